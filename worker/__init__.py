@@ -1,0 +1,1 @@
+"""The hands: the only process that calls RunComfy and that delivers webhooks."""

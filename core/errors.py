@@ -1,0 +1,134 @@
+"""The error tree. Knows what went wrong and whose fault it is; knows no HTTP status.
+
+GatewayError                 code: a stable word for machines; str(error): safe to show to a caller
+|- CallerError               the caller can mend it; the gateway never retries
+|  |- Unauthenticated        |- NotPermitted         |- NotFound          |- UnknownModel
+|  |- MalformedRequest       |- InvalidInput         |- BodyTooLarge      |- Conflict
+|- Unavailable               a part that the answer needs is away for now
+|  |- StoreUnavailable
+|- Defect                    our bug: always logged with its trace
+   |- IllegalTransition
+"""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import ClassVar
+
+
+@dataclass(frozen=True, slots=True)
+class FieldError:
+    """One thing wrong with one field: `path` as a JSON Pointer (RFC 6901), `message` for people."""
+
+    path: str
+    message: str
+
+
+class GatewayError(Exception):
+    """Something went wrong in the gateway."""
+
+    code: ClassVar[str] = "error"
+    title: ClassVar[str] = "Error"
+    retryable: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        detail: str | None = None,
+        *,
+        fields: tuple[FieldError, ...] = (),
+        retry_after: timedelta | None = None,
+    ) -> None:
+        """Keep what a problem document shows; `detail` defaults to the class's own sentence."""
+        self.detail = detail or (type(self).__doc__ or "").split("\n", 1)[0]
+        self.fields = fields
+        self.retry_after = retry_after
+        super().__init__(self.detail)
+
+
+class CallerError(GatewayError):
+    """The request cannot be served as it stands."""
+
+    code = "bad_request"
+    title = "Bad request"
+
+
+class MalformedRequest(CallerError):
+    """The request is not readable: its JSON, its query or its headers are malformed."""
+
+    code = "malformed_request"
+    title = "Malformed request"
+
+
+class InvalidInput(CallerError):
+    """The input does not fit the model's schema."""
+
+    code = "invalid_input"
+    title = "Invalid input"
+
+
+class BodyTooLarge(CallerError):
+    """The body is larger than this gateway accepts."""
+
+    code = "body_too_large"
+    title = "Body too large"
+
+
+class Unauthenticated(CallerError):
+    """A live key is needed: send `Authorization: Bearer <key>`."""
+
+    code = "unauthenticated"
+    title = "Unauthenticated"
+
+
+class NotPermitted(CallerError):
+    """This key may not do that."""
+
+    code = "not_permitted"
+    title = "Not permitted"
+
+
+class NotFound(CallerError):
+    """There is nothing here under that name."""
+
+    code = "not_found"
+    title = "Not found"
+
+
+class UnknownModel(NotFound):
+    """No model of that id is known."""
+
+    code = "unknown_model"
+    title = "Unknown model"
+
+
+class Conflict(CallerError):
+    """The present state does not allow that."""
+
+    code = "conflict"
+    title = "Conflict"
+
+
+class Unavailable(GatewayError):
+    """A part of the gateway is away for now; try again."""
+
+    code = "unavailable"
+    title = "Temporarily unavailable"
+    retryable = True
+
+
+class StoreUnavailable(Unavailable):
+    """The store does not answer; nothing was accepted and nothing was spent."""
+
+    code = "store_unavailable"
+
+
+class Defect(GatewayError):
+    """A defect of the gateway itself."""
+
+    code = "internal_error"
+    title = "Internal error"
+
+
+class IllegalTransition(Defect):
+    """The state table has no row for this state and fact."""
+
+    code = "illegal_transition"

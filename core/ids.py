@@ -1,0 +1,52 @@
+"""Identifiers as an argument. The only module that draws secrets and ids from chance.
+
+Ids are ULIDs (time first, so that they sort by age) behind a prefix that says what they name.
+"""
+
+import secrets
+from datetime import datetime
+from typing import Protocol
+
+from ulid import ULID
+
+from core.clock import to_ms
+
+_RANDOM_BYTES = 10
+SECRET_BYTES = 32
+
+
+class IdSource(Protocol):
+    """Where new names come from."""
+
+    def job_id(self, now: datetime) -> str:
+        """A new job's id, `req_…`: letters and digits after the prefix, as RunComfy's own ids."""
+        ...
+
+    def delivery_id(self, now: datetime) -> str:
+        """A new delivery's id, `msg_…`: the `webhook-id` of every attempt."""
+        ...
+
+    def secret(self) -> bytes:
+        """32 unguessable bytes."""
+        ...
+
+
+class SystemIds:
+    """Names from the operating system's randomness."""
+
+    def job_id(self, now: datetime) -> str:
+        """See `IdSource.job_id`."""
+        return _named("req", now)
+
+    def delivery_id(self, now: datetime) -> str:
+        """See `IdSource.delivery_id`."""
+        return _named("msg", now)
+
+    def secret(self) -> bytes:
+        """See `IdSource.secret`."""
+        return secrets.token_bytes(SECRET_BYTES)
+
+
+def _named(prefix: str, now: datetime) -> str:
+    stamp = to_ms(now).to_bytes(6, "big")
+    return f"{prefix}_{ULID.from_bytes(stamp + secrets.token_bytes(_RANDOM_BYTES))}"

@@ -1,0 +1,28 @@
+"""Money in integer micro-dollars, so that sums are exact. Knows no prices."""
+
+from decimal import ROUND_HALF_EVEN, Decimal, InvalidOperation
+from typing import NewType
+
+MicroUsd = NewType("MicroUsd", int)
+_MICRO = Decimal(1_000_000)
+
+
+def from_usd(amount: object) -> MicroUsd | None:
+    """Micro-dollars of a USD figure as JSON gives it (number or digits in a string), else None.
+
+    Negative, infinite and boolean figures are no amounts.
+    """
+    if isinstance(amount, bool) or not isinstance(amount, int | float | str | Decimal):
+        return None
+    try:
+        value = Decimal(str(amount))
+    except InvalidOperation:
+        return None
+    if not value.is_finite() or value < 0:
+        return None
+    return MicroUsd(int((value * _MICRO).to_integral_value(ROUND_HALF_EVEN)))
+
+
+def to_usd(amount: MicroUsd) -> float:
+    """The figure a caller reads: USD, at most six decimals."""
+    return float(Decimal(amount) / _MICRO)

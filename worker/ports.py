@@ -1,0 +1,183 @@
+"""What the lifecycle needs from the upstream, and every answer it can get. Knows nothing concrete.
+
+Answers are values, not exceptions: each names what is now known, above all about money.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from core.money import MicroUsd
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamFault:
+    """What went wrong in a call, for the timeline and the problem document.
+
+    `kind` is a word of a closed set (see `worker.upstream.errors.KINDS`): it may label a metric.
+    `code` is RunComfy's own numeric code where it sent one. `message` holds no secret.
+    """
+
+    kind: str
+    message: str
+    http_status: int | None = None
+    code: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The submit was taken and will be billed; `upstream_id` is RunComfy's request id."""
+
+    upstream_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class NotSent:
+    """The submit surely started no work; it may be sent again after `retry_after`."""
+
+    fault: UpstreamFault
+    retry_after: timedelta | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """The submit was refused and costs nothing; `account_refused` says 401, 402 or 403: stop submitting."""
+
+    fault: UpstreamFault
+    account_refused: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class NoAnswer:
+    """Nobody knows whether the submit was taken: money may be gone. Never sent again by itself."""
+
+    fault: UpstreamFault
+
+
+SubmitAnswer = Accepted | NotSent | Rejected | NoAnswer
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """Still going on upstream. `word` is RunComfy's; `known` is False for one nobody documented."""
+
+    in_progress: bool
+    word: str
+    known: bool = True
+    queue_position: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The status call says that the request ended in some way; the result call has the truth."""
+
+    word: str
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """RunComfy does not know the id: deleted, expired, or not yet visible."""
+
+    fault: UpstreamFault
+
+
+@dataclass(frozen=True, slots=True)
+class Unreachable:
+    """The read got no usable answer; asking again costs nothing."""
+
+    fault: UpstreamFault
+    retry_after: timedelta | None = None
+
+
+StatusAnswer = Open | Ended | Gone | Unreachable
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """RunComfy's own instants, aware, where it gave them."""
+
+    created_at: datetime | None = None
+    finished_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """The final output. `output` is RunComfy's object, unread. `cost` is absent until it is known."""
+
+    output: Mapping[str, object]
+    cost: MicroUsd | None
+    times: Times
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """RunComfy says that the request failed, or completed it without any output (`kind` tells)."""
+
+    fault: UpstreamFault
+    cost: MicroUsd | None
+    times: Times
+
+
+@dataclass(frozen=True, slots=True)
+class Cancelled:
+    """RunComfy says that the request was cancelled."""
+
+    cost: MicroUsd | None
+    times: Times
+
+
+ResultAnswer = Completed | Failed | Cancelled | Open | Gone | Unreachable
+
+
+@dataclass(frozen=True, slots=True)
+class CancelDone:
+    """RunComfy cancelled it before it ran."""
+
+
+@dataclass(frozen=True, slots=True)
+class NotCancellable:
+    """RunComfy will not cancel it: it runs, or it has ended."""
+
+
+CancelAnswer = CancelDone | NotCancellable | Gone | Unreachable
+
+
+class Upstream(Protocol):
+    """The calls of RunComfy's Model API that a job's life needs. None of them raises for an answer."""
+
+    async def submit(self, model_id: str, body: bytes) -> SubmitAnswer:
+        """Send the one paid call. `body` is the model's input as JSON, sent byte for byte."""
+        ...
+
+    async def status(self, upstream_id: str) -> StatusAnswer:
+        """Ask where a request stands."""
+        ...
+
+    async def result(self, upstream_id: str) -> ResultAnswer:
+        """Ask for the final output, with its cost."""
+        ...
+
+    async def cancel(self, upstream_id: str) -> CancelAnswer:
+        """Ask RunComfy to cancel a request that it still has queued."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogueModel:
+    """One model as RunComfy's catalogue has it; `document` is its JSON, unread, as bytes."""
+
+    model_id: str
+    document: bytes
+
+
+class CatalogueSource(Protocol):
+    """Where the worker reads the models that RunComfy offers."""
+
+    async def models(self) -> tuple[CatalogueModel, ...] | Unreachable:
+        """Every model of the catalogue with its schemas, all pages."""
+        ...
+
+    async def categories(self) -> bytes | Unreachable:
+        """The categories document, unread."""
+        ...
