@@ -1,0 +1,91 @@
+"""What observers are told. Metrics and logs are readers of these; business code only emits them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+
+from core.jobs import Fact, JobState
+from core.money import MicroUsd
+
+
+@dataclass(frozen=True, slots=True)
+class JobAdmitted:
+    """A submit was accepted: the store has it."""
+
+    job_id: str
+    tenant: str
+    model_id: str
+    estimate: MicroUsd | None
+
+
+@dataclass(frozen=True, slots=True)
+class JobMoved:
+    """A job's record took a fact."""
+
+    job_id: str
+    tenant: str
+    model_id: str
+    fact: Fact
+    before: JobState
+    after: JobState
+    age: timedelta
+    upstream_id: str | None = None
+    detail: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamCalled:
+    """One call to RunComfy ended. `outcome` is a word of a closed set."""
+
+    call: str
+    outcome: str
+    http_status: int | None
+    took: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryAttempted:
+    """One attempt at a callback ended. `outcome` is a word of a closed set."""
+
+    delivery_id: str
+    job_id: str
+    tenant: str
+    number: int
+    outcome: str
+    http_status: int | None
+    took: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class StoreLost:
+    """The store stopped answering."""
+
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class StoreFound:
+    """The store answers again."""
+
+    after: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """Something an operator should read; `code` is a stable word."""
+
+    code: str
+    detail: str
+    job_id: str | None = None
+
+
+Event = (
+    JobAdmitted
+    | JobMoved
+    | UpstreamCalled
+    | DeliveryAttempted
+    | StoreLost
+    | StoreFound
+    | Trouble
+)
+Emit = Callable[[Event], None]
