@@ -1,0 +1,350 @@
+"""Which outside addresses may be called at all: URLs, host names and IP addresses, judged unasked.
+
+Knows no DNS and no HTTP client. A name's addresses are judged by `check_address` once resolved.
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from enum import StrEnum
+from ipaddress import (
+    IPv4Address,
+    IPv4Network,
+    IPv6Address,
+    IPv6Network,
+    ip_address,
+    ip_network,
+)
+from typing import Final, Self
+
+Address = IPv4Address | IPv6Address
+Network = IPv4Network | IPv6Network
+
+
+class AddressKind(StrEnum):
+    """What an IP address is for. A closed set: it may label a metric."""
+
+    PUBLIC = "public"
+    LOOPBACK = "loopback"
+    PRIVATE = "private"
+    SHARED = "shared"
+    LINK_LOCAL = "link_local"
+    METADATA = "metadata"
+    MULTICAST = "multicast"
+    UNSPECIFIED = "unspecified"
+    DOCUMENTATION = "documentation"
+    BENCHMARKING = "benchmarking"
+    TRANSITION = "transition"
+    RESERVED = "reserved"
+
+
+# What an operator's list can open. The other kinds are no place for a receiver, whoever asks:
+# a wide CIDR or a pattern must not open a metadata service by accident.
+OPENABLE: Final = frozenset({AddressKind.LOOPBACK, AddressKind.PRIVATE, AddressKind.SHARED})
+
+# First match wins. Source: IANA special-purpose address registries (RFC 6890 and its updates), and
+# the clouds' documentation for the metadata services, some of which live in public ranges.
+ADDRESS_RULES: Final[tuple[tuple[Network, AddressKind], ...]] = tuple(
+    (ip_network(network), kind)
+    for kind, networks in (
+        (
+            AddressKind.METADATA,
+            (
+                "169.254.169.254/32",
+                "169.254.170.2/32",
+                "169.254.170.23/32",
+                "100.100.100.200/32",
+                "168.63.129.16/32",
+                "192.0.0.192/32",
+                "fd00:ec2::254/128",
+                "fd00:ec2::23/128",
+                "fd20:ce::254/128",
+            ),
+        ),
+        (AddressKind.UNSPECIFIED, ("0.0.0.0/8", "::/128")),
+        (AddressKind.LOOPBACK, ("127.0.0.0/8", "::1/128")),
+        (
+            AddressKind.TRANSITION,
+            (
+                "::ffff:0:0/96",
+                "::ffff:0:0:0/96",
+                "::/96",
+                "64:ff9b::/96",
+                "64:ff9b:1::/48",
+                "2001::/32",
+                "2002::/16",
+                "192.88.99.0/24",
+            ),
+        ),
+        (
+            AddressKind.PRIVATE,
+            ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7"),
+        ),
+        (AddressKind.SHARED, ("100.64.0.0/10",)),
+        (AddressKind.LINK_LOCAL, ("169.254.0.0/16", "fe80::/10")),
+        (
+            AddressKind.DOCUMENTATION,
+            (
+                "192.0.2.0/24",
+                "198.51.100.0/24",
+                "203.0.113.0/24",
+                "2001:db8::/32",
+                "3fff::/20",
+            ),
+        ),
+        (AddressKind.BENCHMARKING, ("198.18.0.0/15", "2001:2::/48")),
+        (AddressKind.MULTICAST, ("224.0.0.0/4", "ff00::/8")),
+        (AddressKind.RESERVED, ("192.0.0.0/24", "240.0.0.0/4", "2001::/23")),
+        (AddressKind.PUBLIC, ("0.0.0.0/0", "2000::/3")),
+        (AddressKind.RESERVED, ("::/0",)),
+    )
+    for network in networks
+)
+
+# RFC 6761, 6762, 7686, 8375, and ICANN's `.internal`: never a public receiver's name.
+LOCAL_SUFFIXES: Final = frozenset(
+    {"localhost", "local", "internal", "home.arpa", "test", "invalid", "onion"}
+)
+
+
+def classify(address: Address) -> AddressKind:
+    """What `address` is for, by `ADDRESS_RULES`."""
+    return next(kind for network, kind in ADDRESS_RULES if address in network)
+
+
+class Reason(StrEnum):
+    """Why a target is refused. A closed set: it may label a metric."""
+
+    TOO_LONG = "too_long"
+    NOT_A_URL = "not_a_url"
+    SCHEME = "scheme"
+    USERINFO = "userinfo"
+    HOST = "host"
+    ODD_ADDRESS = "odd_address"
+    LOCAL_NAME = "local_name"
+    PORT = "port"
+    ADDRESS = "address"
+    UNRESOLVED = "unresolved"
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A target that may not be called; `message` may be shown to a caller, it names no address."""
+
+    reason: Reason
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class AllowedTargets:
+    """What the operator opened: exact names, `*.` suffixes (with their dot), networks."""
+
+    names: frozenset[str] = frozenset()
+    suffixes: tuple[str, ...] = ()
+    networks: tuple[Network, ...] = ()
+
+    @classmethod
+    def parse(cls, entries: Iterable[str]) -> Self:
+        """Read host names, `*.suffix` patterns, addresses and CIDRs.
+
+        Raises ValueError with a message that names the entry.
+        """
+        names: set[str] = set()
+        suffixes: list[str] = []
+        networks: list[Network] = []
+        for entry in entries:
+            text = entry.strip().lower()
+            if (network := _network(text)) is not None:
+                networks.append(network)
+            elif _is_name(text.removeprefix("*.")):
+                suffixes += [text[1:]] if text.startswith("*.") else []
+                names |= set() if text.startswith("*.") else {text}
+            else:
+                message = f"{entry!r} is neither a host name, `*.suffix`, address nor CIDR"
+                raise ValueError(message)
+        return cls(frozenset(names), tuple(suffixes), tuple(networks))
+
+    def names_host(self, host: str) -> bool:
+        """Whether the list opens this lower-case name."""
+        return host in self.names or host.endswith(self.suffixes)
+
+    def holds(self, address: Address) -> bool:
+        """Whether the list opens this address."""
+        return any(address in network for network in self.networks)
+
+
+@dataclass(frozen=True, slots=True)
+class TargetPolicy:
+    """What may be called. Targets on the operator's list may use `http` and any port as well.
+
+    `ports` are those of public targets. Only two: with more, a tenant could scan the ports of
+    strangers from our address. `max_length` is in characters.
+    """
+
+    allowed: AllowedTargets = field(default_factory=AllowedTargets)
+    ports: frozenset[int] = frozenset({443, 8443})
+    max_length: int = 2048
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A URL taken apart by us, so that no second parser can read it another way.
+
+    `host` is a lower-case name or an address in its canonical text, without brackets; `path` holds
+    the query too. `address` is set where the host is one. `opened` says that the operator's list
+    names the host, so that its addresses may be local.
+    """
+
+    scheme: str
+    host: str
+    port: int
+    path: str
+    address: Address | None = None
+    opened: bool = False
+
+    @property
+    def authority(self) -> str:
+        """The `Host` header: the port only where it is not the scheme's own (RFC 9110, 7.2)."""
+        host = f"[{self.host}]" if isinstance(self.address, IPv6Address) else self.host
+        return host if self.port == DEFAULT_PORTS[self.scheme] else f"{host}:{self.port}"
+
+
+DEFAULT_PORTS: Final = {"https": 443, "http": 80}
+_MAX_PORT: Final = 65_535
+_HTTPS_ONLY: Final = "the URL must begin with https://"
+_MAX_NAME: Final = 253
+# RFC 3986: what is outside of this set must be percent-encoded, and a host be written in punycode.
+_CHARACTERS: Final = re.compile(r"[A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=%]+")
+_URL: Final = re.compile(
+    r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<authority>[^/?#]*)(?P<path>(?:/[^?#]*)?(?:\?[^#]*)?)"
+)
+_AUTHORITY: Final = re.compile(
+    r"(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<name>[A-Za-z0-9._-]+))(?::(?P<port>[0-9]{1,5}))?"
+)
+_LABEL: Final = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")
+# A host whose last label is a number is an IPv4 address to `inet_aton` and to browsers (WHATWG URL,
+# "ends in a number checker"), whatever the labels before it look like.
+_NUMBER: Final = re.compile(r"[0-9]+|0x[0-9a-f]*")
+
+
+def check_url(url: str, policy: TargetPolicy) -> Target | Refusal:
+    """Judge a URL without asking DNS: what must be refused at submit time.
+
+    A name that passes is judged again by `check_address` once its addresses are known.
+    """
+    target = read_url(url, policy)
+    if isinstance(target, Refusal):
+        return target
+    if target.address is not None:
+        refusal = check_address(target, target.address, policy)
+    else:
+        refusal = _check_name(target, policy)
+    return refusal or target
+
+
+def read_url(url: str, policy: TargetPolicy) -> Target | Refusal:
+    """Take a URL apart, refusing whatever two parsers might read in two ways."""
+    parts = _split(url, policy.max_length)
+    if isinstance(parts, Refusal):
+        return parts
+    scheme = parts["scheme"].lower()
+    endpoint = _read_authority(parts["authority"], DEFAULT_PORTS[scheme])
+    if isinstance(endpoint, Refusal):
+        return endpoint
+    host, port = endpoint
+    path = parts["path"] if parts["path"].startswith("/") else f"/{parts['path']}"
+    if isinstance(host, str):
+        return Target(scheme, host, port, path, None, policy.allowed.names_host(host))
+    return Target(scheme, str(host), port, path, host, policy.allowed.holds(host))
+
+
+def read_host(text: str) -> Address | str | Refusal:
+    """A host without brackets as an address or a lower-case name.
+
+    Refused: addresses in any but their usual notation, a trailing dot, whatever is not ASCII.
+    """
+    host = text.lower()
+    if ":" in host or _NUMBER.fullmatch(host.rstrip(".").rpartition(".")[2]):
+        try:
+            return ip_address(host)
+        except ValueError:
+            message = "an IP address must be written in its usual notation"
+            return Refusal(Reason.ODD_ADDRESS, message)
+    if not _is_name(host):
+        return Refusal(Reason.HOST, "the host must be a name in ASCII without a trailing dot")
+    return host
+
+
+def is_local_name(host: str) -> bool:
+    """Whether this lower-case name means something only inside some network."""
+    labels = host.split(".")
+    tails = {".".join(labels[-count:]) for count in (1, 2)}
+    return len(labels) == 1 or not tails.isdisjoint(LOCAL_SUFFIXES)
+
+
+def check_address(target: Target, address: Address, policy: TargetPolicy) -> Refusal | None:
+    """Judge one address that the target's host stands for or resolved to."""
+    kind = classify(address)
+    opened = target.opened or policy.allowed.holds(address)
+    if kind is not AddressKind.PUBLIC and not (opened and kind in OPENABLE):
+        return Refusal(Reason.ADDRESS, f"the host is or resolves to a {kind} address")
+    return None if opened else _check_reach(target, policy)
+
+
+def _split(url: str, max_length: int) -> re.Match[str] | Refusal:
+    if len(url) > max_length:
+        return Refusal(Reason.TOO_LONG, f"the URL is longer than {max_length} characters")
+    parts = _URL.fullmatch(url) if _CHARACTERS.fullmatch(url) else None
+    if parts is None:
+        message = "not an absolute URL in ASCII without fragment (RFC 3986)"
+        return Refusal(Reason.NOT_A_URL, message)
+    if parts["scheme"].lower() not in DEFAULT_PORTS:
+        return Refusal(Reason.SCHEME, _HTTPS_ONLY)
+    return parts
+
+
+def _read_authority(text: str, default_port: int) -> tuple[Address | str, int] | Refusal:
+    if "@" in text:
+        return Refusal(Reason.USERINFO, "the URL must not hold a user name or a password")
+    parts = _AUTHORITY.fullmatch(text)
+    if parts is None:
+        return Refusal(Reason.HOST, "the URL's host is missing or malformed")
+    port = int(parts["port"] or default_port)
+    if not 0 < port <= _MAX_PORT:
+        return Refusal(Reason.PORT, f"the port must be between 1 and {_MAX_PORT}")
+    host = read_host(parts["v6"] or parts["name"])
+    return host if isinstance(host, Refusal) else (host, port)
+
+
+def _check_name(target: Target, policy: TargetPolicy) -> Refusal | None:
+    # With networks on the list, only the resolved address tells whether the target is opened.
+    if target.opened or policy.allowed.networks:
+        return None
+    if is_local_name(target.host):
+        return Refusal(Reason.LOCAL_NAME, "the host's name is not a public one")
+    return _check_reach(target, policy)
+
+
+def _check_reach(target: Target, policy: TargetPolicy) -> Refusal | None:
+    if target.scheme != "https":
+        return Refusal(Reason.SCHEME, _HTTPS_ONLY)
+    if target.port not in policy.ports:
+        ports = ", ".join(str(port) for port in sorted(policy.ports))
+        return Refusal(Reason.PORT, f"the port must be one of {ports}")
+    return None
+
+
+def _network(text: str) -> Network | None:
+    try:
+        return ip_network(text)
+    except ValueError:
+        return None
+
+
+def _is_name(text: str) -> bool:
+    labels = text.split(".")
+    return (
+        len(text) <= _MAX_NAME
+        and all(_LABEL.fullmatch(label) for label in labels)
+        and not _NUMBER.fullmatch(labels[-1])
+    )
