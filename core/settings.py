@@ -1,0 +1,95 @@
+"""Settings that both processes have: where Redis is, how to log. Read at the door only."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+from typing import Annotated, Self
+
+from pydantic import BeforeValidator, Field, SecretStr, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+ENV_PREFIX = "GATEWAY_"
+
+
+def _seconds(value: object) -> object:
+    """Digits from the environment are seconds; ISO 8601 durations pass through."""
+    if isinstance(value, str) and value.strip().replace(".", "", 1).isdigit():
+        return timedelta(seconds=float(value))
+    return value
+
+
+Seconds = Annotated[timedelta, BeforeValidator(_seconds)]
+"""A span given in the environment as a number of seconds, or as an ISO 8601 duration."""
+
+
+class LogFormat(StrEnum):
+    """How log lines look."""
+
+    AUTO = "auto"
+    JSON = "json"
+    CONSOLE = "console"
+
+
+@dataclass(frozen=True, slots=True)
+class RedisPolicy:
+    """How to reach Redis, and how long to wait for it."""
+
+    url: SecretStr
+    sentinels: tuple[tuple[str, int], ...]
+    master: str
+    timeout: timedelta
+    connect_timeout: timedelta
+
+
+class ProcessSettings(BaseSettings):
+    """What every process of the gateway reads from its environment."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=ENV_PREFIX,
+        env_nested_delimiter="__",
+        frozen=True,
+        extra="ignore",
+        env_ignore_empty=True,
+        populate_by_name=True,
+    )
+
+    redis_url: SecretStr = Field(
+        SecretStr("redis://127.0.0.1:6379/0"),
+        description="Where Redis is: `redis://`, `rediss://` (TLS) or `unix://`.",
+    )
+    redis_sentinels: tuple[str, ...] = Field(
+        (), description='JSON list of Sentinels, `["host:26379"]`; empty: none are asked.'
+    )
+    redis_master: str = Field("mymaster", description="The name of the master that Sentinels know.")
+    redis_timeout: Seconds = Field(
+        timedelta(seconds=3), description="Longest wait for an answer of Redis."
+    )
+    redis_connect_timeout: Seconds = Field(
+        timedelta(seconds=2), description="Longest wait for a connection to Redis."
+    )
+    public_url: str | None = Field(
+        None, description="Base of the URLs that callers are given; default: the one they called."
+    )
+    log_format: LogFormat = Field(
+        LogFormat.AUTO, description="`json`, `console`, or `auto`: console on a terminal."
+    )
+    log_level: str = Field("INFO", description="Least level that is logged.")
+
+    @model_validator(mode="after")
+    def _redis_is_addressable(self) -> Self:
+        if not self.redis_url.get_secret_value().startswith(("redis://", "rediss://", "unix://")):
+            raise ValueError("redis_url: must start with redis://, rediss:// or unix://")
+        _ = self.redis
+        return self
+
+    @property
+    def redis(self) -> RedisPolicy:
+        """The Redis group. Raises `ValueError` for a Sentinel without a port."""
+        pairs = [address.rpartition(":") for address in self.redis_sentinels]
+        return RedisPolicy(
+            url=self.redis_url,
+            sentinels=tuple((host, int(port)) for host, _, port in pairs),
+            master=self.redis_master,
+            timeout=self.redis_timeout,
+            connect_timeout=self.redis_connect_timeout,
+        )

@@ -1,0 +1,198 @@
+"""One pipelined connection to Redis. Knows the wire and its failures; knows no keys and no meaning.
+
+Commands of concurrent callers that fall into one turn of the event loop leave in one write, and
+their answers are read in order, so that a busy process pays one round trip for many of them.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Protocol
+
+from redis.asyncio import Sentinel
+from redis.asyncio.connection import AbstractConnection, ConnectionPool
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import (
+    AuthenticationError,
+    NoScriptError,
+    OutOfMemoryError,
+    RedisError,
+    ResponseError,
+)
+
+from core.errors import StoreUnavailable
+from core.settings import RedisPolicy
+
+Argument = bytes | str | int | float
+_RETRY_AFTER = timedelta(seconds=2)
+
+
+class ScriptMissing(Exception):  # noqa: N818 - a signal to load, not a failure
+    """Redis does not hold the script: it was never loaded there, or Redis was restarted."""
+
+
+class ConnectionSource(Protocol):
+    """Where `Wire` gets a fresh, unconnected connection; redis-py's pools are such sources."""
+
+    def make_connection(self) -> AbstractConnection:
+        """A connection to the present master."""
+        ...
+
+
+def connection_source(policy: RedisPolicy, process: str) -> ConnectionPool:
+    """redis-py's own pool, for its URL, TLS and Sentinel knowledge. `process` names our connections."""
+    options: dict[str, Any] = {
+        "client_name": f"runcomfy-gateway-{process}",
+        "socket_connect_timeout": policy.connect_timeout.total_seconds(),
+        "socket_timeout": policy.timeout.total_seconds(),
+        "retry": Retry(NoBackoff(), 0),
+    }
+    url = policy.url.get_secret_value()
+    if url.startswith("rediss://"):
+        options["ssl_check_hostname"] = True
+    if not policy.sentinels:
+        return ConnectionPool.from_url(url, **options)
+    known = ConnectionPool.from_url(url).connection_kwargs
+    login = {k: known[k] for k in ("db", "username", "password") if k in known}
+    sentinel: Any = Sentinel(  # type: ignore[no-untyped-call]  # redis-py 5 leaves it untyped
+        list(policy.sentinels), sentinel_kwargs=options
+    )
+    pool: ConnectionPool = sentinel.master_for(policy.master, **options, **login).connection_pool
+    return pool
+
+
+@dataclass(slots=True)
+class _Pending:
+    command: Sequence[Argument]
+    answer: asyncio.Future[Any]
+
+
+class Wire:
+    """Sends commands, many at a time, over one connection that is opened when first needed.
+
+    A connection that breaks fails everything that waits on it with `StoreUnavailable` and repeats
+    nothing: whether a waiting command was carried out is unknown, and only its sender can judge.
+    """
+
+    def __init__(self, source: ConnectionSource) -> None:
+        """Take connections from `source`."""
+        self._source = source
+        self._unsent: deque[_Pending] = deque()
+        self._wake = asyncio.Event()
+        self._session: asyncio.Task[None] | None = None
+        self._closed = False
+        self.round_trips = 0
+        """Writes so far: a count for tests and metrics."""
+        self.commands = 0
+        """Commands so far."""
+
+    async def __aenter__(self) -> "Wire":
+        """Nothing is opened yet: the first command does that."""
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Close the connection; whoever still waits is told `StoreUnavailable`."""
+        self._closed = True
+        if self._session is not None:
+            self._session.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._session
+
+    async def execute(self, *command: Argument) -> Any:  # noqa: ANN401 - Redis answers in many types
+        """One command's answer, undecoded. Raises `StoreUnavailable`, `ScriptMissing`, `ResponseError`."""
+        if self._closed:
+            raise StoreUnavailable("The store's connection was closed.")
+        pending = _Pending(command, asyncio.get_running_loop().create_future())
+        self._unsent.append(pending)
+        self._wake.set()
+        self._keep_serving()
+        return await pending.answer
+
+    def _keep_serving(self, _: object = None) -> None:
+        """A session runs whenever a command waits, also one that came while the last was closing."""
+        if self._unsent and not self._closed and (self._session is None or self._session.done()):
+            self._session = asyncio.create_task(self._serve())
+            self._session.add_done_callback(self._keep_serving)
+
+    async def _serve(self) -> None:
+        """One connection's life: connect, then write and read until either fails."""
+        connection = self._source.make_connection()
+        unanswered: deque[_Pending] = deque()
+        arrived = asyncio.Event()
+        try:
+            await connection.connect()  # type: ignore[no-untyped-call]  # redis-py 5
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._write(connection, unanswered, arrived))
+                tasks.create_task(_read(connection, unanswered, arrived))
+        except* (RedisError, OSError, TimeoutError, EOFError) as errors:
+            self._fail(unanswered, errors.exceptions[0])
+        except* asyncio.CancelledError:
+            self._fail(unanswered, None)
+        finally:
+            await connection.disconnect(nowait=True)
+
+    async def _write(
+        self,
+        connection: AbstractConnection,
+        unanswered: deque[_Pending],
+        arrived: asyncio.Event,
+    ) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            batch = [p for p in self._unsent if not p.answer.done()]
+            self._unsent.clear()
+            if not batch:
+                continue
+            unanswered.extend(batch)
+            self.round_trips += 1
+            self.commands += len(batch)
+            await connection.send_packed_command(
+                connection.pack_commands([p.command for p in batch]), check_health=False
+            )
+            arrived.set()
+
+    def _fail(self, unanswered: deque[_Pending], error: BaseException | None) -> None:
+        why = f"The store does not answer ({type(error).__name__})." if error else None
+        for pending in (*unanswered, *self._unsent):
+            if not pending.answer.done():
+                pending.answer.set_exception(StoreUnavailable(why, retry_after=_RETRY_AFTER))
+        self._unsent.clear()
+
+
+async def _read(
+    connection: AbstractConnection, unanswered: deque[_Pending], arrived: asyncio.Event
+) -> None:
+    while True:
+        await arrived.wait()
+        arrived.clear()
+        while unanswered:
+            outcome = await _answer(connection)
+            _settle(unanswered.popleft().answer, outcome)
+
+
+async def _answer(connection: AbstractConnection) -> Any:  # noqa: ANN401 - Redis answers in many types
+    """The next answer, or the error that belongs to it alone; what ends the connection is raised."""
+    try:
+        return await connection.read_response(disable_decoding=True)
+    except NoScriptError:
+        return ScriptMissing()
+    except AuthenticationError:
+        raise
+    except OutOfMemoryError as error:
+        return StoreUnavailable(f"The store is full ({error}).", retry_after=_RETRY_AFTER)
+    except ResponseError as error:
+        return error
+
+
+def _settle(answer: asyncio.Future[Any], outcome: object) -> None:
+    if answer.done():
+        return
+    if isinstance(outcome, Exception):
+        answer.set_exception(outcome)
+    else:
+        answer.set_result(outcome)

@@ -1,0 +1,46 @@
+-- Stores a job's next record over the version that was read, and everything that goes with it.
+-- Returns 'stored', 'stale' (somebody was first) or 'unknown'.
+-- Protects: no reader sees half of a change; no final state without its callbacks.
+-- Extra KEYS are the new deliveries' records; extra ARGV are `entry_count` timeline entries and then
+-- id, doc and due instant of each delivery.
+-- USES: ring
+-- KEYS: job timeline due states doubts deliveries job_deliveries message bell ...
+-- ARGV: expected id version doc before state due_at output ttl now
+-- ARGV: message_name message_body message_ttl entry_count ...
+
+local FIXED_KEYS, FIXED_ARGUMENTS = 9, 14
+
+local held = redis.call('HGET', job, 'version')
+if not held then return 'unknown' end
+if held ~= expected then return 'stale' end
+
+redis.call('HSET', job, 'version', version, 'doc', doc)
+if output ~= '' then redis.call('HSET', job, 'output', output) end
+if before ~= state then
+  redis.call('HINCRBY', states, before, -1)
+  redis.call('HINCRBY', states, state, 1)
+  if state == 'in_doubt' then redis.call('ZADD', doubts, now, id) end
+  if before == 'in_doubt' then redis.call('ZREM', doubts, id) end
+end
+if due_at == '' then redis.call('ZREM', due, id) else redis.call('ZADD', due, due_at, id) end
+
+local position = FIXED_ARGUMENTS
+for _ = 1, tonumber(entry_count) do
+  position = position + 1
+  redis.call('RPUSH', timeline, ARGV[position])
+end
+for index = FIXED_KEYS + 1, #KEYS do
+  redis.call('HSET', KEYS[index], 'version', 1, 'doc', ARGV[position + 2])
+  redis.call('ZADD', deliveries, ARGV[position + 3], ARGV[position + 1])
+  redis.call('RPUSH', job_deliveries, ARGV[position + 1])
+  position = position + 3
+end
+if message_name ~= '' then
+  ring(message, bell, message_name, message_body, message_ttl, now)
+end
+if ttl ~= '' then
+  redis.call('EXPIRE', job, ttl)
+  redis.call('EXPIRE', timeline, ttl)
+  redis.call('EXPIRE', job_deliveries, ttl)
+end
+return 'stored'

@@ -1,0 +1,6 @@
+-- Says whether a key may act at all. Returns 'ok' or the refusal's word.
+-- USES: authenticate
+-- KEYS: api_key tenant
+-- ARGV: now tenant_name scope
+
+return authenticate(api_key, tenant, tenant_name, scope, now) or 'ok'

@@ -1,0 +1,9 @@
+-- The word that refuses this key, or nil when it may act within `scope`.
+local function authenticate(api_key, tenant, tenant_name, scope, now)
+  local known = redis.call('HMGET', api_key, 'tenant', 'expires', 'scopes')
+  if known[1] ~= tenant_name then return 'unauthenticated' end
+  if known[2] ~= '' and tonumber(known[2]) <= tonumber(now) then return 'unauthenticated' end
+  if redis.call('HGET', tenant, 'disabled') ~= '0' then return 'unauthenticated' end
+  if scope ~= '' and not string.find(known[3], scope, 1, true) then return 'not_permitted' end
+  return nil
+end

@@ -1,0 +1,17 @@
+-- One job for a key's holder: the key is checked and the record read in one step.
+-- Returns { verdict, doc, polls, output, timeline, delivery ids }; what was not asked for is empty.
+-- USES: authenticate
+-- KEYS: api_key tenant job timeline job_deliveries
+-- ARGV: now tenant_name scope depth
+
+local refusal = authenticate(api_key, tenant, tenant_name, scope, now)
+if refusal then return { refusal } end
+local held = redis.call('HMGET', job, 'doc', 'polls')
+if not held[1] then return { 'not_found' } end
+local answer = { 'ok', held[1], held[2] or '0', '', {}, {} }
+if depth ~= 'status' then answer[4] = redis.call('HGET', job, 'output') or '' end
+if depth == 'all' then
+  answer[5] = redis.call('LRANGE', timeline, 0, -1)
+  answer[6] = redis.call('LRANGE', job_deliveries, 0, -1)
+end
+return answer
