@@ -112,6 +112,13 @@ class Wire:
         self._keep_serving()
         return await pending.answer
 
+    async def attempt(self, *command: Argument) -> Any | None:  # noqa: ANN401 - as `execute`
+        """As `execute`, but None where Redis refuses the command (managed servers close some)."""
+        try:
+            return await self.execute(*command)
+        except ResponseError:
+            return None
+
     def _keep_serving(self, _: object = None) -> None:
         """A session runs whenever a command waits, also one that came while the last was closing."""
         if self._unsent and not self._closed and (self._session is None or self._session.done()):

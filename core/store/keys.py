@@ -29,7 +29,9 @@ CATALOGUE: Final = (
     KeySpec("gw:doubts", "sorted set", "for ever", "jobs in doubt by since when (ms)"),
     KeySpec("gw:delivery:{id}", "hash", "7 days", "version, doc"),
     KeySpec("gw:delivery:{id}:attempts", "list", "7 days", "what each attempt met, as JSON"),
-    KeySpec("gw:deliveries", "sorted set", "for ever", "callbacks by when the next try is due (ms)"),
+    KeySpec(
+        "gw:deliveries", "sorted set", "for ever", "callbacks by when the next try is due (ms)"
+    ),
     KeySpec("gw:tenant:{name}", "hash", "until deleted", "disabled, doc"),
     KeySpec("gw:tenant:{name}:jobs", "sorted set", "for ever", "the tenant's jobs by age (ms)"),
     KeySpec("gw:tenants", "set", "for ever", "names of all tenants"),

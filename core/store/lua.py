@@ -73,9 +73,7 @@ class Scripts:
         script = self._scripts[name]
         script.check(keys, arguments)
         try:
-            return await self._wire.execute(
-                "EVALSHA", script.sha, len(keys), *keys, *arguments
-            )
+            return await self._wire.execute("EVALSHA", script.sha, len(keys), *keys, *arguments)
         except ScriptMissing:
             return await self._wire.execute("EVAL", script.text, len(keys), *keys, *arguments)
 

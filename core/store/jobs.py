@@ -1,0 +1,225 @@
+"""The job store: a job's admission, its changes, what is due, and what its owner may read."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Final
+
+from core.changes import RETENTION, Admission, Change, Outcome
+from core.clock import Clock, to_ms
+from core.errors import CallerError, NotFound, NotPermitted, Unauthenticated
+from core.jobs import Job, JobRecord, TimelineEntry
+from core.store import keys
+from core.store.connection import Argument, Wire
+from core.store.doorbell import Message, ring_for
+from core.store.lua import Scripts
+from core.store.records import DELIVERIES, ENTRIES, JOBS
+from core.tenants import Credential, Scope
+
+RING_GRACE: Final = timedelta(seconds=5)
+"""How long a rung job may wait before the watchers look for it by themselves."""
+
+_REFUSALS: Final[dict[str, type[CallerError]]] = {
+    "unauthenticated": Unauthenticated,
+    "not_permitted": NotPermitted,
+    "not_found": NotFound,
+}
+
+
+class Depth(StrEnum):
+    """How much of a job is read."""
+
+    STATUS = "status"
+    RESULT = "result"
+    ALL = "all"
+
+
+@dataclass(frozen=True, slots=True)
+class JobView:
+    """A job as its owner reads it; what was not asked for is empty."""
+
+    record: JobRecord
+    timeline: tuple[TimelineEntry, ...] = ()
+    delivery_ids: tuple[str, ...] = ()
+
+
+class JobStore:
+    """Jobs in Redis."""
+
+    def __init__(self, wire: Wire, scripts: Scripts, clock: Clock) -> None:
+        """Every instant that a script compares is this clock's."""
+        self._wire = wire
+        self._scripts = scripts
+        self._clock = clock
+
+    async def authenticate(self, credential: Credential, scope: Scope | None = None) -> None:
+        """Raises `Unauthenticated` or `NotPermitted` when the key may not act (within `scope`)."""
+        verdict = await self._scripts.call(
+            "authenticate", _key_pair(credential), self._caller(credential, scope)
+        )
+        _raise_refusal(verdict)
+
+    async def admit(self, admission: Admission) -> None:
+        """Take a job in, atomically with its ring. Raises `Unauthenticated`, `NotPermitted`."""
+        job, now = admission.job, self._clock.now()
+        message = ring_for(job, now)
+        verdict = await self._scripts.call(
+            "admit_job",
+            [
+                *_key_pair(admission.credential),
+                keys.job(job.id),
+                keys.timeline(job.id),
+                keys.DUE,
+                keys.STATES,
+                keys.tenant_jobs(job.tenant),
+                message.key,
+                keys.BELL,
+            ],
+            [
+                *self._caller(admission.credential, Scope.SUBMIT),
+                job.id,
+                job.version,
+                JOBS.write(job),
+                admission.input,
+                job.state,
+                to_ms(job.created_at),
+                to_ms(job.due_at or now + RING_GRACE),
+                ENTRIES.write(admission.entry),
+                *_ring_arguments(message),
+            ],
+        )
+        _raise_refusal(verdict)
+
+    async def read(
+        self, credential: Credential, job_id: str, depth: Depth, scope: Scope = Scope.READ
+    ) -> JobView:
+        """One of the credential's own jobs. Raises `NotFound`, for another tenant's job too."""
+        answer = await self._scripts.call(
+            "read_job",
+            [
+                *_key_pair(credential),
+                keys.job(job_id),
+                keys.timeline(job_id),
+                keys.job_deliveries(job_id),
+            ],
+            [*self._caller(credential, scope), depth],
+        )
+        _raise_refusal(answer[0])
+        job = JOBS.read(answer[1])
+        if job.tenant != credential.tenant:
+            raise NotFound
+        return JobView(
+            record=JobRecord(job=job, polls=int(answer[2]), output=answer[3] or None),
+            timeline=tuple(ENTRIES.read(entry) for entry in answer[4]),
+            delivery_ids=tuple(name.decode() for name in answer[5]),
+        )
+
+    async def load(self, job_id: str) -> JobRecord | None:
+        """Any job, for a worker or an operator."""
+        doc, polls, output = await self._wire.execute(
+            "HMGET", keys.job(job_id), "doc", "polls", "output"
+        )
+        if doc is None:
+            return None
+        return JobRecord(job=JOBS.read(doc), polls=int(polls or 0), output=output)
+
+    async def input(self, job_id: str) -> bytes | None:
+        """The body that the caller sent, byte for byte."""
+        body: bytes | None = await self._wire.execute("HGET", keys.job(job_id), "input")
+        return body
+
+    async def store(self, change: Change) -> Outcome:
+        """Make a change true, all of it, unless the record is no longer `change.before`."""
+        before, after, now = change.before, change.after, self._clock.now()
+        message = ring_for(after, now) if change.ring else None
+        verdict = await self._scripts.call(
+            "advance_job",
+            [
+                keys.job(after.id),
+                keys.timeline(after.id),
+                keys.DUE,
+                keys.STATES,
+                keys.DOUBTS,
+                keys.DELIVERIES,
+                keys.job_deliveries(after.id),
+                message.key if message else keys.BELL,
+                keys.BELL,
+                *(keys.delivery(delivery.id) for delivery in change.deliveries),
+            ],
+            [
+                before.version,
+                after.id,
+                after.version,
+                JOBS.write(after),
+                before.state,
+                after.state,
+                _score(after.due_at),
+                change.output or b"",
+                _seconds(RETENTION) if after.final else "",
+                to_ms(now),
+                *(_ring_arguments(message) if message else ("", "", "")),
+                len(change.entries),
+                *(ENTRIES.write(entry) for entry in change.entries),
+                *_delivery_arguments(change),
+            ],
+        )
+        return Outcome(verdict.decode())
+
+    async def claim_due(self, lease: timedelta, limit: int) -> Sequence[Job]:
+        """Jobs that are due, now under a lease: nobody else gets them before it runs out."""
+        now = self._clock.now()
+        documents = await self._scripts.call(
+            "claim_due",
+            [keys.DUE],
+            [keys.JOB_PREFIX, to_ms(now), to_ms(now + lease), limit],
+        )
+        return [JOBS.read(document) for document in documents]
+
+    async def put_off(self, job: Job, due_at: datetime, *, polled: bool = False) -> bool:
+        """Move a job's next look, unchanged otherwise. False: it is no longer this version."""
+        moved = await self._scripts.call(
+            "renew_lease",
+            [keys.job(job.id), keys.DUE],
+            [job.version, job.id, to_ms(due_at), int(polled)],
+        )
+        return bool(moved)
+
+    async def doubts(self, limit: int) -> Sequence[Job]:
+        """Jobs in doubt, the longest first."""
+        ids = await self._wire.execute("ZRANGE", keys.DOUBTS, 0, limit - 1)
+        records = [await self.load(name.decode()) for name in ids]
+        return [record.job for record in records if record is not None]
+
+    def _caller(self, credential: Credential, scope: Scope | None) -> tuple[Argument, ...]:
+        return to_ms(self._clock.now()), credential.tenant, scope or ""
+
+
+def _key_pair(credential: Credential) -> tuple[str, str]:
+    return keys.api_key(credential.digest), keys.tenant(credential.tenant)
+
+
+def _raise_refusal(verdict: bytes) -> None:
+    refusal = _REFUSALS.get(verdict.decode())
+    if refusal is not None:
+        raise refusal
+
+
+def _ring_arguments(message: Message) -> tuple[Argument, ...]:
+    return message.name, message.body, message.life_ms
+
+
+def _delivery_arguments(change: Change) -> list[Argument]:
+    flat: list[Argument] = []
+    for delivery in change.deliveries:
+        due_at = delivery.due_at or delivery.created_at
+        flat += [delivery.id, DELIVERIES.write(delivery), to_ms(due_at)]
+    return flat
+
+
+def _score(instant: datetime | None) -> Argument:
+    return "" if instant is None else to_ms(instant)
+
+
+def _seconds(span: timedelta) -> int:
+    return int(span.total_seconds())

@@ -1,0 +1,35 @@
+"""The wire form of records: JSON with defaults left out, so that a newer gateway reads older records."""
+
+from typing import Final, Generic, TypeVar
+
+from pydantic import TypeAdapter
+
+from core.deliveries import Delivery, DeliveryAttempt
+from core.jobs import Job, TimelineEntry
+from core.tenants import KeyRecord, Tenant
+
+T = TypeVar("T")
+
+
+class Codec(Generic[T]):
+    """One value type's bytes."""
+
+    def __init__(self, kind: type[T]) -> None:
+        """`kind` is a frozen dataclass."""
+        self._adapter: TypeAdapter[T] = TypeAdapter(kind)
+
+    def write(self, value: T) -> bytes:
+        """The JSON of `value`."""
+        return self._adapter.dump_json(value, exclude_defaults=True)
+
+    def read(self, document: bytes) -> T:
+        """What `write` wrote, by this version or an earlier one. Raises pydantic's `ValidationError`."""
+        return self._adapter.validate_json(document)
+
+
+JOBS: Final = Codec(Job)
+ENTRIES: Final = Codec(TimelineEntry)
+DELIVERIES: Final = Codec(Delivery)
+ATTEMPTS: Final = Codec(DeliveryAttempt)
+TENANTS: Final = Codec(Tenant)
+KEYS: Final = Codec(KeyRecord)

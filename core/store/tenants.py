@@ -1,0 +1,38 @@
+"""Tenants and their keys in Redis. Keys are stored as digests only."""
+
+from core.clock import to_ms
+from core.store import keys
+from core.store.connection import Wire
+from core.store.lua import Scripts
+from core.store.records import KEYS, TENANTS
+from core.tenants import KeyRecord, Tenant
+
+
+class TenantStore:
+    """Who may use the gateway."""
+
+    def __init__(self, wire: Wire, scripts: Scripts) -> None:
+        """Talk over `wire`."""
+        self._wire = wire
+        self._scripts = scripts
+
+    async def create(self, tenant: Tenant, key: KeyRecord) -> bool:
+        """Write a new tenant with its first key; False when the name is taken."""
+        created = await self._scripts.call(
+            "create_tenant",
+            [keys.tenant(tenant.name), keys.TENANTS, keys.api_key(key.digest)],
+            [
+                tenant.name,
+                TENANTS.write(tenant),
+                int(tenant.disabled),
+                ",".join(sorted(key.scopes)),
+                "" if key.expires_at is None else to_ms(key.expires_at),
+                KEYS.write(key),
+            ],
+        )
+        return bool(created)
+
+    async def load(self, name: str) -> Tenant | None:
+        """One tenant."""
+        document = await self._wire.execute("HGET", keys.tenant(name), "doc")
+        return None if document is None else TENANTS.read(document)
