@@ -1,0 +1,64 @@
+# Thin names for commands that work without make; CONTRIBUTING.md lists those.
+.DEFAULT_GOAL := help
+.PHONY: help install demo up test check lint types imports format docs lock clean \
+	unit contract integration e2e chaos bench
+
+bin := .venv/bin
+
+help: ## list these targets
+	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: ## make .venv with the gateway command in it
+	@deploy/install.sh
+
+demo: install ## run one real request end to end, without a RunComfy key
+	@$(bin)/python -m simulator.demo
+
+up: install ## leave the whole stack running (RUNCOMFY_API_TOKEN set: the real RunComfy)
+	@$(bin)/python -m simulator.up
+
+test: install ## pass every test
+	$(bin)/pytest
+
+check: lint types imports ## lint, types and import contracts
+
+lint: install ## style and mistakes
+	$(bin)/ruff check
+	$(bin)/ruff format --check
+
+types: install ## mypy, strict
+	$(bin)/mypy
+
+imports: install ## who may import whom
+	$(bin)/lint-imports
+
+format: install ## put the code into shape
+	$(bin)/ruff format
+	$(bin)/ruff check --fix
+
+unit: install ## pure tests, no sockets
+	$(bin)/pytest tests/unit
+
+contract: install ## fakes and real things by the same tests
+	$(bin)/pytest tests/contract
+
+integration: install ## tests against a real Redis
+	$(bin)/pytest tests/integration
+
+e2e: install ## tests with real processes
+	$(bin)/pytest tests/e2e
+
+chaos: install ## the same, with killing
+	$(bin)/pytest tests/chaos
+
+bench: install ## measurements
+	$(bin)/pytest tests/bench -m bench
+
+docs: install ## write the generated pages
+	$(bin)/python -m docs.generate
+
+lock: ## pin every dependency by hash again
+	deploy/lock.sh
+
+clean: ## forget the environment and all caches
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .demo
