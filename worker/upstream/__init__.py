@@ -1,0 +1,1 @@
+"""RunComfy as the worker sees it: the only code that knows its API, and that can spend money."""

@@ -1,0 +1,122 @@
+"""One HTTP exchange, bounded in time and size, as a value. Knows httpx; knows no URLs, no JSON."""
+
+import asyncio
+import contextlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+from typing import Final
+
+import httpx
+
+from worker.upstream.errors import Oversized
+
+RETRY_AFTER_LIMIT: Final = timedelta(hours=1)
+_SECONDS_DIGITS: Final = 9
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What came back: as much as there was, and what broke it off, if anything.
+
+    `status` is None when no answer began. `body` may be cut short when `broke` is set.
+    """
+
+    status: int | None
+    body: bytes = b""
+    content_type: str = ""
+    retry_after: timedelta | None = None
+    broke: Exception | None = None
+
+    @property
+    def succeeded(self) -> bool:
+        """A 2xx status line arrived."""
+        return self.status is not None and HTTPStatus(200) <= self.status < HTTPStatus(300)
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One request. `deadline` spans it whole, connect to last byte; `size` bounds the answer."""
+
+    method: str
+    url: str
+    headers: Mapping[str, str] = field(repr=False)
+    deadline: timedelta
+    size: int
+    content: bytes | None = field(default=None, repr=False)
+
+
+async def exchange(client: httpx.AsyncClient, ask: Ask, now: datetime) -> Reply:
+    """Send `ask` and read its answer within its bounds. Raises nothing but cancellation.
+
+    Redirects are not followed: the token would go with them. `now` dates a Retry-After.
+    """
+    body = bytearray()
+    response: httpx.Response | None = None
+    broke: Exception | None = None
+    try:
+        async with asyncio.timeout(ask.deadline.total_seconds()):
+            response = await client.send(_request(client, ask), stream=True, follow_redirects=False)
+            await _read(response, body, ask.size)
+    except Exception as error:  # noqa: BLE001 - whatever it is, a paid submit may stand behind it
+        broke = error
+    finally:
+        if response is not None:
+            with contextlib.suppress(Exception):
+                await response.aclose()
+    return _reply(response, bytes(body), broke, now)
+
+
+def _request(client: httpx.AsyncClient, ask: Ask) -> httpx.Request:
+    return client.build_request(ask.method, ask.url, headers=ask.headers, content=ask.content)
+
+
+async def _read(response: httpx.Response, body: bytearray, size: int) -> None:
+    async for chunk in response.aiter_bytes():
+        if len(body) + len(chunk) > size:
+            raise Oversized(f"the answer is larger than {size} bytes")
+        body += chunk
+
+
+def _reply(
+    response: httpx.Response | None, body: bytes, broke: Exception | None, now: datetime
+) -> Reply:
+    if response is None:
+        return Reply(status=None, broke=broke)
+    return Reply(
+        status=response.status_code,
+        body=body,
+        content_type=response.headers.get("content-type", ""),
+        retry_after=retry_after(response.headers.get("retry-after"), now),
+        broke=broke,
+    )
+
+
+def retry_after(value: str | None, now: datetime) -> timedelta | None:
+    """The span a `Retry-After` header asks for (RFC 9110: seconds or a date), within 0 and 1 hour.
+
+    None where it is absent or is neither.
+    """
+    if value is None:
+        return None
+    span = _seconds(value.strip())
+    if span is None:
+        span = _until(value, now)
+    return None if span is None else min(max(span, timedelta(0)), RETRY_AFTER_LIMIT)
+
+
+def _seconds(value: str) -> timedelta | None:
+    if not (value.isascii() and value.isdecimal()):
+        return None
+    return timedelta(seconds=int(value[:_SECONDS_DIGITS]))
+
+
+def _until(value: str, now: datetime) -> timedelta | None:
+    try:
+        instant = parsedate_to_datetime(value)
+    except (ValueError, OverflowError, IndexError, TypeError):
+        return None
+    aware = instant if instant.tzinfo else instant.replace(tzinfo=UTC)
+    return aware - now

@@ -1,0 +1,67 @@
+"""Where RunComfy is, who we are there, and how long and how much we listen. Reads no settings."""
+
+import re
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+from urllib.parse import urlsplit
+
+from pydantic import SecretStr
+
+MiB: Final = 1024 * 1024
+# A read that outlives the watcher's lease of 15 s would be done twice at once.
+READ_DEADLINE_LIMIT: Final = timedelta(seconds=15)
+_TOKEN: Final = re.compile(r"[!-~]+")
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamAccess:
+    """RunComfy's base URL (without `/v1`) and our token.
+
+    Raises ValueError, never with the token in it, for a URL that is not plain `http(s)://host[:port][/path]`
+    and for a token that no header can carry.
+    """
+
+    base_url: str
+    token: SecretStr
+
+    def __post_init__(self) -> None:
+        """Refuse at start what would fail, or leak, at the first call."""
+        parts = urlsplit(self.base_url)
+        if parts.scheme not in {"http", "https"} or not parts.hostname or parts.port == 0:
+            raise ValueError("RunComfy's base URL must be http:// or https:// with a host")
+        if parts.username or parts.password or parts.query or parts.fragment:
+            raise ValueError("RunComfy's base URL must hold no user, password, query or fragment")
+        if not _TOKEN.fullmatch(self.token.get_secret_value()):
+            raise ValueError("RunComfy's token is empty or holds characters no header can carry")
+
+    def url(self, path: str) -> str:
+        """The absolute URL of `path`, which starts with a slash and is already quoted."""
+        return self.base_url.rstrip("/") + path
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamLimits:
+    """Bounds of time and of size. A `*_deadline` spans a whole call, connect to last byte.
+
+    `*_connections` bound the sockets, not the callers: keep fewer calls at once than connections,
+    since one that waits longer than `connect_timeout` for a free connection fails.
+    """
+
+    connect_timeout: timedelta = timedelta(seconds=5)
+    read_timeout: timedelta = timedelta(seconds=10)
+    read_deadline: timedelta = timedelta(seconds=12)
+    submit_read_timeout: timedelta = timedelta(seconds=25)
+    submit_deadline: timedelta = timedelta(seconds=30)
+    answer_bytes: int = 1 * MiB
+    result_bytes: int = 8 * MiB
+    catalogue_bytes: int = 64 * MiB
+    catalogue_pages: int = 100
+    schema_fetches: int = 50
+    submit_connections: int = 50
+    read_connections: int = 200
+
+    def __post_init__(self) -> None:
+        """Hold reads below the lease under which they are made."""
+        if self.read_deadline >= READ_DEADLINE_LIMIT:
+            raise ValueError(f"read_deadline must stay below {READ_DEADLINE_LIMIT}")
