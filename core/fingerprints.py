@@ -3,11 +3,12 @@
 Two inputs with one fingerprint may share a result, so a doubt always makes two fingerprints.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Final
 
+import orjson
 import rfc8785
 
 from core.errors import InvalidInput
@@ -15,6 +16,10 @@ from core.errors import InvalidInput
 VERSION: Final = 1
 MAX_DEPTH: Final = 64
 _SAFE: Final = 2**53 - 1
+_SMALL: Final = 1e-4
+_LARGE: Final = 1e15
+_NESTING: Final = (dict, list)
+_NOT_JSON: Final = "The input holds a value that JSON cannot carry."
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +34,11 @@ class Defaults:
         """Whether anything below here has a default."""
         return bool(self.values or self.nested or self.items)
 
+    def effective(self, value: Mapping[str, object], name: str) -> object:
+        """What the field `name` of `value` means; absent and null mean the default, if any."""
+        given = value.get(name)
+        return self.values.get(name) if given is None else given
+
 
 NO_DEFAULTS: Final = Defaults()
 
@@ -39,7 +49,7 @@ def filled(value: object, defaults: Defaults) -> object:
     A default that is an object gets its own missing fields; an absent object without a default
     stays absent.
     """
-    if isinstance(value, Mapping) and (defaults.values or defaults.nested):
+    if isinstance(value, dict) and (defaults.values or defaults.nested):
         whole = {**defaults.values, **value}
         for name, inner in defaults.nested.items():
             if name in whole:
@@ -50,42 +60,78 @@ def filled(value: object, defaults: Defaults) -> object:
     return value
 
 
-def fingerprint(model_id: str, value: Mapping[str, object], defaults: Defaults) -> str:
+def fingerprint(model_id: str, value: dict[str, object], defaults: Defaults) -> str:
     """`1:` and the SHA-256 of the canonical request, in hex (RFC 8785 over model and filled input).
 
-    Numbers of equal value are one (10 and 10.0); absent and default are one. Input nested deeper
-    than `MAX_DEPTH` is `InvalidInput`.
+    `value` is JSON as a parser gives it: dicts and lists. Numbers of equal value are one (10 and
+    10.0); absent and default are one. Input nested deeper than `MAX_DEPTH` is `InvalidInput`.
     """
+    if nested_deeper(value, MAX_DEPTH):
+        raise InvalidInput(f"The input is nested deeper than {MAX_DEPTH} levels.")
     whole = filled(value, defaults)
     document: dict[str, object] = {"v": VERSION, "model": model_id, "input": whole}
-    if _needs_exact_numbers(whole, MAX_DEPTH):
+    if _is_simple(whole):
+        return _digest(_sorted_json(document))
+    if _has_large_numbers(whole):
         document = {"v": VERSION, "model": model_id, "exact": _exact(whole)}
-    return f"{VERSION}:{sha256(_canonical(document)).hexdigest()}"
+    return _digest(_canonical(document))
+
+
+def _digest(document: bytes) -> str:
+    return f"{VERSION}:{sha256(document).hexdigest()}"
+
+
+def _sorted_json(document: dict[str, object]) -> bytes:
+    # The bytes of RFC 8785 for what `_is_simple`, at a tenth of the time.
+    try:
+        return orjson.dumps(document, option=orjson.OPT_SORT_KEYS)
+    except orjson.JSONEncodeError as error:
+        raise InvalidInput(_NOT_JSON) from error
 
 
 def _canonical(document: dict[str, object]) -> bytes:
     try:
         return rfc8785.dumps(document)  # type: ignore[arg-type]  # it wants its private JSON type
     except rfc8785.CanonicalizationError as error:
-        raise InvalidInput("The input holds a value that JSON cannot carry.") from error
+        raise InvalidInput(_NOT_JSON) from error
 
 
-def _needs_exact_numbers(value: object, levels: int) -> bool:
-    # RFC 8785 knows doubles alone: beyond 2^53 it would make two seeds one, or refuse them.
-    if isinstance(value, str | bool):
+def nested_deeper(value: object, levels: int) -> bool:
+    """Whether lists and objects inside `value` go further down than `levels`."""
+    for item in _inside(value):
+        if isinstance(item, _NESTING) and (not levels or nested_deeper(item, levels - 1)):
+            return True
+    return False
+
+
+def _inside(value: object) -> Iterable[object]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()
+
+
+def _is_simple(value: object) -> bool:
+    """Whether every JSON writer that sorts keys agrees with RFC 8785 on `value`.
+
+    Not so: whole numbers written as floats, very large and very small ones, and the order of keys
+    beyond ASCII.
+    """
+    if isinstance(value, str) or value is None or value is True or value is False:
+        return True
+    if isinstance(value, int):
+        return -_SAFE <= value <= _SAFE
+    if isinstance(value, float):
+        return _SMALL <= abs(value) <= _LARGE and value % 1 != 0
+    if isinstance(value, dict) and not all(map(str.isascii, value)):
         return False
+    return all(map(_is_simple, _inside(value)))
+
+
+def _has_large_numbers(value: object) -> bool:
+    # RFC 8785 knows doubles alone: beyond 2^53 it would make two seeds one, or refuse them.
     if isinstance(value, int | float):
         return abs(value) > _SAFE
-    inner = _inside(value)
-    if inner and not levels:
-        raise InvalidInput(f"The input is nested deeper than {MAX_DEPTH} levels.")
-    return any([_needs_exact_numbers(item, levels - 1) for item in inner])
-
-
-def _inside(value: object) -> list[object]:
-    if isinstance(value, Mapping):
-        return list(value.values())
-    return value if isinstance(value, list) else []
+    return any(map(_has_large_numbers, _inside(value)))
 
 
 def _exact(value: object) -> object:
@@ -96,11 +142,10 @@ def _exact(value: object) -> object:
         return f"s{value}"
     if isinstance(value, int | float):
         return f"n{_digits(value)}"
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         return {name: _exact(item) for name, item in value.items()}
     return [_exact(item) for item in value] if isinstance(value, list) else value
 
 
 def _digits(number: float) -> str:
-    whole = isinstance(number, float) and number.is_integer()
-    return str(int(number)) if whole else repr(number)
+    return repr(number) if number % 1 else str(int(number))

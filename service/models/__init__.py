@@ -1,0 +1,20 @@
+"""The models: cards, catalogue, validation of inputs, prices. Knows no HTTP and no store."""
+
+from service.models.book import FRESH_FOR, Known, ModelPage, ModelQuery, Models, Unvalidated
+from service.models.card import ModelCard, Source, estimate, load_cards, validate_input
+from service.models.catalogue import is_model_id
+
+__all__ = [
+    "FRESH_FOR",
+    "Known",
+    "ModelCard",
+    "ModelPage",
+    "ModelQuery",
+    "Models",
+    "Source",
+    "Unvalidated",
+    "estimate",
+    "is_model_id",
+    "load_cards",
+    "validate_input",
+]

@@ -1,0 +1,92 @@
+"""What a request will cost, as far as the price list tells. An estimate: the bill is RunComfy's."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import ROUND_CEILING, Decimal
+from enum import StrEnum
+from typing import Final
+
+from core.fingerprints import Defaults
+from core.money import MicroUsd
+
+
+class Unit(StrEnum):
+    """What is paid for; RunComfy's words in `price_unit`."""
+
+    SECOND = "second"
+    OUTPUT = "output"
+
+
+# The fields that say how many units a request asks for; the first that is there counts.
+QUANTITY_FIELDS: Final[Mapping[Unit, tuple[str, ...]]] = {
+    Unit.SECOND: ("duration",),
+    Unit.OUTPUT: ("num_outputs", "num_images", "n"),
+}
+_WITHOUT_FIELD: Final[Mapping[Unit, Decimal | None]] = {
+    Unit.SECOND: None,
+    Unit.OUTPUT: Decimal(1),
+}
+# Beyond this a figure is no quantity, and its price no longer a number that a ledger can hold.
+_MOST_UNITS: Final = 1_000_000
+_FIGURE: Final = re.compile(r"([0-9]{1,7}(?:\.[0-9]{1,6})?)s?")
+
+
+@dataclass(frozen=True, slots=True)
+class Surcharge:
+    """Another rate for requests whose `field` (or its default) equals `value`."""
+
+    field: str
+    value: object
+    rate: MicroUsd
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """Micro-dollars per unit; the first surcharge that fits takes the rate's place."""
+
+    unit: Unit
+    rate: MicroUsd
+    surcharges: tuple[Surcharge, ...] = ()
+
+
+def price_of(
+    price: Price | None, value: Mapping[str, object], defaults: Defaults
+) -> MicroUsd | None:
+    """The estimate for an input, rounded up; None where price or quantity is not known."""
+    if price is None:
+        return None
+    units = _quantity(price.unit, value, defaults)
+    if units is None:
+        return None
+    cost = units * _rate(price, value, defaults)
+    return MicroUsd(int(cost.to_integral_value(ROUND_CEILING)))
+
+
+def _rate(price: Price, value: Mapping[str, object], defaults: Defaults) -> MicroUsd:
+    fitting = (
+        surcharge.rate
+        for surcharge in price.surcharges
+        if defaults.effective(value, surcharge.field) == surcharge.value
+    )
+    return next(fitting, price.rate)
+
+
+def _quantity(unit: Unit, value: Mapping[str, object], defaults: Defaults) -> Decimal | None:
+    for name in QUANTITY_FIELDS[unit]:
+        given = defaults.effective(value, name)
+        if given is not None:
+            return _units(given)
+    return _WITHOUT_FIELD[unit]
+
+
+def _units(given: object) -> Decimal | None:
+    """A positive number of units, also as digits in a string (`"5"`, `"8s"`), else None."""
+    if isinstance(given, str):
+        figure = _FIGURE.fullmatch(given)
+        units = Decimal(figure[1]) if figure else None
+    elif isinstance(given, int | float) and not isinstance(given, bool):
+        units = Decimal(str(given))
+    else:
+        units = None
+    return units if units is not None and 0 < units <= _MOST_UNITS else None

@@ -1,0 +1,57 @@
+"""Rules about an input that its schema cannot say, as data in the card. Knows no model by name."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from core.errors import FieldError
+from core.fingerprints import NO_DEFAULTS, Defaults
+from service.models.validation import pointer
+
+
+class Rule(Protocol):
+    """One rule. The input has passed the schema when it is asked."""
+
+    def broken_by(self, value: Mapping[str, object], defaults: Defaults) -> FieldError | None:
+        """What is wrong with `value`, absent fields counted as their defaults."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class SumEquals:
+    """The sum of `part` over the items of `parts` is `total`. No items: no rule.
+
+    Source: the description of `multi_prompt` on RunComfy's pages for Kling 3.0.
+    """
+
+    parts: str
+    part: str
+    total: str
+
+    def broken_by(self, value: Mapping[str, object], defaults: Defaults) -> FieldError | None:
+        """See `Rule.broken_by`."""
+        items = value.get(self.parts)
+        if not isinstance(items, list) or not items:
+            return None
+        inner = (defaults.nested.get(self.parts) or NO_DEFAULTS).items or NO_DEFAULTS
+        found = sum(
+            _number(inner.effective(item, self.part)) for item in items if isinstance(item, dict)
+        )
+        wanted = _number(defaults.effective(value, self.total))
+        if found == wanted:
+            return None
+        text = f"the sum of each {self.part} is {found:g} and must be {self.total}, {wanted:g}"
+        return FieldError(pointer([self.parts]), text)
+
+
+def _number(value: object) -> float:
+    return value if isinstance(value, int | float) else 0
+
+
+RULES: Final[Mapping[str, type[SumEquals]]] = {"sum_equals": SumEquals}
+
+
+def read_rule(document: Mapping[str, str]) -> Rule:
+    """A rule as a card holds it: its name under `rule`, its arguments beside it."""
+    arguments = {name: text for name, text in document.items() if name != "rule"}
+    return RULES[document["rule"]](**arguments)
