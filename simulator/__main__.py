@@ -1,0 +1,113 @@
+"""The command line: ``python -m simulator runcomfy`` and ``python -m simulator receiver``."""
+
+import argparse
+import random
+import sys
+import uuid
+from collections.abc import Sequence
+from datetime import timedelta
+
+from simulator.clock import SystemClock
+from simulator.fields import ScriptError
+from simulator.receiver.app import create_app as receiver_app
+from simulator.receiver.mailbox import Mailbox
+from simulator.runcomfy.app import create_app as runcomfy_app
+from simulator.runcomfy.catalogue import load_catalogue
+from simulator.runcomfy.documents import MICRO
+from simulator.runcomfy.domain import Pace, Span
+from simulator.runcomfy.world import Setup, World
+from simulator.server import serve
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the server that the first argument names until it is told to stop."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    try:
+        options.run(options)
+    except ScriptError as error:
+        parser.error(str(error))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m simulator", description=__doc__)
+    commands = parser.add_subparsers(required=True)
+    _add_runcomfy(commands.add_parser("runcomfy", help="a look-alike of RunComfy's Model API"))
+    _add_receiver(commands.add_parser("receiver", help="a webhook receiver"))
+    return parser
+
+
+def _add_runcomfy(parser: argparse.ArgumentParser) -> None:
+    _add_address(parser, port=8100)
+    parser.add_argument("--queue-seconds", type=_span, default="1..2", metavar="LOW..HIGH")
+    parser.add_argument("--run-seconds", type=_span, default="2..6", metavar="LOW..HIGH")
+    parser.add_argument("--cost-delay-seconds", type=_seconds, default="0")
+    parser.add_argument("--token", help="the only token taken; any is, when left out")
+    parser.add_argument("--balance-usd", type=float, default=100.0)
+    parser.add_argument("--enforce-balance", action="store_true", help="402 when it is used up")
+    parser.set_defaults(run=_run_runcomfy)
+
+
+def _add_receiver(parser: argparse.ArgumentParser) -> None:
+    _add_address(parser, port=8200)
+    parser.add_argument("--secret", action="append", default=[], help="whsec_...; may be repeated")
+    parser.set_defaults(run=_run_receiver)
+
+
+def _add_address(parser: argparse.ArgumentParser, *, port: int) -> None:
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=port, help="0 takes a free one")
+    parser.add_argument("--seed", type=int, default=0)
+
+
+def _run_runcomfy(options: argparse.Namespace) -> None:
+    setup = Setup(
+        pace=Pace(queue=options.queue_seconds, run=options.run_seconds),
+        seed=options.seed,
+        token=options.token,
+        cost_delay=options.cost_delay_seconds,
+        balance=round(options.balance_usd * MICRO),
+        enforce_balance=options.enforce_balance,
+    )
+    # Ids are not seeded: two runs of the look-alike must never give out the same one.
+    world = World(setup, load_catalogue(), ids=lambda: str(uuid.uuid4()))
+    app = runcomfy_app(world, SystemClock())
+    serve(app, name="runcomfy", host=options.host, port=options.port, say=_say)
+
+
+def _run_receiver(options: argparse.Namespace) -> None:
+    mailbox = Mailbox(random.Random(options.seed))
+    for secret in options.secret:
+        mailbox.trust(secret)
+    app = receiver_app(mailbox, SystemClock(), _say)
+    serve(app, name="receiver", host=options.host, port=options.port, say=_say)
+
+
+def _span(text: str) -> Span:
+    low, dots, high = text.partition("..")
+    span = Span(_seconds(low), _seconds(high if dots else low))
+    if span.low > span.high:
+        message = f"{text!r}: the low bound is above the high one"
+        raise argparse.ArgumentTypeError(message)
+    return span
+
+
+def _seconds(text: str) -> timedelta:
+    try:
+        span = timedelta(seconds=float(text))
+    except ValueError:
+        message = f"{text!r} is no number of seconds"
+        raise argparse.ArgumentTypeError(message) from None
+    if span < timedelta(0):
+        message = f"{text!r} is below 0"
+        raise argparse.ArgumentTypeError(message)
+    return span
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()

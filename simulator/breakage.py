@@ -1,0 +1,94 @@
+"""Answers that are none: a closed or reset connection, silence, lateness, a body without end.
+
+Each is an ASGI response; closing and resetting need the connection that ``simulator.server`` lends.
+"""
+
+import asyncio
+import socket
+import struct
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import cast
+
+from starlette.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from simulator.clock import Clock
+
+CONNECTION = "simulator.connection"
+_CHUNK = 64 * 1024
+# Closing a socket that lingers for zero seconds makes the kernel send RST in place of FIN.
+_NO_LINGER = struct.pack("ii", 1, 0)
+
+
+def lend(transport: asyncio.Transport) -> dict[str, dict[object, object]]:
+    """The ASGI extension that lets an answer break its own connection."""
+    return {CONNECTION: {"transport": transport}}
+
+
+class Hung(Response):
+    """Never answers; ends when the client goes away."""
+
+    async def __call__(
+        self,
+        scope: Scope,  # noqa: ARG002 - ASGI's signature
+        receive: Receive,
+        send: Send,  # noqa: ARG002 - ASGI's signature
+    ) -> None:
+        """Wait for the disconnect."""
+        while (await receive())["type"] != "http.disconnect":
+            pass
+
+
+class Closed(Hung):
+    """Closes the connection without a byte of answer."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Close, then see the disconnect through, so that the server writes nothing either."""
+        _transport(scope).abort()
+        await super().__call__(scope, receive, send)
+
+
+class Reset(Closed):
+    """Like Closed, but with a TCP reset."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Ask the kernel for RST, then close."""
+        lent = _transport(scope).get_extra_info("socket")
+        lent.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
+        await super().__call__(scope, receive, send)
+
+
+class Late(Response):
+    """Another answer, after a while."""
+
+    def __init__(self, answer: Response, delay: timedelta, clock: Clock) -> None:
+        """Wait on ``clock``."""
+        super().__init__()
+        self._answer = answer
+        self._delay = delay
+        self._clock = clock
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Wait, then answer."""
+        await self._clock.sleep(self._delay)
+        await self._answer(scope, receive, send)
+
+
+def huge(size: int, status: int = 200) -> Response:
+    """A JSON string of ``size`` bytes that never closes its quote, sent as the reader takes it."""
+    return StreamingResponse(_filler(size), status_code=status, media_type="application/json")
+
+
+async def _filler(size: int) -> AsyncIterator[bytes]:
+    yield b'{"request_id":"'
+    for start in range(0, size, _CHUNK):
+        yield b"x" * min(_CHUNK, size - start)
+
+
+def _transport(scope: Scope) -> asyncio.Transport:
+    lent = scope.get("extensions", {}).get(CONNECTION)
+    if lent is None:
+        text = "a connection can only be broken behind simulator.server"
+        raise RuntimeError(text)
+    return cast("asyncio.Transport", lent["transport"])

@@ -1,0 +1,71 @@
+"""Serves one ASGI app on one port: says when it is ready, lends out connections, stops fast.
+
+Knows uvicorn; knows nothing of what is served.
+"""
+
+import contextlib
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import cast
+
+from starlette.types import ASGIApp
+from uvicorn import Config, Server
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from simulator.breakage import lend
+
+Say = Callable[[str], None]
+# Whole seconds are all that uvicorn takes. Slow answers are given up after this.
+_GRACE_SECONDS = 1
+
+
+class _LendingProtocol(HttpToolsProtocol):
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self.scope["extensions"] = lend(self.transport)
+
+
+class _QuietServer(Server):
+    def __init__(self, config: Config, *, name: str, say: Say) -> None:
+        super().__init__(config)
+        self._name = name
+        self._say = say
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        host, port = self.servers[0].sockets[0].getsockname()[:2]
+        self._say(f"simulator {self._name} ready at http://{host}:{port}")
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        # Left to itself, uvicorn would answer 500 to those that are kept waiting on purpose.
+        for connection in tuple(self.server_state.connections):
+            cast("_LendingProtocol", connection).transport.abort()
+        await super().shutdown(sockets)
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        # The parent class raises the signal again at the end, which would make the exit code 143.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._stop)
+        yield
+
+    def _stop(self, _number: int, _frame: FrameType | None) -> None:
+        self.should_exit = True
+
+
+def serve(app: ASGIApp, *, name: str, host: str, port: int, say: Say) -> None:
+    """Run until SIGTERM or SIGINT. Port 0 takes a free one; the ready line tells which."""
+    config = Config(
+        app,
+        host=host,
+        port=port,
+        http=_LendingProtocol,
+        ws="none",
+        lifespan="off",
+        log_level="critical",
+        access_log=False,
+        timeout_graceful_shutdown=_GRACE_SECONDS,
+    )
+    _QuietServer(config, name=name, say=say).run()

@@ -1,0 +1,58 @@
+"""A world under a clock that only the test moves, and a client over its ASGI app."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from itertools import count
+from typing import TYPE_CHECKING
+
+import httpx
+import pytest
+
+from simulator.runcomfy.app import create_app
+from simulator.runcomfy.catalogue import load_catalogue
+from simulator.runcomfy.domain import Pace, Span
+from simulator.runcomfy.world import Setup, World
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+
+class HandClock:
+    """Stands still until it is moved; sleepers move it."""
+
+    def __init__(self) -> None:
+        self.instant = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+    def now(self) -> datetime:
+        return self.instant
+
+    async def sleep(self, span: timedelta) -> None:
+        self.instant += span
+
+    def advance(self, seconds: float) -> None:
+        self.instant += timedelta(seconds=seconds)
+
+
+@pytest.fixture
+def clock() -> HandClock:
+    return HandClock()
+
+
+@pytest.fixture
+def world() -> World:
+    """Waits 10 s, runs 20 s."""
+    wait, run = timedelta(seconds=10), timedelta(seconds=20)
+    numbers = count(1)
+    setup = Setup(pace=Pace(queue=Span(wait, wait), run=Span(run, run)))
+    return World(setup, load_catalogue(), ids=lambda: f"req-{next(numbers)}")
+
+
+@pytest.fixture
+async def client(world: World, clock: HandClock) -> AsyncIterator[httpx.AsyncClient]:
+    transport = httpx.ASGITransport(create_app(world, clock))
+    headers = {"Authorization": "Bearer any"}
+    async with httpx.AsyncClient(
+        transport=transport, base_url="http://sim.test", headers=headers
+    ) as client:
+        yield client

@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from simulator.runcomfy.catalogue import load_catalogue
+from simulator.runcomfy.inputs import faults_of
+
+if TYPE_CHECKING:
+    from simulator.fields import Json
+
+MODELS = load_catalogue().models
+KLING = "kling/kling-3.0/standard/image-to-video"
+GOOD: Json = {"prompt": "x", "start_image_url": "https://example.org/a.png"}
+
+
+@pytest.mark.parametrize(
+    ("more", "kinds"),
+    [
+        ({}, []),
+        ({"cfg_scale": 1, "unknown": 5, "negative_prompt": None}, []),
+        ({"duration": 2}, ["too_small"]),
+        ({"duration": 3.5}, ["integer_type"]),
+        ({"duration": True}, ["integer_type"]),
+        ({"generate_audio": "yes"}, ["boolean_type"]),
+        ({"shot_type": "wide"}, ["enum"]),
+        ({"elements": [{}] * 4}, ["too_large"]),
+        ({"prompt": None, "cfg_scale": 2}, ["missing", "too_large"]),
+    ],
+)
+def test_kling(more: Json, kinds: list[str]) -> None:
+    found = faults_of(GOOD | more, MODELS[KLING].card["input_schema"])
+    assert [fault["type"] for fault in found] == kinds
+
+
+def test_a_required_name_that_is_no_property_is_not_enforced() -> None:
+    schema = MODELS["atelier/retouch-1/edit"].card["input_schema"]
+    assert "image" in schema["required"]
+    assert "image" not in schema["properties"]
+    assert faults_of({"prompt": "x"}, schema) == []
+
+
+@pytest.mark.parametrize("model_id", list(MODELS))
+def test_every_model_has_a_price_and_a_product(model_id: str) -> None:
+    assert MODELS[model_id].price_of({}) > 0
+    assert MODELS[model_id].product_of({}).count == 1
