@@ -34,6 +34,18 @@ class JobMoved:
 
 
 @dataclass(frozen=True, slots=True)
+class SubmitAnswered:
+    """What a paid submit met. Told before it is stored, so that a log has the id whatever dies next."""
+
+    job_id: str
+    tenant: str
+    model_id: str
+    fact: Fact
+    upstream_id: str | None
+    detail: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class UpstreamCalled:
     """One call to RunComfy ended. `outcome` is a word of a closed set."""
 
@@ -80,12 +92,6 @@ class Trouble:
 
 
 Event = (
-    JobAdmitted
-    | JobMoved
-    | UpstreamCalled
-    | DeliveryAttempted
-    | StoreLost
-    | StoreFound
-    | Trouble
+    JobAdmitted | JobMoved | UpstreamCalled | DeliveryAttempted | StoreLost | StoreFound | Trouble
 )
 Emit = Callable[[Event], None]

@@ -86,6 +86,7 @@ TRANSITIONS: Final[Mapping[tuple[JobState, Fact], JobState]] = {
     (_S.COLLECTING, _F.COLLECTED): _S.SUCCEEDED,
     (_S.COLLECTING, _F.RETRY_COLLECT): _S.COLLECTING,
     (_S.COLLECTING, _F.CANCEL_DONE): _S.CANCELLED,
+    (_S.COLLECTING, _F.BROKE): _S.FAILED,
     (_S.COLLECTING, _F.GAVE_UP): _S.FAILED,
 }
 """`(state, fact) -> next state`; an absent pair is illegal.

@@ -1,7 +1,7 @@
 """Tenants and their keys as values: names, key format, scopes. Knows no store.
 
-A key reads `rcg_<tenant>_<secret><check>`: it names its tenant, so that a leaked one finds its owner,
-and its check digits tell a typo from a refused key without asking the store.
+A key reads `rcg_<tenant>_<secret><check>`: it names its tenant, so that a leaked one finds its
+owner, and its check digits tell a typo from a refused key without asking the store.
 """
 
 import base64
@@ -31,6 +31,17 @@ class Scope(StrEnum):
 ALL_SCOPES: Final = frozenset(Scope)
 
 
+class DoubtPolicy(StrEnum):
+    """What becomes of a submit in doubt that no person resolves."""
+
+    HOLD = "hold"
+    """Wait for a person for a while, then fail it."""
+    FAIL = "fail"
+    """Fail it at once."""
+    RESEND = "resend"
+    """Send it once more: rather a double charge than a missing result."""
+
+
 @dataclass(frozen=True, slots=True)
 class Tenant:
     """A team that shares the RunComfy account. `webhook_secrets` are live ones, newest first."""
@@ -40,6 +51,8 @@ class Tenant:
     webhook: str | None = None
     webhook_secrets: tuple[str, ...] = ()
     disabled: bool = False
+    doubt: DoubtPolicy | None = None
+    """None: as the operator's setting says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +75,7 @@ class Credential:
 
 
 def check_name(name: str) -> str:
-    """A tenant's name: lower-case letters, digits and inner hyphens, at most 40. Raises `InvalidInput`."""
+    """A tenant's name: 1 to 40 lower-case letters, digits, inner hyphens. Raises `InvalidInput`."""
     if not _NAME.fullmatch(name):
         raise InvalidInput(
             "A tenant's name has 1 to 40 lower-case letters, digits and inner hyphens."
@@ -77,7 +90,7 @@ def mint_key(tenant: str, secret: bytes) -> str:
 
 
 def digest_of(key: str) -> str:
-    """The form under which the store knows a key: SHA-256, hex. The key has 256 bits of chance, so no salt."""
+    """The form under which the store knows a key: SHA-256 in hex, unsalted (256 bits of chance)."""
     return hashlib.sha256(key.encode()).hexdigest()
 
 

@@ -1,0 +1,143 @@
+"""What happens to a job before RunComfy has it: the claim, the submit's answer, doubt."""
+
+from datetime import datetime, timedelta
+
+from core.jobs import Billed, CancelOutcome, Fact, Job, JobError
+from core.tenants import DoubtPolicy
+from worker.decisions.moves import Move, Rules, by_deadline, ended, moved
+from worker.ports import Accepted, NoAnswer, NotSent, Rejected, SubmitAnswer, UpstreamFault
+
+
+def claimed(job: Job, now: datetime, rules: Rules) -> Move:
+    """The intent to submit, written before anything leaves."""
+    after = job.after(
+        Fact.CLAIMED,
+        now,
+        attempts=job.attempts + 1,
+        sent_at=now,
+        due_at=now + rules.policy.lease,
+        billed=Billed.UNKNOWN,
+    )
+    return moved(after, Fact.CLAIMED, now)
+
+
+def start_overdue(job: Job, now: datetime) -> Move | None:
+    """The end of a job that still waits with us, if it was cancelled or its time is up; free."""
+    if job.cancel_asked_at is not None:
+        return cancelled_here(job, now)
+    limits = [limit for limit in (job.start_by, job.finish_by) if limit is not None]
+    if not limits or now < min(limits):
+        return None
+    error = JobError("start_timeout", "The job's time ran out before it was sent to RunComfy.")
+    return ended(job, Fact.OUT_OF_TIME, now, error=error, billed=Billed.NO)
+
+
+def cancelled_here(job: Job, now: datetime) -> Move:
+    """A job that nothing has left for is cancelled at once, and free."""
+    return ended(
+        job,
+        Fact.CANCEL_ASKED,
+        now,
+        billed=Billed.NO,
+        cancel_asked_at=job.cancel_asked_at or now,
+        cancel_outcome=CancelOutcome.CANCELLED,
+    )
+
+
+def submitted(
+    job: Job, answer: SubmitAnswer, doubt: DoubtPolicy, now: datetime, rules: Rules
+) -> Move:
+    """What a submit's answer means. `job` is submitting, or in doubt when the answer came late."""
+    match answer:
+        case Accepted(upstream_id):
+            return accepted(job, upstream_id, now, rules)
+        case NotSent(fault, retry_after):
+            return _not_sent(job, fault, retry_after, now, rules)
+        case Rejected(fault, account_refused):
+            code = "upstream_account_refused" if account_refused else "upstream_rejected"
+            error = JobError(code, fault.message, fault.code)
+            return ended(job, Fact.REJECTED, now, fault=fault, error=error, billed=Billed.NO)
+        case NoAnswer(fault):
+            return in_doubt(job, fault, doubt, now, rules)
+
+
+def accepted(job: Job, upstream_id: str, now: datetime, rules: Rules) -> Move:
+    """RunComfy has the job: by its answer, or by an operator's word."""
+    wished = job.cancel_asked_at is not None
+    after = job.after(
+        Fact.ACCEPTED,
+        now,
+        upstream_id=upstream_id,
+        running_since=now,
+        doubt_since=None,
+        refused_sends=0,
+        tries=0,
+        billed=Billed.UNKNOWN,
+        due_at=now if wished else by_deadline(job, now + rules.policy.first_poll),
+    )
+    return moved(after, Fact.ACCEPTED, now, detail=upstream_id)
+
+
+def in_doubt(
+    job: Job, fault: UpstreamFault, doubt: DoubtPolicy, now: datetime, rules: Rules
+) -> Move:
+    """Nobody knows whether it was taken. It waits for a person as long as the policy says."""
+    hold = rules.policy.doubt_hold if doubt is DoubtPolicy.HOLD else timedelta()
+    after = job.after(
+        Fact.NO_ANSWER,
+        now,
+        doubt_since=now,
+        due_at=by_deadline(job, now + hold),
+        billed=Billed.UNKNOWN,
+    )
+    return moved(after, Fact.NO_ANSWER, now, fault=fault)
+
+
+def doubt_overdue(job: Job, doubt: DoubtPolicy, now: datetime, rules: Rules) -> Move:
+    """The hold ran out and nobody came: send once more if the policy says so, else give up."""
+    if doubt is DoubtPolicy.RESEND and job.resends_approved == 0:
+        return resend_approved(job, now, "policy")
+    timely = job.finish_by is None or now < job.finish_by
+    error = JobError(
+        "submit_in_doubt",
+        "RunComfy gave no usable answer to the submit: it may have been taken and billed.",
+    )
+    fact = Fact.GIVEN_UP if timely else Fact.OUT_OF_TIME
+    return ended(job, fact, now, error=error, billed=Billed.UNKNOWN)
+
+
+def resend_approved(job: Job, now: datetime, by: str) -> Move:
+    """Exactly one further submit was approved, by a person or by the tenant's policy."""
+    after = job.after(
+        Fact.RESEND_APPROVED,
+        now,
+        resends_approved=job.resends_approved + 1,
+        doubt_since=None,
+        due_at=now,
+    )
+    return moved(after, Fact.RESEND_APPROVED, now, detail=by)
+
+
+def _not_sent(
+    job: Job, fault: UpstreamFault, retry_after: timedelta | None, now: datetime, rules: Rules
+) -> Move:
+    failures = job.refused_sends + 1
+    wait = max(rules.policy.resubmit.wait(failures, rules.rng), retry_after or timedelta())
+    limits = [at for at in (now + wait, job.start_by, job.finish_by) if at is not None]
+    after = job.after(
+        Fact.NOT_SENT,
+        now,
+        attempts=job.attempts - 1,
+        refused_sends=failures,
+        sent_at=None,
+        doubt_since=None,
+        due_at=now if job.cancel_asked_at is not None else min(limits),
+        billed=Billed.NO if job.attempts == 1 else job.billed,
+    )
+    return moved(after, Fact.NOT_SENT, now, fault=fault)
+
+
+def lease_lost(job: Job, doubt: DoubtPolicy, now: datetime, rules: Rules) -> Move:
+    """A submit whose worker gave no sign of life in time: its answer, if any, died with it."""
+    fault = UpstreamFault("worker_lost", "The worker died between the intent and the answer.")
+    return in_doubt(job, fault, doubt, now, rules)

@@ -1,0 +1,345 @@
+"""Takes a job one step on: act, learn, decide, store, tell. Knows the steps; knows no RunComfy wire,
+no Redis, no arq. What an answer means is `worker.decisions`' affair.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import AsyncIterator, Final, Protocol
+
+from core.changes import Change, Outcome
+from core.clock import Clock
+from core.errors import StoreUnavailable
+from core.events import Emit, JobMoved, SubmitAnswered, Trouble
+from core.ids import IdSource
+from core.jobs import Errand, Fact, Job, JobRecord, JobState
+from core.notices import may_notify, notices
+from core.tenants import DoubtPolicy, Tenant
+from worker.decisions import afterwards, collecting, running, submitting
+from worker.decisions.moves import Move, Rules, Wait
+from worker.ports import Accepted, NoAnswer, NotSent, Rejected, SubmitAnswer, Upstream
+
+STORE_RETRY: Final = timedelta(milliseconds=500)
+
+SUBMIT_FACTS: Final[Mapping[type[SubmitAnswer], Fact]] = {
+    Accepted: Fact.ACCEPTED,
+    NotSent: Fact.NOT_SENT,
+    Rejected: Fact.REJECTED,
+    NoAnswer: Fact.NO_ANSWER,
+}
+
+
+class Jobs(Protocol):
+    """What the lifecycle asks of the job store."""
+
+    async def load(self, job_id: str) -> JobRecord | None:
+        """The job as it stands."""
+        ...
+
+    async def input(self, job_id: str) -> bytes | None:
+        """The body to submit."""
+        ...
+
+    async def store(self, change: Change) -> Outcome:
+        """Make a change true, or say who was first."""
+        ...
+
+    async def put_off(self, job: Job, due_at: datetime, *, polled: bool = False) -> bool:
+        """Look again later; False when the record moved on."""
+        ...
+
+
+class Tenants(Protocol):
+    """What the lifecycle asks of the tenant store."""
+
+    async def load(self, name: str) -> Tenant | None:
+        """The tenant as it stands."""
+        ...
+
+
+class Gate(Protocol):
+    """Whether a submit may leave now. Told what each one met."""
+
+    async def closed_until(self) -> datetime | None:
+        """None: go ahead; else when to ask again."""
+        ...
+
+    async def learn(self, answer: SubmitAnswer) -> None:
+        """Note what a submit met."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Hands:
+    """What the lifecycle works with."""
+
+    jobs: Jobs
+    tenants: Tenants
+    upstream: Upstream
+    gate: Gate
+    clock: Clock
+    ids: IdSource
+    emit: Emit
+    rules: Rules
+
+
+class Lifecycle:
+    """The steps of a job's life, one coroutine per state."""
+
+    def __init__(self, hands: Hands) -> None:
+        """At most `submits_at_once` paid calls of this process are under way at any time."""
+        self._hands = hands
+        self._policy = hands.rules.policy
+        self._submits = asyncio.Semaphore(self._policy.submits_at_once)
+        self._steps: Mapping[JobState, Callable[[Job], Awaitable[Job | None]]] = {
+            JobState.QUEUED: self._submit,
+            JobState.SUBMITTING: self._declare_lost,
+            JobState.IN_DOUBT: self._end_doubt,
+            JobState.RUNNING: self._poll,
+            JobState.CANCELLING: self._cancel,
+            JobState.COLLECTING: self._collect,
+            JobState.SUCCEEDED: self._errand,
+            JobState.FAILED: self._errand,
+            JobState.CANCELLED: self._errand,
+            JobState.EXPIRED: self._errand,
+        }
+
+    @property
+    def states(self) -> Sequence[JobState]:
+        """The states that have a step."""
+        return tuple(self._steps)
+
+    async def advance(self, job: Job) -> None:
+        """Take a job on until it has to wait. Raises `StoreUnavailable`; its lease then runs out."""
+        following: Job | None = job
+        while following is not None:
+            job = following
+            following = await self._steps[job.state](job)
+            if following is not None and not self._at_once(following):
+                return
+
+    def _at_once(self, job: Job) -> bool:
+        """Whether the next step follows without a wait: a result to fetch, or a time that has come."""
+        if job.state is JobState.COLLECTING:
+            return job.trouble is None
+        return job.due_at is not None and job.due_at <= self._hands.clock.now()
+
+    # Submitting
+
+    async def _submit(self, job: Job) -> Job | None:
+        now = self._hands.clock.now()
+        overdue = submitting.start_overdue(job, now)
+        if overdue is not None:
+            return await self._take(job, overdue)
+        closed_until = await self._hands.gate.closed_until()
+        if closed_until is not None:
+            await self._hands.jobs.put_off(
+                job, _earliest(closed_until, job.start_by, job.finish_by)
+            )
+            return None
+        async with self._submits:
+            return await self._submit_once(job)
+
+    async def _submit_once(self, job: Job) -> Job | None:
+        body = await self._hands.jobs.input(job.id)
+        claim = submitting.claimed(job, self._hands.clock.now(), self._hands.rules)
+        held = await self._take(job, claim)
+        if held is None or body is None:
+            return None
+        async with self._lease_kept(held):
+            answer = await self._hands.upstream.submit(held.model_id, body)
+            self._tell_answer(held, answer)
+            return await self._record_answer(held, answer)
+
+    async def _record_answer(self, job: Job, answer: SubmitAnswer) -> Job | None:
+        """Store a submit's answer, however long that takes: it is the only trace of money spent."""
+        while True:
+            try:
+                stored = await self._try_to_record(job, answer)
+                await self._hands.gate.learn(answer)
+            except StoreUnavailable:
+                await self._hands.clock.sleep(STORE_RETRY)
+            else:
+                return stored
+
+    async def _try_to_record(self, job: Job, answer: SubmitAnswer) -> Job | None:
+        """Against the record as it stands: the job's lease may have been lost on the way."""
+        while True:
+            move = await self._meaning(job, answer)
+            if move is None:
+                return None
+            stored = await self._take(job, move)
+            if stored is not None:
+                return stored
+            record = await self._hands.jobs.load(job.id)
+            if record is None:
+                self._trouble(job, "job_vanished", _upstream_id(answer))
+                return None
+            job = record.job
+
+    async def _meaning(self, job: Job, answer: SubmitAnswer) -> Move | None:
+        now = self._hands.clock.now()
+        if job.allows(SUBMIT_FACTS[type(answer)]):
+            doubt = await self._doubt_policy(job)
+            return submitting.submitted(job, answer, doubt, now, self._hands.rules)
+        upstream_id = _upstream_id(answer)
+        if upstream_id is None or upstream_id == job.upstream_id:
+            return None
+        self._trouble(job, "accepted_after_end", upstream_id)
+        return afterwards.orphaned(job, upstream_id, now) if job.final else None
+
+    async def _declare_lost(self, job: Job) -> Job | None:
+        """Reached only when nobody renewed the lease of a submit: its worker died."""
+        doubt = await self._doubt_policy(job)
+        now = self._hands.clock.now()
+        return await self._take(job, submitting.lease_lost(job, doubt, now, self._hands.rules))
+
+    async def _end_doubt(self, job: Job) -> Job | None:
+        doubt = await self._doubt_policy(job)
+        now = self._hands.clock.now()
+        return await self._take(job, submitting.doubt_overdue(job, doubt, now, self._hands.rules))
+
+    async def _doubt_policy(self, job: Job) -> DoubtPolicy:
+        tenant = await self._hands.tenants.load(job.tenant)
+        own = tenant.doubt if tenant is not None else None
+        return own or self._policy.doubt
+
+    # Running
+
+    async def _poll(self, job: Job) -> Job | None:
+        upstream_id, now = _known_id(job), self._hands.clock.now()
+        if job.cancel_asked_at is not None and job.cancel_outcome is not None:
+            wished = job.cancel_outcome.value == "requested"
+            if wished:
+                return await self._take(job, running.cancel_passed_on(job, now))
+        if job.finish_by is not None and now >= job.finish_by:
+            asked = await self._hands.upstream.cancel(upstream_id)
+            return await self._take(job, running.run_overdue(job, self._hands.clock.now(), asked))
+        answer = await self._hands.upstream.status(upstream_id)
+        decided = running.polled(job, answer, self._hands.clock.now(), self._hands.rules)
+        return await self._take(job, decided)
+
+    async def _cancel(self, job: Job) -> Job | None:
+        answer = await self._hands.upstream.cancel(_known_id(job))
+        now = self._hands.clock.now()
+        if job.finish_by is not None and now >= job.finish_by:
+            return await self._take(job, running.run_overdue(job, now, answer))
+        decided = running.cancel_answered(job, answer, now, self._hands.rules)
+        return await self._take(job, decided)
+
+    async def _collect(self, job: Job) -> Job | None:
+        answer = await self._hands.upstream.result(_known_id(job))
+        decided = collecting.collected(job, answer, self._hands.clock.now(), self._hands.rules)
+        return await self._take(job, decided)
+
+    async def _errand(self, job: Job) -> Job | None:
+        if job.errand is None or job.upstream_id is None:
+            return None
+        answer = await self._hands.upstream.result(job.upstream_id)
+        decide = _ERRANDS[job.errand]
+        await self._take(job, decide(job, answer, self._hands.clock.now(), self._hands.rules))
+        return None
+
+    # What the steps share
+
+    async def _take(self, job: Job, decided: Move | Wait) -> Job | None:
+        """Make a decision true. None: there is nothing more to do here, or somebody was first."""
+        if isinstance(decided, Wait):
+            await self._hands.jobs.put_off(job, decided.due_at, polled=True)
+            return None
+        now = self._hands.clock.now()
+        change = Change(
+            before=job,
+            after=decided.after,
+            entries=() if decided.entry is None else (decided.entry,),
+            output=decided.output,
+            deliveries=notices(
+                job, decided.after, await self._default_webhook(job, decided), self._hands.ids, now
+            ),
+        )
+        if await self._hands.jobs.store(change) is not Outcome.STORED:
+            return None
+        self._tell_move(change, decided)
+        return decided.after
+
+    async def _default_webhook(self, job: Job, decided: Move) -> str | None:
+        if not may_notify(job, decided.after):
+            return None
+        tenant = await self._hands.tenants.load(job.tenant)
+        return tenant.webhook if tenant is not None else None
+
+    @asynccontextmanager
+    async def _lease_kept(self, job: Job) -> AsyncIterator[None]:
+        """While the body runs, the job stays ours: the lease is renewed until it ends."""
+        renewing = asyncio.create_task(self._renew(job))
+        try:
+            yield
+        finally:
+            renewing.cancel()
+
+    async def _renew(self, job: Job) -> None:
+        held = True
+        while held:
+            await self._hands.clock.sleep(self._policy.renew_every)
+            try:
+                until = self._hands.clock.now() + self._policy.lease
+                held = await self._hands.jobs.put_off(job, until)
+            except StoreUnavailable:
+                continue
+
+    def _tell_answer(self, job: Job, answer: SubmitAnswer) -> None:
+        fault = None if isinstance(answer, Accepted) else answer.fault
+        self._hands.emit(
+            SubmitAnswered(
+                job_id=job.id,
+                tenant=job.tenant,
+                model_id=job.model_id,
+                fact=SUBMIT_FACTS[type(answer)],
+                upstream_id=_upstream_id(answer),
+                detail=None if fault is None else f"{fault.kind}: {fault.message}",
+            )
+        )
+
+    def _tell_move(self, change: Change, decided: Move) -> None:
+        if decided.fact is None:
+            return
+        after = decided.after
+        self._hands.emit(
+            JobMoved(
+                job_id=after.id,
+                tenant=after.tenant,
+                model_id=after.model_id,
+                fact=decided.fact,
+                before=change.before.state,
+                after=after.state,
+                age=after.updated_at - after.created_at,
+                upstream_id=after.upstream_id,
+                detail=decided.entry.detail if decided.entry is not None else None,
+            )
+        )
+
+    def _trouble(self, job: Job, code: str, upstream_id: str | None) -> None:
+        self._hands.emit(Trouble(code=code, detail=f"upstream id {upstream_id}", job_id=job.id))
+
+
+_ERRANDS: Final = {
+    Errand.READ_COST: afterwards.cost_read,
+    Errand.AWAIT_LATE_RESULT: afterwards.late_result,
+}
+
+
+def _known_id(job: Job) -> str:
+    """The table lets no job run without RunComfy's id."""
+    if job.upstream_id is None:
+        raise ValueError(f"job {job.id} runs without an upstream id")
+    return job.upstream_id
+
+
+def _upstream_id(answer: SubmitAnswer) -> str | None:
+    return answer.upstream_id if isinstance(answer, Accepted) else None
+
+
+def _earliest(*instants: datetime | None) -> datetime:
+    return min(instant for instant in instants if instant is not None)
