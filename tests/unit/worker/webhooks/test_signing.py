@@ -1,0 +1,73 @@
+"""Signatures: what receivers check, rotation, the instant's zone."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+from standardwebhooks import Webhook, WebhookVerificationError
+
+from worker.webhooks.signing import secret_text, sign
+
+NOW = datetime(2026, 11, 22, 15, 0, 0, 900_000, tzinfo=UTC)
+OLD, NEW = bytes(range(32)), bytes(range(32, 64))
+BODY = '{"type":"request.completed","data":{"prompt":"così"}}'.encode()
+
+
+def headers(*secrets: bytes, at: datetime = NOW, body: bytes = BODY) -> dict[str, str]:
+    texts = [secret_text(secret) for secret in secrets]
+    return dict(sign(body, webhook_id="msg_1", at=at, secrets=texts))
+
+
+def by_hand(secret: bytes, timestamp: int) -> str:
+    """The specification's own words, in Python, without the library."""
+    content = b"msg_1.%d." % timestamp + BODY
+    return "v1," + base64.b64encode(hmac.new(secret, content, hashlib.sha256).digest()).decode()
+
+
+def test_signature_is_the_specification_s() -> None:
+    stamp = int(NOW.timestamp())
+    assert headers(OLD) == {
+        "webhook-id": "msg_1",
+        "webhook-timestamp": str(stamp),
+        "webhook-signature": by_hand(OLD, stamp),
+    }
+
+
+def test_every_live_secret_signs() -> None:
+    stamp = int(NOW.timestamp())
+    both = f"{by_hand(OLD, stamp)} {by_hand(NEW, stamp)}"
+    assert headers(OLD, NEW)["webhook-signature"] == both
+
+
+def test_each_secret_verifies_and_a_stranger_s_does_not() -> None:
+    sent = headers(OLD, NEW, at=datetime.now(UTC))
+    for secret in (OLD, NEW):
+        Webhook(secret_text(secret)).verify(BODY, sent)
+    with pytest.raises(WebhookVerificationError):
+        Webhook(secret_text(bytes(32))).verify(BODY, sent)
+    with pytest.raises(WebhookVerificationError):
+        Webhook(secret_text(OLD)).verify(BODY + b" ", sent)
+
+
+def test_an_attempt_s_instant_is_signed_whatever_its_zone() -> None:
+    elsewhere = NOW.astimezone(timezone(timedelta(hours=5, minutes=30)))
+    assert headers(OLD, at=elsewhere) == headers(OLD)
+    later = headers(OLD, at=NOW + timedelta(hours=29))
+    assert later["webhook-id"] == headers(OLD)["webhook-id"]
+    assert later["webhook-signature"] != headers(OLD)["webhook-signature"]
+
+
+def test_secret_has_the_form_that_libraries_read() -> None:
+    assert secret_text(OLD).startswith("whsec_")
+    assert base64.b64decode(secret_text(OLD).removeprefix("whsec_")) == OLD
+
+
+def test_nothing_goes_out_unsigned() -> None:
+    with pytest.raises(ValueError, match="at least one secret"):
+        headers()
+    with pytest.raises(ValueError, match="aware"):
+        headers(OLD, at=NOW.replace(tzinfo=None))

@@ -1,0 +1,111 @@
+"""What one attempt at a callback can come to, as values. Knows no HTTP client and no schedule."""
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from enum import StrEnum
+from typing import Final
+
+
+class Kind(StrEnum):
+    """Why an attempt failed. A closed set: it may label a metric.
+
+    `busy` and `unsendable` are the gateway's own doing, the rest the receiver's or the way's.
+    """
+
+    GONE = "gone"
+    SLOW_DOWN = "slow_down"
+    REDIRECT = "redirect"
+    CLIENT_ERROR = "client_error"
+    SERVER_ERROR = "server_error"
+    BAD_ANSWER = "bad_answer"
+    TIMEOUT = "timeout"
+    CONNECT_ERROR = "connect_error"
+    TLS_ERROR = "tls_error"
+    DNS_ERROR = "dns_error"
+    RESET = "reset"
+    BLOCKED_TARGET = "blocked_target"
+    BUSY = "busy"
+    UNSENDABLE = "unsendable"
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """The receiver took it (2xx). `excerpt` is the start of its answer, as safe text."""
+
+    status: int
+    took: timedelta
+    excerpt: str = ""
+
+    @property
+    def word(self) -> str:
+        """The outcome in one word, beside the kinds of `Refused`."""
+        return "delivered"
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The receiver did not take it, or was not reached. `status` is None without an answer.
+
+    `retry_after` is how long the receiver asked us to wait. `excerpt` is the start of its answer,
+    or our own sentence where there was none; a tenant may read it.
+    """
+
+    kind: Kind
+    took: timedelta
+    status: int | None = None
+    retry_after: timedelta | None = None
+    excerpt: str = ""
+
+    @property
+    def word(self) -> str:
+        """The outcome in one word."""
+        return self.kind.value
+
+
+Outcome = Delivered | Refused
+
+# Before the classes of `_BY_CLASS`. Source: the Standard Webhooks specification, "Success, failure
+# and reacting": 410 asks us to stop, 429, 502 and 504 to slow down; 503 says the same by RFC 9110.
+_BY_STATUS: Final = {
+    410: Kind.GONE,
+    429: Kind.SLOW_DOWN,
+    502: Kind.SLOW_DOWN,
+    503: Kind.SLOW_DOWN,
+    504: Kind.SLOW_DOWN,
+}
+_BY_CLASS: Final = {3: Kind.REDIRECT, 4: Kind.CLIENT_ERROR, 5: Kind.SERVER_ERROR}
+_DIGITS: Final = re.compile(r"[0-9]{1,9}")
+
+
+def kind_of_status(status: int) -> Kind | None:
+    """Why an answer of this status is a failure; None for 2xx, the only success."""
+    hundreds = status // 100
+    return (
+        None
+        if hundreds == 2  # noqa: PLR2004 - the class of success has no better name
+        else _BY_STATUS.get(status) or _BY_CLASS.get(hundreds, Kind.BAD_ANSWER)
+    )
+
+
+def read_retry_after(value: str | None, now: datetime) -> timedelta | None:
+    """The wait that a `Retry-After` header asks for (RFC 9110, 10.2.3); None if unreadable.
+
+    A date in the past asks for no wait.
+    """
+    text = (value or "").strip()
+    if _DIGITS.fullmatch(text):
+        return timedelta(seconds=int(text))
+    try:
+        instant = parsedate_to_datetime(text)
+    except (ValueError, OverflowError):
+        return None
+    aware = instant if instant.tzinfo else instant.replace(tzinfo=UTC)
+    return max(aware - now, timedelta(0))
+
+
+def safe_text(data: bytes, limit: int) -> str:
+    """The first `limit` bytes as text without control characters, for people to read."""
+    text = data[:limit].decode(errors="replace")
+    return "".join(char if char.isprintable() else " " for char in text).strip()

@@ -1,0 +1,40 @@
+"""Standard Webhooks signatures over the exact bytes sent. Knows no URL and keeps no secret."""
+
+import base64
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from standardwebhooks import Webhook
+
+PREFIX = "whsec_"
+
+
+def secret_text(raw: bytes) -> str:
+    """The form in which a secret is shown to its tenant: `whsec_` and base64.
+
+    The specification asks for 24 to 64 random bytes; ours are 32.
+    """
+    return PREFIX + base64.b64encode(raw).decode("ascii")
+
+
+def sign(
+    body: bytes, *, webhook_id: str, at: datetime, secrets: Sequence[str]
+) -> tuple[tuple[str, str], ...]:
+    """The three headers that prove where `body` comes from.
+
+    One signature per live secret, so that a receiver may know the old or the new one while they
+    are rotated. `at` is the instant of this attempt, aware: receivers refuse old ones. `body` is
+    UTF-8. Raises ValueError without a secret or with a naive instant.
+    """
+    if not secrets:
+        raise ValueError("a callback needs at least one secret to be signed with")
+    if at.tzinfo is None:
+        raise ValueError("the instant of an attempt must be aware")
+    # The library takes any instant's digits for UTC, whatever its zone says.
+    moment, text = at.astimezone(UTC), body.decode()
+    signatures = [Webhook(secret).sign(webhook_id, moment, text) for secret in secrets]
+    return (
+        ("webhook-id", webhook_id),
+        ("webhook-timestamp", str(int(moment.timestamp()))),
+        ("webhook-signature", " ".join(signatures)),
+    )
