@@ -35,6 +35,21 @@ class Fields:
         """A string."""
         return self._typed(name, str)
 
+    def text_or(self, name: str, usual: str) -> str:
+        """A string, or what it usually is."""
+        value = self.text(name)
+        return usual if value is None else value
+
+    def whole_or(self, name: str, usual: int) -> int:
+        """An integer of at least 0, or what it usually is."""
+        value = self.whole(name)
+        return usual if value is None else value
+
+    def span_or(self, name: str, usual: timedelta) -> timedelta:
+        """A number of seconds, or what it usually is."""
+        value = self.span(name)
+        return usual if value is None else value
+
     def flag(self, name: str) -> bool | None:
         """True or false."""
         return self._typed(name, bool)

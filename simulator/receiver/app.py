@@ -5,7 +5,7 @@
 | ``POST /hooks/{name}`` | a callback; remembered whatever the answer |
 | ``GET /_recv/calls?name=`` | callbacks in the order they came |
 | ``POST /_recv/behaviour`` | adds behaviours: ``manner``, ``status``, ``times``, ``rate``, ... |
-| ``POST /_recv/secret`` | ``{"secret": "whsec_...", "name": null}`` adds a secret |
+| ``POST /_recv/secret`` | ``{"secret": "whsec_...", "name": null}`` adds; ``DELETE`` forgets all |
 | ``POST /_recv/reset`` | forgets callbacks and behaviours; ``GET /_recv/healthz`` answers ``ok`` |
 """
 
@@ -41,6 +41,7 @@ def create_app(mailbox: Mailbox, clock: Clock, say: Say) -> Starlette:
             Route("/_recv/calls", face.calls, methods=["GET"]),
             Route("/_recv/behaviour", face.behave, methods=["POST"]),
             Route("/_recv/secret", face.trust, methods=["POST"]),
+            Route("/_recv/secret", face.distrust, methods=["DELETE"]),
             Route("/_recv/reset", face.reset, methods=["POST"]),
             Route("/_recv/healthz", face.healthz, methods=["GET"]),
         ]
@@ -89,6 +90,11 @@ class Face:
         except (ScriptError, orjson.JSONDecodeError) as error:
             return _json({"error": str(error)}, 400)
         return _json({"status": "trusted"})
+
+    async def distrust(self, _request: Request) -> Response:
+        """Forget all secrets."""
+        self._mailbox.distrust()
+        return _json({"status": "forgotten"})
 
     async def reset(self, _request: Request) -> Response:
         """Start afresh."""

@@ -86,6 +86,10 @@ class Mailbox:
             text = f"secret: {error}"
             raise ScriptError(text) from error
 
+    def distrust(self) -> None:
+        """Forget all secrets."""
+        self._secrets.clear()
+
     def reset(self) -> None:
         """Forget callbacks and behaviours; secrets stay."""
         self.callbacks.clear()
@@ -140,10 +144,10 @@ def _read_behaviour(document: object) -> tuple[Behaviour, Dose]:
     behaviour = Behaviour(
         manner=fields.word("manner", Manner) or Manner.ANSWER,
         name=fields.text("name"),
-        status=fields.whole("status") or 200,
+        status=fields.whole_or("status", 200),
         retry_after=None if retry_after is None else str(retry_after),
-        delay=fields.span("seconds") or DEFAULT_DELAY,
-        size=fields.whole("size") or DEFAULT_SIZE,
+        delay=fields.span_or("seconds", DEFAULT_DELAY),
+        size=fields.whole_or("size", DEFAULT_SIZE),
     )
     dose = Dose.read(fields)
     fields.finish()

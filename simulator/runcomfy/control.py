@@ -151,9 +151,8 @@ def _set_pace(world: World, document: object) -> object:
     setup = world.setup
     queue = _read_span(fields, "queue", setup.pace.queue)
     run = _read_span(fields, "run", setup.pace.run)
-    delay = fields.span("cost_delay")
+    cost_delay = fields.span_or("cost_delay", setup.cost_delay)
     fields.finish()
-    cost_delay = setup.cost_delay if delay is None else delay
     world.adjust(replace(setup, pace=Pace(queue, run), cost_delay=cost_delay))
     return _pace_document(world.setup)
 

@@ -181,10 +181,10 @@ def _read_rule(document: object) -> tuple[Rule, Dose]:
         status=fields.whole("status"),
         body=fields.raw("body"),
         retry_after=fields.number("retry_after"),
-        delay=fields.span("seconds") or DEFAULT_DELAY,
-        word=fields.text("word") or UNKNOWN_WORD,
-        location=fields.text("location") or DEFAULT_LOCATION,
-        size=fields.whole("size") or DEFAULT_SIZE,
+        delay=fields.span_or("seconds", DEFAULT_DELAY),
+        word=fields.text_or("word", UNKNOWN_WORD),
+        location=fields.text_or("location", DEFAULT_LOCATION),
+        size=fields.whole_or("size", DEFAULT_SIZE),
     )
     dose = Dose.read(fields)
     fields.finish()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import random
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -178,6 +179,11 @@ async def test_carried_out_can_be_overruled(client: httpx.AsyncClient) -> None:
 def test_a_rule_that_cannot_be_followed_is_refused(rule: object) -> None:
     with pytest.raises(ScriptError):
         read_rules(rule)
+
+
+def test_nought_is_a_value_and_not_an_absence() -> None:
+    ((rule, dose),) = read_rules({"kind": "slow", "seconds": 0, "size": 0, "times": 0, "rate": 0})
+    assert (rule.delay, rule.size, dose) == (timedelta(0), 0, Dose(times=0, rate=0))
 
 
 def test_any_call_means_the_calls_that_the_kind_can_happen_to() -> None:

@@ -80,6 +80,8 @@ async def test_either_of_two_secrets_will_do(receiver: httpx.AsyncClient) -> Non
     for secret in (SECRET, other):
         headers = signed(secret=secret)
         assert (await receiver.post("/hooks/x", content=BODY, headers=headers)).is_success
+    await receiver.delete("/_recv/secret")
+    assert (await receiver.post("/hooks/x", content=BODY, headers=signed())).status_code == 401
 
 
 async def test_behaviours_are_met_in_order_and_run_out(receiver: httpx.AsyncClient) -> None:
