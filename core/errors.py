@@ -5,7 +5,7 @@ GatewayError                 code: a stable word for machines; str(error): safe 
 |  |- Unauthenticated        |- NotPermitted         |- NotFound          |- UnknownModel
 |  |- MalformedRequest       |- InvalidInput         |- BodyTooLarge      |- Conflict
 |- Unavailable               a part that the answer needs is away for now
-|  |- StoreUnavailable
+|  |- StoreUnavailable      |- StoreSilent: a StoreUnavailable that may have been carried out
 |- Defect                    our bug: always logged with its trace
    |- IllegalTransition
 """
@@ -119,6 +119,12 @@ class StoreUnavailable(Unavailable):
     """The store does not answer; nothing was accepted and nothing was spent."""
 
     code = "store_unavailable"
+
+
+class StoreSilent(StoreUnavailable):
+    """The store fell silent after it was asked: whether it did what it was asked is not known."""
+
+    code = "store_silent"
 
 
 class Defect(GatewayError):

@@ -69,6 +69,23 @@ class DeliveryAttempted:
 
 
 @dataclass(frozen=True, slots=True)
+class RequestServed:
+    """One HTTP call was answered. `route` is the template, never the path; `code` an error's word.
+
+    `status` 499: the caller left before the answer.
+    """
+
+    request_id: str
+    method: str
+    route: str
+    status: int
+    took: timedelta
+    code: str | None = None
+    tenant: str | None = None
+    job_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class StoreLost:
     """The store stopped answering."""
 
@@ -92,6 +109,14 @@ class Trouble:
 
 
 Event = (
-    JobAdmitted | JobMoved | UpstreamCalled | DeliveryAttempted | StoreLost | StoreFound | Trouble
+    JobAdmitted
+    | JobMoved
+    | SubmitAnswered
+    | UpstreamCalled
+    | DeliveryAttempted
+    | RequestServed
+    | StoreLost
+    | StoreFound
+    | Trouble
 )
 Emit = Callable[[Event], None]

@@ -24,7 +24,7 @@ from redis.exceptions import (
     ResponseError,
 )
 
-from core.errors import StoreUnavailable
+from core.errors import StoreSilent, StoreUnavailable
 from core.settings import RedisPolicy
 
 Argument = bytes | str | int | float
@@ -74,8 +74,9 @@ class _Pending:
 class Wire:
     """Sends commands, many at a time, over one connection that is opened when first needed.
 
-    A connection that breaks fails everything that waits on it with `StoreUnavailable` and repeats
-    nothing: whether a waiting command was carried out is unknown, and only its sender can judge.
+    A connection that breaks fails everything that waits on it and repeats nothing: with
+    `StoreSilent` what was written (whether it was carried out is unknown, and only its sender can
+    judge), with `StoreUnavailable` what was not.
     """
 
     def __init__(self, source: ConnectionSource) -> None:
@@ -165,9 +166,10 @@ class Wire:
 
     def _fail(self, unanswered: deque[_Pending], error: BaseException | None) -> None:
         why = f"The store does not answer ({type(error).__name__})." if error else None
-        for pending in (*unanswered, *self._unsent):
-            if not pending.answer.done():
-                pending.answer.set_exception(StoreUnavailable(why, retry_after=_RETRY_AFTER))
+        for waiting, kind in ((unanswered, StoreSilent), (self._unsent, StoreUnavailable)):
+            for pending in waiting:
+                if not pending.answer.done():
+                    pending.answer.set_exception(kind(why, retry_after=_RETRY_AFTER))
         self._unsent.clear()
 
 
