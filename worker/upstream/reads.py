@@ -69,9 +69,11 @@ def _completed(doc: Document, reply: Reply, scrub: Scrub) -> Completed | Failed:
 
 def _open(doc: Document, word: str, scrub: Scrub) -> Open:
     phase = wire.phase(doc)
+    # As it came: lower case would hide an echoed token from the scrub.
+    unknown = scrub.word(str(doc.get("status")))
     return Open(
         in_progress=phase is Phase.RUNNING,
-        word=scrub.word(word),
+        word=unknown if phase is None else word,
         known=phase is not None,
         queue_position=wire.queue_position(doc),
     )

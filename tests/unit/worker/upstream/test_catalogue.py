@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import httpx
+import orjson
+
+from worker.ports import CatalogueModel, CatalogueSource, Unreachable
+from worker.upstream.policy import UpstreamLimits
+
+if TYPE_CHECKING:
+    from tests.unit.worker.upstream.conftest import DeskFor
+
+
+def _entry(number: int, **more: object) -> dict[str, object]:
+    return {"model_id": f"m/{number}", "input_schema": {"type": "object"}, **more}
+
+
+def _page(entries: list[object], **more: object) -> httpx.Response:
+    return httpx.Response(200, json={"models": entries, **more})
+
+
+def _shop(count: int, page: int = 100) -> httpx.MockTransport:
+    """A catalogue of `count` models in pages of at most `page`."""
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        offset = int(request.url.params["offset"])
+        wanted = range(offset, min(offset + page, count))
+        return _page([_entry(number) for number in wanted], total=count)
+
+    return httpx.MockTransport(answer)
+
+
+async def test_all_pages_are_read(desk_for: DeskFor) -> None:
+    desk = desk_for(_shop(250).handle_request)
+    catalogue: CatalogueSource = desk.catalogue
+
+    models = await catalogue.models()
+
+    assert isinstance(models, tuple)
+    assert [model.model_id for model in models] == [f"m/{number}" for number in range(250)]
+    assert orjson.loads(models[7].document) == _entry(7)
+    assert [dict(sent.url.params) for sent in desk.reads] == [
+        {"include_schema": "true", "limit": "100", "offset": offset}
+        for offset in ("0", "100", "200")
+    ]
+
+
+async def test_a_smaller_page_than_asked_for_is_not_the_last(desk_for: DeskFor) -> None:
+    models = await desk_for(_shop(70, page=20).handle_request).catalogue.models()
+
+    assert isinstance(models, tuple)
+    assert len(models) == 70
+
+
+async def test_without_a_total_an_empty_page_ends_it(desk_for: DeskFor) -> None:
+    pages = iter([_page([_entry(0)]), _page([_entry(1)]), _page([])])
+
+    models = await desk_for(lambda _: next(pages)).catalogue.models()
+
+    assert isinstance(models, tuple)
+    assert len(models) == 2
+
+
+async def test_an_offset_that_is_not_heeded_ends_it(desk_for: DeskFor) -> None:
+    desk = desk_for(lambda _: _page([_entry(0)], total=1000))
+
+    models = await desk.catalogue.models()
+
+    assert isinstance(models, tuple)
+    assert len(models) == 1
+    assert len(desk.reads) == 2
+
+
+async def test_unusable_entries_are_left_out(desk_for: DeskFor) -> None:
+    odd: list[object] = [None, 3, {}, {"model_id": 4}, {"model_id": "../x"}, _entry(1)]
+
+    models = await desk_for(lambda _: _page(odd, total=6)).catalogue.models()
+
+    assert isinstance(models, tuple)
+    assert [model.model_id for model in models] == ["m/1"]
+
+
+async def test_a_missing_schema_is_asked_for_within_the_bound(desk_for: DeskFor) -> None:
+    bare: list[object] = [{"model_id": f"m/{number}", "kind": "video"} for number in range(3)]
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.url.path == "/v1/models":
+            return _page(bare, total=3)
+        return httpx.Response(200, json={"input_schema": {"of": request.url.path}})
+
+    desk = desk_for(answer)
+    desk.limits = replace(desk.limits, schema_fetches=2)
+
+    models = await desk.catalogue.models()
+
+    assert isinstance(models, tuple)
+    assert [orjson.loads(model.document).get("input_schema") for model in models] == [
+        {"of": "/v1/models/m/0"},
+        {"of": "/v1/models/m/1"},
+        None,
+    ]
+
+
+async def test_a_schema_that_cannot_be_had_leaves_the_rest(desk_for: DeskFor) -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.url.path == "/v1/models":
+            return _page([{"model_id": "m/0"}, {"model_id": "m/1"}], total=2)
+        return httpx.Response(404)
+
+    desk = desk_for(answer)
+
+    assert await desk.catalogue.models() == (
+        CatalogueModel("m/0", b'{"model_id":"m/0"}'),
+        CatalogueModel("m/1", b'{"model_id":"m/1"}'),
+    )
+    assert len(desk.reads) == 2
+
+
+async def test_a_lost_page_loses_the_catalogue(desk_for: DeskFor) -> None:
+    pages = iter([_page([_entry(0)], total=2), httpx.Response(502)])
+
+    models = await desk_for(lambda _: next(pages)).catalogue.models()
+
+    assert isinstance(models, Unreachable)
+    assert models.fault.kind == "http_5xx"
+
+
+async def test_a_page_of_another_shape_is_malformed(desk_for: DeskFor) -> None:
+    models = await desk_for(lambda _: httpx.Response(200, json={"items": []})).catalogue.models()
+
+    assert isinstance(models, Unreachable)
+    assert models.fault.kind == "malformed"
+
+
+async def test_pages_and_bytes_are_bounded(desk_for: DeskFor) -> None:
+    for limits in (UpstreamLimits(catalogue_pages=2), UpstreamLimits(catalogue_bytes=3000)):
+        desk = desk_for(_shop(250, page=50).handle_request)
+        desk.limits = limits
+
+        models = await desk.catalogue.models()
+
+        assert isinstance(models, Unreachable)
+        assert models.fault.kind == "oversized"
+
+
+async def test_categories_pass_unread(desk_for: DeskFor) -> None:
+    raw = b'{"categories":  ["video"]}'
+    desk = desk_for(lambda _: httpx.Response(200, content=raw))
+
+    assert await desk.catalogue.categories() == raw
+    assert desk.reads[0].url.path == "/v1/models/categories"
+
+
+async def test_absent_categories_are_unreachable(desk_for: DeskFor) -> None:
+    categories = await desk_for(lambda _: httpx.Response(404)).catalogue.categories()
+
+    assert isinstance(categories, Unreachable)
+    assert categories.fault.kind == "gone"

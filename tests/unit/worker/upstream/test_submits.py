@@ -1,0 +1,153 @@
+from __future__ import annotations
+
+from datetime import timedelta
+
+import httpx
+import orjson
+import pytest
+
+from worker.ports import Accepted, NoAnswer, NotSent, Rejected, SubmitAnswer
+from worker.upstream.errors import KINDS, Kind, Oversized
+from worker.upstream.exchange import Reply
+from worker.upstream.redaction import Scrub
+from worker.upstream.submits import read_submit
+
+SCRUB = Scrub("tok-5ecret")
+HTML = b"<!doctype html><html><title>nope</title></html>"
+
+
+def _read(status: int | None, body: object = None, **more: object) -> SubmitAnswer:
+    raw = body if isinstance(body, bytes) else b"" if body is None else orjson.dumps(body)
+    return read_submit(Reply(status, raw, **more), SCRUB)  # type: ignore[arg-type] # test shorthand
+
+
+def test_an_id_means_accepted() -> None:
+    assert _read(200, {"request_id": "r-1", "status_url": "u"}) == Accepted("r-1")
+    assert _read(202, {"request_id": "r-1", "error_code": None, "message": "ok"}) == Accepted("r-1")
+
+
+def test_an_id_that_arrived_whole_counts_though_the_connection_broke() -> None:
+    cut = httpx.RemoteProtocolError("peer closed")
+
+    assert _read(200, {"request_id": "r-1"}, broke=cut) == Accepted("r-1")
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "kind"),
+    [
+        (200, b"", Kind.NOT_JSON),
+        (200, b"ok", Kind.NOT_JSON),
+        (200, b"[]", Kind.MALFORMED),
+        (200, HTML, Kind.HTML),
+        (200, {}, Kind.ID_LESS),
+        (200, {"request_id": "a/b"}, Kind.ID_LESS),
+        (200, {"request_id": ""}, Kind.ID_LESS),
+        (200, {"request_id": "x" * 129}, Kind.ID_LESS),
+        (200, {"error_code": 500001, "error_message": "boom"}, Kind.ERROR_IN_200),
+        (200, {"error_code": "WHAT"}, Kind.ERROR_IN_200),
+        # The id of an error report is not known to be the id of a request.
+        (200, {"error_code": 500001, "request_id": "r-1"}, Kind.ERROR_IN_200),
+        (301, b"", Kind.REDIRECT),
+        (408, b"", Kind.HTTP_4XX),
+        (409, {"request_id": "r-1"}, Kind.HTTP_4XX),
+        (500, {"request_id": "r-1"}, Kind.HTTP_5XX),
+        (500, {"error_code": 400002}, Kind.HTTP_5XX),
+        (502, HTML, Kind.HTTP_5XX),
+        (503, b"", Kind.HTTP_5XX),
+        (504, HTML, Kind.HTTP_5XX),
+    ],
+)
+def test_doubt_is_no_answer(status: int, body: object, kind: Kind) -> None:
+    answer = _read(status, body)
+
+    assert isinstance(answer, NoAnswer)
+    assert (answer.fault.kind, answer.fault.http_status) == (kind.value, status)
+
+
+@pytest.mark.parametrize(
+    ("broke", "kind"),
+    [
+        (httpx.ReadTimeout("x"), "read_timeout"),
+        (httpx.ReadError(""), "reset"),
+        (httpx.RemoteProtocolError("x"), "protocol_error"),
+        (TimeoutError(), "deadline"),
+        (RuntimeError("x"), "unknown"),
+        (None, "unknown"),
+    ],
+)
+def test_no_status_after_sending_is_no_answer(broke: Exception | None, kind: str) -> None:
+    answer = _read(None, broke=broke)
+
+    assert isinstance(answer, NoAnswer)
+    assert (answer.fault.kind, answer.fault.http_status) == (kind, None)
+
+
+@pytest.mark.parametrize("broke", [Oversized("x"), TimeoutError(), httpx.ReadError("")])
+def test_a_2xx_that_broke_off_is_no_answer(broke: Exception) -> None:
+    assert isinstance(_read(200, b'{"request_id": "r-', broke=broke), NoAnswer)
+
+
+@pytest.mark.parametrize("broke", [httpx.ConnectError("x"), httpx.ConnectTimeout("x")])
+def test_what_never_left_is_not_sent(broke: Exception) -> None:
+    assert isinstance(_read(None, broke=broke), NotSent)
+
+
+def test_throttling_is_not_sent_with_its_pause() -> None:
+    pause = timedelta(seconds=7)
+
+    assert _pause(_read(429, HTML, retry_after=pause)) == pause
+    assert _pause(_read(503, HTML, retry_after=pause)) == pause
+    assert _pause(_read(429)) is None
+
+
+def _pause(answer: SubmitAnswer) -> timedelta | None:
+    assert isinstance(answer, NotSent)
+    return answer.retry_after
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "account_refused"),
+    [
+        (400, {"error_code": 400001}, False),
+        (404, HTML, False),
+        (413, HTML, False),
+        (422, {"detail": [{"loc": ["duration"], "msg": "too long"}]}, False),
+        (403, HTML, False),
+        (200, {"error_code": 422001}, False),
+        (200, {"error_code": "404001"}, False),
+        (401, b"", True),
+        (402, {"message": "no balance"}, True),
+        (403, {"error_code": 403001}, True),
+        (400, {"error_code": 400002}, True),
+        (400, {"error_code": "400004"}, True),
+        (429, {"error_code": "400002"}, True),
+        (200, {"error_code": 400002}, True),
+        (200, {"error_code": 401000}, True),
+    ],
+)
+def test_refusals(status: int, body: object, *, account_refused: bool) -> None:
+    answer = _read(status, body)
+
+    assert isinstance(answer, Rejected)
+    assert answer.account_refused is account_refused
+
+
+def test_a_refusal_stands_though_its_words_broke_off() -> None:
+    assert isinstance(_read(422, b'{"det', broke=httpx.ReadError("")), Rejected)
+
+
+def test_a_fault_carries_runcomfys_words_and_code() -> None:
+    answer = _read(422, {"error_code": 422001, "detail": [{"loc": ["body", "x"], "msg": "bad"}]})
+
+    assert isinstance(answer, Rejected)
+    assert (answer.fault.message, answer.fault.code) == ("body.x: bad", "422001")
+
+
+@pytest.mark.parametrize("status", [200, 401, 422, 429, 500])
+def test_an_echoed_token_is_scrubbed(status: int) -> None:
+    answer = _read(status, {"message": "bad token tok-5ecret", "error_code": "tok-5ecret"})
+
+    assert not isinstance(answer, Accepted)
+    assert answer.fault.kind in KINDS
+    assert "tok-5ecret" not in repr(answer)
+    assert "[redacted]" in answer.fault.message
