@@ -1,0 +1,42 @@
+"""The request of RunComfy's API page (Kling 3.0 standard, image to video), as data."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A model and an input that it takes."""
+
+    model_id: str
+    input: Mapping[str, object]
+
+    def curl(self, base_url: str, key: str, *, shorten_to: int | None = None) -> str:
+        """Return a command that submits it; long texts cut to so many characters if asked."""
+        shown = {name: _cut(value, shorten_to) for name, value in self.input.items()}
+        # Inside single quotes a shell takes everything but the quote itself as it stands.
+        body = json.dumps(shown, indent=2, ensure_ascii=False).replace("'", "'\\''")
+        return (
+            f"curl {base_url}/v1/models/{self.model_id} \\\n"
+            f"  -H 'Authorization: Bearer {key}' \\\n"
+            f"  -H 'Content-Type: application/json' \\\n"
+            f"  -d '{body}'"
+        )
+
+
+def kling() -> Example:
+    """The page's own sample."""
+    document = json.loads(files("simulator").joinpath("example.json").read_text("utf-8"))
+    return Example(document["model_id"], document["input"])
+
+
+def _cut(value: object, length: int | None) -> object:
+    too_long = isinstance(value, str) and length is not None and len(value) > length
+    return f"{value[:length].rstrip()} …" if too_long and isinstance(value, str) else value

@@ -1,0 +1,374 @@
+"""Runs the real processes together: Redis, a RunComfy, a receiver, services and workers.
+
+Knows their commands and environment, as an operator would. Knows nothing of their code.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import httpx
+
+from simulator.leash import end, spawn
+from simulator.private_redis import LOOPBACK, URL_VARIABLE, Fsync, free_port, redis_for
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from simulator.private_redis import PrivateRedis
+
+ROOT: Final = Path(__file__).parents[1]
+SCRUBBED: Final = ("GATEWAY_", "RUNCOMFY_")
+_RUNCOMFY_URL: Final = "GATEWAY_RUNCOMFY_URL"
+_RUNCOMFY_TOKEN: Final = "GATEWAY_RUNCOMFY_TOKEN"
+# The service cannot spend money because it is never told how.
+WORKERS_ONLY: Final = frozenset(
+    {_RUNCOMFY_URL, _RUNCOMFY_TOKEN, "RUNCOMFY_API_TOKEN", "RUNCOMFY_TOKEN"}
+)
+
+_READY_WITHIN: Final = timedelta(seconds=30)
+_LOOK_EVERY: Final = timedelta(milliseconds=25)
+# A little more than the 15 s in which service and worker promise to drain.
+_STOP_WITHIN: Final = timedelta(seconds=20)
+
+
+class StackFailed(RuntimeError):
+    """A process ended, stayed silent or refused; `log` holds its last lines."""
+
+    def __init__(self, what: str, log: Sequence[str] = ()) -> None:
+        super().__init__(what)
+        self.log = tuple(log)
+
+
+@dataclass(slots=True)
+class Child:
+    """One process that can be started, stopped, killed and started again.
+
+    It is ready when a GET of `ready_path` at its `url` answers 200.
+    """
+
+    name: str
+    command: tuple[str, ...]
+    environment: Mapping[str, str]
+    log: Path
+    url: str
+    ready_path: str
+    _process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """Its process id while it runs, else None."""
+        process = self._process
+        return process.pid if process is not None and process.poll() is None else None
+
+    @property
+    def exit_code(self) -> int | None:
+        """How its last run ended; negative for a signal, None while it runs or never ran."""
+        return None if self._process is None else self._process.poll()
+
+    def start(self) -> None:
+        """Start it unless it runs; `wait_until_ready` tells when it can be used."""
+        if self.pid is None:
+            self._process = spawn(
+                self.command, log=self.log, environment=self.environment, folder=ROOT
+            )
+
+    def wait_until_ready(self, path: str | None = None) -> None:
+        """Return once it answers, at another path than its usual one if so wished.
+
+        Raises:
+            StackFailed: it ended, or did not answer within 30 s.
+        """
+        deadline = time.monotonic() + _READY_WITHIN.total_seconds()
+        while not _answers(self.url + (path or self.ready_path)):
+            if self.pid is None:
+                raise StackFailed(f"{self.name} ended with {self.exit_code}", self.tail())
+            if time.monotonic() > deadline:
+                raise StackFailed(f"{self.name} did not become ready", self.tail())
+            time.sleep(_LOOK_EVERY.total_seconds())
+
+    def ask_to_stop(self) -> None:
+        """Send SIGTERM and return at once."""
+        if self.pid is not None and self._process is not None:
+            self._process.terminate()
+
+    def stop(self, within: timedelta = _STOP_WITHIN) -> int | None:
+        """Stop it in good order, kill it past the time, and return its exit code."""
+        self._end(signal.SIGTERM, within)
+        return self.exit_code
+
+    def kill(self) -> None:
+        """Kill it at once, as a crash would (SIGKILL)."""
+        self._end(signal.SIGKILL, _STOP_WITHIN)
+
+    def restart(self) -> None:
+        """Stop it in good order if it runs, start it, and return once it is ready."""
+        self.stop()
+        self.start()
+        self.wait_until_ready()
+
+    def tail(self, lines: int = 20) -> list[str]:
+        """The last lines that it wrote."""
+        return (
+            self.log.read_text(errors="replace").splitlines()[-lines:] if self.log.exists() else []
+        )
+
+    def _end(self, how: signal.Signals, within: timedelta) -> None:
+        if self.pid is not None and self._process is not None:
+            end(self._process, how, within_seconds=within.total_seconds())
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to run. Ports left out are free ones, so that stacks can stand side by side."""
+
+    folder: Path
+    """Gets the logs, one file for each process, and Redis's data."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """The surroundings. A `GATEWAY_REDIS_URL` in it is used instead of a private Redis."""
+    services: int = 1
+    workers: int = 1
+    runcomfy: tuple[str, ...] = ()
+    """Further arguments of the simulated RunComfy."""
+    real_token: str | None = None
+    """A RunComfy token: no simulator is started, and what is submitted costs money."""
+    port: int | None = None
+    """Of the first service."""
+    metrics_port: int | None = None
+    """Of the first worker."""
+    fsync: Fsync = Fsync.EVERYSEC
+
+
+@dataclass(frozen=True, slots=True)
+class Tenant:
+    """What `gateway tenant create` gives out."""
+
+    name: str
+    key: str
+    webhook_secret: str
+
+    @property
+    def bearer(self) -> dict[str, str]:
+        """The header that a caller sends."""
+        return {"Authorization": f"Bearer {self.key}"}
+
+
+@dataclass(slots=True)
+class Stack:
+    """The running processes."""
+
+    plan: Plan
+    redis_url: str
+    redis: PrivateRedis | None
+    environment: Mapping[str, str]
+    """What services and the `gateway` command are given. No RunComfy token is among it."""
+    runcomfy: Child | None
+    receiver: Child
+    services: list[Child] = field(default_factory=list)
+    workers: list[Child] = field(default_factory=list)
+
+    @property
+    def children(self) -> list[Child]:
+        """Every process but Redis."""
+        outside = [self.receiver] if self.runcomfy is None else [self.runcomfy, self.receiver]
+        return [*outside, *self.services, *self.workers]
+
+    @property
+    def url(self) -> str:
+        """Of the first service."""
+        return self.services[0].url
+
+    @property
+    def runcomfy_url(self) -> str:
+        """Of the simulated RunComfy.
+
+        Raises:
+            StackFailed: this stack talks to the real one.
+        """
+        if self.runcomfy is None:
+            raise StackFailed("no simulated RunComfy in this stack")
+        return self.runcomfy.url
+
+    def hook(self, name: str) -> str:
+        """Where the receiver takes callbacks under a name."""
+        return f"{self.receiver.url}/hooks/{name}"
+
+    def add_service(self, port: int | None = None) -> Child:
+        """Start one more `gateway serve`, not yet ready."""
+        port = port or free_port()
+        url = f"http://{LOOPBACK}:{port}"
+        public = self.services[0].url if self.services else url
+        given = {"GATEWAY_HOST": LOOPBACK, "GATEWAY_PORT": str(port), "GATEWAY_PUBLIC_URL": public}
+        child = self._product("service", len(self.services), "serve", given, url, "/healthz")
+        self.services.append(child)
+        return child
+
+    def add_worker(self, port: int | None = None) -> Child:
+        """Start one more `gateway work`, not yet ready."""
+        port = port or free_port()
+        given = {
+            **self._towards_runcomfy(),
+            "GATEWAY_WORKER_METRICS_PORT": str(port),
+        }
+        url = f"http://{LOOPBACK}:{port}"
+        child = self._product("worker", len(self.workers), "work", given, url, "/metrics")
+        self.workers.append(child)
+        return child
+
+    def gateway(self, *arguments: str) -> str:
+        """Run a `gateway` command and return what it printed on stdout.
+
+        Raises:
+            StackFailed: it exited other than 0.
+        """
+        done = subprocess.run(
+            [str(gateway_command()), *arguments],
+            env=dict(self.environment),
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=_READY_WITHIN.total_seconds(),
+        )
+        if done.returncode:
+            said = [*done.stdout.splitlines(), *done.stderr.splitlines()]
+            raise StackFailed(f"gateway {arguments[0]} exited {done.returncode}", said[-20:])
+        return done.stdout
+
+    def new_tenant(self, name: str, *flags: str) -> Tenant:
+        """Create a tenant whose callbacks go to the receiver, which is told the secret.
+
+        Args:
+            name: of the tenant and of its hook.
+            flags: further flags of `gateway tenant create`.
+
+        Raises:
+            StackFailed: the command failed.
+        """
+        given = json.loads(
+            self.gateway("tenant", "create", name, "--webhook", self.hook(name), "--json", *flags)
+        )
+        tenant = Tenant(given["tenant"], given["key"], given["webhook_secret"])
+        told = {"name": name, "secret": tenant.webhook_secret}
+        httpx.post(f"{self.receiver.url}/_recv/secret", json=told, trust_env=False)
+        return tenant
+
+    def _towards_runcomfy(self) -> dict[str, str]:
+        if self.runcomfy is None:
+            known = self.plan.environment.get(_RUNCOMFY_URL)
+            given = {_RUNCOMFY_TOKEN: self.plan.real_token or ""}
+            return given if known is None else {**given, _RUNCOMFY_URL: known}
+        return {_RUNCOMFY_TOKEN: "simulated-token", _RUNCOMFY_URL: self.runcomfy.url}
+
+    def _product(
+        self, kind: str, index: int, verb: str, given: Mapping[str, str], url: str, ready: str
+    ) -> Child:
+        name = f"{kind}-{index + 1}"
+        child = Child(
+            name=name,
+            command=(str(gateway_command()), verb),
+            environment={**self.environment, **given},
+            log=self.plan.folder / f"{name}.log",
+            url=url,
+            ready_path=ready,
+        )
+        child.start()
+        return child
+
+
+def gateway_command() -> Path:
+    """The command as the install put it beside this interpreter."""
+    return Path(sys.executable).with_name("gateway")
+
+
+def without_settings(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment less everything that would configure the product."""
+    return {name: value for name, value in environment.items() if not name.startswith(SCRUBBED)}
+
+
+@contextmanager
+def running(plan: Plan) -> Iterator[Stack]:
+    """Run the plan's processes for the length of the block, which begins when all are ready.
+
+    Raises:
+        StackFailed: a process would not come up; the others have been stopped.
+        RedisMissing, RedisNotStarted: from the private Redis.
+    """
+    plan.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for log in plan.folder.glob("*.log"):
+        log.unlink()
+    data = plan.folder / "redis"
+    with ExitStack() as ending:
+        url, redis = ending.enter_context(
+            redis_for(plan.environment, directory=data, fsync=plan.fsync)
+        )
+        stack = _outside(plan, url, redis)
+        ending.callback(lambda: stop_all([*stack.services, *stack.workers], stack.children))
+        for child in stack.children:
+            child.start()
+        for index in range(plan.services):
+            stack.add_service(None if index else plan.port)
+        for index in range(plan.workers):
+            stack.add_worker(None if index else plan.metrics_port)
+        _wait_for_all(stack)
+        yield stack
+
+
+def stop_all(*groups: Iterable[Child]) -> None:
+    """Stop group after group in good order, the members of a group side by side."""
+    for group in groups:
+        members = list(group)
+        for child in members:
+            child.ask_to_stop()
+        for child in members:
+            child.stop()
+
+
+def _outside(plan: Plan, redis_url: str, redis: PrivateRedis | None) -> Stack:
+    runcomfy = None if plan.real_token else _simulated(plan, "runcomfy", "_sim", plan.runcomfy)
+    environment = {
+        **{name: value for name, value in plan.environment.items() if name not in WORKERS_ONLY},
+        URL_VARIABLE: redis_url,
+        "GATEWAY_WEBHOOKS__ALLOWED_TARGETS": f'["{LOOPBACK}/8"]',
+    }
+    environment.setdefault("GATEWAY_ADMIN_TOKEN", "admin-token-of-a-local-stack")
+    receiver = _simulated(plan, "receiver", "_recv", ())
+    return Stack(plan, redis_url, redis, environment, runcomfy, receiver)
+
+
+def _simulated(plan: Plan, name: str, prefix: str, further: Sequence[str]) -> Child:
+    port = free_port()
+    url = f"http://{LOOPBACK}:{port}"
+    command = (sys.executable, "-m", "simulator", name, "--host", LOOPBACK, "--port", str(port))
+    return Child(
+        name=name,
+        command=(*command, *further),
+        environment=without_settings(plan.environment),
+        log=plan.folder / f"{name}.log",
+        url=url,
+        ready_path=f"/{prefix}/healthz",
+    )
+
+
+def _wait_for_all(stack: Stack) -> None:
+    for child in stack.children:
+        child.wait_until_ready()
+    for service in stack.services if stack.workers else ():
+        service.wait_until_ready("/readyz")  # 200 once it has seen Redis and a worker
+
+
+def _answers(url: str) -> bool:
+    try:
+        # Not by the environment: a proxy set there does not know our loopback.
+        return httpx.get(url, timeout=2, trust_env=False).status_code == httpx.codes.OK
+    except httpx.HTTPError:
+        return False
