@@ -1,0 +1,134 @@
+"""How log lines look: events and the libraries' own records, one line each, without secrets.
+
+Knows structlog; knows no business. `configure_logging` is called once, by a process's entry point.
+"""
+
+import logging
+import re
+from collections.abc import Mapping, MutableMapping
+from dataclasses import fields
+from datetime import timedelta
+from typing import Any, Final, TextIO
+
+import orjson
+import structlog
+from structlog.typing import EventDict, Processor, WrappedLogger
+
+from core.events import (
+    DeliveryAttempted,
+    Event,
+    JobAdmitted,
+    JobMoved,
+    RequestServed,
+    StoreFound,
+    StoreLost,
+    SubmitAnswered,
+    Trouble,
+    UpstreamCalled,
+)
+from core.settings import LogFormat
+
+_D, _I, _W, _E = logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR
+
+LINES: Final[Mapping[type[Event], tuple[str, int]]] = {
+    JobAdmitted: ("job_admitted", _I),
+    JobMoved: ("job_moved", _I),
+    SubmitAnswered: ("submit_answered", _I),
+    UpstreamCalled: ("upstream_called", _D),
+    DeliveryAttempted: ("delivery_attempted", _I),
+    RequestServed: ("request_served", _I),
+    StoreLost: ("store_lost", _E),
+    StoreFound: ("store_found", _W),
+    Trouble: ("trouble", _W),
+}
+"""Each event's word and level. A poll is one of thousands, and no news."""
+
+_SECRETS: Final = (
+    (re.compile(r"rcg_([a-z0-9-]{1,40})_[A-Za-z0-9]+"), r"rcg_\1_***"),
+    (re.compile(r"whsec_[A-Za-z0-9+/=_-]+"), "whsec_***"),
+    (re.compile(r"(?i)\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]+"), r"\1 ***"),
+    (re.compile(r"(?i)\b(redis|rediss|unix|https?)://[^\s/@\"']+@"), r"\1://***@"),
+)
+
+
+def redact(text: str) -> str:
+    """`text` without keys, webhook secrets, bearer tokens and passwords in URLs.
+
+    A key keeps its tenant's name, so that a leaked one finds its owner.
+    """
+    for pattern, replacement in _SECRETS:
+        text = pattern.sub(replacement, text)
+    return text
+
+
+class EventLog:
+    """Writes each event as one line; an `Emit`."""
+
+    def __init__(self, logger: structlog.typing.FilteringBoundLogger) -> None:
+        """Write to `logger`."""
+        self._logger = logger
+
+    def __call__(self, event: Event) -> None:
+        """Write `event`, its fields without those that are empty."""
+        word, level = LINES[type(event)]
+        self._logger.log(level, word, **_shown(event))
+
+
+def configure_logging(log_format: LogFormat, level: str, stream: TextIO) -> EventLog:
+    """Send every line of this process to `stream`. Raises `ValueError` for an unknown level."""
+    least = _level(level)
+    processors = _processors(is_json=_is_json(log_format, stream))
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[structlog.stdlib.add_logger_name, structlog.stdlib.ExtraAdder()],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *processors],
+        )
+    )
+    logging.basicConfig(handlers=[handler], level=least, force=True)
+    logger = structlog.wrap_logger(
+        structlog.PrintLogger(stream),
+        processors=processors,
+        wrapper_class=structlog.make_filtering_bound_logger(least),
+    )
+    return EventLog(logger)
+
+
+def _level(name: str) -> int:
+    known = logging.getLevelNamesMapping()
+    if name.upper() not in known:
+        raise ValueError(f"log_level: must be one of {', '.join(sorted(known))}")
+    return known[name.upper()]
+
+
+def _is_json(log_format: LogFormat, stream: TextIO) -> bool:
+    if log_format is LogFormat.AUTO:
+        return not stream.isatty()
+    return log_format is LogFormat.JSON
+
+
+def _processors(*, is_json: bool) -> list[Processor]:
+    shared: list[Processor] = [
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    if is_json:
+        return [*shared, structlog.processors.format_exc_info, _as_json, _redacted]
+    return [*shared, structlog.dev.ConsoleRenderer(), _redacted]
+
+
+def _as_json(_: WrappedLogger, __: str, line: EventDict) -> str:
+    return orjson.dumps(line, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
+
+
+def _redacted(_: WrappedLogger, __: str, line: Any) -> str:  # noqa: ANN401 - structlog's chain
+    return redact(str(line))
+
+
+def _shown(event: Event) -> MutableMapping[str, object]:
+    values = ((field.name, getattr(event, field.name)) for field in fields(event))
+    return {name: _plain(value) for name, value in values if value is not None}
+
+
+def _plain(value: object) -> object:
+    return round(value.total_seconds(), 6) if isinstance(value, timedelta) else value

@@ -1,0 +1,122 @@
+"""Log lines: one JSON object each, every event has a word, no secret gets through."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+from datetime import timedelta
+from typing import TYPE_CHECKING, get_args
+
+import pytest
+
+from core.events import Event, RequestServed, Trouble
+from core.logs import LINES, configure_logging, redact
+from core.settings import LogFormat
+from core.tenants import mint_key, mint_webhook_secret
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+KEY = mint_key("video-team", b"k" * 32)
+SECRET = mint_webhook_secret(b"s" * 32)
+
+
+@pytest.fixture(autouse=True)
+def _root_logger_as_it_was() -> Iterator[None]:
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:], root.level = handlers, level
+
+
+def test_every_event_has_a_word_and_a_level() -> None:
+    assert set(LINES) == set(get_args(Event))
+
+
+def test_an_event_is_one_json_line_without_its_empty_fields() -> None:
+    stream = io.StringIO()
+    emit = configure_logging(LogFormat.JSON, "INFO", stream)
+
+    emit(RequestServed("r_1", "GET", "/healthz", 200, timedelta(milliseconds=2)))
+
+    (line,) = stream.getvalue().splitlines()
+    read = json.loads(line)
+    assert read.pop("timestamp").endswith("Z")
+    assert read == {
+        "event": "request_served",
+        "level": "info",
+        "request_id": "r_1",
+        "method": "GET",
+        "route": "/healthz",
+        "status": 200,
+        "took": 0.002,
+    }
+
+
+def test_a_level_hides_what_is_below_it() -> None:
+    stream = io.StringIO()
+    emit = configure_logging(LogFormat.JSON, "ERROR", stream)
+
+    emit(Trouble("odd", "something"))
+    logging.getLogger("library").warning("quiet")
+
+    assert stream.getvalue() == ""
+
+
+def test_an_unknown_level_is_named() -> None:
+    with pytest.raises(ValueError, match="log_level: must be one of"):
+        configure_logging(LogFormat.JSON, "LOUD", io.StringIO())
+
+
+def test_a_library_s_traceback_is_one_json_line_without_secrets() -> None:
+    stream = io.StringIO()
+    configure_logging(LogFormat.JSON, "INFO", stream)
+
+    def fail() -> None:
+        raise RuntimeError(f"sent {KEY} and Bearer abc.def and {SECRET}")
+
+    try:
+        fail()
+    except RuntimeError:
+        logging.getLogger("library").exception("broke with %s", KEY)
+
+    (line,) = stream.getvalue().splitlines()
+    read = json.loads(line)
+    assert read["event"] == "broke with rcg_video-team_***"
+    assert "RuntimeError: sent rcg_video-team_*** and Bearer *** and whsec_***" in read["exception"]
+
+
+def test_a_terminal_gets_readable_lines_without_secrets() -> None:
+    stream = io.StringIO()
+    emit = configure_logging(LogFormat.CONSOLE, "INFO", stream)
+
+    emit(Trouble("odd", f"somebody sent {KEY}"))
+
+    assert "trouble" in stream.getvalue()
+    assert KEY not in stream.getvalue()
+
+
+def test_auto_is_json_where_nobody_watches() -> None:
+    stream = io.StringIO()
+    configure_logging(LogFormat.AUTO, "INFO", stream)(Trouble("odd", "x"))
+    assert json.loads(stream.getvalue())["code"] == "odd"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        (KEY, "rcg_video-team_***"),
+        (KEY[:40], "rcg_video-team_***"),
+        (SECRET, "whsec_***"),
+        ("authorization: bearer xyz", "authorization: bearer ***"),
+        ("Basic dXNlcjpwYXNz", "Basic ***"),
+        ("redis://:hunter2@cache:6379/0", "redis://***@cache:6379/0"),
+        ("rediss://user:hunter2@cache", "rediss://***@cache"),
+        ("https://user:pass@host/x", "https://***@host/x"),
+        ("https://host/x?y=z", "https://host/x?y=z"),
+        ("nothing to hide", "nothing to hide"),
+    ],
+)
+def test_secrets_are_blotted_out(text: str, shown: str) -> None:
+    assert redact(text) == shown
