@@ -38,7 +38,7 @@ FINAL: Final = frozenset({"completed", "failed", "cancelled"})
 _JOB_WITHIN: Final = timedelta(seconds=45)
 _CALLBACK_WITHIN: Final = timedelta(seconds=15)
 _LOOK_EVERY: Final = timedelta(milliseconds=200)
-_PROMPT_SHOWN: Final = 60
+_TEXT_SHOWN: Final = 90
 
 
 class DemoFailed(RuntimeError):
@@ -100,7 +100,7 @@ class Demo:
     def submit(self, example: Example, tenant: Tenant) -> str:
         """Send the request and return its id."""
         self.tell.step("The request of RunComfy's API page is sent to the gateway")
-        shown = example.curl(self.stack.url, "$KEY", shorten_to=_PROMPT_SHOWN)
+        shown = example.curl(self.stack.url, "$KEY", shorten_to=_TEXT_SHOWN)
         self.tell.fact(shown)
         answer = self.http.post(
             f"{self.stack.url}/v1/models/{example.model_id}",
@@ -248,18 +248,20 @@ def main() -> int:
     """Run the demo on this machine; 0 when every step showed what it had to."""
     environment = dict(os.environ)
     tell = Teller(sys.stdout, coloured(sys.stdout, environment), steps=7)
-    tell.title("One request of RunComfy's API page, end to end, against a simulated RunComfy")
+    tell.title("runcomfy-gateway: one request of RunComfy's API page, end to end, simulated")
     began = time.monotonic()
     try:
         with stoppable(), tempfile.TemporaryDirectory(prefix="gw-demo-") as folder:
             plan = Plan(Path(folder), environment=demo_environment(environment), runcomfy=SIMULATED)
             code = play(tell, plan)
     except Stopped as stop:
-        tell.fact(f"\n{stop}: stopped on request. All processes stopped.")
+        tell.plain(f"\n{stop}: all processes stopped.")
         return stop.exit_code
     span = time.monotonic() - began
-    outcome = "Every step as it should be" if code == 0 else "The demo failed"
-    tell.done(f"{outcome}, in {span:.1f} s. All processes stopped.")
+    if code == 0:
+        tell.done(f"Every step as it should be, in {span:.1f} s. All processes stopped.")
+    else:
+        tell.plain("\nAll processes stopped.")
     return code
 
 

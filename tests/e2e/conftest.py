@@ -1,0 +1,55 @@
+"""Real processes. Fixtures find what a test's processes left behind."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import pytest
+
+from simulator.stack import without_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+MARK: Final = "PROCESS_MARK"
+
+
+class Marked:
+    """Every process that was started with this test's mark in its environment, and their heirs."""
+
+    def __init__(self, mark: str) -> None:
+        self._entry = f"{MARK}={mark}".encode()
+        self.environment = {**without_settings(os.environ), MARK: mark}
+
+    def alive(self) -> dict[int, str]:
+        """Command lines of those that run, by process id. Needs /proc: empty elsewhere."""
+        found = {}
+        for folder in Path("/proc").glob("[0-9]*"):
+            try:
+                if self._entry in (folder / "environ").read_bytes().split(b"\0"):
+                    command = (folder / "cmdline").read_bytes().replace(b"\0", b" ")
+                    found[int(folder.name)] = command.decode(errors="replace")
+            except OSError:
+                continue  # it ended while we looked, or is not ours
+        return found
+
+    def none_left(self, within_seconds: float = 5) -> bool:
+        """Whether all have ended, at once or a little later."""
+        deadline = time.monotonic() + within_seconds
+        while self.alive() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        return not self.alive()
+
+
+@pytest.fixture
+def marked() -> Iterator[Marked]:
+    """A mark for the processes of this test; what bears it still at the end is killed."""
+    marked = Marked(secrets.token_hex(8))
+    yield marked
+    for pid in marked.alive():
+        os.kill(pid, signal.SIGKILL)

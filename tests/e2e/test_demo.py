@@ -1,0 +1,81 @@
+"""`make demo` keeps its promises: it shows the job's whole way and leaves nothing behind."""
+
+from __future__ import annotations
+
+import io
+import re
+import signal
+import socket
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from simulator.demo import play
+from simulator.stack import ROOT, Plan
+from simulator.telling import Teller
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.e2e.conftest import Marked
+
+DEMO = [sys.executable, "-m", "simulator.demo"]
+SEEN = (
+    r"^\[1/7\] ",
+    r"202 Accepted",
+    r"\d s  in_queue",
+    r"\d s  in_progress",
+    r"\d s  completed",
+    r"video +http://127\.0\.0\.1:\d+/media/\S+\.mp4",
+    r"cost +1\.26 USD",
+    r"ok  signature verified",
+    r"ok  one paid submission",
+    r"All processes stopped\.$",
+)
+
+
+def test_the_demo_shows_a_job_s_whole_way_and_leaves_nothing(marked: Marked) -> None:
+    done = subprocess.run(
+        DEMO, env=marked.environment, cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    missing = [line for line in SEEN if not re.search(line, done.stdout, re.MULTILINE)]
+    assert not missing, done.stdout
+    assert "\x1b" not in done.stdout
+    assert marked.none_left(), marked.alive()
+
+
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)],
+)
+def test_stopped_half_way_it_leaves_nothing(
+    marked: Marked, number: signal.Signals, code: int
+) -> None:
+    if number is signal.SIGKILL and sys.platform != "linux":
+        pytest.xfail("only Linux kills children whose parent was killed")
+    with subprocess.Popen(
+        DEMO, env=marked.environment, cwd=ROOT, stdout=subprocess.PIPE, text=True
+    ) as demo:
+        assert demo.stdout is not None
+        assert any("in_queue" in line for line in demo.stdout)
+        assert len(marked.alive()) > 1
+        demo.send_signal(number)
+        assert demo.wait(30) == code
+    assert marked.none_left(), marked.alive()
+
+
+def test_a_process_that_does_not_come_up_is_named_with_its_last_words(
+    marked: Marked, tmp_path: Path
+) -> None:
+    told = io.StringIO()
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        plan = Plan(tmp_path, environment=marked.environment, port=port)
+        code = play(Teller(told, colour=False, steps=7), plan)
+    assert code == 1
+    assert re.search(r"^FAILED: service-1 ", told.getvalue(), re.MULTILINE), told.getvalue()
+    assert re.search(r"^ +\| .*\b(in use|EADDRINUSE)\b", told.getvalue(), re.MULTILINE)
+    assert marked.none_left(), marked.alive()

@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+import socket
+from typing import TYPE_CHECKING
+
+import pytest
+
+from simulator.demo import demo_environment
+from simulator.stack import StackFailed, without_settings
+from simulator.up import alone
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SHELL = {
+    "PATH": "/bin",
+    "GATEWAY_REDIS_URL": "redis://r",
+    "GATEWAY_PORT": "1",
+    "RUNCOMFY_API_TOKEN": "t",
+}
+
+
+def test_a_developer_s_settings_do_not_reach_the_demo() -> None:
+    assert without_settings(SHELL) == {"PATH": "/bin"}
+
+
+def test_the_demo_keeps_the_redis_that_it_is_to_use() -> None:
+    assert demo_environment(SHELL) == {"PATH": "/bin", "GATEWAY_REDIS_URL": "redis://r"}
+
+
+def test_two_runs_cannot_hold_one_folder(tmp_path: Path) -> None:
+    with alone(tmp_path), pytest.raises(StackFailed, match="another"), alone(tmp_path):
+        pass
+    with alone(tmp_path):
+        pass  # given back
+
+
+def test_the_unit_tier_has_no_network() -> None:
+    with pytest.raises(Exception, match="socket"):
+        socket.create_connection(("127.0.0.1", 9))

@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+import io
+
+import pytest
+
+from simulator.telling import Teller, coloured
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    ("stream", "environment", "expected"),
+    [
+        (Terminal(), {}, True),
+        (Terminal(), {"NO_COLOR": ""}, True),
+        (Terminal(), {"NO_COLOR": "1"}, False),
+        (Terminal(), {"TERM": "dumb"}, False),
+        (io.StringIO(), {}, False),
+    ],
+)
+def test_colour_is_for_terminals_that_want_it(
+    stream: io.StringIO, environment: dict[str, str], *, expected: bool
+) -> None:
+    assert coloured(stream, environment) is expected
+
+
+def test_steps_are_numbered_and_facts_stand_under_each_other() -> None:
+    stream = io.StringIO()
+    tell = Teller(stream, colour=False, steps=2)
+    tell.step("first")
+    tell.facts([("a", "x", "one"), ("bcd", "yyy", "two")])
+    tell.step("second")
+    assert stream.getvalue().splitlines() == [
+        "",
+        "[1/2] first",
+        "      a    x    one",
+        "      bcd  yyy  two",
+        "",
+        "[2/2] second",
+    ]
+
+
+def test_a_log_s_escape_sequences_do_not_reach_the_terminal() -> None:
+    stream = io.StringIO()
+    Teller(stream, colour=False).failed("it broke", ["\x1b[2Jgone\x07"])
+    assert "\x1b" not in stream.getvalue()
+    assert "?[2Jgone?" in stream.getvalue()
