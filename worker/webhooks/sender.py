@@ -188,8 +188,11 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 def _words_about(error: Exception) -> str:
     # An error's own text may name an address of ours; a certificate's flaw is the receiver's own.
     for cause in _chain(error):
-        if isinstance(cause, ssl.SSLCertVerificationError) and cause.verify_message:
-            return cause.verify_message
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            # aiohttp's own subclass lacks what the real one, its cause, has.
+            words = getattr(cause, "verify_message", "")
+            if isinstance(words, str) and words:
+                return words
     return ""
 
 
