@@ -18,6 +18,7 @@ from service.models.schema import Normalised, normalised
 MOST_ERRORS: Final = 20
 _MESSAGE_CHARS: Final = 300
 _NAME_CHARS: Final = 100
+_MOST_LISTED: Final = 20
 # The library gathers every error before it gives the first: a body of a million wrong items would
 # hold the process for seconds. Beyond this many values only the first error is looked for.
 _MOST_VALUES: Final = 2_000
@@ -172,7 +173,8 @@ def _unknown(name: str, known: list[str]) -> str:
 
 def _listed(fact: object) -> str:
     if isinstance(fact, list):
-        return ", ".join(map(_listed, fact[:MOST_ERRORS]))
+        shown = [*map(_listed, fact[:_MOST_LISTED]), *(["…"] if len(fact) > _MOST_LISTED else [])]
+        return ", ".join(shown)
     return fact if isinstance(fact, str) else orjson.dumps(fact, default=str).decode()
 
 

@@ -1,0 +1,21 @@
+from typing import Any
+
+import pytest
+
+from service.models import ModelCard, load_cards
+
+KLING = "kling/kling-3.0/standard/image-to-video"
+
+
+@pytest.fixture(scope="session")
+def kling() -> ModelCard:
+    """The card of the model on RunComfy's page."""
+    return {card.model_id: card for card in load_cards()}[KLING]
+
+
+@pytest.fixture
+def sample(kling: ModelCard) -> dict[str, Any]:
+    """The input of the page's own curl line, to be changed at will."""
+    given = kling.document()["sample"]
+    assert isinstance(given, dict)
+    return dict(given)
