@@ -275,17 +275,17 @@ async def test_names_at_one_address_share_no_connection(authority: Authority) ->
     assert receiver.connections == 2
 
 
-async def test_receiver_that_wants_a_client_certificate_is_a_tls_error(
+async def test_receiver_that_wants_a_client_certificate_gets_nothing(
     authority: Authority,
 ) -> None:
     tls = authority.server("DNS:hooks.example")
     tls.load_verify_locations(authority.folder / "ca.pem")
     tls.verify_mode = ssl.CERT_REQUIRED
-    # TLS 1.3 servers say so only after the handshake, which a client sees as a reset or an alert.
-    tls.maximum_version = ssl.TLSVersion.TLSv1_2
     async with receiving(says(OK), tls) as receiver, sending(authority.trusted()) as sender:
         outcome = await sender.send(attempt(f"https://hooks.example:{receiver.port}/"))
-    assert outcome.word == "tls_error"
+    # Python's own servers drop the connection where others send a TLS alert.
+    assert outcome.word in {"tls_error", "connect_error", "reset"}
+    assert receiver.bodies == []
 
 
 # --- behaviour
