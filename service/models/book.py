@@ -14,7 +14,7 @@ from service.models.card import ModelCard
 from service.models.catalogue import catalogue_card, is_model_id
 
 MOST_PER_PAGE: Final = 100
-# RunComfy's own catalogue changes by the day; three missed hourly syncs make ours a guess.
+# RunComfy adds models by the day: beyond some missed syncs, an absence proves nothing.
 FRESH_FOR: Final = timedelta(hours=3)
 
 
