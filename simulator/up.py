@@ -24,7 +24,7 @@ from simulator.stack import ROOT, Plan, Stack, StackFailed, running
 from simulator.telling import Teller, coloured
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
 FOLDER: Final = ROOT / ".demo"
@@ -39,16 +39,25 @@ COSTS: Final = (
 _LOOK_EVERY: Final = timedelta(milliseconds=500)
 
 
-def plan_for(environment: Mapping[str, str], folder: Path) -> Plan:
-    """Decide what to run: usual ports where they are free, the real RunComfy where a token is."""
+def plan_for(
+    environment: Mapping[str, str], folder: Path, instead_of: Callable[[int], int]
+) -> Plan:
+    """Decide what to run: the real RunComfy where a token is set, else the simulated one.
+
+    Args:
+        environment: the surroundings, settings of the product among them.
+        folder: gets a folder for each of the two.
+        instead_of: gives the port to use for a usual one, which may be taken.
+    """
     token = next((environment[name] for name in TOKENS if environment.get(name)), None)
     named = environment.get("GATEWAY_PORT")
     return Plan(
-        folder=folder,
+        # Apart: a job left waiting in a simulated run must never be sent to the real RunComfy.
+        folder=folder / ("real" if token else "simulated"),
         environment=environment,
         real_token=token,
-        port=int(named) if named else preferred(PORT),
-        metrics_port=preferred(METRICS_PORT),
+        port=int(named) if named else instead_of(PORT),
+        metrics_port=instead_of(METRICS_PORT),
     )
 
 
@@ -116,9 +125,11 @@ def main() -> int:
     environment = dict(os.environ)
     tell = Teller(sys.stdout, coloured(sys.stdout, environment))
     try:
-        with stoppable(), alone(FOLDER), running(plan_for(environment, FOLDER)) as stack:
-            show(stack, tell)
-            watch(stack)
+        with stoppable(), alone(FOLDER):
+            plan = plan_for(environment, FOLDER, preferred)
+            with running(plan) as stack:
+                show(stack, tell)
+                watch(stack)
     except Stopped:
         tell.done("All processes stopped.")
         return 0

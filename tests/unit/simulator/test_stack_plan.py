@@ -7,7 +7,7 @@ import pytest
 
 from simulator.demo import demo_environment
 from simulator.stack import StackFailed, without_settings
-from simulator.up import alone
+from simulator.up import alone, plan_for
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,6 +28,20 @@ def test_the_demo_keeps_the_redis_that_it_is_to_use() -> None:
     assert demo_environment(SHELL) == {"PATH": "/bin", "GATEWAY_REDIS_URL": "redis://r"}
 
 
+def test_simulated_and_real_jobs_are_kept_apart(tmp_path: Path) -> None:
+    named = {"GATEWAY_PORT": "8123"}
+    simulated = plan_for(named, tmp_path, abs)
+    real = plan_for({**named, **SHELL}, tmp_path, abs)
+    assert (simulated.real_token, real.real_token) == (None, "t")
+    assert simulated.folder != real.folder
+
+
+def test_a_named_port_is_used_and_a_usual_one_gives_way(tmp_path: Path) -> None:
+    plan = plan_for({"GATEWAY_PORT": "8123"}, tmp_path, lambda usual: usual + 1)
+    assert (plan.port, plan.metrics_port) == (8123, 9101)
+    assert plan_for({}, tmp_path, lambda usual: usual + 1).port == 8001
+
+
 def test_two_runs_cannot_hold_one_folder(tmp_path: Path) -> None:
     with alone(tmp_path), pytest.raises(StackFailed, match="another"), alone(tmp_path):
         pass
@@ -36,5 +50,5 @@ def test_two_runs_cannot_hold_one_folder(tmp_path: Path) -> None:
 
 
 def test_the_unit_tier_has_no_network() -> None:
-    with pytest.raises(Exception, match="socket"):
+    with pytest.raises(UserWarning, match=r"tried to use socket"):
         socket.create_connection(("127.0.0.1", 9))
