@@ -40,7 +40,6 @@ wanted() {
 }
 
 make_venv() {
-    python=$(find_python)
     if "$python" -c 'import ensurepip' >/dev/null 2>&1; then
         "$python" -m venv --clear "$venv"
         return
@@ -55,13 +54,14 @@ pip() {
     if "$venv/bin/python" -c 'import pip' >/dev/null 2>&1; then
         "$venv/bin/python" -m pip --disable-pip-version-check "$@"
     else
-        "$(find_python)" -m pip --disable-pip-version-check --python "$venv/bin/python" "$@"
+        "$python" -m pip --disable-pip-version-check --python "$venv/bin/python" "$@"
     fi
 }
 
 if [ -f "$stamp" ] && runs "$venv/bin/python" && [ "$(cat "$stamp")" = "$(wanted)" ]; then
     exit 0
 fi
+python=$(find_python)
 rm -f "$stamp"
 if ! runs "$venv/bin/python" || [ -n "${PYTHON:-}" ]; then
     echo "install: making $venv"
