@@ -298,12 +298,13 @@ async def test_a_read_from_a_closed_port_is_a_connect_error() -> None:
 
 
 async def test_reads_keep_their_connection_and_hold_no_cookie() -> None:
+    # By name: cookie jars ignore bare addresses.
     events: list[Event] = []
     ended = b'{"status": "completed", "output": {"video": "u"}}'
     kept_alive = _says(_http(ended, b"Set-Cookie: edge=1; Path=/"))
     async with (
         _upstream(kept_alive) as upstream,
-        _client(upstream.url, events=events) as client,
+        _client(f"http://localhost:{upstream.port}", events=events) as client,
     ):
         assert await client.status("r-1") == Ended("completed")
         assert isinstance(await client.result("r-1"), Completed)
