@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
+from core.breaker import BreakerReason, BreakerState
 from core.jobs import Fact, JobState
 from core.money import MicroUsd
 
@@ -106,6 +107,18 @@ class Trouble:
     code: str
     detail: str
     job_id: str | None = None
+    error: BaseException | None = None
+    """The exception behind it, when it is a defect: its trace belongs into the log."""
+
+
+@dataclass(frozen=True, slots=True)
+class BreakerMoved:
+    """Submits to RunComfy were stopped, are being tried, or go on."""
+
+    before: BreakerState
+    after: BreakerState
+    reason: BreakerReason | None
+    detail: str | None
 
 
 Event = (
@@ -115,6 +128,7 @@ Event = (
     | UpstreamCalled
     | DeliveryAttempted
     | RequestServed
+    | BreakerMoved
     | StoreLost
     | StoreFound
     | Trouble

@@ -61,6 +61,7 @@ _S, _F = JobState, Fact
 
 TRANSITIONS: Final[Mapping[tuple[JobState, Fact], JobState]] = {
     (_S.QUEUED, _F.CLAIMED): _S.SUBMITTING,
+    (_S.QUEUED, _F.ACCEPTED): _S.RUNNING,
     (_S.QUEUED, _F.CANCEL_ASKED): _S.CANCELLED,
     (_S.QUEUED, _F.OUT_OF_TIME): _S.EXPIRED,
     (_S.SUBMITTING, _F.ACCEPTED): _S.RUNNING,
@@ -91,8 +92,8 @@ TRANSITIONS: Final[Mapping[tuple[JobState, Fact], JobState]] = {
 }
 """`(state, fact) -> next state`; an absent pair is illegal.
 
-`in_doubt` takes a late `not_sent` or `rejected` too: the worker that held the request may only have
-lost its lease, and its answer ends the doubt.
+A worker that lost its lease may still bring an answer: `in_doubt` takes it, whichever it is, and
+`queued` (a resend was approved meanwhile) takes an acceptance, which saves the second charge.
 """
 
 FINAL_STATES: Final = frozenset(JobState) - {state for state, _ in TRANSITIONS}
@@ -160,7 +161,8 @@ class JobError:
 @dataclass(frozen=True, slots=True)
 class Job:
     """The record. Instants are aware UTC; `version` counts its changes; `due_at` is when somebody
-    must look at it next (while a worker holds it: when that worker's lease runs out)."""
+    must look at it next (while a worker holds it: when that worker's lease runs out).
+    """
 
     id: str
     tenant: str
@@ -184,6 +186,8 @@ class Job:
     refused_sends: int = 0
     """Submits in a row that surely did not leave."""
     resends_approved: int = 0
+    holder: str | None = None
+    """The worker that claimed it last: a record is mine only if it says so."""
     sent_at: datetime | None = None
     doubt_since: datetime | None = None
     upstream_id: str | None = None

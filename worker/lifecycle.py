@@ -1,25 +1,38 @@
-"""Takes a job one step on: act, learn, decide, store, tell. Knows the steps; knows no RunComfy wire,
-no Redis, no arq. What an answer means is `worker.decisions`' affair.
+"""Takes a job one step on: act, learn, decide, store, tell.
+
+Knows the steps; knows no RunComfy wire, no Redis, no arq. What an answer means is the affair of
+`worker.decisions`.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import AsyncIterator, Final, Protocol
+from typing import Final
 
 from core.changes import Change, Outcome
 from core.clock import Clock
-from core.errors import StoreUnavailable
+from core.errors import StoreSilent, StoreUnavailable
 from core.events import Emit, JobMoved, SubmitAnswered, Trouble
 from core.ids import IdSource
-from core.jobs import Errand, Fact, Job, JobRecord, JobState
+from core.jobs import CancelOutcome, Errand, Fact, Job, JobState
 from core.notices import may_notify, notices
-from core.tenants import DoubtPolicy, Tenant
+from core.tenants import DoubtPolicy
 from worker.decisions import afterwards, collecting, running, submitting
 from worker.decisions.moves import Move, Rules, Wait
-from worker.ports import Accepted, NoAnswer, NotSent, Rejected, SubmitAnswer, Upstream
+from worker.ports import (
+    Accepted,
+    Gate,
+    Jobs,
+    NoAnswer,
+    NotSent,
+    Rejected,
+    SubmitAnswer,
+    Tenants,
+    Upstream,
+    UpstreamFault,
+)
 
 STORE_RETRY: Final = timedelta(milliseconds=500)
 
@@ -31,50 +44,11 @@ SUBMIT_FACTS: Final[Mapping[type[SubmitAnswer], Fact]] = {
 }
 
 
-class Jobs(Protocol):
-    """What the lifecycle asks of the job store."""
-
-    async def load(self, job_id: str) -> JobRecord | None:
-        """The job as it stands."""
-        ...
-
-    async def input(self, job_id: str) -> bytes | None:
-        """The body to submit."""
-        ...
-
-    async def store(self, change: Change) -> Outcome:
-        """Make a change true, or say who was first."""
-        ...
-
-    async def put_off(self, job: Job, due_at: datetime, *, polled: bool = False) -> bool:
-        """Look again later; False when the record moved on."""
-        ...
-
-
-class Tenants(Protocol):
-    """What the lifecycle asks of the tenant store."""
-
-    async def load(self, name: str) -> Tenant | None:
-        """The tenant as it stands."""
-        ...
-
-
-class Gate(Protocol):
-    """Whether a submit may leave now. Told what each one met."""
-
-    async def closed_until(self) -> datetime | None:
-        """None: go ahead; else when to ask again."""
-        ...
-
-    async def learn(self, answer: SubmitAnswer) -> None:
-        """Note what a submit met."""
-        ...
-
-
 @dataclass(frozen=True, slots=True)
 class Hands:
-    """What the lifecycle works with."""
+    """What the lifecycle works with. `name` is this worker's own, unlike any other's."""
 
+    name: str
     jobs: Jobs
     tenants: Tenants
     upstream: Upstream
@@ -144,25 +118,42 @@ class Lifecycle:
 
     async def _submit_once(self, job: Job) -> Job | None:
         body = await self._hands.jobs.input(job.id)
-        claim = submitting.claimed(job, self._hands.clock.now(), self._hands.rules)
-        held = await self._take(job, claim)
-        if held is None or body is None:
+        if body is None:
+            return None
+        now = self._hands.clock.now()
+        claim = submitting.claimed(job, self._hands.name, now, self._hands.rules)
+        try:
+            held = await self._take(job, claim)
+        except StoreSilent:
+            return await self._unclaim(claim.after)
+        if held is None:
             return None
         async with self._lease_kept(held):
             answer = await self._hands.upstream.submit(held.model_id, body)
             self._tell_answer(held, answer)
-            return await self._record_answer(held, answer)
+            following = await self._record_answer(held, answer)
+        with suppress(StoreUnavailable):
+            await self._hands.gate.learn(answer)
+        return following
+
+    async def _unclaim(self, claimed: Job) -> Job | None:
+        """Whether the claim was written is unknown, but nothing was sent: if it was, take it back."""
+        never = NotSent(UpstreamFault("store_silent", "The store fell silent before the submit."))
+        while True:
+            try:
+                record = await self._hands.jobs.load(claimed.id)
+                mine = record is not None and record.job == claimed
+                return await self._try_to_record(claimed, never) if mine else None
+            except StoreUnavailable:
+                await self._hands.clock.sleep(STORE_RETRY)
 
     async def _record_answer(self, job: Job, answer: SubmitAnswer) -> Job | None:
         """Store a submit's answer, however long that takes: it is the only trace of money spent."""
         while True:
             try:
-                stored = await self._try_to_record(job, answer)
-                await self._hands.gate.learn(answer)
+                return await self._try_to_record(job, answer)
             except StoreUnavailable:
                 await self._hands.clock.sleep(STORE_RETRY)
-            else:
-                return stored
 
     async def _try_to_record(self, job: Job, answer: SubmitAnswer) -> Job | None:
         """Against the record as it stands: the job's lease may have been lost on the way."""
@@ -187,8 +178,8 @@ class Lifecycle:
         upstream_id = _upstream_id(answer)
         if upstream_id is None or upstream_id == job.upstream_id:
             return None
-        self._trouble(job, "accepted_after_end", upstream_id)
-        return afterwards.orphaned(job, upstream_id, now) if job.final else None
+        self._trouble(job, "second_acceptance", upstream_id)
+        return afterwards.orphaned(job, upstream_id, now)
 
     async def _declare_lost(self, job: Job) -> Job | None:
         """Reached only when nobody renewed the lease of a submit: its worker died."""
@@ -199,7 +190,7 @@ class Lifecycle:
     async def _end_doubt(self, job: Job) -> Job | None:
         doubt = await self._doubt_policy(job)
         now = self._hands.clock.now()
-        return await self._take(job, submitting.doubt_overdue(job, doubt, now, self._hands.rules))
+        return await self._take(job, submitting.doubt_overdue(job, doubt, now))
 
     async def _doubt_policy(self, job: Job) -> DoubtPolicy:
         tenant = await self._hands.tenants.load(job.tenant)
@@ -210,10 +201,8 @@ class Lifecycle:
 
     async def _poll(self, job: Job) -> Job | None:
         upstream_id, now = _known_id(job), self._hands.clock.now()
-        if job.cancel_asked_at is not None and job.cancel_outcome is not None:
-            wished = job.cancel_outcome.value == "requested"
-            if wished:
-                return await self._take(job, running.cancel_passed_on(job, now))
+        if job.cancel_outcome is CancelOutcome.REQUESTED:
+            return await self._take(job, running.cancel_passed_on(job, now))
         if job.finish_by is not None and now >= job.finish_by:
             asked = await self._hands.upstream.cancel(upstream_id)
             return await self._take(job, running.run_overdue(job, self._hands.clock.now(), asked))

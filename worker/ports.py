@@ -1,4 +1,4 @@
-"""What the lifecycle needs from the upstream, and every answer it can get. Knows nothing concrete.
+"""What the lifecycle needs from outside, and every answer it can get. Knows nothing concrete.
 
 Answers are values, not exceptions: each names what is now known, above all about money.
 """
@@ -8,7 +8,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 
+from core.changes import Change, Outcome
+from core.jobs import Job, JobRecord
 from core.money import MicroUsd
+from core.tenants import Tenant
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,4 +183,44 @@ class CatalogueSource(Protocol):
 
     async def categories(self) -> bytes | Unreachable:
         """The categories document, unread."""
+        ...
+
+
+class Jobs(Protocol):
+    """What the lifecycle asks of the job store."""
+
+    async def load(self, job_id: str) -> JobRecord | None:
+        """The job as it stands."""
+        ...
+
+    async def input(self, job_id: str) -> bytes | None:
+        """The body to submit."""
+        ...
+
+    async def store(self, change: Change) -> Outcome:
+        """Make a change true, or say who was first."""
+        ...
+
+    async def put_off(self, job: Job, due_at: datetime, *, polled: bool = False) -> bool:
+        """Look again later; False when the record moved on."""
+        ...
+
+
+class Tenants(Protocol):
+    """What the lifecycle asks of the tenant store."""
+
+    async def load(self, name: str) -> Tenant | None:
+        """The tenant as it stands."""
+        ...
+
+
+class Gate(Protocol):
+    """Whether a submit may leave now. Told what each one met."""
+
+    async def closed_until(self) -> datetime | None:
+        """None: go ahead; else when to ask again."""
+        ...
+
+    async def learn(self, answer: SubmitAnswer) -> None:
+        """Note what a submit met."""
         ...

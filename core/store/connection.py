@@ -10,19 +10,22 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from redis.asyncio import Sentinel
 from redis.asyncio.connection import AbstractConnection, ConnectionPool
 from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
+from redis.backoff import ExponentialBackoff, NoBackoff
 from redis.exceptions import (
     AuthenticationError,
     NoScriptError,
     OutOfMemoryError,
+    ReadOnlyError,
     RedisError,
     ResponseError,
 )
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from core.errors import StoreSilent, StoreUnavailable
 from core.settings import RedisPolicy
@@ -31,8 +34,12 @@ Argument = bytes | str | int | float
 _RETRY_AFTER = timedelta(seconds=2)
 
 
-class ScriptMissing(Exception):  # noqa: N818 - a signal to load, not a failure
+class ScriptMissing(Exception):
     """Redis does not hold the script: it was never loaded there, or Redis was restarted."""
+
+
+STORE_ERRORS: Final = (RedisError, OSError, TimeoutError, EOFError)
+"""What redis-py raises when Redis is away; for the code that hands redis-py to a library."""
 
 
 class ConnectionSource(Protocol):
@@ -62,6 +69,16 @@ def connection_source(policy: RedisPolicy, process: str) -> ConnectionPool:
         list(policy.sentinels), sentinel_kwargs=options
     )
     pool: ConnectionPool = sentinel.master_for(policy.master, **options, **login).connection_pool
+    return pool
+
+
+def retrying_source(policy: RedisPolicy, process: str) -> ConnectionPool:
+    """The same, for arq, which has no patience of its own. More tries nest, and block for long."""
+    pool = connection_source(policy, process)
+    pool.connection_kwargs |= {
+        "retry": Retry(ExponentialBackoff(cap=1, base=0.05), 4),
+        "retry_on_error": [RedisConnectionError, RedisTimeoutError, ReadOnlyError, OSError],
+    }
     return pool
 
 

@@ -99,5 +99,5 @@ def api_key(digest: str) -> str:
 
 
 def message(name: str) -> str:
-    """arq's own key of a message; its pattern is arq's."""
+    """Arq's own key of a message; its pattern is arq's."""
     return f"arq:job:{name}"

@@ -4,6 +4,7 @@ from typing import Final, Generic, TypeVar
 
 from pydantic import TypeAdapter
 
+from core.breaker import Breaker
 from core.deliveries import Delivery, DeliveryAttempt
 from core.jobs import Job, TimelineEntry
 from core.tenants import KeyRecord, Tenant
@@ -33,3 +34,4 @@ DELIVERIES: Final = Codec(Delivery)
 ATTEMPTS: Final = Codec(DeliveryAttempt)
 TENANTS: Final = Codec(Tenant)
 KEYS: Final = Codec(KeyRecord)
+BREAKERS: Final = Codec(Breaker)

@@ -52,12 +52,18 @@ def late_result(job: Job, answer: ResultAnswer, now: datetime, rules: Rules) -> 
 
 
 def orphaned(job: Job, upstream_id: str, now: datetime) -> Move:
-    """A submit was accepted after its job had ended (its doubt was given up): keep what it brings."""
-    after = job.noted(
-        now,
-        upstream_id=upstream_id,
-        errand=Errand.AWAIT_LATE_RESULT,
-        due_at=now,
-        billed=Billed.UNKNOWN,
-    )
-    return Move(after=after, entry=told(after, "accepted_after_end", now, detail=upstream_id))
+    """RunComfy accepted a submit that the job can no longer take: its id is kept in the timeline.
+
+    When the job ended without any (its doubt was given up), what it brings is waited for.
+    """
+    if not job.final or job.upstream_id is not None:
+        after = job.noted(now)
+    else:
+        after = job.noted(
+            now,
+            upstream_id=upstream_id,
+            errand=Errand.AWAIT_LATE_RESULT,
+            due_at=now,
+            billed=Billed.UNKNOWN,
+        )
+    return Move(after=after, entry=told(after, "second_acceptance", now, detail=upstream_id))

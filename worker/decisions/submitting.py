@@ -8,12 +8,13 @@ from worker.decisions.moves import Move, Rules, by_deadline, ended, moved
 from worker.ports import Accepted, NoAnswer, NotSent, Rejected, SubmitAnswer, UpstreamFault
 
 
-def claimed(job: Job, now: datetime, rules: Rules) -> Move:
+def claimed(job: Job, holder: str, now: datetime, rules: Rules) -> Move:
     """The intent to submit, written before anything leaves."""
     after = job.after(
         Fact.CLAIMED,
         now,
         attempts=job.attempts + 1,
+        holder=holder,
         sent_at=now,
         due_at=now + rules.policy.lease,
         billed=Billed.UNKNOWN,
@@ -93,7 +94,7 @@ def in_doubt(
     return moved(after, Fact.NO_ANSWER, now, fault=fault)
 
 
-def doubt_overdue(job: Job, doubt: DoubtPolicy, now: datetime, rules: Rules) -> Move:
+def doubt_overdue(job: Job, doubt: DoubtPolicy, now: datetime) -> Move:
     """The hold ran out and nobody came: send once more if the policy says so, else give up."""
     if doubt is DoubtPolicy.RESEND and job.resends_approved == 0:
         return resend_approved(job, now, "policy")

@@ -1,0 +1,137 @@
+"""One worker process: composes the parts, runs them until a signal, drains them. Decides nothing."""
+
+import asyncio
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import timedelta
+
+import orjson
+import uvloop
+from arq.connections import ArqRedis
+
+from core.errors import StoreUnavailable
+from core.events import Emit, Event, JobMoved
+from core.jobs import FINAL_STATES
+from core.logs import configure_logging
+from core.store.connection import retrying_source
+from core.store.keys import BELL
+from worker.metrics import serve_metrics
+from worker.resources import Resources, open_resources
+from worker.settings import WorkerSettings
+from worker.tasks import Bell, BellPolicy, quiet_arq
+from worker.upkeep import LOOK_EVERY, SIGN_EVERY, Chore, keep_doing, warn_of_weak_store
+
+STORE_PAUSE = timedelta(milliseconds=500)
+
+
+@dataclass(slots=True)
+class Readers:
+    """Everyone who is told of events. The courier joins when it exists."""
+
+    readers: list[Callable[[Event], None]]
+
+    def __call__(self, event: Event) -> None:
+        """Tell them all."""
+        for reader in self.readers:
+            reader(event)
+
+
+def run(settings: WorkerSettings) -> None:
+    """Work until SIGTERM or SIGINT, then drain. Returns when all is closed."""
+    log = configure_logging(settings.log_format, settings.log_level, sys.stderr)
+    quiet_arq()
+    metrics, stop_metrics = serve_metrics(
+        settings.worker_metrics_host, settings.worker_metrics_port
+    )
+    try:
+        uvloop.run(_work(settings, Readers([metrics, log])))
+    finally:
+        stop_metrics()
+
+
+async def _work(settings: WorkerSettings, emit: Readers) -> None:
+    stopped = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+    async with open_resources(settings, emit) as resources:
+        emit.readers.append(lambda event: _nudge_courier(event, resources))
+        await _run_until(stopped, settings, resources, emit)
+
+
+async def _run_until(
+    stopped: asyncio.Event, settings: WorkerSettings, resources: Resources, emit: Emit
+) -> None:
+    """Run every loop; a loop that dies ends the process, loudly."""
+    loops = [
+        asyncio.create_task(loop, name=name)
+        for name, loop in {
+            "bell": _bell(settings, resources).run(),
+            "watcher": resources.watcher.run(),
+            "courier": resources.courier.run(),
+            "store": _when_store_answers(
+                resources, lambda: warn_of_weak_store(resources.presence, emit)
+            ),
+            **{
+                chore.name: keep_doing(chore, resources.clock, emit) for chore in _chores(resources)
+            },
+        }.items()
+    ]
+    stop = asyncio.create_task(stopped.wait())
+    endless = [task for task in loops if task.get_name() != "store"]
+    ended, _ = await asyncio.wait([stop, *endless], return_when=asyncio.FIRST_COMPLETED)
+    await _close(loops, resources, settings.drain)
+    for task in ended - {stop}:
+        task.result()
+
+
+async def _close(loops: list[asyncio.Task[None]], resources: Resources, within: timedelta) -> None:
+    """Take nothing new, finish what is under way, say goodbye."""
+    for task in loops:
+        task.cancel()
+    await asyncio.gather(*loops, return_exceptions=True)
+    await asyncio.gather(resources.watcher.drain(within), resources.courier.drain(within))
+    try:
+        await resources.presence.leave(resources.name)
+    except StoreUnavailable:
+        return
+
+
+def _bell(settings: WorkerSettings, resources: Resources) -> Bell:
+    def pool() -> ArqRedis:
+        return ArqRedis(
+            retrying_source(settings.redis, "bell"),
+            job_serializer=orjson.dumps,
+            job_deserializer=orjson.loads,
+            default_queue_name=BELL,
+        )
+
+    async def answer(job_id: str, version: int) -> None:
+        record = await resources.jobs.load(job_id)
+        if record is not None and record.job.version == version:
+            await asyncio.shield(resources.watcher.take(record.job))
+
+    return Bell(pool, answer, BellPolicy(), resources.clock)
+
+
+def _chores(resources: Resources) -> tuple[Chore, ...]:
+    return (
+        Chore("sign", SIGN_EVERY, lambda: resources.presence.sign(resources.name)),
+        Chore("catalogue", LOOK_EVERY, resources.catalogue.run_once),
+    )
+
+
+async def _when_store_answers(resources: Resources, do: Callable[[], Awaitable[None]]) -> None:
+    while True:
+        try:
+            await do()
+        except StoreUnavailable:
+            await resources.clock.sleep(STORE_PAUSE)
+        else:
+            return
+
+
+def _nudge_courier(event: Event, resources: Resources) -> None:
+    if isinstance(event, JobMoved) and event.after in FINAL_STATES:
+        resources.courier.nudge()

@@ -1,0 +1,187 @@
+"""Opens what a worker works with, and closes it in reverse. The one place that turns settings into parts."""
+
+import os
+import socket
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from random import SystemRandom
+
+from core.backoff import Cadence
+from core.breaker import BreakerPolicy
+from core.clock import Clock, SystemClock
+from core.deliveries import Delivery
+from core.events import Emit
+from core.ids import SystemIds
+from core.jobs import Job
+from core.store.breaker import BreakerStore
+from core.store.catalogue import CatalogueStore
+from core.store.connection import Wire, connection_source
+from core.store.deliveries import DeliveryStore
+from core.store.jobs import JobStore
+from core.store.lua import Scripts, read_scripts
+from core.store.presence import Presence
+from core.store.tenants import TenantStore
+from core.targets import AllowedTargets, TargetPolicy
+from worker.decisions.moves import Rules
+from worker.gate import BreakerGate
+from worker.leased import LeasedLoop, LoopPolicy, Work
+from worker.lifecycle import Hands, Lifecycle
+from worker.policies import LifecyclePolicy
+from worker.settings import WorkerSettings
+from worker.upkeep import CatalogueSync
+from worker.upstream.catalogue import RunComfyCatalogue
+from worker.upstream.client import RunComfyClient
+from worker.upstream.line import Line, open_line
+from worker.upstream.policy import UpstreamAccess, UpstreamLimits
+from worker.webhooks.courier import Courier, CourierHands
+from worker.webhooks.schedule import SchedulePolicy
+from worker.webhooks.sender import Sender, SenderPolicy, open_sender
+
+DELIVERY_LEASE = timedelta(seconds=30)
+"""Above the 20 s that one attempt may take."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """A worker's parts, ready to run."""
+
+    name: str
+    clock: Clock
+    emit: Emit
+    jobs: JobStore
+    presence: Presence
+    watcher: LeasedLoop[Job]
+    courier: LeasedLoop[Delivery]
+    catalogue: CatalogueSync
+
+
+@dataclass(frozen=True, slots=True)
+class _Stores:
+    jobs: JobStore
+    deliveries: DeliveryStore
+    tenants: TenantStore
+    catalogue: CatalogueStore
+    breakers: BreakerStore
+    presence: Presence
+
+
+@asynccontextmanager
+async def open_resources(settings: WorkerSettings, emit: Emit) -> AsyncIterator[Resources]:
+    """Everything a worker needs. Nothing is connected yet: a store that is away is waited for."""
+    clock = SystemClock()
+    name = f"{socket.gethostname()}:{os.getpid()}:{SystemIds().secret().hex()[:8]}"
+    limits = UpstreamLimits()
+    async with AsyncExitStack() as stack:
+        wire = await stack.enter_async_context(Wire(connection_source(settings.redis, "worker")))
+        access = UpstreamAccess(settings.runcomfy_url, settings.runcomfy_token)
+        line = await stack.enter_async_context(open_line(access, limits, clock, emit))
+        sender = await stack.enter_async_context(open_sender(_sender_policy(settings), clock))
+        stores = _open_stores(wire, clock)
+        courier = _courier(settings, stores, sender, clock, emit)
+        yield Resources(
+            name=name,
+            clock=clock,
+            emit=emit,
+            jobs=stores.jobs,
+            presence=stores.presence,
+            watcher=_watcher(settings, stores, RunComfyClient(line, limits), name, clock, emit),
+            courier=courier,
+            catalogue=_catalogue(settings, stores, line, limits, clock, emit),
+        )
+
+
+def _open_stores(wire: Wire, clock: Clock) -> _Stores:
+    scripts = Scripts(wire, read_scripts())
+    return _Stores(
+        jobs=JobStore(wire, scripts, clock),
+        deliveries=DeliveryStore(wire, scripts, clock),
+        tenants=TenantStore(wire, scripts),
+        catalogue=CatalogueStore(wire, scripts),
+        breakers=BreakerStore(wire, scripts),
+        presence=Presence(wire, clock),
+    )
+
+
+def _watcher(
+    settings: WorkerSettings,
+    stores: _Stores,
+    upstream: RunComfyClient,
+    name: str,
+    clock: Clock,
+    emit: Emit,
+) -> LeasedLoop[Job]:
+    policy = _lifecycle_policy(settings)
+    lifecycle = Lifecycle(
+        Hands(
+            name=name,
+            jobs=stores.jobs,
+            tenants=stores.tenants,
+            upstream=upstream,
+            gate=BreakerGate(stores.breakers, clock, BreakerPolicy(), emit),
+            clock=clock,
+            ids=SystemIds(),
+            emit=emit,
+            rules=Rules(policy, SystemRandom()),
+        )
+    )
+    work = Work(
+        name="step",
+        claim=lambda room: stores.jobs.claim_due(policy.lease, room),
+        handle=lifecycle.advance,
+        identity=lambda job: job.id,
+    )
+    return LeasedLoop(work, LoopPolicy(at_once=settings.poll.at_once), clock, emit)
+
+
+def _courier(
+    settings: WorkerSettings, stores: _Stores, sender: Sender, clock: Clock, emit: Emit
+) -> LeasedLoop[Delivery]:
+    hands = CourierHands(
+        outbox=stores.deliveries,
+        jobs=stores.jobs,
+        tenants=stores.tenants,
+        sender=sender,
+        clock=clock,
+        rng=SystemRandom(),
+        emit=emit,
+    )
+    work = Work(
+        name="delivery",
+        claim=lambda room: stores.deliveries.claim_due(DELIVERY_LEASE, room),
+        handle=Courier(hands, SchedulePolicy()).deliver,
+        identity=lambda delivery: delivery.id,
+    )
+    return LeasedLoop(work, LoopPolicy(at_once=settings.webhooks.at_once), clock, emit)
+
+
+def _catalogue(
+    settings: WorkerSettings,
+    stores: _Stores,
+    line: Line,
+    limits: UpstreamLimits,
+    clock: Clock,
+    emit: Emit,
+) -> CatalogueSync:
+    source = RunComfyCatalogue(line, limits)
+    return CatalogueSync(source, stores.catalogue, clock, emit, settings.catalogue_every)
+
+
+def _sender_policy(settings: WorkerSettings) -> SenderPolicy:
+    allowed = AllowedTargets.parse(settings.webhooks.allowed_targets)
+    return SenderPolicy(
+        targets=TargetPolicy(allowed=allowed), connections=settings.webhooks.at_once
+    )
+
+
+def _lifecycle_policy(settings: WorkerSettings) -> LifecyclePolicy:
+    own = LifecyclePolicy()
+    polling = Cadence(settings.poll.least, settings.poll.most, own.polling.share)
+    return LifecyclePolicy(
+        first_poll=settings.poll.first,
+        polling=polling,
+        doubt=settings.doubt.policy,
+        doubt_hold=settings.doubt.hold,
+        submits_at_once=settings.submits_at_once,
+    )

@@ -1,0 +1,81 @@
+"""What a worker reads from its environment. Nothing else reads it."""
+
+from datetime import timedelta
+from typing import Self
+
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr, model_validator
+
+from core.settings import ENV_PREFIX, ProcessSettings, Seconds
+from core.targets import AllowedTargets
+from core.tenants import DoubtPolicy
+
+
+class WebhookSettings(BaseModel):
+    """Callbacks."""
+
+    model_config = ConfigDict(frozen=True)
+
+    allowed_targets: tuple[str, ...] = Field(
+        (),
+        description=(
+            "JSON list of host patterns and CIDRs that callbacks may reach although they are "
+            "private or loopback; `http` is allowed to these alone."
+        ),
+    )
+    at_once: int = Field(100, ge=1, le=1000, description="Callbacks under way at once, a worker.")
+
+
+class DoubtSettings(BaseModel):
+    """Submits whose answer was lost."""
+
+    model_config = ConfigDict(frozen=True)
+
+    policy: DoubtPolicy = Field(
+        DoubtPolicy.HOLD,
+        description="`hold` for a person, `fail` at once, or `resend` once (may be charged twice).",
+    )
+    hold: Seconds = Field(
+        timedelta(minutes=15), description="How long `hold` waits for a person before it fails."
+    )
+
+
+class PollSettings(BaseModel):
+    """Asking RunComfy how far a job is."""
+
+    model_config = ConfigDict(frozen=True)
+
+    first: Seconds = Field(timedelta(seconds=2), description="Before the first poll of a job.")
+    least: Seconds = Field(timedelta(seconds=2), description="Shortest wait between two polls.")
+    most: Seconds = Field(timedelta(seconds=10), description="Longest wait between two polls.")
+    at_once: int = Field(100, ge=1, le=1000, description="Jobs worked on at once, a worker.")
+
+
+class WorkerSettings(ProcessSettings):
+    """A worker's settings."""
+
+    runcomfy_url: str = Field(
+        "https://model-api.runcomfy.net", description="RunComfy's Model API, without `/v1`."
+    )
+    runcomfy_token: SecretStr = Field(
+        description="RunComfy's API token; `RUNCOMFY_API_TOKEN` is accepted too.",
+        validation_alias=AliasChoices(f"{ENV_PREFIX}RUNCOMFY_TOKEN", "RUNCOMFY_API_TOKEN"),
+    )
+    worker_metrics_port: int = Field(
+        9100, ge=0, le=65535, description="Port of the worker's `/metrics`; 0: any free one."
+    )
+    worker_metrics_host: str = Field("127.0.0.1", description="Address of the worker's `/metrics`.")
+    submits_at_once: int = Field(10, ge=1, le=50, description="Paid calls at once, a worker.")
+    catalogue_every: Seconds = Field(
+        timedelta(minutes=10), description="How often RunComfy's catalogue is read."
+    )
+    drain: Seconds = Field(
+        timedelta(seconds=10), description="How long a stopping worker finishes what it began."
+    )
+    webhooks: WebhookSettings = Field(WebhookSettings(), description="")
+    doubt: DoubtSettings = Field(DoubtSettings(), description="")
+    poll: PollSettings = Field(PollSettings(), description="")
+
+    @model_validator(mode="after")
+    def _targets_are_readable(self) -> Self:
+        AllowedTargets.parse(self.webhooks.allowed_targets)
+        return self
