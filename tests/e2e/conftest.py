@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from simulator.stack import without_settings
+from simulator.stack import Plan, running, without_settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from simulator.stack import Stack
 
 MARK: Final = "PROCESS_MARK"
 
@@ -53,3 +55,11 @@ def marked() -> Iterator[Marked]:
     yield marked
     for pid in marked.alive():
         os.kill(pid, signal.SIGKILL)
+
+
+@pytest.fixture
+def stack(marked: Marked, tmp_path: Path) -> Iterator[Stack]:
+    """A whole stack of this test's own: one service, one worker, a fast simulated RunComfy."""
+    fast = ("--queue-seconds", "0..0.2", "--run-seconds", "0.2..0.5")
+    with running(Plan(tmp_path, environment=marked.environment, runcomfy=fast)) as stack:
+        yield stack
