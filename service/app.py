@@ -1,0 +1,112 @@
+"""Puts the HTTP face together: routes, the edge around them, resources while it runs."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Final, TypedDict
+
+from fastapi import FastAPI
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Match
+from starlette.types import Scope
+
+from core.errors import GatewayError, MalformedRequest, NotFound
+from service.edge import Edge
+from service.errors import MethodNotAllowed
+from service.openapi import TITLE
+from service.resources import Resources
+from service.routes import models, operation, requests, submit
+from service.routes.endpoint import Endpoint, RawRoute
+from service.routes.pages import add_pages
+
+OpenResources = Callable[[], AbstractAsyncContextManager[Resources]]
+
+ENDPOINTS: Final = (
+    *submit.ENDPOINTS,
+    *requests.ENDPOINTS,
+    *models.ENDPOINTS,
+    *operation.ENDPOINTS,
+)
+
+
+class AppState(TypedDict):
+    """What the lifespan hands to every request."""
+
+    resources: Resources
+
+
+def create_app(open_resources: OpenResources) -> FastAPI:
+    """The application. Nothing is opened before its lifespan begins."""
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[AppState]:
+        async with open_resources() as resources:
+            yield {"resources": resources}
+
+    app = FastAPI(
+        title=TITLE,
+        openapi_url=None,
+        redirect_slashes=False,
+        lifespan=lifespan,
+        middleware=[Middleware(Edge)],
+        exception_handlers={HTTPException: _unroutable},
+        telemetry={"tracing": False, "metrics": False, "logs": False},
+    )
+    for endpoint in ENDPOINTS:
+        _add(app, endpoint)
+    add_pages(app)
+    return app
+
+
+def _add(app: FastAPI, endpoint: Endpoint) -> None:
+    status, *_ = endpoint.answers
+    app.router.add_api_route(
+        endpoint.path,
+        endpoint.handler,
+        methods=[endpoint.method],
+        name=endpoint.name,
+        operation_id=endpoint.name,
+        summary=endpoint.summary,
+        description=endpoint.description,
+        tags=[endpoint.tag],
+        status_code=status,
+        response_class=Response,
+        response_description=endpoint.answers[status]["description"],
+        responses={code: dict(answer) for code, answer in endpoint.answers.items()},
+        openapi_extra=dict(endpoint.extra),
+        route_class_override=RawRoute,
+    )
+
+
+async def _unroutable(request: Request, error: Exception) -> Response:
+    """What the router has no handler for; anything else that Starlette refuses is malformed."""
+    if not isinstance(error, HTTPException):
+        raise error
+    allow = allowed_methods(request.app, request.scope)
+    if error.status_code == _METHOD_NOT_ALLOWED and request.method == "OPTIONS":
+        return Response(status_code=204, headers={"allow": allow})
+    raise _told(error, allow) from error
+
+
+def _told(error: HTTPException, allow: str) -> GatewayError:
+    match error.status_code:
+        case 404:
+            return NotFound("There is nothing at this address.")
+        case 405:
+            return MethodNotAllowed(allow)
+        case _:
+            return MalformedRequest("The request is not readable.")
+
+
+def allowed_methods(app: FastAPI, scope: Scope) -> str:
+    """The `Allow` header of a path: of every route that has it, not only of the first."""
+    methods = {"OPTIONS"}
+    for route in app.routes:
+        if route.matches(dict(scope))[0] is not Match.NONE:
+            methods |= getattr(route, "methods", None) or {"GET"}
+    return ", ".join(sorted(methods | ({"HEAD"} if "GET" in methods else set())))
+
+
+_METHOD_NOT_ALLOWED: Final = 405

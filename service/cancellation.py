@@ -1,0 +1,152 @@
+"""What a cancel means in each state of a job, and the step that makes it so. Knows no HTTP.
+
+Honest: nothing is called cancelled that RunComfy may still be running.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from core.changes import Change, Outcome
+from core.errors import NotFound
+from core.events import JobMoved
+from core.jobs import Billed, CancelOutcome, Fact, Job, JobState, Note, TimelineEntry
+from core.notices import may_notify, notices
+from core.store.jobs import Depth
+from core.tenants import Credential, Scope
+from service.errors import JobContended
+from service.resources import Resources
+
+CANCEL_ASKED: Final = "cancel_asked"
+MOST_TRIES: Final = 5
+"""A worker writes a job's record a few times a second at most; five losses in a row are no race."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What the caller is told, and the job's next record where it changes."""
+
+    outcome: CancelOutcome
+    after: Job | None = None
+    ring: bool = False
+
+
+def _at_once(job: Job, now: datetime) -> Decision:
+    after = job.after(
+        Fact.CANCEL_ASKED,
+        now,
+        due_at=None,
+        finished_at=now,
+        cancel_asked_at=now,
+        cancel_outcome=CancelOutcome.CANCELLED,
+        # A resend was approved: what became of the first one is still not known.
+        billed=Billed.UNKNOWN if job.resends_approved else Billed.NO,
+    )
+    return Decision(CancelOutcome.CANCELLED, after)
+
+
+def _noted(job: Job, now: datetime) -> Decision:
+    if job.cancel_asked_at is not None:
+        return Decision(CancelOutcome.REQUESTED)
+    after = job.noted(now, cancel_asked_at=now, cancel_outcome=CancelOutcome.REQUESTED)
+    return Decision(CancelOutcome.REQUESTED, after)
+
+
+def _passed_on(job: Job, now: datetime) -> Decision:
+    if job.cancel_outcome is CancelOutcome.NOT_CANCELLABLE:
+        return Decision(CancelOutcome.NOT_CANCELLABLE)
+    after = job.after(
+        Fact.CANCEL_ASKED,
+        now,
+        due_at=now,
+        cancel_asked_at=now,
+        cancel_outcome=CancelOutcome.REQUESTED,
+    )
+    return Decision(CancelOutcome.REQUESTED, after, ring=True)
+
+
+def _told(outcome: CancelOutcome) -> Callable[[Job, datetime], Decision]:
+    return lambda _, __: Decision(outcome)
+
+
+_S: Final = JobState
+_TOO_LATE: Final = _told(CancelOutcome.NOT_CANCELLABLE)
+
+DECISIONS: Final[Mapping[JobState, Callable[[Job, datetime], Decision]]] = {
+    _S.QUEUED: _at_once,
+    _S.SUBMITTING: _noted,
+    _S.IN_DOUBT: _noted,
+    _S.RUNNING: _passed_on,
+    _S.CANCELLING: _told(CancelOutcome.REQUESTED),
+    _S.COLLECTING: _TOO_LATE,
+    _S.SUCCEEDED: _TOO_LATE,
+    _S.FAILED: _TOO_LATE,
+    _S.EXPIRED: _TOO_LATE,
+    _S.CANCELLED: _told(CancelOutcome.CANCELLED),
+}
+
+
+def decide_cancel(job: Job, now: datetime) -> Decision:
+    """What a cancel of `job` means now."""
+    return DECISIONS[job.state](job, now)
+
+
+@dataclass(frozen=True, slots=True)
+class Cancelled:
+    """What became of a cancel."""
+
+    job: Job
+    outcome: CancelOutcome
+
+
+async def cancel_job(resources: Resources, credential: Credential, job_id: str) -> Cancelled:
+    """Cancel as far as possible. Raises `NotFound`, `JobContended` and the store's errors."""
+    for _ in range(MOST_TRIES):
+        view = await resources.jobs.read(credential, job_id, Depth.STATUS, Scope.CANCEL)
+        before, now = view.record.job, resources.clock.now()
+        decision = decide_cancel(before, now)
+        if decision.after is None:
+            return Cancelled(before, decision.outcome)
+        change = await _change(resources, before, decision, now)
+        match await resources.jobs.store(change):
+            case Outcome.STORED:
+                _tell(resources, change, now)
+                return Cancelled(change.after, decision.outcome)
+            case Outcome.UNKNOWN:
+                raise NotFound
+            case Outcome.STALE:
+                continue
+    raise JobContended
+
+
+async def _change(resources: Resources, before: Job, decision: Decision, now: datetime) -> Change:
+    after = decision.after or before
+    webhook = None
+    if may_notify(before, after):
+        tenant = await resources.tenants.load(after.tenant)
+        webhook = tenant.webhook if tenant else None
+    return Change(
+        before=before,
+        after=after,
+        entries=(TimelineEntry(now, Note.CALLER, CANCEL_ASKED, after.state),),
+        deliveries=notices(before, after, webhook, resources.ids, now),
+        ring=decision.ring,
+    )
+
+
+def _tell(resources: Resources, change: Change, now: datetime) -> None:
+    before, after = change.before, change.after
+    if before.state is not after.state:
+        resources.emit(
+            JobMoved(
+                job_id=after.id,
+                tenant=after.tenant,
+                model_id=after.model_id,
+                fact=Fact.CANCEL_ASKED,
+                before=before.state,
+                after=after.state,
+                age=now - after.created_at,
+                upstream_id=after.upstream_id,
+            )
+        )

@@ -1,0 +1,47 @@
+"""What is known of one HTTP exchange while it lasts. Travels in the ASGI scope, typed."""
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from starlette.types import Scope
+
+from core.ids import IdSource
+from service.resources import Resources
+
+_KEY: Final = "gateway.exchange"
+_SANE_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,128}")
+_OUR_ID_CHARS: Final = 24
+
+
+@dataclass(slots=True)
+class Exchange:
+    """Filled in by handlers for the line that is logged at the end; not shown to anybody else."""
+
+    request_id: str
+    tenant: str | None = None
+    job_id: str | None = None
+    code: str | None = None
+    status: int | None = None
+
+
+def open_exchange(scope: Scope, ids: IdSource) -> Exchange:
+    """Begin an exchange; a sane `X-Request-Id` of the caller's is kept."""
+    theirs = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
+    text = theirs.decode("latin-1")
+    sane = _SANE_ID.fullmatch(text) is not None
+    exchange = Exchange(text if sane else f"x_{ids.secret().hex()[:_OUR_ID_CHARS]}")
+    scope[_KEY] = exchange
+    return exchange
+
+
+def exchange_of(scope: Scope) -> Exchange:
+    """The exchange that is under way."""
+    exchange: Exchange = scope[_KEY]
+    return exchange
+
+
+def resources_of(scope: Scope) -> Resources:
+    """What the lifespan opened."""
+    resources: Resources = scope["state"]["resources"]
+    return resources

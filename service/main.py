@@ -1,0 +1,54 @@
+"""Runs the HTTP face as a process: logs, server, signals. The only caller of uvicorn."""
+
+import signal
+import sys
+from functools import partial
+from math import ceil
+from types import FrameType
+from typing import Final
+
+import uvicorn
+
+from core.logs import configure_logging
+from service.app import create_app
+from service.resources import open_resources
+from service.settings import ServiceSettings
+
+STARTUP_FAILED: Final = 3
+
+
+def run(settings: ServiceSettings) -> None:
+    """Serve until SIGTERM or SIGINT, then finish open calls; returns after a clean stop.
+
+    Raises `SystemExit` when the server cannot start (port taken).
+    """
+    log = configure_logging(settings.log_format, settings.log_level, sys.stderr)
+    app = create_app(partial(open_resources, settings, log))
+    server = uvicorn.Server(
+        uvicorn.Config(
+            app,
+            host=settings.host,
+            port=settings.port,
+            loop="uvloop",
+            http="httptools",
+            ws="none",
+            lifespan="on",
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            backlog=settings.backlog,
+            timeout_keep_alive=ceil(settings.keep_alive.total_seconds()),
+            timeout_graceful_shutdown=ceil(settings.shutdown_timeout.total_seconds()),
+        )
+    )
+    # uvicorn repeats the signal once it has stopped; a clean stop is to exit with 0.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _stopped)
+    server.run()
+    if not server.started:
+        raise SystemExit(STARTUP_FAILED)
+
+
+def _stopped(_: int, __: FrameType | None) -> None:
+    return None

@@ -1,0 +1,131 @@
+"""The API's description: what all routes share, and the whole document. Knows no handler."""
+
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from typing import Any, Final
+
+import orjson
+from fastapi.openapi.utils import get_openapi
+from starlette.routing import BaseRoute
+
+from core import errors as core
+from core.errors import FieldError, GatewayError
+from service import errors as own
+from service.options import MOST_REFERENCE_CHARS
+from service.problems import MEDIA_TYPE, problem_of
+from service.resources import DISTRIBUTION
+from service.schemas import COMPONENTS, INPUT_EXAMPLE
+
+TITLE: Final = "runcomfy-gateway"
+_ABOUT: Final = (
+    "RunComfy's Model API, self-hosted: any RunComfy client works by changing its base URL and "
+    "token. No paid job is lost, and none is paid for twice."
+)
+_SECURITY: Final = "tenant_key"
+
+SHOWN: Final[Mapping[int, GatewayError]] = {
+    400: core.MalformedRequest("Options of the query are wrong: ?max_cots."),
+    401: core.Unauthenticated(),
+    402: own.CostAboveLimit("The request is estimated at 1.26 USD, more than max_cost allows."),
+    403: core.NotPermitted(),
+    404: core.NotFound(),
+    408: own.BodyTooSlow(),
+    409: own.JobContended(),
+    413: core.BodyTooLarge("The body is larger than 1,048,576 bytes."),
+    415: own.UnsupportedMedia(),
+    422: core.InvalidInput(
+        "The input does not fit the model: /duration must be at least 3.",
+        fields=(FieldError("/duration", "must be at least 3"),),
+    ),
+    503: core.StoreUnavailable(),
+}
+"""The problem that stands for its status in the description."""
+
+
+def problems(*statuses: int) -> dict[int, dict[str, Any]]:
+    """Rows of OpenAPI's `responses` for these statuses."""
+    return {status: _problem(SHOWN[status]) for status in statuses}
+
+
+def _problem(error: GatewayError) -> dict[str, Any]:
+    example = orjson.loads(problem_of(error).body)
+    schema = {"$ref": "#/components/schemas/Problem"}
+    return {
+        "description": f"{error.title}.",
+        "content": {MEDIA_TYPE: {"schema": schema, "example": example}},
+    }
+
+
+def _parameter(
+    name: str, description: str, schema: Mapping[str, Any], where: str = "query"
+) -> dict[str, Any]:
+    return {
+        "name": name,
+        "in": where,
+        "required": where == "path",
+        "description": description,
+        "schema": dict(schema),
+    }
+
+
+_TEXT: Final = {"type": "string"}
+_FLAG: Final = {"type": "boolean", "default": False}
+_SPAN: Final = {"type": "integer", "minimum": 1}
+
+MODEL_ID: Final = _parameter(
+    "model_id",
+    "RunComfy's id of the model; it holds slashes.",
+    {"type": "string", "example": "kling/kling-3.0/standard/image-to-video"},
+    "path",
+)
+JOB_ID: Final = _parameter("request_id", "The id that the submit gave.", _TEXT, "path")
+INCLUDE_COST: Final = _parameter("include_cost", "Whether to tell the cost.", _FLAG)
+SUBMIT_PARAMETERS: Final = [
+    MODEL_ID,
+    _parameter("webhook", "Where the callback goes; the tenant's own otherwise.", _TEXT),
+    _parameter("webhook_intermediate_status", "Also call back on the way.", _FLAG),
+    _parameter("timeout", "Seconds until the job must have ended.", _SPAN),
+    _parameter("start_timeout", "Seconds until it must have started; free if not.", _SPAN),
+    _parameter(
+        "max_cost",
+        "USD; refused when the estimate is higher or not known.",
+        {"type": "number", "minimum": 0},
+    ),
+    _parameter(
+        "reference",
+        "Your own string, told back everywhere.",
+        {"type": "string", "maxLength": MOST_REFERENCE_CHARS},
+    ),
+]
+LIST_PARAMETERS: Final = [
+    _parameter("search", "Words that the id or the name must hold.", _TEXT),
+    _parameter("category", "A category.", _TEXT),
+    _parameter("kind", "A kind, such as `video`.", _TEXT),
+    _parameter("limit", "Page size.", {"type": "integer", "minimum": 1, "maximum": 100}),
+    _parameter("offset", "How many to skip.", {"type": "integer", "minimum": 0}),
+    _parameter("include_schema", "Whether to show schemas.", _FLAG),
+]
+SUBMIT_BODY: Final = {
+    "required": True,
+    "description": "The model's input; `GET /v1/models/{model_id}` shows its schema.",
+    "content": {"application/json": {"schema": {"type": "object"}, "example": INPUT_EXAMPLE}},
+}
+
+
+def openapi_document(routes: Sequence[BaseRoute]) -> bytes:
+    """The description of `routes` as JSON."""
+    document = get_openapi(
+        title=TITLE, version=version(DISTRIBUTION), description=_ABOUT, routes=routes
+    )
+    document["components"] = {
+        "schemas": COMPONENTS,
+        "securitySchemes": {
+            _SECURITY: {
+                "type": "http",
+                "scheme": "bearer",
+                "description": "A tenant's key, as `gateway tenant create` printed it.",
+            }
+        },
+    }
+    document["security"] = [{_SECURITY: []}]
+    return orjson.dumps(document)

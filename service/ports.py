@@ -1,0 +1,73 @@
+"""What the HTTP face needs from outside: only the methods that it calls."""
+
+from datetime import datetime
+from typing import Protocol
+
+from core.changes import Admission, Change, Outcome
+from core.store.catalogue import CatalogueSnapshot
+from core.store.jobs import Depth, JobView
+from core.tenants import Credential, Scope, Tenant
+
+
+class Jobs(Protocol):
+    """Jobs, for the holders of keys. Every call may raise `StoreUnavailable`."""
+
+    async def authenticate(self, credential: Credential, scope: Scope | None = None) -> None:
+        """See `core.store.jobs.JobStore.authenticate`."""
+        ...
+
+    async def admit(self, admission: Admission) -> None:
+        """See `core.store.jobs.JobStore.admit`."""
+        ...
+
+    async def read(
+        self, credential: Credential, job_id: str, depth: Depth, scope: Scope = Scope.READ
+    ) -> JobView:
+        """See `core.store.jobs.JobStore.read`."""
+        ...
+
+    async def store(self, change: Change) -> Outcome:
+        """See `core.store.jobs.JobStore.store`."""
+        ...
+
+
+class Tenants(Protocol):
+    """Tenants, by name."""
+
+    async def load(self, name: str) -> Tenant | None:
+        """One tenant."""
+        ...
+
+
+class Catalogue(Protocol):
+    """RunComfy's catalogue as the worker left it."""
+
+    async def synced_at(self) -> datetime | None:
+        """When it was last read."""
+        ...
+
+    async def load(self) -> CatalogueSnapshot:
+        """The whole of it."""
+        ...
+
+
+class Health(Protocol):
+    """Whether the parts that the face relies on are there."""
+
+    async def ping(self) -> None:
+        """Raises `StoreUnavailable` when the store does not answer."""
+        ...
+
+    async def last_seen(self) -> datetime | None:
+        """When any worker was last seen."""
+        ...
+
+
+class Exposition(Protocol):
+    """Figures for a scraper."""
+
+    content_type: str
+
+    def render(self) -> bytes:
+        """The present figures."""
+        ...

@@ -1,0 +1,1 @@
+"""The addresses of the HTTP face, as tables: parse, call one use case, render."""

@@ -1,0 +1,87 @@
+"""Health and figures, for machines that watch the process. No key is asked for."""
+
+from typing import Final
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response
+
+from core.errors import StoreUnavailable
+from service.exchange import resources_of
+from service.resources import Resources
+from service.routes.endpoint import Document, Endpoint, Tag, json_answer
+from service.schemas import HEALTH_EXAMPLE, READY_EXAMPLE, UNREADY_EXAMPLE, answer
+
+OK: Final = "ok"
+NO_ANSWER: Final = "no_answer"
+NOT_SEEN: Final = "not_seen"
+UNCHECKED: Final = "unchecked"
+_ALIVE: Final = orjson.dumps({"status": OK})
+
+
+async def healthz(_: Request) -> Response:
+    """Alive: the process answers. Asks nobody else, so that an outage of Redis restarts nothing."""
+    return json_answer(_ALIVE)
+
+
+async def readyz(request: Request) -> Response:
+    """Ready: the store answers, and a worker was seen of late."""
+    checks = await _checks(resources_of(request.scope))
+    ready = all(word == OK for word in checks.values())
+    document = {"status": "ready" if ready else "not_ready", "checks": checks}
+    return json_answer(orjson.dumps(document), 200 if ready else 503)
+
+
+async def _checks(resources: Resources) -> dict[str, str]:
+    try:
+        await resources.health.ping()
+        seen = await resources.health.last_seen()
+    except StoreUnavailable:
+        return {"redis": NO_ANSWER, "worker": UNCHECKED}
+    oldest = resources.clock.now() - resources.policy.worker_silence
+    return {"redis": OK, "worker": OK if seen and seen >= oldest else NOT_SEEN}
+
+
+async def metrics(request: Request) -> Response:
+    """Figures in Prometheus' text format."""
+    figures = resources_of(request.scope).figures
+    return Response(figures.render(), headers={"content-type": figures.content_type})
+
+
+_PLAIN: Final[Document] = {"security": []}
+_TEXT: Final = {
+    "description": "The figures.",
+    "content": {
+        "text/plain": {
+            "schema": {"type": "string"},
+            "example": 'gateway_build_info{version="0.1.0"} 1.0\n',
+        }
+    },
+}
+
+ENDPOINTS: Final = (
+    Endpoint(
+        "GET",
+        "/healthz",
+        healthz,
+        "healthz",
+        "Alive?",
+        Tag.HEALTH,
+        {200: answer("The process answers.", "Health", HEALTH_EXAMPLE)},
+        _PLAIN,
+    ),
+    Endpoint(
+        "GET",
+        "/readyz",
+        readyz,
+        "readyz",
+        "Ready?",
+        Tag.HEALTH,
+        {
+            200: answer("Redis answers and a worker was seen.", "Readiness", READY_EXAMPLE),
+            503: answer("A part is missing; `checks` says which.", "Readiness", UNREADY_EXAMPLE),
+        },
+        _PLAIN,
+    ),
+    Endpoint("GET", "/metrics", metrics, "metrics", "Figures", Tag.HEALTH, {200: _TEXT}, _PLAIN),
+)

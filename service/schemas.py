@@ -1,0 +1,201 @@
+"""The shapes that callers read, as JSON Schema with real examples, for the API's description."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from core.jobs import Billed, CancelOutcome, JobState, Note, PublicStatus
+
+Schema = Mapping[str, Any]
+
+_ID: Final = "req_01KAP7ZJ5V3Q8M0RWX4T2YDN6C"
+_BASE: Final = f"https://gateway.example/v1/requests/{_ID}"
+_MODEL: Final = "kling/kling-3.0/standard/image-to-video"
+_TEXT: Final = {"type": "string"}
+_INSTANT: Final = {"type": "string", "format": "date-time"}
+_LINKS: Final = {
+    name: {"type": "string", "format": "uri"} for name in ("status_url", "result_url", "cancel_url")
+}
+
+
+def _words(words: type[Any]) -> Schema:
+    return {"type": "string", "enum": [str(word) for word in words]}
+
+
+def _object(required: str, /, **properties: Schema) -> Schema:
+    return {"type": "object", "required": required.split(), "properties": properties}
+
+
+def _many(items: Schema) -> Schema:
+    return {"type": "array", "items": items}
+
+
+def _ref(name: str) -> Schema:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+_STATUS: Final[Mapping[str, Schema]] = {
+    "request_id": _TEXT,
+    "status": _words(PublicStatus),
+    "queue_position": {"type": "integer", "description": "While RunComfy says it."},
+    **_LINKS,
+    "reference": _TEXT,
+}
+_RESULT: Final[Mapping[str, Schema]] = {
+    "request_id": _TEXT,
+    "status": _words(PublicStatus),
+    "model_id": _TEXT,
+    "output": {"description": "RunComfy's output, as it came."},
+    "error": _object("code message", code=_TEXT, message=_TEXT, upstream_code=_TEXT),
+    "created_at": _INSTANT,
+    "finished_at": _INSTANT,
+    "cost": {"type": "number", "description": "USD; with `include_cost=true`, once it is known."},
+    "cost_source": _TEXT,
+    "billed": _words(Billed),
+    "late": {"type": "boolean", "description": "It came after the job's deadline."},
+    "reference": _TEXT,
+}
+_ENTRY: Final = _object(
+    "at event what state",
+    at=_INSTANT,
+    event=_words(Note),
+    what=_TEXT,
+    state=_words(JobState),
+    detail=_TEXT,
+    http_status={"type": "integer"},
+    count={"type": "integer"},
+)
+_DETAIL: Final[Mapping[str, Schema]] = {
+    "state": _words(JobState),
+    "attempts": {"type": "integer", "description": "Submits that may have left."},
+    "polls": {"type": "integer"},
+    "upstream_request_id": _TEXT,
+    "upstream_status": _TEXT,
+    "upstream_trouble": _TEXT,
+    "upstream_trouble_since": _INSTANT,
+    "webhook": _TEXT,
+    "updated_at": _INSTANT,
+    "start_by": _INSTANT,
+    "finish_by": _INSTANT,
+    "cancel_asked_at": _INSTANT,
+    "cancel_outcome": _words(CancelOutcome),
+    "estimated_cost": {"type": "number", "description": "USD."},
+    "deliveries": _many(_TEXT),
+    "timeline": _many(_ENTRY),
+}
+_MODEL_FIELDS: Final[Mapping[str, Schema]] = {
+    "model_id": _TEXT,
+    "display_name": _TEXT,
+    "kind": _TEXT,
+    "categories": _many(_TEXT),
+    "base_price_usd": {"type": "number"},
+    "price_unit": {"type": "string", "description": "`second` or `output`."},
+    "pricing_note": _TEXT,
+    "input_schema": {"type": "object"},
+    "output_schema": {"type": "object"},
+}
+
+COMPONENTS: Final[Mapping[str, Schema]] = {
+    "Status": _object("request_id status status_url result_url cancel_url", **_STATUS),
+    "Result": _object("request_id status model_id created_at billed", **_RESULT),
+    "Detail": _object(
+        "request_id status state model_id created_at billed timeline deliveries",
+        **_STATUS,
+        **{name: shape for name, shape in _RESULT.items() if name not in _STATUS},
+        **_DETAIL,
+    ),
+    "Cancel": _object(
+        "request_id status outcome",
+        request_id=_TEXT,
+        status=_words(PublicStatus),
+        outcome=_words(CancelOutcome),
+    ),
+    "Model": _object("model_id", **_MODEL_FIELDS),
+    "Models": _object(
+        "models total limit offset",
+        models=_many(_ref("Model")),
+        total={"type": "integer"},
+        limit={"type": "integer"},
+        offset={"type": "integer"},
+    ),
+    "Categories": _object("categories", categories=_many(_TEXT)),
+    "Health": _object("status", status=_TEXT),
+    "Readiness": _object("status checks", status=_TEXT, checks={"type": "object"}),
+    "Problem": _object(
+        "type title status detail code retryable billed",
+        type={"type": "string", "format": "uri"},
+        title=_TEXT,
+        status={"type": "integer"},
+        detail=_TEXT,
+        code={"type": "string", "description": "A stable word; `docs/errors.md` lists them."},
+        retryable={"type": "boolean"},
+        billed=_words(Billed),
+        request_id=_TEXT,
+        errors=_many(_object("path message", path=_TEXT, message=_TEXT)),
+    ),
+}
+
+INPUT_EXAMPLE: Final = {
+    "prompt": "The camera slowly dollies in; waves crash against the rocks below.",
+    "start_image_url": "https://playgrounds-storage-public.runcomfy.net/tools/7349/media-files/input.png",
+    "duration": 5,
+}
+ACCEPTED_EXAMPLE: Final = {
+    "request_id": _ID,
+    "status": "in_queue",
+    "status_url": f"{_BASE}/status",
+    "result_url": f"{_BASE}/result",
+    "cancel_url": f"{_BASE}/cancel",
+}
+STATUS_EXAMPLE: Final = {**ACCEPTED_EXAMPLE, "status": "in_progress"}
+RESULT_EXAMPLE: Final = {
+    "request_id": _ID,
+    "status": "completed",
+    "model_id": _MODEL,
+    "output": {"video": "https://storage.example/01KAP7ZJ5V/output.mp4"},
+    "created_at": "2025-11-22T14:58:34.120000Z",
+    "finished_at": "2025-11-22T15:00:02.480000Z",
+    "billed": "yes",
+}
+CANCEL_EXAMPLE: Final = {"request_id": _ID, "status": "cancelled", "outcome": "cancelled"}
+DETAIL_EXAMPLE: Final = {
+    **STATUS_EXAMPLE,
+    "model_id": _MODEL,
+    "created_at": "2025-11-22T14:58:34.120000Z",
+    "billed": "yes",
+    "state": "running",
+    "attempts": 1,
+    "polls": 3,
+    "upstream_request_id": "0b6f6a52-9d0e-4c1b-8a53-0d6c9c1f7a11",
+    "updated_at": "2025-11-22T14:58:34.905000Z",
+    "estimated_cost": 0.63,
+    "deliveries": [],
+    "timeline": [
+        {
+            "at": "2025-11-22T14:58:34.120000Z",
+            "event": "admitted",
+            "what": "admitted",
+            "state": "queued",
+        }
+    ],
+}
+MODEL_EXAMPLE: Final = {
+    "model_id": _MODEL,
+    "display_name": "Kling 3.0 Standard Image to Video",
+    "kind": "video",
+    "categories": ["image-to-video"],
+    "base_price_usd": 0.084,
+    "price_unit": "second",
+}
+MODELS_EXAMPLE: Final = {"models": [MODEL_EXAMPLE], "total": 1, "limit": 50, "offset": 0}
+CATEGORIES_EXAMPLE: Final = {"categories": ["image-to-video", "text-to-image"]}
+HEALTH_EXAMPLE: Final = {"status": "ok"}
+READY_EXAMPLE: Final = {"status": "ready", "checks": {"redis": "ok", "worker": "ok"}}
+UNREADY_EXAMPLE: Final = {"status": "not_ready", "checks": {"redis": "ok", "worker": "not_seen"}}
+
+
+def answer(description: str, component: str, example: Schema) -> Schema:
+    """One row of OpenAPI's `responses`, with an example."""
+    return {
+        "description": description,
+        "content": {"application/json": {"schema": _ref(component), "example": example}},
+    }

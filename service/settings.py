@@ -1,0 +1,128 @@
+"""What the HTTP face reads from its environment. Knows policies; policies do not know it."""
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Annotated, Final, Self
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+
+from core.settings import ProcessSettings, Seconds
+from core.targets import AllowedTargets, TargetPolicy
+from service.bodies import BodyLimits
+from service.options import Deadlines, OptionPolicy
+
+MEBIBYTE: Final = 2**20
+MOST_BODY: Final = 64 * MEBIBYTE
+"""RunComfy's clients send at most this much in one request."""
+
+_Positive = Annotated[Seconds, Field(gt=timedelta(0))]
+
+
+class ModelDeadlines(BaseModel):
+    """One model's own deadlines."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    timeout: _Positive | None = None
+    start_timeout: _Positive | None = None
+
+
+class WebhookSettings(BaseModel):
+    """Where callbacks may go."""
+
+    model_config = ConfigDict(frozen=True)
+
+    allowed_targets: tuple[str, ...] = Field(
+        (),
+        description="JSON list of host names, `*.suffix` patterns, addresses and CIDRs that "
+        "callbacks may reach although they are private or loopback; `http` is allowed to these.",
+    )
+
+
+class ServiceSettings(ProcessSettings):
+    """Settings of `gateway serve`."""
+
+    host: str = Field("127.0.0.1", description="Address to listen on; `0.0.0.0` for all.")
+    port: int = Field(8000, ge=0, le=65_535, description="Port to listen on; 0 picks a free one.")
+    admin_token: SecretStr | None = Field(
+        None, min_length=32, description="Token of the operators' API; without it that API is off."
+    )
+    body_limit: int = Field(
+        MEBIBYTE,
+        gt=0,
+        le=MOST_BODY,
+        description="Largest body of a submit, in bytes; 64 MiB at most, for `data:` URIs.",
+    )
+    body_timeout: _Positive = Field(
+        timedelta(seconds=30), description="Longest time that a body may take to arrive."
+    )
+    default_timeout: _Positive = Field(
+        timedelta(hours=2), description="Longest life of a job whose submit names no `timeout`."
+    )
+    maximum_timeout: _Positive = Field(
+        timedelta(hours=24), description="Largest `timeout` and `start_timeout` of a submit."
+    )
+    default_start_timeout: _Positive | None = Field(
+        None, description="Longest wait for the start without `start_timeout`; default: `timeout`."
+    )
+    model_deadlines: Mapping[str, ModelDeadlines] = Field(
+        {},
+        description="JSON object of other defaults by model: "
+        '`{"kling/…": {"timeout": 3600, "start_timeout": 600}}`.',
+    )
+    catalogue_fresh_for: _Positive = Field(
+        timedelta(hours=3),
+        description="How long RunComfy's catalogue may say that a model does not exist.",
+    )
+    catalogue_refresh: _Positive = Field(
+        timedelta(seconds=5), description="How often to look for a newer catalogue in Redis."
+    )
+    worker_silence: _Positive = Field(
+        timedelta(seconds=30), description="After this long without a worker, `/readyz` says no."
+    )
+    poll_hint: _Positive = Field(
+        timedelta(seconds=2), description="`Retry-After` on the status of a job that runs."
+    )
+    shutdown_timeout: _Positive = Field(
+        timedelta(seconds=10), description="Longest wait for open calls after SIGTERM."
+    )
+    keep_alive: _Positive = Field(
+        timedelta(seconds=30), description="How long an idle connection stays open."
+    )
+    backlog: int = Field(2048, gt=0, description="Connections that may wait to be accepted.")
+    webhooks: WebhookSettings = Field(
+        WebhookSettings(), description="Where callbacks may go (shared with the worker)."
+    )
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.default_timeout > self.maximum_timeout:
+            raise ValueError("default_timeout: must not be above maximum_timeout")
+        try:
+            self.target_policy()
+        except ValueError as error:
+            raise ValueError(f"webhooks__allowed_targets: {error}") from error
+        return self
+
+    def target_policy(self) -> TargetPolicy:
+        """Which callback URLs are accepted."""
+        return TargetPolicy(AllowedTargets.parse(self.webhooks.allowed_targets))
+
+    def option_policy(self) -> OptionPolicy:
+        """What submits may ask for."""
+        default = Deadlines(self.default_timeout, self.default_start_timeout)
+        return OptionPolicy(
+            deadlines=default,
+            maximum=Deadlines(self.maximum_timeout),
+            targets=self.target_policy(),
+            by_model={
+                model_id: Deadlines(
+                    own.timeout or default.timeout, own.start_timeout or default.start_timeout
+                )
+                for model_id, own in self.model_deadlines.items()
+            },
+        )
+
+    def body_limits(self) -> BodyLimits:
+        """How much of a body is read."""
+        return BodyLimits(self.body_limit, self.body_timeout)
