@@ -12,6 +12,7 @@ from datetime import timedelta
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final
 
+import httpx
 import pytest
 from standardwebhooks import Webhook
 
@@ -21,6 +22,7 @@ from worker.webhooks.outcomes import Delivered, Kind, Outcome, Refused
 from worker.webhooks.sender import Attempt, Sender, SenderPolicy, open_sender
 from worker.webhooks.signing import secret_text
 from worker.webhooks.targets import SystemResolver
+from worker.webhooks.transport import PooledTransport
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -380,6 +382,8 @@ async def test_connections_serve_again_and_keep_no_cookie() -> None:
     async with receiving(says(OK)) as receiver, sending() as sender:
         for _ in range(3):
             await sender.send(attempt(f"http://hooks.example:{receiver.port}/"))
+        # Kept cookies would grow for as long as the worker lives.
+        assert len(sender._client.cookies) == 0
     assert receiver.connections == 1
     assert len(receiver.heads) == 3
     assert not any("cookie" in head.lower() for head in receiver.heads)
@@ -433,3 +437,10 @@ async def test_name_that_is_really_loopback_is_blocked() -> None:
     async with open_sender(strict, SystemClock()) as sender:
         outcome = await sender.send(attempt("https://localhost/"))
     assert outcome.word == "blocked_target"
+
+
+async def test_transport_resolves_no_name_even_if_asked() -> None:
+    transport = PooledTransport(ssl.create_default_context(), timedelta(seconds=1))
+    async with httpx.AsyncClient(transport=transport) as client:
+        with pytest.raises(httpx.ConnectError, match="must go to addresses"):
+            await client.post("http://localhost:1/")

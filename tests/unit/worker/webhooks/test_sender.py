@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import ssl
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
@@ -50,15 +51,15 @@ class TickingClock:
         raise AssertionError(span)
 
 
-class OneAddress:
-    """Every name is the same address; None for no address."""
+class SameAddresses:
+    """Every name has the same addresses, written with spaces between; None for no address."""
 
-    def __init__(self, address: str | None = "8.8.8.8") -> None:
-        self.address = address
+    def __init__(self, addresses: str | None = "8.8.8.8") -> None:
+        self.known = tuple(ip_address(text) for text in (addresses or "").split())
 
     async def addresses(self, host: str) -> tuple[Address, ...]:
         assert host
-        return () if self.address is None else (ip_address(self.address),)
+        return self.known
 
 
 async def send(
@@ -70,7 +71,7 @@ async def send(
 ) -> Outcome:
     async with httpx.AsyncClient(transport=httpx.MockTransport(handler)) as client:
         clock = TickingClock(now or datetime(2026, 11, 22, tzinfo=UTC))
-        return await Sender(client, OneAddress(address), clock, POLICY).send(attempt)
+        return await Sender(client, SameAddresses(address), clock, POLICY).send(attempt)
 
 
 def answer(status: int, body: bytes = b"", **headers: str) -> httpx.Response:
@@ -97,6 +98,18 @@ async def test_request_goes_to_the_address_and_names_the_host() -> None:
     assert request.headers["content-type"] == "application/json"
     for secret in SECRETS:
         Webhook(secret).verify(request.content, dict(request.headers))
+
+
+async def test_each_attempt_tries_the_next_address() -> None:
+    called: list[str] = []
+
+    def receiver(request: httpx.Request) -> httpx.Response:
+        called.append(request.url.host)
+        return answer(500)
+
+    for number in (1, 2, 3):
+        await send(receiver, replace(ATTEMPT, number=number), address="8.8.8.8 1.1.1.1")
+    assert called == ["8.8.8.8", "1.1.1.1", "8.8.8.8"]
 
 
 async def test_plain_http_has_no_server_name() -> None:
