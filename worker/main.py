@@ -1,6 +1,7 @@
 """One worker process: composes the parts, runs them until a signal, drains them. Decides nothing."""
 
 import asyncio
+import logging
 import signal
 import sys
 from collections.abc import Awaitable, Callable
@@ -20,9 +21,11 @@ from core.store.keys import BELL
 from worker.metrics import serve_metrics
 from worker.resources import Resources, open_resources
 from worker.settings import WorkerSettings
-from worker.tasks import Bell, BellPolicy, quiet_arq
+from worker.tasks import Bell, BellPolicy
 from worker.upkeep import LOOK_EVERY, SIGN_EVERY, Chore, keep_doing, warn_of_weak_store
 
+CHATTY = ("arq", "httpx")
+"""Libraries that tell of every message or request; our own events tell more."""
 STORE_PAUSE = timedelta(milliseconds=500)
 
 
@@ -41,7 +44,8 @@ class Readers:
 def run(settings: WorkerSettings) -> None:
     """Work until SIGTERM or SIGINT, then drain. Returns when all is closed."""
     log = configure_logging(settings.log_format, settings.log_level, sys.stderr)
-    quiet_arq()
+    for name in CHATTY:
+        logging.getLogger(name).setLevel(logging.WARNING)
     metrics, stop_metrics = serve_metrics(
         settings.worker_metrics_host, settings.worker_metrics_port
     )

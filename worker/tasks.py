@@ -5,7 +5,6 @@ is lost or doubled costs latency; the record's version decides who acts.
 """
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -124,8 +123,3 @@ class _Listener(Worker):
             await self.pool.delete(self.health_check_key)
         with suppress(*STORE_ERRORS):
             await self.pool.close(close_connection_pool=True)
-
-
-def quiet_arq() -> None:
-    """Arq tells of every message; our own events tell more."""
-    logging.getLogger("arq").setLevel(logging.WARNING)

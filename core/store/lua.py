@@ -77,6 +77,11 @@ class Scripts:
         except ScriptMissing:
             return await self._wire.execute("EVAL", script.text, len(keys), *keys, *arguments)
 
+    async def load(self) -> None:
+        """Give Redis every script, so that no first call needs a second trip."""
+        for script in self._scripts.values():
+            await self._wire.execute("SCRIPT", "LOAD", script.text)
+
 
 def read_scripts() -> Mapping[str, Script]:
     """Every script that the package carries, by file name without its ending."""

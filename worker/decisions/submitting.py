@@ -2,6 +2,7 @@
 
 from datetime import datetime, timedelta
 
+from core.doubts import POLICY, Resend, resolve
 from core.jobs import Billed, CancelOutcome, Fact, Job, JobError
 from core.tenants import DoubtPolicy
 from worker.decisions.moves import Move, Rules, by_deadline, ended, moved
@@ -97,7 +98,8 @@ def in_doubt(
 def doubt_overdue(job: Job, doubt: DoubtPolicy, now: datetime) -> Move:
     """The hold ran out and nobody came: send once more if the policy says so, else give up."""
     if doubt is DoubtPolicy.RESEND and job.resends_approved == 0:
-        return resend_approved(job, now, "policy")
+        resent = resolve(job, Resend(), POLICY, now)
+        return Move(after=resent.after, entry=resent.entry, fact=resent.fact)
     timely = job.finish_by is None or now < job.finish_by
     error = JobError(
         "submit_in_doubt",
@@ -105,18 +107,6 @@ def doubt_overdue(job: Job, doubt: DoubtPolicy, now: datetime) -> Move:
     )
     fact = Fact.GIVEN_UP if timely else Fact.OUT_OF_TIME
     return ended(job, fact, now, error=error, billed=Billed.UNKNOWN)
-
-
-def resend_approved(job: Job, now: datetime, by: str) -> Move:
-    """Exactly one further submit was approved, by a person or by the tenant's policy."""
-    after = job.after(
-        Fact.RESEND_APPROVED,
-        now,
-        resends_approved=job.resends_approved + 1,
-        doubt_since=None,
-        due_at=now,
-    )
-    return moved(after, Fact.RESEND_APPROVED, now, detail=by)
 
 
 def _not_sent(
