@@ -7,6 +7,7 @@ Why not httpx-aiohttp: it calls a connection lost after sending a connect time-o
 the escapes of a URL.
 """
 
+import errno
 import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
@@ -109,7 +110,7 @@ class _NoNames(AbstractResolver):
 
     async def resolve(self, host: str, port: int = 0, family: int = 0) -> list[ResolveResult]:
         del port, family
-        raise OSError(f"requests must go to addresses, not to {host}")
+        raise OSError(errno.EADDRNOTAVAIL, f"requests must go to addresses, not to {host}")
 
     async def close(self) -> None:
         """Nothing to close."""
