@@ -6,6 +6,7 @@ Knows their commands and environment, as an operator would. Knows nothing of the
 from __future__ import annotations
 
 import json
+import secrets
 import signal
 import subprocess
 import sys
@@ -338,9 +339,9 @@ def _outside(plan: Plan, redis_url: str, redis: PrivateRedis | None) -> Stack:
     environment = {
         **{name: value for name, value in plan.environment.items() if name not in WORKERS_ONLY},
         URL_VARIABLE: redis_url,
-        "GATEWAY_WEBHOOKS__ALLOWED_TARGETS": f'["{LOOPBACK}/8"]',
+        "GATEWAY_WEBHOOKS__ALLOWED_TARGETS": '["127.0.0.0/8"]',
     }
-    environment.setdefault("GATEWAY_ADMIN_TOKEN", "admin-token-of-a-local-stack")
+    environment.setdefault("GATEWAY_ADMIN_TOKEN", secrets.token_urlsafe(32))
     receiver = _simulated(plan, "receiver", "_recv", ())
     return Stack(plan, redis_url, redis, environment, runcomfy, receiver)
 
