@@ -31,7 +31,7 @@ def start_overdue(job: Job, now: datetime) -> Move | None:
     if not limits or now < min(limits):
         return None
     error = JobError("start_timeout", "The job's time ran out before it was sent to RunComfy.")
-    return ended(job, Fact.OUT_OF_TIME, now, error=error, billed=Billed.NO)
+    return ended(job, Fact.OUT_OF_TIME, now, error=error, billed=_unsent(job))
 
 
 def cancelled_here(job: Job, now: datetime) -> Move:
@@ -40,7 +40,7 @@ def cancelled_here(job: Job, now: datetime) -> Move:
         job,
         Fact.CANCEL_ASKED,
         now,
-        billed=Billed.NO,
+        billed=_unsent(job),
         cancel_asked_at=job.cancel_asked_at or now,
         cancel_outcome=CancelOutcome.CANCELLED,
     )
@@ -58,7 +58,7 @@ def submitted(
         case Rejected(fault, account_refused):
             code = "upstream_account_refused" if account_refused else "upstream_rejected"
             error = JobError(code, fault.message, fault.code)
-            return ended(job, Fact.REJECTED, now, fault=fault, error=error, billed=Billed.NO)
+            return ended(job, Fact.REJECTED, now, fault=fault, error=error, billed=_unsent(job))
         case NoAnswer(fault):
             return in_doubt(job, fault, doubt, now, rules)
 
@@ -123,7 +123,7 @@ def _not_sent(
         sent_at=None,
         doubt_since=None,
         due_at=now if job.cancel_asked_at is not None else min(limits),
-        billed=Billed.NO if job.attempts == 1 else job.billed,
+        billed=_unsent(job),
     )
     return moved(after, Fact.NOT_SENT, now, fault=fault)
 
@@ -132,3 +132,8 @@ def lease_lost(job: Job, doubt: DoubtPolicy, now: datetime, rules: Rules) -> Mov
     """A submit whose worker gave no sign of life in time: its answer, if any, died with it."""
     fault = UpstreamFault("worker_lost", "The worker died between the intent and the answer.")
     return in_doubt(job, fault, doubt, now, rules)
+
+
+def _unsent(job: Job) -> Billed:
+    """What is known of money while nothing is under way: an earlier submit in doubt stays unknown."""
+    return Billed.UNKNOWN if job.resends_approved else Billed.NO
