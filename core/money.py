@@ -5,20 +5,22 @@ from typing import NewType
 
 MicroUsd = NewType("MicroUsd", int)
 _MICRO = Decimal(1_000_000)
+_MOST = Decimal(1_000_000_000)
+"""No price is larger; beyond it a hostile figure would cost memory, and then the process."""
 
 
 def from_usd(amount: object) -> MicroUsd | None:
     """Micro-dollars of a USD figure as JSON gives it (number or digits in a string), else None.
 
-    Negative, infinite and boolean figures are no amounts.
+    Negative, infinite and boolean figures are no amounts, nor is one above 10^9 USD.
     """
     if isinstance(amount, bool) or not isinstance(amount, int | float | str | Decimal):
         return None
     try:
         value = Decimal(str(amount))
-    except InvalidOperation:
+    except (InvalidOperation, ValueError):  # an int of thousands of digits has no text
         return None
-    if not value.is_finite() or value < 0:
+    if not value.is_finite() or not 0 <= value <= _MOST:
         return None
     return MicroUsd(int((value * _MICRO).to_integral_value(ROUND_HALF_EVEN)))
 
