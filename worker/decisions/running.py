@@ -67,14 +67,16 @@ def polled(job: Job, answer: StatusAnswer, now: datetime, rules: Rules) -> Move 
 def _still_running(job: Job, answer: Open, now: datetime, rules: Rules) -> Move | Wait:
     elapsed = now - (job.running_since or now)
     due_at = by_deadline(job, now + rules.policy.polling.wait(elapsed, rules.rng))
-    seen = (answer.word, answer.in_progress, answer.queue_position)
+    # A word that nobody documented says nothing about the phase: the last known one stands.
+    in_progress = answer.in_progress if answer.known else job.upstream_running
+    seen = (answer.word, in_progress, answer.queue_position)
     if seen == (job.upstream_word, job.upstream_running, job.queue_position) and not job.trouble:
         return Wait(due_at)
     after = job.after(
         Fact.STILL_RUNNING,
         now,
         upstream_word=answer.word,
-        upstream_running=answer.in_progress,
+        upstream_running=in_progress,
         queue_position=answer.queue_position,
         due_at=due_at,
         **WELL,
