@@ -1,0 +1,1 @@
+"""The `gateway` command: reads the environment, calls one thing, prints. Decides nothing."""

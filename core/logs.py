@@ -5,7 +5,7 @@ Knows structlog; knows no business. `configure_logging` is called once, by a pro
 
 import logging
 import re
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Mapping
 from dataclasses import fields
 from datetime import timedelta
 from typing import Any, Final, TextIO
@@ -15,6 +15,7 @@ import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 from core.events import (
+    BreakerMoved,
     DeliveryAttempted,
     Event,
     JobAdmitted,
@@ -31,17 +32,20 @@ from core.settings import LogFormat
 _D, _I, _W, _E = logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR
 
 LINES: Final[Mapping[type[Event], tuple[str, int]]] = {
-    JobAdmitted: ("job_admitted", _I),
+    JobAdmitted: ("job_admitted", _D),
     JobMoved: ("job_moved", _I),
     SubmitAnswered: ("submit_answered", _I),
     UpstreamCalled: ("upstream_called", _D),
     DeliveryAttempted: ("delivery_attempted", _I),
     RequestServed: ("request_served", _I),
+    BreakerMoved: ("breaker_moved", _W),
     StoreLost: ("store_lost", _E),
     StoreFound: ("store_found", _W),
     Trouble: ("trouble", _W),
 }
-"""Each event's word and level. A poll is one of thousands, and no news."""
+"""Each event's word and level. A poll is one of thousands, and an admission's call is told of."""
+
+_FIELDS: Final = {kind: tuple(field.name for field in fields(kind)) for kind in LINES}
 
 _SECRETS: Final = (
     (re.compile(r"rcg_([a-z0-9-]{1,40})_[A-Za-z0-9]+"), r"rcg_\1_***"),
@@ -49,6 +53,8 @@ _SECRETS: Final = (
     (re.compile(r"(?i)\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]+"), r"\1 ***"),
     (re.compile(r"(?i)\b(redis|rediss|unix|https?)://[^\s/@\"']+@"), r"\1://***@"),
 )
+# Every secret's pattern needs one of these: looking for them first makes most lines cheap.
+_MARKS: Final = ("rcg_", "whsec_", "bearer", "basic", "@")
 
 
 def redact(text: str) -> str:
@@ -56,6 +62,9 @@ def redact(text: str) -> str:
 
     A key keeps its tenant's name, so that a leaked one finds its owner.
     """
+    lower = text.lower()
+    if not any(mark in lower for mark in _MARKS):
+        return text
     for pattern, replacement in _SECRETS:
         text = pattern.sub(replacement, text)
     return text
@@ -64,14 +73,16 @@ def redact(text: str) -> str:
 class EventLog:
     """Writes each event as one line; an `Emit`."""
 
-    def __init__(self, logger: structlog.typing.FilteringBoundLogger) -> None:
-        """Write to `logger`."""
+    def __init__(self, logger: structlog.typing.FilteringBoundLogger, least: int) -> None:
+        """Write to `logger` what is of level `least` or above."""
         self._logger = logger
+        self._least = least
 
     def __call__(self, event: Event) -> None:
         """Write `event`, its fields without those that are empty."""
         word, level = LINES[type(event)]
-        self._logger.log(level, word, **_shown(event))
+        if level >= self._least:
+            self._logger.log(level, word, **_shown(event))
 
 
 def configure_logging(log_format: LogFormat, level: str, stream: TextIO) -> EventLog:
@@ -81,7 +92,7 @@ def configure_logging(log_format: LogFormat, level: str, stream: TextIO) -> Even
     handler = logging.StreamHandler(stream)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[structlog.stdlib.add_logger_name, structlog.stdlib.ExtraAdder()],
+            foreign_pre_chain=[structlog.stdlib.add_logger_name],
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *processors],
         )
     )
@@ -91,7 +102,7 @@ def configure_logging(log_format: LogFormat, level: str, stream: TextIO) -> Even
         processors=processors,
         wrapper_class=structlog.make_filtering_bound_logger(least),
     )
-    return EventLog(logger)
+    return EventLog(logger, least)
 
 
 def _level(name: str) -> int:
@@ -125,9 +136,12 @@ def _redacted(_: WrappedLogger, __: str, line: Any) -> str:  # noqa: ANN401 - st
     return redact(str(line))
 
 
-def _shown(event: Event) -> MutableMapping[str, object]:
-    values = ((field.name, getattr(event, field.name)) for field in fields(event))
-    return {name: _plain(value) for name, value in values if value is not None}
+def _shown(event: Event) -> dict[str, object]:
+    values = ((name, getattr(event, name)) for name in _FIELDS[type(event)])
+    shown = {name: _plain(value) for name, value in values if value is not None}
+    if isinstance(event, Trouble) and event.error is not None:
+        shown["exc_info"] = shown.pop("error")
+    return shown
 
 
 def _plain(value: object) -> object:

@@ -4,22 +4,20 @@ Plain ASGI. Knows no routes beyond the template that one was matched by.
 """
 
 from datetime import timedelta
-from logging import getLogger
 from typing import Final
 
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from core.errors import Defect, GatewayError
-from core.events import RequestServed
+from core.errors import Defect, GatewayError, Unauthenticated
+from core.events import Emit, RequestServed, Trouble
 from service.exchange import Exchange, open_exchange, resources_of
 from service.problems import MEDIA_TYPE, Problem, defect_of, problem_of
 
 UNMATCHED: Final = "unmatched"
 CLIENT_LEFT: Final = 499
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-_LOG: Final = getLogger(__name__)
 
 
 class Edge:
@@ -39,7 +37,8 @@ class Edge:
         began = resources.clock.monotonic()
         inner = scope if scope["method"] != "HEAD" else {**scope, "method": "GET"}
         try:
-            await self._serve(inner, receive, _Answering(scope, exchange, send), exchange)
+            answering = _Answering(scope, exchange, send, resources.emit)
+            await self._serve(inner, receive, answering, exchange)
         finally:
             took = resources.clock.monotonic() - began
             resources.emit(_served(scope["method"], inner, exchange, took))
@@ -60,9 +59,10 @@ class Edge:
 class _Answering:
     """The way out: every answer gets its headers here, and HEAD loses its body."""
 
-    def __init__(self, scope: Scope, exchange: Exchange, send: Send) -> None:
+    def __init__(self, scope: Scope, exchange: Exchange, send: Send, emit: Emit) -> None:
         self._send = send
         self._exchange = exchange
+        self._emit = emit
         self._bodyless = scope["method"] == "HEAD"
         self._private = scope["path"].startswith("/v1")
 
@@ -78,7 +78,8 @@ class _Answering:
         problem = problem_of(error, self._exchange.job_id)
         self._exchange.code = problem.code
         if isinstance(error, Defect):
-            _LOG.error("defect", exc_info=error.__cause__ or error)
+            cause = error.__cause__ or error
+            self._emit(Trouble(error.code, type(cause).__name__, self._exchange.job_id, cause))
         if self._exchange.status is None:
             await problem_response(problem)(scope, receive, self)
 
@@ -104,6 +105,6 @@ def _served(method: str, scope: Scope, exchange: Exchange, took: timedelta) -> R
         status=exchange.status or CLIENT_LEFT,
         took=took,
         code=exchange.code,
-        tenant=exchange.tenant,
+        tenant=None if exchange.code == Unauthenticated.code else exchange.tenant,
         job_id=exchange.job_id,
     )

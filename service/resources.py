@@ -9,7 +9,7 @@ from importlib.metadata import version
 from typing import Final
 
 from core.clock import Clock, SystemClock
-from core.events import Emit, Event
+from core.events import Emit, Event, RequestServed
 from core.ids import IdSource, SystemIds
 from core.store.catalogue import CatalogueStore
 from core.store.connection import Wire, connection_source
@@ -27,6 +27,7 @@ from service.shelf import ModelShelf
 
 DISTRIBUTION: Final = "runcomfy-gateway"
 SUBMIT_ROUTE: Final = "/v1/models/{model_id:path}"
+PROBES: Final = frozenset({"/healthz", "/readyz", "/metrics"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +75,8 @@ async def open_resources(settings: ServiceSettings, log: Emit) -> AsyncIterator[
 
     def emit(event: Event) -> None:
         metrics(event)
-        log(event)
+        if not _is_quiet(event):
+            log(event)
 
     async with AsyncExitStack() as stack:
         wire = await stack.enter_async_context(Wire(connection_source(settings.redis, "service")))
@@ -94,6 +96,11 @@ async def open_resources(settings: ServiceSettings, log: Emit) -> AsyncIterator[
             policy=face_policy(settings),
             emit=emit,
         )
+
+
+def _is_quiet(event: Event) -> bool:
+    # Probes come every few seconds, and say something only when they fail.
+    return isinstance(event, RequestServed) and event.route in PROBES and event.code is None
 
 
 async def _stopped(task: asyncio.Task[None]) -> None:

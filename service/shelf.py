@@ -42,7 +42,7 @@ class ModelShelf:
             except StoreUnavailable as error:
                 self._store_is_away(error)
             except Exception as error:  # noqa: BLE001 - an outermost loop: the old book still serves
-                self._emit(Trouble("catalogue_unreadable", type(error).__name__))
+                self._emit(Trouble("catalogue_unreadable", type(error).__name__, error=error))
             else:
                 self._store_is_there()
             await self._clock.sleep(every)

@@ -36,3 +36,9 @@ class TenantStore:
         """One tenant."""
         document = await self._wire.execute("HGET", keys.tenant(name), "doc")
         return None if document is None else TENANTS.read(document)
+
+    async def names(self) -> frozenset[str]:
+        """Every tenant's name."""
+        return frozenset(
+            name.decode() for name in await self._wire.execute("SMEMBERS", keys.TENANTS)
+        )

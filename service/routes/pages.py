@@ -10,11 +10,11 @@ from fastapi import FastAPI
 from fastapi.openapi.docs import get_swagger_ui_html
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
-from starlette.routing import Mount, Route
+from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 
 from service.openapi import TITLE, openapi_document
-from service.routes.endpoint import json_answer
+from service.routes.endpoint import RawRoute, json_answer
 
 ASSETS: Final = "/docs/assets"
 _POLICY: Final = (
@@ -31,11 +31,9 @@ def add_pages(app: FastAPI) -> None:
         return json_answer(description)
 
     assets = StaticFiles(directory=str(files("fastapi_offline") / "static"))
-    app.router.routes += [
-        Route("/openapi.json", openapi),
-        Route("/docs", docs),
-        Mount(ASSETS, assets),
-    ]
+    for path, page in (("/openapi.json", openapi), ("/docs", docs)):
+        app.router.add_api_route(path, page, response_class=Response, route_class_override=RawRoute)
+    app.router.routes.append(Mount(ASSETS, assets))
 
 
 async def docs(request: Request) -> Response:

@@ -54,6 +54,17 @@ def test_an_event_is_one_json_line_without_its_empty_fields() -> None:
     }
 
 
+def test_the_exception_behind_a_trouble_is_in_its_line() -> None:
+    stream = io.StringIO()
+    emit = configure_logging(LogFormat.JSON, "INFO", stream)
+
+    emit(Trouble("defect", "ValueError", error=ValueError("odd")))
+
+    read = json.loads(stream.getvalue())
+    assert read["code"] == "defect"
+    assert read["exception"].endswith("ValueError: odd")
+
+
 def test_a_level_hides_what_is_below_it() -> None:
     stream = io.StringIO()
     emit = configure_logging(LogFormat.JSON, "ERROR", stream)
