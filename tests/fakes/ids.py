@@ -1,0 +1,40 @@
+"""Names that a test can foresee, in the shape of the real ones."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from ulid import ULID
+
+from core.clock import to_ms
+from core.ids import SECRET_BYTES
+
+if TYPE_CHECKING:
+    from datetime import datetime
+    from random import Random
+
+_RANDOM_BYTES: Final = 10
+
+
+class SeededIds:
+    """Every name follows from the seed."""
+
+    def __init__(self, rng: Random) -> None:
+        """Chance comes from `rng` alone."""
+        self._rng = rng
+
+    def job_id(self, now: datetime) -> str:
+        """See `core.ids.IdSource`."""
+        return self._named("req", now)
+
+    def delivery_id(self, now: datetime) -> str:
+        """See `core.ids.IdSource`."""
+        return self._named("msg", now)
+
+    def secret(self) -> bytes:
+        """See `core.ids.IdSource`."""
+        return self._rng.randbytes(SECRET_BYTES)
+
+    def _named(self, prefix: str, now: datetime) -> str:
+        stamp = to_ms(now).to_bytes(6, "big")
+        return f"{prefix}_{ULID.from_bytes(stamp + self._rng.randbytes(_RANDOM_BYTES))}"

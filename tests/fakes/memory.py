@@ -1,0 +1,125 @@
+"""What Redis would hold, in Python: one memory for all stores of a test: they move together.
+
+Instants are kept as Redis keeps them (milliseconds), records as the bytes of the real codecs.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from core.clock import to_ms
+from core.store.records import JOBS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from datetime import datetime
+
+    from core.clock import Clock
+    from core.jobs import Job
+    from core.store.doorbell import Message
+
+
+@dataclass(slots=True)
+class Row:
+    """A versioned record. `expires_at` in milliseconds, as Redis' EXPIRE would set it."""
+
+    version: int
+    doc: bytes
+    input: bytes = b""
+    output: bytes | None = None
+    polls: int = 0
+    expires_at: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRow:
+    """What admission reads of a key."""
+
+    tenant: str
+    expires_at: int | None
+    scopes: frozenset[str]
+    doc: bytes
+
+
+@dataclass(slots=True)
+class TenantRow:
+    """What admission reads of a tenant."""
+
+    disabled: bool
+    doc: bytes
+
+
+@dataclass(slots=True)
+class Memory:
+    """Everything. `changed` is called after each write to an index of what is due."""
+
+    clock: Clock
+    jobs: dict[str, Row] = field(default_factory=dict)
+    timelines: dict[str, list[bytes]] = field(default_factory=dict)
+    job_deliveries: dict[str, list[str]] = field(default_factory=dict)
+    due: dict[str, int] = field(default_factory=dict)
+    states: Counter[str] = field(default_factory=Counter)
+    doubts: dict[str, int] = field(default_factory=dict)
+    deliveries: dict[str, Row] = field(default_factory=dict)
+    attempts: dict[str, list[bytes]] = field(default_factory=dict)
+    outbox: dict[str, int] = field(default_factory=dict)
+    tenants: dict[str, TenantRow] = field(default_factory=dict)
+    tenant_jobs: dict[str, dict[str, int]] = field(default_factory=dict)
+    keys: dict[str, KeyRow] = field(default_factory=dict)
+    breaker: Row = field(default_factory=lambda: Row(0, b""))
+    models: dict[str, bytes] = field(default_factory=dict)
+    categories: bytes = b""
+    synced_at: int | None = None
+    workers: dict[str, int] = field(default_factory=dict)
+    bell: dict[str, int] = field(default_factory=dict)
+    rung: Callable[[str], None] = lambda _: None
+    changed: Callable[[], None] = lambda: None
+
+    @property
+    def now(self) -> int:
+        """The present instant in milliseconds."""
+        return to_ms(self.clock.now())
+
+    def job(self, job_id: str) -> Row | None:
+        """A job's row, unless it is gone."""
+        return self._live(self.jobs, job_id)
+
+    def delivery(self, delivery_id: str) -> Row | None:
+        """A delivery's row, unless it is gone."""
+        return self._live(self.deliveries, delivery_id)
+
+    def every_job(self) -> list[Job]:
+        """All records, in the order of their admission."""
+        return [JOBS.read(row.doc) for row in self.jobs.values()]
+
+    def ring(self, message: Message) -> None:
+        """Leave a message in the queue, and tell whoever listens."""
+        self.bell[message.name] = self.now
+        self.rung(message.name)
+
+    def after(self, span: timedelta) -> int:
+        """The instant `span` from now, for a row's expiry."""
+        return self.now + span // timedelta(milliseconds=1)
+
+    def _live(self, rows: dict[str, Row], name: str) -> Row | None:
+        row = rows.get(name)
+        if row is None or (row.expires_at is not None and row.expires_at <= self.now):
+            return None
+        return row
+
+
+def due_first(index: Mapping[str, int], now: int, limit: int) -> list[str]:
+    """Ids whose score has come, lowest first, then by name: ZRANGEBYSCORE with a LIMIT."""
+    ripe = sorted((score, name) for name, score in index.items() if score <= now)
+    return [name for _, name in ripe[:limit]]
+
+
+def write_due(index: dict[str, int], name: str, due_at: datetime | None) -> None:
+    """Set a score, or take the member out."""
+    if due_at is None:
+        index.pop(name, None)
+    else:
+        index[name] = to_ms(due_at)
