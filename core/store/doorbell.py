@@ -34,6 +34,18 @@ class Message:
         return int(MESSAGE_LIFE.total_seconds() * 1000)
 
 
+ANY_VERSION: Final = 0
+"""A ring for the job as it stands, whatever its version: the dispatcher's, which reads no records."""
+_PLACE: Final = "@job@"
+
+
+def dispatch_template(now: datetime) -> bytes:
+    """The message for a job that gets its slot; the script puts the job's id where `@job@` stands."""
+    return serialize_job(
+        ADVANCE, (_PLACE, ANY_VERSION), {}, None, to_ms(now), serializer=orjson.dumps
+    )
+
+
 def ring_for(job: Job, now: datetime) -> Message:
     """The message that asks a worker to take `job` one step on. One name per version: arq drops doubles."""
     name = f"{job.id}:{job.version}"

@@ -1,8 +1,12 @@
 """Tenants and their keys in Redis. Keys are stored as digests only."""
 
+import dataclasses
+from typing import Final
+
 from core.clock import to_ms
+from core.limits import Limits, lua_pattern
 from core.store import keys
-from core.store.connection import Wire
+from core.store.connection import Argument, Wire
 from core.store.lua import Scripts
 from core.store.records import KEYS, TENANTS
 from core.tenants import KeyRecord, Tenant
@@ -23,11 +27,10 @@ class TenantStore:
             [keys.tenant(tenant.name), keys.TENANTS, keys.api_key(key.digest)],
             [
                 tenant.name,
-                TENANTS.write(tenant),
-                int(tenant.disabled),
                 ",".join(sorted(key.scopes)),
                 "" if key.expires_at is None else to_ms(key.expires_at),
                 KEYS.write(key),
+                *tenant_fields(tenant),
             ],
         )
         return bool(created)
@@ -42,3 +45,22 @@ class TenantStore:
         return frozenset(
             name.decode() for name in await self._wire.execute("SMEMBERS", keys.TENANTS)
         )
+
+
+def tenant_fields(tenant: Tenant) -> list[Argument]:
+    """A tenant's hash, names and values in turn: the record, and what the admission script reads."""
+    limits = tenant.limits
+    fields: dict[str, Argument] = {
+        "doc": TENANTS.write(tenant),
+        "disabled": int(tenant.disabled),
+        "models": "\n".join(lua_pattern(pattern) for pattern in limits.models),
+    }
+    for name in _PLAIN_LIMITS:
+        value = getattr(limits, name)
+        fields[name] = "" if value is None else int(value) if isinstance(value, int) else value
+    return [part for pair in fields.items() for part in pair]
+
+
+_PLAIN_LIMITS: Final = tuple(
+    limit.name for limit in dataclasses.fields(Limits) if limit.name != "models"
+)
