@@ -71,17 +71,20 @@ class Breaker:
         return self._next(state=BreakerState.PROBING, until=now + policy.probe)
 
     def succeeded(self) -> "Breaker":
-        """A submit got a usable answer."""
-        if self == Breaker(version=self.version):
-            return self
-        return Breaker(version=self.version + 1)
+        """A submit got a usable answer. A pause that RunComfy asked for by 429 goes on."""
+        calm = Breaker(version=self.version, throttled_until=self.throttled_until)
+        return self if self == calm else replace(calm, version=self.version + 1)
 
     def refused(self, detail: str, now: datetime, policy: BreakerPolicy) -> "Breaker":
         """RunComfy refused the account."""
+        if self.state is BreakerState.OPEN and self.reason is BreakerReason.ACCOUNT_REFUSED:
+            return self
         return self._open(BreakerReason.ACCOUNT_REFUSED, detail, now, policy)
 
     def failed(self, detail: str, now: datetime, policy: BreakerPolicy) -> "Breaker":
-        """A submit got no usable answer."""
+        """A submit got no usable answer. One that left before the opening tells nothing new."""
+        if self.state is BreakerState.OPEN:
+            return self
         failures = self.failures + 1
         if failures < policy.failures and self.state is BreakerState.CLOSED:
             return self._next(failures=failures)
@@ -90,10 +93,14 @@ class Breaker:
     def throttled(
         self, retry_after: timedelta | None, now: datetime, policy: BreakerPolicy
     ) -> "Breaker":
-        """RunComfy said 429: all workers wait."""
+        """RunComfy said 429: all workers wait. Several that left together count as one."""
+        pausing_until = self.throttled_until if self.throttled_until is not None else now
+        if retry_after is None and now < pausing_until:
+            return self
         own = min(policy.throttle * 2 ** min(self.throttles, 16), policy.longest_pause)
         pause = own if retry_after is None else retry_after
-        return self._next(throttles=self.throttles + 1, throttled_until=now + pause)
+        until = max(pausing_until, now + pause)
+        return self._next(throttles=self.throttles + 1, throttled_until=until)
 
     def _open(
         self, reason: BreakerReason, detail: str, now: datetime, policy: BreakerPolicy

@@ -41,8 +41,10 @@ STATUS: Final[Mapping[type[core.GatewayError], int]] = {
 
 BILLED: Final[Mapping[type[core.GatewayError], Billed]] = {
     own.AcceptanceUnclear: Billed.UNKNOWN,
+    core.Defect: Billed.UNKNOWN,
+    core.IllegalTransition: Billed.UNKNOWN,
 }
-"""Errors after which money may be spent; after all others none was."""
+"""Errors after which money may be spent: a defect says nothing. After all others none was."""
 
 _DEFECT_DETAIL: Final = "Something broke in the gateway. Its operators see the trace in their log."
 _RETRY_AFTER_DEFAULT: Final = 2

@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Final
 
 from core.changes import Change, Outcome
@@ -103,18 +103,17 @@ class Lifecycle:
     # Submitting
 
     async def _submit(self, job: Job) -> Job | None:
-        now = self._hands.clock.now()
-        overdue = submitting.start_overdue(job, now)
-        if overdue is not None:
-            return await self._take(job, overdue)
-        closed_until = await self._hands.gate.closed_until()
-        if closed_until is not None:
-            await self._hands.jobs.put_off(
-                job, _earliest(closed_until, job.start_by, job.finish_by)
-            )
-            return None
+        # The wait for a place comes first: the gate may close, and time run out, while it lasts.
         async with self._submits:
-            return await self._submit_once(job)
+            overdue = submitting.start_overdue(job, self._hands.clock.now())
+            if overdue is not None:
+                return await self._take(job, overdue)
+            closed_until = await self._hands.gate.closed_until()
+            if closed_until is None:
+                return await self._submit_once(job)
+            limit = submitting.start_limit(job) or closed_until
+            await self._hands.jobs.put_off(job, min(closed_until, limit))
+            return None
 
     async def _submit_once(self, job: Job) -> Job | None:
         body = await self._hands.jobs.input(job.id)
@@ -142,8 +141,9 @@ class Lifecycle:
         while True:
             try:
                 record = await self._hands.jobs.load(claimed.id)
-                mine = record is not None and record.job == claimed
-                return await self._try_to_record(claimed, never) if mine else None
+                if record is None or not _same_submit(record.job, claimed):
+                    return None
+                return await self._try_to_record(claimed, never)
             except StoreUnavailable:
                 await self._hands.clock.sleep(STORE_RETRY)
 
@@ -157,8 +157,9 @@ class Lifecycle:
 
     async def _try_to_record(self, job: Job, answer: SubmitAnswer) -> Job | None:
         """Against the record as it stands: the job's lease may have been lost on the way."""
+        held = job
         while True:
-            move = await self._meaning(job, answer)
+            move = await self._meaning(held, job, answer)
             if move is None:
                 return None
             stored = await self._take(job, move)
@@ -170,9 +171,14 @@ class Lifecycle:
                 return None
             job = record.job
 
-    async def _meaning(self, job: Job, answer: SubmitAnswer) -> Move | None:
+    async def _meaning(self, held: Job, job: Job, answer: SubmitAnswer) -> Move | None:
+        """What the answer to the submit of `held` means for the record as it stands.
+
+        Only an acceptance counts beyond its own submit: another answer says nothing of a resend.
+        """
         now = self._hands.clock.now()
-        if job.allows(SUBMIT_FACTS[type(answer)]):
+        concerned = isinstance(answer, Accepted) or _same_submit(held, job)
+        if concerned and job.allows(SUBMIT_FACTS[type(answer)]):
             doubt = await self._doubt_policy(job)
             return submitting.submitted(job, answer, doubt, now, self._hands.rules)
         upstream_id = _upstream_id(answer)
@@ -268,15 +274,28 @@ class Lifecycle:
         finally:
             renewing.cancel()
 
-    async def _renew(self, job: Job) -> None:
-        held = True
-        while held:
+    async def _renew(self, held: Job) -> None:
+        job: Job | None = held
+        while job is not None:
             await self._hands.clock.sleep(self._policy.renew_every)
-            try:
-                until = self._hands.clock.now() + self._policy.lease
-                held = await self._hands.jobs.put_off(job, until)
-            except StoreUnavailable:
-                continue
+            with suppress(StoreUnavailable):
+                job = await self._renewed(job)
+
+    async def _renewed(self, job: Job) -> Job | None:
+        """The record whose lease was renewed; None when the submit is not ours any more.
+
+        A wish to cancel makes a new version of it, and must not cost the lease.
+        """
+        until = self._hands.clock.now() + self._policy.lease
+        if await self._hands.jobs.put_off(job, until):
+            return job
+        record = await self._hands.jobs.load(job.id)
+        if record is None or not _same_submit(record.job, job):
+            return None
+        if record.job.state is not JobState.SUBMITTING:
+            return None
+        await self._hands.jobs.put_off(record.job, until)
+        return record.job
 
     def _tell_answer(self, job: Job, answer: SubmitAnswer) -> None:
         fault = None if isinstance(answer, Accepted) else answer.fault
@@ -330,5 +349,6 @@ def _upstream_id(answer: SubmitAnswer) -> str | None:
     return answer.upstream_id if isinstance(answer, Accepted) else None
 
 
-def _earliest(*instants: datetime | None) -> datetime:
-    return min(instant for instant in instants if instant is not None)
+def _same_submit(one: Job, other: Job) -> bool:
+    """Whether two records of a job speak of one submit; each claim makes another."""
+    return (one.holder, one.sent_at, one.attempts) == (other.holder, other.sent_at, other.attempts)

@@ -5,6 +5,7 @@ from typing import Final
 from starlette.requests import Request
 from starlette.responses import Response
 
+from core.changes import Admission
 from core.documents import status_document
 from core.errors import CallerError, MalformedRequest, StoreSilent
 from core.events import JobAdmitted
@@ -42,19 +43,22 @@ async def submit(request: Request) -> Response:
     except CallerError:
         await resources.jobs.authenticate(credential, Scope.SUBMIT)
         raise
+    await _admit(request, resources, admission)
     job = admission.job
-    exchange_of(request.scope).job_id = job.id
-    try:
-        await resources.jobs.admit(admission)
-    except StoreSilent as silence:
-        raise AcceptanceUnclear(retry_after=silence.retry_after) from silence
-    except CallerError:
-        exchange_of(request.scope).job_id = None
-        raise
     resources.emit(JobAdmitted(job.id, job.tenant, job.model_id, job.estimate))
     links = links_of(request.scope, resources.policy.public_url)
     headers = {"location": links.of(job.id)["status_url"]}
     return json_answer(status_document(job, links), 202, headers)
+
+
+async def _admit(request: Request, resources: Resources, admission: Admission) -> None:
+    exchange = exchange_of(request.scope)
+    try:
+        await resources.jobs.admit(admission)
+    except StoreSilent as silence:
+        exchange.job_id = admission.job.id
+        raise AcceptanceUnclear(retry_after=silence.retry_after) from silence
+    exchange.job_id = admission.job.id
 
 
 async def _read(request: Request, resources: Resources, credential: Credential) -> Submission:

@@ -115,7 +115,8 @@ def cancel_answered(job: Job, answer: CancelAnswer, now: datetime, rules: Rules)
 def _gone(job: Job, fault: UpstreamFault, now: datetime, rules: Rules) -> Move | Wait:
     known_for = now - (job.running_since or now)
     missed_for = now - (job.trouble_since or now)
-    if min(known_for, missed_for) < rules.policy.gone_after:
+    is_news = job.trouble != fault.kind  # another trouble may have come first
+    if is_news or min(known_for, missed_for) < rules.policy.gone_after:
         return _troubled(job, fault, None, now, rules)
     error = JobError("upstream_lost", "RunComfy no longer knows the request.", fault.code)
     return ended(job, Fact.BROKE, now, fault=fault, error=error, billed=Billed.UNKNOWN)

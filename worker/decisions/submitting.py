@@ -1,12 +1,20 @@
 """What happens to a job before RunComfy has it: the claim, the submit's answer, doubt."""
 
 from datetime import datetime, timedelta
+from typing import Final
 
 from core.doubts import POLICY, Resend, resolve
 from core.jobs import Billed, CancelOutcome, Fact, Job, JobError
 from core.tenants import DoubtPolicy
 from worker.decisions.moves import Move, Rules, by_deadline, ended, moved
 from worker.ports import Accepted, NoAnswer, NotSent, Rejected, SubmitAnswer, UpstreamFault
+
+_TOO_LATE: Final = JobError(
+    "start_timeout", "The job's time ran out before it was sent to RunComfy."
+)
+_TOO_LATE_AGAIN: Final = JobError(
+    "timeout", "The job's time ran out before its approved resend could leave."
+)
 
 
 def claimed(job: Job, holder: str, now: datetime, rules: Rules) -> Move:
@@ -27,11 +35,17 @@ def start_overdue(job: Job, now: datetime) -> Move | None:
     """The end of a job that still waits with us, if it was cancelled or its time is up; free."""
     if job.cancel_asked_at is not None:
         return cancelled_here(job, now)
-    limits = [limit for limit in (job.start_by, job.finish_by) if limit is not None]
-    if not limits or now < min(limits):
+    limit = start_limit(job)
+    if limit is None or now < limit:
         return None
-    error = JobError("start_timeout", "The job's time ran out before it was sent to RunComfy.")
+    error = _TOO_LATE_AGAIN if job.resends_approved else _TOO_LATE
     return ended(job, Fact.OUT_OF_TIME, now, error=error, billed=_unsent(job))
+
+
+def start_limit(job: Job) -> datetime | None:
+    """Until when a job may wait with us. `start_by` binds no resend: one submit had left."""
+    limits = (job.finish_by,) if job.resends_approved else (job.start_by, job.finish_by)
+    return min((limit for limit in limits if limit is not None), default=None)
 
 
 def cancelled_here(job: Job, now: datetime) -> Move:
@@ -97,10 +111,10 @@ def in_doubt(
 
 def doubt_overdue(job: Job, doubt: DoubtPolicy, now: datetime) -> Move:
     """The hold ran out and nobody came: send once more if the policy says so, else give up."""
-    if doubt is DoubtPolicy.RESEND and job.resends_approved == 0:
+    timely = job.finish_by is None or now < job.finish_by
+    if doubt is DoubtPolicy.RESEND and timely and job.resends_approved == 0:
         resent = resolve(job, Resend(), POLICY, now)
         return Move(after=resent.after, entry=resent.entry, fact=resent.fact)
-    timely = job.finish_by is None or now < job.finish_by
     error = JobError(
         "submit_in_doubt",
         "RunComfy gave no usable answer to the submit: it may have been taken and billed.",
@@ -114,7 +128,8 @@ def _not_sent(
 ) -> Move:
     failures = job.refused_sends + 1
     wait = max(rules.policy.resubmit.wait(failures, rules.rng), retry_after or timedelta())
-    limits = [at for at in (now + wait, job.start_by, job.finish_by) if at is not None]
+    limit = start_limit(job)
+    due_at = now + wait if limit is None else min(now + wait, limit)
     after = job.after(
         Fact.NOT_SENT,
         now,
@@ -122,7 +137,7 @@ def _not_sent(
         refused_sends=failures,
         sent_at=None,
         doubt_since=None,
-        due_at=now if job.cancel_asked_at is not None else min(limits),
+        due_at=now if job.cancel_asked_at is not None else due_at,
         billed=_unsent(job),
     )
     return moved(after, Fact.NOT_SENT, now, fault=fault)

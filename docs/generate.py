@@ -1,0 +1,194 @@
+"""Writes every page that is made from code: settings, errors, Redis keys, the state diagram.
+
+`python -m docs.generate` from the root of the repository. A test fails when a page is not fresh.
+"""
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import Enum
+from pathlib import Path
+from typing import Final
+
+from pydantic import AliasChoices, BaseModel, SecretStr
+from pydantic.fields import FieldInfo
+
+from core.errors import GatewayError
+from core.jobs import FINAL_STATES, TRANSITIONS
+from core.settings import ENV_PREFIX, ProcessSettings
+from core.store.keys import CATALOGUE
+from service.problems import BILLED, STATUS
+from service.settings import ServiceSettings
+from worker.settings import WorkerSettings
+
+ROOT: Final = Path(__file__).parents[1]
+_MADE: Final = "<!-- Made by `make docs`; edit the code instead. -->\n"
+_SETTINGS_ABOUT: Final = (
+    "Read from the environment once, at the start. Spans are seconds, or ISO 8601 durations "
+    "(`PT5M`). A wrong or missing one stops the process with one line that names it.\n"
+)
+BEGIN: Final = "<!-- states:begin -->"
+END: Final = "<!-- states:end -->"
+
+GROUPS: Final[Sequence[tuple[str, type[BaseModel]]]] = (
+    ("Both processes", ProcessSettings),
+    ("`gateway serve`", ServiceSettings),
+    ("`gateway work`", WorkerSettings),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One variable of the environment. `default` None: it must be set."""
+
+    name: str
+    default: str | None
+    description: str
+
+
+def settings_of(kind: type[BaseModel], path: str = ENV_PREFIX) -> Iterator[Setting]:
+    """The variables of a settings class, nested groups taken apart."""
+    for name, field in kind.model_fields.items():
+        variable = _alias(field) or path + name.upper()
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from settings_of(field.annotation, f"{variable}__")
+        else:
+            yield Setting(variable, _default(field), field.description or "")
+
+
+def groups() -> Iterator[tuple[str, list[Setting]]]:
+    """Each group's own variables: those of both processes stand in the first alone."""
+    shared = {setting.name for setting in settings_of(ProcessSettings)}
+    for title, kind in GROUPS:
+        own = [s for s in settings_of(kind) if kind is ProcessSettings or s.name not in shared]
+        yield title, own
+
+
+def _alias(field: FieldInfo) -> str | None:
+    if isinstance(field.validation_alias, AliasChoices):
+        return str(field.validation_alias.choices[0])
+    return None
+
+
+def _default(field: FieldInfo) -> str | None:
+    return None if field.is_required() else _shown(field.default)
+
+
+def _shown(value: object) -> str:
+    match value:
+        case None:
+            return ""
+        case SecretStr():
+            return value.get_secret_value()
+        case timedelta():
+            return f"{value.total_seconds():g}"
+        case Enum():
+            return str(value.value)
+        case tuple() | dict():
+            return json.dumps(value)
+        case _:
+            return str(value)
+
+
+def settings_page() -> str:
+    """`docs/settings.md`."""
+    parts = [f"# Settings\n\n{_MADE}", _SETTINGS_ABOUT]
+    for title, settings in groups():
+        rows = [(f"`{s.name}`", _cell(s), s.description) for s in settings]
+        parts.append(f"## {title}\n\n{_table(('Variable', 'Default', 'Meaning'), rows)}")
+    return "\n".join(parts)
+
+
+def _cell(setting: Setting) -> str:
+    if setting.default is None:
+        return "must be set"
+    return f"`{setting.default}`" if setting.default else "-"
+
+
+def example_environment() -> str:
+    """`.env.example`: every variable, commented out with its default."""
+    lines = ["# Made by `make docs`; edit the code instead. Copy to .env and uncomment."]
+    for title, settings in groups():
+        lines += ["", f"# {title.replace('`', '')}"]
+        for setting in settings:
+            lines += ["", f"# {setting.description}"] if setting.description else [""]
+            lines.append(f"#{setting.name}={setting.default or ''}")
+    return "\n".join(lines) + "\n"
+
+
+def errors_page() -> str:
+    """`docs/errors.md`: the codes that callers meet."""
+    known = sorted(STATUS.items(), key=lambda row: (row[1], row[0].code))
+    rows = [_error_row(kind, status) for kind, status in known]
+    head = ("Code", "Status", "Retryable", "Billed", "Meaning")
+    return (
+        f"# Errors\n\n{_MADE}\n"
+        "Every error is `application/problem+json` (RFC 9457); `code` is the stable word.\n\n"
+        f"{_table(head, [row for row in rows if row])}"
+    )
+
+
+def _error_row(kind: type[GatewayError], status: int) -> tuple[str, ...]:
+    meaning = (kind.__doc__ or "").split("\n", 1)[0]
+    if kind.__name__ in {"GatewayError", "CallerError"}:
+        return ()
+    billed = str(BILLED.get(kind, "no"))
+    return (f"`{kind.code}`", str(status), "yes" if kind.retryable else "no", billed, meaning)
+
+
+def keys_page() -> str:
+    """`docs/generated/redis-keys.md`."""
+    rows = [(f"`{spec.pattern}`", spec.kind, spec.lifetime, spec.holds) for spec in CATALOGUE]
+    return f"# Redis keys\n\n{_MADE}\n{_table(('Key', 'Type', 'Lives', 'Holds'), rows)}"
+
+
+def state_diagram() -> str:
+    """The table of a job's life as a Mermaid diagram."""
+    lines = ["```mermaid", "stateDiagram-v2", "    [*] --> queued"]
+    facts: dict[tuple[str, str], list[str]] = {}
+    for (state, fact), after in TRANSITIONS.items():
+        facts.setdefault((state, after), []).append(fact)
+    lines += [f"    {a} --> {b}: {', '.join(words)}" for (a, b), words in facts.items()]
+    lines += [f"    {state} --> [*]" for state in sorted(FINAL_STATES)]
+    return "\n".join([*lines, "```"])
+
+
+def architecture_page() -> str:
+    """`docs/architecture.md` as it stands, with today's diagram between its marks."""
+    page = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+    before, _, rest = page.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    return f"{before}{BEGIN}\n{state_diagram()}\n{END}{after}"
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "".join(f"| {' | '.join(_escaped(cell) for cell in line)} |\n" for line in lines)
+
+
+def _escaped(cell: str) -> str:
+    return cell.replace("|", "\\|").replace("\n", " ")
+
+
+PAGES: Final[Mapping[str, Callable[[], str]]] = {
+    "docs/settings.md": settings_page,
+    ".env.example": example_environment,
+    "docs/errors.md": errors_page,
+    "docs/generated/redis-keys.md": keys_page,
+    "docs/architecture.md": architecture_page,
+}
+
+
+def main() -> None:
+    """Write every page."""
+    for name, made in PAGES.items():
+        path = ROOT / name
+        text = made()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+        print(name)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,138 @@
+"""The HTTP face over in-memory stores, driven through ASGI. No sockets, no real clock."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from random import Random
+from typing import TYPE_CHECKING, Any, Final
+
+import httpx
+
+from core.targets import TargetPolicy
+from core.tenants import (
+    ALL_SCOPES,
+    KeyRecord,
+    Scope,
+    Tenant,
+    digest_of,
+    mint_key,
+)
+from service.app import create_app
+from service.bodies import BodyLimits
+from service.metrics import ServiceMetrics
+from service.models import Models, load_cards
+from service.options import Deadlines, OptionPolicy
+from service.resources import SUBMIT_ROUTE, FacePolicy, Resources
+from service.shelf import ModelShelf
+from tests.fakes.clock import FakeClock
+from tests.fakes.ids import SeededIds
+from tests.fakes.stores import MemoryStores, memory_stores
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from fastapi import FastAPI
+    from starlette.types import Receive, Send
+    from starlette.types import Scope as AsgiScope
+
+    from core.events import Event
+
+KLING: Final = "kling/kling-3.0/standard/image-to-video"
+KLING_PATH: Final = f"/v1/models/{KLING}"
+KLING_INPUT: Final[dict[str, Any]] = {
+    "prompt": "The camera slowly dollies in.",
+    "start_image_url": "https://media.example.com/input.png",
+    "duration": 5,
+}
+BASE: Final = "http://gateway.test"
+
+POLICY: Final = FacePolicy(
+    body=BodyLimits(size=4096, time=timedelta(seconds=5)),
+    options=OptionPolicy(
+        deadlines=Deadlines(timedelta(hours=2)),
+        maximum=Deadlines(timedelta(hours=24)),
+        targets=TargetPolicy(),
+        by_model={"slow/model": Deadlines(timedelta(hours=6), timedelta(hours=1))},
+    ),
+    public_url=None,
+    worker_silence=timedelta(seconds=30),
+    poll_hint=timedelta(seconds=2),
+)
+
+
+@dataclass(slots=True)
+class Face:
+    """A running face and what a test looks at."""
+
+    resources: Resources
+    stores: MemoryStores
+    clock: FakeClock
+    events: list[Event] = field(default_factory=list)
+    _app: FastAPI | None = None
+
+    async def tenant(
+        self,
+        name: str = "video-team",
+        *,
+        webhook: str | None = None,
+        scopes: frozenset[Scope] = ALL_SCOPES,
+    ) -> str:
+        """Make a tenant; its key."""
+        key = mint_key(name, self.resources.ids.secret())
+        now = self.clock.now()
+        await self.stores.tenants.create(
+            Tenant(name, now, webhook=webhook), KeyRecord(digest_of(key), name, now, scopes)
+        )
+        return key
+
+    def client(self, key: str | None = None) -> httpx.AsyncClient:
+        """A caller with `key`."""
+        headers = {} if key is None else {"authorization": f"Bearer {key}"}
+        return httpx.AsyncClient(
+            transport=httpx.ASGITransport(self.serve), base_url=BASE, headers=headers
+        )
+
+    async def serve(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
+        """The application, as a server whose lifespan has begun calls it."""
+        self._app = self._app or create_app(self._open)
+        async with self._app.router.lifespan_context(self._app) as state:
+            await self._app({**scope, "state": dict(state or {})}, receive, send)
+
+    @asynccontextmanager
+    async def _open(self) -> AsyncIterator[Resources]:
+        yield self.resources
+
+    def of(self, kind: type[Event]) -> list[Any]:
+        """The events of one kind."""
+        return [event for event in self.events if isinstance(event, kind)]
+
+    def change(self, **parts: Any) -> None:  # noqa: ANN401 - fields of Resources
+        """Put other parts in."""
+        self.resources = replace(self.resources, **parts)
+
+
+def open_face(policy: FacePolicy = POLICY) -> Face:
+    """A face over empty stores."""
+    clock = FakeClock()
+    stores = memory_stores(clock)
+    events: list[Event] = []
+    figures = ServiceMetrics("0", SUBMIT_ROUTE)
+
+    def emit(event: Event) -> None:
+        events.append(event)
+        figures(event)
+
+    resources = Resources(
+        jobs=stores.jobs,
+        tenants=stores.tenants,
+        health=stores.presence,
+        shelf=ModelShelf(Models.of(load_cards()), stores.catalogue, clock, emit),
+        figures=figures,
+        clock=clock,
+        ids=SeededIds(Random(1)),
+        policy=policy,
+        emit=emit,
+    )
+    return Face(resources, stores, clock, events)
