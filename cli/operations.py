@@ -83,4 +83,4 @@ def _mint(name: str, webhook: str | None, ids: IdSource, now: datetime) -> NewTe
 @asynccontextmanager
 async def _tenants(settings: ProcessSettings) -> AsyncIterator[TenantStore]:
     async with Wire(connection_source(settings.redis, "cli")) as wire:
-        yield TenantStore(wire, Scripts(wire, read_scripts()))
+        yield TenantStore(wire, Scripts(wire, read_scripts()), SystemClock())

@@ -56,6 +56,9 @@ class Tenant:
     doubt: DoubtPolicy | None = None
     """None: as the operator's setting says."""
     limits: Limits = NO_LIMITS
+    version: int = 1
+    """Counts the record's changes."""
+    deleted_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +70,14 @@ class KeyRecord:
     created_at: datetime
     scopes: frozenset[Scope] = ALL_SCOPES
     expires_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class KeyUse:
+    """A key, and when it was last used (to the minute)."""
+
+    key: KeyRecord
+    last_used_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)

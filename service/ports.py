@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Protocol
 
-from core.changes import Admission, Change, Outcome
+from core.changes import Admission, Admitted, Change, Outcome
 from core.store.catalogue import CatalogueSnapshot
 from core.store.jobs import Depth, JobView
 from core.tenants import Credential, Scope, Tenant
@@ -16,7 +16,7 @@ class Jobs(Protocol):
         """See `core.store.jobs.JobStore.authenticate`."""
         ...
 
-    async def admit(self, admission: Admission) -> None:
+    async def admit(self, admission: Admission) -> Admitted:
         """See `core.store.jobs.JobStore.admit`."""
         ...
 

@@ -87,7 +87,7 @@ async def open_resources(settings: ServiceSettings, log: Emit) -> AsyncIterator[
         stack.push_async_callback(_stopped, keeping)
         yield Resources(
             jobs=JobStore(wire, scripts, clock),
-            tenants=TenantStore(wire, scripts),
+            tenants=TenantStore(wire, scripts, clock),
             health=Presence(wire, clock),
             shelf=shelf,
             figures=metrics,

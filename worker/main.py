@@ -17,6 +17,7 @@ from core.events import Emit, Event, JobMoved
 from core.jobs import FINAL_STATES
 from core.logs import configure_logging
 from core.store.connection import retrying_source
+from core.store.doorbell import ANY_VERSION
 from core.store.keys import BELL
 from worker.metrics import serve_metrics
 from worker.resources import Resources, open_resources
@@ -113,7 +114,7 @@ def _bell(settings: WorkerSettings, resources: Resources) -> Bell:
 
     async def answer(job_id: str, version: int) -> None:
         record = await resources.jobs.load(job_id)
-        if record is not None and record.job.version == version:
+        if record is not None and version in {ANY_VERSION, record.job.version}:
             await asyncio.shield(resources.watcher.take(record.job))
 
     return Bell(pool, answer, BellPolicy(), resources.clock)

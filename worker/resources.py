@@ -97,9 +97,9 @@ def _open_stores(wire: Wire, clock: Clock) -> _Stores:
     return _Stores(
         jobs=JobStore(wire, scripts, clock),
         deliveries=DeliveryStore(wire, scripts, clock),
-        tenants=TenantStore(wire, scripts),
+        tenants=TenantStore(wire, scripts, clock),
         catalogue=CatalogueStore(wire, scripts),
-        breakers=BreakerStore(wire, scripts),
+        breakers=BreakerStore(wire, scripts, clock),
         presence=Presence(wire, clock),
     )
 

@@ -17,8 +17,8 @@ from core.store import keys
 from core.store.connection import Argument, Wire
 from core.store.doorbell import MESSAGE_LIFE, Message, dispatch_template, ring_for
 from core.store.lua import Scripts
-from core.store.refusals import read_quotas, refusal
 from core.store.records import DELIVERIES, ENTRIES, JOBS
+from core.store.refusals import read_quotas, refusal
 from core.tenants import Credential, Scope
 
 MILLISECOND: Final = timedelta(milliseconds=1)
@@ -149,8 +149,8 @@ class JobStore:
         now = self._clock.now()
         documents = await self._scripts.call(
             "claim_due",
-            [keys.DUE],
-            [keys.JOB_PREFIX, to_ms(now), to_ms(now + lease), limit],
+            [keys.DUE, keys.LIMITS, keys.POLL_RATE],
+            [keys.JOB_PREFIX, to_ms(now), to_ms(now + lease), limit, "polls_per_second"],
         )
         return [JOBS.read(document) for document in documents]
 

@@ -57,7 +57,11 @@ CATALOGUE: Final = (
     KeySpec("gw:wait:{tenant}:{model}", "sorted set", "while any wait", "its jobs by rank"),
     KeySpec("gw:parked:{model}", "sorted set", "while any wait", "tenants that the model holds up"),
     KeySpec("gw:wallet", "hash", "for ever", "RunComfy's balance and the floor (micro-USD)"),
-    KeySpec("gw:key:{digest}", "hash", "until revoked", "tenant, expires, scopes of one API key"),
+    KeySpec("gw:audit", "stream", "the last 10,000", "what operators did"),
+    KeySpec("gw:rate:@polls", "string", "until it refills", "GCRA of all reads of RunComfy"),
+    KeySpec("gw:rate:@submits", "string", "until it refills", "GCRA of all submits"),
+    KeySpec("gw:key:{digest}", "hash", "until revoked", "tenant, expires, scopes, used, doc"),
+    KeySpec("gw:tenant:{name}:keys", "set", "as the tenant", "digests of its keys"),
     KeySpec("gw:catalogue", "hash", "until the next sync", "RunComfy's model documents by id"),
     KeySpec("gw:catalogue:meta", "hash", "for ever", "when the catalogue was read; categories"),
     KeySpec("gw:workers", "sorted set", "for ever", "worker processes by last sign of life (ms)"),
@@ -81,6 +85,9 @@ PAUSES: Final = "gw:pauses"
 RUNNING: Final = "gw:running"
 WAITING: Final = "gw:waiting"
 WALLET: Final = "gw:wallet"
+AUDIT: Final = "gw:audit"
+POLL_RATE: Final = "gw:rate:@polls"
+SUBMIT_RATE: Final = "gw:rate:@submits"
 JOB_PREFIX: Final = _JOB
 DELIVERY_PREFIX: Final = _DELIVERY
 
@@ -157,3 +164,8 @@ def rate(tenant_name: str) -> str:
 def use(tenant_name: str, window: str) -> str:
     """What a tenant used in one window."""
     return f"gw:use:{tenant_name}:{window}"
+
+
+def tenant_keys(name: str) -> str:
+    """The digests of a tenant's keys."""
+    return f"gw:tenant:{name}:keys"

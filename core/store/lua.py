@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
 
-from core.store.keys import LUA_NAMES
 from core.store.connection import Argument, ScriptMissing, Wire
+from core.store.keys import LUA_NAMES
 
 _REST = "..."
 
