@@ -143,7 +143,7 @@ class Lifecycle:
                 record = await self._hands.jobs.load(claimed.id)
                 if record is None or not _same_submit(record.job, claimed):
                     return None
-                return await self._try_to_record(claimed, never)
+                return await self._try_to_record(record.job, never)
             except StoreUnavailable:
                 await self._hands.clock.sleep(STORE_RETRY)
 

@@ -1,0 +1,98 @@
+"""Records as tests need them: readable defaults, keywords for what matters."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from random import Random
+from typing import TYPE_CHECKING, Any, Final
+
+from core.deliveries import Delivery, EventType
+from core.jobs import FINAL_STATES, Billed, Job, JobState
+from core.tenants import Tenant, mint_webhook_secret
+from tests.fakes.clock import START
+from worker.decisions.moves import Rules
+from worker.policies import LifecyclePolicy
+from worker.ports import UpstreamFault
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+NOW: Final = START
+SECOND: Final = timedelta(seconds=1)
+MINUTE: Final = timedelta(minutes=1)
+HOUR: Final = timedelta(hours=1)
+
+POLICY: Final = LifecyclePolicy()
+
+_SENT: Final = {"attempts": 1, "holder": "worker-a", "sent_at": NOW, "billed": Billed.UNKNOWN}
+_TAKEN: Final = _SENT | {"upstream_id": "up-1", "running_since": NOW}
+
+_BY_STATE: Final[dict[JobState, dict[str, Any]]] = {
+    JobState.QUEUED: {},
+    JobState.SUBMITTING: _SENT | {"due_at": NOW + POLICY.lease},
+    JobState.IN_DOUBT: _SENT | {"doubt_since": NOW, "due_at": NOW},
+    JobState.RUNNING: _TAKEN | {"due_at": NOW},
+    JobState.CANCELLING: _TAKEN | {"due_at": NOW},
+    JobState.COLLECTING: _TAKEN | {"due_at": NOW},
+}
+
+
+class MiddleChance(Random):
+    """Chance without any: every draw is the middle, so that spread waits are exact."""
+
+    def random(self) -> float:
+        """One half."""
+        return 0.5
+
+
+def job(state: JobState = JobState.QUEUED, **changes: Any) -> Job:  # noqa: ANN401 - fields of the record
+    """A job as it looks in `state`: sent and taken at `NOW` where the state says so."""
+    plain = Job(
+        id="req_1",
+        tenant="video-team",
+        model_id="kling/image-to-video",
+        fingerprint="1:abc",
+        created_at=NOW,
+        updated_at=NOW,
+        state=state,
+    )
+    ended = {"finished_at": NOW} if state in FINAL_STATES else {}
+    return replace(plain, **_BY_STATE.get(state, _TAKEN | ended) | changes)
+
+
+def tenant(**changes: Any) -> Tenant:  # noqa: ANN401 - fields of the record
+    """The tenant of `job()`, with one webhook secret."""
+    plain = Tenant(
+        name="video-team", created_at=NOW, webhook_secrets=(mint_webhook_secret(b"s" * 32),)
+    )
+    return replace(plain, **changes)
+
+
+def delivery(**changes: Any) -> Delivery:  # noqa: ANN401 - fields of the record
+    """A pending callback of `job()`, due at `NOW`."""
+    plain = Delivery(
+        id="msg_1",
+        job_id="req_1",
+        tenant="video-team",
+        event=EventType.COMPLETED,
+        url="https://hooks.example/done",
+        created_at=NOW,
+        due_at=NOW,
+    )
+    return replace(plain, **changes)
+
+
+def fault(kind: str = "server_error", http_status: int | None = 500) -> UpstreamFault:
+    """What went wrong in a call."""
+    return UpstreamFault(kind, f"RunComfy says {kind}", http_status)
+
+
+def rules(policy: LifecyclePolicy = POLICY) -> Rules:
+    """Rules whose waits are not spread."""
+    return Rules(policy, MiddleChance())
+
+
+def at(seconds: float) -> datetime:
+    """The instant `seconds` after `NOW`."""
+    return NOW + timedelta(seconds=seconds)

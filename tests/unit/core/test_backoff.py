@@ -1,0 +1,53 @@
+"""Waits between tries: they double or grow with the time waited, within bounds, and are spread."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core.backoff import Backoff, Cadence, spread
+from tests.builders import HOUR, MINUTE, SECOND, MiddleChance
+
+EXACT = MiddleChance()
+BACKOFF = Backoff(first=SECOND, most=MINUTE, spread=0.2)
+CADENCE = Cadence(least=2 * SECOND, most=10 * SECOND, share=0.1)
+
+
+@pytest.mark.parametrize(
+    ("failures", "seconds"),
+    [(0, 1), (1, 1), (2, 2), (3, 4), (6, 32), (7, 60), (8, 60), (10**9, 60)],
+)
+def test_waits_double_up_to_the_longest(failures: int, seconds: int) -> None:
+    assert BACKOFF.wait(failures, EXACT) == seconds * SECOND
+
+
+@pytest.mark.parametrize(
+    ("elapsed", "wait"),
+    [
+        (timedelta(), 2 * SECOND),
+        (-HOUR, 2 * SECOND),
+        (20 * SECOND, 2 * SECOND),
+        (50 * SECOND, 5 * SECOND),
+        (100 * SECOND, 10 * SECOND),
+        (HOUR, 10 * SECOND),
+    ],
+)
+def test_looks_are_a_share_of_the_time_waited(elapsed: timedelta, wait: timedelta) -> None:
+    assert CADENCE.wait(elapsed, EXACT) == wait
+
+
+@given(seed=st.integers(), by=st.floats(0, 1), span=st.timedeltas(timedelta(), timedelta(days=30)))
+def test_a_spread_wait_is_off_by_its_share_at_most(seed: int, by: float, span: timedelta) -> None:
+    slack = timedelta(microseconds=1)
+    assert abs(spread(span, by, Random(seed)) - span) <= span * by + slack
+
+
+def test_many_do_not_come_at_once() -> None:
+    rng = Random(1)
+    waits = {BACKOFF.wait(5, rng) for _ in range(50)}
+    assert len(waits) == 50
+    assert min(waits) < 15 * SECOND < 17 * SECOND < max(waits)

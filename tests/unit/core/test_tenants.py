@@ -1,0 +1,119 @@
+"""Names, keys and secrets: what we mint we read, and a typo is told without asking the store."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core.errors import InvalidInput, Unauthenticated
+from core.tenants import (
+    KEY_LENGTH_LIMIT,
+    Credential,
+    check_name,
+    digest_of,
+    mint_key,
+    mint_webhook_secret,
+    read_key,
+)
+
+names = st.from_regex(r"[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?", fullmatch=True)
+secrets = st.binary(min_size=32, max_size=32)
+KEY = mint_key("video-team", bytes(range(32)))
+
+
+def is_refused(key: str) -> bool:
+    try:
+        read_key(key)
+    except Unauthenticated:
+        return True
+    return False
+
+
+@given(names, secrets)
+def test_a_minted_key_names_its_tenant_and_the_digest_that_is_stored(
+    name: str, secret: bytes
+) -> None:
+    key = mint_key(name, secret)
+    assert read_key(key) == Credential(tenant=name, digest=digest_of(key))
+    assert len(key) <= KEY_LENGTH_LIMIT
+
+
+def test_the_form_of_a_key_is_known_outside_and_stays() -> None:
+    body = base64.b32encode(bytes(range(32))).decode().rstrip("=")
+    assert KEY.startswith(f"rcg_video-team_{body}")
+    assert len(KEY) == len("rcg_video-team_") + 52 + 8
+    assert digest_of(KEY) == hashlib.sha256(KEY.encode()).hexdigest()
+
+
+def test_the_digest_does_not_hold_the_secret() -> None:
+    secret = KEY.removeprefix("rcg_video-team_")
+    assert secret not in digest_of(KEY)
+    assert digest_of(KEY) != digest_of(KEY[:-1] + ("0" if KEY[-1] != "0" else "1"))
+
+
+@pytest.mark.parametrize("position", range(len(KEY)))
+def test_one_wrong_character_is_a_typo_wherever_it_is(position: int) -> None:
+    for other in "aA2_-0z":
+        typo = KEY[:position] + other + KEY[position + 1 :]
+        assert typo == KEY or is_refused(typo)
+
+
+@pytest.mark.parametrize("position", range(len(KEY) - 1))
+def test_swapped_neighbours_are_a_typo(position: int) -> None:
+    swapped = KEY[:position] + KEY[position + 1] + KEY[position] + KEY[position + 2 :]
+    assert swapped == KEY or is_refused(swapped)
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "",
+        "rcg_",
+        "Bearer " + KEY,
+        KEY + " ",
+        KEY + "\n",
+        KEY[:-1],
+        KEY + "0",
+        KEY.upper(),
+        KEY.lower(),
+        KEY.replace("video-team", "other-team"),
+        KEY.replace("rcg_", "rck_"),
+        KEY.replace("a", "\u0430"),
+        "rcg_" + "a" * 10_000,
+        "\x00",
+    ],
+    ids=ascii,
+)
+def test_what_is_no_key_of_ours_is_refused(key: str) -> None:
+    assert is_refused(key)
+
+
+@given(st.text(max_size=200))
+def test_no_text_makes_the_reader_stumble(key: str) -> None:
+    assert is_refused(key)
+
+
+@pytest.mark.parametrize("name", ["a", "0", "video-team", "a--b", "a" * 40])
+def test_good_names_pass(name: str) -> None:
+    assert check_name(name) == name
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", "-a", "a-", "A", "a_b", "a b", "a.b", "a" * 41, "a\n", "é", "../etc", "gw:tenant"],
+    ids=ascii,
+)
+def test_a_name_that_could_be_misread_is_refused(name: str) -> None:
+    with pytest.raises(InvalidInput):
+        check_name(name)
+
+
+@given(secrets)
+def test_a_webhook_secret_is_what_the_standard_says(secret: bytes) -> None:
+    text = mint_webhook_secret(secret)
+    assert text.startswith("whsec_")
+    assert base64.b64decode(text.removeprefix("whsec_"), validate=True) == secret
