@@ -1,6 +1,6 @@
 """Operators' switches and figures in Redis: global limits, pauses, the wallet, the audit log."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Final
 
@@ -19,6 +19,8 @@ from core.store.records import AUDITS
 AUDIT_LENGTH: Final = 10_000
 _MODEL: Final = "model:"
 _PLAIN: Final = ("running", "submits_per_second", "polls_per_second")
+_READING: Final = ("balance", "read_at", "burn_per_hour")
+_FLOOR: Final = "floor"
 
 
 class ControlStore:
@@ -78,10 +80,8 @@ class ControlStore:
 
     async def wallet(self) -> Wallet:
         """RunComfy's balance as last read."""
-        row = await self._wire.execute(
-            "HMGET", keys.WALLET, "balance", "read_at", "floor", "burn_per_hour"
-        )
-        balance, read_at, floor, burn = (int(value) if value else None for value in row)
+        row = await self._wire.execute("HMGET", keys.WALLET, *_READING, _FLOOR)
+        balance, read_at, burn, floor = (int(value) if value else None for value in row)
         return Wallet(
             balance=None if balance is None else MicroUsd(balance),
             read_at=None if read_at is None else from_ms(read_at),
@@ -90,15 +90,15 @@ class ControlStore:
         )
 
     async def set_wallet(self, wallet: Wallet) -> None:
-        """Store a reading (or a new floor)."""
-        fields: dict[str, Argument] = {
-            "balance": "" if wallet.balance is None else int(wallet.balance),
-            "read_at": "" if wallet.read_at is None else to_ms(wallet.read_at),
-            "floor": "" if wallet.floor is None else int(wallet.floor),
-            "burn_per_hour": "" if wallet.burn_per_hour is None else int(wallet.burn_per_hour),
-        }
-        flat = [part for pair in fields.items() for part in pair]
-        await self._wire.execute("HSET", keys.WALLET, *flat)
+        """Store a reading. The floor is an operator's, and is left as it stands."""
+        read_at = None if wallet.read_at is None else to_ms(wallet.read_at)
+        await self._set_purse(
+            dict(zip(_READING, (wallet.balance, read_at, wallet.burn_per_hour), strict=True))
+        )
+
+    async def set_floor(self, floor: MicroUsd | None) -> None:
+        """Refuse submits from now on while the balance is below `floor`; None: never."""
+        await self._set_purse({_FLOOR: floor})
 
     async def note(self, entry: AuditEntry) -> None:
         """Add to the audit log."""
@@ -110,6 +110,17 @@ class ControlStore:
         """The latest acts, newest first."""
         rows = await self._wire.execute("XREVRANGE", keys.AUDIT, "+", "-", "COUNT", limit)
         return [AUDITS.read(fields[1]) for _, fields in rows]
+
+    async def _set_purse(self, figures: Mapping[str, int | None]) -> None:
+        """A figure that is not known is absent: the admission script compares what is there."""
+        known: list[Argument] = []
+        for name, value in figures.items():
+            known += [] if value is None else [name, int(value)]
+        unknown = [name for name, value in figures.items() if value is None]
+        if known:
+            await self._wire.execute("HSET", keys.WALLET, *known)
+        if unknown:
+            await self._wire.execute("HDEL", keys.WALLET, *unknown)
 
     async def _switch(self, pause: Pause, paused: str) -> None:
         await self._scripts.call("switch", [keys.PAUSES], [pause.what, paused, *self._bell()])

@@ -119,6 +119,19 @@ class JobStore:
             return None
         return JobRecord(job=JOBS.read(doc), polls=int(polls or 0), output=output)
 
+    async def view(self, job_id: str) -> JobView | None:
+        """Any job with its history, for an operator."""
+        record = await self.load(job_id)
+        if record is None:
+            return None
+        entries = await self._wire.execute("LRANGE", keys.timeline(job_id), 0, -1)
+        names = await self._wire.execute("LRANGE", keys.job_deliveries(job_id), 0, -1)
+        return JobView(
+            record=record,
+            timeline=tuple(ENTRIES.read(entry) for entry in entries),
+            delivery_ids=tuple(name.decode() for name in names),
+        )
+
     async def input(self, job_id: str) -> bytes | None:
         """The body that the caller sent, byte for byte."""
         body: bytes | None = await self._wire.execute("HGET", keys.job(job_id), "input")
