@@ -150,6 +150,8 @@ class Wire:
         arrived = asyncio.Event()
         try:
             await connection.connect()  # type: ignore[no-untyped-call]  # redis-py 5
+            if self._closed:  # a cancellation that comes while redis-py connects can get lost in it
+                raise asyncio.CancelledError
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._write(connection, unanswered, arrived))
                 tasks.create_task(_read(connection, unanswered, arrived))
