@@ -189,6 +189,8 @@ def test_hostile_bytes_are_answered_or_cut_and_the_log_keeps_no_key(
             port, head + b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
         )
         twice = exchange(port, head + b"Content-Length: 2\r\nContent-Length: 9\r\n\r\n{}")
+        endless = exchange(port, head + b"X-Pad: " + b"x" * 2_000_000)
+        endless_path = exchange(port, b"GET /" + b"x" * 2_000_000)
         garbage = exchange(port, b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03 hello\r\n\r\n")
         assert process.poll() is None
         assert answers(port)
@@ -197,7 +199,7 @@ def test_hostile_bytes_are_answered_or_cut_and_the_log_keeps_no_key(
     assert good.status_code == 202
     assert long_id.status_code == 404
     assert chunked.startswith(b"HTTP/1.1 413")
-    for answer in (both, twice, garbage):
+    for answer in (both, twice, endless, endless_path, garbage):
         assert answer.startswith(b"HTTP/1.1 4")
     assert key not in log.read_text()
     assert all(json.loads(line) for line in log.read_text().splitlines())
