@@ -1,4 +1,4 @@
-"""What a worker does now and then: sign its name, read RunComfy's catalogue, look at the store's health.
+"""What a worker does now and then: sign its name, read the catalogue, look at the store.
 
 Each is safe to do by several workers at once; the catalogue is read by whoever finds it old.
 """

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, Self
 
 from redis.asyncio import Sentinel
 from redis.asyncio.connection import AbstractConnection, ConnectionPool
@@ -51,7 +51,10 @@ class ConnectionSource(Protocol):
 
 
 def connection_source(policy: RedisPolicy, process: str) -> ConnectionPool:
-    """redis-py's own pool, for its URL, TLS and Sentinel knowledge. `process` names our connections."""
+    """redis-py's own pool, for its URL, TLS and Sentinel knowledge.
+
+    `process` names our connections.
+    """
     options: dict[str, Any] = {
         "client_name": f"runcomfy-gateway-{process}",
         "socket_connect_timeout": policy.connect_timeout.total_seconds(),
@@ -108,7 +111,7 @@ class Wire:
         self.commands = 0
         """Commands so far."""
 
-    async def __aenter__(self) -> "Wire":
+    async def __aenter__(self) -> Self:
         """Nothing is opened yet: the first command does that."""
         return self
 
@@ -121,7 +124,10 @@ class Wire:
                 await self._session
 
     async def execute(self, *command: Argument) -> Any:  # noqa: ANN401 - Redis answers in many types
-        """One command's answer, undecoded. Raises `StoreUnavailable`, `ScriptMissing`, `ResponseError`."""
+        """One command's answer, undecoded.
+
+        Raises `StoreUnavailable`, `ScriptMissing`, `ResponseError`.
+        """
         if self._closed:
             raise StoreUnavailable("The store's connection was closed.")
         pending = _Pending(command, asyncio.get_running_loop().create_future())
@@ -138,7 +144,7 @@ class Wire:
             return None
 
     def _keep_serving(self, _: object = None) -> None:
-        """A session runs whenever a command waits, also one that came while the last was closing."""
+        """A session runs while a command waits, also one that came as the last was closing."""
         if self._unsent and not self._closed and (self._session is None or self._session.done()):
             self._session = asyncio.create_task(self._serve())
             self._session.add_done_callback(self._keep_serving)
@@ -150,8 +156,7 @@ class Wire:
         arrived = asyncio.Event()
         try:
             await connection.connect()  # type: ignore[no-untyped-call]  # redis-py 5
-            if self._closed:  # a cancellation that comes while redis-py connects can get lost in it
-                raise asyncio.CancelledError
+            self._stop_if_closed()
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._write(connection, unanswered, arrived))
                 tasks.create_task(_read(connection, unanswered, arrived))
@@ -161,6 +166,11 @@ class Wire:
             self._fail(unanswered, None)
         finally:
             await connection.disconnect(nowait=True)
+
+    def _stop_if_closed(self) -> None:
+        """A cancellation that comes while redis-py connects can get lost in it."""
+        if self._closed:
+            raise asyncio.CancelledError
 
     async def _write(
         self,
@@ -204,7 +214,7 @@ async def _read(
 
 
 async def _answer(connection: AbstractConnection) -> Any:  # noqa: ANN401 - Redis answers in many types
-    """The next answer, or the error that belongs to it alone; what ends the connection is raised."""
+    """The next answer, or the error that is its own; what ends the connection is raised."""
     try:
         return await connection.read_response(disable_decoding=True)
     except NoScriptError:

@@ -33,7 +33,10 @@ from worker.ports import (
 
 
 def collected(job: Job, answer: ResultAnswer, now: datetime, rules: Rules) -> Move | Wait:
-    """What the result call means for a job that RunComfy calls finished. The result is the truth."""
+    """What the result call means for a job that RunComfy calls finished.
+
+    The result is the truth.
+    """
     match answer:
         case Completed(output, cost, times):
             ending = _ending(Billed.YES, cost, times) | cost_errand(cost, now, rules)
