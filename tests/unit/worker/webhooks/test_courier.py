@@ -36,7 +36,13 @@ BROKEN = Refused(Kind.SERVER_ERROR, TOOK, 500, excerpt="oops")
 GONE = Refused(Kind.GONE, TOOK, 410)
 UNREACHED = Refused(Kind.CONNECT_ERROR, TOOK)
 NEW, OLD = mint_webhook_secret(b"n" * 32), mint_webhook_secret(b"o" * 32)
-DONE = job(JobState.SUCCEEDED, billed=Billed.YES, cost=MicroUsd(840_000), cost_source="runcomfy")
+DONE = job(
+    JobState.SUCCEEDED,
+    updated_at=at(90),
+    billed=Billed.YES,
+    cost=MicroUsd(840_000),
+    cost_source="runcomfy",
+)
 
 
 @dataclass
