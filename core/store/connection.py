@@ -34,6 +34,14 @@ Argument = bytes | str | int | float
 _RETRY_AFTER = timedelta(seconds=2)
 
 
+_CANNOT_WRITE: Final = ("MISCONF", "NOREPLICAS", "MASTERDOWN")
+"""Refusals by which Redis says that it takes no writes for now; the command was not carried out."""
+
+
+class _Demoted(StoreUnavailable):
+    """The connection leads to a former master: a new one leads to the present one."""
+
+
 class ScriptMissing(Exception):
     """Redis does not hold the script: it was never loaded there, or Redis was restarted."""
 
@@ -211,6 +219,8 @@ async def _read(
         while unanswered:
             outcome = await _answer(connection)
             _settle(unanswered.popleft().answer, outcome)
+            if isinstance(outcome, _Demoted):
+                raise RedisConnectionError(outcome.detail)
 
 
 async def _answer(connection: AbstractConnection) -> Any:  # noqa: ANN401 - Redis answers in many types
@@ -221,9 +231,13 @@ async def _answer(connection: AbstractConnection) -> Any:  # noqa: ANN401 - Redi
         return ScriptMissing()
     except AuthenticationError:
         raise
+    except ReadOnlyError:
+        return _Demoted("The store is a replica now.", retry_after=_RETRY_AFTER)
     except OutOfMemoryError as error:
         return StoreUnavailable(f"The store is full ({error}).", retry_after=_RETRY_AFTER)
     except ResponseError as error:
+        if str(error).startswith(_CANNOT_WRITE):
+            return StoreUnavailable("The store cannot write.", retry_after=_RETRY_AFTER)
         return error
 
 
