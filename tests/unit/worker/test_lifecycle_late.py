@@ -1,4 +1,4 @@
-"""A submit that takes its time: its lease is kept, and its answer finds the job where it now stands."""
+"""A submit that takes its time: its lease is kept, its answer meets the job as it then stands."""
 
 from __future__ import annotations
 
