@@ -1,4 +1,4 @@
-"""A master that becomes a replica: callers get 503, never 500, and the next connection is a new one."""
+"""A master that becomes a replica: callers get 503, never 500, and then a new connection."""
 
 from __future__ import annotations
 
