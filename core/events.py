@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from core.breaker import BreakerReason, BreakerState
+from core.deliveries import DeliveryState
 from core.jobs import Fact, JobState
+from core.ledger import Verdict
 from core.money import MicroUsd
 
 
@@ -17,11 +19,12 @@ class JobAdmitted:
     tenant: str
     model_id: str
     estimate: MicroUsd | None
+    trace: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class JobMoved:
-    """A job's record took a fact."""
+    """A job's record took a fact. `ran` and `detected_after` are known at some jobs' ends only."""
 
     job_id: str
     tenant: str
@@ -32,6 +35,33 @@ class JobMoved:
     age: timedelta
     upstream_id: str | None = None
     detail: str | None = None
+    ran: timedelta | None = None
+    """From RunComfy's acceptance to our record of the end."""
+    detected_after: timedelta | None = None
+    """From RunComfy's own `finished_at` to our record of the end."""
+    trace: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class JobPolled:
+    """RunComfy was asked how far a job is. `outcome` is a word of a closed set."""
+
+    job_id: str
+    tenant: str
+    model_id: str
+    outcome: str
+    trace: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CostSettled:
+    """What an ended job's money came to is known now, or known not to become known."""
+
+    job_id: str
+    tenant: str
+    model_id: str
+    verdict: Verdict
+    amount: MicroUsd
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +77,7 @@ class SubmitAnswered:
     fact: Fact
     upstream_id: str | None
     detail: str | None
+    trace: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +92,10 @@ class UpstreamCalled:
 
 @dataclass(frozen=True, slots=True)
 class DeliveryAttempted:
-    """One attempt at a callback ended. `outcome` is a word of a closed set."""
+    """One attempt at a callback ended. `outcome` is a word of a closed set.
+
+    `state` is where the callback stands now; `lag` is how long the event took to arrive, if it did.
+    """
 
     delivery_id: str
     job_id: str
@@ -70,6 +104,9 @@ class DeliveryAttempted:
     outcome: str
     http_status: int | None
     took: timedelta
+    state: DeliveryState = DeliveryState.PENDING
+    lag: timedelta | None = None
+    trace: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +124,13 @@ class RequestServed:
     code: str | None = None
     tenant: str | None = None
     job_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StoreAnswered:
+    """One round trip to the store ended: many a second, for figures alone."""
+
+    took: timedelta
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +190,8 @@ class Administered:
 Event = (
     JobAdmitted
     | JobMoved
+    | JobPolled
+    | CostSettled
     | SubmitAnswered
     | UpstreamCalled
     | DeliveryAttempted
@@ -153,6 +199,7 @@ Event = (
     | BreakerMoved
     | WalletRead
     | Administered
+    | StoreAnswered
     | StoreLost
     | StoreFound
     | Trouble

@@ -17,11 +17,14 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 from core.events import (
     Administered,
     BreakerMoved,
+    CostSettled,
     DeliveryAttempted,
     Event,
     JobAdmitted,
     JobMoved,
+    JobPolled,
     RequestServed,
+    StoreAnswered,
     StoreFound,
     StoreLost,
     SubmitAnswered,
@@ -32,10 +35,13 @@ from core.events import (
 from core.settings import LogFormat, LogLevel
 
 _D, _I, _W, _E = logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR
+_NEVER: Final = logging.NOTSET
 
 LINES: Final[Mapping[type[Event], tuple[str, int]]] = {
     JobAdmitted: ("job_admitted", _D),
     JobMoved: ("job_moved", _I),
+    JobPolled: ("job_polled", _D),
+    CostSettled: ("cost_settled", _I),
     SubmitAnswered: ("submit_answered", _I),
     UpstreamCalled: ("upstream_called", _D),
     DeliveryAttempted: ("delivery_attempted", _I),
@@ -43,6 +49,7 @@ LINES: Final[Mapping[type[Event], tuple[str, int]]] = {
     BreakerMoved: ("breaker_moved", _W),
     WalletRead: ("wallet_read", _D),
     Administered: ("administered", _W),
+    StoreAnswered: ("store_answered", _NEVER),
     StoreLost: ("store_lost", _E),
     StoreFound: ("store_found", _W),
     Trouble: ("trouble", _W),

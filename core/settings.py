@@ -5,7 +5,7 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import Annotated, Self
 
-from pydantic import BeforeValidator, Field, SecretStr, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 ENV_PREFIX = "GATEWAY_"
@@ -50,6 +50,24 @@ class RedisPolicy:
     connect_timeout: timedelta
 
 
+class MetricsSettings(BaseModel):
+    """What bounds the number of series."""
+
+    model_config = ConfigDict(frozen=True)
+
+    tenants: int = Field(
+        100, ge=0, description="Tenants that figures name, the first met; the rest is `other`."
+    )
+    models: int = Field(
+        100, ge=0, description="Models that figures name, the first met; the rest is `other`."
+    )
+
+    @property
+    def most(self) -> dict[str, int]:
+        """How many values each of these labels takes."""
+        return {"tenant": self.tenants, "model": self.models}
+
+
 class ProcessSettings(BaseSettings):
     """What every process of the gateway reads from its environment."""
 
@@ -83,6 +101,10 @@ class ProcessSettings(BaseSettings):
         LogFormat.AUTO, description="`json`, `console`, or `auto`: console on a terminal."
     )
     log_level: LogLevel = Field(LogLevel.INFO, description="Least level that is logged.")
+
+    metrics: MetricsSettings = Field(
+        MetricsSettings(), description="What bounds the number of series."
+    )
 
     @model_validator(mode="after")
     def _redis_is_addressable(self) -> Self:

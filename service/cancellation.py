@@ -148,5 +148,6 @@ def _tell(resources: Resources, change: Change, now: datetime) -> None:
                 after=after.state,
                 age=now - after.created_at,
                 upstream_id=after.upstream_id,
+                trace=after.trace,
             )
         )

@@ -1,77 +1,89 @@
-"""Figures of the HTTP face for Prometheus: a reader of events with a registry of its own."""
+"""Figures of the HTTP face for Prometheus: what it did, and how the whole gateway stands."""
 
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from datetime import timedelta
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
-
-from core.events import Event, JobAdmitted, RequestServed, StoreFound, StoreLost
+from core.clock import Clock
+from core.errors import StoreUnavailable
+from core.events import Event, RequestServed
+from core.figures import Labels, Sample
+from core.levels import levels
+from core.metrics import CONTENT_TYPE, Figures
+from core.overview import Overview
+from core.series import Source
 
 ACCEPTED: Final = "accepted"
-_BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+FRESH_FOR: Final = timedelta(seconds=2)
+"""How long a reading of the store serves: several scrapers ask Redis no more often."""
+_SERVER_ERROR: Final = 500
+_CLIENT_ERROR: Final = 400
+
+ReadOverview = Callable[[], Awaitable[Overview]]
 
 
 class ServiceMetrics:
-    """One process's figures. An `Emit`, and what `/metrics` shows. Labels are closed sets."""
+    """One process's figures. An `Emit`, and what `/metrics` shows."""
 
-    def __init__(self, version: str, submit_route: str) -> None:
-        """Count submits by their route's template, `submit_route`."""
-        self.content_type = CONTENT_TYPE_LATEST
+    def __init__(
+        self, figures: Figures, submit_route: str, overview: ReadOverview, clock: Clock
+    ) -> None:
+        """Tell submits by their route's template, `submit_route`."""
+        self.content_type = CONTENT_TYPE
+        self._figures = figures
         self._submit_route = submit_route
-        self._registry = CollectorRegistry()
-        self._requests = Counter(
-            "gateway_http_requests_total",
-            "HTTP calls answered, by route template.",
-            ("route", "method", "status"),
-            registry=self._registry,
-        )
-        self._seconds = Histogram(
-            "gateway_http_request_seconds",
-            "Time to the end of an answer.",
-            ("route",),
-            buckets=_BUCKETS,
-            registry=self._registry,
-        )
-        self._submits = Counter(
-            "gateway_submits_total",
-            "Submits by what became of them: accepted, or the problem's code.",
-            ("outcome",),
-            registry=self._registry,
-        )
-        self._estimated = Counter(
-            "gateway_estimated_usd_total",
-            "Estimated cost of accepted submits whose price is known.",
-            registry=self._registry,
-        )
-        self._store = Gauge(
-            "gateway_store_up", "Whether the store answers.", registry=self._registry
-        )
-        self._store.set(1)
-        build = Gauge(
-            "gateway_build_info", "Which version runs.", ("version",), registry=self._registry
-        )
-        build.labels(version).set(1)
+        self._overview = overview
+        self._clock = clock
+        self._read_at: timedelta | None = None
+        self._reading = asyncio.Lock()
 
     def __call__(self, event: Event) -> None:
         """Count `event`."""
-        match event:
-            case RequestServed():
-                self._count(event)
-            case JobAdmitted(estimate=int(estimate)):
-                self._estimated.inc(estimate / 1_000_000)
-            case StoreLost():
-                self._store.set(0)
-            case StoreFound():
-                self._store.set(1)
-            case _:
-                pass
+        self._figures(event)
+        if isinstance(event, RequestServed) and self._is_submit(event):
+            for sample in accept_samples(event):
+                self._figures.take(sample)
 
-    def render(self) -> bytes:
-        """The figures in Prometheus' text format."""
-        return generate_latest(self._registry)
+    async def render(self) -> bytes:
+        """The figures in Prometheus's text format.
 
-    def _count(self, event: RequestServed) -> None:
-        self._requests.labels(event.route, event.method, str(event.status)).inc()
-        self._seconds.labels(event.route).observe(event.took.total_seconds())
-        if event.route == self._submit_route and event.method == "POST":
-            self._submits.labels(event.code or ACCEPTED).inc()
+        A store that does not answer leaves out what only it knows: old levels would be lies.
+        """
+        async with self._reading:
+            await self._read_state()
+        return self._figures.render()
+
+    async def _read_state(self) -> None:
+        now = self._clock.monotonic()
+        if self._read_at is not None and now - self._read_at < FRESH_FOR:
+            return
+        try:
+            self._figures.show(levels(await self._overview()))
+            self._read_at = self._clock.monotonic()
+        except StoreUnavailable:
+            self._figures.show(())
+            self._read_at = None
+
+    def _is_submit(self, event: RequestServed) -> bool:
+        return event.route == self._submit_route and event.method == "POST"
+
+
+def service_figures(version: str, labels: Labels) -> Figures:
+    """The series of a service, with the version that runs."""
+    figures = Figures(Source.SERVICE, labels)
+    figures.take(Sample("gateway_build_info", ("service", version)))
+    figures.take(Sample("gateway_store_up"))
+    return figures
+
+
+def accept_samples(event: RequestServed) -> Iterator[Sample]:
+    """What a submit's answer says in figures."""
+    yield Sample("gateway_accepts_total", (event.code or ACCEPTED,))
+    yield Sample("gateway_accept_seconds", (_result(event.status),), event.took.total_seconds())
+
+
+def _result(status: int) -> str:
+    if status >= _SERVER_ERROR:
+        return "failed"
+    return "refused" if status >= _CLIENT_ERROR else ACCEPTED

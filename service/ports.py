@@ -68,6 +68,6 @@ class Exposition(Protocol):
 
     content_type: str
 
-    def render(self) -> bytes:
+    async def render(self) -> bytes:
         """The present figures."""
         ...

@@ -10,15 +10,19 @@ from typing import Final
 
 from core.clock import Clock, SystemClock
 from core.events import Emit, Event, RequestServed
+from core.figures import Labels
 from core.ids import IdSource, SystemIds
+from core.store.breaker import BreakerStore
 from core.store.catalogue import CatalogueStore
-from core.store.connection import Wire, connection_source
+from core.store.connection import Watch, Wire, connection_source
+from core.store.controls import ControlStore
 from core.store.jobs import JobStore
 from core.store.lua import Scripts, read_scripts
+from core.store.overview import OverviewParts, OverviewStore
 from core.store.presence import Presence
 from core.store.tenants import TenantStore
 from service.bodies import BodyLimits
-from service.metrics import ServiceMetrics
+from service.metrics import ServiceMetrics, service_figures
 from service.models import Models, load_cards
 from service.options import OptionPolicy
 from service.ports import Exposition, Health, Jobs, Tenants
@@ -71,16 +75,14 @@ def face_policy(settings: ServiceSettings) -> FacePolicy:
 async def open_resources(settings: ServiceSettings, log: Emit) -> AsyncIterator[Resources]:
     """The real things. The store may be away: it is looked for again with every call."""
     clock = SystemClock()
-    metrics = ServiceMetrics(version(DISTRIBUTION), SUBMIT_ROUTE)
-
-    def emit(event: Event) -> None:
-        metrics(event)
-        if not _is_quiet(event):
-            log(event)
-
+    figures = service_figures(version(DISTRIBUTION), Labels(settings.metrics.most))
     async with AsyncExitStack() as stack:
-        wire = await stack.enter_async_context(Wire(connection_source(settings.redis, "service")))
+        source = connection_source(settings.redis, "service")
+        wire = await stack.enter_async_context(Wire(source, Watch(clock, figures)))
         scripts = Scripts(wire, read_scripts())
+        overview = _overview(wire, scripts, clock, settings.metrics.tenants)
+        metrics = ServiceMetrics(figures, SUBMIT_ROUTE, overview.read, clock)
+        emit = _told(metrics, log)
         cards = Models.of(load_cards(), fresh_for=settings.catalogue_fresh_for)
         shelf = ModelShelf(cards, CatalogueStore(wire, scripts), clock, emit)
         keeping = asyncio.create_task(shelf.keep_fresh(settings.catalogue_refresh))
@@ -96,6 +98,24 @@ async def open_resources(settings: ServiceSettings, log: Emit) -> AsyncIterator[
             policy=face_policy(settings),
             emit=emit,
         )
+
+
+def _overview(wire: Wire, scripts: Scripts, clock: Clock, tenants: int) -> OverviewStore:
+    parts = OverviewParts(
+        controls=ControlStore(wire, scripts, clock),
+        breakers=BreakerStore(wire, scripts, clock),
+        catalogue=CatalogueStore(wire, scripts),
+    )
+    return OverviewStore(wire, parts, clock, tenants)
+
+
+def _told(metrics: Emit, log: Emit) -> Emit:
+    def emit(event: Event) -> None:
+        metrics(event)
+        if not _is_quiet(event):
+            log(event)
+
+    return emit
 
 
 def _is_quiet(event: Event) -> bool:

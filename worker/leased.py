@@ -54,6 +54,11 @@ class LeasedLoop(Generic[T]):
         """How many items are under way."""
         return len(self._under_way)
 
+    @property
+    def room(self) -> int:
+        """How many items may be under way."""
+        return self._policy.at_once
+
     def nudge(self) -> None:
         """Something may have become due this moment: look at once."""
         self._nudged.set()

@@ -8,26 +8,32 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 from core.changes import Change, Outcome
 from core.clock import Clock
 from core.errors import StoreSilent, StoreUnavailable
-from core.events import Emit, JobMoved, SubmitAnswered, Trouble
+from core.events import CostSettled, Emit, JobMoved, JobPolled, SubmitAnswered, Trouble
 from core.ids import IdSource
 from core.jobs import CancelOutcome, Errand, Fact, Job, JobState
+from core.ledger import Verdict, standing
+from core.money import MicroUsd
 from core.notices import may_notify, notices
 from core.tenants import DoubtPolicy
 from worker.decisions import afterwards, collecting, running, submitting
 from worker.decisions.moves import Move, Rules, Wait
 from worker.ports import (
     Accepted,
+    Ended,
     Gate,
+    Gone,
     Jobs,
     NoAnswer,
     NotSent,
+    Open,
     Rejected,
+    StatusAnswer,
     SubmitAnswer,
     Tenants,
     Upstream,
@@ -216,6 +222,7 @@ class Lifecycle:
             asked = await self._hands.upstream.cancel(upstream_id)
             return await self._take(job, running.run_overdue(job, self._hands.clock.now(), asked))
         answer = await self._hands.upstream.status(upstream_id)
+        self._tell_poll(job, answer)
         decided = running.polled(job, answer, self._hands.clock.now(), self._hands.rules)
         return await self._take(job, decided)
 
@@ -260,6 +267,7 @@ class Lifecycle:
         if await self._hands.jobs.store(change) is not Outcome.STORED:
             return None
         self._tell_move(change, decided)
+        self._tell_cost(change)
         return decided.after
 
     async def _default_webhook(self, job: Job, decided: Move) -> str | None:
@@ -310,8 +318,21 @@ class Lifecycle:
                 fact=SUBMIT_FACTS[type(answer)],
                 upstream_id=_upstream_id(answer),
                 detail=None if fault is None else f"{fault.kind}: {fault.message}",
+                trace=job.trace,
             )
         )
+
+    def _tell_poll(self, job: Job, answer: StatusAnswer) -> None:
+        word = _poll_word(answer)
+        self._hands.emit(JobPolled(job.id, job.tenant, job.model_id, word, job.trace))
+
+    def _tell_cost(self, change: Change) -> None:
+        before, now = standing(change.before), standing(change.after)
+        if now == before or now.verdict is Verdict.HELD:
+            return
+        job = change.after
+        amount = now.cost if now.verdict is Verdict.SPENT else job.estimate or MicroUsd(0)
+        self._hands.emit(CostSettled(job.id, job.tenant, job.model_id, now.verdict, amount))
 
     def _tell_move(self, change: Change, decided: Move) -> None:
         if decided.fact is None:
@@ -328,6 +349,9 @@ class Lifecycle:
                 age=after.updated_at - after.created_at,
                 upstream_id=after.upstream_id,
                 detail=decided.entry.detail if decided.entry is not None else None,
+                ran=_span(after.running_since, after.finished_at),
+                detected_after=_span(after.upstream_finished_at, after.finished_at),
+                trace=after.trace,
             )
         )
 
@@ -350,6 +374,22 @@ def _known_id(job: Job) -> str:
 
 def _upstream_id(answer: SubmitAnswer) -> str | None:
     return answer.upstream_id if isinstance(answer, Accepted) else None
+
+
+def _poll_word(answer: StatusAnswer) -> str:
+    match answer:
+        case Open(in_progress):
+            return "running" if in_progress else "queued"
+        case Ended():
+            return "ended"
+        case Gone():
+            return "gone"
+        case _:
+            return "unreachable"
+
+
+def _span(start: datetime | None, end: datetime | None) -> timedelta | None:
+    return None if start is None or end is None else end - start
 
 
 def _same_submit(one: Job, other: Job) -> bool:

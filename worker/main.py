@@ -10,6 +10,8 @@ import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from importlib.metadata import version
+from typing import Final
 
 import orjson
 import uvloop
@@ -17,17 +19,20 @@ from arq.connections import ArqRedis
 
 from core.errors import StoreUnavailable
 from core.events import Emit, Event, JobMoved
+from core.figures import Labels
 from core.jobs import FINAL_STATES
 from core.logs import configure_logging
+from core.metrics import Figures
 from core.store.connection import retrying_source
 from core.store.doorbell import ANY_VERSION
 from core.store.keys import BELL
-from worker.metrics import serve_metrics
+from worker.metrics import serve_metrics, worker_figures
 from worker.resources import Resources, open_resources
 from worker.settings import WorkerSettings
 from worker.tasks import Bell, BellPolicy
 from worker.upkeep import LOOK_EVERY, SIGN_EVERY, Chore, keep_doing, warn_of_weak_store
 
+DISTRIBUTION: Final = "runcomfy-gateway"
 CHATTY = ("arq", "httpx")
 """Libraries that tell of every message or request; our own events tell more."""
 STORE_PAUSE = timedelta(milliseconds=500)
@@ -50,21 +55,23 @@ def run(settings: WorkerSettings) -> None:
     log = configure_logging(settings.log_format, settings.log_level, sys.stderr)
     for name in CHATTY:
         logging.getLogger(name).setLevel(logging.WARNING)
-    metrics, stop_metrics = serve_metrics(
-        settings.worker_metrics_host, settings.worker_metrics_port
+    figures = worker_figures(version(DISTRIBUTION), Labels(settings.metrics.most))
+    stop_metrics = serve_metrics(
+        settings.worker_metrics_host, settings.worker_metrics_port, figures
     )
     try:
-        uvloop.run(_work(settings, Readers([metrics, log])))
+        uvloop.run(_work(settings, figures, Readers([figures, log])))
     finally:
         stop_metrics()
 
 
-async def _work(settings: WorkerSettings, emit: Readers) -> None:
+async def _work(settings: WorkerSettings, figures: Figures, emit: Readers) -> None:
     stopped = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
     async with open_resources(settings, emit) as resources:
         emit.readers.append(lambda event: _nudge_courier(event, resources))
+        _show_load(figures, resources)
         await _run_until(stopped, settings, resources, emit)
 
 
@@ -128,6 +135,15 @@ def _chores(resources: Resources) -> tuple[Chore, ...]:
         Chore("sign", SIGN_EVERY, lambda: resources.presence.sign(resources.name)),
         Chore("catalogue", LOOK_EVERY, resources.catalogue.run_once),
     )
+
+
+def _show_load(figures: Figures, resources: Resources) -> None:
+    """How much of what a worker can do at once it does."""
+    watcher, courier = resources.watcher, resources.courier
+    figures.watch("gateway_worker_busy", ("step",), lambda: watcher.busy)
+    figures.watch("gateway_worker_busy", ("delivery",), lambda: courier.busy)
+    figures.watch("gateway_worker_room", ("step",), lambda: watcher.room)
+    figures.watch("gateway_worker_room", ("delivery",), lambda: courier.room)
 
 
 async def _when_store_answers(resources: Resources, do: Callable[[], Awaitable[None]]) -> None:

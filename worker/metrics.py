@@ -1,110 +1,32 @@
-"""Events -> Prometheus, for the worker.
-
-The only module here that knows Prometheus; decides nothing.
-"""
+"""Figures of a worker for Prometheus, answered on a thread of their own. Decides nothing."""
 
 from collections.abc import Callable
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, start_http_server
+from prometheus_client import start_http_server
 
-from core.events import (
-    BreakerMoved,
-    DeliveryAttempted,
-    Event,
-    JobMoved,
-    StoreLost,
-    SubmitAnswered,
-    Trouble,
-    UpstreamCalled,
-)
-from core.jobs import FINAL_STATES
-
-_CALL_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
-_AGE_BUCKETS = (5, 15, 30, 60, 120, 300, 600, 1200, 3600)
+from core.figures import Labels, Sample
+from core.metrics import Figures
+from core.series import Source
 
 
-class WorkerMetrics:
-    """The worker's series; an `Emit`."""
-
-    def __init__(self, registry: CollectorRegistry) -> None:
-        """Register with `registry`."""
-        name = "gateway"
-        self._moves = Counter(
-            f"{name}_job_moves", "Facts that moved jobs.", ("fact", "state"), registry=registry
-        )
-        self._submits = Counter(
-            f"{name}_submits", "Paid submits by what they met.", ("fact",), registry=registry
-        )
-        self._calls = Histogram(
-            f"{name}_upstream_call_seconds",
-            "Calls to RunComfy.",
-            ("call", "outcome"),
-            buckets=_CALL_BUCKETS,
-            registry=registry,
-        )
-        self._ages = Histogram(
-            f"{name}_job_age_at_end_seconds",
-            "From admission to the end of a job.",
-            ("state",),
-            buckets=_AGE_BUCKETS,
-            registry=registry,
-        )
-        self._attempts = Histogram(
-            f"{name}_delivery_attempt_seconds",
-            "Attempts at callbacks.",
-            ("outcome",),
-            buckets=_CALL_BUCKETS,
-            registry=registry,
-        )
-        self._breaker = Counter(
-            f"{name}_breaker_moves", "Changes of the breaker.", ("state",), registry=registry
-        )
-        self._store_losses = Counter(
-            f"{name}_store_losses", "Times that the store stopped answering.", registry=registry
-        )
-        self._troubles = Counter(
-            f"{name}_troubles", "What operators should read of.", ("code",), registry=registry
-        )
-
-    def __call__(self, event: Event) -> None:
-        """Count an event."""
-        match event:
-            case JobMoved():
-                self._count_move(event)
-            case SubmitAnswered():
-                self._submits.labels(event.fact).inc()
-            case UpstreamCalled():
-                took = event.took.total_seconds()
-                self._calls.labels(event.call, event.outcome).observe(took)
-            case DeliveryAttempted():
-                self._attempts.labels(event.outcome).observe(event.took.total_seconds())
-            case BreakerMoved():
-                self._breaker.labels(event.after).inc()
-            case StoreLost():
-                self._store_losses.inc()
-            case Trouble():
-                self._troubles.labels(event.code).inc()
-            case _:
-                return
-
-    def _count_move(self, event: JobMoved) -> None:
-        self._moves.labels(event.fact, event.after).inc()
-        if event.after in FINAL_STATES:
-            self._ages.labels(event.after).observe(event.age.total_seconds())
+def worker_figures(version: str, labels: Labels) -> Figures:
+    """The series of a worker, with the version that runs."""
+    figures = Figures(Source.WORKER, labels)
+    figures.take(Sample("gateway_build_info", ("worker", version)))
+    figures.take(Sample("gateway_store_up"))
+    return figures
 
 
-def serve_metrics(host: str, port: int) -> tuple[WorkerMetrics, Callable[[], None]]:
-    """Answer `/metrics` on its own thread. Returns the reader of events, and what stops it.
+def serve_metrics(host: str, port: int, figures: Figures) -> Callable[[], None]:
+    """Answer `/metrics` on its own thread. Returns what stops it.
 
     Raises `OSError` when the port is taken.
     """
-    registry = CollectorRegistry()
-    metrics = WorkerMetrics(registry)
-    server, thread = start_http_server(port, addr=host, registry=registry)
+    server, thread = start_http_server(port, addr=host, registry=figures.registry)
 
     def stop() -> None:
         server.shutdown()
         thread.join()
         server.server_close()
 
-    return metrics, stop
+    return stop

@@ -20,7 +20,7 @@ from core.ids import SystemIds
 from core.jobs import Job
 from core.store.breaker import BreakerStore
 from core.store.catalogue import CatalogueStore
-from core.store.connection import Wire, connection_source
+from core.store.connection import Watch, Wire, connection_source
 from core.store.deliveries import DeliveryStore
 from core.store.jobs import JobStore
 from core.store.lua import Scripts, read_scripts
@@ -77,7 +77,8 @@ async def open_resources(settings: WorkerSettings, emit: Emit) -> AsyncIterator[
     name = f"{socket.gethostname()}:{os.getpid()}:{SystemIds().secret().hex()[:8]}"
     limits = UpstreamLimits()
     async with AsyncExitStack() as stack:
-        wire = await stack.enter_async_context(Wire(connection_source(settings.redis, "worker")))
+        source = connection_source(settings.redis, "worker")
+        wire = await stack.enter_async_context(Wire(source, Watch(clock, emit)))
         access = UpstreamAccess(settings.runcomfy_url, settings.runcomfy_token)
         line = await stack.enter_async_context(open_line(access, limits, clock, emit))
         sender = await stack.enter_async_context(open_sender(_sender_policy(settings), clock))

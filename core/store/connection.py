@@ -27,7 +27,9 @@ from redis.exceptions import (
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from core.clock import Clock
 from core.errors import StoreSilent, StoreUnavailable
+from core.events import Emit, StoreAnswered
 from core.settings import RedisPolicy
 
 Argument = bytes | str | int | float
@@ -97,6 +99,16 @@ def retrying_source(policy: RedisPolicy, process: str) -> ConnectionPool:
 class _Pending:
     command: Sequence[Argument]
     answer: asyncio.Future[Any]
+    sent_at: timedelta | None = None
+    """Set on the first of a batch: its answer ends a round trip."""
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """Who is told how long round trips take."""
+
+    clock: Clock
+    emit: Emit
 
 
 class Wire:
@@ -107,9 +119,10 @@ class Wire:
     judge), with `StoreUnavailable` what was not.
     """
 
-    def __init__(self, source: ConnectionSource) -> None:
+    def __init__(self, source: ConnectionSource, watch: Watch | None = None) -> None:
         """Take connections from `source`."""
         self._source = source
+        self._watch = watch
         self._unsent: deque[_Pending] = deque()
         self._wake = asyncio.Event()
         self._session: asyncio.Task[None] | None = None
@@ -167,7 +180,7 @@ class Wire:
             self._stop_if_closed()
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._write(connection, unanswered, arrived))
-                tasks.create_task(_read(connection, unanswered, arrived))
+                tasks.create_task(self._read(connection, unanswered, arrived))
         except* (RedisError, OSError, TimeoutError, EOFError) as errors:
             self._fail(unanswered, errors.exceptions[0])
         except* asyncio.CancelledError:
@@ -193,6 +206,8 @@ class Wire:
             self._unsent.clear()
             if not batch:
                 continue
+            if self._watch is not None:
+                batch[0].sent_at = self._watch.clock.monotonic()
             unanswered.extend(batch)
             self.round_trips += 1
             self.commands += len(batch)
@@ -201,6 +216,27 @@ class Wire:
             )
             arrived.set()
 
+    async def _read(
+        self,
+        connection: AbstractConnection,
+        unanswered: deque[_Pending],
+        arrived: asyncio.Event,
+    ) -> None:
+        while True:
+            await arrived.wait()
+            arrived.clear()
+            while unanswered:
+                outcome = await _answer(connection)
+                answered = unanswered.popleft()
+                self._tell(answered)
+                _settle(answered.answer, outcome)
+                if isinstance(outcome, _Demoted):
+                    raise RedisConnectionError(outcome.detail)
+
+    def _tell(self, answered: _Pending) -> None:
+        if self._watch is not None and answered.sent_at is not None:
+            self._watch.emit(StoreAnswered(self._watch.clock.monotonic() - answered.sent_at))
+
     def _fail(self, unanswered: deque[_Pending], error: BaseException | None) -> None:
         why = f"The store does not answer ({type(error).__name__})." if error else None
         for waiting, kind in ((unanswered, StoreSilent), (self._unsent, StoreUnavailable)):
@@ -208,19 +244,6 @@ class Wire:
                 if not pending.answer.done():
                     pending.answer.set_exception(kind(why, retry_after=_RETRY_AFTER))
         self._unsent.clear()
-
-
-async def _read(
-    connection: AbstractConnection, unanswered: deque[_Pending], arrived: asyncio.Event
-) -> None:
-    while True:
-        await arrived.wait()
-        arrived.clear()
-        while unanswered:
-            outcome = await _answer(connection)
-            _settle(unanswered.popleft().answer, outcome)
-            if isinstance(outcome, _Demoted):
-                raise RedisConnectionError(outcome.detail)
 
 
 async def _answer(connection: AbstractConnection) -> Any:  # noqa: ANN401 - Redis answers in many types

@@ -32,6 +32,7 @@ CATALOGUE: Final = (
     KeySpec("gw:due", "sorted set", "for ever", "jobs by when somebody must look next (ms)"),
     KeySpec("gw:states", "hash", "for ever", "how many jobs stand in each open state"),
     KeySpec("gw:doubts", "sorted set", "for ever", "jobs in doubt by since when (ms)"),
+    KeySpec("gw:unsent", "sorted set", "for ever", "jobs that RunComfy has not got, by age (ms)"),
     KeySpec("gw:delivery:{id}", "hash", "7 days", "version, doc"),
     KeySpec("gw:delivery:{id}:attempts", "list", "7 days", "what each attempt met, as JSON"),
     KeySpec(
@@ -73,6 +74,7 @@ CATALOGUE: Final = (
 DUE: Final = "gw:due"
 STATES: Final = "gw:states"
 DOUBTS: Final = "gw:doubts"
+UNSENT: Final = "gw:unsent"
 DELIVERIES: Final = "gw:deliveries"
 TENANTS: Final = "gw:tenants"
 CATALOGUE_MODELS: Final = "gw:catalogue"
@@ -105,6 +107,7 @@ LUA_NAMES: Final = {
     "wait": "gw:wait:",
     "parked": "gw:parked:",
     "due": DUE,
+    "unsent": UNSENT,
     "bell": BELL,
     "message": "arq:job:",
 }

@@ -51,7 +51,7 @@ class Presence:
 
     async def durability(self) -> Durability:
         """How safe written data is; closed commands (managed Redis) leave fields unknown."""
-        info = _parse_info(await self._wire.execute("INFO", "persistence"))
+        info = parse_info(await self._wire.execute("INFO", "persistence"))
         return Durability(
             aof=info.get("aof_enabled") == "1" if "aof_enabled" in info else None,
             appendfsync=await self._config("appendfsync"),
@@ -63,6 +63,7 @@ class Presence:
         return answer[1].decode() if answer else None
 
 
-def _parse_info(text: bytes) -> dict[str, str]:
+def parse_info(text: bytes) -> dict[str, str]:
+    """The fields of Redis's INFO."""
     pairs = (line.partition(":") for line in text.decode().splitlines() if ":" in line)
     return {name: value.strip() for name, _, value in pairs}

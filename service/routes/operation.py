@@ -45,7 +45,7 @@ async def _checks(resources: Resources) -> dict[str, str]:
 async def metrics(request: Request) -> Response:
     """Figures in Prometheus' text format."""
     figures = resources_of(request.scope).figures
-    return Response(figures.render(), headers={"content-type": figures.content_type})
+    return Response(await figures.render(), headers={"content-type": figures.content_type})
 
 
 _PLAIN: Final[Document] = {"security": []}

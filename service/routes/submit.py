@@ -45,7 +45,7 @@ async def submit(request: Request) -> Response:
         raise
     await _admit(request, resources, admission)
     job = admission.job
-    resources.emit(JobAdmitted(job.id, job.tenant, job.model_id, job.estimate))
+    resources.emit(JobAdmitted(job.id, job.tenant, job.model_id, job.estimate, job.trace))
     links = links_of(request.scope, resources.policy.public_url)
     headers = {"location": links.of(job.id)["status_url"]}
     return json_answer(status_document(job, links), 202, headers)

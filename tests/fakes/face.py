@@ -5,11 +5,14 @@ from __future__ import annotations
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from functools import partial
 from random import Random
 from typing import TYPE_CHECKING, Any, Final
 
 import httpx
 
+from core.figures import Labels
+from core.overview import Overview
 from core.targets import TargetPolicy
 from core.tenants import (
     ALL_SCOPES,
@@ -21,7 +24,7 @@ from core.tenants import (
 )
 from service.app import create_app
 from service.bodies import BodyLimits
-from service.metrics import ServiceMetrics
+from service.metrics import ServiceMetrics, service_figures
 from service.models import Models, load_cards
 from service.options import Deadlines, OptionPolicy
 from service.resources import SUBMIT_ROUTE, FacePolicy, Resources
@@ -113,12 +116,18 @@ class Face:
         self.resources = replace(self.resources, **parts)
 
 
+async def _overview(clock: FakeClock) -> Overview:
+    return Overview(clock.now())
+
+
 def open_face(policy: FacePolicy = POLICY) -> Face:
     """A face over empty stores."""
     clock = FakeClock()
     stores = memory_stores(clock)
     events: list[Event] = []
-    figures = ServiceMetrics("0", SUBMIT_ROUTE)
+    figures = ServiceMetrics(
+        service_figures("0", Labels({})), SUBMIT_ROUTE, partial(_overview, clock), clock
+    )
 
     def emit(event: Event) -> None:
         events.append(event)

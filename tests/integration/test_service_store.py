@@ -21,9 +21,8 @@ from core.store.lua import Scripts, read_scripts
 from core.store.presence import Presence
 from core.store.tenants import TenantStore
 from service.app import create_app
-from service.metrics import ServiceMetrics
 from service.models import Models, load_cards
-from service.resources import SUBMIT_ROUTE, Resources, face_policy, open_resources
+from service.resources import Resources, face_policy, open_resources
 from service.settings import ServiceSettings
 from service.shelf import ModelShelf
 from tests.fakes.face import KLING_INPUT, KLING_PATH
@@ -71,6 +70,15 @@ class Counted:
     resources: Resources
 
 
+class Silent:
+    """Shows nothing."""
+
+    content_type = "text/plain"
+
+    async def render(self) -> bytes:
+        return b""
+
+
 def counted(settings: ServiceSettings, policy: RedisPolicy, events: list[Event]) -> Counted:
     """The real stores, without the background refresh, so that every trip is a handler's."""
     clock, wire = SystemClock(), Wire(connection_source(policy, "test"))
@@ -82,7 +90,7 @@ def counted(settings: ServiceSettings, policy: RedisPolicy, events: list[Event])
         shelf=ModelShelf(
             Models.of(load_cards()), CatalogueStore(wire, scripts), clock, events.append
         ),
-        figures=ServiceMetrics("0", SUBMIT_ROUTE),
+        figures=Silent(),
         clock=clock,
         ids=SystemIds(),
         policy=face_policy(settings),

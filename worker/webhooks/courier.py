@@ -128,6 +128,8 @@ class Courier:
                 outcome=outcome.word,
                 http_status=outcome.status,
                 took=outcome.took,
+                state=delivery.state,
+                lag=_lag(delivery),
             )
         )
 
@@ -149,6 +151,13 @@ def settled(
         last_outcome=outcome.word,
         finished_at=None if due_at is not None else now,
     )
+
+
+def _lag(delivery: Delivery) -> timedelta | None:
+    """How long the event took to arrive; None while it has not."""
+    if delivery.state is not DeliveryState.DELIVERED or delivery.finished_at is None:
+        return None
+    return delivery.finished_at - delivery.created_at
 
 
 def _attempt(delivery: Delivery, record: JobRecord, tenant: Tenant) -> Attempt:

@@ -3,7 +3,7 @@
 -- { 'unauthenticated' | 'not_permitted' } or { 'refused', policy, retry after in ms or -1, rows… };
 -- a row is { policy, limit, remaining, reset in s }.
 -- Protects: 202 means that Redis has the job; no limit is passed by racing requests.
--- USES: names authenticate ring ledger dispatch quota
+-- USES: names authenticate ring ledger dispatch quota unsent
 -- KEYS: api_key tenant job timeline due states tenant_jobs rate day month wallet
 -- ARGV: now tenant_name scope id version doc input state created entry
 -- ARGV: model priority price limit_at message_template message_ttl ring_due_at
@@ -69,6 +69,7 @@ end
 redis.call('HSET', job, 'version', version, 'doc', doc, 'input', input, 'reserved', amount)
 redis.call('RPUSH', timeline, entry)
 redis.call('HINCRBY', states, state, 1)
+note_unsent(id, '', state, created)
 redis.call('ZADD', tenant_jobs, created, id)
 for window, life in pairs({ [day] = day_life, [month] = month_life }) do
   if redis.call('HINCRBY', window, 'jobs', 1) == 1 then redis.call('EXPIRE', window, life) end

@@ -5,7 +5,7 @@
 -- `due_at` 'keep' leaves the job's place in the index as it is: a lease that somebody holds stays.
 -- Extra KEYS are the new deliveries' records; extra ARGV are `entry_count` timeline entries and then
 -- id, doc and due instant of each delivery.
--- USES: names ring ledger dispatch
+-- USES: names ring ledger dispatch unsent
 -- KEYS: job timeline due states doubts deliveries job_deliveries message bell day month ...
 -- ARGV: expected id version doc before state due_at output ttl now
 -- ARGV: message_name message_body message_ttl tenant_name model ended verdict cost
@@ -23,6 +23,7 @@ if output ~= '' then redis.call('HSET', job, 'output', output) end
 if before ~= state then
   redis.call('HINCRBY', states, before, -1)
   redis.call('HINCRBY', states, state, 1)
+  note_unsent(id, before, state, now)
   if state == 'in_doubt' then redis.call('ZADD', doubts, now, id) end
   if before == 'in_doubt' then redis.call('ZREM', doubts, id) end
 end

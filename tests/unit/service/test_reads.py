@@ -226,10 +226,12 @@ async def test_figures_count_by_template_never_by_path(
 
     text = answer.text
     assert answer.headers["content-type"].startswith("text/plain")
-    assert 'gateway_submits_total{outcome="accepted"} 1.0' in text
-    assert 'gateway_submits_total{outcome="malformed_request"} 1.0' in text
+    assert 'gateway_accepts_total{outcome="accepted"} 1.0' in text
+    assert 'gateway_accepts_total{outcome="malformed_request"} 1.0' in text
+    assert 'gateway_accept_seconds_count{result="refused"} 1.0' in text
     assert 'route="/v1/requests/{request_id}/status",status="200"} 1.0' in text
     assert 'route="unmatched",status="404"} 1.0' in text
-    assert "gateway_estimated_usd_total 0.63" in text
+    job = face.stores.memory.every_job()[0]
+    whose = f'model="{job.model_id}",tenant="{job.tenant}"'
+    assert f"gateway_cost_reserved_usd_total{{{whose}}} 0.63" in text
     assert job_id not in text
-    assert face.stores.memory.every_job()[0].tenant not in text

@@ -9,8 +9,9 @@ import orjson
 import pytest
 
 from core.deliveries import EventType
-from core.events import JobMoved, SubmitAnswered
+from core.events import CostSettled, JobMoved, JobPolled, SubmitAnswered
 from core.jobs import Billed, CancelOutcome, Errand, Fact, Job, JobState
+from core.ledger import Verdict
 from core.money import MicroUsd
 from core.tenants import DoubtPolicy
 from tests.builders import NOW, POLICY, SECOND, at, fault, job, tenant
@@ -101,7 +102,7 @@ async def test_a_poll_without_news_is_only_counted(rig: Rig) -> None:
     running = job(S.RUNNING, upstream_word="in_progress", upstream_running=True)
     assert await rig.advance(running) == running
     assert (rig.shelf.due["req_1"], rig.shelf.polls) == (at(2), 1)
-    assert rig.events == []
+    assert rig.events == [JobPolled("req_1", "video-team", "kling/image-to-video", "running")]
 
 
 async def test_a_poll_that_lost_a_race_changes_and_tells_nothing(rig: Rig) -> None:
@@ -109,7 +110,8 @@ async def test_a_poll_that_lost_a_race_changes_and_tells_nothing(rig: Rig) -> No
     rig.shelf.put(job(S.CANCELLED, version=9))
     await rig.lifecycle.advance(job(S.RUNNING))
     assert rig.shelf.job().state is S.CANCELLED
-    assert (rig.events, rig.shelf.changes) == ([], [])
+    assert rig.events == [JobPolled("req_1", "video-team", "kling/image-to-video", "ended")]
+    assert rig.shelf.changes == []
 
 
 async def test_a_result_that_is_away_is_left_for_its_time(rig: Rig) -> None:
@@ -285,8 +287,8 @@ async def test_a_move_is_told_with_all_that_a_reader_needs(rig: Rig) -> None:
     rig.script.results = deque([DONE])
     await rig.clock.advance(60 * SECOND)
     await rig.advance(job(S.COLLECTING))
-    (event,) = rig.events
-    assert event == JobMoved(
+    moved, settled = rig.events
+    assert moved == JobMoved(
         job_id="req_1",
         tenant="video-team",
         model_id="kling/image-to-video",
@@ -295,4 +297,7 @@ async def test_a_move_is_told_with_all_that_a_reader_needs(rig: Rig) -> None:
         after=S.SUCCEEDED,
         age=60 * SECOND,
         upstream_id="up-1",
+        ran=60 * SECOND,
     )
+    verdict = Verdict.SPENT
+    assert settled == CostSettled("req_1", "video-team", "kling/image-to-video", verdict, COST)

@@ -168,6 +168,8 @@ async def test_what_an_attempt_comes_to(
             outcome=outcome.word,
             http_status=outcome.status,
             took=TOOK,
+            state=state,
+            lag=0 * SECOND if state is D.DELIVERED else None,
         )
     ]
 

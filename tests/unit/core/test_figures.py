@@ -1,0 +1,214 @@
+"""Events and overviews as figures: only series that exist, labels within their sets."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, get_args
+
+import pytest
+
+from core.breaker import Breaker, BreakerReason, BreakerState
+from core.controls import Wallet
+from core.deliveries import DeliveryState
+from core.events import (
+    BreakerMoved,
+    CostSettled,
+    DeliveryAttempted,
+    Event,
+    JobAdmitted,
+    JobMoved,
+    JobPolled,
+    RequestServed,
+    StoreAnswered,
+    StoreFound,
+    StoreLost,
+    SubmitAnswered,
+    Trouble,
+    UpstreamCalled,
+)
+from core.figures import Labels, Sample, samples
+from core.jobs import Fact, JobState
+from core.labels import OTHER, Label
+from core.ledger import Booking, Verdict
+from core.levels import levels
+from core.limits import GlobalLimits, Window
+from core.money import MicroUsd
+from core.overview import (
+    Backlog,
+    JobsStanding,
+    Overview,
+    SlotsStanding,
+    StoreHealth,
+    Surroundings,
+    TenantStanding,
+    WindowStanding,
+)
+from core.series import BY_NAME, CATALOGUE, Kind, Source
+from tests.builders import NOW
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+SECOND = timedelta(seconds=1)
+WHOSE = ("demo", "a/model")
+MOVED = JobMoved("req_1", *WHOSE, Fact.COLLECTED, JobState.COLLECTING, JobState.SUCCEEDED, SECOND)
+
+# An event -> what it adds up to.
+FIGURES: dict[Event, list[Sample]] = {
+    JobAdmitted("req_1", *WHOSE, MicroUsd(630_000)): [
+        Sample("gateway_jobs_admitted_total", WHOSE),
+        Sample("gateway_cost_reserved_usd_total", WHOSE, 0.63),
+    ],
+    JobAdmitted("req_1", *WHOSE, None): [Sample("gateway_jobs_admitted_total", WHOSE)],
+    replace(MOVED, fact=Fact.ACCEPTED, before=JobState.SUBMITTING, after=JobState.RUNNING): [
+        Sample("gateway_job_moves_total", ("accepted", "running")),
+        Sample("gateway_job_start_delay_seconds", (), 1),
+    ],
+    replace(MOVED, age=9 * SECOND, ran=7 * SECOND, detected_after=SECOND): [
+        Sample("gateway_job_moves_total", ("collected", "succeeded")),
+        Sample("gateway_jobs_ended_total", (*WHOSE, "succeeded")),
+        Sample("gateway_job_seconds", ("succeeded",), 9),
+        Sample("gateway_job_run_seconds", ("a/model",), 7),
+        Sample("gateway_detection_lag_seconds", ("a/model",), 1),
+        Sample("gateway_job_overhead_seconds", (), 3),
+    ],
+    JobPolled("req_1", *WHOSE, "running"): [Sample("gateway_polls_total", ("a/model", "running"))],
+    CostSettled("req_1", *WHOSE, Verdict.SPENT, MicroUsd(500_000)): [
+        Sample("gateway_cost_settled_usd_total", (*WHOSE, "spent"), 0.5)
+    ],
+    SubmitAnswered("req_1", *WHOSE, Fact.NO_ANSWER, None, None): [
+        Sample("gateway_submits_total", ("no_answer",))
+    ],
+    UpstreamCalled("status", "ok", 200, SECOND): [
+        Sample("gateway_upstream_call_seconds", ("status", "ok"), 1)
+    ],
+    DeliveryAttempted("msg_1", "req_1", "demo", 1, "timeout", None, SECOND): [
+        Sample("gateway_delivery_attempt_seconds", ("timeout",), 1)
+    ],
+    DeliveryAttempted(
+        "msg_1", "req_1", "demo", 1, "delivered", 200, SECOND, DeliveryState.DELIVERED, 2 * SECOND
+    ): [
+        Sample("gateway_delivery_attempt_seconds", ("delivered",), 1),
+        Sample("gateway_deliveries_ended_total", ("demo", "delivered")),
+        Sample("gateway_callback_lag_seconds", (), 2),
+    ],
+    RequestServed("x_1", "GET", "/readyz", 200, SECOND): [
+        Sample("gateway_http_requests_total", ("/readyz", "GET", "200")),
+        Sample("gateway_http_request_seconds", ("/readyz",), 1),
+    ],
+    BreakerMoved(BreakerState.CLOSED, BreakerState.OPEN, BreakerReason.FAILING, None): [
+        Sample("gateway_breaker_moves_total", ("open",))
+    ],
+    StoreAnswered(SECOND): [Sample("gateway_store_call_seconds", (), 1)],
+    StoreLost("away"): [Sample("gateway_store_up", (), 0), Sample("gateway_store_losses_total")],
+    StoreFound(SECOND): [Sample("gateway_store_up", (), 1)],
+    Trouble("step_failed", ""): [Sample("gateway_troubles_total", ("step_failed",))],
+}
+
+FULL = Overview(
+    NOW,
+    SECOND,
+    JobsStanding({JobState.QUEUED: 3}, NOW - 5 * SECOND, None, 1),
+    SlotsStanding(2, {"a/model": 2}, GlobalLimits(running=9, models=(("a/model", 4),)), 1),
+    (
+        TenantStanding(
+            "demo",
+            running=2,
+            waiting=3,
+            slots=4,
+            windows=(
+                WindowStanding(
+                    Window.DAY, 5, Booking(3_000_000, 1_000_000, 500_000), MicroUsd(4_000_000)
+                ),
+            ),
+        ),
+    ),
+    Backlog(7, 2, NOW - 4 * SECOND),
+    Surroundings(
+        Wallet(MicroUsd(9_000_000), NOW, MicroUsd(1_000_000), MicroUsd(2_000_000)),
+        Breaker(state=BreakerState.PROBING, reason=BreakerReason.FAILING),
+        NOW,
+        2,
+        1,
+    ),
+    StoreHealth(1, 2, 3, 4, 5, 6, aof=True, aof_write_ok=False, uptime=SECOND),
+)
+
+
+@pytest.mark.parametrize("event", FIGURES, ids=lambda event: type(event).__name__)
+def test_what_an_event_says(event: Event) -> None:
+    assert list(samples(event)) == FIGURES[event]
+
+
+def test_every_event_is_counted_or_left_out_on_purpose() -> None:
+    counted = {type(event) for event in FIGURES}
+    assert {kind.__name__ for kind in get_args(Event)} - {k.__name__ for k in counted} == {
+        "Administered",  # the audit log has it
+        "WalletRead",  # read from the store with the other levels
+    }
+
+
+def test_an_end_is_told_once_and_a_clock_that_is_behind_makes_no_negative_lag() -> None:
+    after_the_end = replace(MOVED, before=JobState.SUCCEEDED)
+    assert [sample.series for sample in samples(after_the_end)] == ["gateway_job_moves_total"]
+    behind = replace(MOVED, detected_after=-SECOND)
+    assert Sample("gateway_detection_lag_seconds", ("a/model",), 0) in list(samples(behind))
+
+
+def _check(told: Iterable[Sample], kinds: set[Source]) -> None:
+    for sample in told:
+        series = BY_NAME[sample.series]
+        assert series.source in kinds
+        assert len(sample.labels) == len(series.labels)
+        for label, value in zip(series.labels, sample.labels, strict=True):
+            assert not label.values or value in label.values, (series.name, label.name, value)
+
+
+def test_events_and_overviews_tell_of_series_that_exist() -> None:
+    events = {Source.BOTH, Source.SERVICE, Source.WORKER}
+    for event in FIGURES:
+        _check(samples(event), events)
+    _check(levels(FULL), {Source.STATE})
+
+
+def test_an_overview_says_all_that_the_catalogue_promises() -> None:
+    promised = {series.name for series in CATALOGUE if series.source is Source.STATE}
+    assert {level.series for level in levels(FULL)} == promised
+
+
+def test_levels() -> None:
+    told = {(level.series, level.labels): level.amount for level in levels(FULL)}
+    assert told["gateway_oldest_unsent_job_age_seconds", ()] == 5
+    assert told["gateway_oldest_doubt_age_seconds", ()] == 0
+    assert told["gateway_oldest_due_delivery_age_seconds", ()] == 4
+    assert told["gateway_window_usd", ("demo", "day", "held")] == 1.5
+    assert told["gateway_budget_remaining_usd", ("demo", "day")] == 1.5
+    assert told["gateway_breaker_state", ("probing",)] == 1
+    assert told["gateway_breaker_open", ("failing",)] == 1
+    assert told["gateway_breaker_open", ("account_refused",)] == 0
+    assert told["gateway_redis_aof_write_ok", ()] == 0
+
+
+def test_what_is_not_known_is_left_out() -> None:
+    told = {level.series for level in levels(Overview(NOW))}
+    unlimited = {"gateway_slots_limit", "gateway_wallet_balance_usd", "gateway_redis_aof_enabled"}
+    assert not told & unlimited
+
+
+def test_labels_keep_to_their_sets() -> None:
+    book = Labels({"tenant": 2})
+    tenant, call = Label("tenant", most=9), Label("call", frozenset({"submit"}))
+    assert [book.fit(tenant, name) for name in ("a", "b", "c", "a")] == ["a", "b", OTHER, "a"]
+    assert [book.fit(call, name) for name in ("submit", "dance")] == ["submit", OTHER]
+
+
+@pytest.mark.parametrize("series", CATALOGUE, ids=lambda series: series.name)
+def test_names_follow_the_conventions(series: object) -> None:
+    one = BY_NAME[getattr(series, "name", "")]
+    assert one.name.startswith("gateway_")
+    assert one.name.endswith("_total") == (one.kind is Kind.COUNTER)
+    assert bool(one.buckets) == (one.kind is Kind.HISTOGRAM)
+    assert list(one.buckets) == sorted(set(one.buckets))
+    assert one.help.endswith(".")
+    assert all(bool(label.values) != bool(label.most) for label in one.labels)

@@ -1,0 +1,78 @@
+"""What `/metrics` shows: events since the start, and the store's levels while it answers."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from core.errors import StoreUnavailable
+from core.figures import Labels
+from core.jobs import JobState
+from core.overview import JobsStanding, Overview, TenantStanding
+from service.metrics import FRESH_FOR, ServiceMetrics, service_figures
+from tests.builders import NOW
+from tests.fakes.clock import FakeClock
+
+
+class Readings:
+    """A store that can go away."""
+
+    def __init__(self) -> None:
+        self.made = 0
+        self.away = False
+
+    async def read(self) -> Overview:
+        """How it stands."""
+        self.made += 1
+        if self.away:
+            raise StoreUnavailable
+        tenants = tuple(TenantStanding(name, waiting=2) for name in ("a", "b", "c"))
+        return Overview(NOW, jobs=JobsStanding({JobState.QUEUED: self.made}), tenants=tenants)
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    """Time that stands still."""
+    return FakeClock()
+
+
+def shown(clock: FakeClock, most: int = 9) -> tuple[ServiceMetrics, Readings]:
+    """A service's figures over such a store."""
+    readings = Readings()
+    figures = service_figures("1.2", Labels({"tenant": most}))
+    return ServiceMetrics(figures, "/submit", readings.read, clock), readings
+
+
+async def test_a_reading_serves_for_a_while(clock: FakeClock) -> None:
+    metrics, readings = shown(clock)
+    first, again = await metrics.render(), await metrics.render()
+    assert readings.made == 1
+    assert b'gateway_jobs{state="queued"} 1.0' in first
+    assert b'gateway_jobs{state="queued"} 1.0' in again
+    await clock.advance(FRESH_FOR + timedelta(seconds=1))
+    assert b'gateway_jobs{state="queued"} 2.0' in await metrics.render()
+
+
+async def test_a_store_that_is_away_shows_no_old_levels(clock: FakeClock) -> None:
+    metrics, readings = shown(clock)
+    await metrics.render()
+    await clock.advance(FRESH_FOR + timedelta(seconds=1))
+    readings.away = True
+    text = await metrics.render()
+    assert b"gateway_jobs{" not in text
+    assert b'gateway_build_info{process="service",version="1.2"} 1.0' in text
+
+
+async def test_tenants_beyond_the_bound_are_added_up(clock: FakeClock) -> None:
+    metrics, _ = shown(clock, most=1)
+    text = await metrics.render()
+    assert b'gateway_waiting_jobs{tenant="a"} 2.0' in text
+    assert b'gateway_waiting_jobs{tenant="other"} 4.0' in text
+
+
+async def test_closed_counters_begin_at_zero(clock: FakeClock) -> None:
+    metrics, _ = shown(clock)
+    text = await metrics.render()
+    assert b'gateway_job_moves_total{fact="collected",state="succeeded"} 0.0' in text
+    assert b"_created" not in text

@@ -1,0 +1,15 @@
+"""The catalogue's closed sets are the words that the worker really says."""
+
+from __future__ import annotations
+
+from core.labels import DELIVERY_OUTCOMES, UPSTREAM_FAULTS
+from worker.upstream.errors import KINDS
+from worker.webhooks.outcomes import Kind
+
+
+def test_every_fault_of_runcomfy_has_its_label() -> None:
+    assert sorted(UPSTREAM_FAULTS) == sorted(KINDS)
+
+
+def test_every_outcome_of_a_callback_has_its_label() -> None:
+    assert sorted(DELIVERY_OUTCOMES) == sorted({"delivered", *Kind})
