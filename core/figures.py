@@ -74,7 +74,7 @@ def _admitted(event: JobAdmitted) -> Iterator[Sample]:
 
 
 def _moved(event: JobMoved) -> Iterator[Sample]:
-    yield Sample("gateway_job_moves_total", (event.fact, event.after))
+    yield Sample("gateway_job_moves_total", (event.fact,))
     if event.fact is Fact.ACCEPTED:
         yield Sample("gateway_job_start_delay_seconds", (), _seconds(event.age))
     if event.after in FINAL_STATES and event.before not in FINAL_STATES:
@@ -115,8 +115,9 @@ def _called(event: UpstreamCalled) -> Iterator[Sample]:
 
 def _attempted(event: DeliveryAttempted) -> Iterator[Sample]:
     yield Sample("gateway_delivery_attempt_seconds", (event.outcome,), _seconds(event.took))
-    if event.state is not DeliveryState.PENDING:
-        yield Sample("gateway_deliveries_ended_total", (event.tenant, event.state))
+    for end in (DeliveryState.DELIVERED, DeliveryState.FAILED):
+        # By nothing too: a counter that appears with its first 1 hides it from `increase`.
+        yield Sample("gateway_deliveries_ended_total", (event.tenant, end), event.state is end)
     if event.lag is not None:
         yield Sample("gateway_callback_lag_seconds", (), _seconds(event.lag))
 

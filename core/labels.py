@@ -30,9 +30,7 @@ MODELS_MOST: Final = 100
 TENANT: Final = Label("tenant", most=TENANTS_MOST)
 MODEL: Final = Label("model", most=MODELS_MOST)
 ROUTE: Final = Label("route", most=100)
-CODE: Final = Label("code", most=60)
 OPEN_STATES: Final = tuple(sorted(frozenset(JobState) - FINAL_STATES))
-STATE: Final = closed("state", *JobState)
 FINAL: Final = closed("state", *FINAL_STATES)
 WINDOW: Final = closed("window", *Window)
 LOOP: Final = closed("loop", "step", "delivery")
@@ -91,3 +89,20 @@ ACCEPT_RESULTS: Final = ("accepted", "refused", "failed")
 """What a submit met: 2xx; the caller's to mend (4xx); ours (5xx)."""
 SETTLED: Final = (Verdict.SPENT, Verdict.ESTIMATED, Verdict.FREE)
 BOOKINGS: Final = ("settled", "released", "held")
+
+TROUBLES: Final = (
+    "catalogue_failed",
+    "catalogue_unread",
+    "catalogue_unreadable",
+    "delivery_failed",
+    "illegal_transition",
+    "internal_error",
+    "job_vanished",
+    "second_acceptance",
+    "sign_failed",
+    "step_failed",
+    "store_not_durable",
+)
+DEFECTS: Final = ("internal_error", "illegal_transition", "step_failed", "delivery_failed")
+"""Our own bugs: a trace is in the log."""
+CODE: Final = closed("code", *TROUBLES)

@@ -26,7 +26,7 @@ from core.figures import Labels, Sample, samples
 from core.series import BY_NAME, CATALOGUE, Kind, Series, Source
 
 CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
-_MOST_ZEROES: Final = 256
+_MOST_ZEROES: Final = 32
 
 
 class Figures:
@@ -88,11 +88,10 @@ class Figures:
 
     def _begin_at_zero(self, series: Series) -> None:
         """A counter that appears with its first 1 hides that first event from `increase`."""
-        closed = [sorted(label.values) for label in series.labels]
-        if series.kind is not Kind.COUNTER or not all(closed) or not closed:
-            return
-        for labels in list(product(*closed))[:_MOST_ZEROES]:
-            self._taker(series.name, labels)
+        closed = list(product(*(sorted(label.values) for label in series.labels)))
+        if series.kind is not Kind.GAUGE and series.labels and len(closed) <= _MOST_ZEROES:
+            for labels in closed:
+                self._taker(series.name, labels)
 
 
 class _State(Collector):

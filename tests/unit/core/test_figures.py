@@ -62,11 +62,11 @@ FIGURES: dict[Event, list[Sample]] = {
     ],
     JobAdmitted("req_1", *WHOSE, None): [Sample("gateway_jobs_admitted_total", WHOSE)],
     replace(MOVED, fact=Fact.ACCEPTED, before=JobState.SUBMITTING, after=JobState.RUNNING): [
-        Sample("gateway_job_moves_total", ("accepted", "running")),
+        Sample("gateway_job_moves_total", ("accepted",)),
         Sample("gateway_job_start_delay_seconds", (), 1),
     ],
     replace(MOVED, age=9 * SECOND, ran=7 * SECOND, detected_after=SECOND): [
-        Sample("gateway_job_moves_total", ("collected", "succeeded")),
+        Sample("gateway_job_moves_total", ("collected",)),
         Sample("gateway_jobs_ended_total", (*WHOSE, "succeeded")),
         Sample("gateway_job_seconds", ("succeeded",), 9),
         Sample("gateway_job_run_seconds", ("a/model",), 7),
@@ -84,13 +84,16 @@ FIGURES: dict[Event, list[Sample]] = {
         Sample("gateway_upstream_call_seconds", ("status", "ok"), 1)
     ],
     DeliveryAttempted("msg_1", "req_1", "demo", 1, "timeout", None, SECOND): [
-        Sample("gateway_delivery_attempt_seconds", ("timeout",), 1)
+        Sample("gateway_delivery_attempt_seconds", ("timeout",), 1),
+        Sample("gateway_deliveries_ended_total", ("demo", "delivered"), 0),
+        Sample("gateway_deliveries_ended_total", ("demo", "failed"), 0),
     ],
     DeliveryAttempted(
         "msg_1", "req_1", "demo", 1, "delivered", 200, SECOND, DeliveryState.DELIVERED, 2 * SECOND
     ): [
         Sample("gateway_delivery_attempt_seconds", ("delivered",), 1),
         Sample("gateway_deliveries_ended_total", ("demo", "delivered")),
+        Sample("gateway_deliveries_ended_total", ("demo", "failed"), 0),
         Sample("gateway_callback_lag_seconds", (), 2),
     ],
     RequestServed("x_1", "GET", "/readyz", 200, SECOND): [

@@ -1,0 +1,30 @@
+"""Where panels stand: rows of 24 columns, filled from the left. Pure."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from deploy.grafana.panel import Panel
+
+COLUMNS: Final = 24
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A panel with its corner, in Grafana's grid."""
+
+    panel: Panel
+    x: int
+    y: int
+
+
+def placed(panels: Sequence[Panel]) -> Iterator[Place]:
+    """Each panel's place; a row is as high as its first panel."""
+    x = y = height = 0
+    for panel in panels:
+        if x + panel.width > COLUMNS:
+            x, y = 0, y + height
+        if x == 0:
+            height = panel.height
+        yield Place(panel, x, y)
+        x += panel.width
