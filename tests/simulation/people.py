@@ -12,7 +12,7 @@ from core.errors import GatewayError
 from core.jobs import Job, JobState, Note, TimelineEntry
 from core.notices import may_notify, notices
 from core.store.jobs import RING_GRACE
-from core.tenants import Credential, DoubtPolicy, KeyRecord, Tenant
+from core.tenants import Credential, DoubtPolicy, KeyRecord, Tenant, mint_webhook_secret
 from service.cancellation import cancel_job
 from service.resources import Resources
 from tests.simulation.plan import Fault
@@ -51,6 +51,7 @@ async def settle_in(stores: MemoryStores, chance: Chance, clock: Clock) -> None:
             name,
             clock.now(),
             webhook=WEBHOOK.format(name) if name == TENANTS[0] else None,
+            webhook_secrets=(mint_webhook_secret(name.encode() * 8),),
             doubt=policy,
         )
         key = KeyRecord(credential(name).digest, name, clock.now())
