@@ -56,12 +56,11 @@ def _limit(value: object) -> str:
 def apply(file: Path, *, dry_run: bool, as_json: bool) -> None:
     """Carry out, or only show, what a file says."""
     steps = perform(lambda desk: _apply(desk, file, dry_run=dry_run))
-    documents = [step_document(step) for step in steps]
     if as_json:
-        show_many(documents, (), as_json=True)
+        show_many([step_document(step) for step in steps], (), as_json=True)
         return
-    for document in documents:
-        print("\n".join(_lines(document)))
+    for step in steps:
+        print("\n".join(_lines(step)))
     if dry_run:
         print("Nothing was changed (--dry-run).")
 
@@ -71,7 +70,10 @@ async def _apply(desk: Desk, file: Path, *, dry_run: bool) -> Sequence[declared.
     return await act(desk, read_toml(file))
 
 
-def _lines(step: Mapping[str, Any]) -> list[str]:
-    changes = [f"    {c['field']}: {c['from']} -> {c['to']}" for c in step["changes"]]
-    once = [f"    {name}: {step[name]}" for name in ("key", "webhook_secret") if name in step]
-    return [f"{_SIGNS[step['action']]} {step['tenant']} ({step['action']})", *changes, *once]
+def _lines(step: declared.Step) -> list[str]:
+    once = {"key": step.key, "webhook_secret": step.webhook_secret}
+    return [
+        f"{_SIGNS[step.action]} {step.tenant} ({step.action})",
+        *(f"    {change}" for change in step.changes),
+        *(f"    {name}: {text}" for name, text in once.items() if text is not None),
+    ]

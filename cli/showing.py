@@ -35,13 +35,13 @@ def show_many(
 
 def _cell(value: object) -> str:
     match value:
-        case None | "" | [] | {}:
-            return _NOTHING
         case bool():
             return str(value).lower()
-        case list():
+        case list() if value:
             return ", ".join(map(_cell, value))
-        case dict():
+        case dict() if value:
             return ", ".join(f"{name}={_cell(inner)}" for name, inner in value.items())
-        case _:
+        case int() | float():
             return str(value)
+        case _:
+            return str(value) if value else _NOTHING

@@ -10,7 +10,7 @@ from core.limits import GlobalLimits
 from core.money import MicroUsd, to_usd
 from core.tenants import check_name
 from service.administration.desk import Desk
-from service.administration.fields import Unfit, raise_wrong, usd, whole
+from service.administration.fields import Difference, Unfit, raise_wrong, told, usd, whole
 from service.administration.names import is_model_id
 
 WALLET_FLOOR: Final = "wallet_floor_usd"
@@ -43,11 +43,10 @@ async def change_limits(desk: Desk, raw: Mapping[str, object]) -> GatewayLimits:
     if after.wallet.floor != before.wallet.floor:
         await desk.controls.set_floor(after.wallet.floor)
     was, will_be = limits_document(before), limits_document(after)
-    changes = [
-        f"{name}: {was[name]} -> {will_be[name]}" for name in was if was[name] != will_be[name]
-    ]
-    if changes:
-        await desk.note("limits.set", "gateway", "; ".join(changes))
+    changes = [Difference(name, was[name], will_be[name]) for name in was]
+    changed = tuple(change for change in changes if change.before != change.after)
+    if changed:
+        await desk.note("limits.set", "gateway", told(changed))
     return after
 
 

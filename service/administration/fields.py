@@ -265,7 +265,11 @@ def _told(value: object) -> str:
             return "none"
         case bool():
             return str(value).lower()
+        case dict():
+            return ",".join(f"{name}={inner}" for name, inner in value.items()) or "none"
         case list():
             return ",".join(map(str, value)) or "all"
+        case str():
+            return value.partition("?")[0]  # a URL's query may hold a token
         case _:
             return str(value)
