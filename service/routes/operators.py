@@ -2,7 +2,6 @@
 
 import hmac
 from collections.abc import Awaitable, Callable, Mapping
-from functools import wraps
 from typing import Any, Final
 
 import orjson
@@ -24,7 +23,7 @@ Act = Callable[[Request, Desk], Awaitable[Response]]
 def administered(act: Act) -> Handler:
     """`act` for whoever holds the operators' token."""
 
-    @wraps(act)
+    # No `wraps`: FastAPI would look through it, and take `act`'s arguments for a caller's.
     async def handler(request: Request) -> Response:
         resources = resources_of(request.scope)
         token = resources.policy.admin_token
