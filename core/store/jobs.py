@@ -248,7 +248,7 @@ def _admission_arguments(admission: Admission, now: datetime) -> list[Argument]:
         to_ms(job.created_at),
         ENTRIES.write(admission.entry),
         job.model_id,
-        job.priority,
+        int(job.priority),  # an IntEnum would be written by its name
         "" if job.estimate is None else int(job.estimate),
         to_ms(min(limits)) if limits else "",
         dispatch_template(now),
