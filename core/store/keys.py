@@ -109,7 +109,7 @@ LUA_NAMES: Final = {
     "bell": BELL,
     "message": "arq:job:",
 }
-"""The names and beginnings of names that dispatch makes keys of: it alone finds its keys by reading."""
+"""Names, and beginnings of names, of which dispatch makes keys: it alone finds keys by reading."""
 
 
 def job(job_id: str) -> str:

@@ -54,10 +54,10 @@ class TenantStore:
         return frozenset(name.decode() for name in members)
 
     async def change(self, before: Tenant, after: Tenant) -> bool:
-        """Store a tenant's next record, in force with the next admission. False: somebody was first,
-        or it was deleted.
+        """Store a tenant's next record, in force with the next admission.
 
-        Limits below what runs or waits stop nothing that was admitted.
+        False: somebody was first, or deleted it. Limits below what runs or waits stop nothing that
+        was admitted.
         """
         now = self._clock.now()
         changed = await self._scripts.call(
@@ -106,7 +106,7 @@ class TenantStore:
         return int(added) == 1
 
     async def revoke_key(self, tenant: str, digest: str) -> bool:
-        """A key ends at once; the jobs that it submitted go on. False: the tenant has no such key."""
+        """A key ends at once; the jobs that it submitted go on. False: it is not the tenant's."""
         owned = await self._wire.execute("SISMEMBER", keys.tenant_keys(tenant), digest)
         if not owned:
             return False
@@ -138,7 +138,7 @@ def _key_arguments(key: KeyRecord) -> list[Argument]:
 
 
 def tenant_fields(tenant: Tenant) -> list[Argument]:
-    """A tenant's hash, names and values in turn: the record, and what the admission script reads."""
+    """A tenant's hash, names and values in turn: the record, and what the scripts read."""
     limits = tenant.limits
     fields: dict[str, Argument] = {
         "version": tenant.version,
