@@ -17,7 +17,7 @@ from core.events import Emit, Event, JobMoved
 from core.jobs import FINAL_STATES
 from core.logs import configure_logging
 from core.store.connection import retrying_source
-from core.store.doorbell import ANY_VERSION
+from core.store.doorbell import is_meant
 from core.store.keys import BELL
 from worker.metrics import serve_metrics
 from worker.resources import Resources, open_resources
@@ -34,6 +34,7 @@ from worker.upkeep import (
 
 CHATTY = ("arq", "httpx")
 """Libraries that tell of every message or request; our own events tell more."""
+CANCEL_AGAIN = timedelta(milliseconds=200)
 STORE_PAUSE = timedelta(milliseconds=500)
 
 
@@ -100,14 +101,21 @@ async def _run_until(
 
 async def _close(loops: list[asyncio.Task[None]], resources: Resources, within: timedelta) -> None:
     """Take nothing new, finish what is under way, say goodbye."""
-    for task in loops:
-        task.cancel()
-    await asyncio.gather(*loops, return_exceptions=True)
+    await _end(loops)
     await asyncio.gather(resources.watcher.drain(within), resources.courier.drain(within))
     try:
         await resources.presence.leave(resources.name)
     except StoreUnavailable:
         return
+
+
+async def _end(tasks: list[asyncio.Task[None]]) -> None:
+    """Cancel until all have ended: redis-py loses a cancellation that meets its own time-out."""
+    running = set(tasks)
+    while running:
+        for task in running:
+            task.cancel()
+        _, running = await asyncio.wait(running, timeout=CANCEL_AGAIN.total_seconds())
 
 
 def _bell(settings: WorkerSettings, resources: Resources) -> Bell:
@@ -121,7 +129,7 @@ def _bell(settings: WorkerSettings, resources: Resources) -> Bell:
 
     async def answer(job_id: str, version: int) -> None:
         record = await resources.jobs.load(job_id)
-        if record is not None and version in {ANY_VERSION, record.job.version}:
+        if record is not None and is_meant(version, record.job):
             await asyncio.shield(resources.watcher.take(record.job))
 
     return Bell(pool, answer, BellPolicy(), resources.clock)

@@ -2,8 +2,6 @@
 
 from collections.abc import Callable
 from datetime import timedelta
-from threading import Thread
-from wsgiref.simple_server import WSGIServer
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
 
@@ -128,8 +126,6 @@ def serve_metrics(host: str, port: int) -> tuple[WorkerMetrics, Callable[[], Non
     """
     registry = CollectorRegistry()
     metrics = WorkerMetrics(registry)
-    server: WSGIServer
-    thread: Thread
     server, thread = start_http_server(port, addr=host, registry=registry)
 
     def stop() -> None:

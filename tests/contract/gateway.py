@@ -5,6 +5,7 @@ Tests act on it in few words: a tenant, a submit, what became of a job.
 
 from __future__ import annotations
 
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from random import Random
@@ -30,7 +31,10 @@ from tests.fakes.ids import SeededIds
 from tests.fakes.stores import memory_stores
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
     from datetime import datetime
+
+    import pytest
 
     from core.changes import Outcome
     from core.usage import Usage
@@ -38,6 +42,7 @@ if TYPE_CHECKING:
     from tests.fakes.stores import MemoryJobStore, MemoryStores
     from tests.fakes.tenancy import MemoryControlStore, MemoryTenantStore, MemoryUsageStore
 
+SUBJECTS: Final = ("memory", "redis")
 MODEL: Final = "kling/image-to-video"
 PRICE: Final = MicroUsd(1_260_000)
 NO_LIMITS: Final = Limits()
@@ -165,3 +170,13 @@ def wire_to(url: str) -> Wire:
     patience = timedelta(seconds=10)
     policy = RedisPolicy(SecretStr(url), (), "", patience, patience)
     return Wire(connection_source(policy, "test"))
+
+
+@asynccontextmanager
+async def gateway_of(subject: str, request: pytest.FixtureRequest) -> AsyncIterator[Gateway]:
+    """An empty gateway; Redis is started only where it is asked for."""
+    if subject == "memory":
+        yield in_memory()[0]
+        return
+    async with wire_to(request.getfixturevalue("redis_flushed")) as wire:
+        yield in_redis(wire)

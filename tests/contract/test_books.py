@@ -8,8 +8,7 @@ import pytest
 
 from core.jobs import Billed, JobState
 from core.ledger import Booking
-from tests.contract.gateway import MODEL, PRICE
-from tests.contract.subjects import SUBJECTS, gateway_of
+from tests.contract.gateway import MODEL, PRICE, SUBJECTS, gateway_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

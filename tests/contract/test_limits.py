@@ -20,7 +20,7 @@ from core.jobs import JobState
 from core.limits import GlobalLimits, Limits, Policy, Priority, UnknownPrice
 from core.money import MicroUsd
 from core.tenants import KeyRecord, digest_of
-from tests.contract.subjects import SUBJECTS, gateway_of
+from tests.contract.gateway import SUBJECTS, gateway_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

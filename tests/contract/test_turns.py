@@ -10,7 +10,7 @@ import pytest
 from core.changes import Outcome
 from core.controls import Pause
 from core.limits import GlobalLimits, Limits, Priority
-from tests.contract.subjects import SUBJECTS, gateway_of
+from tests.contract.gateway import SUBJECTS, gateway_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

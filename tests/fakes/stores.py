@@ -153,7 +153,8 @@ class MemoryJobStore:
         row.version, row.doc = after.version, JOBS.write(after)
         row.output = change.output or row.output
         self._count(before, after)
-        write_due(memory.due, after.id, after.due_at)
+        if after.due_at is None or after.due_at != before.due_at:
+            write_due(memory.due, after.id, after.due_at)
         memory.timelines.setdefault(after.id, []).extend(map(ENTRIES.write, change.entries))
         self._write_deliveries(after, change.deliveries)
         if change.ring:

@@ -1,6 +1,6 @@
 -- Takes a job in: the key is looked up, every limit checked, the money reserved, the record, its
--- indexes and the ring written; or nothing is. Returns { 'admitted', slot, reserved, rows… } or
--- { 'unauthenticated' | 'not_permitted' } or { 'refused', policy, retry after in ms or -1, rows… };
+-- indexes and the ring written; or nothing is. Returns { 'admitted', slot, reserved, rows ... } or
+-- { 'unauthenticated' | 'not_permitted' } or { 'refused', policy, retry after in ms or -1, rows ... };
 -- a row is { policy, limit, remaining, reset in s }.
 -- Protects: 202 means that Redis has the job; no limit is passed by racing requests.
 -- USES: names authenticate ring ledger dispatch quota

@@ -2,6 +2,7 @@
 -- Returns 'stored', 'stale' (somebody was first), 'no_slot' (it may not be submitted yet) or 'unknown'.
 -- Protects: no reader sees half of a change; no final state without its callbacks; no slot and no
 -- money is left behind by an end.
+-- `due_at` 'keep' leaves the job's place in the index as it is: a lease that somebody holds stays.
 -- Extra KEYS are the new deliveries' records; extra ARGV are `entry_count` timeline entries and then
 -- id, doc and due instant of each delivery.
 -- USES: names ring ledger dispatch
@@ -25,7 +26,7 @@ if before ~= state then
   if state == 'in_doubt' then redis.call('ZADD', doubts, now, id) end
   if before == 'in_doubt' then redis.call('ZREM', doubts, id) end
 end
-if due_at == '' then redis.call('ZREM', due, id) else redis.call('ZADD', due, due_at, id) end
+if due_at == '' then redis.call('ZREM', due, id) elseif due_at ~= 'keep' then redis.call('ZADD', due, due_at, id) end
 
 local position = FIXED_ARGUMENTS
 for _ = 1, tonumber(entry_count) do
