@@ -31,7 +31,7 @@ FLAGS: Final[Mapping[str, Flag]] = {
     "usd_per_month": Flag(str, "Budget of a month (UTC), in USD."),
     "weight": Flag(float, "Share of the turns among tenants.", 1.0),
     "models": Flag(str, "Model ids that it may use, with commas; * for any text.", []),
-    "priority": Flag(str, "Largest that it may ask for: `high`, `normal`, `low`.", "high"),
+    "priority": Flag(str, "Largest that it may ask for: `high` or `normal`.", "high"),
     "unknown_price": Flag(str, "Where a price is not known: `count` or `refuse`.", "count"),
     "unknown_price_counts": Flag(str, "What an unknown price counts at, in USD.", 0),
     "doubt": Flag(str, "Unattended submits in doubt: `hold`, `fail`, `resend`."),

@@ -4,11 +4,12 @@ The file is the whole truth of the tenants that it names: a setting that it leav
 default. Tenants that it does not name are told of and left alone.
 """
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from core.errors import InvalidInput
+from core.errors import Conflict, InvalidInput
 from core.targets import TargetPolicy
 from core.tenants import Tenant, check_name
 from service.administration.desk import Desk
@@ -77,8 +78,14 @@ def _step(name: str, before: TenantSettings | None, after: TenantSettings) -> St
 
 
 async def preview(desk: Desk, document: Mapping[str, object]) -> tuple[Step, ...]:
-    """The plan, carried out in no part."""
-    return plan(read_file(document, desk.targets), await list_tenants(desk))
+    """The plan, carried out in no part. Raises `InvalidInput`; `Conflict` for a deleted name."""
+    steps = plan(read_file(document, desk.targets), await list_tenants(desk))
+    new = [step.tenant for step in steps if step.action is Action.CREATE]
+    held = await asyncio.gather(*map(desk.tenants.load, new))
+    taken = [name for name, tenant in zip(new, held, strict=True) if tenant is not None]
+    if taken:
+        raise Conflict(f"Deleted less than 30 days ago: {', '.join(taken)}.")
+    return steps
 
 
 async def apply(desk: Desk, document: Mapping[str, object]) -> tuple[Step, ...]:

@@ -115,9 +115,9 @@ def _word(kind: type[_W]) -> Read:
 
 
 def _priority(value: object, _: TargetPolicy) -> Priority:
-    if not isinstance(value, str) or value not in PRIORITIES:
-        raise Unfit(f"must be one of {', '.join(PRIORITIES)}")
-    return PRIORITIES[value]
+    if not isinstance(value, str) or value not in LARGEST:
+        raise Unfit(f"must be one of {', '.join(LARGEST)}")
+    return LARGEST[value]
 
 
 def _flag(value: object, _: TargetPolicy) -> bool:
@@ -134,6 +134,9 @@ def _webhook(value: object, policy: TargetPolicy) -> str:
         raise Unfit(judged.message)
     return value
 
+
+LARGEST: Final = {name: PRIORITIES[name] for name in ("high", "normal")}
+"""What a tenant may be held to. Not `low`: submits that ask for nothing are `normal`."""
 
 LIMIT_FIELDS: Final[Mapping[str, Field]] = {
     "requests_per_minute": _count("Submits a minute.", 1),
@@ -155,7 +158,7 @@ LIMIT_FIELDS: Final[Mapping[str, Field]] = {
     "priority": Field(
         _priority,
         lambda priority: Priority(priority).name.lower(),
-        {"type": "string", "enum": list(PRIORITIES)},
+        {"type": "string", "enum": list(LARGEST)},
         "Largest priority that it may ask for.",
     ),
     "unknown_price": Field(

@@ -27,7 +27,7 @@ def test_clearing_everything_is_the_default() -> None:
     assert set(wish) == set(FLAGS)
     policy = TargetPolicy()
     full = read_fields(
-        {"usd_per_day": 1, "models": ["a"], "priority": "low"}, TenantSettings(), policy
+        {"usd_per_day": 1, "models": ["a"], "priority": "normal"}, TenantSettings(), policy
     )
     assert read_fields(wish, full, policy) == TenantSettings()
 

@@ -90,8 +90,9 @@ async def test_a_wrong_file_does_nothing_at_all(desk: Desk, document: dict[str, 
 async def test_a_deleted_tenant_s_name_is_not_given_anew_by_a_file(desk: Desk) -> None:
     await apply(desk, file(ads={}))
     await delete_tenant(desk, "ads")
-    with pytest.raises(Conflict):
-        await apply(desk, file(ads={}))
+    with pytest.raises(Conflict, match="ads"):
+        await apply(desk, file(film={}, ads={}))
+    assert await desk.tenants.names() == frozenset()
 
 
 def test_a_plan_is_pure() -> None:

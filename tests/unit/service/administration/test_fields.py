@@ -41,7 +41,7 @@ FULL: dict[str, Any] = {
     "usd_per_month": 400.000001,
     "weight": 2.5,
     "models": ["kling/*", "flux/dev"],
-    "priority": "low",
+    "priority": "normal",
     "unknown_price": "refuse",
     "unknown_price_counts": 0.5,
 }
@@ -61,7 +61,7 @@ def test_everything_is_read_and_shown_again() -> None:
     settings = read(**FULL)
     assert settings.doubt is DoubtPolicy.RESEND
     assert settings.limits.usd_per_month == MicroUsd(400_000_001)
-    assert settings.limits.priority is Priority.LOW
+    assert settings.limits.priority is Priority.NORMAL
     assert settings.limits.unknown_price is UnknownPrice.REFUSE
     assert show_fields(settings) == FULL
 
@@ -108,6 +108,7 @@ def test_null_takes_a_limit_away(name: str) -> None:
         ("models", ["a"] * 101),
         ("models", None),
         ("priority", "urgent"),
+        ("priority", "low"),
         ("priority", []),
         ("priority", 0),
         ("unknown_price", "free"),
