@@ -36,7 +36,16 @@ WINDOW: Final = closed("window", *Window)
 LOOP: Final = closed("loop", "step", "delivery")
 PROCESS: Final = closed("process", "service", "worker")
 
-UPSTREAM_CALLS: Final = ("submit", "status", "result", "cancel", "models", "model", "categories")
+UPSTREAM_CALLS: Final = (
+    "submit",
+    "status",
+    "result",
+    "cancel",
+    "models",
+    "model",
+    "categories",
+    "balance",
+)
 UPSTREAM_FAULTS: Final = [
     "bad_name",
     "connect_error",
@@ -95,6 +104,7 @@ TROUBLES: Final = (
     "catalogue_unread",
     "catalogue_unreadable",
     "delivery_failed",
+    "dispatch_failed",
     "illegal_transition",
     "internal_error",
     "job_vanished",
@@ -102,6 +112,8 @@ TROUBLES: Final = (
     "sign_failed",
     "step_failed",
     "store_not_durable",
+    "wallet_failed",
+    "wallet_unread",
 )
 DEFECTS: Final = ("internal_error", "illegal_transition", "step_failed", "delivery_failed")
 """Our own bugs: a trace is in the log."""

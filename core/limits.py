@@ -1,6 +1,6 @@
-"""What a tenant may do, and what the whole gateway may do at once: limits as values. Knows no store.
+"""What a tenant may do, and what the whole gateway may do at once, as values. Knows no store.
 
-None always means: no limit. Instants of resets are UTC: a day starts at 00:00 UTC, a month on its 1st.
+None always means: no limit. Resets are in UTC: a day starts at 00:00, a month on its 1st.
 """
 
 import re
@@ -10,6 +10,23 @@ from enum import IntEnum, StrEnum
 from typing import Final
 
 from core.money import MicroUsd
+
+_FREE: Final = MicroUsd(0)
+LEAST_WEIGHT: Final = 0.001
+MOST_WEIGHT: Final = 1000.0
+LEAST_RATE: Final = 0.001
+MOST_RATE: Final = 100_000.0
+_COUNTS: Final = (
+    "requests_per_minute",
+    "running",
+    "waiting",
+    "jobs_per_day",
+    "jobs_per_month",
+    "usd_per_request",
+    "usd_per_day",
+    "usd_per_month",
+    "unknown_price_counts",
+)
 
 
 class Priority(IntEnum):
@@ -34,7 +51,7 @@ class Limits:
 
     requests_per_minute: int | None = None
     burst: int | None = None
-    """Submits at once on top of an idle minute; None: as many as a minute allows."""
+    """How many submits may come at once after a pause; None: as many as a minute allows."""
     running: int | None = None
     waiting: int | None = None
     jobs_per_day: int | None = None
@@ -43,12 +60,26 @@ class Limits:
     usd_per_day: MicroUsd | None = None
     usd_per_month: MicroUsd | None = None
     weight: float = 1.0
+    """Its share of the slots while others want them too."""
     models: tuple[str, ...] = ()
     """Patterns with `*`, each for a whole model id; empty: every model."""
     priority: Priority = Priority.HIGH
     """The largest priority that the tenant may ask for."""
     unknown_price: UnknownPrice = UnknownPrice.COUNT
-    unknown_price_counts: MicroUsd = MicroUsd(0)
+    unknown_price_counts: MicroUsd = _FREE
+
+    def __post_init__(self) -> None:
+        """Raises `ValueError` for figures that no rule could go by."""
+        for name in _COUNTS:
+            value = getattr(self, name)
+            if value is not None and value < 0:
+                raise ValueError(f"{name} must not be negative")
+        if self.burst is not None and self.burst < 1:
+            raise ValueError("burst must be at least 1")
+        if not LEAST_WEIGHT <= self.weight <= MOST_WEIGHT:
+            raise ValueError(f"weight must be from {LEAST_WEIGHT} to {MOST_WEIGHT}")
+        if any(not pattern or "\n" in pattern for pattern in self.models):
+            raise ValueError("models must be patterns of one line each")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +91,15 @@ class GlobalLimits:
     polls_per_second: float | None = None
     models: tuple[tuple[str, int], ...] = ()
     """Model ids with how many of their jobs may run at once."""
+
+    def __post_init__(self) -> None:
+        """Raises `ValueError` for figures that no rule could go by."""
+        for name in ("submits_per_second", "polls_per_second"):
+            rate = getattr(self, name)
+            if rate is not None and not LEAST_RATE <= rate <= MOST_RATE:
+                raise ValueError(f"{name} must be from {LEAST_RATE} to {MOST_RATE}")
+        if any(cap < 0 for cap in (self.running or 0, *(cap for _, cap in self.models))):
+            raise ValueError("running and models must not be negative")
 
 
 class Policy(StrEnum):

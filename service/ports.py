@@ -3,10 +3,13 @@
 from datetime import datetime
 from typing import Protocol
 
+from core.breaker import Breaker
 from core.changes import Admission, Admitted, Change, Outcome
+from core.limits import Limits
 from core.store.catalogue import CatalogueSnapshot
 from core.store.jobs import Depth, JobView
 from core.tenants import Credential, Scope, Tenant
+from core.usage import Usage
 
 
 class Jobs(Protocol):
@@ -36,6 +39,22 @@ class Tenants(Protocol):
 
     async def load(self, name: str) -> Tenant | None:
         """One tenant."""
+        ...
+
+
+class UsageOf(Protocol):
+    """What tenants used."""
+
+    async def read(self, tenant: str, limits: Limits, now: datetime) -> Usage:
+        """See `core.store.usage.UsageStore.read`."""
+        ...
+
+
+class Breakers(Protocol):
+    """Whether submits may leave for RunComfy."""
+
+    async def load(self) -> Breaker:
+        """The breaker as the workers left it."""
         ...
 
 

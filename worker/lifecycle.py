@@ -8,33 +8,26 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Final
 
 from core.changes import Change, Outcome
 from core.clock import Clock
 from core.errors import StoreSilent, StoreUnavailable
-from core.events import CostSettled, Emit, JobMoved, JobPolled, SubmitAnswered, Trouble
+from core.events import Emit, Trouble
 from core.ids import IdSource
-from core.jobs import CancelOutcome, Errand, Fact, Job, JobState
-from core.ledger import Verdict, standing
-from core.money import MicroUsd
+from core.jobs import CancelOutcome, Errand, Job, JobState
 from core.notices import may_notify, notices
 from core.tenants import DoubtPolicy
+from worker import telling
 from worker.decisions import afterwards, collecting, running, submitting
 from worker.decisions.moves import Move, Rules, Wait
 from worker.ports import (
     Accepted,
     CancelDone,
-    Ended,
     Gate,
-    Gone,
     Jobs,
-    NoAnswer,
     NotSent,
-    Open,
-    Rejected,
-    StatusAnswer,
     SubmitAnswer,
     Tenants,
     Upstream,
@@ -44,13 +37,6 @@ from worker.ports import (
 STORE_RETRY: Final = timedelta(milliseconds=500)
 SUBMIT_ROOM: Final = timedelta(seconds=1)
 """When a job is looked at again that found too many others before it at this worker."""
-
-SUBMIT_FACTS: Final[Mapping[type[SubmitAnswer], Fact]] = {
-    Accepted: Fact.ACCEPTED,
-    NotSent: Fact.NOT_SENT,
-    Rejected: Fact.REJECTED,
-    NoAnswer: Fact.NO_ANSWER,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +139,7 @@ class Lifecycle:
             return None
         async with self._lease_kept(held):
             answer = await self._hands.upstream.submit(held.model_id, body)
-            self._tell_answer(held, answer)
+            self._hands.emit(telling.submit_answered(held, answer))
             following = await self._record_answer(held, answer)
         with suppress(StoreUnavailable):
             await self._hands.gate.learn(answer)
@@ -202,7 +188,7 @@ class Lifecycle:
         """
         now = self._hands.clock.now()
         concerned = isinstance(answer, Accepted) or _same_submit(held, job)
-        if concerned and job.allows(SUBMIT_FACTS[type(answer)]):
+        if concerned and job.allows(telling.SUBMIT_FACTS[type(answer)]):
             doubt = await self._doubt_policy(job)
             return submitting.submitted(job, answer, doubt, now, self._hands.rules)
         upstream_id = _upstream_id(answer)
@@ -237,7 +223,7 @@ class Lifecycle:
             asked = await self._hands.upstream.cancel(upstream_id)
             return await self._take(job, running.run_overdue(job, self._hands.clock.now(), asked))
         answer = await self._hands.upstream.status(upstream_id)
-        self._tell_poll(job, answer)
+        self._hands.emit(telling.polled(job, answer))
         decided = running.polled(job, answer, self._hands.clock.now(), self._hands.rules)
         return await self._take(job, decided)
 
@@ -282,8 +268,8 @@ class Lifecycle:
         )
         if await self._hands.jobs.store(change) is not Outcome.STORED:
             return None
-        self._tell_move(change, decided)
-        self._tell_cost(change)
+        for event in telling.stored(change, decided):
+            self._hands.emit(event)
         return decided.after
 
     async def _default_webhook(self, job: Job, decided: Move) -> str | None:
@@ -330,53 +316,6 @@ class Lifecycle:
         await self._hands.jobs.put_off(record.job, until)
         return record.job
 
-    def _tell_answer(self, job: Job, answer: SubmitAnswer) -> None:
-        fault = None if isinstance(answer, Accepted) else answer.fault
-        self._hands.emit(
-            SubmitAnswered(
-                job_id=job.id,
-                tenant=job.tenant,
-                model_id=job.model_id,
-                fact=SUBMIT_FACTS[type(answer)],
-                upstream_id=_upstream_id(answer),
-                detail=None if fault is None else f"{fault.kind}: {fault.message}",
-                trace=job.trace,
-            )
-        )
-
-    def _tell_poll(self, job: Job, answer: StatusAnswer) -> None:
-        word = _poll_word(answer)
-        self._hands.emit(JobPolled(job.id, job.tenant, job.model_id, word, job.trace))
-
-    def _tell_cost(self, change: Change) -> None:
-        before, now = standing(change.before), standing(change.after)
-        if now == before or now.verdict is Verdict.HELD:
-            return
-        job = change.after
-        amount = now.cost if now.verdict is Verdict.SPENT else job.estimate or MicroUsd(0)
-        self._hands.emit(CostSettled(job.id, job.tenant, job.model_id, now.verdict, amount))
-
-    def _tell_move(self, change: Change, decided: Move) -> None:
-        if decided.fact is None:
-            return
-        after = decided.after
-        self._hands.emit(
-            JobMoved(
-                job_id=after.id,
-                tenant=after.tenant,
-                model_id=after.model_id,
-                fact=decided.fact,
-                before=change.before.state,
-                after=after.state,
-                age=after.updated_at - after.created_at,
-                upstream_id=after.upstream_id,
-                detail=decided.entry.detail if decided.entry is not None else None,
-                ran=_span(after.running_since, after.finished_at),
-                detected_after=_span(after.upstream_finished_at, after.finished_at),
-                trace=after.trace,
-            )
-        )
-
     def _trouble(self, job: Job, code: str, upstream_id: str | None) -> None:
         self._hands.emit(Trouble(code=code, detail=f"upstream id {upstream_id}", job_id=job.id))
 
@@ -396,22 +335,6 @@ def _known_id(job: Job) -> str:
 
 def _upstream_id(answer: SubmitAnswer) -> str | None:
     return answer.upstream_id if isinstance(answer, Accepted) else None
-
-
-def _poll_word(answer: StatusAnswer) -> str:
-    match answer:
-        case Open(in_progress):
-            return "running" if in_progress else "queued"
-        case Ended():
-            return "ended"
-        case Gone():
-            return "gone"
-        case _:
-            return "unreachable"
-
-
-def _span(start: datetime | None, end: datetime | None) -> timedelta | None:
-    return None if start is None or end is None else end - start
 
 
 def _same_submit(one: Job, other: Job) -> bool:

@@ -146,7 +146,7 @@ class JobStore:
             _change_keys(change, message),
             [
                 *_record_arguments(change, now),
-                *(_ring_arguments(message) if message else ("", "", "")),
+                *_ring_arguments(message),
                 *_ending_arguments(change.after),
                 dispatch_template(now),
                 to_ms(now + RING_GRACE),
@@ -196,8 +196,10 @@ def _raise_refusal(verdict: bytes) -> None:
         raise refusal
 
 
-def _ring_arguments(message: Message) -> tuple[Argument, ...]:
-    return message.name, message.body, message.life_ms
+def _ring_arguments(message: Message | None) -> tuple[Argument, ...]:
+    """The change's own message, if it has one; the life is that of dispatch's messages too."""
+    name, body = (message.name, message.body) if message else ("", "")
+    return name, body, MESSAGE_LIFE // MILLISECOND
 
 
 def _delivery_arguments(change: Change) -> list[Argument]:
@@ -249,7 +251,7 @@ def _admission_arguments(admission: Admission, now: datetime) -> list[Argument]:
         to_ms(job.created_at),
         ENTRIES.write(admission.entry),
         job.model_id,
-        job.priority,
+        int(job.priority),  # an IntEnum would be written by its name
         "" if job.estimate is None else int(job.estimate),
         to_ms(min(limits)) if limits else "",
         dispatch_template(now),

@@ -52,11 +52,11 @@ CATALOGUE: Final = (
     KeySpec("gw:pauses", "set", "for ever", "what is paused: all, tenant:x, model:y"),
     KeySpec("gw:running", "hash", "for ever", "slots in use: all, tenant:x, model:y"),
     KeySpec("gw:waiting", "hash", "for ever", "how many jobs of each tenant wait for a slot"),
-    KeySpec("gw:turns", "sorted set", "for ever", "tenants with waiting jobs by start tag"),
-    KeySpec("gw:fair", "hash", "for ever", "virtual time (@now) and each tenant's finish tag"),
+    KeySpec("gw:heads", "sorted set", "while any wait", "open models by their first one's tag"),
+    KeySpec("gw:turns:{model}", "sorted set", "while any wait", "its tenants in turn, by tag"),
+    KeySpec("gw:fair", "hash", "for ever", "virtual time (@now), tenants' tags, arrivals (@age)"),
     KeySpec("gw:lanes:{tenant}", "sorted set", "while any wait", "its models by their first job"),
     KeySpec("gw:wait:{tenant}:{model}", "sorted set", "while any wait", "its jobs by rank"),
-    KeySpec("gw:parked:{model}", "sorted set", "while any wait", "tenants that the model holds up"),
     KeySpec("gw:wallet", "hash", "for ever", "RunComfy's balance and the floor (micro-USD)"),
     KeySpec("gw:audit", "stream", "the last 10,000", "what operators did"),
     KeySpec("gw:rate:@polls", "string", "until it refills", "GCRA of all reads of RunComfy"),
@@ -86,6 +86,7 @@ LIMITS: Final = "gw:limits"
 PAUSES: Final = "gw:pauses"
 RUNNING: Final = "gw:running"
 WAITING: Final = "gw:waiting"
+FAIR: Final = "gw:fair"
 WALLET: Final = "gw:wallet"
 AUDIT: Final = "gw:audit"
 POLL_RATE: Final = "gw:rate:@polls"
@@ -101,17 +102,17 @@ LUA_NAMES: Final = {
     "pauses": PAUSES,
     "running": RUNNING,
     "waiting": WAITING,
-    "turns": "gw:turns",
-    "fair": "gw:fair",
+    "heads": "gw:heads",
+    "turns": "gw:turns:",
+    "fair": FAIR,
     "lanes": "gw:lanes:",
     "wait": "gw:wait:",
-    "parked": "gw:parked:",
     "due": DUE,
     "unsent": UNSENT,
     "bell": BELL,
     "message": "arq:job:",
 }
-"""The names and beginnings of names that dispatch makes keys of: it alone finds its keys by reading."""
+"""Names, and beginnings of names, of which dispatch makes keys: it alone finds keys by reading."""
 
 
 def job(job_id: str) -> str:

@@ -54,14 +54,15 @@ class TenantStore:
         return frozenset(name.decode() for name in members)
 
     async def change(self, before: Tenant, after: Tenant) -> bool:
-        """Store a tenant's next record, in force with the next admission. False: somebody was first.
+        """Store a tenant's next record, in force with the next admission.
 
-        Limits below what runs or waits stop nothing that was admitted.
+        False: somebody was first, or deleted it. Limits below what runs or waits stop nothing that
+        was admitted.
         """
         now = self._clock.now()
         changed = await self._scripts.call(
             "change_tenant",
-            [keys.tenant(after.name)],
+            [keys.tenant(after.name), keys.TENANTS],
             [
                 before.version,
                 after.name,
@@ -78,7 +79,13 @@ class TenantStore:
         """End a tenant: no key works any more; open jobs go on and are called back."""
         revoked = await self._scripts.call(
             "delete_tenant",
-            [keys.tenant(after.name), keys.TENANTS, keys.tenant_keys(after.name)],
+            [
+                keys.tenant(after.name),
+                keys.TENANTS,
+                keys.tenant_keys(after.name),
+                keys.FAIR,
+                keys.WAITING,
+            ],
             [
                 before.version,
                 after.name,
@@ -93,16 +100,19 @@ class TenantStore:
         """Give a tenant one more key; False when it has as many as may be, or does not exist."""
         added = await self._scripts.call(
             "add_key",
-            [keys.tenant(key.tenant), keys.api_key(key.digest), keys.tenant_keys(key.tenant)],
+            [keys.TENANTS, keys.api_key(key.digest), keys.tenant_keys(key.tenant)],
             [key.tenant, *_key_arguments(key), KEYS_AT_MOST],
         )
         return int(added) == 1
 
     async def revoke_key(self, tenant: str, digest: str) -> bool:
-        """A key ends at once; the jobs that it submitted go on. False: the tenant has no such key."""
-        removed = await self._wire.execute("SREM", keys.tenant_keys(tenant), digest)
+        """A key ends at once; the jobs that it submitted go on. False: it is not the tenant's."""
+        owned = await self._wire.execute("SISMEMBER", keys.tenant_keys(tenant), digest)
+        if not owned:
+            return False
         await self._wire.execute("DEL", keys.api_key(digest))
-        return bool(removed)
+        await self._wire.execute("SREM", keys.tenant_keys(tenant), digest)
+        return True
 
     async def keys_of(self, tenant: str) -> Sequence[KeyUse]:
         """A tenant's keys with their last use, oldest first."""
@@ -128,7 +138,7 @@ def _key_arguments(key: KeyRecord) -> list[Argument]:
 
 
 def tenant_fields(tenant: Tenant) -> list[Argument]:
-    """A tenant's hash, names and values in turn: the record, and what the admission script reads."""
+    """A tenant's hash, names and values in turn: the record, and what the scripts read."""
     limits = tenant.limits
     fields: dict[str, Argument] = {
         "version": tenant.version,

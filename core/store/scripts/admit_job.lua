@@ -1,6 +1,6 @@
 -- Takes a job in: the key is looked up, every limit checked, the money reserved, the record, its
--- indexes and the ring written; or nothing is. Returns { 'admitted', slot, reserved, rows… } or
--- { 'unauthenticated' | 'not_permitted' } or { 'refused', policy, retry after in ms or -1, rows… };
+-- indexes and the ring written; or nothing is. Returns { 'admitted', slot, reserved, rows ... } or
+-- { 'unauthenticated' | 'not_permitted' } or { 'refused', policy, retry after in ms or -1, rows ... };
 -- a row is { policy, limit, remaining, reset in s }.
 -- Protects: 202 means that Redis has the job; no limit is passed by racing requests.
 -- USES: names authenticate ring ledger dispatch quota unsent
@@ -26,25 +26,24 @@ local function check_request()
     if amount > most then return refusal('usd-per-request') end
   end
   local purse = redis.call('HMGET', wallet, 'balance', 'floor')
-  if purse[1] and purse[2] and tonumber(purse[1]) < tonumber(purse[2]) then
-    return refusal('wallet')
-  end
+  local balance, floor = tonumber(purse[1] or ''), tonumber(purse[2] or '')
+  if balance and floor and balance < floor then return refusal('wallet') end
   return nil
 end
 
+local at_once = runs_at_once(tenant_name, model)
+
 local function check_waiting()
-  local running = count('tenant:' .. tenant_name)
   if policy.running then
-    local left = math.max(tonumber(policy.running) - running, 0)
-    rows[#rows + 1] = { 'running', policy.running, left, 0 }
+    local left = tonumber(policy.running) - count('tenant:' .. tenant_name) - (at_once and 1 or 0)
+    rows[#rows + 1] = { 'running', policy.running, math.max(left, 0), 0 }
   end
   if not policy.waiting then return nil end
   local waiting = tonumber(redis.call('HGET', NAMES.waiting, tenant_name) or 0)
-  rows[#rows + 1] = { 'waiting', policy.waiting, math.max(tonumber(policy.waiting) - waiting, 0), 0 }
-  if waiting < tonumber(policy.waiting) then return nil end
-  local free = not (gateway_full() or tenant_full(tenant_name) or model_full(model))
-  if free and redis.call('ZCARD', NAMES.turns) == 0 then return nil end
-  return refusal('waiting', 5000)
+  local left = tonumber(policy.waiting) - waiting - (at_once and 0 or 1)
+  rows[#rows + 1] = { 'waiting', policy.waiting, math.max(left, 0), 0 }
+  if left < 0 and not at_once then return refusal('waiting', 5000) end
+  return nil
 end
 
 local verdict, arrival = check_request(), nil
@@ -54,14 +53,20 @@ verdict = verdict
   or check_window('month', policy, month, amount, tonumber(month_left), rows)
   or check_waiting()
 
+-- Whole numbers in full: Lua would write large ones with an exponent.
+local function text(value)
+  if type(value) == 'number' and value % 1 == 0 then return string.format('%.0f', value) end
+  return tostring(value)
+end
+
 local function flattened(answer)
   for _, row in ipairs(rows) do
-    for position = 1, 4 do answer[#answer + 1] = tostring(row[position]) end
+    for position = 1, 4 do answer[#answer + 1] = text(row[position]) end
   end
   return answer
 end
 
-if verdict then return flattened({ 'refused', verdict[1], tostring(verdict[2]) }) end
+if verdict then return flattened({ 'refused', verdict[1], text(verdict[2]) }) end
 
 if arrival then
   redis.call('SET', rate, string.format('%.3f', arrival), 'PX', math.ceil(arrival - now) + 1000)
@@ -81,7 +86,11 @@ for window, life in pairs({ [day] = day_life, [month] = month_life }) do
 end
 if limit_at ~= '' then redis.call('ZADD', due, limit_at, id) end
 
-wait_in_lane(tenant_name, model, id, tonumber(priority) * 1e13 + tonumber(created))
-dispatch(2, { now = now, due_at = ring_due_at, template = message_template, ttl = message_ttl })
-local slot = redis.call('HGET', job, 'slot') or '0'
-return flattened({ 'admitted', slot, tostring(amount) })
+local bell = { now = now, due_at = ring_due_at, template = message_template, ttl = message_ttl }
+if at_once then
+  give_slot(tenant_name, model, id, bell)
+else
+  wait_in_lane(tenant_name, model, id, tonumber(priority))
+  dispatch(2, bell)
+end
+return flattened({ 'admitted', redis.call('HGET', job, 'slot') or '0', text(amount) })

@@ -20,9 +20,10 @@ from core.jobs import (
 )
 from tests.builders import NOW, SECOND, job
 from worker.decisions.moves import Rules
-from worker.lifecycle import SUBMIT_FACTS, Hands, Lifecycle
+from worker.lifecycle import Hands, Lifecycle
 from worker.policies import LifecyclePolicy
 from worker.ports import Accepted, NoAnswer, NotSent, Rejected
+from worker.telling import SUBMIT_FACTS
 
 _S, _F = JobState, Fact
 LIVE: Final = frozenset(JobState) - FINAL_STATES

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from core.labels import TROUBLES
+from core.labels import TROUBLES, UPSTREAM_CALLS
 
 ROOT = Path(__file__).parents[3]
 _LITERAL = re.compile(r'Trouble\(\s*(?:code=)?"([a-z_]+)"')
+_CALL = re.compile(r'(?:Call\(|self\._(?:get|post)\()"([a-z_]+)"')
 _NAMED = re.compile(r'(?:Chore\(\s*"|name=")([a-z]+)"')
 
 
@@ -23,3 +24,7 @@ def test_every_trouble_has_its_label() -> None:
     told = set(_LITERAL.findall(text)) | {f"{name}_failed" for name in _NAMED.findall(text)}
     assert told - set(TROUBLES) == set()
     assert "step_failed" in told
+
+
+def test_every_call_to_runcomfy_has_its_label() -> None:
+    assert sorted(set(_CALL.findall(sources()))) == sorted(UPSTREAM_CALLS)

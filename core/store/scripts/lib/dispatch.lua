@@ -1,138 +1,169 @@
 -- Whose waiting job gets a slot next: start-time fair queueing over tenants by weight, priority and
--- age within a tenant, caps for the whole gateway, each tenant and each model. Work-conserving.
+-- age within a tenant, caps for the whole gateway, each tenant and each model.
 --
--- A tenant with waiting jobs stands in `turns` by its start tag, unless it is full or paused. Its
--- jobs wait in one lane a model; a lane whose model is full or paused is parked with that model, so
--- that every look at it is paid for once. Tenants, lanes and jobs are found by their indexes, hence
--- their keys are made here, from the names that core/store/keys.py states.
+-- A job waits in the lane of its tenant and its model. `turns` of a model holds the tenants that have
+-- such a lane and are neither full nor paused, by tag; `heads` holds the models that are neither full
+-- nor paused, by their first tenant's tag. So whatever stands first in `heads` can run: no look is in
+-- vain, and nothing that may run is out of sight. A change of a tenant costs as many steps as it has
+-- models waiting; nothing here costs more with more jobs or more tenants.
+-- Tenants, models and jobs are found by these indexes, hence their keys are made here, from the names
+-- that core/store/keys.py states.
 
-local function count(name) return tonumber(redis.call('HGET', NAMES.running, name) or '0') end
+local known, running = {}, {}
 
-local function full(limit, used) return limit and limit ~= '' and used >= tonumber(limit) end
-
-local function paused(what) return redis.call('SISMEMBER', NAMES.pauses, what) == 1 end
-
-local function gateway_full()
-  return paused('all') or full(redis.call('HGET', NAMES.limits, 'running'), count('all'))
+-- A limit, read once: no script changes one after it has read it.
+local function setting(key, field)
+  local name = key .. '|' .. field
+  if known[name] == nil then known[name] = tonumber(redis.call('HGET', key, field) or '') or false end
+  return known[name]
 end
 
-local function tenant_full(tenant)
-  local cap = redis.call('HGET', NAMES.tenant .. tenant, 'running')
-  return paused('tenant:' .. tenant) or full(cap, count('tenant:' .. tenant))
+local function paused(what)
+  if not known.pauses then
+    known.pauses = {}
+    for _, name in ipairs(redis.call('SMEMBERS', NAMES.pauses)) do known.pauses[name] = true end
+  end
+  return known.pauses[what]
 end
 
-local function model_full(model)
-  local cap = redis.call('HGET', NAMES.limits, 'model:' .. model)
-  return paused('model:' .. model) or full(cap, count('model:' .. model))
+local function count(what)
+  running[what] = running[what] or tonumber(redis.call('HGET', NAMES.running, what) or '0')
+  return running[what]
+end
+
+-- Full or paused. `what` is 'all', 'tenant:x' or 'model:y', in pauses and in slots alike.
+local function closed(what, cap) return paused(what) or (cap and count(what) >= cap) end
+
+local function gateway_closed() return closed('all', setting(NAMES.limits, 'running')) end
+
+local function tenant_closed(tenant)
+  return closed('tenant:' .. tenant, setting(NAMES.tenant .. tenant, 'running'))
+end
+
+local function model_closed(model)
+  return closed('model:' .. model, setting(NAMES.limits, 'model:' .. model))
+end
+
+-- Counters that have come to nought are removed: hashes hold who is there, not who ever was.
+local function add(hash, field, by)
+  local sum = redis.call('HINCRBY', hash, field, by)
+  if sum == 0 then redis.call('HDEL', hash, field) end
+  return sum
+end
+
+local function change_slots(tenant, model, by)
+  for _, what in ipairs({ 'all', 'tenant:' .. tenant, 'model:' .. model }) do
+    running[what] = add(NAMES.running, what, by)
+  end
 end
 
 local function lane_of(tenant, model) return NAMES.wait .. tenant .. ':' .. model end
 
--- A tenant that has something to run takes its place: no earlier than now, no earlier than its due.
-local function stand_in_turns(tenant)
-  if redis.call('EXISTS', NAMES.lanes .. tenant) == 0 then return end
-  if redis.call('ZSCORE', NAMES.turns, tenant) then return end
+-- When a tenant's next turn starts: no earlier than now, no earlier than what it has had allows.
+local function next_start(tenant)
   local tags = redis.call('HMGET', NAMES.fair, '@now', tenant)
-  redis.call('ZADD', NAMES.turns, math.max(tonumber(tags[1] or 0), tonumber(tags[2] or 0)), tenant)
+  return math.max(tonumber(tags[1] or 0), tonumber(tags[2] or 0))
 end
 
-local function wait_in_lane(tenant, model, id, rank)
-  redis.call('ZADD', lane_of(tenant, model), rank, id)
-  redis.call('HINCRBY', NAMES.waiting, tenant, 1)
-  if not redis.call('ZSCORE', NAMES.parked .. model, tenant) then
-    redis.call('ZADD', NAMES.lanes .. tenant, 'LT', rank, model)
-    stand_in_turns(tenant)
+local function show_model(model)
+  local first = redis.call('ZRANGE', NAMES.turns .. model, 0, 0, 'WITHSCORES')
+  if first[1] and not model_closed(model) then
+    redis.call('ZADD', NAMES.heads, first[2], model)
+  else
+    redis.call('ZREM', NAMES.heads, model)
   end
 end
 
+-- Puts a tenant where it belongs after its tag, its cap, its pause or its slots have changed.
+local function show_tenant(tenant)
+  local models = redis.call('ZRANGE', NAMES.lanes .. tenant, 0, -1)
+  if #models == 0 then return end
+  local out, tag = tenant_closed(tenant), redis.call('HGET', NAMES.fair, tenant) or 0
+  for _, model in ipairs(models) do
+    if out then
+      redis.call('ZREM', NAMES.turns .. model, tenant)
+    else
+      redis.call('ZADD', NAMES.turns .. model, tag, tenant)
+    end
+    show_model(model)
+  end
+end
+
+local function wait_in_lane(tenant, model, id, priority)
+  local rank = priority * 1e15 + redis.call('HINCRBY', NAMES.fair, '@age', 1)
+  redis.call('ZADD', lane_of(tenant, model), rank, id)
+  redis.call('ZADD', NAMES.lanes .. tenant, 'LT', rank, model)
+  if redis.call('HINCRBY', NAMES.waiting, tenant, 1) == 1 then
+    redis.call('HSET', NAMES.fair, tenant, next_start(tenant))
+  end
+  if tenant_closed(tenant) then return end
+  redis.call('ZADD', NAMES.turns .. model, redis.call('HGET', NAMES.fair, tenant), tenant)
+  show_model(model)
+end
+
 local function show_lane(tenant, model)
-  local head = redis.call('ZRANGE', lane_of(tenant, model), 0, 0, 'WITHSCORES')
-  if head[1] then
-    redis.call('ZADD', NAMES.lanes .. tenant, head[2], model)
+  local first = redis.call('ZRANGE', lane_of(tenant, model), 0, 0, 'WITHSCORES')
+  if first[1] then
+    redis.call('ZADD', NAMES.lanes .. tenant, first[2], model)
   else
     redis.call('ZREM', NAMES.lanes .. tenant, model)
+    redis.call('ZREM', NAMES.turns .. model, tenant)
   end
 end
 
 -- A job that stops waiting for another reason than a slot.
 local function leave_lane(tenant, model, id)
   if redis.call('ZREM', lane_of(tenant, model), id) == 0 then return end
-  redis.call('HINCRBY', NAMES.waiting, tenant, -1)
-  if redis.call('ZSCORE', NAMES.parked .. model, tenant) then
-    if redis.call('EXISTS', lane_of(tenant, model)) == 0 then
-      redis.call('ZREM', NAMES.parked .. model, tenant)
-    end
-    return
-  end
+  add(NAMES.waiting, tenant, -1)
   show_lane(tenant, model)
-  if redis.call('EXISTS', NAMES.lanes .. tenant) == 0 then redis.call('ZREM', NAMES.turns, tenant) end
-end
-
-local function next_lane(tenant)
-  while true do
-    local lane = redis.call('ZRANGE', NAMES.lanes .. tenant, 0, 0)[1]
-    if not lane or not model_full(lane) then return lane end
-    redis.call('ZREM', NAMES.lanes .. tenant, lane)
-    redis.call('ZADD', NAMES.parked .. lane, tonumber(redis.call('HGET', NAMES.fair, tenant) or 0), tenant)
-  end
-end
-
-local function unpark(model, most)
-  local waiting = redis.call('ZPOPMIN', NAMES.parked .. model, most)
-  for index = 1, #waiting, 2 do
-    show_lane(waiting[index], model)
-    if not tenant_full(waiting[index]) then stand_in_turns(waiting[index]) end
-  end
-end
-
-local function change_slots(tenant, model, by)
-  redis.call('HINCRBY', NAMES.running, 'all', by)
-  redis.call('HINCRBY', NAMES.running, 'tenant:' .. tenant, by)
-  redis.call('HINCRBY', NAMES.running, 'model:' .. model, by)
+  show_model(model)
 end
 
 local function give_slot(tenant, model, id, bell)
   redis.call('HSET', NAMES.job .. id, 'slot', 1)
-  redis.call('HINCRBY', NAMES.waiting, tenant, -1)
   change_slots(tenant, model, 1)
+  local start, weight = next_start(tenant), setting(NAMES.tenant .. tenant, 'weight') or 1
+  redis.call('HSET', NAMES.fair, '@now', start, tenant, start + 1 / math.max(weight, 0.001))
   redis.call('ZADD', NAMES.due, bell.due_at, id)
   local name = id .. ':0'
   redis.call('SET', NAMES.message .. name, (string.gsub(bell.template, '@job@', id)), 'PX', bell.ttl)
   redis.call('ZADD', NAMES.bell, bell.now, name)
+  show_tenant(tenant)
 end
 
-local function serve(tenant, start, bell)
-  local lane = not tenant_full(tenant) and next_lane(tenant)
-  if not lane then
-    redis.call('ZREM', NAMES.turns, tenant)
-    return
-  end
-  local id = redis.call('ZPOPMIN', lane_of(tenant, lane))[1]
-  show_lane(tenant, lane)
-  give_slot(tenant, lane, id, bell)
-  local weight = tonumber(redis.call('HGET', NAMES.tenant .. tenant, 'weight') or 1)
-  local finish = start + 1 / weight
-  redis.call('HSET', NAMES.fair, '@now', start, tenant, finish)
-  if redis.call('EXISTS', NAMES.lanes .. tenant) == 1 then
-    redis.call('ZADD', NAMES.turns, finish, tenant)
-  else
-    redis.call('ZREM', NAMES.turns, tenant)
+-- Whether a job that comes now runs now: there is room, and nobody waits who could run before it.
+local function runs_at_once(tenant, model)
+  if gateway_closed() or tenant_closed(tenant) or model_closed(model) then return false end
+  return redis.call('EXISTS', NAMES.heads) == 0
+end
+
+local function serve(model, bell)
+  local tenant = redis.call('ZRANGE', NAMES.turns .. model, 0, 0)[1]
+  for _, lane in ipairs(redis.call('ZRANGE', NAMES.lanes .. tenant, 0, -1)) do
+    if not model_closed(lane) then
+      local id = redis.call('ZPOPMIN', lane_of(tenant, lane))[1]
+      add(NAMES.waiting, tenant, -1)
+      show_lane(tenant, lane)
+      give_slot(tenant, lane, id, bell)
+      return show_model(lane)
+    end
   end
 end
 
--- Hand out free slots, at most `most` looks; whoever frees slots or adds jobs calls this.
+-- Hands out free slots, at most `most`; whoever frees slots or adds jobs calls this.
 local function dispatch(most, bell)
   for _ = 1, most do
-    if gateway_full() then return end
-    local first = redis.call('ZRANGE', NAMES.turns, 0, 0, 'WITHSCORES')
-    if not first[1] then return end
-    serve(first[1], tonumber(first[2]), bell)
+    if gateway_closed() then return end
+    local model = redis.call('ZRANGE', NAMES.heads, 0, 0)[1]
+    if not model then return end
+    serve(model, bell)
   end
 end
 
 -- A job with a slot has ended: the slot is free for its tenant and its model.
 local function give_back(tenant, model)
+  local tenant_was, model_was = tenant_closed(tenant), model_closed(model)
   change_slots(tenant, model, -1)
-  unpark(model, 16)
-  if not tenant_full(tenant) then stand_in_turns(tenant) end
+  if tenant_was then show_tenant(tenant) end
+  if model_was then show_model(model) end
 end

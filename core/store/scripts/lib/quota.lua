@@ -25,16 +25,27 @@ local function may_use(patterns, model)
   return false
 end
 
--- GCRA: `rate` holds the theoretical arrival time of the next submit, in ms.
+-- GCRA: `rate` holds the theoretical arrival time of the next submit, in ms. One that lies a minute
+-- further ahead than it can is of a clock that was put back since, and counts for nothing: clocks that
+-- merely differ a little must not forget each other's submits.
 local function check_rate(policy, rate, now, rows)
   local limit = tonumber(policy.requests_per_minute)
   if not limit then return nil, nil end
-  local interval, burst = 60000 / limit, tonumber(policy.burst or policy.requests_per_minute)
-  local arrival = math.max(tonumber(redis.call('GET', rate) or now), now) + interval
-  local early = arrival - burst * interval - now
-  local room = math.floor((now + burst * interval - arrival) / interval)
-  rows[#rows + 1] = { 'requests-per-minute', limit, math.max(room, 0), math.ceil((arrival - now) / 1000) }
-  if early > 0.5 then return refusal('requests-per-minute', early), nil end
+  if limit <= 0 then
+    rows[#rows + 1] = { 'requests-per-minute', 0, 0, 0 }
+    return refusal('requests-per-minute'), nil
+  end
+  local interval = 60000 / limit
+  local tolerance = math.max(tonumber(policy.burst or limit), 1) * interval
+  local before = math.max(tonumber(redis.call('GET', rate) or now), now)
+  if before > now + tolerance + 60000 then before = now end
+  local arrival = before + interval
+  local early, slack = arrival - tolerance - now, math.min(0.5, interval / 2)
+  local refused = early > slack
+  local taken = refused and before or arrival
+  local room = math.floor((now + tolerance - taken + slack) / interval)
+  rows[#rows + 1] = { 'requests-per-minute', limit, math.max(room, 0), math.ceil((taken - now) / 1000) }
+  if refused then return refusal('requests-per-minute', early), nil end
   return nil, arrival
 end
 
@@ -46,7 +57,9 @@ local function check_count(name, limit, used, more, reset, rows)
   return nil
 end
 
+-- `reset` is negative for a job made just before the border and admitted just after it.
 local function check_window(kind, policy, window, amount, reset, rows)
+  reset = math.max(reset, 0)
   local used = redis.call('HMGET', window, 'jobs', 'reserved', 'released')
   local spent = tonumber(used[2] or 0) - tonumber(used[3] or 0)
   return check_count('jobs-per-' .. kind, policy['jobs_per_' .. kind], tonumber(used[1] or 0), 1, reset, rows)
