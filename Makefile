@@ -1,6 +1,6 @@
 # Thin names for commands that work without make; CONTRIBUTING.md lists those.
 .DEFAULT_GOAL := help
-.PHONY: help install demo up test check lint types imports format docs lock clean \
+.PHONY: help install demo up test check lint types imports format docs dashboards lock clean \
 	unit contract integration e2e chaos bench
 
 bin := .venv/bin
@@ -56,6 +56,10 @@ bench: install ## measurements
 
 docs: install ## write the generated pages
 	$(bin)/python -m docs.generate
+
+dashboards: install ## write the dashboards, and draw them from real data (needs prometheus)
+	$(bin)/python -m deploy.grafana.build
+	$(bin)/python -m deploy.grafana.draw
 
 lock: ## pin every dependency by hash again
 	deploy/lock.sh

@@ -16,6 +16,9 @@ from pydantic.fields import FieldInfo
 
 from core.errors import GatewayError
 from core.jobs import FINAL_STATES, TRANSITIONS
+from core.labels import Label
+from core.series import CATALOGUE as SERIES
+from core.series import Kind, Series, Source
 from core.settings import ENV_PREFIX, ProcessSettings
 from core.store.keys import CATALOGUE
 from service.problems import BILLED, STATUS
@@ -28,6 +31,7 @@ _SETTINGS_ABOUT: Final = (
     "Read from the environment once, at the start. Spans are seconds, or ISO 8601 durations "
     "(`PT5M`). A wrong or missing one stops the process with one line that names it.\n"
 )
+_MOST_VALUES: Final = 12
 BEGIN: Final = "<!-- states:begin -->"
 END: Final = "<!-- states:end -->"
 
@@ -143,6 +147,59 @@ def keys_page() -> str:
     return f"# Redis keys\n\n{_MADE}\n{_table(('Key', 'Type', 'Lives', 'Holds'), rows)}"
 
 
+_SHOWN_BY: Final[Mapping[Source, tuple[str, str]]] = {
+    Source.SERVICE: (
+        "What a service did",
+        "Of each service's own: `sum` over instances.",
+    ),
+    Source.WORKER: (
+        "What a worker did",
+        "Of each worker's own: `sum` over instances.",
+    ),
+    Source.BOTH: (
+        "What either did",
+        "Services and workers have these: `sum` over instances and jobs.",
+    ),
+    Source.STATE: (
+        "How the whole gateway stands",
+        "Read from Redis at the scrape, by every service alike: take `max by (…)` over instances, never "
+        "`sum`. Absent while Redis does not answer. The reading's cost grows with the tenants that are "
+        "named, not with jobs.",
+    ),
+}
+_METRICS_ABOUT: Final = (
+    "Services show theirs at `/metrics`, workers at `/metrics` of `GATEWAY_WORKER_METRICS_PORT`. "
+    "Labels keep to closed sets: a value that has no place there becomes `other`. Tenants and models "
+    "are the first so many that a process meets (`GATEWAY_METRICS__TENANTS`, "
+    "`GATEWAY_METRICS__MODELS`): set these above what you have. Counters begin at zero where their "
+    "labels are closed. Each process also shows the usual `process_…` series.\n\n"
+    "Rules and alerts are in `deploy/prometheus`, dashboards in `deploy/grafana` "
+    "(`make dashboards`), what to do in [runbooks](runbooks/README.md).\n"
+)
+
+
+def metrics_page() -> str:
+    """`docs/metrics.md`: every series."""
+    parts = [f"# Metrics\n\n{_MADE}", _METRICS_ABOUT]
+    for source, (title, about) in _SHOWN_BY.items():
+        rows = [_series_row(series) for series in SERIES if series.source is source]
+        table = _table(("Name", "Kind", "Labels", "Meaning"), rows)
+        parts.append(f"## {title}\n\n{about}\n\n{table}")
+    return "\n".join(parts)
+
+
+def _series_row(series: Series) -> tuple[str, ...]:
+    labels = ", ".join(_label(label) for label in series.labels)
+    buckets = f" Up to {series.buckets[-1]:g} s." if series.kind is Kind.HISTOGRAM else ""
+    return (f"`{series.name}`", str(series.kind), labels, series.help + buckets)
+
+
+def _label(label: Label) -> str:
+    if len(label.values) > _MOST_VALUES or not label.values:
+        return f"`{label.name}`"
+    return f"`{label.name}` ({', '.join(sorted(label.values))})"
+
+
 def state_diagram() -> str:
     """The table of a job's life as a Mermaid diagram."""
     lines = ["```mermaid", "stateDiagram-v2", "    [*] --> queued"]
@@ -176,6 +233,7 @@ PAGES: Final[Mapping[str, Callable[[], str]]] = {
     ".env.example": example_environment,
     "docs/errors.md": errors_page,
     "docs/generated/redis-keys.md": keys_page,
+    "docs/metrics.md": metrics_page,
     "docs/architecture.md": architecture_page,
 }
 

@@ -1,8 +1,20 @@
 """The life of jobs: how many, how old, how long each part takes."""
 
-from deploy.grafana.panel import Board, Look, Panel, Query, Unit, level, quantile, quantiles, rate
+from deploy.grafana.panel import (
+    WINDOW,
+    Board,
+    Look,
+    Panel,
+    Query,
+    Unit,
+    level,
+    quantile,
+    quantiles,
+    rate,
+)
 
 _WHOSE = '{tenant=~"$tenant", model=~"$model"}'
+_NO_SUCCESS = 'gateway_jobs_ended_total{tenant=~"$tenant", model=~"$model", state!="succeeded"}'
 _MODEL = '{model=~"$model"}'
 
 JOBS = Board(
@@ -30,9 +42,8 @@ JOBS = Board(
             "Share of ended jobs, by state.",
             (
                 Query(
-                    f'sum by (state) (rate(gateway_jobs_ended_total{{tenant=~"$tenant", '
-                    'model=~"$model", state!="succeeded"}[$__rate_interval])) '
-                    f"/ on () group_left () sum(rate(gateway_jobs_ended_total{_WHOSE}[$__rate_interval]))",
+                    f"{rate(_NO_SUCCESS, 'state')} / on () group_left () "
+                    f"sum(rate(gateway_jobs_ended_total{_WHOSE}[{WINDOW}]))",
                     "{{state}}",
                 ),
             ),

@@ -83,7 +83,6 @@ UPSTREAM = Board(
             "Breaker: state",
             "Closed: submits leave. Open: none does. Probing: one finds out.",
             (Query(level("gateway_breaker_state", "state"), "{{state}}"),),
-            look=Look.STACK,
             runbook="submits-stopped",
         ),
         Panel(
@@ -131,6 +130,7 @@ UPSTREAM = Board(
             levels=(172800, 86400),
             falling=True,
             runbook="wallet-low",
+            may_be_empty="The burn is known after two readings, a minute apart, that differ.",
         ),
     ),
 )

@@ -1,0 +1,80 @@
+"""Draws every dashboard from real data into docs/images: `python -m deploy.grafana.draw [SECONDS]`.
+
+Starts a stack under a Prometheus, lets it work with faults, asks what the panels ask, and draws the
+answers.
+"""
+
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from random import Random
+from typing import Final
+
+import matplotlib as mpl
+
+from deploy.grafana.boards.catalogue import BOARDS
+from deploy.grafana.live import Line, Prometheus, watching
+from deploy.grafana.panel import Panel
+from deploy.grafana.picture import STYLE, Answer, picture
+from deploy.grafana.traffic import RUNCOMFY, busy
+from simulator.stack import Plan, running, without_settings
+
+IMAGES: Final = Path(__file__).parents[2] / "docs" / "images"
+SPAN: Final = timedelta(seconds=180)
+STEP: Final = timedelta(seconds=2)
+SEED: Final = 7
+
+
+def answer(panel: Panel, prometheus: Prometheus, span: timedelta) -> Answer:
+    """What Prometheus has for a panel."""
+    lines = [
+        (_legend(query.legend, line, panel), line)
+        for query in panel.queries
+        for line in prometheus.ask_over(query.expr, span, STEP)
+    ]
+    return Answer(panel, lines)
+
+
+def _legend(pattern: str, line: Line, panel: Panel) -> str:
+    for name, value in line.labels.items():
+        pattern = pattern.replace(f"{{{{{name}}}}}", value)
+    return pattern or panel.title
+
+
+@contextmanager
+def worked(span: timedelta, folder: Path) -> Iterator[Prometheus]:
+    """A Prometheus that has watched two services and two workers for so long."""
+    environment = without_settings(os.environ)
+    plan = Plan(folder, environment=environment, services=2, workers=2, runcomfy=RUNCOMFY)
+    with (
+        running(plan) as stack,
+        watching(stack, folder / "prometheus") as prometheus,
+        busy(stack, Random(SEED)) as traffic,
+    ):
+        traffic.run(span)
+        time.sleep(STEP.total_seconds())
+        yield prometheus
+
+
+def main() -> None:
+    """Run, wait, draw."""
+    span = timedelta(seconds=float(sys.argv[1])) if len(sys.argv) > 1 else SPAN
+    IMAGES.mkdir(parents=True, exist_ok=True)
+    with (
+        tempfile.TemporaryDirectory() as place,
+        worked(span, Path(place)) as prometheus,
+        mpl.rc_context(STYLE),
+    ):
+        for board in BOARDS:
+            path = IMAGES / f"{board.uid}.png"
+            picture(board, lambda panel: answer(panel, prometheus, span)).savefig(path, dpi=100)
+            print(path)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,133 @@
+"""A real Prometheus over real processes, for tests and pictures: started, asked, stopped.
+
+Knows Prometheus's command and its HTTP API; knows nothing of what it scrapes.
+"""
+
+import json
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import httpx
+
+from simulator.private_redis import LOOPBACK, free_port
+from simulator.stack import Child, Stack
+
+RULES: Final = Path(__file__).parents[1] / "prometheus"
+EVERY: Final = "1s"
+VARIABLES: Final[Mapping[str, str]] = {
+    "$__rate_interval": "15s",
+    "$tenant": ".*",
+    "$model": ".*",
+}
+"""What Grafana would put in the place of its variables."""
+
+
+class QueryFailed(RuntimeError):
+    """Prometheus did not understand, or could not carry out, an expression."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One series of an answer: its labels, and its points as (seconds, value)."""
+
+    labels: Mapping[str, str]
+    points: Sequence[tuple[float, float]]
+
+
+class Prometheus:
+    """One that runs."""
+
+    def __init__(self, http: httpx.Client) -> None:
+        """`http` has its address as base."""
+        self._http = http
+
+    def ask(self, expr: str) -> list[Line]:
+        """How `expr` stands now. Raises `QueryFailed`."""
+        rows = self._result("query", query=filled(expr))
+        return [Line(row["metric"], [_point(row["value"])]) for row in rows]
+
+    def ask_over(self, expr: str, span: timedelta, step: timedelta) -> list[Line]:
+        """How `expr` stood during the last `span`. Raises `QueryFailed`."""
+        now = float(self._result("query", query="time()")[1])
+        rows = self._result(
+            "query_range",
+            query=filled(expr),
+            start=str(now - span.total_seconds()),
+            end=str(now),
+            step=str(step.total_seconds()),
+        )
+        return [Line(row["metric"], [_point(pair) for pair in row["values"]]) for row in rows]
+
+    def _result(self, what: str, **parameters: str) -> list[Any]:
+        answer = self._http.get(f"/api/v1/{what}", params=parameters).json()
+        if answer["status"] != "success":
+            raise QueryFailed(f"{answer['error']}: {parameters['query']}")
+        result: list[Any] = answer["data"]["result"]
+        return result
+
+
+def filled(expr: str) -> str:
+    """`expr` with Grafana's variables filled in."""
+    for name, value in VARIABLES.items():
+        expr = expr.replace(name, value)
+    return expr
+
+
+def _point(pair: Sequence[Any]) -> tuple[float, float]:
+    return float(pair[0]), float(pair[1])
+
+
+def available() -> bool:
+    """Whether this machine has a Prometheus."""
+    return shutil.which("prometheus") is not None
+
+
+@contextmanager
+def watching(stack: Stack, folder: Path) -> Iterator[Prometheus]:
+    """A Prometheus that scrapes the stack's services and workers each second, with our rules."""
+    folder.mkdir(parents=True, exist_ok=True)
+    config = folder / "prometheus.json"
+    config.write_text(json.dumps(_config(stack)), encoding="utf-8")  # JSON is YAML
+    port = free_port()
+    command = (
+        "prometheus",
+        f"--config.file={config}",
+        f"--storage.tsdb.path={folder / 'data'}",
+        f"--web.listen-address={LOOPBACK}:{port}",
+    )
+    child = Child(
+        name="prometheus",
+        command=command,
+        environment=stack.environment,
+        log=folder / "prometheus.log",
+        url=f"http://{LOOPBACK}:{port}",
+        ready_path="/-/ready",
+    )
+    child.start()
+    try:
+        child.wait_until_ready()
+        with httpx.Client(base_url=child.url, trust_env=False, timeout=30) as http:
+            yield Prometheus(http)
+    finally:
+        child.stop()
+
+
+def _config(stack: Stack) -> dict[str, Any]:
+    jobs = {"gateway-service": stack.services, "gateway-worker": stack.workers}
+    return {
+        "global": {"scrape_interval": EVERY, "scrape_timeout": EVERY, "evaluation_interval": EVERY},
+        "rule_files": [str(RULES / name) for name in ("recording.yml", "alerts.yml")],
+        "scrape_configs": [
+            {
+                "job_name": job,
+                "static_configs": [{"targets": [urlsplit(child.url).netloc for child in children]}],
+            }
+            for job, children in jobs.items()
+        ],
+    }

@@ -1,0 +1,163 @@
+"""Dashboards, alerts and runbooks: fresh, well-formed, and about series that exist."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import promql_parser
+import pytest
+import yaml
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
+from grafana_foundation_sdk.models.dashboard import Dashboard
+
+from core.labels import DEFECTS
+from core.series import CATALOGUE, PROCESS_NAMES
+from deploy.grafana.boards.catalogue import BOARDS
+from deploy.grafana.build import FOLDER, dashboard, text_of
+from deploy.grafana.layout import COLUMNS, placed
+from deploy.grafana.live import filled
+
+if TYPE_CHECKING:
+    from deploy.grafana.panel import Board
+
+ROOT: Final = Path(__file__).parents[2]
+RULES: Final = ROOT / "deploy" / "prometheus"
+RUNBOOKS: Final = ROOT / "docs" / "runbooks"
+NAME: Final = re.compile(r"\b(?:gateway[_:][a-z0-9_:]+|process_[a-z_]+|up)\b(?!\s*\()")
+BOARD_IDS: Final = [board.uid for board in BOARDS]
+
+
+def rules_of(name: str) -> list[dict[str, Any]]:
+    """The rules of one file."""
+    document = yaml.safe_load((RULES / name).read_text(encoding="utf-8"))
+    return [rule for group in document["groups"] for rule in group["rules"]]
+
+
+ALERTS: Final = rules_of("alerts.yml")
+RECORDED: Final = {rule["record"] for rule in rules_of("recording.yml")}
+KNOWN: Final = (
+    {name for series in CATALOGUE for name in series.shown_names}
+    | RECORDED
+    | PROCESS_NAMES
+    | {"up"}
+)
+SHOWN: Final = [(board, panel) for board in BOARDS for panel in board.panels]
+EXPRESSIONS: Final = [
+    *(query.expr for _, panel in SHOWN for query in panel.queries),
+    *(rule["expr"] for rule in (*ALERTS, *rules_of("recording.yml"))),
+]
+
+
+@pytest.mark.parametrize("board", BOARDS, ids=BOARD_IDS)
+def test_the_file_is_what_the_tables_make(board: Board) -> None:
+    assert (FOLDER / f"{board.uid}.json").read_text(encoding="utf-8") == text_of(board)
+
+
+def test_there_is_no_file_without_a_table() -> None:
+    assert sorted(path.stem for path in FOLDER.glob("*.json")) == sorted(BOARD_IDS)
+
+
+@pytest.mark.parametrize("board", BOARDS, ids=BOARD_IDS)
+def test_grafanas_own_model_loses_nothing_of_it(board: Board) -> None:
+    document = dashboard(board)
+    read = json.loads(json.dumps(Dashboard.from_json(document), cls=JSONEncoder))
+    assert read == document
+
+
+@pytest.mark.parametrize("board", BOARDS, ids=BOARD_IDS)
+def test_panels_are_told_apart_and_do_not_overlap(board: Board) -> None:
+    document = dashboard(board)
+    assert len({panel["id"] for panel in document["panels"]}) == len(board.panels)
+    taken: set[tuple[int, int]] = set()
+    for place in placed(board.panels):
+        cells = {
+            (place.x + x, place.y + y)
+            for x in range(place.panel.width)
+            for y in range(place.panel.height)
+        }
+        assert not cells & taken
+        assert place.x + place.panel.width <= COLUMNS
+        taken |= cells
+    for panel in document["panels"]:
+        assert [target["refId"] for target in panel["targets"]] == sorted(
+            {target["refId"] for target in panel["targets"]}
+        )
+        assert panel["description"]
+        assert panel["fieldConfig"]["defaults"]["unit"]
+
+
+def test_there_is_enough_to_look_at() -> None:
+    assert len(SHOWN) >= 40
+
+
+@pytest.mark.parametrize("expr", sorted(set(EXPRESSIONS)))
+def test_an_expression_is_promql_about_what_exists(expr: str) -> None:
+    promql_parser.parse(filled(expr))
+    assert set(NAME.findall(expr)) - KNOWN == set()
+    assert NAME.findall(expr)
+
+
+def test_a_name_that_does_not_exist_would_be_found() -> None:
+    assert set(NAME.findall("rate(gateway_typos_total[5m]) / gateway_jobs")) - KNOWN == {
+        "gateway_typos_total"
+    }
+
+
+def test_every_runbook_that_is_named_exists_and_every_one_is_named() -> None:
+    by_alerts = {Path(rule["annotations"]["runbook"]).stem for rule in ALERTS}
+    by_panels = {panel.runbook for _, panel in SHOWN if panel.runbook}
+    pages = {path.stem for path in RUNBOOKS.glob("*.md")} - {"README"}
+    assert by_alerts == pages
+    assert by_panels <= pages
+
+
+def test_every_page_says_what_it_means_what_to_check_and_how_to_mend() -> None:
+    index = (RUNBOOKS / "README.md").read_text(encoding="utf-8")
+    for path in RUNBOOKS.glob("*.md"):
+        if path.stem == "README":
+            continue
+        text = path.read_text(encoding="utf-8")
+        assert re.findall(r"^## (.*)$", text, re.MULTILINE) == ["Meaning", "Check", "Mend"]
+        assert f"({path.name})" in index
+        told = {rule["alert"] for rule in ALERTS if path.name in rule["annotations"]["runbook"]}
+        assert all(f"`{alert}`" in text for alert in told), told
+
+
+def test_every_alert_is_tried_firing_and_silent() -> None:
+    tried = [
+        test
+        for name in ("alerts_test.yml", "burn_test.yml")
+        for test in yaml.safe_load((RULES / name).read_text(encoding="utf-8"))["tests"]
+    ]
+    named = {test["name"] for test in tried}
+    for rule in ALERTS:
+        assert f"{rule['alert']} fires" in named
+        assert f"{rule['alert']} stays silent" in named
+
+
+def test_the_alert_on_defects_knows_every_code() -> None:
+    (expr,) = (rule["expr"] for rule in ALERTS if rule["alert"] == "GatewayDefects")
+    assert all(code in expr for code in DEFECTS)
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="Prometheus is not installed")
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("check", "config", "prometheus.yml"),
+        ("check", "rules", "recording.yml", "alerts.yml"),
+        ("test", "rules", "alerts_test.yml", "burn_test.yml"),
+    ],
+    ids=" ".join,
+)
+def test_promtool_agrees(command: tuple[str, ...]) -> None:
+    promtool = str(shutil.which("promtool"))
+    done = subprocess.run(
+        [promtool, *command], cwd=RULES, capture_output=True, text=True, check=False, timeout=55
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
