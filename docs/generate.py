@@ -162,15 +162,17 @@ _SHOWN_BY: Final[Mapping[Source, tuple[str, str]]] = {
     ),
     Source.STATE: (
         "How the whole gateway stands",
-        "Read from Redis at the scrape, by every service alike: take `max by (…)` over instances, never "
-        "`sum`. Absent while Redis does not answer. The reading's cost grows with the tenants that are "
-        "named, not with jobs.",
+        (
+            "Read from Redis at the scrape, by every service alike: take `max by (…)` over "
+            "instances, never `sum`. Absent while Redis does not answer. The reading's cost grows "
+            "with the tenants that are named, not with jobs."
+        ),
     ),
 }
 _METRICS_ABOUT: Final = (
     "Services show theirs at `/metrics`, workers at `/metrics` of `GATEWAY_WORKER_METRICS_PORT`. "
-    "Labels keep to closed sets: a value that has no place there becomes `other`. Tenants and models "
-    "are the first so many that a process meets (`GATEWAY_METRICS__TENANTS`, "
+    "Labels keep to closed sets: a value that has no place there becomes `other`. Tenants and "
+    "models are the first so many that a process meets (`GATEWAY_METRICS__TENANTS`, "
     "`GATEWAY_METRICS__MODELS`): set these above what you have. Counters begin at zero where their "
     "labels are closed. Each process also shows the usual `process_…` series.\n\n"
     "Rules and alerts are in `deploy/prometheus`, dashboards in `deploy/grafana` "
