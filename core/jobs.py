@@ -184,6 +184,8 @@ class Job:
     webhook_intermediate: bool = False
     trace: str | None = None
     estimate: MicroUsd | None = None
+    priority: int = 1
+    """Among its tenant's waiting jobs; lower goes first (`core.limits.Priority`)."""
 
     attempts: int = 0
     """Submits that may have left."""
