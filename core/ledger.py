@@ -12,7 +12,6 @@ from typing import Final
 from core.jobs import Billed, Job
 from core.money import MicroUsd
 
-
 NOTHING: Final = MicroUsd(0)
 
 
