@@ -63,14 +63,13 @@ class _Answering:
         self._send = send
         self._exchange = exchange
         self._emit = emit
-        self._bodyless = scope["method"] == "HEAD"
         self._private = scope["path"].startswith("/v1")
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self._exchange.status = message["status"]
             message["headers"] = [*message["headers"], *self._headers()]
-        elif self._bodyless:
+        elif self._exchange.bodyless:
             message = {**message, "body": b""}
         await self._send(message)
 
@@ -107,4 +106,5 @@ def _served(method: str, scope: Scope, exchange: Exchange, took: timedelta) -> R
         code=exchange.code,
         tenant=None if exchange.code == Unauthenticated.code else exchange.tenant,
         job_id=exchange.job_id,
+        waited=exchange.waited,
     )

@@ -1,9 +1,11 @@
 """What the HTTP face needs from outside: only the methods that it calls."""
 
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Protocol
 
 from core.changes import Admission, Change, Outcome
+from core.history import RunHistory
 from core.store.catalogue import CatalogueSnapshot
 from core.store.jobs import Depth, JobView
 from core.tenants import Credential, Scope, Tenant
@@ -48,6 +50,18 @@ class Catalogue(Protocol):
 
     async def load(self) -> CatalogueSnapshot:
         """The whole of it."""
+        ...
+
+
+class Histories(Protocol):
+    """Run times by model, as workers leave them. Every call may raise `StoreUnavailable`."""
+
+    async def counts(self) -> Mapping[str, int]:
+        """See `core.store.history.HistoryStore.counts`."""
+        ...
+
+    async def load(self, models: Iterable[str]) -> Mapping[str, RunHistory]:
+        """See `core.store.history.HistoryStore.load`."""
         ...
 
 

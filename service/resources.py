@@ -10,20 +10,25 @@ from typing import Final
 
 from core.clock import Clock, SystemClock
 from core.events import Emit, Event, RequestServed
+from core.history import HintPolicy
 from core.ids import IdSource, SystemIds
 from core.store.catalogue import CatalogueStore
 from core.store.connection import Wire, connection_source
+from core.store.history import HistoryStore
 from core.store.jobs import JobStore
 from core.store.lua import Scripts, read_scripts
 from core.store.presence import Presence
 from core.store.tenants import TenantStore
+from core.store.watching import ChangeFeed
 from service.bodies import BodyLimits
+from service.histories import HistoryShelf
 from service.metrics import ServiceMetrics
 from service.models import Models, load_cards
 from service.options import OptionPolicy
 from service.ports import Exposition, Health, Jobs, Tenants
 from service.settings import ServiceSettings
 from service.shelf import ModelShelf
+from service.waiters import Waiters
 
 DISTRIBUTION: Final = "runcomfy-gateway"
 SUBMIT_ROUTE: Final = "/v1/models/{model_id:path}"
@@ -38,7 +43,9 @@ class FacePolicy:
     options: OptionPolicy
     public_url: str | None
     worker_silence: timedelta
-    poll_hint: timedelta
+    hints: HintPolicy
+    longest_wait: timedelta
+    heartbeat: timedelta
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +56,8 @@ class Resources:
     tenants: Tenants
     health: Health
     shelf: ModelShelf
+    histories: HistoryShelf
+    waiters: Waiters
     figures: Exposition
     clock: Clock
     ids: IdSource
@@ -63,13 +72,20 @@ def face_policy(settings: ServiceSettings) -> FacePolicy:
         options=settings.option_policy(),
         public_url=settings.public_url.rstrip("/") if settings.public_url else None,
         worker_silence=settings.worker_silence,
-        poll_hint=settings.poll_hint,
+        hints=HintPolicy(settings.poll_hint, settings.poll_hint_most),
+        longest_wait=settings.longest_wait,
+        heartbeat=settings.heartbeat,
     )
 
 
 @asynccontextmanager
-async def open_resources(settings: ServiceSettings, log: Emit) -> AsyncIterator[Resources]:
-    """The real things. The store may be away: it is looked for again with every call."""
+async def open_resources(
+    settings: ServiceSettings, log: Emit, stopping: asyncio.Event
+) -> AsyncIterator[Resources]:
+    """The real things. The store may be away: it is looked for again with every call.
+
+    With `stopping` every wait ends: a server that drains would else wait for those who wait.
+    """
     clock = SystemClock()
     metrics = ServiceMetrics(version(DISTRIBUTION), SUBMIT_ROUTE)
 
@@ -83,13 +99,24 @@ async def open_resources(settings: ServiceSettings, log: Emit) -> AsyncIterator[
         scripts = Scripts(wire, read_scripts())
         cards = Models.of(load_cards(), fresh_for=settings.catalogue_fresh_for)
         shelf = ModelShelf(cards, CatalogueStore(wire, scripts), clock, emit)
-        keeping = asyncio.create_task(shelf.keep_fresh(settings.catalogue_refresh))
-        stack.push_async_callback(_stopped, keeping)
+        histories = HistoryShelf(HistoryStore(wire), clock, emit)
+        waiters = Waiters(clock, settings.waiters_at_once)
+        metrics.show_waiters(waiters.__len__)
+        feed = ChangeFeed(connection_source(settings.redis, "feed"), waiters, clock, emit)
+        for endless in (
+            shelf.keep_fresh(settings.catalogue_refresh),
+            histories.keep_fresh(settings.history_refresh),
+            feed.run(),
+            _close_when(stopping, waiters),
+        ):
+            stack.push_async_callback(_stopped, asyncio.create_task(endless))
         yield Resources(
             jobs=JobStore(wire, scripts, clock),
             tenants=TenantStore(wire, scripts),
             health=Presence(wire, clock),
             shelf=shelf,
+            histories=histories,
+            waiters=waiters,
             figures=metrics,
             clock=clock,
             ids=SystemIds(),
@@ -101,6 +128,11 @@ async def open_resources(settings: ServiceSettings, log: Emit) -> AsyncIterator[
 def _is_quiet(event: Event) -> bool:
     # Probes come every few seconds, and say something only when they fail.
     return isinstance(event, RequestServed) and event.route in PROBES and event.code is None
+
+
+async def _close_when(stopping: asyncio.Event, waiters: Waiters) -> None:
+    await stopping.wait()
+    waiters.close()
 
 
 async def _stopped(task: asyncio.Task[None]) -> None:

@@ -9,6 +9,7 @@ from typing import Final
 from core.changes import RETENTION, Admission, Change, Outcome
 from core.clock import Clock, to_ms
 from core.errors import CallerError, NotFound, NotPermitted, Unauthenticated
+from core.history import KEPT, run_time
 from core.jobs import Job, JobRecord, TimelineEntry
 from core.store import keys
 from core.store.connection import Argument, Wire
@@ -17,6 +18,7 @@ from core.store.lua import Scripts
 from core.store.records import DELIVERIES, ENTRIES, JOBS
 from core.tenants import Credential, Scope
 
+MILLISECOND: Final = timedelta(milliseconds=1)
 RING_GRACE: Final = timedelta(seconds=5)
 """How long a rung job may wait before the watchers look for it by themselves."""
 
@@ -159,6 +161,7 @@ class JobStore:
                 _seconds(RETENTION) if after.final else "",
                 to_ms(now),
                 *(_ring_arguments(message) if message else ("", "", "")),
+                *_run_arguments(change),
                 len(change.entries),
                 *(ENTRIES.write(entry) for entry in change.entries),
                 *_delivery_arguments(change),
@@ -207,6 +210,11 @@ def _raise_refusal(verdict: bytes) -> None:
 
 def _ring_arguments(message: Message) -> tuple[Argument, ...]:
     return message.name, message.body, message.life_ms
+
+
+def _run_arguments(change: Change) -> tuple[Argument, ...]:
+    took = run_time(change.before, change.after)
+    return change.after.model_id, "" if took is None else took // MILLISECOND, KEPT
 
 
 def _delivery_arguments(change: Change) -> list[Argument]:

@@ -40,6 +40,11 @@ CATALOGUE: Final = (
     KeySpec("gw:catalogue:meta", "hash", "for ever", "when the catalogue was read; categories"),
     KeySpec("gw:workers", "sorted set", "for ever", "worker processes by last sign of life (ms)"),
     KeySpec("gw:upstream", "hash", "for ever", "version, doc of the breaker over RunComfy"),
+    KeySpec("gw:runs:{model}", "list", "for ever", "its last 200 run times (ms), newest first"),
+    KeySpec("gw:runs", "hash", "for ever", "how many runs of each model have ended so far"),
+    KeySpec(
+        "gw:changes", "channel", "not kept", "pub/sub: id, version and state of each changed job"
+    ),
     KeySpec("gw:bell", "sorted set", "for ever", "arq's queue: messages by when they are due (ms)"),
     KeySpec("arq:job:{message}", "string", "1 hour", "arq's message: a job id and a version"),
 )
@@ -54,8 +59,19 @@ CATALOGUE_META: Final = "gw:catalogue:meta"
 WORKERS: Final = "gw:workers"
 UPSTREAM: Final = "gw:upstream"
 BELL: Final = "gw:bell"
+CHANGES: Final = "gw:changes"
+RUN_COUNTS: Final = "gw:runs"
+_RUNS: Final = "gw:runs:"
 JOB_PREFIX: Final = _JOB
 DELIVERY_PREFIX: Final = _DELIVERY
+
+
+LUA_NAMES: Final = {
+    "changes": CHANGES,
+    "runs": _RUNS,
+    "run_counts": RUN_COUNTS,
+}
+"""The names and beginnings of names that parts of scripts make keys of."""
 
 
 def job(job_id: str) -> str:
@@ -101,3 +117,8 @@ def api_key(digest: str) -> str:
 def message(name: str) -> str:
     """Arq's own key of a message; its pattern is arq's."""
     return f"arq:job:{name}"
+
+
+def runs(model_id: str) -> str:
+    """A model's run times."""
+    return _RUNS + model_id

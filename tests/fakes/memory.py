@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from core.clock import to_ms
 from core.store.records import JOBS
@@ -52,6 +52,18 @@ class TenantRow:
     doc: bytes
 
 
+class Told(Protocol):
+    """Who hears of a change; see `core.store.watching.Listener.changed`."""
+
+    def __call__(self, job_id: str, version: int, *, ended: bool) -> None:
+        """A job has a new version."""
+
+
+def _nobody(job_id: str, version: int, *, ended: bool) -> None:
+    """Nobody listens: what is told is lost."""
+    del job_id, version, ended
+
+
 @dataclass(slots=True)
 class Memory:
     """Everything. `changed` is called after each write to an index of what is due."""
@@ -77,6 +89,9 @@ class Memory:
     bell: dict[str, int] = field(default_factory=dict)
     rung: Callable[[str], None] = lambda _: None
     changed: Callable[[], None] = lambda: None
+    told: Told = _nobody
+    runs: dict[str, list[int]] = field(default_factory=dict)
+    run_counts: Counter[str] = field(default_factory=Counter)
 
     @property
     def now(self) -> int:

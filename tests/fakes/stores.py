@@ -6,12 +6,14 @@ Each method does all its work in one turn of the event loop, as a Lua script doe
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from core.breaker import Breaker
 from core.changes import RETENTION, Admission, Change, Outcome
 from core.clock import from_ms, to_ms
 from core.errors import NotFound, NotPermitted, Unauthenticated
+from core.history import KEPT, RunHistory, run_time
 from core.jobs import JobRecord, JobState
 from core.store.catalogue import CatalogueSnapshot
 from core.store.doorbell import ring_for
@@ -22,8 +24,8 @@ from core.tenants import Scope
 from tests.fakes.memory import KeyRow, Memory, Row, TenantRow, due_first, write_due
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from datetime import datetime, timedelta
+    from collections.abc import Iterable, Mapping, Sequence
+    from datetime import datetime
 
     from core.clock import Clock
     from core.deliveries import Delivery, DeliveryAttempt
@@ -105,6 +107,8 @@ class MemoryJobStore:
         self._write_deliveries(after, change.deliveries)
         if change.ring:
             memory.ring(ring_for(after, memory.clock.now()))
+        self._remember(before, after)
+        memory.told(after.id, after.version, ended=after.final)
         memory.changed()
         return Outcome.STORED
 
@@ -153,12 +157,41 @@ class MemoryJobStore:
         if before.state is JobState.IN_DOUBT:
             memory.doubts.pop(after.id, None)
 
+    def _remember(self, before: Job, after: Job) -> None:
+        took = run_time(before, after)
+        if took is not None:
+            runs = self._memory.runs.setdefault(after.model_id, [])
+            runs.insert(0, took // timedelta(milliseconds=1))
+            del runs[KEPT:]
+            self._memory.run_counts[after.model_id] += 1
+
     def _write_deliveries(self, job: Job, deliveries: Sequence[Delivery]) -> None:
         memory = self._memory
         for delivery in deliveries:
             memory.deliveries[delivery.id] = Row(1, DELIVERIES.write(delivery))
             memory.job_deliveries.setdefault(job.id, []).append(delivery.id)
             write_due(memory.outbox, delivery.id, delivery.due_at or delivery.created_at)
+
+
+class MemoryHistoryStore:
+    """Twin of `core.store.history.HistoryStore`."""
+
+    def __init__(self, memory: Memory) -> None:
+        """Over `memory`."""
+        self._memory = memory
+
+    async def counts(self) -> Mapping[str, int]:
+        """See `HistoryStore.counts`."""
+        return dict(self._memory.run_counts)
+
+    async def load(self, models: Iterable[str]) -> Mapping[str, RunHistory]:
+        """See `HistoryStore.load`."""
+        return {
+            model: RunHistory.of(
+                timedelta(milliseconds=took) for took in self._memory.runs.get(model, ())
+            )
+            for model in models
+        }
 
 
 class MemoryDeliveryStore:
@@ -311,6 +344,7 @@ class MemoryStores:
 
     memory: Memory
     jobs: MemoryJobStore
+    histories: MemoryHistoryStore
     deliveries: MemoryDeliveryStore
     tenants: MemoryTenantStore
     breakers: MemoryBreakerStore
@@ -324,6 +358,7 @@ def memory_stores(clock: Clock) -> MemoryStores:
     return MemoryStores(
         memory=memory,
         jobs=MemoryJobStore(memory),
+        histories=MemoryHistoryStore(memory),
         deliveries=MemoryDeliveryStore(memory),
         tenants=MemoryTenantStore(memory),
         breakers=MemoryBreakerStore(memory),

@@ -3,12 +3,12 @@
 -- Protects: no reader sees half of a change; no final state without its callbacks.
 -- Extra KEYS are the new deliveries' records; extra ARGV are `entry_count` timeline entries and then
 -- id, doc and due instant of each delivery.
--- USES: ring
+-- USES: names ring tell remember_run
 -- KEYS: job timeline due states doubts deliveries job_deliveries message bell ...
 -- ARGV: expected id version doc before state due_at output ttl now
--- ARGV: message_name message_body message_ttl entry_count ...
+-- ARGV: message_name message_body message_ttl model took kept entry_count ...
 
-local FIXED_KEYS, FIXED_ARGUMENTS = 9, 14
+local FIXED_KEYS, FIXED_ARGUMENTS = 9, 17
 
 local held = redis.call('HGET', job, 'version')
 if not held then return 'unknown' end
@@ -22,6 +22,8 @@ if before ~= state then
   if state == 'in_doubt' then redis.call('ZADD', doubts, now, id) end
   if before == 'in_doubt' then redis.call('ZREM', doubts, id) end
 end
+tell(id, version, state)
+if took ~= '' then remember_run(model, took, kept) end
 if due_at == '' then redis.call('ZREM', due, id) else redis.call('ZADD', due, due_at, id) end
 
 local position = FIXED_ARGUMENTS
