@@ -9,8 +9,8 @@ PREFER: Final = "prefer"
 APPLIED: Final = "preference-applied"
 _WAIT: Final = "wait"
 _MOST_DIGITS: Final = 9
-# A comma or semicolon inside quotes separates nothing.
-_PARTS: Final = re.compile(r'(?:[^,"]|"(?:\\.|[^"\\])*")+')
+# A comma inside quotes separates nothing; quotes that never end take all that follows.
+_PARTS: Final = re.compile(r'(?:[^,"]|"(?:\\.|[^"\\])*"?)+')
 
 
 def wait_preference(headers: Sequence[str], longest: timedelta) -> timedelta | None:
