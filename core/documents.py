@@ -1,4 +1,6 @@
-"""What callers and receivers read about a job, as JSON bytes in RunComfy's shapes. Pure; knows no HTTP.
+"""What callers and receivers read about a job, as JSON bytes in RunComfy's shapes.
+
+Pure; knows no HTTP.
 
 Both processes need these: the service answers with them, the worker's callbacks carry them.
 """
@@ -57,7 +59,10 @@ def result_document(record: JobRecord, *, include_cost: bool) -> bytes:
 def event_document(
     record: JobRecord, event: EventType, at: datetime, estimate: Estimate | None = None
 ) -> bytes:
-    """The body of a callback: Standard Webhooks' type, timestamp and data. The same on every attempt."""
+    """The body of a callback: Standard Webhooks' type, timestamp and data.
+
+    The same on every attempt.
+    """
     data = _result(record, include_cost=True) | _foretold(estimate)
     return orjson.dumps({"type": event, "timestamp": _iso(at), "data": data})
 
@@ -89,6 +94,7 @@ def detail_document(
         "polls": record.polls,
         "upstream_request_id": job.upstream_id,
         "upstream_status": job.upstream_word,
+        "upstream_finished_at": _iso(job.upstream_finished_at),
         "upstream_trouble": job.trouble,
         "upstream_trouble_since": _iso(job.trouble_since),
         "webhook": job.webhook,

@@ -27,7 +27,7 @@ from core.events import (
     Trouble,
     UpstreamCalled,
 )
-from core.settings import LogFormat
+from core.settings import LogFormat, LogLevel
 
 _D, _I, _W, _E = logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR
 
@@ -85,9 +85,9 @@ class EventLog:
             self._logger.log(level, word, **_shown(event))
 
 
-def configure_logging(log_format: LogFormat, level: str, stream: TextIO) -> EventLog:
-    """Send every line of this process to `stream`. Raises `ValueError` for an unknown level."""
-    least = _level(level)
+def configure_logging(log_format: LogFormat, level: LogLevel, stream: TextIO) -> EventLog:
+    """Send every line of this process to `stream`."""
+    least = logging.getLevelNamesMapping()[level]
     processors = _processors(is_json=_is_json(log_format, stream))
     handler = logging.StreamHandler(stream)
     handler.setFormatter(
@@ -103,13 +103,6 @@ def configure_logging(log_format: LogFormat, level: str, stream: TextIO) -> Even
         wrapper_class=structlog.make_filtering_bound_logger(least),
     )
     return EventLog(logger, least)
-
-
-def _level(name: str) -> int:
-    known = logging.getLevelNamesMapping()
-    if name.upper() not in known:
-        raise ValueError(f"log_level: must be one of {', '.join(sorted(known))}")
-    return known[name.upper()]
 
 
 def _is_json(log_format: LogFormat, stream: TextIO) -> bool:

@@ -1,4 +1,7 @@
-"""Which callbacks a change of a job calls for. Pure; they are written in the same step as the change."""
+"""Which callbacks a change of a job calls for.
+
+Pure; they are written in the same step as the change.
+"""
 
 from datetime import datetime
 
@@ -11,7 +14,7 @@ from core.jobs import Job
 def notices(
     before: Job, after: Job, default_webhook: str | None, ids: IdSource, now: datetime
 ) -> tuple[Delivery, ...]:
-    """The deliveries for this step: one per endpoint for an end, and for a status on the way if asked."""
+    """The deliveries for this step: for an end, and for a status on the way if that was asked."""
     url = after.webhook or default_webhook
     ended = after.final and not before.final
     passed = after.webhook_intermediate and after.status is not before.status

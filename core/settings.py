@@ -30,6 +30,15 @@ class LogFormat(StrEnum):
     CONSOLE = "console"
 
 
+class LogLevel(StrEnum):
+    """The least level of a line that is written; Python's own words."""
+
+    DEBUG = "DEBUG"
+    INFO = "INFO"
+    WARNING = "WARNING"
+    ERROR = "ERROR"
+
+
 @dataclass(frozen=True, slots=True)
 class RedisPolicy:
     """How to reach Redis, and how long to wait for it."""
@@ -73,7 +82,7 @@ class ProcessSettings(BaseSettings):
     log_format: LogFormat = Field(
         LogFormat.AUTO, description="`json`, `console`, or `auto`: console on a terminal."
     )
-    log_level: str = Field("INFO", description="Least level that is logged.")
+    log_level: LogLevel = Field(LogLevel.INFO, description="Least level that is logged.")
 
     @model_validator(mode="after")
     def _redis_is_addressable(self) -> Self:

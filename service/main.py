@@ -13,6 +13,7 @@ import uvicorn
 
 from core.logs import configure_logging
 from service.app import create_app
+from service.protocol import BoundedHttp
 from service.resources import open_resources
 from service.settings import ServiceSettings
 
@@ -34,7 +35,7 @@ def run(settings: ServiceSettings) -> None:
             host=settings.host,
             port=settings.port,
             loop="uvloop",
-            http="httptools",
+            http=BoundedHttp,
             ws="none",
             lifespan="on",
             log_config=None,

@@ -156,7 +156,7 @@ class JobStore:
                 JOBS.write(after),
                 before.state,
                 after.state,
-                _score(after.due_at),
+                _next_look(before, after),
                 change.output or b"",
                 _seconds(RETENTION) if after.final else "",
                 to_ms(now),
@@ -225,8 +225,11 @@ def _delivery_arguments(change: Change) -> list[Argument]:
     return flat
 
 
-def _score(instant: datetime | None) -> Argument:
-    return "" if instant is None else to_ms(instant)
+def _next_look(before: Job, after: Job) -> Argument:
+    """A change that sets no new time must not cut short the lease of whoever works on the job."""
+    if after.due_at is None:
+        return ""
+    return "keep" if after.due_at == before.due_at else to_ms(after.due_at)
 
 
 def _seconds(span: timedelta) -> int:

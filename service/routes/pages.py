@@ -32,7 +32,13 @@ def add_pages(app: FastAPI) -> None:
 
     assets = StaticFiles(directory=str(files("fastapi_offline") / "static"))
     for path, page in (("/openapi.json", openapi), ("/docs", docs)):
-        app.router.add_api_route(path, page, response_class=Response, route_class_override=RawRoute)
+        app.router.add_api_route(
+            path,
+            page,
+            response_class=Response,
+            include_in_schema=False,
+            route_class_override=RawRoute,
+        )
     app.router.routes.append(Mount(ASSETS, assets))
 
 

@@ -1,10 +1,12 @@
 """What the result call means for a job that RunComfy calls finished."""
 
 from datetime import datetime, timedelta
+from typing import Any
 
 import orjson
 
 from core.jobs import Billed, CancelOutcome, Errand, Fact, Job, JobError
+from core.money import MicroUsd
 from worker.decisions.moves import (
     WELL,
     Move,
@@ -13,6 +15,7 @@ from worker.decisions.moves import (
     billed_by,
     cost_errand,
     ended,
+    free,
     moved,
     priced,
 )
@@ -23,41 +26,30 @@ from worker.ports import (
     Gone,
     Open,
     ResultAnswer,
+    Times,
     Unreachable,
     UpstreamFault,
 )
 
 
 def collected(job: Job, answer: ResultAnswer, now: datetime, rules: Rules) -> Move | Wait:
-    """What the result call means for a job that RunComfy calls finished. The result is the truth."""
+    """What the result call means for a job that RunComfy calls finished.
+
+    The result is the truth.
+    """
     match answer:
         case Completed(output, cost, times):
-            ending = priced(Billed.YES, cost) | cost_errand(cost, now, rules)
-            finished = times.finished_at
-            move = ended(job, Fact.COLLECTED, now, upstream_finished_at=finished, **WELL, **ending)
+            ending = _ending(Billed.YES, cost, times) | cost_errand(cost, now, rules)
+            move = ended(job, Fact.COLLECTED, now, **ending)
             return Move(move.after, move.entry, move.fact, output=orjson.dumps(output))
         case Failed(fault, cost, times):
             error = JobError(_failure_code(fault), fault.message, fault.code)
-            ending = priced(billed_by(cost), cost) | cost_errand(cost, now, rules)
-            finished = times.finished_at
-            return ended(
-                job,
-                Fact.BROKE,
-                now,
-                fault=fault,
-                error=error,
-                upstream_finished_at=finished,
-                **ending,
-            )
+            ending = _ending(billed_by(job, cost), cost, times) | cost_errand(cost, now, rules)
+            return ended(job, Fact.BROKE, now, fault=fault, error=error, **ending)
         case Cancelled(cost, times):
-            return ended(
-                job,
-                Fact.CANCEL_DONE,
-                now,
-                cancel_outcome=CancelOutcome.CANCELLED,
-                upstream_finished_at=times.finished_at,
-                **priced(Billed.NO if not cost else Billed.YES, cost),
-            )
+            ending = _ending(Billed.YES if cost else free(job), cost, times)
+            done = CancelOutcome.CANCELLED
+            return ended(job, Fact.CANCEL_DONE, now, cancel_outcome=done, **ending)
         case Open(_, word):
             fault = UpstreamFault("disagree", f"The result still says {word}.")
             return _collect_again(job, fault, None, now, rules)
@@ -65,6 +57,10 @@ def collected(job: Job, answer: ResultAnswer, now: datetime, rules: Rules) -> Mo
             return _collect_again(job, fault, None, now, rules)
         case Unreachable(fault, retry_after):
             return _collect_again(job, fault, retry_after, now, rules)
+
+
+def _ending(billed: Billed, cost: MicroUsd | None, times: Times) -> dict[str, Any]:
+    return {**WELL, **priced(billed, cost), "upstream_finished_at": times.finished_at}
 
 
 def _collect_again(

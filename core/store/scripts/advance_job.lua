@@ -1,6 +1,7 @@
 -- Stores a job's next record over the version that was read, and everything that goes with it.
 -- Returns 'stored', 'stale' (somebody was first) or 'unknown'.
 -- Protects: no reader sees half of a change; no final state without its callbacks.
+-- `due_at` 'keep' leaves the job's place in the index as it is: a lease that somebody holds stays.
 -- Extra KEYS are the new deliveries' records; extra ARGV are `entry_count` timeline entries and then
 -- id, doc and due instant of each delivery.
 -- USES: names ring tell remember_run
@@ -24,7 +25,7 @@ if before ~= state then
 end
 tell(id, version, state)
 if took ~= '' then remember_run(model, took, kept) end
-if due_at == '' then redis.call('ZREM', due, id) else redis.call('ZADD', due, due_at, id) end
+if due_at == '' then redis.call('ZREM', due, id) elseif due_at ~= 'keep' then redis.call('ZADD', due, due_at, id) end
 
 local position = FIXED_ARGUMENTS
 for _ = 1, tonumber(entry_count) do

@@ -1,0 +1,68 @@
+"""A wrong or missing setting is one line that names its variable, and never its value."""
+
+from __future__ import annotations
+
+import pytest
+
+from cli.environment import BAD_SETTING, read_settings
+from service.settings import ServiceSettings
+from worker.settings import WorkerSettings
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "line"),
+    [
+        ("GATEWAY_PORT", "70000", "gateway: GATEWAY_PORT: "),
+        ("GATEWAY_PORT", "s3cret", "gateway: GATEWAY_PORT: "),
+        ("GATEWAY_ADMIN_TOKEN", "s3cret", "gateway: GATEWAY_ADMIN_TOKEN: "),
+        ("GATEWAY_REDIS_URL", "http://:s3cret@x", "gateway: GATEWAY_REDIS_URL: must start with"),
+        ("GATEWAY_REDIS_SENTINELS", "s3cret", "gateway: GATEWAY_REDIS_SENTINELS: must be JSON"),
+        ("GATEWAY_DEFAULT_TIMEOUT", "99999999", "gateway: GATEWAY_DEFAULT_TIMEOUT: must not be"),
+        ("GATEWAY_LOG_FORMAT", "s3cret", "gateway: GATEWAY_LOG_FORMAT: "),
+        ("GATEWAY_LOG_LEVEL", "s3cret", "gateway: GATEWAY_LOG_LEVEL: "),
+        (
+            "GATEWAY_WEBHOOKS__ALLOWED_TARGETS",
+            '["a b"]',
+            "gateway: GATEWAY_WEBHOOKS__ALLOWED_TARGETS: ",
+        ),
+        (
+            "GATEWAY_WEBHOOKS__ALLOWED_TARGETS",
+            "127.0.0.0/8",
+            "gateway: GATEWAY_WEBHOOKS__ALLOWED_TARGETS: ",
+        ),
+        (
+            "GATEWAY_MODEL_DEADLINES",
+            '{"a": {"timout": 1}}',
+            "gateway: GATEWAY_MODEL_DEADLINES: a.timout: ",
+        ),
+    ],
+)
+def test_a_wrong_setting_is_named(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    name: str,
+    value: str,
+    line: str,
+) -> None:
+    monkeypatch.setenv(name, value)
+
+    with pytest.raises(SystemExit) as ended:
+        read_settings(ServiceSettings)
+
+    printed = capsys.readouterr()
+    assert ended.value.code == BAD_SETTING
+    assert printed.out == ""
+    assert printed.err.startswith(line)
+    assert printed.err.count("\n") == 1
+    assert "s3cret" not in printed.err
+
+
+def test_a_missing_setting_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        read_settings(WorkerSettings)
+    assert capsys.readouterr().err == "gateway: GATEWAY_RUNCOMFY_TOKEN is not set\n"
+
+
+def test_good_settings_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GATEWAY_PORT", "8123")
+    assert read_settings(ServiceSettings).port == 8123

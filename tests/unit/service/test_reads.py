@@ -1,0 +1,235 @@
+"""Status, result, details, models, health: what callers read."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import orjson
+import pytest
+
+from core.changes import Change
+from core.errors import StoreUnavailable
+from core.jobs import Billed, Fact, Job
+from core.money import MicroUsd
+from core.store.records import JOBS
+from core.tenants import mint_key
+from tests.fakes.face import KLING, KLING_INPUT, KLING_PATH, Face
+from tests.fakes.stores import MemoryPresence
+
+if TYPE_CHECKING:
+    import httpx
+
+
+@pytest.fixture
+async def job_id(caller: httpx.AsyncClient) -> str:
+    """A job that waits."""
+    answer = await caller.post(f"{KLING_PATH}?reference=order-7", json=KLING_INPUT)
+    name: str = answer.json()["request_id"]
+    return name
+
+
+async def move(face: Face, job_id: str, fact: Fact, **parts: Any) -> Job:  # noqa: ANN401 - fields of a job
+    """Move the job as a worker would."""
+    before = JOBS.read(face.stores.memory.jobs[job_id].doc)
+    after = before.after(fact, face.clock.now(), **parts)
+    output = b'{"video":"https://x.example.com/o.mp4"}' if fact is Fact.COLLECTED else None
+    await face.stores.jobs.store(Change(before, after, output=output))
+    return after
+
+
+async def finish(face: Face, job_id: str) -> None:
+    """Bring the job to its good end."""
+    await move(face, job_id, Fact.CLAIMED)
+    await move(face, job_id, Fact.ACCEPTED, upstream_id="up-1", upstream_running=True)
+    await move(face, job_id, Fact.FINISHED)
+    await move(
+        face,
+        job_id,
+        Fact.COLLECTED,
+        finished_at=face.clock.now(),
+        billed=Billed.YES,
+        cost=MicroUsd(630_000),
+        due_at=None,
+    )
+
+
+async def test_the_status_of_a_waiting_job(caller: httpx.AsyncClient, job_id: str) -> None:
+    answer = await caller.get(f"/v1/requests/{job_id}/status")
+    assert answer.status_code == 200
+    assert (answer.json()["status"], answer.json()["reference"]) == ("in_queue", "order-7")
+    assert answer.headers["retry-after"] == "2"
+
+
+async def test_the_status_of_a_finished_job_hints_at_nothing(
+    face: Face, caller: httpx.AsyncClient, job_id: str
+) -> None:
+    await finish(face, job_id)
+    answer = await caller.get(f"/v1/requests/{job_id}/status")
+    assert answer.json()["status"] == "completed"
+    assert "retry-after" not in answer.headers
+
+
+async def test_a_result_before_the_end_is_the_present_status(
+    caller: httpx.AsyncClient, job_id: str
+) -> None:
+    answer = await caller.get(f"/v1/requests/{job_id}/result")
+    assert (answer.status_code, answer.json()["status"]) == (200, "in_queue")
+    assert "output" not in answer.json()
+
+
+@pytest.mark.parametrize(
+    ("query", "cost"),
+    [
+        ("", None),
+        ("?include_cost=false", None),
+        ("?include_cost=true", 0.63),
+        ("?include_cost=1", 0.63),
+    ],
+)
+async def test_the_cost_is_told_when_asked_for(
+    face: Face, caller: httpx.AsyncClient, job_id: str, query: str, cost: float | None
+) -> None:
+    await finish(face, job_id)
+    document = (await caller.get(f"/v1/requests/{job_id}/result{query}")).json()
+    assert document.get("cost") == cost
+    assert document["output"] == {"video": "https://x.example.com/o.mp4"}
+    assert document["billed"] == "yes"
+
+
+async def test_an_odd_include_cost_is_refused(caller: httpx.AsyncClient, job_id: str) -> None:
+    answer = await caller.get(f"/v1/requests/{job_id}/result?include_cost=perhaps")
+    assert answer.status_code == 400
+    assert "include_cost" in answer.json()["detail"]
+
+
+async def test_the_details_hold_the_timeline(
+    face: Face, caller: httpx.AsyncClient, job_id: str
+) -> None:
+    await finish(face, job_id)
+    document = (await caller.get(f"/v1/requests/{job_id}")).json()
+    assert document["state"] == "succeeded"
+    assert document["upstream_request_id"] == "up-1"
+    assert document["timeline"][0]["what"] == "admitted"
+
+
+PATHS = ["/status", "/result", ""]
+
+
+@pytest.mark.parametrize("path", PATHS)
+async def test_another_tenant_s_job_is_404(face: Face, job_id: str, path: str) -> None:
+    other = await face.tenant("other-team")
+    async with face.client(other) as stranger:
+        answer = await stranger.get(f"/v1/requests/{job_id}{path}")
+    assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("name", ["req_nobody", "a" * 10_240, "%00", "a b", "é", "*", "a:b"])
+async def test_no_such_job_is_404_whatever_it_is_called(
+    caller: httpx.AsyncClient, path: str, name: str
+) -> None:
+    assert (await caller.get(f"/v1/requests/{name}{path}")).status_code == 404
+
+
+@pytest.mark.parametrize("name", ["req_nobody", "a" * 10_240])
+async def test_without_a_live_key_no_name_is_judged(face: Face, name: str) -> None:
+    async with face.client(mint_key("nobody", b"n" * 32)) as stranger:
+        assert (await stranger.get(f"/v1/requests/{name}/status")).status_code == 401
+    async with face.client() as nobody:
+        assert (await nobody.get(f"/v1/requests/{name}/status")).status_code == 401
+
+
+# --- models
+
+
+async def test_models_are_listed_in_runcomfy_s_shape(caller: httpx.AsyncClient) -> None:
+    document = (await caller.get("/v1/models?search=kling&limit=1")).json()
+    assert [model["model_id"] for model in document["models"]] == [KLING]
+    assert (document["total"], document["limit"], document["offset"]) == (1, 1, 0)
+    assert "input_schema" not in document["models"][0]
+
+
+async def test_schemas_are_listed_when_asked_for(caller: httpx.AsyncClient) -> None:
+    document = (await caller.get("/v1/models?include_schema=true")).json()
+    assert "input_schema" in document["models"][0]
+
+
+@pytest.mark.parametrize(
+    "query", ["limit=0", "limit=101", "limit=x", "offset=-1", "limit=%D9%A3", "include_schema=x"]
+)
+async def test_a_page_that_cannot_be_is_refused(caller: httpx.AsyncClient, query: str) -> None:
+    assert (await caller.get(f"/v1/models?{query}")).status_code == 400
+
+
+async def test_one_model_and_the_categories(caller: httpx.AsyncClient) -> None:
+    assert (await caller.get(KLING_PATH)).json()["model_id"] == KLING
+    categories = (await caller.get("/v1/models/categories")).json()
+    assert categories == {"categories": ["image-to-video"]}
+
+
+async def test_a_model_that_nobody_knows_is_404(caller: httpx.AsyncClient) -> None:
+    answer = await caller.get("/v1/models/some/model")
+    assert (answer.status_code, answer.json()["code"]) == (404, "unknown_model")
+
+
+@pytest.mark.parametrize("path", ["/v1/models", "/v1/models/categories", KLING_PATH])
+async def test_the_catalogue_is_for_key_holders(face: Face, path: str) -> None:
+    async with face.client() as nobody:
+        assert (await nobody.get(path)).status_code == 401
+
+
+# --- operation
+
+
+async def test_alive_is_always_alive(face: Face) -> None:
+    async with face.client() as probe:
+        answer = await probe.get("/healthz")
+    assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
+
+
+class Silent(MemoryPresence):
+    """The store is away."""
+
+    async def ping(self) -> None:
+        raise StoreUnavailable
+
+
+async def readiness(face: Face) -> tuple[int, dict[str, str]]:
+    async with face.client() as probe:
+        answer = await probe.get("/readyz")
+    checks: dict[str, str] = orjson.loads(answer.content)["checks"]
+    return answer.status_code, checks
+
+
+async def test_ready_needs_a_worker_of_late(face: Face) -> None:
+    assert await readiness(face) == (503, {"redis": "ok", "worker": "not_seen"})
+    await face.stores.presence.sign("w1")
+    face.clock.move(timedelta(seconds=30))
+    assert await readiness(face) == (200, {"redis": "ok", "worker": "ok"})
+    face.clock.move(timedelta(seconds=1))
+    assert await readiness(face) == (503, {"redis": "ok", "worker": "not_seen"})
+
+
+async def test_ready_needs_the_store(face: Face) -> None:
+    face.change(health=Silent(face.stores.memory))
+    assert await readiness(face) == (503, {"redis": "no_answer", "worker": "unchecked"})
+
+
+async def test_figures_count_by_template_never_by_path(
+    face: Face, caller: httpx.AsyncClient, job_id: str
+) -> None:
+    await caller.get(f"/v1/requests/{job_id}/status")
+    await caller.post(f"{KLING_PATH}?nonsense=1", json={})
+    await caller.get("/nowhere")
+    answer = await caller.get("/metrics")
+
+    text = answer.text
+    assert answer.headers["content-type"].startswith("text/plain")
+    assert 'gateway_submits_total{outcome="accepted"} 1.0' in text
+    assert 'gateway_submits_total{outcome="malformed_request"} 1.0' in text
+    assert 'route="/v1/requests/{request_id}/status",status="200"} 1.0' in text
+    assert 'route="unmatched",status="404"} 1.0' in text
+    assert "gateway_estimated_usd_total 0.63" in text
+    assert job_id not in text
+    assert face.stores.memory.every_job()[0].tenant not in text

@@ -1,0 +1,70 @@
+"""Settings of the face: from variables to policies, and what is refused."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from pydantic import ValidationError
+
+from service.options import Deadlines
+from service.resources import face_policy
+from service.settings import ServiceSettings
+
+
+def test_the_defaults_are_sound() -> None:
+    policy = face_policy(ServiceSettings())
+    assert policy.body.size == 2**20
+    assert policy.public_url is None
+    assert policy.options.deadlines_of("any") == Deadlines(timedelta(hours=2))
+
+
+def test_variables_become_policies(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {
+        "GATEWAY_PUBLIC_URL": "https://gateway.example/",
+        "GATEWAY_BODY_LIMIT": "67108864",
+        "GATEWAY_DEFAULT_TIMEOUT": "600",
+        "GATEWAY_DEFAULT_START_TIMEOUT": "PT5M",
+        "GATEWAY_MODEL_DEADLINES": '{"a/b": {"start_timeout": 60}}',
+        "GATEWAY_WEBHOOKS__ALLOWED_TARGETS": '["127.0.0.0/8"]',
+    }.items():
+        monkeypatch.setenv(name, value)
+
+    policy = face_policy(ServiceSettings())
+
+    assert policy.public_url == "https://gateway.example"
+    assert policy.body.size == 64 * 2**20
+    default = Deadlines(timedelta(minutes=10), timedelta(minutes=5))
+    assert policy.options.deadlines_of("any") == default
+    own = Deadlines(timedelta(minutes=10), timedelta(minutes=1))
+    assert policy.options.deadlines_of("a/b") == own
+    assert policy.options.targets.allowed.networks
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("GATEWAY_PORT", "70000"),
+        ("GATEWAY_PORT", "eight"),
+        ("GATEWAY_BODY_LIMIT", "67108865"),
+        ("GATEWAY_BODY_LIMIT", "0"),
+        ("GATEWAY_ADMIN_TOKEN", "short"),
+        ("GATEWAY_DEFAULT_TIMEOUT", "-1"),
+        ("GATEWAY_DEFAULT_TIMEOUT", "86401"),
+        ("GATEWAY_MODEL_DEADLINES", '{"a": {"timout": 1}}'),
+        ("GATEWAY_WEBHOOKS__ALLOWED_TARGETS", '["not a host!"]'),
+        ("GATEWAY_REDIS_URL", "http://redis"),
+    ],
+)
+def test_a_wrong_value_is_refused(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ValidationError):
+        ServiceSettings()
+
+
+def test_no_secret_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GATEWAY_ADMIN_TOKEN", "t" * 32)
+    monkeypatch.setenv("GATEWAY_REDIS_URL", "redis://:hunter2@cache")
+    shown = repr(ServiceSettings())
+    assert "ttt" not in shown
+    assert "hunter2" not in shown
