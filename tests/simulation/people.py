@@ -110,6 +110,7 @@ async def _cancel(face: Face, asking: Credential, job_id: str) -> None:
     try:
         told = await cancel_job(face.resources, asking, job_id)
         face.journal.note("caller", f"cancel: {told.outcome}", job_id)
+        face.journal.cancels.setdefault(job_id, []).append(told.outcome)
     except GatewayError as error:
         face.journal.note("caller", f"cancel: {error.code}", job_id)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum, auto
 from random import Random
+from typing import Final
 
 
 class Fault(StrEnum):
@@ -68,6 +69,19 @@ class Fault(StrEnum):
     """Callers ask for callbacks on the way."""
     POLICIES = auto()
     """Tenants fail or resend what is in doubt."""
+
+
+DOUBTFUL: Final = frozenset(
+    {
+        Fault.DEATHS,
+        Fault.STORE_AWAY,
+        Fault.STORE_PARTED,
+        Fault.STORE_LATE,
+        Fault.LOST_BEFORE,
+        Fault.LOST_AFTER,
+    }
+)
+"""Only these may bring a submit into doubt."""
 
 
 @dataclass(frozen=True, slots=True)
