@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from importlib.metadata import version
@@ -32,6 +32,7 @@ from service.waiters import Waiters
 
 DISTRIBUTION: Final = "runcomfy-gateway"
 SUBMIT_ROUTE: Final = "/v1/models/{model_id:path}"
+_AGAIN: Final = timedelta(milliseconds=20)
 PROBES: Final = frozenset({"/healthz", "/readyz", "/metrics"})
 
 
@@ -80,7 +81,7 @@ def face_policy(settings: ServiceSettings) -> FacePolicy:
 
 @asynccontextmanager
 async def open_resources(
-    settings: ServiceSettings, log: Emit, stopping: asyncio.Event
+    settings: ServiceSettings, log: Emit, stopping: asyncio.Event | None = None
 ) -> AsyncIterator[Resources]:
     """The real things. The store may be away: it is looked for again with every call.
 
@@ -107,7 +108,7 @@ async def open_resources(
             shelf.keep_fresh(settings.catalogue_refresh),
             histories.keep_fresh(settings.history_refresh),
             feed.run(),
-            _close_when(stopping, waiters),
+            _close_when(stopping or asyncio.Event(), waiters),
         ):
             stack.push_async_callback(_stopped, asyncio.create_task(endless))
         yield Resources(
@@ -136,6 +137,7 @@ async def _close_when(stopping: asyncio.Event, waiters: Waiters) -> None:
 
 
 async def _stopped(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    with suppress(asyncio.CancelledError):
-        await task
+    # A cancellation that comes while redis-py connects can get lost in it: it is said again.
+    while not task.done():
+        task.cancel()
+        await asyncio.wait((task,), timeout=_AGAIN.total_seconds())

@@ -54,6 +54,8 @@ class ChangeFeed:
                 await self._listen()
             except STORE_ERRORS as error:
                 self._tell(error)
+            except Exception as error:  # noqa: BLE001 - an outermost loop: deafness must not last
+                self._tell(error)
             await self._clock.sleep(_PAUSE)
 
     async def _listen(self) -> NoReturn:

@@ -82,6 +82,8 @@ class Face:
             tenants=ProcessTenants(self.line, self.stores),
             health=empty,
             shelf=empty,
+            histories=empty,
+            waiters=empty,
             figures=empty,
             clock=self.clock,
             ids=self.ids,
