@@ -62,10 +62,10 @@ class Courier:
         self._schedule = schedule
 
     async def deliver(self, delivery: Delivery) -> None:
-        """Make the next attempt. One whose job or tenant is gone is given up without a call."""
+        """Make the next attempt. One without a job, or without a secret, is given up uncalled."""
         record = await self._hands.jobs.load(delivery.job_id)
         tenant = await self._hands.tenants.load(delivery.tenant)
-        if record is None or tenant is None:
+        if record is None or tenant is None or not tenant.webhook_secrets:
             await self._give_up(delivery)
             return
         outcome = await self._hands.sender.send(_attempt(delivery, record, tenant))
