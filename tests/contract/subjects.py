@@ -16,6 +16,7 @@ from core.store import keys
 from core.store.breaker import BreakerStore
 from core.store.catalogue import CatalogueStore
 from core.store.deliveries import DeliveryStore
+from core.store.history import HistoryStore
 from core.store.jobs import JobStore
 from core.store.lua import Scripts, read_scripts
 from core.store.presence import Presence
@@ -24,6 +25,7 @@ from tests.fakes.stores import (
     MemoryBreakerStore,
     MemoryCatalogueStore,
     MemoryDeliveryStore,
+    MemoryHistoryStore,
     MemoryJobStore,
     MemoryPresence,
     MemoryTenantStore,
@@ -91,6 +93,7 @@ class Subject:
     breakers: BreakerStore | MemoryBreakerStore
     catalogue: CatalogueStore | MemoryCatalogueStore
     presence: Presence | MemoryPresence
+    histories: HistoryStore | MemoryHistoryStore
     probe: Probe
 
 
@@ -105,6 +108,7 @@ def memory_subject(clock: FakeClock) -> Subject:
         breakers=stores.breakers,
         catalogue=stores.catalogue,
         presence=stores.presence,
+        histories=stores.histories,
         probe=MemoryProbe(stores.memory),
     )
 
@@ -120,6 +124,7 @@ def redis_subject(clock: FakeClock, wire: Wire) -> Subject:
         breakers=BreakerStore(wire, scripts),
         catalogue=CatalogueStore(wire, scripts),
         presence=Presence(wire, clock),
+        histories=HistoryStore(wire),
         probe=RedisProbe(wire),
     )
 

@@ -29,6 +29,9 @@ MADE = {
     keys.WORKERS: "sorted set",
     keys.UPSTREAM: "hash",
     keys.BELL: "sorted set",
+    keys.runs("ID"): "list",
+    keys.RUN_COUNTS: "hash",
+    keys.CHANGES: "channel",
 }
 
 
