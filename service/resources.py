@@ -90,11 +90,7 @@ async def open_resources(
     clock = SystemClock()
     metrics = ServiceMetrics(version(DISTRIBUTION), SUBMIT_ROUTE)
 
-    def emit(event: Event) -> None:
-        metrics(event)
-        if not _is_quiet(event):
-            log(event)
-
+    emit = _both(metrics, log)
     async with AsyncExitStack() as stack:
         wire = await stack.enter_async_context(Wire(connection_source(settings.redis, "service")))
         scripts = Scripts(wire, read_scripts())
@@ -124,6 +120,15 @@ async def open_resources(
             policy=face_policy(settings),
             emit=emit,
         )
+
+
+def _both(metrics: Emit, log: Emit) -> Emit:
+    def emit(event: Event) -> None:
+        metrics(event)
+        if not _is_quiet(event):
+            log(event)
+
+    return emit
 
 
 def _is_quiet(event: Event) -> bool:
