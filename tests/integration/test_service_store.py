@@ -16,16 +16,19 @@ from core.clock import SystemClock
 from core.ids import SystemIds
 from core.store.catalogue import CatalogueStore
 from core.store.connection import Wire, connection_source
+from core.store.history import HistoryStore
 from core.store.jobs import JobStore
 from core.store.lua import Scripts, read_scripts
 from core.store.presence import Presence
 from core.store.tenants import TenantStore
 from service.app import create_app
+from service.histories import HistoryShelf
 from service.metrics import ServiceMetrics
 from service.models import Models, load_cards
 from service.resources import SUBMIT_ROUTE, Resources, face_policy, open_resources
 from service.settings import ServiceSettings
 from service.shelf import ModelShelf
+from service.waiters import Waiters
 from tests.fakes.face import KLING_INPUT, KLING_PATH
 
 if TYPE_CHECKING:
@@ -82,6 +85,8 @@ def counted(settings: ServiceSettings, policy: RedisPolicy, events: list[Event])
         shelf=ModelShelf(
             Models.of(load_cards()), CatalogueStore(wire, scripts), clock, events.append
         ),
+        histories=HistoryShelf(HistoryStore(wire), clock, events.append),
+        waiters=Waiters(clock, 10),
         figures=ServiceMetrics("0", SUBMIT_ROUTE),
         clock=clock,
         ids=SystemIds(),
