@@ -1,9 +1,10 @@
 """Settings that both processes have: where Redis is, how to log. Read at the door only."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
-from typing import Annotated, Self
+from typing import Annotated, Final, Self
 
 from pydantic import BeforeValidator, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -20,6 +21,14 @@ def _seconds(value: object) -> object:
 
 Seconds = Annotated[timedelta, BeforeValidator(_seconds)]
 """A span given in the environment as a number of seconds, or as an ISO 8601 duration."""
+
+
+SINKS_ABOUT: Final = (
+    "JSON object of Redis servers that tenants may have their events written to, besides the "
+    'gateway\'s own: `{"analytics": "rediss://…"}`.'
+)
+Sinks = Mapping[Annotated[str, Field(pattern=r"^[a-z0-9-]{1,32}$")], SecretStr]
+"""Redis servers by the names that tenants use for them."""
 
 
 class LogFormat(StrEnum):

@@ -17,7 +17,7 @@ from service.edge import Edge
 from service.errors import MethodNotAllowed
 from service.openapi import TITLE
 from service.resources import Resources
-from service.routes import models, operation, requests, submit
+from service.routes import deliveries, models, operation, requests, submit, webhooks
 from service.routes.endpoint import Endpoint, RawRoute
 from service.routes.pages import add_pages
 
@@ -26,6 +26,8 @@ OpenResources = Callable[[], AbstractAsyncContextManager[Resources]]
 ENDPOINTS: Final = (
     *submit.ENDPOINTS,
     *requests.ENDPOINTS,
+    *deliveries.ENDPOINTS,
+    *webhooks.ENDPOINTS,
     *models.ENDPOINTS,
     *operation.ENDPOINTS,
 )

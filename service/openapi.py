@@ -15,6 +15,8 @@ from service.options import MOST_REFERENCE_CHARS
 from service.problems import MEDIA_TYPE, problem_of
 from service.resources import DISTRIBUTION
 from service.schemas import COMPONENTS, INPUT_EXAMPLE
+from service.webhook_schemas import COMPONENTS as WEBHOOK_COMPONENTS
+from service.webhook_schemas import webhooks_section
 
 TITLE: Final = "runcomfy-gateway"
 _ABOUT: Final = (
@@ -56,9 +58,10 @@ def _problem(error: GatewayError) -> dict[str, Any]:
     }
 
 
-def _parameter(
+def parameter(
     name: str, description: str, schema: Mapping[str, Any], where: str = "query"
 ) -> dict[str, Any]:
+    """One of OpenAPI's `parameters`."""
     return {
         "name": name,
         "in": where,
@@ -72,38 +75,38 @@ _TEXT: Final = {"type": "string"}
 _FLAG: Final = {"type": "boolean", "default": False}
 _SPAN: Final = {"type": "integer", "minimum": 1}
 
-MODEL_ID: Final = _parameter(
+MODEL_ID: Final = parameter(
     "model_id",
     "RunComfy's id of the model; it holds slashes.",
     {"type": "string", "example": "kling/kling-3.0/standard/image-to-video"},
     "path",
 )
-JOB_ID: Final = _parameter("request_id", "The id that the submit gave.", _TEXT, "path")
-INCLUDE_COST: Final = _parameter("include_cost", "Whether to tell the cost.", _FLAG)
+JOB_ID: Final = parameter("request_id", "The id that the submit gave.", _TEXT, "path")
+INCLUDE_COST: Final = parameter("include_cost", "Whether to tell the cost.", _FLAG)
 SUBMIT_PARAMETERS: Final = [
     MODEL_ID,
-    _parameter("webhook", "Where the callback goes; the tenant's own otherwise.", _TEXT),
-    _parameter("webhook_intermediate_status", "Also call back on the way.", _FLAG),
-    _parameter("timeout", "Seconds until the job must have ended.", _SPAN),
-    _parameter("start_timeout", "Seconds until it must have started; free if not.", _SPAN),
-    _parameter(
+    parameter("webhook", "Where the callback goes; the tenant's own otherwise.", _TEXT),
+    parameter("webhook_intermediate_status", "Also call back on the way.", _FLAG),
+    parameter("timeout", "Seconds until the job must have ended.", _SPAN),
+    parameter("start_timeout", "Seconds until it must have started; free if not.", _SPAN),
+    parameter(
         "max_cost",
         "USD; refused when the estimate is higher or not known.",
         {"type": "number", "minimum": 0},
     ),
-    _parameter(
+    parameter(
         "reference",
         "Your own string, told back everywhere.",
         {"type": "string", "maxLength": MOST_REFERENCE_CHARS},
     ),
 ]
 LIST_PARAMETERS: Final = [
-    _parameter("search", "Words that the id or the name must hold.", _TEXT),
-    _parameter("category", "A category.", _TEXT),
-    _parameter("kind", "A kind, such as `video`.", _TEXT),
-    _parameter("limit", "Page size.", {"type": "integer", "minimum": 1, "maximum": 100}),
-    _parameter("offset", "How many to skip.", {"type": "integer", "minimum": 0}),
-    _parameter("include_schema", "Whether to show schemas.", _FLAG),
+    parameter("search", "Words that the id or the name must hold.", _TEXT),
+    parameter("category", "A category.", _TEXT),
+    parameter("kind", "A kind, such as `video`.", _TEXT),
+    parameter("limit", "Page size.", {"type": "integer", "minimum": 1, "maximum": 100}),
+    parameter("offset", "How many to skip.", {"type": "integer", "minimum": 0}),
+    parameter("include_schema", "Whether to show schemas.", _FLAG),
 ]
 SUBMIT_BODY: Final = {
     "required": True,
@@ -118,7 +121,7 @@ def openapi_document(routes: Sequence[BaseRoute]) -> bytes:
         title=TITLE, version=version(DISTRIBUTION), description=_ABOUT, routes=routes
     )
     document["components"] = {
-        "schemas": COMPONENTS,
+        "schemas": {**COMPONENTS, **WEBHOOK_COMPONENTS},
         "securitySchemes": {
             _SECURITY: {
                 "type": "http",
@@ -127,5 +130,6 @@ def openapi_document(routes: Sequence[BaseRoute]) -> bytes:
             }
         },
     }
+    document["webhooks"] = webhooks_section()
     document["security"] = [{_SECURITY: []}]
     return orjson.dumps(document)

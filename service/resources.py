@@ -13,11 +13,14 @@ from core.events import Emit, Event, RequestServed
 from core.ids import IdSource, SystemIds
 from core.store.catalogue import CatalogueStore
 from core.store.connection import Wire, connection_source
+from core.store.deliveries import DeliveryStore
 from core.store.jobs import JobStore
 from core.store.lua import Scripts, read_scripts
 from core.store.presence import Presence
 from core.store.tenants import TenantStore
+from core.store.webhooks import ReplayStore, WebhookStore
 from service.bodies import BodyLimits
+from service.desk import Desk
 from service.metrics import ServiceMetrics
 from service.models import Models, load_cards
 from service.options import OptionPolicy
@@ -50,6 +53,7 @@ class Resources:
     health: Health
     shelf: ModelShelf
     figures: Exposition
+    desk: Desk
     clock: Clock
     ids: IdSource
     policy: FacePolicy
@@ -91,11 +95,25 @@ async def open_resources(settings: ServiceSettings, log: Emit) -> AsyncIterator[
             health=Presence(wire, clock),
             shelf=shelf,
             figures=metrics,
+            desk=open_desk(settings, wire, scripts),
             clock=clock,
             ids=SystemIds(),
             policy=face_policy(settings),
             emit=emit,
         )
+
+
+def open_desk(settings: ServiceSettings, wire: Wire, scripts: Scripts) -> Desk:
+    """What is done with callbacks, over the real stores; for handlers and for operators' commands."""
+    clock = SystemClock()
+    return Desk(
+        setups=WebhookStore(wire, scripts, clock),
+        deliveries=DeliveryStore(wire, scripts, clock),
+        replays=ReplayStore(wire, scripts, clock),
+        clock=clock,
+        ids=SystemIds(),
+        policy=settings.endpoint_policy(),
+    )
 
 
 def _is_quiet(event: Event) -> bool:

@@ -6,10 +6,11 @@ from typing import Annotated, Final, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 
-from core.settings import ProcessSettings, Seconds
+from core.settings import SINKS_ABOUT, ProcessSettings, Seconds, Sinks
 from core.targets import AllowedTargets, TargetPolicy
 from service.bodies import BodyLimits
 from service.options import Deadlines, OptionPolicy
+from service.webhook_bodies import EndpointPolicy
 
 MEBIBYTE: Final = 2**20
 MOST_BODY: Final = 64 * MEBIBYTE
@@ -37,6 +38,7 @@ class WebhookSettings(BaseModel):
         description="JSON list of host names, `*.suffix` patterns, addresses and CIDRs that "
         "callbacks may reach although they are private or loopback; `http` is allowed to these.",
     )
+    sinks: Sinks = Field({}, description=SINKS_ABOUT)
 
 
 class ServiceSettings(ProcessSettings):
@@ -107,6 +109,10 @@ class ServiceSettings(ProcessSettings):
     def target_policy(self) -> TargetPolicy:
         """Which callback URLs are accepted."""
         return TargetPolicy(AllowedTargets.parse(self.webhooks.allowed_targets))
+
+    def endpoint_policy(self) -> EndpointPolicy:
+        """Where tenants' endpoints may be."""
+        return EndpointPolicy(self.target_policy(), frozenset(self.webhooks.sinks))
 
     def option_policy(self) -> OptionPolicy:
         """What submits may ask for."""

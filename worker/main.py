@@ -26,6 +26,7 @@ from worker.upkeep import LOOK_EVERY, SIGN_EVERY, Chore, keep_doing, warn_of_wea
 
 CHATTY = ("arq", "httpx")
 """Libraries that tell of every message or request; our own events tell more."""
+REPLAY_EVERY = timedelta(seconds=1)
 STORE_PAUSE = timedelta(milliseconds=500)
 
 
@@ -123,6 +124,7 @@ def _chores(resources: Resources) -> tuple[Chore, ...]:
     return (
         Chore("sign", SIGN_EVERY, lambda: resources.presence.sign(resources.name)),
         Chore("catalogue", LOOK_EVERY, resources.catalogue.run_once),
+        Chore("replays", REPLAY_EVERY, resources.replayer.run_once),
     )
 
 

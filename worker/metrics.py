@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, start_http_
 from core.events import (
     BreakerMoved,
     DeliveryAttempted,
+    EndpointDisabled,
     Event,
     JobMoved,
     StoreLost,
@@ -55,6 +56,12 @@ class WorkerMetrics:
             buckets=_CALL_BUCKETS,
             registry=registry,
         )
+        self._disabled = Counter(
+            f"{name}_endpoints_disabled",
+            "Endpoints of tenants that were disabled, by why.",
+            ("reason",),
+            registry=registry,
+        )
         self._breaker = Counter(
             f"{name}_breaker_moves", "Changes of the breaker.", ("state",), registry=registry
         )
@@ -77,6 +84,8 @@ class WorkerMetrics:
                 self._calls.labels(event.call, event.outcome).observe(took)
             case DeliveryAttempted():
                 self._attempts.labels(event.outcome).observe(event.took.total_seconds())
+            case EndpointDisabled():
+                self._disabled.labels(event.reason).inc()
             case BreakerMoved():
                 self._breaker.labels(event.after).inc()
             case StoreLost():

@@ -14,7 +14,8 @@ from core.store import keys
 from core.store.connection import Argument, Wire
 from core.store.doorbell import Message, ring_for
 from core.store.lua import Scripts
-from core.store.records import DELIVERIES, ENTRIES, JOBS
+from core.store.outbox import posted_arguments, posted_keys
+from core.store.records import ENTRIES, JOBS
 from core.tenants import Credential, Scope
 
 RING_GRACE: Final = timedelta(seconds=5)
@@ -141,11 +142,11 @@ class JobStore:
                 keys.DUE,
                 keys.STATES,
                 keys.DOUBTS,
-                keys.DELIVERIES,
+                keys.OUTBOX,
                 keys.job_deliveries(after.id),
                 message.key if message else keys.BELL,
                 keys.BELL,
-                *(keys.delivery(delivery.id) for delivery in change.deliveries),
+                *posted_keys(change.deliveries),
             ],
             [
                 before.version,
@@ -161,7 +162,7 @@ class JobStore:
                 *(_ring_arguments(message) if message else ("", "", "")),
                 len(change.entries),
                 *(ENTRIES.write(entry) for entry in change.entries),
-                *_delivery_arguments(change),
+                *posted_arguments(change.deliveries, now),
             ],
         )
         return Outcome(verdict.decode())
@@ -207,14 +208,6 @@ def _raise_refusal(verdict: bytes) -> None:
 
 def _ring_arguments(message: Message) -> tuple[Argument, ...]:
     return message.name, message.body, message.life_ms
-
-
-def _delivery_arguments(change: Change) -> list[Argument]:
-    flat: list[Argument] = []
-    for delivery in change.deliveries:
-        due_at = delivery.due_at or delivery.created_at
-        flat += [delivery.id, DELIVERIES.write(delivery), to_ms(due_at)]
-    return flat
 
 
 def _score(instant: datetime | None) -> Argument:
