@@ -21,7 +21,7 @@ class Backoff:
 
 @dataclass(frozen=True, slots=True)
 class Cadence:
-    """How often to look at something whose end is unknown: every `share` of the time already waited.
+    """How often to look at what ends nobody knows when: every `share` of the time waited so far.
 
     Early on that is often, later rarely, and the end is noticed at most `share` late, relatively.
     """

@@ -44,7 +44,10 @@ class BreakerPolicy:
 
 @dataclass(frozen=True, slots=True)
 class Breaker:
-    """The record that all workers share. `until` is when an open or probing breaker is asked again."""
+    """The record that all workers share.
+
+    `until` is when an open or probing breaker is asked again.
+    """
 
     version: int = 0
     state: BreakerState = BreakerState.CLOSED

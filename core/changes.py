@@ -10,7 +10,7 @@ from core.tenants import Credential
 
 RETENTION = timedelta(days=7)
 """How long a finished job is kept: RunComfy's own time for outputs. It covers the last callback
-attempt (84.7 hours after the end, with jitter and `Retry-After` at most 4.5 days) and a day more."""
+attempt (84.7 hours after the end, with jitter and `Retry-After` at most 4.5 days) and a day."""
 
 
 class Outcome(StrEnum):
@@ -25,7 +25,10 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """A job to be taken in, if the credential may submit. `input` is RunComfy's body, byte for byte."""
+    """A job to be taken in, if the credential may submit.
+
+    `input` is RunComfy's body, byte for byte.
+    """
 
     credential: Credential
     job: Job

@@ -1,4 +1,6 @@
-"""What callers and receivers read about a job, as JSON bytes in RunComfy's shapes. Pure; knows no HTTP.
+"""What callers and receivers read about a job, as JSON bytes in RunComfy's shapes.
+
+Pure; knows no HTTP.
 
 Both processes need these: the service answers with them, the worker's callbacks carry them.
 """
@@ -129,6 +131,7 @@ def detail_document(
         "polls": record.polls,
         "upstream_request_id": job.upstream_id,
         "upstream_status": job.upstream_word,
+        "upstream_finished_at": _iso(job.upstream_finished_at),
         "upstream_trouble": job.trouble,
         "upstream_trouble_since": _iso(job.trouble_since),
         "webhook": job.webhook,

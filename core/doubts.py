@@ -1,4 +1,7 @@
-"""How a submit in doubt is resolved by a person (or, for a resend, by the tenant's policy). Pure."""
+"""How a submit in doubt is resolved by a person (or, for a resend, by the tenant's policy).
+
+Pure.
+"""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -40,7 +43,10 @@ class Resolved:
 
 
 def resolve(job: Job, resolution: Resolution, by: str, now: datetime) -> Resolved:
-    """What a resolution makes of a job. `by` names who decided. Raises `Conflict` if it has no doubt."""
+    """What a resolution makes of a job.
+
+    `by` names who decided. Raises `Conflict` if it has no doubt.
+    """
     if job.state is not JobState.IN_DOUBT:
         raise Conflict(f"The job is {job.state}, not in doubt.")
     after, fact, word = _meaning(job, resolution, now)

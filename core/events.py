@@ -37,7 +37,10 @@ class JobMoved:
 
 @dataclass(frozen=True, slots=True)
 class SubmitAnswered:
-    """What a paid submit met. Told before it is stored, so that a log has the id whatever dies next."""
+    """What a paid submit met.
+
+    Told before it is stored, so that a log has the id whatever dies next.
+    """
 
     job_id: str
     tenant: str

@@ -1,4 +1,6 @@
-"""A job's life: its states, the facts that move it, and the record. Pure; knows no store and no RunComfy.
+"""A job's life: its states, the facts that move it, and the record.
+
+Pure; knows no store and no RunComfy.
 
 The table is the only statement of what may follow what. Redis holds what `Job.after` computed, and
 stores it only over the version that was read.
@@ -160,8 +162,10 @@ class JobError:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """The record. Instants are aware UTC; `version` counts its changes; `due_at` is when somebody
-    must look at it next (while a worker holds it: when that worker's lease runs out).
+    """The record.
+
+    Instants are aware UTC; `version` counts its changes; `due_at` is when somebody must look at it
+    next (while a worker holds it: when that worker's lease runs out).
     """
 
     id: str
@@ -256,7 +260,10 @@ class Note(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class TimelineEntry:
-    """One line of a job's history. `what` is a stable word (a fact, a call's answer, an outcome)."""
+    """One line of a job's history.
+
+    `what` is a stable word (a fact, a call's answer, an outcome).
+    """
 
     at: datetime
     note: Note

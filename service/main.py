@@ -11,6 +11,7 @@ import uvicorn
 
 from core.logs import configure_logging
 from service.app import create_app
+from service.protocol import BoundedHttp
 from service.resources import open_resources
 from service.settings import ServiceSettings
 
@@ -30,7 +31,7 @@ def run(settings: ServiceSettings) -> None:
             host=settings.host,
             port=settings.port,
             loop="uvloop",
-            http="httptools",
+            http=BoundedHttp,
             ws="none",
             lifespan="on",
             log_config=None,

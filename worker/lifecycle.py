@@ -90,7 +90,10 @@ class Lifecycle:
         return tuple(self._steps)
 
     async def advance(self, job: Job) -> None:
-        """Take a job on until it has to wait. Raises `StoreUnavailable`; its lease then runs out."""
+        """Take a job on until it has to wait.
+
+        Raises `StoreUnavailable`; its lease then runs out.
+        """
         following: Job | None = job
         while following is not None:
             job = following
@@ -99,7 +102,7 @@ class Lifecycle:
                 return
 
     def _at_once(self, job: Job) -> bool:
-        """Whether the next step follows without a wait: a result to fetch, or a time that has come."""
+        """Whether the next step follows at once: a result to fetch, or a time that has come."""
         if job.state is JobState.COLLECTING:
             return job.trouble is None
         return job.due_at is not None and job.due_at <= self._hands.clock.now()
@@ -140,14 +143,14 @@ class Lifecycle:
         return following
 
     async def _unclaim(self, claimed: Job) -> Job | None:
-        """Whether the claim was written is unknown, but nothing was sent: if it was, take it back."""
+        """Whether the claim was written is unknown, but nothing was sent: take it back."""
         never = NotSent(UpstreamFault("store_silent", "The store fell silent before the submit."))
         while True:
             try:
                 record = await self._hands.jobs.load(claimed.id)
                 if record is None or not _same_submit(record.job, claimed):
                     return None
-                return await self._try_to_record(claimed, never)
+                return await self._try_to_record(record.job, never)
             except StoreUnavailable:
                 await self._hands.clock.sleep(STORE_RETRY)
 

@@ -1,4 +1,7 @@
-"""One worker process: composes the parts, runs them until a signal, drains them. Decides nothing."""
+"""One worker process: composes the parts, runs them until a signal, drains them.
+
+Decides nothing.
+"""
 
 import asyncio
 import logging

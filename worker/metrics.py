@@ -1,8 +1,9 @@
-"""Events -> Prometheus, for the worker. The only module here that knows Prometheus; decides nothing."""
+"""Events -> Prometheus, for the worker.
+
+The only module here that knows Prometheus; decides nothing.
+"""
 
 from collections.abc import Callable
-from threading import Thread
-from wsgiref.simple_server import WSGIServer
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, start_http_server
 
@@ -108,8 +109,6 @@ def serve_metrics(host: str, port: int) -> tuple[WorkerMetrics, Callable[[], Non
     """
     registry = CollectorRegistry()
     metrics = WorkerMetrics(registry)
-    server: WSGIServer
-    thread: Thread
     server, thread = start_http_server(port, addr=host, registry=registry)
 
     def stop() -> None:

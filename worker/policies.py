@@ -1,4 +1,7 @@
-"""How long, how often and how many times: the numbers of a job's life, as values. Reads no settings."""
+"""How long, how often and how many times: the numbers of a job's life, as values.
+
+Reads no settings.
+"""
 
 from dataclasses import dataclass
 from datetime import timedelta

@@ -46,7 +46,7 @@ class NotSent:
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """The submit was refused and costs nothing; `account_refused` says 401, 402 or 403: stop submitting."""
+    """The submit was refused and is free; `account_refused` (401, 402, 403): stop submitting."""
 
     fault: UpstreamFault
     account_refused: bool = False
@@ -107,7 +107,10 @@ class Times:
 
 @dataclass(frozen=True, slots=True)
 class Completed:
-    """The final output. `output` is RunComfy's object, unread. `cost` is absent until it is known."""
+    """The final output.
+
+    `output` is RunComfy's object, unread. `cost` is absent until it is known.
+    """
 
     output: Mapping[str, object]
     cost: MicroUsd | None
@@ -148,7 +151,10 @@ CancelAnswer = CancelDone | NotCancellable | Gone | Unreachable
 
 
 class Upstream(Protocol):
-    """The calls of RunComfy's Model API that a job's life needs. None of them raises for an answer."""
+    """The calls of RunComfy's Model API that a job's life needs.
+
+    None of them raises for an answer.
+    """
 
     async def submit(self, model_id: str, body: bytes) -> SubmitAnswer:
         """Send the one paid call. `body` is the model's input as JSON, sent byte for byte."""

@@ -1,4 +1,7 @@
-"""Opens what a worker works with, and closes it in reverse. The one place that turns settings into parts."""
+"""Opens what a worker works with, and closes it in reverse.
+
+The one place that turns settings into parts.
+"""
 
 import os
 import socket

@@ -1,7 +1,7 @@
 """arq's side of the worker: answers the doorbell. Knows arq's calling convention; decides nothing.
 
-arq is at-least-once, and in maintenance mode only: nothing here is relied on for safety. A ring that
-is lost or doubled costs latency; the record's version decides who acts.
+arq is at-least-once, and in maintenance mode only: nothing here is relied on for safety. A ring
+that is lost or doubled costs latency; the record's version decides who acts.
 """
 
 import asyncio
@@ -40,7 +40,7 @@ class BellPolicy:
     at_once: int = 100
     poll_every: timedelta = timedelta(milliseconds=50)
     read_limit: int = 2000
-    """Above all messages that can be in progress or orphaned at once, or new ones would not be seen."""
+    """Above all that can be in progress or orphaned at once, or new ones would not be seen."""
     ring_timeout: timedelta = timedelta(seconds=60)
     pause: timedelta = timedelta(milliseconds=500)
 
@@ -63,7 +63,10 @@ class Bell:
         self._listener: _Listener | None = None
 
     async def run(self) -> None:
-        """Listen for ever. A listener that lost Redis is retired, since arq's counters leak then."""
+        """Listen for ever.
+
+        A listener that lost Redis is retired, since arq's counters leak then.
+        """
         while True:
             listener = self._listener = self._open()
             try:

@@ -1,4 +1,4 @@
-"""What a worker does now and then: sign its name, read RunComfy's catalogue, look at the store's health.
+"""What a worker does now and then: sign its name, read the catalogue, look at the store.
 
 Each is safe to do by several workers at once; the catalogue is read by whoever finds it old.
 """
@@ -68,11 +68,13 @@ class CatalogueSync:
         if isinstance(models, Unreachable):
             self._emit(Trouble(code="catalogue_unread", detail=models.fault.message))
             return
-        categories = await self._source.categories()
+        categories: bytes | Unreachable | None = await self._source.categories()
+        if isinstance(categories, Unreachable):
+            categories = (await self._store.load()).categories
         snapshot = CatalogueSnapshot(
             synced_at=now,
             models={model.model_id: model.document for model in models},
-            categories=None if isinstance(categories, Unreachable) else categories,
+            categories=categories,
         )
         await self._store.replace(snapshot)
 

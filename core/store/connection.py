@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, Self
 
 from redis.asyncio import Sentinel
 from redis.asyncio.connection import AbstractConnection, ConnectionPool
@@ -34,6 +34,14 @@ Argument = bytes | str | int | float
 _RETRY_AFTER = timedelta(seconds=2)
 
 
+_CANNOT_WRITE: Final = ("MISCONF", "NOREPLICAS", "MASTERDOWN")
+"""Refusals by which Redis says that it takes no writes for now; the command was not carried out."""
+
+
+class _Demoted(StoreUnavailable):
+    """The connection leads to a former master: a new one leads to the present one."""
+
+
 class ScriptMissing(Exception):
     """Redis does not hold the script: it was never loaded there, or Redis was restarted."""
 
@@ -51,7 +59,10 @@ class ConnectionSource(Protocol):
 
 
 def connection_source(policy: RedisPolicy, process: str) -> ConnectionPool:
-    """redis-py's own pool, for its URL, TLS and Sentinel knowledge. `process` names our connections."""
+    """redis-py's own pool, for its URL, TLS and Sentinel knowledge.
+
+    `process` names our connections.
+    """
     options: dict[str, Any] = {
         "client_name": f"runcomfy-gateway-{process}",
         "socket_connect_timeout": policy.connect_timeout.total_seconds(),
@@ -108,7 +119,7 @@ class Wire:
         self.commands = 0
         """Commands so far."""
 
-    async def __aenter__(self) -> "Wire":
+    async def __aenter__(self) -> Self:
         """Nothing is opened yet: the first command does that."""
         return self
 
@@ -121,7 +132,10 @@ class Wire:
                 await self._session
 
     async def execute(self, *command: Argument) -> Any:  # noqa: ANN401 - Redis answers in many types
-        """One command's answer, undecoded. Raises `StoreUnavailable`, `ScriptMissing`, `ResponseError`."""
+        """One command's answer, undecoded.
+
+        Raises `StoreUnavailable`, `ScriptMissing`, `ResponseError`.
+        """
         if self._closed:
             raise StoreUnavailable("The store's connection was closed.")
         pending = _Pending(command, asyncio.get_running_loop().create_future())
@@ -138,7 +152,7 @@ class Wire:
             return None
 
     def _keep_serving(self, _: object = None) -> None:
-        """A session runs whenever a command waits, also one that came while the last was closing."""
+        """A session runs while a command waits, also one that came as the last was closing."""
         if self._unsent and not self._closed and (self._session is None or self._session.done()):
             self._session = asyncio.create_task(self._serve())
             self._session.add_done_callback(self._keep_serving)
@@ -150,6 +164,7 @@ class Wire:
         arrived = asyncio.Event()
         try:
             await connection.connect()  # type: ignore[no-untyped-call]  # redis-py 5
+            self._stop_if_closed()
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._write(connection, unanswered, arrived))
                 tasks.create_task(_read(connection, unanswered, arrived))
@@ -159,6 +174,11 @@ class Wire:
             self._fail(unanswered, None)
         finally:
             await connection.disconnect(nowait=True)
+
+    def _stop_if_closed(self) -> None:
+        """A cancellation that comes while redis-py connects can get lost in it."""
+        if self._closed:
+            raise asyncio.CancelledError
 
     async def _write(
         self,
@@ -199,19 +219,25 @@ async def _read(
         while unanswered:
             outcome = await _answer(connection)
             _settle(unanswered.popleft().answer, outcome)
+            if isinstance(outcome, _Demoted):
+                raise RedisConnectionError(outcome.detail)
 
 
 async def _answer(connection: AbstractConnection) -> Any:  # noqa: ANN401 - Redis answers in many types
-    """The next answer, or the error that belongs to it alone; what ends the connection is raised."""
+    """The next answer, or the error that is its own; what ends the connection is raised."""
     try:
         return await connection.read_response(disable_decoding=True)
     except NoScriptError:
         return ScriptMissing()
     except AuthenticationError:
         raise
+    except ReadOnlyError:
+        return _Demoted("The store is a replica now.", retry_after=_RETRY_AFTER)
     except OutOfMemoryError as error:
         return StoreUnavailable(f"The store is full ({error}).", retry_after=_RETRY_AFTER)
     except ResponseError as error:
+        if str(error).startswith(_CANNOT_WRITE):
+            return StoreUnavailable("The store cannot write.", retry_after=_RETRY_AFTER)
         return error
 
 

@@ -1,7 +1,7 @@
 """The producer's half of arq: the message that wakes a worker. Knows arq's layout; decides nothing.
 
-A message carries a job id and a version. It is a doorbell, never the only copy of anything: one that
-is lost costs seconds, one that is doubled is refused by the record's version.
+A message carries a job id and a version. It is a doorbell, never the only copy of anything: one
+that is lost costs seconds, one that is doubled is refused by the record's version.
 """
 
 from dataclasses import dataclass
@@ -35,7 +35,10 @@ class Message:
 
 
 def ring_for(job: Job, now: datetime) -> Message:
-    """The message that asks a worker to take `job` one step on. One name per version: arq drops doubles."""
+    """The message that asks a worker to take `job` one step on.
+
+    One name per version: arq drops doubles.
+    """
     name = f"{job.id}:{job.version}"
     body = serialize_job(
         ADVANCE, (job.id, job.version), {}, None, to_ms(now), serializer=orjson.dumps

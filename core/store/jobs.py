@@ -155,7 +155,7 @@ class JobStore:
                 JOBS.write(after),
                 before.state,
                 after.state,
-                _score(after.due_at),
+                _next_look(before, after),
                 change.output or b"",
                 _seconds(RETENTION) if after.final else "",
                 to_ms(now),
@@ -210,8 +210,11 @@ def _ring_arguments(message: Message) -> tuple[Argument, ...]:
     return message.name, message.body, message.life_ms
 
 
-def _score(instant: datetime | None) -> Argument:
-    return "" if instant is None else to_ms(instant)
+def _next_look(before: Job, after: Job) -> Argument:
+    """A change that sets no new time must not cut short the lease of whoever works on the job."""
+    if after.due_at is None:
+        return ""
+    return "keep" if after.due_at == before.due_at else to_ms(after.due_at)
 
 
 def _seconds(span: timedelta) -> int:

@@ -1,7 +1,7 @@
 """Loads the Lua scripts and calls them. Knows their headers; knows nothing of what they mean.
 
-A script's header names its keys and arguments (`-- KEYS: job due`, `-- ARGV: now id ...`); here they
-become Lua locals, so that no script counts positions, and every call is checked against them.
+A script's header names its keys and arguments (`-- KEYS: job due`, `-- ARGV: now id ...`); here
+they become Lua locals, so that no script counts positions, and every call is checked against them.
 `-- USES: name` puts `scripts/lib/name.lua` in front.
 """
 
@@ -35,7 +35,10 @@ class Script:
 
 
 def compile_script(name: str, source: str, library: Mapping[str, str]) -> Script:
-    """A script's source with its parts and its locals in place. Raises `KeyError` for an unknown part."""
+    """A script's source with its parts and its locals in place.
+
+    Raises `KeyError` for an unknown part.
+    """
     keys, arguments = _names(source, "KEYS"), _names(source, "ARGV")
     parts = [library[part] for part in _names(source, "USES")]
     text = "\n".join((*parts, _locals("KEYS", keys), _locals("ARGV", arguments), source))

@@ -1,4 +1,4 @@
-"""The wire form of records: JSON with defaults left out, so that a newer gateway reads older records."""
+"""The wire form of records: JSON without defaults, so that a newer gateway reads older ones."""
 
 from typing import Final, Generic, TypeVar
 
@@ -27,7 +27,10 @@ class Codec(Generic[T]):
         return self._adapter.dump_json(value, exclude_defaults=True)
 
     def read(self, document: bytes) -> T:
-        """What `write` wrote, by this version or an earlier one. Raises pydantic's `ValidationError`."""
+        """What `write` wrote, by this version or an earlier one.
+
+        Raises pydantic's `ValidationError`.
+        """
         return self._adapter.validate_json(document)
 
 

@@ -4,7 +4,7 @@
 | --- | --- |
 | ``POST /hooks/{name}`` | a callback; remembered whatever the answer |
 | ``GET /_recv/calls?name=`` | callbacks in the order they came |
-| ``POST /_recv/behaviour`` | adds behaviours: ``manner``, ``status``, ``times``, ``rate``, ... |
+| ``POST /_recv/behaviour`` | adds behaviours: ``manner``, ``rate`` ...; ``DELETE`` forgets all |
 | ``POST /_recv/secret`` | ``{"secret": "whsec_...", "name": null}`` adds; ``DELETE`` forgets all |
 | ``POST /_recv/reset`` | forgets callbacks and behaviours; ``GET /_recv/healthz`` answers ``ok`` |
 """
@@ -40,6 +40,7 @@ def create_app(mailbox: Mailbox, clock: Clock, say: Say) -> Starlette:
             Route("/hooks/{name}", face.receive, methods=["POST"]),
             Route("/_recv/calls", face.calls, methods=["GET"]),
             Route("/_recv/behaviour", face.behave, methods=["POST"]),
+            Route("/_recv/behaviour", face.behave_well, methods=["DELETE"]),
             Route("/_recv/secret", face.trust, methods=["POST"]),
             Route("/_recv/secret", face.distrust, methods=["DELETE"]),
             Route("/_recv/reset", face.reset, methods=["POST"]),
@@ -90,6 +91,11 @@ class Face:
         except (ScriptError, orjson.JSONDecodeError) as error:
             return _json({"error": str(error)}, 400)
         return _json({"status": "trusted"})
+
+    async def behave_well(self, _request: Request) -> Response:
+        """Forget all behaviours; callbacks and secrets stay."""
+        self._mailbox.script.clear()
+        return _json({"status": "forgotten"})
 
     async def distrust(self, _request: Request) -> Response:
         """Forget all secrets."""

@@ -100,7 +100,8 @@ class MemoryJobStore:
         if after.final:
             row.expires_at = memory.after(RETENTION)
         self._count(before, after)
-        write_due(memory.due, after.id, after.due_at)
+        if after.due_at is None or after.due_at != before.due_at:
+            write_due(memory.due, after.id, after.due_at)
         memory.timelines.setdefault(after.id, []).extend(map(ENTRIES.write, change.entries))
         self._write_deliveries(after, change.deliveries)
         if change.ring:

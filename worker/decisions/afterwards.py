@@ -5,14 +5,14 @@ from datetime import datetime
 import orjson
 
 from core.jobs import Billed, Errand, Job
-from worker.decisions.moves import Move, Rules, Wait, billed_by, cost_errand, priced, told
+from worker.decisions.moves import Move, Rules, Wait, billed_by, cost_errand, free, priced, told
 from worker.ports import Cancelled, Completed, Failed, Gone, Open, ResultAnswer, Unreachable
 
 
 def cost_read(job: Job, answer: ResultAnswer, now: datetime, rules: Rules) -> Move:
     """What a later look at the result says about a cost that was absent at the end."""
     if isinstance(answer, Completed | Failed | Cancelled) and answer.cost is not None:
-        billed = Billed.YES if isinstance(answer, Completed) else billed_by(answer.cost)
+        billed = Billed.YES if isinstance(answer, Completed) else billed_by(job, answer.cost)
         after = job.noted(now, errand=None, due_at=None, tries=0, **priced(billed, answer.cost))
         return Move(after=after, entry=told(after, "cost_read", now))
     tries = job.tries + 1
@@ -37,10 +37,10 @@ def late_result(job: Job, answer: ResultAnswer, now: datetime, rules: Rules) -> 
             entry = told(after, "late_result", now)
             return Move(after=after, entry=entry, output=orjson.dumps(output))
         case Failed(fault, cost, _):
-            after = job.noted(now, errand=None, due_at=None, **priced(billed_by(cost), cost))
+            after = job.noted(now, errand=None, due_at=None, **priced(billed_by(job, cost), cost))
             return Move(after=after, entry=told(after, "late_failure", now, fault=fault))
         case Cancelled(cost, _):
-            billed = Billed.YES if cost else Billed.NO
+            billed = Billed.YES if cost else free(job)
             after = job.noted(now, errand=None, due_at=None, **priced(billed, cost))
             return Move(after=after, entry=told(after, "late_cancel", now))
         case Open() | Gone() | Unreachable():

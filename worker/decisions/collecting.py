@@ -15,6 +15,7 @@ from worker.decisions.moves import (
     billed_by,
     cost_errand,
     ended,
+    free,
     moved,
     priced,
 )
@@ -32,7 +33,10 @@ from worker.ports import (
 
 
 def collected(job: Job, answer: ResultAnswer, now: datetime, rules: Rules) -> Move | Wait:
-    """What the result call means for a job that RunComfy calls finished. The result is the truth."""
+    """What the result call means for a job that RunComfy calls finished.
+
+    The result is the truth.
+    """
     match answer:
         case Completed(output, cost, times):
             ending = _ending(Billed.YES, cost, times) | cost_errand(cost, now, rules)
@@ -40,10 +44,10 @@ def collected(job: Job, answer: ResultAnswer, now: datetime, rules: Rules) -> Mo
             return Move(move.after, move.entry, move.fact, output=orjson.dumps(output))
         case Failed(fault, cost, times):
             error = JobError(_failure_code(fault), fault.message, fault.code)
-            ending = _ending(billed_by(cost), cost, times) | cost_errand(cost, now, rules)
+            ending = _ending(billed_by(job, cost), cost, times) | cost_errand(cost, now, rules)
             return ended(job, Fact.BROKE, now, fault=fault, error=error, **ending)
         case Cancelled(cost, times):
-            ending = _ending(Billed.YES if cost else Billed.NO, cost, times)
+            ending = _ending(Billed.YES if cost else free(job), cost, times)
             done = CancelOutcome.CANCELLED
             return ended(job, Fact.CANCEL_DONE, now, cancel_outcome=done, **ending)
         case Open(_, word):

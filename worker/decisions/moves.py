@@ -54,11 +54,16 @@ def priced(billed: Billed, cost: MicroUsd | None) -> dict[str, Any]:
     return {"billed": billed, "cost": cost, "cost_source": source}
 
 
-def billed_by(cost: MicroUsd | None) -> Billed:
+def free(job: Job) -> Billed:
+    """What is known of money when this submit cost nothing: an earlier one in doubt may have."""
+    return Billed.UNKNOWN if job.resends_approved else Billed.NO
+
+
+def billed_by(job: Job, cost: MicroUsd | None) -> Billed:
     """What a failed job's cost says; RunComfy tells no other way."""
     if cost is None:
         return Billed.UNKNOWN
-    return Billed.YES if cost > 0 else Billed.NO
+    return Billed.YES if cost > 0 else free(job)
 
 
 def cost_errand(cost: MicroUsd | None, now: datetime, rules: Rules) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from datetime import datetime, timedelta
 
 from core.jobs import Billed, CancelOutcome, Errand, Fact, Job, JobError
-from worker.decisions.moves import WELL, Move, Rules, Wait, by_deadline, ended, moved, told
+from worker.decisions.moves import WELL, Move, Rules, Wait, by_deadline, ended, free, moved, told
 from worker.ports import (
     CancelAnswer,
     CancelDone,
@@ -24,7 +24,7 @@ def run_overdue(job: Job, now: datetime, asked: CancelAnswer) -> Move:
     """
     error = JobError("timeout", "The job's time ran out while RunComfy was working on it.")
     if isinstance(asked, CancelDone):
-        return ended(job, Fact.OUT_OF_TIME, now, error=error, billed=Billed.NO)
+        return ended(job, Fact.OUT_OF_TIME, now, error=error, billed=free(job))
     return ended(
         job,
         Fact.OUT_OF_TIME,
@@ -94,7 +94,7 @@ def cancel_answered(job: Job, answer: CancelAnswer, now: datetime, rules: Rules)
                 job,
                 Fact.CANCEL_DONE,
                 now,
-                billed=Billed.NO,
+                billed=free(job),
                 cancel_outcome=CancelOutcome.CANCELLED,
             )
         case NotCancellable():

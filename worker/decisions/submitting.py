@@ -6,7 +6,7 @@ from typing import Final
 from core.doubts import POLICY, Resend, resolve
 from core.jobs import Billed, CancelOutcome, Fact, Job, JobError
 from core.tenants import DoubtPolicy
-from worker.decisions.moves import Move, Rules, by_deadline, ended, moved
+from worker.decisions.moves import Move, Rules, by_deadline, ended, free, moved
 from worker.ports import Accepted, NoAnswer, NotSent, Rejected, SubmitAnswer, UpstreamFault
 
 _TOO_LATE: Final = JobError(
@@ -39,7 +39,7 @@ def start_overdue(job: Job, now: datetime) -> Move | None:
     if limit is None or now < limit:
         return None
     error = _TOO_LATE_AGAIN if job.resends_approved else _TOO_LATE
-    return ended(job, Fact.OUT_OF_TIME, now, error=error, billed=_unsent(job))
+    return ended(job, Fact.OUT_OF_TIME, now, error=error, billed=free(job))
 
 
 def start_limit(job: Job) -> datetime | None:
@@ -54,7 +54,7 @@ def cancelled_here(job: Job, now: datetime) -> Move:
         job,
         Fact.CANCEL_ASKED,
         now,
-        billed=_unsent(job),
+        billed=free(job),
         cancel_asked_at=job.cancel_asked_at or now,
         cancel_outcome=CancelOutcome.CANCELLED,
     )
@@ -72,7 +72,7 @@ def submitted(
         case Rejected(fault, account_refused):
             code = "upstream_account_refused" if account_refused else "upstream_rejected"
             error = JobError(code, fault.message, fault.code)
-            return ended(job, Fact.REJECTED, now, fault=fault, error=error, billed=_unsent(job))
+            return ended(job, Fact.REJECTED, now, fault=fault, error=error, billed=free(job))
         case NoAnswer(fault):
             return in_doubt(job, fault, doubt, now, rules)
 
@@ -138,7 +138,7 @@ def _not_sent(
         sent_at=None,
         doubt_since=None,
         due_at=now if job.cancel_asked_at is not None else due_at,
-        billed=_unsent(job),
+        billed=free(job),
     )
     return moved(after, Fact.NOT_SENT, now, fault=fault)
 
@@ -147,8 +147,3 @@ def lease_lost(job: Job, doubt: DoubtPolicy, now: datetime, rules: Rules) -> Mov
     """A submit whose worker gave no sign of life in time: its answer, if any, died with it."""
     fault = UpstreamFault("worker_lost", "The worker died between the intent and the answer.")
     return in_doubt(job, fault, doubt, now, rules)
-
-
-def _unsent(job: Job) -> Billed:
-    """What is known of money while nothing is under way: an earlier submit in doubt stays unknown."""
-    return Billed.UNKNOWN if job.resends_approved else Billed.NO

@@ -1,6 +1,7 @@
 -- Stores a job's next record over the version that was read, and everything that goes with it.
 -- Returns 'stored', 'stale' (somebody was first) or 'unknown'.
 -- Protects: no reader sees half of a change; no final state without its callbacks.
+-- `due_at` 'keep' leaves the job's place in the index as it is: a lease that somebody holds stays.
 -- Extra KEYS are record, channel and list of each new delivery; extra ARGV are `entry_count` timeline
 -- entries and then id, doc, due and created instant, channel, life and oldest instant of each delivery.
 -- USES: ring post
@@ -22,7 +23,7 @@ if before ~= state then
   if state == 'in_doubt' then redis.call('ZADD', doubts, now, id) end
   if before == 'in_doubt' then redis.call('ZREM', doubts, id) end
 end
-if due_at == '' then redis.call('ZREM', due, id) else redis.call('ZADD', due, due_at, id) end
+if due_at == '' then redis.call('ZREM', due, id) elseif due_at ~= 'keep' then redis.call('ZADD', due, due_at, id) end
 
 local position = FIXED_ARGUMENTS
 for _ = 1, tonumber(entry_count) do

@@ -1,0 +1,189 @@
+"""The face over a real Redis: what an accept costs, and what an outage looks like."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+
+from cli.operations import create_tenant
+from core.clock import SystemClock
+from core.ids import SystemIds
+from core.store.catalogue import CatalogueStore
+from core.store.connection import Wire, connection_source
+from core.store.jobs import JobStore
+from core.store.lua import Scripts, read_scripts
+from core.store.presence import Presence
+from core.store.tenants import TenantStore
+from service.app import create_app
+from service.metrics import ServiceMetrics
+from service.models import Models, load_cards
+from service.resources import SUBMIT_ROUTE, Resources, face_policy, open_resources
+from service.settings import ServiceSettings
+from service.shelf import ModelShelf
+from tests.fakes.face import KLING_INPUT, KLING_PATH
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from core.events import Event
+    from core.settings import RedisPolicy
+    from simulator.private_redis import PrivateRedis
+
+BASE = "http://gateway.test"
+
+
+def settings_for(url: str, monkeypatch: pytest.MonkeyPatch) -> ServiceSettings:
+    """Settings as a process would read them."""
+    monkeypatch.setenv("GATEWAY_REDIS_URL", url)
+    return ServiceSettings()
+
+
+async def key_of(settings: ServiceSettings, name: str = "video-team") -> str:
+    """A new tenant's key."""
+    return (await create_tenant(settings, name, None)).key
+
+
+@asynccontextmanager
+async def served(app: Any, key: str) -> AsyncIterator[httpx.AsyncClient]:  # noqa: ANN401 - FastAPI
+    """A caller of a running app."""
+    async with app.router.lifespan_context(app) as state:
+
+        async def call(scope: Any, receive: Any, send: Any) -> None:  # noqa: ANN401 - ASGI's own
+            await app({**scope, "state": dict(state)}, receive, send)
+
+        transport = httpx.ASGITransport(call)
+        headers = {"authorization": f"Bearer {key}"}
+        async with httpx.AsyncClient(transport=transport, base_url=BASE, headers=headers) as client:
+            yield client
+
+
+@dataclass
+class Counted:
+    """Resources whose wire a test can read."""
+
+    wire: Wire
+    resources: Resources
+
+
+def counted(settings: ServiceSettings, policy: RedisPolicy, events: list[Event]) -> Counted:
+    """The real stores, without the background refresh, so that every trip is a handler's."""
+    clock, wire = SystemClock(), Wire(connection_source(policy, "test"))
+    scripts = Scripts(wire, read_scripts())
+    resources = Resources(
+        jobs=JobStore(wire, scripts, clock),
+        tenants=TenantStore(wire, scripts),
+        health=Presence(wire, clock),
+        shelf=ModelShelf(
+            Models.of(load_cards()), CatalogueStore(wire, scripts), clock, events.append
+        ),
+        figures=ServiceMetrics("0", SUBMIT_ROUTE),
+        clock=clock,
+        ids=SystemIds(),
+        policy=face_policy(settings),
+        emit=events.append,
+    )
+    return Counted(wire, resources)
+
+
+async def test_an_accept_is_one_command_and_one_round_trip(
+    redis_flushed: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = settings_for(redis_flushed, monkeypatch)
+    key = await key_of(settings)
+    face = counted(settings, settings.redis, [])
+
+    @asynccontextmanager
+    async def opened() -> AsyncIterator[Resources]:
+        async with face.wire:
+            yield face.resources
+
+    async with served(create_app(opened), key) as caller:
+        await caller.post(KLING_PATH, json=KLING_INPUT)  # loads the script
+        costs: dict[str, tuple[int, int]] = {}
+        for name, call in {
+            "accept": partial(caller.post, KLING_PATH, json=KLING_INPUT),
+            "refuse": partial(caller.post, KLING_PATH, json={}),
+        }.items():
+            await call()
+            before = face.wire.round_trips, face.wire.commands
+            await call()
+            costs[name] = face.wire.round_trips - before[0], face.wire.commands - before[1]
+
+    assert costs == {"accept": (1, 1), "refuse": (1, 1)}
+
+
+async def test_a_job_s_way_through_the_real_store(
+    redis_flushed: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = settings_for(redis_flushed, monkeypatch)
+    key, other = await key_of(settings), await key_of(settings, "other-team")
+    events: list[Event] = []
+    async with served(create_app(partial(open_resources, settings, events.append)), key) as caller:
+        accepted = (await caller.post(KLING_PATH, json=KLING_INPUT)).json()
+        root = accepted["status_url"].removesuffix("/status").removeprefix(BASE)
+
+        assert (await caller.get(f"{root}/status")).json()["status"] == "in_queue"
+        assert (await caller.get(f"{root}/result")).json()["billed"] == "no"
+        assert (await caller.get(root)).json()["timeline"][0]["what"] == "admitted"
+        stranger = {"authorization": f"Bearer {other}"}
+        for path in ("", "/status", "/result"):
+            assert (await caller.get(f"{root}{path}", headers=stranger)).status_code == 404
+        assert (await caller.post(f"{root}/cancel", headers=stranger)).status_code == 404
+
+        assert (await caller.post(f"{root}/cancel")).json()["outcome"] == "cancelled"
+        assert (await caller.post(f"{root}/cancel")).json()["outcome"] == "cancelled"
+        assert (await caller.get(f"{root}/status")).json()["status"] == "cancelled"
+
+
+@pytest.mark.parametrize("turns", [0, 1, 2, 5, 10, 20, 50, 100])
+async def test_a_face_that_stops_as_it_starts_does_stop(
+    redis_flushed: str, monkeypatch: pytest.MonkeyPatch, turns: int
+) -> None:
+    settings = settings_for(redis_flushed, monkeypatch)
+    async with asyncio.timeout(5):
+        for more in range(20):
+            async with open_resources(settings, lambda _: None):
+                for _ in range(turns + more):
+                    await asyncio.sleep(0)
+
+
+async def test_redis_goes_and_comes_back(
+    own_redis: PrivateRedis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = settings_for(own_redis.url, monkeypatch)
+    key = await key_of(settings)
+    app = create_app(partial(open_resources, settings, lambda _: None))
+    async with served(app, key) as caller:
+        assert (await caller.post(KLING_PATH, json=KLING_INPUT)).status_code == 202
+        own_redis.stop()
+        refused = [await caller.post(KLING_PATH, json=KLING_INPUT) for _ in range(3)]
+        read = await caller.get("/v1/requests/req_1/status")
+        ready = await caller.get("/readyz")
+        alive = await caller.get("/healthz")
+        own_redis.restart()
+        again = await caller.post(KLING_PATH, json=KLING_INPUT)
+
+    assert [answer.status_code for answer in (*refused, read, ready)] == [503] * 5
+    assert all(int(answer.headers["retry-after"]) > 0 for answer in (*refused, read))
+    assert ready.json()["checks"]["redis"] == "no_answer"
+    assert alive.status_code == 200
+    assert again.status_code == 202
+
+
+async def test_a_face_may_start_before_its_redis(
+    own_redis: PrivateRedis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = settings_for(own_redis.url, monkeypatch)
+    key = await key_of(settings)
+    own_redis.stop()
+    app = create_app(partial(open_resources, settings, lambda _: None))
+    async with served(app, key) as caller:
+        assert (await caller.post(KLING_PATH, json=KLING_INPUT)).status_code == 503
+        own_redis.restart()
+        assert (await caller.post(KLING_PATH, json=KLING_INPUT)).status_code == 202

@@ -1,0 +1,29 @@
+"""A master that becomes a replica: callers get 503, never 500, and then a new connection."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+import redis.asyncio
+
+from core.errors import StoreUnavailable
+from core.settings import ProcessSettings
+from core.store.connection import Wire, connection_source
+from simulator.private_redis import private_redis
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+async def test_a_write_to_a_demoted_master_is_an_outage_and_not_a_defect(tmp_path: Path) -> None:
+    with private_redis(directory=tmp_path) as server:
+        settings = ProcessSettings(redis_url=server.url)
+        admin = redis.asyncio.Redis.from_url(server.url)
+        async with admin, Wire(connection_source(settings.redis, "test")) as wire:
+            await wire.execute("SET", "a", 1)
+            await admin.replicaof("127.0.0.1", 1)
+            with pytest.raises(StoreUnavailable):
+                await wire.execute("SET", "a", 2)
+            await admin.execute_command("REPLICAOF", "NO", "ONE")
+            assert await wire.execute("SET", "a", 3) == b"OK"

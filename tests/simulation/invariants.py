@@ -1,0 +1,213 @@
+"""What must hold after every run: the design's invariants, by ledger, records and receivers.
+
+Each check yields a sentence for each breach; none means that it holds.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Final
+
+import orjson
+
+from core.deliveries import DeliveryState
+from core.documents import EVENT_OF_STATUS
+from core.events import SubmitAnswered, Trouble
+from core.jobs import Billed, JobState
+from core.store.records import DELIVERIES, ENTRIES
+from tests.simulation.people import TENANTS, WEBHOOK
+from tests.simulation.plan import Fault
+from worker.webhooks.schedule import SchedulePolicy
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from core.deliveries import Delivery
+    from core.jobs import Job
+    from tests.fakes.memory import Memory
+    from tests.fakes.upstream import Entry
+    from tests.simulation.plan import Plan
+    from tests.simulation.worker import SimulatedWorker, Surroundings
+
+FINAL_EVENTS: Final = frozenset({"request.completed", "request.failed", "request.cancelled"})
+DOUBTFUL: Final = frozenset(
+    {
+        Fault.DEATHS,
+        Fault.STORE_AWAY,
+        Fault.STORE_PARTED,
+        Fault.STORE_SILENT,
+        Fault.STORE_LATE,
+        Fault.LOST_BEFORE,
+        Fault.LOST_AFTER,
+    }
+)
+"""Only these can bring a submit into doubt."""
+
+
+def all_ended(around: Surroundings, workers: Sequence[SimulatedWorker]) -> bool:
+    """Whether nothing is left to be done."""
+    memory = around.stores.memory
+    if memory.due or memory.outbox or any(worker.life.alive and worker.busy for worker in workers):
+        return False
+    return all(job.final for job in memory.every_job())
+
+
+def breaches_of(
+    plan: Plan, around: Surroundings, workers: Sequence[SimulatedWorker]
+) -> tuple[str, ...]:
+    """Every breach of every invariant, in words."""
+    memory = around.stores.memory
+    found = [
+        f"{job.id}: {breach}"
+        for job in memory.every_job()
+        for check in JOB_CHECKS
+        for breach in check(around, job)
+    ]
+    found += _nothing_left(memory)
+    found += _counts_agree(memory)
+    found += _nothing_broke(around)
+    found += _no_acceptance_lost(around, workers)
+    if plan.die_at is None and not plan.faults & DOUBTFUL:
+        found += _no_doubt_without_cause(memory)
+    return tuple(found)
+
+
+def _paid_once(around: Surroundings, job: Job) -> Iterator[str]:
+    """At most one paid submit, but for approved resends."""
+    taken = len(around.runcomfy.of_job(job.id))
+    if taken > 1 + job.resends_approved:
+        yield f"{taken} paid submits, {job.resends_approved} resends approved"
+
+
+def _ends(_: Surroundings, job: Job) -> Iterator[str]:
+    if not job.final:
+        yield f"has not ended: {job.state}"
+    elif job.finished_at is None:
+        yield "ended at no time"
+
+
+def _brings_its_output(around: Surroundings, job: Job) -> Iterator[str]:
+    """What succeeded, or came late, has the output of the request that it names."""
+    output = around.stores.memory.jobs[job.id].output
+    if job.state is not JobState.SUCCEEDED and not job.late:
+        if output is not None:
+            yield "has an output, and did not succeed"
+        return
+    entry = _entry(around, job)
+    if entry is None:
+        yield f"succeeded by {job.upstream_id}, which is not in the ledger"
+    elif output is None or orjson.loads(output) != entry.output:
+        yield f"has {output!r} instead of its output"
+
+
+def _billed_truly(around: Surroundings, job: Job) -> Iterator[str]:
+    """`no` and `yes` agree with the ledger; whatever is not known is `unknown`."""
+    charged = [entry for entry in around.runcomfy.of_job(job.id) if entry.charged]
+    if job.billed is Billed.NO and charged:
+        yield f"billed no, and RunComfy charged {[entry.upstream_id for entry in charged]}"
+    if job.billed is Billed.YES and not charged:
+        yield "billed yes, and RunComfy charged nothing"
+    if job.state is JobState.SUCCEEDED and job.billed is not Billed.YES:
+        yield f"succeeded, billed {job.billed}"
+    entry = _entry(around, job)
+    if job.cost is not None and (
+        entry is None or job.cost != (entry.course.price if entry.charged else 0)
+    ):
+        yield f"cost {job.cost} is not the ledger's"
+
+
+def _one_notice(around: Surroundings, job: Job) -> Iterator[str]:
+    """A final state has one delivery for its endpoint, and that was delivered or tried out."""
+    url = job.webhook or (WEBHOOK.format(job.tenant) if job.tenant == TENANTS[0] else None)
+    final = [row for row in _deliveries(around.stores.memory, job) if row.event in FINAL_EVENTS]
+    if len(final) != (url is not None):
+        yield f"{len(final)} deliveries of its end to {url}"
+    for delivery in final:
+        if delivery.event != EVENT_OF_STATUS[job.status]:
+            yield f"{delivery.event} tells of {job.status}"
+        if delivery.url != url:
+            yield f"{delivery.url} instead of {url}"
+
+
+def _notices_arrive(around: Surroundings, job: Job) -> Iterator[str]:
+    taken = {received.webhook_id for received in around.receivers.taken}
+    for delivery in _deliveries(around.stores.memory, job):
+        if delivery.state is DeliveryState.PENDING:
+            yield f"{delivery.id} is still pending"
+        elif delivery.state is DeliveryState.DELIVERED and delivery.id not in taken:
+            yield f"{delivery.id} counts as delivered, and nobody took it"
+        elif (
+            delivery.state is DeliveryState.FAILED
+            and delivery.attempts != SchedulePolicy().attempts
+        ):
+            yield f"{delivery.id} was given up after {delivery.attempts} attempts"
+
+
+def _no_notice_early(around: Surroundings, job: Job) -> Iterator[str]:
+    """What a receiver reads says what the event says."""
+    for received in around.receivers.taken:
+        if received.job_id != job.id or received.event not in FINAL_EVENTS:
+            continue
+        if received.event.removeprefix("request.") != received.status:
+            yield f"{received.webhook_id} told of {received.event} with {received.status}"
+
+
+JOB_CHECKS: Final = (
+    _paid_once,
+    _ends,
+    _brings_its_output,
+    _billed_truly,
+    _one_notice,
+    _notices_arrive,
+    _no_notice_early,
+)
+
+
+def _nothing_left(memory: Memory) -> Iterator[str]:
+    """No lease, no doubt, no callback stays for ever."""
+    for name, left in (("due", memory.due), ("doubts", memory.doubts), ("outbox", memory.outbox)):
+        if left:
+            yield f"left in the index of what is {name}: {left}"
+
+
+def _counts_agree(memory: Memory) -> Iterator[str]:
+    counted = Counter(job.state for job in memory.every_job())
+    kept = {state: number for state, number in memory.states.items() if number}
+    if kept != counted:
+        yield f"states are counted {kept}, and are {counted}"
+
+
+def _nothing_broke(around: Surroundings) -> Iterator[str]:
+    """No step and no delivery ended in an exception that nobody expected."""
+    for process, event in around.journal.events:
+        if isinstance(event, Trouble) and event.error is not None:
+            yield f"{process}: {event.code} {event.detail} ({event.job_id})"
+
+
+def _no_acceptance_lost(around: Surroundings, workers: Sequence[SimulatedWorker]) -> Iterator[str]:
+    """An acceptance that reached a process is on record, unless that process died of it."""
+    survivors = {worker.life.name for worker in workers if worker.life.alive}
+    timelines = around.stores.memory.timelines
+    for process, event in around.journal.events:
+        if not isinstance(event, SubmitAnswered) or event.upstream_id is None:
+            continue
+        words = (ENTRIES.read(entry).detail or "" for entry in timelines[event.job_id])
+        known = any(event.upstream_id in detail.split() for detail in words)
+        if process in survivors and not known:
+            yield f"{event.job_id}: {process} was told {event.upstream_id}, no record tells of it"
+
+
+def _no_doubt_without_cause(memory: Memory) -> Iterator[str]:
+    for job_id, timeline in memory.timelines.items():
+        if any(ENTRIES.read(entry).state is JobState.IN_DOUBT for entry in timeline):
+            yield f"{job_id}: was in doubt although every submit was answered and recorded"
+
+
+def _entry(around: Surroundings, job: Job) -> Entry | None:
+    entries = around.runcomfy.of_job(job.id)
+    return next((entry for entry in entries if entry.upstream_id == job.upstream_id), None)
+
+
+def _deliveries(memory: Memory, job: Job) -> list[Delivery]:
+    ids = memory.job_deliveries.get(job.id, ())
+    return [DELIVERIES.read(memory.deliveries[delivery_id].doc) for delivery_id in ids]

@@ -1,0 +1,107 @@
+"""What happened in a run, and a job store that writes it down and judges each change."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from core.changes import Outcome
+from core.jobs import TRANSITIONS
+from core.store.records import JOBS
+from tests.fakes.stores import MemoryJobStore
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import timedelta
+
+    from core.changes import Admission, Change
+    from core.clock import Clock
+    from core.events import Event
+    from core.jobs import Job, JobState
+    from tests.fakes.memory import Memory
+
+STEPS: Final = frozenset((before, after) for (before, _), after in TRANSITIONS.items())
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """Something that happened: when, where, what, to which job."""
+
+    at: timedelta
+    where: str
+    what: str
+    job_id: str | None = None
+
+    def __str__(self) -> str:
+        """For people."""
+        return f"{self.at.total_seconds():12.3f} {self.where:10} {self.what} {self.job_id or ''}"
+
+
+@dataclass(slots=True)
+class Journal:
+    """The run's story, what broke on the way, and every event of every process."""
+
+    clock: Clock
+    lines: list[Line] = field(default_factory=list)
+    breaches: list[str] = field(default_factory=list)
+    events: list[tuple[str, Event]] = field(default_factory=list)
+
+    def note(self, where: str, what: str, job_id: str | None = None) -> None:
+        """Write a line."""
+        self.lines.append(Line(self.clock.monotonic(), where, what, job_id))
+
+    def emit_for(self, process: str) -> Callable[[Event], None]:
+        """A process' `Emit`."""
+
+        def emit(event: Event) -> None:
+            self.events.append((process, event))
+            self.note(process, repr(event), getattr(event, "job_id", None))
+
+        return emit
+
+    def story(self) -> str:
+        """All lines."""
+        return "\n".join(map(str, self.lines))
+
+
+class WatchedJobStore(MemoryJobStore):
+    """The twin, with a witness: each stored change must be a legal step from what was there."""
+
+    def __init__(self, memory: Memory, journal: Journal) -> None:
+        """Breaches go to `journal`."""
+        super().__init__(memory)
+        self._journal = journal
+
+    async def admit(self, admission: Admission) -> None:
+        """See `JobStore.admit`."""
+        await super().admit(admission)
+        self._journal.note("store", "admitted", admission.job.id)
+
+    async def store(self, change: Change) -> Outcome:
+        """See `JobStore.store`."""
+        before, after = change.before, change.after
+        row = self._memory.job(after.id)
+        held = None if row is None else JOBS.read(row.doc)
+        outcome = await super().store(change)
+        what = f"{before.state} v{before.version} -> {after.state} v{after.version}: {outcome} "
+        what += " ".join(f"[{entry.what} {entry.detail or ''}]" for entry in change.entries)
+        self._journal.note("store", what, after.id)
+        if outcome is Outcome.STORED and held is not None:
+            self._judge(held, before, after)
+        return outcome
+
+    def _judge(self, held: Job, before: Job, after: Job) -> None:
+        job = f"{after.id} {before.state}->{after.state}"
+        if held != before:
+            self._breach(f"{job}: another record than the one that was read was overwritten")
+        if after.version != before.version + 1:
+            self._breach(f"{job}: version {before.version} was followed by {after.version}")
+        if before.state is not after.state and not _legal(before.state, after.state):
+            self._breach(f"{job}: the table has no such step")
+
+    def _breach(self, what: str) -> None:
+        self._journal.breaches.append(what)
+
+
+def _legal(before: JobState, after: JobState) -> bool:
+    return (before, after) in STEPS

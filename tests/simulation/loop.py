@@ -1,0 +1,85 @@
+"""An event loop without waiting: when nothing is ready, its time jumps to the next timer."""
+
+from __future__ import annotations
+
+import asyncio
+import selectors
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from tests.fakes.clock import START
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+
+T = TypeVar("T")
+
+
+class Stuck(Exception):
+    """Nothing is ready, and no timer will ever make anything ready."""
+
+
+class _Jump(selectors.SelectSelector):
+    """Where a loop would wait for sockets, time passes at once. No socket is ever ready."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.elapsed = 0.0
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        if timeout is None:
+            raise Stuck
+        self.elapsed += max(timeout, 0.0)
+        return []
+
+
+class VirtualLoop(asyncio.SelectorEventLoop):
+    """asyncio's own loop in virtual time: deterministic, as callbacks run first in, first out."""
+
+    def __init__(self) -> None:
+        """It is nought."""
+        self._jump = _Jump()
+        super().__init__(self._jump)
+
+    def time(self) -> float:
+        """Virtual seconds since the start."""
+        return self._jump.elapsed
+
+
+class LoopClock:
+    """The gateway's clock on the running loop's time."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        """At the loop's nought it is `START`."""
+        self._loop = loop
+
+    def now(self) -> datetime:
+        """See `core.clock.Clock`."""
+        return START + self.monotonic()
+
+    def monotonic(self) -> timedelta:
+        """See `core.clock.Clock`."""
+        return timedelta(seconds=self._loop.time())
+
+    async def sleep(self, span: timedelta) -> None:
+        """See `core.clock.Clock`."""
+        await asyncio.sleep(span.total_seconds())
+
+
+def run_virtually(
+    main: Callable[[LoopClock], Coroutine[Any, Any, T]],
+    on_error: Callable[[dict[str, Any]], None],
+) -> T:
+    """Run `main` to its end on a loop of its own; `on_error` is told of every task that broke."""
+    loop = VirtualLoop()
+    loop.set_exception_handler(lambda _, context: on_error(context))
+    try:
+        return loop.run_until_complete(main(LoopClock(loop)))
+    finally:
+        left = asyncio.all_tasks(loop)
+        for task in left:
+            task.cancel()
+        if left:
+            loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+        loop.close()

@@ -1,0 +1,114 @@
+"""The proof: whatever dies, falls silent or comes twice, and whenever, the invariants hold."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Final
+
+import pytest
+from hypothesis import HealthCheck, Phase, example, given, settings
+from hypothesis import strategies as st
+
+from core.jobs import JobState
+from tests.simulation.plan import Fault, Plan
+from tests.simulation.world import Report, run
+
+RUNS: Final = 2000
+SEEDS: Final = st.integers(min_value=0, max_value=2**32)
+FAULTS: Final = st.one_of(
+    st.frozensets(st.sampled_from(Fault), max_size=4),
+    st.frozensets(st.sampled_from(Fault), min_size=6),
+    st.frozensets(st.sampled_from(Fault), min_size=16),
+)
+PLANS: Final = st.builds(
+    Plan,
+    seed=SEEDS,
+    workers=st.integers(1, 3),
+    jobs=st.integers(1, 4),
+    faults=FAULTS,
+    intensity=st.sampled_from((0.1, 0.3, 0.6)),
+)
+BACK_WITHIN: Final = timedelta(seconds=30)
+
+# Each once failed, and is named after what went wrong.
+CANCEL_COST_A_SLOW_SUBMIT_ITS_LEASE: Final = Plan(
+    seed=1734, jobs=3, faults=frozenset({Fault.CANCELS, Fault.SLOW_SUBMITS}), intensity=0.6
+)
+FREE_RESEND_HID_THE_FIRST_CHARGE: Final = Plan(
+    seed=1656,
+    jobs=2,
+    faults=frozenset({Fault.BREAKS}),
+    intensity=0.3,
+)
+
+
+def _holds(report: Report) -> None:
+    assert not report.breaches, str(report)
+
+
+@example(CANCEL_COST_A_SLOW_SUBMIT_ITS_LEASE)
+@example(FREE_RESEND_HID_THE_FIRST_CHARGE)
+@settings(
+    max_examples=RUNS,
+    deadline=None,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow],
+    # A failure is told by its plan; shrinking takes faults away until only its causes are left.
+    phases=(Phase.explicit, Phase.generate, Phase.shrink),
+)
+@given(PLANS)
+@pytest.mark.timeout(600)
+def test_every_run_keeps_the_invariants(plan: Plan) -> None:
+    _holds(run(plan))
+
+
+SCENES: Final = {
+    "plain": frozenset[Fault](),
+    "webhooks on the way": frozenset({Fault.NEWS}),
+    "not sent at first": frozenset({Fault.NOT_SENT}),
+    "answer lost": frozenset({Fault.LOST_AFTER}),
+    "slow submit": frozenset({Fault.SLOW_SUBMITS}),
+    "cancelled": frozenset({Fault.CANCELS}),
+    "out of time": frozenset({Fault.DEADLINES, Fault.LONG_RUNS}),
+    "resent by policy": frozenset({Fault.POLICIES, Fault.LOST_BEFORE}),
+    "late result": frozenset({Fault.DISAGREE, Fault.LATE_COST}),
+}
+
+
+@pytest.mark.parametrize("scene", SCENES)
+def test_a_worker_may_die_at_any_await(scene: str) -> None:
+    """Not by chance: at each await of the first worker in turn."""
+    for seed in range(3):
+        whole = Plan(seed, workers=2, jobs=1, faults=SCENES[scene], intensity=0.5)
+        awaits = run(whole).awaits
+        for number in range(1, min(awaits, 150) + 1):
+            _holds(run(_dying(whole, number)))
+
+
+def test_a_death_costs_an_open_job_at_most_half_a_minute() -> None:
+    """Unless it left a submit in doubt: then a person or the hold decides."""
+    for seed in range(8):
+        whole = Plan(seed, workers=2, jobs=1)
+        usual = run(whole)
+        for number in range(1, usual.awaits + 1):
+            late = run(_dying(whole, number))
+            _holds(late)
+            if late.jobs and late.jobs[0].state is JobState.SUCCEEDED and usual.jobs:
+                ends = [job.finished_at for job in (*late.jobs, *usual.jobs)]
+                assert ends[0] is not None
+                assert ends[1] is not None
+                assert ends[0] - ends[1] <= BACK_WITHIN, str(late)
+
+
+def test_the_same_plan_tells_the_same_story() -> None:
+    plan = Plan(7, workers=3, jobs=4, faults=frozenset(Fault), intensity=0.3)
+    assert run(plan).story == run(plan).story
+
+
+def test_other_seeds_tell_other_stories() -> None:
+    faults = frozenset(Fault)
+    assert run(Plan(1, faults=faults)).story != run(Plan(2, faults=faults)).story
+
+
+def _dying(plan: Plan, at: int) -> Plan:
+    return Plan(plan.seed, plan.workers, plan.jobs, plan.faults, plan.intensity, die_at=at)
