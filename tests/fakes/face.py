@@ -21,11 +21,13 @@ from core.tenants import (
 )
 from service.app import create_app
 from service.bodies import BodyLimits
+from service.desk import Desk
 from service.metrics import ServiceMetrics
 from service.models import Models, load_cards
 from service.options import Deadlines, OptionPolicy
 from service.resources import SUBMIT_ROUTE, FacePolicy, Resources
 from service.shelf import ModelShelf
+from service.webhook_bodies import EndpointPolicy
 from tests.fakes.clock import FakeClock
 from tests.fakes.ids import SeededIds
 from tests.fakes.stores import MemoryStores, memory_stores
@@ -113,6 +115,18 @@ class Face:
         self.resources = replace(self.resources, **parts)
 
 
+def desk_over(stores: MemoryStores, clock: FakeClock) -> Desk:
+    """The use cases of callbacks over in-memory stores."""
+    return Desk(
+        setups=stores.webhooks,
+        deliveries=stores.deliveries,
+        replays=stores.replays,
+        clock=clock,
+        ids=SeededIds(Random(2)),
+        policy=EndpointPolicy(POLICY.options.targets, frozenset({"analytics"})),
+    )
+
+
 def open_face(policy: FacePolicy = POLICY) -> Face:
     """A face over empty stores."""
     clock = FakeClock()
@@ -130,6 +144,7 @@ def open_face(policy: FacePolicy = POLICY) -> Face:
         health=stores.presence,
         shelf=ModelShelf(Models.of(load_cards()), stores.catalogue, clock, emit),
         figures=figures,
+        desk=desk_over(stores, clock),
         clock=clock,
         ids=SeededIds(Random(1)),
         policy=policy,

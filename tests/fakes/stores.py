@@ -17,17 +17,23 @@ from core.store.catalogue import CatalogueSnapshot
 from core.store.doorbell import ring_for
 from core.store.jobs import RING_GRACE, Depth, JobView
 from core.store.presence import FORGET_AFTER, Durability
-from core.store.records import ATTEMPTS, BREAKERS, DELIVERIES, ENTRIES, JOBS, KEYS, TENANTS
+from core.store.records import BREAKERS, ENTRIES, JOBS, KEYS, TENANTS
 from core.tenants import Scope
 from tests.fakes.memory import KeyRow, Memory, Row, TenantRow, due_first, write_due
+from tests.fakes.outbox import (
+    MemoryDeliveryStore,
+    MemoryReplayStore,
+    MemoryWebhookStore,
+    post,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime, timedelta
 
     from core.clock import Clock
-    from core.deliveries import Delivery, DeliveryAttempt
-    from core.jobs import Job, TimelineEntry
+    from core.deliveries import Delivery
+    from core.jobs import Job
     from core.tenants import Credential, KeyRecord, Tenant
 
 SAFE: Final = Durability(aof=True, appendfsync="always", maxmemory_policy="noeviction")
@@ -157,49 +163,8 @@ class MemoryJobStore:
     def _write_deliveries(self, job: Job, deliveries: Sequence[Delivery]) -> None:
         memory = self._memory
         for delivery in deliveries:
-            memory.deliveries[delivery.id] = Row(1, DELIVERIES.write(delivery))
+            post(memory, delivery)
             memory.job_deliveries.setdefault(job.id, []).append(delivery.id)
-            write_due(memory.outbox, delivery.id, delivery.due_at or delivery.created_at)
-
-
-class MemoryDeliveryStore:
-    """Twin of `core.store.deliveries.DeliveryStore`."""
-
-    def __init__(self, memory: Memory) -> None:
-        """Over `memory`."""
-        self._memory = memory
-
-    async def claim_due(self, lease: timedelta, limit: int) -> Sequence[Delivery]:
-        """See `DeliveryStore.claim_due`."""
-        rows = _claim(self._memory, self._memory.outbox, self._memory.deliveries, lease, limit)
-        return [DELIVERIES.read(row.doc) for row in rows]
-
-    async def settle(
-        self, before: Delivery, after: Delivery, attempt: DeliveryAttempt, entry: TimelineEntry
-    ) -> Outcome:
-        """See `DeliveryStore.settle`."""
-        memory, row = self._memory, self._memory.delivery(after.id)
-        if row is None:
-            return Outcome.UNKNOWN
-        if row.version != before.version:
-            return Outcome.STALE
-        row.version, row.doc = after.version, DELIVERIES.write(after)
-        row.expires_at = memory.after(RETENTION)
-        write_due(memory.outbox, after.id, after.due_at)
-        memory.attempts.setdefault(after.id, []).append(ATTEMPTS.write(attempt))
-        if memory.job(after.job_id) is not None:
-            memory.timelines[after.job_id].append(ENTRIES.write(entry))
-        memory.changed()
-        return Outcome.STORED
-
-    async def load(self, delivery_id: str) -> Delivery | None:
-        """See `DeliveryStore.load`."""
-        row = self._memory.delivery(delivery_id)
-        return None if row is None else DELIVERIES.read(row.doc)
-
-    async def attempts(self, delivery_id: str) -> Sequence[DeliveryAttempt]:
-        """See `DeliveryStore.attempts`."""
-        return [ATTEMPTS.read(row) for row in self._memory.attempts.get(delivery_id, ())]
 
 
 class MemoryTenantStore:
@@ -314,6 +279,8 @@ class MemoryStores:
     jobs: MemoryJobStore
     deliveries: MemoryDeliveryStore
     tenants: MemoryTenantStore
+    webhooks: MemoryWebhookStore
+    replays: MemoryReplayStore
     breakers: MemoryBreakerStore
     catalogue: MemoryCatalogueStore
     presence: MemoryPresence
@@ -327,6 +294,8 @@ def memory_stores(clock: Clock) -> MemoryStores:
         jobs=MemoryJobStore(memory),
         deliveries=MemoryDeliveryStore(memory),
         tenants=MemoryTenantStore(memory),
+        webhooks=MemoryWebhookStore(memory),
+        replays=MemoryReplayStore(memory),
         breakers=MemoryBreakerStore(memory),
         catalogue=MemoryCatalogueStore(memory),
         presence=MemoryPresence(memory),

@@ -23,7 +23,13 @@ from core.store.tenants import TenantStore
 from service.app import create_app
 from service.metrics import ServiceMetrics
 from service.models import Models, load_cards
-from service.resources import SUBMIT_ROUTE, Resources, face_policy, open_resources
+from service.resources import (
+    SUBMIT_ROUTE,
+    Resources,
+    face_policy,
+    open_desk,
+    open_resources,
+)
 from service.settings import ServiceSettings
 from service.shelf import ModelShelf
 from tests.fakes.face import KLING_INPUT, KLING_PATH
@@ -83,6 +89,7 @@ def counted(settings: ServiceSettings, policy: RedisPolicy, events: list[Event])
             Models.of(load_cards()), CatalogueStore(wire, scripts), clock, events.append
         ),
         figures=ServiceMetrics("0", SUBMIT_ROUTE),
+        desk=open_desk(settings, wire, scripts),
         clock=clock,
         ids=SystemIds(),
         policy=face_policy(settings),
