@@ -5,7 +5,7 @@ from typing import Annotated, Final
 
 import typer
 
-from cli import tenants
+from cli import tenants, webhooks
 
 DISTRIBUTION: Final = "runcomfy-gateway"
 
@@ -17,6 +17,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(tenants.app, name="tenant")
+app.add_typer(webhooks.app, name="webhook")
 
 
 def _show_version(*, wanted: bool) -> None:

@@ -1,7 +1,7 @@
 """The breaker over one endpoint: how many attempts may be under way, and not before when. Pure.
 
-A channel is what fails together: an endpoint of a tenant's, or the origin of the URLs that come with
-its submits. All couriers share its record; a dead receiver costs one probe at a time.
+A channel is what fails together: an endpoint of a tenant's, or the origin of the URLs that come
+with its submits. All couriers share its record; a dead receiver costs one probe at a time.
 """
 
 from dataclasses import dataclass, replace
@@ -44,7 +44,10 @@ class Channel:
     failed_at: datetime | None = None
 
     def succeeded(self, now: datetime, policy: ChannelPolicy) -> "Channel":
-        """The receiver took something: what was narrowed widens twofold. A pause it asked for goes on."""
+        """The receiver took something: what was narrowed widens twofold.
+
+        A pause that it asked for goes on.
+        """
         wide = None if self.at_once is None else self.at_once * 2
         at_once = None if wide is None or wide >= policy.at_once else wide
         until = self.until if self._closed(now) and not self.broken else None

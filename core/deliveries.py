@@ -40,9 +40,9 @@ MISSED: Final = frozenset({DeliveryState.FAILED, DeliveryState.HELD})
 class Delivery:
     """One event for one endpoint. `id` is the `webhook-id` of every attempt.
 
-    `due_at` is when the next attempt is due. `endpoint` is the id of the tenant's endpoint, None for
-    a URL that came with a submit. `channel` is what it shares a breaker with (`core.channels`). `data` is
-    the event's own data as JSON, where it is not about a job.
+    `due_at` is when the next attempt is due. `endpoint` is the id of the tenant's endpoint, None
+    for a URL that came with a submit. `channel` is what it shares a breaker with
+    (`core.channels`). `data` is the event's own data as JSON, where it is not about a job.
     """
 
     id: str
@@ -124,7 +124,7 @@ class ChannelMove:
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """What became of a claimed delivery, and of its channel. Without an attempt nothing was sent."""
+    """What became of a claimed delivery and of its channel. Without an attempt none was sent."""
 
     before: Delivery
     after: Delivery

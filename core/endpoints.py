@@ -1,4 +1,4 @@
-"""Where a tenant's events go, and what proves that they are ours. Pure; knows no store and no HTTP."""
+"""Where a tenant's events go, and what proves that they are ours. Pure; knows no store, no HTTP."""
 
 import re
 from collections.abc import Sequence
@@ -216,7 +216,7 @@ def read_stream(url: str) -> Stream | None:
     return None if found is None else Stream(found["name"], found["sink"])
 
 
-# What a tenant may not set: ours, and what would change how the request is framed (RFC 9110, 7.6.1).
+# What a tenant may not set: ours, and what changes how the request is framed (RFC 9110, 7.6.1).
 FORBIDDEN_HEADERS: Final = frozenset(
     {
         "accept-encoding",

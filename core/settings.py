@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
-from typing import Annotated, Final, Self
+from typing import Annotated, Self
 
 from pydantic import BeforeValidator, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -23,10 +23,6 @@ Seconds = Annotated[timedelta, BeforeValidator(_seconds)]
 """A span given in the environment as a number of seconds, or as an ISO 8601 duration."""
 
 
-SINKS_ABOUT: Final = (
-    "JSON object of Redis servers that tenants may have their events written to, besides the "
-    'gateway\'s own: `{"analytics": "rediss://…"}`.'
-)
 Sinks = Mapping[Annotated[str, Field(pattern=r"^[a-z0-9-]{1,32}$")], SecretStr]
 """Redis servers by the names that tenants use for them."""
 
@@ -84,6 +80,13 @@ class ProcessSettings(BaseSettings):
     )
     redis_connect_timeout: Seconds = Field(
         timedelta(seconds=2), description="Longest wait for a connection to Redis."
+    )
+    sinks: Sinks = Field(
+        {},
+        description=(
+            "JSON object of Redis servers, besides the gateway's own, whose streams tenants may "
+            'have their events written to: `{"analytics": "rediss://…"}`.'
+        ),
     )
     public_url: str | None = Field(
         None, description="Base of the URLs that callers are given; default: the one they called."

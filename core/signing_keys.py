@@ -1,4 +1,4 @@
-"""Ed25519 keys in the form of Standard Webhooks: `whsk_` and `whpk_`. Knows no headers and no tenant."""
+"""Ed25519 keys in the form of Standard Webhooks: `whsk_`, `whpk_`. Knows no headers, no tenant."""
 
 import base64
 from typing import Final

@@ -1,6 +1,6 @@
 """What tenants and operators do with callbacks: endpoints, secrets, resending. Knows no HTTP.
 
-Every change is made upon the record as it stands: who was first wins, the other reads and tries anew.
+Every change is made upon the record as it stands: who was first wins, the other tries anew.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -84,7 +84,7 @@ class Desk:
         return after.endpoints[-1]
 
     async def change(self, tenant: str, endpoint_id: str, draft: EndpointDraft) -> Endpoint:
-        """Change an endpoint. One that is enabled again gets what it missed, as far as that is kept.
+        """Change an endpoint. One that is enabled again gets what it missed, if it is kept still.
 
         Raises `NotFound`, `Conflict`.
         """
@@ -117,7 +117,10 @@ class Desk:
         return new
 
     async def test(self, tenant: str, endpoint_id: str | None = None) -> tuple[Delivery, ...]:
-        """Send a test event to one endpoint, or to all that are enabled. Raises `NotFound`, `Conflict`."""
+        """Send a test event to one endpoint, or to all that are enabled.
+
+        Raises `NotFound`, `Conflict`.
+        """
         setup, now = await self.setup(tenant), self.clock.now()
         chosen = setup.endpoints if endpoint_id is None else (setup.endpoint(endpoint_id),)
         enabled = [endpoint for endpoint in chosen if endpoint.disabled is None]
@@ -197,7 +200,7 @@ class Desk:
         raise _contended()
 
     async def _ease(self, name: str, step: Callable[[Channel], Channel]) -> None:
-        """Let a channel's breaker know of a person's wish; it is no loss if others were faster."""
+        """Let a channel's breaker know of a person's wish; no loss if others were faster."""
         for _ in range(_TRIES):
             before = await self.deliveries.channel(name)
             after = step(before)

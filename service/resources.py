@@ -104,7 +104,7 @@ async def open_resources(settings: ServiceSettings, log: Emit) -> AsyncIterator[
 
 
 def open_desk(settings: ServiceSettings, wire: Wire, scripts: Scripts) -> Desk:
-    """What is done with callbacks, over the real stores; for handlers and for operators' commands."""
+    """What is done with callbacks, over the real stores; for handlers and operators' commands."""
     clock = SystemClock()
     return Desk(
         setups=WebhookStore(wire, scripts, clock),

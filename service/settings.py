@@ -6,7 +6,7 @@ from typing import Annotated, Final, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 
-from core.settings import SINKS_ABOUT, ProcessSettings, Seconds, Sinks
+from core.settings import ProcessSettings, Seconds
 from core.targets import AllowedTargets, TargetPolicy
 from service.bodies import BodyLimits
 from service.options import Deadlines, OptionPolicy
@@ -38,7 +38,6 @@ class WebhookSettings(BaseModel):
         description="JSON list of host names, `*.suffix` patterns, addresses and CIDRs that "
         "callbacks may reach although they are private or loopback; `http` is allowed to these.",
     )
-    sinks: Sinks = Field({}, description=SINKS_ABOUT)
 
 
 class ServiceSettings(ProcessSettings):
@@ -112,7 +111,7 @@ class ServiceSettings(ProcessSettings):
 
     def endpoint_policy(self) -> EndpointPolicy:
         """Where tenants' endpoints may be."""
-        return EndpointPolicy(self.target_policy(), frozenset(self.webhooks.sinks))
+        return EndpointPolicy(self.target_policy(), frozenset(self.sinks))
 
     def option_policy(self) -> OptionPolicy:
         """What submits may ask for."""

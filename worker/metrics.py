@@ -85,16 +85,20 @@ class WorkerMetrics:
                 self._calls.labels(event.call, event.outcome).observe(took)
             case DeliveryAttempted():
                 self._attempts.labels(event.outcome).observe(event.took.total_seconds())
-            case EndpointDisabled():
-                self._disabled.labels(event.reason).inc()
-            case BreakerMoved():
-                self._breaker.labels(event.after).inc()
+            case EndpointDisabled() | BreakerMoved():
+                self._count_stop(event)
             case StoreLost():
                 self._store_losses.inc()
             case Trouble():
                 self._troubles.labels(event.code).inc()
             case _:
                 return
+
+    def _count_stop(self, event: EndpointDisabled | BreakerMoved) -> None:
+        if isinstance(event, EndpointDisabled):
+            self._disabled.labels(event.reason).inc()
+        else:
+            self._breaker.labels(event.after).inc()
 
     def _count_move(self, event: JobMoved) -> None:
         self._moves.labels(event.fact, event.after).inc()

@@ -15,7 +15,7 @@ _TRIES: Final = 5
 
 @dataclass(frozen=True, slots=True)
 class ReplayPolicy:
-    """`per_second` events of one tenant are sent anew at most; `batch` are looked at in one step."""
+    """At most `per_second` events of a tenant are sent anew; a step looks at `batch`."""
 
     per_second: int = 20
     batch: int = 20
@@ -71,7 +71,7 @@ class Replayer:
             await self._step(replay)
 
     async def _step(self, replay: Replay) -> None:
-        """A death in between repeats the step: what was sent anew already is pending, and passed over."""
+        """A death in between repeats the step: what was sent anew is pending, and passed over."""
         if not replay.stretches:
             await self._replays.move(replay, replay, self._clock.now())
             return

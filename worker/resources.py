@@ -161,7 +161,7 @@ async def _open_sinks(stack: AsyncExitStack, own: Wire, settings: WorkerSettings
         name: await stack.enter_async_context(
             Wire(connection_source(replace(settings.redis, url=url, sentinels=()), "sink"))
         )
-        for name, url in settings.webhooks.sinks.items()
+        for name, url in settings.sinks.items()
     }
     return StreamSinks(own, named, SinkPolicy(keep=settings.webhooks.sink_length))
 

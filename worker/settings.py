@@ -5,7 +5,7 @@ from typing import Self
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr, model_validator
 
-from core.settings import ENV_PREFIX, SINKS_ABOUT, ProcessSettings, Seconds, Sinks
+from core.settings import ENV_PREFIX, ProcessSettings, Seconds
 from core.targets import AllowedTargets
 from core.tenants import DoubtPolicy
 
@@ -23,7 +23,6 @@ class WebhookSettings(BaseModel):
         ),
     )
     at_once: int = Field(100, ge=1, le=1000, description="Callbacks under way at once, a worker.")
-    sinks: Sinks = Field({}, description=SINKS_ABOUT)
     sink_length: int = Field(
         10_000, ge=1, description="About how many events a Redis stream of a tenant holds."
     )

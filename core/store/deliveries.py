@@ -22,7 +22,7 @@ _MILLISECOND: Final = timedelta(milliseconds=1)
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """What the store made of a settlement. `learnt` False: the channel's record was another by now."""
+    """What the store made of a settlement. `learnt` False: the channel's record was another."""
 
     outcome: Outcome
     learnt: bool
@@ -38,7 +38,10 @@ class Span:
 
 
 class DeliveryStore:
-    """Deliveries in Redis. Those about a job are born in the step that they tell of (`JobStore.store`)."""
+    """Deliveries in Redis.
+
+    Those about a job are born in the step that they tell of (`JobStore.store`).
+    """
 
     def __init__(
         self, wire: Wire, scripts: Scripts, clock: Clock, policy: ChannelPolicy | None = None
@@ -50,7 +53,7 @@ class DeliveryStore:
         self._at_once = (policy or ChannelPolicy()).at_once
 
     async def claim_due(self, lease: timedelta, limit: int) -> Sequence[Claimed]:
-        """Deliveries whose next attempt is due and may leave, in turns over channels, under a lease."""
+        """Deliveries that are due and may leave, in turns over channels, under a lease."""
         now = self._clock.now()
         flat = await self._scripts.call(
             "claim_deliveries",
@@ -70,7 +73,7 @@ class DeliveryStore:
     async def settle(self, settlement: Settlement) -> Settled:
         """Store what became of a claimed delivery, unless it is no longer what was claimed.
 
-        The attempt is kept even then: it was made. The job lives on for as long as it may be needed.
+        The attempt is kept even then: it was made. The job lives on for as long as it is needed.
         """
         after, channel = settlement.after, settlement.channel
         now = self._clock.now()
@@ -128,7 +131,7 @@ class DeliveryStore:
         return bool(moved)
 
     async def post(self, before: Delivery | None, after: Delivery) -> bool:
-        """Write a delivery to be sent when it is due: a new one, or `before` anew. False: too late."""
+        """Write a delivery to be sent when due: a new one, or `before` anew. False: too late."""
         name, *arguments = posted_arguments([after], self._clock.now())
         record, channel, listed = posted_keys([after])
         posted = await self._scripts.call(
@@ -149,7 +152,7 @@ class DeliveryStore:
         return [ATTEMPTS.read(row) for row in rows]
 
     async def oldest_first(self, tenant: str, span: Span, limit: int) -> Sequence[str]:
-        """Ids of a tenant's deliveries, at most `limit`. One that `after` names and is gone is no harm."""
+        """Ids of a tenant's deliveries, at most `limit`. `after` may name one that is gone."""
         listed, rank = keys.tenant_deliveries(tenant), await self._rank("ZRANK", tenant, span)
         if rank is None:
             rows = await self._wire.execute(

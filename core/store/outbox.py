@@ -1,4 +1,4 @@
-"""How a new callback is written, for the scripts that write some: their keys and arguments in order."""
+"""How a new callback is written, for the scripts that write some: keys and arguments in order."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -30,7 +30,7 @@ def posted_keys(deliveries: Sequence[Delivery]) -> list[str]:
 
 
 def posted_arguments(deliveries: Sequence[Delivery], now: datetime) -> list[Argument]:
-    """Seven for each: id, record, due, made, channel, its life (s), before when others are forgotten."""
+    """For each: id, record, due, made, channel, its life (s), before when others are forgotten."""
     flat: list[Argument] = []
     for delivery in deliveries:
         flat += [

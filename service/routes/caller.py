@@ -11,7 +11,10 @@ from service.exchange import exchange_of, resources_of
 
 
 async def tenant_calling(request: Request, scope: Scope) -> str:
-    """The tenant whose live key may act within `scope`. Raises `Unauthenticated`, `NotPermitted`."""
+    """The tenant whose live key may act within `scope`.
+
+    Raises `Unauthenticated`, `NotPermitted`.
+    """
     credential = presented(request.headers)
     exchange_of(request.scope).tenant = credential.tenant
     await resources_of(request.scope).jobs.authenticate(credential, scope)

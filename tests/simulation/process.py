@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from core.clock import Clock
     from core.deliveries import ChannelMove, Claimed, Settlement
     from core.endpoints import WebhookSetup
-    from core.jobs import Job, JobRecord, TimelineEntry
+    from core.jobs import Job, JobRecord
     from core.store.deliveries import Settled
     from core.store.jobs import Depth, JobView
     from core.store.webhooks import SetupChange

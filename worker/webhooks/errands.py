@@ -1,4 +1,4 @@
-"""What is to be done for a delivery that is due, and what an attempt makes of it and its channel. Pure."""
+"""What is to be done for a due delivery, and what an attempt makes of it and its channel. Pure."""
 
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -57,7 +57,7 @@ class Known:
 
     @property
     def endpoint(self) -> Endpoint | None:
-        """Its endpoint's record; None for a URL that came with a submit, or one that was deleted."""
+        """Its endpoint's record; None for a submit's own URL, or where it was deleted."""
         name = self.delivery.endpoint
         return None if name is None or self.setup is None else self.setup.find(name)
 
@@ -126,7 +126,7 @@ def learnt(
 def disabling(
     channel: Channel, outcome: Outcome, known: Known, now: datetime, policy: ChannelPolicy
 ) -> Disabled | None:
-    """Whether an attempt's outcome disables the endpoint, and why. `channel` is the one after it."""
+    """Whether an outcome disables the endpoint, and why. `channel` is the one after it."""
     if known.endpoint is None or known.endpoint.disabled is not None:
         return None
     if isinstance(outcome, Delivered):

@@ -29,9 +29,10 @@ def sign(
 ) -> tuple[tuple[str, str], ...]:
     """The three headers that prove where `body` comes from.
 
-    One signature per live secret (`v1`, HMAC) and per live key (`v1a`, ed25519; `whsk_` and the
-    base64 of a seed), so that a receiver may know the old or the new one while they are rotated. `at` is the instant of this attempt, aware: receivers refuse old ones. `body` is
-    UTF-8. Raises ValueError without a secret or with a naive instant.
+    One signature per live secret (`v1`, HMAC) and per live key (`v1a`, ed25519), so that a receiver
+    may know the old or the new one while they are rotated. `at` is the instant of this attempt,
+    aware: receivers refuse old ones. `body` is UTF-8. Raises ValueError without a secret or with a
+    naive instant.
     """
     if not (secrets or keys):
         raise ValueError("a callback needs at least one secret to be signed with")
