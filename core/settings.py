@@ -63,6 +63,7 @@ class ProcessSettings(BaseSettings):
         env_nested_delimiter="__",
         frozen=True,
         extra="ignore",
+        hide_input_in_errors=True,
         env_ignore_empty=True,
         populate_by_name=True,
     )

@@ -200,7 +200,7 @@ class Desk:
         raise _contended()
 
     async def _ease(self, name: str, step: Callable[[Channel], Channel]) -> None:
-        """Let a channel's breaker know of a person's wish; no loss if others were faster."""
+        """Let a channel's breaker know of a person's wish; no loss if others are faster."""
         for _ in range(_TRIES):
             before = await self.deliveries.channel(name)
             after = step(before)
@@ -224,7 +224,7 @@ def _contended() -> Conflict:
 
 
 def endpoint_document(endpoint: Endpoint) -> dict[str, Any]:
-    """An endpoint as its tenant reads it. Values of headers may be secrets: only names are shown."""
+    """An endpoint as its tenant reads it. Headers may hold secrets: only their names are shown."""
     fields: Mapping[str, Any] = {
         "id": endpoint.id,
         "kind": endpoint.kind,

@@ -76,8 +76,10 @@ class LeasedLoop(Generic[T]):
             for item in claimed:
                 self.take(item)
             if not claimed:
+                # `wait_for` may swallow a cancellation on Python 3.11; `timeout` does not.
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self._nudged.wait(), self._policy.tick.total_seconds())
+                    async with asyncio.timeout(self._policy.tick.total_seconds()):
+                        await self._nudged.wait()
             self._nudged.clear()
 
     async def drain(self, within: timedelta) -> int:

@@ -25,6 +25,7 @@ from worker.decisions import afterwards, collecting, running, submitting
 from worker.decisions.moves import Move, Rules, Wait
 from worker.ports import (
     Accepted,
+    CancelDone,
     Gate,
     Jobs,
     NoAnswer,
@@ -38,6 +39,8 @@ from worker.ports import (
 )
 
 STORE_RETRY: Final = timedelta(milliseconds=500)
+SUBMIT_ROOM: Final = timedelta(seconds=1)
+"""When a job is looked at again that found too many others before it at this worker."""
 
 SUBMIT_FACTS: Final[Mapping[type[SubmitAnswer], Fact]] = {
     Accepted: Fact.ACCEPTED,
@@ -71,6 +74,7 @@ class Lifecycle:
         self._hands = hands
         self._policy = hands.rules.policy
         self._submits = asyncio.Semaphore(self._policy.submits_at_once)
+        self._submits_queued = 0
         self._steps: Mapping[JobState, Callable[[Job], Awaitable[Job | None]]] = {
             JobState.QUEUED: self._submit,
             JobState.SUBMITTING: self._declare_lost,
@@ -110,6 +114,17 @@ class Lifecycle:
     # Submitting
 
     async def _submit(self, job: Job) -> Job | None:
+        if self._submits_queued >= self._policy.submits_queued:
+            later = self._hands.clock.now() + SUBMIT_ROOM
+            await self._hands.jobs.put_off(job, later)
+            return None
+        self._submits_queued += 1
+        try:
+            return await self._submit_in_turn(job)
+        finally:
+            self._submits_queued -= 1
+
+    async def _submit_in_turn(self, job: Job) -> Job | None:
         # The wait for a place comes first: the gate may close, and time run out, while it lasts.
         async with self._submits:
             overdue = submitting.start_overdue(job, self._hands.clock.now())
@@ -226,7 +241,8 @@ class Lifecycle:
     async def _cancel(self, job: Job) -> Job | None:
         answer = await self._hands.upstream.cancel(_known_id(job))
         now = self._hands.clock.now()
-        if job.finish_by is not None and now >= job.finish_by:
+        overdue = job.finish_by is not None and now >= job.finish_by
+        if overdue and not isinstance(answer, CancelDone):
             return await self._take(job, running.run_overdue(job, now, answer))
         decided = running.cancel_answered(job, answer, now, self._hands.rules)
         return await self._take(job, decided)
@@ -280,11 +296,17 @@ class Lifecycle:
             renewing.cancel()
 
     async def _renew(self, held: Job) -> None:
-        job: Job | None = held
-        while job is not None:
-            await self._hands.clock.sleep(self._policy.renew_every)
-            with suppress(StoreUnavailable):
-                job = await self._renewed(job)
+        job, pause = held, self._policy.renew_every
+        while True:
+            await self._hands.clock.sleep(pause)
+            try:
+                renewed = await self._renewed(job)
+            except StoreUnavailable:
+                pause = STORE_RETRY
+                continue
+            if renewed is None:
+                return
+            job, pause = renewed, self._policy.renew_every
 
     async def _renewed(self, job: Job) -> Job | None:
         """The record whose lease was renewed; None when the submit is not ours any more.

@@ -29,6 +29,7 @@ from worker.upkeep import LOOK_EVERY, SIGN_EVERY, Chore, keep_doing, warn_of_wea
 
 CHATTY = ("arq", "httpx")
 """Libraries that tell of every message or request; our own events tell more."""
+CANCEL_AGAIN = timedelta(milliseconds=200)
 REPLAY_EVERY = timedelta(seconds=1)
 STORE_PAUSE = timedelta(milliseconds=500)
 
@@ -96,14 +97,21 @@ async def _run_until(
 
 async def _close(loops: list[asyncio.Task[None]], resources: Resources, within: timedelta) -> None:
     """Take nothing new, finish what is under way, say goodbye."""
-    for task in loops:
-        task.cancel()
-    await asyncio.gather(*loops, return_exceptions=True)
+    await _end(loops)
     await asyncio.gather(resources.watcher.drain(within), resources.courier.drain(within))
     try:
         await resources.presence.leave(resources.name)
     except StoreUnavailable:
         return
+
+
+async def _end(tasks: list[asyncio.Task[None]]) -> None:
+    """Cancel until all have ended: redis-py loses a cancellation that meets its own time-out."""
+    running = set(tasks)
+    while running:
+        for task in running:
+            task.cancel()
+        _, running = await asyncio.wait(running, timeout=CANCEL_AGAIN.total_seconds())
 
 
 def _bell(settings: WorkerSettings, resources: Resources) -> Bell:

@@ -47,3 +47,6 @@ class LifecyclePolicy:
     late_for: timedelta = timedelta(days=6)
     """How long after its end a job's paid result is still waited for."""
     submits_at_once: int = 10
+    submits_queued: int = 50
+    """Under way or waiting for a place; fewer than a worker's jobs, so that polls keep going while
+    RunComfy's submits hang."""

@@ -59,14 +59,15 @@ class CatalogueSync:
         self._fresh_for = fresh_for
 
     async def run_once(self) -> None:
-        """Read the catalogue if it is time. A failed read leaves the old copy with its age."""
+        """Read the catalogue if it is time. A failed or empty read leaves the old copy as it is."""
         now = self._clock.now()
         synced_at = await self._store.synced_at()
         if synced_at is not None and now - synced_at < self._fresh_for:
             return
         models = await self._source.models()
-        if isinstance(models, Unreachable):
-            self._emit(Trouble(code="catalogue_unread", detail=models.fault.message))
+        if isinstance(models, Unreachable) or not models:
+            why = models.fault.message if isinstance(models, Unreachable) else "It holds no model."
+            self._emit(Trouble(code="catalogue_unread", detail=why))
             return
         categories: bytes | Unreachable | None = await self._source.categories()
         if isinstance(categories, Unreachable):

@@ -193,6 +193,10 @@ class MemoryTenantStore:
         row = self._memory.tenants.get(name)
         return None if row is None else TENANTS.read(row.doc)
 
+    async def names(self) -> frozenset[str]:
+        """See `TenantStore.names`."""
+        return frozenset(self._memory.tenants)
+
 
 class MemoryBreakerStore:
     """Twin of `core.store.breaker.BreakerStore`."""

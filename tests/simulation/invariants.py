@@ -12,11 +12,13 @@ import orjson
 
 from core.deliveries import DeliveryState
 from core.documents import EVENT_OF_STATUS
+from core.doubts import POLICY
 from core.events import SubmitAnswered, Trouble
-from core.jobs import Billed, JobState
+from core.jobs import Billed, CancelOutcome, Fact, JobState
 from core.store.records import DELIVERIES, ENTRIES
 from tests.simulation.people import TENANTS, WEBHOOK
-from tests.simulation.plan import Fault
+from tests.simulation.plan import DOUBTFUL
+from worker.policies import LifecyclePolicy
 from worker.webhooks.schedule import SchedulePolicy
 
 if TYPE_CHECKING:
@@ -30,18 +32,6 @@ if TYPE_CHECKING:
     from tests.simulation.worker import SimulatedWorker, Surroundings
 
 FINAL_EVENTS: Final = frozenset({"request.completed", "request.failed", "request.cancelled"})
-DOUBTFUL: Final = frozenset(
-    {
-        Fault.DEATHS,
-        Fault.STORE_AWAY,
-        Fault.STORE_PARTED,
-        Fault.STORE_SILENT,
-        Fault.STORE_LATE,
-        Fault.LOST_BEFORE,
-        Fault.LOST_AFTER,
-    }
-)
-"""Only these can bring a submit into doubt."""
 
 
 def all_ended(around: Surroundings, workers: Sequence[SimulatedWorker]) -> bool:
@@ -84,6 +74,40 @@ def _ends(_: Surroundings, job: Job) -> Iterator[str]:
         yield f"has not ended: {job.state}"
     elif job.finished_at is None:
         yield "ended at no time"
+
+
+def _is_done_with(_: Surroundings, job: Job) -> Iterator[str]:
+    """What was still to be learnt about it was learnt, or given up."""
+    if job.errand is not None:
+        yield f"the errand {job.errand} was never done"
+
+
+def _resends_were_approved(around: Surroundings, job: Job) -> Iterator[str]:
+    """Each by a line of its own in the timeline, and by a policy only once."""
+    lines = [ENTRIES.read(entry) for entry in around.stores.memory.timelines[job.id]]
+    approved = [line.detail or "" for line in lines if line.what == Fact.RESEND_APPROVED]
+    if len(approved) != job.resends_approved:
+        yield f"{job.resends_approved} resends counted, approved were {approved}"
+    if sum(POLICY in detail.split() for detail in approved) > 1:
+        yield f"the policy approved more than one resend: {approved}"
+
+
+def _cancelled_as_told(around: Surroundings, job: Job) -> Iterator[str]:
+    """Who was told that it is cancelled was told the truth, and so is the record."""
+    told = around.journal.cancels.get(job.id, ())
+    if CancelOutcome.CANCELLED in told and job.state is not JobState.CANCELLED:
+        yield f"a caller was told that it is cancelled, and it is {job.state}"
+    if job.state is JobState.CANCELLED and job.cancel_outcome is not CancelOutcome.CANCELLED:
+        yield f"is cancelled, and says {job.cancel_outcome}"
+
+
+def _lost_with_cause(around: Surroundings, job: Job) -> Iterator[str]:
+    """RunComfy's word that it does not know a request is believed only after a while."""
+    entry = _entry(around, job)
+    if entry is None or job.error is None or job.error.code != "upstream_lost":
+        return
+    if entry.course.forgotten is None and entry.course.visible < LifecyclePolicy().gone_after:
+        yield "counts as lost upstream, and was there"
 
 
 def _brings_its_output(around: Surroundings, job: Job) -> Iterator[str]:
@@ -154,7 +178,11 @@ def _no_notice_early(around: Surroundings, job: Job) -> Iterator[str]:
 
 JOB_CHECKS: Final = (
     _paid_once,
+    _resends_were_approved,
     _ends,
+    _is_done_with,
+    _cancelled_as_told,
+    _lost_with_cause,
     _brings_its_output,
     _billed_truly,
     _one_notice,

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from core.changes import Admission, Change
     from core.clock import Clock
     from core.events import Event
-    from core.jobs import Job, JobState
+    from core.jobs import CancelOutcome, Job, JobState
     from tests.fakes.memory import Memory
 
 STEPS: Final = frozenset((before, after) for (before, _), after in TRANSITIONS.items())
@@ -29,7 +29,7 @@ class Line:
 
     at: timedelta
     where: str
-    what: str
+    what: object
     job_id: str | None = None
 
     def __str__(self) -> str:
@@ -45,8 +45,10 @@ class Journal:
     lines: list[Line] = field(default_factory=list)
     breaches: list[str] = field(default_factory=list)
     events: list[tuple[str, Event]] = field(default_factory=list)
+    cancels: dict[str, list[CancelOutcome]] = field(default_factory=dict)
+    """What callers were told of their cancels, by job."""
 
-    def note(self, where: str, what: str, job_id: str | None = None) -> None:
+    def note(self, where: str, what: object, job_id: str | None = None) -> None:
         """Write a line."""
         self.lines.append(Line(self.clock.monotonic(), where, what, job_id))
 
@@ -55,7 +57,7 @@ class Journal:
 
         def emit(event: Event) -> None:
             self.events.append((process, event))
-            self.note(process, repr(event), getattr(event, "job_id", None))
+            self.note(process, event, getattr(event, "job_id", None))
 
         return emit
 

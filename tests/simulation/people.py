@@ -13,7 +13,7 @@ from core.errors import GatewayError
 from core.jobs import Job, JobState, Note, TimelineEntry
 from core.notices import may_notify, notices
 from core.store.jobs import RING_GRACE
-from core.tenants import Credential, DoubtPolicy, KeyRecord, Tenant
+from core.tenants import Credential, DoubtPolicy, KeyRecord, Tenant, mint_webhook_secret
 from service.cancellation import cancel_job
 from service.desk import Desk
 from service.resources import Resources
@@ -53,6 +53,7 @@ async def settle_in(stores: MemoryStores, chance: Chance, clock: Clock) -> None:
             name,
             clock.now(),
             webhook=WEBHOOK.format(name) if name == TENANTS[0] else None,
+            webhook_secrets=(mint_webhook_secret(name.encode() * 8),),
             doubt=policy,
         )
         key = KeyRecord(credential(name).digest, name, clock.now())
@@ -120,6 +121,7 @@ async def _cancel(face: Face, asking: Credential, job_id: str) -> None:
     try:
         told = await cancel_job(face.resources, asking, job_id)
         face.journal.note("caller", f"cancel: {told.outcome}", job_id)
+        face.journal.cancels.setdefault(job_id, []).append(told.outcome)
     except GatewayError as error:
         face.journal.note("caller", f"cancel: {error.code}", job_id)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum, auto
 from random import Random
+from typing import Final
 
 
 class Fault(StrEnum):
@@ -43,6 +44,8 @@ class Fault(StrEnum):
     UNKNOWN_WORDS = auto()
     NOT_YET_VISIBLE = auto()
     """A new id is unknown for a while."""
+    BLINKS = auto()
+    """After a read that failed, a known id is once said to be unknown."""
     FORGOTTEN = auto()
     """An id is unknown from some time on, for ever."""
     DISAGREE = auto()
@@ -68,6 +71,19 @@ class Fault(StrEnum):
     """Callers ask for callbacks on the way."""
     POLICIES = auto()
     """Tenants fail or resend what is in doubt."""
+
+
+DOUBTFUL: Final = frozenset(
+    {
+        Fault.DEATHS,
+        Fault.STORE_AWAY,
+        Fault.STORE_PARTED,
+        Fault.STORE_LATE,
+        Fault.LOST_BEFORE,
+        Fault.LOST_AFTER,
+    }
+)
+"""Only these may bring a submit into doubt."""
 
 
 @dataclass(frozen=True, slots=True)

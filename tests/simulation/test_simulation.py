@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
 from core.jobs import JobState
-from tests.simulation.plan import Fault, Plan
+from tests.simulation.plan import DOUBTFUL, Fault, Plan
 from tests.simulation.world import Report, run
 
 RUNS: Final = 2000
@@ -19,6 +19,7 @@ FAULTS: Final = st.one_of(
     st.frozensets(st.sampled_from(Fault), max_size=4),
     st.frozensets(st.sampled_from(Fault), min_size=6),
     st.frozensets(st.sampled_from(Fault), min_size=16),
+    st.frozensets(st.sampled_from([fault for fault in Fault if fault not in DOUBTFUL]), min_size=6),
 )
 PLANS: Final = st.builds(
     Plan,

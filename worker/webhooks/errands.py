@@ -83,6 +83,8 @@ def _to_send(known: Known, setup: WebhookSetup, now: datetime) -> Errand:
     if endpoint.kind is EndpointKind.STREAM:
         stream = read_stream(endpoint.url) or Stream(endpoint.id)
         return Append(delivery.tenant, stream, cloud_event(delivery, data))
+    if not (setup.live_secrets(now) or setup.live_keys(now)):
+        return NoSend(DeliveryState.FAILED, ORPHANED)  # nothing could prove that it is ours
     return Attempt(
         webhook_id=delivery.id,
         url=endpoint.url,

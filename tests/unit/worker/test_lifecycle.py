@@ -180,12 +180,15 @@ async def test_out_of_time_is_cancelled_and_its_late_result_fetched(
     assert rig.facts == [F.OUT_OF_TIME]
 
 
-@pytest.mark.parametrize("state", [S.RUNNING, S.CANCELLING])
-async def test_out_of_time_and_cancelled_in_time_is_over(rig: Rig, state: JobState) -> None:
+@pytest.mark.parametrize(("state", "end"), [(S.RUNNING, S.EXPIRED), (S.CANCELLING, S.CANCELLED)])
+async def test_out_of_time_and_cancelled_in_time_is_over(
+    rig: Rig, state: JobState, end: JobState
+) -> None:
+    """A caller who asked to cancel reads that it was cancelled, also at the last moment."""
     rig.script.cancels = deque([CancelDone()])
     ended = await rig.advance(job(state, finish_by=NOW))
     assert ended is not None
-    assert (ended.state, ended.billed, ended.errand) == (S.EXPIRED, Billed.NO, None)
+    assert (ended.state, ended.billed, ended.errand) == (end, Billed.NO, None)
     assert [name for name, _ in rig.script.calls] == ["cancel"]
 
 
@@ -296,3 +299,16 @@ async def test_a_move_is_told_with_all_that_a_reader_needs(rig: Rig) -> None:
         age=60 * SECOND,
         upstream_id="up-1",
     )
+
+
+# --- room for polls
+
+
+async def test_submits_that_hang_do_not_fill_the_worker(rig: Rig) -> None:
+    """Jobs beyond the places and the queue for them are put off, so that polls keep their room."""
+    lifecycle = rig.lifecycle
+    lifecycle._submits_queued = POLICY.submits_queued
+    after = await rig.advance(job(S.QUEUED))
+    assert after is not None
+    assert after.state is S.QUEUED
+    assert rig.script.calls == []

@@ -143,3 +143,14 @@ async def test_a_chore_goes_on_whatever_one_run_met() -> None:
     (event,) = events
     assert isinstance(event, Trouble)
     assert (event.code, type(event.error)) == ("sweep_failed", KeyError)
+
+
+async def test_an_empty_catalogue_does_not_hide_every_model() -> None:
+    shop = Shop(CatalogueSnapshot(at(0), {"kling/a": b"{}"}))
+    shop.offered = ()
+    await shop.clock.advance(2 * HOUR)
+    await shop.sync.run_once()
+    assert shop.copy.models == {"kling/a": b"{}"}
+    assert [event.code for event in shop.events if isinstance(event, Trouble)] == [
+        "catalogue_unread"
+    ]

@@ -232,13 +232,15 @@ async def test_the_twelfth_failure_is_the_last() -> None:
     assert (last.due_at, last.finished_at, last.attempts) == (None, NOW, 12)
 
 
-@pytest.mark.parametrize("missing", ["job", "tenant"])
+@pytest.mark.parametrize("missing", ["job", "tenant", "secret"])
 async def test_what_nobody_is_left_for_is_given_up_without_a_call(missing: str) -> None:
     desk = Desk(deque())
     if missing == "job":
         desk.shelf.records.clear()
-    else:
+    elif missing == "tenant":
         desk.setup = None
+    else:
+        desk.setup = replace(SETUP, secrets=())
     after = await desk.deliver(delivery(attempts=2, version=3))
     assert (after.state, after.due_at, after.last_outcome) == (D.FAILED, None, "orphaned")
     assert (after.attempts, after.version, desk.rows[0].attempt) == (2, 4, None)
