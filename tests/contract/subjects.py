@@ -21,7 +21,6 @@ from core.store.lua import Scripts, read_scripts
 from core.store.presence import Presence
 from core.store.tenants import TenantStore
 from core.store.webhooks import ReplayStore, WebhookStore
-from tests.fakes.outbox import MemoryDeliveryStore, MemoryReplayStore, MemoryWebhookStore
 from tests.fakes.stores import (
     MemoryBreakerStore,
     MemoryCatalogueStore,
@@ -35,6 +34,7 @@ if TYPE_CHECKING:
     from core.store.connection import Wire
     from tests.fakes.clock import FakeClock
     from tests.fakes.memory import Memory
+    from tests.fakes.outbox import MemoryDeliveryStore, MemoryReplayStore, MemoryWebhookStore
 
 
 class Probe(Protocol):
