@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from core.changes import Admission, Change
 from core.doubts import Attach, Lost, Resend, resolve
 from core.endpoints import WebhookSetup
-from core.errors import GatewayError
+from core.errors import Defect, GatewayError
 from core.jobs import Job, JobState, Note, TimelineEntry
 from core.notices import may_notify, notices
 from core.store.jobs import RING_GRACE
@@ -124,6 +124,8 @@ async def _cancel(face: Face, asking: Credential, job_id: str) -> None:
         face.journal.cancels.setdefault(job_id, []).append(told.outcome)
     except GatewayError as error:
         face.journal.note("caller", f"cancel: {error.code}", job_id)
+        if isinstance(error, Defect):
+            face.journal.breaches.append(f"{job_id}: a cancel met a defect, {error}")
 
 
 def _job(face: Face, tenant: str, rng: Random) -> Job:
