@@ -1,4 +1,4 @@
-"""`gateway webhook …`: arguments in, JSON out. What is done is in `cli.desk`."""
+"""`gateway webhook …`: arguments in, JSON out. What is done is in `cli.mailroom`."""
 
 import json
 from types import ModuleType
@@ -16,10 +16,10 @@ Since = Annotated[str | None, typer.Option(help="An instant, such as 2026-11-22T
 Until = Annotated[str | None, typer.Option(help="An instant; now unless told.")]
 
 
-def _desk() -> ModuleType:
-    from cli import desk  # noqa: PLC0415 - `--help` must not wait for the store's libraries
+def _mailroom() -> ModuleType:
+    from cli import mailroom  # noqa: PLC0415 - `--help` must not wait for the store's libraries
 
-    return desk
+    return mailroom
 
 
 def _given(**fields: str | float | None) -> dict[str, Any]:
@@ -33,7 +33,7 @@ def _print(document: object, *, as_json: bool) -> None:
 @app.command()
 def endpoints(tenant: Tenant, *, as_json: AsJson = False) -> None:
     """List a tenant's endpoints."""
-    _print(_desk().endpoints(tenant), as_json=as_json)
+    _print(_mailroom().endpoints(tenant), as_json=as_json)
 
 
 @app.command()
@@ -49,19 +49,19 @@ def add(
     """Make an endpoint. The first is the default."""
     fields = _given(url=url, payload=payload, timeout=timeout)
     fields |= {"events": event} if event else {}
-    _print(_desk().add(tenant, fields), as_json=as_json)
+    _print(_mailroom().add(tenant, fields), as_json=as_json)
 
 
 @app.command()
 def enable(tenant: Tenant, endpoint_id: EndpointId, *, as_json: AsJson = False) -> None:
     """Enable an endpoint: it is sent what it missed."""
-    _print(_desk().change(tenant, endpoint_id, {"enabled": True}), as_json=as_json)
+    _print(_mailroom().change(tenant, endpoint_id, {"enabled": True}), as_json=as_json)
 
 
 @app.command()
 def disable(tenant: Tenant, endpoint_id: EndpointId, *, as_json: AsJson = False) -> None:
     """Disable an endpoint: what it misses is held for it."""
-    _print(_desk().change(tenant, endpoint_id, {"enabled": False}), as_json=as_json)
+    _print(_mailroom().change(tenant, endpoint_id, {"enabled": False}), as_json=as_json)
 
 
 @app.command("list")
@@ -77,7 +77,7 @@ def list_deliveries(
 ) -> None:
     """List a tenant's callbacks, newest first."""
     fields = _given(status=status, since=since, until=until, limit=str(limit), cursor=cursor)
-    _print(_desk().deliveries(tenant, fields), as_json=as_json)
+    _print(_mailroom().deliveries(tenant, fields), as_json=as_json)
 
 
 @app.command()
@@ -88,7 +88,7 @@ def resend(
     as_json: AsJson = False,
 ) -> None:
     """Send one callback anew."""
-    _print(_desk().resend(tenant, delivery_id), as_json=as_json)
+    _print(_mailroom().resend(tenant, delivery_id), as_json=as_json)
 
 
 @app.command()
@@ -103,7 +103,7 @@ def replay(
 ) -> None:
     """Send a stretch of callbacks anew, a few each second; by default what was missed."""
     fields = _given(since=since, until=until, status=status, endpoint_id=endpoint)
-    _print(_desk().replay(tenant, fields), as_json=as_json)
+    _print(_mailroom().replay(tenant, fields), as_json=as_json)
 
 
 @app.command("test")
@@ -114,7 +114,7 @@ def send_test(
     as_json: AsJson = False,
 ) -> None:
     """Send a test event."""
-    _print(_desk().test(tenant, endpoint), as_json=as_json)
+    _print(_mailroom().test(tenant, endpoint), as_json=as_json)
 
 
 @app.command()
@@ -128,4 +128,4 @@ def rotate(
     as_json: AsJson = False,
 ) -> None:
     """Make a new secret, which is shown here and never again; of a key the public half."""
-    _print(_desk().rotate(tenant, _given(kind=kind, overlap=overlap)), as_json=as_json)
+    _print(_mailroom().rotate(tenant, _given(kind=kind, overlap=overlap)), as_json=as_json)

@@ -95,13 +95,18 @@ class SecretKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class WebhookSetup:
-    """A tenant's endpoints and secrets, newest first; one record, changed as a whole."""
+    """A tenant's endpoints and secrets, newest first; one record, changed as a whole.
+
+    What operators set at the tenant itself stands in `seen_…` as it was when this was written.
+    """
 
     tenant: str
     version: int = 0
     endpoints: tuple[Endpoint, ...] = ()
     secrets: tuple[Secret, ...] = ()
     signing_keys: tuple[Secret, ...] = ()
+    seen_webhook: str | None = None
+    seen_secrets: tuple[str, ...] = ()
 
     def endpoint(self, endpoint_id: str) -> Endpoint:
         """One endpoint. Raises `NotFound`."""
@@ -180,7 +185,39 @@ def setup_of(tenant: Tenant) -> WebhookSetup:
         tenant=tenant.name,
         endpoints=() if first is None else (Endpoint(DEFAULT_ID, first, tenant.created_at),),
         secrets=tuple(Secret(text) for text in tenant.webhook_secrets),
+        seen_webhook=first,
+        seen_secrets=tenant.webhook_secrets,
     )
+
+
+def reconciled(setup: WebhookSetup, tenant: Tenant) -> WebhookSetup:
+    """A setup with what operators changed at the tenant since it was written: that goes before."""
+    if tenant.webhook != setup.seen_webhook:
+        setup = replace(setup, endpoints=_with_default(setup, tenant), seen_webhook=tenant.webhook)
+    if tenant.webhook_secrets != setup.seen_secrets:
+        secrets = _with_secrets(setup, tenant.webhook_secrets)
+        setup = replace(setup, secrets=secrets, seen_secrets=tenant.webhook_secrets)
+    return setup
+
+
+def _with_default(setup: WebhookSetup, tenant: Tenant) -> tuple[Endpoint, ...]:
+    url = tenant.webhook
+    others = tuple(end for end in setup.endpoints if end.id != DEFAULT_ID and end.url != url)
+    if url is None:
+        return others
+    held = setup.find(DEFAULT_ID) or Endpoint(DEFAULT_ID, url, tenant.created_at)
+    kind = EndpointKind.HTTP
+    return (replace(held, url=url, kind=kind, disabled=None, disabled_at=None), *others)
+
+
+def _with_secrets(setup: WebhookSetup, now_set: tuple[str, ...]) -> tuple[Secret, ...]:
+    """A new one comes to those that are live; where one was only retired, no other stays."""
+    new = [text for text in now_set if text not in setup.seen_secrets]
+    if not new:
+        return tuple(Secret(text) for text in now_set)
+    ended = set(setup.seen_secrets) - set(now_set)
+    kept = (secret for secret in setup.secrets if secret.text not in ended)
+    return (*(Secret(text) for text in new), *kept)
 
 
 def channel_of_endpoint(tenant: str, endpoint_id: str) -> str:

@@ -15,6 +15,7 @@ import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 from core.events import (
+    Administered,
     BreakerMoved,
     DeliveryAttempted,
     EndpointDisabled,
@@ -27,6 +28,7 @@ from core.events import (
     SubmitAnswered,
     Trouble,
     UpstreamCalled,
+    WalletRead,
 )
 from core.settings import LogFormat, LogLevel
 
@@ -41,6 +43,8 @@ LINES: Final[Mapping[type[Event], tuple[str, int]]] = {
     EndpointDisabled: ("endpoint_disabled", _W),
     RequestServed: ("request_served", _I),
     BreakerMoved: ("breaker_moved", _W),
+    WalletRead: ("wallet_read", _D),
+    Administered: ("administered", _W),
     StoreLost: ("store_lost", _E),
     StoreFound: ("store_found", _W),
     Trouble: ("trouble", _W),

@@ -17,7 +17,18 @@ from service.edge import Edge
 from service.errors import MethodNotAllowed
 from service.openapi import TITLE
 from service.resources import Resources
-from service.routes import deliveries, models, operation, requests, submit, webhooks
+from service.routes import (
+    admin_controls,
+    admin_jobs,
+    admin_tenants,
+    deliveries,
+    models,
+    operation,
+    requests,
+    submit,
+    usage,
+    webhooks,
+)
 from service.routes.endpoint import Endpoint, RawRoute
 from service.routes.pages import add_pages
 
@@ -29,6 +40,10 @@ ENDPOINTS: Final = (
     *deliveries.ENDPOINTS,
     *webhooks.ENDPOINTS,
     *models.ENDPOINTS,
+    *usage.ENDPOINTS,
+    *admin_tenants.ENDPOINTS,
+    *admin_controls.ENDPOINTS,
+    *admin_jobs.ENDPOINTS,
     *operation.ENDPOINTS,
 )
 

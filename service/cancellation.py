@@ -125,7 +125,7 @@ async def _change(resources: Resources, before: Job, decision: Decision, now: da
     after = decision.after or before
     setup = WebhookSetup(after.tenant)
     if may_notify(before, after):
-        setup = await resources.desk.setups.load(after.tenant) or setup
+        setup = await resources.mailroom.setups.load(after.tenant) or setup
     return Change(
         before=before,
         after=after,

@@ -1,6 +1,7 @@
 """The API's description: what all routes share, and the whole document. Knows no handler."""
 
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from importlib.metadata import version
 from typing import Any, Final
 
@@ -10,8 +11,10 @@ from starlette.routing import BaseRoute
 
 from core import errors as core
 from core.errors import FieldError, GatewayError
+from core.limits import Policy
 from service import errors as own
-from service.options import MOST_REFERENCE_CHARS
+from service.admin_schemas import ADMIN_COMPONENTS
+from service.options import MOST_REFERENCE_CHARS, PRIORITIES
 from service.problems import MEDIA_TYPE, problem_of
 from service.resources import DISTRIBUTION
 from service.schemas import COMPONENTS, INPUT_EXAMPLE
@@ -24,6 +27,9 @@ _ABOUT: Final = (
     "token. No paid job is lost, and none is paid for twice."
 )
 _SECURITY: Final = "tenant_key"
+_OPERATORS: Final = "admin_token"
+OPERATORS_ONLY: Final[Mapping[str, Any]] = {"security": [{_OPERATORS: []}]}
+"""Goes into each operation of the operators' API."""
 
 SHOWN: Final[Mapping[int, GatewayError]] = {
     400: core.MalformedRequest("Options of the query are wrong: ?max_cots."),
@@ -38,6 +44,11 @@ SHOWN: Final[Mapping[int, GatewayError]] = {
     422: core.InvalidInput(
         "The input does not fit the model: /duration must be at least 3.",
         fields=(FieldError("/duration", "must be at least 3"),),
+    ),
+    429: core.LimitReached(
+        "The tenant's jobs of this day (UTC) are used up.",
+        policy=Policy.JOBS_DAY,
+        retry_after=timedelta(hours=9),
     ),
     503: core.StoreUnavailable(),
 }
@@ -95,6 +106,11 @@ SUBMIT_PARAMETERS: Final = [
         {"type": "number", "minimum": 0},
     ),
     parameter(
+        "priority",
+        "Among the tenant's own waiting jobs; `normal` where it is left out.",
+        {"type": "string", "enum": list(PRIORITIES)},
+    ),
+    parameter(
         "reference",
         "Your own string, told back everywhere.",
         {"type": "string", "maxLength": MOST_REFERENCE_CHARS},
@@ -121,13 +137,18 @@ def openapi_document(routes: Sequence[BaseRoute]) -> bytes:
         title=TITLE, version=version(DISTRIBUTION), description=_ABOUT, routes=routes
     )
     document["components"] = {
-        "schemas": {**COMPONENTS, **WEBHOOK_COMPONENTS},
+        "schemas": {**COMPONENTS, **WEBHOOK_COMPONENTS, **ADMIN_COMPONENTS},
         "securitySchemes": {
             _SECURITY: {
                 "type": "http",
                 "scheme": "bearer",
                 "description": "A tenant's key, as `gateway tenant create` printed it.",
-            }
+            },
+            _OPERATORS: {
+                "type": "http",
+                "scheme": "bearer",
+                "description": "`GATEWAY_ADMIN_TOKEN`. Without that setting this API is off (404).",
+            },
         },
     }
     document["webhooks"] = webhooks_section()

@@ -4,16 +4,19 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Protocol
 
-from core.changes import Admission, Change, Outcome
+from core.breaker import Breaker
+from core.changes import Admission, Admitted, Change, Outcome
 from core.channels import Channel
 from core.deliveries import ChannelMove, Delivery, DeliveryAttempt
 from core.endpoints import WebhookSetup
+from core.limits import Limits
 from core.replays import Replay
 from core.store.catalogue import CatalogueSnapshot
 from core.store.deliveries import Span
 from core.store.jobs import Depth, JobView
 from core.store.webhooks import SetupChange
 from core.tenants import Credential, Scope, Tenant
+from core.usage import Usage
 
 
 class Jobs(Protocol):
@@ -23,7 +26,7 @@ class Jobs(Protocol):
         """See `core.store.jobs.JobStore.authenticate`."""
         ...
 
-    async def admit(self, admission: Admission) -> None:
+    async def admit(self, admission: Admission) -> Admitted:
         """See `core.store.jobs.JobStore.admit`."""
         ...
 
@@ -95,6 +98,22 @@ class Replays(Protocol):
 
     async def move(self, before: Replay, after: Replay, due_at: datetime) -> bool:
         """Store the next one, unless somebody was first."""
+        ...
+
+
+class UsageOf(Protocol):
+    """What tenants used."""
+
+    async def read(self, tenant: str, limits: Limits, now: datetime) -> Usage:
+        """See `core.store.usage.UsageStore.read`."""
+        ...
+
+
+class Breakers(Protocol):
+    """Whether submits may leave for RunComfy."""
+
+    async def load(self) -> Breaker:
+        """The breaker as the workers left it."""
         ...
 
 

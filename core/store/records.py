@@ -4,6 +4,7 @@ from typing import Final, Generic, TypeVar
 
 from pydantic import TypeAdapter
 
+from core.audit import AuditEntry
 from core.breaker import Breaker
 from core.channels import Channel
 from core.deliveries import Delivery, DeliveryAttempt
@@ -44,3 +45,4 @@ BREAKERS: Final = Codec(Breaker)
 CHANNELS: Final = Codec(Channel)
 SETUPS: Final = Codec(WebhookSetup)
 REPLAYS: Final = Codec(Replay)
+AUDITS: Final = Codec(AuditEntry)

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from core.clock import Clock, to_ms
 from core.deliveries import Delivery
-from core.endpoints import WebhookSetup, setup_of
+from core.endpoints import WebhookSetup, reconciled, setup_of
 from core.replays import Replay
 from core.store import keys
 from core.store.connection import Wire
@@ -44,7 +44,8 @@ class WebhookStore:
         )
         if known is None:
             return None
-        return setup_of(TENANTS.read(known)) if changed is None else SETUPS.read(changed)
+        record = TENANTS.read(known)
+        return setup_of(record) if changed is None else reconciled(SETUPS.read(changed), record)
 
     async def change(self, change: SetupChange) -> bool:
         """Make a change true, all of it; False when somebody was first."""
@@ -94,8 +95,8 @@ class ReplayStore:
         now = self._clock.now()
         documents = await self._scripts.call(
             "claim_due",
-            [keys.REPLAYS],
-            [keys.REPLAY_PREFIX, to_ms(now), to_ms(now + lease), limit],
+            [keys.REPLAYS, keys.LIMITS, keys.POLL_RATE],
+            [keys.REPLAY_PREFIX, to_ms(now), to_ms(now + lease), limit, ""],
         )
         return [REPLAYS.read(document) for document in documents]
 

@@ -41,8 +41,8 @@ async def of_request(request: Request) -> Response:
     exchange_of(request.scope).tenant = credential.tenant
     view = await resources.jobs.read(credential, request.path_params["request_id"], Depth.ALL)
     exchange_of(request.scope).job_id = view.record.job.id
-    named = await resources.desk.named(view.delivery_ids)
-    return _page(await resources.desk.with_attempts(named), None)
+    named = await resources.mailroom.named(view.delivery_ids)
+    return _page(await resources.mailroom.with_attempts(named), None)
 
 
 async def list_deliveries(request: Request) -> Response:
@@ -50,7 +50,7 @@ async def list_deliveries(request: Request) -> Response:
     tenant = await tenant_calling(request, Scope.READ)
     resources = resources_of(request.scope)
     query = read_delivery_query(read_query(request.url.query), resources.clock.now())
-    page = await resources.desk.page(tenant, query)
+    page = await resources.mailroom.page(tenant, query)
     return _page(page.deliveries, page.cursor)
 
 
@@ -58,7 +58,7 @@ async def resend(request: Request) -> Response:
     """Send one callback anew."""
     tenant = await tenant_calling(request, Scope.SUBMIT)
     delivery_id = request.path_params["delivery_id"]
-    delivery = await resources_of(request.scope).desk.resend(tenant, delivery_id)
+    delivery = await resources_of(request.scope).mailroom.resend(tenant, delivery_id)
     return json_answer(orjson.dumps(delivery_document(delivery, ())), 202)
 
 
@@ -67,7 +67,7 @@ async def replay(request: Request) -> Response:
     tenant = await tenant_calling(request, Scope.SUBMIT)
     resources = resources_of(request.scope)
     stretch = read_replay(await json_body(request), resources.clock.now())
-    after = await resources.desk.replay(tenant, stretch)
+    after = await resources.mailroom.replay(tenant, stretch)
     document = {
         "since": stretch.since,
         "until": stretch.until,
@@ -82,7 +82,7 @@ async def test(request: Request) -> Response:
     """Send a test event."""
     tenant = await tenant_calling(request, Scope.SUBMIT)
     endpoint_id = read_test(await json_body(request))
-    made = await resources_of(request.scope).desk.test(tenant, endpoint_id)
+    made = await resources_of(request.scope).mailroom.test(tenant, endpoint_id)
     return _page([(delivery, ()) for delivery in made], None, 202)
 
 

@@ -19,6 +19,9 @@ class Tag(StrEnum):
     REQUESTS = "Requests"
     MODELS = "Models"
     WEBHOOKS = "Webhooks"
+    USAGE = "Usage"
+    TENANTS = "Operators: tenants"
+    CONTROLS = "Operators: limits, pauses, doubts"
     HEALTH = "Operation"
 
 

@@ -10,8 +10,8 @@ from core.endpoints import SecretKind
 from core.errors import NotFound
 from core.signing_keys import public_key
 from core.tenants import Scope
-from service.desk import endpoint_document
 from service.exchange import resources_of
+from service.mailroom import endpoint_document
 from service.openapi import parameter, problems
 from service.routes.caller import json_body, tenant_calling
 from service.routes.endpoint import Endpoint, Tag, json_answer
@@ -30,7 +30,7 @@ from service.webhook_schemas import (
 async def list_endpoints(request: Request) -> Response:
     """The tenant's endpoints."""
     tenant = await tenant_calling(request, Scope.READ)
-    setup = await resources_of(request.scope).desk.setup(tenant)
+    setup = await resources_of(request.scope).mailroom.setup(tenant)
     shown = [endpoint_document(endpoint) for endpoint in setup.endpoints]
     return json_answer(orjson.dumps({"endpoints": shown}))
 
@@ -38,7 +38,7 @@ async def list_endpoints(request: Request) -> Response:
 async def show_endpoint(request: Request) -> Response:
     """One endpoint."""
     tenant = await tenant_calling(request, Scope.READ)
-    setup = await resources_of(request.scope).desk.setup(tenant)
+    setup = await resources_of(request.scope).mailroom.setup(tenant)
     endpoint = setup.endpoint(request.path_params["endpoint_id"])
     return json_answer(orjson.dumps(endpoint_document(endpoint)))
 
@@ -46,9 +46,9 @@ async def show_endpoint(request: Request) -> Response:
 async def create_endpoint(request: Request) -> Response:
     """Make one more endpoint."""
     tenant = await tenant_calling(request, Scope.SUBMIT)
-    desk = resources_of(request.scope).desk
-    draft = read_endpoint(await json_body(request), desk.policy)
-    endpoint = await desk.create(tenant, draft)
+    mailroom = resources_of(request.scope).mailroom
+    draft = read_endpoint(await json_body(request), mailroom.policy)
+    endpoint = await mailroom.create(tenant, draft)
     where = {"location": f"/v1/webhooks/endpoints/{endpoint.id}"}
     return json_answer(orjson.dumps(endpoint_document(endpoint)), 201, where)
 
@@ -56,16 +56,16 @@ async def create_endpoint(request: Request) -> Response:
 async def change_endpoint(request: Request) -> Response:
     """Change the fields that the body names."""
     tenant = await tenant_calling(request, Scope.SUBMIT)
-    desk = resources_of(request.scope).desk
-    draft = read_endpoint(await json_body(request), desk.policy)
-    endpoint = await desk.change(tenant, request.path_params["endpoint_id"], draft)
+    mailroom = resources_of(request.scope).mailroom
+    draft = read_endpoint(await json_body(request), mailroom.policy)
+    endpoint = await mailroom.change(tenant, request.path_params["endpoint_id"], draft)
     return json_answer(orjson.dumps(endpoint_document(endpoint)))
 
 
 async def delete_endpoint(request: Request) -> Response:
     """Delete an endpoint."""
     tenant = await tenant_calling(request, Scope.SUBMIT)
-    await resources_of(request.scope).desk.remove(tenant, request.path_params["endpoint_id"])
+    await resources_of(request.scope).mailroom.remove(tenant, request.path_params["endpoint_id"])
     return Response(status_code=204)
 
 
@@ -73,7 +73,7 @@ async def rotate_secret(request: Request) -> Response:
     """Make a new secret, which is shown here and never again; of a key the public half."""
     tenant = await tenant_calling(request, Scope.SUBMIT)
     rotation = read_rotation(await json_body(request))
-    new = await resources_of(request.scope).desk.rotate(tenant, rotation)
+    new = await resources_of(request.scope).mailroom.rotate(tenant, rotation)
     shown = {"secret": new} if rotation.kind is SecretKind.HMAC else {"public_key": public_key(new)}
     document = {"kind": rotation.kind, **shown, "overlap": rotation.overlap.total_seconds()}
     return json_answer(orjson.dumps(document))
@@ -82,7 +82,7 @@ async def rotate_secret(request: Request) -> Response:
 async def show_keys(request: Request) -> Response:
     """The public keys that a tenant's callbacks may be checked with. No key is asked for."""
     resources = resources_of(request.scope)
-    setup = await resources.desk.setups.load(request.path_params["tenant"])
+    setup = await resources.mailroom.setups.load(request.path_params["tenant"])
     live = setup.live_keys(resources.clock.now()) if setup is not None else ()
     if setup is None or not live:
         raise NotFound("No public keys are published under that name.")

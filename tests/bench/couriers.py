@@ -142,7 +142,7 @@ async def couriers(
         scripts = Scripts(wire, read_scripts())
         now = clock.now()
         tenant = Tenant(TENANT, now, webhook_secrets=(mint_webhook_secret(b"s" * 32),))
-        await TenantStore(wire, scripts).create(tenant, KeyRecord("digest", TENANT, now))
+        await TenantStore(wire, scripts, clock).create(tenant, KeyRecord("digest", TENANT, now))
         office = Office(DeliveryStore(wire, scripts, clock))
         courier = Courier(
             CourierHands(

@@ -21,20 +21,15 @@ from core.store.lua import Scripts, read_scripts
 from core.store.presence import Presence
 from core.store.tenants import TenantStore
 from core.store.webhooks import ReplayStore, WebhookStore
-from tests.fakes.stores import (
-    MemoryBreakerStore,
-    MemoryCatalogueStore,
-    MemoryJobStore,
-    MemoryPresence,
-    MemoryTenantStore,
-    memory_stores,
-)
+from tests.fakes.stores import MemoryJobStore, memory_stores
 
 if TYPE_CHECKING:
     from core.store.connection import Wire
     from tests.fakes.clock import FakeClock
     from tests.fakes.memory import Memory
     from tests.fakes.outbox import MemoryDeliveryStore, MemoryReplayStore, MemoryWebhookStore
+    from tests.fakes.shared import MemoryBreakerStore, MemoryCatalogueStore, MemoryPresence
+    from tests.fakes.tenancy import MemoryTenantStore
 
 
 class Probe(Protocol):
@@ -125,10 +120,10 @@ def redis_subject(clock: FakeClock, wire: Wire) -> Subject:
         clock=clock,
         jobs=JobStore(wire, scripts, clock),
         deliveries=DeliveryStore(wire, scripts, clock),
-        tenants=TenantStore(wire, scripts),
+        tenants=TenantStore(wire, scripts, clock),
         webhooks=WebhookStore(wire, scripts, clock),
         replays=ReplayStore(wire, scripts, clock),
-        breakers=BreakerStore(wire, scripts),
+        breakers=BreakerStore(wire, scripts, clock),
         catalogue=CatalogueStore(wire, scripts),
         presence=Presence(wire, clock),
         probe=RedisProbe(wire),

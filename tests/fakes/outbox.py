@@ -8,7 +8,7 @@ from core.changes import Outcome
 from core.channels import Channel, ChannelPolicy
 from core.clock import to_ms
 from core.deliveries import Claimed
-from core.endpoints import setup_of
+from core.endpoints import reconciled, setup_of
 from core.errors import StoreUnavailable
 from core.replays import Replay
 from core.store.deliveries import KEEP_AFTER, Settled
@@ -205,7 +205,8 @@ class MemoryWebhookStore:
         if known is None:
             return None
         row = self._memory.setups.get(tenant)
-        return setup_of(TENANTS.read(known.doc)) if row is None else SETUPS.read(row.doc)
+        found = TENANTS.read(known.doc)
+        return setup_of(found) if row is None else reconciled(SETUPS.read(row.doc), found)
 
     async def change(self, change: SetupChange) -> bool:
         """See `WebhookStore.change`."""

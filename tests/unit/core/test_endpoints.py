@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -21,6 +22,7 @@ from core.endpoints import (
     header_objection,
     headers_objection,
     read_stream,
+    reconciled,
     setup_of,
 )
 from core.errors import Conflict, NotFound
@@ -174,3 +176,47 @@ def test_keys_are_written_as_standard_webhooks_has_it() -> None:
     text = mint_signing_key(seed)
     assert text == "whsk_nWGxne/9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A="
     assert public_key(text) == "whpk_11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo="
+
+
+OWN = tenant(webhook="https://first.example/", webhook_secrets=("one",))
+
+
+def changed_by_tenant() -> WebhookSetup:
+    """The tenant made a second endpoint, and a secret of its own."""
+    setup = setup_of(OWN).adding(end())
+    return setup.rotated(SecretKind.HMAC, "own", NOW, DAY)
+
+
+def test_what_a_tenant_changed_stays_while_operators_change_nothing() -> None:
+    setup = changed_by_tenant()
+    assert reconciled(setup, OWN) is setup
+
+
+def test_an_operator_moves_the_default_endpoint_and_no_other() -> None:
+    disabled = changed_by_tenant().disabling(DEFAULT_ID, Disabled.GONE, NOW)
+    moved = reconciled(disabled, replace(OWN, webhook="https://second.example/"))
+    assert [(e.id, e.url) for e in moved.endpoints] == [
+        (DEFAULT_ID, "https://second.example/"),
+        ("ep_1", end().url),
+    ]
+    assert moved.endpoint(DEFAULT_ID).disabled is None
+    assert moved.secrets == disabled.secrets
+    gone = reconciled(disabled, replace(OWN, webhook=None))
+    assert [e.id for e in gone.endpoints] == ["ep_1"]
+    taken = reconciled(disabled, replace(OWN, webhook=end().url))
+    assert [e.id for e in taken.endpoints] == [DEFAULT_ID]
+
+
+def test_an_operators_new_secret_comes_to_those_that_are_live() -> None:
+    setup = reconciled(changed_by_tenant(), replace(OWN, webhook_secrets=("two", "one")))
+    assert setup.live_secrets(NOW) == ("two", "own", "one")
+    assert setup.live_secrets(NOW + DAY) == ("two", "own")
+    third = reconciled(setup, replace(OWN, webhook_secrets=("three", "two")))
+    assert third.live_secrets(NOW) == ("three", "two", "own")
+
+
+def test_where_an_operator_retires_secrets_only_theirs_stays() -> None:
+    setup = reconciled(changed_by_tenant(), replace(OWN, webhook_secrets=("two", "one")))
+    left = reconciled(setup, replace(OWN, webhook_secrets=("two",)))
+    assert left.live_secrets(NOW) == ("two",)
+    assert reconciled(left, replace(OWN, webhook_secrets=("two",))) is left

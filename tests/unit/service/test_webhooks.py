@@ -173,7 +173,7 @@ async def test_a_new_secret_is_shown_once_and_the_old_one_counts_for_a_while(
         told = await caller.post("/v1/webhooks/secret/rotate", json={"overlap": overlap})
         assert told.json()["secret"].startswith("whsec_")
         shown.append(told.json()["secret"])
-    setup = await face.resources.desk.setup(TENANT)
+    setup = await face.resources.mailroom.setup(TENANT)
     assert setup.live_secrets(NOW) == tuple(reversed(shown))
     assert setup.live_secrets(NOW + 60 * SECOND) == (shown[1],)
     assert shown[1] not in (await caller.get(ENDPOINTS)).text
@@ -195,7 +195,7 @@ async def test_public_keys_are_published_for_those_who_asked_for_them(
         told.json()["public_key"],
     ]
     assert ["ends_at" in key for key in published] == [False, True]
-    setup = await face.resources.desk.setup(TENANT)
+    setup = await face.resources.mailroom.setup(TENANT)
     assert [public_key(text) for text in setup.live_keys(NOW)] == [key["key"] for key in published]
 
 
@@ -205,7 +205,7 @@ async def test_a_wrong_rotation_changes_nothing(
 ) -> None:
     refused = await caller.post("/v1/webhooks/secret/rotate", json=body)
     assert refused.status_code == 422
-    assert (await face.resources.desk.setup(TENANT)).version == 0
+    assert (await face.resources.mailroom.setup(TENANT)).version == 0
 
 
 # --- deliveries

@@ -37,6 +37,22 @@ MADE = {
     keys.WORKERS: "sorted set",
     keys.UPSTREAM: "hash",
     keys.BELL: "sorted set",
+    keys.tenant_keys("ID"): "set",
+    keys.rate("ID"): "string",
+    keys.POLL_RATE: "string",
+    keys.SUBMIT_RATE: "string",
+    keys.use("ID", "ID"): "hash",
+    keys.LIMITS: "hash",
+    keys.PAUSES: "set",
+    keys.RUNNING: "hash",
+    keys.WAITING: "hash",
+    keys.FAIR: "hash",
+    keys.WALLET: "hash",
+    keys.AUDIT: "stream",
+    keys.LUA_NAMES["heads"]: "sorted set",
+    keys.LUA_NAMES["turns"] + "ID": "sorted set",
+    keys.LUA_NAMES["lanes"] + "ID": "sorted set",
+    keys.LUA_NAMES["wait"] + "ID:ID": "sorted set",
 }
 
 

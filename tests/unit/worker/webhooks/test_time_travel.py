@@ -23,7 +23,7 @@ from core.tenants import KeyRecord, mint_webhook_secret
 from service.webhook_bodies import EndpointDraft, EndpointPolicy, read_endpoint
 from tests.builders import HOUR, SECOND, MiddleChance, job, tenant
 from tests.fakes.clock import FakeClock
-from tests.fakes.face import desk_over
+from tests.fakes.face import mailroom_over
 from tests.fakes.ids import SeededIds
 from tests.fakes.memory import Row
 from tests.fakes.outbox import MemorySinks
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
     from core.events import Event
     from core.jobs import Job
-    from service.desk import Desk
+    from service.mailroom import Mailroom
     from tests.fakes.stores import MemoryStores
 
 D = DeliveryState
@@ -63,7 +63,7 @@ class Journey:
 
     def __post_init__(self) -> None:
         self.stores: MemoryStores = memory_stores(self.clock)
-        self.desk: Desk = desk_over(self.stores, self.clock)
+        self.mailroom: Mailroom = mailroom_over(self.stores, self.clock)
         self.courier = Courier(
             CourierHands(
                 outbox=self.stores.deliveries,
@@ -92,7 +92,7 @@ class Journey:
         key = KeyRecord("digest", made.name, self.clock.now())
         assert await self.stores.tenants.create(made, key)
         for url in endpoints[1:]:
-            await self.desk.create(made.name, EndpointDraft({"url": url}))
+            await self.mailroom.create(made.name, EndpointDraft({"url": url}))
 
     async def end_job(self, number: int = 1) -> Job:
         """A job ends now, and its endpoints are told."""
@@ -100,7 +100,7 @@ class Journey:
         before = job(JobState.QUEUED, id=f"req_{number}", created_at=now, updated_at=now)
         self.stores.memory.jobs[before.id] = Row(before.version, b"")
         after = before.after(Fact.CANCEL_ASKED, now, due_at=None, finished_at=now)
-        setup = await self.desk.setup(before.tenant)
+        setup = await self.mailroom.setup(before.tenant)
         told = notices(before, after, setup, SeededIds(Random(number)), now)
         await self.stores.jobs.store(Change(before, after, deliveries=told))
         return after
@@ -167,7 +167,7 @@ async def test_a_result_outlives_even_a_callback_that_was_sent_anew_on_its_last_
     ended = await journey.end_job()
     await journey.travel(RETENTION - HOUR)
     (delivery,) = await journey.deliveries()
-    await journey.desk.resend(delivery.tenant, delivery.id)
+    await journey.mailroom.resend(delivery.tenant, delivery.id)
     await journey.travel(5 * DAY)
     assert len(journey.sent) == 24
     expires_at = journey.stores.memory.jobs[ended.id].expires_at
@@ -180,7 +180,7 @@ async def test_secrets_rotated_on_the_way_overlap_and_then_the_old_one_is_gone()
     await journey.settle_in(DEAD)
     await journey.end_job()
     await journey.travel(3 * HOUR)
-    setup = await journey.desk.setup("video-team")
+    setup = await journey.mailroom.setup("video-team")
     rotated = setup.rotated(SecretKind.HMAC, "whsec_new", journey.clock.now(), DAY)
     assert await journey.stores.webhooks.change(SetupChange(setup, rotated))
     turn = journey.clock.now()
@@ -246,7 +246,7 @@ async def test_what_waited_for_a_receiver_arrives_when_it_is_back() -> None:
 async def test_nothing_waits_longer_than_its_window_behind_a_breaker() -> None:
     journey = Journey(dead_alone)
     await journey.settle_in(LIVE)
-    setup = await journey.desk.setup("video-team")
+    setup = await journey.mailroom.setup("video-team")
     assert setup.find(DEFAULT_ID) is not None
     for number in range(1500):
         delivery = _adhoc(journey, number)
@@ -278,7 +278,7 @@ async def test_after_five_days_an_endpoint_is_disabled_and_gets_it_all_when_enab
     for number in range(80):
         await journey.end_job(number)
         await journey.travel(2 * HOUR)
-    lost = (await journey.desk.setup("video-team")).endpoint(DEFAULT_ID)
+    lost = (await journey.mailroom.setup("video-team")).endpoint(DEFAULT_ID)
     assert lost.disabled is Disabled.FAILING
     assert lost.disabled_at is not None
     assert timedelta(days=5) <= lost.disabled_at - journey.sent[0][0] <= timedelta(days=5, hours=1)
@@ -293,7 +293,7 @@ async def test_after_five_days_an_endpoint_is_disabled_and_gets_it_all_when_enab
 
     journey.meet = lambda _: Delivered(200, TOOK)
     tried, now = len(journey.sent), journey.clock.now()
-    await journey.desk.change("video-team", DEFAULT_ID, EndpointDraft({}, enabled=True))
+    await journey.mailroom.change("video-team", DEFAULT_ID, EndpointDraft({}, enabled=True))
     await journey.travel(DAY)
     recent = [d for d in await journey.deliveries() if d.endpoint == DEFAULT_ID]
     kept = [d for d in recent if d.created_at > now - RETENTION]
@@ -310,9 +310,9 @@ async def test_enabled_again_an_endpoint_has_five_new_days() -> None:
     for number in range(80):
         await journey.end_job(number)
         await journey.travel(2 * HOUR)
-    await journey.desk.change("video-team", DEFAULT_ID, EndpointDraft({}, enabled=True))
+    await journey.mailroom.change("video-team", DEFAULT_ID, EndpointDraft({}, enabled=True))
     await journey.travel(DAY)
-    setup = await journey.desk.setup("video-team")
+    setup = await journey.mailroom.setup("video-team")
     assert setup.endpoint(DEFAULT_ID).disabled is None
 
 
@@ -346,7 +346,7 @@ async def test_a_changed_url_holds_for_what_waits_already(url: str) -> None:
     await journey.end_job()
     await journey.travel(HOUR)
     draft = read_endpoint({"url": url}, EndpointPolicy(TargetPolicy()))
-    await journey.desk.change("video-team", DEFAULT_ID, draft)
+    await journey.mailroom.change("video-team", DEFAULT_ID, draft)
     journey.meet = lambda _: Delivered(200, TOOK)
     await journey.travel(DAY)
     assert await journey.states() == {"delivered": 1}

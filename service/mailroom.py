@@ -48,7 +48,7 @@ class DeliveryPage:
 
 
 @dataclass(frozen=True, slots=True)
-class Desk:
+class Mailroom:
     """The use cases, over the stores."""
 
     setups: Setups
