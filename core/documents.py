@@ -14,6 +14,7 @@ import orjson
 
 from core.deliveries import Delivery, DeliveryAttempt, EventType
 from core.endpoints import ON_THE_WAY, Payload
+from core.history import Estimate
 from core.jobs import CancelOutcome, Job, JobRecord, PublicStatus, TimelineEntry
 from core.money import to_usd
 
@@ -43,9 +44,9 @@ class Links:
         }
 
 
-def status_document(job: Job, links: Links) -> bytes:
+def status_document(job: Job, links: Links, estimate: Estimate | None = None) -> bytes:
     """The answer to a submit and to a status call."""
-    return orjson.dumps(_status(job, links))
+    return orjson.dumps(_status(job, links) | _foretold(estimate))
 
 
 def cancel_document(job: Job, outcome: CancelOutcome) -> bytes:
@@ -58,8 +59,16 @@ def result_document(record: JobRecord, *, include_cost: bool) -> bytes:
     return orjson.dumps(_result(record, include_cost=include_cost))
 
 
+def event_document(
+    record: JobRecord, event: EventType, at: datetime, estimate: Estimate | None = None
+) -> bytes:
+    """An event of a stream: a callback's type, timestamp and data, and what is foretold."""
+    data = _result(record, include_cost=True) | _foretold(estimate)
+    return orjson.dumps({"type": event, "timestamp": _iso(at), "data": data})
+
+
 def event_data(record: JobRecord, event: EventType, payload: Payload = Payload.FULL) -> bytes:
-    """What an event about a job says: of an end the result, of the way there where it stood then.
+    """What a callback about a job says: of an end the result, of the way there where it stood then.
 
     A status on the way may be told of after it has passed; what came later is not in it.
     """
@@ -73,7 +82,7 @@ def event_data(record: JobRecord, event: EventType, payload: Payload = Payload.F
     return orjson.dumps(_result(record, include_cost=True))
 
 
-def event_document(event: EventType, at: datetime, data: bytes) -> bytes:
+def callback_document(event: EventType, at: datetime, data: bytes) -> bytes:
     """The body of a callback: Standard Webhooks' type, timestamp and data (JSON)."""
     fields = {"type": event, "timestamp": _iso(at), "data": orjson.Fragment(data)}
     return orjson.dumps(fields)
@@ -115,6 +124,19 @@ def delivery_document(delivery: Delivery, attempts: Sequence[DeliveryAttempt]) -
             "attempts": [_attempt(attempt) for attempt in attempts],
         }
     )
+
+
+def passed_document(job: Job, status: PublicStatus, at: datetime) -> bytes:
+    """The same of a status that the job has left: only what was true then and still is."""
+    data = {
+        "request_id": job.id,
+        "status": status,
+        "model_id": job.model_id,
+        "created_at": _iso(job.created_at),
+        "reference": job.reference,
+    }
+    event = EVENT_OF_STATUS[status]
+    return orjson.dumps({"type": event, "timestamp": _iso(at), "data": _present(data)})
 
 
 def detail_document(
@@ -182,6 +204,12 @@ def _result(record: JobRecord, *, include_cost: bool) -> dict[str, Any]:
             "reference": job.reference,
         }
     )
+
+
+def _foretold(estimate: Estimate | None) -> dict[str, Any]:
+    if estimate is None:
+        return {}
+    return {"estimated_finish": {"p50": _iso(estimate.p50), "p90": _iso(estimate.p90)}}
 
 
 def _error(job: Job) -> dict[str, str] | None:

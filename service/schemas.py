@@ -42,6 +42,11 @@ _STATUS: Final[Mapping[str, Schema]] = {
     "request_id": TEXT,
     "status": words(PublicStatus),
     "queue_position": {"type": "integer", "description": "While RunComfy says it."},
+    "estimated_finish": {
+        **objects("p50 p90", p50=INSTANT, p90=INSTANT),
+        "description": "By when half of such runs, and nine of ten, have ended. While RunComfy "
+        "has it, once 20 runs of the model are known.",
+    },
     **_LINKS,
     "reference": TEXT,
 }
@@ -274,3 +279,16 @@ def answer(description: str, component: str, example: Schema) -> Schema:
         "description": description,
         "content": {"application/json": {"schema": ref(component), "example": example}},
     }
+
+
+EVENTS: Final[Schema] = {
+    "description": "The events.",
+    "content": {
+        "text/event-stream": {
+            "schema": TEXT,
+            "example": "id: 0\nevent: request.in_queue\n"
+            'data: {"type":"request.in_queue","timestamp":"2025-11-22T14:58:34.120000Z",'
+            '"data":{"request_id":"' + REQUEST_ID + '","status":"in_queue"}}\n\n',
+        }
+    },
+}

@@ -10,7 +10,7 @@ import pytest
 
 from core.clock import to_ms
 from core.deliveries import DeliveryState
-from core.endpoints import DEFAULT_ID, Endpoint, Secret, WebhookSetup
+from core.endpoints import DEFAULT_ID, Endpoint, WebhookSetup, setup_of
 from core.replays import Replay, Stretch
 from core.store.webhooks import SetupChange
 from core.tenants import KeyRecord, Tenant
@@ -24,13 +24,25 @@ async def test_a_tenant_has_at_first_what_it_was_created_with(subject: Subject) 
     now = subject.clock.now()
     made = Tenant("eve", now, webhook="https://eve.example/", webhook_secrets=("whsec_x",))
     assert await subject.tenants.create(made, KeyRecord("digest-eve", "eve", now))
-    assert await subject.webhooks.load("eve") == WebhookSetup(
-        "eve",
-        endpoints=(Endpoint(DEFAULT_ID, "https://eve.example/", now),),
-        secrets=(Secret("whsec_x"),),
-    )
+    assert await subject.webhooks.load("eve") == setup_of(made)
     assert await subject.webhooks.load("ada") == WebhookSetup("ada")
     assert await subject.webhooks.load("nobody") is None
+
+
+async def test_what_operators_change_at_the_tenant_is_seen_in_its_setup(subject: Subject) -> None:
+    before = await subject.tenants.load("ada")
+    assert before is not None
+    setup = WebhookSetup("ada").adding(Endpoint("ep_1", "https://a.example/", before.created_at))
+    assert await subject.webhooks.change(SetupChange(WebhookSetup("ada"), setup))
+    after = replace(before, version=before.version + 1, webhook="https://new.example/")
+    assert await subject.tenants.change(before, after)
+    changed = await subject.webhooks.load("ada")
+    assert changed is not None
+    assert [(end.id, end.url) for end in changed.endpoints] == [
+        (DEFAULT_ID, "https://new.example/"),
+        ("ep_1", "https://a.example/"),
+    ]
+    assert changed.version == setup.version
 
 
 async def test_of_two_changes_of_one_version_one_is_made(subject: Subject) -> None:

@@ -92,6 +92,8 @@ class Face:
             desk=empty,
             health=empty,
             shelf=empty,
+            histories=empty,
+            waiters=empty,
             figures=empty,
             mailroom=Mailroom(
                 setups=ProcessWebhooks(self.line, self.stores),

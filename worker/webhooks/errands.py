@@ -6,7 +6,7 @@ from typing import Final
 
 from core.channels import Channel, ChannelPolicy
 from core.deliveries import Delivery, DeliveryState
-from core.documents import cloud_event, event_data, event_document
+from core.documents import callback_document, cloud_event, event_data
 from core.endpoints import (
     Disabled,
     Endpoint,
@@ -88,7 +88,7 @@ def _to_send(known: Known, setup: WebhookSetup, now: datetime) -> Errand:
     return Attempt(
         webhook_id=delivery.id,
         url=endpoint.url,
-        body=event_document(delivery.event, delivery.created_at, data),
+        body=callback_document(delivery.event, delivery.created_at, data),
         secrets=setup.live_secrets(now),
         number=delivery.attempts + 1,
         keys=setup.live_keys(now),

@@ -13,10 +13,10 @@ from core.deliveries import EventType
 from core.documents import (
     EVENT_OF_STATUS,
     Links,
+    callback_document,
     cancel_document,
     detail_document,
     event_data,
-    event_document,
     result_document,
     status_document,
 )
@@ -181,7 +181,7 @@ def test_a_cancel_is_answered_in_three_fields(outcome: CancelOutcome) -> None:
 def test_an_event_is_standard_webhooks_around_the_result() -> None:
     record = JobRecord(DONE, 5, OUTPUT)
     data = event_data(record, EventType.COMPLETED)
-    written = event_document(EventType.COMPLETED, NOW + MINUTE, data)
+    written = callback_document(EventType.COMPLETED, NOW + MINUTE, data)
     assert orjson.loads(written) == {
         "type": "request.completed",
         "timestamp": "2026-03-01T12:01:00Z",

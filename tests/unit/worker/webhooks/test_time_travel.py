@@ -10,22 +10,21 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from core.changes import RETENTION, Change
+from core.changes import RETENTION, Admission, Change
 from core.clock import from_ms
 from core.deliveries import Delivery, DeliveryState, EventType
 from core.endpoints import DEFAULT_ID, Disabled, SecretKind
 from core.events import EndpointDisabled
-from core.jobs import Fact, JobState
+from core.jobs import Fact, JobState, Note, TimelineEntry
 from core.notices import notices
 from core.store.webhooks import SetupChange
 from core.targets import TargetPolicy
-from core.tenants import KeyRecord, mint_webhook_secret
+from core.tenants import Credential, KeyRecord, mint_webhook_secret
 from service.webhook_bodies import EndpointDraft, EndpointPolicy, read_endpoint
 from tests.builders import HOUR, SECOND, MiddleChance, job, tenant
 from tests.fakes.clock import FakeClock
 from tests.fakes.face import mailroom_over
 from tests.fakes.ids import SeededIds
-from tests.fakes.memory import Row
 from tests.fakes.outbox import MemorySinks
 from tests.fakes.stores import memory_stores
 from worker.replays import Replayer, ReplayPolicy
@@ -98,7 +97,9 @@ class Journey:
         """A job ends now, and its endpoints are told."""
         now = self.clock.now()
         before = job(JobState.QUEUED, id=f"req_{number}", created_at=now, updated_at=now)
-        self.stores.memory.jobs[before.id] = Row(before.version, b"")
+        line = TimelineEntry(now, Note.ADMITTED, "admitted", before.state)
+        credential = Credential(before.tenant, "digest")
+        await self.stores.jobs.admit(Admission(credential, before, b"{}", line))
         after = before.after(Fact.CANCEL_ASKED, now, due_at=None, finished_at=now)
         setup = await self.mailroom.setup(before.tenant)
         told = notices(before, after, setup, SeededIds(Random(number)), now)
