@@ -6,6 +6,7 @@ from datetime import timedelta
 
 from core.breaker import BreakerReason, BreakerState
 from core.deliveries import DeliveryState
+from core.endpoints import Disabled
 from core.jobs import Fact, JobState
 from core.ledger import Verdict
 from core.money import MicroUsd
@@ -98,7 +99,7 @@ class DeliveryAttempted:
     """
 
     delivery_id: str
-    job_id: str
+    job_id: str | None
     tenant: str
     number: int
     outcome: str
@@ -110,10 +111,20 @@ class DeliveryAttempted:
 
 
 @dataclass(frozen=True, slots=True)
+class EndpointDisabled:
+    """An endpoint gets nothing any more: it said that it is gone, or took nothing for days."""
+
+    tenant: str
+    endpoint_id: str
+    reason: Disabled
+
+
+@dataclass(frozen=True, slots=True)
 class RequestServed:
     """One HTTP call was answered. `route` is the template, never the path; `code` an error's word.
 
-    `status` 499: the caller left before the answer.
+    `status` 499: the caller left before the answer. `took` holds `waited`, the time that the caller
+    asked to wait for the job.
     """
 
     request_id: str
@@ -124,6 +135,7 @@ class RequestServed:
     code: str | None = None
     tenant: str | None = None
     job_id: str | None = None
+    waited: timedelta | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +207,7 @@ Event = (
     | SubmitAnswered
     | UpstreamCalled
     | DeliveryAttempted
+    | EndpointDisabled
     | RequestServed
     | BreakerMoved
     | WalletRead

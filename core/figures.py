@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
 
-from core.deliveries import DeliveryState
 from core.events import (
     BreakerMoved,
     CostSettled,
     DeliveryAttempted,
+    EndpointDisabled,
     Event,
     JobAdmitted,
     JobMoved,
@@ -23,7 +23,7 @@ from core.events import (
     UpstreamCalled,
 )
 from core.jobs import FINAL_STATES, Fact, JobState
-from core.labels import OTHER, Label
+from core.labels import DELIVERY_ENDS, OTHER, Label
 
 _MICRO: Final = 1_000_000
 
@@ -115,7 +115,7 @@ def _called(event: UpstreamCalled) -> Iterator[Sample]:
 
 def _attempted(event: DeliveryAttempted) -> Iterator[Sample]:
     yield Sample("gateway_delivery_attempt_seconds", (event.outcome,), _seconds(event.took))
-    for end in (DeliveryState.DELIVERED, DeliveryState.FAILED):
+    for end in DELIVERY_ENDS:
         # By nothing too: a counter that appears with its first 1 hides it from `increase`.
         yield Sample("gateway_deliveries_ended_total", (event.tenant, end), event.state is end)
     if event.lag is not None:
@@ -123,13 +123,17 @@ def _attempted(event: DeliveryAttempted) -> Iterator[Sample]:
 
 
 def _served(event: RequestServed) -> Iterator[Sample]:
-    took, status = _seconds(event.took), str(event.status)
+    took, status = _seconds(event.took - (event.waited or timedelta())), str(event.status)
     yield Sample("gateway_http_requests_total", (event.route, event.method, status))
     yield Sample("gateway_http_request_seconds", (event.route,), took)
 
 
 def _breaker(event: BreakerMoved) -> Iterator[Sample]:
     yield Sample("gateway_breaker_moves_total", (event.after,))
+
+
+def _disabled(event: EndpointDisabled) -> Iterator[Sample]:
+    yield Sample("gateway_endpoints_disabled_total", (event.reason,))
 
 
 def _round_trip(event: StoreAnswered) -> Iterator[Sample]:
@@ -158,6 +162,7 @@ _READERS: Final[Mapping[type[Event], Callable[[Any], Iterator[Sample]]]] = {
     UpstreamCalled: _called,
     DeliveryAttempted: _attempted,
     RequestServed: _served,
+    EndpointDisabled: _disabled,
     BreakerMoved: _breaker,
     StoreAnswered: _round_trip,
     StoreLost: _lost,

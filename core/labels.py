@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Final
 
+from core.deliveries import DeliveryState
 from core.jobs import FINAL_STATES, Fact, JobState
 from core.ledger import Verdict
 from core.limits import Window
@@ -97,17 +98,21 @@ SUBMIT_FACTS: Final = (Fact.ACCEPTED, Fact.NOT_SENT, Fact.REJECTED, Fact.NO_ANSW
 ACCEPT_RESULTS: Final = ("accepted", "refused", "failed")
 """What a submit met: 2xx; the caller's to mend (4xx); ours (5xx)."""
 SETTLED: Final = (Verdict.SPENT, Verdict.ESTIMATED, Verdict.FREE)
+DELIVERY_ENDS: Final = (DeliveryState.DELIVERED, DeliveryState.FAILED, DeliveryState.HELD)
 BOOKINGS: Final = ("settled", "released", "held")
 
 TROUBLES: Final = (
     "catalogue_failed",
     "catalogue_unread",
     "catalogue_unreadable",
+    "changes_unheard",
     "delivery_failed",
     "dispatch_failed",
+    "histories_unreadable",
     "illegal_transition",
     "internal_error",
     "job_vanished",
+    "replays_failed",
     "second_acceptance",
     "sign_failed",
     "step_failed",

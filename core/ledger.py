@@ -1,8 +1,8 @@
 """What a job's money has come to. Pure; the store books the differences in its tenant's windows.
 
 At any moment, for every job and so for every window: reserved = settled + released + held, where
-held is what may still turn out either way. A figure never moves between windows: a job's money stays
-in the day and the month (UTC) in which it was admitted.
+held is what may still turn out either way. A figure never moves between windows: a job's money
+stays in the day and the month (UTC) in which it was admitted.
 """
 
 from dataclasses import dataclass
@@ -12,12 +12,14 @@ from typing import Final
 from core.jobs import Billed, Job
 from core.money import MicroUsd
 
+NOTHING: Final = MicroUsd(0)
+
 
 class Verdict(StrEnum):
     """How a job's reservation stands."""
 
     HELD = "held"
-    """It may still turn out either way: the job is open, in doubt, or its cost is being asked for."""
+    """It may turn out either way: the job is open, in doubt, or its cost is being asked for."""
     FREE = "free"
     """Nothing was charged: all of it is released."""
     SPENT = "spent"
@@ -31,7 +33,7 @@ class Standing:
     """A verdict, with the cost where it was told."""
 
     verdict: Verdict
-    cost: MicroUsd = MicroUsd(0)
+    cost: MicroUsd = NOTHING
 
 
 _HELD: Final = Standing(Verdict.HELD)

@@ -66,7 +66,10 @@ def _tenant(tenant: TenantStanding) -> Iterator[Sample]:
 
 def _deliveries(backlog: Backlog, now: datetime) -> Iterator[Sample]:
     yield Sample("gateway_deliveries_pending", (), backlog.pending)
+    yield Sample("gateway_deliveries_busy", (), backlog.busy)
     yield Sample("gateway_deliveries_due", (), backlog.due)
+    yield Sample("gateway_endpoints_waiting", (), backlog.endpoints)
+    yield Sample("gateway_endpoints_held_back", (), backlog.held_back)
     age = _age(backlog.oldest_due_at, now)
     yield Sample("gateway_oldest_due_delivery_age_seconds", (), age)
 

@@ -35,10 +35,16 @@ class TenantStanding:
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """Things with a due time: how many, how many of them are due, since when the first is due."""
+    """Callbacks to come, of the endpoints that are looked at next.
+
+    An endpoint that is held back for now has none that are due. `endpoints` counts all with any.
+    """
 
     pending: int = 0
     due: int = 0
+    busy: int = 0
+    endpoints: int = 0
+    held_back: int = 0
     oldest_due_at: datetime | None = None
 
 

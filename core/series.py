@@ -9,12 +9,13 @@ from enum import StrEnum
 from typing import Final
 
 from core.breaker import BreakerReason, BreakerState
-from core.deliveries import DeliveryState
+from core.endpoints import Disabled
 from core.jobs import Fact
 from core.labels import (
     ACCEPT_RESULTS,
     BOOKINGS,
     CODE,
+    DELIVERY_ENDS,
     DELIVERY_OUTCOMES,
     FINAL,
     LOOP,
@@ -105,7 +106,7 @@ CATALOGUE: Final[Sequence[Series]] = (
         "gateway_http_request_seconds",
         _H,
         _SVC,
-        "Time to the end of an answer.",
+        "Time to the end of an answer, without what the caller asked to wait for a job.",
         (ROUTE,),
         _FAST,
     ),
@@ -124,6 +125,7 @@ CATALOGUE: Final[Sequence[Series]] = (
         (closed("result", *ACCEPT_RESULTS),),
         _FAST,
     ),
+    Series("gateway_waiters", _G, _SVC, "Callers that wait for a job or follow its events."),
     Series("gateway_jobs_admitted_total", _C, _SVC, "Jobs taken in.", (TENANT, MODEL)),
     Series(
         "gateway_cost_reserved_usd_total",
@@ -223,7 +225,7 @@ CATALOGUE: Final[Sequence[Series]] = (
         _C,
         _WRK,
         "Callbacks that need no further attempt.",
-        (TENANT, closed("state", DeliveryState.DELIVERED, DeliveryState.FAILED)),
+        (TENANT, closed("state", *DELIVERY_ENDS)),
     ),
     Series(
         "gateway_callback_lag_seconds",
@@ -231,6 +233,13 @@ CATALOGUE: Final[Sequence[Series]] = (
         _WRK,
         "From the event to the receiver's 2xx.",
         buckets=_LAGS,
+    ),
+    Series(
+        "gateway_endpoints_disabled_total",
+        _C,
+        _WRK,
+        "Endpoints that get nothing any more, by why.",
+        (closed("reason", *Disabled),),
     ),
     Series("gateway_worker_busy", _G, _WRK, "Items that this worker has in hand.", (LOOP,)),
     Series("gateway_worker_room", _G, _WRK, "Items that it may have in hand.", (LOOP,)),
@@ -259,8 +268,26 @@ CATALOGUE: Final[Sequence[Series]] = (
     Series("gateway_model_slots_in_use", _G, _ALL, "Slots in use.", (MODEL,)),
     Series("gateway_model_slots_limit", _G, _ALL, "A model's slots, if limited.", (MODEL,)),
     Series("gateway_pauses", _G, _ALL, "Pauses that operators set."),
-    Series("gateway_deliveries_pending", _G, _ALL, "Callbacks that will be tried (again)."),
-    Series("gateway_deliveries_due", _G, _ALL, "Callbacks whose time has come."),
+    Series(
+        "gateway_deliveries_pending",
+        _G,
+        _ALL,
+        "Callbacks that will be tried (again), of the 500 endpoints that are looked at next.",
+    ),
+    Series("gateway_deliveries_busy", _G, _ALL, "Callbacks in couriers' hands."),
+    Series(
+        "gateway_deliveries_due",
+        _G,
+        _ALL,
+        "Callbacks whose time has come, and whose endpoint is not held back.",
+    ),
+    Series("gateway_endpoints_waiting", _G, _ALL, "Endpoints with callbacks to come."),
+    Series(
+        "gateway_endpoints_held_back",
+        _G,
+        _ALL,
+        "Of these, endpoints that get nothing for now: they failed, or asked for a pause.",
+    ),
     Series(
         "gateway_oldest_due_delivery_age_seconds",
         _G,

@@ -80,7 +80,8 @@ def service_figures(version: str, labels: Labels) -> Figures:
 def accept_samples(event: RequestServed) -> Iterator[Sample]:
     """What a submit's answer says in figures."""
     yield Sample("gateway_accepts_total", (event.code or ACCEPTED,))
-    yield Sample("gateway_accept_seconds", (_result(event.status),), event.took.total_seconds())
+    own = event.took - (event.waited or timedelta())
+    yield Sample("gateway_accept_seconds", (_result(event.status),), own.total_seconds())
 
 
 def _result(status: int) -> str:

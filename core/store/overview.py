@@ -30,10 +30,12 @@ from core.store.breaker import BreakerStore
 from core.store.catalogue import CatalogueStore
 from core.store.connection import Wire
 from core.store.controls import ControlStore
+from core.store.lua import Scripts
 from core.store.presence import parse_info
 
 STUCK_AFTER: Final = timedelta(seconds=60)
 """Four leases: a dead worker's jobs come back after one."""
+ENDPOINTS_READ: Final = 500
 SEEN_WITHIN: Final = timedelta(seconds=30)
 OPEN_STATES: Final = tuple(sorted(frozenset(JobState) - FINAL_STATES))
 _TENANT: Final = "tenant:"
@@ -46,6 +48,7 @@ _USED: Final = ("jobs", "reserved", "settled", "released")
 class OverviewParts:
     """The stores that know a part of the answer."""
 
+    scripts: Scripts
     controls: ControlStore
     breakers: BreakerStore
     catalogue: CatalogueStore
@@ -57,6 +60,7 @@ class OverviewStore:
     def __init__(self, wire: Wire, parts: OverviewParts, clock: Clock, tenants: int) -> None:
         """At most `tenants` tenants are read, the first by name."""
         self._wire = wire
+        self._scripts = parts.scripts
         self._parts = parts
         self._clock = clock
         self._most = tenants
@@ -68,7 +72,7 @@ class OverviewStore:
             self._jobs(now),
             self._slots(),
             self._tenants(now),
-            self._backlog(keys.DELIVERIES, now),
+            self._backlog(now),
             self._surroundings(now),
             self._health(),
         )
@@ -141,13 +145,21 @@ class OverviewStore:
         )
         return Surroundings(wallet, breaker, synced_at, int(models), int(workers))
 
-    async def _backlog(self, index: str, now: datetime) -> Backlog:
-        pending, due, first = await asyncio.gather(
-            self._wire.execute("ZCARD", index),
-            self._wire.execute("ZCOUNT", index, "-inf", to_ms(now)),
-            self._first(index),
+    async def _backlog(self, now: datetime) -> Backlog:
+        endpoints, (pending, due, busy, held_back, oldest) = await asyncio.gather(
+            self._wire.execute("ZCARD", keys.OUTBOX),
+            self._scripts.call(
+                "read_outbox", [keys.OUTBOX], [to_ms(now), ENDPOINTS_READ, keys.CHANNEL_PREFIX]
+            ),
         )
-        return Backlog(int(pending), int(due), first if first and first <= now else None)
+        return Backlog(
+            pending=int(pending),
+            due=int(due),
+            busy=int(busy),
+            endpoints=int(endpoints),
+            held_back=int(held_back),
+            oldest_due_at=from_ms(int(oldest)) if oldest else None,
+        )
 
     async def _health(self) -> StoreHealth:
         text = await self._wire.attempt("INFO")

@@ -44,7 +44,7 @@ FAULTS: Final = (
 )
 RECEIVER: Final = (
     {"name": "shop", "status": 503, "rate": 0.2},
-    {"name": "research", "status": 410, "rate": 0.05},
+    {"name": "research", "status": 410, "rate": 0.02},
     {"name": "video-team", "manner": "slow", "seconds": 1, "rate": 0.1},
 )
 PACE: Final = timedelta(milliseconds=200)

@@ -13,6 +13,7 @@ import httpx
 from pydantic import SecretStr
 
 from core.figures import Labels
+from core.history import HintPolicy
 from core.overview import Overview
 from core.targets import TargetPolicy
 from core.tenants import (
@@ -27,11 +28,15 @@ from core.tenants import (
 from service.administration.desk import Desk
 from service.app import create_app
 from service.bodies import BodyLimits
+from service.histories import HistoryShelf
+from service.mailroom import Mailroom
 from service.metrics import ServiceMetrics, service_figures
 from service.models import Models, load_cards
 from service.options import Deadlines, OptionPolicy
 from service.resources import SUBMIT_ROUTE, FacePolicy, Resources
 from service.shelf import ModelShelf
+from service.waiters import Waiters
+from service.webhook_bodies import EndpointPolicy
 from tests.fakes.clock import FakeClock
 from tests.fakes.ids import SeededIds
 from tests.fakes.stores import MemoryStores, memory_stores
@@ -53,6 +58,7 @@ KLING_INPUT: Final[dict[str, Any]] = {
     "start_image_url": "https://media.example.com/input.png",
     "duration": 5,
 }
+MOST_WAITERS: Final = 3
 BASE: Final = "http://gateway.test"
 
 POLICY: Final = FacePolicy(
@@ -65,7 +71,9 @@ POLICY: Final = FacePolicy(
     ),
     public_url=None,
     worker_silence=timedelta(seconds=30),
-    poll_hint=timedelta(seconds=2),
+    hints=HintPolicy(timedelta(seconds=2), timedelta(seconds=30)),
+    longest_wait=timedelta(seconds=60),
+    heartbeat=timedelta(seconds=15),
 )
 
 
@@ -134,6 +142,18 @@ async def _overview(clock: FakeClock) -> Overview:
     return Overview(clock.now())
 
 
+def mailroom_over(stores: MemoryStores, clock: FakeClock) -> Mailroom:
+    """The use cases of callbacks over in-memory stores."""
+    return Mailroom(
+        setups=stores.webhooks,
+        deliveries=stores.deliveries,
+        replays=stores.replays,
+        clock=clock,
+        ids=SeededIds(Random(2)),
+        policy=EndpointPolicy(POLICY.options.targets, frozenset({"analytics"})),
+    )
+
+
 def open_face(policy: FacePolicy = POLICY) -> Face:
     """A face over empty stores."""
     clock = FakeClock()
@@ -142,6 +162,8 @@ def open_face(policy: FacePolicy = POLICY) -> Face:
     figures = ServiceMetrics(
         service_figures("0", Labels({})), SUBMIT_ROUTE, partial(_overview, clock), clock
     )
+    waiters = Waiters(clock, MOST_WAITERS)
+    stores.memory.told = waiters.changed
 
     def emit(event: Event) -> None:
         events.append(event)
@@ -155,7 +177,10 @@ def open_face(policy: FacePolicy = POLICY) -> Face:
         desk=_desk(stores, clock, emit),
         health=stores.presence,
         shelf=ModelShelf(Models.of(load_cards()), stores.catalogue, clock, emit),
+        histories=HistoryShelf(stores.histories, clock, emit),
+        waiters=waiters,
         figures=figures,
+        mailroom=mailroom_over(stores, clock),
         clock=clock,
         ids=SeededIds(Random(1)),
         policy=policy,
@@ -169,6 +194,7 @@ def _desk(stores: MemoryStores, clock: FakeClock, emit: Emit) -> Desk:
         actor="admin-api",
         tenants=stores.tenants,
         jobs=stores.jobs,
+        setups=stores.webhooks,
         controls=stores.controls,
         usage=stores.usage,
         clock=clock,

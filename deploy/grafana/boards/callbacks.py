@@ -115,6 +115,22 @@ CALLBACKS = Board(
             runbook="callbacks-given-up",
         ),
         Panel(
+            "Endpoints",
+            "With callbacks to come; held back: they failed or asked for a pause.",
+            (
+                Query(level("gateway_endpoints_waiting"), "with callbacks to come"),
+                Query(level("gateway_endpoints_held_back"), "held back"),
+            ),
+            runbook="endpoint-disabled",
+        ),
+        Panel(
+            "Endpoints disabled",
+            "Since the workers started, by why.",
+            (Query("sum by (reason) (gateway_endpoints_disabled_total)", "{{reason}}"),),
+            look=Look.BARS,
+            runbook="endpoint-disabled",
+        ),
+        Panel(
             "Couriers at work",
             "Attempts under way, and how many may be.",
             (

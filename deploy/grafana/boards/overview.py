@@ -123,6 +123,12 @@ OVERVIEW = Board(
             runbook="upstream-refused",
         ),
         Panel(
+            "Callers that wait",
+            "They hold a connection until their job ends: `Prefer: wait`, or its events.",
+            (Query("sum by (instance) (gateway_waiters)", "{{instance}}"),),
+            look=Look.STACK,
+        ),
+        Panel(
             "Saturation",
             "How full the workers' hands and the slots are.",
             (

@@ -11,10 +11,12 @@ import pytest
 from core.breaker import Breaker, BreakerReason, BreakerState
 from core.controls import Wallet
 from core.deliveries import DeliveryState
+from core.endpoints import Disabled
 from core.events import (
     BreakerMoved,
     CostSettled,
     DeliveryAttempted,
+    EndpointDisabled,
     Event,
     JobAdmitted,
     JobMoved,
@@ -87,6 +89,10 @@ FIGURES: dict[Event, list[Sample]] = {
         Sample("gateway_delivery_attempt_seconds", ("timeout",), 1),
         Sample("gateway_deliveries_ended_total", ("demo", "delivered"), 0),
         Sample("gateway_deliveries_ended_total", ("demo", "failed"), 0),
+        Sample("gateway_deliveries_ended_total", ("demo", "held"), 0),
+    ],
+    EndpointDisabled("demo", "end_1", Disabled.GONE): [
+        Sample("gateway_endpoints_disabled_total", ("gone",))
     ],
     DeliveryAttempted(
         "msg_1", "req_1", "demo", 1, "delivered", 200, SECOND, DeliveryState.DELIVERED, 2 * SECOND
@@ -94,7 +100,12 @@ FIGURES: dict[Event, list[Sample]] = {
         Sample("gateway_delivery_attempt_seconds", ("delivered",), 1),
         Sample("gateway_deliveries_ended_total", ("demo", "delivered")),
         Sample("gateway_deliveries_ended_total", ("demo", "failed"), 0),
+        Sample("gateway_deliveries_ended_total", ("demo", "held"), 0),
         Sample("gateway_callback_lag_seconds", (), 2),
+    ],
+    RequestServed("x_1", "GET", "/v1/x", 200, 9 * SECOND, waited=8 * SECOND): [
+        Sample("gateway_http_requests_total", ("/v1/x", "GET", "200")),
+        Sample("gateway_http_request_seconds", ("/v1/x",), 1),
     ],
     RequestServed("x_1", "GET", "/readyz", 200, SECOND): [
         Sample("gateway_http_requests_total", ("/readyz", "GET", "200")),
@@ -127,7 +138,7 @@ FULL = Overview(
             ),
         ),
     ),
-    Backlog(7, 2, NOW - 4 * SECOND),
+    Backlog(7, 2, 1, 3, 1, NOW - 4 * SECOND),
     Surroundings(
         Wallet(MicroUsd(9_000_000), NOW, MicroUsd(1_000_000), MicroUsd(2_000_000)),
         Breaker(state=BreakerState.PROBING, reason=BreakerReason.FAILING),
