@@ -136,6 +136,7 @@ class RequestServed:
     tenant: str | None = None
     job_id: str | None = None
     waited: timedelta | None = None
+    trace: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,7 @@ from core.events import (
     WalletRead,
 )
 from core.settings import LogFormat, LogLevel
+from core.trail import present
 
 _D, _I, _W, _E = logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR
 _NEVER: Final = logging.NOTSET
@@ -147,7 +148,16 @@ def _shown(event: Event) -> dict[str, object]:
     shown = {name: _plain(value) for name, value in values if value is not None}
     if isinstance(event, Trouble) and event.error is not None:
         shown["exc_info"] = shown.pop("error")
-    return shown
+    return _followed() | shown
+
+
+def _followed() -> dict[str, object]:
+    """What the present task knows beside the event: a call to RunComfy does not say for whom."""
+    trail = present()
+    if trail is None:
+        return {}
+    known = {"job_id": trail.job_id, "tenant": trail.tenant, "trace": trail.trace}
+    return {name: value for name, value in known.items() if value is not None}
 
 
 def _plain(value: object) -> object:

@@ -110,4 +110,5 @@ def _served(method: str, scope: Scope, exchange: Exchange, took: timedelta) -> R
         tenant=None if exchange.code == Unauthenticated.code else exchange.tenant,
         job_id=exchange.job_id,
         waited=exchange.waited,
+        trace=exchange.trace,
     )

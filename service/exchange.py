@@ -9,6 +9,7 @@ from starlette.types import Scope
 
 from core.ids import IdSource
 from service.resources import Resources
+from service.traces import read_traceparent
 
 _KEY: Final = "gateway.exchange"
 _SANE_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,128}")
@@ -26,19 +27,26 @@ class Exchange:
     status: int | None = None
     bodyless: bool = False
     """A HEAD: it is served as a GET, and its body is dropped."""
+    trace: str | None = None
+    """The caller's `traceparent`."""
     waited: timedelta | None = None
     """How much of its time the caller had asked to wait."""
 
 
 def open_exchange(scope: Scope, ids: IdSource) -> Exchange:
     """Begin an exchange; a sane `X-Request-Id` of the caller's is kept."""
-    theirs = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
-    text = theirs.decode("latin-1")
+    text = _header(scope, b"x-request-id")
     sane = _SANE_ID.fullmatch(text) is not None
     request_id = text if sane else f"x_{ids.secret().hex()[:_OUR_ID_CHARS]}"
     exchange = Exchange(request_id, bodyless=scope["method"] == "HEAD")
+    exchange.trace = read_traceparent(_header(scope, b"traceparent"))
     scope[_KEY] = exchange
     return exchange
+
+
+def _header(scope: Scope, wanted: bytes) -> str:
+    found: bytes = next((value for name, value in scope["headers"] if name == wanted), b"")
+    return found.decode("latin-1")
 
 
 def exchange_of(scope: Scope) -> Exchange:

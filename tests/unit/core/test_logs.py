@@ -10,15 +10,17 @@ from typing import TYPE_CHECKING, get_args
 
 import pytest
 
-from core.events import Event, RequestServed, Trouble
+from core.events import Event, RequestServed, Trouble, UpstreamCalled
 from core.logs import LINES, configure_logging, redact
 from core.settings import LogFormat, LogLevel
 from core.tenants import mint_key, mint_webhook_secret
+from core.trail import Trail, follow
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 KEY = mint_key("video-team", b"k" * 32)
+TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 SECRET = mint_webhook_secret(b"s" * 32)
 
 
@@ -126,3 +128,20 @@ def test_auto_is_json_where_nobody_watches() -> None:
 )
 def test_secrets_are_blotted_out(text: str, shown: str) -> None:
     assert redact(text) == shown
+
+
+def test_a_call_to_runcomfy_says_for_whom_it_was_made() -> None:
+    out = io.StringIO()
+    log = configure_logging(LogFormat.JSON, LogLevel.DEBUG, out)
+    call = UpstreamCalled("status", "ok", 200, timedelta(seconds=1))
+    with follow(Trail("req_1", "demo", TRACE)):
+        log(call)
+    log(call)
+    followed, bare = (json.loads(line) for line in out.getvalue().splitlines())
+    assert {name: followed[name] for name in ("job_id", "tenant", "trace", "call")} == {
+        "job_id": "req_1",
+        "tenant": "demo",
+        "trace": TRACE,
+        "call": "status",
+    }
+    assert "job_id" not in bare
