@@ -11,7 +11,7 @@ from starlette.routing import BaseRoute
 from core import errors as core
 from core.errors import FieldError, GatewayError
 from service import errors as own
-from service.options import MOST_REFERENCE_CHARS
+from service.options import FARTHEST, MOST_REFERENCE_CHARS
 from service.problems import MEDIA_TYPE, problem_of
 from service.resources import DISTRIBUTION
 from service.schemas import COMPONENTS, INPUT_EXAMPLE
@@ -102,7 +102,7 @@ LIST_PARAMETERS: Final = [
     _parameter("category", "A category.", _TEXT),
     _parameter("kind", "A kind, such as `video`.", _TEXT),
     _parameter("limit", "Page size.", {"type": "integer", "minimum": 1, "maximum": 100}),
-    _parameter("offset", "How many to skip.", {"type": "integer", "minimum": 0}),
+    _parameter("offset", "How many to skip.", {"type": "integer", "minimum": 0, "maximum": FARTHEST}),
     _parameter("include_schema", "Whether to show schemas.", _FLAG),
 ]
 SUBMIT_BODY: Final = {

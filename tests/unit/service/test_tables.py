@@ -6,6 +6,7 @@ import re
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+import jsonschema_rs
 import orjson
 import pytest
 
@@ -182,3 +183,11 @@ async def test_the_pages_need_nothing_from_elsewhere() -> None:
             assert (await browser.get(path)).status_code == 200
         described = await browser.get("/openapi.json")
     assert described.json()["openapi"].startswith("3.")
+
+
+def test_every_example_fits_its_schema(description: dict[str, Any]) -> None:
+    for operation in operations(description):
+        shown = [operation.get("requestBody", {}), *operation["responses"].values()]
+        for content in (kind for part in shown for kind in part.get("content", {}).values()):
+            schema = {**content["schema"], "components": description["components"]}
+            jsonschema_rs.validator_for(schema).validate(content["example"])
