@@ -71,8 +71,12 @@ class Probe(Protocol):
         """How long the record is kept from now; None for ever."""
         ...
 
+    async def lines(self, job_id: str) -> int:
+        """How many lines a job's timeline has."""
+        ...
+
     async def forget_job(self, job_id: str) -> None:
-        """Lose the record, and nothing else."""
+        """Lose the record and its timeline, as when their time is over; no index."""
         ...
 
 
@@ -165,9 +169,14 @@ class MemoryProbe:
         """See `Probe`."""
         return self._life(self._memory.deliveries[delivery_id].expires_at)
 
+    async def lines(self, job_id: str) -> int:
+        """See `Probe`."""
+        return len(self._memory.timelines.get(job_id, ()))
+
     async def forget_job(self, job_id: str) -> None:
         """See `Probe`."""
         del self._memory.jobs[job_id]
+        del self._memory.timelines[job_id]
 
     def _life(self, expires_at: int | None) -> timedelta | None:
         return None if expires_at is None else timedelta(milliseconds=expires_at - self._memory.now)
@@ -219,9 +228,13 @@ class RedisProbe:
         """See `Probe`."""
         return await self._life(keys.delivery(delivery_id))
 
+    async def lines(self, job_id: str) -> int:
+        """See `Probe`."""
+        return int(await self._wire.execute("LLEN", keys.timeline(job_id)))
+
     async def forget_job(self, job_id: str) -> None:
         """See `Probe`."""
-        await self._wire.execute("DEL", keys.job(job_id))
+        await self._wire.execute("DEL", keys.job(job_id), keys.timeline(job_id))
 
     async def _scores(self, key: str) -> dict[str, int]:
         flat = await self._wire.execute("ZRANGE", key, 0, -1, "WITHSCORES")
