@@ -6,6 +6,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from core.events import Event, JobAdmitted, RequestServed, StoreFound, StoreLost
+from service.shared_figures import shown
 
 ACCEPTED: Final = "accepted"
 _BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
@@ -44,11 +45,18 @@ class ServiceMetrics:
             registry=self._registry,
         )
         self._store = Gauge(
-            "gateway_store_up", "Whether the store answers.", registry=self._registry
+            "gateway_store_up",
+            "Whether the store answers.",
+            registry=self._registry,
+            multiprocess_mode="livemin",
         )
         self._store.set(1)
         build = Gauge(
-            "gateway_build_info", "Which version runs.", ("version",), registry=self._registry
+            "gateway_build_info",
+            "Which version runs.",
+            ("version",),
+            registry=self._registry,
+            multiprocess_mode="livemax",
         )
         build.labels(version).set(1)
 
@@ -68,7 +76,7 @@ class ServiceMetrics:
 
     def render(self) -> bytes:
         """The figures in Prometheus' text format."""
-        return generate_latest(self._registry)
+        return generate_latest(shown(self._registry))
 
     def _count(self, event: RequestServed) -> None:
         self._requests.labels(event.route, event.method, str(event.status)).inc()

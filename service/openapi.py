@@ -102,7 +102,9 @@ LIST_PARAMETERS: Final = [
     _parameter("category", "A category.", _TEXT),
     _parameter("kind", "A kind, such as `video`.", _TEXT),
     _parameter("limit", "Page size.", {"type": "integer", "minimum": 1, "maximum": 100}),
-    _parameter("offset", "How many to skip.", {"type": "integer", "minimum": 0, "maximum": FARTHEST}),
+    _parameter(
+        "offset", "How many to skip.", {"type": "integer", "minimum": 0, "maximum": FARTHEST}
+    ),
     _parameter("include_schema", "Whether to show schemas.", _FLAG),
 ]
 SUBMIT_BODY: Final = {

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 FUZZER: Final = Path(sys.executable).with_name("schemathesis")
 CONFIG: Final = Path(__file__).with_name("schemathesis.toml")
-PER_OPERATION: Final = "25"
+HOW: Final = ("--checks", "all", "--max-examples", "25", "--seed", "1", "--no-color")
 LONGEST: Final = timedelta(seconds=80)
 _FIGURES: Final = re.compile(r"(\d+) generated")
 
@@ -46,8 +46,7 @@ def test_the_service_keeps_what_its_description_says(stack: Stack, tmp_path: Pat
     httpx.post(submit, json=example.input, headers=tenant.bearer, trust_env=False)
 
     ran = subprocess.run(
-        [str(FUZZER), "--config-file", str(CONFIG), "run", f"{stack.url}/openapi.json"]
-        + ["--checks", "all", "--max-examples", PER_OPERATION, "--seed", "1", "--no-color"],
+        [str(FUZZER), "--config-file", str(CONFIG), "run", f"{stack.url}/openapi.json", *HOW],
         env={**stack.environment, "TENANT_KEY": tenant.key, "NO_PROXY": "*"},
         cwd=tmp_path,
         capture_output=True,
