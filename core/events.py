@@ -76,7 +76,8 @@ class DeliveryAttempted:
 class RequestServed:
     """One HTTP call was answered. `route` is the template, never the path; `code` an error's word.
 
-    `status` 499: the caller left before the answer.
+    `status` 499: the caller left before the answer. `trace` is what was passed on, `caller_trace`
+    what the caller sent (`traceparent`s).
     """
 
     request_id: str
@@ -87,6 +88,8 @@ class RequestServed:
     code: str | None = None
     tenant: str | None = None
     job_id: str | None = None
+    trace: str | None = None
+    caller_trace: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

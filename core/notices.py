@@ -29,6 +29,7 @@ def notices(
             url=url,
             created_at=now,
             due_at=now,
+            trace=after.trace,
         ),
     )
 

@@ -17,6 +17,8 @@ from core.store.jobs import JobStore
 from core.store.lua import Scripts, read_scripts
 from core.store.presence import Presence
 from core.store.tenants import TenantStore
+from core.traceparent import SpanOf, passed_on
+from core.tracing import TracePolicy, open_tracing
 from service.bodies import BodyLimits
 from service.metrics import ServiceMetrics
 from service.models import Models, load_cards
@@ -54,6 +56,7 @@ class Resources:
     ids: IdSource
     policy: FacePolicy
     emit: Emit
+    span_of: SpanOf = passed_on
 
 
 def face_policy(settings: ServiceSettings) -> FacePolicy:
@@ -71,14 +74,18 @@ def face_policy(settings: ServiceSettings) -> FacePolicy:
 async def open_resources(settings: ServiceSettings, log: Emit) -> AsyncIterator[Resources]:
     """The real things. The store may be away: it is looked for again with every call."""
     clock = SystemClock()
-    metrics = ServiceMetrics(version(DISTRIBUTION), SUBMIT_ROUTE)
+    release = version(DISTRIBUTION)
+    metrics = ServiceMetrics(release, SUBMIT_ROUTE)
+    traces = TracePolicy(settings.traces, settings.traces_share, "service", release)
 
     def emit(event: Event) -> None:
         metrics(event)
         if not _is_quiet(event):
             log(event)
+            tracing.emit(event)
 
     async with AsyncExitStack() as stack:
+        tracing = stack.enter_context(open_tracing(traces, clock, SystemIds()))
         wire = await stack.enter_async_context(Wire(connection_source(settings.redis, "service")))
         scripts = Scripts(wire, read_scripts())
         cards = Models.of(load_cards(), fresh_for=settings.catalogue_fresh_for)
@@ -95,6 +102,7 @@ async def open_resources(settings: ServiceSettings, log: Emit) -> AsyncIterator[
             ids=SystemIds(),
             policy=face_policy(settings),
             emit=emit,
+            span_of=tracing.span_of,
         )
 
 

@@ -26,7 +26,9 @@ from core.store.jobs import JobStore
 from core.store.lua import Scripts, read_scripts
 from core.store.presence import Presence
 from core.store.tenants import TenantStore
+from core.subject import delivery_subject, job_subject, within
 from core.targets import AllowedTargets, TargetPolicy
+from core.traceparent import SpanOf, passed_on
 from worker.decisions.moves import Rules
 from worker.gate import BreakerGate
 from worker.leased import LeasedLoop, LoopPolicy, Work
@@ -70,8 +72,18 @@ class _Stores:
     presence: Presence
 
 
+@dataclass(frozen=True, slots=True)
+class _Callbacks:
+    """How a callback leaves, and the name of its span."""
+
+    sender: Sender
+    span_of: SpanOf
+
+
 @asynccontextmanager
-async def open_resources(settings: WorkerSettings, emit: Emit) -> AsyncIterator[Resources]:
+async def open_resources(
+    settings: WorkerSettings, emit: Emit, span_of: SpanOf = passed_on
+) -> AsyncIterator[Resources]:
     """Everything a worker needs. Nothing is connected yet: a store that is away is waited for."""
     clock = SystemClock()
     name = f"{socket.gethostname()}:{os.getpid()}:{SystemIds().secret().hex()[:8]}"
@@ -82,7 +94,7 @@ async def open_resources(settings: WorkerSettings, emit: Emit) -> AsyncIterator[
         line = await stack.enter_async_context(open_line(access, limits, clock, emit))
         sender = await stack.enter_async_context(open_sender(_sender_policy(settings), clock))
         stores = _open_stores(wire, clock)
-        courier = _courier(settings, stores, sender, clock, emit)
+        courier = _courier(settings, stores, _Callbacks(sender, span_of), clock, emit)
         yield Resources(
             name=name,
             clock=clock,
@@ -132,20 +144,20 @@ def _watcher(
     work = Work(
         name="step",
         claim=lambda room: stores.jobs.claim_due(policy.lease, room),
-        handle=lifecycle.advance,
+        handle=within(job_subject, lifecycle.advance),
         identity=lambda job: job.id,
     )
     return LeasedLoop(work, LoopPolicy(at_once=settings.poll.at_once), clock, emit)
 
 
 def _courier(
-    settings: WorkerSettings, stores: _Stores, sender: Sender, clock: Clock, emit: Emit
+    settings: WorkerSettings, stores: _Stores, callbacks: _Callbacks, clock: Clock, emit: Emit
 ) -> LeasedLoop[Delivery]:
     hands = CourierHands(
         outbox=stores.deliveries,
         jobs=stores.jobs,
         tenants=stores.tenants,
-        sender=sender,
+        sender=callbacks.sender,
         clock=clock,
         rng=SystemRandom(),
         emit=emit,
@@ -153,7 +165,10 @@ def _courier(
     work = Work(
         name="delivery",
         claim=lambda room: stores.deliveries.claim_due(DELIVERY_LEASE, room),
-        handle=Courier(hands, SchedulePolicy()).deliver,
+        handle=within(
+            lambda delivery: delivery_subject(delivery, callbacks.span_of),
+            Courier(hands, SchedulePolicy()).deliver,
+        ),
         identity=lambda delivery: delivery.id,
     )
     return LeasedLoop(work, LoopPolicy(at_once=settings.webhooks.at_once), clock, emit)

@@ -11,6 +11,7 @@ import orjson
 import pytest
 
 from core.errors import Defect, FieldError, GatewayError, InvalidInput, Unauthenticated
+from core.traceparent import read_traceparent
 from service.app import ENDPOINTS, create_app
 from service.errors import MethodNotAllowed
 from service.links import links_of
@@ -18,7 +19,6 @@ from service.openapi import openapi_document
 from service.options import LATER, READERS
 from service.problems import STATUS, TYPE_PREFIX, problem_of
 from service.schemas import COMPONENTS
-from service.traces import read_traceparent
 from tests.fakes.face import Face, open_face
 
 if TYPE_CHECKING:
