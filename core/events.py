@@ -76,8 +76,9 @@ class DeliveryAttempted:
 class RequestServed:
     """One HTTP call was answered. `route` is the template, never the path; `code` an error's word.
 
-    `status` 499: the caller left before the answer. `trace` is what was passed on, `caller_trace`
-    what the caller sent (`traceparent`s).
+    `status` 499: the caller left before the answer. `took` holds `waited`, the time that the caller
+    asked to wait for the job. `trace` is what was passed on, `caller_trace` what the caller sent
+    (`traceparent`s).
     """
 
     request_id: str
@@ -90,6 +91,7 @@ class RequestServed:
     job_id: str | None = None
     trace: str | None = None
     caller_trace: str | None = None
+    waited: timedelta | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +129,25 @@ class BreakerMoved:
     detail: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class WalletRead:
+    """How RunComfy's balance stands; told every minute by every worker, whoever read it."""
+
+    balance: MicroUsd
+    burn_per_hour: MicroUsd | None
+    lasts: timedelta | None
+
+
+@dataclass(frozen=True, slots=True)
+class Administered:
+    """An operator did something; the audit log has the same."""
+
+    actor: str
+    action: str
+    subject: str
+    change: str
+
+
 Event = (
     JobAdmitted
     | JobMoved
@@ -135,6 +156,8 @@ Event = (
     | DeliveryAttempted
     | RequestServed
     | BreakerMoved
+    | WalletRead
+    | Administered
     | StoreLost
     | StoreFound
     | Trouble

@@ -97,4 +97,5 @@ def _job(
         webhook_intermediate=options.webhook_intermediate,
         trace=submission.trace,
         estimate=judged.price,
+        priority=int(options.priority),
     )

@@ -17,6 +17,8 @@ from service.problems import MEDIA_TYPE, Problem, defect_of, problem_of
 
 UNMATCHED: Final = "unmatched"
 CLIENT_LEFT: Final = 499
+PRIVATE: Final = ("/v1", "/admin")
+"""Addresses whose answers nobody between may keep."""
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
@@ -64,13 +66,13 @@ class _Answering:
         self._exchange = exchange
         self._emit = emit
         self._bodyless = scope["method"] == "HEAD"
-        self._private = scope["path"].startswith("/v1")
+        self._private = scope["path"].startswith(PRIVATE)
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self._exchange.status = message["status"]
             message["headers"] = [*message["headers"], *self._headers()]
-        elif self._bodyless:
+        elif self._exchange.bodyless:
             message = {**message, "body": b""}
         await self._send(message)
 
@@ -109,4 +111,5 @@ def _served(method: str, scope: Scope, exchange: Exchange, took: timedelta) -> R
         job_id=exchange.job_id,
         trace=exchange.trace,
         caller_trace=exchange.caller_trace,
+        waited=exchange.waited,
     )

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Final
 
 from starlette.types import Scope
@@ -27,13 +28,18 @@ class Exchange:
     trace: str | None = None
     """The `traceparent` of this exchange's own span; the caller's, when we make none."""
     caller_trace: str | None = None
+    bodyless: bool = False
+    """A HEAD: it is served as a GET, and its body is dropped."""
+    waited: timedelta | None = None
+    """How much of its time the caller had asked to wait."""
 
 
 def open_exchange(scope: Scope, ids: IdSource, span_of: SpanOf) -> Exchange:
     """Begin an exchange; a sane `X-Request-Id` of the caller's is kept."""
     text = _header(scope, b"x-request-id")
     sane = _SANE_ID.fullmatch(text) is not None
-    exchange = Exchange(text if sane else f"x_{ids.secret().hex()[:_OUR_ID_CHARS]}")
+    request_id = text if sane else f"x_{ids.secret().hex()[:_OUR_ID_CHARS]}"
+    exchange = Exchange(request_id, bodyless=scope["method"] == "HEAD")
     exchange.caller_trace = read_traceparent(_header(scope, b"traceparent"))
     exchange.trace = span_of(exchange.caller_trace)
     scope[_KEY] = exchange

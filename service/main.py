@@ -1,5 +1,6 @@
 """Runs the HTTP face as a process: logs, server, signals. The only caller of uvicorn."""
 
+import asyncio
 import signal
 import socket
 import sys
@@ -31,8 +32,10 @@ def run(settings: ServiceSettings, sockets: list[socket.socket] | None = None) -
     Raises `SystemExit` when the server cannot start (port taken).
     """
     log = configure_logging(settings.log_format, settings.log_level, sys.stderr)
-    app = create_app(partial(open_resources, settings, log))
-    server = uvicorn.Server(
+    stopping = asyncio.Event()
+    app = create_app(partial(open_resources, settings, log, stopping))
+    server = _Server(
+        stopping,
         uvicorn.Config(
             app,
             host=settings.host,
@@ -48,7 +51,7 @@ def run(settings: ServiceSettings, sockets: list[socket.socket] | None = None) -
             backlog=settings.backlog,
             timeout_keep_alive=ceil(settings.keep_alive.total_seconds()),
             timeout_graceful_shutdown=ceil(settings.shutdown_timeout.total_seconds()),
-        )
+        ),
     )
     # uvicorn repeats the signal once it has stopped; a clean stop is to exit with 0.
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -69,6 +72,18 @@ def run_together(settings: ServiceSettings, members: int) -> None:
     code = run_crew(listening, policy, SystemClock(), log)
     if code:
         raise SystemExit(code)
+
+
+class _Server(uvicorn.Server):
+    """Says that it stops before it waits for open calls; the lifespan hears of it after them."""
+
+    def __init__(self, stopping: asyncio.Event, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self._stopping = stopping
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._stopping.set()
+        await super().shutdown(sockets)
 
 
 def _stopped(_: int, __: FrameType | None) -> None:

@@ -1,12 +1,17 @@
 """What the HTTP face needs from outside: only the methods that it calls."""
 
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Protocol
 
-from core.changes import Admission, Change, Outcome
+from core.breaker import Breaker
+from core.changes import Admission, Admitted, Change, Outcome
+from core.history import RunHistory
+from core.limits import Limits
 from core.store.catalogue import CatalogueSnapshot
 from core.store.jobs import Depth, JobView
 from core.tenants import Credential, Scope, Tenant
+from core.usage import Usage
 
 
 class Jobs(Protocol):
@@ -16,7 +21,7 @@ class Jobs(Protocol):
         """See `core.store.jobs.JobStore.authenticate`."""
         ...
 
-    async def admit(self, admission: Admission) -> None:
+    async def admit(self, admission: Admission) -> Admitted:
         """See `core.store.jobs.JobStore.admit`."""
         ...
 
@@ -39,6 +44,22 @@ class Tenants(Protocol):
         ...
 
 
+class UsageOf(Protocol):
+    """What tenants used."""
+
+    async def read(self, tenant: str, limits: Limits, now: datetime) -> Usage:
+        """See `core.store.usage.UsageStore.read`."""
+        ...
+
+
+class Breakers(Protocol):
+    """Whether submits may leave for RunComfy."""
+
+    async def load(self) -> Breaker:
+        """The breaker as the workers left it."""
+        ...
+
+
 class Catalogue(Protocol):
     """RunComfy's catalogue as the worker left it."""
 
@@ -48,6 +69,18 @@ class Catalogue(Protocol):
 
     async def load(self) -> CatalogueSnapshot:
         """The whole of it."""
+        ...
+
+
+class Histories(Protocol):
+    """Run times by model, as workers leave them. Every call may raise `StoreUnavailable`."""
+
+    async def counts(self) -> Mapping[str, int]:
+        """See `core.store.history.HistoryStore.counts`."""
+        ...
+
+    async def load(self, models: Iterable[str]) -> Mapping[str, RunHistory]:
+        """See `core.store.history.HistoryStore.load`."""
         ...
 
 

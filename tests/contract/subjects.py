@@ -16,17 +16,15 @@ from core.store import keys
 from core.store.breaker import BreakerStore
 from core.store.catalogue import CatalogueStore
 from core.store.deliveries import DeliveryStore
+from core.store.history import HistoryStore
 from core.store.jobs import JobStore
 from core.store.lua import Scripts, read_scripts
 from core.store.presence import Presence
 from core.store.tenants import TenantStore
 from tests.fakes.stores import (
-    MemoryBreakerStore,
-    MemoryCatalogueStore,
     MemoryDeliveryStore,
+    MemoryHistoryStore,
     MemoryJobStore,
-    MemoryPresence,
-    MemoryTenantStore,
     memory_stores,
 )
 
@@ -34,6 +32,8 @@ if TYPE_CHECKING:
     from core.store.connection import Wire
     from tests.fakes.clock import FakeClock
     from tests.fakes.memory import Memory
+    from tests.fakes.shared import MemoryBreakerStore, MemoryCatalogueStore, MemoryPresence
+    from tests.fakes.tenancy import MemoryTenantStore
 
 
 class Probe(Protocol):
@@ -91,6 +91,7 @@ class Subject:
     breakers: BreakerStore | MemoryBreakerStore
     catalogue: CatalogueStore | MemoryCatalogueStore
     presence: Presence | MemoryPresence
+    histories: HistoryStore | MemoryHistoryStore
     probe: Probe
 
 
@@ -105,6 +106,7 @@ def memory_subject(clock: FakeClock) -> Subject:
         breakers=stores.breakers,
         catalogue=stores.catalogue,
         presence=stores.presence,
+        histories=stores.histories,
         probe=MemoryProbe(stores.memory),
     )
 
@@ -116,10 +118,11 @@ def redis_subject(clock: FakeClock, wire: Wire) -> Subject:
         clock=clock,
         jobs=JobStore(wire, scripts, clock),
         deliveries=DeliveryStore(wire, scripts, clock),
-        tenants=TenantStore(wire, scripts),
-        breakers=BreakerStore(wire, scripts),
+        tenants=TenantStore(wire, scripts, clock),
+        breakers=BreakerStore(wire, scripts, clock),
         catalogue=CatalogueStore(wire, scripts),
         presence=Presence(wire, clock),
+        histories=HistoryStore(wire),
         probe=RedisProbe(wire),
     )
 

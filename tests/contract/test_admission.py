@@ -35,7 +35,7 @@ async def test_an_admitted_job_is_all_there(subject: Subject) -> None:
     assert await subject.probe.due() == {job.id: now + 5000}
     assert await subject.probe.tenant_jobs("ada") == {job.id: now}
     assert await subject.probe.states() == {"queued": 1}
-    assert await subject.probe.bell() == {f"{job.id}:1": now}
+    assert await subject.probe.bell() == {f"{job.id}:0": now}
     assert await subject.probe.doubts() == {}
     assert await subject.probe.life_of_job(job.id) is None
 

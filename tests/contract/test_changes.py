@@ -40,7 +40,7 @@ async def test_a_change_moves_the_record_and_its_indexes_together(subject: Subje
     assert [line.what for line in view.timeline] == ["admitted", "claimed"]
     assert await subject.probe.due() == {before.id: to_ms(now) + 15_000}
     assert await subject.probe.states() == {"submitting": 1}
-    assert await subject.probe.bell() == {"req_1:1": to_ms(before.created_at)}
+    assert await subject.probe.bell() == {"req_1:0": to_ms(before.created_at)}
 
 
 async def test_a_change_of_an_older_version_is_stale_and_changes_nothing(subject: Subject) -> None:
@@ -182,6 +182,6 @@ async def test_a_change_may_ring(subject: Subject) -> None:
     after = before.after(Fact.CLAIMED, now, due_at=now)
     await subject.jobs.store(Change(before, after, ring=True))
     assert await subject.probe.bell() == {
-        "req_1:1": to_ms(before.created_at),
+        "req_1:0": to_ms(before.created_at),
         "req_1:2": to_ms(now),
     }

@@ -9,23 +9,29 @@ from random import Random
 from typing import TYPE_CHECKING, Any, Final
 
 import httpx
+from pydantic import SecretStr
 
+from core.history import HintPolicy
 from core.targets import TargetPolicy
 from core.tenants import (
     ALL_SCOPES,
+    NO_LIMITS,
     KeyRecord,
     Scope,
     Tenant,
     digest_of,
     mint_key,
 )
+from service.administration.desk import Desk
 from service.app import create_app
 from service.bodies import BodyLimits
+from service.histories import HistoryShelf
 from service.metrics import ServiceMetrics
 from service.models import Models, load_cards
 from service.options import Deadlines, OptionPolicy
 from service.resources import SUBMIT_ROUTE, FacePolicy, Resources
 from service.shelf import ModelShelf
+from service.waiters import Waiters
 from tests.fakes.clock import FakeClock
 from tests.fakes.ids import SeededIds
 from tests.fakes.stores import MemoryStores, memory_stores
@@ -37,7 +43,8 @@ if TYPE_CHECKING:
     from starlette.types import Receive, Send
     from starlette.types import Scope as AsgiScope
 
-    from core.events import Event
+    from core.events import Emit, Event
+    from core.limits import Limits
 
 KLING: Final = "kling/kling-3.0/standard/image-to-video"
 KLING_PATH: Final = f"/v1/models/{KLING}"
@@ -46,6 +53,7 @@ KLING_INPUT: Final[dict[str, Any]] = {
     "start_image_url": "https://media.example.com/input.png",
     "duration": 5,
 }
+MOST_WAITERS: Final = 3
 BASE: Final = "http://gateway.test"
 
 POLICY: Final = FacePolicy(
@@ -58,7 +66,9 @@ POLICY: Final = FacePolicy(
     ),
     public_url=None,
     worker_silence=timedelta(seconds=30),
-    poll_hint=timedelta(seconds=2),
+    hints=HintPolicy(timedelta(seconds=2), timedelta(seconds=30)),
+    longest_wait=timedelta(seconds=60),
+    heartbeat=timedelta(seconds=15),
 )
 
 
@@ -78,12 +88,14 @@ class Face:
         *,
         webhook: str | None = None,
         scopes: frozenset[Scope] = ALL_SCOPES,
+        limits: Limits = NO_LIMITS,
     ) -> str:
         """Make a tenant; its key."""
         key = mint_key(name, self.resources.ids.secret())
         now = self.clock.now()
         await self.stores.tenants.create(
-            Tenant(name, now, webhook=webhook), KeyRecord(digest_of(key), name, now, scopes)
+            Tenant(name, now, webhook=webhook, limits=limits),
+            KeyRecord(digest_of(key), name, now, scopes),
         )
         return key
 
@@ -108,6 +120,14 @@ class Face:
         """The events of one kind."""
         return [event for event in self.events if isinstance(event, kind)]
 
+    def admit_operators(self, token: str) -> None:
+        """Turn the operators' API on."""
+        self.change(policy=replace(self.resources.policy, admin_token=SecretStr(token)))
+
+    def desk_with(self, **parts: Any) -> Desk:  # noqa: ANN401 - fields of Desk
+        """The operators' desk with other parts in."""
+        return replace(self.resources.desk, **parts)
+
     def change(self, **parts: Any) -> None:  # noqa: ANN401 - fields of Resources
         """Put other parts in."""
         self.resources = replace(self.resources, **parts)
@@ -119,6 +139,8 @@ def open_face(policy: FacePolicy = POLICY) -> Face:
     stores = memory_stores(clock)
     events: list[Event] = []
     figures = ServiceMetrics("0", SUBMIT_ROUTE)
+    waiters = Waiters(clock, MOST_WAITERS)
+    stores.memory.told = waiters.changed
 
     def emit(event: Event) -> None:
         events.append(event)
@@ -127,8 +149,13 @@ def open_face(policy: FacePolicy = POLICY) -> Face:
     resources = Resources(
         jobs=stores.jobs,
         tenants=stores.tenants,
+        usage=stores.usage,
+        breakers=stores.breakers,
+        desk=_desk(stores, clock, emit),
         health=stores.presence,
         shelf=ModelShelf(Models.of(load_cards()), stores.catalogue, clock, emit),
+        histories=HistoryShelf(stores.histories, clock, emit),
+        waiters=waiters,
         figures=figures,
         clock=clock,
         ids=SeededIds(Random(1)),
@@ -136,3 +163,17 @@ def open_face(policy: FacePolicy = POLICY) -> Face:
         emit=emit,
     )
     return Face(resources, stores, clock, events)
+
+
+def _desk(stores: MemoryStores, clock: FakeClock, emit: Emit) -> Desk:
+    return Desk(
+        actor="admin-api",
+        tenants=stores.tenants,
+        jobs=stores.jobs,
+        controls=stores.controls,
+        usage=stores.usage,
+        clock=clock,
+        ids=SeededIds(Random(2)),
+        targets=TargetPolicy(),
+        emit=emit,
+    )

@@ -10,6 +10,7 @@ from core.changes import Admission, Change
 from core.doubts import Attach, Lost, Resend, resolve
 from core.errors import Defect, GatewayError
 from core.jobs import Job, JobState, Note, TimelineEntry
+from core.limits import GlobalLimits, Limits
 from core.notices import may_notify, notices
 from core.store.jobs import RING_GRACE
 from core.tenants import Credential, DoubtPolicy, KeyRecord, Tenant, mint_webhook_secret
@@ -53,9 +54,12 @@ async def settle_in(stores: MemoryStores, chance: Chance, clock: Clock) -> None:
             webhook=WEBHOOK.format(name) if name == TENANTS[0] else None,
             webhook_secrets=(mint_webhook_secret(name.encode() * 8),),
             doubt=policy,
+            limits=Limits(running=rng.choice((None, 1, 3)), weight=rng.choice((1.0, 4.0))),
         )
         key = KeyRecord(credential(name).digest, name, clock.now())
         await stores.tenants.create(tenant, key)
+    running = rng.choice((None, 2, 5))
+    await stores.controls.set_limits(GlobalLimits(running=running, submits_per_second=50))
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +85,13 @@ class Face:
         return Resources(
             jobs=self.jobs,
             tenants=ProcessTenants(self.line, self.stores),
+            usage=empty,
+            breakers=empty,
+            desk=empty,
             health=empty,
             shelf=empty,
+            histories=empty,
+            waiters=empty,
             figures=empty,
             clock=self.clock,
             ids=self.ids,

@@ -13,6 +13,7 @@ from core.jobs import (
     FINAL_STATES,
     PUBLIC_STATUS,
     TRANSITIONS,
+    CancelOutcome,
     Fact,
     JobState,
     PublicStatus,
@@ -169,3 +170,14 @@ def _idle_hands() -> Hands:
     none = cast("Any", None)
     rules = Rules(LifecyclePolicy(), Random(0))
     return Hands("w", none, none, none, none, none, none, none, rules)
+
+
+ENDS: Final = tuple(pair for pair, after in TRANSITIONS.items() if after in FINAL_STATES)
+
+
+@pytest.mark.parametrize(("state", "fact"), ENDS)
+def test_no_job_ends_with_its_cancel_still_open(state: JobState, fact: Fact) -> None:
+    ended = job(state, cancel_outcome=CancelOutcome.REQUESTED).after(fact, NOW)
+    cancelled = ended.state is _S.CANCELLED
+    known = CancelOutcome.CANCELLED if cancelled else CancelOutcome.NOT_CANCELLABLE
+    assert ended.cancel_outcome is known

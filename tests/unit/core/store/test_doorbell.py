@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import orjson
+import pytest
 from arq.constants import job_key_prefix
 from arq.jobs import deserialize_job
 
 from core.clock import to_ms
 from core.jobs import JobState
-from core.store.doorbell import ADVANCE, MESSAGE_LIFE, ring_for
+from core.store.doorbell import ADVANCE, ANY_VERSION, MESSAGE_LIFE, is_meant, ring_for
 from tests.builders import NOW, SECOND, job
 
 
@@ -35,3 +38,21 @@ def test_the_same_version_rings_by_the_same_name_and_the_next_by_another() -> No
 
 def test_it_lives_an_hour() -> None:
     assert timedelta(milliseconds=ring_for(job(), NOW).life_ms) == MESSAGE_LIFE == 3600 * SECOND
+
+
+@pytest.mark.parametrize(
+    ("version", "changes", "meant"),
+    [
+        (1, {}, True),
+        (2, {}, False),
+        (ANY_VERSION, {}, True),
+        (ANY_VERSION, {"version": 3}, True),
+        (ANY_VERSION, {"state": JobState.SUBMITTING, "holder": "w"}, False),
+        (ANY_VERSION, {"holder": "w"}, False),
+        (ANY_VERSION, {"state": JobState.RUNNING, "holder": "w"}, False),
+    ],
+)
+def test_a_dispatchers_late_ring_is_not_taken_for_a_workers_death(
+    version: int, changes: dict[str, Any], *, meant: bool
+) -> None:
+    assert is_meant(version, replace(job(), **changes)) is meant
