@@ -21,6 +21,7 @@ class ServiceMetrics:
         """Count submits by their route's template, `submit_route`."""
         self.content_type = CONTENT_TYPE_LATEST
         self._submit_route = submit_route
+        self._read: Callable[[], None] = lambda: None
         self._registry = CollectorRegistry()
         self._requests = Counter(
             "gateway_http_requests_total",
@@ -82,11 +83,13 @@ class ServiceMetrics:
             "gateway_waiters",
             "Callers that wait for a job or follow its events.",
             registry=self._registry,
+            multiprocess_mode="livesum",
         )
-        gauge.set_function(count)
+        self._read = lambda: gauge.set(count())
 
     def render(self) -> bytes:
         """The figures in Prometheus' text format."""
+        self._read()
         return generate_latest(shown(self._registry))
 
     def _count(self, event: RequestServed) -> None:
