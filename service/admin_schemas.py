@@ -8,6 +8,7 @@ from service.administration.apply import Action
 from service.administration.controls import LEAST_A_SECOND, MOST_A_SECOND
 from service.administration.fields import FIELDS, MOST_COUNT, USD_SCHEMA
 from service.administration.names import LONGEST, MODEL_ID_PATTERN, UPSTREAM_ID_PATTERN
+from service.schemas import closed
 
 Schema = Mapping[str, Any]
 
@@ -30,11 +31,6 @@ def _many(items: Schema) -> Schema:
 
 def _ref(name: str) -> Schema:
     return {"$ref": f"#/components/schemas/{name}"}
-
-
-def _closed(required: str, /, **properties: Schema) -> Schema:
-    """What is sent: a name that nobody reads is a mistake."""
-    return {**_object(required, **properties), "additionalProperties": False}
 
 
 _NAME: Final = {"type": "string", "pattern": f"^{NAME_PATTERN}$"}
@@ -76,12 +72,12 @@ _LIMITS: Final[Mapping[str, Schema]] = {
 }
 
 ADMIN_COMPONENTS: Final[Mapping[str, Schema]] = {
-    "TenantSettings": _closed("", **_SETTINGS),
-    "TenantWish": _closed("tenant", tenant=_NAME, **_SETTINGS),
+    "TenantSettings": closed("", **_SETTINGS),
+    "TenantWish": closed("tenant", tenant=_NAME, **_SETTINGS),
     "Tenant": _object("tenant created_at", **_TENANT),
     "Tenants": _object("tenants", tenants=_many(_ref("Tenant"))),
     "NewTenant": _object("tenant key webhook_secret", **_TENANT, key=_TEXT, webhook_secret=_TEXT),
-    "TenantsFile": _closed(
+    "TenantsFile": closed(
         "tenants",
         tenants={
             "type": "object",
@@ -104,10 +100,10 @@ ADMIN_COMPONENTS: Final[Mapping[str, Schema]] = {
     ),
     "Key": _object("key_id tenant scopes", **_KEY),
     "Keys": _object("keys", keys=_many(_ref("Key"))),
-    "KeyWish": _closed("", scopes={**_KEY["scopes"], "minItems": 1}, expires_at=_INSTANT),
+    "KeyWish": closed("", scopes={**_KEY["scopes"], "minItems": 1}, expires_at=_INSTANT),
     "NewKey": _object("key_id tenant scopes key", **_KEY, key=_TEXT),
     "WebhookSecret": _object("webhook_secret", webhook_secret=_TEXT),
-    "GatewayLimits": _closed("", **_LIMITS),
+    "GatewayLimits": closed("", **_LIMITS),
     "Gateway": _object(
         "running models paused wallet",
         **_LIMITS,
@@ -122,9 +118,9 @@ ADMIN_COMPONENTS: Final[Mapping[str, Schema]] = {
     ),
     "Pausable": {
         "oneOf": [
-            _closed("all", all={"const": True}),
-            _closed("tenant", tenant=_NAME),
-            _closed("model", model=_MODEL_ID),
+            closed("all", all={"const": True}),
+            closed("tenant", tenant=_NAME),
+            closed("model", model=_MODEL_ID),
         ]
     },
     "Paused": _object("paused", paused=_many(_TEXT)),
@@ -148,7 +144,7 @@ ADMIN_COMPONENTS: Final[Mapping[str, Schema]] = {
     "Doubts": _object("doubts", doubts=_many(_ref("Doubt"))),
     "ResolutionWish": {
         "oneOf": [
-            _closed(
+            closed(
                 "resolution upstream_request_id",
                 resolution={"const": "attach"},
                 upstream_request_id={
@@ -157,7 +153,7 @@ ADMIN_COMPONENTS: Final[Mapping[str, Schema]] = {
                     "description": "RunComfy's id.",
                 },
             ),
-            _closed("resolution", resolution={"enum": ["lost", "resend"]}),
+            closed("resolution", resolution={"enum": ["lost", "resend"]}),
         ]
     },
     "Audit": _object(

@@ -28,6 +28,11 @@ def objects(required: str, /, **properties: Schema) -> Schema:
     return {"type": "object", "required": required.split(), "properties": properties}
 
 
+def closed(required: str, /, **properties: Schema) -> Schema:
+    """An object that is sent to us: a field that nobody reads is a mistake."""
+    return {**objects(required, **properties), "additionalProperties": False}
+
+
 def many(items: Schema) -> Schema:
     """An array."""
     return {"type": "array", "items": items}
