@@ -52,6 +52,12 @@ HARDENED: Final = {
     "no_new_privileges": "1",
     "tools": [],
 }
+# What Podman must read otherwise: it publishes each container's port on this machine.
+IN_PODMAN: Final = (
+    (r"image: runcomfy-gateway$", "image: localhost/runcomfy-gateway:local"),
+    (r"replicas: 2$", "replicas: 1"),
+    (r"(containerPort: \d+)", r"\1, hostIP: 127.0.0.1"),
+)
 
 Seen = TypeVar("Seen")
 
@@ -190,8 +196,9 @@ class Smoke:
         network = f"{self.project}_default"
         for service in ("runcomfy", "receiver"):
             run("podman", "start", self.name(service))
-        ours = re.sub(r"image: runcomfy-gateway$", f"image: {IMAGE}", text, flags=re.MULTILINE)
-        run("podman", "play", "kube", "--network", network, "-", given=ours)
+        for pattern, instead in IN_PODMAN:
+            text = re.sub(pattern, instead, text, flags=re.MULTILINE)
+        run("podman", "play", "kube", "--network", network, "-", given=text)
         pod = "gateway-service-pod-0-service"
         check = ("python3", "/opt/gateway/healthcheck.py", "http://127.0.0.1:8000/readyz")
         wait_for(
@@ -252,9 +259,6 @@ class Smoke:
         url = f"http://127.0.0.1:8200{path}"
         ask = f"from urllib.request import urlopen as u; print(u({url!r}, {data}).read().decode())"
         return self.inside("receiver", "python3", "-c", ask)
-
-
-IMAGE: Final = "localhost/runcomfy-gateway:local"
 
 
 def say(line: str) -> None:
