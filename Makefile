@@ -48,8 +48,8 @@ integration: install ## tests against a real Redis
 e2e: install ## tests with real processes
 	$(bin)/pytest tests/e2e
 
-chaos: install ## the same, with killing
-	$(bin)/pytest tests/chaos
+chaos: install ## kill the real processes at random (CHAOS="--form long" for more)
+	$(bin)/python -m tests.chaos.run $(CHAOS)
 
 bench: install ## measurements
 	$(bin)/pytest tests/bench -m bench

@@ -5,7 +5,7 @@ from typing import Annotated, Final
 
 import typer
 
-from cli import tenants
+from cli import controls, doubts, keys, tenants
 
 DISTRIBUTION: Final = "runcomfy-gateway"
 
@@ -17,6 +17,12 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(tenants.app, name="tenant")
+app.add_typer(keys.app, name="key")
+app.add_typer(controls.limits, name="limits")
+app.add_typer(doubts.app, name="doubt")
+app.command()(controls.pause)
+app.command()(controls.resume)
+app.command()(controls.audit)
 
 
 def _show_version(*, wanted: bool) -> None:

@@ -1,67 +1,143 @@
-"""`gateway tenant …`: arguments in, text or JSON out. What is done is in `cli.operations`."""
+"""`gateway tenant …`: flags in, text or JSON out. What is done is in `service.administration`."""
 
-import json
 from collections.abc import Mapping
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Final
 
 import typer
 
-app = typer.Typer(no_args_is_help=True, help="Create and show tenants.")
+from cli.flags import cleared, takes_settings
+from cli.showing import AsJson, show_many, show_one
+
+app = typer.Typer(no_args_is_help=True, help="Create, show and change tenants.")
 
 Name = Annotated[str, typer.Argument(help="Lower-case letters, digits, inner hyphens; at most 40.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+Clear = Annotated[
+    list[str] | None, typer.Option(help="Take a setting away: `usd-per-day`; may be repeated.")
+]
+_COLUMNS: Final = (
+    "tenant",
+    "disabled",
+    "requests_per_minute",
+    "running",
+    "waiting",
+    "jobs_per_day",
+    "usd_per_day",
+    "usd_per_month",
+    "weight",
+)
 
 
 @app.command()
-def create(
-    name: Name,
-    *,
-    webhook: Annotated[
-        str | None, typer.Option(help="Where callbacks go that name no URL of their own.")
-    ] = None,
-    as_json: AsJson = False,
-) -> None:
+@takes_settings
+def create(name: Name, *, wish: Mapping[str, object], as_json: AsJson = False) -> None:
     """Create a tenant with its first key. The key is shown here and never again."""
-    from cli import operations  # noqa: PLC0415 - `--help` must not wait for the store's libraries
+    from cli.operations import perform  # noqa: PLC0415 - `--help` waits for no heavy library
+    from service.administration import documents, tenants  # noqa: PLC0415 - as above
 
-    made = operations.perform(lambda settings: operations.create_tenant(settings, name, webhook))
-    document = {
-        "tenant": made.tenant.name,
-        "key": made.key,
-        "webhook_secret": made.webhook_secret,
-        "webhook": made.tenant.webhook,
-    }
-    _print(document, as_json=as_json)
+    made = perform(lambda desk: tenants.create_tenant(desk, name, wish))
+    show_one(documents.new_tenant_document(made), as_json=as_json)
+
+
+@app.command()
+@takes_settings
+def change(
+    name: Name, *, wish: Mapping[str, object], clear: Clear = None, as_json: AsJson = False
+) -> None:
+    """Change settings; in force with the next submit. What runs or waits goes on."""
+    _change(name, {**wish, **cleared(clear)}, as_json=as_json)
+
+
+@app.command()
+def disable(name: Name, *, as_json: AsJson = False) -> None:
+    """Let no key of a tenant work; its open jobs go on."""
+    _change(name, {"disabled": True}, as_json=as_json)
+
+
+@app.command()
+def enable(name: Name, *, as_json: AsJson = False) -> None:
+    """Let a tenant's keys work again."""
+    _change(name, {"disabled": False}, as_json=as_json)
+
+
+def _change(name: str, wish: Mapping[str, object], *, as_json: bool) -> None:
+    from cli.operations import perform  # noqa: PLC0415 - as above
+    from service.administration import documents, tenants  # noqa: PLC0415 - as above
+
+    changed = perform(lambda desk: tenants.change_tenant(desk, name, wish))
+    if as_json:
+        show_one(documents.tenant_document(changed.tenant), as_json=True)
+        return
+    print("\n".join(map(str, changed.changes)) or "nothing to change")
 
 
 @app.command()
 def show(name: Name, *, as_json: AsJson = False) -> None:
     """Show a tenant, without its secrets."""
-    from cli import operations  # noqa: PLC0415 - as above
+    from cli.operations import perform  # noqa: PLC0415 - as above
+    from service.administration import documents, tenants  # noqa: PLC0415 - as above
 
-    tenant = operations.perform(lambda settings: operations.load_tenant(settings, name))
-    document = {
-        "tenant": tenant.name,
-        "created_at": tenant.created_at.isoformat(),
-        "webhook": tenant.webhook,
-        "disabled": tenant.disabled,
-    }
-    _print(document, as_json=as_json)
+    tenant = perform(lambda desk: tenants.load_tenant(desk, name))
+    show_one(documents.tenant_document(tenant), as_json=as_json)
 
 
 @app.command("list")
 def list_all(*, as_json: AsJson = False) -> None:
-    """List every tenant's name."""
-    from cli import operations  # noqa: PLC0415 - as above
+    """List every tenant."""
+    from cli.operations import perform  # noqa: PLC0415 - as above
+    from service.administration import documents, tenants  # noqa: PLC0415 - as above
 
-    names = operations.perform(operations.tenant_names)
-    print(json.dumps(names) if as_json else "\n".join(names))
+    found = perform(tenants.list_tenants)
+    show_many([documents.tenant_document(one) for one in found], _COLUMNS, as_json=as_json)
 
 
-def _print(document: Mapping[str, str | bool | None], *, as_json: bool) -> None:
-    if as_json:
-        print(json.dumps(dict(document)))
+@app.command()
+def usage(name: Name, *, as_json: AsJson = False) -> None:
+    """Show what a tenant used in this day and month (UTC)."""
+    from cli import reports  # noqa: PLC0415 - as above
+
+    reports.usage(name, as_json=as_json)
+
+
+@app.command()
+def delete(name: Name, *, as_json: AsJson = False) -> None:
+    """End a tenant: its keys stop at once, its open jobs go on and are called back."""
+    from cli.operations import perform  # noqa: PLC0415 - as above
+    from service.administration import tenants  # noqa: PLC0415 - as above
+
+    perform(lambda desk: tenants.delete_tenant(desk, name))
+    show_one({"tenant": name, "deleted": True}, as_json=as_json)
+
+
+@app.command()
+def apply(
+    file: Annotated[Path, typer.Argument(help="A TOML file with tables [tenants.NAME].")],
+    *,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show the difference.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Make tenants as a file says: what it leaves out of a tenant is set back to its default."""
+    from cli import reports  # noqa: PLC0415 - as above
+
+    reports.apply(file, dry_run=dry_run, as_json=as_json)
+
+
+@app.command()
+def webhook_secret(
+    name: Name,
+    *,
+    retire: Annotated[
+        bool, typer.Option("--retire", help="End the one before the newest instead.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Make a new webhook secret, shown once; callbacks carry both signatures until `--retire`."""
+    from cli.operations import perform  # noqa: PLC0415 - as above
+    from service.administration import tenants  # noqa: PLC0415 - as above
+
+    if retire:
+        left = perform(lambda desk: tenants.retire_webhook_secret(desk, name))
+        show_one({"tenant": name, "webhook_secrets": len(left.webhook_secrets)}, as_json=as_json)
         return
-    width = max(map(len, document))
-    for name, value in document.items():
-        print(f"{name:<{width}}  {'-' if value is None else value}")
+    secret = perform(lambda desk: tenants.rotate_webhook_secret(desk, name))
+    show_one({"tenant": name, "webhook_secret": secret}, as_json=as_json)

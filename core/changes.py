@@ -6,6 +6,8 @@ from enum import StrEnum
 
 from core.deliveries import Delivery
 from core.jobs import Job, TimelineEntry
+from core.limits import Quota
+from core.money import MicroUsd
 from core.tenants import Credential
 
 RETENTION = timedelta(days=7)
@@ -19,6 +21,8 @@ class Outcome(StrEnum):
     STORED = "stored"
     STALE = "stale"
     """Somebody else changed the record first; nothing was written."""
+    NO_SLOT = "no_slot"
+    """It may not be submitted before a slot is free."""
     UNKNOWN = "unknown"
     """There is no such record any more."""
 
@@ -34,6 +38,16 @@ class Admission:
     job: Job
     input: bytes
     entry: TimelineEntry
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """The store has the job. `quotas` are the tenant's limits as they stand now."""
+
+    running: bool
+    """It has a slot already; else it waits for its turn."""
+    reserved: MicroUsd
+    quotas: tuple[Quota, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ GatewayError                 code: a stable word for machines; str(error): safe 
 |- CallerError               the caller can mend it; the gateway never retries
 |  |- Unauthenticated        |- NotPermitted         |- NotFound          |- UnknownModel
 |  |- MalformedRequest       |- InvalidInput         |- BodyTooLarge      |- Conflict
+|  |- LimitReached           |- BudgetReached        |- ModelNotAllowed
 |- Unavailable               a part that the answer needs is away for now
 |  |- StoreUnavailable      |- StoreSilent: a StoreUnavailable that may have been carried out
 |- Defect                    our bug: always logged with its trace
@@ -13,6 +14,8 @@ GatewayError                 code: a stable word for machines; str(error): safe 
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import ClassVar
+
+from core.limits import Quota
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +108,42 @@ class Conflict(CallerError):
 
     code = "conflict"
     title = "Conflict"
+
+
+class LimitReached(CallerError):
+    """A limit of this tenant is reached."""
+
+    code = "limit_reached"
+    title = "Limit reached"
+    retryable = True
+
+    def __init__(
+        self,
+        detail: str | None = None,
+        *,
+        policy: str,
+        retry_after: timedelta | None = None,
+        quotas: tuple[Quota, ...] = (),
+    ) -> None:
+        """`policy` is a word of `core.limits.Policy`; `quotas` is how all limits stand."""
+        self.policy = policy
+        self.quotas = quotas
+        super().__init__(detail, retry_after=retry_after)
+
+
+class BudgetReached(LimitReached):
+    """A budget does not allow for this request."""
+
+    code = "budget_reached"
+    title = "Budget reached"
+    retryable = False
+
+
+class ModelNotAllowed(NotPermitted):
+    """This tenant may not use that model."""
+
+    code = "model_not_allowed"
+    title = "Model not allowed"
 
 
 class Unavailable(GatewayError):

@@ -124,6 +124,25 @@ class BreakerMoved:
     detail: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class WalletRead:
+    """How RunComfy's balance stands; told every minute by every worker, whoever read it."""
+
+    balance: MicroUsd
+    burn_per_hour: MicroUsd | None
+    lasts: timedelta | None
+
+
+@dataclass(frozen=True, slots=True)
+class Administered:
+    """An operator did something; the audit log has the same."""
+
+    actor: str
+    action: str
+    subject: str
+    change: str
+
+
 Event = (
     JobAdmitted
     | JobMoved
@@ -132,6 +151,8 @@ Event = (
     | DeliveryAttempted
     | RequestServed
     | BreakerMoved
+    | WalletRead
+    | Administered
     | StoreLost
     | StoreFound
     | Trouble

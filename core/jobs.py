@@ -184,6 +184,8 @@ class Job:
     webhook_intermediate: bool = False
     trace: str | None = None
     estimate: MicroUsd | None = None
+    priority: int = 1
+    """Among its tenant's waiting jobs; lower goes first (`core.limits.Priority`)."""
 
     attempts: int = 0
     """Submits that may have left."""
@@ -233,6 +235,8 @@ class Job:
         state = TRANSITIONS.get((self.state, fact))
         if state is None:
             raise IllegalTransition(f"{self.state} has no {fact}")
+        if self.cancel_outcome is CancelOutcome.REQUESTED and state in FINAL_STATES:
+            changes = {"cancel_outcome": _OUTCOME_AT_END.get(state, _TOO_LATE)} | changes
         return self.noted(now, state=state, **changes)
 
     def noted(self, now: datetime, **changes: Any) -> Self:  # noqa: ANN401 - fields of the record
@@ -244,6 +248,9 @@ class Job:
         return (self.state, fact) in TRANSITIONS
 
 
+_TOO_LATE: Final = CancelOutcome.NOT_CANCELLABLE
+_OUTCOME_AT_END: Final = {_S.CANCELLED: CancelOutcome.CANCELLED}
+"""What an open cancel comes to when the job ends; any other end was quicker than it."""
 _UPSTREAM_STATES: Final = frozenset({_S.RUNNING, _S.CANCELLING})
 
 

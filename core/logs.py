@@ -15,6 +15,7 @@ import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 from core.events import (
+    Administered,
     BreakerMoved,
     DeliveryAttempted,
     Event,
@@ -26,6 +27,7 @@ from core.events import (
     SubmitAnswered,
     Trouble,
     UpstreamCalled,
+    WalletRead,
 )
 from core.settings import LogFormat, LogLevel
 
@@ -39,6 +41,8 @@ LINES: Final[Mapping[type[Event], tuple[str, int]]] = {
     DeliveryAttempted: ("delivery_attempted", _I),
     RequestServed: ("request_served", _I),
     BreakerMoved: ("breaker_moved", _W),
+    WalletRead: ("wallet_read", _D),
+    Administered: ("administered", _W),
     StoreLost: ("store_lost", _E),
     StoreFound: ("store_found", _W),
     Trouble: ("trouble", _W),

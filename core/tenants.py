@@ -14,6 +14,7 @@ from enum import StrEnum
 from typing import Final
 
 from core.errors import InvalidInput, Unauthenticated
+from core.limits import Limits
 
 _NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?")
 _KEY: Final = re.compile(r"rcg_([a-z0-9-]{1,40})_([A-Za-z2-7]{52})([0-9a-f]{8})")
@@ -28,6 +29,7 @@ class Scope(StrEnum):
     CANCEL = "cancel"
 
 
+NO_LIMITS: Final = Limits()
 ALL_SCOPES: Final = frozenset(Scope)
 
 
@@ -53,6 +55,10 @@ class Tenant:
     disabled: bool = False
     doubt: DoubtPolicy | None = None
     """None: as the operator's setting says."""
+    limits: Limits = NO_LIMITS
+    version: int = 1
+    """Counts the record's changes."""
+    deleted_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +70,14 @@ class KeyRecord:
     created_at: datetime
     scopes: frozenset[Scope] = ALL_SCOPES
     expires_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class KeyUse:
+    """A key, and when it was last used (to the minute)."""
+
+    key: KeyRecord
+    last_used_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)

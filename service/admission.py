@@ -98,4 +98,5 @@ def _job(
         webhook_intermediate=options.webhook_intermediate,
         trace=read_traceparent(submission.traceparent),
         estimate=judged.price,
+        priority=int(options.priority),
     )

@@ -17,7 +17,16 @@ from service.edge import Edge
 from service.errors import MethodNotAllowed
 from service.openapi import TITLE
 from service.resources import Resources
-from service.routes import models, operation, requests, submit
+from service.routes import (
+    admin_controls,
+    admin_jobs,
+    admin_tenants,
+    models,
+    operation,
+    requests,
+    submit,
+    usage,
+)
 from service.routes.endpoint import Endpoint, RawRoute
 from service.routes.pages import add_pages
 
@@ -27,6 +36,10 @@ ENDPOINTS: Final = (
     *submit.ENDPOINTS,
     *requests.ENDPOINTS,
     *models.ENDPOINTS,
+    *usage.ENDPOINTS,
+    *admin_tenants.ENDPOINTS,
+    *admin_controls.ENDPOINTS,
+    *admin_jobs.ENDPOINTS,
     *operation.ENDPOINTS,
 )
 

@@ -11,7 +11,13 @@ _SCHEME: Final = "bearer"
 
 def presented(headers: Mapping[str, str]) -> Credential:
     """The tenant key of `Authorization: Bearer …` (RFC 6750). Raises `Unauthenticated`."""
-    scheme, _, key = headers.get("authorization", "").partition(" ")
-    if scheme.lower() != _SCHEME:
+    key = bearer(headers.get("authorization", ""))
+    if key is None:
         raise Unauthenticated
-    return read_key(key.strip())
+    return read_key(key)
+
+
+def bearer(header: str) -> str | None:
+    """What an `Authorization` header presents as bearer, if it does."""
+    scheme, _, token = header.partition(" ")
+    return token.strip() if scheme.lower() == _SCHEME else None

@@ -17,6 +17,8 @@ from service.problems import MEDIA_TYPE, Problem, defect_of, problem_of
 
 UNMATCHED: Final = "unmatched"
 CLIENT_LEFT: Final = 499
+PRIVATE: Final = ("/v1", "/admin")
+"""Addresses whose answers nobody between may keep."""
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
@@ -64,7 +66,7 @@ class _Answering:
         self._exchange = exchange
         self._emit = emit
         self._bodyless = scope["method"] == "HEAD"
-        self._private = scope["path"].startswith("/v1")
+        self._private = scope["path"].startswith(PRIVATE)
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":

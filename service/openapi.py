@@ -1,6 +1,7 @@
 """The API's description: what all routes share, and the whole document. Knows no handler."""
 
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from importlib.metadata import version
 from typing import Any, Final
 
@@ -10,8 +11,10 @@ from starlette.routing import BaseRoute
 
 from core import errors as core
 from core.errors import FieldError, GatewayError
+from core.limits import Policy
 from service import errors as own
-from service.options import MOST_REFERENCE_CHARS
+from service.admin_schemas import ADMIN_COMPONENTS
+from service.options import MOST_REFERENCE_CHARS, PRIORITIES
 from service.problems import MEDIA_TYPE, problem_of
 from service.resources import DISTRIBUTION
 from service.schemas import COMPONENTS, INPUT_EXAMPLE
@@ -22,6 +25,9 @@ _ABOUT: Final = (
     "token. No paid job is lost, and none is paid for twice."
 )
 _SECURITY: Final = "tenant_key"
+_OPERATORS: Final = "admin_token"
+OPERATORS_ONLY: Final[Mapping[str, Any]] = {"security": [{_OPERATORS: []}]}
+"""Goes into each operation of the operators' API."""
 
 SHOWN: Final[Mapping[int, GatewayError]] = {
     400: core.MalformedRequest("Options of the query are wrong: ?max_cots."),
@@ -36,6 +42,11 @@ SHOWN: Final[Mapping[int, GatewayError]] = {
     422: core.InvalidInput(
         "The input does not fit the model: /duration must be at least 3.",
         fields=(FieldError("/duration", "must be at least 3"),),
+    ),
+    429: core.LimitReached(
+        "The tenant's jobs of this day (UTC) are used up.",
+        policy=Policy.JOBS_DAY,
+        retry_after=timedelta(hours=9),
     ),
     503: core.StoreUnavailable(),
 }
@@ -56,7 +67,7 @@ def _problem(error: GatewayError) -> dict[str, Any]:
     }
 
 
-def _parameter(
+def parameter(
     name: str, description: str, schema: Mapping[str, Any], where: str = "query"
 ) -> dict[str, Any]:
     return {
@@ -72,38 +83,43 @@ _TEXT: Final = {"type": "string"}
 _FLAG: Final = {"type": "boolean", "default": False}
 _SPAN: Final = {"type": "integer", "minimum": 1}
 
-MODEL_ID: Final = _parameter(
+MODEL_ID: Final = parameter(
     "model_id",
     "RunComfy's id of the model; it holds slashes.",
     {"type": "string", "example": "kling/kling-3.0/standard/image-to-video"},
     "path",
 )
-JOB_ID: Final = _parameter("request_id", "The id that the submit gave.", _TEXT, "path")
-INCLUDE_COST: Final = _parameter("include_cost", "Whether to tell the cost.", _FLAG)
+JOB_ID: Final = parameter("request_id", "The id that the submit gave.", _TEXT, "path")
+INCLUDE_COST: Final = parameter("include_cost", "Whether to tell the cost.", _FLAG)
 SUBMIT_PARAMETERS: Final = [
     MODEL_ID,
-    _parameter("webhook", "Where the callback goes; the tenant's own otherwise.", _TEXT),
-    _parameter("webhook_intermediate_status", "Also call back on the way.", _FLAG),
-    _parameter("timeout", "Seconds until the job must have ended.", _SPAN),
-    _parameter("start_timeout", "Seconds until it must have started; free if not.", _SPAN),
-    _parameter(
+    parameter("webhook", "Where the callback goes; the tenant's own otherwise.", _TEXT),
+    parameter("webhook_intermediate_status", "Also call back on the way.", _FLAG),
+    parameter("timeout", "Seconds until the job must have ended.", _SPAN),
+    parameter("start_timeout", "Seconds until it must have started; free if not.", _SPAN),
+    parameter(
         "max_cost",
         "USD; refused when the estimate is higher or not known.",
         {"type": "number", "minimum": 0},
     ),
-    _parameter(
+    parameter(
+        "priority",
+        "Among the tenant's own waiting jobs; `normal` where it is left out.",
+        {"type": "string", "enum": list(PRIORITIES)},
+    ),
+    parameter(
         "reference",
         "Your own string, told back everywhere.",
         {"type": "string", "maxLength": MOST_REFERENCE_CHARS},
     ),
 ]
 LIST_PARAMETERS: Final = [
-    _parameter("search", "Words that the id or the name must hold.", _TEXT),
-    _parameter("category", "A category.", _TEXT),
-    _parameter("kind", "A kind, such as `video`.", _TEXT),
-    _parameter("limit", "Page size.", {"type": "integer", "minimum": 1, "maximum": 100}),
-    _parameter("offset", "How many to skip.", {"type": "integer", "minimum": 0}),
-    _parameter("include_schema", "Whether to show schemas.", _FLAG),
+    parameter("search", "Words that the id or the name must hold.", _TEXT),
+    parameter("category", "A category.", _TEXT),
+    parameter("kind", "A kind, such as `video`.", _TEXT),
+    parameter("limit", "Page size.", {"type": "integer", "minimum": 1, "maximum": 100}),
+    parameter("offset", "How many to skip.", {"type": "integer", "minimum": 0}),
+    parameter("include_schema", "Whether to show schemas.", _FLAG),
 ]
 SUBMIT_BODY: Final = {
     "required": True,
@@ -118,13 +134,18 @@ def openapi_document(routes: Sequence[BaseRoute]) -> bytes:
         title=TITLE, version=version(DISTRIBUTION), description=_ABOUT, routes=routes
     )
     document["components"] = {
-        "schemas": COMPONENTS,
+        "schemas": {**COMPONENTS, **ADMIN_COMPONENTS},
         "securitySchemes": {
             _SECURITY: {
                 "type": "http",
                 "scheme": "bearer",
                 "description": "A tenant's key, as `gateway tenant create` printed it.",
-            }
+            },
+            _OPERATORS: {
+                "type": "http",
+                "scheme": "bearer",
+                "description": "`GATEWAY_ADMIN_TOKEN`. Without that setting this API is off (404).",
+            },
         },
     }
     document["security"] = [{_SECURITY: []}]

@@ -12,6 +12,7 @@ from typing import Any, Final
 from urllib.parse import parse_qsl
 
 from core.errors import FieldError, MalformedRequest
+from core.limits import Priority
 from core.money import MicroUsd, from_usd
 from core.targets import Refusal, TargetPolicy, check_url
 
@@ -53,6 +54,7 @@ class SubmitOptions:
     timeout: timedelta | None = None
     start_timeout: timedelta | None = None
     max_cost: MicroUsd | None = None
+    priority: Priority = Priority.NORMAL
     reference: str | None = None
 
 
@@ -153,14 +155,23 @@ def _reference(text: str, _: OptionPolicy) -> str:
     return text
 
 
+def _priority(text: str, _: OptionPolicy) -> Priority:
+    if text not in PRIORITIES:
+        raise _Unfit(f"must be one of {', '.join(PRIORITIES)}")
+    return PRIORITIES[text]
+
+
+PRIORITIES: Final = {priority.name.lower(): priority for priority in Priority}
+
 READERS: Final[Mapping[str, Callable[[str, OptionPolicy], Any]]] = {
     "webhook": _webhook,
     "webhook_intermediate_status": _intermediate,
     "timeout": _timeout,
     "start_timeout": _start_timeout,
     "max_cost": _max_cost,
+    "priority": _priority,
     "reference": _reference,
 }
 _FIELDS: Final = {"webhook_intermediate_status": "webhook_intermediate"}
-LATER: Final = frozenset({"priority", "cache", "dry_run"})
+LATER: Final = frozenset({"cache", "dry_run"})
 """Of the contract, and not built yet: refused, since ignoring them would cost money."""

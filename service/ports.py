@@ -3,10 +3,13 @@
 from datetime import datetime
 from typing import Protocol
 
-from core.changes import Admission, Change, Outcome
+from core.breaker import Breaker
+from core.changes import Admission, Admitted, Change, Outcome
+from core.limits import Limits
 from core.store.catalogue import CatalogueSnapshot
 from core.store.jobs import Depth, JobView
 from core.tenants import Credential, Scope, Tenant
+from core.usage import Usage
 
 
 class Jobs(Protocol):
@@ -16,7 +19,7 @@ class Jobs(Protocol):
         """See `core.store.jobs.JobStore.authenticate`."""
         ...
 
-    async def admit(self, admission: Admission) -> None:
+    async def admit(self, admission: Admission) -> Admitted:
         """See `core.store.jobs.JobStore.admit`."""
         ...
 
@@ -36,6 +39,22 @@ class Tenants(Protocol):
 
     async def load(self, name: str) -> Tenant | None:
         """One tenant."""
+        ...
+
+
+class UsageOf(Protocol):
+    """What tenants used."""
+
+    async def read(self, tenant: str, limits: Limits, now: datetime) -> Usage:
+        """See `core.store.usage.UsageStore.read`."""
+        ...
+
+
+class Breakers(Protocol):
+    """Whether submits may leave for RunComfy."""
+
+    async def load(self) -> Breaker:
+        """The breaker as the workers left it."""
         ...
 
 

@@ -10,6 +10,7 @@ import orjson
 from core import errors as core
 from core.jobs import Billed
 from service import errors as own
+from service.ratelimits import ratelimit_fields
 
 MEDIA_TYPE: Final = "application/problem+json"
 TYPE_PREFIX: Final = "urn:runcomfy-gateway:problem:"
@@ -20,7 +21,9 @@ STATUS: Final[Mapping[type[core.GatewayError], int]] = {
     core.MalformedRequest: 400,
     core.Unauthenticated: 401,
     own.CostAboveLimit: 402,
+    core.BudgetReached: 402,
     core.NotPermitted: 403,
+    core.ModelNotAllowed: 403,
     core.NotFound: 404,
     core.UnknownModel: 404,
     own.MethodNotAllowed: 405,
@@ -30,6 +33,7 @@ STATUS: Final[Mapping[type[core.GatewayError], int]] = {
     core.BodyTooLarge: 413,
     own.UnsupportedMedia: 415,
     core.InvalidInput: 422,
+    core.LimitReached: 429,
     core.Defect: 500,
     core.IllegalTransition: 500,
     core.Unavailable: 503,
@@ -74,6 +78,7 @@ def problem_of(error: core.GatewayError, job_id: str | None = None) -> Problem:
         "billed": BILLED.get(kind, Billed.NO),
         **({"request_id": job_id} if job_id else {}),
         **({"errors": [_field(field) for field in error.fields]} if error.fields else {}),
+        **({"violated-policies": [error.policy]} if isinstance(error, core.LimitReached) else {}),
     }
     return Problem(status, kind.code, orjson.dumps(document), _headers(error, status))
 
@@ -94,7 +99,16 @@ def _headers(error: core.GatewayError, status: int) -> Mapping[str, str]:
         return {"www-authenticate": 'Bearer realm="runcomfy-gateway"'}
     if isinstance(error, own.MethodNotAllowed):
         return {"allow": error.allow}
-    if error.retry_after is not None:
-        return {"retry-after": str(max(1, ceil(error.retry_after.total_seconds())))}
+    wait = _retry_after(error)
+    if isinstance(error, core.LimitReached):
+        return {**wait, **ratelimit_fields(error.quotas, error.policy, error.retry_after)}
+    if wait:
+        return wait
     # A 503 always says when to come back (RFC 9110, 10.2.3 allows it; callers rely on it).
     return {"retry-after": str(_RETRY_AFTER_DEFAULT)} if status == STATUS[core.Unavailable] else {}
+
+
+def _retry_after(error: core.GatewayError) -> Mapping[str, str]:
+    if error.retry_after is None:
+        return {}
+    return {"retry-after": str(max(1, ceil(error.retry_after.total_seconds())))}

@@ -8,23 +8,32 @@ from datetime import timedelta
 from importlib.metadata import version
 from typing import Final
 
+from pydantic import SecretStr
+
 from core.clock import Clock, SystemClock
 from core.events import Emit, Event, RequestServed
 from core.ids import IdSource, SystemIds
+from core.store.breaker import BreakerStore
 from core.store.catalogue import CatalogueStore
 from core.store.connection import Wire, connection_source
+from core.store.controls import ControlStore
 from core.store.jobs import JobStore
 from core.store.lua import Scripts, read_scripts
 from core.store.presence import Presence
 from core.store.tenants import TenantStore
+from core.store.usage import UsageStore
+from core.targets import TargetPolicy
+from service.administration.desk import Desk
 from service.bodies import BodyLimits
 from service.metrics import ServiceMetrics
 from service.models import Models, load_cards
 from service.options import OptionPolicy
-from service.ports import Exposition, Health, Jobs, Tenants
+from service.ports import Breakers, Exposition, Health, Jobs, Tenants, UsageOf
 from service.settings import ServiceSettings
 from service.shelf import ModelShelf
 
+ADMIN_API: Final = "admin-api"
+"""Whom the audit log names for what came by HTTP: the token tells no persons apart."""
 DISTRIBUTION: Final = "runcomfy-gateway"
 SUBMIT_ROUTE: Final = "/v1/models/{model_id:path}"
 PROBES: Final = frozenset({"/healthz", "/readyz", "/metrics"})
@@ -39,6 +48,8 @@ class FacePolicy:
     public_url: str | None
     worker_silence: timedelta
     poll_hint: timedelta
+    admin_token: SecretStr | None = None
+    """None: the operators' API is off."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +58,9 @@ class Resources:
 
     jobs: Jobs
     tenants: Tenants
+    usage: UsageOf
+    breakers: Breakers
+    desk: Desk
     health: Health
     shelf: ModelShelf
     figures: Exposition
@@ -64,6 +78,7 @@ def face_policy(settings: ServiceSettings) -> FacePolicy:
         public_url=settings.public_url.rstrip("/") if settings.public_url else None,
         worker_silence=settings.worker_silence,
         poll_hint=settings.poll_hint,
+        admin_token=settings.admin_token,
     )
 
 
@@ -85,9 +100,13 @@ async def open_resources(settings: ServiceSettings, log: Emit) -> AsyncIterator[
         shelf = ModelShelf(cards, CatalogueStore(wire, scripts), clock, emit)
         keeping = asyncio.create_task(shelf.keep_fresh(settings.catalogue_refresh))
         stack.push_async_callback(_stopped, keeping)
+        desk = open_desk(wire, ADMIN_API, settings.target_policy(), emit)
         yield Resources(
             jobs=JobStore(wire, scripts, clock),
-            tenants=TenantStore(wire, scripts),
+            tenants=TenantStore(wire, scripts, clock),
+            usage=UsageStore(wire),
+            breakers=BreakerStore(wire, scripts, clock),
+            desk=desk,
             health=Presence(wire, clock),
             shelf=shelf,
             figures=metrics,
@@ -96,6 +115,22 @@ async def open_resources(settings: ServiceSettings, log: Emit) -> AsyncIterator[
             policy=face_policy(settings),
             emit=emit,
         )
+
+
+def open_desk(wire: Wire, actor: str, targets: TargetPolicy, emit: Emit) -> Desk:
+    """An operator's desk over the real stores."""
+    clock, scripts = SystemClock(), Scripts(wire, read_scripts())
+    return Desk(
+        actor=actor,
+        tenants=TenantStore(wire, scripts, clock),
+        jobs=JobStore(wire, scripts, clock),
+        controls=ControlStore(wire, scripts, clock),
+        usage=UsageStore(wire),
+        clock=clock,
+        ids=SystemIds(),
+        targets=targets,
+        emit=emit,
+    )
 
 
 def _is_quiet(event: Event) -> bool:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from core.jobs import Billed, CancelOutcome, JobState, Note, PublicStatus
+from core.limits import Policy, Window
 
 Schema = Mapping[str, Any]
 
@@ -94,6 +95,19 @@ _MODEL_FIELDS: Final[Mapping[str, Schema]] = {
     "output_schema": {"type": "object"},
 }
 
+_NUMBER: Final = {"type": ["number", "null"]}
+_COUNTED: Final = _object(
+    "used limit remaining", used={"type": "integer"}, limit=_NUMBER, remaining=_NUMBER
+)
+_SPENT: Final = _object(
+    "used settled reserved limit remaining",
+    used={"type": "number", "description": "USD: settled and reserved."},
+    settled={"type": "number"},
+    reserved={"type": "number", "description": "Of jobs that may still turn out either way."},
+    limit=_NUMBER,
+    remaining=_NUMBER,
+)
+
 COMPONENTS: Final[Mapping[str, Schema]] = {
     "Status": _object("request_id status status_url result_url cancel_url", **_STATUS),
     "Result": _object("request_id status model_id created_at billed", **_RESULT),
@@ -131,6 +145,26 @@ COMPONENTS: Final[Mapping[str, Schema]] = {
         billed=_words(Billed),
         request_id=_TEXT,
         errors=_many(_object("path message", path=_TEXT, message=_TEXT)),
+        **{"violated-policies": _many(_words(Policy))},
+    ),
+    "Usage": _object(
+        "tenant at running waiting windows",
+        tenant=_TEXT,
+        at=_INSTANT,
+        running=_COUNTED,
+        waiting=_COUNTED,
+        requests_per_minute=_NUMBER,
+        usd_per_request=_NUMBER,
+        windows=_many(
+            _object(
+                "window resets_at jobs usd models",
+                window=_words(Window),
+                resets_at=_INSTANT,
+                jobs=_COUNTED,
+                usd=_SPENT,
+                models={"type": "object", "additionalProperties": {"type": "object"}},
+            )
+        ),
     ),
 }
 
@@ -189,8 +223,45 @@ MODEL_EXAMPLE: Final = {
 MODELS_EXAMPLE: Final = {"models": [MODEL_EXAMPLE], "total": 1, "limit": 50, "offset": 0}
 CATEGORIES_EXAMPLE: Final = {"categories": ["image-to-video", "text-to-image"]}
 HEALTH_EXAMPLE: Final = {"status": "ok"}
-READY_EXAMPLE: Final = {"status": "ready", "checks": {"redis": "ok", "worker": "ok"}}
-UNREADY_EXAMPLE: Final = {"status": "not_ready", "checks": {"redis": "ok", "worker": "not_seen"}}
+READY_EXAMPLE: Final = {
+    "status": "ready",
+    "checks": {"redis": "ok", "worker": "ok", "upstream": "ok"},
+}
+UNREADY_EXAMPLE: Final = {
+    "status": "not_ready",
+    "checks": {"redis": "ok", "worker": "not_seen", "upstream": "failing"},
+}
+_SPENT_EXAMPLE: Final = {"used": 3.78, "settled": 2.52, "reserved": 1.26}
+_USED_EXAMPLE: Final = {
+    "jobs": {"used": 3, "limit": 50, "remaining": 47},
+    "usd": {**_SPENT_EXAMPLE, "limit": 25.0, "remaining": 21.22},
+    "models": {_MODEL: {"jobs": 3, "usd": _SPENT_EXAMPLE}},
+}
+USAGE_EXAMPLE: Final = {
+    "tenant": "video-team",
+    "at": "2025-11-22T14:58:34.120000Z",
+    "running": {"used": 1, "limit": 5, "remaining": 4},
+    "waiting": {"used": 0, "limit": 100, "remaining": 100},
+    "requests_per_minute": 60,
+    "usd_per_request": None,
+    "windows": [
+        {"window": "day", "resets_at": "2025-11-23T00:00:00Z", **_USED_EXAMPLE},
+        {"window": "month", "resets_at": "2025-12-01T00:00:00Z", **_USED_EXAMPLE},
+    ],
+}
+RATELIMIT_HEADERS: Final = {
+    "RateLimit-Policy": {
+        "description": "The tenant's limits (draft-ietf-httpapi-ratelimit-headers-11).",
+        "schema": _TEXT,
+        "example": '"requests-per-minute";q=60;w=60, "usd-per-day";q=25000000;qu="microdollars";'
+        "w=86400",
+    },
+    "RateLimit": {
+        "description": "What is left of each.",
+        "schema": _TEXT,
+        "example": '"requests-per-minute";r=59;t=1, "usd-per-day";r=24370000;t=32486',
+    },
+}
 
 
 def answer(description: str, component: str, example: Schema) -> Schema:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 ROOT: Final = Path(__file__).parents[1]
 SCRUBBED: Final = ("GATEWAY_", "RUNCOMFY_")
 _RUNCOMFY_URL: Final = "GATEWAY_RUNCOMFY_URL"
+_ACCOUNT_URL: Final = "GATEWAY_RUNCOMFY_ACCOUNT_URL"
 _RUNCOMFY_TOKEN: Final = "GATEWAY_RUNCOMFY_TOKEN"
 # The service cannot spend money because it is never told how.
 WORKERS_ONLY: Final = frozenset(
@@ -268,7 +269,11 @@ class Stack:
             known = self.plan.environment.get(_RUNCOMFY_URL)
             given = {_RUNCOMFY_TOKEN: self.plan.real_token or ""}
             return given if known is None else {**given, _RUNCOMFY_URL: known}
-        return {_RUNCOMFY_TOKEN: "simulated-token", _RUNCOMFY_URL: self.runcomfy.url}
+        return {
+            _RUNCOMFY_TOKEN: "simulated-token",
+            _RUNCOMFY_URL: self.runcomfy.url,
+            _ACCOUNT_URL: self.runcomfy.url,
+        }
 
     def _product(
         self, kind: str, index: int, verb: str, given: Mapping[str, str], url: str, ready: str

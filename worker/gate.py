@@ -23,6 +23,10 @@ class Breakers(Protocol):
         """Store the next one, unless somebody was first."""
         ...
 
+    async def take_submit(self) -> datetime | None:
+        """Take a share of the global rate; None: go ahead."""
+        ...
+
 
 class BreakerGate:
     """Lets submits through while the breaker allows it, one at a time while it probes."""
@@ -39,8 +43,10 @@ class BreakerGate:
         now = self._clock.now()
         breaker = await self._breakers.load()
         until = breaker.closed_until(now)
-        if until is not None or breaker.state is BreakerState.CLOSED:
+        if until is not None:
             return until
+        if breaker.state is BreakerState.CLOSED:
+            return await self._breakers.take_submit()
         probing = breaker.probing(now, self._policy)
         if await self._swap(breaker, probing):
             return None

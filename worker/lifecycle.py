@@ -294,11 +294,17 @@ class Lifecycle:
             renewing.cancel()
 
     async def _renew(self, held: Job) -> None:
-        job: Job | None = held
-        while job is not None:
-            await self._hands.clock.sleep(self._policy.renew_every)
-            with suppress(StoreUnavailable):
-                job = await self._renewed(job)
+        job, pause = held, self._policy.renew_every
+        while True:
+            await self._hands.clock.sleep(pause)
+            try:
+                renewed = await self._renewed(job)
+            except StoreUnavailable:
+                pause = STORE_RETRY
+                continue
+            if renewed is None:
+                return
+            job, pause = renewed, self._policy.renew_every
 
     async def _renewed(self, job: Job) -> Job | None:
         """The record whose lease was renewed; None when the submit is not ours any more.

@@ -1,7 +1,4 @@
-"""One worker process: composes the parts, runs them until a signal, drains them.
-
-Decides nothing.
-"""
+"""One worker process: composes the parts, runs them until a signal, drains them."""
 
 import asyncio
 import logging
@@ -20,12 +17,20 @@ from core.events import Emit, Event, JobMoved
 from core.jobs import FINAL_STATES
 from core.logs import configure_logging
 from core.store.connection import retrying_source
+from core.store.doorbell import is_meant
 from core.store.keys import BELL
 from worker.metrics import serve_metrics
 from worker.resources import Resources, open_resources
 from worker.settings import WorkerSettings
 from worker.tasks import Bell, BellPolicy
-from worker.upkeep import LOOK_EVERY, SIGN_EVERY, Chore, keep_doing, warn_of_weak_store
+from worker.upkeep import (
+    DISPATCH_EVERY,
+    LOOK_EVERY,
+    SIGN_EVERY,
+    Chore,
+    keep_doing,
+    warn_of_weak_store,
+)
 
 CHATTY = ("arq", "httpx")
 """Libraries that tell of every message or request; our own events tell more."""
@@ -124,17 +129,26 @@ def _bell(settings: WorkerSettings, resources: Resources) -> Bell:
 
     async def answer(job_id: str, version: int) -> None:
         record = await resources.jobs.load(job_id)
-        if record is not None and record.job.version == version:
+        if record is not None and is_meant(version, record.job):
             await asyncio.shield(resources.watcher.take(record.job))
 
     return Bell(pool, answer, BellPolicy(), resources.clock)
 
 
 def _chores(resources: Resources) -> tuple[Chore, ...]:
+    watch = resources.wallet
+    wallet = () if watch is None else (Chore("wallet", LOOK_EVERY, watch.run_once),)
     return (
         Chore("sign", SIGN_EVERY, lambda: resources.presence.sign(resources.name)),
         Chore("catalogue", LOOK_EVERY, resources.catalogue.run_once),
+        Chore("dispatch", DISPATCH_EVERY, lambda: _dispatch(resources)),
+        *wallet,
     )
+
+
+async def _dispatch(resources: Resources) -> None:
+    """Whatever freed a slot hands it out at once; this is for what nobody thought of."""
+    await resources.controls.dispatch()
 
 
 async def _when_store_answers(resources: Resources, do: Callable[[], Awaitable[None]]) -> None:

@@ -1,11 +1,9 @@
-"""Events -> Prometheus, for the worker.
-
-The only module here that knows Prometheus; decides nothing.
-"""
+"""Events -> Prometheus, for the worker. Knows Prometheus; decides nothing."""
 
 from collections.abc import Callable
+from datetime import timedelta
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, start_http_server
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
 
 from core.events import (
     BreakerMoved,
@@ -16,9 +14,12 @@ from core.events import (
     SubmitAnswered,
     Trouble,
     UpstreamCalled,
+    WalletRead,
 )
 from core.jobs import FINAL_STATES
 
+MICRO = 1_000_000
+HOUR = timedelta(hours=1)
 _CALL_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 _AGE_BUCKETS = (5, 15, 30, 60, 120, 300, 600, 1200, 3600)
 
@@ -62,6 +63,19 @@ class WorkerMetrics:
         self._store_losses = Counter(
             f"{name}_store_losses", "Times that the store stopped answering.", registry=registry
         )
+        self._balance = Gauge(
+            f"{name}_wallet_balance_usd", "RunComfy's balance as last read.", registry=registry
+        )
+        self._burn = Gauge(
+            f"{name}_wallet_burn_usd_per_hour", "How fast it falls.", registry=registry
+        )
+        self._hours = Gauge(
+            f"{name}_wallet_hours_left",
+            "How long it lasts at that; infinite while it does not fall.",
+            registry=registry,
+        )
+        for gauge in (self._balance, self._burn, self._hours):
+            gauge.set(float("nan"))
         self._troubles = Counter(
             f"{name}_troubles", "What operators should read of.", ("code",), registry=registry
         )
@@ -78,14 +92,26 @@ class WorkerMetrics:
                 self._calls.labels(event.call, event.outcome).observe(took)
             case DeliveryAttempted():
                 self._attempts.labels(event.outcome).observe(event.took.total_seconds())
+            case WalletRead():
+                self._show_wallet(event)
+            case BreakerMoved() | StoreLost() | Trouble():
+                self._count_trouble(event)
+            case _:
+                return
+
+    def _count_trouble(self, event: BreakerMoved | StoreLost | Trouble) -> None:
+        match event:
             case BreakerMoved():
                 self._breaker.labels(event.after).inc()
             case StoreLost():
                 self._store_losses.inc()
             case Trouble():
                 self._troubles.labels(event.code).inc()
-            case _:
-                return
+
+    def _show_wallet(self, event: WalletRead) -> None:
+        self._balance.set(event.balance / MICRO)
+        self._burn.set((event.burn_per_hour or 0) / MICRO)
+        self._hours.set(float("inf") if event.lasts is None else event.lasts / HOUR)
 
     def _count_move(self, event: JobMoved) -> None:
         self._moves.labels(event.fact, event.after).inc()

@@ -192,6 +192,14 @@ class CatalogueSource(Protocol):
         ...
 
 
+class BalanceSource(Protocol):
+    """Where the worker reads what is left on the RunComfy account."""
+
+    async def balance(self) -> MicroUsd | Unreachable:
+        """The balance; below zero where RunComfy lets it."""
+        ...
+
+
 class Jobs(Protocol):
     """What the lifecycle asks of the job store."""
 

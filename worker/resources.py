@@ -1,7 +1,4 @@
-"""Opens what a worker works with, and closes it in reverse.
-
-The one place that turns settings into parts.
-"""
+"""Opens what a worker works with, and closes it in reverse: here settings become parts."""
 
 import os
 import socket
@@ -21,6 +18,7 @@ from core.jobs import Job
 from core.store.breaker import BreakerStore
 from core.store.catalogue import CatalogueStore
 from core.store.connection import Wire, connection_source
+from core.store.controls import ControlStore
 from core.store.deliveries import DeliveryStore
 from core.store.jobs import JobStore
 from core.store.lua import Scripts, read_scripts
@@ -33,7 +31,8 @@ from worker.leased import LeasedLoop, LoopPolicy, Work
 from worker.lifecycle import Hands, Lifecycle
 from worker.policies import LifecyclePolicy
 from worker.settings import WorkerSettings
-from worker.upkeep import CatalogueSync
+from worker.upkeep import CatalogueSync, WalletWatch
+from worker.upstream.balance import RunComfyBalance
 from worker.upstream.catalogue import RunComfyCatalogue
 from worker.upstream.client import RunComfyClient
 from worker.upstream.line import Line, open_line
@@ -58,6 +57,9 @@ class Resources:
     watcher: LeasedLoop[Job]
     courier: LeasedLoop[Delivery]
     catalogue: CatalogueSync
+    controls: ControlStore
+    wallet: WalletWatch | None
+    """None where no account API may be asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,7 @@ class _Stores:
     tenants: TenantStore
     catalogue: CatalogueStore
     breakers: BreakerStore
+    controls: ControlStore
     presence: Presence
 
 
@@ -92,6 +95,8 @@ async def open_resources(settings: WorkerSettings, emit: Emit) -> AsyncIterator[
             watcher=_watcher(settings, stores, RunComfyClient(line, limits), name, clock, emit),
             courier=courier,
             catalogue=_catalogue(settings, stores, line, limits, clock, emit),
+            controls=stores.controls,
+            wallet=_wallet(settings, stores, line, limits, clock, emit),
         )
 
 
@@ -100,9 +105,10 @@ def _open_stores(wire: Wire, clock: Clock) -> _Stores:
     return _Stores(
         jobs=JobStore(wire, scripts, clock),
         deliveries=DeliveryStore(wire, scripts, clock),
-        tenants=TenantStore(wire, scripts),
+        tenants=TenantStore(wire, scripts, clock),
         catalogue=CatalogueStore(wire, scripts),
-        breakers=BreakerStore(wire, scripts),
+        breakers=BreakerStore(wire, scripts, clock),
+        controls=ControlStore(wire, scripts, clock),
         presence=Presence(wire, clock),
     )
 
@@ -169,6 +175,20 @@ def _catalogue(
 ) -> CatalogueSync:
     source = RunComfyCatalogue(line, limits)
     return CatalogueSync(source, stores.catalogue, clock, emit, settings.catalogue_every)
+
+
+def _wallet(
+    settings: WorkerSettings,
+    stores: _Stores,
+    line: Line,
+    limits: UpstreamLimits,
+    clock: Clock,
+    emit: Emit,
+) -> WalletWatch | None:
+    if settings.account_url is None:
+        return None
+    source = RunComfyBalance(line.at(settings.account_url), limits)
+    return WalletWatch(source, stores.controls, clock, emit)
 
 
 def _sender_policy(settings: WorkerSettings) -> SenderPolicy:

@@ -1,13 +1,16 @@
 """What a worker reads from its environment. Nothing else reads it."""
 
 from datetime import timedelta
-from typing import Self
+from typing import Final, Self
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr, model_validator
 
 from core.settings import ENV_PREFIX, ProcessSettings, Seconds
 from core.targets import AllowedTargets
 from core.tenants import DoubtPolicy
+
+RUNCOMFY_URL: Final = "https://model-api.runcomfy.net"
+RUNCOMFY_ACCOUNT_URL: Final = "https://api.runcomfy.net"
 
 
 class WebhookSettings(BaseModel):
@@ -53,12 +56,17 @@ class PollSettings(BaseModel):
 class WorkerSettings(ProcessSettings):
     """A worker's settings."""
 
-    runcomfy_url: str = Field(
-        "https://model-api.runcomfy.net", description="RunComfy's Model API, without `/v1`."
-    )
+    runcomfy_url: str = Field(RUNCOMFY_URL, description="RunComfy's Model API, without `/v1`.")
     runcomfy_token: SecretStr = Field(
         description="RunComfy's API token; `RUNCOMFY_API_TOKEN` is accepted too.",
         validation_alias=AliasChoices(f"{ENV_PREFIX}RUNCOMFY_TOKEN", "RUNCOMFY_API_TOKEN"),
+    )
+    runcomfy_account_url: str | None = Field(
+        None,
+        description=(
+            "RunComfy's account API, for the balance; default: RunComfy's own "
+            f"(`{RUNCOMFY_ACCOUNT_URL}`) where the Model API is RunComfy's own, else none is asked."
+        ),
     )
     worker_metrics_port: int = Field(
         9100, ge=0, le=65535, description="Port of the worker's `/metrics`; 0: any free one."
@@ -75,7 +83,17 @@ class WorkerSettings(ProcessSettings):
     doubt: DoubtSettings = Field(DoubtSettings(), description="")
     poll: PollSettings = Field(PollSettings(), description="")
 
+    @property
+    def account_url(self) -> str | None:
+        """Where the balance is read. The token goes to no host that the operator did not name."""
+        if self.runcomfy_account_url is not None:
+            return self.runcomfy_account_url
+        return RUNCOMFY_ACCOUNT_URL if self.runcomfy_url.rstrip("/") == RUNCOMFY_URL else None
+
     @model_validator(mode="after")
-    def _targets_are_readable(self) -> Self:
+    def _is_readable(self) -> Self:
+        account = self.runcomfy_account_url
+        if account is not None and not account.startswith(("http://", "https://")):
+            raise ValueError("runcomfy_account_url: must start with http:// or https://")
         AllowedTargets.parse(self.webhooks.allowed_targets)
         return self

@@ -1,22 +1,25 @@
-"""What a worker does now and then: sign its name, read the catalogue, look at the store.
+"""What a worker does now and then: sign its name, read RunComfy's catalogue and balance.
 
 Each is safe to do by several workers at once; the catalogue is read by whoever finds it old.
 """
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from datetime import timedelta
-from typing import Final
+from datetime import datetime, timedelta
+from typing import Final, Protocol
 
 from core.clock import Clock
+from core.controls import Wallet, spent_down
 from core.errors import StoreUnavailable
-from core.events import Emit, Trouble
+from core.events import Emit, Trouble, WalletRead
 from core.store.catalogue import CatalogueSnapshot, CatalogueStore
 from core.store.presence import Durability, Presence
-from worker.ports import CatalogueSource, Unreachable
+from worker.ports import BalanceSource, CatalogueSource, Unreachable
 
 SIGN_EVERY: Final = timedelta(seconds=5)
 LOOK_EVERY: Final = timedelta(seconds=15)
+DISPATCH_EVERY: Final = timedelta(seconds=3)
+READ_WALLET_EVERY: Final = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +81,46 @@ class CatalogueSync:
             categories=categories,
         )
         await self._store.replace(snapshot)
+
+
+class Wallets(Protocol):
+    """What the wallet's watch asks of the store."""
+
+    async def wallet(self) -> Wallet:
+        """The last reading."""
+        ...
+
+    async def set_wallet(self, wallet: Wallet) -> None:
+        """Store a reading."""
+        ...
+
+
+class WalletWatch:
+    """Reads RunComfy's balance once a minute for all workers; tells each worker's metrics of it."""
+
+    def __init__(self, source: BalanceSource, store: Wallets, clock: Clock, emit: Emit) -> None:
+        """Admission compares what is stored here with the floor."""
+        self._source = source
+        self._store = store
+        self._clock = clock
+        self._emit = emit
+
+    async def run_once(self) -> None:
+        """Read if nobody did of late. A failed read leaves the last balance with its age."""
+        wallet, now = await self._store.wallet(), self._clock.now()
+        if wallet.read_at is None or now - wallet.read_at >= READ_WALLET_EVERY:
+            wallet = await self._read(wallet, now)
+        if wallet.balance is not None:
+            self._emit(WalletRead(wallet.balance, wallet.burn_per_hour, wallet.lasts))
+
+    async def _read(self, before: Wallet, now: datetime) -> Wallet:
+        balance = await self._source.balance()
+        if isinstance(balance, Unreachable):
+            self._emit(Trouble(code="wallet_unread", detail=balance.fault.message))
+            return before
+        after = spent_down(before, balance, now)
+        await self._store.set_wallet(after)
+        return after
 
 
 async def warn_of_weak_store(presence: Presence, emit: Emit) -> None:

@@ -1,6 +1,9 @@
 """The breaker's shared record in Redis."""
 
+from datetime import datetime
+
 from core.breaker import Breaker
+from core.clock import Clock, from_ms, to_ms
 from core.store import keys
 from core.store.connection import Wire
 from core.store.lua import Scripts
@@ -10,10 +13,11 @@ from core.store.records import BREAKERS
 class BreakerStore:
     """One record for all workers."""
 
-    def __init__(self, wire: Wire, scripts: Scripts) -> None:
-        """Talk over `wire`."""
+    def __init__(self, wire: Wire, scripts: Scripts, clock: Clock) -> None:
+        """Talk over `wire`; every instant is this clock's."""
         self._wire = wire
         self._scripts = scripts
+        self._clock = clock
 
     async def load(self) -> Breaker:
         """The breaker as it stands; closed where none was ever written."""
@@ -26,3 +30,11 @@ class BreakerStore:
             "swap", [keys.UPSTREAM], [before.version, after.version, BREAKERS.write(after)]
         )
         return bool(swapped)
+
+    async def take_submit(self) -> datetime | None:
+        """Take one submit's share of the global rate. None: go ahead; else when to ask again."""
+        answer = await self._scripts.call(
+            "take_submit", [keys.LIMITS, keys.SUBMIT_RATE], [to_ms(self._clock.now())]
+        )
+        instant = int(answer)
+        return from_ms(instant) if instant else None

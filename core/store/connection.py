@@ -34,12 +34,10 @@ Argument = bytes | str | int | float
 _RETRY_AFTER = timedelta(seconds=2)
 
 
+_DEMOTED: Final = object()
+"""The answer of a former master: the connection is given up, a new one leads to the present one."""
 _CANNOT_WRITE: Final = ("MISCONF", "NOREPLICAS", "MASTERDOWN")
 """Refusals by which Redis says that it takes no writes for now; the command was not carried out."""
-
-
-class _Demoted(StoreUnavailable):
-    """The connection leads to a former master: a new one leads to the present one."""
 
 
 class ScriptMissing(Exception):
@@ -219,8 +217,8 @@ async def _read(
         while unanswered:
             outcome = await _answer(connection)
             _settle(unanswered.popleft().answer, outcome)
-            if isinstance(outcome, _Demoted):
-                raise RedisConnectionError(outcome.detail)
+            if outcome is _DEMOTED:
+                raise RedisConnectionError("a former master")
 
 
 async def _answer(connection: AbstractConnection) -> Any:  # noqa: ANN401 - Redis answers in many types
@@ -232,7 +230,7 @@ async def _answer(connection: AbstractConnection) -> Any:  # noqa: ANN401 - Redi
     except AuthenticationError:
         raise
     except ReadOnlyError:
-        return _Demoted("The store is a replica now.", retry_after=_RETRY_AFTER)
+        return _DEMOTED
     except OutOfMemoryError as error:
         return StoreUnavailable(f"The store is full ({error}).", retry_after=_RETRY_AFTER)
     except ResponseError as error:
@@ -244,7 +242,10 @@ async def _answer(connection: AbstractConnection) -> Any:  # noqa: ANN401 - Redi
 def _settle(answer: asyncio.Future[Any], outcome: object) -> None:
     if answer.done():
         return
-    if isinstance(outcome, Exception):
+    if outcome is _DEMOTED:
+        why = "The store is a replica now."
+        answer.set_exception(StoreUnavailable(why, retry_after=_RETRY_AFTER))
+    elif isinstance(outcome, Exception):
         answer.set_exception(outcome)
     else:
         answer.set_result(outcome)

@@ -27,8 +27,8 @@ class DeliveryStore:
         now = self._clock.now()
         documents = await self._scripts.call(
             "claim_due",
-            [keys.DELIVERIES],
-            [keys.DELIVERY_PREFIX, to_ms(now), to_ms(now + lease), limit],
+            [keys.DELIVERIES, keys.LIMITS, keys.POLL_RATE],
+            [keys.DELIVERY_PREFIX, to_ms(now), to_ms(now + lease), limit, ""],
         )
         return [DELIVERIES.read(document) for document in documents]
 

@@ -12,7 +12,7 @@ import orjson
 from arq.jobs import serialize_job
 
 from core.clock import to_ms
-from core.jobs import Job
+from core.jobs import Job, JobState
 from core.store import keys
 
 ADVANCE: Final = "advance"
@@ -32,6 +32,29 @@ class Message:
     def life_ms(self) -> int:
         """How long arq's key lives."""
         return int(MESSAGE_LIFE.total_seconds() * 1000)
+
+
+ANY_VERSION: Final = 0
+"""A ring for the job as it stands: the dispatcher's, which reads no records."""
+_PLACE: Final = "@job@"
+
+
+def dispatch_template(now: datetime) -> bytes:
+    """The message for a job that gets its slot; the script puts its id where `@job@` stands."""
+    return serialize_job(
+        ADVANCE, (_PLACE, ANY_VERSION), {}, None, to_ms(now), serializer=orjson.dumps
+    )
+
+
+def is_meant(version: int, job: Job) -> bool:
+    """Whether a ring for `version` still calls to the job as it stands.
+
+    A dispatcher's ring means the job's first claim alone: one that comes late or twice finds the
+    job in another worker's hands, and must not be taken for that worker's death.
+    """
+    if version == ANY_VERSION:
+        return job.state is JobState.QUEUED and job.holder is None
+    return version == job.version
 
 
 def ring_for(job: Job, now: datetime) -> Message:

@@ -6,17 +6,24 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final
 
-from core.changes import RETENTION, Admission, Change, Outcome
+from core.changes import RETENTION, Admission, Admitted, Change, Outcome
 from core.clock import Clock, to_ms
 from core.errors import CallerError, NotFound, NotPermitted, Unauthenticated
 from core.jobs import Job, JobRecord, TimelineEntry
+from core.ledger import standing
+from core.limits import spans_at
+from core.money import MicroUsd
 from core.store import keys
 from core.store.connection import Argument, Wire
-from core.store.doorbell import Message, ring_for
+from core.store.doorbell import MESSAGE_LIFE, Message, dispatch_template, ring_for
 from core.store.lua import Scripts
 from core.store.records import DELIVERIES, ENTRIES, JOBS
+from core.store.refusals import read_quotas, refusal
 from core.tenants import Credential, Scope
 
+MILLISECOND: Final = timedelta(milliseconds=1)
+WINDOW_LIVES: Final = (timedelta(days=40), timedelta(days=400))
+"""How long a day's and a month's use is kept: longer than any job that may still settle in it."""
 RING_GRACE: Final = timedelta(seconds=5)
 """How long a rung job may wait before the watchers look for it by themselves."""
 
@@ -60,36 +67,24 @@ class JobStore:
         )
         _raise_refusal(verdict)
 
-    async def admit(self, admission: Admission) -> None:
-        """Take a job in, atomically with its ring. Raises `Unauthenticated`, `NotPermitted`."""
-        job, now = admission.job, self._clock.now()
-        message = ring_for(job, now)
-        verdict = await self._scripts.call(
-            "admit_job",
-            [
-                *_key_pair(admission.credential),
-                keys.job(job.id),
-                keys.timeline(job.id),
-                keys.DUE,
-                keys.STATES,
-                keys.tenant_jobs(job.tenant),
-                message.key,
-                keys.BELL,
-            ],
-            [
-                *self._caller(admission.credential, Scope.SUBMIT),
-                job.id,
-                job.version,
-                JOBS.write(job),
-                admission.input,
-                job.state,
-                to_ms(job.created_at),
-                to_ms(job.due_at or now + RING_GRACE),
-                ENTRIES.write(admission.entry),
-                *_ring_arguments(message),
-            ],
+    async def admit(self, admission: Admission) -> Admitted:
+        """Take a job in, atomically with its money, its place in the queue and its ring.
+
+        Raises `Unauthenticated`, `NotPermitted`, or what `core.store.refusals` makes of a limit.
+        """
+        now = self._clock.now()
+        answer = await self._scripts.call(
+            "admit_job", _admission_keys(admission), _admission_arguments(admission, now)
         )
-        _raise_refusal(verdict)
+        verdict = answer[0].decode()
+        _raise_refusal(answer[0])
+        if verdict == "refused":
+            raise refusal(answer[1].decode(), float(answer[2]), read_quotas(answer[3:]))
+        return Admitted(
+            running=answer[1] == b"1",
+            reserved=MicroUsd(int(answer[2])),
+            quotas=read_quotas(answer[3:]),
+        )
 
     async def read(
         self, credential: Credential, job_id: str, depth: Depth, scope: Scope = Scope.READ
@@ -124,6 +119,19 @@ class JobStore:
             return None
         return JobRecord(job=JOBS.read(doc), polls=int(polls or 0), output=output)
 
+    async def view(self, job_id: str) -> JobView | None:
+        """Any job with its history, for an operator."""
+        record = await self.load(job_id)
+        if record is None:
+            return None
+        entries = await self._wire.execute("LRANGE", keys.timeline(job_id), 0, -1)
+        names = await self._wire.execute("LRANGE", keys.job_deliveries(job_id), 0, -1)
+        return JobView(
+            record=record,
+            timeline=tuple(ENTRIES.read(entry) for entry in entries),
+            delivery_ids=tuple(name.decode() for name in names),
+        )
+
     async def input(self, job_id: str) -> bytes | None:
         """The body that the caller sent, byte for byte."""
         body: bytes | None = await self._wire.execute("HGET", keys.job(job_id), "input")
@@ -131,34 +139,17 @@ class JobStore:
 
     async def store(self, change: Change) -> Outcome:
         """Make a change true, all of it, unless the record is no longer `change.before`."""
-        before, after, now = change.before, change.after, self._clock.now()
-        message = ring_for(after, now) if change.ring else None
+        now = self._clock.now()
+        message = ring_for(change.after, now) if change.ring else None
         verdict = await self._scripts.call(
             "advance_job",
+            _change_keys(change, message),
             [
-                keys.job(after.id),
-                keys.timeline(after.id),
-                keys.DUE,
-                keys.STATES,
-                keys.DOUBTS,
-                keys.DELIVERIES,
-                keys.job_deliveries(after.id),
-                message.key if message else keys.BELL,
-                keys.BELL,
-                *(keys.delivery(delivery.id) for delivery in change.deliveries),
-            ],
-            [
-                before.version,
-                after.id,
-                after.version,
-                JOBS.write(after),
-                before.state,
-                after.state,
-                _next_look(before, after),
-                change.output or b"",
-                _seconds(RETENTION) if after.final else "",
-                to_ms(now),
-                *(_ring_arguments(message) if message else ("", "", "")),
+                *_record_arguments(change, now),
+                *_ring_arguments(message),
+                *_ending_arguments(change.after),
+                dispatch_template(now),
+                to_ms(now + RING_GRACE),
                 len(change.entries),
                 *(ENTRIES.write(entry) for entry in change.entries),
                 *_delivery_arguments(change),
@@ -171,8 +162,8 @@ class JobStore:
         now = self._clock.now()
         documents = await self._scripts.call(
             "claim_due",
-            [keys.DUE],
-            [keys.JOB_PREFIX, to_ms(now), to_ms(now + lease), limit],
+            [keys.DUE, keys.LIMITS, keys.POLL_RATE],
+            [keys.JOB_PREFIX, to_ms(now), to_ms(now + lease), limit, "polls_per_second"],
         )
         return [JOBS.read(document) for document in documents]
 
@@ -205,8 +196,10 @@ def _raise_refusal(verdict: bytes) -> None:
         raise refusal
 
 
-def _ring_arguments(message: Message) -> tuple[Argument, ...]:
-    return message.name, message.body, message.life_ms
+def _ring_arguments(message: Message | None) -> tuple[Argument, ...]:
+    """The change's own message, if it has one; the life is that of dispatch's messages too."""
+    name, body = (message.name, message.body) if message else ("", "")
+    return name, body, MESSAGE_LIFE // MILLISECOND
 
 
 def _delivery_arguments(change: Change) -> list[Argument]:
@@ -226,3 +219,86 @@ def _next_look(before: Job, after: Job) -> Argument:
 
 def _seconds(span: timedelta) -> int:
     return int(span.total_seconds())
+
+
+def _admission_keys(admission: Admission) -> list[str]:
+    job = admission.job
+    return [
+        *_key_pair(admission.credential),
+        keys.job(job.id),
+        keys.timeline(job.id),
+        keys.DUE,
+        keys.STATES,
+        keys.tenant_jobs(job.tenant),
+        keys.rate(job.tenant),
+        *_window_keys(job),
+        keys.WALLET,
+    ]
+
+
+def _admission_arguments(admission: Admission, now: datetime) -> list[Argument]:
+    job = admission.job
+    limits = [limit for limit in (job.start_by, job.finish_by) if limit is not None]
+    return [
+        to_ms(now),
+        admission.credential.tenant,
+        Scope.SUBMIT,
+        job.id,
+        job.version,
+        JOBS.write(job),
+        admission.input,
+        job.state,
+        to_ms(job.created_at),
+        ENTRIES.write(admission.entry),
+        job.model_id,
+        int(job.priority),  # an IntEnum would be written by its name
+        "" if job.estimate is None else int(job.estimate),
+        to_ms(min(limits)) if limits else "",
+        dispatch_template(now),
+        MESSAGE_LIFE // MILLISECOND,
+        to_ms(now + RING_GRACE),
+        *((span.resets_at - now) // MILLISECOND for span in spans_at(job.created_at)),
+        *(_seconds(life) for life in WINDOW_LIVES),
+    ]
+
+
+def _window_keys(job: Job) -> list[str]:
+    return [keys.use(job.tenant, span.name) for span in spans_at(job.created_at)]
+
+
+def _change_keys(change: Change, message: Message | None) -> list[str]:
+    job = change.after
+    return [
+        keys.job(job.id),
+        keys.timeline(job.id),
+        keys.DUE,
+        keys.STATES,
+        keys.DOUBTS,
+        keys.DELIVERIES,
+        keys.job_deliveries(job.id),
+        message.key if message else keys.BELL,
+        keys.BELL,
+        *_window_keys(job),
+        *(keys.delivery(delivery.id) for delivery in change.deliveries),
+    ]
+
+
+def _record_arguments(change: Change, now: datetime) -> list[Argument]:
+    before, after = change.before, change.after
+    return [
+        before.version,
+        after.id,
+        after.version,
+        JOBS.write(after),
+        before.state,
+        after.state,
+        _next_look(before, after),
+        change.output or b"",
+        _seconds(RETENTION),
+        to_ms(now),
+    ]
+
+
+def _ending_arguments(job: Job) -> list[Argument]:
+    at = standing(job)
+    return [job.tenant, job.model_id, int(job.final), at.verdict, int(at.cost)]

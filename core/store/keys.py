@@ -21,7 +21,12 @@ class KeySpec:
 
 
 CATALOGUE: Final = (
-    KeySpec("gw:job:{id}", "hash", "7 days after the end", "version, doc, input, output, polls"),
+    KeySpec(
+        "gw:job:{id}",
+        "hash",
+        "7 days after the end",
+        "version, doc, input, output, polls, slot, reserved, settled, released",
+    ),
     KeySpec("gw:job:{id}:timeline", "list", "as the job", "its history, oldest first, as JSON"),
     KeySpec("gw:job:{id}:deliveries", "list", "as the job", "ids of its callbacks"),
     KeySpec("gw:due", "sorted set", "for ever", "jobs by when somebody must look next (ms)"),
@@ -32,10 +37,31 @@ CATALOGUE: Final = (
     KeySpec(
         "gw:deliveries", "sorted set", "for ever", "callbacks by when the next try is due (ms)"
     ),
-    KeySpec("gw:tenant:{name}", "hash", "until deleted", "disabled, doc"),
+    KeySpec("gw:tenant:{name}", "hash", "until deleted", "disabled, doc, and each limit"),
     KeySpec("gw:tenant:{name}:jobs", "sorted set", "for ever", "the tenant's jobs by age (ms)"),
     KeySpec("gw:tenants", "set", "for ever", "names of all tenants"),
-    KeySpec("gw:key:{digest}", "hash", "until revoked", "tenant, expires, scopes of one API key"),
+    KeySpec("gw:rate:{tenant}", "string", "until it refills", "GCRA: when the next is due (ms)"),
+    KeySpec(
+        "gw:use:{tenant}:{window}",
+        "hash",
+        "a day window 40 days, a month window 400 days",
+        "jobs, reserved, settled, released (micro-USD), the same by model",
+    ),
+    KeySpec("gw:limits", "hash", "for ever", "limits of the whole gateway and of models"),
+    KeySpec("gw:pauses", "set", "for ever", "what is paused: all, tenant:x, model:y"),
+    KeySpec("gw:running", "hash", "for ever", "slots in use: all, tenant:x, model:y"),
+    KeySpec("gw:waiting", "hash", "for ever", "how many jobs of each tenant wait for a slot"),
+    KeySpec("gw:heads", "sorted set", "while any wait", "open models by their first one's tag"),
+    KeySpec("gw:turns:{model}", "sorted set", "while any wait", "its tenants in turn, by tag"),
+    KeySpec("gw:fair", "hash", "for ever", "virtual time (@now), tenants' tags, arrivals (@age)"),
+    KeySpec("gw:lanes:{tenant}", "sorted set", "while any wait", "its models by their first job"),
+    KeySpec("gw:wait:{tenant}:{model}", "sorted set", "while any wait", "its jobs by rank"),
+    KeySpec("gw:wallet", "hash", "for ever", "RunComfy's balance and the floor (micro-USD)"),
+    KeySpec("gw:audit", "stream", "the last 10,000", "what operators did"),
+    KeySpec("gw:rate:@polls", "string", "until it refills", "GCRA of all reads of RunComfy"),
+    KeySpec("gw:rate:@submits", "string", "until it refills", "GCRA of all submits"),
+    KeySpec("gw:key:{digest}", "hash", "until revoked", "tenant, expires, scopes, used, doc"),
+    KeySpec("gw:tenant:{name}:keys", "set", "as the tenant", "digests of its keys"),
     KeySpec("gw:catalogue", "hash", "until the next sync", "RunComfy's model documents by id"),
     KeySpec("gw:catalogue:meta", "hash", "for ever", "when the catalogue was read; categories"),
     KeySpec("gw:workers", "sorted set", "for ever", "worker processes by last sign of life (ms)"),
@@ -54,8 +80,36 @@ CATALOGUE_META: Final = "gw:catalogue:meta"
 WORKERS: Final = "gw:workers"
 UPSTREAM: Final = "gw:upstream"
 BELL: Final = "gw:bell"
+LIMITS: Final = "gw:limits"
+PAUSES: Final = "gw:pauses"
+RUNNING: Final = "gw:running"
+WAITING: Final = "gw:waiting"
+FAIR: Final = "gw:fair"
+WALLET: Final = "gw:wallet"
+AUDIT: Final = "gw:audit"
+POLL_RATE: Final = "gw:rate:@polls"
+SUBMIT_RATE: Final = "gw:rate:@submits"
 JOB_PREFIX: Final = _JOB
 DELIVERY_PREFIX: Final = _DELIVERY
+
+
+LUA_NAMES: Final = {
+    "job": _JOB,
+    "tenant": "gw:tenant:",
+    "limits": LIMITS,
+    "pauses": PAUSES,
+    "running": RUNNING,
+    "waiting": WAITING,
+    "heads": "gw:heads",
+    "turns": "gw:turns:",
+    "fair": FAIR,
+    "lanes": "gw:lanes:",
+    "wait": "gw:wait:",
+    "due": DUE,
+    "bell": BELL,
+    "message": "arq:job:",
+}
+"""Names, and beginnings of names, of which dispatch makes keys: it alone finds keys by reading."""
 
 
 def job(job_id: str) -> str:
@@ -101,3 +155,18 @@ def api_key(digest: str) -> str:
 def message(name: str) -> str:
     """Arq's own key of a message; its pattern is arq's."""
     return f"arq:job:{name}"
+
+
+def rate(tenant_name: str) -> str:
+    """A tenant's request rate."""
+    return f"gw:rate:{tenant_name}"
+
+
+def use(tenant_name: str, window: str) -> str:
+    """What a tenant used in one window."""
+    return f"gw:use:{tenant_name}:{window}"
+
+
+def tenant_keys(name: str) -> str:
+    """The digests of a tenant's keys."""
+    return f"gw:tenant:{name}:keys"

@@ -12,6 +12,7 @@ from importlib.resources import files
 from typing import Any
 
 from core.store.connection import Argument, ScriptMissing, Wire
+from core.store.keys import LUA_NAMES
 
 _REST = "..."
 
@@ -86,10 +87,15 @@ class Scripts:
             await self._wire.execute("SCRIPT", "LOAD", script.text)
 
 
+def _names_table(names: Mapping[str, str]) -> str:
+    fields = ", ".join(f"{name} = '{key}'" for name, key in names.items())
+    return f"local NAMES = {{ {fields} }}"
+
+
 def read_scripts() -> Mapping[str, Script]:
     """Every script that the package carries, by file name without its ending."""
     folder = files("core.store") / "scripts"
-    library = {
+    library = {"names": _names_table(LUA_NAMES)} | {
         part.name.removesuffix(".lua"): part.read_text(encoding="utf-8")
         for part in (folder / "lib").iterdir()
         if part.name.endswith(".lua")

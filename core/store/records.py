@@ -4,6 +4,7 @@ from typing import Final, Generic, TypeVar
 
 from pydantic import TypeAdapter
 
+from core.audit import AuditEntry
 from core.breaker import Breaker
 from core.deliveries import Delivery, DeliveryAttempt
 from core.jobs import Job, TimelineEntry
@@ -38,3 +39,4 @@ ATTEMPTS: Final = Codec(DeliveryAttempt)
 TENANTS: Final = Codec(Tenant)
 KEYS: Final = Codec(KeyRecord)
 BREAKERS: Final = Codec(Breaker)
+AUDITS: Final = Codec(AuditEntry)

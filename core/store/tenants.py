@@ -1,44 +1,163 @@
 """Tenants and their keys in Redis. Keys are stored as digests only."""
 
-from core.clock import to_ms
+import dataclasses
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Final
+
+from core.clock import Clock, from_ms, to_ms
+from core.limits import Limits, lua_pattern
 from core.store import keys
-from core.store.connection import Wire
+from core.store.connection import Argument, Wire
+from core.store.doorbell import MESSAGE_LIFE, dispatch_template
+from core.store.jobs import RING_GRACE
 from core.store.lua import Scripts
 from core.store.records import KEYS, TENANTS
-from core.tenants import KeyRecord, Tenant
+from core.tenants import KeyRecord, KeyUse, Tenant
+
+KEYS_AT_MOST: Final = 20
+KEPT_AFTER_DELETION: Final = timedelta(days=30)
+"""Longer than any open job and its last callback: until then the name cannot be given anew."""
 
 
 class TenantStore:
     """Who may use the gateway."""
 
-    def __init__(self, wire: Wire, scripts: Scripts) -> None:
+    def __init__(self, wire: Wire, scripts: Scripts, clock: Clock) -> None:
         """Talk over `wire`."""
         self._wire = wire
         self._scripts = scripts
+        self._clock = clock
 
     async def create(self, tenant: Tenant, key: KeyRecord) -> bool:
         """Write a new tenant with its first key; False when the name is taken."""
         created = await self._scripts.call(
             "create_tenant",
-            [keys.tenant(tenant.name), keys.TENANTS, keys.api_key(key.digest)],
             [
-                tenant.name,
-                TENANTS.write(tenant),
-                int(tenant.disabled),
-                ",".join(sorted(key.scopes)),
-                "" if key.expires_at is None else to_ms(key.expires_at),
-                KEYS.write(key),
+                keys.tenant(tenant.name),
+                keys.TENANTS,
+                keys.api_key(key.digest),
+                keys.tenant_keys(tenant.name),
             ],
+            [tenant.name, *_key_arguments(key), *tenant_fields(tenant)],
         )
         return bool(created)
 
     async def load(self, name: str) -> Tenant | None:
-        """One tenant."""
+        """One tenant; a deleted one too while its record is kept."""
         document = await self._wire.execute("HGET", keys.tenant(name), "doc")
         return None if document is None else TENANTS.read(document)
 
     async def names(self) -> frozenset[str]:
         """Every tenant's name."""
-        return frozenset(
-            name.decode() for name in await self._wire.execute("SMEMBERS", keys.TENANTS)
+        members = await self._wire.execute("SMEMBERS", keys.TENANTS)
+        return frozenset(name.decode() for name in members)
+
+    async def change(self, before: Tenant, after: Tenant) -> bool:
+        """Store a tenant's next record, in force with the next admission.
+
+        False: somebody was first, or deleted it. Limits below what runs or waits stop nothing that
+        was admitted.
+        """
+        now = self._clock.now()
+        changed = await self._scripts.call(
+            "change_tenant",
+            [keys.tenant(after.name), keys.TENANTS],
+            [
+                before.version,
+                after.name,
+                to_ms(now),
+                dispatch_template(now),
+                MESSAGE_LIFE // timedelta(milliseconds=1),
+                to_ms(now + RING_GRACE),
+                *tenant_fields(after),
+            ],
         )
+        return bool(changed)
+
+    async def delete(self, before: Tenant, after: Tenant) -> bool:
+        """End a tenant: no key works any more; open jobs go on and are called back."""
+        revoked = await self._scripts.call(
+            "delete_tenant",
+            [
+                keys.tenant(after.name),
+                keys.TENANTS,
+                keys.tenant_keys(after.name),
+                keys.FAIR,
+                keys.WAITING,
+            ],
+            [
+                before.version,
+                after.name,
+                keys.api_key(""),
+                int(KEPT_AFTER_DELETION.total_seconds()),
+                *tenant_fields(after),
+            ],
+        )
+        return int(revoked) >= 0
+
+    async def add_key(self, key: KeyRecord) -> bool:
+        """Give a tenant one more key; False when it has as many as may be, or does not exist."""
+        added = await self._scripts.call(
+            "add_key",
+            [keys.TENANTS, keys.api_key(key.digest), keys.tenant_keys(key.tenant)],
+            [key.tenant, *_key_arguments(key), KEYS_AT_MOST],
+        )
+        return int(added) == 1
+
+    async def revoke_key(self, tenant: str, digest: str) -> bool:
+        """A key ends at once; the jobs that it submitted go on. False: it is not the tenant's."""
+        owned = await self._wire.execute("SISMEMBER", keys.tenant_keys(tenant), digest)
+        if not owned:
+            return False
+        await self._wire.execute("DEL", keys.api_key(digest))
+        await self._wire.execute("SREM", keys.tenant_keys(tenant), digest)
+        return True
+
+    async def keys_of(self, tenant: str) -> Sequence[KeyUse]:
+        """A tenant's keys with their last use, oldest first."""
+        digests = await self._wire.execute("SMEMBERS", keys.tenant_keys(tenant))
+        found: list[KeyUse] = []
+        for digest in digests:
+            doc, used = await self._wire.execute(
+                "HMGET", keys.api_key(digest.decode()), "doc", "used"
+            )
+            if doc is not None:
+                last = None if used is None else from_ms(int(used))
+                found.append(KeyUse(KEYS.read(doc), last))
+        return sorted(found, key=lambda use: use.key.created_at)
+
+
+def _key_arguments(key: KeyRecord) -> list[Argument]:
+    return [
+        key.digest,
+        ",".join(sorted(key.scopes)),
+        "" if key.expires_at is None else to_ms(key.expires_at),
+        KEYS.write(key),
+    ]
+
+
+def tenant_fields(tenant: Tenant) -> list[Argument]:
+    """A tenant's hash, names and values in turn: the record, and what the scripts read."""
+    limits = tenant.limits
+    fields: dict[str, Argument] = {
+        "version": tenant.version,
+        "doc": TENANTS.write(tenant),
+        "disabled": int(tenant.disabled),
+        "models": "\n".join(lua_pattern(pattern) for pattern in limits.models),
+    }
+    for name in _PLAIN_LIMITS:
+        fields[name] = _plain(getattr(limits, name))
+    return [part for pair in fields.items() for part in pair]
+
+
+_PLAIN_LIMITS: Final = tuple(
+    limit.name for limit in dataclasses.fields(Limits) if limit.name != "models"
+)
+
+
+def _plain(value: float | str | None) -> Argument:
+    """A limit as a script reads it; an IntEnum would be written by its name."""
+    if value is None:
+        return ""
+    return int(value) if isinstance(value, int) else value

@@ -18,6 +18,9 @@ class Tag(StrEnum):
 
     REQUESTS = "Requests"
     MODELS = "Models"
+    USAGE = "Usage"
+    TENANTS = "Operators: tenants"
+    CONTROLS = "Operators: limits, pauses, doubts"
     HEALTH = "Operation"
 
 

@@ -6,6 +6,7 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
+from core.breaker import Breaker, BreakerReason, BreakerState
 from core.errors import StoreUnavailable
 from service.exchange import resources_of
 from service.resources import Resources
@@ -16,6 +17,9 @@ OK: Final = "ok"
 NO_ANSWER: Final = "no_answer"
 NOT_SEEN: Final = "not_seen"
 UNCHECKED: Final = "unchecked"
+REFUSED: Final = "refused"
+FAILING: Final = "failing"
+UNREADY: Final = frozenset({NO_ANSWER, NOT_SEEN, REFUSED})
 _ALIVE: Final = orjson.dumps({"status": OK})
 
 
@@ -25,9 +29,12 @@ async def healthz(_: Request) -> Response:
 
 
 async def readyz(request: Request) -> Response:
-    """Ready: the store answers, and a worker was seen of late."""
+    """Ready: the store answers, a worker was seen of late, and RunComfy did not refuse the account.
+
+    Submits that merely fail make nobody unready: jobs wait, and reads are as good as ever.
+    """
     checks = await _checks(resources_of(request.scope))
-    ready = all(word == OK for word in checks.values())
+    ready = UNREADY.isdisjoint(checks.values())
     document = {"status": "ready" if ready else "not_ready", "checks": checks}
     return json_answer(orjson.dumps(document), 200 if ready else 503)
 
@@ -36,10 +43,21 @@ async def _checks(resources: Resources) -> dict[str, str]:
     try:
         await resources.health.ping()
         seen = await resources.health.last_seen()
+        breaker = await resources.breakers.load()
     except StoreUnavailable:
-        return {"redis": NO_ANSWER, "worker": UNCHECKED}
+        return {"redis": NO_ANSWER, "worker": UNCHECKED, "upstream": UNCHECKED}
     oldest = resources.clock.now() - resources.policy.worker_silence
-    return {"redis": OK, "worker": OK if seen and seen >= oldest else NOT_SEEN}
+    return {
+        "redis": OK,
+        "worker": OK if seen and seen >= oldest else NOT_SEEN,
+        "upstream": _upstream(breaker),
+    }
+
+
+def _upstream(breaker: Breaker) -> str:
+    if breaker.state is BreakerState.CLOSED:
+        return OK
+    return REFUSED if breaker.reason is BreakerReason.ACCOUNT_REFUSED else FAILING
 
 
 async def metrics(request: Request) -> Response:
@@ -78,7 +96,11 @@ ENDPOINTS: Final = (
         "Ready?",
         Tag.HEALTH,
         {
-            200: answer("Redis answers and a worker was seen.", "Readiness", READY_EXAMPLE),
+            200: answer(
+                "Redis answers, a worker was seen, RunComfy takes the account.",
+                "Readiness",
+                READY_EXAMPLE,
+            ),
             503: answer("A part is missing; `checks` says which.", "Readiness", UNREADY_EXAMPLE),
         },
         _PLAIN,

@@ -5,7 +5,7 @@ from typing import Final
 from starlette.requests import Request
 from starlette.responses import Response
 
-from core.changes import Admission
+from core.changes import Admission, Admitted
 from core.documents import status_document
 from core.errors import CallerError, MalformedRequest, StoreSilent
 from core.events import JobAdmitted
@@ -18,9 +18,10 @@ from service.exchange import exchange_of, resources_of
 from service.links import links_of
 from service.openapi import SUBMIT_BODY, SUBMIT_PARAMETERS, problems
 from service.options import read_options
+from service.ratelimits import ratelimit_fields
 from service.resources import SUBMIT_ROUTE, Resources
 from service.routes.endpoint import Endpoint, Tag, json_answer
-from service.schemas import ACCEPTED_EXAMPLE, answer
+from service.schemas import ACCEPTED_EXAMPLE, RATELIMIT_HEADERS, answer
 
 _IDEMPOTENCY_KEY: Final = "idempotency-key"
 
@@ -43,22 +44,24 @@ async def submit(request: Request) -> Response:
     except CallerError:
         await resources.jobs.authenticate(credential, Scope.SUBMIT)
         raise
-    await _admit(request, resources, admission)
+    admitted = await _admit(request, resources, admission)
     job = admission.job
     resources.emit(JobAdmitted(job.id, job.tenant, job.model_id, job.estimate))
     links = links_of(request.scope, resources.policy.public_url)
-    headers = {"location": links.of(job.id)["status_url"]}
+    standing = ratelimit_fields(admitted.quotas)
+    headers = {"location": links.of(job.id)["status_url"], **standing}
     return json_answer(status_document(job, links), 202, headers)
 
 
-async def _admit(request: Request, resources: Resources, admission: Admission) -> None:
+async def _admit(request: Request, resources: Resources, admission: Admission) -> Admitted:
     exchange = exchange_of(request.scope)
     try:
-        await resources.jobs.admit(admission)
+        admitted = await resources.jobs.admit(admission)
     except StoreSilent as silence:
         exchange.job_id = admission.job.id
         raise AcceptanceUnclear(retry_after=silence.retry_after) from silence
     exchange.job_id = admission.job.id
+    return admitted
 
 
 async def _read(request: Request, resources: Resources, credential: Credential) -> Submission:
@@ -84,11 +87,16 @@ ENDPOINTS: Final = (
         "Submit a request to a model",
         Tag.REQUESTS,
         {
-            202: answer("Accepted: the gateway has the job.", "Status", ACCEPTED_EXAMPLE),
-            **problems(400, 401, 402, 403, 404, 408, 413, 415, 422, 503),
+            202: {
+                **answer("Accepted: the gateway has the job.", "Status", ACCEPTED_EXAMPLE),
+                "headers": RATELIMIT_HEADERS,
+            },
+            **problems(400, 401, 402, 403, 404, 408, 413, 415, 422, 429, 503),
         },
         {"parameters": SUBMIT_PARAMETERS, "requestBody": SUBMIT_BODY},
         "The body is the model's input, passed on byte for byte. Options are query parameters; "
-        "unknown ones are refused.",
+        "unknown ones are refused. `RateLimit` and `RateLimit-Policy` tell how the tenant's limits "
+        "stand, also where one of them refused: 429 with `Retry-After`, 402 for budgets, 403 for "
+        "models; `violated-policies` names it.",
     ),
 )

@@ -9,16 +9,19 @@ from random import Random
 from typing import TYPE_CHECKING, Any, Final
 
 import httpx
+from pydantic import SecretStr
 
 from core.targets import TargetPolicy
 from core.tenants import (
     ALL_SCOPES,
+    NO_LIMITS,
     KeyRecord,
     Scope,
     Tenant,
     digest_of,
     mint_key,
 )
+from service.administration.desk import Desk
 from service.app import create_app
 from service.bodies import BodyLimits
 from service.metrics import ServiceMetrics
@@ -37,7 +40,8 @@ if TYPE_CHECKING:
     from starlette.types import Receive, Send
     from starlette.types import Scope as AsgiScope
 
-    from core.events import Event
+    from core.events import Emit, Event
+    from core.limits import Limits
 
 KLING: Final = "kling/kling-3.0/standard/image-to-video"
 KLING_PATH: Final = f"/v1/models/{KLING}"
@@ -78,12 +82,14 @@ class Face:
         *,
         webhook: str | None = None,
         scopes: frozenset[Scope] = ALL_SCOPES,
+        limits: Limits = NO_LIMITS,
     ) -> str:
         """Make a tenant; its key."""
         key = mint_key(name, self.resources.ids.secret())
         now = self.clock.now()
         await self.stores.tenants.create(
-            Tenant(name, now, webhook=webhook), KeyRecord(digest_of(key), name, now, scopes)
+            Tenant(name, now, webhook=webhook, limits=limits),
+            KeyRecord(digest_of(key), name, now, scopes),
         )
         return key
 
@@ -108,6 +114,14 @@ class Face:
         """The events of one kind."""
         return [event for event in self.events if isinstance(event, kind)]
 
+    def admit_operators(self, token: str) -> None:
+        """Turn the operators' API on."""
+        self.change(policy=replace(self.resources.policy, admin_token=SecretStr(token)))
+
+    def desk_with(self, **parts: Any) -> Desk:  # noqa: ANN401 - fields of Desk
+        """The operators' desk with other parts in."""
+        return replace(self.resources.desk, **parts)
+
     def change(self, **parts: Any) -> None:  # noqa: ANN401 - fields of Resources
         """Put other parts in."""
         self.resources = replace(self.resources, **parts)
@@ -127,6 +141,9 @@ def open_face(policy: FacePolicy = POLICY) -> Face:
     resources = Resources(
         jobs=stores.jobs,
         tenants=stores.tenants,
+        usage=stores.usage,
+        breakers=stores.breakers,
+        desk=_desk(stores, clock, emit),
         health=stores.presence,
         shelf=ModelShelf(Models.of(load_cards()), stores.catalogue, clock, emit),
         figures=figures,
@@ -136,3 +153,17 @@ def open_face(policy: FacePolicy = POLICY) -> Face:
         emit=emit,
     )
     return Face(resources, stores, clock, events)
+
+
+def _desk(stores: MemoryStores, clock: FakeClock, emit: Emit) -> Desk:
+    return Desk(
+        actor="admin-api",
+        tenants=stores.tenants,
+        jobs=stores.jobs,
+        controls=stores.controls,
+        usage=stores.usage,
+        clock=clock,
+        ids=SeededIds(Random(2)),
+        targets=TargetPolicy(),
+        emit=emit,
+    )

@@ -8,17 +8,24 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from core.clock import to_ms
-from core.store.records import JOBS
+from core.controls import Wallet
+from core.ledger import Booking
+from core.limits import Limits
+from core.store.records import JOBS, TENANTS
+from core.usage import Use
+from tests.fakes.turns import Turns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from datetime import datetime
 
+    from core.audit import AuditEntry
     from core.clock import Clock
     from core.jobs import Job
+    from core.limits import Span
     from core.store.doorbell import Message
 
 
@@ -34,7 +41,7 @@ class Row:
     expires_at: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class KeyRow:
     """What admission reads of a key."""
 
@@ -42,6 +49,7 @@ class KeyRow:
     expires_at: int | None
     scopes: frozenset[str]
     doc: bytes
+    used: int | None = None
 
 
 @dataclass(slots=True)
@@ -50,6 +58,20 @@ class TenantRow:
 
     disabled: bool
     doc: bytes
+    expires_at: int | None = None
+
+
+_R = TypeVar("_R", Row, TenantRow)
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """What a job has cost its tenant so far; `spans` are the windows that it counts in."""
+
+    tenant: str
+    model: str
+    spans: frozenset[str]
+    booking: Booking
 
 
 @dataclass(slots=True)
@@ -75,8 +97,19 @@ class Memory:
     synced_at: int | None = None
     workers: dict[str, int] = field(default_factory=dict)
     bell: dict[str, int] = field(default_factory=dict)
+    accounts: dict[str, Account] = field(default_factory=dict)
+    rates: dict[str, float] = field(default_factory=dict)
+    submit_rate: float | None = None
+    poll_rate: float | None = None
+    wallet: Wallet = field(default_factory=Wallet)
+    audit: list[AuditEntry] = field(default_factory=list)
+    turns: Turns = field(init=False)
     rung: Callable[[str], None] = lambda _: None
     changed: Callable[[], None] = lambda: None
+
+    def __post_init__(self) -> None:
+        """Dispatch goes by the tenants' limits as they stand."""
+        self.turns = Turns(self.limits_of)
 
     @property
     def now(self) -> int:
@@ -95,16 +128,47 @@ class Memory:
         """All records, in the order of their admission."""
         return [JOBS.read(row.doc) for row in self.jobs.values()]
 
+    def limits_of(self, tenant: str) -> Limits:
+        """A tenant's limits; none where the record is gone."""
+        row = self._live(self.tenants, tenant)
+        return Limits() if row is None else TENANTS.read(row.doc).limits
+
+    def use(self, tenant: str, span: Span, model: str | None = None) -> Use:
+        """What a tenant used in a window (of one model): a recount over every job ever admitted."""
+        found = [
+            account.booking
+            for account in self.accounts.values()
+            if account.tenant == tenant
+            and span.name in account.spans
+            and model in {None, account.model}
+        ]
+        return Use(
+            jobs=len(found),
+            booking=Booking(
+                reserved=sum(booking.reserved for booking in found),
+                settled=sum(booking.settled for booking in found),
+                released=sum(booking.released for booking in found),
+            ),
+        )
+
     def ring(self, message: Message) -> None:
         """Leave a message in the queue, and tell whoever listens."""
-        self.bell[message.name] = self.now
-        self.rung(message.name)
+        self.ring_by_name(message.name)
+
+    def ring_by_name(self, name: str) -> None:
+        """As `ring`; of a message, only its name is kept."""
+        self.bell[name] = self.now
+        self.rung(name)
 
     def after(self, span: timedelta) -> int:
         """The instant `span` from now, for a row's expiry."""
         return self.now + span // timedelta(milliseconds=1)
 
-    def _live(self, rows: dict[str, Row], name: str) -> Row | None:
+    def tenant(self, name: str) -> TenantRow | None:
+        """A tenant's row, unless it is gone."""
+        return self._live(self.tenants, name)
+
+    def _live(self, rows: dict[str, _R], name: str) -> _R | None:
         row = rows.get(name)
         if row is None or (row.expires_at is not None and row.expires_at <= self.now):
             return None

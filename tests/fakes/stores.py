@@ -5,32 +5,44 @@ Each method does all its work in one turn of the event loop, as a Lua script doe
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
-from core.breaker import Breaker
-from core.changes import RETENTION, Admission, Change, Outcome
-from core.clock import from_ms, to_ms
+from core.changes import RETENTION, Admission, Admitted, Change, Outcome
+from core.clock import to_ms
 from core.errors import NotFound, NotPermitted, Unauthenticated
 from core.jobs import JobRecord, JobState
-from core.store.catalogue import CatalogueSnapshot
+from core.ledger import Booking, booked, standing
+from core.limits import spans_at
+from core.money import MicroUsd
 from core.store.doorbell import ring_for
-from core.store.jobs import RING_GRACE, Depth, JobView
-from core.store.presence import FORGET_AFTER, Durability
-from core.store.records import ATTEMPTS, BREAKERS, DELIVERIES, ENTRIES, JOBS, KEYS, TENANTS
+from core.store.jobs import MILLISECOND, Depth, JobView
+from core.store.records import ATTEMPTS, DELIVERIES, ENTRIES, JOBS
 from core.tenants import Scope
-from tests.fakes.memory import KeyRow, Memory, Row, TenantRow, due_first, write_due
+from tests.fakes.memory import Account, Memory, Row, due_first, write_due
+from tests.fakes.quotas import Ruling, Standing, allowance
+from tests.fakes.shared import MemoryBreakerStore, MemoryCatalogueStore, MemoryPresence
+from tests.fakes.tenancy import (
+    MemoryControlStore,
+    MemoryTenantStore,
+    MemoryUsageStore,
+    hand_out,
+    summon,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from datetime import datetime, timedelta
+    from datetime import datetime
 
     from core.clock import Clock
     from core.deliveries import Delivery, DeliveryAttempt
     from core.jobs import Job, TimelineEntry
-    from core.tenants import Credential, KeyRecord, Tenant
+    from core.tenants import Credential
 
-SAFE: Final = Durability(aof=True, appendfsync="always", maxmemory_policy="noeviction")
+AFTER_AN_ADMISSION: Final = 2
+AFTER_AN_END: Final = 4
+USE_NOTED_EVERY: Final = timedelta(minutes=1)
 
 
 class MemoryJobStore:
@@ -44,31 +56,66 @@ class MemoryJobStore:
         """See `JobStore.authenticate`."""
         self._authenticate(credential, scope)
 
-    async def admit(self, admission: Admission) -> None:
+    async def admit(self, admission: Admission) -> Admitted:
         """See `JobStore.admit`."""
         self._authenticate(admission.credential, Scope.SUBMIT)
         memory, job = self._memory, admission.job
-        now = memory.clock.now()
+        ruling = Ruling(job, memory.clock.now(), self._standing(job))
+        ruling.check()
+        if ruling.arrival is not None:
+            memory.rates[job.tenant] = ruling.arrival
+        self._write(admission, MicroUsd(ruling.amount))
+        if ruling.at.at_once:
+            memory.turns.give(job.id, job.tenant, job.model_id)
+            summon(memory, job.id)
+        else:
+            memory.turns.wait(job)
+            hand_out(memory, AFTER_AN_ADMISSION)
+        memory.changed()
+        runs = job.id in memory.turns.slots
+        return Admitted(runs, MicroUsd(ruling.amount), tuple(ruling.rows))
+
+    def _standing(self, job: Job) -> Standing:
+        memory = self._memory
+        day, month = spans_at(job.created_at)
+        return Standing(
+            limits=memory.limits_of(job.tenant),
+            wallet=memory.wallet,
+            day=memory.use(job.tenant, day),
+            month=memory.use(job.tenant, month),
+            arrival=memory.rates.get(job.tenant),
+            running=memory.turns.running()[f"tenant:{job.tenant}"],
+            waiting=memory.turns.waits(job.tenant),
+            at_once=memory.turns.runs_at_once(job.tenant, job.model_id),
+        )
+
+    def _write(self, admission: Admission, amount: MicroUsd) -> None:
+        memory, job = self._memory, admission.job
         memory.jobs[job.id] = Row(job.version, JOBS.write(job), input=admission.input)
         memory.timelines.setdefault(job.id, []).append(ENTRIES.write(admission.entry))
         memory.states[job.state] += 1
         memory.tenant_jobs.setdefault(job.tenant, {})[job.id] = to_ms(job.created_at)
-        write_due(memory.due, job.id, job.due_at or now + RING_GRACE)
-        memory.ring(ring_for(job, now))
-        memory.changed()
+        spans = frozenset(span.name for span in spans_at(job.created_at))
+        memory.accounts[job.id] = Account(job.tenant, job.model_id, spans, Booking(amount))
+        limits = [limit for limit in (job.start_by, job.finish_by) if limit is not None]
+        write_due(memory.due, job.id, min(limits, default=None))
 
     async def read(
         self, credential: Credential, job_id: str, depth: Depth, scope: Scope = Scope.READ
     ) -> JobView:
         """See `JobStore.read`."""
         self._authenticate(credential, scope)
-        memory, row = self._memory, self._memory.job(job_id)
+        row = self._memory.job(job_id)
         if row is None or (job := JOBS.read(row.doc)).tenant != credential.tenant:
             raise NotFound
         output = None if depth is Depth.STATUS else row.output
         record = JobRecord(job=job, polls=row.polls, output=output)
         if depth is not Depth.ALL:
             return JobView(record=record)
+        return self._with_history(record)
+
+    def _with_history(self, record: JobRecord) -> JobView:
+        memory, job_id = self._memory, record.job.id
         return JobView(
             record=record,
             timeline=tuple(ENTRIES.read(entry) for entry in memory.timelines.get(job_id, ())),
@@ -81,6 +128,11 @@ class MemoryJobStore:
         if row is None:
             return None
         return JobRecord(job=JOBS.read(row.doc), polls=row.polls, output=row.output)
+
+    async def view(self, job_id: str) -> JobView | None:
+        """See `JobStore.view`."""
+        record = await self.load(job_id)
+        return None if record is None else self._with_history(record)
 
     async def input(self, job_id: str) -> bytes | None:
         """See `JobStore.input`."""
@@ -95,10 +147,11 @@ class MemoryJobStore:
             return Outcome.UNKNOWN
         if row.version != before.version:
             return Outcome.STALE
+        claimed = before.state is JobState.QUEUED and after.state is JobState.SUBMITTING
+        if claimed and after.id not in memory.turns.slots:
+            return Outcome.NO_SLOT
         row.version, row.doc = after.version, JOBS.write(after)
         row.output = change.output or row.output
-        if after.final:
-            row.expires_at = memory.after(RETENTION)
         self._count(before, after)
         if after.due_at is None or after.due_at != before.due_at:
             write_due(memory.due, after.id, after.due_at)
@@ -106,12 +159,27 @@ class MemoryJobStore:
         self._write_deliveries(after, change.deliveries)
         if change.ring:
             memory.ring(ring_for(after, memory.clock.now()))
+        if after.final:
+            self._end(row, after)
         memory.changed()
         return Outcome.STORED
 
+    def _end(self, row: Row, job: Job) -> None:
+        memory = self._memory
+        row.expires_at = memory.after(RETENTION)
+        account = memory.accounts[job.id]
+        booking = booked(account.booking.reserved, standing(job))
+        memory.accounts[job.id] = replace(account, booking=booking)
+        if memory.turns.end(job.id):
+            hand_out(memory, AFTER_AN_END)
+
     async def claim_due(self, lease: timedelta, limit: int) -> Sequence[Job]:
         """See `JobStore.claim_due`."""
-        rows = _claim(self._memory, self._memory.due, self._memory.jobs, lease, limit)
+        memory, per_second = self._memory, self._memory.turns.limits.polls_per_second
+        room = min(limit, len(due_first(memory.due, memory.now, limit)))
+        if per_second is not None and room:
+            room, memory.poll_rate, _ = allowance(memory.poll_rate, per_second, room, memory.now)
+        rows = _claim(memory, memory.due, memory.jobs, lease, room)
         return [JOBS.read(row.doc) for row in rows]
 
     async def put_off(self, job: Job, due_at: datetime, *, polled: bool = False) -> bool:
@@ -142,6 +210,8 @@ class MemoryJobStore:
             raise Unauthenticated
         if scope is not None and scope not in key.scopes:
             raise NotPermitted
+        if memory.now - (key.used or 0) > USE_NOTED_EVERY // MILLISECOND:
+            key.used = memory.now
 
     def _count(self, before: Job, after: Job) -> None:
         memory = self._memory
@@ -202,110 +272,6 @@ class MemoryDeliveryStore:
         return [ATTEMPTS.read(row) for row in self._memory.attempts.get(delivery_id, ())]
 
 
-class MemoryTenantStore:
-    """Twin of `core.store.tenants.TenantStore`."""
-
-    def __init__(self, memory: Memory) -> None:
-        """Over `memory`."""
-        self._memory = memory
-
-    async def create(self, tenant: Tenant, key: KeyRecord) -> bool:
-        """See `TenantStore.create`."""
-        memory = self._memory
-        if tenant.name in memory.tenants:
-            return False
-        memory.tenants[tenant.name] = TenantRow(tenant.disabled, TENANTS.write(tenant))
-        memory.keys[key.digest] = KeyRow(
-            tenant=tenant.name,
-            expires_at=None if key.expires_at is None else to_ms(key.expires_at),
-            scopes=frozenset(key.scopes),
-            doc=KEYS.write(key),
-        )
-        return True
-
-    async def load(self, name: str) -> Tenant | None:
-        """See `TenantStore.load`."""
-        row = self._memory.tenants.get(name)
-        return None if row is None else TENANTS.read(row.doc)
-
-
-class MemoryBreakerStore:
-    """Twin of `core.store.breaker.BreakerStore`."""
-
-    def __init__(self, memory: Memory) -> None:
-        """Over `memory`."""
-        self._memory = memory
-
-    async def load(self) -> Breaker:
-        """See `BreakerStore.load`."""
-        row = self._memory.breaker
-        return BREAKERS.read(row.doc) if row.doc else Breaker()
-
-    async def swap(self, before: Breaker, after: Breaker) -> bool:
-        """See `BreakerStore.swap`."""
-        if self._memory.breaker.version != before.version:
-            return False
-        self._memory.breaker = Row(after.version, BREAKERS.write(after))
-        return True
-
-
-class MemoryCatalogueStore:
-    """Twin of `core.store.catalogue.CatalogueStore`."""
-
-    def __init__(self, memory: Memory) -> None:
-        """Over `memory`."""
-        self._memory = memory
-
-    async def replace(self, snapshot: CatalogueSnapshot) -> None:
-        """See `CatalogueStore.replace`."""
-        memory = self._memory
-        memory.models = dict(snapshot.models)
-        memory.categories = snapshot.categories or b""
-        memory.synced_at = None if snapshot.synced_at is None else to_ms(snapshot.synced_at)
-
-    async def synced_at(self) -> datetime | None:
-        """See `CatalogueStore.synced_at`."""
-        stored = self._memory.synced_at
-        return None if stored is None else from_ms(stored)
-
-    async def load(self) -> CatalogueSnapshot:
-        """See `CatalogueStore.load`."""
-        memory = self._memory
-        return CatalogueSnapshot(
-            await self.synced_at(), dict(memory.models), memory.categories or None
-        )
-
-
-class MemoryPresence:
-    """Twin of `core.store.presence.Presence`."""
-
-    def __init__(self, memory: Memory) -> None:
-        """Over `memory`."""
-        self._memory = memory
-
-    async def sign(self, worker: str) -> None:
-        """See `Presence.sign`."""
-        memory = self._memory
-        memory.workers[worker] = memory.now
-        oldest = to_ms(memory.clock.now() - FORGET_AFTER)
-        memory.workers = {name: seen for name, seen in memory.workers.items() if seen > oldest}
-
-    async def leave(self, worker: str) -> None:
-        """See `Presence.leave`."""
-        self._memory.workers.pop(worker, None)
-
-    async def last_seen(self) -> datetime | None:
-        """See `Presence.last_seen`."""
-        return from_ms(max(self._memory.workers.values())) if self._memory.workers else None
-
-    async def ping(self) -> None:
-        """See `Presence.ping`."""
-
-    async def durability(self) -> Durability:
-        """See `Presence.durability`."""
-        return SAFE
-
-
 @dataclass(frozen=True, slots=True)
 class MemoryStores:
     """One of each, over the same memory."""
@@ -314,6 +280,8 @@ class MemoryStores:
     jobs: MemoryJobStore
     deliveries: MemoryDeliveryStore
     tenants: MemoryTenantStore
+    usage: MemoryUsageStore
+    controls: MemoryControlStore
     breakers: MemoryBreakerStore
     catalogue: MemoryCatalogueStore
     presence: MemoryPresence
@@ -327,6 +295,8 @@ def memory_stores(clock: Clock) -> MemoryStores:
         jobs=MemoryJobStore(memory),
         deliveries=MemoryDeliveryStore(memory),
         tenants=MemoryTenantStore(memory),
+        usage=MemoryUsageStore(memory),
+        controls=MemoryControlStore(memory),
         breakers=MemoryBreakerStore(memory),
         catalogue=MemoryCatalogueStore(memory),
         presence=MemoryPresence(memory),

@@ -120,6 +120,10 @@ class Whim(Protocol):
         """The next read's trouble."""
         ...
 
+    def blink(self, upstream_id: str) -> bool:
+        """Whether the next read says, once, that it does not know this id."""
+        ...
+
     def latency(self) -> timedelta:
         """How long the next read or cancel takes."""
         ...
@@ -163,7 +167,7 @@ class FakeRunComfy:
         entry = self._find(upstream_id)
         if (fault := self.whim.read_fault()) is not None:
             return fault
-        if entry is None:
+        if entry is None or self.whim.blink(upstream_id):
             return Gone(_fault("gone", 404))
         word = self._word(entry)
         if word in {"cancelled", "completed"}:

@@ -55,6 +55,7 @@ def breaches_of(
     ]
     found += _nothing_left(memory)
     found += _counts_agree(memory)
+    found += _books_agree(memory)
     found += _nothing_broke(around)
     found += _no_acceptance_lost(around, workers)
     if plan.die_at is None and not plan.faults & DOUBTFUL:
@@ -193,7 +194,9 @@ JOB_CHECKS: Final = (
 
 def _nothing_left(memory: Memory) -> Iterator[str]:
     """No lease, no doubt, no callback stays for ever."""
-    for name, left in (("due", memory.due), ("doubts", memory.doubts), ("outbox", memory.outbox)):
+    turns = memory.turns
+    indexes = {"due": memory.due, "doubted": memory.doubts, "to be sent": memory.outbox}
+    for name, left in (indexes | {"waiting": turns.waiting, "running": turns.slots}).items():
         if left:
             yield f"left in the index of what is {name}: {left}"
 
@@ -203,6 +206,16 @@ def _counts_agree(memory: Memory) -> Iterator[str]:
     kept = {state: number for state, number in memory.states.items() if number}
     if kept != counted:
         yield f"states are counted {kept}, and are {counted}"
+
+
+def _books_agree(memory: Memory) -> Iterator[str]:
+    """With everything over, nothing is held, and what was settled is what RunComfy charged."""
+    for job in memory.every_job():
+        booking = memory.accounts[job.id].booking
+        if booking.held or min(booking.settled, booking.released) < 0:
+            yield f"{job.id}: the books are open: {booking}"
+        if job.cost is not None and booking.settled != job.cost:
+            yield f"{job.id}: cost {job.cost}, settled {booking.settled}"
 
 
 def _nothing_broke(around: Surroundings) -> Iterator[str]:

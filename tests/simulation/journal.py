@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import timedelta
 
-    from core.changes import Admission, Change
+    from core.changes import Admission, Admitted, Change
     from core.clock import Clock
     from core.events import Event
     from core.jobs import CancelOutcome, Job, JobState
@@ -74,10 +74,11 @@ class WatchedJobStore(MemoryJobStore):
         super().__init__(memory)
         self._journal = journal
 
-    async def admit(self, admission: Admission) -> None:
+    async def admit(self, admission: Admission) -> Admitted:
         """See `JobStore.admit`."""
-        await super().admit(admission)
-        self._journal.note("store", "admitted", admission.job.id)
+        admitted = await super().admit(admission)
+        self._journal.note("store", f"admitted {admitted.running}", admission.job.id)
+        return admitted
 
     async def store(self, change: Change) -> Outcome:
         """See `JobStore.store`."""

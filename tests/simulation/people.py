@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from core.changes import Admission, Change
 from core.doubts import Attach, Lost, Resend, resolve
-from core.errors import GatewayError
+from core.errors import Defect, GatewayError
 from core.jobs import Job, JobState, Note, TimelineEntry
+from core.limits import GlobalLimits, Limits
 from core.notices import may_notify, notices
 from core.store.jobs import RING_GRACE
-from core.tenants import Credential, DoubtPolicy, KeyRecord, Tenant
+from core.tenants import Credential, DoubtPolicy, KeyRecord, Tenant, mint_webhook_secret
 from service.cancellation import cancel_job
 from service.resources import Resources
 from tests.simulation.plan import Fault
@@ -51,10 +52,14 @@ async def settle_in(stores: MemoryStores, chance: Chance, clock: Clock) -> None:
             name,
             clock.now(),
             webhook=WEBHOOK.format(name) if name == TENANTS[0] else None,
+            webhook_secrets=(mint_webhook_secret(name.encode() * 8),),
             doubt=policy,
+            limits=Limits(running=rng.choice((None, 1, 3)), weight=rng.choice((1.0, 4.0))),
         )
         key = KeyRecord(credential(name).digest, name, clock.now())
         await stores.tenants.create(tenant, key)
+    running = rng.choice((None, 2, 5))
+    await stores.controls.set_limits(GlobalLimits(running=running, submits_per_second=50))
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +85,9 @@ class Face:
         return Resources(
             jobs=self.jobs,
             tenants=ProcessTenants(self.line, self.stores),
+            usage=empty,
+            breakers=empty,
+            desk=empty,
             health=empty,
             shelf=empty,
             figures=empty,
@@ -113,6 +121,8 @@ async def _cancel(face: Face, asking: Credential, job_id: str) -> None:
         face.journal.cancels.setdefault(job_id, []).append(told.outcome)
     except GatewayError as error:
         face.journal.note("caller", f"cancel: {error.code}", job_id)
+        if isinstance(error, Defect):
+            face.journal.breaches.append(f"{job_id}: a cancel met a defect, {error}")
 
 
 def _job(face: Face, tenant: str, rng: Random) -> Job:

@@ -44,6 +44,8 @@ class Fault(StrEnum):
     UNKNOWN_WORDS = auto()
     NOT_YET_VISIBLE = auto()
     """A new id is unknown for a while."""
+    BLINKS = auto()
+    """After a read that failed, a known id is once said to be unknown."""
     FORGOTTEN = auto()
     """An id is unknown from some time on, for ever."""
     DISAGREE = auto()

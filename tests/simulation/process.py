@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from core.breaker import Breaker
-    from core.changes import Admission, Change, Outcome
+    from core.changes import Admission, Admitted, Change, Outcome
     from core.clock import Clock
     from core.deliveries import Delivery, DeliveryAttempt
     from core.jobs import Job, JobRecord, TimelineEntry
@@ -175,9 +175,9 @@ class ProcessJobs:
     line: Line
     stores: MemoryStores
 
-    async def admit(self, admission: Admission) -> None:
+    async def admit(self, admission: Admission) -> Admitted:
         """See `JobStore.admit`."""
-        await self.line.call(lambda: self.stores.jobs.admit(admission))
+        return await self.line.call(lambda: self.stores.jobs.admit(admission))
 
     async def authenticate(self, credential: Credential, scope: Scope | None = None) -> None:
         """See `JobStore.authenticate`."""
@@ -240,6 +240,10 @@ class ProcessBreakers:
     async def swap(self, before: Breaker, after: Breaker) -> bool:
         """See `BreakerStore.swap`."""
         return await self.line.call(lambda: self.stores.breakers.swap(before, after))
+
+    async def take_submit(self) -> datetime | None:
+        """See `BreakerStore.take_submit`."""
+        return await self.line.call(self.stores.breakers.take_submit)
 
 
 @dataclass(frozen=True, slots=True)

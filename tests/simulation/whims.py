@@ -48,6 +48,8 @@ class DrawnWhim:
         self._courses = chance.stream("courses")
         self._reads = chance.stream("reads")
         start = active * self._reads.random()
+        self._blinked: set[str] = set()
+        self._failed = self._failed_before = False
         self._away = (start, start + self._reads.choice((5, 30, 90)) * SECOND)
 
     def submission(self) -> Submission:
@@ -82,15 +84,24 @@ class DrawnWhim:
     def read_fault(self) -> Unreachable | None:
         """See `Whim`."""
         rng, now = self._reads, self._clock.monotonic()
+        self._failed_before = self._failed
         away = self._away[0] <= now < self._away[1]
-        if not (
-            self._chance.strikes(Fault.READS_FAIL, rng)
-            or (away and self._chance.strikes(Fault.READS_AWAY, rng, factor=1000))
-        ):
+        self._failed = self._chance.strikes(Fault.READS_FAIL, rng) or (
+            away and self._chance.strikes(Fault.READS_AWAY, rng, factor=1000)
+        )
+        if not self._failed:
             return None
         kind = rng.choice(("http_5xx", "read_timeout", "http_429"))
         fault = UpstreamFault(kind, f"made up: {kind}")
         return Unreachable(fault, rng.choice((None, SECOND, 20 * SECOND)))
+
+    def blink(self, upstream_id: str) -> bool:
+        """See `Whim`."""
+        could = self._failed_before and upstream_id not in self._blinked
+        if not could or not self._chance.strikes(Fault.BLINKS, self._reads, factor=5):
+            return False
+        self._blinked.add(upstream_id)
+        return True
 
     def latency(self) -> timedelta:
         """See `Whim`."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from core.breaker import BreakerPolicy
 from core.errors import StoreUnavailable
+from core.store.doorbell import is_meant
 from tests.fakes.ids import SeededIds
 from tests.simulation.process import (
     Line,
@@ -132,7 +133,7 @@ class SimulatedWorker:
             record = await self._jobs.load(job_id)
         except StoreUnavailable:
             return
-        if record is not None and record.job.version == version:
+        if record is not None and is_meant(version, record.job):
             self._watcher.take(record.job)
 
     @property

@@ -64,6 +64,14 @@ class Line:
         self._emit = emit
         self.scrub = Scrub(access.token.get_secret_value())
 
+    def at(self, base_url: str) -> "Line":
+        """The same line to another address of RunComfy's, which the operator named.
+
+        Raises `ValueError` for what is no base URL.
+        """
+        access = UpstreamAccess(base_url, self._access.token)
+        return Line(access, self._posts, self._reads, self._clock, self._emit)
+
     async def ask(self, call: Call, read: Callable[[Reply, Scrub], AnswerT]) -> AnswerT:
         """Make `call` and `read` what came back. Raises nothing but cancellation."""
         began = self._clock.monotonic()

@@ -1,19 +1,22 @@
 -- Stores a job's next record over the version that was read, and everything that goes with it.
--- Returns 'stored', 'stale' (somebody was first) or 'unknown'.
--- Protects: no reader sees half of a change; no final state without its callbacks.
+-- Returns 'stored', 'stale' (somebody was first), 'no_slot' (it may not be submitted yet) or 'unknown'.
+-- Protects: no reader sees half of a change; no final state without its callbacks; no slot and no
+-- money is left behind by an end.
 -- `due_at` 'keep' leaves the job's place in the index as it is: a lease that somebody holds stays.
 -- Extra KEYS are the new deliveries' records; extra ARGV are `entry_count` timeline entries and then
 -- id, doc and due instant of each delivery.
--- USES: ring
--- KEYS: job timeline due states doubts deliveries job_deliveries message bell ...
+-- USES: names ring ledger dispatch
+-- KEYS: job timeline due states doubts deliveries job_deliveries message bell day month ...
 -- ARGV: expected id version doc before state due_at output ttl now
--- ARGV: message_name message_body message_ttl entry_count ...
+-- ARGV: message_name message_body message_ttl tenant_name model ended verdict cost
+-- ARGV: message_template ring_due_at entry_count ...
 
-local FIXED_KEYS, FIXED_ARGUMENTS = 9, 14
+local FIXED_KEYS, FIXED_ARGUMENTS = 11, 21
 
-local held = redis.call('HGET', job, 'version')
-if not held then return 'unknown' end
-if held ~= expected then return 'stale' end
+local held = redis.call('HMGET', job, 'version', 'slot')
+if not held[1] then return 'unknown' end
+if held[1] ~= expected then return 'stale' end
+if before == 'queued' and state == 'submitting' and held[2] ~= '1' then return 'no_slot' end
 
 redis.call('HSET', job, 'version', version, 'doc', doc)
 if output ~= '' then redis.call('HSET', job, 'output', output) end
@@ -39,7 +42,16 @@ end
 if message_name ~= '' then
   ring(message, bell, message_name, message_body, message_ttl, now)
 end
-if ttl ~= '' then
+
+if ended == '1' then
+  book(job, { day, month }, model, verdict, cost)
+  if held[2] == '1' then
+    redis.call('HSET', job, 'slot', 0)
+    give_back(tenant_name, model)
+    dispatch(4, { now = now, due_at = ring_due_at, template = message_template, ttl = message_ttl })
+  else
+    leave_lane(tenant_name, model, id)
+  end
   redis.call('EXPIRE', job, ttl)
   redis.call('EXPIRE', timeline, ttl)
   redis.call('EXPIRE', job_deliveries, ttl)

@@ -1,11 +1,19 @@
 -- Hands out what is due in an index of records, oldest first, each under a lease.
 -- The lease is the new score: whoever settles later must find it unchanged.
+-- `limit_name` names the global limit on how many may be handed out a second; empty: none.
 -- Returns the documents. Record keys are made here, since only the index knows the ids.
--- KEYS: index
--- ARGV: prefix now lease limit
+-- USES: gcra
+-- KEYS: index limits rate
+-- ARGV: prefix now lease limit limit_name
+
+local ids = redis.call('ZRANGEBYSCORE', index, '-inf', now, 'LIMIT', 0, limit)
+local per_second = limit_name ~= '' and tonumber(redis.call('HGET', limits, limit_name) or '')
+local granted = #ids
+if per_second and granted > 0 then granted = allowance(rate, per_second, granted, tonumber(now)) end
 
 local documents = {}
-for _, id in ipairs(redis.call('ZRANGEBYSCORE', index, '-inf', now, 'LIMIT', 0, limit)) do
+for position = 1, granted do
+  local id = ids[position]
   local doc = redis.call('HGET', prefix .. id, 'doc')
   if doc then
     redis.call('ZADD', index, lease, id)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import httpx
     from starlette.types import Message
 
-    from core.changes import Admission
+    from core.changes import Admission, Admitted
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ class Broken(MemoryJobStore):
 
     error: Exception = RuntimeError("secret detail")
 
-    async def admit(self, admission: Admission) -> None:
+    async def admit(self, admission: Admission) -> Admitted:
         assert admission.job.id
         raise self.error
 

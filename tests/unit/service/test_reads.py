@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 import pytest
 
+from core.breaker import Breaker, BreakerReason, BreakerState
 from core.changes import Change
 from core.errors import StoreUnavailable
 from core.jobs import Billed, Fact, Job
@@ -15,7 +16,7 @@ from core.money import MicroUsd
 from core.store.records import JOBS
 from core.tenants import mint_key
 from tests.fakes.face import KLING, KLING_INPUT, KLING_PATH, Face
-from tests.fakes.stores import MemoryPresence
+from tests.fakes.shared import MemoryPresence
 
 if TYPE_CHECKING:
     import httpx
@@ -195,6 +196,9 @@ class Silent(MemoryPresence):
         raise StoreUnavailable
 
 
+CHECKS = {"redis": "ok", "worker": "ok", "upstream": "ok"}
+
+
 async def readiness(face: Face) -> tuple[int, dict[str, str]]:
     async with face.client() as probe:
         answer = await probe.get("/readyz")
@@ -203,17 +207,34 @@ async def readiness(face: Face) -> tuple[int, dict[str, str]]:
 
 
 async def test_ready_needs_a_worker_of_late(face: Face) -> None:
-    assert await readiness(face) == (503, {"redis": "ok", "worker": "not_seen"})
+    assert await readiness(face) == (503, CHECKS | {"worker": "not_seen"})
     await face.stores.presence.sign("w1")
     face.clock.move(timedelta(seconds=30))
-    assert await readiness(face) == (200, {"redis": "ok", "worker": "ok"})
+    assert await readiness(face) == (200, CHECKS)
     face.clock.move(timedelta(seconds=1))
-    assert await readiness(face) == (503, {"redis": "ok", "worker": "not_seen"})
+    assert await readiness(face) == (503, CHECKS | {"worker": "not_seen"})
+
+
+@pytest.mark.parametrize(
+    ("reason", "status", "word"),
+    [
+        (BreakerReason.ACCOUNT_REFUSED, 503, "refused"),
+        (BreakerReason.FAILING, 200, "failing"),
+    ],
+)
+async def test_only_a_refused_account_makes_unready(
+    face: Face, reason: BreakerReason, status: int, word: str
+) -> None:
+    await face.stores.presence.sign("w1")
+    opened = Breaker(1, BreakerState.OPEN, reason, until=face.clock.now())
+    await face.stores.breakers.swap(Breaker(), opened)
+    assert await readiness(face) == (status, CHECKS | {"upstream": word})
 
 
 async def test_ready_needs_the_store(face: Face) -> None:
     face.change(health=Silent(face.stores.memory))
-    assert await readiness(face) == (503, {"redis": "no_answer", "worker": "unchecked"})
+    unknown = {"redis": "no_answer", "worker": "unchecked", "upstream": "unchecked"}
+    assert await readiness(face) == (503, unknown)
 
 
 async def test_figures_count_by_template_never_by_path(

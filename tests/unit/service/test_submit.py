@@ -13,6 +13,7 @@ import pytest
 from core.errors import StoreSilent, StoreUnavailable
 from core.events import JobAdmitted, RequestServed
 from core.jobs import JobState
+from core.limits import Priority
 from core.money import MicroUsd
 from core.tenants import Credential, Scope, mint_key
 from service.bodies import BodyLimits
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
     import httpx
 
-    from core.changes import Admission
+    from core.changes import Admission, Admitted
 
 JSON = {"content-type": "application/json"}
 
@@ -59,6 +60,7 @@ async def test_the_job_is_what_was_asked_for(face: Face, caller: httpx.AsyncClie
             "timeout": "600",
             "start_timeout": "60",
             "max_cost": "0.63",
+            "priority": "low",
             "reference": "order 7",
         },
         json=KLING_INPUT,
@@ -74,6 +76,7 @@ async def test_the_job_is_what_was_asked_for(face: Face, caller: httpx.AsyncClie
     assert job.finish_by == now + timedelta(seconds=600)
     assert job.due_at == now + timedelta(seconds=5)
     assert job.reference == "order 7"
+    assert job.priority == Priority.LOW
     assert job.trace == trace
     assert job.estimate == MicroUsd(630_000)
     assert job.fingerprint.startswith("1:")
@@ -92,7 +95,7 @@ async def test_the_body_is_kept_byte_for_byte_and_the_worker_is_rung(
 
     job_id = answer.json()["request_id"]
     assert face.stores.memory.jobs[job_id].input == body
-    assert list(face.stores.memory.bell) == [f"{job_id}:1"]
+    assert list(face.stores.memory.bell) == [f"{job_id}:0"]
 
 
 async def test_deadlines_are_the_model_s_own_where_it_has_some(
@@ -191,7 +194,8 @@ async def test_a_bad_body_is_a_clear_problem_and_nothing_is_stored(
     ("query", "path"),
     [
         ("max_cots=1", "?max_cots"),
-        ("priority=high", "?priority"),
+        ("priority=urgent", "?priority"),
+        ("priority=", "?priority"),
         ("cache=off", "?cache"),
         ("dry_run=true", "?dry_run"),
         ("timeout=0", "?timeout"),
@@ -314,9 +318,9 @@ class Watched(MemoryJobStore):
         self.asked += 1
         await super().authenticate(credential, scope)
 
-    async def admit(self, admission: Admission) -> None:
+    async def admit(self, admission: Admission) -> Admitted:
         self.asked += 1
-        await super().admit(admission)
+        return await super().admit(admission)
 
 
 @pytest.mark.parametrize(
@@ -381,7 +385,7 @@ class Away(MemoryJobStore):
 
     error: StoreUnavailable = StoreUnavailable(retry_after=timedelta(seconds=2))
 
-    async def admit(self, admission: Admission) -> None:
+    async def admit(self, admission: Admission) -> Admitted:
         assert admission.job.id
         raise self.error
 

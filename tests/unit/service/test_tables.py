@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Any
 import orjson
 import pytest
 
-from core.errors import Defect, FieldError, GatewayError, InvalidInput, Unauthenticated
+from core.errors import (
+    Defect,
+    FieldError,
+    GatewayError,
+    InvalidInput,
+    LimitReached,
+    Unauthenticated,
+)
+from service.admin_schemas import ADMIN_COMPONENTS
 from service.app import ENDPOINTS, create_app
 from service.errors import MethodNotAllowed
 from service.links import links_of
@@ -36,7 +44,7 @@ def test_every_error_has_its_status() -> None:
 
 @pytest.mark.parametrize("kind", list(STATUS))
 def test_every_problem_says_what_the_contract_asks_for(kind: type[GatewayError]) -> None:
-    error = kind()
+    error = kind(policy="waiting") if issubclass(kind, LimitReached) else kind()
     problem = problem_of(error)
     document = orjson.loads(problem.body)
     assert document["type"] == TYPE_PREFIX + kind.code
@@ -156,7 +164,7 @@ def test_every_answer_has_an_example(description: dict[str, Any]) -> None:
 
 def test_every_reference_leads_somewhere(description: dict[str, Any]) -> None:
     named = set(re.findall(rb"#/components/schemas/(\w+)", orjson.dumps(description)))
-    assert named == {name.encode() for name in COMPONENTS}
+    assert named == {name.encode() for name in (*COMPONENTS, *ADMIN_COMPONENTS)}
 
 
 def test_path_parameters_are_described(description: dict[str, Any]) -> None:
@@ -171,6 +179,13 @@ def test_only_probes_need_no_key(description: dict[str, Any]) -> None:
     free = {op["operationId"] for op in operations(description) if op.get("security") == []}
     assert free == {"healthz", "readyz", "metrics"}
     assert description["security"] == [{"tenant_key": []}]
+
+
+def test_the_operators_api_is_behind_their_token(description: dict[str, Any]) -> None:
+    for path, methods in description["paths"].items():
+        for operation in methods.values():
+            behind = operation.get("security") == [{"admin_token": []}]
+            assert behind is path.startswith("/admin/")
 
 
 async def test_the_pages_need_nothing_from_elsewhere() -> None:

@@ -52,6 +52,9 @@ class OneBreaker:
         self.stored = after
         return True
 
+    async def take_submit(self) -> None:
+        """No global rate."""
+
 
 class Workers:
     """Two gates over one breaker and one clock."""

@@ -1,9 +1,10 @@
--- The word that refuses this key, or nil when it may act within `scope`.
+-- The word that refuses this key, or nil when it may act within `scope`. Notes its use, to the minute.
 local function authenticate(api_key, tenant, tenant_name, scope, now)
-  local known = redis.call('HMGET', api_key, 'tenant', 'expires', 'scopes')
+  local known = redis.call('HMGET', api_key, 'tenant', 'expires', 'scopes', 'used')
   if known[1] ~= tenant_name then return 'unauthenticated' end
   if known[2] ~= '' and tonumber(known[2]) <= tonumber(now) then return 'unauthenticated' end
   if redis.call('HGET', tenant, 'disabled') ~= '0' then return 'unauthenticated' end
   if scope ~= '' and not string.find(known[3], scope, 1, true) then return 'not_permitted' end
+  if tonumber(now) - tonumber(known[4] or 0) > 60000 then redis.call('HSET', api_key, 'used', now) end
   return nil
 end

@@ -1,0 +1,77 @@
+"""The flags that stand for a tenant's settings, once for every command that takes them."""
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import wraps
+from typing import Annotated, Any, Final
+
+import typer
+
+
+@dataclass(frozen=True, slots=True)
+class Flag:
+    """A flag's type, its line of help, and what clearing the setting means."""
+
+    kind: type
+    about: str
+    default: object = None
+
+
+FLAGS: Final[Mapping[str, Flag]] = {
+    "webhook": Flag(str, "Where callbacks go that name no URL of their own."),
+    "requests_per_minute": Flag(int, "Submits a minute."),
+    "burst": Flag(int, "Submits at once after an idle minute."),
+    "running": Flag(int, "Jobs at RunComfy at once; more wait."),
+    "waiting": Flag(int, "Jobs that may wait; more are refused."),
+    "jobs_per_day": Flag(int, "Jobs a day (UTC)."),
+    "jobs_per_month": Flag(int, "Jobs a month (UTC)."),
+    "usd_per_request": Flag(str, "Largest estimate of one request, in USD."),
+    "usd_per_day": Flag(str, "Budget of a day (UTC), in USD."),
+    "usd_per_month": Flag(str, "Budget of a month (UTC), in USD."),
+    "weight": Flag(float, "Share of the turns among tenants.", 1.0),
+    "models": Flag(str, "Model ids that it may use, with commas; * for any text.", []),
+    "priority": Flag(str, "Largest that it may ask for: `high` or `normal`.", "high"),
+    "unknown_price": Flag(str, "Where a price is not known: `count` or `refuse`.", "count"),
+    "unknown_price_counts": Flag(str, "What an unknown price counts at, in USD.", 0),
+    "doubt": Flag(str, "Unattended submits in doubt: `hold`, `fail`, `resend`."),
+}
+"""A test compares names and defaults with the records."""
+
+
+def takes_settings(command: Callable[..., None]) -> Callable[..., None]:
+    """`command` with a flag for each setting; it gets those that were given as `wish`."""
+    signature = inspect.signature(command)
+    own = [known for known in signature.parameters.values() if known.name != "wish"]
+    parameters = [*own, *(_parameter(name, flag) for name, flag in FLAGS.items())]
+
+    @wraps(command)
+    def run(**given: Any) -> None:  # noqa: ANN401 - whatever flags hold
+        settings = {name: given.pop(name) for name in FLAGS}
+        command(**given, wish=wish_of(settings))
+
+    # Typer reads a command's flags off its signature and its annotations.
+    run.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]  # as documented by inspect
+    run.__annotations__ = {known.name: known.annotation for known in parameters}
+    return run
+
+
+def _parameter(name: str, flag: Flag) -> inspect.Parameter:
+    annotation: Any = Annotated[flag.kind | None, typer.Option(help=flag.about)]
+    return inspect.Parameter(
+        name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation
+    )
+
+
+def wish_of(given: Mapping[str, Any]) -> dict[str, object]:
+    """The settings that were given, in the form that JSON would have them."""
+    wish = {name: value for name, value in given.items() if value is not None}
+    if "models" in wish:
+        wish["models"] = [part.strip() for part in wish["models"].split(",") if part.strip()]
+    return wish
+
+
+def cleared(names: list[str] | None) -> dict[str, object]:
+    """The settings to take away, by flag or by name; each gets its default."""
+    settings = [name.strip("-").replace("-", "_") for name in names or ()]
+    return {name: FLAGS[name].default if name in FLAGS else None for name in settings}

@@ -1,0 +1,79 @@
+"""The longer answers of `gateway tenant …` for people: use by window, and what a file changes."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from cli.operations import perform, read_toml
+from cli.showing import show_many, show_one
+from core.usage import Usage
+from service.administration import apply as declared
+from service.administration.desk import Desk
+from service.administration.documents import step_document
+from service.administration.tenants import usage_of
+from service.usage import usage_document
+
+_SIGNS: Final[Mapping[str, str]] = {"create": "+", "change": "~", "keep": " ", "unlisted": "?"}
+_COLUMNS: Final = ("window", "model", "jobs", "used_usd", "settled_usd", "reserved_usd", "limit")
+
+
+def usage(name: str, *, as_json: bool) -> None:
+    """A tenant's windows."""
+    document = perform(lambda desk: _usage(desk, name))
+    if as_json:
+        show_one(document, as_json=True)
+        return
+    for field in ("running", "waiting"):
+        print(f"{field}: {document[field]['used']} of {_limit(document[field]['limit'])}")
+    rows = [row for window in document["windows"] for row in _rows(window)]
+    show_many(rows, _COLUMNS, as_json=False)
+
+
+async def _usage(desk: Desk, name: str) -> dict[str, Any]:
+    read: Usage = await usage_of(desk, name)
+    return usage_document(name, read, desk.clock.now())
+
+
+def _rows(window: Mapping[str, Any]) -> list[dict[str, object]]:
+    jobs, money = window["jobs"], window["usd"]
+    limit = f"{_limit(jobs['limit'])} jobs, {_limit(money['limit'])} USD"
+    total = {"model": "all", "jobs": jobs["used"], "limit": limit, **_amounts(money)}
+    models = (
+        {"model": model, "jobs": use["jobs"], **_amounts(use["usd"])}
+        for model, use in window["models"].items()
+    )
+    return [{"window": window["window"], **row} for row in (total, *models)]
+
+
+def _amounts(money: Mapping[str, float]) -> dict[str, object]:
+    return {f"{name}_usd": f"{money[name]:.6f}" for name in ("used", "settled", "reserved")}
+
+
+def _limit(value: object) -> str:
+    return "no limit" if value is None else str(value)
+
+
+def apply(file: Path, *, dry_run: bool, as_json: bool) -> None:
+    """Carry out, or only show, what a file says."""
+    steps = perform(lambda desk: _apply(desk, file, dry_run=dry_run))
+    if as_json:
+        show_many([step_document(step) for step in steps], (), as_json=True)
+        return
+    for step in steps:
+        print("\n".join(_lines(step)))
+    if dry_run:
+        print("Nothing was changed (--dry-run).")
+
+
+async def _apply(desk: Desk, file: Path, *, dry_run: bool) -> Sequence[declared.Step]:
+    act = declared.preview if dry_run else declared.apply
+    return await act(desk, read_toml(file))
+
+
+def _lines(step: declared.Step) -> list[str]:
+    once = {"key": step.key, "webhook_secret": step.webhook_secret}
+    return [
+        f"{_SIGNS[step.action]} {step.tenant} ({step.action})",
+        *(f"    {change}" for change in step.changes),
+        *(f"    {name}: {text}" for name, text in once.items() if text is not None),
+    ]

@@ -1,0 +1,66 @@
+"""What operators can stop, and what they watch: pauses and the wallet. Values only."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+from core.money import MicroUsd
+
+EVERYTHING: Final = "all"
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """What is paused: everything (`all`), one tenant (`tenant:x`) or one model (`model:y`)."""
+
+    what: str
+
+    @classmethod
+    def everything(cls) -> "Pause":
+        """All dispatching."""
+        return cls(EVERYTHING)
+
+    @classmethod
+    def tenant(cls, name: str) -> "Pause":
+        """One tenant's jobs."""
+        return cls(f"tenant:{name}")
+
+    @classmethod
+    def model(cls, model_id: str) -> "Pause":
+        """One model's jobs."""
+        return cls(f"model:{model_id}")
+
+
+@dataclass(frozen=True, slots=True)
+class Wallet:
+    """RunComfy's balance as it was last read. Below `floor` no submit is admitted."""
+
+    balance: MicroUsd | None = None
+    read_at: datetime | None = None
+    floor: MicroUsd | None = None
+    burn_per_hour: MicroUsd | None = None
+    """How fast it fell between the last reads; None before two were made, or after a top-up."""
+
+    @property
+    def lasts(self) -> timedelta | None:
+        """How long the balance lasts at the present burn."""
+        if self.balance is None or not self.burn_per_hour:
+            return None
+        return timedelta(hours=self.balance / self.burn_per_hour)
+
+
+_SMOOTHING: Final = 0.3
+_LEAST_SPAN: Final = timedelta(seconds=30)
+
+
+def spent_down(wallet: Wallet, balance: MicroUsd, now: datetime) -> Wallet:
+    """The wallet after another reading; the burn is smoothed, and a top-up starts it anew."""
+    if wallet.balance is None or wallet.read_at is None or balance > wallet.balance:
+        return Wallet(balance, now, wallet.floor)
+    span = now - wallet.read_at
+    if span < _LEAST_SPAN:
+        return wallet
+    rate = (wallet.balance - balance) / (span / timedelta(hours=1))
+    before = wallet.burn_per_hour
+    burn = rate if before is None else _SMOOTHING * rate + (1 - _SMOOTHING) * before
+    return Wallet(balance, now, wallet.floor, MicroUsd(round(burn)))

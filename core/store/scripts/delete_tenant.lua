@@ -1,0 +1,15 @@
+-- Ends a tenant: its keys go at once, its record stays (disabled, for its open jobs and their
+-- callbacks) until `life` seconds have passed. Extra ARGV are its fields and values. Returns how many
+-- keys were revoked, or -1 when the record has changed.
+-- KEYS: tenant tenants tenant_keys fair waiting
+-- ARGV: expected name api_key_prefix life ...
+
+if redis.call('HGET', tenant, 'version') ~= expected then return -1 end
+local digests = redis.call('SMEMBERS', tenant_keys)
+for _, digest in ipairs(digests) do redis.call('DEL', api_key_prefix .. digest) end
+redis.call('DEL', tenant_keys)
+redis.call('SREM', tenants, name)
+if redis.call('HEXISTS', waiting, name) == 0 then redis.call('HDEL', fair, name) end
+redis.call('HSET', tenant, unpack(ARGV, 5))
+redis.call('EXPIRE', tenant, life)
+return #digests

@@ -1,0 +1,26 @@
+-- Books what a job's money has come to in its tenant's windows; only differences are added, so that
+-- saying the same twice books once. reserved = settled + released + held, always.
+-- `verdict` is 'held', 'free', 'spent' (at `cost`) or 'estimated' (spent, nobody will say how much).
+local function book(job, windows, model, verdict, cost)
+  local booked = redis.call('HMGET', job, 'reserved', 'settled', 'released')
+  local before = { tonumber(booked[1] or 0), tonumber(booked[2] or 0), tonumber(booked[3] or 0) }
+  local reserved, settled, released = before[1], 0, 0
+  if verdict == 'free' then released = reserved end
+  if verdict == 'estimated' then settled = reserved end
+  if verdict == 'spent' then
+    settled = tonumber(cost)
+    reserved = math.max(reserved, settled)
+    released = reserved - settled
+  end
+  local after, names = { reserved, settled, released }, { 'reserved', 'settled', 'released' }
+  for index, name in ipairs(names) do
+    local difference = after[index] - before[index]
+    if difference ~= 0 then
+      redis.call('HINCRBY', job, name, difference)
+      for _, window in ipairs(windows) do
+        redis.call('HINCRBY', window, name, difference)
+        redis.call('HINCRBY', window, name .. '|' .. model, difference)
+      end
+    end
+  end
+end

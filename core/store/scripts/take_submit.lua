@@ -1,0 +1,10 @@
+-- Takes one submit's share of the global rate. Returns 0, or from when (ms) the next may be had.
+-- USES: gcra
+-- KEYS: limits rate
+-- ARGV: now
+
+local per_second = tonumber(redis.call('HGET', limits, 'submits_per_second') or '')
+if not per_second then return '0' end
+local granted, from = allowance(rate, per_second, 1, tonumber(now))
+if granted == 1 then return '0' end
+return string.format('%.0f', math.ceil(from))

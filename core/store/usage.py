@@ -1,0 +1,47 @@
+"""Reads what tenants used. The scripts write it: `admit_job` reserves, `advance_job` settles."""
+
+from collections import defaultdict
+from datetime import datetime
+
+from core.ledger import Booking
+from core.limits import Limits, Span, spans_at
+from core.store import keys
+from core.store.connection import Wire
+from core.usage import Usage, Use, WindowUse
+
+_MODEL = "|"
+
+
+class UsageStore:
+    """Tenants' windows in Redis."""
+
+    def __init__(self, wire: Wire) -> None:
+        """Talk over `wire`."""
+        self._wire = wire
+
+    async def read(self, tenant: str, limits: Limits, now: datetime) -> Usage:
+        """How the tenant stands in the windows that `now` falls into."""
+        windows = [await self._window(tenant, span) for span in spans_at(now)]
+        running = await self._wire.execute("HGET", keys.RUNNING, f"tenant:{tenant}")
+        waiting = await self._wire.execute("HGET", keys.WAITING, tenant)
+        return Usage(limits, tuple(windows), int(running or 0), int(waiting or 0))
+
+    async def _window(self, tenant: str, span: Span) -> WindowUse:
+        flat = await self._wire.execute("HGETALL", keys.use(tenant, span.name))
+        figures: defaultdict[str, dict[str, int]] = defaultdict(dict)
+        for name, value in zip(flat[::2], flat[1::2], strict=True):
+            kind, _, model = name.decode().partition(_MODEL)
+            figures[model][kind] = int(value)
+        uses = {model: _use(fields) for model, fields in figures.items()}
+        return WindowUse(span, uses.pop("", Use()), uses)
+
+
+def _use(fields: dict[str, int]) -> Use:
+    return Use(
+        jobs=fields.get("jobs", 0),
+        booking=Booking(
+            reserved=fields.get("reserved", 0),
+            settled=fields.get("settled", 0),
+            released=fields.get("released", 0),
+        ),
+    )

@@ -1,0 +1,247 @@
+"""The shapes that operators read and send, as JSON Schema with examples, for the description."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from core.tenants import Scope
+from service.administration.apply import Action
+from service.administration.fields import FIELDS
+
+Schema = Mapping[str, Any]
+
+_TEXT: Final = {"type": "string"}
+_NUMBER: Final = {"type": ["number", "null"]}
+_INSTANT: Final = {"type": ["string", "null"], "format": "date-time"}
+_ID: Final = "req_01KAP7ZJ5V3Q8M0RWX4T2YDN6C"
+_MODEL: Final = "kling/kling-3.0/standard/image-to-video"
+RESOLUTIONS: Final = ("attach", "lost", "resend")
+
+
+def _object(required: str, /, **properties: Schema) -> Schema:
+    return {"type": "object", "required": required.split(), "properties": properties}
+
+
+def _many(items: Schema) -> Schema:
+    return {"type": "array", "items": items}
+
+
+def _ref(name: str) -> Schema:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+_SETTINGS: Final[Mapping[str, Schema]] = {
+    name: {**field.schema, "description": field.about} for name, field in FIELDS.items()
+}
+_TENANT: Final[Mapping[str, Schema]] = {
+    "tenant": _TEXT,
+    "created_at": _INSTANT,
+    **_SETTINGS,
+    "webhook_secrets": {"type": "integer", "description": "How many are live."},
+}
+_KEY: Final[Mapping[str, Schema]] = {
+    "key_id": _TEXT,
+    "tenant": _TEXT,
+    "scopes": _many({"type": "string", "enum": list(Scope)}),
+    "created_at": _INSTANT,
+    "expires_at": _INSTANT,
+    "last_used_at": _INSTANT,
+}
+_LIMITS: Final[Mapping[str, Schema]] = {
+    "running": {"type": ["integer", "null"], "description": "Jobs at RunComfy at once."},
+    "submits_per_second": _NUMBER,
+    "polls_per_second": _NUMBER,
+    "models": {
+        "type": "object",
+        "description": "Model ids with how many of their jobs may run at once; null: no cap.",
+        "additionalProperties": {"type": ["integer", "null"]},
+    },
+    "wallet_floor_usd": {**_NUMBER, "description": "Below this balance submits are refused."},
+}
+
+ADMIN_COMPONENTS: Final[Mapping[str, Schema]] = {
+    "TenantSettings": {"type": "object", "properties": _SETTINGS},
+    "Tenant": _object("tenant created_at", **_TENANT),
+    "Tenants": _object("tenants", tenants=_many(_ref("Tenant"))),
+    "NewTenant": _object("tenant key webhook_secret", **_TENANT, key=_TEXT, webhook_secret=_TEXT),
+    "TenantsFile": _object(
+        "tenants",
+        tenants={"type": "object", "additionalProperties": _ref("TenantSettings")},
+    ),
+    "Plan": _object(
+        "steps",
+        steps=_many(
+            _object(
+                "tenant action changes",
+                tenant=_TEXT,
+                action={"type": "string", "enum": list(Action)},
+                changes=_many({"type": "object"}),
+                key=_TEXT,
+                webhook_secret=_TEXT,
+            )
+        ),
+    ),
+    "Key": _object("key_id tenant scopes", **_KEY),
+    "Keys": _object("keys", keys=_many(_ref("Key"))),
+    "KeyWish": _object("", scopes=_KEY["scopes"], expires_at=_INSTANT),
+    "NewKey": _object("key_id tenant scopes key", **_KEY, key=_TEXT),
+    "WebhookSecret": _object("webhook_secret", webhook_secret=_TEXT),
+    "GatewayLimits": {"type": "object", "properties": _LIMITS},
+    "Gateway": _object(
+        "running models paused wallet",
+        **_LIMITS,
+        paused=_many(_TEXT),
+        wallet=_object(
+            "balance_usd",
+            balance_usd=_NUMBER,
+            read_at=_INSTANT,
+            burn_usd_per_hour=_NUMBER,
+            hours_left=_NUMBER,
+        ),
+    ),
+    "Pausable": _object("", all={"type": "boolean"}, tenant=_TEXT, model=_TEXT),
+    "Paused": _object("paused", paused=_many(_TEXT)),
+    "Doubt": _object(
+        "request_id tenant model_id sent_at held_until fingerprint",
+        request_id=_TEXT,
+        tenant=_TEXT,
+        model_id=_TEXT,
+        reference={"type": ["string", "null"]},
+        sent_at=_INSTANT,
+        doubt_since=_INSTANT,
+        held_until={**_INSTANT, "description": "Then the tenant's policy decides."},
+        attempts={"type": "integer"},
+        resends_approved={"type": "integer"},
+        what_came_back={"type": ["string", "null"]},
+        fingerprint=_TEXT,
+        estimated_cost=_NUMBER,
+        created_at=_INSTANT,
+        submits=_many({"type": "object"}),
+    ),
+    "Doubts": _object("doubts", doubts=_many(_ref("Doubt"))),
+    "ResolutionWish": _object(
+        "resolution",
+        resolution={"type": "string", "enum": list(RESOLUTIONS)},
+        upstream_request_id={"type": "string", "description": "With `attach`: RunComfy's id."},
+    ),
+    "Audit": _object(
+        "entries",
+        entries=_many(
+            _object(
+                "at actor action subject change",
+                at=_INSTANT,
+                actor=_TEXT,
+                action=_TEXT,
+                subject=_TEXT,
+                change=_TEXT,
+            )
+        ),
+    ),
+}
+
+SETTINGS_EXAMPLE: Final = {
+    "webhook": "https://video.example/hooks",
+    "requests_per_minute": 60,
+    "running": 5,
+    "usd_per_day": 25.0,
+    "models": ["kling/*"],
+}
+TENANT_EXAMPLE: Final = {
+    "tenant": "video-team",
+    "created_at": "2025-11-22T14:58:34.120000Z",
+    "webhook": "https://video.example/hooks",
+    "disabled": False,
+    "doubt": None,
+    "requests_per_minute": 60,
+    "burst": None,
+    "running": 5,
+    "waiting": None,
+    "jobs_per_day": None,
+    "jobs_per_month": None,
+    "usd_per_request": None,
+    "usd_per_day": 25.0,
+    "usd_per_month": None,
+    "weight": 1.0,
+    "models": ["kling/*"],
+    "priority": "high",
+    "unknown_price": "count",
+    "unknown_price_counts": 0.0,
+    "webhook_secrets": 1,
+}
+NEW_TENANT_EXAMPLE: Final = {
+    **TENANT_EXAMPLE,
+    "key": "rcg_video-team_…",
+    "webhook_secret": "whsec_…",
+}
+PLAN_EXAMPLE: Final = {
+    "steps": [
+        {
+            "tenant": "video-team",
+            "action": "change",
+            "changes": [{"field": "usd_per_day", "from": 25.0, "to": 50.0}],
+        }
+    ]
+}
+KEY_EXAMPLE: Final = {
+    "key_id": "9f86d081884c7d65",
+    "tenant": "video-team",
+    "scopes": ["read", "submit"],
+    "created_at": "2025-11-22T14:58:34.120000Z",
+    "expires_at": "2026-02-20T00:00:00Z",
+    "last_used_at": None,
+}
+NEW_KEY_EXAMPLE: Final = {**KEY_EXAMPLE, "key": "rcg_video-team_…"}
+KEY_WISH_EXAMPLE: Final = {"scopes": ["submit", "read"], "expires_at": "2026-02-20T00:00:00Z"}
+LIMITS_EXAMPLE: Final = {
+    "running": 50,
+    "submits_per_second": 5.0,
+    "polls_per_second": None,
+    "models": {_MODEL: 10},
+    "wallet_floor_usd": 20.0,
+}
+GATEWAY_EXAMPLE: Final = {
+    **LIMITS_EXAMPLE,
+    "wallet": {
+        "balance_usd": 143.2,
+        "read_at": "2025-11-22T14:58:34.120000Z",
+        "burn_usd_per_hour": 6.5,
+        "hours_left": 22.03,
+    },
+    "paused": ["model:flux/flux-pro"],
+}
+DOUBT_EXAMPLE: Final = {
+    "request_id": _ID,
+    "tenant": "video-team",
+    "model_id": _MODEL,
+    "reference": "order 7",
+    "sent_at": "2025-11-22T14:58:34.120000Z",
+    "doubt_since": "2025-11-22T14:59:04.120000Z",
+    "held_until": "2025-11-22T15:14:04.120000Z",
+    "attempts": 1,
+    "resends_approved": 0,
+    "what_came_back": "read_timeout: RunComfy did not answer in time.",
+    "fingerprint": "1:5f2c0e…",
+    "estimated_cost": 0.63,
+    "created_at": "2025-11-22T14:58:33.902000Z",
+    "submits": [],
+}
+RESOLUTION_EXAMPLE: Final = {
+    "resolution": "attach",
+    "upstream_request_id": "0b6f6a52-9d0e-4c1b-8a53-0d6c9c1f7a11",
+}
+AUDIT_EXAMPLE: Final = {
+    "entries": [
+        {
+            "at": "2025-11-22T14:58:34.120000Z",
+            "actor": "cli:ada",
+            "action": "tenant.change",
+            "subject": "video-team",
+            "change": "usd_per_day: 25.0 -> 50.0",
+        }
+    ]
+}
+
+
+def wish(component: str, example: Schema) -> Schema:
+    """An operation's request body, with an example."""
+    content = {"application/json": {"schema": _ref(component), "example": example}}
+    return {"requestBody": {"required": True, "content": content}}

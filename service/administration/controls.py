@@ -1,0 +1,149 @@
+"""What holds for all tenants together: global limits, the wallet's floor, pauses."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from core.controls import Pause, Wallet
+from core.errors import FieldError, InvalidInput
+from core.limits import GlobalLimits
+from core.money import MicroUsd, to_usd
+from core.tenants import check_name
+from service.administration.desk import Desk
+from service.administration.fields import Difference, Unfit, raise_wrong, told, usd, whole
+from service.administration.names import is_model_id
+
+WALLET_FLOOR: Final = "wallet_floor_usd"
+_MOST_A_SECOND: Final = 100_000
+_LEAST_A_SECOND: Final = 0.001
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayLimits:
+    """The limits of the whole gateway, and the wallet that it watches."""
+
+    limits: GlobalLimits
+    wallet: Wallet
+
+
+async def show_limits(desk: Desk) -> GatewayLimits:
+    """What is in force."""
+    return GatewayLimits(await desk.controls.limits(), await desk.controls.wallet())
+
+
+async def change_limits(desk: Desk, raw: Mapping[str, object]) -> GatewayLimits:
+    """Change the limits that `raw` names (null: none); in force at once. Raises `InvalidInput`.
+
+    What runs goes on; fewer are dispatched until it fits.
+    """
+    before = await show_limits(desk)
+    after = read_limits(raw, before)
+    if after.limits != before.limits:
+        await desk.controls.set_limits(after.limits)
+    if after.wallet.floor != before.wallet.floor:
+        await desk.controls.set_floor(after.wallet.floor)
+    was, will_be = limits_document(before), limits_document(after)
+    changes = [Difference(name, was[name], will_be[name]) for name in was]
+    changed = tuple(change for change in changes if change.before != change.after)
+    if changed:
+        await desk.note("limits.set", "gateway", told(changed))
+    return after
+
+
+def read_limits(raw: Mapping[str, object], base: GatewayLimits) -> GatewayLimits:
+    """`base` with the fields of `raw` in place. Raises `InvalidInput` naming every wrong one."""
+    wrong: list[FieldError] = []
+    values: dict[str, Any] = {}
+    for name, value in raw.items():
+        try:
+            values[name] = _read(name, value, base)
+        except Unfit as unfit:
+            wrong.append(FieldError(f"/{name}", str(unfit)))
+    raise_wrong(wrong)
+    floor = values.pop(WALLET_FLOOR, base.wallet.floor)
+    return GatewayLimits(replace(base.limits, **values), replace(base.wallet, floor=floor))
+
+
+def _read(name: str, value: object, base: GatewayLimits) -> object:
+    if name == "models":
+        return _model_caps(value, dict(base.limits.models))
+    if name not in _READERS:
+        raise Unfit("is no limit of the gateway")
+    return None if value is None else _READERS[name](value)
+
+
+def _per_second(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise Unfit("must be a number")
+    if not _LEAST_A_SECOND <= value <= _MOST_A_SECOND:
+        raise Unfit(f"must be from {_LEAST_A_SECOND} to {_MOST_A_SECOND}")
+    return float(value)
+
+
+def _running(value: object) -> int:
+    return whole(value, 0)
+
+
+def _floor(value: object) -> MicroUsd:
+    return usd(value)
+
+
+_READERS: Final = {
+    "running": _running,
+    "submits_per_second": _per_second,
+    "polls_per_second": _per_second,
+    WALLET_FLOOR: _floor,
+}
+
+
+def _model_caps(value: object, caps: dict[str, int]) -> tuple[tuple[str, int], ...]:
+    """Caps by model id; null takes a model's cap away, models that are not named keep theirs."""
+    if not isinstance(value, dict):
+        raise Unfit("must be an object of model ids with how many may run at once")
+    for model_id, cap in value.items():
+        if not is_model_id(model_id):
+            raise Unfit("must name model ids")
+        if cap is None:
+            caps.pop(model_id, None)
+        else:
+            caps[model_id] = whole(cap, 0)
+    return tuple(sorted(caps.items()))
+
+
+def limits_document(gateway: GatewayLimits) -> dict[str, object]:
+    """The limits as JSON shows them."""
+    floor = gateway.wallet.floor
+    return {
+        "running": gateway.limits.running,
+        "submits_per_second": gateway.limits.submits_per_second,
+        "polls_per_second": gateway.limits.polls_per_second,
+        "models": dict(gateway.limits.models),
+        WALLET_FLOOR: None if floor is None else to_usd(floor),
+    }
+
+
+def read_pause(raw: Mapping[str, object]) -> Pause:
+    """What `{"all": true}`, `{"tenant": name}` or `{"model": id}` means. Raises `InvalidInput`."""
+    match dict(raw):
+        case {"all": True, **rest} if not rest:
+            return Pause.everything()
+        case {"tenant": str(name), **rest} if not rest:
+            return Pause.tenant(check_name(name))
+        case {"model": str(model_id), **rest} if not rest and is_model_id(model_id):
+            return Pause.model(model_id)
+        case _:
+            raise InvalidInput("Name one: all (true), a tenant, or a model id.")
+
+
+async def pause(desk: Desk, what: Pause) -> Sequence[Pause]:
+    """Dispatch no more of it; what runs goes on. Returns all that is paused now."""
+    await desk.controls.pause(what)
+    await desk.note("pause", what.what)
+    return await desk.controls.pauses()
+
+
+async def resume(desk: Desk, what: Pause) -> Sequence[Pause]:
+    """Dispatch it again. Returns all that is still paused."""
+    await desk.controls.resume(what)
+    await desk.note("resume", what.what)
+    return await desk.controls.pauses()

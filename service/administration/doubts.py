@@ -1,0 +1,80 @@
+"""Submits in doubt: what is known of each, and what a person decides."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from core.changes import Change, Outcome
+from core.doubts import Attach, Resolution, Resolved, resolve
+from core.errors import Conflict, InvalidInput, NotFound
+from core.events import JobMoved
+from core.jobs import Job
+from core.notices import may_notify, notices
+from core.store.jobs import JobView
+from service.administration.desk import Desk
+from service.administration.names import is_upstream_id
+
+MOST_TRIES: Final = 5
+MOST_LISTED: Final = 1000
+
+
+async def list_doubts(desk: Desk) -> Sequence[JobView]:
+    """Jobs in doubt with their history, the longest first; at most 1,000."""
+    found = [await desk.jobs.view(job.id) for job in await desk.jobs.doubts(MOST_LISTED)]
+    return [view for view in found if view is not None]
+
+
+async def resolve_doubt(desk: Desk, job_id: str, resolution: Resolution) -> Job:
+    """Carry out what a person decided.
+
+    Raises `NotFound`, `InvalidInput` for what can be no id of RunComfy's, and `Conflict` when the
+    job is not in doubt (any more).
+    """
+    if isinstance(resolution, Attach) and not is_upstream_id(resolution.upstream_id):
+        raise InvalidInput("An id of RunComfy's has letters, digits, _ and -, at most 128 of them.")
+    for _ in range(MOST_TRIES):
+        record = await desk.jobs.load(job_id)
+        if record is None:
+            raise NotFound(f"There is no job {job_id}.")
+        resolved = resolve(record.job, resolution, desk.actor, desk.clock.now())
+        match await desk.jobs.store(await _change(desk, record.job, resolved)):
+            case Outcome.STORED:
+                await _tell(desk, record.job, resolved)
+                return resolved.after
+            case Outcome.UNKNOWN:
+                raise NotFound(f"There is no job {job_id}.")
+            case _:
+                continue
+    raise Conflict("The job kept changing meanwhile; look at it again.")
+
+
+async def _change(desk: Desk, before: Job, resolved: Resolved) -> Change:
+    after = resolved.after
+    webhook = None
+    if may_notify(before, after):
+        tenant = await desk.tenants.load(after.tenant)
+        webhook = tenant.webhook if tenant else None
+    return Change(
+        before=before,
+        after=after,
+        entries=(resolved.entry,),
+        deliveries=notices(before, after, webhook, desk.ids, after.updated_at),
+        ring=not after.final,
+    )
+
+
+async def _tell(desk: Desk, before: Job, resolved: Resolved) -> None:
+    after = resolved.after
+    desk.emit(
+        JobMoved(
+            job_id=after.id,
+            tenant=after.tenant,
+            model_id=after.model_id,
+            fact=resolved.fact,
+            before=before.state,
+            after=after.state,
+            age=after.updated_at - after.created_at,
+            upstream_id=after.upstream_id,
+            detail=resolved.entry.detail,
+        )
+    )
+    await desk.note("doubt.resolve", after.id, resolved.entry.detail or "")

@@ -1,0 +1,278 @@
+"""A tenant's settings by name: how each is read from JSON, and shown. One table; pure.
+
+The admin API's bodies, `tenants.toml` and the command's flags all go through it.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from enum import StrEnum
+from typing import Any, Final, TypeVar
+
+from core.errors import FieldError, InvalidInput
+from core.limits import Limits, Priority, UnknownPrice
+from core.money import MicroUsd, from_usd, to_usd
+from core.targets import Refusal, TargetPolicy, check_url
+from core.tenants import NO_LIMITS, DoubtPolicy, Tenant
+from service.options import PRIORITIES
+
+MOST_PATTERNS: Final = 100
+_MOST_COUNT: Final = 1_000_000_000
+_MOST_WEIGHT: Final = 1_000.0
+_LEAST_WEIGHT: Final = 0.001
+_PATTERN: Final = re.compile(r"[A-Za-z0-9._/*-]{1,200}")
+_W = TypeVar("_W", bound=StrEnum)
+
+Read = Callable[[object, TargetPolicy], Any]
+Show = Callable[[Any], object]
+
+
+class Unfit(ValueError):
+    """The value does not fit its field; the text says what would."""
+
+
+@dataclass(frozen=True, slots=True)
+class TenantSettings:
+    """All of a tenant that an operator sets; the default is a tenant without limits."""
+
+    webhook: str | None = None
+    disabled: bool = False
+    doubt: DoubtPolicy | None = None
+    limits: Limits = NO_LIMITS
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One setting: its reader, which raises `Unfit`, its JSON form, and its JSON Schema."""
+
+    read: Read
+    show: Show
+    schema: Mapping[str, object]
+    about: str
+
+
+def _as_is(value: object) -> object:
+    return value
+
+
+def _optional(read: Read) -> Read:
+    return lambda value, policy: None if value is None else read(value, policy)
+
+
+def whole(value: object, least: int) -> int:
+    """A whole number of at least `least`. Raises `Unfit`."""
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= _MOST_COUNT:
+        raise Unfit(f"must be a whole number from {least} to {_MOST_COUNT}")
+    return value
+
+
+def usd(value: object) -> MicroUsd:
+    """An amount in USD. Raises `Unfit`."""
+    amount = from_usd(value)
+    if amount is None:
+        raise Unfit("must be an amount in USD, such as 1.50")
+    return amount
+
+
+def _count(about: str, least: int) -> Field:
+    schema = {"type": ["integer", "null"], "minimum": least}
+    return Field(_optional(lambda value, _: whole(value, least)), _as_is, schema, about)
+
+
+def _money(about: str) -> Field:
+    def show(amount: MicroUsd | None) -> float | None:
+        return None if amount is None else to_usd(amount)
+
+    schema = {"type": ["number", "null"], "minimum": 0}
+    return Field(_optional(lambda value, _: usd(value)), show, schema, about)
+
+
+def _weight(value: object, _: TargetPolicy) -> float:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not is_number or not _LEAST_WEIGHT <= float(str(value)) <= _MOST_WEIGHT:
+        raise Unfit(f"must be a number from {_LEAST_WEIGHT} to {_MOST_WEIGHT:g}")
+    return float(str(value))
+
+
+def _models(value: object, _: TargetPolicy) -> tuple[str, ...]:
+    fits = isinstance(value, list | tuple) and len(value) <= MOST_PATTERNS
+    patterns = tuple(value) if fits and isinstance(value, list | tuple) else ()
+    if not fits or not all(isinstance(one, str) and _PATTERN.fullmatch(one) for one in patterns):
+        raise Unfit(
+            f"must be a list of at most {MOST_PATTERNS} model ids, in which * stands for any"
+        )
+    return patterns
+
+
+def _word(kind: type[_W]) -> Read:
+    def read(value: object, _: TargetPolicy) -> _W:
+        if value not in list(kind):
+            raise Unfit(f"must be one of {', '.join(kind)}")
+        return kind(str(value))
+
+    return read
+
+
+def _priority(value: object, _: TargetPolicy) -> Priority:
+    if not isinstance(value, str) or value not in LARGEST:
+        raise Unfit(f"must be one of {', '.join(LARGEST)}")
+    return LARGEST[value]
+
+
+def _flag(value: object, _: TargetPolicy) -> bool:
+    if not isinstance(value, bool):
+        raise Unfit("must be true or false")
+    return value
+
+
+def _webhook(value: object, policy: TargetPolicy) -> str:
+    if not isinstance(value, str):
+        raise Unfit("must be a URL")
+    judged = check_url(value, policy)
+    if isinstance(judged, Refusal):
+        raise Unfit(judged.message)
+    return value
+
+
+LARGEST: Final = {name: PRIORITIES[name] for name in ("high", "normal")}
+"""What a tenant may be held to. Not `low`: submits that ask for nothing are `normal`."""
+
+LIMIT_FIELDS: Final[Mapping[str, Field]] = {
+    "requests_per_minute": _count("Submits a minute.", 1),
+    "burst": _count("Submits at once after an idle minute; null: a minute's.", 1),
+    "running": _count("Jobs at RunComfy at once; more wait.", 0),
+    "waiting": _count("Jobs that may wait; more are refused.", 0),
+    "jobs_per_day": _count("Jobs a day (UTC).", 0),
+    "jobs_per_month": _count("Jobs a month (UTC).", 0),
+    "usd_per_request": _money("Largest estimate of one request, in USD."),
+    "usd_per_day": _money("Budget of a day (UTC), in USD."),
+    "usd_per_month": _money("Budget of a month (UTC), in USD."),
+    "weight": Field(_weight, _as_is, {"type": "number"}, "Share of the turns among tenants."),
+    "models": Field(
+        _models,
+        list,
+        {"type": "array", "items": {"type": "string"}},
+        "Model ids that it may use, * for any text; empty: all.",
+    ),
+    "priority": Field(
+        _priority,
+        lambda priority: Priority(priority).name.lower(),
+        {"type": "string", "enum": list(LARGEST)},
+        "Largest priority that it may ask for.",
+    ),
+    "unknown_price": Field(
+        _word(UnknownPrice),
+        str,
+        {"type": "string", "enum": list(UnknownPrice)},
+        "What becomes of a submit whose price is not known.",
+    ),
+    "unknown_price_counts": Field(
+        lambda value, _: usd(value),
+        to_usd,
+        {"type": "number", "minimum": 0},
+        "What an unknown price counts at, in USD.",
+    ),
+}
+OWN_FIELDS: Final[Mapping[str, Field]] = {
+    "webhook": Field(
+        _optional(_webhook),
+        _as_is,
+        {"type": ["string", "null"], "format": "uri"},
+        "Where callbacks go that name no URL of their own.",
+    ),
+    "disabled": Field(_flag, _as_is, {"type": "boolean"}, "No key of it works."),
+    "doubt": Field(
+        _optional(_word(DoubtPolicy)),
+        _as_is,
+        {"type": ["string", "null"], "enum": [*DoubtPolicy, None]},
+        "What becomes of unattended submits in doubt; null: as the worker is set.",
+    ),
+}
+FIELDS: Final[Mapping[str, Field]] = {**OWN_FIELDS, **LIMIT_FIELDS}
+"""Every setting of a tenant; a test compares it with the records."""
+
+
+def read_fields(
+    raw: Mapping[str, object], base: TenantSettings, policy: TargetPolicy
+) -> TenantSettings:
+    """`base` with the fields of `raw` in place. Raises `InvalidInput` naming every wrong one."""
+    wrong: list[FieldError] = []
+    values: dict[str, Any] = {}
+    for name, value in raw.items():
+        if name not in FIELDS:
+            wrong.append(FieldError(f"/{name}", _unknown(name)))
+            continue
+        try:
+            values[name] = FIELDS[name].read(value, policy)
+        except Unfit as unfit:
+            wrong.append(FieldError(f"/{name}", str(unfit)))
+    raise_wrong(wrong)
+    limits = {name: value for name, value in values.items() if name in LIMIT_FIELDS}
+    own = {name: value for name, value in values.items() if name in OWN_FIELDS}
+    return replace(base, **own, limits=replace(base.limits, **limits))
+
+
+def raise_wrong(wrong: list[FieldError]) -> None:
+    """Raises `InvalidInput` when anything is wrong."""
+    if wrong:
+        told = "; ".join(f"{error.path.removeprefix('/')} {error.message}" for error in wrong[:3])
+        raise InvalidInput(f"{told}.", fields=tuple(wrong))
+
+
+def _unknown(name: str) -> str:
+    near = get_close_matches(name, FIELDS, n=1) if len(name) <= len(max(FIELDS, key=len)) else []
+    return f"is no setting; did you mean {near[0]}?" if near else "is no setting"
+
+
+def settings_of(tenant: Tenant) -> TenantSettings:
+    """What an operator set of a tenant."""
+    return TenantSettings(tenant.webhook, tenant.disabled, tenant.doubt, tenant.limits)
+
+
+def show_fields(settings: TenantSettings) -> dict[str, object]:
+    """The settings as JSON, every field."""
+    own = {name: field.show(getattr(settings, name)) for name, field in OWN_FIELDS.items()}
+    limits = settings.limits
+    return own | {name: field.show(getattr(limits, name)) for name, field in LIMIT_FIELDS.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One setting that changes; values as JSON shows them."""
+
+    field: str
+    before: object
+    after: object
+
+    def __str__(self) -> str:
+        return f"{self.field}: {_told(self.before)} -> {_told(self.after)}"
+
+
+def differences(before: TenantSettings, after: TenantSettings) -> tuple[Difference, ...]:
+    """What changes from one to the other."""
+    was, will_be = show_fields(before), show_fields(after)
+    return tuple(
+        Difference(name, was[name], will_be[name]) for name in FIELDS if was[name] != will_be[name]
+    )
+
+
+def told(changes: tuple[Difference, ...]) -> str:
+    """The changes as the audit log has them."""
+    return "; ".join(map(str, changes))
+
+
+def _told(value: object) -> str:
+    match value:
+        case None:
+            return "none"
+        case bool():
+            return str(value).lower()
+        case dict():
+            return ",".join(f"{name}={inner}" for name, inner in value.items()) or "none"
+        case list():
+            return ",".join(map(str, value)) or "all"
+        case str():
+            return value.partition("?")[0]  # a URL's query may hold a token
+        case _:
+            return str(value)

@@ -1,0 +1,184 @@
+"""Tenants: create, look at, change, delete; their webhook secrets."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Final
+
+from core.errors import Conflict, NotFound
+from core.tenants import (
+    KeyRecord,
+    Tenant,
+    check_name,
+    digest_of,
+    mint_key,
+    mint_webhook_secret,
+)
+from core.usage import Usage
+from service.administration.desk import Desk
+from service.administration.fields import (
+    Difference,
+    TenantSettings,
+    differences,
+    read_fields,
+    settings_of,
+    told,
+)
+
+MOST_TRIES: Final = 5
+LIVE_SECRETS: Final = 2
+"""The newest webhook secret, and the one before it while receivers move over."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewTenant:
+    """A tenant, and what is shown of it once."""
+
+    tenant: Tenant
+    key: str
+    webhook_secret: str
+
+
+async def create_tenant(desk: Desk, name: str, raw: Mapping[str, object]) -> NewTenant:
+    """Make a tenant with its first key. Raises `InvalidInput`, or `Conflict` for a taken name."""
+    check_name(name)
+    made = mint(desk, name, read_fields(raw, TenantSettings(), desk.targets))
+    key = KeyRecord(digest_of(made.key), name, made.tenant.created_at)
+    if not await desk.tenants.create(made.tenant, key):
+        raise Conflict(
+            f"The name {name} is taken: by a tenant, or by one deleted less than 30 days ago."
+        )
+    changes = differences(TenantSettings(), settings_of(made.tenant))
+    await desk.note("tenant.create", name, told(changes))
+    return made
+
+
+def mint(desk: Desk, name: str, settings: TenantSettings) -> NewTenant:
+    """A tenant with a first key and webhook secret, not yet stored."""
+    secret = mint_webhook_secret(desk.ids.secret())
+    tenant = Tenant(
+        name=name,
+        created_at=desk.clock.now(),
+        webhook=settings.webhook,
+        webhook_secrets=(secret,),
+        disabled=settings.disabled,
+        doubt=settings.doubt,
+        limits=settings.limits,
+    )
+    return NewTenant(tenant, mint_key(name, desk.ids.secret()), secret)
+
+
+async def load_tenant(desk: Desk, name: str) -> Tenant:
+    """A tenant that is not deleted. Raises `NotFound`."""
+    tenant = await desk.tenants.load(check_name(name))
+    if tenant is None or tenant.deleted_at is not None:
+        raise NotFound(f"There is no tenant {name}.")
+    return tenant
+
+
+async def list_tenants(desk: Desk) -> tuple[Tenant, ...]:
+    """Every tenant by name; those that are deleted are left out."""
+    names = sorted(await desk.tenants.names())
+    found = await asyncio.gather(*map(desk.tenants.load, names))
+    return tuple(tenant for tenant in found if tenant is not None and tenant.deleted_at is None)
+
+
+@dataclass(frozen=True, slots=True)
+class ChangedTenant:
+    """A tenant as it now is, and what changed."""
+
+    tenant: Tenant
+    changes: tuple[Difference, ...]
+
+
+async def change_tenant(desk: Desk, name: str, raw: Mapping[str, object]) -> ChangedTenant:
+    """Change the settings that `raw` names; in force with the next submit.
+
+    Raises `InvalidInput`, `NotFound`.
+    """
+
+    def decide(tenant: Tenant) -> Tenant:
+        return with_settings(tenant, read_fields(raw, settings_of(tenant), desk.targets))
+
+    before, after = await _advance(desk, name, decide)
+    changes = differences(settings_of(before), settings_of(after))
+    if changes:
+        await desk.note("tenant.change", name, told(changes))
+    return ChangedTenant(after, changes)
+
+
+def with_settings(tenant: Tenant, settings: TenantSettings) -> Tenant:
+    """The tenant's next record; itself where nothing changes."""
+    if settings == settings_of(tenant):
+        return tenant
+    return replace(
+        tenant,
+        webhook=settings.webhook,
+        disabled=settings.disabled,
+        doubt=settings.doubt,
+        limits=settings.limits,
+        version=tenant.version + 1,
+    )
+
+
+async def delete_tenant(desk: Desk, name: str) -> None:
+    """End a tenant: its keys stop at once, its open jobs go on and are called back."""
+    for _ in range(MOST_TRIES):
+        before = await load_tenant(desk, name)
+        after = replace(
+            before, disabled=True, deleted_at=desk.clock.now(), version=before.version + 1
+        )
+        if await desk.tenants.delete(before, after):
+            await desk.note("tenant.delete", name)
+            return
+    raise _contended(name)
+
+
+async def rotate_webhook_secret(desk: Desk, name: str) -> str:
+    """A new webhook secret, shown once. The one before stays live until it is retired."""
+    secret = mint_webhook_secret(desk.ids.secret())
+
+    def decide(tenant: Tenant) -> Tenant:
+        secrets = (secret, *tenant.webhook_secrets)[:LIVE_SECRETS]
+        return replace(tenant, webhook_secrets=secrets, version=tenant.version + 1)
+
+    await _advance(desk, name, decide)
+    await desk.note("webhook-secret.rotate", name)
+    return secret
+
+
+async def retire_webhook_secret(desk: Desk, name: str) -> Tenant:
+    """Callbacks are signed with the newest secret alone from now on."""
+
+    def decide(tenant: Tenant) -> Tenant:
+        newest = tenant.webhook_secrets[:1]
+        if newest == tenant.webhook_secrets:
+            return tenant
+        return replace(tenant, webhook_secrets=newest, version=tenant.version + 1)
+
+    before, after = await _advance(desk, name, decide)
+    if after is not before:
+        await desk.note("webhook-secret.retire", name)
+    return after
+
+
+async def usage_of(desk: Desk, name: str) -> Usage:
+    """What a tenant used, and how its limits stand."""
+    tenant = await load_tenant(desk, name)
+    return await desk.usage.read(name, tenant.limits, desk.clock.now())
+
+
+async def _advance(
+    desk: Desk, name: str, decide: Callable[[Tenant], Tenant]
+) -> tuple[Tenant, Tenant]:
+    """The record before and after `decide`; somebody else's change in between is built upon."""
+    for _ in range(MOST_TRIES):
+        before = await load_tenant(desk, name)
+        after = decide(before)
+        if after is before or await desk.tenants.change(before, after):
+            return before, after
+    raise _contended(name)
+
+
+def _contended(name: str) -> Conflict:
+    return Conflict(f"The tenant {name} kept changing meanwhile; try again.")

@@ -1,0 +1,119 @@
+"""Operators: limits of the whole gateway, the wallet's floor, pauses, the audit log."""
+
+from typing import Final
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from core.errors import MalformedRequest
+from service.admin_schemas import AUDIT_EXAMPLE, GATEWAY_EXAMPLE, LIMITS_EXAMPLE, wish
+from service.administration.controls import (
+    change_limits,
+    pause,
+    read_pause,
+    resume,
+    show_limits,
+)
+from service.administration.desk import Desk
+from service.administration.documents import audit_document, gateway_document, pauses_document
+from service.openapi import parameter, problems
+from service.options import read_query
+from service.routes.endpoint import Endpoint, Tag
+from service.routes.operators import ROOT, administered, operators, shown, wished
+from service.schemas import answer
+
+MOST_ENTRIES: Final = 1000
+_USUAL_ENTRIES: Final = 100
+_MOST_DIGITS: Final = 4
+
+
+async def _show(_: Request, desk: Desk) -> Response:
+    gateway = await show_limits(desk)
+    return shown(gateway_document(gateway, await desk.controls.pauses()))
+
+
+async def _change(request: Request, desk: Desk) -> Response:
+    gateway = await change_limits(desk, await wished(request))
+    return shown(gateway_document(gateway, await desk.controls.pauses()))
+
+
+async def _pause(request: Request, desk: Desk) -> Response:
+    pauses = await pause(desk, read_pause(await wished(request)))
+    return shown({"paused": pauses_document(pauses)})
+
+
+async def _resume(request: Request, desk: Desk) -> Response:
+    pauses = await resume(desk, read_pause(await wished(request)))
+    return shown({"paused": pauses_document(pauses)})
+
+
+async def _audit(request: Request, desk: Desk) -> Response:
+    text = read_query(request.url.query).get("limit", str(_USUAL_ENTRIES))
+    fits = text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS
+    if not fits or not 0 < int(text) <= MOST_ENTRIES:
+        raise MalformedRequest(f"limit must be a whole number from 1 to {MOST_ENTRIES}.")
+    entries = await desk.controls.audit(int(text))
+    return shown({"entries": [audit_document(entry) for entry in entries]})
+
+
+_FAULTS: Final = problems(401, 404, 503)
+_WISHES: Final = problems(400, 401, 404, 413, 415, 422, 503)
+_LIMIT: Final = parameter(
+    "limit", "How many.", {"type": "integer", "minimum": 1, "maximum": MOST_ENTRIES}
+)
+_PAUSED: Final = {"paused": ["tenant:video-team"]}
+
+ENDPOINTS: Final = (
+    Endpoint(
+        "GET",
+        f"{ROOT}/limits",
+        administered(_show),
+        "admin_show_limits",
+        "Show the gateway's limits, wallet and pauses",
+        Tag.CONTROLS,
+        {200: answer("What is in force.", "Gateway", GATEWAY_EXAMPLE), **_FAULTS},
+        operators(),
+    ),
+    Endpoint(
+        "PATCH",
+        f"{ROOT}/limits",
+        administered(_change),
+        "admin_change_limits",
+        "Change the gateway's limits or the wallet's floor",
+        Tag.CONTROLS,
+        {200: answer("As they are now.", "Gateway", GATEWAY_EXAMPLE), **_WISHES},
+        operators(**wish("GatewayLimits", LIMITS_EXAMPLE)),
+        "Only what the body names; null takes a limit away. What runs goes on.",
+    ),
+    Endpoint(
+        "POST",
+        f"{ROOT}/pause",
+        administered(_pause),
+        "admin_pause",
+        "Pause everything, a tenant or a model",
+        Tag.CONTROLS,
+        {200: answer("All that is paused.", "Paused", _PAUSED), **_WISHES},
+        operators(**wish("Pausable", {"tenant": "video-team"})),
+        "Nothing of it leaves for RunComfy; jobs are taken in, wait and are not lost.",
+    ),
+    Endpoint(
+        "POST",
+        f"{ROOT}/resume",
+        administered(_resume),
+        "admin_resume",
+        "Resume what was paused",
+        Tag.CONTROLS,
+        {200: answer("All that is still paused.", "Paused", {"paused": []}), **_WISHES},
+        operators(**wish("Pausable", {"all": True})),
+    ),
+    Endpoint(
+        "GET",
+        f"{ROOT}/audit",
+        administered(_audit),
+        "admin_audit",
+        "What operators did, newest first",
+        Tag.CONTROLS,
+        {200: answer("The latest acts.", "Audit", AUDIT_EXAMPLE), **problems(400), **_FAULTS},
+        operators(_LIMIT),
+    ),
+)

@@ -1,0 +1,103 @@
+"""Operators: any tenant's job, and submits in doubt."""
+
+from typing import Any, Final
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from core.documents import detail_document
+from core.doubts import Attach, Lost, Resend, Resolution
+from core.errors import InvalidInput, NotFound
+from service.admin_schemas import DOUBT_EXAMPLE, RESOLUTION_EXAMPLE, RESOLUTIONS, wish
+from service.administration.desk import Desk
+from service.administration.documents import doubt_document
+from service.administration.doubts import list_doubts, resolve_doubt
+from service.exchange import exchange_of, resources_of
+from service.links import links_of
+from service.openapi import JOB_ID, problems
+from service.routes.endpoint import Endpoint, Tag, json_answer
+from service.routes.operators import ROOT, administered, operators, shown, wished
+from service.schemas import DETAIL_EXAMPLE, answer
+
+
+async def _detail(request: Request, desk: Desk) -> Response:
+    job_id: str = request.path_params["request_id"]
+    view = await desk.jobs.view(job_id)
+    if view is None:
+        raise NotFound
+    exchange_of(request.scope).job_id = job_id
+    links = links_of(request.scope, resources_of(request.scope).policy.public_url)
+    return json_answer(detail_document(view.record, links, view.timeline, view.delivery_ids))
+
+
+async def _list_doubts(_: Request, desk: Desk) -> Response:
+    return shown({"doubts": [doubt_document(view) for view in await list_doubts(desk)]})
+
+
+async def _resolve(request: Request, desk: Desk) -> Response:
+    job_id: str = request.path_params["request_id"]
+    await resolve_doubt(desk, job_id, read_resolution(dict(await wished(request))))
+    return await _detail(request, desk)
+
+
+def read_resolution(raw: dict[str, Any]) -> Resolution:
+    """What a person decided. Raises `InvalidInput`."""
+    match raw:
+        case {"resolution": "attach", "upstream_request_id": str(upstream_id), **rest} if not rest:
+            return Attach(upstream_id)
+        case {"resolution": "lost", **rest} if not rest:
+            return Lost()
+        case {"resolution": "resend", **rest} if not rest:
+            return Resend()
+        case _:
+            raise InvalidInput(
+                f"resolution must be one of {', '.join(RESOLUTIONS)}; "
+                "attach needs upstream_request_id."
+            )
+
+
+ENDPOINTS: Final = (
+    Endpoint(
+        "GET",
+        f"{ROOT}/requests/{{request_id}}",
+        administered(_detail),
+        "admin_detail",
+        "Everything about any tenant's request",
+        Tag.CONTROLS,
+        {
+            200: answer("The request with its timeline.", "Detail", DETAIL_EXAMPLE),
+            **problems(401, 404, 503),
+        },
+        operators(JOB_ID),
+    ),
+    Endpoint(
+        "GET",
+        f"{ROOT}/doubts",
+        administered(_list_doubts),
+        "admin_list_doubts",
+        "Submits in doubt, the longest first",
+        Tag.CONTROLS,
+        {
+            200: answer("What is known of each.", "Doubts", {"doubts": [DOUBT_EXAMPLE]}),
+            **problems(401, 404, 503),
+        },
+        operators(),
+        "RunComfy may have taken, and charged for, each of them: look at its web history.",
+    ),
+    Endpoint(
+        "POST",
+        f"{ROOT}/doubts/{{request_id}}",
+        administered(_resolve),
+        "admin_resolve_doubt",
+        "Resolve a submit in doubt",
+        Tag.CONTROLS,
+        {
+            200: answer("The request as it is now.", "Detail", DETAIL_EXAMPLE),
+            **problems(400, 401, 404, 409, 413, 415, 422, 503),
+        },
+        operators(JOB_ID, **wish("ResolutionWish", RESOLUTION_EXAMPLE)),
+        "`attach`: RunComfy has it under the id that you give, and the job goes on from there. "
+        "`lost`: the job fails, `billed: unknown`. `resend`: exactly one further submit may leave, "
+        "though the first may have been charged.",
+    ),
+)

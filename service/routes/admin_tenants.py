@@ -1,0 +1,276 @@
+"""Operators: tenants, their keys and webhook secrets."""
+
+from datetime import UTC
+from typing import Final
+
+from pydantic import AwareDatetime, TypeAdapter, ValidationError
+from starlette.requests import Request
+from starlette.responses import Response
+
+from core.errors import InvalidInput, MalformedRequest
+from core.tenants import ALL_SCOPES, Scope
+from service.admin_schemas import (
+    KEY_EXAMPLE,
+    KEY_WISH_EXAMPLE,
+    NEW_KEY_EXAMPLE,
+    NEW_TENANT_EXAMPLE,
+    PLAN_EXAMPLE,
+    SETTINGS_EXAMPLE,
+    TENANT_EXAMPLE,
+    wish,
+)
+from service.administration.apply import apply, preview
+from service.administration.desk import Desk
+from service.administration.documents import (
+    key_document,
+    new_key_document,
+    new_tenant_document,
+    step_document,
+    tenant_document,
+)
+from service.administration.keys import create_key, list_keys, revoke_key
+from service.administration.tenants import (
+    change_tenant,
+    create_tenant,
+    delete_tenant,
+    list_tenants,
+    load_tenant,
+    retire_webhook_secret,
+    rotate_webhook_secret,
+    usage_of,
+)
+from service.openapi import parameter, problems
+from service.options import read_flag, read_query
+from service.routes.endpoint import Endpoint, Tag
+from service.routes.operators import ROOT, TENANT, administered, operators, shown, wished
+from service.schemas import USAGE_EXAMPLE, answer
+from service.usage import usage_document
+
+_INSTANT: Final = TypeAdapter(AwareDatetime)
+
+
+async def _list(_: Request, desk: Desk) -> Response:
+    return shown({"tenants": [tenant_document(tenant) for tenant in await list_tenants(desk)]})
+
+
+async def _create(request: Request, desk: Desk) -> Response:
+    raw = dict(await wished(request))
+    name = raw.pop("tenant", None)
+    if not isinstance(name, str):
+        raise InvalidInput("tenant must be the new tenant's name.")
+    return shown(new_tenant_document(await create_tenant(desk, name, raw)), 201)
+
+
+async def _show(request: Request, desk: Desk) -> Response:
+    return shown(tenant_document(await load_tenant(desk, _named(request))))
+
+
+async def _change(request: Request, desk: Desk) -> Response:
+    changed = await change_tenant(desk, _named(request), await wished(request))
+    return shown(tenant_document(changed.tenant))
+
+
+async def _delete(request: Request, desk: Desk) -> Response:
+    await delete_tenant(desk, _named(request))
+    return Response(status_code=204)
+
+
+async def _apply(request: Request, desk: Desk) -> Response:
+    flag = read_query(request.url.query).get("dry_run", "false")
+    try:
+        carry_out = preview if read_flag(flag) else apply
+    except ValueError as error:
+        raise MalformedRequest(f"dry_run {error}.") from error
+    steps = await carry_out(desk, await wished(request))
+    return shown({"steps": [step_document(step) for step in steps]})
+
+
+async def _usage(request: Request, desk: Desk) -> Response:
+    name = _named(request)
+    return shown(usage_document(name, await usage_of(desk, name), desk.clock.now()))
+
+
+async def _rotate(request: Request, desk: Desk) -> Response:
+    secret = await rotate_webhook_secret(desk, _named(request))
+    return shown({"webhook_secret": secret}, 201)
+
+
+async def _retire(request: Request, desk: Desk) -> Response:
+    return shown(tenant_document(await retire_webhook_secret(desk, _named(request))))
+
+
+async def _list_keys(request: Request, desk: Desk) -> Response:
+    uses = await list_keys(desk, _named(request))
+    return shown({"keys": [key_document(use) for use in uses]})
+
+
+async def _create_key(request: Request, desk: Desk) -> Response:
+    raw = await wished(request)
+    if raw.keys() - {"scopes", "expires_at"}:
+        raise InvalidInput("A key has scopes and expires_at, nothing else.")
+    expires_at = raw.get("expires_at")
+    try:
+        scopes = frozenset(map(Scope, raw.get("scopes", ALL_SCOPES)))
+        ends = None
+        if expires_at is not None:
+            ends = _INSTANT.validate_python(expires_at).astimezone(UTC)
+    except (ValidationError, ValueError, TypeError) as error:
+        raise InvalidInput(
+            f"scopes must be some of {', '.join(Scope)}; expires_at an instant with its zone."
+        ) from error
+    return shown(new_key_document(await create_key(desk, _named(request), scopes, ends)), 201)
+
+
+async def _revoke_key(request: Request, desk: Desk) -> Response:
+    await revoke_key(desk, _named(request), request.path_params["key_id"])
+    return Response(status_code=204)
+
+
+def _named(request: Request) -> str:
+    name: str = request.path_params["tenant"]
+    return name
+
+
+_ONE: Final = f"{ROOT}/tenants/{{tenant}}"
+_KEYS: Final = f"{_ONE}/keys"
+_SECRET: Final = f"{_ONE}/webhook-secret"
+_DRY_RUN: Final = parameter("dry_run", "Only tell what would change.", {"type": "boolean"})
+_KEY_ID: Final = parameter("key_id", "The key's id.", {"type": "string"}, "path")
+_FAULTS: Final = problems(401, 404, 503)
+_WISHES: Final = problems(400, 401, 404, 409, 413, 415, 422, 503)
+_GONE: Final = {"description": "Done.", "content": {}}
+
+ENDPOINTS: Final = (
+    Endpoint(
+        "GET",
+        f"{ROOT}/tenants",
+        administered(_list),
+        "admin_list_tenants",
+        "List tenants",
+        Tag.TENANTS,
+        {200: answer("Every tenant.", "Tenants", {"tenants": [TENANT_EXAMPLE]}), **_FAULTS},
+        operators(),
+    ),
+    Endpoint(
+        "POST",
+        f"{ROOT}/tenants",
+        administered(_create),
+        "admin_create_tenant",
+        "Create a tenant with its first key",
+        Tag.TENANTS,
+        {201: answer("Shown once.", "NewTenant", NEW_TENANT_EXAMPLE), **_WISHES},
+        operators(**wish("TenantSettings", {"tenant": "video-team", **SETTINGS_EXAMPLE})),
+        "The body is `tenant` (its name) and any settings; those that it leaves out set no limit.",
+    ),
+    Endpoint(
+        "PUT",
+        f"{ROOT}/tenants",
+        administered(_apply),
+        "admin_apply_tenants",
+        "Make tenants as a file says",
+        Tag.TENANTS,
+        {200: answer("What was done.", "Plan", PLAN_EXAMPLE), **_WISHES},
+        operators(_DRY_RUN, **wish("TenantsFile", {"tenants": {"video-team": SETTINGS_EXAMPLE}})),
+        "Settings that are left out get their defaults; tenants that are left out stay as they "
+        "are. Doing it twice changes nothing.",
+    ),
+    Endpoint(
+        "GET",
+        _ONE,
+        administered(_show),
+        "admin_show_tenant",
+        "Show a tenant",
+        Tag.TENANTS,
+        {200: answer("Without its secrets.", "Tenant", TENANT_EXAMPLE), **_FAULTS},
+        operators(TENANT),
+    ),
+    Endpoint(
+        "PATCH",
+        _ONE,
+        administered(_change),
+        "admin_change_tenant",
+        "Change a tenant's settings",
+        Tag.TENANTS,
+        {200: answer("As it is now.", "Tenant", TENANT_EXAMPLE), **_WISHES},
+        operators(TENANT, **wish("TenantSettings", {"usd_per_day": 50, "waiting": None})),
+        "Only what the body names; null takes a limit away. In force with the next submit: what "
+        "runs or waits above a lowered limit goes on.",
+    ),
+    Endpoint(
+        "DELETE",
+        _ONE,
+        administered(_delete),
+        "admin_delete_tenant",
+        "Delete a tenant",
+        Tag.TENANTS,
+        {204: _GONE, **problems(401, 404, 409, 503)},
+        operators(TENANT),
+        "Its keys stop at once; its open jobs go on, are paid for and called back. The name can be "
+        "given anew after 30 days.",
+    ),
+    Endpoint(
+        "GET",
+        f"{_ONE}/usage",
+        administered(_usage),
+        "admin_usage",
+        "What a tenant used",
+        Tag.TENANTS,
+        {200: answer("The day and the month, by model.", "Usage", USAGE_EXAMPLE), **_FAULTS},
+        operators(TENANT),
+    ),
+    Endpoint(
+        "GET",
+        _KEYS,
+        administered(_list_keys),
+        "admin_list_keys",
+        "List a tenant's keys",
+        Tag.TENANTS,
+        {200: answer("By id, oldest first.", "Keys", {"keys": [KEY_EXAMPLE]}), **_FAULTS},
+        operators(TENANT),
+    ),
+    Endpoint(
+        "POST",
+        _KEYS,
+        administered(_create_key),
+        "admin_create_key",
+        "Give a tenant one more key",
+        Tag.TENANTS,
+        {201: answer("Shown once.", "NewKey", NEW_KEY_EXAMPLE), **_WISHES},
+        operators(TENANT, **wish("KeyWish", KEY_WISH_EXAMPLE)),
+    ),
+    Endpoint(
+        "DELETE",
+        f"{_KEYS}/{{key_id}}",
+        administered(_revoke_key),
+        "admin_revoke_key",
+        "Revoke a key",
+        Tag.TENANTS,
+        {204: _GONE, **_FAULTS},
+        operators(TENANT, _KEY_ID),
+        "It ends at once. Jobs that it submitted go on and end; no new ones come.",
+    ),
+    Endpoint(
+        "POST",
+        _SECRET,
+        administered(_rotate),
+        "admin_rotate_webhook_secret",
+        "Make a new webhook secret",
+        Tag.TENANTS,
+        {
+            201: answer("Shown once.", "WebhookSecret", {"webhook_secret": "whsec_…"}),
+            **_FAULTS,
+        },
+        operators(TENANT),
+        "Callbacks carry both signatures until the old secret is retired.",
+    ),
+    Endpoint(
+        "DELETE",
+        f"{_SECRET}/previous",
+        administered(_retire),
+        "admin_retire_webhook_secret",
+        "Retire the webhook secret before the newest",
+        Tag.TENANTS,
+        {200: answer("As it is now.", "Tenant", TENANT_EXAMPLE), **_FAULTS},
+        operators(TENANT),
+    ),
+)

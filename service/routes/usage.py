@@ -1,0 +1,49 @@
+"""What the key's own tenant used, and how its limits stand."""
+
+from typing import Final
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response
+
+from core.errors import Unauthenticated
+from core.tenants import Scope
+from service.auth import presented
+from service.exchange import exchange_of, resources_of
+from service.openapi import problems
+from service.routes.endpoint import Endpoint, Tag, json_answer
+from service.schemas import USAGE_EXAMPLE, answer
+from service.usage import usage_document
+
+
+async def usage(request: Request) -> Response:
+    """The tenant's windows: used, reserved, limit, reset, by model."""
+    resources = resources_of(request.scope)
+    credential = presented(request.headers)
+    exchange_of(request.scope).tenant = credential.tenant
+    await resources.jobs.authenticate(credential, Scope.READ)
+    tenant = await resources.tenants.load(credential.tenant)
+    if tenant is None:  # deleted since
+        raise Unauthenticated
+    now = resources.clock.now()
+    read = await resources.usage.read(tenant.name, tenant.limits, now)
+    return json_answer(orjson.dumps(usage_document(tenant.name, read, now)))
+
+
+ENDPOINTS: Final = (
+    Endpoint(
+        "GET",
+        "/v1/usage",
+        usage,
+        "usage",
+        "What the tenant used",
+        Tag.USAGE,
+        {
+            200: answer("The day and the month, by model.", "Usage", USAGE_EXAMPLE),
+            **problems(401, 403, 503),
+        },
+        {},
+        "Days and months are UTC. Money is USD, six decimals at most; `used` is `settled` and "
+        "`reserved`, and counts against the limit.",
+    ),
+)

@@ -1,0 +1,77 @@
+"""How a tenant's use is shown. Pure. Money is USD with at most six decimals."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Final
+
+from core.ledger import Booking
+from core.limits import Limits, Window
+from core.money import MicroUsd, to_usd
+from core.usage import Usage, Use, WindowUse
+
+Document = dict[str, Any]
+_LIMITS: Final[Mapping[Window, tuple[str, str]]] = {
+    Window.DAY: ("jobs_per_day", "usd_per_day"),
+    Window.MONTH: ("jobs_per_month", "usd_per_month"),
+}
+"""The limits of each window: on jobs, on money."""
+
+
+def usage_document(tenant: str, usage: Usage, now: datetime) -> Document:
+    """What a tenant used, and how its limits stand.
+
+    Of money, `used` counts against the budget: what is `settled`, and what is still `reserved`.
+    """
+    limits = usage.limits
+    return {
+        "tenant": tenant,
+        "at": _iso(now),
+        "running": _against(usage.running, limits.running),
+        "waiting": _against(usage.waiting, limits.waiting),
+        "requests_per_minute": limits.requests_per_minute,
+        "usd_per_request": _usd(limits.usd_per_request),
+        "windows": [_window(window, limits) for window in usage.windows],
+    }
+
+
+def _window(window: WindowUse, limits: Limits) -> Document:
+    jobs_limit, usd_limit = (getattr(limits, name) for name in _LIMITS[window.span.window])
+    return {
+        "window": window.span.window,
+        "resets_at": _iso(window.span.resets_at),
+        "jobs": _against(window.total.jobs, jobs_limit),
+        "usd": _money(window.total.booking) | _budget(window.total.booking, usd_limit),
+        "models": {name: _by_model(use) for name, use in sorted(window.models.items())},
+    }
+
+
+def _by_model(use: Use) -> Document:
+    return {"jobs": use.jobs, "usd": _money(use.booking)}
+
+
+def _money(booking: Booking) -> Document:
+    return {
+        "used": to_usd(MicroUsd(booking.used)),
+        "settled": to_usd(MicroUsd(booking.settled)),
+        "reserved": to_usd(MicroUsd(booking.held)),
+    }
+
+
+def _budget(booking: Booking, limit: MicroUsd | None) -> Document:
+    if limit is None:
+        return {"limit": None, "remaining": None}
+    remaining = MicroUsd(max(limit - booking.used, 0))
+    return {"limit": to_usd(limit), "remaining": to_usd(remaining)}
+
+
+def _against(used: int, limit: int | None) -> Document:
+    remaining = None if limit is None else max(limit - used, 0)
+    return {"used": used, "limit": limit, "remaining": remaining}
+
+
+def _usd(amount: MicroUsd | None) -> float | None:
+    return None if amount is None else to_usd(amount)
+
+
+def _iso(instant: datetime) -> str:
+    return instant.isoformat().replace("+00:00", "Z")

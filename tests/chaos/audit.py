@@ -1,0 +1,249 @@
+"""The audit after an attack, from the gateway's API, the ledger, the receiver and Redis."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+import httpx
+import redis.asyncio
+
+if TYPE_CHECKING:
+    from simulator.stack import Stack, Tenant
+    from tests.chaos.attack import Campaign
+
+FINAL: Final = frozenset({"completed", "failed", "cancelled"})
+AT_ONCE: Final = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One accepted job as it stands, everything that the API tells of it."""
+
+    tenant: str
+    document: dict[str, Any]
+
+    @property
+    def request_id(self) -> str:
+        return str(self.document["request_id"])
+
+    @property
+    def settled(self) -> bool:
+        """Ended, or visibly in doubt."""
+        return self.document["status"] in FINAL or self.document["state"] == "in_doubt"
+
+
+@dataclass(slots=True)
+class Report:
+    """What the audit found. Empty `breaches`: every promise was kept."""
+
+    figures: dict[str, Any] = field(default_factory=dict)
+    breaches: list[str] = field(default_factory=list)
+
+    def demand(self, kept: bool, otherwise: str) -> None:  # noqa: FBT001 - an assertion's shape
+        """Note a breach unless the promise was kept."""
+        if not kept:
+            self.breaches.append(otherwise)
+
+
+class Audit:
+    """Looks until everything has come to rest, then judges."""
+
+    def __init__(self, stack: Stack, tenants: list[Tenant], campaign: Campaign) -> None:
+        self._stack = stack
+        self._bearers = {tenant.name: tenant.bearer for tenant in tenants}
+        self._campaign = campaign
+
+    async def run(self, patience: timedelta) -> Report:
+        """Judge once all is settled and delivered, or patience has run out."""
+        report = Report()
+        async with httpx.AsyncClient(trust_env=False, timeout=20) as http:
+            findings = await self._settled(http, patience)
+            await self._resolve_doubts(http, findings, report)
+            findings = await self._settled(http, patience)
+            delivered = await self._delivered(http, findings, patience)
+            ledger = (await http.get(f"{self._stack.runcomfy_url}/_sim/ledger")).json()["entries"]
+        _judge_jobs(findings, report)
+        _judge_ledger(findings, ledger, report)
+        _judge_callbacks(findings, delivered, report)
+        await self._judge_redis(report)
+        self._add_figures(findings, ledger, report)
+        return report
+
+    async def _settled(self, http: httpx.AsyncClient, patience: timedelta) -> list[Finding]:
+        deadline = time.monotonic() + patience.total_seconds()
+        while True:
+            findings = await self._look(http)
+            if all(f.settled for f in findings) or time.monotonic() > deadline:
+                return findings
+            await asyncio.sleep(1)
+
+    async def _look(self, http: httpx.AsyncClient) -> list[Finding]:
+        slots = asyncio.Semaphore(AT_ONCE)
+
+        async def one(request_id: str, tenant: str) -> Finding:
+            async with slots:
+                url = f"{self._stack.url}/v1/requests/{request_id}"
+                answer = await http.get(url, headers=self._bearers[tenant])
+                return Finding(tenant, answer.raise_for_status().json())
+
+        jobs = self._campaign.accepted.items()
+        return list(await asyncio.gather(*(one(*job) for job in jobs)))
+
+    async def _resolve_doubts(
+        self, http: httpx.AsyncClient, findings: list[Finding], report: Report
+    ) -> None:
+        """As an operator would: look it up in RunComfy's history, attach it or call it lost."""
+        doubtful = [f for f in findings if f.document["state"] == "in_doubt"]
+        entries = (await http.get(f"{self._stack.runcomfy_url}/_sim/ledger")).json()["entries"]
+        held = {f.document["upstream_request_id"] for f in findings if _has_id(f)}
+        orphans = {e["marker"]: e["request_id"] for e in entries if e["request_id"] not in held}
+        attached = 0
+        for finding in doubtful:
+            found = orphans.get(_marker(finding))
+            how = ("--lost",) if found is None else ("--attach", found)
+            attached += found is not None
+            self._stack.gateway("doubt", "resolve", finding.request_id, *how)
+        report.figures["in doubt, attached / lost"] = f"{attached} / {len(doubtful) - attached}"
+
+    async def _delivered(
+        self, http: httpx.AsyncClient, findings: list[Finding], patience: timedelta
+    ) -> dict[str, Counter[tuple[str, str]]]:
+        """Per hook: how often each (request, webhook-id) was taken with a 200."""
+        deadline = time.monotonic() + patience.total_seconds()
+        while True:
+            taken = await self._callbacks(http)
+            got = {request for counts in taken.values() for request, _ in counts}
+            missing = {f.request_id for f in findings} - got
+            if not missing or time.monotonic() > deadline:
+                return taken
+            await asyncio.sleep(2)
+
+    async def _callbacks(self, http: httpx.AsyncClient) -> dict[str, Counter[tuple[str, str]]]:
+        calls = (await http.get(f"{self._stack.receiver.url}/_recv/calls")).json()["calls"]
+        taken: defaultdict[str, Counter[tuple[str, str]]] = defaultdict(Counter)
+        for call in calls:
+            if call["status"] == httpx.codes.OK and call["verified"]:
+                request_id = httpx.Response(200, content=call["body"]).json()["data"]["request_id"]
+                taken[call["name"]][request_id, call["webhook_id"]] += 1
+        return taken
+
+    async def _judge_redis(self, report: Report) -> None:
+        client = redis.asyncio.Redis.from_url(self._stack.redis_url, decode_responses=True)
+        async with client:
+            slots = [int(n) for n in (await client.hgetall("gw:running")).values()]
+            waiting = [int(n) for n in (await client.hgetall("gw:waiting")).values()]
+            report.demand(not any(slots), f"slots are still taken: {slots}")
+            report.demand(not any(waiting), f"jobs still wait: {waiting}")
+            async for window in client.scan_iter("gw:use:*"):
+                use = await client.hgetall(window)
+                held = _figure(use, "reserved") - _figure(use, "settled") - _figure(use, "released")
+                report.demand(held == 0, f"{window} still holds {held} micro-USD")
+            memory = await client.info("memory")
+        report.figures["Redis memory"] = memory["used_memory_human"]
+
+    def _add_figures(
+        self, findings: list[Finding], ledger: list[dict[str, Any]], report: Report
+    ) -> None:
+        campaign = self._campaign
+        states = Counter(f.document["state"] for f in findings)
+        report.figures |= {
+            "accepted (202)": len(campaign.accepted),
+            "refused while something was away": dict(campaign.refused),
+            "kill -9 of workers / of Redis": (
+                f"{len(campaign.worker_kills)} / {len(campaign.redis_kills)}"
+            ),
+            "ended as": dict(states),
+            "paid submissions in RunComfy's ledger": len(ledger),
+            "doubts declared": sum(_was_in_doubt(f) for f in findings),
+            "finished to noticed, s (p50 / p95 / max)": _spread(_lags(findings)),
+            "worker's death to doubt declared, s (p50 / p95 / max)": _spread(_losses(findings)),
+        }
+
+
+def _judge_jobs(findings: list[Finding], report: Report) -> None:
+    for finding in findings:
+        state = finding.document["state"]
+        report.demand(finding.settled, f"{finding.request_id} neither ended nor in doubt: {state}")
+        if finding.document["status"] == "completed":
+            report.demand("output" in finding.document, f"{finding.request_id} has no output")
+
+
+def _judge_ledger(findings: list[Finding], ledger: list[dict[str, Any]], report: Report) -> None:
+    """Every prompt carries a mark of its own, and nobody approved a resend."""
+    for marker, count in Counter(entry["marker"] for entry in ledger).items():
+        report.demand(count == 1, f"job {marker} was paid for {count} times")
+    paid = {entry["request_id"] for entry in ledger}
+    for finding in findings:
+        if _has_id(finding):
+            upstream_id = finding.document["upstream_request_id"]
+            report.demand(upstream_id in paid, f"{finding.request_id} has an unknown upstream id")
+
+
+def _judge_callbacks(
+    findings: list[Finding], taken: dict[str, Counter[tuple[str, str]]], report: Report
+) -> None:
+    ids: defaultdict[str, set[str]] = defaultdict(set)
+    for counts in taken.values():
+        for request_id, webhook_id in counts:
+            ids[request_id].add(webhook_id)
+    for finding in findings:
+        seen = len(ids[finding.request_id])
+        report.demand(seen == 1, f"{finding.request_id} was called back under {seen} ids")
+    repeated = sum(n - 1 for counts in taken.values() for n in counts.values())
+    report.figures["callbacks taken twice (same id)"] = repeated
+
+
+def _has_id(finding: Finding) -> bool:
+    return finding.document.get("upstream_request_id") is not None
+
+
+def _marker(finding: Finding) -> str:
+    return str(finding.document.get("reference"))
+
+
+def _was_in_doubt(finding: Finding) -> bool:
+    return any(entry["what"] == "no_answer" for entry in finding.document["timeline"])
+
+
+def _lags(findings: list[Finding]) -> list[float]:
+    """From RunComfy's own end of a job to our record of it."""
+    return [
+        (_instant(f.document["finished_at"]) - _instant(f.document["upstream_finished_at"]))
+        for f in findings
+        if f.document.get("upstream_finished_at") and f.document.get("finished_at")
+    ]
+
+
+def _losses(findings: list[Finding]) -> list[float]:
+    """From a claim whose worker died to the doubt that another worker declared."""
+    spans = []
+    for finding in findings:
+        claimed = None
+        for entry in finding.document["timeline"]:
+            if entry["what"] == "claimed":
+                claimed = _instant(entry["at"])
+            lost = entry["what"] == "no_answer" and "worker_lost" in entry.get("detail", "")
+            if lost and claimed is not None:
+                spans.append(_instant(entry["at"]) - claimed)
+    return spans
+
+
+def _spread(values: list[float]) -> str:
+    if not values:
+        return "none"
+    ranked = sorted(values)
+    middle, high = ranked[len(ranked) // 2], ranked[int(len(ranked) * 0.95)]
+    return f"{middle:.2f} / {high:.2f} / {ranked[-1]:.2f} of {len(ranked)}"
+
+
+def _instant(text: str) -> float:
+    return datetime.fromisoformat(text).timestamp()
+
+
+def _figure(fields: dict[str, str], name: str) -> int:
+    return int(fields.get(name, 0))

@@ -1,0 +1,90 @@
+"""`python -m tests.chaos.run [--form short|usual|long] [--seed N]`: attack, audit, print the table.
+
+Exits 1 on any broken promise. Needs nothing but an installed environment.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import sys
+import tempfile
+import time
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from random import Random
+from typing import TYPE_CHECKING, Final
+
+from simulator.private_redis import Fsync
+from simulator.stack import Plan, running, without_settings
+from tests.chaos.attack import LONG, SHORT, USUAL, Attack, Form
+from tests.chaos.audit import Audit, Report
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from simulator.stack import Stack, Tenant
+
+FORMS: Final = {"short": SHORT, "usual": USUAL, "long": LONG}
+PACE: Final = ("--queue-seconds", "0..1", "--run-seconds", "0.5..6")
+PATIENCE: Final = timedelta(minutes=6)
+TENANTS: Final = ("north", "east", "west")
+
+
+def unleash(form: Form, folder: Path, environment: Mapping[str, str]) -> Report:
+    """One attack on a stack of its own in `folder`, and its audit."""
+    surroundings = {
+        **environment,
+        "GATEWAY_DOUBT__HOLD": "3600",
+        "GATEWAY_POLL__FIRST": "0.5",
+        "GATEWAY_POLL__LEAST": "0.5",
+        "GATEWAY_LOG_FORMAT": "json",
+    }
+    plan = Plan(
+        folder,
+        environment=surroundings,
+        workers=form.workers,
+        runcomfy=(*PACE, "--seed", str(form.seed)),
+        fsync=Fsync.ALWAYS,
+    )
+    with running(plan) as stack:
+        tenants = [stack.new_tenant(name) for name in TENANTS]
+        began = time.monotonic()
+        report = asyncio.run(_attack_and_audit(stack, tenants, form))
+        report.figures["seconds in all"] = round(time.monotonic() - began)
+        report.figures["seed"] = form.seed
+        return report
+
+
+async def _attack_and_audit(stack: Stack, tenants: list[Tenant], form: Form) -> Report:
+    campaign = await Attack(stack, tenants, form, Random(form.seed)).run()
+    return await Audit(stack, tenants, campaign).run(PATIENCE)
+
+
+def table(report: Report) -> str:
+    """The figures and the breaches, readable."""
+    width = max(len(name) for name in report.figures)
+    rows = [f"{name:<{width}}  {value}" for name, value in report.figures.items()]
+    breaches = [f"BREACH  {breach}" for breach in report.breaches[:50]]
+    verdict = f"{len(report.breaches)} breaches" if report.breaches else "every promise was kept"
+    return "\n".join([*rows, *breaches, verdict])
+
+
+def main() -> int:
+    """The command."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--form", choices=FORMS, default="usual")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--keep", type=Path, help="keep logs and data in this folder")
+    given = parser.parse_args()
+    form = replace(FORMS[given.form], seed=given.seed)
+    with tempfile.TemporaryDirectory() as scratch:
+        report = unleash(form, given.keep or Path(scratch), without_settings(os.environ))
+    print(table(report))
+    return 1 if report.breaches else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,22 @@
+"""The short form of the attack. The longer ones: `make chaos`, `make chaos FORM=long`."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from simulator.stack import without_settings
+from tests.chaos.attack import SHORT
+from tests.chaos.run import table, unleash
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.mark.timeout(900)
+def test_no_promise_is_broken_while_everything_is_killed_at_random(tmp_path: Path) -> None:
+    report = unleash(SHORT, tmp_path, without_settings(os.environ))
+    print(table(report))
+    assert not report.breaches, table(report)

@@ -1,0 +1,110 @@
+"""Who runs next, by brute force: what `lib/dispatch.lua` does with indexes, as a specification.
+
+Start-time fair queueing. A tenant's tag says from when on (in virtual time) it may have its next
+slot; virtual time is the start of the slot that was given last.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from itertools import count
+from typing import TYPE_CHECKING
+
+from core.limits import GlobalLimits, Limits
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from core.jobs import Job
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One job that waits or runs. `number` counts arrivals."""
+
+    tenant: str
+    model: str
+    priority: int
+    number: int
+
+
+@dataclass(slots=True)
+class Turns:
+    """Waiting jobs and slots. `limits_of` a tenant that is not known are none."""
+
+    limits_of: Callable[[str], Limits]
+    limits: GlobalLimits = field(default_factory=GlobalLimits)
+    pauses: set[str] = field(default_factory=set)
+    waiting: dict[str, Place] = field(default_factory=dict)
+    slots: dict[str, Place] = field(default_factory=dict)
+    tags: dict[str, float] = field(default_factory=dict)
+    virtual_now: float = 0.0
+    _numbers: Iterator[int] = field(default_factory=lambda: count(1))
+
+    def running(self) -> Counter[str]:
+        """Slots in use, by the names that pauses have too."""
+        used: Counter[str] = Counter()
+        for place in self.slots.values():
+            used.update(("all", f"tenant:{place.tenant}", f"model:{place.model}"))
+        return used
+
+    def waits(self, tenant: str) -> int:
+        """How many of a tenant's jobs wait."""
+        return sum(place.tenant == tenant for place in self.waiting.values())
+
+    def open(self, tenant: str, model: str) -> bool:
+        """Whether nothing that is full or paused keeps such a job from running."""
+        used = self.running()
+        caps = {
+            "all": self.limits.running,
+            f"tenant:{tenant}": self.limits_of(tenant).running,
+            f"model:{model}": dict(self.limits.models).get(model),
+        }
+        return not any(
+            what in self.pauses or (cap is not None and used[what] >= cap)
+            for what, cap in caps.items()
+        )
+
+    def runs_at_once(self, tenant: str, model: str) -> bool:
+        """Whether a job that comes now runs now: there is room, and no other could take it."""
+        return self.open(tenant, model) and self.first() is None
+
+    def first(self) -> str | None:
+        """Whose turn it is: the tenant of the least tag, of its jobs the most urgent and oldest."""
+        able = {i: p for i, p in self.waiting.items() if self.open(p.tenant, p.model)}
+        if not able:
+            return None
+        turn = min((self.tags.get(p.tenant, 0.0), p.model, p.tenant) for p in able.values())
+        own = ((p.priority, p.number, i) for i, p in able.items() if p.tenant == turn[2])
+        return min(own)[2]
+
+    def wait(self, job: Job) -> None:
+        """A job joins the queue; a tenant that had none there starts no earlier than now."""
+        if not self.waits(job.tenant):
+            self.tags[job.tenant] = self._next_start(job.tenant)
+        self.waiting[job.id] = Place(job.tenant, job.model_id, job.priority, next(self._numbers))
+
+    def give(self, job_id: str, tenant: str, model: str) -> None:
+        """A job gets a slot, and its tenant's next turn comes a weight's worth later."""
+        self.waiting.pop(job_id, None)
+        self.slots[job_id] = Place(tenant, model, 0, 0)
+        self.virtual_now = self._next_start(tenant)
+        self.tags[tenant] = self.virtual_now + 1 / self.limits_of(tenant).weight
+
+    def dispatch(self, most: int) -> list[str]:
+        """Give free slots away, in turn. Returns who got one."""
+        given: list[str] = []
+        while len(given) < most and (job_id := self.first()) is not None:
+            place = self.waiting[job_id]
+            self.give(job_id, place.tenant, place.model)
+            given.append(job_id)
+        return given
+
+    def end(self, job_id: str) -> bool:
+        """A job is over, or stops waiting. Returns whether it had a slot."""
+        self.waiting.pop(job_id, None)
+        return self.slots.pop(job_id, None) is not None
+
+    def _next_start(self, tenant: str) -> float:
+        return max(self.virtual_now, self.tags.get(tenant, 0.0))

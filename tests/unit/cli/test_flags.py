@@ -1,0 +1,104 @@
+"""The flags of tenants' settings, and what commands print."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from cli.controls import value_of
+from cli.flags import FLAGS, cleared, wish_of
+from cli.main import app
+from cli.showing import show_many, show_one
+from core.targets import TargetPolicy
+from service.administration.fields import FIELDS, TenantSettings, read_fields
+
+
+def test_every_setting_has_its_flag() -> None:
+    # `disabled` has two commands of its own.
+    assert {*FLAGS, "disabled"} == set(FIELDS)
+
+
+def test_clearing_everything_is_the_default() -> None:
+    wish = cleared([f"--{name.replace('_', '-')}" for name in FLAGS])
+    assert set(wish) == set(FLAGS)
+    policy = TargetPolicy()
+    full = read_fields(
+        {"usd_per_day": 1, "models": ["a"], "priority": "normal"}, TenantSettings(), policy
+    )
+    assert read_fields(wish, full, policy) == TenantSettings()
+
+
+@pytest.mark.parametrize("command", ["create", "change"])
+@pytest.mark.parametrize("name", FLAGS)
+def test_a_flag_is_shown_in_the_help(command: str, name: str) -> None:
+    shown = CliRunner().invoke(app, ["tenant", command, "--help"], env={"COLUMNS": "300"})
+    assert f"--{name.replace('_', '-')} " in shown.output
+
+
+def test_models_are_parted_by_commas() -> None:
+    assert wish_of({"models": " kling/*, flux/dev,,", "running": None, "weight": 2.0}) == {
+        "models": ["kling/*", "flux/dev"],
+        "weight": 2.0,
+    }
+
+
+@pytest.mark.parametrize(("text", "value"), [("5", 5), ("0.5", 0.5), ("none", None)])
+def test_a_limit_is_a_number_or_none(text: str, value: float | None) -> None:
+    assert value_of(text) == value
+
+
+def test_anything_else_is_a_wrong_call() -> None:
+    with pytest.raises(typer.BadParameter):
+        value_of("much")
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        ["pause"],
+        ["resume", "--all", "--tenant", "ads"],
+        ["doubt", "resolve", "req_1"],
+        ["doubt", "resolve", "req_1", "--lost", "--resend"],
+        ["doubt", "resolve", "req_1", "--attach", "up-1", "--lost"],
+        ["limits", "set", "--running", "much"],
+        ["key", "create", "ads", "--scopes", "root"],
+        ["tenant", "apply"],
+        ["audit", "--limit", "0"],
+    ],
+)
+def test_a_wrong_call_is_exit_2_and_asks_no_store(call: list[str]) -> None:
+    assert CliRunner().invoke(app, call).exit_code == 2
+
+
+SHOWN: list[tuple[Any, str]] = [
+    (None, "-"),
+    ("", "-"),
+    ([], "-"),
+    ({}, "-"),
+    (0, "0"),
+    (0.0, "0.0"),
+    (True, "true"),
+    (False, "false"),
+    (["a", "b"], "a, b"),
+    ({"a": None, "b": 1}, "a=-, b=1"),
+]
+
+
+@pytest.mark.parametrize(("value", "text"), SHOWN)
+def test_what_people_read(capsys: pytest.CaptureFixture[str], value: object, text: str) -> None:
+    show_one({"name": value}, as_json=False)
+    assert capsys.readouterr().out == f"name  {text}\n"
+
+
+def test_json_is_one_document(capsys: pytest.CaptureFixture[str]) -> None:
+    show_many([{"a": 1}, {"a": [2]}], ["a"], as_json=True)
+    assert json.loads(capsys.readouterr().out) == [{"a": 1}, {"a": [2]}]
+
+
+def test_a_table_has_a_head_even_when_it_is_empty(capsys: pytest.CaptureFixture[str]) -> None:
+    show_many([], ["name", "weight"], as_json=False)
+    assert capsys.readouterr().out == "name  weight\n"

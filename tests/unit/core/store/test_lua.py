@@ -1,0 +1,140 @@
+"""Script headers: names become locals, calls are checked against them, parts are put in front."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any, Final
+
+import pytest
+
+from core.store.connection import Argument, ScriptMissing, Wire
+from core.store.lua import Scripts, compile_script, read_scripts
+
+SOURCE: Final = """-- Does something.
+-- USES: ring
+-- KEYS: job due ...
+-- ARGV: expected id
+-- ARGV: ttl ...
+return 1
+"""
+PLAIN: Final = "-- KEYS: record\n-- ARGV: expected\nreturn 0\n"
+
+
+class FakeWire(Wire):
+    """Answers from a script's text, once it was given it."""
+
+    def __init__(self) -> None:
+        """Knows no script."""
+        self.asked: list[tuple[Argument, ...]] = []
+        self.known: set[str] = set()
+
+    async def execute(self, *command: Argument) -> Any:  # noqa: ANN401 - as the real one
+        """Refuse a digest whose text never came."""
+        self.asked.append(command)
+        name, what = command[0], str(command[1])
+        if name == "EVALSHA" and what not in self.known:
+            raise ScriptMissing
+        if name == "EVAL":
+            self.known.add(hashlib.sha1(what.encode(), usedforsecurity=False).hexdigest())
+        return name
+
+
+def test_a_header_over_several_lines_is_one_list() -> None:
+    script = compile_script("x", SOURCE, {"ring": "-- the part"})
+    assert script.keys == ("job", "due", "...")
+    assert script.arguments == ("expected", "id", "ttl", "...")
+
+
+def test_names_become_locals_after_the_parts_and_before_the_source() -> None:
+    text = compile_script("x", SOURCE, {"ring": "-- the part"}).text
+    assert text.splitlines()[:3] == [
+        "-- the part",
+        "local job, due = KEYS[1], KEYS[2]",
+        "local expected, id, ttl = ARGV[1], ARGV[2], ARGV[3]",
+    ]
+    assert text.endswith(SOURCE)
+
+
+def test_a_script_without_names_gets_no_locals() -> None:
+    assert "local" not in compile_script("x", "return 1\n", {}).text
+
+
+def test_the_digest_is_that_of_the_whole_text() -> None:
+    script = compile_script("x", SOURCE, {"ring": "-- the part"})
+    assert script.sha == hashlib.sha1(script.text.encode(), usedforsecurity=False).hexdigest()
+    other = compile_script("x", SOURCE, {"ring": "-- another part"})
+    assert other.sha != script.sha
+
+
+def test_an_unknown_part_is_an_error_at_once() -> None:
+    with pytest.raises(KeyError, match="ring"):
+        compile_script("x", SOURCE, {})
+
+
+@pytest.mark.parametrize(
+    ("keys", "arguments"),
+    [
+        (["j", "d"], [1, 2, 3]),
+        (["j", "d", "more"], [1, 2, 3]),
+        (["j", "d"], [1, 2, 3, 4, 5]),
+    ],
+)
+def test_a_call_that_fits_passes(keys: list[str], arguments: list[Argument]) -> None:
+    compile_script("x", SOURCE, {"ring": ""}).check(keys, arguments)
+
+
+@pytest.mark.parametrize(
+    ("source", "keys", "arguments", "said"),
+    [
+        (SOURCE, ["j"], [1, 2, 3], "x takes keys job due"),
+        (SOURCE, ["j", "d"], [1, 2], "x takes args expected id ttl"),
+        (PLAIN, [], [1], "x takes keys record, got 0"),
+        (PLAIN, ["r", "s"], [1], "x takes keys record, got 2"),
+        (PLAIN, ["r"], [1, 2], "x takes args expected, got 2"),
+    ],
+)
+def test_a_call_that_does_not_fit_is_refused(
+    source: str, keys: list[str], arguments: list[Argument], said: str
+) -> None:
+    with pytest.raises(ValueError, match=said):
+        compile_script("x", source, {"ring": ""}).check(keys, arguments)
+
+
+async def test_a_script_is_sent_as_text_once_and_then_by_digest() -> None:
+    wire = FakeWire()
+    script = compile_script("x", PLAIN, {})
+    scripts = Scripts(wire, {"x": script})
+    assert await scripts.call("x", ["r"], [1]) == "EVAL"
+    assert await scripts.call("x", ["r"], [2]) == "EVALSHA"
+    assert wire.asked == [
+        ("EVALSHA", script.sha, 1, "r", 1),
+        ("EVAL", script.text, 1, "r", 1),
+        ("EVALSHA", script.sha, 1, "r", 2),
+    ]
+
+
+async def test_a_wrong_call_never_reaches_redis() -> None:
+    wire = FakeWire()
+    scripts = Scripts(wire, {"x": compile_script("x", PLAIN, {})})
+    with pytest.raises(ValueError, match="got 0"):
+        await scripts.call("x", [], [1])
+    assert wire.asked == []
+
+
+@pytest.mark.parametrize("name", sorted(read_scripts()))
+def test_each_script_says_what_it_is_and_names_its_keys(name: str) -> None:
+    script = read_scripts()[name]
+    assert script.keys, "a script names every key that it touches"
+    assert script.text.isascii()
+    names = [each for each in (*script.keys, *script.arguments) if each != "..."]
+    assert len(names) == len(set(names)), "one local would hide another"
+
+
+@pytest.mark.parametrize("name", sorted(read_scripts()))
+def test_no_script_counts_positions_of_what_has_a_name(name: str) -> None:
+    source = read_scripts()[name].text
+    for table, names in (("KEYS", "keys"), ("ARGV", "arguments")):
+        fixed = [each for each in getattr(read_scripts()[name], names) if each != "..."]
+        uses = source.count(f"{table}[")
+        rest = source.count(f"{table}[position") + source.count(f"{table}[index")
+        assert uses == len(fixed) + rest

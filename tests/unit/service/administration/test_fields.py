@@ -1,0 +1,140 @@
+"""A tenant's settings: every one of the records is in the table, read strictly and shown truly."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any
+
+import orjson
+import pytest
+
+from core.errors import InvalidInput
+from core.limits import Limits, Priority, UnknownPrice
+from core.money import MicroUsd
+from core.targets import TargetPolicy
+from core.tenants import DoubtPolicy
+from service.administration.fields import (
+    FIELDS,
+    LIMIT_FIELDS,
+    OWN_FIELDS,
+    Difference,
+    TenantSettings,
+    differences,
+    read_fields,
+    show_fields,
+    told,
+)
+
+PLAIN = TenantSettings()
+FULL: dict[str, Any] = {
+    "webhook": "https://hooks.example.com/done",
+    "disabled": True,
+    "doubt": "resend",
+    "requests_per_minute": 60,
+    "burst": 5,
+    "running": 0,
+    "waiting": 100,
+    "jobs_per_day": 50,
+    "jobs_per_month": 500,
+    "usd_per_request": 1.26,
+    "usd_per_day": 25.5,
+    "usd_per_month": 400.000001,
+    "weight": 2.5,
+    "models": ["kling/*", "flux/dev"],
+    "priority": "normal",
+    "unknown_price": "refuse",
+    "unknown_price_counts": 0.5,
+}
+
+
+def read(**raw: Any) -> TenantSettings:  # noqa: ANN401 - any JSON
+    return read_fields(raw, PLAIN, TargetPolicy())
+
+
+def test_the_table_has_every_setting_of_the_records() -> None:
+    assert set(LIMIT_FIELDS) == {field.name for field in fields(Limits)}
+    assert {*OWN_FIELDS, "limits"} == {field.name for field in fields(TenantSettings)}
+    assert set(FULL) == set(FIELDS)
+
+
+def test_everything_is_read_and_shown_again() -> None:
+    settings = read(**FULL)
+    assert settings.doubt is DoubtPolicy.RESEND
+    assert settings.limits.usd_per_month == MicroUsd(400_000_001)
+    assert settings.limits.priority is Priority.NORMAL
+    assert settings.limits.unknown_price is UnknownPrice.REFUSE
+    assert show_fields(settings) == FULL
+
+
+def test_what_is_shown_can_be_sent_back() -> None:
+    shown = orjson.loads(orjson.dumps(show_fields(PLAIN)))
+    assert read_fields(shown, read(**FULL), TargetPolicy()) == PLAIN
+
+
+def test_what_is_left_out_stays() -> None:
+    before = read(**FULL)
+    after = read_fields({"usd_per_day": 30}, before, TargetPolicy())
+    assert differences(before, after) == (Difference("usd_per_day", 25.5, 30.0),)
+
+
+@pytest.mark.parametrize("name", [n for n, f in FIELDS.items() if "null" in f.schema["type"]])  # type: ignore[operator]  # a list or a word
+def test_null_takes_a_limit_away(name: str) -> None:
+    assert show_fields(read_fields({name: None}, read(**FULL), TargetPolicy()))[name] is None
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("requests_per_minute", 0),
+        ("requests_per_minute", True),
+        ("requests_per_minute", 1.5),
+        ("requests_per_minute", "60"),
+        ("burst", 0),
+        ("running", -1),
+        ("running", 10**10),
+        ("usd_per_day", -0.01),
+        ("usd_per_day", "much"),
+        ("usd_per_day", float("nan")),
+        ("usd_per_day", 10**10),
+        ("weight", 0),
+        ("weight", -1),
+        ("weight", None),
+        ("weight", float("inf")),
+        ("weight", "1"),
+        ("models", "kling/*"),
+        ("models", ["a\nb"]),
+        ("models", [""]),
+        ("models", [7]),
+        ("models", ["a"] * 101),
+        ("models", None),
+        ("priority", "urgent"),
+        ("priority", "low"),
+        ("priority", []),
+        ("priority", 0),
+        ("unknown_price", "free"),
+        ("unknown_price", {}),
+        ("unknown_price_counts", None),
+        ("doubt", "ask"),
+        ("disabled", None),
+        ("disabled", 1),
+        ("webhook", "http://127.0.0.1/"),
+        ("webhook", 7),
+        ("usd_per_dya", 3),
+        ("name", "other"),
+    ],
+)
+def test_a_wrong_value_is_named(name: str, value: object) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        read(**{name: value})
+    assert [error.path for error in refused.value.fields] == [f"/{name}"]
+
+
+def test_every_wrong_one_is_named_at_once_and_a_typo_is_helped() -> None:
+    with pytest.raises(InvalidInput, match="did you mean usd_per_day") as refused:
+        read(usd_per_dya=1, running=-1, weight=1)
+    assert len(refused.value.fields) == 2
+
+
+def test_the_audit_log_gets_no_token_of_a_url() -> None:
+    changes = differences(PLAIN, read(webhook="https://hooks.example.com/x?token=s3cret"))
+    assert told(changes) == "webhook: none -> https://hooks.example.com/x"

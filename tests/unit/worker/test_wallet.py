@@ -1,0 +1,127 @@
+"""The wallet's watch: read once a minute for all, told to each, never to a host nobody named."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+from prometheus_client import CollectorRegistry
+from pydantic import SecretStr, ValidationError
+
+from core.controls import Wallet
+from core.events import Trouble, WalletRead
+from core.money import MicroUsd
+from tests.builders import MINUTE, fault
+from tests.fakes.clock import FakeClock
+from worker.metrics import WorkerMetrics
+from worker.ports import Unreachable
+from worker.settings import RUNCOMFY_ACCOUNT_URL, RUNCOMFY_URL, WorkerSettings
+from worker.upkeep import WalletWatch
+
+if TYPE_CHECKING:
+    from core.events import Event
+
+
+FULL = MicroUsd(100_000_000)
+
+
+@dataclass
+class Purse:
+    """RunComfy's account and the store's record of it."""
+
+    left: MicroUsd | Unreachable = FULL
+    held: Wallet = field(default_factory=Wallet)
+    reads: int = 0
+
+    async def balance(self) -> MicroUsd | Unreachable:
+        self.reads += 1
+        return self.left
+
+    async def wallet(self) -> Wallet:
+        return self.held
+
+    async def set_wallet(self, wallet: Wallet) -> None:
+        self.held = wallet
+
+
+@dataclass
+class Rig:
+    purse: Purse = field(default_factory=Purse)
+    clock: FakeClock = field(default_factory=FakeClock)
+    told: list[Event] = field(default_factory=list)
+
+    def watch(self) -> WalletWatch:
+        return WalletWatch(self.purse, self.purse, self.clock, self.told.append)
+
+
+async def test_the_first_look_reads_and_tells() -> None:
+    rig = Rig()
+    await rig.watch().run_once()
+    assert rig.purse.held == Wallet(FULL, rig.clock.now())
+    assert rig.told == [WalletRead(FULL, None, None)]
+
+
+async def test_two_workers_read_once_a_minute_between_them() -> None:
+    rig = Rig()
+    one, other = rig.watch(), rig.watch()
+    for _ in range(8):
+        await one.run_once()
+        await other.run_once()
+        rig.clock.move(timedelta(seconds=15))
+    assert rig.purse.reads == 2
+    assert len(rig.told) == 16
+
+
+async def test_the_burn_is_told_with_the_hours_that_are_left() -> None:
+    rig = Rig()
+    await rig.watch().run_once()
+    rig.clock.move(MINUTE)
+    rig.purse.left = MicroUsd(99_000_000)
+    await rig.watch().run_once()
+    told = rig.told[-1]
+    assert told == WalletRead(MicroUsd(99_000_000), MicroUsd(60_000_000), timedelta(hours=99 / 60))
+
+
+async def test_a_balance_that_cannot_be_read_keeps_its_age_and_is_told_of() -> None:
+    rig = Rig(Purse(Unreachable(fault())))
+    await rig.watch().run_once()
+    assert rig.purse.held == Wallet()
+    assert [type(event) for event in rig.told] == [Trouble]
+
+
+@pytest.mark.parametrize(
+    ("model_api", "named", "asked"),
+    [
+        (RUNCOMFY_URL, None, RUNCOMFY_ACCOUNT_URL),
+        (RUNCOMFY_URL + "/", None, RUNCOMFY_ACCOUNT_URL),
+        ("http://127.0.0.1:9000", None, None),
+        (RUNCOMFY_URL + ".evil.example", None, None),
+        ("https://proxy.example", "https://account.example", "https://account.example"),
+    ],
+)
+def test_the_token_goes_to_no_host_that_nobody_named(
+    model_api: str, named: str | None, asked: str | None
+) -> None:
+    settings = WorkerSettings(
+        runcomfy_url=model_api, runcomfy_account_url=named, runcomfy_token=SecretStr("t")
+    )
+    assert settings.account_url == asked
+
+
+def test_an_account_url_of_no_web_is_refused() -> None:
+    with pytest.raises(ValidationError, match="runcomfy_account_url"):
+        WorkerSettings(runcomfy_account_url="ftp://x", runcomfy_token=SecretStr("t"))
+
+
+def test_the_gauges() -> None:
+    registry = CollectorRegistry()
+    metrics = WorkerMetrics(registry)
+    burning = WalletRead(MicroUsd(10_500_000), MicroUsd(2_000_000), timedelta(hours=5.25))
+    metrics(burning)
+    assert registry.get_sample_value("gateway_wallet_balance_usd") == 10.5
+    assert registry.get_sample_value("gateway_wallet_burn_usd_per_hour") == 2.0
+    assert registry.get_sample_value("gateway_wallet_hours_left") == 5.25
+    metrics(WalletRead(MicroUsd(10_500_000), None, None))
+    assert registry.get_sample_value("gateway_wallet_hours_left") == float("inf")
