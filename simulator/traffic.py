@@ -30,7 +30,11 @@ if TYPE_CHECKING:
     from simulator.example import Example
 
 SWITCH: Final = "DEMO_TRAFFIC"
-TENANTS: Final = ("shop", "studio")
+# By name, with the flags of `gateway tenant create`. Two jobs at once are few: some have to wait.
+TENANTS: Final = {
+    "shop": ("--running", "2", "--usd-per-day", "20000"),
+    "studio": ("--running", "6", "--usd-per-day", "20000", "--weight", "2"),
+}
 
 _PAUSE: Final = timedelta(seconds=2)
 _COMMAND_WITHIN: Final = timedelta(seconds=30)
@@ -90,7 +94,9 @@ class Generator:
 
     def tenants(self) -> list[Tenant]:
         """New tenants: the keys of earlier ones were shown once, to somebody who is gone."""
-        return [self._tenant(f"{name}-{secrets.token_hex(3)}") for name in TENANTS]
+        return [
+            self._tenant(f"{name}-{secrets.token_hex(3)}", flags) for name, flags in TENANTS.items()
+        ]
 
     def send(self, tenant: Tenant, kind: Kind) -> None:
         """Submit one request, and cancel it where that is its kind.
@@ -108,9 +114,7 @@ class Generator:
         request_id = answer.json().get("request_id") if answer.is_success else None
         self.say(f"{tenant.name} {kind.name} {answer.status_code} {request_id or '-'}")
         if kind.cancelled and request_id:
-            self.http.post(
-                f"{self.gateway}/v1/requests/{request_id}/cancel", headers=tenant.bearer
-            )
+            self.http.post(f"{self.gateway}/v1/requests/{request_id}/cancel", headers=tenant.bearer)
 
     def forget(self) -> None:
         """Let the receiver forget what it got."""
@@ -124,10 +128,11 @@ class Generator:
         except httpx.HTTPError:
             return False
 
-    def _tenant(self, name: str) -> Tenant:
+    def _tenant(self, name: str, flags: Sequence[str]) -> Tenant:
         hook = f"{self.receiver}/hooks/{name}"
+        create = (str(gateway_command()), "tenant", "create", name, "--webhook", hook, "--json")
         done = subprocess.run(
-            [str(gateway_command()), "tenant", "create", name, "--webhook", hook, "--json"],
+            [*create, *flags],
             stdout=subprocess.PIPE,
             text=True,
             check=True,
@@ -157,7 +162,9 @@ def run(generator: Generator, least: timedelta, most: timedelta) -> None:
         time.sleep(pause)
 
 
-def main(arguments: Sequence[str] | None = None, environment: Mapping[str, str] = os.environ) -> int:
+def main(
+    arguments: Sequence[str] | None = None, environment: Mapping[str, str] = os.environ
+) -> int:
     """Send until a stop signal comes; 0 then, and 0 at once where it is not switched on."""
     options = _options(arguments)
     if environment.get(SWITCH) != "on":

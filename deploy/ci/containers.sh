@@ -51,8 +51,8 @@ forget_rules() {
 clean() {
     status=$?
     trap - EXIT INT TERM
-    compose down -v -t 5 >"$lab/down.log" 2>&1 || cat "$lab/down.log"
     podman pod rm -fa >/dev/null 2>&1 || true
+    compose down -v -t 5 >"$lab/down.log" 2>&1 || cat "$lab/down.log"
     podman rm -fa >/dev/null 2>&1 || true
     podman network prune -f >/dev/null 2>&1 || true
     forget_rules || echo "containers: some NETAVARK rules could not be removed"
@@ -125,6 +125,8 @@ certificates=/etc/ssl/certs
 build="--isolation=chroot --network=host --pull-never --format=docker"
 build="$build --volume=$certificates:$certificates:ro"
 
+export GATEWAY_PORT="${GATEWAY_PORT:-18473}"
+unset RUNCOMFY_API_TOKEN
 trap clean EXIT
 trap 'exit 130' INT TERM
 configure
@@ -138,7 +140,7 @@ compose build service >"$lab/build.log" 2>&1 || {
 podman image ls --filter dangling=false --format 'containers: {{.Repository}} {{.Size}}' | sort
 secret gateway-redis GATEWAY_REDIS_URL redis://redis:6379/1
 secret gateway-runcomfy GATEWAY_RUNCOMFY_TOKEN simulated
-.venv/bin/python deploy/ci/smoke.py --project gwsmoke --play deploy/k8s/base/settings.yaml \
-    deploy/k8s/base/service.yaml deploy/k8s/base/worker.yaml -- \
+.venv/bin/python deploy/ci/smoke.py --project gwsmoke --port "$GATEWAY_PORT" \
+    --play deploy/k8s/base/settings.yaml deploy/k8s/base/service.yaml deploy/k8s/base/worker.yaml -- \
     .venv/bin/podman-compose --podman-run-args=--pull=never -p gwsmoke \
     -f docker-compose.yml -f deploy/ci/compose.podman.yml

@@ -12,18 +12,19 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import httpx
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
 
 ROOT: Final = Path(__file__).parents[2]
 GATEWAY: Final = ("service", "worker", "runcomfy", "receiver")
 ALL: Final = ("redis", *GATEWAY, "traffic")
-URL: Final = "http://127.0.0.1:8000"
 GRACE: Final = timedelta(seconds=20)
 FINAL: Final = frozenset({"completed", "failed", "cancelled"})
 # Inside a container: who am I, what may I write and become, what could I build with?
@@ -47,7 +48,7 @@ print(json.dumps({
 """
 HARDENED: Final = {
     "uid": 10001,
-    "writable": ["/tmp"],
+    "writable": ["/tmp"],  # noqa: S108 - a container's own, and empty
     "capabilities": 0,
     "no_new_privileges": "1",
     "tools": [],
@@ -56,7 +57,8 @@ HARDENED: Final = {
 IN_PODMAN: Final = (
     (r"image: runcomfy-gateway$", "image: localhost/runcomfy-gateway:local"),
     (r"replicas: 2$", "replicas: 1"),
-    (r"(containerPort: \d+)", r"\1, hostIP: 127.0.0.1"),
+    (r"(containerPort: 8000)", r"\1, hostIP: 127.0.0.1, hostPort: PORT"),
+    (r"(containerPort: 9100)", r"\1, hostIP: 127.0.0.1, hostPort: 0"),
 )
 
 Seen = TypeVar("Seen")
@@ -81,11 +83,16 @@ def wait_for(look: Callable[[], Seen | None], within: timedelta, what: str) -> S
     return seen
 
 
-def run(*command: str, given: str = "") -> str:
-    """What a command printed. Its failure is raised with its last words."""
-    done = subprocess.run(
+def tried(*command: str, given: str = "") -> subprocess.CompletedProcess[str]:
+    """A command that has ended, whatever it ended with."""
+    return subprocess.run(
         command, cwd=ROOT, input=given, capture_output=True, text=True, check=False
     )
+
+
+def run(*command: str, given: str = "") -> str:
+    """What a command printed. Its failure is raised with its last words."""
+    done = tried(*command, given=given)
     said = (done.stdout + done.stderr)[-2000:]
     expect(done.returncode == 0, f"{' '.join(command[:6])}: exit {done.returncode}\n{said}")
     return done.stdout
@@ -96,8 +103,15 @@ class Smoke:
     """The checks, in the order of a stack's life."""
 
     project: str
+    port: int
+    """Where the compose file publishes the front end: `GATEWAY_PORT`."""
     compose: tuple[str, ...]
     http: httpx.Client
+
+    @property
+    def url(self) -> str:
+        """Of the front end, from outside."""
+        return f"http://127.0.0.1:{self.port}"
 
     def name(self, service: str) -> str:
         """Of a service's container."""
@@ -119,7 +133,7 @@ class Smoke:
     def ready(self) -> bool | None:
         """True once the front end says so."""
         try:
-            return self.http.get(f"{URL}/readyz").is_success or None
+            return self.http.get(f"{self.url}/readyz").is_success or None
         except httpx.HTTPError:
             return None
 
@@ -198,18 +212,10 @@ class Smoke:
             run("podman", "start", self.name(service))
         for pattern, instead in IN_PODMAN:
             text = re.sub(pattern, instead, text, flags=re.MULTILINE)
-        run("podman", "play", "kube", "--network", network, "-", given=text)
+        given = text.replace("hostPort: PORT", f"hostPort: {self.port}")
+        run("podman", "play", "kube", "--network", network, "-", given=given)
         pod = "gateway-service-pod-0-service"
-        check = ("python3", "/opt/gateway/healthcheck.py", "http://127.0.0.1:8000/readyz")
-        wait_for(
-            lambda: subprocess.run(
-                ["podman", "exec", pod, *check], check=False, capture_output=True
-            ).returncode
-            == 0
-            or None,
-            timedelta(seconds=40),
-            "readyz of the pod",
-        )
+        wait_for(self.ready, timedelta(seconds=40), "readyz of the pod")
         for each in (pod, "gateway-worker-pod-0-worker"):
             seen = json.loads(run("podman", "exec", each, "python3", "-c", LOOK))
             seen.pop("token")
@@ -226,7 +232,7 @@ class Smoke:
         example = json.loads((ROOT / "simulator/example.json").read_text())
         bearer = {"Authorization": f"Bearer {given['key']}"}
         body = {**example["input"], "prompt": f"A still photograph comes to life. {mark}"}
-        url = f"{URL}/v1/models/{example['model_id']}"
+        url = f"{self.url}/v1/models/{example['model_id']}"
         answer = self.http.post(url, headers=bearer, json=body)
         expect(answer.status_code == httpx.codes.ACCEPTED, f"{answer.status_code} {answer.text}")
         return str(answer.json()["request_id"]), bearer
@@ -234,7 +240,7 @@ class Smoke:
     def status(self, request_id: str, bearer: dict[str, str]) -> str | None:
         """The caller's word for where the job is; None while nobody answers."""
         try:
-            answer = self.http.get(f"{URL}/v1/requests/{request_id}/status", headers=bearer)
+            answer = self.http.get(f"{self.url}/v1/requests/{request_id}/status", headers=bearer)
         except httpx.HTTPError:
             return None
         return str(answer.json()["status"]) if answer.is_success else None
@@ -246,7 +252,7 @@ class Smoke:
             timedelta(seconds=90),
             f"the end of {request_id}",
         )
-        url = f"{URL}/v1/requests/{request_id}/result?include_cost=true"
+        url = f"{self.url}/v1/requests/{request_id}/result?include_cost=true"
         return dict(self.http.get(url, headers=bearer).json())
 
     def callback(self, tenant: str, request_id: str) -> dict[str, Any] | None:
@@ -270,11 +276,12 @@ def main() -> int:
     """0 when everything was as it should be."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--project", required=True)
+    parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--play", type=Path, nargs="*", default=[])
     parser.add_argument("compose", nargs="+")
     options = parser.parse_args()
     with httpx.Client(timeout=10, trust_env=False) as http:
-        smoke = Smoke(options.project, tuple(options.compose), http)
+        smoke = Smoke(options.project, options.port, tuple(options.compose), http)
         try:
             smoke.start()
             smoke.healthy()
@@ -287,10 +294,7 @@ def main() -> int:
         except NotAsItShouldBe as problem:
             print(f"containers: FAILED: {problem}", flush=True)
             for service in ALL:
-                tail = subprocess.run(
-                    ["podman", "logs", "--tail", "12", smoke.name(service)],
-                    capture_output=True, text=True, check=False,
-                )
+                tail = tried("podman", "logs", "--tail", "12", smoke.name(service))
                 print(f"--- {service}\n{tail.stdout}{tail.stderr}")
             return 1
     print("containers: passed")
