@@ -54,10 +54,15 @@ _LEAST_SPAN: Final = timedelta(seconds=30)
 
 
 def spent_down(wallet: Wallet, balance: MicroUsd, now: datetime) -> Wallet:
-    """The wallet after another reading; the burn is smoothed, and a top-up starts it anew."""
+    """The wallet after another reading.
+
+    The burn is smoothed; a top-up starts it anew, and so does a clock that was put back.
+    """
     if wallet.balance is None or wallet.read_at is None or balance > wallet.balance:
         return Wallet(balance, now, wallet.floor)
     span = now - wallet.read_at
+    if span < timedelta():
+        return Wallet(balance, now, wallet.floor)
     if span < _LEAST_SPAN:
         return wallet
     rate = (wallet.balance - balance) / (span / timedelta(hours=1))

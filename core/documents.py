@@ -12,6 +12,7 @@ from typing import Any, Final
 import orjson
 
 from core.deliveries import EventType
+from core.history import Estimate
 from core.jobs import CancelOutcome, Job, JobRecord, PublicStatus, TimelineEntry
 from core.money import to_usd
 
@@ -40,9 +41,9 @@ class Links:
         }
 
 
-def status_document(job: Job, links: Links) -> bytes:
+def status_document(job: Job, links: Links, estimate: Estimate | None = None) -> bytes:
     """The answer to a submit and to a status call."""
-    return orjson.dumps(_status(job, links))
+    return orjson.dumps(_status(job, links) | _foretold(estimate))
 
 
 def cancel_document(job: Job, outcome: CancelOutcome) -> bytes:
@@ -55,13 +56,28 @@ def result_document(record: JobRecord, *, include_cost: bool) -> bytes:
     return orjson.dumps(_result(record, include_cost=include_cost))
 
 
-def event_document(record: JobRecord, event: EventType, at: datetime) -> bytes:
+def event_document(
+    record: JobRecord, event: EventType, at: datetime, estimate: Estimate | None = None
+) -> bytes:
     """The body of a callback: Standard Webhooks' type, timestamp and data.
 
     The same on every attempt.
     """
-    data = _result(record, include_cost=True)
+    data = _result(record, include_cost=True) | _foretold(estimate)
     return orjson.dumps({"type": event, "timestamp": _iso(at), "data": data})
+
+
+def passed_document(job: Job, status: PublicStatus, at: datetime) -> bytes:
+    """The same of a status that the job has left: only what was true then and still is."""
+    data = {
+        "request_id": job.id,
+        "status": status,
+        "model_id": job.model_id,
+        "created_at": _iso(job.created_at),
+        "reference": job.reference,
+    }
+    event = EVENT_OF_STATUS[status]
+    return orjson.dumps({"type": event, "timestamp": _iso(at), "data": _present(data)})
 
 
 def detail_document(
@@ -129,6 +145,12 @@ def _result(record: JobRecord, *, include_cost: bool) -> dict[str, Any]:
             "reference": job.reference,
         }
     )
+
+
+def _foretold(estimate: Estimate | None) -> dict[str, Any]:
+    if estimate is None:
+        return {}
+    return {"estimated_finish": {"p50": _iso(estimate.p50), "p90": _iso(estimate.p90)}}
 
 
 def _error(job: Job) -> dict[str, str] | None:

@@ -76,7 +76,8 @@ class DeliveryAttempted:
 class RequestServed:
     """One HTTP call was answered. `route` is the template, never the path; `code` an error's word.
 
-    `status` 499: the caller left before the answer.
+    `status` 499: the caller left before the answer. `took` holds `waited`, the time that the caller
+    asked to wait for the job.
     """
 
     request_id: str
@@ -87,6 +88,7 @@ class RequestServed:
     code: str | None = None
     tenant: str | None = None
     job_id: str | None = None
+    waited: timedelta | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -158,8 +158,9 @@ def spans_at(now: datetime) -> tuple[Span, Span]:
 
 
 _LUA_MAGIC: Final = re.compile(r"([^a-zA-Z0-9*])")
+_STARS: Final = re.compile(r"\*+")  # one after another they would only cost time
 
 
 def lua_pattern(pattern: str) -> str:
     """A model pattern in Lua's own pattern language, for the script that decides admissions."""
-    return "^" + _LUA_MAGIC.sub(r"%\1", pattern).replace("*", ".*") + "$"
+    return "^" + _STARS.sub(".*", _LUA_MAGIC.sub(r"%\1", pattern)) + "$"

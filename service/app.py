@@ -21,6 +21,7 @@ from service.routes import (
     admin_controls,
     admin_jobs,
     admin_tenants,
+    events,
     models,
     operation,
     requests,
@@ -35,6 +36,7 @@ OpenResources = Callable[[], AbstractAsyncContextManager[Resources]]
 ENDPOINTS: Final = (
     *submit.ENDPOINTS,
     *requests.ENDPOINTS,
+    *events.ENDPOINTS,
     *models.ENDPOINTS,
     *usage.ENDPOINTS,
     *admin_tenants.ENDPOINTS,

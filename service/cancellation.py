@@ -129,7 +129,7 @@ async def _change(resources: Resources, before: Job, decision: Decision, now: da
     return Change(
         before=before,
         after=after,
-        entries=(TimelineEntry(now, Note.CALLER, CANCEL_ASKED, after.state),),
+        entries=(TimelineEntry(now, Note.CALLER, CANCEL_ASKED, after.state, status=after.status),),
         deliveries=notices(before, after, webhook, resources.ids, now),
         ring=decision.ring,
     )

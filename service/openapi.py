@@ -91,8 +91,19 @@ MODEL_ID: Final = parameter(
 )
 JOB_ID: Final = parameter("request_id", "The id that the submit gave.", _TEXT, "path")
 INCLUDE_COST: Final = parameter("include_cost", "Whether to tell the cost.", _FLAG)
+PREFER_WAIT: Final = parameter(
+    "Prefer",
+    "`wait=N`: answer when the request has ended, after N seconds at the latest (RFC 7240). "
+    "`Preference-Applied` says how long was granted.",
+    {"type": "string", "example": "wait=30"},
+    "header",
+)
+LAST_EVENT_ID: Final = parameter(
+    "Last-Event-ID", "The last event that was seen: what came after it is sent.", _TEXT, "header"
+)
 SUBMIT_PARAMETERS: Final = [
     MODEL_ID,
+    PREFER_WAIT,
     parameter("webhook", "Where the callback goes; the tenant's own otherwise.", _TEXT),
     parameter("webhook_intermediate_status", "Also call back on the way.", _FLAG),
     parameter("timeout", "Seconds until the job must have ended.", _SPAN),

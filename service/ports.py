@@ -1,10 +1,12 @@
 """What the HTTP face needs from outside: only the methods that it calls."""
 
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Protocol
 
 from core.breaker import Breaker
 from core.changes import Admission, Admitted, Change, Outcome
+from core.history import RunHistory
 from core.limits import Limits
 from core.store.catalogue import CatalogueSnapshot
 from core.store.jobs import Depth, JobView
@@ -67,6 +69,18 @@ class Catalogue(Protocol):
 
     async def load(self) -> CatalogueSnapshot:
         """The whole of it."""
+        ...
+
+
+class Histories(Protocol):
+    """Run times by model, as workers leave them. Every call may raise `StoreUnavailable`."""
+
+    async def counts(self) -> Mapping[str, int]:
+        """See `core.store.history.HistoryStore.counts`."""
+        ...
+
+    async def load(self, models: Iterable[str]) -> Mapping[str, RunHistory]:
+        """See `core.store.history.HistoryStore.load`."""
         ...
 
 

@@ -38,6 +38,11 @@ _STATUS: Final[Mapping[str, Schema]] = {
     "request_id": _TEXT,
     "status": _words(PublicStatus),
     "queue_position": {"type": "integer", "description": "While RunComfy says it."},
+    "estimated_finish": {
+        **_object("p50 p90", p50=_INSTANT, p90=_INSTANT),
+        "description": "By when half of such runs, and nine of ten, have ended. While RunComfy "
+        "has it, once 20 runs of the model are known.",
+    },
     **_LINKS,
     "reference": _TEXT,
 }
@@ -270,3 +275,16 @@ def answer(description: str, component: str, example: Schema) -> Schema:
         "description": description,
         "content": {"application/json": {"schema": _ref(component), "example": example}},
     }
+
+
+EVENTS: Final[Schema] = {
+    "description": "The events.",
+    "content": {
+        "text/event-stream": {
+            "schema": _TEXT,
+            "example": "id: 0\nevent: request.in_queue\n"
+            'data: {"type":"request.in_queue","timestamp":"2025-11-22T14:58:34.120000Z",'
+            '"data":{"request_id":"' + _ID + '","status":"in_queue"}}\n\n',
+        }
+    },
+}

@@ -9,6 +9,7 @@ from typing import Final
 from core.changes import RETENTION, Admission, Admitted, Change, Outcome
 from core.clock import Clock, to_ms
 from core.errors import CallerError, NotFound, NotPermitted, Unauthenticated
+from core.history import KEPT, run_time
 from core.jobs import Job, JobRecord, TimelineEntry
 from core.ledger import standing
 from core.limits import spans_at
@@ -150,6 +151,7 @@ class JobStore:
                 *_ending_arguments(change.after),
                 dispatch_template(now),
                 to_ms(now + RING_GRACE),
+                *_run_arguments(change),
                 len(change.entries),
                 *(ENTRIES.write(entry) for entry in change.entries),
                 *_delivery_arguments(change),
@@ -200,6 +202,11 @@ def _ring_arguments(message: Message | None) -> tuple[Argument, ...]:
     """The change's own message, if it has one; the life is that of dispatch's messages too."""
     name, body = (message.name, message.body) if message else ("", "")
     return name, body, MESSAGE_LIFE // MILLISECOND
+
+
+def _run_arguments(change: Change) -> tuple[Argument, ...]:
+    took = run_time(change.before, change.after)
+    return "" if took is None else took // MILLISECOND, KEPT
 
 
 def _delivery_arguments(change: Change) -> list[Argument]:

@@ -66,6 +66,11 @@ CATALOGUE: Final = (
     KeySpec("gw:catalogue:meta", "hash", "for ever", "when the catalogue was read; categories"),
     KeySpec("gw:workers", "sorted set", "for ever", "worker processes by last sign of life (ms)"),
     KeySpec("gw:upstream", "hash", "for ever", "version, doc of the breaker over RunComfy"),
+    KeySpec("gw:runs:{model}", "list", "for ever", "its last 200 run times (ms), newest first"),
+    KeySpec("gw:runs", "hash", "for ever", "how many runs of each model have ended so far"),
+    KeySpec(
+        "gw:changes", "channel", "not kept", "pub/sub: id, version and state of each changed job"
+    ),
     KeySpec("gw:bell", "sorted set", "for ever", "arq's queue: messages by when they are due (ms)"),
     KeySpec("arq:job:{message}", "string", "1 hour", "arq's message: a job id and a version"),
 )
@@ -89,6 +94,9 @@ WALLET: Final = "gw:wallet"
 AUDIT: Final = "gw:audit"
 POLL_RATE: Final = "gw:rate:@polls"
 SUBMIT_RATE: Final = "gw:rate:@submits"
+CHANGES: Final = "gw:changes"
+RUN_COUNTS: Final = "gw:runs"
+_RUNS: Final = "gw:runs:"
 JOB_PREFIX: Final = _JOB
 DELIVERY_PREFIX: Final = _DELIVERY
 
@@ -108,8 +116,11 @@ LUA_NAMES: Final = {
     "due": DUE,
     "bell": BELL,
     "message": "arq:job:",
+    "changes": CHANGES,
+    "runs": _RUNS,
+    "run_counts": RUN_COUNTS,
 }
-"""Names, and beginnings of names, of which dispatch makes keys: it alone finds keys by reading."""
+"""Names, and beginnings of names, of which parts of scripts make keys that they find by reading."""
 
 
 def job(job_id: str) -> str:
@@ -170,3 +181,8 @@ def use(tenant_name: str, window: str) -> str:
 def tenant_keys(name: str) -> str:
     """The digests of a tenant's keys."""
     return f"gw:tenant:{name}:keys"
+
+
+def runs(model_id: str) -> str:
+    """A model's run times."""
+    return _RUNS + model_id

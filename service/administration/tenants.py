@@ -45,12 +45,17 @@ async def create_tenant(desk: Desk, name: str, raw: Mapping[str, object]) -> New
     made = mint(desk, name, read_fields(raw, TenantSettings(), desk.targets))
     key = KeyRecord(digest_of(made.key), name, made.tenant.created_at)
     if not await desk.tenants.create(made.tenant, key):
-        raise Conflict(
-            f"The name {name} is taken: by a tenant, or by one deleted less than 30 days ago."
-        )
+        raise await _taken(desk, name)
     changes = differences(TenantSettings(), settings_of(made.tenant))
     await desk.note("tenant.create", name, told(changes))
     return made
+
+
+async def _taken(desk: Desk, name: str) -> Conflict:
+    held = await desk.tenants.load(name)
+    if held is not None and held.deleted_at is not None:
+        return Conflict(f"A tenant {name} was deleted less than 30 days ago.")
+    return Conflict(f"The tenant {name} exists already.")
 
 
 def mint(desk: Desk, name: str, settings: TenantSettings) -> NewTenant:

@@ -16,11 +16,17 @@ from core.store import keys
 from core.store.breaker import BreakerStore
 from core.store.catalogue import CatalogueStore
 from core.store.deliveries import DeliveryStore
+from core.store.history import HistoryStore
 from core.store.jobs import JobStore
 from core.store.lua import Scripts, read_scripts
 from core.store.presence import Presence
 from core.store.tenants import TenantStore
-from tests.fakes.stores import MemoryDeliveryStore, MemoryJobStore, memory_stores
+from tests.fakes.stores import (
+    MemoryDeliveryStore,
+    MemoryHistoryStore,
+    MemoryJobStore,
+    memory_stores,
+)
 
 if TYPE_CHECKING:
     from core.store.connection import Wire
@@ -85,6 +91,7 @@ class Subject:
     breakers: BreakerStore | MemoryBreakerStore
     catalogue: CatalogueStore | MemoryCatalogueStore
     presence: Presence | MemoryPresence
+    histories: HistoryStore | MemoryHistoryStore
     probe: Probe
 
 
@@ -99,6 +106,7 @@ def memory_subject(clock: FakeClock) -> Subject:
         breakers=stores.breakers,
         catalogue=stores.catalogue,
         presence=stores.presence,
+        histories=stores.histories,
         probe=MemoryProbe(stores.memory),
     )
 
@@ -114,6 +122,7 @@ def redis_subject(clock: FakeClock, wire: Wire) -> Subject:
         breakers=BreakerStore(wire, scripts, clock),
         catalogue=CatalogueStore(wire, scripts),
         presence=Presence(wire, clock),
+        histories=HistoryStore(wire),
         probe=RedisProbe(wire),
     )
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from core.clock import to_ms
 from core.controls import Wallet
@@ -74,6 +74,18 @@ class Account:
     booking: Booking
 
 
+class Told(Protocol):
+    """Who hears of a change; see `core.store.watching.Listener.changed`."""
+
+    def __call__(self, job_id: str, version: int, *, ended: bool) -> None:
+        """A job has a new version."""
+
+
+def _nobody(job_id: str, version: int, *, ended: bool) -> None:
+    """Nobody listens: what is told is lost."""
+    del job_id, version, ended
+
+
 @dataclass(slots=True)
 class Memory:
     """Everything. `changed` is called after each write to an index of what is due."""
@@ -106,6 +118,9 @@ class Memory:
     turns: Turns = field(init=False)
     rung: Callable[[str], None] = lambda _: None
     changed: Callable[[], None] = lambda: None
+    told: Told = _nobody
+    runs: dict[str, list[int]] = field(default_factory=dict)
+    run_counts: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
         """Dispatch goes by the tenants' limits as they stand."""

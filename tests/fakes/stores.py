@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from core.changes import RETENTION, Admission, Admitted, Change, Outcome
 from core.clock import to_ms
 from core.errors import NotFound, NotPermitted, Unauthenticated
+from core.history import KEPT, RunHistory, run_time
 from core.jobs import JobRecord, JobState
 from core.ledger import Booking, booked, standing
 from core.limits import spans_at
@@ -32,7 +33,7 @@ from tests.fakes.tenancy import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime
 
     from core.clock import Clock
@@ -161,6 +162,8 @@ class MemoryJobStore:
             memory.ring(ring_for(after, memory.clock.now()))
         if after.final:
             self._end(row, after)
+        self._remember(before, after)
+        memory.told(after.id, after.version, ended=after.final)
         memory.changed()
         return Outcome.STORED
 
@@ -224,12 +227,41 @@ class MemoryJobStore:
         if before.state is JobState.IN_DOUBT:
             memory.doubts.pop(after.id, None)
 
+    def _remember(self, before: Job, after: Job) -> None:
+        took = run_time(before, after)
+        if took is not None:
+            runs = self._memory.runs.setdefault(after.model_id, [])
+            runs.insert(0, took // timedelta(milliseconds=1))
+            del runs[KEPT:]
+            self._memory.run_counts[after.model_id] += 1
+
     def _write_deliveries(self, job: Job, deliveries: Sequence[Delivery]) -> None:
         memory = self._memory
         for delivery in deliveries:
             memory.deliveries[delivery.id] = Row(1, DELIVERIES.write(delivery))
             memory.job_deliveries.setdefault(job.id, []).append(delivery.id)
             write_due(memory.outbox, delivery.id, delivery.due_at or delivery.created_at)
+
+
+class MemoryHistoryStore:
+    """Twin of `core.store.history.HistoryStore`."""
+
+    def __init__(self, memory: Memory) -> None:
+        """Over `memory`."""
+        self._memory = memory
+
+    async def counts(self) -> Mapping[str, int]:
+        """See `HistoryStore.counts`."""
+        return dict(self._memory.run_counts)
+
+    async def load(self, models: Iterable[str]) -> Mapping[str, RunHistory]:
+        """See `HistoryStore.load`."""
+        return {
+            model: RunHistory.of(
+                timedelta(milliseconds=took) for took in self._memory.runs.get(model, ())
+            )
+            for model in models
+        }
 
 
 class MemoryDeliveryStore:
@@ -278,6 +310,7 @@ class MemoryStores:
 
     memory: Memory
     jobs: MemoryJobStore
+    histories: MemoryHistoryStore
     deliveries: MemoryDeliveryStore
     tenants: MemoryTenantStore
     usage: MemoryUsageStore
@@ -293,6 +326,7 @@ def memory_stores(clock: Clock) -> MemoryStores:
     return MemoryStores(
         memory=memory,
         jobs=MemoryJobStore(memory),
+        histories=MemoryHistoryStore(memory),
         deliveries=MemoryDeliveryStore(memory),
         tenants=MemoryTenantStore(memory),
         usage=MemoryUsageStore(memory),

@@ -66,7 +66,7 @@ def test_a_tenant_s_life(gateway: Operator) -> None:
     assert gateway("tenant", "delete", "ads") == {"tenant": "ads", "deleted": True}
     assert gateway("tenant", "list") == []
     assert "no tenant ads" in gateway.refused("tenant", "show", "ads")
-    assert "is taken" in gateway.refused("tenant", "create", "ads")
+    assert "was deleted" in gateway.refused("tenant", "create", "ads")
 
 
 def test_what_cannot_be_is_one_line(gateway: Operator) -> None:

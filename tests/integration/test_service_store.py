@@ -11,21 +11,26 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from cli.operations import create_tenant
 from core.clock import SystemClock
 from core.ids import SystemIds
+from core.store.breaker import BreakerStore
 from core.store.catalogue import CatalogueStore
 from core.store.connection import Wire, connection_source
+from core.store.history import HistoryStore
 from core.store.jobs import JobStore
 from core.store.lua import Scripts, read_scripts
 from core.store.presence import Presence
 from core.store.tenants import TenantStore
+from core.store.usage import UsageStore
+from service.administration.tenants import create_tenant
 from service.app import create_app
+from service.histories import HistoryShelf
 from service.metrics import ServiceMetrics
 from service.models import Models, load_cards
-from service.resources import SUBMIT_ROUTE, Resources, face_policy, open_resources
+from service.resources import SUBMIT_ROUTE, Resources, face_policy, open_desk, open_resources
 from service.settings import ServiceSettings
 from service.shelf import ModelShelf
+from service.waiters import Waiters
 from tests.fakes.face import KLING_INPUT, KLING_PATH
 
 if TYPE_CHECKING:
@@ -46,7 +51,9 @@ def settings_for(url: str, monkeypatch: pytest.MonkeyPatch) -> ServiceSettings:
 
 async def key_of(settings: ServiceSettings, name: str = "video-team") -> str:
     """A new tenant's key."""
-    return (await create_tenant(settings, name, None)).key
+    async with Wire(connection_source(settings.redis, "test")) as wire:
+        desk = open_desk(wire, "test", settings.target_policy(), lambda _: None)
+        return (await create_tenant(desk, name, {})).key
 
 
 @asynccontextmanager
@@ -77,11 +84,16 @@ def counted(settings: ServiceSettings, policy: RedisPolicy, events: list[Event])
     scripts = Scripts(wire, read_scripts())
     resources = Resources(
         jobs=JobStore(wire, scripts, clock),
-        tenants=TenantStore(wire, scripts),
+        tenants=TenantStore(wire, scripts, clock),
+        usage=UsageStore(wire),
+        breakers=BreakerStore(wire, scripts, clock),
+        desk=open_desk(wire, "test", settings.target_policy(), events.append),
         health=Presence(wire, clock),
         shelf=ModelShelf(
             Models.of(load_cards()), CatalogueStore(wire, scripts), clock, events.append
         ),
+        histories=HistoryShelf(HistoryStore(wire), clock, events.append),
+        waiters=Waiters(clock, 10),
         figures=ServiceMetrics("0", SUBMIT_ROUTE),
         clock=clock,
         ids=SystemIds(),

@@ -90,6 +90,8 @@ class Face:
             desk=empty,
             health=empty,
             shelf=empty,
+            histories=empty,
+            waiters=empty,
             figures=empty,
             clock=self.clock,
             ids=self.ids,

@@ -31,6 +31,9 @@ local function check_request()
   return nil
 end
 
+learn(tenant, 'running', policy.running)
+learn(tenant, 'weight', policy.weight)
+learn_all(tenant_name, model)
 local at_once = runs_at_once(tenant_name, model)
 
 local function check_waiting()
@@ -92,4 +95,4 @@ else
   wait_in_lane(tenant_name, model, id, tonumber(priority))
   dispatch(2, bell)
 end
-return flattened({ 'admitted', redis.call('HGET', job, 'slot') or '0', text(amount) })
+return flattened({ 'admitted', given[id] and '1' or '0', text(amount) })

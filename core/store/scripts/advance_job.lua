@@ -5,13 +5,13 @@
 -- `due_at` 'keep' leaves the job's place in the index as it is: a lease that somebody holds stays.
 -- Extra KEYS are the new deliveries' records; extra ARGV are `entry_count` timeline entries and then
 -- id, doc and due instant of each delivery.
--- USES: names ring ledger dispatch
+-- USES: names ring ledger dispatch tell remember_run
 -- KEYS: job timeline due states doubts deliveries job_deliveries message bell day month ...
 -- ARGV: expected id version doc before state due_at output ttl now
 -- ARGV: message_name message_body message_ttl tenant_name model ended verdict cost
--- ARGV: message_template ring_due_at entry_count ...
+-- ARGV: message_template ring_due_at took kept entry_count ...
 
-local FIXED_KEYS, FIXED_ARGUMENTS = 11, 21
+local FIXED_KEYS, FIXED_ARGUMENTS = 11, 23
 
 local held = redis.call('HMGET', job, 'version', 'slot')
 if not held[1] then return 'unknown' end
@@ -26,6 +26,8 @@ if before ~= state then
   if state == 'in_doubt' then redis.call('ZADD', doubts, now, id) end
   if before == 'in_doubt' then redis.call('ZREM', doubts, id) end
 end
+tell(id, version, state)
+if took ~= '' then remember_run(model, took, kept) end
 if due_at == '' then redis.call('ZREM', due, id) elseif due_at ~= 'keep' then redis.call('ZADD', due, due_at, id) end
 
 local position = FIXED_ARGUMENTS

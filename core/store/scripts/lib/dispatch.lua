@@ -9,13 +9,14 @@
 -- Tenants, models and jobs are found by these indexes, hence their keys are made here, from the names
 -- that core/store/keys.py states.
 
-local known, running = {}, {}
+local known, running, given = {}, {}, {}
+
+local function learn(key, field, value) known[key .. '|' .. field] = tonumber(value or '') or false end
 
 -- A limit, read once: no script changes one after it has read it.
 local function setting(key, field)
-  local name = key .. '|' .. field
-  if known[name] == nil then known[name] = tonumber(redis.call('HGET', key, field) or '') or false end
-  return known[name]
+  if known[key .. '|' .. field] == nil then learn(key, field, redis.call('HGET', key, field)) end
+  return known[key .. '|' .. field]
 end
 
 local function paused(what)
@@ -29,6 +30,17 @@ end
 local function count(what)
   running[what] = running[what] or tonumber(redis.call('HGET', NAMES.running, what) or '0')
   return running[what]
+end
+
+-- Reads at once what an admission is going to ask for.
+local function learn_all(tenant, model)
+  local names = { 'all', 'tenant:' .. tenant, 'model:' .. model }
+  for index, used in ipairs(redis.call('HMGET', NAMES.running, unpack(names))) do
+    running[names[index]] = tonumber(used or '0')
+  end
+  local caps = redis.call('HMGET', NAMES.limits, 'running', 'model:' .. model)
+  learn(NAMES.limits, 'running', caps[1])
+  learn(NAMES.limits, 'model:' .. model, caps[2])
 end
 
 -- Full or paused. `what` is 'all', 'tenant:x' or 'model:y', in pauses and in slots alike.
@@ -120,6 +132,7 @@ local function leave_lane(tenant, model, id)
 end
 
 local function give_slot(tenant, model, id, bell)
+  given[id] = true
   redis.call('HSET', NAMES.job .. id, 'slot', 1)
   change_slots(tenant, model, 1)
   local start, weight = next_start(tenant), setting(NAMES.tenant .. tenant, 'weight') or 1

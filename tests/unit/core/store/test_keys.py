@@ -45,6 +45,9 @@ MADE = {
     keys.LUA_NAMES["turns"] + "ID": "sorted set",
     keys.LUA_NAMES["lanes"] + "ID": "sorted set",
     keys.LUA_NAMES["wait"] + "ID:ID": "sorted set",
+    keys.runs("ID"): "list",
+    keys.RUN_COUNTS: "hash",
+    keys.CHANGES: "channel",
 }
 
 

@@ -1,0 +1,145 @@
+"""An admission costs the same however many jobs wait and however many tenants there are."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from statistics import median
+from typing import TYPE_CHECKING, Final
+
+import pytest
+
+from core.limits import GlobalLimits, Limits
+from core.money import MicroUsd
+from core.store import keys
+from core.store.keys import LUA_NAMES
+from tests.contract.gateway import MODEL, Gateway, in_redis, wire_to
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from core.store.connection import Wire
+
+PLENTY: Final = 10**9
+EVERY_LIMIT: Final = Limits(
+    requests_per_minute=PLENTY,
+    running=5,
+    waiting=PLENTY,
+    jobs_per_day=PLENTY,
+    jobs_per_month=PLENTY,
+    usd_per_request=MicroUsd(PLENTY),
+    usd_per_day=MicroUsd(10**15),
+    usd_per_month=MicroUsd(10**15),
+    models=("flux/*", "kling/*"),
+)
+TENANTS: Final = 1000
+LOADS: Final = (1, 1_000, 100_000)
+BATCHES: Final = 40
+BATCH: Final = 25
+
+_FILL: Final = """
+for i = 1, ARGV[1] do redis.call('ZADD', KEYS[1], 1e15 + 1e9 + i, 'req_filler' .. i) end
+return redis.call('HINCRBY', KEYS[2], ARGV[2], ARGV[1])
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """A gateway whose tenant `t0` has jobs waiting."""
+
+    gateway: Gateway
+    wire: Wire
+
+    async def fill(self, waiting: int) -> None:
+        """So many of `t0` wait, one of them really, the others behind it in the lane alone."""
+        held = int(await self.wire.execute("HGET", keys.WAITING, "t0") or 0)
+        lane = f"{LUA_NAMES['wait']}t0:{MODEL}"
+        await self.wire.execute("EVAL", _FILL, 2, lane, keys.WAITING, waiting - held, "t0")
+
+    async def commands(self, tenant: str) -> int:
+        """How many commands one admission runs inside Redis."""
+        await self.wire.execute("CONFIG", "RESETSTAT")
+        await self.gateway.submit(tenant)
+        stats = await self._stats()
+        return sum(calls for name, (calls, _) in stats.items() if name != "config|resetstat")
+
+    async def microseconds(self, tenants: Sequence[str]) -> list[float]:
+        """The script's time in Redis, per call, by batches."""
+        found = []
+        for start in range(BATCHES):
+            await self.wire.execute("CONFIG", "RESETSTAT")
+            for number in range(BATCH):
+                await self.gateway.submit(tenants[(start * BATCH + number) % len(tenants)])
+            calls, spent = (await self._stats())["evalsha"]
+            found.append(spent / calls)
+        return found
+
+    async def _stats(self) -> dict[str, tuple[int, float]]:
+        text = (await self.wire.execute("INFO", "commandstats")).decode()
+        found = {}
+        for line in text.splitlines():
+            name, _, rest = line.partition(":")
+            if rest:
+                fields = dict(part.split("=") for part in rest.split(","))
+                figures = int(fields["calls"]), float(fields["usec"])
+                found[name.removeprefix("cmdstat_")] = figures
+        return found
+
+
+@pytest.fixture
+async def bench(redis_flushed: str) -> AsyncIterator[Bench]:
+    async with wire_to(redis_flushed) as wire:
+        gateway = in_redis(wire)
+        await gateway.controls.set_limits(GlobalLimits(running=1))
+        await gateway.tenant("t0", EVERY_LIMIT)
+        for _ in range(2):
+            await gateway.submit("t0")
+        yield Bench(gateway, wire)
+
+
+async def _thousand(bench: Bench) -> list[str]:
+    """A thousand more tenants, each with a waiting job."""
+    names = [f"t{number}" for number in range(1, TENANTS + 1)]
+    await asyncio.gather(*(bench.gateway.tenant(name, EVERY_LIMIT) for name in names))
+    await asyncio.gather(*(bench.gateway.submit(name) for name in names))
+    return names
+
+
+async def test_no_load_adds_a_command(bench: Bench) -> None:
+    found = {}
+    for load in LOADS:
+        await bench.fill(load)
+        found[f"{load} waiting"] = await bench.commands("t0")
+    names = await _thousand(bench)
+    found[f"{TENANTS} tenants"] = await bench.commands(names[500])
+    print(f"\ncommands inside Redis by load: {found}")
+    assert len(set(found.values())) == 1
+
+
+async def test_a_job_that_runs_at_once_costs_no_more_with_more_tenants(bench: Bench) -> None:
+    await bench.gateway.controls.set_limits(GlobalLimits())
+    await bench.gateway.tenant("alone", EVERY_LIMIT)
+    few = await bench.commands("alone")
+    await _thousand(bench)
+    await bench.gateway.tenant("crowd", EVERY_LIMIT)
+    assert await bench.commands("crowd") == few
+
+
+@pytest.mark.bench
+@pytest.mark.timeout(600)
+async def test_the_time_of_an_admission_by_load(bench: Bench) -> None:
+    print(f"\n{'load':34}{'min':>8}{'median':>8}  microseconds in Redis")
+    await bench.gateway.controls.set_limits(GlobalLimits(running=PLENTY))
+    free = [f"free{number}" for number in range(BATCH * BATCHES)]
+    await asyncio.gather(*(bench.gateway.tenant(name, EVERY_LIMIT) for name in free))
+    _tell("runs at once", await bench.microseconds(free))
+    await bench.gateway.controls.set_limits(GlobalLimits(running=1))
+    for load in LOADS:
+        await bench.fill(load)
+        _tell(f"{load} waiting", await bench.microseconds(["t0"]))
+    names = await _thousand(bench)
+    _tell(f"{LOADS[-1]} waiting, {TENANTS} tenants", await bench.microseconds(names))
+
+
+def _tell(load: str, found: list[float]) -> None:
+    print(f"{load:34}{min(found):8.1f}{median(found):8.1f}")
