@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from core.breaker import BreakerReason, BreakerState
+from core.endpoints import Disabled
 from core.jobs import Fact, JobState
 from core.money import MicroUsd
 
@@ -64,12 +65,21 @@ class DeliveryAttempted:
     """One attempt at a callback ended. `outcome` is a word of a closed set."""
 
     delivery_id: str
-    job_id: str
+    job_id: str | None
     tenant: str
     number: int
     outcome: str
     http_status: int | None
     took: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointDisabled:
+    """An endpoint gets nothing any more: it said that it is gone, or took nothing for days."""
+
+    tenant: str
+    endpoint_id: str
+    reason: Disabled
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +161,7 @@ Event = (
     | SubmitAnswered
     | UpstreamCalled
     | DeliveryAttempted
+    | EndpointDisabled
     | RequestServed
     | BreakerMoved
     | WalletRead

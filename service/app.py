@@ -21,12 +21,14 @@ from service.routes import (
     admin_controls,
     admin_jobs,
     admin_tenants,
+    deliveries,
     events,
     models,
     operation,
     requests,
     submit,
     usage,
+    webhooks,
 )
 from service.routes.endpoint import Endpoint, RawRoute
 from service.routes.pages import add_pages
@@ -36,6 +38,8 @@ OpenResources = Callable[[], AbstractAsyncContextManager[Resources]]
 ENDPOINTS: Final = (
     *submit.ENDPOINTS,
     *requests.ENDPOINTS,
+    *deliveries.ENDPOINTS,
+    *webhooks.ENDPOINTS,
     *events.ENDPOINTS,
     *models.ENDPOINTS,
     *usage.ENDPOINTS,

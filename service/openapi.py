@@ -18,6 +18,8 @@ from service.options import MOST_REFERENCE_CHARS, PRIORITIES
 from service.problems import MEDIA_TYPE, problem_of
 from service.resources import DISTRIBUTION
 from service.schemas import COMPONENTS, INPUT_EXAMPLE
+from service.webhook_schemas import COMPONENTS as WEBHOOK_COMPONENTS
+from service.webhook_schemas import webhooks_section
 
 TITLE: Final = "runcomfy-gateway"
 _ABOUT: Final = (
@@ -70,6 +72,7 @@ def _problem(error: GatewayError) -> dict[str, Any]:
 def parameter(
     name: str, description: str, schema: Mapping[str, Any], where: str = "query"
 ) -> dict[str, Any]:
+    """One of OpenAPI's `parameters`."""
     return {
         "name": name,
         "in": where,
@@ -145,7 +148,7 @@ def openapi_document(routes: Sequence[BaseRoute]) -> bytes:
         title=TITLE, version=version(DISTRIBUTION), description=_ABOUT, routes=routes
     )
     document["components"] = {
-        "schemas": {**COMPONENTS, **ADMIN_COMPONENTS},
+        "schemas": {**COMPONENTS, **WEBHOOK_COMPONENTS, **ADMIN_COMPONENTS},
         "securitySchemes": {
             _SECURITY: {
                 "type": "http",
@@ -159,5 +162,6 @@ def openapi_document(routes: Sequence[BaseRoute]) -> bytes:
             },
         },
     }
+    document["webhooks"] = webhooks_section()
     document["security"] = [{_SECURITY: []}]
     return orjson.dumps(document)

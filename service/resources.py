@@ -18,6 +18,7 @@ from core.store.breaker import BreakerStore
 from core.store.catalogue import CatalogueStore
 from core.store.connection import Wire, connection_source
 from core.store.controls import ControlStore
+from core.store.deliveries import DeliveryStore
 from core.store.history import HistoryStore
 from core.store.jobs import JobStore
 from core.store.lua import Scripts, read_scripts
@@ -25,10 +26,12 @@ from core.store.presence import Presence
 from core.store.tenants import TenantStore
 from core.store.usage import UsageStore
 from core.store.watching import ChangeFeed
+from core.store.webhooks import ReplayStore, WebhookStore
 from core.targets import TargetPolicy
 from service.administration.desk import Desk
 from service.bodies import BodyLimits
 from service.histories import HistoryShelf
+from service.mailroom import Mailroom
 from service.metrics import ServiceMetrics
 from service.models import Models, load_cards
 from service.options import OptionPolicy
@@ -74,6 +77,7 @@ class Resources:
     histories: HistoryShelf
     waiters: Waiters
     figures: Exposition
+    mailroom: Mailroom
     clock: Clock
     ids: IdSource
     policy: FacePolicy
@@ -134,11 +138,25 @@ async def open_resources(
             histories=histories,
             waiters=waiters,
             figures=metrics,
+            mailroom=open_mailroom(settings, wire, scripts),
             clock=clock,
             ids=SystemIds(),
             policy=face_policy(settings),
             emit=emit,
         )
+
+
+def open_mailroom(settings: ServiceSettings, wire: Wire, scripts: Scripts) -> Mailroom:
+    """What is done with callbacks, over the real stores; for handlers and operators' commands."""
+    clock = SystemClock()
+    return Mailroom(
+        setups=WebhookStore(wire, scripts, clock),
+        deliveries=DeliveryStore(wire, scripts, clock),
+        replays=ReplayStore(wire, scripts, clock),
+        clock=clock,
+        ids=SystemIds(),
+        policy=settings.endpoint_policy(),
+    )
 
 
 def open_desk(wire: Wire, actor: str, targets: TargetPolicy, emit: Emit) -> Desk:
@@ -148,6 +166,7 @@ def open_desk(wire: Wire, actor: str, targets: TargetPolicy, emit: Emit) -> Desk
         actor=actor,
         tenants=TenantStore(wire, scripts, clock),
         jobs=JobStore(wire, scripts, clock),
+        setups=WebhookStore(wire, scripts, clock),
         controls=ControlStore(wire, scripts, clock),
         usage=UsageStore(wire),
         clock=clock,

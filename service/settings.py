@@ -10,6 +10,7 @@ from core.settings import ProcessSettings, Seconds
 from core.targets import AllowedTargets, TargetPolicy
 from service.bodies import BodyLimits
 from service.options import Deadlines, OptionPolicy
+from service.webhook_bodies import EndpointPolicy
 
 MEBIBYTE: Final = 2**20
 MOST_BODY: Final = 64 * MEBIBYTE
@@ -125,6 +126,10 @@ class ServiceSettings(ProcessSettings):
     def target_policy(self) -> TargetPolicy:
         """Which callback URLs are accepted."""
         return TargetPolicy(AllowedTargets.parse(self.webhooks.allowed_targets))
+
+    def endpoint_policy(self) -> EndpointPolicy:
+        """Where tenants' endpoints may be."""
+        return EndpointPolicy(self.target_policy(), frozenset(self.sinks))
 
     def option_policy(self) -> OptionPolicy:
         """What submits may ask for."""

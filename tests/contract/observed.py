@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from core.store import keys
 from core.store.keys import LUA_NAMES
@@ -31,6 +31,10 @@ class Observed:
     virtual_now: float
     slots: frozenset[str]
     lanes: Mapping[tuple[str, str], tuple[str, ...]]
+    turns: Mapping[str, Mapping[str, float]]
+    """By model, the tags of those with jobs of it that are neither full nor paused."""
+    heads: Mapping[str, float]
+    """The first tag of each model that is neither full nor paused."""
 
 
 def in_memory(memory: Memory) -> Observed:
@@ -41,6 +45,10 @@ def in_memory(memory: Memory) -> Observed:
     for name, place in turns.waiting.items():
         lane = lanes.setdefault((place.tenant, place.model), [])
         lane.append((place.priority, place.number, name))
+    in_turn: dict[str, dict[str, float]] = {}
+    for tenant, model in lanes:
+        if not turns.closed(f"tenant:{tenant}"):
+            in_turn.setdefault(model, {})[tenant] = turns.tags[tenant]
     return Observed(
         due=dict(memory.due),
         bell=frozenset(memory.bell),
@@ -51,6 +59,12 @@ def in_memory(memory: Memory) -> Observed:
         virtual_now=turns.virtual_now,
         slots=frozenset(turns.slots),
         lanes={key: tuple(name for *_, name in sorted(lane)) for key, lane in lanes.items()},
+        turns=in_turn,
+        heads={
+            model: min(tags.values())
+            for model, tags in in_turn.items()
+            if not turns.closed(f"model:{model}")
+        },
     )
 
 
@@ -69,6 +83,11 @@ async def in_redis(wire: Wire) -> Observed:
         virtual_now=virtual_now,
         slots=await _slots(wire),
         lanes=await _lanes(wire),
+        turns={
+            key.removeprefix(LUA_NAMES["turns"]): await _scored(wire, key)
+            for key in await _keys(wire, LUA_NAMES["turns"])
+        },
+        heads=await _scored(wire, LUA_NAMES["heads"]),
     )
 
 
@@ -85,15 +104,6 @@ async def _slots(wire: Wire) -> frozenset[str]:
     records = [name for name in names if ":" not in name]
     held = [await wire.execute("HGET", keys.job(name), "slot") for name in records]
     return frozenset(name for name, slot in zip(records, held, strict=True) if slot == b"1")
-
-
-async def indexes(wire: Wire) -> dict[str, Any]:
-    """The indexes that only Redis has: heads, and per model its turns, per tenant its lanes."""
-    found: dict[str, Any] = {LUA_NAMES["heads"]: await _scored(wire, LUA_NAMES["heads"])}
-    for prefix in (LUA_NAMES["turns"], LUA_NAMES["lanes"]):
-        for key in await _keys(wire, prefix):
-            found[key] = await _scored(wire, key)
-    return found
 
 
 async def _keys(wire: Wire, prefix: str) -> list[str]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from core.changes import Outcome
 from core.controls import Wallet
 from core.errors import (
     BudgetReached,
@@ -284,7 +285,7 @@ async def test_the_jobs_of_a_deleted_tenant_run_to_their_end(gateway: Gateway) -
         await gateway.submit("ape")
     await gateway.start(running.id)
     await gateway.succeed(running.id, 40)
-    await gateway.start(waiting.id)
+    assert await gateway.start(waiting.id) is Outcome.STORED
     await gateway.cancel(waiting.id)
     record = await gateway.jobs.load(waiting.id)
     assert record is not None

@@ -204,3 +204,38 @@ async def test_a_slot_comes_back_once_however_often_the_end_is_told(gateway: Gat
     await gateway.succeed(jobs[0].id, 7)
     assert (await gateway.use("ape")).running == 1
     assert await gateway.controls.dispatch() == 1
+
+
+async def test_the_last_waiting_job_of_a_model_leaves_no_trace(gateway: Gateway) -> None:
+    await gateway.controls.set_limits(ONE_SLOT)
+    await gateway.tenant("ape")
+    runs, waits = await gateway.submit("ape", "m/a"), await gateway.submit("ape", "m/b")
+    await gateway.cancel(waits.id)
+    assert await gateway.succeed(runs.id, 0) is Outcome.STORED
+    assert (await gateway.use("ape")).running == 0
+
+
+async def test_an_urgent_job_of_a_full_model_lets_others_by(gateway: Gateway) -> None:
+    await gateway.controls.set_limits(GlobalLimits(running=2, models=(("m/slow", 1),)))
+    await gateway.tenant("ape")
+    _, ends = await gateway.submit("ape", "m/slow"), await gateway.submit("ape", "m/fast")
+    urgent = await gateway.submit("ape", "m/slow", priority=Priority.HIGH)
+    other = await gateway.submit("ape", "m/fast", priority=Priority.LOW)
+    await gateway.succeed(ends.id, 0)
+    assert await gateway.start(urgent.id) is Outcome.NO_SLOT
+    assert await gateway.start(other.id) is Outcome.STORED
+
+
+async def test_a_large_change_hands_out_a_hundred_and_nobody_overtakes_the_rest(
+    gateway: Gateway,
+) -> None:
+    await gateway.controls.set_limits(ONE_SLOT)
+    await gateway.tenant("ape")
+    jobs = [await gateway.submit("ape") for _ in range(130)]
+    await gateway.controls.set_limits(GlobalLimits())
+    assert (await gateway.use("ape")).running == 101
+    late = await gateway.submit("ape")
+    assert await gateway.start(late.id) is Outcome.NO_SLOT
+    assert await gateway.start(jobs[102].id) is Outcome.STORED
+    assert await gateway.controls.dispatch() == 131
+    assert await gateway.start(late.id) is Outcome.STORED

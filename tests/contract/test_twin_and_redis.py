@@ -66,7 +66,9 @@ limits = st.builds(
     unknown_price=st.sampled_from(UnknownPrice),
     unknown_price_counts=money,
 )
-loose = st.builds(Limits, running=few, weight=st.sampled_from((0.3, 1.0, 2.0, 4.0)))
+loose = st.builds(
+    Limits, running=st.none() | st.integers(1, 3), weight=st.sampled_from((0.3, 1.0, 2.0, 4.0))
+)
 global_limits = st.builds(
     GlobalLimits,
     running=few,
@@ -118,8 +120,9 @@ class Machine(RuleBasedStateMachine):
         self.pair = Pair(self.runner, clock, stores.memory, spec, in_redis(self.wire, clock))
         self.passed = timedelta()
 
-    @initialize(given=st.tuples(*(loose for _ in TENANTS)))
-    def meet(self, given: tuple[Limits, ...]) -> None:
+    @initialize(given=st.tuples(*(loose for _ in TENANTS)), slots=st.none() | st.integers(1, 3))
+    def meet(self, given: tuple[Limits, ...], slots: int | None) -> None:
+        self.pair.both(lambda gateway: gateway.controls.set_limits(GlobalLimits(running=slots)))
         for name, own in zip(TENANTS, given, strict=True):
             self._meet(name, own)
 
@@ -274,7 +277,7 @@ def test_the_twin_and_redis_never_differ(redis_flushed: str) -> None:
             run_state_machine_as_test(
                 type("MachineHere", (Machine,), {"runner": runner, "wire": wire}),
                 settings=settings(
-                    max_examples=40,
+                    max_examples=50,
                     stateful_step_count=40,
                     deadline=None,
                     # A failure is short enough to read; to shrink it takes minutes on real Redis.

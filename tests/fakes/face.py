@@ -26,12 +26,14 @@ from service.administration.desk import Desk
 from service.app import create_app
 from service.bodies import BodyLimits
 from service.histories import HistoryShelf
+from service.mailroom import Mailroom
 from service.metrics import ServiceMetrics
 from service.models import Models, load_cards
 from service.options import Deadlines, OptionPolicy
 from service.resources import SUBMIT_ROUTE, FacePolicy, Resources
 from service.shelf import ModelShelf
 from service.waiters import Waiters
+from service.webhook_bodies import EndpointPolicy
 from tests.fakes.clock import FakeClock
 from tests.fakes.ids import SeededIds
 from tests.fakes.stores import MemoryStores, memory_stores
@@ -133,6 +135,18 @@ class Face:
         self.resources = replace(self.resources, **parts)
 
 
+def mailroom_over(stores: MemoryStores, clock: FakeClock) -> Mailroom:
+    """The use cases of callbacks over in-memory stores."""
+    return Mailroom(
+        setups=stores.webhooks,
+        deliveries=stores.deliveries,
+        replays=stores.replays,
+        clock=clock,
+        ids=SeededIds(Random(2)),
+        policy=EndpointPolicy(POLICY.options.targets, frozenset({"analytics"})),
+    )
+
+
 def open_face(policy: FacePolicy = POLICY) -> Face:
     """A face over empty stores."""
     clock = FakeClock()
@@ -157,6 +171,7 @@ def open_face(policy: FacePolicy = POLICY) -> Face:
         histories=HistoryShelf(stores.histories, clock, emit),
         waiters=waiters,
         figures=figures,
+        mailroom=mailroom_over(stores, clock),
         clock=clock,
         ids=SeededIds(Random(1)),
         policy=policy,
@@ -170,6 +185,7 @@ def _desk(stores: MemoryStores, clock: FakeClock, emit: Emit) -> Desk:
         actor="admin-api",
         tenants=stores.tenants,
         jobs=stores.jobs,
+        setups=stores.webhooks,
         controls=stores.controls,
         usage=stores.usage,
         clock=clock,

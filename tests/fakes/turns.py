@@ -53,18 +53,20 @@ class Turns:
         """How many of a tenant's jobs wait."""
         return sum(place.tenant == tenant for place in self.waiting.values())
 
+    def closed(self, what: str) -> bool:
+        """Whether everything (`all`), one tenant (`tenant:x`) or one model is full or paused."""
+        kind, _, name = what.partition(":")
+        caps = {
+            "all": lambda: self.limits.running,
+            "tenant": lambda: self.limits_of(name).running,
+            "model": lambda: dict(self.limits.models).get(name),
+        }
+        cap = caps[kind]()
+        return what in self.pauses or (cap is not None and self.running()[what] >= cap)
+
     def open(self, tenant: str, model: str) -> bool:
         """Whether nothing that is full or paused keeps such a job from running."""
-        used = self.running()
-        caps = {
-            "all": self.limits.running,
-            f"tenant:{tenant}": self.limits_of(tenant).running,
-            f"model:{model}": dict(self.limits.models).get(model),
-        }
-        return not any(
-            what in self.pauses or (cap is not None and used[what] >= cap)
-            for what, cap in caps.items()
-        )
+        return not any(map(self.closed, ("all", f"tenant:{tenant}", f"model:{model}")))
 
     def runs_at_once(self, tenant: str, model: str) -> bool:
         """Whether a job that comes now runs now: there is room, and no other could take it."""

@@ -88,18 +88,18 @@ async def breaches(wire: Wire) -> list[str]:
 
 async def _hidden(wire: Wire, seen: observed.Observed) -> list[str]:
     """Lanes that nobody looks at, and slots that stand idle while a job may run."""
-    indexes, found = await observed.indexes(wire), []
-    heads = indexes[LUA_NAMES["heads"]]
+    found = []
     paused = {name.decode() for name in await wire.execute("SMEMBERS", keys.PAUSES)}
     for tenant, model in seen.lanes:
         own = await wire.execute("HGET", keys.tenant(tenant), "running")
         of_model = await wire.execute("HGET", keys.LIMITS, f"model:{model}")
-        in_turns = tenant in indexes.get(LUA_NAMES["turns"] + model, {})
+        in_turns = tenant in seen.turns.get(model, {})
+        in_lanes = await wire.execute("ZSCORE", LUA_NAMES["lanes"] + tenant, model)
         tenant_open = _open(f"tenant:{tenant}", own, paused, seen)
-        if model not in indexes[LUA_NAMES["lanes"] + tenant] or in_turns != tenant_open:
+        if in_lanes is None or in_turns != tenant_open:
             found.append(f"the lane of {tenant} for {model} is not where it belongs")
         may_run = tenant_open and _open(f"model:{model}", of_model, paused, seen)
-        if may_run and model not in heads:
+        if may_run and model not in seen.heads:
             found.append(f"{model} is open and {tenant} waits for it, unseen")
         everything = await wire.execute("HGET", keys.LIMITS, "running")
         if may_run and _open("all", everything, paused, seen):

@@ -27,7 +27,14 @@ from service.app import create_app
 from service.histories import HistoryShelf
 from service.metrics import ServiceMetrics
 from service.models import Models, load_cards
-from service.resources import SUBMIT_ROUTE, Resources, face_policy, open_desk, open_resources
+from service.resources import (
+    SUBMIT_ROUTE,
+    Resources,
+    face_policy,
+    open_desk,
+    open_mailroom,
+    open_resources,
+)
 from service.settings import ServiceSettings
 from service.shelf import ModelShelf
 from service.waiters import Waiters
@@ -88,6 +95,7 @@ def counted(settings: ServiceSettings, policy: RedisPolicy, events: list[Event])
         usage=UsageStore(wire),
         breakers=BreakerStore(wire, scripts, clock),
         desk=open_desk(wire, "test", settings.target_policy(), events.append),
+        mailroom=open_mailroom(settings, wire, scripts),
         health=Presence(wire, clock),
         shelf=ModelShelf(
             Models.of(load_cards()), CatalogueStore(wire, scripts), clock, events.append
