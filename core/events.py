@@ -87,7 +87,8 @@ class RequestServed:
     """One HTTP call was answered. `route` is the template, never the path; `code` an error's word.
 
     `status` 499: the caller left before the answer. `took` holds `waited`, the time that the caller
-    asked to wait for the job.
+    asked to wait for the job. `trace` is what was passed on, `caller_trace` what the caller sent
+    (`traceparent`s).
     """
 
     request_id: str
@@ -98,6 +99,8 @@ class RequestServed:
     code: str | None = None
     tenant: str | None = None
     job_id: str | None = None
+    trace: str | None = None
+    caller_trace: str | None = None
     waited: timedelta | None = None
 
 

@@ -8,6 +8,7 @@ from typing import Final
 from starlette.types import Scope
 
 from core.ids import IdSource
+from core.traceparent import SpanOf, read_traceparent
 from service.resources import Resources
 
 _KEY: Final = "gateway.exchange"
@@ -24,21 +25,30 @@ class Exchange:
     job_id: str | None = None
     code: str | None = None
     status: int | None = None
+    trace: str | None = None
+    """The `traceparent` of this exchange's own span; the caller's, when we make none."""
+    caller_trace: str | None = None
     bodyless: bool = False
     """A HEAD: it is served as a GET, and its body is dropped."""
     waited: timedelta | None = None
     """How much of its time the caller had asked to wait."""
 
 
-def open_exchange(scope: Scope, ids: IdSource) -> Exchange:
+def open_exchange(scope: Scope, ids: IdSource, span_of: SpanOf) -> Exchange:
     """Begin an exchange; a sane `X-Request-Id` of the caller's is kept."""
-    theirs = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
-    text = theirs.decode("latin-1")
+    text = _header(scope, b"x-request-id")
     sane = _SANE_ID.fullmatch(text) is not None
     request_id = text if sane else f"x_{ids.secret().hex()[:_OUR_ID_CHARS]}"
     exchange = Exchange(request_id, bodyless=scope["method"] == "HEAD")
+    exchange.caller_trace = read_traceparent(_header(scope, b"traceparent"))
+    exchange.trace = span_of(exchange.caller_trace)
     scope[_KEY] = exchange
     return exchange
+
+
+def _header(scope: Scope, wanted: bytes) -> str:
+    found: bytes = next((value for name, value in scope["headers"] if name == wanted), b"")
+    return found.decode("latin-1")
 
 
 def exchange_of(scope: Scope) -> Exchange:

@@ -8,6 +8,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from core.events import Event, JobAdmitted, RequestServed, StoreFound, StoreLost
+from service.shared_figures import shown
 
 ACCEPTED: Final = "accepted"
 _BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
@@ -20,6 +21,7 @@ class ServiceMetrics:
         """Count submits by their route's template, `submit_route`."""
         self.content_type = CONTENT_TYPE_LATEST
         self._submit_route = submit_route
+        self._read: Callable[[], None] = lambda: None
         self._registry = CollectorRegistry()
         self._requests = Counter(
             "gateway_http_requests_total",
@@ -46,11 +48,18 @@ class ServiceMetrics:
             registry=self._registry,
         )
         self._store = Gauge(
-            "gateway_store_up", "Whether the store answers.", registry=self._registry
+            "gateway_store_up",
+            "Whether the store answers.",
+            registry=self._registry,
+            multiprocess_mode="livemin",
         )
         self._store.set(1)
         build = Gauge(
-            "gateway_build_info", "Which version runs.", ("version",), registry=self._registry
+            "gateway_build_info",
+            "Which version runs.",
+            ("version",),
+            registry=self._registry,
+            multiprocess_mode="livemax",
         )
         build.labels(version).set(1)
 
@@ -74,12 +83,14 @@ class ServiceMetrics:
             "gateway_waiters",
             "Callers that wait for a job or follow its events.",
             registry=self._registry,
+            multiprocess_mode="livesum",
         )
-        gauge.set_function(count)
+        self._read = lambda: gauge.set(count())
 
     def render(self) -> bytes:
         """The figures in Prometheus' text format."""
-        return generate_latest(self._registry)
+        self._read()
+        return generate_latest(shown(self._registry))
 
     def _count(self, event: RequestServed) -> None:
         self._requests.labels(event.route, event.method, str(event.status)).inc()

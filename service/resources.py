@@ -28,6 +28,8 @@ from core.store.usage import UsageStore
 from core.store.watching import ChangeFeed
 from core.store.webhooks import ReplayStore, WebhookStore
 from core.targets import TargetPolicy
+from core.traceparent import SpanOf, passed_on
+from core.tracing import TracePolicy, open_tracing
 from service.administration.desk import Desk
 from service.bodies import BodyLimits
 from service.histories import HistoryShelf
@@ -82,6 +84,7 @@ class Resources:
     ids: IdSource
     policy: FacePolicy
     emit: Emit
+    span_of: SpanOf = passed_on
 
 
 def face_policy(settings: ServiceSettings) -> FacePolicy:
@@ -107,10 +110,12 @@ async def open_resources(
     With `stopping` every wait ends: a server that drains would else wait for those who wait.
     """
     clock = SystemClock()
-    metrics = ServiceMetrics(version(DISTRIBUTION), SUBMIT_ROUTE)
-
-    emit = _both(metrics, log)
+    release = version(DISTRIBUTION)
+    metrics = ServiceMetrics(release, SUBMIT_ROUTE)
+    traces = TracePolicy(settings.traces, settings.traces_share, "service", release)
     async with AsyncExitStack() as stack:
+        tracing = stack.enter_context(open_tracing(traces, clock, SystemIds()))
+        emit = _both(metrics, log, tracing.emit)
         wire = await stack.enter_async_context(Wire(connection_source(settings.redis, "service")))
         scripts = Scripts(wire, read_scripts())
         cards = Models.of(load_cards(), fresh_for=settings.catalogue_fresh_for)
@@ -143,6 +148,7 @@ async def open_resources(
             ids=SystemIds(),
             policy=face_policy(settings),
             emit=emit,
+            span_of=tracing.span_of,
         )
 
 
@@ -176,11 +182,12 @@ def open_desk(wire: Wire, actor: str, targets: TargetPolicy, emit: Emit) -> Desk
     )
 
 
-def _both(metrics: Emit, log: Emit) -> Emit:
+def _both(metrics: Emit, *tellers: Emit) -> Emit:
     def emit(event: Event) -> None:
         metrics(event)
         if not _is_quiet(event):
-            log(event)
+            for tell in tellers:
+                tell(event)
 
     return emit
 

@@ -285,10 +285,14 @@ EVENTS: Final[Schema] = {
     "description": "The events.",
     "content": {
         "text/event-stream": {
-            "schema": TEXT,
-            "example": "id: 0\nevent: request.in_queue\n"
-            'data: {"type":"request.in_queue","timestamp":"2025-11-22T14:58:34.120000Z",'
-            '"data":{"request_id":"' + REQUEST_ID + '","status":"in_queue"}}\n\n',
+            # Of each event: of a stream as a whole a schema can say nothing.
+            "schema": objects("event data", id=TEXT, event=TEXT, data=TEXT),
+            "example": {
+                "id": "0",
+                "event": "request.in_queue",
+                "data": '{"type":"request.in_queue","timestamp":"2025-11-22T14:58:34.120000Z",'
+                '"data":{"request_id":"' + REQUEST_ID + '","status":"in_queue"}}',
+            },
         }
     },
 }
