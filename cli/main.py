@@ -5,7 +5,7 @@ from typing import Annotated, Final
 
 import typer
 
-from cli import controls, doubts, keys, tenants
+from cli import controls, doubts, keys, tenants, webhooks
 
 DISTRIBUTION: Final = "runcomfy-gateway"
 
@@ -23,6 +23,7 @@ app.add_typer(doubts.app, name="doubt")
 app.command()(controls.pause)
 app.command()(controls.resume)
 app.command()(controls.audit)
+app.add_typer(webhooks.app, name="webhook")
 
 
 def _show_version(*, wanted: bool) -> None:

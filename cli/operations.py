@@ -27,17 +27,29 @@ FAILED: Final = 1
 
 def perform(act: Callable[[Desk], Coroutine[Any, Any, T]]) -> T:
     """Do `act` to its end. What goes wrong ends the process with one line on stderr."""
+    return perform_over(lambda settings, wire: act(desk_over(settings, wire)))
+
+
+def perform_over(act: Callable[[ServiceSettings, Wire], Coroutine[Any, Any, T]]) -> T:
+    """As `perform`, for what needs more than the desk."""
     settings = read_settings(ServiceSettings)
     try:
-        return asyncio.run(_at_desk(settings, act))
+        return asyncio.run(_over_wire(settings, act))
     except GatewayError as error:
         print(f"gateway: {error}", file=sys.stderr)
         raise SystemExit(FAILED) from None
 
 
-async def _at_desk(settings: ServiceSettings, act: Callable[[Desk], Coroutine[Any, Any, T]]) -> T:
+async def _over_wire(
+    settings: ServiceSettings, act: Callable[[ServiceSettings, Wire], Coroutine[Any, Any, T]]
+) -> T:
     async with Wire(connection_source(settings.redis, "cli")) as wire:
-        return await act(open_desk(wire, actor(), settings.target_policy(), _untold))
+        return await act(settings, wire)
+
+
+def desk_over(settings: ServiceSettings, wire: Wire) -> Desk:
+    """The desk of whoever runs this."""
+    return open_desk(wire, actor(), settings.target_policy(), _untold)
 
 
 def actor() -> str:

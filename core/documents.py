@@ -5,13 +5,16 @@ Pure; knows no HTTP.
 Both processes need these: the service answers with them, the worker's callbacks carry them.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
 import orjson
 
-from core.deliveries import EventType
+from core.deliveries import Delivery, DeliveryAttempt, EventType
+from core.endpoints import ON_THE_WAY, Payload
+from core.history import Estimate
 from core.jobs import CancelOutcome, Job, JobRecord, PublicStatus, TimelineEntry
 from core.money import to_usd
 
@@ -22,6 +25,7 @@ EVENT_OF_STATUS: Final = {
     PublicStatus.FAILED: EventType.FAILED,
     PublicStatus.CANCELLED: EventType.CANCELLED,
 }
+STATUS_OF_EVENT: Final = {event: status for status, event in EVENT_OF_STATUS.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +44,9 @@ class Links:
         }
 
 
-def status_document(job: Job, links: Links) -> bytes:
+def status_document(job: Job, links: Links, estimate: Estimate | None = None) -> bytes:
     """The answer to a submit and to a status call."""
-    return orjson.dumps(_status(job, links))
+    return orjson.dumps(_status(job, links) | _foretold(estimate))
 
 
 def cancel_document(job: Job, outcome: CancelOutcome) -> bytes:
@@ -55,13 +59,84 @@ def result_document(record: JobRecord, *, include_cost: bool) -> bytes:
     return orjson.dumps(_result(record, include_cost=include_cost))
 
 
-def event_document(record: JobRecord, event: EventType, at: datetime) -> bytes:
-    """The body of a callback: Standard Webhooks' type, timestamp and data.
-
-    The same on every attempt.
-    """
-    data = _result(record, include_cost=True)
+def event_document(
+    record: JobRecord, event: EventType, at: datetime, estimate: Estimate | None = None
+) -> bytes:
+    """An event of a stream: a callback's type, timestamp and data, and what is foretold."""
+    data = _result(record, include_cost=True) | _foretold(estimate)
     return orjson.dumps({"type": event, "timestamp": _iso(at), "data": data})
+
+
+def event_data(record: JobRecord, event: EventType, payload: Payload = Payload.FULL) -> bytes:
+    """What a callback about a job says: of an end the result, of the way there where it stood then.
+
+    A status on the way may be told of after it has passed; what came later is not in it.
+    """
+    job, passing = record.job, event in ON_THE_WAY
+    head = {"request_id": job.id, "status": STATUS_OF_EVENT[event]}
+    if payload is Payload.THIN:
+        return orjson.dumps(_present(head | {"reference": job.reference}))
+    if passing:
+        more = {"model_id": job.model_id, "created_at": _iso(job.created_at)}
+        return orjson.dumps(_present(head | more | {"reference": job.reference}))
+    return orjson.dumps(_result(record, include_cost=True))
+
+
+def callback_document(event: EventType, at: datetime, data: bytes) -> bytes:
+    """The body of a callback: Standard Webhooks' type, timestamp and data (JSON)."""
+    fields = {"type": event, "timestamp": _iso(at), "data": orjson.Fragment(data)}
+    return orjson.dumps(fields)
+
+
+def cloud_event(delivery: Delivery, data: bytes) -> bytes:
+    """The same event as CloudEvents 1.0 in JSON; `id` is the `webhook-id` of a callback."""
+    return orjson.dumps(
+        _present(
+            {
+                "specversion": "1.0",
+                "id": delivery.id,
+                "source": f"/tenants/{delivery.tenant}",
+                "type": delivery.event,
+                "subject": delivery.job_id,
+                "time": _iso(delivery.created_at),
+                "datacontenttype": "application/json",
+                "data": orjson.Fragment(data),
+            }
+        )
+    )
+
+
+def delivery_document(delivery: Delivery, attempts: Sequence[DeliveryAttempt]) -> dict[str, Any]:
+    """One callback with its attempts, as its tenant reads it."""
+    return _present(
+        {
+            "id": delivery.id,
+            "request_id": delivery.job_id,
+            "event": delivery.event,
+            "status": delivery.state,
+            "endpoint_id": delivery.endpoint,
+            "url": delivery.url,
+            "created_at": _iso(delivery.created_at),
+            "next_attempt_at": _iso(delivery.due_at),
+            "finished_at": _iso(delivery.finished_at),
+            "resent_at": _iso(delivery.resent_at),
+            "last_outcome": delivery.last_outcome,
+            "attempts": [_attempt(attempt) for attempt in attempts],
+        }
+    )
+
+
+def passed_document(job: Job, status: PublicStatus, at: datetime) -> bytes:
+    """The same of a status that the job has left: only what was true then and still is."""
+    data = {
+        "request_id": job.id,
+        "status": status,
+        "model_id": job.model_id,
+        "created_at": _iso(job.created_at),
+        "reference": job.reference,
+    }
+    event = EVENT_OF_STATUS[status]
+    return orjson.dumps({"type": event, "timestamp": _iso(at), "data": _present(data)})
 
 
 def detail_document(
@@ -131,6 +206,12 @@ def _result(record: JobRecord, *, include_cost: bool) -> dict[str, Any]:
     )
 
 
+def _foretold(estimate: Estimate | None) -> dict[str, Any]:
+    if estimate is None:
+        return {}
+    return {"estimated_finish": {"p50": _iso(estimate.p50), "p90": _iso(estimate.p90)}}
+
+
 def _error(job: Job) -> dict[str, str] | None:
     if job.error is None:
         return None
@@ -139,6 +220,19 @@ def _error(job: Job) -> dict[str, str] | None:
             "code": job.error.code,
             "message": job.error.message,
             "upstream_code": job.error.upstream_code,
+        }
+    )
+
+
+def _attempt(attempt: DeliveryAttempt) -> dict[str, Any]:
+    return _present(
+        {
+            "at": _iso(attempt.at),
+            "number": attempt.number,
+            "outcome": attempt.outcome,
+            "took_ms": attempt.took_ms,
+            "http_status": attempt.http_status,
+            "answer": attempt.excerpt,
         }
     )
 

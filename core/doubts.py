@@ -51,7 +51,12 @@ def resolve(job: Job, resolution: Resolution, by: str, now: datetime) -> Resolve
         raise Conflict(f"The job is {job.state}, not in doubt.")
     after, fact, word = _meaning(job, resolution, now)
     entry = TimelineEntry(
-        at=now, note=Note.OPERATOR, what=fact, state=after.state, detail=f"{word} by {by}"
+        at=now,
+        note=Note.OPERATOR,
+        what=fact,
+        state=after.state,
+        detail=f"{word} by {by}",
+        status=after.status,
     )
     return Resolved(after, fact, entry)
 

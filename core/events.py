@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from core.breaker import BreakerReason, BreakerState
+from core.endpoints import Disabled
 from core.jobs import Fact, JobState
 from core.money import MicroUsd
 
@@ -64,7 +65,7 @@ class DeliveryAttempted:
     """One attempt at a callback ended. `outcome` is a word of a closed set."""
 
     delivery_id: str
-    job_id: str
+    job_id: str | None
     tenant: str
     number: int
     outcome: str
@@ -73,10 +74,20 @@ class DeliveryAttempted:
 
 
 @dataclass(frozen=True, slots=True)
+class EndpointDisabled:
+    """An endpoint gets nothing any more: it said that it is gone, or took nothing for days."""
+
+    tenant: str
+    endpoint_id: str
+    reason: Disabled
+
+
+@dataclass(frozen=True, slots=True)
 class RequestServed:
     """One HTTP call was answered. `route` is the template, never the path; `code` an error's word.
 
-    `status` 499: the caller left before the answer.
+    `status` 499: the caller left before the answer. `took` holds `waited`, the time that the caller
+    asked to wait for the job.
     """
 
     request_id: str
@@ -87,6 +98,7 @@ class RequestServed:
     code: str | None = None
     tenant: str | None = None
     job_id: str | None = None
+    waited: timedelta | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +161,7 @@ Event = (
     | SubmitAnswered
     | UpstreamCalled
     | DeliveryAttempted
+    | EndpointDisabled
     | RequestServed
     | BreakerMoved
     | WalletRead

@@ -26,6 +26,10 @@ class IdSource(Protocol):
         """A new delivery's id, `msg_…`: the `webhook-id` of every attempt."""
         ...
 
+    def endpoint_id(self, now: datetime) -> str:
+        """A new endpoint's id, `ep_…`."""
+        ...
+
     def secret(self) -> bytes:
         """32 unguessable bytes."""
         ...
@@ -41,6 +45,10 @@ class SystemIds:
     def delivery_id(self, now: datetime) -> str:
         """See `IdSource.delivery_id`."""
         return _named("msg", now)
+
+    def endpoint_id(self, now: datetime) -> str:
+        """See `IdSource.endpoint_id`."""
+        return _named("ep", now)
 
     def secret(self) -> bytes:
         """See `IdSource.secret`."""

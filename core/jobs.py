@@ -279,6 +279,8 @@ class TimelineEntry:
     detail: str | None = None
     http_status: int | None = None
     count: int | None = None
+    status: PublicStatus | None = None
+    """What callers saw from then on; None: as the state says."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from core.events import (
     Administered,
     BreakerMoved,
     DeliveryAttempted,
+    EndpointDisabled,
     Event,
     JobAdmitted,
     JobMoved,
@@ -39,6 +40,7 @@ LINES: Final[Mapping[type[Event], tuple[str, int]]] = {
     SubmitAnswered: ("submit_answered", _I),
     UpstreamCalled: ("upstream_called", _D),
     DeliveryAttempted: ("delivery_attempted", _I),
+    EndpointDisabled: ("endpoint_disabled", _W),
     RequestServed: ("request_served", _I),
     BreakerMoved: ("breaker_moved", _W),
     WalletRead: ("wallet_read", _D),
@@ -53,12 +55,12 @@ _FIELDS: Final = {kind: tuple(field.name for field in fields(kind)) for kind in 
 
 _SECRETS: Final = (
     (re.compile(r"rcg_([a-z0-9-]{1,40})_[A-Za-z0-9]+"), r"rcg_\1_***"),
-    (re.compile(r"whsec_[A-Za-z0-9+/=_-]+"), "whsec_***"),
+    (re.compile(r"(whsec|whsk)_[A-Za-z0-9+/=_-]+"), r"\1_***"),
     (re.compile(r"(?i)\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]+"), r"\1 ***"),
     (re.compile(r"(?i)\b(redis|rediss|unix|https?)://[^\s/@\"']+@"), r"\1://***@"),
 )
 # Every secret's pattern needs one of these: looking for them first makes most lines cheap.
-_MARKS: Final = ("rcg_", "whsec_", "bearer", "basic", "@")
+_MARKS: Final = ("rcg_", "whsec_", "whsk_", "bearer", "basic", "@")
 
 
 def redact(text: str) -> str:

@@ -1,41 +1,115 @@
-"""Which callbacks a change of a job calls for.
+"""Which callbacks a change calls for. Pure; they are written in the same step as the change."""
 
-Pure; they are written in the same step as the change.
-"""
-
+from collections.abc import Iterator
 from datetime import datetime
 
-from core.deliveries import Delivery
+import orjson
+
+from core.deliveries import Delivery, DeliveryState, EventType
 from core.documents import EVENT_OF_STATUS
+from core.endpoints import (
+    DEFAULT_ID,
+    Endpoint,
+    WebhookSetup,
+    channel_of_endpoint,
+    channel_of_url,
+)
 from core.ids import IdSource
 from core.jobs import Job
 
+ENDPOINT_DISABLED = "endpoint_disabled"
+"""The outcome of a delivery that is held."""
+
 
 def notices(
-    before: Job, after: Job, default_webhook: str | None, ids: IdSource, now: datetime
+    before: Job, after: Job, setup: WebhookSetup, ids: IdSource, now: datetime
 ) -> tuple[Delivery, ...]:
-    """The deliveries for this step: for an end, and for a status on the way if that was asked."""
-    url = after.webhook or default_webhook
-    ended = after.final and not before.final
-    passed = after.webhook_intermediate and after.status is not before.status
-    if url is None or not (ended or passed):
+    """The deliveries for this step: exactly one for each endpoint that wants the event.
+
+    A URL that came with the submit stands in for the tenant's default endpoint, and for no other.
+    """
+    if not may_notify(before, after):
         return ()
-    return (
-        Delivery(
-            id=ids.delivery_id(now),
-            job_id=after.id,
-            tenant=after.tenant,
-            event=EVENT_OF_STATUS[after.status],
-            url=url,
-            created_at=now,
-            due_at=now,
-        ),
+    event = EVENT_OF_STATUS[after.status]
+    return tuple(
+        _delivery(after, event, endpoint, ids.delivery_id(now), now)
+        for endpoint in _concerned(after, setup)
+        if endpoint.wants(event, asked=after.webhook_intermediate)
     )
 
 
 def may_notify(before: Job, after: Job) -> bool:
-    """Whether the tenant's default endpoint must be known to decide `notices`."""
-    return after.webhook is None and (
-        (after.final and not before.final)
-        or (after.webhook_intermediate and after.status is not before.status)
+    """Whether the tenant's endpoints must be known to decide `notices`."""
+    return after.status is not before.status or (after.final and not before.final)
+
+
+def jobless_notice(
+    setup: WebhookSetup, endpoint: Endpoint, event: EventType, data: str, made: tuple[str, datetime]
+) -> Delivery:
+    """An event about no job, for one endpoint; `made` is its id and the present instant."""
+    delivery_id, now = made
+    return Delivery(
+        id=delivery_id,
+        job_id=None,
+        tenant=setup.tenant,
+        event=event,
+        url=endpoint.url,
+        created_at=now,
+        due_at=now,
+        endpoint=endpoint.id,
+        channel=channel_of_endpoint(setup.tenant, endpoint.id),
+        data=data,
+    )
+
+
+def disabling_notices(
+    setup: WebhookSetup, lost: Endpoint, ids: IdSource, now: datetime
+) -> tuple[Delivery, ...]:
+    """What the tenant's other endpoints are told when one was disabled."""
+    event = EventType.ENDPOINT_DISABLED
+    data = orjson.dumps(
+        {
+            "endpoint_id": lost.id,
+            "url": lost.url,
+            "reason": lost.disabled,
+            "disabled_at": lost.disabled_at,
+        }
+    ).decode()
+    return tuple(
+        jobless_notice(setup, endpoint, event, data, (ids.delivery_id(now), now))
+        for endpoint in setup.endpoints
+        if endpoint.id != lost.id
+        and endpoint.disabled is None
+        and endpoint.wants(event, asked=False)
+    )
+
+
+def _concerned(job: Job, setup: WebhookSetup) -> Iterator[Endpoint]:
+    own = job.webhook
+    for endpoint in setup.endpoints:
+        if endpoint.id != DEFAULT_ID or own is None or endpoint.url == own:
+            yield endpoint
+    if own is not None and all(endpoint.url != own for endpoint in setup.endpoints):
+        yield Endpoint("", own, job.created_at)
+
+
+def _delivery(
+    job: Job, event: EventType, endpoint: Endpoint, delivery_id: str, now: datetime
+) -> Delivery:
+    held = endpoint.disabled is not None
+    known = endpoint.id or None
+    return Delivery(
+        id=delivery_id,
+        job_id=job.id,
+        tenant=job.tenant,
+        event=event,
+        url=endpoint.url,
+        created_at=now,
+        due_at=None if held else now,
+        state=DeliveryState.HELD if held else DeliveryState.PENDING,
+        last_outcome=ENDPOINT_DISABLED if held else None,
+        endpoint=known,
+        channel=channel_of_endpoint(job.tenant, known)
+        if known
+        else channel_of_url(job.tenant, endpoint.url),
     )

@@ -1,5 +1,6 @@
 """Settings that both processes have: where Redis is, how to log. Read at the door only."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
@@ -20,6 +21,10 @@ def _seconds(value: object) -> object:
 
 Seconds = Annotated[timedelta, BeforeValidator(_seconds)]
 """A span given in the environment as a number of seconds, or as an ISO 8601 duration."""
+
+
+Sinks = Mapping[Annotated[str, Field(pattern=r"^[a-z0-9-]{1,32}$")], SecretStr]
+"""Redis servers by the names that tenants use for them."""
 
 
 class LogFormat(StrEnum):
@@ -76,6 +81,13 @@ class ProcessSettings(BaseSettings):
     )
     redis_connect_timeout: Seconds = Field(
         timedelta(seconds=2), description="Longest wait for a connection to Redis."
+    )
+    sinks: Sinks = Field(
+        {},
+        description=(
+            "JSON object of Redis servers, besides the gateway's own, whose streams tenants may "
+            'have their events written to: `{"analytics": "rediss://…"}`.'
+        ),
     )
     public_url: str | None = Field(
         None, description="Base of the URLs that callers are given; default: the one they called."

@@ -21,11 +21,14 @@ from service.routes import (
     admin_controls,
     admin_jobs,
     admin_tenants,
+    deliveries,
+    events,
     models,
     operation,
     requests,
     submit,
     usage,
+    webhooks,
 )
 from service.routes.endpoint import Endpoint, RawRoute
 from service.routes.pages import add_pages
@@ -35,6 +38,9 @@ OpenResources = Callable[[], AbstractAsyncContextManager[Resources]]
 ENDPOINTS: Final = (
     *submit.ENDPOINTS,
     *requests.ENDPOINTS,
+    *deliveries.ENDPOINTS,
+    *webhooks.ENDPOINTS,
+    *events.ENDPOINTS,
     *models.ENDPOINTS,
     *usage.ENDPOINTS,
     *admin_tenants.ENDPOINTS,

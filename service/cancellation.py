@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Final
 
 from core.changes import Change, Outcome
+from core.endpoints import WebhookSetup
 from core.errors import NotFound
 from core.events import JobMoved
 from core.jobs import Billed, CancelOutcome, Fact, Job, JobState, Note, TimelineEntry
@@ -122,15 +123,14 @@ async def cancel_job(resources: Resources, credential: Credential, job_id: str) 
 
 async def _change(resources: Resources, before: Job, decision: Decision, now: datetime) -> Change:
     after = decision.after or before
-    webhook = None
+    setup = WebhookSetup(after.tenant)
     if may_notify(before, after):
-        tenant = await resources.tenants.load(after.tenant)
-        webhook = tenant.webhook if tenant else None
+        setup = await resources.mailroom.setups.load(after.tenant) or setup
     return Change(
         before=before,
         after=after,
-        entries=(TimelineEntry(now, Note.CALLER, CANCEL_ASKED, after.state),),
-        deliveries=notices(before, after, webhook, resources.ids, now),
+        entries=(TimelineEntry(now, Note.CALLER, CANCEL_ASKED, after.state, status=after.status),),
+        deliveries=notices(before, after, setup, resources.ids, now),
         ring=decision.ring,
     )
 

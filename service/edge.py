@@ -72,7 +72,7 @@ class _Answering:
         if message["type"] == "http.response.start":
             self._exchange.status = message["status"]
             message["headers"] = [*message["headers"], *self._headers()]
-        elif self._bodyless:
+        elif self._exchange.bodyless:
             message = {**message, "body": b""}
         await self._send(message)
 
@@ -109,4 +109,5 @@ def _served(method: str, scope: Scope, exchange: Exchange, took: timedelta) -> R
         code=exchange.code,
         tenant=None if exchange.code == Unauthenticated.code else exchange.tenant,
         job_id=exchange.job_id,
+        waited=exchange.waited,
     )

@@ -44,6 +44,12 @@ class JobContended(Conflict):
     retryable = True
 
 
+class TooManyWaiters(Unavailable):
+    """As many callers follow events here as this process takes; poll, or come again."""
+
+    code = "too_many_waiters"
+
+
 class AcceptanceUnclear(Unavailable):
     """The store fell silent while it took the job in: whether it has it is not known.
 

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Final
 
 from starlette.types import Scope
@@ -23,6 +24,10 @@ class Exchange:
     job_id: str | None = None
     code: str | None = None
     status: int | None = None
+    bodyless: bool = False
+    """A HEAD: it is served as a GET, and its body is dropped."""
+    waited: timedelta | None = None
+    """How much of its time the caller had asked to wait."""
 
 
 def open_exchange(scope: Scope, ids: IdSource) -> Exchange:
@@ -30,7 +35,8 @@ def open_exchange(scope: Scope, ids: IdSource) -> Exchange:
     theirs = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
     text = theirs.decode("latin-1")
     sane = _SANE_ID.fullmatch(text) is not None
-    exchange = Exchange(text if sane else f"x_{ids.secret().hex()[:_OUR_ID_CHARS]}")
+    request_id = text if sane else f"x_{ids.secret().hex()[:_OUR_ID_CHARS]}"
+    exchange = Exchange(request_id, bodyless=scope["method"] == "HEAD")
     scope[_KEY] = exchange
     return exchange
 

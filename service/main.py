@@ -1,6 +1,8 @@
 """Runs the HTTP face as a process: logs, server, signals. The only caller of uvicorn."""
 
+import asyncio
 import signal
+import socket
 import sys
 from functools import partial
 from math import ceil
@@ -24,8 +26,10 @@ def run(settings: ServiceSettings) -> None:
     Raises `SystemExit` when the server cannot start (port taken).
     """
     log = configure_logging(settings.log_format, settings.log_level, sys.stderr)
-    app = create_app(partial(open_resources, settings, log))
-    server = uvicorn.Server(
+    stopping = asyncio.Event()
+    app = create_app(partial(open_resources, settings, log, stopping))
+    server = _Server(
+        stopping,
         uvicorn.Config(
             app,
             host=settings.host,
@@ -41,7 +45,7 @@ def run(settings: ServiceSettings) -> None:
             backlog=settings.backlog,
             timeout_keep_alive=ceil(settings.keep_alive.total_seconds()),
             timeout_graceful_shutdown=ceil(settings.shutdown_timeout.total_seconds()),
-        )
+        ),
     )
     # uvicorn repeats the signal once it has stopped; a clean stop is to exit with 0.
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -49,6 +53,18 @@ def run(settings: ServiceSettings) -> None:
     server.run()
     if not server.started:
         raise SystemExit(STARTUP_FAILED)
+
+
+class _Server(uvicorn.Server):
+    """Says that it stops before it waits for open calls; the lifespan hears of it after them."""
+
+    def __init__(self, stopping: asyncio.Event, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self._stopping = stopping
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._stopping.set()
+        await super().shutdown(sockets)
 
 
 def _stopped(_: int, __: FrameType | None) -> None:

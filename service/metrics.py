@@ -1,5 +1,7 @@
 """Figures of the HTTP face for Prometheus: a reader of events with a registry of its own."""
 
+from collections.abc import Callable
+from datetime import timedelta
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -27,7 +29,7 @@ class ServiceMetrics:
         )
         self._seconds = Histogram(
             "gateway_http_request_seconds",
-            "Time to the end of an answer.",
+            "Time to the end of an answer, without what the caller asked to wait for a job.",
             ("route",),
             buckets=_BUCKETS,
             registry=self._registry,
@@ -66,12 +68,22 @@ class ServiceMetrics:
             case _:
                 pass
 
+    def show_waiters(self, count: Callable[[], int]) -> None:
+        """Show how many callers wait for a job or follow its events; asked at each scrape."""
+        gauge = Gauge(
+            "gateway_waiters",
+            "Callers that wait for a job or follow its events.",
+            registry=self._registry,
+        )
+        gauge.set_function(count)
+
     def render(self) -> bytes:
         """The figures in Prometheus' text format."""
         return generate_latest(self._registry)
 
     def _count(self, event: RequestServed) -> None:
         self._requests.labels(event.route, event.method, str(event.status)).inc()
-        self._seconds.labels(event.route).observe(event.took.total_seconds())
+        own = event.took - (event.waited or timedelta())
+        self._seconds.labels(event.route).observe(own.total_seconds())
         if event.route == self._submit_route and event.method == "POST":
             self._submits.labels(event.code or ACCEPTED).inc()

@@ -18,6 +18,8 @@ from service.options import MOST_REFERENCE_CHARS, PRIORITIES
 from service.problems import MEDIA_TYPE, problem_of
 from service.resources import DISTRIBUTION
 from service.schemas import COMPONENTS, INPUT_EXAMPLE
+from service.webhook_schemas import COMPONENTS as WEBHOOK_COMPONENTS
+from service.webhook_schemas import webhooks_section
 
 TITLE: Final = "runcomfy-gateway"
 _ABOUT: Final = (
@@ -70,6 +72,7 @@ def _problem(error: GatewayError) -> dict[str, Any]:
 def parameter(
     name: str, description: str, schema: Mapping[str, Any], where: str = "query"
 ) -> dict[str, Any]:
+    """One of OpenAPI's `parameters`."""
     return {
         "name": name,
         "in": where,
@@ -91,8 +94,19 @@ MODEL_ID: Final = parameter(
 )
 JOB_ID: Final = parameter("request_id", "The id that the submit gave.", _TEXT, "path")
 INCLUDE_COST: Final = parameter("include_cost", "Whether to tell the cost.", _FLAG)
+PREFER_WAIT: Final = parameter(
+    "Prefer",
+    "`wait=N`: answer when the request has ended, after N seconds at the latest (RFC 7240). "
+    "`Preference-Applied` says how long was granted.",
+    {"type": "string", "example": "wait=30"},
+    "header",
+)
+LAST_EVENT_ID: Final = parameter(
+    "Last-Event-ID", "The last event that was seen: what came after it is sent.", _TEXT, "header"
+)
 SUBMIT_PARAMETERS: Final = [
     MODEL_ID,
+    PREFER_WAIT,
     parameter("webhook", "Where the callback goes; the tenant's own otherwise.", _TEXT),
     parameter("webhook_intermediate_status", "Also call back on the way.", _FLAG),
     parameter("timeout", "Seconds until the job must have ended.", _SPAN),
@@ -134,7 +148,7 @@ def openapi_document(routes: Sequence[BaseRoute]) -> bytes:
         title=TITLE, version=version(DISTRIBUTION), description=_ABOUT, routes=routes
     )
     document["components"] = {
-        "schemas": {**COMPONENTS, **ADMIN_COMPONENTS},
+        "schemas": {**COMPONENTS, **WEBHOOK_COMPONENTS, **ADMIN_COMPONENTS},
         "securitySchemes": {
             _SECURITY: {
                 "type": "http",
@@ -148,5 +162,6 @@ def openapi_document(routes: Sequence[BaseRoute]) -> bytes:
             },
         },
     }
+    document["webhooks"] = webhooks_section()
     document["security"] = [{_SECURITY: []}]
     return orjson.dumps(document)

@@ -1,13 +1,21 @@
 """What the HTTP face needs from outside: only the methods that it calls."""
 
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
 from core.breaker import Breaker
 from core.changes import Admission, Admitted, Change, Outcome
+from core.channels import Channel
+from core.deliveries import ChannelMove, Delivery, DeliveryAttempt
+from core.endpoints import WebhookSetup
+from core.history import RunHistory
 from core.limits import Limits
+from core.replays import Replay
 from core.store.catalogue import CatalogueSnapshot
+from core.store.deliveries import Span
 from core.store.jobs import Depth, JobView
+from core.store.webhooks import SetupChange
 from core.tenants import Credential, Scope, Tenant
 from core.usage import Usage
 
@@ -42,6 +50,58 @@ class Tenants(Protocol):
         ...
 
 
+class Setups(Protocol):
+    """Tenants' endpoints and secrets. See `core.store.webhooks.WebhookStore`."""
+
+    async def load(self, tenant: str) -> WebhookSetup | None:
+        """A tenant's; None for an unknown tenant."""
+        ...
+
+    async def change(self, change: SetupChange) -> bool:
+        """Store the next one, unless somebody was first."""
+        ...
+
+
+class Deliveries(Protocol):
+    """Callbacks. See `core.store.deliveries.DeliveryStore`."""
+
+    async def load(self, delivery_id: str) -> Delivery | None:
+        """One of them."""
+        ...
+
+    async def attempts(self, delivery_id: str) -> Sequence[DeliveryAttempt]:
+        """What each attempt met, oldest first."""
+        ...
+
+    async def newest_first(self, tenant: str, span: Span, limit: int) -> Sequence[str]:
+        """Ids of a tenant's."""
+        ...
+
+    async def post(self, before: Delivery | None, after: Delivery) -> bool:
+        """Write one to be sent, unless somebody was first."""
+        ...
+
+    async def channel(self, name: str) -> Channel:
+        """The breaker over a channel."""
+        ...
+
+    async def move_channel(self, move: ChannelMove) -> bool:
+        """Store the next one, unless somebody was first."""
+        ...
+
+
+class Replays(Protocol):
+    """What is to be sent anew. See `core.store.webhooks.ReplayStore`."""
+
+    async def load(self, tenant: str) -> Replay:
+        """A tenant's."""
+        ...
+
+    async def move(self, before: Replay, after: Replay, due_at: datetime) -> bool:
+        """Store the next one, unless somebody was first."""
+        ...
+
+
 class UsageOf(Protocol):
     """What tenants used."""
 
@@ -67,6 +127,18 @@ class Catalogue(Protocol):
 
     async def load(self) -> CatalogueSnapshot:
         """The whole of it."""
+        ...
+
+
+class Histories(Protocol):
+    """Run times by model, as workers leave them. Every call may raise `StoreUnavailable`."""
+
+    async def counts(self) -> Mapping[str, int]:
+        """See `core.store.history.HistoryStore.counts`."""
+        ...
+
+    async def load(self, models: Iterable[str]) -> Mapping[str, RunHistory]:
+        """See `core.store.history.HistoryStore.load`."""
         ...
 
 

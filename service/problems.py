@@ -40,6 +40,7 @@ STATUS: Final[Mapping[type[core.GatewayError], int]] = {
     core.StoreUnavailable: 503,
     core.StoreSilent: 503,
     own.AcceptanceUnclear: 503,
+    own.TooManyWaiters: 503,
 }
 """Every class of the tree has its row; a test walks it."""
 

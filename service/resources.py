@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from importlib.metadata import version
@@ -12,30 +12,39 @@ from pydantic import SecretStr
 
 from core.clock import Clock, SystemClock
 from core.events import Emit, Event, RequestServed
+from core.history import HintPolicy
 from core.ids import IdSource, SystemIds
 from core.store.breaker import BreakerStore
 from core.store.catalogue import CatalogueStore
 from core.store.connection import Wire, connection_source
 from core.store.controls import ControlStore
+from core.store.deliveries import DeliveryStore
+from core.store.history import HistoryStore
 from core.store.jobs import JobStore
 from core.store.lua import Scripts, read_scripts
 from core.store.presence import Presence
 from core.store.tenants import TenantStore
 from core.store.usage import UsageStore
+from core.store.watching import ChangeFeed
+from core.store.webhooks import ReplayStore, WebhookStore
 from core.targets import TargetPolicy
 from service.administration.desk import Desk
 from service.bodies import BodyLimits
+from service.histories import HistoryShelf
+from service.mailroom import Mailroom
 from service.metrics import ServiceMetrics
 from service.models import Models, load_cards
 from service.options import OptionPolicy
 from service.ports import Breakers, Exposition, Health, Jobs, Tenants, UsageOf
 from service.settings import ServiceSettings
 from service.shelf import ModelShelf
+from service.waiters import Waiters
 
 ADMIN_API: Final = "admin-api"
 """Whom the audit log names for what came by HTTP: the token tells no persons apart."""
 DISTRIBUTION: Final = "runcomfy-gateway"
 SUBMIT_ROUTE: Final = "/v1/models/{model_id:path}"
+_AGAIN: Final = timedelta(milliseconds=20)
 PROBES: Final = frozenset({"/healthz", "/readyz", "/metrics"})
 
 
@@ -47,7 +56,9 @@ class FacePolicy:
     options: OptionPolicy
     public_url: str | None
     worker_silence: timedelta
-    poll_hint: timedelta
+    hints: HintPolicy
+    longest_wait: timedelta
+    heartbeat: timedelta
     admin_token: SecretStr | None = None
     """None: the operators' API is off."""
 
@@ -63,7 +74,10 @@ class Resources:
     desk: Desk
     health: Health
     shelf: ModelShelf
+    histories: HistoryShelf
+    waiters: Waiters
     figures: Exposition
+    mailroom: Mailroom
     clock: Clock
     ids: IdSource
     policy: FacePolicy
@@ -77,30 +91,42 @@ def face_policy(settings: ServiceSettings) -> FacePolicy:
         options=settings.option_policy(),
         public_url=settings.public_url.rstrip("/") if settings.public_url else None,
         worker_silence=settings.worker_silence,
-        poll_hint=settings.poll_hint,
+        hints=HintPolicy(settings.poll_hint, settings.poll_hint_most),
+        longest_wait=settings.longest_wait,
+        heartbeat=settings.heartbeat,
         admin_token=settings.admin_token,
     )
 
 
 @asynccontextmanager
-async def open_resources(settings: ServiceSettings, log: Emit) -> AsyncIterator[Resources]:
-    """The real things. The store may be away: it is looked for again with every call."""
+async def open_resources(
+    settings: ServiceSettings, log: Emit, stopping: asyncio.Event | None = None
+) -> AsyncIterator[Resources]:
+    """The real things. The store may be away: it is looked for again with every call.
+
+    With `stopping` every wait ends: a server that drains would else wait for those who wait.
+    """
     clock = SystemClock()
     metrics = ServiceMetrics(version(DISTRIBUTION), SUBMIT_ROUTE)
 
-    def emit(event: Event) -> None:
-        metrics(event)
-        if not _is_quiet(event):
-            log(event)
-
+    emit = _both(metrics, log)
     async with AsyncExitStack() as stack:
         wire = await stack.enter_async_context(Wire(connection_source(settings.redis, "service")))
         scripts = Scripts(wire, read_scripts())
         cards = Models.of(load_cards(), fresh_for=settings.catalogue_fresh_for)
         shelf = ModelShelf(cards, CatalogueStore(wire, scripts), clock, emit)
-        keeping = asyncio.create_task(shelf.keep_fresh(settings.catalogue_refresh))
-        stack.push_async_callback(_stopped, keeping)
         desk = open_desk(wire, ADMIN_API, settings.target_policy(), emit)
+        histories = HistoryShelf(HistoryStore(wire), clock, emit)
+        waiters = Waiters(clock, settings.waiters_at_once)
+        metrics.show_waiters(waiters.__len__)
+        feed = ChangeFeed(connection_source(settings.redis, "feed"), waiters, clock, emit)
+        for endless in (
+            shelf.keep_fresh(settings.catalogue_refresh),
+            histories.keep_fresh(settings.history_refresh),
+            feed.run(),
+            _close_when(stopping or asyncio.Event(), waiters),
+        ):
+            stack.push_async_callback(_stopped, asyncio.create_task(endless))
         yield Resources(
             jobs=JobStore(wire, scripts, clock),
             tenants=TenantStore(wire, scripts, clock),
@@ -109,12 +135,28 @@ async def open_resources(settings: ServiceSettings, log: Emit) -> AsyncIterator[
             desk=desk,
             health=Presence(wire, clock),
             shelf=shelf,
+            histories=histories,
+            waiters=waiters,
             figures=metrics,
+            mailroom=open_mailroom(settings, wire, scripts),
             clock=clock,
             ids=SystemIds(),
             policy=face_policy(settings),
             emit=emit,
         )
+
+
+def open_mailroom(settings: ServiceSettings, wire: Wire, scripts: Scripts) -> Mailroom:
+    """What is done with callbacks, over the real stores; for handlers and operators' commands."""
+    clock = SystemClock()
+    return Mailroom(
+        setups=WebhookStore(wire, scripts, clock),
+        deliveries=DeliveryStore(wire, scripts, clock),
+        replays=ReplayStore(wire, scripts, clock),
+        clock=clock,
+        ids=SystemIds(),
+        policy=settings.endpoint_policy(),
+    )
 
 
 def open_desk(wire: Wire, actor: str, targets: TargetPolicy, emit: Emit) -> Desk:
@@ -124,6 +166,7 @@ def open_desk(wire: Wire, actor: str, targets: TargetPolicy, emit: Emit) -> Desk
         actor=actor,
         tenants=TenantStore(wire, scripts, clock),
         jobs=JobStore(wire, scripts, clock),
+        setups=WebhookStore(wire, scripts, clock),
         controls=ControlStore(wire, scripts, clock),
         usage=UsageStore(wire),
         clock=clock,
@@ -133,12 +176,27 @@ def open_desk(wire: Wire, actor: str, targets: TargetPolicy, emit: Emit) -> Desk
     )
 
 
+def _both(metrics: Emit, log: Emit) -> Emit:
+    def emit(event: Event) -> None:
+        metrics(event)
+        if not _is_quiet(event):
+            log(event)
+
+    return emit
+
+
 def _is_quiet(event: Event) -> bool:
     # Probes come every few seconds, and say something only when they fail.
     return isinstance(event, RequestServed) and event.route in PROBES and event.code is None
 
 
+async def _close_when(stopping: asyncio.Event, waiters: Waiters) -> None:
+    await stopping.wait()
+    waiters.close()
+
+
 async def _stopped(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    with suppress(asyncio.CancelledError):
-        await task
+    # A cancellation that comes while redis-py connects can get lost in it: it is said again.
+    while not task.done():
+        task.cancel()
+        await asyncio.wait((task,), timeout=_AGAIN.total_seconds())

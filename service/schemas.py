@@ -8,98 +8,107 @@ from core.limits import Policy, Window
 
 Schema = Mapping[str, Any]
 
-_ID: Final = "req_01KAP7ZJ5V3Q8M0RWX4T2YDN6C"
-_BASE: Final = f"https://gateway.example/v1/requests/{_ID}"
-_MODEL: Final = "kling/kling-3.0/standard/image-to-video"
-_TEXT: Final = {"type": "string"}
-_INSTANT: Final = {"type": "string", "format": "date-time"}
+REQUEST_ID: Final = "req_01KAP7ZJ5V3Q8M0RWX4T2YDN6C"
+_BASE: Final = f"https://gateway.example/v1/requests/{REQUEST_ID}"
+MODEL_NAME: Final = "kling/kling-3.0/standard/image-to-video"
+TEXT: Final = {"type": "string"}
+INSTANT: Final = {"type": "string", "format": "date-time"}
 _LINKS: Final = {
     name: {"type": "string", "format": "uri"} for name in ("status_url", "result_url", "cancel_url")
 }
 
 
-def _words(words: type[Any]) -> Schema:
-    return {"type": "string", "enum": [str(word) for word in words]}
+def words(kind: type[Any]) -> Schema:
+    """A text of a closed set."""
+    return {"type": "string", "enum": [str(word) for word in kind]}
 
 
-def _object(required: str, /, **properties: Schema) -> Schema:
+def objects(required: str, /, **properties: Schema) -> Schema:
+    """An object; `required` names the fields that are always there, with blanks between."""
     return {"type": "object", "required": required.split(), "properties": properties}
 
 
-def _many(items: Schema) -> Schema:
+def many(items: Schema) -> Schema:
+    """An array."""
     return {"type": "array", "items": items}
 
 
-def _ref(name: str) -> Schema:
+def ref(name: str) -> Schema:
+    """A schema of `COMPONENTS`, by name."""
     return {"$ref": f"#/components/schemas/{name}"}
 
 
 _STATUS: Final[Mapping[str, Schema]] = {
-    "request_id": _TEXT,
-    "status": _words(PublicStatus),
+    "request_id": TEXT,
+    "status": words(PublicStatus),
     "queue_position": {"type": "integer", "description": "While RunComfy says it."},
+    "estimated_finish": {
+        **objects("p50 p90", p50=INSTANT, p90=INSTANT),
+        "description": "By when half of such runs, and nine of ten, have ended. While RunComfy "
+        "has it, once 20 runs of the model are known.",
+    },
     **_LINKS,
-    "reference": _TEXT,
+    "reference": TEXT,
 }
 _RESULT: Final[Mapping[str, Schema]] = {
-    "request_id": _TEXT,
-    "status": _words(PublicStatus),
-    "model_id": _TEXT,
+    "request_id": TEXT,
+    "status": words(PublicStatus),
+    "model_id": TEXT,
     "output": {"description": "RunComfy's output, as it came."},
-    "error": _object("code message", code=_TEXT, message=_TEXT, upstream_code=_TEXT),
-    "created_at": _INSTANT,
-    "finished_at": _INSTANT,
+    "error": objects("code message", code=TEXT, message=TEXT, upstream_code=TEXT),
+    "created_at": INSTANT,
+    "finished_at": INSTANT,
     "cost": {"type": "number", "description": "USD; with `include_cost=true`, once it is known."},
-    "cost_source": _TEXT,
-    "billed": _words(Billed),
+    "cost_source": TEXT,
+    "billed": words(Billed),
     "late": {"type": "boolean", "description": "It came after the job's deadline."},
-    "reference": _TEXT,
+    "reference": TEXT,
 }
-_ENTRY: Final = _object(
+_ENTRY: Final = objects(
     "at event what state",
-    at=_INSTANT,
-    event=_words(Note),
-    what=_TEXT,
-    state=_words(JobState),
-    detail=_TEXT,
+    at=INSTANT,
+    event=words(Note),
+    what=TEXT,
+    state=words(JobState),
+    detail=TEXT,
     http_status={"type": "integer"},
     count={"type": "integer"},
 )
 _DETAIL: Final[Mapping[str, Schema]] = {
-    "state": _words(JobState),
+    "state": words(JobState),
     "attempts": {"type": "integer", "description": "Submits that may have left."},
     "polls": {"type": "integer"},
-    "upstream_request_id": _TEXT,
-    "upstream_status": _TEXT,
-    "upstream_trouble": _TEXT,
-    "upstream_trouble_since": _INSTANT,
-    "webhook": _TEXT,
-    "updated_at": _INSTANT,
-    "start_by": _INSTANT,
-    "finish_by": _INSTANT,
-    "cancel_asked_at": _INSTANT,
-    "cancel_outcome": _words(CancelOutcome),
+    "upstream_request_id": TEXT,
+    "upstream_status": TEXT,
+    "upstream_trouble": TEXT,
+    "upstream_trouble_since": INSTANT,
+    "webhook": TEXT,
+    "updated_at": INSTANT,
+    "start_by": INSTANT,
+    "finish_by": INSTANT,
+    "cancel_asked_at": INSTANT,
+    "cancel_outcome": words(CancelOutcome),
     "estimated_cost": {"type": "number", "description": "USD."},
-    "deliveries": _many(_TEXT),
-    "timeline": _many(_ENTRY),
+    "deliveries": many(TEXT),
+    "timeline": many(_ENTRY),
 }
 _MODEL_FIELDS: Final[Mapping[str, Schema]] = {
-    "model_id": _TEXT,
-    "display_name": _TEXT,
-    "kind": _TEXT,
-    "categories": _many(_TEXT),
+    "model_id": TEXT,
+    "display_name": TEXT,
+    "kind": TEXT,
+    "categories": many(TEXT),
     "base_price_usd": {"type": "number"},
     "price_unit": {"type": "string", "description": "`second` or `output`."},
-    "pricing_note": _TEXT,
+    "pricing_note": TEXT,
     "input_schema": {"type": "object"},
     "output_schema": {"type": "object"},
 }
 
 _NUMBER: Final = {"type": ["number", "null"]}
-_COUNTED: Final = _object(
+_COUNTED: Final = objects(
     "used limit remaining", used={"type": "integer"}, limit=_NUMBER, remaining=_NUMBER
 )
-_SPENT: Final = _object(
+_SPENT: Final = objects(
     "used settled reserved limit remaining",
     used={"type": "number", "description": "USD: settled and reserved."},
     settled={"type": "number"},
@@ -109,57 +118,57 @@ _SPENT: Final = _object(
 )
 
 COMPONENTS: Final[Mapping[str, Schema]] = {
-    "Status": _object("request_id status status_url result_url cancel_url", **_STATUS),
-    "Result": _object("request_id status model_id created_at billed", **_RESULT),
-    "Detail": _object(
+    "Status": objects("request_id status status_url result_url cancel_url", **_STATUS),
+    "Result": objects("request_id status model_id created_at billed", **_RESULT),
+    "Detail": objects(
         "request_id status state model_id created_at billed timeline deliveries",
         **_STATUS,
         **{name: shape for name, shape in _RESULT.items() if name not in _STATUS},
         **_DETAIL,
     ),
-    "Cancel": _object(
+    "Cancel": objects(
         "request_id status outcome",
-        request_id=_TEXT,
-        status=_words(PublicStatus),
-        outcome=_words(CancelOutcome),
+        request_id=TEXT,
+        status=words(PublicStatus),
+        outcome=words(CancelOutcome),
     ),
-    "Model": _object("model_id", **_MODEL_FIELDS),
-    "Models": _object(
+    "Model": objects("model_id", **_MODEL_FIELDS),
+    "Models": objects(
         "models total limit offset",
-        models=_many(_ref("Model")),
+        models=many(ref("Model")),
         total={"type": "integer"},
         limit={"type": "integer"},
         offset={"type": "integer"},
     ),
-    "Categories": _object("categories", categories=_many(_TEXT)),
-    "Health": _object("status", status=_TEXT),
-    "Readiness": _object("status checks", status=_TEXT, checks={"type": "object"}),
-    "Problem": _object(
+    "Categories": objects("categories", categories=many(TEXT)),
+    "Health": objects("status", status=TEXT),
+    "Readiness": objects("status checks", status=TEXT, checks={"type": "object"}),
+    "Problem": objects(
         "type title status detail code retryable billed",
         type={"type": "string", "format": "uri"},
-        title=_TEXT,
+        title=TEXT,
         status={"type": "integer"},
-        detail=_TEXT,
+        detail=TEXT,
         code={"type": "string", "description": "A stable word; `docs/errors.md` lists them."},
         retryable={"type": "boolean"},
-        billed=_words(Billed),
-        request_id=_TEXT,
-        errors=_many(_object("path message", path=_TEXT, message=_TEXT)),
-        **{"violated-policies": _many(_words(Policy))},
+        billed=words(Billed),
+        request_id=TEXT,
+        errors=many(objects("path message", path=TEXT, message=TEXT)),
+        **{"violated-policies": many(words(Policy))},
     ),
-    "Usage": _object(
+    "Usage": objects(
         "tenant at running waiting windows",
-        tenant=_TEXT,
-        at=_INSTANT,
+        tenant=TEXT,
+        at=INSTANT,
         running=_COUNTED,
         waiting=_COUNTED,
         requests_per_minute=_NUMBER,
         usd_per_request=_NUMBER,
-        windows=_many(
-            _object(
+        windows=many(
+            objects(
                 "window resets_at jobs usd models",
-                window=_words(Window),
-                resets_at=_INSTANT,
+                window=words(Window),
+                resets_at=INSTANT,
                 jobs=_COUNTED,
                 usd=_SPENT,
                 models={"type": "object", "additionalProperties": {"type": "object"}},
@@ -174,7 +183,7 @@ INPUT_EXAMPLE: Final = {
     "duration": 5,
 }
 ACCEPTED_EXAMPLE: Final = {
-    "request_id": _ID,
+    "request_id": REQUEST_ID,
     "status": "in_queue",
     "status_url": f"{_BASE}/status",
     "result_url": f"{_BASE}/result",
@@ -182,18 +191,18 @@ ACCEPTED_EXAMPLE: Final = {
 }
 STATUS_EXAMPLE: Final = {**ACCEPTED_EXAMPLE, "status": "in_progress"}
 RESULT_EXAMPLE: Final = {
-    "request_id": _ID,
+    "request_id": REQUEST_ID,
     "status": "completed",
-    "model_id": _MODEL,
+    "model_id": MODEL_NAME,
     "output": {"video": "https://storage.example/01KAP7ZJ5V/output.mp4"},
     "created_at": "2025-11-22T14:58:34.120000Z",
     "finished_at": "2025-11-22T15:00:02.480000Z",
     "billed": "yes",
 }
-CANCEL_EXAMPLE: Final = {"request_id": _ID, "status": "cancelled", "outcome": "cancelled"}
+CANCEL_EXAMPLE: Final = {"request_id": REQUEST_ID, "status": "cancelled", "outcome": "cancelled"}
 DETAIL_EXAMPLE: Final = {
     **STATUS_EXAMPLE,
-    "model_id": _MODEL,
+    "model_id": MODEL_NAME,
     "created_at": "2025-11-22T14:58:34.120000Z",
     "billed": "yes",
     "state": "running",
@@ -213,7 +222,7 @@ DETAIL_EXAMPLE: Final = {
     ],
 }
 MODEL_EXAMPLE: Final = {
-    "model_id": _MODEL,
+    "model_id": MODEL_NAME,
     "display_name": "Kling 3.0 Standard Image to Video",
     "kind": "video",
     "categories": ["image-to-video"],
@@ -235,7 +244,7 @@ _SPENT_EXAMPLE: Final = {"used": 3.78, "settled": 2.52, "reserved": 1.26}
 _USED_EXAMPLE: Final = {
     "jobs": {"used": 3, "limit": 50, "remaining": 47},
     "usd": {**_SPENT_EXAMPLE, "limit": 25.0, "remaining": 21.22},
-    "models": {_MODEL: {"jobs": 3, "usd": _SPENT_EXAMPLE}},
+    "models": {MODEL_NAME: {"jobs": 3, "usd": _SPENT_EXAMPLE}},
 }
 USAGE_EXAMPLE: Final = {
     "tenant": "video-team",
@@ -252,13 +261,13 @@ USAGE_EXAMPLE: Final = {
 RATELIMIT_HEADERS: Final = {
     "RateLimit-Policy": {
         "description": "The tenant's limits (draft-ietf-httpapi-ratelimit-headers-11).",
-        "schema": _TEXT,
+        "schema": TEXT,
         "example": '"requests-per-minute";q=60;w=60, "usd-per-day";q=25000000;qu="microdollars";'
         "w=86400",
     },
     "RateLimit": {
         "description": "What is left of each.",
-        "schema": _TEXT,
+        "schema": TEXT,
         "example": '"requests-per-minute";r=59;t=1, "usd-per-day";r=24370000;t=32486',
     },
 }
@@ -268,5 +277,18 @@ def answer(description: str, component: str, example: Schema) -> Schema:
     """One row of OpenAPI's `responses`, with an example."""
     return {
         "description": description,
-        "content": {"application/json": {"schema": _ref(component), "example": example}},
+        "content": {"application/json": {"schema": ref(component), "example": example}},
     }
+
+
+EVENTS: Final[Schema] = {
+    "description": "The events.",
+    "content": {
+        "text/event-stream": {
+            "schema": TEXT,
+            "example": "id: 0\nevent: request.in_queue\n"
+            'data: {"type":"request.in_queue","timestamp":"2025-11-22T14:58:34.120000Z",'
+            '"data":{"request_id":"' + REQUEST_ID + '","status":"in_queue"}}\n\n',
+        }
+    },
+}

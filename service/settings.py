@@ -10,6 +10,7 @@ from core.settings import ProcessSettings, Seconds
 from core.targets import AllowedTargets, TargetPolicy
 from service.bodies import BodyLimits
 from service.options import Deadlines, OptionPolicy
+from service.webhook_bodies import EndpointPolicy
 
 MEBIBYTE: Final = 2**20
 MOST_BODY: Final = 64 * MEBIBYTE
@@ -81,7 +82,25 @@ class ServiceSettings(ProcessSettings):
         timedelta(seconds=30), description="After this long without a worker, `/readyz` says no."
     )
     poll_hint: _Positive = Field(
-        timedelta(seconds=2), description="`Retry-After` on the status of a job that runs."
+        timedelta(seconds=2), description="Shortest `Retry-After` on the status of a job."
+    )
+    poll_hint_most: _Positive = Field(
+        timedelta(seconds=30), description="Longest `Retry-After`, for a model whose runs are long."
+    )
+    history_refresh: _Positive = Field(
+        timedelta(seconds=5), description="How often to look for new run times of models in Redis."
+    )
+    longest_wait: _Positive = Field(
+        timedelta(seconds=60), description="Longest wait that `Prefer: wait=N` is granted."
+    )
+    heartbeat: _Positive = Field(
+        timedelta(seconds=15), description="How often a silent event stream shows that it lives."
+    )
+    waiters_at_once: int = Field(
+        10_000,
+        ge=0,
+        description="Callers that may wait or follow events in one process; beyond that, streams "
+        "are refused and waits are answered at once.",
     )
     shutdown_timeout: _Positive = Field(
         timedelta(seconds=10), description="Longest wait for open calls after SIGTERM."
@@ -107,6 +126,10 @@ class ServiceSettings(ProcessSettings):
     def target_policy(self) -> TargetPolicy:
         """Which callback URLs are accepted."""
         return TargetPolicy(AllowedTargets.parse(self.webhooks.allowed_targets))
+
+    def endpoint_policy(self) -> EndpointPolicy:
+        """Where tenants' endpoints may be."""
+        return EndpointPolicy(self.target_policy(), frozenset(self.sinks))
 
     def option_policy(self) -> OptionPolicy:
         """What submits may ask for."""

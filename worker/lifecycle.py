@@ -8,11 +8,13 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 from core.changes import Change, Outcome
 from core.clock import Clock
+from core.deliveries import Delivery
+from core.endpoints import WebhookSetup
 from core.errors import StoreSilent, StoreUnavailable
 from core.events import Emit, JobMoved, SubmitAnswered, Trouble
 from core.ids import IdSource
@@ -33,6 +35,7 @@ from worker.ports import (
     Tenants,
     Upstream,
     UpstreamFault,
+    Webhooks,
 )
 
 STORE_RETRY: Final = timedelta(milliseconds=500)
@@ -54,6 +57,7 @@ class Hands:
     name: str
     jobs: Jobs
     tenants: Tenants
+    webhooks: Webhooks
     upstream: Upstream
     gate: Gate
     clock: Clock
@@ -269,20 +273,18 @@ class Lifecycle:
             after=decided.after,
             entries=() if decided.entry is None else (decided.entry,),
             output=decided.output,
-            deliveries=notices(
-                job, decided.after, await self._default_webhook(job, decided), self._hands.ids, now
-            ),
+            deliveries=await self._notices(job, decided.after, now),
         )
         if await self._hands.jobs.store(change) is not Outcome.STORED:
             return None
         self._tell_move(change, decided)
         return decided.after
 
-    async def _default_webhook(self, job: Job, decided: Move) -> str | None:
-        if not may_notify(job, decided.after):
-            return None
-        tenant = await self._hands.tenants.load(job.tenant)
-        return tenant.webhook if tenant is not None else None
+    async def _notices(self, before: Job, after: Job, now: datetime) -> tuple[Delivery, ...]:
+        if not may_notify(before, after):
+            return ()
+        setup = await self._hands.webhooks.load(after.tenant) or WebhookSetup(after.tenant)
+        return notices(before, after, setup, self._hands.ids, now)
 
     @asynccontextmanager
     async def _lease_kept(self, job: Job) -> AsyncIterator[None]:

@@ -35,6 +35,7 @@ from worker.upkeep import (
 CHATTY = ("arq", "httpx")
 """Libraries that tell of every message or request; our own events tell more."""
 CANCEL_AGAIN = timedelta(milliseconds=200)
+REPLAY_EVERY = timedelta(seconds=1)
 STORE_PAUSE = timedelta(milliseconds=500)
 
 
@@ -141,6 +142,7 @@ def _chores(resources: Resources) -> tuple[Chore, ...]:
     return (
         Chore("sign", SIGN_EVERY, lambda: resources.presence.sign(resources.name)),
         Chore("catalogue", LOOK_EVERY, resources.catalogue.run_once),
+        Chore("replays", REPLAY_EVERY, resources.replayer.run_once),
         Chore("dispatch", DISPATCH_EVERY, lambda: _dispatch(resources)),
         *wallet,
     )

@@ -8,6 +8,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, star
 from core.events import (
     BreakerMoved,
     DeliveryAttempted,
+    EndpointDisabled,
     Event,
     JobMoved,
     StoreLost,
@@ -57,6 +58,12 @@ class WorkerMetrics:
             buckets=_CALL_BUCKETS,
             registry=registry,
         )
+        self._disabled = Counter(
+            f"{name}_endpoints_disabled",
+            "Endpoints of tenants that were disabled, by why.",
+            ("reason",),
+            registry=registry,
+        )
         self._breaker = Counter(
             f"{name}_breaker_moves", "Changes of the breaker.", ("state",), registry=registry
         )
@@ -94,13 +101,15 @@ class WorkerMetrics:
                 self._attempts.labels(event.outcome).observe(event.took.total_seconds())
             case WalletRead():
                 self._show_wallet(event)
-            case BreakerMoved() | StoreLost() | Trouble():
+            case EndpointDisabled() | BreakerMoved() | StoreLost() | Trouble():
                 self._count_trouble(event)
             case _:
                 return
 
-    def _count_trouble(self, event: BreakerMoved | StoreLost | Trouble) -> None:
+    def _count_trouble(self, event: EndpointDisabled | BreakerMoved | StoreLost | Trouble) -> None:
         match event:
+            case EndpointDisabled():
+                self._disabled.labels(event.reason).inc()
             case BreakerMoved():
                 self._breaker.labels(event.after).inc()
             case StoreLost():

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from core.changes import Change, Outcome
+from core.endpoints import WebhookSetup
 from core.jobs import Job, JobRecord
 from core.money import MicroUsd
 from core.tenants import Tenant
@@ -225,6 +226,14 @@ class Tenants(Protocol):
 
     async def load(self, name: str) -> Tenant | None:
         """The tenant as it stands."""
+        ...
+
+
+class Webhooks(Protocol):
+    """Where tenants' events go."""
+
+    async def load(self, tenant: str) -> WebhookSetup | None:
+        """A tenant's endpoints and secrets; None for an unknown tenant."""
         ...
 
 

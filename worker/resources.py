@@ -4,14 +4,14 @@ import os
 import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from random import SystemRandom
 
 from core.backoff import Cadence
 from core.breaker import BreakerPolicy
 from core.clock import Clock, SystemClock
-from core.deliveries import Delivery
+from core.deliveries import Claimed
 from core.events import Emit
 from core.ids import SystemIds
 from core.jobs import Job
@@ -23,13 +23,16 @@ from core.store.deliveries import DeliveryStore
 from core.store.jobs import JobStore
 from core.store.lua import Scripts, read_scripts
 from core.store.presence import Presence
+from core.store.sinks import SinkPolicy, StreamSinks
 from core.store.tenants import TenantStore
+from core.store.webhooks import ReplayStore, WebhookStore
 from core.targets import AllowedTargets, TargetPolicy
 from worker.decisions.moves import Rules
 from worker.gate import BreakerGate
 from worker.leased import LeasedLoop, LoopPolicy, Work
 from worker.lifecycle import Hands, Lifecycle
 from worker.policies import LifecyclePolicy
+from worker.replays import Replayer, ReplayPolicy
 from worker.settings import WorkerSettings
 from worker.upkeep import CatalogueSync, WalletWatch
 from worker.upstream.balance import RunComfyBalance
@@ -37,8 +40,7 @@ from worker.upstream.catalogue import RunComfyCatalogue
 from worker.upstream.client import RunComfyClient
 from worker.upstream.line import Line, open_line
 from worker.upstream.policy import UpstreamAccess, UpstreamLimits
-from worker.webhooks.courier import Courier, CourierHands
-from worker.webhooks.schedule import SchedulePolicy
+from worker.webhooks.courier import Courier, CourierHands, CourierPolicy
 from worker.webhooks.sender import Sender, SenderPolicy, open_sender
 
 DELIVERY_LEASE = timedelta(seconds=30)
@@ -55,7 +57,8 @@ class Resources:
     jobs: JobStore
     presence: Presence
     watcher: LeasedLoop[Job]
-    courier: LeasedLoop[Delivery]
+    courier: LeasedLoop[Claimed]
+    replayer: Replayer
     catalogue: CatalogueSync
     controls: ControlStore
     wallet: WalletWatch | None
@@ -63,10 +66,20 @@ class Resources:
 
 
 @dataclass(frozen=True, slots=True)
+class Ways:
+    """How an event leaves: by HTTP, or into a Redis stream."""
+
+    sender: Sender
+    sinks: StreamSinks
+
+
+@dataclass(frozen=True, slots=True)
 class _Stores:
     jobs: JobStore
     deliveries: DeliveryStore
     tenants: TenantStore
+    webhooks: WebhookStore
+    replays: ReplayStore
     catalogue: CatalogueStore
     breakers: BreakerStore
     controls: ControlStore
@@ -85,7 +98,8 @@ async def open_resources(settings: WorkerSettings, emit: Emit) -> AsyncIterator[
         line = await stack.enter_async_context(open_line(access, limits, clock, emit))
         sender = await stack.enter_async_context(open_sender(_sender_policy(settings), clock))
         stores = _open_stores(wire, clock)
-        courier = _courier(settings, stores, sender, clock, emit)
+        sinks = await _open_sinks(stack, wire, settings)
+        courier = _courier(settings, stores, Ways(sender, sinks), clock, emit)
         yield Resources(
             name=name,
             clock=clock,
@@ -94,6 +108,7 @@ async def open_resources(settings: WorkerSettings, emit: Emit) -> AsyncIterator[
             presence=stores.presence,
             watcher=_watcher(settings, stores, RunComfyClient(line, limits), name, clock, emit),
             courier=courier,
+            replayer=Replayer(stores.replays, stores.deliveries, clock, _replay_policy(settings)),
             catalogue=_catalogue(settings, stores, line, limits, clock, emit),
             controls=stores.controls,
             wallet=_wallet(settings, stores, line, limits, clock, emit),
@@ -106,6 +121,8 @@ def _open_stores(wire: Wire, clock: Clock) -> _Stores:
         jobs=JobStore(wire, scripts, clock),
         deliveries=DeliveryStore(wire, scripts, clock),
         tenants=TenantStore(wire, scripts, clock),
+        webhooks=WebhookStore(wire, scripts, clock),
+        replays=ReplayStore(wire, scripts, clock),
         catalogue=CatalogueStore(wire, scripts),
         breakers=BreakerStore(wire, scripts, clock),
         controls=ControlStore(wire, scripts, clock),
@@ -127,6 +144,7 @@ def _watcher(
             name=name,
             jobs=stores.jobs,
             tenants=stores.tenants,
+            webhooks=stores.webhooks,
             upstream=upstream,
             gate=BreakerGate(stores.breakers, clock, BreakerPolicy(), emit),
             clock=clock,
@@ -144,23 +162,35 @@ def _watcher(
     return LeasedLoop(work, LoopPolicy(at_once=settings.poll.at_once), clock, emit)
 
 
+async def _open_sinks(stack: AsyncExitStack, own: Wire, settings: WorkerSettings) -> StreamSinks:
+    named = {
+        name: await stack.enter_async_context(
+            Wire(connection_source(replace(settings.redis, url=url, sentinels=()), "sink"))
+        )
+        for name, url in settings.sinks.items()
+    }
+    return StreamSinks(own, named, SinkPolicy(keep=settings.webhooks.sink_length))
+
+
 def _courier(
-    settings: WorkerSettings, stores: _Stores, sender: Sender, clock: Clock, emit: Emit
-) -> LeasedLoop[Delivery]:
+    settings: WorkerSettings, stores: _Stores, ways: Ways, clock: Clock, emit: Emit
+) -> LeasedLoop[Claimed]:
     hands = CourierHands(
         outbox=stores.deliveries,
         jobs=stores.jobs,
-        tenants=stores.tenants,
-        sender=sender,
+        setups=stores.webhooks,
+        sender=ways.sender,
+        sinks=ways.sinks,
         clock=clock,
         rng=SystemRandom(),
+        ids=SystemIds(),
         emit=emit,
     )
     work = Work(
         name="delivery",
         claim=lambda room: stores.deliveries.claim_due(DELIVERY_LEASE, room),
-        handle=Courier(hands, SchedulePolicy()).deliver,
-        identity=lambda delivery: delivery.id,
+        handle=Courier(hands, CourierPolicy()).deliver,
+        identity=lambda claimed: claimed.delivery.id,
     )
     return LeasedLoop(work, LoopPolicy(at_once=settings.webhooks.at_once), clock, emit)
 
@@ -196,6 +226,10 @@ def _sender_policy(settings: WorkerSettings) -> SenderPolicy:
     return SenderPolicy(
         targets=TargetPolicy(allowed=allowed), connections=settings.webhooks.at_once
     )
+
+
+def _replay_policy(settings: WorkerSettings) -> ReplayPolicy:
+    return ReplayPolicy(per_second=settings.webhooks.replay_per_second)
 
 
 def _lifecycle_policy(settings: WorkerSettings) -> LifecyclePolicy:

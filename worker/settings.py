@@ -26,6 +26,12 @@ class WebhookSettings(BaseModel):
         ),
     )
     at_once: int = Field(100, ge=1, le=1000, description="Callbacks under way at once, a worker.")
+    sink_length: int = Field(
+        10_000, ge=1, description="About how many events a Redis stream of a tenant holds."
+    )
+    replay_per_second: int = Field(
+        20, ge=1, le=1000, description="Events of one tenant that a replay sends anew in a second."
+    )
 
 
 class DoubtSettings(BaseModel):

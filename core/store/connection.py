@@ -44,6 +44,10 @@ class ScriptMissing(Exception):
     """Redis does not hold the script: it was never loaded there, or Redis was restarted."""
 
 
+class _HungUp(Exception):
+    """Redis closed the connection while nothing was under way."""
+
+
 STORE_ERRORS: Final = (RedisError, OSError, TimeoutError, EOFError)
 """What redis-py raises when Redis is away; for the code that hands redis-py to a library."""
 
@@ -168,6 +172,8 @@ class Wire:
                 tasks.create_task(_read(connection, unanswered, arrived))
         except* (RedisError, OSError, TimeoutError, EOFError) as errors:
             self._fail(unanswered, errors.exceptions[0])
+        except* _HungUp:
+            pass  # nothing was written: what waits goes over the next connection
         except* asyncio.CancelledError:
             self._fail(unanswered, None)
         finally:
@@ -186,6 +192,8 @@ class Wire:
     ) -> None:
         while True:
             await self._wake.wait()
+            if not unanswered and _hung_up(connection):
+                raise _HungUp
             self._wake.clear()
             batch = [p for p in self._unsent if not p.answer.done()]
             self._unsent.clear()
@@ -206,6 +214,12 @@ class Wire:
                 if not pending.answer.done():
                     pending.answer.set_exception(kind(why, retry_after=_RETRY_AFTER))
         self._unsent.clear()
+
+
+def _hung_up(connection: AbstractConnection) -> bool:
+    """Whether Redis closed an idle connection, which nobody reads; a write would be lost in it."""
+    reader = connection._reader  # noqa: SLF001 - redis-py shows it only by reading, a turn of the loop
+    return reader is None or reader.at_eof() or reader.exception() is not None
 
 
 async def _read(

@@ -1,61 +1,145 @@
-"""The outbox as couriers see it: what is due, and what an attempt met."""
+"""The outbox: what couriers claim and settle, and what tenants may read and send anew."""
 
 from collections.abc import Sequence
-from datetime import timedelta
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
 
-from core.changes import RETENTION, Outcome
+from core.changes import Outcome
+from core.channels import Channel, ChannelPolicy
 from core.clock import Clock, to_ms
-from core.deliveries import Delivery, DeliveryAttempt
-from core.jobs import TimelineEntry
+from core.deliveries import ChannelMove, Claimed, Delivery, DeliveryAttempt, Settlement
 from core.store import keys
-from core.store.connection import Wire
+from core.store.connection import Argument, Wire
 from core.store.lua import Scripts
-from core.store.records import ATTEMPTS, DELIVERIES, ENTRIES
+from core.store.outbox import DELIVERY_LIFE, life_seconds, posted_arguments, posted_keys
+from core.store.records import ATTEMPTS, CHANNELS, DELIVERIES, ENTRIES
+
+KEEP_AFTER: Final = timedelta(hours=24)
+"""How long a result outlives the last callback that was tried or is due."""
+_MILLISECOND: Final = timedelta(milliseconds=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What the store made of a settlement. `learnt` False: the channel's record was another."""
+
+    outcome: Outcome
+    learnt: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A stretch of a tenant's deliveries by when they were made, and where in it to go on."""
+
+    since: datetime
+    until: datetime
+    after: str | None = None
 
 
 class DeliveryStore:
-    """Deliveries in Redis. They are born in the step that ends their job (`JobStore.store`)."""
+    """Deliveries in Redis.
 
-    def __init__(self, wire: Wire, scripts: Scripts, clock: Clock) -> None:
+    Those about a job are born in the step that they tell of (`JobStore.store`).
+    """
+
+    def __init__(
+        self, wire: Wire, scripts: Scripts, clock: Clock, policy: ChannelPolicy | None = None
+    ) -> None:
         """Every instant that a script compares is this clock's."""
         self._wire = wire
         self._scripts = scripts
         self._clock = clock
+        self._at_once = (policy or ChannelPolicy()).at_once
 
-    async def claim_due(self, lease: timedelta, limit: int) -> Sequence[Delivery]:
-        """Deliveries whose next attempt is due, now under a lease."""
+    async def claim_due(self, lease: timedelta, limit: int) -> Sequence[Claimed]:
+        """Deliveries that are due and may leave, in turns over channels, under a lease."""
         now = self._clock.now()
-        documents = await self._scripts.call(
-            "claim_due",
-            [keys.DELIVERIES, keys.LIMITS, keys.POLL_RATE],
-            [keys.DELIVERY_PREFIX, to_ms(now), to_ms(now + lease), limit, ""],
+        flat = await self._scripts.call(
+            "claim_deliveries",
+            [keys.OUTBOX],
+            [
+                to_ms(now),
+                to_ms(now + lease),
+                limit,
+                self._at_once,
+                keys.CHANNEL_PREFIX,
+                keys.DELIVERY_PREFIX,
+            ],
         )
-        return [DELIVERIES.read(document) for document in documents]
+        pairs = zip(flat[::2], flat[1::2], strict=True)
+        return [Claimed(DELIVERIES.read(document), _channel(held)) for document, held in pairs]
 
-    async def settle(
-        self, before: Delivery, after: Delivery, attempt: DeliveryAttempt, entry: TimelineEntry
-    ) -> Outcome:
-        """Store an attempt and what follows from it, unless the record is no longer `before`."""
-        verdict = await self._scripts.call(
+    async def settle(self, settlement: Settlement) -> Settled:
+        """Store what became of a claimed delivery, unless it is no longer what was claimed.
+
+        The attempt is kept even then: it was made. The job lives on for as long as it is needed.
+        """
+        after, channel = settlement.after, settlement.channel
+        now = self._clock.now()
+        verdict, learnt = await self._scripts.call(
             "settle_delivery",
             [
                 keys.delivery(after.id),
-                keys.DELIVERIES,
                 keys.attempts(after.id),
-                keys.timeline(after.job_id),
+                keys.timeline(after.job_id or ""),
+                keys.OUTBOX,
+                *_channel_keys(channel.name),
+                *_job_keys(after.job_id),
             ],
             [
-                before.version,
+                settlement.before.version,
                 after.id,
                 after.version,
                 DELIVERIES.write(after),
-                "" if after.due_at is None else to_ms(after.due_at),
-                ATTEMPTS.write(attempt),
-                ENTRIES.write(entry),
-                int(RETENTION.total_seconds()),
+                _score(after.due_at),
+                ATTEMPTS.write(settlement.attempt) if settlement.attempt else "",
+                ENTRIES.write(settlement.entry) if settlement.entry else "",
+                life_seconds(DELIVERY_LIFE),
+                to_ms(now),
+                (max(after.due_at or now, now) - now + KEEP_AFTER) // _MILLISECOND,
+                channel.name,
+                self._at_once,
+                channel.before.version,
+                *_channel_fields(channel.after),
             ],
         )
-        return Outcome(verdict.decode())
+        return Settled(Outcome(verdict.decode()), bool(learnt))
+
+    async def channel(self, name: str) -> Channel:
+        """The breaker over a channel; as new where nothing ever failed."""
+        return _channel(await self._wire.execute("HGET", keys.channel_state(name), "doc"))
+
+    async def move_channel(self, move: ChannelMove) -> bool:
+        """Store a channel's breaker; False when somebody was first."""
+        version, document, until, at_once = _channel_fields(move.after)
+        moved = await self._scripts.call(
+            "move_channel",
+            [keys.OUTBOX, *_channel_keys(move.name)],
+            [
+                move.before.version,
+                version,
+                document,
+                until,
+                at_once,
+                life_seconds(DELIVERY_LIFE),
+                move.name,
+                to_ms(self._clock.now()),
+                self._at_once,
+            ],
+        )
+        return bool(moved)
+
+    async def post(self, before: Delivery | None, after: Delivery) -> bool:
+        """Write a delivery to be sent when due: a new one, or `before` anew. False: too late."""
+        name, *arguments = posted_arguments([after], self._clock.now())
+        record, channel, listed = posted_keys([after])
+        posted = await self._scripts.call(
+            "post_delivery",
+            [record, keys.OUTBOX, channel, listed],
+            [before.version if before else 0, after.version, name, *arguments],
+        )
+        return bool(posted)
 
     async def load(self, delivery_id: str) -> Delivery | None:
         """One delivery."""
@@ -66,3 +150,62 @@ class DeliveryStore:
         """What each attempt so far met, oldest first."""
         rows = await self._wire.execute("LRANGE", keys.attempts(delivery_id), 0, -1)
         return [ATTEMPTS.read(row) for row in rows]
+
+    async def oldest_first(self, tenant: str, span: Span, limit: int) -> Sequence[str]:
+        """Ids of a tenant's deliveries, at most `limit`. `after` may name one that is gone."""
+        listed, rank = keys.tenant_deliveries(tenant), await self._rank("ZRANK", tenant, span)
+        if rank is None:
+            rows = await self._wire.execute(
+                "ZRANGEBYSCORE", listed, to_ms(span.since), to_ms(span.until), "LIMIT", 0, limit
+            )
+            return [row.decode() for row in rows]
+        flat = await self._wire.execute("ZRANGE", listed, rank + 1, rank + limit, "WITHSCORES")
+        return _within(flat, span)
+
+    async def newest_first(self, tenant: str, span: Span, limit: int) -> Sequence[str]:
+        """As `oldest_first`, the other way round."""
+        listed, rank = keys.tenant_deliveries(tenant), await self._rank("ZREVRANK", tenant, span)
+        if rank is None:
+            rows = await self._wire.execute(
+                "ZREVRANGEBYSCORE", listed, to_ms(span.until), to_ms(span.since), "LIMIT", 0, limit
+            )
+            return [row.decode() for row in rows]
+        flat = await self._wire.execute("ZREVRANGE", listed, rank + 1, rank + limit, "WITHSCORES")
+        return _within(flat, span)
+
+    async def _rank(self, command: str, tenant: str, span: Span) -> int | None:
+        if span.after is None:
+            return None
+        rank: int | None = await self._wire.execute(
+            command, keys.tenant_deliveries(tenant), span.after
+        )
+        return rank
+
+
+def _channel(document: bytes | None) -> Channel:
+    return CHANNELS.read(document) if document else Channel()
+
+
+def _channel_keys(name: str) -> tuple[str, str, str]:
+    return keys.channel(name), keys.channel_busy(name), keys.channel_state(name)
+
+
+def _channel_fields(channel: Channel) -> tuple[Argument, Argument, Argument, Argument]:
+    at_once = "" if channel.at_once is None else channel.at_once
+    return channel.version, CHANNELS.write(channel), _score(channel.until), at_once
+
+
+def _job_keys(job_id: str | None) -> tuple[str, ...]:
+    if job_id is None:
+        return ()
+    return keys.job(job_id), keys.timeline(job_id), keys.job_deliveries(job_id)
+
+
+def _score(instant: datetime | None) -> Argument:
+    return "" if instant is None else to_ms(instant)
+
+
+def _within(flat: Sequence[bytes], span: Span) -> list[str]:
+    first, last = to_ms(span.since), to_ms(span.until)
+    pairs = zip(flat[::2], flat[1::2], strict=True)
+    return [name.decode() for name, score in pairs if first <= float(score) <= last]

@@ -9,6 +9,7 @@ from typing import Final
 from core.changes import RETENTION, Admission, Admitted, Change, Outcome
 from core.clock import Clock, to_ms
 from core.errors import CallerError, NotFound, NotPermitted, Unauthenticated
+from core.history import KEPT, run_time
 from core.jobs import Job, JobRecord, TimelineEntry
 from core.ledger import standing
 from core.limits import spans_at
@@ -17,7 +18,8 @@ from core.store import keys
 from core.store.connection import Argument, Wire
 from core.store.doorbell import MESSAGE_LIFE, Message, dispatch_template, ring_for
 from core.store.lua import Scripts
-from core.store.records import DELIVERIES, ENTRIES, JOBS
+from core.store.outbox import posted_arguments, posted_keys
+from core.store.records import ENTRIES, JOBS
 from core.store.refusals import read_quotas, refusal
 from core.tenants import Credential, Scope
 
@@ -150,9 +152,10 @@ class JobStore:
                 *_ending_arguments(change.after),
                 dispatch_template(now),
                 to_ms(now + RING_GRACE),
+                *_run_arguments(change),
                 len(change.entries),
                 *(ENTRIES.write(entry) for entry in change.entries),
-                *_delivery_arguments(change),
+                *posted_arguments(change.deliveries, now),
             ],
         )
         return Outcome(verdict.decode())
@@ -202,12 +205,9 @@ def _ring_arguments(message: Message | None) -> tuple[Argument, ...]:
     return name, body, MESSAGE_LIFE // MILLISECOND
 
 
-def _delivery_arguments(change: Change) -> list[Argument]:
-    flat: list[Argument] = []
-    for delivery in change.deliveries:
-        due_at = delivery.due_at or delivery.created_at
-        flat += [delivery.id, DELIVERIES.write(delivery), to_ms(due_at)]
-    return flat
+def _run_arguments(change: Change) -> tuple[Argument, ...]:
+    took = run_time(change.before, change.after)
+    return "" if took is None else took // MILLISECOND, KEPT
 
 
 def _next_look(before: Job, after: Job) -> Argument:
@@ -274,12 +274,12 @@ def _change_keys(change: Change, message: Message | None) -> list[str]:
         keys.DUE,
         keys.STATES,
         keys.DOUBTS,
-        keys.DELIVERIES,
+        keys.OUTBOX,
         keys.job_deliveries(job.id),
         message.key if message else keys.BELL,
         keys.BELL,
         *_window_keys(job),
-        *(keys.delivery(delivery.id) for delivery in change.deliveries),
+        *posted_keys(change.deliveries),
     ]
 
 

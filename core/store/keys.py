@@ -32,11 +32,37 @@ CATALOGUE: Final = (
     KeySpec("gw:due", "sorted set", "for ever", "jobs by when somebody must look next (ms)"),
     KeySpec("gw:states", "hash", "for ever", "how many jobs stand in each open state"),
     KeySpec("gw:doubts", "sorted set", "for ever", "jobs in doubt by since when (ms)"),
-    KeySpec("gw:delivery:{id}", "hash", "7 days", "version, doc"),
-    KeySpec("gw:delivery:{id}:attempts", "list", "7 days", "what each attempt met, as JSON"),
+    KeySpec("gw:delivery:{id}", "hash", "14 days", "version, doc"),
+    KeySpec("gw:delivery:{id}:attempts", "list", "14 days", "what each attempt met, as JSON"),
+    KeySpec("gw:outbox", "sorted set", "for ever", "channels by when to look at them next (ms)"),
     KeySpec(
-        "gw:deliveries", "sorted set", "for ever", "callbacks by when the next try is due (ms)"
+        "gw:outbox:{channel}",
+        "sorted set",
+        "while any wait",
+        "an endpoint's callbacks by when the next try is due (ms)",
     ),
+    KeySpec(
+        "gw:outbox:{channel}:busy",
+        "sorted set",
+        "while any are under way",
+        "its callbacks in couriers' hands by the end of the lease (ms)",
+    ),
+    KeySpec(
+        "gw:outbox:{channel}:state",
+        "hash",
+        "14 days after its last change",
+        "version, doc, until, at_once of the breaker over it",
+    ),
+    KeySpec(
+        "gw:tenant:{name}:deliveries",
+        "sorted set",
+        "each member 14 days",
+        "the tenant's callbacks by age (ms)",
+    ),
+    KeySpec("gw:tenant:{name}:webhooks", "hash", "as the tenant", "version, doc: its endpoints"),
+    KeySpec("gw:replays", "sorted set", "for ever", "tenants by when their replay goes on (ms)"),
+    KeySpec("gw:replay:{tenant}", "hash", "while one goes on", "version, doc"),
+    KeySpec("gw:sink:{tenant}:{stream}", "stream", "trimmed", "events, as CloudEvents 1.0"),
     KeySpec("gw:tenant:{name}", "hash", "until deleted", "disabled, doc, and each limit"),
     KeySpec("gw:tenant:{name}:jobs", "sorted set", "for ever", "the tenant's jobs by age (ms)"),
     KeySpec("gw:tenants", "set", "for ever", "names of all tenants"),
@@ -66,6 +92,11 @@ CATALOGUE: Final = (
     KeySpec("gw:catalogue:meta", "hash", "for ever", "when the catalogue was read; categories"),
     KeySpec("gw:workers", "sorted set", "for ever", "worker processes by last sign of life (ms)"),
     KeySpec("gw:upstream", "hash", "for ever", "version, doc of the breaker over RunComfy"),
+    KeySpec("gw:runs:{model}", "list", "for ever", "its last 200 run times (ms), newest first"),
+    KeySpec("gw:runs", "hash", "for ever", "how many runs of each model have ended so far"),
+    KeySpec(
+        "gw:changes", "channel", "not kept", "pub/sub: id, version and state of each changed job"
+    ),
     KeySpec("gw:bell", "sorted set", "for ever", "arq's queue: messages by when they are due (ms)"),
     KeySpec("arq:job:{message}", "string", "1 hour", "arq's message: a job id and a version"),
 )
@@ -73,7 +104,8 @@ CATALOGUE: Final = (
 DUE: Final = "gw:due"
 STATES: Final = "gw:states"
 DOUBTS: Final = "gw:doubts"
-DELIVERIES: Final = "gw:deliveries"
+OUTBOX: Final = "gw:outbox"
+REPLAYS: Final = "gw:replays"
 TENANTS: Final = "gw:tenants"
 CATALOGUE_MODELS: Final = "gw:catalogue"
 CATALOGUE_META: Final = "gw:catalogue:meta"
@@ -89,8 +121,13 @@ WALLET: Final = "gw:wallet"
 AUDIT: Final = "gw:audit"
 POLL_RATE: Final = "gw:rate:@polls"
 SUBMIT_RATE: Final = "gw:rate:@submits"
+CHANGES: Final = "gw:changes"
+RUN_COUNTS: Final = "gw:runs"
+_RUNS: Final = "gw:runs:"
 JOB_PREFIX: Final = _JOB
 DELIVERY_PREFIX: Final = _DELIVERY
+CHANNEL_PREFIX: Final = "gw:outbox:"
+REPLAY_PREFIX: Final = "gw:replay:"
 
 
 LUA_NAMES: Final = {
@@ -108,8 +145,11 @@ LUA_NAMES: Final = {
     "due": DUE,
     "bell": BELL,
     "message": "arq:job:",
+    "changes": CHANGES,
+    "runs": _RUNS,
+    "run_counts": RUN_COUNTS,
 }
-"""Names, and beginnings of names, of which dispatch makes keys: it alone finds keys by reading."""
+"""Names, and beginnings of names, of which parts of scripts make keys that they find by reading."""
 
 
 def job(job_id: str) -> str:
@@ -135,6 +175,41 @@ def delivery(delivery_id: str) -> str:
 def attempts(delivery_id: str) -> str:
     """A callback's attempts."""
     return f"{_DELIVERY}{delivery_id}:attempts"
+
+
+def channel(name: str) -> str:
+    """What waits for an endpoint."""
+    return CHANNEL_PREFIX + name
+
+
+def channel_busy(name: str) -> str:
+    """What is on its way to an endpoint."""
+    return f"{CHANNEL_PREFIX}{name}:busy"
+
+
+def channel_state(name: str) -> str:
+    """The breaker over an endpoint."""
+    return f"{CHANNEL_PREFIX}{name}:state"
+
+
+def tenant_deliveries(name: str) -> str:
+    """A tenant's callbacks by age."""
+    return f"gw:tenant:{name}:deliveries"
+
+
+def webhooks(tenant_name: str) -> str:
+    """A tenant's endpoints and secrets."""
+    return f"gw:tenant:{tenant_name}:webhooks"
+
+
+def replay(tenant_name: str) -> str:
+    """What is to be sent anew for a tenant."""
+    return REPLAY_PREFIX + tenant_name
+
+
+def sink(tenant_name: str, stream: str) -> str:
+    """A stream that a tenant's events are written to."""
+    return f"gw:sink:{tenant_name}:{stream}"
 
 
 def tenant(name: str) -> str:
@@ -170,3 +245,8 @@ def use(tenant_name: str, window: str) -> str:
 def tenant_keys(name: str) -> str:
     """The digests of a tenant's keys."""
     return f"gw:tenant:{name}:keys"
+
+
+def runs(model_id: str) -> str:
+    """A model's run times."""
+    return _RUNS + model_id

@@ -6,8 +6,11 @@ from pydantic import TypeAdapter
 
 from core.audit import AuditEntry
 from core.breaker import Breaker
+from core.channels import Channel
 from core.deliveries import Delivery, DeliveryAttempt
+from core.endpoints import WebhookSetup
 from core.jobs import Job, TimelineEntry
+from core.replays import Replay
 from core.tenants import KeyRecord, Tenant
 
 T = TypeVar("T")
@@ -39,4 +42,7 @@ ATTEMPTS: Final = Codec(DeliveryAttempt)
 TENANTS: Final = Codec(Tenant)
 KEYS: Final = Codec(KeyRecord)
 BREAKERS: Final = Codec(Breaker)
+CHANNELS: Final = Codec(Channel)
+SETUPS: Final = Codec(WebhookSetup)
+REPLAYS: Final = Codec(Replay)
 AUDITS: Final = Codec(AuditEntry)

@@ -9,6 +9,7 @@ from core.audit import AuditEntry
 from core.changes import Change, Outcome
 from core.clock import Clock
 from core.controls import Pause, Wallet
+from core.endpoints import WebhookSetup
 from core.events import Administered, Emit
 from core.ids import IdSource
 from core.jobs import Job, JobRecord
@@ -52,6 +53,12 @@ class JobBook(Protocol):
     async def doubts(self, limit: int) -> Sequence[Job]: ...
 
 
+class SetupBook(Protocol):
+    """See `core.store.webhooks.WebhookStore`."""
+
+    async def load(self, tenant: str) -> WebhookSetup | None: ...
+
+
 class ControlBook(Protocol):
     """See `core.store.controls.ControlStore`."""
 
@@ -87,6 +94,7 @@ class Desk:
     actor: str
     tenants: TenantBook
     jobs: JobBook
+    setups: SetupBook
     controls: ControlBook
     usage: UsageBook
     clock: Clock

@@ -5,6 +5,7 @@ from typing import Final
 
 from core.changes import Change, Outcome
 from core.doubts import Attach, Resolution, Resolved, resolve
+from core.endpoints import WebhookSetup
 from core.errors import Conflict, InvalidInput, NotFound
 from core.events import JobMoved
 from core.jobs import Job
@@ -49,15 +50,14 @@ async def resolve_doubt(desk: Desk, job_id: str, resolution: Resolution) -> Job:
 
 async def _change(desk: Desk, before: Job, resolved: Resolved) -> Change:
     after = resolved.after
-    webhook = None
+    setup = WebhookSetup(after.tenant)
     if may_notify(before, after):
-        tenant = await desk.tenants.load(after.tenant)
-        webhook = tenant.webhook if tenant else None
+        setup = await desk.setups.load(after.tenant) or setup
     return Change(
         before=before,
         after=after,
         entries=(resolved.entry,),
-        deliveries=notices(before, after, webhook, desk.ids, after.updated_at),
+        deliveries=notices(before, after, setup, desk.ids, after.updated_at),
         ring=not after.final,
     )
 

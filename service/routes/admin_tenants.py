@@ -138,7 +138,7 @@ _DRY_RUN: Final = parameter("dry_run", "Only tell what would change.", {"type": 
 _KEY_ID: Final = parameter("key_id", "The key's id.", {"type": "string"}, "path")
 _FAULTS: Final = problems(401, 404, 503)
 _WISHES: Final = problems(400, 401, 404, 409, 413, 415, 422, 503)
-_GONE: Final = {"description": "Done.", "content": {}}
+_GONE: Final = {"description": "Done."}
 
 ENDPOINTS: Final = (
     Endpoint(

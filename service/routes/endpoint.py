@@ -18,6 +18,7 @@ class Tag(StrEnum):
 
     REQUESTS = "Requests"
     MODELS = "Models"
+    WEBHOOKS = "Webhooks"
     USAGE = "Usage"
     TENANTS = "Operators: tenants"
     CONTROLS = "Operators: limits, pauses, doubts"

@@ -1,6 +1,5 @@
 """One request's status, result, details and cancellation. Each read is one round trip."""
 
-import re
 from math import ceil
 from typing import Final
 
@@ -8,15 +7,16 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from core.documents import cancel_document, detail_document, result_document, status_document
-from core.errors import MalformedRequest, NotFound
-from core.store.jobs import Depth, JobView
-from core.tenants import Credential, Scope
-from service.auth import presented
+from core.errors import MalformedRequest
+from core.history import estimate, poll_hint
+from core.store.jobs import Depth
+from core.tenants import Scope
 from service.cancellation import cancel_job
 from service.exchange import exchange_of, resources_of
 from service.links import links_of
-from service.openapi import INCLUDE_COST, JOB_ID, problems
+from service.openapi import INCLUDE_COST, JOB_ID, PREFER_WAIT, problems
 from service.options import read_flag, read_query
+from service.routes.asked import awaited, named, view_of
 from service.routes.endpoint import Endpoint, Tag, json_answer
 from service.schemas import (
     CANCEL_EXAMPLE,
@@ -26,56 +26,41 @@ from service.schemas import (
     answer,
 )
 
-# RunComfy's own bound on its ids; ours are shorter.
-_JOB_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,128}")
-
 
 async def status(request: Request) -> Response:
     """Where a job stands."""
     resources = resources_of(request.scope)
-    job = (await _view(request, Depth.STATUS)).record.job
+    view, headers = await awaited(request, Depth.STATUS)
+    job, now = view.record.job, resources.clock.now()
     links = links_of(request.scope, resources.policy.public_url)
-    hint = {"retry-after": str(ceil(resources.policy.poll_hint.total_seconds()))}
-    return json_answer(status_document(job, links), headers=None if job.final else hint)
+    history = resources.histories.of(job.model_id)
+    if not job.final:
+        hint = poll_hint(job, history, now, resources.policy.hints)
+        headers = {**headers, "retry-after": str(ceil(hint.total_seconds()))}
+    body = status_document(job, links, estimate(job, history, now))
+    return json_answer(body, headers=headers)
 
 
 async def result(request: Request) -> Response:
     """What a job brought, or where it stands."""
-    view = await _view(request, Depth.RESULT)
-    return json_answer(result_document(view.record, include_cost=_includes_cost(request)))
+    includes_cost = _includes_cost(request)
+    view, headers = await awaited(request, Depth.RESULT)
+    return json_answer(result_document(view.record, include_cost=includes_cost), headers=headers)
 
 
 async def detail(request: Request) -> Response:
     """Everything about a job, with its history."""
-    view = await _view(request, Depth.ALL)
+    view = await view_of(request, Depth.ALL)
     links = links_of(request.scope, resources_of(request.scope).policy.public_url)
     return json_answer(detail_document(view.record, links, view.timeline, view.delivery_ids))
 
 
 async def cancel(request: Request) -> Response:
     """Cancel as far as that is possible, and say how far."""
-    credential, job_id = await _named(request, Scope.CANCEL)
+    credential, job_id = await named(request, Scope.CANCEL)
     cancelled = await cancel_job(resources_of(request.scope), credential, job_id)
     exchange_of(request.scope).job_id = job_id
     return json_answer(cancel_document(cancelled.job, cancelled.outcome))
-
-
-async def _view(request: Request, depth: Depth) -> JobView:
-    credential, job_id = await _named(request, Scope.READ)
-    view = await resources_of(request.scope).jobs.read(credential, job_id, depth)
-    exchange_of(request.scope).job_id = job_id
-    return view
-
-
-async def _named(request: Request, scope: Scope) -> tuple[Credential, str]:
-    """Whose request is asked for. What cannot be an id is not looked for."""
-    credential = presented(request.headers)
-    exchange_of(request.scope).tenant = credential.tenant
-    job_id: str = request.path_params["request_id"]
-    if not _JOB_ID.fullmatch(job_id):
-        await resources_of(request.scope).jobs.authenticate(credential, scope)
-        raise NotFound
-    return credential, job_id
 
 
 def _includes_cost(request: Request) -> bool:
@@ -98,8 +83,10 @@ ENDPOINTS: Final = (
         "Where a request stands",
         Tag.REQUESTS,
         {200: answer("The present status.", "Status", STATUS_EXAMPLE), **_PROBLEMS},
-        {"parameters": [JOB_ID]},
-        "`Retry-After` hints at when to ask again, until the request has ended.",
+        {"parameters": [JOB_ID, PREFER_WAIT]},
+        "`Retry-After` hints at when to ask again, until the request has ended; it and "
+        "`estimated_finish` are learnt from the model's last runs. `Prefer: wait=N` waits for the "
+        "end first.",
     ),
     Endpoint(
         "GET",
@@ -112,7 +99,8 @@ ENDPOINTS: Final = (
             200: answer("The result; before the end the present status.", "Result", RESULT_EXAMPLE),
             **problems(400, 401, 403, 404, 503),
         },
-        {"parameters": [JOB_ID, INCLUDE_COST]},
+        {"parameters": [JOB_ID, INCLUDE_COST, PREFER_WAIT]},
+        "`Prefer: wait=N` waits for the end first.",
     ),
     Endpoint(
         "POST",

@@ -1,14 +1,20 @@
-"""Submitting: from bytes to 202 in one round trip to the store."""
+"""Submitting: from bytes to 202 in one round trip to the store, or to the result for who waits."""
 
+from collections.abc import Awaitable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
 from typing import Final
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from core.changes import Admission, Admitted
-from core.documents import status_document
+from core.documents import result_document, status_document
 from core.errors import CallerError, MalformedRequest, StoreSilent
 from core.events import JobAdmitted
+from core.history import estimate
+from core.jobs import Job
+from core.store.jobs import Depth, JobView
 from core.tenants import Credential, Scope
 from service.admission import Submission, admission_of
 from service.auth import presented
@@ -18,10 +24,13 @@ from service.exchange import exchange_of, resources_of
 from service.links import links_of
 from service.openapi import SUBMIT_BODY, SUBMIT_PARAMETERS, problems
 from service.options import read_options
+from service.preferences import PREFER, applied, wait_preference
 from service.ratelimits import ratelimit_fields
 from service.resources import SUBMIT_ROUTE, Resources
 from service.routes.endpoint import Endpoint, Tag, json_answer
-from service.schemas import ACCEPTED_EXAMPLE, RATELIMIT_HEADERS, answer
+from service.schemas import ACCEPTED_EXAMPLE, RATELIMIT_HEADERS, RESULT_EXAMPLE, answer
+from service.waiters import Waiter
+from service.waiting import told_of_leaving, wait_for_end
 
 _IDEMPOTENCY_KEY: Final = "idempotency-key"
 
@@ -44,13 +53,54 @@ async def submit(request: Request) -> Response:
     except CallerError:
         await resources.jobs.authenticate(credential, Scope.SUBMIT)
         raise
-    admitted = await _admit(request, resources, admission)
-    job = admission.job
-    resources.emit(JobAdmitted(job.id, job.tenant, job.model_id, job.estimate))
+    wait = wait_preference(request.headers.getlist(PREFER), resources.policy.longest_wait)
+    # The place is taken before the job is: no news of it can be missed.
+    waiter = resources.waiters.join(admission.job.id, ends_only=True) if wait else None
+    if wait is None or waiter is None:
+        admitted = await _admit(request, resources, admission)
+        return _answer(request, resources, admission.job, ratelimit_fields(admitted.quotas))
+    with waiter:
+        admitted = await _admit(request, resources, admission)
+        more = {**applied(wait), **ratelimit_fields(admitted.quotas)}
+        return await _answer_later(request, resources, admission, _Wait(waiter, wait, more))
+
+
+@dataclass(frozen=True, slots=True)
+class _Wait:
+    """A place to wait at, for how long, and what the answer says beside its body."""
+
+    waiter: Waiter
+    span: timedelta
+    headers: Mapping[str, str]
+
+
+def _answer(request: Request, resources: Resources, job: Job, more: Mapping[str, str]) -> Response:
     links = links_of(request.scope, resources.policy.public_url)
-    standing = ratelimit_fields(admitted.quotas)
-    headers = {"location": links.of(job.id)["status_url"], **standing}
-    return json_answer(status_document(job, links), 202, headers)
+    foretold = estimate(job, resources.histories.of(job.model_id), resources.clock.now())
+    body = status_document(job, links, foretold)
+    headers = {"location": links.of(job.id)["status_url"]}
+    return json_answer(body, 202, headers | dict(more))
+
+
+async def _answer_later(
+    request: Request, resources: Resources, admission: Admission, wait: _Wait
+) -> Response:
+    """200 with the result if the job ends in time and the key may read it, else the usual 202."""
+    credential, job = admission.credential, admission.job
+
+    def read() -> Awaitable[JobView]:
+        return resources.jobs.read(credential, job.id, Depth.RESULT)
+
+    try:
+        async with told_of_leaving(wait.waiter, request.receive):
+            view = await wait_for_end(wait.waiter, read, wait.span, resources.clock)
+    finally:
+        exchange_of(request.scope).waited = wait.waiter.waited
+    if view is None or not view.record.job.final:
+        return _answer(request, resources, view.record.job if view else job, wait.headers)
+    links = links_of(request.scope, resources.policy.public_url)
+    headers = dict(wait.headers) | {"location": links.of(job.id)["status_url"]}
+    return json_answer(result_document(view.record, include_cost=False), headers=headers)
 
 
 async def _admit(request: Request, resources: Resources, admission: Admission) -> Admitted:
@@ -60,7 +110,9 @@ async def _admit(request: Request, resources: Resources, admission: Admission) -
     except StoreSilent as silence:
         exchange.job_id = admission.job.id
         raise AcceptanceUnclear(retry_after=silence.retry_after) from silence
-    exchange.job_id = admission.job.id
+    job = admission.job
+    exchange.job_id = job.id
+    resources.emit(JobAdmitted(job.id, job.tenant, job.model_id, job.estimate))
     return admitted
 
 
@@ -91,12 +143,17 @@ ENDPOINTS: Final = (
                 **answer("Accepted: the gateway has the job.", "Status", ACCEPTED_EXAMPLE),
                 "headers": RATELIMIT_HEADERS,
             },
+            200: {
+                **answer("It ended within `Prefer: wait`.", "Result", RESULT_EXAMPLE),
+                "headers": RATELIMIT_HEADERS,
+            },
             **problems(400, 401, 402, 403, 404, 408, 413, 415, 422, 429, 503),
         },
         {"parameters": SUBMIT_PARAMETERS, "requestBody": SUBMIT_BODY},
         "The body is the model's input, passed on byte for byte. Options are query parameters; "
-        "unknown ones are refused. `RateLimit` and `RateLimit-Policy` tell how the tenant's limits "
-        "stand, also where one of them refused: 429 with `Retry-After`, 402 for budgets, 403 for "
-        "models; `violated-policies` names it.",
+        "unknown ones are refused. With `Prefer: wait=N` the answer is the result, if it comes in "
+        "time; who hangs up early cancels nothing. `RateLimit` and `RateLimit-Policy` tell how the "
+        "tenant's limits stand, also where one of them refused: 429 with `Retry-After`, 402 for "
+        "budgets, 403 for models; `violated-policies` names it.",
     ),
 )

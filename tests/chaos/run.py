@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 
 FORMS: Final = {"short": SHORT, "usual": USUAL, "long": LONG}
 PACE: Final = ("--queue-seconds", "0..1", "--run-seconds", "0.5..6")
-PATIENCE: Final = timedelta(minutes=6)
+PATIENCE: Final = timedelta(minutes=12)
+"""More than the ten minutes to the fifth attempt at a callback whose first four failed."""
 TENANTS: Final = ("north", "east", "west")
 
 

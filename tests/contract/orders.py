@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from core.changes import Admission, Change, Outcome
 from core.deliveries import Delivery, EventType
@@ -86,3 +87,21 @@ def cancelled(before: Job, now: datetime, *notices: Delivery) -> Change:
     after = before.after(Fact.CANCEL_ASKED, now, due_at=None, finished_at=now)
     line = entry(now, "cancel_asked", after.state)
     return Change(before, after, entries=(line,), deliveries=notices)
+
+
+def bare(subject: Subject, name: str, **changes: Any) -> Delivery:  # noqa: ANN401 - fields of the record
+    """A delivery about no job, due now, in the channel `a`."""
+    now = subject.clock.now()
+    plain = Delivery(
+        id=name,
+        job_id=None,
+        tenant="ada",
+        event=EventType.TEST,
+        url="https://hooks.example/",
+        created_at=now,
+        due_at=now,
+        endpoint="default",
+        channel="a",
+        data="{}",
+    )
+    return replace(plain, **changes)

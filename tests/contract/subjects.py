@@ -16,16 +16,19 @@ from core.store import keys
 from core.store.breaker import BreakerStore
 from core.store.catalogue import CatalogueStore
 from core.store.deliveries import DeliveryStore
+from core.store.history import HistoryStore
 from core.store.jobs import JobStore
 from core.store.lua import Scripts, read_scripts
 from core.store.presence import Presence
 from core.store.tenants import TenantStore
-from tests.fakes.stores import MemoryDeliveryStore, MemoryJobStore, memory_stores
+from core.store.webhooks import ReplayStore, WebhookStore
+from tests.fakes.stores import MemoryHistoryStore, MemoryJobStore, memory_stores
 
 if TYPE_CHECKING:
     from core.store.connection import Wire
     from tests.fakes.clock import FakeClock
     from tests.fakes.memory import Memory
+    from tests.fakes.outbox import MemoryDeliveryStore, MemoryReplayStore, MemoryWebhookStore
     from tests.fakes.shared import MemoryBreakerStore, MemoryCatalogueStore, MemoryPresence
     from tests.fakes.tenancy import MemoryTenantStore
 
@@ -42,7 +45,11 @@ class Probe(Protocol):
         ...
 
     async def outbox(self) -> dict[str, int]:
-        """Deliveries by when the next attempt is due."""
+        """Deliveries that wait, by when the next attempt is due; those under way, by lease."""
+        ...
+
+    async def channels(self) -> dict[str, int]:
+        """Channels by when they must be looked at."""
         ...
 
     async def tenant_jobs(self, tenant: str) -> dict[str, int]:
@@ -82,9 +89,12 @@ class Subject:
     jobs: JobStore | MemoryJobStore
     deliveries: DeliveryStore | MemoryDeliveryStore
     tenants: TenantStore | MemoryTenantStore
+    webhooks: WebhookStore | MemoryWebhookStore
+    replays: ReplayStore | MemoryReplayStore
     breakers: BreakerStore | MemoryBreakerStore
     catalogue: CatalogueStore | MemoryCatalogueStore
     presence: Presence | MemoryPresence
+    histories: HistoryStore | MemoryHistoryStore
     probe: Probe
 
 
@@ -96,9 +106,12 @@ def memory_subject(clock: FakeClock) -> Subject:
         jobs=stores.jobs,
         deliveries=stores.deliveries,
         tenants=stores.tenants,
+        webhooks=stores.webhooks,
+        replays=stores.replays,
         breakers=stores.breakers,
         catalogue=stores.catalogue,
         presence=stores.presence,
+        histories=stores.histories,
         probe=MemoryProbe(stores.memory),
     )
 
@@ -111,9 +124,12 @@ def redis_subject(clock: FakeClock, wire: Wire) -> Subject:
         jobs=JobStore(wire, scripts, clock),
         deliveries=DeliveryStore(wire, scripts, clock),
         tenants=TenantStore(wire, scripts, clock),
+        webhooks=WebhookStore(wire, scripts, clock),
+        replays=ReplayStore(wire, scripts, clock),
         breakers=BreakerStore(wire, scripts, clock),
         catalogue=CatalogueStore(wire, scripts),
         presence=Presence(wire, clock),
+        histories=HistoryStore(wire),
         probe=RedisProbe(wire),
     )
 
@@ -140,6 +156,11 @@ class MemoryProbe:
         return dict(self._memory.doubts)
 
     async def outbox(self) -> dict[str, int]:
+        """See `Probe`."""
+        channels = self._memory.channels.values()
+        return {n: at for each in channels for n, at in (each.waiting | each.busy).items()}
+
+    async def channels(self) -> dict[str, int]:
         """See `Probe`."""
         return dict(self._memory.outbox)
 
@@ -193,7 +214,15 @@ class RedisProbe:
 
     async def outbox(self) -> dict[str, int]:
         """See `Probe`."""
-        return await self._scores(keys.DELIVERIES)
+        found: dict[str, int] = {}
+        for name in await self._scores(keys.OUTBOX):
+            found |= await self._scores(keys.channel(name))
+            found |= await self._scores(keys.channel_busy(name))
+        return found
+
+    async def channels(self) -> dict[str, int]:
+        """See `Probe`."""
+        return await self._scores(keys.OUTBOX)
 
     async def tenant_jobs(self, tenant: str) -> dict[str, int]:
         """See `Probe`."""

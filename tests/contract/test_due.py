@@ -130,8 +130,9 @@ async def test_deliveries_are_claimed_under_leases_too(subject: Subject) -> None
     job = await admitted(subject)
     first, second = notice(job, "msg_1"), notice(job, "msg_2")
     await subject.jobs.store(cancelled(job, subject.clock.now(), first, second))
-    assert list(await subject.deliveries.claim_due(LEASE, 1)) == [first]
-    assert list(await subject.deliveries.claim_due(LEASE, 9)) == [second]
-    assert list(await subject.deliveries.claim_due(LEASE, 9)) == []
+    store = subject.deliveries
+    assert [each.delivery for each in await store.claim_due(LEASE, 1)] == [first]
+    assert [each.delivery for each in await store.claim_due(LEASE, 9)] == [second]
+    assert list(await store.claim_due(LEASE, 9)) == []
     subject.clock.move(LEASE)
-    assert list(await subject.deliveries.claim_due(LEASE, 9)) == [first, second]
+    assert [each.delivery for each in await store.claim_due(LEASE, 9)] == [first, second]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import httpx
 from pydantic import SecretStr
 
+from core.history import HintPolicy
 from core.targets import TargetPolicy
 from core.tenants import (
     ALL_SCOPES,
@@ -24,11 +25,15 @@ from core.tenants import (
 from service.administration.desk import Desk
 from service.app import create_app
 from service.bodies import BodyLimits
+from service.histories import HistoryShelf
+from service.mailroom import Mailroom
 from service.metrics import ServiceMetrics
 from service.models import Models, load_cards
 from service.options import Deadlines, OptionPolicy
 from service.resources import SUBMIT_ROUTE, FacePolicy, Resources
 from service.shelf import ModelShelf
+from service.waiters import Waiters
+from service.webhook_bodies import EndpointPolicy
 from tests.fakes.clock import FakeClock
 from tests.fakes.ids import SeededIds
 from tests.fakes.stores import MemoryStores, memory_stores
@@ -50,6 +55,7 @@ KLING_INPUT: Final[dict[str, Any]] = {
     "start_image_url": "https://media.example.com/input.png",
     "duration": 5,
 }
+MOST_WAITERS: Final = 3
 BASE: Final = "http://gateway.test"
 
 POLICY: Final = FacePolicy(
@@ -62,7 +68,9 @@ POLICY: Final = FacePolicy(
     ),
     public_url=None,
     worker_silence=timedelta(seconds=30),
-    poll_hint=timedelta(seconds=2),
+    hints=HintPolicy(timedelta(seconds=2), timedelta(seconds=30)),
+    longest_wait=timedelta(seconds=60),
+    heartbeat=timedelta(seconds=15),
 )
 
 
@@ -127,12 +135,26 @@ class Face:
         self.resources = replace(self.resources, **parts)
 
 
+def mailroom_over(stores: MemoryStores, clock: FakeClock) -> Mailroom:
+    """The use cases of callbacks over in-memory stores."""
+    return Mailroom(
+        setups=stores.webhooks,
+        deliveries=stores.deliveries,
+        replays=stores.replays,
+        clock=clock,
+        ids=SeededIds(Random(2)),
+        policy=EndpointPolicy(POLICY.options.targets, frozenset({"analytics"})),
+    )
+
+
 def open_face(policy: FacePolicy = POLICY) -> Face:
     """A face over empty stores."""
     clock = FakeClock()
     stores = memory_stores(clock)
     events: list[Event] = []
     figures = ServiceMetrics("0", SUBMIT_ROUTE)
+    waiters = Waiters(clock, MOST_WAITERS)
+    stores.memory.told = waiters.changed
 
     def emit(event: Event) -> None:
         events.append(event)
@@ -146,7 +168,10 @@ def open_face(policy: FacePolicy = POLICY) -> Face:
         desk=_desk(stores, clock, emit),
         health=stores.presence,
         shelf=ModelShelf(Models.of(load_cards()), stores.catalogue, clock, emit),
+        histories=HistoryShelf(stores.histories, clock, emit),
+        waiters=waiters,
         figures=figures,
+        mailroom=mailroom_over(stores, clock),
         clock=clock,
         ids=SeededIds(Random(1)),
         policy=policy,
@@ -160,6 +185,7 @@ def _desk(stores: MemoryStores, clock: FakeClock, emit: Emit) -> Desk:
         actor="admin-api",
         tenants=stores.tenants,
         jobs=stores.jobs,
+        setups=stores.webhooks,
         controls=stores.controls,
         usage=stores.usage,
         clock=clock,

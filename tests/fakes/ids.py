@@ -31,6 +31,10 @@ class SeededIds:
         """See `core.ids.IdSource`."""
         return self._named("msg", now)
 
+    def endpoint_id(self, now: datetime) -> str:
+        """See `core.ids.IdSource`."""
+        return self._named("ep", now)
+
     def secret(self) -> bytes:
         """See `core.ids.IdSource`."""
         return self._rng.randbytes(SECRET_BYTES)

@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
+from core.channels import Channel
 from core.clock import to_ms
 from core.controls import Wallet
 from core.ledger import Booking
@@ -74,6 +75,27 @@ class Account:
     booking: Booking
 
 
+class Told(Protocol):
+    """Who hears of a change; see `core.store.watching.Listener.changed`."""
+
+    def __call__(self, job_id: str, version: int, *, ended: bool) -> None:
+        """A job has a new version."""
+
+
+def _nobody(job_id: str, version: int, *, ended: bool) -> None:
+    """Nobody listens: what is told is lost."""
+    del job_id, version, ended
+
+
+@dataclass(slots=True)
+class MemoryChannel:
+    """What waits for an endpoint, what is on its way there, and the breaker over it."""
+
+    waiting: dict[str, int] = field(default_factory=dict)
+    busy: dict[str, int] = field(default_factory=dict)
+    state: Channel = field(default_factory=Channel)
+
+
 @dataclass(slots=True)
 class Memory:
     """Everything. `changed` is called after each write to an index of what is due."""
@@ -88,6 +110,11 @@ class Memory:
     deliveries: dict[str, Row] = field(default_factory=dict)
     attempts: dict[str, list[bytes]] = field(default_factory=dict)
     outbox: dict[str, int] = field(default_factory=dict)
+    channels: dict[str, MemoryChannel] = field(default_factory=dict)
+    listed: dict[str, dict[str, int]] = field(default_factory=dict)
+    setups: dict[str, Row] = field(default_factory=dict)
+    replays: dict[str, Row] = field(default_factory=dict)
+    replays_due: dict[str, int] = field(default_factory=dict)
     tenants: dict[str, TenantRow] = field(default_factory=dict)
     tenant_jobs: dict[str, dict[str, int]] = field(default_factory=dict)
     keys: dict[str, KeyRow] = field(default_factory=dict)
@@ -106,6 +133,9 @@ class Memory:
     turns: Turns = field(init=False)
     rung: Callable[[str], None] = lambda _: None
     changed: Callable[[], None] = lambda: None
+    told: Told = _nobody
+    runs: dict[str, list[int]] = field(default_factory=dict)
+    run_counts: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
         """Dispatch goes by the tenants' limits as they stand."""
@@ -123,6 +153,10 @@ class Memory:
     def delivery(self, delivery_id: str) -> Row | None:
         """A delivery's row, unless it is gone."""
         return self._live(self.deliveries, delivery_id)
+
+    def channel(self, name: str) -> MemoryChannel:
+        """A channel, as new where nothing was ever in it."""
+        return self.channels.setdefault(name, MemoryChannel())
 
     def every_job(self) -> list[Job]:
         """All records, in the order of their admission."""

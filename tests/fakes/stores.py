@@ -12,15 +12,17 @@ from typing import TYPE_CHECKING, Final
 from core.changes import RETENTION, Admission, Admitted, Change, Outcome
 from core.clock import to_ms
 from core.errors import NotFound, NotPermitted, Unauthenticated
+from core.history import KEPT, RunHistory, run_time
 from core.jobs import JobRecord, JobState
 from core.ledger import Booking, booked, standing
 from core.limits import spans_at
 from core.money import MicroUsd
 from core.store.doorbell import ring_for
 from core.store.jobs import MILLISECOND, Depth, JobView
-from core.store.records import ATTEMPTS, DELIVERIES, ENTRIES, JOBS
+from core.store.records import ENTRIES, JOBS
 from core.tenants import Scope
 from tests.fakes.memory import Account, Memory, Row, due_first, write_due
+from tests.fakes.outbox import MemoryDeliveryStore, MemoryReplayStore, MemoryWebhookStore, post
 from tests.fakes.quotas import Ruling, Standing, allowance
 from tests.fakes.shared import MemoryBreakerStore, MemoryCatalogueStore, MemoryPresence
 from tests.fakes.tenancy import (
@@ -32,12 +34,12 @@ from tests.fakes.tenancy import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime
 
     from core.clock import Clock
-    from core.deliveries import Delivery, DeliveryAttempt
-    from core.jobs import Job, TimelineEntry
+    from core.deliveries import Delivery
+    from core.jobs import Job
     from core.tenants import Credential
 
 AFTER_AN_ADMISSION: Final = 2
@@ -161,6 +163,8 @@ class MemoryJobStore:
             memory.ring(ring_for(after, memory.clock.now()))
         if after.final:
             self._end(row, after)
+        self._remember(before, after)
+        memory.told(after.id, after.version, ended=after.final)
         memory.changed()
         return Outcome.STORED
 
@@ -224,52 +228,40 @@ class MemoryJobStore:
         if before.state is JobState.IN_DOUBT:
             memory.doubts.pop(after.id, None)
 
+    def _remember(self, before: Job, after: Job) -> None:
+        took = run_time(before, after)
+        if took is not None:
+            runs = self._memory.runs.setdefault(after.model_id, [])
+            runs.insert(0, took // timedelta(milliseconds=1))
+            del runs[KEPT:]
+            self._memory.run_counts[after.model_id] += 1
+
     def _write_deliveries(self, job: Job, deliveries: Sequence[Delivery]) -> None:
         memory = self._memory
         for delivery in deliveries:
-            memory.deliveries[delivery.id] = Row(1, DELIVERIES.write(delivery))
+            post(memory, delivery)
             memory.job_deliveries.setdefault(job.id, []).append(delivery.id)
-            write_due(memory.outbox, delivery.id, delivery.due_at or delivery.created_at)
 
 
-class MemoryDeliveryStore:
-    """Twin of `core.store.deliveries.DeliveryStore`."""
+class MemoryHistoryStore:
+    """Twin of `core.store.history.HistoryStore`."""
 
     def __init__(self, memory: Memory) -> None:
         """Over `memory`."""
         self._memory = memory
 
-    async def claim_due(self, lease: timedelta, limit: int) -> Sequence[Delivery]:
-        """See `DeliveryStore.claim_due`."""
-        rows = _claim(self._memory, self._memory.outbox, self._memory.deliveries, lease, limit)
-        return [DELIVERIES.read(row.doc) for row in rows]
+    async def counts(self) -> Mapping[str, int]:
+        """See `HistoryStore.counts`."""
+        return dict(self._memory.run_counts)
 
-    async def settle(
-        self, before: Delivery, after: Delivery, attempt: DeliveryAttempt, entry: TimelineEntry
-    ) -> Outcome:
-        """See `DeliveryStore.settle`."""
-        memory, row = self._memory, self._memory.delivery(after.id)
-        if row is None:
-            return Outcome.UNKNOWN
-        if row.version != before.version:
-            return Outcome.STALE
-        row.version, row.doc = after.version, DELIVERIES.write(after)
-        row.expires_at = memory.after(RETENTION)
-        write_due(memory.outbox, after.id, after.due_at)
-        memory.attempts.setdefault(after.id, []).append(ATTEMPTS.write(attempt))
-        if memory.job(after.job_id) is not None:
-            memory.timelines[after.job_id].append(ENTRIES.write(entry))
-        memory.changed()
-        return Outcome.STORED
-
-    async def load(self, delivery_id: str) -> Delivery | None:
-        """See `DeliveryStore.load`."""
-        row = self._memory.delivery(delivery_id)
-        return None if row is None else DELIVERIES.read(row.doc)
-
-    async def attempts(self, delivery_id: str) -> Sequence[DeliveryAttempt]:
-        """See `DeliveryStore.attempts`."""
-        return [ATTEMPTS.read(row) for row in self._memory.attempts.get(delivery_id, ())]
+    async def load(self, models: Iterable[str]) -> Mapping[str, RunHistory]:
+        """See `HistoryStore.load`."""
+        return {
+            model: RunHistory.of(
+                timedelta(milliseconds=took) for took in self._memory.runs.get(model, ())
+            )
+            for model in models
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,8 +270,11 @@ class MemoryStores:
 
     memory: Memory
     jobs: MemoryJobStore
+    histories: MemoryHistoryStore
     deliveries: MemoryDeliveryStore
     tenants: MemoryTenantStore
+    webhooks: MemoryWebhookStore
+    replays: MemoryReplayStore
     usage: MemoryUsageStore
     controls: MemoryControlStore
     breakers: MemoryBreakerStore
@@ -293,8 +288,11 @@ def memory_stores(clock: Clock) -> MemoryStores:
     return MemoryStores(
         memory=memory,
         jobs=MemoryJobStore(memory),
+        histories=MemoryHistoryStore(memory),
         deliveries=MemoryDeliveryStore(memory),
         tenants=MemoryTenantStore(memory),
+        webhooks=MemoryWebhookStore(memory),
+        replays=MemoryReplayStore(memory),
         usage=MemoryUsageStore(memory),
         controls=MemoryControlStore(memory),
         breakers=MemoryBreakerStore(memory),

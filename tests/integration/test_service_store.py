@@ -16,6 +16,7 @@ from core.ids import SystemIds
 from core.store.breaker import BreakerStore
 from core.store.catalogue import CatalogueStore
 from core.store.connection import Wire, connection_source
+from core.store.history import HistoryStore
 from core.store.jobs import JobStore
 from core.store.lua import Scripts, read_scripts
 from core.store.presence import Presence
@@ -23,11 +24,20 @@ from core.store.tenants import TenantStore
 from core.store.usage import UsageStore
 from service.administration.tenants import create_tenant
 from service.app import create_app
+from service.histories import HistoryShelf
 from service.metrics import ServiceMetrics
 from service.models import Models, load_cards
-from service.resources import SUBMIT_ROUTE, Resources, face_policy, open_desk, open_resources
+from service.resources import (
+    SUBMIT_ROUTE,
+    Resources,
+    face_policy,
+    open_desk,
+    open_mailroom,
+    open_resources,
+)
 from service.settings import ServiceSettings
 from service.shelf import ModelShelf
+from service.waiters import Waiters
 from tests.fakes.face import KLING_INPUT, KLING_PATH
 
 if TYPE_CHECKING:
@@ -85,10 +95,13 @@ def counted(settings: ServiceSettings, policy: RedisPolicy, events: list[Event])
         usage=UsageStore(wire),
         breakers=BreakerStore(wire, scripts, clock),
         desk=open_desk(wire, "test", settings.target_policy(), events.append),
+        mailroom=open_mailroom(settings, wire, scripts),
         health=Presence(wire, clock),
         shelf=ModelShelf(
             Models.of(load_cards()), CatalogueStore(wire, scripts), clock, events.append
         ),
+        histories=HistoryShelf(HistoryStore(wire), clock, events.append),
+        waiters=Waiters(clock, 10),
         figures=ServiceMetrics("0", SUBMIT_ROUTE),
         clock=clock,
         ids=SystemIds(),

@@ -11,10 +11,12 @@ from typing import Final
 
 import pytest
 
+from core.signing_keys import mint_signing_key, public_key
 from worker.webhooks.signing import secret_text, sign
 
 JS: Final = Path(__file__).parent / "js"
 OLD, NEW, STRANGER = (secret_text(bytes([seed]) * 32) for seed in (1, 2, 3))
+KEY, NEXT_KEY = (mint_signing_key(bytes([seed]) * 32) for seed in (4, 5))
 BODY: Final = '{"type":"request.completed","data":{"prompt":"perché 🎬 ok"}}'
 
 pytestmark = [
@@ -45,7 +47,13 @@ def verifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def case(secret: str, *signed_by: str, body: str = BODY, age: timedelta = timedelta(0)) -> object:
     """What a receiver that knows `secret` gets, signed by others perhaps."""
-    headers = sign(BODY.encode(), webhook_id="msg_1", at=datetime.now(UTC) - age, secrets=signed_by)
+    headers = sign(
+        BODY.encode(),
+        webhook_id="msg_1",
+        at=datetime.now(UTC) - age,
+        secrets=[text for text in signed_by if text.startswith("whsec_")],
+        keys=[text for text in signed_by if text.startswith("whsk_")],
+    )
     return {"secret": secret, "headers": dict(headers), "body": body}
 
 
@@ -54,6 +62,14 @@ def test_javascript_agrees(verifier: Path) -> None:
         "one secret": (case(OLD, OLD), "ok"),
         "rotation, old": (case(OLD, OLD, NEW), "ok"),
         "rotation, new": (case(NEW, OLD, NEW), "ok"),
+        "ed25519 beside": (case(OLD, OLD, KEY), "ok"),
+        "ed25519": (case(public_key(KEY), OLD, KEY), "ok"),
+        "ed25519, rotated": (case(public_key(KEY), NEXT_KEY, KEY), "ok"),
+        "ed25519, stranger": (case(public_key(NEXT_KEY), OLD, KEY), "No matching signature found"),
+        "ed25519, changed body": (
+            case(public_key(KEY), KEY, body=BODY + " "),
+            "No matching signature found",
+        ),
         "stranger": (case(STRANGER, OLD, NEW), "No matching signature found"),
         "changed body": (case(OLD, OLD, body=BODY + " "), "No matching signature found"),
         "old": (case(OLD, OLD, age=timedelta(minutes=10)), "Message timestamp too old"),

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import redis.asyncio
+from pydantic import SecretStr
 
 from core.errors import StoreUnavailable
 from core.settings import ProcessSettings
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 async def test_a_write_to_a_demoted_master_is_an_outage_and_not_a_defect(tmp_path: Path) -> None:
     with private_redis(directory=tmp_path) as server:
-        settings = ProcessSettings(redis_url=server.url)
+        settings = ProcessSettings(redis_url=SecretStr(server.url))
         admin = redis.asyncio.Redis.from_url(server.url)
         async with admin, Wire(connection_source(settings.redis, "test")) as wire:
             await wire.execute("SET", "a", 1)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from core.changes import Admission, Change
 from core.doubts import Attach, Lost, Resend, resolve
+from core.endpoints import WebhookSetup
 from core.errors import Defect, GatewayError
 from core.jobs import Job, JobState, Note, TimelineEntry
 from core.limits import GlobalLimits, Limits
@@ -15,9 +16,10 @@ from core.notices import may_notify, notices
 from core.store.jobs import RING_GRACE
 from core.tenants import Credential, DoubtPolicy, KeyRecord, Tenant, mint_webhook_secret
 from service.cancellation import cancel_job
+from service.mailroom import Mailroom
 from service.resources import Resources
 from tests.simulation.plan import Fault
-from tests.simulation.process import ProcessJobs, ProcessTenants
+from tests.simulation.process import ProcessJobs, ProcessTenants, ProcessWebhooks
 
 if TYPE_CHECKING:
     from random import Random
@@ -90,7 +92,17 @@ class Face:
             desk=empty,
             health=empty,
             shelf=empty,
+            histories=empty,
+            waiters=empty,
             figures=empty,
+            mailroom=Mailroom(
+                setups=ProcessWebhooks(self.line, self.stores),
+                deliveries=empty,
+                replays=empty,
+                clock=self.clock,
+                ids=self.ids,
+                policy=empty,
+            ),
             clock=self.clock,
             ids=self.ids,
             policy=empty,
@@ -172,11 +184,10 @@ def _resolution(runcomfy: FakeRunComfy, job: Job, rng: Random) -> Resolution:
 async def _resolve(face: Face, job: Job, resolution: Resolution) -> None:
     now = face.clock.now()
     resolved = resolve(job, resolution, "an operator", now)
-    webhook = None
+    setup = WebhookSetup(job.tenant)
     if may_notify(job, resolved.after):
-        tenant = await ProcessTenants(face.line, face.stores).load(job.tenant)
-        webhook = tenant.webhook if tenant else None
-    deliveries = notices(job, resolved.after, webhook, face.ids, now)
+        setup = await ProcessWebhooks(face.line, face.stores).load(job.tenant) or setup
+    deliveries = notices(job, resolved.after, setup, face.ids, now)
     change = Change(job, resolved.after, (resolved.entry,), deliveries=deliveries)
     outcome = await face.jobs.store(change)
     face.journal.note("operator", f"{resolution!r}: {outcome}", job.id)

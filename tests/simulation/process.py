@@ -20,10 +20,14 @@ if TYPE_CHECKING:
 
     from core.breaker import Breaker
     from core.changes import Admission, Admitted, Change, Outcome
+    from core.channels import Channel
     from core.clock import Clock
-    from core.deliveries import Delivery, DeliveryAttempt
-    from core.jobs import Job, JobRecord, TimelineEntry
+    from core.deliveries import ChannelMove, Claimed, Settlement
+    from core.endpoints import WebhookSetup
+    from core.jobs import Job, JobRecord
+    from core.store.deliveries import Settled
     from core.store.jobs import Depth, JobView
+    from core.store.webhooks import SetupChange
     from core.tenants import Credential, Tenant
     from tests.fakes.stores import MemoryStores
     from tests.fakes.upstream import FakeRunComfy
@@ -253,17 +257,37 @@ class ProcessOutbox:
     line: Line
     stores: MemoryStores
 
-    async def claim_due(self, lease: timedelta, limit: int) -> Sequence[Delivery]:
+    async def claim_due(self, lease: timedelta, limit: int) -> Sequence[Claimed]:
         """See `DeliveryStore.claim_due`."""
         return await self.line.call(lambda: self.stores.deliveries.claim_due(lease, limit))
 
-    async def settle(
-        self, before: Delivery, after: Delivery, attempt: DeliveryAttempt, entry: TimelineEntry
-    ) -> Outcome:
+    async def settle(self, settlement: Settlement) -> Settled:
         """See `DeliveryStore.settle`."""
-        return await self.line.call(
-            lambda: self.stores.deliveries.settle(before, after, attempt, entry)
-        )
+        return await self.line.call(lambda: self.stores.deliveries.settle(settlement))
+
+    async def channel(self, name: str) -> Channel:
+        """See `DeliveryStore.channel`."""
+        return await self.line.call(lambda: self.stores.deliveries.channel(name))
+
+    async def move_channel(self, move: ChannelMove) -> bool:
+        """See `DeliveryStore.move_channel`."""
+        return await self.line.call(lambda: self.stores.deliveries.move_channel(move))
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessWebhooks:
+    """The store of endpoints, as one process reaches it."""
+
+    line: Line
+    stores: MemoryStores
+
+    async def load(self, tenant: str) -> WebhookSetup | None:
+        """See `WebhookStore.load`."""
+        return await self.line.call(lambda: self.stores.webhooks.load(tenant))
+
+    async def change(self, change: SetupChange) -> bool:
+        """See `WebhookStore.change`."""
+        return await self.line.call(lambda: self.stores.webhooks.change(change))
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from core.breaker import BreakerPolicy
 from core.errors import StoreUnavailable
 from core.store.doorbell import is_meant
 from tests.fakes.ids import SeededIds
+from tests.fakes.outbox import MemorySinks
 from tests.simulation.process import (
     Line,
     ProcessBreakers,
@@ -21,19 +22,19 @@ from tests.simulation.process import (
     ProcessSender,
     ProcessTenants,
     ProcessUpstream,
+    ProcessWebhooks,
 )
 from worker.decisions.moves import Rules
 from worker.gate import BreakerGate
 from worker.leased import LeasedLoop, LoopPolicy, Work
 from worker.lifecycle import Hands, Lifecycle
-from worker.webhooks.courier import Courier, CourierHands
-from worker.webhooks.schedule import SchedulePolicy
+from worker.webhooks.courier import Courier, CourierHands, CourierPolicy
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from core.clock import Clock
-    from core.deliveries import Delivery
+    from core.deliveries import Claimed
     from core.jobs import Job
     from tests.fakes.memory import Memory
     from tests.fakes.stores import MemoryStores
@@ -114,6 +115,7 @@ class SimulatedWorker:
         line = Line(life, around.chance, around.weather)
         self._jobs = ProcessJobs(line, around.stores)
         self._tenants = ProcessTenants(line, around.stores)
+        self._webhooks = ProcessWebhooks(line, around.stores)
         self._outbox = ProcessOutbox(line, around.stores)
         self._emit = around.journal.emit_for(life.name)
         self._watcher = self._loop_of_steps(line)
@@ -150,7 +152,7 @@ class SimulatedWorker:
         await self._around.due.wait(self._around.stores.memory.due)
         return await self._jobs.claim_due(self._policy.lease, room)
 
-    async def _claim_deliveries(self, room: int) -> Sequence[Delivery]:
+    async def _claim_deliveries(self, room: int) -> Sequence[Claimed]:
         await self._around.due.wait(self._around.stores.memory.outbox)
         return await self._outbox.claim_due(DELIVERY_LEASE, room)
 
@@ -162,6 +164,7 @@ class SimulatedWorker:
                 name=name,
                 jobs=self._jobs,
                 tenants=self._tenants,
+                webhooks=self._webhooks,
                 upstream=ProcessUpstream(self.life, around.runcomfy),
                 gate=BreakerGate(breakers, self._clock, BreakerPolicy(), self._emit),
                 clock=self._clock,
@@ -173,21 +176,26 @@ class SimulatedWorker:
         work = Work("step", self._claim_jobs, lifecycle.advance, lambda job: job.id)
         return LeasedLoop(work, LoopPolicy(8, TICK), self._clock, self._emit)
 
-    def _loop_of_deliveries(self) -> LeasedLoop[Delivery]:
+    def _loop_of_deliveries(self) -> LeasedLoop[Claimed]:
         around = self._around
         courier = Courier(
             CourierHands(
                 outbox=self._outbox,
                 jobs=self._jobs,
-                tenants=self._tenants,
+                setups=self._webhooks,
                 sender=ProcessSender(self.life, around.receivers.send),
+                sinks=MemorySinks(),
                 clock=self._clock,
                 rng=around.chance.stream(f"courier:{self.life.name}"),
+                ids=SeededIds(around.chance.stream(f"events:{self.life.name}")),
                 emit=self._emit,
             ),
-            SchedulePolicy(),
+            CourierPolicy(),
         )
         work = Work(
-            "delivery", self._claim_deliveries, courier.deliver, lambda delivery: delivery.id
+            "delivery",
+            self._claim_deliveries,
+            courier.deliver,
+            lambda claimed: claimed.delivery.id,
         )
         return LeasedLoop(work, LoopPolicy(8, TICK), self._clock, self._emit)

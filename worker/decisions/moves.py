@@ -103,6 +103,7 @@ def moved(
         state=after.state,
         detail=detail if fault is None else f"{fault.kind}: {fault.message}",
         http_status=fault.http_status if fault else None,
+        status=after.status,
     )
     return Move(after=after, entry=entry, fact=fact)
 
@@ -123,4 +124,5 @@ def told(
         state=after.state,
         detail=detail or (fault.message if fault else None),
         http_status=fault.http_status if fault else None,
+        status=after.status,
     )

@@ -1,42 +1,88 @@
-"""Takes due callbacks to their receivers: render, sign and send, decide, store, tell.
+"""Takes due callbacks to their endpoints: look, decide, send, decide, store, tell.
 
 Delivery never changes a job's state. What an attempt came to is stored after the fact: a death in
 between sends the event again, under the same id.
 """
 
-from dataclasses import dataclass, replace
+import asyncio
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from random import Random
 from typing import Protocol
 
-from core.changes import Outcome as Stored
+from core.channels import Channel, ChannelPolicy
 from core.clock import Clock
-from core.deliveries import Delivery, DeliveryAttempt, DeliveryState
-from core.documents import event_document
-from core.events import DeliveryAttempted, Emit
-from core.jobs import JobRecord, JobState, Note, TimelineEntry
-from core.tenants import Tenant
-from worker.ports import Jobs, Tenants
-from worker.webhooks.outcomes import Delivered, Outcome
+from core.deliveries import (
+    ChannelMove,
+    Claimed,
+    Delivery,
+    DeliveryAttempt,
+    DeliveryState,
+    Settlement,
+)
+from core.endpoints import Disabled, Endpoint, Stream, WebhookSetup
+from core.errors import StoreUnavailable
+from core.events import DeliveryAttempted, Emit, EndpointDisabled
+from core.ids import IdSource
+from core.jobs import Note, TimelineEntry
+from core.notices import disabling_notices
+from core.store.deliveries import Settled
+from core.store.webhooks import SetupChange
+from worker.ports import Jobs, Webhooks
+from worker.webhooks.errands import (
+    Append,
+    Known,
+    NoSend,
+    disabling,
+    errand_of,
+    learnt,
+    settled,
+    took_ms,
+)
+from worker.webhooks.outcomes import Delivered, Kind, Outcome, Refused
 from worker.webhooks.schedule import SchedulePolicy, next_attempt
 from worker.webhooks.sender import Attempt
+
+_TRIES = 5
 
 
 class Outbox(Protocol):
     """What the courier asks of the delivery store."""
 
-    async def settle(
-        self, before: Delivery, after: Delivery, attempt: DeliveryAttempt, entry: TimelineEntry
-    ) -> Stored:
-        """Store what an attempt came to."""
+    async def settle(self, settlement: Settlement) -> Settled:
+        """Store what became of a claimed delivery."""
+        ...
+
+    async def channel(self, name: str) -> Channel:
+        """The breaker over a channel."""
+        ...
+
+    async def move_channel(self, move: ChannelMove) -> bool:
+        """Store a channel's breaker, unless somebody was first."""
+        ...
+
+
+class Setups(Webhooks, Protocol):
+    """What the courier asks of the store of endpoints."""
+
+    async def change(self, change: SetupChange) -> bool:
+        """Store a tenant's next setup, unless somebody was first."""
         ...
 
 
 class Sends(Protocol):
-    """What makes one attempt."""
+    """What makes one attempt by HTTP."""
 
     async def send(self, attempt: Attempt) -> Outcome:
         """Make it, and say what it came to."""
+        ...
+
+
+class Sinks(Protocol):
+    """What writes to Redis streams."""
+
+    async def append(self, tenant: str, stream: Stream, event: bytes) -> None:
+        """Add one event. Raises `StoreUnavailable`."""
         ...
 
 
@@ -46,116 +92,177 @@ class CourierHands:
 
     outbox: Outbox
     jobs: Jobs
-    tenants: Tenants
+    setups: Setups
     sender: Sends
+    sinks: Sinks
     clock: Clock
     rng: Random
+    ids: IdSource
     emit: Emit
+
+
+@dataclass(frozen=True, slots=True)
+class CourierPolicy:
+    """The numbers of a delivery's life."""
+
+    schedule: SchedulePolicy = field(default_factory=SchedulePolicy)
+    channels: ChannelPolicy = field(default_factory=ChannelPolicy)
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """An attempt that was made: what was known before it, what it came to, and when it ended."""
+
+    known: Known
+    channel: Channel
+    outcome: Outcome
+    now: datetime
 
 
 class Courier:
     """Makes one attempt at a time for each delivery that it is handed."""
 
-    def __init__(self, hands: CourierHands, schedule: SchedulePolicy) -> None:
-        """Attempts follow `schedule`."""
+    def __init__(self, hands: CourierHands, policy: CourierPolicy) -> None:
+        """Attempts and pauses follow `policy`."""
         self._hands = hands
-        self._schedule = schedule
+        self._policy = policy
 
-    async def deliver(self, delivery: Delivery) -> None:
-        """Make the next attempt. One without a job, or without a secret, is given up uncalled."""
-        record = await self._hands.jobs.load(delivery.job_id)
-        tenant = await self._hands.tenants.load(delivery.tenant)
-        if record is None or tenant is None or not tenant.webhook_secrets:
-            await self._give_up(delivery)
+    async def deliver(self, claimed: Claimed) -> None:
+        """Make the next attempt; one that nobody can take is ended or held without a call."""
+        known = await self._look(claimed.delivery)
+        errand = errand_of(known, self._hands.clock.now(), self._policy.schedule)
+        if isinstance(errand, NoSend):
+            await self._end_unsent(claimed, errand)
             return
-        outcome = await self._hands.sender.send(_attempt(delivery, record, tenant))
-        now = self._hands.clock.now()
-        due_at = next_attempt(delivery.attempts + 1, outcome, now, self._hands.rng, self._schedule)
-        await self._settle(delivery, outcome, due_at, now, record.job.state)
+        outcome = await self._send(errand)
+        made = _Made(known, claimed.channel, outcome, self._hands.clock.now())
+        await self._record(made)
 
-    async def _settle(
-        self,
-        delivery: Delivery,
-        outcome: Outcome,
-        due_at: datetime | None,
-        now: datetime,
-        state: JobState,
-    ) -> None:
-        after = settled(delivery, outcome, due_at, now)
-        attempt = DeliveryAttempt(
-            at=now,
-            number=after.attempts,
-            outcome=outcome.word,
-            took_ms=round(outcome.took / timedelta(milliseconds=1)),
-            http_status=outcome.status,
-            excerpt=outcome.excerpt or None,
+    async def _look(self, delivery: Delivery) -> Known:
+        setups, jobs = self._hands.setups, self._hands.jobs
+        if delivery.job_id is None:
+            return Known(delivery, None, await setups.load(delivery.tenant))
+        record, setup = await asyncio.gather(
+            jobs.load(delivery.job_id), setups.load(delivery.tenant)
         )
-        entry = TimelineEntry(
-            at=now,
-            note=Note.DELIVERY,
-            what=outcome.word,
-            state=state,
-            detail=delivery.id,
-            http_status=outcome.status,
-            count=after.attempts,
-        )
-        await self._hands.outbox.settle(delivery, after, attempt, entry)
-        self._tell(after, outcome)
+        return Known(delivery, record, setup)
 
-    async def _give_up(self, delivery: Delivery) -> None:
-        now = self._hands.clock.now()
-        after = replace(
-            delivery,
-            version=delivery.version + 1,
-            state=DeliveryState.FAILED,
-            due_at=None,
-            last_outcome="orphaned",
-            finished_at=now,
-        )
-        attempt = DeliveryAttempt(at=now, number=delivery.attempts, outcome="orphaned", took_ms=0)
-        entry = TimelineEntry(
-            at=now, note=Note.DELIVERY, what="orphaned", state=JobState.FAILED, detail=delivery.id
-        )
-        await self._hands.outbox.settle(delivery, after, attempt, entry)
+    async def _send(self, errand: Attempt | Append) -> Outcome:
+        if isinstance(errand, Attempt):
+            return await self._hands.sender.send(errand)
+        began = self._hands.clock.monotonic()
+        try:
+            await self._hands.sinks.append(errand.tenant, errand.stream, errand.event)
+        except StoreUnavailable as error:
+            return Refused(Kind.CONNECT_ERROR, self._since(began), excerpt=error.detail)
+        return Delivered(0, self._since(began))
 
-    def _tell(self, delivery: Delivery, outcome: Outcome) -> None:
+    def _since(self, began: timedelta) -> timedelta:
+        return self._hands.clock.monotonic() - began
+
+    async def _record(self, made: _Made) -> None:
+        channel = learnt(made.channel, made.outcome, made.known, made.now, self._policy.channels)
+        why = disabling(channel, made.outcome, made.known, made.now, self._policy.channels)
+        if why is not None and made.known.endpoint is not None:
+            await self._disable(made.known.delivery.tenant, made.known.endpoint.id, why)
+            channel = made.channel.forgotten()
+        stored = await self._settle(made, channel, why)
+        self._tell(made)
+        if not stored.learnt:
+            await self._learn(made)
+
+    async def _settle(self, made: _Made, channel: Channel, why: Disabled | None) -> Settled:
+        delivery = made.known.delivery
+        number = delivery.attempts - delivery.attempts_before + 1
+        due_at = next_attempt(
+            number, made.outcome, made.now, self._hands.rng, self._policy.schedule
+        )
+        after = settled(delivery, made.outcome, due_at, made.now)
+        if why is not None:  # it is owed to the endpoint as soon as that is enabled again
+            after = replace(after, state=DeliveryState.HELD, due_at=None, finished_at=made.now)
+        return await self._hands.outbox.settle(
+            Settlement(
+                before=delivery,
+                after=after,
+                channel=ChannelMove(delivery.channel, made.channel, channel),
+                attempt=_attempt(after, made.outcome, made.now),
+                entry=_entry(after, made),
+            )
+        )
+
+    async def _learn(self, made: _Made) -> None:
+        """Another courier changed the channel's record meanwhile: note the outcome upon theirs."""
+        name = made.known.delivery.channel
+        for _ in range(_TRIES):
+            held = await self._hands.outbox.channel(name)
+            after = learnt(held, made.outcome, made.known, made.now, self._policy.channels)
+            if after == held or await self._hands.outbox.move_channel(
+                ChannelMove(name, held, after)
+            ):
+                return
+
+    async def _disable(self, tenant: str, endpoint_id: str, why: Disabled) -> None:
+        """Disable an endpoint, and tell the tenant's others in the same step."""
+        hands, now = self._hands, self._hands.clock.now()
+        for _ in range(_TRIES):
+            setup = await hands.setups.load(tenant)
+            end = setup.find(endpoint_id) if setup is not None else None
+            if setup is None or end is None or end.disabled is not None:
+                return
+            change = _disabling(setup, end, why, hands.ids, now)
+            if await hands.setups.change(change):
+                hands.emit(EndpointDisabled(tenant, endpoint_id, why))
+                return
+
+    async def _end_unsent(self, claimed: Claimed, errand: NoSend) -> None:
+        before, now = claimed.delivery, self._hands.clock.now()
+        after = before.ended(errand.state, errand.why, now)
+        unmoved = ChannelMove(before.channel, claimed.channel, claimed.channel)
+        await self._hands.outbox.settle(Settlement(before, after, unmoved))
+
+    def _tell(self, made: _Made) -> None:
+        delivery, outcome = made.known.delivery, made.outcome
         self._hands.emit(
             DeliveryAttempted(
                 delivery_id=delivery.id,
                 job_id=delivery.job_id,
                 tenant=delivery.tenant,
-                number=delivery.attempts,
+                number=delivery.attempts + 1,
                 outcome=outcome.word,
-                http_status=outcome.status,
+                http_status=outcome.status or None,
                 took=outcome.took,
             )
         )
 
 
-def settled(
-    delivery: Delivery, outcome: Outcome, due_at: datetime | None, now: datetime
-) -> Delivery:
-    """The record after an attempt; without a next one it has ended, well or not."""
-    if isinstance(outcome, Delivered):
-        state = DeliveryState.DELIVERED
-    else:
-        state = DeliveryState.PENDING if due_at is not None else DeliveryState.FAILED
-    return replace(
-        delivery,
-        version=delivery.version + 1,
-        attempts=delivery.attempts + 1,
-        state=state,
-        due_at=due_at,
-        last_outcome=outcome.word,
-        finished_at=None if due_at is not None else now,
+def _disabling(
+    setup: WebhookSetup, end: Endpoint, why: Disabled, ids: IdSource, now: datetime
+) -> SetupChange:
+    after = setup.disabling(end.id, why, now)
+    lost = after.endpoint(end.id)
+    return SetupChange(setup, after, disabling_notices(after, lost, ids, now))
+
+
+def _attempt(after: Delivery, outcome: Outcome, now: datetime) -> DeliveryAttempt:
+    return DeliveryAttempt(
+        at=now,
+        number=after.attempts,
+        outcome=outcome.word,
+        took_ms=took_ms(outcome),
+        http_status=outcome.status or None,
+        excerpt=outcome.excerpt or None,
     )
 
 
-def _attempt(delivery: Delivery, record: JobRecord, tenant: Tenant) -> Attempt:
-    return Attempt(
-        webhook_id=delivery.id,
-        url=delivery.url,
-        body=event_document(record, delivery.event, delivery.created_at),
-        secrets=tenant.webhook_secrets,
-        number=delivery.attempts + 1,
+def _entry(after: Delivery, made: _Made) -> TimelineEntry | None:
+    if made.known.record is None:
+        return None
+    return TimelineEntry(
+        at=made.now,
+        note=Note.DELIVERY,
+        what=made.outcome.word,
+        state=made.known.record.job.state,
+        detail=after.id,
+        http_status=made.outcome.status or None,
+        count=after.attempts,
     )

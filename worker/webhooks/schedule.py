@@ -32,6 +32,9 @@ class SchedulePolicy:
     )
     jitter: float = 0.1
     max_retry_after: timedelta = timedelta(hours=6)
+    window: timedelta = timedelta(days=5, hours=18)
+    """No attempt begins later than this after the first was due, though a breaker may hold some
+    back. Above `longest`, and by more than a day below the time for which results are kept."""
 
     @property
     def attempts(self) -> int:

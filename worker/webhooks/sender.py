@@ -49,13 +49,19 @@ class SenderPolicy:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """What is to be sent, where. `number` counts from 1; `secrets` are all live ones."""
+    """What is to be sent, where. `number` counts from 1; `secrets` and `keys` are all live ones.
+
+    `timeout` may shorten the policy's `total`; `headers` are the tenant's own.
+    """
 
     webhook_id: str
     url: str
     body: bytes = field(repr=False)
     secrets: tuple[str, ...] = field(repr=False)
     number: int = 1
+    keys: tuple[str, ...] = field(default=(), repr=False)
+    headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    timeout: timedelta | None = None
 
 
 # First match wins; what the chain of causes says (`_CAUSES`) goes before. The last row ends the
@@ -96,7 +102,8 @@ class Sender:
             return replace(outcome, took=self._clock.monotonic() - start)
 
     async def _bounded(self, attempt: Attempt) -> Outcome:
-        deadline = asyncio.get_running_loop().time() + self._policy.total.total_seconds()
+        total = min(attempt.timeout or self._policy.total, self._policy.total)
+        deadline = asyncio.get_running_loop().time() + total.total_seconds()
         try:
             async with asyncio.timeout_at(deadline):
                 answer = await self._open(attempt)
@@ -125,8 +132,9 @@ class Sender:
             webhook_id=attempt.webhook_id,
             at=self._clock.now(),
             secrets=attempt.secrets,
+            keys=attempt.keys,
         )
-        headers = (
+        ours = (
             ("host", pinned.target.authority),
             ("user-agent", self._policy.user_agent),
             ("content-type", "application/json"),
@@ -134,6 +142,8 @@ class Sender:
             ("accept-encoding", "identity"),
             *signed,
         )
+        theirs = {name.lower() for name, _ in attempt.headers}
+        headers = (*(row for row in ours if row[0] not in theirs), *attempt.headers)
         timeouts = httpx.Timeout(
             self._policy.total.total_seconds(), connect=self._policy.connect.total_seconds()
         )

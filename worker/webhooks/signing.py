@@ -6,6 +6,8 @@ from datetime import UTC, datetime
 
 from standardwebhooks import Webhook
 
+from core.signing_keys import private_key
+
 PREFIX = "whsec_"
 
 
@@ -18,23 +20,39 @@ def secret_text(raw: bytes) -> str:
 
 
 def sign(
-    body: bytes, *, webhook_id: str, at: datetime, secrets: Sequence[str]
+    body: bytes,
+    *,
+    webhook_id: str,
+    at: datetime,
+    secrets: Sequence[str],
+    keys: Sequence[str] = (),
 ) -> tuple[tuple[str, str], ...]:
     """The three headers that prove where `body` comes from.
 
-    One signature per live secret, so that a receiver may know the old or the new one while they
-    are rotated. `at` is the instant of this attempt, aware: receivers refuse old ones. `body` is
-    UTF-8. Raises ValueError without a secret or with a naive instant.
+    One signature per live secret (`v1`, HMAC) and per live key (`v1a`, ed25519), so that a receiver
+    may know the old or the new one while they are rotated. `at` is the instant of this attempt,
+    aware: receivers refuse old ones. `body` is UTF-8. Raises ValueError without a secret or with a
+    naive instant.
     """
-    if not secrets:
+    if not (secrets or keys):
         raise ValueError("a callback needs at least one secret to be signed with")
     if at.tzinfo is None:
         raise ValueError("the instant of an attempt must be aware")
     # The library takes any instant's digits for UTC, whatever its zone says.
     moment, text = at.astimezone(UTC), body.decode()
-    signatures = [Webhook(secret).sign(webhook_id, moment, text) for secret in secrets]
+    stamp = str(int(moment.timestamp()))
+    signed = f"{webhook_id}.{stamp}.".encode() + body
+    signatures = [
+        *(Webhook(secret).sign(webhook_id, moment, text) for secret in secrets),
+        *(_sign_asymmetrically(key, signed) for key in keys),
+    ]
     return (
         ("webhook-id", webhook_id),
-        ("webhook-timestamp", str(int(moment.timestamp()))),
+        ("webhook-timestamp", stamp),
         ("webhook-signature", " ".join(signatures)),
     )
+
+
+def _sign_asymmetrically(key: str, signed: bytes) -> str:
+    signature = private_key(key).sign(signed)
+    return f"v1a,{base64.b64encode(signature).decode()}"

@@ -3,15 +3,15 @@
 -- Protects: no reader sees half of a change; no final state without its callbacks; no slot and no
 -- money is left behind by an end.
 -- `due_at` 'keep' leaves the job's place in the index as it is: a lease that somebody holds stays.
--- Extra KEYS are the new deliveries' records; extra ARGV are `entry_count` timeline entries and then
--- id, doc and due instant of each delivery.
--- USES: names ring ledger dispatch
--- KEYS: job timeline due states doubts deliveries job_deliveries message bell day month ...
+-- Extra KEYS are record, channel and list of each new delivery; extra ARGV are `entry_count` timeline
+-- entries and then id, doc, due and created instant, channel, life and oldest instant of each delivery.
+-- USES: names ring post ledger dispatch tell remember_run
+-- KEYS: job timeline due states doubts outbox job_deliveries message bell day month ...
 -- ARGV: expected id version doc before state due_at output ttl now
 -- ARGV: message_name message_body message_ttl tenant_name model ended verdict cost
--- ARGV: message_template ring_due_at entry_count ...
+-- ARGV: message_template ring_due_at took kept entry_count ...
 
-local FIXED_KEYS, FIXED_ARGUMENTS = 11, 21
+local FIXED_KEYS, FIXED_ARGUMENTS = 11, 23
 
 local held = redis.call('HMGET', job, 'version', 'slot')
 if not held[1] then return 'unknown' end
@@ -26,6 +26,8 @@ if before ~= state then
   if state == 'in_doubt' then redis.call('ZADD', doubts, now, id) end
   if before == 'in_doubt' then redis.call('ZREM', doubts, id) end
 end
+tell(id, version, state)
+if took ~= '' then remember_run(model, took, kept) end
 if due_at == '' then redis.call('ZREM', due, id) elseif due_at ~= 'keep' then redis.call('ZADD', due, due_at, id) end
 
 local position = FIXED_ARGUMENTS
@@ -33,11 +35,14 @@ for _ = 1, tonumber(entry_count) do
   position = position + 1
   redis.call('RPUSH', timeline, ARGV[position])
 end
-for index = FIXED_KEYS + 1, #KEYS do
-  redis.call('HSET', KEYS[index], 'version', 1, 'doc', ARGV[position + 2])
-  redis.call('ZADD', deliveries, ARGV[position + 3], ARGV[position + 1])
+for index = FIXED_KEYS + 1, #KEYS, 3 do
+  post(outbox, KEYS[index], KEYS[index + 1], KEYS[index + 2], {
+    id = ARGV[position + 1], version = 1, doc = ARGV[position + 2], due = ARGV[position + 3],
+    created = ARGV[position + 4], channel = ARGV[position + 5], life = ARGV[position + 6],
+    forget = ARGV[position + 7],
+  })
   redis.call('RPUSH', job_deliveries, ARGV[position + 1])
-  position = position + 3
+  position = position + 7
 end
 if message_name ~= '' then
   ring(message, bell, message_name, message_body, message_ttl, now)

@@ -1,15 +1,34 @@
--- Stores what an attempt at a callback met, over the version that was read.
--- Returns 'stored', 'stale' or 'unknown'.
--- KEYS: delivery deliveries attempts timeline
--- ARGV: expected id version doc due_at attempt entry ttl
+-- Stores what became of a claimed callback over the version that was read, gives its place in the
+-- channel back, and stores the channel's breaker unless somebody changed that meanwhile.
+-- Returns { 'stored', 'stale' or 'unknown', whether the breaker was stored (1) or must be learnt anew (0) }.
+-- Protects: a result outlives its last callback (extra KEYS are the job's own: they live on for `keep`).
+-- USES: channel
+-- KEYS: delivery attempts timeline outbox waiting busy state ...
+-- ARGV: expected id version doc due_at attempt entry life now keep
+-- ARGV: channel at_once channel_expected channel_version channel_doc channel_until channel_at_once
 
+local FIXED_KEYS = 7
+
+local verdict = 'stored'
 local held = redis.call('HGET', delivery, 'version')
-if not held then return 'unknown' end
-if held ~= expected then return 'stale' end
-redis.call('HSET', delivery, 'version', version, 'doc', doc)
-if due_at == '' then redis.call('ZREM', deliveries, id) else redis.call('ZADD', deliveries, due_at, id) end
-redis.call('RPUSH', attempts, attempt)
-redis.call('RPUSHX', timeline, entry)
-redis.call('EXPIRE', delivery, ttl)
-redis.call('EXPIRE', attempts, ttl)
-return 'stored'
+if not held then verdict = 'unknown' elseif held ~= expected then verdict = 'stale' end
+redis.call('ZREM', busy, id)
+
+if verdict == 'stored' then
+  redis.call('HSET', delivery, 'version', version, 'doc', doc)
+  if due_at ~= '' then redis.call('ZADD', waiting, due_at, id) else redis.call('ZREM', waiting, id) end
+end
+if verdict ~= 'unknown' and attempt ~= '' then
+  redis.call('RPUSH', attempts, attempt)
+  redis.call('RPUSHX', timeline, entry)
+  redis.call('EXPIRE', delivery, life)
+  redis.call('EXPIRE', attempts, life)
+end
+for index = FIXED_KEYS + 1, #KEYS do
+  local left = redis.call('PTTL', KEYS[index])
+  if left >= 0 and left < tonumber(keep) then redis.call('PEXPIRE', KEYS[index], keep) end
+end
+
+local learnt = move(state, channel_expected, channel_version, channel_doc, channel_until, channel_at_once, life)
+place(outbox, channel, waiting, busy, state, now, at_once)
+return { verdict, learnt and 1 or 0 }

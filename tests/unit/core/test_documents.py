@@ -13,12 +13,14 @@ from core.deliveries import EventType
 from core.documents import (
     EVENT_OF_STATUS,
     Links,
+    callback_document,
     cancel_document,
     detail_document,
-    event_document,
+    event_data,
     result_document,
     status_document,
 )
+from core.endpoints import ON_THE_WAY, Payload
 from core.jobs import (
     FINAL_STATES,
     Billed,
@@ -178,18 +180,37 @@ def test_a_cancel_is_answered_in_three_fields(outcome: CancelOutcome) -> None:
 
 def test_an_event_is_standard_webhooks_around_the_result() -> None:
     record = JobRecord(DONE, 5, OUTPUT)
-    written = event_document(record, EventType.COMPLETED, NOW + MINUTE)
+    data = event_data(record, EventType.COMPLETED)
+    written = callback_document(EventType.COMPLETED, NOW + MINUTE, data)
     assert orjson.loads(written) == {
         "type": "request.completed",
         "timestamp": "2026-03-01T12:01:00Z",
         "data": result(DONE, OUTPUT, include_cost=True),
     }
-    assert written == event_document(record, EventType.COMPLETED, NOW + MINUTE)
+
+
+def test_a_thin_event_holds_the_id_the_status_and_the_callers_reference() -> None:
+    record = JobRecord(replace(DONE, reference="order-7"), 5, OUTPUT)
+    assert orjson.loads(event_data(record, EventType.COMPLETED, Payload.THIN)) == {
+        "request_id": "req_1",
+        "status": "completed",
+        "reference": "order-7",
+    }
+
+
+@pytest.mark.parametrize("event", sorted(ON_THE_WAY))
+def test_an_event_on_the_way_says_what_was_so_then(event: EventType) -> None:
+    record = JobRecord(replace(DONE, reference="order-7"), 5, OUTPUT)
+    assert orjson.loads(event_data(record, event)) == HEAD | {
+        "status": event.removeprefix("request."),
+        "reference": "order-7",
+    }
 
 
 def test_every_status_has_its_event() -> None:
+    jobless = {EventType.ENDPOINT_DISABLED, EventType.TEST}
     assert set(EVENT_OF_STATUS) == set(PublicStatus)
-    assert set(EVENT_OF_STATUS.values()) == set(EventType)
+    assert set(EVENT_OF_STATUS.values()) == set(EventType) - jobless
     for status, event in EVENT_OF_STATUS.items():
         assert event == f"request.{status}"
 

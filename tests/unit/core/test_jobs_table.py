@@ -169,7 +169,7 @@ def test_each_state_has_a_step_and_nothing_else_has() -> None:
 def _idle_hands() -> Hands:
     none = cast("Any", None)
     rules = Rules(LifecyclePolicy(), Random(0))
-    return Hands("w", none, none, none, none, none, none, none, rules)
+    return Hands("w", none, none, none, none, none, none, none, none, rules)
 
 
 ENDS: Final = tuple(pair for pair, after in TRANSITIONS.items() if after in FINAL_STATES)

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from random import Random
 
+import orjson
 import pytest
 
-from core.deliveries import DeliveryState, EventType
+from core.deliveries import Delivery, DeliveryState, EventType
+from core.endpoints import (
+    DEFAULT_ID,
+    Disabled,
+    Endpoint,
+    WebhookSetup,
+    channel_of_url,
+    setup_of,
+)
 from core.jobs import Job, JobState
-from core.notices import may_notify, notices
-from tests.builders import NOW, SECOND, job
+from core.notices import disabling_notices, may_notify, notices
+from tests.builders import NOW, SECOND, job, tenant
 from tests.fakes.ids import SeededIds
 
 S = JobState
@@ -33,14 +43,20 @@ STEPS: dict[str, tuple[Job, Job, bool, EventType | None]] = {
 }
 
 
+def noticed(before: Job, after: Job, default: str | None) -> tuple[Delivery, ...]:
+    """The notices of a step, where the tenant has a default endpoint or none."""
+    made = tenant(webhook=default)
+    return notices(before, after, setup_of(made), SeededIds(Random(1)), LATER)
+
+
 @pytest.mark.parametrize(("before", "after", "asked", "event"), STEPS.values(), ids=STEPS.keys())
 def test_what_calls_for_a_callback(
     before: Job, after: Job, *, asked: bool, event: EventType | None
 ) -> None:
     after = job(after.state, upstream_running=after.upstream_running, webhook_intermediate=asked)
-    found = notices(before, after, DEFAULT, SeededIds(Random(1)), LATER)
+    found = noticed(before, after, DEFAULT)
     assert [notice.event for notice in found] == ([event] if event else [])
-    assert may_notify(before, after) is bool(found)
+    assert may_notify(before, after) or not found
 
 
 @pytest.mark.parametrize(
@@ -50,15 +66,71 @@ def test_what_calls_for_a_callback(
 def test_the_jobs_own_address_goes_before_the_tenants(
     own: str | None, default: str | None, url: str | None
 ) -> None:
-    after = job(S.SUCCEEDED, webhook=own)
-    found = notices(RUNNING, after, default, SeededIds(Random(1)), LATER)
+    found = noticed(RUNNING, job(S.SUCCEEDED, webhook=own), default)
     assert [notice.url for notice in found] == ([url] if url else [])
-    assert may_notify(RUNNING, after) is (own is None)
 
 
 def test_a_notice_is_due_at_once_and_new() -> None:
-    (notice,) = notices(RUNNING, job(S.SUCCEEDED), DEFAULT, SeededIds(Random(1)), LATER)
+    (notice,) = noticed(RUNNING, job(S.SUCCEEDED), DEFAULT)
     assert (notice.created_at, notice.due_at) == (LATER, LATER)
     assert (notice.state, notice.attempts, notice.version) == (DeliveryState.PENDING, 0, 1)
     assert (notice.job_id, notice.tenant) == ("req_1", "video-team")
     assert notice.id.startswith("msg_")
+
+
+E = EventType
+PLAIN = Endpoint("ep_1", "https://plain.example/", NOW)
+PROGRESS = Endpoint("ep_2", "https://way.example/", NOW, events=frozenset({E.IN_PROGRESS}))
+FAILURES = Endpoint("ep_3", "https://failed.example/", NOW, events=frozenset({E.FAILED}))
+ALL = (Endpoint(DEFAULT_ID, DEFAULT, NOW), PLAIN, PROGRESS, FAILURES)
+
+# The step, the submit's own URL, whether it asked for the way -> which endpoints are told.
+FANS: dict[str, tuple[Job, str | None, bool, list[str | None]]] = {
+    "an end": (job(S.SUCCEEDED), None, False, ["default", "ep_1"]),
+    "a failure": (job(S.FAILED), None, False, ["default", "ep_1", "ep_3"]),
+    "own goes before the default alone": (job(S.SUCCEEDED), OWN, False, ["ep_1", None]),
+    "own that is the default's": (job(S.SUCCEEDED), DEFAULT, False, ["default", "ep_1"]),
+    "own that is another's": (job(S.SUCCEEDED), PLAIN.url, False, ["ep_1"]),
+    "it runs": (RUNNING, None, False, ["ep_2"]),
+    "it runs, asked for": (RUNNING, None, True, ["default", "ep_1", "ep_2"]),
+}
+
+
+@pytest.mark.parametrize(("after", "own", "asked", "told"), FANS.values(), ids=FANS.keys())
+def test_each_endpoint_that_wants_an_event_gets_it_once(
+    after: Job, own: str | None, *, asked: bool, told: list[str | None]
+) -> None:
+    after = replace(after, webhook=own, webhook_intermediate=asked)
+    setup = WebhookSetup("video-team", endpoints=ALL)
+    found = notices(QUEUED, after, setup, SeededIds(Random(1)), LATER)
+    assert [notice.endpoint for notice in found] == told
+    assert len({notice.id for notice in found}) == len(found)
+    assert len({notice.channel for notice in found}) == len(found)
+
+
+def test_what_a_disabled_endpoint_misses_is_held_for_it() -> None:
+    lost = replace(PLAIN, disabled=Disabled.GONE)
+    setup = WebhookSetup("video-team", endpoints=(lost,))
+    (notice,) = notices(RUNNING, job(S.SUCCEEDED), setup, SeededIds(Random(1)), LATER)
+    assert (notice.state, notice.due_at) == (DeliveryState.HELD, None)
+
+
+def test_urls_of_submits_share_a_channel_by_their_origin() -> None:
+    one, two = (channel_of_url("a", f"https://x.example:8443/{n}?id={n}") for n in (1, 2))
+    assert one == two == "a/https://x.example:8443"
+    assert channel_of_url("b", "https://x.example:8443/1") != one
+    assert channel_of_url("a", "https://x.example/1") != one
+
+
+def test_the_others_are_told_of_a_lost_endpoint() -> None:
+    lost = replace(PLAIN, disabled=Disabled.FAILING, disabled_at=NOW)
+    off = replace(FAILURES, events=None, disabled=Disabled.BY_OWNER)
+    setup = WebhookSetup("video-team", endpoints=(ALL[0], lost, PROGRESS, off))
+    (told,) = disabling_notices(setup, lost, SeededIds(Random(1)), LATER)
+    assert (told.endpoint, told.event, told.job_id) == ("default", E.ENDPOINT_DISABLED, None)
+    assert orjson.loads(told.data or "") == {
+        "endpoint_id": "ep_1",
+        "url": PLAIN.url,
+        "reason": "failing",
+        "disabled_at": "2026-03-01T12:00:00+00:00",
+    }

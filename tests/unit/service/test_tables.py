@@ -26,6 +26,7 @@ from service.options import LATER, READERS
 from service.problems import STATUS, TYPE_PREFIX, problem_of
 from service.schemas import COMPONENTS
 from service.traces import read_traceparent
+from service.webhook_schemas import COMPONENTS as WEBHOOK_COMPONENTS
 from tests.fakes.face import Face, open_face
 
 if TYPE_CHECKING:
@@ -158,13 +159,15 @@ def test_every_endpoint_is_described(description: dict[str, Any]) -> None:
 def test_every_answer_has_an_example(description: dict[str, Any]) -> None:
     for operation in operations(description):
         for status, answer in operation["responses"].items():
-            for content in answer["content"].values():
+            assert ("content" in answer) is (status != "204")
+            for content in answer.get("content", {}).values():
                 assert "example" in content, (operation["operationId"], status)
 
 
 def test_every_reference_leads_somewhere(description: dict[str, Any]) -> None:
     named = set(re.findall(rb"#/components/schemas/(\w+)", orjson.dumps(description)))
-    assert named == {name.encode() for name in (*COMPONENTS, *ADMIN_COMPONENTS)}
+    known = (*COMPONENTS, *WEBHOOK_COMPONENTS, *ADMIN_COMPONENTS)
+    assert named == {name.encode() for name in known}
 
 
 def test_path_parameters_are_described(description: dict[str, Any]) -> None:
@@ -177,7 +180,7 @@ def test_path_parameters_are_described(description: dict[str, Any]) -> None:
 
 def test_only_probes_need_no_key(description: dict[str, Any]) -> None:
     free = {op["operationId"] for op in operations(description) if op.get("security") == []}
-    assert free == {"healthz", "readyz", "metrics"}
+    assert free == {"healthz", "readyz", "metrics", "webhook_keys"}
     assert description["security"] == [{"tenant_key": []}]
 
 

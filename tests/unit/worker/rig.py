@@ -8,6 +8,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 from core.changes import Change, Outcome
+from core.endpoints import setup_of
 from core.errors import StoreSilent, StoreUnavailable
 from core.events import JobMoved, Trouble
 from core.jobs import JobRecord
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from datetime import datetime
 
+    from core.endpoints import WebhookSetup
     from core.events import Event
     from core.jobs import Fact, Job
     from core.tenants import Tenant
@@ -160,6 +162,17 @@ class Roll:
 
 
 @dataclass
+class Setups:
+    """What the tenant was created with."""
+
+    roll: Roll
+
+    async def load(self, tenant: str) -> WebhookSetup | None:
+        found = await self.roll.load(tenant)
+        return None if found is None else setup_of(found)
+
+
+@dataclass
 class Rig:
     """A worker, `worker-a`, and all that it meets."""
 
@@ -177,6 +190,7 @@ class Rig:
                 name="worker-a",
                 jobs=self.shelf,
                 tenants=self.roll,
+                webhooks=Setups(self.roll),
                 upstream=self.script,
                 gate=self.gate,
                 clock=self.clock,

@@ -22,7 +22,15 @@ MADE = {
     keys.DUE: "sorted set",
     keys.STATES: "hash",
     keys.DOUBTS: "sorted set",
-    keys.DELIVERIES: "sorted set",
+    keys.OUTBOX: "sorted set",
+    keys.channel("ID"): "sorted set",
+    keys.channel_busy("ID"): "sorted set",
+    keys.channel_state("ID"): "hash",
+    keys.tenant_deliveries("ID"): "sorted set",
+    keys.webhooks("ID"): "hash",
+    keys.REPLAYS: "sorted set",
+    keys.replay("ID"): "hash",
+    keys.sink("ID", "ID"): "stream",
     keys.TENANTS: "set",
     keys.CATALOGUE_MODELS: "hash",
     keys.CATALOGUE_META: "hash",
@@ -45,6 +53,9 @@ MADE = {
     keys.LUA_NAMES["turns"] + "ID": "sorted set",
     keys.LUA_NAMES["lanes"] + "ID": "sorted set",
     keys.LUA_NAMES["wait"] + "ID:ID": "sorted set",
+    keys.runs("ID"): "list",
+    keys.RUN_COUNTS: "hash",
+    keys.CHANGES: "channel",
 }
 
 
@@ -76,3 +87,5 @@ def test_all_keys_are_ours_except_arqs_own() -> None:
 def test_prefixes_make_the_same_records_as_the_functions() -> None:
     assert keys.job("ID") == keys.JOB_PREFIX + "ID"
     assert keys.delivery("ID") == keys.DELIVERY_PREFIX + "ID"
+    assert keys.channel("ID") == keys.CHANNEL_PREFIX + "ID"
+    assert keys.replay("ID") == keys.REPLAY_PREFIX + "ID"

@@ -8,8 +8,11 @@ import hmac
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from standardwebhooks import Webhook, WebhookVerificationError
 
+from core.signing_keys import mint_signing_key, public_key
 from worker.webhooks.signing import secret_text, sign
 
 NOW = datetime(2026, 11, 22, 15, 0, 0, 900_000, tzinfo=UTC)
@@ -71,3 +74,26 @@ def test_nothing_goes_out_unsigned() -> None:
         headers()
     with pytest.raises(ValueError, match="aware"):
         headers(OLD, at=NOW.replace(tzinfo=None))
+
+
+KEYS = [mint_signing_key(secret) for secret in (OLD, NEW)]
+
+
+def test_ed25519_signs_beside_the_secrets_and_each_public_key_verifies() -> None:
+    signed = dict(sign(BODY, webhook_id="msg_1", at=NOW, secrets=[secret_text(OLD)], keys=KEYS))
+    symmetric, *asymmetric = signed["webhook-signature"].split()
+    stamp = signed["webhook-timestamp"]
+    assert symmetric == by_hand(OLD, int(stamp))
+    content = b"msg_1." + stamp.encode() + b"." + BODY
+    for key, signature in zip(KEYS, asymmetric, strict=True):
+        version, _, text = signature.partition(",")
+        raw = base64.b64decode(public_key(key).removeprefix("whpk_"))
+        Ed25519PublicKey.from_public_bytes(raw).verify(base64.b64decode(text), content)
+        assert version == "v1a"
+        with pytest.raises(InvalidSignature):
+            Ed25519PublicKey.from_public_bytes(raw).verify(base64.b64decode(text), content + b" ")
+
+
+def test_a_key_alone_is_enough() -> None:
+    signed = dict(sign(BODY, webhook_id="msg_1", at=NOW, secrets=(), keys=KEYS[:1]))
+    assert signed["webhook-signature"].startswith("v1a,")

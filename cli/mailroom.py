@@ -1,0 +1,138 @@
+"""What `gateway webhook …` does, over the real stores; every result as a JSON document."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from cli.operations import desk_over, perform_over
+from core.documents import delivery_document
+from core.signing_keys import public_key
+from core.store.connection import Wire
+from core.store.lua import Scripts, read_scripts
+from service.administration.desk import Desk
+from service.mailroom import Mailroom, endpoint_document
+from service.resources import open_mailroom
+from service.settings import ServiceSettings
+from service.webhook_bodies import (
+    read_delivery_query,
+    read_endpoint,
+    read_replay,
+    read_rotation,
+)
+
+Fields = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """The mailroom, and the operator who works there."""
+
+    mailroom: Mailroom
+    desk: Desk
+
+    async def note(self, action: str, tenant: str, change: str = "") -> None:
+        """Write down what was done; `change` holds no secret."""
+        await self.desk.note(f"webhook.{action}", tenant, change)
+
+
+def _in_room(work: Callable[[Room], Awaitable[Any]]) -> Any:  # noqa: ANN401 - a JSON document
+    async def run(settings: ServiceSettings, wire: Wire) -> object:
+        mailroom = open_mailroom(settings, wire, Scripts(wire, read_scripts()))
+        made: object = await work(Room(mailroom, desk_over(settings, wire)))
+        return made
+
+    return orjson.loads(orjson.dumps(perform_over(run)))
+
+
+def endpoints(tenant: str) -> Any:  # noqa: ANN401 - a JSON document
+    """A tenant's endpoints."""
+
+    async def work(room: Room) -> object:
+        return [endpoint_document(end) for end in (await room.mailroom.setup(tenant)).endpoints]
+
+    return _in_room(work)
+
+
+def add(tenant: str, fields: Fields) -> Any:  # noqa: ANN401 - as above
+    """Make an endpoint."""
+
+    async def work(room: Room) -> object:
+        draft = read_endpoint(fields, room.mailroom.policy)
+        made = await room.mailroom.create(tenant, draft)
+        await room.note("add", tenant, made.id)
+        return endpoint_document(made)
+
+    return _in_room(work)
+
+
+def change(tenant: str, endpoint_id: str, fields: Fields) -> Any:  # noqa: ANN401 - as above
+    """Change, disable or enable an endpoint."""
+
+    async def work(room: Room) -> object:
+        draft = read_endpoint(fields, room.mailroom.policy)
+        changed = await room.mailroom.change(tenant, endpoint_id, draft)
+        await room.note("change", tenant, f"{endpoint_id}: {', '.join(fields)}")
+        return endpoint_document(changed)
+
+    return _in_room(work)
+
+
+def deliveries(tenant: str, fields: Mapping[str, str]) -> Any:  # noqa: ANN401 - as above
+    """A tenant's deliveries, newest first."""
+
+    async def work(room: Room) -> object:
+        page = await room.mailroom.page(
+            tenant, read_delivery_query(fields, room.mailroom.clock.now())
+        )
+        shown = [delivery_document(delivery, attempts) for delivery, attempts in page.deliveries]
+        return {"deliveries": shown, "next_cursor": page.cursor}
+
+    return _in_room(work)
+
+
+def resend(tenant: str, delivery_id: str) -> Any:  # noqa: ANN401 - as above
+    """Send one delivery anew."""
+
+    async def work(room: Room) -> object:
+        delivery = await room.mailroom.resend(tenant, delivery_id)
+        await room.note("resend", tenant, delivery_id)
+        return delivery_document(delivery, ())
+
+    return _in_room(work)
+
+
+def replay(tenant: str, fields: Fields) -> Any:  # noqa: ANN401 - as above
+    """Send a stretch of deliveries anew."""
+
+    async def work(room: Room) -> object:
+        await room.mailroom.setup(tenant)
+        after = await room.mailroom.replay(tenant, read_replay(fields, room.mailroom.clock.now()))
+        await room.note("replay", tenant)
+        return {"tenant": tenant, "waiting": len(after.stretches)}
+
+    return _in_room(work)
+
+
+def test(tenant: str, endpoint_id: str | None) -> Any:  # noqa: ANN401 - as above
+    """Send a test event."""
+
+    async def work(room: Room) -> object:
+        made = await room.mailroom.test(tenant, endpoint_id)
+        return [delivery_document(delivery, ()) for delivery in made]
+
+    return _in_room(work)
+
+
+def rotate(tenant: str, fields: Fields) -> Any:  # noqa: ANN401 - as above
+    """Make a new secret, or a new key of which the public half is shown."""
+
+    async def work(room: Room) -> object:
+        rotation = read_rotation(fields)
+        new = await room.mailroom.rotate(tenant, rotation)
+        await room.note("rotate", tenant, rotation.kind)
+        is_secret = new.startswith("whsec_")
+        return {"secret": new} if is_secret else {"public_key": public_key(new)}
+
+    return _in_room(work)

@@ -1,0 +1,26 @@
+"""Ed25519 keys in the form of Standard Webhooks: `whsk_`, `whpk_`. Knows no headers, no tenant."""
+
+import base64
+from typing import Final
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+_OPENING: Final = "whsk_"
+PUBLIC_PREFIX: Final = "whpk_"
+
+
+def mint_signing_key(seed: bytes) -> str:
+    """A secret key's text: `whsk_` and the base64 of a seed of 32 unguessable bytes (RFC 8032)."""
+    return _OPENING + base64.b64encode(seed).decode()
+
+
+def private_key(text: str) -> Ed25519PrivateKey:
+    """The key that `mint_signing_key` wrote. Raises `ValueError`."""
+    seed = base64.b64decode(text.removeprefix(_OPENING), validate=True)
+    return Ed25519PrivateKey.from_private_bytes(seed)
+
+
+def public_key(text: str) -> str:
+    """The public half of a secret key: `whpk_` and the base64 of its 32 bytes."""
+    raw = private_key(text).public_key().public_bytes_raw()
+    return PUBLIC_PREFIX + base64.b64encode(raw).decode()

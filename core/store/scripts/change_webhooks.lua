@@ -1,0 +1,30 @@
+-- Stores a tenant's endpoints over the version that was read (absent counts as 0), with what goes with
+-- it: callbacks that tell of the change, and a replay of what an endpoint missed while it was disabled.
+-- Returns 1, or 0 when somebody was first (to the endpoints, or to the replay).
+-- Extra KEYS are record, channel and list of each callback; extra ARGV its id, doc, due, created,
+-- channel, life and oldest instant.
+-- USES: post
+-- KEYS: webhooks outbox replays replay ...
+-- ARGV: expected version doc replay_expected replay_version replay_doc tenant_name now life ...
+
+local FIXED_KEYS, FIXED_ARGUMENTS = 4, 9
+
+if (redis.call('HGET', webhooks, 'version') or '0') ~= expected then return 0 end
+if replay_doc ~= '' then
+  if (redis.call('HGET', replay, 'version') or '0') ~= replay_expected then return 0 end
+  redis.call('HSET', replay, 'version', replay_version, 'doc', replay_doc)
+  redis.call('EXPIRE', replay, life)
+  redis.call('ZADD', replays, now, tenant_name)
+end
+redis.call('HSET', webhooks, 'version', version, 'doc', doc)
+
+local position = FIXED_ARGUMENTS
+for index = FIXED_KEYS + 1, #KEYS, 3 do
+  post(outbox, KEYS[index], KEYS[index + 1], KEYS[index + 2], {
+    id = ARGV[position + 1], version = 1, doc = ARGV[position + 2], due = ARGV[position + 3],
+    created = ARGV[position + 4], channel = ARGV[position + 5], life = ARGV[position + 6],
+    forget = ARGV[position + 7],
+  })
+  position = position + 7
+end
+return 1

@@ -1,0 +1,117 @@
+"""Tenants' endpoints and secrets, and what is to be sent anew, in Redis."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from core.clock import Clock, to_ms
+from core.deliveries import Delivery
+from core.endpoints import WebhookSetup, reconciled, setup_of
+from core.replays import Replay
+from core.store import keys
+from core.store.connection import Wire
+from core.store.lua import Scripts
+from core.store.outbox import DELIVERY_LIFE, life_seconds, posted_arguments, posted_keys
+from core.store.records import REPLAYS, SETUPS, TENANTS
+
+
+@dataclass(frozen=True, slots=True)
+class SetupChange:
+    """A tenant's next setup, and what goes with it in the same step: callbacks, a replay."""
+
+    before: WebhookSetup
+    after: WebhookSetup
+    deliveries: tuple[Delivery, ...] = ()
+    replay_before: Replay | None = None
+    replay_after: Replay | None = None
+
+
+class WebhookStore:
+    """One record for each tenant whose setup was ever changed."""
+
+    def __init__(self, wire: Wire, scripts: Scripts, clock: Clock) -> None:
+        """Every instant that a script compares is this clock's."""
+        self._wire = wire
+        self._scripts = scripts
+        self._clock = clock
+
+    async def load(self, tenant: str) -> WebhookSetup | None:
+        """A tenant's setup, at first what it was created with; None for an unknown tenant."""
+        known, changed = await asyncio.gather(
+            self._wire.execute("HGET", keys.tenant(tenant), "doc"),
+            self._wire.execute("HGET", keys.webhooks(tenant), "doc"),
+        )
+        if known is None:
+            return None
+        record = TENANTS.read(known)
+        return setup_of(record) if changed is None else reconciled(SETUPS.read(changed), record)
+
+    async def change(self, change: SetupChange) -> bool:
+        """Make a change true, all of it; False when somebody was first."""
+        now, tenant = self._clock.now(), change.after.tenant
+        before, after = change.replay_before, change.replay_after
+        changed = await self._scripts.call(
+            "change_webhooks",
+            [
+                keys.webhooks(tenant),
+                keys.OUTBOX,
+                keys.REPLAYS,
+                keys.replay(tenant),
+                *posted_keys(change.deliveries),
+            ],
+            [
+                change.before.version,
+                change.after.version,
+                SETUPS.write(change.after),
+                before.version if before else 0,
+                after.version if after else 0,
+                REPLAYS.write(after) if after else "",
+                tenant,
+                to_ms(now),
+                life_seconds(DELIVERY_LIFE),
+                *posted_arguments(change.deliveries, now),
+            ],
+        )
+        return bool(changed)
+
+
+class ReplayStore:
+    """One replay for each tenant, worked off by whichever worker claims it."""
+
+    def __init__(self, wire: Wire, scripts: Scripts, clock: Clock) -> None:
+        """Every instant that a script compares is this clock's."""
+        self._wire = wire
+        self._scripts = scripts
+        self._clock = clock
+
+    async def load(self, tenant: str) -> Replay:
+        """What is still to be sent anew; nothing, where nothing was asked for."""
+        document = await self._wire.execute("HGET", keys.replay(tenant), "doc")
+        return Replay(tenant) if document is None else REPLAYS.read(document)
+
+    async def claim_due(self, lease: timedelta, limit: int) -> Sequence[Replay]:
+        """Replays whose next step is due, now under a lease."""
+        now = self._clock.now()
+        documents = await self._scripts.call(
+            "claim_due",
+            [keys.REPLAYS, keys.LIMITS, keys.POLL_RATE],
+            [keys.REPLAY_PREFIX, to_ms(now), to_ms(now + lease), limit, ""],
+        )
+        return [REPLAYS.read(document) for document in documents]
+
+    async def move(self, before: Replay, after: Replay, due_at: datetime) -> bool:
+        """Store how far it is, to go on at `due_at`; False when somebody was first."""
+        moved = await self._scripts.call(
+            "move_replay",
+            [keys.replay(after.tenant), keys.REPLAYS],
+            [
+                before.version,
+                after.version,
+                REPLAYS.write(after),
+                after.tenant,
+                to_ms(due_at) if after.stretches else "",
+                life_seconds(DELIVERY_LIFE),
+            ],
+        )
+        return bool(moved)

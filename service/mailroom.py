@@ -1,0 +1,241 @@
+"""What tenants and operators do with callbacks: endpoints, secrets, resending. Knows no HTTP.
+
+Every change is made upon the record as it stands: who was first wins, the other tries anew.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any, Final
+
+import orjson
+
+from core.changes import RETENTION
+from core.channels import Channel
+from core.clock import Clock
+from core.deliveries import ChannelMove, Delivery, DeliveryAttempt, EventType
+from core.endpoints import (
+    DEFAULT_ID,
+    Disabled,
+    Endpoint,
+    SecretKind,
+    WebhookSetup,
+    channel_of_endpoint,
+)
+from core.errors import Conflict, FieldError, InvalidInput, NotFound
+from core.ids import IdSource
+from core.notices import jobless_notice
+from core.replays import Replay, Stretch
+from core.signing_keys import mint_signing_key
+from core.store.deliveries import Span
+from core.store.webhooks import SetupChange
+from core.tenants import mint_webhook_secret
+from service.ports import Deliveries, Replays, Setups
+from service.webhook_bodies import DeliveryQuery, EndpointDraft, EndpointPolicy, Rotation
+
+_TRIES: Final = 5
+_SCAN: Final = 100
+MOST_SCANNED: Final = 1000
+"""How many deliveries one page looks through for those of the status asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryPage:
+    """A page of deliveries with their attempts; `cursor` is there while more may follow."""
+
+    deliveries: tuple[tuple[Delivery, Sequence[DeliveryAttempt]], ...]
+    cursor: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Mailroom:
+    """The use cases, over the stores."""
+
+    setups: Setups
+    deliveries: Deliveries
+    replays: Replays
+    clock: Clock
+    ids: IdSource
+    policy: EndpointPolicy
+
+    # Endpoints and secrets
+
+    async def setup(self, tenant: str) -> WebhookSetup:
+        """A tenant's endpoints and secrets. Raises `NotFound` for an unknown tenant."""
+        setup = await self.setups.load(tenant)
+        if setup is None:
+            raise NotFound(f"There is no tenant {tenant}.")
+        return setup
+
+    async def create(self, tenant: str, draft: EndpointDraft) -> Endpoint:
+        """A new endpoint; the first becomes the default. Raises `InvalidInput`, `Conflict`."""
+        if "url" not in draft.fields:
+            wrong = FieldError("/url", "is needed")
+            raise InvalidInput("The body does not fit: /url is needed.", fields=(wrong,))
+        now = self.clock.now()
+        endpoint_id = self.ids.endpoint_id(now)
+
+        def decide(setup: WebhookSetup) -> WebhookSetup:
+            name = endpoint_id if setup.find(DEFAULT_ID) else DEFAULT_ID
+            made = _drafted(Endpoint(name, "", now), draft, now)
+            return setup.adding(made)
+
+        after = await self._change(tenant, decide)
+        return after.endpoints[-1]
+
+    async def change(self, tenant: str, endpoint_id: str, draft: EndpointDraft) -> Endpoint:
+        """Change an endpoint. One that is enabled again gets what it missed, if it is kept still.
+
+        Raises `NotFound`, `Conflict`.
+        """
+        now = self.clock.now()
+        for _ in range(_TRIES):
+            before = await self.setup(tenant)
+            held = before.endpoint(endpoint_id)
+            after = before.changing(_drafted(held, draft, now))
+            change = SetupChange(before, after)
+            if held.disabled is not None and after.endpoint(endpoint_id).disabled is None:
+                missed = Stretch(now - RETENTION, now, endpoint=endpoint_id)
+                replay = await self.replays.load(tenant)
+                change = replace(change, replay_before=replay, replay_after=replay.adding(missed))
+            if await self.setups.change(change):
+                await self._ease(channel_of_endpoint(tenant, endpoint_id), Channel.forgotten)
+                return after.endpoint(endpoint_id)
+        raise _contended()
+
+    async def remove(self, tenant: str, endpoint_id: str) -> None:
+        """Delete an endpoint; what waits for it is given up. Raises `NotFound`."""
+        await self._change(tenant, lambda setup: setup.without(endpoint_id))
+
+    async def rotate(self, tenant: str, rotation: Rotation) -> str:
+        """Make a new secret or key, and return it; those before it end after the overlap."""
+        mint = mint_webhook_secret if rotation.kind is SecretKind.HMAC else mint_signing_key
+        new, now = mint(self.ids.secret()), self.clock.now()
+        await self._change(
+            tenant, lambda setup: setup.rotated(rotation.kind, new, now, rotation.overlap)
+        )
+        return new
+
+    async def test(self, tenant: str, endpoint_id: str | None = None) -> tuple[Delivery, ...]:
+        """Send a test event to one endpoint, or to all that are enabled.
+
+        Raises `NotFound`, `Conflict`.
+        """
+        setup, now = await self.setup(tenant), self.clock.now()
+        chosen = setup.endpoints if endpoint_id is None else (setup.endpoint(endpoint_id),)
+        enabled = [endpoint for endpoint in chosen if endpoint.disabled is None]
+        if not enabled:
+            raise Conflict("There is no enabled endpoint to test.")
+        made = []
+        for endpoint in enabled:
+            data = orjson.dumps({"endpoint_id": endpoint.id}).decode()
+            named = (self.ids.delivery_id(now), now)
+            delivery = jobless_notice(setup, endpoint, EventType.TEST, data, named)
+            await self.deliveries.post(None, delivery)
+            await self._ease(delivery.channel, Channel.opened)
+            made.append(delivery)
+        return tuple(made)
+
+    # Deliveries
+
+    async def page(self, tenant: str, query: DeliveryQuery) -> DeliveryPage:
+        """A tenant's deliveries, newest first."""
+        found: list[Delivery] = []
+        cursor, scanned = query.cursor, 0
+        while len(found) < query.limit and scanned < MOST_SCANNED:
+            span = Span(query.since, query.until, cursor)
+            ids = await self.deliveries.newest_first(tenant, span, _SCAN)
+            for name in ids:
+                cursor, scanned = name, scanned + 1
+                delivery = await self.deliveries.load(name)
+                if delivery is not None and query.state in {None, delivery.state}:
+                    found.append(delivery)
+                if len(found) == query.limit:
+                    break
+            if len(ids) < _SCAN and (not ids or cursor == ids[-1]):
+                cursor = None
+                break
+        return DeliveryPage(await self.with_attempts(found), cursor)
+
+    async def with_attempts(
+        self, deliveries: Sequence[Delivery]
+    ) -> tuple[tuple[Delivery, Sequence[DeliveryAttempt]], ...]:
+        """Deliveries, each with what its attempts met."""
+        return tuple([(d, await self.deliveries.attempts(d.id)) for d in deliveries])
+
+    async def named(self, ids: Sequence[str]) -> tuple[Delivery, ...]:
+        """The deliveries of these ids that are still there."""
+        loaded = [await self.deliveries.load(name) for name in ids]
+        return tuple(delivery for delivery in loaded if delivery is not None)
+
+    async def resend(self, tenant: str, delivery_id: str) -> Delivery:
+        """Send one event anew, now, under its old id. Raises `NotFound`, `Conflict`."""
+        for _ in range(_TRIES):
+            before = await self.deliveries.load(delivery_id)
+            if before is None or before.tenant != tenant:
+                raise NotFound("There is no such delivery.")
+            after = before.resent(self.clock.now())
+            if await self.deliveries.post(before, after):
+                await self._ease(after.channel, Channel.opened)
+                return after
+        raise _contended()
+
+    async def replay(self, tenant: str, stretch: Stretch) -> Replay:
+        """Have a stretch of events sent anew, a few each second. Raises `Conflict`."""
+        for _ in range(_TRIES):
+            before = await self.replays.load(tenant)
+            after = before.adding(stretch)
+            if await self.replays.move(before, after, self.clock.now()):
+                return after
+        raise _contended()
+
+    async def _change(
+        self, tenant: str, decide: Callable[[WebhookSetup], WebhookSetup]
+    ) -> WebhookSetup:
+        for _ in range(_TRIES):
+            before = await self.setup(tenant)
+            after = decide(before)
+            if await self.setups.change(SetupChange(before, after)):
+                return after
+        raise _contended()
+
+    async def _ease(self, name: str, step: Callable[[Channel], Channel]) -> None:
+        """Let a channel's breaker know of a person's wish; no loss if others are faster."""
+        for _ in range(_TRIES):
+            before = await self.deliveries.channel(name)
+            after = step(before)
+            if after == before or await self.deliveries.move_channel(
+                ChannelMove(name, before, after)
+            ):
+                return
+
+
+def _drafted(endpoint: Endpoint, draft: EndpointDraft, now: datetime) -> Endpoint:
+    changed = replace(endpoint, **draft.fields)
+    if draft.enabled is None or draft.enabled == (endpoint.disabled is None):
+        return changed
+    if draft.enabled:
+        return replace(changed, disabled=None, disabled_at=None)
+    return replace(changed, disabled=Disabled.BY_OWNER, disabled_at=now)
+
+
+def _contended() -> Conflict:
+    return Conflict("Somebody else kept changing the same; ask again.")
+
+
+def endpoint_document(endpoint: Endpoint) -> dict[str, Any]:
+    """An endpoint as its tenant reads it. Headers may hold secrets: only their names are shown."""
+    fields: Mapping[str, Any] = {
+        "id": endpoint.id,
+        "kind": endpoint.kind,
+        "url": endpoint.url,
+        "events": sorted(endpoint.events) if endpoint.events is not None else None,
+        "payload": endpoint.payload,
+        "headers": [name for name, _ in endpoint.headers],
+        "timeout": endpoint.timeout.total_seconds(),
+        "created_at": endpoint.created_at,
+        "enabled": endpoint.disabled is None,
+        "disabled_reason": endpoint.disabled,
+        "disabled_at": endpoint.disabled_at,
+    }
+    return {name: value for name, value in fields.items() if value is not None}

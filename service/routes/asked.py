@@ -1,0 +1,59 @@
+"""Whose job a call asks for, and its record: at once, or when it has ended (`Prefer: wait=N`)."""
+
+import re
+from collections.abc import Mapping
+from functools import partial
+from typing import Final
+
+from starlette.requests import Request
+
+from core.errors import NotFound
+from core.store.jobs import Depth, JobView
+from core.tenants import Credential, Scope
+from service.auth import presented
+from service.exchange import exchange_of, resources_of
+from service.preferences import PREFER, applied, wait_preference
+from service.waiting import told_of_leaving, wait_for_end
+
+# RunComfy's own bound on its ids; ours are shorter.
+_JOB_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,128}")
+
+
+async def named(request: Request, scope: Scope) -> tuple[Credential, str]:
+    """Whose request is asked for. What cannot be an id is not looked for."""
+    credential = presented(request.headers)
+    exchange_of(request.scope).tenant = credential.tenant
+    job_id: str = request.path_params["request_id"]
+    if not _JOB_ID.fullmatch(job_id):
+        await resources_of(request.scope).jobs.authenticate(credential, scope)
+        raise NotFound
+    return credential, job_id
+
+
+async def view_of(request: Request, depth: Depth) -> JobView:
+    """The job as it stands."""
+    credential, job_id = await named(request, Scope.READ)
+    view = await resources_of(request.scope).jobs.read(credential, job_id, depth)
+    exchange_of(request.scope).job_id = job_id
+    return view
+
+
+async def awaited(request: Request, depth: Depth) -> tuple[JobView, Mapping[str, str]]:
+    """The job once it has ended, if the caller would rather wait; and the headers that say so."""
+    resources, exchange = resources_of(request.scope), exchange_of(request.scope)
+    wait = wait_preference(request.headers.getlist(PREFER), resources.policy.longest_wait)
+    if wait is None:
+        return await view_of(request, depth), {}
+    credential, job_id = await named(request, Scope.READ)
+    waiter = resources.waiters.join(job_id, ends_only=True)
+    if waiter is None:
+        return await view_of(request, depth), {}
+    read = partial(resources.jobs.read, credential, job_id, depth)
+    with waiter:
+        view = await read()
+        exchange.job_id = job_id
+        if not view.record.job.final:
+            async with told_of_leaving(waiter, request.receive):
+                view = await wait_for_end(waiter, read, wait, resources.clock) or view
+            exchange.waited = waiter.waited
+        return view, applied(wait)

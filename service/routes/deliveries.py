@@ -1,0 +1,185 @@
+"""A tenant's callbacks: what became of them, and sending them anew."""
+
+from collections.abc import Sequence
+from typing import Final
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response
+
+from core.deliveries import Delivery, DeliveryAttempt, DeliveryState
+from core.documents import delivery_document
+from core.store.jobs import Depth
+from core.tenants import Scope
+from service.auth import presented
+from service.exchange import exchange_of, resources_of
+from service.openapi import JOB_ID, parameter, problems
+from service.options import read_query
+from service.routes.caller import json_body, tenant_calling
+from service.routes.endpoint import Endpoint, Tag, json_answer
+from service.schemas import answer
+from service.webhook_bodies import (
+    DEFAULT_ON_A_PAGE,
+    MOST_ON_A_PAGE,
+    read_delivery_query,
+    read_replay,
+    read_test,
+)
+from service.webhook_schemas import (
+    DELIVERIES_EXAMPLE,
+    DELIVERY_EXAMPLE,
+    REPLAY_BODY,
+    REPLAY_EXAMPLE,
+    TEST_BODY,
+)
+
+
+async def of_request(request: Request) -> Response:
+    """The callbacks of one request."""
+    resources = resources_of(request.scope)
+    credential = presented(request.headers)
+    exchange_of(request.scope).tenant = credential.tenant
+    view = await resources.jobs.read(credential, request.path_params["request_id"], Depth.ALL)
+    exchange_of(request.scope).job_id = view.record.job.id
+    named = await resources.mailroom.named(view.delivery_ids)
+    return _page(await resources.mailroom.with_attempts(named), None)
+
+
+async def list_deliveries(request: Request) -> Response:
+    """The tenant's callbacks, newest first."""
+    tenant = await tenant_calling(request, Scope.READ)
+    resources = resources_of(request.scope)
+    query = read_delivery_query(read_query(request.url.query), resources.clock.now())
+    page = await resources.mailroom.page(tenant, query)
+    return _page(page.deliveries, page.cursor)
+
+
+async def resend(request: Request) -> Response:
+    """Send one callback anew."""
+    tenant = await tenant_calling(request, Scope.SUBMIT)
+    delivery_id = request.path_params["delivery_id"]
+    delivery = await resources_of(request.scope).mailroom.resend(tenant, delivery_id)
+    return json_answer(orjson.dumps(delivery_document(delivery, ())), 202)
+
+
+async def replay(request: Request) -> Response:
+    """Send a stretch of callbacks anew, a few each second."""
+    tenant = await tenant_calling(request, Scope.SUBMIT)
+    resources = resources_of(request.scope)
+    stretch = read_replay(await json_body(request), resources.clock.now())
+    after = await resources.mailroom.replay(tenant, stretch)
+    document = {
+        "since": stretch.since,
+        "until": stretch.until,
+        "statuses": sorted(stretch.states),
+        "endpoint_id": stretch.endpoint,
+        "waiting": len(after.stretches),
+    }
+    return json_answer(orjson.dumps({k: v for k, v in document.items() if v is not None}), 202)
+
+
+async def test(request: Request) -> Response:
+    """Send a test event."""
+    tenant = await tenant_calling(request, Scope.SUBMIT)
+    endpoint_id = read_test(await json_body(request))
+    made = await resources_of(request.scope).mailroom.test(tenant, endpoint_id)
+    return _page([(delivery, ()) for delivery in made], None, 202)
+
+
+def _page(
+    rows: Sequence[tuple[Delivery, Sequence[DeliveryAttempt]]],
+    cursor: str | None,
+    status: int = 200,
+) -> Response:
+    shown = [delivery_document(delivery, attempts) for delivery, attempts in rows]
+    document = {"deliveries": shown} | ({"next_cursor": cursor} if cursor else {})
+    return json_answer(orjson.dumps(document), status)
+
+
+_TEXT: Final = {"type": "string"}
+_INSTANT: Final = {"type": "string", "format": "date-time"}
+_PARAMETERS: Final = [
+    parameter("status", "Only these.", {"type": "string", "enum": sorted(DeliveryState)}),
+    parameter("since", "Made at this instant or later.", _INSTANT),
+    parameter("until", "Made at this instant or earlier.", _INSTANT),
+    parameter(
+        "limit",
+        "Page size.",
+        {"type": "integer", "minimum": 1, "maximum": MOST_ON_A_PAGE, "default": DEFAULT_ON_A_PAGE},
+    ),
+    parameter("cursor", "`next_cursor` of the page before.", _TEXT),
+]
+_DELIVERY_ID: Final = parameter("delivery_id", "The `webhook-id` of its attempts.", _TEXT, "path")
+
+ENDPOINTS: Final = (
+    Endpoint(
+        "GET",
+        "/v1/requests/{request_id}/deliveries",
+        of_request,
+        "request_deliveries",
+        "The callbacks of a request",
+        Tag.WEBHOOKS,
+        {
+            200: answer("Each with its attempts.", "Deliveries", DELIVERIES_EXAMPLE),
+            **problems(401, 403, 404, 503),
+        },
+        {"parameters": [JOB_ID]},
+    ),
+    Endpoint(
+        "GET",
+        "/v1/deliveries",
+        list_deliveries,
+        "list_deliveries",
+        "List callbacks, newest first",
+        Tag.WEBHOOKS,
+        {
+            200: answer("A page of them.", "Deliveries", DELIVERIES_EXAMPLE),
+            **problems(400, 401, 403, 503),
+        },
+        {"parameters": _PARAMETERS},
+        "A page may hold fewer than `limit` and still have a `next_cursor`: a filter looks through "
+        "a bounded number at a time.",
+    ),
+    Endpoint(
+        "POST",
+        "/v1/deliveries/{delivery_id}/resend",
+        resend,
+        "resend_delivery",
+        "Send a callback anew",
+        Tag.WEBHOOKS,
+        {
+            202: answer("It is due now.", "Delivery", DELIVERY_EXAMPLE),
+            **problems(401, 403, 404, 409, 503),
+        },
+        {"parameters": [_DELIVERY_ID]},
+        "Under its old `webhook-id`, so that a receiver that had it knows it; attempts begin anew.",
+    ),
+    Endpoint(
+        "POST",
+        "/v1/webhooks/replay",
+        replay,
+        "replay_deliveries",
+        "Send a stretch of callbacks anew",
+        Tag.WEBHOOKS,
+        {
+            202: answer("They are sent a few each second.", "Replay", REPLAY_EXAMPLE),
+            **problems(400, 401, 403, 409, 422, 503),
+        },
+        {"requestBody": REPLAY_BODY},
+        "Without `status`, what was `failed` or `held`.",
+    ),
+    Endpoint(
+        "POST",
+        "/v1/webhooks/test",
+        test,
+        "test_webhook",
+        "Send a test event",
+        Tag.WEBHOOKS,
+        {
+            202: answer("The events that are on their way.", "Deliveries", DELIVERIES_EXAMPLE),
+            **problems(400, 401, 403, 404, 409, 422, 503),
+        },
+        {"requestBody": TEST_BODY},
+        "To one endpoint, or to all that are enabled.",
+    ),
+)

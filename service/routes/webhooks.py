@@ -1,0 +1,192 @@
+"""A tenant's endpoints and secrets, and the public keys that its receivers may check with."""
+
+from typing import Final
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response
+
+from core.endpoints import SecretKind
+from core.errors import NotFound
+from core.signing_keys import public_key
+from core.tenants import Scope
+from service.exchange import resources_of
+from service.mailroom import endpoint_document
+from service.openapi import parameter, problems
+from service.routes.caller import json_body, tenant_calling
+from service.routes.endpoint import Endpoint, Tag, json_answer
+from service.schemas import answer
+from service.webhook_bodies import read_endpoint, read_rotation
+from service.webhook_schemas import (
+    ENDPOINT_BODY,
+    ENDPOINT_EXAMPLE,
+    ENDPOINTS_EXAMPLE,
+    KEYS_EXAMPLE,
+    ROTATION_BODY,
+    SECRET_EXAMPLE,
+)
+
+
+async def list_endpoints(request: Request) -> Response:
+    """The tenant's endpoints."""
+    tenant = await tenant_calling(request, Scope.READ)
+    setup = await resources_of(request.scope).mailroom.setup(tenant)
+    shown = [endpoint_document(endpoint) for endpoint in setup.endpoints]
+    return json_answer(orjson.dumps({"endpoints": shown}))
+
+
+async def show_endpoint(request: Request) -> Response:
+    """One endpoint."""
+    tenant = await tenant_calling(request, Scope.READ)
+    setup = await resources_of(request.scope).mailroom.setup(tenant)
+    endpoint = setup.endpoint(request.path_params["endpoint_id"])
+    return json_answer(orjson.dumps(endpoint_document(endpoint)))
+
+
+async def create_endpoint(request: Request) -> Response:
+    """Make one more endpoint."""
+    tenant = await tenant_calling(request, Scope.SUBMIT)
+    mailroom = resources_of(request.scope).mailroom
+    draft = read_endpoint(await json_body(request), mailroom.policy)
+    endpoint = await mailroom.create(tenant, draft)
+    where = {"location": f"/v1/webhooks/endpoints/{endpoint.id}"}
+    return json_answer(orjson.dumps(endpoint_document(endpoint)), 201, where)
+
+
+async def change_endpoint(request: Request) -> Response:
+    """Change the fields that the body names."""
+    tenant = await tenant_calling(request, Scope.SUBMIT)
+    mailroom = resources_of(request.scope).mailroom
+    draft = read_endpoint(await json_body(request), mailroom.policy)
+    endpoint = await mailroom.change(tenant, request.path_params["endpoint_id"], draft)
+    return json_answer(orjson.dumps(endpoint_document(endpoint)))
+
+
+async def delete_endpoint(request: Request) -> Response:
+    """Delete an endpoint."""
+    tenant = await tenant_calling(request, Scope.SUBMIT)
+    await resources_of(request.scope).mailroom.remove(tenant, request.path_params["endpoint_id"])
+    return Response(status_code=204)
+
+
+async def rotate_secret(request: Request) -> Response:
+    """Make a new secret, which is shown here and never again; of a key the public half."""
+    tenant = await tenant_calling(request, Scope.SUBMIT)
+    rotation = read_rotation(await json_body(request))
+    new = await resources_of(request.scope).mailroom.rotate(tenant, rotation)
+    shown = {"secret": new} if rotation.kind is SecretKind.HMAC else {"public_key": public_key(new)}
+    document = {"kind": rotation.kind, **shown, "overlap": rotation.overlap.total_seconds()}
+    return json_answer(orjson.dumps(document))
+
+
+async def show_keys(request: Request) -> Response:
+    """The public keys that a tenant's callbacks may be checked with. No key is asked for."""
+    resources = resources_of(request.scope)
+    setup = await resources.mailroom.setups.load(request.path_params["tenant"])
+    live = setup.live_keys(resources.clock.now()) if setup is not None else ()
+    if setup is None or not live:
+        raise NotFound("No public keys are published under that name.")
+    ends = {key.text: key.ends_at for key in setup.signing_keys}
+    keys = [
+        {"key": public_key(text), **({"ends_at": ends[text]} if ends[text] else {})}
+        for text in live
+    ]
+    return json_answer(orjson.dumps({"keys": keys}), headers={"cache-control": "max-age=300"})
+
+
+_ROOT: Final = "/v1/webhooks/endpoints"
+_ONE: Final = f"{_ROOT}/{{endpoint_id}}"
+_ID: Final = parameter("endpoint_id", "`default`, or `ep_…`.", {"type": "string"}, "path")
+_TENANT: Final = parameter("tenant", "The tenant's name.", {"type": "string"}, "path")
+
+ENDPOINTS: Final = (
+    Endpoint(
+        "GET",
+        _ROOT,
+        list_endpoints,
+        "list_endpoints",
+        "List endpoints",
+        Tag.WEBHOOKS,
+        {200: answer("All of them.", "Endpoints", ENDPOINTS_EXAMPLE), **problems(401, 403, 503)},
+    ),
+    Endpoint(
+        "POST",
+        _ROOT,
+        create_endpoint,
+        "create_endpoint",
+        "Make an endpoint",
+        Tag.WEBHOOKS,
+        {
+            201: answer("The new endpoint.", "Endpoint", ENDPOINT_EXAMPLE),
+            **problems(400, 401, 403, 409, 413, 415, 422, 503),
+        },
+        {"requestBody": ENDPOINT_BODY},
+        "The first is the `default`: a submit's own `webhook` stands in for it. The others get "
+        "the events of every request.",
+    ),
+    Endpoint(
+        "GET",
+        _ONE,
+        show_endpoint,
+        "show_endpoint",
+        "Show an endpoint",
+        Tag.WEBHOOKS,
+        {
+            200: answer("The endpoint.", "Endpoint", ENDPOINT_EXAMPLE),
+            **problems(401, 403, 404, 503),
+        },
+        {"parameters": [_ID]},
+    ),
+    Endpoint(
+        "PATCH",
+        _ONE,
+        change_endpoint,
+        "change_endpoint",
+        "Change, disable or enable an endpoint",
+        Tag.WEBHOOKS,
+        {
+            200: answer("The endpoint.", "Endpoint", ENDPOINT_EXAMPLE),
+            **problems(400, 401, 403, 404, 409, 413, 415, 422, 503),
+        },
+        {"parameters": [_ID], "requestBody": ENDPOINT_BODY},
+        "An endpoint that is enabled again is sent what it missed, a few events each second.",
+    ),
+    Endpoint(
+        "DELETE",
+        _ONE,
+        delete_endpoint,
+        "delete_endpoint",
+        "Delete an endpoint",
+        Tag.WEBHOOKS,
+        {
+            204: {"description": "It is gone; what waited for it is given up."},
+            **problems(401, 403, 404, 409, 503),
+        },
+        {"parameters": [_ID]},
+    ),
+    Endpoint(
+        "POST",
+        "/v1/webhooks/secret/rotate",
+        rotate_secret,
+        "rotate_secret",
+        "Make a new secret",
+        Tag.WEBHOOKS,
+        {
+            200: answer("Shown once.", "Secret", SECRET_EXAMPLE),
+            **problems(400, 401, 403, 409, 422, 503),
+        },
+        {"requestBody": ROTATION_BODY},
+        "Until `overlap` is over, callbacks carry the signatures of the old and the new one. With "
+        "`ed25519` the first call turns such signatures (`v1a`) on.",
+    ),
+    Endpoint(
+        "GET",
+        "/.well-known/webhook-keys/{tenant}",
+        show_keys,
+        "webhook_keys",
+        "Public keys of a tenant's callbacks",
+        Tag.WEBHOOKS,
+        {200: answer("The live ones.", "WebhookKeys", KEYS_EXAMPLE), **problems(404, 503)},
+        {"parameters": [_TENANT], "security": []},
+    ),
+)

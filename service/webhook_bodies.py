@@ -1,0 +1,264 @@
+"""What the bodies and queries of the webhook calls ask for: tables of names and readers. Pure."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import Any, Final
+
+from core.changes import RETENTION
+from core.deliveries import MISSED, DeliveryState, EventType
+from core.endpoints import (
+    LONGEST_TIMEOUT,
+    SHORTEST_TIMEOUT,
+    EndpointKind,
+    Payload,
+    SecretKind,
+    header_objection,
+    headers_objection,
+    read_stream,
+)
+from core.errors import FieldError, InvalidInput, MalformedRequest
+from core.replays import Stretch
+from core.targets import Refusal, TargetPolicy, check_url
+
+LONGEST_OVERLAP: Final = timedelta(days=7)
+DEFAULT_OVERLAP: Final = timedelta(days=1)
+MOST_ON_A_PAGE: Final = 100
+DEFAULT_ON_A_PAGE: Final = 50
+_MOST_DIGITS: Final = 9
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointPolicy:
+    """Where endpoints may be: which URLs, and which of the operator's sinks."""
+
+    targets: TargetPolicy
+    sinks: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointDraft:
+    """The fields of an endpoint that a body names, ready for the record; `enabled` apart."""
+
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    enabled: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rotation:
+    """Which kind of secret is to be made anew, and how long those before it still count."""
+
+    kind: SecretKind = SecretKind.HMAC
+    overlap: timedelta = DEFAULT_OVERLAP
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryQuery:
+    """A page of a tenant's deliveries, newest first."""
+
+    since: datetime
+    until: datetime
+    state: DeliveryState | None = None
+    limit: int = DEFAULT_ON_A_PAGE
+    cursor: str | None = None
+
+
+class _Unfit(ValueError):
+    """The value does not fit its field; the text says what would."""
+
+
+def read_endpoint(body: Mapping[str, Any], policy: EndpointPolicy) -> EndpointDraft:
+    """An endpoint's fields. Raises `InvalidInput` with every wrong one by name."""
+    values = _walk(body, _ENDPOINT, policy)
+    enabled = values.pop("enabled", None)
+    url = values.get("url")
+    if url is not None:
+        is_stream = read_stream(url) is not None
+        values["kind"] = EndpointKind.STREAM if is_stream else EndpointKind.HTTP
+    return EndpointDraft(values, enabled)
+
+
+def read_rotation(body: Mapping[str, Any]) -> Rotation:
+    """What to rotate. Raises `InvalidInput`."""
+    return Rotation(**_walk(body, _ROTATION, None))
+
+
+def read_replay(body: Mapping[str, Any], now: datetime) -> Stretch:
+    """A stretch to send anew; by default what was missed, until now. Raises `InvalidInput`."""
+    values = _walk(body, _REPLAY, None)
+    if "since" not in values:
+        raise _invalid(
+            [FieldError("/since", "is needed: an instant, such as 2026-11-22T08:00:00Z")]
+        )
+    state, until = values.get("status"), values.get("until", now)
+    states = MISSED if state is None else frozenset({state})
+    stretch = Stretch(values["since"], until, states, values.get("endpoint_id"))
+    if stretch.since > stretch.until:
+        raise _invalid([FieldError("/until", "must not be before since")])
+    return stretch
+
+
+def read_test(body: Mapping[str, Any]) -> str | None:
+    """Which endpoint is to be tested; None for all. Raises `InvalidInput`."""
+    endpoint_id: str | None = _walk(body, {"endpoint_id": _text}, None).get("endpoint_id")
+    return endpoint_id
+
+
+def read_delivery_query(fields: Mapping[str, str], now: datetime) -> DeliveryQuery:
+    """Which deliveries are asked for. Raises `MalformedRequest`."""
+    wrong = sorted(set(fields) - set(_QUERY))
+    if wrong:
+        raise MalformedRequest(f"Options of the query are wrong: ?{wrong[0][:64]}.")
+    try:
+        values = {_NAMES.get(name, name): _QUERY[name](text, None) for name, text in fields.items()}
+    except _Unfit as unfit:
+        raise MalformedRequest(f"Options of the query are wrong: {unfit}.") from unfit
+    return DeliveryQuery(**{"since": now - 2 * RETENTION, "until": now} | values)
+
+
+def _walk(body: Mapping[str, Any], readers: Mapping[str, "_Reader"], policy: Any) -> dict[str, Any]:  # noqa: ANN401 - each table has its own
+    wrong: list[FieldError] = []
+    values: dict[str, Any] = {}
+    for name, value in body.items():
+        if name not in readers:
+            wrong.append(FieldError(f"/{name[:64]}", "is not a field of this"))
+            continue
+        try:
+            values[name] = readers[name](value, policy)
+        except _Unfit as unfit:
+            wrong.append(FieldError(f"/{name}", str(unfit)))
+    if wrong:
+        raise _invalid(wrong)
+    return values
+
+
+def _invalid(wrong: list[FieldError]) -> InvalidInput:
+    first = wrong[0]
+    return InvalidInput(
+        f"The body does not fit: {first.path} {first.message}.", fields=tuple(wrong)
+    )
+
+
+_Reader = Callable[[Any, Any], Any]
+
+
+def _url(value: Any, policy: EndpointPolicy) -> str:  # noqa: ANN401 - JSON
+    text = _text(value)
+    if text.startswith("stream:"):
+        return _stream(text, policy)
+    judged = check_url(text, policy.targets)
+    if isinstance(judged, Refusal):
+        raise _Unfit(judged.message)
+    return text
+
+
+def _stream(text: str, policy: EndpointPolicy) -> str:
+    stream = read_stream(text)
+    if stream is None:
+        raise _Unfit("must be stream:<name> or stream:<name>@<sink>, in lower-case letters")
+    if stream.sink is not None and stream.sink not in policy.sinks:
+        raise _Unfit("names a sink that the operator does not offer")
+    return text
+
+
+def _events(value: Any, _: object) -> frozenset[EventType] | None:  # noqa: ANN401 - JSON
+    if value is None:
+        return None
+    offered = {event.value: event for event in EventType if event is not EventType.TEST}
+    named = value if isinstance(value, list) else []
+    if not named or not all(isinstance(text, str) and text in offered for text in named):
+        raise _Unfit(f"must be null or a list of: {', '.join(sorted(offered))}")
+    return frozenset(offered[text] for text in named)
+
+
+def _headers(value: Any, _: object) -> tuple[tuple[str, str], ...]:  # noqa: ANN401 - JSON
+    if not isinstance(value, dict) or not all(isinstance(text, str) for text in value.values()):
+        raise _Unfit("must be an object of texts")
+    headers = tuple(value.items())
+    objection = headers_objection(headers)
+    if objection is not None:
+        raise _Unfit(objection)
+    for name, text in headers:
+        objection = header_objection(name, text)
+        if objection is not None:
+            raise _Unfit(f"{name[:64]}: {objection}")
+    return headers
+
+
+def _seconds(least: timedelta, most: timedelta) -> _Reader:
+    first, last = least.total_seconds(), most.total_seconds()
+
+    def read(value: Any, _: object) -> timedelta:  # noqa: ANN401 - JSON
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not is_number or not first <= value <= last:
+            raise _Unfit(f"must be a number of seconds from {first:g} to {last:g}")
+        return timedelta(seconds=value)
+
+    return read
+
+
+def _word(kind: type[StrEnum]) -> _Reader:
+    words = {word.value: word for word in kind}
+
+    def read(value: Any, _: object) -> StrEnum:  # noqa: ANN401 - JSON
+        if not isinstance(value, str) or value not in words:
+            raise _Unfit(f"must be one of {', '.join(sorted(words))}")
+        return words[value]
+
+    return read
+
+
+def _flag(value: Any, _: object) -> bool:  # noqa: ANN401 - JSON
+    if not isinstance(value, bool):
+        raise _Unfit("must be true or false")
+    return value
+
+
+def _text(value: Any, _: object = None) -> str:  # noqa: ANN401 - JSON
+    if not isinstance(value, str) or not value:
+        raise _Unfit("must be a text")
+    return value
+
+
+def _instant(value: Any, _: object) -> datetime:  # noqa: ANN401 - JSON
+    try:
+        instant = datetime.fromisoformat(_text(value))
+    except ValueError as error:
+        raise _Unfit("must be an instant, such as 2026-11-22T08:00:00Z") from error
+    return instant if instant.tzinfo else instant.replace(tzinfo=UTC)
+
+
+def _count(value: Any, _: object) -> int:  # noqa: ANN401 - a query's text
+    known = value.isascii() and value.isdigit() and len(value) <= _MOST_DIGITS
+    if not known or not 0 < int(value) <= MOST_ON_A_PAGE:
+        raise _Unfit(f"limit must be a whole number from 1 to {MOST_ON_A_PAGE}")
+    return int(value)
+
+
+_ENDPOINT: Final[Mapping[str, _Reader]] = {
+    "url": _url,
+    "events": _events,
+    "payload": _word(Payload),
+    "headers": _headers,
+    "timeout": _seconds(SHORTEST_TIMEOUT, LONGEST_TIMEOUT),
+    "enabled": _flag,
+}
+_ROTATION: Final[Mapping[str, _Reader]] = {
+    "kind": _word(SecretKind),
+    "overlap": _seconds(timedelta(), LONGEST_OVERLAP),
+}
+_REPLAY: Final[Mapping[str, _Reader]] = {
+    "since": _instant,
+    "until": _instant,
+    "status": _word(DeliveryState),
+    "endpoint_id": _text,
+}
+_QUERY: Final[Mapping[str, _Reader]] = {
+    "since": _instant,
+    "until": _instant,
+    "status": _word(DeliveryState),
+    "limit": _count,
+    "cursor": _text,
+}
+_NAMES: Final = {"status": "state"}

@@ -1,0 +1,180 @@
+"""A courier over a real Redis and real sockets; a receiver that answers, one that never does."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from random import Random
+from typing import TYPE_CHECKING, Final
+
+from pydantic import SecretStr
+
+from core.clock import SystemClock
+from core.deliveries import Delivery, EventType
+from core.endpoints import channel_of_url
+from core.events import DeliveryAttempted
+from core.ids import SystemIds
+from core.settings import RedisPolicy
+from core.store.connection import Wire, connection_source
+from core.store.deliveries import DeliveryStore
+from core.store.jobs import JobStore
+from core.store.lua import Scripts, read_scripts
+from core.store.tenants import TenantStore
+from core.store.webhooks import WebhookStore
+from core.targets import AllowedTargets, TargetPolicy
+from core.tenants import KeyRecord, Tenant, mint_webhook_secret
+from tests.fakes.outbox import MemorySinks
+from worker.leased import LeasedLoop, LoopPolicy, Work
+from worker.webhooks.courier import Courier, CourierHands, CourierPolicy
+from worker.webhooks.sender import SenderPolicy, open_sender
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from core.events import Event
+
+TENANT: Final = "bench"
+LEASE: Final = timedelta(seconds=30)
+ANSWER: Final = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
+
+
+@dataclass
+class Receiver:
+    """Takes what comes; answers at once, or never."""
+
+    answers: bool
+    port: int = 0
+    connections: int = 0
+    taken: int = 0
+
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+        return f"http://127.0.0.1:{self.port}/hooks"
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """One connection."""
+        self.connections += 1
+        try:
+            while self.answers:
+                head = await reader.readuntil(b"\r\n\r\n")
+                length = int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0])
+                await reader.readexactly(length)
+                self.taken += 1
+                writer.write(ANSWER)
+            await reader.read()
+        except asyncio.IncompleteReadError:
+            pass
+        finally:
+            writer.close()
+
+
+@asynccontextmanager
+async def receiving(*, answers: bool) -> AsyncIterator[Receiver]:
+    """A receiver on a port of its own."""
+    receiver = Receiver(answers)
+    server = await asyncio.start_server(receiver.serve, "127.0.0.1", 0, backlog=1024)
+    receiver.port = server.sockets[0].getsockname()[1]
+    try:
+        yield receiver
+    finally:
+        server.close()
+
+
+@dataclass
+class Office:
+    """A running courier. `done` is when each delivery's first attempt ended, by id."""
+
+    outbox: DeliveryStore
+    done: dict[str, float] = field(default_factory=dict)
+    progress: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def post(self, count: int, urls: Sequence[str]) -> list[str]:
+        """So many deliveries for each of the URLs, all due now; their ids."""
+        now, ids = SystemClock().now(), SystemIds()
+        posted = [
+            Delivery(
+                id=ids.delivery_id(now),
+                job_id=None,
+                tenant=TENANT,
+                event=EventType.TEST,
+                url=url,
+                created_at=now,
+                due_at=now,
+                channel=channel_of_url(TENANT, url),
+                data='{"prompt":"The camera slowly dollies in."}',
+            )
+            for _ in range(count)
+            for url in urls
+        ]
+        await asyncio.gather(*(self.outbox.post(None, delivery) for delivery in posted))
+        return [delivery.id for delivery in posted]
+
+    def told(self, event: Event) -> None:
+        """An attempt ended."""
+        if isinstance(event, DeliveryAttempted):
+            self.done.setdefault(event.delivery_id, time.monotonic())
+            self.progress.set()
+
+    async def finished(self, ids: Sequence[str]) -> None:
+        """Return when each of them was tried once."""
+        while not self.done.keys() >= set(ids):
+            self.progress.clear()
+            await self.progress.wait()
+
+
+@asynccontextmanager
+async def couriers(
+    redis_url: str, at_once: int
+) -> AsyncIterator[tuple[Office, LeasedLoop[object]]]:
+    """One worker's courier, not yet running."""
+    patience = timedelta(seconds=5)
+    policy = RedisPolicy(SecretStr(redis_url), (), "", patience, patience)
+    targets = TargetPolicy(AllowedTargets.parse(["127.0.0.0/8"]))
+    clock = SystemClock()
+    async with (
+        Wire(connection_source(policy, "bench")) as wire,
+        open_sender(SenderPolicy(targets=targets, connections=at_once), clock) as sender,
+    ):
+        scripts = Scripts(wire, read_scripts())
+        now = clock.now()
+        tenant = Tenant(TENANT, now, webhook_secrets=(mint_webhook_secret(b"s" * 32),))
+        await TenantStore(wire, scripts, clock).create(tenant, KeyRecord("digest", TENANT, now))
+        office = Office(DeliveryStore(wire, scripts, clock))
+        courier = Courier(
+            CourierHands(
+                outbox=office.outbox,
+                jobs=JobStore(wire, scripts, clock),
+                setups=WebhookStore(wire, scripts, clock),
+                sender=sender,
+                sinks=MemorySinks(),
+                clock=clock,
+                rng=Random(1),
+                ids=SystemIds(),
+                emit=office.told,
+            ),
+            CourierPolicy(),
+        )
+        work = Work(
+            name="delivery",
+            claim=lambda room: office.outbox.claim_due(LEASE, room),
+            handle=courier.deliver,
+            identity=lambda claimed: claimed.delivery.id,
+        )
+        loop = LeasedLoop(work, LoopPolicy(at_once=at_once), clock, office.told)
+        yield office, loop  # type: ignore[misc]  # a test only runs it
+
+
+@asynccontextmanager
+async def running(loop: LeasedLoop[object]) -> AsyncIterator[None]:
+    """Claim and deliver for the length of the block."""
+    task = asyncio.create_task(loop.run())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await loop.drain(timedelta())

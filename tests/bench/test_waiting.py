@@ -1,0 +1,239 @@
+"""Thousands who wait in one service process: what they cost, and how fast they are let go.
+
+The test is caller and worker at once, on the same two cores as the service and Redis.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import time
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from statistics import quantiles
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+
+from core.changes import Change, Outcome
+from core.clock import SystemClock
+from core.jobs import Billed, Fact, Job, Note, TimelineEntry
+from core.settings import ProcessSettings
+from core.store import keys
+from core.store.connection import Wire, connection_source
+from core.store.jobs import JobStore
+from core.store.lua import Scripts, read_scripts
+from tests.fakes.face import KLING_INPUT, KLING_PATH
+from tests.integration.test_service_process import gateway, serving
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+pytestmark = [pytest.mark.bench, pytest.mark.timeout(300)]
+
+WAITERS: Final = 2000
+AT_ONCE: Final = 50
+PACE: Final = 200.0
+"""Jobs that end in a second, where they do not all end at once."""
+OUTPUT: Final = b'{"video":"https://storage.example/out.mp4"}'
+BODY: Final = json.dumps(KLING_INPUT)
+
+
+@dataclass(slots=True)
+class Bench:
+    """One run: where the service is, and what was seen when."""
+
+    port: int
+    pid: int
+    key: str
+    wire: Wire
+    jobs: JobStore
+    ended: dict[str, float] = field(default_factory=dict)
+    told: dict[str, float] = field(default_factory=dict)
+
+    async def open(
+        self, method: str, path: str, *, prefer: str = "", body: str = ""
+    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Send a request and read nothing."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        head = [
+            f"{method} {path} HTTP/1.1",
+            "host: bench",
+            f"authorization: Bearer {self.key}",
+            f"content-length: {len(body)}",
+            *([f"prefer: {prefer}"] if prefer else []),
+        ]
+        writer.write(("\r\n".join(head) + "\r\n\r\n" + body).encode())
+        return reader, writer
+
+    async def ids(self) -> list[str]:
+        """Every job that was taken in."""
+        names = await self.wire.execute("ZRANGE", keys.tenant_jobs("demo"), 0, -1)
+        return [name.decode() for name in names]
+
+    async def waiting(self) -> int:
+        """How many the service says wait."""
+        reader, writer = await self.open("GET", "/metrics")
+        text = await reader.readexactly(_length(await reader.readuntil(b"\r\n\r\n")))
+        writer.close()
+        line = next(row for row in text.splitlines() if row.startswith(b"gateway_waiters "))
+        return int(float(line.split()[1]))
+
+    def memory(self) -> float:
+        """Resident memory of the service, in MB."""
+        status = Path(f"/proc/{self.pid}/status").read_text(encoding="ascii")
+        line = next(line for line in status.splitlines() if line.startswith("VmRSS"))
+        return int(line.split()[1]) / 1024
+
+
+async def waits(bench: Bench) -> None:
+    """One submit that waits for its result."""
+    reader, writer = await bench.open("POST", KLING_PATH, prefer="wait=60", body=BODY)
+    head = await reader.readuntil(b"\r\n\r\n")
+    body = await reader.readexactly(_length(head))
+    arrived = time.monotonic()
+    assert head.startswith(b"HTTP/1.1 200"), head
+    bench.told[json.loads(body)["request_id"]] = arrived
+    writer.close()
+
+
+async def follows(bench: Bench, job_id: str) -> None:
+    """One stream, read to its end."""
+    reader, writer = await bench.open("GET", f"/v1/requests/{job_id}/events")
+    await reader.readuntil(b"event: request.completed\n")
+    bench.told[job_id] = time.monotonic()
+    writer.close()
+
+
+async def submitted(bench: Bench) -> str:
+    """A job that nobody waits for."""
+    reader, writer = await bench.open("POST", KLING_PATH, body=BODY)
+    head = await reader.readuntil(b"\r\n\r\n")
+    document = json.loads(await reader.readexactly(_length(head)))
+    writer.close()
+    return str(document["request_id"])
+
+
+def _length(head: bytes) -> int:
+    name = b"content-length: "
+    return int(next(row for row in head.split(b"\r\n") if row.startswith(name))[len(name) :])
+
+
+async def moved(bench: Bench, job: Job, fact: Fact, **changes: Any) -> Job:  # noqa: ANN401 - fields
+    """The job one fact on, as a worker would have it."""
+    now = SystemClock().now()
+    after = job.after(fact, now, **changes)
+    entry = TimelineEntry(now, Note.MOVED, fact, after.state, status=after.status)
+    output = OUTPUT if fact is Fact.COLLECTED else None
+    assert await bench.jobs.store(Change(job, after, (entry,), output)) is Outcome.STORED
+    return after
+
+
+async def nearly_done(bench: Bench, job_id: str) -> Job:
+    """The job with its result about to be stored."""
+    record = await bench.jobs.load(job_id)
+    assert record is not None
+    now = SystemClock().now()
+    job = await moved(bench, record.job, Fact.CLAIMED, attempts=1)
+    job = await moved(bench, job, Fact.ACCEPTED, upstream_id="up", running_since=now)
+    return await moved(bench, job, Fact.FINISHED)
+
+
+async def end(bench: Bench, job: Job) -> None:
+    """The job's end, and the moment at which Redis was asked for it."""
+    bench.ended[job.id] = time.monotonic()
+    now = SystemClock().now()
+    await moved(bench, job, Fact.COLLECTED, finished_at=now, billed=Billed.YES)
+
+
+async def in_batches(calls: list[Callable[[], Any]]) -> list[Any]:
+    """All of them, a few at a time: the backlog of a socket is finite."""
+    done: list[Any] = []
+    for start in range(0, len(calls), AT_ONCE):
+        done += await asyncio.gather(*(call() for call in calls[start : start + AT_ONCE]))
+    return done
+
+
+@asynccontextmanager
+async def opened(redis_url: str, port: int, pid: int, key: str) -> AsyncIterator[Bench]:
+    """A bench with a store of its own."""
+    settings = ProcessSettings(redis_url=redis_url)  # type: ignore[arg-type]  # pydantic reads it
+    async with Wire(connection_source(settings.redis, "bench")) as wire:
+        jobs = JobStore(wire, Scripts(wire, read_scripts()), SystemClock())
+        yield Bench(port, pid, key, wire, jobs)
+
+
+async def ready(bench: Bench, kind: str) -> list[asyncio.Task[None]]:
+    """`WAITERS` callers who wait, each for a job of their own."""
+    ids = await bench.ids()
+    tasks: list[asyncio.Task[None]] = []
+    for number in range(WAITERS):
+        call = follows(bench, ids[number]) if kind == "sse" else waits(bench)
+        tasks.append(asyncio.create_task(call))
+        if number % AT_ONCE == 0:
+            await asyncio.sleep(0.05)
+    while await bench.waiting() < WAITERS:  # noqa: ASYNC110 - another process is looked at
+        await asyncio.sleep(0.2)
+    return tasks
+
+
+async def release(bench: Bench, jobs: list[Job], pace: float | None) -> None:
+    """End every job, all at once or `pace` a second."""
+    if pace is None:
+        await asyncio.gather(*(end(bench, job) for job in jobs))
+        return
+    began = time.monotonic()
+    for number, job in enumerate(jobs):
+        await asyncio.sleep(max(0.0, began + number / pace - time.monotonic()))
+        await end(bench, job)
+
+
+async def measured(bench: Bench, kind: str, pace: float | None) -> dict[str, Any]:
+    """One run's figures."""
+    if kind == "sse":
+        await in_batches([partial(submitted, bench)] * WAITERS)
+    before = bench.memory()
+    tasks = await ready(bench, kind)
+    full = bench.memory()
+    ids = await bench.ids()
+    jobs = await in_batches([partial(nearly_done, bench, job_id) for job_id in ids])
+    await asyncio.sleep(1)
+    await release(bench, jobs, pace)
+    await asyncio.gather(*tasks)
+    took = sorted(bench.told[name] - bench.ended[name] for name in ids)
+    cuts = quantiles(took, n=100)
+    return {
+        "kind": kind,
+        "ended": "at once" if pace is None else f"{pace:g} a second",
+        "waiters": WAITERS,
+        "rss_mb_before": round(before, 1),
+        "rss_mb_waiting": round(full, 1),
+        "kb_a_waiter": round((full - before) * 1024 / WAITERS, 1),
+        "p50_ms": round(cuts[49] * 1000, 1),
+        "p99_ms": round(cuts[98] * 1000, 1),
+        "all_ms": round((max(bench.told.values()) - min(bench.ended.values())) * 1000),
+    }
+
+
+def keep(file: Path, figures: dict[str, Any]) -> None:
+    """Leave the figures for the page that shows them."""
+    file.write_text(json.dumps(figures, indent=2), encoding="utf-8")
+
+
+@pytest.mark.parametrize("pace", [PACE, None])
+@pytest.mark.parametrize("kind", ["prefer", "sse"])
+async def test_thousands_wait(
+    redis_flushed: str, tmp_path: Path, kind: str, pace: float | None
+) -> None:
+    made = await asyncio.to_thread(gateway, redis_flushed, "tenant", "create", "demo", "--json")
+    key = json.loads(made.stdout)["key"]
+    with serving(redis_flushed, tmp_path / "serve.log") as (process, port):
+        async with opened(redis_flushed, port, process.pid, key) as bench:
+            figures = await measured(bench, kind, pace)
+    print(json.dumps(figures))
+    if folder := os.environ.get("BENCH_RESULTS"):
+        keep(Path(folder, f"waiting-{kind}-{'paced' if pace else 'burst'}.json"), figures)
+    assert figures["p50_ms"] < 5000

@@ -1,0 +1,164 @@
+"""Callbacks by real processes: what a death repeats, what operators and tenants do themselves."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+import httpx
+import pytest
+
+from simulator.demo import wait_for
+from simulator.example import kling
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from simulator.stack import Stack
+
+SOON: Final = timedelta(seconds=20)
+NAME: Final = "hooked"
+
+
+class Team:
+    """A tenant whose callbacks go to the receiver."""
+
+    def __init__(self, stack: Stack, http: httpx.Client) -> None:
+        self.stack = stack
+        self._http = http
+
+    def call(self, method: str, path: str, **body: Any) -> Any:  # noqa: ANN401 - JSON
+        answer = self._http.request(method, path, json=body or None)
+        assert answer.is_success, answer.text
+        return answer.json()
+
+    def finish(self) -> str:
+        """A request, taken to its end; its id."""
+        example = kling()
+        request_id: str = self.call("POST", f"/v1/models/{example.model_id}", **example.input)[
+            "request_id"
+        ]
+        wait_for(
+            lambda: self.call("GET", f"/v1/requests/{request_id}/result").get("output"),
+            SOON,
+            "the result",
+        )
+        return request_id
+
+    def behave(self, **behaviour: Any) -> None:  # noqa: ANN401 - JSON
+        self._receiver("POST", "behaviour", json={"name": NAME, **behaviour})
+
+    def trust(self, secret: str) -> None:
+        self._receiver("POST", "secret", json={"name": NAME, "secret": secret})
+
+    def distrust(self) -> None:
+        self._receiver("DELETE", "secret")
+
+    def calls(self, event: str = "request.completed") -> list[dict[str, Any]]:
+        """What the receiver got, in order."""
+        found = self._receiver("GET", "calls", params={"name": NAME})["calls"]
+        return [call for call in found if json.loads(call["body"])["type"] == event]
+
+    def await_calls(self, number: int, event: str = "request.completed") -> list[dict[str, Any]]:
+        def look() -> list[dict[str, Any]] | None:
+            found = self.calls(event)
+            return found if len(found) >= number else None
+
+        return wait_for(look, timedelta(seconds=60), f"{number} callbacks")
+
+    def _receiver(self, method: str, path: str, **more: Any) -> Any:  # noqa: ANN401 - JSON
+        url = f"{self.stack.receiver.url}/_recv/{path}"
+        return httpx.request(method, url, trust_env=False, **more).json()
+
+
+@pytest.fixture
+def team(stack: Stack) -> Iterator[Team]:
+    bearer = stack.new_tenant(NAME).bearer
+    with httpx.Client(base_url=stack.url, headers=bearer, timeout=10, trust_env=False) as http:
+        yield Team(stack, http)
+
+
+@contextmanager
+def frozen(pid: int) -> Iterator[None]:
+    """The process stands still for the length of the block."""
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+@pytest.mark.timeout(120)
+def test_a_worker_killed_after_the_receivers_200_sends_the_same_id_again(team: Team) -> None:
+    redis = team.stack.redis
+    assert redis is not None
+    assert redis.pid is not None
+    worker = team.stack.workers[0]
+    team.behave(manner="slow", seconds=1, times=1)
+    request_id = team.finish()
+    team.await_calls(1)
+    with frozen(redis.pid):  # the receiver answers meanwhile, and nobody can write that down
+        time.sleep(1.5)
+        worker.kill()
+    worker.start()
+    first, second = team.await_calls(2)
+    assert (first["webhook_id"], first["body"]) == (second["webhook_id"], second["body"])
+    assert first["verified"]
+    assert second["verified"]
+
+    def delivered() -> Any | None:  # noqa: ANN401 - JSON
+        (row,) = team.call("GET", f"/v1/requests/{request_id}/deliveries")["deliveries"]
+        return row if row["status"] == "delivered" else None
+
+    row = wait_for(delivered, SOON, "the record of the second")
+    assert [attempt["outcome"] for attempt in row["attempts"]] == ["delivered"]
+
+
+def test_what_an_endpoint_missed_while_it_was_disabled_arrives_when_it_is_enabled(
+    team: Team,
+) -> None:
+    off = json.loads(team.stack.gateway("webhook", "disable", NAME, "default", "--json"))
+    assert off["enabled"] is False
+    request_id = team.finish()
+    (held,) = team.call("GET", "/v1/deliveries?status=held")["deliveries"]
+    assert (held["request_id"], team.calls()) == (request_id, [])
+    on = json.loads(team.stack.gateway("webhook", "enable", NAME, "default", "--json"))
+    assert on["enabled"] is True
+    (call,) = team.await_calls(1)
+    assert call["webhook_id"] == held["id"]
+    again = json.loads(team.stack.gateway("webhook", "resend", NAME, held["id"], "--json"))
+    assert again["id"] == held["id"]
+    assert {call["webhook_id"] for call in team.await_calls(2)} == {held["id"]}
+
+
+def test_while_a_secret_is_rotated_both_verify(team: Team) -> None:
+    told = json.loads(team.stack.gateway("webhook", "rotate", NAME, "--json"))
+    team.call("POST", "/v1/webhooks/test")
+    (by_the_old,) = team.await_calls(1, "webhook.test")
+    assert by_the_old["verified"]
+    team.distrust()
+    team.trust(told["secret"])
+    team.call("POST", "/v1/webhooks/test")
+    by_the_new = team.await_calls(2, "webhook.test")[1]
+    assert by_the_new["verified"]
+    assert len(by_the_new["headers"]["webhook-signature"].split()) == 2
+
+
+def test_a_redis_stream_is_written_in_place_of_a_call(team: Team) -> None:
+    team.call("PATCH", "/v1/webhooks/endpoints/default", url="stream:jobs")
+    request_id = team.finish()
+
+    def look() -> Any | None:  # noqa: ANN401 - JSON
+        (row,) = team.call("GET", f"/v1/requests/{request_id}/deliveries")["deliveries"]
+        return row if row["status"] == "delivered" else None
+
+    row = wait_for(look, SOON, "the event in the stream")
+    assert row["url"] == "stream:jobs"
+    assert team.calls() == []
+    listed = json.loads(team.stack.gateway("webhook", "list", NAME, "--json"))["deliveries"]
+    assert [each["id"] for each in listed] == [row["id"]]

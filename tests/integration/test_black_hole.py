@@ -1,0 +1,27 @@
+"""A host that never answers holds its own channel's places, nobody else's. Counted, not timed."""
+
+from __future__ import annotations
+
+import asyncio
+
+from core.channels import ChannelPolicy
+from tests.bench.couriers import couriers, receiving, running
+
+COUNT = 300
+AT_ONCE = 60
+
+
+async def test_what_is_due_to_a_black_hole_does_not_hold_up_a_live_receiver(
+    redis_flushed: str,
+) -> None:
+    async with receiving(answers=True) as live, receiving(answers=False) as black_hole:
+        # Each delivery has a path of its own, as callers who write ids into their URLs have.
+        paths = [f"{black_hole.url}/{number}" for number in range(COUNT)]
+        async with couriers(redis_flushed, AT_ONCE) as (office, loop):
+            lost = await office.post(1, paths)
+            ids = await office.post(COUNT, [live.url])
+            async with asyncio.timeout(15), running(loop):  # less than one attempt's 20 s
+                await office.finished(ids)
+            assert live.taken == COUNT
+            assert not set(lost) & set(office.done)
+            assert black_hole.connections == ChannelPolicy().at_once < AT_ONCE

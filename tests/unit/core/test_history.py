@@ -1,0 +1,111 @@
+"""What a model's last runs foretell, and what they do not."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from core.history import (
+    KEPT,
+    LEAST,
+    Estimate,
+    HintPolicy,
+    RunHistory,
+    estimate,
+    poll_hint,
+    run_time,
+)
+from core.jobs import FINAL_STATES, JobState
+from tests.builders import NOW, at, job
+
+SECOND = timedelta(seconds=1)
+TEN_TO_109 = RunHistory.of(timedelta(seconds=n) for n in range(10, 110))
+HINTS = HintPolicy(2 * SECOND, 30 * SECOND)
+
+
+def test_only_the_last_runs_count_and_they_are_sorted() -> None:
+    history = RunHistory.of([*(3 * SECOND for _ in range(KEPT)), SECOND])
+
+    assert history.times == (3 * SECOND,) * KEPT
+    assert RunHistory.of([2 * SECOND, SECOND]).times == (SECOND, 2 * SECOND)
+
+
+@pytest.mark.parametrize(
+    ("elapsed", "share", "remaining"),
+    [(0, 0.5, 59), (0, 0.9, 99), (0, 1, 109), (0, 0.01, 10), (59, 0.5, 25), (108, 0.5, 1)],
+)
+def test_the_rest_is_judged_by_runs_that_took_as_long(
+    elapsed: int, share: float, remaining: int
+) -> None:
+    left = TEN_TO_109.remaining(timedelta(seconds=elapsed), share)
+
+    assert left == timedelta(seconds=remaining)
+
+
+@pytest.mark.parametrize("elapsed", [109, 500])
+def test_a_run_that_outlasts_all_others_foretells_nothing(elapsed: int) -> None:
+    assert TEN_TO_109.remaining(timedelta(seconds=elapsed), 0.5) is None
+
+
+@pytest.mark.parametrize(("runs", "known"), [(LEAST - 1, False), (LEAST, True)])
+def test_few_runs_foretell_nothing(runs: int, known: bool) -> None:  # noqa: FBT001 - a table's column
+    history = RunHistory.of([SECOND] * runs)
+
+    assert (history.remaining(timedelta(), 0.5) is not None) is known
+
+
+def test_an_estimate_counts_from_now() -> None:
+    running = job(JobState.RUNNING, running_since=NOW)
+
+    assert estimate(running, TEN_TO_109, at(59)) == Estimate(at(84), at(104))
+
+
+@pytest.mark.parametrize("state", set(JobState) - {JobState.RUNNING, JobState.CANCELLING})
+def test_only_a_job_that_runcomfy_works_on_has_an_estimate(state: JobState) -> None:
+    assert estimate(job(state), TEN_TO_109, NOW) is None
+    assert poll_hint(job(state), TEN_TO_109, NOW, HINTS) == HINTS.least
+
+
+@pytest.mark.parametrize(
+    ("elapsed", "history", "hint"),
+    [
+        (0, RunHistory(), 2),  # nothing known
+        (0, TEN_TO_109, 19),  # one in ten ends within 19 s
+        (99, TEN_TO_109, 2),  # one second more: not so fast
+        (0, RunHistory.of([timedelta(minutes=9)] * LEAST), 30),  # not so slow
+        (400, TEN_TO_109, 2),  # longer than any
+    ],
+)
+def test_a_hint_follows_the_history_within_its_bounds(
+    elapsed: int, history: RunHistory, hint: int
+) -> None:
+    running = job(JobState.RUNNING, running_since=NOW)
+
+    assert poll_hint(running, history, at(elapsed), HINTS) == timedelta(seconds=hint)
+
+
+@pytest.mark.parametrize(
+    ("theirs", "seconds"),
+    [
+        (None, 10),
+        (at(8), 8),
+        (at(0), 10),  # RunComfy's clock is behind ours
+        (at(11), 10),  # or before it
+    ],
+)
+def test_runcomfy_s_own_end_counts_where_it_fits(theirs: object, seconds: int) -> None:
+    after = job(JobState.SUCCEEDED, finished_at=at(10), upstream_finished_at=theirs)
+
+    assert run_time(job(JobState.COLLECTING), after) == timedelta(seconds=seconds)
+
+
+@pytest.mark.parametrize("state", FINAL_STATES - {JobState.SUCCEEDED})
+def test_only_successes_are_remembered(state: JobState) -> None:
+    assert run_time(job(JobState.COLLECTING), job(state, finished_at=at(1))) is None
+
+
+def test_what_is_learnt_after_the_end_is_no_second_run() -> None:
+    ended = job(JobState.SUCCEEDED, finished_at=at(1))
+
+    assert run_time(ended, ended) is None

@@ -1,0 +1,61 @@
+"""A job's changes of status, found in its timeline."""
+
+from __future__ import annotations
+
+from core.jobs import JobState, Note, PublicStatus, TimelineEntry
+from core.milestones import Milestone, milestones
+from tests.builders import NOW, at
+
+S, P = JobState, PublicStatus
+
+
+def entry(
+    state: JobState, status: PublicStatus | None = None, note: Note = Note.MOVED, second: int = 0
+) -> TimelineEntry:
+    return TimelineEntry(at(second), note, "x", state, status=status)
+
+
+def test_each_change_of_status_is_one_milestone_by_its_place() -> None:
+    timeline = [
+        entry(S.QUEUED),
+        entry(S.SUBMITTING),
+        entry(S.RUNNING, P.IN_QUEUE),
+        entry(S.RUNNING, P.IN_PROGRESS, second=3),
+        entry(S.COLLECTING),
+        entry(S.SUCCEEDED, second=5),
+        entry(S.SUCCEEDED, note=Note.UPSTREAM),
+    ]
+
+    assert milestones(timeline) == (
+        Milestone(0, NOW, P.IN_QUEUE),
+        Milestone(3, at(3), P.IN_PROGRESS),
+        Milestone(5, at(5), P.COMPLETED),
+    )
+
+
+def test_a_job_that_goes_back_into_the_queue_is_told_of_again() -> None:
+    timeline = [entry(S.QUEUED), entry(S.RUNNING, P.IN_PROGRESS), entry(S.RUNNING, P.IN_QUEUE)]
+
+    assert [stone.status for stone in milestones(timeline)] == [
+        P.IN_QUEUE,
+        P.IN_PROGRESS,
+        P.IN_QUEUE,
+    ]
+
+
+def test_a_callback_that_was_recorded_late_changes_nothing() -> None:
+    timeline = [
+        entry(S.QUEUED),
+        entry(S.SUCCEEDED),
+        entry(S.RUNNING, P.IN_PROGRESS, Note.DELIVERY),
+    ]
+
+    assert [stone.number for stone in milestones(timeline)] == [0, 1]
+
+
+def test_entries_of_older_gateways_say_it_by_their_state() -> None:
+    assert [stone.status for stone in milestones([entry(S.RUNNING)])] == [P.IN_PROGRESS]
+
+
+def test_no_timeline_has_no_milestones() -> None:
+    assert milestones(()) == ()

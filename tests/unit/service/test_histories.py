@@ -1,0 +1,78 @@
+"""The process's copy of run times: what it reads, and how it takes an outage."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from core.errors import StoreUnavailable
+from core.events import Trouble
+from core.history import RunHistory
+from service.histories import HistoryShelf
+from tests.fakes.clock import FakeClock
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from core.events import Event
+
+EVERY = timedelta(seconds=5)
+
+
+class CountingStore:
+    """One run a model and count; tells what was asked for."""
+
+    def __init__(self) -> None:
+        self.now: dict[str, int] = {}
+        self.loaded: list[list[str]] = []
+        self.error: Exception | None = None
+
+    async def counts(self) -> Mapping[str, int]:
+        if self.error is not None:
+            raise self.error
+        return dict(self.now)
+
+    async def load(self, models: Iterable[str]) -> Mapping[str, RunHistory]:
+        names = list(models)
+        self.loaded.append(names)
+        return {name: RunHistory.of([timedelta(seconds=self.now[name])]) for name in names}
+
+
+async def test_only_models_with_news_are_read_again() -> None:
+    store = CountingStore()
+    shelf = HistoryShelf(store, FakeClock(), lambda _: None)
+    store.now = {"a": 1, "b": 1}
+    await shelf.refresh()
+    store.now = {"a": 1, "b": 2}
+    await shelf.refresh()
+
+    assert store.loaded == [["a", "b"], ["b"]]
+    assert shelf.of("b").times == (timedelta(seconds=2),)
+    assert shelf.of("unknown").times == ()
+
+
+async def test_an_outage_keeps_what_is_known_and_a_defect_is_told() -> None:
+    store, clock = CountingStore(), FakeClock()
+    events: list[Event] = []
+    shelf = HistoryShelf(store, clock, events.append)
+    store.now = {"a": 1}
+    keeping = asyncio.create_task(shelf.keep_fresh(EVERY))
+    await clock.advance(EVERY)
+    store.error = StoreUnavailable()
+    await clock.advance(EVERY)
+    assert events == []
+    store.error = ValueError("foreign data")
+    await clock.advance(EVERY)
+    store.error = None
+    store.now = {"a": 7}
+    await clock.advance(EVERY)
+
+    assert shelf.of("a").times == (timedelta(seconds=7),)
+    assert [event.code for event in events if isinstance(event, Trouble)] == [
+        "histories_unreadable"
+    ]
+    keeping.cancel()
+    with suppress(asyncio.CancelledError):
+        await keeping
