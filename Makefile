@@ -1,7 +1,7 @@
 # Thin names for commands that work without make; CONTRIBUTING.md lists those.
 .DEFAULT_GOAL := help
 .PHONY: help install demo up test check lint types imports format docs dashboards lock clean \
-	unit contract integration e2e chaos bench
+	unit contract integration e2e chaos bench containers
 
 bin := .venv/bin
 
@@ -53,6 +53,9 @@ chaos: install ## kill the real processes at random (CHAOS="--form long" for mor
 
 bench: install ## measurements
 	$(bin)/pytest tests/bench -m bench
+
+containers: install ## build the image and try docker-compose.yml (needs root and Podman)
+	deploy/ci/containers.sh
 
 docs: install ## write the generated pages
 	$(bin)/python -m docs.generate

@@ -49,11 +49,16 @@ def gateway(
 
 
 @app.command()
-def serve() -> None:
+def serve(
+    *,
+    workers: Annotated[
+        int, typer.Option(min=1, max=64, help="Processes that share the port and the figures.")
+    ] = 1,
+) -> None:
     """Run one HTTP front end until SIGTERM."""
     from cli.serving import serve as run  # noqa: PLC0415 - `--help` must not wait for FastAPI
 
-    run()
+    run(workers)
 
 
 @app.command()

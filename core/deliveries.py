@@ -57,6 +57,8 @@ class Delivery:
     attempts: int = 0
     last_outcome: str | None = None
     finished_at: datetime | None = None
+    trace: str | None = None
+    """The `traceparent` that its job was submitted under."""
     endpoint: str | None = None
     channel: str = ""
     data: str | None = None

@@ -51,7 +51,6 @@ class JobPolled:
     tenant: str
     model_id: str
     outcome: str
-    trace: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +77,6 @@ class SubmitAnswered:
     fact: Fact
     upstream_id: str | None
     detail: str | None
-    trace: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +105,6 @@ class DeliveryAttempted:
     took: timedelta
     state: DeliveryState = DeliveryState.PENDING
     lag: timedelta | None = None
-    trace: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +121,8 @@ class RequestServed:
     """One HTTP call was answered. `route` is the template, never the path; `code` an error's word.
 
     `status` 499: the caller left before the answer. `took` holds `waited`, the time that the caller
-    asked to wait for the job.
+    asked to wait for the job. `trace` is what was passed on, `caller_trace` what the caller sent
+    (`traceparent`s).
     """
 
     request_id: str
@@ -135,8 +133,9 @@ class RequestServed:
     code: str | None = None
     tenant: str | None = None
     job_id: str | None = None
-    waited: timedelta | None = None
     trace: str | None = None
+    caller_trace: str | None = None
+    waited: timedelta | None = None
 
 
 @dataclass(frozen=True, slots=True)

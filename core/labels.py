@@ -108,6 +108,7 @@ TROUBLES: Final = (
     "changes_unheard",
     "delivery_failed",
     "dispatch_failed",
+    "front_end_died",
     "histories_unreadable",
     "illegal_transition",
     "internal_error",

@@ -34,7 +34,8 @@ from core.events import (
     WalletRead,
 )
 from core.settings import LogFormat, LogLevel
-from core.trail import present
+from core.subject import subject
+from core.traceparent import Context
 
 _D, _I, _W, _E = logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR
 _NEVER: Final = logging.NOTSET
@@ -146,18 +147,23 @@ def _redacted(_: WrappedLogger, __: str, line: Any) -> str:  # noqa: ANN401 - st
 def _shown(event: Event) -> dict[str, object]:
     values = ((name, getattr(event, name)) for name in _FIELDS[type(event)])
     shown = {name: _plain(value) for name, value in values if value is not None}
+    shown.pop("caller_trace", None)
+    _identify(shown)
     if isinstance(event, Trouble) and event.error is not None:
         shown["exc_info"] = shown.pop("error")
-    return _followed() | shown
+    return shown
 
 
-def _followed() -> dict[str, object]:
-    """What the present task knows beside the event: a call to RunComfy does not say for whom."""
-    trail = present()
-    if trail is None:
-        return {}
-    known = {"job_id": trail.job_id, "tenant": trail.tenant, "trace": trail.trace}
-    return {name: value for name, value in known.items() if value is not None}
+def _identify(shown: dict[str, object]) -> None:
+    """Name the job, tenant and trace of a line, also where its event does not know them."""
+    present = subject()
+    trace = shown.pop("trace", None) or (present and present.trace)
+    if isinstance(trace, str):
+        shown["trace_id"] = Context.of(trace).trace_id
+    if present is not None:
+        shown.setdefault("tenant", present.tenant)
+        if present.job_id is not None:
+            shown.setdefault("job_id", present.job_id)
 
 
 def _plain(value: object) -> object:

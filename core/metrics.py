@@ -29,6 +29,15 @@ CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
 _MOST_ZEROES: Final = 32
 
 
+Shown = Callable[[CollectorRegistry], CollectorRegistry]
+_TOGETHER: Final = {"gateway_store_up": "livemin", "gateway_waiters": "livesum"}
+"""How processes that share their figures show a gauge as one; others show the largest."""
+
+
+def _own(registry: CollectorRegistry) -> CollectorRegistry:
+    return registry
+
+
 class Figures:
     """One process's figures. An `Emit`."""
 
@@ -38,6 +47,8 @@ class Figures:
         disable_created_metrics()  # type: ignore[no-untyped-call]  # the library left it untyped
         self._labels = labels
         self._registry = CollectorRegistry()
+        self._watched: list[Callable[[], None]] = []
+        self._registry.register(_Refresh(self._refresh))
         self._state = _State(labels)
         self._takes: dict[tuple[str, tuple[str, ...]], Callable[[float], None]] = {}
         own = [s for s in CATALOGUE if s.source in {source, Source.BOTH}]
@@ -63,11 +74,24 @@ class Figures:
 
     def watch(self, series: str, labels: tuple[str, ...], read: Callable[[], float]) -> None:
         """Ask `read` how a gauge stands, at every scrape."""
-        self._child(series, labels).set_function(read)
+        child = self._child(series, labels)
+        self._watched.append(lambda: child.set(read()))
 
-    def render(self) -> bytes:
-        """The figures in Prometheus's text format."""
-        return generate_latest(self._registry)
+    def render(self, shown: Shown = _own) -> bytes:
+        """The figures in Prometheus's text format.
+
+        `shown` may put those of several processes in the place of this one's; what was last read
+        of the store goes with them.
+        """
+        self._refresh()
+        registry = shown(self._registry)
+        if registry is not self._registry:
+            registry.register(self._state)
+        return generate_latest(registry)
+
+    def _refresh(self) -> None:
+        for set_level in self._watched:
+            set_level()
 
     @property
     def registry(self) -> CollectorRegistry:
@@ -92,6 +116,17 @@ class Figures:
         if series.kind is not Kind.GAUGE and series.labels and len(closed) <= _MOST_ZEROES:
             for labels in closed:
                 self._taker(series.name, labels)
+
+
+class _Refresh(Collector):
+    """Comes first in its registry, and brings the watched gauges up to date."""
+
+    def __init__(self, refresh: Callable[[], None]) -> None:
+        self._refresh = refresh
+
+    def collect(self) -> Iterator[Metric]:
+        self._refresh()
+        yield from ()
 
 
 class _State(Collector):
@@ -140,7 +175,10 @@ def _metric(series: Series, registry: CollectorRegistry) -> MetricWrapperBase:
         case Kind.COUNTER:
             return Counter(series.name, series.help, names, registry=registry)
         case Kind.GAUGE:
-            return Gauge(series.name, series.help, names, registry=registry)
+            together: Any = _TOGETHER.get(series.name, "livemax")
+            return Gauge(
+                series.name, series.help, names, registry=registry, multiprocess_mode=together
+            )
         case Kind.HISTOGRAM:
             return Histogram(
                 series.name, series.help, names, registry=registry, buckets=series.buckets

@@ -102,6 +102,7 @@ def _delivery(
         id=delivery_id,
         job_id=job.id,
         tenant=job.tenant,
+        trace=job.trace,
         event=event,
         url=endpoint.url,
         created_at=now,

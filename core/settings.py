@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
+from importlib.util import find_spec
 from typing import Annotated, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
@@ -17,6 +18,13 @@ def _seconds(value: object) -> object:
     if isinstance(value, str) and value.strip().replace(".", "", 1).isdigit():
         return timedelta(seconds=float(value))
     return value
+
+
+def _has_telemetry() -> bool:
+    try:
+        return find_spec("opentelemetry.exporter.otlp.proto.http") is not None
+    except ModuleNotFoundError:
+        return False
 
 
 Seconds = Annotated[timedelta, BeforeValidator(_seconds)]
@@ -113,6 +121,18 @@ class ProcessSettings(BaseSettings):
     log_format: LogFormat = Field(
         LogFormat.AUTO, description="`json`, `console`, or `auto`: console on a terminal."
     )
+    traces: bool = Field(
+        default=False,
+        description="Whether to send traces by OTLP over HTTP; needs the extra `otel`. Where to, "
+        "`OTEL_EXPORTER_OTLP_ENDPOINT` says.",
+    )
+    traces_share: float = Field(
+        1.0,
+        ge=0,
+        le=1,
+        description="Share of the traces that begin here to keep; a caller's `traceparent` decides "
+        "for its own.",
+    )
     log_level: LogLevel = Field(LogLevel.INFO, description="Least level that is logged.")
 
     metrics: MetricsSettings = Field(
@@ -124,6 +144,12 @@ class ProcessSettings(BaseSettings):
         if not self.redis_url.get_secret_value().startswith(("redis://", "rediss://", "unix://")):
             raise ValueError("redis_url: must start with redis://, rediss:// or unix://")
         _ = self.redis
+        return self
+
+    @model_validator(mode="after")
+    def _traces_can_be_made(self) -> Self:
+        if self.traces and not _has_telemetry():
+            raise ValueError("traces: needs the extra: pip install 'runcomfy-gateway[otel]'")
         return self
 
     @property

@@ -16,7 +16,8 @@ from typing import Final
 from core.errors import InvalidInput, Unauthenticated
 from core.limits import Limits
 
-_NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?")
+NAME_PATTERN: Final = r"[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?"
+_NAME: Final = re.compile(NAME_PATTERN)
 _KEY: Final = re.compile(r"rcg_([a-z0-9-]{1,40})_([A-Za-z2-7]{52})([0-9a-f]{8})")
 KEY_LENGTH_LIMIT: Final = 128
 
@@ -88,9 +89,14 @@ class Credential:
     digest: str
 
 
+def is_name(name: str) -> bool:
+    """Whether a tenant could have this name."""
+    return _NAME.fullmatch(name) is not None
+
+
 def check_name(name: str) -> str:
     """A tenant's name: 1 to 40 lower-case letters, digits, inner hyphens. Raises `InvalidInput`."""
-    if not _NAME.fullmatch(name):
+    if not is_name(name):
         raise InvalidInput(
             "A tenant's name has 1 to 40 lower-case letters, digits and inner hyphens."
         )

@@ -3,14 +3,18 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-from core.tenants import Scope
+from core.tenants import NAME_PATTERN, Scope
 from service.administration.apply import Action
-from service.administration.fields import FIELDS
+from service.administration.controls import LEAST_A_SECOND, MOST_A_SECOND
+from service.administration.fields import FIELDS, MOST_COUNT, USD_SCHEMA
+from service.administration.names import LONGEST, MODEL_ID_PATTERN, UPSTREAM_ID_PATTERN
+from service.schemas import closed
 
 Schema = Mapping[str, Any]
 
 _TEXT: Final = {"type": "string"}
 _NUMBER: Final = {"type": ["number", "null"]}
+_USD: Final = {**USD_SCHEMA, "type": [*USD_SCHEMA["type"], "null"]}
 _INSTANT: Final = {"type": ["string", "null"], "format": "date-time"}
 _ID: Final = "req_01KAP7ZJ5V3Q8M0RWX4T2YDN6C"
 _MODEL: Final = "kling/kling-3.0/standard/image-to-video"
@@ -29,6 +33,14 @@ def _ref(name: str) -> Schema:
     return {"$ref": f"#/components/schemas/{name}"}
 
 
+_NAME: Final = {"type": "string", "pattern": f"^{NAME_PATTERN}$"}
+_MODEL_ID: Final = {"type": "string", "pattern": f"^{MODEL_ID_PATTERN}$", "maxLength": LONGEST}
+_CAP: Final = {"type": ["integer", "null"], "minimum": 0, "maximum": MOST_COUNT}
+_RATE: Final = {
+    "type": ["number", "null"],
+    "minimum": LEAST_A_SECOND,
+    "maximum": MOST_A_SECOND,
+}
 _SETTINGS: Final[Mapping[str, Schema]] = {
     name: {**field.schema, "description": field.about} for name, field in FIELDS.items()
 }
@@ -47,25 +59,31 @@ _KEY: Final[Mapping[str, Schema]] = {
     "last_used_at": _INSTANT,
 }
 _LIMITS: Final[Mapping[str, Schema]] = {
-    "running": {"type": ["integer", "null"], "description": "Jobs at RunComfy at once."},
-    "submits_per_second": _NUMBER,
-    "polls_per_second": _NUMBER,
+    "running": {**_CAP, "description": "Jobs at RunComfy at once."},
+    "submits_per_second": _RATE,
+    "polls_per_second": _RATE,
     "models": {
         "type": "object",
         "description": "Model ids with how many of their jobs may run at once; null: no cap.",
-        "additionalProperties": {"type": ["integer", "null"]},
+        "propertyNames": _MODEL_ID,
+        "additionalProperties": _CAP,
     },
-    "wallet_floor_usd": {**_NUMBER, "description": "Below this balance submits are refused."},
+    "wallet_floor_usd": {**_USD, "description": "Below this balance submits are refused."},
 }
 
 ADMIN_COMPONENTS: Final[Mapping[str, Schema]] = {
-    "TenantSettings": {"type": "object", "properties": _SETTINGS},
+    "TenantSettings": closed("", **_SETTINGS),
+    "TenantWish": closed("tenant", tenant=_NAME, **_SETTINGS),
     "Tenant": _object("tenant created_at", **_TENANT),
     "Tenants": _object("tenants", tenants=_many(_ref("Tenant"))),
     "NewTenant": _object("tenant key webhook_secret", **_TENANT, key=_TEXT, webhook_secret=_TEXT),
-    "TenantsFile": _object(
+    "TenantsFile": closed(
         "tenants",
-        tenants={"type": "object", "additionalProperties": _ref("TenantSettings")},
+        tenants={
+            "type": "object",
+            "propertyNames": _NAME,
+            "additionalProperties": _ref("TenantSettings"),
+        },
     ),
     "Plan": _object(
         "steps",
@@ -82,10 +100,10 @@ ADMIN_COMPONENTS: Final[Mapping[str, Schema]] = {
     ),
     "Key": _object("key_id tenant scopes", **_KEY),
     "Keys": _object("keys", keys=_many(_ref("Key"))),
-    "KeyWish": _object("", scopes=_KEY["scopes"], expires_at=_INSTANT),
+    "KeyWish": closed("", scopes={**_KEY["scopes"], "minItems": 1}, expires_at=_INSTANT),
     "NewKey": _object("key_id tenant scopes key", **_KEY, key=_TEXT),
     "WebhookSecret": _object("webhook_secret", webhook_secret=_TEXT),
-    "GatewayLimits": {"type": "object", "properties": _LIMITS},
+    "GatewayLimits": closed("", **_LIMITS),
     "Gateway": _object(
         "running models paused wallet",
         **_LIMITS,
@@ -98,7 +116,13 @@ ADMIN_COMPONENTS: Final[Mapping[str, Schema]] = {
             hours_left=_NUMBER,
         ),
     ),
-    "Pausable": _object("", all={"type": "boolean"}, tenant=_TEXT, model=_TEXT),
+    "Pausable": {
+        "oneOf": [
+            closed("all", all={"const": True}),
+            closed("tenant", tenant=_NAME),
+            closed("model", model=_MODEL_ID),
+        ]
+    },
     "Paused": _object("paused", paused=_many(_TEXT)),
     "Doubt": _object(
         "request_id tenant model_id sent_at held_until fingerprint",
@@ -118,11 +142,20 @@ ADMIN_COMPONENTS: Final[Mapping[str, Schema]] = {
         submits=_many({"type": "object"}),
     ),
     "Doubts": _object("doubts", doubts=_many(_ref("Doubt"))),
-    "ResolutionWish": _object(
-        "resolution",
-        resolution={"type": "string", "enum": list(RESOLUTIONS)},
-        upstream_request_id={"type": "string", "description": "With `attach`: RunComfy's id."},
-    ),
+    "ResolutionWish": {
+        "oneOf": [
+            closed(
+                "resolution upstream_request_id",
+                resolution={"const": "attach"},
+                upstream_request_id={
+                    "type": "string",
+                    "pattern": f"^{UPSTREAM_ID_PATTERN}$",
+                    "description": "RunComfy's id.",
+                },
+            ),
+            closed("resolution", resolution={"enum": ["lost", "resend"]}),
+        ]
+    },
     "Audit": _object(
         "entries",
         entries=_many(
@@ -241,7 +274,7 @@ AUDIT_EXAMPLE: Final = {
 }
 
 
-def wish(component: str, example: Schema) -> Schema:
-    """An operation's request body, with an example."""
+def wish(component: str, example: Schema, *, required: bool = True) -> Schema:
+    """An operation's request body, with an example; one that is left out is an empty object."""
     content = {"application/json": {"schema": _ref(component), "example": example}}
-    return {"requestBody": {"required": True, "content": content}}
+    return {"requestBody": {"required": required, "content": content}}

@@ -14,20 +14,19 @@ from service.bodies import read_object, refuse_twins
 from service.errors import CostAboveLimit
 from service.models import Known, ModelCard, Models, estimate, validate_input
 from service.options import Deadlines, SubmitOptions
-from service.traces import read_traceparent
 
 ADMITTED: Final = "admitted"
 
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """A submit as it came in: `body` is RunComfy's, untouched; `traceparent` as W3C writes it."""
+    """A submit as it came in: `body` is RunComfy's, untouched; `trace` a `traceparent` of W3C's."""
 
     credential: Credential
     model_id: str
     options: SubmitOptions
     body: bytes
-    traceparent: str | None = None
+    trace: str | None = None
 
 
 def admission_of(
@@ -96,7 +95,7 @@ def _job(
         reference=options.reference,
         webhook=options.webhook,
         webhook_intermediate=options.webhook_intermediate,
-        trace=read_traceparent(submission.traceparent),
+        trace=submission.trace,
         estimate=judged.price,
         priority=int(options.priority),
     )

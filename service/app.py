@@ -120,11 +120,15 @@ def _told(error: HTTPException, allow: str) -> GatewayError:
 
 
 def allowed_methods(app: FastAPI, scope: Scope) -> str:
-    """The `Allow` header of a path: of every route that has it, not only of the first."""
+    """The `Allow` header of a path: of every route that has it, not only of the first.
+
+    An address of its own may fit another's template too; its methods are not meant there.
+    """
+    routes = [route for route in app.routes if route.matches(dict(scope))[0] is not Match.NONE]
+    own = [route for route in routes if getattr(route, "path", None) == scope["path"]]
     methods = {"OPTIONS"}
-    for route in app.routes:
-        if route.matches(dict(scope))[0] is not Match.NONE:
-            methods |= getattr(route, "methods", None) or {"GET"}
+    for route in own or routes:
+        methods |= getattr(route, "methods", None) or {"GET"}
     return ", ".join(sorted(methods | ({"HEAD"} if "GET" in methods else set())))
 
 

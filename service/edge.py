@@ -35,7 +35,7 @@ class Edge:
             await self._app(scope, receive, send)
             return
         resources = resources_of(scope)
-        exchange = open_exchange(scope, resources.ids)
+        exchange = open_exchange(scope, resources.ids, resources.span_of)
         began = resources.clock.monotonic()
         inner = scope if scope["method"] != "HEAD" else {**scope, "method": "GET"}
         try:
@@ -109,6 +109,7 @@ def _served(method: str, scope: Scope, exchange: Exchange, took: timedelta) -> R
         code=exchange.code,
         tenant=None if exchange.code == Unauthenticated.code else exchange.tenant,
         job_id=exchange.job_id,
-        waited=exchange.waited,
         trace=exchange.trace,
+        caller_trace=exchange.caller_trace,
+        waited=exchange.waited,
     )

@@ -8,8 +8,8 @@ from typing import Final
 from starlette.types import Scope
 
 from core.ids import IdSource
+from core.traceparent import SpanOf, read_traceparent
 from service.resources import Resources
-from service.traces import read_traceparent
 
 _KEY: Final = "gateway.exchange"
 _SANE_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,128}")
@@ -25,21 +25,23 @@ class Exchange:
     job_id: str | None = None
     code: str | None = None
     status: int | None = None
+    trace: str | None = None
+    """The `traceparent` of this exchange's own span; the caller's, when we make none."""
+    caller_trace: str | None = None
     bodyless: bool = False
     """A HEAD: it is served as a GET, and its body is dropped."""
-    trace: str | None = None
-    """The caller's `traceparent`."""
     waited: timedelta | None = None
     """How much of its time the caller had asked to wait."""
 
 
-def open_exchange(scope: Scope, ids: IdSource) -> Exchange:
+def open_exchange(scope: Scope, ids: IdSource, span_of: SpanOf) -> Exchange:
     """Begin an exchange; a sane `X-Request-Id` of the caller's is kept."""
     text = _header(scope, b"x-request-id")
     sane = _SANE_ID.fullmatch(text) is not None
     request_id = text if sane else f"x_{ids.secret().hex()[:_OUR_ID_CHARS]}"
     exchange = Exchange(request_id, bodyless=scope["method"] == "HEAD")
-    exchange.trace = read_traceparent(_header(scope, b"traceparent"))
+    exchange.caller_trace = read_traceparent(_header(scope, b"traceparent"))
+    exchange.trace = span_of(exchange.caller_trace)
     scope[_KEY] = exchange
     return exchange
 

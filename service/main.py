@@ -4,6 +4,7 @@ import asyncio
 import signal
 import socket
 import sys
+from datetime import timedelta
 from functools import partial
 from math import ceil
 from types import FrameType
@@ -11,17 +12,22 @@ from typing import Final
 
 import uvicorn
 
+from core.clock import SystemClock
 from core.logs import configure_logging
 from service.app import create_app
+from service.crew import STARTUP_FAILED, CrewPolicy, Listening, run_crew
 from service.protocol import BoundedHttp
 from service.resources import open_resources
 from service.settings import ServiceSettings
 
-STARTUP_FAILED: Final = 3
+DRAIN_GRACE: Final = timedelta(seconds=2)
+"""What closing takes beyond the open calls."""
 
 
-def run(settings: ServiceSettings) -> None:
+def run(settings: ServiceSettings, sockets: list[socket.socket] | None = None) -> None:
     """Serve until SIGTERM or SIGINT, then finish open calls; returns after a clean stop.
+
+    `sockets` are open ones to serve on, in place of the settings' address.
 
     Raises `SystemExit` when the server cannot start (port taken).
     """
@@ -50,9 +56,22 @@ def run(settings: ServiceSettings) -> None:
     # uvicorn repeats the signal once it has stopped; a clean stop is to exit with 0.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _stopped)
-    server.run()
+    server.run(sockets)
     if not server.started:
         raise SystemExit(STARTUP_FAILED)
+
+
+def run_together(settings: ServiceSettings, members: int) -> None:
+    """As `run`, with several processes behind one socket; one that dies is replaced.
+
+    Raises `OSError` when the address cannot be had, `SystemExit` when no member can serve.
+    """
+    log = configure_logging(settings.log_format, settings.log_level, sys.stderr)
+    policy = CrewPolicy(members, settings.shutdown_timeout + DRAIN_GRACE)
+    listening = Listening(settings.host, settings.port, settings.backlog)
+    code = run_crew(listening, policy, SystemClock(), log)
+    if code:
+        raise SystemExit(code)
 
 
 class _Server(uvicorn.Server):

@@ -13,6 +13,7 @@ from core.levels import levels
 from core.metrics import CONTENT_TYPE, Figures
 from core.overview import Overview
 from core.series import Source
+from service.shared_figures import shown
 
 ACCEPTED: Final = "accepted"
 FRESH_FOR: Final = timedelta(seconds=2)
@@ -52,7 +53,7 @@ class ServiceMetrics:
         """
         async with self._reading:
             await self._read_state()
-        return self._figures.render()
+        return self._figures.render(shown)
 
     async def _read_state(self) -> None:
         now = self._clock.monotonic()

@@ -14,7 +14,7 @@ from core.errors import FieldError, GatewayError
 from core.limits import Policy
 from service import errors as own
 from service.admin_schemas import ADMIN_COMPONENTS
-from service.options import MOST_REFERENCE_CHARS, PRIORITIES
+from service.options import FARTHEST, MOST_REFERENCE_CHARS, PRIORITIES
 from service.problems import MEDIA_TYPE, problem_of
 from service.resources import DISTRIBUTION
 from service.schemas import COMPONENTS, INPUT_EXAMPLE
@@ -132,7 +132,9 @@ LIST_PARAMETERS: Final = [
     parameter("category", "A category.", _TEXT),
     parameter("kind", "A kind, such as `video`.", _TEXT),
     parameter("limit", "Page size.", {"type": "integer", "minimum": 1, "maximum": 100}),
-    parameter("offset", "How many to skip.", {"type": "integer", "minimum": 0}),
+    parameter(
+        "offset", "How many to skip.", {"type": "integer", "minimum": 0, "maximum": FARTHEST}
+    ),
     parameter("include_schema", "Whether to show schemas.", _FLAG),
 ]
 SUBMIT_BODY: Final = {

@@ -17,6 +17,8 @@ from core.money import MicroUsd, from_usd
 from core.targets import Refusal, TargetPolicy, check_url
 
 MOST_REFERENCE_CHARS: Final = 256
+FARTHEST: Final = 999_999_999
+"""The largest offset of a page; far beyond any list."""
 _MOST_OPTIONS: Final = 64
 _MOST_SHOWN: Final = 64
 _MOST_DIGITS: Final = 20

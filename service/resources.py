@@ -30,6 +30,8 @@ from core.store.usage import UsageStore
 from core.store.watching import ChangeFeed
 from core.store.webhooks import ReplayStore, WebhookStore
 from core.targets import TargetPolicy
+from core.traceparent import SpanOf, passed_on
+from core.tracing import TracePolicy, open_tracing
 from service.administration.desk import Desk
 from service.bodies import BodyLimits
 from service.histories import HistoryShelf
@@ -84,6 +86,7 @@ class Resources:
     ids: IdSource
     policy: FacePolicy
     emit: Emit
+    span_of: SpanOf = passed_on
 
 
 def face_policy(settings: ServiceSettings) -> FacePolicy:
@@ -109,14 +112,17 @@ async def open_resources(
     With `stopping` every wait ends: a server that drains would else wait for those who wait.
     """
     clock = SystemClock()
-    figures = service_figures(version(DISTRIBUTION), Labels(settings.metrics.most))
+    release = version(DISTRIBUTION)
+    figures = service_figures(release, Labels(settings.metrics.most))
+    traces = TracePolicy(settings.traces, settings.traces_share, "service", release)
     async with AsyncExitStack() as stack:
+        tracing = stack.enter_context(open_tracing(traces, clock, SystemIds()))
         source = connection_source(settings.redis, "service")
         wire = await stack.enter_async_context(Wire(source, Watch(clock, figures)))
         scripts = Scripts(wire, read_scripts())
         overview = _overview(wire, scripts, clock, settings.metrics.tenants)
         metrics = ServiceMetrics(figures, SUBMIT_ROUTE, overview.read, clock)
-        emit = _both(metrics, log)
+        emit = _both(metrics, log, tracing.emit)
         cards = Models.of(load_cards(), fresh_for=settings.catalogue_fresh_for)
         shelf = ModelShelf(cards, CatalogueStore(wire, scripts), clock, emit)
         desk = open_desk(wire, ADMIN_API, settings.target_policy(), emit)
@@ -147,6 +153,7 @@ async def open_resources(
             ids=SystemIds(),
             policy=face_policy(settings),
             emit=emit,
+            span_of=tracing.span_of,
         )
 
 
@@ -190,11 +197,12 @@ def open_desk(wire: Wire, actor: str, targets: TargetPolicy, emit: Emit) -> Desk
     )
 
 
-def _both(metrics: Emit, log: Emit) -> Emit:
+def _both(metrics: Emit, *tellers: Emit) -> Emit:
     def emit(event: Event) -> None:
         metrics(event)
         if not _is_quiet(event):
-            log(event)
+            for tell in tellers:
+                tell(event)
 
     return emit
 

@@ -28,6 +28,11 @@ def objects(required: str, /, **properties: Schema) -> Schema:
     return {"type": "object", "required": required.split(), "properties": properties}
 
 
+def closed(required: str, /, **properties: Schema) -> Schema:
+    """An object that is sent to us: a field that nobody reads is a mistake."""
+    return {**objects(required, **properties), "additionalProperties": False}
+
+
 def many(items: Schema) -> Schema:
     """An array."""
     return {"type": "array", "items": items}
@@ -285,10 +290,14 @@ EVENTS: Final[Schema] = {
     "description": "The events.",
     "content": {
         "text/event-stream": {
-            "schema": TEXT,
-            "example": "id: 0\nevent: request.in_queue\n"
-            'data: {"type":"request.in_queue","timestamp":"2025-11-22T14:58:34.120000Z",'
-            '"data":{"request_id":"' + REQUEST_ID + '","status":"in_queue"}}\n\n',
+            # Of each event: of a stream as a whole a schema can say nothing.
+            "schema": objects("event data", id=TEXT, event=TEXT, data=TEXT),
+            "example": {
+                "id": "0",
+                "event": "request.in_queue",
+                "data": '{"type":"request.in_queue","timestamp":"2025-11-22T14:58:34.120000Z",'
+                '"data":{"request_id":"' + REQUEST_ID + '","status":"in_queue"}}',
+            },
         }
     },
 }

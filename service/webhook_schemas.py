@@ -4,7 +4,15 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from core.deliveries import DeliveryState, EventType
-from core.endpoints import LONGEST_TIMEOUT, ON_THE_WAY, Disabled, EndpointKind, Payload, SecretKind
+from core.endpoints import (
+    LONGEST_TIMEOUT,
+    ON_THE_WAY,
+    SHORTEST_TIMEOUT,
+    Disabled,
+    EndpointKind,
+    Payload,
+    SecretKind,
+)
 from core.jobs import PublicStatus
 from service.schemas import (
     INSTANT,
@@ -13,11 +21,13 @@ from service.schemas import (
     RESULT_EXAMPLE,
     TEXT,
     Schema,
+    closed,
     many,
     objects,
     ref,
     words,
 )
+from service.webhook_bodies import LONGEST_OVERLAP
 
 _NUMBER: Final = {"type": "number"}
 _FILTERED: Final = [event for event in EventType if event is not EventType.TEST]
@@ -39,17 +49,28 @@ _ENDPOINT_FIELDS: Final[Mapping[str, Schema]] = {
     },
     "events": {
         "type": ["array", "null"],
+        "minItems": 1,
         "items": {"type": "string", "enum": [event.value for event in _FILTERED]},
         "description": "Null: the ends, and what is on the way where the submit asked for it.",
     },
     "payload": words(Payload),
     "timeout": {
         "type": "number",
-        "minimum": 1,
+        "minimum": SHORTEST_TIMEOUT.total_seconds(),
         "maximum": LONGEST_TIMEOUT.total_seconds(),
         "description": "Seconds for one attempt.",
     },
 }
+
+_SENT: Final[Mapping[str, Schema]] = {
+    "headers": {
+        "type": "object",
+        "additionalProperties": {"type": "string", "pattern": "^[ -~]{1,1024}$"},
+        "description": "Sent with each callback; an authorization, say.",
+    },
+    "enabled": {"type": "boolean"},
+}
+_SOME: Final = {"type": "string", "minLength": 1}
 
 COMPONENTS: Final[Mapping[str, Schema]] = {
     "Delivery": objects(
@@ -80,12 +101,8 @@ COMPONENTS: Final[Mapping[str, Schema]] = {
         disabled_at=INSTANT,
     ),
     "Endpoints": objects("endpoints", endpoints=many(ref("Endpoint"))),
-    "EndpointDraft": objects(
-        "",
-        **_ENDPOINT_FIELDS,
-        headers={"type": "object", "additionalProperties": TEXT},
-        enabled={"type": "boolean"},
-    ),
+    "NewEndpoint": closed("url", **_ENDPOINT_FIELDS, **_SENT),
+    "EndpointChange": closed("", **_ENDPOINT_FIELDS, **_SENT),
     "Replay": objects(
         "since until statuses waiting",
         since=INSTANT,
@@ -94,18 +111,23 @@ COMPONENTS: Final[Mapping[str, Schema]] = {
         endpoint_id=TEXT,
         waiting={"type": "integer", "description": "Replays of yours that are not done."},
     ),
-    "ReplayDraft": objects(
-        "since", since=INSTANT, until=INSTANT, status=words(DeliveryState), endpoint_id=TEXT
+    "ReplayDraft": closed(
+        "since", since=INSTANT, until=INSTANT, status=words(DeliveryState), endpoint_id=_SOME
     ),
     "Secret": objects(
         "kind overlap", kind=words(SecretKind), secret=TEXT, public_key=TEXT, overlap=_NUMBER
     ),
-    "Rotation": objects(
+    "Rotation": closed(
         "",
         kind=words(SecretKind),
-        overlap={"type": "number", "description": "Seconds; a day unless told."},
+        overlap={
+            "type": "number",
+            "minimum": 0,
+            "maximum": LONGEST_OVERLAP.total_seconds(),
+            "description": "Seconds; a day unless told.",
+        },
     ),
-    "TestDraft": objects("", endpoint_id=TEXT),
+    "TestDraft": closed("", endpoint_id=_SOME),
     "WebhookKeys": objects("keys", keys=many(objects("key", key=TEXT, ends_at=INSTANT))),
     "StatusEvent": objects(
         "request_id status model_id created_at",
@@ -181,10 +203,11 @@ def _body(component: str, example: Schema, *, required: bool = False) -> Mapping
 
 
 ENDPOINT_BODY: Final = _body(
-    "EndpointDraft",
+    "NewEndpoint",
     {"url": "https://hooks.example/runcomfy", "events": ["request.completed"], "payload": "thin"},
     required=True,
 )
+CHANGE_BODY: Final = _body("EndpointChange", {"events": None, "timeout": 10})
 REPLAY_BODY: Final = _body("ReplayDraft", {"since": "2025-11-21T00:00:00Z"}, required=True)
 ROTATION_BODY: Final = _body("Rotation", {"overlap": 86400})
 TEST_BODY: Final = _body("TestDraft", {"endpoint_id": "default"})

@@ -21,7 +21,6 @@ from core.ids import IdSource
 from core.jobs import CancelOutcome, Errand, Job, JobState
 from core.notices import may_notify, notices
 from core.tenants import DoubtPolicy
-from core.trail import Trail, follow
 from worker import telling
 from worker.decisions import afterwards, collecting, running, submitting
 from worker.decisions.moves import Move, Rules, Wait
@@ -92,12 +91,11 @@ class Lifecycle:
         Raises `StoreUnavailable`; its lease then runs out.
         """
         following: Job | None = job
-        with follow(Trail(job.id, job.tenant, job.trace)):
-            while following is not None:
-                job = following
-                following = await self._steps[job.state](job)
-                if following is not None and not self._at_once(following):
-                    return
+        while following is not None:
+            job = following
+            following = await self._steps[job.state](job)
+            if following is not None and not self._at_once(following):
+                return
 
     def _at_once(self, job: Job) -> bool:
         """Whether the next step follows at once: a result to fetch, or a time that has come."""

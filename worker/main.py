@@ -8,21 +8,24 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from importlib.metadata import version
-from typing import Final
 
 import orjson
 import uvloop
 from arq.connections import ArqRedis
 
+from core.clock import SystemClock
 from core.errors import StoreUnavailable
 from core.events import Emit, Event, JobMoved
 from core.figures import Labels
+from core.ids import SystemIds
 from core.jobs import FINAL_STATES
 from core.logs import configure_logging
 from core.metrics import Figures
 from core.store.connection import retrying_source
 from core.store.doorbell import is_meant
 from core.store.keys import BELL
+from core.traceparent import SpanOf
+from core.tracing import TracePolicy, open_tracing
 from worker.metrics import serve_metrics, worker_figures
 from worker.resources import Resources, open_resources
 from worker.settings import WorkerSettings
@@ -36,7 +39,7 @@ from worker.upkeep import (
     warn_of_weak_store,
 )
 
-DISTRIBUTION: Final = "runcomfy-gateway"
+DISTRIBUTION = "runcomfy-gateway"
 CHATTY = ("arq", "httpx")
 """Libraries that tell of every message or request; our own events tell more."""
 CANCEL_AGAIN = timedelta(milliseconds=200)
@@ -65,17 +68,20 @@ def run(settings: WorkerSettings) -> None:
     stop_metrics = serve_metrics(
         settings.worker_metrics_host, settings.worker_metrics_port, figures
     )
+    traces = TracePolicy(settings.traces, settings.traces_share, "worker", version(DISTRIBUTION))
     try:
-        uvloop.run(_work(settings, figures, Readers([figures, log])))
+        with open_tracing(traces, SystemClock(), SystemIds()) as tracing:
+            emit = Readers([figures, log, tracing.emit])
+            uvloop.run(_work(settings, figures, emit, tracing.span_of))
     finally:
         stop_metrics()
 
 
-async def _work(settings: WorkerSettings, figures: Figures, emit: Readers) -> None:
+async def _work(settings: WorkerSettings, figures: Figures, emit: Readers, span_of: SpanOf) -> None:
     stopped = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
-    async with open_resources(settings, emit) as resources:
+    async with open_resources(settings, emit, span_of) as resources:
         emit.readers.append(lambda event: _nudge_courier(event, resources))
         _show_load(figures, resources)
         await _run_until(stopped, settings, resources, emit)

@@ -26,7 +26,9 @@ from core.store.presence import Presence
 from core.store.sinks import SinkPolicy, StreamSinks
 from core.store.tenants import TenantStore
 from core.store.webhooks import ReplayStore, WebhookStore
+from core.subject import delivery_subject, job_subject, within
 from core.targets import AllowedTargets, TargetPolicy
+from core.traceparent import SpanOf, passed_on
 from worker.decisions.moves import Rules
 from worker.gate import BreakerGate
 from worker.leased import LeasedLoop, LoopPolicy, Work
@@ -67,10 +69,11 @@ class Resources:
 
 @dataclass(frozen=True, slots=True)
 class Ways:
-    """How an event leaves: by HTTP, or into a Redis stream."""
+    """How an event leaves: by HTTP, or into a Redis stream; and how its span is named."""
 
     sender: Sender
     sinks: StreamSinks
+    span_of: SpanOf
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +90,9 @@ class _Stores:
 
 
 @asynccontextmanager
-async def open_resources(settings: WorkerSettings, emit: Emit) -> AsyncIterator[Resources]:
+async def open_resources(
+    settings: WorkerSettings, emit: Emit, span_of: SpanOf = passed_on
+) -> AsyncIterator[Resources]:
     """Everything a worker needs. Nothing is connected yet: a store that is away is waited for."""
     clock = SystemClock()
     name = f"{socket.gethostname()}:{os.getpid()}:{SystemIds().secret().hex()[:8]}"
@@ -100,7 +105,7 @@ async def open_resources(settings: WorkerSettings, emit: Emit) -> AsyncIterator[
         sender = await stack.enter_async_context(open_sender(_sender_policy(settings), clock))
         stores = _open_stores(wire, clock)
         sinks = await _open_sinks(stack, wire, settings)
-        courier = _courier(settings, stores, Ways(sender, sinks), clock, emit)
+        courier = _courier(settings, stores, Ways(sender, sinks, span_of), clock, emit)
         yield Resources(
             name=name,
             clock=clock,
@@ -157,7 +162,7 @@ def _watcher(
     work = Work(
         name="step",
         claim=lambda room: stores.jobs.claim_due(policy.lease, room),
-        handle=lifecycle.advance,
+        handle=within(job_subject, lifecycle.advance),
         identity=lambda job: job.id,
     )
     return LeasedLoop(work, LoopPolicy(at_once=settings.poll.at_once), clock, emit)
@@ -190,7 +195,10 @@ def _courier(
     work = Work(
         name="delivery",
         claim=lambda room: stores.deliveries.claim_due(DELIVERY_LEASE, room),
-        handle=Courier(hands, CourierPolicy()).deliver,
+        handle=within(
+            lambda claimed: delivery_subject(claimed.delivery, ways.span_of),
+            Courier(hands, CourierPolicy()).deliver,
+        ),
         identity=lambda claimed: claimed.delivery.id,
     )
     return LeasedLoop(work, LoopPolicy(at_once=settings.webhooks.at_once), clock, emit)

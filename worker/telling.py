@@ -40,13 +40,12 @@ def submit_answered(job: Job, answer: SubmitAnswer) -> SubmitAnswered:
         fact=SUBMIT_FACTS[type(answer)],
         upstream_id=answer.upstream_id if isinstance(answer, Accepted) else None,
         detail=None if fault is None else f"{fault.kind}: {fault.message}",
-        trace=job.trace,
     )
 
 
 def polled(job: Job, answer: StatusAnswer) -> JobPolled:
     """How far RunComfy says that a job is."""
-    return JobPolled(job.id, job.tenant, job.model_id, _word(answer), job.trace)
+    return JobPolled(job.id, job.tenant, job.model_id, _word(answer))
 
 
 def stored(change: Change, decided: Move) -> Iterator[Event]:

@@ -14,8 +14,8 @@ from service.administration.fields import Difference, Unfit, raise_wrong, told, 
 from service.administration.names import is_model_id
 
 WALLET_FLOOR: Final = "wallet_floor_usd"
-_MOST_A_SECOND: Final = 100_000
-_LEAST_A_SECOND: Final = 0.001
+MOST_A_SECOND: Final = 100_000
+LEAST_A_SECOND: Final = 0.001
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +75,8 @@ def _read(name: str, value: object, base: GatewayLimits) -> object:
 def _per_second(value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise Unfit("must be a number")
-    if not _LEAST_A_SECOND <= value <= _MOST_A_SECOND:
-        raise Unfit(f"must be from {_LEAST_A_SECOND} to {_MOST_A_SECOND}")
+    if not LEAST_A_SECOND <= value <= MOST_A_SECOND:
+        raise Unfit(f"must be from {LEAST_A_SECOND} to {MOST_A_SECOND}")
     return float(value)
 
 

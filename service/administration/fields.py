@@ -18,10 +18,18 @@ from core.tenants import NO_LIMITS, DoubtPolicy, Tenant
 from service.options import PRIORITIES
 
 MOST_PATTERNS: Final = 100
-_MOST_COUNT: Final = 1_000_000_000
+MOST_COUNT: Final = 1_000_000_000
 _MOST_WEIGHT: Final = 1_000.0
 _LEAST_WEIGHT: Final = 0.001
 _PATTERN: Final = re.compile(r"[A-Za-z0-9._/*-]{1,200}")
+_AMOUNT: Final = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,6})?")
+USD_SCHEMA: Final[dict[str, Any]] = {
+    "type": ["number", "string"],
+    "minimum": 0,
+    "maximum": 1_000_000_000,
+    "pattern": f"^{_AMOUNT.pattern}$",
+}
+"""An amount in USD: a number, or its digits where a float is not exact enough."""
 _W = TypeVar("_W", bound=StrEnum)
 
 Read = Callable[[object, TargetPolicy], Any]
@@ -62,21 +70,24 @@ def _optional(read: Read) -> Read:
 
 def whole(value: object, least: int) -> int:
     """A whole number of at least `least`. Raises `Unfit`."""
-    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= _MOST_COUNT:
-        raise Unfit(f"must be a whole number from {least} to {_MOST_COUNT}")
+    if isinstance(value, float) and value.is_integer():  # to JSON 5.0 is as whole as 5
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= MOST_COUNT:
+        raise Unfit(f"must be a whole number from {least} to {MOST_COUNT}")
     return value
 
 
 def usd(value: object) -> MicroUsd:
     """An amount in USD. Raises `Unfit`."""
-    amount = from_usd(value)
+    readable = not isinstance(value, str) or _AMOUNT.fullmatch(value)
+    amount = from_usd(value) if readable else None
     if amount is None:
         raise Unfit("must be an amount in USD, such as 1.50")
     return amount
 
 
 def _count(about: str, least: int) -> Field:
-    schema = {"type": ["integer", "null"], "minimum": least}
+    schema = {"type": ["integer", "null"], "minimum": least, "maximum": MOST_COUNT}
     return Field(_optional(lambda value, _: whole(value, least)), _as_is, schema, about)
 
 
@@ -84,7 +95,7 @@ def _money(about: str) -> Field:
     def show(amount: MicroUsd | None) -> float | None:
         return None if amount is None else to_usd(amount)
 
-    schema = {"type": ["number", "null"], "minimum": 0}
+    schema = USD_SCHEMA | {"type": [*USD_SCHEMA["type"], "null"]}
     return Field(_optional(lambda value, _: usd(value)), show, schema, about)
 
 
@@ -148,11 +159,20 @@ LIMIT_FIELDS: Final[Mapping[str, Field]] = {
     "usd_per_request": _money("Largest estimate of one request, in USD."),
     "usd_per_day": _money("Budget of a day (UTC), in USD."),
     "usd_per_month": _money("Budget of a month (UTC), in USD."),
-    "weight": Field(_weight, _as_is, {"type": "number"}, "Share of the turns among tenants."),
+    "weight": Field(
+        _weight,
+        _as_is,
+        {"type": "number", "minimum": _LEAST_WEIGHT, "maximum": _MOST_WEIGHT},
+        "Share of the turns among tenants.",
+    ),
     "models": Field(
         _models,
         list,
-        {"type": "array", "items": {"type": "string"}},
+        {
+            "type": "array",
+            "maxItems": MOST_PATTERNS,
+            "items": {"type": "string", "pattern": f"^{_PATTERN.pattern}$"},
+        },
         "Model ids that it may use, * for any text; empty: all.",
     ),
     "priority": Field(
@@ -170,7 +190,7 @@ LIMIT_FIELDS: Final[Mapping[str, Field]] = {
     "unknown_price_counts": Field(
         lambda value, _: usd(value),
         to_usd,
-        {"type": "number", "minimum": 0},
+        USD_SCHEMA,
         "What an unknown price counts at, in USD.",
     ),
 }

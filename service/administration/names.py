@@ -3,9 +3,11 @@
 import re
 from typing import Final
 
-_UPSTREAM_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,128}")
-_MODEL_ID: Final = re.compile(r"[A-Za-z0-9._-]+(?:/[A-Za-z0-9._-]+)*")
-_LONGEST: Final = 512
+UPSTREAM_ID_PATTERN: Final = r"[A-Za-z0-9_-]{1,128}"
+MODEL_ID_PATTERN: Final = r"[A-Za-z0-9._-]+(?:/[A-Za-z0-9._-]+)*"
+LONGEST: Final = 512
+_UPSTREAM_ID: Final = re.compile(UPSTREAM_ID_PATTERN)
+_MODEL_ID: Final = re.compile(MODEL_ID_PATTERN)
 
 
 def is_upstream_id(text: str) -> bool:
@@ -15,4 +17,4 @@ def is_upstream_id(text: str) -> bool:
 
 def is_model_id(text: str) -> bool:
     """Whether a model could have this id: names separated by slashes."""
-    return len(text) <= _LONGEST and _MODEL_ID.fullmatch(text) is not None
+    return len(text) <= LONGEST and _MODEL_ID.fullmatch(text) is not None

@@ -11,6 +11,7 @@ from core.tenants import (
     Tenant,
     check_name,
     digest_of,
+    is_name,
     mint_key,
     mint_webhook_secret,
 )
@@ -75,7 +76,7 @@ def mint(desk: Desk, name: str, settings: TenantSettings) -> NewTenant:
 
 async def load_tenant(desk: Desk, name: str) -> Tenant:
     """A tenant that is not deleted. Raises `NotFound`."""
-    tenant = await desk.tenants.load(check_name(name))
+    tenant = await desk.tenants.load(name) if is_name(name) else None
     if tenant is None or tenant.deleted_at is not None:
         raise NotFound(f"There is no tenant {name}.")
     return tenant

@@ -82,7 +82,7 @@ ENDPOINTS: Final = (
         "Change the gateway's limits or the wallet's floor",
         Tag.CONTROLS,
         {200: answer("As they are now.", "Gateway", GATEWAY_EXAMPLE), **_WISHES},
-        operators(**wish("GatewayLimits", LIMITS_EXAMPLE)),
+        operators(**wish("GatewayLimits", LIMITS_EXAMPLE, required=False)),
         "Only what the body names; null takes a limit away. What runs goes on.",
     ),
     Endpoint(

@@ -107,7 +107,7 @@ _PARAMETERS: Final = [
         "Page size.",
         {"type": "integer", "minimum": 1, "maximum": MOST_ON_A_PAGE, "default": DEFAULT_ON_A_PAGE},
     ),
-    parameter("cursor", "`next_cursor` of the page before.", _TEXT),
+    parameter("cursor", "`next_cursor` of the page before.", {**_TEXT, "minLength": 1}),
 ]
 _DELIVERY_ID: Final = parameter("delivery_id", "The `webhook-id` of its attempts.", _TEXT, "path")
 

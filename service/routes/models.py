@@ -13,12 +13,12 @@ from service.auth import presented
 from service.exchange import exchange_of, resources_of
 from service.models import ModelQuery, Models
 from service.openapi import LIST_PARAMETERS, MODEL_ID, problems
-from service.options import read_flag, read_query
+from service.options import FARTHEST, read_flag, read_query
 from service.resources import SUBMIT_ROUTE
 from service.routes.endpoint import Endpoint, Tag, json_answer
 from service.schemas import CATEGORIES_EXAMPLE, MODEL_EXAMPLE, MODELS_EXAMPLE, answer
 
-_MOST_DIGITS: Final = 9
+_MOST_DIGITS: Final = len(str(FARTHEST))
 
 
 async def list_models(request: Request) -> Response:

@@ -126,7 +126,7 @@ async def _read(request: Request, resources: Resources, credential: Credential) 
         model_id=request.path_params["model_id"],
         options=read_options(request.url.query, resources.policy.options),
         body=await read_body(request, resources.policy.body),
-        traceparent=request.headers.get("traceparent"),
+        trace=exchange_of(request.scope).trace,
     )
 
 

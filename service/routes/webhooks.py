@@ -18,6 +18,7 @@ from service.routes.endpoint import Endpoint, Tag, json_answer
 from service.schemas import answer
 from service.webhook_bodies import read_endpoint, read_rotation
 from service.webhook_schemas import (
+    CHANGE_BODY,
     ENDPOINT_BODY,
     ENDPOINT_EXAMPLE,
     ENDPOINTS_EXAMPLE,
@@ -148,7 +149,7 @@ ENDPOINTS: Final = (
             200: answer("The endpoint.", "Endpoint", ENDPOINT_EXAMPLE),
             **problems(400, 401, 403, 404, 409, 413, 415, 422, 503),
         },
-        {"parameters": [_ID], "requestBody": ENDPOINT_BODY},
+        {"parameters": [_ID], "requestBody": CHANGE_BODY},
         "An endpoint that is enabled again is sent what it missed, a few events each second.",
     ),
     Endpoint(

@@ -211,11 +211,13 @@ def _was_in_doubt(finding: Finding) -> bool:
 
 
 def _lags(findings: list[Finding]) -> list[float]:
-    """From RunComfy's own end of a job to our record of it."""
+    """From RunComfy's own end of a job to our record of it; a doubt waits for its operator."""
     return [
         (_instant(f.document["finished_at"]) - _instant(f.document["upstream_finished_at"]))
         for f in findings
-        if f.document.get("upstream_finished_at") and f.document.get("finished_at")
+        if f.document.get("upstream_finished_at")
+        and f.document.get("finished_at")
+        and not _was_in_doubt(f)
     ]
 
 

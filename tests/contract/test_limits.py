@@ -117,6 +117,30 @@ async def test_what_is_just_allowed_is_admitted(
     assert (await _booked(gateway))[0] == 1
 
 
+async def test_what_was_released_can_be_spent_again(gateway: Gateway) -> None:
+    await gateway.tenant("ape", Limits(usd_per_day=MicroUsd(1_260_000)))
+    first = await gateway.submit("ape")
+    with pytest.raises(BudgetReached):
+        await gateway.submit("ape")
+    await gateway.succeed(first.id, 260_000)
+    await gateway.submit("ape", estimate=MicroUsd(1_000_000))
+    with pytest.raises(BudgetReached):
+        await gateway.submit("ape", estimate=MicroUsd(1))
+
+
+async def test_a_job_that_runs_at_once_needs_no_place_to_wait(gateway: Gateway) -> None:
+    await gateway.controls.set_limits(GlobalLimits(models=(("m/slow", 1),)))
+    await gateway.tenant("ape")
+    for _ in range(3):
+        await gateway.submit("ape", "m/slow")
+    await gateway.limit("ape", Limits(waiting=1))
+    admitted = await gateway.admit(gateway.job("ape", "m/fast"))
+    assert admitted.running
+    assert admitted.quotas[0].remaining == 0
+    with pytest.raises(LimitReached):
+        await gateway.submit("ape", "m/slow")
+
+
 async def test_an_unknown_price_counts_at_the_configured_figure(gateway: Gateway) -> None:
     await gateway.tenant("ape", Limits(unknown_price_counts=MicroUsd(700)))
     job = gateway.job("ape", estimate=None)

@@ -136,7 +136,7 @@ class Machine(RuleBasedStateMachine):
         priority=st.sampled_from(Priority),
         price=st.none() | money,
         within=st.none() | st.integers(0, 100).map(lambda s: timedelta(seconds=s)),
-        times=st.integers(1, 3),
+        times=st.integers(1, 6),
     )
     def submit(
         self,
@@ -173,6 +173,13 @@ class Machine(RuleBasedStateMachine):
     def succeed(self, job: str, cost: int | None) -> None:
         if not self._record(job).final:
             self.pair.both(lambda gateway: gateway.succeed(job, cost))
+
+    @rule(ends=st.lists(st.tuples(st.integers(0, 9), money), min_size=1, max_size=4))
+    def end_some_that_run(self, ends: list[tuple[int, MicroUsd]]) -> None:
+        for place, cost in ends:
+            running = sorted(self.pair.memory.turns.slots)
+            if running:
+                self.succeed(running[place % len(running)], cost)
 
     @rule(job=jobs)
     def cancel(self, job: str) -> None:

@@ -52,7 +52,9 @@ def test_contributing_says_how_to_do_it_without_make() -> None:
     assert [c for c in offered if f".venv/bin/{c}" not in page and c != "ruff format"] == []
 
 
-@pytest.mark.parametrize("script", [".ci/run", "deploy/install.sh", "deploy/lock.sh"])
+@pytest.mark.parametrize(
+    "script", [".ci/run", "deploy/ci/containers.sh", "deploy/install.sh", "deploy/lock.sh"]
+)
 def test_scripts_are_sound_shell_and_can_be_run(script: str) -> None:
     assert os.access(ROOT / script, os.X_OK)
     subprocess.run(["/bin/sh", "-n", ROOT / script], check=True)

@@ -227,7 +227,7 @@ class Courier:
         await self._hands.outbox.settle(Settlement(before, after, unmoved))
 
     def _tell(self, made: _Made, after: Delivery) -> None:
-        record, outcome = made.known.record, made.outcome
+        outcome = made.outcome
         self._hands.emit(
             DeliveryAttempted(
                 delivery_id=after.id,
@@ -239,7 +239,6 @@ class Courier:
                 took=outcome.took,
                 state=after.state,
                 lag=_lag(after),
-                trace=None if record is None else record.job.trace,
             )
         )
 

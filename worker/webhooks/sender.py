@@ -14,6 +14,7 @@ from typing import Final
 import httpx
 
 from core.clock import Clock
+from core.subject import subject
 from core.targets import Reason, Refusal, TargetPolicy
 from worker.webhooks.outcomes import (
     Delivered,
@@ -141,6 +142,7 @@ class Sender:
             ("accept", "*/*"),
             ("accept-encoding", "identity"),
             *signed,
+            *_context(),
         )
         theirs = {name.lower() for name, _ in attempt.headers}
         headers = (*(row for row in ours if row[0] not in theirs), *attempt.headers)
@@ -175,6 +177,13 @@ class Sender:
             return Delivered(answer.status_code, _UNMEASURED, excerpt)
         wait = read_retry_after(answer.headers.get("retry-after"), self._clock.now())
         return Refused(kind, _UNMEASURED, answer.status_code, wait, excerpt)
+
+
+def _context() -> tuple[tuple[str, str], ...]:
+    """W3C Trace Context, for a receiver that goes on with the caller's trace."""
+    present = subject()
+    trace = present and present.trace
+    return (("traceparent", trace),) if trace else ()
 
 
 _UNMEASURED: Final = timedelta(0)

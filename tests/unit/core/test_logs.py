@@ -13,14 +13,14 @@ import pytest
 from core.events import Event, RequestServed, Trouble, UpstreamCalled
 from core.logs import LINES, configure_logging, redact
 from core.settings import LogFormat, LogLevel
+from core.subject import Subject, about
 from core.tenants import mint_key, mint_webhook_secret
-from core.trail import Trail, follow
+from tests.fakes.traces import DROPPED, KEPT, TRACE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 KEY = mint_key("video-team", b"k" * 32)
-TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 SECRET = mint_webhook_secret(b"s" * 32)
 
 
@@ -54,6 +54,29 @@ def test_an_event_is_one_json_line_without_its_empty_fields() -> None:
         "status": 200,
         "took": 0.002,
     }
+
+
+def line_of(event: Event) -> dict[str, object]:
+    """What is written of an event."""
+    stream = io.StringIO()
+    configure_logging(LogFormat.JSON, LogLevel.DEBUG, stream)(event)
+    line: dict[str, object] = json.loads(stream.getvalue())
+    return line
+
+
+def test_a_line_names_its_trace_and_not_its_span() -> None:
+    served = RequestServed("r", "GET", "/", 200, timedelta(), trace=KEPT, caller_trace=DROPPED)
+    line = line_of(served)
+    assert line["trace_id"] == TRACE
+    assert {"trace", "caller_trace"}.isdisjoint(line)
+
+
+def test_a_line_names_the_job_that_its_event_knows_nothing_of() -> None:
+    called = UpstreamCalled("status", "ok", 200, timedelta())
+    with about(Subject("acme", "req_1", KEPT)):
+        line = line_of(called)
+    assert (line["tenant"], line["job_id"], line["trace_id"]) == ("acme", "req_1", TRACE)
+    assert {"tenant", "job_id", "trace_id"}.isdisjoint(line_of(called))
 
 
 def test_the_exception_behind_a_trouble_is_in_its_line() -> None:
@@ -128,20 +151,3 @@ def test_auto_is_json_where_nobody_watches() -> None:
 )
 def test_secrets_are_blotted_out(text: str, shown: str) -> None:
     assert redact(text) == shown
-
-
-def test_a_call_to_runcomfy_says_for_whom_it_was_made() -> None:
-    out = io.StringIO()
-    log = configure_logging(LogFormat.JSON, LogLevel.DEBUG, out)
-    call = UpstreamCalled("status", "ok", 200, timedelta(seconds=1))
-    with follow(Trail("req_1", "demo", TRACE)):
-        log(call)
-    log(call)
-    followed, bare = (json.loads(line) for line in out.getvalue().splitlines())
-    assert {name: followed[name] for name in ("job_id", "tenant", "trace", "call")} == {
-        "job_id": "req_1",
-        "tenant": "demo",
-        "trace": TRACE,
-        "call": "status",
-    }
-    assert "job_id" not in bare

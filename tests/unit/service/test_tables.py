@@ -6,6 +6,7 @@ import re
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+import jsonschema_rs
 import orjson
 import pytest
 
@@ -17,6 +18,7 @@ from core.errors import (
     LimitReached,
     Unauthenticated,
 )
+from core.traceparent import read_traceparent
 from service.admin_schemas import ADMIN_COMPONENTS
 from service.app import ENDPOINTS, create_app
 from service.errors import MethodNotAllowed
@@ -25,7 +27,6 @@ from service.openapi import openapi_document
 from service.options import LATER, READERS
 from service.problems import STATUS, TYPE_PREFIX, problem_of
 from service.schemas import COMPONENTS
-from service.traces import read_traceparent
 from service.webhook_schemas import COMPONENTS as WEBHOOK_COMPONENTS
 from tests.fakes.face import Face, open_face
 
@@ -200,3 +201,11 @@ async def test_the_pages_need_nothing_from_elsewhere() -> None:
             assert (await browser.get(path)).status_code == 200
         described = await browser.get("/openapi.json")
     assert described.json()["openapi"].startswith("3.")
+
+
+def test_every_example_fits_its_schema(description: dict[str, Any]) -> None:
+    for operation in operations(description):
+        shown = [operation.get("requestBody", {}), *operation["responses"].values()]
+        for content in (kind for part in shown for kind in part.get("content", {}).values()):
+            schema = {**content["schema"], "components": description["components"]}
+            jsonschema_rs.validator_for(schema).validate(content["example"])

@@ -15,7 +15,9 @@ import pytest
 from aiohttp.client_reqrep import ConnectionKey
 from standardwebhooks import Webhook
 
+from core.subject import Subject, about
 from core.targets import AllowedTargets, TargetPolicy
+from tests.fakes.traces import KEPT
 from worker.webhooks import transport
 from worker.webhooks.outcomes import Delivered, Kind, Outcome, Refused
 from worker.webhooks.sender import KINDS, Attempt, Sender, SenderPolicy, kind_of_error
@@ -110,6 +112,19 @@ async def test_each_attempt_tries_the_next_address() -> None:
     for number in (1, 2, 3):
         await send(receiver, replace(ATTEMPT, number=number), address="8.8.8.8 1.1.1.1")
     assert called == ["8.8.8.8", "1.1.1.1", "8.8.8.8"]
+
+
+async def test_the_receiver_is_told_the_trace_if_there_is_one() -> None:
+    seen: list[str | None] = []
+
+    def receiver(request: httpx.Request) -> httpx.Response:
+        seen.append(request.headers.get("traceparent"))
+        return answer(200)
+
+    await send(receiver)
+    with about(Subject("acme", "req_1", KEPT)):
+        await send(receiver)
+    assert seen == [None, KEPT]
 
 
 async def test_plain_http_has_no_server_name() -> None:

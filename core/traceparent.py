@@ -1,0 +1,73 @@
+"""W3C Trace Context: reading, making and passing on a `traceparent`. Pure.
+
+https://www.w3.org/TR/trace-context/#traceparent-header
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from random import Random
+from typing import Final
+
+from core.ids import IdSource
+
+SpanOf = Callable[[str | None], str | None]
+"""From the `traceparent` that a step comes in to the one that its own span is known by."""
+
+# Ids of zeros and version ff are invalid.
+_TRACEPARENT: Final = re.compile(
+    r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"
+)
+_SAMPLED: Final = 1
+
+
+def read_traceparent(header: str | None) -> str | None:
+    """The header when it is well-formed, else None: a bad one is no error, and not passed on."""
+    return header if header and _TRACEPARENT.fullmatch(header) else None
+
+
+def passed_on(traceparent: str | None) -> str | None:
+    """What a part that makes no spans of its own tells the next one: what it was told itself."""
+    return traceparent
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """A well-formed `traceparent` taken apart; ids in lower-case hex."""
+
+    trace_id: str
+    span_id: str
+    sampled: bool
+
+    @classmethod
+    def of(cls, traceparent: str) -> "Context":
+        """What `traceparent`, a well-formed one, says."""
+        _, trace_id, span_id, flags = traceparent.split("-")
+        return cls(trace_id, span_id, bool(int(flags, 16) & _SAMPLED))
+
+    @property
+    def traceparent(self) -> str:
+        """The header, in version 00."""
+        return f"00-{self.trace_id}-{self.span_id}-{int(self.sampled):02x}"
+
+
+@dataclass(frozen=True, slots=True)
+class NewSpans:
+    """A `SpanOf` that names new spans.
+
+    Whether a trace is kept, its beginner decides: the caller, or, for `share` of the others, we.
+    """
+
+    ids: IdSource
+    rng: Random
+    share: float
+
+    def __call__(self, traceparent: str | None) -> str:
+        """See `SpanOf`."""
+        chance = self.ids.secret()
+        span_id = chance[:8].hex()
+        if traceparent is None:
+            sampled = self.rng.random() < self.share
+            return Context(chance[8:24].hex(), span_id, sampled).traceparent
+        context = Context.of(traceparent)
+        return Context(context.trace_id, span_id, context.sampled).traceparent

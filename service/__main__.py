@@ -1,0 +1,25 @@
+"""`python -m service FD`: one front end of a crew, on the socket that its parent opened."""
+
+import os
+import signal
+import socket
+import sys
+import threading
+
+from service.main import run
+from service.settings import ServiceSettings
+
+
+def main() -> None:
+    """Serve until SIGTERM, or until the parent has ended."""
+    threading.Thread(target=_follow_parent, daemon=True).start()
+    run(ServiceSettings(), [socket.socket(fileno=int(sys.argv[1]))])
+
+
+def _follow_parent() -> None:
+    sys.stdin.buffer.read()
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+if __name__ == "__main__":
+    main()

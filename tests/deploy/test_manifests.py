@@ -1,0 +1,114 @@
+"""The Kubernetes objects: hardened as the image is, and no more trusting than they have to be."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import yaml
+
+from service.settings import ServiceSettings
+from tests.deploy.conftest import ROOT, tool
+from worker.settings import WorkerSettings
+
+Manifest = dict[str, Any]
+
+# What Kubernetes' "restricted" Pod Security Standard asks of a pod, and of each container.
+POD: Final = {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
+CONTAINER: Final = {
+    "allowPrivilegeEscalation": False,
+    "readOnlyRootFilesystem": True,
+    "capabilities": {"drop": ["ALL"]},
+}
+PREPARATION_SECONDS: Final = 5
+
+
+def of_kind(manifests: list[Manifest], *kinds: str) -> dict[str, Manifest]:
+    return {m["metadata"]["name"]: m for m in manifests if m["kind"] in kinds}
+
+
+def pods(manifests: list[Manifest]) -> dict[str, Manifest]:
+    found = of_kind(manifests, "Deployment", "StatefulSet")
+    return {name: each["spec"]["template"]["spec"] for name, each in found.items()}
+
+
+def secrets_of(pod: Manifest) -> set[str]:
+    given = [entry for c in pod["containers"] for entry in c.get("envFrom", ())]
+    return {entry["secretRef"]["name"] for entry in given if "secretRef" in entry}
+
+
+def test_they_are_the_three_that_a_gateway_is_made_of(manifests: list[Manifest]) -> None:
+    assert set(pods(manifests)) == {"gateway-service", "gateway-worker", "gateway-redis"}
+
+
+def test_every_pod_is_hardened(manifests: list[Manifest]) -> None:
+    for name, pod in pods(manifests).items():
+        assert pod["securityContext"].items() >= POD.items(), name
+        assert pod["automountServiceAccountToken"] is False, name
+        for container in pod["containers"]:
+            assert container["securityContext"] == CONTAINER, name
+            assert container["resources"].keys() == {"requests", "limits"}, name
+
+
+def test_no_service_of_the_namespace_can_set_one_of_our_variables(
+    manifests: list[Manifest],
+) -> None:
+    assert [n for n, pod in pods(manifests).items() if pod["enableServiceLinks"] is not False] == []
+
+
+def test_the_worker_alone_is_given_the_token(manifests: list[Manifest]) -> None:
+    given = {name: secrets_of(pod) for name, pod in pods(manifests).items()}
+    assert [name for name, secrets in given.items() if "gateway-runcomfy" in secrets] == [
+        "gateway-worker"
+    ]
+
+
+def test_the_front_end_reaches_names_and_redis_alone(manifests: list[Manifest]) -> None:
+    policy = of_kind(manifests, "NetworkPolicy")["gateway-service"]["spec"]
+    assert set(policy["policyTypes"]) == {"Ingress", "Egress"}
+    reached = {port["port"] for rule in policy["egress"] for port in rule["ports"]}
+    assert reached == {53, 6379, 6380}
+
+
+def test_a_pod_is_given_more_time_than_its_process_takes_to_finish(
+    manifests: list[Manifest],
+) -> None:
+    service = ServiceSettings.model_fields["shutdown_timeout"].default.total_seconds()
+    worker = WorkerSettings.model_fields["drain"].default.total_seconds()
+    given = {n: pod["terminationGracePeriodSeconds"] for n, pod in pods(manifests).items()}
+    assert given["gateway-service"] > PREPARATION_SECONDS + service + 5
+    assert given["gateway-worker"] > worker + 5
+
+
+def test_ports_are_those_that_the_processes_listen_on(manifests: list[Manifest]) -> None:
+    ports = {
+        name: pod["containers"][0]["ports"][0]["containerPort"]
+        for name, pod in pods(manifests).items()
+    }
+    assert ports["gateway-service"] == ServiceSettings.model_fields["port"].default
+    assert ports["gateway-worker"] == WorkerSettings.model_fields["worker_metrics_port"].default
+
+
+def test_every_file_is_part_of_a_kustomization() -> None:
+    for folder in ("base", "overlays/standalone"):
+        path = ROOT / "deploy/k8s" / folder
+        listed = yaml.safe_load((path / "kustomization.yaml").read_text())["resources"]
+        files = {file.name for file in path.glob("*.yaml")} - {"kustomization.yaml"}
+        assert {name for name in listed if name.endswith(".yaml")} == files
+        assert [name for name in listed if not (path / name).exists()] == []
+
+
+def test_every_selector_finds_its_pods(manifests: list[Manifest]) -> None:
+    labels = [
+        each["spec"]["template"]["metadata"]["labels"]
+        for each in of_kind(manifests, "Deployment", "StatefulSet").values()
+    ]
+    for policy in of_kind(manifests, "NetworkPolicy", "PodDisruptionBudget").values():
+        selector = policy["spec"].get("podSelector") or policy["spec"]["selector"]
+        assert selector["matchLabels"] in labels
+    for service in of_kind(manifests, "Service").values():
+        assert service["spec"]["selector"] in labels
+
+
+def test_every_yaml_file_is_in_order() -> None:
+    rules = "{extends: default, rules: {document-start: disable, line-length: disable}}"
+    tool("yamllint", "--strict", "-d", rules, "docker-compose.yml", "deploy")

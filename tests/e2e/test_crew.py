@@ -1,0 +1,171 @@
+"""`gateway serve --workers N`: one port, one set of figures, no member that outlives its parent."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import httpx
+import pytest
+
+from simulator.demo import wait_for
+from simulator.private_redis import free_port
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.e2e.conftest import Marked
+
+ROOT: Final = Path(__file__).parents[2]
+MEMBERS: Final = 3
+SOON: Final = timedelta(seconds=20)
+CALLS: Final = 60
+COUNT: Final = re.compile(
+    r'gateway_http_requests_total\{method="GET",route="unmatched",status="404"\} (\S+)'
+)
+
+
+class Crew:
+    """A parent and its members."""
+
+    def __init__(self, parent: subprocess.Popen[bytes], port: int, marked: Marked) -> None:
+        self.parent = parent
+        self.url = f"http://127.0.0.1:{port}"
+        self._marked = marked
+
+    def members(self) -> set[int]:
+        """Process ids of the members that run."""
+        alive = self._marked.alive().items()
+        return {pid for pid, command in alive if "-m service" in command}
+
+    def full(self, *, without: int = 0) -> set[int]:
+        """The members, once all seats are taken by others than `without`."""
+
+        def look() -> set[int] | None:
+            members = self.members()
+            return members if len(members) == MEMBERS and without not in members else None
+
+        return wait_for(look, SOON, "a full crew")
+
+    def get(self, path: str) -> httpx.Response:
+        """Ask whichever member takes the connection."""
+        return httpx.get(self.url + path, trust_env=False, timeout=10)
+
+    def counted(self) -> float:
+        """How many calls for nothing the figures know of."""
+        found = COUNT.search(self.get("/metrics").text)
+        return float(found[1]) if found else 0.0
+
+
+@contextmanager
+def crew_on(redis_url: str, marked: Marked, log: Path) -> Iterator[Crew]:
+    """A crew that answers."""
+    port = free_port()
+    own = {"GATEWAY_REDIS_URL": redis_url, "GATEWAY_PORT": str(port)}
+    with log.open("wb") as lines:
+        parent = subprocess.Popen(
+            [sys.executable, "-m", "cli.main", "serve", "--workers", str(MEMBERS)],
+            cwd=ROOT,
+            env={**marked.environment, **own},
+            stderr=lines,
+        )
+    crew = Crew(parent, port, marked)
+    try:
+        wait_for(lambda: answers(crew) or None, SOON, "an answer")
+        crew.full()
+        yield crew
+    finally:
+        parent.kill()
+        parent.wait()
+
+
+def answers(crew: Crew) -> bool:
+    """Whether the port answers."""
+    try:
+        return crew.get("/healthz").is_success
+    except httpx.TransportError:
+        return False
+
+
+@pytest.fixture
+def crew(redis_flushed: str, marked: Marked, tmp_path: Path) -> Iterator[Crew]:
+    """A crew of three."""
+    with crew_on(redis_flushed, marked, tmp_path / "log") as crew:
+        yield crew
+
+
+def test_counts_add_up_whoever_is_asked(crew: Crew) -> None:
+    for _ in range(CALLS):
+        assert crew.get("/nowhere").status_code == 404
+    assert {crew.counted() for _ in range(3 * MEMBERS)} == {CALLS}
+    shown = crew.get("/metrics").text
+    assert "pid=" not in shown
+    assert "gateway_store_up 1.0" in shown
+
+
+def test_a_member_that_dies_is_replaced_and_its_counts_stay(crew: Crew, tmp_path: Path) -> None:
+    for _ in range(CALLS):
+        crew.get("/nowhere")
+    dead = min(crew.members())
+    os.kill(dead, signal.SIGKILL)
+    assert crew.get("/healthz").is_success
+    crew.full(without=dead)
+    wait_for(lambda: crew.get("/nowhere").status_code == 404 or None, SOON, "an answer")
+    assert crew.counted() == CALLS + 1
+    assert "front_end_died" in (tmp_path / "log").read_text()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_all_with_0(crew: Crew, marked: Marked, number: signal.Signals) -> None:
+    began = time.monotonic()
+    with httpx.Client(base_url=crew.url, trust_env=False) as idle:
+        idle.get("/healthz")
+        crew.parent.send_signal(number)
+        assert crew.parent.wait(timeout=15) == 0
+    assert time.monotonic() - began < 10
+    assert marked.none_left()
+
+
+def test_a_call_that_hangs_does_not_hold_the_end_up(
+    redis_flushed: str, marked: Marked, tmp_path: Path
+) -> None:
+    marked.environment["GATEWAY_SHUTDOWN_TIMEOUT"] = "1"
+    with crew_on(redis_flushed, marked, tmp_path / "log") as crew:
+        address = ("127.0.0.1", int(crew.url.rpartition(":")[2]))
+        with socket.create_connection(address) as wire:
+            head = "POST /v1/models/a/b HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n"
+            wire.sendall(f"{head}Authorization: Bearer x\r\n\r\n".encode())
+            crew.parent.terminate()
+            assert crew.parent.wait(timeout=10) == 0
+    assert marked.none_left()
+
+
+def test_no_member_outlives_a_parent_that_is_killed(crew: Crew, marked: Marked) -> None:
+    crew.parent.kill()
+    crew.parent.wait()
+    assert marked.none_left(within_seconds=10)
+
+
+def test_a_port_that_is_taken_is_one_line(crew: Crew, marked: Marked, redis_url: str) -> None:
+    port = crew.url.rpartition(":")[2]
+    ran = subprocess.run(
+        [sys.executable, "-m", "cli.main", "serve", "--workers", "2"],
+        cwd=ROOT,
+        env={**marked.environment, "GATEWAY_REDIS_URL": redis_url, "GATEWAY_PORT": port},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert ran.returncode == 3
+    assert ran.stderr.startswith("gateway: cannot listen on ")
+    assert ran.stderr.count("\n") == 1

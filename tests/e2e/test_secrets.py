@@ -1,0 +1,191 @@
+"""No secret in a log line, an answer, a figure or a page, whatever fails."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import signal
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final, Self
+from urllib.parse import quote
+
+import httpx
+import pytest
+import redis
+
+from simulator.demo import wait_for
+from simulator.example import kling
+from simulator.stack import Plan, Stack, running
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from simulator.private_redis import PrivateRedis
+    from tests.e2e.conftest import Marked
+
+SOON: Final = timedelta(seconds=40)
+FAST: Final = ("--queue-seconds", "0..0.2", "--run-seconds", "0.2..0.5")
+RUNCOMFY_TOKEN: Final = "simulated-token"
+FAULTS: Final = (
+    {"kind": "html", "call": "submit"},
+    {"kind": "garbage", "call": "submit"},
+    {"kind": "redirect", "call": "submit"},
+    {"kind": "reset_after", "call": "submit"},
+    {"kind": "error", "call": "submit", "status": 401, "body": f"bad token {RUNCOMFY_TOKEN}"},
+    {"kind": "error", "call": "status", "status": 500, "body": f"Bearer {RUNCOMFY_TOKEN}"},
+    {"kind": "html", "call": "result"},
+    {"kind": "reset_before", "call": "result"},
+)
+MANNERS: Final = (
+    {"manner": "answer", "status": 500},
+    {"manner": "reset"},
+    {"manner": "close"},
+    {"manner": "answer", "status": 302},
+)
+PAGES: Final = ("/docs", "/openapi.json", "/metrics", "/healthz", "/readyz", "/v1/models")
+
+
+class Answers:
+    """Every answer that a caller got, as text."""
+
+    def __init__(self, stack: Stack) -> None:
+        self.heard: list[str] = []
+        self._http = httpx.Client(base_url=stack.url, timeout=15, trust_env=False)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._http.close()
+
+    def ask(self, method: str, path: str, key: str | None = None, **more: Any) -> httpx.Response:  # noqa: ANN401 - of httpx
+        """Ask, and remember the whole answer. The address asked for is the caller's own text."""
+        headers = {**more.pop("headers", {})}
+        if key is not None:
+            headers["authorization"] = f"Bearer {key}"
+        answer = self._http.request(method, path, headers=headers, **more)
+        self.heard.append(f"{answer.headers}\n{answer.text}")
+        return answer
+
+    def submit(self, key: str, **more: Any) -> httpx.Response:  # noqa: ANN401 - of httpx
+        """Submit the example."""
+        example = kling()
+        return self.ask("POST", f"/v1/models/{example.model_id}", key, json=example.input, **more)
+
+
+@pytest.fixture
+def password(own_redis: PrivateRedis) -> str:
+    """The password that Redis asks for from now on."""
+    password = secrets.token_urlsafe(24)
+    with redis.Redis.from_url(own_redis.url) as admin:
+        admin.config_set("requirepass", password)
+    return password
+
+
+@pytest.fixture
+def stack(
+    own_redis: PrivateRedis, password: str, marked: Marked, tmp_path: Path
+) -> Iterator[Stack]:
+    """A stack that tells all it can."""
+    url = own_redis.url.replace("redis://", f"redis://:{password}@")
+    told = {"GATEWAY_REDIS_URL": url, "GATEWAY_LOG_LEVEL": "DEBUG"}
+    plan = Plan(tmp_path, environment={**marked.environment, **told}, runcomfy=FAST)
+    with running(plan) as stack:
+        yield stack
+
+
+def use_every_key_wrongly(answers: Answers, good: str, admin: str) -> list[str]:
+    """Wrong keys, keys in wrong places; the further secrets that this makes."""
+    mangled = good[:-1] + ("0" if good[-1] != "0" else "1")
+    unknown = re.sub(r"_([^_]+)_", "_stranger_", good)
+    for key in (mangled, unknown, admin, "nonsense-" + secrets.token_urlsafe(12)):
+        answers.submit(key)
+        answers.ask("GET", "/v1/requests/req_1/status", key)
+        answers.ask("GET", "/admin/v1/tenants", key + "x")
+    answers.ask("GET", f"/v1/models?api_key={quote(good)}")
+    answers.ask("GET", f"/nowhere/{good}")
+    answers.ask("GET", "/v1/models", headers={"authorization": f"Basic {good}"})
+    return [mangled, unknown]
+
+
+def break_things(stack: Stack, answers: Answers, key: str) -> None:
+    """Spoil calls and callbacks, and kill what can be killed."""
+    for fault in FAULTS:
+        told = httpx.post(
+            f"{stack.runcomfy_url}/_sim/faults", json={**fault, "times": 1}, trust_env=False
+        )
+        assert told.is_success, told.text
+    for manner in MANNERS:
+        behave = f"{stack.receiver.url}/_recv/behaviour"
+        told = httpx.post(behave, json={**manner, "times": 2}, trust_env=False)
+        assert told.is_success, told.text
+    for _ in range(6):
+        answers.submit(key)
+    stack.workers[0].kill()
+    stack.workers[0].start()
+    stack.services[0].wait_until_ready("/readyz")
+    answers.submit(key)
+
+
+def pause_redis(own_redis: PrivateRedis, answers: Answers, key: str) -> None:
+    """Redis falls silent for a while."""
+    assert own_redis.pid is not None
+    os.kill(own_redis.pid, signal.SIGSTOP)
+    try:
+        assert answers.submit(key).status_code == 503
+    finally:
+        os.kill(own_redis.pid, signal.SIGCONT)
+
+
+def read_everything(stack: Stack, answers: Answers, key: str, admin: str, job: str) -> None:
+    """Every page and document that there is."""
+    for path in PAGES:
+        answers.ask("GET", path, key)
+    for part in ("", "/status", "/result"):
+        answers.ask("GET", f"/v1/requests/{job}{part}", key)
+    for path in ("tenants", "tenants/spy", "tenants/spy/keys", "limits", "doubts", "audit"):
+        answers.ask("GET", f"/admin/v1/{path}", admin)
+    answers.heard.append(httpx.get(f"{stack.workers[0].url}/metrics", trust_env=False).text)
+
+
+@pytest.mark.timeout(180)
+def test_nothing_that_is_said_holds_a_secret(
+    stack: Stack, own_redis: PrivateRedis, password: str
+) -> None:
+    tenant, admin = stack.new_tenant("spy"), stack.environment["GATEWAY_ADMIN_TOKEN"]
+    hook_password = secrets.token_urlsafe(16)
+    with Answers(stack) as answers:
+        wrong = use_every_key_wrongly(answers, tenant.key, admin)
+        hook = f"https://me:{hook_password}@hooks.example.com/"
+        answers.submit(tenant.key, params={"webhook": hook})
+        break_things(stack, answers, tenant.key)
+        job = answers.submit(tenant.key).json()["request_id"]
+        pause_redis(own_redis, answers, tenant.key)
+        wait_for(lambda: ended(answers, tenant.key, job), SOON, "the end of a job")
+        read_everything(stack, answers, tenant.key, admin, job)
+
+    logs = {child.name: child.log.read_text() for child in [*stack.services, *stack.workers]}
+    said = {**logs, "answers": "\n".join(answers.heard)}
+    assert all(len(text) > 2000 for text in said.values())
+    assert '"event":"delivery_attempted"' in logs["worker-1"]
+    for secret in (tenant.key, *wrong):
+        hide(said, secret, tenant.key.rpartition("_")[2])
+    for secret in (tenant.webhook_secret, admin, RUNCOMFY_TOKEN, password, hook_password):
+        hide(said, secret)
+
+
+def ended(answers: Answers, key: str, job: str) -> bool | None:
+    """Whether a job has ended."""
+    answer = answers.ask("GET", f"/v1/requests/{job}/status", key)
+    return (answer.is_success and answer.json()["status"] in {"completed", "failed"}) or None
+
+
+def hide(said: dict[str, str], *texts: str) -> None:
+    """Nothing said holds one of these, nor its greater part."""
+    for text in texts:
+        for where, all_of_it in said.items():
+            for part in (text, text[: 2 * len(text) // 3]):
+                found = all_of_it.find(part)
+                assert found < 0, (where, all_of_it[max(0, found - 200) : found + 20])

@@ -1,0 +1,65 @@
+"""The API's description against the running stack: whatever it promises, schemathesis tries.
+
+All checks, every phase, a fixed seed; `make fuzz` shows the figures.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import httpx
+import pytest
+
+from simulator.example import kling
+from simulator.stack import Plan, Stack, running, without_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+FUZZER: Final = Path(sys.executable).with_name("schemathesis")
+CONFIG: Final = Path(__file__).with_name("schemathesis.toml")
+HOW: Final = ("--checks", "all", "--max-examples", "12", "--seed", "1", "--no-color")
+LONGEST: Final = timedelta(seconds=150)
+_FIGURES: Final = re.compile(r"(\d+) generated")
+
+
+@pytest.fixture
+def stack(tmp_path: Path) -> Iterator[Stack]:
+    """Jobs end at once, so that every kind of answer is met."""
+    fast = ("--queue-seconds", "0..0.1", "--run-seconds", "0.1..0.3")
+    plan = Plan(tmp_path, environment=without_settings(os.environ), runcomfy=fast)
+    with running(plan) as stack:
+        yield stack
+
+
+@pytest.mark.timeout(180)
+def test_the_service_keeps_what_its_description_says(stack: Stack, tmp_path: Path) -> None:
+    tenant = stack.new_tenant("fuzz")
+    example = kling()
+    submit = f"{stack.url}/v1/models/{example.model_id}"
+    httpx.post(submit, json=example.input, headers=tenant.bearer, trust_env=False)
+
+    admin = stack.environment["GATEWAY_ADMIN_TOKEN"]
+    tokens = {"TENANT_KEY": tenant.key, "ADMIN_TOKEN": admin}
+    ran = subprocess.run(
+        [str(FUZZER), "--config-file", str(CONFIG), "run", f"{stack.url}/openapi.json", *HOW],
+        env={**stack.environment, **tokens, "NO_PROXY": "*"},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=LONGEST.total_seconds(),
+    )
+
+    print(ran.stdout)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    figures = _FIGURES.search(ran.stdout)
+    assert figures is not None
+    assert int(figures[1]) > 100
+    assert not [line for line in stack.services[0].tail(100_000) if '"exc_info"' in line]
