@@ -110,6 +110,15 @@ def use_every_key_wrongly(answers: Answers, good: str, admin: str) -> list[str]:
     return [mangled, unknown]
 
 
+def add_endpoint(answers: Answers, key: str, header: str) -> None:
+    """An endpoint that is sent a secret of its own, and that refuses the connection."""
+    wish = {"url": "http://127.0.0.1:9/hook", "headers": {"authorization": f"Bearer {header}"}}
+    made = answers.ask("POST", "/v1/webhooks/endpoints", key, json=wish)
+    assert made.status_code == 201, made.text
+    answers.ask("GET", "/v1/webhooks/endpoints", key)
+    answers.ask("GET", "/v1/deliveries", key)
+
+
 def break_things(stack: Stack, answers: Answers, key: str) -> None:
     """Spoil calls and callbacks, and kill what can be killed."""
     for fault in FAULTS:
@@ -158,6 +167,7 @@ def test_nothing_that_is_said_holds_a_secret(
     hook_password = secrets.token_urlsafe(16)
     with Answers(stack) as answers:
         wrong = use_every_key_wrongly(answers, tenant.key, admin)
+        add_endpoint(answers, tenant.key, header := secrets.token_urlsafe(24))
         hook = f"https://me:{hook_password}@hooks.example.com/"
         answers.submit(tenant.key, params={"webhook": hook})
         break_things(stack, answers, tenant.key)
@@ -172,7 +182,7 @@ def test_nothing_that_is_said_holds_a_secret(
     assert '"event":"delivery_attempted"' in logs["worker-1"]
     for secret in (tenant.key, *wrong):
         hide(said, secret, tenant.key.rpartition("_")[2])
-    for secret in (tenant.webhook_secret, admin, RUNCOMFY_TOKEN, password, hook_password):
+    for secret in (tenant.webhook_secret, admin, RUNCOMFY_TOKEN, password, hook_password, header):
         hide(said, secret)
 
 
