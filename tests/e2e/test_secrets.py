@@ -106,6 +106,9 @@ def use_every_key_wrongly(answers: Answers, good: str, admin: str) -> list[str]:
         answers.ask("GET", "/admin/v1/tenants", key + "x")
     answers.ask("GET", f"/v1/models?api_key={quote(good)}")
     answers.ask("GET", f"/nowhere/{good}")
+    answers.ask("GET", "/v1/requests/req_1", good)
+    answers.ask("PUT", "/v1/models", good)
+    answers.submit(good, headers={"content-type": "text/plain"})
     answers.ask("GET", "/v1/models", headers={"authorization": f"Basic {good}"})
     return [mangled, unknown]
 
