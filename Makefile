@@ -1,7 +1,7 @@
 # Thin names for commands that work without make; CONTRIBUTING.md lists those.
 .DEFAULT_GOAL := help
 .PHONY: help install demo up test check lint types imports format docs dashboards lock clean \
-	unit contract integration e2e chaos bench containers
+	unit contract integration e2e chaos bench containers fuzz licences sbom
 
 bin := .venv/bin
 
@@ -63,6 +63,16 @@ docs: install ## write the generated pages
 dashboards: install ## write the dashboards, and draw them from real data (needs prometheus)
 	$(bin)/python -m deploy.grafana.build
 	$(bin)/python -m deploy.grafana.draw
+
+fuzz: install ## hold the service to its own description; shows the figures
+	$(bin)/pytest -s tests/integration/test_description.py
+
+licences: install ## list what runs with us and under which licence
+	$(bin)/python -m docs.licences
+
+sbom: install ## write dist/sbom.json, the bill of materials of what runs (CycloneDX)
+	@mkdir -p dist
+	$(bin)/cyclonedx-py requirements requirements.runtime.lock --output-reproducible -o dist/sbom.json
 
 lock: ## pin every dependency by hash again
 	deploy/lock.sh

@@ -58,6 +58,13 @@ class Edge:
             await answering.problem(defect_of(error), scope, receive)
 
 
+_OF_PRIVATE: Final = (
+    (b"cache-control", b"no-store"),
+    # Documents, not pages: a browser that is led to one runs and embeds nothing.
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+)
+
+
 class _Answering:
     """The way out: every answer gets its headers here, and HEAD loses its body."""
 
@@ -65,7 +72,6 @@ class _Answering:
         self._send = send
         self._exchange = exchange
         self._emit = emit
-        self._bodyless = scope["method"] == "HEAD"
         self._private = scope["path"].startswith(PRIVATE)
 
     async def __call__(self, message: Message) -> None:
@@ -91,7 +97,7 @@ class _Answering:
             (b"x-content-type-options", b"nosniff"),
             (b"referrer-policy", b"no-referrer"),
         ]
-        return [*fixed, (b"cache-control", b"no-store")] if self._private else fixed
+        return [*fixed, *_OF_PRIVATE] if self._private else fixed
 
 
 def problem_response(problem: Problem) -> Response:

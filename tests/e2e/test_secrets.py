@@ -106,8 +106,20 @@ def use_every_key_wrongly(answers: Answers, good: str, admin: str) -> list[str]:
         answers.ask("GET", "/admin/v1/tenants", key + "x")
     answers.ask("GET", f"/v1/models?api_key={quote(good)}")
     answers.ask("GET", f"/nowhere/{good}")
+    answers.ask("GET", "/v1/requests/req_1", good)
+    answers.ask("PUT", "/v1/models", good)
+    answers.submit(good, headers={"content-type": "text/plain"})
     answers.ask("GET", "/v1/models", headers={"authorization": f"Basic {good}"})
     return [mangled, unknown]
+
+
+def add_endpoint(answers: Answers, key: str, header: str) -> None:
+    """An endpoint that is sent a secret of its own, and that refuses the connection."""
+    wish = {"url": "http://127.0.0.1:9/hook", "headers": {"authorization": f"Bearer {header}"}}
+    made = answers.ask("POST", "/v1/webhooks/endpoints", key, json=wish)
+    assert made.status_code == 201, made.text
+    answers.ask("GET", "/v1/webhooks/endpoints", key)
+    answers.ask("GET", "/v1/deliveries", key)
 
 
 def break_things(stack: Stack, answers: Answers, key: str) -> None:
@@ -158,6 +170,7 @@ def test_nothing_that_is_said_holds_a_secret(
     hook_password = secrets.token_urlsafe(16)
     with Answers(stack) as answers:
         wrong = use_every_key_wrongly(answers, tenant.key, admin)
+        add_endpoint(answers, tenant.key, header := secrets.token_urlsafe(24))
         hook = f"https://me:{hook_password}@hooks.example.com/"
         answers.submit(tenant.key, params={"webhook": hook})
         break_things(stack, answers, tenant.key)
@@ -172,7 +185,7 @@ def test_nothing_that_is_said_holds_a_secret(
     assert '"event":"delivery_attempted"' in logs["worker-1"]
     for secret in (tenant.key, *wrong):
         hide(said, secret, tenant.key.rpartition("_")[2])
-    for secret in (tenant.webhook_secret, admin, RUNCOMFY_TOKEN, password, hook_password):
+    for secret in (tenant.webhook_secret, admin, RUNCOMFY_TOKEN, password, hook_password, header):
         hide(said, secret)
 
 

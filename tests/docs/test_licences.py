@@ -1,0 +1,26 @@
+"""What runs with the gateway may be passed on with it, and is listed."""
+
+from __future__ import annotations
+
+import re
+
+from docs.licences import PAGE, licence, running
+
+PERMISSIVE = re.compile(
+    r"Apache|BSD|MIT|ISC|PSF|Python Software Foundation|MPL|Mozilla|Unlicense|CC0|Zlib"
+)
+COPYLEFT = re.compile(r"GPL|Affero|SSPL|Business Source|Commons Clause")
+
+
+def test_every_package_that_runs_is_listed_with_its_licence() -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    missing = [name for name, of in running().items() if f"| {name} | {licence(of)} |" not in page]
+    assert missing == [], "make licences"
+    assert len(running()) > 30
+
+
+def test_every_licence_is_permissive() -> None:
+    for name, of in running().items():
+        told = licence(of)
+        assert PERMISSIVE.search(told), (name, told)
+        assert not COPYLEFT.search(told), (name, told)

@@ -1,0 +1,103 @@
+"""What every answer carries, and what must not creep back in."""
+
+from __future__ import annotations
+
+import ast
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import pytest
+
+from core.errors import Unauthenticated
+from core.settings import ProcessSettings
+from core.store.connection import connection_source, retrying_source
+from service.app import create_app
+from service.edge import Edge
+from service.routes.operators import check_token
+from service.settings import ServiceSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import httpx
+
+    from tests.fakes.face import Face
+
+ROOT: Final = Path(__file__).parents[3]
+PRODUCT: Final = ("core", "service", "worker", "cli")
+ANYWHERE: Final = ("/healthz", "/metrics", "/docs", "/openapi.json", "/nowhere")
+PRIVATE: Final = ("/v1/models", "/v1/requests/req_1", "/admin/v1/tenants", "/admin/v1/nowhere")
+
+
+@pytest.mark.parametrize("path", [*ANYWHERE, *PRIVATE])
+@pytest.mark.parametrize("method", ["GET", "OPTIONS", "DELETE"])
+async def test_every_answer_is_hardened(caller: httpx.AsyncClient, method: str, path: str) -> None:
+    headers = (await caller.request(method, path)).headers
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers["referrer-policy"] == "no-referrer"
+    assert headers["x-request-id"]
+    assert "server" not in headers
+    assert not [name for name in headers if name.startswith("access-control-")]
+    if path in PRIVATE:
+        assert headers["cache-control"] == "no-store"
+        assert "default-src 'none'" in headers["content-security-policy"]
+
+
+async def test_a_page_says_itself_what_it_may_load(caller: httpx.AsyncClient) -> None:
+    policy = (await caller.get("/docs")).headers["content-security-policy"]
+    assert "connect-src 'self'" in policy
+    assert "frame-ancestors 'none'" in policy
+
+
+def trees() -> Iterator[tuple[Path, ast.Module]]:
+    """Every file of the product."""
+    for root in PRODUCT:
+        for path in sorted((ROOT / root).rglob("*.py")):
+            yield path, ast.parse(path.read_text(encoding="utf-8"))
+
+
+def test_no_middleware_costs_a_task_for_each_request(face: Face) -> None:
+    """Starlette's `BaseHTTPMiddleware` does: twenty times the price of plain ASGI."""
+    app = create_app(face._open)
+    layers: list[object] = [layer.cls for layer in app.user_middleware]
+    assert layers == [Edge]
+    for path, tree in trees():
+        names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+        called = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+        assert "BaseHTTPMiddleware" not in names, path
+        assert "middleware" not in called, path
+
+
+SECRET_NAMES: Final = ("token", "secret", "password", "signature", "digest")
+
+
+def test_secrets_are_never_compared_by_how_far_they_agree() -> None:
+    """`==` stops at the first wrong byte, and so tells how many were right."""
+    for path, tree in trees():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Compare) and isinstance(node.ops[0], ast.Eq | ast.NotEq):
+                sides = [ast.unparse(side).lower() for side in (node.left, *node.comparators)]
+                named = [side for side in sides if side.split(".")[-1] in SECRET_NAMES]
+                assert not named, (path, node.lineno, sides)
+
+
+@pytest.mark.parametrize("header", ["", "Bearer", "Bearer ", "Bearer x", "Basic t", "bearer tt"])
+def test_the_operators_token_must_be_exact(header: str) -> None:
+    with pytest.raises(Unauthenticated):
+        check_token(header, "t")
+    check_token("Bearer t", "t")
+
+
+@pytest.mark.parametrize("source", [connection_source, retrying_source])
+def test_no_call_to_redis_waits_for_ever(source: type) -> None:
+    policy = ProcessSettings().redis
+    told = source(policy, "test").connection_kwargs
+    for name, most in (("socket_timeout", 5), ("socket_connect_timeout", 5)):
+        assert 0 < told[name] <= most
+
+
+def test_every_wait_on_a_caller_is_bounded() -> None:
+    settings = ServiceSettings()
+    for span in (settings.body_timeout, settings.keep_alive, settings.shutdown_timeout):
+        assert timedelta(0) < span <= timedelta(minutes=1)
