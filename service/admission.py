@@ -8,7 +8,6 @@ from core.changes import Admission
 from core.fingerprints import NO_DEFAULTS, fingerprint
 from core.jobs import Job, JobState, Note, TimelineEntry
 from core.money import MicroUsd, to_usd
-from core.store.jobs import RING_GRACE
 from core.tenants import Credential
 from service.bodies import read_object, refuse_twins
 from service.errors import CostAboveLimit
@@ -89,7 +88,6 @@ def _job(
         fingerprint=fingerprint(submission.model_id, judged.value, defaults),
         created_at=now,
         updated_at=now,
-        due_at=now + RING_GRACE,
         start_by=now + start,
         finish_by=now + finish,
         reference=options.reference,

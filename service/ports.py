@@ -41,6 +41,10 @@ class Jobs(Protocol):
         """See `core.store.jobs.JobStore.store`."""
         ...
 
+    async def heir(self, job_id: str) -> Job | None:
+        """See `core.store.jobs.JobStore.heir`."""
+        ...
+
 
 class Tenants(Protocol):
     """Tenants, by name."""

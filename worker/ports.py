@@ -216,6 +216,14 @@ class Jobs(Protocol):
         """Make a change true, or say who was first."""
         ...
 
+    async def leader(self, job: Job) -> JobRecord | None:
+        """The job that a follower follows now; None when it is gone."""
+        ...
+
+    async def heir(self, job_id: str) -> Job | None:
+        """Of those who follow a job, the one whose time lasts longest."""
+        ...
+
     async def put_off(self, job: Job, due_at: datetime, *, polled: bool = False) -> bool:
         """Look again later; False when the record moved on."""
         ...

@@ -59,6 +59,16 @@ def stored(change: Change, decided: Move) -> Iterator[Event]:
         yield CostSettled(job.id, job.tenant, job.model_id, now.verdict, amount)
 
 
+def handed_on(change: Change) -> Iterator[Event]:
+    """What a handover says: how the one job ended, and that the other goes on with its work."""
+    (entry,) = change.entries
+    yield from stored(change, Move(change.after, entry, Fact.HANDED_ON))
+    if change.heir is not None:
+        heir = change.heir
+        taken = Change(before=heir.before, after=heir.after)
+        yield _moved(taken, Move(heir.after, heir.entry), Fact.INHERITED)
+
+
 def _moved(change: Change, decided: Move, fact: Fact) -> JobMoved:
     after = decided.after
     return JobMoved(

@@ -18,7 +18,8 @@ from core.ledger import Booking, booked, standing
 from core.limits import spans_at
 from core.money import MicroUsd
 from core.store.doorbell import ring_for
-from core.store.jobs import MILLISECOND, Depth, JobView
+from core.store.admissions import MILLISECOND
+from core.store.jobs import Depth, JobView
 from core.store.records import ENTRIES, JOBS
 from core.tenants import Scope
 from tests.fakes.memory import Account, Memory, Row, due_first, write_due

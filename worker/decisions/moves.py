@@ -79,11 +79,12 @@ def ended(
     now: datetime,
     *,
     fault: UpstreamFault | None = None,
+    detail: str | None = None,
     **changes: Any,  # noqa: ANN401 - fields of the record
 ) -> Move:
     """A move to a final state."""
     changes = {"due_at": None, "finished_at": now, "queue_position": None} | changes
-    return moved(job.after(fact, now, **changes), fact, now, fault=fault)
+    return moved(job.after(fact, now, **changes), fact, now, fault=fault, detail=detail)
 
 
 def moved(
