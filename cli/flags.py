@@ -35,6 +35,13 @@ FLAGS: Final[Mapping[str, Flag]] = {
     "unknown_price": Flag(str, "Where a price is not known: `count` or `refuse`.", "count"),
     "unknown_price_counts": Flag(str, "What an unknown price counts at, in USD.", 0),
     "doubt": Flag(str, "Unattended submits in doubt: `hold`, `fail`, `resend`."),
+    "cache": Flag(str, "Share results of equal inputs: `use` or `off`."),
+    "cache_lifetime": Flag(int, "Seconds that a stored result serves; 7 days at most."),
+    "cache_shared": Flag(bool, "Share them with all tenants that are shared too.", default=False),
+    "idempotency": Flag(str, "`Idempotency-Key` on submits: `optional` or `required`.", "optional"),
+    "shared_failure": Flag(
+        str, "A paid job that others joined fails: `tell` or `promote`.", "tell"
+    ),
 }
 """A test compares names and defaults with the records."""
 

@@ -15,6 +15,7 @@ from typing import Final
 
 from core.errors import InvalidInput, Unauthenticated
 from core.limits import Limits
+from core.reuse import ReusePolicy
 
 NAME_PATTERN: Final = r"[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?"
 _NAME: Final = re.compile(NAME_PATTERN)
@@ -31,6 +32,7 @@ class Scope(StrEnum):
 
 
 NO_LIMITS: Final = Limits()
+USUAL_REUSE: Final = ReusePolicy()
 ALL_SCOPES: Final = frozenset(Scope)
 
 
@@ -57,6 +59,7 @@ class Tenant:
     doubt: DoubtPolicy | None = None
     """None: as the operator's setting says."""
     limits: Limits = NO_LIMITS
+    reuse: ReusePolicy = USUAL_REUSE
     version: int = 1
     """Counts the record's changes."""
     deleted_at: datetime | None = None

@@ -39,6 +39,7 @@ SHOWN: Final[Mapping[int, GatewayError]] = {
     404: core.NotFound(),
     408: own.BodyTooSlow(),
     409: own.JobContended(),
+    410: core.RequestDeleted(),
     413: core.BodyTooLarge("The body is larger than 1,048,576 bytes."),
     415: own.UnsupportedMedia(),
     422: core.InvalidInput(

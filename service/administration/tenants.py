@@ -70,6 +70,7 @@ def mint(desk: Desk, name: str, settings: TenantSettings) -> NewTenant:
         disabled=settings.disabled,
         doubt=settings.doubt,
         limits=settings.limits,
+        reuse=settings.reuse,
     )
     return NewTenant(tenant, mint_key(name, desk.ids.secret()), secret)
 
@@ -123,6 +124,7 @@ def with_settings(tenant: Tenant, settings: TenantSettings) -> Tenant:
         disabled=settings.disabled,
         doubt=settings.doubt,
         limits=settings.limits,
+        reuse=settings.reuse,
         version=tenant.version + 1,
     )
 
