@@ -8,7 +8,7 @@ from core.deliveries import Delivery
 from core.jobs import Job, JobRecord, TimelineEntry
 from core.limits import Quota
 from core.money import MicroUsd
-from core.reuse import CacheMode, CacheOption, Reuse
+from core.reuse import CacheOption, CacheUse, Reuse
 from core.tenants import Credential
 
 RETENTION = timedelta(days=7)
@@ -40,13 +40,11 @@ class Outcome(StrEnum):
 class ReuseRequest:
     """Whether a job may share a result with identical ones.
 
-    `asked` by the submit itself; `usual` where neither it nor its tenant says anything. `lifetime`:
-    how long its own result may be reused, unless its tenant says otherwise.
+    `asked` by the submit itself; `usual` where neither it nor its tenant says anything.
     """
 
     asked: CacheOption | None = None
-    usual: CacheMode = CacheMode.OFF
-    lifetime: timedelta = RETENTION
+    usual: CacheUse = CacheUse()  # noqa: RUF009 - frozen
 
 
 NO_REUSE = ReuseRequest(asked=CacheOption.OFF)

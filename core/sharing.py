@@ -41,7 +41,9 @@ def time_limit(job: Job) -> datetime | None:
 def next_check(job: Job, now: datetime) -> datetime:
     """When a follower looks at its leader next, unless it is woken."""
     limits = (job.start_by, job.finish_by)
-    return min(limit for limit in (now + FOLLOW_CHECK, *limits) if limit is not None and limit > now)
+    return min(
+        limit for limit in (now + FOLLOW_CHECK, *limits) if limit is not None and limit > now
+    )
 
 
 def worth(job: Job) -> MicroUsd | None:

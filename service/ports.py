@@ -10,6 +10,7 @@ from core.channels import Channel
 from core.deliveries import ChannelMove, Delivery, DeliveryAttempt
 from core.endpoints import WebhookSetup
 from core.history import RunHistory
+from core.jobs import Job
 from core.limits import Limits
 from core.replays import Replay
 from core.store.catalogue import CatalogueSnapshot

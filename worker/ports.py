@@ -201,12 +201,16 @@ class BalanceSource(Protocol):
         ...
 
 
-class Jobs(Protocol):
-    """What the lifecycle asks of the job store."""
+class Records(Protocol):
+    """Where jobs are looked up."""
 
     async def load(self, job_id: str) -> JobRecord | None:
         """The job as it stands."""
         ...
+
+
+class Jobs(Records, Protocol):
+    """What the lifecycle asks of the job store."""
 
     async def input(self, job_id: str) -> bytes | None:
         """The body to submit."""

@@ -128,7 +128,7 @@ def _item(admission: Admission, now: datetime) -> tuple[Argument, ...]:
 
 
 def _reuse(reuse: ReuseRequest) -> tuple[Argument, ...]:
-    return reuse.asked or "", reuse.usual, reuse.lifetime // MILLISECOND
+    return reuse.asked or "", reuse.usual.mode, reuse.usual.lifetime // MILLISECOND
 
 
 def _tails(job: Job, check: datetime, now: datetime) -> tuple[bytes, bytes, bytes]:

@@ -9,9 +9,9 @@ from core.clock import Clock, from_ms, to_ms
 from core.limits import Limits, lua_pattern
 from core.reuse import ReusePolicy
 from core.store import keys
+from core.store.admissions import RING_GRACE
 from core.store.connection import Argument, Wire
 from core.store.doorbell import MESSAGE_LIFE, dispatch_template
-from core.store.jobs import RING_GRACE
 from core.store.lua import Scripts
 from core.store.records import KEYS, TENANTS
 from core.tenants import KeyRecord, KeyUse, Tenant

@@ -9,22 +9,32 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
-from core.changes import RETENTION, Admission, Admitted, Change, Outcome
+from core.changes import RETENTION, Admission, Admitted, Change, Heir, Outcome
 from core.clock import to_ms
-from core.errors import NotFound, NotPermitted, Unauthenticated
+from core.errors import (
+    IdempotencyKeyMissing,
+    IdempotencyMismatch,
+    NotFound,
+    NotPermitted,
+    RequestDeleted,
+    Unauthenticated,
+)
 from core.history import KEPT, RunHistory, run_time
-from core.jobs import JobRecord, JobState
+from core.jobs import JobRecord, JobState, Note, TimelineEntry
 from core.ledger import Booking, booked, standing
 from core.limits import spans_at
 from core.money import MicroUsd
+from core.reuse import Reuse, ReusePolicy
+from core.sharing import as_follower, as_hit, reusable_until, time_limit, worth
+from core.store.admissions import CACHE_HIT, JOINED, MILLISECOND, RING_GRACE
 from core.store.doorbell import ring_for
-from core.store.admissions import MILLISECOND
 from core.store.jobs import Depth, JobView
 from core.store.records import ENTRIES, JOBS
 from core.tenants import Scope
 from tests.fakes.memory import Account, Memory, Row, due_first, write_due
 from tests.fakes.outbox import MemoryDeliveryStore, MemoryReplayStore, MemoryWebhookStore, post
 from tests.fakes.quotas import Ruling, Standing, allowance
+from tests.fakes.reuse import Fate, Kept, Part
 from tests.fakes.shared import MemoryBreakerStore, MemoryCatalogueStore, MemoryPresence
 from tests.fakes.tenancy import (
     MemoryControlStore,
@@ -63,20 +73,80 @@ class MemoryJobStore:
         """See `JobStore.admit`."""
         self._authenticate(admission.credential, Scope.SUBMIT)
         memory, job = self._memory, admission.job
-        ruling = Ruling(job, memory.clock.now(), self._standing(job))
+        policy = memory.reuse_of(job.tenant)
+        replayed = self._replayed(admission, policy)
+        if replayed is not None:
+            return replayed
+        fate = memory.flights.fate(admission, policy, memory.now)
+        ruling = Ruling(job, memory.clock.now(), self._standing(job), paid=fate.paid)
         ruling.check()
+        stored = self._as_fated(job, fate)
+        if not admission.dry_run:
+            self._take_in(replace(admission, job=stored), fate, ruling)
+        runs = ruling.at.at_once and fate.paid
+        return Admitted(
+            running=runs if admission.dry_run else job.id in memory.turns.slots,
+            reserved=MicroUsd(ruling.amount),
+            quotas=tuple(ruling.rows),
+            reuse=fate.reuse,
+            record=None if fate.paid else JobRecord(stored, output=fate.kept.output if fate.kept else None),
+        )
+
+    def _replayed(self, admission: Admission, policy: ReusePolicy) -> Admitted | None:
+        job, digest = admission.job, admission.idempotency
+        if digest is None:
+            if policy.idempotency_required:
+                raise IdempotencyKeyMissing
+            return None
+        earlier = self._memory.idempotency.get((job.tenant, digest))
+        if earlier is None:
+            return None
+        if earlier[0] != job.fingerprint:
+            raise IdempotencyMismatch
+        row = self._memory.job(earlier[1])
+        if row is None:
+            raise RequestDeleted
+        record = JobRecord(JOBS.read(row.doc), output=row.output)
+        return Admitted(running=False, reserved=MicroUsd(0), record=record, replayed=True)
+
+    def _as_fated(self, job: Job, fate: Fate) -> Job:
+        now = self._memory.clock.now()
+        if fate.kept is not None:
+            return as_hit(job, fate.kept.source, fate.kept.worth, now)
+        if fate.source is not None:
+            return as_follower(job, fate.source, now)
+        return job if job.due_at is not None else replace(job, due_at=now + RING_GRACE)
+
+    def _take_in(self, admission: Admission, fate: Fate, ruling: Ruling) -> None:
+        memory, job = self._memory, admission.job
         if ruling.arrival is not None:
             memory.rates[job.tenant] = ruling.arrival
+        if admission.idempotency is not None:
+            key = (job.tenant, admission.idempotency)
+            memory.idempotency[key] = (job.fingerprint, job.id)
         self._write(admission, MicroUsd(ruling.amount))
-        if ruling.at.at_once:
+        if fate.kept is not None:
+            memory.jobs[job.id].output = fate.kept.output
+            account = memory.accounts[job.id]
+            saved = fate.kept.worth or 0
+            memory.accounts[job.id] = replace(account, reused=True, saved=saved)
+        elif fate.source is not None and fate.part is not None:
+            memory.flights.follow(job, fate.source, fate.part)
+            memory.turns.hurry(fate.source, job.priority)
+        else:
+            self._take_place(job, fate, at_once=ruling.at.at_once)
+        memory.changed()
+
+    def _take_place(self, job: Job, fate: Fate, *, at_once: bool) -> None:
+        memory = self._memory
+        if fate.part is not None:
+            memory.flights.lead(job.id, fate.part)
+        if at_once:
             memory.turns.give(job.id, job.tenant, job.model_id)
             summon(memory, job.id)
         else:
             memory.turns.wait(job)
             hand_out(memory, AFTER_AN_ADMISSION)
-        memory.changed()
-        runs = job.id in memory.turns.slots
-        return Admitted(runs, MicroUsd(ruling.amount), tuple(ruling.rows))
 
     def _standing(self, job: Job) -> Standing:
         memory = self._memory
@@ -95,13 +165,16 @@ class MemoryJobStore:
     def _write(self, admission: Admission, amount: MicroUsd) -> None:
         memory, job = self._memory, admission.job
         memory.jobs[job.id] = Row(job.version, JOBS.write(job), input=admission.input)
-        memory.timelines.setdefault(job.id, []).append(ENTRIES.write(admission.entry))
+        entry = admission.entry
+        if job.leader is not None:
+            what = JOINED if job.state is JobState.FOLLOWING else CACHE_HIT
+            entry = TimelineEntry(entry.at, Note.ADMITTED, what, job.state, job.leader)
+        memory.timelines.setdefault(job.id, []).append(ENTRIES.write(entry))
         memory.states[job.state] += 1
         memory.tenant_jobs.setdefault(job.tenant, {})[job.id] = to_ms(job.created_at)
         spans = frozenset(span.name for span in spans_at(job.created_at))
         memory.accounts[job.id] = Account(job.tenant, job.model_id, spans, Booking(amount))
-        limits = [limit for limit in (job.start_by, job.finish_by) if limit is not None]
-        write_due(memory.due, job.id, min(limits, default=None))
+        write_due(memory.due, job.id, job.due_at if job.leader else time_limit(job))
 
     async def read(
         self, credential: Credential, job_id: str, depth: Depth, scope: Scope = Scope.READ
@@ -130,7 +203,12 @@ class MemoryJobStore:
         row = self._memory.job(job_id)
         if row is None:
             return None
-        return JobRecord(job=JOBS.read(row.doc), polls=row.polls, output=row.output)
+        return JobRecord(
+            job=JOBS.read(row.doc),
+            polls=row.polls,
+            output=row.output,
+            successor=self._memory.flights.successors.get(job_id),
+        )
 
     async def view(self, job_id: str) -> JobView | None:
         """See `JobStore.view`."""
@@ -150,6 +228,12 @@ class MemoryJobStore:
             return Outcome.UNKNOWN
         if row.version != before.version:
             return Outcome.STALE
+        if before.state is JobState.FOLLOWING and after.state is JobState.QUEUED:
+            return self._promote(row, change)
+        if self._wanted(before, after, change.heir):
+            return Outcome.WANTED
+        if change.heir is not None and not self._is_current(change.heir.before):
+            return Outcome.HEIR_STALE
         claimed = before.state is JobState.QUEUED and after.state is JobState.SUBMITTING
         if claimed and after.id not in memory.turns.slots:
             return Outcome.NO_SLOT
@@ -162,12 +246,121 @@ class MemoryJobStore:
         self._write_deliveries(after, change.deliveries)
         if change.ring:
             memory.ring(ring_for(after, memory.clock.now()))
+        self._tell_flight(before, after, change)
         if after.final:
             self._end(row, after)
         self._remember(before, after)
         memory.told(after.id, after.version, ended=after.final)
         memory.changed()
         return Outcome.STORED
+
+    def _is_current(self, job: Job) -> bool:
+        row = self._memory.job(job.id)
+        return row is not None and row.version == job.version
+
+    def _wanted(self, before: Job, after: Job, heir: Heir | None) -> bool:
+        ends = after.state in {JobState.CANCELLING, JobState.EXPIRED}
+        followed = bool(self._memory.flights.followed(after.id))
+        return heir is None and before.state is JobState.RUNNING and ends and followed
+
+    def _tell_flight(self, before: Job, after: Job, change: Change) -> None:
+        flights = self._memory.flights
+        part = flights.parts.get(after.id)
+        if part is None:
+            return
+        if after.id in flights.leaders:
+            if before.state is JobState.FOLLOWING and after.state is not JobState.FOLLOWING:
+                self._leave_flight(after)
+            return
+        if change.heir is not None:
+            self._inherit(after, change.heir)
+            return
+        if before.state is not after.state:
+            if after.final or after.state is JobState.CANCELLING:
+                flights.stop_leading(after.id)
+            if after.state is JobState.SUCCEEDED and change.output is not None:
+                self._keep(after, part, change.output)
+        if after.status is not before.status or (after.final and not before.final):
+            self._wake_followers(after.id)
+
+    def _wake_followers(self, leader: str) -> None:
+        for follower in self._memory.flights.followed(leader):
+            if follower in self._memory.due:
+                self._memory.due[follower] = self._memory.now
+
+    def _leave_flight(self, job: Job) -> None:
+        self._memory.flights.unfollow(job.id)
+        if job.state is JobState.SUCCEEDED:
+            account = self._memory.accounts[job.id]
+            saved = int(job.saved or 0)
+            self._memory.accounts[job.id] = replace(account, reused=True, saved=saved)
+
+    def _keep(self, job: Job, part: Part, output: bytes) -> None:
+        memory = self._memory
+        until = min(memory.after(part.lifetime), to_ms(reusable_until(job, memory.clock.now())))
+        if until > memory.now:
+            memory.flights.inputs[part.once].kept = Kept(job.id, output, worth(job), until)
+
+    def _inherit(self, leader: Job, heir: Heir) -> None:
+        memory, job = self._memory, heir.after
+        memory.flights.succeed(leader.id, job.id)
+        row = memory.jobs[job.id]
+        row.version, row.doc = job.version, JOBS.write(job)
+        self._reserve(job.id, memory.accounts[leader.id].booking.reserved)
+        memory.timelines[job.id].append(ENTRIES.write(heir.entry))
+        self._count(heir.before, job)
+        memory.due[job.id] = memory.now
+        memory.turns.pass_on(leader.id, job.id, job.tenant)
+        memory.told(job.id, job.version, ended=False)
+
+    def _reserve(self, job_id: str, amount: int) -> None:
+        account = self._memory.accounts[job_id]
+        booking = replace(account.booking, reserved=account.booking.reserved + amount)
+        self._memory.accounts[job_id] = replace(account, booking=booking)
+
+    def _promote(self, row: Row, change: Change) -> Outcome:
+        memory, job = self._memory, change.after
+        flights, part = memory.flights, memory.flights.parts[job.id]
+        before = flights.current(flights.leaders[job.id])
+        leads = flights.inputs[part.once].leader
+        if leads is not None:
+            flights.join(before, leads)
+            memory.due[job.id] = memory.now
+            return Outcome.LED
+        limits = memory.limits_of(job.tenant)
+        amount = int(limits.unknown_price_counts if job.estimate is None else job.estimate)
+        for span, most in zip(
+            spans_at(job.created_at), (limits.usd_per_day, limits.usd_per_month), strict=True
+        ):
+            if most is not None and memory.use(job.tenant, span).booking.used + amount > most:
+                return Outcome.OVER_BUDGET
+        row.version, row.doc = job.version, JOBS.write(job)
+        self._reserve(job.id, amount)
+        memory.timelines[job.id].extend(map(ENTRIES.write, change.entries))
+        self._count(change.before, job)
+        write_due(memory.due, job.id, time_limit(job))
+        flights.succeed(before, job.id)
+        at_once = memory.turns.runs_at_once(job.tenant, job.model_id)
+        self._take_place(job, Fate(Reuse.MISS), at_once=at_once)
+        memory.told(job.id, job.version, ended=False)
+        memory.changed()
+        return Outcome.STORED
+
+    async def heir(self, job_id: str) -> Job | None:
+        """See `JobStore.heir`."""
+        followers = self._memory.flights.followed(job_id)
+        if not followers:
+            return None
+        record = await self.load(max(followers, key=lambda name: (followers[name], name)))
+        return None if record is None else record.job
+
+    async def leader(self, job: Job) -> JobRecord | None:
+        """See `JobStore.leader`."""
+        return (
+            None
+            if job.leader is None
+            else await self.load(self._memory.flights.current(job.leader))
+        )
 
     def _end(self, row: Row, job: Job) -> None:
         memory = self._memory

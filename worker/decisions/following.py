@@ -11,7 +11,8 @@ _NOT_STARTED: Final = JobError(
     "start_timeout", "The job's time ran out before the request that it had joined was sent."
 )
 _OUT_OF_TIME: Final = JobError(
-    "timeout", "The job's time ran out while RunComfy was working on the request that it had joined."
+    "timeout",
+    "The job's time ran out while RunComfy was working on the request that it had joined.",
 )
 _LEADER_LOST: Final = JobError("leader_lost", "The request that the job had joined is gone.")
 _OVER_BUDGET: Final = JobError(
