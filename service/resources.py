@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from importlib.metadata import version
 from typing import Final
@@ -15,6 +15,7 @@ from core.events import Emit, Event, RequestServed
 from core.figures import Labels
 from core.history import HintPolicy
 from core.ids import IdSource, SystemIds
+from core.reuse import CachePolicy
 from core.store.breaker import BreakerStore
 from core.store.catalogue import CatalogueStore
 from core.store.connection import Watch, Wire, connection_source
@@ -65,6 +66,7 @@ class FacePolicy:
     heartbeat: timedelta
     admin_token: SecretStr | None = None
     """None: the operators' API is off."""
+    cache: CachePolicy = field(default_factory=CachePolicy)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +102,7 @@ def face_policy(settings: ServiceSettings) -> FacePolicy:
         longest_wait=settings.longest_wait,
         heartbeat=settings.heartbeat,
         admin_token=settings.admin_token,
+        cache=settings.cache.policy(),
     )
 
 
