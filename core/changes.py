@@ -78,8 +78,6 @@ class Admitted:
     reuse: Reuse = Reuse.OFF
     record: JobRecord | None = None
     """The job as the store has it, where that is not as it came: a hit, a joiner, a replay."""
-    replayed: bool = False
-    """The idempotency key admitted this job earlier; nothing was done now."""
 
 
 @dataclass(frozen=True, slots=True)

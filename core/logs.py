@@ -17,6 +17,7 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 from core.events import (
     Administered,
     BreakerMoved,
+    CostSaved,
     CostSettled,
     DeliveryAttempted,
     EndpointDisabled,
@@ -24,6 +25,7 @@ from core.events import (
     JobAdmitted,
     JobMoved,
     JobPolled,
+    LikeFound,
     RequestServed,
     StoreAnswered,
     StoreFound,
@@ -42,6 +44,8 @@ _NEVER: Final = logging.NOTSET
 
 LINES: Final[Mapping[type[Event], tuple[str, int]]] = {
     JobAdmitted: ("job_admitted", _D),
+    LikeFound: ("like_found", _D),
+    CostSaved: ("cost_saved", _I),
     JobMoved: ("job_moved", _I),
     JobPolled: ("job_polled", _D),
     CostSettled: ("cost_settled", _I),

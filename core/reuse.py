@@ -29,12 +29,18 @@ class CacheOption(StrEnum):
 
 
 class Reuse(StrEnum):
-    """What became of a submit: the value of `Gateway-Cache`."""
+    """What a submit found of its like: `Gateway-Cache` says it, of a replay another field does."""
 
     HIT = "hit"
+    """A kept result."""
     JOINED = "joined"
+    """A paid job under way."""
     MISS = "miss"
+    """Nothing: it is paid for, and others may share it."""
     OFF = "off"
+    """Nothing was looked for."""
+    REPLAYED = "replayed"
+    """The same `Idempotency-Key`: the first job again, no new one."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,14 +4,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from core.changes import Admission
+from core.changes import Admission, ReuseRequest
 from core.fingerprints import NO_DEFAULTS, fingerprint
 from core.jobs import Job, JobState, Note, TimelineEntry
 from core.money import MicroUsd, to_usd
+from core.reuse import CacheOption, CacheUse
 from core.tenants import Credential
 from service.bodies import read_object, refuse_twins
 from service.errors import CostAboveLimit
-from service.models import Known, ModelCard, Models, estimate, validate_input
+from service.models import SEED, Known, ModelCard, Models, estimate, validate_input
 from service.options import Deadlines, SubmitOptions
 
 ADMITTED: Final = "admitted"
@@ -26,10 +27,20 @@ class Submission:
     options: SubmitOptions
     body: bytes
     trace: str | None = None
+    idempotency: str | None = None
+    """The digest of the caller's key."""
+
+
+@dataclass(frozen=True, slots=True)
+class Usual:
+    """What holds for the model where the submit does not say."""
+
+    deadlines: Deadlines
+    cache: CacheUse
 
 
 def admission_of(
-    submission: Submission, models: Models, deadlines: Deadlines, job_id: str, now: datetime
+    submission: Submission, models: Models, usual: Usual, job_id: str, now: datetime
 ) -> Admission:
     """The job to take in.
 
@@ -39,14 +50,30 @@ def admission_of(
     value = read_object(submission.body)
     validate_input(card, value)
     refuse_twins(submission.body)
-    price = estimate(card, value)
-    _check_cost(submission.options.max_cost, price)
+    judged = _Judged(card, value, estimate(card, value))
+    _check_cost(submission.options.max_cost, judged.price)
     return Admission(
         credential=submission.credential,
-        job=_job(submission, deadlines, _Judged(card, value, price), job_id, now),
+        job=_job(submission, usual.deadlines, judged, job_id, now),
         input=submission.body,
         entry=TimelineEntry(now, Note.ADMITTED, ADMITTED, JobState.QUEUED),
+        reuse=ReuseRequest(_asked(submission.options.cache, judged), usual.cache),
+        idempotency=submission.idempotency,
+        dry_run=submission.options.dry_run,
     )
+
+
+def _asked(option: CacheOption | None, judged: "_Judged") -> CacheOption | None:
+    """What the submit asks for; an absent seed asks for another result, if nothing else does.
+
+    So does the input of a model whose schema nobody knows: it may have a seed.
+    """
+    card = judged.card
+    if option is not None:
+        return option
+    if card is None or card.checks is None:
+        return CacheOption.OFF
+    return CacheOption.OFF if card.seeded and judged.value.get(SEED) is None else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -166,6 +166,7 @@ def _overview(wire: Wire, scripts: Scripts, clock: Clock, tenants: int) -> Overv
         controls=ControlStore(wire, scripts, clock),
         breakers=BreakerStore(wire, scripts, clock),
         catalogue=CatalogueStore(wire, scripts),
+        webhooks=WebhookStore(wire, scripts, clock),
     )
     return OverviewStore(wire, parts, clock, tenants)
 

@@ -69,6 +69,7 @@ ODDITIES: Final = (
     Oddity(110, 2000, "[sim:error=401] turned away"),
     Oddity(7, 37, "[sim:run=60] too slow", {"timeout": "6"}),
     Oddity(3, 29, "", {"nonsense": "1"}),
+    Oddity(5, 6, "the same as before"),
 )
 
 

@@ -42,14 +42,7 @@ async def submit(request: Request) -> Response:
     exchange_of(request.scope).tenant = credential.tenant
     try:
         submission = await _read(request, resources, credential)
-        now = resources.clock.now()
-        admission = admission_of(
-            submission,
-            resources.shelf.models,
-            resources.policy.options.deadlines_of(submission.model_id),
-            resources.ids.job_id(now),
-            now,
-        )
+        admission = _admission(resources, submission)
     except CallerError:
         await resources.jobs.authenticate(credential, Scope.SUBMIT)
         raise
@@ -58,11 +51,24 @@ async def submit(request: Request) -> Response:
     waiter = resources.waiters.join(admission.job.id, ends_only=True) if wait else None
     if wait is None or waiter is None:
         admitted = await _admit(request, resources, admission)
-        return _answer(request, resources, admission.job, ratelimit_fields(admitted.quotas))
+        return _answer(request, resources, _record(admission, admitted), _fields(admitted))
     with waiter:
         admitted = await _admit(request, resources, admission)
-        more = {**applied(wait), **ratelimit_fields(admitted.quotas)}
-        return await _answer_later(request, resources, admission, _Wait(waiter, wait, more))
+        record, more = _record(admission, admitted), _fields(admitted) | applied(wait)
+        if admission.dry_run or record.job.final:
+            return _answer(request, resources, record, more)
+        waiter.move(record.job.id)
+        place = _Wait(waiter, wait, more)
+        return await _answer_later(request, resources, credential, record.job, place)
+
+
+def _admission(resources: Resources, submission: Submission) -> Admission:
+    model_id, now = submission.model_id, resources.clock.now()
+    policy = resources.policy
+    usual = Usual(policy.options.deadlines_of(model_id), policy.cache.usual_of(model_id))
+    return admission_of(
+        submission, resources.shelf.models, usual, resources.ids.job_id(now), now
+    )
 
 
 @dataclass(frozen=True, slots=True)

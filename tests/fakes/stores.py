@@ -107,7 +107,7 @@ class MemoryJobStore:
         if row is None:
             raise RequestDeleted
         record = JobRecord(JOBS.read(row.doc), output=row.output)
-        return Admitted(running=False, reserved=MicroUsd(0), record=record, replayed=True)
+        return Admitted(False, MicroUsd(0), reuse=Reuse.REPLAYED, record=record)
 
     def _as_fated(self, job: Job, fate: Fate) -> Job:
         now = self._memory.clock.now()
