@@ -43,6 +43,10 @@ class Reuse(StrEnum):
     """The same `Idempotency-Key`: the first job again, no new one."""
 
 
+PAID: Final = frozenset({Reuse.MISS, Reuse.OFF})
+"""What is paid for."""
+
+
 @dataclass(frozen=True, slots=True)
 class CacheUse:
     """Whether results are shared, and for how long from their end."""

@@ -4,11 +4,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from core.changes import Admission, ReuseRequest
+import orjson
+
+from core.changes import Admission, Admitted, ReuseRequest
+from core.events import CostSaved, Emit, JobAdmitted, LikeFound
 from core.fingerprints import NO_DEFAULTS, fingerprint
 from core.jobs import Job, JobState, Note, TimelineEntry
 from core.money import MicroUsd, to_usd
-from core.reuse import CacheOption, CacheUse
+from core.reuse import PAID, CacheOption, CacheUse, Reuse
 from core.tenants import Credential
 from service.bodies import read_object, refuse_twins
 from service.errors import CostAboveLimit
@@ -123,4 +126,32 @@ def _job(
         trace=submission.trace,
         estimate=judged.price,
         priority=int(options.priority),
+    )
+
+
+def tell_admitted(emit: Emit, admission: Admission, admitted: Admitted) -> None:
+    """What observers learn of a submit that the store took."""
+    job = admission.job if admitted.record is None else admitted.record.job
+    if admitted.reuse is not Reuse.REPLAYED:
+        price = job.estimate if admitted.reuse in PAID else None
+        emit(JobAdmitted(job.id, job.tenant, job.model_id, price, job.trace))
+    emit(LikeFound(job.id, job.tenant, job.model_id, admitted.reuse))
+    if admitted.reuse is Reuse.HIT and job.saved:
+        emit(CostSaved(job.id, job.tenant, job.model_id, job.saved))
+
+
+def dry_run_document(admission: Admission, admitted: Admitted) -> bytes:
+    """What the submit would have met: nothing is stored, and nothing spent."""
+    job = admission.job
+    price = None if job.estimate is None else to_usd(job.estimate)
+    return orjson.dumps(
+        {
+            "dry_run": True,
+            "model_id": job.model_id,
+            "outcome": admitted.reuse,
+            "runs_at_once": admitted.running,
+            "estimated_cost": price,
+            "would_cost": price if admitted.reuse in PAID else to_usd(MicroUsd(0)),
+            "fingerprint": job.fingerprint,
+        }
     )

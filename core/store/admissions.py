@@ -179,7 +179,7 @@ def _replayed(answer: list[bytes]) -> Admitted:
     if not answer[2]:
         raise RequestDeleted
     record = JobRecord(JOBS.read(answer[2]), output=answer[3] or None)
-    return Admitted(False, MicroUsd(0), reuse=Reuse.REPLAYED, record=record)
+    return Admitted(running=False, reserved=MicroUsd(0), reuse=Reuse.REPLAYED, record=record)
 
 
 def _admitted(answer: list[bytes], quotas: tuple[Quota, ...]) -> Admitted | CallerError:

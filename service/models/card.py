@@ -63,7 +63,7 @@ class ModelCard:
 
     @property
     def seeded(self) -> bool:
-        """Whether the input has a `seed`: without one, the caller wants another result each time."""
+        """Whether the input has a `seed`: who leaves it out wants another result each time."""
         fields = self.checks.validator.schema.get("properties") if self.checks else None
         return isinstance(fields, Mapping) and SEED in fields
 

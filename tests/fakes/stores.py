@@ -89,7 +89,9 @@ class MemoryJobStore:
             reserved=MicroUsd(ruling.amount),
             quotas=tuple(ruling.rows),
             reuse=fate.reuse,
-            record=None if fate.paid else JobRecord(stored, output=fate.kept.output if fate.kept else None),
+            record=None
+            if fate.paid
+            else JobRecord(stored, output=fate.kept.output if fate.kept else None),
         )
 
     def _replayed(self, admission: Admission, policy: ReusePolicy) -> Admitted | None:
@@ -107,7 +109,7 @@ class MemoryJobStore:
         if row is None:
             raise RequestDeleted
         record = JobRecord(JOBS.read(row.doc), output=row.output)
-        return Admitted(False, MicroUsd(0), reuse=Reuse.REPLAYED, record=record)
+        return Admitted(running=False, reserved=MicroUsd(0), reuse=Reuse.REPLAYED, record=record)
 
     def _as_fated(self, job: Job, fate: Fate) -> Job:
         now = self._memory.clock.now()

@@ -209,7 +209,9 @@ local function write_item(item, bell)
   redis.call('ZADD', due, item.fate == 'hit' and now or item.follow_at, item.id)
   if item.fate == 'joined' then
     follow(item.source, item.id, item.finish_by)
-    hurry(item.leader_tenant, item.model, item.source, tonumber(item.priority))
+    if item.leader_tenant == tenant_name then
+      hurry(tenant_name, item.model, item.source, tonumber(item.priority))
+    end
   end
 end
 
