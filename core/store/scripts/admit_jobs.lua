@@ -41,12 +41,14 @@ elseif policy.idempotency_required then
   return { { 'key_missing' } }
 end
 
-local items = {}
-for index = 1, (#ARGV - FIXED_ARGUMENTS) / #FIELDS do
-  local item, base = {}, FIXED_ARGUMENTS + (index - 1) * #FIELDS
-  for position, field in ipairs(FIELDS) do item[field] = ARGV[base + position] end
-  item.job, item.timeline = KEYS[FIXED_KEYS + 2 * index - 1], KEYS[FIXED_KEYS + 2 * index]
-  items[index] = item
+local items, position = {}, FIXED_ARGUMENTS
+for index = FIXED_KEYS + 1, #KEYS, 2 do
+  local item = { job = KEYS[index], timeline = KEYS[index + 1] }
+  for _, field in ipairs(FIELDS) do
+    position = position + 1
+    item[field] = ARGV[position]
+  end
+  items[#items + 1] = item
 end
 
 -- What is known once for all items, and moves on with each that fits.
