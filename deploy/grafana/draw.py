@@ -30,7 +30,7 @@ from simulator.stack import Plan, running, without_settings
 IMAGES: Final = Path(__file__).parents[2] / "docs" / "images"
 SPAN: Final = timedelta(seconds=180)
 STEP: Final = timedelta(seconds=2)
-COLOURS: Final = 64
+COLOURS: Final = 128
 SEED: Final = 7
 
 
