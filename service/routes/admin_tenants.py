@@ -39,6 +39,7 @@ from service.administration.tenants import (
     rotate_webhook_secret,
     usage_of,
 )
+from service.exchange import resources_of
 from service.openapi import parameter, problems
 from service.options import read_flag, read_query
 from service.routes.endpoint import Endpoint, Tag
@@ -88,7 +89,9 @@ async def _apply(request: Request, desk: Desk) -> Response:
 
 async def _usage(request: Request, desk: Desk) -> Response:
     name = _named(request)
-    return shown(usage_document(name, await usage_of(desk, name), desk.clock.now()))
+    used = await usage_of(desk, name)
+    silent = await resources_of(request.scope).mailroom.silent(name)
+    return shown(usage_document(name, used, desk.clock.now(), silent))
 
 
 async def _rotate(request: Request, desk: Desk) -> Response:

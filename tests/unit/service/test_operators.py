@@ -33,7 +33,8 @@ async def operator(face: Face) -> AsyncIterator[httpx.AsyncClient]:
 
 
 def path_of(template: str) -> str:
-    return template.format(tenant="ads", key_id="0" * 16, request_id="req_1")
+    known = {"key_id": "0" * 16, "request_id": "req_1", "endpoint_id": "x", "delivery_id": "msg_1"}
+    return template.format(tenant="ads", **known)
 
 
 @pytest.mark.parametrize("endpoint", ADMIN, ids=lambda endpoint: endpoint.name)
