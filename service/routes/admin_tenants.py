@@ -15,6 +15,7 @@ from service.admin_schemas import (
     NEW_KEY_EXAMPLE,
     NEW_TENANT_EXAMPLE,
     PLAN_EXAMPLE,
+    SECRET_EXAMPLE,
     SETTINGS_EXAMPLE,
     TENANT_EXAMPLE,
     wish,
@@ -24,6 +25,7 @@ from service.administration.desk import Desk
 from service.administration.documents import (
     key_document,
     new_key_document,
+    new_secret_document,
     new_tenant_document,
     step_document,
     tenant_document,
@@ -46,6 +48,7 @@ from service.routes.endpoint import Endpoint, Tag
 from service.routes.operators import ROOT, TENANT, administered, operators, shown, wished
 from service.schemas import USAGE_EXAMPLE, answer
 from service.usage import usage_document
+from service.webhook_bodies import read_overlap
 
 # RFC 3339; `fromisoformat` reads more, also instants without a zone.
 _INSTANT: Final = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d.*[Zz+-]")
@@ -95,8 +98,10 @@ async def _usage(request: Request, desk: Desk) -> Response:
 
 
 async def _rotate(request: Request, desk: Desk) -> Response:
-    secret = await rotate_webhook_secret(desk, _named(request))
-    return shown({"webhook_secret": secret}, 201)
+    overlap = read_overlap(await wished(request))
+    return shown(
+        new_secret_document(await rotate_webhook_secret(desk, _named(request), overlap)), 201
+    )
 
 
 async def _retire(request: Request, desk: Desk) -> Response:
@@ -267,11 +272,12 @@ ENDPOINTS: Final = (
         "Make a new webhook secret",
         Tag.TENANTS,
         {
-            201: answer("Shown once.", "WebhookSecret", {"webhook_secret": "whsec_…"}),
-            **_FAULTS,
+            201: answer("Shown once.", "WebhookSecret", SECRET_EXAMPLE),
+            **_WISHES,
         },
-        operators(TENANT),
-        "Callbacks carry both signatures until the old secret is retired.",
+        operators(TENANT, **wish("SecretWish", {"overlap_seconds": 3600}, required=False)),
+        "Callbacks carry both signatures until `overlap_seconds` are over (a day unless told), or "
+        "the old secret is retired.",
     ),
     Endpoint(
         "DELETE",
