@@ -28,7 +28,7 @@ from core.targets import AllowedTargets, TargetPolicy
 from core.tenants import KeyRecord, Tenant, mint_webhook_secret
 from tests.fakes.outbox import MemorySinks
 from worker.leased import LeasedLoop, LoopPolicy, Work
-from worker.webhooks.courier import Courier, CourierHands, CourierPolicy
+from worker.webhooks.courier import Courier, CourierHands, CourierPolicy, Sinks
 from worker.webhooks.sender import SenderPolicy, open_sender
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ class Office:
 
 @asynccontextmanager
 async def couriers(
-    redis_url: str, at_once: int
+    redis_url: str, at_once: int, pace: CourierPolicy | None = None, sinks: Sinks | None = None
 ) -> AsyncIterator[tuple[Office, LeasedLoop[object]]]:
     """One worker's courier, not yet running."""
     patience = timedelta(seconds=5)
@@ -150,13 +150,13 @@ async def couriers(
                 jobs=JobStore(wire, scripts, clock),
                 setups=WebhookStore(wire, scripts, clock),
                 sender=sender,
-                sinks=MemorySinks(),
+                sinks=sinks or MemorySinks(),
                 clock=clock,
                 rng=Random(1),
                 ids=SystemIds(),
                 emit=office.told,
             ),
-            CourierPolicy(),
+            pace or CourierPolicy(),
         )
         work = Work(
             name="delivery",
