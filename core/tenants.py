@@ -49,7 +49,11 @@ class DoubtPolicy(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Tenant:
-    """A team that shares the RunComfy account. `webhook_secrets` are live ones, newest first."""
+    """A team that shares the RunComfy account.
+
+    `webhook_secrets` are newest first; those after the first end at `webhook_overlap_ends_at`, if
+    that is set.
+    """
 
     name: str
     created_at: datetime
@@ -63,6 +67,7 @@ class Tenant:
     version: int = 1
     """Counts the record's changes."""
     deleted_at: datetime | None = None
+    webhook_overlap_ends_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
