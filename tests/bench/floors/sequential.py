@@ -48,7 +48,7 @@ async def submit(
     await redis.hset(f"floor:job:{job_id}", mapping={"model": model_id, "doc": document})  # type: ignore[misc]  # redis-py 5
     await redis.zadd(f"floor:jobs:{name}", {job_id: now})
     await redis.zadd("floor:due", {job_id: now})
-    await redis.rpush("floor:queue", job_id)  # type: ignore[misc]  # redis-py 5
+    await redis.rpush("floor:waiting", job_id)  # type: ignore[misc]  # redis-py 5
     return accepted(job_id)
 
 
