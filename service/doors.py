@@ -42,7 +42,7 @@ class Doors:
         self._doors = tuple(
             Door(method, route.path_regex.match, route.endpoint, route)
             for route in routes
-            for method in route.methods
+            for method in route.methods or ()
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -17,11 +17,12 @@ from core.history import HintPolicy
 from core.ids import IdSource, SystemIds
 from core.store.breaker import BreakerStore
 from core.store.catalogue import CatalogueStore
-from core.store.connection import Watch, Wire, connection_source
+from core.store.connection import Wire, connection_source
 from core.store.controls import ControlStore
 from core.store.deliveries import DeliveryStore
 from core.store.history import HistoryStore
 from core.store.jobs import JobStore
+from core.store.line import Watch
 from core.store.lua import Scripts, read_scripts
 from core.store.overview import OverviewParts, OverviewStore
 from core.store.presence import Presence

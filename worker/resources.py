@@ -17,10 +17,11 @@ from core.ids import SystemIds
 from core.jobs import Job
 from core.store.breaker import BreakerStore
 from core.store.catalogue import CatalogueStore
-from core.store.connection import Watch, Wire, connection_source
+from core.store.connection import Wire, connection_source
 from core.store.controls import ControlStore
 from core.store.deliveries import DeliveryStore
 from core.store.jobs import JobStore
+from core.store.line import Watch
 from core.store.lua import Scripts, read_scripts
 from core.store.presence import Presence
 from core.store.sinks import SinkPolicy, StreamSinks

@@ -32,9 +32,7 @@ def queue(request: Request) -> ArqRedis:
 
 
 @app.post("/v1/models/{model_id:path}", status_code=202)
-async def submit(
-    model_id: str, body: Kling, pool: Annotated[ArqRedis, Depends(queue)]
-) -> Accepted:
+async def submit(model_id: str, body: Kling, pool: Annotated[ArqRedis, Depends(queue)]) -> Accepted:
     """Validate, enqueue, answer."""
     job_id = uuid4().hex
     await pool.enqueue_job("run", model_id, body.model_dump(), _job_id=job_id)
