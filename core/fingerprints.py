@@ -98,10 +98,17 @@ def _canonical(document: dict[str, object]) -> bytes:
 
 def nested_deeper(value: object, levels: int) -> bool:
     """Whether lists and objects inside `value` go further down than `levels`."""
-    for item in _inside(value):
-        if isinstance(item, _NESTING) and (not levels or nested_deeper(item, levels - 1)):
-            return True
-    return False
+    layer = [value] if isinstance(value, _NESTING) else []
+    for _ in range(levels + 1):
+        layer = [
+            item
+            for box in layer
+            for item in (box.values() if isinstance(box, dict) else box)
+            if isinstance(item, _NESTING)
+        ]
+        if not layer:
+            return False
+    return True
 
 
 def _inside(value: object) -> Iterable[object]:
