@@ -176,8 +176,11 @@ def _redacted(_: WrappedLogger, __: str, line: Any) -> str:  # noqa: ANN401 - st
 
 
 def _shown(event: Event) -> dict[str, object]:
-    values = ((name, getattr(event, name)) for name in _FIELDS[type(event)])
-    shown = {name: _plain(value) for name, value in values if value is not None}
+    shown: dict[str, object] = {}
+    for name in _FIELDS[type(event)]:
+        value = getattr(event, name)
+        if value is not None:
+            shown[name] = _plain(value) if isinstance(value, timedelta) else value
     shown.pop("caller_trace", None)
     _identify(shown)
     if isinstance(event, Trouble) and event.error is not None:
@@ -197,5 +200,5 @@ def _identify(shown: dict[str, object]) -> None:
             shown.setdefault("job_id", present.job_id)
 
 
-def _plain(value: object) -> object:
-    return round(value.total_seconds(), 6) if isinstance(value, timedelta) else value
+def _plain(span: timedelta) -> float:
+    return round(span.total_seconds(), 6)

@@ -75,7 +75,8 @@ def _rule(policy: Policy, limit: int) -> tuple[str, bool]:
 
 def _standing(quota: Quota, resets_in: timedelta | None) -> str:
     until = "" if resets_in is None else f";t={max(0, ceil(resets_in.total_seconds()))}"
-    return f'"{quota.policy}";r={_bounded(quota.remaining)}{until}'
+    left = quota.remaining if 0 <= quota.remaining <= _MOST else _bounded(quota.remaining)
+    return f'"{quota.policy}";r={left}{until}'
 
 
 def _bounded(value: int) -> int:
