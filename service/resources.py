@@ -13,6 +13,7 @@ from pydantic import SecretStr
 from core.clock import Clock, SystemClock
 from core.events import Emit, Event, RequestServed
 from core.figures import Labels
+from core.histories import HistoryShelf
 from core.history import HintPolicy
 from core.ids import IdSource, SystemIds
 from core.store.breaker import BreakerStore
@@ -35,7 +36,6 @@ from core.traceparent import SpanOf, passed_on
 from core.tracing import TracePolicy, open_tracing
 from service.administration.desk import Desk
 from service.bodies import BodyLimits
-from service.histories import HistoryShelf
 from service.mailroom import Mailroom
 from service.metrics import ServiceMetrics, service_figures
 from service.models import Models, load_cards

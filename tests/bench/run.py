@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 from simulator.private_redis import private_redis
 from simulator.stack import ROOT
-from tests.bench import accept
+from tests.bench import accept, polling
 from tests.bench.figures import Report
 from tests.bench.harness import FULL, SMOKE, Bench, Scale, keep_off
 from tests.bench.load import open_loader
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 RESULTS: Final = ROOT / ".bench"
 SCENARIOS: Final[Mapping[str, Callable[[Bench, Report], None]]] = {
     "accept": accept.run,
+    "polling": polling.run,
 }
 
 
