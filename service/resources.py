@@ -13,16 +13,18 @@ from pydantic import SecretStr
 from core.clock import Clock, SystemClock
 from core.events import Emit, Event, RequestServed
 from core.figures import Labels
+from core.histories import HistoryShelf
 from core.history import HintPolicy
 from core.ids import IdSource, SystemIds
 from core.reuse import CachePolicy
 from core.store.breaker import BreakerStore
 from core.store.catalogue import CatalogueStore
-from core.store.connection import Watch, Wire, connection_source
+from core.store.connection import Wire, connection_source
 from core.store.controls import ControlStore
 from core.store.deliveries import DeliveryStore
 from core.store.history import HistoryStore
 from core.store.jobs import JobStore
+from core.store.line import Watch
 from core.store.lua import Scripts, read_scripts
 from core.store.overview import OverviewParts, OverviewStore
 from core.store.presence import Presence
@@ -35,7 +37,6 @@ from core.traceparent import SpanOf, passed_on
 from core.tracing import TracePolicy, open_tracing
 from service.administration.desk import Desk
 from service.bodies import BodyLimits
-from service.histories import HistoryShelf
 from service.mailroom import Mailroom
 from service.metrics import ServiceMetrics, service_figures
 from service.models import Models, load_cards
