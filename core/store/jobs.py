@@ -13,9 +13,11 @@ from core.history import KEPT, run_time
 from core.jobs import Job, JobRecord, TimelineEntry
 from core.ledger import standing
 from core.limits import spans_at
+from core.listing import reference_number
 from core.money import MicroUsd
 from core.store import keys
 from core.store.connection import Argument, Wire
+from core.store.deliveries import KEEP_AFTER
 from core.store.doorbell import MESSAGE_LIFE, Message, dispatch_template, ring_for
 from core.store.lua import Scripts
 from core.store.outbox import posted_arguments, posted_keys
@@ -65,9 +67,9 @@ class JobStore:
     async def authenticate(self, credential: Credential, scope: Scope | None = None) -> None:
         """Raises `Unauthenticated` or `NotPermitted` when the key may not act (within `scope`)."""
         verdict = await self._scripts.call(
-            "authenticate", _key_pair(credential), self._caller(credential, scope)
+            "authenticate", key_pair(credential), self._caller(credential, scope)
         )
-        _raise_refusal(verdict)
+        raise_refusal(verdict)
 
     async def admit(self, admission: Admission) -> Admitted:
         """Take a job in, atomically with its money, its place in the queue and its ring.
@@ -79,7 +81,7 @@ class JobStore:
             "admit_job", _admission_keys(admission), _admission_arguments(admission, now)
         )
         verdict = answer[0].decode()
-        _raise_refusal(answer[0])
+        raise_refusal(answer[0])
         if verdict == "refused":
             raise refusal(answer[1].decode(), float(answer[2]), read_quotas(answer[3:]))
         return Admitted(
@@ -95,14 +97,14 @@ class JobStore:
         answer = await self._scripts.call(
             "read_job",
             [
-                *_key_pair(credential),
+                *key_pair(credential),
                 keys.job(job_id),
                 keys.timeline(job_id),
                 keys.job_deliveries(job_id),
             ],
             [*self._caller(credential, scope), depth],
         )
-        _raise_refusal(answer[0])
+        raise_refusal(answer[0])
         job = JOBS.read(answer[1])
         if job.tenant != credential.tenant:
             raise NotFound
@@ -153,6 +155,7 @@ class JobStore:
                 dispatch_template(now),
                 to_ms(now + RING_GRACE),
                 *_run_arguments(change),
+                *_listing_arguments(change),
                 len(change.entries),
                 *(ENTRIES.write(entry) for entry in change.entries),
                 *posted_arguments(change.deliveries, now),
@@ -189,11 +192,13 @@ class JobStore:
         return to_ms(self._clock.now()), credential.tenant, scope or ""
 
 
-def _key_pair(credential: Credential) -> tuple[str, str]:
+def key_pair(credential: Credential) -> tuple[str, str]:
+    """What a script looks a key up by."""
     return keys.api_key(credential.digest), keys.tenant(credential.tenant)
 
 
-def _raise_refusal(verdict: bytes) -> None:
+def raise_refusal(verdict: bytes) -> None:
+    """Raises what the word stands for, if it is one that refuses."""
     refusal = _REFUSALS.get(verdict.decode())
     if refusal is not None:
         raise refusal
@@ -210,6 +215,11 @@ def _run_arguments(change: Change) -> tuple[Argument, ...]:
     return "" if took is None else took // MILLISECOND, KEPT
 
 
+def _listing_arguments(change: Change) -> tuple[Argument, ...]:
+    before, after = change.before, change.after
+    return before.status, after.status, to_ms(after.created_at), KEEP_AFTER // MILLISECOND
+
+
 def _next_look(before: Job, after: Job) -> Argument:
     """A change that sets no new time must not cut short the lease of whoever works on the job."""
     if after.due_at is None:
@@ -224,12 +234,11 @@ def _seconds(span: timedelta) -> int:
 def _admission_keys(admission: Admission) -> list[str]:
     job = admission.job
     return [
-        *_key_pair(admission.credential),
+        *key_pair(admission.credential),
         keys.job(job.id),
         keys.timeline(job.id),
         keys.DUE,
         keys.STATES,
-        keys.tenant_jobs(job.tenant),
         keys.rate(job.tenant),
         *_window_keys(job),
         keys.WALLET,
@@ -259,6 +268,8 @@ def _admission_arguments(admission: Admission, now: datetime) -> list[Argument]:
         to_ms(now + RING_GRACE),
         *((span.resets_at - now) // MILLISECOND for span in spans_at(job.created_at)),
         *(_seconds(life) for life in WINDOW_LIVES),
+        job.status,
+        "" if job.reference is None else reference_number(job.reference),
     ]
 
 

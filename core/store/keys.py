@@ -25,7 +25,7 @@ CATALOGUE: Final = (
         "gw:job:{id}",
         "hash",
         "7 days after the end",
-        "version, doc, input, output, polls, slot, reserved, settled, released",
+        "version, doc, input, output, polls, slot, reserved, settled, released, until",
     ),
     KeySpec("gw:job:{id}:timeline", "list", "as the job", "its history, oldest first, as JSON"),
     KeySpec("gw:job:{id}:deliveries", "list", "as the job", "ids of its callbacks"),
@@ -66,6 +66,18 @@ CATALOGUE: Final = (
     KeySpec("gw:sink:{tenant}:{stream}", "stream", "trimmed", "events, as CloudEvents 1.0"),
     KeySpec("gw:tenant:{name}", "hash", "until deleted", "disabled, doc, and each limit"),
     KeySpec("gw:tenant:{name}:jobs", "sorted set", "for ever", "the tenant's jobs by age (ms)"),
+    KeySpec(
+        "gw:tenant:{name}:jobs:{status}",
+        "sorted set",
+        "while there are any",
+        "those `in_queue`, `in_progress`, `failed` or `cancelled`, by age (ms)",
+    ),
+    KeySpec(
+        "gw:tenant:{name}:references",
+        "sorted set",
+        "while there are any",
+        "the tenant's jobs that have a reference, by a number made of it",
+    ),
     KeySpec("gw:tenants", "set", "for ever", "names of all tenants"),
     KeySpec("gw:rate:{tenant}", "string", "until it refills", "GCRA: when the next is due (ms)"),
     KeySpec(
@@ -92,6 +104,7 @@ CATALOGUE: Final = (
     KeySpec("gw:catalogue", "hash", "until the next sync", "RunComfy's model documents by id"),
     KeySpec("gw:catalogue:meta", "hash", "for ever", "when the catalogue was read; categories"),
     KeySpec("gw:workers", "sorted set", "for ever", "worker processes by last sign of life (ms)"),
+    KeySpec("gw:trimmer", "string", "a minute", "the worker that trims indexes at present"),
     KeySpec("gw:upstream", "hash", "for ever", "version, doc of the breaker over RunComfy"),
     KeySpec("gw:runs:{model}", "list", "for ever", "its last 200 run times (ms), newest first"),
     KeySpec("gw:runs", "hash", "for ever", "how many runs of each model have ended so far"),
@@ -103,6 +116,7 @@ CATALOGUE: Final = (
 )
 
 DUE: Final = "gw:due"
+TRIMMER: Final = "gw:trimmer"
 STATES: Final = "gw:states"
 DOUBTS: Final = "gw:doubts"
 UNSENT: Final = "gw:unsent"
@@ -134,6 +148,7 @@ REPLAY_PREFIX: Final = "gw:replay:"
 
 LUA_NAMES: Final = {
     "job": _JOB,
+    "delivery": _DELIVERY,
     "tenant": "gw:tenant:",
     "limits": LIMITS,
     "pauses": PAUSES,
@@ -223,6 +238,16 @@ def tenant(name: str) -> str:
 def tenant_jobs(name: str) -> str:
     """A tenant's jobs by age."""
     return f"gw:tenant:{name}:jobs"
+
+
+def jobs_with_status(name: str, status: str) -> str:
+    """A tenant's jobs of one status by age; none are kept for `completed`."""
+    return f"{tenant_jobs(name)}:{status}"
+
+
+def references(name: str) -> str:
+    """A tenant's jobs by reference."""
+    return f"gw:tenant:{name}:references"
 
 
 def api_key(digest: str) -> str:

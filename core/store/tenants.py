@@ -10,7 +10,7 @@ from core.limits import Limits, lua_pattern
 from core.store import keys
 from core.store.connection import Argument, Wire
 from core.store.doorbell import MESSAGE_LIFE, dispatch_template
-from core.store.jobs import RING_GRACE
+from core.store.jobs import MILLISECOND, RING_GRACE
 from core.store.lua import Scripts
 from core.store.records import KEYS, TENANTS
 from core.tenants import KeyRecord, KeyUse, Tenant
@@ -144,6 +144,8 @@ def tenant_fields(tenant: Tenant) -> list[Argument]:
         "version": tenant.version,
         "doc": TENANTS.write(tenant),
         "disabled": int(tenant.disabled),
+        "keep_inputs": int(tenant.keep_inputs),
+        "result_ttl": "" if tenant.result_ttl is None else tenant.result_ttl // MILLISECOND,
         "models": "\n".join(lua_pattern(pattern) for pattern in limits.models),
     }
     for name in _PLAIN_LIMITS:

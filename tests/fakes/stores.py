@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
-from core.changes import RETENTION, Admission, Admitted, Change, Outcome
+from core.changes import Admission, Admitted, Change, Outcome
 from core.clock import to_ms
 from core.errors import NotFound, NotPermitted, Unauthenticated
 from core.history import KEPT, RunHistory, run_time
@@ -21,6 +21,7 @@ from core.store.doorbell import ring_for
 from core.store.jobs import MILLISECOND, Depth, JobView
 from core.store.records import ENTRIES, JOBS
 from core.tenants import Scope
+from tests.fakes.listing import MemoryListedJobs, forget_input, keep
 from tests.fakes.memory import Account, Memory, Row, due_first, write_due
 from tests.fakes.outbox import MemoryDeliveryStore, MemoryReplayStore, MemoryWebhookStore, post
 from tests.fakes.quotas import Ruling, Standing, allowance
@@ -155,6 +156,8 @@ class MemoryJobStore:
         row.version, row.doc = after.version, JOBS.write(after)
         row.output = change.output or row.output
         self._count(before, after)
+        if before.state is not after.state:
+            forget_input(memory, row, after)
         if after.due_at is None or after.due_at != before.due_at:
             write_due(memory.due, after.id, after.due_at)
         memory.timelines.setdefault(after.id, []).extend(map(ENTRIES.write, change.entries))
@@ -170,7 +173,7 @@ class MemoryJobStore:
 
     def _end(self, row: Row, job: Job) -> None:
         memory = self._memory
-        row.expires_at = memory.after(RETENTION)
+        keep(memory, row, job)
         account = memory.accounts[job.id]
         booking = booked(account.booking.reserved, standing(job))
         memory.accounts[job.id] = replace(account, booking=booking)
@@ -270,6 +273,7 @@ class MemoryStores:
 
     memory: Memory
     jobs: MemoryJobStore
+    listed: MemoryListedJobs
     histories: MemoryHistoryStore
     deliveries: MemoryDeliveryStore
     tenants: MemoryTenantStore
@@ -288,6 +292,7 @@ def memory_stores(clock: Clock) -> MemoryStores:
     return MemoryStores(
         memory=memory,
         jobs=MemoryJobStore(memory),
+        listed=MemoryListedJobs(memory),
         histories=MemoryHistoryStore(memory),
         deliveries=MemoryDeliveryStore(memory),
         tenants=MemoryTenantStore(memory),

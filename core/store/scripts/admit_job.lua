@@ -3,11 +3,12 @@
 -- { 'unauthenticated' | 'not_permitted' } or { 'refused', policy, retry after in ms or -1, rows ... };
 -- a row is { policy, limit, remaining, reset in s }.
 -- Protects: 202 means that Redis has the job; no limit is passed by racing requests.
--- USES: names authenticate ring ledger dispatch quota unsent
--- KEYS: api_key tenant job timeline due states tenant_jobs rate day month wallet
+-- USES: names authenticate ring ledger dispatch quota unsent index
+-- KEYS: api_key tenant job timeline due states rate day month wallet
 -- ARGV: now tenant_name scope id version doc input state created entry
 -- ARGV: model priority price limit_at message_template message_ttl ring_due_at
 -- ARGV: day_left month_left day_life month_life
+-- ARGV: status reference
 
 local refused_key = authenticate(api_key, tenant, tenant_name, scope, now)
 if refused_key then return { refused_key } end
@@ -78,7 +79,7 @@ redis.call('HSET', job, 'version', version, 'doc', doc, 'input', input, 'reserve
 redis.call('RPUSH', timeline, entry)
 redis.call('HINCRBY', states, state, 1)
 note_unsent(id, '', state, created)
-redis.call('ZADD', tenant_jobs, created, id)
+list_job(tenant_name, id, created, status, reference)
 for window, life in pairs({ [day] = day_life, [month] = month_life }) do
   if redis.call('HINCRBY', window, 'jobs', 1) == 1 then redis.call('EXPIRE', window, life) end
   redis.call('HINCRBY', window, 'jobs|' .. model, 1)

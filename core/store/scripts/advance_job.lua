@@ -5,13 +5,13 @@
 -- `due_at` 'keep' leaves the job's place in the index as it is: a lease that somebody holds stays.
 -- Extra KEYS are record, channel and list of each new delivery; extra ARGV are `entry_count` timeline
 -- entries and then id, doc, due and created instant, channel, life and oldest instant of each delivery.
--- USES: names ring post ledger dispatch tell remember_run unsent
+-- USES: names ring post ledger dispatch tell remember_run unsent index kept
 -- KEYS: job timeline due states doubts outbox job_deliveries message bell day month ...
 -- ARGV: expected id version doc before state due_at output ttl now
 -- ARGV: message_name message_body message_ttl tenant_name model ended verdict cost
--- ARGV: message_template ring_due_at took kept entry_count ...
+-- ARGV: message_template ring_due_at took kept status_before status created least entry_count ...
 
-local FIXED_KEYS, FIXED_ARGUMENTS = 11, 23
+local FIXED_KEYS, FIXED_ARGUMENTS = 11, 27
 
 local held = redis.call('HMGET', job, 'version', 'slot')
 if not held[1] then return 'unknown' end
@@ -26,7 +26,9 @@ if before ~= state then
   note_unsent(id, before, state, now)
   if state == 'in_doubt' then redis.call('ZADD', doubts, now, id) end
   if before == 'in_doubt' then redis.call('ZREM', doubts, id) end
+  forget_input(tenant_name, job, state)
 end
+relist(tenant_name, id, created, status_before, status)
 tell(id, version, state)
 if took ~= '' then remember_run(model, took, kept) end
 if due_at == '' then redis.call('ZREM', due, id) elseif due_at ~= 'keep' then redis.call('ZADD', due, due_at, id) end
@@ -58,8 +60,6 @@ if ended == '1' then
   else
     leave_lane(tenant_name, model, id)
   end
-  redis.call('EXPIRE', job, ttl)
-  redis.call('EXPIRE', timeline, ttl)
-  redis.call('EXPIRE', job_deliveries, ttl)
+  keep(job, timeline, job_deliveries, { tenant = tenant_name, ttl = ttl, now = now, due_at = due_at, least = least })
 end
 return 'stored'
