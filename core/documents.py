@@ -126,6 +126,23 @@ def delivery_document(delivery: Delivery, attempts: Sequence[DeliveryAttempt]) -
     )
 
 
+def summary_document(job: Job, links: Links) -> dict[str, Any]:
+    """A job as a line of a list."""
+    return _present(
+        {
+            "request_id": job.id,
+            "status": job.status,
+            "model_id": job.model_id,
+            "reference": job.reference,
+            "created_at": _iso(job.created_at),
+            "finished_at": _iso(job.finished_at),
+            "cost": None if job.cost is None else to_usd(job.cost),
+            "billed": job.billed,
+            **links.of(job.id),
+        }
+    )
+
+
 def passed_document(job: Job, status: PublicStatus, at: datetime) -> bytes:
     """The same of a status that the job has left: only what was true then and still is."""
     data = {

@@ -57,7 +57,7 @@ class Cursor:
 
 @dataclass(frozen=True, slots=True)
 class JobQuery:
-    """Which jobs, and how many. Instants count to the millisecond: from `after` on, below `before`."""
+    """Which jobs, and how many: made from `after` on and before `before`, to the millisecond."""
 
     status: PublicStatus | None = None
     model_id: str | None = None

@@ -22,6 +22,7 @@ from core.events import (
     EndpointDisabled,
     Event,
     JobAdmitted,
+    JobDeleted,
     JobMoved,
     JobPolled,
     RequestServed,
@@ -43,6 +44,7 @@ _NEVER: Final = logging.NOTSET
 LINES: Final[Mapping[type[Event], tuple[str, int]]] = {
     JobAdmitted: ("job_admitted", _D),
     JobMoved: ("job_moved", _I),
+    JobDeleted: ("job_deleted", _I),
     JobPolled: ("job_polled", _D),
     CostSettled: ("cost_settled", _I),
     SubmitAnswered: ("submit_answered", _I),

@@ -60,8 +60,8 @@ class Tenant:
     keep_inputs: bool = True
     """False: an input is forgotten as soon as it can no more be asked to be sent."""
     result_ttl: timedelta | None = None
-    """How long an ended job is kept, if less than `core.changes.RETENTION`; while a callback about it
-    may still be tried, and a day after the last one, it is kept all the same."""
+    """How long an ended job is kept, if less than `core.changes.RETENTION`. It is kept all the same
+    while a callback about it may still be tried, and for a day after the last one."""
     version: int = 1
     """Counts the record's changes."""
     deleted_at: datetime | None = None

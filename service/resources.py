@@ -15,6 +15,7 @@ from core.events import Emit, Event, RequestServed
 from core.figures import Labels
 from core.history import HintPolicy
 from core.ids import IdSource, SystemIds
+from core.store import listing
 from core.store.breaker import BreakerStore
 from core.store.catalogue import CatalogueStore
 from core.store.connection import Watch, Wire, connection_source
@@ -39,7 +40,7 @@ from service.mailroom import Mailroom
 from service.metrics import ServiceMetrics, service_figures
 from service.models import Models, load_cards
 from service.options import OptionPolicy
-from service.ports import Breakers, Exposition, Health, Jobs, Tenants, UsageOf
+from service.ports import Breakers, Exposition, Health, Jobs, ListedJobs, Tenants, UsageOf
 from service.settings import ServiceSettings
 from service.shelf import ModelShelf
 from service.waiters import Waiters
@@ -72,6 +73,7 @@ class Resources:
     """What a handler can reach."""
 
     jobs: Jobs
+    listed: ListedJobs
     tenants: Tenants
     usage: UsageOf
     breakers: Breakers
@@ -139,6 +141,7 @@ async def open_resources(
             stack.push_async_callback(_stopped, asyncio.create_task(endless))
         yield Resources(
             jobs=JobStore(wire, scripts, clock),
+            listed=listing.ListedJobs(wire, scripts, clock),
             tenants=TenantStore(wire, scripts, clock),
             usage=UsageStore(wire),
             breakers=BreakerStore(wire, scripts, clock),

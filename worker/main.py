@@ -34,6 +34,7 @@ from worker.upkeep import (
     DISPATCH_EVERY,
     LOOK_EVERY,
     SIGN_EVERY,
+    TRIM_EVERY,
     Chore,
     keep_doing,
     warn_of_weak_store,
@@ -156,6 +157,7 @@ def _chores(resources: Resources) -> tuple[Chore, ...]:
         Chore("sign", SIGN_EVERY, lambda: resources.presence.sign(resources.name)),
         Chore("catalogue", LOOK_EVERY, resources.catalogue.run_once),
         Chore("replays", REPLAY_EVERY, resources.replayer.run_once),
+        Chore("trim", TRIM_EVERY, resources.trimmer.run_once),
         Chore("dispatch", DISPATCH_EVERY, lambda: _dispatch(resources)),
         *wallet,
     )

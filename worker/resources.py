@@ -21,6 +21,7 @@ from core.store.connection import Watch, Wire, connection_source
 from core.store.controls import ControlStore
 from core.store.deliveries import DeliveryStore
 from core.store.jobs import JobStore
+from core.store.listing import ListedJobs
 from core.store.lua import Scripts, read_scripts
 from core.store.presence import Presence
 from core.store.sinks import SinkPolicy, StreamSinks
@@ -36,6 +37,7 @@ from worker.lifecycle import Hands, Lifecycle
 from worker.policies import LifecyclePolicy
 from worker.replays import Replayer, ReplayPolicy
 from worker.settings import WorkerSettings
+from worker.trimming import Trimmer, TrimPolicy
 from worker.upkeep import CatalogueSync, WalletWatch
 from worker.upstream.balance import RunComfyBalance
 from worker.upstream.catalogue import RunComfyCatalogue
@@ -63,6 +65,7 @@ class Resources:
     replayer: Replayer
     catalogue: CatalogueSync
     controls: ControlStore
+    trimmer: Trimmer
     wallet: WalletWatch | None
     """None where no account API may be asked."""
 
@@ -79,6 +82,7 @@ class Ways:
 @dataclass(frozen=True, slots=True)
 class _Stores:
     jobs: JobStore
+    listed: ListedJobs
     deliveries: DeliveryStore
     tenants: TenantStore
     webhooks: WebhookStore
@@ -117,6 +121,7 @@ async def open_resources(
             replayer=Replayer(stores.replays, stores.deliveries, clock, _replay_policy(settings)),
             catalogue=_catalogue(settings, stores, line, limits, clock, emit),
             controls=stores.controls,
+            trimmer=Trimmer(name, stores.listed, stores.tenants, clock, TrimPolicy()),
             wallet=_wallet(settings, stores, line, limits, clock, emit),
         )
 
@@ -125,6 +130,7 @@ def _open_stores(wire: Wire, clock: Clock) -> _Stores:
     scripts = Scripts(wire, read_scripts())
     return _Stores(
         jobs=JobStore(wire, scripts, clock),
+        listed=ListedJobs(wire, scripts, clock),
         deliveries=DeliveryStore(wire, scripts, clock),
         tenants=TenantStore(wire, scripts, clock),
         webhooks=WebhookStore(wire, scripts, clock),

@@ -19,6 +19,8 @@ from worker.ports import BalanceSource, CatalogueSource, Unreachable
 SIGN_EVERY: Final = timedelta(seconds=5)
 LOOK_EVERY: Final = timedelta(seconds=15)
 DISPATCH_EVERY: Final = timedelta(seconds=3)
+TRIM_EVERY: Final = timedelta(seconds=20)
+"""Whose turn it is has it for a minute."""
 READ_WALLET_EVERY: Final = timedelta(minutes=1)
 
 

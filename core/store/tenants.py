@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Final
 
 from core.clock import Clock, from_ms, to_ms
+from core.jobs import PublicStatus
 from core.limits import Limits, lua_pattern
 from core.store import keys
 from core.store.connection import Argument, Wire
@@ -85,6 +86,7 @@ class TenantStore:
                 keys.tenant_keys(after.name),
                 keys.FAIR,
                 keys.WAITING,
+                *_keys_that_follow(after.name),
             ],
             [
                 before.version,
@@ -126,6 +128,16 @@ class TenantStore:
                 last = None if used is None else from_ms(int(used))
                 found.append(KeyUse(KEYS.read(doc), last))
         return sorted(found, key=lambda use: use.key.created_at)
+
+
+def _keys_that_follow(name: str) -> list[str]:
+    """What is kept of a tenant beside its record, and ends by nothing else."""
+    return [
+        keys.webhooks(name),
+        keys.tenant_jobs(name),
+        keys.references(name),
+        *(keys.jobs_with_status(name, status) for status in PublicStatus),
+    ]
 
 
 def _key_arguments(key: KeyRecord) -> list[Argument]:

@@ -69,6 +69,8 @@ def mint(desk: Desk, name: str, settings: TenantSettings) -> NewTenant:
         webhook_secrets=(secret,),
         disabled=settings.disabled,
         doubt=settings.doubt,
+        keep_inputs=settings.keep_inputs,
+        result_ttl=settings.result_ttl,
         limits=settings.limits,
     )
     return NewTenant(tenant, mint_key(name, desk.ids.secret()), secret)
@@ -122,6 +124,8 @@ def with_settings(tenant: Tenant, settings: TenantSettings) -> Tenant:
         webhook=settings.webhook,
         disabled=settings.disabled,
         doubt=settings.doubt,
+        keep_inputs=settings.keep_inputs,
+        result_ttl=settings.result_ttl,
         limits=settings.limits,
         version=tenant.version + 1,
     )

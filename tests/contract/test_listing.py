@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from tests.contract.subjects import Subject
 
 MILLISECOND = timedelta(milliseconds=1)
+ODD = 'order 7, "ü\\'
 RUNNING = (Fact.CLAIMED, Fact.ACCEPTED)
 FAILED = (*RUNNING, Fact.BROKE)
 
@@ -131,12 +132,12 @@ async def test_a_status_is_found(subject: Subject, status: PublicStatus, names: 
 
 
 async def test_a_reference_is_found_among_all_and_newest_first(subject: Subject) -> None:
-    await take(subject, "req_1", reference="order 7 – \"ü\\")
+    await take(subject, "req_1", reference=ODD)
     await take(subject, "req_2", reference="order 8")
-    await moved(subject, await take(subject, "req_3", reference="order 7 – \"ü\\"), *FAILED)
+    await moved(subject, await take(subject, "req_3", reference=ODD), *FAILED)
     await take(subject, "req_4")
-    await take(subject, "req_5", reference="order 7 – \"ü\\", model_id="flux/dev")
-    query = JobQuery(reference="order 7 – \"ü\\")
+    await take(subject, "req_5", reference=ODD, model_id="flux/dev")
+    query = JobQuery(reference=ODD)
     assert await listed(subject, query) == ["req_5", "req_3", "req_1"]
     assert await walked(subject, replace(query, limit=1)) == ["req_5", "req_3", "req_1"]
     assert await listed(subject, replace(query, status=PublicStatus.IN_QUEUE)) == ["req_5", "req_1"]

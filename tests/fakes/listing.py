@@ -97,7 +97,8 @@ class MemoryListedJobs:
 
     def _index(self, tenant: str, query: JobQuery) -> list[tuple[int, str]]:
         """What the page goes through: those of its reference or its status, or all."""
-        place = query.cursor and (query.cursor.made, query.cursor.job_id)
+        cursor = query.cursor
+        place = None if cursor is None else (cursor.made, cursor.job_id)
         stretch = query.reference is None
         return [
             (made, name)

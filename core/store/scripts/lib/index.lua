@@ -9,11 +9,19 @@ end
 
 local function references_of(tenant) return NAMES.tenant .. tenant .. ':references' end
 
+-- An index that begins ends with that of all jobs, which has an end where the tenant was deleted.
+local function add_to(list, tenant, score, id)
+  redis.call('ZADD', list, score, id)
+  if redis.call('ZCARD', list) > 1 then return end
+  local left = redis.call('PTTL', jobs_of(tenant))
+  if left >= 0 then redis.call('PEXPIRE', list, left) end
+end
+
 -- A job has another status than before ('' where it is new).
 local function relist(tenant, id, created, before, status)
   if before == status then return end
   if LISTED[before] then redis.call('ZREM', jobs_of(tenant, before), id) end
-  if LISTED[status] then redis.call('ZADD', jobs_of(tenant, status), created, id) end
+  if LISTED[status] then add_to(jobs_of(tenant, status), tenant, created, id) end
 end
 
 -- A new job. `reference` is the number of its reference, or ''.
