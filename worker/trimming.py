@@ -19,8 +19,8 @@ class Listed(Protocol):
         """Whether this worker trims until the lease ends."""
         ...
 
-    async def trim(self, tenant: str, since: int, horizon: datetime) -> tuple[int, int | None]:
-        """One bounded step: how many were gone, and since when to go on."""
+    async def trim(self, tenant: str, passed: int, horizon: datetime) -> tuple[int, int | None]:
+        """One bounded step: how many were gone, and how many were passed."""
         ...
 
 
@@ -68,8 +68,8 @@ class Trimmer:
 
     async def _trim(self, tenant: Tenant) -> None:
         horizon = self._clock.now() - (tenant.result_ttl or RETENTION)
-        since: int | None = -1
+        passed: int | None = 0
         for _ in range(self._policy.steps):
-            if since is None:
+            if passed is None:
                 return
-            _, since = await self._listed.trim(tenant.name, since, horizon)
+            _, passed = await self._listed.trim(tenant.name, passed, horizon)

@@ -13,7 +13,7 @@ from core.history import KEPT, run_time
 from core.jobs import Job, JobRecord, TimelineEntry
 from core.ledger import standing
 from core.limits import spans_at
-from core.listing import reference_number
+from core.listing import place_of, reference_number
 from core.money import MicroUsd
 from core.store import keys
 from core.store.connection import Argument, Wire
@@ -217,7 +217,7 @@ def _run_arguments(change: Change) -> tuple[Argument, ...]:
 
 def _listing_arguments(change: Change) -> tuple[Argument, ...]:
     before, after = change.before, change.after
-    return before.status, after.status, to_ms(after.created_at), KEEP_AFTER // MILLISECOND
+    return before.status, after.status, place_of(after), KEEP_AFTER // MILLISECOND
 
 
 def _next_look(before: Job, after: Job) -> Argument:
@@ -269,6 +269,7 @@ def _admission_arguments(admission: Admission, now: datetime) -> list[Argument]:
         *((span.resets_at - now) // MILLISECOND for span in spans_at(job.created_at)),
         *(_seconds(life) for life in WINDOW_LIVES),
         job.status,
+        place_of(job),
         "" if job.reference is None else reference_number(job.reference),
     ]
 

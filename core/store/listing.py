@@ -8,7 +8,7 @@ from pydantic import TypeAdapter
 
 from core.clock import Clock, to_ms
 from core.jobs import Job, PublicStatus
-from core.listing import Cursor, JobPage, JobQuery, reference_number
+from core.listing import PARTS, Cursor, JobPage, JobQuery, part_of, reference_number
 from core.store import keys
 from core.store.connection import Argument, Wire
 from core.store.jobs import MILLISECOND, key_pair, raise_refusal
@@ -16,8 +16,10 @@ from core.store.lua import Scripts
 from core.store.records import JOBS
 from core.tenants import Credential, Scope
 
-MOST_LOOKED_AT: Final = 2000
-"""Records that one page looks through for those that fit; some milliseconds of Redis' time."""
+MOST_READ: Final = 1_000
+"""Records that one page reads for those that fit: some milliseconds of Redis' time."""
+MOST_PASSED: Final = 4_000
+"""Jobs of other models that it passes over: as long."""
 TRIM_STEP: Final = 200
 INDEXED: Final = frozenset(PublicStatus) - {PublicStatus.COMPLETED}
 """Statuses with an index of their own. Most jobs complete: those are found among all."""
@@ -70,13 +72,13 @@ class ListedJobs:
                 high,
                 *_place(query),
                 query.limit,
-                MOST_LOOKED_AT,
+                *_bounds(query),
                 *_needles(query),
             ],
         )
         raise_refusal(answer[0])
         jobs = (JOBS.read(document) for document in answer[1])
-        cursor = Cursor(int(float(answer[3])), answer[2].decode()) if answer[2] else None
+        cursor = Cursor(float(answer[3]), answer[2].decode()) if answer[2] else None
         return JobPage(tuple(job for job in jobs if query.takes(job)), cursor)
 
     async def delete(self, job: Job) -> Deletion:
@@ -93,18 +95,18 @@ class ListedJobs:
         )
         return Deletion(verdict.decode())
 
-    async def trim(self, tenant: str, since: int, horizon: datetime) -> tuple[int, int | None]:
-        """Take jobs whose records are gone out of the indexes: a bounded step.
+    async def trim(self, tenant: str, passed: int, horizon: datetime) -> tuple[int, int | None]:
+        """Take jobs whose records are gone out of the indexes: a bounded step, oldest first.
 
-        It looks at those that were made after `since` (ms) and before `horizon`. Returns how many
-        were gone, and since when to go on (ms; None: all were looked at).
+        It looks at those made before `horizon`, after the `passed` that are still there. Returns
+        how many were gone, and how many have been passed then (None: all were looked at).
         """
         gone, following = await self._scripts.call(
             "trim_jobs",
             [keys.tenant_jobs(tenant)],
-            [tenant, since, to_ms(horizon), TRIM_STEP],
+            [tenant, passed, to_ms(horizon), TRIM_STEP],
         )
-        return int(gone), int(float(following)) if following else None
+        return int(gone), None if following == b"" else int(following)
 
     async def take_turn(self, worker: str, lease: timedelta) -> bool:
         """Whether it is this worker's turn to trim: one of them does until the lease has ended."""
@@ -119,7 +121,7 @@ def _stretch(tenant: str, query: JobQuery) -> tuple[str, Argument, Argument]:
         number = reference_number(query.reference)
         return keys.references(tenant), number, number
     low: Argument = "-inf" if query.after is None else to_ms(query.after)
-    high: Argument = "+inf" if query.before is None else to_ms(query.before) - 1
+    high: Argument = "+inf" if query.before is None else to_ms(query.before) - 1 / PARTS
     if query.status in INDEXED:
         return keys.jobs_with_status(tenant, query.status), low, high
     return keys.tenant_jobs(tenant), low, high
@@ -130,7 +132,12 @@ def _place(query: JobQuery) -> tuple[Argument, Argument]:
         return "", ""
     if query.reference is not None:
         return reference_number(query.reference), query.cursor.job_id
-    return query.cursor.made, query.cursor.job_id
+    return query.cursor.place, query.cursor.job_id
+
+
+def _bounds(query: JobQuery) -> tuple[Argument, Argument, Argument]:
+    alike = query.model_id is None or query.reference is not None
+    return "" if alike else part_of(query.model_id or ""), MOST_READ, MOST_PASSED
 
 
 def _needles(query: JobQuery) -> list[Argument]:

@@ -171,7 +171,8 @@ class MemoryProbe:
 
     async def tenant_jobs(self, tenant: str) -> dict[str, int]:
         """See `Probe`."""
-        return dict(self._memory.tenant_jobs.get(tenant, {}))
+        places = self._memory.tenant_jobs.get(tenant, {})
+        return {name: int(place) for name, place in places.items()}
 
     async def states(self) -> dict[str, int]:
         """See `Probe`."""

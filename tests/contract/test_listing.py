@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from core.changes import RETENTION, Change, Outcome
-from core.clock import to_ms
 from core.deliveries import DeliveryState
 from core.errors import NotFound, NotPermitted, Unauthenticated
 from core.jobs import Errand, Fact, Job, PublicStatus
-from core.listing import Cursor, JobPage, JobQuery
+from core.listing import Cursor, JobPage, JobQuery, part_of, place_of
 from core.store.jobs import Depth
-from core.store.listing import MOST_LOOKED_AT, TRIM_STEP, Deletion
+from core.store.listing import TRIM_STEP, Deletion
 from core.store.outbox import DELIVERY_LIFE
 from core.tenants import Credential, KeyRecord, Scope, Tenant
 from tests.contract.orders import (
@@ -89,7 +89,7 @@ async def test_a_full_last_page_has_no_cursor(subject: Subject) -> None:
     for number in range(4):
         await take(subject, f"req_{number}")
     page = await subject.listed.page(credential(), JobQuery(limit=2))
-    assert page.cursor == Cursor(to_ms(page.jobs[-1].created_at), "req_2")
+    assert page.cursor == Cursor(place_of(page.jobs[-1]), "req_2")
     page = await subject.listed.page(credential(), JobQuery(limit=2, cursor=page.cursor))
     assert page.cursor is None
 
@@ -175,16 +175,31 @@ async def test_instants_bound_a_page(subject: Subject) -> None:
     assert await listed(subject, JobQuery(after=before, before=after)) == []
 
 
-async def test_a_page_looks_through_no_more_than_so_many(
-    subject: Subject, monkeypatch: pytest.MonkeyPatch
+async def test_models_that_share_a_part_are_told_apart(subject: Subject) -> None:
+    one = "kling/standard"
+    other = next(name for n in count() if part_of(name := f"other/{n}") == part_of(one))
+    for name in ("req_1", "req_2", "req_3"):
+        await take(subject, name, model_id=other if name == "req_2" else one)
+    assert await listed(subject, JobQuery(model_id=other)) == ["req_2"]
+    assert await listed(subject, JobQuery(model_id=one)) == ["req_3", "req_1"]
+
+
+@pytest.mark.parametrize(
+    ("bound", "query"),
+    [
+        ("MOST_PASSED", JobQuery(model_id="rare/one")),
+        ("MOST_READ", JobQuery(status=PublicStatus.COMPLETED)),
+    ],
+)
+async def test_a_page_looks_at_no_more_than_so_many(
+    subject: Subject, monkeypatch: pytest.MonkeyPatch, bound: str, query: JobQuery
 ) -> None:
-    assert MOST_LOOKED_AT > 3
     for module in ("core.store.listing", "tests.fakes.listing"):
-        monkeypatch.setattr(f"{module}.MOST_LOOKED_AT", 3)
-    await take(subject, "req_1", model_id="rare/one")
+        monkeypatch.setattr(f"{module}.{bound}", 3)
+    rare = await take(subject, "req_1", model_id="rare/one")
+    await moved(subject, rare, *RUNNING, Fact.FINISHED, Fact.COLLECTED)
     for number in range(2, 8):
         await take(subject, f"req_{number}")
-    query = JobQuery(model_id="rare/one")
     page = await subject.listed.page(credential(), query)
     assert (page.jobs, page.cursor and page.cursor.job_id) == ((), "req_5")
     assert await walked(subject, query) == ["req_1"]
@@ -352,24 +367,27 @@ async def test_jobs_whose_records_are_gone_leave_the_indexes(subject: Subject) -
     for name in ("req_1", "req_3"):
         await subject.probe.forget_job(name)
     horizon = subject.clock.now() + DELIVERY_LIFE
-    assert await subject.listed.trim("ada", -1, subject.clock.now() - timedelta(days=1)) == (
-        0,
-        None,
-    )
-    assert await subject.listed.trim("ada", -1, horizon) == (2, None)
+    early = subject.clock.now() - timedelta(days=1)
+    assert await subject.listed.trim("ada", 0, early) == (0, None)
+    assert await subject.listed.trim("ada", 0, horizon) == (2, None)
     assert set(await subject.probe.tenant_jobs("ada")) == {"req_2"}
     assert await walked(subject, JobQuery(limit=1)) == ["req_2"]
     assert await walked(subject, JobQuery(limit=1, status=PublicStatus.FAILED)) == ["req_2"]
 
 
-async def test_one_step_of_trimming_is_bounded(subject: Subject) -> None:
-    for number in range(TRIM_STEP + 1):
-        await take(subject, f"req_{number}")
+async def test_steps_of_trimming_are_bounded_and_miss_none_of_one_moment(
+    subject: Subject,
+) -> None:
+    names = [f"req_{number:04}" for number in range(2 * TRIM_STEP + 3)]
+    for name in names:
+        await admitted(subject, name)
+    for name in names[1:]:
+        await subject.probe.forget_job(name)
     horizon = subject.clock.now() + SECOND
-    gone, following = await subject.listed.trim("ada", -1, horizon)
-    assert (gone, following is None) == (0, False)
-    assert following is not None
-    assert await subject.listed.trim("ada", following, horizon) == (0, None)
+    assert await subject.listed.trim("ada", 0, horizon) == (TRIM_STEP - 1, 1)
+    assert await subject.listed.trim("ada", 1, horizon) == (TRIM_STEP, 1)
+    assert await subject.listed.trim("ada", 1, horizon) == (3, None)
+    assert set(await subject.probe.tenant_jobs("ada")) == {names[0]}
 
 
 async def test_one_worker_trims_at_a_time(subject: Subject) -> None:

@@ -8,10 +8,10 @@ from core.changes import RETENTION
 from core.clock import to_ms
 from core.errors import NotPermitted, Unauthenticated
 from core.jobs import JobState
-from core.listing import Cursor, JobPage
+from core.listing import Cursor, JobPage, part_of
 from core.store.deliveries import KEEP_AFTER
 from core.store.jobs import MILLISECOND
-from core.store.listing import INDEXED, MOST_LOOKED_AT, TRIM_STEP, Deletion
+from core.store.listing import INDEXED, MOST_PASSED, MOST_READ, TRIM_STEP, Deletion
 from core.store.records import DELIVERIES, JOBS, TENANTS
 from core.tenants import Scope
 
@@ -63,6 +63,13 @@ def release(memory: Memory, row: Row, job_id: str) -> None:
     row.expires_at = max(row.until, memory.after(KEEP_AFTER))
 
 
+def _may_fit(place: float, query: JobQuery) -> bool:
+    """Whether a place is one of the model asked for, where that is looked at."""
+    if query.model_id is None or query.reference is not None:
+        return True
+    return place % 1 == part_of(query.model_id)
+
+
 class MemoryListedJobs:
     """Twin of `core.store.listing.ListedJobs`: it sorts all jobs and looks at each."""
 
@@ -85,30 +92,32 @@ class MemoryListedJobs:
     async def page_of(self, tenant: str, query: JobQuery) -> JobPage:
         """See `ListedJobs.page_of`."""
         found: list[Job] = []
-        older = self._index(tenant, query)
-        for number, (made, name) in enumerate(older, start=1):
-            row = self._memory.job(name)
-            if row is not None and query.takes(job := JOBS.read(row.doc)):
-                found.append(job)
-            if len(found) == query.limit or number == MOST_LOOKED_AT:
-                more = number < len(older)
-                return JobPage(tuple(found), Cursor(made, name) if more else None)
+        read, behind = 0, self._index(tenant, query)
+        for number, (place, name) in enumerate(behind, start=1):
+            if _may_fit(place, query):
+                read += 1
+                row = self._memory.job(name)
+                if row is not None and query.takes(job := JOBS.read(row.doc)):
+                    found.append(job)
+            if len(found) == query.limit or read == MOST_READ or number == MOST_PASSED:
+                more = number < len(behind)
+                return JobPage(tuple(found), Cursor(place, name) if more else None)
         return JobPage(tuple(found))
 
-    def _index(self, tenant: str, query: JobQuery) -> list[tuple[int, str]]:
+    def _index(self, tenant: str, query: JobQuery) -> list[tuple[float, str]]:
         """What the page goes through: those of its reference or its status, or all."""
         cursor = query.cursor
-        place = None if cursor is None else (cursor.made, cursor.job_id)
+        behind = None if cursor is None else (cursor.place, cursor.job_id)
         stretch = query.reference is None
         return [
-            (made, name)
-            for made, name in sorted(
-                ((made, name) for name, made in self._memory.tenant_jobs.get(tenant, {}).items()),
+            (place, name)
+            for place, name in sorted(
+                ((place, name) for name, place in self._memory.tenant_jobs.get(tenant, {}).items()),
                 reverse=True,
             )
-            if (place is None or (made, name) < place)
-            and (not stretch or query.after is None or made >= to_ms(query.after))
-            and (not stretch or query.before is None or made < to_ms(query.before))
+            if (behind is None or (place, name) < behind)
+            and (not stretch or query.after is None or place >= to_ms(query.after))
+            and (not stretch or query.before is None or place < to_ms(query.before))
             and self._is_indexed(name, query)
         ]
 
@@ -138,14 +147,16 @@ class MemoryListedJobs:
         del memory.tenant_jobs[job.tenant][job.id]
         return Deletion.DELETED
 
-    async def trim(self, tenant: str, since: int, horizon: datetime) -> tuple[int, int | None]:
+    async def trim(self, tenant: str, passed: int, horizon: datetime) -> tuple[int, int | None]:
         """See `ListedJobs.trim`."""
         index = self._memory.tenant_jobs.get(tenant, {})
-        ripe = sorted((m, n) for n, m in index.items() if since < m < to_ms(horizon))[:TRIM_STEP]
-        gone = [name for _, name in ripe if self._memory.job(name) is None]
+        step = sorted((place, name) for name, place in index.items())[passed:][:TRIM_STEP]
+        ripe = [name for place, name in step if place < to_ms(horizon)]
+        gone = [name for name in ripe if self._memory.job(name) is None]
         for name in gone:
             del index[name]
-        return len(gone), ripe[-1][0] if len(ripe) == TRIM_STEP else None
+        over = len(ripe) < TRIM_STEP
+        return len(gone), None if over else passed + len(ripe) - len(gone)
 
     async def take_turn(self, worker: str, lease: timedelta) -> bool:
         """See `ListedJobs.take_turn`."""

@@ -118,7 +118,7 @@ class Memory:
     replays: dict[str, Row] = field(default_factory=dict)
     replays_due: dict[str, int] = field(default_factory=dict)
     tenants: dict[str, TenantRow] = field(default_factory=dict)
-    tenant_jobs: dict[str, dict[str, int]] = field(default_factory=dict)
+    tenant_jobs: dict[str, dict[str, float]] = field(default_factory=dict)
     trimmer_until: int = 0
     keys: dict[str, KeyRow] = field(default_factory=dict)
     breaker: Row = field(default_factory=lambda: Row(0, b""))

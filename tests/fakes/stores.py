@@ -16,6 +16,7 @@ from core.history import KEPT, RunHistory, run_time
 from core.jobs import JobRecord, JobState
 from core.ledger import Booking, booked, standing
 from core.limits import spans_at
+from core.listing import place_of
 from core.money import MicroUsd
 from core.store.doorbell import ring_for
 from core.store.jobs import MILLISECOND, Depth, JobView
@@ -97,7 +98,7 @@ class MemoryJobStore:
         memory.jobs[job.id] = Row(job.version, JOBS.write(job), input=admission.input)
         memory.timelines.setdefault(job.id, []).append(ENTRIES.write(admission.entry))
         memory.states[job.state] += 1
-        memory.tenant_jobs.setdefault(job.tenant, {})[job.id] = to_ms(job.created_at)
+        memory.tenant_jobs.setdefault(job.tenant, {})[job.id] = place_of(job)
         spans = frozenset(span.name for span in spans_at(job.created_at))
         memory.accounts[job.id] = Account(job.tenant, job.model_id, spans, Booking(amount))
         limits = [limit for limit in (job.start_by, job.finish_by) if limit is not None]

@@ -8,7 +8,7 @@
 -- ARGV: now tenant_name scope id version doc input state created entry
 -- ARGV: model priority price limit_at message_template message_ttl ring_due_at
 -- ARGV: day_left month_left day_life month_life
--- ARGV: status reference
+-- ARGV: status listed_at reference
 
 local refused_key = authenticate(api_key, tenant, tenant_name, scope, now)
 if refused_key then return { refused_key } end
@@ -79,7 +79,7 @@ redis.call('HSET', job, 'version', version, 'doc', doc, 'input', input, 'reserve
 redis.call('RPUSH', timeline, entry)
 redis.call('HINCRBY', states, state, 1)
 note_unsent(id, '', state, created)
-list_job(tenant_name, id, created, status, reference)
+list_job(tenant_name, id, listed_at, status, reference)
 for window, life in pairs({ [day] = day_life, [month] = month_life }) do
   if redis.call('HINCRBY', window, 'jobs', 1) == 1 then redis.call('EXPIRE', window, life) end
   redis.call('HINCRBY', window, 'jobs|' .. model, 1)

@@ -9,7 +9,7 @@
 -- KEYS: job timeline due states doubts outbox job_deliveries message bell day month ...
 -- ARGV: expected id version doc before state due_at output ttl now
 -- ARGV: message_name message_body message_ttl tenant_name model ended verdict cost
--- ARGV: message_template ring_due_at took kept status_before status created least entry_count ...
+-- ARGV: message_template ring_due_at took kept status_before status listed_at least entry_count ...
 
 local FIXED_KEYS, FIXED_ARGUMENTS = 11, 27
 
@@ -28,7 +28,7 @@ if before ~= state then
   if before == 'in_doubt' then redis.call('ZREM', doubts, id) end
   forget_input(tenant_name, job, state)
 end
-relist(tenant_name, id, created, status_before, status)
+relist(tenant_name, id, listed_at, status_before, status)
 tell(id, version, state)
 if took ~= '' then remember_run(model, took, kept) end
 if due_at == '' then redis.call('ZREM', due, id) elseif due_at ~= 'keep' then redis.call('ZADD', due, due_at, id) end

@@ -26,9 +26,9 @@ class FakeList:
         """Free or not."""
         return self.free and bool(worker) and lease > timedelta()
 
-    async def trim(self, tenant: str, since: int, horizon: datetime) -> tuple[int, int | None]:
+    async def trim(self, tenant: str, passed: int, horizon: datetime) -> tuple[int, int | None]:
         """One step."""
-        self.seen.append((tenant, since, horizon))
+        self.seen.append((tenant, passed, horizon))
         done = sum(name == tenant for name, *_ in self.seen)
         return 1, None if done >= self.steps else done
 
@@ -57,9 +57,9 @@ async def test_each_tenant_is_looked_through_as_far_as_its_jobs_are_kept() -> No
     await trimmer(listed, clock).run_once()
     now = clock.now()
     assert listed.seen == [
-        ("ada", -1, now - RETENTION),
+        ("ada", 0, now - RETENTION),
         ("ada", 1, now - RETENTION),
-        ("bob", -1, now - DAY),
+        ("bob", 0, now - DAY),
         ("bob", 1, now - DAY),
     ]
 

@@ -1,4 +1,4 @@
--- The indexes that a tenant's jobs are listed by, each by when the job was made (ms): all of them, and
+-- The indexes that a tenant's jobs are listed by, by the jobs' places (see core/listing.py): all of them, and
 -- those of each status but `completed`, which is the rule and is found by looking through all.
 -- References stand in one index by a number made of their digest, so that ids alone take jobs out.
 local LISTED = { in_queue = true, in_progress = true, failed = true, cancelled = true }
@@ -18,16 +18,16 @@ local function add_to(list, tenant, score, id)
 end
 
 -- A job has another status than before ('' where it is new).
-local function relist(tenant, id, created, before, status)
+local function relist(tenant, id, place, before, status)
   if before == status then return end
   if LISTED[before] then redis.call('ZREM', jobs_of(tenant, before), id) end
-  if LISTED[status] then add_to(jobs_of(tenant, status), tenant, created, id) end
+  if LISTED[status] then add_to(jobs_of(tenant, status), tenant, place, id) end
 end
 
 -- A new job. `reference` is the number of its reference, or ''.
-local function list_job(tenant, id, created, status, reference)
-  redis.call('ZADD', jobs_of(tenant), created, id)
-  relist(tenant, id, created, '', status)
+local function list_job(tenant, id, place, status, reference)
+  redis.call('ZADD', jobs_of(tenant), place, id)
+  relist(tenant, id, place, '', status)
   if reference ~= '' then redis.call('ZADD', references_of(tenant), reference, id) end
 end
 
