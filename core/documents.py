@@ -16,6 +16,7 @@ from core.deliveries import Delivery, DeliveryAttempt, EventType
 from core.endpoints import ON_THE_WAY, Payload
 from core.history import Estimate
 from core.jobs import CancelOutcome, Job, JobRecord, PublicStatus, TimelineEntry
+from core.listing import JobPage
 from core.money import to_usd
 
 EVENT_OF_STATUS: Final = {
@@ -126,7 +127,7 @@ def delivery_document(delivery: Delivery, attempts: Sequence[DeliveryAttempt]) -
     )
 
 
-def summary_document(job: Job, links: Links) -> dict[str, Any]:
+def summary_document(job: Job, links: Links | None = None) -> dict[str, Any]:
     """A job as a line of a list."""
     return _present(
         {
@@ -138,9 +139,15 @@ def summary_document(job: Job, links: Links) -> dict[str, Any]:
             "finished_at": _iso(job.finished_at),
             "cost": None if job.cost is None else to_usd(job.cost),
             "billed": job.billed,
-            **links.of(job.id),
+            **(links.of(job.id) if links else {}),
         }
     )
+
+
+def page_document(page: JobPage, links: Links | None = None) -> dict[str, Any]:
+    """A page of a list of jobs; `next_cursor` while there may be more."""
+    shown = [summary_document(job, links) for job in page.jobs]
+    return {"requests": shown} | ({"next_cursor": page.cursor.text} if page.cursor else {})
 
 
 def passed_document(job: Job, status: PublicStatus, at: datetime) -> bytes:

@@ -19,9 +19,14 @@ class _Unfit(ValueError):
 
 def read_job_query(query: str) -> JobQuery:
     """The filters and the page. Raises `MalformedRequest` with every wrong field by name."""
+    return read_job_filters(read_query(query))
+
+
+def read_job_filters(fields: Mapping[str, str]) -> JobQuery:
+    """The same of fields that are known apart."""
     wrong: list[FieldError] = []
     values: dict[str, Any] = {}
-    for name, text in read_query(query).items():
+    for name, text in fields.items():
         if name not in _READERS:
             wrong.append(FieldError(f"?{name[:_MOST_SHOWN]}", "is no filter of this list"))
             continue

@@ -190,6 +190,7 @@ def open_desk(wire: Wire, actor: str, targets: TargetPolicy, emit: Emit) -> Desk
         actor=actor,
         tenants=TenantStore(wire, scripts, clock),
         jobs=JobStore(wire, scripts, clock),
+        listed=listing.ListedJobs(wire, scripts, clock),
         setups=WebhookStore(wire, scripts, clock),
         controls=ControlStore(wire, scripts, clock),
         usage=UsageStore(wire),

@@ -11,16 +11,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from core.documents import (
-    Links,
     cancel_document,
     detail_document,
+    page_document,
     result_document,
     status_document,
-    summary_document,
 )
 from core.errors import MalformedRequest
 from core.history import estimate, poll_hint
-from core.listing import JobPage
 from core.store.jobs import Depth
 from core.tenants import Scope
 from service.auth import presented
@@ -89,14 +87,8 @@ async def list_requests(request: Request) -> Response:
         await resources.jobs.authenticate(credential, Scope.READ)
         raise
     page = await resources.listed.page(credential, query)
-    return json_answer(page_document(page, links_of(request.scope, resources.policy.public_url)))
-
-
-def page_document(page: JobPage, links: Links) -> bytes:
-    """A page of the list."""
-    shown = {"requests": [summary_document(job, links) for job in page.jobs]}
-    following = {} if page.cursor is None else {"next_cursor": page.cursor.text}
-    return orjson.dumps(shown | following)
+    links = links_of(request.scope, resources.policy.public_url)
+    return json_answer(orjson.dumps(page_document(page, links)))
 
 
 async def delete(request: Request) -> Response:

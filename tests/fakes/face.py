@@ -195,6 +195,7 @@ def _desk(stores: MemoryStores, clock: FakeClock, emit: Emit) -> Desk:
         actor="admin-api",
         tenants=stores.tenants,
         jobs=stores.jobs,
+        listed=stores.listed,
         setups=stores.webhooks,
         controls=stores.controls,
         usage=stores.usage,

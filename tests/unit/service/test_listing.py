@@ -254,3 +254,21 @@ async def test_a_job_that_is_gone_by_then_is_404(face: Face, caller: httpx.Async
     job_id = await cancelled(face, caller)
     assert (await caller.delete(f"/v1/requests/{job_id}")).status_code == 404
     assert len(face.of(JobMoved)) == 1
+
+
+# --- for operators
+
+TOKEN = "operators-token-of-32-characters"
+
+
+async def test_an_operator_lists_any_tenant_s(face: Face, caller: httpx.AsyncClient) -> None:
+    job_id = await submitted(face, caller, reference="a")
+    await submitted(face, caller)
+    face.admit_operators(TOKEN)
+    root = "/admin/v1/tenants"
+    async with face.client(TOKEN) as operator:
+        found = await operator.get(f"{root}/video-team/requests", params={"reference": "a"})
+        wrong = await operator.get(f"{root}/video-team/requests", params={"limit": "0"})
+        unknown = await operator.get(f"{root}/nobody/requests")
+    assert ids(found.json()) == [job_id]
+    assert (wrong.status_code, unknown.status_code) == (400, 404)
