@@ -129,7 +129,9 @@ async def _change(resources: Resources, before: Job, decision: Decision, now: da
     return Change(
         before=before,
         after=after,
-        entries=(TimelineEntry(now, Note.CALLER, CANCEL_ASKED, after.state, status=after.status),),
+        entries=(
+            TimelineEntry(now, Note.CALLER, CANCEL_ASKED, after.state, status=after.unspoken),
+        ),
         deliveries=notices(before, after, setup, resources.ids, now),
         ring=decision.ring,
     )

@@ -52,6 +52,7 @@ OUTPUT: Final = json.dumps(
 ).encode()
 HOOK: Final = "https://hooks.example.com/runcomfy/finished"
 AT_ONCE: Final = 200
+PACKED: Final = 4096
 LEASE: Final = timedelta(seconds=30)
 
 
@@ -89,7 +90,7 @@ class House:
         now = self.clock.now()
         detail = changes.get("upstream_id")
         after = job.after(fact, now, **changes)
-        entry = TimelineEntry(now, Note.MOVED, fact, after.state, detail, status=after.status)
+        entry = TimelineEntry(now, Note.MOVED, fact, after.state, detail, status=after.unspoken)
         setup = WebhookSetup(TENANT, endpoints=(Endpoint("default", HOOK, now),))
         told = notices(job, after, setup, self.ids, now) if job.webhook else ()
         output = OUTPUT if fact is Fact.COLLECTED else None
@@ -179,13 +180,18 @@ async def in_batches(calls: Sequence[Callable[[], Coroutine[Any, Any, Any]]]) ->
 
 
 @asynccontextmanager
-async def house_over(url: str, tenant: Tenant | None = None) -> AsyncIterator[House]:
-    """A gateway with one tenant. What is written is not logged: the disk is not measured here."""
+async def house_over(url: str, *, packed: bool = True) -> AsyncIterator[House]:
+    """A gateway with one tenant. What is written is not logged: the disk is not measured here.
+
+    `packed`: hashes as in the deployments of `deploy/`.
+    """
     clock = HandClock()
     now = clock.now()
     async with wire_to(url) as wire:
         await wire.execute("CONFIG", "SET", "appendonly", "no")
+        if packed:
+            await wire.execute("CONFIG", "SET", "hash-max-listpack-value", PACKED)
         subject = redis_subject(clock, wire)
-        made = tenant or Tenant(TENANT, now, limits=Limits())
-        assert await subject.tenants.create(made, KeyRecord("digest", TENANT, now))
+        made = KeyRecord("digest", TENANT, now)
+        assert await subject.tenants.create(Tenant(TENANT, now, limits=Limits()), made)
         yield House(subject, clock, wire)

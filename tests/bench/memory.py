@@ -18,17 +18,18 @@ JOBS: Final = 10_000
 SAMPLE: Final = 200
 
 
-async def measure(url: str, jobs: int) -> None:
+async def measure(url: str, jobs: int, *, packed: bool) -> None:
     """Fill and print."""
-    async with house_over(url) as house:
+    async with house_over(url, packed=packed) as house:
         await _warm(house)
-        print(f"input {len(INPUT)} B, output {len(OUTPUT)} B, {jobs} jobs")
+        how = "packed" if packed else "as Redis packs them by default"
+        print(f"\ninput {len(INPUT)} B, output {len(OUTPUT)} B, {jobs} jobs; hashes {how}")
         before = await _stand(house)
         taken = await in_batches([partial(house.take, number) for number in range(jobs)])
         await take_messages(house.wire)
-        waits = await _told("a job that waits", house, before, jobs)
+        await _told("a job that waits", house, before, jobs)
         started = await in_batches([partial(house.start, job) for job in taken])
-        runs = await _told("a job that runs", house, before, jobs)
+        await _told("a job that runs", house, before, jobs)
         await in_batches([partial(house.finish, job) for job in started])
         ended = await _told("a job that has ended", house, before, jobs)
         taken = await in_batches([partial(house.take, n, hook=True) for n in range(jobs)])
@@ -39,7 +40,6 @@ async def measure(url: str, jobs: int) -> None:
         told = await _told("another, and its callback", house, ended, jobs)
         print(f"\nso a callback costs {(told[0] - 2 * ended[0] + before[0]) / jobs:8.0f} B")
         print(f"1,000,000 ended jobs: {(ended[0] - before[0]) / jobs / 1000:8.2f} GB")
-        del waits, runs
 
 
 async def _warm(house: House) -> None:
@@ -70,8 +70,9 @@ async def _told(what: str, house: House, before: Standing, jobs: int) -> Standin
 def main() -> None:
     """Run over a private Redis."""
     jobs = int(sys.argv[1]) if len(sys.argv) > 1 else JOBS
-    with private_redis() as server:
-        asyncio.run(measure(server.url, jobs))
+    for packed in (False, True):
+        with private_redis() as server:
+            asyncio.run(measure(server.url, jobs, packed=packed))
 
 
 if __name__ == "__main__":

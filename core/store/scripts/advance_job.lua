@@ -54,7 +54,7 @@ end
 if ended == '1' then
   book(job, { day, month }, model, verdict, cost)
   if held[2] == '1' then
-    redis.call('HSET', job, 'slot', 0)
+    redis.call('HDEL', job, 'slot')
     give_back(tenant_name, model)
     dispatch(4, { now = now, due_at = ring_due_at, template = message_template, ttl = message_ttl })
   else
