@@ -9,7 +9,7 @@ import hashlib
 import re
 import zlib
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final
 
@@ -64,6 +64,11 @@ class Tenant:
     """None: as the operator's setting says."""
     limits: Limits = NO_LIMITS
     reuse: ReusePolicy = USUAL_REUSE
+    keep_inputs: bool = True
+    """False: an input is forgotten as soon as it can no more be asked to be sent."""
+    result_ttl: timedelta | None = None
+    """How long an ended job is kept, if less than `core.changes.RETENTION`. It is kept all the same
+    while a callback about it may still be tried, and for a day after the last one."""
     version: int = 1
     """Counts the record's changes."""
     deleted_at: datetime | None = None

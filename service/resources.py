@@ -17,6 +17,7 @@ from core.histories import HistoryShelf
 from core.history import HintPolicy
 from core.ids import IdSource, SystemIds
 from core.reuse import CachePolicy
+from core.store import listing
 from core.store.breaker import BreakerStore
 from core.store.catalogue import CatalogueStore
 from core.store.connection import Wire, connection_source
@@ -41,7 +42,7 @@ from service.mailroom import Mailroom
 from service.metrics import ServiceMetrics, service_figures
 from service.models import Models, load_cards
 from service.options import OptionPolicy
-from service.ports import Breakers, Exposition, Health, Jobs, Tenants, UsageOf
+from service.ports import Breakers, Exposition, Health, Jobs, ListedJobs, Tenants, UsageOf
 from service.settings import ServiceSettings
 from service.shelf import ModelShelf
 from service.waiters import Waiters
@@ -75,6 +76,7 @@ class Resources:
     """What a handler can reach."""
 
     jobs: Jobs
+    listed: ListedJobs
     tenants: Tenants
     usage: UsageOf
     breakers: Breakers
@@ -143,6 +145,7 @@ async def open_resources(
             stack.push_async_callback(_stopped, asyncio.create_task(endless))
         yield Resources(
             jobs=JobStore(wire, scripts, clock),
+            listed=listing.ListedJobs(wire, scripts, clock),
             tenants=TenantStore(wire, scripts, clock),
             usage=UsageStore(wire),
             breakers=BreakerStore(wire, scripts, clock),
@@ -192,6 +195,7 @@ def open_desk(wire: Wire, actor: str, targets: TargetPolicy, emit: Emit) -> Desk
         actor=actor,
         tenants=TenantStore(wire, scripts, clock),
         jobs=JobStore(wire, scripts, clock),
+        listed=listing.ListedJobs(wire, scripts, clock),
         setups=WebhookStore(wire, scripts, clock),
         controls=ControlStore(wire, scripts, clock),
         usage=UsageStore(wire),

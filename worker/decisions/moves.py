@@ -114,7 +114,7 @@ def moved(
         state=after.state,
         detail=detail if fault is None else f"{fault.kind}: {fault.message}",
         http_status=fault.http_status if fault else None,
-        status=after.status,
+        status=after.unspoken,
     )
     return Move(after=after, entry=entry, fact=fact)
 
@@ -135,5 +135,5 @@ def told(
         state=after.state,
         detail=detail or (fault.message if fault else None),
         http_status=fault.http_status if fault else None,
-        status=after.status,
+        status=after.unspoken,
     )

@@ -2,10 +2,10 @@
 -- Returns 'stored', 'stale', 'unknown', 'led' (another leads already: it follows that one now), or
 -- 'over_budget' (its tenant's money does not cover it now; nothing was written).
 -- Protects: of identical requests under way at most one is paid for; no budget is passed.
--- USES: names ring ledger dispatch quota tell unsent once
+-- USES: names ring ledger dispatch quota tell unsent once index
 -- KEYS: job timeline due states tenant day month
 -- ARGV: expected id version doc entry now tenant_name model priority price limit_at
--- ARGV: message_template message_ttl ring_due_at
+-- ARGV: message_template message_ttl ring_due_at status_before status listed_at
 
 local held = redis.call('HMGET', job, 'version', 'once', 'leader', 'reserved')
 if not held[1] then return 'unknown' end
@@ -42,6 +42,7 @@ redis.call('HINCRBY', states, 'queued', 1)
 note_unsent(id, '', 'queued', now)
 if limit_at ~= '' then redis.call('ZADD', due, limit_at, id) end
 succeed(once, before, id, tenant_name)
+relist(tenant_name, id, listed_at, status_before, status)
 tell(id, version, 'queued')
 
 local bell = { now = now, due_at = ring_due_at, template = message_template, ttl = message_ttl }
