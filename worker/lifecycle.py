@@ -323,6 +323,7 @@ class Lifecycle:
             entries=() if decided.entry is None else (decided.entry,),
             output=decided.output,
             deliveries=await self._notices(job, decided.after, now),
+            instead_of=decided.instead_of,
         )
         outcome = await self._hands.jobs.store(change)
         if outcome is Outcome.STORED:

@@ -17,6 +17,7 @@ from core.changes import Admission, Admitted, Change
 from core.jobs import Billed, Errand, Job, JobState, Note, TimelineEntry
 from core.limits import Limits
 from core.money import MicroUsd
+from core.reuse import ReusePolicy
 from core.settings import RedisPolicy
 from core.store.breaker import BreakerStore
 from core.store.connection import Wire, connection_source
@@ -47,6 +48,7 @@ SUBJECTS: Final = ("memory", "redis")
 MODEL: Final = "kling/image-to-video"
 PRICE: Final = MicroUsd(1_260_000)
 NO_LIMITS: Final = Limits()
+NO_REUSE_POLICY: Final = ReusePolicy()
 
 
 class HandClock(FakeClock):
@@ -73,11 +75,13 @@ class Gateway:
     breakers: BreakerStore | MemoryBreakerStore
     ids: SeededIds = field(default_factory=lambda: SeededIds(Random(1)))
 
-    async def tenant(self, name: str, limits: Limits = NO_LIMITS) -> None:
+    async def tenant(
+        self, name: str, limits: Limits = NO_LIMITS, reuse: ReusePolicy = NO_REUSE_POLICY
+    ) -> None:
         """Make a tenant whose key is its own name."""
         now = self.clock.now()
         created = await self.tenants.create(
-            Tenant(name, now, limits=limits), KeyRecord(digest_of(name), name, now)
+            Tenant(name, now, limits=limits, reuse=reuse), KeyRecord(digest_of(name), name, now)
         )
         assert created
 
@@ -102,11 +106,11 @@ class Gateway:
         plain = Job(self.ids.job_id(now), tenant, model, "1:f", now, now, estimate=PRICE)
         return replace(plain, **changes)
 
-    async def admit(self, job: Job) -> Admitted:
+    async def admit(self, job: Job, **more: Any) -> Admitted:  # noqa: ANN401 - fields of the admission
         """Take a job in."""
         entry = TimelineEntry(job.created_at, Note.ADMITTED, "admitted", JobState.QUEUED)
         credential = Credential(job.tenant, digest_of(job.tenant))
-        return await self.jobs.admit(Admission(credential, job, b"{}", entry))
+        return await self.jobs.admit(Admission(credential, job, b"{}", entry, **more))
 
     async def submit(self, tenant: str, model: str = MODEL, **changes: Any) -> Job:  # noqa: ANN401 - fields of the record
         """A job that was taken in."""

@@ -80,7 +80,6 @@ class MemoryJobStore:
             job=JOBS.read(row.doc),
             polls=row.polls,
             output=row.output,
-            successor=self._memory.flights.successors.get(job_id),
         )
 
     async def view(self, job_id: str) -> JobView | None:
@@ -143,11 +142,8 @@ class MemoryJobStore:
 
     async def leader(self, job: Job) -> JobRecord | None:
         """See `JobStore.leader`."""
-        return (
-            None
-            if job.leader is None
-            else await self.load(self._memory.flights.current(job.leader))
-        )
+        leader = self._memory.flights.leaders.get(job.id)
+        return None if leader is None else await self.load(leader)
 
     def _end(self, row: Row, job: Job) -> None:
         memory = self._memory

@@ -104,10 +104,10 @@ def promote(memory: Memory, row: Row, change: Change) -> Outcome:
     """A follower takes the lead as a paid job of its own."""
     job = change.after
     flights, part = memory.flights, memory.flights.parts[job.id]
-    before = flights.current(flights.leaders[job.id])
-    leads = flights.inputs[part.once].leader
-    if leads is not None:
-        flights.join(before, leads)
+    before, leads = flights.leaders[job.id], flights.inputs[part.once].leader
+    if before != change.instead_of or leads is not None:
+        if before == change.instead_of and leads is not None:
+            flights.join(before, leads)
         memory.due[job.id] = memory.now
         return Outcome.LED
     limits = memory.limits_of(job.tenant)

@@ -167,8 +167,12 @@ local SHAPES = {
   off = { state = 'queued', tail = 'waiting_tail', entry = 'entry' },
 }
 
+local function close_record(item)
+  local tail = item[SHAPES[item.fate].tail]
+  item.doc = item.doc .. (item.paid and tail or filled(tail, item))
+end
+
 local function write_record(item, shape)
-  item.doc = item.doc .. (item.paid and item[shape.tail] or filled(item[shape.tail], item))
   local fields = { 'version', item.version, 'doc', item.doc, 'reserved', item.amount }
   local function add_field(name, value) fields[#fields + 1] = name; fields[#fields + 1] = value end
   if item.once and item.fate ~= 'hit' then
@@ -226,6 +230,9 @@ local function write_use()
   end
 end
 
+for _, item in ipairs(items) do
+  if item.fits then close_record(item) end
+end
 local writes = dry ~= '1' and any_fit and (whole ~= '1' or all_fit)
 if writes then
   local bell = { now = now, due_at = ring_due_at, template = message_template, ttl = message_ttl }

@@ -75,7 +75,7 @@ local function tell_flight()
     held[2] = '0'
     return
   end
-  if before ~= state and (ended == '1' or state == 'cancelling') then stop_leading(once, id) end
+  if before ~= state and (ended == '1' or state == 'cancelling') then stop_leading(once, id, now) end
   if before ~= state and state == 'succeeded' then
     keep_result(once, id, output, worth, now, math.min(now + held[6], outlives))
   end
