@@ -168,6 +168,10 @@ class JobStore:
                 keys.STATES,
                 keys.tenant(job.tenant),
                 *_window_keys(job),
+                keys.WALLET,
+                keys.OUTBOX,
+                keys.job_deliveries(job.id),
+                *posted_keys(change.deliveries),
             ],
             [
                 change.before.version,
@@ -185,6 +189,7 @@ class JobStore:
                 MESSAGE_LIFE // MILLISECOND,
                 to_ms(now + RING_GRACE),
                 change.instead_of or "",
+                *posted_arguments(change.deliveries, now),
             ],
         )
         return Outcome(verdict.decode())

@@ -5,7 +5,7 @@ A follower's look is the worker's own decision, stored as the worker stores it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
@@ -40,6 +40,8 @@ class Flight:
     """One gateway's identical requests."""
 
     gateway: Gateway
+    lost: list[str] = field(default_factory=list)
+    """Records that went before their time: no recount knows of them."""
 
     async def ask(
         self,
@@ -134,6 +136,7 @@ class Flight:
 
     async def lose(self, job: Job) -> None:
         """The record goes, as by `DELETE`."""
+        self.lost.append(job.id)
         if isinstance(self.gateway.jobs, MemoryJobStore):
             del self.gateway.jobs._memory.jobs[job.id]  # noqa: SLF001 - behind the twin
         else:

@@ -40,8 +40,9 @@ async def flight(request: pytest.FixtureRequest) -> AsyncIterator[Flight]:
             yield await _furnished(Flight(gateway))
         return
     async with wire_to(request.getfixturevalue("redis_flushed")) as wire:
-        yield await _furnished(Flight(in_redis(wire)))
-        assert await breaches(wire) == []
+        flight = await _furnished(Flight(in_redis(wire)))
+        yield flight
+        assert flight.lost or await breaches(wire) == []
 
 
 async def _furnished(flight: Flight) -> Flight:
@@ -162,7 +163,7 @@ async def test_a_success_is_everybodys_and_paid_by_one(flight: Flight) -> None:
 
 
 async def test_five_hundred_and_more_follow_and_wake(flight: Flight) -> None:
-    leader, *followers = await _crew(flight, 1202)
+    leader, *followers = await _crew(flight, 602)
     await flight.run(leader)
     flight.gateway.clock.jump(FOLLOW_CHECK + SECOND)
     woken = await flight.gateway.jobs.claim_due(timedelta(hours=1), 5000)

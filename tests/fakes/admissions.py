@@ -74,9 +74,11 @@ def _replayed(memory: Memory, admission: Admission, policy: ReusePolicy) -> Admi
         return None
     if earlier[0] != job.fingerprint:
         raise IdempotencyMismatch
-    row = memory.job(earlier[1])
+    row = memory.jobs.get(earlier[1])
     if row is None:
         raise RequestDeleted
+    if row.expires_at is not None and row.expires_at <= memory.now:
+        return None  # the key goes with its job
     record = JobRecord(JOBS.read(row.doc), output=row.output)
     return Admitted(running=False, reserved=MicroUsd(0), reuse=Reuse.REPLAYED, record=record)
 

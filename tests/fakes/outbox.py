@@ -25,6 +25,7 @@ from core.store.records import (
 from tests.fakes.memory import Row, due_first
 
 if TYPE_CHECKING:
+    from core.jobs import Job
     from collections.abc import Sequence
     from datetime import datetime, timedelta
 
@@ -50,6 +51,13 @@ def post(memory: Memory, delivery: Delivery) -> None:
         due = to_ms(delivery.due_at)
         memory.channel(delivery.channel).waiting[delivery.id] = due
         memory.outbox[delivery.channel] = min(due, memory.outbox.get(delivery.channel, due))
+
+
+def write_deliveries(memory: Memory, job: Job, deliveries: Sequence[Delivery]) -> None:
+    """The new deliveries of a step of a job."""
+    for delivery in deliveries:
+        post(memory, delivery)
+        memory.job_deliveries.setdefault(job.id, []).append(delivery.id)
 
 
 class MemoryDeliveryStore:

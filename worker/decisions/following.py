@@ -84,10 +84,9 @@ def _overdue(job: Job, leader: Job, now: datetime) -> Move | None:
 
 
 def _under_way(job: Job, leader: Job, now: datetime) -> Move | Wait:
-    due_at = next_check(job, now)
     seen = (leader.upstream_word, leader.upstream_running, leader.queue_position)
     if seen == (job.upstream_word, job.upstream_running, job.queue_position):
-        return Wait(due_at)
+        return Wait(next_check(job, now))
     word, in_progress, position = seen
     after = job.after(
         Fact.STILL_RUNNING,
@@ -95,7 +94,6 @@ def _under_way(job: Job, leader: Job, now: datetime) -> Move | Wait:
         upstream_word=word,
         upstream_running=in_progress,
         queue_position=position,
-        due_at=due_at,
     )
     if after.status is job.status:
         return Move(after=after, entry=None, fact=Fact.STILL_RUNNING)

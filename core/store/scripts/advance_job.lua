@@ -1,6 +1,6 @@
 -- Stores a job's next record over the version that was read, and everything that goes with it.
 -- Returns 'stored', 'stale' (somebody was first; `heir_stale`: at the heir), 'no_slot' (it may not be
--- submitted yet), 'wanted' (others follow its running work: it must be handed on) or 'unknown'.
+-- submitted yet), 'wanted' (others follow its work, which may go on: it must be handed on) or 'unknown'.
 -- Protects: no reader sees half of a change; no final state without its callbacks; no slot and no
 -- money is left behind by an end.
 -- `due_at` 'keep' leaves the job's place in the index as it is: a lease that somebody holds stays.
@@ -25,9 +25,10 @@ if held[1] ~= expected then return 'stale' end
 if before == 'queued' and state == 'submitting' and held[2] ~= '1' then return 'no_slot' end
 if heir ~= '' then
   if redis.call('HGET', NAMES.job .. heir, 'version') ~= heir_expected then return 'heir_stale' end
-elseif once and before == 'running' and (state == 'cancelling' or state == 'expired') then
+elseif once and before == 'running' and (state == 'cancelling' or (state == 'expired' and verdict == 'held')) then
   if is_followed(id) then return 'wanted' end
 end
+local dispatching = { now = now, due_at = ring_due_at, template = message_template, ttl = message_ttl }
 
 redis.call('HSET', job, 'version', version, 'doc', doc)
 if output ~= '' then redis.call('HSET', job, 'output', output) end
@@ -47,15 +48,7 @@ for _ = 1, tonumber(entry_count) do
   position = position + 1
   redis.call('RPUSH', timeline, ARGV[position])
 end
-for index = FIXED_KEYS + 1, #KEYS, 3 do
-  post(outbox, KEYS[index], KEYS[index + 1], KEYS[index + 2], {
-    id = ARGV[position + 1], version = 1, doc = ARGV[position + 2], due = ARGV[position + 3],
-    created = ARGV[position + 4], channel = ARGV[position + 5], life = ARGV[position + 6],
-    forget = ARGV[position + 7],
-  })
-  redis.call('RPUSH', job_deliveries, ARGV[position + 1])
-  position = position + 7
-end
+post_all(outbox, job_deliveries, FIXED_KEYS, position)
 if message_name ~= '' then
   ring(message, bell, message_name, message_body, message_ttl, now)
 end
@@ -70,7 +63,7 @@ local function tell_flight()
       id = heir, version = heir_version, doc = heir_doc, tenant = heir_tenant, entry = heir_entry,
       windows = { heir_day, heir_month }, model = model, now = now,
     })
-    pass_slot(tenant_name, heir_tenant)
+    pass_slot(tenant_name, heir_tenant, dispatching)
     redis.call('HSET', job, 'slot', 0)
     held[2] = '0'
     return
@@ -98,7 +91,7 @@ if ended == '1' then
   if held[2] == '1' then
     redis.call('HSET', job, 'slot', 0)
     give_back(tenant_name, model)
-    dispatch(4, { now = now, due_at = ring_due_at, template = message_template, ttl = message_ttl })
+    dispatch(4, dispatching)
   else
     leave_lane(tenant_name, model, id)
   end

@@ -3,10 +3,13 @@
 -- the reason: it follows that one now), or 'over_budget' (its tenant's money does not cover it now;
 -- nothing was written).
 -- Protects: of identical requests under way at most one is paid for; no budget is passed.
--- USES: names ring ledger dispatch quota tell unsent once
--- KEYS: job timeline due states tenant day month
+-- Extra KEYS and ARGV are the new deliveries, as in advance_job.
+-- USES: names ring post ledger dispatch quota tell unsent once
+-- KEYS: job timeline due states tenant day month wallet outbox job_deliveries ...
 -- ARGV: expected id version doc entry now tenant_name model priority price limit_at
--- ARGV: message_template message_ttl ring_due_at instead_of
+-- ARGV: message_template message_ttl ring_due_at instead_of ...
+
+local FIXED_KEYS, FIXED_ARGUMENTS = 10, 15
 
 local held = redis.call('HMGET', job, 'version', 'once', 'leader')
 if not held[1] then return 'unknown' end
@@ -27,7 +30,8 @@ if leads then
 end
 
 local policy = read_policy(tenant)
-local amount = tonumber(price) or tonumber(policy.unknown_price_counts or 0)
+local amount = amount_of(policy, price)
+if check_price(policy, wallet, price, amount, {}) then return 'over_budget' end
 for kind, window in pairs({ day = day, month = month }) do
   local limit = tonumber(policy['usd_per_' .. kind] or '')
   if limit and read_window(window).usd + amount > limit then return 'over_budget' end
@@ -40,6 +44,7 @@ for _, window in ipairs({ day, month }) do
   redis.call('HINCRBY', window, 'reserved|' .. model, amount)
 end
 redis.call('RPUSH', timeline, entry)
+post_all(outbox, job_deliveries, FIXED_KEYS, FIXED_ARGUMENTS)
 redis.call('HINCRBY', states, 'following', -1)
 redis.call('HINCRBY', states, 'queued', 1)
 note_unsent(id, '', 'queued', now)
