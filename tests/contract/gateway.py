@@ -92,6 +92,13 @@ class Gateway:
         after = replace(before, limits=limits, version=before.version + 1)
         return await self.tenants.change(before, after)
 
+    async def share(self, name: str, reuse: ReusePolicy) -> bool:
+        """Let a tenant share otherwise than before."""
+        before = await self.tenants.load(name)
+        assert before is not None
+        after = replace(before, reuse=reuse, version=before.version + 1)
+        return await self.tenants.change(before, after)
+
     async def delete(self, name: str) -> bool:
         """Delete a tenant."""
         before = await self.tenants.load(name)
@@ -118,23 +125,31 @@ class Gateway:
         await self.admit(job)
         return job
 
-    async def move(self, job_id: str, state: JobState, **changes: Any) -> Outcome:  # noqa: ANN401 - fields of the record
+    async def move(
+        self,
+        job_id: str,
+        state: JobState,
+        output: bytes | None = None,
+        **changes: Any,  # noqa: ANN401 - fields of the record
+    ) -> Outcome:
         """Store a job's next record."""
         record = await self.jobs.load(job_id)
         assert record is not None
         after = record.job.noted(self.clock.now(), state=state, **changes)
-        return await self.jobs.store(Change(record.job, after))
+        return await self.jobs.store(Change(record.job, after, output=output))
 
     async def start(self, job_id: str) -> Outcome:
         """A worker claims the job for its submit."""
         return await self.move(job_id, JobState.SUBMITTING, billed=Billed.UNKNOWN)
 
-    async def succeed(self, job_id: str, cost: int | None = None) -> Outcome:
+    async def succeed(
+        self, job_id: str, cost: int | None = None, output: bytes | None = None
+    ) -> Outcome:
         """The job ends well; without `cost`, RunComfy will say later what it took."""
         told = None if cost is None else MicroUsd(cost)
         errand = Errand.READ_COST if told is None else None
         return await self.move(
-            job_id, JobState.SUCCEEDED, billed=Billed.YES, cost=told, errand=errand
+            job_id, JobState.SUCCEEDED, output, billed=Billed.YES, cost=told, errand=errand
         )
 
     async def cancel(self, job_id: str) -> Outcome:

@@ -401,4 +401,3 @@ async def test_a_dry_run_writes_nothing_to_the_twin() -> None:
     for case in CASES.values():
         await flight.ask(**case, dry_run=True)
     assert (list(stores.memory.jobs), stores.memory.flights.inputs) == (jobs, held)
-

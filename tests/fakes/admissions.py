@@ -107,7 +107,7 @@ def _take_in(memory: Memory, admission: Admission, fate: Fate, ruling: Ruling) -
         memory.accounts[job.id] = replace(account, reused=True, saved=saved)
     elif fate.source is not None and fate.part is not None:
         memory.flights.follow(job, fate.source, fate.part)
-        memory.turns.hurry(fate.source, job.priority)
+        memory.turns.hurry(fate.source, job.tenant, job.priority)
     else:
         take_place(memory, job, fate, at_once=ruling.at.at_once)
     memory.changed()

@@ -60,7 +60,7 @@ def _tell_followers(memory: Memory, part: Part, change: Change) -> None:
     before, after = change.before, change.after
     moved, ended = before.state is not after.state, after.final and not before.final
     if ended or (moved and after.state is JobState.CANCELLING):
-        memory.flights.stop_leading(after.id)
+        memory.flights.stop_leading(after.id, memory.now)
     if moved and after.state is JobState.SUCCEEDED and change.output is not None:
         _keep(memory, after, part, change.output)
     if ended or after.status is not before.status:

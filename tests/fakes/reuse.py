@@ -103,11 +103,13 @@ class Flights:
         """A follower ends."""
         self.followed(self.leaders[job_id]).pop(job_id, None)
 
-    def stop_leading(self, job_id: str) -> None:
-        """Nobody joins it any more."""
+    def stop_leading(self, job_id: str, now: int) -> None:
+        """Nobody joins it any more. A result that has had its time goes with it."""
         once = self.inputs[self.parts[job_id].once]
         if once.leader == job_id:
             once.leader = None
+            if once.kept is not None and once.kept.until <= now:
+                once.kept = None
 
     def succeed(self, leader: str, heir: str) -> None:
         """`heir` leads in the place of `leader`."""
