@@ -55,6 +55,7 @@ def _shared(job: Job, leader: JobRecord, now: datetime) -> Move:
         Fact.SHARED,
         now,
         detail=leader.job.id,
+        leader=leader.job.id,
         cost=FREE,
         cost_source=FROM_LEADER,
         saved=worth(leader.job),
@@ -94,6 +95,7 @@ def _under_way(job: Job, leader: Job, now: datetime) -> Move | Wait:
         upstream_word=word,
         upstream_running=in_progress,
         queue_position=position,
+        leader=leader.id,
     )
     if after.status is job.status:
         return Move(after=after, entry=None, fact=Fact.STILL_RUNNING)
