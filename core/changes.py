@@ -103,3 +103,6 @@ class Change:
     deliveries: tuple[Delivery, ...] = ()
     ring: bool = False
     heir: Heir | None = None
+    instead_of: str | None = None
+    """Of a follower that is promoted: the job whose end is the reason. If it follows another by then,
+    it is not promoted."""

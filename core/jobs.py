@@ -320,5 +320,3 @@ class JobRecord:
     polls: int = 0
     output: bytes | None = None
     """RunComfy's output object as JSON; absent before the end."""
-    successor: str | None = None
-    """The job that leads this one's followers now."""

@@ -57,7 +57,10 @@ def reusable_until(job: Job, now: datetime) -> datetime:
 
 
 def inherited(heir: Job, leader: Job, now: datetime) -> Job:
-    """The follower that goes on with its leader's running work, at once."""
+    """The follower that goes on with its leader's running work, at once.
+
+    How far that is, its next poll tells it, and its callbacks with it.
+    """
     return heir.after(
         Fact.INHERITED,
         now,
@@ -65,9 +68,6 @@ def inherited(heir: Job, leader: Job, now: datetime) -> Job:
         attempts=leader.attempts,
         sent_at=leader.sent_at,
         upstream_id=leader.upstream_id,
-        upstream_word=leader.upstream_word,
-        upstream_running=leader.upstream_running,
-        queue_position=leader.queue_position,
         running_since=leader.running_since,
         trouble=leader.trouble,
         trouble_since=leader.trouble_since,
@@ -77,7 +77,10 @@ def inherited(heir: Job, leader: Job, now: datetime) -> Job:
 
 
 def cancelled_for_heir(leader: Job, now: datetime) -> Job:
-    """The job whose caller cancels it while others want its work: over for him, and free."""
+    """The job whose caller cancels it while others want its work: over for him, and free.
+
+    What an earlier submit in doubt may have cost stays his.
+    """
     return leader.after(
         Fact.HANDED_ON,
         now,
@@ -85,15 +88,25 @@ def cancelled_for_heir(leader: Job, now: datetime) -> Job:
         finished_at=now,
         cancel_asked_at=leader.cancel_asked_at or now,
         cancel_outcome=CancelOutcome.CANCELLED,
-        billed=Billed.NO,
+        billed=_without_the_last(leader),
     )
 
 
 def expired_for_heir(leader: Job, now: datetime) -> Job:
     """The job whose time is up while others want its work: over for its caller, and free."""
     return leader.after(
-        Fact.OUT_OF_TIME, now, due_at=None, finished_at=now, error=_TIMEOUT, billed=Billed.NO
+        Fact.OUT_OF_TIME,
+        now,
+        due_at=None,
+        finished_at=now,
+        error=_TIMEOUT,
+        billed=_without_the_last(leader),
     )
+
+
+def _without_the_last(job: Job) -> Billed:
+    """What is known of a job's money when another pays for its last submit."""
+    return Billed.UNKNOWN if job.resends_approved else Billed.NO
 
 
 def handover(before: Job, after: Job, heir: Job, now: datetime) -> Change:

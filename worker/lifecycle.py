@@ -20,7 +20,7 @@ from core.events import Emit, Trouble
 from core.ids import IdSource
 from core.jobs import CancelOutcome, Errand, Job, JobState
 from core.notices import may_notify, notices
-from core.sharing import cancelled_for_heir, expired_for_heir, handover
+from core.sharing import cancelled_for_heir, expired_for_heir, handover, next_check
 from core.tenants import DoubtPolicy
 from worker import telling
 from worker.decisions import afterwards, collecting, following, running, submitting
@@ -269,11 +269,12 @@ class Lifecycle:
     # Sharing another job's work
 
     async def _follow(self, job: Job) -> Job | None:
+        # The next look is set before this one: news that comes meanwhile must not be put off.
+        await self._hands.jobs.put_off(job, next_check(job, self._hands.clock.now()))
         leader = await self._hands.jobs.leader(job)
         promote = await self._promotes(job) if leader is not None and leader.job.final else False
         decided = following.followed(job, leader, self._hands.clock.now(), promote=promote)
         if isinstance(decided, Wait):
-            await self._hands.jobs.put_off(job, decided.due_at)
             return None
         if await self._store(job, decided) is Outcome.OVER_BUDGET:
             await self._store(job, following.over_budget(job, self._hands.clock.now()))
@@ -323,6 +324,7 @@ class Lifecycle:
             entries=() if decided.entry is None else (decided.entry,),
             output=decided.output,
             deliveries=await self._notices(job, decided.after, now),
+            instead_of=decided.instead_of,
         )
         outcome = await self._hands.jobs.store(change)
         if outcome is Outcome.STORED:

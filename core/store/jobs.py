@@ -111,16 +111,8 @@ class JobStore:
 
     async def load(self, job_id: str) -> JobRecord | None:
         """Any job, for a worker or an operator."""
-        doc, polls, output, successor = await self._wire.execute(
-            "HMGET", keys.job(job_id), "doc", "polls", "output", "successor"
-        )
-        if doc is None:
-            return None
-        return JobRecord(
-            job=JOBS.read(doc),
-            polls=int(polls or 0),
-            output=output,
-            successor=None if successor is None else successor.decode(),
+        return _record(
+            await self._wire.execute("HMGET", keys.job(job_id), "doc", "polls", "output")
         )
 
     async def view(self, job_id: str) -> JobView | None:
@@ -179,6 +171,10 @@ class JobStore:
                 keys.STATES,
                 keys.tenant(job.tenant),
                 *_window_keys(job),
+                keys.WALLET,
+                keys.OUTBOX,
+                keys.job_deliveries(job.id),
+                *posted_keys(change.deliveries),
             ],
             [
                 change.before.version,
@@ -198,6 +194,8 @@ class JobStore:
                 change.before.status,
                 job.status,
                 place_of(job),
+                change.instead_of or "",
+                *posted_arguments(change.deliveries, now),
             ],
         )
         return Outcome(verdict.decode())
@@ -210,13 +208,7 @@ class JobStore:
 
     async def leader(self, job: Job) -> JobRecord | None:
         """The job that a follower follows now: its leader, or who took that one's place."""
-        name = job.leader
-        while name is not None:
-            record = await self.load(name)
-            if record is None or record.successor is None:
-                return record
-            name = record.successor
-        return None
+        return _record(await self._scripts.call("read_leader", [keys.job(job.id)], []))
 
     async def claim_due(self, lease: timedelta, limit: int) -> Sequence[Job]:
         """Jobs that are due, now under a lease: nobody else gets them before it runs out."""
@@ -250,6 +242,13 @@ class JobStore:
 def key_pair(credential: Credential) -> tuple[str, str]:
     """What a script looks a key up by."""
     return keys.api_key(credential.digest), keys.tenant(credential.tenant)
+
+
+def _record(row: Sequence[bytes | None]) -> JobRecord | None:
+    if not row or row[0] is None:
+        return None
+    doc, polls, output = row
+    return JobRecord(job=JOBS.read(doc), polls=int(polls or 0), output=output)
 
 
 def _ring_arguments(message: Message | None) -> tuple[Argument, ...]:

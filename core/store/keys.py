@@ -26,7 +26,7 @@ CATALOGUE: Final = (
         "hash",
         "7 days after the end",
         "version, doc, input, output, polls, slot, reserved, settled, released, once, cache_ms, "
-        "leader, successor, idempotency",
+        "leader, idempotency",
     ),
     KeySpec("gw:job:{id}:timeline", "list", "as the job", "its history, oldest first, as JSON"),
     KeySpec("gw:job:{id}:deliveries", "list", "as the job", "ids of its callbacks"),

@@ -17,6 +17,7 @@ from core.changes import Admission, Admitted, Change
 from core.jobs import Billed, Errand, Job, JobState, Note, TimelineEntry
 from core.limits import Limits
 from core.money import MicroUsd
+from core.reuse import ReusePolicy
 from core.settings import RedisPolicy
 from core.store.breaker import BreakerStore
 from core.store.connection import Wire, connection_source
@@ -47,6 +48,7 @@ SUBJECTS: Final = ("memory", "redis")
 MODEL: Final = "kling/image-to-video"
 PRICE: Final = MicroUsd(1_260_000)
 NO_LIMITS: Final = Limits()
+NO_REUSE_POLICY: Final = ReusePolicy()
 
 
 class HandClock(FakeClock):
@@ -73,11 +75,13 @@ class Gateway:
     breakers: BreakerStore | MemoryBreakerStore
     ids: SeededIds = field(default_factory=lambda: SeededIds(Random(1)))
 
-    async def tenant(self, name: str, limits: Limits = NO_LIMITS) -> None:
+    async def tenant(
+        self, name: str, limits: Limits = NO_LIMITS, reuse: ReusePolicy = NO_REUSE_POLICY
+    ) -> None:
         """Make a tenant whose key is its own name."""
         now = self.clock.now()
         created = await self.tenants.create(
-            Tenant(name, now, limits=limits), KeyRecord(digest_of(name), name, now)
+            Tenant(name, now, limits=limits, reuse=reuse), KeyRecord(digest_of(name), name, now)
         )
         assert created
 
@@ -86,6 +90,13 @@ class Gateway:
         before = await self.tenants.load(name)
         assert before is not None
         after = replace(before, limits=limits, version=before.version + 1)
+        return await self.tenants.change(before, after)
+
+    async def share(self, name: str, reuse: ReusePolicy) -> bool:
+        """Let a tenant share otherwise than before."""
+        before = await self.tenants.load(name)
+        assert before is not None
+        after = replace(before, reuse=reuse, version=before.version + 1)
         return await self.tenants.change(before, after)
 
     async def delete(self, name: str) -> bool:
@@ -102,11 +113,11 @@ class Gateway:
         plain = Job(self.ids.job_id(now), tenant, model, "1:f", now, now, estimate=PRICE)
         return replace(plain, **changes)
 
-    async def admit(self, job: Job) -> Admitted:
+    async def admit(self, job: Job, **more: Any) -> Admitted:  # noqa: ANN401 - fields of the admission
         """Take a job in."""
         entry = TimelineEntry(job.created_at, Note.ADMITTED, "admitted", JobState.QUEUED)
         credential = Credential(job.tenant, digest_of(job.tenant))
-        return await self.jobs.admit(Admission(credential, job, b"{}", entry))
+        return await self.jobs.admit(Admission(credential, job, b"{}", entry, **more))
 
     async def submit(self, tenant: str, model: str = MODEL, **changes: Any) -> Job:  # noqa: ANN401 - fields of the record
         """A job that was taken in."""
@@ -114,23 +125,31 @@ class Gateway:
         await self.admit(job)
         return job
 
-    async def move(self, job_id: str, state: JobState, **changes: Any) -> Outcome:  # noqa: ANN401 - fields of the record
+    async def move(
+        self,
+        job_id: str,
+        state: JobState,
+        output: bytes | None = None,
+        **changes: Any,  # noqa: ANN401 - fields of the record
+    ) -> Outcome:
         """Store a job's next record."""
         record = await self.jobs.load(job_id)
         assert record is not None
         after = record.job.noted(self.clock.now(), state=state, **changes)
-        return await self.jobs.store(Change(record.job, after))
+        return await self.jobs.store(Change(record.job, after, output=output))
 
     async def start(self, job_id: str) -> Outcome:
         """A worker claims the job for its submit."""
         return await self.move(job_id, JobState.SUBMITTING, billed=Billed.UNKNOWN)
 
-    async def succeed(self, job_id: str, cost: int | None = None) -> Outcome:
+    async def succeed(
+        self, job_id: str, cost: int | None = None, output: bytes | None = None
+    ) -> Outcome:
         """The job ends well; without `cost`, RunComfy will say later what it took."""
         told = None if cost is None else MicroUsd(cost)
         errand = Errand.READ_COST if told is None else None
         return await self.move(
-            job_id, JobState.SUCCEEDED, billed=Billed.YES, cost=told, errand=errand
+            job_id, JobState.SUCCEEDED, output, billed=Billed.YES, cost=told, errand=errand
         )
 
     async def cancel(self, job_id: str) -> Outcome:

@@ -19,6 +19,16 @@ ARRIVALS: Final = "@age"
 
 
 @dataclass(frozen=True, slots=True)
+class Input:
+    """Who leads, and what may be reused: of which job, worth what, until when."""
+
+    leader: str | None
+    source: str | None = None
+    worth: int | None = None
+    until: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Observed:
     """The whole state that dispatch goes by, and what it has done."""
 
@@ -35,6 +45,12 @@ class Observed:
     """By model, the tags of those with jobs of it that are neither full nor paused."""
     heads: Mapping[str, float]
     """The first tag of each model that is neither full nor paused."""
+    leaders: Mapping[str, str]
+    """Whom each follower follows."""
+    followers: Mapping[str, Mapping[str, float]]
+    """Of each job that is followed, the ends of its followers' times."""
+    inputs: Mapping[str, Input]
+    """What is known of each canonical input, by scope and fingerprint."""
 
 
 def in_memory(memory: Memory) -> Observed:
@@ -65,7 +81,22 @@ def in_memory(memory: Memory) -> Observed:
             for model, tags in in_turn.items()
             if not turns.closed(f"model:{model}")
         },
+        leaders=dict(memory.flights.leaders),
+        followers={name: dict(each) for name, each in memory.flights.followers.items() if each},
+        inputs=_inputs(memory),
     )
+
+
+def _inputs(memory: Memory) -> dict[str, Input]:
+    found = {}
+    for (scope, fingerprint), once in memory.flights.inputs.items():
+        kept = once.kept
+        if kept is not None:
+            worth = None if kept.worth is None else int(kept.worth)
+            found[f"{scope}:{fingerprint}"] = Input(once.leader, kept.source, worth, kept.until)
+        elif once.leader is not None:
+            found[f"{scope}:{fingerprint}"] = Input(once.leader)
+    return found
 
 
 async def in_redis(wire: Wire) -> Observed:
@@ -73,6 +104,7 @@ async def in_redis(wire: Wire) -> Observed:
     fair = await _hash(wire, keys.FAIR)
     fair.pop(ARRIVALS, None)
     virtual_now = float(fair.pop(VIRTUAL_NOW, 0))
+    records = await _records(wire)
     return Observed(
         due={name: int(score) for name, score in (await _scored(wire, keys.DUE)).items()},
         bell=frozenset(await _scored(wire, keys.BELL)),
@@ -81,14 +113,34 @@ async def in_redis(wire: Wire) -> Observed:
         waiting={n: int(v) for n, v in (await _hash(wire, keys.WAITING)).items()},
         tags={name: float(tag) for name, tag in fair.items()},
         virtual_now=virtual_now,
-        slots=await _slots(wire),
+        slots=frozenset(name for name, held in records.items() if held.get(b"slot") == b"1"),
         lanes=await _lanes(wire),
         turns={
             key.removeprefix(LUA_NAMES["turns"]): await _scored(wire, key)
             for key in await _keys(wire, LUA_NAMES["turns"])
         },
         heads=await _scored(wire, LUA_NAMES["heads"]),
+        leaders={
+            name: held[b"leader"].decode() for name, held in records.items() if b"leader" in held
+        },
+        followers={
+            key.removeprefix(LUA_NAMES["followers"]): await _scored(wire, key)
+            for key in await _keys(wire, LUA_NAMES["followers"])
+        },
+        inputs={
+            key.removeprefix(LUA_NAMES["once"]): _input(await _raw(wire, key))
+            for key in await _keys(wire, LUA_NAMES["once"])
+        },
     )
+
+
+def _input(held: dict[bytes, bytes]) -> Input:
+    leader = held.get(b"leader")
+    if b"source" not in held:
+        return Input(leader and leader.decode())
+    worth = int(held[b"cost"]) if held[b"cost"] else None
+    source = held[b"source"].decode()
+    return Input(leader and leader.decode(), source, worth, int(held[b"until"]))
 
 
 async def _lanes(wire: Wire) -> dict[tuple[str, str], tuple[str, ...]]:
@@ -99,11 +151,14 @@ async def _lanes(wire: Wire) -> dict[tuple[str, str], tuple[str, ...]]:
     return found
 
 
-async def _slots(wire: Wire) -> frozenset[str]:
+async def _records(wire: Wire) -> dict[str, dict[bytes, bytes]]:
     names = [n.removeprefix(keys.JOB_PREFIX) for n in await _keys(wire, keys.JOB_PREFIX)]
-    records = [name for name in names if ":" not in name]
-    held = [await wire.execute("HGET", keys.job(name), "slot") for name in records]
-    return frozenset(name for name, slot in zip(records, held, strict=True) if slot == b"1")
+    return {name: await _raw(wire, keys.job(name)) for name in names if ":" not in name}
+
+
+async def _raw(wire: Wire, key: str) -> dict[bytes, bytes]:
+    flat = await wire.execute("HGETALL", key)
+    return dict(zip(flat[::2], flat[1::2], strict=True))
 
 
 async def _keys(wire: Wire, prefix: str) -> list[str]:

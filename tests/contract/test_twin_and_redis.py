@@ -16,18 +16,22 @@ from hypothesis.stateful import (
     initialize,
     invariant,
     multiple,
+    precondition,
     rule,
     run_state_machine_as_test,
 )
 
-from core.changes import Change
+from core.changes import Change, ReuseRequest
 from core.controls import Pause, Wallet
 from core.errors import CallerError, LimitReached
 from core.jobs import Billed, Errand, Job, JobState
 from core.limits import GlobalLimits, Limits, Priority, UnknownPrice
 from core.money import MicroUsd
+from core.reuse import CacheMode, CacheOption, ReusePolicy
 from tests.contract import observed
+from tests.contract.flight import EXPIRED, OUTPUT, Flight
 from tests.contract.gateway import Gateway, HandClock, in_memory, in_redis, wire_to
+from worker.decisions.moves import Move
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -75,6 +79,14 @@ global_limits = st.builds(
     submits_per_second=st.sampled_from((None, 0.01)),
     models=st.dictionaries(models, st.integers(0, 3)).map(lambda caps: tuple(sorted(caps.items()))),
 )
+requests = st.builds(ReuseRequest, asked=st.none() | st.sampled_from(CacheOption))
+sharing = st.builds(
+    ReusePolicy,
+    cache=st.sampled_from((None, None, CacheMode.USE, CacheMode.OFF)),
+    lifetime=st.sampled_from((None, None, timedelta(seconds=20), timedelta(hours=1))),
+    shared=st.booleans(),
+)
+fingerprints = st.sampled_from(("1:f", "1:f", "1:g"))
 pauses = st.just(Pause.everything()) | tenants.map(Pause.tenant) | models.map(Pause.model)
 
 
@@ -119,15 +131,22 @@ class Machine(RuleBasedStateMachine):
         self.runner.run(self.wire.execute("FLUSHALL"))
         self.pair = Pair(self.runner, clock, stores.memory, spec, in_redis(self.wire, clock))
         self.passed = timedelta()
+        self.decided: list[tuple[Job, Move]] = []
 
-    @initialize(given=st.tuples(*(loose for _ in TENANTS)), slots=st.none() | st.integers(1, 3))
-    def meet(self, given: tuple[Limits, ...], slots: int | None) -> None:
+    @initialize(
+        given=st.tuples(*(loose for _ in TENANTS)),
+        shared=st.tuples(*(sharing for _ in TENANTS)),
+        slots=st.none() | st.integers(1, 3),
+    )
+    def meet(
+        self, given: tuple[Limits, ...], shared: tuple[ReusePolicy, ...], slots: int | None
+    ) -> None:
         self.pair.both(lambda gateway: gateway.controls.set_limits(GlobalLimits(running=slots)))
-        for name, own in zip(TENANTS, given, strict=True):
-            self._meet(name, own)
+        for name, own, reuse in zip(TENANTS, given, shared, strict=True):
+            self._meet(name, own, reuse)
 
-    def _meet(self, name: str, own: Limits) -> None:
-        self.pair.both(lambda gateway: gateway.tenant(name, own))
+    def _meet(self, name: str, own: Limits, reuse: ReusePolicy) -> None:
+        self.pair.both(lambda gateway: gateway.tenant(name, own, reuse))
 
     @rule(
         target=jobs,
@@ -160,9 +179,111 @@ class Machine(RuleBasedStateMachine):
                 admitted.append(job.id)
         return multiple(*admitted)
 
-    def _admit(self, job: Job) -> bool:
-        self.pair.both(lambda gateway: gateway.admit(job))
+    def _admit(self, job: Job, **more: Any) -> bool:  # noqa: ANN401 - fields of the admission
+        self.pair.both(lambda gateway: gateway.admit(job, **more))
         return self.pair.memory.job(job.id) is not None
+
+    @rule(
+        target=jobs,
+        tenant=tenants,
+        model=st.sampled_from(MODELS[:2]),
+        fingerprint=fingerprints,
+        reuse=requests,
+        key=st.sampled_from((None, None, None, "k", "l")),
+        priority=st.sampled_from(Priority),
+        price=st.none() | money,
+        within=st.none() | st.integers(0, 100).map(lambda s: timedelta(seconds=s)),
+        dry_run=st.sampled_from((False, False, False, True)),
+        times=st.integers(1, 3),
+    )
+    def ask_the_same(  # noqa: PLR0913 - Hypothesis' own
+        self,
+        *,
+        tenant: str,
+        model: str,
+        fingerprint: str,
+        priority: Priority,
+        price: MicroUsd | None,
+        within: timedelta | None,
+        times: int,
+        **more: Any,  # noqa: ANN401 - fields of the admission
+    ) -> Any:  # noqa: ANN401 - Hypothesis' own
+        more["idempotency"] = more.pop("key")
+        admitted = []
+        for _ in range(times):
+            job = self.pair.spec.job(
+                tenant,
+                model,
+                fingerprint=f"{fingerprint}:{model}",
+                priority=int(priority),
+                estimate=price,
+                finish_by=None if within is None else self.pair.clock.now() + within,
+            )
+            if self._admit(job, **more):
+                admitted.append(job.id)
+        return multiple(*admitted)
+
+    @rule(tenant=tenants, reuse=sharing)
+    def share_otherwise(self, tenant: str, reuse: ReusePolicy) -> None:
+        self.pair.both(lambda gateway: gateway.share(tenant, reuse))
+
+    @rule(job=jobs, promote=st.booleans())
+    def look(self, job: str, promote: bool) -> None:
+        held = self._record(job)
+        if held.state is JobState.FOLLOWING:
+            self.pair.both(lambda gateway: Flight(gateway).look(held, promote=promote))
+
+    @rule(promote=st.booleans())
+    def look_all(self, promote: bool) -> None:
+        for name in list(self.pair.memory.flights.leaders):
+            self.look(name, promote)
+
+    @rule(job=jobs, promote=st.booleans())
+    def decide_only(self, job: str, promote: bool) -> None:
+        held = self._record(job)
+        if held.state is JobState.FOLLOWING:
+            _, move = self.pair.both(lambda gateway: Flight(gateway).decide(held, promote=promote))
+            if move is not None:
+                self.decided.append((held, move))
+
+    @precondition(lambda self: self.decided)
+    @rule()
+    def carry_out_late(self) -> None:
+        held, move = self.decided.pop(0)
+        self.pair.both(lambda gateway: Flight(gateway).carry_out(held, move))
+
+    @rule(job=jobs, running=st.booleans())
+    def accept(self, job: str, running: bool) -> None:
+        if self._record(job).state is JobState.SUBMITTING:
+            self.pair.both(
+                lambda gateway: gateway.move(
+                    job, JobState.RUNNING, upstream_id=f"up-{job}", upstream_running=running
+                )
+            )
+
+    @rule(job=jobs)
+    def start_and_accept(self, job: str) -> None:
+        self.start(job)
+        self.accept(job, running=True)
+
+    @rule(job=jobs)
+    def ask_to_cancel(self, job: str) -> None:
+        held = self._record(job)
+        if held.state in {JobState.RUNNING, JobState.QUEUED, JobState.FOLLOWING}:
+            self.pair.both(lambda gateway: Flight(gateway).cancel(held))
+
+    @rule(job=jobs, expired=st.booleans())
+    def hand_on(self, job: str, expired: bool) -> None:
+        held = self._record(job)
+        if held.state is JobState.RUNNING and self.pair.memory.flights.followed(job):
+            how = (EXPIRED,) if expired else ()
+            self.pair.both(lambda gateway: Flight(gateway).hand_on(held, *how))
+
+    @rule(job=jobs)
+    def notify(self, job: str) -> None:
+        held = self._record(job)
+        if held.errand is Errand.NOTIFY:
+            self.pair.both(lambda gateway: Flight(gateway).notify(held))
 
     @rule(job=jobs)
     def start(self, job: str) -> None:
@@ -172,7 +293,7 @@ class Machine(RuleBasedStateMachine):
     @rule(job=jobs, cost=st.none() | money)
     def succeed(self, job: str, cost: int | None) -> None:
         if not self._record(job).final:
-            self.pair.both(lambda gateway: gateway.succeed(job, cost))
+            self.pair.both(lambda gateway: gateway.succeed(job, cost, OUTPUT))
 
     @rule(ends=st.lists(st.tuples(st.integers(0, 9), money), min_size=1, max_size=4))
     def end_some_that_run(self, ends: list[tuple[int, MicroUsd]]) -> None:

@@ -74,9 +74,11 @@ def _replayed(memory: Memory, admission: Admission, policy: ReusePolicy) -> Admi
         return None
     if earlier[0] != job.fingerprint:
         raise IdempotencyMismatch
-    row = memory.job(earlier[1])
+    row = memory.jobs.get(earlier[1])
     if row is None:
         raise RequestDeleted
+    if row.expires_at is not None and row.expires_at <= memory.now:
+        return None  # the key goes with its job
     record = JobRecord(JOBS.read(row.doc), output=row.output)
     return Admitted(running=False, reserved=MicroUsd(0), reuse=Reuse.REPLAYED, record=record)
 
@@ -105,7 +107,7 @@ def _take_in(memory: Memory, admission: Admission, fate: Fate, ruling: Ruling) -
         memory.accounts[job.id] = replace(account, reused=True, saved=saved)
     elif fate.source is not None and fate.part is not None:
         memory.flights.follow(job, fate.source, fate.part)
-        memory.turns.hurry(fate.source, job.priority)
+        memory.turns.hurry(fate.source, job.tenant, job.priority)
     else:
         take_place(memory, job, fate, at_once=ruling.at.at_once)
     memory.changed()

@@ -20,7 +20,7 @@ from tests.fakes.admissions import admit, authenticate, count_states
 from tests.fakes.joint import is_current, promote, tell_flight, wanted
 from tests.fakes.listing import forget_input, keep
 from tests.fakes.memory import Memory, Row, due_first, write_due
-from tests.fakes.outbox import post
+from tests.fakes.outbox import write_deliveries
 from tests.fakes.quotas import allowance
 from tests.fakes.tenancy import hand_out
 
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-    from core.deliveries import Delivery
     from core.jobs import Job
     from core.tenants import Credential
 
@@ -81,7 +80,6 @@ class MemoryJobStore:
             job=JOBS.read(row.doc),
             polls=row.polls,
             output=row.output,
-            successor=self._memory.flights.successors.get(job_id),
         )
 
     async def view(self, job_id: str) -> JobView | None:
@@ -125,7 +123,7 @@ class MemoryJobStore:
         if after.due_at is None or after.due_at != before.due_at:
             write_due(memory.due, after.id, after.due_at)
         memory.timelines.setdefault(after.id, []).extend(map(ENTRIES.write, change.entries))
-        self._write_deliveries(after, change.deliveries)
+        write_deliveries(memory, after, change.deliveries)
         if change.ring:
             memory.ring(ring_for(after, memory.clock.now()))
         tell_flight(memory, before, after, change)
@@ -146,11 +144,8 @@ class MemoryJobStore:
 
     async def leader(self, job: Job) -> JobRecord | None:
         """See `JobStore.leader`."""
-        return (
-            None
-            if job.leader is None
-            else await self.load(self._memory.flights.current(job.leader))
-        )
+        leader = self._memory.flights.leaders.get(job.id)
+        return None if leader is None else await self.load(leader)
 
     def _end(self, row: Row, job: Job) -> None:
         memory = self._memory
@@ -194,12 +189,6 @@ class MemoryJobStore:
             runs.insert(0, took // timedelta(milliseconds=1))
             del runs[KEPT:]
             self._memory.run_counts[after.model_id] += 1
-
-    def _write_deliveries(self, job: Job, deliveries: Sequence[Delivery]) -> None:
-        memory = self._memory
-        for delivery in deliveries:
-            post(memory, delivery)
-            memory.job_deliveries.setdefault(job.id, []).append(delivery.id)
 
 
 def _claim(

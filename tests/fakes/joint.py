@@ -8,17 +8,22 @@ from typing import TYPE_CHECKING
 from core.changes import Outcome
 from core.clock import to_ms
 from core.jobs import JobState
-from core.limits import spans_at
+from core.ledger import Verdict, standing
+from core.limits import UnknownPrice, spans_at
 from core.reuse import Reuse
 from core.sharing import reusable_until, time_limit, worth
 from core.store.records import ENTRIES, JOBS
 from tests.fakes.admissions import count_states, take_place
 from tests.fakes.memory import write_due
+from tests.fakes.outbox import write_deliveries
 from tests.fakes.reuse import Fate, Kept, Part
+from tests.fakes.tenancy import hand_out
 
 if TYPE_CHECKING:
     from core.changes import Change, Heir
+    from core.controls import Wallet
     from core.jobs import Job
+    from core.limits import Limits
     from tests.fakes.memory import Memory, Row
 
 
@@ -30,7 +35,8 @@ def is_current(memory: Memory, job: Job) -> bool:
 
 def wanted(memory: Memory, before: Job, after: Job, heir: Heir | None) -> bool:
     """Whether others follow running work that this change would end."""
-    ends = after.state in {JobState.CANCELLING, JobState.EXPIRED}
+    lost = after.state is JobState.EXPIRED and standing(after).verdict is Verdict.HELD
+    ends = after.state is JobState.CANCELLING or lost
     followed = bool(memory.flights.followed(after.id))
     return heir is None and before.state is JobState.RUNNING and ends and followed
 
@@ -54,7 +60,7 @@ def _tell_followers(memory: Memory, part: Part, change: Change) -> None:
     before, after = change.before, change.after
     moved, ended = before.state is not after.state, after.final and not before.final
     if ended or (moved and after.state is JobState.CANCELLING):
-        memory.flights.stop_leading(after.id)
+        memory.flights.stop_leading(after.id, memory.now)
     if moved and after.state is JobState.SUCCEEDED and change.output is not None:
         _keep(memory, after, part, change.output)
     if ended or after.status is not before.status:
@@ -91,6 +97,8 @@ def _inherit(memory: Memory, leader: Job, heir: Heir) -> None:
     count_states(memory, heir.before, job)
     memory.due[job.id] = memory.now
     memory.turns.pass_on(leader.id, job.id, job.tenant)
+    if job.tenant != leader.tenant:
+        hand_out(memory, 1)
     memory.told(job.id, job.version, ended=False)
 
 
@@ -100,18 +108,28 @@ def _reserve(memory: Memory, job_id: str, amount: int) -> None:
     memory.accounts[job_id] = replace(account, booking=booking)
 
 
+def _refuses(limits: Limits, wallet: Wallet, job: Job, amount: int) -> bool:
+    """Whether the tenant could not submit this one now, whatever it spent before."""
+    unknown = job.estimate is None and limits.unknown_price is UnknownPrice.REFUSE
+    dear = limits.usd_per_request is not None and amount > limits.usd_per_request
+    known = wallet.balance is not None and wallet.floor is not None
+    return unknown or dear or (known and wallet.balance < wallet.floor)  # type: ignore[operator]  # both are known
+
+
 def promote(memory: Memory, row: Row, change: Change) -> Outcome:
     """A follower takes the lead as a paid job of its own."""
     job = change.after
     flights, part = memory.flights, memory.flights.parts[job.id]
-    before = flights.current(flights.leaders[job.id])
-    leads = flights.inputs[part.once].leader
-    if leads is not None:
-        flights.join(before, leads)
+    before, leads = flights.leaders[job.id], flights.inputs[part.once].leader
+    if before != change.instead_of or leads is not None:
+        if before == change.instead_of and leads is not None:
+            flights.join(before, leads)
         memory.due[job.id] = memory.now
         return Outcome.LED
     limits = memory.limits_of(job.tenant)
     amount = int(limits.unknown_price_counts if job.estimate is None else job.estimate)
+    if _refuses(limits, memory.wallet, job, amount):
+        return Outcome.OVER_BUDGET
     for span, most in zip(
         spans_at(job.created_at), (limits.usd_per_day, limits.usd_per_month), strict=True
     ):
@@ -120,6 +138,7 @@ def promote(memory: Memory, row: Row, change: Change) -> Outcome:
     row.version, row.doc = job.version, JOBS.write(job)
     _reserve(memory, job.id, amount)
     memory.timelines[job.id].extend(map(ENTRIES.write, change.entries))
+    write_deliveries(memory, job, change.deliveries)
     count_states(memory, change.before, job)
     write_due(memory.due, job.id, time_limit(job))
     flights.succeed(before, job.id)

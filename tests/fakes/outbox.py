@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from core.deliveries import ChannelMove, Delivery, DeliveryAttempt, Settlement
     from core.endpoints import Stream, WebhookSetup
+    from core.jobs import Job
     from core.store.deliveries import Span
     from core.store.webhooks import SetupChange
     from tests.fakes.memory import Memory, MemoryChannel
@@ -51,6 +52,13 @@ def post(memory: Memory, delivery: Delivery) -> None:
         due = to_ms(delivery.due_at)
         memory.channel(delivery.channel).waiting[delivery.id] = due
         memory.outbox[delivery.channel] = min(due, memory.outbox.get(delivery.channel, due))
+
+
+def write_deliveries(memory: Memory, job: Job, deliveries: Sequence[Delivery]) -> None:
+    """The new deliveries of a step of a job."""
+    for delivery in deliveries:
+        post(memory, delivery)
+        memory.job_deliveries.setdefault(job.id, []).append(delivery.id)
 
 
 class MemoryDeliveryStore:

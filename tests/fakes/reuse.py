@@ -66,8 +66,7 @@ class Flights:
     inputs: dict[tuple[str, str], Once] = field(default_factory=dict)
     parts: dict[str, Part] = field(default_factory=dict)
     leaders: dict[str, str] = field(default_factory=dict)
-    """Of each follower, the job that it joined."""
-    successors: dict[str, str] = field(default_factory=dict)
+    """Of each follower, the job that it follows now."""
     followers: dict[str, dict[str, float]] = field(default_factory=dict)
 
     def fate(self, admission: Admission, policy: ReusePolicy, now: int) -> Fate:
@@ -96,37 +95,34 @@ class Flights:
         until = float("inf") if job.finish_by is None else to_ms(job.finish_by)
         self.followers.setdefault(leader, {})[job.id] = until
 
-    def current(self, leader: str) -> str:
-        """Who leads in the place of a job that once led."""
-        while leader in self.successors:
-            leader = self.successors[leader]
-        return leader
-
     def followed(self, leader: str) -> dict[str, float]:
         """Who follows this very job."""
         return self.followers.get(leader, {})
 
     def unfollow(self, job_id: str) -> None:
         """A follower ends."""
-        self.followed(self.current(self.leaders[job_id])).pop(job_id, None)
+        self.followed(self.leaders[job_id]).pop(job_id, None)
 
-    def stop_leading(self, job_id: str) -> None:
-        """Nobody joins it any more."""
+    def stop_leading(self, job_id: str, now: int) -> None:
+        """Nobody joins it any more. A result that has had its time goes with it."""
         once = self.inputs[self.parts[job_id].once]
         if once.leader == job_id:
             once.leader = None
+            if once.kept is not None and once.kept.until <= now:
+                once.kept = None
 
     def succeed(self, leader: str, heir: str) -> None:
         """`heir` leads in the place of `leader`."""
+        del self.leaders[heir]
+        self.followed(leader).pop(heir, None)
         self.join(leader, heir)
-        self.leaders.pop(heir, None)
-        self.followed(heir).pop(heir, None)
         self.inputs[self.parts[heir].once].leader = heir
 
     def join(self, leader: str, other: str) -> None:
         """Who followed `leader` follows `other` from now on."""
-        self.successors[leader] = other
-        self.followers.setdefault(other, {}).update(self.followers.pop(leader, {}))
+        moving = self.followers.pop(leader, {})
+        self.followers.setdefault(other, {}).update(moving)
+        self.leaders.update(dict.fromkeys(moving, other))
 
 
 def _part(job: Job, request: ReuseRequest, policy: ReusePolicy) -> Part:

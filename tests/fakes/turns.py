@@ -87,10 +87,10 @@ class Turns:
             self.tags[job.tenant] = self._next_start(job.tenant)
         self.waiting[job.id] = Place(job.tenant, job.model_id, job.priority, next(self._numbers))
 
-    def hurry(self, job_id: str, priority: int) -> None:
-        """A job that waits is wanted more urgently than it was: it keeps its age."""
+    def hurry(self, job_id: str, tenant: str, priority: int) -> None:
+        """A job that waits is wanted more urgently by its own tenant: it keeps its age."""
         place = self.waiting.get(job_id)
-        if place is not None and priority < place.priority:
+        if place is not None and place.tenant == tenant and priority < place.priority:
             self.waiting[job_id] = replace(place, priority=priority)
 
     def pass_on(self, job_id: str, heir: str, tenant: str) -> None:

@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from core.jobs import JobState
 from core.limits import spans_at
 from core.store import keys
 from core.store.keys import LUA_NAMES
@@ -55,10 +56,15 @@ def windows_of(held: list[Held]) -> dict[str, dict[str, int]]:
     for each in held:
         for span in spans_at(each.job.created_at):
             window = sums[keys.use(each.job.tenant, span.name)]
-            for name, figure in ({"jobs": 1} | each.booked).items():
+            for name, figure in (_reuse(each.job) | each.booked).items():
                 window[name] += figure
                 window[f"{name}|{each.job.model_id}"] += figure
     return {key: {n: f for n, f in window.items() if f} for key, window in sums.items()}
+
+
+def _reuse(job: Job) -> dict[str, int]:
+    served = job.state is JobState.SUCCEEDED and job.leader is not None
+    return {"jobs": 1, "reused": int(served), "saved": int(job.saved or 0) if served else 0}
 
 
 async def breaches(wire: Wire) -> list[str]:
@@ -80,7 +86,8 @@ async def breaches(wire: Wire) -> list[str]:
         waiting[tenant] += len(lane)
     if seen.waiting != waiting:
         found.append(f"waiting are counted {seen.waiting}, and are {waiting}")
-    lost = {each.job.id for each in held if not each.job.final and not each.slot}
+    placed = [each for each in held if each.job.state is not JobState.FOLLOWING]
+    lost = {each.job.id for each in placed if not each.job.final and not each.slot}
     lost ^= {name for lane in seen.lanes.values() for name in lane}
     found += [f"{name} is open without a slot or a place, or closed with one" for name in lost]
     return found + await _hidden(wire, seen)

@@ -118,7 +118,7 @@ def _brings_its_output(around: Surroundings, job: Job) -> Iterator[str]:
         if output is not None:
             yield "has an output, and did not succeed"
         return
-    entry = _entry(around, job)
+    entry = _entry(around, _payer(around, job))
     if entry is None:
         yield f"succeeded by {job.upstream_id}, which is not in the ledger"
     elif output is None or orjson.loads(output) != entry.output:
@@ -127,7 +127,11 @@ def _brings_its_output(around: Surroundings, job: Job) -> Iterator[str]:
 
 def _billed_truly(around: Surroundings, job: Job) -> Iterator[str]:
     """`no` and `yes` agree with the ledger; whatever is not known is `unknown`."""
-    charged = [entry for entry in around.runcomfy.of_job(job.id) if entry.charged]
+    if _shares(job):
+        if (job.billed, job.cost, job.upstream_id) != (Billed.NO, 0, None):
+            yield f"has another's result, billed {job.billed} at {job.cost}"
+        return
+    charged = [entry for entry in _own(around, job) if entry.charged]
     if job.billed is Billed.NO and charged:
         yield f"billed no, and RunComfy charged {[entry.upstream_id for entry in charged]}"
     if job.billed is Billed.YES and not charged:
@@ -139,6 +143,21 @@ def _billed_truly(around: Surroundings, job: Job) -> Iterator[str]:
         entry is None or job.cost != (entry.course.price if entry.charged else 0)
     ):
         yield f"cost {job.cost} is not the ledger's"
+
+
+def _fails_for_a_reason(around: Surroundings, job: Job) -> Iterator[str]:
+    """Nobody loses his leader, but where its money is not known and nobody may pay again."""
+    if job.error is None or job.error.code != "leader_lost":
+        return
+    if job.leader is None or around.stores.memory.job(job.leader) is None:
+        yield "lost a leader that nobody knows"
+    elif all(each.billed is not Billed.UNKNOWN for each in around.stores.memory.every_job()):
+        yield "was told that its leader is gone, and it is not"
+
+
+def _saves_what_was_paid(around: Surroundings, job: Job) -> Iterator[str]:
+    if _shares(job) and _payer(around, job).billed is not Billed.YES:
+        yield f"has the result of {job.leader}, which did not pay"
 
 
 def _one_notice(around: Surroundings, job: Job) -> Iterator[str]:
@@ -186,6 +205,8 @@ JOB_CHECKS: Final = (
     _lost_with_cause,
     _brings_its_output,
     _billed_truly,
+    _fails_for_a_reason,
+    _saves_what_was_paid,
     _one_notice,
     _notices_arrive,
     _no_notice_early,
@@ -196,6 +217,12 @@ def _nothing_left(memory: Memory) -> Iterator[str]:
     """No lease, no doubt, no callback stays for ever."""
     turns = memory.turns
     indexes = {"due": memory.due, "doubted": memory.doubts, "to be sent": memory.outbox}
+    flights = memory.flights
+    indexes |= {
+        "followed": {name: those for name, those in flights.followers.items() if those},
+        "following": flights.leaders if memory.states[JobState.FOLLOWING] else {},
+        "led": {once: held.leader for once, held in flights.inputs.items() if held.leader},
+    }
     for name, left in (indexes | {"waiting": turns.waiting, "running": turns.slots}).items():
         if left:
             yield f"left in the index of what is {name}: {left}"
@@ -245,8 +272,31 @@ def _no_doubt_without_cause(memory: Memory) -> Iterator[str]:
 
 
 def _entry(around: Surroundings, job: Job) -> Entry | None:
-    entries = around.runcomfy.of_job(job.id)
+    entries = around.runcomfy.ledger
     return next((entry for entry in entries if entry.upstream_id == job.upstream_id), None)
+
+
+def _shares(job: Job) -> bool:
+    """Whether it has another's result."""
+    return job.state is JobState.SUCCEEDED and job.leader is not None
+
+
+def _payer(around: Surroundings, job: Job) -> Job:
+    """Whose work brought the job's result."""
+    if not _shares(job):
+        return job
+    return next(each for each in around.stores.memory.every_job() if each.id == job.leader)
+
+
+def _own(around: Surroundings, job: Job) -> list[Entry]:
+    """What the job answers for: what it submitted and did not hand on, and what it was handed."""
+    lines = [ENTRIES.read(entry) for entry in around.stores.memory.timelines[job.id]]
+    gone = job.upstream_id if any(line.what == Fact.HANDED_ON for line in lines) else None
+    own = [each for each in around.runcomfy.of_job(job.id) if each.upstream_id != gone]
+    inherited = _entry(around, job)
+    if gone is None and inherited is not None and inherited not in own:
+        own.append(inherited)
+    return own
 
 
 def _deliveries(memory: Memory, job: Job) -> list[Delivery]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from core.changes import Outcome
-from core.jobs import TRANSITIONS
+from core.jobs import TRANSITIONS, JobState
 from core.store.records import JOBS
 from tests.fakes.jobs import MemoryJobStore
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from core.changes import Admission, Admitted, Change
     from core.clock import Clock
     from core.events import Event
-    from core.jobs import CancelOutcome, Job, JobState
+    from core.jobs import CancelOutcome, Job
     from tests.fakes.memory import Memory
 
 STEPS: Final = frozenset((before, after) for (before, _), after in TRANSITIONS.items())
@@ -73,25 +74,48 @@ class WatchedJobStore(MemoryJobStore):
         """Breaches go to `journal`."""
         super().__init__(memory)
         self._journal = journal
+        self._given_up: set[str] = set()
 
     async def admit(self, admission: Admission) -> Admitted:
         """See `JobStore.admit`."""
         admitted = await super().admit(admission)
-        self._journal.note("store", f"admitted {admitted.running}", admission.job.id)
+        self._journal.note("store", f"admitted {admitted.reuse}", admission.job.id)
+        self._judge_flights()
         return admitted
 
     async def store(self, change: Change) -> Outcome:
         """See `JobStore.store`."""
         before, after = change.before, change.after
-        row = self._memory.job(after.id)
-        held = None if row is None else JOBS.read(row.doc)
+        held = self._held(after.id)
+        heir = None if change.heir is None else self._held(change.heir.after.id)
         outcome = await super().store(change)
         what = f"{before.state} v{before.version} -> {after.state} v{after.version}: {outcome} "
         what += " ".join(f"[{entry.what} {entry.detail or ''}]" for entry in change.entries)
         self._journal.note("store", what, after.id)
         if outcome is Outcome.STORED and held is not None:
             self._judge(held, before, after)
+        if outcome is Outcome.STORED and heir is not None and change.heir is not None:
+            self._judge(heir, change.heir.before, change.heir.after)
+        if after.state is JobState.CANCELLING:
+            self._given_up.add(after.id)
+        self._judge_flights()
         return outcome
+
+    def _held(self, job_id: str) -> Job | None:
+        row = self._memory.job(job_id)
+        return None if row is None else JOBS.read(row.doc)
+
+    def _judge_flights(self) -> None:
+        """Of identical requests under way at most one is paid for, but for what is being cancelled."""
+        flights = self._memory.flights
+        leading: Counter[object] = Counter()
+        for name, part in flights.parts.items():
+            job = self._held(name)
+            if name in flights.leaders or name in self._given_up or job is None or job.final:
+                continue
+            leading[part.once] += 1
+        if any(number > 1 for number in leading.values()):
+            self._breach(f"more than one is paid for at a time: {leading}")
 
     def _judge(self, held: Job, before: Job, after: Job) -> None:
         job = f"{after.id} {before.state}->{after.state}"

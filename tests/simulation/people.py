@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from core.changes import Admission, Change
+from core.changes import NO_REUSE, Admission, Change, ReuseRequest
 from core.doubts import Attach, Lost, Resend, resolve
 from core.endpoints import WebhookSetup
 from core.errors import Defect, GatewayError
 from core.jobs import Job, JobState, Note, TimelineEntry
 from core.limits import GlobalLimits, Limits
 from core.notices import may_notify, notices
+from core.reuse import CacheOption, ReusePolicy
 from core.store.admissions import RING_GRACE
 from core.tenants import Credential, DoubtPolicy, KeyRecord, Tenant, mint_webhook_secret
 from service.cancellation import cancel_job
@@ -56,12 +57,19 @@ async def settle_in(stores: MemoryStores, chance: Chance, clock: Clock) -> None:
             webhook=WEBHOOK.format(name) if name == TENANTS[0] else None,
             webhook_secrets=(mint_webhook_secret(name.encode() * 8),),
             doubt=policy,
+            reuse=_sharing(chance, rng),
             limits=Limits(running=rng.choice((None, 1, 3)), weight=rng.choice((1.0, 4.0))),
         )
         key = KeyRecord(credential(name).digest, name, clock.now())
         await stores.tenants.create(tenant, key)
     running = rng.choice((None, 2, 5))
     await stores.controls.set_limits(GlobalLimits(running=running, submits_per_second=50))
+
+
+def _sharing(chance: Chance, rng: Random) -> ReusePolicy:
+    if not chance.strikes(Fault.TWINS, rng, factor=9):
+        return ReusePolicy()
+    return ReusePolicy(shared=rng.random() < 1 / 2, promote=rng.random() < 1 / 2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,15 +124,23 @@ async def call(face: Face, number: int, active: timedelta) -> None:
     rng = face.chance.stream(f"caller:{number}")
     await face.clock.sleep(active / 2 * rng.random())
     tenant = rng.choice(TENANTS)
+    reuse = _reuse(face, rng)
     job = _job(face, tenant, rng)
     entry = TimelineEntry(job.created_at, Note.ADMITTED, "admitted", JobState.QUEUED)
+    body = job.id.encode()  # the ledger's word for who paid; of twins the fingerprint is the same
     try:
-        await face.jobs.admit(Admission(credential(tenant), job, job.id.encode(), entry))
+        await face.jobs.admit(Admission(credential(tenant), job, body, entry, reuse))
     except GatewayError:
         return
     while face.chance.strikes(Fault.CANCELS, rng, factor=2.5):
         await face.clock.sleep(rng.choice((0.5, 5, 60)) * rng.random() * SECOND)
         await _cancel(face, credential(tenant), job.id)
+
+
+def _reuse(face: Face, rng: Random) -> ReuseRequest:
+    if not face.chance.strikes(Fault.TWINS, rng, factor=9):
+        return NO_REUSE
+    return ReuseRequest(rng.choice((None, None, None, CacheOption.REFRESH, CacheOption.OFF)))
 
 
 async def _cancel(face: Face, asking: Credential, job_id: str) -> None:

@@ -71,6 +71,8 @@ class Fault(StrEnum):
     """Callers ask for callbacks on the way."""
     POLICIES = auto()
     """Tenants fail or resend what is in doubt."""
+    TWINS = auto()
+    """Callers ask for the same; tenants share, and try again what failed."""
 
 
 DOUBTFUL: Final = frozenset(

@@ -29,6 +29,14 @@ PLANS: Final = st.builds(
     faults=FAULTS,
     intensity=st.sampled_from((0.1, 0.3, 0.6)),
 )
+SAME_PLANS: Final = st.builds(
+    Plan,
+    seed=SEEDS,
+    workers=st.integers(1, 3),
+    jobs=st.integers(2, 8),
+    faults=FAULTS.map(lambda faults: faults | {Fault.TWINS}),
+    intensity=st.sampled_from((0.1, 0.3, 0.6)),
+)
 BACK_WITHIN: Final = timedelta(seconds=30)
 
 
@@ -84,6 +92,19 @@ def test_every_run_keeps_the_invariants(plan: Plan) -> None:
     _holds(run(plan))
 
 
+@settings(
+    max_examples=RUNS,
+    deadline=None,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow],
+    phases=(Phase.generate, Phase.shrink),
+)
+@given(SAME_PLANS)
+@pytest.mark.timeout(600)
+def test_every_run_of_identical_requests_keeps_the_invariants(plan: Plan) -> None:
+    _holds(run(plan))
+
+
 @pytest.mark.parametrize("bug", REGRESSIONS)
 def test_what_once_went_wrong_stays_right(bug: str) -> None:
     _holds(run(REGRESSIONS[bug]))
@@ -99,6 +120,8 @@ SCENES: Final = {
     "out of time": frozenset({Fault.DEADLINES, Fault.LONG_RUNS}),
     "resent by policy": frozenset({Fault.POLICIES, Fault.LOST_BEFORE}),
     "late result": frozenset({Fault.DISAGREE, Fault.LATE_COST}),
+    "the same twice": frozenset({Fault.TWINS}),
+    "the same, cancelled": frozenset({Fault.TWINS, Fault.CANCELS}),
 }
 
 
@@ -106,7 +129,9 @@ SCENES: Final = {
 def test_a_worker_may_die_at_any_await(scene: str) -> None:
     """Not by chance: at each await of the first worker in turn."""
     for seed in range(3):
-        whole = Plan(seed, workers=2, jobs=1, faults=SCENES[scene], intensity=0.5)
+        faults = SCENES[scene]
+        jobs = 3 if Fault.TWINS in faults else 1
+        whole = Plan(seed, workers=2, jobs=jobs, faults=faults, intensity=0.5)
         awaits = run(whole).awaits
         for number in range(1, min(awaits, 150) + 1):
             _holds(run(_dying(whole, number)))

@@ -1,5 +1,6 @@
 """What a follower learns from the job whose paid work it shares, and who goes on with that work."""
 
+from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
@@ -34,9 +35,9 @@ def followed(job: Job, leader: JobRecord | None, now: datetime, *, promote: bool
         case JobState.SUCCEEDED:
             return _shared(job, leader, now)
         case JobState.CANCELLED | JobState.EXPIRED if leader.job.billed is not Billed.UNKNOWN:
-            return _overdue(job, leader.job, now) or _promoted(job, now)
+            return _overdue(job, leader.job, now) or _promoted(job, leader.job.id, now)
         case JobState.FAILED if promote and leader.job.billed is Billed.NO:
-            return _overdue(job, leader.job, now) or _promoted(job, now)
+            return _overdue(job, leader.job, now) or _promoted(job, leader.job.id, now)
         case JobState.CANCELLED | JobState.EXPIRED | JobState.FAILED:
             return _failed(job, leader.job.error or _LEADER_LOST, now)
         case _:
@@ -54,6 +55,7 @@ def _shared(job: Job, leader: JobRecord, now: datetime) -> Move:
         Fact.SHARED,
         now,
         detail=leader.job.id,
+        leader=leader.job.id,
         cost=FREE,
         cost_source=FROM_LEADER,
         saved=worth(leader.job),
@@ -66,11 +68,11 @@ def _failed(job: Job, error: JobError, now: datetime) -> Move:
     return ended(job, Fact.LEADER_FAILED, now, detail=job.leader, error=error)
 
 
-def _promoted(job: Job, now: datetime) -> Move:
+def _promoted(job: Job, leader: str, now: datetime) -> Move:
     after = job.after(
         Fact.PROMOTED, now, leader=None, upstream_word=None, upstream_running=False, due_at=None
     )
-    return moved(after, Fact.PROMOTED, now, detail=job.leader)
+    return replace(moved(after, Fact.PROMOTED, now, detail=leader), instead_of=leader)
 
 
 def _overdue(job: Job, leader: Job, now: datetime) -> Move | None:
@@ -83,10 +85,9 @@ def _overdue(job: Job, leader: Job, now: datetime) -> Move | None:
 
 
 def _under_way(job: Job, leader: Job, now: datetime) -> Move | Wait:
-    due_at = next_check(job, now)
     seen = (leader.upstream_word, leader.upstream_running, leader.queue_position)
     if seen == (job.upstream_word, job.upstream_running, job.queue_position):
-        return Wait(due_at)
+        return Wait(next_check(job, now))
     word, in_progress, position = seen
     after = job.after(
         Fact.STILL_RUNNING,
@@ -94,7 +95,7 @@ def _under_way(job: Job, leader: Job, now: datetime) -> Move | Wait:
         upstream_word=word,
         upstream_running=in_progress,
         queue_position=position,
-        due_at=due_at,
+        leader=leader.id,
     )
     if after.status is job.status:
         return Move(after=after, entry=None, fact=Fact.STILL_RUNNING)

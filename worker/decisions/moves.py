@@ -23,6 +23,8 @@ class Move:
     entry: TimelineEntry | None
     fact: Fact | None = None
     output: bytes | None = None
+    instead_of: str | None = None
+    """See `core.changes.Change`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,19 +76,6 @@ local function find_fate(item)
   end
 end
 
-local function check_price(item, rows)
-  if item.price == '' and policy.unknown_price == 'refuse' then return refusal('unknown-price') end
-  local most = tonumber(policy.usd_per_request)
-  if most then
-    rows[#rows + 1] = { 'usd-per-request', most, most, 0 }
-    if item.amount > most then return refusal('usd-per-request') end
-  end
-  local purse = redis.call('HMGET', wallet, 'balance', 'floor')
-  local balance, floor = tonumber(purse[1] or ''), tonumber(purse[2] or '')
-  if balance and floor and balance < floor then return refusal('wallet') end
-  return nil
-end
-
 local function check_waiting(item, rows)
   item.at_once = item.paid and runs_at_once(tenant_name, item.model)
   if policy.running then
@@ -106,11 +93,11 @@ end
 
 local function check(item, rows)
   item.paid = item.fate == 'miss' or item.fate == 'off'
-  item.amount = item.paid and (tonumber(item.price) or tonumber(policy.unknown_price_counts or 0)) or 0
+  item.amount = item.paid and amount_of(policy, item.price) or 0
   local counted, verdict, following = item.paid and item.amount or nil, nil, nil
   if policy.models and not may_use(policy.models, item.model) then return refusal('models') end
   if tonumber(item.priority) < tonumber(policy.priority or 0) then return refusal('priority') end
-  if item.paid then verdict = check_price(item, rows) end
+  if item.paid then verdict = check_price(policy, wallet, item.price, item.amount, rows) end
   if not verdict then verdict, following = check_rate(policy, arrival, now, rows) end
   verdict = verdict
     or check_window('day', policy, windows.day, counted, tonumber(day_left), rows)
@@ -167,8 +154,12 @@ local SHAPES = {
   off = { state = 'queued', status = 'in_queue', tail = 'waiting_tail', entry = 'entry' },
 }
 
+local function close_record(item)
+  local tail = item[SHAPES[item.fate].tail]
+  item.doc = item.doc .. (item.paid and tail or filled(tail, item))
+end
+
 local function write_record(item, shape)
-  item.doc = item.doc .. (item.paid and item[shape.tail] or filled(item[shape.tail], item))
   local fields = { 'version', item.version, 'doc', item.doc, 'reserved', item.amount }
   local function add_field(name, value) fields[#fields + 1] = name; fields[#fields + 1] = value end
   if item.once and item.fate ~= 'hit' then
@@ -226,6 +217,9 @@ local function write_use()
   end
 end
 
+for _, item in ipairs(items) do
+  if item.fits then close_record(item) end
+end
 local writes = dry ~= '1' and any_fit and (whole ~= '1' or all_fit)
 if writes then
   local bell = { now = now, due_at = ring_due_at, template = message_template, ttl = message_ttl }

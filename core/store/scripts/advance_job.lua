@@ -1,6 +1,6 @@
 -- Stores a job's next record over the version that was read, and everything that goes with it.
 -- Returns 'stored', 'stale' (somebody was first; `heir_stale`: at the heir), 'no_slot' (it may not be
--- submitted yet), 'wanted' (others follow its running work: it must be handed on) or 'unknown'.
+-- submitted yet), 'wanted' (others follow its work, which may go on: it must be handed on) or 'unknown'.
 -- Protects: no reader sees half of a change; no final state without its callbacks; no slot and no
 -- money is left behind by an end.
 -- `due_at` 'keep' leaves the job's place in the index as it is: a lease that somebody holds stays.
@@ -27,9 +27,10 @@ if held[1] ~= expected then return 'stale' end
 if before == 'queued' and state == 'submitting' and held[2] ~= '1' then return 'no_slot' end
 if heir ~= '' then
   if redis.call('HGET', NAMES.job .. heir, 'version') ~= heir_expected then return 'heir_stale' end
-elseif once and before == 'running' and (state == 'cancelling' or state == 'expired') then
+elseif once and before == 'running' and (state == 'cancelling' or (state == 'expired' and verdict == 'held')) then
   if is_followed(id) then return 'wanted' end
 end
+local dispatching = { now = now, due_at = ring_due_at, template = message_template, ttl = message_ttl }
 
 redis.call('HSET', job, 'version', version, 'doc', doc)
 if output ~= '' then redis.call('HSET', job, 'output', output) end
@@ -51,15 +52,7 @@ for _ = 1, tonumber(entry_count) do
   position = position + 1
   redis.call('RPUSH', timeline, ARGV[position])
 end
-for index = FIXED_KEYS + 1, #KEYS, 3 do
-  post(outbox, KEYS[index], KEYS[index + 1], KEYS[index + 2], {
-    id = ARGV[position + 1], version = 1, doc = ARGV[position + 2], due = ARGV[position + 3],
-    created = ARGV[position + 4], channel = ARGV[position + 5], life = ARGV[position + 6],
-    forget = ARGV[position + 7],
-  })
-  redis.call('RPUSH', job_deliveries, ARGV[position + 1])
-  position = position + 7
-end
+post_all(outbox, job_deliveries, FIXED_KEYS, position)
 if message_name ~= '' then
   ring(message, bell, message_name, message_body, message_ttl, now)
 end
@@ -75,12 +68,12 @@ local function tell_flight()
       windows = { heir_day, heir_month }, model = model, now = now,
       place = heir_listed_at, status_before = heir_status_before, status = heir_status,
     })
-    pass_slot(tenant_name, heir_tenant)
-    redis.call('HSET', job, 'slot', 0)
+    pass_slot(tenant_name, heir_tenant, dispatching)
+    redis.call('HDEL', job, 'slot')
     held[2] = '0'
     return
   end
-  if before ~= state and (ended == '1' or state == 'cancelling') then stop_leading(once, id) end
+  if before ~= state and (ended == '1' or state == 'cancelling') then stop_leading(once, id, now) end
   if before ~= state and state == 'succeeded' then
     keep_result(once, id, output, worth, now, math.min(now + held[6], outlives))
   end
@@ -103,7 +96,7 @@ if ended == '1' then
   if held[2] == '1' then
     redis.call('HDEL', job, 'slot')
     give_back(tenant_name, model)
-    dispatch(4, { now = now, due_at = ring_due_at, template = message_template, ttl = message_ttl })
+    dispatch(4, dispatching)
   else
     leave_lane(tenant_name, model, id)
   end

@@ -1,30 +1,37 @@
 -- A follower whose leader ended without a result becomes a paid job of its own, and leads in its place.
--- Returns 'stored', 'stale', 'unknown', 'led' (another leads already: it follows that one now), or
--- 'over_budget' (its tenant's money does not cover it now; nothing was written).
+-- Returns 'stored', 'stale', 'unknown', 'led' (another leads, or led after `instead_of`, whose end is
+-- the reason: it follows that one now), or 'over_budget' (its tenant's money does not cover it now;
+-- nothing was written).
 -- Protects: of identical requests under way at most one is paid for; no budget is passed.
--- USES: names ring ledger dispatch quota tell unsent once index
--- KEYS: job timeline due states tenant day month
+-- Extra KEYS and ARGV are the new deliveries, as in advance_job.
+-- USES: names ring post ledger dispatch quota tell unsent once index
+-- KEYS: job timeline due states tenant day month wallet outbox job_deliveries ...
 -- ARGV: expected id version doc entry now tenant_name model priority price limit_at
--- ARGV: message_template message_ttl ring_due_at status_before status listed_at
+-- ARGV: message_template message_ttl ring_due_at status_before status listed_at instead_of ...
 
-local held = redis.call('HMGET', job, 'version', 'once', 'leader', 'reserved')
+local FIXED_KEYS, FIXED_ARGUMENTS = 10, 18
+
+local held = redis.call('HMGET', job, 'version', 'once', 'leader')
 if not held[1] then return 'unknown' end
 if held[1] ~= expected then return 'stale' end
-local once, before = held[2], current_leader(held[3])
+local once, before = held[2], held[3]
 
-local function rejoin(leader)
-  redis.call('HSET', NAMES.job .. before, 'successor', leader)
-  redis.call('ZUNIONSTORE', NAMES.followers .. leader, 2, NAMES.followers .. leader, NAMES.followers .. before)
-  redis.call('DEL', NAMES.followers .. before)
+local function look_again()
   redis.call('ZADD', due, now, id)
   return 'led'
 end
 
+-- Somebody was first: what became of that one is not known to whoever decided this.
+if before ~= instead_of then return look_again() end
 local leads = redis.call('HGET', once, 'leader')
-if leads and leads ~= id then return rejoin(leads) end
+if leads then
+  follow_another(before, leads)
+  return look_again()
+end
 
 local policy = read_policy(tenant)
-local amount = tonumber(price) or tonumber(policy.unknown_price_counts or 0)
+local amount = amount_of(policy, price)
+if check_price(policy, wallet, price, amount, {}) then return 'over_budget' end
 for kind, window in pairs({ day = day, month = month }) do
   local limit = tonumber(policy['usd_per_' .. kind] or '')
   if limit and read_window(window).usd + amount > limit then return 'over_budget' end
@@ -37,6 +44,7 @@ for _, window in ipairs({ day, month }) do
   redis.call('HINCRBY', window, 'reserved|' .. model, amount)
 end
 redis.call('RPUSH', timeline, entry)
+post_all(outbox, job_deliveries, FIXED_KEYS, FIXED_ARGUMENTS)
 redis.call('HINCRBY', states, 'following', -1)
 redis.call('HINCRBY', states, 'queued', 1)
 note_unsent(id, '', 'queued', now)

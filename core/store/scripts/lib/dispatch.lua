@@ -191,12 +191,14 @@ local function give_back(tenant, model)
   if model_was then show_model(model) end
 end
 
--- A slot goes from one tenant to another with the work that holds it, even beyond a cap.
-local function pass_slot(from, to)
+-- A slot goes from one tenant to another with the work that holds it, even beyond a cap. The first one's
+-- next job may run in its stead.
+local function pass_slot(from, to, bell)
   if from == to then return end
   local was_closed = tenant_closed(from)
   running['tenant:' .. from] = add(NAMES.running, 'tenant:' .. from, -1)
   running['tenant:' .. to] = add(NAMES.running, 'tenant:' .. to, 1)
   if was_closed then show_tenant(from) end
   show_tenant(to)
+  dispatch(1, bell)
 end

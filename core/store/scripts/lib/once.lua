@@ -1,7 +1,8 @@
 -- One paid job for identical requests: who leads (its work is paid for), who follows, what is kept.
 -- `once` is the hash of one canonical input within one scope: `leader`, `of` (its tenant), and of the
--- last success `output`, `cost`, `source`, `until`. A follower that outlives its leader finds the job
--- that took its place by the leader's `successor`.
+-- last success `output`, `cost`, `source`, `until`. A follower's record names in `leader` the job that
+-- it follows now; that is written anew when another takes the lead, so that no record of a job that has
+-- ended is needed to find it.
 
 local function once_key(policy, tenant_name, fingerprint)
   return NAMES.once .. (policy.cache_shared and '@shared' or tenant_name) .. ':' .. fingerprint
@@ -20,21 +21,12 @@ local function lead(once, id, tenant_name)
   redis.call('PERSIST', once)
 end
 
-local function current_leader(id)
-  for _ = 1, 1000 do
-    local successor = redis.call('HGET', NAMES.job .. id, 'successor')
-    if not successor then return id end
-    id = successor
-  end
-  return id
-end
-
 local function follow(leader, id, finish_by)
   redis.call('HSET', NAMES.job .. id, 'leader', leader)
   redis.call('ZADD', NAMES.followers .. leader, finish_by, id)
 end
 
-local function unfollow(leader, id) redis.call('ZREM', NAMES.followers .. current_leader(leader), id) end
+local function unfollow(leader, id) redis.call('ZREM', NAMES.followers .. leader, id) end
 
 local function is_followed(id) return redis.call('EXISTS', NAMES.followers .. id) == 1 end
 
@@ -51,28 +43,36 @@ local function wake_followers(leader, now)
   end
 end
 
+-- Spans, not instants, are told to Redis: its clock is not the gateway's.
+local function forget_at(once, until_at, now)
+  redis.call('PEXPIRE', once, string.format('%.0f', math.max(until_at - now, 0)))
+end
+
 -- Nobody joins any more. What an earlier success left stays for its time.
-local function stop_leading(once, id)
+local function stop_leading(once, id, now)
   if redis.call('HGET', once, 'leader') ~= id then return end
   redis.call('HDEL', once, 'leader', 'of')
   local until_at = redis.call('HGET', once, 'until')
-  if until_at then redis.call('PEXPIREAT', once, until_at) end
+  if until_at then forget_at(once, until_at, now) end
 end
 
 local function keep_result(once, id, output, cost, now, until_at)
   if output == '' or until_at <= tonumber(now) then return end
   redis.call('HSET', once, 'source', id, 'output', output, 'cost', cost, 'until', string.format('%.0f', until_at))
-  if redis.call('HEXISTS', once, 'leader') == 0 then redis.call('PEXPIREAT', once, string.format('%.0f', until_at)) end
+  if redis.call('HEXISTS', once, 'leader') == 0 then forget_at(once, until_at, now) end
 end
 
--- `heir` leads in the place of `leader`: the others follow it from now on.
+-- Whoever followed `before` follows `leader` from now on.
+local function follow_another(before, leader)
+  local members = redis.call('ZRANGE', NAMES.followers .. before, 0, -1, 'WITHSCORES')
+  for index = 1, #members, 2 do follow(leader, members[index], members[index + 1]) end
+  redis.call('DEL', NAMES.followers .. before)
+end
+
+-- `heir` leads in the place of `leader`: the others follow it.
 local function succeed(once, leader, heir, heir_tenant)
-  redis.call('ZREM', NAMES.followers .. leader, heir)
-  redis.call('HSET', NAMES.job .. leader, 'successor', heir)
+  unfollow(leader, heir)
   redis.call('HDEL', NAMES.job .. heir, 'leader')
-  if is_followed(leader) then
-    redis.call('ZUNIONSTORE', NAMES.followers .. heir, 2, NAMES.followers .. heir, NAMES.followers .. leader)
-    redis.call('DEL', NAMES.followers .. leader)
-  end
+  follow_another(leader, heir)
   lead(once, heir, heir_tenant)
 end

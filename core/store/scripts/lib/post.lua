@@ -11,3 +11,16 @@ local function post(outbox, record, waiting, listed, posted)
     redis.call('ZADD', outbox, 'LT', posted.due, posted.channel)
   end
 end
+
+-- The new deliveries of a step of a job: KEYS and ARGV from these places on are theirs.
+local function post_all(outbox, job_deliveries, key_position, position)
+  for index = key_position + 1, #KEYS, 3 do
+    post(outbox, KEYS[index], KEYS[index + 1], KEYS[index + 2], {
+      id = ARGV[position + 1], version = 1, doc = ARGV[position + 2], due = ARGV[position + 3],
+      created = ARGV[position + 4], channel = ARGV[position + 5], life = ARGV[position + 6],
+      forget = ARGV[position + 7],
+    })
+    redis.call('RPUSH', job_deliveries, ARGV[position + 1])
+    position = position + 7
+  end
+end

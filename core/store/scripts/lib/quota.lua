@@ -25,6 +25,25 @@ local function may_use(patterns, model)
   return false
 end
 
+-- What is reserved for a request at `price`, '' where nobody knows it.
+local function amount_of(policy, price)
+  return tonumber(price) or tonumber(policy.unknown_price_counts or 0)
+end
+
+-- What concerns one paid request alone, whatever was spent before.
+local function check_price(policy, wallet, price, amount, rows)
+  if price == '' and policy.unknown_price == 'refuse' then return refusal('unknown-price') end
+  local most = tonumber(policy.usd_per_request)
+  if most then
+    rows[#rows + 1] = { 'usd-per-request', most, most, 0 }
+    if amount > most then return refusal('usd-per-request') end
+  end
+  local purse = redis.call('HMGET', wallet, 'balance', 'floor')
+  local balance, floor = tonumber(purse[1] or ''), tonumber(purse[2] or '')
+  if balance and floor and balance < floor then return refusal('wallet') end
+  return nil
+end
+
 -- GCRA: the theoretical arrival time of the next submit, in ms. One that lies a minute further ahead
 -- than it can is of a clock that was put back since, and counts for nothing: clocks that merely differ
 -- a little must not forget each other's submits.
