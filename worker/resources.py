@@ -15,6 +15,7 @@ from core.deliveries import Claimed
 from core.events import Emit
 from core.ids import SystemIds
 from core.jobs import Job
+from core.store.batches import BatchStore
 from core.store.breaker import BreakerStore
 from core.store.catalogue import CatalogueStore
 from core.store.connection import Watch, Wire, connection_source
@@ -29,6 +30,7 @@ from core.store.webhooks import ReplayStore, WebhookStore
 from core.subject import delivery_subject, job_subject, within
 from core.targets import AllowedTargets, TargetPolicy
 from core.traceparent import SpanOf, passed_on
+from worker.batches import BatchCloser, CloserHands
 from worker.decisions.moves import Rules
 from worker.gate import BreakerGate
 from worker.leased import LeasedLoop, LoopPolicy, Work
@@ -61,6 +63,7 @@ class Resources:
     watcher: LeasedLoop[Job]
     courier: LeasedLoop[Claimed]
     replayer: Replayer
+    closer: BatchCloser
     catalogue: CatalogueSync
     controls: ControlStore
     wallet: WalletWatch | None
@@ -79,6 +82,7 @@ class Ways:
 @dataclass(frozen=True, slots=True)
 class _Stores:
     jobs: JobStore
+    batches: BatchStore
     deliveries: DeliveryStore
     tenants: TenantStore
     webhooks: WebhookStore
@@ -115,6 +119,7 @@ async def open_resources(
             watcher=_watcher(settings, stores, RunComfyClient(line, limits), name, clock, emit),
             courier=courier,
             replayer=Replayer(stores.replays, stores.deliveries, clock, _replay_policy(settings)),
+            closer=_closer(stores, clock, emit),
             catalogue=_catalogue(settings, stores, line, limits, clock, emit),
             controls=stores.controls,
             wallet=_wallet(settings, stores, line, limits, clock, emit),
@@ -125,6 +130,7 @@ def _open_stores(wire: Wire, clock: Clock) -> _Stores:
     scripts = Scripts(wire, read_scripts())
     return _Stores(
         jobs=JobStore(wire, scripts, clock),
+        batches=BatchStore(wire, scripts, clock),
         deliveries=DeliveryStore(wire, scripts, clock),
         tenants=TenantStore(wire, scripts, clock),
         webhooks=WebhookStore(wire, scripts, clock),
@@ -202,6 +208,10 @@ def _courier(
         identity=lambda claimed: claimed.delivery.id,
     )
     return LeasedLoop(work, LoopPolicy(at_once=settings.webhooks.at_once), clock, emit)
+
+
+def _closer(stores: _Stores, clock: Clock, emit: Emit) -> BatchCloser:
+    return BatchCloser(CloserHands(stores.batches, stores.webhooks, clock, SystemIds(), emit))
 
 
 def _catalogue(

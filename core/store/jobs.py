@@ -17,6 +17,7 @@ from core.store import keys
 from core.store.admissions import (
     MILLISECOND,
     RING_GRACE,
+    Call,
     admission_arguments,
     admission_keys,
     raise_refusal,
@@ -70,18 +71,14 @@ class JobStore:
         `NotPermitted`, `IdempotencyKeyMissing`, `IdempotencyMismatch`, `RequestDeleted`, or what
         `core.store.refusals` makes of a limit.
         """
-        (admitted,) = await self._admit((admission,), whole=True)
+        call = Call((admission,))
+        arguments = admission_arguments(call, self._clock.now())
+        (admitted,) = read_admitted(
+            await self._scripts.call("admit_jobs", admission_keys(call), arguments)
+        )
         if isinstance(admitted, CallerError):
             raise admitted
         return admitted
-
-    async def _admit(
-        self, admissions: Sequence[Admission], *, whole: bool
-    ) -> tuple[Admitted | CallerError, ...]:
-        arguments = admission_arguments(admissions, self._clock.now(), whole=whole)
-        return read_admitted(
-            await self._scripts.call("admit_jobs", admission_keys(admissions), arguments)
-        )
 
     async def read(
         self, credential: Credential, job_id: str, depth: Depth, scope: Scope = Scope.READ
@@ -257,7 +254,7 @@ def _run_arguments(change: Change) -> tuple[Argument, ...]:
 
 
 def _reuse_arguments(change: Change, now: datetime) -> tuple[Argument, ...]:
-    """Whether followers wake; what a success is worth to others, and until when; what is saved."""
+    """Whether followers wake; a success's worth to others, and until when; what is saved; status."""
     before, after = change.before, change.after
     news = after.status is not before.status or (after.final and not before.final)
     value = worth(after)
@@ -267,12 +264,13 @@ def _reuse_arguments(change: Change, now: datetime) -> tuple[Argument, ...]:
         "" if value is None else int(value),
         to_ms(reusable_until(after, now)),
         int(after.saved or 0) if first else "",
+        after.status,
     )
 
 
 def _heir_arguments(heir: Heir | None) -> tuple[Argument, ...]:
     if heir is None:
-        return ("",) * 8
+        return ("",) * 9
     before, after = heir.before, heir.after
     return (
         after.id,
@@ -282,6 +280,7 @@ def _heir_arguments(heir: Heir | None) -> tuple[Argument, ...]:
         after.tenant,
         ENTRIES.write(heir.entry),
         *_window_keys(after),
+        after.status,
     )
 
 

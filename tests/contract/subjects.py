@@ -13,6 +13,7 @@ from pydantic import SecretStr
 
 from core.settings import RedisPolicy
 from core.store import keys
+from core.store.batches import BatchStore
 from core.store.breaker import BreakerStore
 from core.store.catalogue import CatalogueStore
 from core.store.deliveries import DeliveryStore
@@ -27,6 +28,7 @@ from tests.fakes.stores import MemoryHistoryStore, memory_stores
 if TYPE_CHECKING:
     from tests.fakes.jobs import MemoryJobStore
     from core.store.connection import Wire
+    from tests.fakes.batches import MemoryBatchStore
     from tests.fakes.clock import FakeClock
     from tests.fakes.memory import Memory
     from tests.fakes.outbox import MemoryDeliveryStore, MemoryReplayStore, MemoryWebhookStore
@@ -88,6 +90,7 @@ class Subject:
 
     clock: FakeClock
     jobs: JobStore | MemoryJobStore
+    batches: BatchStore | MemoryBatchStore
     deliveries: DeliveryStore | MemoryDeliveryStore
     tenants: TenantStore | MemoryTenantStore
     webhooks: WebhookStore | MemoryWebhookStore
@@ -105,6 +108,7 @@ def memory_subject(clock: FakeClock) -> Subject:
     return Subject(
         clock=clock,
         jobs=stores.jobs,
+        batches=stores.batches,
         deliveries=stores.deliveries,
         tenants=stores.tenants,
         webhooks=stores.webhooks,
@@ -123,6 +127,7 @@ def redis_subject(clock: FakeClock, wire: Wire) -> Subject:
     return Subject(
         clock=clock,
         jobs=JobStore(wire, scripts, clock),
+        batches=BatchStore(wire, scripts, clock),
         deliveries=DeliveryStore(wire, scripts, clock),
         tenants=TenantStore(wire, scripts, clock),
         webhooks=WebhookStore(wire, scripts, clock),

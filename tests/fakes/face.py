@@ -171,6 +171,7 @@ def open_face(policy: FacePolicy = POLICY) -> Face:
 
     resources = Resources(
         jobs=stores.jobs,
+        batches=stores.batches,
         tenants=stores.tenants,
         usage=stores.usage,
         breakers=stores.breakers,

@@ -10,6 +10,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from core.history import RunHistory
+from tests.fakes.batches import MemoryBatchStore
 from tests.fakes.jobs import MemoryJobStore
 from tests.fakes.memory import Memory
 from tests.fakes.outbox import MemoryDeliveryStore, MemoryReplayStore, MemoryWebhookStore
@@ -49,6 +50,7 @@ class MemoryStores:
 
     memory: Memory
     jobs: MemoryJobStore
+    batches: MemoryBatchStore
     histories: MemoryHistoryStore
     deliveries: MemoryDeliveryStore
     tenants: MemoryTenantStore
@@ -67,6 +69,7 @@ def memory_stores(clock: Clock) -> MemoryStores:
     return MemoryStores(
         memory=memory,
         jobs=MemoryJobStore(memory),
+        batches=MemoryBatchStore(memory),
         histories=MemoryHistoryStore(memory),
         deliveries=MemoryDeliveryStore(memory),
         tenants=MemoryTenantStore(memory),

@@ -7,17 +7,19 @@
 -- Extra KEYS are record, channel and list of each new delivery; extra ARGV are `entry_count` timeline
 -- entries and then id, doc, due and created instant, channel, life and oldest instant of each delivery.
 -- With an `heir` its running work, slot and reservation go to that follower in the same step.
--- USES: names ring post ledger dispatch tell remember_run unsent once inherit
+-- USES: names ring post ledger bulk dispatch tell remember_run unsent once batch inherit
 -- KEYS: job timeline due states doubts outbox job_deliveries message bell day month ...
 -- ARGV: expected id version doc before state due_at output ttl now
 -- ARGV: message_name message_body message_ttl tenant_name model ended verdict cost
--- ARGV: message_template ring_due_at took kept news worth outlives saved
--- ARGV: heir heir_expected heir_version heir_doc heir_tenant heir_entry heir_day heir_month
+-- ARGV: message_template ring_due_at took kept news worth outlives saved status
+-- ARGV: heir heir_expected heir_version heir_doc heir_tenant heir_entry heir_day heir_month heir_status
 -- ARGV: entry_count ...
 
-local FIXED_KEYS, FIXED_ARGUMENTS = 11, 35
+local FIXED_KEYS, FIXED_ARGUMENTS = 11, 37
 
-local FIELDS = { 'version', 'slot', 'once', 'leader', 'idempotency', 'cache_ms', 'reserved' }
+local FIELDS = {
+  'version', 'slot', 'once', 'leader', 'idempotency', 'cache_ms', 'reserved', 'batch', 'counted',
+}
 local held = redis.call('HMGET', job, unpack(FIELDS))
 local once, leader = held[3], held[4]
 if not held[1] then return 'unknown' end
@@ -68,7 +70,7 @@ local function tell_flight()
   if heir ~= '' then
     inherit(once, id, held[7], {
       id = heir, version = heir_version, doc = heir_doc, tenant = heir_tenant, entry = heir_entry,
-      windows = { heir_day, heir_month }, model = model, now = now,
+      windows = { heir_day, heir_month }, model = model, now = now, status = heir_status, life = ttl,
     })
     pass_slot(tenant_name, heir_tenant)
     redis.call('HSET', job, 'slot', 0)
@@ -82,6 +84,7 @@ local function tell_flight()
   if news == '1' then wake_followers(id, now) end
 end
 if once then tell_flight() end
+note_status(job, held[8], held[9], status, now, ttl)
 
 if saved ~= '' then
   for _, window in ipairs({ day, month }) do

@@ -2,12 +2,12 @@
 -- Returns 'stored', 'stale', 'unknown', 'led' (another leads already: it follows that one now), or
 -- 'over_budget' (its tenant's money does not cover it now; nothing was written).
 -- Protects: of identical requests under way at most one is paid for; no budget is passed.
--- USES: names ring ledger dispatch quota tell unsent once
+-- USES: names ring ledger bulk dispatch quota tell unsent once batch
 -- KEYS: job timeline due states tenant day month
 -- ARGV: expected id version doc entry now tenant_name model priority price limit_at
 -- ARGV: message_template message_ttl ring_due_at
 
-local held = redis.call('HMGET', job, 'version', 'once', 'leader', 'reserved')
+local held = redis.call('HMGET', job, 'version', 'once', 'leader', 'batch', 'counted')
 if not held[1] then return 'unknown' end
 if held[1] ~= expected then return 'stale' end
 local once, before = held[2], current_leader(held[3])
@@ -43,6 +43,7 @@ note_unsent(id, '', 'queued', now)
 if limit_at ~= '' then redis.call('ZADD', due, limit_at, id) end
 succeed(once, before, id, tenant_name)
 tell(id, version, 'queued')
+note_status(job, held[4], held[5], 'in_queue', now)
 
 local bell = { now = now, due_at = ring_due_at, template = message_template, ttl = message_ttl }
 learn(tenant, 'running', policy.running)
@@ -51,7 +52,7 @@ learn_all(tenant_name, model)
 if runs_at_once(tenant_name, model) then
   give_slot(tenant_name, model, id, bell)
 else
-  wait_in_lane(tenant_name, model, id, tonumber(priority))
+  wait_in_lanes(tenant_name, { { id = id, model = model, priority = tonumber(priority) } })
   dispatch(2, bell)
 end
 return 'stored'

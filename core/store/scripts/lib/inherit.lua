@@ -13,4 +13,6 @@ local function inherit(once, leader, reserved, heir)
   redis.call('HINCRBY', NAMES.states, 'running', 1)
   redis.call('ZADD', NAMES.due, heir.now, heir.id)
   tell(heir.id, heir.version, 'running')
+  local held = redis.call('HMGET', record, 'batch', 'counted')
+  note_status(record, held[1], held[2], heir.status, heir.now, heir.life)
 end

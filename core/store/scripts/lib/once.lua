@@ -11,13 +11,14 @@ local function look_up(once, now)
   local held = redis.call('HMGET', once, 'leader', 'of', 'until', 'source', 'cost', 'output')
   return {
     leader = held[1], of = held[2], source = held[4], cost = held[5],
-    output = held[6] and tonumber(held[3]) > now and held[6],
+    output = held[6] and tonumber(held[3]) > now and held[6], ends = held[3],
   }
 end
 
-local function lead(once, id, tenant_name)
+-- `ends` false: nothing is kept there that would be forgotten by and by.
+local function lead(once, id, tenant_name, ends)
   redis.call('HSET', once, 'leader', id, 'of', tenant_name)
-  redis.call('PERSIST', once)
+  if ends then redis.call('PERSIST', once) end
 end
 
 local function current_leader(id)
@@ -27,11 +28,6 @@ local function current_leader(id)
     id = successor
   end
   return id
-end
-
-local function follow(leader, id, finish_by)
-  redis.call('HSET', NAMES.job .. id, 'leader', leader)
-  redis.call('ZADD', NAMES.followers .. leader, finish_by, id)
 end
 
 local function unfollow(leader, id) redis.call('ZREM', NAMES.followers .. current_leader(leader), id) end
@@ -74,5 +70,5 @@ local function succeed(once, leader, heir, heir_tenant)
     redis.call('ZUNIONSTORE', NAMES.followers .. heir, 2, NAMES.followers .. heir, NAMES.followers .. leader)
     redis.call('DEL', NAMES.followers .. leader)
   end
-  lead(once, heir, heir_tenant)
+  lead(once, heir, heir_tenant, true)
 end
