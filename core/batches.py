@@ -150,7 +150,7 @@ def counts_document(view: BatchView) -> Mapping[str, int]:
     return {
         "total": view.batch.size,
         "refused": view.batch.size - counts.admitted,
-        **{status: getattr(counts, status) for status in PublicStatus},
+        **{str(status): getattr(counts, status) for status in PublicStatus},
     }
 
 

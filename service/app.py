@@ -21,6 +21,7 @@ from service.routes import (
     admin_controls,
     admin_jobs,
     admin_tenants,
+    batches,
     deliveries,
     events,
     models,
@@ -38,6 +39,7 @@ OpenResources = Callable[[], AbstractAsyncContextManager[Resources]]
 ENDPOINTS: Final = (
     *submit.ENDPOINTS,
     *requests.ENDPOINTS,
+    *batches.ENDPOINTS,
     *deliveries.ENDPOINTS,
     *webhooks.ENDPOINTS,
     *events.ENDPOINTS,

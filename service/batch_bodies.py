@@ -20,13 +20,20 @@ from service.options import OptionPolicy, SubmitOptions, judge_options
 from service.spans import Span, elements_at, fields_at
 
 _OWN: Final = frozenset({"items", "admit", "reference", "webhook"})
+_SHARED: Final = ("reference", "webhook")
+"""What a batch itself has of a submit's options."""
 _OF_ITEM: Final = frozenset({"model_id", "input"})
-_NOT_OF_ITEM: Final = frozenset({"dry_run"})
+_NOT_SHARED: Final = ("reference", "webhook")
+"""What a batch itself has of a submit's options."""
+_OF_ITEM: Final = frozenset({"dry_run"})
 
 
 @dataclass(frozen=True, slots=True)
 class ItemDraft:
-    """One item: `body` is its input, byte for byte. `fault`: why it cannot become a job."""
+    """One item: `body` is its input, byte for byte.
+
+    `fault`: why it cannot become a job; `body` is then the item as it came.
+    """
 
     index: int
     model_id: str = ""
@@ -52,7 +59,7 @@ def read_batch(body: bytes, policy: OptionPolicy, most_input: int) -> BatchDraft
     spans = fields_at(text)
     wrong = [*_wrong_names(value), *_wrong_items(value.get("items"))]
     admit, wrong_admit = _read_admit(value)
-    own = {name: value[name] for name in ("reference", "webhook") if name in value}
+    own: dict[str, Any] = {name: value[name] for name in _SHARED if name in value}
     options, wrong_options = _read_options(own, policy, "/")
     wrong += [*wrong_admit, *wrong_options]
     if wrong:
@@ -91,25 +98,20 @@ def _read_items(
     policy: OptionPolicy,
     most_input: int,
 ) -> Iterator[ItemDraft]:
-    for index, (value, (begin, _)) in enumerate(zip(values, places, strict=True)):
-        if not isinstance(value, dict):
-            yield ItemDraft(index, fault=_unfit(FieldError("", "must be an object")))
-            continue
+    for index, (value, (begin, end)) in enumerate(zip(values, places, strict=True)):
         try:
-            spans = fields_at(text, begin)
-        except MalformedRequest as twice:
-            yield ItemDraft(index, fault=twice)
-            continue
-        given = spans.get("input")
-        raw = b"" if given is None else text[slice(*given)].encode()
-        yield _read_item(index, value, raw, policy, most_input)
+            if not isinstance(value, dict):
+                raise _unfit(FieldError("", "must be an object"))
+            given = fields_at(text, begin).get("input")
+            raw = b"" if given is None else text[slice(*given)].encode()
+            if len(raw) > most_input:
+                raise BodyTooLarge(f"The input is larger than {most_input:,} bytes.")
+            yield _read_item(index, value, raw, policy)
+        except CallerError as fault:
+            yield ItemDraft(index, body=text[begin:end].encode(), fault=fault)
 
 
-def _read_item(
-    index: int, value: Mapping[str, Any], raw: bytes, policy: OptionPolicy, most_input: int
-) -> ItemDraft:
-    if len(raw) > most_input:
-        return ItemDraft(index, fault=BodyTooLarge(f"The input has over {most_input:,} bytes."))
+def _read_item(index: int, value: Mapping[str, Any], raw: bytes, policy: OptionPolicy) -> ItemDraft:
     wrong = []
     if not isinstance(value.get("model_id"), str):
         wrong.append(FieldError("/model_id", "is needed: RunComfy's id of the model"))
@@ -119,15 +121,13 @@ def _read_item(
     options, wrong_options = _read_options(given, policy, "/")
     wrong += wrong_options
     if wrong:
-        return ItemDraft(index, fault=_unfit(*wrong))
+        raise _unfit(*wrong)
     return ItemDraft(index, value["model_id"], raw, options)
 
 
 def _unfit(*wrong: FieldError) -> InvalidInput:
     first = wrong[0]
-    return InvalidInput(
-        f"The item does not fit: {first.path} {first.message}.", fields=wrong
-    )
+    return InvalidInput(f"The item does not fit: {first.path} {first.message}.", fields=wrong)
 
 
 def _read_options(

@@ -62,7 +62,9 @@ class Batches(Protocol):
         """See `core.store.batches.BatchStore.read`."""
         ...
 
-    async def newest_first(self, credential: Credential, after: str | None, limit: int) -> BatchPage:
+    async def newest_first(
+        self, credential: Credential, after: str | None, limit: int
+    ) -> BatchPage:
         """See `core.store.batches.BatchStore.newest_first`."""
         ...
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any, Final
 
 from core.batches import (
@@ -150,9 +150,7 @@ def _key_pair(credential: Credential) -> tuple[str, str]:
 def _admitted(answers: list[Any]) -> BatchAdmitted:
     decided = [answer for answer in answers[:-1] if answer[0] != _UNDECIDED]
     told = iter(read_verdicts([*decided, answers[-1]]))
-    verdicts = tuple(
-        None if answer[0] == _UNDECIDED else next(told) for answer in answers[:-1]
-    )
+    verdicts = tuple(None if answer[0] == _UNDECIDED else next(told) for answer in answers[:-1])
     return BatchAdmitted(verdicts, stored=any(answer[0] == b"admitted" for answer in answers[:-1]))
 
 

@@ -26,10 +26,10 @@ from core.store.webhooks import ReplayStore, WebhookStore
 from tests.fakes.stores import MemoryHistoryStore, memory_stores
 
 if TYPE_CHECKING:
-    from tests.fakes.jobs import MemoryJobStore
     from core.store.connection import Wire
     from tests.fakes.batches import MemoryBatchStore
     from tests.fakes.clock import FakeClock
+    from tests.fakes.jobs import MemoryJobStore
     from tests.fakes.memory import Memory
     from tests.fakes.outbox import MemoryDeliveryStore, MemoryReplayStore, MemoryWebhookStore
     from tests.fakes.shared import MemoryBreakerStore, MemoryCatalogueStore, MemoryPresence

@@ -79,7 +79,9 @@ class MemoryBatchStore:
         items = row.items[span.offset : span.offset + span.limit]
         return replace(_view(memory, row), items=tuple(_now(memory, item) for item in items))
 
-    async def newest_first(self, credential: Credential, after: str | None, limit: int) -> BatchPage:
+    async def newest_first(
+        self, credential: Credential, after: str | None, limit: int
+    ) -> BatchPage:
         """See `BatchStore.newest_first`."""
         memory = self._memory
         authenticate(memory, credential, Scope.READ)
@@ -157,7 +159,7 @@ def _admit_one(memory: Memory, admission: Admission) -> Admitted | CallerError:
 
 
 def _copy(memory: Memory) -> Memory:
-    shared = (memory.clock, memory.told, memory.rung, memory.changed)
+    shared = (memory.clock, memory.told, memory.rung, memory.changed, memory.batches)
     copied = deepcopy(memory, {id(part): part for part in shared})
     copied.told, copied.rung, copied.changed = _silent, _silent, _silent
     return copied
