@@ -1,4 +1,4 @@
-"""What the body of a batch asks for: its fields, and its items with their inputs as they came. Pure.
+"""What the body of a batch asks for: its fields; its items, with their inputs as they came. Pure.
 
 What is wrong with the body as a whole is raised; what is wrong with an item stays with the item.
 """
@@ -23,9 +23,7 @@ _OWN: Final = frozenset({"items", "admit", "reference", "webhook"})
 _SHARED: Final = ("reference", "webhook")
 """What a batch itself has of a submit's options."""
 _OF_ITEM: Final = frozenset({"model_id", "input"})
-_NOT_SHARED: Final = ("reference", "webhook")
-"""What a batch itself has of a submit's options."""
-_OF_ITEM: Final = frozenset({"dry_run"})
+_NOT_OF_ITEM: Final = frozenset({"dry_run"})
 
 
 @dataclass(frozen=True, slots=True)

@@ -254,7 +254,7 @@ def _run_arguments(change: Change) -> tuple[Argument, ...]:
 
 
 def _reuse_arguments(change: Change, now: datetime) -> tuple[Argument, ...]:
-    """Whether followers wake; a success's worth to others, and until when; what is saved; status."""
+    """Whether followers wake; a success's worth, and until when; what is saved; the status."""
     before, after = change.before, change.after
     news = after.status is not before.status or (after.final and not before.final)
     value = worth(after)

@@ -52,7 +52,7 @@ CATALOGUE: Final = (
         "gw:batch:{id}",
         "hash",
         "7 days after the end of its last job",
-        "doc, idempotency, listed, finished_at (ms), and how many of its jobs stand in each public status",
+        "doc, idempotency, listed, finished_at (ms), and how many jobs stand in each status",
     ),
     KeySpec(
         "gw:batch:{id}:items",

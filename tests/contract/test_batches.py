@@ -33,7 +33,7 @@ def jobs_of(subject: Subject, *names: str, batch: str = "bat_1") -> list[Job]:
     return [replace(job, fingerprint=f"1:{job.id}", batch=batch, due_at=None) for job in jobs]
 
 
-def batch_of(subject: Subject, *admissions: Admission, **changes: Any) -> BatchAdmission:
+def batch_of(subject: Subject, *admissions: Admission, **changes: Any) -> BatchAdmission:  # noqa: ANN401 - fields of the record
     """The jobs as a batch; `refused` items come in between."""
     refused = changes.pop("refused", ())
     key = changes.pop("idempotency", None)
@@ -42,7 +42,7 @@ def batch_of(subject: Subject, *admissions: Admission, **changes: Any) -> BatchA
     return BatchAdmission(replace(record, **changes), admissions, "b1:x", refused, key)
 
 
-async def taken(subject: Subject, *jobs: Job, **changes: Any) -> BatchAdmitted:
+async def taken(subject: Subject, *jobs: Job, **changes: Any) -> BatchAdmitted:  # noqa: ANN401 - fields of the record
     return await subject.batches.admit(batch_of(subject, *map(admission, jobs), **changes))
 
 

@@ -1,4 +1,4 @@
-"""The twin of the batch store: a batch is admitted job by job, and counted by looking at its jobs."""
+"""The twin of the batch store: it admits job by job, and counts by looking at the jobs."""
 
 from __future__ import annotations
 
