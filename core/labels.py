@@ -110,6 +110,7 @@ TROUBLES: Final = (
     "delivery_failed",
     "dispatch_failed",
     "front_end_died",
+    "histories_failed",
     "histories_unreadable",
     "illegal_transition",
     "internal_error",
@@ -119,6 +120,7 @@ TROUBLES: Final = (
     "sign_failed",
     "step_failed",
     "store_not_durable",
+    "trim_failed",
     "wallet_failed",
     "wallet_unread",
 )

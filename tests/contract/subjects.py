@@ -19,6 +19,7 @@ from core.store.catalogue import CatalogueStore
 from core.store.deliveries import DeliveryStore
 from core.store.history import HistoryStore
 from core.store.jobs import JobStore
+from core.store.listing import ListedJobs
 from core.store.lua import Scripts, read_scripts
 from core.store.presence import Presence
 from core.store.tenants import TenantStore
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from tests.fakes.batches import MemoryBatchStore
     from tests.fakes.clock import FakeClock
     from tests.fakes.jobs import MemoryJobStore
+    from tests.fakes.listing import MemoryListedJobs
     from tests.fakes.memory import Memory
     from tests.fakes.outbox import MemoryDeliveryStore, MemoryReplayStore, MemoryWebhookStore
     from tests.fakes.shared import MemoryBreakerStore, MemoryCatalogueStore, MemoryPresence
@@ -91,6 +93,7 @@ class Subject:
     clock: FakeClock
     jobs: JobStore | MemoryJobStore
     batches: BatchStore | MemoryBatchStore
+    listed: ListedJobs | MemoryListedJobs
     deliveries: DeliveryStore | MemoryDeliveryStore
     tenants: TenantStore | MemoryTenantStore
     webhooks: WebhookStore | MemoryWebhookStore
@@ -109,6 +112,7 @@ def memory_subject(clock: FakeClock) -> Subject:
         clock=clock,
         jobs=stores.jobs,
         batches=stores.batches,
+        listed=stores.listed,
         deliveries=stores.deliveries,
         tenants=stores.tenants,
         webhooks=stores.webhooks,
@@ -128,6 +132,7 @@ def redis_subject(clock: FakeClock, wire: Wire) -> Subject:
         clock=clock,
         jobs=JobStore(wire, scripts, clock),
         batches=BatchStore(wire, scripts, clock),
+        listed=ListedJobs(wire, scripts, clock),
         deliveries=DeliveryStore(wire, scripts, clock),
         tenants=TenantStore(wire, scripts, clock),
         webhooks=WebhookStore(wire, scripts, clock),
@@ -172,7 +177,8 @@ class MemoryProbe:
 
     async def tenant_jobs(self, tenant: str) -> dict[str, int]:
         """See `Probe`."""
-        return dict(self._memory.tenant_jobs.get(tenant, {}))
+        places = self._memory.tenant_jobs.get(tenant, {})
+        return {name: int(place) for name, place in places.items()}
 
     async def states(self) -> dict[str, int]:
         """See `Probe`."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from core.history import RunHistory
 from tests.fakes.batches import MemoryBatchStore
 from tests.fakes.jobs import MemoryJobStore
+from tests.fakes.listing import MemoryListedJobs
 from tests.fakes.memory import Memory
 from tests.fakes.outbox import MemoryDeliveryStore, MemoryReplayStore, MemoryWebhookStore
 from tests.fakes.shared import MemoryBreakerStore, MemoryCatalogueStore, MemoryPresence
@@ -51,6 +52,7 @@ class MemoryStores:
     memory: Memory
     jobs: MemoryJobStore
     batches: MemoryBatchStore
+    listed: MemoryListedJobs
     histories: MemoryHistoryStore
     deliveries: MemoryDeliveryStore
     tenants: MemoryTenantStore
@@ -70,6 +72,7 @@ def memory_stores(clock: Clock) -> MemoryStores:
         memory=memory,
         jobs=MemoryJobStore(memory),
         batches=MemoryBatchStore(memory),
+        listed=MemoryListedJobs(memory),
         histories=MemoryHistoryStore(memory),
         deliveries=MemoryDeliveryStore(memory),
         tenants=MemoryTenantStore(memory),

@@ -10,17 +10,17 @@
 -- this far, as JSON pairs of place (from 0) and text. Outputs are not told of batches.
 -- Protects: 202 means that Redis has the job; no limit is passed by racing requests; of identical
 -- requests under way at most one is paid for.
--- USES: names authenticate ring ledger bulk dispatch quota unsent once batch
--- KEYS: api_key tenant due states tenant_jobs rate day month wallet idempotency ...
+-- USES: names authenticate ring ledger bulk dispatch quota unsent once index batch
+-- KEYS: api_key tenant due states rate day month wallet idempotency ...
 -- ARGV: now tenant_name scope whole dry key_given key_print subject
 -- ARGV: message_template message_ttl ring_due_at day_left month_left day_life month_life
 -- ARGV: batch batch_doc batch_refused batch_life ...
 
-local FIXED_KEYS, FIXED_ARGUMENTS = 10, 19
+local FIXED_KEYS, FIXED_ARGUMENTS = 9, 19
 local FIELDS = {
   'id', 'version', 'doc', 'waiting_tail', 'following_tail', 'hit_tail', 'entry', 'following_entry',
   'hit_entry', 'input', 'created', 'model', 'priority', 'price', 'limit_at', 'follow_at',
-  'finish_by', 'fingerprint', 'asked', 'usual', 'lifetime',
+  'finish_by', 'fingerprint', 'asked', 'usual', 'lifetime', 'place', 'reference',
 }
 
 local refused_key = authenticate(api_key, tenant, tenant_name, scope, now)
@@ -167,10 +167,10 @@ local function filled(text_with_places, item)
 end
 
 local SHAPES = {
-  hit = { state = 'succeeded', tail = 'hit_tail', entry = 'hit_entry', status = 'completed' },
-  joined = { state = 'following', tail = 'following_tail', entry = 'following_entry', status = 'in_queue' },
-  miss = { state = 'queued', tail = 'waiting_tail', entry = 'entry', status = 'in_queue' },
-  off = { state = 'queued', tail = 'waiting_tail', entry = 'entry', status = 'in_queue' },
+  hit = { state = 'succeeded', status = 'completed', tail = 'hit_tail', entry = 'hit_entry' },
+  joined = { state = 'following', status = 'in_queue', tail = 'following_tail', entry = 'following_entry' },
+  miss = { state = 'queued', status = 'in_queue', tail = 'waiting_tail', entry = 'entry' },
+  off = { state = 'queued', status = 'in_queue', tail = 'waiting_tail', entry = 'entry' },
 }
 
 local function write_record(item, shape)
@@ -208,26 +208,40 @@ local function note_use(item)
 end
 
 -- What many items change in one place, collected to be written with few commands.
-local scores = { [due] = {}, [tenant_jobs] = {}, [NAMES.unsent] = {} }
+local scores, begun = {}, {}
 local starting, waits, numbers, urgent = {}, {}, {}, {}
 
+local function collect(key, score, member)
+  scores[key] = scores[key] or {}
+  put(scores[key], score, member)
+end
+
+-- Where the tenant's jobs are listed: as `relist` does it for one.
+local function list(item, status)
+  collect(jobs_of(tenant_name), item.place, item.id)
+  if item.reference ~= '' then collect(references_of(tenant_name), item.reference, item.id) end
+  if LISTED[status] then
+    local listed = jobs_of(tenant_name, status)
+    collect(listed, item.place, item.id)
+    begun[listed] = (begun[listed] or 0) + 1
+  end
+end
+
 local function join(item)
-  local followers = NAMES.followers .. item.source
-  scores[followers] = scores[followers] or {}
-  put(scores[followers], item.finish_by, item.id)
+  collect(NAMES.followers .. item.source, item.finish_by, item.id)
   if item.leader_tenant ~= tenant_name then return end
   local most = urgent[item.source]
   if not most or item.priority < most.priority then urgent[item.source] = item end
 end
 
 local function take_place(item)
-  put(scores[NAMES.unsent], item.created, item.id)
+  collect(NAMES.unsent, item.created, item.id)
   if item.once then lead(item.once, item.id, tenant_name, item.ends) end
   if item.at_once then
     starting[#starting + 1] = item
   else
     waits[#waits + 1] = item
-    if item.limit_at ~= '' then put(scores[due], item.limit_at, item.id) end
+    if item.limit_at ~= '' then collect(due, item.limit_at, item.id) end
   end
 end
 
@@ -236,14 +250,15 @@ local function write_item(item)
   write_record(item, shape)
   note_use(item)
   numbers[shape.state] = (numbers[shape.state] or 0) + 1
-  put(scores[tenant_jobs], item.created, item.id)
+  list(item, shape.status)
   if item.paid then return take_place(item) end
-  put(scores[due], item.fate == 'hit' and now or item.follow_at, item.id)
+  collect(due, item.fate == 'hit' and now or item.follow_at, item.id)
   if item.fate == 'joined' then join(item) end
 end
 
 local function write_collected(bell)
   for key, flat in pairs(scores) do write_scores(key, flat) end
+  for listed, number in pairs(begun) do end_with_all(listed, tenant_name, number) end
   for state, number in pairs(numbers) do redis.call('HINCRBY', states, state, number) end
   if #starting > 0 then start_jobs(tenant_name, starting, bell) end
   if #waits > 0 then wait_in_lanes(tenant_name, waits) end

@@ -2,10 +2,10 @@
 -- Returns 'stored', 'stale', 'unknown', 'led' (another leads already: it follows that one now), or
 -- 'over_budget' (its tenant's money does not cover it now; nothing was written).
 -- Protects: of identical requests under way at most one is paid for; no budget is passed.
--- USES: names ring ledger bulk dispatch quota tell unsent once batch
+-- USES: names ring ledger bulk dispatch quota tell unsent once index batch
 -- KEYS: job timeline due states tenant day month
 -- ARGV: expected id version doc entry now tenant_name model priority price limit_at
--- ARGV: message_template message_ttl ring_due_at
+-- ARGV: message_template message_ttl ring_due_at status_before status listed_at
 
 local held = redis.call('HMGET', job, 'version', 'once', 'leader', 'batch', 'counted')
 if not held[1] then return 'unknown' end
@@ -42,8 +42,9 @@ redis.call('HINCRBY', states, 'queued', 1)
 note_unsent(id, '', 'queued', now)
 if limit_at ~= '' then redis.call('ZADD', due, limit_at, id) end
 succeed(once, before, id, tenant_name)
+relist(tenant_name, id, listed_at, status_before, status)
 tell(id, version, 'queued')
-note_status(job, held[4], held[5], 'in_queue', now)
+note_status(job, held[4], held[5], status, now)
 
 local bell = { now = now, due_at = ring_due_at, template = message_template, ttl = message_ttl }
 learn(tenant, 'running', policy.running)
