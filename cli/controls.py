@@ -114,7 +114,7 @@ def _named(everything: object, tenant: str | None, model: str | None) -> dict[st
 
 
 def _switch(act: "Switch", named: dict[str, object], *, as_json: bool) -> None:
-    from cli.operations import perform  # noqa: PLC0415 - as above
+    from cli.operations import perform  # noqa: PLC0415 - `--help` waits for no heavy library
     from service.administration import controls, documents  # noqa: PLC0415 - as above
 
     pauses = perform(lambda desk: act(desk, controls.read_pause(named)))
@@ -127,7 +127,7 @@ def audit(
     as_json: AsJson = False,
 ) -> None:
     """List what operators did, newest first."""
-    from cli.operations import perform  # noqa: PLC0415 - as above
+    from cli.operations import perform  # noqa: PLC0415 - `--help` waits for no heavy library
     from service.administration import documents  # noqa: PLC0415 - as above
 
     entries = perform(lambda desk: desk.controls.audit(limit))

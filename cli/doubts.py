@@ -34,7 +34,7 @@ def resolve(
     as_json: AsJson = False,
 ) -> None:
     """Say what became of a submit in doubt: one of --attach, --lost and --resend."""
-    from cli.operations import perform  # noqa: PLC0415 - as above
+    from cli.operations import perform  # noqa: PLC0415 - `--help` waits for no heavy library
     from core.doubts import Attach, Lost, Resend  # noqa: PLC0415 - as above
     from service.administration import doubts  # noqa: PLC0415 - as above
 

@@ -45,7 +45,7 @@ def create(
 @app.command("list")
 def list_all(tenant: Tenant, *, as_json: AsJson = False) -> None:
     """List a tenant's keys by id, with their last use."""
-    from cli.operations import perform  # noqa: PLC0415 - as above
+    from cli.operations import perform  # noqa: PLC0415 - `--help` waits for no heavy library
     from service.administration import documents, keys  # noqa: PLC0415 - as above
 
     uses = perform(lambda desk: keys.list_keys(desk, tenant))
@@ -61,7 +61,7 @@ def revoke(
     as_json: AsJson = False,
 ) -> None:
     """End a key at once. Jobs that it submitted go on and end; no new ones come."""
-    from cli.operations import perform  # noqa: PLC0415 - as above
+    from cli.operations import perform  # noqa: PLC0415 - `--help` waits for no heavy library
     from service.administration import keys  # noqa: PLC0415 - as above
 
     record = perform(lambda desk: keys.revoke_key(desk, tenant, key))

@@ -62,7 +62,7 @@ def enable(name: Name, *, as_json: AsJson = False) -> None:
 
 
 def _change(name: str, wish: Mapping[str, object], *, as_json: bool) -> None:
-    from cli.operations import perform  # noqa: PLC0415 - as above
+    from cli.operations import perform  # noqa: PLC0415 - `--help` waits for no heavy library
     from service.administration import documents, tenants  # noqa: PLC0415 - as above
 
     changed = perform(lambda desk: tenants.change_tenant(desk, name, wish))
@@ -75,7 +75,7 @@ def _change(name: str, wish: Mapping[str, object], *, as_json: bool) -> None:
 @app.command()
 def show(name: Name, *, as_json: AsJson = False) -> None:
     """Show a tenant, without its secrets."""
-    from cli.operations import perform  # noqa: PLC0415 - as above
+    from cli.operations import perform  # noqa: PLC0415 - `--help` waits for no heavy library
     from service.administration import documents, tenants  # noqa: PLC0415 - as above
 
     tenant = perform(lambda desk: tenants.load_tenant(desk, name))
@@ -85,7 +85,7 @@ def show(name: Name, *, as_json: AsJson = False) -> None:
 @app.command("list")
 def list_all(*, as_json: AsJson = False) -> None:
     """List every tenant."""
-    from cli.operations import perform  # noqa: PLC0415 - as above
+    from cli.operations import perform  # noqa: PLC0415 - `--help` waits for no heavy library
     from service.administration import documents, tenants  # noqa: PLC0415 - as above
 
     found = perform(tenants.list_tenants)
@@ -103,7 +103,7 @@ def usage(name: Name, *, as_json: AsJson = False) -> None:
 @app.command()
 def delete(name: Name, *, as_json: AsJson = False) -> None:
     """End a tenant: its keys stop at once, its open jobs go on and are called back."""
-    from cli.operations import perform  # noqa: PLC0415 - as above
+    from cli.operations import perform  # noqa: PLC0415 - `--help` waits for no heavy library
     from service.administration import tenants  # noqa: PLC0415 - as above
 
     perform(lambda desk: tenants.delete_tenant(desk, name))
@@ -136,7 +136,7 @@ def webhook_secret(
     as_json: AsJson = False,
 ) -> None:
     """Make a new webhook secret, shown once; callbacks carry both signatures for `--overlap`."""
-    from cli.operations import perform  # noqa: PLC0415 - as above
+    from cli.operations import perform  # noqa: PLC0415 - `--help` waits for no heavy library
     from service.administration import documents, tenants  # noqa: PLC0415 - as above
     from service.webhook_bodies import read_overlap  # noqa: PLC0415 - as above
 

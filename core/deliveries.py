@@ -28,6 +28,7 @@ class EventType(StrEnum):
     COMPLETED = "request.completed"
     FAILED = "request.failed"
     CANCELLED = "request.cancelled"
+    BATCH_COMPLETED = "batch.completed"
     ENDPOINT_DISABLED = "endpoint.disabled"
     TEST = "webhook.test"
 

@@ -146,11 +146,12 @@ class LimitReached(CallerError):
         policy: str,
         retry_after: timedelta | None = None,
         quotas: tuple[Quota, ...] = (),
+        fields: tuple[FieldError, ...] = (),
     ) -> None:
         """`policy` is a word of `core.limits.Policy`; `quotas` is how all limits stand."""
         self.policy = policy
         self.quotas = quotas
-        super().__init__(detail, retry_after=retry_after)
+        super().__init__(detail, fields=fields, retry_after=retry_after)
 
 
 class BudgetReached(LimitReached):

@@ -45,6 +45,34 @@ class CostSaved:
 
 
 @dataclass(frozen=True, slots=True)
+class BatchAdmitted:
+    """A batch was accepted: of `size` items the store has `admitted` as jobs."""
+
+    batch_id: str
+    tenant: str
+    size: int
+    admitted: int
+    trace: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BatchEnded:
+    """The last job of a batch has ended, and its closing event was written. `age`: from its start.
+
+    `told`: how many callbacks that made.
+    """
+
+    batch_id: str
+    tenant: str
+    completed: int
+    failed: int
+    cancelled: int
+    age: timedelta
+    told: int
+    trace: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class JobMoved:
     """A job's record took a fact. `ran` and `detected_after` are known at some jobs' ends only."""
 
@@ -234,6 +262,8 @@ Event = (
     JobAdmitted
     | LikeFound
     | CostSaved
+    | BatchAdmitted
+    | BatchEnded
     | JobMoved
     | JobDeleted
     | JobPolled

@@ -5,6 +5,8 @@ from datetime import timedelta
 from typing import Any, Final, NamedTuple
 
 from core.events import (
+    BatchAdmitted,
+    BatchEnded,
     BreakerMoved,
     CostSaved,
     CostSettled,
@@ -83,6 +85,14 @@ def _found_like(event: LikeFound) -> Iterator[Sample]:
 def _saved(event: CostSaved) -> Iterator[Sample]:
     whose = (event.tenant, event.model_id)
     yield Sample("gateway_cost_saved_usd_total", whose, event.amount / _MICRO)
+
+
+def _batch_admitted(_: BatchAdmitted) -> Iterator[Sample]:
+    yield Sample("gateway_batches_total", ("admitted",))
+
+
+def _batch_ended(_: BatchEnded) -> Iterator[Sample]:
+    yield Sample("gateway_batches_total", ("ended",))
 
 
 def _moved(event: JobMoved) -> Iterator[Sample]:
@@ -169,6 +179,8 @@ _READERS: Final[Mapping[type[Event], Callable[[Any], Iterator[Sample]]]] = {
     JobAdmitted: _admitted,
     LikeFound: _found_like,
     CostSaved: _saved,
+    BatchAdmitted: _batch_admitted,
+    BatchEnded: _batch_ended,
     JobMoved: _moved,
     JobPolled: _polled,
     CostSettled: _settled,

@@ -33,6 +33,10 @@ class IdSource(Protocol):
         """A new endpoint's id, `ep_…`."""
         ...
 
+    def batch_id(self, now: datetime) -> str:
+        """A new batch's id, `bat_…`."""
+        ...
+
     def secret(self) -> bytes:
         """32 unguessable bytes."""
         ...
@@ -52,6 +56,10 @@ class SystemIds:
     def endpoint_id(self, now: datetime) -> str:
         """See `IdSource.endpoint_id`."""
         return _named("ep", now)
+
+    def batch_id(self, now: datetime) -> str:
+        """See `IdSource.batch_id`."""
+        return _named("bat", now)
 
     def secret(self) -> bytes:
         """See `IdSource.secret`."""

@@ -241,6 +241,8 @@ class Job:
     """The job whose paid work serves this one: it follows that job, or has its result."""
     saved: MicroUsd | None = None
     """What the result would have cost had it been paid for again."""
+    batch: str | None = None
+    """The batch that it came with."""
 
     @property
     def final(self) -> bool:

@@ -102,6 +102,7 @@ DELIVERY_ENDS: Final = (DeliveryState.DELIVERED, DeliveryState.FAILED, DeliveryS
 BOOKINGS: Final = ("settled", "released", "held")
 
 TROUBLES: Final = (
+    "batches_failed",
     "catalogue_failed",
     "catalogue_unread",
     "catalogue_unreadable",

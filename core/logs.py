@@ -17,6 +17,8 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 from core.clock import Clock, SystemClock
 from core.events import (
     Administered,
+    BatchAdmitted,
+    BatchEnded,
     BreakerMoved,
     CostSaved,
     CostSettled,
@@ -49,6 +51,8 @@ LINES: Final[Mapping[type[Event], tuple[str, int]]] = {
     JobAdmitted: ("job_admitted", _D),
     LikeFound: ("like_found", _D),
     CostSaved: ("cost_saved", _I),
+    BatchAdmitted: ("batch_admitted", _I),
+    BatchEnded: ("batch_ended", _I),
     JobMoved: ("job_moved", _I),
     JobDeleted: ("job_deleted", _I),
     JobPolled: ("job_polled", _D),

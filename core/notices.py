@@ -1,10 +1,12 @@
 """Which callbacks a change calls for. Pure; they are written in the same step as the change."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime
 
 import orjson
 
+from core.batches import BatchView, summary
 from core.deliveries import Delivery, DeliveryState, EventType
 from core.documents import EVENT_OF_STATUS
 from core.endpoints import (
@@ -33,7 +35,7 @@ def notices(
     event = EVENT_OF_STATUS[after.status]
     return tuple(
         _delivery(after, event, endpoint, ids.delivery_id(now), now)
-        for endpoint in _concerned(after, setup)
+        for endpoint in _concerned(after.webhook, after.created_at, setup)
         if endpoint.wants(event, asked=after.webhook_intermediate)
     )
 
@@ -86,13 +88,39 @@ def disabling_notices(
     )
 
 
-def _concerned(job: Job, setup: WebhookSetup) -> Iterator[Endpoint]:
-    own = job.webhook
+def batch_notices(
+    view: BatchView, setup: WebhookSetup, ids: IdSource, now: datetime
+) -> tuple[Delivery, ...]:
+    """The closing event of a batch: exactly one for each endpoint that wants it."""
+    batch, event = view.batch, EventType.BATCH_COMPLETED
+    data = orjson.dumps(summary(view)).decode()
+    return tuple(
+        replace(
+            _held_back(endpoint, jobless_notice(setup, endpoint, event, data, made)),
+            trace=batch.trace,
+        )
+        for endpoint in _concerned(batch.webhook, batch.created_at, setup)
+        if endpoint.wants(event, asked=False)
+        for made in ((ids.delivery_id(now), now),)
+    )
+
+
+def _held_back(endpoint: Endpoint, delivery: Delivery) -> Delivery:
+    if endpoint.id == "":
+        channel = channel_of_url(delivery.tenant, endpoint.url)
+        return replace(delivery, endpoint=None, channel=channel)
+    if endpoint.disabled is None:
+        return delivery
+    held = DeliveryState.HELD
+    return replace(delivery, due_at=None, state=held, last_outcome=ENDPOINT_DISABLED)
+
+
+def _concerned(own: str | None, since: datetime, setup: WebhookSetup) -> Iterator[Endpoint]:
     for endpoint in setup.endpoints:
         if endpoint.id != DEFAULT_ID or own is None or endpoint.url == own:
             yield endpoint
     if own is not None and all(endpoint.url != own for endpoint in setup.endpoints):
-        yield Endpoint("", own, job.created_at)
+        yield Endpoint("", own, since)
 
 
 def _delivery(

@@ -150,6 +150,13 @@ CATALOGUE: Final[Sequence[Series]] = (
         "What jobs did not cost since another had paid, in USD.",
         (TENANT, MODEL),
     ),
+    Series(
+        "gateway_batches_total",
+        _C,
+        _BOTH,
+        "Batches by how far they came: taken in, or ended and told of.",
+        (closed("step", "admitted", "ended"),),
+    ),
     # A job's life
     Series(
         "gateway_job_moves_total",

@@ -23,6 +23,7 @@ from service.routes import (
     admin_controls,
     admin_jobs,
     admin_tenants,
+    batches,
     deliveries,
     events,
     models,
@@ -40,6 +41,7 @@ OpenResources = Callable[[], AbstractAsyncContextManager[Resources]]
 ENDPOINTS: Final = (
     *submit.ENDPOINTS,
     *requests.ENDPOINTS,
+    *batches.ENDPOINTS,
     *deliveries.ENDPOINTS,
     *webhooks.ENDPOINTS,
     *events.ENDPOINTS,

@@ -17,6 +17,7 @@ from core.listing import DEFAULT_ON_A_PAGE, MOST_ON_A_PAGE
 from core.reuse import CacheOption
 from service import errors as own
 from service.admin_schemas import ADMIN_COMPONENTS
+from service.batch_schemas import COMPONENTS as BATCH_COMPONENTS
 from service.options import FARTHEST, MOST_REFERENCE_CHARS, PRIORITIES
 from service.problems import MEDIA_TYPE, problem_of
 from service.resources import DISTRIBUTION
@@ -195,7 +196,12 @@ def openapi_document(routes: Sequence[BaseRoute]) -> bytes:
         title=TITLE, version=version(DISTRIBUTION), description=_ABOUT, routes=routes
     )
     document["components"] = {
-        "schemas": {**COMPONENTS, **WEBHOOK_COMPONENTS, **ADMIN_COMPONENTS},
+        "schemas": {
+            **COMPONENTS,
+            **BATCH_COMPONENTS,
+            **WEBHOOK_COMPONENTS,
+            **ADMIN_COMPONENTS,
+        },
         "securitySchemes": {
             _SECURITY: {
                 "type": "http",

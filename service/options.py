@@ -69,21 +69,28 @@ class _Unfit(ValueError):
 
 def read_options(query: str, policy: OptionPolicy) -> SubmitOptions:
     """The options of a submit. Raises `MalformedRequest` with every wrong option by name."""
-    pairs = read_query(query)
+    options, wrong = judge_options(read_query(query), policy, "?")
+    if wrong:
+        names = ", ".join(error.path for error in wrong[:3])
+        raise MalformedRequest(f"Options of the query are wrong: {names}.", fields=wrong)
+    return options
+
+
+def judge_options(
+    texts: Mapping[str, str], policy: OptionPolicy, path: str
+) -> tuple[SubmitOptions, tuple[FieldError, ...]]:
+    """The options that are right, and what is wrong with the others; `path` begins their paths."""
     wrong: list[FieldError] = []
     values: dict[str, Any] = {}
-    for name, text in pairs.items():
+    for name, text in texts.items():
         if name not in READERS:
-            wrong.append(FieldError(f"?{name[:_MOST_SHOWN]}", _unknown(name)))
+            wrong.append(FieldError(f"{path}{name[:_MOST_SHOWN]}", _unknown(name)))
             continue
         try:
             values[_FIELDS.get(name, name)] = READERS[name](text, policy)
         except _Unfit as unfit:
-            wrong.append(FieldError(f"?{name}", str(unfit)))
-    if wrong:
-        names = ", ".join(error.path for error in wrong[:3])
-        raise MalformedRequest(f"Options of the query are wrong: {names}.", fields=tuple(wrong))
-    return SubmitOptions(**values)
+            wrong.append(FieldError(f"{path}{name}", str(unfit)))
+    return SubmitOptions(**values), tuple(wrong)
 
 
 def read_query(query: str) -> Mapping[str, str]:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Protocol
 
+from core.batches import BatchAdmission, BatchAdmitted, BatchView
 from core.breaker import Breaker
 from core.changes import Admission, Admitted, Change, Outcome
 from core.channels import Channel
@@ -13,6 +14,7 @@ from core.jobs import Job
 from core.limits import Limits
 from core.listing import JobPage, JobQuery
 from core.replays import Replay
+from core.store.batches import BatchPage, ItemSpan
 from core.store.catalogue import CatalogueSnapshot
 from core.store.deliveries import Span
 from core.store.jobs import Depth, JobView
@@ -45,6 +47,26 @@ class Jobs(Protocol):
 
     async def heir(self, job_id: str) -> Job | None:
         """See `core.store.jobs.JobStore.heir`."""
+        ...
+
+
+class Batches(Protocol):
+    """Batches, for the holders of keys. Every call may raise `StoreUnavailable`."""
+
+    async def admit(self, admission: BatchAdmission) -> BatchAdmitted:
+        """See `core.store.batches.BatchStore.admit`."""
+        ...
+
+    async def read(
+        self, credential: Credential, batch_id: str, span: ItemSpan, scope: Scope = Scope.READ
+    ) -> BatchView:
+        """See `core.store.batches.BatchStore.read`."""
+        ...
+
+    async def newest_first(
+        self, credential: Credential, after: str | None, limit: int
+    ) -> BatchPage:
+        """See `core.store.batches.BatchStore.newest_first`."""
         ...
 
 

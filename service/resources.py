@@ -18,6 +18,7 @@ from core.history import HintPolicy
 from core.ids import IdSource, SystemIds
 from core.reuse import CachePolicy
 from core.store import listing
+from core.store.batches import BatchStore
 from core.store.breaker import BreakerStore
 from core.store.catalogue import CatalogueStore
 from core.store.connection import Wire, connection_source
@@ -42,7 +43,16 @@ from service.mailroom import Mailroom
 from service.metrics import ServiceMetrics, service_figures
 from service.models import Models, load_cards
 from service.options import OptionPolicy
-from service.ports import Breakers, Exposition, Health, Jobs, ListedJobs, Tenants, UsageOf
+from service.ports import (
+    Batches,
+    Breakers,
+    Exposition,
+    Health,
+    Jobs,
+    ListedJobs,
+    Tenants,
+    UsageOf,
+)
 from service.settings import ServiceSettings
 from service.shelf import ModelShelf
 from service.waiters import Waiters
@@ -51,6 +61,7 @@ ADMIN_API: Final = "admin-api"
 """Whom the audit log names for what came by HTTP: the token tells no persons apart."""
 DISTRIBUTION: Final = "runcomfy-gateway"
 SUBMIT_ROUTE: Final = "/v1/models/{model_id:path}"
+BATCH_LIMITS: Final = BodyLimits(16 * 2**20, timedelta(seconds=30))
 _AGAIN: Final = timedelta(milliseconds=20)
 PROBES: Final = frozenset({"/healthz", "/readyz", "/metrics"})
 
@@ -66,6 +77,7 @@ class FacePolicy:
     hints: HintPolicy
     longest_wait: timedelta
     heartbeat: timedelta
+    batch: BodyLimits = BATCH_LIMITS
     admin_token: SecretStr | None = None
     """None: the operators' API is off."""
     cache: CachePolicy = field(default_factory=CachePolicy)
@@ -76,6 +88,7 @@ class Resources:
     """What a handler can reach."""
 
     jobs: Jobs
+    batches: Batches
     listed: ListedJobs
     tenants: Tenants
     usage: UsageOf
@@ -98,6 +111,7 @@ def face_policy(settings: ServiceSettings) -> FacePolicy:
     """The policies that the settings spell."""
     return FacePolicy(
         body=settings.body_limits(),
+        batch=settings.batch_limits(),
         options=settings.option_policy(),
         public_url=settings.public_url.rstrip("/") if settings.public_url else None,
         worker_silence=settings.worker_silence,
@@ -145,6 +159,7 @@ async def open_resources(
             stack.push_async_callback(_stopped, asyncio.create_task(endless))
         yield Resources(
             jobs=JobStore(wire, scripts, clock),
+            batches=BatchStore(wire, scripts, clock),
             listed=listing.ListedJobs(wire, scripts, clock),
             tenants=TenantStore(wire, scripts, clock),
             usage=UsageStore(wire),

@@ -97,6 +97,12 @@ class ServiceSettings(ProcessSettings):
         le=MOST_BODY,
         description="Largest body of a submit, in bytes; 64 MiB at most, for `data:` URIs.",
     )
+    batch_limit: int = Field(
+        16 * MEBIBYTE,
+        gt=0,
+        le=MOST_BODY,
+        description="Largest body of a batch, in bytes; each input within it has `body_limit` too.",
+    )
     body_timeout: _Positive = Field(
         timedelta(seconds=30), description="Longest time that a body may take to arrive."
     )
@@ -195,3 +201,7 @@ class ServiceSettings(ProcessSettings):
     def body_limits(self) -> BodyLimits:
         """How much of a body is read."""
         return BodyLimits(self.body_limit, self.body_timeout)
+
+    def batch_limits(self) -> BodyLimits:
+        """The same of a batch."""
+        return BodyLimits(self.batch_limit, self.body_timeout)

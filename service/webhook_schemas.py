@@ -14,6 +14,7 @@ from core.endpoints import (
     SecretKind,
 )
 from core.jobs import PublicStatus
+from service.batch_schemas import EVENT_EXAMPLE
 from service.schemas import (
     INSTANT,
     MODEL_NAME,
@@ -218,12 +219,14 @@ TEST_BODY: Final = _body("TestDraft", TEST_DRAFT_EXAMPLE)
 
 _DATA: Final[Mapping[EventType, str]] = {
     **{event: "StatusEvent" if event in ON_THE_WAY else "Result" for event in EventType},
+    EventType.BATCH_COMPLETED: "BatchEvent",
     EventType.ENDPOINT_DISABLED: "EndpointDisabledEvent",
     EventType.TEST: "TestEvent",
 }
 _ABOUT: Final[Mapping[EventType, str]] = {
     EventType.IN_QUEUE: "A request stands in the queue; when it was asked for.",
     EventType.IN_PROGRESS: "A request runs; when it was asked for.",
+    EventType.BATCH_COMPLETED: "The last request of a batch has ended.",
     EventType.COMPLETED: "A request has its result.",
     EventType.FAILED: "A request failed, or its time ran out.",
     EventType.CANCELLED: "A request was cancelled.",
@@ -244,6 +247,7 @@ _DATA_EXAMPLES: Final[Mapping[str, Schema]] = {
         "reason": "failing",
         "disabled_at": "2025-11-22T15:00:00Z",
     },
+    "BatchEvent": EVENT_EXAMPLE,
     "TestEvent": {"endpoint_id": "default"},
 }
 _HEADERS: Final = [

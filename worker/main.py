@@ -15,7 +15,7 @@ from arq.connections import ArqRedis
 
 from core.clock import SystemClock
 from core.errors import StoreUnavailable
-from core.events import Emit, Event, JobMoved
+from core.events import BatchEnded, Emit, Event, JobMoved
 from core.figures import Labels
 from core.ids import SystemIds
 from core.jobs import FINAL_STATES
@@ -46,6 +46,7 @@ CHATTY = ("arq", "httpx")
 """Libraries that tell of every message or request; our own events tell more."""
 CANCEL_AGAIN = timedelta(milliseconds=200)
 REPLAY_EVERY = timedelta(seconds=1)
+CLOSE_EVERY = timedelta(seconds=1)
 STORE_PAUSE = timedelta(milliseconds=500)
 
 
@@ -159,6 +160,7 @@ def _chores(resources: Resources) -> tuple[Chore, ...]:
         Chore("catalogue", LOOK_EVERY, resources.catalogue.run_once),
         Chore("histories", HISTORIES_EVERY, resources.histories.refresh),
         Chore("replays", REPLAY_EVERY, resources.replayer.run_once),
+        Chore("batches", CLOSE_EVERY, resources.closer.run_once),
         Chore("trim", TRIM_EVERY, resources.trimmer.run_once),
         Chore("dispatch", DISPATCH_EVERY, lambda: _dispatch(resources)),
         *wallet,
@@ -190,5 +192,6 @@ async def _when_store_answers(resources: Resources, do: Callable[[], Awaitable[N
 
 
 def _nudge_courier(event: Event, resources: Resources) -> None:
-    if isinstance(event, JobMoved) and event.after in FINAL_STATES:
+    ended = isinstance(event, JobMoved) and event.after in FINAL_STATES
+    if ended or isinstance(event, BatchEnded):
         resources.courier.nudge()

@@ -16,6 +16,7 @@ from core.events import Emit
 from core.histories import HistoryShelf
 from core.ids import SystemIds
 from core.jobs import Job
+from core.store.batches import BatchStore
 from core.store.breaker import BreakerStore
 from core.store.catalogue import CatalogueStore
 from core.store.connection import Wire, connection_source
@@ -33,6 +34,7 @@ from core.store.webhooks import ReplayStore, WebhookStore
 from core.subject import delivery_subject, job_subject, within
 from core.targets import AllowedTargets, TargetPolicy
 from core.traceparent import SpanOf, passed_on
+from worker.batches import BatchCloser, CloserHands
 from worker.decisions.moves import Rules
 from worker.gate import BreakerGate
 from worker.leased import LeasedLoop, LoopPolicy, Work
@@ -66,6 +68,7 @@ class Resources:
     watcher: LeasedLoop[Job]
     courier: LeasedLoop[Claimed]
     replayer: Replayer
+    closer: BatchCloser
     catalogue: CatalogueSync
     histories: HistoryShelf
     controls: ControlStore
@@ -86,6 +89,7 @@ class Ways:
 @dataclass(frozen=True, slots=True)
 class _Stores:
     jobs: JobStore
+    batches: BatchStore
     listed: ListedJobs
     deliveries: DeliveryStore
     tenants: TenantStore
@@ -124,6 +128,7 @@ async def open_resources(
             watcher=_watcher(settings, stores, RunComfyClient(line, limits), name, clock, emit),
             courier=courier,
             replayer=Replayer(stores.replays, stores.deliveries, clock, _replay_policy(settings)),
+            closer=_closer(stores, clock, emit),
             catalogue=_catalogue(settings, stores, line, limits, clock, emit),
             histories=stores.histories,
             controls=stores.controls,
@@ -136,6 +141,7 @@ def _open_stores(wire: Wire, clock: Clock, emit: Emit) -> _Stores:
     scripts = Scripts(wire, read_scripts())
     return _Stores(
         jobs=JobStore(wire, scripts, clock),
+        batches=BatchStore(wire, scripts, clock),
         listed=ListedJobs(wire, scripts, clock),
         deliveries=DeliveryStore(wire, scripts, clock),
         tenants=TenantStore(wire, scripts, clock),
@@ -215,6 +221,10 @@ def _courier(
         identity=lambda claimed: claimed.delivery.id,
     )
     return LeasedLoop(work, LoopPolicy(at_once=settings.webhooks.at_once), clock, emit)
+
+
+def _closer(stores: _Stores, clock: Clock, emit: Emit) -> BatchCloser:
+    return BatchCloser(CloserHands(stores.batches, stores.webhooks, clock, SystemIds(), emit))
 
 
 def _catalogue(

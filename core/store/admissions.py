@@ -1,12 +1,14 @@
 """How admissions are put to the store and how it answers: keys, arguments, tails of records."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
 import orjson
 
-from core.changes import Admission, Admitted, ReuseRequest
+from core.batches import BatchAdmission
+from core.changes import RETENTION, Admission, Admitted, ReuseRequest
 from core.clock import to_ms
 from core.errors import (
     CallerError,
@@ -26,7 +28,7 @@ from core.sharing import FROM_CACHE, next_check, time_limit
 from core.store import keys
 from core.store.connection import Argument
 from core.store.doorbell import MESSAGE_LIFE, dispatch_template
-from core.store.records import ENTRIES, JOBS
+from core.store.records import BATCHES, ENTRIES, JOBS
 from core.store.refusals import read_quotas, refusal
 from core.tenants import Scope
 
@@ -60,11 +62,39 @@ def raise_refusal(verdict: bytes) -> None:
         raise refused
 
 
-def admission_keys(admissions: Sequence[Admission]) -> list[str]:
-    """The keys of one call; all jobs are of one tenant and one instant."""
-    first = admissions[0]
-    job, credential = first.job, first.credential
-    digest = first.idempotency or ""
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call's admissions, all of one tenant and one instant; with `batch`, those of a batch.
+
+    `whole`: all jobs or none.
+    """
+
+    admissions: Sequence[Admission]
+    whole: bool = True
+    batch: BatchAdmission | None = None
+
+    @property
+    def first(self) -> Admission:
+        """What they have in common, it has."""
+        return self.admissions[0]
+
+    @property
+    def idempotency(self) -> str | None:
+        """The digest of the caller's key."""
+        return self.first.idempotency if self.batch is None else self.batch.idempotency
+
+    @property
+    def named(self) -> tuple[str, str]:
+        """What the key must come with again, and the id that it names."""
+        if self.batch is None:
+            return self.first.job.fingerprint, self.first.job.id
+        return self.batch.fingerprint, self.batch.batch.id
+
+
+def admission_keys(call: Call) -> list[str]:
+    """The keys of one call."""
+    job, credential = call.first.job, call.first.credential
+    digest = call.idempotency or ""
     return [
         keys.api_key(credential.digest),
         keys.tenant(credential.tenant),
@@ -76,33 +106,43 @@ def admission_keys(admissions: Sequence[Admission]) -> list[str]:
         keys.idempotency(job.tenant, digest),
         *(
             key
-            for admission in admissions
+            for admission in call.admissions
             for key in (keys.job(admission.job.id), keys.timeline(admission.job.id))
         ),
     ]
 
 
-def admission_arguments(
-    admissions: Sequence[Admission], now: datetime, *, whole: bool = True
-) -> list[Argument]:
-    """The arguments of one call. `whole`: all jobs or none."""
-    first = admissions[0]
+def admission_arguments(call: Call, now: datetime) -> list[Argument]:
+    """The arguments of one call."""
+    first = call.first
     return [
         to_ms(now),
         first.credential.tenant,
         Scope.SUBMIT,
-        int(whole),
+        int(call.whole),
         int(first.dry_run),
-        int(first.idempotency is not None),
-        first.job.fingerprint,
-        first.job.id,
+        int(call.idempotency is not None),
+        *call.named,
         dispatch_template(now),
         MESSAGE_LIFE // MILLISECOND,
         to_ms(now + RING_GRACE),
         *((span.resets_at - now) // MILLISECOND for span in spans_at(first.job.created_at)),
         *(int(life.total_seconds()) for life in WINDOW_LIVES),
-        *(argument for admission in admissions for argument in _item(admission, now)),
+        *_batch(call.batch),
+        *(argument for admission in call.admissions for argument in _item(admission, now)),
     ]
+
+
+def _batch(admission: BatchAdmission | None) -> tuple[Argument, ...]:
+    if admission is None:
+        return "", "", "", ""
+    refused = [(one.index, one.problem.decode()) for one in admission.refused]
+    return (
+        admission.batch.id,
+        BATCHES.write(admission.batch),
+        orjson.dumps(refused),
+        int(RETENTION.total_seconds()),
+    )
 
 
 def _item(admission: Admission, now: datetime) -> tuple[Argument, ...]:
@@ -182,6 +222,11 @@ def read_admitted(answers: list[Any]) -> tuple[Admitted | CallerError, ...]:
     raise_refusal(verdict)
     if verdict == b"replayed":
         return (_replayed(answers[0]),)
+    return read_verdicts(answers)
+
+
+def read_verdicts(answers: list[Any]) -> tuple[Admitted | CallerError, ...]:
+    """What became of each job of a call that was decided."""
     quotas = read_quotas(answers[-1])
     return tuple(_admitted(answer, quotas) for answer in answers[:-1])
 

@@ -18,6 +18,7 @@ from core.store import keys
 from core.store.admissions import (
     MILLISECOND,
     RING_GRACE,
+    Call,
     admission_arguments,
     admission_keys,
     raise_refusal,
@@ -72,18 +73,14 @@ class JobStore:
         `NotPermitted`, `IdempotencyKeyMissing`, `IdempotencyMismatch`, `RequestDeleted`, or what
         `core.store.refusals` makes of a limit.
         """
-        (admitted,) = await self._admit((admission,), whole=True)
+        call = Call((admission,))
+        arguments = admission_arguments(call, self._clock.now())
+        (admitted,) = read_admitted(
+            await self._scripts.call("admit_jobs", admission_keys(call), arguments)
+        )
         if isinstance(admitted, CallerError):
             raise admitted
         return admitted
-
-    async def _admit(
-        self, admissions: Sequence[Admission], *, whole: bool
-    ) -> tuple[Admitted | CallerError, ...]:
-        arguments = admission_arguments(admissions, self._clock.now(), whole=whole)
-        return read_admitted(
-            await self._scripts.call("admit_jobs", admission_keys(admissions), arguments)
-        )
 
     async def read(
         self, credential: Credential, job_id: str, depth: Depth, scope: Scope = Scope.READ
@@ -245,9 +242,11 @@ def key_pair(credential: Credential) -> tuple[str, str]:
 
 
 def _record(row: Sequence[bytes | None]) -> JobRecord | None:
-    if not row or row[0] is None:
+    if not row:
         return None
     doc, polls, output = row
+    if doc is None:
+        return None
     return JobRecord(job=JOBS.read(doc), polls=int(polls or 0), output=output)
 
 

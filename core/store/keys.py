@@ -26,7 +26,7 @@ CATALOGUE: Final = (
         "hash",
         "7 days after the end",
         "version, doc, input, output, polls, slot, reserved, settled, released, once, cache_ms, "
-        "leader, idempotency",
+        "leader, idempotency, batch, counted",
     ),
     KeySpec("gw:job:{id}:timeline", "list", "as the job", "its history, oldest first, as JSON"),
     KeySpec("gw:job:{id}:deliveries", "list", "as the job", "ids of its callbacks"),
@@ -47,6 +47,30 @@ CATALOGUE: Final = (
         "string",
         "as the job that it admitted",
         "the fingerprint of the request, and the job",
+    ),
+    KeySpec(
+        "gw:batch:{id}",
+        "hash",
+        "7 days after the end of its last job",
+        "doc, idempotency, listed, finished_at (ms), and how many jobs stand in each status",
+    ),
+    KeySpec(
+        "gw:batch:{id}:items",
+        "list",
+        "as the batch",
+        "each item's job and what served it, or why it was refused",
+    ),
+    KeySpec(
+        "gw:tenant:{name}:batches",
+        "sorted set",
+        "as its last batch, and a day",
+        "the tenant's batches by age (ms)",
+    ),
+    KeySpec(
+        "gw:batches",
+        "sorted set",
+        "for ever",
+        "batches that have ended untold, by when to look at them next (ms)",
     ),
     KeySpec("gw:due", "sorted set", "for ever", "jobs by when somebody must look next (ms)"),
     KeySpec(
@@ -151,6 +175,7 @@ DOUBTS: Final = "gw:doubts"
 UNSENT: Final = "gw:unsent"
 OUTBOX: Final = "gw:outbox"
 REPLAYS: Final = "gw:replays"
+BATCHES: Final = "gw:batches"
 TENANTS: Final = "gw:tenants"
 CATALOGUE_MODELS: Final = "gw:catalogue"
 CATALOGUE_META: Final = "gw:catalogue:meta"
@@ -173,6 +198,7 @@ JOB_PREFIX: Final = _JOB
 DELIVERY_PREFIX: Final = _DELIVERY
 CHANNEL_PREFIX: Final = "gw:outbox:"
 REPLAY_PREFIX: Final = "gw:replay:"
+BATCH_PREFIX: Final = "gw:batch:"
 
 
 LUA_NAMES: Final = {
@@ -192,6 +218,8 @@ LUA_NAMES: Final = {
     "states": STATES,
     "once": "gw:once:",
     "followers": "gw:followers:",
+    "batch": BATCH_PREFIX,
+    "batches": BATCHES,
     "unsent": UNSENT,
     "bell": BELL,
     "message": "arq:job:",
@@ -300,6 +328,21 @@ def followers(job_id: str) -> str:
 def idempotency(tenant_name: str, digest: str) -> str:
     """What a tenant's idempotency key admitted."""
     return f"gw:idempotency:{tenant_name}:{digest}"
+
+
+def batch(batch_id: str) -> str:
+    """A batch's record."""
+    return BATCH_PREFIX + batch_id
+
+
+def batch_items(batch_id: str) -> str:
+    """What became of each item of a batch."""
+    return f"{BATCH_PREFIX}{batch_id}:items"
+
+
+def tenant_batches(name: str) -> str:
+    """A tenant's batches by age."""
+    return f"gw:tenant:{name}:batches"
 
 
 def rate(tenant_name: str) -> str:

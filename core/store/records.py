@@ -5,6 +5,7 @@ from typing import Final, Generic, TypeVar
 from pydantic import TypeAdapter
 
 from core.audit import AuditEntry
+from core.batches import Batch
 from core.breaker import Breaker
 from core.channels import Channel
 from core.deliveries import Delivery, DeliveryAttempt
@@ -44,5 +45,6 @@ KEYS: Final = Codec(KeyRecord)
 BREAKERS: Final = Codec(Breaker)
 CHANNELS: Final = Codec(Channel)
 SETUPS: Final = Codec(WebhookSetup)
+BATCHES: Final = Codec(Batch)
 REPLAYS: Final = Codec(Replay)
 AUDITS: Final = Codec(AuditEntry)

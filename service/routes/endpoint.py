@@ -17,6 +17,7 @@ class Tag(StrEnum):
     """The groups of the documentation."""
 
     REQUESTS = "Requests"
+    BATCHES = "Batches"
     MODELS = "Models"
     WEBHOOKS = "Webhooks"
     USAGE = "Usage"

@@ -13,6 +13,7 @@ from pydantic import SecretStr
 
 from core.settings import RedisPolicy
 from core.store import keys
+from core.store.batches import BatchStore
 from core.store.breaker import BreakerStore
 from core.store.catalogue import CatalogueStore
 from core.store.deliveries import DeliveryStore
@@ -27,6 +28,7 @@ from tests.fakes.stores import MemoryHistoryStore, memory_stores
 
 if TYPE_CHECKING:
     from core.store.connection import Wire
+    from tests.fakes.batches import MemoryBatchStore
     from tests.fakes.clock import FakeClock
     from tests.fakes.jobs import MemoryJobStore
     from tests.fakes.listing import MemoryListedJobs
@@ -90,6 +92,7 @@ class Subject:
 
     clock: FakeClock
     jobs: JobStore | MemoryJobStore
+    batches: BatchStore | MemoryBatchStore
     listed: ListedJobs | MemoryListedJobs
     deliveries: DeliveryStore | MemoryDeliveryStore
     tenants: TenantStore | MemoryTenantStore
@@ -108,6 +111,7 @@ def memory_subject(clock: FakeClock) -> Subject:
     return Subject(
         clock=clock,
         jobs=stores.jobs,
+        batches=stores.batches,
         listed=stores.listed,
         deliveries=stores.deliveries,
         tenants=stores.tenants,
@@ -127,6 +131,7 @@ def redis_subject(clock: FakeClock, wire: Wire) -> Subject:
     return Subject(
         clock=clock,
         jobs=JobStore(wire, scripts, clock),
+        batches=BatchStore(wire, scripts, clock),
         listed=ListedJobs(wire, scripts, clock),
         deliveries=DeliveryStore(wire, scripts, clock),
         tenants=TenantStore(wire, scripts, clock),

@@ -31,13 +31,13 @@ from core.reuse import CacheMode, CacheOption, ReusePolicy
 from tests.contract import observed
 from tests.contract.flight import EXPIRED, OUTPUT, Flight
 from tests.contract.gateway import Gateway, HandClock, in_memory, in_redis, wire_to
-from worker.decisions.moves import Move
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from core.store.connection import Wire
     from tests.fakes.memory import Memory
+    from worker.decisions.moves import Move
 
     Act = Callable[[Gateway], Awaitable[Any]]
 

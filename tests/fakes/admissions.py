@@ -40,11 +40,14 @@ USE_NOTED_EVERY: Final = timedelta(minutes=1)
 def admit(memory: Memory, admission: Admission) -> Admitted:
     """Take a job in, or say what serves it."""
     authenticate(memory, admission.credential, Scope.SUBMIT)
+    replayed = _replayed(memory, admission, memory.reuse_of(admission.job.tenant))
+    return replayed or take(memory, admission)
+
+
+def take(memory: Memory, admission: Admission) -> Admitted:
+    """The same without a look at its key. Raises what a limit says."""
     job = admission.job
     policy = memory.reuse_of(job.tenant)
-    replayed = _replayed(memory, admission, policy)
-    if replayed is not None:
-        return replayed
     fate = memory.flights.fate(admission, policy, memory.now)
     ruling = Ruling(job, memory.clock.now(), _standing(memory, job), paid=fate.paid)
     ruling.check()

@@ -171,6 +171,7 @@ def open_face(policy: FacePolicy = POLICY) -> Face:
 
     resources = Resources(
         jobs=stores.jobs,
+        batches=stores.batches,
         listed=stores.listed,
         tenants=stores.tenants,
         usage=stores.usage,

@@ -35,6 +35,10 @@ class SeededIds:
         """See `core.ids.IdSource`."""
         return self._named("ep", now)
 
+    def batch_id(self, now: datetime) -> str:
+        """See `core.ids.IdSource`."""
+        return self._named("bat", now)
+
     def secret(self) -> bytes:
         """See `core.ids.IdSource`."""
         return self._rng.randbytes(SECRET_BYTES)

@@ -17,6 +17,7 @@ from core.store.jobs import Depth, JobView
 from core.store.records import ENTRIES, JOBS
 from core.tenants import Scope
 from tests.fakes.admissions import admit, authenticate, count_states
+from tests.fakes.batches import note_end
 from tests.fakes.joint import is_current, promote, tell_flight, wanted
 from tests.fakes.listing import forget_input, keep
 from tests.fakes.memory import Memory, Row, due_first, write_due
@@ -130,6 +131,7 @@ class MemoryJobStore:
         if after.final:
             self._end(row, after)
         self._remember(before, after)
+        note_end(memory, after)
         memory.told(after.id, after.version, ended=after.final)
         memory.changed()
         return Outcome.STORED

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from core.audit import AuditEntry
+    from core.batches import Batch, BatchItem
     from core.clock import Clock
     from core.jobs import Job
     from core.limits import Span
@@ -66,7 +67,17 @@ class TenantRow:
     expires_at: int | None = None
 
 
-_R = TypeVar("_R", Row, TenantRow)
+@dataclass(slots=True)
+class BatchRow:
+    """A batch as it was admitted; its counts are a recount over its jobs."""
+
+    batch: Batch
+    items: tuple[BatchItem, ...]
+    finished_at: int | None = None
+    expires_at: int | None = None
+
+
+_R = TypeVar("_R", Row, TenantRow, BatchRow)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +155,8 @@ class Memory:
     runs: dict[str, list[int]] = field(default_factory=dict)
     run_counts: Counter[str] = field(default_factory=Counter)
     flights: Flights = field(default_factory=Flights)
+    batches: dict[str, BatchRow] = field(default_factory=dict)
+    ended_batches: dict[str, int] = field(default_factory=dict)
     idempotency: dict[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
     """By tenant and digest: the fingerprint of the request, and its job."""
 
@@ -167,6 +180,10 @@ class Memory:
     def channel(self, name: str) -> MemoryChannel:
         """A channel, as new where nothing was ever in it."""
         return self.channels.setdefault(name, MemoryChannel())
+
+    def batch(self, batch_id: str) -> BatchRow | None:
+        """A batch's row, unless it is gone."""
+        return self._live(self.batches, batch_id)
 
     def every_job(self) -> list[Job]:
         """All records, in the order of their admission."""

@@ -10,6 +10,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from core.history import RunHistory
+from tests.fakes.batches import MemoryBatchStore
 from tests.fakes.jobs import MemoryJobStore
 from tests.fakes.listing import MemoryListedJobs
 from tests.fakes.memory import Memory
@@ -50,6 +51,7 @@ class MemoryStores:
 
     memory: Memory
     jobs: MemoryJobStore
+    batches: MemoryBatchStore
     listed: MemoryListedJobs
     histories: MemoryHistoryStore
     deliveries: MemoryDeliveryStore
@@ -69,6 +71,7 @@ def memory_stores(clock: Clock) -> MemoryStores:
     return MemoryStores(
         memory=memory,
         jobs=MemoryJobStore(memory),
+        batches=MemoryBatchStore(memory),
         listed=MemoryListedJobs(memory),
         histories=MemoryHistoryStore(memory),
         deliveries=MemoryDeliveryStore(memory),

@@ -14,6 +14,7 @@ import pytest
 from core.clock import SystemClock
 from core.histories import HistoryShelf
 from core.ids import SystemIds
+from core.store.batches import BatchStore
 from core.store.breaker import BreakerStore
 from core.store.catalogue import CatalogueStore
 from core.store.connection import Wire, connection_source
@@ -100,6 +101,7 @@ def counted(settings: ServiceSettings, policy: RedisPolicy, events: list[Event])
     resources = Resources(
         jobs=JobStore(wire, scripts, clock),
         listed=ListedJobs(wire, scripts, clock),
+        batches=BatchStore(wire, scripts, clock),
         tenants=TenantStore(wire, scripts, clock),
         usage=UsageStore(wire),
         breakers=BreakerStore(wire, scripts, clock),

@@ -95,6 +95,7 @@ class Face:
         return Resources(
             jobs=self.jobs,
             listed=empty,
+            batches=empty,
             tenants=ProcessTenants(self.line, self.stores),
             usage=empty,
             breakers=empty,

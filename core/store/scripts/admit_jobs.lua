@@ -6,14 +6,17 @@
 -- and at last rows of { policy, limit, remaining, reset in s }, flat.
 -- `whole`: all jobs or none; then those that would fit are told as { 'fits' }. `dry`: nothing is written.
 -- An item's `doc` is open at its end; one of three tails closes it, as its fate is.
+-- `batch` names the batch that the jobs are, or is empty; `batch_refused` are its items that came not
+-- this far, as JSON pairs of place (from 0) and text. Outputs are not told of batches.
 -- Protects: 202 means that Redis has the job; no limit is passed by racing requests; of identical
 -- requests under way at most one is paid for.
--- USES: names authenticate ring ledger dispatch quota unsent once index
+-- USES: names authenticate ring ledger bulk dispatch quota unsent once index batch
 -- KEYS: api_key tenant due states rate day month wallet idempotency ...
 -- ARGV: now tenant_name scope whole dry key_given key_print subject
--- ARGV: message_template message_ttl ring_due_at day_left month_left day_life month_life ...
+-- ARGV: message_template message_ttl ring_due_at day_left month_left day_life month_life
+-- ARGV: batch batch_doc batch_refused batch_life ...
 
-local FIXED_KEYS, FIXED_ARGUMENTS = 9, 15
+local FIXED_KEYS, FIXED_ARGUMENTS = 9, 19
 local FIELDS = {
   'id', 'version', 'doc', 'waiting_tail', 'following_tail', 'hit_tail', 'entry', 'following_entry',
   'hit_entry', 'input', 'created', 'model', 'priority', 'price', 'limit_at', 'follow_at',
@@ -48,13 +51,14 @@ for index = FIXED_KEYS + 1, #KEYS, 2 do
     position = position + 1
     item[field] = ARGV[position]
   end
+  item.priority = tonumber(item.priority)
   items[#items + 1] = item
 end
 
 -- What is known once for all items, and moves on with each that fits.
 local arrival, rated = read_arrival(policy, rate, now), false
 local windows = { day = read_window(day), month = read_window(month) }
-local waiting, leading = nil, {}
+local waiting, purse, looked, leading = nil, nil, {}, {}
 learn(tenant, 'running', policy.running)
 learn(tenant, 'weight', policy.weight)
 learn_all(tenant_name, items[1].model)
@@ -66,7 +70,9 @@ local function find_fate(item)
   item.fate = 'off'
   if mode == 'off' then return end
   item.once, item.lifetime, item.fate = once_key(policy, tenant_name, item.fingerprint), cached, 'miss'
-  local found = look_up(item.once, now)
+  local found = looked[item.once] or look_up(item.once, now)
+  looked[item.once] = found
+  item.ends = found.ends
   if found.output and mode == 'use' then
     item.fate, item.source, item.output, item.saved = 'hit', found.source, found.output, found.cost
   elseif leading[item.once] then
@@ -96,8 +102,11 @@ local function check(item, rows)
   item.amount = item.paid and amount_of(policy, item.price) or 0
   local counted, verdict, following = item.paid and item.amount or nil, nil, nil
   if policy.models and not may_use(policy.models, item.model) then return refusal('models') end
-  if tonumber(item.priority) < tonumber(policy.priority or 0) then return refusal('priority') end
-  if item.paid then verdict = check_price(policy, wallet, item.price, item.amount, rows) end
+  if item.priority < tonumber(policy.priority or 0) then return refusal('priority') end
+  if item.paid then
+    purse = purse or read_purse(wallet)
+    verdict = check_price(policy, purse, item.price, item.amount, rows)
+  end
   if not verdict then verdict, following = check_rate(policy, arrival, now, rows) end
   verdict = verdict
     or check_window('day', policy, windows.day, counted, tonumber(day_left), rows)
@@ -166,30 +175,22 @@ local function write_record(item, shape)
     add_field('once', item.once)
     add_field('cache_ms', item.lifetime)
   end
+  if item.fate == 'joined' then add_field('leader', item.source) end
+  if item.at_once then add_field('slot', 1) end
   if item.output then add_field('output', item.output) else add_field('input', item.input) end
+  if batch ~= '' then
+    add_field('batch', batch)
+    add_field('counted', shape.status)
+  end
   if key_given == '1' and subject == item.id then add_field('idempotency', idempotency) end
   redis.call('HSET', item.job, unpack(fields))
   redis.call('RPUSH', item.timeline, item.paid and item.entry or filled(item[shape.entry], item))
-  redis.call('HINCRBY', states, shape.state, 1)
-  list_job(tenant_name, item.id, item.place, shape.status, item.reference)
-end
-
-local function take_place(item, bell)
-  note_unsent(item.id, '', 'queued', item.created)
-  if item.limit_at ~= '' then redis.call('ZADD', due, item.limit_at, item.id) end
-  if item.once then lead(item.once, item.id, tenant_name) end
-  if item.at_once then
-    give_slot(tenant_name, item.model, item.id, bell)
-  else
-    wait_in_lane(tenant_name, item.model, item.id, tonumber(item.priority))
-  end
 end
 
 local used = {}
 local function add_use(field, by) if by ~= 0 then used[field] = (used[field] or 0) + by end end
 
-local function write_item(item, bell)
-  write_record(item, SHAPES[item.fate])
+local function note_use(item)
   for _, ending in ipairs({ '', '|' .. item.model }) do
     add_use('jobs' .. ending, 1)
     add_use('reserved' .. ending, item.amount)
@@ -198,14 +199,65 @@ local function write_item(item, bell)
       add_use('saved' .. ending, tonumber(item.saved) or 0)
     end
   end
-  if item.paid then return take_place(item, bell) end
-  redis.call('ZADD', due, item.fate == 'hit' and now or item.follow_at, item.id)
-  if item.fate == 'joined' then
-    follow(item.source, item.id, item.finish_by)
-    if item.leader_tenant == tenant_name then
-      hurry(tenant_name, item.model, item.source, tonumber(item.priority))
-    end
+end
+
+-- What many items change in one place, collected to be written with few commands.
+local scores, begun = {}, {}
+local starting, waits, numbers, urgent = {}, {}, {}, {}
+
+local function collect(key, score, member)
+  scores[key] = scores[key] or {}
+  put(scores[key], score, member)
+end
+
+-- Where the tenant's jobs are listed: as `relist` does it for one.
+local function list(item, status)
+  collect(jobs_of(tenant_name), item.place, item.id)
+  if item.reference ~= '' then collect(references_of(tenant_name), item.reference, item.id) end
+  if LISTED[status] then
+    local listed = jobs_of(tenant_name, status)
+    collect(listed, item.place, item.id)
+    begun[listed] = (begun[listed] or 0) + 1
   end
+end
+
+local function join(item)
+  collect(NAMES.followers .. item.source, item.finish_by, item.id)
+  if item.leader_tenant ~= tenant_name then return end
+  local most = urgent[item.source]
+  if not most or item.priority < most.priority then urgent[item.source] = item end
+end
+
+local function take_place(item)
+  collect(NAMES.unsent, item.created, item.id)
+  if item.once then lead(item.once, item.id, tenant_name, item.ends) end
+  if item.at_once then
+    starting[#starting + 1] = item
+  else
+    waits[#waits + 1] = item
+    if item.limit_at ~= '' then collect(due, item.limit_at, item.id) end
+  end
+end
+
+local function write_item(item)
+  local shape = SHAPES[item.fate]
+  write_record(item, shape)
+  note_use(item)
+  numbers[shape.state] = (numbers[shape.state] or 0) + 1
+  list(item, shape.status)
+  if item.paid then return take_place(item) end
+  collect(due, item.fate == 'hit' and now or item.follow_at, item.id)
+  if item.fate == 'joined' then join(item) end
+end
+
+local function write_collected(bell)
+  for key, flat in pairs(scores) do write_scores(key, flat) end
+  for listed, number in pairs(begun) do end_with_all(listed, tenant_name, number) end
+  for state, number in pairs(numbers) do redis.call('HINCRBY', states, state, number) end
+  if #starting > 0 then start_jobs(tenant_name, starting, bell) end
+  if #waits > 0 then wait_in_lanes(tenant_name, waits) end
+  for leader, item in pairs(urgent) do hurry(tenant_name, item.model, leader, item.priority) end
+  if #waits > 0 then dispatch(#waits + 1, bell) end
 end
 
 local function write_use()
@@ -220,28 +272,64 @@ end
 for _, item in ipairs(items) do
   if item.fits then close_record(item) end
 end
+-- What became of each item of the batch, in their order.
+local function batch_rows()
+  local rows, place = {}, 1
+  for _, refused in ipairs(cjson.decode(batch_refused)) do rows[refused[1] + 1] = '? ' .. refused[2] end
+  for index, item in ipairs(items) do
+    while rows[place] do place = place + 1 end
+    local no = answers[index]
+    rows[place] = item.fits and (item.id .. ' ' .. item.fate) or ('! ' .. no[2] .. ' ' .. no[3])
+  end
+  return rows
+end
+
+-- Batches whose records are gone leave the list as new ones come.
+local function list_batch(listed)
+  for _, old in ipairs(redis.call('ZRANGE', listed, 0, 2)) do
+    if redis.call('EXISTS', NAMES.batch .. old) == 0 then redis.call('ZREM', listed, old) end
+  end
+  redis.call('ZADD', listed, now, batch)
+  redis.call('PERSIST', listed)
+end
+
+local function write_batch()
+  local record, rows, counts = NAMES.batch .. batch, batch_rows(), { completed = 0, in_queue = 0 }
+  for _, item in ipairs(items) do
+    local status = item.fits and SHAPES[item.fate].status
+    if status then counts[status] = counts[status] + 1 end
+  end
+  local listed = NAMES.tenant .. tenant_name .. ':batches'
+  redis.call('HSET', record, 'doc', batch_doc, 'listed', listed, 'in_queue', counts.in_queue,
+    'in_progress', 0, 'completed', counts.completed, 'failed', 0, 'cancelled', 0)
+  if key_given == '1' then redis.call('HSET', record, 'idempotency', idempotency) end
+  for first = 1, #rows, 1000 do
+    redis.call('RPUSH', record .. ':items', unpack(rows, first, math.min(first + 999, #rows)))
+  end
+  list_batch(listed)
+  close_batch(batch, now, batch_life)
+end
+
 local writes = dry ~= '1' and any_fit and (whole ~= '1' or all_fit)
 if writes then
   local bell = { now = now, due_at = ring_due_at, template = message_template, ttl = message_ttl }
   if rated then
     redis.call('SET', rate, string.format('%.3f', arrival), 'PX', math.ceil(arrival - now) + 1000)
   end
-  local waits = 0
   for _, item in ipairs(items) do
-    if item.fits then
-      write_item(item, bell)
-      if item.paid and not item.at_once then waits = waits + 1 end
-    end
+    if item.fits then write_item(item) end
   end
+  write_collected(bell)
   write_use()
+  if batch ~= '' then write_batch() end
   if key_given == '1' then redis.call('SET', idempotency, key_print .. ' ' .. subject) end
-  if waits > 0 then dispatch(waits + 1, bell) end
 end
 
 for index, item in ipairs(items) do
   if item.fits and (writes or dry == '1') then
     local slot = (given[item.id] or (not writes and item.at_once)) and '1' or '0'
-    answers[index] = { 'admitted', slot, text(item.amount), item.fate, item.paid and '' or item.doc, item.output or '' }
+    answers[index] = { 'admitted', slot, text(item.amount), item.fate, item.paid and '' or item.doc,
+      batch == '' and item.output or '' }
   elseif item.fits then
     answers[index] = { 'fits' }
   end

@@ -7,7 +7,7 @@
 -- Extra KEYS are record, channel and list of each new delivery; extra ARGV are `entry_count` timeline
 -- entries and then id, doc, due and created instant, channel, life and oldest instant of each delivery.
 -- With an `heir` its running work, slot and reservation go to that follower in the same step.
--- USES: names ring post ledger dispatch tell remember_run unsent once index inherit kept
+-- USES: names ring post ledger bulk dispatch tell remember_run unsent once index batch inherit kept
 -- KEYS: job timeline due states doubts outbox job_deliveries message bell day month ...
 -- ARGV: expected id version doc before state due_at output ttl now
 -- ARGV: message_name message_body message_ttl tenant_name model ended verdict cost
@@ -19,7 +19,9 @@
 
 local FIXED_KEYS, FIXED_ARGUMENTS = 11, 42
 
-local FIELDS = { 'version', 'slot', 'once', 'leader', 'idempotency', 'cache_ms', 'reserved' }
+local FIELDS = {
+  'version', 'slot', 'once', 'leader', 'idempotency', 'cache_ms', 'reserved', 'batch', 'counted',
+}
 local held = redis.call('HMGET', job, unpack(FIELDS))
 local once, leader = held[3], held[4]
 if not held[1] then return 'unknown' end
@@ -65,7 +67,7 @@ local function tell_flight()
   if heir ~= '' then
     inherit(once, id, held[7], {
       id = heir, version = heir_version, doc = heir_doc, tenant = heir_tenant, entry = heir_entry,
-      windows = { heir_day, heir_month }, model = model, now = now,
+      windows = { heir_day, heir_month }, model = model, now = now, life = ttl,
       place = heir_listed_at, status_before = heir_status_before, status = heir_status,
     })
     pass_slot(tenant_name, heir_tenant, dispatching)
@@ -80,6 +82,7 @@ local function tell_flight()
   if news == '1' then wake_followers(id, now) end
 end
 if once then tell_flight() end
+note_status(job, held[8], held[9], status, now, ttl)
 
 if saved ~= '' then
   for _, window in ipairs({ day, month }) do

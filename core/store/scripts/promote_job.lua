@@ -4,14 +4,14 @@
 -- nothing was written).
 -- Protects: of identical requests under way at most one is paid for; no budget is passed.
 -- Extra KEYS and ARGV are the new deliveries, as in advance_job.
--- USES: names ring post ledger dispatch quota tell unsent once index
+-- USES: names ring post ledger bulk dispatch quota tell unsent once index batch
 -- KEYS: job timeline due states tenant day month wallet outbox job_deliveries ...
 -- ARGV: expected id version doc entry now tenant_name model priority price limit_at
 -- ARGV: message_template message_ttl ring_due_at status_before status listed_at instead_of ...
 
 local FIXED_KEYS, FIXED_ARGUMENTS = 10, 18
 
-local held = redis.call('HMGET', job, 'version', 'once', 'leader')
+local held = redis.call('HMGET', job, 'version', 'once', 'leader', 'batch', 'counted')
 if not held[1] then return 'unknown' end
 if held[1] ~= expected then return 'stale' end
 local once, before = held[2], held[3]
@@ -31,7 +31,7 @@ end
 
 local policy = read_policy(tenant)
 local amount = amount_of(policy, price)
-if check_price(policy, wallet, price, amount, {}) then return 'over_budget' end
+if check_price(policy, read_purse(wallet), price, amount, {}) then return 'over_budget' end
 for kind, window in pairs({ day = day, month = month }) do
   local limit = tonumber(policy['usd_per_' .. kind] or '')
   if limit and read_window(window).usd + amount > limit then return 'over_budget' end
@@ -52,6 +52,7 @@ if limit_at ~= '' then redis.call('ZADD', due, limit_at, id) end
 succeed(once, before, id, tenant_name)
 relist(tenant_name, id, listed_at, status_before, status)
 tell(id, version, 'queued')
+note_status(job, held[4], held[5], status, now)
 
 local bell = { now = now, due_at = ring_due_at, template = message_template, ttl = message_ttl }
 learn(tenant, 'running', policy.running)
@@ -60,7 +61,7 @@ learn_all(tenant_name, model)
 if runs_at_once(tenant_name, model) then
   give_slot(tenant_name, model, id, bell)
 else
-  wait_in_lane(tenant_name, model, id, tonumber(priority))
+  wait_in_lanes(tenant_name, { { id = id, model = model, priority = tonumber(priority) } })
   dispatch(2, bell)
 end
 return 'stored'

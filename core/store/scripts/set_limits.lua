@@ -1,6 +1,6 @@
 -- Puts new limits in the place of all earlier ones and hands out what they free. Extra ARGV are names
 -- and values in turn. Returns 1.
--- USES: names dispatch
+-- USES: names bulk dispatch
 -- KEYS: limits
 -- ARGV: now message_template message_ttl ring_due_at ...
 

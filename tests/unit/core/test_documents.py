@@ -208,7 +208,7 @@ def test_an_event_on_the_way_says_what_was_so_then(event: EventType) -> None:
 
 
 def test_every_status_has_its_event() -> None:
-    jobless = {EventType.ENDPOINT_DISABLED, EventType.TEST}
+    jobless = {EventType.BATCH_COMPLETED, EventType.ENDPOINT_DISABLED, EventType.TEST}
     assert set(EVENT_OF_STATUS) == set(PublicStatus)
     assert set(EVENT_OF_STATUS.values()) == set(EventType) - jobless
     for status, event in EVENT_OF_STATUS.items():

@@ -31,7 +31,7 @@ from tests.builders import HOUR, NOW, tenant
 
 E = EventType
 DAY = timedelta(days=1)
-ENDS = {E.COMPLETED, E.FAILED, E.CANCELLED, E.ENDPOINT_DISABLED, E.TEST}
+ENDS = {E.COMPLETED, E.FAILED, E.CANCELLED, E.BATCH_COMPLETED, E.ENDPOINT_DISABLED, E.TEST}
 
 
 def end(name: str = "ep_1", **changes: object) -> Endpoint:

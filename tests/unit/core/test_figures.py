@@ -13,6 +13,8 @@ from core.controls import Wallet
 from core.deliveries import DeliveryState
 from core.endpoints import Disabled
 from core.events import (
+    BatchAdmitted,
+    BatchEnded,
     BreakerMoved,
     CostSaved,
     CostSettled,
@@ -70,6 +72,8 @@ FIGURES: dict[Event, list[Sample]] = {
     CostSaved("req_1", *WHOSE, MicroUsd(630_000)): [
         Sample("gateway_cost_saved_usd_total", WHOSE, 0.63)
     ],
+    BatchAdmitted("bat_1", "demo", 3, 2): [Sample("gateway_batches_total", ("admitted",))],
+    BatchEnded("bat_1", "demo", 1, 1, 0, SECOND, 1): [Sample("gateway_batches_total", ("ended",))],
     replace(MOVED, fact=Fact.ACCEPTED, before=JobState.SUBMITTING, after=JobState.RUNNING): [
         Sample("gateway_job_moves_total", ("accepted",)),
         Sample("gateway_job_start_delay_seconds", (), 1),

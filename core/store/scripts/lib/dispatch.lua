@@ -101,16 +101,35 @@ local function show_tenant(tenant)
   end
 end
 
-local function wait_in_lane(tenant, model, id, priority)
-  local rank = priority * 1e15 + redis.call('HINCRBY', NAMES.fair, '@age', 1)
-  redis.call('ZADD', lane_of(tenant, model), rank, id)
-  redis.call('ZADD', NAMES.lanes .. tenant, 'LT', rank, model)
-  if redis.call('HINCRBY', NAMES.waiting, tenant, 1) == 1 then
+-- By model, the jobs with their ranks and the first rank: one after the other as they are given.
+local function ranked(jobs)
+  local lanes, age = {}, redis.call('HINCRBY', NAMES.fair, '@age', #jobs) - #jobs
+  for position, job in ipairs(jobs) do
+    local rank = job.priority * 1e15 + age + position
+    local lane = lanes[job.model] or { first = rank, flat = {} }
+    lane.first = math.min(lane.first, rank)
+    put(lane.flat, rank, job.id)
+    lanes[job.model] = lane
+  end
+  return lanes
+end
+
+-- Jobs of one tenant begin to wait: of each its id, its model and its priority.
+local function wait_in_lanes(tenant, jobs)
+  local lanes = ranked(jobs)
+  for model, lane in pairs(lanes) do
+    write_scores(lane_of(tenant, model), lane.flat)
+    redis.call('ZADD', NAMES.lanes .. tenant, 'LT', lane.first, model)
+  end
+  if redis.call('HINCRBY', NAMES.waiting, tenant, #jobs) == #jobs then
     redis.call('HSET', NAMES.fair, tenant, next_start(tenant))
   end
   if tenant_closed(tenant) then return end
-  redis.call('ZADD', NAMES.turns .. model, redis.call('HGET', NAMES.fair, tenant), tenant)
-  show_model(model)
+  local tag = redis.call('HGET', NAMES.fair, tenant)
+  for model in pairs(lanes) do
+    redis.call('ZADD', NAMES.turns .. model, tag, tenant)
+    show_model(model)
+  end
 end
 
 local function show_lane(tenant, model)
@@ -141,23 +160,44 @@ local function hurry(tenant, model, id, priority)
   redis.call('ZADD', NAMES.lanes .. tenant, 'LT', rank, model)
 end
 
-local function give_slot(tenant, model, id, bell)
-  given[id] = true
-  redis.call('HSET', NAMES.job .. id, 'slot', 1)
-  change_slots(tenant, model, 1)
+-- Each start moves the tenant's next one on by its share.
+local function take_turns(tenant, times)
   local start, weight = next_start(tenant), setting(NAMES.tenant .. tenant, 'weight') or 1
-  redis.call('HSET', NAMES.fair, '@now', start, tenant, start + 1 / math.max(weight, 0.001))
-  redis.call('ZADD', NAMES.due, bell.due_at, id)
-  local name = id .. ':0'
-  redis.call('SET', NAMES.message .. name, (string.gsub(bell.template, '@job@', id)), 'PX', bell.ttl)
-  redis.call('ZADD', NAMES.bell, bell.now, name)
+  local share = 1 / math.max(weight, 0.001)
+  for _ = 2, times do start = start + share end
+  redis.call('HSET', NAMES.fair, '@now', start, tenant, start + share)
+end
+
+-- Jobs of one tenant have got slots, as their records say: of each its id and its model.
+local function start_jobs(tenant, jobs, bell)
+  local numbers, due, rung = {}, {}, {}
+  for _, job in ipairs(jobs) do
+    given[job.id] = true
+    numbers[job.model] = (numbers[job.model] or 0) + 1
+    put(due, bell.due_at, job.id)
+    local name = job.id .. ':0'
+    local message = string.gsub(bell.template, '@job@', job.id)
+    redis.call('SET', NAMES.message .. name, message, 'PX', bell.ttl)
+    put(rung, bell.now, name)
+  end
+  for model, number in pairs(numbers) do change_slots(tenant, model, number) end
+  take_turns(tenant, #jobs)
+  write_scores(NAMES.due, due)
+  write_scores(NAMES.bell, rung)
   show_tenant(tenant)
 end
 
+local function give_slot(tenant, model, id, bell)
+  redis.call('HSET', NAMES.job .. id, 'slot', 1)
+  start_jobs(tenant, { { id = id, model = model } }, bell)
+end
+
 -- Whether a job that comes now runs now: there is room, and nobody waits who could run before it.
+-- Who asks for several asks before it writes.
 local function runs_at_once(tenant, model)
   if gateway_closed() or tenant_closed(tenant) or model_closed(model) then return false end
-  return redis.call('EXISTS', NAMES.heads) == 0
+  if known.heads == nil then known.heads = redis.call('EXISTS', NAMES.heads) == 1 end
+  return not known.heads
 end
 
 local function serve(model, bell)

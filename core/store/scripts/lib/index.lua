@@ -9,10 +9,10 @@ end
 
 local function references_of(tenant) return NAMES.tenant .. tenant .. ':references' end
 
--- An index that begins ends with that of all jobs, which has an end where the tenant was deleted.
-local function add_to(list, tenant, score, id)
-  redis.call('ZADD', list, score, id)
-  if redis.call('ZCARD', list) > 1 then return end
+-- An index that begins, with `new` members, ends with that of all jobs, which has an end where the
+-- tenant was deleted.
+local function end_with_all(list, tenant, new)
+  if redis.call('ZCARD', list) > new then return end
   local left = redis.call('PTTL', jobs_of(tenant))
   if left >= 0 then redis.call('PEXPIRE', list, left) end
 end
@@ -21,14 +21,9 @@ end
 local function relist(tenant, id, place, before, status)
   if before == status then return end
   if LISTED[before] then redis.call('ZREM', jobs_of(tenant, before), id) end
-  if LISTED[status] then add_to(jobs_of(tenant, status), tenant, place, id) end
-end
-
--- A new job. `reference` is the number of its reference, or ''.
-local function list_job(tenant, id, place, status, reference)
-  redis.call('ZADD', jobs_of(tenant), place, id)
-  relist(tenant, id, place, '', status)
-  if reference ~= '' then redis.call('ZADD', references_of(tenant), reference, id) end
+  if not LISTED[status] then return end
+  redis.call('ZADD', jobs_of(tenant, status), place, id)
+  end_with_all(jobs_of(tenant, status), tenant, 1)
 end
 
 -- A job that is gone.

@@ -12,13 +12,14 @@ local function look_up(once, now)
   local held = redis.call('HMGET', once, 'leader', 'of', 'until', 'source', 'cost', 'output')
   return {
     leader = held[1], of = held[2], source = held[4], cost = held[5],
-    output = held[6] and tonumber(held[3]) > now and held[6],
+    output = held[6] and tonumber(held[3]) > now and held[6], ends = held[3],
   }
 end
 
-local function lead(once, id, tenant_name)
+-- `ends` false: nothing is kept there that would be forgotten by and by.
+local function lead(once, id, tenant_name, ends)
   redis.call('HSET', once, 'leader', id, 'of', tenant_name)
-  redis.call('PERSIST', once)
+  if ends then redis.call('PERSIST', once) end
 end
 
 local function follow(leader, id, finish_by)
@@ -74,5 +75,5 @@ local function succeed(once, leader, heir, heir_tenant)
   unfollow(leader, heir)
   redis.call('HDEL', NAMES.job .. heir, 'leader')
   follow_another(leader, heir)
-  lead(once, heir, heir_tenant)
+  lead(once, heir, heir_tenant, true)
 end

@@ -30,17 +30,20 @@ local function amount_of(policy, price)
   return tonumber(price) or tonumber(policy.unknown_price_counts or 0)
 end
 
+local function read_purse(wallet)
+  local purse = redis.call('HMGET', wallet, 'balance', 'floor')
+  return { balance = tonumber(purse[1] or ''), floor = tonumber(purse[2] or '') }
+end
+
 -- What concerns one paid request alone, whatever was spent before.
-local function check_price(policy, wallet, price, amount, rows)
+local function check_price(policy, purse, price, amount, rows)
   if price == '' and policy.unknown_price == 'refuse' then return refusal('unknown-price') end
   local most = tonumber(policy.usd_per_request)
   if most then
     rows[#rows + 1] = { 'usd-per-request', most, most, 0 }
     if amount > most then return refusal('usd-per-request') end
   end
-  local purse = redis.call('HMGET', wallet, 'balance', 'floor')
-  local balance, floor = tonumber(purse[1] or ''), tonumber(purse[2] or '')
-  if balance and floor and balance < floor then return refusal('wallet') end
+  if purse.balance and purse.floor and purse.balance < purse.floor then return refusal('wallet') end
   return nil
 end
 

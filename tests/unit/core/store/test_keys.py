@@ -24,6 +24,10 @@ MADE = {
     keys.LUA_NAMES["once"] + "ID:ID": "hash",
     keys.followers("ID"): "sorted set",
     keys.idempotency("ID", "ID"): "string",
+    keys.batch("ID"): "hash",
+    keys.batch_items("ID"): "list",
+    keys.tenant_batches("ID"): "sorted set",
+    keys.BATCHES: "sorted set",
     keys.DUE: "sorted set",
     keys.STATES: "hash",
     keys.DOUBTS: "sorted set",
@@ -96,3 +100,4 @@ def test_prefixes_make_the_same_records_as_the_functions() -> None:
     assert keys.delivery("ID") == keys.DELIVERY_PREFIX + "ID"
     assert keys.channel("ID") == keys.CHANNEL_PREFIX + "ID"
     assert keys.replay("ID") == keys.REPLAY_PREFIX + "ID"
+    assert keys.batch("ID") == keys.BATCH_PREFIX + "ID"

@@ -1,0 +1,172 @@
+"""A batch: many submits under one decision, one status and one closing event. Pure values.
+
+Its jobs are jobs like any other; the batch counts them and owns none.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from hashlib import sha256
+from typing import Any, Final
+
+from core.changes import Admission, Admitted
+from core.errors import CallerError
+from core.jobs import Job, PublicStatus
+from core.reuse import Reuse
+
+MOST_ITEMS: Final = 1000
+FINGERPRINT_VERSION: Final = "b1"
+OPEN_STATUSES: Final = frozenset({PublicStatus.IN_QUEUE, PublicStatus.IN_PROGRESS})
+
+
+class Admit(StrEnum):
+    """What becomes of a batch that cannot be taken in as a whole."""
+
+    ALL = "all"
+    """Nothing is taken in."""
+    FIT = "fit"
+    """Each item that can be is taken in, in their order."""
+
+
+class BatchStatus(StrEnum):
+    """Whether any job of a batch has still to end."""
+
+    IN_PROGRESS = "in_progress"
+    COMPLETED = "completed"
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """The record; it never changes. `size` counts all items, also those that were refused."""
+
+    id: str
+    tenant: str
+    created_at: datetime
+    size: int
+    admit: Admit = Admit.ALL
+    reference: str | None = None
+    webhook: str | None = None
+    """Where the closing event goes, in place of the tenant's default endpoint."""
+    trace: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """An item that did not get as far as the limits; `problem` is its problem document as JSON."""
+
+    index: int
+    problem: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class BatchAdmission:
+    """What is asked of the store: all of `admissions` in one step, or those of them that fit.
+
+    They are of one tenant and one instant, in the order of their items; `refused` are the rest.
+    `fingerprint` is of all inputs together; `idempotency` is the digest of the caller's key.
+    """
+
+    batch: Batch
+    admissions: tuple[Admission, ...]
+    fingerprint: str
+    refused: tuple[Refused, ...] = ()
+    idempotency: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BatchAdmitted:
+    """What became of each admission, in their order. `stored` False: the batch is not there.
+
+    None: nothing stands against the item itself.
+    """
+
+    verdicts: tuple[Admitted | CallerError | None, ...]
+    stored: bool
+    earlier: str | None = None
+    """The batch that the same `Idempotency-Key` began; nothing else was looked at then."""
+
+
+@dataclass(frozen=True, slots=True)
+class BatchItem:
+    """An item as it stands: a job, or why there is none. `job` None: its record is gone."""
+
+    index: int
+    job_id: str | None = None
+    reuse: Reuse | None = None
+    job: Job | None = None
+    refused: CallerError | bytes | None = None
+    """The limit that said no, or a problem document."""
+
+
+@dataclass(frozen=True, slots=True)
+class BatchCounts:
+    """How many jobs stand in each public status."""
+
+    in_queue: int = 0
+    in_progress: int = 0
+    completed: int = 0
+    failed: int = 0
+    cancelled: int = 0
+
+    @property
+    def admitted(self) -> int:
+        """All jobs of the batch."""
+        return self.open + self.completed + self.failed + self.cancelled
+
+    @property
+    def open(self) -> int:
+        """Those that have still to end."""
+        return self.in_queue + self.in_progress
+
+
+@dataclass(frozen=True, slots=True)
+class BatchView:
+    """A batch as it stands, with those of its items that were asked for."""
+
+    batch: Batch
+    counts: BatchCounts
+    finished_at: datetime | None = None
+    items: tuple[BatchItem, ...] = ()
+
+    @property
+    def status(self) -> BatchStatus:
+        """The word that a caller sees."""
+        return BatchStatus.IN_PROGRESS if self.counts.open else BatchStatus.COMPLETED
+
+
+def batch_fingerprint(parts: list[str], admit: Admit) -> str:
+    """What two batches of one `Idempotency-Key` must share: the same items in the same order.
+
+    `parts` holds each item's fingerprint, or of one without any what stands for it.
+    """
+    digest = sha256("\n".join((admit, *parts)).encode()).hexdigest()
+    return f"{FINGERPRINT_VERSION}:{digest}"
+
+
+def counts_document(view: BatchView) -> Mapping[str, int]:
+    """The counts by name: all items, the refused ones, and jobs by public status."""
+    counts = view.counts
+    return {
+        "total": view.batch.size,
+        "refused": view.batch.size - counts.admitted,
+        **{str(status): getattr(counts, status) for status in PublicStatus},
+    }
+
+
+def summary(view: BatchView) -> dict[str, Any]:
+    """What an answer and the closing event say of a batch as a whole."""
+    batch = view.batch
+    fields = {
+        "batch_id": batch.id,
+        "status": view.status,
+        "reference": batch.reference,
+        "created_at": _iso(batch.created_at),
+        "finished_at": None if view.finished_at is None else _iso(view.finished_at),
+        "counts": counts_document(view),
+    }
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def _iso(instant: datetime) -> str:
+    return instant.isoformat().replace("+00:00", "Z")

@@ -1,0 +1,17 @@
+-- A batch for a key's holder, with the records of the jobs of some of its items, in one step.
+-- Returns { verdict, doc, finished_at, counts, items, docs }; the doc of a job that is gone is empty.
+-- USES: names authenticate
+-- KEYS: api_key tenant record items
+-- ARGV: now tenant_name scope first last
+
+local refusal = authenticate(api_key, tenant, tenant_name, scope, now)
+if refusal then return { refusal } end
+local held = redis.call('HMGET', record, 'doc', 'finished_at')
+if not held[1] then return { 'not_found' } end
+local counts = redis.call('HMGET', record, 'in_queue', 'in_progress', 'completed', 'failed', 'cancelled')
+local rows, docs = redis.call('LRANGE', items, first, last), {}
+for index, row in ipairs(rows) do
+  local id = string.match(row, '^(req_%S+) ')
+  docs[index] = id and redis.call('HGET', NAMES.job .. id, 'doc') or ''
+end
+return { 'ok', held[1], held[2] or '', counts, rows, docs }

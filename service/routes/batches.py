@@ -1,0 +1,285 @@
+"""Batches: many submits in one call, their common status, the cancel of the rest."""
+
+import asyncio
+import re
+from typing import Final
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from core.batches import MOST_ITEMS, BatchAdmission, BatchAdmitted, BatchStatus, BatchView
+from core.errors import CallerError, MalformedRequest, NotFound, StoreSilent
+from core.events import BatchAdmitted as Told
+from core.store.batches import ItemSpan
+from core.tenants import Credential, Scope
+from service.admission import tell_admitted
+from service.auth import presented
+from service.batch_bodies import read_batch
+from service.batch_cancellation import WHOLE, cancel_batch
+from service.batch_documents import batch_document, cancelled_document, page_document
+from service.batch_schemas import (
+    BATCH_BODY,
+    BATCH_EXAMPLE,
+    BATCHES_EXAMPLE,
+    CANCELLED_EXAMPLE,
+)
+from service.batching import BatchCall, Judge, accepted, view_of, whole_refusal
+from service.bodies import check_content_type, read_body
+from service.errors import AcceptanceUnclear
+from service.exchange import exchange_of, resources_of
+from service.idempotency import IDEMPOTENCY_KEY, REPLAYED, digest_of_key, read_idempotency_key
+from service.links import links_of
+from service.openapi import IDEMPOTENCY_KEY as KEY_PARAMETER
+from service.openapi import parameter, problems
+from service.options import read_query
+from service.resources import Resources
+from service.routes.endpoint import Endpoint, Tag, json_answer
+from service.schemas import answer
+
+DEFAULT_ITEMS: Final = 100
+MOST_ON_A_PAGE: Final = 100
+DEFAULT_ON_A_PAGE: Final = 20
+_BATCH_ID: Final = re.compile(r"bat_[A-Za-z0-9]{1,64}")
+_NUMBER: Final = re.compile(r"[0-9]{1,9}")
+
+
+async def submit(request: Request) -> Response:
+    """Take a batch in. A wrong key learns nothing: what is wrong with the rest is said after it."""
+    resources = resources_of(request.scope)
+    credential = _presented(request)
+    try:
+        admission = await _read(request, resources, credential)
+    except CallerError:
+        await resources.jobs.authenticate(credential, Scope.SUBMIT)
+        raise
+    admitted = await _admit(resources, admission)
+    if admitted.earlier is not None:
+        view = await resources.batches.read(credential, admitted.earlier, WHOLE, Scope.SUBMIT)
+        return _answer(request, view, {REPLAYED: "true"})
+    if not admitted.stored:
+        raise whole_refusal(admission, admitted)
+    view = view_of(admission, admitted, resources.clock.now())
+    _tell(resources, admission, admitted, view)
+    return _answer(request, view, {})
+
+
+async def _read(request: Request, resources: Resources, credential: Credential) -> BatchAdmission:
+    check_content_type(request.headers)
+    key = read_idempotency_key(request.headers.getlist(IDEMPOTENCY_KEY))
+    policy, now = resources.policy, resources.clock.now()
+    body = await read_body(request, policy.batch)
+    judge = Judge(resources.shelf.models, policy.options, policy.cache, resources.ids)
+    call = BatchCall(
+        batch_id=resources.ids.batch_id(now),
+        credential=credential,
+        now=now,
+        trace=exchange_of(request.scope).trace,
+        idempotency=None if key is None else digest_of_key(key),
+    )
+
+    def decide() -> BatchAdmission:
+        return judge.decide(read_batch(body, policy.options, policy.body.size), call)
+
+    # A thousand inputs take longer to judge than other callers should wait.
+    return await asyncio.to_thread(decide)
+
+
+async def _admit(resources: Resources, admission: BatchAdmission) -> BatchAdmitted:
+    try:
+        return await resources.batches.admit(admission)
+    except StoreSilent as silence:
+        raise AcceptanceUnclear(
+            "The store fell silent while it took the batch in: whether it has it is not known. "
+            f"GET /v1/batches/{admission.batch.id} will tell.",
+            retry_after=silence.retry_after,
+        ) from silence
+
+
+def _tell(
+    resources: Resources, admission: BatchAdmission, admitted: BatchAdmitted, view: BatchView
+) -> None:
+    for asked, verdict in accepted(admission, admitted):
+        tell_admitted(resources.emit, asked, verdict)
+    batch = view.batch
+    told = Told(batch.id, batch.tenant, batch.size, view.counts.admitted, batch.trace)
+    resources.emit(told)
+
+
+def _answer(request: Request, view: BatchView, headers: dict[str, str]) -> Response:
+    """202, or 200 where nothing has still to be done."""
+    base = _base(request)
+    status = 200 if view.status is BatchStatus.COMPLETED else 202
+    headers = {"location": f"{base}/v1/batches/{view.batch.id}"} | headers
+    return json_answer(batch_document(view, base), status, headers)
+
+
+async def read(request: Request) -> Response:
+    """A batch as it stands, with a page of its items."""
+    credential, batch_id = await _named(request, Scope.READ)
+    span = _span(request)
+    view = await resources_of(request.scope).batches.read(credential, batch_id, span)
+    return json_answer(batch_document(view, _base(request)))
+
+
+async def list_batches(request: Request) -> Response:
+    """The tenant's batches, newest first."""
+    credential = _presented(request)
+    resources = resources_of(request.scope)
+    try:
+        fields = _fields(request, {"limit", "cursor"})
+        limit = _number(fields, "limit", DEFAULT_ON_A_PAGE, (1, MOST_ON_A_PAGE))
+        cursor = fields.get("cursor")
+        if cursor is not None and not _BATCH_ID.fullmatch(cursor):
+            raise MalformedRequest("Options of the query are wrong: ?cursor.")
+    except CallerError:
+        await resources.jobs.authenticate(credential, Scope.READ)
+        raise
+    page = await resources.batches.newest_first(credential, cursor, limit)
+    return json_answer(page_document(page, _base(request)))
+
+
+async def cancel(request: Request) -> Response:
+    """Cancel whatever has not ended, as far as that is possible, and say of each how far."""
+    credential, batch_id = await _named(request, Scope.CANCEL)
+    done = await cancel_batch(resources_of(request.scope), credential, batch_id)
+    return json_answer(cancelled_document(done))
+
+
+def _presented(request: Request) -> Credential:
+    credential = presented(request.headers)
+    exchange_of(request.scope).tenant = credential.tenant
+    return credential
+
+
+async def _named(request: Request, scope: Scope) -> tuple[Credential, str]:
+    """Whose batch is asked for. What cannot be an id is not looked for."""
+    credential = _presented(request)
+    batch_id: str = request.path_params["batch_id"]
+    if not _BATCH_ID.fullmatch(batch_id):
+        await resources_of(request.scope).jobs.authenticate(credential, scope)
+        raise NotFound
+    return credential, batch_id
+
+
+def _base(request: Request) -> str:
+    return links_of(request.scope, resources_of(request.scope).policy.public_url).base
+
+
+def _span(request: Request) -> ItemSpan:
+    fields = _fields(request, {"offset", "limit"})
+    return ItemSpan(
+        offset=_number(fields, "offset", 0, (0, MOST_ITEMS)),
+        limit=_number(fields, "limit", DEFAULT_ITEMS, (1, MOST_ITEMS)),
+    )
+
+
+def _fields(request: Request, known: set[str]) -> dict[str, str]:
+    fields = dict(read_query(request.url.query))
+    wrong = sorted(fields.keys() - known)
+    if wrong:
+        raise MalformedRequest(f"Options of the query are wrong: ?{wrong[0][:64]}.")
+    return fields
+
+
+def _number(fields: dict[str, str], name: str, usual: int, bounds: tuple[int, int]) -> int:
+    text = fields.get(name)
+    if text is None:
+        return usual
+    least, most = bounds
+    if not _NUMBER.fullmatch(text) or not least <= int(text) <= most:
+        raise MalformedRequest(f"{name} must be a whole number from {least} to {most}.")
+    return int(text)
+
+
+BATCH_ID: Final = parameter(
+    "batch_id", "The id that the batch was given.", {"type": "string"}, "path"
+)
+_OFFSET: Final = parameter(
+    "offset",
+    "The first item's index.",
+    {"type": "integer", "minimum": 0, "maximum": MOST_ITEMS, "default": 0},
+)
+_LIMIT: Final = parameter(
+    "limit",
+    "How many items.",
+    {"type": "integer", "minimum": 1, "maximum": MOST_ITEMS, "default": DEFAULT_ITEMS},
+)
+_PAGE: Final = [
+    parameter(
+        "limit",
+        "Page size.",
+        {"type": "integer", "minimum": 1, "maximum": MOST_ON_A_PAGE, "default": DEFAULT_ON_A_PAGE},
+    ),
+    parameter(
+        "cursor",
+        "`next_cursor` of the page before.",
+        {"type": "string", "pattern": f"^{_BATCH_ID.pattern}$"},
+    ),
+]
+
+ENDPOINTS: Final = (
+    Endpoint(
+        "POST",
+        "/v1/batches",
+        submit,
+        "submit_batch",
+        "Submit many requests at once",
+        Tag.BATCHES,
+        {
+            202: answer("Accepted, all of it or what fits.", "Batch", BATCH_EXAMPLE),
+            200: answer(
+                "Every request has ended: results that were kept, or a replay.",
+                "Batch",
+                BATCH_EXAMPLE,
+            ),
+            **problems(400, 401, 402, 403, 408, 413, 415, 422, 429, 503),
+        },
+        {"parameters": [KEY_PARAMETER], "requestBody": BATCH_BODY},
+        "Each item is a submit: its `input` is passed on byte for byte, its options have the names "
+        "of the submit's query. One decision is made for all of them: with `admit: all` they are "
+        "taken in together or not at all, with `fit` each that its input and the limits allow. "
+        "What is refused counts in no limit.",
+    ),
+    Endpoint(
+        "GET",
+        "/v1/batches",
+        list_batches,
+        "list_batches",
+        "List batches, newest first",
+        Tag.BATCHES,
+        {
+            200: answer("A page of them, without items.", "Batches", BATCHES_EXAMPLE),
+            **problems(400, 401, 403, 503),
+        },
+        {"parameters": _PAGE},
+    ),
+    Endpoint(
+        "GET",
+        "/v1/batches/{batch_id}",
+        read,
+        "batch",
+        "Where a batch stands",
+        Tag.BATCHES,
+        {
+            200: answer("The counts, and a page of items.", "Batch", BATCH_EXAMPLE),
+            **problems(400, 401, 403, 404, 503),
+        },
+        {"parameters": [BATCH_ID, _OFFSET, _LIMIT]},
+        "An item whose request was deleted, or is not kept any more, has no `status`.",
+    ),
+    Endpoint(
+        "POST",
+        "/v1/batches/{batch_id}/cancel",
+        cancel,
+        "cancel_batch",
+        "Cancel the rest of a batch",
+        Tag.BATCHES,
+        {
+            200: answer("What came of it.", "BatchCancel", CANCELLED_EXAMPLE),
+            **problems(401, 403, 404, 503),
+        },
+        {"parameters": [BATCH_ID]},
+        "Every request of the batch that has not ended is cancelled as by its own `cancel`; to "
+        "repeat it is safe.",
+    ),
+)
