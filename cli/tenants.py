@@ -25,6 +25,7 @@ _COLUMNS: Final = (
     "usd_per_day",
     "usd_per_month",
     "weight",
+    "cache",
 )
 
 

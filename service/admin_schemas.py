@@ -197,6 +197,8 @@ TENANT_EXAMPLE: Final = {
     "webhook": "https://video.example/hooks",
     "disabled": False,
     "doubt": None,
+    "keep_inputs": True,
+    "result_ttl": None,
     "requests_per_minute": 60,
     "burst": None,
     "running": 5,

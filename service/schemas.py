@@ -110,6 +110,16 @@ _MODEL_FIELDS: Final[Mapping[str, Schema]] = {
     "output_schema": {"type": "object"},
 }
 
+_SUMMED: Final = (
+    "request_id",
+    "status",
+    "model_id",
+    "reference",
+    "created_at",
+    "finished_at",
+    "cost",
+    "billed",
+)
 _NUMBER: Final = {"type": ["number", "null"]}
 _COUNTED: Final = objects(
     "used limit remaining", used={"type": "integer"}, limit=_NUMBER, remaining=_NUMBER
@@ -131,6 +141,12 @@ COMPONENTS: Final[Mapping[str, Schema]] = {
         **_STATUS,
         **{name: shape for name, shape in _RESULT.items() if name not in _STATUS},
         **_DETAIL,
+    ),
+    "Requests": objects("requests", requests=many(ref("Summary")), next_cursor=TEXT),
+    "Summary": objects(
+        "request_id status model_id created_at billed status_url result_url cancel_url",
+        **{name: _RESULT[name] for name in _SUMMED},
+        **_LINKS,
     ),
     "Cancel": objects(
         "request_id status outcome",
@@ -214,6 +230,24 @@ RESULT_EXAMPLE: Final = {
     "created_at": "2025-11-22T14:58:34.120000Z",
     "finished_at": "2025-11-22T15:00:02.480000Z",
     "billed": "yes",
+}
+REQUESTS_EXAMPLE: Final = {
+    "requests": [
+        {
+            "request_id": REQUEST_ID,
+            "status": "completed",
+            "model_id": MODEL_NAME,
+            "reference": "order-1729",
+            "created_at": "2025-11-22T14:58:34.120000Z",
+            "finished_at": "2025-11-22T15:00:02.480000Z",
+            "cost": 0.63,
+            "billed": "yes",
+            "status_url": f"{_BASE}/status",
+            "result_url": f"{_BASE}/result",
+            "cancel_url": f"{_BASE}/cancel",
+        }
+    ],
+    "next_cursor": "MTc2MzgyMzUxNDEyMC5yZXFfMDFLQVA3WkpWNVYzUThNMFJXWDRUMllETjZD",
 }
 CANCEL_EXAMPLE: Final = {"request_id": REQUEST_ID, "status": "cancelled", "outcome": "cancelled"}
 DETAIL_EXAMPLE: Final = {

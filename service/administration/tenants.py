@@ -70,7 +70,10 @@ def mint(desk: Desk, name: str, settings: TenantSettings) -> NewTenant:
         webhook_secrets=(secret,),
         disabled=settings.disabled,
         doubt=settings.doubt,
+        keep_inputs=settings.keep_inputs,
+        result_ttl=settings.result_ttl,
         limits=settings.limits,
+        reuse=settings.reuse,
     )
     return NewTenant(tenant, mint_key(name, desk.ids.secret()), secret)
 
@@ -123,7 +126,10 @@ def with_settings(tenant: Tenant, settings: TenantSettings) -> Tenant:
         webhook=settings.webhook,
         disabled=settings.disabled,
         doubt=settings.doubt,
+        keep_inputs=settings.keep_inputs,
+        result_ttl=settings.result_ttl,
         limits=settings.limits,
+        reuse=settings.reuse,
         version=tenant.version + 1,
     )
 
