@@ -17,6 +17,11 @@ class ChannelPolicy:
 
     at_once: int = 32
     """Attempts of a healthy channel under way at once, over all couriers."""
+    slow: timedelta = timedelta(seconds=5)
+    """An answer that takes longer halves what may be under way: a few slow receivers would hold
+    all of a worker's places."""
+    slow_at_once: int = 4
+    """Not below this, however slow."""
     failures: int = 3
     """Failures in a row that break a channel."""
     first_pause: timedelta = timedelta(seconds=5)
@@ -43,13 +48,16 @@ class Channel:
     failing_since: datetime | None = None
     failed_at: datetime | None = None
 
-    def succeeded(self, now: datetime, policy: ChannelPolicy) -> "Channel":
-        """The receiver took something: what was narrowed widens twofold.
+    def succeeded(
+        self, now: datetime, policy: ChannelPolicy, took: timedelta = timedelta()
+    ) -> "Channel":
+        """The receiver took something: what was narrowed widens twofold, unless it took it slowly.
 
         A pause that it asked for goes on.
         """
-        wide = None if self.at_once is None else self.at_once * 2
-        at_once = None if wide is None or wide >= policy.at_once else wide
+        wide = self.at_once or policy.at_once
+        wide = max(wide // 2, policy.slow_at_once) if took > policy.slow else wide * 2
+        at_once = None if wide >= policy.at_once else wide
         until = self.until if self._closed(now) and not self.broken else None
         calm = Channel(version=self.version, at_once=at_once, until=until)
         return self if self == calm else replace(calm, version=self.version + 1)

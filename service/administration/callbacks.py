@@ -1,7 +1,4 @@
-"""Endpoints and callbacks in operators' hands: what tenants do themselves, and noted.
-
-A tenant that was deleted keeps its callbacks for as long as its record is kept.
-"""
+"""Endpoints and callbacks in operators' hands: what tenants do themselves, and noted."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -9,6 +9,7 @@ from core.documents import delivery_document
 from service.admin_schemas import wish
 from service.administration import callbacks
 from service.administration.desk import Desk
+from service.administration.tenants import load_tenant
 from service.exchange import resources_of
 from service.mailroom import Mailroom
 from service.openapi import problems
@@ -38,62 +39,64 @@ from service.webhook_schemas import (
 )
 
 
-def _asked(request: Request) -> tuple[Mailroom, str]:
-    tenant: str = request.path_params["tenant"]
-    return resources_of(request.scope).mailroom, tenant
+async def _asked(request: Request, desk: Desk) -> tuple[Mailroom, str]:
+    """The mailroom, and the tenant that is meant. Raises `NotFound`, for a deleted one too."""
+    tenant = await load_tenant(desk, request.path_params["tenant"])
+    return resources_of(request.scope).mailroom, tenant.name
 
 
-async def _list(request: Request, _: Desk) -> Response:
-    room, tenant = _asked(request)
+async def _list(request: Request, desk: Desk) -> Response:
+    room, tenant = await _asked(request, desk)
     return shown(endpoints_document((await room.setup(tenant)).endpoints))
 
 
 async def _add(request: Request, desk: Desk) -> Response:
-    made = await callbacks.add_endpoint(desk, *_asked(request), await wished(request))
+    made = await callbacks.add_endpoint(desk, *await _asked(request, desk), await wished(request))
     return shown(endpoint_document(made), 201)
 
 
-async def _show(request: Request, _: Desk) -> Response:
-    room, tenant = _asked(request)
+async def _show(request: Request, desk: Desk) -> Response:
+    room, tenant = await _asked(request, desk)
     setup = await room.setup(tenant)
     return shown(endpoint_document(setup.endpoint(request.path_params["endpoint_id"])))
 
 
 async def _change(request: Request, desk: Desk) -> Response:
-    room, tenant = _asked(request)
+    room, tenant = await _asked(request, desk)
     named = (tenant, request.path_params["endpoint_id"])
     changed = await callbacks.change_endpoint(desk, room, named, await wished(request))
     return shown(endpoint_document(changed))
 
 
 async def _remove(request: Request, desk: Desk) -> Response:
-    await callbacks.remove_endpoint(desk, *_asked(request), request.path_params["endpoint_id"])
+    await callbacks.remove_endpoint(
+        desk, *await _asked(request, desk), request.path_params["endpoint_id"]
+    )
     return Response(status_code=204)
 
 
 async def _deliveries(request: Request, desk: Desk) -> Response:
-    room, tenant = _asked(request)
+    room, tenant = await _asked(request, desk)
     query = read_delivery_query(read_query(request.url.query), desk.clock.now())
-    await room.setup(tenant)
     page = await room.page(tenant, query)
     return shown(deliveries_document(page.deliveries, page.cursor))
 
 
 async def _resend(request: Request, desk: Desk) -> Response:
     delivery_id: str = request.path_params["delivery_id"]
-    delivery = await callbacks.resend(desk, *_asked(request), delivery_id)
+    delivery = await callbacks.resend(desk, *await _asked(request, desk), delivery_id)
     return shown(delivery_document(delivery, ()), 202)
 
 
 async def _replay(request: Request, desk: Desk) -> Response:
     stretch = read_replay(await wished(request), desk.clock.now())
-    after = await callbacks.replay(desk, *_asked(request), stretch)
+    after = await callbacks.replay(desk, *await _asked(request, desk), stretch)
     return shown(replay_document(stretch, after), 202)
 
 
 async def _test(request: Request, desk: Desk) -> Response:
     endpoint_id = read_test(await wished(request))
-    made = await callbacks.send_test(desk, *_asked(request), endpoint_id)
+    made = await callbacks.send_test(desk, *await _asked(request, desk), endpoint_id)
     return shown(deliveries_document([(delivery, ()) for delivery in made]), 202)
 
 

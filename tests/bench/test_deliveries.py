@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from core.store.connection import Wire
     from simulator.private_redis import PrivateRedis
 
-COUNT: Final = 2000
+COUNT: Final = 1500
 JOBS_HELD: Final = 100
 WORKER_AT_ONCE: Final = 100
 """The default of `GATEWAY_WEBHOOKS__AT_ONCE`."""
@@ -150,5 +150,8 @@ def test_a_courier_sends_hundreds_of_signed_callbacks_a_second(redis_server: Pri
         print(f"\n{name}: {', '.join(map(str, found))}", end="")
     courier, floor = (median(r.per_second for r in rates[name]) for name in ways)
     print(f"\nmedians: {courier:.0f} signed deliveries, {floor:.0f} plain ({courier / floor:.2f}x)")
-    # What others do on the machine only ever slows a run down.
-    assert max(rate.per_second for rate in rates["courier"]) >= WANTED
+    own = 1000 / median(rate.cpu_ms for rate in rates["courier"])
+    print(f"with a core of its own: {own:.0f} signed deliveries a second")
+    # By CPU time: on a machine that others use meanwhile the rates say what those left over.
+    assert own >= WANTED
+    assert courier > floor

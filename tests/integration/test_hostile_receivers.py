@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -115,6 +116,14 @@ async def test_many_at_once_fill_no_memory_and_leave_turns_to_others(
         peak = await watching
     assert {outcome.word for outcome in outcomes} <= EXPECTED[manner]
     assert peak - before < MOST_MB
+
+
+async def test_a_dripping_body_holds_its_place_for_a_moment_only(hostile: int) -> None:
+    patient = replace(POLICY, total=timedelta(seconds=20), rest=timedelta(milliseconds=200))
+    async with sending(policy=patient) as sender:
+        outcome = await sender.send(attempt(url(hostile, "dripping body")))
+    assert outcome.word == "delivered"
+    assert outcome.took < SLACK
 
 
 @pytest.mark.parametrize("manner", ["answers unasked", "noise after the answer"])

@@ -117,7 +117,7 @@ def learnt(
 ) -> Channel:
     """The breaker after an attempt."""
     if isinstance(outcome, Delivered):
-        return channel.succeeded(now, policy)
+        return channel.succeeded(now, policy, outcome.took)
     if outcome.kind is Kind.SLOW_DOWN:
         return channel.slowed(outcome.retry_after, now, policy)
     if outcome.kind in _OURS or (known.endpoint is None and outcome.kind not in _UNREACHED):

@@ -34,6 +34,7 @@ from worker.webhooks.transport import PooledTransport
 class SenderPolicy:
     """Bounds of one attempt, sizes in bytes. `total` counts from the name's resolution on.
 
+    `rest` is how long an answer's body is read once its status was said: that is enough to judge.
     `read_at_most` bounds an answer with its head and framing: what is longer costs its connection.
 
     `connections` is how many attempts may be under way at once; further ones wait, and their wait
@@ -43,6 +44,7 @@ class SenderPolicy:
     targets: TargetPolicy = field(default_factory=TargetPolicy)
     connect: timedelta = timedelta(seconds=5)
     total: timedelta = timedelta(seconds=20)
+    rest: timedelta = timedelta(seconds=1)
     read_at_most: int = 16 * 1024
     keep_at_most: int = 1024
     connections: int = 256
@@ -114,8 +116,9 @@ class Sender:
             return Refused(kind_of_error(error), _UNMEASURED, excerpt=_words_about(error))
         if isinstance(answer, Refusal):
             return _refused_target(answer)
+        rest = asyncio.get_running_loop().time() + self._policy.rest.total_seconds()
         try:
-            start = await self._start_of(answer, deadline)
+            start = await self._start_of(answer, min(deadline, rest))
         finally:
             await answer.aclose()
         return self._judge(answer, safe_text(start, self._policy.keep_at_most))

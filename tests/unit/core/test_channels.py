@@ -50,6 +50,16 @@ def test_a_success_opens_it_step_by_step() -> None:
     assert (channel.broken, channel.until, channel.failing_since) == (False, None, None)
 
 
+def test_slow_successes_narrow_it_to_a_few_and_quick_ones_widen_it() -> None:
+    channel, seen = NEW, []
+    for took in [POLICY.slow + SECOND] * 5 + [POLICY.slow] * 4:
+        channel = channel.succeeded(NOW, POLICY, took)
+        seen.append(channel.at_once)
+    assert seen == [16, 8, 4, 4, 4, 8, 16, None, None]
+    broken = failing(3).succeeded(at(9999), POLICY, 2 * POLICY.slow)
+    assert (broken.at_once, broken.broken) == (POLICY.slow_at_once, False)
+
+
 def test_a_success_of_a_calm_channel_is_nothing_to_store() -> None:
     assert NEW.succeeded(NOW, POLICY) is NEW
     assert failing(1).succeeded(NOW, POLICY).failures == 0

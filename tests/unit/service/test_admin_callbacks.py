@@ -161,6 +161,12 @@ async def test_of_an_unknown_tenant_there_is_nothing(
     assert answer.status_code == 404
 
 
+async def test_of_a_deleted_tenant_there_is_nothing_either(operator: httpx.AsyncClient) -> None:
+    assert (await operator.delete(ROOT)).status_code == 204
+    for path in ("endpoints", "deliveries"):
+        assert (await operator.get(f"{ROOT}/{path}")).status_code == 404
+
+
 async def test_another_tenant_s_callback_is_not_resent(
     face: Face, operator: httpx.AsyncClient
 ) -> None:
