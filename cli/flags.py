@@ -34,6 +34,10 @@ FLAGS: Final[Mapping[str, Flag]] = {
     "priority": Flag(str, "Largest that it may ask for: `high` or `normal`.", "high"),
     "unknown_price": Flag(str, "Where a price is not known: `count` or `refuse`.", "count"),
     "unknown_price_counts": Flag(str, "What an unknown price counts at, in USD.", 0),
+    "keep_inputs": Flag(
+        bool, "Keep inputs when they can no more be asked to be sent.", default=True
+    ),
+    "result_ttl": Flag(int, "Seconds that an ended request is kept, if less than 7 days."),
     "doubt": Flag(str, "Unattended submits in doubt: `hold`, `fail`, `resend`."),
     "cache": Flag(str, "Share results of equal inputs: `use` or `off`."),
     "cache_lifetime": Flag(int, "Seconds that a stored result serves; 7 days at most."),

@@ -16,6 +16,7 @@ from core.deliveries import Delivery, DeliveryAttempt, EventType
 from core.endpoints import ON_THE_WAY, Payload
 from core.history import Estimate
 from core.jobs import CancelOutcome, Job, JobRecord, PublicStatus, TimelineEntry
+from core.listing import JobPage
 from core.money import to_usd
 
 EVENT_OF_STATUS: Final = {
@@ -126,6 +127,29 @@ def delivery_document(delivery: Delivery, attempts: Sequence[DeliveryAttempt]) -
     )
 
 
+def summary_document(job: Job, links: Links | None = None) -> dict[str, Any]:
+    """A job as a line of a list."""
+    return _present(
+        {
+            "request_id": job.id,
+            "status": job.status,
+            "model_id": job.model_id,
+            "reference": job.reference,
+            "created_at": _iso(job.created_at),
+            "finished_at": _iso(job.finished_at),
+            "cost": None if job.cost is None else to_usd(job.cost),
+            "billed": job.billed,
+            **(links.of(job.id) if links else {}),
+        }
+    )
+
+
+def page_document(page: JobPage, links: Links | None = None) -> dict[str, Any]:
+    """A page of a list of jobs; `next_cursor` while there may be more."""
+    shown = [summary_document(job, links) for job in page.jobs]
+    return {"requests": shown} | ({"next_cursor": page.cursor.text} if page.cursor else {})
+
+
 def passed_document(job: Job, status: PublicStatus, at: datetime) -> bytes:
     """The same of a status that the job has left: only what was true then and still is."""
     data = {
@@ -162,6 +186,7 @@ def detail_document(
         "finish_by": _iso(job.finish_by),
         "cancel_asked_at": _iso(job.cancel_asked_at),
         "cancel_outcome": job.cancel_outcome,
+        "reused_from": job.leader,
         "estimated_cost": None if job.estimate is None else to_usd(job.estimate),
         "deliveries": list(delivery_ids),
     }
@@ -199,6 +224,7 @@ def _result(record: JobRecord, *, include_cost: bool) -> dict[str, Any]:
             "finished_at": _iso(job.finished_at),
             "cost": to_usd(job.cost) if include_cost and job.cost is not None else None,
             "cost_source": job.cost_source if include_cost else None,
+            "saved_usd": to_usd(job.saved) if include_cost and job.saved is not None else None,
             "billed": job.billed,
             "late": job.late or None,
             "reference": job.reference,

@@ -254,6 +254,11 @@ class Job:
             return PublicStatus.IN_QUEUE
         return PUBLIC_STATUS[self.state]
 
+    @property
+    def unspoken(self) -> PublicStatus | None:
+        """The same word where the state alone would say another; what a timeline's entry needs."""
+        return None if self.status is PUBLIC_STATUS[self.state] else self.status
+
     def after(self, fact: Fact, now: datetime, **changes: Any) -> Self:  # noqa: ANN401 - fields of the record
         """The next record. Raises `IllegalTransition` for a pair that the table does not have."""
         state = TRANSITIONS.get((self.state, fact))

@@ -11,7 +11,9 @@ from starlette.routing import BaseRoute
 
 from core import errors as core
 from core.errors import FieldError, GatewayError
+from core.jobs import PublicStatus
 from core.limits import Policy
+from core.listing import DEFAULT_ON_A_PAGE, MOST_ON_A_PAGE
 from core.reuse import CacheOption
 from service import errors as own
 from service.admin_schemas import ADMIN_COMPONENTS
@@ -159,6 +161,26 @@ LIST_PARAMETERS: Final = [
         "offset", "How many to skip.", {"type": "integer", "minimum": 0, "maximum": FARTHEST}
     ),
     parameter("include_schema", "Whether to show schemas.", _FLAG),
+]
+_INSTANT: Final = {"type": "string", "format": "date-time"}
+_NAME: Final = {"type": "string", "minLength": 1, "maxLength": MOST_REFERENCE_CHARS}
+JOB_LIST_PARAMETERS: Final = [
+    parameter("status", "Only those.", {"type": "string", "enum": list(PublicStatus)}),
+    parameter("model_id", "Only those of this model.", _NAME),
+    parameter("reference", "Only those that were submitted with this `reference`.", _NAME),
+    parameter("created_after", "Made at this instant or later.", _INSTANT),
+    parameter("created_before", "Made before this instant.", _INSTANT),
+    parameter(
+        "limit",
+        "Page size.",
+        {
+            "type": "integer",
+            "minimum": 1,
+            "maximum": MOST_ON_A_PAGE,
+            "default": DEFAULT_ON_A_PAGE,
+        },
+    ),
+    parameter("cursor", "`next_cursor` of the page before.", {"type": "string", "minLength": 1}),
 ]
 SUBMIT_BODY: Final = {
     "required": True,

@@ -31,6 +31,8 @@ STATUS: Final[Mapping[type[core.GatewayError], int]] = {
     own.BodyTooSlow: 408,
     core.Conflict: 409,
     own.JobContended: 409,
+    own.JobOpen: 409,
+    own.JobAwaited: 409,
     core.RequestDeleted: 410,
     core.BodyTooLarge: 413,
     own.UnsupportedMedia: 415,

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
+from core.endpoints import Disabled
 from core.jobs import Billed, CancelOutcome, JobState, Note, PublicStatus
 from core.limits import Policy, Window
 
@@ -65,6 +66,7 @@ _RESULT: Final[Mapping[str, Schema]] = {
     "finished_at": INSTANT,
     "cost": {"type": "number", "description": "USD; with `include_cost=true`, once it is known."},
     "cost_source": TEXT,
+    "saved_usd": {"type": "number", "description": "What a reused result would have cost."},
     "billed": words(Billed),
     "late": {"type": "boolean", "description": "It came after the job's deadline."},
     "reference": TEXT,
@@ -94,6 +96,7 @@ _DETAIL: Final[Mapping[str, Schema]] = {
     "cancel_asked_at": INSTANT,
     "cancel_outcome": words(CancelOutcome),
     "estimated_cost": {"type": "number", "description": "USD."},
+    "reused_from": {"type": "string", "description": "The request that was or will be paid for."},
     "deliveries": many(TEXT),
     "timeline": many(_ENTRY),
 }
@@ -109,9 +112,24 @@ _MODEL_FIELDS: Final[Mapping[str, Schema]] = {
     "output_schema": {"type": "object"},
 }
 
+_SUMMED: Final = (
+    "request_id",
+    "status",
+    "model_id",
+    "reference",
+    "created_at",
+    "finished_at",
+    "cost",
+    "billed",
+)
 _NUMBER: Final = {"type": ["number", "null"]}
 _COUNTED: Final = objects(
     "used limit remaining", used={"type": "integer"}, limit=_NUMBER, remaining=_NUMBER
+)
+_REUSED: Final = objects(
+    "jobs saved_usd",
+    jobs={"type": "integer", "description": "Jobs that got a result which another had paid for."},
+    saved_usd={"type": "number", "description": "What these would have cost."},
 )
 _SPENT: Final = objects(
     "used settled reserved limit remaining",
@@ -130,6 +148,12 @@ COMPONENTS: Final[Mapping[str, Schema]] = {
         **_STATUS,
         **{name: shape for name, shape in _RESULT.items() if name not in _STATUS},
         **_DETAIL,
+    ),
+    "Requests": objects("requests", requests=many(ref("Summary")), next_cursor=TEXT),
+    "Summary": objects(
+        "request_id status model_id created_at billed status_url result_url cancel_url",
+        **{name: _RESULT[name] for name in _SUMMED},
+        **_LINKS,
     ),
     "Cancel": objects(
         "request_id status outcome",
@@ -162,7 +186,7 @@ COMPONENTS: Final[Mapping[str, Schema]] = {
         **{"violated-policies": many(words(Policy))},
     ),
     "Usage": objects(
-        "tenant at running waiting windows",
+        "tenant at running waiting windows disabled_endpoints",
         tenant=TEXT,
         at=INSTANT,
         running=_COUNTED,
@@ -171,12 +195,23 @@ COMPONENTS: Final[Mapping[str, Schema]] = {
         usd_per_request=_NUMBER,
         windows=many(
             objects(
-                "window resets_at jobs usd models",
+                "window resets_at jobs usd reused models",
                 window=words(Window),
                 resets_at=INSTANT,
                 jobs=_COUNTED,
                 usd=_SPENT,
+                reused=_REUSED,
                 models={"type": "object", "additionalProperties": {"type": "object"}},
+            )
+        ),
+        disabled_endpoints=many(
+            objects(
+                "endpoint_id url reason disabled_at owed",
+                endpoint_id=TEXT,
+                url=TEXT,
+                reason=words(Disabled),
+                disabled_at=INSTANT,
+                owed={"type": "integer", "description": "Sent when it is enabled again."},
             )
         ),
     ),
@@ -203,6 +238,24 @@ RESULT_EXAMPLE: Final = {
     "created_at": "2025-11-22T14:58:34.120000Z",
     "finished_at": "2025-11-22T15:00:02.480000Z",
     "billed": "yes",
+}
+REQUESTS_EXAMPLE: Final = {
+    "requests": [
+        {
+            "request_id": REQUEST_ID,
+            "status": "completed",
+            "model_id": MODEL_NAME,
+            "reference": "order-1729",
+            "created_at": "2025-11-22T14:58:34.120000Z",
+            "finished_at": "2025-11-22T15:00:02.480000Z",
+            "cost": 0.63,
+            "billed": "yes",
+            "status_url": f"{_BASE}/status",
+            "result_url": f"{_BASE}/result",
+            "cancel_url": f"{_BASE}/cancel",
+        }
+    ],
+    "next_cursor": "MTc2MzgyMzUxNDEyMC5yZXFfMDFLQVA3WkpWNVYzUThNMFJXWDRUMllETjZD",
 }
 CANCEL_EXAMPLE: Final = {"request_id": REQUEST_ID, "status": "cancelled", "outcome": "cancelled"}
 DETAIL_EXAMPLE: Final = {
@@ -246,10 +299,12 @@ UNREADY_EXAMPLE: Final = {
     "checks": {"redis": "ok", "worker": "not_seen", "upstream": "failing"},
 }
 _SPENT_EXAMPLE: Final = {"used": 3.78, "settled": 2.52, "reserved": 1.26}
+_REUSED_EXAMPLE: Final = {"jobs": 1, "saved_usd": 1.26}
 _USED_EXAMPLE: Final = {
     "jobs": {"used": 3, "limit": 50, "remaining": 47},
     "usd": {**_SPENT_EXAMPLE, "limit": 25.0, "remaining": 21.22},
-    "models": {MODEL_NAME: {"jobs": 3, "usd": _SPENT_EXAMPLE}},
+    "reused": _REUSED_EXAMPLE,
+    "models": {MODEL_NAME: {"jobs": 3, "usd": _SPENT_EXAMPLE, "reused": _REUSED_EXAMPLE}},
 }
 USAGE_EXAMPLE: Final = {
     "tenant": "video-team",
@@ -261,6 +316,15 @@ USAGE_EXAMPLE: Final = {
     "windows": [
         {"window": "day", "resets_at": "2025-11-23T00:00:00Z", **_USED_EXAMPLE},
         {"window": "month", "resets_at": "2025-12-01T00:00:00Z", **_USED_EXAMPLE},
+    ],
+    "disabled_endpoints": [
+        {
+            "endpoint_id": "ep_01KAP7ZJ5V3Q8M0RWX4T2YDN6C",
+            "url": "https://old.example/hooks",
+            "reason": "failing",
+            "disabled_at": "2025-11-20T09:12:00Z",
+            "owed": 37,
+        }
     ],
 }
 RATELIMIT_HEADERS: Final = {

@@ -17,8 +17,9 @@ from core.errors import (
     RequestDeleted,
     Unauthenticated,
 )
-from core.jobs import Errand, Job, JobRecord, JobState, Note, TimelineEntry
+from core.jobs import Errand, Job, JobRecord, JobState, Note, PublicStatus, TimelineEntry
 from core.limits import Quota, spans_at
+from core.listing import place_of, reference_number
 from core.money import MicroUsd
 from core.reuse import Reuse
 from core.sharing import FROM_CACHE, next_check, time_limit
@@ -69,7 +70,6 @@ def admission_keys(admissions: Sequence[Admission]) -> list[str]:
         keys.tenant(credential.tenant),
         keys.DUE,
         keys.STATES,
-        keys.tenant_jobs(job.tenant),
         keys.rate(job.tenant),
         *(keys.use(job.tenant, span.name) for span in spans_at(job.created_at)),
         keys.WALLET,
@@ -124,6 +124,8 @@ def _item(admission: Admission, now: datetime) -> tuple[Argument, ...]:
         "+inf" if job.finish_by is None else to_ms(job.finish_by),
         job.fingerprint,
         *_reuse(reuse),
+        place_of(job),
+        "" if job.reference is None else reference_number(job.reference),
     )
 
 
@@ -158,7 +160,16 @@ def _tail(fields: dict[str, Any]) -> bytes:
 def _entries(entry: TimelineEntry) -> tuple[bytes, bytes, bytes]:
     return (
         ENTRIES.write(entry),
-        ENTRIES.write(TimelineEntry(entry.at, Note.ADMITTED, JOINED, JobState.FOLLOWING, _LEADER)),
+        ENTRIES.write(
+            TimelineEntry(
+                entry.at,
+                Note.ADMITTED,
+                JOINED,
+                JobState.FOLLOWING,
+                _LEADER,
+                status=PublicStatus.IN_QUEUE,
+            )
+        ),
         ENTRIES.write(
             TimelineEntry(entry.at, Note.ADMITTED, CACHE_HIT, JobState.SUCCEEDED, _LEADER)
         ),

@@ -12,6 +12,7 @@ from core.history import KEPT, run_time
 from core.jobs import Job, JobRecord, JobState, TimelineEntry
 from core.ledger import standing
 from core.limits import spans_at
+from core.listing import place_of
 from core.sharing import reusable_until, time_limit, worth
 from core.store import keys
 from core.store.admissions import (
@@ -23,6 +24,7 @@ from core.store.admissions import (
     read_admitted,
 )
 from core.store.connection import Argument, Wire
+from core.store.deliveries import KEEP_AFTER
 from core.store.doorbell import MESSAGE_LIFE, Message, dispatch_template, ring_for
 from core.store.lua import Scripts
 from core.store.outbox import posted_arguments, posted_keys
@@ -59,7 +61,7 @@ class JobStore:
     async def authenticate(self, credential: Credential, scope: Scope | None = None) -> None:
         """Raises `Unauthenticated` or `NotPermitted` when the key may not act (within `scope`)."""
         verdict = await self._scripts.call(
-            "authenticate", _key_pair(credential), self._caller(credential, scope)
+            "authenticate", key_pair(credential), self._caller(credential, scope)
         )
         raise_refusal(verdict)
 
@@ -90,7 +92,7 @@ class JobStore:
         answer = await self._scripts.call(
             "read_job",
             [
-                *_key_pair(credential),
+                *key_pair(credential),
                 keys.job(job_id),
                 keys.timeline(job_id),
                 keys.job_deliveries(job_id),
@@ -147,6 +149,7 @@ class JobStore:
                 dispatch_template(now),
                 to_ms(now + RING_GRACE),
                 *_run_arguments(change),
+                *_listing_arguments(change),
                 *_reuse_arguments(change, now),
                 *_heir_arguments(change.heir),
                 len(change.entries),
@@ -188,6 +191,9 @@ class JobStore:
                 dispatch_template(now),
                 MESSAGE_LIFE // MILLISECOND,
                 to_ms(now + RING_GRACE),
+                change.before.status,
+                job.status,
+                place_of(job),
                 change.instead_of or "",
                 *posted_arguments(change.deliveries, now),
             ],
@@ -233,7 +239,8 @@ class JobStore:
         return to_ms(self._clock.now()), credential.tenant, scope or ""
 
 
-def _key_pair(credential: Credential) -> tuple[str, str]:
+def key_pair(credential: Credential) -> tuple[str, str]:
+    """What a script looks a key up by."""
     return keys.api_key(credential.digest), keys.tenant(credential.tenant)
 
 
@@ -271,7 +278,7 @@ def _reuse_arguments(change: Change, now: datetime) -> tuple[Argument, ...]:
 
 def _heir_arguments(heir: Heir | None) -> tuple[Argument, ...]:
     if heir is None:
-        return ("",) * 8
+        return ("",) * 11
     before, after = heir.before, heir.after
     return (
         after.id,
@@ -281,7 +288,15 @@ def _heir_arguments(heir: Heir | None) -> tuple[Argument, ...]:
         after.tenant,
         ENTRIES.write(heir.entry),
         *_window_keys(after),
+        before.status,
+        after.status,
+        place_of(after),
     )
+
+
+def _listing_arguments(change: Change) -> tuple[Argument, ...]:
+    before, after = change.before, change.after
+    return before.status, after.status, place_of(after), KEEP_AFTER // MILLISECOND
 
 
 def _next_look(before: Job, after: Job) -> Argument:

@@ -49,7 +49,12 @@ CATALOGUE: Final = (
         "the fingerprint of the request, and the job",
     ),
     KeySpec("gw:due", "sorted set", "for ever", "jobs by when somebody must look next (ms)"),
-    KeySpec("gw:states", "hash", "for ever", "how many jobs stand in each open state"),
+    KeySpec(
+        "gw:states",
+        "hash",
+        "for ever",
+        "how many jobs stand in each open state, and ever came to each end",
+    ),
     KeySpec("gw:doubts", "sorted set", "for ever", "jobs in doubt by since when (ms)"),
     KeySpec("gw:unsent", "sorted set", "for ever", "jobs that RunComfy has not got, by age (ms)"),
     KeySpec("gw:delivery:{id}", "hash", "14 days", "version, doc"),
@@ -84,7 +89,24 @@ CATALOGUE: Final = (
     KeySpec("gw:replay:{tenant}", "hash", "while one goes on", "version, doc"),
     KeySpec("gw:sink:{tenant}:{stream}", "stream", "trimmed", "events, as CloudEvents 1.0"),
     KeySpec("gw:tenant:{name}", "hash", "until deleted", "disabled, doc, and each limit"),
-    KeySpec("gw:tenant:{name}:jobs", "sorted set", "for ever", "the tenant's jobs by age (ms)"),
+    KeySpec(
+        "gw:tenant:{name}:jobs",
+        "sorted set",
+        "each member as its job",
+        "the tenant's jobs by age (ms)",
+    ),
+    KeySpec(
+        "gw:tenant:{name}:jobs:{status}",
+        "sorted set",
+        "while there are any",
+        "those `in_queue`, `in_progress`, `failed` or `cancelled`, by age (ms)",
+    ),
+    KeySpec(
+        "gw:tenant:{name}:references",
+        "sorted set",
+        "while there are any",
+        "the tenant's jobs that have a reference, by a number made of it",
+    ),
     KeySpec("gw:tenants", "set", "for ever", "names of all tenants"),
     KeySpec("gw:rate:{tenant}", "string", "until it refills", "GCRA: when the next is due (ms)"),
     KeySpec(
@@ -111,6 +133,7 @@ CATALOGUE: Final = (
     KeySpec("gw:catalogue", "hash", "until the next sync", "RunComfy's model documents by id"),
     KeySpec("gw:catalogue:meta", "hash", "for ever", "when the catalogue was read; categories"),
     KeySpec("gw:workers", "sorted set", "for ever", "worker processes by last sign of life (ms)"),
+    KeySpec("gw:trimmer", "string", "a minute", "the worker that trims indexes at present"),
     KeySpec("gw:upstream", "hash", "for ever", "version, doc of the breaker over RunComfy"),
     KeySpec("gw:runs:{model}", "list", "for ever", "its last 200 run times (ms), newest first"),
     KeySpec("gw:runs", "hash", "for ever", "how many runs of each model have ended so far"),
@@ -122,6 +145,7 @@ CATALOGUE: Final = (
 )
 
 DUE: Final = "gw:due"
+TRIMMER: Final = "gw:trimmer"
 STATES: Final = "gw:states"
 DOUBTS: Final = "gw:doubts"
 UNSENT: Final = "gw:unsent"
@@ -153,6 +177,7 @@ REPLAY_PREFIX: Final = "gw:replay:"
 
 LUA_NAMES: Final = {
     "job": _JOB,
+    "delivery": _DELIVERY,
     "tenant": "gw:tenant:",
     "limits": LIMITS,
     "pauses": PAUSES,
@@ -245,6 +270,16 @@ def tenant(name: str) -> str:
 def tenant_jobs(name: str) -> str:
     """A tenant's jobs by age."""
     return f"gw:tenant:{name}:jobs"
+
+
+def jobs_with_status(name: str, status: str) -> str:
+    """A tenant's jobs of one status by age; none are kept for `completed`."""
+    return f"{tenant_jobs(name)}:{status}"
+
+
+def references(name: str) -> str:
+    """A tenant's jobs by reference."""
+    return f"gw:tenant:{name}:references"
 
 
 def api_key(digest: str) -> str:

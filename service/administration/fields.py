@@ -11,6 +11,7 @@ from difflib import get_close_matches
 from enum import StrEnum
 from typing import Any, Final, TypeVar
 
+from core.changes import RETENTION
 from core.errors import FieldError, InvalidInput
 from core.limits import Limits, Priority, UnknownPrice
 from core.money import MicroUsd, from_usd, to_usd
@@ -21,6 +22,7 @@ from service.options import PRIORITIES
 
 MOST_PATTERNS: Final = 100
 MOST_COUNT: Final = 1_000_000_000
+SHORTEST_LIFE: Final = timedelta(minutes=1)
 _MOST_WEIGHT: Final = 1_000.0
 _LEAST_WEIGHT: Final = 0.001
 _PATTERN: Final = re.compile(r"[A-Za-z0-9._/*-]{1,200}")
@@ -49,6 +51,8 @@ class TenantSettings:
     webhook: str | None = None
     disabled: bool = False
     doubt: DoubtPolicy | None = None
+    keep_inputs: bool = True
+    result_ttl: timedelta | None = None
     limits: Limits = NO_LIMITS
     reuse: ReusePolicy = USUAL_REUSE
 
@@ -117,6 +121,14 @@ def _models(value: object, _: TargetPolicy) -> tuple[str, ...]:
             f"must be a list of at most {MOST_PATTERNS} model ids, in which * stands for any"
         )
     return patterns
+
+
+def _result_ttl(value: object, _: TargetPolicy) -> timedelta:
+    least, most = (int(span.total_seconds()) for span in (SHORTEST_LIFE, RETENTION))
+    span = timedelta(seconds=whole(value, 0))
+    if not SHORTEST_LIFE <= span <= RETENTION:
+        raise Unfit(f"must be a whole number of seconds from {least} to {most}")
+    return span
 
 
 def _word(kind: type[_W]) -> Read:
@@ -260,6 +272,23 @@ OWN_FIELDS: Final[Mapping[str, Field]] = {
         {"type": ["string", "null"], "enum": [*DoubtPolicy, None]},
         "What becomes of unattended submits in doubt; null: as the worker is set.",
     ),
+    "keep_inputs": Field(
+        _flag,
+        _as_is,
+        {"type": "boolean"},
+        "Whether an input is kept when it can no more be asked to be sent.",
+    ),
+    "result_ttl": Field(
+        _optional(_result_ttl),
+        lambda span: None if span is None else int(span.total_seconds()),
+        {
+            "type": ["integer", "null"],
+            "minimum": int(SHORTEST_LIFE.total_seconds()),
+            "maximum": int(RETENTION.total_seconds()),
+        },
+        "Seconds that an ended request is kept, though never less than a day after the last "
+        "attempt at a callback about it; null: 7 days.",
+    ),
 }
 FIELDS: Final[Mapping[str, Field]] = {**OWN_FIELDS, **LIMIT_FIELDS, **REUSE_FIELDS}
 """Every setting of a tenant; a test compares it with the records."""
@@ -314,7 +343,13 @@ def _unknown(name: str) -> str:
 def settings_of(tenant: Tenant) -> TenantSettings:
     """What an operator set of a tenant."""
     return TenantSettings(
-        tenant.webhook, tenant.disabled, tenant.doubt, tenant.limits, tenant.reuse
+        webhook=tenant.webhook,
+        disabled=tenant.disabled,
+        doubt=tenant.doubt,
+        keep_inputs=tenant.keep_inputs,
+        result_ttl=tenant.result_ttl,
+        limits=tenant.limits,
+        reuse=tenant.reuse,
     )
 
 

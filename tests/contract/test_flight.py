@@ -443,6 +443,16 @@ async def test_a_deleted_leader_leaves_no_follower_behind(flight: Flight) -> Non
     await flight.finish(first)
 
 
+async def test_a_result_that_is_kept_shortly_is_there_for_who_follows(flight: Flight) -> None:
+    """Found: a tenant's short time took the record away before its followers had looked."""
+    await flight.gateway.tenant("dog", result_ttl=timedelta(seconds=60))
+    leader, follower = [await flight.join("dog") for _ in range(2)]
+    await flight.finish(leader)
+    await flight.keeps(leader, timedelta(hours=1))
+    assert await flight.look(follower) is Outcome.STORED
+    assert (await flight.record(follower)).output == OUTPUT
+
+
 @pytest.mark.parametrize(
     "limits",
     [

@@ -225,6 +225,18 @@ async def test_a_result_that_is_too_old_already_is_not_kept(flight: Flight) -> N
     assert (await flight.ask())[1].reuse is Reuse.MISS
 
 
+async def test_a_tenant_whose_results_are_kept_shorter_has_none_reused_for_longer(
+    flight: Flight,
+) -> None:
+    """Found: the result stayed in the cache after its tenant's own time."""
+    await flight.gateway.tenant("bee", result_ttl=HOUR)
+    await flight.finish(await flight.join("bee"))
+    flight.gateway.clock.jump(HOUR - SECOND)
+    assert (await flight.ask("bee", dry_run=True))[1].reuse is Reuse.HIT
+    flight.gateway.clock.jump(SECOND)
+    assert (await flight.ask("bee", dry_run=True))[1].reuse is Reuse.MISS
+
+
 async def test_tenants_share_nothing_unless_an_operator_says_so(flight: Flight) -> None:
     for name, policy in (("bee", SHARED), ("cow", SHARED), ("dog", ReusePolicy())):
         await flight.gateway.tenant(name, reuse=policy)

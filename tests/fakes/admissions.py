@@ -7,7 +7,6 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from core.changes import Admission, Admitted
-from core.clock import to_ms
 from core.errors import (
     IdempotencyKeyMissing,
     IdempotencyMismatch,
@@ -18,6 +17,7 @@ from core.errors import (
 from core.jobs import JobRecord, JobState, Note, TimelineEntry
 from core.ledger import Booking
 from core.limits import spans_at
+from core.listing import place_of
 from core.money import MicroUsd
 from core.reuse import Reuse, ReusePolicy
 from core.sharing import as_follower, as_hit, time_limit
@@ -145,10 +145,12 @@ def _write(memory: Memory, admission: Admission, amount: MicroUsd) -> None:
     entry = admission.entry
     if job.leader is not None:
         what = JOINED if job.state is JobState.FOLLOWING else CACHE_HIT
-        entry = TimelineEntry(entry.at, Note.ADMITTED, what, job.state, job.leader)
+        entry = TimelineEntry(
+            entry.at, Note.ADMITTED, what, job.state, job.leader, status=job.unspoken
+        )
     memory.timelines.setdefault(job.id, []).append(ENTRIES.write(entry))
     memory.states[job.state] += 1
-    memory.tenant_jobs.setdefault(job.tenant, {})[job.id] = to_ms(job.created_at)
+    memory.tenant_jobs.setdefault(job.tenant, {})[job.id] = place_of(job)
     spans = frozenset(span.name for span in spans_at(job.created_at))
     memory.accounts[job.id] = Account(job.tenant, job.model_id, spans, Booking(amount))
     write_due(memory.due, job.id, job.due_at if job.leader else time_limit(job))

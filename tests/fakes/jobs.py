@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
-from core.changes import RETENTION, Admission, Admitted, Change, Outcome
+from core.changes import Admission, Admitted, Change, Outcome
 from core.clock import to_ms
 from core.errors import NotFound
 from core.history import KEPT, run_time
@@ -18,6 +18,7 @@ from core.store.records import ENTRIES, JOBS
 from core.tenants import Scope
 from tests.fakes.admissions import admit, authenticate, count_states
 from tests.fakes.joint import is_current, promote, tell_flight, wanted
+from tests.fakes.listing import forget_input, keep
 from tests.fakes.memory import Memory, Row, due_first, write_due
 from tests.fakes.outbox import write_deliveries
 from tests.fakes.quotas import allowance
@@ -117,6 +118,8 @@ class MemoryJobStore:
         row.version, row.doc = after.version, JOBS.write(after)
         row.output = change.output or row.output
         count_states(memory, before, after)
+        if before.state is not after.state:
+            forget_input(memory, row, after)
         if after.due_at is None or after.due_at != before.due_at:
             write_due(memory.due, after.id, after.due_at)
         memory.timelines.setdefault(after.id, []).extend(map(ENTRIES.write, change.entries))
@@ -146,7 +149,7 @@ class MemoryJobStore:
 
     def _end(self, row: Row, job: Job) -> None:
         memory = self._memory
-        row.expires_at = memory.after(RETENTION)
+        keep(memory, row, job)
         account = memory.accounts[job.id]
         booking = booked(account.booking.reserved, standing(job))
         memory.accounts[job.id] = replace(account, booking=booking)

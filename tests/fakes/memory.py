@@ -38,10 +38,12 @@ class Row:
 
     version: int
     doc: bytes
-    input: bytes = b""
+    input: bytes | None = b""
     output: bytes | None = None
     polls: int = 0
     expires_at: int | None = None
+    until: int | None = None
+    """When the tenant's own retention is over, once nobody awaits anything of the job."""
 
 
 @dataclass(slots=True)
@@ -120,7 +122,8 @@ class Memory:
     replays: dict[str, Row] = field(default_factory=dict)
     replays_due: dict[str, int] = field(default_factory=dict)
     tenants: dict[str, TenantRow] = field(default_factory=dict)
-    tenant_jobs: dict[str, dict[str, int]] = field(default_factory=dict)
+    tenant_jobs: dict[str, dict[str, float]] = field(default_factory=dict)
+    trimmer_until: int = 0
     keys: dict[str, KeyRow] = field(default_factory=dict)
     breaker: Row = field(default_factory=lambda: Row(0, b""))
     models: dict[str, bytes] = field(default_factory=dict)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from core.history import RunHistory
 from tests.fakes.jobs import MemoryJobStore
+from tests.fakes.listing import MemoryListedJobs
 from tests.fakes.memory import Memory
 from tests.fakes.outbox import MemoryDeliveryStore, MemoryReplayStore, MemoryWebhookStore
 from tests.fakes.shared import MemoryBreakerStore, MemoryCatalogueStore, MemoryPresence
@@ -49,6 +50,7 @@ class MemoryStores:
 
     memory: Memory
     jobs: MemoryJobStore
+    listed: MemoryListedJobs
     histories: MemoryHistoryStore
     deliveries: MemoryDeliveryStore
     tenants: MemoryTenantStore
@@ -67,6 +69,7 @@ def memory_stores(clock: Clock) -> MemoryStores:
     return MemoryStores(
         memory=memory,
         jobs=MemoryJobStore(memory),
+        listed=MemoryListedJobs(memory),
         histories=MemoryHistoryStore(memory),
         deliveries=MemoryDeliveryStore(memory),
         tenants=MemoryTenantStore(memory),

@@ -94,6 +94,7 @@ class Face:
         empty = cast("Any", None)
         return Resources(
             jobs=self.jobs,
+            listed=empty,
             tenants=ProcessTenants(self.line, self.stores),
             usage=empty,
             breakers=empty,

@@ -1,11 +1,12 @@
 """What a decision is, and the small steps that the decisions share."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from random import Random
 from typing import Any
 
+from core.history import RunHistory
 from core.jobs import Billed, Errand, Fact, Job, Note, TimelineEntry
 from core.money import MicroUsd
 from worker.policies import LifecyclePolicy
@@ -33,12 +34,21 @@ class Wait:
     due_at: datetime
 
 
+HistoryOf = Callable[[str], RunHistory]
+
+
+def _unknown(_: str) -> RunHistory:
+    return RunHistory()
+
+
 @dataclass(frozen=True, slots=True)
 class Rules:
     """What every decision needs beside the job and the answer."""
 
     policy: LifecyclePolicy
     rng: Random
+    history: HistoryOf = _unknown
+    """How long the last runs of a model took."""
 
 
 WELL: Mapping[str, Any] = {"trouble": None, "trouble_since": None, "tries": 0}
@@ -106,7 +116,7 @@ def moved(
         state=after.state,
         detail=detail if fault is None else f"{fault.kind}: {fault.message}",
         http_status=fault.http_status if fault else None,
-        status=after.status,
+        status=after.unspoken,
     )
     return Move(after=after, entry=entry, fact=fact)
 
@@ -127,5 +137,5 @@ def told(
         state=after.state,
         detail=detail or (fault.message if fault else None),
         http_status=fault.http_status if fault else None,
-        status=after.status,
+        status=after.unspoken,
     )

@@ -8,16 +8,16 @@
 -- An item's `doc` is open at its end; one of three tails closes it, as its fate is.
 -- Protects: 202 means that Redis has the job; no limit is passed by racing requests; of identical
 -- requests under way at most one is paid for.
--- USES: names authenticate ring ledger dispatch quota unsent once
--- KEYS: api_key tenant due states tenant_jobs rate day month wallet idempotency ...
+-- USES: names authenticate ring ledger dispatch quota unsent once index
+-- KEYS: api_key tenant due states rate day month wallet idempotency ...
 -- ARGV: now tenant_name scope whole dry key_given key_print subject
 -- ARGV: message_template message_ttl ring_due_at day_left month_left day_life month_life ...
 
-local FIXED_KEYS, FIXED_ARGUMENTS = 10, 15
+local FIXED_KEYS, FIXED_ARGUMENTS = 9, 15
 local FIELDS = {
   'id', 'version', 'doc', 'waiting_tail', 'following_tail', 'hit_tail', 'entry', 'following_entry',
   'hit_entry', 'input', 'created', 'model', 'priority', 'price', 'limit_at', 'follow_at',
-  'finish_by', 'fingerprint', 'asked', 'usual', 'lifetime',
+  'finish_by', 'fingerprint', 'asked', 'usual', 'lifetime', 'place', 'reference',
 }
 
 local refused_key = authenticate(api_key, tenant, tenant_name, scope, now)
@@ -148,10 +148,10 @@ local function filled(text_with_places, item)
 end
 
 local SHAPES = {
-  hit = { state = 'succeeded', tail = 'hit_tail', entry = 'hit_entry' },
-  joined = { state = 'following', tail = 'following_tail', entry = 'following_entry' },
-  miss = { state = 'queued', tail = 'waiting_tail', entry = 'entry' },
-  off = { state = 'queued', tail = 'waiting_tail', entry = 'entry' },
+  hit = { state = 'succeeded', status = 'completed', tail = 'hit_tail', entry = 'hit_entry' },
+  joined = { state = 'following', status = 'in_queue', tail = 'following_tail', entry = 'following_entry' },
+  miss = { state = 'queued', status = 'in_queue', tail = 'waiting_tail', entry = 'entry' },
+  off = { state = 'queued', status = 'in_queue', tail = 'waiting_tail', entry = 'entry' },
 }
 
 local function close_record(item)
@@ -171,7 +171,7 @@ local function write_record(item, shape)
   redis.call('HSET', item.job, unpack(fields))
   redis.call('RPUSH', item.timeline, item.paid and item.entry or filled(item[shape.entry], item))
   redis.call('HINCRBY', states, shape.state, 1)
-  redis.call('ZADD', tenant_jobs, item.created, item.id)
+  list_job(tenant_name, item.id, item.place, shape.status, item.reference)
 end
 
 local function take_place(item, bell)

@@ -7,15 +7,17 @@
 -- Extra KEYS are record, channel and list of each new delivery; extra ARGV are `entry_count` timeline
 -- entries and then id, doc, due and created instant, channel, life and oldest instant of each delivery.
 -- With an `heir` its running work, slot and reservation go to that follower in the same step.
--- USES: names ring post ledger dispatch tell remember_run unsent once inherit
+-- USES: names ring post ledger dispatch tell remember_run unsent once index inherit kept
 -- KEYS: job timeline due states doubts outbox job_deliveries message bell day month ...
 -- ARGV: expected id version doc before state due_at output ttl now
 -- ARGV: message_name message_body message_ttl tenant_name model ended verdict cost
--- ARGV: message_template ring_due_at took kept news worth outlives saved
+-- ARGV: message_template ring_due_at took kept status_before status listed_at least
+-- ARGV: news worth outlives saved
 -- ARGV: heir heir_expected heir_version heir_doc heir_tenant heir_entry heir_day heir_month
+-- ARGV: heir_status_before heir_status heir_listed_at
 -- ARGV: entry_count ...
 
-local FIXED_KEYS, FIXED_ARGUMENTS = 11, 35
+local FIXED_KEYS, FIXED_ARGUMENTS = 11, 42
 
 local FIELDS = { 'version', 'slot', 'once', 'leader', 'idempotency', 'cache_ms', 'reserved' }
 local held = redis.call('HMGET', job, unpack(FIELDS))
@@ -38,7 +40,9 @@ if before ~= state then
   note_unsent(id, before, state, now)
   if state == 'in_doubt' then redis.call('ZADD', doubts, now, id) end
   if before == 'in_doubt' then redis.call('ZREM', doubts, id) end
+  forget_input(tenant_name, job, state)
 end
+relist(tenant_name, id, listed_at, status_before, status)
 tell(id, version, state)
 if took ~= '' then remember_run(model, took, kept) end
 if due_at == '' then redis.call('ZREM', due, id) elseif due_at ~= 'keep' then redis.call('ZADD', due, due_at, id) end
@@ -62,6 +66,7 @@ local function tell_flight()
     inherit(once, id, held[7], {
       id = heir, version = heir_version, doc = heir_doc, tenant = heir_tenant, entry = heir_entry,
       windows = { heir_day, heir_month }, model = model, now = now,
+      place = heir_listed_at, status_before = heir_status_before, status = heir_status,
     })
     pass_slot(tenant_name, heir_tenant, dispatching)
     redis.call('HSET', job, 'slot', 0)
@@ -70,7 +75,8 @@ local function tell_flight()
   end
   if before ~= state and (ended == '1' or state == 'cancelling') then stop_leading(once, id, now) end
   if before ~= state and state == 'succeeded' then
-    keep_result(once, id, output, worth, now, math.min(now + held[6], outlives))
+    local own = tonumber(redis.call('HGET', NAMES.tenant .. tenant_name, 'result_ttl') or '') or math.huge
+    keep_result(once, id, output, worth, now, math.min(now + held[6], now + own, outlives))
   end
   if news == '1' then wake_followers(id, now) end
 end
@@ -89,14 +95,14 @@ if ended == '1' then
   if held[5] then redis.call('EXPIRE', held[5], ttl) end
   book(job, { day, month }, model, verdict, cost)
   if held[2] == '1' then
-    redis.call('HSET', job, 'slot', 0)
+    redis.call('HDEL', job, 'slot')
     give_back(tenant_name, model)
     dispatch(4, dispatching)
   else
     leave_lane(tenant_name, model, id)
   end
-  redis.call('EXPIRE', job, ttl)
-  redis.call('EXPIRE', timeline, ttl)
-  redis.call('EXPIRE', job_deliveries, ttl)
+  keep(job, timeline, job_deliveries, {
+    tenant = tenant_name, ttl = ttl, now = now, due_at = due_at, least = least, followed = once and is_followed(id),
+  })
 end
 return 'stored'

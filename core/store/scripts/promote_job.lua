@@ -4,12 +4,12 @@
 -- nothing was written).
 -- Protects: of identical requests under way at most one is paid for; no budget is passed.
 -- Extra KEYS and ARGV are the new deliveries, as in advance_job.
--- USES: names ring post ledger dispatch quota tell unsent once
+-- USES: names ring post ledger dispatch quota tell unsent once index
 -- KEYS: job timeline due states tenant day month wallet outbox job_deliveries ...
 -- ARGV: expected id version doc entry now tenant_name model priority price limit_at
--- ARGV: message_template message_ttl ring_due_at instead_of ...
+-- ARGV: message_template message_ttl ring_due_at status_before status listed_at instead_of ...
 
-local FIXED_KEYS, FIXED_ARGUMENTS = 10, 15
+local FIXED_KEYS, FIXED_ARGUMENTS = 10, 18
 
 local held = redis.call('HMGET', job, 'version', 'once', 'leader')
 if not held[1] then return 'unknown' end
@@ -50,6 +50,7 @@ redis.call('HINCRBY', states, 'queued', 1)
 note_unsent(id, '', 'queued', now)
 if limit_at ~= '' then redis.call('ZADD', due, limit_at, id) end
 succeed(once, before, id, tenant_name)
+relist(tenant_name, id, listed_at, status_before, status)
 tell(id, version, 'queued')
 
 local bell = { now = now, due_at = ring_due_at, template = message_template, ttl = message_ttl }

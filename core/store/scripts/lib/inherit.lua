@@ -12,5 +12,6 @@ local function inherit(once, leader, reserved, heir)
   redis.call('HINCRBY', NAMES.states, 'following', -1)
   redis.call('HINCRBY', NAMES.states, 'running', 1)
   redis.call('ZADD', NAMES.due, heir.now, heir.id)
+  relist(heir.tenant, heir.id, heir.place, heir.status_before, heir.status)
   tell(heir.id, heir.version, 'running')
 end
