@@ -245,9 +245,9 @@ def key_pair(credential: Credential) -> tuple[str, str]:
 
 
 def _record(row: Sequence[bytes | None]) -> JobRecord | None:
-    if not row or row[0] is None:
+    doc, polls, output = row or (None, None, None)
+    if doc is None:
         return None
-    doc, polls, output = row
     return JobRecord(job=JOBS.read(doc), polls=int(polls or 0), output=output)
 
 

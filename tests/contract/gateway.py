@@ -85,7 +85,8 @@ class Gateway:
         """Make a tenant whose key is its own name."""
         now = self.clock.now()
         created = await self.tenants.create(
-            Tenant(name, now, limits=limits, reuse=reuse, **more), KeyRecord(digest_of(name), name, now)
+            Tenant(name, now, limits=limits, reuse=reuse, **more),
+            KeyRecord(digest_of(name), name, now),
         )
         assert created
 

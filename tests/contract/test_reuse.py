@@ -1,4 +1,4 @@
-"""What a submit finds of its like: kept results, keys, dry runs. The same in the twin and in Redis."""
+"""What a submit finds of its like: kept results, keys, dry runs. The twin and Redis agree."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ async def test_a_failure_is_not_kept(flight: Flight, fact: Fact) -> None:
         (UNUSUAL, Reuse.OFF, Reuse.OFF, Reuse.OFF, Reuse.MISS),
     ],
 )
-async def test_what_each_option_reads_joins_and_leaves(  # noqa: PLR0913, PLR0917 - a row
+async def test_what_each_option_reads_joins_and_leaves(
     flight: Flight, asked: ReuseRequest, kept: Reuse, under_way: Reuse, alone: Reuse, after: Reuse
 ) -> None:
     """The page's table: with nothing there, with one under way, with a result too, and then."""

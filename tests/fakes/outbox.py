@@ -26,12 +26,12 @@ from tests.fakes.listing import release
 from tests.fakes.memory import Row, due_first
 
 if TYPE_CHECKING:
-    from core.jobs import Job
     from collections.abc import Sequence
     from datetime import datetime, timedelta
 
     from core.deliveries import ChannelMove, Delivery, DeliveryAttempt, Settlement
     from core.endpoints import Stream, WebhookSetup
+    from core.jobs import Job
     from core.store.deliveries import Span
     from core.store.webhooks import SetupChange
     from tests.fakes.memory import Memory, MemoryChannel

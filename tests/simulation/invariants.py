@@ -216,7 +216,11 @@ JOB_CHECKS: Final = (
 def _nothing_left(memory: Memory) -> Iterator[str]:
     """No lease, no doubt, no callback stays for ever."""
     turns = memory.turns
-    indexes = {"due": memory.due, "doubted": memory.doubts, "to be sent": memory.outbox}
+    indexes: dict[str, object] = {
+        "due": memory.due,
+        "doubted": memory.doubts,
+        "to be sent": memory.outbox,
+    }
     flights = memory.flights
     indexes |= {
         "followed": {name: those for name, those in flights.followers.items() if those},

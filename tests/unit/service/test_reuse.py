@@ -38,9 +38,7 @@ def flight(face: Face) -> Flight:
     stores = face.stores
     clock = cast("Any", face.clock)
     return Flight(
-        Gateway(
-            clock, stores.jobs, stores.tenants, stores.usage, stores.controls, stores.breakers
-        )
+        Gateway(clock, stores.jobs, stores.tenants, stores.usage, stores.controls, stores.breakers)
     )
 
 
@@ -118,7 +116,9 @@ async def test_a_default_that_is_left_out_is_the_same_input(caller: httpx.AsyncC
     assert again.headers["gateway-cache"] == "joined"
 
 
-@pytest.mark.parametrize(("option", "found"), [("use", "joined"), ("refresh", "joined"), ("off", "off")])
+@pytest.mark.parametrize(
+    ("option", "found"), [("use", "joined"), ("refresh", "joined"), ("off", "off")]
+)
 async def test_the_option_decides(caller: httpx.AsyncClient, option: str, found: str) -> None:
     await _post(caller)
     assert (await _post(caller, params={"cache": option})).headers["gateway-cache"] == found
@@ -161,8 +161,8 @@ def seeded(face: Face) -> None:
 async def test_no_seed_asks_for_another_result(
     caller: httpx.AsyncClient, input_: dict[str, Any], options: dict[str, str], found: str
 ) -> None:
-    for _ in range(2):
-        answer = await _post(caller, SEEDED_PATH, json=input_, params=options)
+    await _post(caller, SEEDED_PATH, json=input_, params=options)
+    answer = await _post(caller, SEEDED_PATH, json=input_, params=options)
     assert answer.headers["gateway-cache"] == found
 
 

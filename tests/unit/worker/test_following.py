@@ -68,7 +68,7 @@ ROWS: Final = tuple(product(S, (False, True), (False, True), ("", "start", "fini
 
 @pytest.mark.parametrize(("state", "unknown", "promote", "late"), ROWS)
 def test_what_a_follower_learns(
-    state: JobState, unknown: bool, promote: bool, late: str
+    state: JobState, *, unknown: bool, promote: bool, late: str
 ) -> None:
     billed = {"billed": Billed.UNKNOWN} if unknown else {}
     times = {"start": {"start_by": NOW}, "finish": {"finish_by": NOW}}.get(late, {})
@@ -82,9 +82,7 @@ def test_what_a_follower_learns(
 
 def test_nobody_is_promoted_where_money_may_be_gone() -> None:
     for state, promote in product(S, (False, True)):
-        decided = followed(
-            follower(), leader(state, billed=Billed.UNKNOWN), NOW, promote=promote
-        )
+        decided = followed(follower(), leader(state, billed=Billed.UNKNOWN), NOW, promote=promote)
         assert not (isinstance(decided, Move) and decided.fact is Fact.PROMOTED)
 
 
@@ -174,8 +172,8 @@ async def test_news_that_comes_during_a_look_is_not_put_off() -> None:
     held, woken = follower(), at(0.5)
     read = rig.shelf.leader
 
-    async def read_and_be_woken(of: Job) -> JobRecord | None:
-        found = await read(of)
+    async def read_and_be_woken(job: Job) -> JobRecord | None:
+        found = await read(job)
         rig.shelf.due[held.id] = woken
         return found
 
@@ -185,7 +183,7 @@ async def test_news_that_comes_during_a_look_is_not_put_off() -> None:
 
 
 @pytest.mark.parametrize(("promote", "state"), [(True, S.QUEUED), (False, S.FAILED)])
-async def test_the_tenants_word_decides_on_another_try(promote: bool, state: JobState) -> None:
+async def test_the_tenants_word_decides_on_another_try(*, promote: bool, state: JobState) -> None:
     rig = Rig()
     rig.roll.tenant = tenant(reuse=ReusePolicy(promote=promote))
     rig.shelf.put(leader(S.FAILED).job)
