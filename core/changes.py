@@ -104,5 +104,5 @@ class Change:
     ring: bool = False
     heir: Heir | None = None
     instead_of: str | None = None
-    """Of a follower that is promoted: the job whose end is the reason. If it follows another by then,
-    it is not promoted."""
+    """Of a follower that is promoted: the job whose end is the reason. Who follows another by then
+    is not promoted."""

@@ -242,9 +242,7 @@ def key_pair(credential: Credential) -> tuple[str, str]:
 
 
 def _record(row: Sequence[bytes | None]) -> JobRecord | None:
-    if not row:
-        return None
-    doc, polls, output = row
+    doc, polls, output = row or (None, None, None)
     if doc is None:
         return None
     return JobRecord(job=JOBS.read(doc), polls=int(polls or 0), output=output)

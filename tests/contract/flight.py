@@ -138,9 +138,18 @@ class Flight:
         """The record goes, as by `DELETE`."""
         self.lost.append(job.id)
         if isinstance(self.gateway.jobs, MemoryJobStore):
-            del self.gateway.jobs._memory.jobs[job.id]  # noqa: SLF001 - behind the twin
+            del self.gateway.jobs._memory.jobs[job.id]
         else:
-            await self.gateway.jobs._wire.execute("DEL", keys.job(job.id))  # noqa: SLF001 - behind the store
+            await self.gateway.jobs._wire.execute("DEL", keys.job(job.id))
+
+    async def keeps(self, job: Job, at_least: timedelta) -> None:
+        """The record is kept for so long from now on."""
+        if isinstance(self.gateway.jobs, MemoryJobStore):
+            memory = self.gateway.jobs._memory
+            left = (memory.jobs[job.id].expires_at or 0) - memory.now
+        else:
+            left = await self.gateway.jobs._wire.execute("PTTL", keys.job(job.id))
+        assert left >= at_least // timedelta(milliseconds=1)
 
     async def decide(self, job: Job, *, promote: bool = False) -> tuple[Job, Move | None]:
         """What a worker decides at a look; None: to wait."""

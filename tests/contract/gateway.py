@@ -76,12 +76,17 @@ class Gateway:
     ids: SeededIds = field(default_factory=lambda: SeededIds(Random(1)))
 
     async def tenant(
-        self, name: str, limits: Limits = NO_LIMITS, reuse: ReusePolicy = NO_REUSE_POLICY
+        self,
+        name: str,
+        limits: Limits = NO_LIMITS,
+        reuse: ReusePolicy = NO_REUSE_POLICY,
+        **more: Any,  # noqa: ANN401 - fields of the tenant
     ) -> None:
         """Make a tenant whose key is its own name."""
         now = self.clock.now()
         created = await self.tenants.create(
-            Tenant(name, now, limits=limits, reuse=reuse), KeyRecord(digest_of(name), name, now)
+            Tenant(name, now, limits=limits, reuse=reuse, **more),
+            KeyRecord(digest_of(name), name, now),
         )
         assert created
 

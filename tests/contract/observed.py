@@ -135,12 +135,12 @@ async def in_redis(wire: Wire) -> Observed:
 
 
 def _input(held: dict[bytes, bytes]) -> Input:
-    leader = held.get(b"leader")
+    leader = held[b"leader"].decode() if b"leader" in held else None
     if b"source" not in held:
-        return Input(leader.decode() if leader else None)
+        return Input(leader)
     worth = int(held[b"cost"]) if held[b"cost"] else None
     source = held[b"source"].decode()
-    return Input(leader.decode() if leader else None, source, worth, int(held[b"until"]))
+    return Input(leader, source, worth, int(held[b"until"]))
 
 
 async def _lanes(wire: Wire) -> dict[tuple[str, str], tuple[str, ...]]:

@@ -1,4 +1,4 @@
-"""Identical requests in flight: one is paid for, the others follow; who takes over, and what it costs.
+"""Identical requests in flight: one is paid for, the others follow; who takes over, and who pays.
 
 The same in the twin and in Redis.
 """
@@ -117,7 +117,7 @@ async def test_a_follower_needs_neither_money_nor_a_place(
 async def test_a_follower_counts_in_jobs_and_requests(flight: Flight, limits: Limits) -> None:
     await flight.gateway.limit("ape", limits)
     await flight.join()
-    with pytest.raises(Exception, match=r"."):  # noqa: PT011 - any refusal
+    with pytest.raises(Exception, match=r"."):
         await flight.ask()
 
 
@@ -339,7 +339,7 @@ async def test_when_a_leader_is_cancelled_in_the_queue_one_is_submitted_in_its_p
 
 @pytest.mark.parametrize(("promote", "state"), [(True, JobState.QUEUED), (False, JobState.FAILED)])
 async def test_a_failure_is_told_or_tried_again(
-    flight: Flight, promote: bool, state: JobState
+    flight: Flight, *, promote: bool, state: JobState
 ) -> None:
     leader, follower = await _crew(flight, 2)
     await flight.fail(await flight.run(leader))
@@ -441,6 +441,16 @@ async def test_a_deleted_leader_leaves_no_follower_behind(flight: Flight) -> Non
     await flight.cancel(second)
     assert await flight.gateway.jobs.heir(first.id) is None
     await flight.finish(first)
+
+
+async def test_a_result_that_is_kept_shortly_is_there_for_who_follows(flight: Flight) -> None:
+    """Found: a tenant's short time took the record away before its followers had looked."""
+    await flight.gateway.tenant("dog", result_ttl=timedelta(seconds=60))
+    leader, follower = [await flight.join("dog") for _ in range(2)]
+    await flight.finish(leader)
+    await flight.keeps(leader, timedelta(hours=1))
+    assert await flight.look(follower) is Outcome.STORED
+    assert (await flight.record(follower)).output == OUTPUT
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What a submit finds of its like: kept results, keys, dry runs. The same in the twin and in Redis."""
+"""What a submit finds of its like: kept results, keys, dry runs. The twin and Redis agree."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ async def test_a_failure_is_not_kept(flight: Flight, fact: Fact) -> None:
         (UNUSUAL, Reuse.OFF, Reuse.OFF, Reuse.OFF, Reuse.MISS),
     ],
 )
-async def test_what_each_option_reads_joins_and_leaves(  # noqa: PLR0913, PLR0917 - a row
+async def test_what_each_option_reads_joins_and_leaves(
     flight: Flight, asked: ReuseRequest, kept: Reuse, under_way: Reuse, alone: Reuse, after: Reuse
 ) -> None:
     """The page's table: with nothing there, with one under way, with a result too, and then."""
@@ -223,6 +223,18 @@ async def test_a_result_that_is_too_old_already_is_not_kept(flight: Flight) -> N
     flight.gateway.clock.jump(timedelta(days=7))
     await flight.succeed(job, upstream_finished_at=ended)
     assert (await flight.ask())[1].reuse is Reuse.MISS
+
+
+async def test_a_tenant_whose_results_are_kept_shorter_has_none_reused_for_longer(
+    flight: Flight,
+) -> None:
+    """Found: the result stayed in the cache after its tenant's own time."""
+    await flight.gateway.tenant("bee", result_ttl=HOUR)
+    await flight.finish(await flight.join("bee"))
+    flight.gateway.clock.jump(HOUR - SECOND)
+    assert (await flight.ask("bee", dry_run=True))[1].reuse is Reuse.HIT
+    flight.gateway.clock.jump(SECOND)
+    assert (await flight.ask("bee", dry_run=True))[1].reuse is Reuse.MISS
 
 
 async def test_tenants_share_nothing_unless_an_operator_says_so(flight: Flight) -> None:

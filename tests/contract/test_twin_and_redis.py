@@ -196,7 +196,7 @@ class Machine(RuleBasedStateMachine):
         dry_run=st.sampled_from((False, False, False, True)),
         times=st.integers(1, 3),
     )
-    def ask_the_same(  # noqa: PLR0913 - Hypothesis' own
+    def ask_the_same(
         self,
         *,
         tenant: str,
@@ -228,18 +228,18 @@ class Machine(RuleBasedStateMachine):
         self.pair.both(lambda gateway: gateway.share(tenant, reuse))
 
     @rule(job=jobs, promote=st.booleans())
-    def look(self, job: str, promote: bool) -> None:
+    def look(self, job: str, *, promote: bool) -> None:
         held = self._record(job)
         if held.state is JobState.FOLLOWING:
             self.pair.both(lambda gateway: Flight(gateway).look(held, promote=promote))
 
     @rule(promote=st.booleans())
-    def look_all(self, promote: bool) -> None:
+    def look_all(self, *, promote: bool) -> None:
         for name in list(self.pair.memory.flights.leaders):
-            self.look(name, promote)
+            self.look(name, promote=promote)
 
     @rule(job=jobs, promote=st.booleans())
-    def decide_only(self, job: str, promote: bool) -> None:
+    def decide_only(self, job: str, *, promote: bool) -> None:
         held = self._record(job)
         if held.state is JobState.FOLLOWING:
             _, move = self.pair.both(lambda gateway: Flight(gateway).decide(held, promote=promote))
@@ -253,7 +253,7 @@ class Machine(RuleBasedStateMachine):
         self.pair.both(lambda gateway: Flight(gateway).carry_out(held, move))
 
     @rule(job=jobs, running=st.booleans())
-    def accept(self, job: str, running: bool) -> None:
+    def accept(self, job: str, *, running: bool) -> None:
         if self._record(job).state is JobState.SUBMITTING:
             self.pair.both(
                 lambda gateway: gateway.move(
@@ -273,7 +273,7 @@ class Machine(RuleBasedStateMachine):
             self.pair.both(lambda gateway: Flight(gateway).cancel(held))
 
     @rule(job=jobs, expired=st.booleans())
-    def hand_on(self, job: str, expired: bool) -> None:
+    def hand_on(self, job: str, *, expired: bool) -> None:
         held = self._record(job)
         if held.state is JobState.RUNNING and self.pair.memory.flights.followed(job):
             how = (EXPIRED,) if expired else ()

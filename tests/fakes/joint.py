@@ -12,7 +12,7 @@ from core.ledger import Verdict, standing
 from core.limits import UnknownPrice, spans_at
 from core.reuse import Reuse
 from core.sharing import reusable_until, time_limit, worth
-from core.store.records import ENTRIES, JOBS
+from core.store.records import ENTRIES, JOBS, TENANTS
 from tests.fakes.admissions import count_states, take_place
 from tests.fakes.memory import write_due
 from tests.fakes.outbox import write_deliveries
@@ -82,7 +82,10 @@ def _leave_flight(memory: Memory, job: Job) -> None:
 
 
 def _keep(memory: Memory, job: Job, part: Part, output: bytes) -> None:
-    until = min(memory.after(part.lifetime), to_ms(reusable_until(job, memory.clock.now())))
+    row = memory.tenant(job.tenant)
+    own = None if row is None else TENANTS.read(row.doc).result_ttl
+    lifetime = part.lifetime if own is None else min(part.lifetime, own)
+    until = min(memory.after(lifetime), to_ms(reusable_until(job, memory.clock.now())))
     if until > memory.now:
         memory.flights.inputs[part.once].kept = Kept(job.id, output, worth(job), until)
 

@@ -6,7 +6,7 @@ Each check yields a sentence for each breach; none means that it holds.
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import orjson
 
@@ -22,7 +22,7 @@ from worker.policies import LifecyclePolicy
 from worker.webhooks.schedule import SchedulePolicy
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
     from core.deliveries import Delivery
     from core.jobs import Job
@@ -216,7 +216,7 @@ JOB_CHECKS: Final = (
 def _nothing_left(memory: Memory) -> Iterator[str]:
     """No lease, no doubt, no callback stays for ever."""
     turns = memory.turns
-    indexes: dict[str, Mapping[Any, object]] = {
+    indexes: dict[str, object] = {
         "due": memory.due,
         "doubted": memory.doubts,
         "to be sent": memory.outbox,

@@ -106,7 +106,7 @@ class WatchedJobStore(MemoryJobStore):
         return None if row is None else JOBS.read(row.doc)
 
     def _judge_flights(self) -> None:
-        """Of identical requests under way at most one is paid for, but for what is being cancelled."""
+        """Of identical requests under way one is paid for, but for what is being cancelled."""
         flights = self._memory.flights
         leading: Counter[object] = Counter()
         for name, part in flights.parts.items():

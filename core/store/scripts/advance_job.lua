@@ -77,7 +77,8 @@ local function tell_flight()
   end
   if before ~= state and (ended == '1' or state == 'cancelling') then stop_leading(once, id, now) end
   if before ~= state and state == 'succeeded' then
-    keep_result(once, id, output, worth, now, math.min(now + held[6], outlives))
+    local own = tonumber(redis.call('HGET', NAMES.tenant .. tenant_name, 'result_ttl') or '') or math.huge
+    keep_result(once, id, output, worth, now, math.min(now + held[6], now + own, outlives))
   end
   if news == '1' then wake_followers(id, now) end
 end
@@ -103,6 +104,8 @@ if ended == '1' then
   else
     leave_lane(tenant_name, model, id)
   end
-  keep(job, timeline, job_deliveries, { tenant = tenant_name, ttl = ttl, now = now, due_at = due_at, least = least })
+  keep(job, timeline, job_deliveries, {
+    tenant = tenant_name, ttl = ttl, now = now, due_at = due_at, least = least, followed = once and is_followed(id),
+  })
 end
 return 'stored'

@@ -29,7 +29,8 @@ local function expire(job, timeline, job_deliveries, left)
 end
 
 -- Sets when a job that has ended goes. `own` is for a job that nobody must look at again (`due_at` is
--- '') or be told of, and no less than `least` ms where somebody was told; until then it stands in the
+-- '') or be told of, and no less than `least` ms where somebody was told or is still to take the result
+-- over (`followed`); until then it stands in the
 -- record by its instant, and the job is kept for `ttl` seconds.
 local function keep(job, timeline, job_deliveries, span)
   local own, left = tonumber(redis.call('HGET', NAMES.tenant .. span.tenant, 'result_ttl') or ''), span.ttl * 1000
@@ -37,7 +38,8 @@ local function keep(job, timeline, job_deliveries, span)
     if span.due_at ~= '' or is_awaited(job_deliveries) then
       redis.call('HSET', job, 'until', string.format('%.0f', span.now + own))
     else
-      left = redis.call('EXISTS', job_deliveries) == 1 and math.max(own, tonumber(span.least)) or own
+      local needed = span.followed or redis.call('EXISTS', job_deliveries) == 1
+      left = needed and math.max(own, tonumber(span.least)) or own
     end
   end
   expire(job, timeline, job_deliveries, left)
