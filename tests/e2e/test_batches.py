@@ -1,0 +1,95 @@
+"""Batches by real processes: identical items are paid for once, and the end is told of once."""
+
+from __future__ import annotations
+
+import json
+import time
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+import httpx
+import pytest
+
+from simulator.demo import wait_for
+from simulator.example import kling
+from simulator.stack import Plan, running
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from simulator.stack import Stack
+    from tests.e2e.conftest import Marked
+
+NAME: Final = "batches"
+SOON: Final = timedelta(seconds=60)
+IDENTICAL: Final = 50
+OTHERS: Final = 5
+
+
+@pytest.fixture
+def slow_stack(marked: Marked, tmp_path: Path) -> Iterator[Stack]:
+    """Jobs run for four seconds; two workers, either of which may die."""
+    pace = ("--queue-seconds", "0..0", "--run-seconds", "4..4")
+    plan = Plan(tmp_path, environment=marked.environment, runcomfy=pace, workers=2)
+    with running(plan) as stack:
+        yield stack
+
+
+@pytest.fixture
+def http(slow_stack: Stack) -> Iterator[httpx.Client]:
+    bearer = slow_stack.new_tenant(NAME).bearer
+    with httpx.Client(base_url=slow_stack.url, headers=bearer, timeout=30, trust_env=False) as http:
+        yield http
+
+
+def item(prompt: str, **options: str) -> dict[str, Any]:
+    example = kling()
+    given = {**example.input, "prompt": prompt}
+    return {"model_id": example.model_id, "input": given, "cache": "use", **options}
+
+
+def events(stack: Stack) -> list[dict[str, Any]]:
+    """The closing events that the receiver got, by their ids."""
+    answer = httpx.get(f"{stack.receiver.url}/_recv/calls", params={"name": NAME}, trust_env=False)
+    calls = {call["webhook_id"]: json.loads(call["body"]) for call in answer.json()["calls"]}
+    return [body for body in calls.values() if body["type"] == "batch.completed"]
+
+
+def paid(stack: Stack) -> int:
+    answer = httpx.get(f"{stack.runcomfy_url}/_sim/ledger/summary", trust_env=False)
+    return int(answer.json()["submissions"])
+
+
+@pytest.mark.timeout(150)
+def test_a_batch_outlives_its_workers_and_is_told_of_once(
+    slow_stack: Stack, http: httpx.Client
+) -> None:
+    drafts = [item("The same.")] * IDENTICAL + [item(f"Shot {n}.") for n in range(OTHERS)]
+    answer = http.post("/v1/batches", json={"items": drafts, "reference": "films"})
+    assert answer.status_code == 202, answer.text
+    url = answer.json()["batch_url"]
+    wait_for(lambda: paid(slow_stack) == 1 + OTHERS or None, SOON, "the starts")
+    for worker in slow_stack.workers:
+        worker.kill()
+    for worker in slow_stack.workers:
+        worker.start()
+
+    def ended() -> dict[str, Any] | None:
+        document: dict[str, Any] = http.get(url).json()
+        return document if document["status"] == "completed" else None
+
+    document = wait_for(ended, SOON, "the end of the batch")
+    assert document["counts"]["completed"] == IDENTICAL + OTHERS
+    assert paid(slow_stack) == 1 + OTHERS
+    (event,) = wait_for(lambda: events(slow_stack) or None, SOON, "the closing event")
+    assert event["data"]["counts"] == document["counts"]
+    assert event["data"]["reference"] == "films"
+    time.sleep(3)  # three looks of each worker
+    assert len(events(slow_stack)) == 1
+
+    again = http.post("/v1/batches", json={"items": drafts})
+    assert (again.status_code, again.json()["status"]) == (200, "completed")
+    assert {one["gateway_cache"] for one in again.json()["items"]} == {"hit"}
+    wait_for(lambda: len(events(slow_stack)) > 1 or None, SOON, "the second closing event")
+    assert paid(slow_stack) == 1 + OTHERS
