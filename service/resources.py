@@ -15,6 +15,7 @@ from core.events import Emit, Event, RequestServed
 from core.figures import Labels
 from core.history import HintPolicy
 from core.ids import IdSource, SystemIds
+from core.metrics import Figures
 from core.store.breaker import BreakerStore
 from core.store.catalogue import CatalogueStore
 from core.store.connection import Watch, Wire, connection_source
@@ -49,6 +50,7 @@ ADMIN_API: Final = "admin-api"
 DISTRIBUTION: Final = "runcomfy-gateway"
 SUBMIT_ROUTE: Final = "/v1/models/{model_id:path}"
 _AGAIN: Final = timedelta(milliseconds=20)
+_SHARED_EVERY: Final = timedelta(seconds=1)
 PROBES: Final = frozenset({"/healthz", "/readyz", "/metrics"})
 
 
@@ -134,6 +136,7 @@ async def open_resources(
             shelf.keep_fresh(settings.catalogue_refresh),
             histories.keep_fresh(settings.history_refresh),
             feed.run(),
+            _keep_shared(figures, clock),
             _close_when(stopping or asyncio.Event(), waiters),
         ):
             stack.push_async_callback(_stopped, asyncio.create_task(endless))
@@ -211,6 +214,13 @@ def _both(metrics: Emit, *tellers: Emit) -> Emit:
 def _is_quiet(event: Event) -> bool:
     # Probes come every few seconds, and say something only when they fail.
     return isinstance(event, RequestServed) and event.route in PROBES and event.code is None
+
+
+async def _keep_shared(figures: Figures, clock: Clock) -> None:
+    """Another member of the crew may be asked for our gauges."""
+    while True:
+        figures.refresh()
+        await clock.sleep(_SHARED_EVERY)
 
 
 async def _close_when(stopping: asyncio.Event, waiters: Waiters) -> None:
