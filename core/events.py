@@ -65,6 +65,16 @@ class JobMoved:
 
 
 @dataclass(frozen=True, slots=True)
+class JobDeleted:
+    """A job that had ended was deleted at its owner's wish: nothing is left of it but this line."""
+
+    job_id: str
+    tenant: str
+    model_id: str
+    trace: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class JobPolled:
     """RunComfy was asked how far a job is. `outcome` is a word of a closed set."""
 
@@ -225,6 +235,7 @@ Event = (
     | LikeFound
     | CostSaved
     | JobMoved
+    | JobDeleted
     | JobPolled
     | CostSettled
     | SubmitAnswered

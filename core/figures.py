@@ -1,9 +1,8 @@
 """What an event, or a reading of the store, says in figures. Pure; knows no Prometheus."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from core.events import (
     BreakerMoved,
@@ -30,9 +29,11 @@ from core.labels import DELIVERY_ENDS, OTHER, Label
 _MICRO: Final = 1_000_000
 
 
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """By how much a counter grows, what a histogram sees, or how a gauge stands."""
+class Sample(NamedTuple):
+    """By how much a counter grows, what a histogram sees, or how a gauge stands.
+
+    A tuple: a submit makes eight of them, and frozen dataclasses take three times as long to make.
+    """
 
     series: str
     labels: tuple[str, ...] = ()

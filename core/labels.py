@@ -109,6 +109,7 @@ TROUBLES: Final = (
     "delivery_failed",
     "dispatch_failed",
     "front_end_died",
+    "histories_failed",
     "histories_unreadable",
     "illegal_transition",
     "internal_error",
@@ -118,6 +119,7 @@ TROUBLES: Final = (
     "sign_failed",
     "step_failed",
     "store_not_durable",
+    "trim_failed",
     "wallet_failed",
     "wallet_unread",
 )

@@ -20,7 +20,8 @@ from core.labels import Label
 from core.series import CATALOGUE as SERIES
 from core.series import Kind, Series, Source
 from core.settings import ENV_PREFIX, ProcessSettings
-from core.store.keys import CATALOGUE
+from core.store.keys import CATALOGUE, KeySpec
+from core.store.lifetimes import FREED
 from service.problems import BILLED, STATUS
 from service.settings import ServiceSettings
 from worker.settings import WorkerSettings
@@ -143,8 +144,15 @@ def _error_row(kind: type[GatewayError], status: int) -> tuple[str, ...]:
 
 def keys_page() -> str:
     """`docs/generated/redis-keys.md`."""
-    rows = [(f"`{spec.pattern}`", spec.kind, spec.lifetime, spec.holds) for spec in CATALOGUE]
-    return f"# Redis keys\n\n{_MADE}\n{_table(('Key', 'Type', 'Lives', 'Holds'), rows)}"
+    rows = [_key_row(spec) for spec in CATALOGUE]
+    head = ("Key", "Type", "Lives", "Of", "Freed by", "Holds")
+    return f"# Redis keys\n\n{_MADE}\n{_table(head, rows)}"
+
+
+def _key_row(spec: KeySpec) -> tuple[str, ...]:
+    freed = FREED[spec.pattern]
+    pattern = f"`{spec.pattern}`"
+    return pattern, spec.kind, spec.lifetime, freed.owner, freed.by, spec.holds
 
 
 _SHOWN_BY: Final[Mapping[Source, tuple[str, str]]] = {

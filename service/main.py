@@ -1,6 +1,7 @@
 """Runs the HTTP face as a process: logs, server, signals. The only caller of uvicorn."""
 
 import asyncio
+import gc
 import signal
 import socket
 import sys
@@ -85,6 +86,13 @@ class _Server(uvicorn.Server):
     def __init__(self, stopping: asyncio.Event, config: uvicorn.Config) -> None:
         super().__init__(config)
         self._stopping = stopping
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        # What is made by now stays for good. The collector would walk all of it again and again,
+        # and keep every caller waiting that long: half of the slowest answers' time.
+        gc.collect()
+        gc.freeze()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._stopping.set()

@@ -13,14 +13,18 @@ from core.breaker import BreakerPolicy
 from core.clock import Clock, SystemClock
 from core.deliveries import Claimed
 from core.events import Emit
+from core.histories import HistoryShelf
 from core.ids import SystemIds
 from core.jobs import Job
 from core.store.breaker import BreakerStore
 from core.store.catalogue import CatalogueStore
-from core.store.connection import Watch, Wire, connection_source
+from core.store.connection import Wire, connection_source
 from core.store.controls import ControlStore
 from core.store.deliveries import DeliveryStore
+from core.store.history import HistoryStore
 from core.store.jobs import JobStore
+from core.store.line import Watch
+from core.store.listing import ListedJobs
 from core.store.lua import Scripts, read_scripts
 from core.store.presence import Presence
 from core.store.sinks import SinkPolicy, StreamSinks
@@ -36,6 +40,7 @@ from worker.lifecycle import Hands, Lifecycle
 from worker.policies import LifecyclePolicy
 from worker.replays import Replayer, ReplayPolicy
 from worker.settings import WorkerSettings
+from worker.trimming import Trimmer, TrimPolicy
 from worker.upkeep import CatalogueSync, WalletWatch
 from worker.upstream.balance import RunComfyBalance
 from worker.upstream.catalogue import RunComfyCatalogue
@@ -62,7 +67,9 @@ class Resources:
     courier: LeasedLoop[Claimed]
     replayer: Replayer
     catalogue: CatalogueSync
+    histories: HistoryShelf
     controls: ControlStore
+    trimmer: Trimmer
     wallet: WalletWatch | None
     """None where no account API may be asked."""
 
@@ -79,6 +86,7 @@ class Ways:
 @dataclass(frozen=True, slots=True)
 class _Stores:
     jobs: JobStore
+    listed: ListedJobs
     deliveries: DeliveryStore
     tenants: TenantStore
     webhooks: WebhookStore
@@ -87,6 +95,7 @@ class _Stores:
     breakers: BreakerStore
     controls: ControlStore
     presence: Presence
+    histories: HistoryShelf
 
 
 @asynccontextmanager
@@ -103,7 +112,7 @@ async def open_resources(
         access = UpstreamAccess(settings.runcomfy_url, settings.runcomfy_token)
         line = await stack.enter_async_context(open_line(access, limits, clock, emit))
         sender = await stack.enter_async_context(open_sender(_sender_policy(settings), clock))
-        stores = _open_stores(wire, clock)
+        stores = _open_stores(wire, clock, emit)
         sinks = await _open_sinks(stack, wire, settings)
         courier = _courier(settings, stores, Ways(sender, sinks, span_of), clock, emit)
         yield Resources(
@@ -116,15 +125,18 @@ async def open_resources(
             courier=courier,
             replayer=Replayer(stores.replays, stores.deliveries, clock, _replay_policy(settings)),
             catalogue=_catalogue(settings, stores, line, limits, clock, emit),
+            histories=stores.histories,
             controls=stores.controls,
+            trimmer=Trimmer(name, stores.listed, stores.tenants, clock, TrimPolicy()),
             wallet=_wallet(settings, stores, line, limits, clock, emit),
         )
 
 
-def _open_stores(wire: Wire, clock: Clock) -> _Stores:
+def _open_stores(wire: Wire, clock: Clock, emit: Emit) -> _Stores:
     scripts = Scripts(wire, read_scripts())
     return _Stores(
         jobs=JobStore(wire, scripts, clock),
+        listed=ListedJobs(wire, scripts, clock),
         deliveries=DeliveryStore(wire, scripts, clock),
         tenants=TenantStore(wire, scripts, clock),
         webhooks=WebhookStore(wire, scripts, clock),
@@ -133,6 +145,7 @@ def _open_stores(wire: Wire, clock: Clock) -> _Stores:
         breakers=BreakerStore(wire, scripts, clock),
         controls=ControlStore(wire, scripts, clock),
         presence=Presence(wire, clock),
+        histories=HistoryShelf(HistoryStore(wire), clock, emit),
     )
 
 
@@ -156,7 +169,7 @@ def _watcher(
             clock=clock,
             ids=SystemIds(),
             emit=emit,
-            rules=Rules(policy, SystemRandom()),
+            rules=Rules(policy, SystemRandom(), stores.histories.of),
         )
     )
     work = Work(

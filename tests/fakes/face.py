@@ -13,6 +13,7 @@ import httpx
 from pydantic import SecretStr
 
 from core.figures import Labels
+from core.histories import HistoryShelf
 from core.history import HintPolicy
 from core.overview import Overview
 from core.targets import TargetPolicy
@@ -28,7 +29,6 @@ from core.tenants import (
 from service.administration.desk import Desk
 from service.app import create_app
 from service.bodies import BodyLimits
-from service.histories import HistoryShelf
 from service.mailroom import Mailroom
 from service.metrics import ServiceMetrics, service_figures
 from service.models import Models, load_cards
@@ -171,6 +171,7 @@ def open_face(policy: FacePolicy = POLICY) -> Face:
 
     resources = Resources(
         jobs=stores.jobs,
+        listed=stores.listed,
         tenants=stores.tenants,
         usage=stores.usage,
         breakers=stores.breakers,
@@ -194,6 +195,7 @@ def _desk(stores: MemoryStores, clock: FakeClock, emit: Emit) -> Desk:
         actor="admin-api",
         tenants=stores.tenants,
         jobs=stores.jobs,
+        listed=stores.listed,
         setups=stores.webhooks,
         controls=stores.controls,
         usage=stores.usage,

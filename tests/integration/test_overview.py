@@ -20,8 +20,9 @@ from core.money import MicroUsd
 from core.store import keys
 from core.store.breaker import BreakerStore
 from core.store.catalogue import CatalogueStore
-from core.store.connection import Watch, Wire, connection_source
+from core.store.connection import Wire, connection_source
 from core.store.controls import ControlStore
+from core.store.line import Watch
 from core.store.lua import Scripts, read_scripts
 from core.store.overview import STUCK_AFTER, OverviewParts, OverviewStore
 from core.store.webhooks import SetupChange, WebhookStore
