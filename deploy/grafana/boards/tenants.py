@@ -44,6 +44,13 @@ TENANTS = Board(
             Look.BARS,
         ),
         Panel(
+            "Saved today",
+            "What jobs did not cost since another had paid, since 00:00 UTC.",
+            (Query(level(_window("day", "saved"), "tenant"), "{{tenant}}"),),
+            Unit.USD,
+            Look.BARS,
+        ),
+        Panel(
             "Budget left",
             "Share of a tenant's day and month that is left.",
             (
