@@ -38,6 +38,8 @@ class BreakerPolicy:
     longest_pause: timedelta = timedelta(minutes=5)
     probe: timedelta = timedelta(seconds=45)
     """How long a probe may take before another is let through."""
+    probe_news: timedelta = timedelta(seconds=2)
+    """When those who wait for a probe ask how it went: it rarely takes all its time."""
     throttle: timedelta = timedelta(seconds=2)
     """The pause after a 429 that named none; doubled for each further one."""
 

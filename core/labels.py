@@ -99,7 +99,7 @@ ACCEPT_RESULTS: Final = ("accepted", "refused", "failed")
 """What a submit met: 2xx; the caller's to mend (4xx); ours (5xx)."""
 SETTLED: Final = (Verdict.SPENT, Verdict.ESTIMATED, Verdict.FREE)
 DELIVERY_ENDS: Final = (DeliveryState.DELIVERED, DeliveryState.FAILED, DeliveryState.HELD)
-BOOKINGS: Final = ("settled", "released", "held")
+BOOKINGS: Final = ("settled", "released", "held", "saved")
 
 TROUBLES: Final = (
     "batches_failed",

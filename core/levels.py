@@ -61,6 +61,7 @@ def _tenant(tenant: TenantStanding) -> Iterator[Sample]:
         for booking in ("settled", "released", "held"):
             amount = _usd(getattr(use.booking, booking))
             yield Sample("gateway_window_usd", (*labels, booking), amount)
+        yield Sample("gateway_window_usd", (*labels, "saved"), _usd(use.saved))
         if use.budget is not None:
             yield Sample("gateway_budget_usd", labels, _usd(use.budget))
             left = MicroUsd(use.budget - use.booking.used)

@@ -48,7 +48,7 @@ class Figures:
         self._labels = labels
         self._registry = CollectorRegistry()
         self._watched: list[Callable[[], None]] = []
-        self._registry.register(_Refresh(self._refresh))
+        self._registry.register(_Refresh(self.refresh))
         self._state = _State(labels)
         self._takes: dict[tuple[str, tuple[str, ...]], Callable[[float], None]] = {}
         own = [s for s in CATALOGUE if s.source in {source, Source.BOTH}]
@@ -88,13 +88,14 @@ class Figures:
         `shown` may put those of several processes in the place of this one's; what was last read
         of the store goes with them.
         """
-        self._refresh()
+        self.refresh()
         registry = shown(self._registry)
         if registry is not self._registry:
             registry.register(self._state)
         return generate_latest(registry)
 
-    def _refresh(self) -> None:
+    def refresh(self) -> None:
+        """Bring the watched gauges up to date, for others who show them with theirs."""
         for set_level in self._watched:
             set_level()
 

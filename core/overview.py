@@ -21,6 +21,8 @@ class WindowStanding:
     jobs: int
     booking: Booking
     budget: MicroUsd | None = None
+    saved: int = 0
+    """What its jobs did not cost since another had paid, in micro-USD."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from core.figures import Labels
 from core.histories import HistoryShelf
 from core.history import HintPolicy
 from core.ids import IdSource, SystemIds
+from core.metrics import Figures
 from core.reuse import CachePolicy
 from core.store import listing
 from core.store.batches import BatchStore
@@ -63,6 +64,7 @@ DISTRIBUTION: Final = "runcomfy-gateway"
 SUBMIT_ROUTE: Final = "/v1/models/{model_id:path}"
 BATCH_LIMITS: Final = BodyLimits(16 * 2**20, timedelta(seconds=30))
 _AGAIN: Final = timedelta(milliseconds=20)
+_SHARED_EVERY: Final = timedelta(seconds=1)
 PROBES: Final = frozenset({"/healthz", "/readyz", "/metrics"})
 
 
@@ -154,6 +156,7 @@ async def open_resources(
             shelf.keep_fresh(settings.catalogue_refresh),
             histories.keep_fresh(settings.history_refresh),
             feed.run(),
+            _keep_shared(figures, clock),
             _close_when(stopping or asyncio.Event(), waiters),
         ):
             stack.push_async_callback(_stopped, asyncio.create_task(endless))
@@ -234,6 +237,13 @@ def _both(metrics: Emit, *tellers: Emit) -> Emit:
 def _is_quiet(event: Event) -> bool:
     # Probes come every few seconds, and say something only when they fail.
     return isinstance(event, RequestServed) and event.route in PROBES and event.code is None
+
+
+async def _keep_shared(figures: Figures, clock: Clock) -> None:
+    """Another member of the crew may be asked for our gauges."""
+    while True:
+        figures.refresh()
+        await clock.sleep(_SHARED_EVERY)
 
 
 async def _close_when(stopping: asyncio.Event, waiters: Waiters) -> None:

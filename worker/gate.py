@@ -44,13 +44,18 @@ class BreakerGate:
         breaker = await self._breakers.load()
         until = breaker.closed_until(now)
         if until is not None:
-            return until
+            return self._by_news(breaker, until, now)
         if breaker.state is BreakerState.CLOSED:
             return await self._breakers.take_submit()
         probing = breaker.probing(now, self._policy)
         if await self._swap(breaker, probing):
             return None
-        return probing.until
+        return now + self._policy.probe_news
+
+    def _by_news(self, breaker: Breaker, until: datetime, now: datetime) -> datetime:
+        if breaker.state is not BreakerState.PROBING or until != breaker.until:
+            return until
+        return min(until, now + self._policy.probe_news)
 
     async def learn(self, answer: SubmitAnswer) -> None:
         """Note what a submit met. Somebody else's note in between is read and built upon."""

@@ -43,7 +43,7 @@ OPEN_STATES: Final = tuple(sorted(frozenset(JobState) - FINAL_STATES))
 _TENANT: Final = "tenant:"
 _MODEL: Final = "model:"
 _CAPS: Final = ("running", "usd_per_day", "usd_per_month")
-_USED: Final = ("jobs", "reserved", "settled", "released")
+_USED: Final = ("jobs", "reserved", "settled", "released", "saved")
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,12 +184,13 @@ class OverviewStore:
 
 
 def _window(span: Span, row: list[Any], budget: int | None) -> WindowStanding:
-    jobs, reserved, settled, released = (int(value or 0) for value in row)
+    jobs, reserved, settled, released, saved = (int(value or 0) for value in row)
     return WindowStanding(
         window=span.window,
         jobs=jobs,
         booking=Booking(reserved, settled, released),
         budget=None if budget is None else MicroUsd(budget),
+        saved=saved,
     )
 
 

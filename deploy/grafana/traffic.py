@@ -59,6 +59,8 @@ class Oddity:
     every: int
     prompt: str = ""
     query: Mapping[str, str] = field(default_factory=dict)
+    idempotent: bool = False
+    """Under a key of the model's, so that all but the first are repetitions."""
 
     def falls_on(self, number: int) -> bool:
         """Whether the submit of this number is one."""
@@ -70,7 +72,8 @@ ODDITIES: Final = (
     Oddity(110, 2000, "[sim:error=401] turned away"),
     Oddity(7, 37, "[sim:run=60] too slow", {"timeout": "6"}),
     Oddity(3, 29, "", {"nonsense": "1"}),
-    Oddity(5, 6, "the same as before"),
+    Oddity(5, 6, "the same as before", {"cache": "use"}),
+    Oddity(10, 23, "once more", idempotent=True),
 )
 
 
@@ -119,7 +122,9 @@ class Traffic:
         if self._sent % 8 == 0:
             self._waiting.submit(self._wait, path, given, tenant)
             return
-        answer = self._http.post(path, json=given, params=odd.query, headers=tenant.bearer)
+        key = {"idempotency-key": model} if odd.idempotent else {}
+        headers = {**tenant.bearer, **key}
+        answer = self._http.post(path, json=given, params=odd.query, headers=headers)
         if answer.status_code == httpx.codes.ACCEPTED:
             self._open.append((tenant, answer.json()["request_id"]))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -10,6 +11,7 @@ import socket
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -19,6 +21,7 @@ import httpx
 import pytest
 
 from simulator.demo import wait_for
+from simulator.example import kling
 from simulator.private_redis import free_port
 
 if TYPE_CHECKING:
@@ -30,6 +33,8 @@ ROOT: Final = Path(__file__).parents[2]
 MEMBERS: Final = 3
 SOON: Final = timedelta(seconds=20)
 CALLS: Final = 60
+CALLERS: Final = 6
+WAITERS: Final = re.compile(r"^gateway_waiters (\S+)", re.MULTILINE)
 COUNT: Final = re.compile(
     r'gateway_http_requests_total\{method="GET",route="unmatched",status="404"\} (\S+)'
 )
@@ -143,6 +148,32 @@ def test_promtool_finds_nothing_to_say_of_a_crews_figures(crew: Crew) -> None:
         check=False,
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+
+
+def test_who_waits_anywhere_is_counted_whoever_is_asked(
+    crew: Crew, marked: Marked, redis_flushed: str
+) -> None:
+    create = [sys.executable, "-m", "cli.main", "tenant", "create", "demo", "--json"]
+    environment = {**marked.environment, "GATEWAY_REDIS_URL": redis_flushed}
+    made = subprocess.run(create, cwd=ROOT, env=environment, capture_output=True, check=True)
+    key, example = json.loads(made.stdout)["key"], kling()
+    headers = {"authorization": f"Bearer {key}", "prefer": "wait=30"}
+
+    def wait() -> int:
+        url = f"{crew.url}/v1/models/{example.model_id}"
+        call = httpx.post(url, json=example.input, headers=headers, trust_env=False, timeout=40)
+        return call.status_code
+
+    def counted() -> bool:
+        shown = [WAITERS.search(crew.get("/metrics").text) for _ in range(2 * MEMBERS)]
+        return {found and float(found[1]) for found in shown} == {CALLERS}
+
+    with ThreadPoolExecutor(CALLERS) as callers:
+        waiting = [callers.submit(wait) for _ in range(CALLERS)]
+        wait_for(lambda: counted() or None, SOON, "all who wait in everybody's figures")
+        crew.parent.terminate()
+        assert {each.result() for each in waiting} == {202}
+    assert crew.parent.wait(timeout=15) == 0
 
 
 def test_a_member_that_dies_is_replaced_and_its_counts_stay(crew: Crew, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from core.deliveries import ChannelMove
 from core.endpoints import Disabled, Endpoint
 from core.figures import Labels
 from core.jobs import Fact, JobState
-from core.limits import Limits, Window
+from core.limits import Limits, Window, spans_at
 from core.money import MicroUsd
 from core.store import keys
 from core.store.breaker import BreakerStore
@@ -132,11 +132,14 @@ async def test_endpoints_that_get_nothing(gateway: Gateway) -> None:
 async def test_tenants_slots_queue_and_money(gateway: Gateway) -> None:
     for number in range(6):
         await admitted(gateway.subject, f"req_{number}")
+    today, _ = spans_at(gateway.subject.clock.now())
+    await gateway.wire.execute("HINCRBY", keys.use("ada", today.name), "saved", 700_000)
     ada, bob = (await gateway.overview.read()).tenants
     assert (ada.running, ada.waiting, ada.slots) == (4, 2, 4)
     assert (bob.running, bob.waiting, bob.slots) == (0, 0, None)
     day, month = ada.windows
     assert (day.window, day.jobs, day.budget) == (Window.DAY, 6, MicroUsd(5_000_000))
+    assert (day.saved, month.saved) == (700_000, 0)
     assert (month.window, month.jobs, month.budget) == (Window.MONTH, 6, None)
 
 

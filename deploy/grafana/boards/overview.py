@@ -104,12 +104,15 @@ OVERVIEW = Board(
         ),
         Panel(
             "Money per hour",
-            "Reserved at admission; settled when a job's cost is known; given back.",
+            "Reserved at admission; settled when a job's cost is known; given back; saved.",
             (
                 Query("3600 * sum(rate(gateway_cost_reserved_usd_total[15m]))", "reserved"),
                 Query(
                     "3600 * sum by (verdict) (rate(gateway_cost_settled_usd_total[15m]))",
                     "{{verdict}}",
+                ),
+                Query(
+                    "3600 * (sum(rate(gateway_cost_saved_usd_total[15m])) or vector(0))", "saved"
                 ),
             ),
             Unit.USD,

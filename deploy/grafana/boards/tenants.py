@@ -10,7 +10,6 @@ _REPLAYED = (
     'sum(rate(gateway_reuse_total{outcome="replayed"}[$__rate_interval])) / '
     "sum(rate(gateway_reuse_total[$__rate_interval]))"
 )
-_SAVED = f"sum(rate(gateway_cost_saved_usd_total{_WHOSE}[15m]))"
 
 
 def _window(window: str, booking: str) -> str:
@@ -40,6 +39,13 @@ TENANTS = Board(
             "Held",
             "Reserved by jobs whose cost is not known yet.",
             (Query(level(_window("day", "held"), "tenant"), "{{tenant}}"),),
+            Unit.USD,
+            Look.BARS,
+        ),
+        Panel(
+            "Saved today",
+            "What jobs did not cost since another had paid, since 00:00 UTC.",
+            (Query(level(_window("day", "saved"), "tenant"), "{{tenant}}"),),
             Unit.USD,
             Look.BARS,
         ),
@@ -95,12 +101,6 @@ TENANTS = Board(
             "Hits and joins, of the submits that were compared.",
             (Query(_FOUND, "found"), Query(_REPLAYED, "replayed")),
             Unit.RATIO,
-        ),
-        Panel(
-            "Saved",
-            "Per hour: what jobs did not cost since another had paid.",
-            (Query(f"3600 * ({_SAVED} or vector(0))", "saved"),),
-            Unit.USD,
         ),
         Panel(
             "Admitted by tenant",

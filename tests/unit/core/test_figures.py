@@ -144,7 +144,11 @@ FULL = Overview(
             slots=4,
             windows=(
                 WindowStanding(
-                    Window.DAY, 5, Booking(3_000_000, 1_000_000, 500_000), MicroUsd(4_000_000)
+                    Window.DAY,
+                    5,
+                    Booking(3_000_000, 1_000_000, 500_000),
+                    MicroUsd(4_000_000),
+                    MicroUsd(250_000),
                 ),
             ),
             disabled=(Disabled.GONE, Disabled.GONE, Disabled.FAILING),
@@ -212,6 +216,7 @@ def test_levels() -> None:
     reasons = ("gone", "failing", "by_owner")
     assert [told["gateway_disabled_endpoints", (why,)] for why in reasons] == [2, 1, 0]
     assert told["gateway_window_usd", ("demo", "day", "held")] == 1.5
+    assert told["gateway_window_usd", ("demo", "day", "saved")] == 0.25
     assert told["gateway_budget_remaining_usd", ("demo", "day")] == 1.5
     assert told["gateway_breaker_state", ("probing",)] == 1
     assert told["gateway_breaker_open", ("failing",)] == 1

@@ -111,8 +111,8 @@ async def test_exactly_one_probe_goes_when_two_ask_at_once(workers: Workers) -> 
     await workers.one.learn(ACCOUNT)
     await workers.clock.advance(15 * SECOND)
     verdicts = await asyncio.gather(workers.one.closed_until(), workers.other.closed_until())
-    assert sorted(verdicts, key=str) == [at(15 + 45), None]
-    assert await workers.one.closed_until() == at(15 + 45)
+    assert sorted(verdicts, key=str) == [at(15 + 2), None]
+    assert await workers.one.closed_until() == at(15 + 2)
     assert workers.moves == [(S.CLOSED, S.OPEN), (S.OPEN, S.PROBING)]
 
 
@@ -123,6 +123,16 @@ async def test_a_probe_that_succeeds_lets_all_go_again(workers: Workers) -> None
     await workers.one.learn(ACCEPTED)
     assert await workers.other.closed_until() is None
     assert workers.moves[-1] == (S.PROBING, S.CLOSED)
+
+
+async def test_who_waits_for_a_probe_asks_soon_how_it_went(workers: Workers) -> None:
+    await workers.one.learn(ACCOUNT)
+    await workers.clock.advance(15 * SECOND)
+    assert await workers.one.closed_until() is None
+    await workers.clock.advance(44 * SECOND)
+    assert await workers.other.closed_until() == at(15 + 45)  # another may leave then
+    await workers.one.learn(NotSent(fault("throttled", 429), MINUTE))
+    assert await workers.other.closed_until() == at(15 + 44 + 60)
 
 
 async def test_a_probe_that_fails_doubles_the_pause(workers: Workers) -> None:
@@ -139,7 +149,7 @@ async def test_a_probe_whose_worker_died_is_replaced(workers: Workers) -> None:
     assert await workers.one.closed_until() is None
     await workers.clock.advance(POLICY.probe)
     assert await workers.other.closed_until() is None
-    assert await workers.one.closed_until() == at(15 + 45 + 45)
+    assert await workers.one.closed_until() == at(15 + 45 + 2)
 
 
 async def test_a_429_slows_every_worker(workers: Workers) -> None:
