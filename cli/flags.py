@@ -34,7 +34,18 @@ FLAGS: Final[Mapping[str, Flag]] = {
     "priority": Flag(str, "Largest that it may ask for: `high` or `normal`.", "high"),
     "unknown_price": Flag(str, "Where a price is not known: `count` or `refuse`.", "count"),
     "unknown_price_counts": Flag(str, "What an unknown price counts at, in USD.", 0),
+    "keep_inputs": Flag(
+        bool, "Keep inputs when they can no more be asked to be sent.", default=True
+    ),
+    "result_ttl": Flag(int, "Seconds that an ended request is kept, if less than 7 days."),
     "doubt": Flag(str, "Unattended submits in doubt: `hold`, `fail`, `resend`."),
+    "cache": Flag(str, "Share results of equal inputs: `use` or `off`."),
+    "cache_lifetime": Flag(int, "Seconds that a stored result serves; 7 days at most."),
+    "cache_shared": Flag(bool, "Share them with all tenants that are shared too.", default=False),
+    "idempotency": Flag(str, "`Idempotency-Key` on submits: `optional` or `required`.", "optional"),
+    "shared_failure": Flag(
+        str, "A paid job that others joined fails: `tell` or `promote`.", "tell"
+    ),
 }
 """A test compares names and defaults with the records."""
 

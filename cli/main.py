@@ -5,7 +5,7 @@ from typing import Annotated, Final
 
 import typer
 
-from cli import controls, doubts, keys, tenants, webhooks
+from cli import controls, doubts, jobs, keys, tenants, webhooks
 
 DISTRIBUTION: Final = "runcomfy-gateway"
 
@@ -20,6 +20,7 @@ app.add_typer(tenants.app, name="tenant")
 app.add_typer(keys.app, name="key")
 app.add_typer(controls.limits, name="limits")
 app.add_typer(doubts.app, name="doubt")
+app.add_typer(jobs.app, name="job")
 app.command()(controls.pause)
 app.command()(controls.resume)
 app.command()(controls.audit)

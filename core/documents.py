@@ -16,6 +16,7 @@ from core.deliveries import Delivery, DeliveryAttempt, EventType
 from core.endpoints import ON_THE_WAY, Payload
 from core.history import Estimate
 from core.jobs import CancelOutcome, Job, JobRecord, PublicStatus, TimelineEntry
+from core.listing import JobPage
 from core.money import to_usd
 
 EVENT_OF_STATUS: Final = {
@@ -124,6 +125,29 @@ def delivery_document(delivery: Delivery, attempts: Sequence[DeliveryAttempt]) -
             "attempts": [_attempt(attempt) for attempt in attempts],
         }
     )
+
+
+def summary_document(job: Job, links: Links | None = None) -> dict[str, Any]:
+    """A job as a line of a list."""
+    return _present(
+        {
+            "request_id": job.id,
+            "status": job.status,
+            "model_id": job.model_id,
+            "reference": job.reference,
+            "created_at": _iso(job.created_at),
+            "finished_at": _iso(job.finished_at),
+            "cost": None if job.cost is None else to_usd(job.cost),
+            "billed": job.billed,
+            **(links.of(job.id) if links else {}),
+        }
+    )
+
+
+def page_document(page: JobPage, links: Links | None = None) -> dict[str, Any]:
+    """A page of a list of jobs; `next_cursor` while there may be more."""
+    shown = [summary_document(job, links) for job in page.jobs]
+    return {"requests": shown} | ({"next_cursor": page.cursor.text} if page.cursor else {})
 
 
 def passed_document(job: Job, status: PublicStatus, at: datetime) -> bytes:

@@ -56,7 +56,7 @@ def resolve(job: Job, resolution: Resolution, by: str, now: datetime) -> Resolve
         what=fact,
         state=after.state,
         detail=f"{word} by {by}",
-        status=after.status,
+        status=after.unspoken,
     )
     return Resolved(after, fact, entry)
 

@@ -10,6 +10,7 @@ from core.endpoints import Disabled
 from core.jobs import Fact, JobState
 from core.ledger import Verdict
 from core.money import MicroUsd
+from core.reuse import Reuse
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +22,26 @@ class JobAdmitted:
     model_id: str
     estimate: MicroUsd | None
     trace: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LikeFound:
+    """A submit was compared with what was there, and accepted. `job_id` is whose answer it got."""
+
+    job_id: str
+    tenant: str
+    model_id: str
+    outcome: Reuse
+
+
+@dataclass(frozen=True, slots=True)
+class CostSaved:
+    """A job ended well at another's cost: at once, or with the job that it had joined."""
+
+    job_id: str
+    tenant: str
+    model_id: str
+    amount: MicroUsd
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +61,16 @@ class JobMoved:
     """From RunComfy's acceptance to our record of the end."""
     detected_after: timedelta | None = None
     """From RunComfy's own `finished_at` to our record of the end."""
+    trace: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class JobDeleted:
+    """A job that had ended was deleted at its owner's wish: nothing is left of it but this line."""
+
+    job_id: str
+    tenant: str
+    model_id: str
     trace: str | None = None
 
 
@@ -201,7 +232,10 @@ class Administered:
 
 Event = (
     JobAdmitted
+    | LikeFound
+    | CostSaved
     | JobMoved
+    | JobDeleted
     | JobPolled
     | CostSettled
     | SubmitAnswered

@@ -6,6 +6,7 @@ from typing import Any, Final, NamedTuple
 
 from core.events import (
     BreakerMoved,
+    CostSaved,
     CostSettled,
     DeliveryAttempted,
     EndpointDisabled,
@@ -13,6 +14,7 @@ from core.events import (
     JobAdmitted,
     JobMoved,
     JobPolled,
+    LikeFound,
     RequestServed,
     StoreAnswered,
     StoreFound,
@@ -72,6 +74,15 @@ def _admitted(event: JobAdmitted) -> Iterator[Sample]:
     yield Sample("gateway_jobs_admitted_total", whose)
     if event.estimate is not None:
         yield Sample("gateway_cost_reserved_usd_total", whose, event.estimate / _MICRO)
+
+
+def _found_like(event: LikeFound) -> Iterator[Sample]:
+    yield Sample("gateway_reuse_total", (event.outcome,))
+
+
+def _saved(event: CostSaved) -> Iterator[Sample]:
+    whose = (event.tenant, event.model_id)
+    yield Sample("gateway_cost_saved_usd_total", whose, event.amount / _MICRO)
 
 
 def _moved(event: JobMoved) -> Iterator[Sample]:
@@ -156,6 +167,8 @@ def _troubled(event: Trouble) -> Iterator[Sample]:
 
 _READERS: Final[Mapping[type[Event], Callable[[Any], Iterator[Sample]]]] = {
     JobAdmitted: _admitted,
+    LikeFound: _found_like,
+    CostSaved: _saved,
     JobMoved: _moved,
     JobPolled: _polled,
     CostSettled: _settled,

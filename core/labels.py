@@ -119,6 +119,7 @@ TROUBLES: Final = (
     "sign_failed",
     "step_failed",
     "store_not_durable",
+    "trim_failed",
     "wallet_failed",
     "wallet_unread",
 )

@@ -18,13 +18,16 @@ from core.clock import Clock, SystemClock
 from core.events import (
     Administered,
     BreakerMoved,
+    CostSaved,
     CostSettled,
     DeliveryAttempted,
     EndpointDisabled,
     Event,
     JobAdmitted,
+    JobDeleted,
     JobMoved,
     JobPolled,
+    LikeFound,
     RequestServed,
     StoreAnswered,
     StoreFound,
@@ -44,7 +47,10 @@ _NEVER: Final = logging.NOTSET
 
 LINES: Final[Mapping[type[Event], tuple[str, int]]] = {
     JobAdmitted: ("job_admitted", _D),
+    LikeFound: ("like_found", _D),
+    CostSaved: ("cost_saved", _I),
     JobMoved: ("job_moved", _I),
+    JobDeleted: ("job_deleted", _I),
     JobPolled: ("job_polled", _D),
     CostSettled: ("cost_settled", _I),
     SubmitAnswered: ("submit_answered", _I),

@@ -20,7 +20,8 @@ from core.labels import Label
 from core.series import CATALOGUE as SERIES
 from core.series import Kind, Series, Source
 from core.settings import ENV_PREFIX, ProcessSettings
-from core.store.keys import CATALOGUE
+from core.store.keys import CATALOGUE, KeySpec
+from core.store.lifetimes import FREED
 from service.problems import BILLED, STATUS
 from service.settings import ServiceSettings
 from worker.settings import WorkerSettings
@@ -143,8 +144,15 @@ def _error_row(kind: type[GatewayError], status: int) -> tuple[str, ...]:
 
 def keys_page() -> str:
     """`docs/generated/redis-keys.md`."""
-    rows = [(f"`{spec.pattern}`", spec.kind, spec.lifetime, spec.holds) for spec in CATALOGUE]
-    return f"# Redis keys\n\n{_MADE}\n{_table(('Key', 'Type', 'Lives', 'Holds'), rows)}"
+    rows = [_key_row(spec) for spec in CATALOGUE]
+    head = ("Key", "Type", "Lives", "Of", "Freed by", "Holds")
+    return f"# Redis keys\n\n{_MADE}\n{_table(head, rows)}"
+
+
+def _key_row(spec: KeySpec) -> tuple[str, ...]:
+    freed = FREED[spec.pattern]
+    pattern = f"`{spec.pattern}`"
+    return pattern, spec.kind, spec.lifetime, freed.owner, freed.by, spec.holds
 
 
 _SHOWN_BY: Final[Mapping[Source, tuple[str, str]]] = {
@@ -174,7 +182,8 @@ _METRICS_ABOUT: Final = (
     "Labels keep to closed sets: a value that has no place there becomes `other`. Tenants and "
     "models are the first so many that a process meets (`GATEWAY_METRICS__TENANTS`, "
     "`GATEWAY_METRICS__MODELS`): set these above what you have. Counters begin at zero where their "
-    "labels are closed. Each process also shows the usual `process_…` series.\n\n"
+    "labels are closed. Each process also shows the usual `process_…` series; of a service with "
+    "`--workers`, every member does, told apart by `seat`, while all else is one sum.\n\n"
     "Rules and alerts are in `deploy/prometheus`, dashboards in `deploy/grafana` "
     "(`make dashboards`), what to do in [runbooks](runbooks/README.md).\n"
 )

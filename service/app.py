@@ -19,6 +19,7 @@ from service.errors import MethodNotAllowed
 from service.openapi import TITLE
 from service.resources import Resources
 from service.routes import (
+    admin_callbacks,
     admin_controls,
     admin_jobs,
     admin_tenants,
@@ -45,6 +46,7 @@ ENDPOINTS: Final = (
     *models.ENDPOINTS,
     *usage.ENDPOINTS,
     *admin_tenants.ENDPOINTS,
+    *admin_callbacks.ENDPOINTS,
     *admin_controls.ENDPOINTS,
     *admin_jobs.ENDPOINTS,
     *operation.ENDPOINTS,

@@ -38,9 +38,22 @@ class CostAboveLimit(CallerError):
 
 
 class JobContended(Conflict):
-    """The job kept changing while it was being cancelled; ask again."""
+    """The job kept changing meanwhile; ask again."""
 
     code = "job_contended"
+    retryable = True
+
+
+class JobOpen(Conflict):
+    """The job has not ended yet: cancel it first, or wait for its end."""
+
+    code = "job_open"
+
+
+class JobAwaited(Conflict):
+    """A callback about the job, or what it cost, is still to come; it can be deleted after that."""
+
+    code = "job_awaited"
     retryable = True
 
 

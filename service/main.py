@@ -54,9 +54,14 @@ def run(settings: ServiceSettings, sockets: list[socket.socket] | None = None) -
             timeout_graceful_shutdown=ceil(settings.shutdown_timeout.total_seconds()),
         ),
     )
-    # uvicorn repeats the signal once it has stopped; a clean stop is to exit with 0.
+
+    def stop(_: int, __: FrameType | None) -> None:
+        server.should_exit = True
+
+    # Until uvicorn has handlers of its own, none may be lost; and it repeats the signal once it has
+    # stopped, where a clean stop is to exit with 0.
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, _stopped)
+        signal.signal(number, stop)
     server.run(sockets)
     if not server.started:
         raise SystemExit(STARTUP_FAILED)
@@ -92,7 +97,3 @@ class _Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._stopping.set()
         await super().shutdown(sockets)
-
-
-def _stopped(_: int, __: FrameType | None) -> None:
-    return None

@@ -9,11 +9,14 @@ from core.changes import Admission, Admitted, Change, Outcome
 from core.channels import Channel
 from core.deliveries import ChannelMove, Delivery, DeliveryAttempt
 from core.endpoints import WebhookSetup
+from core.jobs import Job
 from core.limits import Limits
+from core.listing import JobPage, JobQuery
 from core.replays import Replay
 from core.store.catalogue import CatalogueSnapshot
 from core.store.deliveries import Span
 from core.store.jobs import Depth, JobView
+from core.store.listing import Deletion
 from core.store.webhooks import SetupChange
 from core.tenants import Credential, Scope, Tenant
 from core.usage import Usage
@@ -38,6 +41,26 @@ class Jobs(Protocol):
 
     async def store(self, change: Change) -> Outcome:
         """See `core.store.jobs.JobStore.store`."""
+        ...
+
+    async def heir(self, job_id: str) -> Job | None:
+        """See `core.store.jobs.JobStore.heir`."""
+        ...
+
+
+class ListedJobs(Protocol):
+    """Tenants' jobs as lists. Every call may raise `StoreUnavailable`."""
+
+    async def page(self, credential: Credential, query: JobQuery) -> JobPage:
+        """See `core.store.listing.ListedJobs.page`."""
+        ...
+
+    async def page_of(self, tenant: str, query: JobQuery) -> JobPage:
+        """See `core.store.listing.ListedJobs.page_of`."""
+        ...
+
+    async def delete(self, job: Job) -> Deletion:
+        """See `core.store.listing.ListedJobs.delete`."""
         ...
 
 

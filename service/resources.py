@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from importlib.metadata import version
 from typing import Final
@@ -16,6 +16,8 @@ from core.figures import Labels
 from core.histories import HistoryShelf
 from core.history import HintPolicy
 from core.ids import IdSource, SystemIds
+from core.reuse import CachePolicy
+from core.store import listing
 from core.store.breaker import BreakerStore
 from core.store.catalogue import CatalogueStore
 from core.store.connection import Wire, connection_source
@@ -40,7 +42,7 @@ from service.mailroom import Mailroom
 from service.metrics import ServiceMetrics, service_figures
 from service.models import Models, load_cards
 from service.options import OptionPolicy
-from service.ports import Breakers, Exposition, Health, Jobs, Tenants, UsageOf
+from service.ports import Breakers, Exposition, Health, Jobs, ListedJobs, Tenants, UsageOf
 from service.settings import ServiceSettings
 from service.shelf import ModelShelf
 from service.waiters import Waiters
@@ -66,6 +68,7 @@ class FacePolicy:
     heartbeat: timedelta
     admin_token: SecretStr | None = None
     """None: the operators' API is off."""
+    cache: CachePolicy = field(default_factory=CachePolicy)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +76,7 @@ class Resources:
     """What a handler can reach."""
 
     jobs: Jobs
+    listed: ListedJobs
     tenants: Tenants
     usage: UsageOf
     breakers: Breakers
@@ -101,6 +105,7 @@ def face_policy(settings: ServiceSettings) -> FacePolicy:
         longest_wait=settings.longest_wait,
         heartbeat=settings.heartbeat,
         admin_token=settings.admin_token,
+        cache=settings.cache.policy(),
     )
 
 
@@ -140,6 +145,7 @@ async def open_resources(
             stack.push_async_callback(_stopped, asyncio.create_task(endless))
         yield Resources(
             jobs=JobStore(wire, scripts, clock),
+            listed=listing.ListedJobs(wire, scripts, clock),
             tenants=TenantStore(wire, scripts, clock),
             usage=UsageStore(wire),
             breakers=BreakerStore(wire, scripts, clock),
@@ -164,6 +170,7 @@ def _overview(wire: Wire, scripts: Scripts, clock: Clock, tenants: int) -> Overv
         controls=ControlStore(wire, scripts, clock),
         breakers=BreakerStore(wire, scripts, clock),
         catalogue=CatalogueStore(wire, scripts),
+        webhooks=WebhookStore(wire, scripts, clock),
     )
     return OverviewStore(wire, parts, clock, tenants)
 
@@ -188,6 +195,7 @@ def open_desk(wire: Wire, actor: str, targets: TargetPolicy, emit: Emit) -> Desk
         actor=actor,
         tenants=TenantStore(wire, scripts, clock),
         jobs=JobStore(wire, scripts, clock),
+        listed=listing.ListedJobs(wire, scripts, clock),
         setups=WebhookStore(wire, scripts, clock),
         controls=ControlStore(wire, scripts, clock),
         usage=UsageStore(wire),

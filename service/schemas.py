@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
+from core.endpoints import Disabled
 from core.jobs import Billed, CancelOutcome, JobState, Note, PublicStatus
 from core.limits import Policy, Window
 
@@ -109,6 +110,16 @@ _MODEL_FIELDS: Final[Mapping[str, Schema]] = {
     "output_schema": {"type": "object"},
 }
 
+_SUMMED: Final = (
+    "request_id",
+    "status",
+    "model_id",
+    "reference",
+    "created_at",
+    "finished_at",
+    "cost",
+    "billed",
+)
 _NUMBER: Final = {"type": ["number", "null"]}
 _COUNTED: Final = objects(
     "used limit remaining", used={"type": "integer"}, limit=_NUMBER, remaining=_NUMBER
@@ -130,6 +141,12 @@ COMPONENTS: Final[Mapping[str, Schema]] = {
         **_STATUS,
         **{name: shape for name, shape in _RESULT.items() if name not in _STATUS},
         **_DETAIL,
+    ),
+    "Requests": objects("requests", requests=many(ref("Summary")), next_cursor=TEXT),
+    "Summary": objects(
+        "request_id status model_id created_at billed status_url result_url cancel_url",
+        **{name: _RESULT[name] for name in _SUMMED},
+        **_LINKS,
     ),
     "Cancel": objects(
         "request_id status outcome",
@@ -162,7 +179,7 @@ COMPONENTS: Final[Mapping[str, Schema]] = {
         **{"violated-policies": many(words(Policy))},
     ),
     "Usage": objects(
-        "tenant at running waiting windows",
+        "tenant at running waiting windows disabled_endpoints",
         tenant=TEXT,
         at=INSTANT,
         running=_COUNTED,
@@ -177,6 +194,16 @@ COMPONENTS: Final[Mapping[str, Schema]] = {
                 jobs=_COUNTED,
                 usd=_SPENT,
                 models={"type": "object", "additionalProperties": {"type": "object"}},
+            )
+        ),
+        disabled_endpoints=many(
+            objects(
+                "endpoint_id url reason disabled_at owed",
+                endpoint_id=TEXT,
+                url=TEXT,
+                reason=words(Disabled),
+                disabled_at=INSTANT,
+                owed={"type": "integer", "description": "Sent when it is enabled again."},
             )
         ),
     ),
@@ -203,6 +230,24 @@ RESULT_EXAMPLE: Final = {
     "created_at": "2025-11-22T14:58:34.120000Z",
     "finished_at": "2025-11-22T15:00:02.480000Z",
     "billed": "yes",
+}
+REQUESTS_EXAMPLE: Final = {
+    "requests": [
+        {
+            "request_id": REQUEST_ID,
+            "status": "completed",
+            "model_id": MODEL_NAME,
+            "reference": "order-1729",
+            "created_at": "2025-11-22T14:58:34.120000Z",
+            "finished_at": "2025-11-22T15:00:02.480000Z",
+            "cost": 0.63,
+            "billed": "yes",
+            "status_url": f"{_BASE}/status",
+            "result_url": f"{_BASE}/result",
+            "cancel_url": f"{_BASE}/cancel",
+        }
+    ],
+    "next_cursor": "MTc2MzgyMzUxNDEyMC5yZXFfMDFLQVA3WkpWNVYzUThNMFJXWDRUMllETjZD",
 }
 CANCEL_EXAMPLE: Final = {"request_id": REQUEST_ID, "status": "cancelled", "outcome": "cancelled"}
 DETAIL_EXAMPLE: Final = {
@@ -261,6 +306,15 @@ USAGE_EXAMPLE: Final = {
     "windows": [
         {"window": "day", "resets_at": "2025-11-23T00:00:00Z", **_USED_EXAMPLE},
         {"window": "month", "resets_at": "2025-12-01T00:00:00Z", **_USED_EXAMPLE},
+    ],
+    "disabled_endpoints": [
+        {
+            "endpoint_id": "ep_01KAP7ZJ5V3Q8M0RWX4T2YDN6C",
+            "url": "https://old.example/hooks",
+            "reason": "failing",
+            "disabled_at": "2025-11-20T09:12:00Z",
+            "owed": 37,
+        }
     ],
 }
 RATELIMIT_HEADERS: Final = {

@@ -35,6 +35,7 @@ from worker.upkeep import (
     HISTORIES_EVERY,
     LOOK_EVERY,
     SIGN_EVERY,
+    TRIM_EVERY,
     Chore,
     keep_doing,
     warn_of_weak_store,
@@ -158,6 +159,7 @@ def _chores(resources: Resources) -> tuple[Chore, ...]:
         Chore("catalogue", LOOK_EVERY, resources.catalogue.run_once),
         Chore("histories", HISTORIES_EVERY, resources.histories.refresh),
         Chore("replays", REPLAY_EVERY, resources.replayer.run_once),
+        Chore("trim", TRIM_EVERY, resources.trimmer.run_once),
         Chore("dispatch", DISPATCH_EVERY, lambda: _dispatch(resources)),
         *wallet,
     )

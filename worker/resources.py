@@ -24,6 +24,7 @@ from core.store.deliveries import DeliveryStore
 from core.store.history import HistoryStore
 from core.store.jobs import JobStore
 from core.store.line import Watch
+from core.store.listing import ListedJobs
 from core.store.lua import Scripts, read_scripts
 from core.store.presence import Presence
 from core.store.sinks import SinkPolicy, StreamSinks
@@ -39,6 +40,7 @@ from worker.lifecycle import Hands, Lifecycle
 from worker.policies import LifecyclePolicy
 from worker.replays import Replayer, ReplayPolicy
 from worker.settings import WorkerSettings
+from worker.trimming import Trimmer, TrimPolicy
 from worker.upkeep import CatalogueSync, WalletWatch
 from worker.upstream.balance import RunComfyBalance
 from worker.upstream.catalogue import RunComfyCatalogue
@@ -67,6 +69,7 @@ class Resources:
     catalogue: CatalogueSync
     histories: HistoryShelf
     controls: ControlStore
+    trimmer: Trimmer
     wallet: WalletWatch | None
     """None where no account API may be asked."""
 
@@ -83,6 +86,7 @@ class Ways:
 @dataclass(frozen=True, slots=True)
 class _Stores:
     jobs: JobStore
+    listed: ListedJobs
     deliveries: DeliveryStore
     tenants: TenantStore
     webhooks: WebhookStore
@@ -123,6 +127,7 @@ async def open_resources(
             catalogue=_catalogue(settings, stores, line, limits, clock, emit),
             histories=stores.histories,
             controls=stores.controls,
+            trimmer=Trimmer(name, stores.listed, stores.tenants, clock, TrimPolicy()),
             wallet=_wallet(settings, stores, line, limits, clock, emit),
         )
 
@@ -131,6 +136,7 @@ def _open_stores(wire: Wire, clock: Clock, emit: Emit) -> _Stores:
     scripts = Scripts(wire, read_scripts())
     return _Stores(
         jobs=JobStore(wire, scripts, clock),
+        listed=ListedJobs(wire, scripts, clock),
         deliveries=DeliveryStore(wire, scripts, clock),
         tenants=TenantStore(wire, scripts, clock),
         webhooks=WebhookStore(wire, scripts, clock),

@@ -20,6 +20,8 @@ SIGN_EVERY: Final = timedelta(seconds=5)
 LOOK_EVERY: Final = timedelta(seconds=15)
 HISTORIES_EVERY: Final = timedelta(seconds=5)
 DISPATCH_EVERY: Final = timedelta(seconds=3)
+TRIM_EVERY: Final = timedelta(seconds=20)
+"""Whose turn it is has it for a minute."""
 READ_WALLET_EVERY: Final = timedelta(minutes=1)
 
 

@@ -52,14 +52,17 @@ def connection_source(policy: RedisPolicy, process: str) -> ConnectionPool:
     if url.startswith("rediss://"):
         options["ssl_check_hostname"] = True
     if not policy.sentinels:
-        return ConnectionPool.from_url(url, **options)
+        pool = ConnectionPool.from_url(url, **options)
+        # An option that redis-py does not know must end the process now, not each connection.
+        pool.make_connection()  # type: ignore[no-untyped-call]  # redis-py 5
+        return pool
     known = ConnectionPool.from_url(url).connection_kwargs
     login = {k: known[k] for k in ("db", "username", "password") if k in known}
     sentinel: Any = Sentinel(  # type: ignore[no-untyped-call]  # redis-py 5 leaves it untyped
         list(policy.sentinels), sentinel_kwargs=options
     )
-    pool: ConnectionPool = sentinel.master_for(policy.master, **options, **login).connection_pool
-    return pool
+    master: ConnectionPool = sentinel.master_for(policy.master, **options, **login).connection_pool
+    return master
 
 
 def retrying_source(policy: RedisPolicy, process: str) -> ConnectionPool:

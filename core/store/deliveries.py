@@ -82,10 +82,9 @@ class DeliveryStore:
             [
                 keys.delivery(after.id),
                 keys.attempts(after.id),
-                keys.timeline(after.job_id or ""),
                 keys.OUTBOX,
                 *_channel_keys(channel.name),
-                *_job_keys(after.job_id),
+                *_job_keys(after.job_id or ""),
             ],
             [
                 settlement.before.version,
@@ -98,6 +97,7 @@ class DeliveryStore:
                 life_seconds(DELIVERY_LIFE),
                 to_ms(now),
                 (max(after.due_at or now, now) - now + KEEP_AFTER) // _MILLISECOND,
+                after.job_id or "",
                 channel.name,
                 self._at_once,
                 channel.before.version,
@@ -195,9 +195,7 @@ def _channel_fields(channel: Channel) -> tuple[Argument, Argument, Argument, Arg
     return channel.version, CHANNELS.write(channel), _score(channel.until), at_once
 
 
-def _job_keys(job_id: str | None) -> tuple[str, ...]:
-    if job_id is None:
-        return ()
+def _job_keys(job_id: str) -> tuple[str, ...]:
     return keys.job(job_id), keys.timeline(job_id), keys.job_deliveries(job_id)
 
 

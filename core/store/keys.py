@@ -25,12 +25,36 @@ CATALOGUE: Final = (
         "gw:job:{id}",
         "hash",
         "7 days after the end",
-        "version, doc, input, output, polls, slot, reserved, settled, released",
+        "version, doc, input, output, polls, slot, reserved, settled, released, once, cache_ms, "
+        "leader, successor, idempotency",
     ),
     KeySpec("gw:job:{id}:timeline", "list", "as the job", "its history, oldest first, as JSON"),
     KeySpec("gw:job:{id}:deliveries", "list", "as the job", "ids of its callbacks"),
+    KeySpec(
+        "gw:once:{scope}:{fingerprint}",
+        "hash",
+        "while its job runs, then as long as its result may be reused",
+        "leader, of (whose job that is), output, cost, source, until",
+    ),
+    KeySpec(
+        "gw:followers:{id}",
+        "sorted set",
+        "while any follow",
+        "jobs that share the work of this one, by the end of their time (ms)",
+    ),
+    KeySpec(
+        "gw:idempotency:{tenant}:{digest}",
+        "string",
+        "as the job that it admitted",
+        "the fingerprint of the request, and the job",
+    ),
     KeySpec("gw:due", "sorted set", "for ever", "jobs by when somebody must look next (ms)"),
-    KeySpec("gw:states", "hash", "for ever", "how many jobs stand in each open state"),
+    KeySpec(
+        "gw:states",
+        "hash",
+        "for ever",
+        "how many jobs stand in each open state, and ever came to each end",
+    ),
     KeySpec("gw:doubts", "sorted set", "for ever", "jobs in doubt by since when (ms)"),
     KeySpec("gw:unsent", "sorted set", "for ever", "jobs that RunComfy has not got, by age (ms)"),
     KeySpec("gw:delivery:{id}", "hash", "14 days", "version, doc"),
@@ -65,14 +89,31 @@ CATALOGUE: Final = (
     KeySpec("gw:replay:{tenant}", "hash", "while one goes on", "version, doc"),
     KeySpec("gw:sink:{tenant}:{stream}", "stream", "trimmed", "events, as CloudEvents 1.0"),
     KeySpec("gw:tenant:{name}", "hash", "until deleted", "disabled, doc, and each limit"),
-    KeySpec("gw:tenant:{name}:jobs", "sorted set", "for ever", "the tenant's jobs by age (ms)"),
+    KeySpec(
+        "gw:tenant:{name}:jobs",
+        "sorted set",
+        "each member as its job",
+        "the tenant's jobs by age (ms)",
+    ),
+    KeySpec(
+        "gw:tenant:{name}:jobs:{status}",
+        "sorted set",
+        "while there are any",
+        "those `in_queue`, `in_progress`, `failed` or `cancelled`, by age (ms)",
+    ),
+    KeySpec(
+        "gw:tenant:{name}:references",
+        "sorted set",
+        "while there are any",
+        "the tenant's jobs that have a reference, by a number made of it",
+    ),
     KeySpec("gw:tenants", "set", "for ever", "names of all tenants"),
     KeySpec("gw:rate:{tenant}", "string", "until it refills", "GCRA: when the next is due (ms)"),
     KeySpec(
         "gw:use:{tenant}:{window}",
         "hash",
         "a day window 40 days, a month window 400 days",
-        "jobs, reserved, settled, released (micro-USD), the same by model",
+        "jobs, reserved, settled, released (micro-USD), reused, saved, the same by model",
     ),
     KeySpec("gw:limits", "hash", "for ever", "limits of the whole gateway and of models"),
     KeySpec("gw:pauses", "set", "for ever", "what is paused: all, tenant:x, model:y"),
@@ -92,6 +133,7 @@ CATALOGUE: Final = (
     KeySpec("gw:catalogue", "hash", "until the next sync", "RunComfy's model documents by id"),
     KeySpec("gw:catalogue:meta", "hash", "for ever", "when the catalogue was read; categories"),
     KeySpec("gw:workers", "sorted set", "for ever", "worker processes by last sign of life (ms)"),
+    KeySpec("gw:trimmer", "string", "a minute", "the worker that trims indexes at present"),
     KeySpec("gw:upstream", "hash", "for ever", "version, doc of the breaker over RunComfy"),
     KeySpec("gw:runs:{model}", "list", "for ever", "its last 200 run times (ms), newest first"),
     KeySpec("gw:runs", "hash", "for ever", "how many runs of each model have ended so far"),
@@ -103,6 +145,7 @@ CATALOGUE: Final = (
 )
 
 DUE: Final = "gw:due"
+TRIMMER: Final = "gw:trimmer"
 STATES: Final = "gw:states"
 DOUBTS: Final = "gw:doubts"
 UNSENT: Final = "gw:unsent"
@@ -134,6 +177,7 @@ REPLAY_PREFIX: Final = "gw:replay:"
 
 LUA_NAMES: Final = {
     "job": _JOB,
+    "delivery": _DELIVERY,
     "tenant": "gw:tenant:",
     "limits": LIMITS,
     "pauses": PAUSES,
@@ -145,6 +189,9 @@ LUA_NAMES: Final = {
     "lanes": "gw:lanes:",
     "wait": "gw:wait:",
     "due": DUE,
+    "states": STATES,
+    "once": "gw:once:",
+    "followers": "gw:followers:",
     "unsent": UNSENT,
     "bell": BELL,
     "message": "arq:job:",
@@ -225,6 +272,16 @@ def tenant_jobs(name: str) -> str:
     return f"gw:tenant:{name}:jobs"
 
 
+def jobs_with_status(name: str, status: str) -> str:
+    """A tenant's jobs of one status by age; none are kept for `completed`."""
+    return f"{tenant_jobs(name)}:{status}"
+
+
+def references(name: str) -> str:
+    """A tenant's jobs by reference."""
+    return f"gw:tenant:{name}:references"
+
+
 def api_key(digest: str) -> str:
     """What is known of an API key."""
     return f"gw:key:{digest}"
@@ -233,6 +290,16 @@ def api_key(digest: str) -> str:
 def message(name: str) -> str:
     """Arq's own key of a message; its pattern is arq's."""
     return f"arq:job:{name}"
+
+
+def followers(job_id: str) -> str:
+    """Who shares a job's work."""
+    return f"gw:followers:{job_id}"
+
+
+def idempotency(tenant_name: str, digest: str) -> str:
+    """What a tenant's idempotency key admitted."""
+    return f"gw:idempotency:{tenant_name}:{digest}"
 
 
 def rate(tenant_name: str) -> str:

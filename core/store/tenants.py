@@ -6,11 +6,13 @@ from datetime import timedelta
 from typing import Final
 
 from core.clock import Clock, from_ms, to_ms
+from core.jobs import PublicStatus
 from core.limits import Limits, lua_pattern
+from core.reuse import ReusePolicy
 from core.store import keys
+from core.store.admissions import MILLISECOND, RING_GRACE
 from core.store.connection import Argument, Wire
 from core.store.doorbell import MESSAGE_LIFE, dispatch_template
-from core.store.jobs import RING_GRACE
 from core.store.lua import Scripts
 from core.store.records import KEYS, TENANTS
 from core.tenants import KeyRecord, KeyUse, Tenant
@@ -85,6 +87,7 @@ class TenantStore:
                 keys.tenant_keys(after.name),
                 keys.FAIR,
                 keys.WAITING,
+                *_keys_that_follow(after.name),
             ],
             [
                 before.version,
@@ -128,6 +131,16 @@ class TenantStore:
         return sorted(found, key=lambda use: use.key.created_at)
 
 
+def _keys_that_follow(name: str) -> list[str]:
+    """What is kept of a tenant beside its record, and ends by nothing else."""
+    return [
+        keys.webhooks(name),
+        keys.tenant_jobs(name),
+        keys.references(name),
+        *(keys.jobs_with_status(name, status) for status in PublicStatus),
+    ]
+
+
 def _key_arguments(key: KeyRecord) -> list[Argument]:
     return [
         key.digest,
@@ -144,16 +157,34 @@ def tenant_fields(tenant: Tenant) -> list[Argument]:
         "version": tenant.version,
         "doc": TENANTS.write(tenant),
         "disabled": int(tenant.disabled),
+        "keep_inputs": int(tenant.keep_inputs),
+        "result_ttl": "" if tenant.result_ttl is None else tenant.result_ttl // MILLISECOND,
         "models": "\n".join(lua_pattern(pattern) for pattern in limits.models),
     }
     for name in _PLAIN_LIMITS:
         fields[name] = _plain(getattr(limits, name))
+    fields |= _reuse_fields(tenant.reuse)
     return [part for pair in fields.items() for part in pair]
 
 
 _PLAIN_LIMITS: Final = tuple(
     limit.name for limit in dataclasses.fields(Limits) if limit.name != "models"
 )
+
+
+def _reuse_fields(reuse: ReusePolicy) -> dict[str, Argument]:
+    lifetime = reuse.lifetime
+    return {
+        "cache": _plain(reuse.cache),
+        "cache_ms": "" if lifetime is None else lifetime // timedelta(milliseconds=1),
+        "cache_shared": _flag(yes=reuse.shared),
+        "idempotency_required": _flag(yes=reuse.idempotency_required),
+        "promote": _flag(yes=reuse.promote),
+    }
+
+
+def _flag(*, yes: bool) -> Argument:
+    return "1" if yes else ""
 
 
 def _plain(value: float | str | None) -> Argument:

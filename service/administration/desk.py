@@ -14,6 +14,7 @@ from core.events import Administered, Emit
 from core.ids import IdSource
 from core.jobs import Job, JobRecord
 from core.limits import GlobalLimits, Limits
+from core.listing import JobPage, JobQuery
 from core.money import MicroUsd
 from core.store.jobs import JobView
 from core.targets import TargetPolicy
@@ -51,6 +52,12 @@ class JobBook(Protocol):
     async def store(self, change: Change) -> Outcome: ...
 
     async def doubts(self, limit: int) -> Sequence[Job]: ...
+
+
+class JobList(Protocol):
+    """See `core.store.listing.ListedJobs`."""
+
+    async def page_of(self, tenant: str, query: JobQuery) -> JobPage: ...
 
 
 class SetupBook(Protocol):
@@ -94,6 +101,7 @@ class Desk:
     actor: str
     tenants: TenantBook
     jobs: JobBook
+    listed: JobList
     setups: SetupBook
     controls: ControlBook
     usage: UsageBook

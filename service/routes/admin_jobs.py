@@ -5,29 +5,40 @@ from typing import Any, Final
 from starlette.requests import Request
 from starlette.responses import Response
 
-from core.documents import detail_document
+from core.documents import detail_document, page_document
 from core.doubts import Attach, Lost, Resend, Resolution
 from core.errors import InvalidInput, NotFound
+from core.ids import may_be_id
 from service.admin_schemas import DOUBT_EXAMPLE, RESOLUTION_EXAMPLE, RESOLUTIONS, wish
 from service.administration.desk import Desk
 from service.administration.documents import doubt_document
 from service.administration.doubts import list_doubts, resolve_doubt
+from service.administration.jobs import list_jobs
 from service.exchange import exchange_of, resources_of
 from service.links import links_of
-from service.openapi import JOB_ID, problems
+from service.listing import read_job_query
+from service.openapi import JOB_ID, JOB_LIST_PARAMETERS, problems
 from service.routes.endpoint import Endpoint, Tag, json_answer
-from service.routes.operators import ROOT, administered, operators, shown, wished
-from service.schemas import DETAIL_EXAMPLE, answer
+from service.routes.operators import ROOT, TENANT, administered, operators, shown, wished
+from service.schemas import DETAIL_EXAMPLE, REQUESTS_EXAMPLE, answer
 
 
 async def _detail(request: Request, desk: Desk) -> Response:
     job_id: str = request.path_params["request_id"]
-    view = await desk.jobs.view(job_id)
+    view = await desk.jobs.view(job_id) if may_be_id(job_id) else None
     if view is None:
         raise NotFound
     exchange_of(request.scope).job_id = job_id
     links = links_of(request.scope, resources_of(request.scope).policy.public_url)
     return json_answer(detail_document(view.record, links, view.timeline, view.delivery_ids))
+
+
+async def _list(request: Request, desk: Desk) -> Response:
+    query = read_job_query(request.url.query)
+    page = await list_jobs(desk, request.path_params["tenant"], query)
+    return shown(
+        page_document(page, links_of(request.scope, resources_of(request.scope).policy.public_url))
+    )
 
 
 async def _list_doubts(_: Request, desk: Desk) -> Response:
@@ -57,6 +68,20 @@ def read_resolution(raw: dict[str, Any]) -> Resolution:
 
 
 ENDPOINTS: Final = (
+    Endpoint(
+        "GET",
+        f"{ROOT}/tenants/{{tenant}}/requests",
+        administered(_list),
+        "admin_list_requests",
+        "List a tenant's requests, newest first",
+        Tag.CONTROLS,
+        {
+            200: answer("A page of them.", "Requests", REQUESTS_EXAMPLE),
+            **problems(400, 401, 404, 503),
+        },
+        operators(TENANT, *JOB_LIST_PARAMETERS),
+        "As the tenant's own `GET /v1/requests`.",
+    ),
     Endpoint(
         "GET",
         f"{ROOT}/requests/{{request_id}}",

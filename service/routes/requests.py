@@ -1,26 +1,40 @@
-"""One request's status, result, details and cancellation. Each read is one round trip."""
+"""Requests: their list, and one's status, result, details, cancellation and deletion.
+
+Each read is one round trip.
+"""
 
 from math import ceil
 from typing import Final
 
+import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
-from core.documents import cancel_document, detail_document, result_document, status_document
+from core.documents import (
+    cancel_document,
+    detail_document,
+    page_document,
+    result_document,
+    status_document,
+)
 from core.errors import MalformedRequest
 from core.history import estimate, poll_hint
 from core.store.jobs import Depth
 from core.tenants import Scope
+from service.auth import presented
 from service.cancellation import cancel_job
+from service.deletion import delete_job
 from service.exchange import exchange_of, resources_of
 from service.links import links_of
-from service.openapi import INCLUDE_COST, JOB_ID, PREFER_WAIT, problems
+from service.listing import read_job_query
+from service.openapi import INCLUDE_COST, JOB_ID, JOB_LIST_PARAMETERS, PREFER_WAIT, problems
 from service.options import read_flag, read_query
 from service.routes.asked import awaited, named, view_of
 from service.routes.endpoint import Endpoint, Tag, json_answer
 from service.schemas import (
     CANCEL_EXAMPLE,
     DETAIL_EXAMPLE,
+    REQUESTS_EXAMPLE,
     RESULT_EXAMPLE,
     STATUS_EXAMPLE,
     answer,
@@ -63,6 +77,28 @@ async def cancel(request: Request) -> Response:
     return json_answer(cancel_document(cancelled.job, cancelled.outcome))
 
 
+async def list_requests(request: Request) -> Response:
+    """The tenant's jobs, newest first."""
+    resources, credential = resources_of(request.scope), presented(request.headers)
+    exchange_of(request.scope).tenant = credential.tenant
+    try:
+        query = read_job_query(request.url.query)
+    except MalformedRequest:
+        await resources.jobs.authenticate(credential, Scope.READ)
+        raise
+    page = await resources.listed.page(credential, query)
+    links = links_of(request.scope, resources.policy.public_url)
+    return json_answer(orjson.dumps(page_document(page, links)))
+
+
+async def delete(request: Request) -> Response:
+    """Forget a job that has ended."""
+    credential, job_id = await named(request, Scope.CANCEL)
+    exchange_of(request.scope).job_id = job_id
+    await delete_job(resources_of(request.scope), credential, job_id)
+    return Response(status_code=204)
+
+
 def _includes_cost(request: Request) -> bool:
     text = read_query(request.url.query).get("include_cost", "false")
     try:
@@ -71,10 +107,27 @@ def _includes_cost(request: Request) -> bool:
         raise MalformedRequest(f"include_cost {error}.") from error
 
 
+_LIST: Final = "/v1/requests"
 _ROOT: Final = "/v1/requests/{request_id}"
 _PROBLEMS: Final = problems(401, 403, 404, 503)
 
 ENDPOINTS: Final = (
+    Endpoint(
+        "GET",
+        _LIST,
+        list_requests,
+        "list_requests",
+        "List requests, newest first",
+        Tag.REQUESTS,
+        {
+            200: answer("A page of them.", "Requests", REQUESTS_EXAMPLE),
+            **problems(400, 401, 403, 503),
+        },
+        {"parameters": JOB_LIST_PARAMETERS},
+        "Filters are joined by *and*. A page may hold fewer than `limit` and still have a "
+        "`next_cursor`: a filter looks through a bounded number at a time. What is admitted, ends "
+        "or is deleted meanwhile neither repeats nor hides an older request.",
+    ),
     Endpoint(
         "GET",
         f"{_ROOT}/status",
@@ -126,5 +179,18 @@ ENDPOINTS: Final = (
         Tag.REQUESTS,
         {200: answer("The request with its timeline.", "Detail", DETAIL_EXAMPLE), **_PROBLEMS},
         {"parameters": [JOB_ID]},
+    ),
+    Endpoint(
+        "DELETE",
+        _ROOT,
+        delete,
+        "delete_request",
+        "Delete a request",
+        Tag.REQUESTS,
+        {204: {"description": "It is gone."}, **problems(401, 403, 404, 409, 503)},
+        {"parameters": [JOB_ID]},
+        "Its input, output, history and callbacks are forgotten at once; what it cost stays in "
+        "the usage. Only of a request that has ended, with no callback still to come; `held` ones "
+        "go with it. It takes a key that may cancel.",
     ),
 )

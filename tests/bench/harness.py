@@ -149,7 +149,7 @@ class Bench:
 
     @contextmanager
     def outside(self, kind: str, *flags: str) -> Iterator[Child]:
-        """The fast RunComfy (`upstream`) or the fast receiver of callbacks (`receiver`)."""
+        """The fast RunComfy (`upstream`) or the fast receiver of callbacks (`hooks`)."""
         port = free_port()
         command = (sys.executable, "-m", f"tests.bench.{kind}", "--port", str(port), *flags)
         with self.running(f"{kind}-{port}", command, {}, port, OTHER_CORE) as child:

@@ -36,7 +36,7 @@ MOST_AT_ONCE: Final = {"GATEWAY_POLL__AT_ONCE": "150"}
 def pipeline(bench: Bench, report: Report) -> None:
     """Jobs that RunComfy ends at once: submit, poll, result, callback; one worker's core."""
     for _ in range(1 if not bench.scale.timed else bench.scale.rounds):
-        with bench.outside("upstream") as upstream, bench.outside("receiver") as receiver:
+        with bench.outside("upstream") as upstream, bench.outside("hooks") as receiver:
             bench.fresh(webhook=f"{receiver.url}/hooks")
             bench.act(lambda wire: Seeds.over(wire).admitted(bench.scale.jobs))
             bench.forget_commands()
@@ -63,7 +63,7 @@ def callback_lag(bench: Bench, report: Report) -> None:
     jobs = min(100, bench.scale.jobs)
     with (
         bench.outside("upstream", "--run-seconds", "0.3") as upstream,
-        bench.outside("receiver") as receiver,
+        bench.outside("hooks") as receiver,
     ):
         bench.fresh(webhook=f"{receiver.url}/hooks")
         with bench.worker(upstream, QUICK):
@@ -167,7 +167,7 @@ def deliveries(bench: Bench, report: Report) -> None:
     """Callbacks to one live receiver."""
     count = bench.scale.deliveries
     for _ in range(bench.scale.rounds):
-        with bench.outside("upstream") as upstream, bench.outside("receiver") as receiver:
+        with bench.outside("upstream") as upstream, bench.outside("hooks") as receiver:
             bench.fresh()
             came = _delivered(bench, upstream, receiver)
         report.add(

@@ -18,15 +18,18 @@ from core.store.catalogue import CatalogueStore
 from core.store.deliveries import DeliveryStore
 from core.store.history import HistoryStore
 from core.store.jobs import JobStore
+from core.store.listing import ListedJobs
 from core.store.lua import Scripts, read_scripts
 from core.store.presence import Presence
 from core.store.tenants import TenantStore
 from core.store.webhooks import ReplayStore, WebhookStore
-from tests.fakes.stores import MemoryHistoryStore, MemoryJobStore, memory_stores
+from tests.fakes.stores import MemoryHistoryStore, memory_stores
 
 if TYPE_CHECKING:
     from core.store.connection import Wire
     from tests.fakes.clock import FakeClock
+    from tests.fakes.jobs import MemoryJobStore
+    from tests.fakes.listing import MemoryListedJobs
     from tests.fakes.memory import Memory
     from tests.fakes.outbox import MemoryDeliveryStore, MemoryReplayStore, MemoryWebhookStore
     from tests.fakes.shared import MemoryBreakerStore, MemoryCatalogueStore, MemoryPresence
@@ -87,6 +90,7 @@ class Subject:
 
     clock: FakeClock
     jobs: JobStore | MemoryJobStore
+    listed: ListedJobs | MemoryListedJobs
     deliveries: DeliveryStore | MemoryDeliveryStore
     tenants: TenantStore | MemoryTenantStore
     webhooks: WebhookStore | MemoryWebhookStore
@@ -104,6 +108,7 @@ def memory_subject(clock: FakeClock) -> Subject:
     return Subject(
         clock=clock,
         jobs=stores.jobs,
+        listed=stores.listed,
         deliveries=stores.deliveries,
         tenants=stores.tenants,
         webhooks=stores.webhooks,
@@ -122,6 +127,7 @@ def redis_subject(clock: FakeClock, wire: Wire) -> Subject:
     return Subject(
         clock=clock,
         jobs=JobStore(wire, scripts, clock),
+        listed=ListedJobs(wire, scripts, clock),
         deliveries=DeliveryStore(wire, scripts, clock),
         tenants=TenantStore(wire, scripts, clock),
         webhooks=WebhookStore(wire, scripts, clock),
@@ -166,7 +172,8 @@ class MemoryProbe:
 
     async def tenant_jobs(self, tenant: str) -> dict[str, int]:
         """See `Probe`."""
-        return dict(self._memory.tenant_jobs.get(tenant, {}))
+        places = self._memory.tenant_jobs.get(tenant, {})
+        return {name: int(place) for name, place in places.items()}
 
     async def states(self) -> dict[str, int]:
         """See `Probe`."""

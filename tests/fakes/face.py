@@ -171,6 +171,7 @@ def open_face(policy: FacePolicy = POLICY) -> Face:
 
     resources = Resources(
         jobs=stores.jobs,
+        listed=stores.listed,
         tenants=stores.tenants,
         usage=stores.usage,
         breakers=stores.breakers,
@@ -194,6 +195,7 @@ def _desk(stores: MemoryStores, clock: FakeClock, emit: Emit) -> Desk:
         actor="admin-api",
         tenants=stores.tenants,
         jobs=stores.jobs,
+        listed=stores.listed,
         setups=stores.webhooks,
         controls=stores.controls,
         usage=stores.usage,

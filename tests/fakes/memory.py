@@ -15,8 +15,10 @@ from core.clock import to_ms
 from core.controls import Wallet
 from core.ledger import Booking
 from core.limits import Limits
+from core.reuse import ReusePolicy
 from core.store.records import JOBS, TENANTS
 from core.usage import Use
+from tests.fakes.reuse import Flights
 from tests.fakes.turns import Turns
 
 if TYPE_CHECKING:
@@ -36,10 +38,12 @@ class Row:
 
     version: int
     doc: bytes
-    input: bytes = b""
+    input: bytes | None = b""
     output: bytes | None = None
     polls: int = 0
     expires_at: int | None = None
+    until: int | None = None
+    """When the tenant's own retention is over, once nobody awaits anything of the job."""
 
 
 @dataclass(slots=True)
@@ -73,6 +77,8 @@ class Account:
     model: str
     spans: frozenset[str]
     booking: Booking
+    reused: bool = False
+    saved: int = 0
 
 
 class Told(Protocol):
@@ -116,7 +122,8 @@ class Memory:
     replays: dict[str, Row] = field(default_factory=dict)
     replays_due: dict[str, int] = field(default_factory=dict)
     tenants: dict[str, TenantRow] = field(default_factory=dict)
-    tenant_jobs: dict[str, dict[str, int]] = field(default_factory=dict)
+    tenant_jobs: dict[str, dict[str, float]] = field(default_factory=dict)
+    trimmer_until: int = 0
     keys: dict[str, KeyRow] = field(default_factory=dict)
     breaker: Row = field(default_factory=lambda: Row(0, b""))
     models: dict[str, bytes] = field(default_factory=dict)
@@ -136,6 +143,9 @@ class Memory:
     told: Told = _nobody
     runs: dict[str, list[int]] = field(default_factory=dict)
     run_counts: Counter[str] = field(default_factory=Counter)
+    flights: Flights = field(default_factory=Flights)
+    idempotency: dict[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
+    """By tenant and digest: the fingerprint of the request, and its job."""
 
     def __post_init__(self) -> None:
         """Dispatch goes by the tenants' limits as they stand."""
@@ -167,15 +177,21 @@ class Memory:
         row = self._live(self.tenants, tenant)
         return Limits() if row is None else TENANTS.read(row.doc).limits
 
+    def reuse_of(self, tenant: str) -> ReusePolicy:
+        """What a tenant's submits may share; as is usual where the record is gone."""
+        row = self._live(self.tenants, tenant)
+        return ReusePolicy() if row is None else TENANTS.read(row.doc).reuse
+
     def use(self, tenant: str, span: Span, model: str | None = None) -> Use:
         """What a tenant used in a window (of one model): a recount over every job ever admitted."""
-        found = [
-            account.booking
+        accounts = [
+            account
             for account in self.accounts.values()
             if account.tenant == tenant
             and span.name in account.spans
             and model in {None, account.model}
         ]
+        found = [account.booking for account in accounts]
         return Use(
             jobs=len(found),
             booking=Booking(
@@ -183,6 +199,8 @@ class Memory:
                 settled=sum(booking.settled for booking in found),
                 released=sum(booking.released for booking in found),
             ),
+            reused=sum(account.reused for account in accounts),
+            saved=sum(account.saved for account in accounts),
         )
 
     def ring(self, message: Message) -> None:

@@ -22,6 +22,7 @@ from core.store.records import (
     SETUPS,
     TENANTS,
 )
+from tests.fakes.listing import release
 from tests.fakes.memory import Row, due_first
 
 if TYPE_CHECKING:
@@ -118,6 +119,8 @@ class MemoryDeliveryStore:
             keep = to_ms(max(after.due_at or now, now) + KEEP_AFTER)
             if job.expires_at is not None:
                 job.expires_at = max(job.expires_at, keep)
+                if outcome is Outcome.STORED and after.due_at is None:
+                    release(memory, job, after.job_id)
         learnt = channel.state.version == move.before.version
         if learnt:
             channel.state = _stored(move.after)

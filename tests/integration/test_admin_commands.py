@@ -152,3 +152,19 @@ def test_a_redis_that_is_away_is_one_line(
 ) -> None:
     monkeypatch.setenv("GATEWAY_REDIS_URL", "redis://127.0.0.1:1/0")
     assert "store" in gateway.refused("tenant", "list")
+
+
+def test_what_is_kept_of_a_tenant_s_jobs(gateway: Operator) -> None:
+    made = gateway("tenant", "create", "ads", "--no-keep-inputs", "--result-ttl", "3600")
+    assert (made["keep_inputs"], made["result_ttl"]) == (False, 3600)
+    clear = ("--clear", "result-ttl", "--clear", "keep-inputs")
+    changed = gateway("tenant", "change", "ads", *clear)
+    assert (changed["keep_inputs"], changed["result_ttl"]) == (True, None)
+
+
+def test_a_tenant_s_jobs_are_listed(gateway: Operator) -> None:
+    gateway("tenant", "create", "ads")
+    assert gateway("job", "list", "ads", "--status", "failed") == {"requests": []}
+    assert "?status" in gateway.refused("job", "list", "ads", "--status", "done")
+    assert "no tenant nobody" in gateway.refused("job", "list", "nobody")
+    assert gateway.text("job", "list", "ads").startswith("request_id  status")

@@ -19,6 +19,7 @@ from core.store.catalogue import CatalogueStore
 from core.store.connection import Wire, connection_source
 from core.store.history import HistoryStore
 from core.store.jobs import JobStore
+from core.store.listing import ListedJobs
 from core.store.lua import Scripts, read_scripts
 from core.store.presence import Presence
 from core.store.tenants import TenantStore
@@ -98,6 +99,7 @@ def counted(settings: ServiceSettings, policy: RedisPolicy, events: list[Event])
     scripts = Scripts(wire, read_scripts())
     resources = Resources(
         jobs=JobStore(wire, scripts, clock),
+        listed=ListedJobs(wire, scripts, clock),
         tenants=TenantStore(wire, scripts, clock),
         usage=UsageStore(wire),
         breakers=BreakerStore(wire, scripts, clock),

@@ -89,11 +89,12 @@ def ended(
     now: datetime,
     *,
     fault: UpstreamFault | None = None,
+    detail: str | None = None,
     **changes: Any,  # noqa: ANN401 - fields of the record
 ) -> Move:
     """A move to a final state."""
     changes = {"due_at": None, "finished_at": now, "queue_position": None} | changes
-    return moved(job.after(fact, now, **changes), fact, now, fault=fault)
+    return moved(job.after(fact, now, **changes), fact, now, fault=fault, detail=detail)
 
 
 def moved(
@@ -113,7 +114,7 @@ def moved(
         state=after.state,
         detail=detail if fault is None else f"{fault.kind}: {fault.message}",
         http_status=fault.http_status if fault else None,
-        status=after.status,
+        status=after.unspoken,
     )
     return Move(after=after, entry=entry, fact=fact)
 
@@ -134,5 +135,5 @@ def told(
         state=after.state,
         detail=detail or (fault.message if fault else None),
         http_status=fault.http_status if fault else None,
-        status=after.status,
+        status=after.unspoken,
     )

@@ -1,7 +1,7 @@
 -- Ends a tenant: its keys go at once, its record stays (disabled, for its open jobs and their
 -- callbacks) until `life` seconds have passed. Extra ARGV are its fields and values. Returns how many
--- keys were revoked, or -1 when the record has changed.
--- KEYS: tenant tenants tenant_keys fair waiting
+-- keys were revoked, or -1 when the record has changed. Extra KEYS go with the record.
+-- KEYS: tenant tenants tenant_keys fair waiting ...
 -- ARGV: expected name api_key_prefix life ...
 
 if redis.call('HGET', tenant, 'version') ~= expected then return -1 end
@@ -12,4 +12,5 @@ redis.call('SREM', tenants, name)
 if redis.call('HEXISTS', waiting, name) == 0 then redis.call('HDEL', fair, name) end
 redis.call('HSET', tenant, unpack(ARGV, 5))
 redis.call('EXPIRE', tenant, life)
+for index = 6, #KEYS do redis.call('EXPIRE', KEYS[index], life) end
 return #digests

@@ -1,13 +1,12 @@
 -- Stores what became of a claimed callback over the version that was read, gives its place in the
 -- channel back, and stores the channel's breaker unless somebody changed that meanwhile.
 -- Returns { 'stored', 'stale' or 'unknown', whether the breaker was stored (1) or must be learnt anew (0) }.
--- Protects: a result outlives its last callback (extra KEYS are the job's own: they live on for `keep`).
--- USES: channel
--- KEYS: delivery attempts timeline outbox waiting busy state ...
--- ARGV: expected id version doc due_at attempt entry life now keep
+-- Protects: a result outlives its last callback: a job's record, timeline and list live on for `least`
+-- ms. `job_id` is '' for what is about no job.
+-- USES: names channel kept
+-- KEYS: delivery attempts outbox waiting busy state job timeline job_deliveries
+-- ARGV: expected id version doc due_at attempt entry life now least job_id
 -- ARGV: channel at_once channel_expected channel_version channel_doc channel_until channel_at_once
-
-local FIXED_KEYS = 7
 
 local verdict = 'stored'
 local held = redis.call('HGET', delivery, 'version')
@@ -24,9 +23,9 @@ if verdict ~= 'unknown' and attempt ~= '' then
   redis.call('EXPIRE', delivery, life)
   redis.call('EXPIRE', attempts, life)
 end
-for index = FIXED_KEYS + 1, #KEYS do
-  local left = redis.call('PTTL', KEYS[index])
-  if left >= 0 and left < tonumber(keep) then redis.call('PEXPIRE', KEYS[index], keep) end
+if job_id ~= '' then
+  live_on(job, timeline, job_deliveries, tonumber(least))
+  if verdict == 'stored' and due_at == '' then release(job, timeline, job_deliveries, job_id, now, tonumber(least)) end
 end
 
 local learnt = move(state, channel_expected, channel_version, channel_doc, channel_until, channel_at_once, life)

@@ -1,5 +1,6 @@
 -- Books what a job's money has come to in its tenant's windows; only differences are added, so that
--- saying the same twice books once. reserved = settled + released + held, always.
+-- saying the same twice books once. reserved = settled + released + held, always. A window whose time
+-- is over stays gone: it would come back without one.
 -- `verdict` is 'held', 'free', 'spent' (at `cost`) or 'estimated' (spent, nobody will say how much).
 local function book(job, windows, model, verdict, cost)
   local booked = redis.call('HMGET', job, 'reserved', 'settled', 'released')
@@ -18,8 +19,10 @@ local function book(job, windows, model, verdict, cost)
     if difference ~= 0 then
       redis.call('HINCRBY', job, name, difference)
       for _, window in ipairs(windows) do
-        redis.call('HINCRBY', window, name, difference)
-        redis.call('HINCRBY', window, name .. '|' .. model, difference)
+        if redis.call('EXISTS', window) == 1 then
+          redis.call('HINCRBY', window, name, difference)
+          redis.call('HINCRBY', window, name .. '|' .. model, difference)
+        end
       end
     end
   end

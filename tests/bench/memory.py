@@ -1,0 +1,79 @@
+"""What Redis holds of a job and of a callback, in bytes: `python -m tests.bench.memory [jobs]`."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from simulator.private_redis import private_redis
+from tests.bench.kept import INPUT, OUTPUT, House, house_over, in_batches
+from tests.integration.passing import take_messages
+
+if TYPE_CHECKING:
+    from collections import Counter
+
+JOBS: Final = 10_000
+SAMPLE: Final = 200
+
+
+async def measure(url: str, jobs: int, *, packed: bool) -> None:
+    """Fill and print."""
+    async with house_over(url, packed=packed) as house:
+        await _warm(house)
+        how = "packed" if packed else "as Redis packs them by default"
+        print(f"\ninput {len(INPUT)} B, output {len(OUTPUT)} B, {jobs} jobs; hashes {how}")
+        before = await _stand(house)
+        taken = await in_batches([partial(house.take, number) for number in range(jobs)])
+        await take_messages(house.wire)
+        await _told("a job that waits", house, before, jobs)
+        started = await in_batches([partial(house.start, job) for job in taken])
+        await _told("a job that runs", house, before, jobs)
+        await in_batches([partial(house.finish, job) for job in started])
+        ended = await _told("a job that has ended", house, before, jobs)
+        taken = await in_batches([partial(house.take, n, hook=True) for n in range(jobs)])
+        started = await in_batches([partial(house.start, job) for job in taken])
+        await in_batches([partial(house.finish, job) for job in started])
+        await take_messages(house.wire)
+        assert await house.deliver() == jobs
+        told = await _told("another, and its callback", house, ended, jobs)
+        print(f"\nso a callback costs {(told[0] - 2 * ended[0] + before[0]) / jobs:8.0f} B")
+        print(f"1,000,000 ended jobs: {(ended[0] - before[0]) / jobs / 1000:8.2f} GB")
+
+
+async def _warm(house: House) -> None:
+    """What there is once, whatever number of jobs: scripts, windows, histories."""
+    job = await house.start(await house.take(0, hook=True))
+    await house.finish(job)
+    await house.deliver()
+    await take_messages(house.wire)
+
+
+Standing = tuple[int, "Counter[str]"]
+
+
+async def _stand(house: House) -> Standing:
+    return await house.memory(), await house.families(SAMPLE)
+
+
+async def _told(what: str, house: House, before: Standing, jobs: int) -> Standing:
+    now = await _stand(house)
+    print(f"\n{what:44}{(now[0] - before[0]) / jobs:8.0f} B")
+    for row, size in (now[1] - before[1]).most_common(12):
+        share = (size - before[1][row]) / jobs if row not in now[1] else size / jobs
+        if share >= 1:
+            print(f"  {row:42}{share:8.0f} B")
+    return now
+
+
+def main() -> None:
+    """Run over a private Redis."""
+    jobs = int(sys.argv[1]) if len(sys.argv) > 1 else JOBS
+    for packed in (False, True):
+        with private_redis() as server:
+            asyncio.run(measure(server.url, jobs, packed=packed))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,71 @@
+"""Time that passes for Redis and for the stores alike, and what Redis then still holds."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from core.store import keys
+from core.store.keys import CATALOGUE
+
+if TYPE_CHECKING:
+    from core.store.connection import Wire
+    from tests.contract.gateway import HandClock
+
+MILLISECOND: Final = timedelta(milliseconds=1)
+_READ: Final[dict[str, tuple[str, ...]]] = {
+    "hash": ("HGETALL",),
+    "zset": ("ZRANGE", "0", "-1"),
+    "list": ("LRANGE", "0", "-1"),
+    "set": ("SMEMBERS",),
+    "string": ("GET",),
+}
+
+
+async def every_key(wire: Wire) -> list[str]:
+    """All of them."""
+    return sorted(name.decode() for name in await wire.execute("KEYS", "*"))
+
+
+async def pass_time(wire: Wire, clock: HandClock, span: timedelta) -> None:
+    """Be `span` later: what has an end by then is gone, all other ends are so much nearer."""
+    clock.jump(span)
+    names = await every_key(wire)
+    left = await asyncio.gather(*(wire.execute("PTTL", name) for name in names))
+    for name, life in zip(names, left, strict=True):
+        rest = life - span // MILLISECOND
+        if life >= 0 and rest <= 0:
+            await wire.execute("DEL", name)
+        elif life >= 0:
+            await wire.execute("PEXPIRE", name, rest)
+
+
+async def take_messages(wire: Wire) -> None:
+    """As a worker's arq does with each of its messages."""
+    for name in await wire.execute("ZRANGE", keys.BELL, 0, -1):
+        await wire.execute("DEL", keys.message(name.decode()))
+    await wire.execute("DEL", keys.BELL)
+
+
+async def held_in(wire: Wire, key: str) -> str:
+    """Everything that a key holds, as one text."""
+    kind = (await wire.execute("TYPE", key)).decode()
+    command, *rest = _READ[kind]
+    return str(await wire.execute(command, key, *rest))
+
+
+def row_of(key: str) -> str:
+    """The catalogue's pattern that a key was made by: of those that fit, the most exact one."""
+    fitting = [row.pattern for row in CATALOGUE if _as_expression(row.pattern).fullmatch(key)]
+    return max(fitting, key=lambda pattern: len(re.sub(r"{\w+}", "", pattern)))
+
+
+def _as_expression(pattern: str) -> re.Pattern[str]:
+    parts = re.split(r"{(\w+)}", pattern)
+    texts: list[Any] = [re.escape(part) for part in parts]
+    texts[1::2] = [".+" if name in {"channel", "model"} else "[^:]+" for name in parts[1::2]]
+    if pattern.startswith("arq:"):
+        texts[1::2] = [".+"]
+    return re.compile("".join(texts))
