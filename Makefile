@@ -1,7 +1,7 @@
 # Thin names for commands that work without make; CONTRIBUTING.md lists those.
 .DEFAULT_GOAL := help
 .PHONY: help install demo up test check lint types imports format docs dashboards lock clean \
-	unit contract integration e2e chaos bench containers fuzz licences sbom
+	unit contract integration e2e chaos bench benchsmoke containers fuzz licences sbom
 
 bin := .venv/bin
 
@@ -51,8 +51,11 @@ e2e: install ## tests with real processes
 chaos: install ## kill the real processes at random (CHAOS="--form long" for more)
 	$(bin)/python -m tests.chaos.run $(CHAOS)
 
-bench: install ## measurements
-	$(bin)/pytest tests/bench -m bench
+bench: install ## measure everything beside its floor, in 10 minutes (BENCH="--only accept")
+	$(bin)/python -m tests.bench.run $(BENCH)
+
+benchsmoke: install ## a little of every measurement, in a minute; CI runs it too
+	$(bin)/pytest tests/bench
 
 containers: install ## build the image and try docker-compose.yml (needs root and Podman)
 	deploy/ci/containers.sh

@@ -30,6 +30,7 @@ from worker.ports import (
     CancelDone,
     Gate,
     Jobs,
+    NoAnswer,
     NotSent,
     SubmitAnswer,
     Tenants,
@@ -124,15 +125,17 @@ class Lifecycle:
             overdue = submitting.start_overdue(job, self._hands.clock.now())
             if overdue is not None:
                 return await self._take(job, overdue)
-            closed_until = await self._hands.gate.closed_until()
+            # Asked for together: one round trip of the store's.
+            closed_until, body = await asyncio.gather(
+                self._hands.gate.closed_until(), self._hands.jobs.input(job.id)
+            )
             if closed_until is None:
-                return await self._submit_once(job)
+                return await self._submit_once(job, body)
             limit = submitting.start_limit(job) or closed_until
             await self._hands.jobs.put_off(job, min(closed_until, limit))
             return None
 
-    async def _submit_once(self, job: Job) -> Job | None:
-        body = await self._hands.jobs.input(job.id)
+    async def _submit_once(self, job: Job, body: bytes | None) -> Job | None:
         if body is None:
             return None
         now = self._hands.clock.now()
@@ -146,10 +149,14 @@ class Lifecycle:
         async with self._lease_kept(held):
             answer = await self._hands.upstream.submit(held.model_id, body)
             self._hands.emit(telling.submit_answered(held, answer))
-            following = await self._record_answer(held, answer)
+            following, _ = await asyncio.gather(
+                self._record_answer(held, answer), self._learn(answer)
+            )
+        return following
+
+    async def _learn(self, answer: SubmitAnswer) -> None:
         with suppress(StoreUnavailable):
             await self._hands.gate.learn(answer)
-        return following
 
     async def _unclaim(self, claimed: Job) -> Job | None:
         """Whether the claim was written is unknown, but nothing was sent: take it back."""
@@ -195,7 +202,9 @@ class Lifecycle:
         now = self._hands.clock.now()
         concerned = isinstance(answer, Accepted) or _same_submit(held, job)
         if concerned and job.allows(telling.SUBMIT_FACTS[type(answer)]):
-            doubt = await self._doubt_policy(job)
+            doubt = self._policy.doubt
+            if isinstance(answer, NoAnswer):
+                doubt = await self._doubt_policy(job)
             return submitting.submitted(job, answer, doubt, now, self._hands.rules)
         upstream_id = _upstream_id(answer)
         if upstream_id is None or upstream_id == job.upstream_id:

@@ -6,7 +6,7 @@ Knows no process and no load.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
@@ -82,8 +82,12 @@ class Report:
         values: float | Iterable[float],
         target: Target | None = None,
     ) -> None:
-        """Note a figure, measured once or once a round."""
+        """Note a figure: once, or of every round; what is noted again is another round."""
         found = (values,) if isinstance(values, int | float) else tuple(values)
+        for place, known in enumerate(self.figures):
+            if (known.scenario, known.what) == (scenario, what):
+                self.figures[place] = replace(known, values=(*known.values, *found))
+                return
         if found:
             self.figures.append(Figure(scenario, what, unit, found, target))
 

@@ -12,6 +12,7 @@ import sys
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import SecretStr
@@ -26,15 +27,14 @@ from core.store.lua import Scripts, read_scripts
 from core.store.tenants import TenantStore
 from core.tenants import KeyRecord, Tenant, digest_of, mint_key, mint_webhook_secret
 from simulator.private_redis import LOOPBACK, free_port
-from simulator.stack import ROOT, Child, gateway_command, without_settings
-from tests.bench.load import Ask, Wrk
+from simulator.stack import Child, gateway_command, without_settings
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
     from pathlib import Path
 
     from simulator.private_redis import PrivateRedis
-    from tests.bench.load import Loaded, Loader
+    from tests.bench.load import Ask, Loaded, Loader
 
 TENANT: Final = "bench"
 KEY: Final = mint_key(TENANT, b"k" * 32)
@@ -109,19 +109,17 @@ class Bench:
     environment: dict[str, str] = field(default_factory=lambda: without_settings(os.environ))
 
     @contextmanager
-    def service(
-        self, members: int = 1, cores: tuple[int, ...] = ONE_CORE, **settings: str
-    ) -> Iterator[Child]:
+    def service(self, members: int = 1, cores: tuple[int, ...] = ONE_CORE) -> Iterator[Child]:
         """A front end that is ready."""
         port = free_port()
-        own = {"GATEWAY_HOST": LOOPBACK, "GATEWAY_PORT": str(port), **settings}
+        own = {"GATEWAY_HOST": LOOPBACK, "GATEWAY_PORT": str(port)}
         command = (str(gateway_command()), "serve", "--workers", str(members))
         with self.running(f"service-{port}", command, own, port, cores) as child:
             yield child
 
     @contextmanager
     def worker(
-        self, upstream: Child, cores: tuple[int, ...] = ONE_CORE, **settings: str
+        self, upstream: Child, settings: Mapping[str, str] = MappingProxyType({})
     ) -> Iterator[Child]:
         """A worker that is ready, for this RunComfy."""
         port = free_port()
@@ -133,7 +131,7 @@ class Bench:
             **settings,
         }
         command = (str(gateway_command()), "work")
-        with self.running(f"worker-{port}", command, own, port, cores, "/metrics") as child:
+        with self.running(f"worker-{port}", command, own, port, ONE_CORE, "/metrics") as child:
             yield child
 
     @contextmanager
@@ -151,7 +149,7 @@ class Bench:
 
     @contextmanager
     def outside(self, kind: str, *flags: str) -> Iterator[Child]:
-        """The fast RunComfy (`upstream`) or the fast receiver of callbacks (`receiver`)."""
+        """The fast RunComfy (`upstream`) or the fast receiver of callbacks (`hooks`)."""
         port = free_port()
         command = (sys.executable, "-m", f"tests.bench.{kind}", "--port", str(port), *flags)
         with self.running(f"{kind}-{port}", command, {}, port, OTHER_CORE) as child:
@@ -232,13 +230,11 @@ def pinned(cores: tuple[int, ...]) -> tuple[str, ...]:
     return (taskset, "-c", ",".join(wanted)) if taskset and wanted and known > 1 else ()
 
 
-def keep_off(redis: PrivateRedis, loader: Loader) -> None:
+def keep_off(redis: PrivateRedis) -> None:
     """Leave the first core to what is measured: Redis, this process and its load take another."""
     if hasattr(os, "sched_setaffinity") and (os.cpu_count() or 1) > 1:
         for pid in (0, redis.pid or 0):
             os.sched_setaffinity(pid, OTHER_CORE)
-    if isinstance(loader, Wrk):
-        loader.cores = OTHER_CORE
 
 
 def port_of(child: Child) -> int:
@@ -263,6 +259,3 @@ async def _create_tenant(wire: Wire, limits: Limits, webhook: str | None) -> Non
     )
     scripts = Scripts(wire, read_scripts())
     await TenantStore(wire, scripts, clock).create(tenant, KeyRecord(digest_of(KEY), TENANT, now))
-
-
-ROOT_FOLDER: Final = ROOT

@@ -84,7 +84,6 @@ class Wrk:
     """`wrk`, one thread."""
 
     command: str
-    cores: tuple[int, ...] = ()
     _numbers: Iterator[int] = field(default_factory=_first_numbers)
 
     @property

@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Final
 
 from simulator.private_redis import private_redis
 from simulator.stack import ROOT
-from tests.bench import accept, polling
+from tests.bench import accept, jobs, polling, rest
 from tests.bench.figures import Report
 from tests.bench.harness import FULL, SMOKE, Bench, Scale, keep_off
-from tests.bench.load import open_loader
+from tests.bench.load import OwnLoader, open_loader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -28,17 +28,30 @@ if TYPE_CHECKING:
 RESULTS: Final = ROOT / ".bench"
 SCENARIOS: Final[Mapping[str, Callable[[Bench, Report], None]]] = {
     "accept": accept.run,
+    "reads": rest.reads,
+    "cache": rest.cache,
+    "pipeline": jobs.pipeline,
+    "callback": jobs.callback_lag,
+    "open": jobs.open_jobs,
+    "polls": jobs.fastest_polls,
     "polling": polling.run,
+    "deliveries": jobs.deliveries,
+    "recovery": jobs.recovery,
+    "redis": jobs.redis_death,
+    "backlog": rest.backlog,
+    "start": rest.start,
 }
 
 
 def measure(names: Sequence[str], scale: Scale, folder: Path) -> Report:
     """Run these scenarios, one after another, on a Redis of their own."""
-    loader = open_loader()
+    # wrk counts whole seconds.
+    loader = open_loader() if scale.timed else OwnLoader()
     report = Report(about(loader.name, scale))
     with private_redis(directory=folder / "redis") as redis:
         bench = Bench(scale, folder, redis, loader)
-        keep_off(redis, loader)
+        if scale.timed:
+            keep_off(redis)
         for name in names:
             began = time.monotonic()
             SCENARIOS[name](bench, report)

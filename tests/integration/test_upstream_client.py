@@ -12,7 +12,7 @@ import socket
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 import aiohttp
@@ -25,9 +25,11 @@ from core.clock import SystemClock
 from worker.ports import Accepted, Completed, Ended, NoAnswer, NotSent, Open, Unreachable
 from worker.upstream.client import RunComfyClient
 from worker.upstream.errors import WrongVerb
+from worker.upstream.exchange import Ask
+from worker.upstream.fetching import open_fetcher
 from worker.upstream.line import open_line
 from worker.upstream.policy import UpstreamAccess, UpstreamLimits
-from worker.upstream.transport import open_posts, open_reads, tls_context
+from worker.upstream.transport import open_posts, tls_context
 
 if TYPE_CHECKING:
     from core.events import Event
@@ -341,9 +343,10 @@ async def test_the_transport_of_the_reads_would_call_an_arrived_post_not_sent(
 async def test_the_reads_client_refuses_every_other_verb(method: str) -> None:
     async with (
         _upstream(_says(TAKEN)) as upstream,
-        open_reads(BRIEF, tls_context()) as reads,
+        open_fetcher(BRIEF, tls_context()) as fetcher,
     ):
-        with pytest.raises(WrongVerb):
-            await reads.request(method, f"{upstream.url}/v1/models/m", content=b"{}")
+        url, second = f"{upstream.url}/v1/models/m", timedelta(seconds=1)
+        reply = await fetcher.fetch(Ask(method, url, {}, second, 1000, b"{}"), datetime.now(UTC))
+        assert isinstance(reply.broke, WrongVerb)
 
         assert upstream.connections == 0

@@ -6,8 +6,8 @@ Knows the token and the clients; knows no paths and no documents.
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import timedelta
-from typing import Final, TypeVar
+from datetime import datetime, timedelta
+from typing import Final, Protocol, TypeVar
 
 import httpx
 
@@ -15,9 +15,10 @@ from core.clock import Clock
 from core.events import Emit, UpstreamCalled
 from worker.ports import Gone, NoAnswer, NotSent, Rejected, Unreachable
 from worker.upstream.exchange import Ask, Reply, exchange
+from worker.upstream.fetching import open_fetcher
 from worker.upstream.policy import UpstreamAccess, UpstreamLimits
 from worker.upstream.redaction import Scrub
-from worker.upstream.transport import open_posts, open_reads, tls_context
+from worker.upstream.transport import open_posts, tls_context
 
 OK: Final = "ok"
 AnswerT = TypeVar("AnswerT")
@@ -35,13 +36,21 @@ class Call:
     content: bytes | None = field(default=None, repr=False)
 
 
+class Fetches(Protocol):
+    """The way for reads."""
+
+    async def fetch(self, ask: Ask, now: datetime) -> Reply:
+        """Make one exchange. Raises nothing but cancellation."""
+        ...
+
+
 @asynccontextmanager
 async def open_line(
     access: UpstreamAccess, limits: UpstreamLimits, clock: Clock, emit: Emit
 ) -> AsyncIterator["Line"]:
     """A line over real clients of both kinds. `emit` must not raise."""
     tls = tls_context()
-    async with open_posts(limits, tls) as posts, open_reads(limits, tls) as reads:
+    async with open_posts(limits, tls) as posts, open_fetcher(limits, tls) as reads:
         yield Line(access, posts, reads, clock, emit)
 
 
@@ -52,11 +61,11 @@ class Line:
         self,
         access: UpstreamAccess,
         posts: httpx.AsyncClient,
-        reads: httpx.AsyncClient,
+        reads: Fetches,
         clock: Clock,
         emit: Emit,
     ) -> None:
-        """Take clients that are open. `emit` must not raise: a paid id would be lost."""
+        """Take what is open. `emit` must not raise: a paid id would be lost."""
         self._access = access
         self._posts = posts
         self._reads = reads
@@ -75,8 +84,11 @@ class Line:
     async def ask(self, call: Call, read: Callable[[Reply, Scrub], AnswerT]) -> AnswerT:
         """Make `call` and `read` what came back. Raises nothing but cancellation."""
         began = self._clock.monotonic()
-        client = self._reads if call.method == "GET" else self._posts
-        reply = await exchange(client, self._prepared(call), self._clock.now())
+        prepared, now = self._prepared(call), self._clock.now()
+        if call.method == "GET":
+            reply = await self._reads.fetch(prepared, now)
+        else:
+            reply = await exchange(self._posts, prepared, now)
         answer = read(reply, self.scrub)
         took = self._clock.monotonic() - began
         self._emit(UpstreamCalled(call.name, outcome_of(answer), reply.status, took))

@@ -14,6 +14,7 @@ from pydantic import SecretStr
 from core.events import UpstreamCalled
 from worker.upstream.catalogue import RunComfyCatalogue
 from worker.upstream.client import RunComfyClient
+from worker.upstream.exchange import Ask, Reply, exchange
 from worker.upstream.line import Line
 from worker.upstream.policy import UpstreamAccess, UpstreamLimits
 
@@ -43,6 +44,16 @@ class TickingClock:
 
 
 @dataclass
+class Reading:
+    """The road of the reads, over the same kind of client as the other."""
+
+    client: httpx.AsyncClient
+
+    async def fetch(self, ask: Ask, now: datetime) -> Reply:
+        return await exchange(self.client, ask, now)
+
+
+@dataclass
 class Desk:
     """A client and a catalogue whose RunComfy is `answer`; what was asked and told is kept."""
 
@@ -57,7 +68,7 @@ class Desk:
         return Line(
             access,
             self._client(self.posts),
-            self._client(self.reads),
+            Reading(self._client(self.reads)),
             TickingClock(),
             self.events.append,
         )

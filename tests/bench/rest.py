@@ -1,0 +1,164 @@
+"""Reads, cache hits, admission with a long queue, start-up: the smaller scenarios."""
+
+from __future__ import annotations
+
+import json
+import time
+from contextlib import AbstractContextManager, ExitStack
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+import httpx
+
+from core.changes import Change
+from core.clock import SystemClock
+from core.jobs import Billed, JobState
+from core.limits import GlobalLimits
+from core.store.controls import ControlStore
+from core.store.lua import Scripts, read_scripts
+from tests.bench.accept import BUSY, INPUT, MOST_SCRIPT_US, SUBMIT
+from tests.bench.figures import Target
+from tests.bench.harness import bearer
+from tests.bench.load import Ask, memory_mb
+from tests.bench.seeds import Seeds
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from core.jobs import Job
+    from core.store.connection import Wire
+    from simulator.stack import Child
+    from tests.bench.figures import Report
+    from tests.bench.harness import Bench
+    from tests.bench.load import Loaded
+
+OUTPUT: Final = b'{"video":"https://media.example.com/out.mp4"}'
+_CACHEABLE: Final = {**INPUT, "prompt": "The same each time."}
+
+
+def reads(bench: Bench, report: Report) -> None:
+    """Status and result of a job, beside a GET that does nothing and one that asks Redis."""
+    bench.fresh()
+    job: Job = bench.act(_finished)
+    with ExitStack() as running:
+        gateway = running.enter_context(bench.service())
+        plain, one = (running.enter_context(bench.floor(name)) for name in ("plain", "one_call"))
+        path = f"/v1/requests/{job.id}"
+        asked = {
+            "status": (gateway, Ask(f"{path}/status", headers=bearer())),
+            "result": (gateway, Ask(f"{path}/result", headers=bearer())),
+            "plain GET": (plain, Ask(f"{path}/status")),
+            "GET with one Redis call": (one, Ask(f"{path}/status")),
+        }
+        found = in_turns(bench, asked)
+    for name, loads in found.items():
+        report.add("reads", f"{name} c={BUSY}", "requests/s", [one.per_second for one in loads])
+        report.add("reads", f"{name} c={BUSY} p99", "ms", [one.p99_ms for one in loads])
+        if name in ("status", "result"):
+            floor = zip(loads, found["GET with one Redis call"], strict=True)
+            ratios = [a.per_second / b.per_second for a, b in floor]
+            report.add("reads", f"{name} / GET with one Redis call", "x", ratios)
+
+
+async def _finished(wire: Wire) -> Job:
+    """A job with a result."""
+    seeds = Seeds.over(wire)
+    (job,) = await seeds.admitted(1)
+    now = SystemClock().now()
+    after = job.noted(
+        now, state=JobState.SUCCEEDED, finished_at=now, due_at=None, billed=Billed.YES, cost=1
+    )
+    await seeds.jobs.store(Change(job, after, output=OUTPUT))
+    return after
+
+
+def in_turns(bench: Bench, asked: dict[str, tuple[Child, Ask]]) -> dict[str, list[Loaded]]:
+    """A B A B: each of these, round by round."""
+    found: dict[str, list[Loaded]] = {name: [] for name in asked}
+    for child, ask in asked.values():
+        bench.load(child, ask, BUSY, 0.2)
+    for _ in range(bench.scale.rounds):
+        for name, (child, ask) in asked.items():
+            found[name].append(bench.load(child, ask, BUSY, bench.scale.seconds))
+    return found
+
+
+def cache(bench: Bench, report: Report) -> None:
+    """A submit that a kept result answers."""
+    bench.fresh()
+    ask = Ask(f"{SUBMIT.path}?cache=use", "POST", bearer(), json.dumps(_CACHEABLE))
+    with bench.outside("upstream") as upstream, bench.service() as service:
+        with bench.worker(upstream, {"GATEWAY_POLL__FIRST": "0.1"}):
+            status = _until_hit(service, ask)
+        if status != httpx.codes.OK:
+            report.note(f"cache: not measured; a submit with cache=use was answered {status}")
+            return
+        loads = [
+            bench.load(service, ask, BUSY, bench.scale.seconds) for _ in range(bench.scale.rounds)
+        ]
+    report.add("cache", f"hits c={BUSY}", "requests/s", [one.per_second for one in loads])
+    report.add("cache", f"hits c={BUSY} p99", "ms", [one.p99_ms for one in loads])
+
+
+def _until_hit(service: Child, ask: Ask) -> int:
+    """The last status of the same submit: 200 once its result is kept."""
+    headers = {**ask.headers, "content-type": "application/json"}
+    status = 0
+    for _ in range(50):
+        url = service.url + ask.path
+        status = httpx.post(url, content=ask.body, headers=headers, trust_env=False).status_code
+        if status != httpx.codes.ACCEPTED:
+            return status
+        time.sleep(0.1)
+    return status
+
+
+def backlog(bench: Bench, report: Report) -> None:
+    """Admission while a hundred thousand jobs wait, beside the same with a few."""
+    with bench.service() as service:
+        rates: dict[str, list[float]] = {"few": [], "many": []}
+        for _ in range(bench.scale.rounds):
+            for name, waiting in (("few", 1), ("many", bench.scale.waiting)):
+                bench.fresh()
+                bench.act(partial(_held_back, waiting=waiting))
+                bench.load(service, SUBMIT, BUSY, 0.2)
+                bench.forget_commands()
+                loaded = bench.load(service, SUBMIT, BUSY, bench.scale.seconds)
+                rates[name].append(loaded.per_second)
+                calls, spent = bench.commands()["evalsha"]
+                what = f"script in Redis, {name} waiting"
+                report.add("backlog", what, "us", spent / calls, Target(most=MOST_SCRIPT_US))
+    for name, found in rates.items():
+        report.add("backlog", f"{name} waiting c={BUSY}", "requests/s", found)
+    ratios = [many / few for many, few in zip(rates["many"], rates["few"], strict=True)]
+    report.add("backlog", f"{bench.scale.waiting:,} waiting / one", "x", ratios)
+
+
+async def _held_back(wire: Wire, waiting: int) -> None:
+    controls = ControlStore(wire, Scripts(wire, read_scripts()), SystemClock())
+    await controls.set_limits(GlobalLimits(running=1))
+    seeds = Seeds.over(wire)
+    await seeds.admitted(2)
+    await seeds.waiting(waiting)
+
+
+def start(bench: Bench, report: Report) -> None:
+    """From the command to the first answer, and what an idle process holds."""
+    bench.fresh()
+    taken: dict[str, list[Any]] = {}
+    with bench.outside("upstream") as upstream:
+        for _ in range(bench.scale.starts):
+            opening: dict[str, Callable[[], AbstractContextManager[Child]]] = {
+                "gateway serve": bench.service,
+                "gateway work": lambda: bench.worker(upstream),
+                "plain FastAPI": lambda: bench.floor("plain"),
+            }
+            for name, opened in opening.items():
+                began = time.monotonic()
+                with opened() as child:
+                    took = time.monotonic() - began
+                    time.sleep(0.5 if bench.scale.timed else 0)
+                    taken.setdefault(name, []).append((took, memory_mb(child.pid or 0)))
+    for name, found in taken.items():
+        report.add("start", f"{name} to its first answer", "s", [took for took, _ in found])
+        report.add("start", f"{name}, idle", "MB", [memory for _, memory in found])
