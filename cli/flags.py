@@ -39,6 +39,13 @@ FLAGS: Final[Mapping[str, Flag]] = {
     ),
     "result_ttl": Flag(int, "Seconds that an ended request is kept, if less than 7 days."),
     "doubt": Flag(str, "Unattended submits in doubt: `hold`, `fail`, `resend`."),
+    "cache": Flag(str, "Share results of equal inputs: `use` or `off`."),
+    "cache_lifetime": Flag(int, "Seconds that a stored result serves; 7 days at most."),
+    "cache_shared": Flag(bool, "Share them with all tenants that are shared too.", default=False),
+    "idempotency": Flag(str, "`Idempotency-Key` on submits: `optional` or `required`.", "optional"),
+    "shared_failure": Flag(
+        str, "A paid job that others joined fails: `tell` or `promote`.", "tell"
+    ),
 }
 """A test compares names and defaults with the records."""
 

@@ -11,16 +11,13 @@ from core.documents import delivery_document
 from core.signing_keys import public_key
 from core.store.connection import Wire
 from core.store.lua import Scripts, read_scripts
+from service.administration import callbacks
 from service.administration.desk import Desk
-from service.mailroom import Mailroom, endpoint_document
+from service.mailroom import Mailroom
 from service.resources import open_mailroom
 from service.settings import ServiceSettings
-from service.webhook_bodies import (
-    read_delivery_query,
-    read_endpoint,
-    read_replay,
-    read_rotation,
-)
+from service.webhook_bodies import read_delivery_query, read_replay, read_rotation
+from service.webhook_documents import deliveries_document, endpoint_document
 
 Fields = Mapping[str, Any]
 
@@ -31,10 +28,6 @@ class Room:
 
     mailroom: Mailroom
     desk: Desk
-
-    async def note(self, action: str, tenant: str, change: str = "") -> None:
-        """Write down what was done; `change` holds no secret."""
-        await self.desk.note(f"webhook.{action}", tenant, change)
 
 
 def _in_room(work: Callable[[Room], Awaitable[Any]]) -> Any:  # noqa: ANN401 - a JSON document
@@ -59,9 +52,7 @@ def add(tenant: str, fields: Fields) -> Any:  # noqa: ANN401 - as above
     """Make an endpoint."""
 
     async def work(room: Room) -> object:
-        draft = read_endpoint(fields, room.mailroom.policy)
-        made = await room.mailroom.create(tenant, draft)
-        await room.note("add", tenant, made.id)
+        made = await callbacks.add_endpoint(room.desk, room.mailroom, tenant, fields)
         return endpoint_document(made)
 
     return _in_room(work)
@@ -71,9 +62,8 @@ def change(tenant: str, endpoint_id: str, fields: Fields) -> Any:  # noqa: ANN40
     """Change, disable or enable an endpoint."""
 
     async def work(room: Room) -> object:
-        draft = read_endpoint(fields, room.mailroom.policy)
-        changed = await room.mailroom.change(tenant, endpoint_id, draft)
-        await room.note("change", tenant, f"{endpoint_id}: {', '.join(fields)}")
+        named = (tenant, endpoint_id)
+        changed = await callbacks.change_endpoint(room.desk, room.mailroom, named, fields)
         return endpoint_document(changed)
 
     return _in_room(work)
@@ -86,8 +76,7 @@ def deliveries(tenant: str, fields: Mapping[str, str]) -> Any:  # noqa: ANN401 -
         page = await room.mailroom.page(
             tenant, read_delivery_query(fields, room.mailroom.clock.now())
         )
-        shown = [delivery_document(delivery, attempts) for delivery, attempts in page.deliveries]
-        return {"deliveries": shown, "next_cursor": page.cursor}
+        return deliveries_document(page.deliveries) | {"next_cursor": page.cursor}
 
     return _in_room(work)
 
@@ -96,8 +85,7 @@ def resend(tenant: str, delivery_id: str) -> Any:  # noqa: ANN401 - as above
     """Send one delivery anew."""
 
     async def work(room: Room) -> object:
-        delivery = await room.mailroom.resend(tenant, delivery_id)
-        await room.note("resend", tenant, delivery_id)
+        delivery = await callbacks.resend(room.desk, room.mailroom, tenant, delivery_id)
         return delivery_document(delivery, ())
 
     return _in_room(work)
@@ -107,9 +95,8 @@ def replay(tenant: str, fields: Fields) -> Any:  # noqa: ANN401 - as above
     """Send a stretch of deliveries anew."""
 
     async def work(room: Room) -> object:
-        await room.mailroom.setup(tenant)
-        after = await room.mailroom.replay(tenant, read_replay(fields, room.mailroom.clock.now()))
-        await room.note("replay", tenant)
+        stretch = read_replay(fields, room.mailroom.clock.now())
+        after = await callbacks.replay(room.desk, room.mailroom, tenant, stretch)
         return {"tenant": tenant, "waiting": len(after.stretches)}
 
     return _in_room(work)
@@ -119,7 +106,7 @@ def test(tenant: str, endpoint_id: str | None) -> Any:  # noqa: ANN401 - as abov
     """Send a test event."""
 
     async def work(room: Room) -> object:
-        made = await room.mailroom.test(tenant, endpoint_id)
+        made = await callbacks.send_test(room.desk, room.mailroom, tenant, endpoint_id)
         return [delivery_document(delivery, ()) for delivery in made]
 
     return _in_room(work)
@@ -130,8 +117,7 @@ def rotate(tenant: str, fields: Fields) -> Any:  # noqa: ANN401 - as above
 
     async def work(room: Room) -> object:
         rotation = read_rotation(fields)
-        new = await room.mailroom.rotate(tenant, rotation)
-        await room.note("rotate", tenant, rotation.kind)
+        new = await callbacks.rotate(room.desk, room.mailroom, tenant, rotation)
         is_secret = new.startswith("whsec_")
         return {"secret": new} if is_secret else {"public_key": public_key(new)}
 

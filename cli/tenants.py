@@ -25,6 +25,7 @@ _COLUMNS: Final = (
     "usd_per_day",
     "usd_per_month",
     "weight",
+    "cache",
 )
 
 
@@ -129,15 +130,20 @@ def webhook_secret(
     retire: Annotated[
         bool, typer.Option("--retire", help="End the one before the newest instead.")
     ] = False,
+    overlap: Annotated[
+        float | None, typer.Option(help="Seconds for which the one before still counts; a day.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Make a new webhook secret, shown once; callbacks carry both signatures until `--retire`."""
+    """Make a new webhook secret, shown once; callbacks carry both signatures for `--overlap`."""
     from cli.operations import perform  # noqa: PLC0415 - as above
-    from service.administration import tenants  # noqa: PLC0415 - as above
+    from service.administration import documents, tenants  # noqa: PLC0415 - as above
+    from service.webhook_bodies import read_overlap  # noqa: PLC0415 - as above
 
     if retire:
         left = perform(lambda desk: tenants.retire_webhook_secret(desk, name))
         show_one({"tenant": name, "webhook_secrets": len(left.webhook_secrets)}, as_json=as_json)
         return
-    secret = perform(lambda desk: tenants.rotate_webhook_secret(desk, name))
-    show_one({"tenant": name, "webhook_secret": secret}, as_json=as_json)
+    given = {} if overlap is None else {"overlap_seconds": overlap}
+    made = perform(lambda desk: tenants.rotate_webhook_secret(desk, name, read_overlap(given)))
+    show_one({"tenant": name, **documents.new_secret_document(made)}, as_json=as_json)

@@ -159,7 +159,7 @@ class WebhookSetup:
         if len(live) >= MOST_SECRETS:
             raise Conflict(f"{MOST_SECRETS} secrets are live; wait until one has ended.")
         ends_at = now + overlap
-        older = [replace(s, ends_at=min(s.ends_at or ends_at, ends_at)) for s in live]
+        older = [_ending(secret, ends_at) for secret in live]
         secrets = (Secret(new), *(secret for secret in older if _is_live(secret, now)))
         if kind is SecretKind.HMAC:
             return self._next(secrets=secrets)
@@ -184,7 +184,7 @@ def setup_of(tenant: Tenant) -> WebhookSetup:
     return WebhookSetup(
         tenant=tenant.name,
         endpoints=() if first is None else (Endpoint(DEFAULT_ID, first, tenant.created_at),),
-        secrets=tuple(Secret(text) for text in tenant.webhook_secrets),
+        secrets=_secrets_of(tenant),
         seen_webhook=first,
         seen_secrets=tenant.webhook_secrets,
     )
@@ -195,7 +195,7 @@ def reconciled(setup: WebhookSetup, tenant: Tenant) -> WebhookSetup:
     if tenant.webhook != setup.seen_webhook:
         setup = replace(setup, endpoints=_with_default(setup, tenant), seen_webhook=tenant.webhook)
     if tenant.webhook_secrets != setup.seen_secrets:
-        secrets = _with_secrets(setup, tenant.webhook_secrets)
+        secrets = _with_secrets(setup, tenant)
         setup = replace(setup, secrets=secrets, seen_secrets=tenant.webhook_secrets)
     return setup
 
@@ -210,14 +210,28 @@ def _with_default(setup: WebhookSetup, tenant: Tenant) -> tuple[Endpoint, ...]:
     return (replace(held, url=url, kind=kind, disabled=None, disabled_at=None), *others)
 
 
-def _with_secrets(setup: WebhookSetup, now_set: tuple[str, ...]) -> tuple[Secret, ...]:
+def _secrets_of(tenant: Tenant) -> tuple[Secret, ...]:
+    newest, older = tenant.webhook_secrets[:1], tenant.webhook_secrets[1:]
+    ends_at = tenant.webhook_overlap_ends_at
+    return (*(Secret(text) for text in newest), *(Secret(text, ends_at) for text in older))
+
+
+def _with_secrets(setup: WebhookSetup, tenant: Tenant) -> tuple[Secret, ...]:
     """A new one comes to those that are live; where one was only retired, no other stays."""
-    new = [text for text in now_set if text not in setup.seen_secrets]
+    given = _secrets_of(tenant)
+    new = [secret for secret in given if secret.text not in setup.seen_secrets]
     if not new:
-        return tuple(Secret(text) for text in now_set)
-    ended = set(setup.seen_secrets) - set(now_set)
+        return given
+    ended = set(setup.seen_secrets) - set(tenant.webhook_secrets)
     kept = (secret for secret in setup.secrets if secret.text not in ended)
-    return (*(Secret(text) for text in new), *kept)
+    return (*new, *(_ending(secret, tenant.webhook_overlap_ends_at) for secret in kept))
+
+
+def _ending(secret: Secret, ends_at: datetime | None) -> Secret:
+    """With this end, unless its own comes before."""
+    if ends_at is None:
+        return secret
+    return replace(secret, ends_at=min(secret.ends_at or ends_at, ends_at))
 
 
 def channel_of_endpoint(tenant: str, endpoint_id: str) -> str:

@@ -5,6 +5,7 @@ GatewayError                 code: a stable word for machines; str(error): safe 
 |  |- Unauthenticated        |- NotPermitted         |- NotFound          |- UnknownModel
 |  |- MalformedRequest       |- InvalidInput         |- BodyTooLarge      |- Conflict
 |  |- LimitReached           |- BudgetReached        |- ModelNotAllowed
+|  |- IdempotencyKeyMissing  |- IdempotencyMismatch  |- RequestDeleted
 |- Unavailable               a part that the answer needs is away for now
 |  |- StoreUnavailable      |- StoreSilent: a StoreUnavailable that may have been carried out
 |- Defect                    our bug: always logged with its trace
@@ -108,6 +109,27 @@ class Conflict(CallerError):
 
     code = "conflict"
     title = "Conflict"
+
+
+class IdempotencyKeyMissing(CallerError):
+    """This tenant's submits need an `Idempotency-Key`."""
+
+    code = "idempotency_key_missing"
+    title = "Idempotency key missing"
+
+
+class IdempotencyMismatch(CallerError):
+    """This `Idempotency-Key` was used before, for another model or another input."""
+
+    code = "idempotency_key_reused"
+    title = "Idempotency key reused"
+
+
+class RequestDeleted(CallerError):
+    """The request that this `Idempotency-Key` began was deleted; use a new key for a new one."""
+
+    code = "request_deleted"
+    title = "Request deleted"
 
 
 class LimitReached(CallerError):

@@ -10,6 +10,7 @@ from core.endpoints import Disabled
 from core.jobs import Fact, JobState
 from core.ledger import Verdict
 from core.money import MicroUsd
+from core.reuse import Reuse
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +22,26 @@ class JobAdmitted:
     model_id: str
     estimate: MicroUsd | None
     trace: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LikeFound:
+    """A submit was compared with what was there, and accepted. `job_id` is whose answer it got."""
+
+    job_id: str
+    tenant: str
+    model_id: str
+    outcome: Reuse
+
+
+@dataclass(frozen=True, slots=True)
+class CostSaved:
+    """A job ended well at another's cost: at once, or with the job that it had joined."""
+
+    job_id: str
+    tenant: str
+    model_id: str
+    amount: MicroUsd
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,6 +232,8 @@ class Administered:
 
 Event = (
     JobAdmitted
+    | LikeFound
+    | CostSaved
     | JobMoved
     | JobDeleted
     | JobPolled

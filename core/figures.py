@@ -1,12 +1,12 @@
 """What an event, or a reading of the store, says in figures. Pure; knows no Prometheus."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from core.events import (
     BreakerMoved,
+    CostSaved,
     CostSettled,
     DeliveryAttempted,
     EndpointDisabled,
@@ -14,6 +14,7 @@ from core.events import (
     JobAdmitted,
     JobMoved,
     JobPolled,
+    LikeFound,
     RequestServed,
     StoreAnswered,
     StoreFound,
@@ -28,9 +29,11 @@ from core.labels import DELIVERY_ENDS, OTHER, Label
 _MICRO: Final = 1_000_000
 
 
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """By how much a counter grows, what a histogram sees, or how a gauge stands."""
+class Sample(NamedTuple):
+    """By how much a counter grows, what a histogram sees, or how a gauge stands.
+
+    A tuple: a submit makes eight of them, and frozen dataclasses take three times as long to make.
+    """
 
     series: str
     labels: tuple[str, ...] = ()
@@ -71,6 +74,15 @@ def _admitted(event: JobAdmitted) -> Iterator[Sample]:
     yield Sample("gateway_jobs_admitted_total", whose)
     if event.estimate is not None:
         yield Sample("gateway_cost_reserved_usd_total", whose, event.estimate / _MICRO)
+
+
+def _found_like(event: LikeFound) -> Iterator[Sample]:
+    yield Sample("gateway_reuse_total", (event.outcome,))
+
+
+def _saved(event: CostSaved) -> Iterator[Sample]:
+    whose = (event.tenant, event.model_id)
+    yield Sample("gateway_cost_saved_usd_total", whose, event.amount / _MICRO)
 
 
 def _moved(event: JobMoved) -> Iterator[Sample]:
@@ -155,6 +167,8 @@ def _troubled(event: Trouble) -> Iterator[Sample]:
 
 _READERS: Final[Mapping[type[Event], Callable[[Any], Iterator[Sample]]]] = {
     JobAdmitted: _admitted,
+    LikeFound: _found_like,
+    CostSaved: _saved,
     JobMoved: _moved,
     JobPolled: _polled,
     CostSettled: _settled,

@@ -18,6 +18,7 @@ MAX_DEPTH: Final = 64
 _SAFE: Final = 2**53 - 1
 _SMALL: Final = 1e-4
 _LARGE: Final = 1e15
+_PLAIN: Final = frozenset({str, bool, type(None)})
 _NESTING: Final = (dict, list)
 _NOT_JSON: Final = "The input holds a value that JSON cannot carry."
 
@@ -98,10 +99,17 @@ def _canonical(document: dict[str, object]) -> bytes:
 
 def nested_deeper(value: object, levels: int) -> bool:
     """Whether lists and objects inside `value` go further down than `levels`."""
-    for item in _inside(value):
-        if isinstance(item, _NESTING) and (not levels or nested_deeper(item, levels - 1)):
-            return True
-    return False
+    layer = [value] if isinstance(value, _NESTING) else []
+    for _ in range(levels + 1):
+        layer = [
+            item
+            for box in layer
+            for item in (box.values() if isinstance(box, dict) else box)
+            if isinstance(item, _NESTING)
+        ]
+        if not layer:
+            return False
+    return True
 
 
 def _inside(value: object) -> Iterable[object]:
@@ -116,15 +124,28 @@ def _is_simple(value: object) -> bool:
     Not so: whole numbers written as floats, very large and very small ones, and the order of keys
     beyond ASCII.
     """
-    if isinstance(value, str) or value is None or value is True or value is False:
-        return True
+    # One loop and exact types: every submit comes through here.
+    left = [value]
+    while left:
+        item = left.pop()
+        kind = type(item)
+        if kind in _PLAIN:
+            continue
+        if isinstance(item, dict):
+            if not "".join(item).isascii():
+                return False
+            left.extend(item.values())
+        elif isinstance(item, list):
+            left.extend(item)
+        elif not _is_simple_number(item):
+            return False
+    return True
+
+
+def _is_simple_number(value: object) -> bool:
     if isinstance(value, int):
         return -_SAFE <= value <= _SAFE
-    if isinstance(value, float):
-        return _SMALL <= abs(value) <= _LARGE and value % 1 != 0
-    if isinstance(value, dict) and not all(map(str.isascii, value)):
-        return False
-    return all(map(_is_simple, _inside(value)))
+    return isinstance(value, float) and _SMALL <= abs(value) <= _LARGE and value % 1 != 0
 
 
 def _has_large_numbers(value: object) -> bool:

@@ -37,6 +37,38 @@ class RunHistory:
         """The last `KEPT` of these runs."""
         return cls(tuple(sorted(tuple(newest_first)[:KEPT])))
 
+    @property
+    def known(self) -> bool:
+        """Whether there are enough runs to tell anything by."""
+        return len(self.times) >= LEAST
+
+    def ended_by(self, elapsed: timedelta) -> float:
+        """Which share of the runs had ended at `elapsed`; 0 where none is known."""
+        return bisect_right(self.times, elapsed) / len(self.times) if self.times else 0.0
+
+    def look_in(self, elapsed: timedelta, patience: timedelta) -> timedelta | None:
+        """After how much more time to look, so that nobody's end is `patience` old on average.
+
+        The average is over all runs that were going on at `elapsed`; one that had not ended by the
+        look counts nothing. So a look is far off while few runs end, and near where many do. For
+        any cost of a look against a second of delay this spends the looks best: where runs end at
+        a steady rate the wait is as the root of what both cost.
+        None: there is no run to go by, or none took so long.
+        """
+        first = bisect_right(self.times, elapsed)
+        going_on = len(self.times) - first
+        if not self.known or not going_on:
+            return None
+        # The delays of the first k ends, k * wait - their sum, are to be `patience` times all runs.
+        owed = patience * going_on
+        wait = timedelta.max
+        for ends, time in enumerate(self.times[first:], start=1):
+            if time - elapsed >= wait:
+                break
+            owed += time - elapsed
+            wait = owed / ends
+        return wait
+
     def remaining(self, elapsed: timedelta, share: float) -> timedelta | None:
         """After how much more time `share` of the runs had ended that were going on at `elapsed`.
 

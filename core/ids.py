@@ -3,9 +3,10 @@
 Ids are ULIDs (time first, so that they sort by age) behind a prefix that says what they name.
 """
 
+import re
 import secrets
 from datetime import datetime
-from typing import Protocol
+from typing import Final, Protocol
 
 from ulid import ULID
 
@@ -13,6 +14,8 @@ from core.clock import to_ms
 
 _RANDOM_BYTES = 10
 SECRET_BYTES = 32
+# RunComfy's own bound on its ids; ours are shorter.
+_PLAIN: Final = re.compile(r"[A-Za-z0-9_-]{1,128}")
 
 
 class IdSource(Protocol):
@@ -53,6 +56,11 @@ class SystemIds:
     def secret(self) -> bytes:
         """See `IdSource.secret`."""
         return secrets.token_bytes(SECRET_BYTES)
+
+
+def may_be_id(text: str) -> bool:
+    """Whether any of our ids could read so. What cannot must not become part of a key's name."""
+    return _PLAIN.fullmatch(text) is not None
 
 
 def _named(prefix: str, now: datetime) -> str:

@@ -31,6 +31,8 @@ class JobState(StrEnum):
     """RunComfy has it and is being asked to cancel it."""
     COLLECTING = "collecting"
     """RunComfy has finished; the result is being fetched."""
+    FOLLOWING = "following"
+    """An identical request is under way: this one waits for its result, and is not paid for."""
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     CANCELLED = "cancelled"
@@ -57,6 +59,11 @@ class Fact(StrEnum):
     RETRY_COLLECT = "retry_collect"
     GAVE_UP = "gave_up"
     OUT_OF_TIME = "out_of_time"
+    SHARED = "shared"
+    LEADER_FAILED = "leader_failed"
+    PROMOTED = "promoted"
+    INHERITED = "inherited"
+    HANDED_ON = "handed_on"
 
 
 _S, _F = JobState, Fact
@@ -81,6 +88,7 @@ TRANSITIONS: Final[Mapping[tuple[JobState, Fact], JobState]] = {
     (_S.RUNNING, _F.BROKE): _S.FAILED,
     (_S.RUNNING, _F.CANCEL_ASKED): _S.CANCELLING,
     (_S.RUNNING, _F.OUT_OF_TIME): _S.EXPIRED,
+    (_S.RUNNING, _F.HANDED_ON): _S.CANCELLED,
     (_S.CANCELLING, _F.CANCEL_DONE): _S.CANCELLED,
     (_S.CANCELLING, _F.FINISHED): _S.COLLECTING,
     (_S.CANCELLING, _F.NOT_CANCELLABLE): _S.RUNNING,
@@ -91,11 +99,20 @@ TRANSITIONS: Final[Mapping[tuple[JobState, Fact], JobState]] = {
     (_S.COLLECTING, _F.CANCEL_DONE): _S.CANCELLED,
     (_S.COLLECTING, _F.BROKE): _S.FAILED,
     (_S.COLLECTING, _F.GAVE_UP): _S.FAILED,
+    (_S.FOLLOWING, _F.STILL_RUNNING): _S.FOLLOWING,
+    (_S.FOLLOWING, _F.SHARED): _S.SUCCEEDED,
+    (_S.FOLLOWING, _F.LEADER_FAILED): _S.FAILED,
+    (_S.FOLLOWING, _F.PROMOTED): _S.QUEUED,
+    (_S.FOLLOWING, _F.INHERITED): _S.RUNNING,
+    (_S.FOLLOWING, _F.CANCEL_ASKED): _S.CANCELLED,
+    (_S.FOLLOWING, _F.OUT_OF_TIME): _S.EXPIRED,
 }
 """`(state, fact) -> next state`; an absent pair is illegal.
 
 A worker that lost its lease may still bring an answer: `in_doubt` takes it, whichever it is, and
 `queued` (a resend was approved meanwhile) takes an acceptance, which saves the second charge.
+A `following` job takes part in another's paid work; when that one's caller goes, it inherits the
+work (`handed_on` is the other side of it), and when it ends without a result, it may be promoted.
 """
 
 FINAL_STATES: Final = frozenset(JobState) - {state for state, _ in TRANSITIONS}
@@ -118,6 +135,7 @@ PUBLIC_STATUS: Final[Mapping[JobState, PublicStatus]] = {
     _S.RUNNING: PublicStatus.IN_PROGRESS,
     _S.CANCELLING: PublicStatus.IN_PROGRESS,
     _S.COLLECTING: PublicStatus.IN_PROGRESS,
+    _S.FOLLOWING: PublicStatus.IN_PROGRESS,
     _S.SUCCEEDED: PublicStatus.COMPLETED,
     _S.FAILED: PublicStatus.FAILED,
     _S.CANCELLED: PublicStatus.CANCELLED,
@@ -149,6 +167,8 @@ class Errand(StrEnum):
     """RunComfy had not yet said what it cost."""
     AWAIT_LATE_RESULT = "await_late_result"
     """It ended with us while RunComfy may still finish it: what was paid for is kept."""
+    NOTIFY = "notify"
+    """It was finished when it came: its callbacks are still to be written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,6 +237,10 @@ class Job:
     cost_source: str | None = None
     late: bool = False
     errand: Errand | None = None
+    leader: str | None = None
+    """The job whose paid work serves this one: it follows that job, or has its result."""
+    saved: MicroUsd | None = None
+    """What the result would have cost had it been paid for again."""
 
     @property
     def final(self) -> bool:
@@ -256,7 +280,7 @@ class Job:
 _TOO_LATE: Final = CancelOutcome.NOT_CANCELLABLE
 _OUTCOME_AT_END: Final = {_S.CANCELLED: CancelOutcome.CANCELLED}
 """What an open cancel comes to when the job ends; any other end was quicker than it."""
-_UPSTREAM_STATES: Final = frozenset({_S.RUNNING, _S.CANCELLING})
+_UPSTREAM_STATES: Final = frozenset({_S.RUNNING, _S.CANCELLING, _S.FOLLOWING})
 
 
 class Note(StrEnum):
@@ -296,3 +320,5 @@ class JobRecord:
     polls: int = 0
     output: bytes | None = None
     """RunComfy's output object as JSON; absent before the end."""
+    successor: str | None = None
+    """The job that leads this one's followers now."""

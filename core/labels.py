@@ -109,6 +109,7 @@ TROUBLES: Final = (
     "delivery_failed",
     "dispatch_failed",
     "front_end_died",
+    "histories_failed",
     "histories_unreadable",
     "illegal_transition",
     "internal_error",

@@ -3,10 +3,12 @@
 What is not known, or not limited, is left out: an absent series says so more honestly than a zero.
 """
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 
 from core.breaker import BreakerReason, BreakerState
+from core.endpoints import Disabled
 from core.figures import Sample
 from core.jobs import JobState
 from core.money import MicroUsd
@@ -23,6 +25,7 @@ def levels(overview: Overview) -> Iterator[Sample]:
     for tenant in overview.tenants:
         yield from _tenant(tenant)
     yield from _deliveries(overview.deliveries, overview.read_at)
+    yield from _disabled(overview.tenants)
     yield from _surroundings(overview.surroundings)
     yield from _store(overview.store)
 
@@ -72,6 +75,12 @@ def _deliveries(backlog: Backlog, now: datetime) -> Iterator[Sample]:
     yield Sample("gateway_endpoints_held_back", (), backlog.held_back)
     age = _age(backlog.oldest_due_at, now)
     yield Sample("gateway_oldest_due_delivery_age_seconds", (), age)
+
+
+def _disabled(tenants: Sequence[TenantStanding]) -> Iterator[Sample]:
+    counts = Counter(reason for tenant in tenants for reason in tenant.disabled)
+    for reason in Disabled:
+        yield Sample("gateway_disabled_endpoints", (reason,), counts[reason])
 
 
 def _surroundings(known: Surroundings) -> Iterator[Sample]:

@@ -5,8 +5,9 @@ None always means: no limit. Resets are in UTC: a day starts at 00:00, a month o
 
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from enum import IntEnum, StrEnum
+from functools import lru_cache
 from typing import Final
 
 from core.money import MicroUsd
@@ -147,8 +148,13 @@ class Span:
 
 def spans_at(now: datetime) -> tuple[Span, Span]:
     """The day and the month that `now` falls into, in UTC."""
-    utc = now.astimezone(UTC)
-    day = utc.replace(hour=0, minute=0, second=0, microsecond=0)
+    return _spans_of(now.astimezone(UTC).date())
+
+
+@lru_cache(maxsize=8)
+def _spans_of(today: date) -> tuple[Span, Span]:
+    # Kept, since every admission and every change of a job asks, and strftime is slow.
+    day = datetime(today.year, today.month, today.day, tzinfo=UTC)
     month = day.replace(day=1)
     following = (month + timedelta(days=32)).replace(day=1)
     return (

@@ -5,7 +5,7 @@ Knows structlog; knows no business. `configure_logging` is called once, by a pro
 
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from datetime import timedelta
 from typing import Any, Final, TextIO
@@ -14,9 +14,11 @@ import orjson
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
+from core.clock import Clock, SystemClock
 from core.events import (
     Administered,
     BreakerMoved,
+    CostSaved,
     CostSettled,
     DeliveryAttempted,
     EndpointDisabled,
@@ -25,6 +27,7 @@ from core.events import (
     JobDeleted,
     JobMoved,
     JobPolled,
+    LikeFound,
     RequestServed,
     StoreAnswered,
     StoreFound,
@@ -38,11 +41,14 @@ from core.settings import LogFormat, LogLevel
 from core.subject import subject
 from core.traceparent import Context
 
+_LEVELS: Final = {number: name.lower() for name, number in logging.getLevelNamesMapping().items()}
 _D, _I, _W, _E = logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR
 _NEVER: Final = logging.NOTSET
 
 LINES: Final[Mapping[type[Event], tuple[str, int]]] = {
     JobAdmitted: ("job_admitted", _D),
+    LikeFound: ("like_found", _D),
+    CostSaved: ("cost_saved", _I),
     JobMoved: ("job_moved", _I),
     JobDeleted: ("job_deleted", _I),
     JobPolled: ("job_polled", _D),
@@ -87,19 +93,23 @@ def redact(text: str) -> str:
     return text
 
 
+Write = Callable[[int, str, dict[str, Any]], None]
+"""Writes one line: its level, its word, its fields."""
+
+
 class EventLog:
     """Writes each event as one line; an `Emit`."""
 
-    def __init__(self, logger: structlog.typing.FilteringBoundLogger, least: int) -> None:
-        """Write to `logger` what is of level `least` or above."""
-        self._logger = logger
+    def __init__(self, write: Write, least: int) -> None:
+        """Hand what is of level `least` or above to `write`."""
+        self._write = write
         self._least = least
 
     def __call__(self, event: Event) -> None:
         """Write `event`, its fields without those that are empty."""
         word, level = LINES[type(event)]
         if level >= self._least:
-            self._logger.log(level, word, **_shown(event))
+            self._write(level, word, _shown(event))
 
 
 def configure_logging(log_format: LogFormat, level: LogLevel, stream: TextIO) -> EventLog:
@@ -119,7 +129,27 @@ def configure_logging(log_format: LogFormat, level: LogLevel, stream: TextIO) ->
         processors=processors,
         wrapper_class=structlog.make_filtering_bound_logger(least),
     )
-    return EventLog(logger, least)
+    if _is_json(log_format, stream):
+        return EventLog(_straight(stream, logger, SystemClock()), least)
+    return EventLog(lambda level, word, shown: logger.log(level, word, **shown), least)
+
+
+def _straight(stream: TextIO, logger: structlog.typing.FilteringBoundLogger, clock: Clock) -> Write:
+    """The lines that structlog would write, at a quarter of its time: one for every request.
+
+    What holds an exception is structlog's: it knows how to lay them out.
+    """
+
+    def write(level: int, word: str, shown: dict[str, Any]) -> None:
+        if "exc_info" in shown:
+            logger.log(level, word, **shown)
+            return
+        shown["event"], shown["level"] = word, _LEVELS[level]
+        shown["timestamp"] = clock.now()
+        stream.write(_redacted(None, "", _as_json(None, "", shown)) + "\n")
+        stream.flush()
+
+    return write
 
 
 def _is_json(log_format: LogFormat, stream: TextIO) -> bool:
@@ -138,8 +168,13 @@ def _processors(*, is_json: bool) -> list[Processor]:
     return [*shared, structlog.dev.ConsoleRenderer(), _redacted]
 
 
+_JSON: Final = orjson.OPT_NON_STR_KEYS | orjson.OPT_UTC_Z
+
+
 def _as_json(_: WrappedLogger, __: str, line: EventDict) -> str:
-    return orjson.dumps(line, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
+    return orjson.dumps(
+        line, default=str, option=orjson.OPT_NON_STR_KEYS | orjson.OPT_UTC_Z
+    ).decode()
 
 
 def _redacted(_: WrappedLogger, __: str, line: Any) -> str:  # noqa: ANN401 - structlog's chain
@@ -147,8 +182,11 @@ def _redacted(_: WrappedLogger, __: str, line: Any) -> str:  # noqa: ANN401 - st
 
 
 def _shown(event: Event) -> dict[str, object]:
-    values = ((name, getattr(event, name)) for name in _FIELDS[type(event)])
-    shown = {name: _plain(value) for name, value in values if value is not None}
+    shown: dict[str, object] = {}
+    for name in _FIELDS[type(event)]:
+        value = getattr(event, name)
+        if value is not None:
+            shown[name] = _plain(value) if isinstance(value, timedelta) else value
     shown.pop("caller_trace", None)
     _identify(shown)
     if isinstance(event, Trouble) and event.error is not None:
@@ -168,5 +206,5 @@ def _identify(shown: dict[str, object]) -> None:
             shown.setdefault("job_id", present.job_id)
 
 
-def _plain(value: object) -> object:
-    return round(value.total_seconds(), 6) if isinstance(value, timedelta) else value
+def _plain(span: timedelta) -> float:
+    return round(span.total_seconds(), 6)

@@ -65,8 +65,13 @@ class Figures:
 
     def take(self, sample: Sample) -> None:
         """Count one figure; one that this process does not show is passed over."""
-        if sample.series in self._metrics:
-            self._taker(sample.series, sample.labels)(sample.amount)
+        # What a label does not fit is never kept here: `_taker` keeps fitted labels alone.
+        take = self._takes.get((sample.series, sample.labels))
+        if take is None:
+            if sample.series not in self._metrics:
+                return
+            take = self._taker(sample.series, sample.labels)
+        take(sample.amount)
 
     def show(self, levels: Iterable[Sample]) -> None:
         """Show these readings of the store from now on, and none that were shown before."""

@@ -15,7 +15,7 @@ from core.endpoints import (
     channel_of_url,
 )
 from core.ids import IdSource
-from core.jobs import Job
+from core.jobs import Errand, Job
 
 ENDPOINT_DISABLED = "endpoint_disabled"
 """The outcome of a delivery that is held."""
@@ -40,6 +40,8 @@ def notices(
 
 def may_notify(before: Job, after: Job) -> bool:
     """Whether the tenant's endpoints must be known to decide `notices`."""
+    if before.errand is Errand.NOTIFY:
+        return after.errand is None
     return after.status is not before.status or (after.final and not before.final)
 
 

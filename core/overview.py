@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 
 from core.breaker import Breaker
 from core.controls import Wallet
+from core.endpoints import Disabled
 from core.jobs import JobState
 from core.ledger import Booking
 from core.limits import GlobalLimits, Window
@@ -24,13 +25,14 @@ class WindowStanding:
 
 @dataclass(frozen=True, slots=True)
 class TenantStanding:
-    """One tenant's slots, queue and money."""
+    """One tenant's slots, queue, money, and why endpoints of its get nothing."""
 
     name: str
     running: int = 0
     waiting: int = 0
     slots: int | None = None
     windows: tuple[WindowStanding, ...] = ()
+    disabled: tuple[Disabled, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,6 +33,7 @@ from core.labels import (
     Label,
     closed,
 )
+from core.reuse import Reuse
 
 
 class Kind(StrEnum):
@@ -132,6 +133,21 @@ CATALOGUE: Final[Sequence[Series]] = (
         _C,
         _SVC,
         "Estimated cost of the jobs taken in, in USD.",
+        (TENANT, MODEL),
+    ),
+    Series(
+        "gateway_reuse_total",
+        _C,
+        _SVC,
+        "Accepted submits by what they found of their like: a result, a job under way to join, "
+        "nothing; it was off; or the key of a submit before.",
+        (closed("outcome", *Reuse),),
+    ),
+    Series(
+        "gateway_cost_saved_usd_total",
+        _C,
+        _BOTH,
+        "What jobs did not cost since another had paid, in USD.",
         (TENANT, MODEL),
     ),
     # A job's life
@@ -287,6 +303,13 @@ CATALOGUE: Final[Sequence[Series]] = (
         _G,
         _ALL,
         "Of these, endpoints that get nothing for now: they failed, or asked for a pause.",
+    ),
+    Series(
+        "gateway_disabled_endpoints",
+        _G,
+        _ALL,
+        "Endpoints of the tenants that are named that get nothing any more, by why.",
+        (closed("reason", *Disabled),),
     ),
     Series(
         "gateway_oldest_due_delivery_age_seconds",

@@ -6,8 +6,17 @@ from datetime import timedelta
 from enum import StrEnum
 from importlib.util import find_spec
 from typing import Annotated, Self
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 ENV_PREFIX = "GATEWAY_"
@@ -31,7 +40,23 @@ Seconds = Annotated[timedelta, BeforeValidator(_seconds)]
 """A span given in the environment as a number of seconds, or as an ISO 8601 duration."""
 
 
-Sinks = Mapping[Annotated[str, Field(pattern=r"^[a-z0-9-]{1,32}$")], SecretStr]
+def _redis_url(url: SecretStr) -> SecretStr:
+    """Refuses what would be read otherwise than it was meant, in words without the password."""
+    text = url.get_secret_value()
+    if not text.startswith(("redis://", "rediss://", "unix://")):
+        raise ValueError("must start with redis://, rediss:// or unix://")
+    try:
+        parts = urlsplit(text)
+        _ = parts.port
+    except ValueError:
+        parts = None
+    if parts is None or ("@" in text and "@" not in parts.netloc and parts.scheme != "unix"):
+        raise ValueError("is no URL; write / ? # @ : in a password as %2F %3F %23 %40 %3A")
+    return url
+
+
+RedisUrl = Annotated[SecretStr, AfterValidator(_redis_url)]
+Sinks = Mapping[Annotated[str, Field(pattern=r"^[a-z0-9-]{1,32}$")], RedisUrl]
 """Redis servers by the names that tenants use for them."""
 
 
@@ -94,7 +119,7 @@ class ProcessSettings(BaseSettings):
         populate_by_name=True,
     )
 
-    redis_url: SecretStr = Field(
+    redis_url: RedisUrl = Field(
         SecretStr("redis://127.0.0.1:6379/0"),
         description="Where Redis is: `redis://`, `rediss://` (TLS) or `unix://`.",
     )
@@ -140,9 +165,7 @@ class ProcessSettings(BaseSettings):
     )
 
     @model_validator(mode="after")
-    def _redis_is_addressable(self) -> Self:
-        if not self.redis_url.get_secret_value().startswith(("redis://", "rediss://", "unix://")):
-            raise ValueError("redis_url: must start with redis://, rediss:// or unix://")
+    def _sentinels_are_addressable(self) -> Self:
         _ = self.redis
         return self
 

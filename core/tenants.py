@@ -15,6 +15,7 @@ from typing import Final
 
 from core.errors import InvalidInput, Unauthenticated
 from core.limits import Limits
+from core.reuse import ReusePolicy
 
 NAME_PATTERN: Final = r"[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?"
 _NAME: Final = re.compile(NAME_PATTERN)
@@ -31,6 +32,7 @@ class Scope(StrEnum):
 
 
 NO_LIMITS: Final = Limits()
+USUAL_REUSE: Final = ReusePolicy()
 ALL_SCOPES: Final = frozenset(Scope)
 
 
@@ -47,7 +49,11 @@ class DoubtPolicy(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Tenant:
-    """A team that shares the RunComfy account. `webhook_secrets` are live ones, newest first."""
+    """A team that shares the RunComfy account.
+
+    `webhook_secrets` are newest first; those after the first end at `webhook_overlap_ends_at`, if
+    that is set.
+    """
 
     name: str
     created_at: datetime
@@ -57,6 +63,7 @@ class Tenant:
     doubt: DoubtPolicy | None = None
     """None: as the operator's setting says."""
     limits: Limits = NO_LIMITS
+    reuse: ReusePolicy = USUAL_REUSE
     keep_inputs: bool = True
     """False: an input is forgotten as soon as it can no more be asked to be sent."""
     result_ttl: timedelta | None = None
@@ -65,6 +72,7 @@ class Tenant:
     version: int = 1
     """Counts the record's changes."""
     deleted_at: datetime | None = None
+    webhook_overlap_ends_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,10 @@ class Use:
 
     jobs: int = 0
     booking: Booking = field(default_factory=Booking)
+    reused: int = 0
+    """Of the jobs, those that got a result which another paid for."""
+    saved: int = 0
+    """What these would have cost, in micro-dollars."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 `python -m docs.licences` in an environment made from the lock. Development tools are left out.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Final
@@ -57,16 +57,19 @@ def _needs(of: Distribution, extras: tuple[str, ...]) -> Iterator[Requirement]:
 
 def licence(of: Distribution) -> str:
     """What a package says of its licence: the expression, else the classifiers, else its words."""
-    said = of.metadata
-    if expression := _BY_TEXT.get(of.name) or said.get("License-Expression"):
-        return str(expression)
+    if expression := _BY_TEXT.get(of.name) or "".join(_said(of, "License-Expression")):
+        return expression
     kinds = [
         line.removeprefix(_CLASSIFIER)
-        for line in said.get_all("Classifier") or ()
+        for line in _said(of, "Classifier")
         if line.startswith(_CLASSIFIER)
     ]
-    first_line = (said.get("License") or "").split("\n", 1)[0]
+    first_line = "".join(_said(of, "License")).split("\n", 1)[0]
     return "; ".join(kinds) or first_line or "not said"
+
+
+def _said(of: Distribution, field: str) -> Sequence[str]:
+    return of.metadata.get_all(field) or ()
 
 
 def page() -> str:

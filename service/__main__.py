@@ -1,4 +1,4 @@
-"""`python -m service FD`: one front end of a crew, on the socket that its parent opened."""
+"""`python -m service FD SEAT`: one front end of a crew, on the socket that its parent opened."""
 
 import os
 import signal
@@ -8,12 +8,15 @@ import threading
 
 from service.main import run
 from service.settings import ServiceSettings
+from service.shared_figures import take_seat
 
 
 def main() -> None:
     """Serve until SIGTERM, or until the parent has ended."""
     threading.Thread(target=_follow_parent, daemon=True).start()
-    run(ServiceSettings(), [socket.socket(fileno=int(sys.argv[1]))])
+    descriptor, seat = map(int, sys.argv[1:])
+    take_seat(seat)
+    run(ServiceSettings(), [socket.socket(fileno=descriptor)])
 
 
 def _follow_parent() -> None:

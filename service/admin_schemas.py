@@ -9,6 +9,7 @@ from service.administration.controls import LEAST_A_SECOND, MOST_A_SECOND
 from service.administration.fields import FIELDS, MOST_COUNT, USD_SCHEMA
 from service.administration.names import LONGEST, MODEL_ID_PATTERN, UPSTREAM_ID_PATTERN
 from service.schemas import closed
+from service.webhook_bodies import LONGEST_OVERLAP
 
 Schema = Mapping[str, Any]
 
@@ -48,7 +49,8 @@ _TENANT: Final[Mapping[str, Schema]] = {
     "tenant": _TEXT,
     "created_at": _INSTANT,
     **_SETTINGS,
-    "webhook_secrets": {"type": "integer", "description": "How many are live."},
+    "webhook_secrets": {"type": "integer", "description": "The newest, and the one before it."},
+    "webhook_overlap_ends_at": {**_INSTANT, "description": "When the one before ends."},
 }
 _KEY: Final[Mapping[str, Schema]] = {
     "key_id": _TEXT,
@@ -102,7 +104,18 @@ ADMIN_COMPONENTS: Final[Mapping[str, Schema]] = {
     "Keys": _object("keys", keys=_many(_ref("Key"))),
     "KeyWish": closed("", scopes={**_KEY["scopes"], "minItems": 1}, expires_at=_INSTANT),
     "NewKey": _object("key_id tenant scopes key", **_KEY, key=_TEXT),
-    "WebhookSecret": _object("webhook_secret", webhook_secret=_TEXT),
+    "WebhookSecret": _object(
+        "webhook_secret previous_end_at", webhook_secret=_TEXT, previous_end_at=_INSTANT
+    ),
+    "SecretWish": closed(
+        "",
+        overlap_seconds={
+            "type": "number",
+            "minimum": 0,
+            "maximum": LONGEST_OVERLAP.total_seconds(),
+            "description": "For how long the secret before still counts; a day unless told.",
+        },
+    ),
     "GatewayLimits": closed("", **_LIMITS),
     "Gateway": _object(
         "running models paused wallet",
@@ -201,11 +214,16 @@ TENANT_EXAMPLE: Final = {
     "unknown_price": "count",
     "unknown_price_counts": 0.0,
     "webhook_secrets": 1,
+    "webhook_overlap_ends_at": None,
 }
 NEW_TENANT_EXAMPLE: Final = {
     **TENANT_EXAMPLE,
     "key": "rcg_video-team_…",
     "webhook_secret": "whsec_…",
+}
+SECRET_EXAMPLE: Final = {
+    "webhook_secret": "whsec_…",
+    "previous_end_at": "2025-11-23T14:58:34.120000Z",
 }
 PLAN_EXAMPLE: Final = {
     "steps": [

@@ -4,15 +4,18 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from core.changes import Admission
+import orjson
+
+from core.changes import Admission, Admitted, ReuseRequest
+from core.events import CostSaved, Emit, JobAdmitted, LikeFound
 from core.fingerprints import NO_DEFAULTS, fingerprint
 from core.jobs import Job, JobState, Note, TimelineEntry
 from core.money import MicroUsd, to_usd
-from core.store.jobs import RING_GRACE
+from core.reuse import PAID, CacheOption, CacheUse, Reuse
 from core.tenants import Credential
 from service.bodies import read_object, refuse_twins
 from service.errors import CostAboveLimit
-from service.models import Known, ModelCard, Models, estimate, validate_input
+from service.models import SEED, Known, ModelCard, Models, estimate, validate_input
 from service.options import Deadlines, SubmitOptions
 
 ADMITTED: Final = "admitted"
@@ -27,10 +30,20 @@ class Submission:
     options: SubmitOptions
     body: bytes
     trace: str | None = None
+    idempotency: str | None = None
+    """The digest of the caller's key."""
+
+
+@dataclass(frozen=True, slots=True)
+class Usual:
+    """What holds for the model where the submit does not say."""
+
+    deadlines: Deadlines
+    cache: CacheUse
 
 
 def admission_of(
-    submission: Submission, models: Models, deadlines: Deadlines, job_id: str, now: datetime
+    submission: Submission, models: Models, usual: Usual, job_id: str, now: datetime
 ) -> Admission:
     """The job to take in.
 
@@ -40,14 +53,30 @@ def admission_of(
     value = read_object(submission.body)
     validate_input(card, value)
     refuse_twins(submission.body)
-    price = estimate(card, value)
-    _check_cost(submission.options.max_cost, price)
+    judged = _Judged(card, value, estimate(card, value))
+    _check_cost(submission.options.max_cost, judged.price)
     return Admission(
         credential=submission.credential,
-        job=_job(submission, deadlines, _Judged(card, value, price), job_id, now),
+        job=_job(submission, usual.deadlines, judged, job_id, now),
         input=submission.body,
         entry=TimelineEntry(now, Note.ADMITTED, ADMITTED, JobState.QUEUED),
+        reuse=ReuseRequest(_asked(submission.options.cache, judged), usual.cache),
+        idempotency=submission.idempotency,
+        dry_run=submission.options.dry_run,
     )
+
+
+def _asked(option: CacheOption | None, judged: "_Judged") -> CacheOption | None:
+    """What the submit asks for; an absent seed asks for another result, if nothing else does.
+
+    So does the input of a model whose schema nobody knows: it may have a seed.
+    """
+    card = judged.card
+    if option is not None:
+        return option
+    if card is None or card.checks is None:
+        return CacheOption.OFF
+    return CacheOption.OFF if card.seeded and judged.value.get(SEED) is None else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +118,6 @@ def _job(
         fingerprint=fingerprint(submission.model_id, judged.value, defaults),
         created_at=now,
         updated_at=now,
-        due_at=now + RING_GRACE,
         start_by=now + start,
         finish_by=now + finish,
         reference=options.reference,
@@ -98,4 +126,32 @@ def _job(
         trace=submission.trace,
         estimate=judged.price,
         priority=int(options.priority),
+    )
+
+
+def tell_admitted(emit: Emit, admission: Admission, admitted: Admitted) -> None:
+    """What observers learn of a submit that the store took."""
+    job = admission.job if admitted.record is None else admitted.record.job
+    if admitted.reuse is not Reuse.REPLAYED:
+        price = job.estimate if admitted.reuse in PAID else None
+        emit(JobAdmitted(job.id, job.tenant, job.model_id, price, job.trace))
+    emit(LikeFound(job.id, job.tenant, job.model_id, admitted.reuse))
+    if admitted.reuse is Reuse.HIT and job.saved:
+        emit(CostSaved(job.id, job.tenant, job.model_id, job.saved))
+
+
+def dry_run_document(admission: Admission, admitted: Admitted) -> bytes:
+    """What the submit would have met: nothing is stored, and nothing spent."""
+    job = admission.job
+    price = None if job.estimate is None else to_usd(job.estimate)
+    return orjson.dumps(
+        {
+            "dry_run": True,
+            "model_id": job.model_id,
+            "outcome": admitted.reuse,
+            "runs_at_once": admitted.running,
+            "estimated_cost": price,
+            "would_cost": price if admitted.reuse in PAID else to_usd(MicroUsd(0)),
+            "fingerprint": job.fingerprint,
+        }
     )

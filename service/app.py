@@ -6,18 +6,20 @@ from typing import Final, TypedDict
 
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
+from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Match
-from starlette.types import Scope
+from starlette.types import ASGIApp, Scope
 
 from core.errors import GatewayError, MalformedRequest, NotFound
+from service.doors import Doors
 from service.edge import Edge
 from service.errors import MethodNotAllowed
 from service.openapi import TITLE
 from service.resources import Resources
 from service.routes import (
+    admin_callbacks,
     admin_controls,
     admin_jobs,
     admin_tenants,
@@ -44,6 +46,7 @@ ENDPOINTS: Final = (
     *models.ENDPOINTS,
     *usage.ENDPOINTS,
     *admin_tenants.ENDPOINTS,
+    *admin_callbacks.ENDPOINTS,
     *admin_controls.ENDPOINTS,
     *admin_jobs.ENDPOINTS,
     *operation.ENDPOINTS,
@@ -64,19 +67,27 @@ def create_app(open_resources: OpenResources) -> FastAPI:
         async with open_resources() as resources:
             yield {"resources": resources}
 
-    app = FastAPI(
+    app = _Face(
         title=TITLE,
         openapi_url=None,
         redirect_slashes=False,
         lifespan=lifespan,
-        middleware=[Middleware(Edge)],
-        exception_handlers={HTTPException: _unroutable},
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     for endpoint in ENDPOINTS:
         _add(app, endpoint)
     add_pages(app)
     return app
+
+
+class _Face(FastAPI):
+    """FastAPI as the keeper of routes and their description; what surrounds them is ours."""
+
+    def build_middleware_stack(self) -> ASGIApp:
+        """Called once, with the first exchange. Errors stay with the edge, the outermost layer."""
+        straight = [route for route in self.router.routes if isinstance(route, RawRoute)]
+        handlers = {HTTPException: _unroutable}
+        return Edge(Doors(straight, ExceptionMiddleware(self.router, handlers)))
 
 
 def _add(app: FastAPI, endpoint: Endpoint) -> None:

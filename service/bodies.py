@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, Final
 
 import orjson
 from starlette.requests import Request
@@ -80,7 +80,7 @@ def refuse_twins(body: bytes) -> None:
     We check the last one; RunComfy might read the first, and charge for it. `body` is known to be
     valid JSON of bounded depth.
     """
-    json.loads(body, object_pairs_hook=_single, parse_int=_unread, parse_float=_unread)
+    _TWINS.decode(body.decode())
 
 
 def _single(pairs: list[tuple[str, Any]]) -> None:
@@ -91,3 +91,6 @@ def _single(pairs: list[tuple[str, Any]]) -> None:
 def _unread(_: str) -> None:
     # Its value does not matter here; reading an endless number would cost.
     return None
+
+
+_TWINS: Final = json.JSONDecoder(object_pairs_hook=_single, parse_int=_unread, parse_float=_unread)

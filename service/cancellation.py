@@ -4,16 +4,18 @@ Honest: nothing is called cancelled that RunComfy may still be running.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
 from core.changes import Change, Outcome
+from core.deliveries import Delivery
 from core.endpoints import WebhookSetup
 from core.errors import NotFound
 from core.events import JobMoved
 from core.jobs import Billed, CancelOutcome, Fact, Job, JobState, Note, TimelineEntry
 from core.notices import may_notify, notices
+from core.sharing import cancelled_for_heir, handover
 from core.store.jobs import Depth
 from core.tenants import Credential, Scope
 from service.errors import JobContended
@@ -81,6 +83,7 @@ DECISIONS: Final[Mapping[JobState, Callable[[Job, datetime], Decision]]] = {
     _S.RUNNING: _passed_on,
     _S.CANCELLING: _told(CancelOutcome.REQUESTED),
     _S.COLLECTING: _TOO_LATE,
+    _S.FOLLOWING: _at_once,
     _S.SUCCEEDED: _TOO_LATE,
     _S.FAILED: _TOO_LATE,
     _S.EXPIRED: _TOO_LATE,
@@ -110,46 +113,67 @@ async def cancel_job(resources: Resources, credential: Credential, job_id: str) 
         if decision.after is None:
             return Cancelled(before, decision.outcome)
         change = await _change(resources, before, decision, now)
-        match await resources.jobs.store(change):
-            case Outcome.STORED:
-                _tell(resources, change, now)
-                return Cancelled(change.after, decision.outcome)
-            case Outcome.UNKNOWN:
-                raise NotFound
-            case Outcome.STALE:
+        outcome = await resources.jobs.store(change)
+        if outcome is Outcome.WANTED:
+            handed_on = await _handed_on(resources, before, now)
+            if handed_on is None:
                 continue
+            change, decision = handed_on, Decision(CancelOutcome.CANCELLED)
+            outcome = await resources.jobs.store(change)
+        if outcome is Outcome.STORED:
+            _tell(resources, change, now)
+            return Cancelled(change.after, decision.outcome)
+        if outcome is Outcome.UNKNOWN:
+            raise NotFound
     raise JobContended
+
+
+async def _handed_on(resources: Resources, before: Job, now: datetime) -> Change | None:
+    """Others wait for what RunComfy is doing: one of them takes it over. None: not any more."""
+    heir = await resources.jobs.heir(before.id)
+    if heir is None:
+        return None
+    change = handover(before, cancelled_for_heir(before, now), heir, now)
+    return replace(change, deliveries=await _notices(resources, before, change.after, now))
 
 
 async def _change(resources: Resources, before: Job, decision: Decision, now: datetime) -> Change:
     after = decision.after or before
-    setup = WebhookSetup(after.tenant)
-    if may_notify(before, after):
-        setup = await resources.mailroom.setups.load(after.tenant) or setup
     return Change(
         before=before,
         after=after,
-        entries=(
-            TimelineEntry(now, Note.CALLER, CANCEL_ASKED, after.state, status=after.unspoken),
-        ),
-        deliveries=notices(before, after, setup, resources.ids, now),
+        entries=(TimelineEntry(now, Note.CALLER, CANCEL_ASKED, after.state, status=after.status),),
+        deliveries=await _notices(resources, before, after, now),
         ring=decision.ring,
     )
 
 
+async def _notices(
+    resources: Resources, before: Job, after: Job, now: datetime
+) -> tuple[Delivery, ...]:
+    setup = WebhookSetup(after.tenant)
+    if may_notify(before, after):
+        setup = await resources.mailroom.setups.load(after.tenant) or setup
+    return notices(before, after, setup, resources.ids, now)
+
+
 def _tell(resources: Resources, change: Change, now: datetime) -> None:
-    before, after = change.before, change.after
-    if before.state is not after.state:
-        resources.emit(
-            JobMoved(
-                job_id=after.id,
-                tenant=after.tenant,
-                model_id=after.model_id,
-                fact=Fact.CANCEL_ASKED,
-                before=before.state,
-                after=after.state,
-                age=now - after.created_at,
-                upstream_id=after.upstream_id,
-                trace=after.trace,
-            )
-        )
+    fact = Fact.CANCEL_ASKED if change.heir is None else Fact.HANDED_ON
+    if change.before.state is not change.after.state:
+        resources.emit(_moved(change.before, change.after, fact, now))
+    if change.heir is not None:
+        resources.emit(_moved(change.heir.before, change.heir.after, Fact.INHERITED, now))
+
+
+def _moved(before: Job, after: Job, fact: Fact, now: datetime) -> JobMoved:
+    return JobMoved(
+        job_id=after.id,
+        tenant=after.tenant,
+        model_id=after.model_id,
+        fact=fact,
+        before=before.state,
+        after=after.state,
+        age=now - after.created_at,
+        upstream_id=after.upstream_id,
+        trace=after.trace,
+    )

@@ -13,13 +13,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from tempfile import TemporaryDirectory
 from types import FrameType
 from typing import Final, Protocol
 
 from core.clock import Clock
 from core.events import Emit, Trouble
-from service.shared_figures import DIRECTORY, forget_process
+from service.shared_figures import DIRECTORY, leave_seat, shared_folder
 
 STARTUP_FAILED: Final = 3
 """How a member ends that cannot serve at all; others would end likewise."""
@@ -57,6 +56,7 @@ class CrewPolicy:
 class _Seat:
     """One place in the crew: who has it, and when it may next be given away."""
 
+    number: int
     member: Member | None
     free_at: timedelta
 
@@ -65,16 +65,16 @@ class Crew:
     """Keeps its seats filled until it is asked to stop."""
 
     def __init__(
-        self, start: Callable[[], Member], policy: CrewPolicy, clock: Clock, emit: Emit
+        self, start: Callable[[int], Member], policy: CrewPolicy, clock: Clock, emit: Emit
     ) -> None:
-        """`start` makes one member."""
+        """`start` makes a member for the seat of this number, the first 0."""
         self._start = start
         self._policy = policy
         self._clock = clock
         self._emit = emit
         self._asked = False
         self.left: Callable[[int], None] = lambda _: None
-        """Told the process id of each member that has ended."""
+        """Told the number of each seat whose member has ended, before another takes it."""
 
     def stop(self) -> None:
         """End `run` soon; may be called from a signal's handler."""
@@ -82,7 +82,7 @@ class Crew:
 
     def run(self) -> int:
         """Serve until `stop`. The exit code: not 0 only when a member could not begin to serve."""
-        seats = [self._seat() for _ in range(self._policy.members)]
+        seats = [self._seat(number) for number in range(self._policy.members)]
         code = 0
         while not (self._asked or code):
             self._wait()
@@ -91,17 +91,18 @@ class Crew:
         self._end([seat.member for seat in seats if seat.member is not None])
         return code
 
-    def _seat(self) -> _Seat:
-        return _Seat(self._start(), self._clock.monotonic() + self._policy.pause)
+    def _seat(self, number: int) -> _Seat:
+        member = self._start(number)
+        return _Seat(number, member, self._clock.monotonic() + self._policy.pause)
 
     def _look_after(self, seat: _Seat) -> int:
         ended = None if seat.member is None else seat.member.poll()
         if seat.member is not None and ended is not None:
-            self.left(seat.member.pid)
+            self.left(seat.number)
             self._emit(Trouble("front_end_died", f"process {seat.member.pid} ended with {ended}"))
             seat.member = None
         if seat.member is None and self._clock.monotonic() >= seat.free_at:
-            fresh = self._seat()
+            fresh = self._seat(seat.number)
             seat.member, seat.free_at = fresh.member, fresh.free_at
         return STARTUP_FAILED if ended == STARTUP_FAILED else 0
 
@@ -133,9 +134,9 @@ def run_crew(listening: Listening, policy: CrewPolicy, clock: Clock, emit: Emit)
 
     Raises `OSError` when the address cannot be had.
     """
-    with _opened(listening) as shared, TemporaryDirectory(prefix="gateway-figures-") as figures:
-        crew = Crew(lambda: _started(shared, figures), policy, clock, emit)
-        crew.left = lambda pid: forget_process(pid, figures)
+    with _opened(listening) as shared, shared_folder(clock.now()) as figures:
+        crew = Crew(lambda seat: _started(shared, figures, seat), policy, clock, emit)
+        crew.left = lambda seat: leave_seat(seat, figures)
 
         def stopped(_: int, __: FrameType | None) -> None:
             crew.stop()
@@ -153,11 +154,11 @@ def _opened(listening: Listening) -> Iterator[socket.socket]:
         yield shared
 
 
-def _started(shared: socket.socket, figures: str) -> Member:
+def _started(shared: socket.socket, figures: str, seat: int) -> Member:
     # A member inherits the environment, which it reads its settings from. Its stdin ends when we
     # do, however we end: no member outlives its parent.
     return subprocess.Popen(  # noqa: S603 - our own interpreter and module
-        [sys.executable, "-m", "service", str(shared.fileno())],
+        [sys.executable, "-m", "service", str(shared.fileno()), str(seat)],
         env={**os.environ, DIRECTORY: figures},  # noqa: TID251 - handed on, not read
         stdin=subprocess.PIPE,
         pass_fds=(shared.fileno(),),

@@ -3,17 +3,26 @@
 Every change is made upon the record as it stands: who was first wins, the other tries anew.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
 import orjson
 
 from core.changes import RETENTION
 from core.channels import Channel
 from core.clock import Clock
-from core.deliveries import ChannelMove, Delivery, DeliveryAttempt, EventType
+from core.deliveries import (
+    MISSED,
+    ChannelMove,
+    Delivery,
+    DeliveryAttempt,
+    DeliveryState,
+    EventType,
+)
 from core.endpoints import (
     DEFAULT_ID,
     Disabled,
@@ -23,13 +32,13 @@ from core.endpoints import (
     channel_of_endpoint,
 )
 from core.errors import Conflict, FieldError, InvalidInput, NotFound
-from core.ids import IdSource
+from core.ids import IdSource, may_be_id
 from core.notices import jobless_notice
 from core.replays import Replay, Stretch
 from core.signing_keys import mint_signing_key
 from core.store.deliveries import Span
 from core.store.webhooks import SetupChange
-from core.tenants import mint_webhook_secret
+from core.tenants import is_name, mint_webhook_secret
 from service.ports import Deliveries, Replays, Setups
 from service.webhook_bodies import DeliveryQuery, EndpointDraft, EndpointPolicy, Rotation
 
@@ -37,6 +46,8 @@ _TRIES: Final = 5
 _SCAN: Final = 100
 MOST_SCANNED: Final = 1000
 """How many deliveries one page looks through for those of the status asked for."""
+OWED: Final = MISSED | {DeliveryState.PENDING}
+"""What an endpoint is sent when it is enabled again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +56,14 @@ class DeliveryPage:
 
     deliveries: tuple[tuple[Delivery, Sequence[DeliveryAttempt]], ...]
     cursor: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Silence:
+    """An endpoint that is disabled, and how many callbacks it is owed (see `Mailroom.silent`)."""
+
+    endpoint: Endpoint
+    owed: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,10 +81,27 @@ class Mailroom:
 
     async def setup(self, tenant: str) -> WebhookSetup:
         """A tenant's endpoints and secrets. Raises `NotFound` for an unknown tenant."""
-        setup = await self.setups.load(tenant)
+        setup = await self.find(tenant)
         if setup is None:
-            raise NotFound(f"There is no tenant {tenant}.")
+            raise NotFound("There is no such tenant.")
         return setup
+
+    async def find(self, tenant: str) -> WebhookSetup | None:
+        """The same; None where no tenant has that name. The text may be a stranger's."""
+        return await self.setups.load(tenant) if is_name(tenant) else None
+
+    async def silent(self, tenant: str) -> tuple[Silence, ...]:
+        """The endpoints that get nothing, and what each is owed of the newest `MOST_SCANNED`."""
+        setup = await self.setup(tenant)
+        disabled = [end for end in setup.endpoints if end.disabled is not None]
+        owed = await self._owed(tenant) if disabled else {}
+        return tuple(Silence(end, owed.get(end.id, 0)) for end in disabled)
+
+    async def _owed(self, tenant: str) -> Counter[str | None]:
+        now = self.clock.now()
+        ids = await self.deliveries.newest_first(tenant, Span(now - RETENTION, now), MOST_SCANNED)
+        found = await asyncio.gather(*map(self.deliveries.load, ids))
+        return Counter(each.endpoint for each in found if each and each.state in OWED)
 
     async def create(self, tenant: str, draft: EndpointDraft) -> Endpoint:
         """A new endpoint; the first becomes the default. Raises `InvalidInput`, `Conflict`."""
@@ -171,7 +207,7 @@ class Mailroom:
     async def resend(self, tenant: str, delivery_id: str) -> Delivery:
         """Send one event anew, now, under its old id. Raises `NotFound`, `Conflict`."""
         for _ in range(_TRIES):
-            before = await self.deliveries.load(delivery_id)
+            before = await self.deliveries.load(delivery_id) if may_be_id(delivery_id) else None
             if before is None or before.tenant != tenant:
                 raise NotFound("There is no such delivery.")
             after = before.resent(self.clock.now())
@@ -221,21 +257,3 @@ def _drafted(endpoint: Endpoint, draft: EndpointDraft, now: datetime) -> Endpoin
 
 def _contended() -> Conflict:
     return Conflict("Somebody else kept changing the same; ask again.")
-
-
-def endpoint_document(endpoint: Endpoint) -> dict[str, Any]:
-    """An endpoint as its tenant reads it. Headers may hold secrets: only their names are shown."""
-    fields: Mapping[str, Any] = {
-        "id": endpoint.id,
-        "kind": endpoint.kind,
-        "url": endpoint.url,
-        "events": sorted(endpoint.events) if endpoint.events is not None else None,
-        "payload": endpoint.payload,
-        "headers": [name for name, _ in endpoint.headers],
-        "timeout": endpoint.timeout.total_seconds(),
-        "created_at": endpoint.created_at,
-        "enabled": endpoint.disabled is None,
-        "disabled_reason": endpoint.disabled,
-        "disabled_at": endpoint.disabled_at,
-    }
-    return {name: value for name, value in fields.items() if value is not None}

@@ -14,6 +14,7 @@ from core.errors import FieldError, GatewayError
 from core.jobs import PublicStatus
 from core.limits import Policy
 from core.listing import DEFAULT_ON_A_PAGE, MOST_ON_A_PAGE
+from core.reuse import CacheOption
 from service import errors as own
 from service.admin_schemas import ADMIN_COMPONENTS
 from service.options import FARTHEST, MOST_REFERENCE_CHARS, PRIORITIES
@@ -41,6 +42,7 @@ SHOWN: Final[Mapping[int, GatewayError]] = {
     404: core.NotFound(),
     408: own.BodyTooSlow(),
     409: own.JobContended(),
+    410: core.RequestDeleted(),
     413: core.BodyTooLarge("The body is larger than 1,048,576 bytes."),
     415: own.UnsupportedMedia(),
     422: core.InvalidInput(
@@ -103,12 +105,22 @@ PREFER_WAIT: Final = parameter(
     {"type": "string", "example": "wait=30"},
     "header",
 )
+IDEMPOTENCY_KEY: Final = parameter(
+    "Idempotency-Key",
+    "Your name for this submit (draft-ietf-httpapi-idempotency-key-header): the same key with the "
+    "same model and input is answered with the same request, `Idempotency-Replayed: true`; with "
+    "another it is 422. A string in quotes, or plain without commas; 255 characters at most. Kept "
+    "as long as the result. A refused submit uses no key up.",
+    {"type": "string", "example": '"8e03978e-40d5-43dd-bc93-6894a57f9324"'},
+    "header",
+)
 LAST_EVENT_ID: Final = parameter(
     "Last-Event-ID", "The last event that was seen: what came after it is sent.", _TEXT, "header"
 )
 SUBMIT_PARAMETERS: Final = [
     MODEL_ID,
     PREFER_WAIT,
+    IDEMPOTENCY_KEY,
     parameter("webhook", "Where the callback goes; the tenant's own otherwise.", _TEXT),
     parameter("webhook_intermediate_status", "Also call back on the way.", _FLAG),
     parameter("timeout", "Seconds until the job must have ended.", _SPAN),
@@ -127,6 +139,17 @@ SUBMIT_PARAMETERS: Final = [
         "reference",
         "Your own string, told back everywhere.",
         {"type": "string", "maxLength": MOST_REFERENCE_CHARS},
+    ),
+    parameter(
+        "cache",
+        "`use`: a stored result of the same input, or the job that is under way, serves this "
+        "request; `refresh`: no stored one; `off`: neither, nor does this one serve others. Left "
+        "out: as the tenant and the model are set, and `off` for a model whose `seed` the input "
+        "leaves out. `Gateway-Cache` tells what came of it.",
+        {"type": "string", "enum": list(CacheOption)},
+    ),
+    parameter(
+        "dry_run", "Check, price and say what would happen; nothing is taken in or spent.", _FLAG
     ),
 ]
 LIST_PARAMETERS: Final = [

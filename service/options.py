@@ -14,6 +14,7 @@ from urllib.parse import parse_qsl
 from core.errors import FieldError, MalformedRequest
 from core.limits import Priority
 from core.money import MicroUsd, from_usd
+from core.reuse import CacheOption
 from core.targets import Refusal, TargetPolicy, check_url
 
 MOST_REFERENCE_CHARS: Final = 256
@@ -58,6 +59,8 @@ class SubmitOptions:
     max_cost: MicroUsd | None = None
     priority: Priority = Priority.NORMAL
     reference: str | None = None
+    cache: CacheOption | None = None
+    dry_run: bool = False
 
 
 class _Unfit(ValueError):
@@ -111,8 +114,6 @@ _FLAGS: Final = {"true": True, "1": True, "false": False, "0": False}
 
 
 def _unknown(name: str) -> str:
-    if name in LATER:
-        return "is not available in this version"
     near = get_close_matches(name, READERS, n=1) if len(name) <= _MOST_SHOWN else []
     return f"is not an option; did you mean {near[0]}?" if near else "is not an option"
 
@@ -124,7 +125,7 @@ def _webhook(text: str, policy: OptionPolicy) -> str:
     return text
 
 
-def _intermediate(text: str, _: OptionPolicy) -> bool:
+def _flag(text: str, _: OptionPolicy) -> bool:
     return read_flag(text)
 
 
@@ -163,17 +164,23 @@ def _priority(text: str, _: OptionPolicy) -> Priority:
     return PRIORITIES[text]
 
 
+def _cache(text: str, _: OptionPolicy) -> CacheOption:
+    if text not in list(CacheOption):
+        raise _Unfit(f"must be one of {', '.join(CacheOption)}")
+    return CacheOption(text)
+
+
 PRIORITIES: Final = {priority.name.lower(): priority for priority in Priority}
 
 READERS: Final[Mapping[str, Callable[[str, OptionPolicy], Any]]] = {
     "webhook": _webhook,
-    "webhook_intermediate_status": _intermediate,
+    "webhook_intermediate_status": _flag,
     "timeout": _timeout,
     "start_timeout": _start_timeout,
     "max_cost": _max_cost,
     "priority": _priority,
     "reference": _reference,
+    "cache": _cache,
+    "dry_run": _flag,
 }
 _FIELDS: Final = {"webhook_intermediate_status": "webhook_intermediate"}
-LATER: Final = frozenset({"cache", "dry_run"})
-"""Of the contract, and not built yet: refused, since ignoring them would cost money."""

@@ -1,6 +1,6 @@
 """What the HTTP face needs from outside: only the methods that it calls."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Protocol
 
@@ -9,7 +9,6 @@ from core.changes import Admission, Admitted, Change, Outcome
 from core.channels import Channel
 from core.deliveries import ChannelMove, Delivery, DeliveryAttempt
 from core.endpoints import WebhookSetup
-from core.history import RunHistory
 from core.jobs import Job
 from core.limits import Limits
 from core.listing import JobPage, JobQuery
@@ -42,6 +41,10 @@ class Jobs(Protocol):
 
     async def store(self, change: Change) -> Outcome:
         """See `core.store.jobs.JobStore.store`."""
+        ...
+
+    async def heir(self, job_id: str) -> Job | None:
+        """See `core.store.jobs.JobStore.heir`."""
         ...
 
 
@@ -146,18 +149,6 @@ class Catalogue(Protocol):
 
     async def load(self) -> CatalogueSnapshot:
         """The whole of it."""
-        ...
-
-
-class Histories(Protocol):
-    """Run times by model, as workers leave them. Every call may raise `StoreUnavailable`."""
-
-    async def counts(self) -> Mapping[str, int]:
-        """See `core.store.history.HistoryStore.counts`."""
-        ...
-
-    async def load(self, models: Iterable[str]) -> Mapping[str, RunHistory]:
-        """See `core.store.history.HistoryStore.load`."""
         ...
 
 

@@ -39,12 +39,15 @@ class BoundedHttp(HttpToolsProtocol):
         """Count what belongs to a head that is not complete yet."""
         super().data_received(data)
         self._head = self._head + len(data) if self._in_head else 0
+        # Nearly every head arrives whole: a timer is for those that do not.
+        if self._in_head and self._timer is None:
+            self._expect_head()
         if self._head > MOST_HEAD and not self.transport.is_closing():
             self.send_400_response(_TOO_LARGE)
 
     def on_message_begin(self) -> None:
         """A request's first byte is there."""
-        self._expect_head()
+        self._in_head = True
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:

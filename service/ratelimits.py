@@ -6,6 +6,7 @@ After draft-ietf-httpapi-ratelimit-headers-11: lists of structured-field strings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import lru_cache
 from math import ceil
 from typing import Final
 
@@ -48,29 +49,34 @@ def ratelimit_fields(
 
     Of the policy that refused, the effective window ends with `Retry-After`, as the draft asks.
     """
-    shown = [quota for quota in quotas if quota.policy in SHAPES]
-    if not shown:
+    rules, standings = [], []
+    for quota in quotas:
+        rule, resets = _rule(quota.policy, quota.limit)
+        if rule:
+            waits = retry_after is not None and quota.policy == violated
+            span = retry_after if waits else quota.resets_in
+            rules.append(rule)
+            standings.append(_standing(quota, span if resets else None))
+    if not rules:
         return {}
-    waits = {violated: retry_after} if retry_after is not None else {}
-    return {
-        "ratelimit-policy": ", ".join(map(_policy, shown)),
-        "ratelimit": ", ".join(_standing(q, waits.get(q.policy, q.resets_in)) for q in shown),
-    }
+    return {"ratelimit-policy": ", ".join(rules), "ratelimit": ", ".join(standings)}
 
 
-def _policy(quota: Quota) -> str:
-    shape = SHAPES[quota.policy]
+@lru_cache(maxsize=4096)
+def _rule(policy: Policy, limit: int) -> tuple[str, bool]:
+    """The policy's part of `RateLimit-Policy`, and whether it resets; limits change rarely."""
+    shape = SHAPES.get(policy)
+    if shape is None:
+        return "", False
     unit = "" if shape.unit == REQUESTS else f';qu="{shape.unit}"'
     window = "" if shape.span is None else f";w={ceil(shape.span.total_seconds())}"
-    return f'"{quota.policy}";q={_bounded(quota.limit)}{unit}{window}'
+    return f'"{policy}";q={_bounded(limit)}{unit}{window}', shape.resets
 
 
-def _standing(quota: Quota, resets_in: timedelta) -> str:
-    until = f";t={max(0, ceil(resets_in.total_seconds()))}"
-    return (
-        f'"{quota.policy}";r={_bounded(quota.remaining)}'
-        f"{until if SHAPES[quota.policy].resets else ''}"
-    )
+def _standing(quota: Quota, resets_in: timedelta | None) -> str:
+    until = "" if resets_in is None else f";t={max(0, ceil(resets_in.total_seconds()))}"
+    left = quota.remaining if 0 <= quota.remaining <= _MOST else _bounded(quota.remaining)
+    return f'"{quota.policy}";r={left}{until}'
 
 
 def _bounded(value: int) -> int:

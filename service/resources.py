@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from importlib.metadata import version
 from typing import Final
@@ -13,16 +13,19 @@ from pydantic import SecretStr
 from core.clock import Clock, SystemClock
 from core.events import Emit, Event, RequestServed
 from core.figures import Labels
+from core.histories import HistoryShelf
 from core.history import HintPolicy
 from core.ids import IdSource, SystemIds
+from core.reuse import CachePolicy
 from core.store import listing
 from core.store.breaker import BreakerStore
 from core.store.catalogue import CatalogueStore
-from core.store.connection import Watch, Wire, connection_source
+from core.store.connection import Wire, connection_source
 from core.store.controls import ControlStore
 from core.store.deliveries import DeliveryStore
 from core.store.history import HistoryStore
 from core.store.jobs import JobStore
+from core.store.line import Watch
 from core.store.lua import Scripts, read_scripts
 from core.store.overview import OverviewParts, OverviewStore
 from core.store.presence import Presence
@@ -35,7 +38,6 @@ from core.traceparent import SpanOf, passed_on
 from core.tracing import TracePolicy, open_tracing
 from service.administration.desk import Desk
 from service.bodies import BodyLimits
-from service.histories import HistoryShelf
 from service.mailroom import Mailroom
 from service.metrics import ServiceMetrics, service_figures
 from service.models import Models, load_cards
@@ -66,6 +68,7 @@ class FacePolicy:
     heartbeat: timedelta
     admin_token: SecretStr | None = None
     """None: the operators' API is off."""
+    cache: CachePolicy = field(default_factory=CachePolicy)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +105,7 @@ def face_policy(settings: ServiceSettings) -> FacePolicy:
         longest_wait=settings.longest_wait,
         heartbeat=settings.heartbeat,
         admin_token=settings.admin_token,
+        cache=settings.cache.policy(),
     )
 
 
@@ -166,6 +170,7 @@ def _overview(wire: Wire, scripts: Scripts, clock: Clock, tenants: int) -> Overv
         controls=ControlStore(wire, scripts, clock),
         breakers=BreakerStore(wire, scripts, clock),
         catalogue=CatalogueStore(wire, scripts),
+        webhooks=WebhookStore(wire, scripts, clock),
     )
     return OverviewStore(wire, parts, clock, tenants)
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
+from core.endpoints import Disabled
 from core.jobs import Billed, CancelOutcome, JobState, Note, PublicStatus
 from core.limits import Policy, Window
 
@@ -178,7 +179,7 @@ COMPONENTS: Final[Mapping[str, Schema]] = {
         **{"violated-policies": many(words(Policy))},
     ),
     "Usage": objects(
-        "tenant at running waiting windows",
+        "tenant at running waiting windows disabled_endpoints",
         tenant=TEXT,
         at=INSTANT,
         running=_COUNTED,
@@ -193,6 +194,16 @@ COMPONENTS: Final[Mapping[str, Schema]] = {
                 jobs=_COUNTED,
                 usd=_SPENT,
                 models={"type": "object", "additionalProperties": {"type": "object"}},
+            )
+        ),
+        disabled_endpoints=many(
+            objects(
+                "endpoint_id url reason disabled_at owed",
+                endpoint_id=TEXT,
+                url=TEXT,
+                reason=words(Disabled),
+                disabled_at=INSTANT,
+                owed={"type": "integer", "description": "Sent when it is enabled again."},
             )
         ),
     ),
@@ -295,6 +306,15 @@ USAGE_EXAMPLE: Final = {
     "windows": [
         {"window": "day", "resets_at": "2025-11-23T00:00:00Z", **_USED_EXAMPLE},
         {"window": "month", "resets_at": "2025-12-01T00:00:00Z", **_USED_EXAMPLE},
+    ],
+    "disabled_endpoints": [
+        {
+            "endpoint_id": "ep_01KAP7ZJ5V3Q8M0RWX4T2YDN6C",
+            "url": "https://old.example/hooks",
+            "reason": "failing",
+            "disabled_at": "2025-11-20T09:12:00Z",
+            "owed": 37,
+        }
     ],
 }
 RATELIMIT_HEADERS: Final = {

@@ -6,6 +6,7 @@ from typing import Annotated, Final, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 
+from core.reuse import LEAST_LIFETIME, MOST_LIFETIME, CacheMode, CachePolicy, CacheUse
 from core.settings import ProcessSettings, Seconds
 from core.targets import AllowedTargets, TargetPolicy
 from service.bodies import BodyLimits
@@ -17,6 +18,8 @@ MOST_BODY: Final = 64 * MEBIBYTE
 """RunComfy's clients send at most this much in one request."""
 
 _Positive = Annotated[Seconds, Field(gt=timedelta(0))]
+_Lifetime = Annotated[Seconds, Field(ge=LEAST_LIFETIME, le=MOST_LIFETIME)]
+_Models = Annotated[str, Field(pattern=r"^[A-Za-z0-9._/*-]{1,200}$")]
 
 
 class ModelDeadlines(BaseModel):
@@ -38,6 +41,46 @@ class WebhookSettings(BaseModel):
         description="JSON list of host names, `*.suffix` patterns, addresses and CIDRs that "
         "callbacks may reach although they are private or loopback; `http` is allowed to these.",
     )
+
+
+class ModelCache(BaseModel):
+    """What is usual for some models."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    default: CacheMode | None = None
+    lifetime: _Lifetime | None = None
+
+
+class CacheSettings(BaseModel):
+    """Which results are reused where neither the submit nor its tenant says."""
+
+    model_config = ConfigDict(frozen=True)
+
+    default: CacheMode = Field(
+        CacheMode.USE,
+        description="`use`: submits of equal input share a result, or the job that is under way; "
+        "`off`: each is paid for.",
+    )
+    lifetime: _Lifetime = Field(
+        MOST_LIFETIME, description="How long a result is reused; 7 days at most."
+    )
+    models: Mapping[_Models, ModelCache] = Field(
+        {},
+        description="JSON object of other defaults by model id, in which `*` stands for any text "
+        'and the first that fits counts: `{"flux/*": {"default": "off"}, '
+        '"kling/*": {"lifetime": 3600}}`.',
+    )
+
+    def policy(self) -> CachePolicy:
+        """The same as a policy."""
+        return CachePolicy(
+            default=CacheUse(self.default, self.lifetime),
+            by_model=tuple(
+                (pattern, CacheUse(own.default or self.default, own.lifetime or self.lifetime))
+                for pattern, own in self.models.items()
+            ),
+        )
 
 
 class ServiceSettings(ProcessSettings):
@@ -109,6 +152,9 @@ class ServiceSettings(ProcessSettings):
         timedelta(seconds=30), description="How long an idle connection stays open."
     )
     backlog: int = Field(2048, gt=0, description="Connections that may wait to be accepted.")
+    cache: CacheSettings = Field(
+        CacheSettings(), description="Which results are reused where nobody says otherwise."
+    )
     webhooks: WebhookSettings = Field(
         WebhookSettings(), description="Where callbacks may go (shared with the worker)."
     )

@@ -1,6 +1,6 @@
 """How a tenant's use is shown. Pure. Money is USD with at most six decimals."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -8,6 +8,7 @@ from core.ledger import Booking
 from core.limits import Limits, Window
 from core.money import MicroUsd, to_usd
 from core.usage import Usage, Use, WindowUse
+from service.mailroom import Silence
 
 Document = dict[str, Any]
 _LIMITS: Final[Mapping[Window, tuple[str, str]]] = {
@@ -17,8 +18,10 @@ _LIMITS: Final[Mapping[Window, tuple[str, str]]] = {
 """The limits of each window: on jobs, on money."""
 
 
-def usage_document(tenant: str, usage: Usage, now: datetime) -> Document:
-    """What a tenant used, and how its limits stand.
+def usage_document(
+    tenant: str, usage: Usage, now: datetime, silent: Sequence[Silence] = ()
+) -> Document:
+    """What a tenant used, how its limits stand, and which of its endpoints get nothing.
 
     Of money, `used` counts against the budget: what is `settled`, and what is still `reserved`.
     """
@@ -31,6 +34,18 @@ def usage_document(tenant: str, usage: Usage, now: datetime) -> Document:
         "requests_per_minute": limits.requests_per_minute,
         "usd_per_request": _usd(limits.usd_per_request),
         "windows": [_window(window, limits) for window in usage.windows],
+        "disabled_endpoints": [_disabled(silence) for silence in silent],
+    }
+
+
+def _disabled(silence: Silence) -> Document:
+    endpoint = silence.endpoint
+    return {
+        "endpoint_id": endpoint.id,
+        "url": endpoint.url,
+        "reason": endpoint.disabled,
+        "disabled_at": None if endpoint.disabled_at is None else _iso(endpoint.disabled_at),
+        "owed": silence.owed,
     }
 
 

@@ -57,6 +57,12 @@ class Waiter(AbstractContextManager["Waiter"]):
         news, self._news = self._news, False
         return Wake.CHANGED if news else Wake.QUIET
 
+    def move(self, job_id: str) -> None:
+        """Wait for another job instead, which may have changed already."""
+        if job_id != self.job_id:
+            self._waiters.move(self, job_id)
+            self.doubt()
+
     def hear(self, version: int, *, ended: bool) -> None:
         """The job has this version now."""
         if version > self.seen and (ended or not self._ends_only):
@@ -130,6 +136,13 @@ class Waiters:
             places.remove(waiter)
             if not places:
                 del self._by_job[waiter.job_id]
+
+    def move(self, waiter: Waiter, job_id: str) -> None:
+        """Give a waiter a place at another job."""
+        self.leave(waiter)
+        waiter.job_id = job_id
+        self._by_job.setdefault(job_id, set()).add(waiter)
+        self._count += 1
 
     def changed(self, job_id: str, version: int, *, ended: bool) -> None:
         """See `core.store.watching.Listener`."""

@@ -84,6 +84,13 @@ def read_rotation(body: Mapping[str, Any]) -> Rotation:
     return Rotation(**_walk(body, _ROTATION, None))
 
 
+def read_overlap(body: Mapping[str, Any]) -> timedelta:
+    """How long the secret before an operator's new one still counts. Raises `InvalidInput`."""
+    name = "overlap_seconds"
+    overlap: timedelta = _walk(body, {name: _ROTATION["overlap"]}, None).get(name, DEFAULT_OVERLAP)
+    return overlap
+
+
 def read_replay(body: Mapping[str, Any], now: datetime) -> Stretch:
     """A stretch to send anew; by default what was missed, until now. Raises `InvalidInput`."""
     values = _walk(body, _REPLAY, None)

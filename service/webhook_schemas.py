@@ -202,15 +202,19 @@ def _body(component: str, example: Schema, *, required: bool = False) -> Mapping
     return {"required": required, "content": content}
 
 
-ENDPOINT_BODY: Final = _body(
-    "NewEndpoint",
-    {"url": "https://hooks.example/runcomfy", "events": ["request.completed"], "payload": "thin"},
-    required=True,
-)
-CHANGE_BODY: Final = _body("EndpointChange", {"events": None, "timeout": 10})
-REPLAY_BODY: Final = _body("ReplayDraft", {"since": "2025-11-21T00:00:00Z"}, required=True)
+NEW_ENDPOINT_EXAMPLE: Final = {
+    "url": "https://hooks.example/runcomfy",
+    "events": ["request.completed"],
+    "payload": "thin",
+}
+CHANGE_EXAMPLE: Final = {"events": None, "timeout": 10}
+REPLAY_DRAFT_EXAMPLE: Final = {"since": "2025-11-21T00:00:00Z"}
+TEST_DRAFT_EXAMPLE: Final = {"endpoint_id": "default"}
+ENDPOINT_BODY: Final = _body("NewEndpoint", NEW_ENDPOINT_EXAMPLE, required=True)
+CHANGE_BODY: Final = _body("EndpointChange", CHANGE_EXAMPLE)
+REPLAY_BODY: Final = _body("ReplayDraft", REPLAY_DRAFT_EXAMPLE, required=True)
 ROTATION_BODY: Final = _body("Rotation", {"overlap": 86400})
-TEST_BODY: Final = _body("TestDraft", {"endpoint_id": "default"})
+TEST_BODY: Final = _body("TestDraft", TEST_DRAFT_EXAMPLE)
 
 _DATA: Final[Mapping[EventType, str]] = {
     **{event: "StatusEvent" if event in ON_THE_WAY else "Result" for event in EventType},

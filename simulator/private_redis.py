@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from enum import StrEnum
 from importlib.util import find_spec
@@ -93,6 +93,8 @@ class PrivateRedis:
     directory: Path
     port: int
     fsync: Fsync = Fsync.EVERYSEC
+    options: tuple[str, ...] = ()
+    """Further words of its command line. Whoever gives no password must be able to `PING`."""
     _process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -153,7 +155,7 @@ class PrivateRedis:
             "daemonize": "no",
         }
         named = [part for key, value in options.items() for part in (f"--{key}", value)]
-        return [str(self.binary), *named]
+        return [str(self.binary), *named, *self.options]
 
     def _wait_until_ready(self, process: subprocess.Popen[bytes]) -> None:
         deadline = time.monotonic() + _READY_WITHIN.total_seconds()
@@ -182,7 +184,10 @@ class PrivateRedis:
 
 @contextmanager
 def private_redis(
-    *, directory: Path | None = None, fsync: Fsync = Fsync.EVERYSEC
+    *,
+    directory: Path | None = None,
+    fsync: Fsync = Fsync.EVERYSEC,
+    options: tuple[str, ...] = (),
 ) -> Iterator[PrivateRedis]:
     """Run a private server for the length of the block.
 
@@ -197,7 +202,8 @@ def private_redis(
         if directory is None:
             directory = Path(ending.enter_context(tempfile.TemporaryDirectory(prefix="gw-redis-")))
         directory.mkdir(parents=True, exist_ok=True)
-        server = _started(binary, directory, fsync, tries=_PORT_TRIES)
+        server = PrivateRedis(binary, directory, free_port(), fsync, options)
+        server = _started(server, tries=_PORT_TRIES)
         ending.callback(server.stop)
         yield server
 
@@ -220,14 +226,13 @@ def redis_for(
         yield server.url, server
 
 
-def _started(binary: Path, directory: Path, fsync: Fsync, *, tries: int) -> PrivateRedis:
-    server = PrivateRedis(binary, directory, free_port(), fsync)
+def _started(server: PrivateRedis, *, tries: int) -> PrivateRedis:
     try:
         server.start()
     except RedisNotStarted:
         if tries <= 1:
             raise
-        return _started(binary, directory, fsync, tries=tries - 1)
+        return _started(replace(server, port=free_port()), tries=tries - 1)
     return server
 
 

@@ -38,8 +38,10 @@ TENANTS: Final = {
 
 _PAUSE: Final = timedelta(seconds=2)
 _COMMAND_WITHIN: Final = timedelta(seconds=30)
-# Takes differ in their prompt alone. Few, so that the same one comes again some day.
-_TAKES: Final = 40
+# Takes differ in their prompt alone. Every eighth is one of a few, which come again and again.
+_TAKES: Final = 1_000_000
+_AGAIN: Final = 5
+_SOME: Final = 8
 # The receiver remembers every callback; a demo may run for weeks.
 _FORGET_EVERY: Final = 500
 
@@ -105,7 +107,8 @@ class Generator:
             httpx.HTTPError: nobody answered.
         """
         example = kling()
-        take = self.chance.randrange(_TAKES)
+        again = self.chance.randrange(_SOME) == 0
+        take = self.chance.randrange(_AGAIN if again else _TAKES)
         answer = self.http.post(
             f"{self.gateway}/v1/models/{example.model_id}",
             headers=tenant.bearer,

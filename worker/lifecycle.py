@@ -7,7 +7,7 @@ Knows the steps; knows no RunComfy wire, no Redis, no arq. What an answer means 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -20,9 +20,10 @@ from core.events import Emit, Trouble
 from core.ids import IdSource
 from core.jobs import CancelOutcome, Errand, Job, JobState
 from core.notices import may_notify, notices
+from core.sharing import cancelled_for_heir, expired_for_heir, handover
 from core.tenants import DoubtPolicy
 from worker import telling
-from worker.decisions import afterwards, collecting, running, submitting
+from worker.decisions import afterwards, collecting, following, running, submitting
 from worker.decisions.moves import Move, Rules, Wait
 from worker.ports import (
     Accepted,
@@ -74,6 +75,7 @@ class Lifecycle:
             JobState.RUNNING: self._poll,
             JobState.CANCELLING: self._cancel,
             JobState.COLLECTING: self._collect,
+            JobState.FOLLOWING: self._follow,
             JobState.SUCCEEDED: self._errand,
             JobState.FAILED: self._errand,
             JobState.CANCELLED: self._errand,
@@ -222,14 +224,22 @@ class Lifecycle:
     async def _poll(self, job: Job) -> Job | None:
         upstream_id, now = _known_id(job), self._hands.clock.now()
         if job.cancel_outcome is CancelOutcome.REQUESTED:
-            return await self._take(job, running.cancel_passed_on(job, now))
+            passed_on = running.cancel_passed_on(job, now)
+            return await self._take_unless_wanted(job, passed_on, cancelled_for_heir)
         if job.finish_by is not None and now >= job.finish_by:
-            asked = await self._hands.upstream.cancel(upstream_id)
-            return await self._take(job, running.run_overdue(job, self._hands.clock.now(), asked))
+            return await self._end_overdue(job)
         answer = await self._hands.upstream.status(upstream_id)
         self._hands.emit(telling.polled(job, answer))
         decided = running.polled(job, answer, self._hands.clock.now(), self._hands.rules)
         return await self._take(job, decided)
+
+    async def _end_overdue(self, job: Job) -> Job | None:
+        """RunComfy is asked to cancel, unless others wait for what it is doing."""
+        if await self._hands.jobs.heir(job.id) is not None:
+            return await self._hand_on(job, expired_for_heir)
+        asked = await self._hands.upstream.cancel(_known_id(job))
+        overdue = running.run_overdue(job, self._hands.clock.now(), asked)
+        return await self._take_unless_wanted(job, overdue, expired_for_heir)
 
     async def _cancel(self, job: Job) -> Job | None:
         answer = await self._hands.upstream.cancel(_known_id(job))
@@ -246,11 +256,53 @@ class Lifecycle:
         return await self._take(job, decided)
 
     async def _errand(self, job: Job) -> Job | None:
+        if job.errand is Errand.NOTIFY:
+            await self._take(job, afterwards.notified(job, self._hands.clock.now()))
+            return None
         if job.errand is None or job.upstream_id is None:
             return None
         answer = await self._hands.upstream.result(job.upstream_id)
         decide = _ERRANDS[job.errand]
         await self._take(job, decide(job, answer, self._hands.clock.now(), self._hands.rules))
+        return None
+
+    # Sharing another job's work
+
+    async def _follow(self, job: Job) -> Job | None:
+        leader = await self._hands.jobs.leader(job)
+        promote = await self._promotes(job) if leader is not None and leader.job.final else False
+        decided = following.followed(job, leader, self._hands.clock.now(), promote=promote)
+        if isinstance(decided, Wait):
+            await self._hands.jobs.put_off(job, decided.due_at)
+            return None
+        if await self._store(job, decided) is Outcome.OVER_BUDGET:
+            await self._store(job, following.over_budget(job, self._hands.clock.now()))
+        return None
+
+    async def _promotes(self, job: Job) -> bool:
+        tenant = await self._hands.tenants.load(job.tenant)
+        return tenant is not None and tenant.reuse.promote
+
+    async def _take_unless_wanted(
+        self, job: Job, move: Move, for_heir: Callable[[Job, datetime], Job]
+    ) -> Job | None:
+        """Make a move true that ends running work, or hand that on to who still wants it."""
+        outcome = await self._store(job, move)
+        if outcome is Outcome.WANTED:
+            return await self._hand_on(job, for_heir)
+        return move.after if outcome is Outcome.STORED else None
+
+    async def _hand_on(self, job: Job, for_heir: Callable[[Job, datetime], Job]) -> Job | None:
+        """Somebody who was first at the job or at its heir is waited out: the lease runs on."""
+        heir, now = await self._hands.jobs.heir(job.id), self._hands.clock.now()
+        if heir is None:
+            await self._hands.jobs.put_off(job, now)
+            return None
+        change = handover(job, for_heir(job, now), heir, now)
+        change = replace(change, deliveries=await self._notices(job, change.after, now))
+        if await self._hands.jobs.store(change) is Outcome.STORED:
+            for event in telling.handed_on(change):
+                self._hands.emit(event)
         return None
 
     # What the steps share
@@ -260,6 +312,10 @@ class Lifecycle:
         if isinstance(decided, Wait):
             await self._hands.jobs.put_off(job, decided.due_at, polled=True)
             return None
+        stored = await self._store(job, decided) is Outcome.STORED
+        return decided.after if stored else None
+
+    async def _store(self, job: Job, decided: Move) -> Outcome:
         now = self._hands.clock.now()
         change = Change(
             before=job,
@@ -268,11 +324,11 @@ class Lifecycle:
             output=decided.output,
             deliveries=await self._notices(job, decided.after, now),
         )
-        if await self._hands.jobs.store(change) is not Outcome.STORED:
-            return None
-        for event in telling.stored(change, decided):
-            self._hands.emit(event)
-        return decided.after
+        outcome = await self._hands.jobs.store(change)
+        if outcome is Outcome.STORED:
+            for event in telling.stored(change, decided):
+                self._hands.emit(event)
+        return outcome
 
     async def _notices(self, before: Job, after: Job, now: datetime) -> tuple[Delivery, ...]:
         if not may_notify(before, after):

@@ -32,6 +32,7 @@ from worker.settings import WorkerSettings
 from worker.tasks import Bell, BellPolicy
 from worker.upkeep import (
     DISPATCH_EVERY,
+    HISTORIES_EVERY,
     LOOK_EVERY,
     SIGN_EVERY,
     TRIM_EVERY,
@@ -156,6 +157,7 @@ def _chores(resources: Resources) -> tuple[Chore, ...]:
     return (
         Chore("sign", SIGN_EVERY, lambda: resources.presence.sign(resources.name)),
         Chore("catalogue", LOOK_EVERY, resources.catalogue.run_once),
+        Chore("histories", HISTORIES_EVERY, resources.histories.refresh),
         Chore("replays", REPLAY_EVERY, resources.replayer.run_once),
         Chore("trim", TRIM_EVERY, resources.trimmer.run_once),
         Chore("dispatch", DISPATCH_EVERY, lambda: _dispatch(resources)),

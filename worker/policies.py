@@ -15,6 +15,27 @@ HOUR = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
+class Foresight:
+    """How looks are spent where a model's last runs tell when its jobs end.
+
+    Found by simulating days (`tests/bench/polling.py`): of waits that make as many calls, none
+    found ends sooner.
+    """
+
+    patience: timedelta = 0.15 * SECOND
+    """See `RunHistory.look_in`. More saves calls and finds ends later."""
+    quiet: timedelta = 15 * SECOND
+    """The longest wait before the share `quiet_share` of the last runs had ended."""
+    quiet_share: float = 0.02
+    young: timedelta = 2.5 * SECOND
+    """The longest wait from then on, in a job's first minute (`old_from`)."""
+    old: timedelta = 5 * SECOND
+    """The same of an older job."""
+    old_from: timedelta = MINUTE
+    spread: float = 0.05
+
+
+@dataclass(frozen=True, slots=True)
 class LifecyclePolicy:
     """The numbers of a job's life with us."""
 
@@ -23,7 +44,9 @@ class LifecyclePolicy:
     renew_every: timedelta = 4 * SECOND
     """How often a worker renews the lease of a submit that is on its way."""
     first_poll: timedelta = 2 * SECOND
-    polling: Cadence = Cadence(least=2 * SECOND, most=10 * SECOND, share=0.1)
+    polling: Cadence = Cadence(least=SECOND, most=15 * SECOND, share=0.1)
+    """Where little is known of a model. Its bounds hold for every wait."""
+    foresight: Foresight = Foresight()
     trouble: Cadence = Cadence(least=2 * SECOND, most=MINUTE, share=0.3)
     """Between reads while RunComfy gives no usable answer."""
     resubmit: Backoff = Backoff(first=SECOND, most=MINUTE, spread=0.2)

@@ -201,12 +201,16 @@ class BalanceSource(Protocol):
         ...
 
 
-class Jobs(Protocol):
-    """What the lifecycle asks of the job store."""
+class Records(Protocol):
+    """Where jobs are looked up."""
 
     async def load(self, job_id: str) -> JobRecord | None:
         """The job as it stands."""
         ...
+
+
+class Jobs(Records, Protocol):
+    """What the lifecycle asks of the job store."""
 
     async def input(self, job_id: str) -> bytes | None:
         """The body to submit."""
@@ -214,6 +218,14 @@ class Jobs(Protocol):
 
     async def store(self, change: Change) -> Outcome:
         """Make a change true, or say who was first."""
+        ...
+
+    async def leader(self, job: Job) -> JobRecord | None:
+        """The job that a follower follows now; None when it is gone."""
+        ...
+
+    async def heir(self, job_id: str) -> Job | None:
+        """Of those who follow a job, the one whose time lasts longest."""
         ...
 
     async def put_off(self, job: Job, due_at: datetime, *, polled: bool = False) -> bool:

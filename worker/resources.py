@@ -13,14 +13,17 @@ from core.breaker import BreakerPolicy
 from core.clock import Clock, SystemClock
 from core.deliveries import Claimed
 from core.events import Emit
+from core.histories import HistoryShelf
 from core.ids import SystemIds
 from core.jobs import Job
 from core.store.breaker import BreakerStore
 from core.store.catalogue import CatalogueStore
-from core.store.connection import Watch, Wire, connection_source
+from core.store.connection import Wire, connection_source
 from core.store.controls import ControlStore
 from core.store.deliveries import DeliveryStore
+from core.store.history import HistoryStore
 from core.store.jobs import JobStore
+from core.store.line import Watch
 from core.store.listing import ListedJobs
 from core.store.lua import Scripts, read_scripts
 from core.store.presence import Presence
@@ -64,6 +67,7 @@ class Resources:
     courier: LeasedLoop[Claimed]
     replayer: Replayer
     catalogue: CatalogueSync
+    histories: HistoryShelf
     controls: ControlStore
     trimmer: Trimmer
     wallet: WalletWatch | None
@@ -91,6 +95,7 @@ class _Stores:
     breakers: BreakerStore
     controls: ControlStore
     presence: Presence
+    histories: HistoryShelf
 
 
 @asynccontextmanager
@@ -107,7 +112,7 @@ async def open_resources(
         access = UpstreamAccess(settings.runcomfy_url, settings.runcomfy_token)
         line = await stack.enter_async_context(open_line(access, limits, clock, emit))
         sender = await stack.enter_async_context(open_sender(_sender_policy(settings), clock))
-        stores = _open_stores(wire, clock)
+        stores = _open_stores(wire, clock, emit)
         sinks = await _open_sinks(stack, wire, settings)
         courier = _courier(settings, stores, Ways(sender, sinks, span_of), clock, emit)
         yield Resources(
@@ -120,13 +125,14 @@ async def open_resources(
             courier=courier,
             replayer=Replayer(stores.replays, stores.deliveries, clock, _replay_policy(settings)),
             catalogue=_catalogue(settings, stores, line, limits, clock, emit),
+            histories=stores.histories,
             controls=stores.controls,
             trimmer=Trimmer(name, stores.listed, stores.tenants, clock, TrimPolicy()),
             wallet=_wallet(settings, stores, line, limits, clock, emit),
         )
 
 
-def _open_stores(wire: Wire, clock: Clock) -> _Stores:
+def _open_stores(wire: Wire, clock: Clock, emit: Emit) -> _Stores:
     scripts = Scripts(wire, read_scripts())
     return _Stores(
         jobs=JobStore(wire, scripts, clock),
@@ -139,6 +145,7 @@ def _open_stores(wire: Wire, clock: Clock) -> _Stores:
         breakers=BreakerStore(wire, scripts, clock),
         controls=ControlStore(wire, scripts, clock),
         presence=Presence(wire, clock),
+        histories=HistoryShelf(HistoryStore(wire), clock, emit),
     )
 
 
@@ -162,7 +169,7 @@ def _watcher(
             clock=clock,
             ids=SystemIds(),
             emit=emit,
-            rules=Rules(policy, SystemRandom()),
+            rules=Rules(policy, SystemRandom(), stores.histories.of),
         )
     )
     work = Work(

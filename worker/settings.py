@@ -53,9 +53,12 @@ class PollSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    first: Seconds = Field(timedelta(seconds=2), description="Before the first poll of a job.")
-    least: Seconds = Field(timedelta(seconds=2), description="Shortest wait between two polls.")
-    most: Seconds = Field(timedelta(seconds=10), description="Longest wait between two polls.")
+    first: Seconds = Field(
+        timedelta(seconds=2),
+        description="Before the first poll of a job, while little is known of its model's runs.",
+    )
+    least: Seconds = Field(timedelta(seconds=1), description="Shortest wait between two polls.")
+    most: Seconds = Field(timedelta(seconds=15), description="Longest wait between two polls.")
     at_once: int = Field(100, ge=1, le=1000, description="Jobs worked on at once, a worker.")
 
 

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from core.changes import Change
-from core.events import CostSettled, Event, JobMoved, JobPolled, SubmitAnswered
+from core.events import CostSaved, CostSettled, Event, JobMoved, JobPolled, SubmitAnswered
 from core.jobs import Fact, Job
 from core.ledger import Verdict, standing
 from core.money import MicroUsd
@@ -52,11 +52,23 @@ def stored(change: Change, decided: Move) -> Iterator[Event]:
     """What a change that was stored says: the fact that moved the job, and its money."""
     if decided.fact is not None:
         yield _moved(change, decided, decided.fact)
+    job, shared = change.after, decided.fact is Fact.SHARED
+    if shared and job.saved:
+        yield CostSaved(job.id, job.tenant, job.model_id, job.saved)
     before, now = standing(change.before), standing(change.after)
     if now != before and now.verdict is not Verdict.HELD:
-        job = change.after
         amount = now.cost if now.verdict is Verdict.SPENT else job.estimate or MicroUsd(0)
         yield CostSettled(job.id, job.tenant, job.model_id, now.verdict, amount)
+
+
+def handed_on(change: Change) -> Iterator[Event]:
+    """What a handover says: how the one job ended, and that the other goes on with its work."""
+    (entry,) = change.entries
+    yield from stored(change, Move(change.after, entry, Fact.HANDED_ON))
+    if change.heir is not None:
+        heir = change.heir
+        taken = Change(before=heir.before, after=heir.after)
+        yield _moved(taken, Move(heir.after, heir.entry), Fact.INHERITED)
 
 
 def _moved(change: Change, decided: Move, fact: Fact) -> JobMoved:

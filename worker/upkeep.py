@@ -18,6 +18,7 @@ from worker.ports import BalanceSource, CatalogueSource, Unreachable
 
 SIGN_EVERY: Final = timedelta(seconds=5)
 LOOK_EVERY: Final = timedelta(seconds=15)
+HISTORIES_EVERY: Final = timedelta(seconds=5)
 DISPATCH_EVERY: Final = timedelta(seconds=3)
 TRIM_EVERY: Final = timedelta(seconds=20)
 """Whose turn it is has it for a minute."""

@@ -6,49 +6,24 @@ their answers are read in order, so that a busy process pays one round trip for 
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any, Final, Protocol, Self
 
+import hiredis
 from redis.asyncio import Sentinel
 from redis.asyncio.connection import AbstractConnection, ConnectionPool
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff, NoBackoff
-from redis.exceptions import (
-    AuthenticationError,
-    NoScriptError,
-    OutOfMemoryError,
-    ReadOnlyError,
-    RedisError,
-    ResponseError,
-)
 from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import ReadOnlyError, RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from core.clock import Clock
 from core.errors import StoreSilent, StoreUnavailable
-from core.events import Emit, StoreAnswered
 from core.settings import RedisPolicy
+from core.store.line import RETRY_AFTER, Line, Pending, Watch
 
 Argument = bytes | str | int | float
-_RETRY_AFTER = timedelta(seconds=2)
-
-
-_DEMOTED: Final = object()
-"""The answer of a former master: the connection is given up, a new one leads to the present one."""
-_CANNOT_WRITE: Final = ("MISCONF", "NOREPLICAS", "MASTERDOWN")
-"""Refusals by which Redis says that it takes no writes for now; the command was not carried out."""
-
-
-class ScriptMissing(Exception):
-    """Redis does not hold the script: it was never loaded there, or Redis was restarted."""
-
-
-class _HungUp(Exception):
-    """Redis closed the connection while nothing was under way."""
-
 
 STORE_ERRORS: Final = (RedisError, OSError, TimeoutError, EOFError)
 """What redis-py raises when Redis is away; for the code that hands redis-py to a library."""
@@ -77,14 +52,17 @@ def connection_source(policy: RedisPolicy, process: str) -> ConnectionPool:
     if url.startswith("rediss://"):
         options["ssl_check_hostname"] = True
     if not policy.sentinels:
-        return ConnectionPool.from_url(url, **options)
+        pool = ConnectionPool.from_url(url, **options)
+        # An option that redis-py does not know must end the process now, not each connection.
+        pool.make_connection()  # type: ignore[no-untyped-call]  # redis-py 5
+        return pool
     known = ConnectionPool.from_url(url).connection_kwargs
     login = {k: known[k] for k in ("db", "username", "password") if k in known}
     sentinel: Any = Sentinel(  # type: ignore[no-untyped-call]  # redis-py 5 leaves it untyped
         list(policy.sentinels), sentinel_kwargs=options
     )
-    pool: ConnectionPool = sentinel.master_for(policy.master, **options, **login).connection_pool
-    return pool
+    master: ConnectionPool = sentinel.master_for(policy.master, **options, **login).connection_pool
+    return master
 
 
 def retrying_source(policy: RedisPolicy, process: str) -> ConnectionPool:
@@ -97,20 +75,9 @@ def retrying_source(policy: RedisPolicy, process: str) -> ConnectionPool:
     return pool
 
 
-@dataclass(slots=True)
-class _Pending:
-    command: Sequence[Argument]
-    answer: asyncio.Future[Any]
-    sent_at: timedelta | None = None
-    """Set on the first of a batch: its answer ends a round trip."""
-
-
-@dataclass(frozen=True, slots=True)
-class Watch:
-    """Who is told how long round trips take."""
-
-    clock: Clock
-    emit: Emit
+def _packed(command: tuple[Argument, ...]) -> bytes:
+    packed: bytes = hiredis.pack_command(command)  # type: ignore[arg-type]  # typed for one part only
+    return packed
 
 
 class Wire:
@@ -125,8 +92,9 @@ class Wire:
         """Take connections from `source`."""
         self._source = source
         self._watch = watch
-        self._unsent: deque[_Pending] = deque()
-        self._wake = asyncio.Event()
+        self._unsent: deque[Pending] = deque()
+        self._line: Line | None = None
+        self._sending = False
         self._session: asyncio.Task[None] | None = None
         self._closed = False
         self.round_trips = 0
@@ -153,10 +121,14 @@ class Wire:
         """
         if self._closed:
             raise StoreUnavailable("The store's connection was closed.")
-        pending = _Pending(command, asyncio.get_running_loop().create_future())
+        loop = asyncio.get_running_loop()
+        pending = Pending(_packed(command), loop.create_future())
         self._unsent.append(pending)
-        self._wake.set()
-        self._keep_serving()
+        if self._line is None:
+            self._keep_serving()
+        elif not self._sending:
+            self._sending = True
+            loop.call_soon(self._send)
         return await pending.answer
 
     async def attempt(self, *command: Argument) -> Any | None:  # noqa: ANN401 - as `execute`
@@ -173,23 +145,25 @@ class Wire:
             self._session.add_done_callback(self._keep_serving)
 
     async def _serve(self) -> None:
-        """One connection's life: connect, then write and read until either fails."""
+        """One connection's life: open it, send what waits, until it ends."""
         connection = self._source.make_connection()
-        unanswered: deque[_Pending] = deque()
-        arrived = asyncio.Event()
+        line: Line | None = None
+        why: BaseException | None = None
         try:
             await connection.connect()  # type: ignore[no-untyped-call]  # redis-py 5
             self._stop_if_closed()
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._write(connection, unanswered, arrived))
-                tasks.create_task(self._read(connection, unanswered, arrived))
-        except* (RedisError, OSError, TimeoutError, EOFError) as errors:
-            self._fail(unanswered, errors.exceptions[0])
-        except* _HungUp:
-            pass  # nothing was written: what waits goes over the next connection
-        except* asyncio.CancelledError:
-            self._fail(unanswered, None)
+            line = self._line = Line(connection, self._watch)
+            self._send()
+            why = await line.ended
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - whoever waits must hear of it
+            why = error
         finally:
+            self._line = None
+            if line is not None:
+                line.close()
+            # What waits unsent goes over the next connection, if this one was lost while idle.
+            if why is not None:
+                self._fail(line.unanswered if line else (), why)
             await connection.disconnect(nowait=True)
 
     def _stop_if_closed(self) -> None:
@@ -197,92 +171,23 @@ class Wire:
         if self._closed:
             raise asyncio.CancelledError
 
-    async def _write(
-        self,
-        connection: AbstractConnection,
-        unanswered: deque[_Pending],
-        arrived: asyncio.Event,
-    ) -> None:
-        while True:
-            await self._wake.wait()
-            if not unanswered and _hung_up(connection):
-                raise _HungUp
-            self._wake.clear()
-            batch = [p for p in self._unsent if not p.answer.done()]
-            self._unsent.clear()
-            if not batch:
-                continue
-            if self._watch is not None:
-                batch[0].sent_at = self._watch.clock.monotonic()
-            unanswered.extend(batch)
+    def _send(self) -> None:
+        """Write everything that came in this turn of the loop."""
+        self._sending = False
+        if self._line is None or not self._line.usable:
+            return
+        batch = [pending for pending in self._unsent if not pending.answer.done()]
+        self._unsent.clear()
+        if batch:
             self.round_trips += 1
             self.commands += len(batch)
-            await connection.send_packed_command(
-                connection.pack_commands([p.command for p in batch]), check_health=False
-            )
-            arrived.set()
+            self._line.send(batch)
 
-    async def _read(
-        self,
-        connection: AbstractConnection,
-        unanswered: deque[_Pending],
-        arrived: asyncio.Event,
-    ) -> None:
-        while True:
-            await arrived.wait()
-            arrived.clear()
-            while unanswered:
-                outcome = await _answer(connection)
-                answered = unanswered.popleft()
-                self._tell(answered)
-                _settle(answered.answer, outcome)
-                if outcome is _DEMOTED:
-                    raise RedisConnectionError("a former master")
-
-    def _tell(self, answered: _Pending) -> None:
-        if self._watch is not None and answered.sent_at is not None:
-            self._watch.emit(StoreAnswered(self._watch.clock.monotonic() - answered.sent_at))
-
-    def _fail(self, unanswered: deque[_Pending], error: BaseException | None) -> None:
-        why = f"The store does not answer ({type(error).__name__})." if error else None
+    def _fail(self, unanswered: Iterable[Pending], error: BaseException) -> None:
+        cancelled = isinstance(error, asyncio.CancelledError)
+        why = None if cancelled else f"The store does not answer ({type(error).__name__})."
         for waiting, kind in ((unanswered, StoreSilent), (self._unsent, StoreUnavailable)):
             for pending in waiting:
                 if not pending.answer.done():
-                    pending.answer.set_exception(kind(why, retry_after=_RETRY_AFTER))
+                    pending.answer.set_exception(kind(why, retry_after=RETRY_AFTER))
         self._unsent.clear()
-
-
-def _hung_up(connection: AbstractConnection) -> bool:
-    """Whether Redis closed an idle connection, which nobody reads; a write would be lost in it."""
-    reader = connection._reader  # noqa: SLF001 - redis-py shows it only by reading, a turn of the loop
-    return reader is None or reader.at_eof() or reader.exception() is not None
-
-
-async def _answer(connection: AbstractConnection) -> Any:  # noqa: ANN401 - Redis answers in many types
-    """The next answer, or the error that is its own; what ends the connection is raised."""
-    try:
-        return await connection.read_response(disable_decoding=True)
-    except NoScriptError:
-        return ScriptMissing()
-    except AuthenticationError:
-        raise
-    except ReadOnlyError:
-        return _DEMOTED
-    except OutOfMemoryError as error:
-        return StoreUnavailable(f"The store is full ({error}).", retry_after=_RETRY_AFTER)
-    except ResponseError as error:
-        if str(error).startswith(_CANNOT_WRITE):
-            return StoreUnavailable("The store cannot write.", retry_after=_RETRY_AFTER)
-        return error
-
-
-def _settle(answer: asyncio.Future[Any], outcome: object) -> None:
-    if answer.done():
-        return
-    if outcome is _DEMOTED:
-        why = "The store is a replica now."
-        answer.set_exception(StoreUnavailable(why, retry_after=_RETRY_AFTER))
-    elif isinstance(outcome, Exception):
-        answer.set_exception(outcome)
-    else:
-        answer.set_result(outcome)

@@ -10,9 +10,9 @@ from core.controls import Pause, Wallet
 from core.limits import GlobalLimits
 from core.money import MicroUsd
 from core.store import keys
+from core.store.admissions import RING_GRACE
 from core.store.connection import Argument, Wire
 from core.store.doorbell import MESSAGE_LIFE, dispatch_template
-from core.store.jobs import RING_GRACE
 from core.store.lua import Scripts
 from core.store.records import AUDITS
 

@@ -4,38 +4,32 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Final
 
-from core.changes import RETENTION, Admission, Admitted, Change, Outcome
+from core.changes import RETENTION, Admission, Admitted, Change, Heir, Outcome
 from core.clock import Clock, to_ms
-from core.errors import CallerError, NotFound, NotPermitted, Unauthenticated
+from core.errors import CallerError, NotFound
 from core.history import KEPT, run_time
-from core.jobs import Job, JobRecord, TimelineEntry
+from core.jobs import Job, JobRecord, JobState, TimelineEntry
 from core.ledger import standing
 from core.limits import spans_at
-from core.listing import place_of, reference_number
-from core.money import MicroUsd
+from core.listing import place_of
+from core.sharing import reusable_until, time_limit, worth
 from core.store import keys
+from core.store.admissions import (
+    MILLISECOND,
+    RING_GRACE,
+    admission_arguments,
+    admission_keys,
+    raise_refusal,
+    read_admitted,
+)
 from core.store.connection import Argument, Wire
 from core.store.deliveries import KEEP_AFTER
 from core.store.doorbell import MESSAGE_LIFE, Message, dispatch_template, ring_for
 from core.store.lua import Scripts
 from core.store.outbox import posted_arguments, posted_keys
 from core.store.records import ENTRIES, JOBS
-from core.store.refusals import read_quotas, refusal
 from core.tenants import Credential, Scope
-
-MILLISECOND: Final = timedelta(milliseconds=1)
-WINDOW_LIVES: Final = (timedelta(days=40), timedelta(days=400))
-"""How long a day's and a month's use is kept: longer than any job that may still settle in it."""
-RING_GRACE: Final = timedelta(seconds=5)
-"""How long a rung job may wait before the watchers look for it by themselves."""
-
-_REFUSALS: Final[dict[str, type[CallerError]]] = {
-    "unauthenticated": Unauthenticated,
-    "not_permitted": NotPermitted,
-    "not_found": NotFound,
-}
 
 
 class Depth(StrEnum):
@@ -74,20 +68,21 @@ class JobStore:
     async def admit(self, admission: Admission) -> Admitted:
         """Take a job in, atomically with its money, its place in the queue and its ring.
 
-        Raises `Unauthenticated`, `NotPermitted`, or what `core.store.refusals` makes of a limit.
+        An identical request's result serves it where it may. Raises `Unauthenticated`,
+        `NotPermitted`, `IdempotencyKeyMissing`, `IdempotencyMismatch`, `RequestDeleted`, or what
+        `core.store.refusals` makes of a limit.
         """
-        now = self._clock.now()
-        answer = await self._scripts.call(
-            "admit_job", _admission_keys(admission), _admission_arguments(admission, now)
-        )
-        verdict = answer[0].decode()
-        raise_refusal(answer[0])
-        if verdict == "refused":
-            raise refusal(answer[1].decode(), float(answer[2]), read_quotas(answer[3:]))
-        return Admitted(
-            running=answer[1] == b"1",
-            reserved=MicroUsd(int(answer[2])),
-            quotas=read_quotas(answer[3:]),
+        (admitted,) = await self._admit((admission,), whole=True)
+        if isinstance(admitted, CallerError):
+            raise admitted
+        return admitted
+
+    async def _admit(
+        self, admissions: Sequence[Admission], *, whole: bool
+    ) -> tuple[Admitted | CallerError, ...]:
+        arguments = admission_arguments(admissions, self._clock.now(), whole=whole)
+        return read_admitted(
+            await self._scripts.call("admit_jobs", admission_keys(admissions), arguments)
         )
 
     async def read(
@@ -116,12 +111,17 @@ class JobStore:
 
     async def load(self, job_id: str) -> JobRecord | None:
         """Any job, for a worker or an operator."""
-        doc, polls, output = await self._wire.execute(
-            "HMGET", keys.job(job_id), "doc", "polls", "output"
+        doc, polls, output, successor = await self._wire.execute(
+            "HMGET", keys.job(job_id), "doc", "polls", "output", "successor"
         )
         if doc is None:
             return None
-        return JobRecord(job=JOBS.read(doc), polls=int(polls or 0), output=output)
+        return JobRecord(
+            job=JOBS.read(doc),
+            polls=int(polls or 0),
+            output=output,
+            successor=None if successor is None else successor.decode(),
+        )
 
     async def view(self, job_id: str) -> JobView | None:
         """Any job with its history, for an operator."""
@@ -144,6 +144,8 @@ class JobStore:
     async def store(self, change: Change) -> Outcome:
         """Make a change true, all of it, unless the record is no longer `change.before`."""
         now = self._clock.now()
+        if change.after.state is JobState.QUEUED and change.before.state is JobState.FOLLOWING:
+            return await self._promote(change, now)
         message = ring_for(change.after, now) if change.ring else None
         verdict = await self._scripts.call(
             "advance_job",
@@ -156,12 +158,65 @@ class JobStore:
                 to_ms(now + RING_GRACE),
                 *_run_arguments(change),
                 *_listing_arguments(change),
+                *_reuse_arguments(change, now),
+                *_heir_arguments(change.heir),
                 len(change.entries),
                 *(ENTRIES.write(entry) for entry in change.entries),
                 *posted_arguments(change.deliveries, now),
             ],
         )
         return Outcome(verdict.decode())
+
+    async def _promote(self, change: Change, now: datetime) -> Outcome:
+        job, (entry,) = change.after, change.entries
+        limit = time_limit(job)
+        verdict = await self._scripts.call(
+            "promote_job",
+            [
+                keys.job(job.id),
+                keys.timeline(job.id),
+                keys.DUE,
+                keys.STATES,
+                keys.tenant(job.tenant),
+                *_window_keys(job),
+            ],
+            [
+                change.before.version,
+                job.id,
+                job.version,
+                JOBS.write(job),
+                ENTRIES.write(entry),
+                to_ms(now),
+                job.tenant,
+                job.model_id,
+                int(job.priority),
+                "" if job.estimate is None else int(job.estimate),
+                "" if limit is None else to_ms(limit),
+                dispatch_template(now),
+                MESSAGE_LIFE // MILLISECOND,
+                to_ms(now + RING_GRACE),
+                change.before.status,
+                job.status,
+                place_of(job),
+            ],
+        )
+        return Outcome(verdict.decode())
+
+    async def heir(self, job_id: str) -> Job | None:
+        """Of those who follow a job, the one whose time lasts longest."""
+        ids = await self._wire.execute("ZRANGE", keys.followers(job_id), 0, 0, "REV")
+        record = await self.load(ids[0].decode()) if ids else None
+        return None if record is None else record.job
+
+    async def leader(self, job: Job) -> JobRecord | None:
+        """The job that a follower follows now: its leader, or who took that one's place."""
+        name = job.leader
+        while name is not None:
+            record = await self.load(name)
+            if record is None or record.successor is None:
+                return record
+            name = record.successor
+        return None
 
     async def claim_due(self, lease: timedelta, limit: int) -> Sequence[Job]:
         """Jobs that are due, now under a lease: nobody else gets them before it runs out."""
@@ -197,13 +252,6 @@ def key_pair(credential: Credential) -> tuple[str, str]:
     return keys.api_key(credential.digest), keys.tenant(credential.tenant)
 
 
-def raise_refusal(verdict: bytes) -> None:
-    """Raises what the word stands for, if it is one that refuses."""
-    refusal = _REFUSALS.get(verdict.decode())
-    if refusal is not None:
-        raise refusal
-
-
 def _ring_arguments(message: Message | None) -> tuple[Argument, ...]:
     """The change's own message, if it has one; the life is that of dispatch's messages too."""
     name, body = (message.name, message.body) if message else ("", "")
@@ -213,6 +261,38 @@ def _ring_arguments(message: Message | None) -> tuple[Argument, ...]:
 def _run_arguments(change: Change) -> tuple[Argument, ...]:
     took = run_time(change.before, change.after)
     return "" if took is None else took // MILLISECOND, KEPT
+
+
+def _reuse_arguments(change: Change, now: datetime) -> tuple[Argument, ...]:
+    """Whether followers wake; what a success is worth to others, and until when; what is saved."""
+    before, after = change.before, change.after
+    news = after.status is not before.status or (after.final and not before.final)
+    value = worth(after)
+    first = after.state is JobState.SUCCEEDED and before.state is JobState.FOLLOWING
+    return (
+        int(news),
+        "" if value is None else int(value),
+        to_ms(reusable_until(after, now)),
+        int(after.saved or 0) if first else "",
+    )
+
+
+def _heir_arguments(heir: Heir | None) -> tuple[Argument, ...]:
+    if heir is None:
+        return ("",) * 11
+    before, after = heir.before, heir.after
+    return (
+        after.id,
+        before.version,
+        after.version,
+        JOBS.write(after),
+        after.tenant,
+        ENTRIES.write(heir.entry),
+        *_window_keys(after),
+        before.status,
+        after.status,
+        place_of(after),
+    )
 
 
 def _listing_arguments(change: Change) -> tuple[Argument, ...]:
@@ -229,49 +309,6 @@ def _next_look(before: Job, after: Job) -> Argument:
 
 def _seconds(span: timedelta) -> int:
     return int(span.total_seconds())
-
-
-def _admission_keys(admission: Admission) -> list[str]:
-    job = admission.job
-    return [
-        *key_pair(admission.credential),
-        keys.job(job.id),
-        keys.timeline(job.id),
-        keys.DUE,
-        keys.STATES,
-        keys.rate(job.tenant),
-        *_window_keys(job),
-        keys.WALLET,
-    ]
-
-
-def _admission_arguments(admission: Admission, now: datetime) -> list[Argument]:
-    job = admission.job
-    limits = [limit for limit in (job.start_by, job.finish_by) if limit is not None]
-    return [
-        to_ms(now),
-        admission.credential.tenant,
-        Scope.SUBMIT,
-        job.id,
-        job.version,
-        JOBS.write(job),
-        admission.input,
-        job.state,
-        to_ms(job.created_at),
-        ENTRIES.write(admission.entry),
-        job.model_id,
-        int(job.priority),  # an IntEnum would be written by its name
-        "" if job.estimate is None else int(job.estimate),
-        to_ms(min(limits)) if limits else "",
-        dispatch_template(now),
-        MESSAGE_LIFE // MILLISECOND,
-        to_ms(now + RING_GRACE),
-        *((span.resets_at - now) // MILLISECOND for span in spans_at(job.created_at)),
-        *(_seconds(life) for life in WINDOW_LIVES),
-        job.status,
-        place_of(job),
-        "" if job.reference is None else reference_number(job.reference),
-    ]
 
 
 def _window_keys(job: Job) -> list[str]:

@@ -24,11 +24,30 @@ CATALOGUE: Final = (
     KeySpec(
         "gw:job:{id}",
         "hash",
-        "7 days after the end, or as the tenant wishes",
-        "version, doc, input, output, polls, slot, reserved, settled, released, until",
+        "7 days after the end",
+        "version, doc, input, output, polls, slot, reserved, settled, released, once, cache_ms, "
+        "leader, successor, idempotency",
     ),
     KeySpec("gw:job:{id}:timeline", "list", "as the job", "its history, oldest first, as JSON"),
     KeySpec("gw:job:{id}:deliveries", "list", "as the job", "ids of its callbacks"),
+    KeySpec(
+        "gw:once:{scope}:{fingerprint}",
+        "hash",
+        "while its job runs, then as long as its result may be reused",
+        "leader, of (whose job that is), output, cost, source, until",
+    ),
+    KeySpec(
+        "gw:followers:{id}",
+        "sorted set",
+        "while any follow",
+        "jobs that share the work of this one, by the end of their time (ms)",
+    ),
+    KeySpec(
+        "gw:idempotency:{tenant}:{digest}",
+        "string",
+        "as the job that it admitted",
+        "the fingerprint of the request, and the job",
+    ),
     KeySpec("gw:due", "sorted set", "for ever", "jobs by when somebody must look next (ms)"),
     KeySpec(
         "gw:states",
@@ -94,7 +113,7 @@ CATALOGUE: Final = (
         "gw:use:{tenant}:{window}",
         "hash",
         "a day window 40 days, a month window 400 days",
-        "jobs, reserved, settled, released (micro-USD), the same by model",
+        "jobs, reserved, settled, released (micro-USD), reused, saved, the same by model",
     ),
     KeySpec("gw:limits", "hash", "for ever", "limits of the whole gateway and of models"),
     KeySpec("gw:pauses", "set", "for ever", "what is paused: all, tenant:x, model:y"),
@@ -170,6 +189,9 @@ LUA_NAMES: Final = {
     "lanes": "gw:lanes:",
     "wait": "gw:wait:",
     "due": DUE,
+    "states": STATES,
+    "once": "gw:once:",
+    "followers": "gw:followers:",
     "unsent": UNSENT,
     "bell": BELL,
     "message": "arq:job:",
@@ -268,6 +290,16 @@ def api_key(digest: str) -> str:
 def message(name: str) -> str:
     """Arq's own key of a message; its pattern is arq's."""
     return f"arq:job:{name}"
+
+
+def followers(job_id: str) -> str:
+    """Who shares a job's work."""
+    return f"gw:followers:{job_id}"
+
+
+def idempotency(tenant_name: str, digest: str) -> str:
+    """What a tenant's idempotency key admitted."""
+    return f"gw:idempotency:{tenant_name}:{digest}"
 
 
 def rate(tenant_name: str) -> str:

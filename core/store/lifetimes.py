@@ -38,6 +38,11 @@ FREED: Final[Mapping[str, Freed]] = {
     "gw:job:{id}": Freed(Owner.JOB, f"{_REDIS}; `delete_job`"),
     "gw:job:{id}:timeline": Freed(Owner.JOB, f"{_REDIS}; `delete_job`"),
     "gw:job:{id}:deliveries": Freed(Owner.JOB, f"{_REDIS}; `delete_job`"),
+    "gw:once:{scope}:{fingerprint}": Freed(
+        Owner.JOB, f"{_REDIS}; `advance_job` where nothing may be reused"
+    ),
+    "gw:followers:{id}": Freed(Owner.JOB, "its last member's leaving"),
+    "gw:idempotency:{tenant}:{digest}": Freed(Owner.JOB, _REDIS),
     "gw:due": Freed(Owner.GATEWAY, "members: `advance_job` when nothing is left to do"),
     "gw:states": Freed(Owner.GATEWAY, _FIXED),
     "gw:doubts": Freed(Owner.GATEWAY, "members: `advance_job` when the doubt ends"),

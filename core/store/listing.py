@@ -10,8 +10,9 @@ from core.clock import Clock, to_ms
 from core.jobs import Job, PublicStatus
 from core.listing import PARTS, Cursor, JobPage, JobQuery, part_of, reference_number
 from core.store import keys
+from core.store.admissions import MILLISECOND, raise_refusal
 from core.store.connection import Argument, Wire
-from core.store.jobs import MILLISECOND, key_pair, raise_refusal
+from core.store.jobs import key_pair
 from core.store.lua import Scripts
 from core.store.records import JOBS
 from core.tenants import Credential, Scope

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
 
-from core.store.connection import Argument, ScriptMissing, Wire
+from core.store.connection import Argument, Wire
 from core.store.keys import LUA_NAMES
+from core.store.line import ScriptMissing
 
 _REST = "..."
 

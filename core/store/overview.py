@@ -6,11 +6,12 @@ not with jobs.
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
 from core.clock import Clock, from_ms, to_ms
+from core.endpoints import Disabled
 from core.jobs import FINAL_STATES, JobState
 from core.ledger import Booking
 from core.limits import Span, spans_at
@@ -32,6 +33,7 @@ from core.store.connection import Wire
 from core.store.controls import ControlStore
 from core.store.lua import Scripts
 from core.store.presence import parse_info
+from core.store.webhooks import WebhookStore
 
 STUCK_AFTER: Final = timedelta(seconds=60)
 """Four leases: a dead worker's jobs come back after one."""
@@ -52,6 +54,7 @@ class OverviewParts:
     controls: ControlStore
     breakers: BreakerStore
     catalogue: CatalogueStore
+    webhooks: WebhookStore
 
 
 class OverviewStore:
@@ -123,7 +126,8 @@ class OverviewStore:
 
     async def _tenant(self, bare: TenantStanding, now: datetime) -> TenantStanding:
         spans = spans_at(now)
-        caps, *rows = await asyncio.gather(
+        disabled, caps, *rows = await asyncio.gather(
+            self._disabled(bare.name),
             self._wire.execute("HMGET", keys.tenant(bare.name), *_CAPS),
             *(self._wire.execute("HMGET", keys.use(bare.name, s.name), *_USED) for s in spans),
         )
@@ -132,7 +136,12 @@ class OverviewStore:
             _window(span, row, budget)
             for span, row, budget in zip(spans, rows, budgets, strict=True)
         )
-        return TenantStanding(bare.name, bare.running, bare.waiting, slots, windows)
+        return replace(bare, slots=slots, windows=windows, disabled=disabled)
+
+    async def _disabled(self, tenant: str) -> tuple[Disabled, ...]:
+        setup = await self._parts.webhooks.load(tenant)
+        ends = () if setup is None else setup.endpoints
+        return tuple(end.disabled for end in ends if end.disabled is not None)
 
     async def _surroundings(self, now: datetime) -> Surroundings:
         parts, since = self._parts, to_ms(now - SEEN_WITHIN)

@@ -26,6 +26,9 @@ BUDGETS: Final = frozenset(
 )
 
 
+_POLICIES: Final[Mapping[bytes, Policy]] = {policy.value.encode(): policy for policy in Policy}
+
+
 def refusal(policy: str, retry_after_ms: float, quotas: tuple[Quota, ...]) -> CallerError:
     """The error that tells a caller which limit said no, and when it may say yes."""
     name = Policy(policy)
@@ -41,13 +44,13 @@ def refusal(policy: str, retry_after_ms: float, quotas: tuple[Quota, ...]) -> Ca
 
 def read_quotas(flat: Sequence[bytes]) -> tuple[Quota, ...]:
     """The script's rows, four fields each."""
-    rows = zip(*(flat[start::4] for start in range(4)), strict=True)
+    fields = iter(flat)
     return tuple(
         Quota(
-            policy=Policy(name.decode()),
+            policy=_POLICIES[name],
             limit=int(float(limit)),
             remaining=int(float(remaining)),
             resets_in=timedelta(seconds=float(reset)),
         )
-        for name, limit, remaining, reset in rows
+        for name, limit, remaining, reset in zip(fields, fields, fields, fields, strict=True)
     )

@@ -8,10 +8,11 @@ from typing import Final
 from core.clock import Clock, from_ms, to_ms
 from core.jobs import PublicStatus
 from core.limits import Limits, lua_pattern
+from core.reuse import ReusePolicy
 from core.store import keys
+from core.store.admissions import MILLISECOND, RING_GRACE
 from core.store.connection import Argument, Wire
 from core.store.doorbell import MESSAGE_LIFE, dispatch_template
-from core.store.jobs import MILLISECOND, RING_GRACE
 from core.store.lua import Scripts
 from core.store.records import KEYS, TENANTS
 from core.tenants import KeyRecord, KeyUse, Tenant
@@ -162,12 +163,28 @@ def tenant_fields(tenant: Tenant) -> list[Argument]:
     }
     for name in _PLAIN_LIMITS:
         fields[name] = _plain(getattr(limits, name))
+    fields |= _reuse_fields(tenant.reuse)
     return [part for pair in fields.items() for part in pair]
 
 
 _PLAIN_LIMITS: Final = tuple(
     limit.name for limit in dataclasses.fields(Limits) if limit.name != "models"
 )
+
+
+def _reuse_fields(reuse: ReusePolicy) -> dict[str, Argument]:
+    lifetime = reuse.lifetime
+    return {
+        "cache": _plain(reuse.cache),
+        "cache_ms": "" if lifetime is None else lifetime // timedelta(milliseconds=1),
+        "cache_shared": _flag(yes=reuse.shared),
+        "idempotency_required": _flag(yes=reuse.idempotency_required),
+        "promote": _flag(yes=reuse.promote),
+    }
+
+
+def _flag(*, yes: bool) -> Argument:
+    return "1" if yes else ""
 
 
 def _plain(value: float | str | None) -> Argument:

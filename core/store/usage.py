@@ -1,4 +1,4 @@
-"""Reads what tenants used. The scripts write it: `admit_job` reserves, `advance_job` settles."""
+"""Reads what tenants used. The scripts write it: `admit_jobs` reserves, `advance_job` settles."""
 
 from collections import defaultdict
 from datetime import datetime
@@ -44,4 +44,6 @@ def _use(fields: dict[str, int]) -> Use:
             settled=fields.get("settled", 0),
             released=fields.get("released", 0),
         ),
+        reused=fields.get("reused", 0),
+        saved=fields.get("saved", 0),
     )

@@ -9,8 +9,10 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import dataclass
 from datetime import timedelta
@@ -54,11 +56,18 @@ HARDENED: Final = {
     "tools": [],
 }
 # What Podman must read otherwise: it publishes each container's port on this machine.
+# This machine's Prometheus in a container's network, by that network's names.
+SCRAPER: Final = """
+mount --bind "$0/resolv.conf" /etc/resolv.conf
+exec prometheus --config.file=deploy/prometheus/prometheus.yml \\
+    --storage.tsdb.path="$0" --web.listen-address=127.0.0.1:PORT
+"""
+SCRAPER_PORT: Final = 19473
 IN_PODMAN: Final = (
     (r"image: runcomfy-gateway$", "image: localhost/runcomfy-gateway:local"),
     (r"replicas: 2$", "replicas: 1"),
     (r"(containerPort: 8000)", r"\1, hostIP: 127.0.0.1, hostPort: PORT"),
-    (r"(containerPort: 9100)", r"\1, hostIP: 127.0.0.1, hostPort: 0"),
+    (r"(containerPort: 9100)", r"\1, hostIP: 127.0.0.1, hostPort: FIGURES"),
 )
 
 Seen = TypeVar("Seen")
@@ -163,6 +172,33 @@ class Smoke:
         expect(call["verified"], f"callback: {call['reason']}")
         say(f"{request_id} completed, cost {document.get('cost')}, callback verified")
 
+    def scraped(self) -> None:
+        """Our Prometheus file finds both by name. The images of Prometheus and Grafana stay out."""
+        if shutil.which("prometheus") is None:
+            say("SKIPPED: prometheus is not installed, so prometheus.yml was not tried")
+            return
+        pid = run("podman", "inspect", "-f", "{{.State.Pid}}", self.name("service")).strip()
+        script = SCRAPER.replace("PORT", str(SCRAPER_PORT))
+        enter = ("nsenter", f"--net=/proc/{pid}/ns/net", "unshare", "--mount", "sh", "-ec", script)
+        with tempfile.TemporaryDirectory() as place:
+            Path(place, "resolv.conf").write_text(self.inside("service", "cat", "/etc/resolv.conf"))
+            quiet = subprocess.DEVNULL
+            with subprocess.Popen((*enter, place), cwd=ROOT, stdout=quiet, stderr=quiet) as child:
+                try:
+                    up = wait_for(self.targets, timedelta(seconds=60), "both in Prometheus")
+                finally:
+                    child.terminate()
+        say(f"Prometheus found by name: {up}")
+
+    def targets(self) -> str | None:
+        """The jobs that answer Prometheus, once each does."""
+        url = f"http://127.0.0.1:{SCRAPER_PORT}/api/v1/query?query=up"
+        ask = f"from urllib.request import urlopen as u; print(u({url!r}).read().decode())"
+        done = tried("podman", "exec", self.name("service"), "python3", "-c", ask)
+        rows = json.loads(done.stdout)["data"]["result"] if done.returncode == 0 else []
+        up = sorted(row["metric"]["job"] for row in rows if row["value"][1] == "1")
+        return ", ".join(up) if set(up) == {"gateway-service", "gateway-worker"} else None
+
     def survives(self) -> None:
         """The worker and Redis die with a job under way, which ends all the same."""
         request_id, bearer = self.send("deaths", mark="[sim:run=8]")
@@ -213,6 +249,7 @@ class Smoke:
         for pattern, instead in IN_PODMAN:
             text = re.sub(pattern, instead, text, flags=re.MULTILINE)
         given = text.replace("hostPort: PORT", f"hostPort: {self.port}")
+        given = given.replace("hostPort: FIGURES", f"hostPort: {self.port + 1}")
         run("podman", "play", "kube", "--network", network, "-", given=given)
         pod = "gateway-service-pod-0-service"
         wait_for(self.ready, timedelta(seconds=40), "readyz of the pod")
@@ -288,6 +325,7 @@ def main() -> int:
             smoke.hardened()
             smoke.submit()
             smoke.traffic()
+            smoke.scraped()
             smoke.survives()
             smoke.stops()
             smoke.plays(options.play)

@@ -11,7 +11,7 @@ import matplotlib.dates as mdates
 from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import FuncFormatter, MaxNLocator, MultipleLocator
 
 from deploy.grafana.layout import COLUMNS, Place, placed
 from deploy.grafana.live import Line
@@ -33,8 +33,14 @@ STYLE: Final[Any] = {
 """For `matplotlib.rc_context`."""
 _COLUMN, _ROW, _TITLE = 0.72, 0.42, 0.6  # inches
 _MOST_LINES: Final = 9
+_FEWEST, _TICKS, _LONG_NAME = 2, 7, 24
 _MIB: Final = 2**20
+_THOUSAND: Final = 1000
 _DAY, _HOUR, _MINUTE = 86_400, 3_600, 60
+_STEPS: Final[Mapping[Unit, Sequence[float]]] = {
+    Unit.SECONDS: [part * _MINUTE for part in (0.5, 1, 2, 5, 10, 20, 60, 120, 360)],
+    Unit.BYTES: [part * _MIB for part in (0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500)],
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +54,13 @@ class Answer:
     def last(self) -> Sequence[tuple[str, float]]:
         """How each line stands at its end."""
         return [(name, line.points[-1][1]) for name, line in self.lines if line.points]
+
+    @property
+    def telling(self) -> Sequence[tuple[str, Line]]:
+        """The lines to draw: where there are too many, those that show anything at all."""
+        if len(self.lines) <= _MOST_LINES:
+            return self.lines
+        return [(name, line) for name, line in self.lines if _moves(line)][:_MOST_LINES]
 
     def text(self, value: float) -> str:
         """A figure in the panel's unit."""
@@ -81,7 +94,7 @@ def _box(place: Place, rows: int, height: float) -> tuple[float, float, float, f
 
 
 def _paint_lines(axes: Axes, answer: Answer) -> None:
-    for name, line in answer.lines[:_MOST_LINES]:
+    for name, line in answer.telling:
         days = [at / _DAY for at, _ in line.points]
         axes.plot(days, [value for _, value in line.points], label=name, linewidth=1.1)
     _finish(axes, answer)
@@ -92,7 +105,7 @@ def _paint_lines(axes: Axes, answer: Answer) -> None:
 
 
 def _paint_stack(axes: Axes, answer: Answer) -> None:
-    lines = answer.lines[:_MOST_LINES]
+    lines = answer.telling
     instants = sorted({at for _, line in lines for at, _ in line.points})
     if instants:
         tables = [dict(line.points) for _, line in lines]
@@ -106,22 +119,41 @@ def _finish(axes: Axes, answer: Answer) -> None:
     if not answer.lines:
         _say_nothing(axes)
         return
-    axes.set_ylim(bottom=0)
-    axes.margins(x=0)
+    top = axes.get_ylim()[1] * 1.05
+    axes.set_ylim(0, top)
     axes.grid(visible=True, linewidth=0.5)
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: answer.text(value)))
-    clock = mdates.DateFormatter("%H:%M:%S")  # type: ignore[no-untyped-call]  # matplotlib's own
-    axes.xaxis.set_major_formatter(clock)
-    axes.xaxis.set_major_locator(MaxNLocator(4))
+    step = _step(top, answer.panel.unit)
+    if step is not None:
+        axes.yaxis.set_major_locator(MultipleLocator(step))
+    _finish_clock(axes, [at / _DAY for _, line in answer.lines for at, _ in line.points])
+    longest = max(len(name) for name, _ in answer.lines)
     axes.legend(
         loc="upper left",
         bbox_to_anchor=(-0.02, -0.1),
         borderaxespad=0,
         fontsize=6.5,
-        ncols=3,
+        ncols=3 if longest < _LONG_NAME else 2,
         frameon=False,
         columnspacing=1.2,
     )
+
+
+def _finish_clock(axes: Axes, days: Sequence[float]) -> None:
+    clock = mdates.DateFormatter("%H:%M:%S")  # type: ignore[no-untyped-call]  # matplotlib's own
+    axes.xaxis.set_major_formatter(clock)
+    axes.xaxis.set_major_locator(MaxNLocator(4))
+    axes.set_xlim(min(days), max(days))
+
+
+def _step(top: float, unit: Unit) -> float | None:
+    """What to count in where tens are odd: minutes, mebibytes."""
+    steps = _STEPS.get(unit, ())
+    return next((step for step in steps if _FEWEST * step <= top <= _TICKS * step), None)
+
+
+def _moves(line: Line) -> bool:
+    return any(value > 0 for _, value in line.points)
 
 
 def _paint_number(axes: Axes, answer: Answer) -> None:
@@ -146,7 +178,7 @@ def _paint_bars(axes: Axes, answer: Answer) -> None:
     if not rows:
         _say_nothing(axes)
         return
-    most = max(value for _, value in rows) or 1
+    most = max((value for _, value in rows if value > 0), default=1.0)
     axes.barh(range(len(rows)), [value for _, value in rows], color=_GREEN, alpha=0.55)
     for place, (name, value) in enumerate(rows):
         axes.text(most * 0.01, place, f" {name}: {answer.text(value)}", va="center")
@@ -169,6 +201,10 @@ _PAINTERS: Final[Mapping[Look, Callable[[Axes, Answer], None]]] = {
 }
 
 
+def _plain(value: float) -> str:
+    return f"{value:,.0f}" if value >= _THOUSAND else f"{value:.3g}"
+
+
 def _span(seconds: float) -> str:
     for size, name in ((_HOUR, "h"), (_MINUTE, "min")):
         if seconds >= 2 * size:
@@ -181,11 +217,11 @@ _FORMS: Final[Mapping[Unit, Callable[[float], str]]] = {
     Unit.RATIO: lambda value: f"{value * 100:.4g} %",
     Unit.USD: lambda value: f"${value:.2f}",
     Unit.BYTES: lambda value: f"{value / _MIB:.3g} MiB",
-    Unit.PER_SECOND: lambda value: f"{value:.3g}/s",
+    Unit.PER_SECOND: lambda value: f"{_plain(value)}/s",
 }
 
 
 def shown(value: float, unit: Unit) -> str:
     """A figure as people read it."""
     form = _FORMS.get(unit)
-    return f"{value:.4g}" if form is None else form(value)
+    return _plain(value) if form is None else form(value)

@@ -6,6 +6,7 @@ Times are scripted, chance is seeded: two runs look alike.
 import json
 import time
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -69,18 +70,22 @@ ODDITIES: Final = (
     Oddity(110, 2000, "[sim:error=401] turned away"),
     Oddity(7, 37, "[sim:run=60] too slow", {"timeout": "6"}),
     Oddity(3, 29, "", {"nonsense": "1"}),
+    Oddity(5, 6, "the same as before"),
 )
 
 
 class Traffic:
     """Callers of three teams, at some submits a second."""
 
-    def __init__(self, stack: Stack, http: httpx.Client, rng: Random) -> None:
-        """`http` has a service's address as base."""
+    def __init__(
+        self, stack: Stack, http: httpx.Client, rng: Random, waiting: ThreadPoolExecutor
+    ) -> None:
+        """`http` has a service's address as base; calls that wait for their job go by `waiting`."""
         self._stack = stack
         self._rng = rng
         self._http = http
         self.tenants = [stack.new_tenant(name, *flags) for name, flags in TENANTS.items()]
+        self._waiting = waiting
         self._sent = 0
         self._open: list[tuple[Tenant, str]] = []
 
@@ -111,15 +116,22 @@ class Traffic:
         if model == CAPTION:
             given["image_url"] = IMAGE
         path = f"/v1/models/{model}"
+        if self._sent % 8 == 0:
+            self._waiting.submit(self._wait, path, given, tenant)
+            return
         answer = self._http.post(path, json=given, params=odd.query, headers=tenant.bearer)
         if answer.status_code == httpx.codes.ACCEPTED:
             self._open.append((tenant, answer.json()["request_id"]))
+
+    def _wait(self, path: str, given: Mapping[str, Any], tenant: Tenant) -> None:
+        headers = {**tenant.bearer, "prefer": "wait=3"}
+        self._http.post(path, json=given, headers=headers)
 
     def _look(self) -> None:
         tenant, request_id = self._open[-1] if self._open else (self.tenants[0], "req_none")
         self._http.get(f"/v1/requests/{request_id}", headers=tenant.bearer)
         self._http.get("/v1/usage", headers=tenant.bearer)
-        self._http.get("/v1/models")
+        self._http.get("/v1/models", headers=tenant.bearer)
 
     def _resolve_a_doubt(self) -> None:
         with suppress(StackFailed):
@@ -135,8 +147,11 @@ def busy(stack: Stack, rng: Random) -> Iterator[Traffic]:
     stack.gateway(*LIMITS)
     _script(f"{stack.runcomfy_url}/_sim/faults", FAULTS)
     _script(f"{stack.receiver.url}/_recv/behaviour", RECEIVER)
-    with httpx.Client(base_url=stack.url, trust_env=False, timeout=10) as http:
-        yield Traffic(stack, http, rng)
+    with (
+        httpx.Client(base_url=stack.url, trust_env=False, timeout=10) as http,
+        ThreadPoolExecutor(4) as waiting,
+    ):
+        yield Traffic(stack, http, rng, waiting)
 
 
 def _script(url: str, rules: object) -> None:

@@ -14,7 +14,7 @@ from service.administration.apply import Step
 from service.administration.controls import GatewayLimits, limits_document
 from service.administration.fields import Difference, settings_of, show_fields
 from service.administration.keys import NewKey, key_id
-from service.administration.tenants import NewTenant
+from service.administration.tenants import NewSecret, NewTenant
 
 Document = dict[str, Any]
 _SUBMIT_FACTS: Final = frozenset({Fact.NO_ANSWER, Fact.NOT_SENT, Fact.CLAIMED})
@@ -27,12 +27,18 @@ def tenant_document(tenant: Tenant) -> Document:
         "created_at": iso(tenant.created_at),
         **show_fields(settings_of(tenant)),
         "webhook_secrets": len(tenant.webhook_secrets),
+        "webhook_overlap_ends_at": iso(tenant.webhook_overlap_ends_at),
     }
 
 
 def new_tenant_document(made: NewTenant) -> Document:
     """A tenant with what is shown once."""
     return tenant_document(made.tenant) | {"key": made.key, "webhook_secret": made.webhook_secret}
+
+
+def new_secret_document(made: NewSecret) -> Document:
+    """A webhook secret, shown once."""
+    return {"webhook_secret": made.secret, "previous_end_at": iso(made.previous_end_at)}
 
 
 def key_document(use: KeyUse) -> Document:

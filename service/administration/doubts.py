@@ -8,6 +8,7 @@ from core.doubts import Attach, Resolution, Resolved, resolve
 from core.endpoints import WebhookSetup
 from core.errors import Conflict, InvalidInput, NotFound
 from core.events import JobMoved
+from core.ids import may_be_id
 from core.jobs import Job
 from core.notices import may_notify, notices
 from core.store.jobs import JobView
@@ -33,7 +34,7 @@ async def resolve_doubt(desk: Desk, job_id: str, resolution: Resolution) -> Job:
     if isinstance(resolution, Attach) and not is_upstream_id(resolution.upstream_id):
         raise InvalidInput("An id of RunComfy's has letters, digits, _ and -, at most 128 of them.")
     for _ in range(MOST_TRIES):
-        record = await desk.jobs.load(job_id)
+        record = await desk.jobs.load(job_id) if may_be_id(job_id) else None
         if record is None:
             raise NotFound(f"There is no job {job_id}.")
         resolved = resolve(record.job, resolution, desk.actor, desk.clock.now())

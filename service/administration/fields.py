@@ -15,8 +15,9 @@ from core.changes import RETENTION
 from core.errors import FieldError, InvalidInput
 from core.limits import Limits, Priority, UnknownPrice
 from core.money import MicroUsd, from_usd, to_usd
+from core.reuse import LEAST_LIFETIME, MOST_LIFETIME, CacheMode, ReusePolicy
 from core.targets import Refusal, TargetPolicy, check_url
-from core.tenants import NO_LIMITS, DoubtPolicy, Tenant
+from core.tenants import NO_LIMITS, USUAL_REUSE, DoubtPolicy, Tenant
 from service.options import PRIORITIES
 
 MOST_PATTERNS: Final = 100
@@ -53,6 +54,7 @@ class TenantSettings:
     keep_inputs: bool = True
     result_ttl: timedelta | None = None
     limits: Limits = NO_LIMITS
+    reuse: ReusePolicy = USUAL_REUSE
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +75,12 @@ def _optional(read: Read) -> Read:
     return lambda value, policy: None if value is None else read(value, policy)
 
 
-def whole(value: object, least: int) -> int:
-    """A whole number of at least `least`. Raises `Unfit`."""
+def whole(value: object, least: int, most: int = MOST_COUNT) -> int:
+    """A whole number from `least` to `most`. Raises `Unfit`."""
     if isinstance(value, float) and value.is_integer():  # to JSON 5.0 is as whole as 5
         value = int(value)
-    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= MOST_COUNT:
-        raise Unfit(f"must be a whole number from {least} to {MOST_COUNT}")
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+        raise Unfit(f"must be a whole number from {least} to {most}")
     return value
 
 
@@ -150,6 +152,28 @@ def _flag(value: object, _: TargetPolicy) -> bool:
     return value
 
 
+def _either(no: str, yes: str, about: str) -> Field:
+    words = (no, yes)
+
+    def read(value: object, _: TargetPolicy) -> bool:
+        if value not in words:
+            raise Unfit(f"must be one of {no}, {yes}")
+        return value == yes
+
+    return Field(read, lambda flag: words[flag], {"type": "string", "enum": list(words)}, about)
+
+
+def _seconds(about: str, least: timedelta, most: timedelta) -> Field:
+    edges = int(least.total_seconds()), int(most.total_seconds())
+
+    def show(span: timedelta | None) -> int | None:
+        return None if span is None else int(span.total_seconds())
+
+    read = _optional(lambda value, _: timedelta(seconds=whole(value, *edges)))
+    schema = {"type": ["integer", "null"], "minimum": edges[0], "maximum": edges[1]}
+    return Field(read, show, schema, about)
+
+
 def _webhook(value: object, policy: TargetPolicy) -> str:
     if not isinstance(value, str):
         raise Unfit("must be a URL")
@@ -207,6 +231,33 @@ LIMIT_FIELDS: Final[Mapping[str, Field]] = {
         "What an unknown price counts at, in USD.",
     ),
 }
+REUSE_FIELDS: Final[Mapping[str, Field]] = {
+    "cache": Field(
+        _optional(_word(CacheMode)),
+        _as_is,
+        {"type": ["string", "null"], "enum": [*CacheMode, None]},
+        "Whether its submits share results and running jobs; null: as the service is set.",
+    ),
+    "cache_lifetime": _seconds(
+        "Seconds that a stored result serves; null: as the service is set.",
+        LEAST_LIFETIME,
+        MOST_LIFETIME,
+    ),
+    "cache_shared": Field(
+        _flag,
+        _as_is,
+        {"type": "boolean"},
+        "Its results serve all tenants that are shared too, and theirs serve it.",
+    ),
+    "idempotency": _either(
+        "optional", "required", "Whether its submits must carry an `Idempotency-Key`."
+    ),
+    "shared_failure": _either(
+        "tell",
+        "promote",
+        "When a paid job that its submits joined fails: tell all, or submit one of them anew.",
+    ),
+}
 OWN_FIELDS: Final[Mapping[str, Field]] = {
     "webhook": Field(
         _optional(_webhook),
@@ -239,8 +290,15 @@ OWN_FIELDS: Final[Mapping[str, Field]] = {
         "attempt at a callback about it; null: 7 days.",
     ),
 }
-FIELDS: Final[Mapping[str, Field]] = {**OWN_FIELDS, **LIMIT_FIELDS}
+FIELDS: Final[Mapping[str, Field]] = {**OWN_FIELDS, **LIMIT_FIELDS, **REUSE_FIELDS}
 """Every setting of a tenant; a test compares it with the records."""
+ATTRIBUTES: Final = {
+    "cache_lifetime": "lifetime",
+    "cache_shared": "shared",
+    "idempotency": "idempotency_required",
+    "shared_failure": "promote",
+}
+"""What the records call those that operators know by another name."""
 
 
 def read_fields(
@@ -258,9 +316,16 @@ def read_fields(
         except Unfit as unfit:
             wrong.append(FieldError(f"/{name}", str(unfit)))
     raise_wrong(wrong)
-    limits = {name: value for name, value in values.items() if name in LIMIT_FIELDS}
-    own = {name: value for name, value in values.items() if name in OWN_FIELDS}
-    return replace(base, **own, limits=replace(base.limits, **limits))
+    return replace(
+        base,
+        **_part(values, OWN_FIELDS),
+        limits=replace(base.limits, **_part(values, LIMIT_FIELDS)),
+        reuse=replace(base.reuse, **_part(values, REUSE_FIELDS)),
+    )
+
+
+def _part(values: Mapping[str, Any], table: Mapping[str, Field]) -> dict[str, Any]:
+    return {ATTRIBUTES.get(name, name): value for name, value in values.items() if name in table}
 
 
 def raise_wrong(wrong: list[FieldError]) -> None:
@@ -284,14 +349,24 @@ def settings_of(tenant: Tenant) -> TenantSettings:
         keep_inputs=tenant.keep_inputs,
         result_ttl=tenant.result_ttl,
         limits=tenant.limits,
+        reuse=tenant.reuse,
     )
 
 
 def show_fields(settings: TenantSettings) -> dict[str, object]:
     """The settings as JSON, every field."""
-    own = {name: field.show(getattr(settings, name)) for name, field in OWN_FIELDS.items()}
-    limits = settings.limits
-    return own | {name: field.show(getattr(limits, name)) for name, field in LIMIT_FIELDS.items()}
+    return (
+        _shown(settings, OWN_FIELDS)
+        | _shown(settings.limits, LIMIT_FIELDS)
+        | _shown(settings.reuse, REUSE_FIELDS)
+    )
+
+
+def _shown(record: object, table: Mapping[str, Field]) -> dict[str, object]:
+    return {
+        name: field.show(getattr(record, ATTRIBUTES.get(name, name)))
+        for name, field in table.items()
+    }
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from typing import Final
 
 from core.errors import Conflict, NotFound
@@ -72,6 +73,7 @@ def mint(desk: Desk, name: str, settings: TenantSettings) -> NewTenant:
         keep_inputs=settings.keep_inputs,
         result_ttl=settings.result_ttl,
         limits=settings.limits,
+        reuse=settings.reuse,
     )
     return NewTenant(tenant, mint_key(name, desk.ids.secret()), secret)
 
@@ -127,6 +129,7 @@ def with_settings(tenant: Tenant, settings: TenantSettings) -> Tenant:
         keep_inputs=settings.keep_inputs,
         result_ttl=settings.result_ttl,
         limits=settings.limits,
+        reuse=settings.reuse,
         version=tenant.version + 1,
     )
 
@@ -144,17 +147,30 @@ async def delete_tenant(desk: Desk, name: str) -> None:
     raise _contended(name)
 
 
-async def rotate_webhook_secret(desk: Desk, name: str) -> str:
-    """A new webhook secret, shown once. The one before stays live until it is retired."""
-    secret = mint_webhook_secret(desk.ids.secret())
+@dataclass(frozen=True, slots=True)
+class NewSecret:
+    """A webhook secret, shown once, and when those before it end."""
+
+    secret: str
+    previous_end_at: datetime
+
+
+async def rotate_webhook_secret(desk: Desk, name: str, overlap: timedelta) -> NewSecret:
+    """A new webhook secret. The one before counts for `overlap`, or until it is retired."""
+    made = NewSecret(mint_webhook_secret(desk.ids.secret()), desk.clock.now() + overlap)
 
     def decide(tenant: Tenant) -> Tenant:
-        secrets = (secret, *tenant.webhook_secrets)[:LIVE_SECRETS]
-        return replace(tenant, webhook_secrets=secrets, version=tenant.version + 1)
+        return replace(
+            tenant,
+            webhook_secrets=(made.secret, *tenant.webhook_secrets)[:LIVE_SECRETS],
+            webhook_overlap_ends_at=made.previous_end_at,
+            version=tenant.version + 1,
+        )
 
     await _advance(desk, name, decide)
-    await desk.note("webhook-secret.rotate", name)
-    return secret
+    ends = made.previous_end_at.isoformat(timespec="seconds")
+    await desk.note("webhook-secret.rotate", name, f"the one before ends {ends}")
+    return made
 
 
 async def retire_webhook_secret(desk: Desk, name: str) -> Tenant:
@@ -164,7 +180,12 @@ async def retire_webhook_secret(desk: Desk, name: str) -> Tenant:
         newest = tenant.webhook_secrets[:1]
         if newest == tenant.webhook_secrets:
             return tenant
-        return replace(tenant, webhook_secrets=newest, version=tenant.version + 1)
+        return replace(
+            tenant,
+            webhook_secrets=newest,
+            webhook_overlap_ends_at=None,
+            version=tenant.version + 1,
+        )
 
     before, after = await _advance(desk, name, decide)
     if after is not before:

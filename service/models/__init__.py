@@ -1,11 +1,12 @@
 """The models: cards, catalogue, validation of inputs, prices. Knows no HTTP and no store."""
 
 from service.models.book import FRESH_FOR, Known, ModelPage, ModelQuery, Models, Unvalidated
-from service.models.card import ModelCard, Source, estimate, load_cards, validate_input
+from service.models.card import SEED, ModelCard, Source, estimate, load_cards, validate_input
 from service.models.catalogue import is_model_id
 
 __all__ = [
     "FRESH_FOR",
+    "SEED",
     "Known",
     "ModelCard",
     "ModelPage",

@@ -61,6 +61,12 @@ class ModelCard:
         """What absent fields of the input mean."""
         return self.checks.defaults if self.checks else NO_DEFAULTS
 
+    @property
+    def seeded(self) -> bool:
+        """Whether the input has a `seed`: who leaves it out wants another result each time."""
+        fields = self.checks.validator.schema.get("properties") if self.checks else None
+        return isinstance(fields, Mapping) and SEED in fields
+
     def document(self, *, include_schema: bool = True) -> dict[str, object]:
         """The model as RunComfy's catalogue shows it, with everything that RunComfy itself said."""
         return {
@@ -70,6 +76,7 @@ class ModelCard:
         }
 
 
+SEED: Final = "seed"
 SCHEMAS: Final = frozenset({"input_schema", "output_schema"})
 _ALSO_SHOWN: Final = ("description", "media_note", "sample")
 _SHOWN: Final = (

@@ -8,6 +8,7 @@ from starlette.responses import Response
 from core.documents import detail_document, page_document
 from core.doubts import Attach, Lost, Resend, Resolution
 from core.errors import InvalidInput, NotFound
+from core.ids import may_be_id
 from service.admin_schemas import DOUBT_EXAMPLE, RESOLUTION_EXAMPLE, RESOLUTIONS, wish
 from service.administration.desk import Desk
 from service.administration.documents import doubt_document
@@ -24,7 +25,7 @@ from service.schemas import DETAIL_EXAMPLE, REQUESTS_EXAMPLE, answer
 
 async def _detail(request: Request, desk: Desk) -> Response:
     job_id: str = request.path_params["request_id"]
-    view = await desk.jobs.view(job_id)
+    view = await desk.jobs.view(job_id) if may_be_id(job_id) else None
     if view is None:
         raise NotFound
     exchange_of(request.scope).job_id = job_id

@@ -15,6 +15,7 @@ from service.admin_schemas import (
     NEW_KEY_EXAMPLE,
     NEW_TENANT_EXAMPLE,
     PLAN_EXAMPLE,
+    SECRET_EXAMPLE,
     SETTINGS_EXAMPLE,
     TENANT_EXAMPLE,
     wish,
@@ -24,6 +25,7 @@ from service.administration.desk import Desk
 from service.administration.documents import (
     key_document,
     new_key_document,
+    new_secret_document,
     new_tenant_document,
     step_document,
     tenant_document,
@@ -39,12 +41,14 @@ from service.administration.tenants import (
     rotate_webhook_secret,
     usage_of,
 )
+from service.exchange import resources_of
 from service.openapi import parameter, problems
 from service.options import read_flag, read_query
 from service.routes.endpoint import Endpoint, Tag
 from service.routes.operators import ROOT, TENANT, administered, operators, shown, wished
 from service.schemas import USAGE_EXAMPLE, answer
 from service.usage import usage_document
+from service.webhook_bodies import read_overlap
 
 # RFC 3339; `fromisoformat` reads more, also instants without a zone.
 _INSTANT: Final = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d.*[Zz+-]")
@@ -88,12 +92,16 @@ async def _apply(request: Request, desk: Desk) -> Response:
 
 async def _usage(request: Request, desk: Desk) -> Response:
     name = _named(request)
-    return shown(usage_document(name, await usage_of(desk, name), desk.clock.now()))
+    used = await usage_of(desk, name)
+    silent = await resources_of(request.scope).mailroom.silent(name)
+    return shown(usage_document(name, used, desk.clock.now(), silent))
 
 
 async def _rotate(request: Request, desk: Desk) -> Response:
-    secret = await rotate_webhook_secret(desk, _named(request))
-    return shown({"webhook_secret": secret}, 201)
+    overlap = read_overlap(await wished(request))
+    return shown(
+        new_secret_document(await rotate_webhook_secret(desk, _named(request), overlap)), 201
+    )
 
 
 async def _retire(request: Request, desk: Desk) -> Response:
@@ -264,11 +272,12 @@ ENDPOINTS: Final = (
         "Make a new webhook secret",
         Tag.TENANTS,
         {
-            201: answer("Shown once.", "WebhookSecret", {"webhook_secret": "whsec_…"}),
-            **_FAULTS,
+            201: answer("Shown once.", "WebhookSecret", SECRET_EXAMPLE),
+            **_WISHES,
         },
-        operators(TENANT),
-        "Callbacks carry both signatures until the old secret is retired.",
+        operators(TENANT, **wish("SecretWish", {"overlap_seconds": 3600}, required=False)),
+        "Callbacks carry both signatures until `overlap_seconds` are over (a day unless told), or "
+        "the old secret is retired.",
     ),
     Endpoint(
         "DELETE",

@@ -1,13 +1,12 @@
 """Whose job a call asks for, and its record: at once, or when it has ended (`Prefer: wait=N`)."""
 
-import re
 from collections.abc import Mapping
 from functools import partial
-from typing import Final
 
 from starlette.requests import Request
 
 from core.errors import NotFound
+from core.ids import may_be_id
 from core.store.jobs import Depth, JobView
 from core.tenants import Credential, Scope
 from service.auth import presented
@@ -15,16 +14,13 @@ from service.exchange import exchange_of, resources_of
 from service.preferences import PREFER, applied, wait_preference
 from service.waiting import told_of_leaving, wait_for_end
 
-# RunComfy's own bound on its ids; ours are shorter.
-_JOB_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,128}")
-
 
 async def named(request: Request, scope: Scope) -> tuple[Credential, str]:
     """Whose request is asked for. What cannot be an id is not looked for."""
     credential = presented(request.headers)
     exchange_of(request.scope).tenant = credential.tenant
     job_id: str = request.path_params["request_id"]
-    if not _JOB_ID.fullmatch(job_id):
+    if not may_be_id(job_id):
         await resources_of(request.scope).jobs.authenticate(credential, scope)
         raise NotFound
     return credential, job_id

@@ -11,10 +11,10 @@ from core.deliveries import Delivery, DeliveryAttempt, DeliveryState
 from core.documents import delivery_document
 from core.store.jobs import Depth
 from core.tenants import Scope
-from service.auth import presented
-from service.exchange import exchange_of, resources_of
+from service.exchange import resources_of
 from service.openapi import JOB_ID, parameter, problems
 from service.options import read_query
+from service.routes.asked import view_of
 from service.routes.caller import json_body, tenant_calling
 from service.routes.endpoint import Endpoint, Tag, json_answer
 from service.schemas import answer
@@ -25,6 +25,7 @@ from service.webhook_bodies import (
     read_replay,
     read_test,
 )
+from service.webhook_documents import deliveries_document, replay_document
 from service.webhook_schemas import (
     DELIVERIES_EXAMPLE,
     DELIVERY_EXAMPLE,
@@ -36,13 +37,9 @@ from service.webhook_schemas import (
 
 async def of_request(request: Request) -> Response:
     """The callbacks of one request."""
-    resources = resources_of(request.scope)
-    credential = presented(request.headers)
-    exchange_of(request.scope).tenant = credential.tenant
-    view = await resources.jobs.read(credential, request.path_params["request_id"], Depth.ALL)
-    exchange_of(request.scope).job_id = view.record.job.id
-    named = await resources.mailroom.named(view.delivery_ids)
-    return _page(await resources.mailroom.with_attempts(named), None)
+    view = await view_of(request, Depth.ALL)
+    mailroom = resources_of(request.scope).mailroom
+    return _page(await mailroom.with_attempts(await mailroom.named(view.delivery_ids)), None)
 
 
 async def list_deliveries(request: Request) -> Response:
@@ -68,14 +65,7 @@ async def replay(request: Request) -> Response:
     resources = resources_of(request.scope)
     stretch = read_replay(await json_body(request), resources.clock.now())
     after = await resources.mailroom.replay(tenant, stretch)
-    document = {
-        "since": stretch.since,
-        "until": stretch.until,
-        "statuses": sorted(stretch.states),
-        "endpoint_id": stretch.endpoint,
-        "waiting": len(after.stretches),
-    }
-    return json_answer(orjson.dumps({k: v for k, v in document.items() if v is not None}), 202)
+    return json_answer(orjson.dumps(replay_document(stretch, after)), 202)
 
 
 async def test(request: Request) -> Response:
@@ -91,14 +81,12 @@ def _page(
     cursor: str | None,
     status: int = 200,
 ) -> Response:
-    shown = [delivery_document(delivery, attempts) for delivery, attempts in rows]
-    document = {"deliveries": shown} | ({"next_cursor": cursor} if cursor else {})
-    return json_answer(orjson.dumps(document), status)
+    return json_answer(orjson.dumps(deliveries_document(rows, cursor)), status)
 
 
 _TEXT: Final = {"type": "string"}
 _INSTANT: Final = {"type": "string", "format": "date-time"}
-_PARAMETERS: Final = [
+DELIVERY_PARAMETERS: Final = [
     parameter("status", "Only these.", {"type": "string", "enum": sorted(DeliveryState)}),
     parameter("since", "Made at this instant or later.", _INSTANT),
     parameter("until", "Made at this instant or earlier.", _INSTANT),
@@ -109,7 +97,7 @@ _PARAMETERS: Final = [
     ),
     parameter("cursor", "`next_cursor` of the page before.", {**_TEXT, "minLength": 1}),
 ]
-_DELIVERY_ID: Final = parameter("delivery_id", "The `webhook-id` of its attempts.", _TEXT, "path")
+DELIVERY_ID: Final = parameter("delivery_id", "The `webhook-id` of its attempts.", _TEXT, "path")
 
 ENDPOINTS: Final = (
     Endpoint(
@@ -136,7 +124,7 @@ ENDPOINTS: Final = (
             200: answer("A page of them.", "Deliveries", DELIVERIES_EXAMPLE),
             **problems(400, 401, 403, 503),
         },
-        {"parameters": _PARAMETERS},
+        {"parameters": DELIVERY_PARAMETERS},
         "A page may hold fewer than `limit` and still have a `next_cursor`: a filter looks through "
         "a bounded number at a time.",
     ),
@@ -151,7 +139,7 @@ ENDPOINTS: Final = (
             202: answer("It is due now.", "Delivery", DELIVERY_EXAMPLE),
             **problems(401, 403, 404, 409, 503),
         },
-        {"parameters": [_DELIVERY_ID]},
+        {"parameters": [DELIVERY_ID]},
         "Under its old `webhook-id`, so that a receiver that had it knows it; attempts begin anew.",
     ),
     Endpoint(

@@ -21,6 +21,7 @@ class Tag(StrEnum):
     WEBHOOKS = "Webhooks"
     USAGE = "Usage"
     TENANTS = "Operators: tenants"
+    CALLBACKS = "Operators: callbacks"
     CONTROLS = "Operators: limits, pauses, doubts"
     HEALTH = "Operation"
 

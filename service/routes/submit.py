@@ -10,17 +10,18 @@ from starlette.responses import Response
 
 from core.changes import Admission, Admitted
 from core.documents import result_document, status_document
-from core.errors import CallerError, MalformedRequest, StoreSilent
-from core.events import JobAdmitted
+from core.errors import CallerError, StoreSilent
 from core.history import estimate
-from core.jobs import Job
+from core.jobs import Job, JobRecord
+from core.reuse import Reuse
 from core.store.jobs import Depth, JobView
 from core.tenants import Credential, Scope
-from service.admission import Submission, admission_of
+from service.admission import Submission, Usual, admission_of, dry_run_document, tell_admitted
 from service.auth import presented
 from service.bodies import check_content_type, read_body
 from service.errors import AcceptanceUnclear
 from service.exchange import exchange_of, resources_of
+from service.idempotency import IDEMPOTENCY_KEY, REPLAYED, digest_of_key, read_idempotency_key
 from service.links import links_of
 from service.openapi import SUBMIT_BODY, SUBMIT_PARAMETERS, problems
 from service.options import read_options
@@ -32,7 +33,7 @@ from service.schemas import ACCEPTED_EXAMPLE, RATELIMIT_HEADERS, RESULT_EXAMPLE,
 from service.waiters import Waiter
 from service.waiting import told_of_leaving, wait_for_end
 
-_IDEMPOTENCY_KEY: Final = "idempotency-key"
+CACHE_FIELD: Final = "gateway-cache"
 
 
 async def submit(request: Request) -> Response:
@@ -42,27 +43,46 @@ async def submit(request: Request) -> Response:
     exchange_of(request.scope).tenant = credential.tenant
     try:
         submission = await _read(request, resources, credential)
-        now = resources.clock.now()
-        admission = admission_of(
-            submission,
-            resources.shelf.models,
-            resources.policy.options.deadlines_of(submission.model_id),
-            resources.ids.job_id(now),
-            now,
-        )
+        admission = _admission(resources, submission)
     except CallerError:
         await resources.jobs.authenticate(credential, Scope.SUBMIT)
         raise
+    if admission.dry_run:
+        admitted = await _admit(request, resources, admission)
+        return json_answer(dry_run_document(admission, admitted), headers=_fields(admitted))
     wait = wait_preference(request.headers.getlist(PREFER), resources.policy.longest_wait)
     # The place is taken before the job is: no news of it can be missed.
     waiter = resources.waiters.join(admission.job.id, ends_only=True) if wait else None
     if wait is None or waiter is None:
         admitted = await _admit(request, resources, admission)
-        return _answer(request, resources, admission.job, ratelimit_fields(admitted.quotas))
+        return _answer(request, resources, _record(admission, admitted), _fields(admitted))
     with waiter:
         admitted = await _admit(request, resources, admission)
-        more = {**applied(wait), **ratelimit_fields(admitted.quotas)}
-        return await _answer_later(request, resources, admission, _Wait(waiter, wait, more))
+        record, more = _record(admission, admitted), _fields(admitted) | applied(wait)
+        if record.job.final:
+            return _answer(request, resources, record, more)
+        waiter.move(record.job.id)
+        place = _Wait(waiter, wait, more)
+        return await _answer_later(request, resources, credential, record.job, place)
+
+
+def _admission(resources: Resources, submission: Submission) -> Admission:
+    model_id, now = submission.model_id, resources.clock.now()
+    policy = resources.policy
+    usual = Usual(policy.options.deadlines_of(model_id), policy.cache.usual_of(model_id))
+    return admission_of(submission, resources.shelf.models, usual, resources.ids.job_id(now), now)
+
+
+def _record(admission: Admission, admitted: Admitted) -> JobRecord:
+    """The job as the store has it."""
+    return admitted.record or JobRecord(admission.job)
+
+
+def _fields(admitted: Admitted) -> dict[str, str]:
+    """What an answer says beside its body of limits and of reuse."""
+    if admitted.reuse is Reuse.REPLAYED:
+        return {REPLAYED: "true"}
+    return {CACHE_FIELD: admitted.reuse, **ratelimit_fields(admitted.quotas)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,19 +94,22 @@ class _Wait:
     headers: Mapping[str, str]
 
 
-def _answer(request: Request, resources: Resources, job: Job, more: Mapping[str, str]) -> Response:
-    links = links_of(request.scope, resources.policy.public_url)
+def _answer(
+    request: Request, resources: Resources, record: JobRecord, more: Mapping[str, str]
+) -> Response:
+    """202, or 200 with the result of a job that has ended by now."""
+    job, links = record.job, links_of(request.scope, resources.policy.public_url)
+    headers = {"location": links.of(job.id)["status_url"]} | dict(more)
+    if job.final:
+        return json_answer(result_document(record, include_cost=False), headers=headers)
     foretold = estimate(job, resources.histories.of(job.model_id), resources.clock.now())
-    body = status_document(job, links, foretold)
-    headers = {"location": links.of(job.id)["status_url"]}
-    return json_answer(body, 202, headers | dict(more))
+    return json_answer(status_document(job, links, foretold), 202, headers)
 
 
 async def _answer_later(
-    request: Request, resources: Resources, admission: Admission, wait: _Wait
+    request: Request, resources: Resources, credential: Credential, job: Job, wait: _Wait
 ) -> Response:
     """200 with the result if the job ends in time and the key may read it, else the usual 202."""
-    credential, job = admission.credential, admission.job
 
     def read() -> Awaitable[JobView]:
         return resources.jobs.read(credential, job.id, Depth.RESULT)
@@ -96,11 +119,8 @@ async def _answer_later(
             view = await wait_for_end(wait.waiter, read, wait.span, resources.clock)
     finally:
         exchange_of(request.scope).waited = wait.waiter.waited
-    if view is None or not view.record.job.final:
-        return _answer(request, resources, view.record.job if view else job, wait.headers)
-    links = links_of(request.scope, resources.policy.public_url)
-    headers = dict(wait.headers) | {"location": links.of(job.id)["status_url"]}
-    return json_answer(result_document(view.record, include_cost=False), headers=headers)
+    record = view.record if view is not None else JobRecord(job)
+    return _answer(request, resources, record, wait.headers)
 
 
 async def _admit(request: Request, resources: Resources, admission: Admission) -> Admitted:
@@ -110,23 +130,22 @@ async def _admit(request: Request, resources: Resources, admission: Admission) -
     except StoreSilent as silence:
         exchange.job_id = admission.job.id
         raise AcceptanceUnclear(retry_after=silence.retry_after) from silence
-    job = admission.job
-    exchange.job_id = job.id
-    resources.emit(JobAdmitted(job.id, job.tenant, job.model_id, job.estimate, job.trace))
+    if not admission.dry_run:
+        exchange.job_id = _record(admission, admitted).job.id
+        tell_admitted(resources.emit, admission, admitted)
     return admitted
 
 
 async def _read(request: Request, resources: Resources, credential: Credential) -> Submission:
     check_content_type(request.headers)
-    if _IDEMPOTENCY_KEY in request.headers:
-        # Ignoring it would let a caller repeat, trusting in it, and pay twice.
-        raise MalformedRequest("Idempotency-Key is not available in this version.")
+    key = read_idempotency_key(request.headers.getlist(IDEMPOTENCY_KEY))
     return Submission(
         credential=credential,
         model_id=request.path_params["model_id"],
         options=read_options(request.url.query, resources.policy.options),
         body=await read_body(request, resources.policy.body),
         trace=exchange_of(request.scope).trace,
+        idempotency=None if key is None else digest_of_key(key),
     )
 
 
@@ -144,10 +163,14 @@ ENDPOINTS: Final = (
                 "headers": RATELIMIT_HEADERS,
             },
             200: {
-                **answer("It ended within `Prefer: wait`.", "Result", RESULT_EXAMPLE),
+                **answer(
+                    "It has ended: within `Prefer: wait`, or before (a kept result, a replay).",
+                    "Result",
+                    RESULT_EXAMPLE,
+                ),
                 "headers": RATELIMIT_HEADERS,
             },
-            **problems(400, 401, 402, 403, 404, 408, 413, 415, 422, 429, 503),
+            **problems(400, 401, 402, 403, 404, 408, 410, 413, 415, 422, 429, 503),
         },
         {"parameters": SUBMIT_PARAMETERS, "requestBody": SUBMIT_BODY},
         "The body is the model's input, passed on byte for byte. Options are query parameters; "

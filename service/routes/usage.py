@@ -1,5 +1,6 @@
 """What the key's own tenant used, and how its limits stand."""
 
+import asyncio
 from typing import Final
 
 import orjson
@@ -10,6 +11,7 @@ from core.errors import Unauthenticated
 from core.tenants import Scope
 from service.auth import presented
 from service.exchange import exchange_of, resources_of
+from service.mailroom import MOST_SCANNED
 from service.openapi import problems
 from service.routes.endpoint import Endpoint, Tag, json_answer
 from service.schemas import USAGE_EXAMPLE, answer
@@ -26,8 +28,11 @@ async def usage(request: Request) -> Response:
     if tenant is None:  # deleted since
         raise Unauthenticated
     now = resources.clock.now()
-    read = await resources.usage.read(tenant.name, tenant.limits, now)
-    return json_answer(orjson.dumps(usage_document(tenant.name, read, now)))
+    read, silent = await asyncio.gather(
+        resources.usage.read(tenant.name, tenant.limits, now),
+        resources.mailroom.silent(tenant.name),
+    )
+    return json_answer(orjson.dumps(usage_document(tenant.name, read, now, silent)))
 
 
 ENDPOINTS: Final = (
@@ -44,6 +49,7 @@ ENDPOINTS: Final = (
         },
         {},
         "Days and months are UTC. Money is USD, six decimals at most; `used` is `settled` and "
-        "`reserved`, and counts against the limit.",
+        "`reserved`, and counts against the limit. `disabled_endpoints` get no callbacks; of the "
+        f"newest {MOST_SCANNED:,}, `owed` are sent to them when they are enabled again.",
     ),
 )

@@ -11,12 +11,12 @@ from core.errors import NotFound
 from core.signing_keys import public_key
 from core.tenants import Scope
 from service.exchange import resources_of
-from service.mailroom import endpoint_document
 from service.openapi import parameter, problems
 from service.routes.caller import json_body, tenant_calling
 from service.routes.endpoint import Endpoint, Tag, json_answer
 from service.schemas import answer
 from service.webhook_bodies import read_endpoint, read_rotation
+from service.webhook_documents import endpoint_document, endpoints_document
 from service.webhook_schemas import (
     CHANGE_BODY,
     ENDPOINT_BODY,
@@ -32,8 +32,7 @@ async def list_endpoints(request: Request) -> Response:
     """The tenant's endpoints."""
     tenant = await tenant_calling(request, Scope.READ)
     setup = await resources_of(request.scope).mailroom.setup(tenant)
-    shown = [endpoint_document(endpoint) for endpoint in setup.endpoints]
-    return json_answer(orjson.dumps({"endpoints": shown}))
+    return json_answer(orjson.dumps(endpoints_document(setup.endpoints)))
 
 
 async def show_endpoint(request: Request) -> Response:
@@ -83,7 +82,7 @@ async def rotate_secret(request: Request) -> Response:
 async def show_keys(request: Request) -> Response:
     """The public keys that a tenant's callbacks may be checked with. No key is asked for."""
     resources = resources_of(request.scope)
-    setup = await resources.mailroom.setups.load(request.path_params["tenant"])
+    setup = await resources.mailroom.find(request.path_params["tenant"])
     live = setup.live_keys(resources.clock.now()) if setup is not None else ()
     if setup is None or not live:
         raise NotFound("No public keys are published under that name.")
@@ -97,7 +96,7 @@ async def show_keys(request: Request) -> Response:
 
 _ROOT: Final = "/v1/webhooks/endpoints"
 _ONE: Final = f"{_ROOT}/{{endpoint_id}}"
-_ID: Final = parameter("endpoint_id", "`default`, or `ep_…`.", {"type": "string"}, "path")
+ENDPOINT_ID: Final = parameter("endpoint_id", "`default`, or `ep_…`.", {"type": "string"}, "path")
 _TENANT: Final = parameter("tenant", "The tenant's name.", {"type": "string"}, "path")
 
 ENDPOINTS: Final = (
@@ -136,7 +135,7 @@ ENDPOINTS: Final = (
             200: answer("The endpoint.", "Endpoint", ENDPOINT_EXAMPLE),
             **problems(401, 403, 404, 503),
         },
-        {"parameters": [_ID]},
+        {"parameters": [ENDPOINT_ID]},
     ),
     Endpoint(
         "PATCH",
@@ -149,7 +148,7 @@ ENDPOINTS: Final = (
             200: answer("The endpoint.", "Endpoint", ENDPOINT_EXAMPLE),
             **problems(400, 401, 403, 404, 409, 413, 415, 422, 503),
         },
-        {"parameters": [_ID], "requestBody": CHANGE_BODY},
+        {"parameters": [ENDPOINT_ID], "requestBody": CHANGE_BODY},
         "An endpoint that is enabled again is sent what it missed, a few events each second.",
     ),
     Endpoint(
@@ -163,7 +162,7 @@ ENDPOINTS: Final = (
             204: {"description": "It is gone; what waited for it is given up."},
             **problems(401, 403, 404, 409, 503),
         },
-        {"parameters": [_ID]},
+        {"parameters": [ENDPOINT_ID]},
     ),
     Endpoint(
         "POST",

@@ -15,7 +15,7 @@ from pydantic import SecretStr
 from core.clock import SystemClock
 from core.deliveries import Delivery, EventType
 from core.endpoints import channel_of_url
-from core.events import DeliveryAttempted
+from core.events import DeliveryAttempted, Trouble
 from core.ids import SystemIds
 from core.settings import RedisPolicy
 from core.store.connection import Wire, connection_source
@@ -28,7 +28,7 @@ from core.targets import AllowedTargets, TargetPolicy
 from core.tenants import KeyRecord, Tenant, mint_webhook_secret
 from tests.fakes.outbox import MemorySinks
 from worker.leased import LeasedLoop, LoopPolicy, Work
-from worker.webhooks.courier import Courier, CourierHands, CourierPolicy
+from worker.webhooks.courier import Courier, CourierHands, CourierPolicy, Sinks
 from worker.webhooks.sender import SenderPolicy, open_sender
 
 if TYPE_CHECKING:
@@ -115,6 +115,7 @@ class Office:
 
     def told(self, event: Event) -> None:
         """An attempt ended."""
+        assert not isinstance(event, Trouble), event
         if isinstance(event, DeliveryAttempted):
             self.done.setdefault(event.delivery_id, time.monotonic())
             self.progress.set()
@@ -126,17 +127,22 @@ class Office:
             await self.progress.wait()
 
 
-@asynccontextmanager
-async def couriers(
-    redis_url: str, at_once: int
-) -> AsyncIterator[tuple[Office, LeasedLoop[object]]]:
-    """One worker's courier, not yet running."""
+def opened(redis_url: str) -> Wire:
+    """A connection to this Redis."""
     patience = timedelta(seconds=5)
     policy = RedisPolicy(SecretStr(redis_url), (), "", patience, patience)
+    return Wire(connection_source(policy, "bench"))
+
+
+@asynccontextmanager
+async def couriers(
+    redis_url: str, at_once: int, pace: CourierPolicy | None = None, sinks: Sinks | None = None
+) -> AsyncIterator[tuple[Office, LeasedLoop[object]]]:
+    """One worker's courier, not yet running."""
     targets = TargetPolicy(AllowedTargets.parse(["127.0.0.0/8"]))
     clock = SystemClock()
     async with (
-        Wire(connection_source(policy, "bench")) as wire,
+        opened(redis_url) as wire,
         open_sender(SenderPolicy(targets=targets, connections=at_once), clock) as sender,
     ):
         scripts = Scripts(wire, read_scripts())
@@ -150,13 +156,13 @@ async def couriers(
                 jobs=JobStore(wire, scripts, clock),
                 setups=WebhookStore(wire, scripts, clock),
                 sender=sender,
-                sinks=MemorySinks(),
+                sinks=sinks or MemorySinks(),
                 clock=clock,
                 rng=Random(1),
                 ids=SystemIds(),
                 emit=office.told,
             ),
-            CourierPolicy(),
+            pace or CourierPolicy(),
         )
         work = Work(
             name="delivery",

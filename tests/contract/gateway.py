@@ -38,8 +38,9 @@ if TYPE_CHECKING:
 
     from core.changes import Outcome
     from core.usage import Usage
+    from tests.fakes.jobs import MemoryJobStore
     from tests.fakes.shared import MemoryBreakerStore
-    from tests.fakes.stores import MemoryJobStore, MemoryStores
+    from tests.fakes.stores import MemoryStores
     from tests.fakes.tenancy import MemoryControlStore, MemoryTenantStore, MemoryUsageStore
 
 SUBJECTS: Final = ("memory", "redis")

@@ -23,11 +23,12 @@ from core.store.lua import Scripts, read_scripts
 from core.store.presence import Presence
 from core.store.tenants import TenantStore
 from core.store.webhooks import ReplayStore, WebhookStore
-from tests.fakes.stores import MemoryHistoryStore, MemoryJobStore, memory_stores
+from tests.fakes.stores import MemoryHistoryStore, memory_stores
 
 if TYPE_CHECKING:
     from core.store.connection import Wire
     from tests.fakes.clock import FakeClock
+    from tests.fakes.jobs import MemoryJobStore
     from tests.fakes.listing import MemoryListedJobs
     from tests.fakes.memory import Memory
     from tests.fakes.outbox import MemoryDeliveryStore, MemoryReplayStore, MemoryWebhookStore

@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from core.breaker import Breaker, BreakerPolicy, BreakerState
+from core.reuse import CacheMode, ReusePolicy
 from core.store.catalogue import CatalogueSnapshot
 from core.tenants import DoubtPolicy, KeyRecord, Tenant
 from tests.contract.orders import SECOND, credential
@@ -16,11 +17,14 @@ if TYPE_CHECKING:
     from tests.contract.subjects import Subject
 
 POLICY = BreakerPolicy()
+SHARING = ReusePolicy(CacheMode.OFF, timedelta(hours=36), shared=True, promote=True)
 
 
 async def test_a_tenant_is_kept_as_it_was_given(subject: Subject) -> None:
     now = subject.clock.now()
-    tenant = Tenant("cyd", now, "https://cyd.test/h", ("whsec_x",), doubt=DoubtPolicy.FAIL)
+    tenant = Tenant(
+        "cyd", now, "https://cyd.test/h", ("whsec_x",), doubt=DoubtPolicy.FAIL, reuse=SHARING
+    )
     assert await subject.tenants.create(tenant, KeyRecord("digest-cyd", "cyd", now))
     assert await subject.tenants.load("cyd") == tenant
     assert await subject.tenants.names() == {"ada", "bob", "cyd"}
@@ -33,6 +37,16 @@ async def test_a_taken_name_is_left_as_it_is(subject: Subject) -> None:
     key = KeyRecord("digest-other", "ada", subject.clock.now())
     assert not await subject.tenants.create(other, key)
     assert await subject.tenants.load("ada") == before
+
+
+async def test_what_a_tenant_may_share_changes_and_is_taken_back(subject: Subject) -> None:
+    before = await subject.tenants.load("ada")
+    assert before is not None
+    for reuse in (SHARING, replace(SHARING, shared=False, cache=None), ReusePolicy()):
+        after = replace(before, reuse=reuse, version=before.version + 1)
+        assert await subject.tenants.change(before, after)
+        assert await subject.tenants.load("ada") == after
+        before = after
 
 
 async def test_an_unknown_tenant_is_not_there(subject: Subject) -> None:

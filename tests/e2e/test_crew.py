@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -37,8 +38,11 @@ COUNT: Final = re.compile(
 class Crew:
     """A parent and its members."""
 
-    def __init__(self, parent: subprocess.Popen[bytes], port: int, marked: Marked) -> None:
+    def __init__(
+        self, parent: subprocess.Popen[bytes], port: int, marked: Marked, place: Path
+    ) -> None:
         self.parent = parent
+        self.place = place
         self.url = f"http://127.0.0.1:{port}"
         self._marked = marked
 
@@ -60,6 +64,11 @@ class Crew:
         """Ask whichever member takes the connection."""
         return httpx.get(self.url + path, trust_env=False, timeout=10)
 
+    def figures(self) -> Path:
+        """Where the members keep what they count."""
+        (folder,) = self.place.iterdir()
+        return folder
+
     def counted(self) -> float:
         """How many calls for nothing the figures know of."""
         found = COUNT.search(self.get("/metrics").text)
@@ -70,7 +79,9 @@ class Crew:
 def crew_on(redis_url: str, marked: Marked, log: Path) -> Iterator[Crew]:
     """A crew that answers."""
     port = free_port()
-    own = {"GATEWAY_REDIS_URL": redis_url, "GATEWAY_PORT": str(port)}
+    place = log.with_name("place")
+    place.mkdir()
+    own = {"GATEWAY_REDIS_URL": redis_url, "GATEWAY_PORT": str(port), "TMPDIR": str(place)}
     with log.open("wb") as lines:
         parent = subprocess.Popen(
             [sys.executable, "-m", "cli.main", "serve", "--workers", str(MEMBERS)],
@@ -78,7 +89,7 @@ def crew_on(redis_url: str, marked: Marked, log: Path) -> Iterator[Crew]:
             env={**marked.environment, **own},
             stderr=lines,
         )
-    crew = Crew(parent, port, marked)
+    crew = Crew(parent, port, marked, place)
     try:
         wait_for(lambda: answers(crew) or None, SOON, "an answer")
         crew.full()
@@ -107,9 +118,31 @@ def test_counts_add_up_whoever_is_asked(crew: Crew) -> None:
     for _ in range(CALLS):
         assert crew.get("/nowhere").status_code == 404
     assert {crew.counted() for _ in range(3 * MEMBERS)} == {CALLS}
-    shown = crew.get("/metrics").text
+
+
+def test_gauges_are_not_doubled_and_each_member_shows_its_process(crew: Crew) -> None:
+    def all_seats() -> str | None:
+        text = crew.get("/metrics").text
+        return text if text.count("process_open_fds{") == MEMBERS else None
+
+    shown = wait_for(all_seats, SOON, "every member's figures")
     assert "pid=" not in shown
-    assert "gateway_store_up 1.0" in shown
+    assert re.findall(r"^gateway_store_up (.*)", shown, re.MULTILINE) == ["1.0"]
+    assert re.findall(r"^gateway_build_info.* (.*)", shown, re.MULTILINE) == ["1.0"]
+    assert re.findall(r"^gateway_waiters (.*)", shown, re.MULTILINE) == ["0.0"]
+    seats = re.findall(r'^process_resident_memory_bytes\{seat="(.)"\} [1-9]', shown, re.MULTILINE)
+    assert seats == ["0", "1", "2"]
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="Prometheus is not installed")
+def test_promtool_finds_nothing_to_say_of_a_crews_figures(crew: Crew) -> None:
+    done = subprocess.run(
+        [str(shutil.which("promtool")), "check", "metrics"],
+        input=crew.get("/metrics").content,
+        capture_output=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
 
 
 def test_a_member_that_dies_is_replaced_and_its_counts_stay(crew: Crew, tmp_path: Path) -> None:
@@ -122,6 +155,8 @@ def test_a_member_that_dies_is_replaced_and_its_counts_stay(crew: Crew, tmp_path
     wait_for(lambda: crew.get("/nowhere").status_code == 404 or None, SOON, "an answer")
     assert crew.counted() == CALLS + 1
     assert "front_end_died" in (tmp_path / "log").read_text()
+    files = [path.name for path in crew.figures().glob("counter_*.db")]
+    assert sorted(files) == [f"counter_{seat}.db" for seat in range(MEMBERS)]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -133,6 +168,7 @@ def test_a_signal_ends_all_with_0(crew: Crew, marked: Marked, number: signal.Sig
         assert crew.parent.wait(timeout=15) == 0
     assert time.monotonic() - began < 10
     assert marked.none_left()
+    assert not list(crew.place.iterdir())
 
 
 def test_a_call_that_hangs_does_not_hold_the_end_up(

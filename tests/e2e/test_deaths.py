@@ -32,7 +32,8 @@ class Caller:
 
     def submit(self) -> httpx.Response:
         example = kling()
-        return self._http.post(f"/v1/models/{example.model_id}", json=example.input)
+        alone = {"cache": "off"}
+        return self._http.post(f"/v1/models/{example.model_id}", json=example.input, params=alone)
 
     def status(self, request_id: str) -> str:
         return str(self._http.get(f"/v1/requests/{request_id}/status").json()["status"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import secrets
@@ -72,7 +73,9 @@ class Answers:
     def submit(self, key: str, **more: Any) -> httpx.Response:  # noqa: ANN401 - of httpx
         """Submit the example."""
         example = kling()
-        return self.ask("POST", f"/v1/models/{example.model_id}", key, json=example.input, **more)
+        alone = {"cache": "off"} | more.pop("params", {})
+        path = f"/v1/models/{example.model_id}"
+        return self.ask("POST", path, key, json=example.input, params=alone, **more)
 
 
 @pytest.fixture
@@ -85,12 +88,19 @@ def password(own_redis: PrivateRedis) -> str:
 
 
 @pytest.fixture
+def sink_password() -> str:
+    """The password in the address of a sink that is not there."""
+    return secrets.token_urlsafe(24)
+
+
+@pytest.fixture
 def stack(
-    own_redis: PrivateRedis, password: str, marked: Marked, tmp_path: Path
+    own_redis: PrivateRedis, password: str, sink_password: str, marked: Marked, tmp_path: Path
 ) -> Iterator[Stack]:
     """A stack that tells all it can."""
     url = own_redis.url.replace("redis://", f"redis://:{password}@")
-    told = {"GATEWAY_REDIS_URL": url, "GATEWAY_LOG_LEVEL": "DEBUG"}
+    sinks = json.dumps({"lost": f"redis://:{sink_password}@127.0.0.1:9/0"})
+    told = {"GATEWAY_REDIS_URL": url, "GATEWAY_LOG_LEVEL": "DEBUG", "GATEWAY_SINKS": sinks}
     plan = Plan(tmp_path, environment={**marked.environment, **told}, runcomfy=FAST)
     with running(plan) as stack:
         yield stack
@@ -114,10 +124,11 @@ def use_every_key_wrongly(answers: Answers, good: str, admin: str) -> list[str]:
 
 
 def add_endpoint(answers: Answers, key: str, header: str) -> None:
-    """An endpoint that is sent a secret of its own, and that refuses the connection."""
+    """Endpoints that refuse the connection: one is sent a secret of its own, one is a sink."""
     wish = {"url": "http://127.0.0.1:9/hook", "headers": {"authorization": f"Bearer {header}"}}
-    made = answers.ask("POST", "/v1/webhooks/endpoints", key, json=wish)
-    assert made.status_code == 201, made.text
+    for each in (wish, {"url": "stream:jobs@lost"}):
+        made = answers.ask("POST", "/v1/webhooks/endpoints", key, json=each)
+        assert made.status_code == 201, made.text
     answers.ask("GET", "/v1/webhooks/endpoints", key)
     answers.ask("GET", "/v1/deliveries", key)
 
@@ -157,14 +168,16 @@ def read_everything(stack: Stack, answers: Answers, key: str, admin: str, job: s
         answers.ask("GET", path, key)
     for part in ("", "/status", "/result"):
         answers.ask("GET", f"/v1/requests/{job}{part}", key)
-    for path in ("tenants", "tenants/spy", "tenants/spy/keys", "limits", "doubts", "audit"):
+    answers.ask("GET", "/v1/deliveries", key)
+    mine = [f"tenants/spy{path}" for path in ("", "/keys", "/endpoints", "/deliveries", "/usage")]
+    for path in ("tenants", *mine, "limits", "doubts", "audit"):
         answers.ask("GET", f"/admin/v1/{path}", admin)
     answers.heard.append(httpx.get(f"{stack.workers[0].url}/metrics", trust_env=False).text)
 
 
 @pytest.mark.timeout(180)
 def test_nothing_that_is_said_holds_a_secret(
-    stack: Stack, own_redis: PrivateRedis, password: str
+    stack: Stack, own_redis: PrivateRedis, password: str, sink_password: str
 ) -> None:
     tenant, admin = stack.new_tenant("spy"), stack.environment["GATEWAY_ADMIN_TOKEN"]
     hook_password = secrets.token_urlsafe(16)
@@ -183,9 +196,12 @@ def test_nothing_that_is_said_holds_a_secret(
     said = {**logs, "answers": "\n".join(answers.heard)}
     assert all(len(text) > 2000 for text in said.values())
     assert '"event":"delivery_attempted"' in logs["worker-1"]
+    assert '"url":"stream:jobs@lost"' in said["answers"]
+    assert "The store does not answer (ConnectionError)" in said["answers"]
     for secret in (tenant.key, *wrong):
         hide(said, secret, tenant.key.rpartition("_")[2])
-    for secret in (tenant.webhook_secret, admin, RUNCOMFY_TOKEN, password, hook_password, header):
+    passwords = (password, hook_password, sink_password)
+    for secret in (tenant.webhook_secret, admin, RUNCOMFY_TOKEN, header, *passwords):
         hide(said, secret)
 
 

@@ -13,6 +13,7 @@ import httpx
 from pydantic import SecretStr
 
 from core.figures import Labels
+from core.histories import HistoryShelf
 from core.history import HintPolicy
 from core.overview import Overview
 from core.targets import TargetPolicy
@@ -28,7 +29,6 @@ from core.tenants import (
 from service.administration.desk import Desk
 from service.app import create_app
 from service.bodies import BodyLimits
-from service.histories import HistoryShelf
 from service.mailroom import Mailroom
 from service.metrics import ServiceMetrics, service_figures
 from service.models import Models, load_cards

@@ -9,8 +9,8 @@ from core.clock import to_ms
 from core.errors import NotPermitted, Unauthenticated
 from core.jobs import JobState
 from core.listing import Cursor, JobPage, part_of
+from core.store.admissions import MILLISECOND
 from core.store.deliveries import KEEP_AFTER
-from core.store.jobs import MILLISECOND
 from core.store.listing import INDEXED, MOST_PASSED, MOST_READ, TRIM_STEP, Deletion
 from core.store.records import DELIVERIES, JOBS, TENANTS
 from core.tenants import Scope
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from core.tenants import Credential, Tenant
     from tests.fakes.memory import Memory, Row
 
-SENDABLE = frozenset({JobState.QUEUED, JobState.SUBMITTING, JobState.IN_DOUBT})
+SENDABLE = frozenset({JobState.QUEUED, JobState.SUBMITTING, JobState.IN_DOUBT, JobState.FOLLOWING})
 
 
 def _tenant(memory: Memory, name: str) -> Tenant | None:
@@ -136,7 +136,8 @@ class MemoryListedJobs:
             return Deletion.UNKNOWN
         if row.version != job.version:
             return Deletion.STALE
-        if job.id in memory.due or is_awaited(memory, job.id):
+        followed = bool(memory.flights.followed(job.id))
+        if followed or job.id in memory.due or is_awaited(memory, job.id):
             return Deletion.AWAITED
         for name in memory.job_deliveries.pop(job.id, ()):
             memory.deliveries.pop(name, None)

@@ -15,8 +15,10 @@ from core.clock import to_ms
 from core.controls import Wallet
 from core.ledger import Booking
 from core.limits import Limits
+from core.reuse import ReusePolicy
 from core.store.records import JOBS, TENANTS
 from core.usage import Use
+from tests.fakes.reuse import Flights
 from tests.fakes.turns import Turns
 
 if TYPE_CHECKING:
@@ -75,6 +77,8 @@ class Account:
     model: str
     spans: frozenset[str]
     booking: Booking
+    reused: bool = False
+    saved: int = 0
 
 
 class Told(Protocol):
@@ -139,6 +143,9 @@ class Memory:
     told: Told = _nobody
     runs: dict[str, list[int]] = field(default_factory=dict)
     run_counts: Counter[str] = field(default_factory=Counter)
+    flights: Flights = field(default_factory=Flights)
+    idempotency: dict[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
+    """By tenant and digest: the fingerprint of the request, and its job."""
 
     def __post_init__(self) -> None:
         """Dispatch goes by the tenants' limits as they stand."""
@@ -170,15 +177,21 @@ class Memory:
         row = self._live(self.tenants, tenant)
         return Limits() if row is None else TENANTS.read(row.doc).limits
 
+    def reuse_of(self, tenant: str) -> ReusePolicy:
+        """What a tenant's submits may share; as is usual where the record is gone."""
+        row = self._live(self.tenants, tenant)
+        return ReusePolicy() if row is None else TENANTS.read(row.doc).reuse
+
     def use(self, tenant: str, span: Span, model: str | None = None) -> Use:
         """What a tenant used in a window (of one model): a recount over every job ever admitted."""
-        found = [
-            account.booking
+        accounts = [
+            account
             for account in self.accounts.values()
             if account.tenant == tenant
             and span.name in account.spans
             and model in {None, account.model}
         ]
+        found = [account.booking for account in accounts]
         return Use(
             jobs=len(found),
             booking=Booking(
@@ -186,6 +199,8 @@ class Memory:
                 settled=sum(booking.settled for booking in found),
                 released=sum(booking.released for booking in found),
             ),
+            reused=sum(account.reused for account in accounts),
+            saved=sum(account.saved for account in accounts),
         )
 
     def ring(self, message: Message) -> None:

@@ -1,4 +1,4 @@
-"""What a tenant may do now, as a specification: the rules of `admit_job.lua` in plain Python."""
+"""What a tenant may do now, as a specification: the limits of `admit_jobs.lua` in plain Python."""
 
 from __future__ import annotations
 
@@ -46,12 +46,16 @@ class Ruling:
     job: Job
     now: datetime
     at: Standing
+    paid: bool = True
+    """Another pays for what serves it: it counts as a job, and not in money or places."""
     rows: list[Quota] = field(default_factory=list)
     arrival: float | None = None
 
     @property
     def amount(self) -> int:
         """What is reserved, in micro-dollars."""
+        if not self.paid:
+            return 0
         price = self.job.estimate
         return int(self.at.limits.unknown_price_counts if price is None else price)
 
@@ -72,6 +76,8 @@ class Ruling:
             self._refuse(Policy.MODELS)
         if job.priority < limits.priority:
             self._refuse(Policy.PRIORITY)
+        if not self.paid:
+            return
         if job.estimate is None and limits.unknown_price is UnknownPrice.REFUSE:
             self._refuse(Policy.UNKNOWN_PRICE)
         if (most := limits.usd_per_request) is not None:
@@ -109,17 +115,18 @@ class Ruling:
                 continue
             policy = Policy[f"{unit}_{name}"]
             self._row(policy, limit, limit - used - more, left)
-            if used + more > limit:
+            if used + more > limit and (self.paid or unit == "JOBS"):
                 self._refuse(policy, left / _MS)
 
     def _places(self) -> None:
         limits, at = self.at.limits, self.at
+        runs, waits = self.paid and at.at_once, self.paid and not at.at_once
         if limits.running is not None:
-            self._row(Policy.RUNNING, limits.running, limits.running - at.running - at.at_once)
+            self._row(Policy.RUNNING, limits.running, limits.running - at.running - runs)
         if limits.waiting is not None:
-            left = limits.waiting - at.waiting - (not at.at_once)
+            left = limits.waiting - at.waiting - waits
             self._row(Policy.WAITING, limits.waiting, left)
-            if left < 0 and not at.at_once:
+            if left < 0 and waits:
                 self._refuse(Policy.WAITING, _WAITING_RETRY)
 
     def _row(

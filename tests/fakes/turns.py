@@ -7,7 +7,7 @@ slot; virtual time is the start of the slot that was given last.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import TYPE_CHECKING
 
@@ -86,6 +86,16 @@ class Turns:
         if not self.waits(job.tenant):
             self.tags[job.tenant] = self._next_start(job.tenant)
         self.waiting[job.id] = Place(job.tenant, job.model_id, job.priority, next(self._numbers))
+
+    def hurry(self, job_id: str, priority: int) -> None:
+        """A job that waits is wanted more urgently than it was: it keeps its age."""
+        place = self.waiting.get(job_id)
+        if place is not None and priority < place.priority:
+            self.waiting[job_id] = replace(place, priority=priority)
+
+    def pass_on(self, job_id: str, heir: str, tenant: str) -> None:
+        """A slot goes to the job that takes over its holder's work."""
+        self.slots[heir] = replace(self.slots.pop(job_id), tenant=tenant)
 
     def give(self, job_id: str, tenant: str, model: str) -> None:
         """A job gets a slot, and its tenant's next turn comes a weight's worth later."""

@@ -12,6 +12,7 @@ from core.channels import Channel
 from core.clock import to_ms
 from core.controls import Wallet
 from core.deliveries import ChannelMove
+from core.endpoints import Disabled, Endpoint
 from core.figures import Labels
 from core.jobs import Fact, JobState
 from core.limits import Limits, Window
@@ -19,10 +20,12 @@ from core.money import MicroUsd
 from core.store import keys
 from core.store.breaker import BreakerStore
 from core.store.catalogue import CatalogueStore
-from core.store.connection import Watch, Wire, connection_source
+from core.store.connection import Wire, connection_source
 from core.store.controls import ControlStore
+from core.store.line import Watch
 from core.store.lua import Scripts, read_scripts
 from core.store.overview import STUCK_AFTER, OverviewParts, OverviewStore
+from core.store.webhooks import SetupChange, WebhookStore
 from core.tenants import KeyRecord, Tenant
 from service.metrics import ServiceMetrics, service_figures
 from tests.contract.orders import SECOND, admitted, bare, moved
@@ -45,6 +48,7 @@ class Gateway:
     subject: Subject
     overview: OverviewStore
     controls: ControlStore
+    setups: WebhookStore
     wire: Wire
     told: list[Event]
 
@@ -59,14 +63,19 @@ async def gateway(redis_flushed: str) -> AsyncIterator[Gateway]:
         scripts = Scripts(wire, read_scripts())
         controls = ControlStore(wire, scripts, clock)
         parts = OverviewParts(
-            scripts, controls, BreakerStore(wire, scripts, clock), CatalogueStore(wire, scripts)
+            scripts,
+            controls,
+            BreakerStore(wire, scripts, clock),
+            CatalogueStore(wire, scripts),
+            WebhookStore(wire, scripts, clock),
         )
         subject = redis_subject(clock, wire)
         for name, limits in (("ada", BUDGET), ("bob", Limits())):
             tenant = Tenant(name, clock.now(), limits=limits)
             key = KeyRecord(f"digest-{name}", name, clock.now())
             assert await subject.tenants.create(tenant, key)
-        yield Gateway(subject, OverviewStore(wire, parts, clock, 10), controls, wire, told)
+        overview = OverviewStore(wire, parts, clock, 10)
+        yield Gateway(subject, overview, controls, parts.webhooks, wire, told)
 
 
 async def test_an_empty_gateway(gateway: Gateway) -> None:
@@ -105,6 +114,19 @@ async def test_doubts_and_what_nobody_looks_at(gateway: Gateway) -> None:
     assert (jobs.oldest_doubt_at, jobs.oldest_unsent_at, jobs.stuck) == (since, None, 0)
     await subject.clock.advance(STUCK_AFTER + 5 * SECOND)
     assert (await gateway.overview.read()).jobs.stuck == 1
+
+
+async def test_endpoints_that_get_nothing(gateway: Gateway) -> None:
+    setups, now = gateway.setups, gateway.subject.clock.now()
+    before = await setups.load("ada")
+    assert before is not None
+    for number, why in enumerate((None, Disabled.GONE, Disabled.BY_OWNER)):
+        url = f"https://{number}.example.com/"
+        after = before.adding(Endpoint(f"end_{number}", url, now, disabled=why))
+        assert await setups.change(SetupChange(before, after))
+        before = after
+    ada, bob = (await gateway.overview.read()).tenants
+    assert (ada.disabled, bob.disabled) == ((Disabled.GONE, Disabled.BY_OWNER), ())
 
 
 async def test_tenants_slots_queue_and_money(gateway: Gateway) -> None:

@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from core.clock import SystemClock
+from core.histories import HistoryShelf
 from core.ids import SystemIds
 from core.store.breaker import BreakerStore
 from core.store.catalogue import CatalogueStore
@@ -25,7 +26,6 @@ from core.store.tenants import TenantStore
 from core.store.usage import UsageStore
 from service.administration.tenants import create_tenant
 from service.app import create_app
-from service.histories import HistoryShelf
 from service.models import Models, load_cards
 from service.resources import (
     Resources,

@@ -440,7 +440,7 @@ async def test_name_that_is_really_loopback_is_blocked() -> None:
 
 
 async def test_transport_resolves_no_name_even_if_asked() -> None:
-    transport = PooledTransport(ssl.create_default_context(), timedelta(seconds=1))
+    transport = PooledTransport(ssl.create_default_context(), timedelta(seconds=1), 1024)
     async with httpx.AsyncClient(transport=transport) as client:
         with pytest.raises(httpx.ConnectError, match="must go to addresses"):
             await client.post("http://localhost:1/")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from core.changes import Outcome
 from core.jobs import TRANSITIONS
 from core.store.records import JOBS
-from tests.fakes.stores import MemoryJobStore
+from tests.fakes.jobs import MemoryJobStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable

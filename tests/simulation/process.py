@@ -201,6 +201,14 @@ class ProcessJobs:
         """See `JobStore.input`."""
         return await self.line.call(lambda: self.stores.jobs.input(job_id))
 
+    async def leader(self, job: Job) -> JobRecord | None:
+        """See `JobStore.leader`."""
+        return await self.line.call(lambda: self.stores.jobs.leader(job))
+
+    async def heir(self, job_id: str) -> Job | None:
+        """See `JobStore.heir`."""
+        return await self.line.call(lambda: self.stores.jobs.heir(job_id))
+
     async def store(self, change: Change) -> Outcome:
         """See `JobStore.store`."""
         return await self.line.call(lambda: self.stores.jobs.store(change))

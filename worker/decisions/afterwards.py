@@ -9,6 +9,11 @@ from worker.decisions.moves import Move, Rules, Wait, billed_by, cost_errand, fr
 from worker.ports import Cancelled, Completed, Failed, Gone, Open, ResultAnswer, Unreachable
 
 
+def notified(job: Job, now: datetime) -> Move:
+    """The callbacks of a job that was finished when it came are written with this step."""
+    return Move(after=job.noted(now, errand=None, due_at=None), entry=None)
+
+
 def cost_read(job: Job, answer: ResultAnswer, now: datetime, rules: Rules) -> Move:
     """What a later look at the result says about a cost that was absent at the end."""
     if isinstance(answer, Completed | Failed | Cancelled) and answer.cost is not None:

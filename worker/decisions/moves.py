@@ -1,11 +1,12 @@
 """What a decision is, and the small steps that the decisions share."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from random import Random
 from typing import Any
 
+from core.history import RunHistory
 from core.jobs import Billed, Errand, Fact, Job, Note, TimelineEntry
 from core.money import MicroUsd
 from worker.policies import LifecyclePolicy
@@ -31,12 +32,21 @@ class Wait:
     due_at: datetime
 
 
+HistoryOf = Callable[[str], RunHistory]
+
+
+def _unknown(_: str) -> RunHistory:
+    return RunHistory()
+
+
 @dataclass(frozen=True, slots=True)
 class Rules:
     """What every decision needs beside the job and the answer."""
 
     policy: LifecyclePolicy
     rng: Random
+    history: HistoryOf = _unknown
+    """How long the last runs of a model took."""
 
 
 WELL: Mapping[str, Any] = {"trouble": None, "trouble_since": None, "tries": 0}
@@ -79,11 +89,12 @@ def ended(
     now: datetime,
     *,
     fault: UpstreamFault | None = None,
+    detail: str | None = None,
     **changes: Any,  # noqa: ANN401 - fields of the record
 ) -> Move:
     """A move to a final state."""
     changes = {"due_at": None, "finished_at": now, "queue_position": None} | changes
-    return moved(job.after(fact, now, **changes), fact, now, fault=fault)
+    return moved(job.after(fact, now, **changes), fact, now, fault=fault, detail=detail)
 
 
 def moved(

@@ -3,6 +3,7 @@
 from datetime import datetime, timedelta
 
 from core.jobs import Billed, CancelOutcome, Errand, Fact, Job, JobError
+from worker.decisions.looking import next_look
 from worker.decisions.moves import WELL, Move, Rules, Wait, by_deadline, ended, free, moved, told
 from worker.ports import (
     CancelAnswer,
@@ -66,7 +67,8 @@ def polled(job: Job, answer: StatusAnswer, now: datetime, rules: Rules) -> Move 
 
 def _still_running(job: Job, answer: Open, now: datetime, rules: Rules) -> Move | Wait:
     elapsed = now - (job.running_since or now)
-    due_at = by_deadline(job, now + rules.policy.polling.wait(elapsed, rules.rng))
+    wait = next_look(elapsed, rules.history(job.model_id), rules.policy, rules.rng)
+    due_at = by_deadline(job, now + wait)
     # A word that nobody documented says nothing about the phase: the last known one stands.
     in_progress = answer.in_progress if answer.known else job.upstream_running
     seen = (answer.word, in_progress, answer.queue_position)

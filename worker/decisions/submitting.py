@@ -6,6 +6,7 @@ from typing import Final
 from core.doubts import POLICY, Resend, resolve
 from core.jobs import Billed, CancelOutcome, Fact, Job, JobError
 from core.tenants import DoubtPolicy
+from worker.decisions.looking import first_look
 from worker.decisions.moves import Move, Rules, by_deadline, ended, free, moved
 from worker.ports import Accepted, NoAnswer, NotSent, Rejected, SubmitAnswer, UpstreamFault
 
@@ -80,6 +81,7 @@ def submitted(
 def accepted(job: Job, upstream_id: str, now: datetime, rules: Rules) -> Move:
     """RunComfy has the job: by its answer, or by an operator's word."""
     wished = job.cancel_asked_at is not None
+    wait = first_look(rules.history(job.model_id), rules.policy, rules.rng)
     after = job.after(
         Fact.ACCEPTED,
         now,
@@ -89,7 +91,7 @@ def accepted(job: Job, upstream_id: str, now: datetime, rules: Rules) -> Move:
         refused_sends=0,
         tries=0,
         billed=Billed.UNKNOWN,
-        due_at=now if wished else by_deadline(job, now + rules.policy.first_poll),
+        due_at=now if wished else by_deadline(job, now + wait),
     )
     return moved(after, Fact.ACCEPTED, now, detail=upstream_id)
 

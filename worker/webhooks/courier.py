@@ -28,7 +28,7 @@ from core.jobs import Note, TimelineEntry
 from core.notices import disabling_notices
 from core.store.deliveries import Settled
 from core.store.webhooks import SetupChange
-from worker.ports import Jobs, Webhooks
+from worker.ports import Records, Webhooks
 from worker.webhooks.errands import (
     Append,
     Known,
@@ -91,7 +91,7 @@ class CourierHands:
     """What the courier works with."""
 
     outbox: Outbox
-    jobs: Jobs
+    jobs: Records
     setups: Setups
     sender: Sends
     sinks: Sinks

@@ -34,6 +34,8 @@ from worker.webhooks.transport import PooledTransport
 class SenderPolicy:
     """Bounds of one attempt, sizes in bytes. `total` counts from the name's resolution on.
 
+    `read_at_most` bounds an answer with its head and framing: what is longer costs its connection.
+
     `connections` is how many attempts may be under way at once; further ones wait, and their wait
     does not count against the receiver. `keep_alive` stays under the 5 s of Node.js and uvicorn.
     """
@@ -41,7 +43,7 @@ class SenderPolicy:
     targets: TargetPolicy = field(default_factory=TargetPolicy)
     connect: timedelta = timedelta(seconds=5)
     total: timedelta = timedelta(seconds=20)
-    read_at_most: int = 64 * 1024
+    read_at_most: int = 16 * 1024
     keep_at_most: int = 1024
     connections: int = 256
     keep_alive: timedelta = timedelta(seconds=4)
@@ -231,7 +233,7 @@ async def open_sender(
 ) -> AsyncIterator[Sender]:
     """A sender on the real network; by default with the machine's resolver and trusted CAs."""
     system = SystemResolver(timeout=policy.connect)
-    transport = PooledTransport(tls or trusted_context(), policy.keep_alive)
+    transport = PooledTransport(tls or trusted_context(), policy.keep_alive, policy.read_at_most)
     client = httpx.AsyncClient(
         transport=transport,
         trust_env=False,

@@ -7,16 +7,19 @@ Why not httpx-aiohttp: it calls a connection lost after sending a connect time-o
 the escapes of a URL.
 """
 
+import asyncio
 import errno
 import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Final, NoReturn
+from functools import partial
+from typing import Any, Final, NoReturn
 
 import aiohttp
 import httpx
 from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.client_proto import ResponseHandler
 from aiohttp.http_exceptions import HttpProcessingError
 from yarl import URL
 
@@ -41,6 +44,31 @@ ERRORS: Final[tuple[tuple[type[Exception], type[httpx.RequestError]], ...]] = (
 _CHUNK: Final = 16 * 1024
 
 
+class _Bounded(ResponseHandler):
+    """Hears only so much of one answer, then hangs up: its status was said by then, or it is none.
+
+    aiohttp bounds lines and headers. It does not bound interim answers, answers that nobody asked
+    for, nor what tiny chunks cost: a few connections of these held up the loop for seconds.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, most: int) -> None:
+        super().__init__(loop)
+        self._most = self._left = most
+
+    def set_response_params(self, **params: Any) -> None:  # noqa: ANN401 - aiohttp's own
+        """A request is about to leave."""
+        self._left = self._most
+        super().set_response_params(**params)
+
+    def data_received(self, data: bytes) -> None:
+        """The next bytes: of an answer's head, framing or body."""
+        heard, self._left = data[: self._left], self._left - len(data)
+        super().data_received(heard)
+        if self._left < 0 and self.transport is not None:
+            self.set_exception(HttpProcessingError(message="more than an answer may hold"))
+            self.transport.abort()
+
+
 class PooledTransport(httpx.AsyncBaseTransport):
     """Sends by aiohttp, fails in httpx's words. Requests go to addresses; names are not resolved.
 
@@ -48,14 +76,18 @@ class PooledTransport(httpx.AsyncBaseTransport):
     bound on connections: who calls it does. To be made inside of a running event loop.
     """
 
-    def __init__(self, tls: ssl.SSLContext, keep_alive: timedelta) -> None:
-        """Keep idle connections for `keep_alive`: less than receivers do, or they close first."""
-        connector = aiohttp.TCPConnector(
+    def __init__(self, tls: ssl.SSLContext, keep_alive: timedelta, answer_size: int) -> None:
+        """Keep idle connections for `keep_alive`: less than receivers do, or they close first.
+
+        Of an answer `answer_size` bytes are heard, head and framing included.
+        """
+        connector = _Connector(
             limit=0,
             ssl=tls,
             resolver=_NoNames(),
             keepalive_timeout=keep_alive.total_seconds(),
         )
+        connector.hear_at_most(answer_size)
         self._session = aiohttp.ClientSession(
             connector=connector,
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -86,6 +118,13 @@ class PooledTransport(httpx.AsyncBaseTransport):
     async def aclose(self) -> None:
         """Close every connection."""
         await self._session.close()
+
+
+class _Connector(aiohttp.TCPConnector):
+    def hear_at_most(self, size: int) -> None:
+        """Of each answer; for connections that are opened from now on."""
+        made = partial(_Bounded, asyncio.get_running_loop(), size)
+        self._factory = made  # type: ignore[assignment]  # one of the kind that it names
 
 
 class _Answer(httpx.AsyncByteStream):

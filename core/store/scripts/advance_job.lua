@@ -1,22 +1,35 @@
 -- Stores a job's next record over the version that was read, and everything that goes with it.
--- Returns 'stored', 'stale' (somebody was first), 'no_slot' (it may not be submitted yet) or 'unknown'.
+-- Returns 'stored', 'stale' (somebody was first; `heir_stale`: at the heir), 'no_slot' (it may not be
+-- submitted yet), 'wanted' (others follow its running work: it must be handed on) or 'unknown'.
 -- Protects: no reader sees half of a change; no final state without its callbacks; no slot and no
 -- money is left behind by an end.
 -- `due_at` 'keep' leaves the job's place in the index as it is: a lease that somebody holds stays.
 -- Extra KEYS are record, channel and list of each new delivery; extra ARGV are `entry_count` timeline
 -- entries and then id, doc, due and created instant, channel, life and oldest instant of each delivery.
--- USES: names ring post ledger dispatch tell remember_run unsent index kept
+-- With an `heir` its running work, slot and reservation go to that follower in the same step.
+-- USES: names ring post ledger dispatch tell remember_run unsent once index inherit kept
 -- KEYS: job timeline due states doubts outbox job_deliveries message bell day month ...
 -- ARGV: expected id version doc before state due_at output ttl now
 -- ARGV: message_name message_body message_ttl tenant_name model ended verdict cost
--- ARGV: message_template ring_due_at took kept status_before status listed_at least entry_count ...
+-- ARGV: message_template ring_due_at took kept status_before status listed_at least
+-- ARGV: news worth outlives saved
+-- ARGV: heir heir_expected heir_version heir_doc heir_tenant heir_entry heir_day heir_month
+-- ARGV: heir_status_before heir_status heir_listed_at
+-- ARGV: entry_count ...
 
-local FIXED_KEYS, FIXED_ARGUMENTS = 11, 27
+local FIXED_KEYS, FIXED_ARGUMENTS = 11, 42
 
-local held = redis.call('HMGET', job, 'version', 'slot')
+local FIELDS = { 'version', 'slot', 'once', 'leader', 'idempotency', 'cache_ms', 'reserved' }
+local held = redis.call('HMGET', job, unpack(FIELDS))
+local once, leader = held[3], held[4]
 if not held[1] then return 'unknown' end
 if held[1] ~= expected then return 'stale' end
 if before == 'queued' and state == 'submitting' and held[2] ~= '1' then return 'no_slot' end
+if heir ~= '' then
+  if redis.call('HGET', NAMES.job .. heir, 'version') ~= heir_expected then return 'heir_stale' end
+elseif once and before == 'running' and (state == 'cancelling' or state == 'expired') then
+  if is_followed(id) then return 'wanted' end
+end
 
 redis.call('HSET', job, 'version', version, 'doc', doc)
 if output ~= '' then redis.call('HSET', job, 'output', output) end
@@ -51,7 +64,41 @@ if message_name ~= '' then
   ring(message, bell, message_name, message_body, message_ttl, now)
 end
 
+local function tell_flight()
+  if leader then
+    if before == 'following' and state ~= 'following' then unfollow(leader, id) end
+    return
+  end
+  if heir ~= '' then
+    inherit(once, id, held[7], {
+      id = heir, version = heir_version, doc = heir_doc, tenant = heir_tenant, entry = heir_entry,
+      windows = { heir_day, heir_month }, model = model, now = now,
+      place = heir_listed_at, status_before = heir_status_before, status = heir_status,
+    })
+    pass_slot(tenant_name, heir_tenant)
+    redis.call('HSET', job, 'slot', 0)
+    held[2] = '0'
+    return
+  end
+  if before ~= state and (ended == '1' or state == 'cancelling') then stop_leading(once, id) end
+  if before ~= state and state == 'succeeded' then
+    keep_result(once, id, output, worth, now, math.min(now + held[6], outlives))
+  end
+  if news == '1' then wake_followers(id, now) end
+end
+if once then tell_flight() end
+
+if saved ~= '' then
+  for _, window in ipairs({ day, month }) do
+    for _, ending in ipairs({ '', '|' .. model }) do
+      redis.call('HINCRBY', window, 'reused' .. ending, 1)
+      redis.call('HINCRBY', window, 'saved' .. ending, saved)
+    end
+  end
+end
+
 if ended == '1' then
+  if held[5] then redis.call('EXPIRE', held[5], ttl) end
   book(job, { day, month }, model, verdict, cost)
   if held[2] == '1' then
     redis.call('HDEL', job, 'slot')

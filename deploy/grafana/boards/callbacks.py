@@ -6,6 +6,7 @@ from deploy.grafana.panel import (
     Panel,
     Query,
     Unit,
+    grown,
     level,
     number,
     quantile,
@@ -125,9 +126,16 @@ CALLBACKS = Board(
         ),
         Panel(
             "Endpoints disabled",
-            "Since the workers started, by why.",
-            (Query("sum by (reason) (gateway_endpoints_disabled_total)", "{{reason}}"),),
+            "They get nothing before somebody enables them, by why.",
+            (Query(level("gateway_disabled_endpoints", "reason"), "{{reason}}"),),
             look=Look.BARS,
+            runbook="endpoint-disabled",
+        ),
+        Panel(
+            "Became disabled",
+            "In each step, by why.",
+            (Query(grown("gateway_endpoints_disabled_total", "reason"), "{{reason}}"),),
+            look=Look.STACK,
             runbook="endpoint-disabled",
         ),
         Panel(

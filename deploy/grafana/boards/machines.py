@@ -79,15 +79,15 @@ MACHINES = Board(
         ),
         Panel(
             "CPU",
-            "Cores in use.",
-            (Query(f"rate(process_cpu_seconds_total{_OURS}[$__rate_interval])", "{{instance}}"),),
+            "Cores in use; the members of a crew together.",
+            (Query(rate(f"process_cpu_seconds_total{_OURS}", "instance"), "{{instance}}"),),
             Unit.CORES,
             levels=(0.8, 0.95),
         ),
         Panel(
             "Memory of processes",
-            "Resident.",
-            (Query(f"process_resident_memory_bytes{_OURS}", "{{instance}}"),),
+            "Resident; the members of a crew together.",
+            (Query(f"sum by (instance) (process_resident_memory_bytes{_OURS})", "{{instance}}"),),
             Unit.BYTES,
         ),
         Panel(
@@ -95,7 +95,7 @@ MACHINES = Board(
             "Share of what each process may open.",
             (
                 Query(
-                    f"process_open_fds{_OURS} / process_max_fds{_OURS}",
+                    f"max by (instance) (process_open_fds{_OURS} / process_max_fds{_OURS})",
                     "{{instance}}",
                 ),
             ),

@@ -1,6 +1,17 @@
 """Is it well? The golden signals and money on one page."""
 
-from deploy.grafana.panel import Board, Look, Panel, Query, Unit, level, number, quantiles, rate
+from deploy.grafana.panel import (
+    Board,
+    Look,
+    Panel,
+    Query,
+    Unit,
+    level,
+    number,
+    quantile,
+    quantiles,
+    rate,
+)
 
 OVERVIEW = Board(
     "gateway-overview",
@@ -141,6 +152,26 @@ OVERVIEW = Board(
             Unit.RATIO,
             levels=(0.8, 0.95),
             runbook="oldest-job",
+        ),
+        Panel(
+            "Round trips to Redis (99 %)",
+            "By who asks. Everything waits for these.",
+            (Query(quantile(0.99, "gateway_store_call_seconds", "job"), "{{job}}"),),
+            Unit.SECONDS,
+            levels=(0.025, 0.1),
+            runbook="redis-slow",
+        ),
+        Panel(
+            "Endpoints that get nothing",
+            "Held back: they failed, or asked for a pause. Disabled: until somebody enables them.",
+            (
+                Query(level("gateway_endpoints_held_back"), "held back"),
+                Query(
+                    'sum(max by (reason) (gateway_disabled_endpoints{reason!="by_owner"}))',
+                    "disabled",
+                ),
+            ),
+            runbook="endpoint-disabled",
         ),
     ),
 )

@@ -4,6 +4,13 @@ from deploy.grafana.panel import Board, Look, Panel, Query, Unit, grown, level, 
 
 _TENANT = '{tenant=~"$tenant"}'
 _WHOSE = '{tenant=~"$tenant", model=~"$model"}'
+_COMPARED = 'sum(rate(gateway_reuse_total{outcome=~"hit|joined|miss"}[$__rate_interval]))'
+_FOUND = f'sum(rate(gateway_reuse_total{{outcome=~"hit|joined"}}[$__rate_interval])) / {_COMPARED}'
+_REPLAYED = (
+    'sum(rate(gateway_reuse_total{outcome="replayed"}[$__rate_interval])) / '
+    "sum(rate(gateway_reuse_total[$__rate_interval]))"
+)
+_SAVED = f"sum(rate(gateway_cost_saved_usd_total{_WHOSE}[15m]))"
 
 
 def _window(window: str, booking: str) -> str:
@@ -75,6 +82,25 @@ TENANTS = Board(
             ),
             Unit.USD,
             Look.STACK,
+        ),
+        Panel(
+            "What submits found",
+            "Per second: a result (hit), a job to join, nothing (miss); off; an earlier answer.",
+            (Query(rate("gateway_reuse_total", "outcome"), "{{outcome}}"),),
+            Unit.PER_SECOND,
+            Look.STACK,
+        ),
+        Panel(
+            "Share that need not be paid",
+            "Hits and joins, of the submits that were compared.",
+            (Query(_FOUND, "found"), Query(_REPLAYED, "replayed")),
+            Unit.RATIO,
+        ),
+        Panel(
+            "Saved",
+            "Per hour: what jobs did not cost since another had paid.",
+            (Query(f"3600 * ({_SAVED} or vector(0))", "saved"),),
+            Unit.USD,
         ),
         Panel(
             "Admitted by tenant",

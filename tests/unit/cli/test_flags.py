@@ -26,9 +26,17 @@ def test_clearing_everything_is_the_default() -> None:
     wish = cleared([f"--{name.replace('_', '-')}" for name in FLAGS])
     assert set(wish) == set(FLAGS)
     policy = TargetPolicy()
-    full = read_fields(
-        {"usd_per_day": 1, "models": ["a"], "priority": "normal"}, TenantSettings(), policy
-    )
+    some = {
+        "usd_per_day": 1,
+        "models": ["a"],
+        "priority": "normal",
+        "cache": "off",
+        "cache_lifetime": 60,
+        "cache_shared": True,
+        "idempotency": "required",
+        "shared_failure": "promote",
+    }
+    full = read_fields(some, TenantSettings(), policy)
     assert read_fields(wish, full, policy) == TenantSettings()
 
 

@@ -215,6 +215,24 @@ def test_an_operators_new_secret_comes_to_those_that_are_live() -> None:
     assert third.live_secrets(NOW) == ("three", "two", "own")
 
 
+def test_an_operators_overlap_ends_the_older_ones_at_the_latest() -> None:
+    hour = NOW + HOUR
+    rotated = replace(OWN, webhook_secrets=("two", "one"), webhook_overlap_ends_at=hour)
+    assert setup_of(rotated).live_secrets(hour) == ("two",)
+    setup = reconciled(changed_by_tenant(), rotated)  # the tenant's own overlap is a day
+    assert setup.live_secrets(NOW) == ("two", "own", "one")
+    assert setup.live_secrets(hour) == ("two",)
+    later = replace(rotated, webhook_overlap_ends_at=NOW + 2 * DAY)
+    assert reconciled(changed_by_tenant(), later).live_secrets(NOW + DAY) == ("two", "own")
+
+
+def test_of_two_new_secrets_of_an_operator_the_older_one_ends() -> None:
+    twice = replace(OWN, webhook_secrets=("three", "two"), webhook_overlap_ends_at=NOW + DAY)
+    setup = reconciled(changed_by_tenant(), twice)
+    assert setup.live_secrets(NOW) == ("three", "two", "own")
+    assert setup.live_secrets(NOW + DAY) == ("three",)
+
+
 def test_where_an_operator_retires_secrets_only_theirs_stays() -> None:
     setup = reconciled(changed_by_tenant(), replace(OWN, webhook_secrets=("two", "one")))
     left = reconciled(setup, replace(OWN, webhook_secrets=("two",)))

@@ -14,6 +14,7 @@ from core.deliveries import DeliveryState
 from core.endpoints import Disabled
 from core.events import (
     BreakerMoved,
+    CostSaved,
     CostSettled,
     DeliveryAttempted,
     EndpointDisabled,
@@ -21,6 +22,7 @@ from core.events import (
     JobAdmitted,
     JobMoved,
     JobPolled,
+    LikeFound,
     RequestServed,
     StoreAnswered,
     StoreFound,
@@ -46,6 +48,7 @@ from core.overview import (
     TenantStanding,
     WindowStanding,
 )
+from core.reuse import Reuse
 from core.series import BY_NAME, CATALOGUE, Kind, Source
 from tests.builders import NOW
 
@@ -63,6 +66,10 @@ FIGURES: dict[Event, list[Sample]] = {
         Sample("gateway_cost_reserved_usd_total", WHOSE, 0.63),
     ],
     JobAdmitted("req_1", *WHOSE, None): [Sample("gateway_jobs_admitted_total", WHOSE)],
+    LikeFound("req_1", *WHOSE, Reuse.HIT): [Sample("gateway_reuse_total", ("hit",))],
+    CostSaved("req_1", *WHOSE, MicroUsd(630_000)): [
+        Sample("gateway_cost_saved_usd_total", WHOSE, 0.63)
+    ],
     replace(MOVED, fact=Fact.ACCEPTED, before=JobState.SUBMITTING, after=JobState.RUNNING): [
         Sample("gateway_job_moves_total", ("accepted",)),
         Sample("gateway_job_start_delay_seconds", (), 1),
@@ -136,6 +143,7 @@ FULL = Overview(
                     Window.DAY, 5, Booking(3_000_000, 1_000_000, 500_000), MicroUsd(4_000_000)
                 ),
             ),
+            disabled=(Disabled.GONE, Disabled.GONE, Disabled.FAILING),
         ),
     ),
     Backlog(7, 2, 1, 3, 1, NOW - 4 * SECOND),
@@ -197,6 +205,8 @@ def test_levels() -> None:
     assert told["gateway_oldest_unsent_job_age_seconds", ()] == 5
     assert told["gateway_oldest_doubt_age_seconds", ()] == 0
     assert told["gateway_oldest_due_delivery_age_seconds", ()] == 4
+    reasons = ("gone", "failing", "by_owner")
+    assert [told["gateway_disabled_endpoints", (why,)] for why in reasons] == [2, 1, 0]
     assert told["gateway_window_usd", ("demo", "day", "held")] == 1.5
     assert told["gateway_budget_remaining_usd", ("demo", "day")] == 1.5
     assert told["gateway_breaker_state", ("probing",)] == 1

@@ -55,6 +55,33 @@ def test_few_runs_foretell_nothing(runs: int, known: bool) -> None:  # noqa: FBT
     assert (history.remaining(timedelta(), 0.5) is not None) is known
 
 
+@pytest.mark.parametrize("elapsed", [0, 30, 60, 100, 107])
+@pytest.mark.parametrize("patience", [0.05, 0.14, 2.0])
+def test_a_look_comes_when_ends_are_as_old_as_patience_on_average(
+    elapsed: int, patience: float
+) -> None:
+    gone_on = timedelta(seconds=elapsed)
+    wait = TEN_TO_109.look_in(gone_on, timedelta(seconds=patience))
+
+    assert wait is not None
+    left = [time - gone_on for time in TEN_TO_109.times if time > gone_on]
+    delays = [(wait - rest).total_seconds() for rest in left if rest < wait]
+    assert sum(delays) / len(left) == pytest.approx(patience, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("history", "elapsed"),
+    [(RunHistory.of([SECOND] * (LEAST - 1)), 0), (TEN_TO_109, 109), (RunHistory(), 0)],
+)
+def test_without_runs_to_go_by_no_look_is_foretold(history: RunHistory, elapsed: int) -> None:
+    assert history.look_in(timedelta(seconds=elapsed), SECOND) is None
+
+
+def test_the_share_of_runs_that_had_ended() -> None:
+    assert RunHistory().ended_by(SECOND) == 0
+    assert TEN_TO_109.ended_by(timedelta(seconds=59)) == 0.5
+
+
 def test_an_estimate_counts_from_now() -> None:
     running = job(JobState.RUNNING, running_since=NOW)
 

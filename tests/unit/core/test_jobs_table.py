@@ -41,6 +41,7 @@ WORDS: Final = {
     _S.RUNNING: PublicStatus.IN_PROGRESS,
     _S.CANCELLING: PublicStatus.IN_PROGRESS,
     _S.COLLECTING: PublicStatus.IN_PROGRESS,
+    _S.FOLLOWING: PublicStatus.IN_PROGRESS,
     _S.SUCCEEDED: PublicStatus.COMPLETED,
     _S.FAILED: PublicStatus.FAILED,
     _S.CANCELLED: PublicStatus.CANCELLED,
@@ -86,7 +87,11 @@ def test_the_ends_are_the_four_that_callers_know() -> None:
 
 
 def test_every_state_is_reached_from_the_beginning() -> None:
-    assert reachable(_S.QUEUED) == frozenset(JobState)
+    assert reachable(_S.QUEUED) | reachable(_S.FOLLOWING) == frozenset(JobState)
+
+
+def test_no_paid_job_becomes_a_follower() -> None:
+    assert _S.FOLLOWING not in reachable(_S.QUEUED)
 
 
 def test_every_fact_means_something_somewhere() -> None:
@@ -124,6 +129,7 @@ def test_only_what_was_not_sent_or_approved_is_queued_again() -> None:
         (_S.SUBMITTING, _F.NOT_SENT),
         (_S.IN_DOUBT, _F.NOT_SENT),
         (_S.IN_DOUBT, _F.RESEND_APPROVED),
+        (_S.FOLLOWING, _F.PROMOTED),
     }
 
 
@@ -150,7 +156,7 @@ def test_each_state_has_its_word_for_callers() -> None:
 
 @pytest.mark.parametrize("state", JobState)
 def test_what_runcomfy_still_has_queued_reads_in_queue(state: JobState) -> None:
-    upstream = state in {_S.RUNNING, _S.CANCELLING}
+    upstream = state in {_S.RUNNING, _S.CANCELLING, _S.FOLLOWING}
     assert job(state, upstream_running=True).status is WORDS[state]
     expected = PublicStatus.IN_QUEUE if upstream else WORDS[state]
     assert job(state, upstream_running=False).status is expected

@@ -15,7 +15,7 @@ from core.store.records import DELIVERIES, ENTRIES, JOBS
 from core.tenants import Scope
 from service.cancellation import DECISIONS, MOST_TRIES, decide_cancel
 from tests.fakes.face import KLING, KLING_INPUT, KLING_PATH, Face
-from tests.fakes.stores import MemoryJobStore
+from tests.fakes.jobs import MemoryJobStore
 
 if TYPE_CHECKING:
     import httpx

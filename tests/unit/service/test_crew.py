@@ -55,13 +55,15 @@ class Rig:
     def __init__(self, *, deaf: bool = False) -> None:
         self.made: list[Fake] = []
         self.events: list[Event] = []
+        self.seats: list[int] = []
         self.left: list[int] = []
         self._deaf = deaf
         policy = CrewPolicy(2, drain=timedelta(seconds=5), look_every=NOW)
         self.crew = Crew(self._start, policy, Ticking(), self.events.append)
         self.crew.left = self.left.append
 
-    def _start(self) -> Fake:
+    def _start(self, seat: int) -> Fake:
+        self.seats.append(seat)
         self.made.append(Fake(len(self.made), deaf=self._deaf))
         return self.made[-1]
 
@@ -75,8 +77,8 @@ def run(rig: Rig, script: Callable[[], None]) -> int:
     """Run the crew; the script is called when the seats are filled."""
     start = rig.crew._start
 
-    def last() -> Fake:
-        made = start()
+    def last(seat: int) -> Fake:
+        made = start(seat)
         assert isinstance(made, Fake)
         if len(rig.made) == 2:
             script()
@@ -103,6 +105,7 @@ def test_one_that_dies_is_replaced_and_told_of() -> None:
     assert run(rig, script) == 0
     assert len(rig.made) == 3
     assert rig.left == [1]
+    assert rig.seats == [0, 1, 1]
     (trouble,) = rig.events
     assert isinstance(trouble, Trouble)
     assert (trouble.code, trouble.detail) == ("front_end_died", "process 1 ended with -11")

@@ -9,7 +9,7 @@ import pytest
 from core.errors import IllegalTransition
 from core.events import RequestServed, Trouble
 from tests.fakes.face import KLING_INPUT, KLING_PATH, Face
-from tests.fakes.stores import MemoryJobStore
+from tests.fakes.jobs import MemoryJobStore
 
 if TYPE_CHECKING:
     import httpx

@@ -18,8 +18,8 @@ from service.streams import FROM_START, HEARTBEAT, last_seen
 from tests.fakes.calls import Call
 from tests.fakes.clock import settle
 from tests.fakes.face import KLING_INPUT, KLING_PATH, Face
+from tests.fakes.jobs import MemoryJobStore
 from tests.fakes.lives import OUTPUT, only_job, run, step, succeed
-from tests.fakes.stores import MemoryJobStore
 
 if TYPE_CHECKING:
     import httpx

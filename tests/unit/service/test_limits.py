@@ -96,6 +96,7 @@ async def test_a_tenant_without_limits_gets_no_fields(caller: httpx.AsyncClient)
     assert "ratelimit" not in answer.headers
 
 
+OTHER_INPUT = KLING_INPUT | {"prompt": "Another one."}
 REFUSALS = [
     (Limits(requests_per_minute=1), 429, "limit_reached", "requests-per-minute"),
     (Limits(jobs_per_day=1), 429, "limit_reached", "jobs-per-day"),
@@ -112,7 +113,7 @@ async def test_the_second_submit_is_refused_by_name(
 ) -> None:
     async with await caller_with(face, limits) as caller:
         first = await caller.post(KLING_PATH, json=KLING_INPUT)
-        answer = await caller.post(KLING_PATH, json=KLING_INPUT)
+        answer = await caller.post(KLING_PATH, json=OTHER_INPUT)
     problem = answer.json()
     assert first.status_code == 202
     assert (answer.status_code, problem["code"]) == (status, code)
@@ -177,8 +178,8 @@ async def test_an_empty_wallet_refuses_before_anything_queues(
 async def test_a_tenant_sees_its_own_use(face: Face) -> None:
     limits = Limits(jobs_per_day=50, usd_per_day=MicroUsd(2_000_000), running=1)
     async with await caller_with(face, limits) as caller:
-        for _ in range(2):
-            await caller.post(KLING_PATH, json=KLING_INPUT)
+        for value in (KLING_INPUT, OTHER_INPUT):
+            await caller.post(KLING_PATH, json=value)
         use = (await caller.get("/v1/usage")).json()
     day, month = use["windows"]
     assert (day["window"], day["resets_at"]) == ("day", "2026-03-02T00:00:00Z")

@@ -33,7 +33,8 @@ async def operator(face: Face) -> AsyncIterator[httpx.AsyncClient]:
 
 
 def path_of(template: str) -> str:
-    return template.format(tenant="ads", key_id="0" * 16, request_id="req_1")
+    known = {"key_id": "0" * 16, "request_id": "req_1", "endpoint_id": "x", "delivery_id": "msg_1"}
+    return template.format(tenant="ads", **known)
 
 
 @pytest.mark.parametrize("endpoint", ADMIN, ids=lambda endpoint: endpoint.name)
@@ -189,11 +190,50 @@ async def test_webhook_secrets_overlap_until_the_old_one_is_retired(
     tenant = await face.stores.tenants.load("ads")
     assert tenant is not None
     assert tenant.webhook_secrets == (second, first)
+    setup = await face.resources.mailroom.setup("ads")
+    day = face.clock.now() + timedelta(days=1)
+    assert setup.live_secrets(day - timedelta(seconds=1)) == (second, first)
+    assert setup.live_secrets(day) == (second,)
     left = await operator.delete("/admin/v1/tenants/ads/webhook-secret/previous")
     assert left.json()["webhook_secrets"] == 1
+    assert left.json()["webhook_overlap_ends_at"] is None
+    assert (await face.resources.mailroom.setup("ads")).live_secrets(face.clock.now()) == (second,)
     tenant = await face.stores.tenants.load("ads")
     assert tenant is not None
     assert tenant.webhook_secrets == (second,)
+
+
+async def test_an_operator_says_how_long_the_secret_before_counts(
+    face: Face, operator: httpx.AsyncClient
+) -> None:
+    first = (await create(operator))["webhook_secret"]
+    where, now = "/admin/v1/tenants/ads/webhook-secret", face.clock.now()
+    told = (await operator.post(where, json={"overlap_seconds": 60})).json()
+    assert told["previous_end_at"] == "2026-03-01T12:01:00Z"
+    shown = (await operator.get("/admin/v1/tenants/ads")).json()
+    assert (shown["webhook_secrets"], shown["webhook_overlap_ends_at"]) == (
+        2,
+        "2026-03-01T12:01:00Z",
+    )
+    setup = await face.resources.mailroom.setup("ads")
+    assert setup.live_secrets(now) == (told["webhook_secret"], first)
+    assert setup.live_secrets(now + timedelta(minutes=1)) == (told["webhook_secret"],)
+    at_once = (await operator.post(where, json={"overlap_seconds": 0})).json()["webhook_secret"]
+    assert (await face.resources.mailroom.setup("ads")).live_secrets(now) == (at_once,)
+    (entry,) = [e for e in await face.stores.controls.audit(1) if e.subject == "ads"]
+    assert entry.change == "the one before ends 2026-03-01T12:00:00+00:00"
+
+
+@pytest.mark.parametrize(
+    "wish", [{"overlap_seconds": -1}, {"overlap_seconds": 8 * 86_400}, {"overlap": 60}]
+)
+async def test_a_wrong_overlap_rotates_nothing(
+    operator: httpx.AsyncClient, wish: dict[str, object]
+) -> None:
+    await create(operator)
+    refused = await operator.post("/admin/v1/tenants/ads/webhook-secret", json=wish)
+    assert refused.status_code == 422
+    assert (await operator.get("/admin/v1/tenants/ads")).json()["webhook_secrets"] == 1
 
 
 async def test_a_file_is_applied(operator: httpx.AsyncClient) -> None:

@@ -7,6 +7,7 @@ from datetime import timedelta
 import pytest
 from pydantic import ValidationError
 
+from core.reuse import CacheMode, CacheUse
 from service.options import Deadlines
 from service.resources import face_policy
 from service.settings import ServiceSettings
@@ -17,6 +18,7 @@ def test_the_defaults_are_sound() -> None:
     assert policy.body.size == 2**20
     assert policy.public_url is None
     assert policy.options.deadlines_of("any") == Deadlines(timedelta(hours=2))
+    assert policy.cache.usual_of("any") == CacheUse(CacheMode.USE, timedelta(days=7))
 
 
 def test_variables_become_policies(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -41,6 +43,21 @@ def test_variables_become_policies(monkeypatch: pytest.MonkeyPatch) -> None:
     assert policy.options.targets.allowed.networks
 
 
+def test_what_is_reused_is_set_for_all_models_and_for_some(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {
+        "GATEWAY_CACHE__DEFAULT": "off",
+        "GATEWAY_CACHE__LIFETIME": "86400",
+        "GATEWAY_CACHE__MODELS": '{"kling/*": {"default": "use"}, "*": {"lifetime": "PT1H"}}',
+    }.items():
+        monkeypatch.setenv(name, value)
+
+    cache = face_policy(ServiceSettings()).cache
+
+    assert cache.default == CacheUse(CacheMode.OFF, timedelta(days=1))
+    assert cache.usual_of("kling/3.0") == CacheUse(CacheMode.USE, timedelta(days=1))
+    assert cache.usual_of("flux/dev") == CacheUse(CacheMode.OFF, timedelta(hours=1))
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [
@@ -52,6 +69,12 @@ def test_variables_become_policies(monkeypatch: pytest.MonkeyPatch) -> None:
         ("GATEWAY_DEFAULT_TIMEOUT", "-1"),
         ("GATEWAY_DEFAULT_TIMEOUT", "86401"),
         ("GATEWAY_MODEL_DEADLINES", '{"a": {"timout": 1}}'),
+        ("GATEWAY_CACHE__DEFAULT", "refresh"),
+        ("GATEWAY_CACHE__LIFETIME", "604801"),
+        ("GATEWAY_CACHE__LIFETIME", "0"),
+        ("GATEWAY_CACHE__MODELS", '{"a?": {}}'),
+        ("GATEWAY_CACHE__MODELS", '{"a/*": {"lifetime": 0}}'),
+        ("GATEWAY_CACHE__MODELS", '{"a/*": {"mode": "off"}}'),
         ("GATEWAY_WEBHOOKS__ALLOWED_TARGETS", '["not a host!"]'),
         ("GATEWAY_REDIS_URL", "http://redis"),
     ],

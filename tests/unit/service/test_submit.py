@@ -18,7 +18,7 @@ from core.money import MicroUsd
 from core.tenants import Credential, Scope, mint_key
 from service.bodies import BodyLimits
 from tests.fakes.face import KLING, KLING_INPUT, KLING_PATH, POLICY, Face
-from tests.fakes.stores import MemoryJobStore
+from tests.fakes.jobs import MemoryJobStore
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -196,8 +196,11 @@ async def test_a_bad_body_is_a_clear_problem_and_nothing_is_stored(
         ("max_cots=1", "?max_cots"),
         ("priority=urgent", "?priority"),
         ("priority=", "?priority"),
-        ("cache=off", "?cache"),
-        ("dry_run=true", "?dry_run"),
+        ("cache=no", "?cache"),
+        ("cache=OFF", "?cache"),
+        ("cache=", "?cache"),
+        ("dry_run=maybe", "?dry_run"),
+        ("dry_run=", "?dry_run"),
         ("timeout=0", "?timeout"),
         ("timeout=-1", "?timeout"),
         ("timeout=1.5", "?timeout"),
@@ -273,10 +276,10 @@ async def test_a_body_that_is_no_plain_json_is_415(
     assert face.stores.memory.every_job() == []
 
 
-async def test_an_idempotency_key_is_not_silently_ignored(
+async def test_a_broken_idempotency_key_is_not_silently_ignored(
     face: Face, caller: httpx.AsyncClient
 ) -> None:
-    answer = await caller.post(KLING_PATH, json=KLING_INPUT, headers={"idempotency-key": "a"})
+    answer = await caller.post(KLING_PATH, json=KLING_INPUT, headers={"idempotency-key": '"a'})
     assert answer.status_code == 400
     assert face.stores.memory.every_job() == []
 

@@ -24,7 +24,6 @@ from service.app import ENDPOINTS, create_app
 from service.errors import MethodNotAllowed
 from service.links import links_of
 from service.openapi import openapi_document
-from service.options import LATER, READERS
 from service.problems import STATUS, TYPE_PREFIX, problem_of
 from service.schemas import COMPONENTS
 from service.webhook_schemas import COMPONENTS as WEBHOOK_COMPONENTS
@@ -78,10 +77,6 @@ def test_headers_of_problems() -> None:
     assert problem_of(MethodNotAllowed("GET")).headers["allow"] == "GET"
     later = GatewayError(retry_after=timedelta(milliseconds=1500))
     assert problem_of(later).headers["retry-after"] == "2"
-
-
-def test_what_is_not_built_yet_is_no_option() -> None:
-    assert LATER.isdisjoint(READERS)
 
 
 # --- links and traces

@@ -47,6 +47,7 @@ class Shelf:
     away: bool = False
     silent: deque[bool | None] = field(default_factory=deque)
     has_input: bool = True
+    heirs: dict[str, Job] = field(default_factory=dict)
 
     def put(self, job: Job) -> Job:
         self.records[job.id] = JobRecord(job)
@@ -59,6 +60,14 @@ class Shelf:
     async def load(self, job_id: str) -> JobRecord | None:
         self._answer()
         return self.records.get(job_id)
+
+    async def leader(self, job: Job) -> JobRecord | None:
+        self._answer()
+        return self.records.get(job.leader or "")
+
+    async def heir(self, job_id: str) -> Job | None:
+        self._answer()
+        return self.heirs.get(job_id)
 
     async def input(self, job_id: str) -> bytes | None:
         self._answer()

@@ -101,7 +101,7 @@ async def test_a_poll_without_news_is_only_counted(rig: Rig) -> None:
     rig.script.statuses = deque([RUNS])
     running = job(S.RUNNING, upstream_word="in_progress", upstream_running=True)
     assert await rig.advance(running) == running
-    assert (rig.shelf.due["req_1"], rig.shelf.polls) == (at(2), 1)
+    assert (rig.shelf.due["req_1"], rig.shelf.polls) == (at(1), 1)
     assert rig.events == [JobPolled("req_1", "video-team", "kling/image-to-video", "running")]
 
 

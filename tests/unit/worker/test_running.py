@@ -75,10 +75,10 @@ def test_a_place_that_moved_is_kept_without_a_line() -> None:
 
 
 def test_no_news_is_only_waited_for() -> None:
-    assert poll(RUNNING, RUNS) == Wait(LATER + 2 * SECOND)
+    assert poll(RUNNING, RUNS) == Wait(LATER + SECOND)
 
 
-@pytest.mark.parametrize(("elapsed", "wait"), [(0, 2), (20, 2), (50, 5), (100, 10), (3600, 10)])
+@pytest.mark.parametrize(("elapsed", "wait"), [(0, 1), (20, 2), (50, 5), (100, 10), (3600, 15)])
 def test_polls_grow_rarer(elapsed: int, wait: int) -> None:
     assert poll(RUNNING, RUNS, elapsed) == Wait(at(elapsed + wait))
 

@@ -131,6 +131,16 @@ local function leave_lane(tenant, model, id)
   show_model(model)
 end
 
+-- A job that waits is wanted more urgently than it was: it keeps its age.
+local function hurry(tenant, model, id, priority)
+  local lane = lane_of(tenant, model)
+  local rank = tonumber(redis.call('ZSCORE', lane, id) or '')
+  if not rank or rank < (priority + 1) * 1e15 then return end
+  rank = priority * 1e15 + rank % 1e15
+  redis.call('ZADD', lane, rank, id)
+  redis.call('ZADD', NAMES.lanes .. tenant, 'LT', rank, model)
+end
+
 local function give_slot(tenant, model, id, bell)
   given[id] = true
   redis.call('HSET', NAMES.job .. id, 'slot', 1)
@@ -179,4 +189,14 @@ local function give_back(tenant, model)
   change_slots(tenant, model, -1)
   if tenant_was then show_tenant(tenant) end
   if model_was then show_model(model) end
+end
+
+-- A slot goes from one tenant to another with the work that holds it, even beyond a cap.
+local function pass_slot(from, to)
+  if from == to then return end
+  local was_closed = tenant_closed(from)
+  running['tenant:' .. from] = add(NAMES.running, 'tenant:' .. from, -1)
+  running['tenant:' .. to] = add(NAMES.running, 'tenant:' .. to, 1)
+  if was_closed then show_tenant(from) end
+  show_tenant(to)
 end

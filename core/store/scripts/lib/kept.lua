@@ -1,6 +1,6 @@
 -- How long what is known of a job is kept, as its tenant wishes: the input not longer than it may have
 -- to be sent, the whole not longer than `result_ttl` (ms), once nobody has to be told of it any more.
-local SENDABLE = { queued = true, submitting = true, in_doubt = true }
+local SENDABLE = { queued = true, submitting = true, in_doubt = true, following = true }
 
 local function forget_input(tenant, job, state)
   if SENDABLE[state] then return end

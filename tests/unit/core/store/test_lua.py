@@ -7,7 +7,8 @@ from typing import Any, Final
 
 import pytest
 
-from core.store.connection import Argument, ScriptMissing, Wire
+from core.store.connection import Argument, Wire
+from core.store.line import ScriptMissing
 from core.store.lua import Scripts, compile_script, read_scripts
 
 SOURCE: Final = """-- Does something.

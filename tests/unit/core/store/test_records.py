@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from core.breaker import Breaker, BreakerPolicy
 from core.deliveries import Delivery, DeliveryAttempt
 from core.jobs import Billed, CancelOutcome, Errand, Job, JobError, JobState, Note, TimelineEntry
+from core.reuse import CacheMode, ReusePolicy
 from core.store.records import (
     ATTEMPTS,
     BREAKERS,
@@ -77,6 +78,8 @@ SAMPLES: tuple[tuple[Codec[Any], Any], ...] = (
     (ATTEMPTS, DeliveryAttempt(NOW, 3, "timeout", 20_000, None, "ünïcode")),
     (TENANTS, Tenant("ada", NOW, "https://a.test/", SECRETS, doubt=DoubtPolicy.RESEND)),
     (TENANTS, Tenant("bob", NOW, disabled=True)),
+    (TENANTS, Tenant("cyd", NOW, reuse=ReusePolicy(CacheMode.USE, timedelta(seconds=90)))),
+    (TENANTS, Tenant("dan", NOW, reuse=ReusePolicy(idempotency_required=True, promote=True))),
     (KEYS, KeyRecord("d" * 64, "ada", NOW, frozenset({Scope.READ}), NOW)),
     (KEYS, KeyRecord("d" * 64, "ada", NOW, frozenset())),
     (BREAKERS, Breaker()),

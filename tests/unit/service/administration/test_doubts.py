@@ -15,7 +15,7 @@ from core.store.records import DELIVERIES, JOBS
 from service.administration.doubts import list_doubts, resolve_doubt
 from tests.builders import SECOND
 from tests.fakes.face import KLING, KLING_INPUT, KLING_PATH, Face
-from tests.fakes.stores import MemoryJobStore
+from tests.fakes.jobs import MemoryJobStore
 
 if TYPE_CHECKING:
     import httpx

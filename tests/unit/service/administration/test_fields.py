@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from datetime import timedelta
 from typing import Any
 
 import orjson
@@ -11,12 +12,15 @@ import pytest
 from core.errors import InvalidInput
 from core.limits import Limits, Priority, UnknownPrice
 from core.money import MicroUsd
+from core.reuse import CacheMode, ReusePolicy
 from core.targets import TargetPolicy
 from core.tenants import DoubtPolicy
 from service.administration.fields import (
+    ATTRIBUTES,
     FIELDS,
     LIMIT_FIELDS,
     OWN_FIELDS,
+    REUSE_FIELDS,
     Difference,
     TenantSettings,
     differences,
@@ -46,6 +50,11 @@ FULL: dict[str, Any] = {
     "priority": "normal",
     "unknown_price": "refuse",
     "unknown_price_counts": 0.5,
+    "cache": "off",
+    "cache_lifetime": 86_400,
+    "cache_shared": True,
+    "idempotency": "required",
+    "shared_failure": "promote",
 }
 
 
@@ -55,7 +64,9 @@ def read(**raw: Any) -> TenantSettings:  # noqa: ANN401 - any JSON
 
 def test_the_table_has_every_setting_of_the_records() -> None:
     assert set(LIMIT_FIELDS) == {field.name for field in fields(Limits)}
-    assert {*OWN_FIELDS, "limits"} == {field.name for field in fields(TenantSettings)}
+    reuse = {ATTRIBUTES.get(name, name) for name in REUSE_FIELDS}
+    assert reuse == {field.name for field in fields(ReusePolicy)}
+    assert {*OWN_FIELDS, "limits", "reuse"} == {field.name for field in fields(TenantSettings)}
     assert set(FULL) == set(FIELDS)
 
 
@@ -65,6 +76,13 @@ def test_everything_is_read_and_shown_again() -> None:
     assert settings.limits.usd_per_month == MicroUsd(400_000_001)
     assert settings.limits.priority is Priority.NORMAL
     assert settings.limits.unknown_price is UnknownPrice.REFUSE
+    assert settings.reuse == ReusePolicy(
+        cache=CacheMode.OFF,
+        lifetime=timedelta(days=1),
+        shared=True,
+        idempotency_required=True,
+        promote=True,
+    )
     assert show_fields(settings) == FULL
 
 
@@ -117,6 +135,18 @@ def test_null_takes_a_limit_away(name: str) -> None:
         ("unknown_price", {}),
         ("unknown_price_counts", None),
         ("doubt", "ask"),
+        ("cache", "refresh"),
+        ("cache", True),
+        ("cache_lifetime", 0),
+        ("cache_lifetime", 604_801),
+        ("cache_lifetime", 1.5),
+        ("cache_lifetime", "60"),
+        ("cache_shared", None),
+        ("cache_shared", "yes"),
+        ("idempotency", None),
+        ("idempotency", True),
+        ("shared_failure", "ignore"),
+        ("shared_failure", []),
         ("disabled", None),
         ("disabled", 1),
         ("keep_inputs", None),

@@ -203,7 +203,7 @@ async def test_answer_is_read_to_a_bound() -> None:
     endless = Endless()
     outcome = await send(lambda _: httpx.Response(500, stream=endless))
     assert outcome == Refused(Kind.SERVER_ERROR, TOOK, 500, None, "a" * 1024)
-    assert 64 * 1024 <= endless.sent < 64 * 1024 + 5000
+    assert 16 * 1024 <= endless.sent < 16 * 1024 + 5000
 
 
 async def test_the_status_was_said_though_the_rest_broke_off() -> None:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from core.errors import StoreUnavailable
 from core.events import Trouble
+from core.histories import HistoryShelf
 from core.history import RunHistory
-from service.histories import HistoryShelf
 from tests.fakes.clock import FakeClock
 
 if TYPE_CHECKING:

@@ -1,16 +1,27 @@
 """Holds every model's run times, a few seconds old at most, so that no answer waits for them."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
-from typing import Final, NoReturn
+from typing import Final, NoReturn, Protocol
 
 from core.clock import Clock
 from core.errors import StoreUnavailable
 from core.events import Emit, Trouble
 from core.history import RunHistory
-from service.ports import Histories
 
 _NONE: Final = RunHistory()
+
+
+class Histories(Protocol):
+    """Run times by model, as workers leave them. Every call may raise `StoreUnavailable`."""
+
+    async def counts(self) -> Mapping[str, int]:
+        """See `core.store.history.HistoryStore.counts`."""
+        ...
+
+    async def load(self, models: Iterable[str]) -> Mapping[str, RunHistory]:
+        """See `core.store.history.HistoryStore.load`."""
+        ...
 
 
 class HistoryShelf:

@@ -1,0 +1,66 @@
+"""`Idempotency-Key`: what a caller wrote, as the text that names its submit. Pure; knows no store.
+
+The field of draft-ietf-httpapi-idempotency-key-header: a string of RFC 9651, `"abc"`. The same
+without quotes, as most clients write it, is the same key.
+"""
+
+import re
+from collections.abc import Sequence
+from hashlib import sha256
+from typing import Final
+
+from core.errors import MalformedRequest
+
+IDEMPOTENCY_KEY: Final = "idempotency-key"
+REPLAYED: Final = "idempotency-replayed"
+MOST_KEY_CHARS: Final = 255
+_DIGEST_CHARS: Final = 32
+_BLANKS: Final = " \t"  # what HTTP lets stand around a value
+
+_STRING: Final = r'"((?:[ !#-\[\]-~]|\\["\\])*)"'
+_ITEMS: Final = (
+    _STRING,
+    r"-?[0-9]{1,15}(?:\.[0-9]{1,3})?",
+    r"[A-Za-z*][A-Za-z0-9!#$%&'*+.^_`|~:/-]*",
+    r":[A-Za-z0-9+/=]*:",
+    r"\?[01]",
+    r"@-?[0-9]{1,15}",
+    r'%"(?:[ !#$&-~]|%[0-9a-f]{2})*"',
+)
+_PARAMETERS: Final = rf"(?:; *[a-z*][a-z0-9_.*-]*(?:=(?:{'|'.join(_ITEMS)}))?)*"
+_QUOTED: Final = re.compile(_STRING + _PARAMETERS)
+_ESCAPED: Final = re.compile(r"\\(.)")
+# A comma is how HTTP joins several fields of one name: two keys must not pass as one.
+_PLAIN: Final = re.compile(r"[!-+\--~]+")
+
+
+def read_idempotency_key(headers: Sequence[str]) -> str | None:
+    """The key of a submit: 1 to 255 characters of ASCII. None: it has none.
+
+    Parameters after the string mean nothing and are ignored (RFC 9651, section 1.2). Raises
+    `MalformedRequest`.
+    """
+    if not headers:
+        return None
+    if len(headers) > 1:
+        raise MalformedRequest("Idempotency-Key stands there more than once.")
+    text = _text(headers[0].strip(_BLANKS))
+    if text is None or not text.strip():
+        raise MalformedRequest(
+            'Idempotency-Key must be a string such as "8e03978e-40d5-43dd-bc93-6894a57f9324".'
+        )
+    if len(text) > MOST_KEY_CHARS:
+        raise MalformedRequest(f"Idempotency-Key has more than {MOST_KEY_CHARS} characters.")
+    return text
+
+
+def digest_of_key(text: str) -> str:
+    """The form in which the store knows a key: half of its SHA-256, in hex; enough for a tenant."""
+    return sha256(text.encode()).hexdigest()[:_DIGEST_CHARS]
+
+
+def _text(value: str) -> str | None:
+    if not value.startswith('"'):
+        return value if _PLAIN.fullmatch(value) else None
+    quoted = _QUOTED.fullmatch(value)
+    return None if quoted is None else _ESCAPED.sub(r"\1", quoted[1])

@@ -1,0 +1,212 @@
+"""Operators: a tenant's endpoints and callbacks, in the shapes that the tenant's own calls have."""
+
+from typing import Final
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from core.documents import delivery_document
+from service.admin_schemas import wish
+from service.administration import callbacks
+from service.administration.desk import Desk
+from service.exchange import resources_of
+from service.mailroom import Mailroom
+from service.openapi import problems
+from service.options import read_query
+from service.routes.deliveries import DELIVERY_ID, DELIVERY_PARAMETERS
+from service.routes.endpoint import Endpoint, Tag
+from service.routes.operators import ROOT, TENANT, administered, operators, shown, wished
+from service.routes.webhooks import ENDPOINT_ID
+from service.schemas import answer
+from service.webhook_bodies import read_delivery_query, read_replay, read_test
+from service.webhook_documents import (
+    deliveries_document,
+    endpoint_document,
+    endpoints_document,
+    replay_document,
+)
+from service.webhook_schemas import (
+    CHANGE_EXAMPLE,
+    DELIVERIES_EXAMPLE,
+    DELIVERY_EXAMPLE,
+    ENDPOINT_EXAMPLE,
+    ENDPOINTS_EXAMPLE,
+    NEW_ENDPOINT_EXAMPLE,
+    REPLAY_DRAFT_EXAMPLE,
+    REPLAY_EXAMPLE,
+    TEST_DRAFT_EXAMPLE,
+)
+
+
+def _asked(request: Request) -> tuple[Mailroom, str]:
+    tenant: str = request.path_params["tenant"]
+    return resources_of(request.scope).mailroom, tenant
+
+
+async def _list(request: Request, _: Desk) -> Response:
+    room, tenant = _asked(request)
+    return shown(endpoints_document((await room.setup(tenant)).endpoints))
+
+
+async def _add(request: Request, desk: Desk) -> Response:
+    made = await callbacks.add_endpoint(desk, *_asked(request), await wished(request))
+    return shown(endpoint_document(made), 201)
+
+
+async def _show(request: Request, _: Desk) -> Response:
+    room, tenant = _asked(request)
+    setup = await room.setup(tenant)
+    return shown(endpoint_document(setup.endpoint(request.path_params["endpoint_id"])))
+
+
+async def _change(request: Request, desk: Desk) -> Response:
+    room, tenant = _asked(request)
+    named = (tenant, request.path_params["endpoint_id"])
+    changed = await callbacks.change_endpoint(desk, room, named, await wished(request))
+    return shown(endpoint_document(changed))
+
+
+async def _remove(request: Request, desk: Desk) -> Response:
+    await callbacks.remove_endpoint(desk, *_asked(request), request.path_params["endpoint_id"])
+    return Response(status_code=204)
+
+
+async def _deliveries(request: Request, desk: Desk) -> Response:
+    room, tenant = _asked(request)
+    query = read_delivery_query(read_query(request.url.query), desk.clock.now())
+    await room.setup(tenant)
+    page = await room.page(tenant, query)
+    return shown(deliveries_document(page.deliveries, page.cursor))
+
+
+async def _resend(request: Request, desk: Desk) -> Response:
+    delivery_id: str = request.path_params["delivery_id"]
+    delivery = await callbacks.resend(desk, *_asked(request), delivery_id)
+    return shown(delivery_document(delivery, ()), 202)
+
+
+async def _replay(request: Request, desk: Desk) -> Response:
+    stretch = read_replay(await wished(request), desk.clock.now())
+    after = await callbacks.replay(desk, *_asked(request), stretch)
+    return shown(replay_document(stretch, after), 202)
+
+
+async def _test(request: Request, desk: Desk) -> Response:
+    endpoint_id = read_test(await wished(request))
+    made = await callbacks.send_test(desk, *_asked(request), endpoint_id)
+    return shown(deliveries_document([(delivery, ()) for delivery in made]), 202)
+
+
+_TENANT: Final = f"{ROOT}/tenants/{{tenant}}"
+_ROOT: Final = f"{_TENANT}/endpoints"
+_ONE: Final = f"{_ROOT}/{{endpoint_id}}"
+_FAULTS: Final = problems(401, 404, 503)
+_WISHES: Final = problems(400, 401, 404, 409, 413, 415, 422, 503)
+
+ENDPOINTS: Final = (
+    Endpoint(
+        "GET",
+        _ROOT,
+        administered(_list),
+        "admin_list_endpoints",
+        "List a tenant's endpoints",
+        Tag.CALLBACKS,
+        {200: answer("All of them.", "Endpoints", ENDPOINTS_EXAMPLE), **_FAULTS},
+        operators(TENANT),
+    ),
+    Endpoint(
+        "POST",
+        _ROOT,
+        administered(_add),
+        "admin_create_endpoint",
+        "Make an endpoint for a tenant",
+        Tag.CALLBACKS,
+        {201: answer("The new endpoint.", "Endpoint", ENDPOINT_EXAMPLE), **_WISHES},
+        operators(TENANT, **wish("NewEndpoint", NEW_ENDPOINT_EXAMPLE)),
+    ),
+    Endpoint(
+        "GET",
+        _ONE,
+        administered(_show),
+        "admin_show_endpoint",
+        "Show a tenant's endpoint",
+        Tag.CALLBACKS,
+        {200: answer("The endpoint.", "Endpoint", ENDPOINT_EXAMPLE), **_FAULTS},
+        operators(TENANT, ENDPOINT_ID),
+    ),
+    Endpoint(
+        "PATCH",
+        _ONE,
+        administered(_change),
+        "admin_change_endpoint",
+        "Change, disable or enable a tenant's endpoint",
+        Tag.CALLBACKS,
+        {200: answer("The endpoint.", "Endpoint", ENDPOINT_EXAMPLE), **_WISHES},
+        operators(TENANT, ENDPOINT_ID, **wish("EndpointChange", CHANGE_EXAMPLE, required=False)),
+        "An endpoint that is enabled again is sent what it missed, a few events each second.",
+    ),
+    Endpoint(
+        "DELETE",
+        _ONE,
+        administered(_remove),
+        "admin_delete_endpoint",
+        "Delete a tenant's endpoint",
+        Tag.CALLBACKS,
+        {
+            204: {"description": "It is gone; what waited for it is given up."},
+            **problems(401, 404, 409, 503),
+        },
+        operators(TENANT, ENDPOINT_ID),
+    ),
+    Endpoint(
+        "GET",
+        f"{_TENANT}/deliveries",
+        administered(_deliveries),
+        "admin_list_deliveries",
+        "List a tenant's callbacks, newest first",
+        Tag.CALLBACKS,
+        {
+            200: answer("A page of them.", "Deliveries", DELIVERIES_EXAMPLE),
+            **problems(400, 401, 404, 503),
+        },
+        operators(TENANT, *DELIVERY_PARAMETERS),
+    ),
+    Endpoint(
+        "POST",
+        f"{_TENANT}/deliveries/{{delivery_id}}/resend",
+        administered(_resend),
+        "admin_resend_delivery",
+        "Send a tenant's callback anew",
+        Tag.CALLBACKS,
+        {
+            202: answer("It is due now.", "Delivery", DELIVERY_EXAMPLE),
+            **problems(401, 404, 409, 503),
+        },
+        operators(TENANT, DELIVERY_ID),
+    ),
+    Endpoint(
+        "POST",
+        f"{_TENANT}/replay",
+        administered(_replay),
+        "admin_replay_deliveries",
+        "Send a stretch of a tenant's callbacks anew",
+        Tag.CALLBACKS,
+        {202: answer("They are sent a few each second.", "Replay", REPLAY_EXAMPLE), **_WISHES},
+        operators(TENANT, **wish("ReplayDraft", REPLAY_DRAFT_EXAMPLE)),
+        "Without `status`, what was `failed` or `held`.",
+    ),
+    Endpoint(
+        "POST",
+        f"{_TENANT}/test",
+        administered(_test),
+        "admin_test_webhook",
+        "Send a test event to a tenant's endpoints",
+        Tag.CALLBACKS,
+        {
+            202: answer("The events that are on their way.", "Deliveries", DELIVERIES_EXAMPLE),
+            **_WISHES,
+        },
+        operators(TENANT, **wish("TestDraft", TEST_DRAFT_EXAMPLE, required=False)),
+        "To one endpoint, or to all that are enabled.",
+    ),
+)

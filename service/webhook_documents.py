@@ -1,0 +1,59 @@
+"""How endpoints, callbacks and replays are shown to their tenant and to operators. Pure."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from core.deliveries import Delivery, DeliveryAttempt
+from core.documents import delivery_document
+from core.endpoints import Endpoint
+from core.replays import Replay, Stretch
+
+Document = dict[str, Any]
+
+
+def endpoint_document(endpoint: Endpoint) -> Document:
+    """An endpoint. Headers may hold secrets: only their names are shown."""
+    fields = {
+        "id": endpoint.id,
+        "kind": endpoint.kind,
+        "url": endpoint.url,
+        "events": sorted(endpoint.events) if endpoint.events is not None else None,
+        "payload": endpoint.payload,
+        "headers": [name for name, _ in endpoint.headers],
+        "timeout": endpoint.timeout.total_seconds(),
+        "created_at": endpoint.created_at,
+        "enabled": endpoint.disabled is None,
+        "disabled_reason": endpoint.disabled,
+        "disabled_at": endpoint.disabled_at,
+    }
+    return _present(fields)
+
+
+def endpoints_document(endpoints: Sequence[Endpoint]) -> Document:
+    """All of a tenant's."""
+    return {"endpoints": [endpoint_document(endpoint) for endpoint in endpoints]}
+
+
+def deliveries_document(
+    rows: Sequence[tuple[Delivery, Sequence[DeliveryAttempt]]], cursor: str | None = None
+) -> Document:
+    """A page of callbacks; `cursor` leads to the next one."""
+    shown = [delivery_document(delivery, attempts) for delivery, attempts in rows]
+    return {"deliveries": shown} | ({"next_cursor": cursor} if cursor else {})
+
+
+def replay_document(stretch: Stretch, after: Replay) -> Document:
+    """A stretch that is to be sent anew, and how many wait with it."""
+    return _present(
+        {
+            "since": stretch.since,
+            "until": stretch.until,
+            "statuses": sorted(stretch.states),
+            "endpoint_id": stretch.endpoint,
+            "waiting": len(after.stretches),
+        }
+    )
+
+
+def _present(fields: Mapping[str, Any]) -> Document:
+    return {name: value for name, value in fields.items() if value is not None}

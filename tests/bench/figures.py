@@ -1,0 +1,128 @@
+"""What a bench found: figures with their spread, held against targets; as a table and as JSON.
+
+Knows no process and no load.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What a median is to reach."""
+
+    least: float | None = None
+    most: float | None = None
+
+    def held(self, value: float) -> bool:
+        """Whether `value` is within it."""
+        above = self.least is None or value >= self.least
+        return above and (self.most is None or value <= self.most)
+
+    def __str__(self) -> str:
+        """In few characters."""
+        parts = [f">= {self.least:g}" if self.least is not None else ""]
+        parts.append(f"<= {self.most:g}" if self.most is not None else "")
+        return " ".join(part for part in parts if part)
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One figure, once for each round."""
+
+    scenario: str
+    what: str
+    unit: str
+    values: tuple[float, ...]
+    target: Target | None = None
+
+    @property
+    def median(self) -> float:
+        """The middle one."""
+        return median(self.values)
+
+    @property
+    def held(self) -> bool | None:
+        """Whether the target is reached; None without one."""
+        return None if self.target is None else self.target.held(self.median)
+
+    def row(self) -> tuple[str, ...]:
+        """The cells of the table."""
+        low, high = min(self.values), max(self.values)
+        spread = "" if len(self.values) == 1 else f"{_short(low)} .. {_short(high)}"
+        verdict = {None: "", True: "held", False: "MISSED"}[self.held]
+        goal = "" if self.target is None else str(self.target)
+        return (self.scenario, self.what, _short(self.median), spread, self.unit, goal, verdict)
+
+    def document(self) -> dict[str, Any]:
+        """As JSON has it."""
+        return {**asdict(self), "median": self.median, "held": self.held}
+
+
+@dataclass(slots=True)
+class Report:
+    """Everything that one run found. `notes` are lines for people."""
+
+    about: dict[str, Any]
+    figures: list[Figure] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def add(
+        self,
+        scenario: str,
+        what: str,
+        unit: str,
+        values: float | Iterable[float],
+        target: Target | None = None,
+    ) -> None:
+        """Note a figure, measured once or once a round."""
+        found = (values,) if isinstance(values, int | float) else tuple(values)
+        if found:
+            self.figures.append(Figure(scenario, what, unit, found, target))
+
+    def note(self, line: str) -> None:
+        """Say something about this run."""
+        self.notes.append(line)
+
+    def document(self) -> str:
+        """The run as JSON."""
+        figures = [figure.document() for figure in self.figures]
+        return json.dumps(
+            {"about": self.about, "notes": self.notes, "figures": figures}, indent=1, default=str
+        )
+
+    def table(self) -> str:
+        """The run for a terminal."""
+        head = ("scenario", "what", "median", "spread", "unit", "target", "")
+        rows = [head, *(figure.row() for figure in self.figures)]
+        widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
+        lines = [_aligned(row, widths) for row in rows]
+        return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:], *self.notes])
+
+
+def share(values: Sequence[float], part: float) -> float:
+    """The value that `part` of the others do not exceed, by nearest rank. Raises on no values."""
+    ranked = sorted(values)
+    return ranked[min(len(ranked) - 1, max(0, round(part * len(ranked)) - 1))]
+
+
+def _aligned(row: Sequence[str], widths: Sequence[int]) -> str:
+    numeric = (2, 3)
+    cells = (
+        cell.rjust(width) if column in numeric else cell.ljust(width)
+        for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+    )
+    return "  ".join(cells).rstrip()
+
+
+def _short(value: float) -> str:
+    if value == int(value) or abs(value) >= 1000:
+        return f"{value:,.0f}"
+    return f"{value:.3g}"

@@ -1,0 +1,58 @@
+"""What an admission checks and writes, one Redis call after another."""
+
+import hashlib
+import os
+import time
+from typing import Annotated
+from uuid import uuid4
+
+from fastapi import FastAPI, Header, HTTPException
+from redis.asyncio import Redis
+
+from tests.bench.floors.bodies import Accepted, Kling, accepted
+
+app = FastAPI()
+redis: Redis = Redis.from_url(os.environ["BENCH_REDIS_URL"])
+PLENTY = 10**9
+
+
+async def within(key: str, by: int, life: int) -> None:
+    """Count in a window; refuse what is too much."""
+    used = await redis.incrby(key, by)
+    if used == by:
+        await redis.expire(key, life)
+    if used > PLENTY:
+        raise HTTPException(429)
+
+
+@app.post("/v1/models/{model_id:path}", status_code=202)
+async def submit(
+    model_id: str,
+    body: Kling,
+    authorization: Annotated[str, Header()] = "",
+    idempotency_key: Annotated[str, Header()] = "",
+) -> Accepted:
+    """Key, idempotency, rate, windows of jobs and money, record, indexes, queue."""
+    now, job_id = time.time(), uuid4().hex
+    digest = hashlib.sha256(authorization.encode()).hexdigest()
+    tenant = await redis.hget("floor:keys", digest) or b"bench"  # type: ignore[misc]  # redis-py 5
+    name = tenant.decode() if isinstance(tenant, bytes) else tenant
+    if idempotency_key:
+        fresh = await redis.set(f"floor:once:{idempotency_key}", job_id, nx=True, ex=86_400)
+        if not fresh:
+            raise HTTPException(409)
+    await within(f"floor:rate:{name}:{int(now / 60)}", 1, 60)
+    await within(f"floor:day:{name}", 1, 86_400)
+    await within(f"floor:usd:{name}", 1, 86_400)
+    document = body.model_dump_json()
+    await redis.hset(f"floor:job:{job_id}", mapping={"model": model_id, "doc": document})  # type: ignore[misc]  # redis-py 5
+    await redis.zadd(f"floor:jobs:{name}", {job_id: now})
+    await redis.zadd("floor:due", {job_id: now})
+    await redis.rpush("floor:waiting", job_id)  # type: ignore[misc]  # redis-py 5
+    return accepted(job_id)
+
+
+@app.get("/healthz")
+async def alive() -> dict[str, str]:
+    """It runs."""
+    return {"status": "ok"}

@@ -1,0 +1,268 @@
+"""What every scenario stands on: a private Redis, processes on their cores, a tenant with a key.
+
+Knows commands and environment, as an operator would; writes to the store only what a run needs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import sys
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from pydantic import SecretStr
+from redis import Redis
+
+from core.clock import SystemClock
+from core.limits import Limits
+from core.money import MicroUsd
+from core.settings import RedisPolicy
+from core.store.connection import Wire, connection_source
+from core.store.lua import Scripts, read_scripts
+from core.store.tenants import TenantStore
+from core.tenants import KeyRecord, Tenant, digest_of, mint_key, mint_webhook_secret
+from simulator.private_redis import LOOPBACK, free_port
+from simulator.stack import ROOT, Child, gateway_command, without_settings
+from tests.bench.load import Ask, Wrk
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+    from pathlib import Path
+
+    from simulator.private_redis import PrivateRedis
+    from tests.bench.load import Loaded, Loader
+
+TENANT: Final = "bench"
+KEY: Final = mint_key(TENANT, b"k" * 32)
+MODEL: Final = "kling/kling-3.0/standard/image-to-video"
+PLENTY: Final = 10**9
+LIMITS: Final = Limits(
+    requests_per_minute=PLENTY,
+    running=PLENTY,
+    waiting=PLENTY,
+    jobs_per_day=PLENTY,
+    jobs_per_month=PLENTY,
+    usd_per_request=MicroUsd(PLENTY),
+    usd_per_day=MicroUsd(10**15),
+    usd_per_month=MicroUsd(10**15),
+    models=("flux/*", "kling/*"),
+)
+"""Every limit is set, and none is met."""
+ONE_CORE: Final = (0,)
+OTHER_CORE: Final = (1,)
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """How much of everything a run does."""
+
+    rounds: int
+    seconds: float
+    connections: tuple[int, ...]
+    jobs: int
+    open_jobs: int
+    watch_seconds: float
+    deliveries: int
+    waiting: int
+    starts: int
+    timed: bool = True
+    """Whether figures are held against their targets."""
+
+
+FULL: Final = Scale(
+    rounds=3,
+    seconds=2,
+    connections=(1, 32, 256),
+    jobs=2000,
+    open_jobs=10_000,
+    watch_seconds=20,
+    deliveries=3000,
+    waiting=100_000,
+    starts=3,
+)
+SMOKE: Final = Scale(
+    rounds=1,
+    seconds=0.2,
+    connections=(4,),
+    jobs=20,
+    open_jobs=50,
+    watch_seconds=1.5,
+    deliveries=20,
+    waiting=200,
+    starts=1,
+    timed=False,
+)
+
+
+@dataclass(slots=True)
+class Bench:
+    """One run's surroundings."""
+
+    scale: Scale
+    folder: Path
+    redis: PrivateRedis
+    loader: Loader
+    environment: dict[str, str] = field(default_factory=lambda: without_settings(os.environ))
+
+    @contextmanager
+    def service(
+        self, members: int = 1, cores: tuple[int, ...] = ONE_CORE, **settings: str
+    ) -> Iterator[Child]:
+        """A front end that is ready."""
+        port = free_port()
+        own = {"GATEWAY_HOST": LOOPBACK, "GATEWAY_PORT": str(port), **settings}
+        command = (str(gateway_command()), "serve", "--workers", str(members))
+        with self.running(f"service-{port}", command, own, port, cores) as child:
+            yield child
+
+    @contextmanager
+    def worker(
+        self, upstream: Child, cores: tuple[int, ...] = ONE_CORE, **settings: str
+    ) -> Iterator[Child]:
+        """A worker that is ready, for this RunComfy."""
+        port = free_port()
+        own = {
+            "GATEWAY_RUNCOMFY_TOKEN": "simulated-token",
+            "GATEWAY_RUNCOMFY_URL": upstream.url,
+            "GATEWAY_WORKER_METRICS_PORT": str(port),
+            "GATEWAY_WEBHOOKS__ALLOWED_TARGETS": '["127.0.0.0/8"]',
+            **settings,
+        }
+        command = (str(gateway_command()), "work")
+        with self.running(f"worker-{port}", command, own, port, cores, "/metrics") as child:
+            yield child
+
+    @contextmanager
+    def floor(self, name: str, cores: tuple[int, ...] = ONE_CORE) -> Iterator[Child]:
+        """One of the apps in `floors`, by uvicorn as the gateway uses it."""
+        port = free_port()
+        command = (
+            *(sys.executable, "-m", "uvicorn", f"tests.bench.floors.{name}:app"),
+            *("--host", LOOPBACK, "--port", str(port), "--loop", "uvloop", "--http", "httptools"),
+            *("--no-access-log", "--log-level", "warning"),
+        )
+        own = {"BENCH_REDIS_URL": self.redis.url}
+        with self.running(f"floor-{name}-{port}", command, own, port, cores) as child:
+            yield child
+
+    @contextmanager
+    def outside(self, kind: str, *flags: str) -> Iterator[Child]:
+        """The fast RunComfy (`upstream`) or the fast receiver of callbacks (`receiver`)."""
+        port = free_port()
+        command = (sys.executable, "-m", f"tests.bench.{kind}", "--port", str(port), *flags)
+        with self.running(f"{kind}-{port}", command, {}, port, OTHER_CORE) as child:
+            yield child
+
+    @contextmanager
+    def running(
+        self,
+        name: str,
+        command: tuple[str, ...],
+        own: dict[str, str],
+        port: int,
+        cores: tuple[int, ...],
+        ready: str = "/healthz",
+    ) -> Iterator[Child]:
+        """A process on its cores, ready."""
+        child = Child(
+            name=name,
+            command=(*pinned(cores), *command),
+            environment={**self.environment, "GATEWAY_REDIS_URL": self.redis.url, **own},
+            log=self.folder / f"{name}.log",
+            url=f"http://{LOOPBACK}:{port}",
+            ready_path=ready,
+        )
+        try:
+            child.start()
+            child.wait_until_ready()
+            yield child
+        finally:
+            child.stop()
+
+    def load(self, child: Child, ask: Ask, connections: int, seconds: float) -> Loaded:
+        """Load one process."""
+        return self.loader.load(port_of(child), ask, connections, seconds)
+
+    def fresh(self, limits: Limits = LIMITS, webhook: str | None = None) -> None:
+        """An empty Redis with the tenant in it."""
+        self.redis.flush()
+        self.act(lambda wire: _create_tenant(wire, limits, webhook))
+
+    def act(self, do: Callable[[Wire], Awaitable[Any]]) -> Any:  # noqa: ANN401 - what `do` returns
+        """Do something with the store."""
+
+        async def acted() -> Any:  # noqa: ANN401 - what `do` returns
+            async with open_wire(self.redis.url) as wire:
+                return await do(wire)
+
+        return asyncio.run(acted())
+
+    def commands(self) -> dict[str, tuple[int, float]]:
+        """Calls of each Redis command since the last reset, and the microseconds they took."""
+        with Redis.from_url(self.redis.url) as client:
+            stats = client.info("commandstats")
+        return {
+            name.removeprefix("cmdstat_"): (int(row["calls"]), float(row["usec"]))
+            for name, row in stats.items()
+        }
+
+    def forget_commands(self) -> None:
+        """Begin to count anew."""
+        with Redis.from_url(self.redis.url) as client:
+            client.config_resetstat()
+
+
+@asynccontextmanager
+async def open_wire(url: str) -> AsyncIterator[Wire]:
+    """The product's own connection to Redis."""
+    patience = timedelta(seconds=30)
+    policy = RedisPolicy(SecretStr(url), (), "", patience, patience)
+    async with Wire(connection_source(policy, "bench")) as wire:
+        yield wire
+
+
+def pinned(cores: tuple[int, ...]) -> tuple[str, ...]:
+    """The words before a command that keep it on these cores; none where that cannot be."""
+    taskset, known = shutil.which("taskset"), os.cpu_count() or 1
+    wanted = [str(core) for core in cores if core < known]
+    return (taskset, "-c", ",".join(wanted)) if taskset and wanted and known > 1 else ()
+
+
+def keep_off(redis: PrivateRedis, loader: Loader) -> None:
+    """Leave the first core to what is measured: Redis, this process and its load take another."""
+    if hasattr(os, "sched_setaffinity") and (os.cpu_count() or 1) > 1:
+        for pid in (0, redis.pid or 0):
+            os.sched_setaffinity(pid, OTHER_CORE)
+    if isinstance(loader, Wrk):
+        loader.cores = OTHER_CORE
+
+
+def port_of(child: Child) -> int:
+    """Where it listens."""
+    return int(child.url.rpartition(":")[2])
+
+
+def bearer() -> dict[str, str]:
+    """The header of the tenant's key."""
+    return {"authorization": f"Bearer {KEY}"}
+
+
+async def _create_tenant(wire: Wire, limits: Limits, webhook: str | None) -> None:
+    clock = SystemClock()
+    now = clock.now()
+    tenant = Tenant(
+        TENANT,
+        now,
+        webhook=webhook,
+        webhook_secrets=(mint_webhook_secret(b"s" * 32),),
+        limits=limits,
+    )
+    scripts = Scripts(wire, read_scripts())
+    await TenantStore(wire, scripts, clock).create(tenant, KeyRecord(digest_of(KEY), TENANT, now))
+
+
+ROOT_FOLDER: Final = ROOT

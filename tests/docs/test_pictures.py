@@ -1,0 +1,64 @@
+"""The README's pictures can be drawn of whatever Prometheus answers."""
+
+from __future__ import annotations
+
+from itertools import product
+from math import nan
+from typing import TYPE_CHECKING, Final
+
+import matplotlib as mpl
+import pytest
+from PIL import Image
+
+from deploy.grafana.draw import COLOURS, IMAGES, save
+from deploy.grafana.live import Line
+from deploy.grafana.panel import Board, Look, Panel, Query, Unit
+from deploy.grafana.picture import STYLE, Answer, picture
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+MOST_BYTES: Final = 250_000
+# What a panel may get: values of one series, over three instants.
+ANSWERS: Final = {
+    "nothing": None,
+    "no number": (nan, nan, nan),
+    "only zeroes": (0.0, 0.0, 0.0),
+    "much": (0.5, 500.0, 5e8),
+}
+
+
+def panel(look: Look, unit: Unit) -> Panel:
+    """One of this kind."""
+    return Panel(f"{look} {unit}", "", (Query("x"),), unit, look, 6)
+
+
+def line(values: tuple[float, ...]) -> Line:
+    """One series."""
+    return Line({}, [(1_700_000_000.0 + n, value) for n, value in enumerate(values)])
+
+
+@pytest.mark.parametrize("found", ANSWERS)
+def test_every_kind_of_panel_can_be_drawn(found: str, tmp_path: Path) -> None:
+    values = ANSWERS[found]
+    lines = [] if values is None else [("a rather long name of a model", line(values))]
+    panels = tuple(panel(look, unit) for look, unit in product(Look, Unit))
+    with mpl.rc_context(STYLE):
+        save(
+            picture(Board("b", "B", "", panels), lambda one: Answer(one, lines)), tmp_path / "a.png"
+        )
+    with Image.open(tmp_path / "a.png") as drawn:
+        assert len(drawn.getcolors() or ()) <= COLOURS
+        assert len(drawn.getcolors() or ()) > 2
+
+
+def test_where_lines_are_many_those_without_anything_to_show_give_way() -> None:
+    dull = [(f"dull {n}", line((0.0, nan))) for n in range(20)]
+    lines = [*dull, ("lively", line((0.0, 1.0)))]
+    assert [name for name, _ in Answer(panel(Look.LINES, Unit.COUNT), lines).telling] == ["lively"]
+
+
+def test_the_pictures_that_are_kept_are_small() -> None:
+    kept = sorted(IMAGES.glob("*.png"))
+    assert len(kept) == 6
+    assert [path.name for path in kept if path.stat().st_size > MOST_BYTES] == []

@@ -1,0 +1,182 @@
+"""How a job comes in: the twin of `admit_jobs.lua`, for one job."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
+
+from core.changes import Admission, Admitted
+from core.errors import (
+    IdempotencyKeyMissing,
+    IdempotencyMismatch,
+    NotPermitted,
+    RequestDeleted,
+    Unauthenticated,
+)
+from core.jobs import JobRecord, JobState, Note, TimelineEntry
+from core.ledger import Booking
+from core.limits import spans_at
+from core.listing import place_of
+from core.money import MicroUsd
+from core.reuse import Reuse, ReusePolicy
+from core.sharing import as_follower, as_hit, time_limit
+from core.store.admissions import CACHE_HIT, JOINED, MILLISECOND, RING_GRACE
+from core.store.records import ENTRIES, JOBS
+from core.tenants import Scope
+from tests.fakes.memory import Account, Memory, Row, write_due
+from tests.fakes.quotas import Ruling, Standing
+from tests.fakes.tenancy import hand_out, summon
+
+if TYPE_CHECKING:
+    from core.jobs import Job
+    from core.tenants import Credential
+    from tests.fakes.reuse import Fate
+
+AFTER_AN_ADMISSION: Final = 2
+USE_NOTED_EVERY: Final = timedelta(minutes=1)
+
+
+def admit(memory: Memory, admission: Admission) -> Admitted:
+    """Take a job in, or say what serves it."""
+    authenticate(memory, admission.credential, Scope.SUBMIT)
+    job = admission.job
+    policy = memory.reuse_of(job.tenant)
+    replayed = _replayed(memory, admission, policy)
+    if replayed is not None:
+        return replayed
+    fate = memory.flights.fate(admission, policy, memory.now)
+    ruling = Ruling(job, memory.clock.now(), _standing(memory, job), paid=fate.paid)
+    ruling.check()
+    stored = _as_fated(memory, job, fate)
+    if not admission.dry_run:
+        _take_in(memory, replace(admission, job=stored), fate, ruling)
+    runs = ruling.at.at_once and fate.paid
+    return Admitted(
+        running=runs if admission.dry_run else job.id in memory.turns.slots,
+        reserved=MicroUsd(ruling.amount),
+        quotas=tuple(ruling.rows),
+        reuse=fate.reuse,
+        record=None
+        if fate.paid
+        else JobRecord(stored, output=fate.kept.output if fate.kept else None),
+    )
+
+
+def _replayed(memory: Memory, admission: Admission, policy: ReusePolicy) -> Admitted | None:
+    job, digest = admission.job, admission.idempotency
+    if digest is None:
+        if policy.idempotency_required:
+            raise IdempotencyKeyMissing
+        return None
+    earlier = memory.idempotency.get((job.tenant, digest))
+    if earlier is None:
+        return None
+    if earlier[0] != job.fingerprint:
+        raise IdempotencyMismatch
+    row = memory.job(earlier[1])
+    if row is None:
+        raise RequestDeleted
+    record = JobRecord(JOBS.read(row.doc), output=row.output)
+    return Admitted(running=False, reserved=MicroUsd(0), reuse=Reuse.REPLAYED, record=record)
+
+
+def _as_fated(memory: Memory, job: Job, fate: Fate) -> Job:
+    now = memory.clock.now()
+    if fate.kept is not None:
+        return as_hit(job, fate.kept.source, fate.kept.worth, now)
+    if fate.source is not None:
+        return as_follower(job, fate.source, now)
+    return job if job.due_at is not None else replace(job, due_at=now + RING_GRACE)
+
+
+def _take_in(memory: Memory, admission: Admission, fate: Fate, ruling: Ruling) -> None:
+    job = admission.job
+    if ruling.arrival is not None:
+        memory.rates[job.tenant] = ruling.arrival
+    if admission.idempotency is not None:
+        key = (job.tenant, admission.idempotency)
+        memory.idempotency[key] = (job.fingerprint, job.id)
+    _write(memory, admission, MicroUsd(ruling.amount))
+    if fate.kept is not None:
+        memory.jobs[job.id].output = fate.kept.output
+        account = memory.accounts[job.id]
+        saved = fate.kept.worth or 0
+        memory.accounts[job.id] = replace(account, reused=True, saved=saved)
+    elif fate.source is not None and fate.part is not None:
+        memory.flights.follow(job, fate.source, fate.part)
+        memory.turns.hurry(fate.source, job.priority)
+    else:
+        take_place(memory, job, fate, at_once=ruling.at.at_once)
+    memory.changed()
+
+
+def take_place(memory: Memory, job: Job, fate: Fate, *, at_once: bool) -> None:
+    """A paid job gets a slot or waits for one; identical ones may join it."""
+    if fate.part is not None:
+        memory.flights.lead(job.id, fate.part)
+    if at_once:
+        memory.turns.give(job.id, job.tenant, job.model_id)
+        summon(memory, job.id)
+    else:
+        memory.turns.wait(job)
+        hand_out(memory, AFTER_AN_ADMISSION)
+
+
+def _standing(memory: Memory, job: Job) -> Standing:
+    day, month = spans_at(job.created_at)
+    return Standing(
+        limits=memory.limits_of(job.tenant),
+        wallet=memory.wallet,
+        day=memory.use(job.tenant, day),
+        month=memory.use(job.tenant, month),
+        arrival=memory.rates.get(job.tenant),
+        running=memory.turns.running()[f"tenant:{job.tenant}"],
+        waiting=memory.turns.waits(job.tenant),
+        at_once=memory.turns.runs_at_once(job.tenant, job.model_id),
+    )
+
+
+def _write(memory: Memory, admission: Admission, amount: MicroUsd) -> None:
+    job = admission.job
+    memory.jobs[job.id] = Row(job.version, JOBS.write(job), input=admission.input)
+    entry = admission.entry
+    if job.leader is not None:
+        what = JOINED if job.state is JobState.FOLLOWING else CACHE_HIT
+        entry = TimelineEntry(
+            entry.at, Note.ADMITTED, what, job.state, job.leader, status=job.unspoken
+        )
+    memory.timelines.setdefault(job.id, []).append(ENTRIES.write(entry))
+    memory.states[job.state] += 1
+    memory.tenant_jobs.setdefault(job.tenant, {})[job.id] = place_of(job)
+    spans = frozenset(span.name for span in spans_at(job.created_at))
+    memory.accounts[job.id] = Account(job.tenant, job.model_id, spans, Booking(amount))
+    write_due(memory.due, job.id, job.due_at if job.leader else time_limit(job))
+
+
+def authenticate(memory: Memory, credential: Credential, scope: Scope | None) -> None:
+    """Raises what refuses the key."""
+    key = memory.keys.get(credential.digest)
+    if key is None or key.tenant != credential.tenant:
+        raise Unauthenticated
+    if key.expires_at is not None and key.expires_at <= memory.now:
+        raise Unauthenticated
+    tenant = memory.tenants.get(credential.tenant)
+    if tenant is None or tenant.disabled:
+        raise Unauthenticated
+    if scope is not None and scope not in key.scopes:
+        raise NotPermitted
+    if memory.now - (key.used or 0) > USE_NOTED_EVERY // MILLISECOND:
+        key.used = memory.now
+
+
+def count_states(memory: Memory, before: Job, after: Job) -> None:
+    """A job moves from one state to another."""
+    if before.state is after.state:
+        return
+    memory.states[before.state] -= 1
+    memory.states[after.state] += 1
+    if after.state is JobState.IN_DOUBT:
+        memory.doubts[after.id] = memory.now
+    if before.state is JobState.IN_DOUBT:
+        memory.doubts.pop(after.id, None)

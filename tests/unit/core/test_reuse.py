@@ -1,0 +1,51 @@
+"""What is usual for a model, and lifetimes that no result has."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from core.reuse import CacheMode, CachePolicy, CacheUse, ReusePolicy
+
+DAY = timedelta(days=1)
+OFF, BRIEF = CacheUse(CacheMode.OFF), CacheUse(lifetime=DAY)
+
+
+@pytest.mark.parametrize(
+    ("model_id", "usual"),
+    [
+        ("kling/3.0/pro", OFF),
+        ("kling/3.0", BRIEF),
+        ("my/kling/3.0", CacheUse()),
+        ("KLING/3.0", CacheUse()),
+        ("flux/dev", BRIEF),
+        ("flux/dev2", CacheUse()),
+        ("", CacheUse()),
+    ],
+)
+def test_the_first_pattern_that_fits_counts(model_id: str, usual: CacheUse) -> None:
+    policy = CachePolicy(
+        by_model=(("kling/*/pro", OFF), ("kling/*", BRIEF), ("flux/dev", BRIEF), ("flux/dev", OFF))
+    )
+    assert policy.usual_of(model_id) == usual
+
+
+def test_without_patterns_the_default_is_usual() -> None:
+    assert CachePolicy(OFF).usual_of("any/model") is OFF
+
+
+@pytest.mark.parametrize(
+    "lifetime", [timedelta(), -DAY, timedelta(milliseconds=999), 7 * DAY + timedelta(seconds=1)]
+)
+def test_no_result_lives_so(lifetime: timedelta) -> None:
+    with pytest.raises(ValueError, match="7 days"):
+        ReusePolicy(lifetime=lifetime)
+    with pytest.raises(ValueError, match="7 days"):
+        CacheUse(lifetime=lifetime)
+
+
+@pytest.mark.parametrize("lifetime", [timedelta(seconds=1), 7 * DAY])
+def test_the_edges_are_lifetimes(lifetime: timedelta) -> None:
+    assert ReusePolicy(lifetime=lifetime).lifetime == lifetime
+    assert CacheUse(lifetime=lifetime).lifetime == lifetime

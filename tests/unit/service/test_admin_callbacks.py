@@ -1,0 +1,214 @@
+"""Callbacks in operators' hands, by HTTP; and what anybody reads of endpoints that get nothing."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from core.deliveries import Delivery, DeliveryState, EventType
+from core.endpoints import Disabled, channel_of_endpoint
+from core.store.webhooks import SetupChange
+from service.mailroom import MOST_SCANNED
+from tests.fakes.face import KLING_INPUT, KLING_PATH
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    import httpx
+
+    from tests.fakes.face import Face
+
+TOKEN = "operators-token-of-32-characters"
+TENANT = "video-team"
+ROOT = f"/admin/v1/tenants/{TENANT}"
+URL = "https://hooks.example.com/runcomfy?token=not-for-the-log"
+SECOND = timedelta(seconds=1)
+D = DeliveryState
+
+
+@pytest.fixture
+async def operator(face: Face, key: str) -> AsyncIterator[httpx.AsyncClient]:
+    """Who holds the operators' token, where the tenant `video-team` is."""
+    assert key
+    face.admit_operators(TOKEN)
+    async with face.client(TOKEN) as http:
+        yield http
+
+
+async def acts(face: Face) -> list[tuple[str, str, str]]:
+    """The audit log, oldest first."""
+    entries = await face.stores.controls.audit(100)
+    return [(entry.action, entry.subject, entry.change) for entry in reversed(entries)]
+
+
+async def made(face: Face, number: int, state: DeliveryState, **changes: Any) -> Delivery:  # noqa: ANN401 - fields of the record
+    """A delivery of the tenant's, made now."""
+    plain = Delivery(
+        id=f"msg_{number:04}",
+        job_id=None,
+        tenant=TENANT,
+        event=EventType.COMPLETED,
+        url=URL,
+        created_at=face.clock.now(),
+        due_at=None,
+        state=state,
+        endpoint="default",
+        channel=channel_of_endpoint(TENANT, "default"),
+    )
+    delivery = replace(plain, **changes)
+    assert await face.stores.deliveries.post(None, delivery)
+    return delivery
+
+
+async def test_endpoints_are_the_same_for_operators_and_their_tenant(
+    operator: httpx.AsyncClient, caller: httpx.AsyncClient
+) -> None:
+    added = await operator.post(f"{ROOT}/endpoints", json={"url": URL, "headers": {"X-K": "v1"}})
+    assert added.status_code == 201
+    own = (await caller.get("/v1/webhooks/endpoints")).json()
+    assert (await operator.get(f"{ROOT}/endpoints")).json() == own == {"endpoints": [added.json()]}
+    assert (await operator.get(f"{ROOT}/endpoints/default")).json() == added.json()
+    changed = await operator.patch(f"{ROOT}/endpoints/default", json={"payload": "thin"})
+    assert (await caller.get("/v1/webhooks/endpoints/default")).json() == changed.json()
+    assert (await operator.delete(f"{ROOT}/endpoints/default")).status_code == 204
+    assert (await caller.get("/v1/webhooks/endpoints")).json() == {"endpoints": []}
+
+
+async def test_each_act_is_noted_without_secrets_and_reading_is_not(
+    face: Face, operator: httpx.AsyncClient
+) -> None:
+    delivery = await made(face, 1, D.FAILED)
+    await operator.post(f"{ROOT}/endpoints", json={"url": URL})
+    await operator.patch(f"{ROOT}/endpoints/default", json={"headers": {"x": "hidden"}})
+    await operator.post(f"{ROOT}/deliveries/{delivery.id}/resend")
+    await operator.post(f"{ROOT}/replay", json={"since": "2026-02-28T12:00:00Z"})
+    await operator.post(f"{ROOT}/test", json={"endpoint_id": "default"})
+    await operator.post(f"{ROOT}/test")
+    await operator.delete(f"{ROOT}/endpoints/default")
+    for path in ("endpoints", "deliveries", "usage"):
+        assert (await operator.get(f"{ROOT}/{path}")).status_code == 200
+    assert await acts(face) == [
+        ("webhook.add", TENANT, "default"),
+        ("webhook.change", TENANT, "default: headers"),
+        ("webhook.resend", TENANT, delivery.id),
+        ("webhook.replay", TENANT, ""),
+        ("webhook.test", TENANT, "default"),
+        ("webhook.test", TENANT, "all"),
+        ("webhook.remove", TENANT, "default"),
+    ]
+
+
+async def test_deliveries_are_found_resent_and_replayed(
+    face: Face, operator: httpx.AsyncClient, caller: httpx.AsyncClient
+) -> None:
+    for number, state in enumerate((D.FAILED, D.DELIVERED)):
+        await made(face, number, state)
+        face.clock.move(SECOND)
+    page = (await operator.get(f"{ROOT}/deliveries", params={"limit": 1})).json()
+    assert [each["id"] for each in page["deliveries"]] == ["msg_0001"]
+    own = (await caller.get("/v1/deliveries", params={"limit": 1})).json()
+    assert page == own
+    failed = await operator.get(f"{ROOT}/deliveries", params={"status": "failed"})
+    assert [each["id"] for each in failed.json()["deliveries"]] == ["msg_0000"]
+
+    told = await operator.post(f"{ROOT}/deliveries/msg_0000/resend")
+    assert (told.status_code, told.json()["status"]) == (202, "pending")
+    told = await operator.post(f"{ROOT}/replay", json={"since": "2026-02-28T12:00:00Z"})
+    assert (told.status_code, told.json()["statuses"]) == (202, ["failed", "held"])
+    assert len((await face.stores.replays.load(TENANT)).stretches) == 1
+
+
+REFUSED: tuple[tuple[str, str, Any, int], ...] = (
+    ("POST", "endpoints", {"url": "https://10.0.0.1/"}, 422),
+    ("POST", "endpoints", {}, 422),
+    ("PATCH", "endpoints/ep_1", {"timeout": 1}, 404),
+    ("DELETE", "endpoints/ep_1", None, 404),
+    ("GET", "deliveries?status=lost", None, 400),
+    ("POST", "deliveries/msg_9999/resend", None, 404),
+    ("POST", "replay", {}, 422),
+    ("POST", "test", None, 409),
+    ("POST", "test", {"endpoint_id": "x"}, 404),
+)
+
+
+@pytest.mark.parametrize(("method", "path", "body", "status"), REFUSED)
+async def test_what_is_refused_is_not_noted(
+    face: Face,
+    operator: httpx.AsyncClient,
+    method: str,
+    path: str,
+    body: Any,  # noqa: ANN401 - JSON
+    status: int,
+) -> None:
+    refused = await operator.request(method, f"{ROOT}/{path}", json=body)
+    assert refused.status_code == status
+    assert await acts(face) == []
+
+
+@pytest.mark.parametrize("tenant", ["nobody", "video-team:webhooks", "Video", "-"])
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("GET", "endpoints"), ("GET", "deliveries"), ("POST", "replay"), ("POST", "test")],
+)
+async def test_of_an_unknown_tenant_there_is_nothing(
+    operator: httpx.AsyncClient, tenant: str, method: str, path: str
+) -> None:
+    body = {"since": "2026-02-28T12:00:00Z"} if path == "replay" else None
+    answer = await operator.request(method, f"/admin/v1/tenants/{tenant}/{path}", json=body)
+    assert answer.status_code == 404
+
+
+async def test_another_tenant_s_callback_is_not_resent(
+    face: Face, operator: httpx.AsyncClient
+) -> None:
+    await face.tenant("other")
+    delivery = await made(face, 1, D.FAILED)
+    answer = await operator.post(f"/admin/v1/tenants/other/deliveries/{delivery.id}/resend")
+    assert answer.status_code == 404
+
+
+# --- usage
+
+
+async def test_use_shows_which_endpoint_gets_nothing_since_when_why_and_what_it_is_owed(
+    face: Face, operator: httpx.AsyncClient, caller: httpx.AsyncClient
+) -> None:
+    await caller.post("/v1/webhooks/endpoints", json={"url": URL})
+    other = await caller.post("/v1/webhooks/endpoints", json={"url": "stream:jobs"})
+    assert (await caller.get("/v1/usage")).json()["disabled_endpoints"] == []
+    setup = await face.resources.mailroom.setup(TENANT)
+    lost = setup.disabling("default", Disabled.FAILING, face.clock.now())
+    assert await face.stores.webhooks.change(SetupChange(setup, lost))
+    job = (await caller.post(KLING_PATH, json=KLING_INPUT)).json()["request_id"]
+    await caller.post(f"/v1/requests/{job}/cancel")  # held for the one, sent to the other
+    await made(face, 1, D.FAILED)
+    await made(face, 2, D.PENDING, due_at=face.clock.now())
+    await made(face, 3, D.DELIVERED)
+    await made(face, 4, D.FAILED, endpoint=other.json()["id"])
+    shown = (await caller.get("/v1/usage")).json()["disabled_endpoints"]
+    assert shown == [
+        {
+            "endpoint_id": "default",
+            "url": URL,
+            "reason": "failing",
+            "disabled_at": "2026-03-01T12:00:00Z",
+            "owed": 3,
+        }
+    ]
+    assert (await operator.get(f"{ROOT}/usage")).json()["disabled_endpoints"] == shown
+    await caller.patch("/v1/webhooks/endpoints/default", json={"enabled": True})
+    assert (await caller.get("/v1/usage")).json()["disabled_endpoints"] == []
+
+
+async def test_what_is_owed_is_counted_within_bounds(face: Face, caller: httpx.AsyncClient) -> None:
+    await caller.post("/v1/webhooks/endpoints", json={"url": URL})
+    await caller.patch("/v1/webhooks/endpoints/default", json={"enabled": False})
+    await made(face, 0, D.HELD)
+    face.clock.move(timedelta(days=8))  # what is older than a result is not sent any more
+    for number in range(1, MOST_SCANNED + 6):
+        await made(face, number, D.HELD)
+    (shown,) = (await caller.get("/v1/usage")).json()["disabled_endpoints"]
+    assert shown["owed"] == MOST_SCANNED

@@ -1,0 +1,134 @@
+"""`Idempotency-Key`, as the draft and as clients write it."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core.errors import MalformedRequest
+from service.idempotency import MOST_KEY_CHARS, digest_of_key, read_idempotency_key
+
+UUID = "8e03978e-40d5-43dd-bc93-6894a57f9324"
+
+
+@pytest.mark.parametrize(
+    ("header", "key"),
+    [
+        (f'"{UUID}"', UUID),
+        (UUID, UUID),
+        (f' \t"{UUID}"\t ', UUID),
+        (f"  {UUID}  ", UUID),
+        ('"a"', "a"),
+        ("a", "a"),
+        ('"say \\"hi\\" \\\\ "', 'say "hi" \\ '),
+        ('"two words"', "two words"),
+        ('"a,b"', "a,b"),
+        ("order:7/item;3=x", "order:7/item;3=x"),
+        ("a\\b", "a\\b"),
+        ('a"b', 'a"b'),
+        ("'a'", "'a'"),
+        ("a" * MOST_KEY_CHARS, "a" * MOST_KEY_CHARS),
+        (f'"{"a" * MOST_KEY_CHARS}"', "a" * MOST_KEY_CHARS),
+        ('"' + '\\"' * MOST_KEY_CHARS + '"', '"' * MOST_KEY_CHARS),
+    ],
+)
+def test_a_key_is_read(header: str, key: str) -> None:
+    assert read_idempotency_key([header]) == key
+
+
+def test_no_header_is_no_key() -> None:
+    assert read_idempotency_key([]) is None
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        ";v=1",
+        ";  v=-1.5",
+        ";v",
+        ';a="x;y";b=tok/en:1',
+        ";sent=@1700000000",
+        ";raw=:aGk=:",
+        ";yes=?1",
+        ';name=%"f%c3%bc"',
+    ],
+)
+def test_parameters_mean_nothing(parameters: str) -> None:
+    assert read_idempotency_key([f'"{UUID}"{parameters}']) == UUID
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        [""],
+        ["  "],
+        ['""'],
+        ['"  "'],
+        ["a", "a"],
+        ['"a"', '"b"'],
+        ["a", ""],
+        ["a, b"],
+        ["a,b"],
+        ['"a", "b"'],
+        ["two words"],
+        ['"open'],
+        ['"'],
+        ['"a\\"'],
+        ['"a\\n"'],
+        ['"a"b'],
+        ['"a" ;v=1'],
+        ['"a";'],
+        ['"a";V=1'],
+        ['"a";v='],
+        ['"a\tb"'],
+        ["a\tb"],
+        ["a\nb"],
+        ["a\x00b"],
+        ['"a\x7fb"'],
+        ["a\n"],
+        ['"a"\n'],
+        ["schl\xfcssel"],
+        ['"schl\xfcssel"'],
+        ["\uff11"],
+        ["a" * (MOST_KEY_CHARS + 1)],
+        [f'"{"a" * (MOST_KEY_CHARS + 1)}"'],
+    ],
+)
+def test_what_is_no_key_is_refused(headers: list[str]) -> None:
+    with pytest.raises(MalformedRequest, match="Idempotency-Key"):
+        read_idempotency_key(headers)
+
+
+@given(st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E), min_size=1, max_size=255))
+def test_any_printable_text_comes_back_from_its_quotes(text: str) -> None:
+    quoted = '"' + re.sub(r'(["\\])', r"\\\1", text) + '"'
+    if text.strip():
+        assert read_idempotency_key([quoted]) == text
+
+
+@given(st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=1, max_size=255))
+def test_quotes_make_no_other_key(text: str) -> None:
+    plain = re.sub(r'[",\\]', "-", text)
+    assert read_idempotency_key([plain]) == read_idempotency_key([f'"{plain}"']) == plain
+
+
+@given(st.text(max_size=600))
+def test_whatever_stands_there_is_read_or_refused(header: str) -> None:
+    try:
+        key = read_idempotency_key([header])
+    except MalformedRequest:
+        return
+    assert key
+    assert len(key) <= MOST_KEY_CHARS
+    assert key.isascii()
+    assert key.isprintable()
+
+
+def test_a_digest_is_short_and_of_its_key_alone() -> None:
+    digests = {digest_of_key(text) for text in ("a", "A", "b", "a ", UUID)}
+    assert len(digests) == 5
+    assert all(re.fullmatch("[0-9a-f]{32}", digest) for digest in digests)
+    assert digest_of_key("a") == "ca978112ca1bbdcafac231b39a23dc4d"

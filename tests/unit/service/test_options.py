@@ -1,0 +1,56 @@
+"""What a submit's query says of reuse. The other options are tried through the face."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from core.errors import MalformedRequest
+from core.reuse import CacheOption
+from core.targets import TargetPolicy
+from service.openapi import SUBMIT_PARAMETERS
+from service.options import READERS, Deadlines, OptionPolicy, SubmitOptions, read_options
+
+DEADLINES = Deadlines(timedelta(hours=2))
+POLICY = OptionPolicy(DEADLINES, DEADLINES, TargetPolicy())
+
+
+@pytest.mark.parametrize(
+    ("query", "options"),
+    [
+        ("", {"cache": None, "dry_run": False}),
+        ("cache=use", {"cache": CacheOption.USE}),
+        ("cache=refresh", {"cache": CacheOption.REFRESH}),
+        ("cache=off", {"cache": CacheOption.OFF}),
+        ("dry_run=true", {"dry_run": True}),
+        ("dry_run=1", {"dry_run": True}),
+        ("dry_run=False", {"dry_run": False}),
+        ("dry_run=true&cache=off", {"dry_run": True, "cache": CacheOption.OFF}),
+    ],
+)
+def test_what_is_asked_of_reuse_is_read(query: str, options: dict[str, Any]) -> None:
+    assert read_options(query, POLICY) == SubmitOptions(**options)
+
+
+@pytest.mark.parametrize(
+    ("query", "message"),
+    [
+        ("cache=on", "must be one of use, refresh, off"),
+        ("cache=Use", "must be one of use, refresh, off"),
+        ("cache=", "must be one of use, refresh, off"),
+        ("dry_run=", "must be true or false"),
+        ("dry_run=2", "must be true or false"),
+        ("dryrun=true", "is not an option; did you mean dry_run?"),
+    ],
+)
+def test_a_wrong_wish_is_refused_in_words(query: str, message: str) -> None:
+    with pytest.raises(MalformedRequest) as refused:
+        read_options(query, POLICY)
+    assert [error.message for error in refused.value.fields] == [message]
+
+
+def test_every_option_is_described() -> None:
+    described = {known["name"] for known in SUBMIT_PARAMETERS if known["in"] == "query"}
+    assert described == set(READERS)

@@ -1,0 +1,58 @@
+"""When the next look is due, by what is known of the model."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from core.history import RunHistory
+from tests.builders import POLICY, SECOND, MiddleChance
+from worker.decisions.looking import first_look, next_look
+
+ABOUT_90 = RunHistory.of(timedelta(seconds=60 + 0.3 * n) for n in range(200))
+ABOUT_10 = RunHistory.of(timedelta(seconds=8 + 0.02 * n) for n in range(200))
+UNKNOWN = RunHistory()
+
+
+def wait(history: RunHistory, elapsed: float) -> float:
+    """The next wait in seconds."""
+    span = timedelta(seconds=elapsed)
+    return next_look(span, history, POLICY, MiddleChance()).total_seconds()
+
+
+def test_while_little_is_known_the_settings_say() -> None:
+    assert first_look(UNKNOWN, POLICY, MiddleChance()) == POLICY.first_poll
+    assert wait(UNKNOWN, 50) == 5
+
+
+def test_while_no_run_ends_nobody_looks() -> None:
+    assert first_look(ABOUT_90, POLICY, MiddleChance()) == POLICY.foresight.quiet
+    assert wait(ABOUT_90, 30) == POLICY.foresight.quiet.total_seconds()
+
+
+@pytest.mark.parametrize(("history", "elapsed"), [(ABOUT_90, 80), (ABOUT_90, 110), (ABOUT_10, 9)])
+def test_where_runs_end_looks_are_near(history: RunHistory, elapsed: float) -> None:
+    assert POLICY.polling.least.total_seconds() <= wait(history, elapsed) <= 5
+
+
+def test_the_nearer_the_last_run_the_nearer_the_look() -> None:
+    waits = [wait(ABOUT_90, elapsed) for elapsed in (62, 80, 100, 118)]
+    assert waits == sorted(waits, reverse=True)
+
+
+def test_a_young_job_is_looked_at_within_three_seconds_of_its_end() -> None:
+    sparse = RunHistory.of(timedelta(seconds=5 + n) for n in range(50))
+    assert max(wait(sparse, elapsed) for elapsed in range(5, 54)) <= 3
+
+
+def test_what_outlasts_all_others_is_looked_at_ever_more_rarely() -> None:
+    waits = [wait(ABOUT_10, elapsed) for elapsed in (12, 30, 60, 120, 3600)]
+    assert waits == sorted(waits)
+    assert (waits[0], waits[-1]) == (1, POLICY.polling.most / SECOND)
+
+
+@pytest.mark.parametrize("history", [ABOUT_10, ABOUT_90])
+def test_no_wait_leaves_the_settings_bounds(history: RunHistory) -> None:
+    least, most = POLICY.polling.least / SECOND, POLICY.polling.most / SECOND
+    assert all(least <= wait(history, elapsed) <= most for elapsed in range(300))
