@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from core.changes import RETENTION, Change, Outcome
+from core.changes import RETENTION, Change, Outcome, ReuseRequest
 from core.deliveries import DeliveryState
 from core.errors import NotFound, NotPermitted, Unauthenticated
 from core.jobs import Errand, Fact, Job, PublicStatus
 from core.listing import Cursor, JobPage, JobQuery, part_of, place_of
+from core.reuse import Reuse
+from core.sharing import cancelled_for_heir, handover
 from core.store.jobs import Depth
 from core.store.listing import TRIM_STEP, Deletion
 from core.store.outbox import DELIVERY_LIFE
@@ -31,6 +33,7 @@ from tests.contract.orders import (
 from tests.contract.test_outbox import claim, settlement
 
 if TYPE_CHECKING:
+    from core.changes import Admitted
     from tests.contract.subjects import Subject
 
 MILLISECOND = timedelta(milliseconds=1)
@@ -356,6 +359,56 @@ async def test_what_it_cost_is_awaited_before_a_short_life_begins(subject: Subje
     done = after.noted(now, due_at=None, errand=None)
     await subject.jobs.store(Change(after, done))
     assert about(await subject.probe.life_of_job("req_1"), 60 * SECOND)
+
+
+async def asked(subject: Subject, name: str) -> Admitted:
+    """A submit that may share."""
+    wish = replace(admission(new_job(subject.clock.now(), name)), reuse=ReuseRequest())
+    return await subject.jobs.admit(wish)
+
+
+async def test_no_stored_result_outlives_what_its_tenant_keeps(subject: Subject) -> None:
+    # Redis forgets a result by its own clock too.
+    subject.clock.move(max(datetime.now(UTC) - subject.clock.now(), timedelta()))
+    await settle_for(subject, result_ttl=60 * SECOND)
+    assert (await asked(subject, "req_1")).reuse is Reuse.MISS
+    record = await subject.jobs.load("req_1")
+    assert record is not None
+    job = await moved(subject, record.job, *RUNNING, Fact.FINISHED)
+    now = subject.clock.now()
+    after = job.after(Fact.COLLECTED, now, due_at=None, finished_at=now)
+    assert await subject.jobs.store(Change(job, after, output=b"{}")) is Outcome.STORED
+    subject.clock.move(59 * SECOND)
+    assert (await asked(subject, "req_2")).reuse is Reuse.HIT
+    subject.clock.move(SECOND)
+    assert (await asked(subject, "req_3")).reuse is Reuse.MISS
+
+
+async def test_a_result_that_others_have_still_to_take_is_kept_a_day(subject: Subject) -> None:
+    await settle_for(subject, result_ttl=60 * SECOND)
+    await asked(subject, "req_1")
+    assert (await asked(subject, "req_2")).reuse is Reuse.JOINED
+    record = await subject.jobs.load("req_1")
+    assert record is not None
+    ended = await moved(subject, record.job, *FAILED)
+    assert about(await subject.probe.life_of_job("req_1"), timedelta(hours=24))
+    assert await subject.listed.delete(ended) is Deletion.AWAITED
+
+
+async def test_who_takes_over_what_runs_keeps_no_unwanted_input(subject: Subject) -> None:
+    await settle_for(subject, keep_inputs=False)
+    await asked(subject, "req_1")
+    await asked(subject, "req_2")
+    leader, heir = [await subject.jobs.load(name) for name in ("req_1", "req_2")]
+    assert leader is not None
+    assert heir is not None
+    running = await moved(subject, leader.job, *RUNNING)
+    assert await subject.jobs.input("req_2") is not None
+    now = subject.clock.now()
+    change = handover(running, cancelled_for_heir(running, now), heir.job, now)
+    assert await subject.jobs.store(change) is Outcome.STORED
+    assert await subject.jobs.input("req_2") is None
+    assert await listed(subject, JobQuery(status=PublicStatus.CANCELLED)) == ["req_1"]
 
 
 # --- trimming
