@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,6 @@ from core.deliveries import DeliveryState
 from core.errors import NotFound, NotPermitted, Unauthenticated
 from core.jobs import Errand, Fact, Job, PublicStatus
 from core.listing import Cursor, JobPage, JobQuery, part_of, place_of
-from core.reuse import Reuse
 from core.sharing import cancelled_for_heir, handover
 from core.store.jobs import Depth
 from core.store.listing import TRIM_STEP, Deletion
@@ -365,34 +364,6 @@ async def asked(subject: Subject, name: str) -> Admitted:
     """A submit that may share."""
     wish = replace(admission(new_job(subject.clock.now(), name)), reuse=ReuseRequest())
     return await subject.jobs.admit(wish)
-
-
-async def test_no_stored_result_outlives_what_its_tenant_keeps(subject: Subject) -> None:
-    # Redis forgets a result by its own clock too.
-    subject.clock.move(max(datetime.now(UTC) - subject.clock.now(), timedelta()))
-    await settle_for(subject, result_ttl=60 * SECOND)
-    assert (await asked(subject, "req_1")).reuse is Reuse.MISS
-    record = await subject.jobs.load("req_1")
-    assert record is not None
-    job = await moved(subject, record.job, *RUNNING, Fact.FINISHED)
-    now = subject.clock.now()
-    after = job.after(Fact.COLLECTED, now, due_at=None, finished_at=now)
-    assert await subject.jobs.store(Change(job, after, output=b"{}")) is Outcome.STORED
-    subject.clock.move(59 * SECOND)
-    assert (await asked(subject, "req_2")).reuse is Reuse.HIT
-    subject.clock.move(SECOND)
-    assert (await asked(subject, "req_3")).reuse is Reuse.MISS
-
-
-async def test_a_result_that_others_have_still_to_take_is_kept_a_day(subject: Subject) -> None:
-    await settle_for(subject, result_ttl=60 * SECOND)
-    await asked(subject, "req_1")
-    assert (await asked(subject, "req_2")).reuse is Reuse.JOINED
-    record = await subject.jobs.load("req_1")
-    assert record is not None
-    ended = await moved(subject, record.job, *FAILED)
-    assert about(await subject.probe.life_of_job("req_1"), timedelta(hours=24))
-    assert await subject.listed.delete(ended) is Deletion.AWAITED
 
 
 async def test_who_takes_over_what_runs_keeps_no_unwanted_input(subject: Subject) -> None:

@@ -22,7 +22,7 @@ from core.money import MicroUsd
 from core.reuse import Reuse, ReusePolicy
 from core.sharing import as_follower, as_hit, time_limit
 from core.store.admissions import CACHE_HIT, JOINED, MILLISECOND, RING_GRACE
-from core.store.records import ENTRIES, JOBS, TENANTS
+from core.store.records import ENTRIES, JOBS
 from core.tenants import Scope
 from tests.fakes.memory import Account, Memory, Row, write_due
 from tests.fakes.quotas import Ruling, Standing
@@ -45,7 +45,7 @@ def admit(memory: Memory, admission: Admission) -> Admitted:
     replayed = _replayed(memory, admission, policy)
     if replayed is not None:
         return replayed
-    fate = _not_outliving(memory, job, memory.flights.fate(admission, policy, memory.now))
+    fate = memory.flights.fate(admission, policy, memory.now)
     ruling = Ruling(job, memory.clock.now(), _standing(memory, job), paid=fate.paid)
     ruling.check()
     stored = _as_fated(memory, job, fate)
@@ -61,15 +61,6 @@ def admit(memory: Memory, admission: Admission) -> Admitted:
         if fate.paid
         else JobRecord(stored, output=fate.kept.output if fate.kept else None),
     )
-
-
-def _not_outliving(memory: Memory, job: Job, fate: Fate) -> Fate:
-    """No stored result outlives what its tenant lets be kept of a job."""
-    row = memory.tenant(job.tenant)
-    own = None if row is None else TENANTS.read(row.doc).result_ttl
-    if own is None or fate.part is None:
-        return fate
-    return replace(fate, part=replace(fate.part, lifetime=min(fate.part.lifetime, own)))
 
 
 def _replayed(memory: Memory, admission: Admission, policy: ReusePolicy) -> Admitted | None:

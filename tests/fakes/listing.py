@@ -52,8 +52,7 @@ def keep(memory: Memory, row: Row, job: Job) -> None:
         if job.due_at is not None or is_awaited(memory, job.id):
             row.until = memory.after(own)
         else:
-            told = memory.job_deliveries.get(job.id) or memory.flights.followed(job.id)
-            left = max(own, KEEP_AFTER) if told else own
+            left = max(own, KEEP_AFTER) if memory.job_deliveries.get(job.id) else own
     row.expires_at = memory.after(left)
 
 

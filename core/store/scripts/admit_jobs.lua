@@ -61,7 +61,7 @@ learn_all(tenant_name, items[1].model)
 
 -- Whether the item is paid for, or what serves it instead.
 local function find_fate(item)
-  local cached = math.min(policy.cache_ms or item.lifetime, policy.result_ttl or math.huge)
+  local cached = policy.cache_ms or item.lifetime
   local mode = item.asked ~= '' and item.asked or policy.cache or item.usual
   item.fate = 'off'
   if mode == 'off' then return end

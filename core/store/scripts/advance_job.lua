@@ -107,8 +107,6 @@ if ended == '1' then
   else
     leave_lane(tenant_name, model, id)
   end
-  keep(job, timeline, job_deliveries, {
-    tenant = tenant_name, ttl = ttl, now = now, due_at = due_at, least = least, followed = is_followed(id),
-  })
+  keep(job, timeline, job_deliveries, { tenant = tenant_name, ttl = ttl, now = now, due_at = due_at, least = least })
 end
 return 'stored'

@@ -29,16 +29,15 @@ local function expire(job, timeline, job_deliveries, left)
 end
 
 -- Sets when a job that has ended goes. `own` is for a job that nobody must look at again (`due_at` is
--- '') or be told of, and no less than `least` ms where somebody was told, or others follow it and take
--- its result; until then it stands in the record by its instant, and the job is kept for `ttl` seconds.
+-- '') or be told of, and no less than `least` ms where somebody was told; until then it stands in the
+-- record by its instant, and the job is kept for `ttl` seconds.
 local function keep(job, timeline, job_deliveries, span)
   local own, left = tonumber(redis.call('HGET', NAMES.tenant .. span.tenant, 'result_ttl') or ''), span.ttl * 1000
   if own and own < left then
     if span.due_at ~= '' or is_awaited(job_deliveries) then
       redis.call('HSET', job, 'until', string.format('%.0f', span.now + own))
     else
-      local told = span.followed or redis.call('EXISTS', job_deliveries) == 1
-      left = told and math.max(own, tonumber(span.least)) or own
+      left = redis.call('EXISTS', job_deliveries) == 1 and math.max(own, tonumber(span.least)) or own
     end
   end
   expire(job, timeline, job_deliveries, left)

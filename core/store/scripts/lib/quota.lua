@@ -4,7 +4,7 @@
 local POLICY_FIELDS = {
   'requests_per_minute', 'burst', 'waiting', 'jobs_per_day', 'jobs_per_month', 'usd_per_request',
   'usd_per_day', 'usd_per_month', 'models', 'priority', 'unknown_price', 'unknown_price_counts',
-  'running', 'weight', 'cache', 'cache_ms', 'cache_shared', 'idempotency_required', 'result_ttl',
+  'running', 'weight', 'cache', 'cache_ms', 'cache_shared', 'idempotency_required',
 }
 
 local function read_policy(tenant)
