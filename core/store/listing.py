@@ -19,7 +19,7 @@ from core.tenants import Credential, Scope
 
 MOST_READ: Final = 1_000
 """Records that one page reads for those that fit: some milliseconds of Redis' time."""
-MOST_PASSED: Final = 4_000
+MOST_PASSED: Final = 2_000
 """Jobs of other models that it passes over: as long."""
 TRIM_STEP: Final = 200
 INDEXED: Final = frozenset(PublicStatus) - {PublicStatus.COMPLETED}

@@ -7,12 +7,12 @@ import json
 from collections import Counter
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from random import Random
 from typing import TYPE_CHECKING, Any, Final
 
-from core.changes import Admission, Change, Outcome
+from core.changes import Admission, Change, Outcome, ReuseRequest
 from core.deliveries import ChannelMove, DeliveryAttempt, DeliveryState, Settlement
 from core.endpoints import Endpoint, WebhookSetup
 from core.jobs import Billed, Fact, Job, JobState, Note, TimelineEntry
@@ -65,14 +65,14 @@ class House:
     wire: Wire
     ids: SeededIds = field(default_factory=lambda: SeededIds(Random(1)))
 
-    async def take(self, number: int, *, hook: bool = False) -> Job:
-        """A job that was submitted with a reference."""
+    async def take(self, number: int, *, hook: bool = False, cache: bool = False) -> Job:
+        """A job that was submitted with a reference; no two have the same input."""
         now = self.clock.now()
         job = Job(
             id=self.ids.job_id(now),
             tenant=TENANT,
             model_id=MODEL,
-            fingerprint="1:" + "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+            fingerprint=f"1:{number:064x}",
             created_at=now,
             updated_at=now,
             reference=f"order-{number:08}",
@@ -82,7 +82,10 @@ class House:
             finish_by=now.replace(year=now.year + 1),
         )
         entry = TimelineEntry(now, Note.ADMITTED, "admitted", job.state)
-        await self.subject.jobs.admit(Admission(Credential(TENANT, "digest"), job, INPUT, entry))
+        wish = Admission(Credential(TENANT, "digest"), job, INPUT, entry)
+        if cache:
+            wish = replace(wish, reuse=ReuseRequest())
+        await self.subject.jobs.admit(wish)
         return job
 
     async def step(self, job: Job, fact: Fact, **changes: Any) -> Job:  # noqa: ANN401 - fields of the record
@@ -186,12 +189,13 @@ async def house_over(url: str, *, packed: bool = True) -> AsyncIterator[House]:
     `packed`: hashes as in the deployments of `deploy/`.
     """
     clock = HandClock()
-    now = clock.now()
     async with wire_to(url) as wire:
         await wire.execute("CONFIG", "SET", "appendonly", "no")
         if packed:
             await wire.execute("CONFIG", "SET", "hash-max-listpack-value", PACKED)
         subject = redis_subject(clock, wire)
+        clock.put(datetime.now(UTC))  # as Redis' own, by which it forgets stored results
+        now = clock.now()
         made = KeyRecord("digest", TENANT, now)
         assert await subject.tenants.create(Tenant(TENANT, now, limits=Limits()), made)
         yield House(subject, clock, wire)

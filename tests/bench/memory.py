@@ -38,7 +38,14 @@ async def measure(url: str, jobs: int, *, packed: bool) -> None:
         await take_messages(house.wire)
         assert await house.deliver() == jobs
         told = await _told("another, and its callback", house, ended, jobs)
-        print(f"\nso a callback costs {(told[0] - 2 * ended[0] + before[0]) / jobs:8.0f} B")
+        taken = await in_batches([partial(house.take, n, cache=True) for n in range(1, jobs + 1)])
+        started = await in_batches([partial(house.start, job) for job in taken])
+        await take_messages(house.wire)
+        await in_batches([partial(house.finish, job) for job in started])
+        stored = await _told("another, with its result stored for others", house, told, jobs)
+        more = (stored[0] - told[0] - ended[0] + before[0]) / jobs
+        print(f"\nso a stored result costs {more:8.0f} B")
+        print(f"so a callback costs {(told[0] - 2 * ended[0] + before[0]) / jobs:8.0f} B")
         print(f"1,000,000 ended jobs: {(ended[0] - before[0]) / jobs / 1000:8.2f} GB")
 
 

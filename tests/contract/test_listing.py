@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from core.changes import RETENTION, Change, Outcome
+from core.changes import RETENTION, Change, Outcome, ReuseRequest
 from core.deliveries import DeliveryState
 from core.errors import NotFound, NotPermitted, Unauthenticated
 from core.jobs import Errand, Fact, Job, PublicStatus
 from core.listing import Cursor, JobPage, JobQuery, part_of, place_of
+from core.sharing import cancelled_for_heir, handover
 from core.store.jobs import Depth
 from core.store.listing import TRIM_STEP, Deletion
 from core.store.outbox import DELIVERY_LIFE
@@ -31,6 +32,7 @@ from tests.contract.orders import (
 from tests.contract.test_outbox import claim, settlement
 
 if TYPE_CHECKING:
+    from core.changes import Admitted
     from tests.contract.subjects import Subject
 
 MILLISECOND = timedelta(milliseconds=1)
@@ -356,6 +358,28 @@ async def test_what_it_cost_is_awaited_before_a_short_life_begins(subject: Subje
     done = after.noted(now, due_at=None, errand=None)
     await subject.jobs.store(Change(after, done))
     assert about(await subject.probe.life_of_job("req_1"), 60 * SECOND)
+
+
+async def asked(subject: Subject, name: str) -> Admitted:
+    """A submit that may share."""
+    wish = replace(admission(new_job(subject.clock.now(), name)), reuse=ReuseRequest())
+    return await subject.jobs.admit(wish)
+
+
+async def test_who_takes_over_what_runs_keeps_no_unwanted_input(subject: Subject) -> None:
+    await settle_for(subject, keep_inputs=False)
+    await asked(subject, "req_1")
+    await asked(subject, "req_2")
+    leader, heir = [await subject.jobs.load(name) for name in ("req_1", "req_2")]
+    assert leader is not None
+    assert heir is not None
+    running = await moved(subject, leader.job, *RUNNING)
+    assert await subject.jobs.input("req_2") is not None
+    now = subject.clock.now()
+    change = handover(running, cancelled_for_heir(running, now), heir.job, now)
+    assert await subject.jobs.store(change) is Outcome.STORED
+    assert await subject.jobs.input("req_2") is None
+    assert await listed(subject, JobQuery(status=PublicStatus.CANCELLED)) == ["req_1"]
 
 
 # --- trimming

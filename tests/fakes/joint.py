@@ -14,6 +14,7 @@ from core.reuse import Reuse
 from core.sharing import reusable_until, time_limit, worth
 from core.store.records import ENTRIES, JOBS, TENANTS
 from tests.fakes.admissions import count_states, take_place
+from tests.fakes.listing import forget_input
 from tests.fakes.memory import write_due
 from tests.fakes.outbox import write_deliveries
 from tests.fakes.reuse import Fate, Kept, Part
@@ -95,6 +96,7 @@ def _inherit(memory: Memory, leader: Job, heir: Heir) -> None:
     memory.flights.succeed(leader.id, job.id)
     row = memory.jobs[job.id]
     row.version, row.doc = job.version, JOBS.write(job)
+    forget_input(memory, row, job)
     _reserve(memory, job.id, memory.accounts[leader.id].booking.reserved)
     memory.timelines[job.id].append(ENTRIES.write(heir.entry))
     count_states(memory, heir.before, job)

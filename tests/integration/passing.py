@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from tests.contract.gateway import HandClock
 
 MILLISECOND: Final = timedelta(milliseconds=1)
+OPEN: Final = frozenset({"channel", "model", "fingerprint"})
+"""Parts of names that may hold colons."""
 _READ: Final[dict[str, tuple[str, ...]]] = {
     "hash": ("HGETALL",),
     "zset": ("ZRANGE", "0", "-1"),
@@ -65,7 +67,7 @@ def row_of(key: str) -> str:
 def _as_expression(pattern: str) -> re.Pattern[str]:
     parts = re.split(r"{(\w+)}", pattern)
     texts: list[Any] = [re.escape(part) for part in parts]
-    texts[1::2] = [".+" if name in {"channel", "model"} else "[^:]+" for name in parts[1::2]]
+    texts[1::2] = [".+" if name in OPEN else "[^:]+" for name in parts[1::2]]
     if pattern.startswith("arq:"):
         texts[1::2] = [".+"]
     return re.compile("".join(texts))

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from core.changes import RETENTION, Change, Outcome
+from core.changes import RETENTION, Change, Outcome, ReuseRequest
 from core.channels import Channel
 from core.controls import Pause
 from core.deliveries import DeliveryState
 from core.jobs import FINAL_STATES, Errand, Fact, Job
 from core.limits import Limits, spans_at
+from core.listing import JobQuery
+from core.reuse import Reuse
 from core.store import keys
 from core.store.controls import ControlStore
 from core.store.keys import CATALOGUE
@@ -29,11 +31,13 @@ from tests.contract.subjects import Subject, redis_subject
 from tests.contract.test_outbox import claim, settlement
 from tests.fakes.ids import SeededIds
 from tests.integration.passing import every_key, held_in, pass_time, row_of, take_messages
+from worker.decisions.afterwards import notified
 from worker.trimming import Trimmer, TrimPolicy
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from core.changes import Admitted
     from core.store.connection import Wire
 
 RUNNING: Final = (Fact.CLAIMED, Fact.ACCEPTED)
@@ -72,6 +76,20 @@ class House:
         await self.subject.jobs.admit(admission(job))
         return job
 
+    async def share(self, tenant: str, key: str) -> Admitted:
+        """A submit of what others submit too, under a key of its own."""
+        now = self.clock.now()
+        wish = admission(new_job(now, self.ids.job_id(now), tenant))
+        self.clock.jump(SECOND)
+        return await self.subject.jobs.admit(
+            replace(wish, reuse=ReuseRequest(), idempotency=f"digest-{key}")
+        )
+
+    async def newest(self, number: int) -> Job:
+        """The last job of `ada` but so many."""
+        page = await self.subject.listed.page_of("ada", JobQuery())
+        return page.jobs[number - 1]
+
     async def trim(self) -> None:
         """What a worker does every minute."""
         subject = self.subject
@@ -98,6 +116,7 @@ async def house(redis_flushed: str) -> AsyncIterator[House]:
 async def opened(url: str) -> AsyncIterator[House]:
     """Two tenants; the one has a slot too few, the other lets little be kept."""
     clock = HandClock()
+    clock.put(datetime.now(UTC))
     now = clock.now()
     async with wire_to(url) as wire:
         subject = redis_subject(clock, wire)
@@ -188,6 +207,29 @@ async def test_what_was_is_gone_when_its_time_is_over(house: House) -> None:
     names = {row_of(name) for name in await every_key(house.wire)}
     assert "gw:use:{tenant}:{window}" not in names
     assert set(await house.subject.probe.states()) <= FINAL_STATES
+
+
+async def test_what_was_shared_is_gone_too(house: House) -> None:
+    subject = house.subject
+    first, joined = await house.share("ada", "one"), await house.share("ada", "two")
+    assert (first.reuse, joined.reuse) == (Reuse.MISS, Reuse.JOINED)
+    leader, follower = [await house.newest(n) for n in (2, 1)]
+    running = await moved(subject, leader, *RUNNING, Fact.FINISHED)
+    now = house.clock.now()
+    ended = running.after(Fact.COLLECTED, now, due_at=None, finished_at=now)
+    assert await subject.jobs.store(Change(running, ended, output=b"{}")) is Outcome.STORED
+    await moved(subject, follower, Fact.CANCEL_ASKED)
+    assert (await house.share("ada", "three")).reuse is Reuse.HIT
+    hit = await house.newest(1)
+    told = notified(hit, now).after
+    assert await subject.jobs.store(Change(hit, told)) is Outcome.STORED
+    await take_messages(house.wire)
+    rows = {row_of(name) for name in await every_key(house.wire)}
+    assert {"gw:once:{scope}:{fingerprint}", "gw:idempotency:{tenant}:{digest}"} <= rows
+
+    await pass_time(house.wire, house.clock, RETENTION + DAY)
+    await house.trim()
+    assert await house.of_the_past() == {}
 
 
 async def test_a_deleted_tenant_leaves_nothing(house: House) -> None:

@@ -4,6 +4,7 @@ local function inherit(once, leader, reserved, heir)
   succeed(once, leader, heir.id, heir.tenant)
   redis.call('HSET', record, 'version', heir.version, 'doc', heir.doc, 'slot', 1)
   redis.call('HINCRBY', record, 'reserved', reserved)
+  forget_input(heir.tenant, record, 'running')
   for _, window in ipairs(heir.windows) do
     redis.call('HINCRBY', window, 'reserved', reserved)
     redis.call('HINCRBY', window, 'reserved|' .. heir.model, reserved)
