@@ -186,6 +186,7 @@ def detail_document(
         "finish_by": _iso(job.finish_by),
         "cancel_asked_at": _iso(job.cancel_asked_at),
         "cancel_outcome": job.cancel_outcome,
+        "reused_from": job.leader,
         "estimated_cost": None if job.estimate is None else to_usd(job.estimate),
         "deliveries": list(delivery_ids),
     }
@@ -223,6 +224,7 @@ def _result(record: JobRecord, *, include_cost: bool) -> dict[str, Any]:
             "finished_at": _iso(job.finished_at),
             "cost": to_usd(job.cost) if include_cost and job.cost is not None else None,
             "cost_source": job.cost_source if include_cost else None,
+            "saved_usd": to_usd(job.saved) if include_cost and job.saved is not None else None,
             "billed": job.billed,
             "late": job.late or None,
             "reference": job.reference,

@@ -66,6 +66,7 @@ _RESULT: Final[Mapping[str, Schema]] = {
     "finished_at": INSTANT,
     "cost": {"type": "number", "description": "USD; with `include_cost=true`, once it is known."},
     "cost_source": TEXT,
+    "saved_usd": {"type": "number", "description": "What a reused result would have cost."},
     "billed": words(Billed),
     "late": {"type": "boolean", "description": "It came after the job's deadline."},
     "reference": TEXT,
@@ -95,6 +96,7 @@ _DETAIL: Final[Mapping[str, Schema]] = {
     "cancel_asked_at": INSTANT,
     "cancel_outcome": words(CancelOutcome),
     "estimated_cost": {"type": "number", "description": "USD."},
+    "reused_from": {"type": "string", "description": "The request that was or will be paid for."},
     "deliveries": many(TEXT),
     "timeline": many(_ENTRY),
 }
@@ -123,6 +125,11 @@ _SUMMED: Final = (
 _NUMBER: Final = {"type": ["number", "null"]}
 _COUNTED: Final = objects(
     "used limit remaining", used={"type": "integer"}, limit=_NUMBER, remaining=_NUMBER
+)
+_REUSED: Final = objects(
+    "jobs saved_usd",
+    jobs={"type": "integer", "description": "Jobs that got a result which another had paid for."},
+    saved_usd={"type": "number", "description": "What these would have cost."},
 )
 _SPENT: Final = objects(
     "used settled reserved limit remaining",
@@ -188,11 +195,12 @@ COMPONENTS: Final[Mapping[str, Schema]] = {
         usd_per_request=_NUMBER,
         windows=many(
             objects(
-                "window resets_at jobs usd models",
+                "window resets_at jobs usd reused models",
                 window=words(Window),
                 resets_at=INSTANT,
                 jobs=_COUNTED,
                 usd=_SPENT,
+                reused=_REUSED,
                 models={"type": "object", "additionalProperties": {"type": "object"}},
             )
         ),
@@ -291,10 +299,12 @@ UNREADY_EXAMPLE: Final = {
     "checks": {"redis": "ok", "worker": "not_seen", "upstream": "failing"},
 }
 _SPENT_EXAMPLE: Final = {"used": 3.78, "settled": 2.52, "reserved": 1.26}
+_REUSED_EXAMPLE: Final = {"jobs": 1, "saved_usd": 1.26}
 _USED_EXAMPLE: Final = {
     "jobs": {"used": 3, "limit": 50, "remaining": 47},
     "usd": {**_SPENT_EXAMPLE, "limit": 25.0, "remaining": 21.22},
-    "models": {MODEL_NAME: {"jobs": 3, "usd": _SPENT_EXAMPLE}},
+    "reused": _REUSED_EXAMPLE,
+    "models": {MODEL_NAME: {"jobs": 3, "usd": _SPENT_EXAMPLE, "reused": _REUSED_EXAMPLE}},
 }
 USAGE_EXAMPLE: Final = {
     "tenant": "video-team",

@@ -56,12 +56,17 @@ def _window(window: WindowUse, limits: Limits) -> Document:
         "resets_at": _iso(window.span.resets_at),
         "jobs": _against(window.total.jobs, jobs_limit),
         "usd": _money(window.total.booking) | _budget(window.total.booking, usd_limit),
+        "reused": _reused(window.total),
         "models": {name: _by_model(use) for name, use in sorted(window.models.items())},
     }
 
 
 def _by_model(use: Use) -> Document:
-    return {"jobs": use.jobs, "usd": _money(use.booking)}
+    return {"jobs": use.jobs, "usd": _money(use.booking), "reused": _reused(use)}
+
+
+def _reused(use: Use) -> Document:
+    return {"jobs": use.reused, "saved_usd": to_usd(MicroUsd(use.saved))}
 
 
 def _money(booking: Booking) -> Document:
