@@ -20,8 +20,8 @@ from core.errors import (
 )
 from core.traceparent import read_traceparent
 from service.admin_schemas import ADMIN_COMPONENTS
-from service.batch_schemas import COMPONENTS as BATCH_COMPONENTS
 from service.app import ENDPOINTS, create_app
+from service.batch_schemas import COMPONENTS as BATCH_COMPONENTS
 from service.errors import MethodNotAllowed
 from service.links import links_of
 from service.openapi import openapi_document
