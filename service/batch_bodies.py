@@ -131,21 +131,52 @@ def _unfit(*wrong: FieldError) -> InvalidInput:
 def _read_options(
     values: Mapping[str, Any], policy: OptionPolicy, path: str
 ) -> tuple[SubmitOptions, list[FieldError]]:
-    """Options as a submit's query has them; JSON's own numbers and booleans do too."""
+    """Options by the names of a submit's query, each as JSON has such a thing."""
     texts, wrong = {}, []
     for name, value in values.items():
-        text = _text(value)
+        kind = _KINDS.get(name, _ANY)
         if name in _NOT_OF_ITEM:
             wrong.append(FieldError(f"{path}{name}", "is not an option of an item"))
-        elif text is None:
-            wrong.append(FieldError(f"{path}{name[:64]}", "must be a text, a number or a boolean"))
+        elif not kind.fits(value):
+            wrong.append(FieldError(f"{path}{name[:64]}", f"must be {kind.name}"))
         else:
-            texts[name] = text
+            texts[name] = _text(value)
     options, wrong_options = judge_options(texts, policy, path)
     return options, [*wrong, *wrong_options]
 
 
-def _text(value: Any) -> str | None:  # noqa: ANN401 - JSON
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """What JSON may say for an option."""
+
+    name: str
+    types: tuple[type, ...]
+
+    def fits(self, value: object) -> bool:
+        """Whether `value` is of this kind; to Python a boolean is a number too."""
+        if isinstance(value, bool):
+            return bool in self.types
+        return isinstance(value, self.types)
+
+
+_ANY: Final = _Kind("a text, a number or a boolean", (str, int, float, bool))
+_TEXT: Final = _Kind("a text", (str,))
+_WHOLE: Final = _Kind("a whole number", (int, float))
+_KINDS: Final[Mapping[str, _Kind]] = {
+    "webhook": _TEXT,
+    "reference": _TEXT,
+    "priority": _TEXT,
+    "cache": _TEXT,
+    "webhook_intermediate_status": _Kind("true or false", (bool,)),
+    "timeout": _WHOLE,
+    "start_timeout": _WHOLE,
+    "max_cost": _Kind("an amount in USD, such as 1.50", (int, float, str)),
+}
+
+
+def _text(value: object) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
-    return str(value) if isinstance(value, str | int | float) else None
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))  # a whole number in JSON Schema's sense
+    return str(value)

@@ -31,7 +31,7 @@ DAY: Final = 100
 PATIENCE: Final = 60
 WEEK: Final = 7 * 86_400
 LONGEST_SCRIPT_MS: Final = 500
-"""Far above the 40 ms that it takes: other work of the machine is in it."""
+"""Far above the 40 to 60 ms that it takes: other work of the machine is in it."""
 
 
 @pytest.fixture(scope="module")

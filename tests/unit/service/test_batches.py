@@ -95,7 +95,7 @@ async def test_options_have_the_names_and_rules_of_a_submit(
     face: Face, caller: httpx.AsyncClient
 ) -> None:
     await sent(
-        caller, item(priority="low", timeout=60, max_cost=5.5, webhook_intermediate_status=True)
+        caller, item(priority="low", timeout=60.0, max_cost=5.5, webhook_intermediate_status=True)
     )
     (job,) = face.stores.memory.every_job()
     assert (job.priority, job.webhook_intermediate) == (2, True)
@@ -141,6 +141,10 @@ WRONG_ITEMS: Final[dict[str, tuple[Any, str]]] = {
     "a wrong option": (item(max_cost="much"), "/max_cost"),
     "no dry runs": (item(dry_run=True), "/dry_run"),
     "a list for an option": (item(timeout=[]), "/timeout"),
+    "a number for a text": (item(reference=7), "/reference"),
+    "a text for a number": (item(timeout="60"), "/timeout"),
+    "a number for a boolean": (item(webhook_intermediate_status=1), "/webhook_intermediate_status"),
+    "a boolean for a number": (item(max_cost=True), "/max_cost"),
     "too dear": (item(max_cost=0.01), "/max_cost"),
     "an input that does not fit": (item(input={**KLING_INPUT, "duration": 99}), "/input/duration"),
 }

@@ -21,6 +21,7 @@ from core.errors import (
 from core.traceparent import read_traceparent
 from service.admin_schemas import ADMIN_COMPONENTS
 from service.app import ENDPOINTS, create_app
+from service.batch_schemas import COMPONENTS as BATCH_COMPONENTS
 from service.errors import MethodNotAllowed
 from service.links import links_of
 from service.openapi import openapi_document
@@ -162,7 +163,7 @@ def test_every_answer_has_an_example(description: dict[str, Any]) -> None:
 
 def test_every_reference_leads_somewhere(description: dict[str, Any]) -> None:
     named = set(re.findall(rb"#/components/schemas/(\w+)", orjson.dumps(description)))
-    known = (*COMPONENTS, *WEBHOOK_COMPONENTS, *ADMIN_COMPONENTS)
+    known = (*COMPONENTS, *BATCH_COMPONENTS, *WEBHOOK_COMPONENTS, *ADMIN_COMPONENTS)
     assert named == {name.encode() for name in known}
 
 
