@@ -55,7 +55,7 @@ class Counted:
 
     async def ask(self, kind: str, number: int) -> None:
         """A submit of this kind, unlike the earlier ones where it has to be."""
-        given = {
+        given: dict[str, Any] = {
             name: f"{value}{number}" if value in {"new", "1:new"} else value
             for name, value in KINDS[kind].items()
         }
