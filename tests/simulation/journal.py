@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from core.jobs import CancelOutcome, Job
     from tests.fakes.memory import Memory
 
+SERVES: Final = frozenset(JobState) - {JobState.FAILED, JobState.CANCELLED, JobState.EXPIRED}
 STEPS: Final = frozenset((before, after) for (before, _), after in TRANSITIONS.items())
 
 
@@ -86,7 +87,7 @@ class WatchedJobStore(MemoryJobStore):
     async def store(self, change: Change) -> Outcome:
         """See `JobStore.store`."""
         before, after = change.before, change.after
-        held = self._held(after.id)
+        held, leader = self._held(after.id), self._leader_of(after.id)
         heir = None if change.heir is None else self._held(change.heir.after.id)
         outcome = await super().store(change)
         what = f"{before.state} v{before.version} -> {after.state} v{after.version}: {outcome} "
@@ -96,6 +97,9 @@ class WatchedJobStore(MemoryJobStore):
             self._judge(held, before, after)
         if outcome is Outcome.STORED and heir is not None and change.heir is not None:
             self._judge(heir, change.heir.before, change.heir.after)
+        promoted = before.state is JobState.FOLLOWING and after.state is JobState.QUEUED
+        if promoted and outcome is Outcome.STORED and (leader is None or leader.state in SERVES):
+            self._breach(f"{after.id}: is paid for while its leader serves it: {leader}")
         if after.state is JobState.CANCELLING:
             self._given_up.add(after.id)
         self._judge_flights()
@@ -104,6 +108,10 @@ class WatchedJobStore(MemoryJobStore):
     def _held(self, job_id: str) -> Job | None:
         row = self._memory.job(job_id)
         return None if row is None else JOBS.read(row.doc)
+
+    def _leader_of(self, job_id: str) -> Job | None:
+        leader = self._memory.flights.leaders.get(job_id)
+        return None if leader is None else self._held(leader)
 
     def _judge_flights(self) -> None:
         """Of identical requests under way one is paid for, but for what is being cancelled."""
