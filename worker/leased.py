@@ -24,6 +24,9 @@ class LoopPolicy:
     at_once: int
     tick: timedelta = timedelta(milliseconds=100)
     store_pause: timedelta = timedelta(milliseconds=500)
+    batch: int | None = None
+    """Look again before the tick only where the last look left something, and when there is room
+    for so many. None: whenever anything ends, since what is due may have waited for that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +51,7 @@ class LeasedLoop(Generic[T]):
         self._under_way: dict[str, asyncio.Task[None]] = {}
         self._nudged = asyncio.Event()
         self._lost_at: timedelta | None = None
+        self._left_some = False
 
     @property
     def busy(self) -> int:
@@ -101,6 +105,7 @@ class LeasedLoop(Generic[T]):
     async def _claim(self) -> Sequence[T]:
         room = self._policy.at_once - len(self._under_way)
         if room <= 0:
+            self._left_some = True
             return ()
         try:
             claimed = await self._work.claim(room)
@@ -108,6 +113,7 @@ class LeasedLoop(Generic[T]):
             await self._wait_for_store(error)
             return ()
         self._store_answers()
+        self._left_some = len(claimed) >= room
         return claimed
 
     async def _wait_for_store(self, error: StoreUnavailable) -> None:
@@ -139,5 +145,6 @@ class LeasedLoop(Generic[T]):
 
     def _done(self, name: str) -> None:
         del self._under_way[name]
-        if len(self._under_way) < self._policy.at_once:
+        room, batch = self._policy.at_once - len(self._under_way), self._policy.batch
+        if room > 0 if batch is None else self._left_some and room >= batch:
             self._nudged.set()

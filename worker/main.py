@@ -1,6 +1,7 @@
 """One worker process: composes the parts, runs them until a signal, drains them."""
 
 import asyncio
+import gc
 import logging
 import signal
 import sys
@@ -87,6 +88,9 @@ async def _work(settings: WorkerSettings, figures: Figures, emit: Readers, span_
     async with open_resources(settings, emit, span_of) as resources:
         emit.readers.append(lambda event: _nudge_courier(event, resources))
         _show_load(figures, resources)
+        # What is made by now stays for good: the collector need not walk it again and again.
+        gc.collect()
+        gc.freeze()
         await _run_until(stopped, settings, resources, emit)
 
 

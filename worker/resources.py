@@ -184,7 +184,12 @@ def _watcher(
         handle=within(job_subject, lifecycle.advance),
         identity=lambda job: job.id,
     )
-    return LeasedLoop(work, LoopPolicy(at_once=settings.poll.at_once), clock, emit)
+    return LeasedLoop(work, _in_batches(settings.poll.at_once), clock, emit)
+
+
+def _in_batches(at_once: int) -> LoopPolicy:
+    # A claim for every poll that ends would cost Redis as much as the polls themselves.
+    return LoopPolicy(at_once=at_once, batch=max(at_once // 8, 1))
 
 
 async def _open_sinks(stack: AsyncExitStack, own: Wire, settings: WorkerSettings) -> StreamSinks:

@@ -1,14 +1,14 @@
 -- wrk's script: one kind of request, `@n@` in its body and headers made new each time; figures as
--- one line of JSON. Arguments: method, path, file of the body, first number, "name: value" ...
+-- one line of JSON. Arguments: method, path, file of the body, this run's number, "name: value" ...
 
-local numbered, count, head, text, method, path
+local numbered, first, count, head, text, method, path, fixed
 
 function init(args)
   method, path = args[1], args[2]
   local file = io.open(args[3], 'rb')
   text = file:read('*a')
   file:close()
-  count = tonumber(args[4])
+  first, count = args[4], 0
   head = {}
   for position = 5, #args do
     local name, value = args[position]:match('^([^:]+): (.*)$')
@@ -23,9 +23,11 @@ end
 function request()
   if not numbered then return fixed end
   count = count + 1
+  -- A large number would be written with an exponent, and be the same again and again.
+  local number = first .. '-' .. count
   local own = {}
-  for name, value in pairs(head) do own[name] = value:gsub('@n@', count) end
-  local body = text:gsub('@n@', count)
+  for name, value in pairs(head) do own[name] = value:gsub('@n@', number) end
+  local body = text:gsub('@n@', number)
   return wrk.format(method, path, own, #body > 0 and body or nil)
 end
 

@@ -3,26 +3,32 @@
 from __future__ import annotations
 
 import time
+from datetime import timedelta
+from math import log
+from random import Random
 from typing import TYPE_CHECKING, Any, Final
 
 import httpx
+from redis import Redis
 
+from core.history import KEPT
 from core.store import keys
 from tests.bench.figures import Target, share
 from tests.bench.harness import bearer
 from tests.bench.load import cpu_seconds, memory_mb
-from tests.bench.seeds import Seeds
+from tests.bench.seeds import LONGEST_AGO, Seeds
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from core.store.connection import Wire
     from simulator.stack import Child
     from tests.bench.figures import Report
     from tests.bench.harness import Bench
 
 PATIENCE: Final = 60.0
 LOOK_EVERY: Final = 0.05
+MEDIAN_RUN: Final = 300
+SEEDED_A_SECOND: Final = 1500
 LEASE: Final = 15.0
 SOON: Final = Target(most=25)
 CHEAP: Final = Target(most=450)
@@ -142,24 +148,29 @@ def fastest_polls(bench: Bench, report: Report) -> None:
 
 
 def _seed_open(bench: Bench, count: int, within: float) -> None:
-    """Jobs of which one in ten ends within the watch."""
+    """Jobs of a model whose runs are known: some end within the watch, most do not."""
     bench.fresh()
-    now = time.time()
-    ends = [now + (within * (n % 100) / 100 if n % 10 == 0 else 3600) for n in range(count)]
+    rng = Random(1)
+    runs = [timedelta(seconds=rng.lognormvariate(log(MEDIAN_RUN), 0.25)) for _ in range(KEPT)]
+    bench.act(lambda wire: Seeds.over(wire).history(runs))
+    begun = time.time() + count / SEEDED_A_SECOND
+    left = [
+        max(rng.lognormvariate(log(MEDIAN_RUN), 0.25) - n % LONGEST_AGO, 0) for n in range(count)
+    ]
+    ends = [begun + (3600 if span == 0 else span) for span in left]
+    if within > LONGEST_AGO:
+        ends = [begun + within] * count
     bench.act(lambda wire: Seeds.over(wire).running(ends))
 
 
 def _watch(bench: Bench, seconds: float) -> list[float]:
     """How far the job that is due longest is behind its time, again and again."""
-
-    def oldest() -> Callable[[Wire], Any]:
-        return lambda wire: wire.execute("ZRANGE", keys.DUE, 0, 0, "WITHSCORES")
-
     until, behind = time.monotonic() + seconds, []
-    while time.monotonic() < until:
-        rows = bench.act(oldest())
-        behind.append(max(0.0, time.time() - float(rows[1]) / 1000) if rows else 0.0)
-        time.sleep(LOOK_EVERY)
+    with Redis.from_url(bench.redis.url) as client:
+        while time.monotonic() < until:
+            rows = client.zrange(keys.DUE, 0, 0, withscores=True)
+            behind.append(max(0.0, time.time() - rows[0][1] / 1000) if rows else 0.0)
+            time.sleep(LOOK_EVERY)
     return behind
 
 

@@ -1,4 +1,4 @@
-"""`python -m tests.bench.run [--only accept,reads] [--smoke]`: measure, print the table, keep JSON.
+"""`python -m tests.bench.run [--only accept,reads] [--rounds N]`: measure, print, keep JSON.
 
 Needs nothing but an installed environment. Judges nothing: a missed target is shown, not failed.
 """
@@ -11,6 +11,7 @@ import platform
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -86,13 +87,18 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", help="names of scenarios, with commas")
     parser.add_argument("--smoke", action="store_true", help="a little of everything, untimed")
+    parser.add_argument(
+        "--rounds", type=int, default=FULL.rounds, help="how often each is measured"
+    )
     parser.add_argument("--keep", type=Path, help="keep logs in this folder")
     given = parser.parse_args()
     names = given.only.split(",") if given.only else list(SCENARIOS)
     with tempfile.TemporaryDirectory() as scratch:
         folder = given.keep or Path(scratch)
         folder.mkdir(parents=True, exist_ok=True)
-        report = measure(names, SMOKE if given.smoke else FULL, folder)
+        report = measure(
+            names, SMOKE if given.smoke else replace(FULL, rounds=given.rounds), folder
+        )
     print(report.table())
     print(f"load by {report.about['load by']}; kept in {keep(report, RESULTS)}")
     return 0

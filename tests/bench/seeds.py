@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from core.store.connection import Wire
 
 AT_ONCE: Final = 200
+LONGEST_AGO: Final = 300
 CREDENTIAL: Final = Credential(TENANT, digest_of(KEY))
 PRICE: Final = MicroUsd(1_260_000)
 DATA: Final = '{"request_id":"req_1","status":"completed","output":{"video":"https://a.example/b"}}'
@@ -76,12 +77,15 @@ class Seeds:
         await self.jobs.admit(Admission(CREDENTIAL, job, body, entry))
 
     async def running(self, ends_at: Sequence[float], **fields: Any) -> list[Job]:  # noqa: ANN401 - of the record
-        """Jobs that RunComfy has until these instants (epoch, in seconds), due within 10 s."""
+        """Jobs that RunComfy has until these instants (epoch, in seconds), due within 10 s.
+
+        They have been there for up to five minutes, one after another.
+        """
         admitted = await self.admitted(len(ends_at), **fields)
         now = datetime.now(UTC)
         made = []
         for number, (job, end) in enumerate(zip(admitted, ends_at, strict=True)):
-            since = now - timedelta(seconds=number % 120)
+            since = now - timedelta(seconds=number % LONGEST_AGO)
             after = job.noted(
                 now,
                 state=JobState.RUNNING,
@@ -98,6 +102,12 @@ class Seeds:
         # No ring is answered: they are beyond their submit.
         await self.wire.execute("DEL", keys.BELL)
         return [after for _, after in made]
+
+    async def history(self, times: Sequence[timedelta]) -> None:
+        """How long the model's last runs took."""
+        taken = [int(time.total_seconds() * 1000) for time in times]
+        await self.wire.execute("LPUSH", keys.runs(MODEL), *taken)
+        await self.wire.execute("HSET", keys.RUN_COUNTS, MODEL, len(taken))
 
     async def callbacks(self, count: int, url: str) -> list[str]:
         """So many callbacks to this address, all due now; their ids."""

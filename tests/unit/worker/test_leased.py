@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 class Yard:
     """A loop over named items, each under way until all are let go. It looks only when nudged."""
 
-    def __init__(self, at_once: int = 3) -> None:
+    def __init__(self, at_once: int = 3, batch: int | None = None) -> None:
         self.clock = FakeClock()
         self.events: list[Event] = []
         self.due: list[str] = []
@@ -36,7 +36,7 @@ class Yard:
         self.finished: Counter[str] = Counter()
         self.held = asyncio.Event()
         work = Work("yard", self.claim, self.handle, lambda item: item)
-        policy = LoopPolicy(at_once, tick=HOUR, store_pause=SECOND)
+        policy = LoopPolicy(at_once, tick=HOUR, store_pause=SECOND, batch=batch)
         self.loop = LeasedLoop(work, policy, self.clock, self.events.append)
 
     async def claim(self, room: int) -> Sequence[str]:
@@ -61,7 +61,13 @@ class Yard:
 
 @pytest.fixture
 async def yard() -> AsyncIterator[Yard]:
-    yard = Yard()
+    async with at_work(Yard()) as yard:
+        yield yard
+
+
+@asynccontextmanager
+async def at_work(yard: Yard) -> AsyncIterator[Yard]:
+    """The yard while its loop runs."""
     running = asyncio.create_task(yard.loop.run())
     await settle()
     yield yard
@@ -203,3 +209,21 @@ async def test_a_drain_cuts_what_takes_too_long(yard: Yard) -> None:
 
 async def test_a_drain_with_nothing_under_way_is_over_at_once(yard: Yard) -> None:
     assert await yard.loop.drain(HOUR) == 0
+
+
+async def test_in_batches_an_end_is_no_reason_to_look_where_nothing_was_left() -> None:
+    async with at_work(Yard(at_once=4, batch=2)) as yard:
+        await yard.nudge("a", "b")
+        looks = len(yard.rooms)
+        yard.held.set()
+        await settle()
+        assert (yard.loop.busy, len(yard.rooms)) == (0, looks)
+
+
+async def test_in_batches_what_was_left_is_taken_as_soon_as_there_is_room() -> None:
+    async with at_work(Yard(at_once=4, batch=2)) as yard:
+        await yard.nudge(*"abcdef")
+        assert (yard.loop.busy, yard.due) == (4, ["e", "f"])
+        yard.held.set()
+        await settle()
+        assert (yard.due, sum(yard.finished.values())) == ([], 6)
