@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from functools import partial
+from functools import cache, partial
 from random import Random
 from typing import TYPE_CHECKING, Any, Final
 
@@ -77,6 +77,16 @@ POLICY: Final = FacePolicy(
 )
 
 
+@cache
+def _app() -> FastAPI:
+    """One for all faces: to make one takes 30 ms, more than most tests, and it holds nothing."""
+    return create_app(_never_opened)
+
+
+def _never_opened() -> AbstractAsyncContextManager[Resources]:
+    raise AssertionError("each face hands its own resources to each call")
+
+
 @dataclass(slots=True)
 class Face:
     """A running face and what a test looks at."""
@@ -85,7 +95,6 @@ class Face:
     stores: MemoryStores
     clock: FakeClock
     events: list[Event] = field(default_factory=list)
-    _app: FastAPI | None = None
 
     async def tenant(
         self,
@@ -113,9 +122,7 @@ class Face:
 
     async def serve(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
         """The application, as a server whose lifespan has begun calls it."""
-        self._app = self._app or create_app(self._open)
-        async with self._app.router.lifespan_context(self._app) as state:
-            await self._app({**scope, "state": dict(state or {})}, receive, send)
+        await _app()({**scope, "state": {"resources": self.resources}}, receive, send)
 
     @asynccontextmanager
     async def _open(self) -> AsyncIterator[Resources]:
