@@ -142,7 +142,9 @@ async def _read(request: Request, resources: Resources, credential: Credential) 
     return Submission(
         credential=credential,
         model_id=request.path_params["model_id"],
-        options=read_options(request.url.query, resources.policy.options),
+        options=read_options(
+            request.scope["query_string"].decode("latin-1"), resources.policy.options
+        ),
         body=await read_body(request, resources.policy.body),
         trace=exchange_of(request.scope).trace,
         idempotency=None if key is None else digest_of_key(key),
