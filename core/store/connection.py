@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import Any, Final, Protocol, Self
 
 import hiredis
-from redis.asyncio import Sentinel
+from redis.asyncio import Sentinel, SentinelConnectionPool
 from redis.asyncio.connection import AbstractConnection, ConnectionPool
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff, NoBackoff
@@ -80,6 +80,13 @@ def _packed(command: tuple[Argument, ...]) -> bytes:
     return packed
 
 
+async def _close_sentinels(source: ConnectionSource) -> None:
+    """What the search for the master left open."""
+    if isinstance(source, SentinelConnectionPool):
+        for client in source.sentinel_manager.sentinels:
+            await client.aclose()
+
+
 class Wire:
     """Sends commands, many at a time, over one connection that is opened when first needed.
 
@@ -113,6 +120,7 @@ class Wire:
             self._session.cancel()
             with suppress(asyncio.CancelledError):
                 await self._session
+        await _close_sentinels(self._source)
 
     async def execute(self, *command: Argument) -> Any:  # noqa: ANN401 - Redis answers in many types
         """One command's answer, undecoded.
