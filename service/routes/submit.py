@@ -12,7 +12,7 @@ from core.changes import Admission, Admitted
 from core.documents import result_document, status_document
 from core.errors import CallerError, StoreSilent
 from core.history import estimate
-from core.jobs import Job, JobRecord
+from core.jobs import Job, JobRecord, JobState
 from core.reuse import Reuse
 from core.store.jobs import Depth, JobView
 from core.tenants import Credential, Scope
@@ -97,10 +97,10 @@ class _Wait:
 def _answer(
     request: Request, resources: Resources, record: JobRecord, more: Mapping[str, str]
 ) -> Response:
-    """202, or 200 with the result of a job that has ended by now."""
+    """202, or 200 with the result of a job that has ended by now, if the key may read it."""
     job, links = record.job, links_of(request.scope, resources.policy.public_url)
     headers = {"location": links.of(job.id)["status_url"]} | dict(more)
-    if job.final:
+    if job.final and (record.output is not None or job.state is not JobState.SUCCEEDED):
         return json_answer(result_document(record, include_cost=False), headers=headers)
     foretold = estimate(job, resources.histories.of(job.model_id), resources.clock.now())
     return json_answer(status_document(job, links, foretold), 202, headers)

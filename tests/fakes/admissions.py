@@ -62,8 +62,15 @@ def take(memory: Memory, admission: Admission) -> Admitted:
         reuse=fate.reuse,
         record=None
         if fate.paid
-        else JobRecord(stored, output=fate.kept.output if fate.kept else None),
+        else JobRecord(
+            stored, output=readable(memory, admission, fate.kept.output if fate.kept else None)
+        ),
     )
+
+
+def readable(memory: Memory, admission: Admission, output: bytes | None) -> bytes | None:
+    """What a key may learn of a result that is there: nothing, where it may only submit."""
+    return output if Scope.READ in memory.keys[admission.credential.digest].scopes else None
 
 
 def _replayed(memory: Memory, admission: Admission, policy: ReusePolicy) -> Admitted | None:
@@ -82,7 +89,8 @@ def _replayed(memory: Memory, admission: Admission, policy: ReusePolicy) -> Admi
         raise RequestDeleted
     if row.expires_at is not None and row.expires_at <= memory.now:
         return None  # the key goes with its job
-    record = JobRecord(JOBS.read(row.doc), output=row.output)
+    output = readable(memory, admission, row.output)
+    record = JobRecord(JOBS.read(row.doc), output=output)
     return Admitted(running=False, reserved=MicroUsd(0), reuse=Reuse.REPLAYED, record=record)
 
 

@@ -28,13 +28,19 @@ if refused_key then return { { refused_key } } end
 now = tonumber(now)
 local policy = read_policy(tenant)
 
+-- A key that may submit and not read learns that there is a result, and not which.
+local function readable(output)
+  if not output or output == '' then return '' end
+  return string.find(redis.call('HGET', api_key, 'scopes') or '', 'read', 1, true) and output or ''
+end
+
 local function replay()
   local earlier = redis.call('GET', idempotency)
   if not earlier then return nil end
   local print, id = string.match(earlier, '^(%S+) (%S+)$')
   if print ~= key_print then return { 'key_reused' } end
   local held = redis.call('HMGET', NAMES.job .. id, 'doc', 'output')
-  return { 'replayed', id, held[1] or '', held[2] or '' }
+  return { 'replayed', id, held[1] or '', readable(held[2]) }
 end
 
 if key_given == '1' then
@@ -329,7 +335,7 @@ for index, item in ipairs(items) do
   if item.fits and (writes or dry == '1') then
     local slot = (given[item.id] or (not writes and item.at_once)) and '1' or '0'
     answers[index] = { 'admitted', slot, text(item.amount), item.fate, item.paid and '' or item.doc,
-      batch == '' and item.output or '' }
+      batch == '' and readable(item.output) or '' }
   elseif item.fits then
     answers[index] = { 'fits' }
   end

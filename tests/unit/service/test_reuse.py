@@ -15,6 +15,7 @@ from core.events import CostSaved, JobAdmitted, LikeFound
 from core.jobs import CancelOutcome, JobState
 from core.limits import Limits
 from core.reuse import CacheMode, CacheUse, Reuse, ReusePolicy
+from core.tenants import Scope
 from tests.contract.flight import OUTPUT, Flight
 from tests.contract.gateway import Gateway
 from tests.fakes.clock import settle
@@ -292,6 +293,18 @@ async def test_who_waits_for_a_replayed_job_is_told_when_it_ends(
     assert (answer.status_code, answer.headers["idempotency-replayed"]) == (200, "true")
     assert answer.headers["preference-applied"] == "wait=10"
     assert len(face.resources.waiters) == 0
+
+
+async def test_a_hit_tells_no_output_to_a_key_that_may_not_read(face: Face, flight: Flight) -> None:
+    """Found: a key that may only submit was shown what others of its tenant had got."""
+    key = await face.tenant("writers", scopes=frozenset({Scope.SUBMIT}))
+    async with face.client(key) as writer:
+        await _post(writer, headers=KEY)
+        await flight.finish(_jobs(face)[0])
+        answers = [await _post(writer), await _post(writer, headers=KEY)]
+    assert [answer.status_code for answer in answers] == [202, 202]
+    assert [answer.json()["status"] for answer in answers] == ["completed", "completed"]
+    assert all("output" not in answer.json() for answer in answers)
 
 
 async def test_who_waits_for_a_hit_has_it_already(
