@@ -53,6 +53,8 @@ class LifecyclePolicy:
     """Before a submit that surely did not leave is tried again."""
     gone_after: timedelta = MINUTE
     """How long RunComfy may say that it does not know an id before it is believed."""
+    gone_looks: int = 4
+    """How many times in a row it must have said so by then."""
     collect_for: timedelta = HOUR
     """How long the result of a finished job is asked for."""
     doubt: DoubtPolicy = DoubtPolicy.HOLD

@@ -70,6 +70,20 @@ REGRESSIONS: Final = {
         faults=frozenset({Fault.STORE_SILENT, Fault.SLOW_SUBMITS, Fault.CANCELS}),
         intensity=0.6,
     ),
+    "a 404 on both sides of an outage of the store was believed": Plan(
+        seed=2577,
+        workers=1,
+        jobs=4,
+        faults=frozenset(
+            {
+                *(Fault.DEATHS, Fault.STORE_AWAY, Fault.STORE_PARTED, Fault.STORE_SILENT),
+                *(Fault.STORE_LATE, Fault.LOST_BEFORE, Fault.LOST_AFTER, Fault.NOT_SENT),
+                *(Fault.READS_FAIL, Fault.READS_AWAY, Fault.NOT_YET_VISIBLE, Fault.BLINKS),
+                *(Fault.FORGOTTEN, Fault.OPERATORS, Fault.POLICIES, Fault.TWINS),
+            }
+        ),
+        intensity=0.3,
+    ),
     "the first 404 after an outage was believed": Plan(
         seed=5, jobs=1, faults=frozenset({Fault.READS_AWAY, Fault.BLINKS}), intensity=0.3
     ),

@@ -118,8 +118,13 @@ def _gone(job: Job, fault: UpstreamFault, now: datetime, rules: Rules) -> Move |
     known_for = now - (job.running_since or now)
     missed_for = now - (job.trouble_since or now)
     is_news = job.trouble != fault.kind  # another trouble may have come first
-    if is_news or min(known_for, missed_for) < rules.policy.gone_after:
+    if is_news:
         return _troubled(job, fault, None, now, rules)
+    # Time alone proves nothing: the store may have been away meanwhile, and nobody looked.
+    looks = job.tries + 1
+    if looks < rules.policy.gone_looks or min(known_for, missed_for) < rules.policy.gone_after:
+        due_at = by_deadline(job, now + rules.policy.trouble.wait(missed_for, rules.rng))
+        return Move(after=job.noted(now, tries=looks, due_at=due_at), entry=None)
     error = JobError("upstream_lost", "RunComfy no longer knows the request.", fault.code)
     return ended(job, Fact.BROKE, now, fault=fault, error=error, billed=Billed.UNKNOWN)
 

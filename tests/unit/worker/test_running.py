@@ -164,6 +164,20 @@ PATIENCE: dict[str, tuple[float, float | None, str | None, bool]] = {
 }
 
 
+POLICY_LOOKS = POLICY.gone_looks
+
+
+def test_a_404_on_both_sides_of_an_outage_of_the_store_is_not_believed() -> None:
+    """Found by simulation: a minute had passed, in which nobody had looked."""
+    record = job(S.RUNNING, running_since=at(0), trouble="gone", trouble_since=at(10), tries=0)
+    for looks in range(1, POLICY_LOOKS):
+        decided = poll(record, GONE, 200 + looks)
+        assert isinstance(decided, Move)
+        record = decided.after
+        assert (record.state, record.tries) == (S.RUNNING, looks)
+    assert moved(poll(record, GONE, 300)).after.state is S.FAILED
+
+
 @pytest.mark.parametrize("state", [S.RUNNING, S.CANCELLING])
 @pytest.mark.parametrize(("known", "since", "kind", "believed"), PATIENCE.values(), ids=PATIENCE)
 def test_a_404_is_believed_after_a_while(
@@ -174,6 +188,7 @@ def test_a_404_is_believed_after_a_while(
         running_since=at(known),
         trouble=kind,
         trouble_since=None if since is None else at(since),
+        tries=POLICY_LOOKS - 1,
     )
     decided = poll(record, GONE, 100) if state is S.RUNNING else cancel(record, GONE, 100)
     if not believed:
