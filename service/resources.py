@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from importlib.metadata import version
 from typing import Final
@@ -145,41 +145,46 @@ async def open_resources(
         overview = _overview(wire, scripts, clock, settings.metrics.tenants)
         metrics = ServiceMetrics(figures, SUBMIT_ROUTE, overview.read, clock)
         emit = _both(metrics, log, tracing.emit)
-        cards = Models.of(load_cards(), fresh_for=settings.catalogue_fresh_for)
-        shelf = ModelShelf(cards, CatalogueStore(wire, scripts), clock, emit)
-        desk = open_desk(wire, ADMIN_API, settings.target_policy(), emit)
-        histories = HistoryShelf(HistoryStore(wire), clock, emit)
-        waiters = Waiters(clock, settings.waiters_at_once)
-        figures.watch("gateway_waiters", (), waiters.__len__)
-        feed = ChangeFeed(connection_source(settings.redis, "feed"), waiters, clock, emit)
+        resources = replace(_over(wire, scripts, settings, metrics, emit), span_of=tracing.span_of)
+        figures.watch("gateway_waiters", (), resources.waiters.__len__)
+        feed_source = connection_source(settings.redis, "feed")
+        feed = ChangeFeed(feed_source, resources.waiters, clock, emit)
         for endless in (
-            shelf.keep_fresh(settings.catalogue_refresh),
-            histories.keep_fresh(settings.history_refresh),
+            resources.shelf.keep_fresh(settings.catalogue_refresh),
+            resources.histories.keep_fresh(settings.history_refresh),
             feed.run(),
             _keep_shared(figures, clock),
-            _close_when(stopping or asyncio.Event(), waiters),
+            _close_when(stopping or asyncio.Event(), resources.waiters),
         ):
             stack.push_async_callback(_stopped, asyncio.create_task(endless))
-        yield Resources(
-            jobs=JobStore(wire, scripts, clock),
-            batches=BatchStore(wire, scripts, clock),
-            listed=listing.ListedJobs(wire, scripts, clock),
-            tenants=TenantStore(wire, scripts, clock),
-            usage=UsageStore(wire),
-            breakers=BreakerStore(wire, scripts, clock),
-            desk=desk,
-            health=Presence(wire, clock),
-            shelf=shelf,
-            histories=histories,
-            waiters=waiters,
-            figures=metrics,
-            mailroom=open_mailroom(settings, wire, scripts),
-            clock=clock,
-            ids=SystemIds(),
-            policy=face_policy(settings),
-            emit=emit,
-            span_of=tracing.span_of,
-        )
+        yield resources
+
+
+def _over(
+    wire: Wire, scripts: Scripts, settings: ServiceSettings, metrics: ServiceMetrics, emit: Emit
+) -> Resources:
+    """What handlers reach, over one wire; nothing of it runs by itself."""
+    clock = SystemClock()
+    cards = Models.of(load_cards(), fresh_for=settings.catalogue_fresh_for)
+    return Resources(
+        jobs=JobStore(wire, scripts, clock),
+        batches=BatchStore(wire, scripts, clock),
+        listed=listing.ListedJobs(wire, scripts, clock),
+        tenants=TenantStore(wire, scripts, clock),
+        usage=UsageStore(wire),
+        breakers=BreakerStore(wire, scripts, clock),
+        desk=open_desk(wire, ADMIN_API, settings.target_policy(), emit),
+        health=Presence(wire, clock),
+        shelf=ModelShelf(cards, CatalogueStore(wire, scripts), clock, emit),
+        histories=HistoryShelf(HistoryStore(wire), clock, emit),
+        waiters=Waiters(clock, settings.waiters_at_once),
+        figures=metrics,
+        mailroom=open_mailroom(settings, wire, scripts),
+        clock=clock,
+        ids=SystemIds(),
+        policy=face_policy(settings),
+        emit=emit,
+    )
 
 
 def _overview(wire: Wire, scripts: Scripts, clock: Clock, tenants: int) -> OverviewStore:

@@ -20,7 +20,9 @@ KEY, NEXT_KEY = (mint_signing_key(bytes([seed]) * 32) for seed in (4, 5))
 BODY: Final = '{"type":"request.completed","data":{"prompt":"perché 🎬 ok"}}'
 
 pytestmark = [
-    pytest.mark.skipif(shutil.which("node") is None, reason="node is not installed"),
+    pytest.mark.skipif(  # `make test` needs nothing but Python; others verify by Python beside it
+        shutil.which("node") is None, reason="node is not installed"
+    ),
     pytest.mark.timeout(180),
 ]
 
