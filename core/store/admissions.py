@@ -8,7 +8,7 @@ from typing import Any, Final
 import orjson
 
 from core.batches import BatchAdmission
-from core.changes import RETENTION, Admission, Admitted, ReuseRequest
+from core.changes import RETENTION, Admission, Admitted
 from core.clock import to_ms
 from core.errors import (
     CallerError,
@@ -19,7 +19,7 @@ from core.errors import (
     RequestDeleted,
     Unauthenticated,
 )
-from core.jobs import Errand, Job, JobRecord, JobState, Note, PublicStatus, TimelineEntry
+from core.jobs import Errand, JobRecord, JobState, Note, PublicStatus, TimelineEntry
 from core.limits import Quota, spans_at
 from core.listing import place_of, reference_number
 from core.money import MicroUsd
@@ -98,17 +98,9 @@ def admission_keys(call: Call) -> list[str]:
     return [
         keys.api_key(credential.digest),
         keys.tenant(credential.tenant),
-        keys.DUE,
-        keys.STATES,
         keys.rate(job.tenant),
         *(keys.use(job.tenant, span.name) for span in spans_at(job.created_at)),
-        keys.WALLET,
         keys.idempotency(job.tenant, digest),
-        *(
-            key
-            for admission in call.admissions
-            for key in (keys.job(admission.job.id), keys.timeline(admission.job.id))
-        ),
     ]
 
 
@@ -147,73 +139,55 @@ def _batch(admission: BatchAdmission | None) -> tuple[Argument, ...]:
 
 def _item(admission: Admission, now: datetime) -> tuple[Argument, ...]:
     job, reuse = admission.job, admission.reuse
-    limit, check = time_limit(job), next_check(job, now)
+    limit = time_limit(job)
+    begun = JOBS.write(job)[:_OPEN_END]
     return (
         job.id,
         job.version,
-        JOBS.write(job)[:_OPEN_END],
-        *_tails(job, check, now),
-        *_entries(admission.entry),
+        begun + _tail({"due_at": now + RING_GRACE} if job.due_at is None else {}),
+        len(begun),
+        _others(admission, now),
+        ENTRIES.write(admission.entry),
         admission.input,
         to_ms(job.created_at),
         job.model_id,
         int(job.priority),  # an IntEnum would be written by its name
         "" if job.estimate is None else int(job.estimate),
         "" if limit is None else to_ms(limit),
-        to_ms(check),
         "+inf" if job.finish_by is None else to_ms(job.finish_by),
         job.fingerprint,
-        *_reuse(reuse),
+        reuse.asked or "",
+        reuse.usual.mode,
+        reuse.usual.lifetime // MILLISECOND,
         place_of(job),
         "" if job.reference is None else reference_number(job.reference),
     )
 
 
-def _reuse(reuse: ReuseRequest) -> tuple[Argument, ...]:
-    return reuse.asked or "", reuse.usual.mode, reuse.usual.lifetime // MILLISECOND
-
-
-def _tails(job: Job, check: datetime, now: datetime) -> tuple[bytes, bytes, bytes]:
-    """What closes the record of a job that is paid for, of one that joins, of one that has it."""
-    return (
-        _tail({"due_at": now + RING_GRACE} if job.due_at is None else {}),
-        _tail({"state": JobState.FOLLOWING, "due_at": check, "leader": _LEADER}),
-        _tail(
-            {
-                "state": JobState.SUCCEEDED,
-                "due_at": now,
-                "finished_at": now,
-                "cost": 0,
-                "cost_source": FROM_CACHE,
-                "errand": Errand.NOTIFY,
-                "leader": _LEADER,
-                "saved": _SAVED,
-            }
-        ),
+def _others(admission: Admission, now: datetime) -> bytes:
+    """The lines for a job that is not paid for: it joins another, or another's result serves it."""
+    at, check = admission.entry.at, next_check(admission.job, now)
+    joins = {"state": JobState.FOLLOWING, "due_at": check, "leader": _LEADER}
+    joined = TimelineEntry(
+        at, Note.ADMITTED, JOINED, JobState.FOLLOWING, _LEADER, status=PublicStatus.IN_QUEUE
     )
+    served = {
+        "state": JobState.SUCCEEDED,
+        "due_at": now,
+        "finished_at": now,
+        "cost": 0,
+        "cost_source": FROM_CACHE,
+        "errand": Errand.NOTIFY,
+        "leader": _LEADER,
+        "saved": _SAVED,
+    }
+    hit = TimelineEntry(at, Note.ADMITTED, CACHE_HIT, JobState.SUCCEEDED, _LEADER)
+    tails, entries = (_tail(joins), _tail(served)), (ENTRIES.write(joined), ENTRIES.write(hit))
+    return b"\n".join((str(to_ms(check)).encode(), *tails, *entries))
 
 
 def _tail(fields: dict[str, Any]) -> bytes:
     return b"," + orjson.dumps(fields)[1:] if fields else b"}"
-
-
-def _entries(entry: TimelineEntry) -> tuple[bytes, bytes, bytes]:
-    return (
-        ENTRIES.write(entry),
-        ENTRIES.write(
-            TimelineEntry(
-                entry.at,
-                Note.ADMITTED,
-                JOINED,
-                JobState.FOLLOWING,
-                _LEADER,
-                status=PublicStatus.IN_QUEUE,
-            )
-        ),
-        ENTRIES.write(
-            TimelineEntry(entry.at, Note.ADMITTED, CACHE_HIT, JobState.SUCCEEDED, _LEADER)
-        ),
-    )
 
 
 def read_admitted(answers: list[Any]) -> tuple[Admitted | CallerError, ...]:
@@ -238,13 +212,13 @@ def _replayed(answer: list[bytes]) -> Admitted:
     return Admitted(running=False, reserved=MicroUsd(0), reuse=Reuse.REPLAYED, record=record)
 
 
-def _admitted(answer: list[bytes], quotas: tuple[Quota, ...]) -> Admitted | CallerError:
+def _admitted(answer: list[Any], quotas: tuple[Quota, ...]) -> Admitted | CallerError:
     if answer[0] == b"refused":
         return refusal(answer[1].decode(), float(answer[2]), quotas)
     _, slot, reserved, fate, document, output = answer
     return Admitted(
-        running=slot == b"1",
-        reserved=MicroUsd(int(reserved)),
+        running=slot == 1,
+        reserved=MicroUsd(reserved),
         quotas=quotas,
         reuse=Reuse(fate.decode()),
         record=JobRecord(JOBS.read(document), output=output or None) if document else None,

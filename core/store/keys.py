@@ -206,6 +206,7 @@ LUA_NAMES: Final = {
     "delivery": _DELIVERY,
     "tenant": "gw:tenant:",
     "limits": LIMITS,
+    "wallet": WALLET,
     "pauses": PAUSES,
     "running": RUNNING,
     "waiting": WAITING,

@@ -2,20 +2,26 @@
 
 A script's header names its keys and arguments (`-- KEYS: job due`, `-- ARGV: now id ...`); here
 they become Lua locals, so that no script counts positions, and every call is checked against them.
-`-- USES: name` puts `scripts/lib/name.lua` in front.
+`-- ITEM: id doc` names what the extra arguments are of each item, `read_items()` makes tables of it.
+`-- USES: name` puts `scripts/lib/name.lua` in front; `-- LATER: open name` makes a function that
+returns its functions, for Redis makes every function of a script anew with each call. `NAMES.job`
+becomes the text that `core.store.keys` has for it.
 """
 
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
-from typing import Any
+from typing import Any, Final
 
 from core.store.connection import Argument, Wire
 from core.store.keys import LUA_NAMES
 from core.store.line import ScriptMissing
 
 _REST = "..."
+_FUNCTION: Final = re.compile(r"^local function (\w+)", re.MULTILINE)
+_NAME: Final = re.compile(r"\bNAMES\.(\w+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,18 +49,42 @@ def compile_script(name: str, source: str, library: Mapping[str, str]) -> Script
     """
     keys, arguments = _names(source, "KEYS"), _names(source, "ARGV")
     parts = [library[part] for part in _names(source, "USES")]
-    text = "\n".join((*parts, _locals("KEYS", keys), _locals("ARGV", arguments), source))
+    later = [_later(words, library) for words in _lines(source, "LATER")]
+    given = _locals("KEYS", keys), _locals("ARGV", arguments)
+    items = _items(_names(source, "ITEM"), len(arguments) - 1)
+    text = _spelled("\n".join((*parts, *later, *given, *items, source)))
     sha = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
     return Script(name, text, sha, keys, arguments)
 
 
-def _names(source: str, field: str) -> tuple[str, ...]:
+def _lines(source: str, field: str) -> list[list[str]]:
     marker = f"-- {field}:"
-    words: list[str] = []
-    for line in source.splitlines():
-        if line.startswith(marker):
-            words += line.removeprefix(marker).split()
-    return tuple(words)
+    return [
+        line.removeprefix(marker).split() for line in source.splitlines() if line.startswith(marker)
+    ]
+
+
+def _names(source: str, field: str) -> tuple[str, ...]:
+    return tuple(word for words in _lines(source, field) for word in words)
+
+
+def _later(words: Sequence[str], library: Mapping[str, str]) -> str:
+    name, *parts = words
+    text = "\n".join(library[part] for part in parts)
+    functions = ", ".join(f"{one} = {one}" for one in _FUNCTION.findall(text))
+    return f"local function {name}()\n{text}\nreturn {{ {functions} }}\nend"
+
+
+def _items(fields: Sequence[str], first: int) -> tuple[str, ...]:
+    if not fields:
+        return ()
+    item = ", ".join(f"{field} = ARGV[at + {at}]" for at, field in enumerate(fields, 1))
+    loop = f"for at = {first}, #ARGV - 1, {len(fields)} do items[#items + 1] = {{ {item} }} end"
+    return (f"local function read_items()\nlocal items = {{}}\n{loop}\nreturn items\nend",)
+
+
+def _spelled(text: str) -> str:
+    return _NAME.sub(lambda name: f"'{LUA_NAMES[name[1]]}'", text)
 
 
 def _locals(table: str, names: Sequence[str]) -> str:
@@ -88,15 +118,10 @@ class Scripts:
             await self._wire.execute("SCRIPT", "LOAD", script.text)
 
 
-def _names_table(names: Mapping[str, str]) -> str:
-    fields = ", ".join(f"{name} = '{key}'" for name, key in names.items())
-    return f"local NAMES = {{ {fields} }}"
-
-
 def read_scripts() -> Mapping[str, Script]:
     """Every script that the package carries, by file name without its ending."""
     folder = files("core.store") / "scripts"
-    library = {"names": _names_table(LUA_NAMES)} | {
+    library = {
         part.name.removesuffix(".lua"): part.read_text(encoding="utf-8")
         for part in (folder / "lib").iterdir()
         if part.name.endswith(".lua")

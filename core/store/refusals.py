@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import Final
+from typing import Any, Final
 
 from core.errors import BudgetReached, CallerError, LimitReached, ModelNotAllowed, NotPermitted
 from core.limits import Policy, Quota
@@ -42,15 +42,10 @@ def refusal(policy: str, retry_after_ms: float, quotas: tuple[Quota, ...]) -> Ca
     return kind(sentence, policy=name, retry_after=wait, quotas=quotas)
 
 
-def read_quotas(flat: Sequence[bytes]) -> tuple[Quota, ...]:
-    """The script's rows, four fields each."""
+def read_quotas(flat: Sequence[Any]) -> tuple[Quota, ...]:
+    """The script's rows, four fields each: a name, two numbers, and milliseconds."""
     fields = iter(flat)
     return tuple(
-        Quota(
-            policy=_POLICIES[name],
-            limit=int(float(limit)),
-            remaining=int(float(remaining)),
-            resets_in=timedelta(seconds=float(reset)),
-        )
+        Quota(_POLICIES[name], limit, remaining, timedelta(milliseconds=reset))
         for name, limit, remaining, reset in zip(fields, fields, fields, fields, strict=True)
     )

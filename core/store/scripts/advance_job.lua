@@ -7,7 +7,7 @@
 -- Extra KEYS are record, channel and list of each new delivery; extra ARGV are `entry_count` timeline
 -- entries and then id, doc, due and created instant, channel, life and oldest instant of each delivery.
 -- With an `heir` its running work, slot and reservation go to that follower in the same step.
--- USES: names ring post ledger bulk dispatch tell remember_run unsent once index batch kept inherit
+-- USES: ring post ledger bulk slots lanes tell remember_run unsent once followers index batch kept inherit
 -- KEYS: job timeline due states doubts outbox job_deliveries message bell day month ...
 -- ARGV: expected id version doc before state due_at output ttl now
 -- ARGV: message_name message_body message_ttl tenant_name model ended verdict cost

@@ -3,4 +3,5 @@
 -- KEYS: api_key tenant
 -- ARGV: now tenant_name scope
 
-return authenticate(api_key, tenant, tenant_name, scope, now) or 'ok'
+local disabled = redis.call('HGET', tenant, 'disabled')
+return authenticate(api_key, disabled, tenant_name, scope, now) or 'ok'

@@ -1,6 +1,6 @@
 -- Stores a tenant's next record over the version that was read. Extra ARGV are its fields and values.
 -- What a raised cap frees is handed out. Returns 1 or 0.
--- USES: names bulk dispatch
+-- USES: bulk slots lanes
 -- KEYS: tenant tenants
 -- ARGV: expected name now message_template message_ttl ring_due_at ...
 

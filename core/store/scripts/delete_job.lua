@@ -2,7 +2,7 @@
 -- booked. Callbacks about it go with it once none is to be tried any more.
 -- Returns 'deleted', 'stale' (somebody was first), 'awaited' (a callback or an errand is to come, or
 -- others have not taken its result yet) or 'unknown'.
--- USES: names index kept once
+-- USES: index kept once followers
 -- KEYS: job timeline job_deliveries tenant_deliveries
 -- ARGV: expected id tenant_name
 

@@ -1,10 +1,10 @@
 -- A page of a tenant's batches for a key's holder, newest first, from the one after `after`.
 -- Returns { verdict, flat rows of doc, finished_at and counts, the last id that was looked at }.
--- USES: names authenticate
+-- USES: authenticate
 -- KEYS: api_key tenant listed
 -- ARGV: now tenant_name scope after limit
 
-local refusal = authenticate(api_key, tenant, tenant_name, scope, now)
+local refusal = authenticate(api_key, redis.call('HGET', tenant, 'disabled'), tenant_name, scope, now)
 if refusal then return { refusal } end
 local start = 0
 if after ~= '' then

@@ -4,7 +4,7 @@
 -- Protects: no call reads more than `most_read` records, or passes more than `most_passed`, however
 -- few of them fit. `part` is what follows the point in the scores of those that may fit ('' : any).
 -- `place` '' is the beginning, else the score among whose equals the page goes on: after `after_id`.
--- USES: names authenticate
+-- USES: authenticate
 -- KEYS: api_key tenant index tenant_jobs
 -- ARGV: now tenant_name scope low high place after_id limit part most_read most_passed ...
 
@@ -34,7 +34,7 @@ local function fits(doc)
 end
 
 if api_key ~= '' then
-  local refusal = authenticate(api_key, tenant, tenant_name, scope, now)
+  local refusal = authenticate(api_key, redis.call('HGET', tenant, 'disabled'), tenant_name, scope, now)
   if refusal then return { refusal } end
 end
 

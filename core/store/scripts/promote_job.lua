@@ -4,7 +4,7 @@
 -- nothing was written).
 -- Protects: of identical requests under way at most one is paid for; no budget is passed.
 -- Extra KEYS and ARGV are the new deliveries, as in advance_job.
--- USES: names ring post ledger bulk dispatch quota tell unsent once index batch
+-- USES: ring post ledger bulk slots lanes quota tell unsent once followers index batch
 -- KEYS: job timeline due states tenant day month wallet outbox job_deliveries ...
 -- ARGV: expected id version doc entry now tenant_name model priority price limit_at
 -- ARGV: message_template message_ttl ring_due_at status_before status listed_at instead_of ...
@@ -33,7 +33,7 @@ local policy = read_policy(tenant)
 local amount = amount_of(policy, price)
 if check_price(policy, read_purse(wallet), price, amount, {}) then return 'over_budget' end
 for kind, window in pairs({ day = day, month = month }) do
-  local limit = tonumber(policy['usd_per_' .. kind] or '')
+  local limit = policy['usd_per_' .. kind]
   if limit and read_window(window).usd + amount > limit then return 'over_budget' end
 end
 
@@ -55,9 +55,7 @@ tell(id, version, 'queued')
 note_status(job, held[4], held[5], status, now)
 
 local bell = { now = now, due_at = ring_due_at, template = message_template, ttl = message_ttl }
-learn(tenant, 'running', policy.running)
-learn(tenant, 'weight', policy.weight)
-learn_all(tenant_name, model)
+learn(tenant_name, model, policy)
 if runs_at_once(tenant_name, model) then
   give_slot(tenant_name, model, id, bell)
 else

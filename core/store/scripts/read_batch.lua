@@ -1,10 +1,10 @@
 -- A batch for a key's holder, with the records of the jobs of some of its items, in one step.
 -- Returns { verdict, doc, finished_at, counts, items, docs }; the doc of a job that is gone is empty.
--- USES: names authenticate
+-- USES: authenticate
 -- KEYS: api_key tenant record items
 -- ARGV: now tenant_name scope first last
 
-local refusal = authenticate(api_key, tenant, tenant_name, scope, now)
+local refusal = authenticate(api_key, redis.call('HGET', tenant, 'disabled'), tenant_name, scope, now)
 if refusal then return { refusal } end
 local held = redis.call('HMGET', record, 'doc', 'finished_at')
 if not held[1] then return { 'not_found' } end

@@ -4,7 +4,7 @@
 -- KEYS: api_key tenant job timeline job_deliveries
 -- ARGV: now tenant_name scope depth
 
-local refusal = authenticate(api_key, tenant, tenant_name, scope, now)
+local refusal = authenticate(api_key, redis.call('HGET', tenant, 'disabled'), tenant_name, scope, now)
 if refusal then return { refusal } end
 local held = redis.call('HMGET', job, 'doc', 'polls')
 if not held[1] then return { 'not_found' } end

@@ -1,5 +1,4 @@
 -- The job that a follower follows now. Returns { doc, polls, output }, or nothing for who follows none.
--- USES: names
 -- KEYS: job
 
 local leader = redis.call('HGET', job, 'leader')

@@ -1,6 +1,6 @@
 -- Puts new limits in the place of all earlier ones and hands out what they free. Extra ARGV are names
 -- and values in turn. Returns 1.
--- USES: names bulk dispatch
+-- USES: bulk slots lanes
 -- KEYS: limits
 -- ARGV: now message_template message_ttl ring_due_at ...
 

@@ -3,7 +3,7 @@
 -- Returns { 'stored', 'stale' or 'unknown', whether the breaker was stored (1) or must be learnt anew (0) }.
 -- Protects: a result outlives its last callback: a job's record, timeline and list live on for `least`
 -- ms. `job_id` is '' for what is about no job.
--- USES: names channel kept
+-- USES: channel kept
 -- KEYS: delivery attempts outbox waiting busy state job timeline job_deliveries
 -- ARGV: expected id version doc due_at attempt entry life now least job_id
 -- ARGV: channel at_once channel_expected channel_version channel_doc channel_until channel_at_once

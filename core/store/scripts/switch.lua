@@ -1,6 +1,6 @@
 -- Pauses or resumes everything, one tenant or one model ('all', 'tenant:x', 'model:y'), and hands out
 -- what that frees. Returns 1.
--- USES: names bulk dispatch
+-- USES: bulk slots lanes
 -- KEYS: pauses
 -- ARGV: what paused_now now message_template message_ttl ring_due_at
 

@@ -2,7 +2,7 @@
 -- `horizon` (ms), oldest first, after the `passed` that are still there.
 -- Returns { how many were gone, how many have been passed now ('' when all were looked at) }.
 -- Protects: indexes end with what they index; no call is long.
--- USES: names index
+-- USES: index
 -- KEYS: tenant_jobs
 -- ARGV: tenant_name passed horizon most
 

@@ -1,10 +1,11 @@
--- The word that refuses this key, or nil when it may act within `scope`. Notes its use, to the minute.
-local function authenticate(api_key, tenant, tenant_name, scope, now)
+-- The word that refuses this key, or nil and its scopes when it may act within `scope`. `disabled` is the
+-- tenant's field. Notes the key's use, to the minute.
+local function authenticate(api_key, disabled, tenant_name, scope, now)
   local known = redis.call('HMGET', api_key, 'tenant', 'expires', 'scopes', 'used')
   if known[1] ~= tenant_name then return 'unauthenticated' end
   if known[2] ~= '' and tonumber(known[2]) <= tonumber(now) then return 'unauthenticated' end
-  if redis.call('HGET', tenant, 'disabled') ~= '0' then return 'unauthenticated' end
+  if disabled ~= '0' then return 'unauthenticated' end
   if scope ~= '' and not string.find(known[3], scope, 1, true) then return 'not_permitted' end
-  if tonumber(now) - tonumber(known[4] or 0) > 60000 then redis.call('HSET', api_key, 'used', now) end
-  return nil
+  if tonumber(now) - (tonumber(known[4]) or 0) > 60000 then redis.call('HSET', api_key, 'used', now) end
+  return nil, known[3]
 end

@@ -56,6 +56,28 @@ def test_names_become_locals_after_the_parts_and_before_the_source() -> None:
     assert text.endswith(SOURCE)
 
 
+def test_what_is_wanted_later_is_made_when_it_is_asked_for() -> None:
+    part = "local function one() end\n-- two\nlocal function two(a) end"
+    text = compile_script("x", "-- LATER: open part\nreturn open().two\n", {"part": part}).text
+    assert text.splitlines()[:5] == [
+        "local function open()",
+        *part.splitlines(),
+        "return { one = one, two = two }",
+    ]
+
+
+def test_items_are_read_from_behind_the_named_arguments() -> None:
+    text = compile_script("x", "-- ARGV: now ...\n-- ITEM: id doc\nreturn 1\n", {}).text
+    assert "for at = 1, #ARGV - 1, 2 do" in text
+    assert "{ id = ARGV[at + 1], doc = ARGV[at + 2] }" in text
+
+
+def test_names_of_keys_are_spelled_out() -> None:
+    assert compile_script("x", "return NAMES.due", {}).text.endswith("return 'gw:due'")
+    with pytest.raises(KeyError, match="unheard_of"):
+        compile_script("x", "return NAMES.unheard_of", {})
+
+
 def test_a_script_without_names_gets_no_locals() -> None:
     assert "local" not in compile_script("x", "return 1\n", {}).text
 
@@ -137,5 +159,5 @@ def test_no_script_counts_positions_of_what_has_a_name(name: str) -> None:
     for table, names in (("KEYS", "keys"), ("ARGV", "arguments")):
         fixed = [each for each in getattr(read_scripts()[name], names) if each != "..."]
         uses = source.count(f"{table}[")
-        rest = source.count(f"{table}[position") + source.count(f"{table}[index")
+        rest = sum(source.count(f"{table}[{place}") for place in ("position", "index", "at + "))
         assert uses == len(fixed) + rest
