@@ -2,10 +2,10 @@
 
 A script's header names its keys and arguments (`-- KEYS: job due`, `-- ARGV: now id ...`); here
 they become Lua locals, so that no script counts positions, and every call is checked against them.
-`-- ITEM: id doc` names what the extra arguments are of each item, `read_items()` makes tables of it.
-`-- USES: name` puts `scripts/lib/name.lua` in front; `-- LATER: open name` makes a function that
-returns its functions, for Redis makes every function of a script anew with each call. `NAMES.job`
-becomes the text that `core.store.keys` has for it.
+`-- ITEM: id doc` names what the extra arguments are of each item; `read_items()` makes tables of
+them. `-- USES: name` puts `scripts/lib/name.lua` in front; `-- LATER: open name` makes a function
+that returns its functions, for Redis makes every function of a script anew with each call.
+`NAMES.job` becomes the text that `core.store.keys` has for it.
 """
 
 import hashlib

@@ -48,7 +48,7 @@ LEASE: Final = timedelta(seconds=15)
 POLLS: Final = 3
 MOST_A_JOB: Final = 6
 """Round trips of a worker beside polls: load; gate and input; claim; answer; endpoints; result."""
-MOST_IN_ADMISSION: Final = 45
+MOST_IN_ADMISSION: Final = 36
 """Commands inside the admission script, for a tenant with every limit."""
 
 
