@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import Any, Final
 
 import orjson
@@ -42,8 +43,9 @@ JOINED: Final = "joined"
 CACHE_HIT: Final = "cache_hit"
 """What the timeline says of a job that is not paid for."""
 _LEADER: Final = "@leader@"
-_SAVED: Final = "@saved@"
-"""Places that the script fills in: only it learns what they hold."""
+"""A place that the script fills in: only it learns who that is."""
+_ANY_TIME: Final = datetime(2000, 1, 1, tzinfo=UTC)
+_ANY_TEXT: Final = b"2000-01-01T00:00:00Z"
 _OPEN_END: Final = -1
 
 REFUSALS: Final[dict[str, type[CallerError]]] = {
@@ -121,6 +123,8 @@ def admission_arguments(call: Call, now: datetime) -> list[Argument]:
         *((span.resets_at - now) // MILLISECOND for span in spans_at(first.job.created_at)),
         *(int(life.total_seconds()) for life in WINDOW_LIVES),
         *_batch(call.batch),
+        _unpaid(),
+        now.isoformat(),
         *(argument for admission in call.admissions for argument in _item(admission, now)),
     ]
 
@@ -139,22 +143,24 @@ def _batch(admission: BatchAdmission | None) -> tuple[Argument, ...]:
 
 def _item(admission: Admission, now: datetime) -> tuple[Argument, ...]:
     job, reuse = admission.job, admission.reuse
-    limit = time_limit(job)
+    limit, check = time_limit(job), next_check(job, now)
     begun = JOBS.write(job)[:_OPEN_END]
     return (
         job.id,
         job.version,
         begun + _tail({"due_at": now + RING_GRACE} if job.due_at is None else {}),
         len(begun),
-        _others(admission, now),
         ENTRIES.write(admission.entry),
         admission.input,
         to_ms(job.created_at),
+        admission.entry.at.isoformat(),
         job.model_id,
         int(job.priority),  # an IntEnum would be written by its name
         "" if job.estimate is None else int(job.estimate),
         "" if limit is None else to_ms(limit),
         "+inf" if job.finish_by is None else to_ms(job.finish_by),
+        to_ms(check),
+        check.isoformat(),
         job.fingerprint,
         reuse.asked or "",
         reuse.usual.mode,
@@ -164,26 +170,26 @@ def _item(admission: Admission, now: datetime) -> tuple[Argument, ...]:
     )
 
 
-def _others(admission: Admission, now: datetime) -> bytes:
-    """The lines for a job that is not paid for: it joins another, or another's result serves it."""
-    at, check = admission.entry.at, next_check(admission.job, now)
-    joins = {"state": JobState.FOLLOWING, "due_at": check, "leader": _LEADER}
-    joined = TimelineEntry(
-        at, Note.ADMITTED, JOINED, JobState.FOLLOWING, _LEADER, status=PublicStatus.IN_QUEUE
-    )
+@cache
+def _unpaid() -> bytes:
+    """Lines for a job that joins another, and one that another's result serves; `@…@` are places."""
+    joins = {"state": JobState.FOLLOWING, "due_at": "@check@", "leader": _LEADER}
     served = {
         "state": JobState.SUCCEEDED,
-        "due_at": now,
-        "finished_at": now,
+        "due_at": "@now@",
+        "finished_at": "@now@",
         "cost": 0,
         "cost_source": FROM_CACHE,
         "errand": Errand.NOTIFY,
         "leader": _LEADER,
-        "saved": _SAVED,
+        "saved": "@saved@",
     }
-    hit = TimelineEntry(at, Note.ADMITTED, CACHE_HIT, JobState.SUCCEEDED, _LEADER)
-    tails, entries = (_tail(joins), _tail(served)), (ENTRIES.write(joined), ENTRIES.write(hit))
-    return b"\n".join((str(to_ms(check)).encode(), *tails, *entries))
+    joined = TimelineEntry(
+        _ANY_TIME, Note.ADMITTED, JOINED, JobState.FOLLOWING, _LEADER, status=PublicStatus.IN_QUEUE
+    )
+    hit = TimelineEntry(_ANY_TIME, Note.ADMITTED, CACHE_HIT, JobState.SUCCEEDED, _LEADER)
+    entries = (ENTRIES.write(entry).replace(_ANY_TEXT, b"@at@") for entry in (joined, hit))
+    return b"\n".join((_tail(joins), _tail(served), *entries))
 
 
 def _tail(fields: dict[str, Any]) -> bytes:

@@ -5,9 +5,9 @@
 -- { 'admitted', slot, reserved, fate, doc, output } or { 'refused', policy, retry after in ms or -1 },
 -- and at last rows of { policy, limit, remaining, reset in ms }, flat.
 -- `whole`: all jobs or none; then those that would fit are told as { 'fits' }. `dry`: nothing is written.
--- An item's `doc` and `entry` are those of a job that is paid for. Of one that is not, `others` has five
--- lines: when it is looked at, what closes `doc` after its first `open_end` bytes if it joins, and if it
--- is served, and the entries of both; only this script learns what they leave open.
+-- An item's `doc` and `entry` are those of a job that is paid for. For one that is not, `unpaid` has four
+-- lines with places to fill in: what closes `doc` after its first `open_end` bytes if it joins, and if it
+-- is served, and the entries of both.
 -- `batch` names the batch that the jobs are, or is empty; `batch_refused` are its items that came not
 -- this far, as JSON pairs of place (from 0) and text. Outputs are not told of batches.
 -- Protects: 202 means that Redis has the job; no limit is passed by racing requests; of identical
@@ -18,9 +18,9 @@
 -- KEYS: api_key tenant rate day month idempotency
 -- ARGV: now tenant_name scope whole dry key_given key_print subject
 -- ARGV: message_template message_ttl ring_due_at day_left month_left day_life month_life
--- ARGV: batch batch_doc batch_refused batch_life ...
--- ITEM: id version doc open_end others entry input created model priority price limit_at finish_by
--- ITEM: fingerprint asked usual lifetime place reference
+-- ARGV: batch batch_doc batch_refused batch_life unpaid now_text ...
+-- ITEM: id version doc open_end entry input created created_text model priority price limit_at finish_by
+-- ITEM: look_at look_at_text fingerprint asked usual lifetime place reference
 
 local policy = read_policy(tenant)
 local refused_key, scopes = authenticate(api_key, policy.disabled, tenant_name, scope, now)
@@ -130,13 +130,14 @@ for index, item in ipairs(items) do
   end
 end
 
--- The lines of `others` hold no words of a caller, so that a place to fill in is surely ours.
+-- `unpaid` holds no words of a caller, so that a place to fill in is surely ours.
 local function serve_from(item)
-  local filled = string.gsub(item.others, '@leader@', item.source)
-  filled = string.gsub(filled, '"@saved@"', item.saved ~= '' and item.saved or 'null')
-  local look_at, joins, served, joined, hit = string.match(filled, '^(.-)\n(.-)\n(.-)\n(.-)\n(.-)$')
-  local is_hit = item.fate == 'hit'
-  item.look_at, item.entry = is_hit and now or look_at, is_hit and hit or joined
+  local is_hit, saved = item.fate == 'hit', item.saved ~= '' and item.saved or 'null'
+  local filled = string.gsub(string.gsub(unpaid, '"@saved@"', saved), '@(%l+)@', {
+    leader = item.source, now = now_text, at = item.created_text, check = item.look_at_text,
+  })
+  local joins, served, joined, hit = string.match(filled, '^(.-)\n(.-)\n(.-)\n(.-)$')
+  item.look_at, item.entry = is_hit and now or item.look_at, is_hit and hit or joined
   item.doc = string.sub(item.doc, 1, tonumber(item.open_end)) .. (is_hit and served or joins)
 end
 
