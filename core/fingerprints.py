@@ -64,11 +64,9 @@ def filled(value: object, defaults: Defaults) -> object:
 def fingerprint(model_id: str, value: dict[str, object], defaults: Defaults) -> str:
     """`1:` and the SHA-256 of the canonical request, in hex (RFC 8785 over model and filled input).
 
-    `value` is JSON as a parser gives it: dicts and lists. Numbers of equal value are one (10 and
-    10.0); absent and default are one. Input nested deeper than `MAX_DEPTH` is `InvalidInput`.
+    `value` is JSON as a parser gives it: dicts and lists, found not to be `nested_deeper` than
+    `MAX_DEPTH`. Numbers of equal value are one (10 and 10.0); absent and default are one.
     """
-    if nested_deeper(value, MAX_DEPTH):
-        raise InvalidInput(f"The input is nested deeper than {MAX_DEPTH} levels.")
     whole = filled(value, defaults)
     document: dict[str, object] = {"v": VERSION, "model": model_id, "input": whole}
     if _is_simple(whole):

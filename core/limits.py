@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from enum import IntEnum, StrEnum
 from functools import lru_cache
-from typing import Final
+from typing import Final, NamedTuple
 
 from core.money import MicroUsd
 
@@ -120,9 +120,11 @@ class Policy(StrEnum):
     WALLET = "wallet"
 
 
-@dataclass(frozen=True, slots=True)
-class Quota:
-    """How one limit stands after a decision. Money is in micro-dollars."""
+class Quota(NamedTuple):
+    """How one limit stands after a decision. Money is in micro-dollars.
+
+    A tuple: each submit is answered with eight, and frozen dataclasses take three times as long.
+    """
 
     policy: Policy
     limit: int

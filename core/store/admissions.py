@@ -172,7 +172,7 @@ def _item(admission: Admission, now: datetime) -> tuple[Argument, ...]:
 
 @cache
 def _unpaid() -> bytes:
-    """Lines for a job that joins another, and one that another's result serves; `@…@` are places."""
+    """The lines for a job that joins another and for one that has a result; `@…@` are places."""
     joins = {"state": JobState.FOLLOWING, "due_at": "@check@", "leader": _LEADER}
     served = {
         "state": JobState.SUCCEEDED,

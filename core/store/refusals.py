@@ -46,6 +46,6 @@ def read_quotas(flat: Sequence[Any]) -> tuple[Quota, ...]:
     """The script's rows, four fields each: a name, two numbers, and milliseconds."""
     fields = iter(flat)
     return tuple(
-        Quota(_POLICIES[name], limit, remaining, timedelta(milliseconds=reset))
+        Quota(_POLICIES[name], limit, remaining, timedelta(0, 0, 0, reset))
         for name, limit, remaining, reset in zip(fields, fields, fields, fields, strict=True)
     )

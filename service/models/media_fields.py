@@ -1,6 +1,6 @@
 """Which fields of an input hold media, and what is wrong with them. Knows schemas, not URLs."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -63,22 +63,29 @@ def _size_rules(schema: Mapping[str, object]) -> Iterator[int]:
 def media_errors(fields: tuple[MediaField, ...], value: object) -> Iterator[FieldError]:
     """What is wrong with the media of an input. Values that are no strings are the schema's."""
     for field in fields:
-        for path, text in _texts(value, field.path, ()):
-            if text or not field.may_be_empty:
+        for path, text in _at(value, field.path):
+            if isinstance(text, str) and (text or not field.may_be_empty):
                 wrong = objection(text, field.kind, field.most_bytes, field.subtypes)
                 if wrong:
                     yield FieldError(pointer(path), wrong)
 
 
-_Found = tuple[tuple[str | int, ...], str]
+_Found = tuple[tuple[str | int, ...], object]
 
 
-def _texts(value: object, path: Path, here: tuple[str | int, ...]) -> Iterator[_Found]:
-    if path and path[0] is not None:
-        if isinstance(value, dict) and path[0] in value:
-            yield from _texts(value[path[0]], path[1:], (*here, path[0]))
-    elif isinstance(value, list):
-        for index, item in enumerate(value):
-            yield from _texts(item, path[1:], (*here, index))
-    elif isinstance(value, str) and not path:
-        yield here, value
+def _at(value: object, path: Path) -> Sequence[_Found]:
+    """What stands at `path`, each with the way to it; of lists there, what is in them."""
+    found: list[_Found] = [((), value)]
+    for step in path:
+        found = [inner for here, box in found for inner in _below(box, step, here)]
+    while any(isinstance(box, list) for _, box in found):
+        found = [inner for here, box in found for inner in _below(box, None, here)]
+    return found
+
+
+def _below(box: object, step: str | None, here: tuple[str | int, ...]) -> Sequence[_Found]:
+    if step is not None:
+        return [((*here, step), box[step])] if isinstance(box, dict) and step in box else ()
+    if isinstance(box, list):
+        return [((*here, at), item) for at, item in enumerate(box)]
+    return ((here, box),)
