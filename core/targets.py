@@ -287,8 +287,13 @@ def check_address(target: Target, address: Address, policy: TargetPolicy) -> Ref
     kind = classify(address)
     opened = target.opened or policy.allowed.holds(address)
     if kind is not AddressKind.PUBLIC and not (opened and kind in OPENABLE):
-        return Refusal(Reason.ADDRESS, f"the host is or resolves to a {kind} address")
+        return Refusal(Reason.ADDRESS, f"the host's address is {shown(kind)}")
     return None if opened else _check_reach(target, policy)
+
+
+def shown(kind: AddressKind) -> str:
+    """The kind in a sentence: "link-local"."""
+    return kind.replace("_", "-")
 
 
 def _split(url: str, max_length: int) -> re.Match[str] | Refusal:

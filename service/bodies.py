@@ -13,6 +13,9 @@ from starlette.requests import Request
 from core.errors import BodyTooLarge, MalformedRequest
 from service.errors import BodyTooSlow, UnsupportedMedia
 
+_TOO_DEEP: Final = "depth limit exceeded"
+"""orjson's word for what is valid JSON and goes deeper than 1024 levels."""
+
 
 @dataclass(frozen=True, slots=True)
 class BodyLimits:
@@ -67,6 +70,8 @@ def read_object(body: bytes) -> dict[str, Any]:
     try:
         value = orjson.loads(body)
     except orjson.JSONDecodeError as error:
+        if error.msg == _TOO_DEEP:
+            raise MalformedRequest("The body is nested too deeply.") from None
         where = f" (line {error.lineno}, column {error.colno})" if body else ""
         raise MalformedRequest(f"The body is not valid JSON in UTF-8{where}.") from None
     if not isinstance(value, dict):

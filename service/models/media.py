@@ -16,6 +16,7 @@ from core.targets import (
     classify,
     is_local_name,
     read_url,
+    shown,
 )
 
 
@@ -38,10 +39,10 @@ _POLICY: Final = TargetPolicy(max_length=8192)
 _HEAD_CHARS: Final = 256
 _MOST_HOST_CHARS: Final = 253
 # Names that only a cloud's own machines resolve to its metadata service, and habits of intranets
-# that no registry lists; `core.targets` has the reserved ones.
+# and of clusters that no registry lists; `core.targets` has the reserved ones.
 PRIVATE_NAMES: Final = frozenset(
     {"metadata.goog", "metadata.tencentyun.com", "localdomain", "lan", "home", "corp"}
-    | {"intranet", "private"}
+    | {"intranet", "private", "svc"}
 )
 # Nearly every URL in practice. Whatever this passes, the full judgement passes too, at ten times
 # the price; a test holds the one against the other.
@@ -91,7 +92,7 @@ def refusal(url: str) -> str | None:
         return "the URL must begin with https://"
     if target.address is not None:
         kind = classify(target.address)
-        return None if kind is AddressKind.PUBLIC else f"the host is a {kind} address"
+        return None if kind is AddressKind.PUBLIC else f"the host's address is {shown(kind)}"
     if is_local_name(target.host) or _is_private_name(target.host):
         return "the host's name is not a public one"
     return None

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field, replace
-from itertools import count
 from typing import TYPE_CHECKING
 
 from core.limits import GlobalLimits, Limits
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from core.jobs import Job
 
@@ -40,7 +39,7 @@ class Turns:
     slots: dict[str, Place] = field(default_factory=dict)
     tags: dict[str, float] = field(default_factory=dict)
     virtual_now: float = 0.0
-    _numbers: Iterator[int] = field(default_factory=lambda: count(1))
+    _arrivals: int = 0
 
     def running(self) -> Counter[str]:
         """Slots in use, by the names that pauses have too."""
@@ -85,7 +84,8 @@ class Turns:
         """A job joins the queue; a tenant that had none there starts no earlier than now."""
         if not self.waits(job.tenant):
             self.tags[job.tenant] = self._next_start(job.tenant)
-        self.waiting[job.id] = Place(job.tenant, job.model_id, job.priority, next(self._numbers))
+        self._arrivals += 1
+        self.waiting[job.id] = Place(job.tenant, job.model_id, job.priority, self._arrivals)
 
     def hurry(self, job_id: str, tenant: str, priority: int) -> None:
         """A job that waits is wanted more urgently by its own tenant: it keeps its age."""

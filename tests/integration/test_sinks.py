@@ -29,9 +29,10 @@ from core.store.sinks import FIELD, SinkPolicy, StreamSinks
 from core.store.tenants import TenantStore
 from core.store.webhooks import SetupChange, WebhookStore
 from core.tenants import KeyRecord, Tenant
-from simulator.private_redis import PrivateRedis, free_port, private_redis
+from simulator.private_redis import PrivateRedis, private_redis
 from tests.bench.couriers import TENANT, couriers, running
 from tests.integration.test_webhook_sender import Authority
+from tests.integration.tls_front import tls_before
 from worker.resources import open_resources
 from worker.settings import WorkerSettings
 from worker.webhooks.courier import CourierPolicy
@@ -262,15 +263,10 @@ class Locked:
 def locked(authority: Authority) -> Iterator[Locked]:
     """One, whose certificate is for `localhost`."""
     authority.server("DNS:localhost")
-    folder, port = authority.folder, free_port()
-    options = (
-        *("--tls-port", str(port), "--tls-auth-clients", "no"),
-        *("--tls-cert-file", str(folder / "DNS_localhost.pem")),
-        *("--tls-key-file", str(folder / "DNS_localhost.key")),
-        *("--tls-ca-cert-file", str(folder / "ca.pem")),
-        *[word for user in USERS for word in ("--user", *user.split())],
-    )
-    with private_redis(options=options) as server:
+    folder = authority.folder
+    pair = {"certificate": folder / "DNS_localhost.pem", "key": folder / "DNS_localhost.key"}
+    options = tuple(word for user in USERS for word in ("--user", *user.split()))
+    with private_redis(options=options) as server, tls_before(server.port, **pair) as port:
         yield Locked(server, port)
 
 

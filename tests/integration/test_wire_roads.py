@@ -17,6 +17,7 @@ from core.settings import ProcessSettings
 from core.store.connection import Wire, connection_source
 from simulator.private_redis import find_server, free_port, private_redis
 from tests.integration.test_webhook_sender import Authority
+from tests.integration.tls_front import tls_before
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,14 +43,11 @@ async def test_the_wire_speaks_tls(tmp_path: Path) -> None:
     authority = Authority(tmp_path)
     authority.found()
     authority.server("DNS:localhost")
-    port = free_port()
-    options = (
-        *("--tls-port", str(port), "--tls-auth-clients", "no"),
-        *("--tls-cert-file", str(tmp_path / "DNS_localhost.pem")),
-        *("--tls-key-file", str(tmp_path / "DNS_localhost.key")),
-        *("--tls-ca-cert-file", str(tmp_path / "ca.pem")),
-    )
-    with private_redis(options=options):
+    pair = {
+        "certificate": tmp_path / "DNS_localhost.pem",
+        "key": tmp_path / "DNS_localhost.key",
+    }
+    with private_redis() as server, tls_before(server.port, **pair) as port:
         url = f"rediss://localhost:{port}/0?ssl_ca_certs={tmp_path / 'ca.pem'}"
         await travel(ProcessSettings(redis_url=SecretStr(url)))
 

@@ -169,6 +169,11 @@ BAD_BODIES: list[tuple[str, bytes, int, str, str | None]] = [
 ]
 
 
+async def test_valid_json_that_is_too_deep_is_not_called_invalid(caller: httpx.AsyncClient) -> None:
+    answer = await caller.post(KLING_PATH, content=ABYSS, headers=JSON)
+    assert answer.json()["detail"] == "The body is nested too deeply."
+
+
 @pytest.mark.parametrize(
     ("body", "status", "code", "path"),
     [row[1:] for row in BAD_BODIES],

@@ -210,6 +210,18 @@ def test_what_runcomfy_should_not_fetch_is_refused(url: str) -> None:
     assert len(told) < 200
 
 
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("https://0.0.0.0/", "the host's address is unspecified"),
+        ("https://[fe80::1]/", "the host's address is link-local"),
+        ("https://kubernetes.default.svc/", "the host's name is not a public one"),
+    ],
+)
+def test_a_refused_host_is_told_of_in_english(url: str, told: str) -> None:
+    assert refusal(url) == told
+
+
 @pytest.mark.parametrize("name", sorted(PRIVATE_NAMES))
 def test_every_private_name_is_refused_alone_and_below(name: str) -> None:
     assert objection(f"https://{name}/", MediaKind.IMAGE, MEGABYTE)
