@@ -20,6 +20,7 @@ from core.errors import (
 from core.jobs import JobState
 from core.limits import GlobalLimits, Limits, Policy, Priority, UnknownPrice
 from core.money import MicroUsd
+from core.store.tenants import KEYS_AT_MOST
 from core.tenants import KeyRecord, digest_of
 from tests.contract.gateway import SUBJECTS, gateway_of
 
@@ -335,3 +336,23 @@ async def test_nobody_revokes_anothers_key(gateway: Gateway) -> None:
     assert await gateway.tenants.revoke_key("bee", digest_of("bee"))
     with pytest.raises(Unauthenticated):
         await gateway.submit("bee")
+
+
+async def test_keys_that_ran_out_make_room_for_new_ones(gateway: Gateway) -> None:
+    await gateway.tenant("ape")
+    now = gateway.clock.now()
+    for number in range(1, KEYS_AT_MOST):
+        ends = now + SECOND if number % 2 else None
+        assert await gateway.tenants.add_key(_key(f"key {number}", now, ends))
+    assert not await gateway.tenants.add_key(_key("too many", now))
+    gateway.clock.jump(SECOND)
+    assert len(await gateway.tenants.keys_of("ape")) == KEYS_AT_MOST
+    assert await gateway.tenants.add_key(_key("new", gateway.clock.now()))
+    left = {use.key.digest for use in await gateway.tenants.keys_of("ape")}
+    even = {digest_of(f"key {number}") for number in range(2, KEYS_AT_MOST, 2)}
+    assert left == {digest_of("ape"), digest_of("new")} | even
+    await gateway.submit("ape")
+
+
+def _key(text: str, created_at: datetime, expires_at: datetime | None = None) -> KeyRecord:
+    return KeyRecord(digest_of(text), "ape", created_at, expires_at=expires_at)

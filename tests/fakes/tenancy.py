@@ -90,8 +90,11 @@ class MemoryTenantStore:
 
     async def add_key(self, key: KeyRecord) -> bool:
         """See `TenantStore.add_key`."""
-        full = len(await self.keys_of(key.tenant)) >= KEYS_AT_MOST
-        if full or key.tenant not in await self.names():
+        if key.tenant not in await self.names():
+            return False
+        if len(await self.keys_of(key.tenant)) >= KEYS_AT_MOST:
+            self._forget_ended(key.tenant)
+        if len(await self.keys_of(key.tenant)) >= KEYS_AT_MOST:
             return False
         self._write_key(key)
         return True
@@ -112,6 +115,12 @@ class MemoryTenantStore:
             if row.tenant == tenant
         ]
         return sorted(found, key=lambda use: use.key.created_at)
+
+    def _forget_ended(self, tenant: str) -> None:
+        now = to_ms(self._memory.clock.now())
+        for digest, row in list(self._memory.keys.items()):
+            if row.tenant == tenant and row.expires_at is not None and row.expires_at <= now:
+                del self._memory.keys[digest]
 
     def _write_key(self, key: KeyRecord) -> None:
         self._memory.keys[key.digest] = KeyRow(
