@@ -40,6 +40,7 @@ class TenantStore:
                 keys.TENANTS,
                 keys.api_key(key.digest),
                 keys.tenant_keys(tenant.name),
+                keys.PAUSES,
             ],
             [tenant.name, *_key_arguments(key), *tenant_fields(tenant)],
         )

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from core.controls import Pause, Wallet
-from core.errors import FieldError, InvalidInput
+from core.errors import FieldError, InvalidInput, NotFound
 from core.limits import GlobalLimits
 from core.money import MicroUsd, to_usd
 from core.tenants import check_name
@@ -136,7 +136,12 @@ def read_pause(raw: Mapping[str, object]) -> Pause:
 
 
 async def pause(desk: Desk, what: Pause) -> Sequence[Pause]:
-    """Dispatch no more of it; what runs goes on. Returns all that is paused now."""
+    """Dispatch no more of it; what runs goes on. Returns all that is paused now.
+
+    Raises `NotFound` for a tenant that never was: a slip of the pen would stop nobody.
+    """
+    if what.of_tenant is not None and await desk.tenants.load(what.of_tenant) is None:
+        raise NotFound(f"There is no tenant {what.of_tenant}.")
     await desk.controls.pause(what)
     await desk.note("pause", what.what)
     return await desk.controls.pauses()

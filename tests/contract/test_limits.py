@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from core.changes import Outcome
-from core.controls import Wallet
+from core.controls import Pause, Wallet
 from core.errors import (
     BudgetReached,
     CallerError,
@@ -336,6 +336,13 @@ async def test_nobody_revokes_anothers_key(gateway: Gateway) -> None:
     assert await gateway.tenants.revoke_key("bee", digest_of("bee"))
     with pytest.raises(Unauthenticated):
         await gateway.submit("bee")
+
+
+async def test_a_new_tenant_is_not_paused_by_what_one_of_its_name_left(gateway: Gateway) -> None:
+    await gateway.controls.pause(Pause.tenant("ape"))
+    await gateway.tenant("ape")
+    assert (await gateway.admit(gateway.job("ape"))).running
+    assert await gateway.controls.pauses() == []
 
 
 async def test_keys_that_ran_out_make_room_for_new_ones(gateway: Gateway) -> None:

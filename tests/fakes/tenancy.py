@@ -52,6 +52,7 @@ class MemoryTenantStore:
         if self._memory.tenant(tenant.name) is not None:
             return False
         self._memory.tenants[tenant.name] = TenantRow(tenant.disabled, TENANTS.write(tenant))
+        self._memory.turns.pauses.discard(f"tenant:{tenant.name}")
         self._write_key(key)
         return True
 
