@@ -5,13 +5,14 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from core.controls import Pause, Wallet
-from core.errors import FieldError, InvalidInput, NotFound
+from core.errors import FieldError, InvalidInput
 from core.limits import GlobalLimits
 from core.money import MicroUsd, to_usd
 from core.tenants import check_name
 from service.administration.desk import Desk
 from service.administration.fields import Difference, Unfit, raise_wrong, told, usd, whole
 from service.administration.names import is_model_id
+from service.administration.tenants import recall_tenant
 
 WALLET_FLOOR: Final = "wallet_floor_usd"
 MOST_A_SECOND: Final = 100_000
@@ -140,8 +141,8 @@ async def pause(desk: Desk, what: Pause) -> Sequence[Pause]:
 
     Raises `NotFound` for a tenant that never was: a slip of the pen would stop nobody.
     """
-    if what.of_tenant is not None and await desk.tenants.load(what.of_tenant) is None:
-        raise NotFound(f"There is no tenant {what.of_tenant}.")
+    if what.of_tenant is not None:
+        await recall_tenant(desk, what.of_tenant)
     await desk.controls.pause(what)
     await desk.note("pause", what.what)
     return await desk.controls.pauses()

@@ -397,3 +397,17 @@ async def test_an_operator_reads_a_tenant_s_use(operator: httpx.AsyncClient, fac
         own = (await caller.get("/v1/usage")).json()
     assert (await operator.get("/admin/v1/tenants/ads/usage")).json() == own
     assert own["windows"][0]["usd"]["reserved"] == MicroUsd(630_000) / 1_000_000
+
+
+async def test_the_bill_of_a_deleted_tenant_can_be_read(
+    operator: httpx.AsyncClient, face: Face
+) -> None:
+    key = (await create(operator))["key"]
+    async with face.client(key) as caller:
+        await caller.post(KLING_PATH, json=KLING_INPUT)
+    await operator.delete("/admin/v1/tenants/ads")
+    used = (await operator.get("/admin/v1/tenants/ads/usage")).json()
+    assert used["windows"][0]["usd"]["reserved"] == MicroUsd(630_000) / 1_000_000
+    listed = (await operator.get("/admin/v1/tenants/ads/requests")).json()
+    assert len(listed["requests"]) == 1
+    assert (await operator.get("/admin/v1/tenants/nobody/usage")).status_code == 404
