@@ -21,6 +21,7 @@ from core.changes import Admission, Admitted
 from core.errors import CallerError, FieldError, InvalidInput, LimitReached, UnknownModel
 from core.ids import IdSource
 from core.jobs import Job
+from core.limits import Quota
 from core.reuse import CachePolicy
 from core.tenants import Credential
 from service.admission import Submission, Usual, admission_of
@@ -151,6 +152,12 @@ def whole_refusal(admission: BatchAdmission, admitted: BatchAdmitted) -> CallerE
         quotas=first.quotas,
         fields=fields,
     )
+
+
+def standing_after(admitted: BatchAdmitted) -> tuple[Quota, ...]:
+    """How the tenant's limits stand after the last item that was taken in."""
+    standings = (one.quotas for one in reversed(admitted.verdicts) if isinstance(one, Admitted))
+    return next(standings, ())
 
 
 def _places(admission: BatchAdmission) -> list[int]:

@@ -239,6 +239,17 @@ async def test_what_fits_the_limits_is_taken_in(face: Face) -> None:
         assert again.status_code == 429
 
 
+async def test_a_batch_tells_how_the_limits_stand_after_it(face: Face) -> None:
+    key = await face.tenant(limits=Limits(jobs_per_day=3))
+    async with face.client(key) as caller:
+        answer = await caller.post(URL, json=batch(*map(item, range(2))))
+        assert answer.status_code == 202
+        assert answer.headers["ratelimit-policy"] == '"jobs-per-day";q=3;w=86400'
+        assert answer.headers["ratelimit"].startswith('"jobs-per-day";r=1;t=')
+        answer = await caller.post(URL, json=batch(*map(item, range(3, 6)), admit="fit"))
+        assert answer.headers["ratelimit"].startswith('"jobs-per-day";r=0;t=')
+
+
 async def test_identical_items_join_the_first(face: Face, caller: httpx.AsyncClient) -> None:
     document = await sent(caller, *[item(1, cache="use")] * 50)
     assert [one["gateway_cache"] for one in document["items"]] == ["miss"] + ["joined"] * 49
