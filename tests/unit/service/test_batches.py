@@ -206,15 +206,15 @@ async def test_the_whole_has_a_bound_of_its_own(face: Face, caller: httpx.AsyncC
 
 
 LIMITED: Final = {
-    "a count": (Limits(jobs_per_day=2), 429, "limit_reached"),
-    "a budget": (Limits(usd_per_day=MicroUsd(900_000)), 402, "budget_reached"),
-    "models": (Limits(models=("flux/*",)), 403, "model_not_allowed"),
+    "a count": (Limits(jobs_per_day=2), 429, "limit_reached", "jobs-per-day"),
+    "a budget": (Limits(usd_per_day=MicroUsd(900_000)), 402, "budget_reached", "usd-per-day"),
+    "models": (Limits(models=("flux/*",)), 403, "model_not_allowed", "models"),
 }
 
 
-@pytest.mark.parametrize(("limits", "status", "code"), LIMITED.values(), ids=LIMITED)
+@pytest.mark.parametrize(("limits", "status", "code", "policy"), LIMITED.values(), ids=LIMITED)
 async def test_a_limit_refuses_the_whole(
-    face: Face, limits: Limits, status: int, code: str
+    face: Face, limits: Limits, status: int, code: str, policy: str
 ) -> None:
     key = await face.tenant(limits=limits)
     async with face.client(key) as caller:
@@ -222,6 +222,7 @@ async def test_a_limit_refuses_the_whole(
         problem = answer.json()
         assert (answer.status_code, problem["code"]) == (status, code)
         assert problem["errors"][-1]["path"] == "/items/2"
+        assert problem["violated-policies"] == [policy]
         assert ("retry-after" in answer.headers) == (status != 403)
     assert face.stores.memory.jobs == {}
 
