@@ -18,7 +18,14 @@ from core.batches import (
     batch_fingerprint,
 )
 from core.changes import Admission, Admitted
-from core.errors import CallerError, FieldError, InvalidInput, LimitReached, NotPermitted, UnknownModel
+from core.errors import (
+    CallerError,
+    FieldError,
+    InvalidInput,
+    LimitReached,
+    NotPermitted,
+    UnknownModel,
+)
 from core.ids import IdSource
 from core.jobs import Job
 from core.limits import Quota
