@@ -40,7 +40,7 @@ async def change_limits(desk: Desk, raw: Mapping[str, object]) -> GatewayLimits:
     before = await show_limits(desk)
     after = read_limits(raw, before)
     if after.limits != before.limits:
-        await desk.controls.set_limits(after.limits)
+        await desk.controls.set_limits(after.limits, before.limits)
     if after.wallet.floor != before.wallet.floor:
         await desk.controls.set_floor(after.wallet.floor)
     was, will_be = limits_document(before), limits_document(after)
@@ -48,7 +48,7 @@ async def change_limits(desk: Desk, raw: Mapping[str, object]) -> GatewayLimits:
     changed = tuple(change for change in changes if change.before != change.after)
     if changed:
         await desk.note("limits.set", "gateway", told(changed))
-    return after
+    return await show_limits(desk)
 
 
 def read_limits(raw: Mapping[str, object], base: GatewayLimits) -> GatewayLimits:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -343,6 +344,34 @@ async def test_a_new_tenant_is_not_paused_by_what_one_of_its_name_left(gateway: 
     await gateway.tenant("ape")
     assert (await gateway.admit(gateway.job("ape"))).running
     assert await gateway.controls.pauses() == []
+
+
+async def test_operators_who_change_other_limits_at_once_undo_nothing(gateway: Gateway) -> None:
+    controls = gateway.controls
+    await controls.set_limits(GlobalLimits(running=9, models=(("m/a", 1), ("m/b", 2))))
+    read = await controls.limits()
+    one = replace(read, running=5, models=(("m/a", 1), ("m/b", 2), ("m/c", 3)))
+    other = replace(read, polls_per_second=0.5, models=(("m/a", 7),))
+    await controls.set_limits(one, read)
+    await controls.set_limits(other, read)
+    assert await controls.limits() == GlobalLimits(
+        running=5, polls_per_second=0.5, models=(("m/a", 7), ("m/c", 3))
+    )
+    await controls.set_limits(GlobalLimits())
+    assert await controls.limits() == GlobalLimits()
+
+
+async def test_a_day_that_a_clock_ahead_began_keeps_what_it_took(gateway: Gateway) -> None:
+    await gateway.tenant("ape", Limits(jobs_per_day=1))
+    gateway.clock.put(LAST_MOMENT)
+    gateway.clock.jump(SECOND)  # ahead of the others
+    await gateway.submit("ape")
+    gateway.clock.jump(-SECOND)
+    assert (await _booked(gateway))[0] == 0
+    await gateway.submit("ape")
+    gateway.clock.jump(SECOND)
+    with pytest.raises(LimitReached):
+        await gateway.submit("ape")
 
 
 async def test_keys_that_ran_out_make_room_for_new_ones(gateway: Gateway) -> None:

@@ -171,9 +171,18 @@ class MemoryControlStore:
         limits = self._memory.turns.limits
         return replace(limits, models=tuple(sorted(limits.models)))
 
-    async def set_limits(self, limits: GlobalLimits) -> None:
+    async def set_limits(self, limits: GlobalLimits, over: GlobalLimits | None = None) -> None:
         """See `ControlStore.set_limits`."""
-        self._memory.turns.limits = limits
+        held, base = await self.limits(), over or await self.limits()
+        changed = {
+            name: getattr(limits, name)
+            for name in ("running", "submits_per_second", "polls_per_second")
+            if getattr(limits, name) != getattr(base, name)
+        }
+        caps, before = dict(limits.models), dict(base.models)
+        models = {m: cap for m, cap in held.models if m in caps or m not in before}
+        models |= {m: cap for m, cap in caps.items() if cap != before.get(m)}
+        self._memory.turns.limits = replace(held, **changed, models=tuple(models.items()))
         hand_out(self._memory, AFTER_A_CHANGE)
 
     async def pauses(self) -> Sequence[Pause]:
