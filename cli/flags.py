@@ -75,10 +75,15 @@ def _parameter(name: str, flag: Flag) -> inspect.Parameter:
 
 
 def wish_of(given: Mapping[str, Any]) -> dict[str, object]:
-    """The settings that were given, in the form that JSON would have them."""
+    """The settings that were given, in the form that JSON would have them.
+
+    Raises `typer.BadParameter` for a list of no models: as a setting it would allow every model.
+    """
     wish = {name: value for name, value in given.items() if value is not None}
     if "models" in wish:
         wish["models"] = [part.strip() for part in wish["models"].split(",") if part.strip()]
+        if not wish["models"]:
+            raise typer.BadParameter("--models names none; `*` stands for all")
     return wish
 
 

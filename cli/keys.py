@@ -1,11 +1,14 @@
 """`gateway key …`: a tenant's keys."""
 
 from datetime import timedelta
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
 from cli.showing import AsJson, show_many, show_one
+
+MOST_DAYS: Final = 36_500
+"""A date beyond the calendar's end is none."""
 
 app = typer.Typer(no_args_is_help=True, help="Create, list and revoke a tenant's keys.")
 
@@ -20,7 +23,8 @@ def create(
         str, typer.Option(help="Some of submit, read, cancel, with commas.")
     ] = "submit,read,cancel",
     days: Annotated[
-        float | None, typer.Option(min=0, help="How long it lives; without: until revoked.")
+        float | None,
+        typer.Option(min=0, max=MOST_DAYS, help="How long it lives; without: until revoked."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:

@@ -30,6 +30,12 @@ class Pause:
         """One model's jobs."""
         return cls(f"model:{model_id}")
 
+    @property
+    def of_tenant(self) -> str | None:
+        """The tenant whose jobs it stops, if it stops one's."""
+        kind, _, name = self.what.partition(":")
+        return name if kind == "tenant" else None
+
 
 @dataclass(frozen=True, slots=True)
 class Wallet:

@@ -89,6 +89,17 @@ class NotPermitted(CallerError):
     code = "not_permitted"
     title = "Not permitted"
 
+    def __init__(
+        self,
+        detail: str | None = None,
+        *,
+        policy: str | None = None,
+        fields: tuple[FieldError, ...] = (),
+    ) -> None:
+        """`policy` is a word of `core.limits.Policy`, where the tenant's limits are the reason."""
+        self.policy = policy
+        super().__init__(detail, fields=fields)
+
 
 class NotFound(CallerError):
     """There is nothing here under that name."""

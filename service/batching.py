@@ -18,9 +18,17 @@ from core.batches import (
     batch_fingerprint,
 )
 from core.changes import Admission, Admitted
-from core.errors import CallerError, FieldError, InvalidInput, LimitReached, UnknownModel
+from core.errors import (
+    CallerError,
+    FieldError,
+    InvalidInput,
+    LimitReached,
+    NotPermitted,
+    UnknownModel,
+)
 from core.ids import IdSource
 from core.jobs import Job
+from core.limits import Quota
 from core.reuse import CachePolicy
 from core.tenants import Credential
 from service.admission import Submission, Usual, admission_of
@@ -141,6 +149,8 @@ def whole_refusal(admission: BatchAdmission, admitted: BatchAdmitted) -> CallerE
     first = next(iter(refused.values()))
     fields = tuple(FieldError(f"/items/{place}", no.detail) for place, no in refused.items())
     detail = f"{len(refused)} of {admission.batch.size} items are refused: {first.detail}"
+    if isinstance(first, NotPermitted):
+        return type(first)(detail, policy=first.policy, fields=fields)
     if not isinstance(first, LimitReached):
         return type(first)(detail, fields=fields)
     waits = [no.retry_after for no in refused.values() if no.retry_after is not None]
@@ -151,6 +161,12 @@ def whole_refusal(admission: BatchAdmission, admitted: BatchAdmitted) -> CallerE
         quotas=first.quotas,
         fields=fields,
     )
+
+
+def standing_after(admitted: BatchAdmitted) -> tuple[Quota, ...]:
+    """How the tenant's limits stand after the last item that was taken in."""
+    standings = (one.quotas for one in reversed(admitted.verdicts) if isinstance(one, Admitted))
+    return next(standings, ())
 
 
 def _places(admission: BatchAdmission) -> list[int]:

@@ -84,7 +84,7 @@ def problem_of(error: core.GatewayError, job_id: str | None = None) -> Problem:
         "billed": BILLED.get(kind, Billed.NO),
         **({"request_id": job_id} if job_id else {}),
         **({"errors": [_field(field) for field in error.fields]} if error.fields else {}),
-        **({"violated-policies": [error.policy]} if isinstance(error, core.LimitReached) else {}),
+        **({"violated-policies": [policy]} if (policy := _violated(error)) else {}),
     }
     return Problem(status, kind.code, orjson.dumps(document), _headers(error, status))
 
@@ -94,6 +94,10 @@ def defect_of(error: Exception) -> core.Defect:
     defect = core.Defect()
     defect.__cause__ = error
     return defect
+
+
+def _violated(error: core.GatewayError) -> str | None:
+    return error.policy if isinstance(error, core.LimitReached | core.NotPermitted) else None
 
 
 def _field(field: core.FieldError) -> dict[str, Any]:

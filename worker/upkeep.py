@@ -46,6 +46,11 @@ async def keep_doing(chore: Chore, clock: Clock, emit: Emit) -> None:
         await clock.sleep(chore.every)
 
 
+def _is_recent(at: datetime, now: datetime, span: timedelta) -> bool:
+    """Whether `at` is nearer than `span`. One far ahead is of a clock that was put back since."""
+    return abs(now - at) < span
+
+
 class CatalogueSync:
     """Copies RunComfy's catalogue into the store when the copy there is old."""
 
@@ -68,7 +73,7 @@ class CatalogueSync:
         """Read the catalogue if it is time. A failed or empty read leaves the old copy as it is."""
         now = self._clock.now()
         synced_at = await self._store.synced_at()
-        if synced_at is not None and now - synced_at < self._fresh_for:
+        if synced_at is not None and _is_recent(synced_at, now, self._fresh_for):
             return
         models = await self._source.models()
         if isinstance(models, Unreachable) or not models:
@@ -111,7 +116,7 @@ class WalletWatch:
     async def run_once(self) -> None:
         """Read if nobody did of late. A failed read leaves the last balance with its age."""
         wallet, now = await self._store.wallet(), self._clock.now()
-        if wallet.read_at is None or now - wallet.read_at >= READ_WALLET_EVERY:
+        if wallet.read_at is None or not _is_recent(wallet.read_at, now, READ_WALLET_EVERY):
             wallet = await self._read(wallet, now)
         if wallet.balance is not None:
             self._emit(WalletRead(wallet.balance, wallet.burn_per_hour, wallet.lasts))

@@ -47,18 +47,19 @@ class ControlStore:
             ),
         )
 
-    async def set_limits(self, limits: GlobalLimits) -> None:
-        """Put new limits in the place of all earlier ones; slots that they free are handed out.
+    async def set_limits(self, limits: GlobalLimits, over: GlobalLimits | None = None) -> None:
+        """Put other limits in force; slots that they free are handed out.
 
-        Limits below what runs stop nothing that runs: fewer are dispatched until it fits.
+        Only what differs from `over` is written, the limits from which these were made (None: those
+        in force): what somebody else changed meanwhile stays. Limits below what runs stop nothing
+        that runs: fewer are dispatched until it fits.
         """
-        fields: list[Argument] = []
-        for name in _PLAIN:
-            value = getattr(limits, name)
-            fields += [] if value is None else [name, value]
-        for model_id, at_once in limits.models:
-            fields += [_MODEL + model_id, at_once]
-        await self._scripts.call("set_limits", [keys.LIMITS], [*self._bell(), *fields])
+        before, after = _limit_fields(over or await self.limits()), _limit_fields(limits)
+        changed: list[Argument] = []
+        for name in sorted(before.keys() | after.keys()):
+            if before.get(name) != after.get(name):
+                changed += [name, after.get(name, "")]
+        await self._scripts.call("set_limits", [keys.LIMITS], [*self._bell(), *changed])
 
     async def pauses(self) -> Sequence[Pause]:
         """What is paused."""
@@ -137,3 +138,9 @@ class ControlStore:
 
 def _rate(text: str | None) -> float | None:
     return None if text is None else float(text)
+
+
+def _limit_fields(limits: GlobalLimits) -> dict[str, Argument]:
+    plain = {name: getattr(limits, name) for name in _PLAIN}
+    known = {name: value for name, value in plain.items() if value is not None}
+    return known | {_MODEL + model_id: at_once for model_id, at_once in limits.models}

@@ -35,9 +35,9 @@ def refusal(policy: str, retry_after_ms: float, quotas: tuple[Quota, ...]) -> Ca
     wait = timedelta(milliseconds=retry_after_ms) if retry_after_ms >= 0 else None
     sentence = _SENTENCES[name]
     if name is Policy.MODELS:
-        return ModelNotAllowed(sentence)
+        return ModelNotAllowed(sentence, policy=name)
     if name is Policy.PRIORITY:
-        return NotPermitted(sentence)
+        return NotPermitted(sentence, policy=name)
     kind = BudgetReached if name in BUDGETS else LimitReached
     return kind(sentence, policy=name, retry_after=wait, quotas=quotas)
 

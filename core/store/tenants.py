@@ -40,6 +40,7 @@ class TenantStore:
                 keys.TENANTS,
                 keys.api_key(key.digest),
                 keys.tenant_keys(tenant.name),
+                keys.PAUSES,
             ],
             [tenant.name, *_key_arguments(key), *tenant_fields(tenant)],
         )
@@ -100,22 +101,29 @@ class TenantStore:
         return int(revoked) >= 0
 
     async def add_key(self, key: KeyRecord) -> bool:
-        """Give a tenant one more key; False when it has as many as may be, or does not exist."""
+        """Give a tenant one more key; False when it has as many as may be, or does not exist.
+
+        Keys that ran out stay listed until they would stand in the way of a new one.
+        """
         added = await self._scripts.call(
             "add_key",
             [keys.TENANTS, keys.api_key(key.digest), keys.tenant_keys(key.tenant)],
-            [key.tenant, *_key_arguments(key), KEYS_AT_MOST],
+            [
+                key.tenant,
+                *_key_arguments(key),
+                KEYS_AT_MOST,
+                to_ms(self._clock.now()),
+                keys.api_key(""),
+            ],
         )
         return int(added) == 1
 
     async def revoke_key(self, tenant: str, digest: str) -> bool:
         """A key ends at once; the jobs that it submitted go on. False: it is not the tenant's."""
-        owned = await self._wire.execute("SISMEMBER", keys.tenant_keys(tenant), digest)
-        if not owned:
-            return False
-        await self._wire.execute("DEL", keys.api_key(digest))
-        await self._wire.execute("SREM", keys.tenant_keys(tenant), digest)
-        return True
+        revoked = await self._scripts.call(
+            "revoke_key", [keys.api_key(digest), keys.tenant_keys(tenant)], [digest]
+        )
+        return bool(revoked)
 
     async def keys_of(self, tenant: str) -> Sequence[KeyUse]:
         """A tenant's keys with their last use, oldest first."""

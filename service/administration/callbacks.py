@@ -48,7 +48,9 @@ async def replay(desk: Desk, room: Mailroom, tenant: str, stretch: Stretch) -> R
     """Send a stretch of callbacks anew. Raises `NotFound` for an unknown tenant."""
     await room.setup(tenant)
     after = await room.replay(tenant, stretch)
-    await desk.note("webhook.replay", tenant)
+    span = f"{stretch.since.isoformat()} to {stretch.until.isoformat()}"
+    states = ",".join(sorted(stretch.states))
+    await desk.note("webhook.replay", tenant, f"{span}; {states}; {stretch.endpoint or 'all'}")
     return after
 
 

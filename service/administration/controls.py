@@ -12,6 +12,7 @@ from core.tenants import check_name
 from service.administration.desk import Desk
 from service.administration.fields import Difference, Unfit, raise_wrong, told, usd, whole
 from service.administration.names import is_model_id
+from service.administration.tenants import recall_tenant
 
 WALLET_FLOOR: Final = "wallet_floor_usd"
 MOST_A_SECOND: Final = 100_000
@@ -39,7 +40,7 @@ async def change_limits(desk: Desk, raw: Mapping[str, object]) -> GatewayLimits:
     before = await show_limits(desk)
     after = read_limits(raw, before)
     if after.limits != before.limits:
-        await desk.controls.set_limits(after.limits)
+        await desk.controls.set_limits(after.limits, before.limits)
     if after.wallet.floor != before.wallet.floor:
         await desk.controls.set_floor(after.wallet.floor)
     was, will_be = limits_document(before), limits_document(after)
@@ -47,7 +48,7 @@ async def change_limits(desk: Desk, raw: Mapping[str, object]) -> GatewayLimits:
     changed = tuple(change for change in changes if change.before != change.after)
     if changed:
         await desk.note("limits.set", "gateway", told(changed))
-    return after
+    return await show_limits(desk)
 
 
 def read_limits(raw: Mapping[str, object], base: GatewayLimits) -> GatewayLimits:
@@ -136,7 +137,12 @@ def read_pause(raw: Mapping[str, object]) -> Pause:
 
 
 async def pause(desk: Desk, what: Pause) -> Sequence[Pause]:
-    """Dispatch no more of it; what runs goes on. Returns all that is paused now."""
+    """Dispatch no more of it; what runs goes on. Returns all that is paused now.
+
+    Raises `NotFound` for a tenant that never was: a slip of the pen would stop nobody.
+    """
+    if what.of_tenant is not None:
+        await recall_tenant(desk, what.of_tenant)
     await desk.controls.pause(what)
     await desk.note("pause", what.what)
     return await desk.controls.pauses()

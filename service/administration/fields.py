@@ -123,14 +123,6 @@ def _models(value: object, _: TargetPolicy) -> tuple[str, ...]:
     return patterns
 
 
-def _result_ttl(value: object, _: TargetPolicy) -> timedelta:
-    least, most = (int(span.total_seconds()) for span in (SHORTEST_LIFE, RETENTION))
-    span = timedelta(seconds=whole(value, 0))
-    if not SHORTEST_LIFE <= span <= RETENTION:
-        raise Unfit(f"must be a whole number of seconds from {least} to {most}")
-    return span
-
-
 def _word(kind: type[_W]) -> Read:
     def read(value: object, _: TargetPolicy) -> _W:
         if value not in list(kind):
@@ -278,16 +270,11 @@ OWN_FIELDS: Final[Mapping[str, Field]] = {
         {"type": "boolean"},
         "Whether an input is kept when it can no more be asked to be sent.",
     ),
-    "result_ttl": Field(
-        _optional(_result_ttl),
-        lambda span: None if span is None else int(span.total_seconds()),
-        {
-            "type": ["integer", "null"],
-            "minimum": int(SHORTEST_LIFE.total_seconds()),
-            "maximum": int(RETENTION.total_seconds()),
-        },
+    "result_ttl": _seconds(
         "Seconds that an ended request is kept, though never less than a day after the last "
         "attempt at a callback about it; null: 7 days.",
+        SHORTEST_LIFE,
+        RETENTION,
     ),
 }
 FIELDS: Final[Mapping[str, Field]] = {**OWN_FIELDS, **LIMIT_FIELDS, **REUSE_FIELDS}
@@ -332,7 +319,7 @@ def raise_wrong(wrong: list[FieldError]) -> None:
     """Raises `InvalidInput` when anything is wrong."""
     if wrong:
         told = "; ".join(f"{error.path.removeprefix('/')} {error.message}" for error in wrong[:3])
-        raise InvalidInput(f"{told}.", fields=tuple(wrong))
+        raise InvalidInput(f"{told}.".replace("?.", "?"), fields=tuple(wrong))
 
 
 def _unknown(name: str) -> str:

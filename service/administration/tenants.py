@@ -80,10 +80,22 @@ def mint(desk: Desk, name: str, settings: TenantSettings) -> NewTenant:
 
 async def load_tenant(desk: Desk, name: str) -> Tenant:
     """A tenant that is not deleted. Raises `NotFound`."""
-    tenant = await desk.tenants.load(name) if is_name(name) else None
-    if tenant is None or tenant.deleted_at is not None:
-        raise NotFound(f"There is no tenant {name}.")
+    tenant = await recall_tenant(desk, name)
+    if tenant.deleted_at is not None:
+        raise _no_tenant(name)
     return tenant
+
+
+async def recall_tenant(desk: Desk, name: str) -> Tenant:
+    """A tenant, also one deleted of late: its bill is still due. Raises `NotFound`."""
+    tenant = await desk.tenants.load(name) if is_name(name) else None
+    if tenant is None:
+        raise _no_tenant(name)
+    return tenant
+
+
+def _no_tenant(name: str) -> NotFound:
+    return NotFound(f"There is no tenant {name}.")
 
 
 async def list_tenants(desk: Desk) -> tuple[Tenant, ...]:
@@ -194,8 +206,8 @@ async def retire_webhook_secret(desk: Desk, name: str) -> Tenant:
 
 
 async def usage_of(desk: Desk, name: str) -> Usage:
-    """What a tenant used, and how its limits stand."""
-    tenant = await load_tenant(desk, name)
+    """What a tenant used, and how its limits stand; also of one deleted of late."""
+    tenant = await recall_tenant(desk, name)
     return await desk.usage.read(name, tenant.limits, desk.clock.now())
 
 

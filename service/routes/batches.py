@@ -23,7 +23,14 @@ from service.batch_schemas import (
     BATCHES_EXAMPLE,
     CANCELLED_EXAMPLE,
 )
-from service.batching import BatchCall, Judge, accepted, view_of, whole_refusal
+from service.batching import (
+    BatchCall,
+    Judge,
+    accepted,
+    standing_after,
+    view_of,
+    whole_refusal,
+)
 from service.bodies import check_content_type, read_body
 from service.errors import AcceptanceUnclear
 from service.exchange import exchange_of, resources_of
@@ -32,9 +39,10 @@ from service.links import links_of
 from service.openapi import IDEMPOTENCY_KEY as KEY_PARAMETER
 from service.openapi import parameter, problems
 from service.options import read_query
+from service.ratelimits import ratelimit_fields
 from service.resources import Resources
 from service.routes.endpoint import Endpoint, Tag, json_answer
-from service.schemas import answer
+from service.schemas import RATELIMIT_HEADERS, answer
 
 DEFAULT_ITEMS: Final = 100
 MOST_ON_A_PAGE: Final = 100
@@ -60,7 +68,7 @@ async def submit(request: Request) -> Response:
         raise whole_refusal(admission, admitted)
     view = view_of(admission, admitted, resources.clock.now())
     _tell(resources, admission, admitted, view)
-    return _answer(request, view, {})
+    return _answer(request, view, dict(ratelimit_fields(standing_after(admitted))))
 
 
 async def _read(request: Request, resources: Resources, credential: Credential) -> BatchAdmission:
@@ -226,12 +234,18 @@ ENDPOINTS: Final = (
         "Submit many requests at once",
         Tag.BATCHES,
         {
-            202: answer("Accepted, all of it or what fits.", "Batch", BATCH_EXAMPLE),
-            200: answer(
-                "Every request has ended: results that were kept, or a replay.",
-                "Batch",
-                BATCH_EXAMPLE,
-            ),
+            202: {
+                **answer("Accepted, all of it or what fits.", "Batch", BATCH_EXAMPLE),
+                "headers": RATELIMIT_HEADERS,
+            },
+            200: {
+                **answer(
+                    "Every request has ended: results that were kept, or a replay.",
+                    "Batch",
+                    BATCH_EXAMPLE,
+                ),
+                "headers": RATELIMIT_HEADERS,
+            },
             **problems(400, 401, 402, 403, 408, 413, 415, 422, 429, 503),
         },
         {"parameters": [KEY_PARAMETER], "requestBody": BATCH_BODY},

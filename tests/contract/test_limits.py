@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from core.changes import Outcome
-from core.controls import Wallet
+from core.controls import Pause, Wallet
 from core.errors import (
     BudgetReached,
     CallerError,
@@ -20,6 +21,7 @@ from core.errors import (
 from core.jobs import JobState
 from core.limits import GlobalLimits, Limits, Policy, Priority, UnknownPrice
 from core.money import MicroUsd
+from core.store.tenants import KEYS_AT_MOST
 from core.tenants import KeyRecord, digest_of
 from tests.contract.gateway import SUBJECTS, gateway_of
 
@@ -335,3 +337,58 @@ async def test_nobody_revokes_anothers_key(gateway: Gateway) -> None:
     assert await gateway.tenants.revoke_key("bee", digest_of("bee"))
     with pytest.raises(Unauthenticated):
         await gateway.submit("bee")
+
+
+async def test_a_new_tenant_is_not_paused_by_what_one_of_its_name_left(gateway: Gateway) -> None:
+    await gateway.controls.pause(Pause.tenant("ape"))
+    await gateway.tenant("ape")
+    assert (await gateway.admit(gateway.job("ape"))).running
+    assert await gateway.controls.pauses() == []
+
+
+async def test_operators_who_change_other_limits_at_once_undo_nothing(gateway: Gateway) -> None:
+    controls = gateway.controls
+    await controls.set_limits(GlobalLimits(running=9, models=(("m/a", 1), ("m/b", 2))))
+    read = await controls.limits()
+    one = replace(read, running=5, models=(("m/a", 1), ("m/b", 2), ("m/c", 3)))
+    other = replace(read, polls_per_second=0.5, models=(("m/a", 7),))
+    await controls.set_limits(one, read)
+    await controls.set_limits(other, read)
+    assert await controls.limits() == GlobalLimits(
+        running=5, polls_per_second=0.5, models=(("m/a", 7), ("m/c", 3))
+    )
+    await controls.set_limits(GlobalLimits())
+    assert await controls.limits() == GlobalLimits()
+
+
+async def test_a_day_that_a_clock_ahead_began_keeps_what_it_took(gateway: Gateway) -> None:
+    await gateway.tenant("ape", Limits(jobs_per_day=1))
+    gateway.clock.put(LAST_MOMENT)
+    gateway.clock.jump(SECOND)  # ahead of the others
+    await gateway.submit("ape")
+    gateway.clock.jump(-SECOND)
+    assert (await _booked(gateway))[0] == 0
+    await gateway.submit("ape")
+    gateway.clock.jump(SECOND)
+    with pytest.raises(LimitReached):
+        await gateway.submit("ape")
+
+
+async def test_keys_that_ran_out_make_room_for_new_ones(gateway: Gateway) -> None:
+    await gateway.tenant("ape")
+    now = gateway.clock.now()
+    for number in range(1, KEYS_AT_MOST):
+        ends = now + SECOND if number % 2 else None
+        assert await gateway.tenants.add_key(_key(f"key {number}", now, ends))
+    assert not await gateway.tenants.add_key(_key("too many", now))
+    gateway.clock.jump(SECOND)
+    assert len(await gateway.tenants.keys_of("ape")) == KEYS_AT_MOST
+    assert await gateway.tenants.add_key(_key("new", gateway.clock.now()))
+    left = {use.key.digest for use in await gateway.tenants.keys_of("ape")}
+    even = {digest_of(f"key {number}") for number in range(2, KEYS_AT_MOST, 2)}
+    assert left == {digest_of("ape"), digest_of("new")} | even
+    await gateway.submit("ape")
+
+
+def _key(text: str, created_at: datetime, expires_at: datetime | None = None) -> KeyRecord:
+    return KeyRecord(digest_of(text), "ape", created_at, expires_at=expires_at)

@@ -52,6 +52,7 @@ class MemoryTenantStore:
         if self._memory.tenant(tenant.name) is not None:
             return False
         self._memory.tenants[tenant.name] = TenantRow(tenant.disabled, TENANTS.write(tenant))
+        self._memory.turns.pauses.discard(f"tenant:{tenant.name}")
         self._write_key(key)
         return True
 
@@ -90,8 +91,11 @@ class MemoryTenantStore:
 
     async def add_key(self, key: KeyRecord) -> bool:
         """See `TenantStore.add_key`."""
-        full = len(await self.keys_of(key.tenant)) >= KEYS_AT_MOST
-        if full or key.tenant not in await self.names():
+        if key.tenant not in await self.names():
+            return False
+        if len(await self.keys_of(key.tenant)) >= KEYS_AT_MOST:
+            self._forget_ended(key.tenant)
+        if len(await self.keys_of(key.tenant)) >= KEYS_AT_MOST:
             return False
         self._write_key(key)
         return True
@@ -112,6 +116,12 @@ class MemoryTenantStore:
             if row.tenant == tenant
         ]
         return sorted(found, key=lambda use: use.key.created_at)
+
+    def _forget_ended(self, tenant: str) -> None:
+        now = to_ms(self._memory.clock.now())
+        for digest, row in list(self._memory.keys.items()):
+            if row.tenant == tenant and row.expires_at is not None and row.expires_at <= now:
+                del self._memory.keys[digest]
 
     def _write_key(self, key: KeyRecord) -> None:
         self._memory.keys[key.digest] = KeyRow(
@@ -161,9 +171,18 @@ class MemoryControlStore:
         limits = self._memory.turns.limits
         return replace(limits, models=tuple(sorted(limits.models)))
 
-    async def set_limits(self, limits: GlobalLimits) -> None:
+    async def set_limits(self, limits: GlobalLimits, over: GlobalLimits | None = None) -> None:
         """See `ControlStore.set_limits`."""
-        self._memory.turns.limits = limits
+        held, base = await self.limits(), over or await self.limits()
+        changed = {
+            name: getattr(limits, name)
+            for name in ("running", "submits_per_second", "polls_per_second")
+            if getattr(limits, name) != getattr(base, name)
+        }
+        caps, before = dict(limits.models), dict(base.models)
+        models = {m: cap for m, cap in held.models if m in caps or m not in before}
+        models |= {m: cap for m, cap in caps.items() if cap != before.get(m)}
+        self._memory.turns.limits = replace(held, **changed, models=tuple(models.items()))
         hand_out(self._memory, AFTER_A_CHANGE)
 
     async def pauses(self) -> Sequence[Pause]:

@@ -1,17 +1,18 @@
--- Puts new limits in the place of all earlier ones and hands out what they free. Extra ARGV are names
--- and values in turn. Returns 1.
+-- Changes limits of the whole gateway, and hands out what that frees. Extra ARGV are names and values
+-- in turn; '' takes a limit away, and what is not named stays. Returns 1.
 -- USES: bulk slots lanes
 -- KEYS: limits
 -- ARGV: now message_template message_ttl ring_due_at ...
 
-local touched = redis.call('HKEYS', limits)
-redis.call('DEL', limits)
 for position = 5, #ARGV, 2 do
-  redis.call('HSET', limits, ARGV[position], ARGV[position + 1])
-  touched[#touched + 1] = ARGV[position]
+  if ARGV[position + 1] == '' then
+    redis.call('HDEL', limits, ARGV[position])
+  else
+    redis.call('HSET', limits, ARGV[position], ARGV[position + 1])
+  end
 end
-for _, name in ipairs(touched) do
-  local model = string.match(name, '^model:(.*)$')
+for position = 5, #ARGV, 2 do
+  local model = string.match(ARGV[position], '^model:(.*)$')
   if model then show_model(model) end
 end
 dispatch(100, { now = now, due_at = ring_due_at, template = message_template, ttl = message_ttl })

@@ -77,6 +77,9 @@ async def test_endpoints_are_the_same_for_operators_and_their_tenant(
     assert (await caller.get("/v1/webhooks/endpoints")).json() == {"endpoints": []}
 
 
+REPLAYED = "2026-02-28T12:00:00+00:00 to 2026-03-01T12:00:00+00:00; failed,held; all"
+
+
 async def test_each_act_is_noted_without_secrets_and_reading_is_not(
     face: Face, operator: httpx.AsyncClient
 ) -> None:
@@ -94,7 +97,7 @@ async def test_each_act_is_noted_without_secrets_and_reading_is_not(
         ("webhook.add", TENANT, "default"),
         ("webhook.change", TENANT, "default: headers"),
         ("webhook.resend", TENANT, delivery.id),
-        ("webhook.replay", TENANT, ""),
+        ("webhook.replay", TENANT, REPLAYED),
         ("webhook.test", TENANT, "default"),
         ("webhook.test", TENANT, "all"),
         ("webhook.remove", TENANT, "default"),

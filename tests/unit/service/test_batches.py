@@ -206,15 +206,15 @@ async def test_the_whole_has_a_bound_of_its_own(face: Face, caller: httpx.AsyncC
 
 
 LIMITED: Final = {
-    "a count": (Limits(jobs_per_day=2), 429, "limit_reached"),
-    "a budget": (Limits(usd_per_day=MicroUsd(900_000)), 402, "budget_reached"),
-    "models": (Limits(models=("flux/*",)), 403, "model_not_allowed"),
+    "a count": (Limits(jobs_per_day=2), 429, "limit_reached", "jobs-per-day"),
+    "a budget": (Limits(usd_per_day=MicroUsd(900_000)), 402, "budget_reached", "usd-per-day"),
+    "models": (Limits(models=("flux/*",)), 403, "model_not_allowed", "models"),
 }
 
 
-@pytest.mark.parametrize(("limits", "status", "code"), LIMITED.values(), ids=LIMITED)
+@pytest.mark.parametrize(("limits", "status", "code", "policy"), LIMITED.values(), ids=LIMITED)
 async def test_a_limit_refuses_the_whole(
-    face: Face, limits: Limits, status: int, code: str
+    face: Face, limits: Limits, status: int, code: str, policy: str
 ) -> None:
     key = await face.tenant(limits=limits)
     async with face.client(key) as caller:
@@ -222,6 +222,7 @@ async def test_a_limit_refuses_the_whole(
         problem = answer.json()
         assert (answer.status_code, problem["code"]) == (status, code)
         assert problem["errors"][-1]["path"] == "/items/2"
+        assert problem["violated-policies"] == [policy]
         assert ("retry-after" in answer.headers) == (status != 403)
     assert face.stores.memory.jobs == {}
 
@@ -237,6 +238,17 @@ async def test_what_fits_the_limits_is_taken_in(face: Face) -> None:
         await end_all(face)
         again = await caller.post(URL, json=batch(item(9), admit="fit"))
         assert again.status_code == 429
+
+
+async def test_a_batch_tells_how_the_limits_stand_after_it(face: Face) -> None:
+    key = await face.tenant(limits=Limits(jobs_per_day=3))
+    async with face.client(key) as caller:
+        answer = await caller.post(URL, json=batch(*map(item, range(2))))
+        assert answer.status_code == 202
+        assert answer.headers["ratelimit-policy"] == '"jobs-per-day";q=3;w=86400'
+        assert answer.headers["ratelimit"].startswith('"jobs-per-day";r=1;t=')
+        answer = await caller.post(URL, json=batch(*map(item, range(3, 6)), admit="fit"))
+        assert answer.headers["ratelimit"].startswith('"jobs-per-day";r=0;t=')
 
 
 async def test_identical_items_join_the_first(face: Face, caller: httpx.AsyncClient) -> None:

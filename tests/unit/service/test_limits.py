@@ -152,13 +152,16 @@ async def test_an_unknown_price_is_refused_where_the_tenant_says_so(face: Face) 
 async def test_a_model_that_is_not_allowed_is_403(face: Face) -> None:
     async with await caller_with(face, Limits(models=("flux/*",))) as caller:
         answer = await caller.post(KLING_PATH, json=KLING_INPUT)
-    assert (answer.status_code, answer.json()["code"]) == (403, "model_not_allowed")
+    problem = answer.json()
+    assert (answer.status_code, problem["code"]) == (403, "model_not_allowed")
+    assert problem["violated-policies"] == ["models"]
 
 
 async def test_too_high_a_priority_is_403(face: Face) -> None:
     async with await caller_with(face, Limits(priority=Priority.NORMAL)) as caller:
         answer = await caller.post(f"{KLING_PATH}?priority=high", json=KLING_INPUT)
         assert (answer.status_code, answer.json()["code"]) == (403, "not_permitted")
+        assert answer.json()["violated-policies"] == ["priority"]
         assert (await caller.post(KLING_PATH, json=KLING_INPUT)).status_code == 202
 
 

@@ -297,6 +297,17 @@ async def test_a_paused_tenant_s_jobs_wait_and_go_on_when_resumed(
         assert (await caller.get("/v1/usage")).json()["running"]["used"] == 1
 
 
+async def test_a_pause_of_a_tenant_that_never_was_is_404(operator: httpx.AsyncClient) -> None:
+    await create(operator)
+    answer = await operator.post("/admin/v1/pause", json={"tenant": "adds"})
+    assert (answer.status_code, answer.json()["detail"]) == (404, "There is no tenant adds.")
+    assert (await operator.get("/admin/v1/audit")).json()["entries"][0]["action"] != "pause"
+    await operator.delete("/admin/v1/tenants/ads")
+    held_back = await operator.post("/admin/v1/pause", json={"tenant": "ads"})
+    assert held_back.json() == {"paused": ["tenant:ads"]}
+    assert (await operator.post("/admin/v1/resume", json={"tenant": "adds"})).status_code == 200
+
+
 @pytest.mark.parametrize(
     "wish",
     [
@@ -386,3 +397,17 @@ async def test_an_operator_reads_a_tenant_s_use(operator: httpx.AsyncClient, fac
         own = (await caller.get("/v1/usage")).json()
     assert (await operator.get("/admin/v1/tenants/ads/usage")).json() == own
     assert own["windows"][0]["usd"]["reserved"] == MicroUsd(630_000) / 1_000_000
+
+
+async def test_the_bill_of_a_deleted_tenant_can_be_read(
+    operator: httpx.AsyncClient, face: Face
+) -> None:
+    key = (await create(operator))["key"]
+    async with face.client(key) as caller:
+        await caller.post(KLING_PATH, json=KLING_INPUT)
+    await operator.delete("/admin/v1/tenants/ads")
+    used = (await operator.get("/admin/v1/tenants/ads/usage")).json()
+    assert used["windows"][0]["usd"]["reserved"] == MicroUsd(630_000) / 1_000_000
+    listed = (await operator.get("/admin/v1/tenants/ads/requests")).json()
+    assert len(listed["requests"]) == 1
+    assert (await operator.get("/admin/v1/tenants/nobody/usage")).status_code == 404

@@ -74,6 +74,12 @@ async def test_it_is_read_again_only_when_it_is_old(age: float, reads: int) -> N
     assert (shop.copy.synced_at == NOW) is (reads == 1 or age == 0)
 
 
+async def test_a_clock_put_back_does_not_keep_an_old_catalogue() -> None:
+    shop = Shop(CatalogueSnapshot(at(90_000), {"old/c": b"{}"}))
+    await shop.sync.run_once()
+    assert shop.copy.synced_at == NOW
+
+
 async def test_a_catalogue_that_cannot_be_read_leaves_the_old_one_with_its_age() -> None:
     shop = Shop(OLD)
     shop.offered = DOWN

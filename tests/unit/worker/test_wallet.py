@@ -82,6 +82,14 @@ async def test_the_burn_is_told_with_the_hours_that_are_left() -> None:
     assert told == WalletRead(MicroUsd(99_000_000), MicroUsd(60_000_000), timedelta(hours=99 / 60))
 
 
+async def test_a_clock_put_back_does_not_keep_an_old_balance() -> None:
+    rig = Rig()
+    rig.purse.held = Wallet(FULL, rig.clock.now() + timedelta(days=1))
+    rig.purse.left = MicroUsd(1)
+    await rig.watch().run_once()
+    assert rig.purse.held == Wallet(MicroUsd(1), rig.clock.now())
+
+
 async def test_a_balance_that_cannot_be_read_keeps_its_age_and_is_told_of() -> None:
     rig = Rig(Purse(Unreachable(fault())))
     await rig.watch().run_once()

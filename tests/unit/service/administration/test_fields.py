@@ -173,6 +173,19 @@ def test_every_wrong_one_is_named_at_once_and_a_typo_is_helped() -> None:
     assert len(refused.value.fields) == 2
 
 
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ({"result_ttl": 90.5}, "result_ttl must be a whole number from 60 to 604800."),
+        ({"usd_per_dya": 1}, "usd_per_dya is no setting; did you mean usd_per_day?"),
+    ],
+)
+def test_a_sentence_says_what_would_fit(given: dict[str, object], sentence: str) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        read(**given)
+    assert refused.value.detail == sentence
+
+
 def test_the_audit_log_gets_no_token_of_a_url() -> None:
     changes = differences(PLAIN, read(webhook="https://hooks.example.com/x?token=s3cret"))
     assert told(changes) == "webhook: none -> https://hooks.example.com/x"
