@@ -78,6 +78,11 @@ POLICY: Final = FacePolicy(
 
 
 @cache
+def _models() -> Models:
+    return Models.of(load_cards())
+
+
+@cache
 def _app() -> FastAPI:
     """One for all faces: to make one takes 30 ms, more than most tests, and it holds nothing."""
     return create_app(_never_opened)
@@ -185,7 +190,7 @@ def open_face(policy: FacePolicy = POLICY) -> Face:
         breakers=stores.breakers,
         desk=_desk(stores, clock, emit),
         health=stores.presence,
-        shelf=ModelShelf(Models.of(load_cards()), stores.catalogue, clock, emit),
+        shelf=ModelShelf(_models(), stores.catalogue, clock, emit),
         histories=HistoryShelf(stores.histories, clock, emit),
         waiters=waiters,
         figures=figures,

@@ -136,10 +136,11 @@ def test_only_a_well_formed_traceparent_goes_on(header: str | None, *, good: boo
 # --- the description
 
 
-@pytest.fixture
-def description(face: Face) -> dict[str, Any]:
-    """The OpenAPI document."""
-    document: dict[str, Any] = orjson.loads(openapi_document(create_app(face._open).routes))
+@pytest.fixture(scope="module")
+def description() -> dict[str, Any]:
+    """The OpenAPI document. To be read alone."""
+    routes = create_app(open_face()._open).routes
+    document: dict[str, Any] = orjson.loads(openapi_document(routes))
     return document
 
 
