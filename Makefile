@@ -3,6 +3,9 @@
 .PHONY: help install demo up test check lint types imports format docs dashboards lock clean \
 	unit property contract integration e2e chaos bench benchsmoke containers fuzz licences sbom
 
+# Where a shell sets it, every process of every test would compile what it imports anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 bin := .venv/bin
 
 help: ## list these targets

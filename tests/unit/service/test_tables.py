@@ -28,7 +28,7 @@ from service.openapi import openapi_document
 from service.problems import STATUS, TYPE_PREFIX, problem_of
 from service.schemas import COMPONENTS
 from service.webhook_schemas import COMPONENTS as WEBHOOK_COMPONENTS
-from tests.fakes.face import Face, open_face
+from tests.fakes.face import open_face
 
 if TYPE_CHECKING:
     from starlette.types import Scope
