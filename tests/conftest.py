@@ -36,11 +36,15 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
-def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Let no pure test open a socket; pytest-socket lifts the block after it."""
-    if item.nodeid.startswith(PURE):
-        # asyncio wakes its loop through a socket pair, which is a unix socket.
-        pytest_socket.disable_socket(allow_unix_socket=True)
+@pytest.fixture(scope="module", autouse=True)
+def _pure_tests_open_no_socket(request: pytest.FixtureRequest) -> Iterator[None]:
+    if not request.node.nodeid.startswith(PURE):
+        yield
+        return
+    # asyncio wakes its loop through a socket pair, which is a unix socket.
+    pytest_socket.disable_socket(allow_unix_socket=True)
+    yield
+    pytest_socket.enable_socket()
 
 
 @pytest.fixture(scope="session")

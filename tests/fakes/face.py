@@ -123,7 +123,10 @@ class Face:
         """A caller with `key`."""
         headers = {} if key is None else {"authorization": f"Bearer {key}"}
         return httpx.AsyncClient(
-            transport=httpx.ASGITransport(self.serve), base_url=BASE, headers=headers
+            transport=httpx.ASGITransport(self.serve),
+            base_url=BASE,
+            headers=headers,
+            trust_env=False,
         )
 
     async def serve(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
