@@ -1,7 +1,10 @@
 # Thin names for commands that work without make; CONTRIBUTING.md lists those.
 .DEFAULT_GOAL := help
 .PHONY: help install demo up test check lint types imports format docs dashboards lock clean \
-	unit contract integration e2e chaos bench benchsmoke containers fuzz licences sbom
+	unit property contract integration e2e chaos bench benchsmoke containers fuzz licences sbom
+
+# Where a shell sets it, every process of every test would compile what it imports anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 bin := .venv/bin
 
@@ -38,6 +41,9 @@ format: install ## put the code into shape
 
 unit: install ## pure tests, no sockets
 	$(bin)/pytest tests/unit
+
+property: install ## whatever Hypothesis tries; pure
+	$(bin)/pytest tests/property
 
 contract: install ## fakes and real things by the same tests
 	$(bin)/pytest tests/contract

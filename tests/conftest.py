@@ -1,11 +1,13 @@
-"""Fixtures of every tier: a scrubbed environment and a private Redis. No network, no clock."""
+"""What every tier has: a scrubbed environment, a private Redis. The pure ones have no network."""
 
 from __future__ import annotations
 
+import gc
 import os
 from typing import TYPE_CHECKING, Final
 
 import pytest
+import pytest_socket
 
 from simulator.private_redis import private_redis
 
@@ -16,12 +18,33 @@ if TYPE_CHECKING:
 
 # What a developer's shell may hold must not change what a test sees.
 SCRUBBED: Final = ("GATEWAY_", "RUNCOMFY_")
+PURE: Final = ("tests/unit/", "tests/property/")
 
 
-@pytest.fixture(autouse=True)
-def _scrubbed_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in [name for name in os.environ if name.startswith(SCRUBBED)]:
-        monkeypatch.delenv(name)
+@pytest.fixture(scope="session", autouse=True)
+def _scrubbed_environment() -> Iterator[None]:
+    # Once a run: at each test it cost as much as a pure test itself.
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith(SCRUBBED)]:
+            patch.delenv(name)
+        yield
+
+
+def pytest_collection_finish() -> None:
+    """What was collected stays: let the collector of garbage not walk it again at each turn."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _pure_tests_open_no_socket(request: pytest.FixtureRequest) -> Iterator[None]:
+    if not request.node.nodeid.startswith(PURE):
+        yield
+        return
+    # asyncio wakes its loop through a socket pair, which is a unix socket.
+    pytest_socket.disable_socket(allow_unix_socket=True)
+    yield
+    pytest_socket.enable_socket()
 
 
 @pytest.fixture(scope="session")

@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import tomllib
 from itertools import chain
 from pathlib import Path
@@ -92,3 +93,14 @@ def test_a_wrong_interpreter_is_refused_in_one_line() -> None:
     )
     assert done.returncode == 1
     assert done.stderr == "install: PYTHON=/bin/false is not a Python 3.11 or newer\n"
+
+
+def test_help_waits_for_no_heavy_library() -> None:
+    code = (
+        "import sys, cli.main; "
+        "print(sorted({'fastapi', 'redis', 'arq', 'httpx', 'pydantic'} & set(sys.modules)))"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert ran.stdout.strip() == "[]"

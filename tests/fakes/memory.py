@@ -159,6 +159,8 @@ class Memory:
     ended_batches: dict[str, int] = field(default_factory=dict)
     idempotency: dict[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
     """By tenant and digest: the fingerprint of the request, and its job."""
+    _asked: tuple[datetime | None, int] = (None, 0)
+    """The last answer of the clock, and its milliseconds: asked again at every step."""
 
     def __post_init__(self) -> None:
         """Dispatch goes by the tenants' limits as they stand."""
@@ -167,7 +169,10 @@ class Memory:
     @property
     def now(self) -> int:
         """The present instant in milliseconds."""
-        return to_ms(self.clock.now())
+        instant = self.clock.now()
+        if instant is not self._asked[0]:
+            self._asked = (instant, to_ms(instant))
+        return self._asked[1]
 
     def job(self, job_id: str) -> Row | None:
         """A job's row, unless it is gone."""

@@ -53,14 +53,24 @@ class LoopClock:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         """At the loop's nought it is `START`."""
         self._loop = loop
+        # Asked some twenty times an instant.
+        self._asked_at, self._elapsed, self._now = 0.0, timedelta(), START
 
     def now(self) -> datetime:
         """See `core.clock.Clock`."""
-        return START + self.monotonic()
+        self._look()
+        return self._now
 
     def monotonic(self) -> timedelta:
         """See `core.clock.Clock`."""
-        return timedelta(seconds=self._loop.time())
+        self._look()
+        return self._elapsed
+
+    def _look(self) -> None:
+        at = self._loop.time()
+        if at != self._asked_at:
+            self._asked_at, self._elapsed = at, timedelta(seconds=at)
+            self._now = START + self._elapsed
 
     async def sleep(self, span: timedelta) -> None:
         """See `core.clock.Clock`."""

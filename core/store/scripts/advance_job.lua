@@ -95,7 +95,6 @@ if saved ~= '' then
 end
 
 if ended == '1' then
-  if held[5] then redis.call('EXPIRE', held[5], ttl) end
   book(job, { day, month }, model, verdict, cost)
   if held[2] == '1' then
     redis.call('HDEL', job, 'slot')
@@ -106,6 +105,7 @@ if ended == '1' then
   end
   keep(job, timeline, job_deliveries, {
     tenant = tenant_name, ttl = ttl, now = now, due_at = due_at, least = least, followed = once and is_followed(id),
+    key = held[5],
   })
 end
 return 'stored'

@@ -6,10 +6,8 @@ from datetime import timedelta
 from random import Random
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from core.backoff import Backoff, Cadence, spread
+from core.backoff import Backoff, Cadence
 from tests.builders import HOUR, MINUTE, SECOND, MiddleChance
 
 EXACT = MiddleChance()
@@ -38,12 +36,6 @@ def test_waits_double_up_to_the_longest(failures: int, seconds: int) -> None:
 )
 def test_looks_are_a_share_of_the_time_waited(elapsed: timedelta, wait: timedelta) -> None:
     assert CADENCE.wait(elapsed, EXACT) == wait
-
-
-@given(seed=st.integers(), by=st.floats(0, 1), span=st.timedeltas(timedelta(), timedelta(days=30)))
-def test_a_spread_wait_is_off_by_its_share_at_most(seed: int, by: float, span: timedelta) -> None:
-    slack = timedelta(microseconds=1)
-    assert abs(spread(span, by, Random(seed)) - span) <= span * by + slack
 
 
 def test_many_do_not_come_at_once() -> None:

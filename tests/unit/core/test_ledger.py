@@ -6,18 +6,14 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from core.jobs import FINAL_STATES, Billed, Errand, JobState
-from core.ledger import Booking, Standing, Verdict, booked, standing
+from core.ledger import Standing, Verdict, standing
 from core.money import MicroUsd
 from tests.builders import job
 
 COST = MicroUsd(7)
 OPEN = sorted(set(JobState) - FINAL_STATES)
-amounts = st.integers(0, 10**15).map(MicroUsd)
-standings = st.builds(Standing, st.sampled_from(Verdict), amounts)
 
 
 @pytest.mark.parametrize("state", OPEN)
@@ -47,28 +43,3 @@ def test_an_ended_job_stands_by_what_is_known_of_its_charge(
     ended = replace(job(state), **changes)
     assert standing(ended) == Standing(verdict)
     assert standing(replace(ended, cost=COST)) == Standing(Verdict.SPENT, COST)
-
-
-@given(amounts, st.lists(standings, min_size=1))
-def test_whatever_is_said_in_which_order_the_books_balance(
-    estimate: MicroUsd, said: list[Standing]
-) -> None:
-    booking = Booking(estimate)
-    for at in said:
-        booking = booked(booking.reserved, at)
-        assert booking.reserved == booking.settled + booking.released + booking.held
-        assert min(booking.settled, booking.released, booking.held) >= 0
-        assert booking.used == booking.settled + booking.held
-        assert booking.reserved >= estimate
-
-
-@given(amounts, standings)
-def test_saying_it_twice_books_it_once(estimate: MicroUsd, at: Standing) -> None:
-    once = booked(estimate, at)
-    assert booked(once.reserved, at) == once
-
-
-@given(amounts, amounts)
-def test_what_was_spent_counts_to_the_micro_dollar(estimate: MicroUsd, cost: MicroUsd) -> None:
-    booking = booked(estimate, Standing(Verdict.SPENT, cost))
-    assert (booking.used, booking.held) == (cost, 0)

@@ -6,22 +6,10 @@ import base64
 import hashlib
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from core.errors import InvalidInput, Unauthenticated
-from core.tenants import (
-    KEY_LENGTH_LIMIT,
-    Credential,
-    check_name,
-    digest_of,
-    mint_key,
-    mint_webhook_secret,
-    read_key,
-)
+from core.tenants import check_name, digest_of, mint_key, read_key
 
-names = st.from_regex(r"[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?", fullmatch=True)
-secrets = st.binary(min_size=32, max_size=32)
 KEY = mint_key("video-team", bytes(range(32)))
 
 
@@ -31,15 +19,6 @@ def is_refused(key: str) -> bool:
     except Unauthenticated:
         return True
     return False
-
-
-@given(names, secrets)
-def test_a_minted_key_names_its_tenant_and_the_digest_that_is_stored(
-    name: str, secret: bytes
-) -> None:
-    key = mint_key(name, secret)
-    assert read_key(key) == Credential(tenant=name, digest=digest_of(key))
-    assert len(key) <= KEY_LENGTH_LIMIT
 
 
 def test_the_form_of_a_key_is_known_outside_and_stays() -> None:
@@ -92,11 +71,6 @@ def test_what_is_no_key_of_ours_is_refused(key: str) -> None:
     assert is_refused(key)
 
 
-@given(st.text(max_size=200))
-def test_no_text_makes_the_reader_stumble(key: str) -> None:
-    assert is_refused(key)
-
-
 @pytest.mark.parametrize("name", ["a", "0", "video-team", "a--b", "a" * 40])
 def test_good_names_pass(name: str) -> None:
     assert check_name(name) == name
@@ -110,10 +84,3 @@ def test_good_names_pass(name: str) -> None:
 def test_a_name_that_could_be_misread_is_refused(name: str) -> None:
     with pytest.raises(InvalidInput):
         check_name(name)
-
-
-@given(secrets)
-def test_a_webhook_secret_is_what_the_standard_says(secret: bytes) -> None:
-    text = mint_webhook_secret(secret)
-    assert text.startswith("whsec_")
-    assert base64.b64decode(text.removeprefix("whsec_"), validate=True) == secret

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import ast
 from datetime import timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import pytest
@@ -18,14 +16,10 @@ from service.routes.operators import check_token
 from service.settings import ServiceSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     import httpx
 
     from tests.fakes.face import Face
 
-ROOT: Final = Path(__file__).parents[3]
-PRODUCT: Final = ("core", "service", "worker", "cli")
 ANYWHERE: Final = ("/healthz", "/metrics", "/docs", "/openapi.json", "/nowhere")
 PRIVATE: Final = ("/v1/models", "/v1/requests/req_1", "/admin/v1/tenants", "/admin/v1/nowhere")
 
@@ -50,36 +44,10 @@ async def test_a_page_says_itself_what_it_may_load(caller: httpx.AsyncClient) ->
     assert "frame-ancestors 'none'" in policy
 
 
-def trees() -> Iterator[tuple[Path, ast.Module]]:
-    """Every file of the product."""
-    for root in PRODUCT:
-        for path in sorted((ROOT / root).rglob("*.py")):
-            yield path, ast.parse(path.read_text(encoding="utf-8"))
-
-
-def test_no_middleware_costs_a_task_for_each_request(face: Face) -> None:
-    """Starlette's `BaseHTTPMiddleware` does: twenty times the price of plain ASGI."""
+def test_no_middleware_stands_between_the_edge_and_the_routes(face: Face) -> None:
     app = create_app(face._open)
     assert app.user_middleware == []
     assert isinstance(app.build_middleware_stack(), Edge)
-    for path, tree in trees():
-        names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
-        called = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
-        assert "BaseHTTPMiddleware" not in names, path
-        assert "middleware" not in called, path
-
-
-SECRET_NAMES: Final = ("token", "secret", "password", "signature", "digest")
-
-
-def test_secrets_are_never_compared_by_how_far_they_agree() -> None:
-    """`==` stops at the first wrong byte, and so tells how many were right."""
-    for path, tree in trees():
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Compare) and isinstance(node.ops[0], ast.Eq | ast.NotEq):
-                sides = [ast.unparse(side).lower() for side in (node.left, *node.comparators)]
-                named = [side for side in sides if side.split(".")[-1] in SECRET_NAMES]
-                assert not named, (path, node.lineno, sides)
 
 
 @pytest.mark.parametrize("header", ["", "Bearer", "Bearer ", "Bearer x", "Basic t", "bearer tt"])

@@ -6,16 +6,12 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from core.errors import MalformedRequest
 from core.events import JobDeleted, JobMoved
-from core.listing import MOST_ON_A_PAGE, PARTS, Cursor
+from core.listing import MOST_ON_A_PAGE
 from core.store.listing import Deletion
 from core.tenants import Scope
 from service.deletion import MOST_TRIES
-from service.listing import read_job_query
 from tests.fakes.face import KLING, KLING_INPUT, KLING_PATH, Face
 from tests.fakes.listing import MemoryListedJobs
 
@@ -149,22 +145,6 @@ async def test_a_wrong_key_learns_nothing(face: Face, caller: httpx.AsyncClient)
     async with face.client(writes) as writer:
         assert (await writer.get("/v1/requests?limit=0")).status_code == 403
         assert (await writer.get("/v1/requests")).status_code == 403
-
-
-@given(
-    place=st.integers(0, 2**53 - 1), job_id=st.from_regex(r"[A-Za-z0-9_-]{1,128}", fullmatch=True)
-)
-def test_a_cursor_is_read_as_it_was_written(place: int, job_id: str) -> None:
-    cursor = Cursor(place / PARTS, job_id)
-    assert Cursor.read(cursor.text) == cursor
-
-
-@given(query=st.text(max_size=60))
-def test_any_query_is_read_or_refused(query: str) -> None:
-    try:
-        read_job_query(query)
-    except MalformedRequest:
-        return
 
 
 # --- deleting

@@ -18,6 +18,7 @@ SOURCE: Final = """-- Does something.
 -- ARGV: ttl ...
 return 1
 """
+SCRIPTS: Final = read_scripts()
 PLAIN: Final = "-- KEYS: record\n-- ARGV: expected\nreturn 0\n"
 
 
@@ -144,20 +145,20 @@ async def test_a_wrong_call_never_reaches_redis() -> None:
     assert wire.asked == []
 
 
-@pytest.mark.parametrize("name", sorted(read_scripts()))
+@pytest.mark.parametrize("name", sorted(SCRIPTS))
 def test_each_script_says_what_it_is_and_names_its_keys(name: str) -> None:
-    script = read_scripts()[name]
+    script = SCRIPTS[name]
     assert script.keys, "a script names every key that it touches"
     assert script.text.isascii()
     names = [each for each in (*script.keys, *script.arguments) if each != "..."]
     assert len(names) == len(set(names)), "one local would hide another"
 
 
-@pytest.mark.parametrize("name", sorted(read_scripts()))
+@pytest.mark.parametrize("name", sorted(SCRIPTS))
 def test_no_script_counts_positions_of_what_has_a_name(name: str) -> None:
-    source = read_scripts()[name].text
+    source = SCRIPTS[name].text
     for table, names in (("KEYS", "keys"), ("ARGV", "arguments")):
-        fixed = [each for each in getattr(read_scripts()[name], names) if each != "..."]
+        fixed = [each for each in getattr(SCRIPTS[name], names) if each != "..."]
         uses = source.count(f"{table}[")
         rest = sum(source.count(f"{table}[{place}") for place in ("position", "index", "at + "))
         assert uses == len(fixed) + rest

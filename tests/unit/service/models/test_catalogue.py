@@ -1,10 +1,7 @@
-from contextlib import suppress
 from typing import Any
 
 import orjson
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from core.errors import InvalidInput
 from core.money import MicroUsd
@@ -124,28 +121,6 @@ def test_an_unclear_price_is_no_price(changes: dict[str, Any], price: int | None
 )
 def test_what_is_no_model_is_no_card(document: bytes) -> None:
     assert catalogue_card(document) is None
-
-
-KEYWORDS = st.sampled_from(
-    [
-        *("type", "properties", "items", "required", "enum", "default", "format", "anyOf"),
-        *("$ref", "$defs", "not", "minimum", "pattern", "validations", "additionalProperties"),
-    ]
-)
-LEAVES = st.sampled_from([None, True, 5, -1, "object", "float", "x", "#/$defs/x", "["])
-ODD_SCHEMAS = st.recursive(
-    LEAVES,
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYWORDS, inner, max_size=4),
-    max_leaves=12,
-)
-
-
-@given(ODD_SCHEMAS)
-def test_no_schema_whatever_stops_the_service(schema: object) -> None:
-    got = card(input_schema=schema)
-    with suppress(InvalidInput):
-        validate_input(got, {"x": "y", "type": [1]})
-    estimate(got, {})
 
 
 @pytest.mark.parametrize(

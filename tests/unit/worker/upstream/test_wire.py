@@ -2,23 +2,11 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-import orjson
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from worker.ports import Times
 from worker.upstream import wire
 from worker.upstream.wire import Phase
-
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=20),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner),
-    max_leaves=12,
-)
-KNOWN_KEYS = st.sampled_from(
-    ["status", "cost", "output", "error", "detail", "error_code", "code", "created_at", "loc"]
-)
 
 
 @pytest.mark.parametrize("body", [b"", b"null", b"[]", b'"x"', b"{", b"\xff", b"NaN", b"[" * 5000])
@@ -224,17 +212,3 @@ def test_times_of_a_document() -> None:
     expected = Times(datetime(2026, 3, 1, 12, tzinfo=UTC), None)
 
     assert wire.times({"created_at": "2026-03-01T12:00:00Z", "finished_at": "x"}) == expected
-
-
-@given(st.dictionaries(KNOWN_KEYS, JSON))
-def test_no_document_breaks_the_readers(doc: dict[str, object]) -> None:
-    for read in (wire.phase, wire.error_code, wire.error_text, wire.output, wire.cost, wire.times):
-        read(doc)
-    wire.queue_position({"queue_position": doc.get("status")})
-
-
-@given(st.binary(max_size=64))
-def test_no_bytes_break_the_parser(body: bytes) -> None:
-    found = wire.document(body)
-
-    assert found is None or found == orjson.loads(body)

@@ -1,0 +1,39 @@
+"""What must not creep back into the product's source."""
+
+from __future__ import annotations
+
+import ast
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+ROOT: Final = Path(__file__).parents[2]
+PRODUCT: Final = ("core", "service", "worker", "cli")
+SECRET_NAMES: Final = ("token", "secret", "password", "signature", "digest")
+
+
+@cache
+def trees() -> tuple[tuple[Path, ast.Module], ...]:
+    """Every file of the product."""
+    paths = [path for root in PRODUCT for path in sorted((ROOT / root).rglob("*.py"))]
+    return tuple((path, ast.parse(path.read_text(encoding="utf-8"))) for path in paths)
+
+
+def test_no_middleware_costs_a_task_for_each_request() -> None:
+    """Starlette's `BaseHTTPMiddleware` does: twenty times the price of plain ASGI."""
+    assert trees()
+    for path, tree in trees():
+        names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+        called = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+        assert "BaseHTTPMiddleware" not in names, path
+        assert "middleware" not in called, path
+
+
+def test_secrets_are_never_compared_by_how_far_they_agree() -> None:
+    """`==` stops at the first wrong byte, and so tells how many were right."""
+    for path, tree in trees():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Compare) and isinstance(node.ops[0], ast.Eq | ast.NotEq):
+                sides = [ast.unparse(side).lower() for side in (node.left, *node.comparators)]
+                named = [side for side in sides if side.split(".")[-1] in SECRET_NAMES]
+                assert not named, (path, node.lineno, sides)

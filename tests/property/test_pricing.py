@@ -1,0 +1,24 @@
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core.fingerprints import NO_DEFAULTS
+from service.models.pricing import QUANTITY_FIELDS, price_of
+from tests.unit.service.models.test_pricing import BY_OUTPUT, BY_SECOND
+
+
+@given(
+    st.recursive(
+        st.none()
+        | st.booleans()
+        | st.integers()
+        | st.floats(allow_nan=False)
+        | st.text(max_size=9),
+        lambda inner: st.lists(inner, max_size=2),
+        max_leaves=3,
+    )
+)
+def test_no_quantity_makes_a_price_that_a_ledger_cannot_hold(given_value: object) -> None:
+    for price in (BY_SECOND, BY_OUTPUT):
+        for name in QUANTITY_FIELDS[price.unit]:
+            found = price_of(price, {name: given_value}, NO_DEFAULTS)
+            assert found is None or 0 < found < 2**53

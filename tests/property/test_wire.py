@@ -1,0 +1,31 @@
+from __future__ import annotations
+
+import orjson
+from hypothesis import given
+from hypothesis import strategies as st
+
+from worker.upstream import wire
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner),
+    max_leaves=12,
+)
+
+KNOWN_KEYS = st.sampled_from(
+    ["status", "cost", "output", "error", "detail", "error_code", "code", "created_at", "loc"]
+)
+
+
+@given(st.dictionaries(KNOWN_KEYS, JSON))
+def test_no_document_breaks_the_readers(doc: dict[str, object]) -> None:
+    for read in (wire.phase, wire.error_code, wire.error_text, wire.output, wire.cost, wire.times):
+        read(doc)
+    wire.queue_position({"queue_position": doc.get("status")})
+
+
+@given(st.binary(max_size=64))
+def test_no_bytes_break_the_parser(body: bytes) -> None:
+    found = wire.document(body)
+
+    assert found is None or found == orjson.loads(body)
