@@ -7,19 +7,16 @@ Knows the steps; knows no RunComfy wire, no Redis, no arq. What an answer means 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
 from core.changes import Change, Outcome
 from core.clock import Clock
-from core.deliveries import Delivery
-from core.endpoints import WebhookSetup
 from core.errors import StoreSilent, StoreUnavailable
 from core.events import Emit, Trouble
 from core.ids import IdSource
 from core.jobs import CancelOutcome, Errand, Job, JobState
-from core.notices import may_notify, notices
 from core.sharing import cancelled_for_heir, expired_for_heir, handover, next_check
 from core.tenants import DoubtPolicy
 from worker import telling
@@ -32,12 +29,13 @@ from worker.ports import (
     Jobs,
     NoAnswer,
     NotSent,
+    Setups,
     SubmitAnswer,
     Tenants,
     Upstream,
     UpstreamFault,
-    Webhooks,
 )
+from worker.recording import Recorder
 
 STORE_RETRY: Final = timedelta(milliseconds=500)
 SUBMIT_ROOM: Final = timedelta(seconds=1)
@@ -51,7 +49,7 @@ class Hands:
     name: str
     jobs: Jobs
     tenants: Tenants
-    webhooks: Webhooks
+    webhooks: Setups
     upstream: Upstream
     gate: Gate
     clock: Clock
@@ -67,6 +65,7 @@ class Lifecycle:
         """At most `submits_at_once` paid calls of this process are under way at any time."""
         self._hands = hands
         self._policy = hands.rules.policy
+        self._recorder = Recorder(hands.jobs, hands.webhooks, hands.ids, hands.clock)
         self._submits = asyncio.Semaphore(self._policy.submits_at_once)
         self._submits_queued = 0
         self._steps: Mapping[JobState, Callable[[Job], Awaitable[Job | None]]] = {
@@ -309,8 +308,7 @@ class Lifecycle:
             await self._hands.jobs.put_off(job, now)
             return None
         change = handover(job, for_heir(job, now), heir, now)
-        change = replace(change, deliveries=await self._notices(job, change.after, now))
-        if await self._hands.jobs.store(change) is Outcome.STORED:
+        if await self._recorder.store(change) is Outcome.STORED:
             for event in telling.handed_on(change):
                 self._hands.emit(event)
         return None
@@ -326,26 +324,18 @@ class Lifecycle:
         return decided.after if stored else None
 
     async def _store(self, job: Job, decided: Move) -> Outcome:
-        now = self._hands.clock.now()
         change = Change(
             before=job,
             after=decided.after,
             entries=() if decided.entry is None else (decided.entry,),
             output=decided.output,
-            deliveries=await self._notices(job, decided.after, now),
             instead_of=decided.instead_of,
         )
-        outcome = await self._hands.jobs.store(change)
+        outcome = await self._recorder.store(change)
         if outcome is Outcome.STORED:
             for event in telling.stored(change, decided):
                 self._hands.emit(event)
         return outcome
-
-    async def _notices(self, before: Job, after: Job, now: datetime) -> tuple[Delivery, ...]:
-        if not may_notify(before, after):
-            return ()
-        setup = await self._hands.webhooks.load(after.tenant) or WebhookSetup(after.tenant)
-        return notices(before, after, setup, self._hands.ids, now)
 
     @asynccontextmanager
     async def _lease_kept(self, job: Job) -> AsyncIterator[None]:

@@ -46,8 +46,9 @@ TENANT: Final = "team"
 HOOK: Final = "https://hooks.example.com/done"
 LEASE: Final = timedelta(seconds=15)
 POLLS: Final = 3
-MOST_A_JOB: Final = 6
-"""Round trips of a worker beside polls: load; gate and input; claim; answer; endpoints; result."""
+MOST_A_JOB: Final = 5
+"""Round trips of a worker beside polls: load; gate and input; claim; answer; result. Its tenant's
+endpoints are read once."""
 MOST_IN_ADMISSION: Final = 45
 """Commands inside the admission script, for a tenant with every limit."""
 
