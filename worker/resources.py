@@ -188,7 +188,7 @@ def _watcher(
 
 
 def _chance() -> Random:
-    """Spreads the waits between looks; the system's own would cost each look a call of the kernel."""
+    """Spreads waits. The system's own chance would cost each look a call of the kernel."""
     return Random()  # noqa: S311 - nothing is guarded by it
 
 
