@@ -37,8 +37,9 @@ from core.traceparent import SpanOf, passed_on
 from worker.batches import BatchCloser, CloserHands
 from worker.decisions.moves import Rules
 from worker.gate import BreakerGate
+from worker.hands import Hands
 from worker.leased import LeasedLoop, LoopPolicy, Work
-from worker.lifecycle import Hands, Lifecycle
+from worker.lifecycle import Lifecycle
 from worker.policies import LifecyclePolicy
 from worker.replays import Replayer, ReplayPolicy
 from worker.settings import WorkerSettings

@@ -26,7 +26,8 @@ from tests.fakes.ids import SeededIds
 from tests.fakes.outbox import MemorySinks
 from worker.decisions.moves import Rules
 from worker.gate import BreakerGate
-from worker.lifecycle import Hands, Lifecycle
+from worker.hands import Hands
+from worker.lifecycle import Lifecycle
 from worker.policies import LifecyclePolicy
 from worker.ports import Accepted, Completed, Ended, Open, Times
 from worker.webhooks.courier import Courier, CourierHands, CourierPolicy

@@ -16,7 +16,8 @@ from tests.builders import POLICY, MiddleChance, tenant
 from tests.fakes.clock import FakeClock
 from tests.fakes.ids import SeededIds
 from worker.decisions.moves import Rules
-from worker.lifecycle import Hands, Lifecycle
+from worker.hands import Hands
+from worker.lifecycle import Lifecycle
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -16,7 +16,7 @@ from tests.builders import NOW, job
 from tests.fakes.clock import FakeClock
 from tests.fakes.ids import SeededIds
 from tests.unit.worker.rig import Shelf
-from worker.recording import Recorder, SetupShelf
+from worker.announcing import Announcer, SetupShelf
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -54,9 +54,9 @@ class House(Shelf):
         return " ".join(end.id for end in self.endpoints)
 
 
-def recorder(house: House) -> Recorder:
+def announcer(house: House) -> Announcer:
     house.put(RUNNING)
-    return Recorder(house, house, SeededIds(Random(1)), FakeClock())
+    return Announcer(house, house, SeededIds(Random(1)), FakeClock())
 
 
 def told(house: House) -> list[str | None]:
@@ -65,52 +65,54 @@ def told(house: House) -> list[str | None]:
 
 async def test_endpoints_are_read_once_for_many_changes() -> None:
     house = House()
-    writes = recorder(house)
+    announces = announcer(house)
     for number in range(3):
         before = house.put(replace(RUNNING, id=f"req_{number}"))
-        assert await writes.store(Change(before, replace(FAILED, id=before.id))) is Outcome.STORED
+        assert (
+            await announces.store(Change(before, replace(FAILED, id=before.id))) is Outcome.STORED
+        )
         assert told(house) == ["ep_1"]
     assert house.reads == [RUNNING.tenant]
 
 
 async def test_a_change_that_nobody_is_told_of_reads_none() -> None:
     house = House()
-    assert await recorder(house).store(LATER) is Outcome.STORED
+    assert await announcer(house).store(LATER) is Outcome.STORED
     assert house.reads == []
     assert house.changes[-1].setup_mark is None
 
 
 async def test_an_endpoint_that_comes_between_look_and_write_is_told() -> None:
     house = House(turns=iter([(FIRST,), (FIRST, SECOND)]))
-    writes = recorder(house)
+    announces = announcer(house)
     other = house.put(replace(RUNNING, id="req_2"))
-    assert await writes.store(Change(other, replace(FAILED, id="req_2"))) is Outcome.STORED
-    assert await writes.store(ENDING) is Outcome.STORED
+    assert await announces.store(Change(other, replace(FAILED, id="req_2"))) is Outcome.STORED
+    assert await announces.store(ENDING) is Outcome.STORED
     assert told(house) == ["ep_1", "ep_2"]
     assert len(house.reads) == 2
 
 
 async def test_a_tenant_without_endpoints_is_looked_at_too() -> None:
     house = House(endpoints=(), turns=iter([(FIRST,)]))
-    assert await recorder(house).store(ENDING) is Outcome.STORED
+    assert await announcer(house).store(ENDING) is Outcome.STORED
     assert told(house) == ["ep_1"]
 
 
 async def test_endpoints_that_never_rest_leave_the_job_to_its_next_look() -> None:
     restless = ((FIRST,) if number % 2 else (SECOND,) for number in range(100))
     house = House(turns=restless)
-    assert await recorder(house).store(ENDING) is Outcome.SETUP_CHANGED
+    assert await announcer(house).store(ENDING) is Outcome.SETUP_CHANGED
     assert house.changes == []
     assert 2 <= len(house.reads) <= 10
 
 
 async def test_a_store_that_is_away_leaves_nothing_on_the_shelf() -> None:
     house = House(away=True)
-    writes = recorder(house)
+    announces = announcer(house)
     with pytest.raises(StoreUnavailable):
-        await writes.store(ENDING)
+        await announces.store(ENDING)
     house.away = False
-    assert await writes.store(ENDING) is Outcome.STORED
+    assert await announces.store(ENDING) is Outcome.STORED
 
 
 async def test_the_shelf_is_bounded_and_drops_the_oldest() -> None:
