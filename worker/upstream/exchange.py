@@ -4,17 +4,16 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
+from datetime import datetime, timedelta
 from http import HTTPStatus
 from typing import Final
 
 import httpx
 
 from worker.upstream.errors import Oversized
+from worker.waits_asked import read_retry_after
 
 RETRY_AFTER_LIMIT: Final = timedelta(hours=1)
-_SECONDS_DIGITS: Final = 9
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,28 +96,6 @@ def reply_of(
 
 
 def retry_after(value: str | None, now: datetime) -> timedelta | None:
-    """The span a `Retry-After` header asks for (RFC 9110: seconds or a date), within 0 and 1 hour.
-
-    None where it is absent or is neither.
-    """
-    if value is None:
-        return None
-    span = _seconds(value.strip())
-    if span is None:
-        span = _until(value, now)
-    return None if span is None else min(max(span, timedelta(0)), RETRY_AFTER_LIMIT)
-
-
-def _seconds(value: str) -> timedelta | None:
-    if not (value.isascii() and value.isdecimal()):
-        return None
-    return timedelta(seconds=int(value[:_SECONDS_DIGITS]))
-
-
-def _until(value: str, now: datetime) -> timedelta | None:
-    try:
-        instant = parsedate_to_datetime(value)
-    except (ValueError, OverflowError, IndexError, TypeError):
-        return None
-    aware = instant if instant.tzinfo else instant.replace(tzinfo=UTC)
-    return aware - now
+    """The span a `Retry-After` header asks for, within 1 hour; None where there is none."""
+    asked = read_retry_after(value, now)
+    return None if asked is None else min(asked, RETRY_AFTER_LIMIT)
