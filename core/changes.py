@@ -30,6 +30,8 @@ class Outcome(StrEnum):
     """Somebody else changed the heir's record first; nothing was written."""
     LED = "led"
     """Another took the lead before; the job follows that one now."""
+    SETUP_CHANGED = "setup_changed"
+    """The tenant's endpoints are others than its callbacks were made for; nothing was written."""
     OVER_BUDGET = "over_budget"
     """The tenant's money does not cover the job now; nothing was written."""
     UNKNOWN = "unknown"
@@ -101,6 +103,9 @@ class Change:
     entries: tuple[TimelineEntry, ...] = ()
     output: bytes | None = None
     deliveries: tuple[Delivery, ...] = ()
+    setup_mark: str | None = None
+    """What the endpoints are known by that `deliveries` were made for, or none were needed for:
+    refused where others are in force by then. None: no endpoint is concerned."""
     ring: bool = False
     heir: Heir | None = None
     instead_of: str | None = None

@@ -178,6 +178,14 @@ class WebhookSetup:
         return replace(self, version=self.version + 1, **changes)  # type: ignore[arg-type]  # own fields
 
 
+@dataclass(frozen=True, slots=True)
+class MarkedSetup:
+    """A setup as it was read. Where the store finds the same mark later, it is still in force."""
+
+    setup: WebhookSetup
+    mark: str
+
+
 def setup_of(tenant: Tenant) -> WebhookSetup:
     """What a tenant has whose setup was never changed: what it was created with."""
     first = tenant.webhook

@@ -7,11 +7,13 @@ from datetime import datetime
 import orjson
 
 from core.batches import BatchView, summary
+from core.changes import Change
 from core.deliveries import Delivery, DeliveryState, EventType
 from core.documents import EVENT_OF_STATUS
 from core.endpoints import (
     DEFAULT_ID,
     Endpoint,
+    MarkedSetup,
     WebhookSetup,
     channel_of_endpoint,
     channel_of_url,
@@ -38,6 +40,12 @@ def notices(
         for endpoint in _concerned(after.webhook, after.created_at, setup)
         if endpoint.wants(event, asked=after.webhook_intermediate)
     )
+
+
+def announced(change: Change, known: MarkedSetup, ids: IdSource, now: datetime) -> Change:
+    """The change with its callbacks, to be refused should `known` not be in force any more."""
+    told = notices(change.before, change.after, known.setup, ids, now)
+    return replace(change, deliveries=told, setup_mark=known.mark)
 
 
 def may_notify(before: Job, after: Job) -> bool:

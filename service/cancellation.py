@@ -4,17 +4,15 @@ Honest: nothing is called cancelled that RunComfy may still be running.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
 from core.changes import Change, Outcome
-from core.deliveries import Delivery
-from core.endpoints import WebhookSetup
 from core.errors import NotFound
 from core.events import JobMoved
 from core.jobs import Billed, CancelOutcome, Fact, Job, JobState, Note, TimelineEntry
-from core.notices import may_notify, notices
+from core.notices import announced, may_notify
 from core.sharing import cancelled_for_heir, handover
 from core.store.jobs import Depth
 from core.tenants import Credential, Scope
@@ -134,27 +132,21 @@ async def _handed_on(resources: Resources, before: Job, now: datetime) -> Change
     if heir is None:
         return None
     change = handover(before, cancelled_for_heir(before, now), heir, now)
-    return replace(change, deliveries=await _notices(resources, before, change.after, now))
+    return await _announced(resources, change, now)
 
 
 async def _change(resources: Resources, before: Job, decision: Decision, now: datetime) -> Change:
     after = decision.after or before
-    return Change(
-        before=before,
-        after=after,
-        entries=(TimelineEntry(now, Note.CALLER, CANCEL_ASKED, after.state, status=after.status),),
-        deliveries=await _notices(resources, before, after, now),
-        ring=decision.ring,
-    )
+    entry = TimelineEntry(now, Note.CALLER, CANCEL_ASKED, after.state, status=after.status)
+    change = Change(before, after, (entry,), ring=decision.ring)
+    return await _announced(resources, change, now)
 
 
-async def _notices(
-    resources: Resources, before: Job, after: Job, now: datetime
-) -> tuple[Delivery, ...]:
-    setup = WebhookSetup(after.tenant)
-    if may_notify(before, after):
-        setup = await resources.mailroom.setups.load(after.tenant) or setup
-    return notices(before, after, setup, resources.ids, now)
+async def _announced(resources: Resources, change: Change, now: datetime) -> Change:
+    if not may_notify(change.before, change.after):
+        return change
+    known = await resources.mailroom.setups.marked(change.after.tenant)
+    return announced(change, known, resources.ids, now)
 
 
 def _tell(resources: Resources, change: Change, now: datetime) -> None:

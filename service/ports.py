@@ -9,7 +9,7 @@ from core.breaker import Breaker
 from core.changes import Admission, Admitted, Change, Outcome
 from core.channels import Channel
 from core.deliveries import ChannelMove, Delivery, DeliveryAttempt
-from core.endpoints import WebhookSetup
+from core.endpoints import MarkedSetup, WebhookSetup
 from core.jobs import Job
 from core.limits import Limits
 from core.listing import JobPage, JobQuery
@@ -99,6 +99,10 @@ class Setups(Protocol):
 
     async def load(self, tenant: str) -> WebhookSetup | None:
         """A tenant's; None for an unknown tenant."""
+        ...
+
+    async def marked(self, tenant: str) -> MarkedSetup:
+        """The same with their mark; none for an unknown tenant."""
         ...
 
     async def change(self, change: SetupChange) -> bool:

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from core.changes import Change, Outcome
-from core.endpoints import WebhookSetup
+from core.endpoints import MarkedSetup, WebhookSetup
 from core.jobs import Job, JobRecord
 from core.money import MicroUsd
 from core.tenants import Tenant
@@ -246,6 +246,14 @@ class Webhooks(Protocol):
 
     async def load(self, tenant: str) -> WebhookSetup | None:
         """A tenant's endpoints and secrets; None for an unknown tenant."""
+        ...
+
+
+class Setups(Protocol):
+    """Where a job's callbacks go."""
+
+    async def marked(self, tenant: str) -> MarkedSetup:
+        """A tenant's endpoints, with their mark; none for an unknown tenant."""
         ...
 
 

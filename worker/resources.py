@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from random import SystemRandom
+from random import Random, SystemRandom
 
 from core.backoff import Cadence
 from core.breaker import BreakerPolicy
@@ -37,8 +37,9 @@ from core.traceparent import SpanOf, passed_on
 from worker.batches import BatchCloser, CloserHands
 from worker.decisions.moves import Rules
 from worker.gate import BreakerGate
+from worker.hands import Hands
 from worker.leased import LeasedLoop, LoopPolicy, Work
-from worker.lifecycle import Hands, Lifecycle
+from worker.lifecycle import Lifecycle
 from worker.policies import LifecyclePolicy
 from worker.replays import Replayer, ReplayPolicy
 from worker.settings import WorkerSettings
@@ -175,7 +176,7 @@ def _watcher(
             clock=clock,
             ids=SystemIds(),
             emit=emit,
-            rules=Rules(policy, SystemRandom(), stores.histories.of),
+            rules=Rules(policy, _chance(), stores.histories.of),
         )
     )
     work = Work(
@@ -185,6 +186,11 @@ def _watcher(
         identity=lambda job: job.id,
     )
     return LeasedLoop(work, _in_batches(settings.poll.at_once), clock, emit)
+
+
+def _chance() -> Random:
+    """Spreads waits. The system's own chance would cost each look a call of the kernel."""
+    return Random()  # noqa: S311 - nothing is guarded by it
 
 
 def _in_batches(at_once: int) -> LoopPolicy:

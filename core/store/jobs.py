@@ -149,6 +149,7 @@ class JobStore:
                 *_listing_arguments(change),
                 *_reuse_arguments(change, now),
                 *_heir_arguments(change.heir),
+                change.setup_mark or "",
                 len(change.entries),
                 *(ENTRIES.write(entry) for entry in change.entries),
                 *posted_arguments(change.deliveries, now),
@@ -171,6 +172,7 @@ class JobStore:
                 keys.WALLET,
                 keys.OUTBOX,
                 keys.job_deliveries(job.id),
+                keys.webhooks(job.tenant),
                 *posted_keys(change.deliveries),
             ],
             [
@@ -192,6 +194,7 @@ class JobStore:
                 job.status,
                 place_of(job),
                 change.instead_of or "",
+                change.setup_mark or "",
                 *posted_arguments(change.deliveries, now),
             ],
         )
@@ -324,6 +327,8 @@ def _change_keys(change: Change, message: Message | None) -> list[str]:
         message.key if message else keys.BELL,
         keys.BELL,
         *_window_keys(job),
+        keys.tenant(job.tenant),
+        keys.webhooks(job.tenant),
         *posted_keys(change.deliveries),
     ]
 

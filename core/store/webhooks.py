@@ -1,13 +1,14 @@
 """Tenants' endpoints and secrets, and what is to be sent anew, in Redis."""
 
 import asyncio
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from core.clock import Clock, to_ms
 from core.deliveries import Delivery
-from core.endpoints import WebhookSetup, reconciled, setup_of
+from core.endpoints import MarkedSetup, WebhookSetup, reconciled, setup_of
 from core.replays import Replay
 from core.store import keys
 from core.store.connection import Wire
@@ -38,14 +39,19 @@ class WebhookStore:
 
     async def load(self, tenant: str) -> WebhookSetup | None:
         """A tenant's setup, at first what it was created with; None for an unknown tenant."""
+        return read_setup(*await self._documents(tenant))
+
+    async def marked(self, tenant: str) -> MarkedSetup:
+        """A tenant's setup and its mark (see `Change.setup_mark`); empty for an unknown tenant."""
+        documents = await self._documents(tenant)
+        return MarkedSetup(read_setup(*documents) or WebhookSetup(tenant), mark_of(*documents))
+
+    async def _documents(self, tenant: str) -> tuple[bytes | None, bytes | None]:
         known, changed = await asyncio.gather(
             self._wire.execute("HGET", keys.tenant(tenant), "doc"),
             self._wire.execute("HGET", keys.webhooks(tenant), "doc"),
         )
-        if known is None:
-            return None
-        record = TENANTS.read(known)
-        return setup_of(record) if changed is None else reconciled(SETUPS.read(changed), record)
+        return known, changed
 
     async def change(self, change: SetupChange) -> bool:
         """Make a change true, all of it; False when somebody was first."""
@@ -74,6 +80,20 @@ class WebhookStore:
             ],
         )
         return bool(changed)
+
+
+def read_setup(tenant: bytes | None, changed: bytes | None) -> WebhookSetup | None:
+    """A setup by the tenant's record and, where there is one, its own; None without the first."""
+    if tenant is None:
+        return None
+    record = TENANTS.read(tenant)
+    return setup_of(record) if changed is None else reconciled(SETUPS.read(changed), record)
+
+
+def mark_of(tenant: bytes | None, changed: bytes | None) -> str:
+    """The mark of what these two records say, as `scripts/lib/setup.lua` finds it."""
+    both = (tenant or b"") + b"\n" + (changed or b"")
+    return hashlib.sha1(both, usedforsecurity=False).hexdigest()
 
 
 class ReplayStore:

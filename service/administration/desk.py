@@ -9,7 +9,7 @@ from core.audit import AuditEntry
 from core.changes import Change, Outcome
 from core.clock import Clock
 from core.controls import Pause, Wallet
-from core.endpoints import WebhookSetup
+from core.endpoints import MarkedSetup, WebhookSetup
 from core.events import Administered, Emit
 from core.ids import IdSource
 from core.jobs import Job, JobRecord
@@ -64,6 +64,8 @@ class SetupBook(Protocol):
     """See `core.store.webhooks.WebhookStore`."""
 
     async def load(self, tenant: str) -> WebhookSetup | None: ...
+
+    async def marked(self, tenant: str) -> MarkedSetup: ...
 
 
 class ControlBook(Protocol):

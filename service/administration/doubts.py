@@ -5,12 +5,11 @@ from typing import Final
 
 from core.changes import Change, Outcome
 from core.doubts import Attach, Resolution, Resolved, resolve
-from core.endpoints import WebhookSetup
 from core.errors import Conflict, InvalidInput, NotFound
 from core.events import JobMoved
 from core.ids import may_be_id
 from core.jobs import Job
-from core.notices import may_notify, notices
+from core.notices import announced, may_notify
 from core.store.jobs import JobView
 from service.administration.desk import Desk
 from service.administration.names import is_upstream_id
@@ -51,16 +50,11 @@ async def resolve_doubt(desk: Desk, job_id: str, resolution: Resolution) -> Job:
 
 async def _change(desk: Desk, before: Job, resolved: Resolved) -> Change:
     after = resolved.after
-    setup = WebhookSetup(after.tenant)
-    if may_notify(before, after):
-        setup = await desk.setups.load(after.tenant) or setup
-    return Change(
-        before=before,
-        after=after,
-        entries=(resolved.entry,),
-        deliveries=notices(before, after, setup, desk.ids, after.updated_at),
-        ring=not after.final,
-    )
+    change = Change(before, after, (resolved.entry,), ring=not after.final)
+    if not may_notify(before, after):
+        return change
+    known = await desk.setups.marked(after.tenant)
+    return announced(change, known, desk.ids, after.updated_at)
 
 
 async def _tell(desk: Desk, before: Job, resolved: Resolved) -> None:

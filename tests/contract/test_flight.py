@@ -498,6 +498,19 @@ async def test_a_promoted_job_waits_its_turn(flight: Flight) -> None:
     assert await flight.gateway.start(follower.id) is Outcome.STORED
 
 
+async def test_a_promotion_with_callbacks_for_other_endpoints_is_refused(flight: Flight) -> None:
+    leader, first = await _crew(flight, 2)
+    await flight.cancel(leader)
+    held, move = await flight.decide(first)
+    assert move is not None
+    assert move.entry is not None
+    change = Change(held, move.after, (move.entry,), instead_of=move.instead_of)
+    refused = replace(change, setup_mark="another")
+    assert await flight.gateway.jobs.store(refused) is Outcome.SETUP_CHANGED
+    assert await flight.state(first) is JobState.FOLLOWING
+    assert await flight.look(first) is Outcome.STORED
+
+
 async def test_a_promotion_that_changes_the_word_is_told(flight: Flight) -> None:
     """Found: the callback of a follower that goes back into the queue was dropped."""
     leader, follower = await _crew(flight, 2)

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
 
+from core.changes import Change, Outcome
 from core.clock import to_ms
 from core.deliveries import DeliveryState
 from core.endpoints import DEFAULT_ID, Endpoint, WebhookSetup, setup_of
 from core.replays import Replay, Stretch
 from core.store.webhooks import SetupChange
 from core.tenants import KeyRecord, Tenant
-from tests.contract.orders import SECOND, bare
+from tests.contract.orders import SECOND, admitted, bare, cancelled, notice
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from tests.contract.subjects import Subject
 
 
@@ -100,3 +103,71 @@ async def test_a_replay_is_claimed_under_a_lease_and_moved_on(
     subject.clock.move(60 * SECOND)
     assert await subject.replays.claim_due(30 * SECOND, 5) == []
     assert await subject.replays.load("ada") == ended
+
+
+HOOK = Endpoint("ep_1", "https://a.example/", datetime(2026, 3, 1, tzinfo=UTC))
+
+
+async def endpoint_added(subject: Subject) -> None:
+    """The tenant's own change."""
+    before = WebhookSetup("ada")
+    assert await subject.webhooks.change(SetupChange(before, before.adding(HOOK)))
+
+
+async def webhook_set(subject: Subject) -> None:
+    """An operator's change, at the tenant itself."""
+    before = await subject.tenants.load("ada")
+    assert before is not None
+    after = replace(before, version=before.version + 1, webhook=HOOK.url)
+    assert await subject.tenants.change(before, after)
+
+
+async def test_a_setup_has_a_mark_that_stays_with_it(subject: Subject) -> None:
+    first, nobody = await subject.webhooks.marked("ada"), await subject.webhooks.marked("nobody")
+    assert (first.setup, nobody.setup) == (WebhookSetup("ada"), WebhookSetup("nobody"))
+    assert await subject.webhooks.marked("ada") == first
+    await endpoint_added(subject)
+    second = await subject.webhooks.marked("ada")
+    await webhook_set(subject)
+    third = await subject.webhooks.marked("ada")
+    assert [len(known.setup.endpoints) for known in (first, second, third)] == [0, 1, 1]
+    assert len({known.mark for known in (first, second, third, nobody)}) == 4
+
+
+@pytest.mark.parametrize("change_endpoints", [endpoint_added, webhook_set])
+async def test_callbacks_that_were_made_for_other_endpoints_are_refused_with_their_change(
+    subject: Subject, change_endpoints: Callable[[Subject], Awaitable[None]]
+) -> None:
+    job = await admitted(subject)
+    known = await subject.webhooks.marked("ada")
+    await change_endpoints(subject)
+    now = subject.clock.now()
+    ending = replace(cancelled(job, now), setup_mark=known.mark)
+    assert await subject.jobs.store(ending) is Outcome.SETUP_CHANGED
+    held = await subject.jobs.view(job.id)
+    assert held is not None
+    assert (held.record.job, len(held.timeline), held.delivery_ids) == (job, 1, ())
+    anew = await subject.webhooks.marked("ada")
+    told = notice(ending.after)
+    ending = replace(ending, setup_mark=anew.mark, deliveries=(told,))
+    assert await subject.jobs.store(ending) is Outcome.STORED
+    assert await subject.deliveries.load(told.id) == told
+
+
+async def test_a_change_that_concerns_no_endpoint_minds_none(subject: Subject) -> None:
+    job = await admitted(subject)
+    await endpoint_added(subject)
+    after = job.noted(subject.clock.now(), due_at=subject.clock.now() + SECOND)
+    assert await subject.jobs.store(Change(job, after)) is Outcome.STORED
+
+
+async def test_who_was_first_at_the_record_is_told_before_the_endpoints_are(
+    subject: Subject,
+) -> None:
+    job = await admitted(subject)
+    ending = cancelled(job, subject.clock.now())
+    assert await subject.jobs.store(ending) is Outcome.STORED
+    assert await subject.jobs.store(replace(ending, setup_mark="old")) is Outcome.STALE
+    gone = replace(job, id="req_gone")
+    lost = cancelled(gone, subject.clock.now())
+    assert await subject.jobs.store(replace(lost, setup_mark="old")) is Outcome.UNKNOWN

@@ -21,7 +21,7 @@ from tests.fakes.batches import note_end
 from tests.fakes.joint import is_current, promote, tell_flight, wanted
 from tests.fakes.listing import forget_input, keep
 from tests.fakes.memory import Memory, Row, due_first, write_due
-from tests.fakes.outbox import write_deliveries
+from tests.fakes.outbox import setup_changed, write_deliveries
 from tests.fakes.quotas import allowance
 from tests.fakes.tenancy import hand_out
 
@@ -111,6 +111,8 @@ class MemoryJobStore:
             return Outcome.WANTED
         if change.heir is not None and not is_current(memory, change.heir.before):
             return Outcome.HEIR_STALE
+        if setup_changed(memory, change):
+            return Outcome.SETUP_CHANGED
         claimed = before.state is JobState.QUEUED and after.state is JobState.SUBMITTING
         return Outcome.NO_SLOT if claimed and after.id not in memory.turns.slots else None
 

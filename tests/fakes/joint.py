@@ -16,7 +16,7 @@ from core.store.records import ENTRIES, JOBS, TENANTS
 from tests.fakes.admissions import count_states, take_place
 from tests.fakes.listing import forget_input
 from tests.fakes.memory import write_due
-from tests.fakes.outbox import write_deliveries
+from tests.fakes.outbox import setup_changed, write_deliveries
 from tests.fakes.reuse import Fate, Kept, Part
 from tests.fakes.tenancy import hand_out
 
@@ -131,6 +131,8 @@ def promote(memory: Memory, row: Row, change: Change) -> Outcome:
             flights.join(before, leads)
         memory.due[job.id] = memory.now
         return Outcome.LED
+    if setup_changed(memory, change):
+        return Outcome.SETUP_CHANGED
     limits = memory.limits_of(job.tenant)
     amount = int(limits.unknown_price_counts if job.estimate is None else job.estimate)
     if _refuses(limits, memory.wallet, job, amount):

@@ -8,7 +8,7 @@ from core.changes import Outcome
 from core.channels import Channel, ChannelPolicy
 from core.clock import to_ms
 from core.deliveries import Claimed
-from core.endpoints import reconciled, setup_of
+from core.endpoints import MarkedSetup, WebhookSetup
 from core.errors import StoreUnavailable
 from core.replays import Replay
 from core.store.deliveries import KEEP_AFTER, Settled
@@ -20,8 +20,8 @@ from core.store.records import (
     ENTRIES,
     REPLAYS,
     SETUPS,
-    TENANTS,
 )
+from core.store.webhooks import mark_of, read_setup
 from tests.fakes.listing import release
 from tests.fakes.memory import Row, due_first
 
@@ -29,8 +29,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime, timedelta
 
+    from core.changes import Change
     from core.deliveries import ChannelMove, Delivery, DeliveryAttempt, Settlement
-    from core.endpoints import Stream, WebhookSetup
+    from core.endpoints import Stream
     from core.jobs import Job
     from core.store.deliveries import Span
     from core.store.webhooks import SetupChange
@@ -203,6 +204,19 @@ class MemoryDeliveryStore:
         return [name for name in following if first <= listed[name] <= last][:limit]
 
 
+def setup_documents(memory: Memory, tenant: str) -> tuple[bytes | None, bytes | None]:
+    """The two records that say where a tenant's events go."""
+    known, changed = memory.tenants.get(tenant), memory.setups.get(tenant)
+    return None if known is None else known.doc, None if changed is None else changed.doc
+
+
+def setup_changed(memory: Memory, change: Change) -> bool:
+    """Whether the endpoints are others than its callbacks were made for."""
+    if change.setup_mark is None:
+        return False
+    return mark_of(*setup_documents(memory, change.after.tenant)) != change.setup_mark
+
+
 class MemoryWebhookStore:
     """Twin of `core.store.webhooks.WebhookStore`."""
 
@@ -212,12 +226,12 @@ class MemoryWebhookStore:
 
     async def load(self, tenant: str) -> WebhookSetup | None:
         """See `WebhookStore.load`."""
-        known = self._memory.tenants.get(tenant)
-        if known is None:
-            return None
-        row = self._memory.setups.get(tenant)
-        found = TENANTS.read(known.doc)
-        return setup_of(found) if row is None else reconciled(SETUPS.read(row.doc), found)
+        return read_setup(*setup_documents(self._memory, tenant))
+
+    async def marked(self, tenant: str) -> MarkedSetup:
+        """See `WebhookStore.marked`."""
+        documents = setup_documents(self._memory, tenant)
+        return MarkedSetup(read_setup(*documents) or WebhookSetup(tenant), mark_of(*documents))
 
     async def change(self, change: SetupChange) -> bool:
         """See `WebhookStore.change`."""

@@ -26,7 +26,8 @@ from tests.fakes.ids import SeededIds
 from tests.fakes.outbox import MemorySinks
 from worker.decisions.moves import Rules
 from worker.gate import BreakerGate
-from worker.lifecycle import Hands, Lifecycle
+from worker.hands import Hands
+from worker.lifecycle import Lifecycle
 from worker.policies import LifecyclePolicy
 from worker.ports import Accepted, Completed, Ended, Open, Times
 from worker.webhooks.courier import Courier, CourierHands, CourierPolicy
@@ -46,8 +47,9 @@ TENANT: Final = "team"
 HOOK: Final = "https://hooks.example.com/done"
 LEASE: Final = timedelta(seconds=15)
 POLLS: Final = 3
-MOST_A_JOB: Final = 6
-"""Round trips of a worker beside polls: load; gate and input; claim; answer; endpoints; result."""
+MOST_A_JOB: Final = 5
+"""Round trips of a worker beside polls: load; gate and input; claim; answer; result. Its tenant's
+endpoints are read once."""
 MOST_IN_ADMISSION: Final = 36
 """Commands inside the admission script, for a tenant with every limit."""
 

@@ -5,7 +5,8 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.webhooks.outcomes import read_retry_after, safe_text
+from worker.waits_asked import read_retry_after
+from worker.webhooks.outcomes import safe_text
 
 NOW = datetime(2026, 11, 22, 15, 0, tzinfo=UTC)
 

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from core.changes import NO_REUSE, Admission, Change, ReuseRequest
 from core.doubts import Attach, Lost, Resend, resolve
-from core.endpoints import WebhookSetup
 from core.errors import Defect, GatewayError
 from core.jobs import Job, JobState, Note, TimelineEntry
 from core.limits import GlobalLimits, Limits
-from core.notices import may_notify, notices
+from core.notices import announced, may_notify
 from core.reuse import CacheOption, ReusePolicy
 from core.store.admissions import RING_GRACE
 from core.tenants import Credential, DoubtPolicy, KeyRecord, Tenant, mint_webhook_secret
@@ -202,10 +201,9 @@ def _resolution(runcomfy: FakeRunComfy, job: Job, rng: Random) -> Resolution:
 async def _resolve(face: Face, job: Job, resolution: Resolution) -> None:
     now = face.clock.now()
     resolved = resolve(job, resolution, "an operator", now)
-    setup = WebhookSetup(job.tenant)
+    change = Change(job, resolved.after, (resolved.entry,))
     if may_notify(job, resolved.after):
-        setup = await ProcessWebhooks(face.line, face.stores).load(job.tenant) or setup
-    deliveries = notices(job, resolved.after, setup, face.ids, now)
-    change = Change(job, resolved.after, (resolved.entry,), deliveries=deliveries)
+        known = await ProcessWebhooks(face.line, face.stores).marked(job.tenant)
+        change = announced(change, known, face.ids, now)
     outcome = await face.jobs.store(change)
     face.journal.note("operator", f"{resolution!r}: {outcome}", job.id)

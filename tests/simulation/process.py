@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from core.channels import Channel
     from core.clock import Clock
     from core.deliveries import ChannelMove, Claimed, Settlement
-    from core.endpoints import WebhookSetup
+    from core.endpoints import MarkedSetup, WebhookSetup
     from core.jobs import Job, JobRecord
     from core.store.deliveries import Settled
     from core.store.jobs import Depth, JobView
@@ -292,6 +292,10 @@ class ProcessWebhooks:
     async def load(self, tenant: str) -> WebhookSetup | None:
         """See `WebhookStore.load`."""
         return await self.line.call(lambda: self.stores.webhooks.load(tenant))
+
+    async def marked(self, tenant: str) -> MarkedSetup:
+        """See `WebhookStore.marked`."""
+        return await self.line.call(lambda: self.stores.webhooks.marked(tenant))
 
     async def change(self, change: SetupChange) -> bool:
         """See `WebhookStore.change`."""

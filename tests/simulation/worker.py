@@ -26,8 +26,9 @@ from tests.simulation.process import (
 )
 from worker.decisions.moves import Rules
 from worker.gate import BreakerGate
+from worker.hands import Hands
 from worker.leased import LeasedLoop, LoopPolicy, Work
-from worker.lifecycle import Hands, Lifecycle
+from worker.lifecycle import Lifecycle
 from worker.webhooks.courier import Courier, CourierHands, CourierPolicy
 
 if TYPE_CHECKING:

@@ -2,19 +2,18 @@
 
 import asyncio
 import contextlib
-from collections.abc import Mapping
+from collections.abc import AsyncIterable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
+from datetime import datetime, timedelta
 from http import HTTPStatus
 from typing import Final
 
 import httpx
 
 from worker.upstream.errors import Oversized
+from worker.waits_asked import read_retry_after
 
 RETRY_AFTER_LIMIT: Final = timedelta(hours=1)
-_SECONDS_DIGITS: Final = 9
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,64 +58,44 @@ async def exchange(client: httpx.AsyncClient, ask: Ask, now: datetime) -> Reply:
     try:
         async with asyncio.timeout(ask.deadline.total_seconds()):
             response = await client.send(_request(client, ask), stream=True, follow_redirects=False)
-            await _read(response, body, ask.size)
+            await read_bounded(response.aiter_bytes(), body, ask.size)
     except Exception as error:  # noqa: BLE001 - whatever it is, a paid submit may stand behind it
         broke = error
     finally:
         if response is not None:
             with contextlib.suppress(Exception):
                 await response.aclose()
-    return _reply(response, bytes(body), broke, now)
+    if response is None:
+        return Reply(status=None, broke=broke)
+    return reply_of(response.status_code, response.headers, bytes(body), broke, now)
 
 
 def _request(client: httpx.AsyncClient, ask: Ask) -> httpx.Request:
     return client.build_request(ask.method, ask.url, headers=ask.headers, content=ask.content)
 
 
-async def _read(response: httpx.Response, body: bytearray, size: int) -> None:
-    async for chunk in response.aiter_bytes():
+async def read_bounded(chunks: AsyncIterable[bytes], body: bytearray, size: int) -> None:
+    """Add `chunks` to `body`, which keeps what came before a break. Raises `Oversized`."""
+    async for chunk in chunks:
         if len(body) + len(chunk) > size:
             raise Oversized(f"the answer is larger than {size} bytes")
         body += chunk
 
 
-def _reply(
-    response: httpx.Response | None, body: bytes, broke: Exception | None, now: datetime
+def reply_of(
+    status: int, headers: Mapping[str, str], body: bytes, broke: Exception | None, now: datetime
 ) -> Reply:
-    if response is None:
-        return Reply(status=None, broke=broke)
+    """An answer that began. `headers` are looked up by their lower-case names, `now` dates them."""
     return Reply(
-        status=response.status_code,
+        status=status,
         body=body,
-        content_type=response.headers.get("content-type", ""),
-        retry_after=retry_after(response.headers.get("retry-after"), now),
+        content_type=headers.get("content-type", ""),
+        retry_after=retry_after(headers.get("retry-after"), now),
         broke=broke,
     )
 
 
 def retry_after(value: str | None, now: datetime) -> timedelta | None:
-    """The span a `Retry-After` header asks for (RFC 9110: seconds or a date), within 0 and 1 hour.
-
-    None where it is absent or is neither.
-    """
-    if value is None:
-        return None
-    span = _seconds(value.strip())
-    if span is None:
-        span = _until(value, now)
-    return None if span is None else min(max(span, timedelta(0)), RETRY_AFTER_LIMIT)
-
-
-def _seconds(value: str) -> timedelta | None:
-    if not (value.isascii() and value.isdecimal()):
-        return None
-    return timedelta(seconds=int(value[:_SECONDS_DIGITS]))
-
-
-def _until(value: str, now: datetime) -> timedelta | None:
-    try:
-        instant = parsedate_to_datetime(value)
-    except (ValueError, OverflowError, IndexError, TypeError):
-        return None
-    aware = instant if instant.tzinfo else instant.replace(tzinfo=UTC)
-    return aware - now
+    """The span a `Retry-After` header asks for, within 1 hour; None where there is none."""
+    asked = read_retry_after(value, now)
+    return None if asked is None else min(asked, RETRY_AFTER_LIMIT)

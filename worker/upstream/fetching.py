@@ -14,8 +14,8 @@ from typing import Final
 import aiohttp
 from yarl import URL
 
-from worker.upstream.errors import Oversized, WrongVerb
-from worker.upstream.exchange import Ask, Reply, retry_after
+from worker.upstream.errors import WrongVerb
+from worker.upstream.exchange import Ask, Reply, read_bounded, reply_of
 from worker.upstream.policy import UpstreamLimits
 
 _DNS_TTL_SECONDS: Final = 300
@@ -44,14 +44,16 @@ class Fetcher:
                 response = await self._session.get(
                     URL(ask.url, encoded=True), headers=ask.headers, allow_redirects=False
                 )
-                await _read(response, body, ask.size)
+                await read_bounded(response.content.iter_any(), body, ask.size)
         except Exception as error:  # noqa: BLE001 - whatever it is, the job is looked at again
             broke = error
         finally:
             if response is not None:
                 # What was not read to its end leaves with its connection.
                 response.release()
-        return _reply(response, bytes(body), broke, now)
+        if response is None:
+            return Reply(status=None, broke=broke)
+        return reply_of(response.status, response.headers, bytes(body), broke, now)
 
 
 @asynccontextmanager
@@ -74,25 +76,3 @@ async def open_fetcher(limits: UpstreamLimits, tls: ssl.SSLContext) -> AsyncIter
         trust_env=False,
     ) as session:
         yield Fetcher(session)
-
-
-async def _read(response: aiohttp.ClientResponse, body: bytearray, size: int) -> None:
-    async for chunk in response.content.iter_any():
-        if len(body) + len(chunk) > size:
-            response.close()
-            raise Oversized(f"the answer is larger than {size} bytes")
-        body += chunk
-
-
-def _reply(
-    response: aiohttp.ClientResponse | None, body: bytes, broke: Exception | None, now: datetime
-) -> Reply:
-    if response is None:
-        return Reply(status=None, broke=broke)
-    return Reply(
-        status=response.status,
-        body=body,
-        content_type=response.headers.get("content-type", ""),
-        retry_after=retry_after(response.headers.get("retry-after"), now),
-        broke=broke,
-    )

@@ -1,9 +1,7 @@
 """What one attempt at a callback can come to, as values. Knows no HTTP client and no schedule."""
 
-import re
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
+from datetime import timedelta
 from enum import StrEnum
 from typing import Final
 
@@ -76,7 +74,6 @@ _BY_STATUS: Final = {
     504: Kind.SLOW_DOWN,
 }
 _BY_CLASS: Final = {3: Kind.REDIRECT, 4: Kind.CLIENT_ERROR, 5: Kind.SERVER_ERROR}
-_DIGITS: Final = re.compile(r"[0-9]{1,9}")
 
 
 def kind_of_status(status: int) -> Kind | None:
@@ -87,22 +84,6 @@ def kind_of_status(status: int) -> Kind | None:
         if hundreds == 2  # noqa: PLR2004 - the class of success has no better name
         else _BY_STATUS.get(status) or _BY_CLASS.get(hundreds, Kind.BAD_ANSWER)
     )
-
-
-def read_retry_after(value: str | None, now: datetime) -> timedelta | None:
-    """The wait that a `Retry-After` header asks for (RFC 9110, 10.2.3); None if unreadable.
-
-    A date in the past asks for no wait.
-    """
-    text = (value or "").strip()
-    if _DIGITS.fullmatch(text):
-        return timedelta(seconds=int(text))
-    try:
-        instant = parsedate_to_datetime(text)
-    except (ValueError, OverflowError):
-        return None
-    aware = instant if instant.tzinfo else instant.replace(tzinfo=UTC)
-    return max(aware - now, timedelta(0))
 
 
 def safe_text(data: bytes, limit: int) -> str:

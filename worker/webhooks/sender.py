@@ -16,13 +16,13 @@ import httpx
 from core.clock import Clock
 from core.subject import subject
 from core.targets import Reason, Refusal, TargetPolicy
+from worker.waits_asked import read_retry_after
 from worker.webhooks.outcomes import (
     Delivered,
     Kind,
     Outcome,
     Refused,
     kind_of_status,
-    read_retry_after,
     safe_text,
 )
 from worker.webhooks.signing import sign

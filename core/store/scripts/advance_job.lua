@@ -1,23 +1,24 @@
 -- Stores a job's next record over the version that was read, and everything that goes with it.
 -- Returns 'stored', 'stale' (somebody was first; `heir_stale`: at the heir), 'no_slot' (it may not be
 -- submitted yet), 'wanted' (others follow its work, which may go on: it must be handed on) or 'unknown'.
+-- 'setup_changed': the callbacks were made for other endpoints than the tenant has now.
 -- Protects: no reader sees half of a change; no final state without its callbacks; no slot and no
 -- money is left behind by an end.
 -- `due_at` 'keep' leaves the job's place in the index as it is: a lease that somebody holds stays.
 -- Extra KEYS are record, channel and list of each new delivery; extra ARGV are `entry_count` timeline
 -- entries and then id, doc, due and created instant, channel, life and oldest instant of each delivery.
 -- With an `heir` its running work, slot and reservation go to that follower in the same step.
--- USES: ring post ledger bulk slots lanes tell remember_run unsent once followers index batch kept inherit
--- KEYS: job timeline due states doubts outbox job_deliveries message bell day month ...
+-- USES: ring post ledger bulk slots lanes tell remember_run unsent once followers index batch kept inherit setup
+-- KEYS: job timeline due states doubts outbox job_deliveries message bell day month tenant webhooks ...
 -- ARGV: expected id version doc before state due_at output ttl now
 -- ARGV: message_name message_body message_ttl tenant_name model ended verdict cost
 -- ARGV: message_template ring_due_at took kept status_before status listed_at least
 -- ARGV: news worth outlives saved
 -- ARGV: heir heir_expected heir_version heir_doc heir_tenant heir_entry heir_day heir_month
--- ARGV: heir_status_before heir_status heir_listed_at
+-- ARGV: heir_status_before heir_status heir_listed_at mark
 -- ARGV: entry_count ...
 
-local FIXED_KEYS, FIXED_ARGUMENTS = 11, 42
+local FIXED_KEYS, FIXED_ARGUMENTS = 13, 43
 
 local FIELDS = {
   'version', 'slot', 'once', 'leader', 'idempotency', 'cache_ms', 'reserved', 'batch', 'counted',
@@ -32,6 +33,7 @@ if heir ~= '' then
 elseif once and before == 'running' and (state == 'cancelling' or (state == 'expired' and verdict == 'held')) then
   if is_followed(id) then return 'wanted' end
 end
+if setup_changed(tenant, webhooks, mark) then return 'setup_changed' end
 local dispatching = { now = now, due_at = ring_due_at, template = message_template, ttl = message_ttl }
 
 redis.call('HSET', job, 'version', version, 'doc', doc)

@@ -1,15 +1,15 @@
 -- A follower whose leader ended without a result becomes a paid job of its own, and leads in its place.
 -- Returns 'stored', 'stale', 'unknown', 'led' (another leads, or led after `instead_of`, whose end is
 -- the reason: it follows that one now), or 'over_budget' (its tenant's money does not cover it now;
--- nothing was written).
+-- nothing was written), or 'setup_changed' as in advance_job.
 -- Protects: of identical requests under way at most one is paid for; no budget is passed.
 -- Extra KEYS and ARGV are the new deliveries, as in advance_job.
--- USES: ring post ledger bulk slots lanes quota tell unsent once followers index batch
--- KEYS: job timeline due states tenant day month wallet outbox job_deliveries ...
+-- USES: ring post ledger bulk slots lanes quota tell unsent once followers index batch setup
+-- KEYS: job timeline due states tenant day month wallet outbox job_deliveries webhooks ...
 -- ARGV: expected id version doc entry now tenant_name model priority price limit_at
--- ARGV: message_template message_ttl ring_due_at status_before status listed_at instead_of ...
+-- ARGV: message_template message_ttl ring_due_at status_before status listed_at instead_of mark ...
 
-local FIXED_KEYS, FIXED_ARGUMENTS = 10, 18
+local FIXED_KEYS, FIXED_ARGUMENTS = 11, 19
 
 local held = redis.call('HMGET', job, 'version', 'once', 'leader', 'batch', 'counted')
 if not held[1] then return 'unknown' end
@@ -28,6 +28,8 @@ if leads then
   follow_another(before, leads)
   return look_again()
 end
+
+if setup_changed(tenant, webhooks, mark) then return 'setup_changed' end
 
 local policy = read_policy(tenant)
 local amount = amount_of(policy, price)

@@ -20,7 +20,8 @@ from core.jobs import (
 )
 from tests.builders import NOW, SECOND, job
 from worker.decisions.moves import Rules
-from worker.lifecycle import Hands, Lifecycle
+from worker.hands import Hands
+from worker.lifecycle import Lifecycle
 from worker.policies import LifecyclePolicy
 from worker.ports import Accepted, NoAnswer, NotSent, Rejected
 from worker.telling import SUBMIT_FACTS

@@ -8,7 +8,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 from core.changes import Change, Outcome
-from core.endpoints import setup_of
+from core.endpoints import MarkedSetup, WebhookSetup, setup_of
 from core.errors import StoreSilent, StoreUnavailable
 from core.events import JobMoved, Trouble
 from core.jobs import JobRecord
@@ -16,13 +16,13 @@ from tests.builders import POLICY, MiddleChance, tenant
 from tests.fakes.clock import FakeClock
 from tests.fakes.ids import SeededIds
 from worker.decisions.moves import Rules
-from worker.lifecycle import Hands, Lifecycle
+from worker.hands import Hands
+from worker.lifecycle import Lifecycle
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from datetime import datetime
 
-    from core.endpoints import WebhookSetup
     from core.events import Event
     from core.jobs import Fact, Job
     from core.tenants import Tenant
@@ -176,9 +176,9 @@ class Setups:
 
     roll: Roll
 
-    async def load(self, tenant: str) -> WebhookSetup | None:
+    async def marked(self, tenant: str) -> MarkedSetup:
         found = await self.roll.load(tenant)
-        return None if found is None else setup_of(found)
+        return MarkedSetup(WebhookSetup(tenant) if found is None else setup_of(found), "mark")
 
 
 @dataclass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 from dataclasses import replace
 
@@ -309,11 +310,25 @@ async def test_a_move_is_told_with_all_that_a_reader_needs(rig: Rig) -> None:
 # --- room for polls
 
 
-async def test_submits_that_hang_do_not_fill_the_worker(rig: Rig) -> None:
+async def test_submits_that_hang_do_not_fill_the_worker() -> None:
     """Jobs beyond the places and the queue for them are put off, so that polls keep their room."""
-    lifecycle = rig.lifecycle
-    lifecycle._submits_queued = POLICY.submits_queued
-    after = await rig.advance(job(S.QUEUED))
+    rig = Rig(policy=replace(POLICY, submits_at_once=1, submits_queued=1))
+    reached, let_go = asyncio.Event(), asyncio.Event()
+
+    async def hang() -> None:
+        reached.set()
+        await let_go.wait()
+
+    rig.script.meanwhile = hang
+    rig.script.submits.extend([Accepted("up-1"), Accepted("up-2")])
+    first = asyncio.create_task(rig.advance(job(S.QUEUED)))
+    await reached.wait()
+    after = await rig.advance(job(S.QUEUED, id="req_2"))
     assert after is not None
-    assert after.state is S.QUEUED
-    assert rig.script.calls == []
+    assert (after.state, rig.shelf.due["req_2"]) == (S.QUEUED, at(1))
+    assert rig.script.sent == 1
+    let_go.set()
+    await first
+    later = await rig.advance(job(S.QUEUED, id="req_2"))
+    assert later is not None
+    assert later.state is S.RUNNING

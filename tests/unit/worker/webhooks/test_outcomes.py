@@ -1,8 +1,8 @@
-"""Statuses, Retry-After, excerpts."""
+"""Statuses, excerpts."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import pytest
 
@@ -11,11 +11,9 @@ from worker.webhooks.outcomes import (
     Kind,
     Refused,
     kind_of_status,
-    read_retry_after,
     safe_text,
 )
 
-NOW = datetime(2026, 11, 22, 15, 0, tzinfo=UTC)
 SLOW = {429, 502, 503, 504}
 
 
@@ -34,30 +32,6 @@ def test_every_status_has_its_kind() -> None:
     assert {status: kind_of_status(status) for status in range(1000)} == {
         status: expected(status) for status in range(1000)
     }
-
-
-@pytest.mark.parametrize(
-    ("value", "wait"),
-    [
-        ("0", timedelta(0)),
-        (" 120 ", timedelta(minutes=2)),
-        ("Sun, 22 Nov 2026 15:01:00 GMT", timedelta(minutes=1)),
-        ("Sun, 22 Nov 2026 15:01:00 -0000", timedelta(minutes=1)),
-        ("Sun, 22 Nov 2026 16:01:00 +0100", timedelta(minutes=1)),
-        ("Sun, 22 Nov 2020 15:01:00 GMT", timedelta(0)),
-        (None, None),
-        ("", None),
-        ("soon", None),
-        ("-5", None),
-        ("1.5", None),
-        ("1e9", None),
-        ("1" * 400, None),
-        ("٣٠", None),
-        ("Sun, 99 Nov 2026 15:01:00 GMT", None),
-    ],
-)
-def test_retry_after_in_both_forms(value: str | None, wait: timedelta | None) -> None:
-    assert read_retry_after(value, NOW) == wait
 
 
 @pytest.mark.parametrize(
