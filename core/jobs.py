@@ -116,6 +116,7 @@ work (`handed_on` is the other side of it), and when it ends without a result, i
 """
 
 FINAL_STATES: Final = frozenset(JobState) - {state for state, _ in TRANSITIONS}
+OPEN_STATES: Final = tuple(sorted(frozenset(JobState) - FINAL_STATES))
 
 
 class PublicStatus(StrEnum):

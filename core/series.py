@@ -10,7 +10,7 @@ from typing import Final
 
 from core.breaker import BreakerReason, BreakerState
 from core.endpoints import Disabled
-from core.jobs import Fact
+from core.jobs import OPEN_STATES, Fact
 from core.labels import (
     ACCEPT_RESULTS,
     BOOKINGS,
@@ -20,7 +20,6 @@ from core.labels import (
     FINAL,
     LOOP,
     MODEL,
-    OPEN_STATES,
     POLL_OUTCOMES,
     PROCESS,
     ROUTE,
