@@ -6,9 +6,9 @@ from datetime import datetime
 
 import orjson
 
-from core.batches import BatchView, summary
+from core.batches import BatchView
 from core.deliveries import Delivery, DeliveryState, EventType
-from core.documents import EVENT_OF_STATUS
+from core.documents import EVENT_OF_STATUS, batch_summary
 from core.endpoints import (
     DEFAULT_ID,
     Endpoint,
@@ -93,7 +93,7 @@ def batch_notices(
 ) -> tuple[Delivery, ...]:
     """The closing event of a batch: exactly one for each endpoint that wants it."""
     batch, event = view.batch, EventType.BATCH_COMPLETED
-    data = orjson.dumps(summary(view)).decode()
+    data = orjson.dumps(batch_summary(view)).decode()
     return tuple(
         replace(
             _held_back(endpoint, jobless_notice(setup, endpoint, event, data, made)),

@@ -1,10 +1,10 @@
 """How endpoints, callbacks and replays are shown to their tenant and to operators. Pure."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from core.deliveries import Delivery, DeliveryAttempt
-from core.documents import delivery_document
+from core.documents import delivery_document, present
 from core.endpoints import Endpoint
 from core.replays import Replay, Stretch
 
@@ -26,7 +26,7 @@ def endpoint_document(endpoint: Endpoint) -> Document:
         "disabled_reason": endpoint.disabled,
         "disabled_at": endpoint.disabled_at,
     }
-    return _present(fields)
+    return present(fields)
 
 
 def endpoints_document(endpoints: Sequence[Endpoint]) -> Document:
@@ -44,7 +44,7 @@ def deliveries_document(
 
 def replay_document(stretch: Stretch, after: Replay) -> Document:
     """A stretch that is to be sent anew, and how many wait with it."""
-    return _present(
+    return present(
         {
             "since": stretch.since,
             "until": stretch.until,
@@ -53,7 +53,3 @@ def replay_document(stretch: Stretch, after: Replay) -> Document:
             "waiting": len(after.stretches),
         }
     )
-
-
-def _present(fields: Mapping[str, Any]) -> Document:
-    return {name: value for name, value in fields.items() if value is not None}

@@ -7,7 +7,7 @@ from typing import Any, Final
 from core.controls import Pause, Wallet
 from core.errors import FieldError, InvalidInput
 from core.limits import GlobalLimits
-from core.money import MicroUsd, to_usd
+from core.money import MicroUsd, usd_or_none
 from core.tenants import check_name
 from service.administration.desk import Desk
 from service.administration.fields import Difference, Unfit, raise_wrong, told, usd, whole
@@ -112,13 +112,12 @@ def _model_caps(value: object, caps: dict[str, int]) -> tuple[tuple[str, int], .
 
 def limits_document(gateway: GatewayLimits) -> dict[str, object]:
     """The limits as JSON shows them."""
-    floor = gateway.wallet.floor
     return {
         "running": gateway.limits.running,
         "submits_per_second": gateway.limits.submits_per_second,
         "polls_per_second": gateway.limits.polls_per_second,
         "models": dict(gateway.limits.models),
-        WALLET_FLOOR: None if floor is None else to_usd(floor),
+        WALLET_FLOOR: usd_or_none(gateway.wallet.floor),
     }
 
 

@@ -14,7 +14,7 @@ from typing import Any, Final, TypeVar
 from core.changes import RETENTION
 from core.errors import FieldError, InvalidInput
 from core.limits import Limits, Priority, UnknownPrice
-from core.money import MicroUsd, from_usd, to_usd
+from core.money import MicroUsd, from_usd, to_usd, usd_or_none
 from core.reuse import LEAST_LIFETIME, MOST_LIFETIME, CacheMode, ReusePolicy
 from core.targets import Refusal, TargetPolicy, check_url
 from core.tenants import NO_LIMITS, USUAL_REUSE, DoubtPolicy, Tenant
@@ -99,11 +99,8 @@ def _count(about: str, least: int) -> Field:
 
 
 def _money(about: str) -> Field:
-    def show(amount: MicroUsd | None) -> float | None:
-        return None if amount is None else to_usd(amount)
-
     schema = USD_SCHEMA | {"type": [*USD_SCHEMA["type"], "null"]}
-    return Field(_optional(lambda value, _: usd(value)), show, schema, about)
+    return Field(_optional(lambda value, _: usd(value)), usd_or_none, schema, about)
 
 
 def _weight(value: object, _: TargetPolicy) -> float:
