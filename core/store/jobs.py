@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from core.changes import RETENTION, Admission, Admitted, Change, Heir, Outcome
-from core.clock import Clock, to_ms
+from core.clock import MILLISECOND, Clock, to_ms
 from core.errors import CallerError, NotFound
 from core.history import KEPT, run_time
 from core.jobs import Job, JobRecord, JobState, TimelineEntry
@@ -16,7 +16,6 @@ from core.listing import place_of
 from core.sharing import reusable_until, time_limit, worth
 from core.store import keys
 from core.store.admissions import (
-    MILLISECOND,
     RING_GRACE,
     Call,
     admission_arguments,
@@ -28,7 +27,7 @@ from core.store.connection import Argument, Wire
 from core.store.deliveries import KEEP_AFTER
 from core.store.doorbell import MESSAGE_LIFE, Message, dispatch_template, ring_for
 from core.store.lua import Scripts
-from core.store.outbox import posted_arguments, posted_keys
+from core.store.outbox import life_seconds, posted_arguments, posted_keys
 from core.store.records import ENTRIES, JOBS
 from core.tenants import Credential, Scope
 
@@ -303,10 +302,6 @@ def _next_look(before: Job, after: Job) -> Argument:
     return "keep" if after.due_at == before.due_at else to_ms(after.due_at)
 
 
-def _seconds(span: timedelta) -> int:
-    return int(span.total_seconds())
-
-
 def _window_keys(job: Job) -> list[str]:
     return [keys.use(job.tenant, span.name) for span in spans_at(job.created_at)]
 
@@ -339,7 +334,7 @@ def _record_arguments(change: Change, now: datetime) -> list[Argument]:
         after.state,
         _next_look(before, after),
         change.output or b"",
-        _seconds(RETENTION),
+        life_seconds(RETENTION),
         to_ms(now),
     ]
 

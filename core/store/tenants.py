@@ -5,15 +5,16 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Final
 
-from core.clock import Clock, from_ms, to_ms
+from core.clock import MILLISECOND, Clock, from_ms, to_ms
 from core.jobs import PublicStatus
 from core.limits import Limits, lua_pattern
 from core.reuse import ReusePolicy
 from core.store import keys
-from core.store.admissions import MILLISECOND, RING_GRACE
+from core.store.admissions import RING_GRACE
 from core.store.connection import Argument, Wire
 from core.store.doorbell import MESSAGE_LIFE, dispatch_template
 from core.store.lua import Scripts
+from core.store.outbox import life_seconds
 from core.store.records import KEYS, TENANTS
 from core.tenants import KeyRecord, KeyUse, Tenant
 
@@ -70,7 +71,7 @@ class TenantStore:
                 after.name,
                 to_ms(now),
                 dispatch_template(now),
-                MESSAGE_LIFE // timedelta(milliseconds=1),
+                MESSAGE_LIFE // MILLISECOND,
                 to_ms(now + RING_GRACE),
                 *tenant_fields(after),
             ],
@@ -93,7 +94,7 @@ class TenantStore:
                 before.version,
                 after.name,
                 keys.api_key(""),
-                int(KEPT_AFTER_DELETION.total_seconds()),
+                life_seconds(KEPT_AFTER_DELETION),
                 *tenant_fields(after),
             ],
         )
@@ -176,7 +177,7 @@ def _reuse_fields(reuse: ReusePolicy) -> dict[str, Argument]:
     lifetime = reuse.lifetime
     return {
         "cache": _plain(reuse.cache),
-        "cache_ms": "" if lifetime is None else lifetime // timedelta(milliseconds=1),
+        "cache_ms": "" if lifetime is None else lifetime // MILLISECOND,
         "cache_shared": _flag(yes=reuse.shared),
         "idempotency_required": _flag(yes=reuse.idempotency_required),
         "promote": _flag(yes=reuse.promote),
