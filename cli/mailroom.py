@@ -8,7 +8,6 @@ import orjson
 
 from cli.operations import desk_over, perform_over
 from core.documents import delivery_document
-from core.signing_keys import public_key
 from core.store.connection import Wire
 from core.store.lua import Scripts, read_scripts
 from service.administration import callbacks
@@ -17,7 +16,7 @@ from service.mailroom import Mailroom
 from service.resources import open_mailroom
 from service.settings import ServiceSettings
 from service.webhook_bodies import read_delivery_query, read_replay, read_rotation
-from service.webhook_documents import deliveries_document, endpoint_document
+from service.webhook_documents import deliveries_document, endpoint_document, secret_document
 
 Fields = Mapping[str, Any]
 
@@ -118,7 +117,6 @@ def rotate(tenant: str, fields: Fields) -> Any:  # noqa: ANN401 - as above
     async def work(room: Room) -> object:
         rotation = read_rotation(fields)
         new = await callbacks.rotate(room.desk, room.mailroom, tenant, rotation)
-        is_secret = new.startswith("whsec_")
-        return {"secret": new} if is_secret else {"public_key": public_key(new)}
+        return secret_document(rotation.kind, new)
 
     return _in_room(work)

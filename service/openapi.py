@@ -98,6 +98,7 @@ MODEL_ID: Final = parameter(
     "path",
 )
 JOB_ID: Final = parameter("request_id", "The id that the submit gave.", _TEXT, "path")
+TENANT: Final = parameter("tenant", "The tenant's name.", _TEXT, "path")
 INCLUDE_COST: Final = parameter("include_cost", "Whether to tell the cost.", _FLAG)
 PREFER_WAIT: Final = parameter(
     "Prefer",

@@ -5,8 +5,9 @@ from typing import Any
 
 from core.deliveries import Delivery, DeliveryAttempt
 from core.documents import delivery_document, present
-from core.endpoints import Endpoint
+from core.endpoints import Endpoint, SecretKind
 from core.replays import Replay, Stretch
+from core.signing_keys import public_key
 
 Document = dict[str, Any]
 
@@ -40,6 +41,11 @@ def deliveries_document(
     """A page of callbacks; `cursor` leads to the next one."""
     shown = [delivery_document(delivery, attempts) for delivery, attempts in rows]
     return {"deliveries": shown} | ({"next_cursor": cursor} if cursor else {})
+
+
+def secret_document(kind: SecretKind, new: str) -> Document:
+    """What is shown once of a new secret; of a key the public half."""
+    return {"secret": new} if kind is SecretKind.HMAC else {"public_key": public_key(new)}
 
 
 def replay_document(stretch: Stretch, after: Replay) -> Document:

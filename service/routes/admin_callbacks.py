@@ -12,11 +12,12 @@ from service.administration.desk import Desk
 from service.administration.tenants import load_tenant
 from service.exchange import resources_of
 from service.mailroom import Mailroom
-from service.openapi import problems
+from service.openapi import TENANT, problems
 from service.options import read_query
+from service.routes.caller import json_body
 from service.routes.deliveries import DELIVERY_ID, DELIVERY_PARAMETERS
-from service.routes.endpoint import Endpoint, Tag
-from service.routes.operators import ROOT, TENANT, administered, operators, shown, wished
+from service.routes.endpoint import Endpoint, Tag, shown
+from service.routes.operators import ROOT, administered, operators
 from service.routes.webhooks import ENDPOINT_ID
 from service.schemas import answer
 from service.webhook_bodies import read_delivery_query, read_replay, read_test
@@ -51,7 +52,9 @@ async def _list(request: Request, desk: Desk) -> Response:
 
 
 async def _add(request: Request, desk: Desk) -> Response:
-    made = await callbacks.add_endpoint(desk, *await _asked(request, desk), await wished(request))
+    made = await callbacks.add_endpoint(
+        desk, *await _asked(request, desk), await json_body(request)
+    )
     return shown(endpoint_document(made), 201)
 
 
@@ -64,7 +67,7 @@ async def _show(request: Request, desk: Desk) -> Response:
 async def _change(request: Request, desk: Desk) -> Response:
     room, tenant = await _asked(request, desk)
     named = (tenant, request.path_params["endpoint_id"])
-    changed = await callbacks.change_endpoint(desk, room, named, await wished(request))
+    changed = await callbacks.change_endpoint(desk, room, named, await json_body(request))
     return shown(endpoint_document(changed))
 
 
@@ -89,13 +92,13 @@ async def _resend(request: Request, desk: Desk) -> Response:
 
 
 async def _replay(request: Request, desk: Desk) -> Response:
-    stretch = read_replay(await wished(request), desk.clock.now())
+    stretch = read_replay(await json_body(request), desk.clock.now())
     after = await callbacks.replay(desk, *await _asked(request, desk), stretch)
     return shown(replay_document(stretch, after), 202)
 
 
 async def _test(request: Request, desk: Desk) -> Response:
-    endpoint_id = read_test(await wished(request))
+    endpoint_id = read_test(await json_body(request))
     made = await callbacks.send_test(desk, *await _asked(request, desk), endpoint_id)
     return shown(deliveries_document([(delivery, ()) for delivery in made]), 202)
 

@@ -18,8 +18,9 @@ from service.administration.desk import Desk
 from service.administration.documents import audit_document, gateway_document, pauses_document
 from service.openapi import parameter, problems
 from service.options import read_query
-from service.routes.endpoint import Endpoint, Tag
-from service.routes.operators import ROOT, administered, operators, shown, wished
+from service.routes.caller import json_body
+from service.routes.endpoint import Endpoint, Tag, shown
+from service.routes.operators import ROOT, administered, operators
 from service.schemas import answer
 
 MOST_ENTRIES: Final = 1000
@@ -33,17 +34,17 @@ async def _show(_: Request, desk: Desk) -> Response:
 
 
 async def _change(request: Request, desk: Desk) -> Response:
-    gateway = await change_limits(desk, await wished(request))
+    gateway = await change_limits(desk, await json_body(request))
     return shown(gateway_document(gateway, await desk.controls.pauses()))
 
 
 async def _pause(request: Request, desk: Desk) -> Response:
-    pauses = await pause(desk, read_pause(await wished(request)))
+    pauses = await pause(desk, read_pause(await json_body(request)))
     return shown({"paused": pauses_document(pauses)})
 
 
 async def _resume(request: Request, desk: Desk) -> Response:
-    pauses = await resume(desk, read_pause(await wished(request)))
+    pauses = await resume(desk, read_pause(await json_body(request)))
     return shown({"paused": pauses_document(pauses)})
 
 

@@ -14,12 +14,12 @@ from service.administration.desk import Desk
 from service.administration.documents import doubt_document
 from service.administration.doubts import list_doubts, resolve_doubt
 from service.administration.jobs import list_jobs
-from service.exchange import exchange_of, resources_of
-from service.links import links_of
+from service.exchange import exchange_of
 from service.listing import read_job_query
-from service.openapi import JOB_ID, JOB_LIST_PARAMETERS, problems
-from service.routes.endpoint import Endpoint, Tag, json_answer
-from service.routes.operators import ROOT, TENANT, administered, operators, shown, wished
+from service.openapi import JOB_ID, JOB_LIST_PARAMETERS, TENANT, problems
+from service.routes.caller import json_body, links_for
+from service.routes.endpoint import Endpoint, Tag, json_answer, shown
+from service.routes.operators import ROOT, administered, operators
 from service.schemas import DETAIL_EXAMPLE, REQUESTS_EXAMPLE, answer
 
 
@@ -29,16 +29,14 @@ async def _detail(request: Request, desk: Desk) -> Response:
     if view is None:
         raise NotFound
     exchange_of(request.scope).job_id = job_id
-    links = links_of(request.scope, resources_of(request.scope).policy.public_url)
+    links = links_for(request)
     return json_answer(detail_document(view.record, links, view.timeline, view.delivery_ids))
 
 
 async def _list(request: Request, desk: Desk) -> Response:
     query = read_job_query(request.url.query)
     page = await list_jobs(desk, request.path_params["tenant"], query)
-    return shown(
-        page_document(page, links_of(request.scope, resources_of(request.scope).policy.public_url))
-    )
+    return shown(page_document(page, links_for(request)))
 
 
 async def _list_doubts(_: Request, desk: Desk) -> Response:
@@ -47,7 +45,7 @@ async def _list_doubts(_: Request, desk: Desk) -> Response:
 
 async def _resolve(request: Request, desk: Desk) -> Response:
     job_id: str = request.path_params["request_id"]
-    await resolve_doubt(desk, job_id, read_resolution(dict(await wished(request))))
+    await resolve_doubt(desk, job_id, read_resolution(await json_body(request)))
     return await _detail(request, desk)
 
 

@@ -42,10 +42,11 @@ from service.administration.tenants import (
     usage_of,
 )
 from service.exchange import resources_of
-from service.openapi import parameter, problems
+from service.openapi import TENANT, parameter, problems
 from service.options import read_flag, read_query
-from service.routes.endpoint import Endpoint, Tag
-from service.routes.operators import ROOT, TENANT, administered, operators, shown, wished
+from service.routes.caller import json_body
+from service.routes.endpoint import Endpoint, Tag, shown
+from service.routes.operators import ROOT, administered, operators
 from service.schemas import USAGE_EXAMPLE, answer
 from service.usage import usage_document
 from service.webhook_bodies import read_overlap
@@ -59,7 +60,7 @@ async def _list(_: Request, desk: Desk) -> Response:
 
 
 async def _create(request: Request, desk: Desk) -> Response:
-    raw = dict(await wished(request))
+    raw = await json_body(request)
     name = raw.pop("tenant", None)
     if not isinstance(name, str):
         raise InvalidInput("tenant must be the new tenant's name.")
@@ -71,7 +72,7 @@ async def _show(request: Request, desk: Desk) -> Response:
 
 
 async def _change(request: Request, desk: Desk) -> Response:
-    changed = await change_tenant(desk, _named(request), await wished(request))
+    changed = await change_tenant(desk, _named(request), await json_body(request))
     return shown(tenant_document(changed.tenant))
 
 
@@ -86,7 +87,7 @@ async def _apply(request: Request, desk: Desk) -> Response:
         carry_out = preview if read_flag(flag) else apply
     except ValueError as error:
         raise MalformedRequest(f"dry_run {error}.") from error
-    steps = await carry_out(desk, await wished(request))
+    steps = await carry_out(desk, await json_body(request))
     return shown({"steps": [step_document(step) for step in steps]})
 
 
@@ -98,7 +99,7 @@ async def _usage(request: Request, desk: Desk) -> Response:
 
 
 async def _rotate(request: Request, desk: Desk) -> Response:
-    overlap = read_overlap(await wished(request))
+    overlap = read_overlap(await json_body(request))
     return shown(
         new_secret_document(await rotate_webhook_secret(desk, _named(request), overlap)), 201
     )
@@ -114,7 +115,7 @@ async def _list_keys(request: Request, desk: Desk) -> Response:
 
 
 async def _create_key(request: Request, desk: Desk) -> Response:
-    raw = await wished(request)
+    raw = await json_body(request)
     if raw.keys() - {"scopes", "expires_at"}:
         raise InvalidInput("A key has scopes and expires_at, nothing else.")
     try:

@@ -8,12 +8,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from core.batches import MOST_ITEMS, BatchAdmission, BatchAdmitted, BatchStatus, BatchView
-from core.errors import CallerError, MalformedRequest, NotFound, StoreSilent
+from core.errors import CallerError, MalformedRequest, StoreSilent
 from core.events import BatchAdmitted as Told
 from core.store.batches import ItemSpan
 from core.tenants import Credential, Scope
 from service.admission import tell_admitted
-from service.auth import presented
 from service.batch_bodies import read_batch
 from service.batch_cancellation import WHOLE, cancel_batch
 from service.batch_documents import batch_document, cancelled_document, page_document
@@ -28,11 +27,12 @@ from service.bodies import check_content_type, read_body
 from service.errors import AcceptanceUnclear
 from service.exchange import exchange_of, resources_of
 from service.idempotency import IDEMPOTENCY_KEY, REPLAYED, digest_of_key, read_idempotency_key
-from service.links import links_of
 from service.openapi import IDEMPOTENCY_KEY as KEY_PARAMETER
 from service.openapi import parameter, problems
 from service.options import read_query
 from service.resources import Resources
+from service.routes.asked import named
+from service.routes.caller import key_of, links_for
 from service.routes.endpoint import Endpoint, Tag, json_answer
 from service.schemas import answer
 
@@ -46,7 +46,7 @@ _NUMBER: Final = re.compile(r"[0-9]{1,9}")
 async def submit(request: Request) -> Response:
     """Take a batch in. A wrong key learns nothing: what is wrong with the rest is said after it."""
     resources = resources_of(request.scope)
-    credential = _presented(request)
+    credential = key_of(request)
     try:
         admission = await _read(request, resources, credential)
     except CallerError:
@@ -107,7 +107,7 @@ def _tell(
 
 def _answer(request: Request, view: BatchView, headers: dict[str, str]) -> Response:
     """202, or 200 where nothing has still to be done."""
-    base = _base(request)
+    base = links_for(request).base
     status = 200 if view.status is BatchStatus.COMPLETED else 202
     headers = {"location": f"{base}/v1/batches/{view.batch.id}"} | headers
     return json_answer(batch_document(view, base), status, headers)
@@ -115,15 +115,15 @@ def _answer(request: Request, view: BatchView, headers: dict[str, str]) -> Respo
 
 async def read(request: Request) -> Response:
     """A batch as it stands, with a page of its items."""
-    credential, batch_id = await _named(request, Scope.READ)
+    credential, batch_id = await named(request, Scope.READ, "batch_id")
     span = _span(request)
     view = await resources_of(request.scope).batches.read(credential, batch_id, span)
-    return json_answer(batch_document(view, _base(request)))
+    return json_answer(batch_document(view, links_for(request).base))
 
 
 async def list_batches(request: Request) -> Response:
     """The tenant's batches, newest first."""
-    credential = _presented(request)
+    credential = key_of(request)
     resources = resources_of(request.scope)
     try:
         fields = _fields(request, {"limit", "cursor"})
@@ -135,34 +135,14 @@ async def list_batches(request: Request) -> Response:
         await resources.jobs.authenticate(credential, Scope.READ)
         raise
     page = await resources.batches.newest_first(credential, cursor, limit)
-    return json_answer(page_document(page, _base(request)))
+    return json_answer(page_document(page, links_for(request).base))
 
 
 async def cancel(request: Request) -> Response:
     """Cancel whatever has not ended, as far as that is possible, and say of each how far."""
-    credential, batch_id = await _named(request, Scope.CANCEL)
+    credential, batch_id = await named(request, Scope.CANCEL, "batch_id")
     done = await cancel_batch(resources_of(request.scope), credential, batch_id)
     return json_answer(cancelled_document(done))
-
-
-def _presented(request: Request) -> Credential:
-    credential = presented(request.headers)
-    exchange_of(request.scope).tenant = credential.tenant
-    return credential
-
-
-async def _named(request: Request, scope: Scope) -> tuple[Credential, str]:
-    """Whose batch is asked for. What cannot be an id is not looked for."""
-    credential = _presented(request)
-    batch_id: str = request.path_params["batch_id"]
-    if not _BATCH_ID.fullmatch(batch_id):
-        await resources_of(request.scope).jobs.authenticate(credential, scope)
-        raise NotFound
-    return credential, batch_id
-
-
-def _base(request: Request) -> str:
-    return links_of(request.scope, resources_of(request.scope).policy.public_url).base
 
 
 def _span(request: Request) -> ItemSpan:

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Final
 
-import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -16,7 +15,7 @@ from service.openapi import JOB_ID, parameter, problems
 from service.options import read_query
 from service.routes.asked import view_of
 from service.routes.caller import json_body, tenant_calling
-from service.routes.endpoint import Endpoint, Tag, json_answer
+from service.routes.endpoint import Endpoint, Tag, shown
 from service.schemas import answer
 from service.webhook_bodies import (
     DEFAULT_ON_A_PAGE,
@@ -56,7 +55,7 @@ async def resend(request: Request) -> Response:
     tenant = await tenant_calling(request, Scope.SUBMIT)
     delivery_id = request.path_params["delivery_id"]
     delivery = await resources_of(request.scope).mailroom.resend(tenant, delivery_id)
-    return json_answer(orjson.dumps(delivery_document(delivery, ())), 202)
+    return shown(delivery_document(delivery, ()), 202)
 
 
 async def replay(request: Request) -> Response:
@@ -65,7 +64,7 @@ async def replay(request: Request) -> Response:
     resources = resources_of(request.scope)
     stretch = read_replay(await json_body(request), resources.clock.now())
     after = await resources.mailroom.replay(tenant, stretch)
-    return json_answer(orjson.dumps(replay_document(stretch, after)), 202)
+    return shown(replay_document(stretch, after), 202)
 
 
 async def test(request: Request) -> Response:
@@ -81,7 +80,7 @@ def _page(
     cursor: str | None,
     status: int = 200,
 ) -> Response:
-    return json_answer(orjson.dumps(deliveries_document(rows, cursor)), status)
+    return shown(deliveries_document(rows, cursor), status)
 
 
 _TEXT: Final = {"type": "string"}

@@ -10,7 +10,7 @@ from core.breaker import Breaker, BreakerReason, BreakerState
 from core.errors import StoreUnavailable
 from service.exchange import resources_of
 from service.resources import Resources
-from service.routes.endpoint import Document, Endpoint, Tag, json_answer
+from service.routes.endpoint import Document, Endpoint, Tag, json_answer, shown
 from service.schemas import HEALTH_EXAMPLE, READY_EXAMPLE, UNREADY_EXAMPLE, answer
 
 OK: Final = "ok"
@@ -36,7 +36,7 @@ async def readyz(request: Request) -> Response:
     checks = await _checks(resources_of(request.scope))
     ready = UNREADY.isdisjoint(checks.values())
     document = {"status": "ready" if ready else "not_ready", "checks": checks}
-    return json_answer(orjson.dumps(document), 200 if ready else 503)
+    return shown(document, 200 if ready else 503)
 
 
 async def _checks(resources: Resources) -> dict[str, str]:
