@@ -157,24 +157,16 @@ CANCELLED_EXAMPLE: Final = {
         {"index": 1, "request_id": _OTHER, "status": "cancelled", "outcome": "cancelled"},
     ],
 }
-BATCH_BODY: Final = {
-    "required": True,
-    "content": {
-        "application/json": {
-            "schema": ref("NewBatch"),
-            "example": {
-                "admit": "all",
-                "reference": "storyboard-7",
-                "items": [
-                    {"model_id": MODEL_NAME, "input": INPUT_EXAMPLE, "reference": "shot-1"},
-                    {
-                        "model_id": MODEL_NAME,
-                        "input": {**INPUT_EXAMPLE, "duration": 10},
-                        "reference": "shot-2",
-                        "priority": "low",
-                    },
-                ],
-            },
-        }
-    },
+NEW_BATCH_EXAMPLE: Final = {
+    "admit": "all",
+    "reference": "storyboard-7",
+    "items": [
+        {"model_id": MODEL_NAME, "input": INPUT_EXAMPLE, "reference": "shot-1"},
+        {
+            "model_id": MODEL_NAME,
+            "input": {**INPUT_EXAMPLE, "duration": 10},
+            "reference": "shot-2",
+            "priority": "low",
+        },
+    ],
 }

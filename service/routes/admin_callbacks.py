@@ -6,7 +6,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from core.documents import delivery_document
-from service.admin_schemas import wish
 from service.administration import callbacks
 from service.administration.desk import Desk
 from service.administration.tenants import load_tenant
@@ -19,7 +18,7 @@ from service.routes.deliveries import DELIVERY_ID, DELIVERY_PARAMETERS
 from service.routes.endpoint import Endpoint, Tag, shown
 from service.routes.operators import ROOT, administered, operators
 from service.routes.webhooks import ENDPOINT_ID
-from service.schemas import answer
+from service.schemas import answer, body
 from service.webhook_bodies import read_delivery_query, read_replay, read_test
 from service.webhook_documents import (
     deliveries_document,
@@ -128,7 +127,7 @@ ENDPOINTS: Final = (
         "Make an endpoint for a tenant",
         Tag.CALLBACKS,
         {201: answer("The new endpoint.", "Endpoint", ENDPOINT_EXAMPLE), **_WISHES},
-        operators(TENANT, **wish("NewEndpoint", NEW_ENDPOINT_EXAMPLE)),
+        operators(TENANT, requestBody=body("NewEndpoint", NEW_ENDPOINT_EXAMPLE)),
     ),
     Endpoint(
         "GET",
@@ -148,7 +147,9 @@ ENDPOINTS: Final = (
         "Change, disable or enable a tenant's endpoint",
         Tag.CALLBACKS,
         {200: answer("The endpoint.", "Endpoint", ENDPOINT_EXAMPLE), **_WISHES},
-        operators(TENANT, ENDPOINT_ID, **wish("EndpointChange", CHANGE_EXAMPLE, required=False)),
+        operators(
+            TENANT, ENDPOINT_ID, requestBody=body("EndpointChange", CHANGE_EXAMPLE, required=False)
+        ),
         "An endpoint that is enabled again is sent what it missed, a few events each second.",
     ),
     Endpoint(
@@ -198,7 +199,7 @@ ENDPOINTS: Final = (
         "Send a stretch of a tenant's callbacks anew",
         Tag.CALLBACKS,
         {202: answer("They are sent a few each second.", "Replay", REPLAY_EXAMPLE), **_WISHES},
-        operators(TENANT, **wish("ReplayDraft", REPLAY_DRAFT_EXAMPLE)),
+        operators(TENANT, requestBody=body("ReplayDraft", REPLAY_DRAFT_EXAMPLE)),
         "Without `status`, what was `failed` or `held`.",
     ),
     Endpoint(
@@ -212,7 +213,7 @@ ENDPOINTS: Final = (
             202: answer("The events that are on their way.", "Deliveries", DELIVERIES_EXAMPLE),
             **_WISHES,
         },
-        operators(TENANT, **wish("TestDraft", TEST_DRAFT_EXAMPLE, required=False)),
+        operators(TENANT, requestBody=body("TestDraft", TEST_DRAFT_EXAMPLE, required=False)),
         "To one endpoint, or to all that are enabled.",
     ),
 )

@@ -6,7 +6,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from core.errors import MalformedRequest
-from service.admin_schemas import AUDIT_EXAMPLE, GATEWAY_EXAMPLE, LIMITS_EXAMPLE, wish
+from service.admin_schemas import AUDIT_EXAMPLE, GATEWAY_EXAMPLE, LIMITS_EXAMPLE
 from service.administration.controls import (
     change_limits,
     pause,
@@ -21,7 +21,7 @@ from service.options import read_query
 from service.routes.caller import json_body
 from service.routes.endpoint import Endpoint, Tag, shown
 from service.routes.operators import ROOT, administered, operators
-from service.schemas import answer
+from service.schemas import answer, body
 
 MOST_ENTRIES: Final = 1000
 _USUAL_ENTRIES: Final = 100
@@ -83,7 +83,7 @@ ENDPOINTS: Final = (
         "Change the gateway's limits or the wallet's floor",
         Tag.CONTROLS,
         {200: answer("As they are now.", "Gateway", GATEWAY_EXAMPLE), **_WISHES},
-        operators(**wish("GatewayLimits", LIMITS_EXAMPLE, required=False)),
+        operators(requestBody=body("GatewayLimits", LIMITS_EXAMPLE, required=False)),
         "Only what the body names; null takes a limit away. What runs goes on.",
     ),
     Endpoint(
@@ -94,7 +94,7 @@ ENDPOINTS: Final = (
         "Pause everything, a tenant or a model",
         Tag.CONTROLS,
         {200: answer("All that is paused.", "Paused", _PAUSED), **_WISHES},
-        operators(**wish("Pausable", {"tenant": "video-team"})),
+        operators(requestBody=body("Pausable", {"tenant": "video-team"})),
         "Nothing of it leaves for RunComfy; jobs are taken in, wait and are not lost.",
     ),
     Endpoint(
@@ -105,7 +105,7 @@ ENDPOINTS: Final = (
         "Resume what was paused",
         Tag.CONTROLS,
         {200: answer("All that is still paused.", "Paused", {"paused": []}), **_WISHES},
-        operators(**wish("Pausable", {"all": True})),
+        operators(requestBody=body("Pausable", {"all": True})),
     ),
     Endpoint(
         "GET",

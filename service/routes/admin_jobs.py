@@ -9,7 +9,7 @@ from core.documents import detail_document, page_document
 from core.doubts import Attach, Lost, Resend, Resolution
 from core.errors import InvalidInput, NotFound
 from core.ids import may_be_id
-from service.admin_schemas import DOUBT_EXAMPLE, RESOLUTION_EXAMPLE, RESOLUTIONS, wish
+from service.admin_schemas import DOUBT_EXAMPLE, RESOLUTION_EXAMPLE, RESOLUTIONS
 from service.administration.desk import Desk
 from service.administration.documents import doubt_document
 from service.administration.doubts import list_doubts, resolve_doubt
@@ -20,7 +20,7 @@ from service.openapi import JOB_ID, JOB_LIST_PARAMETERS, TENANT, problems
 from service.routes.caller import json_body, links_for
 from service.routes.endpoint import Endpoint, Tag, json_answer, shown
 from service.routes.operators import ROOT, administered, operators
-from service.schemas import DETAIL_EXAMPLE, REQUESTS_EXAMPLE, answer
+from service.schemas import DETAIL_EXAMPLE, REQUESTS_EXAMPLE, answer, body
 
 
 async def _detail(request: Request, desk: Desk) -> Response:
@@ -118,7 +118,7 @@ ENDPOINTS: Final = (
             200: answer("The request as it is now.", "Detail", DETAIL_EXAMPLE),
             **problems(400, 401, 404, 409, 413, 415, 422, 503),
         },
-        operators(JOB_ID, **wish("ResolutionWish", RESOLUTION_EXAMPLE)),
+        operators(JOB_ID, requestBody=body("ResolutionWish", RESOLUTION_EXAMPLE)),
         "`attach`: RunComfy has it under the id that you give, and the job goes on from there. "
         "`lost`: the job fails, `billed: unknown`. `resend`: exactly one further submit may leave, "
         "though the first may have been charged.",

@@ -18,7 +18,6 @@ from service.admin_schemas import (
     SECRET_EXAMPLE,
     SETTINGS_EXAMPLE,
     TENANT_EXAMPLE,
-    wish,
 )
 from service.administration.apply import apply, preview
 from service.administration.desk import Desk
@@ -47,7 +46,7 @@ from service.options import read_flag, read_query
 from service.routes.caller import json_body
 from service.routes.endpoint import Endpoint, Tag, shown
 from service.routes.operators import ROOT, administered, operators
-from service.schemas import USAGE_EXAMPLE, answer
+from service.schemas import USAGE_EXAMPLE, answer, body
 from service.usage import usage_document
 from service.webhook_bodies import read_overlap
 
@@ -175,7 +174,7 @@ ENDPOINTS: Final = (
         "Create a tenant with its first key",
         Tag.TENANTS,
         {201: answer("Shown once.", "NewTenant", NEW_TENANT_EXAMPLE), **_WISHES},
-        operators(**wish("TenantWish", {"tenant": "video-team", **SETTINGS_EXAMPLE})),
+        operators(requestBody=body("TenantWish", {"tenant": "video-team", **SETTINGS_EXAMPLE})),
         "The body is `tenant` (its name) and any settings; those that it leaves out set no limit.",
     ),
     Endpoint(
@@ -186,7 +185,9 @@ ENDPOINTS: Final = (
         "Make tenants as a file says",
         Tag.TENANTS,
         {200: answer("What was done.", "Plan", PLAN_EXAMPLE), **_WISHES},
-        operators(_DRY_RUN, **wish("TenantsFile", {"tenants": {"video-team": SETTINGS_EXAMPLE}})),
+        operators(
+            _DRY_RUN, requestBody=body("TenantsFile", {"tenants": {"video-team": SETTINGS_EXAMPLE}})
+        ),
         "Settings that are left out get their defaults; tenants that are left out stay as they "
         "are. Doing it twice changes nothing.",
     ),
@@ -208,7 +209,7 @@ ENDPOINTS: Final = (
         "Change a tenant's settings",
         Tag.TENANTS,
         {200: answer("As it is now.", "Tenant", TENANT_EXAMPLE), **_WISHES},
-        operators(TENANT, **wish("TenantSettings", _CHANGE_EXAMPLE, required=False)),
+        operators(TENANT, requestBody=body("TenantSettings", _CHANGE_EXAMPLE, required=False)),
         "Only what the body names; null takes a limit away. In force with the next submit: what "
         "runs or waits above a lowered limit goes on.",
     ),
@@ -252,7 +253,7 @@ ENDPOINTS: Final = (
         "Give a tenant one more key",
         Tag.TENANTS,
         {201: answer("Shown once.", "NewKey", NEW_KEY_EXAMPLE), **_WISHES},
-        operators(TENANT, **wish("KeyWish", KEY_WISH_EXAMPLE, required=False)),
+        operators(TENANT, requestBody=body("KeyWish", KEY_WISH_EXAMPLE, required=False)),
     ),
     Endpoint(
         "DELETE",
@@ -276,7 +277,9 @@ ENDPOINTS: Final = (
             201: answer("Shown once.", "WebhookSecret", SECRET_EXAMPLE),
             **_WISHES,
         },
-        operators(TENANT, **wish("SecretWish", {"overlap_seconds": 3600}, required=False)),
+        operators(
+            TENANT, requestBody=body("SecretWish", {"overlap_seconds": 3600}, required=False)
+        ),
         "Callbacks carry both signatures until `overlap_seconds` are over (a day unless told), or "
         "the old secret is retired.",
     ),

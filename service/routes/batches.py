@@ -17,10 +17,10 @@ from service.batch_bodies import read_batch
 from service.batch_cancellation import WHOLE, cancel_batch
 from service.batch_documents import batch_document, cancelled_document, page_document
 from service.batch_schemas import (
-    BATCH_BODY,
     BATCH_EXAMPLE,
     BATCHES_EXAMPLE,
     CANCELLED_EXAMPLE,
+    NEW_BATCH_EXAMPLE,
 )
 from service.batching import BatchCall, Judge, accepted, view_of, whole_refusal
 from service.bodies import check_content_type, read_body
@@ -34,7 +34,7 @@ from service.resources import Resources
 from service.routes.asked import named
 from service.routes.caller import key_of, links_for
 from service.routes.endpoint import Endpoint, Tag, json_answer
-from service.schemas import answer
+from service.schemas import answer, body
 
 DEFAULT_ITEMS: Final = 100
 MOST_ON_A_PAGE: Final = 100
@@ -214,7 +214,7 @@ ENDPOINTS: Final = (
             ),
             **problems(400, 401, 402, 403, 408, 413, 415, 422, 429, 503),
         },
-        {"parameters": [KEY_PARAMETER], "requestBody": BATCH_BODY},
+        {"parameters": [KEY_PARAMETER], "requestBody": body("NewBatch", NEW_BATCH_EXAMPLE)},
         "Each item is a submit: its `input` is passed on byte for byte, its options have the names "
         "of the submit's query. One decision is made for all of them: with `admit: all` they are "
         "taken in together or not at all, with `fit` each that its input and the limits allow. "

@@ -12,16 +12,16 @@ from service.exchange import resources_of
 from service.openapi import TENANT, parameter, problems
 from service.routes.caller import json_body, tenant_calling
 from service.routes.endpoint import Endpoint, Tag, shown
-from service.schemas import answer
+from service.schemas import answer, body
 from service.webhook_bodies import read_endpoint, read_rotation
 from service.webhook_documents import endpoint_document, endpoints_document, secret_document
 from service.webhook_schemas import (
-    CHANGE_BODY,
-    ENDPOINT_BODY,
+    CHANGE_EXAMPLE,
     ENDPOINT_EXAMPLE,
     ENDPOINTS_EXAMPLE,
     KEYS_EXAMPLE,
-    ROTATION_BODY,
+    NEW_ENDPOINT_EXAMPLE,
+    ROTATION_EXAMPLE,
     SECRET_EXAMPLE,
 )
 
@@ -117,7 +117,7 @@ ENDPOINTS: Final = (
             201: answer("The new endpoint.", "Endpoint", ENDPOINT_EXAMPLE),
             **problems(400, 401, 403, 409, 413, 415, 422, 503),
         },
-        {"requestBody": ENDPOINT_BODY},
+        {"requestBody": body("NewEndpoint", NEW_ENDPOINT_EXAMPLE)},
         "The first is the `default`: a submit's own `webhook` stands in for it. The others get "
         "the events of every request.",
     ),
@@ -145,7 +145,10 @@ ENDPOINTS: Final = (
             200: answer("The endpoint.", "Endpoint", ENDPOINT_EXAMPLE),
             **problems(400, 401, 403, 404, 409, 413, 415, 422, 503),
         },
-        {"parameters": [ENDPOINT_ID], "requestBody": CHANGE_BODY},
+        {
+            "parameters": [ENDPOINT_ID],
+            "requestBody": body("EndpointChange", CHANGE_EXAMPLE, required=False),
+        },
         "An endpoint that is enabled again is sent what it missed, a few events each second.",
     ),
     Endpoint(
@@ -172,7 +175,7 @@ ENDPOINTS: Final = (
             200: answer("Shown once.", "Secret", SECRET_EXAMPLE),
             **problems(400, 401, 403, 409, 422, 503),
         },
-        {"requestBody": ROTATION_BODY},
+        {"requestBody": body("Rotation", ROTATION_EXAMPLE, required=False)},
         "Until `overlap` is over, callbacks carry the signatures of the old and the new one. With "
         "`ed25519` the first call turns such signatures (`v1a`) on.",
     ),
