@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Final
 
+from core.limits import LEAST_RATE, MOST_RATE
 from core.tenants import NAME_PATTERN, Scope
 from service.administration.apply import Action
-from service.administration.controls import LEAST_A_SECOND, MOST_A_SECOND
 from service.administration.fields import FIELDS, MOST_COUNT, USD_SCHEMA
 from service.administration.names import LONGEST, MODEL_ID_PATTERN, UPSTREAM_ID_PATTERN
 from service.schemas import MODEL_NAME, REQUEST_ID, TEXT, Schema, closed, many, objects, ref
@@ -22,8 +22,8 @@ _MODEL_ID: Final = {"type": "string", "pattern": f"^{MODEL_ID_PATTERN}$", "maxLe
 _CAP: Final = {"type": ["integer", "null"], "minimum": 0, "maximum": MOST_COUNT}
 _RATE: Final = {
     "type": ["number", "null"],
-    "minimum": LEAST_A_SECOND,
-    "maximum": MOST_A_SECOND,
+    "minimum": LEAST_RATE,
+    "maximum": MOST_RATE,
 }
 _SETTINGS: Final[Mapping[str, Schema]] = {
     name: {**field.schema, "description": field.about} for name, field in FIELDS.items()

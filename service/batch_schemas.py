@@ -6,7 +6,8 @@ from typing import Any, Final
 from core.batches import MOST_ITEMS, Admit, BatchStatus
 from core.jobs import CancelOutcome, PublicStatus
 from core.reuse import CacheOption, Reuse
-from service.options import MOST_REFERENCE_CHARS, PRIORITIES
+from service.options import PRIORITIES
+from service.reading import MOST_REFERENCE_CHARS
 from service.schemas import (
     INPUT_EXAMPLE,
     INSTANT,

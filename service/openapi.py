@@ -18,8 +18,9 @@ from core.reuse import CacheOption
 from service import errors as own
 from service.admin_schemas import ADMIN_COMPONENTS
 from service.batch_schemas import COMPONENTS as BATCH_COMPONENTS
-from service.options import FARTHEST, MOST_REFERENCE_CHARS, PRIORITIES
+from service.options import FARTHEST, PRIORITIES
 from service.problems import MEDIA_TYPE, problem_of
+from service.reading import MOST_REFERENCE_CHARS
 from service.resources import DISTRIBUTION
 from service.schemas import COMPONENTS, INPUT_EXAMPLE, INSTANT, TEXT, ref
 from service.webhook_schemas import COMPONENTS as WEBHOOK_COMPONENTS

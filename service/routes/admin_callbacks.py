@@ -12,7 +12,7 @@ from service.administration.tenants import load_tenant
 from service.exchange import resources_of
 from service.mailroom import Mailroom
 from service.openapi import TENANT, problems
-from service.options import read_query
+from service.reading import read_query
 from service.routes.caller import json_body
 from service.routes.deliveries import DELIVERY_ID, DELIVERY_PARAMETERS
 from service.routes.endpoint import Endpoint, Tag, shown

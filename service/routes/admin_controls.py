@@ -5,7 +5,6 @@ from typing import Final
 from starlette.requests import Request
 from starlette.responses import Response
 
-from core.errors import MalformedRequest
 from service.admin_schemas import AUDIT_EXAMPLE, GATEWAY_EXAMPLE, LIMITS_EXAMPLE
 from service.administration.controls import (
     change_limits,
@@ -17,7 +16,7 @@ from service.administration.controls import (
 from service.administration.desk import Desk
 from service.administration.documents import audit_document, gateway_document, pauses_document
 from service.openapi import parameter, problems
-from service.options import read_query
+from service.reading import read_query, read_table, whole
 from service.routes.caller import json_body
 from service.routes.endpoint import Endpoint, Tag, shown
 from service.routes.operators import ROOT, administered, operators
@@ -25,7 +24,6 @@ from service.schemas import answer, body
 
 MOST_ENTRIES: Final = 1000
 _USUAL_ENTRIES: Final = 100
-_MOST_DIGITS: Final = 4
 
 
 async def _show(_: Request, desk: Desk) -> Response:
@@ -49,11 +47,10 @@ async def _resume(request: Request, desk: Desk) -> Response:
 
 
 async def _audit(request: Request, desk: Desk) -> Response:
-    text = read_query(request.url.query).get("limit", str(_USUAL_ENTRIES))
-    fits = text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS
-    if not fits or not 0 < int(text) <= MOST_ENTRIES:
-        raise MalformedRequest(f"limit must be a whole number from 1 to {MOST_ENTRIES}.")
-    entries = await desk.controls.audit(int(text))
+    asked = read_table(
+        read_query(request.url.query), {"limit": lambda text: whole(text, 1, MOST_ENTRIES)}
+    )
+    entries = await desk.controls.audit(asked.get("limit", _USUAL_ENTRIES))
     return shown({"entries": [audit_document(entry) for entry in entries]})
 
 

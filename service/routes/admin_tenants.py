@@ -7,7 +7,7 @@ from typing import Final
 from starlette.requests import Request
 from starlette.responses import Response
 
-from core.errors import InvalidInput, MalformedRequest
+from core.errors import InvalidInput
 from core.tenants import ALL_SCOPES, Scope
 from service.admin_schemas import (
     KEY_EXAMPLE,
@@ -42,7 +42,7 @@ from service.administration.tenants import (
 )
 from service.exchange import resources_of
 from service.openapi import TENANT, parameter, problems
-from service.options import read_flag, read_query
+from service.reading import flag, read_query, read_table
 from service.routes.caller import json_body
 from service.routes.endpoint import Endpoint, Tag, shown
 from service.routes.operators import ROOT, administered, operators
@@ -81,11 +81,8 @@ async def _delete(request: Request, desk: Desk) -> Response:
 
 
 async def _apply(request: Request, desk: Desk) -> Response:
-    flag = read_query(request.url.query).get("dry_run", "false")
-    try:
-        carry_out = preview if read_flag(flag) else apply
-    except ValueError as error:
-        raise MalformedRequest(f"dry_run {error}.") from error
+    asked = read_table(read_query(request.url.query), {"dry_run": flag})
+    carry_out = preview if asked.get("dry_run") else apply
     steps = await carry_out(desk, await json_body(request))
     return shown({"steps": [step_document(step) for step in steps]})
 

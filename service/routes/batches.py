@@ -2,13 +2,14 @@
 
 import asyncio
 import re
-from typing import Final
+from collections.abc import Callable, Mapping
+from typing import Any, Final
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from core.batches import MOST_ITEMS, BatchAdmission, BatchAdmitted, BatchStatus, BatchView
-from core.errors import CallerError, MalformedRequest, StoreSilent
+from core.errors import CallerError, StoreSilent
 from core.events import BatchAdmitted as Told
 from core.store.batches import ItemSpan
 from core.tenants import Credential, Scope
@@ -29,7 +30,7 @@ from service.exchange import exchange_of, resources_of
 from service.idempotency import IDEMPOTENCY_KEY, REPLAYED, digest_of_key, read_idempotency_key
 from service.openapi import IDEMPOTENCY_KEY as KEY_PARAMETER
 from service.openapi import parameter, problems
-from service.options import read_query
+from service.reading import Unfit, read_query, read_table, whole
 from service.resources import Resources
 from service.routes.asked import named
 from service.routes.caller import key_of, links_for
@@ -40,7 +41,6 @@ DEFAULT_ITEMS: Final = 100
 MOST_ON_A_PAGE: Final = 100
 DEFAULT_ON_A_PAGE: Final = 20
 _BATCH_ID: Final = re.compile(r"bat_[A-Za-z0-9]{1,64}")
-_NUMBER: Final = re.compile(r"[0-9]{1,9}")
 
 
 async def submit(request: Request) -> Response:
@@ -126,15 +126,13 @@ async def list_batches(request: Request) -> Response:
     credential = key_of(request)
     resources = resources_of(request.scope)
     try:
-        fields = _fields(request, {"limit", "cursor"})
-        limit = _number(fields, "limit", DEFAULT_ON_A_PAGE, (1, MOST_ON_A_PAGE))
-        cursor = fields.get("cursor")
-        if cursor is not None and not _BATCH_ID.fullmatch(cursor):
-            raise MalformedRequest("Options of the query are wrong: ?cursor.")
+        asked = read_table(read_query(request.url.query), _PAGE_READERS)
     except CallerError:
         await resources.jobs.authenticate(credential, Scope.READ)
         raise
-    page = await resources.batches.newest_first(credential, cursor, limit)
+    page = await resources.batches.newest_first(
+        credential, asked.get("cursor"), asked.get("limit", DEFAULT_ON_A_PAGE)
+    )
     return json_answer(page_document(page, links_for(request).base))
 
 
@@ -146,30 +144,24 @@ async def cancel(request: Request) -> Response:
 
 
 def _span(request: Request) -> ItemSpan:
-    fields = _fields(request, {"offset", "limit"})
-    return ItemSpan(
-        offset=_number(fields, "offset", 0, (0, MOST_ITEMS)),
-        limit=_number(fields, "limit", DEFAULT_ITEMS, (1, MOST_ITEMS)),
-    )
+    asked = read_table(read_query(request.url.query), _SPAN_READERS)
+    return ItemSpan(asked.get("offset", 0), asked.get("limit", DEFAULT_ITEMS))
 
 
-def _fields(request: Request, known: set[str]) -> dict[str, str]:
-    fields = dict(read_query(request.url.query))
-    wrong = sorted(fields.keys() - known)
-    if wrong:
-        raise MalformedRequest(f"Options of the query are wrong: ?{wrong[0][:64]}.")
-    return fields
+def _cursor(text: str) -> str:
+    if not _BATCH_ID.fullmatch(text):
+        raise Unfit("must be the next_cursor of a page before")
+    return text
 
 
-def _number(fields: dict[str, str], name: str, usual: int, bounds: tuple[int, int]) -> int:
-    text = fields.get(name)
-    if text is None:
-        return usual
-    least, most = bounds
-    if not _NUMBER.fullmatch(text) or not least <= int(text) <= most:
-        raise MalformedRequest(f"{name} must be a whole number from {least} to {most}.")
-    return int(text)
-
+_SPAN_READERS: Final = {
+    "offset": lambda text: whole(text, 0, MOST_ITEMS),
+    "limit": lambda text: whole(text, 1, MOST_ITEMS),
+}
+_PAGE_READERS: Final[Mapping[str, Callable[[str], Any]]] = {
+    "limit": lambda text: whole(text, 1, MOST_ON_A_PAGE),
+    "cursor": _cursor,
+}
 
 BATCH_ID: Final = parameter(
     "batch_id", "The id that the batch was given.", {"type": "string"}, "path"

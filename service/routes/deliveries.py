@@ -12,7 +12,7 @@ from core.store.jobs import Depth
 from core.tenants import Scope
 from service.exchange import resources_of
 from service.openapi import JOB_ID, parameter, problems
-from service.options import read_query
+from service.reading import read_query
 from service.routes.asked import view_of
 from service.routes.caller import json_body, tenant_calling
 from service.routes.endpoint import Endpoint, Tag, shown

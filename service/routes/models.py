@@ -11,7 +11,8 @@ from core.tenants import Scope
 from service.exchange import resources_of
 from service.models import ModelQuery, Models
 from service.openapi import LIST_PARAMETERS, MODEL_ID, problems
-from service.options import FARTHEST, read_flag, read_query
+from service.options import FARTHEST
+from service.reading import flag, read_query
 from service.resources import SUBMIT_ROUTE
 from service.routes.caller import tenant_calling
 from service.routes.endpoint import Endpoint, Tag, shown
@@ -54,7 +55,7 @@ def _query(fields: Mapping[str, str]) -> ModelQuery:
             kind=fields.get("kind", ""),
             limit=_count(fields.get("limit"), default.limit),
             offset=_count(fields.get("offset"), default.offset),
-            include_schema=read_flag(fields.get("include_schema", "false")),
+            include_schema=flag(fields.get("include_schema", "false")),
         )
     except ValueError as error:
         raise MalformedRequest(

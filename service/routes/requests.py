@@ -25,7 +25,7 @@ from service.deletion import delete_job
 from service.exchange import exchange_of, resources_of
 from service.listing import read_job_query
 from service.openapi import INCLUDE_COST, JOB_ID, JOB_LIST_PARAMETERS, PREFER_WAIT, problems
-from service.options import read_flag, read_query
+from service.reading import flag, read_query, read_table
 from service.routes.asked import awaited, named, view_of
 from service.routes.caller import key_of, links_for
 from service.routes.endpoint import Endpoint, Tag, json_answer, shown
@@ -95,11 +95,8 @@ async def delete(request: Request) -> Response:
 
 
 def _includes_cost(request: Request) -> bool:
-    text = read_query(request.url.query).get("include_cost", "false")
-    try:
-        return read_flag(text)
-    except ValueError as error:
-        raise MalformedRequest(f"include_cost {error}.") from error
+    given = read_query(request.url.query).get("include_cost", "false")
+    return bool(read_table({"include_cost": given}, {"include_cost": flag})["include_cost"])
 
 
 _LIST: Final = "/v1/requests"
