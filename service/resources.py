@@ -35,7 +35,6 @@ from core.store.tenants import TenantStore
 from core.store.usage import UsageStore
 from core.store.watching import ChangeFeed
 from core.store.webhooks import ReplayStore, WebhookStore
-from core.targets import TargetPolicy
 from core.traceparent import SpanOf, passed_on
 from core.tracing import TracePolicy, open_tracing
 from service.administration.desk import Desk
@@ -173,7 +172,7 @@ def _over(
         tenants=TenantStore(wire, scripts, clock),
         usage=UsageStore(wire),
         breakers=BreakerStore(wire, scripts, clock),
-        desk=open_desk(wire, ADMIN_API, settings.target_policy(), emit),
+        desk=open_desk(settings, wire, scripts, ADMIN_API, emit),
         health=Presence(wire, clock),
         shelf=ModelShelf(cards, CatalogueStore(wire, scripts), clock, emit),
         histories=HistoryShelf(HistoryStore(wire), clock, emit),
@@ -211,9 +210,11 @@ def open_mailroom(settings: ServiceSettings, wire: Wire, scripts: Scripts) -> Ma
     )
 
 
-def open_desk(wire: Wire, actor: str, targets: TargetPolicy, emit: Emit) -> Desk:
+def open_desk(
+    settings: ServiceSettings, wire: Wire, scripts: Scripts, actor: str, emit: Emit
+) -> Desk:
     """An operator's desk over the real stores."""
-    clock, scripts = SystemClock(), Scripts(wire, read_scripts())
+    clock = SystemClock()
     return Desk(
         actor=actor,
         tenants=TenantStore(wire, scripts, clock),
@@ -224,7 +225,7 @@ def open_desk(wire: Wire, actor: str, targets: TargetPolicy, emit: Emit) -> Desk
         usage=UsageStore(wire),
         clock=clock,
         ids=SystemIds(),
-        targets=targets,
+        targets=settings.target_policy(),
         emit=emit,
     )
 
