@@ -388,15 +388,3 @@ CATALOGUE: Final[Sequence[Series]] = (
 """Every series. A label without closed values takes the first so many that are met."""
 
 BY_NAME: Final[Mapping[str, Series]] = {series.name: series for series in CATALOGUE}
-
-PROCESS_NAMES: Final = frozenset(
-    {
-        "process_cpu_seconds_total",
-        "process_resident_memory_bytes",
-        "process_open_fds",
-        "process_max_fds",
-        "process_start_time_seconds",
-        "process_virtual_memory_bytes",
-    }
-)
-"""What the client library shows of each process by itself (Linux)."""
