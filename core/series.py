@@ -199,7 +199,7 @@ CATALOGUE: Final[Sequence[Series]] = (
     Series(
         "gateway_cost_settled_usd_total",
         _C,
-        _WRK,
+        _BOTH,
         "What ended jobs came to in USD: told by RunComfy, counted by estimate, or given back.",
         (TENANT, MODEL, closed("verdict", *SETTLED)),
     ),

@@ -7,11 +7,11 @@ from core.changes import Change, Outcome
 from core.doubts import Attach, Resolution, Resolved, resolve
 from core.endpoints import WebhookSetup
 from core.errors import Conflict, InvalidInput, NotFound
-from core.events import JobMoved
 from core.ids import may_be_id
 from core.jobs import Job
 from core.notices import may_notify, notices
 from core.store.jobs import JobView
+from core.telling import told
 from service.administration.desk import Desk
 from service.administration.names import is_upstream_id
 
@@ -38,9 +38,10 @@ async def resolve_doubt(desk: Desk, job_id: str, resolution: Resolution) -> Job:
         if record is None:
             raise NotFound(f"There is no job {job_id}.")
         resolved = resolve(record.job, resolution, desk.actor, desk.clock.now())
-        match await desk.jobs.store(await _change(desk, record.job, resolved)):
+        change = await _change(desk, record.job, resolved)
+        match await desk.jobs.store(change):
             case Outcome.STORED:
-                await _tell(desk, record.job, resolved)
+                await _tell(desk, change, resolved)
                 return resolved.after
             case Outcome.UNKNOWN:
                 raise NotFound(f"There is no job {job_id}.")
@@ -63,19 +64,7 @@ async def _change(desk: Desk, before: Job, resolved: Resolved) -> Change:
     )
 
 
-async def _tell(desk: Desk, before: Job, resolved: Resolved) -> None:
-    after = resolved.after
-    desk.emit(
-        JobMoved(
-            job_id=after.id,
-            tenant=after.tenant,
-            model_id=after.model_id,
-            fact=resolved.fact,
-            before=before.state,
-            after=after.state,
-            age=after.updated_at - after.created_at,
-            upstream_id=after.upstream_id,
-            detail=resolved.entry.detail,
-        )
-    )
-    await desk.note("doubt.resolve", after.id, resolved.entry.detail or "")
+async def _tell(desk: Desk, change: Change, resolved: Resolved) -> None:
+    for event in told(change, resolved.fact, resolved.entry.detail):
+        desk.emit(event)
+    await desk.note("doubt.resolve", change.after.id, resolved.entry.detail or "")
