@@ -61,7 +61,6 @@ ADMIN_API: Final = "admin-api"
 """Whom the audit log names for what came by HTTP: the token tells no persons apart."""
 DISTRIBUTION: Final = "runcomfy-gateway"
 SUBMIT_ROUTE: Final = "/v1/models/{model_id:path}"
-BATCH_LIMITS: Final = BodyLimits(16 * 2**20, timedelta(seconds=30))
 _AGAIN: Final = timedelta(milliseconds=20)
 _SHARED_EVERY: Final = timedelta(seconds=1)
 PROBES: Final = frozenset({"/healthz", "/readyz", "/metrics"})
@@ -72,13 +71,13 @@ class FacePolicy:
     """What the handlers go by. `public_url` None: links begin with the address that was called."""
 
     body: BodyLimits
+    batch: BodyLimits
     options: OptionPolicy
     public_url: str | None
     worker_silence: timedelta
     hints: HintPolicy
     longest_wait: timedelta
     heartbeat: timedelta
-    batch: BodyLimits = BATCH_LIMITS
     admin_token: SecretStr | None = None
     """None: the operators' API is off."""
     cache: CachePolicy = field(default_factory=CachePolicy)
