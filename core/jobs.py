@@ -271,6 +271,23 @@ class Job:
             changes = {"cancel_outcome": _OUTCOME_AT_END.get(state, _TOO_LATE)} | changes
         return self.noted(now, state=state, **changes)
 
+    def accepted(self, upstream_id: str, now: datetime, due_at: datetime) -> Self:
+        """RunComfy has it under this id, as its answer says, or a person; look again at `due_at`.
+
+        Raises `IllegalTransition`.
+        """
+        return self.after(
+            Fact.ACCEPTED,
+            now,
+            upstream_id=upstream_id,
+            running_since=now,
+            doubt_since=None,
+            refused_sends=0,
+            tries=0,
+            billed=Billed.UNKNOWN,
+            due_at=due_at,
+        )
+
     def noted(self, now: datetime, **changes: Any) -> Self:  # noqa: ANN401 - fields of the record
         """The same job with some fields changed: one version on."""
         return replace(self, version=self.version + 1, updated_at=now, **changes)

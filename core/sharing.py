@@ -25,7 +25,7 @@ FREE: Final = MicroUsd(0)
 FROM_CACHE: Final = "cache"
 FROM_LEADER: Final = "shared"
 """Where the cost of 0 comes from."""
-_TIMEOUT: Final = JobError("timeout", "The job's time ran out while RunComfy was working on it.")
+RAN_OUT: Final = JobError("timeout", "The job's time ran out while RunComfy was working on it.")
 
 
 def time_limit(job: Job) -> datetime | None:
@@ -95,7 +95,7 @@ def expired_for_heir(leader: Job, now: datetime) -> Job:
         now,
         due_at=None,
         finished_at=now,
-        error=_TIMEOUT,
+        error=RAN_OUT,
         billed=_without_the_last(leader),
     )
 
