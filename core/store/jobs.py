@@ -1,5 +1,6 @@
 """The job store: a job's admission, its changes, what is due, and what its owner may read."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -113,11 +114,13 @@ class JobStore:
 
     async def view(self, job_id: str) -> JobView | None:
         """Any job with its history, for an operator."""
-        record = await self.load(job_id)
+        record, entries, names = await asyncio.gather(
+            self.load(job_id),
+            self._wire.execute("LRANGE", keys.timeline(job_id), 0, -1),
+            self._wire.execute("LRANGE", keys.job_deliveries(job_id), 0, -1),
+        )
         if record is None:
             return None
-        entries = await self._wire.execute("LRANGE", keys.timeline(job_id), 0, -1)
-        names = await self._wire.execute("LRANGE", keys.job_deliveries(job_id), 0, -1)
         return JobView(
             record=record,
             timeline=tuple(ENTRIES.read(entry) for entry in entries),
@@ -228,7 +231,7 @@ class JobStore:
     async def doubts(self, limit: int) -> Sequence[Job]:
         """Jobs in doubt, the longest first."""
         ids = await self._wire.execute("ZRANGE", keys.DOUBTS, 0, limit - 1)
-        records = [await self.load(name.decode()) for name in ids]
+        records = await asyncio.gather(*(self.load(name.decode()) for name in ids))
         return [record.job for record in records if record is not None]
 
     def _caller(self, credential: Credential, scope: Scope | None) -> tuple[Argument, ...]:

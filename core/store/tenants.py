@@ -1,5 +1,6 @@
 """Tenants and their keys in Redis. Keys are stored as digests only."""
 
+import asyncio
 import dataclasses
 from collections.abc import Sequence
 from datetime import timedelta
@@ -121,15 +122,18 @@ class TenantStore:
     async def keys_of(self, tenant: str) -> Sequence[KeyUse]:
         """A tenant's keys with their last use, oldest first."""
         digests = await self._wire.execute("SMEMBERS", keys.tenant_keys(tenant))
-        found: list[KeyUse] = []
-        for digest in digests:
-            doc, used = await self._wire.execute(
-                "HMGET", keys.api_key(digest.decode()), "doc", "used"
+        rows = await asyncio.gather(
+            *(
+                self._wire.execute("HMGET", keys.api_key(digest.decode()), "doc", "used")
+                for digest in digests
             )
-            if doc is not None:
-                last = None if used is None else from_ms(int(used))
-                found.append(KeyUse(KEYS.read(doc), last))
+        )
+        found = (_key_use(*row) for row in rows if row[0] is not None)
         return sorted(found, key=lambda use: use.key.created_at)
+
+
+def _key_use(doc: bytes, used: bytes | None) -> KeyUse:
+    return KeyUse(KEYS.read(doc), None if used is None else from_ms(int(used)))
 
 
 def _keys_that_follow(name: str) -> list[str]:

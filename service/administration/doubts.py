@@ -1,5 +1,6 @@
 """Submits in doubt: what is known of each, and what a person decides."""
 
+import asyncio
 from collections.abc import Sequence
 from typing import Final
 
@@ -21,7 +22,8 @@ MOST_LISTED: Final = 1000
 
 async def list_doubts(desk: Desk) -> Sequence[JobView]:
     """Jobs in doubt with their history, the longest first; at most 1,000."""
-    found = [await desk.jobs.view(job.id) for job in await desk.jobs.doubts(MOST_LISTED)]
+    jobs = await desk.jobs.doubts(MOST_LISTED)
+    found = await asyncio.gather(*(desk.jobs.view(job.id) for job in jobs))
     return [view for view in found if view is not None]
 
 
