@@ -1,5 +1,6 @@
 """Health and figures, for machines that watch the process. No key is asked for."""
 
+import asyncio
 from typing import Final
 
 import orjson
@@ -41,9 +42,9 @@ async def readyz(request: Request) -> Response:
 
 async def _checks(resources: Resources) -> dict[str, str]:
     try:
-        await resources.health.ping()
-        seen = await resources.health.last_seen()
-        breaker = await resources.breakers.load()
+        seen, breaker = await asyncio.gather(
+            resources.health.last_seen(), resources.breakers.load()
+        )
     except StoreUnavailable:
         return {"redis": NO_ANSWER, "worker": UNCHECKED, "upstream": UNCHECKED}
     oldest = resources.clock.now() - resources.policy.worker_silence
