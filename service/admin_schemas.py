@@ -7,7 +7,8 @@ from core.limits import LEAST_RATE, MOST_RATE
 from core.tenants import NAME_PATTERN, Scope
 from service.administration.apply import Action
 from service.administration.fields import FIELDS, MOST_COUNT, USD_SCHEMA
-from service.administration.names import LONGEST, MODEL_ID_PATTERN, UPSTREAM_ID_PATTERN
+from service.administration.names import UPSTREAM_ID_PATTERN
+from service.models import MODEL_ID_PATTERN, MOST_ID_CHARS
 from service.schemas import MODEL_NAME, REQUEST_ID, TEXT, Schema, closed, many, objects, ref
 from service.webhook_bodies import LONGEST_OVERLAP
 
@@ -18,7 +19,11 @@ RESOLUTIONS: Final = ("attach", "lost", "resend")
 
 
 _NAME: Final = {"type": "string", "pattern": f"^{NAME_PATTERN}$"}
-_MODEL_ID: Final = {"type": "string", "pattern": f"^{MODEL_ID_PATTERN}$", "maxLength": LONGEST}
+_MODEL_ID: Final = {
+    "type": "string",
+    "pattern": f"^{MODEL_ID_PATTERN}$",
+    "maxLength": MOST_ID_CHARS,
+}
 _CAP: Final = {"type": ["integer", "null"], "minimum": 0, "maximum": MOST_COUNT}
 _RATE: Final = {
     "type": ["number", "null"],

@@ -11,7 +11,7 @@ from core.money import usd_or_none
 from core.tenants import check_name
 from service.administration.desk import Desk
 from service.administration.fields import Difference, raise_wrong, told, whole
-from service.administration.names import is_model_id
+from service.models import is_model_id
 from service.reading import Unfit, judge, usd
 
 WALLET_FLOOR: Final = "wallet_floor_usd"
