@@ -1,42 +1,21 @@
 """What `gateway webhook …` does, over the real stores; every result as a JSON document."""
 
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
 import orjson
 
-from cli.operations import desk_over, perform_over
+from cli.operations import Room, perform_in_room
 from core.documents import delivery_document
-from core.signing_keys import public_key
-from core.store.connection import Wire
-from core.store.lua import Scripts, read_scripts
 from service.administration import callbacks
-from service.administration.desk import Desk
-from service.mailroom import Mailroom
-from service.resources import open_mailroom
-from service.settings import ServiceSettings
 from service.webhook_bodies import read_delivery_query, read_replay, read_rotation
-from service.webhook_documents import deliveries_document, endpoint_document
+from service.webhook_documents import deliveries_document, endpoint_document, secret_document
 
 Fields = Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Room:
-    """The mailroom, and the operator who works there."""
-
-    mailroom: Mailroom
-    desk: Desk
-
-
-def _in_room(work: Callable[[Room], Awaitable[Any]]) -> Any:  # noqa: ANN401 - a JSON document
-    async def run(settings: ServiceSettings, wire: Wire) -> object:
-        mailroom = open_mailroom(settings, wire, Scripts(wire, read_scripts()))
-        made: object = await work(Room(mailroom, desk_over(settings, wire)))
-        return made
-
-    return orjson.loads(orjson.dumps(perform_over(run)))
+def _in_room(work: Callable[[Room], Coroutine[Any, Any, object]]) -> Any:  # noqa: ANN401 - a JSON document
+    return orjson.loads(orjson.dumps(perform_in_room(work)))
 
 
 def endpoints(tenant: str) -> Any:  # noqa: ANN401 - a JSON document
@@ -118,7 +97,6 @@ def rotate(tenant: str, fields: Fields) -> Any:  # noqa: ANN401 - as above
     async def work(room: Room) -> object:
         rotation = read_rotation(fields)
         new = await callbacks.rotate(room.desk, room.mailroom, tenant, rotation)
-        is_secret = new.startswith("whsec_")
-        return {"secret": new} if is_secret else {"public_key": public_key(new)}
+        return secret_document(rotation.kind, new)
 
     return _in_room(work)

@@ -9,6 +9,7 @@ import pwd
 import sys
 import tomllib
 from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -16,8 +17,10 @@ from cli.environment import read_settings
 from core.errors import GatewayError, InvalidInput
 from core.events import Event
 from core.store.connection import Wire, connection_source
+from core.store.lua import Scripts, read_scripts
 from service.administration.desk import Desk
-from service.resources import open_desk
+from service.mailroom import Mailroom
+from service.resources import open_desk, open_mailroom
 from service.settings import ServiceSettings
 
 T = TypeVar("T")
@@ -25,31 +28,34 @@ FAILED: Final = 1
 """Exit status of a command that could not do what it was asked."""
 
 
+@dataclass(frozen=True, slots=True)
+class Room:
+    """Where an operator works: the desk, and the mailroom for what is done with callbacks."""
+
+    desk: Desk
+    mailroom: Mailroom
+
+
 def perform(act: Callable[[Desk], Coroutine[Any, Any, T]]) -> T:
     """Do `act` to its end. What goes wrong ends the process with one line on stderr."""
-    return perform_over(lambda settings, wire: act(desk_over(settings, wire)))
+    return perform_in_room(lambda room: act(room.desk))
 
 
-def perform_over(act: Callable[[ServiceSettings, Wire], Coroutine[Any, Any, T]]) -> T:
+def perform_in_room(act: Callable[[Room], Coroutine[Any, Any, T]]) -> T:
     """As `perform`, for what needs more than the desk."""
     settings = read_settings(ServiceSettings)
     try:
-        return asyncio.run(_over_wire(settings, act))
+        return asyncio.run(_in_room(settings, act))
     except GatewayError as error:
         print(f"gateway: {error}", file=sys.stderr)
         raise SystemExit(FAILED) from None
 
 
-async def _over_wire(
-    settings: ServiceSettings, act: Callable[[ServiceSettings, Wire], Coroutine[Any, Any, T]]
-) -> T:
+async def _in_room(settings: ServiceSettings, act: Callable[[Room], Coroutine[Any, Any, T]]) -> T:
     async with Wire(connection_source(settings.redis, "cli")) as wire:
-        return await act(settings, wire)
-
-
-def desk_over(settings: ServiceSettings, wire: Wire) -> Desk:
-    """The desk of whoever runs this."""
-    return open_desk(wire, actor(), settings.target_policy(), _untold)
+        scripts = Scripts(wire, read_scripts())
+        desk = open_desk(settings, wire, scripts, actor(), _untold)
+        return await act(Room(desk, open_mailroom(settings, wire, scripts)))
 
 
 def actor() -> str:

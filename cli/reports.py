@@ -5,17 +5,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from cli.operations import desk_over, perform, perform_over, read_toml
+from cli.operations import Room, perform, perform_in_room, read_toml
 from cli.showing import show_many, show_one
-from core.store.connection import Wire
-from core.store.lua import Scripts, read_scripts
 from core.usage import Usage
 from service.administration import apply as declared
 from service.administration.desk import Desk
 from service.administration.documents import step_document
 from service.administration.tenants import usage_of
-from service.resources import open_mailroom
-from service.settings import ServiceSettings
 from service.usage import usage_document
 
 _SIGNS: Final[Mapping[str, str]] = {"create": "+", "change": "~", "keep": " ", "unlisted": "?"}
@@ -24,7 +20,7 @@ _COLUMNS: Final = ("window", "model", "jobs", "used_usd", "settled_usd", "reserv
 
 def usage(name: str, *, as_json: bool) -> None:
     """A tenant's windows."""
-    document = perform_over(partial(_usage, name))
+    document = perform_in_room(partial(_usage, name))
     if as_json:
         show_one(document, as_json=True)
         return
@@ -37,11 +33,10 @@ def usage(name: str, *, as_json: bool) -> None:
         print(f"endpoint {lost['endpoint_id']} is disabled: {since}, {lost['owed']} callbacks wait")
 
 
-async def _usage(name: str, settings: ServiceSettings, wire: Wire) -> dict[str, Any]:
-    desk = desk_over(settings, wire)
-    read: Usage = await usage_of(desk, name)
-    silent = await open_mailroom(settings, wire, Scripts(wire, read_scripts())).silent(name)
-    return usage_document(name, read, desk.clock.now(), silent)
+async def _usage(name: str, room: Room) -> dict[str, Any]:
+    read: Usage = await usage_of(room.desk, name)
+    silent = await room.mailroom.silent(name)
+    return usage_document(name, read, room.desk.clock.now(), silent)
 
 
 def _rows(window: Mapping[str, Any]) -> list[dict[str, object]]:

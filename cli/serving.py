@@ -1,13 +1,11 @@
 """`gateway serve`."""
 
 import sys
-from typing import Final
 
 from cli.environment import read_settings
+from service.crew import STARTUP_FAILED
 from service.main import run, run_together
 from service.settings import ServiceSettings
-
-CANNOT_LISTEN: Final = 3
 
 
 def serve(workers: int) -> None:
@@ -21,4 +19,4 @@ def serve(workers: int) -> None:
     except OSError as error:
         where = f"{settings.host}:{settings.port}"
         print(f"gateway: cannot listen on {where}: {error.strerror}", file=sys.stderr)
-        raise SystemExit(CANNOT_LISTEN) from None
+        raise SystemExit(STARTUP_FAILED) from None

@@ -3,21 +3,19 @@
 Its jobs are jobs like any other; the batch counts them and owns none.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from hashlib import sha256
-from typing import Any, Final
+from typing import Final
 
 from core.changes import Admission, Admitted
 from core.errors import CallerError
-from core.jobs import Job, PublicStatus
+from core.jobs import Job
 from core.reuse import Reuse
 
 MOST_ITEMS: Final = 1000
 FINGERPRINT_VERSION: Final = "b1"
-OPEN_STATUSES: Final = frozenset({PublicStatus.IN_QUEUE, PublicStatus.IN_PROGRESS})
 
 
 class Admit(StrEnum):
@@ -142,31 +140,3 @@ def batch_fingerprint(parts: list[str], admit: Admit) -> str:
     """
     digest = sha256("\n".join((admit, *parts)).encode()).hexdigest()
     return f"{FINGERPRINT_VERSION}:{digest}"
-
-
-def counts_document(view: BatchView) -> Mapping[str, int]:
-    """The counts by name: all items, the refused ones, and jobs by public status."""
-    counts = view.counts
-    return {
-        "total": view.batch.size,
-        "refused": view.batch.size - counts.admitted,
-        **{str(status): getattr(counts, status) for status in PublicStatus},
-    }
-
-
-def summary(view: BatchView) -> dict[str, Any]:
-    """What an answer and the closing event say of a batch as a whole."""
-    batch = view.batch
-    fields = {
-        "batch_id": batch.id,
-        "status": view.status,
-        "reference": batch.reference,
-        "created_at": _iso(batch.created_at),
-        "finished_at": None if view.finished_at is None else _iso(view.finished_at),
-        "counts": counts_document(view),
-    }
-    return {name: value for name, value in fields.items() if value is not None}
-
-
-def _iso(instant: datetime) -> str:
-    return instant.isoformat().replace("+00:00", "Z")

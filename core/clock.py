@@ -1,9 +1,11 @@
-"""Time as an argument. The only module that reads the machine's clocks or sleeps."""
+"""Time as an argument, and how it is written. Alone reads the machine's clocks and sleeps."""
 
 import asyncio
 import time
 from datetime import UTC, datetime, timedelta
-from typing import Protocol
+from typing import Final, Protocol
+
+MILLISECOND: Final = timedelta(milliseconds=1)
 
 
 class Clock(Protocol):
@@ -46,3 +48,8 @@ def to_ms(instant: datetime) -> int:
 def from_ms(milliseconds: int) -> datetime:
     """The instant that `to_ms` wrote."""
     return datetime.fromtimestamp(milliseconds / 1000, UTC)
+
+
+def iso(instant: datetime | None) -> str | None:
+    """An instant as callers and operators read it: ISO 8601, UTC written as `Z`."""
+    return None if instant is None else instant.isoformat().replace("+00:00", "Z")

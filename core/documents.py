@@ -1,23 +1,25 @@
-"""What callers and receivers read about a job, as JSON bytes in RunComfy's shapes.
+"""What callers and receivers read about jobs and batches, as JSON in RunComfy's shapes.
 
 Pure; knows no HTTP.
 
 Both processes need these: the service answers with them, the worker's callbacks carry them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
 import orjson
 
+from core.batches import BatchView
+from core.clock import iso
 from core.deliveries import Delivery, DeliveryAttempt, EventType
 from core.endpoints import ON_THE_WAY, Payload
 from core.history import Estimate
 from core.jobs import CancelOutcome, Job, JobRecord, PublicStatus, TimelineEntry
 from core.listing import JobPage
-from core.money import to_usd
+from core.money import usd_or_none
 
 EVENT_OF_STATUS: Final = {
     PublicStatus.IN_QUEUE: EventType.IN_QUEUE,
@@ -45,6 +47,11 @@ class Links:
         }
 
 
+def present(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """What is known of these fields: those that are None are left out."""
+    return {name: value for name, value in fields.items() if value is not None}
+
+
 def status_document(job: Job, links: Links, estimate: Estimate | None = None) -> bytes:
     """The answer to a submit and to a status call."""
     return orjson.dumps(_status(job, links) | _foretold(estimate))
@@ -65,7 +72,20 @@ def event_document(
 ) -> bytes:
     """An event of a stream: a callback's type, timestamp and data, and what is foretold."""
     data = _result(record, include_cost=True) | _foretold(estimate)
-    return orjson.dumps({"type": event, "timestamp": _iso(at), "data": data})
+    return orjson.dumps({"type": event, "timestamp": iso(at), "data": data})
+
+
+def passed_document(job: Job, status: PublicStatus, at: datetime) -> bytes:
+    """The same of a status that the job has left: only what was true then and still is."""
+    data = {
+        "request_id": job.id,
+        "status": status,
+        "model_id": job.model_id,
+        "created_at": iso(job.created_at),
+        "reference": job.reference,
+    }
+    event = EVENT_OF_STATUS[status]
+    return orjson.dumps({"type": event, "timestamp": iso(at), "data": present(data)})
 
 
 def event_data(record: JobRecord, event: EventType, payload: Payload = Payload.FULL) -> bytes:
@@ -76,30 +96,30 @@ def event_data(record: JobRecord, event: EventType, payload: Payload = Payload.F
     job, passing = record.job, event in ON_THE_WAY
     head = {"request_id": job.id, "status": STATUS_OF_EVENT[event]}
     if payload is Payload.THIN:
-        return orjson.dumps(_present(head | {"reference": job.reference}))
+        return orjson.dumps(present(head | {"reference": job.reference}))
     if passing:
-        more = {"model_id": job.model_id, "created_at": _iso(job.created_at)}
-        return orjson.dumps(_present(head | more | {"reference": job.reference}))
+        more = {"model_id": job.model_id, "created_at": iso(job.created_at)}
+        return orjson.dumps(present(head | more | {"reference": job.reference}))
     return orjson.dumps(_result(record, include_cost=True))
 
 
 def callback_document(event: EventType, at: datetime, data: bytes) -> bytes:
     """The body of a callback: Standard Webhooks' type, timestamp and data (JSON)."""
-    fields = {"type": event, "timestamp": _iso(at), "data": orjson.Fragment(data)}
+    fields = {"type": event, "timestamp": iso(at), "data": orjson.Fragment(data)}
     return orjson.dumps(fields)
 
 
 def cloud_event(delivery: Delivery, data: bytes) -> bytes:
     """The same event as CloudEvents 1.0 in JSON; `id` is the `webhook-id` of a callback."""
     return orjson.dumps(
-        _present(
+        present(
             {
                 "specversion": "1.0",
                 "id": delivery.id,
                 "source": f"/tenants/{delivery.tenant}",
                 "type": delivery.event,
                 "subject": delivery.job_id,
-                "time": _iso(delivery.created_at),
+                "time": iso(delivery.created_at),
                 "datacontenttype": "application/json",
                 "data": orjson.Fragment(data),
             }
@@ -109,7 +129,7 @@ def cloud_event(delivery: Delivery, data: bytes) -> bytes:
 
 def delivery_document(delivery: Delivery, attempts: Sequence[DeliveryAttempt]) -> dict[str, Any]:
     """One callback with its attempts, as its tenant reads it."""
-    return _present(
+    return present(
         {
             "id": delivery.id,
             "request_id": delivery.job_id,
@@ -117,10 +137,10 @@ def delivery_document(delivery: Delivery, attempts: Sequence[DeliveryAttempt]) -
             "status": delivery.state,
             "endpoint_id": delivery.endpoint,
             "url": delivery.url,
-            "created_at": _iso(delivery.created_at),
-            "next_attempt_at": _iso(delivery.due_at),
-            "finished_at": _iso(delivery.finished_at),
-            "resent_at": _iso(delivery.resent_at),
+            "created_at": iso(delivery.created_at),
+            "next_attempt_at": iso(delivery.due_at),
+            "finished_at": iso(delivery.finished_at),
+            "resent_at": iso(delivery.resent_at),
             "last_outcome": delivery.last_outcome,
             "attempts": [_attempt(attempt) for attempt in attempts],
         }
@@ -129,15 +149,15 @@ def delivery_document(delivery: Delivery, attempts: Sequence[DeliveryAttempt]) -
 
 def summary_document(job: Job, links: Links | None = None) -> dict[str, Any]:
     """A job as a line of a list."""
-    return _present(
+    return present(
         {
             "request_id": job.id,
             "status": job.status,
             "model_id": job.model_id,
             "reference": job.reference,
-            "created_at": _iso(job.created_at),
-            "finished_at": _iso(job.finished_at),
-            "cost": None if job.cost is None else to_usd(job.cost),
+            "created_at": iso(job.created_at),
+            "finished_at": iso(job.finished_at),
+            "cost": usd_or_none(job.cost),
             "billed": job.billed,
             **(links.of(job.id) if links else {}),
         }
@@ -150,17 +170,19 @@ def page_document(page: JobPage, links: Links | None = None) -> dict[str, Any]:
     return {"requests": shown} | ({"next_cursor": page.cursor.text} if page.cursor else {})
 
 
-def passed_document(job: Job, status: PublicStatus, at: datetime) -> bytes:
-    """The same of a status that the job has left: only what was true then and still is."""
-    data = {
-        "request_id": job.id,
-        "status": status,
-        "model_id": job.model_id,
-        "created_at": _iso(job.created_at),
-        "reference": job.reference,
-    }
-    event = EVENT_OF_STATUS[status]
-    return orjson.dumps({"type": event, "timestamp": _iso(at), "data": _present(data)})
+def batch_summary(view: BatchView) -> dict[str, Any]:
+    """What an answer and the closing event say of a batch as a whole."""
+    batch = view.batch
+    return present(
+        {
+            "batch_id": batch.id,
+            "status": view.status,
+            "reference": batch.reference,
+            "created_at": iso(batch.created_at),
+            "finished_at": iso(view.finished_at),
+            "counts": _counts(view),
+        }
+    )
 
 
 def detail_document(
@@ -177,30 +199,30 @@ def detail_document(
         "polls": record.polls,
         "upstream_request_id": job.upstream_id,
         "upstream_status": job.upstream_word,
-        "upstream_finished_at": _iso(job.upstream_finished_at),
+        "upstream_finished_at": iso(job.upstream_finished_at),
         "upstream_trouble": job.trouble,
-        "upstream_trouble_since": _iso(job.trouble_since),
+        "upstream_trouble_since": iso(job.trouble_since),
         "webhook": job.webhook,
-        "updated_at": _iso(job.updated_at),
-        "start_by": _iso(job.start_by),
-        "finish_by": _iso(job.finish_by),
-        "cancel_asked_at": _iso(job.cancel_asked_at),
+        "updated_at": iso(job.updated_at),
+        "start_by": iso(job.start_by),
+        "finish_by": iso(job.finish_by),
+        "cancel_asked_at": iso(job.cancel_asked_at),
         "cancel_outcome": job.cancel_outcome,
         "reused_from": job.leader,
-        "estimated_cost": None if job.estimate is None else to_usd(job.estimate),
+        "estimated_cost": usd_or_none(job.estimate),
         "deliveries": list(delivery_ids),
     }
     return orjson.dumps(
         _status(job, links)
         | _result(record, include_cost=True)
-        | _present(more)
+        | present(more)
         | {"timeline": [_entry(entry) for entry in timeline]}
     )
 
 
 def _status(job: Job, links: Links) -> dict[str, Any]:
     queued = job.status is PublicStatus.IN_QUEUE
-    return _present(
+    return present(
         {
             "request_id": job.id,
             "status": job.status,
@@ -213,18 +235,18 @@ def _status(job: Job, links: Links) -> dict[str, Any]:
 
 def _result(record: JobRecord, *, include_cost: bool) -> dict[str, Any]:
     job = record.job
-    return _present(
+    return present(
         {
             "request_id": job.id,
             "status": job.status,
             "model_id": job.model_id,
             "output": orjson.Fragment(record.output) if record.output else None,
             "error": _error(job),
-            "created_at": _iso(job.created_at),
-            "finished_at": _iso(job.finished_at),
-            "cost": to_usd(job.cost) if include_cost and job.cost is not None else None,
+            "created_at": iso(job.created_at),
+            "finished_at": iso(job.finished_at),
+            "cost": usd_or_none(job.cost) if include_cost else None,
             "cost_source": job.cost_source if include_cost else None,
-            "saved_usd": to_usd(job.saved) if include_cost and job.saved is not None else None,
+            "saved_usd": usd_or_none(job.saved) if include_cost else None,
             "billed": job.billed,
             "late": job.late or None,
             "reference": job.reference,
@@ -235,13 +257,20 @@ def _result(record: JobRecord, *, include_cost: bool) -> dict[str, Any]:
 def _foretold(estimate: Estimate | None) -> dict[str, Any]:
     if estimate is None:
         return {}
-    return {"estimated_finish": {"p50": _iso(estimate.p50), "p90": _iso(estimate.p90)}}
+    return {"estimated_finish": {"p50": iso(estimate.p50), "p90": iso(estimate.p90)}}
+
+
+def _counts(view: BatchView) -> dict[str, int]:
+    """All items, those that were refused, and jobs by public status."""
+    refused = view.batch.size - view.counts.admitted
+    by_status = {str(status): getattr(view.counts, status) for status in PublicStatus}
+    return {"total": view.batch.size, "refused": refused, **by_status}
 
 
 def _error(job: Job) -> dict[str, str] | None:
     if job.error is None:
         return None
-    return _present(
+    return present(
         {
             "code": job.error.code,
             "message": job.error.message,
@@ -251,9 +280,9 @@ def _error(job: Job) -> dict[str, str] | None:
 
 
 def _attempt(attempt: DeliveryAttempt) -> dict[str, Any]:
-    return _present(
+    return present(
         {
-            "at": _iso(attempt.at),
+            "at": iso(attempt.at),
             "number": attempt.number,
             "outcome": attempt.outcome,
             "took_ms": attempt.took_ms,
@@ -264,9 +293,9 @@ def _attempt(attempt: DeliveryAttempt) -> dict[str, Any]:
 
 
 def _entry(entry: TimelineEntry) -> dict[str, Any]:
-    return _present(
+    return present(
         {
-            "at": _iso(entry.at),
+            "at": iso(entry.at),
             "event": entry.note,
             "what": entry.what,
             "state": entry.state,
@@ -275,11 +304,3 @@ def _entry(entry: TimelineEntry) -> dict[str, Any]:
             "count": entry.count,
         }
     )
-
-
-def _present(fields: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in fields.items() if value is not None}
-
-
-def _iso(instant: datetime | None) -> str | None:
-    return None if instant is None else instant.isoformat().replace("+00:00", "Z")

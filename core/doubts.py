@@ -64,24 +64,12 @@ def resolve(job: Job, resolution: Resolution, by: str, now: datetime) -> Resolve
 def _meaning(job: Job, resolution: Resolution, now: datetime) -> tuple[Job, Fact, str]:
     match resolution:
         case Attach(upstream_id):
-            return _attached(job, upstream_id, now), Fact.ACCEPTED, f"attached {upstream_id}"
+            after = job.accepted(upstream_id, now, due_at=now)
+            return after, Fact.ACCEPTED, f"attached {upstream_id}"
         case Lost():
             return _lost(job, now), Fact.GIVEN_UP, "lost"
         case Resend():
             return _resent(job, now), Fact.RESEND_APPROVED, "resend approved"
-
-
-def _attached(job: Job, upstream_id: str, now: datetime) -> Job:
-    return job.after(
-        Fact.ACCEPTED,
-        now,
-        upstream_id=upstream_id,
-        running_since=now,
-        doubt_since=None,
-        refused_sends=0,
-        tries=0,
-        due_at=now,
-    )
 
 
 def _lost(job: Job, now: datetime) -> Job:

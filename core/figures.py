@@ -27,8 +27,7 @@ from core.events import (
 )
 from core.jobs import FINAL_STATES, Fact, JobState
 from core.labels import DELIVERY_ENDS, OTHER, Label
-
-_MICRO: Final = 1_000_000
+from core.money import to_usd
 
 
 class Sample(NamedTuple):
@@ -75,7 +74,7 @@ def _admitted(event: JobAdmitted) -> Iterator[Sample]:
     whose = (event.tenant, event.model_id)
     yield Sample("gateway_jobs_admitted_total", whose)
     if event.estimate is not None:
-        yield Sample("gateway_cost_reserved_usd_total", whose, event.estimate / _MICRO)
+        yield Sample("gateway_cost_reserved_usd_total", whose, to_usd(event.estimate))
 
 
 def _found_like(event: LikeFound) -> Iterator[Sample]:
@@ -84,7 +83,7 @@ def _found_like(event: LikeFound) -> Iterator[Sample]:
 
 def _saved(event: CostSaved) -> Iterator[Sample]:
     whose = (event.tenant, event.model_id)
-    yield Sample("gateway_cost_saved_usd_total", whose, event.amount / _MICRO)
+    yield Sample("gateway_cost_saved_usd_total", whose, to_usd(event.amount))
 
 
 def _batch_admitted(_: BatchAdmitted) -> Iterator[Sample]:
@@ -123,7 +122,7 @@ def _polled(event: JobPolled) -> Iterator[Sample]:
 
 def _settled(event: CostSettled) -> Iterator[Sample]:
     labels = (event.tenant, event.model_id, event.verdict)
-    yield Sample("gateway_cost_settled_usd_total", labels, event.amount / _MICRO)
+    yield Sample("gateway_cost_settled_usd_total", labels, to_usd(event.amount))
 
 
 def _answered(event: SubmitAnswered) -> Iterator[Sample]:

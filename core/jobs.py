@@ -116,6 +116,7 @@ work (`handed_on` is the other side of it), and when it ends without a result, i
 """
 
 FINAL_STATES: Final = frozenset(JobState) - {state for state, _ in TRANSITIONS}
+OPEN_STATES: Final = tuple(sorted(frozenset(JobState) - FINAL_STATES))
 
 
 class PublicStatus(StrEnum):
@@ -269,6 +270,23 @@ class Job:
         if self.cancel_outcome is CancelOutcome.REQUESTED and state in FINAL_STATES:
             changes = {"cancel_outcome": _OUTCOME_AT_END.get(state, _TOO_LATE)} | changes
         return self.noted(now, state=state, **changes)
+
+    def accepted(self, upstream_id: str, now: datetime, due_at: datetime) -> Self:
+        """RunComfy has it under this id, as its answer says, or a person; look again at `due_at`.
+
+        Raises `IllegalTransition`.
+        """
+        return self.after(
+            Fact.ACCEPTED,
+            now,
+            upstream_id=upstream_id,
+            running_since=now,
+            doubt_since=None,
+            refused_sends=0,
+            tries=0,
+            billed=Billed.UNKNOWN,
+            due_at=due_at,
+        )
 
     def noted(self, now: datetime, **changes: Any) -> Self:  # noqa: ANN401 - fields of the record
         """The same job with some fields changed: one version on."""

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from core.deliveries import DeliveryState
-from core.jobs import FINAL_STATES, Fact, JobState
+from core.jobs import FINAL_STATES, Fact
 from core.ledger import Verdict
 from core.limits import Window
 
@@ -31,7 +31,6 @@ MODELS_MOST: Final = 100
 TENANT: Final = Label("tenant", most=TENANTS_MOST)
 MODEL: Final = Label("model", most=MODELS_MOST)
 ROUTE: Final = Label("route", most=100)
-OPEN_STATES: Final = tuple(sorted(frozenset(JobState) - FINAL_STATES))
 FINAL: Final = closed("state", *FINAL_STATES)
 WINDOW: Final = closed("window", *Window)
 LOOP: Final = closed("loop", "step", "delivery")
@@ -47,7 +46,7 @@ UPSTREAM_CALLS: Final = (
     "categories",
     "balance",
 )
-UPSTREAM_FAULTS: Final = [
+UPSTREAM_FAULTS: Final = (
     "bad_name",
     "connect_error",
     "connect_timeout",
@@ -75,8 +74,8 @@ UPSTREAM_FAULTS: Final = [
     "unknown",
     "write_error",
     "write_timeout",
-]
-DELIVERY_OUTCOMES: Final = [
+)
+DELIVERY_OUTCOMES: Final = (
     "delivered",
     "gone",
     "slow_down",
@@ -92,7 +91,7 @@ DELIVERY_OUTCOMES: Final = [
     "blocked_target",
     "busy",
     "unsendable",
-]
+)
 POLL_OUTCOMES: Final = ("queued", "running", "ended", "gone", "unreachable")
 SUBMIT_FACTS: Final = (Fact.ACCEPTED, Fact.NOT_SENT, Fact.REJECTED, Fact.NO_ANSWER)
 ACCEPT_RESULTS: Final = ("accepted", "refused", "failed")

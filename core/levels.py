@@ -11,10 +11,8 @@ from core.breaker import BreakerReason, BreakerState
 from core.endpoints import Disabled
 from core.figures import Sample
 from core.jobs import JobState
-from core.money import MicroUsd
+from core.money import MicroUsd, to_usd
 from core.overview import Backlog, Overview, StoreHealth, Surroundings, TenantStanding
-
-_MICRO = 1_000_000
 
 
 def levels(overview: Overview) -> Iterator[Sample]:
@@ -59,13 +57,13 @@ def _tenant(tenant: TenantStanding) -> Iterator[Sample]:
         labels = (name, use.window)
         yield Sample("gateway_window_jobs", labels, use.jobs)
         for booking in ("settled", "released", "held"):
-            amount = _usd(getattr(use.booking, booking))
+            amount = to_usd(getattr(use.booking, booking))
             yield Sample("gateway_window_usd", (*labels, booking), amount)
-        yield Sample("gateway_window_usd", (*labels, "saved"), _usd(use.saved))
+        yield Sample("gateway_window_usd", (*labels, "saved"), to_usd(MicroUsd(use.saved)))
         if use.budget is not None:
-            yield Sample("gateway_budget_usd", labels, _usd(use.budget))
+            yield Sample("gateway_budget_usd", labels, to_usd(use.budget))
             left = MicroUsd(use.budget - use.booking.used)
-            yield Sample("gateway_budget_remaining_usd", labels, _usd(left))
+            yield Sample("gateway_budget_remaining_usd", labels, to_usd(left))
 
 
 def _deliveries(backlog: Backlog, now: datetime) -> Iterator[Sample]:
@@ -120,7 +118,7 @@ def _known(series: str, value: float | None, *labels: str) -> Iterator[Sample]:
 
 def _known_usd(series: str, value: MicroUsd | None) -> Iterator[Sample]:
     if value is not None:
-        yield Sample(series, (), _usd(value))
+        yield Sample(series, (), to_usd(value))
 
 
 def _instant(series: str, at: datetime | None) -> Iterator[Sample]:
@@ -130,7 +128,3 @@ def _instant(series: str, at: datetime | None) -> Iterator[Sample]:
 
 def _age(since: datetime | None, now: datetime) -> float:
     return 0.0 if since is None else max((now - since).total_seconds(), 0.0)
-
-
-def _usd(amount: int) -> float:
-    return amount / _MICRO

@@ -23,8 +23,6 @@ DEFAULT_ON_A_PAGE: Final = 50
 PARTS: Final = 4096
 """Of a millisecond: 12 bits, beside 41 for the instant, of a double's 53."""
 _CURSOR: Final = re.compile(r"([0-9]{1,16})\.([A-Za-z0-9_-]{1,128})")
-
-
 _NUMBER_BYTES: Final = 6
 """48 bits: a score of Redis' holds them exactly."""
 

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import fields
 from datetime import timedelta
-from typing import Any, Final, TextIO
+from typing import Any, Final, TextIO, get_args
 
 import orjson
 import structlog
@@ -17,24 +17,15 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 from core.clock import Clock, SystemClock
 from core.events import (
     Administered,
-    BatchAdmitted,
-    BatchEnded,
     BreakerMoved,
-    CostSaved,
-    CostSettled,
-    DeliveryAttempted,
     EndpointDisabled,
     Event,
     JobAdmitted,
-    JobDeleted,
-    JobMoved,
     JobPolled,
     LikeFound,
-    RequestServed,
     StoreAnswered,
     StoreFound,
     StoreLost,
-    SubmitAnswered,
     Trouble,
     UpstreamCalled,
     WalletRead,
@@ -43,34 +34,34 @@ from core.settings import LogFormat, LogLevel
 from core.subject import subject
 from core.traceparent import Context
 
-_LEVELS: Final = {number: name.lower() for name, number in logging.getLevelNamesMapping().items()}
+_LEVEL_NAMES: Final = {
+    number: name.lower() for name, number in logging.getLevelNamesMapping().items()
+}
 _D, _I, _W, _E = logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR
 _NEVER: Final = logging.NOTSET
 
-LINES: Final[Mapping[type[Event], tuple[str, int]]] = {
-    JobAdmitted: ("job_admitted", _D),
-    LikeFound: ("like_found", _D),
-    CostSaved: ("cost_saved", _I),
-    BatchAdmitted: ("batch_admitted", _I),
-    BatchEnded: ("batch_ended", _I),
-    JobMoved: ("job_moved", _I),
-    JobDeleted: ("job_deleted", _I),
-    JobPolled: ("job_polled", _D),
-    CostSettled: ("cost_settled", _I),
-    SubmitAnswered: ("submit_answered", _I),
-    UpstreamCalled: ("upstream_called", _D),
-    DeliveryAttempted: ("delivery_attempted", _I),
-    EndpointDisabled: ("endpoint_disabled", _W),
-    RequestServed: ("request_served", _I),
-    BreakerMoved: ("breaker_moved", _W),
-    WalletRead: ("wallet_read", _D),
-    Administered: ("administered", _W),
-    StoreAnswered: ("store_answered", _NEVER),
-    StoreLost: ("store_lost", _E),
-    StoreFound: ("store_found", _W),
-    Trouble: ("trouble", _W),
+_LEVELS_OF: Final[Mapping[type[Event], int]] = {
+    Administered: _W,
+    BreakerMoved: _W,
+    EndpointDisabled: _W,
+    JobAdmitted: _D,
+    JobPolled: _D,
+    LikeFound: _D,
+    StoreAnswered: _NEVER,
+    StoreFound: _W,
+    StoreLost: _E,
+    Trouble: _W,
+    UpstreamCalled: _D,
+    WalletRead: _D,
 }
-"""Each event's word and level. A poll is one of thousands, and an admission's call is told of."""
+"""Not told at `info`: a poll is one of thousands; of an admission the call is told of."""
+
+_INNER_CAPITAL: Final = re.compile(r"(?<!^)(?=[A-Z])")
+LINES: Final[Mapping[type[Event], tuple[str, int]]] = {
+    kind: (_INNER_CAPITAL.sub("_", kind.__name__).lower(), _LEVELS_OF.get(kind, _I))
+    for kind in get_args(Event)
+}
+"""Each event's word, made of its name, and its level."""
 
 _FIELDS: Final = {kind: tuple(field.name for field in fields(kind)) for kind in LINES}
 
@@ -148,7 +139,7 @@ def _straight(stream: TextIO, logger: structlog.typing.FilteringBoundLogger, clo
         if "exc_info" in shown:
             logger.log(level, word, **shown)
             return
-        shown["event"], shown["level"] = word, _LEVELS[level]
+        shown["event"], shown["level"] = word, _LEVEL_NAMES[level]
         shown["timestamp"] = clock.now()
         stream.write(_redacted(None, "", _as_json(None, "", shown)) + "\n")
         stream.flush()
@@ -176,9 +167,7 @@ _JSON: Final = orjson.OPT_NON_STR_KEYS | orjson.OPT_UTC_Z
 
 
 def _as_json(_: WrappedLogger, __: str, line: EventDict) -> str:
-    return orjson.dumps(
-        line, default=str, option=orjson.OPT_NON_STR_KEYS | orjson.OPT_UTC_Z
-    ).decode()
+    return orjson.dumps(line, default=str, option=_JSON).decode()
 
 
 def _redacted(_: WrappedLogger, __: str, line: Any) -> str:  # noqa: ANN401 - structlog's chain

@@ -1,11 +1,11 @@
 """Money in integer micro-dollars, so that sums are exact. Knows no prices."""
 
 from decimal import ROUND_HALF_EVEN, Decimal, InvalidOperation
-from typing import NewType
+from typing import Final, NewType
 
 MicroUsd = NewType("MicroUsd", int)
-_MICRO = Decimal(1_000_000)
-_MOST = Decimal(1_000_000_000)
+_MICRO: Final = 1_000_000
+_MOST: Final = 1_000_000_000
 """No price is larger; beyond it a hostile figure would cost memory, and then the process."""
 
 
@@ -27,4 +27,9 @@ def from_usd(amount: object) -> MicroUsd | None:
 
 def to_usd(amount: MicroUsd) -> float:
     """The figure a caller reads: USD, at most six decimals."""
-    return float(Decimal(amount) / _MICRO)
+    return amount / _MICRO
+
+
+def usd_or_none(amount: MicroUsd | None) -> float | None:
+    """The same of an amount that may not be known, or not be limited."""
+    return None if amount is None else to_usd(amount)

@@ -6,10 +6,10 @@ from datetime import datetime
 
 import orjson
 
-from core.batches import BatchView, summary
+from core.batches import BatchView
 from core.changes import Change
 from core.deliveries import Delivery, DeliveryState, EventType
-from core.documents import EVENT_OF_STATUS
+from core.documents import EVENT_OF_STATUS, batch_summary
 from core.endpoints import (
     DEFAULT_ID,
     Endpoint,
@@ -36,7 +36,11 @@ def notices(
         return ()
     event = EVENT_OF_STATUS[after.status]
     return tuple(
-        _delivery(after, event, endpoint, ids.delivery_id(now), now)
+        replace(
+            _delivery(after.tenant, endpoint, event, (ids.delivery_id(now), now)),
+            job_id=after.id,
+            trace=after.trace,
+        )
         for endpoint in _concerned(after.webhook, after.created_at, setup)
         if endpoint.wants(event, asked=after.webhook_intermediate)
     )
@@ -59,19 +63,7 @@ def jobless_notice(
     setup: WebhookSetup, endpoint: Endpoint, event: EventType, data: str, made: tuple[str, datetime]
 ) -> Delivery:
     """An event about no job, for one endpoint; `made` is its id and the present instant."""
-    delivery_id, now = made
-    return Delivery(
-        id=delivery_id,
-        job_id=None,
-        tenant=setup.tenant,
-        event=event,
-        url=endpoint.url,
-        created_at=now,
-        due_at=now,
-        endpoint=endpoint.id,
-        channel=channel_of_endpoint(setup.tenant, endpoint.id),
-        data=data,
-    )
+    return replace(_delivery(setup.tenant, endpoint, event, made), data=data)
 
 
 def disabling_notices(
@@ -101,26 +93,15 @@ def batch_notices(
 ) -> tuple[Delivery, ...]:
     """The closing event of a batch: exactly one for each endpoint that wants it."""
     batch, event = view.batch, EventType.BATCH_COMPLETED
-    data = orjson.dumps(summary(view)).decode()
+    data = orjson.dumps(batch_summary(view)).decode()
     return tuple(
         replace(
-            _held_back(endpoint, jobless_notice(setup, endpoint, event, data, made)),
+            jobless_notice(setup, endpoint, event, data, (ids.delivery_id(now), now)),
             trace=batch.trace,
         )
         for endpoint in _concerned(batch.webhook, batch.created_at, setup)
         if endpoint.wants(event, asked=False)
-        for made in ((ids.delivery_id(now), now),)
     )
-
-
-def _held_back(endpoint: Endpoint, delivery: Delivery) -> Delivery:
-    if endpoint.id == "":
-        channel = channel_of_url(delivery.tenant, endpoint.url)
-        return replace(delivery, endpoint=None, channel=channel)
-    if endpoint.disabled is None:
-        return delivery
-    held = DeliveryState.HELD
-    return replace(delivery, due_at=None, state=held, last_outcome=ENDPOINT_DISABLED)
 
 
 def _concerned(own: str | None, since: datetime, setup: WebhookSetup) -> Iterator[Endpoint]:
@@ -132,23 +113,23 @@ def _concerned(own: str | None, since: datetime, setup: WebhookSetup) -> Iterato
 
 
 def _delivery(
-    job: Job, event: EventType, endpoint: Endpoint, delivery_id: str, now: datetime
+    tenant: str, endpoint: Endpoint, event: EventType, made: tuple[str, datetime]
 ) -> Delivery:
+    """An event for one endpoint, held where that is disabled."""
+    delivery_id, now = made
     held = endpoint.disabled is not None
-    known = endpoint.id or None
     return Delivery(
         id=delivery_id,
-        job_id=job.id,
-        tenant=job.tenant,
-        trace=job.trace,
+        job_id=None,
+        tenant=tenant,
         event=event,
         url=endpoint.url,
         created_at=now,
         due_at=None if held else now,
         state=DeliveryState.HELD if held else DeliveryState.PENDING,
         last_outcome=ENDPOINT_DISABLED if held else None,
-        endpoint=known,
-        channel=channel_of_endpoint(job.tenant, known)
-        if known
-        else channel_of_url(job.tenant, endpoint.url),
+        endpoint=endpoint.id or None,
+        channel=channel_of_endpoint(tenant, endpoint.id)
+        if endpoint.id
+        else channel_of_url(tenant, endpoint.url),
     )

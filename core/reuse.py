@@ -7,7 +7,7 @@ from fnmatch import fnmatchcase
 from typing import Final
 
 MOST_LIFETIME: Final = timedelta(days=7)
-"""RunComfy keeps its outputs for 7 days; a result that is reused later would lead nowhere."""
+"""RunComfy keeps its outputs for 7 days (its API page); what is reused later would lead nowhere."""
 LEAST_LIFETIME: Final = timedelta(seconds=1)
 
 

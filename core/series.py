@@ -10,7 +10,7 @@ from typing import Final
 
 from core.breaker import BreakerReason, BreakerState
 from core.endpoints import Disabled
-from core.jobs import Fact
+from core.jobs import OPEN_STATES, Fact
 from core.labels import (
     ACCEPT_RESULTS,
     BOOKINGS,
@@ -20,7 +20,6 @@ from core.labels import (
     FINAL,
     LOOP,
     MODEL,
-    OPEN_STATES,
     POLL_OUTCOMES,
     PROCESS,
     ROUTE,
@@ -200,7 +199,7 @@ CATALOGUE: Final[Sequence[Series]] = (
     Series(
         "gateway_cost_settled_usd_total",
         _C,
-        _WRK,
+        _BOTH,
         "What ended jobs came to in USD: told by RunComfy, counted by estimate, or given back.",
         (TENANT, MODEL, closed("verdict", *SETTLED)),
     ),
@@ -389,15 +388,3 @@ CATALOGUE: Final[Sequence[Series]] = (
 """Every series. A label without closed values takes the first so many that are met."""
 
 BY_NAME: Final[Mapping[str, Series]] = {series.name: series for series in CATALOGUE}
-
-PROCESS_NAMES: Final = frozenset(
-    {
-        "process_cpu_seconds_total",
-        "process_resident_memory_bytes",
-        "process_open_fds",
-        "process_max_fds",
-        "process_start_time_seconds",
-        "process_virtual_memory_bytes",
-    }
-)
-"""What the client library shows of each process by itself (Linux)."""

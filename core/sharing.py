@@ -3,7 +3,6 @@
 Knows records alone. Who follows whom is the store's to know.
 """
 
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -11,25 +10,22 @@ from core.changes import Change, Heir
 from core.jobs import (
     Billed,
     CancelOutcome,
-    Errand,
     Fact,
     Job,
     JobError,
-    JobState,
     Note,
     TimelineEntry,
 )
 from core.money import MicroUsd
+from core.reuse import MOST_LIFETIME
 
 FOLLOW_CHECK: Final = timedelta(seconds=10)
 """How often a follower looks at its leader unasked; its leader's news wake it at once."""
-UPSTREAM_KEEPS: Final = timedelta(days=7)
-"""How long RunComfy keeps an output (its API page): no result is reused for longer."""
 FREE: Final = MicroUsd(0)
 FROM_CACHE: Final = "cache"
 FROM_LEADER: Final = "shared"
 """Where the cost of 0 comes from."""
-_TIMEOUT: Final = JobError("timeout", "The job's time ran out while RunComfy was working on it.")
+RAN_OUT: Final = JobError("timeout", "The job's time ran out while RunComfy was working on it.")
 
 
 def time_limit(job: Job) -> datetime | None:
@@ -53,7 +49,7 @@ def worth(job: Job) -> MicroUsd | None:
 
 def reusable_until(job: Job, now: datetime) -> datetime:
     """When RunComfy deletes a success's output."""
-    return (job.upstream_finished_at or now) + UPSTREAM_KEEPS
+    return (job.upstream_finished_at or now) + MOST_LIFETIME
 
 
 def inherited(heir: Job, leader: Job, now: datetime) -> Job:
@@ -99,7 +95,7 @@ def expired_for_heir(leader: Job, now: datetime) -> Job:
         now,
         due_at=None,
         finished_at=now,
-        error=_TIMEOUT,
+        error=RAN_OUT,
         billed=_without_the_last(leader),
     )
 
@@ -125,23 +121,3 @@ def handover(before: Job, after: Job, heir: Job, now: datetime) -> Change:
 
 def _entry(job: Job, what: Fact, other: str, now: datetime) -> TimelineEntry:
     return TimelineEntry(now, Note.MOVED, what, job.state, other, status=job.status)
-
-
-def as_hit(job: Job, source: str, saved: MicroUsd | None, now: datetime) -> Job:
-    """A new job that has the kept result of `source` at once."""
-    return replace(
-        job,
-        state=JobState.SUCCEEDED,
-        due_at=now,
-        finished_at=now,
-        cost=FREE,
-        cost_source=FROM_CACHE,
-        errand=Errand.NOTIFY,
-        leader=source,
-        saved=saved,
-    )
-
-
-def as_follower(job: Job, leader: str, now: datetime) -> Job:
-    """A new job that waits for the result of `leader`."""
-    return replace(job, state=JobState.FOLLOWING, due_at=next_check(job, now), leader=leader)

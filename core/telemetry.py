@@ -20,7 +20,7 @@ from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, Trace
 from core.clock import Clock
 from core.events import DeliveryAttempted, Event, JobMoved, RequestServed, UpstreamCalled
 from core.jobs import FINAL_STATES, JobState
-from core.subject import subject
+from core.subject import Subject, subject
 from core.traceparent import Context, SpanOf
 
 SCOPE: Final = "runcomfy-gateway"
@@ -90,8 +90,8 @@ class Spans:
 
     def _call(self, event: UpstreamCalled) -> _Told | None:
         present = subject()
-        trace = present and present.trace and self._span_of(present.trace)
-        if present is None or not trace:
+        trace = self._below(present)
+        if present is None or trace is None:
             return None
         return _Told(
             name=f"runcomfy {event.call}",
@@ -110,8 +110,8 @@ class Spans:
 
     def _job(self, event: JobMoved) -> _Told | None:
         present = subject()
-        trace = present and present.trace and self._span_of(present.trace)
-        if present is None or not trace:
+        trace = self._below(present)
+        if present is None or trace is None:
             return None
         return _Told(
             name="job",
@@ -128,6 +128,10 @@ class Spans:
                 "gateway.upstream_id": event.upstream_id,
             },
         )
+
+    def _below(self, present: Subject | None) -> str | None:
+        """A new span of the trace that is passed on; None where there is none."""
+        return None if present is None or present.trace is None else self._span_of(present.trace)
 
     def _span(self, told: _Told) -> ReadableSpan:
         end = round(self._clock.now().timestamp() * 1_000_000) * 1000

@@ -1,61 +1,49 @@
 """The shapes that operators read and send, as JSON Schema with examples, for the description."""
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
+from core.limits import LEAST_RATE, MOST_RATE
 from core.tenants import NAME_PATTERN, Scope
 from service.administration.apply import Action
-from service.administration.controls import LEAST_A_SECOND, MOST_A_SECOND
 from service.administration.fields import FIELDS, MOST_COUNT, USD_SCHEMA
-from service.administration.names import LONGEST, MODEL_ID_PATTERN, UPSTREAM_ID_PATTERN
-from service.schemas import closed
+from service.administration.names import UPSTREAM_ID_PATTERN
+from service.models import MODEL_ID_PATTERN, MOST_ID_CHARS
+from service.schemas import MODEL_NAME, REQUEST_ID, TEXT, Schema, closed, many, objects, ref
 from service.webhook_bodies import LONGEST_OVERLAP
 
-Schema = Mapping[str, Any]
-
-_TEXT: Final = {"type": "string"}
 _NUMBER: Final = {"type": ["number", "null"]}
 _USD: Final = {**USD_SCHEMA, "type": [*USD_SCHEMA["type"], "null"]}
 _INSTANT: Final = {"type": ["string", "null"], "format": "date-time"}
-_ID: Final = "req_01KAP7ZJ5V3Q8M0RWX4T2YDN6C"
-_MODEL: Final = "kling/kling-3.0/standard/image-to-video"
 RESOLUTIONS: Final = ("attach", "lost", "resend")
 
 
-def _object(required: str, /, **properties: Schema) -> Schema:
-    return {"type": "object", "required": required.split(), "properties": properties}
-
-
-def _many(items: Schema) -> Schema:
-    return {"type": "array", "items": items}
-
-
-def _ref(name: str) -> Schema:
-    return {"$ref": f"#/components/schemas/{name}"}
-
-
 _NAME: Final = {"type": "string", "pattern": f"^{NAME_PATTERN}$"}
-_MODEL_ID: Final = {"type": "string", "pattern": f"^{MODEL_ID_PATTERN}$", "maxLength": LONGEST}
+_MODEL_ID: Final = {
+    "type": "string",
+    "pattern": f"^{MODEL_ID_PATTERN}$",
+    "maxLength": MOST_ID_CHARS,
+}
 _CAP: Final = {"type": ["integer", "null"], "minimum": 0, "maximum": MOST_COUNT}
 _RATE: Final = {
     "type": ["number", "null"],
-    "minimum": LEAST_A_SECOND,
-    "maximum": MOST_A_SECOND,
+    "minimum": LEAST_RATE,
+    "maximum": MOST_RATE,
 }
 _SETTINGS: Final[Mapping[str, Schema]] = {
     name: {**field.schema, "description": field.about} for name, field in FIELDS.items()
 }
 _TENANT: Final[Mapping[str, Schema]] = {
-    "tenant": _TEXT,
+    "tenant": TEXT,
     "created_at": _INSTANT,
     **_SETTINGS,
     "webhook_secrets": {"type": "integer", "description": "The newest, and the one before it."},
     "webhook_overlap_ends_at": {**_INSTANT, "description": "When the one before ends."},
 }
 _KEY: Final[Mapping[str, Schema]] = {
-    "key_id": _TEXT,
-    "tenant": _TEXT,
-    "scopes": _many({"type": "string", "enum": list(Scope)}),
+    "key_id": TEXT,
+    "tenant": TEXT,
+    "scopes": many({"type": "string", "enum": list(Scope)}),
     "created_at": _INSTANT,
     "expires_at": _INSTANT,
     "last_used_at": _INSTANT,
@@ -76,36 +64,36 @@ _LIMITS: Final[Mapping[str, Schema]] = {
 ADMIN_COMPONENTS: Final[Mapping[str, Schema]] = {
     "TenantSettings": closed("", **_SETTINGS),
     "TenantWish": closed("tenant", tenant=_NAME, **_SETTINGS),
-    "Tenant": _object("tenant created_at", **_TENANT),
-    "Tenants": _object("tenants", tenants=_many(_ref("Tenant"))),
-    "NewTenant": _object("tenant key webhook_secret", **_TENANT, key=_TEXT, webhook_secret=_TEXT),
+    "Tenant": objects("tenant created_at", **_TENANT),
+    "Tenants": objects("tenants", tenants=many(ref("Tenant"))),
+    "NewTenant": objects("tenant key webhook_secret", **_TENANT, key=TEXT, webhook_secret=TEXT),
     "TenantsFile": closed(
         "tenants",
         tenants={
             "type": "object",
             "propertyNames": _NAME,
-            "additionalProperties": _ref("TenantSettings"),
+            "additionalProperties": ref("TenantSettings"),
         },
     ),
-    "Plan": _object(
+    "Plan": objects(
         "steps",
-        steps=_many(
-            _object(
+        steps=many(
+            objects(
                 "tenant action changes",
-                tenant=_TEXT,
+                tenant=TEXT,
                 action={"type": "string", "enum": list(Action)},
-                changes=_many({"type": "object"}),
-                key=_TEXT,
-                webhook_secret=_TEXT,
+                changes=many({"type": "object"}),
+                key=TEXT,
+                webhook_secret=TEXT,
             )
         ),
     ),
-    "Key": _object("key_id tenant scopes", **_KEY),
-    "Keys": _object("keys", keys=_many(_ref("Key"))),
+    "Key": objects("key_id tenant scopes", **_KEY),
+    "Keys": objects("keys", keys=many(ref("Key"))),
     "KeyWish": closed("", scopes={**_KEY["scopes"], "minItems": 1}, expires_at=_INSTANT),
-    "NewKey": _object("key_id tenant scopes key", **_KEY, key=_TEXT),
-    "WebhookSecret": _object(
-        "webhook_secret previous_end_at", webhook_secret=_TEXT, previous_end_at=_INSTANT
+    "NewKey": objects("key_id tenant scopes key", **_KEY, key=TEXT),
+    "WebhookSecret": objects(
+        "webhook_secret previous_end_at", webhook_secret=TEXT, previous_end_at=_INSTANT
     ),
     "SecretWish": closed(
         "",
@@ -117,11 +105,11 @@ ADMIN_COMPONENTS: Final[Mapping[str, Schema]] = {
         },
     ),
     "GatewayLimits": closed("", **_LIMITS),
-    "Gateway": _object(
+    "Gateway": objects(
         "running models paused wallet",
         **_LIMITS,
-        paused=_many(_TEXT),
-        wallet=_object(
+        paused=many(TEXT),
+        wallet=objects(
             "balance_usd",
             balance_usd=_NUMBER,
             read_at=_INSTANT,
@@ -136,12 +124,12 @@ ADMIN_COMPONENTS: Final[Mapping[str, Schema]] = {
             closed("model", model=_MODEL_ID),
         ]
     },
-    "Paused": _object("paused", paused=_many(_TEXT)),
-    "Doubt": _object(
+    "Paused": objects("paused", paused=many(TEXT)),
+    "Doubt": objects(
         "request_id tenant model_id sent_at held_until fingerprint",
-        request_id=_TEXT,
-        tenant=_TEXT,
-        model_id=_TEXT,
+        request_id=TEXT,
+        tenant=TEXT,
+        model_id=TEXT,
         reference={"type": ["string", "null"]},
         sent_at=_INSTANT,
         doubt_since=_INSTANT,
@@ -149,12 +137,12 @@ ADMIN_COMPONENTS: Final[Mapping[str, Schema]] = {
         attempts={"type": "integer"},
         resends_approved={"type": "integer"},
         what_came_back={"type": ["string", "null"]},
-        fingerprint=_TEXT,
+        fingerprint=TEXT,
         estimated_cost=_NUMBER,
         created_at=_INSTANT,
-        submits=_many({"type": "object"}),
+        submits=many({"type": "object"}),
     ),
-    "Doubts": _object("doubts", doubts=_many(_ref("Doubt"))),
+    "Doubts": objects("doubts", doubts=many(ref("Doubt"))),
     "ResolutionWish": {
         "oneOf": [
             closed(
@@ -169,16 +157,16 @@ ADMIN_COMPONENTS: Final[Mapping[str, Schema]] = {
             closed("resolution", resolution={"enum": ["lost", "resend"]}),
         ]
     },
-    "Audit": _object(
+    "Audit": objects(
         "entries",
-        entries=_many(
-            _object(
+        entries=many(
+            objects(
                 "at actor action subject change",
                 at=_INSTANT,
-                actor=_TEXT,
-                action=_TEXT,
-                subject=_TEXT,
-                change=_TEXT,
+                actor=TEXT,
+                action=TEXT,
+                subject=TEXT,
+                change=TEXT,
             )
         ),
     ),
@@ -248,7 +236,7 @@ LIMITS_EXAMPLE: Final = {
     "running": 50,
     "submits_per_second": 5.0,
     "polls_per_second": None,
-    "models": {_MODEL: 10},
+    "models": {MODEL_NAME: 10},
     "wallet_floor_usd": 20.0,
 }
 GATEWAY_EXAMPLE: Final = {
@@ -262,9 +250,9 @@ GATEWAY_EXAMPLE: Final = {
     "paused": ["model:flux/flux-pro"],
 }
 DOUBT_EXAMPLE: Final = {
-    "request_id": _ID,
+    "request_id": REQUEST_ID,
     "tenant": "video-team",
-    "model_id": _MODEL,
+    "model_id": MODEL_NAME,
     "reference": "order 7",
     "sent_at": "2025-11-22T14:58:34.120000Z",
     "doubt_since": "2025-11-22T14:59:04.120000Z",
@@ -292,9 +280,3 @@ AUDIT_EXAMPLE: Final = {
         }
     ]
 }
-
-
-def wish(component: str, example: Schema, *, required: bool = True) -> Schema:
-    """An operation's request body, with an example; one that is left out is an empty object."""
-    content = {"application/json": {"schema": _ref(component), "example": example}}
-    return {"requestBody": {"required": required, "content": content}}

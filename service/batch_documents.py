@@ -6,7 +6,8 @@ from typing import Any
 
 import orjson
 
-from core.batches import BatchItem, BatchView, summary
+from core.batches import BatchItem, BatchView
+from core.documents import batch_summary, present
 from core.errors import GatewayError
 from core.store.batches import BatchPage
 from service.batch_cancellation import BatchCancelled, ItemCancelled
@@ -28,25 +29,26 @@ def cancelled_document(cancelled: BatchCancelled) -> bytes:
     """What became of the cancel of the rest."""
     items = [_cancelled(one) for one in cancelled.items]
     more = {"outcomes": cancelled.outcomes, "items": items}
-    return orjson.dumps(summary(cancelled.view) | more)
+    return orjson.dumps(batch_summary(cancelled.view) | more)
 
 
 def _whole(view: BatchView, base: str) -> dict[str, Any]:
     url = f"{base}/v1/batches/{view.batch.id}"
-    return summary(view) | {"batch_url": url, "cancel_url": f"{url}/cancel"}
+    return batch_summary(view) | {"batch_url": url, "cancel_url": f"{url}/cancel"}
 
 
 def _item(item: BatchItem) -> dict[str, Any]:
     if item.refused is not None:
         return {"index": item.index, "error": _error(item.refused)}
-    fields = {
-        "index": item.index,
-        "request_id": item.job_id,
-        "status": None if item.job is None else item.job.status,
-        "gateway_cache": item.reuse,
-        "reference": None if item.job is None else item.job.reference,
-    }
-    return {name: value for name, value in fields.items() if value is not None}
+    return present(
+        {
+            "index": item.index,
+            "request_id": item.job_id,
+            "status": None if item.job is None else item.job.status,
+            "gateway_cache": item.reuse,
+            "reference": None if item.job is None else item.job.reference,
+        }
+    )
 
 
 def _cancelled(one: ItemCancelled) -> dict[str, Any]:

@@ -6,7 +6,8 @@ from typing import Any, Final
 from core.batches import MOST_ITEMS, Admit, BatchStatus
 from core.jobs import CancelOutcome, PublicStatus
 from core.reuse import CacheOption, Reuse
-from service.options import MOST_REFERENCE_CHARS, PRIORITIES
+from service.options import PRIORITIES
+from service.reading import MOST_REFERENCE_CHARS
 from service.schemas import (
     INPUT_EXAMPLE,
     INSTANT,
@@ -157,24 +158,16 @@ CANCELLED_EXAMPLE: Final = {
         {"index": 1, "request_id": _OTHER, "status": "cancelled", "outcome": "cancelled"},
     ],
 }
-BATCH_BODY: Final = {
-    "required": True,
-    "content": {
-        "application/json": {
-            "schema": ref("NewBatch"),
-            "example": {
-                "admit": "all",
-                "reference": "storyboard-7",
-                "items": [
-                    {"model_id": MODEL_NAME, "input": INPUT_EXAMPLE, "reference": "shot-1"},
-                    {
-                        "model_id": MODEL_NAME,
-                        "input": {**INPUT_EXAMPLE, "duration": 10},
-                        "reference": "shot-2",
-                        "priority": "low",
-                    },
-                ],
-            },
-        }
-    },
+NEW_BATCH_EXAMPLE: Final = {
+    "admit": "all",
+    "reference": "storyboard-7",
+    "items": [
+        {"model_id": MODEL_NAME, "input": INPUT_EXAMPLE, "reference": "shot-1"},
+        {
+            "model_id": MODEL_NAME,
+            "input": {**INPUT_EXAMPLE, "duration": 10},
+            "reference": "shot-2",
+            "priority": "low",
+        },
+    ],
 }

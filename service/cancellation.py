@@ -10,11 +10,11 @@ from typing import Final
 
 from core.changes import Change, Outcome
 from core.errors import NotFound
-from core.events import JobMoved
 from core.jobs import Billed, CancelOutcome, Fact, Job, JobState, Note, TimelineEntry
 from core.notices import announced, may_notify
 from core.sharing import cancelled_for_heir, handover
 from core.store.jobs import Depth
+from core.telling import told, told_of_handover
 from core.tenants import Credential, Scope
 from service.errors import JobContended
 from service.resources import Resources
@@ -119,7 +119,7 @@ async def cancel_job(resources: Resources, credential: Credential, job_id: str) 
             change, decision = handed_on, Decision(CancelOutcome.CANCELLED)
             outcome = await resources.jobs.store(change)
         if outcome is Outcome.STORED:
-            _tell(resources, change, now)
+            _tell(resources, change)
             return Cancelled(change.after, decision.outcome)
         if outcome is Outcome.UNKNOWN:
             raise NotFound
@@ -149,23 +149,11 @@ async def _announced(resources: Resources, change: Change, now: datetime) -> Cha
     return announced(change, known, resources.ids, now)
 
 
-def _tell(resources: Resources, change: Change, now: datetime) -> None:
-    fact = Fact.CANCEL_ASKED if change.heir is None else Fact.HANDED_ON
-    if change.before.state is not change.after.state:
-        resources.emit(_moved(change.before, change.after, fact, now))
+def _tell(resources: Resources, change: Change) -> None:
     if change.heir is not None:
-        resources.emit(_moved(change.heir.before, change.heir.after, Fact.INHERITED, now))
-
-
-def _moved(before: Job, after: Job, fact: Fact, now: datetime) -> JobMoved:
-    return JobMoved(
-        job_id=after.id,
-        tenant=after.tenant,
-        model_id=after.model_id,
-        fact=fact,
-        before=before.state,
-        after=after.state,
-        age=now - after.created_at,
-        upstream_id=after.upstream_id,
-        trace=after.trace,
-    )
+        events = told_of_handover(change)
+    else:
+        moved = change.before.state is not change.after.state
+        events = told(change, Fact.CANCEL_ASKED if moved else None)
+    for event in events:
+        resources.emit(event)

@@ -180,15 +180,17 @@ class Mailroom:
         cursor, scanned = query.cursor, 0
         while len(found) < query.limit and scanned < MOST_SCANNED:
             span = Span(query.since, query.until, cursor)
-            ids = await self.deliveries.newest_first(tenant, span, _SCAN)
-            for name in ids:
+            # One more than wanted tells whether any follow.
+            asked = _SCAN if query.state else query.limit - len(found) + 1
+            ids = await self.deliveries.newest_first(tenant, span, asked)
+            loaded = await asyncio.gather(*map(self.deliveries.load, ids))
+            for name, delivery in zip(ids, loaded, strict=True):
                 cursor, scanned = name, scanned + 1
-                delivery = await self.deliveries.load(name)
                 if delivery is not None and query.state in {None, delivery.state}:
                     found.append(delivery)
                 if len(found) == query.limit:
                     break
-            if len(ids) < _SCAN and (not ids or cursor == ids[-1]):
+            if len(ids) < asked and (not ids or cursor == ids[-1]):
                 cursor = None
                 break
         return DeliveryPage(await self.with_attempts(found), cursor)
@@ -197,11 +199,12 @@ class Mailroom:
         self, deliveries: Sequence[Delivery]
     ) -> tuple[tuple[Delivery, Sequence[DeliveryAttempt]], ...]:
         """Deliveries, each with what its attempts met."""
-        return tuple([(d, await self.deliveries.attempts(d.id)) for d in deliveries])
+        attempts = await asyncio.gather(*(self.deliveries.attempts(d.id) for d in deliveries))
+        return tuple(zip(deliveries, attempts, strict=True))
 
     async def named(self, ids: Sequence[str]) -> tuple[Delivery, ...]:
         """The deliveries of these ids that are still there."""
-        loaded = [await self.deliveries.load(name) for name in ids]
+        loaded = await asyncio.gather(*map(self.deliveries.load, ids))
         return tuple(delivery for delivery in loaded if delivery is not None)
 
     async def resend(self, tenant: str, delivery_id: str) -> Delivery:

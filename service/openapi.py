@@ -18,10 +18,11 @@ from core.reuse import CacheOption
 from service import errors as own
 from service.admin_schemas import ADMIN_COMPONENTS
 from service.batch_schemas import COMPONENTS as BATCH_COMPONENTS
-from service.options import FARTHEST, MOST_REFERENCE_CHARS, PRIORITIES
+from service.options import FARTHEST, PRIORITIES
 from service.problems import MEDIA_TYPE, problem_of
+from service.reading import MOST_REFERENCE_CHARS
 from service.resources import DISTRIBUTION
-from service.schemas import COMPONENTS, INPUT_EXAMPLE
+from service.schemas import COMPONENTS, INPUT_EXAMPLE, INSTANT, TEXT, ref
 from service.webhook_schemas import COMPONENTS as WEBHOOK_COMPONENTS
 from service.webhook_schemas import webhooks_section
 
@@ -67,10 +68,9 @@ def problems(*statuses: int) -> dict[int, dict[str, Any]]:
 
 def _problem(error: GatewayError) -> dict[str, Any]:
     example = orjson.loads(problem_of(error).body)
-    schema = {"$ref": "#/components/schemas/Problem"}
     return {
         "description": f"{error.title}.",
-        "content": {MEDIA_TYPE: {"schema": schema, "example": example}},
+        "content": {MEDIA_TYPE: {"schema": ref("Problem"), "example": example}},
     }
 
 
@@ -87,7 +87,6 @@ def parameter(
     }
 
 
-_TEXT: Final = {"type": "string"}
 _FLAG: Final = {"type": "boolean", "default": False}
 _SPAN: Final = {"type": "integer", "minimum": 1}
 
@@ -97,7 +96,8 @@ MODEL_ID: Final = parameter(
     {"type": "string", "example": "kling/kling-3.0/standard/image-to-video"},
     "path",
 )
-JOB_ID: Final = parameter("request_id", "The id that the submit gave.", _TEXT, "path")
+JOB_ID: Final = parameter("request_id", "The id that the submit gave.", TEXT, "path")
+TENANT: Final = parameter("tenant", "The tenant's name.", TEXT, "path")
 INCLUDE_COST: Final = parameter("include_cost", "Whether to tell the cost.", _FLAG)
 PREFER_WAIT: Final = parameter(
     "Prefer",
@@ -116,13 +116,13 @@ IDEMPOTENCY_KEY: Final = parameter(
     "header",
 )
 LAST_EVENT_ID: Final = parameter(
-    "Last-Event-ID", "The last event that was seen: what came after it is sent.", _TEXT, "header"
+    "Last-Event-ID", "The last event that was seen: what came after it is sent.", TEXT, "header"
 )
 SUBMIT_PARAMETERS: Final = [
     MODEL_ID,
     PREFER_WAIT,
     IDEMPOTENCY_KEY,
-    parameter("webhook", "Where the callback goes; the tenant's own otherwise.", _TEXT),
+    parameter("webhook", "Where the callback goes; the tenant's own otherwise.", TEXT),
     parameter("webhook_intermediate_status", "Also call back on the way.", _FLAG),
     parameter("timeout", "Seconds until the job must have ended.", _SPAN),
     parameter("start_timeout", "Seconds until it must have started; free if not.", _SPAN),
@@ -154,23 +154,22 @@ SUBMIT_PARAMETERS: Final = [
     ),
 ]
 LIST_PARAMETERS: Final = [
-    parameter("search", "Words that the id or the name must hold.", _TEXT),
-    parameter("category", "A category.", _TEXT),
-    parameter("kind", "A kind, such as `video`.", _TEXT),
+    parameter("search", "Words that the id or the name must hold.", TEXT),
+    parameter("category", "A category.", TEXT),
+    parameter("kind", "A kind, such as `video`.", TEXT),
     parameter("limit", "Page size.", {"type": "integer", "minimum": 1, "maximum": 100}),
     parameter(
         "offset", "How many to skip.", {"type": "integer", "minimum": 0, "maximum": FARTHEST}
     ),
     parameter("include_schema", "Whether to show schemas.", _FLAG),
 ]
-_INSTANT: Final = {"type": "string", "format": "date-time"}
 _NAME: Final = {"type": "string", "minLength": 1, "maxLength": MOST_REFERENCE_CHARS}
 JOB_LIST_PARAMETERS: Final = [
     parameter("status", "Only those.", {"type": "string", "enum": list(PublicStatus)}),
     parameter("model_id", "Only those of this model.", _NAME),
     parameter("reference", "Only those that were submitted with this `reference`.", _NAME),
-    parameter("created_after", "Made at this instant or later.", _INSTANT),
-    parameter("created_before", "Made before this instant.", _INSTANT),
+    parameter("created_after", "Made at this instant or later.", INSTANT),
+    parameter("created_before", "Made before this instant.", INSTANT),
     parameter(
         "limit",
         "Page size.",

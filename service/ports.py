@@ -179,14 +179,10 @@ class Catalogue(Protocol):
 
 
 class Health(Protocol):
-    """Whether the parts that the face relies on are there."""
-
-    async def ping(self) -> None:
-        """Raises `StoreUnavailable` when the store does not answer."""
-        ...
+    """Whether workers are there."""
 
     async def last_seen(self) -> datetime | None:
-        """When any worker was last seen."""
+        """When any worker was last seen. Raises `StoreUnavailable`."""
         ...
 
 

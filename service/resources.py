@@ -35,7 +35,6 @@ from core.store.tenants import TenantStore
 from core.store.usage import UsageStore
 from core.store.watching import ChangeFeed
 from core.store.webhooks import ReplayStore, WebhookStore
-from core.targets import TargetPolicy
 from core.traceparent import SpanOf, passed_on
 from core.tracing import TracePolicy, open_tracing
 from service.administration.desk import Desk
@@ -62,7 +61,6 @@ ADMIN_API: Final = "admin-api"
 """Whom the audit log names for what came by HTTP: the token tells no persons apart."""
 DISTRIBUTION: Final = "runcomfy-gateway"
 SUBMIT_ROUTE: Final = "/v1/models/{model_id:path}"
-BATCH_LIMITS: Final = BodyLimits(16 * 2**20, timedelta(seconds=30))
 _AGAIN: Final = timedelta(milliseconds=20)
 _SHARED_EVERY: Final = timedelta(seconds=1)
 PROBES: Final = frozenset({"/healthz", "/readyz", "/metrics"})
@@ -73,13 +71,13 @@ class FacePolicy:
     """What the handlers go by. `public_url` None: links begin with the address that was called."""
 
     body: BodyLimits
+    batch: BodyLimits
     options: OptionPolicy
     public_url: str | None
     worker_silence: timedelta
     hints: HintPolicy
     longest_wait: timedelta
     heartbeat: timedelta
-    batch: BodyLimits = BATCH_LIMITS
     admin_token: SecretStr | None = None
     """None: the operators' API is off."""
     cache: CachePolicy = field(default_factory=CachePolicy)
@@ -173,7 +171,7 @@ def _over(
         tenants=TenantStore(wire, scripts, clock),
         usage=UsageStore(wire),
         breakers=BreakerStore(wire, scripts, clock),
-        desk=open_desk(wire, ADMIN_API, settings.target_policy(), emit),
+        desk=open_desk(settings, wire, scripts, ADMIN_API, emit),
         health=Presence(wire, clock),
         shelf=ModelShelf(cards, CatalogueStore(wire, scripts), clock, emit),
         histories=HistoryShelf(HistoryStore(wire), clock, emit),
@@ -211,9 +209,11 @@ def open_mailroom(settings: ServiceSettings, wire: Wire, scripts: Scripts) -> Ma
     )
 
 
-def open_desk(wire: Wire, actor: str, targets: TargetPolicy, emit: Emit) -> Desk:
+def open_desk(
+    settings: ServiceSettings, wire: Wire, scripts: Scripts, actor: str, emit: Emit
+) -> Desk:
     """An operator's desk over the real stores."""
-    clock, scripts = SystemClock(), Scripts(wire, read_scripts())
+    clock = SystemClock()
     return Desk(
         actor=actor,
         tenants=TenantStore(wire, scripts, clock),
@@ -224,7 +224,7 @@ def open_desk(wire: Wire, actor: str, targets: TargetPolicy, emit: Emit) -> Desk
         usage=UsageStore(wire),
         clock=clock,
         ids=SystemIds(),
-        targets=targets,
+        targets=settings.target_policy(),
         emit=emit,
     )
 

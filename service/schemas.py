@@ -44,6 +44,12 @@ def ref(name: str) -> Schema:
     return {"$ref": f"#/components/schemas/{name}"}
 
 
+def body(component: str, example: Schema, *, required: bool = True) -> Schema:
+    """OpenAPI's `requestBody`, with an example; one that is left out is an empty object."""
+    content = {"application/json": {"schema": ref(component), "example": example}}
+    return {"required": required, "content": content}
+
+
 _STATUS: Final[Mapping[str, Schema]] = {
     "request_id": TEXT,
     "status": words(PublicStatus),

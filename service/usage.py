@@ -4,9 +4,10 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
+from core.clock import iso
 from core.ledger import Booking
 from core.limits import Limits, Window
-from core.money import MicroUsd, to_usd
+from core.money import MicroUsd, to_usd, usd_or_none
 from core.usage import Usage, Use, WindowUse
 from service.mailroom import Silence
 
@@ -28,11 +29,11 @@ def usage_document(
     limits = usage.limits
     return {
         "tenant": tenant,
-        "at": _iso(now),
+        "at": iso(now),
         "running": _against(usage.running, limits.running),
         "waiting": _against(usage.waiting, limits.waiting),
         "requests_per_minute": limits.requests_per_minute,
-        "usd_per_request": _usd(limits.usd_per_request),
+        "usd_per_request": usd_or_none(limits.usd_per_request),
         "windows": [_window(window, limits) for window in usage.windows],
         "disabled_endpoints": [_disabled(silence) for silence in silent],
     }
@@ -44,7 +45,7 @@ def _disabled(silence: Silence) -> Document:
         "endpoint_id": endpoint.id,
         "url": endpoint.url,
         "reason": endpoint.disabled,
-        "disabled_at": None if endpoint.disabled_at is None else _iso(endpoint.disabled_at),
+        "disabled_at": iso(endpoint.disabled_at),
         "owed": silence.owed,
     }
 
@@ -53,7 +54,7 @@ def _window(window: WindowUse, limits: Limits) -> Document:
     jobs_limit, usd_limit = (getattr(limits, name) for name in _LIMITS[window.span.window])
     return {
         "window": window.span.window,
-        "resets_at": _iso(window.span.resets_at),
+        "resets_at": iso(window.span.resets_at),
         "jobs": _against(window.total.jobs, jobs_limit),
         "usd": _money(window.total.booking) | _budget(window.total.booking, usd_limit),
         "reused": _reused(window.total),
@@ -87,11 +88,3 @@ def _budget(booking: Booking, limit: MicroUsd | None) -> Document:
 def _against(used: int, limit: int | None) -> Document:
     remaining = None if limit is None else max(limit - used, 0)
     return {"used": used, "limit": limit, "remaining": remaining}
-
-
-def _usd(amount: MicroUsd | None) -> float | None:
-    return None if amount is None else to_usd(amount)
-
-
-def _iso(instant: datetime) -> str:
-    return instant.isoformat().replace("+00:00", "Z")

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final
 
@@ -18,15 +18,15 @@ from core.endpoints import (
     headers_objection,
     read_stream,
 )
-from core.errors import FieldError, InvalidInput, MalformedRequest
+from core.errors import FieldError, InvalidInput
 from core.replays import Stretch
-from core.targets import Refusal, TargetPolicy, check_url
+from core.targets import TargetPolicy
+from service.reading import Unfit, instant, judge, read_table, receiver, whole, word
 
 LONGEST_OVERLAP: Final = timedelta(days=7)
 DEFAULT_OVERLAP: Final = timedelta(days=1)
 MOST_ON_A_PAGE: Final = 100
 DEFAULT_ON_A_PAGE: Final = 50
-_MOST_DIGITS: Final = 9
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +64,6 @@ class DeliveryQuery:
     cursor: str | None = None
 
 
-class _Unfit(ValueError):
-    """The value does not fit its field; the text says what would."""
-
-
 def read_endpoint(body: Mapping[str, Any], policy: EndpointPolicy) -> EndpointDraft:
     """An endpoint's fields. Raises `InvalidInput` with every wrong one by name."""
     values = _walk(body, _ENDPOINT, policy)
@@ -95,14 +91,12 @@ def read_replay(body: Mapping[str, Any], now: datetime) -> Stretch:
     """A stretch to send anew; by default what was missed, until now. Raises `InvalidInput`."""
     values = _walk(body, _REPLAY, None)
     if "since" not in values:
-        raise _invalid(
-            [FieldError("/since", "is needed: an instant, such as 2026-11-22T08:00:00Z")]
-        )
+        raise _invalid(FieldError("/since", "is needed: an instant, such as 2026-11-22T08:00:00Z"))
     state, until = values.get("status"), values.get("until", now)
     states = MISSED if state is None else frozenset({state})
     stretch = Stretch(values["since"], until, states, values.get("endpoint_id"))
     if stretch.since > stretch.until:
-        raise _invalid([FieldError("/until", "must not be before since")])
+        raise _invalid(FieldError("/until", "must not be before since"))
     return stretch
 
 
@@ -114,37 +108,26 @@ def read_test(body: Mapping[str, Any]) -> str | None:
 
 def read_delivery_query(fields: Mapping[str, str], now: datetime) -> DeliveryQuery:
     """Which deliveries are asked for. Raises `MalformedRequest`."""
-    wrong = sorted(set(fields) - set(_QUERY))
-    if wrong:
-        raise MalformedRequest(f"Options of the query are wrong: ?{wrong[0][:64]}.")
-    try:
-        values = {_NAMES.get(name, name): _QUERY[name](text, None) for name, text in fields.items()}
-    except _Unfit as unfit:
-        raise MalformedRequest(f"Options of the query are wrong: {unfit}.") from unfit
-    return DeliveryQuery(**{"since": now - 2 * RETENTION, "until": now} | values)
+    values = read_table(fields, _QUERY)
+    named = {_NAMES.get(name, name): value for name, value in values.items()}
+    return DeliveryQuery(**{"since": now - 2 * RETENTION, "until": now} | named)
 
 
 def _walk(body: Mapping[str, Any], readers: Mapping[str, "_Reader"], policy: Any) -> dict[str, Any]:  # noqa: ANN401 - each table has its own
-    wrong: list[FieldError] = []
-    values: dict[str, Any] = {}
-    for name, value in body.items():
+    def read(name: str, value: object) -> object:
         if name not in readers:
-            wrong.append(FieldError(f"/{name[:64]}", "is not a field of this"))
-            continue
-        try:
-            values[name] = readers[name](value, policy)
-        except _Unfit as unfit:
-            wrong.append(FieldError(f"/{name}", str(unfit)))
+            raise Unfit("is not a field of this")
+        return readers[name](value, policy)
+
+    values, wrong = judge(body, read, "/")
     if wrong:
-        raise _invalid(wrong)
+        raise _invalid(*wrong)
     return values
 
 
-def _invalid(wrong: list[FieldError]) -> InvalidInput:
+def _invalid(*wrong: FieldError) -> InvalidInput:
     first = wrong[0]
-    return InvalidInput(
-        f"The body does not fit: {first.path} {first.message}.", fields=tuple(wrong)
-    )
+    return InvalidInput(f"The body does not fit: {first.path} {first.message}.", fields=wrong)
 
 
 _Reader = Callable[[Any, Any], Any]
@@ -154,18 +137,15 @@ def _url(value: Any, policy: EndpointPolicy) -> str:  # noqa: ANN401 - JSON
     text = _text(value)
     if text.startswith("stream:"):
         return _stream(text, policy)
-    judged = check_url(text, policy.targets)
-    if isinstance(judged, Refusal):
-        raise _Unfit(judged.message)
-    return text
+    return receiver(text, policy.targets)
 
 
 def _stream(text: str, policy: EndpointPolicy) -> str:
     stream = read_stream(text)
     if stream is None:
-        raise _Unfit("must be stream:<name> or stream:<name>@<sink>, in lower-case letters")
+        raise Unfit("must be stream:<name> or stream:<name>@<sink>, in lower-case letters")
     if stream.sink is not None and stream.sink not in policy.sinks:
-        raise _Unfit("names a sink that the operator does not offer")
+        raise Unfit("names a sink that the operator does not offer")
     return text
 
 
@@ -175,21 +155,21 @@ def _events(value: Any, _: object) -> frozenset[EventType] | None:  # noqa: ANN4
     offered = {event.value: event for event in EventType if event is not EventType.TEST}
     named = value if isinstance(value, list) else []
     if not named or not all(isinstance(text, str) and text in offered for text in named):
-        raise _Unfit(f"must be null or a list of: {', '.join(sorted(offered))}")
+        raise Unfit(f"must be null or a list of: {', '.join(sorted(offered))}")
     return frozenset(offered[text] for text in named)
 
 
 def _headers(value: Any, _: object) -> tuple[tuple[str, str], ...]:  # noqa: ANN401 - JSON
     if not isinstance(value, dict) or not all(isinstance(text, str) for text in value.values()):
-        raise _Unfit("must be an object of texts")
+        raise Unfit("must be an object of texts")
     headers = tuple(value.items())
     objection = headers_objection(headers)
     if objection is not None:
-        raise _Unfit(objection)
+        raise Unfit(objection)
     for name, text in headers:
         objection = header_objection(name, text)
         if objection is not None:
-            raise _Unfit(f"{name[:64]}: {objection}")
+            raise Unfit(f"{name[:64]}: {objection}")
     return headers
 
 
@@ -199,48 +179,31 @@ def _seconds(least: timedelta, most: timedelta) -> _Reader:
     def read(value: Any, _: object) -> timedelta:  # noqa: ANN401 - JSON
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
         if not is_number or not first <= value <= last:
-            raise _Unfit(f"must be a number of seconds from {first:g} to {last:g}")
+            raise Unfit(f"must be a number of seconds from {first:g} to {last:g}")
         return timedelta(seconds=value)
-
-    return read
-
-
-def _word(kind: type[StrEnum]) -> _Reader:
-    words = {word.value: word for word in kind}
-
-    def read(value: Any, _: object) -> StrEnum:  # noqa: ANN401 - JSON
-        if not isinstance(value, str) or value not in words:
-            raise _Unfit(f"must be one of {', '.join(sorted(words))}")
-        return words[value]
 
     return read
 
 
 def _flag(value: Any, _: object) -> bool:  # noqa: ANN401 - JSON
     if not isinstance(value, bool):
-        raise _Unfit("must be true or false")
+        raise Unfit("must be true or false")
     return value
 
 
 def _text(value: Any, _: object = None) -> str:  # noqa: ANN401 - JSON
     if not isinstance(value, str) or not value:
-        raise _Unfit("must be a text")
+        raise Unfit("must be a text")
     return value
 
 
 def _instant(value: Any, _: object) -> datetime:  # noqa: ANN401 - JSON
-    try:
-        instant = datetime.fromisoformat(_text(value))
-    except ValueError as error:
-        raise _Unfit("must be an instant, such as 2026-11-22T08:00:00Z") from error
-    return instant if instant.tzinfo else instant.replace(tzinfo=UTC)
+    return instant(_text(value))
 
 
-def _count(value: Any, _: object) -> int:  # noqa: ANN401 - a query's text
-    known = value.isascii() and value.isdigit() and len(value) <= _MOST_DIGITS
-    if not known or not 0 < int(value) <= MOST_ON_A_PAGE:
-        raise _Unfit(f"limit must be a whole number from 1 to {MOST_ON_A_PAGE}")
-    return int(value)
+def _word(kind: type[StrEnum]) -> _Reader:
+    read = word(kind)
+    return lambda value, _: read(value)
 
 
 _ENDPOINT: Final[Mapping[str, _Reader]] = {
@@ -261,11 +224,11 @@ _REPLAY: Final[Mapping[str, _Reader]] = {
     "status": _word(DeliveryState),
     "endpoint_id": _text,
 }
-_QUERY: Final[Mapping[str, _Reader]] = {
-    "since": _instant,
-    "until": _instant,
-    "status": _word(DeliveryState),
-    "limit": _count,
+_QUERY: Final[Mapping[str, Callable[[str], Any]]] = {
+    "since": instant,
+    "until": instant,
+    "status": word(DeliveryState),
+    "limit": lambda text: whole(text, 1, MOST_ON_A_PAGE),
     "cursor": _text,
 }
 _NAMES: Final = {"status": "state"}

@@ -1,12 +1,13 @@
 """How endpoints, callbacks and replays are shown to their tenant and to operators. Pure."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from core.deliveries import Delivery, DeliveryAttempt
-from core.documents import delivery_document
-from core.endpoints import Endpoint
+from core.documents import delivery_document, present
+from core.endpoints import Endpoint, SecretKind
 from core.replays import Replay, Stretch
+from core.signing_keys import public_key
 
 Document = dict[str, Any]
 
@@ -26,7 +27,7 @@ def endpoint_document(endpoint: Endpoint) -> Document:
         "disabled_reason": endpoint.disabled,
         "disabled_at": endpoint.disabled_at,
     }
-    return _present(fields)
+    return present(fields)
 
 
 def endpoints_document(endpoints: Sequence[Endpoint]) -> Document:
@@ -42,9 +43,14 @@ def deliveries_document(
     return {"deliveries": shown} | ({"next_cursor": cursor} if cursor else {})
 
 
+def secret_document(kind: SecretKind, new: str) -> Document:
+    """What is shown once of a new secret; of a key the public half."""
+    return {"secret": new} if kind is SecretKind.HMAC else {"public_key": public_key(new)}
+
+
 def replay_document(stretch: Stretch, after: Replay) -> Document:
     """A stretch that is to be sent anew, and how many wait with it."""
-    return _present(
+    return present(
         {
             "since": stretch.since,
             "until": stretch.until,
@@ -53,7 +59,3 @@ def replay_document(stretch: Stretch, after: Replay) -> Document:
             "waiting": len(after.stretches),
         }
     )
-
-
-def _present(fields: Mapping[str, Any]) -> Document:
-    return {name: value for name, value in fields.items() if value is not None}

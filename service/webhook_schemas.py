@@ -196,13 +196,6 @@ SECRET_EXAMPLE: Final = {
     "overlap": 86400.0,
 }
 KEYS_EXAMPLE: Final = {"keys": [{"key": "whpk_MCowBQYDK2VwAyEAExampleExampleExampleExample="}]}
-
-
-def _body(component: str, example: Schema, *, required: bool = False) -> Mapping[str, Any]:
-    content = {"application/json": {"schema": ref(component), "example": example}}
-    return {"required": required, "content": content}
-
-
 NEW_ENDPOINT_EXAMPLE: Final = {
     "url": "https://hooks.example/runcomfy",
     "events": ["request.completed"],
@@ -211,11 +204,7 @@ NEW_ENDPOINT_EXAMPLE: Final = {
 CHANGE_EXAMPLE: Final = {"events": None, "timeout": 10}
 REPLAY_DRAFT_EXAMPLE: Final = {"since": "2025-11-21T00:00:00Z"}
 TEST_DRAFT_EXAMPLE: Final = {"endpoint_id": "default"}
-ENDPOINT_BODY: Final = _body("NewEndpoint", NEW_ENDPOINT_EXAMPLE, required=True)
-CHANGE_BODY: Final = _body("EndpointChange", CHANGE_EXAMPLE)
-REPLAY_BODY: Final = _body("ReplayDraft", REPLAY_DRAFT_EXAMPLE, required=True)
-ROTATION_BODY: Final = _body("Rotation", {"overlap": 86400})
-TEST_BODY: Final = _body("TestDraft", TEST_DRAFT_EXAMPLE)
+ROTATION_EXAMPLE: Final = {"overlap": 86400}
 
 _DATA: Final[Mapping[EventType, str]] = {
     **{event: "StatusEvent" if event in ON_THE_WAY else "Result" for event in EventType},

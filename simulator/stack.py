@@ -39,7 +39,7 @@ WORKERS_ONLY: Final = frozenset(
 
 _READY_WITHIN: Final = timedelta(seconds=30)
 _LOOK_EVERY: Final = timedelta(milliseconds=25)
-# A little more than the 15 s in which service and worker promise to drain.
+# Twice the 10 s in which service and worker promise to drain.
 _STOP_WITHIN: Final = timedelta(seconds=20)
 
 

@@ -1,14 +1,12 @@
-"""What observers are told of a job's steps: events made of records and answers. Pure."""
+"""What observers are told of a worker's steps: events made of records and answers. Pure."""
 
 from collections.abc import Iterator, Mapping
-from datetime import datetime, timedelta
 from typing import Final
 
 from core.changes import Change
-from core.events import CostSaved, CostSettled, Event, JobMoved, JobPolled, SubmitAnswered
+from core.events import Event, JobPolled, SubmitAnswered
 from core.jobs import Fact, Job
-from core.ledger import Verdict, standing
-from core.money import MicroUsd
+from core.telling import told, told_of_handover
 from worker.decisions.moves import Move
 from worker.ports import (
     Accepted,
@@ -22,6 +20,7 @@ from worker.ports import (
     SubmitAnswer,
 )
 
+handed_on = told_of_handover
 SUBMIT_FACTS: Final[Mapping[type[SubmitAnswer], Fact]] = {
     Accepted: Fact.ACCEPTED,
     NotSent: Fact.NOT_SENT,
@@ -50,43 +49,7 @@ def polled(job: Job, answer: StatusAnswer) -> JobPolled:
 
 def stored(change: Change, decided: Move) -> Iterator[Event]:
     """What a change that was stored says: the fact that moved the job, and its money."""
-    if decided.fact is not None:
-        yield _moved(change, decided, decided.fact)
-    job, shared = change.after, decided.fact is Fact.SHARED
-    if shared and job.saved:
-        yield CostSaved(job.id, job.tenant, job.model_id, job.saved)
-    before, now = standing(change.before), standing(change.after)
-    if now != before and now.verdict is not Verdict.HELD:
-        amount = now.cost if now.verdict is Verdict.SPENT else job.estimate or MicroUsd(0)
-        yield CostSettled(job.id, job.tenant, job.model_id, now.verdict, amount)
-
-
-def handed_on(change: Change) -> Iterator[Event]:
-    """What a handover says: how the one job ended, and that the other goes on with its work."""
-    (entry,) = change.entries
-    yield from stored(change, Move(change.after, entry, Fact.HANDED_ON))
-    if change.heir is not None:
-        heir = change.heir
-        taken = Change(before=heir.before, after=heir.after)
-        yield _moved(taken, Move(heir.after, heir.entry), Fact.INHERITED)
-
-
-def _moved(change: Change, decided: Move, fact: Fact) -> JobMoved:
-    after = decided.after
-    return JobMoved(
-        job_id=after.id,
-        tenant=after.tenant,
-        model_id=after.model_id,
-        fact=fact,
-        before=change.before.state,
-        after=after.state,
-        age=after.updated_at - after.created_at,
-        upstream_id=after.upstream_id,
-        detail=decided.entry.detail if decided.entry is not None else None,
-        ran=_span(after.running_since, after.finished_at),
-        detected_after=_span(after.upstream_finished_at, after.finished_at),
-        trace=after.trace,
-    )
+    return told(change, decided.fact, decided.entry.detail if decided.entry is not None else None)
 
 
 def _word(answer: StatusAnswer) -> str:
@@ -99,7 +62,3 @@ def _word(answer: StatusAnswer) -> str:
             return "gone"
         case _:
             return "unreachable"
-
-
-def _span(start: datetime | None, end: datetime | None) -> timedelta | None:
-    return None if start is None or end is None else end - start

@@ -17,6 +17,7 @@ from core.batches import (
 from core.clock import Clock, from_ms, to_ms
 from core.deliveries import Delivery
 from core.errors import NotFound
+from core.jobs import PublicStatus
 from core.reuse import Reuse
 from core.store import keys
 from core.store.admissions import (
@@ -27,13 +28,14 @@ from core.store.admissions import (
     read_verdicts,
 )
 from core.store.connection import Argument, Wire
+from core.store.jobs import key_pair
 from core.store.lua import Scripts
 from core.store.outbox import posted_arguments, posted_keys
 from core.store.records import BATCHES, JOBS
 from core.store.refusals import refusal
 from core.tenants import Credential, Scope
 
-_COUNTS: Final = ("in_queue", "in_progress", "completed", "failed", "cancelled")
+_COUNTS: Final = tuple(PublicStatus)
 _ROW: Final = 2 + len(_COUNTS)
 _UNDECIDED: Final = b"fits"
 _LIMIT, _PROBLEM = b"! ", b"? "
@@ -89,7 +91,7 @@ class BatchStore:
         """One of the credential's own batches. Raises `NotFound`, for another tenant's too."""
         answer = await self._scripts.call(
             "read_batch",
-            [*_key_pair(credential), keys.batch(batch_id), keys.batch_items(batch_id)],
+            [*key_pair(credential), keys.batch(batch_id), keys.batch_items(batch_id)],
             [*self._caller(credential, scope), span.offset, span.offset + span.limit - 1],
         )
         raise_refusal(answer[0])
@@ -105,7 +107,7 @@ class BatchStore:
         """The credential's own batches, from the one after `after`."""
         answer = await self._scripts.call(
             "list_batches",
-            [*_key_pair(credential), keys.tenant_batches(credential.tenant)],
+            [*key_pair(credential), keys.tenant_batches(credential.tenant)],
             [*self._caller(credential, Scope.READ), after or "", limit],
         )
         raise_refusal(answer[0])
@@ -141,10 +143,6 @@ class BatchStore:
 
     def _caller(self, credential: Credential, scope: Scope) -> tuple[Argument, ...]:
         return to_ms(self._clock.now()), credential.tenant, scope
-
-
-def _key_pair(credential: Credential) -> tuple[str, str]:
-    return keys.api_key(credential.digest), keys.tenant(credential.tenant)
 
 
 def _admitted(answers: list[Any]) -> BatchAdmitted:

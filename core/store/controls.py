@@ -1,11 +1,10 @@
 """Operators' switches and figures in Redis: global limits, pauses, the wallet, the audit log."""
 
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
 from typing import Final
 
 from core.audit import AuditEntry
-from core.clock import Clock, from_ms, to_ms
+from core.clock import MILLISECOND, Clock, from_ms, to_ms
 from core.controls import Pause, Wallet
 from core.limits import GlobalLimits
 from core.money import MicroUsd
@@ -131,7 +130,7 @@ class ControlStore:
         return (
             to_ms(now),
             dispatch_template(now),
-            MESSAGE_LIFE // timedelta(milliseconds=1),
+            MESSAGE_LIFE // MILLISECOND,
             to_ms(now + RING_GRACE),
         )
 

@@ -7,7 +7,7 @@ from typing import Final
 
 from core.changes import Outcome
 from core.channels import Channel, ChannelPolicy
-from core.clock import Clock, to_ms
+from core.clock import MILLISECOND, Clock, to_ms
 from core.deliveries import ChannelMove, Claimed, Delivery, DeliveryAttempt, Settlement
 from core.store import keys
 from core.store.connection import Argument, Wire
@@ -17,7 +17,6 @@ from core.store.records import ATTEMPTS, CHANNELS, DELIVERIES, ENTRIES
 
 KEEP_AFTER: Final = timedelta(hours=24)
 """How long a result outlives the last callback that was tried or is due."""
-_MILLISECOND: Final = timedelta(milliseconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +95,7 @@ class DeliveryStore:
                 ENTRIES.write(settlement.entry) if settlement.entry else "",
                 life_seconds(DELIVERY_LIFE),
                 to_ms(now),
-                (max(after.due_at or now, now) - now + KEEP_AFTER) // _MILLISECOND,
+                (max(after.due_at or now, now) - now + KEEP_AFTER) // MILLISECOND,
                 after.job_id or "",
                 channel.name,
                 self._at_once,
@@ -153,33 +152,24 @@ class DeliveryStore:
 
     async def oldest_first(self, tenant: str, span: Span, limit: int) -> Sequence[str]:
         """Ids of a tenant's deliveries, at most `limit`. `after` may name one that is gone."""
-        listed, rank = keys.tenant_deliveries(tenant), await self._rank("ZRANK", tenant, span)
-        if rank is None:
-            rows = await self._wire.execute(
-                "ZRANGEBYSCORE", listed, to_ms(span.since), to_ms(span.until), "LIMIT", 0, limit
-            )
-            return [row.decode() for row in rows]
-        flat = await self._wire.execute("ZRANGE", listed, rank + 1, rank + limit, "WITHSCORES")
-        return _within(flat, span)
+        return await self._ids("", tenant, span, limit)
 
     async def newest_first(self, tenant: str, span: Span, limit: int) -> Sequence[str]:
         """As `oldest_first`, the other way round."""
-        listed, rank = keys.tenant_deliveries(tenant), await self._rank("ZREVRANK", tenant, span)
-        if rank is None:
-            rows = await self._wire.execute(
-                "ZREVRANGEBYSCORE", listed, to_ms(span.until), to_ms(span.since), "LIMIT", 0, limit
-            )
-            return [row.decode() for row in rows]
-        flat = await self._wire.execute("ZREVRANGE", listed, rank + 1, rank + limit, "WITHSCORES")
-        return _within(flat, span)
+        return await self._ids("REV", tenant, span, limit)
 
-    async def _rank(self, command: str, tenant: str, span: Span) -> int | None:
-        if span.after is None:
-            return None
-        rank: int | None = await self._wire.execute(
-            command, keys.tenant_deliveries(tenant), span.after
-        )
-        return rank
+    async def _ids(self, way: str, tenant: str, span: Span, limit: int) -> Sequence[str]:
+        listed, first, last = keys.tenant_deliveries(tenant), to_ms(span.since), to_ms(span.until)
+        rank: int | None = None
+        if span.after is not None:
+            rank = await self._wire.execute(f"Z{way}RANK", listed, span.after)
+        if rank is not None:
+            stop = rank + limit
+            flat = await self._wire.execute(f"Z{way}RANGE", listed, rank + 1, stop, "WITHSCORES")
+            return _within(flat, first, last)
+        edges = (last, first) if way else (first, last)
+        rows = await self._wire.execute(f"Z{way}RANGEBYSCORE", listed, *edges, "LIMIT", 0, limit)
+        return [row.decode() for row in rows]
 
 
 def _channel(document: bytes | None) -> Channel:
@@ -203,7 +193,6 @@ def _score(instant: datetime | None) -> Argument:
     return "" if instant is None else to_ms(instant)
 
 
-def _within(flat: Sequence[bytes], span: Span) -> list[str]:
-    first, last = to_ms(span.since), to_ms(span.until)
+def _within(flat: Sequence[bytes], first: int, last: int) -> list[str]:
     pairs = zip(flat[::2], flat[1::2], strict=True)
     return [name.decode() for name, score in pairs if first <= float(score) <= last]

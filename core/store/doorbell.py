@@ -28,11 +28,6 @@ class Message:
     key: str
     body: bytes
 
-    @property
-    def life_ms(self) -> int:
-        """How long arq's key lives."""
-        return int(MESSAGE_LIFE.total_seconds() * 1000)
-
 
 ANY_VERSION: Final = 0
 """A ring for the job as it stands: the dispatcher's, which reads no records."""

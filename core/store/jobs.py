@@ -1,12 +1,13 @@
 """The job store: a job's admission, its changes, what is due, and what its owner may read."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
 from core.changes import RETENTION, Admission, Admitted, Change, Heir, Outcome
-from core.clock import Clock, to_ms
+from core.clock import MILLISECOND, Clock, to_ms
 from core.errors import CallerError, NotFound
 from core.history import KEPT, run_time
 from core.jobs import Job, JobRecord, JobState, TimelineEntry
@@ -16,7 +17,6 @@ from core.listing import place_of
 from core.sharing import reusable_until, time_limit, worth
 from core.store import keys
 from core.store.admissions import (
-    MILLISECOND,
     RING_GRACE,
     Call,
     admission_arguments,
@@ -28,7 +28,7 @@ from core.store.connection import Argument, Wire
 from core.store.deliveries import KEEP_AFTER
 from core.store.doorbell import MESSAGE_LIFE, Message, dispatch_template, ring_for
 from core.store.lua import Scripts
-from core.store.outbox import posted_arguments, posted_keys
+from core.store.outbox import life_seconds, posted_arguments, posted_keys
 from core.store.records import ENTRIES, JOBS
 from core.tenants import Credential, Scope
 
@@ -114,11 +114,13 @@ class JobStore:
 
     async def view(self, job_id: str) -> JobView | None:
         """Any job with its history, for an operator."""
-        record = await self.load(job_id)
+        record, entries, names = await asyncio.gather(
+            self.load(job_id),
+            self._wire.execute("LRANGE", keys.timeline(job_id), 0, -1),
+            self._wire.execute("LRANGE", keys.job_deliveries(job_id), 0, -1),
+        )
         if record is None:
             return None
-        entries = await self._wire.execute("LRANGE", keys.timeline(job_id), 0, -1)
-        names = await self._wire.execute("LRANGE", keys.job_deliveries(job_id), 0, -1)
         return JobView(
             record=record,
             timeline=tuple(ENTRIES.read(entry) for entry in entries),
@@ -232,7 +234,7 @@ class JobStore:
     async def doubts(self, limit: int) -> Sequence[Job]:
         """Jobs in doubt, the longest first."""
         ids = await self._wire.execute("ZRANGE", keys.DOUBTS, 0, limit - 1)
-        records = [await self.load(name.decode()) for name in ids]
+        records = await asyncio.gather(*(self.load(name.decode()) for name in ids))
         return [record.job for record in records if record is not None]
 
     def _caller(self, credential: Credential, scope: Scope | None) -> tuple[Argument, ...]:
@@ -306,10 +308,6 @@ def _next_look(before: Job, after: Job) -> Argument:
     return "keep" if after.due_at == before.due_at else to_ms(after.due_at)
 
 
-def _seconds(span: timedelta) -> int:
-    return int(span.total_seconds())
-
-
 def _window_keys(job: Job) -> list[str]:
     return [keys.use(job.tenant, span.name) for span in spans_at(job.created_at)]
 
@@ -344,7 +342,7 @@ def _record_arguments(change: Change, now: datetime) -> list[Argument]:
         after.state,
         _next_look(before, after),
         change.output or b"",
-        _seconds(RETENTION),
+        life_seconds(RETENTION),
         to_ms(now),
     ]
 

@@ -6,9 +6,6 @@ One Redis, no cluster: arq has no cluster support, so keys carry no hash tags.
 from dataclasses import dataclass
 from typing import Final
 
-_JOB: Final = "gw:job:"
-_DELIVERY: Final = "gw:delivery:"
-
 
 @dataclass(frozen=True, slots=True)
 class KeySpec:
@@ -193,18 +190,21 @@ POLL_RATE: Final = "gw:rate:@polls"
 SUBMIT_RATE: Final = "gw:rate:@submits"
 CHANGES: Final = "gw:changes"
 RUN_COUNTS: Final = "gw:runs"
-_RUNS: Final = "gw:runs:"
-JOB_PREFIX: Final = _JOB
-DELIVERY_PREFIX: Final = _DELIVERY
+
+JOB_PREFIX: Final = "gw:job:"
+DELIVERY_PREFIX: Final = "gw:delivery:"
 CHANNEL_PREFIX: Final = "gw:outbox:"
 REPLAY_PREFIX: Final = "gw:replay:"
 BATCH_PREFIX: Final = "gw:batch:"
-
+_TENANT: Final = "gw:tenant:"
+_FOLLOWERS: Final = "gw:followers:"
+_RUNS: Final = "gw:runs:"
+_MESSAGE: Final = "arq:job:"
 
 LUA_NAMES: Final = {
-    "job": _JOB,
-    "delivery": _DELIVERY,
-    "tenant": "gw:tenant:",
+    "job": JOB_PREFIX,
+    "delivery": DELIVERY_PREFIX,
+    "tenant": _TENANT,
     "limits": LIMITS,
     "wallet": WALLET,
     "pauses": PAUSES,
@@ -218,12 +218,12 @@ LUA_NAMES: Final = {
     "due": DUE,
     "states": STATES,
     "once": "gw:once:",
-    "followers": "gw:followers:",
+    "followers": _FOLLOWERS,
     "batch": BATCH_PREFIX,
     "batches": BATCHES,
     "unsent": UNSENT,
     "bell": BELL,
-    "message": "arq:job:",
+    "message": _MESSAGE,
     "changes": CHANGES,
     "runs": _RUNS,
     "run_counts": RUN_COUNTS,
@@ -233,27 +233,27 @@ LUA_NAMES: Final = {
 
 def job(job_id: str) -> str:
     """A job's record."""
-    return _JOB + job_id
+    return JOB_PREFIX + job_id
 
 
 def timeline(job_id: str) -> str:
     """A job's history."""
-    return f"{_JOB}{job_id}:timeline"
+    return f"{job(job_id)}:timeline"
 
 
 def job_deliveries(job_id: str) -> str:
     """A job's callbacks."""
-    return f"{_JOB}{job_id}:deliveries"
+    return f"{job(job_id)}:deliveries"
 
 
 def delivery(delivery_id: str) -> str:
     """A callback's record."""
-    return _DELIVERY + delivery_id
+    return DELIVERY_PREFIX + delivery_id
 
 
 def attempts(delivery_id: str) -> str:
     """A callback's attempts."""
-    return f"{_DELIVERY}{delivery_id}:attempts"
+    return f"{delivery(delivery_id)}:attempts"
 
 
 def channel(name: str) -> str:
@@ -263,22 +263,22 @@ def channel(name: str) -> str:
 
 def channel_busy(name: str) -> str:
     """What is on its way to an endpoint."""
-    return f"{CHANNEL_PREFIX}{name}:busy"
+    return f"{channel(name)}:busy"
 
 
 def channel_state(name: str) -> str:
     """The breaker over an endpoint."""
-    return f"{CHANNEL_PREFIX}{name}:state"
+    return f"{channel(name)}:state"
 
 
 def tenant_deliveries(name: str) -> str:
     """A tenant's callbacks by age."""
-    return f"gw:tenant:{name}:deliveries"
+    return f"{tenant(name)}:deliveries"
 
 
 def webhooks(tenant_name: str) -> str:
     """A tenant's endpoints and secrets."""
-    return f"gw:tenant:{tenant_name}:webhooks"
+    return f"{tenant(tenant_name)}:webhooks"
 
 
 def replay(tenant_name: str) -> str:
@@ -293,12 +293,12 @@ def sink(tenant_name: str, stream: str) -> str:
 
 def tenant(name: str) -> str:
     """A tenant's record."""
-    return f"gw:tenant:{name}"
+    return _TENANT + name
 
 
 def tenant_jobs(name: str) -> str:
     """A tenant's jobs by age."""
-    return f"gw:tenant:{name}:jobs"
+    return f"{tenant(name)}:jobs"
 
 
 def jobs_with_status(name: str, status: str) -> str:
@@ -308,7 +308,7 @@ def jobs_with_status(name: str, status: str) -> str:
 
 def references(name: str) -> str:
     """A tenant's jobs by reference."""
-    return f"gw:tenant:{name}:references"
+    return f"{tenant(name)}:references"
 
 
 def api_key(digest: str) -> str:
@@ -318,12 +318,12 @@ def api_key(digest: str) -> str:
 
 def message(name: str) -> str:
     """Arq's own key of a message; its pattern is arq's."""
-    return f"arq:job:{name}"
+    return _MESSAGE + name
 
 
 def followers(job_id: str) -> str:
     """Who shares a job's work."""
-    return f"gw:followers:{job_id}"
+    return _FOLLOWERS + job_id
 
 
 def idempotency(tenant_name: str, digest: str) -> str:
@@ -338,12 +338,12 @@ def batch(batch_id: str) -> str:
 
 def batch_items(batch_id: str) -> str:
     """What became of each item of a batch."""
-    return f"{BATCH_PREFIX}{batch_id}:items"
+    return f"{batch(batch_id)}:items"
 
 
 def tenant_batches(name: str) -> str:
     """A tenant's batches by age."""
-    return f"gw:tenant:{name}:batches"
+    return f"{tenant(name)}:batches"
 
 
 def rate(tenant_name: str) -> str:
@@ -358,7 +358,7 @@ def use(tenant_name: str, window: str) -> str:
 
 def tenant_keys(name: str) -> str:
     """The digests of a tenant's keys."""
-    return f"gw:tenant:{name}:keys"
+    return f"{tenant(name)}:keys"
 
 
 def runs(model_id: str) -> str:

@@ -6,11 +6,11 @@ from typing import Final
 
 from pydantic import TypeAdapter
 
-from core.clock import Clock, to_ms
+from core.clock import MILLISECOND, Clock, to_ms
 from core.jobs import Job, PublicStatus
 from core.listing import PARTS, Cursor, JobPage, JobQuery, part_of, reference_number
 from core.store import keys
-from core.store.admissions import MILLISECOND, raise_refusal
+from core.store.admissions import raise_refusal
 from core.store.connection import Argument, Wire
 from core.store.jobs import key_pair
 from core.store.lua import Scripts

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from core.clock import Clock, from_ms, to_ms
 from core.endpoints import Disabled
-from core.jobs import FINAL_STATES, JobState
+from core.jobs import OPEN_STATES
 from core.ledger import Booking
 from core.limits import Span, spans_at
 from core.money import MicroUsd
@@ -39,7 +39,6 @@ STUCK_AFTER: Final = timedelta(seconds=60)
 """Four leases: a dead worker's jobs come back after one."""
 ENDPOINTS_READ: Final = 500
 SEEN_WITHIN: Final = timedelta(seconds=30)
-OPEN_STATES: Final = tuple(sorted(frozenset(JobState) - FINAL_STATES))
 _TENANT: Final = "tenant:"
 _MODEL: Final = "model:"
 _CAPS: Final = ("running", "usd_per_day", "usd_per_month")

@@ -45,10 +45,6 @@ class Presence:
         rows = await self._wire.execute("ZREVRANGE", keys.WORKERS, 0, 0, "WITHSCORES")
         return from_ms(int(float(rows[1]))) if rows else None
 
-    async def ping(self) -> None:
-        """Raises `StoreUnavailable` when Redis does not answer."""
-        await self._wire.execute("PING")
-
     async def durability(self) -> Durability:
         """How safe written data is; closed commands (managed Redis) leave fields unknown."""
         info = parse_info(await self._wire.execute("INFO", "persistence"))

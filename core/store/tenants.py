@@ -1,19 +1,21 @@
 """Tenants and their keys in Redis. Keys are stored as digests only."""
 
+import asyncio
 import dataclasses
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Final
 
-from core.clock import Clock, from_ms, to_ms
+from core.clock import MILLISECOND, Clock, from_ms, to_ms
 from core.jobs import PublicStatus
 from core.limits import Limits, lua_pattern
 from core.reuse import ReusePolicy
 from core.store import keys
-from core.store.admissions import MILLISECOND, RING_GRACE
+from core.store.admissions import RING_GRACE
 from core.store.connection import Argument, Wire
 from core.store.doorbell import MESSAGE_LIFE, dispatch_template
 from core.store.lua import Scripts
+from core.store.outbox import life_seconds
 from core.store.records import KEYS, TENANTS
 from core.tenants import KeyRecord, KeyUse, Tenant
 
@@ -71,7 +73,7 @@ class TenantStore:
                 after.name,
                 to_ms(now),
                 dispatch_template(now),
-                MESSAGE_LIFE // timedelta(milliseconds=1),
+                MESSAGE_LIFE // MILLISECOND,
                 to_ms(now + RING_GRACE),
                 *tenant_fields(after),
             ],
@@ -94,7 +96,7 @@ class TenantStore:
                 before.version,
                 after.name,
                 keys.api_key(""),
-                int(KEPT_AFTER_DELETION.total_seconds()),
+                life_seconds(KEPT_AFTER_DELETION),
                 *tenant_fields(after),
             ],
         )
@@ -128,15 +130,18 @@ class TenantStore:
     async def keys_of(self, tenant: str) -> Sequence[KeyUse]:
         """A tenant's keys with their last use, oldest first."""
         digests = await self._wire.execute("SMEMBERS", keys.tenant_keys(tenant))
-        found: list[KeyUse] = []
-        for digest in digests:
-            doc, used = await self._wire.execute(
-                "HMGET", keys.api_key(digest.decode()), "doc", "used"
+        rows = await asyncio.gather(
+            *(
+                self._wire.execute("HMGET", keys.api_key(digest.decode()), "doc", "used")
+                for digest in digests
             )
-            if doc is not None:
-                last = None if used is None else from_ms(int(used))
-                found.append(KeyUse(KEYS.read(doc), last))
+        )
+        found = (_key_use(*row) for row in rows if row[0] is not None)
         return sorted(found, key=lambda use: use.key.created_at)
+
+
+def _key_use(doc: bytes, used: bytes | None) -> KeyUse:
+    return KeyUse(KEYS.read(doc), None if used is None else from_ms(int(used)))
 
 
 def _keys_that_follow(name: str) -> list[str]:
@@ -184,7 +189,7 @@ def _reuse_fields(reuse: ReusePolicy) -> dict[str, Argument]:
     lifetime = reuse.lifetime
     return {
         "cache": _plain(reuse.cache),
-        "cache_ms": "" if lifetime is None else lifetime // timedelta(milliseconds=1),
+        "cache_ms": "" if lifetime is None else lifetime // MILLISECOND,
         "cache_shared": _flag(yes=reuse.shared),
         "idempotency_required": _flag(yes=reuse.idempotency_required),
         "promote": _flag(yes=reuse.promote),

@@ -1,5 +1,6 @@
 """Reads what tenants used. The scripts write it: `admit_jobs` reserves, `advance_job` settles."""
 
+import asyncio
 from collections import defaultdict
 from datetime import datetime
 
@@ -21,9 +22,11 @@ class UsageStore:
 
     async def read(self, tenant: str, limits: Limits, now: datetime) -> Usage:
         """How the tenant stands in the windows that `now` falls into."""
-        windows = [await self._window(tenant, span) for span in spans_at(now)]
-        running = await self._wire.execute("HGET", keys.RUNNING, f"tenant:{tenant}")
-        waiting = await self._wire.execute("HGET", keys.WAITING, tenant)
+        running, waiting, *windows = await asyncio.gather(
+            self._wire.execute("HGET", keys.RUNNING, f"tenant:{tenant}"),
+            self._wire.execute("HGET", keys.WAITING, tenant),
+            *(self._window(tenant, span) for span in spans_at(now)),
+        )
         return Usage(limits, tuple(windows), int(running or 0), int(waiting or 0))
 
     async def _window(self, tenant: str, span: Span) -> WindowUse:

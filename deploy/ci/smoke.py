@@ -55,7 +55,6 @@ HARDENED: Final = {
     "no_new_privileges": "1",
     "tools": [],
 }
-# What Podman must read otherwise: it publishes each container's port on this machine.
 # This machine's Prometheus in a container's network, by that network's names.
 SCRAPER: Final = """
 mount --bind "$0/resolv.conf" /etc/resolv.conf
@@ -63,6 +62,7 @@ exec prometheus --config.file=deploy/prometheus/prometheus.yml \\
     --storage.tsdb.path="$0" --web.listen-address=127.0.0.1:PORT
 """
 SCRAPER_PORT: Final = 19473
+# What Podman must read otherwise: it publishes each container's port on this machine.
 IN_PODMAN: Final = (
     (r"image: runcomfy-gateway$", "image: localhost/runcomfy-gateway:local"),
     (r"replicas: 2$", "replicas: 1"),

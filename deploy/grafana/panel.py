@@ -26,7 +26,6 @@ class Unit(StrEnum):
     USD = "currencyUSD"
     BYTES = "bytes"
     CORES = "none"
-    YES_NO = "bool"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,22 +1,21 @@
 """What holds for all tenants together: global limits, the wallet's floor, pauses."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from core.controls import Pause, Wallet
-from core.errors import FieldError, InvalidInput
-from core.limits import GlobalLimits
-from core.money import MicroUsd, to_usd
+from core.errors import InvalidInput
+from core.limits import LEAST_RATE, MOST_RATE, GlobalLimits
+from core.money import usd_or_none
 from core.tenants import check_name
 from service.administration.desk import Desk
-from service.administration.fields import Difference, Unfit, raise_wrong, told, usd, whole
-from service.administration.names import is_model_id
+from service.administration.fields import Difference, raise_wrong, told, whole
 from service.administration.tenants import recall_tenant
+from service.models import is_model_id
+from service.reading import Unfit, judge, usd
 
 WALLET_FLOOR: Final = "wallet_floor_usd"
-MOST_A_SECOND: Final = 100_000
-LEAST_A_SECOND: Final = 0.001
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +52,7 @@ async def change_limits(desk: Desk, raw: Mapping[str, object]) -> GatewayLimits:
 
 def read_limits(raw: Mapping[str, object], base: GatewayLimits) -> GatewayLimits:
     """`base` with the fields of `raw` in place. Raises `InvalidInput` naming every wrong one."""
-    wrong: list[FieldError] = []
-    values: dict[str, Any] = {}
-    for name, value in raw.items():
-        try:
-            values[name] = _read(name, value, base)
-        except Unfit as unfit:
-            wrong.append(FieldError(f"/{name}", str(unfit)))
+    values, wrong = judge(raw, lambda name, value: _read(name, value, base), "/")
     raise_wrong(wrong)
     floor = values.pop(WALLET_FLOOR, base.wallet.floor)
     return GatewayLimits(replace(base.limits, **values), replace(base.wallet, floor=floor))
@@ -76,24 +69,16 @@ def _read(name: str, value: object, base: GatewayLimits) -> object:
 def _per_second(value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise Unfit("must be a number")
-    if not LEAST_A_SECOND <= value <= MOST_A_SECOND:
-        raise Unfit(f"must be from {LEAST_A_SECOND} to {MOST_A_SECOND}")
+    if not LEAST_RATE <= value <= MOST_RATE:
+        raise Unfit(f"must be from {LEAST_RATE} to {MOST_RATE:g}")
     return float(value)
 
 
-def _running(value: object) -> int:
-    return whole(value, 0)
-
-
-def _floor(value: object) -> MicroUsd:
-    return usd(value)
-
-
-_READERS: Final = {
-    "running": _running,
+_READERS: Final[Mapping[str, Callable[[object], Any]]] = {
+    "running": lambda value: whole(value, 0),
     "submits_per_second": _per_second,
     "polls_per_second": _per_second,
-    WALLET_FLOOR: _floor,
+    WALLET_FLOOR: usd,
 }
 
 
@@ -113,13 +98,12 @@ def _model_caps(value: object, caps: dict[str, int]) -> tuple[tuple[str, int], .
 
 def limits_document(gateway: GatewayLimits) -> dict[str, object]:
     """The limits as JSON shows them."""
-    floor = gateway.wallet.floor
     return {
         "running": gateway.limits.running,
         "submits_per_second": gateway.limits.submits_per_second,
         "polls_per_second": gateway.limits.polls_per_second,
         "models": dict(gateway.limits.models),
-        WALLET_FLOOR: None if floor is None else to_usd(floor),
+        WALLET_FLOOR: usd_or_none(gateway.wallet.floor),
     }
 
 

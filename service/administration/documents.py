@@ -1,13 +1,13 @@
 """What operators read, as JSON values. Pure; the admin API and `--json` show the same."""
 
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Any, Final
 
 from core.audit import AuditEntry
+from core.clock import iso
 from core.controls import Pause, Wallet
 from core.jobs import Fact, Note, TimelineEntry
-from core.money import MicroUsd, to_usd
+from core.money import usd_or_none
 from core.store.jobs import JobView
 from core.tenants import KeyUse, Tenant
 from service.administration.apply import Step
@@ -147,13 +147,3 @@ def audit_document(entry: AuditEntry) -> Document:
         "subject": entry.subject,
         "change": entry.change,
     }
-
-
-def usd_or_none(amount: MicroUsd | None) -> float | None:
-    """USD as a number, at most six decimals."""
-    return None if amount is None else to_usd(amount)
-
-
-def iso(instant: datetime | None) -> str | None:
-    """ISO 8601 in UTC."""
-    return None if instant is None else instant.isoformat().replace("+00:00", "Z")

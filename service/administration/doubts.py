@@ -1,16 +1,17 @@
 """Submits in doubt: what is known of each, and what a person decides."""
 
+import asyncio
 from collections.abc import Sequence
 from typing import Final
 
 from core.changes import Change, Outcome
 from core.doubts import Attach, Resolution, Resolved, resolve
 from core.errors import Conflict, InvalidInput, NotFound
-from core.events import JobMoved
 from core.ids import may_be_id
 from core.jobs import Job
 from core.notices import announced, may_notify
 from core.store.jobs import JobView
+from core.telling import told
 from service.administration.desk import Desk
 from service.administration.names import is_upstream_id
 
@@ -20,7 +21,8 @@ MOST_LISTED: Final = 1000
 
 async def list_doubts(desk: Desk) -> Sequence[JobView]:
     """Jobs in doubt with their history, the longest first; at most 1,000."""
-    found = [await desk.jobs.view(job.id) for job in await desk.jobs.doubts(MOST_LISTED)]
+    jobs = await desk.jobs.doubts(MOST_LISTED)
+    found = await asyncio.gather(*(desk.jobs.view(job.id) for job in jobs))
     return [view for view in found if view is not None]
 
 
@@ -37,9 +39,10 @@ async def resolve_doubt(desk: Desk, job_id: str, resolution: Resolution) -> Job:
         if record is None:
             raise NotFound(f"There is no job {job_id}.")
         resolved = resolve(record.job, resolution, desk.actor, desk.clock.now())
-        match await desk.jobs.store(await _change(desk, record.job, resolved)):
+        change = await _change(desk, record.job, resolved)
+        match await desk.jobs.store(change):
             case Outcome.STORED:
-                await _tell(desk, record.job, resolved)
+                await _tell(desk, change, resolved)
                 return resolved.after
             case Outcome.UNKNOWN:
                 raise NotFound(f"There is no job {job_id}.")
@@ -57,19 +60,7 @@ async def _change(desk: Desk, before: Job, resolved: Resolved) -> Change:
     return announced(change, known, desk.ids, after.updated_at)
 
 
-async def _tell(desk: Desk, before: Job, resolved: Resolved) -> None:
-    after = resolved.after
-    desk.emit(
-        JobMoved(
-            job_id=after.id,
-            tenant=after.tenant,
-            model_id=after.model_id,
-            fact=resolved.fact,
-            before=before.state,
-            after=after.state,
-            age=after.updated_at - after.created_at,
-            upstream_id=after.upstream_id,
-            detail=resolved.entry.detail,
-        )
-    )
-    await desk.note("doubt.resolve", after.id, resolved.entry.detail or "")
+async def _tell(desk: Desk, change: Change, resolved: Resolved) -> None:
+    for event in told(change, resolved.fact, resolved.entry.detail):
+        desk.emit(event)
+    await desk.note("doubt.resolve", change.after.id, resolved.entry.detail or "")

@@ -4,44 +4,38 @@ The admin API's bodies, `tenants.toml` and the command's flags all go through it
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from dataclasses import fields as dataclass_fields
 from datetime import timedelta
 from difflib import get_close_matches
 from enum import StrEnum
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from core.changes import RETENTION
 from core.errors import FieldError, InvalidInput
-from core.limits import Limits, Priority, UnknownPrice
-from core.money import MicroUsd, from_usd, to_usd
+from core.limits import LEAST_WEIGHT, MOST_WEIGHT, Limits, Priority, UnknownPrice
+from core.money import to_usd, usd_or_none
 from core.reuse import LEAST_LIFETIME, MOST_LIFETIME, CacheMode, ReusePolicy
-from core.targets import Refusal, TargetPolicy, check_url
+from core.targets import TargetPolicy
 from core.tenants import NO_LIMITS, USUAL_REUSE, DoubtPolicy, Tenant
 from service.options import PRIORITIES
+from service.reading import USD_PATTERN, Unfit, judge, receiver, usd, word
 
 MOST_PATTERNS: Final = 100
 MOST_COUNT: Final = 1_000_000_000
 SHORTEST_LIFE: Final = timedelta(minutes=1)
-_MOST_WEIGHT: Final = 1_000.0
-_LEAST_WEIGHT: Final = 0.001
 _PATTERN: Final = re.compile(r"[A-Za-z0-9._/*-]{1,200}")
-_AMOUNT: Final = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,6})?")
 USD_SCHEMA: Final[dict[str, Any]] = {
     "type": ["number", "string"],
     "minimum": 0,
     "maximum": 1_000_000_000,
-    "pattern": f"^{_AMOUNT.pattern}$",
+    "pattern": f"^{USD_PATTERN}$",
 }
 """An amount in USD: a number, or its digits where a float is not exact enough."""
-_W = TypeVar("_W", bound=StrEnum)
 
 Read = Callable[[object, TargetPolicy], Any]
 Show = Callable[[Any], object]
-
-
-class Unfit(ValueError):
-    """The value does not fit its field; the text says what would."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +49,9 @@ class TenantSettings:
     result_ttl: timedelta | None = None
     limits: Limits = NO_LIMITS
     reuse: ReusePolicy = USUAL_REUSE
+
+
+_SETTINGS: Final = tuple(field.name for field in dataclass_fields(TenantSettings))
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,32 +81,20 @@ def whole(value: object, least: int, most: int = MOST_COUNT) -> int:
     return value
 
 
-def usd(value: object) -> MicroUsd:
-    """An amount in USD. Raises `Unfit`."""
-    readable = not isinstance(value, str) or _AMOUNT.fullmatch(value)
-    amount = from_usd(value) if readable else None
-    if amount is None:
-        raise Unfit("must be an amount in USD, such as 1.50")
-    return amount
-
-
 def _count(about: str, least: int) -> Field:
     schema = {"type": ["integer", "null"], "minimum": least, "maximum": MOST_COUNT}
     return Field(_optional(lambda value, _: whole(value, least)), _as_is, schema, about)
 
 
 def _money(about: str) -> Field:
-    def show(amount: MicroUsd | None) -> float | None:
-        return None if amount is None else to_usd(amount)
-
     schema = USD_SCHEMA | {"type": [*USD_SCHEMA["type"], "null"]}
-    return Field(_optional(lambda value, _: usd(value)), show, schema, about)
+    return Field(_optional(lambda value, _: usd(value)), usd_or_none, schema, about)
 
 
 def _weight(value: object, _: TargetPolicy) -> float:
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not is_number or not _LEAST_WEIGHT <= float(str(value)) <= _MOST_WEIGHT:
-        raise Unfit(f"must be a number from {_LEAST_WEIGHT} to {_MOST_WEIGHT:g}")
+    if not is_number or not LEAST_WEIGHT <= float(str(value)) <= MOST_WEIGHT:
+        raise Unfit(f"must be a number from {LEAST_WEIGHT} to {MOST_WEIGHT:g}")
     return float(str(value))
 
 
@@ -123,13 +108,9 @@ def _models(value: object, _: TargetPolicy) -> tuple[str, ...]:
     return patterns
 
 
-def _word(kind: type[_W]) -> Read:
-    def read(value: object, _: TargetPolicy) -> _W:
-        if value not in list(kind):
-            raise Unfit(f"must be one of {', '.join(kind)}")
-        return kind(str(value))
-
-    return read
+def _word(kind: type[StrEnum]) -> Read:
+    read = word(kind)
+    return lambda value, _: read(value)
 
 
 def _priority(value: object, _: TargetPolicy) -> Priority:
@@ -169,10 +150,7 @@ def _seconds(about: str, least: timedelta, most: timedelta) -> Field:
 def _webhook(value: object, policy: TargetPolicy) -> str:
     if not isinstance(value, str):
         raise Unfit("must be a URL")
-    judged = check_url(value, policy)
-    if isinstance(judged, Refusal):
-        raise Unfit(judged.message)
-    return value
+    return receiver(value, policy)
 
 
 LARGEST: Final = {name: PRIORITIES[name] for name in ("high", "normal")}
@@ -191,7 +169,7 @@ LIMIT_FIELDS: Final[Mapping[str, Field]] = {
     "weight": Field(
         _weight,
         _as_is,
-        {"type": "number", "minimum": _LEAST_WEIGHT, "maximum": _MOST_WEIGHT},
+        {"type": "number", "minimum": LEAST_WEIGHT, "maximum": MOST_WEIGHT},
         "Share of the turns among tenants.",
     ),
     "models": Field(
@@ -292,16 +270,13 @@ def read_fields(
     raw: Mapping[str, object], base: TenantSettings, policy: TargetPolicy
 ) -> TenantSettings:
     """`base` with the fields of `raw` in place. Raises `InvalidInput` naming every wrong one."""
-    wrong: list[FieldError] = []
-    values: dict[str, Any] = {}
-    for name, value in raw.items():
+
+    def read(name: str, value: object) -> object:
         if name not in FIELDS:
-            wrong.append(FieldError(f"/{name}", _unknown(name)))
-            continue
-        try:
-            values[name] = FIELDS[name].read(value, policy)
-        except Unfit as unfit:
-            wrong.append(FieldError(f"/{name}", str(unfit)))
+            raise Unfit(_unknown(name))
+        return FIELDS[name].read(value, policy)
+
+    values, wrong = judge(raw, read, "/")
     raise_wrong(wrong)
     return replace(
         base,
@@ -315,7 +290,7 @@ def _part(values: Mapping[str, Any], table: Mapping[str, Field]) -> dict[str, An
     return {ATTRIBUTES.get(name, name): value for name, value in values.items() if name in table}
 
 
-def raise_wrong(wrong: list[FieldError]) -> None:
+def raise_wrong(wrong: Sequence[FieldError]) -> None:
     """Raises `InvalidInput` when anything is wrong."""
     if wrong:
         told = "; ".join(f"{error.path.removeprefix('/')} {error.message}" for error in wrong[:3])
@@ -329,15 +304,12 @@ def _unknown(name: str) -> str:
 
 def settings_of(tenant: Tenant) -> TenantSettings:
     """What an operator set of a tenant."""
-    return TenantSettings(
-        webhook=tenant.webhook,
-        disabled=tenant.disabled,
-        doubt=tenant.doubt,
-        keep_inputs=tenant.keep_inputs,
-        result_ttl=tenant.result_ttl,
-        limits=tenant.limits,
-        reuse=tenant.reuse,
-    )
+    return TenantSettings(**{name: getattr(tenant, name) for name in _SETTINGS})
+
+
+def put_on(tenant: Tenant, settings: TenantSettings) -> Tenant:
+    """The tenant with these settings, otherwise as it was."""
+    return replace(tenant, **{name: getattr(settings, name) for name in _SETTINGS})
 
 
 def show_fields(settings: TenantSettings) -> dict[str, object]:

@@ -22,6 +22,7 @@ from service.administration.fields import (
     Difference,
     TenantSettings,
     differences,
+    put_on,
     read_fields,
     settings_of,
     told,
@@ -63,19 +64,8 @@ async def _taken(desk: Desk, name: str) -> Conflict:
 def mint(desk: Desk, name: str, settings: TenantSettings) -> NewTenant:
     """A tenant with a first key and webhook secret, not yet stored."""
     secret = mint_webhook_secret(desk.ids.secret())
-    tenant = Tenant(
-        name=name,
-        created_at=desk.clock.now(),
-        webhook=settings.webhook,
-        webhook_secrets=(secret,),
-        disabled=settings.disabled,
-        doubt=settings.doubt,
-        keep_inputs=settings.keep_inputs,
-        result_ttl=settings.result_ttl,
-        limits=settings.limits,
-        reuse=settings.reuse,
-    )
-    return NewTenant(tenant, mint_key(name, desk.ids.secret()), secret)
+    bare = Tenant(name=name, created_at=desk.clock.now(), webhook_secrets=(secret,))
+    return NewTenant(put_on(bare, settings), mint_key(name, desk.ids.secret()), secret)
 
 
 async def load_tenant(desk: Desk, name: str) -> Tenant:
@@ -133,17 +123,7 @@ def with_settings(tenant: Tenant, settings: TenantSettings) -> Tenant:
     """The tenant's next record; itself where nothing changes."""
     if settings == settings_of(tenant):
         return tenant
-    return replace(
-        tenant,
-        webhook=settings.webhook,
-        disabled=settings.disabled,
-        doubt=settings.doubt,
-        keep_inputs=settings.keep_inputs,
-        result_ttl=settings.result_ttl,
-        limits=settings.limits,
-        reuse=settings.reuse,
-        version=tenant.version + 1,
-    )
+    return put_on(replace(tenant, version=tenant.version + 1), settings)
 
 
 async def delete_tenant(desk: Desk, name: str) -> None:

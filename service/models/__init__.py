@@ -2,10 +2,12 @@
 
 from service.models.book import FRESH_FOR, Known, ModelPage, ModelQuery, Models, Unvalidated
 from service.models.card import SEED, ModelCard, Source, estimate, load_cards, validate_input
-from service.models.catalogue import is_model_id
+from service.models.catalogue import MODEL_ID_PATTERN, MOST_ID_CHARS, is_model_id
 
 __all__ = [
     "FRESH_FOR",
+    "MODEL_ID_PATTERN",
+    "MOST_ID_CHARS",
     "SEED",
     "Known",
     "ModelCard",

@@ -7,17 +7,16 @@ import orjson
 
 from service.models.card import ModelCard, Source, read_card
 
-_MODEL_ID: Final = re.compile(r"[A-Za-z0-9._-]+(?:/[A-Za-z0-9._-]+)*")
-_MOST_ID_CHARS: Final = 256
+# It becomes part of a URL: no segment may be `.` or `..`.
+_SEGMENT: Final = r"(?!\.{1,2}(?:/|$))[A-Za-z0-9._-]+"
+MODEL_ID_PATTERN: Final = f"{_SEGMENT}(?:/{_SEGMENT})*"
+MOST_ID_CHARS: Final = 256
+_MODEL_ID: Final = re.compile(MODEL_ID_PATTERN)
 
 
 def is_model_id(text: str) -> bool:
-    """Whether `text` can be a model's id: it becomes part of a URL, so no `.` or `..` segments."""
-    return (
-        len(text) <= _MOST_ID_CHARS
-        and _MODEL_ID.fullmatch(text) is not None
-        and {".", ".."}.isdisjoint(text.split("/"))
-    )
+    """Whether `text` can be a model's id: names separated by slashes."""
+    return len(text) <= MOST_ID_CHARS and _MODEL_ID.fullmatch(text) is not None
 
 
 def catalogue_card(document: bytes) -> ModelCard | None:

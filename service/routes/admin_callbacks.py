@@ -6,19 +6,19 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from core.documents import delivery_document
-from service.admin_schemas import wish
 from service.administration import callbacks
 from service.administration.desk import Desk
 from service.administration.tenants import load_tenant
 from service.exchange import resources_of
 from service.mailroom import Mailroom
-from service.openapi import problems
-from service.options import read_query
+from service.openapi import TENANT, problems
+from service.reading import read_query
+from service.routes.caller import json_body
 from service.routes.deliveries import DELIVERY_ID, DELIVERY_PARAMETERS
-from service.routes.endpoint import Endpoint, Tag
-from service.routes.operators import ROOT, TENANT, administered, operators, shown, wished
+from service.routes.endpoint import Endpoint, Tag, shown
+from service.routes.operators import ROOT, administered, operators
 from service.routes.webhooks import ENDPOINT_ID
-from service.schemas import answer
+from service.schemas import answer, body
 from service.webhook_bodies import read_delivery_query, read_replay, read_test
 from service.webhook_documents import (
     deliveries_document,
@@ -51,7 +51,9 @@ async def _list(request: Request, desk: Desk) -> Response:
 
 
 async def _add(request: Request, desk: Desk) -> Response:
-    made = await callbacks.add_endpoint(desk, *await _asked(request, desk), await wished(request))
+    made = await callbacks.add_endpoint(
+        desk, *await _asked(request, desk), await json_body(request)
+    )
     return shown(endpoint_document(made), 201)
 
 
@@ -64,7 +66,7 @@ async def _show(request: Request, desk: Desk) -> Response:
 async def _change(request: Request, desk: Desk) -> Response:
     room, tenant = await _asked(request, desk)
     named = (tenant, request.path_params["endpoint_id"])
-    changed = await callbacks.change_endpoint(desk, room, named, await wished(request))
+    changed = await callbacks.change_endpoint(desk, room, named, await json_body(request))
     return shown(endpoint_document(changed))
 
 
@@ -89,13 +91,13 @@ async def _resend(request: Request, desk: Desk) -> Response:
 
 
 async def _replay(request: Request, desk: Desk) -> Response:
-    stretch = read_replay(await wished(request), desk.clock.now())
+    stretch = read_replay(await json_body(request), desk.clock.now())
     after = await callbacks.replay(desk, *await _asked(request, desk), stretch)
     return shown(replay_document(stretch, after), 202)
 
 
 async def _test(request: Request, desk: Desk) -> Response:
-    endpoint_id = read_test(await wished(request))
+    endpoint_id = read_test(await json_body(request))
     made = await callbacks.send_test(desk, *await _asked(request, desk), endpoint_id)
     return shown(deliveries_document([(delivery, ()) for delivery in made]), 202)
 
@@ -125,7 +127,7 @@ ENDPOINTS: Final = (
         "Make an endpoint for a tenant",
         Tag.CALLBACKS,
         {201: answer("The new endpoint.", "Endpoint", ENDPOINT_EXAMPLE), **_WISHES},
-        operators(TENANT, **wish("NewEndpoint", NEW_ENDPOINT_EXAMPLE)),
+        operators(TENANT, requestBody=body("NewEndpoint", NEW_ENDPOINT_EXAMPLE)),
     ),
     Endpoint(
         "GET",
@@ -145,7 +147,9 @@ ENDPOINTS: Final = (
         "Change, disable or enable a tenant's endpoint",
         Tag.CALLBACKS,
         {200: answer("The endpoint.", "Endpoint", ENDPOINT_EXAMPLE), **_WISHES},
-        operators(TENANT, ENDPOINT_ID, **wish("EndpointChange", CHANGE_EXAMPLE, required=False)),
+        operators(
+            TENANT, ENDPOINT_ID, requestBody=body("EndpointChange", CHANGE_EXAMPLE, required=False)
+        ),
         "An endpoint that is enabled again is sent what it missed, a few events each second.",
     ),
     Endpoint(
@@ -195,7 +199,7 @@ ENDPOINTS: Final = (
         "Send a stretch of a tenant's callbacks anew",
         Tag.CALLBACKS,
         {202: answer("They are sent a few each second.", "Replay", REPLAY_EXAMPLE), **_WISHES},
-        operators(TENANT, **wish("ReplayDraft", REPLAY_DRAFT_EXAMPLE)),
+        operators(TENANT, requestBody=body("ReplayDraft", REPLAY_DRAFT_EXAMPLE)),
         "Without `status`, what was `failed` or `held`.",
     ),
     Endpoint(
@@ -209,7 +213,7 @@ ENDPOINTS: Final = (
             202: answer("The events that are on their way.", "Deliveries", DELIVERIES_EXAMPLE),
             **_WISHES,
         },
-        operators(TENANT, **wish("TestDraft", TEST_DRAFT_EXAMPLE, required=False)),
+        operators(TENANT, requestBody=body("TestDraft", TEST_DRAFT_EXAMPLE, required=False)),
         "To one endpoint, or to all that are enabled.",
     ),
 )

@@ -5,8 +5,7 @@ from typing import Final
 from starlette.requests import Request
 from starlette.responses import Response
 
-from core.errors import MalformedRequest
-from service.admin_schemas import AUDIT_EXAMPLE, GATEWAY_EXAMPLE, LIMITS_EXAMPLE, wish
+from service.admin_schemas import AUDIT_EXAMPLE, GATEWAY_EXAMPLE, LIMITS_EXAMPLE
 from service.administration.controls import (
     change_limits,
     pause,
@@ -17,14 +16,14 @@ from service.administration.controls import (
 from service.administration.desk import Desk
 from service.administration.documents import audit_document, gateway_document, pauses_document
 from service.openapi import parameter, problems
-from service.options import read_query
-from service.routes.endpoint import Endpoint, Tag
-from service.routes.operators import ROOT, administered, operators, shown, wished
-from service.schemas import answer
+from service.reading import read_query, read_table, whole
+from service.routes.caller import json_body
+from service.routes.endpoint import Endpoint, Tag, shown
+from service.routes.operators import ROOT, administered, operators
+from service.schemas import answer, body
 
 MOST_ENTRIES: Final = 1000
 _USUAL_ENTRIES: Final = 100
-_MOST_DIGITS: Final = 4
 
 
 async def _show(_: Request, desk: Desk) -> Response:
@@ -33,26 +32,25 @@ async def _show(_: Request, desk: Desk) -> Response:
 
 
 async def _change(request: Request, desk: Desk) -> Response:
-    gateway = await change_limits(desk, await wished(request))
+    gateway = await change_limits(desk, await json_body(request))
     return shown(gateway_document(gateway, await desk.controls.pauses()))
 
 
 async def _pause(request: Request, desk: Desk) -> Response:
-    pauses = await pause(desk, read_pause(await wished(request)))
+    pauses = await pause(desk, read_pause(await json_body(request)))
     return shown({"paused": pauses_document(pauses)})
 
 
 async def _resume(request: Request, desk: Desk) -> Response:
-    pauses = await resume(desk, read_pause(await wished(request)))
+    pauses = await resume(desk, read_pause(await json_body(request)))
     return shown({"paused": pauses_document(pauses)})
 
 
 async def _audit(request: Request, desk: Desk) -> Response:
-    text = read_query(request.url.query).get("limit", str(_USUAL_ENTRIES))
-    fits = text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS
-    if not fits or not 0 < int(text) <= MOST_ENTRIES:
-        raise MalformedRequest(f"limit must be a whole number from 1 to {MOST_ENTRIES}.")
-    entries = await desk.controls.audit(int(text))
+    asked = read_table(
+        read_query(request.url.query), {"limit": lambda text: whole(text, 1, MOST_ENTRIES)}
+    )
+    entries = await desk.controls.audit(asked.get("limit", _USUAL_ENTRIES))
     return shown({"entries": [audit_document(entry) for entry in entries]})
 
 
@@ -82,7 +80,7 @@ ENDPOINTS: Final = (
         "Change the gateway's limits or the wallet's floor",
         Tag.CONTROLS,
         {200: answer("As they are now.", "Gateway", GATEWAY_EXAMPLE), **_WISHES},
-        operators(**wish("GatewayLimits", LIMITS_EXAMPLE, required=False)),
+        operators(requestBody=body("GatewayLimits", LIMITS_EXAMPLE, required=False)),
         "Only what the body names; null takes a limit away. What runs goes on.",
     ),
     Endpoint(
@@ -93,7 +91,7 @@ ENDPOINTS: Final = (
         "Pause everything, a tenant or a model",
         Tag.CONTROLS,
         {200: answer("All that is paused.", "Paused", _PAUSED), **_WISHES},
-        operators(**wish("Pausable", {"tenant": "video-team"})),
+        operators(requestBody=body("Pausable", {"tenant": "video-team"})),
         "Nothing of it leaves for RunComfy; jobs are taken in, wait and are not lost.",
     ),
     Endpoint(
@@ -104,7 +102,7 @@ ENDPOINTS: Final = (
         "Resume what was paused",
         Tag.CONTROLS,
         {200: answer("All that is still paused.", "Paused", {"paused": []}), **_WISHES},
-        operators(**wish("Pausable", {"all": True})),
+        operators(requestBody=body("Pausable", {"all": True})),
     ),
     Endpoint(
         "GET",

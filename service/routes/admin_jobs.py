@@ -9,18 +9,18 @@ from core.documents import detail_document, page_document
 from core.doubts import Attach, Lost, Resend, Resolution
 from core.errors import InvalidInput, NotFound
 from core.ids import may_be_id
-from service.admin_schemas import DOUBT_EXAMPLE, RESOLUTION_EXAMPLE, RESOLUTIONS, wish
+from service.admin_schemas import DOUBT_EXAMPLE, RESOLUTION_EXAMPLE, RESOLUTIONS
 from service.administration.desk import Desk
 from service.administration.documents import doubt_document
 from service.administration.doubts import list_doubts, resolve_doubt
 from service.administration.jobs import list_jobs
-from service.exchange import exchange_of, resources_of
-from service.links import links_of
+from service.exchange import exchange_of
 from service.listing import read_job_query
-from service.openapi import JOB_ID, JOB_LIST_PARAMETERS, problems
-from service.routes.endpoint import Endpoint, Tag, json_answer
-from service.routes.operators import ROOT, TENANT, administered, operators, shown, wished
-from service.schemas import DETAIL_EXAMPLE, REQUESTS_EXAMPLE, answer
+from service.openapi import JOB_ID, JOB_LIST_PARAMETERS, TENANT, problems
+from service.routes.caller import json_body, links_for
+from service.routes.endpoint import Endpoint, Tag, json_answer, shown
+from service.routes.operators import ROOT, administered, operators
+from service.schemas import DETAIL_EXAMPLE, REQUESTS_EXAMPLE, answer, body
 
 
 async def _detail(request: Request, desk: Desk) -> Response:
@@ -29,16 +29,14 @@ async def _detail(request: Request, desk: Desk) -> Response:
     if view is None:
         raise NotFound
     exchange_of(request.scope).job_id = job_id
-    links = links_of(request.scope, resources_of(request.scope).policy.public_url)
+    links = links_for(request)
     return json_answer(detail_document(view.record, links, view.timeline, view.delivery_ids))
 
 
 async def _list(request: Request, desk: Desk) -> Response:
     query = read_job_query(request.url.query)
     page = await list_jobs(desk, request.path_params["tenant"], query)
-    return shown(
-        page_document(page, links_of(request.scope, resources_of(request.scope).policy.public_url))
-    )
+    return shown(page_document(page, links_for(request)))
 
 
 async def _list_doubts(_: Request, desk: Desk) -> Response:
@@ -47,7 +45,7 @@ async def _list_doubts(_: Request, desk: Desk) -> Response:
 
 async def _resolve(request: Request, desk: Desk) -> Response:
     job_id: str = request.path_params["request_id"]
-    await resolve_doubt(desk, job_id, read_resolution(dict(await wished(request))))
+    await resolve_doubt(desk, job_id, read_resolution(await json_body(request)))
     return await _detail(request, desk)
 
 
@@ -120,7 +118,7 @@ ENDPOINTS: Final = (
             200: answer("The request as it is now.", "Detail", DETAIL_EXAMPLE),
             **problems(400, 401, 404, 409, 413, 415, 422, 503),
         },
-        operators(JOB_ID, **wish("ResolutionWish", RESOLUTION_EXAMPLE)),
+        operators(JOB_ID, requestBody=body("ResolutionWish", RESOLUTION_EXAMPLE)),
         "`attach`: RunComfy has it under the id that you give, and the job goes on from there. "
         "`lost`: the job fails, `billed: unknown`. `resend`: exactly one further submit may leave, "
         "though the first may have been charged.",

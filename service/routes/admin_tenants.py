@@ -7,7 +7,7 @@ from typing import Final
 from starlette.requests import Request
 from starlette.responses import Response
 
-from core.errors import InvalidInput, MalformedRequest
+from core.errors import InvalidInput
 from core.tenants import ALL_SCOPES, Scope
 from service.admin_schemas import (
     KEY_EXAMPLE,
@@ -18,7 +18,6 @@ from service.admin_schemas import (
     SECRET_EXAMPLE,
     SETTINGS_EXAMPLE,
     TENANT_EXAMPLE,
-    wish,
 )
 from service.administration.apply import apply, preview
 from service.administration.desk import Desk
@@ -42,11 +41,12 @@ from service.administration.tenants import (
     usage_of,
 )
 from service.exchange import resources_of
-from service.openapi import parameter, problems
-from service.options import read_flag, read_query
-from service.routes.endpoint import Endpoint, Tag
-from service.routes.operators import ROOT, TENANT, administered, operators, shown, wished
-from service.schemas import USAGE_EXAMPLE, answer
+from service.openapi import TENANT, parameter, problems
+from service.reading import flag, read_query, read_table
+from service.routes.caller import json_body
+from service.routes.endpoint import Endpoint, Tag, shown
+from service.routes.operators import ROOT, administered, operators
+from service.schemas import USAGE_EXAMPLE, answer, body
 from service.usage import usage_document
 from service.webhook_bodies import read_overlap
 
@@ -59,7 +59,7 @@ async def _list(_: Request, desk: Desk) -> Response:
 
 
 async def _create(request: Request, desk: Desk) -> Response:
-    raw = dict(await wished(request))
+    raw = await json_body(request)
     name = raw.pop("tenant", None)
     if not isinstance(name, str):
         raise InvalidInput("tenant must be the new tenant's name.")
@@ -71,7 +71,7 @@ async def _show(request: Request, desk: Desk) -> Response:
 
 
 async def _change(request: Request, desk: Desk) -> Response:
-    changed = await change_tenant(desk, _named(request), await wished(request))
+    changed = await change_tenant(desk, _named(request), await json_body(request))
     return shown(tenant_document(changed.tenant))
 
 
@@ -81,12 +81,9 @@ async def _delete(request: Request, desk: Desk) -> Response:
 
 
 async def _apply(request: Request, desk: Desk) -> Response:
-    flag = read_query(request.url.query).get("dry_run", "false")
-    try:
-        carry_out = preview if read_flag(flag) else apply
-    except ValueError as error:
-        raise MalformedRequest(f"dry_run {error}.") from error
-    steps = await carry_out(desk, await wished(request))
+    asked = read_table(read_query(request.url.query), {"dry_run": flag})
+    carry_out = preview if asked.get("dry_run") else apply
+    steps = await carry_out(desk, await json_body(request))
     return shown({"steps": [step_document(step) for step in steps]})
 
 
@@ -98,7 +95,7 @@ async def _usage(request: Request, desk: Desk) -> Response:
 
 
 async def _rotate(request: Request, desk: Desk) -> Response:
-    overlap = read_overlap(await wished(request))
+    overlap = read_overlap(await json_body(request))
     return shown(
         new_secret_document(await rotate_webhook_secret(desk, _named(request), overlap)), 201
     )
@@ -114,7 +111,7 @@ async def _list_keys(request: Request, desk: Desk) -> Response:
 
 
 async def _create_key(request: Request, desk: Desk) -> Response:
-    raw = await wished(request)
+    raw = await json_body(request)
     if raw.keys() - {"scopes", "expires_at"}:
         raise InvalidInput("A key has scopes and expires_at, nothing else.")
     try:
@@ -174,7 +171,7 @@ ENDPOINTS: Final = (
         "Create a tenant with its first key",
         Tag.TENANTS,
         {201: answer("Shown once.", "NewTenant", NEW_TENANT_EXAMPLE), **_WISHES},
-        operators(**wish("TenantWish", {"tenant": "video-team", **SETTINGS_EXAMPLE})),
+        operators(requestBody=body("TenantWish", {"tenant": "video-team", **SETTINGS_EXAMPLE})),
         "The body is `tenant` (its name) and any settings; those that it leaves out set no limit.",
     ),
     Endpoint(
@@ -185,7 +182,9 @@ ENDPOINTS: Final = (
         "Make tenants as a file says",
         Tag.TENANTS,
         {200: answer("What was done.", "Plan", PLAN_EXAMPLE), **_WISHES},
-        operators(_DRY_RUN, **wish("TenantsFile", {"tenants": {"video-team": SETTINGS_EXAMPLE}})),
+        operators(
+            _DRY_RUN, requestBody=body("TenantsFile", {"tenants": {"video-team": SETTINGS_EXAMPLE}})
+        ),
         "Settings that are left out get their defaults; tenants that are left out stay as they "
         "are. Doing it twice changes nothing.",
     ),
@@ -207,7 +206,7 @@ ENDPOINTS: Final = (
         "Change a tenant's settings",
         Tag.TENANTS,
         {200: answer("As it is now.", "Tenant", TENANT_EXAMPLE), **_WISHES},
-        operators(TENANT, **wish("TenantSettings", _CHANGE_EXAMPLE, required=False)),
+        operators(TENANT, requestBody=body("TenantSettings", _CHANGE_EXAMPLE, required=False)),
         "Only what the body names; null takes a limit away. In force with the next submit: what "
         "runs or waits above a lowered limit goes on.",
     ),
@@ -251,7 +250,7 @@ ENDPOINTS: Final = (
         "Give a tenant one more key",
         Tag.TENANTS,
         {201: answer("Shown once.", "NewKey", NEW_KEY_EXAMPLE), **_WISHES},
-        operators(TENANT, **wish("KeyWish", KEY_WISH_EXAMPLE, required=False)),
+        operators(TENANT, requestBody=body("KeyWish", KEY_WISH_EXAMPLE, required=False)),
     ),
     Endpoint(
         "DELETE",
@@ -275,7 +274,9 @@ ENDPOINTS: Final = (
             201: answer("Shown once.", "WebhookSecret", SECRET_EXAMPLE),
             **_WISHES,
         },
-        operators(TENANT, **wish("SecretWish", {"overlap_seconds": 3600}, required=False)),
+        operators(
+            TENANT, requestBody=body("SecretWish", {"overlap_seconds": 3600}, required=False)
+        ),
         "Callbacks carry both signatures until `overlap_seconds` are over (a day unless told), or "
         "the old secret is retired.",
     ),

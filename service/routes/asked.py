@@ -9,21 +9,20 @@ from core.errors import NotFound
 from core.ids import may_be_id
 from core.store.jobs import Depth, JobView
 from core.tenants import Credential, Scope
-from service.auth import presented
 from service.exchange import exchange_of, resources_of
 from service.preferences import PREFER, applied, wait_preference
+from service.routes.caller import key_of
 from service.waiting import told_of_leaving, wait_for_end
 
 
-async def named(request: Request, scope: Scope) -> tuple[Credential, str]:
-    """Whose request is asked for. What cannot be an id is not looked for."""
-    credential = presented(request.headers)
-    exchange_of(request.scope).tenant = credential.tenant
-    job_id: str = request.path_params["request_id"]
-    if not may_be_id(job_id):
+async def named(request: Request, scope: Scope, name: str = "request_id") -> tuple[Credential, str]:
+    """Whose request (or what `name` says) is asked for. What cannot be an id is not looked for."""
+    credential = key_of(request)
+    wanted: str = request.path_params[name]
+    if not may_be_id(wanted):
         await resources_of(request.scope).jobs.authenticate(credential, scope)
         raise NotFound
-    return credential, job_id
+    return credential, wanted
 
 
 async def view_of(request: Request, depth: Depth) -> JobView:

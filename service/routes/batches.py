@@ -2,26 +2,26 @@
 
 import asyncio
 import re
-from typing import Final
+from collections.abc import Callable, Mapping
+from typing import Any, Final
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from core.batches import MOST_ITEMS, BatchAdmission, BatchAdmitted, BatchStatus, BatchView
-from core.errors import CallerError, MalformedRequest, NotFound, StoreSilent
+from core.errors import CallerError, StoreSilent
 from core.events import BatchAdmitted as Told
 from core.store.batches import ItemSpan
 from core.tenants import Credential, Scope
 from service.admission import tell_admitted
-from service.auth import presented
 from service.batch_bodies import read_batch
 from service.batch_cancellation import WHOLE, cancel_batch
 from service.batch_documents import batch_document, cancelled_document, page_document
 from service.batch_schemas import (
-    BATCH_BODY,
     BATCH_EXAMPLE,
     BATCHES_EXAMPLE,
     CANCELLED_EXAMPLE,
+    NEW_BATCH_EXAMPLE,
 )
 from service.batching import (
     BatchCall,
@@ -35,26 +35,26 @@ from service.bodies import check_content_type, read_body
 from service.errors import AcceptanceUnclear
 from service.exchange import exchange_of, resources_of
 from service.idempotency import IDEMPOTENCY_KEY, REPLAYED, digest_of_key, read_idempotency_key
-from service.links import links_of
 from service.openapi import IDEMPOTENCY_KEY as KEY_PARAMETER
 from service.openapi import parameter, problems
-from service.options import read_query
 from service.ratelimits import ratelimit_fields
+from service.reading import Unfit, read_query, read_table, whole
 from service.resources import Resources
+from service.routes.asked import named
+from service.routes.caller import key_of, links_for
 from service.routes.endpoint import Endpoint, Tag, json_answer
-from service.schemas import RATELIMIT_HEADERS, answer
+from service.schemas import RATELIMIT_HEADERS, answer, body
 
 DEFAULT_ITEMS: Final = 100
 MOST_ON_A_PAGE: Final = 100
 DEFAULT_ON_A_PAGE: Final = 20
 _BATCH_ID: Final = re.compile(r"bat_[A-Za-z0-9]{1,64}")
-_NUMBER: Final = re.compile(r"[0-9]{1,9}")
 
 
 async def submit(request: Request) -> Response:
     """Take a batch in. A wrong key learns nothing: what is wrong with the rest is said after it."""
     resources = resources_of(request.scope)
-    credential = _presented(request)
+    credential = key_of(request)
     try:
         admission = await _read(request, resources, credential)
     except CallerError:
@@ -115,7 +115,7 @@ def _tell(
 
 def _answer(request: Request, view: BatchView, headers: dict[str, str]) -> Response:
     """202, or 200 where nothing has still to be done."""
-    base = _base(request)
+    base = links_for(request).base
     status = 200 if view.status is BatchStatus.COMPLETED else 202
     headers = {"location": f"{base}/v1/batches/{view.batch.id}"} | headers
     return json_answer(batch_document(view, base), status, headers)
@@ -123,81 +123,53 @@ def _answer(request: Request, view: BatchView, headers: dict[str, str]) -> Respo
 
 async def read(request: Request) -> Response:
     """A batch as it stands, with a page of its items."""
-    credential, batch_id = await _named(request, Scope.READ)
+    credential, batch_id = await named(request, Scope.READ, "batch_id")
     span = _span(request)
     view = await resources_of(request.scope).batches.read(credential, batch_id, span)
-    return json_answer(batch_document(view, _base(request)))
+    return json_answer(batch_document(view, links_for(request).base))
 
 
 async def list_batches(request: Request) -> Response:
     """The tenant's batches, newest first."""
-    credential = _presented(request)
+    credential = key_of(request)
     resources = resources_of(request.scope)
     try:
-        fields = _fields(request, {"limit", "cursor"})
-        limit = _number(fields, "limit", DEFAULT_ON_A_PAGE, (1, MOST_ON_A_PAGE))
-        cursor = fields.get("cursor")
-        if cursor is not None and not _BATCH_ID.fullmatch(cursor):
-            raise MalformedRequest("Options of the query are wrong: ?cursor.")
+        asked = read_table(read_query(request.url.query), _PAGE_READERS)
     except CallerError:
         await resources.jobs.authenticate(credential, Scope.READ)
         raise
-    page = await resources.batches.newest_first(credential, cursor, limit)
-    return json_answer(page_document(page, _base(request)))
+    page = await resources.batches.newest_first(
+        credential, asked.get("cursor"), asked.get("limit", DEFAULT_ON_A_PAGE)
+    )
+    return json_answer(page_document(page, links_for(request).base))
 
 
 async def cancel(request: Request) -> Response:
     """Cancel whatever has not ended, as far as that is possible, and say of each how far."""
-    credential, batch_id = await _named(request, Scope.CANCEL)
+    credential, batch_id = await named(request, Scope.CANCEL, "batch_id")
     done = await cancel_batch(resources_of(request.scope), credential, batch_id)
     return json_answer(cancelled_document(done))
 
 
-def _presented(request: Request) -> Credential:
-    credential = presented(request.headers)
-    exchange_of(request.scope).tenant = credential.tenant
-    return credential
-
-
-async def _named(request: Request, scope: Scope) -> tuple[Credential, str]:
-    """Whose batch is asked for. What cannot be an id is not looked for."""
-    credential = _presented(request)
-    batch_id: str = request.path_params["batch_id"]
-    if not _BATCH_ID.fullmatch(batch_id):
-        await resources_of(request.scope).jobs.authenticate(credential, scope)
-        raise NotFound
-    return credential, batch_id
-
-
-def _base(request: Request) -> str:
-    return links_of(request.scope, resources_of(request.scope).policy.public_url).base
-
-
 def _span(request: Request) -> ItemSpan:
-    fields = _fields(request, {"offset", "limit"})
-    return ItemSpan(
-        offset=_number(fields, "offset", 0, (0, MOST_ITEMS)),
-        limit=_number(fields, "limit", DEFAULT_ITEMS, (1, MOST_ITEMS)),
-    )
+    asked = read_table(read_query(request.url.query), _SPAN_READERS)
+    return ItemSpan(asked.get("offset", 0), asked.get("limit", DEFAULT_ITEMS))
 
 
-def _fields(request: Request, known: set[str]) -> dict[str, str]:
-    fields = dict(read_query(request.url.query))
-    wrong = sorted(fields.keys() - known)
-    if wrong:
-        raise MalformedRequest(f"Options of the query are wrong: ?{wrong[0][:64]}.")
-    return fields
+def _cursor(text: str) -> str:
+    if not _BATCH_ID.fullmatch(text):
+        raise Unfit("must be the next_cursor of a page before")
+    return text
 
 
-def _number(fields: dict[str, str], name: str, usual: int, bounds: tuple[int, int]) -> int:
-    text = fields.get(name)
-    if text is None:
-        return usual
-    least, most = bounds
-    if not _NUMBER.fullmatch(text) or not least <= int(text) <= most:
-        raise MalformedRequest(f"{name} must be a whole number from {least} to {most}.")
-    return int(text)
-
+_SPAN_READERS: Final = {
+    "offset": lambda text: whole(text, 0, MOST_ITEMS),
+    "limit": lambda text: whole(text, 1, MOST_ITEMS),
+}
+_PAGE_READERS: Final[Mapping[str, Callable[[str], Any]]] = {
+    "limit": lambda text: whole(text, 1, MOST_ON_A_PAGE),
+    "cursor": _cursor,
+}
 
 BATCH_ID: Final = parameter(
     "batch_id", "The id that the batch was given.", {"type": "string"}, "path"
@@ -248,7 +220,7 @@ ENDPOINTS: Final = (
             },
             **problems(400, 401, 402, 403, 408, 413, 415, 422, 429, 503),
         },
-        {"parameters": [KEY_PARAMETER], "requestBody": BATCH_BODY},
+        {"parameters": [KEY_PARAMETER], "requestBody": body("NewBatch", NEW_BATCH_EXAMPLE)},
         "Each item is a submit: its `input` is passed on byte for byte, its options have the names "
         "of the submit's query. One decision is made for all of them: with `admit: all` they are "
         "taken in together or not at all, with `fit` each that its input and the limits allow. "

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Final
 
-import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -13,11 +12,11 @@ from core.store.jobs import Depth
 from core.tenants import Scope
 from service.exchange import resources_of
 from service.openapi import JOB_ID, parameter, problems
-from service.options import read_query
+from service.reading import read_query
 from service.routes.asked import view_of
 from service.routes.caller import json_body, tenant_calling
-from service.routes.endpoint import Endpoint, Tag, json_answer
-from service.schemas import answer
+from service.routes.endpoint import Endpoint, Tag, shown
+from service.schemas import INSTANT, TEXT, answer, body
 from service.webhook_bodies import (
     DEFAULT_ON_A_PAGE,
     MOST_ON_A_PAGE,
@@ -29,9 +28,9 @@ from service.webhook_documents import deliveries_document, replay_document
 from service.webhook_schemas import (
     DELIVERIES_EXAMPLE,
     DELIVERY_EXAMPLE,
-    REPLAY_BODY,
+    REPLAY_DRAFT_EXAMPLE,
     REPLAY_EXAMPLE,
-    TEST_BODY,
+    TEST_DRAFT_EXAMPLE,
 )
 
 
@@ -56,7 +55,7 @@ async def resend(request: Request) -> Response:
     tenant = await tenant_calling(request, Scope.SUBMIT)
     delivery_id = request.path_params["delivery_id"]
     delivery = await resources_of(request.scope).mailroom.resend(tenant, delivery_id)
-    return json_answer(orjson.dumps(delivery_document(delivery, ())), 202)
+    return shown(delivery_document(delivery, ()), 202)
 
 
 async def replay(request: Request) -> Response:
@@ -65,7 +64,7 @@ async def replay(request: Request) -> Response:
     resources = resources_of(request.scope)
     stretch = read_replay(await json_body(request), resources.clock.now())
     after = await resources.mailroom.replay(tenant, stretch)
-    return json_answer(orjson.dumps(replay_document(stretch, after)), 202)
+    return shown(replay_document(stretch, after), 202)
 
 
 async def test(request: Request) -> Response:
@@ -81,23 +80,21 @@ def _page(
     cursor: str | None,
     status: int = 200,
 ) -> Response:
-    return json_answer(orjson.dumps(deliveries_document(rows, cursor)), status)
+    return shown(deliveries_document(rows, cursor), status)
 
 
-_TEXT: Final = {"type": "string"}
-_INSTANT: Final = {"type": "string", "format": "date-time"}
 DELIVERY_PARAMETERS: Final = [
     parameter("status", "Only these.", {"type": "string", "enum": sorted(DeliveryState)}),
-    parameter("since", "Made at this instant or later.", _INSTANT),
-    parameter("until", "Made at this instant or earlier.", _INSTANT),
+    parameter("since", "Made at this instant or later.", INSTANT),
+    parameter("until", "Made at this instant or earlier.", INSTANT),
     parameter(
         "limit",
         "Page size.",
         {"type": "integer", "minimum": 1, "maximum": MOST_ON_A_PAGE, "default": DEFAULT_ON_A_PAGE},
     ),
-    parameter("cursor", "`next_cursor` of the page before.", {**_TEXT, "minLength": 1}),
+    parameter("cursor", "`next_cursor` of the page before.", {**TEXT, "minLength": 1}),
 ]
-DELIVERY_ID: Final = parameter("delivery_id", "The `webhook-id` of its attempts.", _TEXT, "path")
+DELIVERY_ID: Final = parameter("delivery_id", "The `webhook-id` of its attempts.", TEXT, "path")
 
 ENDPOINTS: Final = (
     Endpoint(
@@ -153,7 +150,7 @@ ENDPOINTS: Final = (
             202: answer("They are sent a few each second.", "Replay", REPLAY_EXAMPLE),
             **problems(400, 401, 403, 409, 422, 503),
         },
-        {"requestBody": REPLAY_BODY},
+        {"requestBody": body("ReplayDraft", REPLAY_DRAFT_EXAMPLE)},
         "Without `status`, what was `failed` or `held`.",
     ),
     Endpoint(
@@ -167,7 +164,7 @@ ENDPOINTS: Final = (
             202: answer("The events that are on their way.", "Deliveries", DELIVERIES_EXAMPLE),
             **problems(400, 401, 403, 404, 409, 422, 503),
         },
-        {"requestBody": TEST_BODY},
+        {"requestBody": body("TestDraft", TEST_DRAFT_EXAMPLE, required=False)},
         "To one endpoint, or to all that are enabled.",
     ),
 )

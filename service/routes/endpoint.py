@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+import orjson
 from fastapi.routing import APIRoute
 from starlette.requests import Request
 from starlette.responses import Response
@@ -58,3 +59,10 @@ def json_answer(
 ) -> Response:
     """JSON bytes as an answer."""
     return Response(body, status, headers, "application/json")
+
+
+def shown(
+    document: object, status: int = 200, headers: Mapping[str, str] | None = None
+) -> Response:
+    """A document as an answer."""
+    return json_answer(orjson.dumps(document), status, headers)

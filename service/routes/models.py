@@ -3,19 +3,19 @@
 from collections.abc import Mapping
 from typing import Final
 
-import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
 from core.errors import MalformedRequest
 from core.tenants import Scope
-from service.auth import presented
-from service.exchange import exchange_of, resources_of
+from service.exchange import resources_of
 from service.models import ModelQuery, Models
 from service.openapi import LIST_PARAMETERS, MODEL_ID, problems
-from service.options import FARTHEST, read_flag, read_query
+from service.options import FARTHEST
+from service.reading import flag, read_query
 from service.resources import SUBMIT_ROUTE
-from service.routes.endpoint import Endpoint, Tag, json_answer
+from service.routes.caller import tenant_calling
+from service.routes.endpoint import Endpoint, Tag, shown
 from service.schemas import CATEGORIES_EXAMPLE, MODEL_EXAMPLE, MODELS_EXAMPLE, answer
 
 _MOST_DIGITS: Final = len(str(FARTHEST))
@@ -25,28 +25,25 @@ async def list_models(request: Request) -> Response:
     """The models that fit a query, a page of them."""
     models = await _models(request)
     page = models.page(_query(read_query(request.url.query)))
-    return json_answer(orjson.dumps(page.document()))
+    return shown(page.document())
 
 
 async def list_categories(request: Request) -> Response:
     """Every category."""
     models = await _models(request)
-    return json_answer(orjson.dumps(models.categories()))
+    return shown(models.categories())
 
 
 async def show_model(request: Request) -> Response:
     """One model with its schemas."""
     models = await _models(request)
     card = models.card(request.path_params["model_id"])
-    return json_answer(orjson.dumps(card.document()))
+    return shown(card.document())
 
 
 async def _models(request: Request) -> Models:
-    resources = resources_of(request.scope)
-    credential = presented(request.headers)
-    exchange_of(request.scope).tenant = credential.tenant
-    await resources.jobs.authenticate(credential, Scope.READ)
-    return resources.shelf.models
+    await tenant_calling(request, Scope.READ)
+    return resources_of(request.scope).shelf.models
 
 
 def _query(fields: Mapping[str, str]) -> ModelQuery:
@@ -58,7 +55,7 @@ def _query(fields: Mapping[str, str]) -> ModelQuery:
             kind=fields.get("kind", ""),
             limit=_count(fields.get("limit"), default.limit),
             offset=_count(fields.get("offset"), default.offset),
-            include_schema=read_flag(fields.get("include_schema", "false")),
+            include_schema=flag(fields.get("include_schema", "false")),
         )
     except ValueError as error:
         raise MalformedRequest(

@@ -1,5 +1,6 @@
 """Health and figures, for machines that watch the process. No key is asked for."""
 
+import asyncio
 from typing import Final
 
 import orjson
@@ -10,7 +11,7 @@ from core.breaker import Breaker, BreakerReason, BreakerState
 from core.errors import StoreUnavailable
 from service.exchange import resources_of
 from service.resources import Resources
-from service.routes.endpoint import Document, Endpoint, Tag, json_answer
+from service.routes.endpoint import Document, Endpoint, Tag, json_answer, shown
 from service.schemas import HEALTH_EXAMPLE, READY_EXAMPLE, UNREADY_EXAMPLE, answer
 
 OK: Final = "ok"
@@ -36,14 +37,14 @@ async def readyz(request: Request) -> Response:
     checks = await _checks(resources_of(request.scope))
     ready = UNREADY.isdisjoint(checks.values())
     document = {"status": "ready" if ready else "not_ready", "checks": checks}
-    return json_answer(orjson.dumps(document), 200 if ready else 503)
+    return shown(document, 200 if ready else 503)
 
 
 async def _checks(resources: Resources) -> dict[str, str]:
     try:
-        await resources.health.ping()
-        seen = await resources.health.last_seen()
-        breaker = await resources.breakers.load()
+        seen, breaker = await asyncio.gather(
+            resources.health.last_seen(), resources.breakers.load()
+        )
     except StoreUnavailable:
         return {"redis": NO_ANSWER, "worker": UNCHECKED, "upstream": UNCHECKED}
     oldest = resources.clock.now() - resources.policy.worker_silence

@@ -6,7 +6,6 @@ Each read is one round trip.
 from math import ceil
 from typing import Final
 
-import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -21,16 +20,15 @@ from core.errors import MalformedRequest
 from core.history import estimate, poll_hint
 from core.store.jobs import Depth
 from core.tenants import Scope
-from service.auth import presented
 from service.cancellation import cancel_job
 from service.deletion import delete_job
 from service.exchange import exchange_of, resources_of
-from service.links import links_of
 from service.listing import read_job_query
 from service.openapi import INCLUDE_COST, JOB_ID, JOB_LIST_PARAMETERS, PREFER_WAIT, problems
-from service.options import read_flag, read_query
+from service.reading import flag, read_query, read_table
 from service.routes.asked import awaited, named, view_of
-from service.routes.endpoint import Endpoint, Tag, json_answer
+from service.routes.caller import key_of, links_for
+from service.routes.endpoint import Endpoint, Tag, json_answer, shown
 from service.schemas import (
     CANCEL_EXAMPLE,
     DETAIL_EXAMPLE,
@@ -46,12 +44,11 @@ async def status(request: Request) -> Response:
     resources = resources_of(request.scope)
     view, headers = await awaited(request, Depth.STATUS)
     job, now = view.record.job, resources.clock.now()
-    links = links_of(request.scope, resources.policy.public_url)
     history = resources.histories.of(job.model_id)
     if not job.final:
         hint = poll_hint(job, history, now, resources.policy.hints)
         headers = {**headers, "retry-after": str(ceil(hint.total_seconds()))}
-    body = status_document(job, links, estimate(job, history, now))
+    body = status_document(job, links_for(request), estimate(job, history, now))
     return json_answer(body, headers=headers)
 
 
@@ -65,7 +62,7 @@ async def result(request: Request) -> Response:
 async def detail(request: Request) -> Response:
     """Everything about a job, with its history."""
     view = await view_of(request, Depth.ALL)
-    links = links_of(request.scope, resources_of(request.scope).policy.public_url)
+    links = links_for(request)
     return json_answer(detail_document(view.record, links, view.timeline, view.delivery_ids))
 
 
@@ -79,16 +76,14 @@ async def cancel(request: Request) -> Response:
 
 async def list_requests(request: Request) -> Response:
     """The tenant's jobs, newest first."""
-    resources, credential = resources_of(request.scope), presented(request.headers)
-    exchange_of(request.scope).tenant = credential.tenant
+    resources, credential = resources_of(request.scope), key_of(request)
     try:
         query = read_job_query(request.url.query)
     except MalformedRequest:
         await resources.jobs.authenticate(credential, Scope.READ)
         raise
     page = await resources.listed.page(credential, query)
-    links = links_of(request.scope, resources.policy.public_url)
-    return json_answer(orjson.dumps(page_document(page, links)))
+    return shown(page_document(page, links_for(request)))
 
 
 async def delete(request: Request) -> Response:
@@ -100,11 +95,8 @@ async def delete(request: Request) -> Response:
 
 
 def _includes_cost(request: Request) -> bool:
-    text = read_query(request.url.query).get("include_cost", "false")
-    try:
-        return read_flag(text)
-    except ValueError as error:
-        raise MalformedRequest(f"include_cost {error}.") from error
+    given = read_query(request.url.query).get("include_cost", "false")
+    return bool(read_table({"include_cost": given}, {"include_cost": flag})["include_cost"])
 
 
 _LIST: Final = "/v1/requests"

@@ -3,17 +3,16 @@
 import asyncio
 from typing import Final
 
-import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
 from core.errors import Unauthenticated
 from core.tenants import Scope
-from service.auth import presented
-from service.exchange import exchange_of, resources_of
+from service.exchange import resources_of
 from service.mailroom import MOST_SCANNED
 from service.openapi import problems
-from service.routes.endpoint import Endpoint, Tag, json_answer
+from service.routes.caller import tenant_calling
+from service.routes.endpoint import Endpoint, Tag, shown
 from service.schemas import USAGE_EXAMPLE, answer
 from service.usage import usage_document
 
@@ -21,10 +20,7 @@ from service.usage import usage_document
 async def usage(request: Request) -> Response:
     """The tenant's windows: used, reserved, limit, reset, by model."""
     resources = resources_of(request.scope)
-    credential = presented(request.headers)
-    exchange_of(request.scope).tenant = credential.tenant
-    await resources.jobs.authenticate(credential, Scope.READ)
-    tenant = await resources.tenants.load(credential.tenant)
+    tenant = await resources.tenants.load(await tenant_calling(request, Scope.READ))
     if tenant is None:  # deleted since
         raise Unauthenticated
     now = resources.clock.now()
@@ -32,7 +28,7 @@ async def usage(request: Request) -> Response:
         resources.usage.read(tenant.name, tenant.limits, now),
         resources.mailroom.silent(tenant.name),
     )
-    return json_answer(orjson.dumps(usage_document(tenant.name, read, now, silent)))
+    return shown(usage_document(tenant.name, read, now, silent))
 
 
 ENDPOINTS: Final = (

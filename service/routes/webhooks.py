@@ -2,28 +2,26 @@
 
 from typing import Final
 
-import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
-from core.endpoints import SecretKind
 from core.errors import NotFound
 from core.signing_keys import public_key
 from core.tenants import Scope
 from service.exchange import resources_of
-from service.openapi import parameter, problems
+from service.openapi import TENANT, parameter, problems
 from service.routes.caller import json_body, tenant_calling
-from service.routes.endpoint import Endpoint, Tag, json_answer
-from service.schemas import answer
+from service.routes.endpoint import Endpoint, Tag, shown
+from service.schemas import answer, body
 from service.webhook_bodies import read_endpoint, read_rotation
-from service.webhook_documents import endpoint_document, endpoints_document
+from service.webhook_documents import endpoint_document, endpoints_document, secret_document
 from service.webhook_schemas import (
-    CHANGE_BODY,
-    ENDPOINT_BODY,
+    CHANGE_EXAMPLE,
     ENDPOINT_EXAMPLE,
     ENDPOINTS_EXAMPLE,
     KEYS_EXAMPLE,
-    ROTATION_BODY,
+    NEW_ENDPOINT_EXAMPLE,
+    ROTATION_EXAMPLE,
     SECRET_EXAMPLE,
 )
 
@@ -32,7 +30,7 @@ async def list_endpoints(request: Request) -> Response:
     """The tenant's endpoints."""
     tenant = await tenant_calling(request, Scope.READ)
     setup = await resources_of(request.scope).mailroom.setup(tenant)
-    return json_answer(orjson.dumps(endpoints_document(setup.endpoints)))
+    return shown(endpoints_document(setup.endpoints))
 
 
 async def show_endpoint(request: Request) -> Response:
@@ -40,7 +38,7 @@ async def show_endpoint(request: Request) -> Response:
     tenant = await tenant_calling(request, Scope.READ)
     setup = await resources_of(request.scope).mailroom.setup(tenant)
     endpoint = setup.endpoint(request.path_params["endpoint_id"])
-    return json_answer(orjson.dumps(endpoint_document(endpoint)))
+    return shown(endpoint_document(endpoint))
 
 
 async def create_endpoint(request: Request) -> Response:
@@ -50,7 +48,7 @@ async def create_endpoint(request: Request) -> Response:
     draft = read_endpoint(await json_body(request), mailroom.policy)
     endpoint = await mailroom.create(tenant, draft)
     where = {"location": f"/v1/webhooks/endpoints/{endpoint.id}"}
-    return json_answer(orjson.dumps(endpoint_document(endpoint)), 201, where)
+    return shown(endpoint_document(endpoint), 201, where)
 
 
 async def change_endpoint(request: Request) -> Response:
@@ -59,7 +57,7 @@ async def change_endpoint(request: Request) -> Response:
     mailroom = resources_of(request.scope).mailroom
     draft = read_endpoint(await json_body(request), mailroom.policy)
     endpoint = await mailroom.change(tenant, request.path_params["endpoint_id"], draft)
-    return json_answer(orjson.dumps(endpoint_document(endpoint)))
+    return shown(endpoint_document(endpoint))
 
 
 async def delete_endpoint(request: Request) -> Response:
@@ -74,9 +72,9 @@ async def rotate_secret(request: Request) -> Response:
     tenant = await tenant_calling(request, Scope.SUBMIT)
     rotation = read_rotation(await json_body(request))
     new = await resources_of(request.scope).mailroom.rotate(tenant, rotation)
-    shown = {"secret": new} if rotation.kind is SecretKind.HMAC else {"public_key": public_key(new)}
-    document = {"kind": rotation.kind, **shown, "overlap": rotation.overlap.total_seconds()}
-    return json_answer(orjson.dumps(document))
+    made = secret_document(rotation.kind, new)
+    document = {"kind": rotation.kind, **made, "overlap": rotation.overlap.total_seconds()}
+    return shown(document)
 
 
 async def show_keys(request: Request) -> Response:
@@ -91,13 +89,12 @@ async def show_keys(request: Request) -> Response:
         {"key": public_key(text), **({"ends_at": ends[text]} if ends[text] else {})}
         for text in live
     ]
-    return json_answer(orjson.dumps({"keys": keys}), headers={"cache-control": "max-age=300"})
+    return shown({"keys": keys}, headers={"cache-control": "max-age=300"})
 
 
 _ROOT: Final = "/v1/webhooks/endpoints"
 _ONE: Final = f"{_ROOT}/{{endpoint_id}}"
 ENDPOINT_ID: Final = parameter("endpoint_id", "`default`, or `ep_…`.", {"type": "string"}, "path")
-_TENANT: Final = parameter("tenant", "The tenant's name.", {"type": "string"}, "path")
 
 ENDPOINTS: Final = (
     Endpoint(
@@ -120,7 +117,7 @@ ENDPOINTS: Final = (
             201: answer("The new endpoint.", "Endpoint", ENDPOINT_EXAMPLE),
             **problems(400, 401, 403, 409, 413, 415, 422, 503),
         },
-        {"requestBody": ENDPOINT_BODY},
+        {"requestBody": body("NewEndpoint", NEW_ENDPOINT_EXAMPLE)},
         "The first is the `default`: a submit's own `webhook` stands in for it. The others get "
         "the events of every request.",
     ),
@@ -148,7 +145,10 @@ ENDPOINTS: Final = (
             200: answer("The endpoint.", "Endpoint", ENDPOINT_EXAMPLE),
             **problems(400, 401, 403, 404, 409, 413, 415, 422, 503),
         },
-        {"parameters": [ENDPOINT_ID], "requestBody": CHANGE_BODY},
+        {
+            "parameters": [ENDPOINT_ID],
+            "requestBody": body("EndpointChange", CHANGE_EXAMPLE, required=False),
+        },
         "An endpoint that is enabled again is sent what it missed, a few events each second.",
     ),
     Endpoint(
@@ -175,7 +175,7 @@ ENDPOINTS: Final = (
             200: answer("Shown once.", "Secret", SECRET_EXAMPLE),
             **problems(400, 401, 403, 409, 422, 503),
         },
-        {"requestBody": ROTATION_BODY},
+        {"requestBody": body("Rotation", ROTATION_EXAMPLE, required=False)},
         "Until `overlap` is over, callbacks carry the signatures of the old and the new one. With "
         "`ed25519` the first call turns such signatures (`v1a`) on.",
     ),
@@ -187,6 +187,6 @@ ENDPOINTS: Final = (
         "Public keys of a tenant's callbacks",
         Tag.WEBHOOKS,
         {200: answer("The live ones.", "WebhookKeys", KEYS_EXAMPLE), **problems(404, 503)},
-        {"parameters": [_TENANT], "security": []},
+        {"parameters": [TENANT], "security": []},
     ),
 )

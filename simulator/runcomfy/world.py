@@ -14,7 +14,7 @@ import orjson
 
 from simulator.fields import Json
 from simulator.runcomfy.catalogue import Catalogue, Model
-from simulator.runcomfy.domain import Job, Outcome, Pace, Span, Twist
+from simulator.runcomfy.domain import Job, Outcome, Pace, Twist
 from simulator.runcomfy.faults import Call, Moment, Rule
 from simulator.runcomfy.triggers import Triggers
 from simulator.script import Script
@@ -33,11 +33,6 @@ class Setup:
     cost_delay: timedelta = timedelta(0)
     balance: int = 100_000_000
     enforce_balance: bool = False
-
-
-EVERYTHING_AT_ONCE = Pace(
-    queue=Span(timedelta(0), timedelta(0)), run=Span(timedelta(0), timedelta(0))
-)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from core.logs import configure_logging
 from core.metrics import Figures
 from core.settings import LogFormat, LogLevel
 from core.store.connection import Wire, connection_source
+from core.store.lua import Scripts, read_scripts
 from service.administration.tenants import create_tenant
 from service.app import create_app
 from service.resources import open_desk, open_resources
@@ -134,7 +135,8 @@ async def test_telling_is_a_small_part_of_a_request(
     settings: ServiceSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with Wire(connection_source(settings.redis, "bench")) as wire:
-        desk = open_desk(wire, "bench", settings.target_policy(), lambda _: None)
+        scripts = Scripts(wire, read_scripts())
+        desk = open_desk(settings, wire, scripts, "bench", lambda _: None)
         key = (await create_tenant(desk, "bench", {})).key
     counting = Figures.__call__
     found: dict[tuple[str, str], list[float]] = {}

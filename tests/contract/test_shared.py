@@ -111,7 +111,6 @@ async def test_a_worker_unseen_for_an_hour_is_forgotten(subject: Subject) -> Non
     assert await subject.presence.last_seen() is None
 
 
-async def test_the_store_answers(subject: Subject) -> None:
-    await subject.presence.ping()
+async def test_the_store_says_how_safe_it_is(subject: Subject) -> None:
     durability = await subject.presence.durability()
     assert durability == replace(durability, aof=True, maxmemory_policy="noeviction")

@@ -16,7 +16,7 @@ from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from core.labels import DEFECTS
-from core.series import CATALOGUE, PROCESS_NAMES
+from core.series import CATALOGUE
 from deploy.grafana.boards.catalogue import BOARDS
 from deploy.grafana.build import FOLDER, dashboard, text_of
 from deploy.grafana.layout import COLUMNS, placed
@@ -40,6 +40,17 @@ def rules_of(name: str) -> list[dict[str, Any]]:
 
 ALERTS: Final = rules_of("alerts.yml")
 RECORDED: Final = {rule["record"] for rule in rules_of("recording.yml")}
+PROCESS_NAMES: Final = frozenset(
+    {
+        "process_cpu_seconds_total",
+        "process_resident_memory_bytes",
+        "process_open_fds",
+        "process_max_fds",
+        "process_start_time_seconds",
+        "process_virtual_memory_bytes",
+    }
+)
+"""What the client library shows of each process by itself (Linux)."""
 KNOWN: Final = (
     {name for series in CATALOGUE for name in series.shown_names}
     | RECORDED

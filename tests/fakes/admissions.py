@@ -14,13 +14,13 @@ from core.errors import (
     RequestDeleted,
     Unauthenticated,
 )
-from core.jobs import JobRecord, JobState, Note, TimelineEntry
+from core.jobs import Errand, JobRecord, JobState, Note, TimelineEntry
 from core.ledger import Booking
 from core.limits import spans_at
 from core.listing import place_of
 from core.money import MicroUsd
 from core.reuse import Reuse, ReusePolicy
-from core.sharing import as_follower, as_hit, time_limit
+from core.sharing import FREE, FROM_CACHE, next_check, time_limit
 from core.store.admissions import CACHE_HIT, JOINED, MILLISECOND, RING_GRACE
 from core.store.records import ENTRIES, JOBS
 from core.tenants import Scope
@@ -97,9 +97,20 @@ def _replayed(memory: Memory, admission: Admission, policy: ReusePolicy) -> Admi
 def _as_fated(memory: Memory, job: Job, fate: Fate) -> Job:
     now = memory.clock.now()
     if fate.kept is not None:
-        return as_hit(job, fate.kept.source, fate.kept.worth, now)
+        return replace(
+            job,
+            state=JobState.SUCCEEDED,
+            due_at=now,
+            finished_at=now,
+            cost=FREE,
+            cost_source=FROM_CACHE,
+            errand=Errand.NOTIFY,
+            leader=fate.kept.source,
+            saved=fate.kept.worth,
+        )
     if fate.source is not None:
-        return as_follower(job, fate.source, now)
+        due_at = next_check(job, now)
+        return replace(job, state=JobState.FOLLOWING, due_at=due_at, leader=fate.source)
     return job if job.due_at is not None else replace(job, due_at=now + RING_GRACE)
 
 

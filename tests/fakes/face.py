@@ -64,6 +64,7 @@ BASE: Final = "http://gateway.test"
 
 POLICY: Final = FacePolicy(
     body=BodyLimits(size=4096, time=timedelta(seconds=5)),
+    batch=BodyLimits(size=16 * 2**20, time=timedelta(seconds=30)),
     options=OptionPolicy(
         deadlines=Deadlines(timedelta(hours=2)),
         maximum=Deadlines(timedelta(hours=24)),

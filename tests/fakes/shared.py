@@ -98,9 +98,6 @@ class MemoryPresence:
         """See `Presence.last_seen`."""
         return from_ms(max(self._memory.workers.values())) if self._memory.workers else None
 
-    async def ping(self) -> None:
-        """See `Presence.ping`."""
-
     async def durability(self) -> Durability:
         """See `Presence.durability`."""
         return SAFE

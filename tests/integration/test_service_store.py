@@ -59,7 +59,8 @@ def settings_for(url: str, monkeypatch: pytest.MonkeyPatch) -> ServiceSettings:
 async def key_of(settings: ServiceSettings, name: str = "video-team") -> str:
     """A new tenant's key."""
     async with Wire(connection_source(settings.redis, "test")) as wire:
-        desk = open_desk(wire, "test", settings.target_policy(), lambda _: None)
+        scripts = Scripts(wire, read_scripts())
+        desk = open_desk(settings, wire, scripts, "test", lambda _: None)
         return (await create_tenant(desk, name, {})).key
 
 
@@ -105,7 +106,7 @@ def counted(settings: ServiceSettings, policy: RedisPolicy, events: list[Event])
         tenants=TenantStore(wire, scripts, clock),
         usage=UsageStore(wire),
         breakers=BreakerStore(wire, scripts, clock),
-        desk=open_desk(wire, "test", settings.target_policy(), events.append),
+        desk=open_desk(settings, wire, scripts, "test", events.append),
         mailroom=open_mailroom(settings, wire, scripts),
         health=Presence(wire, clock),
         shelf=ModelShelf(

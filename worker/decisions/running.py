@@ -3,6 +3,7 @@
 from datetime import datetime, timedelta
 
 from core.jobs import Billed, CancelOutcome, Errand, Fact, Job, JobError
+from core.sharing import RAN_OUT
 from worker.decisions.looking import next_look
 from worker.decisions.moves import WELL, Move, Rules, Wait, by_deadline, ended, free, moved, told
 from worker.ports import (
@@ -23,14 +24,13 @@ def run_overdue(job: Job, now: datetime, asked: CancelAnswer) -> Move:
 
     Unless the cancel was surely in time, the result may still be paid for: it is waited for.
     """
-    error = JobError("timeout", "The job's time ran out while RunComfy was working on it.")
     if isinstance(asked, CancelDone):
-        return ended(job, Fact.OUT_OF_TIME, now, error=error, billed=free(job))
+        return ended(job, Fact.OUT_OF_TIME, now, error=RAN_OUT, billed=free(job))
     return ended(
         job,
         Fact.OUT_OF_TIME,
         now,
-        error=error,
+        error=RAN_OUT,
         billed=Billed.UNKNOWN,
         errand=Errand.AWAIT_LATE_RESULT,
         due_at=now,

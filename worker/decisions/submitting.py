@@ -79,20 +79,11 @@ def submitted(
 
 
 def accepted(job: Job, upstream_id: str, now: datetime, rules: Rules) -> Move:
-    """RunComfy has the job: by its answer, or by an operator's word."""
+    """RunComfy has the job, and says so."""
     wished = job.cancel_asked_at is not None
     wait = first_look(rules.history(job.model_id), rules.policy, rules.rng)
-    after = job.after(
-        Fact.ACCEPTED,
-        now,
-        upstream_id=upstream_id,
-        running_since=now,
-        doubt_since=None,
-        refused_sends=0,
-        tries=0,
-        billed=Billed.UNKNOWN,
-        due_at=now if wished else by_deadline(job, now + wait),
-    )
+    due_at = now if wished else by_deadline(job, now + wait)
+    after = job.accepted(upstream_id, now, due_at)
     return moved(after, Fact.ACCEPTED, now, detail=upstream_id)
 
 

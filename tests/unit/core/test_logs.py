@@ -32,8 +32,15 @@ def _root_logger_as_it_was() -> Iterator[None]:
     root.handlers[:], root.level = handlers, level
 
 
-def test_every_event_has_a_word_and_a_level() -> None:
+def test_every_event_has_a_word_that_stays() -> None:
+    words = """
+    administered batch_admitted batch_ended breaker_moved cost_saved cost_settled
+    delivery_attempted endpoint_disabled job_admitted job_deleted job_moved job_polled like_found
+    request_served store_answered store_found store_lost submit_answered trouble upstream_called
+    wallet_read
+    """
     assert set(LINES) == set(get_args(Event))
+    assert sorted(word for word, _ in LINES.values()) == words.split()
 
 
 def test_an_event_is_one_json_line_without_its_empty_fields() -> None:

@@ -9,8 +9,9 @@ import pytest
 
 from core.changes import Change, Outcome
 from core.deliveries import EventType
-from core.events import JobMoved
+from core.events import CostSettled, JobAdmitted, JobMoved
 from core.jobs import Billed, CancelOutcome, Fact, Job, JobState, Note, PublicStatus
+from core.ledger import Verdict
 from core.store.records import DELIVERIES, ENTRIES, JOBS
 from core.tenants import Scope
 from service.cancellation import DECISIONS, MOST_TRIES, decide_cancel
@@ -123,6 +124,20 @@ async def test_cancelling_a_waiting_job(face: Face, caller: httpx.AsyncClient) -
     assert job_id not in face.stores.memory.due
     (moved,) = face.of(JobMoved)
     assert (moved.fact, moved.after) == (Fact.CANCEL_ASKED, S.CANCELLED)
+    (admitted,), (settled,) = face.of(JobAdmitted), face.of(CostSettled)
+    assert (settled.verdict, settled.amount) == (Verdict.FREE, admitted.estimate)
+
+
+async def test_who_follows_another_s_work_has_nothing_to_be_given_back(
+    face: Face, caller: httpx.AsyncClient
+) -> None:
+    ids = [
+        (await caller.post(KLING_PATH, params={"cache": "use"}, json=KLING_INPUT)).json()
+        for _ in range(2)
+    ]
+    assert (await cancel(caller, ids[1]["request_id"])).json()["outcome"] == "cancelled"
+    assert [moved.before for moved in face.of(JobMoved)] == [S.FOLLOWING]
+    assert face.of(CostSettled) == []
 
 
 async def test_twice_is_one_cancel(face: Face, caller: httpx.AsyncClient) -> None:

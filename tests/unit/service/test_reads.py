@@ -19,6 +19,8 @@ from tests.fakes.face import KLING, KLING_INPUT, KLING_PATH, Face
 from tests.fakes.shared import MemoryPresence
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     import httpx
 
 
@@ -192,7 +194,7 @@ async def test_alive_is_always_alive(face: Face) -> None:
 class Silent(MemoryPresence):
     """The store is away."""
 
-    async def ping(self) -> None:
+    async def last_seen(self) -> datetime | None:
         raise StoreUnavailable
 
 

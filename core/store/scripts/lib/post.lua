@@ -12,7 +12,8 @@ local function post(outbox, record, waiting, listed, posted)
   end
 end
 
--- The new deliveries of a step of a job: KEYS and ARGV from these places on are theirs.
+-- New deliveries: KEYS and ARGV from these places on are theirs. Those that tell of a job's step stand in
+-- its list too; `job_deliveries` nil: they are about no job.
 local function post_all(outbox, job_deliveries, key_position, position)
   for index = key_position + 1, #KEYS, 3 do
     post(outbox, KEYS[index], KEYS[index + 1], KEYS[index + 2], {
@@ -20,7 +21,7 @@ local function post_all(outbox, job_deliveries, key_position, position)
       created = ARGV[position + 4], channel = ARGV[position + 5], life = ARGV[position + 6],
       forget = ARGV[position + 7],
     })
-    redis.call('RPUSH', job_deliveries, ARGV[position + 1])
+    if job_deliveries then redis.call('RPUSH', job_deliveries, ARGV[position + 1]) end
     position = position + 7
   end
 end

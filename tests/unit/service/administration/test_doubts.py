@@ -9,8 +9,9 @@ import pytest
 from core.changes import Change, Outcome
 from core.doubts import Attach, Lost, Resend
 from core.errors import Conflict, InvalidInput, NotFound
-from core.events import Administered, JobMoved
+from core.events import Administered, CostSettled, JobMoved
 from core.jobs import Billed, Fact, JobState, Note, TimelineEntry
+from core.ledger import Verdict
 from core.store.records import DELIVERIES, JOBS
 from service.administration.doubts import list_doubts, resolve_doubt
 from tests.builders import SECOND
@@ -81,15 +82,22 @@ def operator(face: Face) -> httpx.AsyncClient:
 
 
 @pytest.mark.parametrize(
-    ("resolution", "state", "rung"),
+    ("resolution", "state", "rung", "settled"),
     [
-        (Attach("up-7"), JobState.RUNNING, True),
-        (Resend(), JobState.QUEUED, True),
-        (Lost(), JobState.FAILED, False),
+        (Attach("up-7"), JobState.RUNNING, True, []),
+        (Resend(), JobState.QUEUED, True, []),
+        (Lost(), JobState.FAILED, False, [Verdict.ESTIMATED]),
     ],
 )
 async def test_a_decision_is_carried_out_told_and_noted(
-    face: Face, desk: Desk, doubtful: Job, resolution: Resolution, state: JobState, *, rung: bool
+    face: Face,
+    desk: Desk,
+    doubtful: Job,
+    resolution: Resolution,
+    state: JobState,
+    settled: list[Verdict],
+    *,
+    rung: bool,
 ) -> None:
     face.stores.memory.bell.clear()
     job = await resolve_doubt(desk, doubtful.id, resolution)
@@ -98,6 +106,7 @@ async def test_a_decision_is_carried_out_told_and_noted(
     assert JOBS.read(face.stores.memory.jobs[job.id].doc) == job
     assert (f"{job.id}:{job.version}" in face.stores.memory.bell) is rung
     assert [moved.after for moved in face.of(JobMoved)] == [state]
+    assert [cost.verdict for cost in face.of(CostSettled)] == settled
     assert [done.action for done in face.of(Administered)] == ["doubt.resolve"]
     (entry,) = await desk.controls.audit(10)
     assert (entry.actor, entry.subject) == ("admin-api", job.id)
