@@ -25,11 +25,32 @@ local function add_row(rows, policy, limit, remaining, reset)
   rows[last + 1], rows[last + 2], rows[last + 3], rows[last + 4] = policy, limit, remaining, reset
 end
 
-local function may_use(patterns, model)
+-- Whether an id is as a pattern of core.limits.lua_pattern says. The parts between its stars are looked
+-- for one after the other, each as far left as it goes: one `find` for the whole would try all ways to
+-- place them, and whoever chooses the id would choose how many there are.
+local function fits(model, pattern)
+  local from, at = 1, 1
+  while true do
+    local star = string.find(pattern, '.*', at, true)
+    local _, last = string.find(model, string.sub(pattern, at, (star or 0) - 1), from)
+    if not last or not star then return last ~= nil end
+    from, at = last + 1, star + 2
+  end
+end
+
+local function find_fitting(patterns, model)
   for pattern in string.gmatch(patterns, '[^\n]+') do
-    if string.find(model, pattern) then return true end
+    if fits(model, pattern) then return true end
   end
   return false
+end
+
+local allowed = {}
+
+-- The items of a batch are mostly of few models: each is looked for once.
+local function may_use(patterns, model)
+  if allowed[model] == nil then allowed[model] = find_fitting(patterns, model) end
+  return allowed[model]
 end
 
 -- What is reserved for a request at `price`, '' where nobody knows it.
