@@ -8,6 +8,8 @@ import pytest
 
 from core.store.connection import Wire, connection_source
 from core.tenants import KeyRecord, Tenant
+from tests.contract.flight import Flight
+from tests.contract.gateway import SUBJECTS, gateway_of
 from tests.contract.subjects import memory_subject, redis_policy, redis_subject
 from tests.fakes.clock import FakeClock
 
@@ -38,3 +40,11 @@ async def _furnished(subject: Subject) -> Subject:
             Tenant(name, now), KeyRecord(f"digest-{name}", name, now)
         )
     return subject
+
+
+@pytest.fixture(params=SUBJECTS)
+async def flight(request: pytest.FixtureRequest) -> AsyncIterator[Flight]:
+    """Identical requests of one tenant."""
+    async with gateway_of(request.param, request) as gateway:
+        await gateway.tenant("ape")
+        yield Flight(gateway)

@@ -1,9 +1,9 @@
-"""What a submit finds of its like: kept results, keys, dry runs. The twin and Redis agree."""
+"""What a submit finds of its like: kept results and keys. The twin and Redis agree."""
 
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import pytest
 
@@ -21,12 +21,9 @@ from core.money import MicroUsd
 from core.reuse import CacheMode, CacheOption, CacheUse, Reuse, ReusePolicy
 from core.store import keys
 from tests.contract.flight import COST, OUTPUT, SECOND, USE, Flight
-from tests.contract.gateway import PRICE, SUBJECTS, gateway_of, in_memory, in_redis, wire_to
+from tests.contract.gateway import PRICE, in_redis, wire_to
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from core.changes import Admitted
     from core.usage import Use
 
 SHARED: Final = ReusePolicy(shared=True)
@@ -35,13 +32,6 @@ OFF: Final = ReuseRequest(asked=CacheOption.OFF)
 USED: Final = ReuseRequest(asked=CacheOption.USE)
 UNUSUAL: Final = ReuseRequest(usual=CacheUse(CacheMode.OFF))
 HOUR: Final = timedelta(hours=1)
-
-
-@pytest.fixture(params=SUBJECTS)
-async def flight(request: pytest.FixtureRequest) -> AsyncIterator[Flight]:
-    async with gateway_of(request.param, request) as gateway:
-        await gateway.tenant("ape")
-        yield Flight(gateway)
 
 
 async def _day(flight: Flight, tenant: str = "ape") -> Use:
@@ -345,71 +335,3 @@ async def test_a_key_is_kept_as_long_as_its_job(redis_flushed: str) -> None:
             left, lives = [await wire.execute("PEXPIRETIME", k) for k in (key, keys.job(of.id))]
             assert left == lives
             assert week - 60_000 < await wire.execute("PTTL", key) <= week
-
-
-# --- dry run
-
-
-CASES: Final[dict[str, dict[str, Any]]] = {
-    "miss": {"fingerprint": "1:new"},
-    "off": {"reuse": OFF},
-    "hit": {},
-    "joined": {"fingerprint": "1:open"},
-    "replayed": {"key": "k"},
-}
-
-
-async def _furnish(flight: Flight) -> None:
-    limits = Limits(requests_per_minute=600, jobs_per_day=100, usd_per_day=MicroUsd(10**9))
-    await flight.gateway.limit("ape", limits)
-    await flight.finish((await flight.ask(key="k"))[0])
-    await flight.join(fingerprint="1:open")
-
-
-@pytest.mark.parametrize("case", CASES)
-async def test_a_dry_run_says_what_the_submit_then_meets(flight: Flight, case: str) -> None:
-    await _furnish(flight)
-    _, dry = await flight.ask(**CASES[case], dry_run=True)
-    _, real = await flight.ask(**CASES[case])
-    assert _gist(dry) == _gist(real)
-    assert dry.reuse == case
-
-
-def _gist(admitted: Admitted) -> tuple[object, ...]:
-    return admitted.reuse, admitted.running, admitted.reserved, admitted.quotas
-
-
-async def test_a_dry_run_meets_the_refusal(flight: Flight) -> None:
-    await flight.gateway.limit("ape", Limits(usd_per_day=MicroUsd(1)))
-    with pytest.raises(BudgetReached):
-        await flight.ask(dry_run=True)
-
-
-@pytest.mark.parametrize("case", CASES)
-async def test_a_dry_run_writes_nothing_to_redis(redis_flushed: str, case: str) -> None:
-    async with wire_to(redis_flushed) as wire:
-        flight = Flight(in_redis(wire))
-        await flight.gateway.tenant("ape")
-        await _furnish(flight)
-
-        async def dump() -> dict[bytes, tuple[bytes, int]]:
-            names = sorted(await wire.execute("KEYS", "*"))
-            return {n: (await wire.execute("DUMP", n), await _life(n)) for n in names}
-
-        async def _life(name: bytes) -> int:
-            return int(await wire.execute("PEXPIRETIME", name))
-
-        before = await dump()
-        assert (await flight.ask(**CASES[case], dry_run=True))[1].reuse == case
-        assert await dump() == before
-
-
-async def test_a_dry_run_writes_nothing_to_the_twin() -> None:
-    gateway, stores = in_memory()
-    flight = Flight(gateway)
-    await gateway.tenant("ape")
-    await _furnish(flight)
-    jobs, held = list(stores.memory.jobs), stores.memory.flights.inputs.copy()
-    for case in CASES.values():
-        await flight.ask(**case, dry_run=True)
-    assert (list(stores.memory.jobs), stores.memory.flights.inputs) == (jobs, held)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
@@ -21,100 +20,42 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from core.changes import Change, ReuseRequest
+from core.changes import Change
 from core.controls import Pause, Wallet
-from core.errors import CallerError, LimitReached
 from core.jobs import Billed, Errand, Job, JobState
-from core.limits import GlobalLimits, Limits, Priority, UnknownPrice
-from core.money import MicroUsd
-from core.reuse import CacheMode, CacheOption, ReusePolicy
+from core.limits import GlobalLimits, Limits, Priority
 from tests.contract import observed
+from tests.contract.acts import (
+    MODELS,
+    TENANTS,
+    fingerprints,
+    global_limits,
+    limits,
+    loose,
+    models,
+    money,
+    pauses,
+    requests,
+    sharing,
+    tenants,
+)
 from tests.contract.flight import EXPIRED, OUTPUT, Flight
 from tests.contract.gateway import Gateway, HandClock, in_memory, in_redis, wire_to
+from tests.contract.pair import Pair
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from core.money import MicroUsd
+    from core.reuse import ReusePolicy
     from core.store.connection import Wire
-    from tests.fakes.memory import Memory
     from worker.decisions.moves import Move
 
     Act = Callable[[Gateway], Awaitable[Any]]
 
 NEAR_MIDNIGHT: Final = datetime(2026, 3, 30, 23, 59, 59, 999_000, tzinfo=UTC)
-TENANTS: Final = ("ape", "bee", "cow")
-MODELS: Final = ("kling/fast", "kling/slow", "flux/dev")
 LONGEST_RUN: Final = timedelta(days=6)
 """Less than finished jobs are kept: Redis' own clock, which expires them, stands still here."""
-
-tenants = st.sampled_from(TENANTS)
-models = st.sampled_from(MODELS)
-few = st.none() | st.integers(0, 4)
-money = st.integers(0, 6).map(MicroUsd)
-budget = st.none() | st.integers(0, 20).map(MicroUsd)
-limits = st.builds(
-    Limits,
-    # So slow that what Redis forgets of them by its own clock is long past by ours.
-    requests_per_minute=st.sampled_from((None, None, 0, 1, 2, 6)),
-    burst=st.none() | st.integers(1, 8),
-    running=few,
-    waiting=few,
-    jobs_per_day=st.none() | st.integers(0, 12),
-    jobs_per_month=st.none() | st.integers(0, 20),
-    usd_per_request=budget,
-    usd_per_day=budget,
-    usd_per_month=budget,
-    weight=st.sampled_from((0.3, 1.0, 2.0, 4.0, 7.0)),
-    models=st.sampled_from(((), (), ("kling/*",), ("*/dev", "kling/fast"))),
-    priority=st.sampled_from(Priority),
-    unknown_price=st.sampled_from(UnknownPrice),
-    unknown_price_counts=money,
-)
-loose = st.builds(
-    Limits, running=st.none() | st.integers(1, 3), weight=st.sampled_from((0.3, 1.0, 2.0, 4.0))
-)
-global_limits = st.builds(
-    GlobalLimits,
-    running=few,
-    submits_per_second=st.sampled_from((None, 0.01)),
-    models=st.dictionaries(models, st.integers(0, 3)).map(lambda caps: tuple(sorted(caps.items()))),
-)
-requests = st.builds(ReuseRequest, asked=st.none() | st.sampled_from(CacheOption))
-sharing = st.builds(
-    ReusePolicy,
-    cache=st.sampled_from((None, None, CacheMode.USE, CacheMode.OFF)),
-    lifetime=st.sampled_from((None, None, timedelta(seconds=20), timedelta(hours=1))),
-    shared=st.booleans(),
-)
-fingerprints = st.sampled_from(("1:f", "1:f", "1:g"))
-pauses = st.just(Pause.everything()) | tenants.map(Pause.tenant) | models.map(Pause.model)
-
-
-@dataclass(slots=True)
-class Pair:
-    """The two gateways, and the loop in which both live."""
-
-    runner: asyncio.Runner
-    clock: HandClock
-    memory: Memory
-    spec: Gateway
-    real: Gateway
-
-    def both(self, act: Act) -> Any:  # noqa: ANN401 - whatever the act gives
-        """Do it in both; the answers have to be the same."""
-        said, told = (self.runner.run(_outcome(act, gateway)) for gateway in (self.spec, self.real))
-        assert told == said
-        return said
-
-
-async def _outcome(act: Act, gateway: Gateway) -> object:
-    try:
-        return await act(gateway)
-    except LimitReached as error:
-        wait = None if error.retry_after is None else error.retry_after // timedelta(milliseconds=1)
-        return type(error), error.policy, wait, error.quotas
-    except CallerError as error:
-        return type(error), str(error)
 
 
 class Machine(RuleBasedStateMachine):

@@ -19,6 +19,8 @@ import yaml
 from deploy.grafana.boards.catalogue import BOARDS
 from deploy.grafana.live import RULES, available, filled, watching
 from deploy.grafana.traffic import RUNCOMFY, busy
+from service.metrics import FRESH_FOR
+from simulator.demo import wait_for
 from simulator.stack import Plan, running, without_settings
 
 if TYPE_CHECKING:
@@ -37,6 +39,7 @@ pytestmark = [
 
 SPAN: Final = timedelta(seconds=35)
 STEP: Final = timedelta(seconds=1)
+SOON: Final = timedelta(seconds=30)
 TOKEN: Final = "operators-token-of-32-characters"
 PANELS: Final = [(board, panel) for board in BOARDS for panel in board.panels]
 ALERTS: Final = [
@@ -71,9 +74,16 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
         busy(stack, Random(7)) as traffic,
     ):
         traffic.run(SPAN)
-        time.sleep(2)
+        settled = time.time() + FRESH_FOR.total_seconds()
+        wait_for(lambda: _is_scraped(prometheus, settled) or None, SOON, "a scrape of all targets")
         secrets = [part for one in traffic.tenants for part in (one.key, one.webhook_secret)]
         yield Watched(stack, prometheus, [*secrets, TOKEN, "simulated-token"])
+
+
+def _is_scraped(prometheus: Prometheus, since: float) -> bool:
+    """Whether every target was asked after that instant (seconds since the epoch)."""
+    found = prometheus.ask("timestamp(up)")
+    return bool(found) and all(line.points[-1][1] > since for line in found)
 
 
 def series(panel: Panel, prometheus: Prometheus) -> dict[str, int]:
