@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 FOLDER: Final = ROOT / ".demo"
 TOKENS: Final = ("GATEWAY_RUNCOMFY_TOKEN", "RUNCOMFY_API_TOKEN")
+RUNCOMFY_URL: Final = "GATEWAY_RUNCOMFY_URL"
 PORT: Final = 8000
 METRICS_PORT: Final = 9100
 COSTS: Final = (
@@ -48,9 +49,14 @@ def plan_for(
         environment: the surroundings, settings of the product among them.
         folder: gets a folder for each of the two.
         instead_of: gives the port to use for a usual one, which may be taken.
+
+    Raises:
+        StackFailed: the port that the surroundings name is none.
     """
     token = next((environment[name] for name in TOKENS if environment.get(name)), None)
     named = environment.get("GATEWAY_PORT")
+    if named and not named.isdecimal():
+        raise StackFailed(f"GATEWAY_PORT must be a number, not {named}")
     return Plan(
         # Apart: a job left waiting in a simulated run must never be sent to the real RunComfy.
         folder=folder / ("real" if token else "simulated"),
@@ -59,6 +65,11 @@ def plan_for(
         port=int(named) if named else instead_of(PORT),
         metrics_port=instead_of(METRICS_PORT),
     )
+
+
+def real_url(plan: Plan) -> str:
+    """Where a run that is not simulated submits to."""
+    return plan.environment.get(RUNCOMFY_URL) or "https://model-api.runcomfy.net"
 
 
 def preferred(port: int) -> int:
@@ -91,7 +102,7 @@ def alone(folder: Path) -> Iterator[None]:
 def show(stack: Stack, tell: Teller) -> None:
     """Print where everything is, a fresh tenant's key, and a command that works when pasted."""
     tenant = stack.new_tenant(f"up-{secrets.token_hex(3)}")
-    outside = "https://model-api.runcomfy.net" if stack.runcomfy is None else stack.runcomfy.url
+    outside = real_url(stack.plan) if stack.runcomfy is None else stack.runcomfy.url
     tell.facts(
         [
             ("API", stack.url, "point a RunComfy client here"),

@@ -7,7 +7,7 @@ import pytest
 
 from simulator.demo import demo_environment
 from simulator.stack import StackFailed, without_settings
-from simulator.up import alone, plan_for
+from simulator.up import alone, plan_for, real_url
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,6 +34,18 @@ def test_simulated_and_real_jobs_are_kept_apart(tmp_path: Path) -> None:
     real = plan_for({**named, **SHELL}, tmp_path, abs)
     assert (simulated.real_token, real.real_token) == (None, "t")
     assert simulated.folder != real.folder
+
+
+def test_the_runcomfy_that_is_shown_is_the_one_that_is_used(tmp_path: Path) -> None:
+    named = "https://eu.runcomfy.example"
+    real = plan_for({**SHELL, "GATEWAY_RUNCOMFY_URL": named}, tmp_path, abs)
+    assert real_url(real) == named
+    assert real_url(plan_for(SHELL, tmp_path, abs)) == "https://model-api.runcomfy.net"
+
+
+def test_a_port_that_is_none_is_told_of_in_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(StackFailed, match="GATEWAY_PORT must be a number, not abc"):
+        plan_for({"GATEWAY_PORT": "abc"}, tmp_path, abs)
 
 
 def test_a_named_port_is_used_and_a_usual_one_gives_way(tmp_path: Path) -> None:
