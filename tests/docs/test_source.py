@@ -37,3 +37,10 @@ def test_secrets_are_never_compared_by_how_far_they_agree() -> None:
                 sides = [ast.unparse(side).lower() for side in (node.left, *node.comparators)]
                 named = [side for side in sides if side.split(".")[-1] in SECRET_NAMES]
                 assert not named, (path, node.lineno, sides)
+
+
+def test_unit_tests_leave_what_hypothesis_tries_to_its_own_tier() -> None:
+    """With it the tier took half a minute, and was run less often."""
+    files = list((ROOT / "tests/unit").rglob("*.py"))
+    assert files
+    assert [path for path in files if "hypothesis" in path.read_text(encoding="utf-8")] == []

@@ -398,13 +398,16 @@ async def test_proxies_of_the_environment_are_not_asked(monkeypatch: pytest.Monk
 
 async def test_slots_bound_what_is_under_way() -> None:
     at_once: list[int] = []
-    open_now = 0
+    open_now, full = 0, asyncio.Event()
 
     async def slowly(writer: asyncio.StreamWriter) -> None:
         nonlocal open_now
         open_now += 1
         at_once.append(open_now)
-        await asyncio.sleep(0.02)
+        if open_now == 3:
+            full.set()
+        await full.wait()
+        await asyncio.sleep(0.02)  # for one too many to come
         open_now -= 1
         writer.write(OK)
 

@@ -14,7 +14,7 @@ from tests.simulation.plan import DOUBTFUL, Fault, Plan
 from tests.simulation.world import Report, run
 
 RUNS: Final = 2000
-RUNS_OF_TWINS: Final = 500
+RUNS_OF_TWINS: Final = 1000
 """Beside those, which hold identical requests too; the long form runs more of both."""
 SEEDS: Final = st.integers(min_value=0, max_value=2**32)
 FAULTS: Final = st.one_of(
