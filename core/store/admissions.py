@@ -10,7 +10,7 @@ import orjson
 
 from core.batches import BatchAdmission
 from core.changes import RETENTION, Admission, Admitted
-from core.clock import to_ms
+from core.clock import MILLISECOND, to_ms
 from core.errors import (
     CallerError,
     IdempotencyKeyMissing,
@@ -28,16 +28,13 @@ from core.reuse import Reuse
 from core.sharing import FROM_CACHE, next_check, time_limit
 from core.store import keys
 from core.store.connection import Argument
-from core.store.doorbell import MESSAGE_LIFE, dispatch_template
+from core.store.doorbell import RING_GRACE, dispatch_arguments
 from core.store.records import BATCHES, ENTRIES, JOBS
 from core.store.refusals import read_quotas, refusal
 from core.tenants import Scope
 
-MILLISECOND: Final = timedelta(milliseconds=1)
 WINDOW_LIVES: Final = (timedelta(days=40), timedelta(days=400))
 """How long a day's and a month's use is kept: longer than any job that may still settle in it."""
-RING_GRACE: Final = timedelta(seconds=5)
-"""How long a rung job may wait before the watchers look for it by themselves."""
 
 JOINED: Final = "joined"
 CACHE_HIT: Final = "cache_hit"
@@ -117,9 +114,7 @@ def admission_arguments(call: Call, now: datetime) -> list[Argument]:
         int(first.dry_run),
         int(call.idempotency is not None),
         *call.named,
-        dispatch_template(now),
-        MESSAGE_LIFE // MILLISECOND,
-        to_ms(now + RING_GRACE),
+        *dispatch_arguments(now),
         *((span.resets_at - now) // MILLISECOND for span in spans_at(first.job.created_at)),
         *(int(life.total_seconds()) for life in WINDOW_LIVES),
         *_batch(call.batch),

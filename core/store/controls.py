@@ -4,14 +4,13 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from core.audit import AuditEntry
-from core.clock import MILLISECOND, Clock, from_ms, to_ms
+from core.clock import Clock, from_ms, to_ms
 from core.controls import Pause, Wallet
 from core.limits import GlobalLimits
 from core.money import MicroUsd
 from core.store import keys
-from core.store.admissions import RING_GRACE
 from core.store.connection import Argument, Wire
-from core.store.doorbell import MESSAGE_LIFE, dispatch_template
+from core.store.doorbell import dispatch_arguments
 from core.store.lua import Scripts
 from core.store.records import AUDITS
 
@@ -129,9 +128,7 @@ class ControlStore:
         now = self._clock.now()
         return (
             to_ms(now),
-            dispatch_template(now),
-            MESSAGE_LIFE // MILLISECOND,
-            to_ms(now + RING_GRACE),
+            *dispatch_arguments(now),
         )
 
 

@@ -11,13 +11,15 @@ from typing import Final
 import orjson
 from arq.jobs import serialize_job
 
-from core.clock import to_ms
+from core.clock import MILLISECOND, to_ms
 from core.jobs import Job, JobState
 from core.store import keys
 
 ADVANCE: Final = "advance"
 """The one function that workers register for messages."""
 MESSAGE_LIFE: Final = timedelta(hours=1)
+RING_GRACE: Final = timedelta(seconds=5)
+"""How long a rung job may wait before the watchers look for it by themselves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,11 @@ def dispatch_template(now: datetime) -> bytes:
     return serialize_job(
         ADVANCE, (_PLACE, ANY_VERSION), {}, None, to_ms(now), serializer=orjson.dumps
     )
+
+
+def dispatch_arguments(now: datetime) -> tuple[bytes, int, int]:
+    """What a script needs that hands out slots: the message, its life, when jobs are due (ms)."""
+    return dispatch_template(now), MESSAGE_LIFE // MILLISECOND, to_ms(now + RING_GRACE)
 
 
 def is_meant(version: int, job: Job) -> bool:

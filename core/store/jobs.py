@@ -17,7 +17,6 @@ from core.listing import place_of
 from core.sharing import reusable_until, time_limit, worth
 from core.store import keys
 from core.store.admissions import (
-    RING_GRACE,
     Call,
     admission_arguments,
     admission_keys,
@@ -26,7 +25,14 @@ from core.store.admissions import (
 )
 from core.store.connection import Argument, Wire
 from core.store.deliveries import KEEP_AFTER
-from core.store.doorbell import MESSAGE_LIFE, Message, dispatch_template, ring_for
+from core.store.doorbell import (
+    MESSAGE_LIFE,
+    RING_GRACE,
+    Message,
+    dispatch_arguments,
+    dispatch_template,
+    ring_for,
+)
 from core.store.lua import Scripts
 from core.store.outbox import life_seconds, posted_arguments, posted_keys
 from core.store.records import ENTRIES, JOBS
@@ -189,9 +195,7 @@ class JobStore:
                 int(job.priority),
                 "" if job.estimate is None else int(job.estimate),
                 "" if limit is None else to_ms(limit),
-                dispatch_template(now),
-                MESSAGE_LIFE // MILLISECOND,
-                to_ms(now + RING_GRACE),
+                *dispatch_arguments(now),
                 change.before.status,
                 job.status,
                 place_of(job),

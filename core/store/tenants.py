@@ -11,9 +11,8 @@ from core.jobs import PublicStatus
 from core.limits import Limits, lua_pattern
 from core.reuse import ReusePolicy
 from core.store import keys
-from core.store.admissions import RING_GRACE
 from core.store.connection import Argument, Wire
-from core.store.doorbell import MESSAGE_LIFE, dispatch_template
+from core.store.doorbell import dispatch_arguments
 from core.store.lua import Scripts
 from core.store.outbox import life_seconds
 from core.store.records import KEYS, TENANTS
@@ -72,9 +71,7 @@ class TenantStore:
                 before.version,
                 after.name,
                 to_ms(now),
-                dispatch_template(now),
-                MESSAGE_LIFE // MILLISECOND,
-                to_ms(now + RING_GRACE),
+                *dispatch_arguments(now),
                 *tenant_fields(after),
             ],
         )

@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from core.changes import Admission, Admitted
+from core.clock import MILLISECOND
 from core.errors import (
     IdempotencyKeyMissing,
     IdempotencyMismatch,
@@ -21,7 +22,8 @@ from core.listing import place_of
 from core.money import MicroUsd
 from core.reuse import Reuse, ReusePolicy
 from core.sharing import FREE, FROM_CACHE, next_check, time_limit
-from core.store.admissions import CACHE_HIT, JOINED, MILLISECOND, RING_GRACE
+from core.store.admissions import CACHE_HIT, JOINED
+from core.store.doorbell import RING_GRACE
 from core.store.records import ENTRIES, JOBS
 from core.tenants import Scope
 from tests.fakes.memory import Account, Memory, Row, write_due

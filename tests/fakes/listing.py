@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from core.changes import RETENTION
-from core.clock import to_ms
+from core.clock import MILLISECOND, to_ms
 from core.errors import NotPermitted, Unauthenticated
 from core.jobs import JobState
 from core.listing import Cursor, JobPage, part_of
-from core.store.admissions import MILLISECOND
 from core.store.deliveries import KEEP_AFTER
 from core.store.listing import INDEXED, MOST_PASSED, MOST_READ, TRIM_STEP, Deletion
 from core.store.records import DELIVERIES, JOBS, TENANTS

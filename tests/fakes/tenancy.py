@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from core.clock import from_ms, to_ms
 from core.controls import Pause, Wallet
 from core.limits import GlobalLimits, spans_at
-from core.store.admissions import RING_GRACE
+from core.store.doorbell import RING_GRACE
 from core.store.records import KEYS, TENANTS
 from core.store.tenants import KEPT_AFTER_DELETION, KEYS_AT_MOST
 from core.tenants import KeyUse

@@ -13,7 +13,7 @@ from core.jobs import Job, JobState, Note, TimelineEntry
 from core.limits import GlobalLimits, Limits
 from core.notices import announced, may_notify
 from core.reuse import CacheOption, ReusePolicy
-from core.store.admissions import RING_GRACE
+from core.store.doorbell import RING_GRACE
 from core.tenants import Credential, DoubtPolicy, KeyRecord, Tenant, mint_webhook_secret
 from service.cancellation import cancel_job
 from service.mailroom import Mailroom
