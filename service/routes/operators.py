@@ -4,6 +4,7 @@ import hmac
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
+from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -28,15 +29,15 @@ def administered(act: Act) -> Handler:
         if token is None:
             # As any address that is not there: the setting that is missing is nobody's business.
             raise NotFound("There is nothing at this address.")
-        check_token(request.headers.get("authorization", ""), token.get_secret_value())
+        check_token(request.headers, token.get_secret_value())
         return await act(request, resources.desk)
 
     return handler
 
 
-def check_token(header: str, token: str) -> None:
-    """Raises `Unauthenticated` unless `header` presents `token`; takes as long for any other."""
-    presented = bearer(header) or ""
+def check_token(headers: Headers, token: str) -> None:
+    """Raises `Unauthenticated` unless `headers` present `token`; takes as long for any other."""
+    presented = bearer(headers) or ""
     if not hmac.compare_digest(presented.encode(), token.encode()):
         raise Unauthenticated("The operators' token is needed: `Authorization: Bearer …`.")
 

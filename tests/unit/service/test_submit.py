@@ -349,6 +349,13 @@ async def test_without_a_possible_key_the_store_is_not_asked(
     assert watched.asked == 0
 
 
+async def test_of_two_authorization_fields_the_first_was_believed(face: Face, key: str) -> None:
+    fields = [("authorization", f"Bearer {key}"), ("authorization", "Bearer another")]
+    async with face.client() as caller:
+        answer = await caller.post(KLING_PATH, json=KLING_INPUT, headers=fields)
+    assert answer.status_code == 401
+
+
 async def test_a_submit_asks_the_store_once(face: Face, key: str) -> None:
     watched = Watched(face.stores.memory)
     face.change(jobs=watched)
