@@ -3,6 +3,7 @@
 Plain ASGI. Knows no routes beyond the template that one was matched by.
 """
 
+import asyncio
 from datetime import timedelta
 from typing import Final
 
@@ -12,6 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from core.errors import Defect, GatewayError, Unauthenticated
 from core.events import Emit, RequestServed, Trouble
+from service.errors import CutOff
 from service.exchange import Exchange, open_exchange, resources_of
 from service.problems import MEDIA_TYPE, Problem, defect_of, problem_of
 
@@ -30,7 +32,7 @@ class Edge:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one exchange; nothing but cancellation leaves here."""
+        """Serve one exchange; nothing leaves here."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -52,6 +54,9 @@ class Edge:
             await self._app(scope, receive, answering)
         except ClientDisconnect:
             exchange.status = CLIENT_LEFT
+        except asyncio.CancelledError:
+            # The server's patience with open calls is over; it would answer 500, with a trace.
+            await answering.problem(CutOff(), scope, receive)
         except GatewayError as error:
             await answering.problem(error, scope, receive)
         except Exception as error:  # noqa: BLE001 - the outermost layer: a defect is answered and logged

@@ -73,3 +73,14 @@ class AcceptanceUnclear(Unavailable):
     code = "acceptance_unclear"
     title = "Acceptance unclear"
     retryable = False
+
+
+class CutOff(Unavailable):
+    """The gateway stopped before this call was through: what it asked for may have been done.
+
+    Not retryable as it stands; with its `Idempotency-Key` a submit is safely sent again.
+    """
+
+    code = "cut_off"
+    title = "Cut off"
+    retryable = False

@@ -46,11 +46,13 @@ STATUS: Final[Mapping[type[core.GatewayError], int]] = {
     core.StoreSilent: 503,
     own.AcceptanceUnclear: 503,
     own.TooManyWaiters: 503,
+    own.CutOff: 503,
 }
 """Every class of the tree has its row; a test walks it."""
 
 BILLED: Final[Mapping[type[core.GatewayError], Billed]] = {
     own.AcceptanceUnclear: Billed.UNKNOWN,
+    own.CutOff: Billed.UNKNOWN,
     core.Defect: Billed.UNKNOWN,
     core.IllegalTransition: Billed.UNKNOWN,
 }

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import asyncio
+from typing import TYPE_CHECKING, Any
 
+import orjson
 import pytest
 
 from core.errors import IllegalTransition
@@ -126,6 +128,18 @@ async def test_a_defect_is_a_500_that_tells_operators_and_not_callers(
     assert face.of(RequestServed)[-1].status == 500
 
 
+def scope_of(key: str) -> dict[str, Any]:
+    return {
+        "type": "http",
+        "method": "POST",
+        "path": KLING_PATH,
+        "query_string": b"",
+        "headers": [(b"host", b"a"), (b"authorization", f"Bearer {key}".encode())],
+        "scheme": "http",
+        "server": ("a", 80),
+    }
+
+
 async def test_a_caller_who_leaves_is_counted_and_answered_nothing(face: Face, key: str) -> None:
     sent: list[Message] = []
 
@@ -135,16 +149,36 @@ async def test_a_caller_who_leaves_is_counted_and_answered_nothing(face: Face, k
     async def send(message: Message) -> None:
         sent.append(message)
 
-    scope = {
-        "type": "http",
-        "method": "POST",
-        "path": KLING_PATH,
-        "query_string": b"",
-        "headers": [(b"host", b"a"), (b"authorization", f"Bearer {key}".encode())],
-        "scheme": "http",
-        "server": ("a", 80),
-    }
-    await face.serve(scope, receive, send)
+    await face.serve(scope_of(key), receive, send)
 
     assert sent == []
     assert face.of(RequestServed)[-1].status == 499
+
+
+async def test_a_call_that_the_end_of_a_drain_cut_off_ended_with_500_and_a_trace(
+    face: Face, key: str
+) -> None:
+    sent: list[Message] = []
+    asked = asyncio.Event()
+
+    async def receive() -> Message:
+        asked.set()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    call = asyncio.create_task(face.serve(scope_of(key), receive, send))
+    await asked.wait()
+    call.cancel()
+    await call
+
+    assert sent[0]["status"] == 503
+    problem = orjson.loads(sent[1]["body"])
+    assert (problem["code"], problem["billed"], problem["retryable"]) == (
+        "cut_off",
+        "unknown",
+        False,
+    )
+    assert face.of(RequestServed)[-1].code == "cut_off"
