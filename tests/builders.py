@@ -8,6 +8,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any, Final
 
 from core.deliveries import Delivery, EventType
+from core.endpoints import channel_of_url
 from core.jobs import FINAL_STATES, Billed, Job, JobState
 from core.tenants import Tenant, mint_webhook_secret
 from tests.fakes.clock import START
@@ -81,6 +82,20 @@ def delivery(**changes: Any) -> Delivery:  # noqa: ANN401 - fields of the record
         due_at=NOW,
     )
     return replace(plain, **changes)
+
+
+def delivery_to(url: str, tenant: str, now: datetime, **changes: Any) -> Delivery:  # noqa: ANN401 - fields of the record
+    """A callback of no job, due `now`, in the channel of its address."""
+    own = {
+        "job_id": None,
+        "tenant": tenant,
+        "event": EventType.TEST,
+        "url": url,
+        "created_at": now,
+        "due_at": now,
+        "channel": channel_of_url(tenant, url),
+    }
+    return delivery(**own | changes)
 
 
 def fault(kind: str = "server_error", http_status: int | None = 500) -> UpstreamFault:

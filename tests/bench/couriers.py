@@ -13,8 +13,6 @@ from typing import TYPE_CHECKING, Final
 from pydantic import SecretStr
 
 from core.clock import SystemClock
-from core.deliveries import Delivery, EventType
-from core.endpoints import channel_of_url
 from core.events import DeliveryAttempted, Trouble
 from core.ids import SystemIds
 from core.settings import RedisPolicy
@@ -26,6 +24,7 @@ from core.store.tenants import TenantStore
 from core.store.webhooks import WebhookStore
 from core.targets import AllowedTargets, TargetPolicy
 from core.tenants import KeyRecord, Tenant, mint_webhook_secret
+from tests.builders import delivery_to
 from tests.fakes.outbox import MemorySinks
 from worker.leased import LeasedLoop, LoopPolicy, Work
 from worker.webhooks.courier import Courier, CourierHands, CourierPolicy, Sinks
@@ -39,6 +38,9 @@ if TYPE_CHECKING:
 TENANT: Final = "bench"
 LEASE: Final = timedelta(seconds=30)
 ANSWER: Final = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
+
+
+DATA: Final = '{"prompt":"The camera slowly dollies in."}'
 
 
 @dataclass
@@ -96,17 +98,7 @@ class Office:
         """So many deliveries for each of the URLs, all due now; their ids."""
         now, ids = SystemClock().now(), SystemIds()
         posted = [
-            Delivery(
-                id=ids.delivery_id(now),
-                job_id=None,
-                tenant=TENANT,
-                event=EventType.TEST,
-                url=url,
-                created_at=now,
-                due_at=now,
-                channel=channel_of_url(TENANT, url),
-                data='{"prompt":"The camera slowly dollies in."}',
-            )
+            delivery_to(url, TENANT, now, id=ids.delivery_id(now), data=DATA)
             for _ in range(count)
             for url in urls
         ]

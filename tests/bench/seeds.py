@@ -9,19 +9,18 @@ from typing import TYPE_CHECKING, Any, Final
 
 from core.changes import Admission, Change
 from core.clock import SystemClock
-from core.deliveries import Delivery, EventType
-from core.endpoints import channel_of_url
 from core.ids import SystemIds
 from core.jobs import Billed, Job, JobState, Note, TimelineEntry
 from core.money import MicroUsd
 from core.store import keys
 from core.store.deliveries import DeliveryStore
 from core.store.jobs import JobStore
-from core.store.keys import LUA_NAMES
 from core.store.lua import Scripts, read_scripts
 from core.tenants import Credential, digest_of
 from tests.bench.harness import KEY, MODEL, TENANT
 from tests.bench.upstream import request_id
+from tests.builders import delivery_to
+from tests.lanes import fill_lane
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Sequence
@@ -33,11 +32,6 @@ LONGEST_AGO: Final = 300
 CREDENTIAL: Final = Credential(TENANT, digest_of(KEY))
 PRICE: Final = MicroUsd(1_260_000)
 DATA: Final = '{"request_id":"req_1","status":"completed","output":{"video":"https://a.example/b"}}'
-# They stand in the lane alone: a waiting job's record is read when its turn comes, not before.
-_FILL: Final = """
-for i = 1, ARGV[1] do redis.call('ZADD', KEYS[1], 1e15 + 1e9 + i, 'req_filler' .. i) end
-return redis.call('HINCRBY', KEYS[2], ARGV[2], ARGV[1])
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,26 +107,14 @@ class Seeds:
         """So many callbacks to this address, all due now; their ids."""
         now, ids = datetime.now(UTC), SystemIds()
         made = [
-            Delivery(
-                id=ids.delivery_id(now),
-                job_id=None,
-                tenant=TENANT,
-                event=EventType.TEST,
-                url=url,
-                created_at=now,
-                due_at=now,
-                channel=channel_of_url(TENANT, url),
-                data=DATA,
-            )
-            for _ in range(count)
+            delivery_to(url, TENANT, now, id=ids.delivery_id(now), data=DATA) for _ in range(count)
         ]
         await in_turns([self.outbox.post(None, delivery) for delivery in made])
         return [delivery.id for delivery in made]
 
     async def waiting(self, count: int) -> None:
         """So many more of the tenant's jobs wait for a slot."""
-        lane = f"{LUA_NAMES['wait']}{TENANT}:{MODEL}"
-        await self.wire.execute("EVAL", _FILL, 2, lane, keys.WAITING, count, TENANT)
+        await fill_lane(self.wire, TENANT, MODEL, count)
 
 
 async def in_turns(calls: Sequence[Awaitable[Any]]) -> None:

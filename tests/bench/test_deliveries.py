@@ -20,14 +20,13 @@ import uvloop
 from core.clock import SystemClock
 from core.deliveries import Delivery, EventType
 from core.documents import callback_document, event_data
-from core.endpoints import channel_of_url
 from core.ids import SystemIds
 from core.jobs import Billed, JobRecord, JobState
 from core.store import keys
 from core.store.records import JOBS
 from tests.bench.couriers import TENANT, couriers, opened, running
 from tests.bench.receiver import receiver_process
-from tests.builders import job
+from tests.builders import delivery_to, job
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -63,16 +62,8 @@ async def hold_jobs(wire: Wire) -> list[str]:
 def delivery(url: str, job_id: str) -> Delivery:
     """One that is due."""
     now = SystemClock().now()
-    return Delivery(
-        id=SystemIds().delivery_id(now),
-        job_id=job_id,
-        tenant=TENANT,
-        event=EventType.COMPLETED,
-        url=url,
-        created_at=now,
-        due_at=now,
-        channel=channel_of_url(TENANT, url),
-    )
+    own = {"id": SystemIds().delivery_id(now), "job_id": job_id, "event": EventType.COMPLETED}
+    return delivery_to(url, TENANT, now, **own)
 
 
 @dataclass(frozen=True)

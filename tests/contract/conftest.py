@@ -8,14 +8,15 @@ import pytest
 
 from core.store.connection import Wire, connection_source
 from core.tenants import KeyRecord, Tenant
-from tests.contract.flight import Flight
-from tests.contract.gateway import SUBJECTS, gateway_of
+from tests.contract.gateway import SUBJECTS
+from tests.contract.shared_flight import shared_flight
 from tests.contract.subjects import memory_subject, redis_policy, redis_subject
 from tests.fakes.clock import FakeClock
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from tests.contract.flight import Flight
     from tests.contract.subjects import Subject
 
 TENANTS: Final = ("ada", "bob")
@@ -44,7 +45,6 @@ async def _furnished(subject: Subject) -> Subject:
 
 @pytest.fixture(params=SUBJECTS)
 async def flight(request: pytest.FixtureRequest) -> AsyncIterator[Flight]:
-    """Identical requests of one tenant."""
-    async with gateway_of(request.param, request) as gateway:
-        await gateway.tenant("ape")
-        yield Flight(gateway)
+    """Identical requests of one tenant and of two that share; Redis' books are counted again."""
+    async with shared_flight(request) as flight:
+        yield flight

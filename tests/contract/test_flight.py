@@ -6,7 +6,7 @@ The same in the twin and in Redis.
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import pytest
 
@@ -17,21 +17,10 @@ from core.limits import GlobalLimits, Limits, Priority
 from core.reuse import CacheOption, Reuse
 from core.sharing import FOLLOW_CHECK
 from tests.contract.flight import COST, EXPIRED, OUTPUT, SECOND, Flight
-from tests.contract.gateway import PRICE, SUBJECTS
-from tests.contract.shared_flight import booking, crew_of, due, shared_flight
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
+from tests.contract.gateway import PRICE
+from tests.contract.shared_flight import booking, crew_of, due
 
 OFF: Final = ReuseRequest(asked=CacheOption.OFF)
-
-
-@pytest.fixture(params=SUBJECTS)
-async def flight(request: pytest.FixtureRequest) -> AsyncIterator[Flight]:
-    """With a tenant of its own and two that share; Redis' books are counted again at the end."""
-    async with shared_flight(request) as flight:
-        yield flight
 
 
 # --- joining

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import pytest
 
@@ -19,21 +19,10 @@ from core.limits import GlobalLimits, Limits, UnknownPrice
 from core.money import MicroUsd
 from core.reuse import CacheOption
 from tests.contract.flight import BROKEN, OUTPUT, Flight
-from tests.contract.gateway import PRICE, SUBJECTS
-from tests.contract.shared_flight import booking, crew_of, due, shared_flight
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
+from tests.contract.gateway import PRICE
+from tests.contract.shared_flight import booking, crew_of, due
 
 OFF: Final = ReuseRequest(asked=CacheOption.OFF)
-
-
-@pytest.fixture(params=SUBJECTS)
-async def flight(request: pytest.FixtureRequest) -> AsyncIterator[Flight]:
-    """With a tenant of its own and two that share; Redis' books are counted again at the end."""
-    async with shared_flight(request) as flight:
-        yield flight
 
 
 async def test_when_a_leader_is_cancelled_in_the_queue_one_is_submitted_in_its_place(

@@ -21,6 +21,7 @@ from deploy.grafana.boards.catalogue import BOARDS
 from deploy.grafana.build import FOLDER, dashboard, text_of
 from deploy.grafana.layout import COLUMNS, placed
 from deploy.grafana.live import filled
+from tests import needs
 
 if TYPE_CHECKING:
     from deploy.grafana.panel import Board
@@ -156,9 +157,7 @@ def test_the_alert_on_defects_knows_every_code() -> None:
     assert all(code in expr for code in DEFECTS)
 
 
-@pytest.mark.skipif(  # `make test` needs nothing but Python; .ci/run installs it and runs this
-    shutil.which("promtool") is None, reason="Prometheus is not installed"
-)
+@needs.PROMTOOL
 @pytest.mark.parametrize(
     "command",
     [

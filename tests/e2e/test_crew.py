@@ -23,6 +23,7 @@ import pytest
 from simulator.demo import wait_for
 from simulator.example import kling
 from simulator.private_redis import free_port
+from tests import needs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -139,9 +140,7 @@ def test_gauges_are_not_doubled_and_each_member_shows_its_process(crew: Crew) ->
     assert seats == ["0", "1", "2"]
 
 
-@pytest.mark.skipif(  # `make test` needs nothing but Python; .ci/run installs it and runs this
-    shutil.which("promtool") is None, reason="Prometheus is not installed"
-)
+@needs.PROMTOOL
 def test_promtool_finds_nothing_to_say_of_a_crews_figures(crew: Crew) -> None:
     done = subprocess.run(
         [str(shutil.which("promtool")), "check", "metrics"],

@@ -12,8 +12,8 @@ import pytest
 from core.limits import GlobalLimits, Limits
 from core.money import MicroUsd
 from core.store import keys
-from core.store.keys import LUA_NAMES
 from tests.contract.gateway import MODEL, Gateway, in_redis, wire_to
+from tests.lanes import fill_lane
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -37,11 +37,6 @@ LOADS: Final = (1, 1_000, 100_000)
 BATCHES: Final = 40
 BATCH: Final = 25
 
-_FILL: Final = """
-for i = 1, ARGV[1] do redis.call('ZADD', KEYS[1], 1e15 + 1e9 + i, 'req_filler' .. i) end
-return redis.call('HINCRBY', KEYS[2], ARGV[2], ARGV[1])
-"""
-
 
 @dataclass(frozen=True, slots=True)
 class Bench:
@@ -53,8 +48,7 @@ class Bench:
     async def fill(self, waiting: int) -> None:
         """So many of `t0` wait, one of them really, the others behind it in the lane alone."""
         held = int(await self.wire.execute("HGET", keys.WAITING, "t0") or 0)
-        lane = f"{LUA_NAMES['wait']}t0:{MODEL}"
-        await self.wire.execute("EVAL", _FILL, 2, lane, keys.WAITING, waiting - held, "t0")
+        await fill_lane(self.wire, "t0", MODEL, waiting - held)
 
     async def commands(self, tenant: str) -> int:
         """How many commands one admission runs inside Redis."""

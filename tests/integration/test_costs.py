@@ -12,15 +12,13 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from core.breaker import BreakerPolicy
-from core.deliveries import Delivery, EventType
-from core.endpoints import channel_of_url
 from core.money import MicroUsd
 from core.store.deliveries import DeliveryStore
 from core.store.jobs import Depth, JobStore
 from core.store.lua import Scripts, read_scripts
 from core.store.webhooks import WebhookStore
 from core.tenants import Credential, digest_of
-from tests.builders import MiddleChance
+from tests.builders import MiddleChance, delivery_to
 from tests.contract.gateway import in_redis, wire_to
 from tests.fakes.ids import SeededIds
 from tests.fakes.outbox import MemorySinks
@@ -212,18 +210,7 @@ async def test_a_claim_of_many_is_one_command(costs: Costs) -> None:
 async def test_a_delivery_is_a_claim_a_look_and_a_settlement(costs: Costs) -> None:
     clock, scripts = costs.gateway.clock, Scripts(costs.wire, read_scripts())
     outbox = DeliveryStore(costs.wire, scripts, clock)
-    now = clock.now()
-    posted = Delivery(
-        id="msg_1",
-        job_id=None,
-        tenant=TENANT,
-        event=EventType.TEST,
-        url=HOOK,
-        created_at=now,
-        due_at=now,
-        channel=channel_of_url(TENANT, HOOK),
-        data="{}",
-    )
+    posted = delivery_to(HOOK, TENANT, clock.now(), data="{}")
     assert await costs.of(lambda: outbox.post(None, posted)) == (1, 1)
     courier = Courier(
         CourierHands(

@@ -21,6 +21,7 @@ from simulator.private_redis import (
     private_redis,
     redis_for,
 )
+from tests import needs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -120,9 +121,7 @@ def test_by_itself_it_prints_its_url_and_ends_when_asked() -> None:
         assert process.wait(10) == 0
 
 
-@pytest.mark.skipif(  # PR_SET_PDEATHSIG is of Linux alone; nothing elsewhere does the same
-    sys.platform != "linux", reason="only Linux kills the child for us"
-)
+@needs.LINUX
 def test_it_dies_with_a_parent_that_is_killed() -> None:
     with _by_itself() as process:
         with redis.Redis.from_url(_first_line(process)) as client:

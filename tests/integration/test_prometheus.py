@@ -17,11 +17,12 @@ import pytest
 import yaml
 
 from deploy.grafana.boards.catalogue import BOARDS
-from deploy.grafana.live import RULES, available, filled, watching
+from deploy.grafana.live import RULES, filled, watching
 from deploy.grafana.traffic import RUNCOMFY, busy
 from service.metrics import FRESH_FOR
 from simulator.demo import wait_for
 from simulator.stack import Plan, running, without_settings
+from tests import needs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,9 +32,7 @@ if TYPE_CHECKING:
     from simulator.stack import Stack
 
 pytestmark = [
-    pytest.mark.skipif(  # `make test` needs nothing but Python; .ci/run installs it and runs this
-        not available(), reason="Prometheus is not installed"
-    ),
+    needs.PROMETHEUS,
     pytest.mark.timeout(180),
 ]
 

@@ -12,6 +12,7 @@ from typing import Final
 import pytest
 
 from core.signing_keys import mint_signing_key, public_key
+from tests import needs
 from worker.webhooks.signing import secret_text, sign
 
 JS: Final = Path(__file__).parent / "js"
@@ -20,9 +21,7 @@ KEY, NEXT_KEY = (mint_signing_key(bytes([seed]) * 32) for seed in (4, 5))
 BODY: Final = '{"type":"request.completed","data":{"prompt":"perché 🎬 ok"}}'
 
 pytestmark = [
-    pytest.mark.skipif(  # `make test` needs nothing but Python; others verify by Python beside it
-        shutil.which("node") is None, reason="node is not installed"
-    ),
+    needs.NODE,
     pytest.mark.timeout(180),
 ]
 

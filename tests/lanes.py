@@ -1,0 +1,25 @@
+"""Fills a tenant's lane, for tests of what many waiting jobs cost."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from core.store import keys
+from core.store.keys import LUA_NAMES
+
+if TYPE_CHECKING:
+    from core.store.connection import Wire
+
+_FILL: Final = """
+for i = 1, ARGV[1] do redis.call('ZADD', KEYS[1], 1e15 + 1e9 + i, 'req_filler' .. i) end
+return redis.call('HINCRBY', KEYS[2], ARGV[2], ARGV[1])
+"""
+
+
+async def fill_lane(wire: Wire, tenant: str, model_id: str, count: int) -> None:
+    """So many more wait behind those who do.
+
+    They stand in the lane alone: a waiting job's record is read when its turn comes, not before.
+    """
+    lane = f"{LUA_NAMES['wait']}{tenant}:{model_id}"
+    await wire.execute("EVAL", _FILL, 2, lane, keys.WAITING, count, tenant)

@@ -1,0 +1,24 @@
+"""What some tests need beside Python, as marks. `.ci/run` installs Prometheus and runs those."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from typing import Final
+
+import pytest
+
+from deploy.grafana.live import available
+
+PROMETHEUS: Final = pytest.mark.skipif(  # `make test` needs nothing but Python; .ci/run installs it
+    not available(), reason="Prometheus is not installed"
+)
+PROMTOOL: Final = pytest.mark.skipif(  # as for Prometheus, which brings it
+    shutil.which("promtool") is None, reason="promtool is not installed"
+)
+NODE: Final = pytest.mark.skipif(  # `make test` needs nothing but Python, which verifies beside it
+    shutil.which("node") is None, reason="node is not installed"
+)
+LINUX: Final = pytest.mark.skipif(  # PR_SET_PDEATHSIG is of Linux alone; nothing elsewhere does it
+    sys.platform != "linux", reason="only Linux kills the child for us"
+)
