@@ -2,6 +2,7 @@
 
 from core.changes import Change, Outcome
 from core.jobs import Job
+from core.telling import told_of_handover
 from worker import telling
 from worker.announcing import Announcer
 from worker.decisions.moves import Move, Wait
@@ -42,5 +43,5 @@ class Recorder:
     async def hand_over(self, change: Change) -> None:
         """Make a handover true (see `core.sharing.handover`), unless somebody was first."""
         if await self._announcer.store(change) is Outcome.STORED:
-            for event in telling.handed_on(change):
+            for event in told_of_handover(change):
                 self._hands.emit(event)

@@ -6,7 +6,7 @@ from typing import Final
 from core.changes import Change
 from core.events import Event, JobPolled, SubmitAnswered
 from core.jobs import Fact, Job
-from core.telling import told, told_of_handover
+from core.telling import told
 from worker.decisions.moves import Move
 from worker.ports import (
     Accepted,
@@ -20,7 +20,6 @@ from worker.ports import (
     SubmitAnswer,
 )
 
-handed_on = told_of_handover
 SUBMIT_FACTS: Final[Mapping[type[SubmitAnswer], Fact]] = {
     Accepted: Fact.ACCEPTED,
     NotSent: Fact.NOT_SENT,

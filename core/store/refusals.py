@@ -1,9 +1,9 @@
 """What the admission script says about limits, as values and errors."""
 
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
 from typing import Any, Final
 
+from core.clock import MILLISECOND
 from core.errors import BudgetReached, CallerError, LimitReached, ModelNotAllowed, NotPermitted
 from core.limits import Policy, Quota
 
@@ -32,7 +32,7 @@ _POLICIES: Final[Mapping[bytes, Policy]] = {policy.value.encode(): policy for po
 def refusal(policy: str, retry_after_ms: float, quotas: tuple[Quota, ...]) -> CallerError:
     """The error that tells a caller which limit said no, and when it may say yes."""
     name = Policy(policy)
-    wait = timedelta(milliseconds=retry_after_ms) if retry_after_ms >= 0 else None
+    wait = retry_after_ms * MILLISECOND if retry_after_ms >= 0 else None
     sentence = _SENTENCES[name]
     if name is Policy.MODELS:
         return ModelNotAllowed(sentence, policy=name)
@@ -46,6 +46,6 @@ def read_quotas(flat: Sequence[Any]) -> tuple[Quota, ...]:
     """The script's rows, four fields each: a name, two numbers, and milliseconds."""
     fields = iter(flat)
     return tuple(
-        Quota(_POLICIES[name], limit, remaining, timedelta(0, 0, 0, reset))
+        Quota(_POLICIES[name], limit, remaining, reset * MILLISECOND)
         for name, limit, remaining, reset in zip(fields, fields, fields, fields, strict=True)
     )
