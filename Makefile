@@ -18,7 +18,7 @@ demo: install ## run one real request end to end, without a RunComfy key
 	@$(bin)/python -m simulator.demo
 
 up: install ## leave the whole stack running (RUNCOMFY_API_TOKEN set: the real RunComfy)
-	@$(bin)/python -m simulator.up
+	@$(bin)/python -m simulator.dev_stack
 
 test: install ## pass every test
 	$(bin)/pytest

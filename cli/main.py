@@ -5,7 +5,9 @@ from typing import Annotated, Final
 
 import typer
 
-from cli import controls, doubts, jobs, keys, tenants, webhooks
+from cli.commands import in_doubt as doubts
+from cli.commands import jobs, keys, tenants, webhooks
+from cli.commands import limits as controls
 
 DISTRIBUTION: Final = "runcomfy-gateway"
 
@@ -57,7 +59,7 @@ def serve(
     ] = 1,
 ) -> None:
     """Run one HTTP front end until SIGTERM."""
-    from cli.serving import serve as run  # noqa: PLC0415 - `--help` must not wait for FastAPI
+    from cli.commands.serve import serve as run  # noqa: PLC0415 - `--help` must not wait for FastAPI
 
     run(workers)
 
@@ -65,7 +67,7 @@ def serve(
 @app.command()
 def work() -> None:
     """Run one worker until SIGTERM: it submits to RunComfy, polls, and delivers callbacks."""
-    from cli.working import work as run  # noqa: PLC0415 - nor for arq and httpx
+    from cli.commands.work import work as run  # noqa: PLC0415 - nor for arq and httpx
 
     run()
 

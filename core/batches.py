@@ -9,12 +9,13 @@ from enum import StrEnum
 from hashlib import sha256
 from typing import Final
 
-from core.changes import Admission, Admitted
 from core.errors import CallerError
-from core.jobs import Job
-from core.reuse import Reuse
+from core.jobs.job import Job
+from core.tenants.cache_policy import Reuse
 
 MOST_ITEMS: Final = 1000
+
+
 FINGERPRINT_VERSION: Final = "b1"
 
 
@@ -47,42 +48,6 @@ class Batch:
     webhook: str | None = None
     """Where the closing event goes, in place of the tenant's default endpoint."""
     trace: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """An item that did not get as far as the limits; `problem` is its problem document as JSON."""
-
-    index: int
-    problem: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class BatchAdmission:
-    """What is asked of the store: all of `admissions` in one step, or those of them that fit.
-
-    They are of one tenant and one instant, in the order of their items; `refused` are the rest.
-    `fingerprint` is of all inputs together; `idempotency` is the digest of the caller's key.
-    """
-
-    batch: Batch
-    admissions: tuple[Admission, ...]
-    fingerprint: str
-    refused: tuple[Refused, ...] = ()
-    idempotency: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class BatchAdmitted:
-    """What became of each admission, in their order. `stored` False: the batch is not there.
-
-    None: nothing stands against the item itself.
-    """
-
-    verdicts: tuple[Admitted | CallerError | None, ...]
-    stored: bool
-    earlier: str | None = None
-    """The batch that the same `Idempotency-Key` began; nothing else was looked at then."""
 
 
 @dataclass(frozen=True, slots=True)

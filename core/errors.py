@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import ClassVar
 
-from core.limits import Quota
+from core.quotas import Quota
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +96,7 @@ class NotPermitted(CallerError):
         policy: str | None = None,
         fields: tuple[FieldError, ...] = (),
     ) -> None:
-        """`policy` is a word of `core.limits.Policy`, where the tenant's limits are the reason."""
+        """`policy` is a word of `core.quotas.Policy`, where the tenant's limits are the reason."""
         self.policy = policy
         super().__init__(detail, fields=fields)
 
@@ -159,7 +159,7 @@ class LimitReached(CallerError):
         quotas: tuple[Quota, ...] = (),
         fields: tuple[FieldError, ...] = (),
     ) -> None:
-        """`policy` is a word of `core.limits.Policy`; `quotas` is how all limits stand."""
+        """`policy` is a word of `core.quotas.Policy`; `quotas` is how all limits stand."""
         self.policy = policy
         self.quotas = quotas
         super().__init__(detail, fields=fields, retry_after=retry_after)

@@ -15,13 +15,13 @@ from pydantic import AliasChoices, BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
 from core.errors import GatewayError
-from core.jobs import FINAL_STATES, TRANSITIONS
-from core.labels import Label
-from core.series import CATALOGUE as SERIES
-from core.series import Kind, Series, Source
+from core.jobs.job import FINAL_STATES, TRANSITIONS
+from core.observability.metric_definitions import CATALOGUE as SERIES
+from core.observability.metric_definitions import Kind, Series, Source
+from core.observability.metric_labels import Label
 from core.settings import ENV_PREFIX, ProcessSettings
+from core.store.key_lifetimes import FREED
 from core.store.keys import CATALOGUE, KeySpec
-from core.store.lifetimes import FREED
 from service.problems import BILLED, STATUS
 from service.settings import ServiceSettings
 from worker.settings import WorkerSettings

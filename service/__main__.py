@@ -6,9 +6,9 @@ import socket
 import sys
 import threading
 
-from service.main import run
+from service.metrics.multiprocess import take_seat
+from service.server.run import run
 from service.settings import ServiceSettings
-from service.shared_figures import take_seat
 
 
 def main() -> None:

@@ -13,28 +13,31 @@ from starlette.routing import Match
 from starlette.types import ASGIApp, Scope
 
 from core.errors import GatewayError, MalformedRequest, NotFound
-from service.doors import Doors
-from service.edge import Edge
-from service.errors import MethodNotAllowed
-from service.openapi import TITLE
-from service.resources import Resources
-from service.routes import (
-    admin_callbacks,
-    admin_controls,
-    admin_jobs,
-    admin_tenants,
-    batches,
-    deliveries,
-    events,
-    models,
-    operation,
-    requests,
-    submit,
-    usage,
-    webhooks,
+from service.api import health as operation
+from service.api import models, usage
+from service.api.admin import (
+    jobs as admin_jobs,
 )
-from service.routes.endpoint import Endpoint, RawRoute
-from service.routes.pages import add_pages
+from service.api.admin import (
+    operations as admin_controls,
+)
+from service.api.admin import (
+    tenants as admin_tenants,
+)
+from service.api.admin import (
+    webhooks as admin_callbacks,
+)
+from service.api.batches import routes as batches
+from service.api.docs import add_pages
+from service.api.jobs import events, requests, submit
+from service.api.openapi_document import TITLE
+from service.api.webhooks import deliveries
+from service.api.webhooks import endpoints as webhooks
+from service.context import Resources
+from service.errors import MethodNotAllowed
+from service.http.endpoint import Endpoint, RawRoute
+from service.http.fast_router import Doors
+from service.http.middleware import Edge
 
 OpenResources = Callable[[], AbstractAsyncContextManager[Resources]]
 

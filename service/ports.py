@@ -4,24 +4,26 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Protocol
 
-from core.batches import BatchAdmission, BatchAdmitted, BatchView
-from core.breaker import Breaker
-from core.changes import Admission, Admitted, Change, Outcome
-from core.channels import Channel
-from core.deliveries import ChannelMove, Delivery, DeliveryAttempt
-from core.endpoints import MarkedSetup, WebhookSetup
-from core.jobs import Job
-from core.limits import Limits
-from core.listing import JobPage, JobQuery
-from core.replays import Replay
+from core.batches import BatchView
+from core.billing.usage import Usage
+from core.circuit_breaker import Breaker
+from core.jobs.job import Job
+from core.jobs.query import JobPage, JobQuery
 from core.store.batches import BatchPage, ItemSpan
-from core.store.catalogue import CatalogueSnapshot
 from core.store.deliveries import Span
+from core.store.job_index import Deletion
 from core.store.jobs import Depth, JobView
-from core.store.listing import Deletion
-from core.store.webhooks import SetupChange
-from core.tenants import Credential, Scope, Tenant
-from core.usage import Usage
+from core.store.model_catalogue import CatalogueSnapshot
+from core.store.webhook_endpoints import SetupChange
+from core.tenants.api_keys import Credential, Scope
+from core.tenants.limits import Limits
+from core.tenants.tenant import Tenant
+from core.transactions.admission import Admission, Admitted, BatchAdmission, BatchAdmitted
+from core.transactions.job_update import Change, Outcome
+from core.webhooks.circuit_breaker import Channel
+from core.webhooks.config import MarkedSetup, WebhookSetup
+from core.webhooks.delivery import ChannelMove, Delivery, DeliveryAttempt
+from core.webhooks.replay import Replay
 
 
 class Jobs(Protocol):
@@ -74,15 +76,15 @@ class ListedJobs(Protocol):
     """Tenants' jobs as lists. Every call may raise `StoreUnavailable`."""
 
     async def page(self, credential: Credential, query: JobQuery) -> JobPage:
-        """See `core.store.listing.ListedJobs.page`."""
+        """See `core.store.job_index.ListedJobs.page`."""
         ...
 
     async def page_of(self, tenant: str, query: JobQuery) -> JobPage:
-        """See `core.store.listing.ListedJobs.page_of`."""
+        """See `core.store.job_index.ListedJobs.page_of`."""
         ...
 
     async def delete(self, job: Job) -> Deletion:
-        """See `core.store.listing.ListedJobs.delete`."""
+        """See `core.store.job_index.ListedJobs.delete`."""
         ...
 
 
@@ -95,7 +97,7 @@ class Tenants(Protocol):
 
 
 class Setups(Protocol):
-    """Tenants' endpoints and secrets. See `core.store.webhooks.WebhookStore`."""
+    """Tenants' endpoints and secrets. See `core.store.webhook_endpoints.WebhookStore`."""
 
     async def load(self, tenant: str) -> WebhookSetup | None:
         """A tenant's; None for an unknown tenant."""
@@ -139,7 +141,7 @@ class Deliveries(Protocol):
 
 
 class Replays(Protocol):
-    """What is to be sent anew. See `core.store.webhooks.ReplayStore`."""
+    """What is to be sent anew. See `core.store.webhook_replays.ReplayStore`."""
 
     async def load(self, tenant: str) -> Replay:
         """A tenant's."""

@@ -8,9 +8,9 @@ from typing import Any, Final
 import orjson
 
 from core import errors as core
-from core.jobs import Billed
+from core.jobs.job import Billed
 from service import errors as own
-from service.ratelimits import ratelimit_fields
+from service.rate_limit_headers import ratelimit_fields
 
 MEDIA_TYPE: Final = "application/problem+json"
 TYPE_PREFIX: Final = "urn:runcomfy-gateway:problem:"

@@ -6,12 +6,13 @@ from typing import Annotated, Final, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 
-from core.reuse import LEAST_LIFETIME, MOST_LIFETIME, CacheMode, CachePolicy, CacheUse
+from core.retention import LEAST_LIFETIME, MOST_LIFETIME
 from core.settings import ProcessSettings, Seconds
-from core.targets import AllowedTargets, TargetPolicy
-from service.bodies import BodyLimits
-from service.options import Deadlines, OptionPolicy
-from service.webhook_bodies import EndpointPolicy
+from core.tenants.cache_policy import CacheMode, CachePolicy, CacheUse
+from core.webhooks.url_policy import AllowedTargets, TargetPolicy
+from service.jobs.submit_options import Deadlines, OptionPolicy
+from service.parsing.json_body import BodyLimits
+from service.webhooks.parser import EndpointPolicy
 
 MEBIBYTE: Final = 2**20
 MOST_BODY: Final = 64 * MEBIBYTE

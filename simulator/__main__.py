@@ -8,14 +8,14 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from simulator.clock import SystemClock
-from simulator.fields import ScriptError
 from simulator.receiver.app import create_app as receiver_app
-from simulator.receiver.mailbox import Mailbox
+from simulator.receiver.inbox import Mailbox
 from simulator.runcomfy.app import create_app as runcomfy_app
 from simulator.runcomfy.catalogue import load_catalogue
 from simulator.runcomfy.documents import MICRO
-from simulator.runcomfy.domain import Pace, Span
-from simulator.runcomfy.world import Setup, World
+from simulator.runcomfy.job import Pace, Span
+from simulator.runcomfy.state import Setup, World
+from simulator.script_fields import ScriptError
 from simulator.server import serve
 
 

@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import httpx
 
+from simulator.console import Teller, coloured
 from simulator.example import kling
 from simulator.private_redis import URL_VARIABLE, RedisMissing, RedisNotStarted
 from simulator.signals import Stopped, stoppable
 from simulator.stack import Plan, Stack, StackFailed, running, without_settings
-from simulator.telling import Teller, coloured
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -20,7 +20,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from simulator.leash import end, spawn
+from simulator.child_process import end, spawn
 from simulator.signals import Stopped, stoppable
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from starlette.types import ASGIApp
 from uvicorn import Config, Server
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from simulator.breakage import lend
+from simulator.broken_responses import lend
 
 Say = Callable[[str], None]
 # Whole seconds are all that uvicorn takes. Slow answers are given up after this.

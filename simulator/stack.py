@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 
 import httpx
 
-from simulator.leash import end, spawn
+from simulator.child_process import end, spawn
 from simulator.private_redis import LOOPBACK, URL_VARIABLE, Fsync, free_port, redis_for
 
 if TYPE_CHECKING:

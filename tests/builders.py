@@ -7,13 +7,14 @@ from datetime import timedelta
 from random import Random
 from typing import TYPE_CHECKING, Any, Final
 
-from core.deliveries import Delivery, EventType
-from core.endpoints import channel_of_url
-from core.jobs import FINAL_STATES, Billed, Job, JobState
-from core.tenants import Tenant, mint_webhook_secret
+from core.jobs.job import FINAL_STATES, Billed, Job, JobState
+from core.tenants.tenant import Tenant
+from core.webhooks.delivery import Delivery, EventType
+from core.webhooks.endpoint import channel_of_url
+from core.webhooks.secrets import mint_webhook_secret
 from tests.fakes.clock import START
-from worker.decisions.moves import Rules
-from worker.policies import LifecyclePolicy
+from worker.jobs.decisions.transition import Rules
+from worker.jobs.policies import LifecyclePolicy
 from worker.ports import UpstreamFault
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from core.store import keys
 from core.store.keys import LUA_NAMES
 
 if TYPE_CHECKING:
-    from core.store.connection import Wire
+    from core.store.client import Wire
 
 _FILL: Final = """
 for i = 1, ARGV[1] do redis.call('ZADD', KEYS[1], 1e15 + 1e9 + i, 'req_filler' .. i) end

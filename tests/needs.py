@@ -8,7 +8,7 @@ from typing import Final
 
 import pytest
 
-from deploy.grafana.live import available
+from deploy.grafana.live_prometheus import available
 
 PROMETHEUS: Final = pytest.mark.skipif(  # `make test` needs nothing but Python; .ci/run installs it
     not available(), reason="Prometheus is not installed"

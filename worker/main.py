@@ -16,22 +16,22 @@ from arq.connections import ArqRedis
 
 from core.clock import SystemClock
 from core.errors import StoreUnavailable
-from core.events import BatchEnded, Emit, Event, JobMoved
-from core.figures import Labels
 from core.ids import SystemIds
-from core.jobs import FINAL_STATES
-from core.logs import configure_logging
-from core.metrics import Figures
-from core.store.connection import retrying_source
-from core.store.doorbell import is_meant
+from core.jobs.job import FINAL_STATES
+from core.observability.event_metrics import Labels
+from core.observability.events import BatchEnded, Emit, Event, JobMoved
+from core.observability.logs import configure_logging
+from core.observability.prometheus import Figures
+from core.observability.trace_context import SpanOf
+from core.observability.tracing import TracePolicy, open_tracing
+from core.store.client import retrying_source
 from core.store.keys import BELL
-from core.traceparent import SpanOf
-from core.tracing import TracePolicy, open_tracing
+from core.store.wake_queue import is_meant
+from worker.composition import Resources, open_resources
+from worker.maintenance.durability_check import warn_of_weak_store
 from worker.metrics import serve_metrics, worker_figures
-from worker.resources import Resources, open_resources
-from worker.settings import WorkerSettings
-from worker.tasks import Bell, BellPolicy
-from worker.upkeep import (
+from worker.scheduling.arq_listener import Bell, BellPolicy
+from worker.scheduling.periodic import (
     DISPATCH_EVERY,
     HISTORIES_EVERY,
     LOOK_EVERY,
@@ -39,8 +39,8 @@ from worker.upkeep import (
     TRIM_EVERY,
     Chore,
     keep_doing,
-    warn_of_weak_store,
 )
+from worker.settings import WorkerSettings
 
 DISTRIBUTION = "runcomfy-gateway"
 CHATTY = ("arq", "httpx")

@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 from prometheus_client import start_http_server
 
-from core.figures import Labels, Sample
-from core.metrics import Figures
-from core.series import Source
+from core.observability.event_metrics import Labels, Sample
+from core.observability.metric_definitions import Source
+from core.observability.prometheus import Figures
 
 
 def worker_figures(version: str, labels: Labels) -> Figures:

@@ -8,18 +8,18 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from core.changes import Change, Outcome
-from core.endpoints import MarkedSetup, WebhookSetup
-from core.jobs import Job, JobRecord
+from core.jobs.job import Job, JobRecord
 from core.money import MicroUsd
-from core.tenants import Tenant
+from core.tenants.tenant import Tenant
+from core.transactions.job_update import Change, Outcome
+from core.webhooks.config import MarkedSetup, WebhookSetup
 
 
 @dataclass(frozen=True, slots=True)
 class UpstreamFault:
     """What went wrong in a call, for the timeline and the problem document.
 
-    `kind` is a word of a closed set (see `worker.upstream.errors.KINDS`): it may label a metric.
+    `kind` is of a closed set (`worker.upstream.error_classification.KINDS`): it may label a metric.
     `code` is RunComfy's own numeric code where it sent one. `message` holds no secret.
     """
 

@@ -6,8 +6,8 @@ from typing import Final, Self
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr, model_validator
 
 from core.settings import ENV_PREFIX, ProcessSettings, Seconds
-from core.targets import AllowedTargets
-from core.tenants import DoubtPolicy
+from core.tenants.tenant import DoubtPolicy
+from core.webhooks.url_policy import AllowedTargets
 
 RUNCOMFY_URL: Final = "https://model-api.runcomfy.net"
 RUNCOMFY_ACCOUNT_URL: Final = "https://api.runcomfy.net"

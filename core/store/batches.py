@@ -5,35 +5,28 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
 
-from core.batches import (
-    Admit,
-    Batch,
-    BatchAdmission,
-    BatchAdmitted,
-    BatchCounts,
-    BatchItem,
-    BatchView,
-)
+from core.batches import Admit, Batch, BatchCounts, BatchItem, BatchView
 from core.clock import Clock, from_ms, to_ms
-from core.deliveries import Delivery
 from core.errors import NotFound
-from core.jobs import PublicStatus
-from core.reuse import Reuse
+from core.jobs.job import PublicStatus
 from core.store import keys
-from core.store.admissions import (
+from core.store.admission import (
     Call,
     admission_arguments,
     admission_keys,
     raise_refusal,
     read_verdicts,
 )
-from core.store.connection import Argument, Wire
+from core.store.client import Argument, Wire
+from core.store.codecs import BATCHES, JOBS
+from core.store.deliveries import posted_arguments, posted_keys
 from core.store.jobs import key_pair
-from core.store.lua import Scripts
-from core.store.outbox import posted_arguments, posted_keys
-from core.store.records import BATCHES, JOBS
 from core.store.refusals import refusal
-from core.tenants import Credential, Scope
+from core.store.scripts import Scripts
+from core.tenants.api_keys import Credential, Scope
+from core.tenants.cache_policy import Reuse
+from core.transactions.admission import BatchAdmission, BatchAdmitted
+from core.webhooks.delivery import Delivery
 
 _COUNTS: Final = tuple(PublicStatus)
 _ROW: Final = 2 + len(_COUNTS)
@@ -135,7 +128,7 @@ class BatchStore:
     async def tell(self, batch: Batch, deliveries: tuple[Delivery, ...]) -> bool:
         """Write the callbacks of a batch's end; False when somebody did so before."""
         told = await self._scripts.call(
-            "tell_batch",
+            "complete_batch",
             [keys.BATCHES, keys.OUTBOX, *posted_keys(deliveries)],
             [batch.id, *posted_arguments(deliveries, self._clock.now())],
         )

@@ -1,201 +1,186 @@
-"""One pipelined connection to Redis. Knows the wire and its failures; knows no keys and no meaning.
+"""One open connection to Redis: writes commands, settles their answers in order, notices silence.
 
-Commands of concurrent callers that fall into one turn of the event loop leave in one write, and
-their answers are read in order, so that a busy process pays one round trip for many of them.
+Knows bytes and the answers that are errors; how a connection is made and what follows its end is
+the affair of `core.store.client`.
 """
 
 import asyncio
 from collections import deque
 from collections.abc import Iterable
-from contextlib import suppress
-from typing import Any, Final, Protocol, Self
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Final, cast
 
 import hiredis
-from redis.asyncio import Sentinel, SentinelConnectionPool
-from redis.asyncio.connection import AbstractConnection, ConnectionPool
-from redis.asyncio.retry import Retry
-from redis.backoff import ExponentialBackoff, NoBackoff
+from redis.asyncio.connection import AbstractConnection
+from redis.exceptions import (
+    AuthenticationError,
+    InvalidResponse,
+    NoScriptError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    ResponseError,
+)
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import ReadOnlyError, RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from core.errors import StoreSilent, StoreUnavailable
-from core.settings import RedisPolicy
-from core.store.line import RETRY_AFTER, Line, Pending, Watch
+from core.clock import Clock
+from core.errors import StoreUnavailable
+from core.observability.events import Emit, StoreAnswered
 
-Argument = bytes | str | int | float
-
-STORE_ERRORS: Final = (RedisError, OSError, TimeoutError, EOFError)
-"""What redis-py raises when Redis is away; for the code that hands redis-py to a library."""
-
-
-class ConnectionSource(Protocol):
-    """Where `Wire` gets a fresh, unconnected connection; redis-py's pools are such sources."""
-
-    def make_connection(self) -> AbstractConnection:
-        """A connection to the present master."""
-        ...
+RETRY_AFTER: Final = timedelta(seconds=2)
+_CANNOT_WRITE: Final = ("MISCONF", "NOREPLICAS", "MASTERDOWN")
+"""Refusals by which Redis says that it takes no writes for now; the command was not carried out."""
+_NOTHING: Final = object()
+"""hiredis's answer where the bytes so far hold no whole one."""
 
 
-def connection_source(policy: RedisPolicy, process: str) -> ConnectionPool:
-    """redis-py's own pool, for its URL, TLS and Sentinel knowledge.
-
-    `process` names our connections.
-    """
-    options: dict[str, Any] = {
-        "client_name": f"runcomfy-gateway-{process}",
-        "socket_connect_timeout": policy.connect_timeout.total_seconds(),
-        "socket_timeout": policy.timeout.total_seconds(),
-        "retry": Retry(NoBackoff(), 0),
-    }
-    url = policy.url.get_secret_value()
-    if url.startswith("rediss://"):
-        options["ssl_check_hostname"] = True
-    if not policy.sentinels:
-        pool = ConnectionPool.from_url(url, **options)
-        # An option that redis-py does not know must end the process now, not each connection.
-        pool.make_connection()  # type: ignore[no-untyped-call]  # redis-py 5
-        return pool
-    known = ConnectionPool.from_url(url).connection_kwargs
-    login = {k: known[k] for k in ("db", "username", "password") if k in known}
-    sentinel: Any = Sentinel(  # type: ignore[no-untyped-call]  # redis-py 5 leaves it untyped
-        list(policy.sentinels), sentinel_kwargs=options
-    )
-    master: ConnectionPool = sentinel.master_for(policy.master, **options, **login).connection_pool
-    return master
+class ScriptMissing(Exception):
+    """Redis does not hold the script: it was never loaded there, or Redis was restarted."""
 
 
-def retrying_source(policy: RedisPolicy, process: str) -> ConnectionPool:
-    """The same, for arq, which has no patience of its own. More tries nest, and block for long."""
-    pool = connection_source(policy, process)
-    pool.connection_kwargs |= {
-        "retry": Retry(ExponentialBackoff(cap=1, base=0.05), 4),
-        "retry_on_error": [RedisConnectionError, RedisTimeoutError, ReadOnlyError, OSError],
-    }
-    return pool
+@dataclass(slots=True)
+class Pending:
+    """A command as it goes over the wire, and whoever waits for its answer."""
+
+    packed: bytes
+    answer: asyncio.Future[Any]
+    sent_at: timedelta | None = None
+    """Set on the first of a batch: its answer ends a round trip."""
 
 
-def _packed(command: tuple[Argument, ...]) -> bytes:
-    packed: bytes = hiredis.pack_command(command)  # type: ignore[arg-type]  # typed for one part only
-    return packed
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """Who is told how long round trips take."""
+
+    clock: Clock
+    emit: Emit
 
 
-async def _close_sentinels(source: ConnectionSource) -> None:
-    """What the search for the master left open."""
-    if isinstance(source, SentinelConnectionPool):
-        for client in source.sentinel_manager.sentinels:
-            await client.aclose()
+class Line(asyncio.Protocol):
+    """Takes over a connection that redis-py has opened, logged in and will close.
 
-
-class Wire:
-    """Sends commands, many at a time, over one connection that is opened when first needed.
-
-    A connection that breaks fails everything that waits on it and repeats nothing: with
-    `StoreSilent` what was written (whether it was carried out is unknown, and only its sender can
-    judge), with `StoreUnavailable` what was not.
+    redis-py's own way costs a task for each write and a timer for each answer, more than all else
+    that the gateway does with Redis.
     """
 
-    def __init__(self, source: ConnectionSource, watch: Watch | None = None) -> None:
-        """Take connections from `source`."""
-        self._source = source
+    def __init__(self, connection: AbstractConnection, watch: Watch | None) -> None:
+        """Take `connection` over; nothing is under way on it."""
+        self.unanswered: deque[Pending] = deque()
+        self.ended: asyncio.Future[BaseException | None] = (
+            asyncio.get_running_loop().create_future()
+        )
+        """Why it can be used no more; None: Redis closed it while nothing was under way."""
         self._watch = watch
-        self._unsent: deque[Pending] = deque()
-        self._line: Line | None = None
-        self._sending = False
-        self._session: asyncio.Task[None] | None = None
-        self._closed = False
-        self.round_trips = 0
-        """Writes so far: a count for tests and metrics."""
-        self.commands = 0
-        """Commands so far."""
+        self._patience = float(connection.socket_timeout or 0)
+        self._timer: asyncio.TimerHandle | None = None
+        self._heard_at = 0.0
+        self._replies = hiredis.Reader(
+            protocolError=InvalidResponse,
+            replyError=connection._parser.parse_error,  # noqa: SLF001 - its table of Redis's errors
+            notEnoughData=_NOTHING,
+        )
+        # redis-py has no other way to let one read without a task and a timer for each answer.
+        writer = cast("asyncio.StreamWriter", connection._writer)  # noqa: SLF001
+        self._transport = cast("asyncio.Transport", writer.transport)
+        if connection._reader is None or connection._reader.at_eof():  # noqa: SLF001
+            raise RedisConnectionError("closed while it was opened")
+        self._transport.set_protocol(self)
 
-    async def __aenter__(self) -> Self:
-        """Nothing is opened yet: the first command does that."""
-        return self
+    @property
+    def usable(self) -> bool:
+        """Whether what is sent may arrive."""
+        return not self.ended.done() and not self._transport.is_closing()
 
-    async def __aexit__(self, *_: object) -> None:
-        """Close the connection; whoever still waits is told `StoreUnavailable`."""
-        self._closed = True
-        if self._session is not None:
-            self._session.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._session
-        await _close_sentinels(self._source)
+    def send(self, batch: Iterable[Pending]) -> None:
+        """Write commands; the first one is timed."""
+        batch = list(batch)
+        if self._watch is not None:
+            batch[0].sent_at = self._watch.clock.monotonic()
+        if not self.unanswered:
+            self._heard_at = asyncio.get_running_loop().time()
+        self.unanswered.extend(batch)
+        self._transport.write(b"".join([pending.packed for pending in batch]))
+        if self._timer is None:
+            self._listen_for(self._patience)
 
-    async def execute(self, *command: Argument) -> Any:  # noqa: ANN401 - Redis answers in many types
-        """One command's answer, undecoded.
-
-        Raises `StoreUnavailable`, `ScriptMissing`, `ResponseError`.
-        """
-        if self._closed:
-            raise StoreUnavailable("The store's connection was closed.")
-        loop = asyncio.get_running_loop()
-        pending = Pending(_packed(command), loop.create_future())
-        self._unsent.append(pending)
-        if self._line is None:
-            self._keep_serving()
-        elif not self._sending:
-            self._sending = True
-            loop.call_soon(self._send)
-        return await pending.answer
-
-    async def attempt(self, *command: Argument) -> Any | None:  # noqa: ANN401 - as `execute`
-        """As `execute`, but None where Redis refuses the command (managed servers close some)."""
+    def data_received(self, data: bytes) -> None:
+        """Settle every answer that is whole."""
+        self._heard_at = asyncio.get_running_loop().time()
         try:
-            return await self.execute(*command)
-        except ResponseError:
-            return None
+            self._replies.feed(data)
+            while (reply := self._replies.gets()) is not _NOTHING:
+                self._take(reply)
+        except Exception as error:  # noqa: BLE001 - whatever it is, no later answer can be told whose
+            self._end(error)
 
-    def _keep_serving(self, _: object = None) -> None:
-        """A session runs while a command waits, also one that came as the last was closing."""
-        if self._unsent and not self._closed and (self._session is None or self._session.done()):
-            self._session = asyncio.create_task(self._serve())
-            self._session.add_done_callback(self._keep_serving)
+    def eof_received(self) -> None:
+        """Redis closed its side."""
+        self._end(RedisConnectionError("Redis closed the connection"))
 
-    async def _serve(self) -> None:
-        """One connection's life: open it, send what waits, until it ends."""
-        connection = self._source.make_connection()
-        line: Line | None = None
-        why: BaseException | None = None
-        try:
-            await connection.connect()  # type: ignore[no-untyped-call]  # redis-py 5
-            self._stop_if_closed()
-            line = self._line = Line(connection, self._watch)
-            self._send()
-            why = await line.ended
-        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - whoever waits must hear of it
-            why = error
-        finally:
-            self._line = None
-            if line is not None:
-                line.close()
-            # What waits unsent goes over the next connection, if this one was lost while idle.
-            if why is not None:
-                self._fail(line.unanswered if line else (), why)
-            await connection.disconnect(nowait=True)
+    def connection_lost(self, exc: Exception | None) -> None:
+        """See `asyncio.Protocol`."""
+        self._end(exc or RedisConnectionError("Redis closed the connection"))
 
-    def _stop_if_closed(self) -> None:
-        """A cancellation that comes while redis-py connects can get lost in it."""
-        if self._closed:
-            raise asyncio.CancelledError
+    def close(self) -> None:
+        """Listen no more; the connection itself is redis-py's to close."""
+        if self._timer is not None:
+            self._timer.cancel()
+        if not self.ended.done():
+            self.ended.set_result(None)
 
-    def _send(self) -> None:
-        """Write everything that came in this turn of the loop."""
-        self._sending = False
-        if self._line is None or not self._line.usable:
+    def _take(self, reply: object) -> None:
+        pending = self.unanswered.popleft()
+        if self._watch is not None and pending.sent_at is not None:
+            took = self._watch.clock.monotonic() - pending.sent_at
+            self._watch.emit(StoreAnswered(took))
+        if not isinstance(reply, Exception):
+            if not pending.answer.done():
+                pending.answer.set_result(reply)
             return
-        batch = [pending for pending in self._unsent if not pending.answer.done()]
-        self._unsent.clear()
-        if batch:
-            self.round_trips += 1
-            self.commands += len(batch)
-            self._line.send(batch)
+        try:
+            outcome = judged(reply)
+        except Exception:
+            self.unanswered.appendleft(pending)  # it fails with all that wait behind it
+            raise
+        if not pending.answer.done():
+            pending.answer.set_exception(outcome)
+        if isinstance(reply, ReadOnlyError):
+            # A former master: a new connection leads to the present one.
+            raise RedisConnectionError("a former master")
 
-    def _fail(self, unanswered: Iterable[Pending], error: BaseException) -> None:
-        cancelled = isinstance(error, asyncio.CancelledError)
-        why = None if cancelled else f"The store does not answer ({type(error).__name__})."
-        for waiting, kind in ((unanswered, StoreSilent), (self._unsent, StoreUnavailable)):
-            for pending in waiting:
-                if not pending.answer.done():
-                    pending.answer.set_exception(kind(why, retry_after=RETRY_AFTER))
-        self._unsent.clear()
+    def _listen_for(self, seconds: float) -> None:
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(seconds, self._tired) if self._patience else None
+
+    def _tired(self) -> None:
+        self._timer = None
+        if not self.unanswered or self.ended.done():
+            return
+        silent = asyncio.get_running_loop().time() - self._heard_at
+        if silent < self._patience:
+            self._listen_for(self._patience - silent)
+        else:
+            self._end(RedisTimeoutError("Redis fell silent"))
+
+    def _end(self, why: BaseException) -> None:
+        if not self.ended.done():
+            self.ended.set_result(why if self.unanswered else None)
+
+
+def judged(error: Exception) -> Exception:
+    """What a caller is told of an answer that is an error; raises what ends the connection."""
+    match error:
+        case NoScriptError():
+            return ScriptMissing()
+        case AuthenticationError():
+            raise error
+        case ReadOnlyError():
+            return StoreUnavailable("The store is a replica now.", retry_after=RETRY_AFTER)
+        case OutOfMemoryError():
+            return StoreUnavailable(f"The store is full ({error}).", retry_after=RETRY_AFTER)
+        case ResponseError() if str(error).startswith(_CANNOT_WRITE):
+            return StoreUnavailable("The store cannot write.", retry_after=RETRY_AFTER)
+        case ResponseError():
+            return error
+    raise error

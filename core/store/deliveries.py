@@ -3,20 +3,16 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final
 
-from core.changes import Outcome
-from core.channels import Channel, ChannelPolicy
 from core.clock import MILLISECOND, Clock, to_ms
-from core.deliveries import ChannelMove, Claimed, Delivery, DeliveryAttempt, Settlement
+from core.retention import DELIVERY_LIFE, KEEP_AFTER
 from core.store import keys
-from core.store.connection import Argument, Wire
-from core.store.lua import Scripts
-from core.store.outbox import DELIVERY_LIFE, life_seconds, posted_arguments, posted_keys
-from core.store.records import ATTEMPTS, CHANNELS, DELIVERIES, ENTRIES
-
-KEEP_AFTER: Final = timedelta(hours=24)
-"""How long a result outlives the last callback that was tried or is due."""
+from core.store.client import Argument, Wire
+from core.store.codecs import ATTEMPTS, CHANNELS, DELIVERIES, ENTRIES
+from core.store.scripts import Scripts
+from core.transactions.job_update import Outcome
+from core.webhooks.circuit_breaker import Channel, ChannelPolicy
+from core.webhooks.delivery import ChannelMove, Claimed, Delivery, DeliveryAttempt, Settlement
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +73,7 @@ class DeliveryStore:
         after, channel = settlement.after, settlement.channel
         now = self._clock.now()
         verdict, learnt = await self._scripts.call(
-            "settle_delivery",
+            "complete_attempt",
             [
                 keys.delivery(after.id),
                 keys.attempts(after.id),
@@ -113,7 +109,7 @@ class DeliveryStore:
         """Store a channel's breaker; False when somebody was first."""
         version, document, until, at_once = _channel_fields(move.after)
         moved = await self._scripts.call(
-            "move_channel",
+            "update_circuit",
             [keys.OUTBOX, *_channel_keys(move.name)],
             [
                 move.before.version,
@@ -134,7 +130,7 @@ class DeliveryStore:
         name, *arguments = posted_arguments([after], self._clock.now())
         record, channel, listed = posted_keys([after])
         posted = await self._scripts.call(
-            "post_delivery",
+            "enqueue_delivery",
             [record, keys.OUTBOX, channel, listed],
             [before.version if before else 0, after.version, name, *arguments],
         )
@@ -196,3 +192,37 @@ def _score(instant: datetime | None) -> Argument:
 def _within(flat: Sequence[bytes], first: int, last: int) -> list[str]:
     pairs = zip(flat[::2], flat[1::2], strict=True)
     return [name.decode() for name, score in pairs if first <= float(score) <= last]
+
+
+def posted_keys(deliveries: Sequence[Delivery]) -> list[str]:
+    """Record, channel and the tenant's list of each."""
+    return [
+        key
+        for delivery in deliveries
+        for key in (
+            keys.delivery(delivery.id),
+            keys.channel(delivery.channel),
+            keys.tenant_deliveries(delivery.tenant),
+        )
+    ]
+
+
+def posted_arguments(deliveries: Sequence[Delivery], now: datetime) -> list[Argument]:
+    """For each: id, record, due, made, channel, its life (s), before when others are forgotten."""
+    flat: list[Argument] = []
+    for delivery in deliveries:
+        flat += [
+            delivery.id,
+            DELIVERIES.write(delivery),
+            "" if delivery.due_at is None else to_ms(delivery.due_at),
+            to_ms(delivery.created_at),
+            delivery.channel,
+            life_seconds(DELIVERY_LIFE),
+            to_ms(now - DELIVERY_LIFE),
+        ]
+    return flat
+
+
+def life_seconds(span: timedelta) -> int:
+    """A span as Redis' EXPIRE takes it."""
+    return int(span.total_seconds())

@@ -6,26 +6,28 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from core.changes import RETENTION, Admission, Admitted, Change, Heir, Outcome
+from core.billing.settlement import standing
 from core.clock import MILLISECOND, Clock, to_ms
+from core.deduplication.coalescing import reusable_until, time_limit, worth
 from core.errors import CallerError, NotFound
-from core.history import KEPT, run_time
-from core.jobs import Job, JobRecord, JobState, TimelineEntry
-from core.ledger import standing
-from core.limits import spans_at
-from core.listing import place_of
-from core.sharing import reusable_until, time_limit, worth
+from core.jobs.job import Job, JobRecord, JobState
+from core.jobs.query import place_of
+from core.jobs.run_times import KEPT, run_time
+from core.jobs.timeline import TimelineEntry
+from core.retention import KEEP_AFTER, RETENTION
 from core.store import keys
-from core.store.admissions import (
+from core.store.admission import (
     Call,
     admission_arguments,
     admission_keys,
     raise_refusal,
     read_admitted,
 )
-from core.store.connection import Argument, Wire
-from core.store.deliveries import KEEP_AFTER
-from core.store.doorbell import (
+from core.store.client import Argument, Wire
+from core.store.codecs import ENTRIES, JOBS
+from core.store.deliveries import life_seconds, posted_arguments, posted_keys
+from core.store.scripts import Scripts
+from core.store.wake_queue import (
     MESSAGE_LIFE,
     RING_GRACE,
     Message,
@@ -33,10 +35,10 @@ from core.store.doorbell import (
     dispatch_template,
     ring_for,
 )
-from core.store.lua import Scripts
-from core.store.outbox import life_seconds, posted_arguments, posted_keys
-from core.store.records import ENTRIES, JOBS
-from core.tenants import Credential, Scope
+from core.tenants.api_keys import Credential, Scope
+from core.tenants.limits import spans_at
+from core.transactions.admission import Admission, Admitted
+from core.transactions.job_update import Change, Heir, Outcome
 
 
 class Depth(StrEnum):
@@ -145,7 +147,7 @@ class JobStore:
             return await self._promote(change, now)
         message = ring_for(change.after, now) if change.ring else None
         verdict = await self._scripts.call(
-            "advance_job",
+            "update_job",
             _change_keys(change, message),
             [
                 *_record_arguments(change, now),
@@ -169,7 +171,7 @@ class JobStore:
         job, (entry,) = change.after, change.entries
         limit = time_limit(job)
         verdict = await self._scripts.call(
-            "promote_job",
+            "promote_follower",
             [
                 keys.job(job.id),
                 keys.timeline(job.id),

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from core.clock import MILLISECOND
 from core.errors import BudgetReached, CallerError, LimitReached, ModelNotAllowed, NotPermitted
-from core.limits import Policy, Quota
+from core.quotas import Policy, Quota
 
 _SENTENCES: Final[Mapping[Policy, str]] = {
     Policy.REQUESTS: "The tenant's submits per minute are used up.",

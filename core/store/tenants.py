@@ -7,16 +7,17 @@ from datetime import timedelta
 from typing import Final
 
 from core.clock import MILLISECOND, Clock, from_ms, to_ms
-from core.jobs import PublicStatus
-from core.limits import Limits, lua_pattern
-from core.reuse import ReusePolicy
+from core.jobs.job import PublicStatus
 from core.store import keys
-from core.store.connection import Argument, Wire
-from core.store.doorbell import dispatch_arguments
-from core.store.lua import Scripts
-from core.store.outbox import life_seconds
-from core.store.records import KEYS, TENANTS
-from core.tenants import KeyRecord, KeyUse, Tenant
+from core.store.client import Argument, Wire
+from core.store.codecs import KEYS, TENANTS
+from core.store.deliveries import life_seconds
+from core.store.scripts import Scripts
+from core.store.wake_queue import dispatch_arguments
+from core.tenants.api_keys import KeyRecord, KeyUse
+from core.tenants.cache_policy import ReusePolicy
+from core.tenants.limits import Limits, lua_pattern
+from core.tenants.tenant import Tenant
 
 KEYS_AT_MOST: Final = 20
 KEPT_AFTER_DELETION: Final = timedelta(days=30)

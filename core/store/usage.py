@@ -1,14 +1,14 @@
-"""Reads what tenants used. The scripts write it: `admit_jobs` reserves, `advance_job` settles."""
+"""Reads what tenants used. The scripts write it: `admit_jobs` reserves, `update_job` settles."""
 
 import asyncio
 from collections import defaultdict
 from datetime import datetime
 
-from core.ledger import Booking
-from core.limits import Limits, Span, spans_at
+from core.billing.settlement import Booking
+from core.billing.usage import Usage, Use, WindowUse
 from core.store import keys
-from core.store.connection import Wire
-from core.usage import Usage, Use, WindowUse
+from core.store.client import Wire
+from core.tenants.limits import Limits, Span, spans_at
 
 _MODEL = "|"
 

@@ -32,7 +32,7 @@ from grafana_foundation_sdk.models.dashboard import (
     VariableRefresh,
 )
 
-from deploy.grafana.boards.catalogue import BOARDS
+from deploy.grafana.boards.index import BOARDS
 from deploy.grafana.layout import Place, placed
 from deploy.grafana.panel import Board, Look, Panel, Query
 

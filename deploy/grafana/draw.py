@@ -20,11 +20,11 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 from PIL import Image
 
-from deploy.grafana.boards.catalogue import BOARDS
-from deploy.grafana.live import Line, Prometheus, watching
+from deploy.grafana.boards.index import BOARDS
+from deploy.grafana.demo_traffic import RUNCOMFY, busy
+from deploy.grafana.live_prometheus import Line, Prometheus, watching
 from deploy.grafana.panel import Panel
-from deploy.grafana.picture import STYLE, Answer, picture
-from deploy.grafana.traffic import RUNCOMFY, busy
+from deploy.grafana.render import STYLE, Answer, picture
 from simulator.stack import Plan, running, without_settings
 
 IMAGES: Final = Path(__file__).parents[2] / "docs" / "images"

@@ -11,14 +11,13 @@ from typing import Final
 
 import orjson
 
+from core.deduplication.fingerprint import MAX_DEPTH, NO_DEFAULTS, Defaults, nested_deeper
 from core.errors import FieldError, InvalidInput
-from core.fingerprints import MAX_DEPTH, NO_DEFAULTS, Defaults, nested_deeper
 from core.money import MicroUsd, from_usd
-from service.models.media import LARGEST, MediaKind
-from service.models.media_fields import MediaField, media_errors, media_fields
+from service.models.input_schema import UnreadableSchema, defaults_of
+from service.models.media import LARGEST, MediaField, MediaKind, media_errors, media_fields
 from service.models.pricing import Price, Surcharge, Unit, price_of
 from service.models.rules import Rule, read_rule
-from service.models.schema import UnreadableSchema, defaults_of
 from service.models.validation import MOST_ERRORS, InputValidator, UncompilableSchema, compiled
 
 

@@ -7,7 +7,7 @@ from decimal import ROUND_CEILING, Decimal
 from enum import StrEnum
 from typing import Final
 
-from core.fingerprints import Defaults
+from core.deduplication.fingerprint import Defaults
 from core.money import MicroUsd
 
 

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Protocol
 
+from core.deduplication.fingerprint import NO_DEFAULTS, Defaults
 from core.errors import FieldError
-from core.fingerprints import NO_DEFAULTS, Defaults
 from service.models.validation import pointer
 
 

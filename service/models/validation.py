@@ -13,7 +13,7 @@ import orjson
 from jsonschema_rs import Draft202012Validator, ValidationError
 
 from core.errors import FieldError
-from service.models.schema import Normalised, normalised
+from service.models.input_schema import Normalised, normalised
 
 MOST_ERRORS: Final = 20
 _MESSAGE_CHARS: Final = 300

@@ -17,10 +17,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from simulator.breakage import Closed, Hung, Late, Reset, huge
+from simulator.broken_responses import Closed, Hung, Late, Reset, huge
 from simulator.clock import Clock
-from simulator.fields import Fields, Json, ScriptError
-from simulator.receiver.mailbox import (
+from simulator.receiver.inbox import (
     Behaviour,
     Callback,
     Mailbox,
@@ -28,6 +27,7 @@ from simulator.receiver.mailbox import (
     read_behaviours,
     summary_line,
 )
+from simulator.script_fields import Fields, Json, ScriptError
 
 Say = Callable[[str], None]
 

@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from simulator.fields import Json
 from simulator.runcomfy.catalogue import MAX_LIMIT, Query
 from simulator.runcomfy.documents import (
     MICRO,
@@ -19,11 +18,12 @@ from simulator.runcomfy.documents import (
     status_document,
     submit_document,
 )
-from simulator.runcomfy.domain import Job, Twist
 from simulator.runcomfy.errors import HTTP_STATUS, Code, error_document
-from simulator.runcomfy.inputs import faults_of
-from simulator.runcomfy.triggers import NONE, Triggers
-from simulator.runcomfy.world import Order, World
+from simulator.runcomfy.input_check import faults_of
+from simulator.runcomfy.job import Job, Twist
+from simulator.runcomfy.prompt_triggers import NONE, Triggers
+from simulator.runcomfy.state import Order, World
+from simulator.script_fields import Json
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 

@@ -12,16 +12,16 @@ from starlette.routing import Route
 
 from simulator import media
 from simulator.clock import Clock
-from simulator.fields import Json
 from simulator.runcomfy import answers
 from simulator.runcomfy.answers import Act, Answer, Asked, guarded
 from simulator.runcomfy.control import control_routes
 from simulator.runcomfy.documents import file_names
-from simulator.runcomfy.domain import Status
-from simulator.runcomfy.effects import Incident, plain, spoiled
+from simulator.runcomfy.fault_effects import Incident, plain, spoiled
 from simulator.runcomfy.faults import Call, Moment, Rule
-from simulator.runcomfy.triggers import NONE, read_triggers
-from simulator.runcomfy.world import World
+from simulator.runcomfy.job import Status
+from simulator.runcomfy.prompt_triggers import NONE, read_triggers
+from simulator.runcomfy.state import World
+from simulator.script_fields import Json
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 

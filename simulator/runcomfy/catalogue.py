@@ -9,8 +9,8 @@ from pathlib import Path
 
 import orjson
 
-from simulator.fields import Json
-from simulator.runcomfy.domain import Product
+from simulator.runcomfy.job import Product
+from simulator.script_fields import Json
 
 MAX_LIMIT = 100
 _SCHEMAS = ("input_schema", "output_schema")

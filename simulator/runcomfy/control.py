@@ -20,11 +20,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from simulator.fields import Fields, Json, ScriptError
 from simulator.runcomfy.documents import MICRO
-from simulator.runcomfy.domain import Pace, Span
 from simulator.runcomfy.faults import Call, read_rules, rule_document
-from simulator.runcomfy.world import Entry, Setup, World
+from simulator.runcomfy.job import Pace, Span
+from simulator.runcomfy.state import Entry, Setup, World
+from simulator.script_fields import Fields, Json, ScriptError
 
 Read = Callable[[World, Request], object]
 Change = Callable[[World, object], object]

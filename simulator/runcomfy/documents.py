@@ -6,8 +6,8 @@ Knows the shapes and how an oddity bends them; decides nothing.
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from simulator.fields import Json
-from simulator.runcomfy.domain import Job, Oddity, Outcome, Product, Status, Twist
+from simulator.runcomfy.job import Job, Oddity, Outcome, Product, Status, Twist
+from simulator.script_fields import Json
 
 MICRO = 1_000_000
 _FILE = {"video": "output.mp4", "image": "output.png"}

@@ -2,7 +2,7 @@
 
 from enum import IntEnum
 
-from simulator.fields import Json
+from simulator.script_fields import Json
 
 
 class Code(IntEnum):

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 
-from simulator.fields import Fields, Json, ScriptError
-from simulator.runcomfy.domain import UNKNOWN_WORD, Oddity, Twist
-from simulator.script import Dose
+from simulator.runcomfy.job import UNKNOWN_WORD, Oddity, Twist
+from simulator.script_fields import Fields, Json, ScriptError
+from simulator.script_rules import Dose
 
 DEFAULT_DELAY = timedelta(seconds=5)
 DEFAULT_SIZE = 256 * 1024 * 1024

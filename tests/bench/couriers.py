@@ -13,27 +13,29 @@ from typing import TYPE_CHECKING, Final
 from pydantic import SecretStr
 
 from core.clock import SystemClock
-from core.events import DeliveryAttempted, Trouble
 from core.ids import SystemIds
+from core.observability.events import DeliveryAttempted, Trouble
 from core.settings import RedisPolicy
-from core.store.connection import Wire, connection_source
+from core.store.client import Wire, connection_source
 from core.store.deliveries import DeliveryStore
 from core.store.jobs import JobStore
-from core.store.lua import Scripts, read_scripts
+from core.store.scripts import Scripts, read_scripts
 from core.store.tenants import TenantStore
-from core.store.webhooks import WebhookStore
-from core.targets import AllowedTargets, TargetPolicy
-from core.tenants import KeyRecord, Tenant, mint_webhook_secret
+from core.store.webhook_endpoints import WebhookStore
+from core.tenants.api_keys import KeyRecord
+from core.tenants.tenant import Tenant
+from core.webhooks.secrets import mint_webhook_secret
+from core.webhooks.url_policy import AllowedTargets, TargetPolicy
 from tests.builders import delivery_to
 from tests.fakes.outbox import MemorySinks
-from worker.leased import LeasedLoop, LoopPolicy, Work
-from worker.webhooks.courier import Courier, CourierHands, CourierPolicy, Sinks
+from worker.scheduling.lease_loop import LeasedLoop, LoopPolicy, Work
+from worker.webhooks.delivery_worker import Courier, CourierHands, CourierPolicy, Sinks
 from worker.webhooks.sender import SenderPolicy, open_sender
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
-    from core.events import Event
+    from core.observability.events import Event
 
 TENANT: Final = "bench"
 LEASE: Final = timedelta(seconds=30)

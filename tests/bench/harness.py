@@ -19,13 +19,15 @@ from pydantic import SecretStr
 from redis import Redis
 
 from core.clock import SystemClock
-from core.limits import Limits
 from core.money import MicroUsd
 from core.settings import RedisPolicy
-from core.store.connection import Wire, connection_source
-from core.store.lua import Scripts, read_scripts
+from core.store.client import Wire, connection_source
+from core.store.scripts import Scripts, read_scripts
 from core.store.tenants import TenantStore
-from core.tenants import KeyRecord, Tenant, digest_of, mint_key, mint_webhook_secret
+from core.tenants.api_keys import KeyRecord, digest_of, mint_key
+from core.tenants.limits import Limits
+from core.tenants.tenant import Tenant
+from core.webhooks.secrets import mint_webhook_secret
 from simulator.private_redis import LOOPBACK, free_port
 from simulator.stack import Child, gateway_command, without_settings
 

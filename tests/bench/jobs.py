@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import httpx
 from redis import Redis
 
-from core.history import KEPT
+from core.jobs.run_times import KEPT
 from core.store import keys
 from tests.bench.figures import Target, share
 from tests.bench.harness import bearer

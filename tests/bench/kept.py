@@ -12,14 +12,18 @@ from functools import partial
 from random import Random
 from typing import TYPE_CHECKING, Any, Final
 
-from core.changes import Admission, Change, Outcome, ReuseRequest
-from core.deliveries import ChannelMove, DeliveryAttempt, DeliveryState, Settlement
-from core.endpoints import Endpoint, WebhookSetup
-from core.jobs import Billed, Fact, Job, JobState, Note, TimelineEntry
-from core.limits import Limits
+from core.jobs.job import Billed, Fact, Job, JobState
+from core.jobs.timeline import Note, TimelineEntry
 from core.money import MicroUsd
-from core.notices import notices
-from core.tenants import Credential, KeyRecord, Tenant
+from core.tenants.api_keys import Credential, KeyRecord
+from core.tenants.limits import Limits
+from core.tenants.tenant import Tenant
+from core.transactions.admission import Admission, ReuseRequest
+from core.transactions.job_update import Change, Outcome
+from core.transactions.notifications import notices
+from core.webhooks.config import WebhookSetup
+from core.webhooks.delivery import ChannelMove, DeliveryAttempt, DeliveryState, Settlement
+from core.webhooks.endpoint import Endpoint
 from tests.contract.gateway import HandClock, wire_to
 from tests.contract.subjects import Subject, redis_subject
 from tests.fakes.ids import SeededIds
@@ -28,8 +32,8 @@ from tests.integration.passing import every_key, row_of
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 
-    from core.deliveries import Claimed
-    from core.store.connection import Wire
+    from core.store.client import Wire
+    from core.webhooks.delivery import Claimed
 
 TENANT: Final = "video-team"
 MODEL: Final = "kling/kling-3.0/standard/image-to-video"

@@ -12,18 +12,18 @@ from statistics import quantiles
 from typing import TYPE_CHECKING, Final
 
 from core.clock import to_ms
-from core.jobs import Billed, Job, JobState, PublicStatus
-from core.listing import JobQuery, place_of, reference_number
+from core.jobs.job import Billed, Job, JobState, PublicStatus
+from core.jobs.query import JobQuery, place_of, reference_number
 from core.money import MicroUsd
 from core.store import keys
-from core.store.records import JOBS
+from core.store.codecs import JOBS
 from simulator.private_redis import private_redis
 from tests.bench.kept import MODEL, TENANT, TRACE, House, house_over, in_batches
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from core.listing import JobPage
+    from core.jobs.query import JobPage
 
 JOBS_IN_ALL: Final = 1_000_000
 CHUNK: Final = 5_000

@@ -12,10 +12,10 @@ from statistics import mean
 from typing import TYPE_CHECKING, Final
 
 from core.backoff import Cadence
-from core.history import KEPT, RunHistory
+from core.jobs.run_times import KEPT, RunHistory
 from tests.bench.figures import Target, share
-from worker.decisions.looking import first_look, next_look
-from worker.policies import LifecyclePolicy
+from worker.jobs.decisions.poll_schedule import first_look, next_look
+from worker.jobs.policies import LifecyclePolicy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

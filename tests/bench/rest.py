@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any, Final
 import httpx
 from redis import Redis
 
-from core.changes import Change
 from core.clock import SystemClock
-from core.jobs import Billed, JobState
-from core.limits import GlobalLimits
+from core.jobs.job import Billed, JobState
 from core.store import keys
-from core.store.controls import ControlStore
-from core.store.lua import Scripts, read_scripts
+from core.store.operations import ControlStore
+from core.store.scripts import Scripts, read_scripts
+from core.tenants.limits import GlobalLimits
+from core.transactions.job_update import Change
 from tests.bench.accept import BUSY, INPUT, MOST_SCRIPT_US, SUBMIT
 from tests.bench.figures import Target
 from tests.bench.harness import bearer
@@ -28,8 +28,8 @@ from tests.bench.seeds import Seeds
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from core.jobs import Job
-    from core.store.connection import Wire
+    from core.jobs.job import Job
+    from core.store.client import Wire
     from simulator.stack import Child
     from tests.bench.figures import Report
     from tests.bench.harness import Bench

@@ -7,16 +7,18 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from core.changes import Admission, Change
 from core.clock import SystemClock
 from core.ids import SystemIds
-from core.jobs import Billed, Job, JobState, Note, TimelineEntry
+from core.jobs.job import Billed, Job, JobState
+from core.jobs.timeline import Note, TimelineEntry
 from core.money import MicroUsd
 from core.store import keys
 from core.store.deliveries import DeliveryStore
 from core.store.jobs import JobStore
-from core.store.lua import Scripts, read_scripts
-from core.tenants import Credential, digest_of
+from core.store.scripts import Scripts, read_scripts
+from core.tenants.api_keys import Credential, digest_of
+from core.transactions.admission import Admission
+from core.transactions.job_update import Change
 from tests.bench.harness import KEY, MODEL, TENANT
 from tests.bench.upstream import request_id
 from tests.builders import delivery_to
@@ -25,7 +27,7 @@ from tests.lanes import fill_lane
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Sequence
 
-    from core.store.connection import Wire
+    from core.store.client import Wire
 
 AT_ONCE: Final = 200
 LONGEST_AGO: Final = 300

@@ -13,12 +13,11 @@ from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from core.changes import RETENTION
-from core.store.outbox import DELIVERY_LIFE
+from core.retention import DELIVERY_LIFE, RETENTION
 from simulator.private_redis import private_redis
 from tests.bench.kept import House, house_over, in_batches
 from tests.integration.passing import every_key, take_messages
-from worker.trimming import Trimmer, TrimPolicy
+from worker.maintenance.index_pruning import Trimmer, TrimPolicy
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -18,12 +18,12 @@ import pytest
 import uvloop
 
 from core.clock import SystemClock
-from core.deliveries import Delivery, EventType
-from core.documents import callback_document, event_data
 from core.ids import SystemIds
-from core.jobs import Billed, JobRecord, JobState
+from core.jobs.job import Billed, JobRecord, JobState
+from core.representations.webhooks import callback_document, event_data
 from core.store import keys
-from core.store.records import JOBS
+from core.store.codecs import JOBS
+from core.webhooks.delivery import Delivery, EventType
 from tests.bench.couriers import TENANT, couriers, opened, running
 from tests.bench.receiver import receiver_process
 from tests.builders import delivery_to, job
@@ -31,7 +31,7 @@ from tests.builders import delivery_to, job
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    from core.store.connection import Wire
+    from core.store.client import Wire
     from simulator.private_redis import PrivateRedis
 
 COUNT: Final = 1500

@@ -10,23 +10,23 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 import pytest
 
-from core.logs import configure_logging
-from core.metrics import Figures
+from core.observability.logs import configure_logging
+from core.observability.prometheus import Figures
 from core.settings import LogFormat, LogLevel
-from core.store.connection import Wire, connection_source
-from core.store.lua import Scripts, read_scripts
-from service.administration.tenants import create_tenant
+from core.store.client import Wire, connection_source
+from core.store.scripts import Scripts, read_scripts
 from service.app import create_app
-from service.resources import open_desk, open_resources
+from service.composition import open_desk, open_resources
 from service.settings import ServiceSettings
+from service.tenants.tenants import create_tenant
 from tests.fakes.face import KLING_INPUT, KLING_PATH
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from core.events import Emit, Event
-    from service.resources import Resources
+    from core.observability.events import Emit, Event
+    from service.context import Resources
 
 CALLS: Final = 150
 ROUNDS: Final = 15

@@ -18,14 +18,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from core.changes import Change, Outcome
 from core.clock import SystemClock
-from core.jobs import Billed, Fact, Job, Note, TimelineEntry
+from core.jobs.job import Billed, Fact, Job
+from core.jobs.timeline import Note, TimelineEntry
 from core.settings import ProcessSettings
 from core.store import keys
-from core.store.connection import Wire, connection_source
+from core.store.client import Wire, connection_source
 from core.store.jobs import JobStore
-from core.store.lua import Scripts, read_scripts
+from core.store.scripts import Scripts, read_scripts
+from core.transactions.job_update import Change, Outcome
 from tests.fakes.face import KLING_INPUT, KLING_PATH
 from tests.integration.test_service_process import gateway, serving
 

@@ -7,11 +7,11 @@ from typing import Final
 
 from hypothesis import strategies as st
 
-from core.changes import ReuseRequest
-from core.controls import Pause
-from core.limits import GlobalLimits, Limits, Priority, UnknownPrice
 from core.money import MicroUsd
-from core.reuse import CacheMode, CacheOption, ReusePolicy
+from core.operations import Pause
+from core.tenants.cache_policy import CacheMode, CacheOption, ReusePolicy
+from core.tenants.limits import GlobalLimits, Limits, Priority, UnknownPrice
+from core.transactions.admission import ReuseRequest
 
 TENANTS: Final = ("ape", "bee", "cow")
 MODELS: Final = ("kling/fast", "kling/slow", "flux/dev")

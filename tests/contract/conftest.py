@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from core.store.connection import Wire, connection_source
-from core.tenants import KeyRecord, Tenant
+from core.store.client import Wire, connection_source
+from core.tenants.api_keys import KeyRecord
+from core.tenants.tenant import Tenant
 from tests.contract.gateway import SUBJECTS
 from tests.contract.shared_flight import shared_flight
 from tests.contract.subjects import memory_subject, redis_policy, redis_subject

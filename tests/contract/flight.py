@@ -9,23 +9,24 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from core.changes import Change, Outcome, ReuseRequest
-from core.jobs import Billed, Errand, Fact, Job, JobError, JobState
+from core.deduplication.coalescing import cancelled_for_heir, expired_for_heir, handover
+from core.jobs.job import Billed, Errand, Fact, Job, JobError, JobState
 from core.money import MicroUsd
-from core.sharing import cancelled_for_heir, expired_for_heir, handover
 from core.store import keys
-from service.cancellation import decide_cancel
+from core.transactions.admission import ReuseRequest
+from core.transactions.job_update import Change, Outcome
+from service.jobs.cancel import decide_cancel
 from tests.fakes.jobs import MemoryJobStore
-from worker.decisions.afterwards import notified
-from worker.decisions.following import followed, over_budget
-from worker.decisions.moves import Move
+from worker.jobs.decisions.after_end import notified
+from worker.jobs.decisions.follow_leader import followed, over_budget
+from worker.jobs.decisions.transition import Move
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
-    from core.changes import Admitted
-    from core.jobs import JobRecord
+    from core.jobs.job import JobRecord
+    from core.transactions.admission import Admitted
     from tests.contract.gateway import Gateway
 
 USE: Final = ReuseRequest()

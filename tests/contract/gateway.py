@@ -13,20 +13,23 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import SecretStr
 
-from core.changes import Admission, Admitted, Change
-from core.jobs import Billed, Errand, Job, JobState, Note, TimelineEntry
-from core.limits import Limits
+from core.jobs.job import Billed, Errand, Job, JobState
+from core.jobs.timeline import Note, TimelineEntry
 from core.money import MicroUsd
-from core.reuse import ReusePolicy
 from core.settings import RedisPolicy
-from core.store.breaker import BreakerStore
-from core.store.connection import Wire, connection_source
-from core.store.controls import ControlStore
+from core.store.circuit_breaker import BreakerStore
+from core.store.client import Wire, connection_source
 from core.store.jobs import JobStore
-from core.store.lua import Scripts, read_scripts
+from core.store.operations import ControlStore
+from core.store.scripts import Scripts, read_scripts
 from core.store.tenants import TenantStore
 from core.store.usage import UsageStore
-from core.tenants import Credential, KeyRecord, Tenant, digest_of
+from core.tenants.api_keys import Credential, KeyRecord, digest_of
+from core.tenants.cache_policy import ReusePolicy
+from core.tenants.limits import Limits
+from core.tenants.tenant import Tenant
+from core.transactions.admission import Admission, Admitted
+from core.transactions.job_update import Change
 from tests.fakes.clock import FakeClock
 from tests.fakes.ids import SeededIds
 from tests.fakes.stores import memory_stores
@@ -37,8 +40,8 @@ if TYPE_CHECKING:
 
     import pytest
 
-    from core.changes import Outcome
-    from core.usage import Usage
+    from core.billing.usage import Usage
+    from core.transactions.job_update import Outcome
     from tests.fakes.jobs import MemoryJobStore
     from tests.fakes.shared import MemoryBreakerStore
     from tests.fakes.stores import MemoryStores

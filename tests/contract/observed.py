@@ -11,7 +11,7 @@ from core.store.keys import LUA_NAMES
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from core.store.connection import Wire
+    from core.store.client import Wire
     from tests.fakes.memory import Memory
 
 VIRTUAL_NOW: Final = "@now"

@@ -6,10 +6,12 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from core.changes import Admission, Change, Outcome
-from core.deliveries import Delivery, EventType
-from core.jobs import Fact, Job, JobState, Note, TimelineEntry
-from core.tenants import Credential
+from core.jobs.job import Fact, Job, JobState
+from core.jobs.timeline import Note, TimelineEntry
+from core.tenants.api_keys import Credential
+from core.transactions.admission import Admission
+from core.transactions.job_update import Change, Outcome
+from core.webhooks.delivery import Delivery, EventType
 
 if TYPE_CHECKING:
     from datetime import datetime

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
-from core.reuse import ReusePolicy
+from core.tenants.cache_policy import ReusePolicy
 from tests.contract.flight import SECOND, Flight
 from tests.contract.gateway import gateway_of, in_redis, wire_to
 from tests.integration.recount import breaches
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
     import pytest
 
-    from core.jobs import Job
-    from core.ledger import Booking
+    from core.billing.settlement import Booking
+    from core.jobs.job import Job
 
 SHARED: Final = ReusePolicy(shared=True)
 

@@ -14,20 +14,21 @@ from pydantic import SecretStr
 from core.settings import RedisPolicy
 from core.store import keys
 from core.store.batches import BatchStore
-from core.store.breaker import BreakerStore
-from core.store.catalogue import CatalogueStore
+from core.store.circuit_breaker import BreakerStore
 from core.store.deliveries import DeliveryStore
-from core.store.history import HistoryStore
+from core.store.job_index import ListedJobs
 from core.store.jobs import JobStore
-from core.store.listing import ListedJobs
-from core.store.lua import Scripts, read_scripts
-from core.store.presence import Presence
+from core.store.model_catalogue import CatalogueStore
+from core.store.run_times import HistoryStore
+from core.store.scripts import Scripts, read_scripts
 from core.store.tenants import TenantStore
-from core.store.webhooks import ReplayStore, WebhookStore
+from core.store.webhook_endpoints import WebhookStore
+from core.store.webhook_replays import ReplayStore
+from core.store.worker_heartbeats import Presence
 from tests.fakes.stores import MemoryHistoryStore, memory_stores
 
 if TYPE_CHECKING:
-    from core.store.connection import Wire
+    from core.store.client import Wire
     from tests.fakes.batches import MemoryBatchStore
     from tests.fakes.clock import FakeClock
     from tests.fakes.jobs import MemoryJobStore

@@ -9,9 +9,10 @@ import pytest
 
 from core.clock import to_ms
 from core.errors import NotFound, NotPermitted, Unauthenticated
-from core.jobs import JobRecord
+from core.jobs.job import JobRecord
 from core.store.jobs import Depth
-from core.tenants import Credential, KeyRecord, Scope, Tenant
+from core.tenants.api_keys import Credential, KeyRecord, Scope
+from core.tenants.tenant import Tenant
 from tests.contract.orders import BODY, SECOND, admission, admitted, credential, new_job
 
 if TYPE_CHECKING:

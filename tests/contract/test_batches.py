@@ -8,18 +8,19 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from core.batches import Admit, Batch, BatchAdmission, BatchCounts, BatchStatus, Refused
-from core.changes import Admission, Change, Outcome, ReuseRequest
+from core.batches import Admit, Batch, BatchCounts, BatchStatus
 from core.errors import IdempotencyMismatch, LimitReached, NotFound, Unauthenticated
-from core.jobs import Fact, Job, JobState
-from core.limits import Limits
-from core.reuse import CacheOption, Reuse
+from core.jobs.job import Fact, Job, JobState
 from core.store.batches import ItemSpan
-from core.tenants import Credential
+from core.tenants.api_keys import Credential
+from core.tenants.cache_policy import CacheOption, Reuse
+from core.tenants.limits import Limits
+from core.transactions.admission import Admission, BatchAdmission, Refused, ReuseRequest
+from core.transactions.job_update import Change, Outcome
 from tests.contract.orders import SECOND, admission, bare, credential, new_job
 
 if TYPE_CHECKING:
-    from core.batches import BatchAdmitted
+    from core.transactions.admission import BatchAdmitted
     from tests.contract.subjects import Subject
 
 ALL: Final = ItemSpan(0, 1000)

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from core.jobs import Billed, JobState
-from core.ledger import Booking
+from core.billing.settlement import Booking
+from core.jobs.job import Billed, JobState
 from tests.contract.gateway import MODEL, PRICE, SUBJECTS, gateway_of
 
 if TYPE_CHECKING:

@@ -7,10 +7,11 @@ from collections import Counter
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from core.changes import RETENTION, Change, Outcome
 from core.clock import to_ms
-from core.jobs import Fact, JobState
+from core.jobs.job import Fact, JobState
+from core.retention import RETENTION
 from core.store.jobs import Depth
+from core.transactions.job_update import Change, Outcome
 from tests.contract.orders import (
     SECOND,
     admitted,

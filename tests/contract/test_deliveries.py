@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from core.changes import Outcome
-from core.channels import Channel
 from core.clock import to_ms
-from core.deliveries import ChannelMove, Delivery, DeliveryAttempt, DeliveryState, Settlement
-from core.jobs import JobState
+from core.jobs.job import JobState
+from core.retention import DELIVERY_LIFE
 from core.store.jobs import Depth
-from core.store.outbox import DELIVERY_LIFE
+from core.transactions.job_update import Outcome
+from core.webhooks.circuit_breaker import Channel
+from core.webhooks.delivery import ChannelMove, Delivery, DeliveryAttempt, DeliveryState, Settlement
 from tests.contract.orders import SECOND, admitted, cancelled, credential, entry, notice
 
 if TYPE_CHECKING:

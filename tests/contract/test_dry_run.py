@@ -6,18 +6,18 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from core.changes import ReuseRequest
 from core.errors import (
     BudgetReached,
 )
-from core.limits import Limits
 from core.money import MicroUsd
-from core.reuse import CacheOption
+from core.tenants.cache_policy import CacheOption
+from core.tenants.limits import Limits
+from core.transactions.admission import ReuseRequest
 from tests.contract.flight import Flight
 from tests.contract.gateway import in_memory, in_redis, wire_to
 
 if TYPE_CHECKING:
-    from core.changes import Admitted
+    from core.transactions.admission import Admitted
 
 OFF: Final = ReuseRequest(asked=CacheOption.OFF)
 

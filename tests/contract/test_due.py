@@ -6,15 +6,15 @@ import asyncio
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from core.changes import Change, Outcome
 from core.clock import to_ms
-from core.jobs import Fact
+from core.jobs.job import Fact
+from core.transactions.job_update import Change, Outcome
 from tests.contract.orders import SECOND, admitted, cancelled, moved, notice
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from core.jobs import Job
+    from core.jobs.job import Job
     from tests.contract.subjects import Subject
 
 LEASE = 15 * SECOND

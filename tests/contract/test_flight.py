@@ -10,12 +10,13 @@ from typing import Final
 
 import pytest
 
-from core.changes import Change, Outcome, ReuseRequest
-from core.jobs import Billed, CancelOutcome, Errand, Fact, JobState
-from core.ledger import Booking
-from core.limits import GlobalLimits, Limits, Priority
-from core.reuse import CacheOption, Reuse
-from core.sharing import FOLLOW_CHECK
+from core.billing.settlement import Booking
+from core.deduplication.coalescing import FOLLOW_CHECK
+from core.jobs.job import Billed, CancelOutcome, Errand, Fact, JobState
+from core.tenants.cache_policy import CacheOption, Reuse
+from core.tenants.limits import GlobalLimits, Limits, Priority
+from core.transactions.admission import ReuseRequest
+from core.transactions.job_update import Change, Outcome
 from tests.contract.flight import COST, EXPIRED, OUTPUT, SECOND, Flight
 from tests.contract.gateway import PRICE
 from tests.contract.shared_flight import booking, crew_of, due

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from core.changes import Change, Outcome
-from core.history import KEPT, RunHistory
-from core.jobs import Fact, Job, JobState
+from core.jobs.job import Fact, Job, JobState
+from core.jobs.run_times import KEPT, RunHistory
+from core.transactions.job_update import Change, Outcome
 from tests.contract.orders import SECOND, admission, moved, new_job
 
 if TYPE_CHECKING:

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from core.changes import Outcome
-from core.controls import Pause, Wallet
+from core.billing.balance import Wallet
 from core.errors import (
     BudgetReached,
     CallerError,
@@ -18,17 +17,20 @@ from core.errors import (
     NotPermitted,
     Unauthenticated,
 )
-from core.jobs import JobState
-from core.limits import GlobalLimits, Limits, Policy, Priority, UnknownPrice
+from core.jobs.job import JobState
 from core.money import MicroUsd
+from core.operations import Pause
+from core.quotas import Policy
 from core.store.tenants import KEYS_AT_MOST
-from core.tenants import KeyRecord, digest_of
+from core.tenants.api_keys import KeyRecord, digest_of
+from core.tenants.limits import GlobalLimits, Limits, Priority, UnknownPrice
+from core.transactions.job_update import Outcome
 from tests.contract.gateway import SUBJECTS, gateway_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from core.ledger import Booking
+    from core.billing.settlement import Booking
     from tests.contract.gateway import Gateway
 
 SECOND = timedelta(seconds=1)

@@ -9,16 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from core.changes import RETENTION, Change, Outcome, ReuseRequest
-from core.deliveries import DeliveryState
+from core.deduplication.coalescing import cancelled_for_heir, handover
 from core.errors import NotFound, NotPermitted, Unauthenticated
-from core.jobs import Errand, Fact, Job, PublicStatus
-from core.listing import Cursor, JobPage, JobQuery, part_of, place_of
-from core.sharing import cancelled_for_heir, handover
+from core.jobs.job import Errand, Fact, Job, PublicStatus
+from core.jobs.query import Cursor, JobPage, JobQuery, part_of, place_of
+from core.retention import DELIVERY_LIFE, RETENTION
+from core.store.job_index import TRIM_STEP, Deletion
 from core.store.jobs import Depth
-from core.store.listing import TRIM_STEP, Deletion
-from core.store.outbox import DELIVERY_LIFE
-from core.tenants import Credential, KeyRecord, Scope, Tenant
+from core.tenants.api_keys import Credential, KeyRecord, Scope
+from core.tenants.tenant import Tenant
+from core.transactions.admission import ReuseRequest
+from core.transactions.job_update import Change, Outcome
+from core.webhooks.delivery import DeliveryState
 from tests.contract.orders import (
     SECOND,
     admission,
@@ -32,7 +34,7 @@ from tests.contract.orders import (
 from tests.contract.test_outbox import claim, settlement
 
 if TYPE_CHECKING:
-    from core.changes import Admitted
+    from core.transactions.admission import Admitted
     from tests.contract.subjects import Subject
 
 MILLISECOND = timedelta(milliseconds=1)
@@ -196,7 +198,7 @@ async def test_models_that_share_a_part_are_told_apart(subject: Subject) -> None
 async def test_a_page_looks_at_no_more_than_so_many(
     subject: Subject, monkeypatch: pytest.MonkeyPatch, bound: str, query: JobQuery
 ) -> None:
-    for module in ("core.store.listing", "tests.fakes.listing"):
+    for module in ("core.store.job_index", "tests.fakes.listing"):
         monkeypatch.setattr(f"{module}.{bound}", 3)
     rare = await take(subject, "req_1", model_id="rare/one")
     await moved(subject, rare, *RUNNING, Fact.FINISHED, Fact.COLLECTED)

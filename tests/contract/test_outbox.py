@@ -6,26 +6,26 @@ from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from core.changes import RETENTION, Outcome
-from core.channels import Channel, ChannelPolicy
 from core.clock import to_ms
-from core.deliveries import (
+from core.retention import DELIVERY_LIFE, KEEP_AFTER, RETENTION
+from core.store.deliveries import Span
+from core.store.jobs import Depth
+from core.transactions.job_update import Outcome
+from core.webhooks.circuit_breaker import Channel, ChannelPolicy
+from core.webhooks.delivery import (
     ChannelMove,
     DeliveryAttempt,
     DeliveryState,
     EventType,
     Settlement,
 )
-from core.store.deliveries import KEEP_AFTER, Span
-from core.store.jobs import Depth
-from core.store.outbox import DELIVERY_LIFE
 from tests.contract.orders import SECOND, admitted, bare, cancelled, credential, entry
 
 if TYPE_CHECKING:
     from datetime import timedelta
 
-    from core.deliveries import Claimed, Delivery
-    from core.jobs import Job
+    from core.jobs.job import Job
+    from core.webhooks.delivery import Claimed, Delivery
     from tests.contract.subjects import Subject
 
 LEASE = 30 * SECOND

@@ -11,13 +11,14 @@ from typing import Final
 
 import pytest
 
-from core.changes import Change, Outcome, ReuseRequest
-from core.deliveries import Delivery, EventType
-from core.jobs import Billed, Fact, JobState
-from core.ledger import Booking
-from core.limits import GlobalLimits, Limits, UnknownPrice
+from core.billing.settlement import Booking
+from core.jobs.job import Billed, Fact, JobState
 from core.money import MicroUsd
-from core.reuse import CacheOption
+from core.tenants.cache_policy import CacheOption
+from core.tenants.limits import GlobalLimits, Limits, UnknownPrice
+from core.transactions.admission import ReuseRequest
+from core.transactions.job_update import Change, Outcome
+from core.webhooks.delivery import Delivery, EventType
 from tests.contract.flight import BROKEN, OUTPUT, Flight
 from tests.contract.gateway import PRICE
 from tests.contract.shared_flight import booking, crew_of, due

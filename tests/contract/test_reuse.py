@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from core.changes import RETENTION, ReuseRequest
 from core.errors import (
     BudgetReached,
     IdempotencyKeyMissing,
@@ -15,16 +14,18 @@ from core.errors import (
     LimitReached,
     NotPermitted,
 )
-from core.jobs import Billed, Errand, Fact, JobState
-from core.limits import Limits, Priority
+from core.jobs.job import Billed, Errand, Fact, JobState
 from core.money import MicroUsd
-from core.reuse import CacheMode, CacheOption, CacheUse, Reuse, ReusePolicy
+from core.retention import RETENTION
 from core.store import keys
+from core.tenants.cache_policy import CacheMode, CacheOption, CacheUse, Reuse, ReusePolicy
+from core.tenants.limits import Limits, Priority
+from core.transactions.admission import ReuseRequest
 from tests.contract.flight import COST, OUTPUT, SECOND, USE, Flight
 from tests.contract.gateway import PRICE, in_redis, wire_to
 
 if TYPE_CHECKING:
-    from core.usage import Use
+    from core.billing.usage import Use
 
 SHARED: Final = ReusePolicy(shared=True)
 REFRESH: Final = ReuseRequest(asked=CacheOption.REFRESH)

@@ -7,10 +7,11 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from core.breaker import Breaker, BreakerPolicy, BreakerState
-from core.reuse import CacheMode, ReusePolicy
-from core.store.catalogue import CatalogueSnapshot
-from core.tenants import DoubtPolicy, KeyRecord, Tenant
+from core.circuit_breaker import Breaker, BreakerPolicy, BreakerState
+from core.store.model_catalogue import CatalogueSnapshot
+from core.tenants.api_keys import KeyRecord
+from core.tenants.cache_policy import CacheMode, ReusePolicy
+from core.tenants.tenant import DoubtPolicy, Tenant
 from tests.contract.orders import SECOND, credential
 
 if TYPE_CHECKING:

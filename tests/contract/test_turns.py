@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from core.changes import Outcome
-from core.controls import Pause
-from core.limits import GlobalLimits, Limits, Priority
+from core.operations import Pause
+from core.tenants.limits import GlobalLimits, Limits, Priority
+from core.transactions.job_update import Outcome
 from tests.contract.gateway import SUBJECTS, gateway_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from core.jobs import Job
+    from core.jobs.job import Job
     from tests.contract.gateway import Gateway
 
 ONE_SLOT = GlobalLimits(running=1)

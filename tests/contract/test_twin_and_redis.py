@@ -20,10 +20,11 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from core.changes import Change
-from core.controls import Pause, Wallet
-from core.jobs import Billed, Errand, Job, JobState
-from core.limits import GlobalLimits, Limits, Priority
+from core.billing.balance import Wallet
+from core.jobs.job import Billed, Errand, Job, JobState
+from core.operations import Pause
+from core.tenants.limits import GlobalLimits, Limits, Priority
+from core.transactions.job_update import Change
 from tests.contract import observed
 from tests.contract.acts import (
     MODELS,
@@ -47,9 +48,9 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from core.money import MicroUsd
-    from core.reuse import ReusePolicy
-    from core.store.connection import Wire
-    from worker.decisions.moves import Move
+    from core.store.client import Wire
+    from core.tenants.cache_policy import ReusePolicy
+    from worker.jobs.decisions.transition import Move
 
     Act = Callable[[Gateway], Awaitable[Any]]
 

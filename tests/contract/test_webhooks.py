@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from core.changes import Change, Outcome
 from core.clock import to_ms
-from core.deliveries import DeliveryState
-from core.endpoints import DEFAULT_ID, Endpoint, WebhookSetup, setup_of
-from core.replays import Replay, Stretch
-from core.store.webhooks import SetupChange
-from core.tenants import KeyRecord, Tenant
+from core.store.webhook_endpoints import SetupChange
+from core.tenants.api_keys import KeyRecord
+from core.tenants.tenant import Tenant
+from core.transactions.job_update import Change, Outcome
+from core.webhooks.config import WebhookSetup, setup_of
+from core.webhooks.delivery import DeliveryState
+from core.webhooks.endpoint import DEFAULT_ID, Endpoint
+from core.webhooks.replay import Replay, Stretch
 from tests.contract.orders import SECOND, admitted, bare, cancelled, notice
 
 if TYPE_CHECKING:

@@ -15,12 +15,12 @@ import yaml
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
-from core.labels import DEFECTS
-from core.series import CATALOGUE
-from deploy.grafana.boards.catalogue import BOARDS
+from core.observability.metric_definitions import CATALOGUE
+from core.observability.metric_labels import DEFECTS
+from deploy.grafana.boards.index import BOARDS
 from deploy.grafana.build import FOLDER, dashboard, text_of
 from deploy.grafana.layout import COLUMNS, placed
-from deploy.grafana.live import filled
+from deploy.grafana.live_prometheus import filled
 from tests import needs
 
 if TYPE_CHECKING:

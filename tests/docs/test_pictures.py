@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 
 from deploy.grafana.draw import COLOURS, IMAGES, save
-from deploy.grafana.live import Line
+from deploy.grafana.live_prometheus import Line
 from deploy.grafana.panel import Board, Look, Panel, Query, Unit
-from deploy.grafana.picture import STYLE, Answer, picture
+from deploy.grafana.render import STYLE, Answer, picture
 
 if TYPE_CHECKING:
     from pathlib import Path

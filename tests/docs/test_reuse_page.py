@@ -6,7 +6,7 @@ import json
 import re
 from pathlib import Path
 
-from core.fingerprints import fingerprint
+from core.deduplication.fingerprint import fingerprint
 from service.models import load_cards
 
 PAGE = Path(__file__).parents[2] / "docs/reuse.md"

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from simulator.console import Teller
 from simulator.demo import play
 from simulator.stack import ROOT, Plan
-from simulator.telling import Teller
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -144,10 +144,15 @@ def test_switched_off_the_caller_s_trace_still_reaches_the_receiver(stack: Stack
     assert headers["traceparent"] == KEPT
 
 
-@pytest.mark.parametrize("part", ["cli.serving", "cli.working"])
+@pytest.mark.parametrize("part", ["cli.commands.serve", "cli.commands.work"])
 def test_switched_off_nothing_of_it_is_loaded(part: str) -> None:
     look = "import sys, {0}; print([name for name in sys.modules if name in {1}])"
-    wanted = ["opentelemetry.sdk", "opentelemetry.exporter", "core.telemetry", "google.protobuf"]
+    wanted = [
+        "opentelemetry.sdk",
+        "opentelemetry.exporter",
+        "core.observability.opentelemetry",
+        "google.protobuf",
+    ]
     ran = subprocess.run(
         [sys.executable, "-c", look.format(part, wanted)],
         cwd=ROOT,

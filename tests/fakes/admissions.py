@@ -6,8 +6,9 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
-from core.changes import Admission, Admitted
+from core.billing.settlement import Booking
 from core.clock import MILLISECOND
+from core.deduplication.coalescing import FREE, FROM_CACHE, next_check, time_limit
 from core.errors import (
     IdempotencyKeyMissing,
     IdempotencyMismatch,
@@ -15,24 +16,24 @@ from core.errors import (
     RequestDeleted,
     Unauthenticated,
 )
-from core.jobs import Errand, JobRecord, JobState, Note, TimelineEntry
-from core.ledger import Booking
-from core.limits import spans_at
-from core.listing import place_of
+from core.jobs.job import Errand, JobRecord, JobState
+from core.jobs.query import place_of
+from core.jobs.timeline import Note, TimelineEntry
 from core.money import MicroUsd
-from core.reuse import Reuse, ReusePolicy
-from core.sharing import FREE, FROM_CACHE, next_check, time_limit
-from core.store.admissions import CACHE_HIT, JOINED
-from core.store.doorbell import RING_GRACE
-from core.store.records import ENTRIES, JOBS
-from core.tenants import Scope
+from core.store.admission import CACHE_HIT, JOINED
+from core.store.codecs import ENTRIES, JOBS
+from core.store.wake_queue import RING_GRACE
+from core.tenants.api_keys import Scope
+from core.tenants.cache_policy import Reuse, ReusePolicy
+from core.tenants.limits import spans_at
+from core.transactions.admission import Admission, Admitted
 from tests.fakes.memory import Account, Memory, Row, write_due
 from tests.fakes.quotas import Ruling, Standing
 from tests.fakes.tenancy import hand_out, summon
 
 if TYPE_CHECKING:
-    from core.jobs import Job
-    from core.tenants import Credential
+    from core.jobs.job import Job
+    from core.tenants.api_keys import Credential
     from tests.fakes.reuse import Fate
 
 AFTER_AN_ADMISSION: Final = 2

@@ -7,8 +7,7 @@ from copy import deepcopy
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from core.batches import Admit, BatchAdmitted, BatchCounts, BatchItem, BatchView
-from core.changes import RETENTION
+from core.batches import Admit, BatchCounts, BatchItem, BatchView
 from core.clock import from_ms, to_ms
 from core.errors import (
     CallerError,
@@ -16,9 +15,11 @@ from core.errors import (
     IdempotencyMismatch,
     NotFound,
 )
+from core.retention import RETENTION
 from core.store.batches import BatchPage
-from core.store.records import JOBS
-from core.tenants import Scope
+from core.store.codecs import JOBS
+from core.tenants.api_keys import Scope
+from core.transactions.admission import BatchAdmitted
 from tests.fakes.admissions import authenticate, take
 from tests.fakes.memory import BatchRow, Memory, due_first
 from tests.fakes.outbox import post
@@ -27,12 +28,12 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import timedelta
 
-    from core.batches import Batch, BatchAdmission
-    from core.changes import Admission, Admitted
-    from core.deliveries import Delivery
-    from core.jobs import Job
+    from core.batches import Batch
+    from core.jobs.job import Job
     from core.store.batches import ItemSpan
-    from core.tenants import Credential
+    from core.tenants.api_keys import Credential
+    from core.transactions.admission import Admission, Admitted, BatchAdmission
+    from core.webhooks.delivery import Delivery
 
 
 class MemoryBatchStore:

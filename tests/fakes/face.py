@@ -12,32 +12,25 @@ from typing import TYPE_CHECKING, Any, Final
 import httpx
 from pydantic import SecretStr
 
-from core.figures import Labels
-from core.histories import HistoryShelf
-from core.history import HintPolicy
-from core.metrics import CONTENT_TYPE
-from core.overview import Overview
-from core.targets import TargetPolicy
-from core.tenants import (
-    ALL_SCOPES,
-    NO_LIMITS,
-    KeyRecord,
-    Scope,
-    Tenant,
-    digest_of,
-    mint_key,
-)
-from service.administration.desk import Desk
+from core.jobs.run_times import HintPolicy
+from core.observability.event_metrics import Labels
+from core.observability.gateway_state import Overview
+from core.observability.prometheus import CONTENT_TYPE
+from core.store.run_times import HistoryShelf
+from core.tenants.api_keys import ALL_SCOPES, KeyRecord, Scope, digest_of, mint_key
+from core.tenants.tenant import NO_LIMITS, Tenant
+from core.webhooks.url_policy import TargetPolicy
 from service.app import create_app
-from service.bodies import BodyLimits
-from service.mailroom import Mailroom
-from service.metrics import ServiceMetrics, service_figures
+from service.context import SUBMIT_ROUTE, FacePolicy, Resources
+from service.jobs.submit_options import Deadlines, OptionPolicy
+from service.metrics.metrics import ServiceMetrics, service_figures
 from service.models import Models, load_cards
-from service.options import Deadlines, OptionPolicy
-from service.resources import SUBMIT_ROUTE, FacePolicy, Resources
-from service.shelf import ModelShelf
-from service.waiters import Waiters
-from service.webhook_bodies import EndpointPolicy
+from service.models.registry_cache import ModelShelf
+from service.operator_context import Desk
+from service.parsing.json_body import BodyLimits
+from service.streaming.subscriptions import Waiters
+from service.webhooks.parser import EndpointPolicy
+from service.webhooks.webhook_service import Mailroom
 from tests.fakes.clock import FakeClock
 from tests.fakes.ids import SeededIds
 from tests.fakes.stores import MemoryStores, memory_stores
@@ -49,8 +42,8 @@ if TYPE_CHECKING:
     from starlette.types import Receive, Send
     from starlette.types import Scope as AsgiScope
 
-    from core.events import Emit, Event
-    from core.limits import Limits
+    from core.observability.events import Emit, Event
+    from core.tenants.limits import Limits
 
 KLING: Final = "kling/kling-3.0/standard/image-to-video"
 KLING_PATH: Final = f"/v1/models/{KLING}"

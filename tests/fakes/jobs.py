@@ -6,16 +6,17 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
-from core.changes import Admission, Admitted, Change, Outcome
+from core.billing.settlement import booked, standing
 from core.clock import to_ms
 from core.errors import NotFound
-from core.history import KEPT, run_time
-from core.jobs import JobRecord, JobState
-from core.ledger import booked, standing
-from core.store.doorbell import ring_for
+from core.jobs.job import JobRecord, JobState
+from core.jobs.run_times import KEPT, run_time
+from core.store.codecs import ENTRIES, JOBS
 from core.store.jobs import Depth, JobView
-from core.store.records import ENTRIES, JOBS
-from core.tenants import Scope
+from core.store.wake_queue import ring_for
+from core.tenants.api_keys import Scope
+from core.transactions.admission import Admission, Admitted
+from core.transactions.job_update import Change, Outcome
 from tests.fakes.admissions import admit, authenticate, count_states
 from tests.fakes.batches import note_end
 from tests.fakes.joint import is_current, promote, tell_flight, wanted
@@ -29,8 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-    from core.jobs import Job
-    from core.tenants import Credential
+    from core.jobs.job import Job
+    from core.tenants.api_keys import Credential
 
 AFTER_AN_END: Final = 4
 

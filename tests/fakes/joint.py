@@ -1,18 +1,18 @@
-"""What jobs do to those that share their work: the twin of `lib/once.lua` and `promote_job.lua`."""
+"""Request coalescing in memory: the fake of `lib/dedup_index.lua`, `promote_follower.lua`."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from core.changes import Outcome
+from core.billing.settlement import Verdict, standing
 from core.clock import to_ms
-from core.jobs import JobState
-from core.ledger import Verdict, standing
-from core.limits import UnknownPrice, spans_at
-from core.reuse import Reuse
-from core.sharing import reusable_until, time_limit, worth
-from core.store.records import ENTRIES, JOBS, TENANTS
+from core.deduplication.coalescing import reusable_until, time_limit, worth
+from core.jobs.job import JobState
+from core.store.codecs import ENTRIES, JOBS, TENANTS
+from core.tenants.cache_policy import Reuse
+from core.tenants.limits import UnknownPrice, spans_at
+from core.transactions.job_update import Outcome
 from tests.fakes.admissions import count_states, take_place
 from tests.fakes.listing import forget_input
 from tests.fakes.memory import write_due
@@ -21,10 +21,10 @@ from tests.fakes.reuse import Fate, Kept, Part
 from tests.fakes.tenancy import hand_out
 
 if TYPE_CHECKING:
-    from core.changes import Change, Heir
-    from core.controls import Wallet
-    from core.jobs import Job
-    from core.limits import Limits
+    from core.billing.balance import Wallet
+    from core.jobs.job import Job
+    from core.tenants.limits import Limits
+    from core.transactions.job_update import Change, Heir
     from tests.fakes.memory import Memory, Row
 
 

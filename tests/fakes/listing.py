@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from core.changes import RETENTION
 from core.clock import MILLISECOND, to_ms
 from core.errors import NotPermitted, Unauthenticated
-from core.jobs import JobState
-from core.listing import Cursor, JobPage, part_of
-from core.store.deliveries import KEEP_AFTER
-from core.store.listing import INDEXED, MOST_PASSED, MOST_READ, TRIM_STEP, Deletion
-from core.store.records import DELIVERIES, JOBS, TENANTS
-from core.tenants import Scope
+from core.jobs.job import JobState
+from core.jobs.query import Cursor, JobPage, part_of
+from core.retention import KEEP_AFTER, RETENTION
+from core.store.codecs import DELIVERIES, JOBS, TENANTS
+from core.store.job_index import INDEXED, MOST_PASSED, MOST_READ, TRIM_STEP, Deletion
+from core.tenants.api_keys import Scope
 
 if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
-    from core.jobs import Job
-    from core.listing import JobQuery
-    from core.tenants import Credential, Tenant
+    from core.jobs.job import Job
+    from core.jobs.query import JobQuery
+    from core.tenants.api_keys import Credential
+    from core.tenants.tenant import Tenant
     from tests.fakes.memory import Memory, Row
 
 SENDABLE = frozenset({JobState.QUEUED, JobState.SUBMITTING, JobState.IN_DOUBT, JobState.FOLLOWING})
@@ -71,7 +71,7 @@ def _may_fit(place: float, query: JobQuery) -> bool:
 
 
 class MemoryListedJobs:
-    """Twin of `core.store.listing.ListedJobs`: it sorts all jobs and looks at each."""
+    """Twin of `core.store.job_index.ListedJobs`: it sorts all jobs and looks at each."""
 
     def __init__(self, memory: Memory) -> None:
         """Over `memory`."""

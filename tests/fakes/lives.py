@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from core.changes import Change, Outcome
-from core.jobs import Billed, Fact, Job, Note, TimelineEntry
+from core.jobs.job import Billed, Fact, Job
+from core.jobs.timeline import Note, TimelineEntry
+from core.transactions.job_update import Change, Outcome
 
 if TYPE_CHECKING:
     from tests.fakes.face import Face

@@ -10,14 +10,14 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from core.channels import Channel
+from core.billing.balance import Wallet
+from core.billing.settlement import Booking
+from core.billing.usage import Use
 from core.clock import to_ms
-from core.controls import Wallet
-from core.ledger import Booking
-from core.limits import Limits
-from core.reuse import ReusePolicy
-from core.store.records import JOBS, TENANTS
-from core.usage import Use
+from core.store.codecs import JOBS, TENANTS
+from core.tenants.cache_policy import ReusePolicy
+from core.tenants.limits import Limits
+from core.webhooks.circuit_breaker import Channel
 from tests.fakes.reuse import Flights
 from tests.fakes.turns import Turns
 
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from datetime import datetime
 
-    from core.audit import AuditEntry
     from core.batches import Batch, BatchItem
     from core.clock import Clock
-    from core.jobs import Job
-    from core.limits import Span
-    from core.store.doorbell import Message
+    from core.jobs.job import Job
+    from core.operations import AuditEntry
+    from core.store.wake_queue import Message
+    from core.tenants.limits import Span
 
 
 @dataclass(slots=True)
@@ -93,7 +93,7 @@ class Account:
 
 
 class Told(Protocol):
-    """Who hears of a change; see `core.store.watching.Listener.changed`."""
+    """Who hears of a change; see `core.store.pubsub.Listener.changed`."""
 
     def __call__(self, job_id: str, version: int, *, ended: bool) -> None:
         """A job has a new version."""

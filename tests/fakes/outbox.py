@@ -4,24 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from core.changes import Outcome
-from core.channels import Channel, ChannelPolicy
 from core.clock import to_ms
-from core.deliveries import Claimed
-from core.endpoints import MarkedSetup, WebhookSetup
 from core.errors import StoreUnavailable
-from core.replays import Replay
-from core.store.deliveries import KEEP_AFTER, Settled
-from core.store.outbox import DELIVERY_LIFE
-from core.store.records import (
-    ATTEMPTS,
-    CHANNELS,
-    DELIVERIES,
-    ENTRIES,
-    REPLAYS,
-    SETUPS,
-)
-from core.store.webhooks import mark_of, read_setup
+from core.retention import DELIVERY_LIFE, KEEP_AFTER
+from core.store.codecs import ATTEMPTS, CHANNELS, DELIVERIES, ENTRIES, REPLAYS, SETUPS
+from core.store.deliveries import Settled
+from core.store.webhook_endpoints import mark_of, read_setup
+from core.transactions.job_update import Outcome
+from core.webhooks.circuit_breaker import Channel, ChannelPolicy
+from core.webhooks.config import MarkedSetup, WebhookSetup
+from core.webhooks.delivery import Claimed
+from core.webhooks.replay import Replay
 from tests.fakes.listing import release
 from tests.fakes.memory import Row, due_first
 
@@ -29,12 +22,12 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime, timedelta
 
-    from core.changes import Change
-    from core.deliveries import ChannelMove, Delivery, DeliveryAttempt, Settlement
-    from core.endpoints import Stream
-    from core.jobs import Job
+    from core.jobs.job import Job
     from core.store.deliveries import Span
-    from core.store.webhooks import SetupChange
+    from core.store.webhook_endpoints import SetupChange
+    from core.transactions.job_update import Change
+    from core.webhooks.delivery import ChannelMove, Delivery, DeliveryAttempt, Settlement
+    from core.webhooks.endpoint import Stream
     from tests.fakes.memory import Memory, MemoryChannel
 
 
@@ -218,7 +211,7 @@ def setup_changed(memory: Memory, change: Change) -> bool:
 
 
 class MemoryWebhookStore:
-    """Twin of `core.store.webhooks.WebhookStore`."""
+    """Twin of `core.store.webhook_endpoints.WebhookStore`."""
 
     def __init__(self, memory: Memory) -> None:
         """Over `memory`."""
@@ -254,7 +247,7 @@ class MemoryWebhookStore:
 
 
 class MemoryReplayStore:
-    """Twin of `core.store.webhooks.ReplayStore`."""
+    """Twin of `core.store.webhook_replays.ReplayStore`."""
 
     def __init__(self, memory: Memory) -> None:
         """Over `memory`."""
@@ -287,7 +280,7 @@ class MemoryReplayStore:
 
 
 class MemorySinks:
-    """Twin of `core.store.sinks.StreamSinks`. `away` names sinks that do not answer."""
+    """Twin of `core.store.event_streams.StreamSinks`. `away` names sinks that do not answer."""
 
     def __init__(self) -> None:
         """Nothing was written yet."""

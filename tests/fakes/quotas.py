@@ -9,15 +9,16 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from core.clock import to_ms
-from core.limits import Limits, Policy, Quota, UnknownPrice, spans_at
+from core.quotas import Policy, Quota
 from core.store.refusals import refusal
+from core.tenants.limits import Limits, UnknownPrice, spans_at
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from core.controls import Wallet
-    from core.jobs import Job
-    from core.usage import Use
+    from core.billing.balance import Wallet
+    from core.billing.usage import Use
+    from core.jobs.job import Job
 
 _MS: Final = timedelta(milliseconds=1)
 _CLOCKS_DIFFER: Final = 60_000

@@ -6,14 +6,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from core.clock import to_ms
-from core.reuse import CacheMode, CacheOption, Reuse, ReusePolicy
+from core.tenants.cache_policy import CacheMode, CacheOption, Reuse, ReusePolicy
 
 if TYPE_CHECKING:
     from datetime import timedelta
 
-    from core.changes import Admission, ReuseRequest
-    from core.jobs import Job
+    from core.jobs.job import Job
     from core.money import MicroUsd
+    from core.transactions.admission import Admission, ReuseRequest
 
 SHARED_SCOPE: Final = "@shared"
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Final
 
-from core.breaker import Breaker
+from core.circuit_breaker import Breaker
 from core.clock import from_ms, to_ms
-from core.store.catalogue import CatalogueSnapshot
-from core.store.presence import FORGET_AFTER, Durability
-from core.store.records import BREAKERS
+from core.store.codecs import BREAKERS
+from core.store.model_catalogue import CatalogueSnapshot
+from core.store.worker_heartbeats import FORGET_AFTER, Durability
 from tests.fakes.memory import Memory, Row
 from tests.fakes.quotas import allowance
 
@@ -20,7 +20,7 @@ SAFE: Final = Durability(aof=True, appendfsync="always", maxmemory_policy="noevi
 
 
 class MemoryBreakerStore:
-    """Twin of `core.store.breaker.BreakerStore`."""
+    """Twin of `core.store.circuit_breaker.BreakerStore`."""
 
     def __init__(self, memory: Memory) -> None:
         """Over `memory`."""
@@ -50,7 +50,7 @@ class MemoryBreakerStore:
 
 
 class MemoryCatalogueStore:
-    """Twin of `core.store.catalogue.CatalogueStore`."""
+    """Twin of `core.store.model_catalogue.CatalogueStore`."""
 
     def __init__(self, memory: Memory) -> None:
         """Over `memory`."""
@@ -77,7 +77,7 @@ class MemoryCatalogueStore:
 
 
 class MemoryPresence:
-    """Twin of `core.store.presence.Presence`."""
+    """Twin of `core.store.worker_heartbeats.Presence`."""
 
     def __init__(self, memory: Memory) -> None:
         """Over `memory`."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from core.history import RunHistory
+from core.jobs.run_times import RunHistory
 from tests.fakes.batches import MemoryBatchStore
 from tests.fakes.jobs import MemoryJobStore
 from tests.fakes.listing import MemoryListedJobs
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class MemoryHistoryStore:
-    """Twin of `core.store.history.HistoryStore`."""
+    """Twin of `core.store.run_times.HistoryStore`."""
 
     def __init__(self, memory: Memory) -> None:
         """Over `memory`."""

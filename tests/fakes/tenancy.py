@@ -5,24 +5,26 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
+from core.billing.balance import Wallet
+from core.billing.usage import Usage, WindowUse
 from core.clock import from_ms, to_ms
-from core.controls import Pause, Wallet
-from core.limits import GlobalLimits, spans_at
-from core.store.doorbell import RING_GRACE
-from core.store.records import KEYS, TENANTS
+from core.operations import Pause
+from core.store.codecs import KEYS, TENANTS
 from core.store.tenants import KEPT_AFTER_DELETION, KEYS_AT_MOST
-from core.tenants import KeyUse
-from core.usage import Usage, WindowUse
+from core.store.wake_queue import RING_GRACE
+from core.tenants.api_keys import KeyUse
+from core.tenants.limits import GlobalLimits, spans_at
 from tests.fakes.memory import KeyRow, Memory, TenantRow
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-    from core.audit import AuditEntry
-    from core.limits import Limits, Span
     from core.money import MicroUsd
-    from core.tenants import KeyRecord, Tenant
+    from core.operations import AuditEntry
+    from core.tenants.api_keys import KeyRecord
+    from core.tenants.limits import Limits, Span
+    from core.tenants.tenant import Tenant
 
 AFTER_A_CHANGE: Final = 100
 """How many slots one change of limits or pauses hands out at most."""
@@ -160,7 +162,7 @@ class MemoryUsageStore:
 
 
 class MemoryControlStore:
-    """Twin of `core.store.controls.ControlStore`."""
+    """Twin of `core.store.operations.ControlStore`."""
 
     def __init__(self, memory: Memory) -> None:
         """Over `memory`."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from random import Random
 from typing import Final
 
-from core.traceparent import NewSpans
+from core.observability.trace_context import NewSpans
 from tests.fakes.ids import SeededIds
 
 TRACE: Final = "0af7651916cd43dd8448eb211c80319c"

@@ -10,12 +10,12 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from core.limits import GlobalLimits, Limits
+from core.tenants.limits import GlobalLimits, Limits
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from core.jobs import Job
+    from core.jobs.job import Job
 
 
 @dataclass(frozen=True, slots=True)

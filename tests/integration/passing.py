@@ -11,7 +11,7 @@ from core.store import keys
 from core.store.keys import CATALOGUE
 
 if TYPE_CHECKING:
-    from core.store.connection import Wire
+    from core.store.client import Wire
     from tests.contract.gateway import HandClock
 
 MILLISECOND: Final = timedelta(milliseconds=1)

@@ -6,16 +6,16 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from core.jobs import JobState
-from core.limits import spans_at
+from core.jobs.job import JobState
 from core.store import keys
+from core.store.codecs import JOBS
 from core.store.keys import LUA_NAMES
-from core.store.records import JOBS
+from core.tenants.limits import spans_at
 from tests.contract import observed
 
 if TYPE_CHECKING:
-    from core.jobs import Job
-    from core.store.connection import Wire
+    from core.jobs.job import Job
+    from core.store.client import Wire
 
 FIGURES: Final = ("reserved", "settled", "released")
 

@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from cli.main import app
-from cli.operations import actor
+from cli.run_command import actor
 
 if TYPE_CHECKING:
     from pathlib import Path

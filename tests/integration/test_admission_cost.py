@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from core.limits import GlobalLimits, Limits
 from core.money import MicroUsd
 from core.store import keys
+from core.tenants.limits import GlobalLimits, Limits
 from tests.contract.gateway import MODEL, Gateway, in_redis, wire_to
 from tests.lanes import fill_lane
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
-    from core.store.connection import Wire
+    from core.store.client import Wire
 
 PLENTY: Final = 10**9
 EVERY_LIMIT: Final = Limits(

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from core.store.connection import Wire
+    from core.store.client import Wire
     from simulator.stack import Stack, Tenant
 
 SIZE: Final = 1000

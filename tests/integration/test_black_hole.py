@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from core.channels import ChannelPolicy
+from core.webhooks.circuit_breaker import ChannelPolicy
 from tests.bench.couriers import couriers, receiving, running
 
 COUNT = 300

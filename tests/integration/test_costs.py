@@ -11,31 +11,31 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from core.breaker import BreakerPolicy
+from core.circuit_breaker import BreakerPolicy
 from core.money import MicroUsd
 from core.store.deliveries import DeliveryStore
 from core.store.jobs import Depth, JobStore
-from core.store.lua import Scripts, read_scripts
-from core.store.webhooks import WebhookStore
-from core.tenants import Credential, digest_of
+from core.store.scripts import Scripts, read_scripts
+from core.store.webhook_endpoints import WebhookStore
+from core.tenants.api_keys import Credential, digest_of
 from tests.builders import MiddleChance, delivery_to
 from tests.contract.gateway import in_redis, wire_to
 from tests.fakes.ids import SeededIds
 from tests.fakes.outbox import MemorySinks
-from worker.decisions.moves import Rules
-from worker.gate import BreakerGate
-from worker.hands import Hands
-from worker.lifecycle import Lifecycle
-from worker.policies import LifecyclePolicy
+from worker.jobs.decisions.transition import Rules
+from worker.jobs.job_processor import Lifecycle
+from worker.jobs.job_writer import Hands
+from worker.jobs.policies import LifecyclePolicy
+from worker.jobs.submit_gate import BreakerGate
 from worker.ports import Accepted, Completed, Ended, Open, Times
-from worker.webhooks.courier import Courier, CourierHands, CourierPolicy
+from worker.webhooks.delivery_worker import Courier, CourierHands, CourierPolicy
 from worker.webhooks.outcomes import Delivered
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
-    from core.jobs import Job
-    from core.store.connection import Wire
+    from core.jobs.job import Job
+    from core.store.client import Wire
     from tests.contract.gateway import Gateway
     from worker.ports import CancelAnswer, ResultAnswer, StatusAnswer, SubmitAnswer
     from worker.webhooks.outcomes import Outcome

@@ -8,21 +8,22 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import TYPE_CHECKING, Final
 
-from core.changes import Change, Outcome
-from core.endpoints import Endpoint, WebhookSetup
-from core.jobs import Fact
+from core.jobs.job import Fact
 from core.store.deliveries import DeliveryStore
 from core.store.jobs import JobStore
-from core.store.lua import Scripts, read_scripts
-from core.store.webhooks import SetupChange, WebhookStore
+from core.store.scripts import Scripts, read_scripts
+from core.store.webhook_endpoints import SetupChange, WebhookStore
+from core.transactions.job_update import Change, Outcome
+from core.webhooks.config import WebhookSetup
+from core.webhooks.endpoint import Endpoint
 from tests.contract.gateway import in_redis, wire_to
 from tests.fakes.ids import SeededIds
-from worker.announcing import Announcer
+from worker.jobs.job_writer import Announcer
 
 if TYPE_CHECKING:
     from core.clock import Clock
-    from core.jobs import Job
-    from core.store.connection import Wire
+    from core.jobs.job import Job
+    from core.store.client import Wire
 
 TENANT: Final = "team"
 WORKERS: Final = 2

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from core.limits import GlobalLimits, Limits
 from core.store import keys
+from core.tenants.limits import GlobalLimits, Limits
 from tests.contract.gateway import Gateway, in_redis, wire_to
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from core.jobs import Job
-    from core.store.connection import Wire
+    from core.jobs.job import Job
+    from core.store.client import Wire
 
 WEIGHTS: Final = {"one": 1, "two": 2, "four": 4}
 HEAVY: Final = 10_000

@@ -12,18 +12,18 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from core.changes import Change
-from core.controls import Pause
 from core.errors import CallerError
-from core.jobs import Billed, Errand, JobState
-from core.limits import GlobalLimits, Limits
+from core.jobs.job import Billed, Errand, JobState
 from core.money import MicroUsd
+from core.operations import Pause
+from core.tenants.limits import GlobalLimits, Limits
+from core.transactions.job_update import Change
 from tests.contract.gateway import Gateway, in_redis, wire_to
 from tests.integration import recount
 
 if TYPE_CHECKING:
-    from core.changes import Outcome
-    from core.store.connection import Wire
+    from core.store.client import Wire
+    from core.transactions.job_update import Outcome
 
 TENANTS: Final = ("ape", "bee", "cow")
 MODELS: Final = ("kling/fast", "kling/slow")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from core.errors import ModelNotAllowed
-from core.limits import Limits
+from core.tenants.limits import Limits
 from tests.contract.gateway import Gateway, in_redis, wire_to
 
 if TYPE_CHECKING:

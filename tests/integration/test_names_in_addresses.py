@@ -6,16 +6,16 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from core.store import keys
-from core.store.connection import Wire, connection_source
+from core.store.client import Wire, connection_source
 from service.app import create_app
-from service.resources import open_resources
+from service.composition import open_resources
 from tests.fakes.face import KLING_INPUT, KLING_PATH
 from tests.integration.test_service_store import key_of, served, settings_for
 
 if TYPE_CHECKING:
     import pytest
 
-    from core.events import Event
+    from core.observability.events import Event
 
 TOKEN = "operators-token-of-32-characters"
 ENDPOINTS = "/v1/webhooks/endpoints"

@@ -8,26 +8,27 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from core.channels import Channel
+from core.billing.balance import Wallet
 from core.clock import to_ms
-from core.controls import Wallet
-from core.deliveries import ChannelMove
-from core.endpoints import Disabled, Endpoint
-from core.figures import Labels
-from core.jobs import Fact, JobState
-from core.limits import Limits, Window, spans_at
+from core.jobs.job import Fact, JobState
 from core.money import MicroUsd
+from core.observability.event_metrics import Labels
 from core.store import keys
-from core.store.breaker import BreakerStore
-from core.store.catalogue import CatalogueStore
-from core.store.connection import Wire, connection_source
-from core.store.controls import ControlStore
-from core.store.line import Watch
-from core.store.lua import Scripts, read_scripts
-from core.store.overview import STUCK_AFTER, OverviewParts, OverviewStore
-from core.store.webhooks import SetupChange, WebhookStore
-from core.tenants import KeyRecord, Tenant
-from service.metrics import ServiceMetrics, service_figures
+from core.store.circuit_breaker import BreakerStore
+from core.store.client import Wire, connection_source
+from core.store.connection import Watch
+from core.store.gateway_state import STUCK_AFTER, OverviewParts, OverviewStore
+from core.store.model_catalogue import CatalogueStore
+from core.store.operations import ControlStore
+from core.store.scripts import Scripts, read_scripts
+from core.store.webhook_endpoints import SetupChange, WebhookStore
+from core.tenants.api_keys import KeyRecord
+from core.tenants.limits import Limits, Window, spans_at
+from core.tenants.tenant import Tenant
+from core.webhooks.circuit_breaker import Channel
+from core.webhooks.delivery import ChannelMove
+from core.webhooks.endpoint import Disabled, Endpoint
+from service.metrics.metrics import ServiceMetrics, service_figures
 from tests.contract.orders import SECOND, admitted, bare, moved
 from tests.contract.subjects import Subject, redis_policy, redis_subject
 from tests.fakes.clock import FakeClock
@@ -35,7 +36,7 @@ from tests.fakes.clock import FakeClock
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from core.events import Event
+    from core.observability.events import Event
 
 F: Final = Fact
 BUDGET: Final = Limits(running=4, usd_per_day=MicroUsd(5_000_000))

@@ -16,10 +16,10 @@ import promql_parser
 import pytest
 import yaml
 
-from deploy.grafana.boards.catalogue import BOARDS
-from deploy.grafana.live import RULES, filled, watching
-from deploy.grafana.traffic import RUNCOMFY, busy
-from service.metrics import FRESH_FOR
+from deploy.grafana.boards.index import BOARDS
+from deploy.grafana.demo_traffic import RUNCOMFY, busy
+from deploy.grafana.live_prometheus import RULES, filled, watching
+from service.metrics.metrics import FRESH_FOR
 from simulator.demo import wait_for
 from simulator.stack import Plan, running, without_settings
 from tests import needs
@@ -27,7 +27,7 @@ from tests import needs
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from deploy.grafana.live import Prometheus
+    from deploy.grafana.live_prometheus import Prometheus
     from deploy.grafana.panel import Panel
     from simulator.stack import Stack
 

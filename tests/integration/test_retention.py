@@ -10,35 +10,37 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from core.changes import RETENTION, Change, Outcome, ReuseRequest
-from core.channels import Channel
-from core.controls import Pause
-from core.deliveries import DeliveryState
-from core.jobs import FINAL_STATES, Errand, Fact, Job
-from core.limits import Limits, spans_at
-from core.listing import JobQuery
-from core.reuse import Reuse
+from core.jobs.job import FINAL_STATES, Errand, Fact, Job
+from core.jobs.query import JobQuery
+from core.operations import Pause
+from core.retention import DELIVERY_LIFE, RETENTION
 from core.store import keys
-from core.store.controls import ControlStore
+from core.store.key_lifetimes import FREED, Owner
 from core.store.keys import CATALOGUE
-from core.store.lifetimes import FREED, Owner
-from core.store.lua import Scripts, read_scripts
-from core.store.outbox import DELIVERY_LIFE
-from core.tenants import KeyRecord, Tenant
+from core.store.operations import ControlStore
+from core.store.scripts import Scripts, read_scripts
+from core.tenants.api_keys import KeyRecord
+from core.tenants.cache_policy import Reuse
+from core.tenants.limits import Limits, spans_at
+from core.tenants.tenant import Tenant
+from core.transactions.admission import ReuseRequest
+from core.transactions.job_update import Change, Outcome
+from core.webhooks.circuit_breaker import Channel
+from core.webhooks.delivery import DeliveryState
 from tests.contract.gateway import HandClock, wire_to
 from tests.contract.orders import SECOND, admission, cancelled, moved, new_job, notice
 from tests.contract.subjects import Subject, redis_subject
 from tests.contract.test_outbox import claim, settlement
 from tests.fakes.ids import SeededIds
 from tests.integration.passing import every_key, held_in, pass_time, row_of, take_messages
-from worker.decisions.afterwards import notified
-from worker.trimming import Trimmer, TrimPolicy
+from worker.jobs.decisions.after_end import notified
+from worker.maintenance.index_pruning import Trimmer, TrimPolicy
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from core.changes import Admitted
-    from core.store.connection import Wire
+    from core.store.client import Wire
+    from core.transactions.admission import Admitted
 
 RUNNING: Final = (Fact.CLAIMED, Fact.ACCEPTED)
 DONE: Final = (*RUNNING, Fact.FINISHED, Fact.COLLECTED)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from core.changes import NO_REUSE
-from core.limits import GlobalLimits
+from core.tenants.limits import GlobalLimits
+from core.transactions.admission import NO_REUSE
 from tests.contract.flight import USE, Flight
 from tests.contract.gateway import in_redis, wire_to
 from tests.integration.test_admission_cost import EVERY_LIMIT
@@ -18,7 +18,7 @@ from tests.integration.test_admission_cost import EVERY_LIMIT
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
-    from core.store.connection import Wire
+    from core.store.client import Wire
 
 KINDS: Final[Mapping[str, dict[str, Any]]] = {
     "off": {"reuse": NO_REUSE},

@@ -12,38 +12,32 @@ import httpx
 import pytest
 
 from core.clock import SystemClock
-from core.histories import HistoryShelf
 from core.ids import SystemIds
 from core.store.batches import BatchStore
-from core.store.breaker import BreakerStore
-from core.store.catalogue import CatalogueStore
-from core.store.connection import Wire, connection_source
-from core.store.history import HistoryStore
+from core.store.circuit_breaker import BreakerStore
+from core.store.client import Wire, connection_source
+from core.store.job_index import ListedJobs
 from core.store.jobs import JobStore
-from core.store.listing import ListedJobs
-from core.store.lua import Scripts, read_scripts
-from core.store.presence import Presence
+from core.store.model_catalogue import CatalogueStore
+from core.store.run_times import HistoryShelf, HistoryStore
+from core.store.scripts import Scripts, read_scripts
 from core.store.tenants import TenantStore
 from core.store.usage import UsageStore
-from service.administration.tenants import create_tenant
+from core.store.worker_heartbeats import Presence
 from service.app import create_app
+from service.composition import face_policy, open_desk, open_mailroom, open_resources
+from service.context import Resources
 from service.models import Models, load_cards
-from service.resources import (
-    Resources,
-    face_policy,
-    open_desk,
-    open_mailroom,
-    open_resources,
-)
+from service.models.registry_cache import ModelShelf
 from service.settings import ServiceSettings
-from service.shelf import ModelShelf
-from service.waiters import Waiters
+from service.streaming.subscriptions import Waiters
+from service.tenants.tenants import create_tenant
 from tests.fakes.face import KLING_INPUT, KLING_PATH
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from core.events import Event
+    from core.observability.events import Event
     from core.settings import RedisPolicy
     from simulator.private_redis import PrivateRedis
 

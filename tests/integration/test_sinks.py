@@ -14,36 +14,37 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 from pydantic import SecretStr
 
-from core.channels import ChannelPolicy
 from core.clock import SystemClock
-from core.deliveries import DeliveryState, EventType
-from core.endpoints import Endpoint, EndpointKind, channel_of_endpoint
 from core.ids import SystemIds
-from core.notices import jobless_notice
 from core.settings import RedisPolicy
 from core.store import keys
-from core.store.connection import Wire, connection_source
+from core.store.client import Wire, connection_source
 from core.store.deliveries import DeliveryStore
-from core.store.lua import Scripts, read_scripts
-from core.store.sinks import FIELD, SinkPolicy, StreamSinks
+from core.store.event_streams import FIELD, SinkPolicy, StreamSinks
+from core.store.scripts import Scripts, read_scripts
 from core.store.tenants import TenantStore
-from core.store.webhooks import SetupChange, WebhookStore
-from core.tenants import KeyRecord, Tenant
+from core.store.webhook_endpoints import SetupChange, WebhookStore
+from core.tenants.api_keys import KeyRecord
+from core.tenants.tenant import Tenant
+from core.transactions.notifications import jobless_notice
+from core.webhooks.circuit_breaker import ChannelPolicy
+from core.webhooks.delivery import DeliveryState, EventType
+from core.webhooks.endpoint import Endpoint, EndpointKind, channel_of_endpoint
 from simulator.private_redis import PrivateRedis, private_redis
 from tests.bench.couriers import TENANT, couriers, running
 from tests.integration.test_webhook_sender import Authority
 from tests.integration.tls_front import tls_before
-from worker.resources import open_resources
+from worker.composition import open_resources
 from worker.settings import WorkerSettings
-from worker.webhooks.courier import CourierPolicy
-from worker.webhooks.schedule import SchedulePolicy
+from worker.webhooks.delivery_worker import CourierPolicy
+from worker.webhooks.retry_schedule import SchedulePolicy
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
     from pathlib import Path
 
-    from core.deliveries import Delivery
-    from core.events import Event
+    from core.observability.events import Event
+    from core.webhooks.delivery import Delivery
 
 PASSWORD: Final = "p@ss/w:rd#?%"
 IN_URL: Final = "p%40ss%2Fw%3Ard%23%3F%25"

@@ -24,15 +24,14 @@ from pydantic import SecretStr
 from core.clock import SystemClock
 from worker.ports import Accepted, Completed, Ended, NoAnswer, NotSent, Open, Unreachable
 from worker.upstream.client import RunComfyClient
-from worker.upstream.errors import WrongVerb
-from worker.upstream.exchange import Ask
-from worker.upstream.fetching import open_fetcher
-from worker.upstream.line import open_line
-from worker.upstream.policy import UpstreamAccess, UpstreamLimits
-from worker.upstream.transport import open_posts, tls_context
+from worker.upstream.config import UpstreamAccess, UpstreamLimits
+from worker.upstream.error_classification import WrongVerb
+from worker.upstream.http_client import open_line
+from worker.upstream.http_request import Ask
+from worker.upstream.transports import open_fetcher, open_posts, tls_context
 
 if TYPE_CHECKING:
-    from core.events import Event
+    from core.observability.events import Event
 
 Behaviour = Callable[[asyncio.StreamWriter], Awaitable[None]]
 

@@ -10,26 +10,29 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import SecretStr
 
-from core.changes import Admission, Change, Outcome
 from core.clock import SystemClock
-from core.events import Trouble
-from core.history import KEPT, run_time
 from core.ids import SystemIds
-from core.jobs import Billed, Fact, Job, JobState, Note, TimelineEntry
+from core.jobs.job import Billed, Fact, Job, JobState
+from core.jobs.run_times import KEPT, run_time
+from core.jobs.timeline import Note, TimelineEntry
+from core.observability.events import Trouble
 from core.settings import RedisPolicy
-from core.store.connection import Wire, connection_source
-from core.store.history import HistoryStore
+from core.store.client import Wire, connection_source
 from core.store.jobs import Depth, JobStore
-from core.store.lua import Scripts, read_scripts
+from core.store.pubsub import ChangeFeed
+from core.store.run_times import HistoryStore
+from core.store.scripts import Scripts, read_scripts
 from core.store.tenants import TenantStore
-from core.store.watching import ChangeFeed
-from core.tenants import Credential, KeyRecord, Tenant, digest_of, mint_key, read_key
-from service.waiters import Waiter, Waiters, Wake
+from core.tenants.api_keys import Credential, KeyRecord, digest_of, mint_key, read_key
+from core.tenants.tenant import Tenant
+from core.transactions.admission import Admission
+from core.transactions.job_update import Change, Outcome
+from service.streaming.subscriptions import Waiter, Waiters, Wake
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from core.events import Event
+    from core.observability.events import Event
     from simulator.private_redis import PrivateRedis
 
 SOON = timedelta(seconds=8)

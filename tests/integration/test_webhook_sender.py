@@ -17,18 +17,18 @@ import pytest
 from standardwebhooks import Webhook
 
 from core.clock import SystemClock
-from core.targets import AllowedTargets, TargetPolicy
+from core.webhooks.url_policy import AllowedTargets, TargetPolicy
+from worker.webhooks.aiohttp_transport import PooledTransport
 from worker.webhooks.outcomes import Delivered, Kind, Outcome, Refused
+from worker.webhooks.resolved_target import SystemResolver
 from worker.webhooks.sender import Attempt, Sender, SenderPolicy, open_sender
 from worker.webhooks.signing import secret_text
-from worker.webhooks.targets import SystemResolver
-from worker.webhooks.transport import PooledTransport
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
     from pathlib import Path
 
-    from core.targets import Address
+    from core.webhooks.url_policy import Address
 
     Behaviour = Callable[[asyncio.StreamWriter], Awaitable[None]]
 

@@ -11,7 +11,7 @@ from typing import Final
 
 import pytest
 
-from core.signing_keys import mint_signing_key, public_key
+from core.webhooks.signing_keys import mint_signing_key, public_key
 from tests import needs
 from worker.webhooks.signing import secret_text, sign
 

@@ -10,7 +10,7 @@ from pydantic import SecretStr
 
 from core.errors import StoreUnavailable
 from core.settings import ProcessSettings
-from core.store.connection import Wire, connection_source
+from core.store.client import Wire, connection_source
 from simulator.private_redis import private_redis
 
 if TYPE_CHECKING:

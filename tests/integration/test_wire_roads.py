@@ -14,7 +14,7 @@ import redis
 from pydantic import SecretStr
 
 from core.settings import ProcessSettings
-from core.store.connection import Wire, connection_source
+from core.store.client import Wire, connection_source
 from simulator.private_redis import find_server, free_port, private_redis
 from tests.integration.test_webhook_sender import Authority
 from tests.integration.tls_front import tls_before

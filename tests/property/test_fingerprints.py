@@ -8,7 +8,7 @@ import rfc8785
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.fingerprints import NO_DEFAULTS, filled, fingerprint
+from core.deduplication.fingerprint import NO_DEFAULTS, filled, fingerprint
 from tests.unit.core.test_fingerprints import DEFAULTS, Input, same
 
 safe_integers = st.integers(-(2**53) + 1, 2**53 - 1)

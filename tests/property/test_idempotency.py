@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.errors import MalformedRequest
-from service.idempotency import MOST_KEY_CHARS, read_idempotency_key
+from service.http.idempotency_header import MOST_KEY_CHARS, read_idempotency_key
 
 
 @given(st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E), min_size=1, max_size=255))

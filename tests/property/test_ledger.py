@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.ledger import Booking, Standing, Verdict, booked
+from core.billing.settlement import Booking, Standing, Verdict, booked
 from core.money import MicroUsd
 
 amounts = st.integers(0, 10**15).map(MicroUsd)

@@ -4,8 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.errors import MalformedRequest
-from core.listing import PARTS, Cursor
-from service.listing import read_job_query
+from core.jobs.query import PARTS, Cursor
+from service.api.jobs.list_query import read_job_query
 
 
 @given(

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.waits_asked import read_retry_after
+from worker.retry_after import read_retry_after
 from worker.webhooks.outcomes import safe_text
 
 NOW = datetime(2026, 11, 22, 15, 0, tzinfo=UTC)

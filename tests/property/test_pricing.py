@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.fingerprints import NO_DEFAULTS
+from core.deduplication.fingerprint import NO_DEFAULTS
 from service.models.pricing import QUANTITY_FIELDS, price_of
 from tests.unit.service.models.test_pricing import BY_OUTPUT, BY_SECOND
 

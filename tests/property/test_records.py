@@ -6,8 +6,9 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.jobs import Billed, CancelOutcome, Errand, Job, JobError, JobState, Note, TimelineEntry
-from core.store.records import ENTRIES, JOBS
+from core.jobs.job import Billed, CancelOutcome, Errand, Job, JobError, JobState
+from core.jobs.timeline import Note, TimelineEntry
+from core.store.codecs import ENTRIES, JOBS
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
 

@@ -5,7 +5,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from core.targets import AddressKind, Refusal, Target, TargetPolicy, check_url, classify
+from core.webhooks.url_policy import AddressKind, Refusal, Target, TargetPolicy, check_url, classify
 
 STRICT = TargetPolicy()
 

@@ -5,14 +5,8 @@ import base64
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.tenants import (
-    KEY_LENGTH_LIMIT,
-    Credential,
-    digest_of,
-    mint_key,
-    mint_webhook_secret,
-    read_key,
-)
+from core.tenants.api_keys import KEY_LENGTH_LIMIT, Credential, digest_of, mint_key, read_key
+from core.webhooks.secrets import mint_webhook_secret
 from tests.unit.core.test_tenants import is_refused
 
 names = st.from_regex(r"[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?", fullmatch=True)

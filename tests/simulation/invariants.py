@@ -10,22 +10,21 @@ from typing import TYPE_CHECKING, Final
 
 import orjson
 
-from core.deliveries import DeliveryState
-from core.documents import EVENT_OF_STATUS
-from core.doubts import POLICY
-from core.events import SubmitAnswered, Trouble
-from core.jobs import Billed, CancelOutcome, Fact, JobState
-from core.store.records import DELIVERIES, ENTRIES
+from core.jobs.in_doubt import POLICY
+from core.jobs.job import Billed, CancelOutcome, Fact, JobState
+from core.observability.events import SubmitAnswered, Trouble
+from core.store.codecs import DELIVERIES, ENTRIES
+from core.webhooks.delivery import EVENT_OF_STATUS, DeliveryState
 from tests.simulation.people import TENANTS, WEBHOOK
 from tests.simulation.plan import DOUBTFUL
-from worker.policies import LifecyclePolicy
-from worker.webhooks.schedule import SchedulePolicy
+from worker.jobs.policies import LifecyclePolicy
+from worker.webhooks.retry_schedule import SchedulePolicy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from core.deliveries import Delivery
-    from core.jobs import Job
+    from core.jobs.job import Job
+    from core.webhooks.delivery import Delivery
     from tests.fakes.memory import Memory
     from tests.fakes.upstream import Entry
     from tests.simulation.plan import Plan

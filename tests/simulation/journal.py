@@ -6,19 +6,20 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from core.changes import Outcome
-from core.jobs import TRANSITIONS, JobState
-from core.store.records import JOBS
+from core.jobs.job import TRANSITIONS, JobState
+from core.store.codecs import JOBS
+from core.transactions.job_update import Outcome
 from tests.fakes.jobs import MemoryJobStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import timedelta
 
-    from core.changes import Admission, Admitted, Change
     from core.clock import Clock
-    from core.events import Event
-    from core.jobs import CancelOutcome, Job
+    from core.jobs.job import CancelOutcome, Job
+    from core.observability.events import Event
+    from core.transactions.admission import Admission, Admitted
+    from core.transactions.job_update import Change
     from tests.fakes.memory import Memory
 
 SERVES: Final = frozenset(JobState) - {JobState.FAILED, JobState.CANCELLED, JobState.EXPIRED}

@@ -6,18 +6,22 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from core.changes import NO_REUSE, Admission, Change, ReuseRequest
-from core.doubts import Attach, Lost, Resend, resolve
 from core.errors import Defect, GatewayError
-from core.jobs import Job, JobState, Note, TimelineEntry
-from core.limits import GlobalLimits, Limits
-from core.notices import announced, may_notify
-from core.reuse import CacheOption, ReusePolicy
-from core.store.doorbell import RING_GRACE
-from core.tenants import Credential, DoubtPolicy, KeyRecord, Tenant, mint_webhook_secret
-from service.cancellation import cancel_job
-from service.mailroom import Mailroom
-from service.resources import Resources
+from core.jobs.in_doubt import Attach, Lost, Resend, resolve
+from core.jobs.job import Job, JobState
+from core.jobs.timeline import Note, TimelineEntry
+from core.store.wake_queue import RING_GRACE
+from core.tenants.api_keys import Credential, KeyRecord
+from core.tenants.cache_policy import CacheOption, ReusePolicy
+from core.tenants.limits import GlobalLimits, Limits
+from core.tenants.tenant import DoubtPolicy, Tenant
+from core.transactions.admission import NO_REUSE, Admission, ReuseRequest
+from core.transactions.job_update import Change
+from core.transactions.notifications import announced, may_notify
+from core.webhooks.secrets import mint_webhook_secret
+from service.context import Resources
+from service.jobs.cancel import cancel_job
+from service.webhooks.webhook_service import Mailroom
 from tests.simulation.plan import Fault
 from tests.simulation.process import ProcessJobs, ProcessTenants, ProcessWebhooks
 
@@ -25,8 +29,8 @@ if TYPE_CHECKING:
     from random import Random
 
     from core.clock import Clock
-    from core.doubts import Resolution
     from core.ids import IdSource
+    from core.jobs.in_doubt import Resolution
     from tests.fakes.stores import MemoryStores
     from tests.fakes.upstream import FakeRunComfy
     from tests.simulation.journal import Journal

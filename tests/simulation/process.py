@@ -11,24 +11,26 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from core.errors import StoreSilent, StoreUnavailable
-from core.tenants import Scope
+from core.tenants.api_keys import Scope
 from tests.simulation.plan import Fault
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
     from datetime import datetime
 
-    from core.breaker import Breaker
-    from core.changes import Admission, Admitted, Change, Outcome
-    from core.channels import Channel
+    from core.circuit_breaker import Breaker
     from core.clock import Clock
-    from core.deliveries import ChannelMove, Claimed, Settlement
-    from core.endpoints import MarkedSetup, WebhookSetup
-    from core.jobs import Job, JobRecord
+    from core.jobs.job import Job, JobRecord
     from core.store.deliveries import Settled
     from core.store.jobs import Depth, JobView
-    from core.store.webhooks import SetupChange
-    from core.tenants import Credential, Tenant
+    from core.store.webhook_endpoints import SetupChange
+    from core.tenants.api_keys import Credential
+    from core.tenants.tenant import Tenant
+    from core.transactions.admission import Admission, Admitted
+    from core.transactions.job_update import Change, Outcome
+    from core.webhooks.circuit_breaker import Channel
+    from core.webhooks.config import MarkedSetup, WebhookSetup
+    from core.webhooks.delivery import ChannelMove, Claimed, Settlement
     from tests.fakes.stores import MemoryStores
     from tests.fakes.upstream import FakeRunComfy
     from tests.simulation.plan import Chance
@@ -340,7 +342,7 @@ class ProcessSender:
     send_to: Callable[[Attempt], Awaitable[SendOutcome]]
 
     async def send(self, attempt: Attempt) -> SendOutcome:
-        """See `worker.webhooks.courier.Sends`."""
+        """See `worker.webhooks.delivery_worker.Sends`."""
         await self.life.point()
         outcome = await self.send_to(attempt)
         await self.life.point()

@@ -10,37 +10,41 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from core.changes import RETENTION, Admission, Change
 from core.clock import from_ms
-from core.deliveries import Delivery, DeliveryState, EventType
-from core.endpoints import DEFAULT_ID, Disabled, SecretKind
-from core.events import EndpointDisabled
-from core.jobs import Fact, JobState, Note, TimelineEntry
-from core.notices import notices
-from core.store.webhooks import SetupChange
-from core.targets import TargetPolicy
-from core.tenants import Credential, KeyRecord, mint_webhook_secret
-from service.webhook_bodies import EndpointDraft, EndpointPolicy, read_endpoint
+from core.jobs.job import Fact, JobState
+from core.jobs.timeline import Note, TimelineEntry
+from core.observability.events import EndpointDisabled
+from core.retention import RETENTION
+from core.store.webhook_endpoints import SetupChange
+from core.tenants.api_keys import Credential, KeyRecord
+from core.transactions.admission import Admission
+from core.transactions.job_update import Change
+from core.transactions.notifications import notices
+from core.webhooks.delivery import Delivery, DeliveryState, EventType
+from core.webhooks.endpoint import DEFAULT_ID, Disabled
+from core.webhooks.secrets import SecretKind, mint_webhook_secret
+from core.webhooks.url_policy import TargetPolicy
+from service.webhooks.parser import EndpointDraft, EndpointPolicy, read_endpoint
 from tests.builders import HOUR, SECOND, MiddleChance, job, tenant
 from tests.fakes.clock import FakeClock
 from tests.fakes.face import mailroom_over
 from tests.fakes.ids import SeededIds
 from tests.fakes.outbox import MemorySinks
 from tests.fakes.stores import memory_stores
-from worker.replays import Replayer, ReplayPolicy
-from worker.webhooks.courier import Courier, CourierHands, CourierPolicy
-from worker.webhooks.errands import Known, errand_of
+from worker.webhooks.decisions import Known, errand_of
+from worker.webhooks.delivery_worker import Courier, CourierHands, CourierPolicy
 from worker.webhooks.outcomes import Delivered, Kind, Outcome, Refused
-from worker.webhooks.schedule import SchedulePolicy
+from worker.webhooks.replay_worker import Replayer, ReplayPolicy
+from worker.webhooks.retry_schedule import SchedulePolicy
 from worker.webhooks.sender import Attempt
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
-    from core.events import Event
-    from core.jobs import Job
-    from service.mailroom import Mailroom
+    from core.jobs.job import Job
+    from core.observability.events import Event
+    from service.webhooks.webhook_service import Mailroom
     from tests.fakes.stores import MemoryStores
 
 D = DeliveryState

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from core.jobs import JobState
+from core.jobs.job import JobState
 from tests.simulation.plan import DOUBTFUL, Fault, Plan
 from tests.simulation.world import Report, run
 

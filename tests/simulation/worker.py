@@ -8,9 +8,9 @@ from datetime import timedelta
 from math import inf
 from typing import TYPE_CHECKING, Final
 
-from core.breaker import BreakerPolicy
+from core.circuit_breaker import BreakerPolicy
 from core.errors import StoreUnavailable
-from core.store.doorbell import is_meant
+from core.store.wake_queue import is_meant
 from tests.fakes.ids import SeededIds
 from tests.fakes.outbox import MemorySinks
 from tests.simulation.process import (
@@ -24,19 +24,19 @@ from tests.simulation.process import (
     ProcessUpstream,
     ProcessWebhooks,
 )
-from worker.decisions.moves import Rules
-from worker.gate import BreakerGate
-from worker.hands import Hands
-from worker.leased import LeasedLoop, LoopPolicy, Work
-from worker.lifecycle import Lifecycle
-from worker.webhooks.courier import Courier, CourierHands, CourierPolicy
+from worker.jobs.decisions.transition import Rules
+from worker.jobs.job_processor import Lifecycle
+from worker.jobs.job_writer import Hands
+from worker.jobs.submit_gate import BreakerGate
+from worker.scheduling.lease_loop import LeasedLoop, LoopPolicy, Work
+from worker.webhooks.delivery_worker import Courier, CourierHands, CourierPolicy
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from core.clock import Clock
-    from core.deliveries import Claimed
-    from core.jobs import Job
+    from core.jobs.job import Job
+    from core.webhooks.delivery import Claimed
     from tests.fakes.memory import Memory
     from tests.fakes.stores import MemoryStores
     from tests.fakes.upstream import FakeRunComfy
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from tests.simulation.plan import Chance
     from tests.simulation.process import Life, Weather
     from tests.simulation.whims import Receivers
-    from worker.policies import LifecyclePolicy
+    from worker.jobs.policies import LifecyclePolicy
 
 DELIVERY_LEASE: Final = timedelta(seconds=30)
 TICK: Final = timedelta(seconds=1)
@@ -108,7 +108,7 @@ class SimulatedWorker:
     """Runs until it dies. A later one with another name takes its place."""
 
     def __init__(self, life: Life, around: Surroundings, policy: LifecyclePolicy) -> None:
-        """Composed as `worker.resources` composes the real one."""
+        """Composed as `worker.composition` composes the real one."""
         self.life = life
         self._around = around
         self._policy = policy

@@ -19,12 +19,12 @@ from tests.simulation.plan import Chance, Fault, Plan
 from tests.simulation.process import Died, Life, Line, Weather
 from tests.simulation.whims import DrawnWhim, Receivers
 from tests.simulation.worker import Due, SimulatedWorker, Surroundings
-from worker.policies import LifecyclePolicy
+from worker.jobs.policies import LifecyclePolicy
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
-    from core.jobs import Job
+    from core.jobs.job import Job
 
 SECOND: Final = timedelta(seconds=1)
 ACTIVE: Final = (40, 120, 300)

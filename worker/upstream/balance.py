@@ -4,12 +4,12 @@ from typing import Final
 
 from core.money import MicroUsd, from_usd
 from worker.ports import Gone, Unreachable
-from worker.upstream.errors import Kind
-from worker.upstream.exchange import Reply
-from worker.upstream.line import Call, Line
-from worker.upstream.policy import UpstreamLimits
-from worker.upstream.reads import read_document, unreachable
-from worker.upstream.redaction import Scrub
+from worker.upstream.config import UpstreamLimits
+from worker.upstream.error_classification import Kind
+from worker.upstream.faults import Scrub
+from worker.upstream.http_client import Call, Line
+from worker.upstream.http_request import Reply
+from worker.upstream.responses import read_document, unreachable
 
 PATH: Final = "/prod/v2/balance"
 _MOST: Final = 10**15

@@ -7,13 +7,13 @@ from typing import Final
 import orjson
 
 from worker.ports import CatalogueModel, Gone, Unreachable, UpstreamFault
-from worker.upstream import wire
-from worker.upstream.errors import Kind
-from worker.upstream.exchange import Reply
-from worker.upstream.line import Call, Line
-from worker.upstream.policy import UpstreamLimits
-from worker.upstream.reads import read_document, unreachable
-from worker.upstream.redaction import Scrub
+from worker.upstream import json_parser as wire
+from worker.upstream.config import UpstreamLimits
+from worker.upstream.error_classification import Kind
+from worker.upstream.faults import Scrub
+from worker.upstream.http_client import Call, Line
+from worker.upstream.http_request import Reply
+from worker.upstream.responses import read_document, unreachable
 
 PAGE_SIZE: Final = 100  # RunComfy's own limit
 

@@ -16,13 +16,12 @@ from worker.ports import (
     SubmitAnswer,
     UpstreamFault,
 )
-from worker.upstream import wire
-from worker.upstream.errors import Kind
+from worker.upstream import json_parser as wire
+from worker.upstream.config import UpstreamLimits
+from worker.upstream.error_classification import Kind
 from worker.upstream.faults import SENTENCES
-from worker.upstream.line import Call, Line
-from worker.upstream.policy import UpstreamLimits
-from worker.upstream.reads import read_cancel, read_result, read_status
-from worker.upstream.submits import read_submit
+from worker.upstream.http_client import Call, Line
+from worker.upstream.responses import read_cancel, read_result, read_status, read_submit
 
 _BAD_NAME: Final = UpstreamFault(Kind.BAD_NAME.value, SENTENCES[Kind.BAD_NAME])
 

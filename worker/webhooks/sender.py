@@ -14,9 +14,10 @@ from typing import Final
 import httpx
 
 from core.clock import Clock
-from core.subject import subject
-from core.targets import Reason, Refusal, TargetPolicy
-from worker.waits_asked import read_retry_after
+from core.observability.log_context import subject
+from core.webhooks.url_policy import Reason, Refusal, TargetPolicy
+from worker.retry_after import read_retry_after
+from worker.webhooks.aiohttp_transport import PooledTransport
 from worker.webhooks.outcomes import (
     Delivered,
     Kind,
@@ -25,9 +26,8 @@ from worker.webhooks.outcomes import (
     kind_of_status,
     safe_text,
 )
+from worker.webhooks.resolved_target import PinnedTarget, Resolver, SystemResolver, resolve
 from worker.webhooks.signing import sign
-from worker.webhooks.targets import PinnedTarget, Resolver, SystemResolver, resolve
-from worker.webhooks.transport import PooledTransport
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from standardwebhooks import Webhook
 
-from core.signing_keys import private_key
+from core.webhooks.signing_keys import private_key
 
 PREFIX = "whsec_"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cli.environment import BAD_SETTING, read_settings
+from cli.settings_errors import BAD_SETTING, read_settings
 from service.settings import ServiceSettings
 from worker.settings import WorkerSettings
 

@@ -10,12 +10,12 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from cli.controls import value_of
-from cli.flags import FLAGS, cleared, wish_of
+from cli.commands.limits import value_of
 from cli.main import app
-from cli.showing import show_many, show_one
-from core.targets import TargetPolicy
-from service.administration.fields import FIELDS, TenantSettings, read_fields
+from cli.output import show_many, show_one
+from cli.tenant_options import FLAGS, cleared, wish_of
+from core.webhooks.url_policy import TargetPolicy
+from service.tenants.settings import FIELDS, TenantSettings, read_fields
 
 
 def test_every_setting_has_its_flag() -> None:

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from core.breaker import Breaker, BreakerPolicy, BreakerReason, BreakerState
+from core.circuit_breaker import Breaker, BreakerPolicy, BreakerReason, BreakerState
 from tests.builders import MINUTE, NOW, SECOND, at
 
 S, R = BreakerState, BreakerReason

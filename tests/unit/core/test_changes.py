@@ -6,11 +6,12 @@ from datetime import timedelta
 
 import pytest
 
-from core.changes import RETENTION, Change, Outcome
 from core.errors import IllegalTransition
-from core.jobs import TRANSITIONS, Fact, JobState
+from core.jobs.job import TRANSITIONS, Fact, JobState
+from core.retention import RETENTION
+from core.transactions.job_update import Change, Outcome
 from tests.builders import NOW, SECOND, job
-from worker.webhooks.schedule import SchedulePolicy
+from worker.webhooks.retry_schedule import SchedulePolicy
 
 LATER = NOW + SECOND
 

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import pytest
 
-from core.channels import Channel, ChannelPolicy
+from core.webhooks.circuit_breaker import Channel, ChannelPolicy
 from tests.builders import HOUR, MINUTE, NOW, SECOND, at
 
 POLICY = ChannelPolicy()

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from core.controls import Pause, Wallet, spent_down
+from core.billing.balance import Wallet, spent_down
 from core.money import MicroUsd
+from core.operations import Pause
 from tests.builders import HOUR, MINUTE, NOW, SECOND
 
 if TYPE_CHECKING:

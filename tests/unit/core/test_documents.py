@@ -9,19 +9,7 @@ from typing import Any
 import orjson
 import pytest
 
-from core.deliveries import EventType
-from core.documents import (
-    EVENT_OF_STATUS,
-    Links,
-    callback_document,
-    cancel_document,
-    detail_document,
-    event_data,
-    result_document,
-    status_document,
-)
-from core.endpoints import ON_THE_WAY, Payload
-from core.jobs import (
+from core.jobs.job import (
     FINAL_STATES,
     Billed,
     CancelOutcome,
@@ -29,11 +17,20 @@ from core.jobs import (
     JobError,
     JobRecord,
     JobState,
-    Note,
     PublicStatus,
-    TimelineEntry,
 )
+from core.jobs.timeline import Note, TimelineEntry
 from core.money import MicroUsd
+from core.representations.jobs import (
+    Links,
+    cancel_document,
+    detail_document,
+    result_document,
+    status_document,
+)
+from core.representations.webhooks import callback_document, event_data
+from core.webhooks.delivery import EVENT_OF_STATUS, EventType
+from core.webhooks.endpoint import ON_THE_WAY, Payload
 from tests.builders import MINUTE, NOW, at, job
 
 S = JobState

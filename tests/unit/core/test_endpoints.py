@@ -7,26 +7,20 @@ from datetime import timedelta
 
 import pytest
 
-from core.deliveries import EventType
-from core.endpoints import (
+from core.errors import Conflict, NotFound
+from core.webhooks.config import WebhookSetup, reconciled, setup_of
+from core.webhooks.custom_headers import MOST_HEADERS, header_objection, headers_objection
+from core.webhooks.delivery import EventType
+from core.webhooks.endpoint import (
     DEFAULT_ID,
     MOST_ENDPOINTS,
-    MOST_HEADERS,
-    MOST_SECRETS,
     Disabled,
     Endpoint,
-    Secret,
-    SecretKind,
     Stream,
-    WebhookSetup,
-    header_objection,
-    headers_objection,
     read_stream,
-    reconciled,
-    setup_of,
 )
-from core.errors import Conflict, NotFound
-from core.signing_keys import mint_signing_key, public_key
+from core.webhooks.secrets import MOST_SECRETS, Secret, SecretKind
+from core.webhooks.signing_keys import mint_signing_key, public_key
 from tests.builders import HOUR, NOW, tenant
 
 E = EventType

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, get_args
 
 import pytest
 
-from core.breaker import Breaker, BreakerReason, BreakerState
-from core.controls import Wallet
-from core.deliveries import DeliveryState
-from core.endpoints import Disabled
-from core.events import (
+from core.billing.balance import Wallet
+from core.billing.settlement import Booking, Verdict
+from core.circuit_breaker import Breaker, BreakerReason, BreakerState
+from core.jobs.job import Fact, JobState
+from core.money import MicroUsd
+from core.observability.event_metrics import Labels, Sample, samples
+from core.observability.events import (
     BatchAdmitted,
     BatchEnded,
     BreakerMoved,
@@ -33,14 +35,7 @@ from core.events import (
     Trouble,
     UpstreamCalled,
 )
-from core.figures import Labels, Sample, samples
-from core.jobs import Fact, JobState
-from core.labels import OTHER, Label
-from core.ledger import Booking, Verdict
-from core.levels import levels
-from core.limits import GlobalLimits, Window
-from core.money import MicroUsd
-from core.overview import (
+from core.observability.gateway_state import (
     Backlog,
     JobsStanding,
     Overview,
@@ -50,8 +45,13 @@ from core.overview import (
     TenantStanding,
     WindowStanding,
 )
-from core.reuse import Reuse
-from core.series import BY_NAME, CATALOGUE, Kind, Source
+from core.observability.metric_definitions import BY_NAME, CATALOGUE, Kind, Source
+from core.observability.metric_labels import OTHER, Label
+from core.observability.state_metrics import levels
+from core.tenants.cache_policy import Reuse
+from core.tenants.limits import GlobalLimits, Window
+from core.webhooks.delivery import DeliveryState
+from core.webhooks.endpoint import Disabled
 from tests.builders import NOW
 
 if TYPE_CHECKING:

@@ -3,8 +3,15 @@ from typing import Any
 
 import pytest
 
+from core.deduplication.fingerprint import (
+    MAX_DEPTH,
+    NO_DEFAULTS,
+    Defaults,
+    filled,
+    fingerprint,
+    nested_deeper,
+)
 from core.errors import InvalidInput
-from core.fingerprints import MAX_DEPTH, NO_DEFAULTS, Defaults, filled, fingerprint, nested_deeper
 
 Input = dict[str, Any]
 

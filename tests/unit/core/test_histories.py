@@ -8,15 +8,15 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from core.errors import StoreUnavailable
-from core.events import Trouble
-from core.histories import HistoryShelf
-from core.history import RunHistory
+from core.jobs.run_times import RunHistory
+from core.observability.events import Trouble
+from core.store.run_times import HistoryShelf
 from tests.fakes.clock import FakeClock
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from core.events import Event
+    from core.observability.events import Event
 
 EVERY = timedelta(seconds=5)
 

@@ -6,7 +6,8 @@ from datetime import timedelta
 
 import pytest
 
-from core.history import (
+from core.jobs.job import FINAL_STATES, JobState
+from core.jobs.run_times import (
     KEPT,
     LEAST,
     Estimate,
@@ -16,7 +17,6 @@ from core.history import (
     poll_hint,
     run_time,
 )
-from core.jobs import FINAL_STATES, JobState
 from tests.builders import NOW, at, job
 
 SECOND = timedelta(seconds=1)

@@ -9,7 +9,7 @@ from typing import Any, Final, cast
 import pytest
 
 from core.errors import IllegalTransition
-from core.jobs import (
+from core.jobs.job import (
     FINAL_STATES,
     PUBLIC_STATUS,
     TRANSITIONS,
@@ -19,12 +19,12 @@ from core.jobs import (
     PublicStatus,
 )
 from tests.builders import NOW, SECOND, job
-from worker.decisions.moves import Rules
-from worker.hands import Hands
-from worker.lifecycle import Lifecycle
-from worker.policies import LifecyclePolicy
+from worker.jobs.decisions.transition import Rules
+from worker.jobs.job_events import SUBMIT_FACTS
+from worker.jobs.job_processor import Lifecycle
+from worker.jobs.job_writer import Hands
+from worker.jobs.policies import LifecyclePolicy
 from worker.ports import Accepted, NoAnswer, NotSent, Rejected
-from worker.telling import SUBMIT_FACTS
 
 _S, _F = JobState, Fact
 LIVE: Final = frozenset(JobState) - FINAL_STATES

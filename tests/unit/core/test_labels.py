@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from core.labels import TROUBLES, UPSTREAM_CALLS
+from core.observability.metric_labels import TROUBLES, UPSTREAM_CALLS
 
 ROOT = Path(__file__).parents[3]
 _LITERAL = re.compile(r'Trouble\(\s*(?:code=)?"([a-z_]+)"')

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from core.jobs import FINAL_STATES, Billed, Errand, JobState
-from core.ledger import Standing, Verdict, standing
+from core.billing.settlement import Standing, Verdict, standing
+from core.jobs.job import FINAL_STATES, Billed, Errand, JobState
 from core.money import MicroUsd
 from tests.builders import job
 

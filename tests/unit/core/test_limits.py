@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from core.limits import (
+from core.tenants.limits import (
     LEAST_WEIGHT,
     MOST_WEIGHT,
     GlobalLimits,

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, get_args
 
 import pytest
 
-from core.events import Event, RequestServed, Trouble, UpstreamCalled
-from core.logs import LINES, configure_logging, redact
+from core.observability.events import Event, RequestServed, Trouble, UpstreamCalled
+from core.observability.log_context import Subject, about
+from core.observability.logs import LINES, configure_logging, redact
 from core.settings import LogFormat, LogLevel
-from core.subject import Subject, about
-from core.tenants import mint_key, mint_webhook_secret
+from core.tenants.api_keys import mint_key
+from core.webhooks.secrets import mint_webhook_secret
 from tests.fakes.traces import DROPPED, KEPT, TRACE
 
 if TYPE_CHECKING:

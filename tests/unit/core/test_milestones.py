@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from core.jobs import JobState, Note, PublicStatus, TimelineEntry
-from core.milestones import Milestone, milestones
+from core.jobs.job import JobState, PublicStatus
+from core.jobs.timeline import Milestone, Note, TimelineEntry, milestones
 from tests.builders import NOW, at
 
 S, P = JobState, PublicStatus

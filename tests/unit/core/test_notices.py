@@ -8,17 +8,11 @@ from random import Random
 import orjson
 import pytest
 
-from core.deliveries import Delivery, DeliveryState, EventType
-from core.endpoints import (
-    DEFAULT_ID,
-    Disabled,
-    Endpoint,
-    WebhookSetup,
-    channel_of_url,
-    setup_of,
-)
-from core.jobs import Job, JobState
-from core.notices import disabling_notices, may_notify, notices
+from core.jobs.job import Job, JobState
+from core.transactions.notifications import disabling_notices, may_notify, notices
+from core.webhooks.config import WebhookSetup, setup_of
+from core.webhooks.delivery import Delivery, DeliveryState, EventType
+from core.webhooks.endpoint import DEFAULT_ID, Disabled, Endpoint, channel_of_url
 from tests.builders import NOW, SECOND, job, tenant
 from tests.fakes.ids import SeededIds
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from core.deliveries import DeliveryState
 from core.errors import Conflict
-from core.replays import MOST_STRETCHES, Replay, Stretch
+from core.webhooks.delivery import DeliveryState
+from core.webhooks.replay import MOST_STRETCHES, Replay, Stretch
 from tests.builders import NOW, delivery
 
 D = DeliveryState

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from core.reuse import CacheMode, CachePolicy, CacheUse, ReusePolicy
+from core.tenants.cache_policy import CacheMode, CachePolicy, CacheUse, ReusePolicy
 
 DAY = timedelta(days=1)
 OFF, BRIEF = CacheUse(CacheMode.OFF), CacheUse(lifetime=DAY)

@@ -4,8 +4,15 @@ from __future__ import annotations
 
 import asyncio
 
-from core.subject import Subject, about, delivery_subject, job_subject, subject, within
-from core.traceparent import Context, passed_on
+from core.observability.log_context import (
+    Subject,
+    about,
+    delivery_subject,
+    job_subject,
+    subject,
+    within,
+)
+from core.observability.trace_context import Context, passed_on
 from tests.builders import delivery, job
 from tests.fakes.traces import KEPT, TRACE, new_spans
 

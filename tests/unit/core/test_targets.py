@@ -6,7 +6,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 
 import pytest
 
-from core.targets import (
+from core.webhooks.url_policy import (
     ADDRESS_RULES,
     OPENABLE,
     AddressKind,

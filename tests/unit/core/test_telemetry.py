@@ -8,11 +8,18 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 from opentelemetry.trace import SpanKind, StatusCode
 
-from core.events import DeliveryAttempted, Event, JobMoved, RequestServed, Trouble, UpstreamCalled
-from core.jobs import Fact, JobState
-from core.subject import Subject, about
-from core.telemetry import Spans
-from core.traceparent import Context
+from core.jobs.job import Fact, JobState
+from core.observability.events import (
+    DeliveryAttempted,
+    Event,
+    JobMoved,
+    RequestServed,
+    Trouble,
+    UpstreamCalled,
+)
+from core.observability.log_context import Subject, about
+from core.observability.opentelemetry import Spans
+from core.observability.trace_context import Context
 from tests.fakes.clock import START, FakeClock
 from tests.fakes.traces import DROPPED, KEPT, SPAN, TRACE, new_spans
 

@@ -8,7 +8,8 @@ import hashlib
 import pytest
 
 from core.errors import InvalidInput, Unauthenticated
-from core.tenants import check_name, digest_of, mint_key, read_key
+from core.tenants.api_keys import digest_of, mint_key, read_key
+from core.tenants.tenant import check_name
 
 KEY = mint_key("video-team", bytes(range(32)))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from core.traceparent import Context, passed_on, read_traceparent
+from core.observability.trace_context import Context, passed_on, read_traceparent
 from tests.fakes.traces import DROPPED, KEPT, SPAN, TRACE, new_spans
 
 

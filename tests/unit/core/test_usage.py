@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from core.ledger import Booking
-from core.limits import Limits, spans_at
-from core.usage import Usage, Use, WindowUse
+from core.billing.settlement import Booking
+from core.billing.usage import Usage, Use, WindowUse
+from core.tenants.limits import Limits, spans_at
 from tests.builders import NOW
 
 

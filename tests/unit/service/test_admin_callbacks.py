@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from core.deliveries import Delivery, DeliveryState, EventType
-from core.endpoints import Disabled, channel_of_endpoint
-from core.store.webhooks import SetupChange
-from service.mailroom import MOST_SCANNED
+from core.store.webhook_endpoints import SetupChange
+from core.webhooks.delivery import Delivery, DeliveryState, EventType
+from core.webhooks.endpoint import Disabled, channel_of_endpoint
+from service.webhooks.webhook_service import MOST_SCANNED
 from tests.fakes.face import KLING_INPUT, KLING_PATH
 
 if TYPE_CHECKING:

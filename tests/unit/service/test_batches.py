@@ -9,17 +9,17 @@ import orjson
 import pytest
 
 from core.batches import MOST_ITEMS
-from core.changes import Change, Outcome
 from core.errors import StoreSilent
-from core.events import BatchAdmitted, JobAdmitted
-from core.jobs import Fact, JobState
-from core.limits import Limits
+from core.jobs.job import Fact, JobState
 from core.money import MicroUsd
-from core.store.records import DELIVERIES
-from core.tenants import Scope
-from service.bodies import BodyLimits
+from core.observability.events import BatchAdmitted, JobAdmitted
+from core.store.codecs import DELIVERIES
+from core.tenants.api_keys import Scope
+from core.tenants.limits import Limits
+from core.transactions.job_update import Change, Outcome
+from service.parsing.json_body import BodyLimits
 from tests.fakes.face import KLING, KLING_INPUT
-from worker.batches import BatchCloser, CloserHands
+from worker.batches.completion import BatchCloser, CloserHands
 
 if TYPE_CHECKING:
     import httpx

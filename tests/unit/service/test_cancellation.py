@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from core.changes import Change, Outcome
-from core.deliveries import EventType
-from core.events import CostSettled, JobAdmitted, JobMoved
-from core.jobs import Billed, CancelOutcome, Fact, Job, JobState, Note, PublicStatus
-from core.ledger import Verdict
-from core.store.records import DELIVERIES, ENTRIES, JOBS
-from core.tenants import Scope
-from service.cancellation import DECISIONS, MOST_TRIES, decide_cancel
+from core.billing.settlement import Verdict
+from core.jobs.job import Billed, CancelOutcome, Fact, Job, JobState, PublicStatus
+from core.jobs.timeline import Note
+from core.observability.events import CostSettled, JobAdmitted, JobMoved
+from core.store.codecs import DELIVERIES, ENTRIES, JOBS
+from core.tenants.api_keys import Scope
+from core.transactions.job_update import Change, Outcome
+from core.webhooks.delivery import EventType
+from service.jobs.cancel import DECISIONS, MOST_TRIES, decide_cancel
 from tests.fakes.face import KLING, KLING_INPUT, KLING_PATH, Face
 from tests.fakes.jobs import MemoryJobStore
 

@@ -6,8 +6,8 @@ from datetime import timedelta
 from itertools import count
 from typing import TYPE_CHECKING
 
-from core.events import Event, Trouble
-from service.crew import STARTUP_FAILED, Crew, CrewPolicy
+from core.observability.events import Event, Trouble
+from service.server.process_manager import STARTUP_FAILED, Crew, CrewPolicy
 from tests.fakes.clock import FakeClock
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import orjson
 import pytest
 
 from core.errors import IllegalTransition
-from core.events import RequestServed, Trouble
+from core.observability.events import RequestServed, Trouble
 from tests.fakes.face import KLING_INPUT, KLING_PATH, Face
 from tests.fakes.jobs import MemoryJobStore
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import httpx
     from starlette.types import Message
 
-    from core.changes import Admission, Admitted
+    from core.transactions.admission import Admission, Admitted
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,10 @@ import orjson
 import pytest
 
 from core.errors import StoreUnavailable
-from core.events import RequestServed
-from core.jobs import Fact
-from core.tenants import Scope
-from service.streams import FROM_START, HEARTBEAT, last_seen
+from core.jobs.job import Fact
+from core.observability.events import RequestServed
+from core.tenants.api_keys import Scope
+from service.streaming.event_stream import FROM_START, HEARTBEAT, last_seen
 from tests.fakes.calls import Call
 from tests.fakes.clock import settle
 from tests.fakes.face import KLING_INPUT, KLING_PATH, Face
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import httpx
 
     from core.store.jobs import Depth, JobView
-    from core.tenants import Credential
+    from core.tenants.api_keys import Credential
 
 HEART = timedelta(seconds=15)
 WHOLE = ["request.in_queue", "request.in_progress", "request.completed"]

@@ -10,10 +10,10 @@ from starlette.datastructures import Headers
 
 from core.errors import Unauthenticated
 from core.settings import ProcessSettings
-from core.store.connection import connection_source, retrying_source
+from core.store.client import connection_source, retrying_source
+from service.api.admin.authentication import check_token
 from service.app import create_app
-from service.edge import Edge
-from service.routes.operators import check_token
+from service.http.middleware import Edge
 from service.settings import ServiceSettings
 
 if TYPE_CHECKING:

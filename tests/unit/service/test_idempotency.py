@@ -7,7 +7,7 @@ import re
 import pytest
 
 from core.errors import MalformedRequest
-from service.idempotency import MOST_KEY_CHARS, digest_of_key, read_idempotency_key
+from service.http.idempotency_header import MOST_KEY_CHARS, digest_of_key, read_idempotency_key
 
 UUID = "8e03978e-40d5-43dd-bc93-6894a57f9324"
 

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from core.controls import Wallet
-from core.ledger import Booking
-from core.limits import Limits, Policy, Priority, Quota, UnknownPrice, spans_at
+from core.billing.balance import Wallet
+from core.billing.settlement import Booking
+from core.billing.usage import Usage, Use, WindowUse
 from core.money import MicroUsd
-from core.usage import Usage, Use, WindowUse
-from service.ratelimits import SHAPES, ratelimit_fields
-from service.usage import usage_document
+from core.quotas import Policy, Quota
+from core.tenants.limits import Limits, Priority, UnknownPrice, spans_at
+from service.rate_limit_headers import SHAPES, ratelimit_fields
+from service.tenants.usage import usage_document
 from tests.fakes.clock import START
 from tests.fakes.face import KLING, KLING_INPUT, KLING_PATH, Face
 

@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from core.events import JobDeleted, JobMoved
-from core.listing import MOST_ON_A_PAGE
-from core.store.listing import Deletion
-from core.tenants import Scope
-from service.deletion import MOST_TRIES
+from core.jobs.query import MOST_ON_A_PAGE
+from core.observability.events import JobDeleted, JobMoved
+from core.store.job_index import Deletion
+from core.tenants.api_keys import Scope
+from service.jobs.delete import MOST_TRIES
 from tests.fakes.face import KLING, KLING_INPUT, KLING_PATH, Face
 from tests.fakes.listing import MemoryListedJobs
 
 if TYPE_CHECKING:
     import httpx
 
-    from core.jobs import Job
+    from core.jobs.job import Job
 
 SECOND = timedelta(seconds=1)
 

@@ -7,10 +7,10 @@ from datetime import timedelta
 import pytest
 
 from core.errors import StoreUnavailable
-from core.figures import Labels
-from core.jobs import JobState
-from core.overview import JobsStanding, Overview, TenantStanding
-from service.metrics import FRESH_FOR, ServiceMetrics, service_figures
+from core.jobs.job import JobState
+from core.observability.event_metrics import Labels
+from core.observability.gateway_state import JobsStanding, Overview, TenantStanding
+from service.metrics.metrics import FRESH_FOR, ServiceMetrics, service_figures
 from tests.builders import NOW
 from tests.fakes.clock import FakeClock
 

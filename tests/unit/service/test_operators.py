@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     import httpx
 
-    from core.audit import AuditEntry
+    from core.operations import AuditEntry
 
 TOKEN = "operators-token-of-32-characters"
 ADMIN = [endpoint for endpoint in ENDPOINTS if endpoint.path.startswith("/admin/")]

@@ -8,10 +8,16 @@ from typing import Any
 import pytest
 
 from core.errors import MalformedRequest
-from core.reuse import CacheOption
-from core.targets import TargetPolicy
-from service.openapi import SUBMIT_PARAMETERS
-from service.options import READERS, Deadlines, OptionPolicy, SubmitOptions, read_options
+from core.tenants.cache_policy import CacheOption
+from core.webhooks.url_policy import TargetPolicy
+from service.api.jobs.parameters import SUBMIT_PARAMETERS
+from service.jobs.submit_options import (
+    READERS,
+    Deadlines,
+    OptionPolicy,
+    SubmitOptions,
+    read_options,
+)
 
 DEADLINES = Deadlines(timedelta(hours=2))
 POLICY = OptionPolicy(DEADLINES, DEADLINES, TargetPolicy())

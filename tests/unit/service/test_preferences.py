@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from service.preferences import applied, wait_preference
+from service.http.prefer_header import applied, wait_preference
 
 LONGEST = timedelta(seconds=60)
 

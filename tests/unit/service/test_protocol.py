@@ -9,7 +9,7 @@ import pytest
 import uvicorn
 from uvicorn.server import ServerState
 
-from service.protocol import HEAD_TIME, MOST_HEAD, BoundedHttp
+from service.server.http_protocol import HEAD_TIME, MOST_HEAD, BoundedHttp
 
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send

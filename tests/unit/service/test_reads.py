@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 import orjson
 import pytest
 
-from core.breaker import Breaker, BreakerReason, BreakerState
-from core.changes import Change
+from core.circuit_breaker import Breaker, BreakerReason, BreakerState
 from core.errors import StoreUnavailable
-from core.jobs import Billed, Fact, Job
+from core.jobs.job import Billed, Fact, Job
 from core.money import MicroUsd
-from core.store.records import JOBS
-from core.tenants import mint_key
+from core.store.codecs import JOBS
+from core.tenants.api_keys import mint_key
+from core.transactions.job_update import Change
 from tests.fakes.face import KLING, KLING_INPUT, KLING_PATH, Face
 from tests.fakes.shared import MemoryPresence
 

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import orjson
 import pytest
 
-from core.changes import RETENTION
-from core.events import CostSaved, JobAdmitted, LikeFound
-from core.jobs import CancelOutcome, JobState
-from core.limits import Limits
-from core.reuse import CacheMode, CacheUse, Reuse, ReusePolicy
-from core.tenants import Scope
+from core.jobs.job import CancelOutcome, JobState
+from core.observability.events import CostSaved, JobAdmitted, LikeFound
+from core.retention import RETENTION
+from core.tenants.api_keys import Scope
+from core.tenants.cache_policy import CacheMode, CacheUse, Reuse, ReusePolicy
+from core.tenants.limits import Limits
 from tests.contract.flight import OUTPUT, Flight
 from tests.contract.gateway import Gateway
 from tests.fakes.clock import settle
@@ -24,7 +24,7 @@ from tests.fakes.face import KLING_INPUT, KLING_PATH, POLICY, Face
 if TYPE_CHECKING:
     import httpx
 
-    from core.jobs import Job
+    from core.jobs.job import Job
 
 TENANT: Final = "video-team"
 KEY: Final = {"idempotency-key": '"one"'}

@@ -7,9 +7,9 @@ from datetime import timedelta
 import pytest
 from pydantic import ValidationError
 
-from core.reuse import CacheMode, CacheUse
-from service.options import Deadlines
-from service.resources import face_policy
+from core.tenants.cache_policy import CacheMode, CacheUse
+from service.composition import face_policy
+from service.jobs.submit_options import Deadlines
 from service.settings import ServiceSettings
 
 

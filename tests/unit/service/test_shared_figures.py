@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from service.shared_figures import PREFIX, YOUNG, forget_killed_crews, leave_seat, shared_folder
+from service.metrics.multiprocess import (
+    PREFIX,
+    YOUNG,
+    forget_killed_crews,
+    leave_seat,
+    shared_folder,
+)
 from tests.builders import NOW
 
 if TYPE_CHECKING:

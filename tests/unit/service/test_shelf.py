@@ -10,15 +10,15 @@ import orjson
 import pytest
 
 from core.errors import StoreUnavailable
-from core.events import StoreFound, StoreLost, Trouble
-from core.store.catalogue import CatalogueSnapshot
+from core.observability.events import StoreFound, StoreLost, Trouble
+from core.store.model_catalogue import CatalogueSnapshot
 from service.models import Known
 from tests.fakes.clock import settle
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from service.shelf import ModelShelf
+    from service.models.registry_cache import ModelShelf
     from tests.fakes.face import Face
 
 DOCUMENT = orjson.dumps({"model_id": "some/model", "display_name": "Some"})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from core.errors import MalformedRequest
-from service.spans import fields_at
+from service.parsing.json_offsets import fields_at
 
 
 def test_what_is_cut_out_is_as_it_was_written() -> None:

@@ -11,12 +11,12 @@ import orjson
 import pytest
 
 from core.errors import StoreSilent, StoreUnavailable
-from core.events import JobAdmitted, RequestServed
-from core.jobs import JobState
-from core.limits import Priority
+from core.jobs.job import JobState
 from core.money import MicroUsd
-from core.tenants import Credential, Scope, mint_key
-from service.bodies import BodyLimits
+from core.observability.events import JobAdmitted, RequestServed
+from core.tenants.api_keys import Credential, Scope, mint_key
+from core.tenants.limits import Priority
+from service.parsing.json_body import BodyLimits
 from tests.fakes.face import KLING, KLING_INPUT, KLING_PATH, POLICY, Face
 from tests.fakes.jobs import MemoryJobStore
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     import httpx
 
-    from core.changes import Admission, Admitted
+    from core.transactions.admission import Admission, Admitted
 
 JSON = {"content-type": "application/json"}
 

@@ -18,16 +18,16 @@ from core.errors import (
     LimitReached,
     Unauthenticated,
 )
-from core.traceparent import read_traceparent
-from service.admin_schemas import ADMIN_COMPONENTS
+from core.observability.trace_context import read_traceparent
+from service.api.admin.schemas import ADMIN_COMPONENTS
+from service.api.batches.schemas import COMPONENTS as BATCH_COMPONENTS
+from service.api.openapi_document import openapi_document
+from service.api.schemas import COMPONENTS
+from service.api.webhooks.schemas import COMPONENTS as WEBHOOK_COMPONENTS
 from service.app import ENDPOINTS, create_app
-from service.batch_schemas import COMPONENTS as BATCH_COMPONENTS
 from service.errors import MethodNotAllowed
-from service.links import links_of
-from service.openapi import openapi_document
+from service.http.request_context import links_of
 from service.problems import STATUS, TYPE_PREFIX, problem_of
-from service.schemas import COMPONENTS
-from service.webhook_schemas import COMPONENTS as WEBHOOK_COMPONENTS
 from tests.fakes.face import open_face
 
 if TYPE_CHECKING:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from core.events import RequestServed
-from core.traceparent import Context
+from core.observability.events import RequestServed
+from core.observability.trace_context import Context
 from tests.fakes.face import KLING_INPUT, KLING_PATH
 from tests.fakes.traces import KEPT, TRACE, new_spans
 
 if TYPE_CHECKING:
-    from core.jobs import Job
+    from core.jobs.job import Job
     from tests.fakes.face import Face
 
 

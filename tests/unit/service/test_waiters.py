@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from service.waiters import Waiter, Waiters, Wake
+from service.streaming.subscriptions import Waiter, Waiters, Wake
 from tests.fakes.clock import FakeClock, settle
 
 SPAN = timedelta(seconds=15)

@@ -11,9 +11,9 @@ import orjson
 import pytest
 
 from core.errors import StoreUnavailable
-from core.events import RequestServed
-from core.jobs import Billed, Fact, JobError
-from core.tenants import Scope
+from core.jobs.job import Billed, Fact, JobError
+from core.observability.events import RequestServed
+from core.tenants.api_keys import Scope
 from tests.fakes.calls import Call
 from tests.fakes.clock import settle
 from tests.fakes.face import KLING_INPUT, KLING_PATH, Face
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import httpx
 
     from core.store.jobs import Depth, JobView
-    from core.tenants import Credential
+    from core.tenants.api_keys import Credential
 
 WAIT_10 = {"prefer": "wait=10"}
 TEN = timedelta(seconds=10)

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from core.deliveries import Delivery, DeliveryAttempt, DeliveryState, EventType
-from core.endpoints import MOST_ENDPOINTS, channel_of_endpoint
-from core.signing_keys import public_key
-from core.store.records import ATTEMPTS
-from core.tenants import Scope
+from core.store.codecs import ATTEMPTS
+from core.tenants.api_keys import Scope
+from core.webhooks.delivery import Delivery, DeliveryAttempt, DeliveryState, EventType
+from core.webhooks.endpoint import MOST_ENDPOINTS, channel_of_endpoint
+from core.webhooks.signing_keys import public_key
 from tests.fakes.clock import START
 from tests.fakes.face import KLING_INPUT, KLING_PATH
 

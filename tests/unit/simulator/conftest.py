@@ -11,8 +11,8 @@ import pytest
 
 from simulator.runcomfy.app import create_app
 from simulator.runcomfy.catalogue import load_catalogue
-from simulator.runcomfy.domain import Pace, Span
-from simulator.runcomfy.world import Setup, World
+from simulator.runcomfy.job import Pace, Span
+from simulator.runcomfy.state import Setup, World
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import httpx
 
-    from simulator.runcomfy.world import World
+    from simulator.runcomfy.state import World
     from tests.unit.simulator.conftest import HandClock
 
 KLING = "/v1/models/kling/kling-3.0/standard/image-to-video"

@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from simulator.__main__ import _parser
-from simulator.runcomfy.domain import Span
+from simulator.runcomfy.job import Span
 
 
 @pytest.mark.parametrize(

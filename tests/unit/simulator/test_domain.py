@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from simulator.runcomfy.domain import Job, Oddity, Outcome, Product, Span, Status, Twist
+from simulator.runcomfy.job import Job, Oddity, Outcome, Product, Span, Status, Twist
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from simulator.fields import ScriptError
-from simulator.runcomfy.effects import EFFECTS
+from simulator.runcomfy.fault_effects import EFFECTS
 from simulator.runcomfy.faults import TRAITS, Call, Kind, Moment, Rule, read_rules
-from simulator.script import Dose, Script
+from simulator.script_fields import ScriptError
+from simulator.script_rules import Dose, Script
 
 if TYPE_CHECKING:
     import httpx

@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from simulator.runcomfy.catalogue import load_catalogue
-from simulator.runcomfy.inputs import faults_of
+from simulator.runcomfy.input_check import faults_of
 
 if TYPE_CHECKING:
-    from simulator.fields import Json
+    from simulator.script_fields import Json
 
 MODELS = load_catalogue().models
 KLING = "kling/kling-3.0/standard/image-to-video"

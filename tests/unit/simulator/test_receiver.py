@@ -9,7 +9,7 @@ import pytest
 from standardwebhooks import Webhook
 
 from simulator.receiver.app import create_app
-from simulator.receiver.mailbox import Mailbox
+from simulator.receiver.inbox import Mailbox
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

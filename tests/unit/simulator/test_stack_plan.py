@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from simulator.demo import demo_environment
+from simulator.dev_stack import alone, plan_for, real_url
 from simulator.stack import StackFailed, without_settings
-from simulator.up import alone, plan_for, real_url
 
 if TYPE_CHECKING:
     from pathlib import Path

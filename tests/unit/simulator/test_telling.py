@@ -4,7 +4,7 @@ import io
 
 import pytest
 
-from simulator.telling import Teller, coloured
+from simulator.console import Teller, coloured
 
 
 class Terminal(io.StringIO):

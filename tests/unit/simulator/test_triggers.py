@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from simulator.runcomfy.faults import Kind
-from simulator.runcomfy.triggers import NONE, read_triggers
+from simulator.runcomfy.prompt_triggers import NONE, read_triggers
 
 if TYPE_CHECKING:
     import httpx

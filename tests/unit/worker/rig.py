@@ -7,26 +7,26 @@ from dataclasses import dataclass, field, replace
 from random import Random
 from typing import TYPE_CHECKING, Any
 
-from core.changes import Change, Outcome
-from core.endpoints import MarkedSetup, WebhookSetup, setup_of
 from core.errors import StoreSilent, StoreUnavailable
-from core.events import JobMoved, Trouble
-from core.jobs import JobRecord
+from core.jobs.job import JobRecord
+from core.observability.events import JobMoved, Trouble
+from core.transactions.job_update import Change, Outcome
+from core.webhooks.config import MarkedSetup, WebhookSetup, setup_of
 from tests.builders import POLICY, MiddleChance, tenant
 from tests.fakes.clock import FakeClock
 from tests.fakes.ids import SeededIds
-from worker.decisions.moves import Rules
-from worker.hands import Hands
-from worker.lifecycle import Lifecycle
+from worker.jobs.decisions.transition import Rules
+from worker.jobs.job_processor import Lifecycle
+from worker.jobs.job_writer import Hands
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from datetime import datetime
 
-    from core.events import Event
-    from core.jobs import Fact, Job
-    from core.tenants import Tenant
-    from worker.policies import LifecyclePolicy
+    from core.jobs.job import Fact, Job
+    from core.observability.events import Event
+    from core.tenants.tenant import Tenant
+    from worker.jobs.policies import LifecyclePolicy
     from worker.ports import CancelAnswer, ResultAnswer, StatusAnswer, SubmitAnswer
 
 BODY = b'{"prompt": "a  cat"}'

@@ -8,11 +8,12 @@ from datetime import timedelta
 import orjson
 import pytest
 
-from core.jobs import Billed, Errand, Job, JobError, JobState, Note
+from core.jobs.job import Billed, Errand, Job, JobError, JobState
+from core.jobs.timeline import Note
 from core.money import MicroUsd
 from tests.builders import MINUTE, NOW, POLICY, SECOND, at, fault, job, rules
-from worker.decisions.afterwards import cost_read, late_result, orphaned
-from worker.decisions.moves import Move, Wait
+from worker.jobs.decisions.after_end import cost_read, late_result, orphaned
+from worker.jobs.decisions.transition import Move, Wait
 from worker.ports import Cancelled, Completed, Failed, Gone, Open, ResultAnswer, Times, Unreachable
 
 S = JobState

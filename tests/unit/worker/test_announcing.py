@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from core.changes import Change, Outcome
-from core.endpoints import Endpoint, MarkedSetup, WebhookSetup
 from core.errors import StoreUnavailable
-from core.jobs import JobState
+from core.jobs.job import JobState
+from core.transactions.job_update import Change, Outcome
+from core.webhooks.config import MarkedSetup, WebhookSetup
+from core.webhooks.endpoint import Endpoint
 from tests.builders import NOW, job
 from tests.fakes.clock import FakeClock
 from tests.fakes.ids import SeededIds
 from tests.unit.worker.rig import Shelf
-from worker.announcing import Announcer, SetupShelf
+from worker.jobs.job_writer import Announcer, SetupShelf
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -7,11 +7,12 @@ from dataclasses import replace
 import orjson
 import pytest
 
-from core.jobs import Billed, CancelOutcome, Errand, Fact, Job, JobState, Note
+from core.jobs.job import Billed, CancelOutcome, Errand, Fact, Job, JobState
+from core.jobs.timeline import Note
 from core.money import MicroUsd
 from tests.builders import HOUR, NOW, POLICY, SECOND, at, fault, job, rules
-from worker.decisions.collecting import collected
-from worker.decisions.moves import Move, Wait
+from worker.jobs.decisions.fetch_result import collected
+from worker.jobs.decisions.transition import Move, Wait
 from worker.ports import (
     Cancelled,
     Completed,

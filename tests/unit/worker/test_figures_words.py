@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from core.labels import DELIVERY_OUTCOMES, UPSTREAM_FAULTS
-from worker.upstream.errors import KINDS
+from core.observability.metric_labels import DELIVERY_OUTCOMES, UPSTREAM_FAULTS
+from worker.upstream.error_classification import KINDS
 from worker.webhooks.outcomes import Kind
 
 

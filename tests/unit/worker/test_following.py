@@ -7,15 +7,15 @@ from typing import Any, Final
 
 import pytest
 
-from core.deliveries import EventType
-from core.jobs import FINAL_STATES, Billed, Errand, Fact, Job, JobError, JobRecord, JobState
+from core.deduplication.coalescing import FOLLOW_CHECK, cancelled_for_heir, handover
+from core.jobs.job import FINAL_STATES, Billed, Errand, Fact, Job, JobError, JobRecord, JobState
 from core.money import MicroUsd
-from core.reuse import ReusePolicy
-from core.sharing import FOLLOW_CHECK, cancelled_for_heir, handover
+from core.tenants.cache_policy import ReusePolicy
+from core.webhooks.delivery import EventType
 from tests.builders import HOUR, NOW, SECOND, at, job, tenant
 from tests.unit.worker.rig import Rig
-from worker.decisions.following import followed, over_budget
-from worker.decisions.moves import Move, Wait
+from worker.jobs.decisions.follow_leader import followed, over_budget
+from worker.jobs.decisions.transition import Move, Wait
 
 S: Final = JobState
 BROKEN: Final = JobError("upstream_failed", "It broke.")

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from core.breaker import Breaker, BreakerPolicy, BreakerReason, BreakerState
-from core.events import BreakerMoved
+from core.circuit_breaker import Breaker, BreakerPolicy, BreakerReason, BreakerState
+from core.observability.events import BreakerMoved
 from tests.builders import MINUTE, NOW, SECOND, at, fault
 from tests.fakes.clock import FakeClock
-from worker.gate import BreakerGate, learnt
+from worker.jobs.submit_gate import BreakerGate, learnt
 from worker.ports import Accepted, NoAnswer, NotSent, Rejected, SubmitAnswer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from core.events import Event
+    from core.observability.events import Event
 
 S = BreakerState
 POLICY = BreakerPolicy(failures=3)

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING
 import pytest
 
 from core.errors import StoreSilent, StoreUnavailable
-from core.events import StoreFound, StoreLost, Trouble
+from core.observability.events import StoreFound, StoreLost, Trouble
 from tests.builders import HOUR, SECOND
 from tests.fakes.clock import FakeClock, settle
-from worker.leased import LeasedLoop, LoopPolicy, Work
+from worker.scheduling.lease_loop import LeasedLoop, LoopPolicy, Work
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
-    from core.events import Event
+    from core.observability.events import Event
 
 
 class Yard:

@@ -9,12 +9,12 @@ from dataclasses import replace
 import orjson
 import pytest
 
-from core.deliveries import EventType
-from core.events import CostSettled, JobMoved, JobPolled, SubmitAnswered
-from core.jobs import Billed, CancelOutcome, Errand, Fact, Job, JobState
-from core.ledger import Verdict
+from core.billing.settlement import Verdict
+from core.jobs.job import Billed, CancelOutcome, Errand, Fact, Job, JobState
 from core.money import MicroUsd
-from core.tenants import DoubtPolicy
+from core.observability.events import CostSettled, JobMoved, JobPolled, SubmitAnswered
+from core.tenants.tenant import DoubtPolicy
+from core.webhooks.delivery import EventType
 from tests.builders import NOW, POLICY, SECOND, at, fault, job, tenant
 from tests.unit.worker.rig import BODY, Rig
 from worker.ports import (

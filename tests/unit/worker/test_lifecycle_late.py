@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from core.jobs import Billed, CancelOutcome, Errand, Job, JobState
+from core.jobs.job import Billed, CancelOutcome, Errand, Job, JobState
 from core.money import MicroUsd
 from tests.builders import MINUTE, NOW, POLICY, SECOND, at, fault, job
 from tests.fakes.clock import settle

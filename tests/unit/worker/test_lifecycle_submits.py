@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from core.errors import StoreUnavailable
-from core.events import SubmitAnswered
-from core.jobs import Billed, CancelOutcome, Fact, Job, JobState
+from core.jobs.job import Billed, CancelOutcome, Fact, Job, JobState
+from core.observability.events import SubmitAnswered
 from tests.builders import MINUTE, NOW, POLICY, SECOND, at, fault, job
 from tests.fakes.clock import settle
 from tests.unit.worker.rig import Rig
@@ -26,7 +26,7 @@ from worker.ports import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from core.changes import Change, Outcome
+    from core.transactions.job_update import Change, Outcome
 
 S, F = JobState, Fact
 ACCEPTED = Accepted("up-9")

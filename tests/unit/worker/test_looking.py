@@ -6,9 +6,9 @@ from datetime import timedelta
 
 import pytest
 
-from core.history import RunHistory
+from core.jobs.run_times import RunHistory
 from tests.builders import POLICY, SECOND, MiddleChance
-from worker.decisions.looking import first_look, next_look
+from worker.jobs.decisions.poll_schedule import first_look, next_look
 
 ABOUT_90 = RunHistory.of(timedelta(seconds=60 + 0.3 * n) for n in range(200))
 ABOUT_10 = RunHistory.of(timedelta(seconds=8 + 0.02 * n) for n in range(200))

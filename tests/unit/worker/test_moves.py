@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from core.jobs import Billed, Job, JobState
+from core.jobs.job import Billed, Job, JobState
 from core.money import MicroUsd
-from core.tenants import DoubtPolicy
+from core.tenants.tenant import DoubtPolicy
 from tests.builders import NOW, at, fault, job, rules
-from worker.decisions.afterwards import cost_read, late_result
-from worker.decisions.collecting import collected
-from worker.decisions.moves import Move, Wait
-from worker.decisions.running import cancel_answered, run_overdue
-from worker.decisions.submitting import start_overdue, submitted
+from worker.jobs.decisions.after_end import cost_read, late_result
+from worker.jobs.decisions.fetch_result import collected
+from worker.jobs.decisions.poll import cancel_answered, run_overdue
+from worker.jobs.decisions.submit import start_overdue, submitted
+from worker.jobs.decisions.transition import Move, Wait
 from worker.ports import (
     CancelDone,
     Cancelled,

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from core.jobs import Billed, CancelOutcome, Errand, Fact, Job, JobState, Note, PublicStatus
+from core.jobs.job import Billed, CancelOutcome, Errand, Fact, Job, JobState, PublicStatus
+from core.jobs.timeline import Note
 from tests.builders import HOUR, NOW, POLICY, SECOND, at, fault, job, rules
-from worker.decisions.moves import Move, Wait
-from worker.decisions.running import cancel_answered, cancel_passed_on, polled, run_overdue
+from worker.jobs.decisions.poll import cancel_answered, cancel_passed_on, polled, run_overdue
+from worker.jobs.decisions.transition import Move, Wait
 from worker.ports import (
     CancelAnswer,
     CancelDone,

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from core.jobs import Billed, CancelOutcome, Fact, Job, JobState, Note
-from core.tenants import DoubtPolicy
+from core.jobs.job import Billed, CancelOutcome, Fact, Job, JobState
+from core.jobs.timeline import Note
+from core.tenants.tenant import DoubtPolicy
 from tests.builders import MINUTE, NOW, POLICY, SECOND, at, fault, job, rules
-from worker.decisions.submitting import (
+from worker.jobs.decisions.submit import (
     claimed,
     doubt_overdue,
     lease_lost,
@@ -22,7 +23,7 @@ from worker.ports import Accepted, NoAnswer, NotSent, Rejected, SubmitAnswer
 if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
-    from worker.decisions.moves import Move
+    from worker.jobs.decisions.transition import Move
 
 S, F = JobState, Fact
 LATER = at(1)

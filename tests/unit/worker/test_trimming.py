@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
-from core.changes import RETENTION
-from core.tenants import Tenant
+from core.retention import RETENTION
+from core.tenants.tenant import Tenant
 from tests.fakes.clock import FakeClock
-from worker.trimming import Trimmer, TrimPolicy
+from worker.maintenance.index_pruning import Trimmer, TrimPolicy
 
 DAY = timedelta(days=1)
 BEGAN = datetime(2026, 1, 1, tzinfo=UTC)

@@ -10,18 +10,20 @@ from typing import TYPE_CHECKING
 import pytest
 
 from core.errors import StoreUnavailable
-from core.events import Trouble
-from core.store.catalogue import CatalogueSnapshot
-from core.store.presence import Durability
+from core.observability.events import Trouble
+from core.store.model_catalogue import CatalogueSnapshot
+from core.store.worker_heartbeats import Durability
 from tests.builders import HOUR, NOW, SECOND, at, fault
 from tests.fakes.clock import FakeClock
+from worker.maintenance.catalogue_sync import CatalogueSync
+from worker.maintenance.durability_check import warn_of_weak_store, weaknesses
 from worker.ports import CatalogueModel, Unreachable
-from worker.upkeep import CatalogueSync, Chore, keep_doing, warn_of_weak_store, weaknesses
+from worker.scheduling.periodic import Chore, keep_doing
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from core.events import Event
+    from core.observability.events import Event
 
 DOWN = Unreachable(fault())
 MODELS = (CatalogueModel("kling/a", b'{"id":"a"}'), CatalogueModel("wan/b", b'{"id":"b"}'))

@@ -7,7 +7,7 @@ from typing import Final
 
 import pytest
 
-from worker.waits_asked import read_retry_after
+from worker.retry_after import read_retry_after
 
 NOW: Final = datetime(2026, 11, 22, 15, tzinfo=UTC)
 

@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING
 import pytest
 from pydantic import SecretStr, ValidationError
 
-from core.controls import Wallet
-from core.events import Trouble, WalletRead
+from core.billing.balance import Wallet
 from core.money import MicroUsd
+from core.observability.events import Trouble, WalletRead
 from tests.builders import MINUTE, fault
 from tests.fakes.clock import FakeClock
+from worker.maintenance.balance_sync import WalletWatch
 from worker.ports import Unreachable
 from worker.settings import RUNCOMFY_ACCOUNT_URL, RUNCOMFY_URL, WorkerSettings
-from worker.upkeep import WalletWatch
 
 if TYPE_CHECKING:
-    from core.events import Event
+    from core.observability.events import Event
 
 
 FULL = MicroUsd(100_000_000)

@@ -11,8 +11,8 @@ from arq.constants import job_key_prefix
 from arq.jobs import deserialize_job
 
 from core.clock import to_ms
-from core.jobs import JobState
-from core.store.doorbell import ADVANCE, ANY_VERSION, MESSAGE_LIFE, is_meant, ring_for
+from core.jobs.job import JobState
+from core.store.wake_queue import ADVANCE, ANY_VERSION, MESSAGE_LIFE, is_meant, ring_for
 from tests.builders import NOW, SECOND, job
 
 

@@ -7,9 +7,9 @@ from typing import Any, Final
 
 import pytest
 
-from core.store.connection import Argument, Wire
-from core.store.line import ScriptMissing
-from core.store.lua import Scripts, compile_script, read_scripts
+from core.store.client import Argument, Wire
+from core.store.connection import ScriptMissing
+from core.store.scripts import Scripts, compile_script, read_scripts
 
 SOURCE: Final = """-- Does something.
 -- USES: ring

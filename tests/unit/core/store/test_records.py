@@ -9,12 +9,13 @@ import orjson
 import pytest
 from pydantic import ValidationError
 
-from core.breaker import Breaker, BreakerPolicy
-from core.deliveries import Delivery, DeliveryAttempt
-from core.jobs import Billed, JobState
-from core.reuse import CacheMode, ReusePolicy
-from core.store.records import ATTEMPTS, BREAKERS, DELIVERIES, JOBS, KEYS, TENANTS, Codec
-from core.tenants import DoubtPolicy, KeyRecord, Scope, Tenant
+from core.circuit_breaker import Breaker, BreakerPolicy
+from core.jobs.job import Billed, JobState
+from core.store.codecs import ATTEMPTS, BREAKERS, DELIVERIES, JOBS, KEYS, TENANTS, Codec
+from core.tenants.api_keys import KeyRecord, Scope
+from core.tenants.cache_policy import CacheMode, ReusePolicy
+from core.tenants.tenant import DoubtPolicy, Tenant
+from core.webhooks.delivery import Delivery, DeliveryAttempt
 from tests.builders import NOW, delivery, job
 
 SECRETS = ("whsec_one", "whsec_two")

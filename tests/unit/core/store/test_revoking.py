@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from core.store.connection import Argument, Wire
-from core.store.lua import Scripts, read_scripts
+from core.store.client import Argument, Wire
+from core.store.scripts import Scripts, read_scripts
 from core.store.tenants import TenantStore
 from tests.fakes.clock import FakeClock
 

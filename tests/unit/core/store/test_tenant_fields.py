@@ -6,8 +6,8 @@ from datetime import timedelta
 
 import pytest
 
-from core.reuse import CacheMode, ReusePolicy
 from core.store.tenants import tenant_fields
+from core.tenants.cache_policy import CacheMode, ReusePolicy
 from tests.builders import tenant
 
 USUAL = {

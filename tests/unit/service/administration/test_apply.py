@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from core.errors import Conflict, InvalidInput
-from service.administration.apply import Action, apply, plan, preview
-from service.administration.fields import Difference
-from service.administration.tenants import delete_tenant, load_tenant
+from service.tenants.apply_file import Action, apply, plan, preview
+from service.tenants.settings import Difference
+from service.tenants.tenants import delete_tenant, load_tenant
 from tests.builders import tenant
 
 if TYPE_CHECKING:
-    from service.administration.desk import Desk
+    from service.operator_context import Desk
     from tests.fakes.face import Face
 
 

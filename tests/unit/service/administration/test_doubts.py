@@ -6,14 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from core.changes import Change, Outcome
-from core.doubts import Attach, Lost, Resend
+from core.billing.settlement import Verdict
 from core.errors import Conflict, InvalidInput, NotFound
-from core.events import Administered, CostSettled, JobMoved
-from core.jobs import Billed, Fact, JobState, Note, TimelineEntry
-from core.ledger import Verdict
-from core.store.records import DELIVERIES, JOBS
-from service.administration.doubts import list_doubts, resolve_doubt
+from core.jobs.in_doubt import Attach, Lost, Resend
+from core.jobs.job import Billed, Fact, JobState
+from core.jobs.timeline import Note, TimelineEntry
+from core.observability.events import Administered, CostSettled, JobMoved
+from core.store.codecs import DELIVERIES, JOBS
+from core.transactions.job_update import Change, Outcome
+from service.admin.in_doubt import list_doubts, resolve_doubt
 from tests.builders import SECOND
 from tests.fakes.face import KLING, KLING_INPUT, KLING_PATH, Face
 from tests.fakes.jobs import MemoryJobStore
@@ -21,9 +22,9 @@ from tests.fakes.jobs import MemoryJobStore
 if TYPE_CHECKING:
     import httpx
 
-    from core.doubts import Resolution
-    from core.jobs import Job
-    from service.administration.desk import Desk
+    from core.jobs.in_doubt import Resolution
+    from core.jobs.job import Job
+    from service.operator_context import Desk
 
 TOKEN = "operators-token-of-32-characters"
 

@@ -10,12 +10,12 @@ import orjson
 import pytest
 
 from core.errors import InvalidInput
-from core.limits import Limits, Priority, UnknownPrice
 from core.money import MicroUsd
-from core.reuse import CacheMode, ReusePolicy
-from core.targets import TargetPolicy
-from core.tenants import DoubtPolicy
-from service.administration.fields import (
+from core.tenants.cache_policy import CacheMode, ReusePolicy
+from core.tenants.limits import Limits, Priority, UnknownPrice
+from core.tenants.tenant import DoubtPolicy
+from core.webhooks.url_policy import TargetPolicy
+from service.tenants.settings import (
     ATTRIBUTES,
     FIELDS,
     LIMIT_FIELDS,

@@ -6,7 +6,7 @@ import pytest
 from core.errors import InvalidInput
 from core.money import MicroUsd
 from service.models import ModelCard, Source, estimate, is_model_id, validate_input
-from service.models.catalogue import catalogue_card
+from service.models.catalogue_entry import catalogue_card
 from service.models.pricing import Price, Unit
 
 WHOLE: dict[str, Any] = {

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
+from core.deduplication.fingerprint import Defaults, fingerprint
 from core.errors import InvalidInput
-from core.fingerprints import Defaults, fingerprint
 from service.models import ModelCard, Source, estimate, load_cards, validate_input
 
 Input = dict[str, Any]

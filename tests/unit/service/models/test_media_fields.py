@@ -2,8 +2,7 @@ from typing import Any
 
 import pytest
 
-from service.models.media import LARGEST, MediaKind
-from service.models.media_fields import FORMATS, MediaField, media_errors, media_fields
+from service.models.media import FORMATS, LARGEST, MediaField, MediaKind, media_errors, media_fields
 
 IMAGE_BOUND = LARGEST[MediaKind.IMAGE]
 

@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from core.fingerprints import NO_DEFAULTS, Defaults
+from core.deduplication.fingerprint import NO_DEFAULTS, Defaults
 from core.money import MicroUsd
 from service.models.pricing import Price, Surcharge, Unit, price_of
 

@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from core.fingerprints import NO_DEFAULTS, Defaults
+from core.deduplication.fingerprint import NO_DEFAULTS, Defaults
 from service.models.rules import RULES, SumEquals, read_rule
 
 RULE = SumEquals("scenes", "length", "total")

@@ -2,8 +2,8 @@ from typing import Any
 
 import pytest
 
-from core.fingerprints import Defaults
-from service.models.schema import TYPES, UnreadableSchema, defaults_of, normalised
+from core.deduplication.fingerprint import Defaults
+from service.models.input_schema import TYPES, UnreadableSchema, defaults_of, normalised
 
 
 def read(schema: dict[str, Any], *, closed: bool = False) -> dict[str, Any]:

@@ -11,15 +11,15 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
-from core.events import UpstreamCalled
+from core.observability.events import UpstreamCalled
 from worker.upstream.catalogue import RunComfyCatalogue
 from worker.upstream.client import RunComfyClient
-from worker.upstream.exchange import Ask, Reply, exchange
-from worker.upstream.line import Line
-from worker.upstream.policy import UpstreamAccess, UpstreamLimits
+from worker.upstream.config import UpstreamAccess, UpstreamLimits
+from worker.upstream.http_client import Line
+from worker.upstream.http_request import Ask, Reply, exchange
 
 if TYPE_CHECKING:
-    from core.events import Event
+    from core.observability.events import Event
 
 TOKEN: Final = "tok-5ecret-0123456789"
 NOW: Final = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)

@@ -7,7 +7,7 @@ import httpx
 import orjson
 
 from worker.ports import CatalogueModel, CatalogueSource, Unreachable
-from worker.upstream.policy import UpstreamLimits
+from worker.upstream.config import UpstreamLimits
 
 if TYPE_CHECKING:
     from tests.unit.worker.upstream.conftest import DeskFor

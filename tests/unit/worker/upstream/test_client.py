@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Final
 
 import httpx
 
-from core.events import UpstreamCalled
+from core.observability.events import UpstreamCalled
 from worker.ports import (
     Accepted,
     CancelDone,

@@ -6,8 +6,8 @@ import aiohttp
 import httpx
 import pytest
 
-from worker.upstream import errors
-from worker.upstream.errors import Kind, Money, Verdict
+from worker.upstream import error_classification as errors
+from worker.upstream.error_classification import Kind, Money, Verdict
 
 
 def _with_descendants(root: type[Exception]) -> set[type[Exception]]:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Final
 import httpx
 import pytest
 
-from worker.upstream.errors import Oversized
-from worker.upstream.exchange import Ask, exchange, retry_after
+from worker.upstream.error_classification import Oversized
+from worker.upstream.http_request import Ask, exchange, retry_after
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

@@ -5,8 +5,8 @@ from datetime import timedelta
 import pytest
 from pydantic import SecretStr
 
-from worker.upstream.policy import UpstreamAccess, UpstreamLimits
-from worker.upstream.redaction import Scrub
+from worker.upstream.config import UpstreamAccess, UpstreamLimits
+from worker.upstream.faults import Scrub
 
 
 @pytest.mark.parametrize(

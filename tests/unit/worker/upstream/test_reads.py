@@ -21,10 +21,10 @@ from worker.ports import (
     Times,
     Unreachable,
 )
-from worker.upstream.errors import Kind, Oversized
-from worker.upstream.exchange import Reply
-from worker.upstream.reads import read_cancel, read_result, read_status
-from worker.upstream.redaction import Scrub
+from worker.upstream.error_classification import Kind, Oversized
+from worker.upstream.faults import Scrub
+from worker.upstream.http_request import Reply
+from worker.upstream.responses import read_cancel, read_result, read_status
 
 SCRUB: Final = Scrub("tok-5ecret")
 HTML: Final = b"<!doctype html><html></html>"

@@ -7,10 +7,10 @@ import orjson
 import pytest
 
 from worker.ports import Accepted, NoAnswer, NotSent, Rejected, SubmitAnswer
-from worker.upstream.errors import KINDS, Kind, Oversized
-from worker.upstream.exchange import Reply
-from worker.upstream.redaction import Scrub
-from worker.upstream.submits import read_submit
+from worker.upstream.error_classification import KINDS, Kind, Oversized
+from worker.upstream.faults import Scrub
+from worker.upstream.http_request import Reply
+from worker.upstream.responses import read_submit
 
 SCRUB = Scrub("tok-5ecret")
 HTML = b"<!doctype html><html><title>nope</title></html>"

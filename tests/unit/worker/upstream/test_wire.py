@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 import pytest
 
 from worker.ports import Times
-from worker.upstream import wire
-from worker.upstream.wire import Phase
+from worker.upstream import json_parser as wire
+from worker.upstream.json_parser import Phase
 
 
 @pytest.mark.parametrize("body", [b"", b"null", b"[]", b'"x"', b"{", b"\xff", b"NaN", b"[" * 5000])

@@ -11,39 +11,44 @@ from typing import TYPE_CHECKING, Any
 import orjson
 import pytest
 
-from core.changes import Outcome as Stored
-from core.channels import Channel, ChannelPolicy
-from core.deliveries import Claimed, DeliveryAttempt, DeliveryState, EventType
-from core.documents import EVENT_OF_STATUS
-from core.endpoints import (
+from core.errors import StoreUnavailable
+from core.jobs.job import Billed, JobRecord, JobState
+from core.jobs.timeline import Note
+from core.money import MicroUsd
+from core.observability.events import DeliveryAttempted, EndpointDisabled
+from core.store.deliveries import Settled
+from core.transactions.job_update import Outcome as Stored
+from core.webhooks.circuit_breaker import Channel, ChannelPolicy
+from core.webhooks.config import WebhookSetup
+from core.webhooks.delivery import (
+    EVENT_OF_STATUS,
+    Claimed,
+    DeliveryAttempt,
+    DeliveryState,
+    EventType,
+)
+from core.webhooks.endpoint import (
     Disabled,
     Endpoint,
     EndpointKind,
     Payload,
-    Secret,
     Stream,
-    WebhookSetup,
     channel_of_endpoint,
 )
-from core.errors import StoreUnavailable
-from core.events import DeliveryAttempted, EndpointDisabled
-from core.jobs import Billed, JobRecord, JobState, Note
-from core.money import MicroUsd
-from core.store.deliveries import Settled
-from core.tenants import mint_webhook_secret
+from core.webhooks.secrets import Secret, mint_webhook_secret
 from tests.builders import NOW, SECOND, MiddleChance, at, delivery, job
 from tests.fakes.clock import FakeClock
 from tests.fakes.ids import SeededIds
 from tests.fakes.outbox import MemorySinks
 from tests.unit.worker.rig import Shelf
-from worker.webhooks.courier import Courier, CourierHands, CourierPolicy
-from worker.webhooks.errands import settled
+from worker.webhooks.decisions import settled
+from worker.webhooks.delivery_worker import Courier, CourierHands, CourierPolicy
 from worker.webhooks.outcomes import Delivered, Kind, Outcome, Refused
 
 if TYPE_CHECKING:
-    from core.deliveries import ChannelMove, Delivery, Settlement
-    from core.events import Event
-    from core.store.webhooks import SetupChange
+    from core.observability.events import Event
+    from core.store.webhook_endpoints import SetupChange
+    from core.webhooks.delivery import ChannelMove, Delivery, Settlement
     from worker.webhooks.sender import Attempt
 
 D = DeliveryState

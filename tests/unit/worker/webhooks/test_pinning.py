@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from core.targets import AllowedTargets, Reason, Refusal, TargetPolicy
-from worker.webhooks.targets import PinnedTarget, resolve
+from core.webhooks.url_policy import AllowedTargets, Reason, Refusal, TargetPolicy
+from worker.webhooks.resolved_target import PinnedTarget, resolve
 
 if TYPE_CHECKING:
-    from core.targets import Address
+    from core.webhooks.url_policy import Address
 
 STRICT = TargetPolicy()
 URL = "https://hooks.example/x?y"

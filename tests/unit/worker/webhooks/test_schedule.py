@@ -9,7 +9,7 @@ from itertools import pairwise
 import pytest
 
 from worker.webhooks.outcomes import Delivered, Kind, Outcome, Refused
-from worker.webhooks.schedule import SchedulePolicy, next_attempt
+from worker.webhooks.retry_schedule import SchedulePolicy, next_attempt
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
 ZERO = timedelta(0)

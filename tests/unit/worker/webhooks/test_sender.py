@@ -15,10 +15,10 @@ import pytest
 from aiohttp.client_reqrep import ConnectionKey
 from standardwebhooks import Webhook
 
-from core.subject import Subject, about
-from core.targets import AllowedTargets, TargetPolicy
+from core.observability.log_context import Subject, about
+from core.webhooks.url_policy import AllowedTargets, TargetPolicy
 from tests.fakes.traces import KEPT
-from worker.webhooks import transport
+from worker.webhooks import aiohttp_transport as transport
 from worker.webhooks.outcomes import Delivered, Kind, Outcome, Refused
 from worker.webhooks.sender import KINDS, Attempt, Sender, SenderPolicy, kind_of_error
 from worker.webhooks.signing import secret_text
@@ -26,7 +26,7 @@ from worker.webhooks.signing import secret_text
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
 
-    from core.targets import Address
+    from core.webhooks.url_policy import Address
 
 TOOK = timedelta(milliseconds=250)
 SECRETS = (secret_text(bytes(range(32))), secret_text(bytes(range(32, 64))))

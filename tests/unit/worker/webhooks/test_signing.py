@@ -12,7 +12,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from standardwebhooks import Webhook, WebhookVerificationError
 
-from core.signing_keys import mint_signing_key, public_key
+from core.webhooks.signing_keys import mint_signing_key, public_key
 from worker.webhooks.signing import secret_text, sign
 
 NOW = datetime(2026, 11, 22, 15, 0, 0, 900_000, tzinfo=UTC)

@@ -1,0 +1,154 @@
+"""`gateway tenant …`: flags in, text or JSON out. What is done is in `service.administration`."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+from cli.output import AsJson, show_many, show_one
+from cli.tenant_options import cleared, takes_settings
+
+app = typer.Typer(no_args_is_help=True, help="Create, show and change tenants.")
+
+Name = Annotated[str, typer.Argument(help="Lower-case letters, digits, inner hyphens; at most 40.")]
+Clear = Annotated[
+    list[str] | None, typer.Option(help="Take a setting away: `usd-per-day`; may be repeated.")
+]
+_COLUMNS: Final = (
+    "tenant",
+    "disabled",
+    "requests_per_minute",
+    "running",
+    "waiting",
+    "jobs_per_day",
+    "usd_per_day",
+    "usd_per_month",
+    "weight",
+    "cache",
+)
+
+
+@app.command()
+@takes_settings
+def create(name: Name, *, wish: Mapping[str, object], as_json: AsJson = False) -> None:
+    """Create a tenant with its first key. The key is shown here and never again."""
+    from cli.run_command import perform  # noqa: PLC0415 - `--help` waits for no heavy library
+    from service.api.admin import representations as documents  # noqa: PLC0415 - as above
+    from service.tenants import tenants  # noqa: PLC0415 - as above
+
+    made = perform(lambda desk: tenants.create_tenant(desk, name, wish))
+    show_one(documents.new_tenant_document(made), as_json=as_json)
+
+
+@app.command()
+@takes_settings
+def change(
+    name: Name, *, wish: Mapping[str, object], clear: Clear = None, as_json: AsJson = False
+) -> None:
+    """Change settings; in force with the next submit. What runs or waits goes on."""
+    _change(name, {**wish, **cleared(clear)}, as_json=as_json)
+
+
+@app.command()
+def disable(name: Name, *, as_json: AsJson = False) -> None:
+    """Let no key of a tenant work; its open jobs go on."""
+    _change(name, {"disabled": True}, as_json=as_json)
+
+
+@app.command()
+def enable(name: Name, *, as_json: AsJson = False) -> None:
+    """Let a tenant's keys work again."""
+    _change(name, {"disabled": False}, as_json=as_json)
+
+
+def _change(name: str, wish: Mapping[str, object], *, as_json: bool) -> None:
+    from cli.run_command import perform  # noqa: PLC0415 - `--help` waits for no heavy library
+    from service.api.admin import representations as documents  # noqa: PLC0415 - as above
+    from service.tenants import tenants  # noqa: PLC0415 - as above
+
+    changed = perform(lambda desk: tenants.change_tenant(desk, name, wish))
+    if as_json:
+        show_one(documents.tenant_document(changed.tenant), as_json=True)
+        return
+    print("\n".join(map(str, changed.changes)) or "nothing to change")
+
+
+@app.command()
+def show(name: Name, *, as_json: AsJson = False) -> None:
+    """Show a tenant, without its secrets."""
+    from cli.run_command import perform  # noqa: PLC0415 - `--help` waits for no heavy library
+    from service.api.admin import representations as documents  # noqa: PLC0415 - as above
+    from service.tenants import tenants  # noqa: PLC0415 - as above
+
+    tenant = perform(lambda desk: tenants.load_tenant(desk, name))
+    show_one(documents.tenant_document(tenant), as_json=as_json)
+
+
+@app.command("list")
+def list_all(*, as_json: AsJson = False) -> None:
+    """List every tenant."""
+    from cli.run_command import perform  # noqa: PLC0415 - `--help` waits for no heavy library
+    from service.api.admin import representations as documents  # noqa: PLC0415 - as above
+    from service.tenants import tenants  # noqa: PLC0415 - as above
+
+    found = perform(tenants.list_tenants)
+    show_many([documents.tenant_document(one) for one in found], _COLUMNS, as_json=as_json)
+
+
+@app.command()
+def usage(name: Name, *, as_json: AsJson = False) -> None:
+    """Show what a tenant used in this day and month (UTC)."""
+    from cli.commands import tenant_reports as reports  # noqa: PLC0415 - as above
+
+    reports.usage(name, as_json=as_json)
+
+
+@app.command()
+def delete(name: Name, *, as_json: AsJson = False) -> None:
+    """End a tenant: its keys stop at once, its open jobs go on and are called back."""
+    from cli.run_command import perform  # noqa: PLC0415 - `--help` waits for no heavy library
+    from service.tenants import tenants  # noqa: PLC0415 - as above
+
+    perform(lambda desk: tenants.delete_tenant(desk, name))
+    show_one({"tenant": name, "deleted": True}, as_json=as_json)
+
+
+@app.command()
+def apply(
+    file: Annotated[Path, typer.Argument(help="A TOML file with tables [tenants.NAME].")],
+    *,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show the difference.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Make tenants as a file says: what it leaves out of a tenant is set back to its default."""
+    from cli.commands import tenant_reports as reports  # noqa: PLC0415 - as above
+
+    reports.apply(file, dry_run=dry_run, as_json=as_json)
+
+
+@app.command()
+def webhook_secret(
+    name: Name,
+    *,
+    retire: Annotated[
+        bool, typer.Option("--retire", help="End the one before the newest instead.")
+    ] = False,
+    overlap: Annotated[
+        float | None, typer.Option(help="Seconds for which the one before still counts; a day.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make a new webhook secret, shown once; callbacks carry both signatures for `--overlap`."""
+    from cli.run_command import perform  # noqa: PLC0415 - `--help` waits for no heavy library
+    from service.api.admin import representations as documents  # noqa: PLC0415 - as above
+    from service.tenants import tenants  # noqa: PLC0415 - as above
+    from service.webhooks.parser import read_overlap  # noqa: PLC0415 - as above
+
+    if retire:
+        left = perform(lambda desk: tenants.retire_webhook_secret(desk, name))
+        show_one({"tenant": name, "webhook_secrets": len(left.webhook_secrets)}, as_json=as_json)
+        return
+    given = {} if overlap is None else {"overlap_seconds": overlap}
+    made = perform(lambda desk: tenants.rotate_webhook_secret(desk, name, read_overlap(given)))
+    show_one({"tenant": name, **documents.new_secret_document(made)}, as_json=as_json)

@@ -1,0 +1,1 @@
+"""Money: settlement of reservations, usage windows and the account balance. Values only."""

@@ -1,0 +1,1 @@
+"""Fingerprints of inputs and request coalescing. Pure."""

@@ -1,0 +1,1 @@
+"""Jobs: the record, its state table, timeline, queries and run times. Values only."""

@@ -1,0 +1,1 @@
+"""Events, and what reads them: metrics, logs and traces."""

@@ -1,0 +1,1 @@
+"""JSON representations that the service and the worker share. Pure."""

@@ -1,0 +1,85 @@
+"""JSON of webhook events and deliveries."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import orjson
+
+from core.clock import iso
+from core.jobs.job import JobRecord
+from core.representations.jobs import present, result_fields
+from core.webhooks.delivery import STATUS_OF_EVENT, Delivery, DeliveryAttempt, EventType
+from core.webhooks.endpoint import ON_THE_WAY, Payload
+
+
+def event_data(record: JobRecord, event: EventType, payload: Payload = Payload.FULL) -> bytes:
+    """What a callback about a job says: of an end the result, of the way there where it stood then.
+
+    A status on the way may be told of after it has passed; what came later is not in it.
+    """
+    job, passing = record.job, event in ON_THE_WAY
+    head = {"request_id": job.id, "status": STATUS_OF_EVENT[event]}
+    if payload is Payload.THIN:
+        return orjson.dumps(present(head | {"reference": job.reference}))
+    if passing:
+        more = {"model_id": job.model_id, "created_at": iso(job.created_at)}
+        return orjson.dumps(present(head | more | {"reference": job.reference}))
+    return orjson.dumps(result_fields(record, include_cost=True))
+
+
+def callback_document(event: EventType, at: datetime, data: bytes) -> bytes:
+    """The body of a callback: Standard Webhooks' type, timestamp and data (JSON)."""
+    fields = {"type": event, "timestamp": iso(at), "data": orjson.Fragment(data)}
+    return orjson.dumps(fields)
+
+
+def cloud_event(delivery: Delivery, data: bytes) -> bytes:
+    """The same event as CloudEvents 1.0 in JSON; `id` is the `webhook-id` of a callback."""
+    return orjson.dumps(
+        present(
+            {
+                "specversion": "1.0",
+                "id": delivery.id,
+                "source": f"/tenants/{delivery.tenant}",
+                "type": delivery.event,
+                "subject": delivery.job_id,
+                "time": iso(delivery.created_at),
+                "datacontenttype": "application/json",
+                "data": orjson.Fragment(data),
+            }
+        )
+    )
+
+
+def delivery_document(delivery: Delivery, attempts: Sequence[DeliveryAttempt]) -> dict[str, Any]:
+    """One callback with its attempts, as its tenant reads it."""
+    return present(
+        {
+            "id": delivery.id,
+            "request_id": delivery.job_id,
+            "event": delivery.event,
+            "status": delivery.state,
+            "endpoint_id": delivery.endpoint,
+            "url": delivery.url,
+            "created_at": iso(delivery.created_at),
+            "next_attempt_at": iso(delivery.due_at),
+            "finished_at": iso(delivery.finished_at),
+            "resent_at": iso(delivery.resent_at),
+            "last_outcome": delivery.last_outcome,
+            "attempts": [_attempt(attempt) for attempt in attempts],
+        }
+    )
+
+
+def _attempt(attempt: DeliveryAttempt) -> dict[str, Any]:
+    return present(
+        {
+            "at": iso(attempt.at),
+            "number": attempt.number,
+            "outcome": attempt.outcome,
+            "took_ms": attempt.took_ms,
+            "http_status": attempt.http_status,
+            "answer": attempt.excerpt,
+        }
+    )

@@ -1,0 +1,13 @@
+-- Writes the closing event's callbacks of a batch that has ended, unless somebody has done so.
+-- Extra KEYS are record, channel and list of each delivery; extra ARGV are id, doc, due and created
+-- instant, channel, life and oldest instant of each. Returns 1, or 0 when somebody was first.
+-- Protects: a batch is told of once, whoever dies on the way.
+-- USES: enqueue_delivery
+-- KEYS: batches outbox ...
+-- ARGV: batch ...
+
+local FIXED_KEYS, FIXED_ARGUMENTS = 2, 1
+
+if redis.call('ZREM', batches, batch) == 0 then return 0 end
+post_all(outbox, nil, FIXED_KEYS, FIXED_ARGUMENTS)
+return 1

@@ -1,0 +1,19 @@
+-- Changes limits of the whole gateway, and hands out what that frees. Extra ARGV are names and values
+-- in turn; '' takes a limit away, and what is not named stays. Returns 1.
+-- USES: zadd_batch concurrency fair_queue
+-- KEYS: limits
+-- ARGV: now message_template message_ttl ring_due_at ...
+
+for position = 5, #ARGV, 2 do
+  if ARGV[position + 1] == '' then
+    redis.call('HDEL', limits, ARGV[position])
+  else
+    redis.call('HSET', limits, ARGV[position], ARGV[position + 1])
+  end
+end
+for position = 5, #ARGV, 2 do
+  local model = string.match(ARGV[position], '^model:(.*)$')
+  if model then show_model(model) end
+end
+dispatch(100, { now = now, due_at = ring_due_at, template = message_template, ttl = message_ttl })
+return 1

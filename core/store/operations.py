@@ -1,0 +1,142 @@
+"""Operators' switches and figures in Redis: global limits, pauses, the wallet, the audit log."""
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from core.billing.balance import Wallet
+from core.clock import Clock, from_ms, to_ms
+from core.money import MicroUsd
+from core.operations import AuditEntry, Pause
+from core.store import keys
+from core.store.client import Argument, Wire
+from core.store.codecs import AUDITS
+from core.store.scripts import Scripts
+from core.store.wake_queue import dispatch_arguments
+from core.tenants.limits import GlobalLimits
+
+AUDIT_LENGTH: Final = 10_000
+_MODEL: Final = "model:"
+_PLAIN: Final = ("running", "submits_per_second", "polls_per_second")
+_READING: Final = ("balance", "read_at", "burn_per_hour")
+_FLOOR: Final = "floor"
+
+
+class ControlStore:
+    """What holds for all tenants together."""
+
+    def __init__(self, wire: Wire, scripts: Scripts, clock: Clock) -> None:
+        """Every instant is this clock's."""
+        self._wire = wire
+        self._scripts = scripts
+        self._clock = clock
+
+    async def limits(self) -> GlobalLimits:
+        """The limits of the whole gateway."""
+        flat = await self._wire.execute("HGETALL", keys.LIMITS)
+        fields = {n.decode(): v.decode() for n, v in zip(flat[::2], flat[1::2], strict=True)}
+        return GlobalLimits(
+            running=int(fields["running"]) if "running" in fields else None,
+            submits_per_second=_rate(fields.get("submits_per_second")),
+            polls_per_second=_rate(fields.get("polls_per_second")),
+            models=tuple(
+                (name.removeprefix(_MODEL), int(value))
+                for name, value in sorted(fields.items())
+                if name.startswith(_MODEL)
+            ),
+        )
+
+    async def set_limits(self, limits: GlobalLimits, over: GlobalLimits | None = None) -> None:
+        """Put other limits in force; slots that they free are handed out.
+
+        Only what differs from `over` is written, the limits from which these were made (None: those
+        in force): what somebody else changed meanwhile stays. Limits below what runs stop nothing
+        that runs: fewer are dispatched until it fits.
+        """
+        before, after = _limit_fields(over or await self.limits()), _limit_fields(limits)
+        changed: list[Argument] = []
+        for name in sorted(before.keys() | after.keys()):
+            if before.get(name) != after.get(name):
+                changed += [name, after.get(name, "")]
+        await self._scripts.call("set_limits", [keys.LIMITS], [*self._bell(), *changed])
+
+    async def pauses(self) -> Sequence[Pause]:
+        """What is paused."""
+        names = await self._wire.execute("SMEMBERS", keys.PAUSES)
+        return [Pause(name) for name in sorted(name.decode() for name in names)]
+
+    async def pause(self, pause: Pause) -> None:
+        """Dispatch no more of it: its jobs wait, nothing is lost, and what runs goes on."""
+        await self._switch(pause, "1")
+
+    async def resume(self, pause: Pause) -> None:
+        """Dispatch it again."""
+        await self._switch(pause, "0")
+
+    async def dispatch(self) -> int:
+        """Hand out slots that are free. Returns how many are in use."""
+        in_use = await self._scripts.call("dispatch", [keys.RUNNING], self._bell())
+        return int(in_use)
+
+    async def wallet(self) -> Wallet:
+        """RunComfy's balance as last read."""
+        row = await self._wire.execute("HMGET", keys.WALLET, *_READING, _FLOOR)
+        balance, read_at, burn, floor = (int(value) if value else None for value in row)
+        return Wallet(
+            balance=None if balance is None else MicroUsd(balance),
+            read_at=None if read_at is None else from_ms(read_at),
+            floor=None if floor is None else MicroUsd(floor),
+            burn_per_hour=None if burn is None else MicroUsd(burn),
+        )
+
+    async def set_wallet(self, wallet: Wallet) -> None:
+        """Store a reading. The floor is an operator's, and is left as it stands."""
+        read_at = None if wallet.read_at is None else to_ms(wallet.read_at)
+        await self._set_purse(
+            dict(zip(_READING, (wallet.balance, read_at, wallet.burn_per_hour), strict=True))
+        )
+
+    async def set_floor(self, floor: MicroUsd | None) -> None:
+        """Refuse submits from now on while the balance is below `floor`; None: never."""
+        await self._set_purse({_FLOOR: floor})
+
+    async def note(self, entry: AuditEntry) -> None:
+        """Add to the audit log."""
+        await self._wire.execute(
+            "XADD", keys.AUDIT, "MAXLEN", "~", AUDIT_LENGTH, "*", "entry", AUDITS.write(entry)
+        )
+
+    async def audit(self, limit: int) -> Sequence[AuditEntry]:
+        """The latest acts, newest first."""
+        rows = await self._wire.execute("XREVRANGE", keys.AUDIT, "+", "-", "COUNT", limit)
+        return [AUDITS.read(fields[1]) for _, fields in rows]
+
+    async def _set_purse(self, figures: Mapping[str, int | None]) -> None:
+        """A figure that is not known is absent: the admission script compares what is there."""
+        known: list[Argument] = []
+        for name, value in figures.items():
+            known += [] if value is None else [name, int(value)]
+        unknown = [name for name, value in figures.items() if value is None]
+        if known:
+            await self._wire.execute("HSET", keys.WALLET, *known)
+        if unknown:
+            await self._wire.execute("HDEL", keys.WALLET, *unknown)
+
+    async def _switch(self, pause: Pause, paused: str) -> None:
+        await self._scripts.call("set_pause", [keys.PAUSES], [pause.what, paused, *self._bell()])
+
+    def _bell(self) -> tuple[Argument, ...]:
+        now = self._clock.now()
+        return (
+            to_ms(now),
+            *dispatch_arguments(now),
+        )
+
+
+def _rate(text: str | None) -> float | None:
+    return None if text is None else float(text)
+
+
+def _limit_fields(limits: GlobalLimits) -> dict[str, Argument]:
+    plain = {name: getattr(limits, name) for name in _PLAIN}
+    known = {name: value for name, value in plain.items() if value is not None}
+    return known | {_MODEL + model_id: at_once for model_id, at_once in limits.models}

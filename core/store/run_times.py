@@ -1,0 +1,86 @@
+"""Run times of finished jobs by model: the store, and a cache refreshed from it."""
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from datetime import timedelta
+from typing import Final, NoReturn, Protocol
+
+from core.clock import Clock
+from core.errors import StoreUnavailable
+from core.jobs.run_times import KEPT, RunHistory
+from core.observability.events import Emit, Trouble
+from core.store import keys
+from core.store.client import Wire
+
+
+class HistoryStore:
+    """How long each model's last runs took."""
+
+    def __init__(self, wire: Wire) -> None:
+        """Talk over `wire`."""
+        self._wire = wire
+
+    async def counts(self) -> Mapping[str, int]:
+        """How many runs each model has ended so far: a count that moved says that there is news."""
+        flat = await self._wire.execute("HGETALL", keys.RUN_COUNTS)
+        pairs = zip(flat[::2], flat[1::2], strict=True)
+        return {model.decode(): int(count) for model, count in pairs}
+
+    async def load(self, models: Iterable[str]) -> Mapping[str, RunHistory]:
+        """The histories of these models, in one round trip."""
+        names = tuple(models)
+        lists = await asyncio.gather(*map(self._times, names))
+        return dict(zip(names, lists, strict=True))
+
+    async def _times(self, model_id: str) -> RunHistory:
+        times = await self._wire.execute("LRANGE", keys.runs(model_id), 0, KEPT - 1)
+        return RunHistory.of(timedelta(milliseconds=int(took)) for took in times)
+
+
+_NONE: Final = RunHistory()
+
+
+class Histories(Protocol):
+    """Run times by model, as workers leave them. Every call may raise `StoreUnavailable`."""
+
+    async def counts(self) -> Mapping[str, int]:
+        """See `core.store.run_times.HistoryStore.counts`."""
+        ...
+
+    async def load(self, models: Iterable[str]) -> Mapping[str, RunHistory]:
+        """See `core.store.run_times.HistoryStore.load`."""
+        ...
+
+
+class HistoryShelf:
+    """One process's histories."""
+
+    def __init__(self, store: Histories, clock: Clock, emit: Emit) -> None:
+        """Begin with none, and look to `store` for them."""
+        self._store = store
+        self._clock = clock
+        self._emit = emit
+        self._counts: Mapping[str, int] = {}
+        self._histories: dict[str, RunHistory] = {}
+
+    def of(self, model_id: str) -> RunHistory:
+        """A model's history; an empty one while none is known."""
+        return self._histories.get(model_id, _NONE)
+
+    async def refresh(self) -> None:
+        """Read what has changed since the last look. Raises `StoreUnavailable`."""
+        counts = await self._store.counts()
+        moved = [model for model, count in counts.items() if self._counts.get(model) != count]
+        self._histories |= await self._store.load(moved)
+        self._counts = counts
+
+    async def keep_fresh(self, every: timedelta) -> NoReturn:
+        """Refresh for ever. Old histories serve as well while the store is away."""
+        while True:
+            try:
+                await self.refresh()
+            except StoreUnavailable:
+                pass
+            except Exception as error:  # noqa: BLE001 - an outermost loop: hints are not worth a process
+                self._emit(Trouble("histories_unreadable", type(error).__name__, error=error))
+            await self._clock.sleep(every)

@@ -1,0 +1,1 @@
+"""Tenants, their API keys, limits and cache policy. Values only."""

@@ -1,0 +1,1 @@
+"""What a store is asked to do in one atomic step, and its results. Values only."""

@@ -1,0 +1,1 @@
+"""Webhooks: endpoints, secrets, deliveries, replays and the policy for URLs. Values only."""

@@ -1,0 +1,1 @@
+"""Use cases of operators: limits, pauses, in-doubt submits. Each writes to the audit log."""

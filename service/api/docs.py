@@ -1,0 +1,56 @@
+"""The API's own description: OpenAPI, and Swagger UI from files that ship with the gateway.
+
+The browser is sent nowhere else; a policy in the answer says so to it too.
+"""
+
+from importlib.resources import files
+from typing import Final
+
+from fastapi import FastAPI
+from fastapi.openapi.docs import get_swagger_ui_html
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+from starlette.routing import Mount
+from starlette.staticfiles import StaticFiles
+
+from service.api.openapi_document import TITLE, openapi_document
+from service.http.endpoint import RawRoute, json_answer
+
+ASSETS: Final = "/docs/assets"
+_POLICY: Final = (
+    "default-src 'none'; connect-src 'self'; img-src 'self' data:; "
+    "script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; frame-ancestors 'none'"
+)
+
+
+def add_pages(app: FastAPI) -> None:
+    """Add the routes; the description is made once, of the routes that `app` has by now."""
+    description = openapi_document(app.routes)
+
+    async def openapi(_: Request) -> Response:
+        return json_answer(description)
+
+    assets = StaticFiles(directory=str(files("fastapi_offline") / "static"))
+    for path, page in (("/openapi.json", openapi), ("/docs", docs)):
+        app.router.add_api_route(
+            path,
+            page,
+            response_class=Response,
+            include_in_schema=False,
+            route_class_override=RawRoute,
+        )
+    app.router.routes.append(Mount(ASSETS, assets))
+
+
+async def docs(request: Request) -> Response:
+    """Swagger UI."""
+    root = request.scope.get("root_path", "")
+    page = get_swagger_ui_html(
+        openapi_url=f"{root}/openapi.json",
+        title=TITLE,
+        oauth2_redirect_url=None,
+        swagger_js_url=f"{root}{ASSETS}/swagger-ui-bundle.js",
+        swagger_css_url=f"{root}{ASSETS}/swagger-ui.css",
+        swagger_favicon_url=f"{root}{ASSETS}/favicon.png",
+    )
+    return HTMLResponse(page.body, headers={"content-security-policy": _POLICY})

@@ -1,0 +1,1 @@
+"""The calls about requests: submit, status, result, cancel, list, events."""

@@ -1,0 +1,398 @@
+"""The shapes that callers read, as JSON Schema with real examples, for the API's description."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from core.jobs.job import Billed, CancelOutcome, JobState, PublicStatus
+from core.jobs.timeline import Note
+from core.quotas import Policy
+from core.tenants.limits import Window
+from core.webhooks.endpoint import Disabled
+from service.http.openapi import Schema, many, objects, ref, words
+
+REQUEST_ID: Final = "req_01KAP7ZJ5V3Q8M0RWX4T2YDN6C"
+
+
+_BASE: Final = f"https://gateway.example/v1/requests/{REQUEST_ID}"
+
+
+MODEL_NAME: Final = "kling/kling-3.0/standard/image-to-video"
+
+
+TEXT: Final = {"type": "string"}
+
+
+INSTANT: Final = {"type": "string", "format": "date-time"}
+
+
+_LINKS: Final = {
+    name: {"type": "string", "format": "uri"} for name in ("status_url", "result_url", "cancel_url")
+}
+
+
+_STATUS: Final[Mapping[str, Schema]] = {
+    "request_id": TEXT,
+    "status": words(PublicStatus),
+    "queue_position": {"type": "integer", "description": "While RunComfy says it."},
+    "estimated_finish": {
+        **objects("p50 p90", p50=INSTANT, p90=INSTANT),
+        "description": "By when half of such runs, and nine of ten, have ended. While RunComfy "
+        "has it, once 20 runs of the model are known.",
+    },
+    **_LINKS,
+    "reference": TEXT,
+}
+
+
+_RESULT: Final[Mapping[str, Schema]] = {
+    "request_id": TEXT,
+    "status": words(PublicStatus),
+    "model_id": TEXT,
+    "output": {"description": "RunComfy's output, as it came."},
+    "error": objects("code message", code=TEXT, message=TEXT, upstream_code=TEXT),
+    "created_at": INSTANT,
+    "finished_at": INSTANT,
+    "cost": {"type": "number", "description": "USD; with `include_cost=true`, once it is known."},
+    "cost_source": TEXT,
+    "saved_usd": {"type": "number", "description": "What a reused result would have cost."},
+    "billed": words(Billed),
+    "late": {"type": "boolean", "description": "It came after the job's deadline."},
+    "reference": TEXT,
+}
+
+
+_ENTRY: Final = objects(
+    "at event what state",
+    at=INSTANT,
+    event=words(Note),
+    what=TEXT,
+    state=words(JobState),
+    detail=TEXT,
+    http_status={"type": "integer"},
+    count={"type": "integer"},
+)
+
+
+_DETAIL: Final[Mapping[str, Schema]] = {
+    "state": words(JobState),
+    "attempts": {"type": "integer", "description": "Submits that may have left."},
+    "polls": {"type": "integer"},
+    "upstream_request_id": TEXT,
+    "upstream_status": TEXT,
+    "upstream_trouble": TEXT,
+    "upstream_trouble_since": INSTANT,
+    "webhook": TEXT,
+    "updated_at": INSTANT,
+    "start_by": INSTANT,
+    "finish_by": INSTANT,
+    "cancel_asked_at": INSTANT,
+    "cancel_outcome": words(CancelOutcome),
+    "estimated_cost": {"type": "number", "description": "USD."},
+    "reused_from": {"type": "string", "description": "The request that was or will be paid for."},
+    "deliveries": many(TEXT),
+    "timeline": many(_ENTRY),
+}
+
+
+_MODEL_FIELDS: Final[Mapping[str, Schema]] = {
+    "model_id": TEXT,
+    "display_name": TEXT,
+    "kind": TEXT,
+    "categories": many(TEXT),
+    "base_price_usd": {"type": "number"},
+    "price_unit": {"type": "string", "description": "`second` or `output`."},
+    "pricing_note": TEXT,
+    "input_schema": {"type": "object"},
+    "output_schema": {"type": "object"},
+}
+
+
+_SUMMED: Final = (
+    "request_id",
+    "status",
+    "model_id",
+    "reference",
+    "created_at",
+    "finished_at",
+    "cost",
+    "billed",
+)
+
+
+_NUMBER: Final = {"type": ["number", "null"]}
+
+
+_COUNTED: Final = objects(
+    "used limit remaining", used={"type": "integer"}, limit=_NUMBER, remaining=_NUMBER
+)
+
+
+_REUSED: Final = objects(
+    "jobs saved_usd",
+    jobs={"type": "integer", "description": "Jobs that got a result which another had paid for."},
+    saved_usd={"type": "number", "description": "What these would have cost."},
+)
+
+
+_SPENT: Final = objects(
+    "used settled reserved limit remaining",
+    used={"type": "number", "description": "USD: settled and reserved."},
+    settled={"type": "number"},
+    reserved={"type": "number", "description": "Of jobs that may still turn out either way."},
+    limit=_NUMBER,
+    remaining=_NUMBER,
+)
+
+
+COMPONENTS: Final[Mapping[str, Schema]] = {
+    "Status": objects("request_id status status_url result_url cancel_url", **_STATUS),
+    "Result": objects("request_id status model_id created_at billed", **_RESULT),
+    "Detail": objects(
+        "request_id status state model_id created_at billed timeline deliveries",
+        **_STATUS,
+        **{name: shape for name, shape in _RESULT.items() if name not in _STATUS},
+        **_DETAIL,
+    ),
+    "Requests": objects("requests", requests=many(ref("Summary")), next_cursor=TEXT),
+    "Summary": objects(
+        "request_id status model_id created_at billed status_url result_url cancel_url",
+        **{name: _RESULT[name] for name in _SUMMED},
+        **_LINKS,
+    ),
+    "Cancel": objects(
+        "request_id status outcome",
+        request_id=TEXT,
+        status=words(PublicStatus),
+        outcome=words(CancelOutcome),
+    ),
+    "Model": objects("model_id", **_MODEL_FIELDS),
+    "Models": objects(
+        "models total limit offset",
+        models=many(ref("Model")),
+        total={"type": "integer"},
+        limit={"type": "integer"},
+        offset={"type": "integer"},
+    ),
+    "Categories": objects("categories", categories=many(TEXT)),
+    "Health": objects("status", status=TEXT),
+    "Readiness": objects("status checks", status=TEXT, checks={"type": "object"}),
+    "Problem": objects(
+        "type title status detail code retryable billed",
+        type={"type": "string", "format": "uri"},
+        title=TEXT,
+        status={"type": "integer"},
+        detail=TEXT,
+        code={"type": "string", "description": "A stable word; `docs/errors.md` lists them."},
+        retryable={"type": "boolean"},
+        billed=words(Billed),
+        request_id=TEXT,
+        errors=many(objects("path message", path=TEXT, message=TEXT)),
+        **{"violated-policies": many(words(Policy))},
+    ),
+    "Usage": objects(
+        "tenant at running waiting windows disabled_endpoints",
+        tenant=TEXT,
+        at=INSTANT,
+        running=_COUNTED,
+        waiting=_COUNTED,
+        requests_per_minute=_NUMBER,
+        usd_per_request=_NUMBER,
+        windows=many(
+            objects(
+                "window resets_at jobs usd reused models",
+                window=words(Window),
+                resets_at=INSTANT,
+                jobs=_COUNTED,
+                usd=_SPENT,
+                reused=_REUSED,
+                models={"type": "object", "additionalProperties": {"type": "object"}},
+            )
+        ),
+        disabled_endpoints=many(
+            objects(
+                "endpoint_id url reason disabled_at owed",
+                endpoint_id=TEXT,
+                url=TEXT,
+                reason=words(Disabled),
+                disabled_at=INSTANT,
+                owed={"type": "integer", "description": "Sent when it is enabled again."},
+            )
+        ),
+    ),
+}
+
+
+INPUT_EXAMPLE: Final = {
+    "prompt": "The camera slowly dollies in; waves crash against the rocks below.",
+    "start_image_url": "https://playgrounds-storage-public.runcomfy.net/tools/7349/media-files/input.png",
+    "duration": 5,
+}
+
+
+ACCEPTED_EXAMPLE: Final = {
+    "request_id": REQUEST_ID,
+    "status": "in_queue",
+    "status_url": f"{_BASE}/status",
+    "result_url": f"{_BASE}/result",
+    "cancel_url": f"{_BASE}/cancel",
+}
+
+
+STATUS_EXAMPLE: Final = {**ACCEPTED_EXAMPLE, "status": "in_progress"}
+
+
+RESULT_EXAMPLE: Final = {
+    "request_id": REQUEST_ID,
+    "status": "completed",
+    "model_id": MODEL_NAME,
+    "output": {"video": "https://storage.example/01KAP7ZJ5V/output.mp4"},
+    "created_at": "2025-11-22T14:58:34.120000Z",
+    "finished_at": "2025-11-22T15:00:02.480000Z",
+    "billed": "yes",
+}
+
+
+REQUESTS_EXAMPLE: Final = {
+    "requests": [
+        {
+            "request_id": REQUEST_ID,
+            "status": "completed",
+            "model_id": MODEL_NAME,
+            "reference": "order-1729",
+            "created_at": "2025-11-22T14:58:34.120000Z",
+            "finished_at": "2025-11-22T15:00:02.480000Z",
+            "cost": 0.63,
+            "billed": "yes",
+            "status_url": f"{_BASE}/status",
+            "result_url": f"{_BASE}/result",
+            "cancel_url": f"{_BASE}/cancel",
+        }
+    ],
+    "next_cursor": "MTc2MzgyMzUxNDEyMC5yZXFfMDFLQVA3WkpWNVYzUThNMFJXWDRUMllETjZD",
+}
+
+
+CANCEL_EXAMPLE: Final = {"request_id": REQUEST_ID, "status": "cancelled", "outcome": "cancelled"}
+
+
+DETAIL_EXAMPLE: Final = {
+    **STATUS_EXAMPLE,
+    "model_id": MODEL_NAME,
+    "created_at": "2025-11-22T14:58:34.120000Z",
+    "billed": "yes",
+    "state": "running",
+    "attempts": 1,
+    "polls": 3,
+    "upstream_request_id": "0b6f6a52-9d0e-4c1b-8a53-0d6c9c1f7a11",
+    "updated_at": "2025-11-22T14:58:34.905000Z",
+    "estimated_cost": 0.63,
+    "deliveries": [],
+    "timeline": [
+        {
+            "at": "2025-11-22T14:58:34.120000Z",
+            "event": "admitted",
+            "what": "admitted",
+            "state": "queued",
+        }
+    ],
+}
+
+
+MODEL_EXAMPLE: Final = {
+    "model_id": MODEL_NAME,
+    "display_name": "Kling 3.0 Standard Image to Video",
+    "kind": "video",
+    "categories": ["image-to-video"],
+    "base_price_usd": 0.084,
+    "price_unit": "second",
+}
+
+
+MODELS_EXAMPLE: Final = {"models": [MODEL_EXAMPLE], "total": 1, "limit": 50, "offset": 0}
+
+
+CATEGORIES_EXAMPLE: Final = {"categories": ["image-to-video", "text-to-image"]}
+
+
+HEALTH_EXAMPLE: Final = {"status": "ok"}
+
+
+READY_EXAMPLE: Final = {
+    "status": "ready",
+    "checks": {"redis": "ok", "worker": "ok", "upstream": "ok"},
+}
+
+
+UNREADY_EXAMPLE: Final = {
+    "status": "not_ready",
+    "checks": {"redis": "ok", "worker": "not_seen", "upstream": "failing"},
+}
+
+
+_SPENT_EXAMPLE: Final = {"used": 3.78, "settled": 2.52, "reserved": 1.26}
+
+
+_REUSED_EXAMPLE: Final = {"jobs": 1, "saved_usd": 1.26}
+
+
+_USED_EXAMPLE: Final = {
+    "jobs": {"used": 3, "limit": 50, "remaining": 47},
+    "usd": {**_SPENT_EXAMPLE, "limit": 25.0, "remaining": 21.22},
+    "reused": _REUSED_EXAMPLE,
+    "models": {MODEL_NAME: {"jobs": 3, "usd": _SPENT_EXAMPLE, "reused": _REUSED_EXAMPLE}},
+}
+
+
+USAGE_EXAMPLE: Final = {
+    "tenant": "video-team",
+    "at": "2025-11-22T14:58:34.120000Z",
+    "running": {"used": 1, "limit": 5, "remaining": 4},
+    "waiting": {"used": 0, "limit": 100, "remaining": 100},
+    "requests_per_minute": 60,
+    "usd_per_request": None,
+    "windows": [
+        {"window": "day", "resets_at": "2025-11-23T00:00:00Z", **_USED_EXAMPLE},
+        {"window": "month", "resets_at": "2025-12-01T00:00:00Z", **_USED_EXAMPLE},
+    ],
+    "disabled_endpoints": [
+        {
+            "endpoint_id": "ep_01KAP7ZJ5V3Q8M0RWX4T2YDN6C",
+            "url": "https://old.example/hooks",
+            "reason": "failing",
+            "disabled_at": "2025-11-20T09:12:00Z",
+            "owed": 37,
+        }
+    ],
+}
+
+
+RATELIMIT_HEADERS: Final = {
+    "RateLimit-Policy": {
+        "description": "The tenant's limits (draft-ietf-httpapi-ratelimit-headers-11).",
+        "schema": TEXT,
+        "example": '"requests-per-minute";q=60;w=60, "usd-per-day";q=25000000;qu="microdollars";'
+        "w=86400",
+    },
+    "RateLimit": {
+        "description": "What is left of each.",
+        "schema": TEXT,
+        "example": '"requests-per-minute";r=59;t=1, "usd-per-day";r=24370000;t=32486',
+    },
+}
+
+
+EVENTS: Final[Schema] = {
+    "description": "The events.",
+    "content": {
+        "text/event-stream": {
+            # Of each event: of a stream as a whole a schema can say nothing.
+            "schema": objects("event data", id=TEXT, event=TEXT, data=TEXT),
+            "example": {
+                "id": "0",
+                "event": "request.in_queue",
+                "data": '{"type":"request.in_queue","timestamp":"2025-11-22T14:58:34.120000Z",'
+                '"data":{"request_id":"' + REQUEST_ID + '","status":"in_queue"}}',
+            },
+        }
+    },
+}

@@ -1,0 +1,1 @@
+"""HTTP building blocks that every route shares: middleware, authentication, bodies, problems."""

@@ -1,0 +1,50 @@
+"""Reading a request's body: bounded in size and time, and JSON that means one thing."""
+
+import asyncio
+from collections.abc import Mapping
+
+from starlette.requests import Request
+
+from core.errors import BodyTooLarge
+from service.errors import BodyTooSlow, UnsupportedMedia
+from service.parsing.json_body import BodyLimits
+
+
+async def read_body(request: Request, limits: BodyLimits) -> bytes:
+    """The whole body. Raises `BodyTooLarge` as soon as that is known, `BodyTooSlow`.
+
+    What a caller still sends after a refusal, the server drops unread.
+    """
+    announced = request.headers.get("content-length", "")
+    if announced.isdigit() and int(announced) > limits.size:
+        raise _too_large(limits)
+    try:
+        async with asyncio.timeout(limits.time.total_seconds()):
+            return await _gather(request, limits)
+    except TimeoutError as error:
+        raise BodyTooSlow from error
+
+
+async def _gather(request: Request, limits: BodyLimits) -> bytes:
+    chunks, size = [], 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > limits.size:
+            raise _too_large(limits)
+        chunks.append(chunk)
+    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+def _too_large(limits: BodyLimits) -> BodyTooLarge:
+    return BodyTooLarge(f"The body is larger than {limits.size:,} bytes.")
+
+
+def check_content_type(headers: Mapping[str, str]) -> None:
+    """Raises `UnsupportedMedia` for a body that calls itself anything but plain JSON."""
+    kind = headers.get("content-type", "application/json").partition(";")[0].strip().lower()
+    is_json = kind == "application/json" or (
+        kind.startswith("application/") and kind.endswith("+json")
+    )
+    encoding = headers.get("content-encoding", "identity").strip().lower()
+    if not is_json or encoding != "identity":
+        raise UnsupportedMedia

@@ -1,0 +1,78 @@
+"""What is known of one HTTP exchange while it lasts. Travels in the ASGI scope, typed."""
+
+import re
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+
+from starlette.types import Scope
+
+from core.ids import IdSource
+from core.observability.trace_context import SpanOf, read_traceparent
+from core.representations.jobs import Links
+
+_KEY: Final = "gateway.exchange"
+
+
+_SANE_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,128}")
+
+
+_OUR_ID_CHARS: Final = 24
+
+
+@dataclass(slots=True)
+class Exchange:
+    """Filled in by handlers for the line that is logged at the end; not shown to anybody else."""
+
+    request_id: str
+    tenant: str | None = None
+    job_id: str | None = None
+    code: str | None = None
+    status: int | None = None
+    trace: str | None = None
+    """The `traceparent` of this exchange's own span; the caller's, when we make none."""
+    caller_trace: str | None = None
+    bodyless: bool = False
+    """A HEAD: it is served as a GET, and its body is dropped."""
+    waited: timedelta | None = None
+    """How much of its time the caller had asked to wait."""
+
+
+def open_exchange(scope: Scope, ids: IdSource, span_of: SpanOf) -> Exchange:
+    """Begin an exchange; a sane `X-Request-Id` of the caller's is kept."""
+    text = _header(scope, b"x-request-id")
+    sane = _SANE_ID.fullmatch(text) is not None
+    request_id = text if sane else f"x_{ids.secret().hex()[:_OUR_ID_CHARS]}"
+    exchange = Exchange(request_id, bodyless=scope["method"] == "HEAD")
+    exchange.caller_trace = read_traceparent(_header(scope, b"traceparent"))
+    exchange.trace = span_of(exchange.caller_trace)
+    scope[_KEY] = exchange
+    return exchange
+
+
+def _header(scope: Scope, wanted: bytes) -> str:
+    found: bytes = next((value for name, value in scope["headers"] if name == wanted), b"")
+    return found.decode("latin-1")
+
+
+def exchange_of(scope: Scope) -> Exchange:
+    """The exchange that is under way."""
+    exchange: Exchange = scope[_KEY]
+    return exchange
+
+
+_HOST: Final = re.compile(r"(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
+
+
+def links_of(scope: Scope, public_url: str | None) -> Links:
+    """Links from `public_url`, or else from the address that was called."""
+    return Links(public_url or f"{scope['scheme']}://{_host(scope)}{scope.get('root_path', '')}")
+
+
+def _host(scope: Scope) -> str:
+    named = next((value for name, value in scope["headers"] if name == b"host"), b"")
+    text: str = named.decode("latin-1")
+    if _HOST.fullmatch(text):
+        return text
+    address, port = scope.get("server") or ("localhost", None)
+    return f"{address}:{port}" if port else str(address)

@@ -1,0 +1,1 @@
+"""The service's Prometheus metrics, for one process or several."""

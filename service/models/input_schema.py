@@ -1,0 +1,243 @@
+"""RunComfy's input schemas, brought to JSON Schema draft 2020-12. Knows their quirks, no model.
+
+What is not understood is left unchecked and told of in the remarks: a quirk never refuses a caller.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from core.deduplication.fingerprint import MAX_DEPTH, Defaults
+
+TYPES: Final[Mapping[str, str]] = {
+    "string": "string",
+    "str": "string",
+    "text": "string",
+    "number": "number",
+    "float": "number",
+    "double": "number",
+    "integer": "integer",
+    "int": "integer",
+    "boolean": "boolean",
+    "bool": "boolean",
+    "array": "array",
+    "list": "array",
+    "object": "object",
+    "dict": "object",
+    "null": "null",
+}
+SHOWN_ONLY: Final = frozenset(
+    {"title", "description", "examples", "default", "format", "validations", "nullable"}
+    | {"$schema", "$id", "$comment", "deprecated", "readOnly", "writeOnly", "order"}
+)
+_DROPPED: Final = object()
+
+
+class UnreadableSchema(ValueError):
+    """The schema is no object, or nested too deeply to be one that a model has."""
+
+
+@dataclass(frozen=True, slots=True)
+class Normalised:
+    """A schema of draft 2020-12, and one sentence for each part of the original that it lacks."""
+
+    schema: Mapping[str, object]
+    remarks: tuple[str, ...]
+
+
+def normalised(schema: object, *, closed: bool = False) -> Normalised:
+    """The assertions of `schema` with sound defaults; `closed` refuses fields it does not name.
+
+    Raises `UnreadableSchema`.
+    """
+    if not isinstance(schema, Mapping):
+        raise UnreadableSchema("the schema is not an object")
+    reader = _Reader(closed=closed)
+    read = reader.schema(schema, "")
+    return Normalised(read if isinstance(read, dict) else {}, tuple(reader.remarks))
+
+
+def defaults_of(schema: object) -> Defaults:
+    """The defaults of a normalised schema: of fields that are not required, at every depth.
+
+    The "default" of a required field is a sample on RunComfy's pages, and never filled in.
+    """
+    fields = _properties(schema)
+    required = _required(schema)
+    values = {
+        name: inner["default"]
+        for name, inner in fields.items()
+        if isinstance(inner, Mapping) and "default" in inner and name not in required
+    }
+    nested = {name: found for name, inner in fields.items() if (found := defaults_of(inner))}
+    items = defaults_of(schema.get("items")) if isinstance(schema, Mapping) else None
+    return Defaults(values, nested, items or None)
+
+
+def _properties(schema: object) -> Mapping[str, object]:
+    fields = schema.get("properties") if isinstance(schema, Mapping) else None
+    return fields if isinstance(fields, Mapping) else {}
+
+
+def _required(schema: object) -> frozenset[str]:
+    names = schema.get("required") if isinstance(schema, Mapping) else None
+    return frozenset(names) if isinstance(names, list) else frozenset()
+
+
+@dataclass(slots=True)
+class _Reader:
+    """One reading of one schema; `remarks` grows as it goes."""
+
+    closed: bool
+    remarks: list[str] = field(default_factory=list)
+
+    def schema(self, node: object, path: str) -> object:
+        if path.count("/") > MAX_DEPTH:
+            raise UnreadableSchema(f"the schema is nested deeper than {MAX_DEPTH} levels")
+        if isinstance(node, bool):
+            return node
+        if not isinstance(node, Mapping):
+            self._without(path, "is not a schema")
+            return {}
+        kept = dict(self._assertions(node, path))
+        self._name_only_known(kept, path)
+        _let_null(node, kept)
+        if self.closed and "properties" in kept and not _is_combined(path):
+            kept.setdefault("additionalProperties", False)
+        return kept
+
+    def _assertions(self, node: Mapping[str, object], path: str) -> Iterator[tuple[str, object]]:
+        for keyword, value in node.items():
+            here = f"{path}/{keyword}"
+            if keyword == "default" and value is not None:
+                yield keyword, value
+            read = _READERS.get(keyword)
+            if read is None:
+                self._remark_unread(keyword, here)
+                continue
+            got = read(self, value, here)
+            if got is _DROPPED:
+                self._without(here, "is not of a form that JSON Schema knows")
+            else:
+                yield keyword, got
+
+    def _remark_unread(self, keyword: str, here: str) -> None:
+        if keyword not in SHOWN_ONLY:
+            self._without(here, "is not a keyword that this gateway checks")
+
+    def _name_only_known(self, kept: dict[str, object], path: str) -> None:
+        names = kept.get("required")
+        if not isinstance(names, list):
+            return
+        known = kept.get("properties")
+        unknown = [name for name in names if name not in (known if isinstance(known, dict) else {})]
+        for name in unknown:
+            self._without(f"{path}/required", f"names {name!r}, which is not a property")
+        kept["required"] = [name for name in names if name not in unknown]
+
+    def _without(self, path: str, why: str) -> None:
+        self.remarks.append(f"{path or '/'} {why}")
+
+
+def _let_null(node: Mapping[str, object], kept: dict[str, object]) -> None:
+    # A default of null says that RunComfy itself sends null here, whatever the type says.
+    if node.get("nullable") is not True and not ("default" in node and node["default"] is None):
+        return
+    kinds = kept.get("type")
+    if isinstance(kinds, str | list):
+        kept["type"] = sorted({"null", *([kinds] if isinstance(kinds, str) else kinds)})
+    options = kept.get("enum")
+    if isinstance(options, list) and None not in options:
+        kept["enum"] = [*options, None]
+
+
+def _is_combined(path: str) -> bool:
+    # Inside a combination, closing one branch would refuse the fields that the others name.
+    return not _COMBINATIONS.isdisjoint(path.split("/"))
+
+
+_COMBINATIONS: Final = frozenset({"allOf", "anyOf", "oneOf", "not"})
+_Read = Callable[[_Reader, object, str], object]
+
+
+def _types(_: _Reader, value: object, __: str) -> object:
+    words = [value] if isinstance(value, str) else value
+    if not isinstance(words, list) or not words:
+        return _DROPPED
+    kinds = [TYPES.get(word) if isinstance(word, str) else None for word in words]
+    if None in kinds:
+        return _DROPPED
+    return kinds[0] if len(kinds) == 1 else list(dict.fromkeys(kinds))
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _sound(is_sound: Callable[[object], bool]) -> _Read:
+    return lambda _, value, __: value if is_sound(value) else _DROPPED
+
+
+def _count(_: _Reader, value: object, __: str) -> object:
+    return value if isinstance(value, int) and _is_number(value) and value >= 0 else _DROPPED
+
+
+def _step(_: _Reader, value: object, __: str) -> object:
+    above_zero = isinstance(value, int | float) and _is_number(value) and value > 0
+    return value if above_zero else _DROPPED
+
+
+def _names(_: _Reader, value: object, __: str) -> object:
+    if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
+        return _DROPPED
+    return list(dict.fromkeys(value))
+
+
+def _one(reader: _Reader, value: object, path: str) -> object:
+    return reader.schema(value, path) if isinstance(value, Mapping | bool) else _DROPPED
+
+
+def _many(reader: _Reader, value: object, path: str) -> object:
+    if not isinstance(value, list) or not value:
+        return _DROPPED
+    return [reader.schema(inner, f"{path}/{index}") for index, inner in enumerate(value)]
+
+
+def _named(reader: _Reader, value: object, path: str) -> object:
+    if not isinstance(value, Mapping):
+        return _DROPPED
+    return {name: reader.schema(inner, f"{path}/{name}") for name, inner in value.items()}
+
+
+_NUMBER: Final = _sound(_is_number)
+# Every keyword that is checked, and how its value is read.
+_READERS: Final[Mapping[str, _Read]] = {
+    "type": _types,
+    "enum": _sound(lambda value: isinstance(value, list) and bool(value)),
+    "const": _sound(lambda _: True),
+    "minimum": _NUMBER,
+    "maximum": _NUMBER,
+    "exclusiveMinimum": _NUMBER,
+    "exclusiveMaximum": _NUMBER,
+    "multipleOf": _step,
+    "minLength": _count,
+    "maxLength": _count,
+    "pattern": _sound(lambda value: isinstance(value, str)),
+    "minItems": _count,
+    "maxItems": _count,
+    "uniqueItems": _sound(lambda value: isinstance(value, bool)),
+    "minProperties": _count,
+    "maxProperties": _count,
+    "required": _names,
+    "properties": _named,
+    "items": _one,
+    "additionalProperties": _one,
+    "allOf": _many,
+    "anyOf": _many,
+    "oneOf": _many,
+    "not": _one,
+    # A reference elsewhere would have to be fetched; a validator must open no connection.
+    "$ref": _sound(lambda value: isinstance(value, str) and value.startswith("#/")),
+    "$defs": _named,
+    "definitions": _named,
+}

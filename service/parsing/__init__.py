@@ -1,0 +1,1 @@
+"""Parses JSON bodies and fields, and says what is wrong with each."""

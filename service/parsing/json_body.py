@@ -1,0 +1,58 @@
+"""Parses JSON bodies strictly: one object, no duplicate fields."""
+
+import json
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Final
+
+import orjson
+
+from core.errors import MalformedRequest
+
+
+@dataclass(frozen=True, slots=True)
+class BodyLimits:
+    """How much is read (`size` in bytes) and for how long."""
+
+    size: int
+    time: timedelta
+
+
+_TOO_DEEP: Final = "depth limit exceeded"
+"""orjson's word for what is valid JSON and goes deeper than 1024 levels."""
+
+
+def read_object(body: bytes) -> dict[str, Any]:
+    """The JSON object in `body`. Raises `MalformedRequest`, which says where, never what."""
+    try:
+        value = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        if error.msg == _TOO_DEEP:
+            raise MalformedRequest("The body is nested too deeply.") from None
+        where = f" (line {error.lineno}, column {error.colno})" if body else ""
+        raise MalformedRequest(f"The body is not valid JSON in UTF-8{where}.") from None
+    if not isinstance(value, dict):
+        raise MalformedRequest("The body must be a JSON object: the model's input.")
+    return value
+
+
+def refuse_twins(body: bytes) -> None:
+    """Raises `MalformedRequest` when an object names a field twice.
+
+    We check the last one; RunComfy might read the first, and charge for it. `body` is known to be
+    valid JSON of bounded depth.
+    """
+    _TWINS.decode(body.decode())
+
+
+def _single(pairs: list[tuple[str, Any]]) -> None:
+    if len({name for name, _ in pairs}) != len(pairs):
+        raise MalformedRequest("The body names a field twice.")
+
+
+def _unread(_: str) -> None:
+    # Its value does not matter here; reading an endless number would cost.
+    return None
+
+
+_TWINS: Final = json.JSONDecoder(object_pairs_hook=_single, parse_int=_unread, parse_float=_unread)

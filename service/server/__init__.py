@@ -1,0 +1,1 @@
+"""Runs uvicorn: one process or several."""

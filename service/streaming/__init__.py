@@ -1,0 +1,1 @@
+"""Waiting for job changes: subscriptions, long polls and event streams."""

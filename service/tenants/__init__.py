@@ -1,0 +1,1 @@
+"""Use cases of tenants: settings, API keys, usage. The admin API and the command line call them."""

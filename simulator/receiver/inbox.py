@@ -1,0 +1,154 @@
+"""What the receiver remembers, how it verifies, and how it is told to misbehave.
+
+Knows Standard Webhooks; knows nothing of RunComfy and no web server.
+"""
+
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+import orjson
+from standardwebhooks.webhooks import (
+    EmptyWebhookSecretError,
+    Webhook,
+    WebhookVerificationError,
+)
+
+from simulator.script_fields import Fields, ScriptError
+from simulator.script_rules import Dose, Script
+
+DEFAULT_DELAY = timedelta(seconds=5)
+DEFAULT_SIZE = 64 * 1024 * 1024
+
+
+class Manner(StrEnum):
+    """How a callback is met."""
+
+    ANSWER = "answer"
+    SLOW = "slow"
+    HANG = "hang"
+    CLOSE = "close"
+    RESET = "reset"
+    HUGE = "huge"
+
+
+@dataclass(frozen=True, slots=True)
+class Behaviour:
+    """How callbacks to one hook are met; ``name`` None is every hook."""
+
+    manner: Manner = Manner.ANSWER
+    name: str | None = None
+    status: int = 200
+    retry_after: str | None = None
+    delay: timedelta = DEFAULT_DELAY
+    size: int = DEFAULT_SIZE
+
+
+@dataclass(frozen=True, slots=True)
+class Callback:
+    """One callback as it came. ``reason`` tells why it was not verified."""
+
+    name: str
+    path: str
+    received_at: datetime
+    headers: Mapping[str, str]
+    body: bytes
+    reason: str | None
+    behaviour: Behaviour
+
+    @property
+    def verified(self) -> bool:
+        """Whether a known secret signed it."""
+        return self.reason is None
+
+    @property
+    def webhook_id(self) -> str | None:
+        """The same on every attempt of one delivery."""
+        return self.headers.get("webhook-id")
+
+
+class Mailbox:
+    """Secrets by hook, callbacks in the order they came, and the script of behaviours."""
+
+    def __init__(self, chance: random.Random) -> None:
+        """Draw rates from ``chance``."""
+        self.script: Script[Behaviour] = Script(chance)
+        self.callbacks: list[Callback] = []
+        self._secrets: list[tuple[str | None, Webhook]] = []
+
+    def trust(self, secret: str, name: str | None = None) -> None:
+        """Accept signatures by a ``whsec_`` secret at one hook or at all; ScriptError if bad."""
+        try:
+            self._secrets.append((name, Webhook(secret)))
+        except (ValueError, EmptyWebhookSecretError) as error:
+            text = f"secret: {error}"
+            raise ScriptError(text) from error
+
+    def distrust(self) -> None:
+        """Forget all secrets."""
+        self._secrets.clear()
+
+    def reset(self) -> None:
+        """Forget callbacks and behaviours; secrets stay."""
+        self.callbacks.clear()
+        self.script.clear()
+
+    def behaviour_for(self, name: str) -> Behaviour:
+        """The scripted behaviour for a hook, used up by asking; a plain 200 otherwise."""
+        return self.script.pick(lambda rule: rule.name in {None, name}) or Behaviour()
+
+    def objection(self, name: str, headers: Mapping[str, str], body: bytes) -> str | None:
+        """Why no secret vouches for a callback; None when one does.
+
+        The library reads the machine's clock and refuses timestamps more than 5 minutes off it.
+        """
+        reasons = [
+            _objection(secret, headers, body)
+            for hook, secret in self._secrets
+            if hook in {None, name}
+        ]
+        if None in reasons:
+            return None
+        return reasons[-1] if reasons else "no secret is known for this hook"
+
+
+def read_behaviours(documents: object) -> list[tuple[Behaviour, Dose]]:
+    """Behaviours from JSON, one object or a list; ScriptError tells what is wrong."""
+    rows = documents if isinstance(documents, list) else [documents]
+    return [_read_behaviour(row) for row in rows]
+
+
+def summary_line(callback: Callback) -> str:
+    """One line for a reader: type, request, hook and webhook id."""
+    try:
+        body = orjson.loads(callback.body)
+        kind, request_id = body["type"], body["data"]["request_id"]
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        kind, request_id = "unknown type", "-"
+    return f"webhook verified: {kind} {request_id} hook={callback.name} id={callback.webhook_id}"
+
+
+def _objection(secret: Webhook, headers: Mapping[str, str], body: bytes) -> str | None:
+    try:
+        secret.verify(body, dict(headers), json_parse=False)
+    except (WebhookVerificationError, ValueError) as error:
+        return str(error)
+    return None
+
+
+def _read_behaviour(document: object) -> tuple[Behaviour, Dose]:
+    fields = Fields(document)
+    retry_after = fields.raw("retry_after")
+    behaviour = Behaviour(
+        manner=fields.word("manner", Manner) or Manner.ANSWER,
+        name=fields.text("name"),
+        status=fields.whole_or("status", 200),
+        retry_after=None if retry_after is None else str(retry_after),
+        delay=fields.span_or("seconds", DEFAULT_DELAY),
+        size=fields.whole_or("size", DEFAULT_SIZE),
+    )
+    dose = Dose.read(fields)
+    fields.finish()
+    return behaviour, dose

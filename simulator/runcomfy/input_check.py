@@ -1,0 +1,64 @@
+"""Checks a model's input as far as RunComfy's published schemas let one: top-level fields only.
+
+A ``required`` name that is no property is not enforced; such names occur in real schemas.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from simulator.script_fields import Json
+
+_TYPES: dict[str, tuple[type, ...]] = {
+    "string": (str,),
+    "integer": (int,),
+    "number": (int, float),
+    "float": (int, float),
+    "boolean": (bool,),
+    "array": (list,),
+    "object": (dict,),
+}
+
+
+def faults_of(given: Json, schema: Json) -> list[Json]:
+    """One entry for each thing wrong, as in the ``detail`` of a 422; empty when all is well."""
+    properties: Json = schema["properties"]
+    missing = [
+        _fault(name, "missing", "Field required")
+        for name in schema.get("required", ())
+        if name in properties and given.get(name) is None
+    ]
+    present = (name for name in properties if given.get(name) is not None)
+    return missing + [
+        fault for name in present for fault in _field_faults(name, given[name], properties[name])
+    ]
+
+
+def _field_faults(name: str, value: object, schema: Json) -> Iterator[Json]:
+    kind = schema.get("type", "")
+    if not _has_type(value, kind):
+        yield _fault(name, f"{kind}_type", f"Input should be a valid {kind}")
+        return
+    if "enum" in schema and value not in schema["enum"]:
+        allowed = ", ".join(map(repr, schema["enum"]))
+        yield _fault(name, "enum", f"Input should be one of {allowed}")
+    yield from _bound_faults(name, value, schema)
+
+
+def _bound_faults(name: str, value: Any, schema: Json) -> Iterator[Json]:  # noqa: ANN401 - JSON
+    size, low, high = value, "minimum", "maximum"
+    if isinstance(value, list):
+        size, low, high = len(value), "minItems", "maxItems"
+    if low in schema and size < schema[low]:
+        yield _fault(name, "too_small", f"Should be at least {schema[low]}")
+    if high in schema and size > schema[high]:
+        yield _fault(name, "too_large", f"Should be at most {schema[high]}")
+
+
+def _has_type(value: object, kind: str) -> bool:
+    if isinstance(value, bool):
+        return kind in {"boolean", ""}
+    return kind not in _TYPES or isinstance(value, _TYPES[kind])
+
+
+def _fault(name: str, kind: str, message: str) -> Json:
+    return {"loc": ["body", name], "msg": message, "type": kind}

@@ -1,0 +1,1 @@
+"""Runs jobs: processor, submit, writes and their events."""

@@ -1,0 +1,1 @@
+"""Periodic tasks: catalogue and balance sync, index pruning, durability check."""

@@ -1,0 +1,49 @@
+"""Copies RunComfy's model catalogue into the store."""
+
+from datetime import timedelta
+
+from core.clock import Clock
+from core.observability.events import Emit, Trouble
+from core.store.model_catalogue import CatalogueSnapshot, CatalogueStore
+from worker.ports import CatalogueSource, Unreachable
+from worker.scheduling.periodic import is_recent
+
+
+class CatalogueSync:
+    """Copies RunComfy's catalogue into the store when the copy there is old."""
+
+    def __init__(
+        self,
+        source: CatalogueSource,
+        store: CatalogueStore,
+        clock: Clock,
+        emit: Emit,
+        fresh_for: timedelta,
+    ) -> None:
+        """A copy older than `fresh_for` is replaced."""
+        self._source = source
+        self._store = store
+        self._clock = clock
+        self._emit = emit
+        self._fresh_for = fresh_for
+
+    async def run_once(self) -> None:
+        """Read the catalogue if it is time. A failed or empty read leaves the old copy as it is."""
+        now = self._clock.now()
+        synced_at = await self._store.synced_at()
+        if synced_at is not None and is_recent(synced_at, now, self._fresh_for):
+            return
+        models = await self._source.models()
+        if isinstance(models, Unreachable) or not models:
+            why = models.fault.message if isinstance(models, Unreachable) else "It holds no model."
+            self._emit(Trouble(code="catalogue_unread", detail=why))
+            return
+        categories: bytes | Unreachable | None = await self._source.categories()
+        if isinstance(categories, Unreachable):
+            categories = (await self._store.load()).categories
+        snapshot = CatalogueSnapshot(
+            synced_at=now,
+            models={model.model_id: model.document for model in models},
+            categories=categories,
+        )
+        await self._store.replace(snapshot)

@@ -1,0 +1,27 @@
+"""Warns when Redis is configured so that it can lose accepted jobs."""
+
+from core.observability.events import Emit, Trouble
+from core.store.worker_heartbeats import Durability, Presence
+
+
+async def warn_of_weak_store(presence: Presence, emit: Emit) -> None:
+    """Say once, loudly, where Redis is set up so that it can lose what was answered with 202."""
+    for weakness in weaknesses(await presence.durability()):
+        emit(Trouble(code="store_not_durable", detail=weakness))
+
+
+def weaknesses(durability: Durability) -> tuple[str, ...]:
+    """What the promise needs and this Redis does not have; unknown settings are not judged."""
+    found: list[str] = []
+    if durability.aof is False:
+        found.append("appendonly is off: a crash of Redis loses accepted jobs")
+    elif durability.appendfsync not in {None, "always"}:
+        found.append(
+            f"appendfsync is {durability.appendfsync}: a power cut may lose the last second, "
+            "and a lost second can mean a second submit"
+        )
+    if durability.maxmemory_policy not in {None, "noeviction"}:
+        found.append(
+            f"maxmemory-policy is {durability.maxmemory_policy}: Redis may evict jobs when full"
+        )
+    return tuple(found)

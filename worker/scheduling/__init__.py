@@ -1,0 +1,1 @@
+"""When work runs: the lease loop, arq wake-ups and periodic tasks."""

@@ -1,0 +1,150 @@
+"""A loop that claims what is due under short leases and works on it, many at once.
+
+Knows nothing of jobs or callbacks. What a dead process held comes back when its lease runs out.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Generic, TypeVar
+
+from core.clock import Clock
+from core.errors import StoreUnavailable
+from core.observability.events import Emit, StoreFound, StoreLost, Trouble
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class LoopPolicy:
+    """How much at once, and how often to look."""
+
+    at_once: int
+    tick: timedelta = timedelta(milliseconds=100)
+    store_pause: timedelta = timedelta(milliseconds=500)
+    batch: int | None = None
+    """Look again before the tick only where the last look left something, and when there is room
+    for so many. None: whenever anything ends, since what is due may have waited for that."""
+
+
+@dataclass(frozen=True, slots=True)
+class Work(Generic[T]):
+    """What the loop claims and does. `claim(room)` leases at most `room` items that are due."""
+
+    name: str
+    claim: Callable[[int], Awaitable[Sequence[T]]]
+    handle: Callable[[T], Awaitable[None]]
+    identity: Callable[[T], str]
+
+
+class LeasedLoop(Generic[T]):
+    """Claims and works until it is cancelled; then what is under way can be drained."""
+
+    def __init__(self, work: Work[T], policy: LoopPolicy, clock: Clock, emit: Emit) -> None:
+        """Nothing runs before `run`."""
+        self._work = work
+        self._policy = policy
+        self._clock = clock
+        self._emit = emit
+        self._under_way: dict[str, asyncio.Task[None]] = {}
+        self._nudged = asyncio.Event()
+        self._lost_at: timedelta | None = None
+        self._left_some = False
+
+    @property
+    def busy(self) -> int:
+        """How many items are under way."""
+        return len(self._under_way)
+
+    @property
+    def room(self) -> int:
+        """How many items may be under way."""
+        return self._policy.at_once
+
+    def nudge(self) -> None:
+        """Something may have become due this moment: look at once."""
+        self._nudged.set()
+
+    def take(self, item: T) -> asyncio.Task[None]:
+        """Work on one item in the background. One that is under way already is not begun twice."""
+        name = self._work.identity(item)
+        running = self._under_way.get(name)
+        if running is not None:
+            return running
+        task = asyncio.create_task(self._guarded(item), name=f"{self._work.name}:{name}")
+        self._under_way[name] = task
+        task.add_done_callback(lambda _: self._done(name))
+        return task
+
+    async def run(self) -> None:
+        """Claim and work, for ever. A store that is away is waited for."""
+        while True:
+            claimed = await self._claim()
+            for item in claimed:
+                self.take(item)
+            if not claimed:
+                # `wait_for` may swallow a cancellation on Python 3.11; `timeout` does not.
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(self._policy.tick.total_seconds()):
+                        await self._nudged.wait()
+            self._nudged.clear()
+
+    async def drain(self, within: timedelta) -> int:
+        """Wait for what is under way, then cut it off. Returns how many were cut."""
+        tasks = list(self._under_way.values())
+        if not tasks:
+            return 0
+        _, late = await asyncio.wait(tasks, timeout=within.total_seconds())
+        for task in late:
+            task.cancel()
+        await asyncio.gather(*late, return_exceptions=True)
+        return len(late)
+
+    async def _claim(self) -> Sequence[T]:
+        room = self._policy.at_once - len(self._under_way)
+        if room <= 0:
+            self._left_some = True
+            return ()
+        try:
+            claimed = await self._work.claim(room)
+        except StoreUnavailable as error:
+            await self._wait_for_store(error)
+            return ()
+        self._store_answers()
+        self._left_some = len(claimed) >= room
+        return claimed
+
+    async def _wait_for_store(self, error: StoreUnavailable) -> None:
+        if self._lost_at is None:
+            self._lost_at = self._clock.monotonic()
+            self._emit(StoreLost(detail=f"{self._work.name}: {error.detail}"))
+        await self._clock.sleep(self._policy.store_pause)
+
+    def _store_answers(self) -> None:
+        if self._lost_at is not None:
+            self._emit(StoreFound(after=self._clock.monotonic() - self._lost_at))
+            self._lost_at = None
+
+    async def _guarded(self, item: T) -> None:
+        """The outermost place for one item: its lease brings it back, whatever went wrong."""
+        try:
+            await self._work.handle(item)
+        except StoreUnavailable:
+            return
+        except Exception as error:  # noqa: BLE001 - one item must not end the loop
+            self._emit(
+                Trouble(
+                    code=f"{self._work.name}_failed",
+                    detail=f"{type(error).__name__}: {error}",
+                    job_id=self._work.identity(item),
+                    error=error,
+                )
+            )
+
+    def _done(self, name: str) -> None:
+        del self._under_way[name]
+        room, batch = self._policy.at_once - len(self._under_way), self._policy.batch
+        if room > 0 if batch is None else self._left_some and room >= batch:
+            self._nudged.set()

@@ -1,0 +1,52 @@
+"""Runs a task periodically."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+from core.clock import Clock
+from core.errors import StoreUnavailable
+from core.observability.events import Emit, Trouble
+
+
+def is_recent(at: datetime, now: datetime, span: timedelta) -> bool:
+    """Whether `at` is nearer than `span`. One far ahead is of a clock that was put back since."""
+    return abs(now - at) < span
+
+
+SIGN_EVERY: Final = timedelta(seconds=5)
+
+
+LOOK_EVERY: Final = timedelta(seconds=15)
+
+
+HISTORIES_EVERY: Final = timedelta(seconds=5)
+
+
+DISPATCH_EVERY: Final = timedelta(seconds=3)
+
+
+TRIM_EVERY: Final = timedelta(seconds=20)
+"""Whose turn it is has it for a minute."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chore:
+    """Something to be done every so often."""
+
+    name: str
+    every: timedelta
+    do: Callable[[], Awaitable[None]]
+
+
+async def keep_doing(chore: Chore, clock: Clock, emit: Emit) -> None:
+    """Do a chore for ever. A store that is away only delays it."""
+    while True:
+        try:
+            await chore.do()
+        except StoreUnavailable:
+            pass
+        except Exception as error:  # noqa: BLE001 - a failed chore must not end the worker
+            emit(Trouble(code=f"{chore.name}_failed", detail=str(error), error=error))
+        await clock.sleep(chore.every)

@@ -1,0 +1,108 @@
+"""Opens the client for POSTs to RunComfy. Knows sockets and TLS; holds no token.
+
+Paid and other POSTs go over stock httpx, a fresh connection each: only its errors say truly whether
+the request left. Reads go another way (`worker.upstream.transports`), at a fraction of the CPU.
+"""
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import datetime
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+from typing import Final
+
+import aiohttp
+import httpx
+from yarl import URL
+
+from worker.upstream.config import UpstreamLimits
+from worker.upstream.error_classification import WrongVerb
+from worker.upstream.http_request import Ask, Reply, read_bounded, reply_of
+
+
+def tls_context() -> ssl.SSLContext:
+    """One context for both ways: building it reads the CA store, 36 ms."""
+    return httpx.create_ssl_context(trust_env=False)
+
+
+@asynccontextmanager
+async def open_posts(
+    limits: UpstreamLimits, tls: ssl.SSLContext
+) -> AsyncIterator[httpx.AsyncClient]:
+    """The client for POST: no keep-alive, no retries, no redirects, no proxies, no cookies."""
+    span = limits.submit_read_timeout.total_seconds()
+    connect = limits.connect_timeout.total_seconds()
+    async with httpx.AsyncClient(
+        verify=tls,
+        limits=httpx.Limits(max_connections=limits.submit_connections, max_keepalive_connections=0),
+        timeout=httpx.Timeout(span, connect=connect, pool=connect),
+        cookies=_no_cookies(),
+        trust_env=False,
+        follow_redirects=False,
+    ) as client:
+        yield client
+
+
+def _no_cookies() -> CookieJar:
+    return CookieJar(policy=DefaultCookiePolicy(allowed_domains=[]))
+
+
+_DNS_TTL_SECONDS: Final = 300
+
+
+class Fetcher:
+    """Makes the exchanges that cost nothing."""
+
+    def __init__(self, session: aiohttp.ClientSession) -> None:
+        """Take a session that is open."""
+        self._session = session
+
+    async def fetch(self, ask: Ask, now: datetime) -> Reply:
+        """Send `ask` and read its answer within its bounds. Raises nothing but cancellation.
+
+        As `worker.upstream.http_request.exchange`: redirects are not followed, `now` dates a
+        Retry-After. aiohttp repeats a GET once on a connection that was dropped.
+        """
+        if ask.method != "GET":
+            return Reply(None, broke=WrongVerb(f"{ask.method} may not go where reads go"))
+        body = bytearray()
+        response: aiohttp.ClientResponse | None = None
+        broke: Exception | None = None
+        try:
+            async with asyncio.timeout(ask.deadline.total_seconds()):
+                response = await self._session.get(
+                    URL(ask.url, encoded=True), headers=ask.headers, allow_redirects=False
+                )
+                await read_bounded(response.content.iter_any(), body, ask.size)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the job is looked at again
+            broke = error
+        finally:
+            if response is not None:
+                # What was not read to its end leaves with its connection.
+                response.release()
+        if response is None:
+            return Reply(status=None, broke=broke)
+        return reply_of(response.status, response.headers, bytes(body), broke, now)
+
+
+@asynccontextmanager
+async def open_fetcher(limits: UpstreamLimits, tls: ssl.SSLContext) -> AsyncIterator[Fetcher]:
+    """The way for GET: no cookies, no proxies, nothing unpacked."""
+    connector = aiohttp.TCPConnector(
+        limit=limits.read_connections, ttl_dns_cache=_DNS_TTL_SECONDS, ssl=tls
+    )
+    timeout = aiohttp.ClientTimeout(
+        total=None,
+        connect=limits.connect_timeout.total_seconds(),
+        sock_connect=limits.connect_timeout.total_seconds(),
+        sock_read=limits.read_timeout.total_seconds(),
+    )
+    async with aiohttp.ClientSession(
+        connector=connector,
+        timeout=timeout,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        auto_decompress=False,
+        trust_env=False,
+    ) as session:
+        yield Fetcher(session)
