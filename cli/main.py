@@ -54,14 +54,14 @@ def gateway(
 @app.command()
 def serve(
     *,
-    workers: Annotated[
+    processes: Annotated[
         int, typer.Option(min=1, max=64, help="Processes that share the port and the figures.")
     ] = 1,
 ) -> None:
     """Run one HTTP front end until SIGTERM."""
     from cli.commands.serve import serve as run  # noqa: PLC0415 - `--help` must not wait for FastAPI
 
-    run(workers)
+    run(processes)
 
 
 @app.command()

@@ -93,17 +93,17 @@ class MetricsSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    tenants: int = Field(
+    max_tenants: int = Field(
         100, ge=0, description="Tenants that figures name, the first met; the rest is `other`."
     )
-    models: int = Field(
+    max_models: int = Field(
         100, ge=0, description="Models that figures name, the first met; the rest is `other`."
     )
 
     @property
-    def most(self) -> dict[str, int]:
+    def label_limits(self) -> dict[str, int]:
         """How many values each of these labels takes."""
-        return {"tenant": self.tenants, "model": self.models}
+        return {"tenant": self.max_tenants, "model": self.max_models}
 
 
 class ProcessSettings(BaseSettings):
@@ -151,7 +151,7 @@ class ProcessSettings(BaseSettings):
         description="Whether to send traces by OTLP over HTTP; needs the extra `otel`. Where to, "
         "`OTEL_EXPORTER_OTLP_ENDPOINT` says.",
     )
-    traces_share: float = Field(
+    traces_sample_ratio: float = Field(
         1.0,
         ge=0,
         le=1,

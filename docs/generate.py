@@ -180,10 +180,11 @@ _SHOWN_BY: Final[Mapping[Source, tuple[str, str]]] = {
 _METRICS_ABOUT: Final = (
     "Services show theirs at `/metrics`, workers at `/metrics` of `GATEWAY_WORKER_METRICS_PORT`. "
     "Labels keep to closed sets: a value that has no place there becomes `other`. Tenants and "
-    "models are the first so many that a process meets (`GATEWAY_METRICS__TENANTS`, "
-    "`GATEWAY_METRICS__MODELS`): set these above what you have. Counters begin at zero where their "
-    "labels are closed. Each process also shows the usual `process_…` series; of a service with "
-    "`--workers`, every member does, told apart by `seat`, while all else is one sum.\n\n"
+    "models are the first so many that a process meets (`GATEWAY_METRICS__MAX_TENANTS`, "
+    "`GATEWAY_METRICS__MAX_MODELS`): set these above what you have. Counters begin at zero where "
+    "their labels are closed. Each process also shows the usual `process_…` series; of a service "
+    "with `--processes`, every member does, told apart by `process_index`, while all else is one "
+    "sum.\n\n"
     "Rules and alerts are in `deploy/prometheus`, dashboards in `deploy/grafana` "
     "(`make dashboards`), what to do in [runbooks](runbooks/README.md).\n"
 )

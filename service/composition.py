@@ -55,10 +55,10 @@ def face_policy(settings: ServiceSettings) -> FacePolicy:
         batch=settings.batch_limits(),
         options=settings.option_policy(),
         public_url=settings.public_url.rstrip("/") if settings.public_url else None,
-        worker_silence=settings.worker_silence,
-        hints=HintPolicy(settings.poll_hint, settings.poll_hint_most),
-        longest_wait=settings.longest_wait,
-        heartbeat=settings.heartbeat,
+        worker_silence=settings.worker_timeout,
+        hints=HintPolicy(settings.min_retry_after, settings.max_retry_after),
+        longest_wait=settings.max_wait,
+        heartbeat=settings.heartbeat_interval,
         admin_token=settings.admin_token,
         cache=settings.cache.policy(),
     )
@@ -74,23 +74,23 @@ async def open_resources(
     """
     clock = SystemClock()
     release = version(DISTRIBUTION)
-    figures = service_figures(release, Labels(settings.metrics.most))
-    traces = TracePolicy(settings.traces, settings.traces_share, "service", release)
+    figures = service_figures(release, Labels(settings.metrics.label_limits))
+    traces = TracePolicy(settings.traces, settings.traces_sample_ratio, "service", release)
     async with AsyncExitStack() as stack:
         tracing = stack.enter_context(open_tracing(traces, clock, SystemIds()))
         source = connection_source(settings.redis, "service")
         wire = await stack.enter_async_context(Wire(source, Watch(clock, figures)))
         scripts = Scripts(wire, read_scripts())
-        overview = _overview(wire, scripts, clock, settings.metrics.tenants)
+        overview = _overview(wire, scripts, clock, settings.metrics.max_tenants)
         metrics = ServiceMetrics(figures, SUBMIT_ROUTE, overview.read, clock)
         emit = _both(metrics, log, tracing.emit)
         resources = replace(_over(wire, scripts, settings, metrics, emit), span_of=tracing.span_of)
-        figures.watch("gateway_waiters", (), resources.waiters.__len__)
+        figures.watch("gateway_job_subscriptions", (), resources.waiters.__len__)
         feed_source = connection_source(settings.redis, "feed")
         feed = ChangeFeed(feed_source, resources.waiters, clock, emit)
         for endless in (
-            resources.shelf.keep_fresh(settings.catalogue_refresh),
-            resources.histories.keep_fresh(settings.history_refresh),
+            resources.shelf.keep_fresh(settings.catalogue_refresh_interval),
+            resources.histories.keep_fresh(settings.run_times_refresh_interval),
             feed.run(),
             _keep_shared(figures, clock),
             _close_when(stopping or asyncio.Event(), resources.waiters),
@@ -104,7 +104,7 @@ def _over(
 ) -> Resources:
     """What handlers reach, over one wire; nothing of it runs by itself."""
     clock = SystemClock()
-    cards = Models.of(load_cards(), fresh_for=settings.catalogue_fresh_for)
+    cards = Models.of(load_cards(), fresh_for=settings.catalogue_max_age)
     return Resources(
         jobs=JobStore(wire, scripts, clock),
         batches=BatchStore(wire, scripts, clock),
@@ -116,7 +116,7 @@ def _over(
         health=Presence(wire, clock),
         shelf=ModelShelf(cards, CatalogueStore(wire, scripts), clock, emit),
         histories=HistoryShelf(HistoryStore(wire), clock, emit),
-        waiters=Waiters(clock, settings.waiters_at_once),
+        waiters=Waiters(clock, settings.max_subscriptions),
         figures=metrics,
         mailroom=open_mailroom(settings, wire, scripts),
         clock=clock,

@@ -12,7 +12,7 @@ from core.ids import IdSource
 from core.jobs.job import Job, JobRecord
 from core.jobs.query import JobPage, JobQuery
 from core.money import MicroUsd
-from core.observability.events import Administered, Emit
+from core.observability.events import AdminAction, Emit
 from core.operations import AuditEntry, Pause
 from core.store.jobs import JobView
 from core.tenants.api_keys import KeyRecord, KeyUse
@@ -117,4 +117,4 @@ class Desk:
         """Write down what was done; `change` holds no secret."""
         entry = AuditEntry(self.clock.now(), self.actor, action, subject, change)
         await self.controls.note(entry)
-        self.emit(Administered(self.actor, action, subject, change))
+        self.emit(AdminAction(self.actor, action, subject, change))

@@ -23,7 +23,7 @@ _Lifetime = Annotated[Seconds, Field(ge=LEAST_LIFETIME, le=MOST_LIFETIME)]
 _Models = Annotated[str, Field(pattern=r"^[A-Za-z0-9._/*-]{1,200}$")]
 
 
-class ModelDeadlines(BaseModel):
+class ModelTimeouts(BaseModel):
     """One model's own deadlines."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -92,17 +92,17 @@ class ServiceSettings(ProcessSettings):
     admin_token: SecretStr | None = Field(
         None, min_length=32, description="Token of the operators' API; without it that API is off."
     )
-    body_limit: int = Field(
+    max_body_bytes: int = Field(
         MEBIBYTE,
         gt=0,
         le=MOST_BODY,
         description="Largest body of a submit, in bytes; 64 MiB at most, for `data:` URIs.",
     )
-    batch_limit: int = Field(
+    max_batch_bytes: int = Field(
         16 * MEBIBYTE,
         gt=0,
         le=MOST_BODY,
-        description="Largest body of a batch, in bytes; each input within it has `body_limit` too.",
+        description="Largest body of a batch, in bytes; `max_body_bytes` holds for each input too.",
     )
     body_timeout: _Positive = Field(
         timedelta(seconds=30), description="Longest time that a body may take to arrive."
@@ -110,43 +110,43 @@ class ServiceSettings(ProcessSettings):
     default_timeout: _Positive = Field(
         timedelta(hours=2), description="Longest life of a job whose submit names no `timeout`."
     )
-    maximum_timeout: _Positive = Field(
+    max_timeout: _Positive = Field(
         timedelta(hours=24), description="Largest `timeout` and `start_timeout` of a submit."
     )
     default_start_timeout: _Positive | None = Field(
         None, description="Longest wait for the start without `start_timeout`; default: `timeout`."
     )
-    model_deadlines: Mapping[str, ModelDeadlines] = Field(
+    model_timeouts: Mapping[str, ModelTimeouts] = Field(
         {},
         description="JSON object of other defaults by model: "
         '`{"kling/…": {"timeout": 3600, "start_timeout": 600}}`.',
     )
-    catalogue_fresh_for: _Positive = Field(
+    catalogue_max_age: _Positive = Field(
         timedelta(hours=3),
         description="How long RunComfy's catalogue may say that a model does not exist.",
     )
-    catalogue_refresh: _Positive = Field(
+    catalogue_refresh_interval: _Positive = Field(
         timedelta(seconds=5), description="How often to look for a newer catalogue in Redis."
     )
-    worker_silence: _Positive = Field(
+    worker_timeout: _Positive = Field(
         timedelta(seconds=30), description="After this long without a worker, `/readyz` says no."
     )
-    poll_hint: _Positive = Field(
+    min_retry_after: _Positive = Field(
         timedelta(seconds=2), description="Shortest `Retry-After` on the status of a job."
     )
-    poll_hint_most: _Positive = Field(
+    max_retry_after: _Positive = Field(
         timedelta(seconds=30), description="Longest `Retry-After`, for a model whose runs are long."
     )
-    history_refresh: _Positive = Field(
+    run_times_refresh_interval: _Positive = Field(
         timedelta(seconds=5), description="How often to look for new run times of models in Redis."
     )
-    longest_wait: _Positive = Field(
+    max_wait: _Positive = Field(
         timedelta(seconds=60), description="Longest wait that `Prefer: wait=N` is granted."
     )
-    heartbeat: _Positive = Field(
+    heartbeat_interval: _Positive = Field(
         timedelta(seconds=15), description="How often a silent event stream shows that it lives."
     )
-    waiters_at_once: int = Field(
+    max_subscriptions: int = Field(
         10_000,
         ge=0,
         description="Callers that may wait or follow events in one process; beyond that, streams "
@@ -155,7 +155,7 @@ class ServiceSettings(ProcessSettings):
     shutdown_timeout: _Positive = Field(
         timedelta(seconds=10), description="Longest wait for open calls after SIGTERM."
     )
-    keep_alive: _Positive = Field(
+    keep_alive_timeout: _Positive = Field(
         timedelta(seconds=30), description="How long an idle connection stays open."
     )
     backlog: int = Field(2048, gt=0, description="Connections that may wait to be accepted.")
@@ -168,8 +168,8 @@ class ServiceSettings(ProcessSettings):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
-        if self.default_timeout > self.maximum_timeout:
-            raise ValueError("default_timeout: must not be above maximum_timeout")
+        if self.default_timeout > self.max_timeout:
+            raise ValueError("default_timeout: must not be above max_timeout")
         try:
             self.target_policy()
         except ValueError as error:
@@ -189,20 +189,20 @@ class ServiceSettings(ProcessSettings):
         default = Deadlines(self.default_timeout, self.default_start_timeout)
         return OptionPolicy(
             deadlines=default,
-            maximum=Deadlines(self.maximum_timeout),
+            maximum=Deadlines(self.max_timeout),
             targets=self.target_policy(),
             by_model={
                 model_id: Deadlines(
                     own.timeout or default.timeout, own.start_timeout or default.start_timeout
                 )
-                for model_id, own in self.model_deadlines.items()
+                for model_id, own in self.model_timeouts.items()
             },
         )
 
     def body_limits(self) -> BodyLimits:
         """How much of a body is read."""
-        return BodyLimits(self.body_limit, self.body_timeout)
+        return BodyLimits(self.max_body_bytes, self.body_timeout)
 
     def batch_limits(self) -> BodyLimits:
         """The same of a batch."""
-        return BodyLimits(self.batch_limit, self.body_timeout)
+        return BodyLimits(self.max_batch_bytes, self.body_timeout)

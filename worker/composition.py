@@ -181,12 +181,12 @@ def _watcher(
         )
     )
     work = Work(
-        name="step",
+        name="job_step",
         claim=lambda room: stores.jobs.claim_due(policy.lease, room),
         handle=within(job_subject, lifecycle.advance),
         identity=lambda job: job.id,
     )
-    return LeasedLoop(work, _in_batches(settings.poll.at_once), clock, emit)
+    return LeasedLoop(work, _in_batches(settings.poll.max_concurrency), clock, emit)
 
 
 def _chance() -> Random:
@@ -206,7 +206,7 @@ async def _open_sinks(stack: AsyncExitStack, own: Wire, settings: WorkerSettings
         )
         for name, url in settings.sinks.items()
     }
-    return StreamSinks(own, named, SinkPolicy(keep=settings.webhooks.sink_length))
+    return StreamSinks(own, named, SinkPolicy(keep=settings.webhooks.max_stream_length))
 
 
 def _courier(
@@ -224,7 +224,7 @@ def _courier(
         emit=emit,
     )
     work = Work(
-        name="delivery",
+        name="delivery_step",
         claim=lambda room: stores.deliveries.claim_due(DELIVERY_LEASE, room),
         handle=within(
             lambda claimed: delivery_subject(claimed.delivery, ways.span_of),
@@ -232,7 +232,7 @@ def _courier(
         ),
         identity=lambda claimed: claimed.delivery.id,
     )
-    return LeasedLoop(work, LoopPolicy(at_once=settings.webhooks.at_once), clock, emit)
+    return LeasedLoop(work, LoopPolicy(at_once=settings.webhooks.max_concurrency), clock, emit)
 
 
 def _closer(stores: _Stores, clock: Clock, emit: Emit) -> BatchCloser:
@@ -248,7 +248,7 @@ def _catalogue(
     emit: Emit,
 ) -> CatalogueSync:
     source = RunComfyCatalogue(line, limits)
-    return CatalogueSync(source, stores.catalogue, clock, emit, settings.catalogue_every)
+    return CatalogueSync(source, stores.catalogue, clock, emit, settings.catalogue_sync_interval)
 
 
 def _wallet(
@@ -268,7 +268,7 @@ def _wallet(
 def _sender_policy(settings: WorkerSettings) -> SenderPolicy:
     allowed = AllowedTargets.parse(settings.webhooks.allowed_targets)
     return SenderPolicy(
-        targets=TargetPolicy(allowed=allowed), connections=settings.webhooks.at_once
+        targets=TargetPolicy(allowed=allowed), connections=settings.webhooks.max_concurrency
     )
 
 
@@ -278,11 +278,11 @@ def _replay_policy(settings: WorkerSettings) -> ReplayPolicy:
 
 def _lifecycle_policy(settings: WorkerSettings) -> LifecyclePolicy:
     own = LifecyclePolicy()
-    polling = Cadence(settings.poll.least, settings.poll.most, own.polling.share)
+    polling = Cadence(settings.poll.min_interval, settings.poll.max_interval, own.polling.share)
     return LifecyclePolicy(
-        first_poll=settings.poll.first,
+        first_poll=settings.poll.initial_delay,
         polling=polling,
         doubt=settings.doubt.policy,
         doubt_hold=settings.doubt.hold,
-        submits_at_once=settings.submits_at_once,
+        submits_at_once=settings.submit_max_concurrency,
     )

@@ -19,7 +19,7 @@ from core.errors import StoreUnavailable
 from core.ids import SystemIds
 from core.jobs.job import FINAL_STATES
 from core.observability.event_metrics import Labels
-from core.observability.events import BatchEnded, Emit, Event, JobMoved
+from core.observability.events import BatchEnded, Emit, Event, JobTransitioned
 from core.observability.logs import configure_logging
 from core.observability.prometheus import Figures
 from core.observability.trace_context import SpanOf
@@ -71,11 +71,13 @@ def run(settings: WorkerSettings) -> None:
     log = configure_logging(settings.log_format, settings.log_level, sys.stderr)
     for name in CHATTY:
         logging.getLogger(name).setLevel(logging.WARNING)
-    figures = worker_figures(version(DISTRIBUTION), Labels(settings.metrics.most))
+    figures = worker_figures(version(DISTRIBUTION), Labels(settings.metrics.label_limits))
     stop_metrics = serve_metrics(
         settings.worker_metrics_host, settings.worker_metrics_port, figures
     )
-    traces = TracePolicy(settings.traces, settings.traces_share, "worker", version(DISTRIBUTION))
+    traces = TracePolicy(
+        settings.traces, settings.traces_sample_ratio, "worker", version(DISTRIBUTION)
+    )
     try:
         with open_tracing(traces, SystemClock(), SystemIds()) as tracing:
             emit = Readers([figures, log, tracing.emit])
@@ -119,7 +121,7 @@ async def _run_until(
     stop = asyncio.create_task(stopped.wait())
     endless = [task for task in loops if task.get_name() != "store"]
     ended, _ = await asyncio.wait([stop, *endless], return_when=asyncio.FIRST_COMPLETED)
-    await _close(loops, resources, settings.drain)
+    await _close(loops, resources, settings.drain_timeout)
     for task in ended - {stop}:
         task.result()
 
@@ -162,14 +164,14 @@ def _bell(settings: WorkerSettings, resources: Resources) -> Bell:
 
 def _chores(resources: Resources) -> tuple[Chore, ...]:
     watch = resources.wallet
-    wallet = () if watch is None else (Chore("wallet", LOOK_EVERY, watch.run_once),)
+    wallet = () if watch is None else (Chore("balance_sync", LOOK_EVERY, watch.run_once),)
     return (
-        Chore("sign", SIGN_EVERY, lambda: resources.presence.sign(resources.name)),
-        Chore("catalogue", LOOK_EVERY, resources.catalogue.run_once),
-        Chore("histories", HISTORIES_EVERY, resources.histories.refresh),
-        Chore("replays", REPLAY_EVERY, resources.replayer.run_once),
-        Chore("batches", CLOSE_EVERY, resources.closer.run_once),
-        Chore("trim", TRIM_EVERY, resources.trimmer.run_once),
+        Chore("heartbeat", SIGN_EVERY, lambda: resources.presence.sign(resources.name)),
+        Chore("catalogue_sync", LOOK_EVERY, resources.catalogue.run_once),
+        Chore("run_times_refresh", HISTORIES_EVERY, resources.histories.refresh),
+        Chore("replay", REPLAY_EVERY, resources.replayer.run_once),
+        Chore("batch_completion", CLOSE_EVERY, resources.closer.run_once),
+        Chore("index_pruning", TRIM_EVERY, resources.trimmer.run_once),
         Chore("dispatch", DISPATCH_EVERY, lambda: _dispatch(resources)),
         *wallet,
     )
@@ -178,10 +180,10 @@ def _chores(resources: Resources) -> tuple[Chore, ...]:
 def _show_load(figures: Figures, resources: Resources) -> None:
     """How much of what a worker can do at once it does."""
     watcher, courier = resources.watcher, resources.courier
-    figures.watch("gateway_worker_busy", ("step",), lambda: watcher.busy)
-    figures.watch("gateway_worker_busy", ("delivery",), lambda: courier.busy)
-    figures.watch("gateway_worker_room", ("step",), lambda: watcher.room)
-    figures.watch("gateway_worker_room", ("delivery",), lambda: courier.room)
+    figures.watch("gateway_worker_tasks_in_progress", ("jobs",), lambda: watcher.busy)
+    figures.watch("gateway_worker_tasks_in_progress", ("deliveries",), lambda: courier.busy)
+    figures.watch("gateway_worker_tasks_limit", ("jobs",), lambda: watcher.room)
+    figures.watch("gateway_worker_tasks_limit", ("deliveries",), lambda: courier.room)
 
 
 async def _dispatch(resources: Resources) -> None:
@@ -200,6 +202,6 @@ async def _when_store_answers(resources: Resources, do: Callable[[], Awaitable[N
 
 
 def _nudge_courier(event: Event, resources: Resources) -> None:
-    ended = isinstance(event, JobMoved) and event.after in FINAL_STATES
+    ended = isinstance(event, JobTransitioned) and event.after in FINAL_STATES
     if ended or isinstance(event, BatchEnded):
         resources.courier.nudge()

@@ -13,7 +13,7 @@ def worker_figures(version: str, labels: Labels) -> Figures:
     """The series of a worker, with the version that runs."""
     figures = Figures(Source.WORKER, labels)
     figures.take(Sample("gateway_build_info", ("worker", version)))
-    figures.take(Sample("gateway_store_up"))
+    figures.take(Sample("gateway_redis_up"))
     return figures
 
 

@@ -25,8 +25,10 @@ class WebhookSettings(BaseModel):
             "private or loopback; `http` is allowed to these alone."
         ),
     )
-    at_once: int = Field(100, ge=1, le=1000, description="Callbacks under way at once, a worker.")
-    sink_length: int = Field(
+    max_concurrency: int = Field(
+        100, ge=1, le=1000, description="Callbacks under way at once, a worker."
+    )
+    max_stream_length: int = Field(
         10_000, ge=1, description="About how many events a Redis stream of a tenant holds."
     )
     replay_per_second: int = Field(
@@ -53,13 +55,19 @@ class PollSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    first: Seconds = Field(
+    initial_delay: Seconds = Field(
         timedelta(seconds=2),
         description="Before the first poll of a job, while little is known of its model's runs.",
     )
-    least: Seconds = Field(timedelta(seconds=1), description="Shortest wait between two polls.")
-    most: Seconds = Field(timedelta(seconds=15), description="Longest wait between two polls.")
-    at_once: int = Field(100, ge=1, le=1000, description="Jobs worked on at once, a worker.")
+    min_interval: Seconds = Field(
+        timedelta(seconds=1), description="Shortest wait between two polls."
+    )
+    max_interval: Seconds = Field(
+        timedelta(seconds=15), description="Longest wait between two polls."
+    )
+    max_concurrency: int = Field(
+        100, ge=1, le=1000, description="Jobs worked on at once, a worker."
+    )
 
 
 class WorkerSettings(ProcessSettings):
@@ -81,11 +89,13 @@ class WorkerSettings(ProcessSettings):
         9100, ge=0, le=65535, description="Port of the worker's `/metrics`; 0: any free one."
     )
     worker_metrics_host: str = Field("127.0.0.1", description="Address of the worker's `/metrics`.")
-    submits_at_once: int = Field(10, ge=1, le=50, description="Paid calls at once, a worker.")
-    catalogue_every: Seconds = Field(
+    submit_max_concurrency: int = Field(
+        10, ge=1, le=50, description="Paid calls at once, a worker."
+    )
+    catalogue_sync_interval: Seconds = Field(
         timedelta(minutes=10), description="How often RunComfy's catalogue is read."
     )
-    drain: Seconds = Field(
+    drain_timeout: Seconds = Field(
         timedelta(seconds=10), description="How long a stopping worker finishes what it began."
     )
     webhooks: WebhookSettings = Field(WebhookSettings(), description="")

@@ -22,7 +22,7 @@ def create(
     scopes: Annotated[
         str, typer.Option(help="Some of submit, read, cancel, with commas.")
     ] = "submit,read,cancel",
-    days: Annotated[
+    expires_in_days: Annotated[
         float | None,
         typer.Option(min=0, max=MOST_DAYS, help="How long it lives; without: until revoked."),
     ] = None,
@@ -37,7 +37,7 @@ def create(
     wanted = {name.strip() for name in scopes.split(",")}
     if not wanted <= set(Scope):
         raise typer.BadParameter(f"must be some of {', '.join(Scope)}", param_hint="--scopes")
-    live_for = None if days is None else timedelta(days=days)
+    live_for = None if expires_in_days is None else timedelta(days=expires_in_days)
     chosen = frozenset(map(Scope, wanted))
     made = perform(
         lambda desk: keys.create_key(

@@ -32,7 +32,7 @@ def set_limits(
     running: Annotated[str | None, typer.Option(help="Jobs at RunComfy at once.")] = None,
     submits_per_second: Annotated[str | None, typer.Option(help="Submits a second.")] = None,
     polls_per_second: Annotated[str | None, typer.Option(help="Polls a second.")] = None,
-    wallet_floor: Annotated[
+    minimum_balance: Annotated[
         str | None, typer.Option(help="USD; below this balance submits are refused.")
     ] = None,
     model: Annotated[
@@ -45,7 +45,7 @@ def set_limits(
         "running": running,
         "submits_per_second": submits_per_second,
         "polls_per_second": polls_per_second,
-        "wallet_floor_usd": wallet_floor,
+        "minimum_balance_usd": minimum_balance,
     }
     raw: dict[str, Any] = {name: value_of(text) for name, text in given.items() if text is not None}
     if model:

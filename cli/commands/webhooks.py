@@ -64,7 +64,7 @@ def disable(tenant: Tenant, endpoint_id: EndpointId, *, as_json: AsJson = False)
     _print(_mailroom().change(tenant, endpoint_id, {"enabled": False}), as_json=as_json)
 
 
-@app.command("list")
+@app.command("deliveries")
 def list_deliveries(
     tenant: Tenant,
     *,

@@ -9,22 +9,22 @@ from core.money import to_usd
 from core.observability.events import (
     BatchAdmitted,
     BatchEnded,
-    BreakerMoved,
+    CacheLookup,
+    CircuitBreakerTransitioned,
     CostSaved,
     CostSettled,
     DeliveryAttempted,
     EndpointDisabled,
     Event,
     JobAdmitted,
-    JobMoved,
     JobPolled,
-    LikeFound,
+    JobTransitioned,
+    OperationalWarning,
+    RedisAnswered,
+    RedisDisconnected,
+    RedisReconnected,
     RequestServed,
-    StoreAnswered,
-    StoreFound,
-    StoreLost,
     SubmitAnswered,
-    Trouble,
     UpstreamCalled,
 )
 from core.observability.metric_labels import DELIVERY_ENDS, OTHER, Label
@@ -77,8 +77,8 @@ def _admitted(event: JobAdmitted) -> Iterator[Sample]:
         yield Sample("gateway_cost_reserved_usd_total", whose, to_usd(event.estimate))
 
 
-def _found_like(event: LikeFound) -> Iterator[Sample]:
-    yield Sample("gateway_reuse_total", (event.outcome,))
+def _found_like(event: CacheLookup) -> Iterator[Sample]:
+    yield Sample("gateway_cache_requests_total", (event.result,))
 
 
 def _saved(event: CostSaved) -> Iterator[Sample]:
@@ -94,25 +94,27 @@ def _batch_ended(_: BatchEnded) -> Iterator[Sample]:
     yield Sample("gateway_batches_total", ("ended",))
 
 
-def _moved(event: JobMoved) -> Iterator[Sample]:
-    yield Sample("gateway_job_moves_total", (event.fact,))
-    if event.fact is Fact.ACCEPTED:
+def _moved(event: JobTransitioned) -> Iterator[Sample]:
+    yield Sample("gateway_job_transitions_total", (event.trigger,))
+    if event.trigger is Fact.ACCEPTED:
         yield Sample("gateway_job_start_delay_seconds", (), _seconds(event.age))
     if event.after in FINAL_STATES and event.before not in FINAL_STATES:
         yield from _ended(event)
 
 
-def _ended(event: JobMoved) -> Iterator[Sample]:
+def _ended(event: JobTransitioned) -> Iterator[Sample]:
     yield Sample("gateway_jobs_ended_total", (event.tenant, event.model_id, event.after))
-    yield Sample("gateway_job_seconds", (event.after,), _seconds(event.age))
-    if event.ran is not None and event.after is JobState.SUCCEEDED:
-        yield Sample("gateway_job_run_seconds", (event.model_id,), _seconds(event.ran))
-    if event.detected_after is not None:
+    yield Sample("gateway_job_duration_seconds", (event.after,), _seconds(event.age))
+    if event.run_duration is not None and event.after is JobState.SUCCEEDED:
+        yield Sample(
+            "gateway_job_run_duration_seconds", (event.model_id,), _seconds(event.run_duration)
+        )
+    if event.detection_lag is not None:
         # Two machines' clocks: a difference below zero is not a lag.
-        lag = max(event.detected_after, timedelta())
+        lag = max(event.detection_lag, timedelta())
         yield Sample("gateway_detection_lag_seconds", (event.model_id,), _seconds(lag))
-        if event.ran is not None:
-            own = event.age - event.ran + lag
+        if event.run_duration is not None:
+            own = event.age - event.run_duration + lag
             yield Sample("gateway_job_overhead_seconds", (), _seconds(own))
 
 
@@ -121,66 +123,71 @@ def _polled(event: JobPolled) -> Iterator[Sample]:
 
 
 def _settled(event: CostSettled) -> Iterator[Sample]:
-    labels = (event.tenant, event.model_id, event.verdict)
+    labels = (event.tenant, event.model_id, event.settlement)
     yield Sample("gateway_cost_settled_usd_total", labels, to_usd(event.amount))
 
 
 def _answered(event: SubmitAnswered) -> Iterator[Sample]:
-    yield Sample("gateway_submits_total", (event.fact,))
+    yield Sample("gateway_upstream_submits_total", (event.outcome,))
 
 
 def _called(event: UpstreamCalled) -> Iterator[Sample]:
     labels = (event.call, event.outcome)
-    yield Sample("gateway_upstream_call_seconds", labels, _seconds(event.took))
+    yield Sample("gateway_upstream_call_duration_seconds", labels, _seconds(event.duration))
 
 
 def _attempted(event: DeliveryAttempted) -> Iterator[Sample]:
-    yield Sample("gateway_delivery_attempt_seconds", (event.outcome,), _seconds(event.took))
+    yield Sample(
+        "gateway_delivery_attempt_duration_seconds", (event.outcome,), _seconds(event.duration)
+    )
     for end in DELIVERY_ENDS:
         # By nothing too: a counter that appears with its first 1 hides it from `increase`.
         yield Sample("gateway_deliveries_ended_total", (event.tenant, end), event.state is end)
     if event.lag is not None:
-        yield Sample("gateway_callback_lag_seconds", (), _seconds(event.lag))
+        yield Sample("gateway_delivery_lag_seconds", (), _seconds(event.lag))
 
 
 def _served(event: RequestServed) -> Iterator[Sample]:
-    took, status = _seconds(event.took - (event.waited or timedelta())), str(event.status)
+    took, status = (
+        _seconds(event.duration - (event.wait_duration or timedelta())),
+        str(event.status),
+    )
     yield Sample("gateway_http_requests_total", (event.route, event.method, status))
-    yield Sample("gateway_http_request_seconds", (event.route,), took)
+    yield Sample("gateway_http_request_duration_seconds", (event.route,), took)
 
 
-def _breaker(event: BreakerMoved) -> Iterator[Sample]:
-    yield Sample("gateway_breaker_moves_total", (event.after,))
+def _breaker(event: CircuitBreakerTransitioned) -> Iterator[Sample]:
+    yield Sample("gateway_circuit_breaker_transitions_total", (event.after,))
 
 
 def _disabled(event: EndpointDisabled) -> Iterator[Sample]:
     yield Sample("gateway_endpoints_disabled_total", (event.reason,))
 
 
-def _round_trip(event: StoreAnswered) -> Iterator[Sample]:
-    yield Sample("gateway_store_call_seconds", (), _seconds(event.took))
+def _round_trip(event: RedisAnswered) -> Iterator[Sample]:
+    yield Sample("gateway_redis_round_trip_duration_seconds", (), _seconds(event.duration))
 
 
-def _lost(_: StoreLost) -> Iterator[Sample]:
-    yield Sample("gateway_store_up", (), 0)
-    yield Sample("gateway_store_losses_total")
+def _lost(_: RedisDisconnected) -> Iterator[Sample]:
+    yield Sample("gateway_redis_up", (), 0)
+    yield Sample("gateway_redis_disconnects_total")
 
 
-def _found(_: StoreFound) -> Iterator[Sample]:
-    yield Sample("gateway_store_up", (), 1)
+def _found(_: RedisReconnected) -> Iterator[Sample]:
+    yield Sample("gateway_redis_up", (), 1)
 
 
-def _troubled(event: Trouble) -> Iterator[Sample]:
-    yield Sample("gateway_troubles_total", (event.code,))
+def _troubled(event: OperationalWarning) -> Iterator[Sample]:
+    yield Sample("gateway_warnings_total", (event.code,))
 
 
 _READERS: Final[Mapping[type[Event], Callable[[Any], Iterator[Sample]]]] = {
     JobAdmitted: _admitted,
-    LikeFound: _found_like,
+    CacheLookup: _found_like,
     CostSaved: _saved,
     BatchAdmitted: _batch_admitted,
     BatchEnded: _batch_ended,
-    JobMoved: _moved,
+    JobTransitioned: _moved,
     JobPolled: _polled,
     CostSettled: _settled,
     SubmitAnswered: _answered,
@@ -188,11 +195,11 @@ _READERS: Final[Mapping[type[Event], Callable[[Any], Iterator[Sample]]]] = {
     DeliveryAttempted: _attempted,
     RequestServed: _served,
     EndpointDisabled: _disabled,
-    BreakerMoved: _breaker,
-    StoreAnswered: _round_trip,
-    StoreLost: _lost,
-    StoreFound: _found,
-    Trouble: _troubled,
+    CircuitBreakerTransitioned: _breaker,
+    RedisAnswered: _round_trip,
+    RedisDisconnected: _lost,
+    RedisReconnected: _found,
+    OperationalWarning: _troubled,
 }
 
 

@@ -25,13 +25,13 @@ class JobAdmitted:
 
 
 @dataclass(frozen=True, slots=True)
-class LikeFound:
+class CacheLookup:
     """A submit was compared with what was there, and accepted. `job_id` is whose answer it got."""
 
     job_id: str
     tenant: str
     model_id: str
-    outcome: Reuse
+    result: Reuse
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ class BatchAdmitted:
 class BatchEnded:
     """The last job of a batch has ended, and its closing event was written. `age`: from its start.
 
-    `told`: how many callbacks that made.
+    `deliveries`: how many callbacks that made.
     """
 
     batch_id: str
@@ -68,26 +68,26 @@ class BatchEnded:
     failed: int
     cancelled: int
     age: timedelta
-    told: int
+    deliveries: int
     trace: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class JobMoved:
-    """A job's record took a fact. `ran` and `detected_after` are known at some jobs' ends only."""
+class JobTransitioned:
+    """A job's record took a fact. `run_duration`, `detection_lag`: at some jobs' ends only."""
 
     job_id: str
     tenant: str
     model_id: str
-    fact: Fact
+    trigger: Fact
     before: JobState
     after: JobState
     age: timedelta
     upstream_id: str | None = None
     detail: str | None = None
-    ran: timedelta | None = None
+    run_duration: timedelta | None = None
     """From RunComfy's acceptance to our record of the end."""
-    detected_after: timedelta | None = None
+    detection_lag: timedelta | None = None
     """From RunComfy's own `finished_at` to our record of the end."""
     trace: str | None = None
 
@@ -119,7 +119,7 @@ class CostSettled:
     job_id: str
     tenant: str
     model_id: str
-    verdict: Verdict
+    settlement: Verdict
     amount: MicroUsd
 
 
@@ -133,7 +133,7 @@ class SubmitAnswered:
     job_id: str
     tenant: str
     model_id: str
-    fact: Fact
+    outcome: Fact
     upstream_id: str | None
     detail: str | None
 
@@ -145,7 +145,7 @@ class UpstreamCalled:
     call: str
     outcome: str
     http_status: int | None
-    took: timedelta
+    duration: timedelta
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,10 +158,10 @@ class DeliveryAttempted:
     delivery_id: str
     job_id: str | None
     tenant: str
-    number: int
+    attempt: int
     outcome: str
     http_status: int | None
-    took: timedelta
+    duration: timedelta
     state: DeliveryState = DeliveryState.PENDING
     lag: timedelta | None = None
 
@@ -179,47 +179,47 @@ class EndpointDisabled:
 class RequestServed:
     """One HTTP call was answered. `route` is the template, never the path; `code` an error's word.
 
-    `status` 499: the caller left before the answer. `took` holds `waited`, the time that the caller
-    asked to wait for the job. `trace` is what was passed on, `caller_trace` what the caller sent
-    (`traceparent`s).
+    `status` 499: the caller left before the answer. `duration` holds `wait_duration`, the time
+    that the caller asked to wait for the job. `trace` is what was passed on, `caller_trace` what
+    the caller sent (`traceparent`s).
     """
 
     request_id: str
     method: str
     route: str
     status: int
-    took: timedelta
+    duration: timedelta
     code: str | None = None
     tenant: str | None = None
     job_id: str | None = None
     trace: str | None = None
     caller_trace: str | None = None
-    waited: timedelta | None = None
+    wait_duration: timedelta | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class StoreAnswered:
+class RedisAnswered:
     """One round trip to the store ended: many a second, for figures alone."""
 
-    took: timedelta
+    duration: timedelta
 
 
 @dataclass(frozen=True, slots=True)
-class StoreLost:
+class RedisDisconnected:
     """The store stopped answering."""
 
     detail: str
 
 
 @dataclass(frozen=True, slots=True)
-class StoreFound:
+class RedisReconnected:
     """The store answers again."""
 
-    after: timedelta
+    downtime: timedelta
 
 
 @dataclass(frozen=True, slots=True)
-class Trouble:
+class OperationalWarning:
     """Something an operator should read; `code` is a stable word."""
 
     code: str
@@ -230,7 +230,7 @@ class Trouble:
 
 
 @dataclass(frozen=True, slots=True)
-class BreakerMoved:
+class CircuitBreakerTransitioned:
     """Submits to RunComfy were stopped, are being tried, or go on."""
 
     before: BreakerState
@@ -240,16 +240,16 @@ class BreakerMoved:
 
 
 @dataclass(frozen=True, slots=True)
-class WalletRead:
+class AccountBalanceRead:
     """How RunComfy's balance stands; told every minute by every worker, whoever read it."""
 
     balance: MicroUsd
-    burn_per_hour: MicroUsd | None
-    lasts: timedelta | None
+    spend_per_hour: MicroUsd | None
+    time_left: timedelta | None
 
 
 @dataclass(frozen=True, slots=True)
-class Administered:
+class AdminAction:
     """An operator did something; the audit log has the same."""
 
     actor: str
@@ -260,11 +260,11 @@ class Administered:
 
 Event = (
     JobAdmitted
-    | LikeFound
+    | CacheLookup
     | CostSaved
     | BatchAdmitted
     | BatchEnded
-    | JobMoved
+    | JobTransitioned
     | JobDeleted
     | JobPolled
     | CostSettled
@@ -273,12 +273,12 @@ Event = (
     | DeliveryAttempted
     | EndpointDisabled
     | RequestServed
-    | BreakerMoved
-    | WalletRead
-    | Administered
-    | StoreAnswered
-    | StoreLost
-    | StoreFound
-    | Trouble
+    | CircuitBreakerTransitioned
+    | AccountBalanceRead
+    | AdminAction
+    | RedisAnswered
+    | RedisDisconnected
+    | RedisReconnected
+    | OperationalWarning
 )
 Emit = Callable[[Event], None]

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from core.billing.settlement import Verdict, standing
 from core.jobs.job import Fact, Job, JobState
 from core.money import MicroUsd
-from core.observability.events import CostSaved, CostSettled, Event, JobMoved
+from core.observability.events import CostSaved, CostSettled, Event, JobTransitioned
 from core.transactions.job_update import Change
 
 
@@ -32,19 +32,19 @@ def told_of_handover(change: Change) -> Iterator[Event]:
         yield _moved(heir.before, heir.after, Fact.INHERITED, heir.entry.detail)
 
 
-def _moved(before: Job, after: Job, fact: Fact, detail: str | None) -> JobMoved:
-    return JobMoved(
+def _moved(before: Job, after: Job, fact: Fact, detail: str | None) -> JobTransitioned:
+    return JobTransitioned(
         job_id=after.id,
         tenant=after.tenant,
         model_id=after.model_id,
-        fact=fact,
+        trigger=fact,
         before=before.state,
         after=after.state,
         age=after.updated_at - after.created_at,
         upstream_id=after.upstream_id,
         detail=detail,
-        ran=_span(after.running_since, after.finished_at),
-        detected_after=_span(after.upstream_finished_at, after.finished_at),
+        run_duration=_span(after.running_since, after.finished_at),
+        detection_lag=_span(after.upstream_finished_at, after.finished_at),
         trace=after.trace,
     )
 

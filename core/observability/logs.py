@@ -16,19 +16,19 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 
 from core.clock import Clock, SystemClock
 from core.observability.events import (
-    Administered,
-    BreakerMoved,
+    AccountBalanceRead,
+    AdminAction,
+    CacheLookup,
+    CircuitBreakerTransitioned,
     EndpointDisabled,
     Event,
     JobAdmitted,
     JobPolled,
-    LikeFound,
-    StoreAnswered,
-    StoreFound,
-    StoreLost,
-    Trouble,
+    OperationalWarning,
+    RedisAnswered,
+    RedisDisconnected,
+    RedisReconnected,
     UpstreamCalled,
-    WalletRead,
 )
 from core.observability.log_context import subject
 from core.observability.trace_context import Context
@@ -41,18 +41,18 @@ _D, _I, _W, _E = logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR
 _NEVER: Final = logging.NOTSET
 
 _LEVELS_OF: Final[Mapping[type[Event], int]] = {
-    Administered: _W,
-    BreakerMoved: _W,
+    AdminAction: _W,
+    CircuitBreakerTransitioned: _W,
     EndpointDisabled: _W,
     JobAdmitted: _D,
     JobPolled: _D,
-    LikeFound: _D,
-    StoreAnswered: _NEVER,
-    StoreFound: _W,
-    StoreLost: _E,
-    Trouble: _W,
+    CacheLookup: _D,
+    RedisAnswered: _NEVER,
+    RedisReconnected: _W,
+    RedisDisconnected: _E,
+    OperationalWarning: _W,
     UpstreamCalled: _D,
-    WalletRead: _D,
+    AccountBalanceRead: _D,
 }
 """Not told at `info`: a poll is one of thousands; of an admission the call is told of."""
 
@@ -182,7 +182,7 @@ def _shown(event: Event) -> dict[str, object]:
             shown[name] = _plain(value) if isinstance(value, timedelta) else value
     shown.pop("caller_trace", None)
     _identify(shown)
-    if isinstance(event, Trouble) and event.error is not None:
+    if isinstance(event, OperationalWarning) and event.error is not None:
         shown["exc_info"] = shown.pop("error")
     return shown
 

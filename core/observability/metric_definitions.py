@@ -91,10 +91,16 @@ CATALOGUE: Final[Sequence[Series]] = (
         "Which version runs; always 1.",
         (PROCESS, Label("version", most=5)),
     ),
-    Series("gateway_store_up", _G, _BOTH, "Whether Redis answers this process."),
-    Series("gateway_store_losses_total", _C, _BOTH, "Times that Redis stopped answering."),
-    Series("gateway_store_call_seconds", _H, _BOTH, "Round trips to Redis.", buckets=_STORE),
-    Series("gateway_troubles_total", _C, _BOTH, "What an operator should read of.", (CODE,)),
+    Series("gateway_redis_up", _G, _BOTH, "Whether Redis answers this process."),
+    Series("gateway_redis_disconnects_total", _C, _BOTH, "Times that Redis stopped answering."),
+    Series(
+        "gateway_redis_round_trip_duration_seconds",
+        _H,
+        _BOTH,
+        "Round trips to Redis.",
+        buckets=_STORE,
+    ),
+    Series("gateway_warnings_total", _C, _BOTH, "What an operator should read of.", (CODE,)),
     # The face
     Series(
         "gateway_http_requests_total",
@@ -104,7 +110,7 @@ CATALOGUE: Final[Sequence[Series]] = (
         (ROUTE, Label("method", most=10), Label("status", most=60)),
     ),
     Series(
-        "gateway_http_request_seconds",
+        "gateway_http_request_duration_seconds",
         _H,
         _SVC,
         "Time to the end of an answer, without what the caller asked to wait for a job.",
@@ -112,21 +118,23 @@ CATALOGUE: Final[Sequence[Series]] = (
         _FAST,
     ),
     Series(
-        "gateway_accepts_total",
+        "gateway_submissions_total",
         _C,
         _SVC,
         "Submits by what became of them: `accepted`, or the problem's code.",
         (Label("outcome", most=60),),
     ),
     Series(
-        "gateway_accept_seconds",
+        "gateway_submission_duration_seconds",
         _H,
         _SVC,
         "Time to answer a submit.",
         (closed("result", *ACCEPT_RESULTS),),
         _FAST,
     ),
-    Series("gateway_waiters", _G, _SVC, "Callers that wait for a job or follow its events."),
+    Series(
+        "gateway_job_subscriptions", _G, _SVC, "Callers that wait for a job or follow its events."
+    ),
     Series("gateway_jobs_admitted_total", _C, _SVC, "Jobs taken in.", (TENANT, MODEL)),
     Series(
         "gateway_cost_reserved_usd_total",
@@ -136,12 +144,12 @@ CATALOGUE: Final[Sequence[Series]] = (
         (TENANT, MODEL),
     ),
     Series(
-        "gateway_reuse_total",
+        "gateway_cache_requests_total",
         _C,
         _SVC,
         "Accepted submits by what they found of their like: a result, a job under way to join, "
         "nothing; it was off; or the key of a submit before.",
-        (closed("outcome", *Reuse),),
+        (closed("result", *Reuse),),
     ),
     Series(
         "gateway_cost_saved_usd_total",
@@ -155,18 +163,25 @@ CATALOGUE: Final[Sequence[Series]] = (
         _C,
         _BOTH,
         "Batches by how far they came: taken in, or ended and told of.",
-        (closed("step", "admitted", "ended"),),
+        (closed("phase", "admitted", "ended"),),
     ),
     # A job's life
     Series(
-        "gateway_job_moves_total",
+        "gateway_job_transitions_total",
         _C,
         _BOTH,
         "Facts that moved jobs.",
-        (closed("fact", *Fact),),
+        (closed("trigger", *Fact),),
     ),
     Series("gateway_jobs_ended_total", _C, _BOTH, "Jobs that ended.", (TENANT, MODEL, FINAL)),
-    Series("gateway_job_seconds", _H, _BOTH, "From admission to a job's end.", (FINAL,), _SPANS),
+    Series(
+        "gateway_job_duration_seconds",
+        _H,
+        _BOTH,
+        "From admission to a job's end.",
+        (FINAL,),
+        _SPANS,
+    ),
     Series(
         "gateway_job_start_delay_seconds",
         _H,
@@ -175,7 +190,7 @@ CATALOGUE: Final[Sequence[Series]] = (
         buckets=_LAGS,
     ),
     Series(
-        "gateway_job_run_seconds",
+        "gateway_job_run_duration_seconds",
         _H,
         _WRK,
         "From RunComfy's acceptance to a success.",
@@ -202,18 +217,18 @@ CATALOGUE: Final[Sequence[Series]] = (
         _C,
         _BOTH,
         "What ended jobs came to in USD: told by RunComfy, counted by estimate, or given back.",
-        (TENANT, MODEL, closed("verdict", *SETTLED)),
+        (TENANT, MODEL, closed("settlement", *SETTLED)),
     ),
     # RunComfy
     Series(
-        "gateway_submits_total",
+        "gateway_upstream_submits_total",
         _C,
         _WRK,
         "Paid submits by what they met.",
-        (closed("fact", *SUBMIT_FACTS),),
+        (closed("outcome", *SUBMIT_FACTS),),
     ),
     Series(
-        "gateway_upstream_call_seconds",
+        "gateway_upstream_call_duration_seconds",
         _H,
         _WRK,
         "Calls to RunComfy.",
@@ -228,7 +243,7 @@ CATALOGUE: Final[Sequence[Series]] = (
         (MODEL, closed("outcome", *POLL_OUTCOMES)),
     ),
     Series(
-        "gateway_breaker_moves_total",
+        "gateway_circuit_breaker_transitions_total",
         _C,
         _WRK,
         "Changes of the breaker over submits.",
@@ -236,7 +251,7 @@ CATALOGUE: Final[Sequence[Series]] = (
     ),
     # Callbacks
     Series(
-        "gateway_delivery_attempt_seconds",
+        "gateway_delivery_attempt_duration_seconds",
         _H,
         _WRK,
         "Attempts at callbacks.",
@@ -251,7 +266,7 @@ CATALOGUE: Final[Sequence[Series]] = (
         (TENANT, closed("state", *DELIVERY_ENDS)),
     ),
     Series(
-        "gateway_callback_lag_seconds",
+        "gateway_delivery_lag_seconds",
         _H,
         _WRK,
         "From the event to the receiver's 2xx.",
@@ -264,18 +279,20 @@ CATALOGUE: Final[Sequence[Series]] = (
         "Endpoints that get nothing any more, by why.",
         (closed("reason", *Disabled),),
     ),
-    Series("gateway_worker_busy", _G, _WRK, "Items that this worker has in hand.", (LOOP,)),
-    Series("gateway_worker_room", _G, _WRK, "Items that it may have in hand.", (LOOP,)),
+    Series(
+        "gateway_worker_tasks_in_progress", _G, _WRK, "Items that this worker has in hand.", (LOOP,)
+    ),
+    Series("gateway_worker_tasks_limit", _G, _WRK, "Items that it may have in hand.", (LOOP,)),
     # What Redis holds
     Series("gateway_jobs", _G, _ALL, "Open jobs.", (closed("state", *OPEN_STATES),)),
     Series(
-        "gateway_oldest_unsent_job_age_seconds",
+        "gateway_oldest_unsubmitted_job_age_seconds",
         _G,
         _ALL,
         "Age of the oldest job that RunComfy has not got yet; 0 without one.",
     ),
     Series(
-        "gateway_oldest_doubt_age_seconds",
+        "gateway_oldest_in_doubt_job_age_seconds",
         _G,
         _ALL,
         "How long the oldest submit in doubt waits for a person; 0 without one.",
@@ -297,16 +314,16 @@ CATALOGUE: Final[Sequence[Series]] = (
         _ALL,
         "Callbacks that will be tried (again), of the 500 endpoints that are looked at next.",
     ),
-    Series("gateway_deliveries_busy", _G, _ALL, "Callbacks in couriers' hands."),
+    Series("gateway_deliveries_in_progress", _G, _ALL, "Callbacks in couriers' hands."),
     Series(
         "gateway_deliveries_due",
         _G,
         _ALL,
         "Callbacks whose time has come, and whose endpoint is not held back.",
     ),
-    Series("gateway_endpoints_waiting", _G, _ALL, "Endpoints with callbacks to come."),
+    Series("gateway_endpoints_pending", _G, _ALL, "Endpoints with callbacks to come."),
     Series(
-        "gateway_endpoints_held_back",
+        "gateway_endpoints_backing_off",
         _G,
         _ALL,
         "Of these, endpoints that get nothing for now: they failed, or asked for a pause.",
@@ -325,45 +342,54 @@ CATALOGUE: Final[Sequence[Series]] = (
         "How long the callback that is due longest has been due; 0 without one.",
     ),
     Series(
-        "gateway_window_usd",
+        "gateway_tenant_cost_usd",
         _G,
         _ALL,
         "A tenant's money in the present day or month (UTC), in USD.",
-        (TENANT, WINDOW, closed("booking", *BOOKINGS)),
+        (TENANT, WINDOW, closed("type", *BOOKINGS)),
     ),
     Series(
-        "gateway_window_jobs",
+        "gateway_tenant_jobs",
         _G,
         _ALL,
         "A tenant's jobs in the present day or month (UTC).",
         (TENANT, WINDOW),
     ),
-    Series("gateway_budget_usd", _G, _ALL, "A tenant's budget in USD, if any.", (TENANT, WINDOW)),
     Series(
-        "gateway_budget_remaining_usd",
+        "gateway_tenant_budget_usd", _G, _ALL, "A tenant's budget in USD, if any.", (TENANT, WINDOW)
+    ),
+    Series(
+        "gateway_tenant_budget_remaining_usd",
         _G,
         _ALL,
         "What is left of a tenant's budget in USD.",
         (TENANT, WINDOW),
     ),
-    Series("gateway_wallet_balance_usd", _G, _ALL, "RunComfy's balance in USD, as last read."),
-    Series("gateway_wallet_floor_usd", _G, _ALL, "Below it no submit is admitted, in USD."),
+    Series("gateway_account_balance_usd", _G, _ALL, "RunComfy's balance in USD, as last read."),
     Series(
-        "gateway_wallet_burn_usd_per_hour",
+        "gateway_account_minimum_balance_usd", _G, _ALL, "Below it no submit is admitted, in USD."
+    ),
+    Series(
+        "gateway_account_spend_usd_per_hour",
         _G,
         _ALL,
         "How fast the balance falls; absent before it is known.",
     ),
-    Series("gateway_wallet_read_timestamp_seconds", _G, _ALL, "When the balance was last read."),
     Series(
-        "gateway_breaker_state",
+        "gateway_account_balance_read_timestamp_seconds",
+        _G,
+        _ALL,
+        "When the balance was last read.",
+    ),
+    Series(
+        "gateway_circuit_breaker_state",
         _G,
         _ALL,
         "1 for the state of the breaker over submits.",
         (closed("state", *BreakerState),),
     ),
     Series(
-        "gateway_breaker_open",
+        "gateway_circuit_breaker_open",
         _G,
         _ALL,
         "1 for the reason while submits are stopped.",
@@ -382,9 +408,14 @@ CATALOGUE: Final[Sequence[Series]] = (
     Series("gateway_redis_commands_total", _C, _ALL, "Commands that Redis carried out."),
     Series("gateway_redis_evicted_keys_total", _C, _ALL, "Keys thrown away for want of memory."),
     Series("gateway_redis_aof_enabled", _G, _ALL, "Whether Redis keeps an append-only file."),
-    Series("gateway_redis_aof_write_ok", _G, _ALL, "Whether its last write to it went well."),
+    Series("gateway_redis_aof_last_write_ok", _G, _ALL, "Whether its last write to it went well."),
     Series("gateway_redis_uptime_seconds", _G, _ALL, "Since Redis started."),
-    Series("gateway_state_read_seconds", _G, _ALL, "How long the reading of these figures took."),
+    Series(
+        "gateway_state_read_duration_seconds",
+        _G,
+        _ALL,
+        "How long the reading of these figures took.",
+    ),
 )
 """Every series. A label without closed values takes the first so many that are met."""
 

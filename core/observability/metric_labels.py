@@ -33,7 +33,7 @@ MODEL: Final = Label("model", most=MODELS_MOST)
 ROUTE: Final = Label("route", most=100)
 FINAL: Final = closed("state", *FINAL_STATES)
 WINDOW: Final = closed("window", *Window)
-LOOP: Final = closed("loop", "step", "delivery")
+LOOP: Final = closed("loop", "jobs", "deliveries")
 PROCESS: Final = closed("process", "service", "worker")
 
 UPSTREAM_CALLS: Final = (
@@ -101,28 +101,28 @@ DELIVERY_ENDS: Final = (DeliveryState.DELIVERED, DeliveryState.FAILED, DeliveryS
 BOOKINGS: Final = ("settled", "released", "held", "saved")
 
 TROUBLES: Final = (
-    "batches_failed",
-    "catalogue_failed",
-    "catalogue_unread",
-    "catalogue_unreadable",
-    "changes_unheard",
-    "delivery_failed",
+    "batch_completion_failed",
+    "catalogue_sync_failed",
+    "catalogue_fetch_failed",
+    "catalogue_invalid",
+    "pubsub_disconnected",
+    "delivery_step_failed",
     "dispatch_failed",
-    "front_end_died",
-    "histories_failed",
-    "histories_unreadable",
+    "child_process_died",
+    "run_times_refresh_failed",
+    "run_times_invalid",
     "illegal_transition",
     "internal_error",
-    "job_vanished",
-    "replays_failed",
+    "job_record_missing",
+    "replay_failed",
     "second_acceptance",
-    "sign_failed",
-    "step_failed",
-    "store_not_durable",
-    "trim_failed",
-    "wallet_failed",
-    "wallet_unread",
+    "heartbeat_failed",
+    "job_step_failed",
+    "redis_not_durable",
+    "index_pruning_failed",
+    "balance_sync_failed",
+    "balance_fetch_failed",
 )
-DEFECTS: Final = ("internal_error", "illegal_transition", "step_failed", "delivery_failed")
+DEFECTS: Final = ("internal_error", "illegal_transition", "job_step_failed", "delivery_step_failed")
 """Our own bugs: a trace is in the log."""
 CODE: Final = closed("code", *TROUBLES)

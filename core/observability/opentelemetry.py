@@ -22,7 +22,7 @@ from core.jobs.job import FINAL_STATES, JobState
 from core.observability.events import (
     DeliveryAttempted,
     Event,
-    JobMoved,
+    JobTransitioned,
     RequestServed,
     UpstreamCalled,
 )
@@ -89,7 +89,7 @@ class Spans:
                 return self._call(event)
             case DeliveryAttempted():
                 return _attempt(event)
-            case JobMoved(after=after) if after in FINAL_STATES:
+            case JobTransitioned(after=after) if after in FINAL_STATES:
                 return self._job(event)
             case _:
                 return None
@@ -104,7 +104,7 @@ class Spans:
             kind=SpanKind.CLIENT,
             trace=trace,
             parent=present.trace,
-            took=event.took,
+            took=event.duration,
             failed=event.outcome not in _WELL,
             attributes={
                 "gateway.job_id": present.job_id,
@@ -114,7 +114,7 @@ class Spans:
             },
         )
 
-    def _job(self, event: JobMoved) -> _Told | None:
+    def _job(self, event: JobTransitioned) -> _Told | None:
         present = subject()
         trace = self._below(present)
         if present is None or trace is None:
@@ -161,7 +161,7 @@ def _request(event: RequestServed, trace: str) -> _Told:
         kind=SpanKind.SERVER,
         trace=trace,
         parent=event.caller_trace,
-        took=event.took,
+        took=event.duration,
         failed=event.status >= _SERVER_ERROR,
         attributes={
             "http.request.method": event.method,
@@ -184,13 +184,13 @@ def _attempt(event: DeliveryAttempted) -> _Told | None:
         kind=SpanKind.CLIENT,
         trace=present.trace,
         parent=present.parent,
-        took=event.took,
+        took=event.duration,
         failed=event.outcome not in _WELL,
         attributes={
             "gateway.delivery_id": event.delivery_id,
             "gateway.job_id": event.job_id,
             "gateway.tenant": event.tenant,
-            "gateway.attempt": event.number,
+            "gateway.attempt": event.attempt,
             "gateway.outcome": event.outcome,
             "http.response.status_code": event.http_status,
         },

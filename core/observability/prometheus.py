@@ -30,7 +30,7 @@ _MOST_ZEROES: Final = 32
 
 
 Shown = Callable[[CollectorRegistry], CollectorRegistry]
-_TOGETHER: Final = {"gateway_store_up": "livemin", "gateway_waiters": "livesum"}
+_TOGETHER: Final = {"gateway_redis_up": "livemin", "gateway_job_subscriptions": "livesum"}
 """How processes that share their figures show a gauge as one; others show the largest."""
 
 

@@ -23,7 +23,7 @@ from core.webhooks.endpoint import Disabled
 
 def levels(overview: Overview) -> Iterator[Sample]:
     """Every figure of the overview."""
-    yield Sample("gateway_state_read_seconds", (), overview.took.total_seconds())
+    yield Sample("gateway_state_read_duration_seconds", (), overview.took.total_seconds())
     yield from _jobs(overview)
     yield from _slots(overview)
     for tenant in overview.tenants:
@@ -38,8 +38,8 @@ def _jobs(overview: Overview) -> Iterator[Sample]:
     jobs, now = overview.jobs, overview.read_at
     for state, count in jobs.by_state.items():
         yield Sample("gateway_jobs", (JobState(state),), count)
-    yield Sample("gateway_oldest_unsent_job_age_seconds", (), _age(jobs.oldest_unsent_at, now))
-    yield Sample("gateway_oldest_doubt_age_seconds", (), _age(jobs.oldest_doubt_at, now))
+    yield Sample("gateway_oldest_unsubmitted_job_age_seconds", (), _age(jobs.oldest_unsent_at, now))
+    yield Sample("gateway_oldest_in_doubt_job_age_seconds", (), _age(jobs.oldest_doubt_at, now))
     yield Sample("gateway_stuck_jobs", (), jobs.stuck)
 
 
@@ -61,23 +61,23 @@ def _tenant(tenant: TenantStanding) -> Iterator[Sample]:
     yield from _known("gateway_tenant_slots_limit", tenant.slots, name)
     for use in tenant.windows:
         labels = (name, use.window)
-        yield Sample("gateway_window_jobs", labels, use.jobs)
+        yield Sample("gateway_tenant_jobs", labels, use.jobs)
         for booking in ("settled", "released", "held"):
             amount = to_usd(getattr(use.booking, booking))
-            yield Sample("gateway_window_usd", (*labels, booking), amount)
-        yield Sample("gateway_window_usd", (*labels, "saved"), to_usd(MicroUsd(use.saved)))
+            yield Sample("gateway_tenant_cost_usd", (*labels, booking), amount)
+        yield Sample("gateway_tenant_cost_usd", (*labels, "saved"), to_usd(MicroUsd(use.saved)))
         if use.budget is not None:
-            yield Sample("gateway_budget_usd", labels, to_usd(use.budget))
+            yield Sample("gateway_tenant_budget_usd", labels, to_usd(use.budget))
             left = MicroUsd(use.budget - use.booking.used)
-            yield Sample("gateway_budget_remaining_usd", labels, to_usd(left))
+            yield Sample("gateway_tenant_budget_remaining_usd", labels, to_usd(left))
 
 
 def _deliveries(backlog: Backlog, now: datetime) -> Iterator[Sample]:
     yield Sample("gateway_deliveries_pending", (), backlog.pending)
-    yield Sample("gateway_deliveries_busy", (), backlog.busy)
+    yield Sample("gateway_deliveries_in_progress", (), backlog.busy)
     yield Sample("gateway_deliveries_due", (), backlog.due)
-    yield Sample("gateway_endpoints_waiting", (), backlog.endpoints)
-    yield Sample("gateway_endpoints_held_back", (), backlog.held_back)
+    yield Sample("gateway_endpoints_pending", (), backlog.endpoints)
+    yield Sample("gateway_endpoints_backing_off", (), backlog.held_back)
     age = _age(backlog.oldest_due_at, now)
     yield Sample("gateway_oldest_due_delivery_age_seconds", (), age)
 
@@ -90,15 +90,17 @@ def _disabled(tenants: Sequence[TenantStanding]) -> Iterator[Sample]:
 
 def _surroundings(known: Surroundings) -> Iterator[Sample]:
     wallet, breaker = known.wallet, known.breaker
-    yield from _known_usd("gateway_wallet_balance_usd", wallet.balance)
-    yield from _known_usd("gateway_wallet_floor_usd", wallet.floor)
-    yield from _known_usd("gateway_wallet_burn_usd_per_hour", wallet.burn_per_hour)
-    yield from _instant("gateway_wallet_read_timestamp_seconds", wallet.read_at)
+    yield from _known_usd("gateway_account_balance_usd", wallet.balance)
+    yield from _known_usd("gateway_account_minimum_balance_usd", wallet.floor)
+    yield from _known_usd("gateway_account_spend_usd_per_hour", wallet.burn_per_hour)
+    yield from _instant("gateway_account_balance_read_timestamp_seconds", wallet.read_at)
     for state in BreakerState:
-        yield Sample("gateway_breaker_state", (state,), breaker.state is state)
+        yield Sample("gateway_circuit_breaker_state", (state,), breaker.state is state)
     stopped = breaker.state is not BreakerState.CLOSED
     for reason in BreakerReason:
-        yield Sample("gateway_breaker_open", (reason,), stopped and breaker.reason is reason)
+        yield Sample(
+            "gateway_circuit_breaker_open", (reason,), stopped and breaker.reason is reason
+        )
     yield from _instant("gateway_catalogue_read_timestamp_seconds", known.catalogue_read_at)
     yield Sample("gateway_catalogue_models", (), known.catalogue_models)
     yield Sample("gateway_workers", (), known.workers)
@@ -112,7 +114,7 @@ def _store(health: StoreHealth) -> Iterator[Sample]:
     yield from _known("gateway_redis_commands_total", health.commands)
     yield from _known("gateway_redis_evicted_keys_total", health.evicted_keys)
     yield from _known("gateway_redis_aof_enabled", health.aof)
-    yield from _known("gateway_redis_aof_write_ok", health.aof_write_ok)
+    yield from _known("gateway_redis_aof_last_write_ok", health.aof_write_ok)
     if health.uptime is not None:
         yield Sample("gateway_redis_uptime_seconds", (), health.uptime.total_seconds())
 

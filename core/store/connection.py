@@ -26,7 +26,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from core.clock import Clock
 from core.errors import StoreUnavailable
-from core.observability.events import Emit, StoreAnswered
+from core.observability.events import Emit, RedisAnswered
 
 RETRY_AFTER: Final = timedelta(seconds=2)
 _CANNOT_WRITE: Final = ("MISCONF", "NOREPLICAS", "MASTERDOWN")
@@ -133,7 +133,7 @@ class Line(asyncio.Protocol):
         pending = self.unanswered.popleft()
         if self._watch is not None and pending.sent_at is not None:
             took = self._watch.clock.monotonic() - pending.sent_at
-            self._watch.emit(StoreAnswered(took))
+            self._watch.emit(RedisAnswered(took))
         if not isinstance(reply, Exception):
             if not pending.answer.done():
                 pending.answer.set_result(reply)

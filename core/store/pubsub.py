@@ -11,7 +11,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from core.clock import Clock
 from core.jobs.job import FINAL_STATES
-from core.observability.events import Emit, Trouble
+from core.observability.events import Emit, OperationalWarning
 from core.store import keys
 from core.store.client import STORE_ERRORS, ConnectionSource
 
@@ -82,7 +82,7 @@ class ChangeFeed:
     def _tell(self, error: BaseException) -> None:
         if not self._lost:
             self._lost = True
-            self._emit(Trouble("changes_unheard", type(error).__name__))
+            self._emit(OperationalWarning("pubsub_disconnected", type(error).__name__))
 
 
 async def _next(connection: AbstractConnection) -> list[bytes]:

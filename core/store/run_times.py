@@ -8,7 +8,7 @@ from typing import Final, NoReturn, Protocol
 from core.clock import Clock
 from core.errors import StoreUnavailable
 from core.jobs.run_times import KEPT, RunHistory
-from core.observability.events import Emit, Trouble
+from core.observability.events import Emit, OperationalWarning
 from core.store import keys
 from core.store.client import Wire
 
@@ -82,5 +82,7 @@ class HistoryShelf:
             except StoreUnavailable:
                 pass
             except Exception as error:  # noqa: BLE001 - an outermost loop: hints are not worth a process
-                self._emit(Trouble("histories_unreadable", type(error).__name__, error=error))
+                self._emit(
+                    OperationalWarning("run_times_invalid", type(error).__name__, error=error)
+                )
             await self._clock.sleep(every)

@@ -96,7 +96,7 @@ def _breaker_moves() -> builders.AnnotationQuery:
         .datasource(SOURCE)
         .enable(enable=True)
         .icon_color("orange")
-        .expr("sum by (state) (increase(gateway_breaker_moves_total[1m])) > 0")
+        .expr("sum by (state) (increase(gateway_circuit_breaker_transitions_total[1m])) > 0")
         .step("60s")
         .title_format("breaker: {{state}}")
     )

@@ -36,7 +36,16 @@ TENANTS: Final[Mapping[str, tuple[str, ...]]] = {
     "shop": ("--usd-per-day", "30", "--running", "8", "--weight", "2"),
     "research": ("--jobs-per-day", "500", "--requests-per-minute", "70"),
 }
-LIMITS: Final = ("limits", "set", "--running", "28", "--wallet-floor", "5", "--model", f"{FABLE}=8")
+LIMITS: Final = (
+    "limits",
+    "set",
+    "--running",
+    "28",
+    "--minimum-balance",
+    "5",
+    "--model",
+    f"{FABLE}=8",
+)
 FAULTS: Final = (
     {"kind": "5xx_before", "call": "status", "rate": 0.04},
     {"kind": "slow", "call": "status", "seconds": 0.6, "rate": 0.05},

@@ -16,7 +16,7 @@ from service.parsing.fields import Unfit, judge, usd
 from service.tenants.settings import Difference, raise_wrong, told, whole
 from service.tenants.tenants import recall_tenant
 
-WALLET_FLOOR: Final = "wallet_floor_usd"
+WALLET_FLOOR: Final = "minimum_balance_usd"
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from core.errors import Defect, GatewayError, Unauthenticated
-from core.observability.events import Emit, RequestServed, Trouble
+from core.observability.events import Emit, OperationalWarning, RequestServed
 from service.context import resources_of
 from service.errors import CutOff
 from service.http.request_context import Exchange, open_exchange
@@ -93,7 +93,9 @@ class _Answering:
         self._exchange.code = problem.code
         if isinstance(error, Defect):
             cause = error.__cause__ or error
-            self._emit(Trouble(error.code, type(cause).__name__, self._exchange.job_id, cause))
+            self._emit(
+                OperationalWarning(error.code, type(cause).__name__, self._exchange.job_id, cause)
+            )
         if self._exchange.status is None:
             await problem_response(problem)(scope, receive, self)
 
@@ -117,11 +119,11 @@ def _served(method: str, scope: Scope, exchange: Exchange, took: timedelta) -> R
         method=method if method in _METHODS else "OTHER",
         route=getattr(scope.get("route"), "path", UNMATCHED),
         status=exchange.status or CLIENT_LEFT,
-        took=took,
+        duration=took,
         code=exchange.code,
         tenant=None if exchange.code == Unauthenticated.code else exchange.tenant,
         job_id=exchange.job_id,
         trace=exchange.trace,
         caller_trace=exchange.caller_trace,
-        waited=exchange.waited,
+        wait_duration=exchange.waited,
     )

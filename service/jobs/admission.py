@@ -10,7 +10,7 @@ from core.deduplication.fingerprint import NO_DEFAULTS, fingerprint
 from core.jobs.job import Job, JobState
 from core.jobs.timeline import Note, TimelineEntry
 from core.money import MicroUsd, to_usd
-from core.observability.events import CostSaved, Emit, JobAdmitted, LikeFound
+from core.observability.events import CacheLookup, CostSaved, Emit, JobAdmitted
 from core.tenants.api_keys import Credential
 from core.tenants.cache_policy import PAID, CacheOption, CacheUse, Reuse
 from core.transactions.admission import Admission, Admitted, ReuseRequest
@@ -136,7 +136,7 @@ def tell_admitted(emit: Emit, admission: Admission, admitted: Admitted) -> None:
     if admitted.reuse is not Reuse.REPLAYED:
         price = job.estimate if admitted.reuse in PAID else None
         emit(JobAdmitted(job.id, job.tenant, job.model_id, price, job.trace))
-    emit(LikeFound(job.id, job.tenant, job.model_id, admitted.reuse))
+    emit(CacheLookup(job.id, job.tenant, job.model_id, admitted.reuse))
     if admitted.reuse is Reuse.HIT and job.saved:
         emit(CostSaved(job.id, job.tenant, job.model_id, job.saved))
 

@@ -74,15 +74,17 @@ def service_figures(version: str, labels: Labels) -> Figures:
     """The series of a service, with the version that runs."""
     figures = Figures(Source.SERVICE, labels)
     figures.take(Sample("gateway_build_info", ("service", version)))
-    figures.take(Sample("gateway_store_up"))
+    figures.take(Sample("gateway_redis_up"))
     return figures
 
 
 def accept_samples(event: RequestServed) -> Iterator[Sample]:
     """What a submit's answer says in figures."""
-    yield Sample("gateway_accepts_total", (event.code or ACCEPTED,))
-    own = event.took - (event.waited or timedelta())
-    yield Sample("gateway_accept_seconds", (_result(event.status),), own.total_seconds())
+    yield Sample("gateway_submissions_total", (event.code or ACCEPTED,))
+    own = event.duration - (event.wait_duration or timedelta())
+    yield Sample(
+        "gateway_submission_duration_seconds", (_result(event.status),), own.total_seconds()
+    )
 
 
 def _result(status: int) -> str:

@@ -21,7 +21,7 @@ from prometheus_client.registry import Collector
 
 DIRECTORY: Final = "PROMETHEUS_MULTIPROC_DIR"
 """The client library's only switch; it looks when it is imported."""
-PREFIX: Final = "gateway-figures-"
+PREFIX: Final = "gateway-metrics-"
 YOUNG: Final = timedelta(minutes=1)
 """A folder so new may not be locked yet by the crew that made it."""
 
@@ -99,7 +99,9 @@ class _Members(Collector):
         families: dict[str, Metric] = {}
         for note in sorted(self._directory.glob("*.pid")):
             for family in _process(note):
-                samples = [one._replace(labels={"seat": note.stem}) for one in family.samples]
+                samples = [
+                    one._replace(labels={"process_index": note.stem}) for one in family.samples
+                ]
                 family.samples = []
                 families.setdefault(family.name, family).samples += samples
         yield from families.values()

@@ -6,7 +6,7 @@ from typing import NoReturn
 
 from core.clock import Clock
 from core.errors import StoreUnavailable
-from core.observability.events import Emit, StoreFound, StoreLost, Trouble
+from core.observability.events import Emit, OperationalWarning, RedisDisconnected, RedisReconnected
 from service.models import Models
 from service.ports import Catalogue
 
@@ -42,7 +42,9 @@ class ModelShelf:
             except StoreUnavailable as error:
                 self._store_is_away(error)
             except Exception as error:  # noqa: BLE001 - an outermost loop: the old book still serves
-                self._emit(Trouble("catalogue_unreadable", type(error).__name__, error=error))
+                self._emit(
+                    OperationalWarning("catalogue_invalid", type(error).__name__, error=error)
+                )
             else:
                 self._store_is_there()
             await self._clock.sleep(every)
@@ -50,9 +52,9 @@ class ModelShelf:
     def _store_is_away(self, error: StoreUnavailable) -> None:
         if self._lost_at is None:
             self._lost_at = self._clock.monotonic()
-            self._emit(StoreLost(error.detail))
+            self._emit(RedisDisconnected(error.detail))
 
     def _store_is_there(self) -> None:
         if self._lost_at is not None:
-            self._emit(StoreFound(self._clock.monotonic() - self._lost_at))
+            self._emit(RedisReconnected(self._clock.monotonic() - self._lost_at))
             self._lost_at = None

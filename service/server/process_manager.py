@@ -17,7 +17,7 @@ from types import FrameType
 from typing import Final, Protocol
 
 from core.clock import Clock
-from core.observability.events import Emit, Trouble
+from core.observability.events import Emit, OperationalWarning
 from service.metrics.multiprocess import DIRECTORY, leave_seat, shared_folder
 
 STARTUP_FAILED: Final = 3
@@ -99,7 +99,11 @@ class Crew:
         ended = None if seat.member is None else seat.member.poll()
         if seat.member is not None and ended is not None:
             self.left(seat.number)
-            self._emit(Trouble("front_end_died", f"process {seat.member.pid} ended with {ended}"))
+            self._emit(
+                OperationalWarning(
+                    "child_process_died", f"process {seat.member.pid} ended with {ended}"
+                )
+            )
             seat.member = None
         if seat.member is None and self._clock.monotonic() >= seat.free_at:
             fresh = self._seat(seat.number)

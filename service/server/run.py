@@ -50,7 +50,7 @@ def run(settings: ServiceSettings, sockets: list[socket.socket] | None = None) -
             proxy_headers=False,
             server_header=False,
             backlog=settings.backlog,
-            timeout_keep_alive=ceil(settings.keep_alive.total_seconds()),
+            timeout_keep_alive=ceil(settings.keep_alive_timeout.total_seconds()),
             timeout_graceful_shutdown=ceil(settings.shutdown_timeout.total_seconds()),
         ),
     )

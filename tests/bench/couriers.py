@@ -14,7 +14,7 @@ from pydantic import SecretStr
 
 from core.clock import SystemClock
 from core.ids import SystemIds
-from core.observability.events import DeliveryAttempted, Trouble
+from core.observability.events import DeliveryAttempted, OperationalWarning
 from core.settings import RedisPolicy
 from core.store.client import Wire, connection_source
 from core.store.deliveries import DeliveryStore
@@ -109,7 +109,7 @@ class Office:
 
     def told(self, event: Event) -> None:
         """An attempt ended."""
-        assert not isinstance(event, Trouble), event
+        assert not isinstance(event, OperationalWarning), event
         if isinstance(event, DeliveryAttempted):
             self.done.setdefault(event.delivery_id, time.monotonic())
             self.progress.set()
@@ -159,7 +159,7 @@ async def couriers(
             pace or CourierPolicy(),
         )
         work = Work(
-            name="delivery",
+            name="delivery_step",
             claim=lambda room: office.outbox.claim_due(LEASE, room),
             handle=courier.deliver,
             identity=lambda claimed: claimed.delivery.id,

@@ -115,7 +115,7 @@ class Bench:
         """A front end that is ready."""
         port = free_port()
         own = {"GATEWAY_HOST": LOOPBACK, "GATEWAY_PORT": str(port)}
-        command = (str(gateway_command()), "serve", "--workers", str(members))
+        command = (str(gateway_command()), "serve", "--processes", str(members))
         with self.running(f"service-{port}", command, own, port, cores) as child:
             yield child
 

@@ -92,7 +92,7 @@ def cache(bench: Bench, report: Report) -> None:
     ask = Ask(f"{SUBMIT.path}?cache=use", "POST", bearer(), json.dumps(_CACHEABLE))
     with bench.outside("upstream") as upstream:
         with bench.service() as service:
-            with bench.worker(upstream, {"GATEWAY_POLL__FIRST": "0.1"}):
+            with bench.worker(upstream, {"GATEWAY_POLL__INITIAL_DELAY": "0.1"}):
                 status = _until_hit(service, ask)
             if status != httpx.codes.OK:
                 report.note(f"cache: not measured; a submit with cache=use was answered {status}")

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 COUNT: Final = 1500
 JOBS_HELD: Final = 100
 WORKER_AT_ONCE: Final = 100
-"""The default of `GATEWAY_WEBHOOKS__AT_ONCE`."""
+"""The default of `GATEWAY_WEBHOOKS__MAX_CONCURRENCY`."""
 AT_ONCE: Final = 32
 """What one endpoint gets at once (`ChannelPolicy.at_once`)."""
 ROUNDS: Final = 4

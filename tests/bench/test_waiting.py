@@ -80,7 +80,9 @@ class Bench:
         reader, writer = await self.open("GET", "/metrics")
         text = await reader.readexactly(_length(await reader.readuntil(b"\r\n\r\n")))
         writer.close()
-        line = next(row for row in text.splitlines() if row.startswith(b"gateway_waiters "))
+        line = next(
+            row for row in text.splitlines() if row.startswith(b"gateway_job_subscriptions ")
+        )
         return int(float(line.split()[1]))
 
     def memory(self) -> float:

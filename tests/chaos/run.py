@@ -39,8 +39,8 @@ def unleash(form: Form, folder: Path, environment: Mapping[str, str]) -> Report:
     surroundings = {
         **environment,
         "GATEWAY_DOUBT__HOLD": "3600",
-        "GATEWAY_POLL__FIRST": "0.5",
-        "GATEWAY_POLL__LEAST": "0.5",
+        "GATEWAY_POLL__INITIAL_DELAY": "0.5",
+        "GATEWAY_POLL__MIN_INTERVAL": "0.5",
         "GATEWAY_LOG_FORMAT": "json",
     }
     plan = Plan(

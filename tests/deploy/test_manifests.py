@@ -73,7 +73,7 @@ def test_a_pod_is_given_more_time_than_its_process_takes_to_finish(
     manifests: list[Manifest],
 ) -> None:
     service = ServiceSettings.model_fields["shutdown_timeout"].default.total_seconds()
-    worker = WorkerSettings.model_fields["drain"].default.total_seconds()
+    worker = WorkerSettings.model_fields["drain_timeout"].default.total_seconds()
     given = {n: pod["terminationGracePeriodSeconds"] for n, pod in pods(manifests).items()}
     assert given["gateway-service"] > PREPARATION_SECONDS + service + 5
     assert given["gateway-worker"] > worker + 5

@@ -153,7 +153,7 @@ def test_every_alert_is_tried_firing_and_silent() -> None:
 
 
 def test_the_alert_on_defects_knows_every_code() -> None:
-    (expr,) = (rule["expr"] for rule in ALERTS if rule["alert"] == "GatewayDefects")
+    (expr,) = (rule["expr"] for rule in ALERTS if rule["alert"] == "GatewayInternalErrors")
     assert all(code in expr for code in DEFECTS)
 
 

@@ -160,5 +160,5 @@ def test_a_redis_stream_is_written_in_place_of_a_call(team: Team) -> None:
     row = wait_for(look, SOON, "the event in the stream")
     assert row["url"] == "stream:jobs"
     assert team.calls() == []
-    listed = json.loads(team.stack.gateway("webhook", "list", NAME, "--json"))["deliveries"]
+    listed = json.loads(team.stack.gateway("webhook", "deliveries", NAME, "--json"))["deliveries"]
     assert [each["id"] for each in listed] == [row["id"]]

@@ -1,4 +1,4 @@
-"""`gateway serve --workers N`: one port, one set of figures, no member that outlives its parent."""
+"""`gateway serve --processes N`: one port, one set of figures, no member outlives its parent."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ MEMBERS: Final = 3
 SOON: Final = timedelta(seconds=20)
 CALLS: Final = 60
 CALLERS: Final = 6
-WAITERS: Final = re.compile(r"^gateway_waiters (\S+)", re.MULTILINE)
+WAITERS: Final = re.compile(r"^gateway_job_subscriptions (\S+)", re.MULTILINE)
 COUNT: Final = re.compile(
     r'gateway_http_requests_total\{method="GET",route="unmatched",status="404"\} (\S+)'
 )
@@ -90,7 +90,7 @@ def crew_on(redis_url: str, marked: Marked, log: Path) -> Iterator[Crew]:
     own = {"GATEWAY_REDIS_URL": redis_url, "GATEWAY_PORT": str(port), "TMPDIR": str(place)}
     with log.open("wb") as lines:
         parent = subprocess.Popen(
-            [sys.executable, "-m", "cli.main", "serve", "--workers", str(MEMBERS)],
+            [sys.executable, "-m", "cli.main", "serve", "--processes", str(MEMBERS)],
             cwd=ROOT,
             env={**marked.environment, **own},
             stderr=lines,
@@ -133,10 +133,12 @@ def test_gauges_are_not_doubled_and_each_member_shows_its_process(crew: Crew) ->
 
     shown = wait_for(all_seats, SOON, "every member's figures")
     assert "pid=" not in shown
-    assert re.findall(r"^gateway_store_up (.*)", shown, re.MULTILINE) == ["1.0"]
+    assert re.findall(r"^gateway_redis_up (.*)", shown, re.MULTILINE) == ["1.0"]
     assert re.findall(r"^gateway_build_info.* (.*)", shown, re.MULTILINE) == ["1.0"]
-    assert re.findall(r"^gateway_waiters (.*)", shown, re.MULTILINE) == ["0.0"]
-    seats = re.findall(r'^process_resident_memory_bytes\{seat="(.)"\} [1-9]', shown, re.MULTILINE)
+    assert re.findall(r"^gateway_job_subscriptions (.*)", shown, re.MULTILINE) == ["0.0"]
+    seats = re.findall(
+        r'^process_resident_memory_bytes\{process_index="(.)"\} [1-9]', shown, re.MULTILINE
+    )
     assert seats == ["0", "1", "2"]
 
 
@@ -186,7 +188,7 @@ def test_a_member_that_dies_is_replaced_and_its_counts_stay(crew: Crew, tmp_path
     crew.full(without=dead)
     wait_for(lambda: crew.get("/nowhere").status_code == 404 or None, SOON, "an answer")
     assert crew.counted() == CALLS + 1
-    assert "front_end_died" in (tmp_path / "log").read_text()
+    assert "child_process_died" in (tmp_path / "log").read_text()
     files = [path.name for path in crew.figures().glob("counter_*.db")]
     assert sorted(files) == [f"counter_{seat}.db" for seat in range(MEMBERS)]
 
@@ -226,7 +228,7 @@ def test_no_member_outlives_a_parent_that_is_killed(crew: Crew, marked: Marked) 
 def test_a_port_that_is_taken_is_one_line(crew: Crew, marked: Marked, redis_url: str) -> None:
     port = crew.url.rpartition(":")[2]
     ran = subprocess.run(
-        [sys.executable, "-m", "cli.main", "serve", "--workers", "2"],
+        [sys.executable, "-m", "cli.main", "serve", "--processes", "2"],
         cwd=ROOT,
         env={**marked.environment, "GATEWAY_REDIS_URL": redis_url, "GATEWAY_PORT": port},
         capture_output=True,

@@ -77,7 +77,7 @@ def test_what_cannot_be_is_one_line(gateway: Operator) -> None:
 
 def test_keys(gateway: Operator) -> None:
     first = gateway("tenant", "create", "ads")["key"]
-    made = gateway("key", "create", "ads", "--scopes", "read,submit", "--days", "30")
+    made = gateway("key", "create", "ads", "--scopes", "read,submit", "--expires-in-days", "30")
     assert made["scopes"] == ["read", "submit"]
     assert made["expires_at"] is not None
     keys = gateway("key", "list", "ads")
@@ -115,15 +115,15 @@ def test_a_file(gateway: Operator, tmp_path: Path) -> None:
 
 
 def test_limits_and_pauses(gateway: Operator) -> None:
-    gateway("limits", "set", "--running", "5", "--model", "kling/x=2", "--wallet-floor", "20.5")
+    gateway("limits", "set", "--running", "5", "--model", "kling/x=2", "--minimum-balance", "20.5")
     shown = gateway("limits", "show")
-    assert (shown["running"], shown["models"], shown["wallet_floor_usd"]) == (
+    assert (shown["running"], shown["models"], shown["minimum_balance_usd"]) == (
         5,
         {"kling/x": 2},
         20.5,
     )
     after = gateway("limits", "set", "--running", "none", "--model", "kling/x=none")
-    assert (after["running"], after["models"], after["wallet_floor_usd"]) == (None, {}, 20.5)
+    assert (after["running"], after["models"], after["minimum_balance_usd"]) == (None, {}, 20.5)
     assert gateway("pause", "--model", "kling/x") == {"paused": ["model:kling/x"]}
     assert gateway("pause", "--all") == {"paused": ["all", "model:kling/x"]}
     assert gateway("resume", "--all") == {"paused": ["model:kling/x"]}

@@ -89,18 +89,18 @@ def test_the_worker_reads_the_balance_and_a_floor_above_it_refuses(stack: Stack)
     team = Team(stack, "poor")
 
     def read() -> float | None:
-        wallet = json.loads(stack.gateway("limits", "show", "--json"))["wallet"]
+        wallet = json.loads(stack.gateway("limits", "show", "--json"))["account_balance"]
         balance: float | None = wallet["balance_usd"]
         return balance
 
     assert wait_for(read, SOON, "the balance") <= 50
     text = httpx.get(f"{stack.url}/metrics", trust_env=False).text
-    assert "\ngateway_wallet_balance_usd 50.0\n" in text
-    stack.gateway("limits", "set", "--wallet-floor", "50.01")
+    assert "\ngateway_account_balance_usd 50.0\n" in text
+    stack.gateway("limits", "set", "--minimum-balance", "50.01")
     try:
         assert team.submit().json()["violated-policies"] == ["wallet"]
     finally:
-        stack.gateway("limits", "set", "--wallet-floor", "none")
+        stack.gateway("limits", "set", "--minimum-balance", "none")
     assert team.submit().status_code == 202
 
 

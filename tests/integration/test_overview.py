@@ -202,5 +202,5 @@ async def test_the_figures_show_it(gateway: Gateway) -> None:
     metrics = ServiceMetrics(figures, "/submit", gateway.overview.read, clock)
     text = (await metrics.render()).decode()
     assert 'gateway_jobs{state="queued"} 1.0' in text
-    assert 'gateway_budget_remaining_usd{tenant="ada",window="day"} 5.0' in text
+    assert 'gateway_tenant_budget_remaining_usd{tenant="ada",window="day"} 5.0' in text
     assert "gateway_redis_aof_enabled" in text

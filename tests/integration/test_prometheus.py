@@ -102,7 +102,7 @@ def test_a_panel_has_something_to_show(panel: Panel, watched: Watched) -> None:
 def test_few_panels_may_be_empty() -> None:
     assert {panel.title for _, panel in PANELS if panel.may_be_empty} == {
         "How long the wallet lasts",
-        "Troubles",
+        "Warnings",
     }
 
 
@@ -119,7 +119,7 @@ def selectors(expr: Any) -> Iterator[str]:  # noqa: ANN401 - the parser's many k
 
 # Selectors that rightly find nothing after half a minute, by the reason.
 ABSENT: Final = {
-    "gateway_wallet_burn_usd_per_hour": "known after two readings, a minute apart",
+    "gateway_account_spend_usd_per_hour": "known after two readings, a minute apart",
 }
 
 
@@ -144,7 +144,7 @@ def test_two_replicas_show_the_same_levels_and_do_not_add_up(watched: Watched) -
     assert len(ask("gateway_workers")) == 2
     assert ask("max(gateway_workers)")[0].points[0][1] == 2
     admitted = ask("sum(gateway_jobs_admitted_total)")[0].points[0][1]
-    today = ask('sum(max by (tenant) (gateway_window_jobs{window="day"}))')[0].points[0][1]
+    today = ask('sum(max by (tenant) (gateway_tenant_jobs{window="day"}))')[0].points[0][1]
     assert abs(admitted - today) <= 5  # the one is read a moment after the other
 
 

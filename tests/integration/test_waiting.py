@@ -15,7 +15,7 @@ from core.ids import SystemIds
 from core.jobs.job import Billed, Fact, Job, JobState
 from core.jobs.run_times import KEPT, run_time
 from core.jobs.timeline import Note, TimelineEntry
-from core.observability.events import Trouble
+from core.observability.events import OperationalWarning
 from core.settings import RedisPolicy
 from core.store.client import Wire, connection_source
 from core.store.jobs import Depth, JobStore
@@ -179,7 +179,9 @@ async def test_a_restart_of_redis_lets_everybody_look_once(own_redis: PrivateRed
 
         assert set(woken) == {Wake.CHANGED}
         assert {view.record.job.state for view in views} == {JobState.QUEUED}
-        assert [e.code for e in h.events if isinstance(e, Trouble)] == ["changes_unheard"]
+        assert [e.code for e in h.events if isinstance(e, OperationalWarning)] == [
+            "pubsub_disconnected"
+        ]
         await _listening(h.wire)
         held = await h.moved(jobs[0], Fact.CLAIMED)
         again = h.joined(held)

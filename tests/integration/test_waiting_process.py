@@ -81,5 +81,5 @@ async def test_a_submit_that_waits_hears_of_a_cancel_by_another_call(
 async def waiters(caller: httpx.AsyncClient) -> int:
     """How many the process says wait."""
     text = (await caller.get("/metrics")).text
-    line = next(row for row in text.splitlines() if row.startswith("gateway_waiters "))
+    line = next(row for row in text.splitlines() if row.startswith("gateway_job_subscriptions "))
     return int(float(line.split()[1]))

@@ -12,7 +12,7 @@ import orjson
 
 from core.jobs.in_doubt import POLICY
 from core.jobs.job import Billed, CancelOutcome, Fact, JobState
-from core.observability.events import SubmitAnswered, Trouble
+from core.observability.events import OperationalWarning, SubmitAnswered
 from core.store.codecs import DELIVERIES, ENTRIES
 from core.webhooks.delivery import EVENT_OF_STATUS, DeliveryState
 from tests.simulation.people import TENANTS, WEBHOOK
@@ -251,7 +251,7 @@ def _books_agree(memory: Memory) -> Iterator[str]:
 def _nothing_broke(around: Surroundings) -> Iterator[str]:
     """No step and no delivery ended in an exception that nobody expected."""
     for process, event in around.journal.events:
-        if isinstance(event, Trouble) and event.error is not None:
+        if isinstance(event, OperationalWarning) and event.error is not None:
             yield f"{process}: {event.code} {event.detail} ({event.job_id})"
 
 

@@ -174,7 +174,7 @@ class SimulatedWorker:
                 rules=Rules(self._policy, around.chance.stream(f"rules:{name}")),
             )
         )
-        work = Work("step", self._claim_jobs, lifecycle.advance, lambda job: job.id)
+        work = Work("job_step", self._claim_jobs, lifecycle.advance, lambda job: job.id)
         return LeasedLoop(work, LoopPolicy(8, TICK), self._clock, self._emit)
 
     def _loop_of_deliveries(self) -> LeasedLoop[Claimed]:
@@ -194,7 +194,7 @@ class SimulatedWorker:
             CourierPolicy(),
         )
         work = Work(
-            "delivery",
+            "delivery_step",
             self._claim_deliveries,
             courier.deliver,
             lambda claimed: claimed.delivery.id,

@@ -78,6 +78,6 @@ def _ended(view: BatchView, told: int) -> BatchEnded:
         failed=counts.failed,
         cancelled=counts.cancelled,
         age=(view.finished_at or batch.created_at) - batch.created_at,
-        told=told,
+        deliveries=told,
         trace=batch.trace,
     )

@@ -35,7 +35,7 @@ def submit_answered(job: Job, answer: SubmitAnswer) -> SubmitAnswered:
         job_id=job.id,
         tenant=job.tenant,
         model_id=job.model_id,
-        fact=SUBMIT_FACTS[type(answer)],
+        outcome=SUBMIT_FACTS[type(answer)],
         upstream_id=answer.upstream_id if isinstance(answer, Accepted) else None,
         detail=None if fault is None else f"{fault.kind}: {fault.message}",
     )

@@ -11,7 +11,7 @@ from typing import Final
 
 from core.errors import StoreSilent, StoreUnavailable
 from core.jobs.job import Job, JobState
-from core.observability.events import Trouble
+from core.observability.events import OperationalWarning
 from core.tenants.tenant import DoubtPolicy
 from worker.jobs import job_events as telling
 from worker.jobs.decisions import after_end as afterwards
@@ -119,7 +119,7 @@ class Submission:
                 return stored
             record = await self._hands.jobs.load(job.id)
             if record is None:
-                self._trouble(job, "job_vanished", _upstream_id(answer))
+                self._trouble(job, "job_record_missing", _upstream_id(answer))
                 return None
             job = record.job
 
@@ -197,7 +197,9 @@ class Submission:
         return record.job
 
     def _trouble(self, job: Job, code: str, upstream_id: str | None) -> None:
-        self._hands.emit(Trouble(code=code, detail=f"upstream id {upstream_id}", job_id=job.id))
+        self._hands.emit(
+            OperationalWarning(code=code, detail=f"upstream id {upstream_id}", job_id=job.id)
+        )
 
 
 def _upstream_id(answer: SubmitAnswer) -> str | None:

@@ -6,7 +6,7 @@ from typing import Final, Protocol
 
 from core.circuit_breaker import Breaker, BreakerPolicy, BreakerState
 from core.clock import Clock
-from core.observability.events import BreakerMoved, Emit
+from core.observability.events import CircuitBreakerTransitioned, Emit
 from worker.ports import Accepted, NoAnswer, NotSent, Rejected, SubmitAnswer
 
 _SWAPS: Final = 5
@@ -71,7 +71,9 @@ class BreakerGate:
     async def _swap(self, before: Breaker, after: Breaker) -> bool:
         swapped = await self._breakers.swap(before, after)
         if swapped and before.state is not after.state:
-            self._emit(BreakerMoved(before.state, after.state, after.reason, after.detail))
+            self._emit(
+                CircuitBreakerTransitioned(before.state, after.state, after.reason, after.detail)
+            )
         return swapped
 
 

@@ -5,7 +5,7 @@ from typing import Final, Protocol
 
 from core.billing.balance import Wallet, spent_down
 from core.clock import Clock
-from core.observability.events import Emit, Trouble, WalletRead
+from core.observability.events import AccountBalanceRead, Emit, OperationalWarning
 from worker.ports import BalanceSource, Unreachable
 from worker.scheduling.periodic import is_recent
 
@@ -40,12 +40,14 @@ class WalletWatch:
         if wallet.read_at is None or not is_recent(wallet.read_at, now, READ_WALLET_EVERY):
             wallet = await self._read(wallet, now)
         if wallet.balance is not None:
-            self._emit(WalletRead(wallet.balance, wallet.burn_per_hour, wallet.lasts))
+            self._emit(AccountBalanceRead(wallet.balance, wallet.burn_per_hour, wallet.lasts))
 
     async def _read(self, before: Wallet, now: datetime) -> Wallet:
         balance = await self._source.balance()
         if isinstance(balance, Unreachable):
-            self._emit(Trouble(code="wallet_unread", detail=balance.fault.message))
+            self._emit(
+                OperationalWarning(code="balance_fetch_failed", detail=balance.fault.message)
+            )
             return before
         after = spent_down(before, balance, now)
         await self._store.set_wallet(after)

@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 from core.clock import Clock
-from core.observability.events import Emit, Trouble
+from core.observability.events import Emit, OperationalWarning
 from core.store.model_catalogue import CatalogueSnapshot, CatalogueStore
 from worker.ports import CatalogueSource, Unreachable
 from worker.scheduling.periodic import is_recent
@@ -36,7 +36,7 @@ class CatalogueSync:
         models = await self._source.models()
         if isinstance(models, Unreachable) or not models:
             why = models.fault.message if isinstance(models, Unreachable) else "It holds no model."
-            self._emit(Trouble(code="catalogue_unread", detail=why))
+            self._emit(OperationalWarning(code="catalogue_fetch_failed", detail=why))
             return
         categories: bytes | Unreachable | None = await self._source.categories()
         if isinstance(categories, Unreachable):

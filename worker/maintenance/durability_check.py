@@ -1,13 +1,13 @@
 """Warns when Redis is configured so that it can lose accepted jobs."""
 
-from core.observability.events import Emit, Trouble
+from core.observability.events import Emit, OperationalWarning
 from core.store.worker_heartbeats import Durability, Presence
 
 
 async def warn_of_weak_store(presence: Presence, emit: Emit) -> None:
     """Say once, loudly, where Redis is set up so that it can lose what was answered with 202."""
     for weakness in weaknesses(await presence.durability()):
-        emit(Trouble(code="store_not_durable", detail=weakness))
+        emit(OperationalWarning(code="redis_not_durable", detail=weakness))
 
 
 def weaknesses(durability: Durability) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from typing import Generic, TypeVar
 
 from core.clock import Clock
 from core.errors import StoreUnavailable
-from core.observability.events import Emit, StoreFound, StoreLost, Trouble
+from core.observability.events import Emit, OperationalWarning, RedisDisconnected, RedisReconnected
 
 T = TypeVar("T")
 
@@ -119,12 +119,12 @@ class LeasedLoop(Generic[T]):
     async def _wait_for_store(self, error: StoreUnavailable) -> None:
         if self._lost_at is None:
             self._lost_at = self._clock.monotonic()
-            self._emit(StoreLost(detail=f"{self._work.name}: {error.detail}"))
+            self._emit(RedisDisconnected(detail=f"{self._work.name}: {error.detail}"))
         await self._clock.sleep(self._policy.store_pause)
 
     def _store_answers(self) -> None:
         if self._lost_at is not None:
-            self._emit(StoreFound(after=self._clock.monotonic() - self._lost_at))
+            self._emit(RedisReconnected(downtime=self._clock.monotonic() - self._lost_at))
             self._lost_at = None
 
     async def _guarded(self, item: T) -> None:
@@ -135,7 +135,7 @@ class LeasedLoop(Generic[T]):
             return
         except Exception as error:  # noqa: BLE001 - one item must not end the loop
             self._emit(
-                Trouble(
+                OperationalWarning(
                     code=f"{self._work.name}_failed",
                     detail=f"{type(error).__name__}: {error}",
                     job_id=self._work.identity(item),

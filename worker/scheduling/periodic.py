@@ -7,7 +7,7 @@ from typing import Final
 
 from core.clock import Clock
 from core.errors import StoreUnavailable
-from core.observability.events import Emit, Trouble
+from core.observability.events import Emit, OperationalWarning
 
 
 def is_recent(at: datetime, now: datetime, span: timedelta) -> bool:
@@ -48,5 +48,5 @@ async def keep_doing(chore: Chore, clock: Clock, emit: Emit) -> None:
         except StoreUnavailable:
             pass
         except Exception as error:  # noqa: BLE001 - a failed chore must not end the worker
-            emit(Trouble(code=f"{chore.name}_failed", detail=str(error), error=error))
+            emit(OperationalWarning(code=f"{chore.name}_failed", detail=str(error), error=error))
         await clock.sleep(chore.every)

@@ -234,10 +234,10 @@ class Courier:
                 delivery_id=after.id,
                 job_id=after.job_id,
                 tenant=after.tenant,
-                number=after.attempts,
+                attempt=after.attempts,
                 outcome=outcome.word,
                 http_status=outcome.status or None,
-                took=outcome.took,
+                duration=outcome.took,
                 state=after.state,
                 lag=_lag(after),
             )

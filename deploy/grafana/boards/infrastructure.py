@@ -13,8 +13,13 @@ MACHINES = Board(
             "Round trips to Redis",
             "Median and 99th percentile, by who asks.",
             (
-                Query(quantile(0.5, "gateway_store_call_seconds", "job"), "{{job}} p50"),
-                Query(quantile(0.99, "gateway_store_call_seconds", "job"), "{{job}} p99"),
+                Query(
+                    quantile(0.5, "gateway_redis_round_trip_duration_seconds", "job"), "{{job}} p50"
+                ),
+                Query(
+                    quantile(0.99, "gateway_redis_round_trip_duration_seconds", "job"),
+                    "{{job}} p99",
+                ),
             ),
             Unit.SECONDS,
             levels=(0.025, 0.1),
@@ -23,7 +28,7 @@ MACHINES = Board(
         Panel(
             "Round trips per second",
             "Each carries all commands of one turn of the event loop.",
-            (Query(rate("gateway_store_call_seconds_count", "job"), "{{job}}"),),
+            (Query(rate("gateway_redis_round_trip_duration_seconds_count", "job"), "{{job}}"),),
             Unit.PER_SECOND,
             Look.STACK,
         ),
@@ -61,7 +66,7 @@ MACHINES = Board(
             "1 where the append-only file is on, and where its last write went well.",
             (
                 Query("min(gateway_redis_aof_enabled)", "file on"),
-                Query("min(gateway_redis_aof_write_ok)", "write well"),
+                Query("min(gateway_redis_aof_last_write_ok)", "write well"),
                 Query("max(increase(gateway_redis_evicted_keys_total[5m]))", "evicted in 5 min"),
             ),
             runbook="redis-not-durable",
@@ -71,7 +76,7 @@ MACHINES = Board(
             "Whether each process answers Prometheus, and Redis answers each process.",
             (
                 Query(f"up{_OURS}", "{{job}} {{instance}}"),
-                Query("gateway_store_up", "Redis for {{instance}}"),
+                Query("gateway_redis_up", "Redis for {{instance}}"),
             ),
             levels=(1,),
             falling=True,
@@ -120,20 +125,20 @@ MACHINES = Board(
         Panel(
             "Time to answer (95 %)",
             "By route, to the end of the answer.",
-            (Query(quantile(0.95, "gateway_http_request_seconds", "route"), "{{route}}"),),
+            (Query(quantile(0.95, "gateway_http_request_duration_seconds", "route"), "{{route}}"),),
             Unit.SECONDS,
             levels=(0.25, 1),
         ),
         Panel(
             "Work in hand",
             "Of each worker: steps of jobs, attempts at callbacks.",
-            (Query("gateway_worker_busy", "{{instance}} {{loop}}"),),
+            (Query("gateway_worker_tasks_in_progress", "{{instance}} {{loop}}"),),
             runbook="oldest-job",
         ),
         Panel(
-            "Troubles",
+            "Warnings",
             "What an operator should read of; the log has each.",
-            (Query(grown("gateway_troubles_total", "code") + " > 0", "{{code}}"),),
+            (Query(grown("gateway_warnings_total", "code") + " > 0", "{{code}}"),),
             look=Look.STACK,
             runbook="defects",
             may_be_empty="Nothing may be wrong for the whole span.",
@@ -141,13 +146,13 @@ MACHINES = Board(
         Panel(
             "Times that Redis was lost",
             "By process.",
-            (Query(grown("gateway_store_losses_total", "instance"), "{{instance}}"),),
+            (Query(grown("gateway_redis_disconnects_total", "instance"), "{{instance}}"),),
             runbook="redis-away",
         ),
         Panel(
             "Reading all levels",
             "How long one reading of Redis for these figures takes.",
-            (Query("gateway_state_read_seconds", "{{instance}}"),),
+            (Query("gateway_state_read_duration_seconds", "{{instance}}"),),
             Unit.SECONDS,
             levels=(0.1, 1),
             runbook="redis-slow",

@@ -59,7 +59,7 @@ JOBS = Board(
         Panel(
             "Oldest unsent job",
             "Age of the oldest job that RunComfy has not got.",
-            (Query(level("gateway_oldest_unsent_job_age_seconds"), "age"),),
+            (Query(level("gateway_oldest_unsubmitted_job_age_seconds"), "age"),),
             Unit.SECONDS,
             levels=(300, 900),
             runbook="oldest-job",
@@ -83,7 +83,11 @@ JOBS = Board(
         Panel(
             "At RunComfy (median)",
             "From its acceptance to a success.",
-            (Query(quantile(0.5, "gateway_job_run_seconds", "model", _MODEL), "{{model}}"),),
+            (
+                Query(
+                    quantile(0.5, "gateway_job_run_duration_seconds", "model", _MODEL), "{{model}}"
+                ),
+            ),
             Unit.SECONDS,
         ),
         Panel(
@@ -103,13 +107,13 @@ JOBS = Board(
         Panel(
             "From admission to the end",
             "The 95th percentile by how it ended.",
-            (Query(quantile(0.95, "gateway_job_seconds", "state"), "{{state}}"),),
+            (Query(quantile(0.95, "gateway_job_duration_seconds", "state"), "{{state}}"),),
             Unit.SECONDS,
         ),
         Panel(
             "Facts",
             "What moves jobs, per second.",
-            (Query(rate("gateway_job_moves_total", "fact"), "{{fact}}"),),
+            (Query(rate("gateway_job_transitions_total", "trigger"), "{{trigger}}"),),
             Unit.PER_SECOND,
             Look.STACK,
         ),
@@ -132,7 +136,7 @@ JOBS = Board(
         Panel(
             "Age of the oldest doubt",
             "After `GATEWAY_DOUBT__HOLD` (15 min) nobody can attach it any more.",
-            (Query(level("gateway_oldest_doubt_age_seconds"), "age"),),
+            (Query(level("gateway_oldest_in_doubt_job_age_seconds"), "age"),),
             Unit.SECONDS,
             levels=(300, 720),
             runbook="jobs-in-doubt",

@@ -21,13 +21,13 @@ OVERVIEW = Board(
         number(
             "Submits answered well",
             "Share of submits in the last hour that met no fault of ours (5xx). Target: 99.9 %.",
-            "1 - gateway:accept_failed:ratio_rate1h",
+            "1 - gateway:submission_failed:ratio_rate1h",
             Unit.RATIO,
         ).judged(0.999, 0.99, runbook="accept-failing", falling=True),
         number(
             "Callbacks in time",
             "Share of callbacks in the last hour that arrived within 30 s. Target: 99 %.",
-            "1 - gateway:callback_late:ratio_rate1h",
+            "1 - gateway:delivery_late:ratio_rate1h",
             Unit.RATIO,
         ).judged(0.99, 0.95, runbook="callbacks-late", falling=True),
         number(
@@ -43,7 +43,7 @@ OVERVIEW = Board(
         number(
             "Oldest unsent job",
             "Age of the oldest job that RunComfy has not got.",
-            level("gateway_oldest_unsent_job_age_seconds"),
+            level("gateway_oldest_unsubmitted_job_age_seconds"),
             Unit.SECONDS,
         ).judged(300, 900, runbook="oldest-job"),
         number(
@@ -54,26 +54,26 @@ OVERVIEW = Board(
         number(
             "Spent today",
             "What today's jobs cost so far, over all tenants that are shown (UTC).",
-            'sum(max by (tenant) (gateway_window_usd{window="day", booking="settled"}))',
+            'sum(max by (tenant) (gateway_tenant_cost_usd{window="day", type="settled"}))',
             Unit.USD,
         ),
         number(
             "Wallet",
             "RunComfy's balance as last read.",
-            level("gateway_wallet_balance_usd"),
+            level("gateway_account_balance_usd"),
             Unit.USD,
         ).judged(50, 10, runbook="wallet-low", falling=True),
         Panel(
             "Submits",
             "Submits per second by what they met: refused is the caller's to mend, failed is ours.",
-            (Query(rate("gateway_accept_seconds_count", "result"), "{{result}}"),),
+            (Query(rate("gateway_submission_duration_seconds_count", "result"), "{{result}}"),),
             Unit.PER_SECOND,
             Look.STACK,
         ),
         Panel(
             "Time to accept",
             "From the first byte of a submit to its answer.",
-            quantiles("gateway_accept_seconds", '{result="accepted"}'),
+            quantiles("gateway_submission_duration_seconds", '{result="accepted"}'),
             Unit.SECONDS,
             levels=(0.25, 1),
             runbook="accept-failing",
@@ -96,7 +96,7 @@ OVERVIEW = Board(
             "From RunComfy's end to our record, and from our record to the receiver's 2xx.",
             (
                 Query(quantiles("gateway_detection_lag_seconds")[1].expr, "detection"),
-                Query(quantiles("gateway_callback_lag_seconds")[1].expr, "callback"),
+                Query(quantiles("gateway_delivery_lag_seconds")[1].expr, "callback"),
             ),
             Unit.SECONDS,
             levels=(10, 30),
@@ -108,8 +108,8 @@ OVERVIEW = Board(
             (
                 Query("3600 * sum(rate(gateway_cost_reserved_usd_total[15m]))", "reserved"),
                 Query(
-                    "3600 * sum by (verdict) (rate(gateway_cost_settled_usd_total[15m]))",
-                    "{{verdict}}",
+                    "3600 * sum by (settlement) (rate(gateway_cost_settled_usd_total[15m]))",
+                    "{{settlement}}",
                 ),
                 Query(
                     "3600 * (sum(rate(gateway_cost_saved_usd_total[15m])) or vector(0))", "saved"
@@ -121,10 +121,10 @@ OVERVIEW = Board(
             "Budget for faults: burn",
             "How many times faster than allowed the error budgets are used up (1 lasts 30 days).",
             (
-                Query("gateway:accept_failed:ratio_rate5m / 0.001", "accept, 5 min"),
-                Query("gateway:accept_failed:ratio_rate1h / 0.001", "accept, 1 h"),
-                Query("gateway:callback_late:ratio_rate5m / 0.01", "callback, 5 min"),
-                Query("gateway:callback_late:ratio_rate1h / 0.01", "callback, 1 h"),
+                Query("gateway:submission_failed:ratio_rate5m / 0.001", "accept, 5 min"),
+                Query("gateway:submission_failed:ratio_rate1h / 0.001", "accept, 1 h"),
+                Query("gateway:delivery_late:ratio_rate5m / 0.01", "callback, 5 min"),
+                Query("gateway:delivery_late:ratio_rate1h / 0.01", "callback, 1 h"),
             ),
             levels=(6, 14.4),
             runbook="accept-failing",
@@ -132,14 +132,14 @@ OVERVIEW = Board(
         Panel(
             "Breaker over submits",
             "1 while RunComfy gets no submits, by reason.",
-            (Query(level("gateway_breaker_open", "reason"), "{{reason}}"),),
+            (Query(level("gateway_circuit_breaker_open", "reason"), "{{reason}}"),),
             levels=(1,),
             runbook="upstream-refused",
         ),
         Panel(
             "Callers that wait",
             "They hold a connection until their job ends: `Prefer: wait`, or its events.",
-            (Query("sum by (instance) (gateway_waiters)", "{{instance}}"),),
+            (Query("sum by (instance) (gateway_job_subscriptions)", "{{instance}}"),),
             look=Look.STACK,
         ),
         Panel(
@@ -147,7 +147,8 @@ OVERVIEW = Board(
             "How full the workers' hands and the slots are.",
             (
                 Query(
-                    "sum by (loop) (gateway_worker_busy) / sum by (loop) (gateway_worker_room)",
+                    "sum by (loop) (gateway_worker_tasks_in_progress) / "
+                    "sum by (loop) (gateway_worker_tasks_limit)",
                     "workers: {{loop}}",
                 ),
                 Query("max(gateway_slots_in_use) / max(gateway_slots_limit)", "slots"),
@@ -159,7 +160,7 @@ OVERVIEW = Board(
         Panel(
             "Round trips to Redis (99 %)",
             "By who asks. Everything waits for these.",
-            (Query(quantile(0.99, "gateway_store_call_seconds", "job"), "{{job}}"),),
+            (Query(quantile(0.99, "gateway_redis_round_trip_duration_seconds", "job"), "{{job}}"),),
             Unit.SECONDS,
             levels=(0.025, 0.1),
             runbook="redis-slow",
@@ -168,7 +169,7 @@ OVERVIEW = Board(
             "Endpoints that get nothing",
             "Held back: they failed, or asked for a pause. Disabled: until somebody enables them.",
             (
-                Query(level("gateway_endpoints_held_back"), "held back"),
+                Query(level("gateway_endpoints_backing_off"), "held back"),
                 Query(
                     'sum(max by (reason) (gateway_disabled_endpoints{reason!="by_owner"}))',
                     "disabled",

@@ -4,16 +4,18 @@ from deploy.grafana.panel import Board, Look, Panel, Query, Unit, grown, level, 
 
 _TENANT = '{tenant=~"$tenant"}'
 _WHOSE = '{tenant=~"$tenant", model=~"$model"}'
-_COMPARED = 'sum(rate(gateway_reuse_total{outcome=~"hit|joined|miss"}[$__rate_interval]))'
-_FOUND = f'sum(rate(gateway_reuse_total{{outcome=~"hit|joined"}}[$__rate_interval])) / {_COMPARED}'
+_COMPARED = 'sum(rate(gateway_cache_requests_total{result=~"hit|joined|miss"}[$__rate_interval]))'
+_FOUND = (
+    'sum(rate(gateway_cache_requests_total{result=~"hit|joined"}[$__rate_interval])) / ' + _COMPARED
+)
 _REPLAYED = (
-    'sum(rate(gateway_reuse_total{outcome="replayed"}[$__rate_interval])) / '
-    "sum(rate(gateway_reuse_total[$__rate_interval]))"
+    'sum(rate(gateway_cache_requests_total{result="replayed"}[$__rate_interval])) / '
+    "sum(rate(gateway_cache_requests_total[$__rate_interval]))"
 )
 
 
 def _window(window: str, booking: str) -> str:
-    return f'gateway_window_usd{{tenant=~"$tenant", window="{window}", booking="{booking}"}}'
+    return f'gateway_tenant_cost_usd{{tenant=~"$tenant", window="{window}", type="{booking}"}}'
 
 
 TENANTS = Board(
@@ -54,8 +56,8 @@ TENANTS = Board(
             "Share of a tenant's day and month that is left.",
             (
                 Query(
-                    f"max by (tenant, window) (gateway_budget_remaining_usd{_TENANT}) / "
-                    f"max by (tenant, window) (gateway_budget_usd{_TENANT})",
+                    f"max by (tenant, window) (gateway_tenant_budget_remaining_usd{_TENANT}) / "
+                    f"max by (tenant, window) (gateway_tenant_budget_usd{_TENANT})",
                     "{{tenant}}, {{window}}",
                 ),
             ),
@@ -70,7 +72,7 @@ TENANTS = Board(
             (
                 Query(
                     "3600 * sum by (model) (rate(gateway_cost_settled_usd_total"
-                    '{tenant=~"$tenant", model=~"$model", verdict!="free"}[15m]))',
+                    '{tenant=~"$tenant", model=~"$model", settlement!="free"}[15m]))',
                     "{{model}}",
                 ),
             ),
@@ -82,8 +84,9 @@ TENANTS = Board(
             "Per hour: told by RunComfy, counted by estimate, given back.",
             (
                 Query(
-                    f"3600 * sum by (verdict) (rate(gateway_cost_settled_usd_total{_WHOSE}[15m]))",
-                    "{{verdict}}",
+                    "3600 * sum by (settlement) "
+                    f"(rate(gateway_cost_settled_usd_total{_WHOSE}[15m]))",
+                    "{{settlement}}",
                 ),
             ),
             Unit.USD,
@@ -92,7 +95,7 @@ TENANTS = Board(
         Panel(
             "What submits found",
             "Per second: a result (hit), a job to join, nothing (miss); off; an earlier answer.",
-            (Query(rate("gateway_reuse_total", "outcome"), "{{outcome}}"),),
+            (Query(rate("gateway_cache_requests_total", "result"), "{{result}}"),),
             Unit.PER_SECOND,
             Look.STACK,
         ),
@@ -112,7 +115,12 @@ TENANTS = Board(
         Panel(
             "Refused submits",
             "By the problem's code, each step.",
-            (Query(grown('gateway_accepts_total{outcome!="accepted"}', "outcome"), "{{outcome}}"),),
+            (
+                Query(
+                    grown('gateway_submissions_total{outcome!="accepted"}', "outcome"),
+                    "{{outcome}}",
+                ),
+            ),
             look=Look.STACK,
             runbook="budget-spent",
         ),
@@ -151,7 +159,7 @@ TENANTS = Board(
             "Admitted since 00:00 UTC.",
             (
                 Query(
-                    level('gateway_window_jobs{tenant=~"$tenant", window="day"}', "tenant"),
+                    level('gateway_tenant_jobs{tenant=~"$tenant", window="day"}', "tenant"),
                     "{{tenant}}",
                 ),
             ),

@@ -3,7 +3,7 @@
 from deploy.grafana.panel import Board, Look, Panel, Query, Unit, level, quantile, quantiles, rate
 
 _MODEL = '{model=~"$model"}'
-_CALLS = "gateway_upstream_call_seconds"
+_CALLS = "gateway_upstream_call_duration_seconds"
 
 UPSTREAM = Board(
     "gateway-upstream",
@@ -39,9 +39,9 @@ UPSTREAM = Board(
             runbook="submits-stopped",
         ),
         Panel(
-            "Submits by fact",
+            "Submits by outcome",
             "`no_answer` is a submit in doubt: money may be gone.",
-            (Query(rate("gateway_submits_total", "fact"), "{{fact}}"),),
+            (Query(rate("gateway_upstream_submits_total", "outcome"), "{{outcome}}"),),
             Unit.PER_SECOND,
             Look.STACK,
             runbook="jobs-in-doubt",
@@ -82,13 +82,13 @@ UPSTREAM = Board(
         Panel(
             "Breaker: state",
             "Closed: submits leave. Open: none does. Probing: one finds out.",
-            (Query(level("gateway_breaker_state", "state"), "{{state}}"),),
+            (Query(level("gateway_circuit_breaker_state", "state"), "{{state}}"),),
             runbook="submits-stopped",
         ),
         Panel(
             "Breaker: why",
             "1 while submits are stopped, by reason.",
-            (Query(level("gateway_breaker_open", "reason"), "{{reason}}"),),
+            (Query(level("gateway_circuit_breaker_open", "reason"), "{{reason}}"),),
             levels=(1,),
             runbook="upstream-refused",
         ),
@@ -110,8 +110,8 @@ UPSTREAM = Board(
             "Wallet",
             "RunComfy's balance, and the floor below which no submit is admitted.",
             (
-                Query(level("gateway_wallet_balance_usd"), "balance"),
-                Query(level("gateway_wallet_floor_usd"), "floor"),
+                Query(level("gateway_account_balance_usd"), "balance"),
+                Query(level("gateway_account_minimum_balance_usd"), "floor"),
             ),
             Unit.USD,
             runbook="wallet-low",
@@ -121,8 +121,8 @@ UPSTREAM = Board(
             "At the present burn.",
             (
                 Query(
-                    "3600 * max(gateway_wallet_balance_usd) / "
-                    "(max(gateway_wallet_burn_usd_per_hour) > 0)",
+                    "3600 * max(gateway_account_balance_usd) / "
+                    "(max(gateway_account_spend_usd_per_hour) > 0)",
                     "lasts",
                 ),
             ),

@@ -14,7 +14,7 @@ from deploy.grafana.panel import (
     rate,
 )
 
-_ATTEMPTS = "gateway_delivery_attempt_seconds"
+_ATTEMPTS = "gateway_delivery_attempt_duration_seconds"
 _TENANT = '{tenant=~"$tenant"}'
 
 CALLBACKS = Board(
@@ -25,7 +25,7 @@ CALLBACKS = Board(
         number(
             "In time",
             "Share of callbacks in the last hour that arrived within 30 s. Target: 99 %.",
-            "1 - gateway:callback_late:ratio_rate1h",
+            "1 - gateway:delivery_late:ratio_rate1h",
             Unit.RATIO,
             width=6,
         ).judged(0.99, 0.95, runbook="callbacks-late", falling=True),
@@ -59,7 +59,7 @@ CALLBACKS = Board(
         Panel(
             "Lag",
             "From the event to the receiver's 2xx.",
-            quantiles("gateway_callback_lag_seconds"),
+            quantiles("gateway_delivery_lag_seconds"),
             Unit.SECONDS,
             levels=(5, 30),
             runbook="callbacks-late",
@@ -119,8 +119,8 @@ CALLBACKS = Board(
             "Endpoints",
             "With callbacks to come; held back: they failed or asked for a pause.",
             (
-                Query(level("gateway_endpoints_waiting"), "with callbacks to come"),
-                Query(level("gateway_endpoints_held_back"), "held back"),
+                Query(level("gateway_endpoints_pending"), "with callbacks to come"),
+                Query(level("gateway_endpoints_backing_off"), "held back"),
             ),
             runbook="endpoint-disabled",
         ),
@@ -142,8 +142,8 @@ CALLBACKS = Board(
             "Couriers at work",
             "Attempts under way, and how many may be.",
             (
-                Query('sum(gateway_worker_busy{loop="delivery"})', "under way"),
-                Query('sum(gateway_worker_room{loop="delivery"})', "room"),
+                Query('sum(gateway_worker_tasks_in_progress{loop="deliveries"})', "under way"),
+                Query('sum(gateway_worker_tasks_limit{loop="deliveries"})', "limit"),
             ),
             runbook="callback-backlog",
         ),

@@ -119,7 +119,7 @@ def _entry(entry: TimelineEntry) -> Document:
 def gateway_document(gateway: GatewayLimits, pauses: Sequence[Pause]) -> Document:
     """Global limits, the wallet and what is paused."""
     return limits_document(gateway) | {
-        "wallet": wallet_document(gateway.wallet),
+        "account_balance": wallet_document(gateway.wallet),
         "paused": pauses_document(pauses),
     }
 
@@ -130,7 +130,7 @@ def wallet_document(wallet: Wallet) -> Document:
     return {
         "balance_usd": usd_or_none(wallet.balance),
         "read_at": iso(wallet.read_at),
-        "burn_usd_per_hour": usd_or_none(wallet.burn_per_hour),
+        "spend_usd_per_hour": usd_or_none(wallet.burn_per_hour),
         "hours_left": hours,
     }
 

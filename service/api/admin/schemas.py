@@ -60,7 +60,7 @@ _LIMITS: Final[Mapping[str, Schema]] = {
         "propertyNames": _MODEL_ID,
         "additionalProperties": _CAP,
     },
-    "wallet_floor_usd": {**_USD, "description": "Below this balance submits are refused."},
+    "minimum_balance_usd": {**_USD, "description": "Below this balance submits are refused."},
 }
 
 ADMIN_COMPONENTS: Final[Mapping[str, Schema]] = {
@@ -108,14 +108,14 @@ ADMIN_COMPONENTS: Final[Mapping[str, Schema]] = {
     ),
     "GatewayLimits": closed("", **_LIMITS),
     "Gateway": objects(
-        "running models paused wallet",
+        "running models paused account_balance",
         **_LIMITS,
         paused=many(TEXT),
-        wallet=objects(
+        account_balance=objects(
             "balance_usd",
             balance_usd=_NUMBER,
             read_at=_INSTANT,
-            burn_usd_per_hour=_NUMBER,
+            spend_usd_per_hour=_NUMBER,
             hours_left=_NUMBER,
         ),
     ),
@@ -239,14 +239,14 @@ LIMITS_EXAMPLE: Final = {
     "submits_per_second": 5.0,
     "polls_per_second": None,
     "models": {MODEL_NAME: 10},
-    "wallet_floor_usd": 20.0,
+    "minimum_balance_usd": 20.0,
 }
 GATEWAY_EXAMPLE: Final = {
     **LIMITS_EXAMPLE,
-    "wallet": {
+    "account_balance": {
         "balance_usd": 143.2,
         "read_at": "2025-11-22T14:58:34.120000Z",
-        "burn_usd_per_hour": 6.5,
+        "spend_usd_per_hour": 6.5,
         "hours_left": 22.03,
     },
     "paused": ["model:flux/flux-pro"],

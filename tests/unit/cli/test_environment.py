@@ -42,9 +42,9 @@ from worker.settings import WorkerSettings
             "gateway: GATEWAY_WEBHOOKS__ALLOWED_TARGETS: ",
         ),
         (
-            "GATEWAY_MODEL_DEADLINES",
+            "GATEWAY_MODEL_TIMEOUTS",
             '{"a": {"timout": 1}}',
-            "gateway: GATEWAY_MODEL_DEADLINES: a.timout: ",
+            "gateway: GATEWAY_MODEL_TIMEOUTS: a.timout: ",
         ),
     ],
 )

@@ -17,22 +17,22 @@ from core.observability.event_metrics import Labels, Sample, samples
 from core.observability.events import (
     BatchAdmitted,
     BatchEnded,
-    BreakerMoved,
+    CacheLookup,
+    CircuitBreakerTransitioned,
     CostSaved,
     CostSettled,
     DeliveryAttempted,
     EndpointDisabled,
     Event,
     JobAdmitted,
-    JobMoved,
     JobPolled,
-    LikeFound,
+    JobTransitioned,
+    OperationalWarning,
+    RedisAnswered,
+    RedisDisconnected,
+    RedisReconnected,
     RequestServed,
-    StoreAnswered,
-    StoreFound,
-    StoreLost,
     SubmitAnswered,
-    Trouble,
     UpstreamCalled,
 )
 from core.observability.gateway_state import (
@@ -59,7 +59,9 @@ if TYPE_CHECKING:
 
 SECOND = timedelta(seconds=1)
 WHOSE = ("demo", "a/model")
-MOVED = JobMoved("req_1", *WHOSE, Fact.COLLECTED, JobState.COLLECTING, JobState.SUCCEEDED, SECOND)
+MOVED = JobTransitioned(
+    "req_1", *WHOSE, Fact.COLLECTED, JobState.COLLECTING, JobState.SUCCEEDED, SECOND
+)
 
 # An event -> what it adds up to.
 FIGURES: dict[Event, list[Sample]] = {
@@ -68,21 +70,21 @@ FIGURES: dict[Event, list[Sample]] = {
         Sample("gateway_cost_reserved_usd_total", WHOSE, 0.63),
     ],
     JobAdmitted("req_1", *WHOSE, None): [Sample("gateway_jobs_admitted_total", WHOSE)],
-    LikeFound("req_1", *WHOSE, Reuse.HIT): [Sample("gateway_reuse_total", ("hit",))],
+    CacheLookup("req_1", *WHOSE, Reuse.HIT): [Sample("gateway_cache_requests_total", ("hit",))],
     CostSaved("req_1", *WHOSE, MicroUsd(630_000)): [
         Sample("gateway_cost_saved_usd_total", WHOSE, 0.63)
     ],
     BatchAdmitted("bat_1", "demo", 3, 2): [Sample("gateway_batches_total", ("admitted",))],
     BatchEnded("bat_1", "demo", 1, 1, 0, SECOND, 1): [Sample("gateway_batches_total", ("ended",))],
-    replace(MOVED, fact=Fact.ACCEPTED, before=JobState.SUBMITTING, after=JobState.RUNNING): [
-        Sample("gateway_job_moves_total", ("accepted",)),
+    replace(MOVED, trigger=Fact.ACCEPTED, before=JobState.SUBMITTING, after=JobState.RUNNING): [
+        Sample("gateway_job_transitions_total", ("accepted",)),
         Sample("gateway_job_start_delay_seconds", (), 1),
     ],
-    replace(MOVED, age=9 * SECOND, ran=7 * SECOND, detected_after=SECOND): [
-        Sample("gateway_job_moves_total", ("collected",)),
+    replace(MOVED, age=9 * SECOND, run_duration=7 * SECOND, detection_lag=SECOND): [
+        Sample("gateway_job_transitions_total", ("collected",)),
         Sample("gateway_jobs_ended_total", (*WHOSE, "succeeded")),
-        Sample("gateway_job_seconds", ("succeeded",), 9),
-        Sample("gateway_job_run_seconds", ("a/model",), 7),
+        Sample("gateway_job_duration_seconds", ("succeeded",), 9),
+        Sample("gateway_job_run_duration_seconds", ("a/model",), 7),
         Sample("gateway_detection_lag_seconds", ("a/model",), 1),
         Sample("gateway_job_overhead_seconds", (), 3),
     ],
@@ -91,13 +93,13 @@ FIGURES: dict[Event, list[Sample]] = {
         Sample("gateway_cost_settled_usd_total", (*WHOSE, "spent"), 0.5)
     ],
     SubmitAnswered("req_1", *WHOSE, Fact.NO_ANSWER, None, None): [
-        Sample("gateway_submits_total", ("no_answer",))
+        Sample("gateway_upstream_submits_total", ("no_answer",))
     ],
     UpstreamCalled("status", "ok", 200, SECOND): [
-        Sample("gateway_upstream_call_seconds", ("status", "ok"), 1)
+        Sample("gateway_upstream_call_duration_seconds", ("status", "ok"), 1)
     ],
     DeliveryAttempted("msg_1", "req_1", "demo", 1, "timeout", None, SECOND): [
-        Sample("gateway_delivery_attempt_seconds", ("timeout",), 1),
+        Sample("gateway_delivery_attempt_duration_seconds", ("timeout",), 1),
         Sample("gateway_deliveries_ended_total", ("demo", "delivered"), 0),
         Sample("gateway_deliveries_ended_total", ("demo", "failed"), 0),
         Sample("gateway_deliveries_ended_total", ("demo", "held"), 0),
@@ -108,27 +110,32 @@ FIGURES: dict[Event, list[Sample]] = {
     DeliveryAttempted(
         "msg_1", "req_1", "demo", 1, "delivered", 200, SECOND, DeliveryState.DELIVERED, 2 * SECOND
     ): [
-        Sample("gateway_delivery_attempt_seconds", ("delivered",), 1),
+        Sample("gateway_delivery_attempt_duration_seconds", ("delivered",), 1),
         Sample("gateway_deliveries_ended_total", ("demo", "delivered")),
         Sample("gateway_deliveries_ended_total", ("demo", "failed"), 0),
         Sample("gateway_deliveries_ended_total", ("demo", "held"), 0),
-        Sample("gateway_callback_lag_seconds", (), 2),
+        Sample("gateway_delivery_lag_seconds", (), 2),
     ],
-    RequestServed("x_1", "GET", "/v1/x", 200, 9 * SECOND, waited=8 * SECOND): [
+    RequestServed("x_1", "GET", "/v1/x", 200, 9 * SECOND, wait_duration=8 * SECOND): [
         Sample("gateway_http_requests_total", ("/v1/x", "GET", "200")),
-        Sample("gateway_http_request_seconds", ("/v1/x",), 1),
+        Sample("gateway_http_request_duration_seconds", ("/v1/x",), 1),
     ],
     RequestServed("x_1", "GET", "/readyz", 200, SECOND): [
         Sample("gateway_http_requests_total", ("/readyz", "GET", "200")),
-        Sample("gateway_http_request_seconds", ("/readyz",), 1),
+        Sample("gateway_http_request_duration_seconds", ("/readyz",), 1),
     ],
-    BreakerMoved(BreakerState.CLOSED, BreakerState.OPEN, BreakerReason.FAILING, None): [
-        Sample("gateway_breaker_moves_total", ("open",))
+    CircuitBreakerTransitioned(
+        BreakerState.CLOSED, BreakerState.OPEN, BreakerReason.FAILING, None
+    ): [Sample("gateway_circuit_breaker_transitions_total", ("open",))],
+    RedisAnswered(SECOND): [Sample("gateway_redis_round_trip_duration_seconds", (), 1)],
+    RedisDisconnected("away"): [
+        Sample("gateway_redis_up", (), 0),
+        Sample("gateway_redis_disconnects_total"),
     ],
-    StoreAnswered(SECOND): [Sample("gateway_store_call_seconds", (), 1)],
-    StoreLost("away"): [Sample("gateway_store_up", (), 0), Sample("gateway_store_losses_total")],
-    StoreFound(SECOND): [Sample("gateway_store_up", (), 1)],
-    Trouble("step_failed", ""): [Sample("gateway_troubles_total", ("step_failed",))],
+    RedisReconnected(SECOND): [Sample("gateway_redis_up", (), 1)],
+    OperationalWarning("job_step_failed", ""): [
+        Sample("gateway_warnings_total", ("job_step_failed",))
+    ],
 }
 
 FULL = Overview(
@@ -174,16 +181,16 @@ def test_what_an_event_says(event: Event) -> None:
 def test_every_event_is_counted_or_left_out_on_purpose() -> None:
     counted = {type(event) for event in FIGURES}
     assert {kind.__name__ for kind in get_args(Event)} - {k.__name__ for k in counted} == {
-        "Administered",  # the audit log has it
+        "AdminAction",  # the audit log has it
         "JobDeleted",  # its call is counted, and its line tells which
-        "WalletRead",  # read from the store with the other levels
+        "AccountBalanceRead",  # read from the store with the other levels
     }
 
 
 def test_an_end_is_told_once_and_a_clock_that_is_behind_makes_no_negative_lag() -> None:
     after_the_end = replace(MOVED, before=JobState.SUCCEEDED)
-    assert [sample.series for sample in samples(after_the_end)] == ["gateway_job_moves_total"]
-    behind = replace(MOVED, detected_after=-SECOND)
+    assert [sample.series for sample in samples(after_the_end)] == ["gateway_job_transitions_total"]
+    behind = replace(MOVED, detection_lag=-SECOND)
     assert Sample("gateway_detection_lag_seconds", ("a/model",), 0) in list(samples(behind))
 
 
@@ -210,23 +217,23 @@ def test_an_overview_says_all_that_the_catalogue_promises() -> None:
 
 def test_levels() -> None:
     told = {(level.series, level.labels): level.amount for level in levels(FULL)}
-    assert told["gateway_oldest_unsent_job_age_seconds", ()] == 5
-    assert told["gateway_oldest_doubt_age_seconds", ()] == 0
+    assert told["gateway_oldest_unsubmitted_job_age_seconds", ()] == 5
+    assert told["gateway_oldest_in_doubt_job_age_seconds", ()] == 0
     assert told["gateway_oldest_due_delivery_age_seconds", ()] == 4
     reasons = ("gone", "failing", "by_owner")
     assert [told["gateway_disabled_endpoints", (why,)] for why in reasons] == [2, 1, 0]
-    assert told["gateway_window_usd", ("demo", "day", "held")] == 1.5
-    assert told["gateway_window_usd", ("demo", "day", "saved")] == 0.25
-    assert told["gateway_budget_remaining_usd", ("demo", "day")] == 1.5
-    assert told["gateway_breaker_state", ("probing",)] == 1
-    assert told["gateway_breaker_open", ("failing",)] == 1
-    assert told["gateway_breaker_open", ("account_refused",)] == 0
-    assert told["gateway_redis_aof_write_ok", ()] == 0
+    assert told["gateway_tenant_cost_usd", ("demo", "day", "held")] == 1.5
+    assert told["gateway_tenant_cost_usd", ("demo", "day", "saved")] == 0.25
+    assert told["gateway_tenant_budget_remaining_usd", ("demo", "day")] == 1.5
+    assert told["gateway_circuit_breaker_state", ("probing",)] == 1
+    assert told["gateway_circuit_breaker_open", ("failing",)] == 1
+    assert told["gateway_circuit_breaker_open", ("account_refused",)] == 0
+    assert told["gateway_redis_aof_last_write_ok", ()] == 0
 
 
 def test_what_is_not_known_is_left_out() -> None:
     told = {level.series for level in levels(Overview(NOW))}
-    unlimited = {"gateway_slots_limit", "gateway_wallet_balance_usd", "gateway_redis_aof_enabled"}
+    unlimited = {"gateway_slots_limit", "gateway_account_balance_usd", "gateway_redis_aof_enabled"}
     assert not told & unlimited
 
 

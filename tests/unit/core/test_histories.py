@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from core.errors import StoreUnavailable
 from core.jobs.run_times import RunHistory
-from core.observability.events import Trouble
+from core.observability.events import OperationalWarning
 from core.store.run_times import HistoryShelf
 from tests.fakes.clock import FakeClock
 
@@ -70,8 +70,8 @@ async def test_an_outage_keeps_what_is_known_and_a_defect_is_told() -> None:
     await clock.advance(EVERY)
 
     assert shelf.of("a").times == (timedelta(seconds=7),)
-    assert [event.code for event in events if isinstance(event, Trouble)] == [
-        "histories_unreadable"
+    assert [event.code for event in events if isinstance(event, OperationalWarning)] == [
+        "run_times_invalid"
     ]
     keeping.cancel()
     with suppress(asyncio.CancelledError):

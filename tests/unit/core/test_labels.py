@@ -1,4 +1,4 @@
-"""Every word that a `Trouble` is told with has its place among the labels."""
+"""Every word that a `OperationalWarning` is told with has its place among the labels."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from pathlib import Path
 from core.observability.metric_labels import TROUBLES, UPSTREAM_CALLS
 
 ROOT = Path(__file__).parents[3]
-_LITERAL = re.compile(r'Trouble\(\s*(?:code=)?"([a-z_]+)"')
+_LITERAL = re.compile(r'OperationalWarning\(\s*(?:code=)?"([a-z_]+)"')
 _CALL = re.compile(r'(?:Call\(|self\._(?:get|post)\()"([a-z_]+)"')
-_NAMED = re.compile(r'(?:Chore\(\s*"|name=")([a-z]+)"')
+_NAMED = re.compile(r'(?:Chore\(\s*"|name=")([a-z_]+)"')
 
 
 def sources(*parts: str) -> str:
@@ -23,7 +23,7 @@ def test_every_trouble_has_its_label() -> None:
     # The worker's loops and chores tell of their failures under their own names.
     told |= {f"{name}_failed" for name in _NAMED.findall(sources("worker"))}
     assert told - set(TROUBLES) == set()
-    assert "step_failed" in told
+    assert "job_step_failed" in told
 
 
 def test_every_call_to_runcomfy_has_its_label() -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, get_args
 
 import pytest
 
-from core.observability.events import Event, RequestServed, Trouble, UpstreamCalled
+from core.observability.events import Event, OperationalWarning, RequestServed, UpstreamCalled
 from core.observability.log_context import Subject, about
 from core.observability.logs import LINES, configure_logging, redact
 from core.settings import LogFormat, LogLevel
@@ -35,10 +35,10 @@ def _root_logger_as_it_was() -> Iterator[None]:
 
 def test_every_event_has_a_word_that_stays() -> None:
     words = """
-    administered batch_admitted batch_ended breaker_moved cost_saved cost_settled
-    delivery_attempted endpoint_disabled job_admitted job_deleted job_moved job_polled like_found
-    request_served store_answered store_found store_lost submit_answered trouble upstream_called
-    wallet_read
+    account_balance_read admin_action batch_admitted batch_ended cache_lookup
+    circuit_breaker_transitioned cost_saved cost_settled delivery_attempted endpoint_disabled
+    job_admitted job_deleted job_polled job_transitioned operational_warning redis_answered
+    redis_disconnected redis_reconnected request_served submit_answered upstream_called
     """
     assert set(LINES) == set(get_args(Event))
     assert sorted(word for word, _ in LINES.values()) == words.split()
@@ -60,7 +60,7 @@ def test_an_event_is_one_json_line_without_its_empty_fields() -> None:
         "method": "GET",
         "route": "/healthz",
         "status": 200,
-        "took": 0.002,
+        "duration": 0.002,
     }
 
 
@@ -91,7 +91,7 @@ def test_the_exception_behind_a_trouble_is_in_its_line() -> None:
     stream = io.StringIO()
     emit = configure_logging(LogFormat.JSON, LogLevel.INFO, stream)
 
-    emit(Trouble("defect", "ValueError", error=ValueError("odd")))
+    emit(OperationalWarning("defect", "ValueError", error=ValueError("odd")))
 
     read = json.loads(stream.getvalue())
     assert read["code"] == "defect"
@@ -102,7 +102,7 @@ def test_a_level_hides_what_is_below_it() -> None:
     stream = io.StringIO()
     emit = configure_logging(LogFormat.JSON, LogLevel.ERROR, stream)
 
-    emit(Trouble("odd", "something"))
+    emit(OperationalWarning("odd", "something"))
     logging.getLogger("library").warning("quiet")
 
     assert stream.getvalue() == ""
@@ -130,15 +130,15 @@ def test_a_terminal_gets_readable_lines_without_secrets() -> None:
     stream = io.StringIO()
     emit = configure_logging(LogFormat.CONSOLE, LogLevel.INFO, stream)
 
-    emit(Trouble("odd", f"somebody sent {KEY}"))
+    emit(OperationalWarning("odd", f"somebody sent {KEY}"))
 
-    assert "trouble" in stream.getvalue()
+    assert "operational_warning" in stream.getvalue()
     assert KEY not in stream.getvalue()
 
 
 def test_auto_is_json_where_nobody_watches() -> None:
     stream = io.StringIO()
-    configure_logging(LogFormat.AUTO, LogLevel.INFO, stream)(Trouble("odd", "x"))
+    configure_logging(LogFormat.AUTO, LogLevel.INFO, stream)(OperationalWarning("odd", "x"))
     assert json.loads(stream.getvalue())["code"] == "odd"
 
 

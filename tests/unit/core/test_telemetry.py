@@ -12,9 +12,9 @@ from core.jobs.job import Fact, JobState
 from core.observability.events import (
     DeliveryAttempted,
     Event,
-    JobMoved,
+    JobTransitioned,
+    OperationalWarning,
     RequestServed,
-    Trouble,
     UpstreamCalled,
 )
 from core.observability.log_context import Subject, about
@@ -105,9 +105,9 @@ def test_an_attempt_is_the_span_that_the_receiver_was_told_of() -> None:
     assert spans_of(attempted, None) == []
 
 
-def moved(after: JobState) -> JobMoved:
+def moved(after: JobState) -> JobTransitioned:
     """A job's step."""
-    return JobMoved("req_1", "acme", "a/b", Fact.COLLECTED, JobState.COLLECTING, after, TOOK)
+    return JobTransitioned("req_1", "acme", "a/b", Fact.COLLECTED, JobState.COLLECTING, after, TOOK)
 
 
 def test_a_job_s_end_is_a_span_of_its_whole_life() -> None:
@@ -122,4 +122,4 @@ def test_what_is_not_kept_or_has_no_trace_is_not_sent() -> None:
     assert spans_of(served(DROPPED)) == []
     assert spans_of(served(None)) == []
     assert spans_of(UpstreamCalled("status", "ok", 200, TOOK), Subject("a", "b", DROPPED)) == []
-    assert spans_of(Trouble("code", "detail")) == []
+    assert spans_of(OperationalWarning("code", "detail")) == []

@@ -10,7 +10,7 @@ import pytest
 from core.billing.settlement import Verdict
 from core.jobs.job import Billed, CancelOutcome, Fact, Job, JobState, PublicStatus
 from core.jobs.timeline import Note
-from core.observability.events import CostSettled, JobAdmitted, JobMoved
+from core.observability.events import CostSettled, JobAdmitted, JobTransitioned
 from core.store.codecs import DELIVERIES, ENTRIES, JOBS
 from core.tenants.api_keys import Scope
 from core.transactions.job_update import Change, Outcome
@@ -123,10 +123,10 @@ async def test_cancelling_a_waiting_job(face: Face, caller: httpx.AsyncClient) -
     entries = [ENTRIES.read(entry) for entry in face.stores.memory.timelines[job_id]]
     assert (entries[-1].note, entries[-1].what) == (Note.CALLER, "cancel_asked")
     assert job_id not in face.stores.memory.due
-    (moved,) = face.of(JobMoved)
-    assert (moved.fact, moved.after) == (Fact.CANCEL_ASKED, S.CANCELLED)
+    (moved,) = face.of(JobTransitioned)
+    assert (moved.trigger, moved.after) == (Fact.CANCEL_ASKED, S.CANCELLED)
     (admitted,), (settled,) = face.of(JobAdmitted), face.of(CostSettled)
-    assert (settled.verdict, settled.amount) == (Verdict.FREE, admitted.estimate)
+    assert (settled.settlement, settled.amount) == (Verdict.FREE, admitted.estimate)
 
 
 async def test_who_follows_another_s_work_has_nothing_to_be_given_back(
@@ -137,7 +137,7 @@ async def test_who_follows_another_s_work_has_nothing_to_be_given_back(
         for _ in range(2)
     ]
     assert (await cancel(caller, ids[1]["request_id"])).json()["outcome"] == "cancelled"
-    assert [moved.before for moved in face.of(JobMoved)] == [S.FOLLOWING]
+    assert [moved.before for moved in face.of(JobTransitioned)] == [S.FOLLOWING]
     assert face.of(CostSettled) == []
 
 
@@ -145,7 +145,7 @@ async def test_twice_is_one_cancel(face: Face, caller: httpx.AsyncClient) -> Non
     job_id = await submitted(caller)
     answers = [(await cancel(caller, job_id)).json()["outcome"] for _ in range(2)]
     assert answers == ["cancelled", "cancelled"]
-    assert len(face.of(JobMoved)) == 1
+    assert len(face.of(JobTransitioned)) == 1
 
 
 async def test_the_tenant_s_own_webhook_hears_of_it(face: Face) -> None:

@@ -6,7 +6,7 @@ from datetime import timedelta
 from itertools import count
 from typing import TYPE_CHECKING
 
-from core.observability.events import Event, Trouble
+from core.observability.events import Event, OperationalWarning
 from service.server.process_manager import STARTUP_FAILED, Crew, CrewPolicy
 from tests.fakes.clock import FakeClock
 
@@ -107,8 +107,8 @@ def test_one_that_dies_is_replaced_and_told_of() -> None:
     assert rig.left == [1]
     assert rig.seats == [0, 1, 1]
     (trouble,) = rig.events
-    assert isinstance(trouble, Trouble)
-    assert (trouble.code, trouble.detail) == ("front_end_died", "process 1 ended with -11")
+    assert isinstance(trouble, OperationalWarning)
+    assert (trouble.code, trouble.detail) == ("child_process_died", "process 1 ended with -11")
 
 
 def test_one_that_cannot_begin_ends_all() -> None:

@@ -9,7 +9,7 @@ import orjson
 import pytest
 
 from core.errors import IllegalTransition
-from core.observability.events import RequestServed, Trouble
+from core.observability.events import OperationalWarning, RequestServed
 from tests.fakes.face import KLING_INPUT, KLING_PATH, Face
 from tests.fakes.jobs import MemoryJobStore
 
@@ -123,7 +123,7 @@ async def test_a_defect_is_a_500_that_tells_operators_and_not_callers(
     assert (answer.status_code, problem["code"]) == (500, code)
     assert (problem["billed"], problem["retryable"]) == ("unknown", False)
     assert "secret" not in answer.text
-    (trouble,) = face.of(Trouble)
+    (trouble,) = face.of(OperationalWarning)
     assert trouble.error is error
     assert face.of(RequestServed)[-1].status == 500
 

@@ -154,7 +154,7 @@ async def test_who_leaves_leaves_nothing_behind(face: Face, key: str) -> None:
     assert len(face.resources.waiters) == 0
     assert face.clock.sleepers == 0
     served = face.of(RequestServed)[-1]
-    assert served.waited == served.took == HEART
+    assert served.wait_duration == served.duration == HEART
 
 
 async def test_a_process_that_stops_ends_its_streams(face: Face, key: str) -> None:
@@ -259,4 +259,4 @@ async def test_a_caller_that_takes_nothing_is_dropped(face: Face, key: str) -> N
 
     assert not call.ended
     assert len(face.resources.waiters) == 0
-    assert face.of(RequestServed)[-1].took == timedelta()
+    assert face.of(RequestServed)[-1].duration == timedelta()

@@ -68,5 +68,5 @@ def test_no_call_to_redis_waits_for_ever(source: type) -> None:
 
 def test_every_wait_on_a_caller_is_bounded() -> None:
     settings = ServiceSettings()
-    for span in (settings.body_timeout, settings.keep_alive, settings.shutdown_timeout):
+    for span in (settings.body_timeout, settings.keep_alive_timeout, settings.shutdown_timeout):
         assert timedelta(0) < span <= timedelta(minutes=1)

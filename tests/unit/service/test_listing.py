@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from core.jobs.query import MOST_ON_A_PAGE
-from core.observability.events import JobDeleted, JobMoved
+from core.observability.events import JobDeleted, JobTransitioned
 from core.store.job_index import Deletion
 from core.tenants.api_keys import Scope
 from service.jobs.delete import MOST_TRIES
@@ -233,7 +233,7 @@ async def test_a_job_that_is_gone_by_then_is_404(face: Face, caller: httpx.Async
     face.change(listed=Forgetful(face.stores.memory))
     job_id = await cancelled(face, caller)
     assert (await caller.delete(f"/v1/requests/{job_id}")).status_code == 404
-    assert len(face.of(JobMoved)) == 1
+    assert len(face.of(JobTransitioned)) == 1
 
 
 # --- for operators

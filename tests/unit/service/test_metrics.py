@@ -74,5 +74,5 @@ async def test_tenants_beyond_the_bound_are_added_up(clock: FakeClock) -> None:
 async def test_closed_counters_begin_at_zero(clock: FakeClock) -> None:
     metrics, _ = shown(clock)
     text = await metrics.render()
-    assert b'gateway_job_moves_total{fact="collected"} 0.0' in text
+    assert b'gateway_job_transitions_total{trigger="collected"} 0.0' in text
     assert b"_created" not in text

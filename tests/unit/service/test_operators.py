@@ -250,13 +250,13 @@ async def test_a_file_is_applied(operator: httpx.AsyncClient) -> None:
 
 async def test_gateway_limits_are_changed_one_by_one(operator: httpx.AsyncClient) -> None:
     await operator.patch("/admin/v1/limits", json={"running": 5, "models": {KLING: 2, "a/b": 1}})
-    await operator.patch("/admin/v1/limits", json={"wallet_floor_usd": 20.5})
+    await operator.patch("/admin/v1/limits", json={"minimum_balance_usd": 20.5})
     answer = await operator.patch("/admin/v1/limits", json={"models": {"a/b": None}})
     shown = (await operator.get("/admin/v1/limits")).json()
     assert shown == answer.json()
     assert shown["running"] == 5
     assert shown["models"] == {KLING: 2}
-    assert shown["wallet_floor_usd"] == 20.5
+    assert shown["minimum_balance_usd"] == 20.5
 
 
 @pytest.mark.parametrize(
@@ -270,7 +270,7 @@ async def test_gateway_limits_are_changed_one_by_one(operator: httpx.AsyncClient
         {"models": ["a/b"]},
         {"models": {"a b": 1}},
         {"models": {"a/b": -1}},
-        {"wallet_floor_usd": -1},
+        {"minimum_balance_usd": -1},
         {"nonsense": 1},
     ],
 )

@@ -249,9 +249,9 @@ async def test_figures_count_by_template_never_by_path(
 
     text = answer.text
     assert answer.headers["content-type"].startswith("text/plain")
-    assert 'gateway_accepts_total{outcome="accepted"} 1.0' in text
-    assert 'gateway_accepts_total{outcome="malformed_request"} 1.0' in text
-    assert 'gateway_accept_seconds_count{result="refused"} 1.0' in text
+    assert 'gateway_submissions_total{outcome="accepted"} 1.0' in text
+    assert 'gateway_submissions_total{outcome="malformed_request"} 1.0' in text
+    assert 'gateway_submission_duration_seconds_count{result="refused"} 1.0' in text
     assert 'route="/v1/requests/{request_id}/status",status="200"} 1.0' in text
     assert 'route="unmatched",status="404"} 1.0' in text
     job = face.stores.memory.every_job()[0]

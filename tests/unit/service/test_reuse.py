@@ -11,7 +11,7 @@ import orjson
 import pytest
 
 from core.jobs.job import CancelOutcome, JobState
-from core.observability.events import CostSaved, JobAdmitted, LikeFound
+from core.observability.events import CacheLookup, CostSaved, JobAdmitted
 from core.retention import RETENTION
 from core.tenants.api_keys import Scope
 from core.tenants.cache_policy import CacheMode, CacheUse, Reuse, ReusePolicy
@@ -73,7 +73,7 @@ async def test_a_second_joins_under_its_own_id(face: Face, caller: httpx.AsyncCl
     assert second.json()["request_id"] != first.json()["request_id"]
     assert second.json()["status"] == "in_queue"
     assert second.headers["location"].endswith(f"{second.json()['request_id']}/status")
-    assert [each.outcome for each in face.of(LikeFound)] == [Reuse.MISS, Reuse.JOINED]
+    assert [each.result for each in face.of(CacheLookup)] == [Reuse.MISS, Reuse.JOINED]
     assert face.of(JobAdmitted)[1].estimate is None
 
 
@@ -335,7 +335,7 @@ async def test_a_dry_run_tells_and_leaves_nothing(face: Face, caller: httpx.Asyn
         "fingerprint": document["fingerprint"],
     }
     assert "location" not in answer.headers
-    assert (_jobs(face), face.of(JobAdmitted), face.of(LikeFound)) == ([], [], [])
+    assert (_jobs(face), face.of(JobAdmitted), face.of(CacheLookup)) == ([], [], [])
     assert (await _post(caller, headers=KEY)).headers["gateway-cache"] == "miss"
 
 
@@ -387,7 +387,7 @@ async def test_who_cancels_what_others_want_is_out_and_the_work_goes_on(
     assert sorted(job.state for job in others) == [JobState.FOLLOWING, JobState.RUNNING]
     (heir,) = [job for job in others if job.state is JobState.RUNNING]
     assert heir.upstream_id == running.upstream_id
-    assert len(face.of(LikeFound)) == 3
+    assert len(face.of(CacheLookup)) == 3
 
 
 async def test_who_cancels_alone_cancels_the_work(

@@ -24,10 +24,10 @@ def test_the_defaults_are_sound() -> None:
 def test_variables_become_policies(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {
         "GATEWAY_PUBLIC_URL": "https://gateway.example/",
-        "GATEWAY_BODY_LIMIT": "67108864",
+        "GATEWAY_MAX_BODY_BYTES": "67108864",
         "GATEWAY_DEFAULT_TIMEOUT": "600",
         "GATEWAY_DEFAULT_START_TIMEOUT": "PT5M",
-        "GATEWAY_MODEL_DEADLINES": '{"a/b": {"start_timeout": 60}}',
+        "GATEWAY_MODEL_TIMEOUTS": '{"a/b": {"start_timeout": 60}}',
         "GATEWAY_WEBHOOKS__ALLOWED_TARGETS": '["127.0.0.0/8"]',
     }.items():
         monkeypatch.setenv(name, value)
@@ -63,12 +63,12 @@ def test_what_is_reused_is_set_for_all_models_and_for_some(monkeypatch: pytest.M
     [
         ("GATEWAY_PORT", "70000"),
         ("GATEWAY_PORT", "eight"),
-        ("GATEWAY_BODY_LIMIT", "67108865"),
-        ("GATEWAY_BODY_LIMIT", "0"),
+        ("GATEWAY_MAX_BODY_BYTES", "67108865"),
+        ("GATEWAY_MAX_BODY_BYTES", "0"),
         ("GATEWAY_ADMIN_TOKEN", "short"),
         ("GATEWAY_DEFAULT_TIMEOUT", "-1"),
         ("GATEWAY_DEFAULT_TIMEOUT", "86401"),
-        ("GATEWAY_MODEL_DEADLINES", '{"a": {"timout": 1}}'),
+        ("GATEWAY_MODEL_TIMEOUTS", '{"a": {"timout": 1}}'),
         ("GATEWAY_CACHE__DEFAULT", "refresh"),
         ("GATEWAY_CACHE__LIFETIME", "604801"),
         ("GATEWAY_CACHE__LIFETIME", "0"),

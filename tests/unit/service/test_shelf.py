@@ -10,7 +10,7 @@ import orjson
 import pytest
 
 from core.errors import StoreUnavailable
-from core.observability.events import StoreFound, StoreLost, Trouble
+from core.observability.events import OperationalWarning, RedisDisconnected, RedisReconnected
 from core.store.model_catalogue import CatalogueSnapshot
 from service.models import Known
 from tests.fakes.clock import settle
@@ -94,8 +94,8 @@ async def test_an_outage_is_told_of_once_and_its_end_too(face: Face, shaky: Shak
     await look(face, 2)
     task.cancel()
 
-    assert len(face.of(StoreLost)) == 1
-    assert face.of(StoreFound) == [StoreFound(3 * EVERY)]
+    assert len(face.of(RedisDisconnected)) == 1
+    assert face.of(RedisReconnected) == [RedisReconnected(3 * EVERY)]
 
 
 async def test_a_catalogue_that_cannot_be_read_leaves_the_old_book(
@@ -109,4 +109,4 @@ async def test_a_catalogue_that_cannot_be_read_leaves_the_old_book(
     assert not task.done()
     task.cancel()
     assert face.resources.shelf.models is book
-    assert {trouble.code for trouble in face.of(Trouble)} == {"catalogue_unreadable"}
+    assert {trouble.code for trouble in face.of(OperationalWarning)} == {"catalogue_invalid"}

@@ -183,7 +183,7 @@ async def test_the_wait_is_no_part_of_our_own_time(face: Face, caller: httpx.Asy
     await task
 
     (served,) = face.of(RequestServed)
-    assert (served.took, served.waited) == (TEN, TEN)
+    assert (served.duration, served.wait_duration) == (TEN, TEN)
 
 
 async def test_who_hangs_up_is_waited_for_no_longer_and_cancels_nothing(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from core.errors import StoreSilent, StoreUnavailable
 from core.jobs.job import JobRecord
-from core.observability.events import JobMoved, Trouble
+from core.observability.events import JobTransitioned, OperationalWarning
 from core.transactions.job_update import Change, Outcome
 from core.webhooks.config import MarkedSetup, WebhookSetup, setup_of
 from tests.builders import POLICY, MiddleChance, tenant
@@ -225,8 +225,8 @@ class Rig:
 
     @property
     def facts(self) -> list[Fact]:
-        return [event.fact for event in self.events if isinstance(event, JobMoved)]
+        return [event.trigger for event in self.events if isinstance(event, JobTransitioned)]
 
     @property
     def troubles(self) -> list[str]:
-        return [event.code for event in self.events if isinstance(event, Trouble)]
+        return [event.code for event in self.events if isinstance(event, OperationalWarning)]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from core.circuit_breaker import Breaker, BreakerPolicy, BreakerReason, BreakerState
-from core.observability.events import BreakerMoved
+from core.observability.events import CircuitBreakerTransitioned
 from tests.builders import MINUTE, NOW, SECOND, at, fault
 from tests.fakes.clock import FakeClock
 from worker.jobs.submit_gate import BreakerGate, learnt
@@ -69,7 +69,9 @@ class Workers:
 
     @property
     def moves(self) -> list[tuple[BreakerState, BreakerState]]:
-        return [(e.before, e.after) for e in self.events if isinstance(e, BreakerMoved)]
+        return [
+            (e.before, e.after) for e in self.events if isinstance(e, CircuitBreakerTransitioned)
+        ]
 
 
 @pytest.fixture
@@ -88,7 +90,7 @@ async def test_a_refused_account_stops_every_worker_at_once(workers: Workers) ->
     await workers.one.learn(ACCOUNT)
     assert await workers.other.closed_until() == at(15)
     assert workers.events == [
-        BreakerMoved(
+        CircuitBreakerTransitioned(
             S.CLOSED, S.OPEN, BreakerReason.ACCOUNT_REFUSED, "RunComfy says account_refused"
         )
     ]

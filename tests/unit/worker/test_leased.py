@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from core.errors import StoreSilent, StoreUnavailable
-from core.observability.events import StoreFound, StoreLost, Trouble
+from core.observability.events import OperationalWarning, RedisDisconnected, RedisReconnected
 from tests.builders import HOUR, SECOND
 from tests.fakes.clock import FakeClock, settle
 from worker.scheduling.lease_loop import LeasedLoop, LoopPolicy, Work
@@ -145,10 +145,10 @@ async def test_a_lost_store_is_told_once_and_waited_for(yard: Yard) -> None:
     for _ in range(10):
         await yard.nudge()
         await yard.clock.advance(SECOND)
-    assert yard.events == [StoreLost(detail="yard: connection refused")]
+    assert yard.events == [RedisDisconnected(detail="yard: connection refused")]
     yard.error = None
     await yard.nudge("a")
-    assert yard.events[1:] == [StoreFound(after=10 * SECOND)]
+    assert yard.events[1:] == [RedisReconnected(downtime=10 * SECOND)]
     assert yard.begun == {"a": 1}
 
 
@@ -170,7 +170,7 @@ async def test_a_store_that_is_lost_again_is_told_again(yard: Yard) -> None:
         yard.error = None
         await yard.clock.advance(SECOND)
         await yard.nudge()
-    assert [type(event) for event in yard.events] == [StoreLost, StoreFound] * 2
+    assert [type(event) for event in yard.events] == [RedisDisconnected, RedisReconnected] * 2
 
 
 async def test_an_item_that_fails_is_told_and_ends_nothing(yard: Yard) -> None:
@@ -178,7 +178,9 @@ async def test_an_item_that_fails_is_told_and_ends_nothing(yard: Yard) -> None:
     yard.failures["a"] = error
     await yard.nudge("a", "b")
     assert yard.events == [
-        Trouble(code="yard_failed", detail="RuntimeError: a defect", job_id="a", error=error)
+        OperationalWarning(
+            code="yard_failed", detail="RuntimeError: a defect", job_id="a", error=error
+        )
     ]
     assert yard.begun == {"a": 1, "b": 1}
     await yard.nudge("c")

@@ -12,7 +12,7 @@ import pytest
 from core.billing.settlement import Verdict
 from core.jobs.job import Billed, CancelOutcome, Errand, Fact, Job, JobState
 from core.money import MicroUsd
-from core.observability.events import CostSettled, JobMoved, JobPolled, SubmitAnswered
+from core.observability.events import CostSettled, JobPolled, JobTransitioned, SubmitAnswered
 from core.tenants.tenant import DoubtPolicy
 from core.webhooks.delivery import EventType
 from tests.builders import NOW, POLICY, SECOND, at, fault, job, tenant
@@ -89,10 +89,10 @@ async def test_the_answer_is_told_before_it_is_stored(rig: Rig) -> None:
     rig.script.submits = deque([Accepted("up-9")])
     await rig.advance(job())
     kinds = [type(event) for event in rig.events]
-    assert kinds == [JobMoved, SubmitAnswered, JobMoved]
+    assert kinds == [JobTransitioned, SubmitAnswered, JobTransitioned]
     told = rig.events[1]
     assert isinstance(told, SubmitAnswered)
-    assert (told.fact, told.upstream_id, told.detail) == (F.ACCEPTED, "up-9", None)
+    assert (told.outcome, told.upstream_id, told.detail) == (F.ACCEPTED, "up-9", None)
 
 
 # --- running
@@ -292,16 +292,16 @@ async def test_a_move_is_told_with_all_that_a_reader_needs(rig: Rig) -> None:
     await rig.clock.advance(60 * SECOND)
     await rig.advance(job(S.COLLECTING))
     moved, settled = rig.events
-    assert moved == JobMoved(
+    assert moved == JobTransitioned(
         job_id="req_1",
         tenant="video-team",
         model_id="kling/image-to-video",
-        fact=F.COLLECTED,
+        trigger=F.COLLECTED,
         before=S.COLLECTING,
         after=S.SUCCEEDED,
         age=60 * SECOND,
         upstream_id="up-1",
-        ran=60 * SECOND,
+        run_duration=60 * SECOND,
     )
     verdict = Verdict.SPENT
     assert settled == CostSettled("req_1", "video-team", "kling/image-to-video", verdict, COST)

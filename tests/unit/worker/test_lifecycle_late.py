@@ -150,7 +150,7 @@ async def test_an_answer_for_a_job_that_vanished_is_told(rig: Rig) -> None:
     rig.script.meanwhile = vanishes
     rig.script.submits = deque([ACCEPTED])
     await rig.advance(job())
-    assert rig.troubles == ["job_vanished"]
+    assert rig.troubles == ["job_record_missing"]
 
 
 # --- the lease of a slow submit

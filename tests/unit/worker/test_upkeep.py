@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from core.errors import StoreUnavailable
-from core.observability.events import Trouble
+from core.observability.events import OperationalWarning
 from core.store.model_catalogue import CatalogueSnapshot
 from core.store.worker_heartbeats import Durability
 from tests.builders import HOUR, NOW, SECOND, at, fault
@@ -87,7 +87,9 @@ async def test_a_catalogue_that_cannot_be_read_leaves_the_old_one_with_its_age()
     shop.offered = DOWN
     await shop.sync.run_once()
     assert shop.copy is OLD
-    assert shop.events == [Trouble(code="catalogue_unread", detail="RunComfy says server_error")]
+    assert shop.events == [
+        OperationalWarning(code="catalogue_fetch_failed", detail="RunComfy says server_error")
+    ]
 
 
 async def test_categories_that_cannot_be_read_leave_the_old_ones() -> None:
@@ -126,8 +128,8 @@ async def test_each_weakness_is_told() -> None:
 
     events: list[Event] = []
     await warn_of_weak_store(Weak(), events.append)  # type: ignore[arg-type]  # a twin
-    assert [event.code for event in events if isinstance(event, Trouble)] == [
-        "store_not_durable"
+    assert [event.code for event in events if isinstance(event, OperationalWarning)] == [
+        "redis_not_durable"
     ] * 2
 
 
@@ -149,7 +151,7 @@ async def test_a_chore_goes_on_whatever_one_run_met() -> None:
         await keeping
     assert runs == [at(0), at(5), at(10), at(15), at(20)]
     (event,) = events
-    assert isinstance(event, Trouble)
+    assert isinstance(event, OperationalWarning)
     assert (event.code, type(event.error)) == ("sweep_failed", KeyError)
 
 
@@ -159,6 +161,6 @@ async def test_an_empty_catalogue_does_not_hide_every_model() -> None:
     await shop.clock.advance(2 * HOUR)
     await shop.sync.run_once()
     assert shop.copy.models == {"kling/a": b"{}"}
-    assert [event.code for event in shop.events if isinstance(event, Trouble)] == [
-        "catalogue_unread"
+    assert [event.code for event in shop.events if isinstance(event, OperationalWarning)] == [
+        "catalogue_fetch_failed"
     ]

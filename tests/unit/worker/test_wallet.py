@@ -11,7 +11,7 @@ from pydantic import SecretStr, ValidationError
 
 from core.billing.balance import Wallet
 from core.money import MicroUsd
-from core.observability.events import Trouble, WalletRead
+from core.observability.events import AccountBalanceRead, OperationalWarning
 from tests.builders import MINUTE, fault
 from tests.fakes.clock import FakeClock
 from worker.maintenance.balance_sync import WalletWatch
@@ -58,7 +58,7 @@ async def test_the_first_look_reads_and_tells() -> None:
     rig = Rig()
     await rig.watch().run_once()
     assert rig.purse.held == Wallet(FULL, rig.clock.now())
-    assert rig.told == [WalletRead(FULL, None, None)]
+    assert rig.told == [AccountBalanceRead(FULL, None, None)]
 
 
 async def test_two_workers_read_once_a_minute_between_them() -> None:
@@ -79,7 +79,9 @@ async def test_the_burn_is_told_with_the_hours_that_are_left() -> None:
     rig.purse.left = MicroUsd(99_000_000)
     await rig.watch().run_once()
     told = rig.told[-1]
-    assert told == WalletRead(MicroUsd(99_000_000), MicroUsd(60_000_000), timedelta(hours=99 / 60))
+    assert told == AccountBalanceRead(
+        MicroUsd(99_000_000), MicroUsd(60_000_000), timedelta(hours=99 / 60)
+    )
 
 
 async def test_a_clock_put_back_does_not_keep_an_old_balance() -> None:
@@ -94,7 +96,7 @@ async def test_a_balance_that_cannot_be_read_keeps_its_age_and_is_told_of() -> N
     rig = Rig(Purse(Unreachable(fault())))
     await rig.watch().run_once()
     assert rig.purse.held == Wallet()
-    assert [type(event) for event in rig.told] == [Trouble]
+    assert [type(event) for event in rig.told] == [OperationalWarning]
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from core.errors import Conflict, InvalidInput, NotFound
 from core.jobs.in_doubt import Attach, Lost, Resend
 from core.jobs.job import Billed, Fact, JobState
 from core.jobs.timeline import Note, TimelineEntry
-from core.observability.events import Administered, CostSettled, JobMoved
+from core.observability.events import AdminAction, CostSettled, JobTransitioned
 from core.store.codecs import DELIVERIES, JOBS
 from core.transactions.job_update import Change, Outcome
 from service.admin.in_doubt import list_doubts, resolve_doubt
@@ -106,9 +106,9 @@ async def test_a_decision_is_carried_out_told_and_noted(
     assert job.state is state
     assert JOBS.read(face.stores.memory.jobs[job.id].doc) == job
     assert (f"{job.id}:{job.version}" in face.stores.memory.bell) is rung
-    assert [moved.after for moved in face.of(JobMoved)] == [state]
-    assert [cost.verdict for cost in face.of(CostSettled)] == settled
-    assert [done.action for done in face.of(Administered)] == ["doubt.resolve"]
+    assert [moved.after for moved in face.of(JobTransitioned)] == [state]
+    assert [cost.settlement for cost in face.of(CostSettled)] == settled
+    assert [done.action for done in face.of(AdminAction)] == ["doubt.resolve"]
     (entry,) = await desk.controls.audit(10)
     assert (entry.actor, entry.subject) == ("admin-api", job.id)
     assert await list_doubts(desk) == []
@@ -146,7 +146,7 @@ async def test_a_worker_that_comes_first_is_built_upon(face: Face, doubtful: Job
 
     class Overtaken(MemoryJobStore):
         async def store(self, change: Change) -> Outcome:
-            if not face.of(Administered) and self.first:
+            if not face.of(AdminAction) and self.first:
                 self.first = False
                 noted = change.before.noted(face.clock.now(), cancel_asked_at=face.clock.now())
                 await super().store(Change(change.before, noted))

@@ -221,10 +221,10 @@ async def test_what_an_attempt_comes_to(
             delivery_id="msg_1",
             job_id="req_1",
             tenant="video-team",
-            number=1,
+            attempt=1,
             outcome=outcome.word,
             http_status=outcome.status,
-            took=TOOK,
+            duration=TOOK,
             state=state,
             lag=0 * SECOND if state is D.DELIVERED else None,
         )
