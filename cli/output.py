@@ -6,42 +6,42 @@ from typing import Annotated, Final
 
 import typer
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
-_NOTHING: Final = "-"
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+_EMPTY_CELL: Final = "-"
 
 
-def show_one(document: Mapping[str, object], *, as_json: bool) -> None:
+def print_document(document: Mapping[str, object], *, as_json: bool) -> None:
     """A document: JSON, or a line for each field."""
     if as_json:
         print(json.dumps(document))
         return
     width = max(map(len, document))
     for name, value in document.items():
-        print(f"{name:<{width}}  {_cell(value)}")
+        print(f"{name:<{width}}  {_format_cell(value)}")
 
 
-def show_many(
+def print_table(
     rows: Sequence[Mapping[str, object]], columns: Sequence[str], *, as_json: bool
 ) -> None:
     """A list: a JSON array with everything, or a table of some columns."""
     if as_json:
         print(json.dumps(list(rows)))
         return
-    table = [list(columns), *([_cell(row.get(name)) for name in columns] for row in rows)]
+    table = [list(columns), *([_format_cell(row.get(name)) for name in columns] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     for line in table:
         print("  ".join(f"{cell:<{w}}" for cell, w in zip(line, widths, strict=True)).rstrip())
 
 
-def _cell(value: object) -> str:
+def _format_cell(value: object) -> str:
     match value:
         case bool():
             return str(value).lower()
         case list() if value:
-            return ", ".join(map(_cell, value))
+            return ", ".join(map(_format_cell, value))
         case dict() if value:
-            return ", ".join(f"{name}={_cell(inner)}" for name, inner in value.items())
+            return ", ".join(f"{name}={_format_cell(inner)}" for name, inner in value.items())
         case int() | float():
             return str(value)
         case _:
-            return str(value) if value else _NOTHING
+            return str(value) if value else _EMPTY_CELL

@@ -13,52 +13,54 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from cli.settings_errors import read_settings
+from cli.settings_errors import load_settings
 from core.errors import GatewayError, InvalidInput
 from core.observability.events import Event
-from core.store.client import Wire, connection_source
-from core.store.scripts import Scripts, read_scripts
-from service.composition import open_desk, open_mailroom
-from service.operator_context import Desk
+from core.store.client import RedisClient, build_connection_pool
+from core.store.scripts import LuaScripts, load_scripts
+from service.composition import build_admin_context, build_webhook_service
+from service.operator_context import AdminContext
 from service.settings import ServiceSettings
-from service.webhooks.webhook_service import Mailroom
+from service.webhooks.webhook_service import WebhookService
 
 T = TypeVar("T")
-FAILED: Final = 1
+EXIT_FAILED: Final = 1
 """Exit status of a command that could not do what it was asked."""
 
 
 @dataclass(frozen=True, slots=True)
-class Room:
+class CommandContext:
     """Where an operator works: the desk, and the mailroom for what is done with callbacks."""
 
-    desk: Desk
-    mailroom: Mailroom
+    admin: AdminContext
+    webhooks: WebhookService
 
 
-def perform(act: Callable[[Desk], Coroutine[Any, Any, T]]) -> T:
+def run_admin(action: Callable[[AdminContext], Coroutine[Any, Any, T]]) -> T:
     """Do `act` to its end. What goes wrong ends the process with one line on stderr."""
-    return perform_in_room(lambda room: act(room.desk))
+    return run_command(lambda room: action(room.admin))
 
 
-def perform_in_room(act: Callable[[Room], Coroutine[Any, Any, T]]) -> T:
+def run_command(action: Callable[[CommandContext], Coroutine[Any, Any, T]]) -> T:
     """As `perform`, for what needs more than the desk."""
-    settings = read_settings(ServiceSettings)
+    settings = load_settings(ServiceSettings)
     try:
-        return asyncio.run(_in_room(settings, act))
+        return asyncio.run(_run(settings, action))
     except GatewayError as error:
         print(f"gateway: {error}", file=sys.stderr)
-        raise SystemExit(FAILED) from None
+        raise SystemExit(EXIT_FAILED) from None
 
 
-async def _in_room(settings: ServiceSettings, act: Callable[[Room], Coroutine[Any, Any, T]]) -> T:
-    async with Wire(connection_source(settings.redis, "cli")) as wire:
-        scripts = Scripts(wire, read_scripts())
-        desk = open_desk(settings, wire, scripts, actor(), _untold)
-        return await act(Room(desk, open_mailroom(settings, wire, scripts)))
+async def _run(
+    settings: ServiceSettings, action: Callable[[CommandContext], Coroutine[Any, Any, T]]
+) -> T:
+    async with RedisClient(build_connection_pool(settings.redis, "cli")) as wire:
+        scripts = LuaScripts(wire, load_scripts())
+        desk = build_admin_context(settings, wire, scripts, audit_actor(), _discard_event)
+        return await action(CommandContext(desk, build_webhook_service(settings, wire, scripts)))
 
 
-def actor() -> str:
+def audit_actor() -> str:
     """Whom the audit log names: the account that runs this, whatever its environment says."""
     number = os.getuid()
     try:
@@ -67,11 +69,11 @@ def actor() -> str:
         return f"cli:uid-{number}"
 
 
-def _untold(_: Event) -> None:
+def _discard_event(_: Event) -> None:
     """A command has no log beside its own output."""
 
 
-def read_toml(path: Path) -> Mapping[str, object]:
+def load_toml(path: Path) -> Mapping[str, object]:
     """A file's tables. Raises `InvalidInput`."""
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))

@@ -9,33 +9,35 @@ from random import Random
 class Backoff:
     """Waits that double from `first` up to `most`, each spread by ±`spread` of itself."""
 
-    first: timedelta
-    most: timedelta
-    spread: float = 0.1
+    initial_delay: timedelta
+    max_delay: timedelta
+    jitter: float = 0.1
 
-    def wait(self, failures: int, rng: Random) -> timedelta:
+    def delay(self, failures: int, rng: Random) -> timedelta:
         """The wait after the `failures`-th failure in a row (1, 2, …)."""
-        doubled = self.first * 2 ** min(max(failures, 1) - 1, 32)
-        return spread(min(doubled, self.most), self.spread, rng)
+        doubled = self.initial_delay * 2 ** min(max(failures, 1) - 1, 32)
+        return add_jitter(min(doubled, self.max_delay), self.jitter, rng)
 
 
 @dataclass(frozen=True, slots=True)
-class Cadence:
+class ProportionalInterval:
     """How often to look at what ends nobody knows when: every `share` of the time waited so far.
 
     Early on that is often, later rarely, and the end is noticed at most `share` late, relatively.
     """
 
-    least: timedelta
-    most: timedelta
-    share: float
-    spread: float = 0.1
+    min_delay: timedelta
+    max_delay: timedelta
+    ratio: float
+    jitter: float = 0.1
 
-    def wait(self, elapsed: timedelta, rng: Random) -> timedelta:
+    def delay(self, elapsed: timedelta, rng: Random) -> timedelta:
         """The wait before the next look, `elapsed` after the first."""
-        return spread(min(max(elapsed * self.share, self.least), self.most), self.spread, rng)
+        return add_jitter(
+            min(max(elapsed * self.ratio, self.min_delay), self.max_delay), self.jitter, rng
+        )
 
 
-def spread(span: timedelta, by: float, rng: Random) -> timedelta:
+def add_jitter(duration: timedelta, ratio: float, rng: Random) -> timedelta:
     """`span`, off by up to ±`by` of itself, so that many do not come at once."""
-    return span * (1 + by * (2 * rng.random() - 1))
+    return duration * (1 + ratio * (2 * rng.random() - 1))

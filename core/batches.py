@@ -11,20 +11,20 @@ from typing import Final
 
 from core.errors import CallerError
 from core.jobs.job import Job
-from core.tenants.cache_policy import Reuse
+from core.tenants.cache_policy import CacheStatus
 
-MOST_ITEMS: Final = 1000
-
-
-FINGERPRINT_VERSION: Final = "b1"
+MAX_BATCH_ITEMS: Final = 1000
 
 
-class Admit(StrEnum):
+BATCH_FINGERPRINT_VERSION: Final = "b1"
+
+
+class AdmissionMode(StrEnum):
     """What becomes of a batch that cannot be taken in as a whole."""
 
-    ALL = "all"
+    ALL_OR_NOTHING = "all"
     """Nothing is taken in."""
-    FIT = "fit"
+    PARTIAL = "fit"
     """Each item that can be is taken in, in their order."""
 
 
@@ -43,7 +43,7 @@ class Batch:
     tenant: str
     created_at: datetime
     size: int
-    admit: Admit = Admit.ALL
+    admission_mode: AdmissionMode = AdmissionMode.ALL_OR_NOTHING
     reference: str | None = None
     webhook: str | None = None
     """Where the closing event goes, in place of the tenant's default endpoint."""
@@ -56,9 +56,9 @@ class BatchItem:
 
     index: int
     job_id: str | None = None
-    reuse: Reuse | None = None
+    cache_status: CacheStatus | None = None
     job: Job | None = None
-    refused: CallerError | bytes | None = None
+    rejection: CallerError | bytes | None = None
     """The limit that said no, or a problem document."""
 
 
@@ -84,7 +84,7 @@ class BatchCounts:
 
 
 @dataclass(frozen=True, slots=True)
-class BatchView:
+class BatchSnapshot:
     """A batch as it stands, with those of its items that were asked for."""
 
     batch: Batch
@@ -98,10 +98,10 @@ class BatchView:
         return BatchStatus.IN_PROGRESS if self.counts.open else BatchStatus.COMPLETED
 
 
-def batch_fingerprint(parts: list[str], admit: Admit) -> str:
+def batch_fingerprint(parts: list[str], mode: AdmissionMode) -> str:
     """What two batches of one `Idempotency-Key` must share: the same items in the same order.
 
     `parts` holds each item's fingerprint, or of one without any what stands for it.
     """
-    digest = sha256("\n".join((admit, *parts)).encode()).hexdigest()
-    return f"{FINGERPRINT_VERSION}:{digest}"
+    digest = sha256("\n".join((mode, *parts)).encode()).hexdigest()
+    return f"{BATCH_FINGERPRINT_VERSION}:{digest}"

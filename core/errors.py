@@ -96,7 +96,7 @@ class NotPermitted(CallerError):
         policy: str | None = None,
         fields: tuple[FieldError, ...] = (),
     ) -> None:
-        """`policy` is a word of `core.quotas.Policy`, where the tenant's limits are the reason."""
+        """`policy` is a `core.quotas.QuotaPolicy`, where the tenant's limits are the reason."""
         self.policy = policy
         super().__init__(detail, fields=fields)
 
@@ -159,7 +159,7 @@ class LimitReached(CallerError):
         quotas: tuple[Quota, ...] = (),
         fields: tuple[FieldError, ...] = (),
     ) -> None:
-        """`policy` is a word of `core.quotas.Policy`; `quotas` is how all limits stand."""
+        """`policy` is a word of `core.quotas.QuotaPolicy`; `quotas` is how all limits stand."""
         self.policy = policy
         self.quotas = quotas
         super().__init__(detail, fields=fields, retry_after=retry_after)

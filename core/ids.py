@@ -15,7 +15,7 @@ from core.clock import to_ms
 _RANDOM_BYTES = 10
 SECRET_BYTES = 32
 # RunComfy's own bound on its ids; ours are shorter.
-_PLAIN: Final = re.compile(r"[A-Za-z0-9_-]{1,128}")
+_ID_PATTERN: Final = re.compile(r"[A-Za-z0-9_-]{1,128}")
 
 
 class IdSource(Protocol):
@@ -47,30 +47,30 @@ class SystemIds:
 
     def job_id(self, now: datetime) -> str:
         """See `IdSource.job_id`."""
-        return _named("req", now)
+        return _new_id("req", now)
 
     def delivery_id(self, now: datetime) -> str:
         """See `IdSource.delivery_id`."""
-        return _named("msg", now)
+        return _new_id("msg", now)
 
     def endpoint_id(self, now: datetime) -> str:
         """See `IdSource.endpoint_id`."""
-        return _named("ep", now)
+        return _new_id("ep", now)
 
     def batch_id(self, now: datetime) -> str:
         """See `IdSource.batch_id`."""
-        return _named("bat", now)
+        return _new_id("bat", now)
 
     def secret(self) -> bytes:
         """See `IdSource.secret`."""
         return secrets.token_bytes(SECRET_BYTES)
 
 
-def may_be_id(text: str) -> bool:
+def is_valid_id(text: str) -> bool:
     """Whether any of our ids could read so. What cannot must not become part of a key's name."""
-    return _PLAIN.fullmatch(text) is not None
+    return _ID_PATTERN.fullmatch(text) is not None
 
 
-def _named(prefix: str, now: datetime) -> str:
+def _new_id(prefix: str, now: datetime) -> str:
     stamp = to_ms(now).to_bytes(6, "big")
     return f"{prefix}_{ULID.from_bytes(stamp + secrets.token_bytes(_RANDOM_BYTES))}"

@@ -5,7 +5,7 @@ from typing import Final, NewType
 
 MicroUsd = NewType("MicroUsd", int)
 _MICRO: Final = 1_000_000
-_MOST: Final = 1_000_000_000
+_MAX_USD: Final = 1_000_000_000
 """No price is larger; beyond it a hostile figure would cost memory, and then the process."""
 
 
@@ -20,7 +20,7 @@ def from_usd(amount: object) -> MicroUsd | None:
         value = Decimal(str(amount))
     except (InvalidOperation, ValueError):  # an int of thousands of digits has no text
         return None
-    if not value.is_finite() or not 0 <= value <= _MOST:
+    if not value.is_finite() or not 0 <= value <= _MAX_USD:
         return None
     return MicroUsd(int((value * _MICRO).to_integral_value(ROUND_HALF_EVEN)))
 

@@ -11,7 +11,7 @@ EVERYTHING: Final = "all"
 class Pause:
     """What is paused: everything (`all`), one tenant (`tenant:x`) or one model (`model:y`)."""
 
-    what: str
+    target: str
 
     @classmethod
     def everything(cls) -> "Pause":
@@ -29,9 +29,9 @@ class Pause:
         return cls(f"model:{model_id}")
 
     @property
-    def of_tenant(self) -> str | None:
+    def tenant_name(self) -> str | None:
         """The tenant whose jobs it stops, if it stops one's."""
-        kind, _, name = self.what.partition(":")
+        kind, _, name = self.target.partition(":")
         return name if kind == "tenant" else None
 
 

@@ -5,7 +5,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 
-class Policy(StrEnum):
+class QuotaPolicy(StrEnum):
     """The limits by the names that refusals and `RateLimit` fields give them."""
 
     REQUESTS = "requests-per-minute"
@@ -19,7 +19,7 @@ class Policy(StrEnum):
     PRIORITY = "priority"
     UNKNOWN_PRICE = "unknown-price"
     RUNNING = "running"
-    WALLET = "wallet"
+    MINIMUM_BALANCE = "wallet"
 
 
 class Quota(NamedTuple):
@@ -28,7 +28,7 @@ class Quota(NamedTuple):
     A tuple: each submit is answered with eight, and frozen dataclasses take three times as long.
     """
 
-    policy: Policy
+    policy: QuotaPolicy
     limit: int
     remaining: int
     resets_in: timedelta

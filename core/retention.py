@@ -3,11 +3,11 @@
 from datetime import timedelta
 from typing import Final
 
-MOST_LIFETIME: Final = timedelta(days=7)
+MAX_CACHE_LIFETIME: Final = timedelta(days=7)
 """RunComfy keeps its outputs for 7 days (its API page); what is reused later would lead nowhere."""
 
 
-LEAST_LIFETIME: Final = timedelta(seconds=1)
+MIN_CACHE_LIFETIME: Final = timedelta(seconds=1)
 
 
 RETENTION = timedelta(days=7)
@@ -15,10 +15,10 @@ RETENTION = timedelta(days=7)
 attempt (84.7 hours after the end, with jitter and `Retry-After` at most 4.5 days) and a day."""
 
 
-KEEP_AFTER: Final = timedelta(hours=24)
+RESULT_GRACE_PERIOD: Final = timedelta(hours=24)
 """How long a result outlives the last callback that was tried or is due."""
 
 
-DELIVERY_LIFE: Final = 2 * RETENTION
+DELIVERY_RETENTION: Final = 2 * RETENTION
 """How long a callback is kept after its last attempt: longer than its job, whose end may be a day
 after its first callback, and whose life every attempt lengthens."""

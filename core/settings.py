@@ -56,7 +56,7 @@ def _redis_url(url: SecretStr) -> SecretStr:
 
 
 RedisUrl = Annotated[SecretStr, AfterValidator(_redis_url)]
-Sinks = Mapping[Annotated[str, Field(pattern=r"^[a-z0-9-]{1,32}$")], RedisUrl]
+SinkUrls = Mapping[Annotated[str, Field(pattern=r"^[a-z0-9-]{1,32}$")], RedisUrl]
 """Redis servers by the names that tenants use for them."""
 
 
@@ -133,7 +133,7 @@ class ProcessSettings(BaseSettings):
     redis_connect_timeout: Seconds = Field(
         timedelta(seconds=2), description="Longest wait for a connection to Redis."
     )
-    sinks: Sinks = Field(
+    sinks: SinkUrls = Field(
         {},
         description=(
             "JSON object of Redis servers, besides the gateway's own, whose streams tenants may "

@@ -6,13 +6,13 @@ from http import HTTPStatus
 from typing import Final
 from urllib.request import ProxyHandler, build_opener
 
-_WITHIN_SECONDS: Final = 3
+_TIMEOUT_SECONDS: Final = 3
 
 
-def answers(url: str) -> bool:
+def is_responding(url: str) -> bool:
     """Whether a GET is answered by 200. A proxy of the environment is not asked."""
     try:
-        with build_opener(ProxyHandler({})).open(url, timeout=_WITHIN_SECONDS) as answer:
+        with build_opener(ProxyHandler({})).open(url, timeout=_TIMEOUT_SECONDS) as answer:
             return bool(answer.status == HTTPStatus.OK)
     except OSError:
         return False
@@ -20,7 +20,7 @@ def answers(url: str) -> bool:
 
 def main(urls: Sequence[str]) -> int:
     """The exit code."""
-    return 0 if any(map(answers, urls)) else 1
+    return 0 if any(map(is_responding, urls)) else 1
 
 
 if __name__ == "__main__":

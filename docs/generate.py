@@ -16,12 +16,12 @@ from pydantic.fields import FieldInfo
 
 from core.errors import GatewayError
 from core.jobs.job import FINAL_STATES, TRANSITIONS
-from core.observability.metric_definitions import CATALOGUE as SERIES
-from core.observability.metric_definitions import Kind, Series, Source
+from core.observability.metric_definitions import METRIC_DEFINITIONS as SERIES
+from core.observability.metric_definitions import MetricDefinition, MetricKind, MetricSource
 from core.observability.metric_labels import Label
 from core.settings import ENV_PREFIX, ProcessSettings
-from core.store.key_lifetimes import FREED
-from core.store.keys import CATALOGUE, KeySpec
+from core.store.key_lifetimes import KEY_CLEANUP
+from core.store.keys import KEY_SPECS, KeySpec
 from service.problems import BILLED, STATUS
 from service.settings import ServiceSettings
 from worker.settings import WorkerSettings
@@ -144,31 +144,31 @@ def _error_row(kind: type[GatewayError], status: int) -> tuple[str, ...]:
 
 def keys_page() -> str:
     """`docs/generated/redis-keys.md`."""
-    rows = [_key_row(spec) for spec in CATALOGUE]
+    rows = [_key_row(spec) for spec in KEY_SPECS]
     head = ("Key", "Type", "Lives", "Of", "Freed by", "Holds")
     return f"# Redis keys\n\n{_MADE}\n{_table(head, rows)}"
 
 
 def _key_row(spec: KeySpec) -> tuple[str, ...]:
-    freed = FREED[spec.pattern]
+    freed = KEY_CLEANUP[spec.pattern]
     pattern = f"`{spec.pattern}`"
-    return pattern, spec.kind, spec.lifetime, freed.owner, freed.by, spec.holds
+    return pattern, spec.kind, spec.lifetime, freed.owner, freed.cleanup, spec.contents
 
 
-_SHOWN_BY: Final[Mapping[Source, tuple[str, str]]] = {
-    Source.SERVICE: (
+_SHOWN_BY: Final[Mapping[MetricSource, tuple[str, str]]] = {
+    MetricSource.SERVICE: (
         "What a service did",
         "Of each service's own: `sum` over instances.",
     ),
-    Source.WORKER: (
+    MetricSource.WORKER: (
         "What a worker did",
         "Of each worker's own: `sum` over instances.",
     ),
-    Source.BOTH: (
+    MetricSource.BOTH: (
         "What either did",
         "Services and workers have these: `sum` over instances and jobs.",
     ),
-    Source.STATE: (
+    MetricSource.REDIS: (
         "How the whole gateway stands",
         (
             "Read from Redis at the scrape, by every service alike: take `max by (…)` over "
@@ -200,9 +200,9 @@ def metrics_page() -> str:
     return "\n".join(parts)
 
 
-def _series_row(series: Series) -> tuple[str, ...]:
+def _series_row(series: MetricDefinition) -> tuple[str, ...]:
     labels = ", ".join(_label(label) for label in series.labels)
-    buckets = f" Up to {series.buckets[-1]:g} s." if series.kind is Kind.HISTOGRAM else ""
+    buckets = f" Up to {series.buckets[-1]:g} s." if series.kind is MetricKind.HISTOGRAM else ""
     return (f"`{series.name}`", str(series.kind), labels, series.help + buckets)
 
 

@@ -6,20 +6,20 @@ import socket
 import sys
 import threading
 
-from service.metrics.multiprocess import take_seat
+from service.metrics.multiprocess import register_slot
 from service.server.run import run
 from service.settings import ServiceSettings
 
 
 def main() -> None:
     """Serve until SIGTERM, or until the parent has ended."""
-    threading.Thread(target=_follow_parent, daemon=True).start()
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
     descriptor, seat = map(int, sys.argv[1:])
-    take_seat(seat)
+    register_slot(seat)
     run(ServiceSettings(), [socket.socket(fileno=descriptor)])
 
 
-def _follow_parent() -> None:
+def _exit_with_parent() -> None:
     sys.stdin.buffer.read()
     os.kill(os.getpid(), signal.SIGTERM)
 

@@ -13,119 +13,118 @@ from starlette.routing import Match
 from starlette.types import ASGIApp, Scope
 
 from core.errors import GatewayError, MalformedRequest, NotFound
-from service.api import health as operation
-from service.api import models, usage
+from service.api import health, models, usage
 from service.api.admin import (
     jobs as admin_jobs,
 )
 from service.api.admin import (
-    operations as admin_controls,
+    operations as admin_operations,
 )
 from service.api.admin import (
     tenants as admin_tenants,
 )
 from service.api.admin import (
-    webhooks as admin_callbacks,
+    webhooks as admin_webhooks,
 )
-from service.api.batches import routes as batches
-from service.api.docs import add_pages
+from service.api.batches import routes as batch_routes
+from service.api.docs import add_docs_routes
 from service.api.jobs import events, requests, submit
 from service.api.openapi_document import TITLE
 from service.api.webhooks import deliveries
-from service.api.webhooks import endpoints as webhooks
-from service.context import Resources
+from service.api.webhooks import endpoints as webhook_endpoints
+from service.context import AppContext
 from service.errors import MethodNotAllowed
-from service.http.endpoint import Endpoint, RawRoute
-from service.http.fast_router import Doors
-from service.http.middleware import Edge
+from service.http.endpoint import ApiOperation, RawRoute
+from service.http.fast_router import FastRouter
+from service.http.middleware import GatewayMiddleware
 
-OpenResources = Callable[[], AbstractAsyncContextManager[Resources]]
+OpenAppContext = Callable[[], AbstractAsyncContextManager[AppContext]]
 
-ENDPOINTS: Final = (
-    *submit.ENDPOINTS,
-    *requests.ENDPOINTS,
-    *batches.ENDPOINTS,
-    *deliveries.ENDPOINTS,
-    *webhooks.ENDPOINTS,
-    *events.ENDPOINTS,
-    *models.ENDPOINTS,
-    *usage.ENDPOINTS,
-    *admin_tenants.ENDPOINTS,
-    *admin_callbacks.ENDPOINTS,
-    *admin_controls.ENDPOINTS,
-    *admin_jobs.ENDPOINTS,
-    *operation.ENDPOINTS,
+OPERATIONS: Final = (
+    *submit.OPERATIONS,
+    *requests.OPERATIONS,
+    *batch_routes.OPERATIONS,
+    *deliveries.OPERATIONS,
+    *webhook_endpoints.OPERATIONS,
+    *events.OPERATIONS,
+    *models.OPERATIONS,
+    *usage.OPERATIONS,
+    *admin_tenants.OPERATIONS,
+    *admin_webhooks.OPERATIONS,
+    *admin_operations.OPERATIONS,
+    *admin_jobs.OPERATIONS,
+    *health.OPERATIONS,
 )
 
 
 class AppState(TypedDict):
     """What the lifespan hands to every request."""
 
-    resources: Resources
+    resources: AppContext
 
 
-def create_app(open_resources: OpenResources) -> FastAPI:
+def create_app(open_context: OpenAppContext) -> FastAPI:
     """The application. Nothing is opened before its lifespan begins."""
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[AppState]:
-        async with open_resources() as resources:
+        async with open_context() as resources:
             yield {"resources": resources}
 
-    app = _Face(
+    app = _GatewayApp(
         title=TITLE,
         openapi_url=None,
         redirect_slashes=False,
         lifespan=lifespan,
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
-    for endpoint in ENDPOINTS:
-        _add(app, endpoint)
-    add_pages(app)
+    for endpoint in OPERATIONS:
+        _add_operation(app, endpoint)
+    add_docs_routes(app)
     return app
 
 
-class _Face(FastAPI):
+class _GatewayApp(FastAPI):
     """FastAPI as the keeper of routes and their description; what surrounds them is ours."""
 
     def build_middleware_stack(self) -> ASGIApp:
         """Called once, with the first exchange. Errors stay with the edge, the outermost layer."""
         straight = [route for route in self.router.routes if isinstance(route, RawRoute)]
-        handlers = {HTTPException: _unroutable}
-        return Edge(Doors(straight, ExceptionMiddleware(self.router, handlers)))
+        handlers = {HTTPException: _handle_http_exception}
+        return GatewayMiddleware(FastRouter(straight, ExceptionMiddleware(self.router, handlers)))
 
 
-def _add(app: FastAPI, endpoint: Endpoint) -> None:
-    status, *_ = endpoint.answers
+def _add_operation(app: FastAPI, operation: ApiOperation) -> None:
+    status, *_ = operation.responses
     app.router.add_api_route(
-        endpoint.path,
-        endpoint.handler,
-        methods=[endpoint.method],
-        name=endpoint.name,
-        operation_id=endpoint.name,
-        summary=endpoint.summary,
-        description=endpoint.description,
-        tags=[endpoint.tag],
+        operation.path,
+        operation.handler,
+        methods=[operation.method],
+        name=operation.name,
+        operation_id=operation.name,
+        summary=operation.summary,
+        description=operation.description,
+        tags=[operation.tag],
         status_code=status,
         response_class=Response,
-        response_description=endpoint.answers[status]["description"],
-        responses={code: dict(answer) for code, answer in endpoint.answers.items()},
-        openapi_extra=dict(endpoint.extra),
+        response_description=operation.responses[status]["description"],
+        responses={code: dict(answer) for code, answer in operation.responses.items()},
+        openapi_extra=dict(operation.openapi_extra),
         route_class_override=RawRoute,
     )
 
 
-async def _unroutable(request: Request, error: Exception) -> Response:
+async def _handle_http_exception(request: Request, error: Exception) -> Response:
     """What the router has no handler for; anything else that Starlette refuses is malformed."""
     if not isinstance(error, HTTPException):
         raise error
     allow = allowed_methods(request.app, request.scope)
     if error.status_code == _METHOD_NOT_ALLOWED and request.method == "OPTIONS":
         return Response(status_code=204, headers={"allow": allow})
-    raise _told(error, allow) from error
+    raise _routing_error(error, allow) from error
 
 
-def _told(error: HTTPException, allow: str) -> GatewayError:
+def _routing_error(error: HTTPException, allow: str) -> GatewayError:
     match error.status_code:
         case 404:
             return NotFound("There is nothing at this address.")

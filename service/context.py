@@ -9,29 +9,29 @@ from starlette.types import Scope
 
 from core.clock import Clock
 from core.ids import IdSource
-from core.jobs.run_times import HintPolicy
+from core.jobs.run_times import PollHintPolicy
 from core.observability.events import Emit
-from core.observability.trace_context import SpanOf, passed_on
-from core.store.run_times import HistoryShelf
+from core.observability.trace_context import SpanNamer, pass_through
+from core.store.run_times import RunTimeCache
 from core.tenants.cache_policy import CachePolicy
 from service.jobs.submit_options import OptionPolicy
-from service.models.registry_cache import ModelShelf
-from service.operator_context import Desk
+from service.models.registry_cache import ModelRegistryCache
+from service.operator_context import AdminContext
 from service.parsing.json_body import BodyLimits
 from service.ports import (
-    Batches,
-    Breakers,
-    Exposition,
-    Health,
-    Jobs,
-    ListedJobs,
-    Tenants,
-    UsageOf,
+    BatchAccess,
+    CircuitBreakerAccess,
+    JobAccess,
+    JobIndexAccess,
+    MetricsRenderer,
+    TenantAccess,
+    UsageAccess,
+    WorkerHeartbeatAccess,
 )
-from service.streaming.subscriptions import Waiters
-from service.webhooks.webhook_service import Mailroom
+from service.streaming.subscriptions import Subscriptions
+from service.webhooks.webhook_service import WebhookService
 
-ADMIN_API: Final = "admin-api"
+ADMIN_API_ACTOR: Final = "admin-api"
 """Whom the audit log names for what came by HTTP: the token tells no persons apart."""
 
 
@@ -41,20 +41,20 @@ DISTRIBUTION: Final = "runcomfy-gateway"
 SUBMIT_ROUTE: Final = "/v1/models/{model_id:path}"
 
 
-PROBES: Final = frozenset({"/healthz", "/readyz", "/metrics"})
+PROBE_ROUTES: Final = frozenset({"/healthz", "/readyz", "/metrics"})
 
 
 @dataclass(frozen=True, slots=True)
-class FacePolicy:
+class HttpPolicy:
     """What the handlers go by. `public_url` None: links begin with the address that was called."""
 
-    body: BodyLimits
-    batch: BodyLimits
+    body_limits: BodyLimits
+    batch_body_limits: BodyLimits
     options: OptionPolicy
     public_url: str | None
-    worker_silence: timedelta
-    hints: HintPolicy
-    longest_wait: timedelta
+    worker_timeout: timedelta
+    hints: PollHintPolicy
+    max_wait: timedelta
     heartbeat: timedelta
     admin_token: SecretStr | None = None
     """None: the operators' API is off."""
@@ -62,30 +62,30 @@ class FacePolicy:
 
 
 @dataclass(frozen=True, slots=True)
-class Resources:
+class AppContext:
     """What a handler can reach."""
 
-    jobs: Jobs
-    batches: Batches
-    listed: ListedJobs
-    tenants: Tenants
-    usage: UsageOf
-    breakers: Breakers
-    desk: Desk
-    health: Health
-    shelf: ModelShelf
-    histories: HistoryShelf
-    waiters: Waiters
-    figures: Exposition
-    mailroom: Mailroom
+    jobs: JobAccess
+    batches: BatchAccess
+    job_index: JobIndexAccess
+    tenants: TenantAccess
+    usage: UsageAccess
+    circuit_breaker: CircuitBreakerAccess
+    admin: AdminContext
+    worker_heartbeats: WorkerHeartbeatAccess
+    model_cache: ModelRegistryCache
+    run_times: RunTimeCache
+    subscriptions: Subscriptions
+    metrics: MetricsRenderer
+    webhooks: WebhookService
     clock: Clock
     ids: IdSource
-    policy: FacePolicy
+    policy: HttpPolicy
     emit: Emit
-    span_of: SpanOf = passed_on
+    span_of: SpanNamer = pass_through
 
 
-def resources_of(scope: Scope) -> Resources:
+def app_context(scope: Scope) -> AppContext:
     """What the lifespan opened."""
-    resources: Resources = scope["state"]["resources"]
+    resources: AppContext = scope["state"]["resources"]
     return resources

@@ -50,7 +50,7 @@ class JobOpen(Conflict):
     code = "job_open"
 
 
-class JobAwaited(Conflict):
+class JobHasPendingWork(Conflict):
     """A callback about the job, or what it cost, is still to come; it can be deleted after that."""
 
     code = "job_awaited"

@@ -7,54 +7,54 @@ from typing import Any, Final
 
 import orjson
 
-from core import errors as core
-from core.jobs.job import Billed
-from service import errors as own
-from service.rate_limit_headers import ratelimit_fields
+from core import errors as core_errors
+from core.jobs.job import BillingStatus
+from service import errors as service_errors
+from service.rate_limit_headers import rate_limit_headers
 
 MEDIA_TYPE: Final = "application/problem+json"
 TYPE_PREFIX: Final = "urn:runcomfy-gateway:problem:"
 
-STATUS: Final[Mapping[type[core.GatewayError], int]] = {
-    core.GatewayError: 500,
-    core.CallerError: 400,
-    core.MalformedRequest: 400,
-    core.IdempotencyKeyMissing: 400,
-    core.Unauthenticated: 401,
-    own.CostAboveLimit: 402,
-    core.BudgetReached: 402,
-    core.NotPermitted: 403,
-    core.ModelNotAllowed: 403,
-    core.NotFound: 404,
-    core.UnknownModel: 404,
-    own.MethodNotAllowed: 405,
-    own.BodyTooSlow: 408,
-    core.Conflict: 409,
-    own.JobContended: 409,
-    own.JobOpen: 409,
-    own.JobAwaited: 409,
-    core.RequestDeleted: 410,
-    core.BodyTooLarge: 413,
-    own.UnsupportedMedia: 415,
-    core.InvalidInput: 422,
-    core.IdempotencyMismatch: 422,
-    core.LimitReached: 429,
-    core.Defect: 500,
-    core.IllegalTransition: 500,
-    core.Unavailable: 503,
-    core.StoreUnavailable: 503,
-    core.StoreSilent: 503,
-    own.AcceptanceUnclear: 503,
-    own.TooManyWaiters: 503,
-    own.CutOff: 503,
+STATUS: Final[Mapping[type[core_errors.GatewayError], int]] = {
+    core_errors.GatewayError: 500,
+    core_errors.CallerError: 400,
+    core_errors.MalformedRequest: 400,
+    core_errors.IdempotencyKeyMissing: 400,
+    core_errors.Unauthenticated: 401,
+    service_errors.CostAboveLimit: 402,
+    core_errors.BudgetReached: 402,
+    core_errors.NotPermitted: 403,
+    core_errors.ModelNotAllowed: 403,
+    core_errors.NotFound: 404,
+    core_errors.UnknownModel: 404,
+    service_errors.MethodNotAllowed: 405,
+    service_errors.BodyTooSlow: 408,
+    core_errors.Conflict: 409,
+    service_errors.JobContended: 409,
+    service_errors.JobOpen: 409,
+    service_errors.JobHasPendingWork: 409,
+    core_errors.RequestDeleted: 410,
+    core_errors.BodyTooLarge: 413,
+    service_errors.UnsupportedMedia: 415,
+    core_errors.InvalidInput: 422,
+    core_errors.IdempotencyMismatch: 422,
+    core_errors.LimitReached: 429,
+    core_errors.Defect: 500,
+    core_errors.IllegalTransition: 500,
+    core_errors.Unavailable: 503,
+    core_errors.StoreUnavailable: 503,
+    core_errors.StoreSilent: 503,
+    service_errors.AcceptanceUnclear: 503,
+    service_errors.TooManyWaiters: 503,
+    service_errors.CutOff: 503,
 }
 """Every class of the tree has its row; a test walks it."""
 
-BILLED: Final[Mapping[type[core.GatewayError], Billed]] = {
-    own.AcceptanceUnclear: Billed.UNKNOWN,
-    own.CutOff: Billed.UNKNOWN,
-    core.Defect: Billed.UNKNOWN,
-    core.IllegalTransition: Billed.UNKNOWN,
+BILLED: Final[Mapping[type[core_errors.GatewayError], BillingStatus]] = {
+    service_errors.AcceptanceUnclear: BillingStatus.UNKNOWN,
+    service_errors.CutOff: BillingStatus.UNKNOWN,
+    core_errors.Defect: BillingStatus.UNKNOWN,
+    core_errors.IllegalTransition: BillingStatus.UNKNOWN,
 }
 """Errors after which money may be spent: a defect says nothing. After all others none was."""
 
@@ -72,7 +72,7 @@ class Problem:
     headers: Mapping[str, str]
 
 
-def problem_of(error: core.GatewayError, job_id: str | None = None) -> Problem:
+def problem_of(error: core_errors.GatewayError, job_id: str | None = None) -> Problem:
     """The document for `error`. `job_id` is the job that it is about, if there is one."""
     kind = type(error)
     status = STATUS[kind]
@@ -80,47 +80,59 @@ def problem_of(error: core.GatewayError, job_id: str | None = None) -> Problem:
         "type": TYPE_PREFIX + kind.code,
         "title": kind.title,
         "status": status,
-        "detail": _DEFECT_DETAIL if isinstance(error, core.Defect) else error.detail,
+        "detail": _DEFECT_DETAIL if isinstance(error, core_errors.Defect) else error.detail,
         "code": kind.code,
         "retryable": kind.retryable,
-        "billed": BILLED.get(kind, Billed.NO),
+        "billed": BILLED.get(kind, BillingStatus.NO),
         **({"request_id": job_id} if job_id else {}),
-        **({"errors": [_field(field) for field in error.fields]} if error.fields else {}),
-        **({"violated-policies": [policy]} if (policy := _violated(error)) else {}),
+        **(
+            {"errors": [_field_representation(field) for field in error.fields]}
+            if error.fields
+            else {}
+        ),
+        **({"violated-policies": [policy]} if (policy := _violated_policy(error)) else {}),
     }
     return Problem(status, kind.code, orjson.dumps(document), _headers(error, status))
 
 
-def defect_of(error: Exception) -> core.Defect:
+def defect_of(error: Exception) -> core_errors.Defect:
     """An unforeseen exception as a defect; nothing of it is shown."""
-    defect = core.Defect()
+    defect = core_errors.Defect()
     defect.__cause__ = error
     return defect
 
 
-def _violated(error: core.GatewayError) -> str | None:
-    return error.policy if isinstance(error, core.LimitReached | core.NotPermitted) else None
+def _violated_policy(error: core_errors.GatewayError) -> str | None:
+    return (
+        error.policy
+        if isinstance(error, core_errors.LimitReached | core_errors.NotPermitted)
+        else None
+    )
 
 
-def _field(field: core.FieldError) -> dict[str, Any]:
+def _field_representation(field: core_errors.FieldError) -> dict[str, Any]:
     return {"path": field.path, "message": field.message}
 
 
-def _headers(error: core.GatewayError, status: int) -> Mapping[str, str]:
-    if isinstance(error, core.Unauthenticated):
+def _headers(error: core_errors.GatewayError, status: int) -> Mapping[str, str]:
+    if isinstance(error, core_errors.Unauthenticated):
         return {"www-authenticate": 'Bearer realm="runcomfy-gateway"'}
-    if isinstance(error, own.MethodNotAllowed):
+    if isinstance(error, service_errors.MethodNotAllowed):
         return {"allow": error.allow}
     wait = _retry_after(error)
-    if isinstance(error, core.LimitReached):
-        return {**wait, **ratelimit_fields(error.quotas, error.policy, error.retry_after)}
+    if isinstance(error, core_errors.LimitReached):
+        return {**wait, **rate_limit_headers(error.quotas, error.policy, error.retry_after)}
     if wait:
         return wait
     # A 503 always says when to come back (RFC 9110, 10.2.3 allows it; callers rely on it).
-    return {"retry-after": str(_RETRY_AFTER_DEFAULT)} if status == STATUS[core.Unavailable] else {}
+    return (
+        {"retry-after": str(_RETRY_AFTER_DEFAULT)}
+        if status == STATUS[core_errors.Unavailable]
+        else {}
+    )
 
 
-def _retry_after(error: core.GatewayError) -> Mapping[str, str]:
+def _retry_after(error: core_errors.GatewayError) -> Mapping[str, str]:
     if error.retry_after is None:
         return {}
     return {"retry-after": str(max(1, ceil(error.retry_after.total_seconds())))}

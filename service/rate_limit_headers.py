@@ -10,10 +10,10 @@ from functools import lru_cache
 from math import ceil
 from typing import Final
 
-from core.quotas import Policy, Quota
+from core.quotas import Quota, QuotaPolicy
 
 # The largest integer that a structured field holds (RFC 9651, 3.3.1).
-_MOST: Final = 999_999_999_999_999
+_MAX_INTEGER: Final = 999_999_999_999_999
 REQUESTS: Final = "requests"
 CONCURRENCY: Final = "concurrent-requests"
 MONEY: Final = "microdollars"
@@ -21,29 +21,29 @@ MONEY: Final = "microdollars"
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
+class QuotaDefinition:
     """What a policy counts, and over which span; None: not over time, or over a calendar month."""
 
     unit: str = REQUESTS
-    span: timedelta | None = None
+    window: timedelta | None = None
     resets: bool = True
 
 
-SHAPES: Final[Mapping[Policy, Shape]] = {
-    Policy.REQUESTS: Shape(span=timedelta(minutes=1)),
-    Policy.WAITING: Shape(CONCURRENCY, resets=False),
-    Policy.RUNNING: Shape(CONCURRENCY, resets=False),
-    Policy.JOBS_DAY: Shape(span=timedelta(days=1)),
-    Policy.JOBS_MONTH: Shape(),
-    Policy.USD_REQUEST: Shape(MONEY, resets=False),
-    Policy.USD_DAY: Shape(MONEY, timedelta(days=1)),
-    Policy.USD_MONTH: Shape(MONEY),
+QUOTA_DEFINITIONS: Final[Mapping[QuotaPolicy, QuotaDefinition]] = {
+    QuotaPolicy.REQUESTS: QuotaDefinition(window=timedelta(minutes=1)),
+    QuotaPolicy.WAITING: QuotaDefinition(CONCURRENCY, resets=False),
+    QuotaPolicy.RUNNING: QuotaDefinition(CONCURRENCY, resets=False),
+    QuotaPolicy.JOBS_DAY: QuotaDefinition(window=timedelta(days=1)),
+    QuotaPolicy.JOBS_MONTH: QuotaDefinition(),
+    QuotaPolicy.USD_REQUEST: QuotaDefinition(MONEY, resets=False),
+    QuotaPolicy.USD_DAY: QuotaDefinition(MONEY, timedelta(days=1)),
+    QuotaPolicy.USD_MONTH: QuotaDefinition(MONEY),
 }
 """The policies that have a quota; the others only say yes or no."""
 
 
-def ratelimit_fields(
-    quotas: Sequence[Quota], violated: str = "", retry_after: timedelta | None = None
+def rate_limit_headers(
+    quotas: Sequence[Quota], violated_policy: str = "", retry_after: timedelta | None = None
 ) -> Mapping[str, str]:
     """Both fields for `quotas`; none where there are no limits.
 
@@ -51,33 +51,33 @@ def ratelimit_fields(
     """
     rules, standings = [], []
     for quota in quotas:
-        rule, resets = _rule(quota.policy, quota.limit)
+        rule, resets = _policy_item(quota.policy, quota.limit)
         if rule:
-            waits = retry_after is not None and quota.policy == violated
+            waits = retry_after is not None and quota.policy == violated_policy
             span = retry_after if waits else quota.resets_in
             rules.append(rule)
-            standings.append(_standing(quota, span if resets else None))
+            standings.append(_limit_item(quota, span if resets else None))
     if not rules:
         return {}
     return {"ratelimit-policy": ", ".join(rules), "ratelimit": ", ".join(standings)}
 
 
 @lru_cache(maxsize=4096)
-def _rule(policy: Policy, limit: int) -> tuple[str, bool]:
+def _policy_item(policy: QuotaPolicy, limit: int) -> tuple[str, bool]:
     """The policy's part of `RateLimit-Policy`, and whether it resets; limits change rarely."""
-    shape = SHAPES.get(policy)
+    shape = QUOTA_DEFINITIONS.get(policy)
     if shape is None:
         return "", False
     unit = "" if shape.unit == REQUESTS else f';qu="{shape.unit}"'
-    window = "" if shape.span is None else f";w={ceil(shape.span.total_seconds())}"
-    return f'"{policy}";q={_bounded(limit)}{unit}{window}', shape.resets
+    window = "" if shape.window is None else f";w={ceil(shape.window.total_seconds())}"
+    return f'"{policy}";q={_clamp(limit)}{unit}{window}', shape.resets
 
 
-def _standing(quota: Quota, resets_in: timedelta | None) -> str:
+def _limit_item(quota: Quota, resets_in: timedelta | None) -> str:
     until = "" if resets_in is None else f";t={max(0, ceil(resets_in.total_seconds()))}"
-    left = quota.remaining if 0 <= quota.remaining <= _MOST else _bounded(quota.remaining)
+    left = quota.remaining if 0 <= quota.remaining <= _MAX_INTEGER else _clamp(quota.remaining)
     return f'"{quota.policy}";r={left}{until}'
 
 
-def _bounded(value: int) -> int:
-    return min(max(value, 0), _MOST)
+def _clamp(value: int) -> int:
+    return min(max(value, 0), _MAX_INTEGER)

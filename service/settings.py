@@ -6,21 +6,21 @@ from typing import Annotated, Final, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 
-from core.retention import LEAST_LIFETIME, MOST_LIFETIME
+from core.retention import MAX_CACHE_LIFETIME, MIN_CACHE_LIFETIME
 from core.settings import ProcessSettings, Seconds
-from core.tenants.cache_policy import CacheMode, CachePolicy, CacheUse
+from core.tenants.cache_policy import CacheMode, CachePolicy, CacheRule
 from core.webhooks.url_policy import AllowedTargets, TargetPolicy
 from service.jobs.submit_options import Deadlines, OptionPolicy
 from service.parsing.json_body import BodyLimits
 from service.webhooks.parser import EndpointPolicy
 
 MEBIBYTE: Final = 2**20
-MOST_BODY: Final = 64 * MEBIBYTE
+MAX_BODY_BYTES: Final = 64 * MEBIBYTE
 """RunComfy's clients send at most this much in one request."""
 
 _Positive = Annotated[Seconds, Field(gt=timedelta(0))]
-_Lifetime = Annotated[Seconds, Field(ge=LEAST_LIFETIME, le=MOST_LIFETIME)]
-_Models = Annotated[str, Field(pattern=r"^[A-Za-z0-9._/*-]{1,200}$")]
+_Lifetime = Annotated[Seconds, Field(ge=MIN_CACHE_LIFETIME, le=MAX_CACHE_LIFETIME)]
+_ModelPattern = Annotated[str, Field(pattern=r"^[A-Za-z0-9._/*-]{1,200}$")]
 
 
 class ModelTimeouts(BaseModel):
@@ -64,9 +64,9 @@ class CacheSettings(BaseModel):
         "`off`: each is paid for.",
     )
     lifetime: _Lifetime = Field(
-        MOST_LIFETIME, description="How long a result is reused; 7 days at most."
+        MAX_CACHE_LIFETIME, description="How long a result is reused; 7 days at most."
     )
-    models: Mapping[_Models, ModelCache] = Field(
+    models: Mapping[_ModelPattern, ModelCache] = Field(
         {},
         description="JSON object of other defaults by model id, in which `*` stands for any text "
         'and the first that fits counts: `{"flux/*": {"default": "off"}, '
@@ -76,9 +76,9 @@ class CacheSettings(BaseModel):
     def policy(self) -> CachePolicy:
         """The same as a policy."""
         return CachePolicy(
-            default=CacheUse(self.default, self.lifetime),
+            default=CacheRule(self.default, self.lifetime),
             by_model=tuple(
-                (pattern, CacheUse(own.default or self.default, own.lifetime or self.lifetime))
+                (pattern, CacheRule(own.default or self.default, own.lifetime or self.lifetime))
                 for pattern, own in self.models.items()
             ),
         )
@@ -95,13 +95,13 @@ class ServiceSettings(ProcessSettings):
     max_body_bytes: int = Field(
         MEBIBYTE,
         gt=0,
-        le=MOST_BODY,
+        le=MAX_BODY_BYTES,
         description="Largest body of a submit, in bytes; 64 MiB at most, for `data:` URIs.",
     )
     max_batch_bytes: int = Field(
         16 * MEBIBYTE,
         gt=0,
-        le=MOST_BODY,
+        le=MAX_BODY_BYTES,
         description="Largest body of a batch, in bytes; `max_body_bytes` holds for each input too.",
     )
     body_timeout: _Positive = Field(
@@ -189,8 +189,8 @@ class ServiceSettings(ProcessSettings):
         default = Deadlines(self.default_timeout, self.default_start_timeout)
         return OptionPolicy(
             deadlines=default,
-            maximum=Deadlines(self.max_timeout),
-            targets=self.target_policy(),
+            max_deadlines=Deadlines(self.max_timeout),
+            target_policy=self.target_policy(),
             by_model={
                 model_id: Deadlines(
                     own.timeout or default.timeout, own.start_timeout or default.start_timeout

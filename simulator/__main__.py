@@ -7,21 +7,21 @@ import uuid
 from collections.abc import Sequence
 from datetime import timedelta
 
-from simulator.clock import SystemClock
-from simulator.receiver.app import create_app as receiver_app
-from simulator.receiver.inbox import Mailbox
-from simulator.runcomfy.app import create_app as runcomfy_app
+from simulator.clock import WallClock
+from simulator.receiver.app import create_receiver_app as receiver_app
+from simulator.receiver.inbox import Inbox
+from simulator.runcomfy.app import create_runcomfy_app as runcomfy_app
 from simulator.runcomfy.catalogue import load_catalogue
-from simulator.runcomfy.documents import MICRO
-from simulator.runcomfy.job import Pace, Span
-from simulator.runcomfy.state import Setup, World
+from simulator.runcomfy.documents import MICRO_PER_USD
+from simulator.runcomfy.job import DurationRange, Pace
+from simulator.runcomfy.state import RunComfyState, SimulatorConfig
 from simulator.script_fields import ScriptError
 from simulator.server import serve
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the server that the first argument names until it is told to stop."""
-    parser = _parser()
+    parser = _build_parser()
     options = parser.parse_args(arguments)
     try:
         options.run(options)
@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.error(str(error))
 
 
-def _parser() -> argparse.ArgumentParser:
+def _build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m simulator", description=__doc__)
     commands = parser.add_subparsers(required=True)
     _add_runcomfy(commands.add_parser("runcomfy", help="a look-alike of RunComfy's Model API"))
@@ -39,9 +39,9 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_runcomfy(parser: argparse.ArgumentParser) -> None:
     _add_address(parser, port=8100)
-    parser.add_argument("--queue-seconds", type=_span, default="1..2", metavar="LOW..HIGH")
-    parser.add_argument("--run-seconds", type=_span, default="2..6", metavar="LOW..HIGH")
-    parser.add_argument("--cost-delay-seconds", type=_seconds, default="0")
+    parser.add_argument("--queue-seconds", type=_parse_range, default="1..2", metavar="LOW..HIGH")
+    parser.add_argument("--run-seconds", type=_parse_range, default="2..6", metavar="LOW..HIGH")
+    parser.add_argument("--cost-delay-seconds", type=_parse_seconds, default="0")
     parser.add_argument("--token", help="the only token taken; any is, when left out")
     parser.add_argument("--balance-usd", type=float, default=100.0)
     parser.add_argument("--enforce-balance", action="store_true", help="402 when it is used up")
@@ -61,38 +61,38 @@ def _add_address(parser: argparse.ArgumentParser, *, port: int) -> None:
 
 
 def _run_runcomfy(options: argparse.Namespace) -> None:
-    setup = Setup(
+    setup = SimulatorConfig(
         pace=Pace(queue=options.queue_seconds, run=options.run_seconds),
         seed=options.seed,
         token=options.token,
         cost_delay=options.cost_delay_seconds,
-        balance=round(options.balance_usd * MICRO),
+        balance=round(options.balance_usd * MICRO_PER_USD),
         enforce_balance=options.enforce_balance,
     )
     # Ids are not seeded: two runs of the look-alike must never give out the same one.
-    world = World(setup, load_catalogue(), ids=lambda: str(uuid.uuid4()))
-    app = runcomfy_app(world, SystemClock())
-    serve(app, name="runcomfy", host=options.host, port=options.port, say=_say)
+    world = RunComfyState(setup, load_catalogue(), ids=lambda: str(uuid.uuid4()))
+    app = runcomfy_app(world, WallClock())
+    serve(app, name="runcomfy", host=options.host, port=options.port, write_line=_write_line)
 
 
 def _run_receiver(options: argparse.Namespace) -> None:
-    mailbox = Mailbox(random.Random(options.seed))
+    mailbox = Inbox(random.Random(options.seed))
     for secret in options.secret:
-        mailbox.trust(secret)
-    app = receiver_app(mailbox, SystemClock(), _say)
-    serve(app, name="receiver", host=options.host, port=options.port, say=_say)
+        mailbox.add_secret(secret)
+    app = receiver_app(mailbox, WallClock(), _write_line)
+    serve(app, name="receiver", host=options.host, port=options.port, write_line=_write_line)
 
 
-def _span(text: str) -> Span:
+def _parse_range(text: str) -> DurationRange:
     low, dots, high = text.partition("..")
-    span = Span(_seconds(low), _seconds(high if dots else low))
-    if span.low > span.high:
+    span = DurationRange(_parse_seconds(low), _parse_seconds(high if dots else low))
+    if span.minimum > span.maximum:
         message = f"{text!r}: the low bound is above the high one"
         raise argparse.ArgumentTypeError(message)
     return span
 
 
-def _seconds(text: str) -> timedelta:
+def _parse_seconds(text: str) -> timedelta:
     try:
         span = timedelta(seconds=float(text))
     except ValueError:
@@ -104,7 +104,7 @@ def _seconds(text: str) -> timedelta:
     return span
 
 
-def _say(line: str) -> None:
+def _write_line(line: str) -> None:
     sys.stdout.write(f"{line}\n")
     sys.stdout.flush()
 

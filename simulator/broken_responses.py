@@ -13,20 +13,20 @@ from typing import cast
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from simulator.clock import Clock
+from simulator.clock import SimulatorClock
 
-CONNECTION = "simulator.connection"
+CONNECTION_EXTENSION = "simulator.connection"
 _CHUNK = 64 * 1024
 # Closing a socket that lingers for zero seconds makes the kernel send RST in place of FIN.
 _NO_LINGER = struct.pack("ii", 1, 0)
 
 
-def lend(transport: asyncio.Transport) -> dict[str, dict[object, object]]:
+def connection_extension(transport: asyncio.Transport) -> dict[str, dict[object, object]]:
     """The ASGI extension that lets an answer break its own connection."""
-    return {CONNECTION: {"transport": transport}}
+    return {CONNECTION_EXTENSION: {"transport": transport}}
 
 
-class Hung(Response):
+class HangingResponse(Response):
     """Never answers; ends when the client goes away."""
 
     async def __call__(
@@ -40,7 +40,7 @@ class Hung(Response):
             pass
 
 
-class Closed(Hung):
+class ClosedConnection(HangingResponse):
     """Closes the connection without a byte of answer."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -49,7 +49,7 @@ class Closed(Hung):
         await super().__call__(scope, receive, send)
 
 
-class Reset(Closed):
+class ResetConnection(ClosedConnection):
     """Like Closed, but with a TCP reset."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -59,23 +59,23 @@ class Reset(Closed):
         await super().__call__(scope, receive, send)
 
 
-class Late(Response):
+class DelayedResponse(Response):
     """Another answer, after a while."""
 
-    def __init__(self, answer: Response, delay: timedelta, clock: Clock) -> None:
+    def __init__(self, response: Response, delay: timedelta, clock: SimulatorClock) -> None:
         """Wait on ``clock``."""
         super().__init__()
-        self._answer = answer
+        self._response = response
         self._delay = delay
         self._clock = clock
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Wait, then answer."""
         await self._clock.sleep(self._delay)
-        await self._answer(scope, receive, send)
+        await self._response(scope, receive, send)
 
 
-def huge(size: int, status: int = 200) -> Response:
+def huge_response(size: int, status: int = 200) -> Response:
     """A JSON string of ``size`` bytes that never closes its quote, sent as the reader takes it."""
     return StreamingResponse(_filler(size), status_code=status, media_type="application/json")
 
@@ -87,7 +87,7 @@ async def _filler(size: int) -> AsyncIterator[bytes]:
 
 
 def _transport(scope: Scope) -> asyncio.Transport:
-    lent = scope.get("extensions", {}).get(CONNECTION)
+    lent = scope.get("extensions", {}).get(CONNECTION_EXTENSION)
     if lent is None:
         text = "a connection can only be broken behind simulator.server"
         raise RuntimeError(text)

@@ -38,21 +38,23 @@ def spawn(
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            preexec_fn=_leash(),  # noqa: PLW1509 - it makes two system calls and takes no lock
+            preexec_fn=_die_with_parent(),  # noqa: PLW1509 - it makes two system calls and takes no lock
         )
 
 
-def end(process: subprocess.Popen[bytes], how: signal.Signals, *, within_seconds: float) -> None:
+def signal_and_wait(
+    process: subprocess.Popen[bytes], signum: signal.Signals, *, timeout_seconds: float
+) -> None:
     """Signal a child and wait for its end; past the time its whole session is killed."""
-    process.send_signal(how)
+    process.send_signal(signum)
     try:
-        process.wait(within_seconds)
+        process.wait(timeout_seconds)
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
 
-def _leash() -> Callable[[], None] | None:
+def _die_with_parent() -> Callable[[], None] | None:
     if sys.platform != "linux":
         return None
     # Loaded before the fork: between fork and exec a child may not import or take locks.

@@ -5,25 +5,25 @@ from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 
-class Clock(Protocol):
+class SimulatorClock(Protocol):
     """What the simulator needs to know of time."""
 
     def now(self) -> datetime:
         """An aware instant in UTC."""
         ...
 
-    async def sleep(self, span: timedelta) -> None:
+    async def sleep(self, duration: timedelta) -> None:
         """Return when the span has passed."""
         ...
 
 
-class SystemClock:
+class WallClock:
     """The machine's clock."""
 
     def now(self) -> datetime:
         """The present, in UTC."""
         return datetime.now(UTC)
 
-    async def sleep(self, span: timedelta) -> None:
+    async def sleep(self, duration: timedelta) -> None:
         """Give way to other tasks for the span."""
-        await asyncio.sleep(span.total_seconds())
+        await asyncio.sleep(duration.total_seconds())

@@ -16,69 +16,69 @@ _RED: Final = "31"
 _INDENT: Final = "      "
 
 
-def coloured(stream: TextIO, environment: Mapping[str, str]) -> bool:
+def supports_colour(stream: TextIO, environment: Mapping[str, str]) -> bool:
     """Whether to colour: a terminal that can, and nobody said NO_COLOR (no-color.org)."""
     plain = environment.get("NO_COLOR") or environment.get("TERM") == "dumb"
     return stream.isatty() and not plain
 
 
 @dataclass(slots=True)
-class Teller:
+class Console:
     """Writes steps, facts and outcomes to one stream."""
 
     stream: TextIO
     colour: bool
-    steps: int = 0
-    _step: int = 0
+    total_steps: int = 0
+    _current_step: int = 0
 
-    def title(self, text: str) -> None:
+    def print_title(self, text: str) -> None:
         """The first line of a run."""
-        self._line(self._paint(text, _BOLD))
+        self._print_line(self._paint(text, _BOLD))
 
-    def step(self, text: str) -> None:
+    def print_step(self, text: str) -> None:
         """The heading of the next numbered step."""
-        self._step += 1
-        self._line(self._paint(f"\n[{self._step}/{self.steps}] {text}", _BOLD))
+        self._current_step += 1
+        self._print_line(self._paint(f"\n[{self._current_step}/{self.total_steps}] {text}", _BOLD))
 
-    def plain(self, text: str) -> None:
+    def print_text(self, text: str) -> None:
         """Text as it stands, to be copied."""
-        self._line(text)
+        self._print_line(text)
 
-    def warning(self, text: str) -> None:
+    def print_warning(self, text: str) -> None:
         """What nobody should overlook."""
-        self._line(self._paint(text, _RED))
+        self._print_line(self._paint(text, _RED))
 
-    def fact(self, text: str) -> None:
+    def print_detail(self, text: str) -> None:
         """What was seen, one or more lines."""
         for line in text.splitlines():
-            self._line(f"{_INDENT}{line}".rstrip())
+            self._print_line(f"{_INDENT}{line}".rstrip())
 
-    def facts(self, rows: Iterable[tuple[str, str, str]]) -> None:
+    def print_table(self, rows: Iterable[tuple[str, str, str]]) -> None:
         """What was seen, as a table of name, value and remark."""
         table = list(rows)
         first = max((len(name) for name, _, _ in table), default=0)
         second = max((len(value) for _, value, _ in table), default=0)
         for name, value, remark in table:
-            self.fact(f"{name:<{first}}  {value:<{second}}  {self._paint(remark, _DIM)}")
+            self.print_detail(f"{name:<{first}}  {value:<{second}}  {self._paint(remark, _DIM)}")
 
-    def good(self, text: str) -> None:
+    def print_success(self, text: str) -> None:
         """An outcome as it should be."""
-        self._line(f"{_INDENT}{self._paint('ok', _GREEN)}  {text}")
+        self._print_line(f"{_INDENT}{self._paint('ok', _GREEN)}  {text}")
 
-    def done(self, text: str) -> None:
+    def print_done(self, text: str) -> None:
         """The last line of a run that went well."""
-        self._line(self._paint(f"\n{text}", _GREEN))
+        self._print_line(self._paint(f"\n{text}", _GREEN))
 
-    def failed(self, text: str, log: Iterable[str]) -> None:
+    def print_failure(self, text: str, log: Iterable[str]) -> None:
         """What went wrong, with the last words of the process that knows."""
-        self._line(self._paint(f"\nFAILED: {text}", _RED))
+        self._print_line(self._paint(f"\nFAILED: {text}", _RED))
         for line in log:
-            self._line(f"    | {_printable(line)}")
+            self._print_line(f"    | {_printable(line)}")
 
     def _paint(self, text: str, code: str) -> str:
         return f"\x1b[{code}m{text}\x1b[0m" if self.colour and text else text
 
-    def _line(self, text: str) -> None:
+    def _print_line(self, text: str) -> None:
         print(text, file=self.stream, flush=True)
 
 

@@ -18,9 +18,9 @@ class Example:
     model_id: str
     input: Mapping[str, object]
 
-    def curl(self, base_url: str, key: str, *, shorten_to: int | None = None) -> str:
+    def curl(self, base_url: str, key: str, *, max_length: int | None = None) -> str:
         """Return a command that submits it; long texts cut to so many characters if asked."""
-        shown = {name: _cut(value, shorten_to) for name, value in self.input.items()}
+        shown = {name: _truncate(value, max_length) for name, value in self.input.items()}
         # Inside single quotes a shell takes everything but the quote itself as it stands.
         body = json.dumps(shown, indent=2, ensure_ascii=False).replace("'", "'\\''")
         return (
@@ -31,12 +31,12 @@ class Example:
         )
 
 
-def kling() -> Example:
+def load_kling_example() -> Example:
     """The page's own sample."""
     document = json.loads(files("simulator").joinpath("example.json").read_text("utf-8"))
     return Example(document["model_id"], document["input"])
 
 
-def _cut(value: object, length: int | None) -> object:
+def _truncate(value: object, length: int | None) -> object:
     too_long = isinstance(value, str) and length is not None and len(value) > length
     return f"{value[:length].rstrip()} …" if too_long and isinstance(value, str) else value

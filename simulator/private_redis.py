@@ -20,8 +20,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from simulator.child_process import end, spawn
-from simulator.signals import Stopped, stoppable
+from simulator.child_process import signal_and_wait, spawn
+from simulator.signals import StopRequested, stop_on_signal
 
 if TYPE_CHECKING:
     import subprocess
@@ -31,11 +31,11 @@ URL_VARIABLE: Final = "GATEWAY_REDIS_URL"
 SERVER_NAMES: Final = ("redis-server", "valkey-server")
 LOOPBACK: Final = "127.0.0.1"
 
-_READY_WITHIN: Final = timedelta(seconds=10)
-_LOOK_EVERY: Final = timedelta(milliseconds=3)
-_STOP_WITHIN: Final = timedelta(seconds=5)
+_READY_TIMEOUT: Final = timedelta(seconds=10)
+_POLL_INTERVAL: Final = timedelta(milliseconds=3)
+_STOP_TIMEOUT: Final = timedelta(seconds=5)
 # A free port can be taken by somebody else between our look and the server's bind.
-_PORT_TRIES: Final = 5
+_MAX_PORT_TRIES: Final = 5
 
 
 class Fsync(StrEnum):
@@ -126,11 +126,11 @@ class PrivateRedis:
 
     def stop(self) -> None:
         """Ask the server to end in good order; kill it when it does not."""
-        self._end(signal.SIGTERM)
+        self._signal_and_wait(signal.SIGTERM)
 
     def kill(self) -> None:
         """Take the server down at once, as a crash would (SIGKILL)."""
-        self._end(signal.SIGKILL)
+        self._signal_and_wait(signal.SIGKILL)
 
     def restart(self) -> None:
         """Stop in good order and start again on the same folder and port."""
@@ -140,7 +140,7 @@ class PrivateRedis:
     def flush(self) -> None:
         """Empty every database and forget cached scripts."""
         for command in (b"FLUSHALL", b"SCRIPT FLUSH"):
-            if (answer := self._ask(command)) != b"+OK":
+            if (answer := self._send_command(command)) != b"+OK":
                 raise RedisNotStarted(answer.decode(errors="replace") or "no answer")
 
     def _command(self) -> list[str]:
@@ -158,16 +158,16 @@ class PrivateRedis:
         return [str(self.binary), *named, *self.options]
 
     def _wait_until_ready(self, process: subprocess.Popen[bytes]) -> None:
-        deadline = time.monotonic() + _READY_WITHIN.total_seconds()
+        deadline = time.monotonic() + _READY_TIMEOUT.total_seconds()
         while process.poll() is None and time.monotonic() < deadline:
-            if self._ask(b"PING") == b"+PONG":  # while it loads its file: -LOADING
+            if self._send_command(b"PING") == b"+PONG":  # while it loads its file: -LOADING
                 return
-            time.sleep(_LOOK_EVERY.total_seconds())
+            time.sleep(_POLL_INTERVAL.total_seconds())
         self.kill()
         last = self.log.read_text(errors="replace").splitlines()[-5:]
         raise RedisNotStarted("; ".join(last) or f"{self.binary} said nothing")
 
-    def _ask(self, command: bytes) -> bytes:
+    def _send_command(self, command: bytes) -> bytes:
         """Return the first line of the answer to an inline command; empty if there is none."""
         try:
             with socket.create_connection((LOOPBACK, self.port), timeout=1) as line:
@@ -176,10 +176,10 @@ class PrivateRedis:
         except OSError:
             return b""
 
-    def _end(self, how: signal.Signals) -> None:
+    def _signal_and_wait(self, signum: signal.Signals) -> None:
         process, self._process = self._process, None
         if process is not None:
-            end(process, how, within_seconds=_STOP_WITHIN.total_seconds())
+            signal_and_wait(process, signum, timeout_seconds=_STOP_TIMEOUT.total_seconds())
 
 
 @contextmanager
@@ -203,13 +203,13 @@ def private_redis(
             directory = Path(ending.enter_context(tempfile.TemporaryDirectory(prefix="gw-redis-")))
         directory.mkdir(parents=True, exist_ok=True)
         server = PrivateRedis(binary, directory, free_port(), fsync, options)
-        server = _started(server, tries=_PORT_TRIES)
+        server = _start_with_retries(server, tries=_MAX_PORT_TRIES)
         ending.callback(server.stop)
         yield server
 
 
 @contextmanager
-def redis_for(
+def open_redis(
     environment: Mapping[str, str],
     *,
     directory: Path | None = None,
@@ -226,26 +226,26 @@ def redis_for(
         yield server.url, server
 
 
-def _started(server: PrivateRedis, *, tries: int) -> PrivateRedis:
+def _start_with_retries(server: PrivateRedis, *, tries: int) -> PrivateRedis:
     try:
         server.start()
     except RedisNotStarted:
         if tries <= 1:
             raise
-        return _started(replace(server, port=free_port()), tries=tries - 1)
+        return _start_with_retries(replace(server, port=free_port()), tries=tries - 1)
     return server
 
 
 def main() -> int:
     """Run one private server until a signal comes; its URL is the only line on stdout."""
     try:
-        with stoppable(), private_redis() as server:
+        with stop_on_signal(), private_redis() as server:
             print(server.url, flush=True)
             signal.pause()
     except (RedisMissing, RedisNotStarted) as problem:
         print(f"error: {problem}", file=sys.stderr)
         return 1
-    except Stopped:
+    except StopRequested:
         return 0
     return 0
 

@@ -9,8 +9,8 @@ from enum import StrEnum
 from typing import Any, TypeVar
 
 Json = dict[str, Any]
-Word = TypeVar("Word", bound=StrEnum)
-Value = TypeVar("Value")
+EnumT = TypeVar("EnumT", bound=StrEnum)
+ValueT = TypeVar("ValueT")
 
 
 class ScriptError(ValueError):
@@ -25,36 +25,36 @@ class Fields:
         if not isinstance(document, Mapping):
             text = f"expected an object, got {document!r:.80}"
             raise ScriptError(text)
-        self._left = dict(document)
+        self._unread = dict(document)
 
     def raw(self, name: str) -> Any:  # noqa: ANN401 - any JSON value is meant
         """The value as it stands; None when absent."""
-        return self._left.pop(name, None)
+        return self._unread.pop(name, None)
 
     def text(self, name: str) -> str | None:
         """A string."""
-        return self._typed(name, str)
+        return self._pop_typed(name, str)
 
-    def text_or(self, name: str, usual: str) -> str:
+    def text_or_default(self, name: str, default: str) -> str:
         """A string, or what it usually is."""
         value = self.text(name)
-        return usual if value is None else value
+        return default if value is None else value
 
-    def whole_or(self, name: str, usual: int) -> int:
+    def integer_or_default(self, name: str, default: int) -> int:
         """An integer of at least 0, or what it usually is."""
-        value = self.whole(name)
-        return usual if value is None else value
+        value = self.integer(name)
+        return default if value is None else value
 
-    def span_or(self, name: str, usual: timedelta) -> timedelta:
+    def duration_or_default(self, name: str, default: timedelta) -> timedelta:
         """A number of seconds, or what it usually is."""
-        value = self.span(name)
-        return usual if value is None else value
+        value = self.duration(name)
+        return default if value is None else value
 
-    def flag(self, name: str) -> bool | None:
+    def boolean(self, name: str) -> bool | None:
         """True or false."""
-        return self._typed(name, bool)
+        return self._pop_typed(name, bool)
 
-    def whole(self, name: str) -> int | None:
+    def integer(self, name: str) -> int | None:
         """An integer of at least 0."""
         number = self.number(name)
         if number is not None and number != int(number):
@@ -72,28 +72,28 @@ class Fields:
             raise ScriptError(text)
         return float(value)
 
-    def span(self, name: str) -> timedelta | None:
+    def duration(self, name: str) -> timedelta | None:
         """A number of seconds."""
         seconds = self.number(name)
         return None if seconds is None else timedelta(seconds=seconds)
 
-    def word(self, name: str, words: type[Word]) -> Word | None:
+    def choice(self, name: str, choices: type[EnumT]) -> EnumT | None:
         """One word out of a list."""
         value = self.text(name)
         if value is None:
             return None
-        if value not in list(words):
-            text = f"{name}: {value!r} is none of {', '.join(words)}"
+        if value not in list(choices):
+            text = f"{name}: {value!r} is none of {', '.join(choices)}"
             raise ScriptError(text)
-        return words(value)
+        return choices(value)
 
-    def finish(self) -> None:
+    def reject_unknown(self) -> None:
         """Raise ScriptError when a field was not read."""
-        if self._left:
-            text = f"unknown fields: {', '.join(sorted(self._left))}"
+        if self._unread:
+            text = f"unknown fields: {', '.join(sorted(self._unread))}"
             raise ScriptError(text)
 
-    def _typed(self, name: str, kind: type[Value]) -> Value | None:
+    def _pop_typed(self, name: str, kind: type[ValueT]) -> ValueT | None:
         value = self.raw(name)
         if value is not None and not isinstance(value, kind):
             text = f"{name}: expected {kind.__name__}"

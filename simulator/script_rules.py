@@ -10,20 +10,20 @@ from typing import Generic, TypeVar
 
 from simulator.script_fields import Fields, ScriptError
 
-Rule = TypeVar("Rule")
+RuleT = TypeVar("RuleT")
 
 
 @dataclass(frozen=True, slots=True)
-class Dose:
+class RuleFrequency:
     """How often a rule acts: at most ``times``, at ``rate`` (0 to 1); None means no bound."""
 
     times: int | None = None
     rate: float | None = None
 
     @classmethod
-    def read(cls, fields: Fields) -> "Dose":
+    def parse(cls, fields: Fields) -> "RuleFrequency":
         """Take ``times`` and ``rate``; raise ScriptError when the rate is above 1."""
-        dose = cls(times=fields.whole("times"), rate=fields.number("rate"))
+        dose = cls(times=fields.integer("times"), rate=fields.number("rate"))
         if dose.rate is not None and dose.rate > 1:
             text = "rate: expected a number from 0 to 1"
             raise ScriptError(text)
@@ -31,47 +31,47 @@ class Dose:
 
 
 @dataclass(slots=True)
-class Entry(Generic[Rule]):
+class RuleEntry(Generic[RuleT]):
     """A rule, its dose, and how often it has acted."""
 
-    rule: Rule
-    dose: Dose
-    used: int = 0
+    rule: RuleT
+    frequency: RuleFrequency
+    use_count: int = 0
 
     @property
-    def spent(self) -> bool:
+    def is_exhausted(self) -> bool:
         """Whether the rule has acted as often as it may."""
-        return self.dose.times is not None and self.used >= self.dose.times
+        return self.frequency.times is not None and self.use_count >= self.frequency.times
 
 
-class Script(Generic[Rule]):
+class RuleList(Generic[RuleT]):
     """The first rule that fits, is not spent and is drawn, acts."""
 
-    def __init__(self, chance: random.Random) -> None:
+    def __init__(self, rng: random.Random) -> None:
         """Draw rates from ``chance``."""
-        self._chance = chance
-        self._entries: list[Entry[Rule]] = []
+        self._rng = rng
+        self._entries: list[RuleEntry[RuleT]] = []
 
     @property
-    def entries(self) -> tuple[Entry[Rule], ...]:
+    def entries(self) -> tuple[RuleEntry[RuleT], ...]:
         """All rules in order, spent ones too."""
         return tuple(self._entries)
 
-    def extend(self, rules: Iterable[tuple[Rule, Dose]]) -> None:
+    def extend(self, rules: Iterable[tuple[RuleT, RuleFrequency]]) -> None:
         """Add rules behind those that are there."""
-        self._entries.extend(Entry(rule, dose) for rule, dose in rules)
+        self._entries.extend(RuleEntry(rule, dose) for rule, dose in rules)
 
     def clear(self) -> None:
         """Forget all rules."""
         self._entries.clear()
 
-    def pick(self, fits: Callable[[Rule], bool]) -> Rule | None:
+    def take_match(self, matches: Callable[[RuleT], bool]) -> RuleT | None:
         """The rule that acts now, counted as used; None when none does."""
         for entry in self._entries:
-            if not entry.spent and fits(entry.rule) and self._drawn(entry.dose):
-                entry.used += 1
+            if not entry.is_exhausted and matches(entry.rule) and self._is_sampled(entry.frequency):
+                entry.use_count += 1
                 return entry.rule
         return None
 
-    def _drawn(self, dose: Dose) -> bool:
-        return dose.rate is None or self._chance.random() < dose.rate
+    def _is_sampled(self, frequency: RuleFrequency) -> bool:
+        return frequency.rate is None or self._rng.random() < frequency.rate

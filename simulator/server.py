@@ -14,34 +14,34 @@ from starlette.types import ASGIApp
 from uvicorn import Config, Server
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from simulator.broken_responses import lend
+from simulator.broken_responses import connection_extension
 
-Say = Callable[[str], None]
+WriteLine = Callable[[str], None]
 # Whole seconds are all that uvicorn takes. Slow answers are given up after this.
-_GRACE_SECONDS = 1
+_SHUTDOWN_TIMEOUT_SECONDS = 1
 
 
-class _LendingProtocol(HttpToolsProtocol):
+class _ConnectionExposingProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self.scope["extensions"] = lend(self.transport)
+        self.scope["extensions"] = connection_extension(self.transport)
 
 
 class _QuietServer(Server):
-    def __init__(self, config: Config, *, name: str, say: Say) -> None:
+    def __init__(self, config: Config, *, name: str, write_line: WriteLine) -> None:
         super().__init__(config)
         self._name = name
-        self._say = say
+        self._write_line = write_line
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         host, port = self.servers[0].sockets[0].getsockname()[:2]
-        self._say(f"simulator {self._name} ready at http://{host}:{port}")
+        self._write_line(f"simulator {self._name} ready at http://{host}:{port}")
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         # Left to itself, uvicorn would answer 500 to those that are kept waiting on purpose.
         for connection in tuple(self.server_state.connections):
-            cast("_LendingProtocol", connection).transport.abort()
+            cast("_ConnectionExposingProtocol", connection).transport.abort()
         await super().shutdown(sockets)
 
     @contextlib.contextmanager
@@ -55,17 +55,17 @@ class _QuietServer(Server):
         self.should_exit = True
 
 
-def serve(app: ASGIApp, *, name: str, host: str, port: int, say: Say) -> None:
+def serve(app: ASGIApp, *, name: str, host: str, port: int, write_line: WriteLine) -> None:
     """Run until SIGTERM or SIGINT. Port 0 takes a free one; the ready line tells which."""
     config = Config(
         app,
         host=host,
         port=port,
-        http=_LendingProtocol,
+        http=_ConnectionExposingProtocol,
         ws="none",
         lifespan="off",
         log_level="critical",
         access_log=False,
-        timeout_graceful_shutdown=_GRACE_SECONDS,
+        timeout_graceful_shutdown=_SHUTDOWN_TIMEOUT_SECONDS,
     )
-    _QuietServer(config, name=name, say=say).run()
+    _QuietServer(config, name=name, write_line=write_line).run()

@@ -10,35 +10,35 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import FrameType
 
-STOPPING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-class Stopped(BaseException):
+class StopRequested(BaseException):
     """Somebody asked us to stop. Not an `Exception`: no handler for failures may swallow it."""
 
-    def __init__(self, number: int) -> None:
-        super().__init__(signal.Signals(number).name)
-        self.number = number
+    def __init__(self, signum: int) -> None:
+        super().__init__(signal.Signals(signum).name)
+        self.signum = signum
 
     @property
     def exit_code(self) -> int:
         """128 plus the signal's number, as shells report it: 130 for Ctrl-C."""
-        return 128 + self.number
+        return 128 + self.signum
 
 
 @contextmanager
-def stoppable() -> Iterator[None]:
-    """Within the block the first stop signal raises `Stopped`; later ones are ignored.
+def stop_on_signal() -> Iterator[None]:
+    """Within the block the first stop signal raises `StopRequested`; later ones are ignored.
 
     Cleaning up takes a moment, and an impatient second Ctrl-C must not cut it short.
     """
 
     def stop(number: int, _frame: FrameType | None) -> NoReturn:
-        for each in STOPPING:
+        for each in STOP_SIGNALS:
             signal.signal(each, signal.SIG_IGN)
-        raise Stopped(number)
+        raise StopRequested(number)
 
-    before = {each: signal.signal(each, stop) for each in STOPPING}
+    before = {each: signal.signal(each, stop) for each in STOP_SIGNALS}
     try:
         yield
     finally:

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Final
 
 import httpx
 
-from simulator.child_process import end, spawn
-from simulator.private_redis import LOOPBACK, URL_VARIABLE, Fsync, free_port, redis_for
+from simulator.child_process import signal_and_wait, spawn
+from simulator.private_redis import LOOPBACK, URL_VARIABLE, Fsync, free_port, open_redis
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -28,31 +28,31 @@ if TYPE_CHECKING:
     from simulator.private_redis import PrivateRedis
 
 ROOT: Final = Path(__file__).parents[1]
-SCRUBBED: Final = ("GATEWAY_", "RUNCOMFY_")
+SETTING_PREFIXES: Final = ("GATEWAY_", "RUNCOMFY_")
 _RUNCOMFY_URL: Final = "GATEWAY_RUNCOMFY_URL"
 _ACCOUNT_URL: Final = "GATEWAY_RUNCOMFY_ACCOUNT_URL"
 _RUNCOMFY_TOKEN: Final = "GATEWAY_RUNCOMFY_TOKEN"
 # The service cannot spend money because it is never told how.
-WORKERS_ONLY: Final = frozenset(
+WORKER_ONLY_SETTINGS: Final = frozenset(
     {_RUNCOMFY_URL, _RUNCOMFY_TOKEN, "RUNCOMFY_API_TOKEN", "RUNCOMFY_TOKEN"}
 )
 
-_READY_WITHIN: Final = timedelta(seconds=30)
-_LOOK_EVERY: Final = timedelta(milliseconds=25)
+_READY_TIMEOUT: Final = timedelta(seconds=30)
+_POLL_INTERVAL: Final = timedelta(milliseconds=25)
 # Twice the 10 s in which service and worker promise to drain.
-_STOP_WITHIN: Final = timedelta(seconds=20)
+_STOP_TIMEOUT: Final = timedelta(seconds=20)
 
 
 class StackFailed(RuntimeError):
     """A process ended, stayed silent or refused; `log` holds its last lines."""
 
-    def __init__(self, what: str, log: Sequence[str] = ()) -> None:
-        super().__init__(what)
+    def __init__(self, message: str, log: Sequence[str] = ()) -> None:
+        super().__init__(message)
         self.log = tuple(log)
 
 
 @dataclass(slots=True)
-class Child:
+class ManagedProcess:
     """One process that can be started, stopped, killed and started again.
 
     It is ready when a GET of `ready_path` at its `url` answers 200.
@@ -90,27 +90,27 @@ class Child:
         Raises:
             StackFailed: it ended, or did not answer within 30 s.
         """
-        deadline = time.monotonic() + _READY_WITHIN.total_seconds()
-        while not _answers(self.url + (path or self.ready_path)):
+        deadline = time.monotonic() + _READY_TIMEOUT.total_seconds()
+        while not _is_responding(self.url + (path or self.ready_path)):
             if self.pid is None:
                 raise StackFailed(f"{self.name} ended with {self.exit_code}", self.tail())
             if time.monotonic() > deadline:
                 raise StackFailed(f"{self.name} did not become ready", self.tail())
-            time.sleep(_LOOK_EVERY.total_seconds())
+            time.sleep(_POLL_INTERVAL.total_seconds())
 
-    def ask_to_stop(self) -> None:
+    def terminate(self) -> None:
         """Send SIGTERM and return at once."""
         if self.pid is not None and self._process is not None:
             self._process.terminate()
 
-    def stop(self, within: timedelta = _STOP_WITHIN) -> int | None:
+    def stop(self, timeout: timedelta = _STOP_TIMEOUT) -> int | None:
         """Stop it in good order, kill it past the time, and return its exit code."""
-        self._end(signal.SIGTERM, within)
+        self._signal_and_wait(signal.SIGTERM, timeout)
         return self.exit_code
 
     def kill(self) -> None:
         """Kill it at once, as a crash would (SIGKILL)."""
-        self._end(signal.SIGKILL, _STOP_WITHIN)
+        self._signal_and_wait(signal.SIGKILL, _STOP_TIMEOUT)
 
     def restart(self) -> None:
         """Stop it in good order if it runs, start it, and return once it is ready."""
@@ -124,13 +124,13 @@ class Child:
             self.log.read_text(errors="replace").splitlines()[-lines:] if self.log.exists() else []
         )
 
-    def _end(self, how: signal.Signals, within: timedelta) -> None:
+    def _signal_and_wait(self, signum: signal.Signals, timeout: timedelta) -> None:
         if self.pid is not None and self._process is not None:
-            end(self._process, how, within_seconds=within.total_seconds())
+            signal_and_wait(self._process, signum, timeout_seconds=timeout.total_seconds())
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class StackPlan:
     """What to run. Ports left out are free ones, so that stacks can stand side by side."""
 
     folder: Path
@@ -139,7 +139,7 @@ class Plan:
     """The surroundings. A `GATEWAY_REDIS_URL` in it is used instead of a private Redis."""
     services: int = 1
     workers: int = 1
-    runcomfy: tuple[str, ...] = ()
+    runcomfy_options: tuple[str, ...] = ()
     """Further arguments of the simulated RunComfy."""
     real_token: str | None = None
     """A RunComfy token: no simulator is started, and what is submitted costs money."""
@@ -151,7 +151,7 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
-class Tenant:
+class TenantCredentials:
     """What `gateway tenant create` gives out."""
 
     name: str
@@ -159,7 +159,7 @@ class Tenant:
     webhook_secret: str
 
     @property
-    def bearer(self) -> dict[str, str]:
+    def auth_header(self) -> dict[str, str]:
         """The header that a caller sends."""
         return {"Authorization": f"Bearer {self.key}"}
 
@@ -168,18 +168,18 @@ class Tenant:
 class Stack:
     """The running processes."""
 
-    plan: Plan
+    plan: StackPlan
     redis_url: str
     redis: PrivateRedis | None
     environment: Mapping[str, str]
     """What services and the `gateway` command are given. No RunComfy token is among it."""
-    runcomfy: Child | None
-    receiver: Child
-    services: list[Child] = field(default_factory=list)
-    workers: list[Child] = field(default_factory=list)
+    runcomfy: ManagedProcess | None
+    receiver: ManagedProcess
+    services: list[ManagedProcess] = field(default_factory=list)
+    workers: list[ManagedProcess] = field(default_factory=list)
 
     @property
-    def children(self) -> list[Child]:
+    def processes(self) -> list[ManagedProcess]:
         """Every process but Redis."""
         outside = [self.receiver] if self.runcomfy is None else [self.runcomfy, self.receiver]
         return [*outside, *self.services, *self.workers]
@@ -200,33 +200,33 @@ class Stack:
             raise StackFailed("no simulated RunComfy in this stack")
         return self.runcomfy.url
 
-    def hook(self, name: str) -> str:
+    def webhook_url(self, name: str) -> str:
         """Where the receiver takes callbacks under a name."""
         return f"{self.receiver.url}/hooks/{name}"
 
-    def add_service(self, port: int | None = None) -> Child:
+    def add_service(self, port: int | None = None) -> ManagedProcess:
         """Start one more `gateway serve`, not yet ready."""
         port = port or free_port()
         url = f"http://{LOOPBACK}:{port}"
         public = self.services[0].url if self.services else url
         given = {"GATEWAY_HOST": LOOPBACK, "GATEWAY_PORT": str(port), "GATEWAY_PUBLIC_URL": public}
-        child = self._product("service", len(self.services), "serve", given, url, "/healthz")
+        child = self._start_product("service", len(self.services), "serve", given, url, "/healthz")
         self.services.append(child)
         return child
 
-    def add_worker(self, port: int | None = None) -> Child:
+    def add_worker(self, port: int | None = None) -> ManagedProcess:
         """Start one more `gateway work`, not yet ready."""
         port = port or free_port()
         given = {
-            **self._towards_runcomfy(),
+            **self._runcomfy_settings(),
             "GATEWAY_WORKER_METRICS_PORT": str(port),
         }
         url = f"http://{LOOPBACK}:{port}"
-        child = self._product("worker", len(self.workers), "work", given, url, "/metrics")
+        child = self._start_product("worker", len(self.workers), "work", given, url, "/metrics")
         self.workers.append(child)
         return child
 
-    def gateway(self, *arguments: str) -> str:
+    def run_gateway(self, *arguments: str) -> str:
         """Run a `gateway` command and return what it printed on stdout.
 
         Raises:
@@ -239,14 +239,14 @@ class Stack:
             capture_output=True,
             text=True,
             check=False,
-            timeout=_READY_WITHIN.total_seconds(),
+            timeout=_READY_TIMEOUT.total_seconds(),
         )
         if done.returncode:
             said = [*done.stdout.splitlines(), *done.stderr.splitlines()]
             raise StackFailed(f"gateway {arguments[0]} exited {done.returncode}", said[-20:])
         return done.stdout
 
-    def new_tenant(self, name: str, *flags: str) -> Tenant:
+    def create_tenant(self, name: str, *flags: str) -> TenantCredentials:
         """Create a tenant whose callbacks go to the receiver, which is told the secret.
 
         Args:
@@ -257,14 +257,16 @@ class Stack:
             StackFailed: the command failed.
         """
         given = json.loads(
-            self.gateway("tenant", "create", name, "--webhook", self.hook(name), "--json", *flags)
+            self.run_gateway(
+                "tenant", "create", name, "--webhook", self.webhook_url(name), "--json", *flags
+            )
         )
-        tenant = Tenant(given["tenant"], given["key"], given["webhook_secret"])
+        tenant = TenantCredentials(given["tenant"], given["key"], given["webhook_secret"])
         told = {"name": name, "secret": tenant.webhook_secret}
         httpx.post(f"{self.receiver.url}/_recv/secret", json=told, trust_env=False)
         return tenant
 
-    def _towards_runcomfy(self) -> dict[str, str]:
+    def _runcomfy_settings(self) -> dict[str, str]:
         if self.runcomfy is None:
             known = self.plan.environment.get(_RUNCOMFY_URL)
             given = {_RUNCOMFY_TOKEN: self.plan.real_token or ""}
@@ -275,17 +277,23 @@ class Stack:
             _ACCOUNT_URL: self.runcomfy.url,
         }
 
-    def _product(
-        self, kind: str, index: int, verb: str, given: Mapping[str, str], url: str, ready: str
-    ) -> Child:
+    def _start_product(
+        self,
+        kind: str,
+        index: int,
+        subcommand: str,
+        settings: Mapping[str, str],
+        url: str,
+        ready_path: str,
+    ) -> ManagedProcess:
         name = f"{kind}-{index + 1}"
-        child = Child(
+        child = ManagedProcess(
             name=name,
-            command=(str(gateway_command()), verb),
-            environment={**self.environment, **given},
+            command=(str(gateway_command()), subcommand),
+            environment={**self.environment, **settings},
             log=self.plan.folder / f"{name}.log",
             url=url,
-            ready_path=ready,
+            ready_path=ready_path,
         )
         child.start()
         return child
@@ -298,11 +306,13 @@ def gateway_command() -> Path:
 
 def without_settings(environment: Mapping[str, str]) -> dict[str, str]:
     """Return the environment less everything that would configure the product."""
-    return {name: value for name, value in environment.items() if not name.startswith(SCRUBBED)}
+    return {
+        name: value for name, value in environment.items() if not name.startswith(SETTING_PREFIXES)
+    }
 
 
 @contextmanager
-def running(plan: Plan) -> Iterator[Stack]:
+def run_stack(plan: StackPlan) -> Iterator[Stack]:
     """Run the plan's processes for the length of the block, which begins when all are ready.
 
     Raises:
@@ -315,11 +325,11 @@ def running(plan: Plan) -> Iterator[Stack]:
     data = plan.folder / "redis"
     with ExitStack() as ending:
         url, redis = ending.enter_context(
-            redis_for(plan.environment, directory=data, fsync=plan.fsync)
+            open_redis(plan.environment, directory=data, fsync=plan.fsync)
         )
-        stack = _outside(plan, url, redis)
-        ending.callback(lambda: stop_all([*stack.services, *stack.workers], stack.children))
-        for child in stack.children:
+        stack = _build_stack(plan, url, redis)
+        ending.callback(lambda: stop_all([*stack.services, *stack.workers], stack.processes))
+        for child in stack.processes:
             child.start()
         for index in range(plan.services):
             stack.add_service(None if index else plan.port)
@@ -329,35 +339,45 @@ def running(plan: Plan) -> Iterator[Stack]:
         yield stack
 
 
-def stop_all(*groups: Iterable[Child]) -> None:
+def stop_all(*groups: Iterable[ManagedProcess]) -> None:
     """Stop group after group in good order, the members of a group side by side."""
     for group in groups:
         members = list(group)
         for child in members:
-            child.ask_to_stop()
+            child.terminate()
         for child in members:
             child.stop()
 
 
-def _outside(plan: Plan, redis_url: str, redis: PrivateRedis | None) -> Stack:
-    runcomfy = None if plan.real_token else _simulated(plan, "runcomfy", "_sim", plan.runcomfy)
+def _build_stack(plan: StackPlan, redis_url: str, redis: PrivateRedis | None) -> Stack:
+    runcomfy = (
+        None
+        if plan.real_token
+        else _build_simulator(plan, "runcomfy", "_sim", plan.runcomfy_options)
+    )
     environment = {
-        **{name: value for name, value in plan.environment.items() if name not in WORKERS_ONLY},
+        **{
+            name: value
+            for name, value in plan.environment.items()
+            if name not in WORKER_ONLY_SETTINGS
+        },
         URL_VARIABLE: redis_url,
         "GATEWAY_WEBHOOKS__ALLOWED_TARGETS": '["127.0.0.0/8"]',
     }
     environment.setdefault("GATEWAY_ADMIN_TOKEN", secrets.token_urlsafe(32))
-    receiver = _simulated(plan, "receiver", "_recv", ())
+    receiver = _build_simulator(plan, "receiver", "_recv", ())
     return Stack(plan, redis_url, redis, environment, runcomfy, receiver)
 
 
-def _simulated(plan: Plan, name: str, prefix: str, further: Sequence[str]) -> Child:
+def _build_simulator(
+    plan: StackPlan, name: str, prefix: str, options: Sequence[str]
+) -> ManagedProcess:
     port = free_port()
     url = f"http://{LOOPBACK}:{port}"
     command = (sys.executable, "-m", "simulator", name, "--host", LOOPBACK, "--port", str(port))
-    return Child(
+    return ManagedProcess(
         name=name,
-        command=(*command, *further),
+        command=(*command, *options),
         environment=without_settings(plan.environment),
         log=plan.folder / f"{name}.log",
         url=url,
@@ -366,13 +386,13 @@ def _simulated(plan: Plan, name: str, prefix: str, further: Sequence[str]) -> Ch
 
 
 def _wait_for_all(stack: Stack) -> None:
-    for child in stack.children:
+    for child in stack.processes:
         child.wait_until_ready()
     for service in stack.services if stack.workers else ():
         service.wait_until_ready("/readyz")  # 200 once it has seen Redis and a worker
 
 
-def _answers(url: str) -> bool:
+def _is_responding(url: str) -> bool:
     try:
         # Not by the environment: a proxy set there does not know our loopback.
         return httpx.get(url, timeout=2, trust_env=False).status_code == httpx.codes.OK

@@ -7,13 +7,13 @@ from datetime import timedelta
 from random import Random
 from typing import TYPE_CHECKING, Any, Final
 
-from core.jobs.job import FINAL_STATES, Billed, Job, JobState
+from core.jobs.job import FINAL_STATES, BillingStatus, Job, JobState
 from core.tenants.tenant import Tenant
-from core.webhooks.delivery import Delivery, EventType
-from core.webhooks.endpoint import channel_of_url
-from core.webhooks.secrets import mint_webhook_secret
+from core.webhooks.delivery import Delivery, WebhookEventType
+from core.webhooks.endpoint import queue_of_url
+from core.webhooks.secrets import encode_webhook_secret
 from tests.fakes.clock import START
-from worker.jobs.decisions.transition import Rules
+from worker.jobs.decisions.transition import DecisionContext
 from worker.jobs.policies import LifecyclePolicy
 from worker.ports import UpstreamFault
 
@@ -27,20 +27,25 @@ HOUR: Final = timedelta(hours=1)
 
 POLICY: Final = LifecyclePolicy()
 
-_SENT: Final = {"attempts": 1, "holder": "worker-a", "sent_at": NOW, "billed": Billed.UNKNOWN}
-_TAKEN: Final = _SENT | {"upstream_id": "up-1", "running_since": NOW}
+_SUBMIT_FIELDS: Final = {
+    "attempts": 1,
+    "lease_holder": "worker-a",
+    "sent_at": NOW,
+    "billed": BillingStatus.UNKNOWN,
+}
+_ACCEPTED_FIELDS: Final = _SUBMIT_FIELDS | {"upstream_id": "up-1", "running_since": NOW}
 
 _BY_STATE: Final[dict[JobState, dict[str, Any]]] = {
     JobState.QUEUED: {},
-    JobState.SUBMITTING: _SENT | {"due_at": NOW + POLICY.lease},
-    JobState.IN_DOUBT: _SENT | {"doubt_since": NOW, "due_at": NOW},
-    JobState.RUNNING: _TAKEN | {"due_at": NOW},
-    JobState.CANCELLING: _TAKEN | {"due_at": NOW},
-    JobState.COLLECTING: _TAKEN | {"due_at": NOW},
+    JobState.SUBMITTING: _SUBMIT_FIELDS | {"next_run_at": NOW + POLICY.lease},
+    JobState.IN_DOUBT: _SUBMIT_FIELDS | {"in_doubt_since": NOW, "next_run_at": NOW},
+    JobState.RUNNING: _ACCEPTED_FIELDS | {"next_run_at": NOW},
+    JobState.CANCELLING: _ACCEPTED_FIELDS | {"next_run_at": NOW},
+    JobState.COLLECTING: _ACCEPTED_FIELDS | {"next_run_at": NOW},
 }
 
 
-class MiddleChance(Random):
+class MidpointRandom(Random):
     """Chance without any: every draw is the middle, so that spread waits are exact."""
 
     def random(self) -> float:
@@ -60,13 +65,13 @@ def job(state: JobState = JobState.QUEUED, **changes: Any) -> Job:  # noqa: ANN4
         state=state,
     )
     ended = {"finished_at": NOW} if state in FINAL_STATES else {}
-    return replace(plain, **_BY_STATE.get(state, _TAKEN | ended) | changes)
+    return replace(plain, **_BY_STATE.get(state, _ACCEPTED_FIELDS | ended) | changes)
 
 
 def tenant(**changes: Any) -> Tenant:  # noqa: ANN401 - fields of the record
     """The tenant of `job()`, with one webhook secret."""
     plain = Tenant(
-        name="video-team", created_at=NOW, webhook_secrets=(mint_webhook_secret(b"s" * 32),)
+        name="video-team", created_at=NOW, webhook_secrets=(encode_webhook_secret(b"s" * 32),)
     )
     return replace(plain, **changes)
 
@@ -77,10 +82,10 @@ def delivery(**changes: Any) -> Delivery:  # noqa: ANN401 - fields of the record
         id="msg_1",
         job_id="req_1",
         tenant="video-team",
-        event=EventType.COMPLETED,
+        event=WebhookEventType.COMPLETED,
         url="https://hooks.example/done",
         created_at=NOW,
-        due_at=NOW,
+        next_attempt_at=NOW,
     )
     return replace(plain, **changes)
 
@@ -90,11 +95,11 @@ def delivery_to(url: str, tenant: str, now: datetime, **changes: Any) -> Deliver
     own = {
         "job_id": None,
         "tenant": tenant,
-        "event": EventType.TEST,
+        "event": WebhookEventType.TEST,
         "url": url,
         "created_at": now,
-        "due_at": now,
-        "channel": channel_of_url(tenant, url),
+        "next_run_at": now,
+        "channel": queue_of_url(tenant, url),
     }
     return delivery(**own | changes)
 
@@ -104,9 +109,9 @@ def fault(kind: str = "server_error", http_status: int | None = 500) -> Upstream
     return UpstreamFault(kind, f"RunComfy says {kind}", http_status)
 
 
-def rules(policy: LifecyclePolicy = POLICY) -> Rules:
+def rules(policy: LifecyclePolicy = POLICY) -> DecisionContext:
     """Rules whose waits are not spread."""
-    return Rules(policy, MiddleChance())
+    return DecisionContext(policy, MidpointRandom())
 
 
 def at(seconds: float) -> datetime:

@@ -17,15 +17,15 @@ if TYPE_CHECKING:
     from simulator.private_redis import PrivateRedis
 
 # What a developer's shell may hold must not change what a test sees.
-SCRUBBED: Final = ("GATEWAY_", "RUNCOMFY_")
-PURE: Final = ("tests/unit/", "tests/property/")
+CLEARED_PREFIXES: Final = ("GATEWAY_", "RUNCOMFY_")
+NO_SOCKET_TIERS: Final = ("tests/unit/", "tests/property/")
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _scrubbed_environment() -> Iterator[None]:
+def _clean_environment() -> Iterator[None]:
     # Once a run: at each test it cost as much as a pure test itself.
     with pytest.MonkeyPatch.context() as patch:
-        for name in [name for name in os.environ if name.startswith(SCRUBBED)]:
+        for name in [name for name in os.environ if name.startswith(CLEARED_PREFIXES)]:
             patch.delenv(name)
         yield
 
@@ -38,7 +38,7 @@ def pytest_collection_finish() -> None:
 
 @pytest.fixture(scope="module", autouse=True)
 def _pure_tests_open_no_socket(request: pytest.FixtureRequest) -> Iterator[None]:
-    if not request.node.nodeid.startswith(PURE):
+    if not request.node.nodeid.startswith(NO_SOCKET_TIERS):
         yield
         return
     # asyncio wakes its loop through a socket pair, which is a unix socket.

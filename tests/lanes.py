@@ -8,7 +8,7 @@ from core.store import keys
 from core.store.keys import LUA_NAMES
 
 if TYPE_CHECKING:
-    from core.store.client import Wire
+    from core.store.client import RedisClient
 
 _FILL: Final = """
 for i = 1, ARGV[1] do redis.call('ZADD', KEYS[1], 1e15 + 1e9 + i, 'req_filler' .. i) end
@@ -16,10 +16,10 @@ return redis.call('HINCRBY', KEYS[2], ARGV[2], ARGV[1])
 """
 
 
-async def fill_lane(wire: Wire, tenant: str, model_id: str, count: int) -> None:
+async def fill_queue(wire: RedisClient, tenant: str, model_id: str, count: int) -> None:
     """So many more wait behind those who do.
 
     They stand in the lane alone: a waiting job's record is read when its turn comes, not before.
     """
-    lane = f"{LUA_NAMES['wait']}{tenant}:{model_id}"
+    lane = f"{LUA_NAMES['queue_jobs']}{tenant}:{model_id}"
     await wire.execute("EVAL", _FILL, 2, lane, keys.WAITING, count, tenant)

@@ -8,10 +8,10 @@ from typing import Final
 
 import pytest
 
-from deploy.grafana.live_prometheus import available
+from deploy.grafana.live_prometheus import is_available
 
 PROMETHEUS: Final = pytest.mark.skipif(  # `make test` needs nothing but Python; .ci/run installs it
-    not available(), reason="Prometheus is not installed"
+    not is_available(), reason="Prometheus is not installed"
 )
 PROMTOOL: Final = pytest.mark.skipif(  # as for Prometheus, which brings it
     shutil.which("promtool") is None, reason="promtool is not installed"

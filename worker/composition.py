@@ -8,50 +8,50 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from random import Random, SystemRandom
 
-from core.backoff import Cadence
+from core.backoff import ProportionalInterval
 from core.circuit_breaker import BreakerPolicy
 from core.clock import Clock, SystemClock
 from core.ids import SystemIds
 from core.jobs.job import Job
 from core.observability.events import Emit
-from core.observability.log_context import delivery_subject, job_subject, within
-from core.observability.trace_context import SpanOf, passed_on
+from core.observability.log_context import delivery_log_context, job_log_context, with_log_context
+from core.observability.trace_context import SpanNamer, pass_through
 from core.store.batches import BatchStore
-from core.store.circuit_breaker import BreakerStore
-from core.store.client import Wire, connection_source
-from core.store.connection import Watch
+from core.store.circuit_breaker import CircuitBreakerStore
+from core.store.client import RedisClient, build_connection_pool
+from core.store.connection import RoundTripObserver
 from core.store.deliveries import DeliveryStore
-from core.store.event_streams import SinkPolicy, StreamSinks
-from core.store.job_index import ListedJobs
+from core.store.event_streams import EventStreamPolicy, EventStreams
+from core.store.job_index import JobIndex
 from core.store.jobs import JobStore
 from core.store.model_catalogue import CatalogueStore
-from core.store.operations import ControlStore
-from core.store.run_times import HistoryShelf, HistoryStore
-from core.store.scripts import Scripts, read_scripts
+from core.store.operations import OperationsStore
+from core.store.run_times import RunTimeCache, RunTimeStore
+from core.store.scripts import LuaScripts, load_scripts
 from core.store.tenants import TenantStore
-from core.store.webhook_endpoints import WebhookStore
+from core.store.webhook_endpoints import WebhookConfigStore
 from core.store.webhook_replays import ReplayStore
-from core.store.worker_heartbeats import Presence
-from core.webhooks.delivery import Claimed
+from core.store.worker_heartbeats import WorkerHeartbeats
+from core.webhooks.delivery import ClaimedDelivery
 from core.webhooks.url_policy import AllowedTargets, TargetPolicy
-from worker.batches.completion import BatchCloser, CloserHands
-from worker.jobs.decisions.transition import Rules
-from worker.jobs.job_processor import Lifecycle
-from worker.jobs.job_writer import Hands
+from worker.batches.completion import BatchCompleter, BatchCompleterDependencies
+from worker.jobs.decisions.transition import DecisionContext
+from worker.jobs.job_processor import JobProcessor
+from worker.jobs.job_writer import JobDependencies
 from worker.jobs.policies import LifecyclePolicy
-from worker.jobs.submit_gate import BreakerGate
-from worker.maintenance.balance_sync import WalletWatch
+from worker.jobs.submit_gate import CircuitBreakerGate
+from worker.maintenance.balance_sync import BalanceSync
 from worker.maintenance.catalogue_sync import CatalogueSync
-from worker.maintenance.index_pruning import Trimmer, TrimPolicy
-from worker.scheduling.lease_loop import LeasedLoop, LoopPolicy, Work
+from worker.maintenance.index_pruning import IndexPruner, PrunePolicy
+from worker.scheduling.lease_loop import LeaseLoop, LoopPolicy, WorkSource
 from worker.settings import WorkerSettings
 from worker.upstream.balance import RunComfyBalance
 from worker.upstream.catalogue import RunComfyCatalogue
 from worker.upstream.client import RunComfyClient
 from worker.upstream.config import UpstreamAccess, UpstreamLimits
-from worker.upstream.http_client import Line, open_line
-from worker.webhooks.delivery_worker import Courier, CourierHands, CourierPolicy
-from worker.webhooks.replay_worker import Replayer, ReplayPolicy
+from worker.upstream.http_client import HttpClient, open_http_client
+from worker.webhooks.delivery_worker import DeliveryDependencies, DeliveryPolicy, DeliveryWorker
+from worker.webhooks.replay_worker import ReplayPolicy, ReplayWorker
 from worker.webhooks.sender import Sender, SenderPolicy, open_sender
 
 DELIVERY_LEASE = timedelta(seconds=30)
@@ -59,230 +59,252 @@ DELIVERY_LEASE = timedelta(seconds=30)
 
 
 @dataclass(frozen=True, slots=True)
-class Resources:
+class WorkerComponents:
     """A worker's parts, ready to run."""
 
-    name: str
+    worker_id: str
     clock: Clock
     emit: Emit
     jobs: JobStore
-    presence: Presence
-    watcher: LeasedLoop[Job]
-    courier: LeasedLoop[Claimed]
-    replayer: Replayer
-    closer: BatchCloser
-    catalogue: CatalogueSync
-    histories: HistoryShelf
-    controls: ControlStore
-    trimmer: Trimmer
-    wallet: WalletWatch | None
+    heartbeats: WorkerHeartbeats
+    job_loop: LeaseLoop[Job]
+    delivery_loop: LeaseLoop[ClaimedDelivery]
+    replay_worker: ReplayWorker
+    batch_completer: BatchCompleter
+    catalogue_sync: CatalogueSync
+    run_times: RunTimeCache
+    operations: OperationsStore
+    index_pruner: IndexPruner
+    balance_sync: BalanceSync | None
     """None where no account API may be asked."""
 
 
 @dataclass(frozen=True, slots=True)
-class Ways:
+class DeliveryTransports:
     """How an event leaves: by HTTP, or into a Redis stream; and how its span is named."""
 
     sender: Sender
-    sinks: StreamSinks
-    span_of: SpanOf
+    event_streams: EventStreams
+    span_namer: SpanNamer
 
 
 @dataclass(frozen=True, slots=True)
 class _Stores:
     jobs: JobStore
     batches: BatchStore
-    listed: ListedJobs
+    job_index: JobIndex
     deliveries: DeliveryStore
     tenants: TenantStore
-    webhooks: WebhookStore
+    webhooks: WebhookConfigStore
     replays: ReplayStore
     catalogue: CatalogueStore
-    breakers: BreakerStore
-    controls: ControlStore
-    presence: Presence
-    histories: HistoryShelf
+    circuit_breakers: CircuitBreakerStore
+    operations: OperationsStore
+    heartbeats: WorkerHeartbeats
+    run_times: RunTimeCache
 
 
 @asynccontextmanager
-async def open_resources(
-    settings: WorkerSettings, emit: Emit, span_of: SpanOf = passed_on
-) -> AsyncIterator[Resources]:
+async def open_worker_components(
+    settings: WorkerSettings, emit: Emit, span_namer: SpanNamer = pass_through
+) -> AsyncIterator[WorkerComponents]:
     """Everything a worker needs. Nothing is connected yet: a store that is away is waited for."""
     clock = SystemClock()
     name = f"{socket.gethostname()}:{os.getpid()}:{SystemIds().secret().hex()[:8]}"
     limits = UpstreamLimits()
     async with AsyncExitStack() as stack:
-        source = connection_source(settings.redis, "worker")
-        wire = await stack.enter_async_context(Wire(source, Watch(clock, emit)))
+        source = build_connection_pool(settings.redis, "worker")
+        wire = await stack.enter_async_context(RedisClient(source, RoundTripObserver(clock, emit)))
         access = UpstreamAccess(settings.runcomfy_url, settings.runcomfy_token)
-        line = await stack.enter_async_context(open_line(access, limits, clock, emit))
-        sender = await stack.enter_async_context(open_sender(_sender_policy(settings), clock))
-        stores = _open_stores(wire, clock, emit)
-        sinks = await _open_sinks(stack, wire, settings)
-        courier = _courier(settings, stores, Ways(sender, sinks, span_of), clock, emit)
-        yield Resources(
-            name=name,
+        line = await stack.enter_async_context(open_http_client(access, limits, clock, emit))
+        sender = await stack.enter_async_context(open_sender(_build_sender_policy(settings), clock))
+        stores = _build_stores(wire, clock, emit)
+        sinks = await _open_event_streams(stack, wire, settings)
+        courier = _build_delivery_loop(
+            settings, stores, DeliveryTransports(sender, sinks, span_namer), clock, emit
+        )
+        yield WorkerComponents(
+            worker_id=name,
             clock=clock,
             emit=emit,
             jobs=stores.jobs,
-            presence=stores.presence,
-            watcher=_watcher(settings, stores, RunComfyClient(line, limits), name, clock, emit),
-            courier=courier,
-            replayer=Replayer(stores.replays, stores.deliveries, clock, _replay_policy(settings)),
-            closer=_closer(stores, clock, emit),
-            catalogue=_catalogue(settings, stores, line, limits, clock, emit),
-            histories=stores.histories,
-            controls=stores.controls,
-            trimmer=Trimmer(name, stores.listed, stores.tenants, clock, TrimPolicy()),
-            wallet=_wallet(settings, stores, line, limits, clock, emit),
+            heartbeats=stores.heartbeats,
+            job_loop=_build_job_loop(
+                settings, stores, RunComfyClient(line, limits), name, clock, emit
+            ),
+            delivery_loop=courier,
+            replay_worker=ReplayWorker(
+                stores.replays, stores.deliveries, clock, _build_replay_policy(settings)
+            ),
+            batch_completer=_build_batch_completer(stores, clock, emit),
+            catalogue_sync=_build_catalogue_sync(settings, stores, line, limits, clock, emit),
+            run_times=stores.run_times,
+            operations=stores.operations,
+            index_pruner=IndexPruner(name, stores.job_index, stores.tenants, clock, PrunePolicy()),
+            balance_sync=_build_balance_sync(settings, stores, line, limits, clock, emit),
         )
 
 
-def _open_stores(wire: Wire, clock: Clock, emit: Emit) -> _Stores:
-    scripts = Scripts(wire, read_scripts())
+def _build_stores(client: RedisClient, clock: Clock, emit: Emit) -> _Stores:
+    scripts = LuaScripts(client, load_scripts())
     return _Stores(
-        jobs=JobStore(wire, scripts, clock),
-        batches=BatchStore(wire, scripts, clock),
-        listed=ListedJobs(wire, scripts, clock),
-        deliveries=DeliveryStore(wire, scripts, clock),
-        tenants=TenantStore(wire, scripts, clock),
-        webhooks=WebhookStore(wire, scripts, clock),
-        replays=ReplayStore(wire, scripts, clock),
-        catalogue=CatalogueStore(wire, scripts),
-        breakers=BreakerStore(wire, scripts, clock),
-        controls=ControlStore(wire, scripts, clock),
-        presence=Presence(wire, clock),
-        histories=HistoryShelf(HistoryStore(wire), clock, emit),
+        jobs=JobStore(client, scripts, clock),
+        batches=BatchStore(client, scripts, clock),
+        job_index=JobIndex(client, scripts, clock),
+        deliveries=DeliveryStore(client, scripts, clock),
+        tenants=TenantStore(client, scripts, clock),
+        webhooks=WebhookConfigStore(client, scripts, clock),
+        replays=ReplayStore(client, scripts, clock),
+        catalogue=CatalogueStore(client, scripts),
+        circuit_breakers=CircuitBreakerStore(client, scripts, clock),
+        operations=OperationsStore(client, scripts, clock),
+        heartbeats=WorkerHeartbeats(client, clock),
+        run_times=RunTimeCache(RunTimeStore(client), clock, emit),
     )
 
 
-def _watcher(
+def _build_job_loop(
     settings: WorkerSettings,
     stores: _Stores,
     upstream: RunComfyClient,
-    name: str,
+    worker_id: str,
     clock: Clock,
     emit: Emit,
-) -> LeasedLoop[Job]:
-    policy = _lifecycle_policy(settings)
-    lifecycle = Lifecycle(
-        Hands(
-            name=name,
+) -> LeaseLoop[Job]:
+    policy = _build_lifecycle_policy(settings)
+    lifecycle = JobProcessor(
+        JobDependencies(
+            worker_id=worker_id,
             jobs=stores.jobs,
             tenants=stores.tenants,
-            webhooks=stores.webhooks,
+            webhook_configs=stores.webhooks,
             upstream=upstream,
-            gate=BreakerGate(stores.breakers, clock, BreakerPolicy(), emit),
+            submit_gate=CircuitBreakerGate(stores.circuit_breakers, clock, BreakerPolicy(), emit),
             clock=clock,
             ids=SystemIds(),
             emit=emit,
-            rules=Rules(policy, _chance(), stores.histories.of),
+            decision_context=DecisionContext(policy, _build_rng(), stores.run_times.get),
         )
     )
-    work = Work(
+    work = WorkSource(
         name="job_step",
         claim=lambda room: stores.jobs.claim_due(policy.lease, room),
-        handle=within(job_subject, lifecycle.advance),
-        identity=lambda job: job.id,
+        handle=with_log_context(job_log_context, lifecycle.advance),
+        id_of=lambda job: job.id,
     )
-    return LeasedLoop(work, _in_batches(settings.poll.max_concurrency), clock, emit)
+    return LeaseLoop(work, _job_loop_policy(settings.poll.max_concurrency), clock, emit)
 
 
-def _chance() -> Random:
+def _build_rng() -> Random:
     """Spreads waits. The system's own chance would cost each look a call of the kernel."""
     return Random()  # noqa: S311 - nothing is guarded by it
 
 
-def _in_batches(at_once: int) -> LoopPolicy:
+def _job_loop_policy(max_concurrency: int) -> LoopPolicy:
     # A claim for every poll that ends would cost Redis as much as the polls themselves.
-    return LoopPolicy(at_once=at_once, batch=max(at_once // 8, 1))
+    return LoopPolicy(max_concurrency=max_concurrency, min_available=max(max_concurrency // 8, 1))
 
 
-async def _open_sinks(stack: AsyncExitStack, own: Wire, settings: WorkerSettings) -> StreamSinks:
+async def _open_event_streams(
+    stack: AsyncExitStack, default_client: RedisClient, settings: WorkerSettings
+) -> EventStreams:
     named = {
         name: await stack.enter_async_context(
-            Wire(connection_source(replace(settings.redis, url=url, sentinels=()), "sink"))
+            RedisClient(
+                build_connection_pool(replace(settings.redis, url=url, sentinels=()), "sink")
+            )
         )
         for name, url in settings.sinks.items()
     }
-    return StreamSinks(own, named, SinkPolicy(keep=settings.webhooks.max_stream_length))
+    return EventStreams(
+        default_client, named, EventStreamPolicy(max_entries=settings.webhooks.max_stream_length)
+    )
 
 
-def _courier(
-    settings: WorkerSettings, stores: _Stores, ways: Ways, clock: Clock, emit: Emit
-) -> LeasedLoop[Claimed]:
-    hands = CourierHands(
+def _build_delivery_loop(
+    settings: WorkerSettings,
+    stores: _Stores,
+    transports: DeliveryTransports,
+    clock: Clock,
+    emit: Emit,
+) -> LeaseLoop[ClaimedDelivery]:
+    hands = DeliveryDependencies(
         outbox=stores.deliveries,
         jobs=stores.jobs,
-        setups=stores.webhooks,
-        sender=ways.sender,
-        sinks=ways.sinks,
+        webhook_configs=stores.webhooks,
+        sender=transports.sender,
+        event_streams=transports.event_streams,
         clock=clock,
         rng=SystemRandom(),
         ids=SystemIds(),
         emit=emit,
     )
-    work = Work(
+    work = WorkSource(
         name="delivery_step",
         claim=lambda room: stores.deliveries.claim_due(DELIVERY_LEASE, room),
-        handle=within(
-            lambda claimed: delivery_subject(claimed.delivery, ways.span_of),
-            Courier(hands, CourierPolicy()).deliver,
+        handle=with_log_context(
+            lambda claimed: delivery_log_context(claimed.delivery, transports.span_namer),
+            DeliveryWorker(hands, DeliveryPolicy()).deliver,
         ),
-        identity=lambda claimed: claimed.delivery.id,
+        id_of=lambda claimed: claimed.delivery.id,
     )
-    return LeasedLoop(work, LoopPolicy(at_once=settings.webhooks.max_concurrency), clock, emit)
+    return LeaseLoop(
+        work, LoopPolicy(max_concurrency=settings.webhooks.max_concurrency), clock, emit
+    )
 
 
-def _closer(stores: _Stores, clock: Clock, emit: Emit) -> BatchCloser:
-    return BatchCloser(CloserHands(stores.batches, stores.webhooks, clock, SystemIds(), emit))
+def _build_batch_completer(stores: _Stores, clock: Clock, emit: Emit) -> BatchCompleter:
+    return BatchCompleter(
+        BatchCompleterDependencies(stores.batches, stores.webhooks, clock, SystemIds(), emit)
+    )
 
 
-def _catalogue(
+def _build_catalogue_sync(
     settings: WorkerSettings,
     stores: _Stores,
-    line: Line,
+    http_client: HttpClient,
     limits: UpstreamLimits,
     clock: Clock,
     emit: Emit,
 ) -> CatalogueSync:
-    source = RunComfyCatalogue(line, limits)
+    source = RunComfyCatalogue(http_client, limits)
     return CatalogueSync(source, stores.catalogue, clock, emit, settings.catalogue_sync_interval)
 
 
-def _wallet(
+def _build_balance_sync(
     settings: WorkerSettings,
     stores: _Stores,
-    line: Line,
+    http_client: HttpClient,
     limits: UpstreamLimits,
     clock: Clock,
     emit: Emit,
-) -> WalletWatch | None:
+) -> BalanceSync | None:
     if settings.account_url is None:
         return None
-    source = RunComfyBalance(line.at(settings.account_url), limits)
-    return WalletWatch(source, stores.controls, clock, emit)
+    source = RunComfyBalance(http_client.with_base_url(settings.account_url), limits)
+    return BalanceSync(source, stores.operations, clock, emit)
 
 
-def _sender_policy(settings: WorkerSettings) -> SenderPolicy:
+def _build_sender_policy(settings: WorkerSettings) -> SenderPolicy:
     allowed = AllowedTargets.parse(settings.webhooks.allowed_targets)
     return SenderPolicy(
-        targets=TargetPolicy(allowed=allowed), connections=settings.webhooks.max_concurrency
+        targets=TargetPolicy(allowed=allowed), max_connections=settings.webhooks.max_concurrency
     )
 
 
-def _replay_policy(settings: WorkerSettings) -> ReplayPolicy:
-    return ReplayPolicy(per_second=settings.webhooks.replay_per_second)
+def _build_replay_policy(settings: WorkerSettings) -> ReplayPolicy:
+    return ReplayPolicy(events_per_second=settings.webhooks.replay_per_second)
 
 
-def _lifecycle_policy(settings: WorkerSettings) -> LifecyclePolicy:
+def _build_lifecycle_policy(settings: WorkerSettings) -> LifecyclePolicy:
     own = LifecyclePolicy()
-    polling = Cadence(settings.poll.min_interval, settings.poll.max_interval, own.polling.share)
+    polling = ProportionalInterval(
+        settings.poll.min_interval, settings.poll.max_interval, own.polling.ratio
+    )
     return LifecyclePolicy(
-        first_poll=settings.poll.initial_delay,
+        initial_poll_delay=settings.poll.initial_delay,
         polling=polling,
-        doubt=settings.doubt.policy,
+        doubt_policy=settings.doubt.policy,
         doubt_hold=settings.doubt.hold,
-        submits_at_once=settings.submit_max_concurrency,
+        max_concurrent_submits=settings.submit_max_concurrency,
     )

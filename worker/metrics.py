@@ -4,25 +4,25 @@ from collections.abc import Callable
 
 from prometheus_client import start_http_server
 
-from core.observability.event_metrics import Labels, Sample
-from core.observability.metric_definitions import Source
-from core.observability.prometheus import Figures
+from core.observability.event_metrics import LabelLimiter, MetricSample
+from core.observability.metric_definitions import MetricSource
+from core.observability.prometheus import MetricsRegistry
 
 
-def worker_figures(version: str, labels: Labels) -> Figures:
+def build_worker_metrics(version: str, label_limiter: LabelLimiter) -> MetricsRegistry:
     """The series of a worker, with the version that runs."""
-    figures = Figures(Source.WORKER, labels)
-    figures.take(Sample("gateway_build_info", ("worker", version)))
-    figures.take(Sample("gateway_redis_up"))
+    figures = MetricsRegistry(MetricSource.WORKER, label_limiter)
+    figures.record(MetricSample("gateway_build_info", ("worker", version)))
+    figures.record(MetricSample("gateway_redis_up"))
     return figures
 
 
-def serve_metrics(host: str, port: int, figures: Figures) -> Callable[[], None]:
+def serve_metrics(host: str, port: int, metrics: MetricsRegistry) -> Callable[[], None]:
     """Answer `/metrics` on its own thread. Returns what stops it.
 
     Raises `OSError` when the port is taken.
     """
-    server, thread = start_http_server(port, addr=host, registry=figures.registry)
+    server, thread = start_http_server(port, addr=host, registry=metrics.registry)
 
     def stop() -> None:
         server.shutdown()

@@ -11,8 +11,8 @@ from typing import Protocol
 from core.jobs.job import Job, JobRecord
 from core.money import MicroUsd
 from core.tenants.tenant import Tenant
-from core.transactions.job_update import Change, Outcome
-from core.webhooks.config import MarkedSetup, WebhookSetup
+from core.transactions.job_update import Change, WriteResult
+from core.webhooks.config import VersionedConfig, WebhookConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,38 +49,38 @@ class Rejected:
     """The submit was refused and is free; `account_refused` (401, 402, 403): stop submitting."""
 
     fault: UpstreamFault
-    account_refused: bool = False
+    account_rejected: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class NoAnswer:
+class Indeterminate:
     """Nobody knows whether the submit was taken: money may be gone. Never sent again by itself."""
 
     fault: UpstreamFault
 
 
-SubmitAnswer = Accepted | NotSent | Rejected | NoAnswer
+SubmitAnswer = Accepted | NotSent | Rejected | Indeterminate
 
 
 @dataclass(frozen=True, slots=True)
-class Open:
+class InProgress:
     """Still going on upstream. `word` is RunComfy's; `known` is False for one nobody documented."""
 
-    in_progress: bool
-    word: str
-    known: bool = True
+    is_running: bool
+    status_word: str
+    is_documented: bool = True
     queue_position: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class Finished:
     """The status call says that the request ended in some way; the result call has the truth."""
 
-    word: str
+    status_word: str
 
 
 @dataclass(frozen=True, slots=True)
-class Gone:
+class RequestNotFound:
     """RunComfy does not know the id: deleted, expired, or not yet visible."""
 
     fault: UpstreamFault
@@ -94,11 +94,11 @@ class Unreachable:
     retry_after: timedelta | None = None
 
 
-StatusAnswer = Open | Ended | Gone | Unreachable
+StatusAnswer = InProgress | Finished | RequestNotFound | Unreachable
 
 
 @dataclass(frozen=True, slots=True)
-class Times:
+class UpstreamTimes:
     """RunComfy's own instants, aware, where it gave them."""
 
     created_at: datetime | None = None
@@ -106,7 +106,7 @@ class Times:
 
 
 @dataclass(frozen=True, slots=True)
-class Completed:
+class RunCompleted:
     """The final output.
 
     `output` is RunComfy's object, unread. `cost` is absent until it is known.
@@ -114,31 +114,31 @@ class Completed:
 
     output: Mapping[str, object]
     cost: MicroUsd | None
-    times: Times
+    times: UpstreamTimes
 
 
 @dataclass(frozen=True, slots=True)
-class Failed:
+class RunFailed:
     """RunComfy says that the request failed, or completed it without any output (`kind` tells)."""
 
     fault: UpstreamFault
     cost: MicroUsd | None
-    times: Times
+    times: UpstreamTimes
 
 
 @dataclass(frozen=True, slots=True)
-class Cancelled:
+class RunCancelled:
     """RunComfy says that the request was cancelled."""
 
     cost: MicroUsd | None
-    times: Times
+    times: UpstreamTimes
 
 
-ResultAnswer = Completed | Failed | Cancelled | Open | Gone | Unreachable
+ResultAnswer = RunCompleted | RunFailed | RunCancelled | InProgress | RequestNotFound | Unreachable
 
 
 @dataclass(frozen=True, slots=True)
-class CancelDone:
+class CancelSucceeded:
     """RunComfy cancelled it before it ran."""
 
 
@@ -147,7 +147,7 @@ class NotCancellable:
     """RunComfy will not cancel it: it runs, or it has ended."""
 
 
-CancelAnswer = CancelDone | NotCancellable | Gone | Unreachable
+CancelAnswer = CancelSucceeded | NotCancellable | RequestNotFound | Unreachable
 
 
 class Upstream(Protocol):
@@ -160,11 +160,11 @@ class Upstream(Protocol):
         """Send the one paid call. `body` is the model's input as JSON, sent byte for byte."""
         ...
 
-    async def status(self, upstream_id: str) -> StatusAnswer:
+    async def get_status(self, upstream_id: str) -> StatusAnswer:
         """Ask where a request stands."""
         ...
 
-    async def result(self, upstream_id: str) -> ResultAnswer:
+    async def get_result(self, upstream_id: str) -> ResultAnswer:
         """Ask for the final output, with its cost."""
         ...
 
@@ -184,11 +184,11 @@ class CatalogueModel:
 class CatalogueSource(Protocol):
     """Where the worker reads the models that RunComfy offers."""
 
-    async def models(self) -> tuple[CatalogueModel, ...] | Unreachable:
+    async def list_models(self) -> tuple[CatalogueModel, ...] | Unreachable:
         """Every model of the catalogue with its schemas, all pages."""
         ...
 
-    async def categories(self) -> bytes | Unreachable:
+    async def list_categories(self) -> bytes | Unreachable:
         """The categories document, unread."""
         ...
 
@@ -196,12 +196,12 @@ class CatalogueSource(Protocol):
 class BalanceSource(Protocol):
     """Where the worker reads what is left on the RunComfy account."""
 
-    async def balance(self) -> MicroUsd | Unreachable:
+    async def get_balance(self) -> MicroUsd | Unreachable:
         """The balance; below zero where RunComfy lets it."""
         ...
 
 
-class Records(Protocol):
+class JobReader(Protocol):
     """Where jobs are looked up."""
 
     async def load(self, job_id: str) -> JobRecord | None:
@@ -209,31 +209,31 @@ class Records(Protocol):
         ...
 
 
-class Jobs(Records, Protocol):
+class JobRepository(JobReader, Protocol):
     """What the lifecycle asks of the job store."""
 
-    async def input(self, job_id: str) -> bytes | None:
+    async def load_input(self, job_id: str) -> bytes | None:
         """The body to submit."""
         ...
 
-    async def store(self, change: Change) -> Outcome:
+    async def store(self, change: Change) -> WriteResult:
         """Make a change true, or say who was first."""
         ...
 
-    async def leader(self, job: Job) -> JobRecord | None:
+    async def load_leader(self, job: Job) -> JobRecord | None:
         """The job that a follower follows now; None when it is gone."""
         ...
 
-    async def heir(self, job_id: str) -> Job | None:
+    async def load_successor(self, job_id: str) -> Job | None:
         """Of those who follow a job, the one whose time lasts longest."""
         ...
 
-    async def put_off(self, job: Job, due_at: datetime, *, polled: bool = False) -> bool:
+    async def reschedule(self, job: Job, next_run_at: datetime, *, polled: bool = False) -> bool:
         """Look again later; False when the record moved on."""
         ...
 
 
-class Tenants(Protocol):
+class TenantReader(Protocol):
     """What the lifecycle asks of the tenant store."""
 
     async def load(self, name: str) -> Tenant | None:
@@ -241,29 +241,29 @@ class Tenants(Protocol):
         ...
 
 
-class Webhooks(Protocol):
+class WebhookConfigReader(Protocol):
     """Where tenants' events go."""
 
-    async def load(self, tenant: str) -> WebhookSetup | None:
+    async def load(self, tenant: str) -> WebhookConfig | None:
         """A tenant's endpoints and secrets; None for an unknown tenant."""
         ...
 
 
-class Setups(Protocol):
+class VersionedConfigReader(Protocol):
     """Where a job's callbacks go."""
 
-    async def marked(self, tenant: str) -> MarkedSetup:
+    async def load_versioned(self, tenant: str) -> VersionedConfig:
         """A tenant's endpoints, with their mark; none for an unknown tenant."""
         ...
 
 
-class Gate(Protocol):
+class SubmitGate(Protocol):
     """Whether a submit may leave now. Told what each one met."""
 
-    async def closed_until(self) -> datetime | None:
+    async def blocked_until(self) -> datetime | None:
         """None: go ahead; else when to ask again."""
         ...
 
-    async def learn(self, answer: SubmitAnswer) -> None:
+    async def record_result(self, answer: SubmitAnswer) -> None:
         """Note what a submit met."""
         ...

@@ -6,18 +6,18 @@ from email.utils import parsedate_to_datetime
 from typing import Final
 
 _SECONDS: Final = re.compile(r"[0-9]+")
-_DIGITS: Final = 9
+_MAX_DIGITS: Final = 9
 """More are as good as for ever, and would be too many for a span."""
 
 
-def read_retry_after(value: str | None, now: datetime) -> timedelta | None:
+def parse_retry_after(value: str | None, now: datetime) -> timedelta | None:
     """The wait of a `Retry-After` header (RFC 9110, 10.2.3: seconds or a date), none below 0.
 
     None where it is absent or is neither. A date in the past asks for no wait.
     """
     text = (value or "").strip()
     if _SECONDS.fullmatch(text):
-        return timedelta(seconds=int(text[:_DIGITS]))
+        return timedelta(seconds=int(text[:_MAX_DIGITS]))
     try:
         instant = parsedate_to_datetime(text)
     except (ValueError, OverflowError, IndexError, TypeError):

@@ -13,7 +13,7 @@ RUNCOMFY_URL: Final = "https://model-api.runcomfy.net"
 RUNCOMFY_ACCOUNT_URL: Final = "https://api.runcomfy.net"
 
 
-class WebhookSettings(BaseModel):
+class WebhookDeliverySettings(BaseModel):
     """Callbacks."""
 
     model_config = ConfigDict(frozen=True)
@@ -98,7 +98,7 @@ class WorkerSettings(ProcessSettings):
     drain_timeout: Seconds = Field(
         timedelta(seconds=10), description="How long a stopping worker finishes what it began."
     )
-    webhooks: WebhookSettings = Field(WebhookSettings(), description="")
+    webhooks: WebhookDeliverySettings = Field(WebhookDeliverySettings(), description="")
     doubt: DoubtSettings = Field(DoubtSettings(), description="")
     poll: PollSettings = Field(PollSettings(), description="")
 

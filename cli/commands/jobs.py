@@ -4,7 +4,7 @@ from typing import Annotated, Final
 
 import typer
 
-from cli.output import AsJson, show_many, show_one
+from cli.output import JsonOption, print_document, print_table
 
 app = typer.Typer(no_args_is_help=True, help="A tenant's jobs.")
 _COLUMNS: Final = (
@@ -35,13 +35,13 @@ def list_all(
     before: Annotated[str | None, typer.Option(help="Made before this instant.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=200, help="How many.")] = 50,
     cursor: Annotated[str | None, typer.Option(help="Where the page before ended.")] = None,
-    as_json: AsJson = False,
+    as_json: JsonOption = False,
 ) -> None:
     """List a tenant's jobs, newest first. The last line says how to go on."""
-    from cli.run_command import perform  # noqa: PLC0415 - `--help` waits for no heavy library
-    from core.representations.jobs import page_document  # noqa: PLC0415 - as above
+    from cli.run_command import run_admin  # noqa: PLC0415 - `--help` waits for no heavy library
+    from core.representations.jobs import job_page_representation  # noqa: PLC0415 - as above
     from service.admin import jobs  # noqa: PLC0415 - as above
-    from service.api.jobs.list_query import read_job_filters  # noqa: PLC0415 - as above
+    from service.api.jobs.list_query import parse_job_filters  # noqa: PLC0415 - as above
 
     given = {
         "status": status,
@@ -53,11 +53,11 @@ def list_all(
         "cursor": cursor,
     }
     filters = {name: text for name, text in given.items() if text is not None}
-    page = perform(lambda desk: jobs.list_jobs(desk, tenant, read_job_filters(filters)))
-    document = page_document(page)
+    page = run_admin(lambda desk: jobs.list_jobs(desk, tenant, parse_job_filters(filters)))
+    document = job_page_representation(page)
     if as_json:
-        show_one(document, as_json=True)
+        print_document(document, as_json=True)
         return
-    show_many(document["requests"], _COLUMNS, as_json=False)
+    print_table(document["requests"], _COLUMNS, as_json=False)
     if page.cursor is not None:
-        print(f"more: --cursor {page.cursor.text}")
+        print(f"more: --cursor {page.cursor.token}")

@@ -5,25 +5,25 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli.output import AsJson, show_many, show_one
+from cli.output import JsonOption, print_document, print_table
 
 if TYPE_CHECKING:
     from core.operations import Pause
-    from service.operator_context import Desk
+    from service.operator_context import AdminContext
 
-    Switch = Callable[[Desk, Pause], Coroutine[Any, Any, Sequence[Pause]]]
+    PauseAction = Callable[[AdminContext, Pause], Coroutine[Any, Any, Sequence[Pause]]]
 
 limits = typer.Typer(no_args_is_help=True, help="Limits of the whole gateway, and its wallet.")
 
-All = Annotated[bool, typer.Option("--all", help="Everything.")]
-OneTenant = Annotated[str | None, typer.Option("--tenant", help="A tenant's name.")]
-OneModel = Annotated[str | None, typer.Option("--model", help="A model's id.")]
+AllOption = Annotated[bool, typer.Option("--all", help="Everything.")]
+TenantOption = Annotated[str | None, typer.Option("--tenant", help="A tenant's name.")]
+ModelOption = Annotated[str | None, typer.Option("--model", help="A model's id.")]
 
 
 @limits.command("show")
-def show_limits(*, as_json: AsJson = False) -> None:
+def show_limits(*, as_json: JsonOption = False) -> None:
     """Show the limits of the gateway, the wallet and what is paused."""
-    _gateway({}, as_json=as_json)
+    _apply_limits({}, as_json=as_json)
 
 
 @limits.command("set")
@@ -38,7 +38,7 @@ def set_limits(
     model: Annotated[
         list[str] | None, typer.Option(help="ID=N: how many of its jobs may run at once.")
     ] = None,
-    as_json: AsJson = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Set limits; `none` takes one away. What runs goes on."""
     given = {
@@ -47,13 +47,15 @@ def set_limits(
         "polls_per_second": polls_per_second,
         "minimum_balance_usd": minimum_balance,
     }
-    raw: dict[str, Any] = {name: value_of(text) for name, text in given.items() if text is not None}
+    raw: dict[str, Any] = {
+        name: parse_number(text) for name, text in given.items() if text is not None
+    }
     if model:
-        raw["models"] = dict(map(_cap, model))
-    _gateway(raw, as_json=as_json)
+        raw["models"] = dict(map(_parse_model_limit, model))
+    _apply_limits(raw, as_json=as_json)
 
 
-def value_of(text: str) -> float | None:
+def parse_number(text: str) -> float | None:
     """A number, or None for `none`. Raises `typer.BadParameter`."""
     if text == "none":
         return None
@@ -63,50 +65,50 @@ def value_of(text: str) -> float | None:
         raise typer.BadParameter(f"{text} is neither a number nor none") from None
 
 
-def _cap(text: str) -> tuple[str, float | None]:
+def _parse_model_limit(text: str) -> tuple[str, float | None]:
     model_id, _, cap = text.rpartition("=")
-    return model_id, value_of(cap)
+    return model_id, parse_number(cap)
 
 
-def _gateway(raw: dict[str, Any], *, as_json: bool) -> None:
-    from cli.run_command import perform  # noqa: PLC0415 - `--help` waits for no heavy library
+def _apply_limits(raw: dict[str, Any], *, as_json: bool) -> None:
+    from cli.run_command import run_admin  # noqa: PLC0415 - `--help` waits for no heavy library
     from service.admin import limits_and_pauses as controls  # noqa: PLC0415 - as above
     from service.api.admin import representations as documents  # noqa: PLC0415 - as above
 
-    async def act(desk: "Desk") -> dict[str, Any]:
+    async def act(desk: "AdminContext") -> dict[str, Any]:
         gateway = await controls.change_limits(desk, raw)
-        return documents.gateway_document(gateway, await desk.controls.pauses())
+        return documents.gateway_representation(gateway, await desk.operations.list_pauses())
 
-    show_one(perform(act), as_json=as_json)
+    print_document(run_admin(act), as_json=as_json)
 
 
 def pause(
     *,
-    everything: All = False,
-    tenant: OneTenant = None,
-    model: OneModel = None,
-    as_json: AsJson = False,
+    everything: AllOption = False,
+    tenant: TenantOption = None,
+    model: ModelOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Dispatch no more of everything, a tenant or a model: its jobs wait, what runs goes on."""
     from service.admin import limits_and_pauses as controls  # noqa: PLC0415 - as above
 
-    _switch(controls.pause, _named(everything or None, tenant, model), as_json=as_json)
+    _set_paused(controls.pause, _pause_target(everything or None, tenant, model), as_json=as_json)
 
 
 def resume(
     *,
-    everything: All = False,
-    tenant: OneTenant = None,
-    model: OneModel = None,
-    as_json: AsJson = False,
+    everything: AllOption = False,
+    tenant: TenantOption = None,
+    model: ModelOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Dispatch again what was paused."""
     from service.admin import limits_and_pauses as controls  # noqa: PLC0415 - as above
 
-    _switch(controls.resume, _named(everything or None, tenant, model), as_json=as_json)
+    _set_paused(controls.resume, _pause_target(everything or None, tenant, model), as_json=as_json)
 
 
-def _named(everything: object, tenant: str | None, model: str | None) -> dict[str, object]:
+def _pause_target(everything: object, tenant: str | None, model: str | None) -> dict[str, object]:
     named = {"all": everything, "tenant": tenant, "model": model}
     given = {name: value for name, value in named.items() if value is not None}
     if len(given) != 1:
@@ -114,24 +116,26 @@ def _named(everything: object, tenant: str | None, model: str | None) -> dict[st
     return given
 
 
-def _switch(act: "Switch", named: dict[str, object], *, as_json: bool) -> None:
-    from cli.run_command import perform  # noqa: PLC0415 - `--help` waits for no heavy library
+def _set_paused(act: "PauseAction", target: dict[str, object], *, as_json: bool) -> None:
+    from cli.run_command import run_admin  # noqa: PLC0415 - `--help` waits for no heavy library
     from service.admin import limits_and_pauses as controls  # noqa: PLC0415 - as above
     from service.api.admin import representations as documents  # noqa: PLC0415 - as above
 
-    pauses = perform(lambda desk: act(desk, controls.read_pause(named)))
-    show_one({"paused": documents.pauses_document(pauses)}, as_json=as_json)
+    pauses = run_admin(lambda desk: act(desk, controls.parse_pause(target)))
+    print_document({"paused": documents.pauses_representation(pauses)}, as_json=as_json)
 
 
 def audit(
     *,
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many.")] = 100,
-    as_json: AsJson = False,
+    as_json: JsonOption = False,
 ) -> None:
     """List what operators did, newest first."""
-    from cli.run_command import perform  # noqa: PLC0415 - `--help` waits for no heavy library
+    from cli.run_command import run_admin  # noqa: PLC0415 - `--help` waits for no heavy library
     from service.api.admin import representations as documents  # noqa: PLC0415 - as above
 
-    entries = perform(lambda desk: desk.controls.audit(limit))
+    entries = run_admin(lambda desk: desk.operations.list_audit_entries(limit))
     columns = ("at", "actor", "action", "subject", "change")
-    show_many([documents.audit_document(entry) for entry in entries], columns, as_json=as_json)
+    print_table(
+        [documents.audit_entry_representation(entry) for entry in entries], columns, as_json=as_json
+    )

@@ -2,20 +2,20 @@
 
 import sys
 
-from cli.settings_errors import read_settings
+from cli.settings_errors import load_settings
 from service.server.process_manager import STARTUP_FAILED
-from service.server.run import run, run_together
+from service.server.run import run, run_multiprocess
 from service.settings import ServiceSettings
 
 
 def serve(workers: int) -> None:
     """Run the HTTP face as the environment says, in `workers` processes."""
-    settings = read_settings(ServiceSettings)
+    settings = load_settings(ServiceSettings)
     if workers == 1:
         run(settings)
         return
     try:
-        run_together(settings, workers)
+        run_multiprocess(settings, workers)
     except OSError as error:
         where = f"{settings.host}:{settings.port}"
         print(f"gateway: cannot listen on {where}: {error.strerror}", file=sys.stderr)

@@ -6,13 +6,15 @@ from typing import Annotated, Final
 
 import typer
 
-from cli.output import AsJson, show_many, show_one
-from cli.tenant_options import cleared, takes_settings
+from cli.output import JsonOption, print_document, print_table
+from cli.tenant_options import unset_fields, with_tenant_options
 
 app = typer.Typer(no_args_is_help=True, help="Create, show and change tenants.")
 
-Name = Annotated[str, typer.Argument(help="Lower-case letters, digits, inner hyphens; at most 40.")]
-Clear = Annotated[
+NameArgument = Annotated[
+    str, typer.Argument(help="Lower-case letters, digits, inner hyphens; at most 40.")
+]
+ClearOption = Annotated[
     list[str] | None, typer.Option(help="Take a setting away: `usd-per-day`; may be repeated.")
 ]
 _COLUMNS: Final = (
@@ -30,88 +32,94 @@ _COLUMNS: Final = (
 
 
 @app.command()
-@takes_settings
-def create(name: Name, *, wish: Mapping[str, object], as_json: AsJson = False) -> None:
+@with_tenant_options
+def create(
+    name: NameArgument, *, fields: Mapping[str, object], as_json: JsonOption = False
+) -> None:
     """Create a tenant with its first key. The key is shown here and never again."""
-    from cli.run_command import perform  # noqa: PLC0415 - `--help` waits for no heavy library
+    from cli.run_command import run_admin  # noqa: PLC0415 - `--help` waits for no heavy library
     from service.api.admin import representations as documents  # noqa: PLC0415 - as above
     from service.tenants import tenants  # noqa: PLC0415 - as above
 
-    made = perform(lambda desk: tenants.create_tenant(desk, name, wish))
-    show_one(documents.new_tenant_document(made), as_json=as_json)
+    made = run_admin(lambda desk: tenants.create_tenant(desk, name, fields))
+    print_document(documents.new_tenant_representation(made), as_json=as_json)
 
 
 @app.command()
-@takes_settings
+@with_tenant_options
 def change(
-    name: Name, *, wish: Mapping[str, object], clear: Clear = None, as_json: AsJson = False
+    name: NameArgument,
+    *,
+    fields: Mapping[str, object],
+    clear: ClearOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Change settings; in force with the next submit. What runs or waits goes on."""
-    _change(name, {**wish, **cleared(clear)}, as_json=as_json)
+    _change(name, {**fields, **unset_fields(clear)}, as_json=as_json)
 
 
 @app.command()
-def disable(name: Name, *, as_json: AsJson = False) -> None:
+def disable(name: NameArgument, *, as_json: JsonOption = False) -> None:
     """Let no key of a tenant work; its open jobs go on."""
     _change(name, {"disabled": True}, as_json=as_json)
 
 
 @app.command()
-def enable(name: Name, *, as_json: AsJson = False) -> None:
+def enable(name: NameArgument, *, as_json: JsonOption = False) -> None:
     """Let a tenant's keys work again."""
     _change(name, {"disabled": False}, as_json=as_json)
 
 
-def _change(name: str, wish: Mapping[str, object], *, as_json: bool) -> None:
-    from cli.run_command import perform  # noqa: PLC0415 - `--help` waits for no heavy library
+def _change(name: str, fields: Mapping[str, object], *, as_json: bool) -> None:
+    from cli.run_command import run_admin  # noqa: PLC0415 - `--help` waits for no heavy library
     from service.api.admin import representations as documents  # noqa: PLC0415 - as above
     from service.tenants import tenants  # noqa: PLC0415 - as above
 
-    changed = perform(lambda desk: tenants.change_tenant(desk, name, wish))
+    changed = run_admin(lambda desk: tenants.change_tenant(desk, name, fields))
     if as_json:
-        show_one(documents.tenant_document(changed.tenant), as_json=True)
+        print_document(documents.tenant_representation(changed.tenant), as_json=True)
         return
     print("\n".join(map(str, changed.changes)) or "nothing to change")
 
 
 @app.command()
-def show(name: Name, *, as_json: AsJson = False) -> None:
+def show(name: NameArgument, *, as_json: JsonOption = False) -> None:
     """Show a tenant, without its secrets."""
-    from cli.run_command import perform  # noqa: PLC0415 - `--help` waits for no heavy library
+    from cli.run_command import run_admin  # noqa: PLC0415 - `--help` waits for no heavy library
     from service.api.admin import representations as documents  # noqa: PLC0415 - as above
     from service.tenants import tenants  # noqa: PLC0415 - as above
 
-    tenant = perform(lambda desk: tenants.load_tenant(desk, name))
-    show_one(documents.tenant_document(tenant), as_json=as_json)
+    tenant = run_admin(lambda desk: tenants.load_tenant(desk, name))
+    print_document(documents.tenant_representation(tenant), as_json=as_json)
 
 
 @app.command("list")
-def list_all(*, as_json: AsJson = False) -> None:
+def list_all(*, as_json: JsonOption = False) -> None:
     """List every tenant."""
-    from cli.run_command import perform  # noqa: PLC0415 - `--help` waits for no heavy library
+    from cli.run_command import run_admin  # noqa: PLC0415 - `--help` waits for no heavy library
     from service.api.admin import representations as documents  # noqa: PLC0415 - as above
     from service.tenants import tenants  # noqa: PLC0415 - as above
 
-    found = perform(tenants.list_tenants)
-    show_many([documents.tenant_document(one) for one in found], _COLUMNS, as_json=as_json)
+    found = run_admin(tenants.list_tenants)
+    print_table([documents.tenant_representation(one) for one in found], _COLUMNS, as_json=as_json)
 
 
 @app.command()
-def usage(name: Name, *, as_json: AsJson = False) -> None:
+def usage(name: NameArgument, *, as_json: JsonOption = False) -> None:
     """Show what a tenant used in this day and month (UTC)."""
     from cli.commands import tenant_reports as reports  # noqa: PLC0415 - as above
 
-    reports.usage(name, as_json=as_json)
+    reports.print_usage(name, as_json=as_json)
 
 
 @app.command()
-def delete(name: Name, *, as_json: AsJson = False) -> None:
+def delete(name: NameArgument, *, as_json: JsonOption = False) -> None:
     """End a tenant: its keys stop at once, its open jobs go on and are called back."""
-    from cli.run_command import perform  # noqa: PLC0415 - `--help` waits for no heavy library
+    from cli.run_command import run_admin  # noqa: PLC0415 - `--help` waits for no heavy library
     from service.tenants import tenants  # noqa: PLC0415 - as above
 
-    perform(lambda desk: tenants.delete_tenant(desk, name))
-    show_one({"tenant": name, "deleted": True}, as_json=as_json)
+    run_admin(lambda desk: tenants.delete_tenant(desk, name))
+    print_document({"tenant": name, "deleted": True}, as_json=as_json)
 
 
 @app.command()
@@ -119,17 +127,17 @@ def apply(
     file: Annotated[Path, typer.Argument(help="A TOML file with tables [tenants.NAME].")],
     *,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show the difference.")] = False,
-    as_json: AsJson = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Make tenants as a file says: what it leaves out of a tenant is set back to its default."""
     from cli.commands import tenant_reports as reports  # noqa: PLC0415 - as above
 
-    reports.apply(file, dry_run=dry_run, as_json=as_json)
+    reports.print_plan(file, dry_run=dry_run, as_json=as_json)
 
 
 @app.command()
 def webhook_secret(
-    name: Name,
+    name: NameArgument,
     *,
     retire: Annotated[
         bool, typer.Option("--retire", help="End the one before the newest instead.")
@@ -137,18 +145,20 @@ def webhook_secret(
     overlap: Annotated[
         float | None, typer.Option(help="Seconds for which the one before still counts; a day.")
     ] = None,
-    as_json: AsJson = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Make a new webhook secret, shown once; callbacks carry both signatures for `--overlap`."""
-    from cli.run_command import perform  # noqa: PLC0415 - `--help` waits for no heavy library
+    from cli.run_command import run_admin  # noqa: PLC0415 - `--help` waits for no heavy library
     from service.api.admin import representations as documents  # noqa: PLC0415 - as above
     from service.tenants import tenants  # noqa: PLC0415 - as above
-    from service.webhooks.parser import read_overlap  # noqa: PLC0415 - as above
+    from service.webhooks.parser import parse_overlap  # noqa: PLC0415 - as above
 
     if retire:
-        left = perform(lambda desk: tenants.retire_webhook_secret(desk, name))
-        show_one({"tenant": name, "webhook_secrets": len(left.webhook_secrets)}, as_json=as_json)
+        left = run_admin(lambda desk: tenants.retire_webhook_secret(desk, name))
+        print_document(
+            {"tenant": name, "webhook_secrets": len(left.webhook_secrets)}, as_json=as_json
+        )
         return
     given = {} if overlap is None else {"overlap_seconds": overlap}
-    made = perform(lambda desk: tenants.rotate_webhook_secret(desk, name, read_overlap(given)))
-    show_one({"tenant": name, **documents.new_secret_document(made)}, as_json=as_json)
+    made = run_admin(lambda desk: tenants.rotate_webhook_secret(desk, name, parse_overlap(given)))
+    print_document({"tenant": name, **documents.new_secret_representation(made)}, as_json=as_json)

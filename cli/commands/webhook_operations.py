@@ -5,102 +5,105 @@ from typing import Any
 
 import orjson
 
-from cli.run_command import Room, perform_in_room
-from core.representations.webhooks import delivery_document
+from cli.run_command import CommandContext, run_command
+from core.representations.webhooks import delivery_representation
 from service.api.webhooks.representations import (
-    deliveries_document,
-    endpoint_document,
-    secret_document,
+    deliveries_representation,
+    endpoint_representation,
+    secret_representation,
 )
 from service.webhooks import admin_webhooks as callbacks
-from service.webhooks.parser import read_delivery_query, read_replay, read_rotation
+from service.webhooks.parser import parse_delivery_query, parse_replay, parse_rotation
 
 Fields = Mapping[str, Any]
 
 
-def _in_room(work: Callable[[Room], Coroutine[Any, Any, object]]) -> Any:  # noqa: ANN401 - a JSON document
-    return orjson.loads(orjson.dumps(perform_in_room(work)))
+def _run(work: Callable[[CommandContext], Coroutine[Any, Any, object]]) -> Any:  # noqa: ANN401 - a JSON document
+    return orjson.loads(orjson.dumps(run_command(work)))
 
 
 def endpoints(tenant: str) -> Any:  # noqa: ANN401 - a JSON document
     """A tenant's endpoints."""
 
-    async def work(room: Room) -> object:
-        return [endpoint_document(end) for end in (await room.mailroom.setup(tenant)).endpoints]
+    async def work(room: CommandContext) -> object:
+        return [
+            endpoint_representation(end)
+            for end in (await room.webhooks.load_config(tenant)).endpoints
+        ]
 
-    return _in_room(work)
+    return _run(work)
 
 
 def add(tenant: str, fields: Fields) -> Any:  # noqa: ANN401 - as above
     """Make an endpoint."""
 
-    async def work(room: Room) -> object:
-        made = await callbacks.add_endpoint(room.desk, room.mailroom, tenant, fields)
-        return endpoint_document(made)
+    async def work(room: CommandContext) -> object:
+        made = await callbacks.add_endpoint(room.admin, room.webhooks, tenant, fields)
+        return endpoint_representation(made)
 
-    return _in_room(work)
+    return _run(work)
 
 
 def change(tenant: str, endpoint_id: str, fields: Fields) -> Any:  # noqa: ANN401 - as above
     """Change, disable or enable an endpoint."""
 
-    async def work(room: Room) -> object:
+    async def work(room: CommandContext) -> object:
         named = (tenant, endpoint_id)
-        changed = await callbacks.change_endpoint(room.desk, room.mailroom, named, fields)
-        return endpoint_document(changed)
+        changed = await callbacks.change_endpoint(room.admin, room.webhooks, named, fields)
+        return endpoint_representation(changed)
 
-    return _in_room(work)
+    return _run(work)
 
 
 def deliveries(tenant: str, fields: Mapping[str, str]) -> Any:  # noqa: ANN401 - as above
     """A tenant's deliveries, newest first."""
 
-    async def work(room: Room) -> object:
-        page = await room.mailroom.page(
-            tenant, read_delivery_query(fields, room.mailroom.clock.now())
+    async def work(room: CommandContext) -> object:
+        page = await room.webhooks.list_deliveries(
+            tenant, parse_delivery_query(fields, room.webhooks.clock.now())
         )
-        return deliveries_document(page.deliveries) | {"next_cursor": page.cursor}
+        return deliveries_representation(page.deliveries) | {"next_cursor": page.cursor}
 
-    return _in_room(work)
+    return _run(work)
 
 
 def resend(tenant: str, delivery_id: str) -> Any:  # noqa: ANN401 - as above
     """Send one delivery anew."""
 
-    async def work(room: Room) -> object:
-        delivery = await callbacks.resend(room.desk, room.mailroom, tenant, delivery_id)
-        return delivery_document(delivery, ())
+    async def work(room: CommandContext) -> object:
+        delivery = await callbacks.resend(room.admin, room.webhooks, tenant, delivery_id)
+        return delivery_representation(delivery, ())
 
-    return _in_room(work)
+    return _run(work)
 
 
 def replay(tenant: str, fields: Fields) -> Any:  # noqa: ANN401 - as above
     """Send a stretch of deliveries anew."""
 
-    async def work(room: Room) -> object:
-        stretch = read_replay(fields, room.mailroom.clock.now())
-        after = await callbacks.replay(room.desk, room.mailroom, tenant, stretch)
-        return {"tenant": tenant, "waiting": len(after.stretches)}
+    async def work(room: CommandContext) -> object:
+        stretch = parse_replay(fields, room.webhooks.clock.now())
+        after = await callbacks.replay(room.admin, room.webhooks, tenant, stretch)
+        return {"tenant": tenant, "waiting": len(after.ranges)}
 
-    return _in_room(work)
+    return _run(work)
 
 
 def test(tenant: str, endpoint_id: str | None) -> Any:  # noqa: ANN401 - as above
     """Send a test event."""
 
-    async def work(room: Room) -> object:
-        made = await callbacks.send_test(room.desk, room.mailroom, tenant, endpoint_id)
-        return [delivery_document(delivery, ()) for delivery in made]
+    async def work(room: CommandContext) -> object:
+        made = await callbacks.send_test(room.admin, room.webhooks, tenant, endpoint_id)
+        return [delivery_representation(delivery, ()) for delivery in made]
 
-    return _in_room(work)
+    return _run(work)
 
 
 def rotate(tenant: str, fields: Fields) -> Any:  # noqa: ANN401 - as above
     """Make a new secret, or a new key of which the public half is shown."""
 
-    async def work(room: Room) -> object:
-        rotation = read_rotation(fields)
-        new = await callbacks.rotate(room.desk, room.mailroom, tenant, rotation)
-        return secret_document(rotation.kind, new)
+    async def work(room: CommandContext) -> object:
+        rotation = parse_rotation(fields)
+        new = await callbacks.rotate_secret(room.admin, room.webhooks, tenant, rotation)
+        return secret_representation(rotation.kind, new)
 
-    return _in_room(work)
+    return _run(work)

@@ -1,10 +1,10 @@
 """`gateway work`."""
 
-from cli.settings_errors import read_settings
+from cli.settings_errors import load_settings
 from worker.main import run
 from worker.settings import WorkerSettings
 
 
 def work() -> None:
     """Run a worker as the environment says."""
-    run(read_settings(WorkerSettings))
+    run(load_settings(WorkerSettings))

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from core.jobs.job import Billed, Job
+from core.jobs.job import BillingStatus, Job
 from core.money import MicroUsd
 
-NOTHING: Final = MicroUsd(0)
+ZERO: Final = MicroUsd(0)
 
 
-class Verdict(StrEnum):
+class SettlementStatus(StrEnum):
     """How a job's reservation stands."""
 
     HELD = "held"
@@ -29,27 +29,29 @@ class Verdict(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class Settlement:
     """A verdict, with the cost where it was told."""
 
-    verdict: Verdict
-    cost: MicroUsd = NOTHING
+    status: SettlementStatus
+    cost: MicroUsd = ZERO
 
 
-_HELD: Final = Standing(Verdict.HELD)
+_HELD: Final = Settlement(SettlementStatus.HELD)
 
 
-def standing(job: Job) -> Standing:
+def settlement_of(job: Job) -> Settlement:
     """How the job's reservation stands."""
-    if job.final and job.cost is not None:
-        return Standing(Verdict.SPENT, job.cost)
-    if not job.final or job.errand is not None:
+    if job.is_final and job.cost is not None:
+        return Settlement(SettlementStatus.SPENT, job.cost)
+    if not job.is_final or job.follow_up is not None:
         return _HELD
-    return Standing(Verdict.FREE if job.billed is Billed.NO else Verdict.ESTIMATED)
+    return Settlement(
+        SettlementStatus.FREE if job.billed is BillingStatus.NO else SettlementStatus.ESTIMATED
+    )
 
 
 @dataclass(frozen=True, slots=True)
-class Booking:
+class ReservationTotals:
     """What one job, or one window, has booked so far, in micro-dollars."""
 
     reserved: int = 0
@@ -67,18 +69,20 @@ class Booking:
         return self.reserved - self.released
 
 
-def booked(reserved: int, at: Standing) -> Booking:
+def totals_of(reserved: int, settlement: Settlement) -> ReservationTotals:
     """The booking of a reservation that stands so; the script `ledger` does the same in the store.
 
     A cost above the estimate raises the reservation with it.
     """
-    match at.verdict:
-        case Verdict.HELD:
-            return Booking(reserved)
-        case Verdict.FREE:
-            return Booking(reserved, released=reserved)
-        case Verdict.ESTIMATED:
-            return Booking(reserved, settled=reserved)
-        case Verdict.SPENT:
-            total = max(reserved, at.cost)
-            return Booking(total, settled=at.cost, released=total - at.cost)
+    match settlement.status:
+        case SettlementStatus.HELD:
+            return ReservationTotals(reserved)
+        case SettlementStatus.FREE:
+            return ReservationTotals(reserved, released=reserved)
+        case SettlementStatus.ESTIMATED:
+            return ReservationTotals(reserved, settled=reserved)
+        case SettlementStatus.SPENT:
+            total = max(reserved, settlement.cost)
+            return ReservationTotals(
+                total, settled=settlement.cost, released=total - settlement.cost
+            )

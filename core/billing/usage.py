@@ -3,29 +3,29 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from core.billing.settlement import Booking
-from core.tenants.limits import Limits, Span
+from core.billing.settlement import ReservationTotals
+from core.tenants.limits import Limits, UsageWindow
 
 
 @dataclass(frozen=True, slots=True)
-class Use:
+class UsageTotals:
     """What was used in one window, in all or of one model."""
 
     jobs: int = 0
-    booking: Booking = field(default_factory=Booking)
-    reused: int = 0
+    reservations: ReservationTotals = field(default_factory=ReservationTotals)
+    reused_jobs: int = 0
     """Of the jobs, those that got a result which another paid for."""
-    saved: int = 0
+    cost_saved: int = 0
     """What these would have cost, in micro-dollars."""
 
 
 @dataclass(frozen=True, slots=True)
-class WindowUse:
+class WindowUsage:
     """One window's use, in all and by model."""
 
-    span: Span
-    total: Use
-    models: Mapping[str, Use]
+    window: UsageWindow
+    total: UsageTotals
+    models: Mapping[str, UsageTotals]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +33,6 @@ class Usage:
     """How a tenant stands now."""
 
     limits: Limits
-    windows: tuple[WindowUse, ...]
+    windows: tuple[WindowUsage, ...]
     running: int
     waiting: int

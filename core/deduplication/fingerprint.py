@@ -13,13 +13,13 @@ import rfc8785
 
 from core.errors import InvalidInput
 
-VERSION: Final = 1
+FINGERPRINT_VERSION: Final = 1
 MAX_DEPTH: Final = 64
-_SAFE: Final = 2**53 - 1
+_MAX_SAFE_INTEGER: Final = 2**53 - 1
 _SMALL: Final = 1e-4
 _LARGE: Final = 1e15
-_PLAIN: Final = frozenset({str, bool, type(None)})
-_NESTING: Final = (dict, list)
+_SCALAR_TYPES: Final = frozenset({str, bool, type(None)})
+_CONTAINER_TYPES: Final = (dict, list)
 _NOT_JSON: Final = "The input holds a value that JSON cannot carry."
 
 
@@ -44,7 +44,7 @@ class Defaults:
 NO_DEFAULTS: Final = Defaults()
 
 
-def filled(value: object, defaults: Defaults) -> object:
+def fill_defaults(value: object, defaults: Defaults) -> object:
     """`value` with every absent field that has a default filled in; `value` itself stays as it is.
 
     A default that is an object gets its own missing fields; an absent object without a default
@@ -54,30 +54,30 @@ def filled(value: object, defaults: Defaults) -> object:
         whole = {**defaults.values, **value}
         for name, inner in defaults.nested.items():
             if name in whole:
-                whole[name] = filled(whole[name], inner)
+                whole[name] = fill_defaults(whole[name], inner)
         return whole
     if isinstance(value, list) and defaults.items:
-        return [filled(item, defaults.items) for item in value]
+        return [fill_defaults(item, defaults.items) for item in value]
     return value
 
 
 def fingerprint(model_id: str, value: dict[str, object], defaults: Defaults) -> str:
     """`1:` and the SHA-256 of the canonical request, in hex (RFC 8785 over model and filled input).
 
-    `value` is JSON as a parser gives it: dicts and lists, found not to be `nested_deeper` than
+    `value` is JSON as a parser gives it: dicts and lists, found not to be `is_nested_deeper` than
     `MAX_DEPTH`. Numbers of equal value are one (10 and 10.0); absent and default are one.
     """
-    whole = filled(value, defaults)
-    document: dict[str, object] = {"v": VERSION, "model": model_id, "input": whole}
+    whole = fill_defaults(value, defaults)
+    document: dict[str, object] = {"v": FINGERPRINT_VERSION, "model": model_id, "input": whole}
     if _is_simple(whole):
         return _digest(_sorted_json(document))
     if _has_large_numbers(whole):
-        document = {"v": VERSION, "model": model_id, "exact": _exact(whole)}
+        document = {"v": FINGERPRINT_VERSION, "model": model_id, "exact": _exact(whole)}
     return _digest(_canonical(document))
 
 
 def _digest(document: bytes) -> str:
-    return f"{VERSION}:{sha256(document).hexdigest()}"
+    return f"{FINGERPRINT_VERSION}:{sha256(document).hexdigest()}"
 
 
 def _sorted_json(document: dict[str, object]) -> bytes:
@@ -95,22 +95,22 @@ def _canonical(document: dict[str, object]) -> bytes:
         raise InvalidInput(_NOT_JSON) from error
 
 
-def nested_deeper(value: object, levels: int) -> bool:
+def is_nested_deeper(value: object, max_depth: int) -> bool:
     """Whether lists and objects inside `value` go further down than `levels`."""
-    layer = [value] if isinstance(value, _NESTING) else []
-    for _ in range(levels + 1):
+    layer = [value] if isinstance(value, _CONTAINER_TYPES) else []
+    for _ in range(max_depth + 1):
         layer = [
             item
             for box in layer
             for item in (box.values() if isinstance(box, dict) else box)
-            if isinstance(item, _NESTING)
+            if isinstance(item, _CONTAINER_TYPES)
         ]
         if not layer:
             return False
     return True
 
 
-def _inside(value: object) -> Iterable[object]:
+def _children(value: object) -> Iterable[object]:
     if isinstance(value, dict):
         return value.values()
     return value if isinstance(value, list) else ()
@@ -127,7 +127,7 @@ def _is_simple(value: object) -> bool:
     while left:
         item = left.pop()
         kind = type(item)
-        if kind in _PLAIN:
+        if kind in _SCALAR_TYPES:
             continue
         if isinstance(item, dict):
             if not "".join(item).isascii():
@@ -142,15 +142,15 @@ def _is_simple(value: object) -> bool:
 
 def _is_simple_number(value: object) -> bool:
     if isinstance(value, int):
-        return -_SAFE <= value <= _SAFE
+        return -_MAX_SAFE_INTEGER <= value <= _MAX_SAFE_INTEGER
     return isinstance(value, float) and _SMALL <= abs(value) <= _LARGE and value % 1 != 0
 
 
 def _has_large_numbers(value: object) -> bool:
     # RFC 8785 knows doubles alone: beyond 2^53 it would make two seeds one, or refuse them.
     if isinstance(value, int | float):
-        return abs(value) > _SAFE
-    return any(map(_has_large_numbers, _inside(value)))
+        return abs(value) > _MAX_SAFE_INTEGER
+    return any(map(_has_large_numbers, _children(value)))
 
 
 def _exact(value: object) -> object:

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from core.errors import Conflict
-from core.jobs.job import Billed, Fact, Job, JobError, JobState
-from core.jobs.timeline import Note, TimelineEntry
+from core.jobs.job import BillingStatus, Job, JobError, JobState, Trigger
+from core.jobs.timeline import TimelineEntry, TimelineKind
 
-POLICY = "policy"
+POLICY_ACTOR = "policy"
 """Who approved a resend that no person did."""
 
 
@@ -22,7 +22,7 @@ class Attach:
 
 
 @dataclass(frozen=True, slots=True)
-class Lost:
+class MarkLost:
     """RunComfy does not have it, or nobody will ever know: the job fails, `billed: unknown`."""
 
 
@@ -31,60 +31,65 @@ class Resend:
     """Exactly one further submit may leave, though the first may have been charged."""
 
 
-Resolution = Attach | Lost | Resend
+Resolution = Attach | MarkLost | Resend
 
 
 @dataclass(frozen=True, slots=True)
-class Resolved:
+class ResolutionResult:
     """The job after its resolution, the fact, and its line in the timeline."""
 
     after: Job
-    fact: Fact
+    trigger: Trigger
     entry: TimelineEntry
 
 
-def resolve(job: Job, resolution: Resolution, by: str, now: datetime) -> Resolved:
+def resolve(job: Job, resolution: Resolution, actor: str, now: datetime) -> ResolutionResult:
     """What a resolution makes of a job.
 
     `by` names who decided. Raises `Conflict` if it has no doubt.
     """
     if job.state is not JobState.IN_DOUBT:
         raise Conflict(f"The job is {job.state}, not in doubt.")
-    after, fact, word = _meaning(job, resolution, now)
+    after, fact, word = _apply_resolution(job, resolution, now)
     entry = TimelineEntry(
         at=now,
-        note=Note.OPERATOR,
-        what=fact,
+        kind=TimelineKind.OPERATOR,
+        code=fact,
         state=after.state,
-        detail=f"{word} by {by}",
-        status=after.unspoken,
+        detail=f"{word} by {actor}",
+        status=after.status_override,
     )
-    return Resolved(after, fact, entry)
+    return ResolutionResult(after, fact, entry)
 
 
-def _meaning(job: Job, resolution: Resolution, now: datetime) -> tuple[Job, Fact, str]:
+def _apply_resolution(job: Job, resolution: Resolution, now: datetime) -> tuple[Job, Trigger, str]:
     match resolution:
         case Attach(upstream_id):
-            after = job.accepted(upstream_id, now, due_at=now)
-            return after, Fact.ACCEPTED, f"attached {upstream_id}"
-        case Lost():
-            return _lost(job, now), Fact.GIVEN_UP, "lost"
+            after = job.accept(upstream_id, now, next_run_at=now)
+            return after, Trigger.ACCEPTED, f"attached {upstream_id}"
+        case MarkLost():
+            return _mark_lost(job, now), Trigger.MARKED_LOST, "lost"
         case Resend():
-            return _resent(job, now), Fact.RESEND_APPROVED, "resend approved"
+            return _approve_resend(job, now), Trigger.RESEND_APPROVED, "resend approved"
 
 
-def _lost(job: Job, now: datetime) -> Job:
+def _mark_lost(job: Job, now: datetime) -> Job:
     error = JobError("submit_lost", "The submit got no usable answer and was marked as lost.")
-    return job.after(
-        Fact.GIVEN_UP, now, error=error, billed=Billed.UNKNOWN, due_at=None, finished_at=now
+    return job.transition(
+        Trigger.MARKED_LOST,
+        now,
+        error=error,
+        billed=BillingStatus.UNKNOWN,
+        next_run_at=None,
+        finished_at=now,
     )
 
 
-def _resent(job: Job, now: datetime) -> Job:
-    return job.after(
-        Fact.RESEND_APPROVED,
+def _approve_resend(job: Job, now: datetime) -> Job:
+    return job.transition(
+        Trigger.RESEND_APPROVED,
         now,
         resends_approved=job.resends_approved + 1,
-        doubt_since=None,
-        due_at=now,
+        in_doubt_since=None,
+        next_run_at=now,
     )

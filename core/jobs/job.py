@@ -39,7 +39,7 @@ class JobState(StrEnum):
     EXPIRED = "expired"
 
 
-class Fact(StrEnum):
+class Trigger(StrEnum):
     """Something that happened. The table says what it means."""
 
     CLAIMED = "claimed"
@@ -48,65 +48,65 @@ class Fact(StrEnum):
     REJECTED = "rejected"
     NO_ANSWER = "no_answer"
     RESEND_APPROVED = "resend_approved"
-    GIVEN_UP = "given_up"
+    MARKED_LOST = "given_up"
     STILL_RUNNING = "still_running"
     FINISHED = "finished"
-    BROKE = "broke"
-    CANCEL_ASKED = "cancel_asked"
+    RUN_FAILED = "broke"
+    CANCEL_REQUESTED = "cancel_asked"
     CANCEL_DONE = "cancel_done"
     NOT_CANCELLABLE = "not_cancellable"
     COLLECTED = "collected"
     RETRY_COLLECT = "retry_collect"
-    GAVE_UP = "gave_up"
-    OUT_OF_TIME = "out_of_time"
-    SHARED = "shared"
+    COLLECT_FAILED = "gave_up"
+    DEADLINE_EXCEEDED = "out_of_time"
+    LEADER_SUCCEEDED = "shared"
     LEADER_FAILED = "leader_failed"
     PROMOTED = "promoted"
-    INHERITED = "inherited"
-    HANDED_ON = "handed_on"
+    TAKEN_OVER = "inherited"
+    HANDED_OVER = "handed_on"
 
 
-_S, _F = JobState, Fact
+_S, _T = JobState, Trigger
 
 
-TRANSITIONS: Final[Mapping[tuple[JobState, Fact], JobState]] = {
-    (_S.QUEUED, _F.CLAIMED): _S.SUBMITTING,
-    (_S.QUEUED, _F.ACCEPTED): _S.RUNNING,
-    (_S.QUEUED, _F.CANCEL_ASKED): _S.CANCELLED,
-    (_S.QUEUED, _F.OUT_OF_TIME): _S.EXPIRED,
-    (_S.SUBMITTING, _F.ACCEPTED): _S.RUNNING,
-    (_S.SUBMITTING, _F.NOT_SENT): _S.QUEUED,
-    (_S.SUBMITTING, _F.REJECTED): _S.FAILED,
-    (_S.SUBMITTING, _F.NO_ANSWER): _S.IN_DOUBT,
-    (_S.IN_DOUBT, _F.ACCEPTED): _S.RUNNING,
-    (_S.IN_DOUBT, _F.NOT_SENT): _S.QUEUED,
-    (_S.IN_DOUBT, _F.REJECTED): _S.FAILED,
-    (_S.IN_DOUBT, _F.RESEND_APPROVED): _S.QUEUED,
-    (_S.IN_DOUBT, _F.GIVEN_UP): _S.FAILED,
-    (_S.IN_DOUBT, _F.OUT_OF_TIME): _S.FAILED,
-    (_S.RUNNING, _F.STILL_RUNNING): _S.RUNNING,
-    (_S.RUNNING, _F.FINISHED): _S.COLLECTING,
-    (_S.RUNNING, _F.BROKE): _S.FAILED,
-    (_S.RUNNING, _F.CANCEL_ASKED): _S.CANCELLING,
-    (_S.RUNNING, _F.OUT_OF_TIME): _S.EXPIRED,
-    (_S.RUNNING, _F.HANDED_ON): _S.CANCELLED,
-    (_S.CANCELLING, _F.CANCEL_DONE): _S.CANCELLED,
-    (_S.CANCELLING, _F.FINISHED): _S.COLLECTING,
-    (_S.CANCELLING, _F.NOT_CANCELLABLE): _S.RUNNING,
-    (_S.CANCELLING, _F.BROKE): _S.FAILED,
-    (_S.CANCELLING, _F.OUT_OF_TIME): _S.EXPIRED,
-    (_S.COLLECTING, _F.COLLECTED): _S.SUCCEEDED,
-    (_S.COLLECTING, _F.RETRY_COLLECT): _S.COLLECTING,
-    (_S.COLLECTING, _F.CANCEL_DONE): _S.CANCELLED,
-    (_S.COLLECTING, _F.BROKE): _S.FAILED,
-    (_S.COLLECTING, _F.GAVE_UP): _S.FAILED,
-    (_S.FOLLOWING, _F.STILL_RUNNING): _S.FOLLOWING,
-    (_S.FOLLOWING, _F.SHARED): _S.SUCCEEDED,
-    (_S.FOLLOWING, _F.LEADER_FAILED): _S.FAILED,
-    (_S.FOLLOWING, _F.PROMOTED): _S.QUEUED,
-    (_S.FOLLOWING, _F.INHERITED): _S.RUNNING,
-    (_S.FOLLOWING, _F.CANCEL_ASKED): _S.CANCELLED,
-    (_S.FOLLOWING, _F.OUT_OF_TIME): _S.EXPIRED,
+TRANSITIONS: Final[Mapping[tuple[JobState, Trigger], JobState]] = {
+    (_S.QUEUED, _T.CLAIMED): _S.SUBMITTING,
+    (_S.QUEUED, _T.ACCEPTED): _S.RUNNING,
+    (_S.QUEUED, _T.CANCEL_REQUESTED): _S.CANCELLED,
+    (_S.QUEUED, _T.DEADLINE_EXCEEDED): _S.EXPIRED,
+    (_S.SUBMITTING, _T.ACCEPTED): _S.RUNNING,
+    (_S.SUBMITTING, _T.NOT_SENT): _S.QUEUED,
+    (_S.SUBMITTING, _T.REJECTED): _S.FAILED,
+    (_S.SUBMITTING, _T.NO_ANSWER): _S.IN_DOUBT,
+    (_S.IN_DOUBT, _T.ACCEPTED): _S.RUNNING,
+    (_S.IN_DOUBT, _T.NOT_SENT): _S.QUEUED,
+    (_S.IN_DOUBT, _T.REJECTED): _S.FAILED,
+    (_S.IN_DOUBT, _T.RESEND_APPROVED): _S.QUEUED,
+    (_S.IN_DOUBT, _T.MARKED_LOST): _S.FAILED,
+    (_S.IN_DOUBT, _T.DEADLINE_EXCEEDED): _S.FAILED,
+    (_S.RUNNING, _T.STILL_RUNNING): _S.RUNNING,
+    (_S.RUNNING, _T.FINISHED): _S.COLLECTING,
+    (_S.RUNNING, _T.RUN_FAILED): _S.FAILED,
+    (_S.RUNNING, _T.CANCEL_REQUESTED): _S.CANCELLING,
+    (_S.RUNNING, _T.DEADLINE_EXCEEDED): _S.EXPIRED,
+    (_S.RUNNING, _T.HANDED_OVER): _S.CANCELLED,
+    (_S.CANCELLING, _T.CANCEL_DONE): _S.CANCELLED,
+    (_S.CANCELLING, _T.FINISHED): _S.COLLECTING,
+    (_S.CANCELLING, _T.NOT_CANCELLABLE): _S.RUNNING,
+    (_S.CANCELLING, _T.RUN_FAILED): _S.FAILED,
+    (_S.CANCELLING, _T.DEADLINE_EXCEEDED): _S.EXPIRED,
+    (_S.COLLECTING, _T.COLLECTED): _S.SUCCEEDED,
+    (_S.COLLECTING, _T.RETRY_COLLECT): _S.COLLECTING,
+    (_S.COLLECTING, _T.CANCEL_DONE): _S.CANCELLED,
+    (_S.COLLECTING, _T.RUN_FAILED): _S.FAILED,
+    (_S.COLLECTING, _T.COLLECT_FAILED): _S.FAILED,
+    (_S.FOLLOWING, _T.STILL_RUNNING): _S.FOLLOWING,
+    (_S.FOLLOWING, _T.LEADER_SUCCEEDED): _S.SUCCEEDED,
+    (_S.FOLLOWING, _T.LEADER_FAILED): _S.FAILED,
+    (_S.FOLLOWING, _T.PROMOTED): _S.QUEUED,
+    (_S.FOLLOWING, _T.TAKEN_OVER): _S.RUNNING,
+    (_S.FOLLOWING, _T.CANCEL_REQUESTED): _S.CANCELLED,
+    (_S.FOLLOWING, _T.DEADLINE_EXCEEDED): _S.EXPIRED,
 }
 """`(state, fact) -> next state`; an absent pair is illegal.
 
@@ -149,7 +149,7 @@ PUBLIC_STATUS: Final[Mapping[JobState, PublicStatus]] = {
 """Per state; a job that RunComfy itself still has queued reads `in_queue` (see `Job.status`)."""
 
 
-class Billed(StrEnum):
+class BillingStatus(StrEnum):
     """Whether RunComfy charged for the job."""
 
     YES = "yes"
@@ -165,7 +165,7 @@ class CancelOutcome(StrEnum):
     NOT_CANCELLABLE = "not_cancellable"
 
 
-class Errand(StrEnum):
+class FollowUp(StrEnum):
     """What is still to be done for a job that has ended."""
 
     READ_COST = "read_cost"
@@ -201,9 +201,9 @@ class Job:
     updated_at: datetime
     state: JobState = JobState.QUEUED
     version: int = 1
-    due_at: datetime | None = None
-    start_by: datetime | None = None
-    finish_by: datetime | None = None
+    next_run_at: datetime | None = None
+    start_deadline: datetime | None = None
+    deadline: datetime | None = None
     reference: str | None = None
     webhook: str | None = None
     webhook_intermediate: bool = False
@@ -214,43 +214,43 @@ class Job:
 
     attempts: int = 0
     """Submits that may have left."""
-    refused_sends: int = 0
+    send_failures: int = 0
     """Submits in a row that surely did not leave."""
     resends_approved: int = 0
-    holder: str | None = None
+    lease_holder: str | None = None
     """The worker that claimed it last: a record is mine only if it says so."""
     sent_at: datetime | None = None
-    doubt_since: datetime | None = None
+    in_doubt_since: datetime | None = None
     upstream_id: str | None = None
-    upstream_word: str | None = None
+    upstream_status: str | None = None
     upstream_running: bool = False
     queue_position: int | None = None
     running_since: datetime | None = None
-    trouble_since: datetime | None = None
+    upstream_error_since: datetime | None = None
     """Since when RunComfy gives no usable answer about this job."""
-    trouble: str | None = None
-    tries: int = 0
+    upstream_error: str | None = None
+    read_attempts: int = 0
     """Reads in a row without a usable answer, or errands done."""
 
-    cancel_asked_at: datetime | None = None
+    cancel_requested_at: datetime | None = None
     cancel_outcome: CancelOutcome | None = None
     finished_at: datetime | None = None
     upstream_finished_at: datetime | None = None
     error: JobError | None = None
-    billed: Billed = Billed.NO
+    billed: BillingStatus = BillingStatus.NO
     cost: MicroUsd | None = None
     cost_source: str | None = None
     late: bool = False
-    errand: Errand | None = None
+    follow_up: FollowUp | None = None
     leader: str | None = None
     """The job whose paid work serves this one: it follows that job, or has its result."""
-    saved: MicroUsd | None = None
+    cost_saved: MicroUsd | None = None
     """What the result would have cost had it been paid for again."""
     batch: str | None = None
     """The batch that it came with."""
 
     @property
-    def final(self) -> bool:
+    def is_final(self) -> bool:
         """Whether no fact can move it any more."""
         return self.state in FINAL_STATES
 
@@ -262,49 +262,49 @@ class Job:
         return PUBLIC_STATUS[self.state]
 
     @property
-    def unspoken(self) -> PublicStatus | None:
+    def status_override(self) -> PublicStatus | None:
         """The same word where the state alone would say another; what a timeline's entry needs."""
         return None if self.status is PUBLIC_STATUS[self.state] else self.status
 
-    def after(self, fact: Fact, now: datetime, **changes: Any) -> Self:  # noqa: ANN401 - fields of the record
+    def transition(self, trigger: Trigger, now: datetime, **changes: Any) -> Self:  # noqa: ANN401 - fields of the record
         """The next record. Raises `IllegalTransition` for a pair that the table does not have."""
-        state = TRANSITIONS.get((self.state, fact))
+        state = TRANSITIONS.get((self.state, trigger))
         if state is None:
-            raise IllegalTransition(f"{self.state} has no {fact}")
+            raise IllegalTransition(f"{self.state} has no {trigger}")
         if self.cancel_outcome is CancelOutcome.REQUESTED and state in FINAL_STATES:
-            changes = {"cancel_outcome": _OUTCOME_AT_END.get(state, _TOO_LATE)} | changes
-        return self.noted(now, state=state, **changes)
+            changes = {"cancel_outcome": _CANCEL_OUTCOMES.get(state, _TOO_LATE)} | changes
+        return self.evolve(now, state=state, **changes)
 
-    def accepted(self, upstream_id: str, now: datetime, due_at: datetime) -> Self:
+    def accept(self, upstream_id: str, now: datetime, next_run_at: datetime) -> Self:
         """RunComfy has it under this id, as its answer says, or a person; look again at `due_at`.
 
         Raises `IllegalTransition`.
         """
-        return self.after(
-            Fact.ACCEPTED,
+        return self.transition(
+            Trigger.ACCEPTED,
             now,
             upstream_id=upstream_id,
             running_since=now,
-            doubt_since=None,
-            refused_sends=0,
-            tries=0,
-            billed=Billed.UNKNOWN,
-            due_at=due_at,
+            in_doubt_since=None,
+            send_failures=0,
+            read_attempts=0,
+            billed=BillingStatus.UNKNOWN,
+            next_run_at=next_run_at,
         )
 
-    def noted(self, now: datetime, **changes: Any) -> Self:  # noqa: ANN401 - fields of the record
+    def evolve(self, now: datetime, **changes: Any) -> Self:  # noqa: ANN401 - fields of the record
         """The same job with some fields changed: one version on."""
         return replace(self, version=self.version + 1, updated_at=now, **changes)
 
-    def allows(self, fact: Fact) -> bool:
+    def can(self, trigger: Trigger) -> bool:
         """Whether the table has a row for `fact` in the present state."""
-        return (self.state, fact) in TRANSITIONS
+        return (self.state, trigger) in TRANSITIONS
 
 
 _TOO_LATE: Final = CancelOutcome.NOT_CANCELLABLE
 
 
-_OUTCOME_AT_END: Final = {_S.CANCELLED: CancelOutcome.CANCELLED}
+_CANCEL_OUTCOMES: Final = {_S.CANCELLED: CancelOutcome.CANCELLED}
 """What an open cancel comes to when the job ends; any other end was quicker than it."""
 
 

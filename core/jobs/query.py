@@ -18,26 +18,26 @@ from typing import Final, Self
 from core.clock import to_ms
 from core.jobs.job import Job, PublicStatus
 
-MOST_ON_A_PAGE: Final = 200
-DEFAULT_ON_A_PAGE: Final = 50
-PARTS: Final = 4096
+MAX_JOBS_PER_PAGE: Final = 200
+DEFAULT_JOBS_PER_PAGE: Final = 50
+SCORE_STEPS_PER_MS: Final = 4096
 """Of a millisecond: 12 bits, beside 41 for the instant, of a double's 53."""
 _CURSOR: Final = re.compile(r"([0-9]{1,16})\.([A-Za-z0-9_-]{1,128})")
 _NUMBER_BYTES: Final = 6
 """48 bits: a score of Redis' holds them exactly."""
 
 
-def part_of(model_id: str) -> float:
+def score_fraction_of(model_id: str) -> float:
     """What a model adds to its jobs' places. Two may share one: the record has the last word."""
-    return zlib.crc32(model_id.encode()) % PARTS / PARTS
+    return zlib.crc32(model_id.encode()) % SCORE_STEPS_PER_MS / SCORE_STEPS_PER_MS
 
 
-def place_of(job: Job) -> float:
+def score_of(job: Job) -> float:
     """Where a job stands among its tenant's: a score of Redis'."""
-    return to_ms(job.created_at) + part_of(job.model_id)
+    return to_ms(job.created_at) + score_fraction_of(job.model_id)
 
 
-def reference_number(reference: str) -> int:
+def reference_score(reference: str) -> int:
     """What a reference is indexed by. Two may share one: the record has the last word."""
     return int.from_bytes(hashlib.sha256(reference.encode()).digest()[:_NUMBER_BYTES], "big")
 
@@ -46,17 +46,17 @@ def reference_number(reference: str) -> int:
 class Cursor:
     """The place behind a job."""
 
-    place: float
+    score: float
     job_id: str
 
     @property
-    def text(self) -> str:
+    def token(self) -> str:
         """The form in which callers hold it; they are not to read it."""
-        plain = f"{int(self.place * PARTS)}.{self.job_id}".encode()
+        plain = f"{int(self.score * SCORE_STEPS_PER_MS)}.{self.job_id}".encode()
         return base64.urlsafe_b64encode(plain).decode().rstrip("=")
 
     @classmethod
-    def read(cls, text: str) -> Self:
+    def parse(cls, text: str) -> Self:
         """What `text` was made of. Raises `ValueError` for any other text."""
         try:
             plain = base64.b64decode(text + "=" * (-len(text) % 4), b"-_", validate=True)
@@ -65,7 +65,7 @@ class Cursor:
             raise ValueError(text) from error
         if found is None:
             raise ValueError(text)
-        return cls(int(found[1]) / PARTS, found[2])
+        return cls(int(found[1]) / SCORE_STEPS_PER_MS, found[2])
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,20 +75,20 @@ class JobQuery:
     status: PublicStatus | None = None
     model_id: str | None = None
     reference: str | None = None
-    after: datetime | None = None
-    before: datetime | None = None
-    limit: int = DEFAULT_ON_A_PAGE
+    created_after: datetime | None = None
+    created_before: datetime | None = None
+    limit: int = DEFAULT_JOBS_PER_PAGE
     cursor: Cursor | None = None
 
-    def takes(self, job: Job) -> bool:
+    def matches(self, job: Job) -> bool:
         """Whether a job is asked for."""
         made = to_ms(job.created_at)
         return (
             self.status in {None, job.status}
             and self.model_id in {None, job.model_id}
             and self.reference in {None, job.reference}
-            and (self.after is None or made >= to_ms(self.after))
-            and (self.before is None or made < to_ms(self.before))
+            and (self.created_after is None or made >= to_ms(self.created_after))
+            and (self.created_before is None or made < to_ms(self.created_before))
         )
 
 

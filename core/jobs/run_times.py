@@ -9,11 +9,11 @@ from typing import Final, Self
 
 from core.jobs.job import Job, JobState
 
-KEPT: Final = 200
+MAX_RUNS: Final = 200
 """Runs that are kept of a model, the last ones."""
-LEAST: Final = 20
+MIN_RUNS: Final = 20
 """Below this many runs nothing is foretold."""
-_EARLY: Final = 0.1
+_HINT_QUANTILE: Final = 0.1
 """A hint is to come too late for one in ten of the jobs that take it."""
 _RUNNING: Final = frozenset({JobState.RUNNING, JobState.CANCELLING})
 
@@ -33,20 +33,20 @@ class RunHistory:
     times: tuple[timedelta, ...] = ()
 
     @classmethod
-    def of(cls, newest_first: Iterable[timedelta]) -> Self:
+    def from_newest_first(cls, newest_first: Iterable[timedelta]) -> Self:
         """The last `KEPT` of these runs."""
-        return cls(tuple(sorted(tuple(newest_first)[:KEPT])))
+        return cls(tuple(sorted(tuple(newest_first)[:MAX_RUNS])))
 
     @property
-    def known(self) -> bool:
+    def has_enough_runs(self) -> bool:
         """Whether there are enough runs to tell anything by."""
-        return len(self.times) >= LEAST
+        return len(self.times) >= MIN_RUNS
 
-    def ended_by(self, elapsed: timedelta) -> float:
+    def fraction_ended(self, elapsed: timedelta) -> float:
         """Which share of the runs had ended at `elapsed`; 0 where none is known."""
         return bisect_right(self.times, elapsed) / len(self.times) if self.times else 0.0
 
-    def look_in(self, elapsed: timedelta, patience: timedelta) -> timedelta | None:
+    def optimal_poll_delay(self, elapsed: timedelta, target_lag: timedelta) -> timedelta | None:
         """After how much more time to look, so that nobody's end is `patience` old on average.
 
         The average is over all runs that were going on at `elapsed`; one that had not ended by the
@@ -57,10 +57,10 @@ class RunHistory:
         """
         first = bisect_right(self.times, elapsed)
         going_on = len(self.times) - first
-        if not self.known or not going_on:
+        if not self.has_enough_runs or not going_on:
             return None
         # The delays of the first k ends, k * wait - their sum, are to be `patience` times all runs.
-        owed = patience * going_on
+        owed = target_lag * going_on
         wait = timedelta.max
         for ends, time in enumerate(self.times[first:], start=1):
             if time - elapsed >= wait:
@@ -69,15 +69,15 @@ class RunHistory:
             wait = owed / ends
         return wait
 
-    def remaining(self, elapsed: timedelta, share: float) -> timedelta | None:
+    def remaining(self, elapsed: timedelta, quantile: float) -> timedelta | None:
         """After how much more time `share` of the runs had ended that were going on at `elapsed`.
 
         By nearest rank. None: fewer than `LEAST` runs are known, or none took so long.
         """
-        if len(self.times) < LEAST:
+        if len(self.times) < MIN_RUNS:
             return None
         longer = self.times[bisect_right(self.times, elapsed) :]
-        return longer[ceil(share * len(longer)) - 1] - elapsed if longer else None
+        return longer[ceil(quantile * len(longer)) - 1] - elapsed if longer else None
 
 
 def run_time(before: Job, after: Job) -> timedelta | None:
@@ -86,13 +86,13 @@ def run_time(before: Job, after: Job) -> timedelta | None:
     RunComfy's own instant of the end counts where it fits between ours; its clock may be off.
     """
     since, ended = after.running_since, after.finished_at
-    if before.final or after.state is not JobState.SUCCEEDED or since is None or ended is None:
+    if before.is_final or after.state is not JobState.SUCCEEDED or since is None or ended is None:
         return None
     theirs = after.upstream_finished_at
     return (theirs if theirs is not None and since < theirs <= ended else ended) - since
 
 
-def estimate(job: Job, history: RunHistory, now: datetime) -> Estimate | None:
+def estimate_finish(job: Job, history: RunHistory, now: datetime) -> Estimate | None:
     """When a job that RunComfy has will end. None: it has it not, or nothing can be foretold."""
     if job.running_since is None or job.state not in _RUNNING:
         return None
@@ -102,16 +102,20 @@ def estimate(job: Job, history: RunHistory, now: datetime) -> Estimate | None:
 
 
 @dataclass(frozen=True, slots=True)
-class HintPolicy:
+class PollHintPolicy:
     """The shortest and the longest wait that callers are told between two looks at a job."""
 
-    least: timedelta
-    most: timedelta
+    min_delay: timedelta
+    max_delay: timedelta
 
 
-def poll_hint(job: Job, history: RunHistory, now: datetime, policy: HintPolicy) -> timedelta:
+def poll_hint(job: Job, history: RunHistory, now: datetime, policy: PollHintPolicy) -> timedelta:
     """After what time it is worth looking at a job again."""
     if job.running_since is None or job.state not in _RUNNING:
-        return policy.least
-    remaining = history.remaining(now - job.running_since, _EARLY)
-    return policy.least if remaining is None else min(max(remaining, policy.least), policy.most)
+        return policy.min_delay
+    remaining = history.remaining(now - job.running_since, _HINT_QUANTILE)
+    return (
+        policy.min_delay
+        if remaining is None
+        else min(max(remaining, policy.min_delay), policy.max_delay)
+    )

@@ -8,11 +8,11 @@ from enum import StrEnum
 from core.jobs.job import PUBLIC_STATUS, JobState, PublicStatus
 
 
-class Note(StrEnum):
+class TimelineKind(StrEnum):
     """What an entry of a job's timeline tells of."""
 
-    ADMITTED = "admitted"
-    MOVED = "moved"
+    ADMISSION = "admitted"
+    TRANSITION = "moved"
     UPSTREAM = "upstream"
     DELIVERY = "delivery"
     OPERATOR = "operator"
@@ -27,8 +27,8 @@ class TimelineEntry:
     """
 
     at: datetime
-    note: Note
-    what: str
+    kind: TimelineKind
+    code: str
     state: JobState
     detail: str | None = None
     http_status: int | None = None
@@ -38,23 +38,23 @@ class TimelineEntry:
 
 
 @dataclass(frozen=True, slots=True)
-class Milestone:
+class StatusChange:
     """A status that the job came to. `number` is its entry's place in the timeline, from 0.
 
     Timelines only grow, so that a number means the same thing for ever.
     """
 
-    number: int
+    position: int
     at: datetime
     status: PublicStatus
 
 
-def milestones(timeline: Sequence[TimelineEntry]) -> tuple[Milestone, ...]:
+def status_changes(timeline: Sequence[TimelineEntry]) -> tuple[StatusChange, ...]:
     """Every change of status, oldest first. Entries of callbacks come late, and do not count."""
-    found: list[Milestone] = []
+    found: list[StatusChange] = []
     for number, entry in enumerate(timeline):
         status = entry.status or PUBLIC_STATUS[entry.state]
-        if entry.note is Note.DELIVERY or (found and found[-1].status is status):
+        if entry.kind is TimelineKind.DELIVERY or (found and found[-1].status is status):
             continue
-        found.append(Milestone(number, entry.at, status))
+        found.append(StatusChange(number, entry.at, status))
     return tuple(found)

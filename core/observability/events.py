@@ -4,13 +4,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
-from core.billing.settlement import Verdict
+from core.billing.settlement import SettlementStatus
 from core.circuit_breaker import BreakerReason, BreakerState
-from core.jobs.job import Fact, JobState
+from core.jobs.job import JobState, Trigger
 from core.money import MicroUsd
-from core.tenants.cache_policy import Reuse
+from core.tenants.cache_policy import CacheStatus
 from core.webhooks.delivery import DeliveryState
-from core.webhooks.endpoint import Disabled
+from core.webhooks.endpoint import DisabledReason
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class CacheLookup:
     job_id: str
     tenant: str
     model_id: str
-    result: Reuse
+    result: CacheStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class BatchAdmitted:
 
 
 @dataclass(frozen=True, slots=True)
-class BatchEnded:
+class BatchCompleted:
     """The last job of a batch has ended, and its closing event was written. `age`: from its start.
 
     `deliveries`: how many callbacks that made.
@@ -79,7 +79,7 @@ class JobTransitioned:
     job_id: str
     tenant: str
     model_id: str
-    trigger: Fact
+    trigger: Trigger
     before: JobState
     after: JobState
     age: timedelta
@@ -119,7 +119,7 @@ class CostSettled:
     job_id: str
     tenant: str
     model_id: str
-    settlement: Verdict
+    settlement: SettlementStatus
     amount: MicroUsd
 
 
@@ -133,7 +133,7 @@ class SubmitAnswered:
     job_id: str
     tenant: str
     model_id: str
-    outcome: Fact
+    outcome: Trigger
     upstream_id: str | None
     detail: str | None
 
@@ -172,7 +172,7 @@ class EndpointDisabled:
 
     tenant: str
     endpoint_id: str
-    reason: Disabled
+    reason: DisabledReason
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,7 +263,7 @@ Event = (
     | CacheLookup
     | CostSaved
     | BatchAdmitted
-    | BatchEnded
+    | BatchCompleted
     | JobTransitioned
     | JobDeleted
     | JobPolled

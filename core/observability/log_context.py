@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from typing import Final, TypeVar
 
 from core.jobs.job import Job
-from core.observability.trace_context import SpanOf
+from core.observability.trace_context import SpanNamer
 from core.webhooks.delivery import Delivery
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Subject:
+class LogContext:
     """A job, or a callback about one. `trace` is what is passed on, `parent` what `trace` is of."""
 
     tenant: str
@@ -26,43 +26,43 @@ class Subject:
     parent: str | None = None
 
 
-_PRESENT: Final[ContextVar[Subject | None]] = ContextVar("subject", default=None)
+_CURRENT: Final[ContextVar[LogContext | None]] = ContextVar("subject", default=None)
 
 
-def subject() -> Subject | None:
+def current_log_context() -> LogContext | None:
     """What the present task works on, if that is known."""
-    return _PRESENT.get()
+    return _CURRENT.get()
 
 
 @contextmanager
-def about(present: Subject) -> Iterator[None]:
+def bind_log_context(context: LogContext) -> Iterator[None]:
     """While the body runs, it is about `present`."""
-    token = _PRESENT.set(present)
+    token = _CURRENT.set(context)
     try:
         yield
     finally:
-        _PRESENT.reset(token)
+        _CURRENT.reset(token)
 
 
-def within(
-    subject_of: Callable[[T], Subject], handle: Callable[[T], Awaitable[None]]
+def with_log_context(
+    context_of: Callable[[T], LogContext], handle: Callable[[T], Awaitable[None]]
 ) -> Callable[[T], Awaitable[None]]:
     """`handle`, known to be about what it handles."""
 
     async def handled(item: T) -> None:
-        with about(subject_of(item)):
+        with bind_log_context(context_of(item)):
             await handle(item)
 
     return handled
 
 
-def job_subject(job: Job) -> Subject:
+def job_log_context(job: Job) -> LogContext:
     """A job's step: calls made for it are children of its submit."""
-    return Subject(job.tenant, job.id, job.trace, job.trace)
+    return LogContext(job.tenant, job.id, job.trace, job.trace)
 
 
-def delivery_subject(delivery: Delivery, span_of: SpanOf) -> Subject:
+def delivery_log_context(delivery: Delivery, span_namer: SpanNamer) -> LogContext:
     """One attempt at a callback, which the receiver is told as its parent."""
     # Without a trace there is none to begin: a callback is nobody's first call.
-    own = delivery.trace and span_of(delivery.trace)
-    return Subject(delivery.tenant, delivery.job_id, own, delivery.trace)
+    own = delivery.trace and span_namer(delivery.trace)
+    return LogContext(delivery.tenant, delivery.job_id, own, delivery.trace)

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Final
 
-from core.billing.settlement import Verdict
-from core.jobs.job import FINAL_STATES, Fact
+from core.billing.settlement import SettlementStatus
+from core.jobs.job import FINAL_STATES, Trigger
 from core.tenants.limits import Window
 from core.webhooks.delivery import DeliveryState
 
@@ -18,23 +18,23 @@ class Label:
 
     name: str
     values: frozenset[str] = frozenset()
-    most: int = 0
+    max_values: int = 0
 
 
-def closed(name: str, *values: str) -> Label:
+def closed_label(name: str, *values: str) -> Label:
     """A label with just these values."""
     return Label(name, frozenset(values))
 
 
-TENANTS_MOST: Final = 100
-MODELS_MOST: Final = 100
-TENANT: Final = Label("tenant", most=TENANTS_MOST)
-MODEL: Final = Label("model", most=MODELS_MOST)
-ROUTE: Final = Label("route", most=100)
-FINAL: Final = closed("state", *FINAL_STATES)
-WINDOW: Final = closed("window", *Window)
-LOOP: Final = closed("loop", "jobs", "deliveries")
-PROCESS: Final = closed("process", "service", "worker")
+MAX_TENANT_VALUES: Final = 100
+MAX_MODEL_VALUES: Final = 100
+TENANT: Final = Label("tenant", max_values=MAX_TENANT_VALUES)
+MODEL: Final = Label("model", max_values=MAX_MODEL_VALUES)
+ROUTE: Final = Label("route", max_values=100)
+FINAL_STATE: Final = closed_label("state", *FINAL_STATES)
+WINDOW: Final = closed_label("window", *Window)
+LOOP: Final = closed_label("loop", "jobs", "deliveries")
+PROCESS: Final = closed_label("process", "service", "worker")
 
 UPSTREAM_CALLS: Final = (
     "submit",
@@ -93,14 +93,18 @@ DELIVERY_OUTCOMES: Final = (
     "unsendable",
 )
 POLL_OUTCOMES: Final = ("queued", "running", "ended", "gone", "unreachable")
-SUBMIT_FACTS: Final = (Fact.ACCEPTED, Fact.NOT_SENT, Fact.REJECTED, Fact.NO_ANSWER)
-ACCEPT_RESULTS: Final = ("accepted", "refused", "failed")
+SUBMIT_OUTCOMES: Final = (Trigger.ACCEPTED, Trigger.NOT_SENT, Trigger.REJECTED, Trigger.NO_ANSWER)
+SUBMISSION_RESULTS: Final = ("accepted", "refused", "failed")
 """What a submit met: 2xx; the caller's to mend (4xx); ours (5xx)."""
-SETTLED: Final = (Verdict.SPENT, Verdict.ESTIMATED, Verdict.FREE)
-DELIVERY_ENDS: Final = (DeliveryState.DELIVERED, DeliveryState.FAILED, DeliveryState.HELD)
-BOOKINGS: Final = ("settled", "released", "held", "saved")
+SETTLED_STATUSES: Final = (
+    SettlementStatus.SPENT,
+    SettlementStatus.ESTIMATED,
+    SettlementStatus.FREE,
+)
+ENDED_DELIVERY_STATES: Final = (DeliveryState.DELIVERED, DeliveryState.FAILED, DeliveryState.HELD)
+RESERVATION_PARTS: Final = ("settled", "released", "held", "saved")
 
-TROUBLES: Final = (
+WARNINGS: Final = (
     "batch_completion_failed",
     "catalogue_sync_failed",
     "catalogue_fetch_failed",
@@ -123,6 +127,11 @@ TROUBLES: Final = (
     "balance_sync_failed",
     "balance_fetch_failed",
 )
-DEFECTS: Final = ("internal_error", "illegal_transition", "job_step_failed", "delivery_step_failed")
+INTERNAL_ERRORS: Final = (
+    "internal_error",
+    "illegal_transition",
+    "job_step_failed",
+    "delivery_step_failed",
+)
 """Our own bugs: a trace is in the log."""
-CODE: Final = closed("code", *TROUBLES)
+WARNING_CODE: Final = closed_label("code", *WARNINGS)

@@ -26,62 +26,64 @@ from core.observability.events import (
     RequestServed,
     UpstreamCalled,
 )
-from core.observability.log_context import Subject, subject
-from core.observability.trace_context import Context, SpanOf
+from core.observability.log_context import LogContext, current_log_context
+from core.observability.trace_context import SpanNamer, TraceContext
 
 SCOPE: Final = "runcomfy-gateway"
 _SERVER_ERROR: Final = 500
 _MICROSECOND: Final = timedelta(microseconds=1)
-_FAILED: Final = frozenset({JobState.FAILED, JobState.EXPIRED})
-_WELL: Final = frozenset({"ok", "delivered"})
+_FAILED_STATES: Final = frozenset({JobState.FAILED, JobState.EXPIRED})
+_SUCCESS_OUTCOMES: Final = frozenset({"ok", "delivered"})
 
 Attributes = Mapping[str, str | int | None]
 
 
 @contextmanager
-def open_spans(process: str, version: str, span_of: SpanOf, clock: Clock) -> Iterator["Spans"]:
+def open_span_emitter(
+    process: str, version: str, span_namer: SpanNamer, clock: Clock
+) -> Iterator["SpanEmitter"]:
     """An `Emit` that sends spans in the background; at the end it sends the rest."""
     resource = Resource.create({"service.name": f"{SCOPE}-{process}", "service.version": version})
     sending = BatchSpanProcessor(OTLPSpanExporter())
     try:
-        yield Spans(sending, resource, span_of, clock)
+        yield SpanEmitter(sending, resource, span_namer, clock)
     finally:
         sending.shutdown()  # type: ignore[no-untyped-call]  # the SDK left it untyped
 
 
 @dataclass(frozen=True, slots=True)
-class _Told:
+class _SpanData:
     """A span as an event tells it. `trace` is its own `traceparent`."""
 
     name: str
     kind: SpanKind
     trace: str
     parent: str | None
-    took: timedelta
+    duration: timedelta
     failed: bool
     attributes: Attributes
 
 
-class Spans:
+class SpanEmitter:
     """Makes a span of each event that is one; an `Emit`."""
 
     def __init__(
-        self, sending: SpanProcessor, resource: Resource, span_of: SpanOf, clock: Clock
+        self, processor: SpanProcessor, resource: Resource, span_namer: SpanNamer, clock: Clock
     ) -> None:
         """Hand spans to `sending`; `span_of` names those that nobody was told of."""
-        self._sending = sending
+        self._processor = processor
         self._resource = resource
-        self._span_of = span_of
+        self._span_namer = span_namer
         self._clock = clock
         self._scope = InstrumentationScope(SCOPE)
 
     def __call__(self, event: Event) -> None:
         """Tell of `event`, unless its trace is not kept."""
-        told = self._told(event)
-        if told is not None and Context.of(told.trace).sampled:
-            self._sending.on_end(self._span(told))
+        told = self._span_data(event)
+        if told is not None and TraceContext.parse(told.trace).sampled:
+            self._processor.on_end(self._span(told))
 
-    def _told(self, event: Event) -> _Told | None:
+    def _span_data(self, event: Event) -> _SpanData | None:
         match event:
             case RequestServed(trace=str(trace)):
                 return _request(event, trace)
@@ -94,18 +96,18 @@ class Spans:
             case _:
                 return None
 
-    def _call(self, event: UpstreamCalled) -> _Told | None:
-        present = subject()
-        trace = self._below(present)
+    def _call(self, event: UpstreamCalled) -> _SpanData | None:
+        present = current_log_context()
+        trace = self._child_of(present)
         if present is None or trace is None:
             return None
-        return _Told(
+        return _SpanData(
             name=f"runcomfy {event.call}",
             kind=SpanKind.CLIENT,
             trace=trace,
             parent=present.trace,
-            took=event.duration,
-            failed=event.outcome not in _WELL,
+            duration=event.duration,
+            failed=event.outcome not in _SUCCESS_OUTCOMES,
             attributes={
                 "gateway.job_id": present.job_id,
                 "gateway.tenant": present.tenant,
@@ -114,18 +116,18 @@ class Spans:
             },
         )
 
-    def _job(self, event: JobTransitioned) -> _Told | None:
-        present = subject()
-        trace = self._below(present)
+    def _job(self, event: JobTransitioned) -> _SpanData | None:
+        present = current_log_context()
+        trace = self._child_of(present)
         if present is None or trace is None:
             return None
-        return _Told(
+        return _SpanData(
             name="job",
             kind=SpanKind.INTERNAL,
             trace=trace,
             parent=present.trace,
-            took=event.age,
-            failed=event.after in _FAILED,
+            duration=event.age,
+            failed=event.after in _FAILED_STATES,
             attributes={
                 "gateway.job_id": event.job_id,
                 "gateway.tenant": event.tenant,
@@ -135,33 +137,33 @@ class Spans:
             },
         )
 
-    def _below(self, present: Subject | None) -> str | None:
+    def _child_of(self, context: LogContext | None) -> str | None:
         """A new span of the trace that is passed on; None where there is none."""
-        return None if present is None or present.trace is None else self._span_of(present.trace)
+        return None if context is None or context.trace is None else self._span_namer(context.trace)
 
-    def _span(self, told: _Told) -> ReadableSpan:
+    def _span(self, data: _SpanData) -> ReadableSpan:
         end = round(self._clock.now().timestamp() * 1_000_000) * 1000
         return ReadableSpan(
-            name=told.name,
-            context=_context(told.trace),
-            parent=None if told.parent is None else _context(told.parent, is_remote=True),
+            name=data.name,
+            context=_context(data.trace),
+            parent=None if data.parent is None else _context(data.parent, is_remote=True),
             resource=self._resource,
-            attributes={k: v for k, v in told.attributes.items() if v is not None},
-            kind=told.kind,
-            status=Status(StatusCode.ERROR if told.failed else StatusCode.UNSET),
-            start_time=end - told.took // _MICROSECOND * 1000,
+            attributes={k: v for k, v in data.attributes.items() if v is not None},
+            kind=data.kind,
+            status=Status(StatusCode.ERROR if data.failed else StatusCode.UNSET),
+            start_time=end - data.duration // _MICROSECOND * 1000,
             end_time=end,
             instrumentation_scope=self._scope,
         )
 
 
-def _request(event: RequestServed, trace: str) -> _Told:
-    return _Told(
+def _request(event: RequestServed, trace: str) -> _SpanData:
+    return _SpanData(
         name=f"{event.method} {event.route}",
         kind=SpanKind.SERVER,
         trace=trace,
         parent=event.caller_trace,
-        took=event.duration,
+        duration=event.duration,
         failed=event.status >= _SERVER_ERROR,
         attributes={
             "http.request.method": event.method,
@@ -175,17 +177,17 @@ def _request(event: RequestServed, trace: str) -> _Told:
     )
 
 
-def _attempt(event: DeliveryAttempted) -> _Told | None:
-    present = subject()
+def _attempt(event: DeliveryAttempted) -> _SpanData | None:
+    present = current_log_context()
     if present is None or present.trace is None:
         return None
-    return _Told(
+    return _SpanData(
         name="callback",
         kind=SpanKind.CLIENT,
         trace=present.trace,
         parent=present.parent,
-        took=event.duration,
-        failed=event.outcome not in _WELL,
+        duration=event.duration,
+        failed=event.outcome not in _SUCCESS_OUTCOMES,
         attributes={
             "gateway.delivery_id": event.delivery_id,
             "gateway.job_id": event.job_id,
@@ -198,7 +200,7 @@ def _attempt(event: DeliveryAttempted) -> _Told | None:
 
 
 def _context(traceparent: str, *, is_remote: bool = False) -> SpanContext:
-    context = Context.of(traceparent)
+    context = TraceContext.parse(traceparent)
     return SpanContext(
         trace_id=int(context.trace_id, 16),
         span_id=int(context.span_id, 16),

@@ -11,7 +11,7 @@ from typing import Final
 
 from core.ids import IdSource
 
-SpanOf = Callable[[str | None], str | None]
+SpanNamer = Callable[[str | None], str | None]
 """From the `traceparent` that a step comes in to the one that its own span is known by."""
 
 # Ids of zeros and version ff are invalid.
@@ -21,18 +21,18 @@ _TRACEPARENT: Final = re.compile(
 _SAMPLED: Final = 1
 
 
-def read_traceparent(header: str | None) -> str | None:
+def parse_traceparent(header: str | None) -> str | None:
     """The header when it is well-formed, else None: a bad one is no error, and not passed on."""
     return header if header and _TRACEPARENT.fullmatch(header) else None
 
 
-def passed_on(traceparent: str | None) -> str | None:
+def pass_through(traceparent: str | None) -> str | None:
     """What a part that makes no spans of its own tells the next one: what it was told itself."""
     return traceparent
 
 
 @dataclass(frozen=True, slots=True)
-class Context:
+class TraceContext:
     """A well-formed `traceparent` taken apart; ids in lower-case hex."""
 
     trace_id: str
@@ -40,7 +40,7 @@ class Context:
     sampled: bool
 
     @classmethod
-    def of(cls, traceparent: str) -> "Context":
+    def parse(cls, traceparent: str) -> "TraceContext":
         """What `traceparent`, a well-formed one, says."""
         _, trace_id, span_id, flags = traceparent.split("-")
         return cls(trace_id, span_id, bool(int(flags, 16) & _SAMPLED))
@@ -52,22 +52,22 @@ class Context:
 
 
 @dataclass(frozen=True, slots=True)
-class NewSpans:
-    """A `SpanOf` that names new spans.
+class RandomSpanNamer:
+    """A `SpanNamer` that names new spans.
 
     Whether a trace is kept, its beginner decides: the caller, or, for `share` of the others, we.
     """
 
     ids: IdSource
     rng: Random
-    share: float
+    sample_ratio: float
 
     def __call__(self, traceparent: str | None) -> str:
-        """See `SpanOf`."""
+        """See `SpanNamer`."""
         chance = self.ids.secret()
         span_id = chance[:8].hex()
         if traceparent is None:
-            sampled = self.rng.random() < self.share
-            return Context(chance[8:24].hex(), span_id, sampled).traceparent
-        context = Context.of(traceparent)
-        return Context(context.trace_id, span_id, context.sampled).traceparent
+            sampled = self.rng.random() < self.sample_ratio
+            return TraceContext(chance[8:24].hex(), span_id, sampled).traceparent
+        context = TraceContext.parse(traceparent)
+        return TraceContext(context.trace_id, span_id, context.sampled).traceparent

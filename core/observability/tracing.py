@@ -11,10 +11,10 @@ from random import SystemRandom
 from core.clock import Clock
 from core.ids import IdSource
 from core.observability.events import Emit, Event
-from core.observability.trace_context import NewSpans, SpanOf, passed_on
+from core.observability.trace_context import RandomSpanNamer, SpanNamer, pass_through
 
 
-def _untold(_: Event) -> None:
+def _ignore_event(_: Event) -> None:
     return None
 
 
@@ -22,28 +22,28 @@ def _untold(_: Event) -> None:
 class Tracing:
     """What names spans, and what is told of events to make them of."""
 
-    span_of: SpanOf = passed_on
-    emit: Emit = _untold
+    span_namer: SpanNamer = pass_through
+    emit: Emit = _ignore_event
 
 
 @dataclass(frozen=True, slots=True)
-class TracePolicy:
+class TracingPolicy:
     """Who tells (`process`, of which `version`), and the share of own traces that is kept."""
 
-    on: bool
-    share: float
+    enabled: bool
+    sample_ratio: float
     process: str
     version: str
 
 
 @contextmanager
-def open_tracing(policy: TracePolicy, clock: Clock, ids: IdSource) -> Iterator[Tracing]:
+def open_tracing(policy: TracingPolicy, clock: Clock, ids: IdSource) -> Iterator[Tracing]:
     """The tracing that `policy` asks for. At the end what is not sent yet is sent."""
-    if not policy.on:
+    if not policy.enabled:
         yield Tracing()
         return
-    from core.observability.opentelemetry import open_spans  # noqa: PLC0415 - an extra, and heavy: only when on
+    from core.observability.opentelemetry import open_span_emitter  # noqa: PLC0415 - an extra, and heavy: only when on
 
-    span_of = NewSpans(ids, SystemRandom(), policy.share)
-    with open_spans(policy.process, policy.version, span_of, clock) as spans:
+    span_of = RandomSpanNamer(ids, SystemRandom(), policy.sample_ratio)
+    with open_span_emitter(policy.process, policy.version, span_of, clock) as spans:
         yield Tracing(span_of, spans)

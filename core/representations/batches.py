@@ -2,21 +2,21 @@
 
 from typing import Any
 
-from core.batches import BatchView
+from core.batches import BatchSnapshot
 from core.clock import iso
-from core.representations.jobs import count_fields, present
+from core.representations.jobs import count_fields, without_none
 
 
-def batch_summary(view: BatchView) -> dict[str, Any]:
+def batch_summary(snapshot: BatchSnapshot) -> dict[str, Any]:
     """What an answer and the closing event say of a batch as a whole."""
-    batch = view.batch
-    return present(
+    batch = snapshot.batch
+    return without_none(
         {
             "batch_id": batch.id,
-            "status": view.status,
+            "status": snapshot.status,
             "reference": batch.reference,
             "created_at": iso(batch.created_at),
-            "finished_at": iso(view.finished_at),
-            "counts": count_fields(view),
+            "finished_at": iso(snapshot.finished_at),
+            "counts": count_fields(snapshot),
         }
     )

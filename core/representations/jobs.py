@@ -12,14 +12,14 @@ from typing import Any
 
 import orjson
 
-from core.batches import BatchView
+from core.batches import BatchSnapshot
 from core.clock import iso
 from core.jobs.job import CancelOutcome, Job, JobRecord, PublicStatus
 from core.jobs.query import JobPage
 from core.jobs.run_times import Estimate
 from core.jobs.timeline import TimelineEntry
 from core.money import usd_or_none
-from core.webhooks.delivery import EVENT_OF_STATUS, EventType
+from core.webhooks.delivery import EVENT_OF_STATUS, WebhookEventType
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class Links:
 
     base: str
 
-    def of(self, job_id: str) -> dict[str, str]:
+    def for_job(self, job_id: str) -> dict[str, str]:
         """RunComfy's three URLs, pointing at us."""
         root = f"{self.base}/v1/requests/{job_id}"
         return {
@@ -38,35 +38,38 @@ class Links:
         }
 
 
-def present(fields: Mapping[str, Any]) -> dict[str, Any]:
+def without_none(fields: Mapping[str, Any]) -> dict[str, Any]:
     """What is known of these fields: those that are None are left out."""
     return {name: value for name, value in fields.items() if value is not None}
 
 
-def status_document(job: Job, links: Links, estimate: Estimate | None = None) -> bytes:
+def status_to_json(job: Job, links: Links, estimate: Estimate | None = None) -> bytes:
     """The answer to a submit and to a status call."""
-    return orjson.dumps(_status(job, links) | _foretold(estimate))
+    return orjson.dumps(_status_fields(job, links) | _estimate_fields(estimate))
 
 
-def cancel_document(job: Job, outcome: CancelOutcome) -> bytes:
+def cancellation_to_json(job: Job, outcome: CancelOutcome) -> bytes:
     """The answer to a cancel."""
     return orjson.dumps({"request_id": job.id, "status": job.status, "outcome": outcome})
 
 
-def result_document(record: JobRecord, *, include_cost: bool) -> bytes:
+def result_to_json(record: JobRecord, *, include_cost: bool) -> bytes:
     """The answer to a result call: before the end the present status, then output or error."""
     return orjson.dumps(result_fields(record, include_cost=include_cost))
 
 
-def event_document(
-    record: JobRecord, event: EventType, at: datetime, estimate: Estimate | None = None
+def event_to_json(
+    record: JobRecord,
+    event: WebhookEventType,
+    timestamp: datetime,
+    estimate: Estimate | None = None,
 ) -> bytes:
     """An event of a stream: a callback's type, timestamp and data, and what is foretold."""
-    data = result_fields(record, include_cost=True) | _foretold(estimate)
-    return orjson.dumps({"type": event, "timestamp": iso(at), "data": data})
+    data = result_fields(record, include_cost=True) | _estimate_fields(estimate)
+    return orjson.dumps({"type": event, "timestamp": iso(timestamp), "data": data})
 
 
-def passed_document(job: Job, status: PublicStatus, at: datetime) -> bytes:
+def past_status_to_json(job: Job, status: PublicStatus, timestamp: datetime) -> bytes:
     """The same of a status that the job has left: only what was true then and still is."""
     data = {
         "request_id": job.id,
@@ -76,12 +79,12 @@ def passed_document(job: Job, status: PublicStatus, at: datetime) -> bytes:
         "reference": job.reference,
     }
     event = EVENT_OF_STATUS[status]
-    return orjson.dumps({"type": event, "timestamp": iso(at), "data": present(data)})
+    return orjson.dumps({"type": event, "timestamp": iso(timestamp), "data": without_none(data)})
 
 
-def summary_document(job: Job, links: Links | None = None) -> dict[str, Any]:
+def job_summary(job: Job, links: Links | None = None) -> dict[str, Any]:
     """A job as a line of a list."""
-    return present(
+    return without_none(
         {
             "request_id": job.id,
             "status": job.status,
@@ -91,18 +94,18 @@ def summary_document(job: Job, links: Links | None = None) -> dict[str, Any]:
             "finished_at": iso(job.finished_at),
             "cost": usd_or_none(job.cost),
             "billed": job.billed,
-            **(links.of(job.id) if links else {}),
+            **(links.for_job(job.id) if links else {}),
         }
     )
 
 
-def page_document(page: JobPage, links: Links | None = None) -> dict[str, Any]:
+def job_page_representation(page: JobPage, links: Links | None = None) -> dict[str, Any]:
     """A page of a list of jobs; `next_cursor` while there may be more."""
-    shown = [summary_document(job, links) for job in page.jobs]
-    return {"requests": shown} | ({"next_cursor": page.cursor.text} if page.cursor else {})
+    shown = [job_summary(job, links) for job in page.jobs]
+    return {"requests": shown} | ({"next_cursor": page.cursor.token} if page.cursor else {})
 
 
-def detail_document(
+def job_details_to_json(
     record: JobRecord,
     links: Links,
     timeline: tuple[TimelineEntry, ...],
@@ -115,36 +118,36 @@ def detail_document(
         "attempts": job.attempts,
         "polls": record.polls,
         "upstream_request_id": job.upstream_id,
-        "upstream_status": job.upstream_word,
+        "upstream_status": job.upstream_status,
         "upstream_finished_at": iso(job.upstream_finished_at),
-        "upstream_trouble": job.trouble,
-        "upstream_trouble_since": iso(job.trouble_since),
+        "upstream_trouble": job.upstream_error,
+        "upstream_trouble_since": iso(job.upstream_error_since),
         "webhook": job.webhook,
         "updated_at": iso(job.updated_at),
-        "start_by": iso(job.start_by),
-        "finish_by": iso(job.finish_by),
-        "cancel_asked_at": iso(job.cancel_asked_at),
+        "start_by": iso(job.start_deadline),
+        "finish_by": iso(job.deadline),
+        "cancel_asked_at": iso(job.cancel_requested_at),
         "cancel_outcome": job.cancel_outcome,
         "reused_from": job.leader,
         "estimated_cost": usd_or_none(job.estimate),
         "deliveries": list(delivery_ids),
     }
     return orjson.dumps(
-        _status(job, links)
+        _status_fields(job, links)
         | result_fields(record, include_cost=True)
-        | present(more)
+        | without_none(more)
         | {"timeline": [_entry(entry) for entry in timeline]}
     )
 
 
-def _status(job: Job, links: Links) -> dict[str, Any]:
+def _status_fields(job: Job, links: Links) -> dict[str, Any]:
     queued = job.status is PublicStatus.IN_QUEUE
-    return present(
+    return without_none(
         {
             "request_id": job.id,
             "status": job.status,
             "queue_position": job.queue_position if queued else None,
-            **links.of(job.id),
+            **links.for_job(job.id),
             "reference": job.reference,
         }
     )
@@ -152,7 +155,7 @@ def _status(job: Job, links: Links) -> dict[str, Any]:
 
 def result_fields(record: JobRecord, *, include_cost: bool) -> dict[str, Any]:
     job = record.job
-    return present(
+    return without_none(
         {
             "request_id": job.id,
             "status": job.status,
@@ -163,7 +166,7 @@ def result_fields(record: JobRecord, *, include_cost: bool) -> dict[str, Any]:
             "finished_at": iso(job.finished_at),
             "cost": usd_or_none(job.cost) if include_cost else None,
             "cost_source": job.cost_source if include_cost else None,
-            "saved_usd": usd_or_none(job.saved) if include_cost else None,
+            "saved_usd": usd_or_none(job.cost_saved) if include_cost else None,
             "billed": job.billed,
             "late": job.late or None,
             "reference": job.reference,
@@ -171,13 +174,13 @@ def result_fields(record: JobRecord, *, include_cost: bool) -> dict[str, Any]:
     )
 
 
-def _foretold(estimate: Estimate | None) -> dict[str, Any]:
+def _estimate_fields(estimate: Estimate | None) -> dict[str, Any]:
     if estimate is None:
         return {}
     return {"estimated_finish": {"p50": iso(estimate.p50), "p90": iso(estimate.p90)}}
 
 
-def count_fields(view: BatchView) -> dict[str, int]:
+def count_fields(view: BatchSnapshot) -> dict[str, int]:
     """All items, those that were refused, and jobs by public status."""
     refused = view.batch.size - view.counts.admitted
     by_status = {str(status): getattr(view.counts, status) for status in PublicStatus}
@@ -187,7 +190,7 @@ def count_fields(view: BatchView) -> dict[str, int]:
 def _error(job: Job) -> dict[str, str] | None:
     if job.error is None:
         return None
-    return present(
+    return without_none(
         {
             "code": job.error.code,
             "message": job.error.message,
@@ -197,11 +200,11 @@ def _error(job: Job) -> dict[str, str] | None:
 
 
 def _entry(entry: TimelineEntry) -> dict[str, Any]:
-    return present(
+    return without_none(
         {
             "at": iso(entry.at),
-            "event": entry.note,
-            "what": entry.what,
+            "event": entry.kind,
+            "what": entry.code,
             "state": entry.state,
             "detail": entry.detail,
             "http_status": entry.http_status,

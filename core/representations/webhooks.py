@@ -8,36 +8,38 @@ import orjson
 
 from core.clock import iso
 from core.jobs.job import JobRecord
-from core.representations.jobs import present, result_fields
-from core.webhooks.delivery import STATUS_OF_EVENT, Delivery, DeliveryAttempt, EventType
-from core.webhooks.endpoint import ON_THE_WAY, Payload
+from core.representations.jobs import result_fields, without_none
+from core.webhooks.delivery import STATUS_OF_EVENT, Delivery, DeliveryAttempt, WebhookEventType
+from core.webhooks.endpoint import INTERMEDIATE_EVENTS, PayloadStyle
 
 
-def event_data(record: JobRecord, event: EventType, payload: Payload = Payload.FULL) -> bytes:
+def webhook_data(
+    record: JobRecord, event: WebhookEventType, payload: PayloadStyle = PayloadStyle.FULL
+) -> bytes:
     """What a callback about a job says: of an end the result, of the way there where it stood then.
 
     A status on the way may be told of after it has passed; what came later is not in it.
     """
-    job, passing = record.job, event in ON_THE_WAY
+    job, passing = record.job, event in INTERMEDIATE_EVENTS
     head = {"request_id": job.id, "status": STATUS_OF_EVENT[event]}
-    if payload is Payload.THIN:
-        return orjson.dumps(present(head | {"reference": job.reference}))
+    if payload is PayloadStyle.THIN:
+        return orjson.dumps(without_none(head | {"reference": job.reference}))
     if passing:
         more = {"model_id": job.model_id, "created_at": iso(job.created_at)}
-        return orjson.dumps(present(head | more | {"reference": job.reference}))
+        return orjson.dumps(without_none(head | more | {"reference": job.reference}))
     return orjson.dumps(result_fields(record, include_cost=True))
 
 
-def callback_document(event: EventType, at: datetime, data: bytes) -> bytes:
+def webhook_body(event: WebhookEventType, timestamp: datetime, data: bytes) -> bytes:
     """The body of a callback: Standard Webhooks' type, timestamp and data (JSON)."""
-    fields = {"type": event, "timestamp": iso(at), "data": orjson.Fragment(data)}
+    fields = {"type": event, "timestamp": iso(timestamp), "data": orjson.Fragment(data)}
     return orjson.dumps(fields)
 
 
 def cloud_event(delivery: Delivery, data: bytes) -> bytes:
     """The same event as CloudEvents 1.0 in JSON; `id` is the `webhook-id` of a callback."""
     return orjson.dumps(
-        present(
+        without_none(
             {
                 "specversion": "1.0",
                 "id": delivery.id,
@@ -52,18 +54,20 @@ def cloud_event(delivery: Delivery, data: bytes) -> bytes:
     )
 
 
-def delivery_document(delivery: Delivery, attempts: Sequence[DeliveryAttempt]) -> dict[str, Any]:
+def delivery_representation(
+    delivery: Delivery, attempts: Sequence[DeliveryAttempt]
+) -> dict[str, Any]:
     """One callback with its attempts, as its tenant reads it."""
-    return present(
+    return without_none(
         {
             "id": delivery.id,
             "request_id": delivery.job_id,
             "event": delivery.event,
             "status": delivery.state,
-            "endpoint_id": delivery.endpoint,
+            "endpoint_id": delivery.endpoint_id,
             "url": delivery.url,
             "created_at": iso(delivery.created_at),
-            "next_attempt_at": iso(delivery.due_at),
+            "next_attempt_at": iso(delivery.next_attempt_at),
             "finished_at": iso(delivery.finished_at),
             "resent_at": iso(delivery.resent_at),
             "last_outcome": delivery.last_outcome,
@@ -73,13 +77,13 @@ def delivery_document(delivery: Delivery, attempts: Sequence[DeliveryAttempt]) -
 
 
 def _attempt(attempt: DeliveryAttempt) -> dict[str, Any]:
-    return present(
+    return without_none(
         {
             "at": iso(attempt.at),
             "number": attempt.number,
             "outcome": attempt.outcome,
-            "took_ms": attempt.took_ms,
+            "took_ms": attempt.duration_ms,
             "http_status": attempt.http_status,
-            "answer": attempt.excerpt,
+            "answer": attempt.response_excerpt,
         }
     )

@@ -21,7 +21,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from core.errors import StoreSilent, StoreUnavailable
 from core.settings import RedisPolicy
-from core.store.connection import RETRY_AFTER, Line, Pending, Watch
+from core.store.connection import RETRY_AFTER, PendingCommand, RedisConnection, RoundTripObserver
 
 Argument = bytes | str | int | float
 
@@ -37,13 +37,13 @@ class ConnectionSource(Protocol):
         ...
 
 
-def connection_source(policy: RedisPolicy, process: str) -> ConnectionPool:
+def build_connection_pool(policy: RedisPolicy, process_name: str) -> ConnectionPool:
     """redis-py's own pool, for its URL, TLS and Sentinel knowledge.
 
     `process` names our connections.
     """
     options: dict[str, Any] = {
-        "client_name": f"runcomfy-gateway-{process}",
+        "client_name": f"runcomfy-gateway-{process_name}",
         "socket_connect_timeout": policy.connect_timeout.total_seconds(),
         "socket_timeout": policy.timeout.total_seconds(),
         "retry": Retry(NoBackoff(), 0),
@@ -65,9 +65,9 @@ def connection_source(policy: RedisPolicy, process: str) -> ConnectionPool:
     return master
 
 
-def retrying_source(policy: RedisPolicy, process: str) -> ConnectionPool:
+def build_retrying_pool(policy: RedisPolicy, process_name: str) -> ConnectionPool:
     """The same, for arq, which has no patience of its own. More tries nest, and block for long."""
-    pool = connection_source(policy, process)
+    pool = build_connection_pool(policy, process_name)
     pool.connection_kwargs |= {
         "retry": Retry(ExponentialBackoff(cap=1, base=0.05), 4),
         "retry_on_error": [RedisConnectionError, RedisTimeoutError, ReadOnlyError, OSError],
@@ -75,7 +75,7 @@ def retrying_source(policy: RedisPolicy, process: str) -> ConnectionPool:
     return pool
 
 
-def _packed(command: tuple[Argument, ...]) -> bytes:
+def _pack_command(command: tuple[Argument, ...]) -> bytes:
     packed: bytes = hiredis.pack_command(command)  # type: ignore[arg-type]  # typed for one part only
     return packed
 
@@ -87,7 +87,7 @@ async def _close_sentinels(source: ConnectionSource) -> None:
             await client.aclose()
 
 
-class Wire:
+class RedisClient:
     """Sends commands, many at a time, over one connection that is opened when first needed.
 
     A connection that breaks fails everything that waits on it and repeats nothing: with
@@ -95,14 +95,14 @@ class Wire:
     judge), with `StoreUnavailable` what was not.
     """
 
-    def __init__(self, source: ConnectionSource, watch: Watch | None = None) -> None:
+    def __init__(self, source: ConnectionSource, observer: RoundTripObserver | None = None) -> None:
         """Take connections from `source`."""
         self._source = source
-        self._watch = watch
-        self._unsent: deque[Pending] = deque()
-        self._line: Line | None = None
-        self._sending = False
-        self._session: asyncio.Task[None] | None = None
+        self._observer = observer
+        self._unsent: deque[PendingCommand] = deque()
+        self._connection: RedisConnection | None = None
+        self._send_scheduled = False
+        self._session_task: asyncio.Task[None] | None = None
         self._closed = False
         self.round_trips = 0
         """Writes so far: a count for tests and metrics."""
@@ -116,10 +116,10 @@ class Wire:
     async def __aexit__(self, *_: object) -> None:
         """Close the connection; whoever still waits is told `StoreUnavailable`."""
         self._closed = True
-        if self._session is not None:
-            self._session.cancel()
+        if self._session_task is not None:
+            self._session_task.cancel()
             with suppress(asyncio.CancelledError):
-                await self._session
+                await self._session_task
         await _close_sentinels(self._source)
 
     async def execute(self, *command: Argument) -> Any:  # noqa: ANN401 - Redis answers in many types
@@ -130,72 +130,76 @@ class Wire:
         if self._closed:
             raise StoreUnavailable("The store's connection was closed.")
         loop = asyncio.get_running_loop()
-        pending = Pending(_packed(command), loop.create_future())
+        pending = PendingCommand(_pack_command(command), loop.create_future())
         self._unsent.append(pending)
-        if self._line is None:
-            self._keep_serving()
-        elif not self._sending:
-            self._sending = True
+        if self._connection is None:
+            self._ensure_session()
+        elif not self._send_scheduled:
+            self._send_scheduled = True
             loop.call_soon(self._send)
-        return await pending.answer
+        return await pending.reply
 
-    async def attempt(self, *command: Argument) -> Any | None:  # noqa: ANN401 - as `execute`
+    async def execute_or_none(self, *command: Argument) -> Any | None:  # noqa: ANN401 - as `execute`
         """As `execute`, but None where Redis refuses the command (managed servers close some)."""
         try:
             return await self.execute(*command)
         except ResponseError:
             return None
 
-    def _keep_serving(self, _: object = None) -> None:
+    def _ensure_session(self, _: object = None) -> None:
         """A session runs while a command waits, also one that came as the last was closing."""
-        if self._unsent and not self._closed and (self._session is None or self._session.done()):
-            self._session = asyncio.create_task(self._serve())
-            self._session.add_done_callback(self._keep_serving)
+        if (
+            self._unsent
+            and not self._closed
+            and (self._session_task is None or self._session_task.done())
+        ):
+            self._session_task = asyncio.create_task(self._run_session())
+            self._session_task.add_done_callback(self._ensure_session)
 
-    async def _serve(self) -> None:
+    async def _run_session(self) -> None:
         """One connection's life: open it, send what waits, until it ends."""
         connection = self._source.make_connection()
-        line: Line | None = None
+        line: RedisConnection | None = None
         why: BaseException | None = None
         try:
             await connection.connect()  # type: ignore[no-untyped-call]  # redis-py 5
-            self._stop_if_closed()
-            line = self._line = Line(connection, self._watch)
+            self._cancel_if_closed()
+            line = self._connection = RedisConnection(connection, self._observer)
             self._send()
-            why = await line.ended
+            why = await line.closed
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - whoever waits must hear of it
             why = error
         finally:
-            self._line = None
+            self._connection = None
             if line is not None:
                 line.close()
             # What waits unsent goes over the next connection, if this one was lost while idle.
             if why is not None:
-                self._fail(line.unanswered if line else (), why)
+                self._fail_pending(line.in_flight if line else (), why)
             await connection.disconnect(nowait=True)
 
-    def _stop_if_closed(self) -> None:
+    def _cancel_if_closed(self) -> None:
         """A cancellation that comes while redis-py connects can get lost in it."""
         if self._closed:
             raise asyncio.CancelledError
 
     def _send(self) -> None:
         """Write everything that came in this turn of the loop."""
-        self._sending = False
-        if self._line is None or not self._line.usable:
+        self._send_scheduled = False
+        if self._connection is None or not self._connection.is_usable:
             return
-        batch = [pending for pending in self._unsent if not pending.answer.done()]
+        batch = [pending for pending in self._unsent if not pending.reply.done()]
         self._unsent.clear()
         if batch:
             self.round_trips += 1
             self.commands += len(batch)
-            self._line.send(batch)
+            self._connection.send(batch)
 
-    def _fail(self, unanswered: Iterable[Pending], error: BaseException) -> None:
+    def _fail_pending(self, unanswered: Iterable[PendingCommand], error: BaseException) -> None:
         cancelled = isinstance(error, asyncio.CancelledError)
         why = None if cancelled else f"The store does not answer ({type(error).__name__})."
         for waiting, kind in ((unanswered, StoreSilent), (self._unsent, StoreUnavailable)):
             for pending in waiting:
-                if not pending.answer.done():
-                    pending.answer.set_exception(kind(why, retry_after=RETRY_AFTER))
+                if not pending.reply.done():
+                    pending.reply.set_exception(kind(why, retry_after=RETRY_AFTER))
         self._unsent.clear()

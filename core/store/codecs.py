@@ -5,14 +5,14 @@ from typing import Final, Generic, TypeVar
 from pydantic import TypeAdapter
 
 from core.batches import Batch
-from core.circuit_breaker import Breaker
+from core.circuit_breaker import CircuitBreaker
 from core.jobs.job import Job
 from core.jobs.timeline import TimelineEntry
 from core.operations import AuditEntry
-from core.tenants.api_keys import KeyRecord
+from core.tenants.api_keys import ApiKey
 from core.tenants.tenant import Tenant
-from core.webhooks.circuit_breaker import Channel
-from core.webhooks.config import WebhookSetup
+from core.webhooks.circuit_breaker import EndpointCircuit
+from core.webhooks.config import WebhookConfig
 from core.webhooks.delivery import Delivery, DeliveryAttempt
 from core.webhooks.replay import Replay
 
@@ -22,15 +22,15 @@ T = TypeVar("T")
 class Codec(Generic[T]):
     """One value type's bytes."""
 
-    def __init__(self, kind: type[T]) -> None:
+    def __init__(self, value_type: type[T]) -> None:
         """`kind` is a frozen dataclass."""
-        self._adapter: TypeAdapter[T] = TypeAdapter(kind)
+        self._adapter: TypeAdapter[T] = TypeAdapter(value_type)
 
-    def write(self, value: T) -> bytes:
+    def encode(self, value: T) -> bytes:
         """The JSON of `value`."""
         return self._adapter.dump_json(value, exclude_defaults=True)
 
-    def read(self, document: bytes) -> T:
+    def decode(self, document: bytes) -> T:
         """What `write` wrote, by this version or an earlier one.
 
         Raises pydantic's `ValidationError`.
@@ -38,15 +38,15 @@ class Codec(Generic[T]):
         return self._adapter.validate_json(document)
 
 
-JOBS: Final = Codec(Job)
-ENTRIES: Final = Codec(TimelineEntry)
-DELIVERIES: Final = Codec(Delivery)
-ATTEMPTS: Final = Codec(DeliveryAttempt)
-TENANTS: Final = Codec(Tenant)
-KEYS: Final = Codec(KeyRecord)
-BREAKERS: Final = Codec(Breaker)
-CHANNELS: Final = Codec(Channel)
-SETUPS: Final = Codec(WebhookSetup)
-BATCHES: Final = Codec(Batch)
-REPLAYS: Final = Codec(Replay)
-AUDITS: Final = Codec(AuditEntry)
+JOB_CODEC: Final = Codec(Job)
+TIMELINE_ENTRY_CODEC: Final = Codec(TimelineEntry)
+DELIVERY_CODEC: Final = Codec(Delivery)
+DELIVERY_ATTEMPT_CODEC: Final = Codec(DeliveryAttempt)
+TENANT_CODEC: Final = Codec(Tenant)
+API_KEY_CODEC: Final = Codec(ApiKey)
+CIRCUIT_BREAKER_CODEC: Final = Codec(CircuitBreaker)
+ENDPOINT_CIRCUIT_CODEC: Final = Codec(EndpointCircuit)
+WEBHOOK_CONFIG_CODEC: Final = Codec(WebhookConfig)
+BATCH_CODEC: Final = Codec(Batch)
+REPLAY_CODEC: Final = Codec(Replay)
+AUDIT_ENTRY_CODEC: Final = Codec(AuditEntry)

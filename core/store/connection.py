@@ -29,9 +29,9 @@ from core.errors import StoreUnavailable
 from core.observability.events import Emit, RedisAnswered
 
 RETRY_AFTER: Final = timedelta(seconds=2)
-_CANNOT_WRITE: Final = ("MISCONF", "NOREPLICAS", "MASTERDOWN")
+_NOT_WRITABLE_CODES: Final = ("MISCONF", "NOREPLICAS", "MASTERDOWN")
 """Refusals by which Redis says that it takes no writes for now; the command was not carried out."""
-_NOTHING: Final = object()
+_INCOMPLETE: Final = object()
 """hiredis's answer where the bytes so far hold no whole one."""
 
 
@@ -40,45 +40,45 @@ class ScriptMissing(Exception):
 
 
 @dataclass(slots=True)
-class Pending:
+class PendingCommand:
     """A command as it goes over the wire, and whoever waits for its answer."""
 
-    packed: bytes
-    answer: asyncio.Future[Any]
+    payload: bytes
+    reply: asyncio.Future[Any]
     sent_at: timedelta | None = None
     """Set on the first of a batch: its answer ends a round trip."""
 
 
 @dataclass(frozen=True, slots=True)
-class Watch:
+class RoundTripObserver:
     """Who is told how long round trips take."""
 
     clock: Clock
     emit: Emit
 
 
-class Line(asyncio.Protocol):
+class RedisConnection(asyncio.Protocol):
     """Takes over a connection that redis-py has opened, logged in and will close.
 
     redis-py's own way costs a task for each write and a timer for each answer, more than all else
     that the gateway does with Redis.
     """
 
-    def __init__(self, connection: AbstractConnection, watch: Watch | None) -> None:
+    def __init__(self, connection: AbstractConnection, observer: RoundTripObserver | None) -> None:
         """Take `connection` over; nothing is under way on it."""
-        self.unanswered: deque[Pending] = deque()
-        self.ended: asyncio.Future[BaseException | None] = (
+        self.in_flight: deque[PendingCommand] = deque()
+        self.closed: asyncio.Future[BaseException | None] = (
             asyncio.get_running_loop().create_future()
         )
         """Why it can be used no more; None: Redis closed it while nothing was under way."""
-        self._watch = watch
-        self._patience = float(connection.socket_timeout or 0)
+        self._observer = observer
+        self._timeout = float(connection.socket_timeout or 0)
         self._timer: asyncio.TimerHandle | None = None
-        self._heard_at = 0.0
-        self._replies = hiredis.Reader(
+        self._last_received_at = 0.0
+        self._reader = hiredis.Reader(
             protocolError=InvalidResponse,
             replyError=connection._parser.parse_error,  # noqa: SLF001 - its table of Redis's errors
-            notEnoughData=_NOTHING,
+            notEnoughData=_INCOMPLETE,
         )
         # redis-py has no other way to let one read without a task and a timer for each answer.
         writer = cast("asyncio.StreamWriter", connection._writer)  # noqa: SLF001
@@ -88,87 +88,87 @@ class Line(asyncio.Protocol):
         self._transport.set_protocol(self)
 
     @property
-    def usable(self) -> bool:
+    def is_usable(self) -> bool:
         """Whether what is sent may arrive."""
-        return not self.ended.done() and not self._transport.is_closing()
+        return not self.closed.done() and not self._transport.is_closing()
 
-    def send(self, batch: Iterable[Pending]) -> None:
+    def send(self, batch: Iterable[PendingCommand]) -> None:
         """Write commands; the first one is timed."""
         batch = list(batch)
-        if self._watch is not None:
-            batch[0].sent_at = self._watch.clock.monotonic()
-        if not self.unanswered:
-            self._heard_at = asyncio.get_running_loop().time()
-        self.unanswered.extend(batch)
-        self._transport.write(b"".join([pending.packed for pending in batch]))
+        if self._observer is not None:
+            batch[0].sent_at = self._observer.clock.monotonic()
+        if not self.in_flight:
+            self._last_received_at = asyncio.get_running_loop().time()
+        self.in_flight.extend(batch)
+        self._transport.write(b"".join([pending.payload for pending in batch]))
         if self._timer is None:
-            self._listen_for(self._patience)
+            self._start_timer(self._timeout)
 
     def data_received(self, data: bytes) -> None:
         """Settle every answer that is whole."""
-        self._heard_at = asyncio.get_running_loop().time()
+        self._last_received_at = asyncio.get_running_loop().time()
         try:
-            self._replies.feed(data)
-            while (reply := self._replies.gets()) is not _NOTHING:
-                self._take(reply)
+            self._reader.feed(data)
+            while (reply := self._reader.gets()) is not _INCOMPLETE:
+                self._handle_reply(reply)
         except Exception as error:  # noqa: BLE001 - whatever it is, no later answer can be told whose
-            self._end(error)
+            self._terminate(error)
 
     def eof_received(self) -> None:
         """Redis closed its side."""
-        self._end(RedisConnectionError("Redis closed the connection"))
+        self._terminate(RedisConnectionError("Redis closed the connection"))
 
     def connection_lost(self, exc: Exception | None) -> None:
         """See `asyncio.Protocol`."""
-        self._end(exc or RedisConnectionError("Redis closed the connection"))
+        self._terminate(exc or RedisConnectionError("Redis closed the connection"))
 
     def close(self) -> None:
         """Listen no more; the connection itself is redis-py's to close."""
         if self._timer is not None:
             self._timer.cancel()
-        if not self.ended.done():
-            self.ended.set_result(None)
+        if not self.closed.done():
+            self.closed.set_result(None)
 
-    def _take(self, reply: object) -> None:
-        pending = self.unanswered.popleft()
-        if self._watch is not None and pending.sent_at is not None:
-            took = self._watch.clock.monotonic() - pending.sent_at
-            self._watch.emit(RedisAnswered(took))
+    def _handle_reply(self, reply: object) -> None:
+        pending = self.in_flight.popleft()
+        if self._observer is not None and pending.sent_at is not None:
+            took = self._observer.clock.monotonic() - pending.sent_at
+            self._observer.emit(RedisAnswered(took))
         if not isinstance(reply, Exception):
-            if not pending.answer.done():
-                pending.answer.set_result(reply)
+            if not pending.reply.done():
+                pending.reply.set_result(reply)
             return
         try:
-            outcome = judged(reply)
+            outcome = classify_reply_error(reply)
         except Exception:
-            self.unanswered.appendleft(pending)  # it fails with all that wait behind it
+            self.in_flight.appendleft(pending)  # it fails with all that wait behind it
             raise
-        if not pending.answer.done():
-            pending.answer.set_exception(outcome)
+        if not pending.reply.done():
+            pending.reply.set_exception(outcome)
         if isinstance(reply, ReadOnlyError):
             # A former master: a new connection leads to the present one.
             raise RedisConnectionError("a former master")
 
-    def _listen_for(self, seconds: float) -> None:
+    def _start_timer(self, seconds: float) -> None:
         loop = asyncio.get_running_loop()
-        self._timer = loop.call_later(seconds, self._tired) if self._patience else None
+        self._timer = loop.call_later(seconds, self._on_timer) if self._timeout else None
 
-    def _tired(self) -> None:
+    def _on_timer(self) -> None:
         self._timer = None
-        if not self.unanswered or self.ended.done():
+        if not self.in_flight or self.closed.done():
             return
-        silent = asyncio.get_running_loop().time() - self._heard_at
-        if silent < self._patience:
-            self._listen_for(self._patience - silent)
+        silent = asyncio.get_running_loop().time() - self._last_received_at
+        if silent < self._timeout:
+            self._start_timer(self._timeout - silent)
         else:
-            self._end(RedisTimeoutError("Redis fell silent"))
+            self._terminate(RedisTimeoutError("Redis fell silent"))
 
-    def _end(self, why: BaseException) -> None:
-        if not self.ended.done():
-            self.ended.set_result(why if self.unanswered else None)
+    def _terminate(self, reason: BaseException) -> None:
+        if not self.closed.done():
+            self.closed.set_result(reason if self.in_flight else None)
 
 
-def judged(error: Exception) -> Exception:
+def classify_reply_error(error: Exception) -> Exception:
     """What a caller is told of an answer that is an error; raises what ends the connection."""
     match error:
         case NoScriptError():
@@ -179,7 +179,7 @@ def judged(error: Exception) -> Exception:
             return StoreUnavailable("The store is a replica now.", retry_after=RETRY_AFTER)
         case OutOfMemoryError():
             return StoreUnavailable(f"The store is full ({error}).", retry_after=RETRY_AFTER)
-        case ResponseError() if str(error).startswith(_CANNOT_WRITE):
+        case ResponseError() if str(error).startswith(_NOT_WRITABLE_CODES):
             return StoreUnavailable("The store cannot write.", retry_after=RETRY_AFTER)
         case ResponseError():
             return error

@@ -8,36 +8,40 @@ from redis.exceptions import ResponseError
 
 from core.errors import StoreUnavailable
 from core.store import keys
-from core.store.client import Wire
-from core.webhooks.endpoint import Stream
+from core.store.client import RedisClient
+from core.webhooks.endpoint import RedisStream
 
-FIELD: Final = "event"
+EVENT_FIELD: Final = "event"
 """The one field of a stream's entries: the CloudEvent as JSON."""
 
 
 @dataclass(frozen=True, slots=True)
-class SinkPolicy:
+class EventStreamPolicy:
     """`keep` is about how many entries a stream holds; older ones are trimmed."""
 
-    keep: int = 10_000
+    max_entries: int = 10_000
 
 
-class StreamSinks:
+class EventStreams:
     """The gateway's own Redis, and those that the operator named."""
 
-    def __init__(self, own: Wire, named: Mapping[str, Wire], policy: SinkPolicy) -> None:
+    def __init__(
+        self, default: RedisClient, external: Mapping[str, RedisClient], policy: EventStreamPolicy
+    ) -> None:
         """`named` are the wires to other Redis servers, by the names that tenants use."""
-        self._own = own
-        self._named = named
+        self._default = default
+        self._external = external
         self._policy = policy
 
-    async def append(self, tenant: str, stream: Stream, event: bytes) -> None:
+    async def append(self, tenant: str, stream: RedisStream, event: bytes) -> None:
         """Add one event. Raises `StoreUnavailable`, also for a sink that is no longer named."""
-        wire = self._own if stream.sink is None else self._named.get(stream.sink)
+        wire = self._default if stream.sink is None else self._external.get(stream.sink)
         if wire is None:
             raise StoreUnavailable("The operator names no such sink.")
-        key = keys.sink(tenant, stream.name)
+        key = keys.event_stream(tenant, stream.name)
         try:
-            await wire.execute("XADD", key, "MAXLEN", "~", self._policy.keep, "*", FIELD, event)
+            await wire.execute(
+                "XADD", key, "MAXLEN", "~", self._policy.max_entries, "*", EVENT_FIELD, event
+            )
         except ResponseError as error:
             raise StoreUnavailable("The sink refuses the event.") from error

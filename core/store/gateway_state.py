@@ -10,214 +10,223 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from core.billing.settlement import Booking
+from core.billing.settlement import ReservationTotals
 from core.clock import Clock, from_ms, to_ms
 from core.jobs.job import OPEN_STATES
 from core.money import MicroUsd
 from core.observability.gateway_state import (
-    Backlog,
-    JobsStanding,
-    Overview,
-    SlotsStanding,
-    StoreHealth,
-    Surroundings,
-    TenantStanding,
-    WindowStanding,
+    ConcurrencyState,
+    DeliveryBacklog,
+    Dependencies,
+    GatewayState,
+    OpenJobsState,
+    RedisHealth,
+    TenantState,
+    WindowState,
 )
 from core.store import keys
-from core.store.circuit_breaker import BreakerStore
-from core.store.client import Wire
+from core.store.circuit_breaker import CircuitBreakerStore
+from core.store.client import RedisClient
 from core.store.model_catalogue import CatalogueStore
-from core.store.operations import ControlStore
-from core.store.scripts import Scripts
-from core.store.webhook_endpoints import WebhookStore
+from core.store.operations import OperationsStore
+from core.store.scripts import LuaScripts
+from core.store.webhook_endpoints import WebhookConfigStore
 from core.store.worker_heartbeats import parse_info
-from core.tenants.limits import Span, spans_at
-from core.webhooks.endpoint import Disabled
+from core.tenants.limits import UsageWindow, usage_windows_at
+from core.webhooks.endpoint import DisabledReason
 
 STUCK_AFTER: Final = timedelta(seconds=60)
 """Four leases: a dead worker's jobs come back after one."""
-ENDPOINTS_READ: Final = 500
-SEEN_WITHIN: Final = timedelta(seconds=30)
-_TENANT: Final = "tenant:"
-_MODEL: Final = "model:"
-_CAPS: Final = ("running", "usd_per_day", "usd_per_month")
-_USED: Final = ("jobs", "reserved", "settled", "released", "saved")
+MAX_ENDPOINTS_READ: Final = 500
+MAX_HEARTBEAT_AGE: Final = timedelta(seconds=30)
+_TENANT_COUNTER_PREFIX: Final = "tenant:"
+_MODEL_COUNTER_PREFIX: Final = "model:"
+_LIMIT_FIELDS: Final = ("running", "usd_per_day", "usd_per_month")
+_USAGE_FIELDS: Final = ("jobs", "reserved", "settled", "released", "saved")
 
 
 @dataclass(frozen=True, slots=True)
-class OverviewParts:
+class GatewayStateStores:
     """The stores that know a part of the answer."""
 
-    scripts: Scripts
-    controls: ControlStore
-    breakers: BreakerStore
+    scripts: LuaScripts
+    operations: OperationsStore
+    circuit_breakers: CircuitBreakerStore
     catalogue: CatalogueStore
-    webhooks: WebhookStore
+    webhooks: WebhookConfigStore
 
 
-class OverviewStore:
+class GatewayStateStore:
     """The whole gateway in one reading."""
 
-    def __init__(self, wire: Wire, parts: OverviewParts, clock: Clock, tenants: int) -> None:
+    def __init__(
+        self, wire: RedisClient, stores: GatewayStateStores, clock: Clock, max_tenants: int
+    ) -> None:
         """At most `tenants` tenants are read, the first by name."""
         self._wire = wire
-        self._scripts = parts.scripts
-        self._parts = parts
+        self._scripts = stores.scripts
+        self._stores = stores
         self._clock = clock
-        self._most = tenants
+        self._max_tenants = max_tenants
 
-    async def read(self) -> Overview:
+    async def read(self) -> GatewayState:
         """How everything stands now. Raises `StoreUnavailable`."""
         began, now = self._clock.monotonic(), self._clock.now()
         jobs, slots, tenants, deliveries, surroundings, health = await asyncio.gather(
             self._jobs(now),
-            self._slots(),
+            self._concurrency(),
             self._tenants(now),
-            self._backlog(now),
-            self._surroundings(now),
+            self._delivery_backlog(now),
+            self._dependencies(now),
             self._health(),
         )
-        return Overview(
+        return GatewayState(
             read_at=now,
-            took=self._clock.monotonic() - began,
+            read_duration=self._clock.monotonic() - began,
             jobs=jobs,
-            slots=slots,
+            concurrency=slots,
             tenants=tenants,
             deliveries=deliveries,
-            surroundings=surroundings,
-            store=health,
+            dependencies=surroundings,
+            redis=health,
         )
 
-    async def _jobs(self, now: datetime) -> JobsStanding:
+    async def _jobs(self, now: datetime) -> OpenJobsState:
         counts, unsent, doubt, stuck = await asyncio.gather(
-            self._wire.execute("HMGET", keys.STATES, *OPEN_STATES),
-            self._first(keys.UNSENT),
-            self._first(keys.DOUBTS),
+            self._wire.execute("HMGET", keys.STATE_COUNTS, *OPEN_STATES),
+            self._oldest_in(keys.UNSUBMITTED),
+            self._oldest_in(keys.IN_DOUBT),
             self._wire.execute("ZCOUNT", keys.DUE, "-inf", to_ms(now - STUCK_AFTER)),
         )
         by_state = {state: int(n or 0) for state, n in zip(OPEN_STATES, counts, strict=True)}
-        return JobsStanding(by_state, unsent, doubt, int(stuck))
+        return OpenJobsState(by_state, unsent, doubt, int(stuck))
 
-    async def _slots(self) -> SlotsStanding:
+    async def _concurrency(self) -> ConcurrencyState:
         running, limits, pauses = await asyncio.gather(
-            self._counts(keys.RUNNING),
-            self._parts.controls.limits(),
+            self._load_counts(keys.RUNNING),
+            self._stores.operations.load_limits(),
             self._wire.execute("SCARD", keys.PAUSES),
         )
         by_model = {
-            name.removeprefix(_MODEL): n for name, n in running.items() if name.startswith(_MODEL)
+            name.removeprefix(_MODEL_COUNTER_PREFIX): n
+            for name, n in running.items()
+            if name.startswith(_MODEL_COUNTER_PREFIX)
         }
-        return SlotsStanding(running.get("all", 0), by_model, limits, int(pauses))
+        return ConcurrencyState(running.get("all", 0), by_model, limits, int(pauses))
 
-    async def _tenants(self, now: datetime) -> tuple[TenantStanding, ...]:
+    async def _tenants(self, now: datetime) -> tuple[TenantState, ...]:
         members, running, waiting = await asyncio.gather(
             self._wire.execute("SMEMBERS", keys.TENANTS),
-            self._counts(keys.RUNNING),
-            self._counts(keys.WAITING),
+            self._load_counts(keys.RUNNING),
+            self._load_counts(keys.WAITING),
         )
-        names = sorted(name.decode() for name in members)[: self._most]
+        names = sorted(name.decode() for name in members)[: self._max_tenants]
         bare = [
-            TenantStanding(name, running.get(_TENANT + name, 0), waiting.get(name, 0))
+            TenantState(name, running.get(_TENANT_COUNTER_PREFIX + name, 0), waiting.get(name, 0))
             for name in names
         ]
         return tuple(await asyncio.gather(*(self._tenant(one, now) for one in bare)))
 
-    async def _tenant(self, bare: TenantStanding, now: datetime) -> TenantStanding:
-        spans = spans_at(now)
+    async def _tenant(self, state: TenantState, now: datetime) -> TenantState:
+        spans = usage_windows_at(now)
         disabled, caps, *rows = await asyncio.gather(
-            self._disabled(bare.name),
-            self._wire.execute("HMGET", keys.tenant(bare.name), *_CAPS),
-            *(self._wire.execute("HMGET", keys.use(bare.name, s.name), *_USED) for s in spans),
+            self._disabled_endpoints(state.name),
+            self._wire.execute("HMGET", keys.tenant(state.name), *_LIMIT_FIELDS),
+            *(
+                self._wire.execute("HMGET", keys.usage(state.name, s.name), *_USAGE_FIELDS)
+                for s in spans
+            ),
         )
         slots, *budgets = (int(cap) if cap else None for cap in caps)
         windows = tuple(
-            _window(span, row, budget)
+            _parse_window(span, row, budget)
             for span, row, budget in zip(spans, rows, budgets, strict=True)
         )
-        return replace(bare, slots=slots, windows=windows, disabled=disabled)
+        return replace(state, slot_limit=slots, windows=windows, disabled_reasons=disabled)
 
-    async def _disabled(self, tenant: str) -> tuple[Disabled, ...]:
-        setup = await self._parts.webhooks.load(tenant)
+    async def _disabled_endpoints(self, tenant: str) -> tuple[DisabledReason, ...]:
+        setup = await self._stores.webhooks.load(tenant)
         ends = () if setup is None else setup.endpoints
-        return tuple(end.disabled for end in ends if end.disabled is not None)
+        return tuple(end.disabled_reason for end in ends if end.disabled_reason is not None)
 
-    async def _surroundings(self, now: datetime) -> Surroundings:
-        parts, since = self._parts, to_ms(now - SEEN_WITHIN)
+    async def _dependencies(self, now: datetime) -> Dependencies:
+        parts, since = self._stores, to_ms(now - MAX_HEARTBEAT_AGE)
         wallet, breaker, synced_at, models, workers = await asyncio.gather(
-            parts.controls.wallet(),
-            parts.breakers.load(),
+            parts.operations.load_balance(),
+            parts.circuit_breakers.load(),
             parts.catalogue.synced_at(),
             self._wire.execute("HLEN", keys.CATALOGUE_MODELS),
             self._wire.execute("ZCOUNT", keys.WORKERS, since, "+inf"),
         )
-        return Surroundings(wallet, breaker, synced_at, int(models), int(workers))
+        return Dependencies(wallet, breaker, synced_at, int(models), int(workers))
 
-    async def _backlog(self, now: datetime) -> Backlog:
+    async def _delivery_backlog(self, now: datetime) -> DeliveryBacklog:
         endpoints, (pending, due, busy, held_back, oldest) = await asyncio.gather(
             self._wire.execute("ZCARD", keys.OUTBOX),
             self._scripts.call(
-                "delivery_backlog", [keys.OUTBOX], [to_ms(now), ENDPOINTS_READ, keys.CHANNEL_PREFIX]
+                "delivery_backlog",
+                [keys.OUTBOX],
+                [to_ms(now), MAX_ENDPOINTS_READ, keys.DELIVERY_QUEUE_PREFIX],
             ),
         )
-        return Backlog(
+        return DeliveryBacklog(
             pending=int(pending),
             due=int(due),
-            busy=int(busy),
+            in_flight=int(busy),
             endpoints=int(endpoints),
-            held_back=int(held_back),
+            paused=int(held_back),
             oldest_due_at=from_ms(int(oldest)) if oldest else None,
         )
 
-    async def _health(self) -> StoreHealth:
-        text = await self._wire.attempt("INFO")
-        return StoreHealth() if text is None else store_health(parse_info(text))
+    async def _health(self) -> RedisHealth:
+        text = await self._wire.execute_or_none("INFO")
+        return RedisHealth() if text is None else parse_store_health(parse_info(text))
 
-    async def _first(self, index: str) -> datetime | None:
+    async def _oldest_in(self, index: str) -> datetime | None:
         rows = await self._wire.execute("ZRANGE", index, 0, 0, "WITHSCORES")
         return from_ms(int(float(rows[1]))) if rows else None
 
-    async def _counts(self, key: str) -> Mapping[str, int]:
+    async def _load_counts(self, key: str) -> Mapping[str, int]:
         flat = await self._wire.execute("HGETALL", key)
         return {n.decode(): int(v) for n, v in zip(flat[::2], flat[1::2], strict=True)}
 
 
-def _window(span: Span, row: list[Any], budget: int | None) -> WindowStanding:
+def _parse_window(span: UsageWindow, row: list[Any], budget: int | None) -> WindowState:
     jobs, reserved, settled, released, saved = (int(value or 0) for value in row)
-    return WindowStanding(
-        window=span.window,
+    return WindowState(
+        window=span.kind,
         jobs=jobs,
-        booking=Booking(reserved, settled, released),
+        reservations=ReservationTotals(reserved, settled, released),
         budget=None if budget is None else MicroUsd(budget),
-        saved=saved,
+        cost_saved=saved,
     )
 
 
-def store_health(info: Mapping[str, str]) -> StoreHealth:
+def parse_store_health(info: Mapping[str, str]) -> RedisHealth:
     """What INFO says; fields that a server leaves out stay unknown."""
-    uptime = _whole(info.get("uptime_in_seconds"))
-    return StoreHealth(
-        memory=_whole(info.get("used_memory")),
-        memory_limit=_whole(info.get("maxmemory")),
-        clients=_whole(info.get("connected_clients")),
-        keys=_keys_in(info),
-        commands=_whole(info.get("total_commands_processed")),
-        evicted_keys=_whole(info.get("evicted_keys")),
-        aof=_is(info.get("aof_enabled"), "1"),
-        aof_write_ok=_is(info.get("aof_last_write_status"), "ok"),
+    uptime = _parse_int(info.get("uptime_in_seconds"))
+    return RedisHealth(
+        memory=_parse_int(info.get("used_memory")),
+        memory_limit=_parse_int(info.get("maxmemory")),
+        clients=_parse_int(info.get("connected_clients")),
+        keys=_count_keys(info),
+        commands=_parse_int(info.get("total_commands_processed")),
+        evicted_keys=_parse_int(info.get("evicted_keys")),
+        aof=_parse_flag(info.get("aof_enabled"), "1"),
+        aof_write_ok=_parse_flag(info.get("aof_last_write_status"), "ok"),
         uptime=None if uptime is None else timedelta(seconds=uptime),
     )
 
 
-def _whole(text: str | None) -> int | None:
+def _parse_int(text: str | None) -> int | None:
     return int(text) if text and text.isdecimal() else None
 
 
-def _is(text: str | None, wanted: str) -> bool | None:
-    return None if text is None else text == wanted
+def _parse_flag(text: str | None, true_value: str) -> bool | None:
+    return None if text is None else text == true_value
 
 
-def _keys_in(info: Mapping[str, str]) -> int:
+def _count_keys(info: Mapping[str, str]) -> int:
     """Of all databases: each line reads `db0:keys=12,expires=3,avg_ttl=0`."""
     lines = [text for name, text in info.items() if name.startswith("db")]
-    return sum(_whole(line.removeprefix("keys=").split(",")[0]) or 0 for line in lines)
+    return sum(_parse_int(line.removeprefix("keys=").split(",")[0]) or 0 for line in lines)

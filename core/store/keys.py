@@ -14,24 +14,24 @@ class KeySpec:
     pattern: str
     kind: str
     lifetime: str
-    holds: str
+    contents: str
 
 
-CATALOGUE: Final = (
+KEY_SPECS: Final = (
     KeySpec(
         "gw:job:{id}",
         "hash",
         "7 days after the end",
-        "version, doc, input, output, polls, slot, reserved, settled, released, once, cache_ms, "
-        "leader, idempotency, batch, counted",
+        "version, doc, input, output, polls, slot, reserved, settled, released, dedup_key, "
+        "cache_ms, leader, idempotency, batch, batch_status",
     ),
     KeySpec("gw:job:{id}:timeline", "list", "as the job", "its history, oldest first, as JSON"),
     KeySpec("gw:job:{id}:deliveries", "list", "as the job", "ids of its callbacks"),
     KeySpec(
-        "gw:once:{scope}:{fingerprint}",
+        "gw:dedup:{scope}:{fingerprint}",
         "hash",
         "while its job runs, then as long as its result may be reused",
-        "leader, of (whose job that is), output, cost, source, until",
+        "leader, leader_tenant, output, cost, source, expires_at",
     ),
     KeySpec(
         "gw:followers:{id}",
@@ -49,7 +49,7 @@ CATALOGUE: Final = (
         "gw:batch:{id}",
         "hash",
         "7 days after the end of its last job",
-        "doc, idempotency, listed, finished_at (ms), and how many jobs stand in each status",
+        "doc, idempotency, batch_index, finished_at (ms), and how many jobs stand in each status",
     ),
     KeySpec(
         "gw:batch:{id}:items",
@@ -76,28 +76,30 @@ CATALOGUE: Final = (
         "for ever",
         "how many jobs stand in each open state, and ever came to each end",
     ),
-    KeySpec("gw:doubts", "sorted set", "for ever", "jobs in doubt by since when (ms)"),
-    KeySpec("gw:unsent", "sorted set", "for ever", "jobs that RunComfy has not got, by age (ms)"),
+    KeySpec("gw:in_doubt", "sorted set", "for ever", "jobs in doubt by since when (ms)"),
+    KeySpec(
+        "gw:unsubmitted", "sorted set", "for ever", "jobs that RunComfy has not got, by age (ms)"
+    ),
     KeySpec("gw:delivery:{id}", "hash", "14 days", "version, doc"),
     KeySpec("gw:delivery:{id}:attempts", "list", "14 days", "what each attempt met, as JSON"),
     KeySpec("gw:outbox", "sorted set", "for ever", "channels by when to look at them next (ms)"),
     KeySpec(
-        "gw:outbox:{channel}",
+        "gw:outbox:{queue}",
         "sorted set",
         "while any wait",
         "an endpoint's callbacks by when the next try is due (ms)",
     ),
     KeySpec(
-        "gw:outbox:{channel}:busy",
+        "gw:outbox:{queue}:in_flight",
         "sorted set",
         "while any are under way",
         "its callbacks in couriers' hands by the end of the lease (ms)",
     ),
     KeySpec(
-        "gw:outbox:{channel}:state",
+        "gw:outbox:{queue}:circuit",
         "hash",
         "14 days after its last change",
-        "version, doc, until, at_once of the breaker over it",
+        "version, doc, paused_until, max_concurrency of the breaker over it",
     ),
     KeySpec(
         "gw:tenant:{name}:deliveries",
@@ -131,7 +133,7 @@ CATALOGUE: Final = (
     KeySpec("gw:tenants", "set", "for ever", "names of all tenants"),
     KeySpec("gw:rate:{tenant}", "string", "until it refills", "GCRA: when the next is due (ms)"),
     KeySpec(
-        "gw:use:{tenant}:{window}",
+        "gw:usage:{tenant}:{window}",
         "hash",
         "a day window 40 days, a month window 400 days",
         "jobs, reserved, settled, released (micro-USD), reused, saved, the same by model",
@@ -140,36 +142,54 @@ CATALOGUE: Final = (
     KeySpec("gw:pauses", "set", "for ever", "what is paused: all, tenant:x, model:y"),
     KeySpec("gw:running", "hash", "for ever", "slots in use: all, tenant:x, model:y"),
     KeySpec("gw:waiting", "hash", "for ever", "how many jobs of each tenant wait for a slot"),
-    KeySpec("gw:heads", "sorted set", "while any wait", "open models by their first one's tag"),
-    KeySpec("gw:turns:{model}", "sorted set", "while any wait", "its tenants in turn, by tag"),
-    KeySpec("gw:fair", "hash", "for ever", "virtual time (@now), tenants' tags, arrivals (@age)"),
-    KeySpec("gw:lanes:{tenant}", "sorted set", "while any wait", "its models by their first job"),
-    KeySpec("gw:wait:{tenant}:{model}", "sorted set", "while any wait", "its jobs by rank"),
-    KeySpec("gw:wallet", "hash", "for ever", "RunComfy's balance and the floor (micro-USD)"),
+    KeySpec(
+        "gw:queue:ready", "sorted set", "while any wait", "open models by their first one's tag"
+    ),
+    KeySpec(
+        "gw:queue:tenants:{model}", "sorted set", "while any wait", "its tenants in turn, by tag"
+    ),
+    KeySpec(
+        "gw:queue:tags",
+        "hash",
+        "for ever",
+        "virtual time (@virtual_time), tenants' start tags, arrivals (@arrivals)",
+    ),
+    KeySpec(
+        "gw:queue:models:{tenant}", "sorted set", "while any wait", "its models by their first job"
+    ),
+    KeySpec("gw:queue:jobs:{tenant}:{model}", "sorted set", "while any wait", "its jobs by rank"),
+    KeySpec(
+        "gw:account_balance",
+        "hash",
+        "for ever",
+        "RunComfy's balance and the minimum balance (micro-USD)",
+    ),
     KeySpec("gw:audit", "stream", "the last 10,000", "what operators did"),
     KeySpec("gw:rate:@polls", "string", "until it refills", "GCRA of all reads of RunComfy"),
     KeySpec("gw:rate:@submits", "string", "until it refills", "GCRA of all submits"),
-    KeySpec("gw:key:{digest}", "hash", "until revoked", "tenant, expires, scopes, used, doc"),
+    KeySpec(
+        "gw:key:{digest}", "hash", "until revoked", "tenant, expires, scopes, last_used_at, doc"
+    ),
     KeySpec("gw:tenant:{name}:keys", "set", "as the tenant", "digests of its keys"),
     KeySpec("gw:catalogue", "hash", "until the next sync", "RunComfy's model documents by id"),
     KeySpec("gw:catalogue:meta", "hash", "for ever", "when the catalogue was read; categories"),
     KeySpec("gw:workers", "sorted set", "for ever", "worker processes by last sign of life (ms)"),
-    KeySpec("gw:trimmer", "string", "a minute", "the worker that trims indexes at present"),
-    KeySpec("gw:upstream", "hash", "for ever", "version, doc of the breaker over RunComfy"),
+    KeySpec("gw:prune_lock", "string", "a minute", "the worker that trims indexes at present"),
+    KeySpec("gw:upstream:circuit", "hash", "for ever", "version, doc of the breaker over RunComfy"),
     KeySpec("gw:runs:{model}", "list", "for ever", "its last 200 run times (ms), newest first"),
     KeySpec("gw:runs", "hash", "for ever", "how many runs of each model have ended so far"),
     KeySpec(
         "gw:changes", "channel", "not kept", "pub/sub: id, version and state of each changed job"
     ),
-    KeySpec("gw:bell", "sorted set", "for ever", "arq's queue: messages by when they are due (ms)"),
+    KeySpec("gw:wake", "sorted set", "for ever", "arq's queue: messages by when they are due (ms)"),
     KeySpec("arq:job:{message}", "string", "1 hour", "arq's message: a job id and a version"),
 )
 
 DUE: Final = "gw:due"
-TRIMMER: Final = "gw:trimmer"
-STATES: Final = "gw:states"
-DOUBTS: Final = "gw:doubts"
-UNSENT: Final = "gw:unsent"
+PRUNE_LOCK: Final = "gw:prune_lock"
+STATE_COUNTS: Final = "gw:states"
+IN_DOUBT: Final = "gw:in_doubt"
+UNSUBMITTED: Final = "gw:unsubmitted"
 OUTBOX: Final = "gw:outbox"
 REPLAYS: Final = "gw:replays"
 BATCHES: Final = "gw:batches"
@@ -177,55 +197,55 @@ TENANTS: Final = "gw:tenants"
 CATALOGUE_MODELS: Final = "gw:catalogue"
 CATALOGUE_META: Final = "gw:catalogue:meta"
 WORKERS: Final = "gw:workers"
-UPSTREAM: Final = "gw:upstream"
-BELL: Final = "gw:bell"
+UPSTREAM_CIRCUIT: Final = "gw:upstream:circuit"
+WAKE_QUEUE: Final = "gw:wake"
 LIMITS: Final = "gw:limits"
 PAUSES: Final = "gw:pauses"
 RUNNING: Final = "gw:running"
 WAITING: Final = "gw:waiting"
-FAIR: Final = "gw:fair"
-WALLET: Final = "gw:wallet"
+QUEUE_TAGS: Final = "gw:queue:tags"
+ACCOUNT_BALANCE: Final = "gw:account_balance"
 AUDIT: Final = "gw:audit"
 POLL_RATE: Final = "gw:rate:@polls"
 SUBMIT_RATE: Final = "gw:rate:@submits"
-CHANGES: Final = "gw:changes"
+JOB_CHANGES: Final = "gw:changes"
 RUN_COUNTS: Final = "gw:runs"
 
 JOB_PREFIX: Final = "gw:job:"
 DELIVERY_PREFIX: Final = "gw:delivery:"
-CHANNEL_PREFIX: Final = "gw:outbox:"
+DELIVERY_QUEUE_PREFIX: Final = "gw:outbox:"
 REPLAY_PREFIX: Final = "gw:replay:"
 BATCH_PREFIX: Final = "gw:batch:"
-_TENANT: Final = "gw:tenant:"
-_FOLLOWERS: Final = "gw:followers:"
-_RUNS: Final = "gw:runs:"
-_MESSAGE: Final = "arq:job:"
+_TENANT_PREFIX: Final = "gw:tenant:"
+_FOLLOWERS_PREFIX: Final = "gw:followers:"
+_RUN_TIMES_PREFIX: Final = "gw:runs:"
+_ARQ_MESSAGE_PREFIX: Final = "arq:job:"
 
 LUA_NAMES: Final = {
     "job": JOB_PREFIX,
     "delivery": DELIVERY_PREFIX,
-    "tenant": _TENANT,
+    "tenant": _TENANT_PREFIX,
     "limits": LIMITS,
-    "wallet": WALLET,
+    "account_balance": ACCOUNT_BALANCE,
     "pauses": PAUSES,
     "running": RUNNING,
     "waiting": WAITING,
-    "heads": "gw:heads",
-    "turns": "gw:turns:",
-    "fair": FAIR,
-    "lanes": "gw:lanes:",
-    "wait": "gw:wait:",
+    "queue_ready": "gw:queue:ready",
+    "queue_tenants": "gw:queue:tenants:",
+    "queue_tags": QUEUE_TAGS,
+    "queue_models": "gw:queue:models:",
+    "queue_jobs": "gw:queue:jobs:",
     "due": DUE,
-    "states": STATES,
-    "once": "gw:once:",
-    "followers": _FOLLOWERS,
+    "states": STATE_COUNTS,
+    "dedup": "gw:dedup:",
+    "followers": _FOLLOWERS_PREFIX,
     "batch": BATCH_PREFIX,
     "batches": BATCHES,
-    "unsent": UNSENT,
-    "bell": BELL,
-    "message": _MESSAGE,
-    "changes": CHANGES,
-    "runs": _RUNS,
+    "unsubmitted": UNSUBMITTED,
+    "wake": WAKE_QUEUE,
+    "message": _ARQ_MESSAGE_PREFIX,
+    "changes": JOB_CHANGES,
+    "runs": _RUN_TIMES_PREFIX,
     "run_counts": RUN_COUNTS,
 }
 """Names, and beginnings of names, of which parts of scripts make keys that they find by reading."""
@@ -256,19 +276,19 @@ def attempts(delivery_id: str) -> str:
     return f"{delivery(delivery_id)}:attempts"
 
 
-def channel(name: str) -> str:
+def delivery_queue(name: str) -> str:
     """What waits for an endpoint."""
-    return CHANNEL_PREFIX + name
+    return DELIVERY_QUEUE_PREFIX + name
 
 
-def channel_busy(name: str) -> str:
+def deliveries_in_flight(name: str) -> str:
     """What is on its way to an endpoint."""
-    return f"{channel(name)}:busy"
+    return f"{delivery_queue(name)}:in_flight"
 
 
-def channel_state(name: str) -> str:
+def endpoint_circuit(name: str) -> str:
     """The breaker over an endpoint."""
-    return f"{channel(name)}:state"
+    return f"{delivery_queue(name)}:circuit"
 
 
 def tenant_deliveries(name: str) -> str:
@@ -286,14 +306,14 @@ def replay(tenant_name: str) -> str:
     return REPLAY_PREFIX + tenant_name
 
 
-def sink(tenant_name: str, stream: str) -> str:
+def event_stream(tenant_name: str, stream: str) -> str:
     """A stream that a tenant's events are written to."""
     return f"gw:sink:{tenant_name}:{stream}"
 
 
 def tenant(name: str) -> str:
     """A tenant's record."""
-    return _TENANT + name
+    return _TENANT_PREFIX + name
 
 
 def tenant_jobs(name: str) -> str:
@@ -316,14 +336,14 @@ def api_key(digest: str) -> str:
     return f"gw:key:{digest}"
 
 
-def message(name: str) -> str:
+def arq_message(name: str) -> str:
     """Arq's own key of a message; its pattern is arq's."""
-    return _MESSAGE + name
+    return _ARQ_MESSAGE_PREFIX + name
 
 
 def followers(job_id: str) -> str:
     """Who shares a job's work."""
-    return _FOLLOWERS + job_id
+    return _FOLLOWERS_PREFIX + job_id
 
 
 def idempotency(tenant_name: str, digest: str) -> str:
@@ -351,9 +371,9 @@ def rate(tenant_name: str) -> str:
     return f"gw:rate:{tenant_name}"
 
 
-def use(tenant_name: str, window: str) -> str:
+def usage(tenant_name: str, window: str) -> str:
     """What a tenant used in one window."""
-    return f"gw:use:{tenant_name}:{window}"
+    return f"gw:usage:{tenant_name}:{window}"
 
 
 def tenant_keys(name: str) -> str:
@@ -361,6 +381,6 @@ def tenant_keys(name: str) -> str:
     return f"{tenant(name)}:keys"
 
 
-def runs(model_id: str) -> str:
+def run_times(model_id: str) -> str:
     """A model's run times."""
-    return _RUNS + model_id
+    return _RUN_TIMES_PREFIX + model_id

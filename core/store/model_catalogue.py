@@ -6,8 +6,8 @@ from datetime import datetime
 
 from core.clock import from_ms, to_ms
 from core.store import keys
-from core.store.client import Argument, Wire
-from core.store.scripts import Scripts
+from core.store.client import Argument, RedisClient
+from core.store.scripts import LuaScripts
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,7 @@ class CatalogueSnapshot:
 class CatalogueStore:
     """The catalogue in Redis: written whole by a worker, read whole by the services."""
 
-    def __init__(self, wire: Wire, scripts: Scripts) -> None:
+    def __init__(self, wire: RedisClient, scripts: LuaScripts) -> None:
         """Talk over `wire`."""
         self._wire = wire
         self._scripts = scripts
@@ -41,7 +41,7 @@ class CatalogueStore:
 
     async def synced_at(self) -> datetime | None:
         """When a worker last read the catalogue."""
-        return _instant(await self._wire.execute("HGET", keys.CATALOGUE_META, "synced_at"))
+        return _parse_instant(await self._wire.execute("HGET", keys.CATALOGUE_META, "synced_at"))
 
     async def load(self) -> CatalogueSnapshot:
         """The whole catalogue."""
@@ -51,11 +51,11 @@ class CatalogueStore:
         flat = await self._wire.execute("HGETALL", keys.CATALOGUE_MODELS)
         pairs = zip(flat[::2], flat[1::2], strict=True)
         return CatalogueSnapshot(
-            synced_at=_instant(synced_at),
+            synced_at=_parse_instant(synced_at),
             models={name.decode(): document for name, document in pairs},
             categories=categories or None,
         )
 
 
-def _instant(stored: bytes | None) -> datetime | None:
+def _parse_instant(stored: bytes | None) -> datetime | None:
     return from_ms(int(stored)) if stored else None

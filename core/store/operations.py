@@ -3,128 +3,143 @@
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from core.billing.balance import Wallet
+from core.billing.balance import AccountBalance
 from core.clock import Clock, from_ms, to_ms
 from core.money import MicroUsd
 from core.operations import AuditEntry, Pause
 from core.store import keys
-from core.store.client import Argument, Wire
-from core.store.codecs import AUDITS
-from core.store.scripts import Scripts
+from core.store.client import Argument, RedisClient
+from core.store.codecs import AUDIT_ENTRY_CODEC
+from core.store.scripts import LuaScripts
 from core.store.wake_queue import dispatch_arguments
 from core.tenants.limits import GlobalLimits
 
-AUDIT_LENGTH: Final = 10_000
-_MODEL: Final = "model:"
-_PLAIN: Final = ("running", "submits_per_second", "polls_per_second")
-_READING: Final = ("balance", "read_at", "burn_per_hour")
-_FLOOR: Final = "floor"
+MAX_AUDIT_ENTRIES: Final = 10_000
+_MODEL_LIMIT_PREFIX: Final = "model:"
+_GLOBAL_LIMIT_FIELDS: Final = ("running", "submits_per_second", "polls_per_second")
+_BALANCE_FIELDS: Final = ("balance", "read_at", "burn_per_hour")
+_MINIMUM_FIELD: Final = "minimum"
 
 
-class ControlStore:
+class OperationsStore:
     """What holds for all tenants together."""
 
-    def __init__(self, wire: Wire, scripts: Scripts, clock: Clock) -> None:
+    def __init__(self, wire: RedisClient, scripts: LuaScripts, clock: Clock) -> None:
         """Every instant is this clock's."""
         self._wire = wire
         self._scripts = scripts
         self._clock = clock
 
-    async def limits(self) -> GlobalLimits:
+    async def load_limits(self) -> GlobalLimits:
         """The limits of the whole gateway."""
         flat = await self._wire.execute("HGETALL", keys.LIMITS)
         fields = {n.decode(): v.decode() for n, v in zip(flat[::2], flat[1::2], strict=True)}
         return GlobalLimits(
             running=int(fields["running"]) if "running" in fields else None,
-            submits_per_second=_rate(fields.get("submits_per_second")),
-            polls_per_second=_rate(fields.get("polls_per_second")),
+            submits_per_second=_parse_rate(fields.get("submits_per_second")),
+            polls_per_second=_parse_rate(fields.get("polls_per_second")),
             models=tuple(
-                (name.removeprefix(_MODEL), int(value))
+                (name.removeprefix(_MODEL_LIMIT_PREFIX), int(value))
                 for name, value in sorted(fields.items())
-                if name.startswith(_MODEL)
+                if name.startswith(_MODEL_LIMIT_PREFIX)
             ),
         )
 
-    async def set_limits(self, limits: GlobalLimits, over: GlobalLimits | None = None) -> None:
+    async def set_limits(self, limits: GlobalLimits, base: GlobalLimits | None = None) -> None:
         """Put other limits in force; slots that they free are handed out.
 
         Only what differs from `over` is written, the limits from which these were made (None: those
         in force): what somebody else changed meanwhile stays. Limits below what runs stop nothing
         that runs: fewer are dispatched until it fits.
         """
-        before, after = _limit_fields(over or await self.limits()), _limit_fields(limits)
+        before, after = _limit_fields(base or await self.load_limits()), _limit_fields(limits)
         changed: list[Argument] = []
         for name in sorted(before.keys() | after.keys()):
             if before.get(name) != after.get(name):
                 changed += [name, after.get(name, "")]
-        await self._scripts.call("set_limits", [keys.LIMITS], [*self._bell(), *changed])
+        await self._scripts.call(
+            "set_limits", [keys.LIMITS], [*self._dispatch_arguments(), *changed]
+        )
 
-    async def pauses(self) -> Sequence[Pause]:
+    async def list_pauses(self) -> Sequence[Pause]:
         """What is paused."""
         names = await self._wire.execute("SMEMBERS", keys.PAUSES)
         return [Pause(name) for name in sorted(name.decode() for name in names)]
 
     async def pause(self, pause: Pause) -> None:
         """Dispatch no more of it: its jobs wait, nothing is lost, and what runs goes on."""
-        await self._switch(pause, "1")
+        await self._set_pause(pause, "1")
 
     async def resume(self, pause: Pause) -> None:
         """Dispatch it again."""
-        await self._switch(pause, "0")
+        await self._set_pause(pause, "0")
 
     async def dispatch(self) -> int:
         """Hand out slots that are free. Returns how many are in use."""
-        in_use = await self._scripts.call("dispatch", [keys.RUNNING], self._bell())
+        in_use = await self._scripts.call("dispatch", [keys.RUNNING], self._dispatch_arguments())
         return int(in_use)
 
-    async def wallet(self) -> Wallet:
+    async def load_balance(self) -> AccountBalance:
         """RunComfy's balance as last read."""
-        row = await self._wire.execute("HMGET", keys.WALLET, *_READING, _FLOOR)
+        row = await self._wire.execute(
+            "HMGET", keys.ACCOUNT_BALANCE, *_BALANCE_FIELDS, _MINIMUM_FIELD
+        )
         balance, read_at, burn, floor = (int(value) if value else None for value in row)
-        return Wallet(
+        return AccountBalance(
             balance=None if balance is None else MicroUsd(balance),
             read_at=None if read_at is None else from_ms(read_at),
-            floor=None if floor is None else MicroUsd(floor),
+            minimum=None if floor is None else MicroUsd(floor),
             burn_per_hour=None if burn is None else MicroUsd(burn),
         )
 
-    async def set_wallet(self, wallet: Wallet) -> None:
+    async def store_balance(self, balance: AccountBalance) -> None:
         """Store a reading. The floor is an operator's, and is left as it stands."""
-        read_at = None if wallet.read_at is None else to_ms(wallet.read_at)
-        await self._set_purse(
-            dict(zip(_READING, (wallet.balance, read_at, wallet.burn_per_hour), strict=True))
+        read_at = None if balance.read_at is None else to_ms(balance.read_at)
+        await self._set_balance_fields(
+            dict(
+                zip(_BALANCE_FIELDS, (balance.balance, read_at, balance.burn_per_hour), strict=True)
+            )
         )
 
-    async def set_floor(self, floor: MicroUsd | None) -> None:
+    async def set_minimum_balance(self, minimum: MicroUsd | None) -> None:
         """Refuse submits from now on while the balance is below `floor`; None: never."""
-        await self._set_purse({_FLOOR: floor})
+        await self._set_balance_fields({_MINIMUM_FIELD: minimum})
 
-    async def note(self, entry: AuditEntry) -> None:
+    async def append_audit_entry(self, entry: AuditEntry) -> None:
         """Add to the audit log."""
         await self._wire.execute(
-            "XADD", keys.AUDIT, "MAXLEN", "~", AUDIT_LENGTH, "*", "entry", AUDITS.write(entry)
+            "XADD",
+            keys.AUDIT,
+            "MAXLEN",
+            "~",
+            MAX_AUDIT_ENTRIES,
+            "*",
+            "entry",
+            AUDIT_ENTRY_CODEC.encode(entry),
         )
 
-    async def audit(self, limit: int) -> Sequence[AuditEntry]:
+    async def list_audit_entries(self, limit: int) -> Sequence[AuditEntry]:
         """The latest acts, newest first."""
         rows = await self._wire.execute("XREVRANGE", keys.AUDIT, "+", "-", "COUNT", limit)
-        return [AUDITS.read(fields[1]) for _, fields in rows]
+        return [AUDIT_ENTRY_CODEC.decode(fields[1]) for _, fields in rows]
 
-    async def _set_purse(self, figures: Mapping[str, int | None]) -> None:
+    async def _set_balance_fields(self, fields: Mapping[str, int | None]) -> None:
         """A figure that is not known is absent: the admission script compares what is there."""
         known: list[Argument] = []
-        for name, value in figures.items():
+        for name, value in fields.items():
             known += [] if value is None else [name, int(value)]
-        unknown = [name for name, value in figures.items() if value is None]
+        unknown = [name for name, value in fields.items() if value is None]
         if known:
-            await self._wire.execute("HSET", keys.WALLET, *known)
+            await self._wire.execute("HSET", keys.ACCOUNT_BALANCE, *known)
         if unknown:
-            await self._wire.execute("HDEL", keys.WALLET, *unknown)
+            await self._wire.execute("HDEL", keys.ACCOUNT_BALANCE, *unknown)
 
-    async def _switch(self, pause: Pause, paused: str) -> None:
-        await self._scripts.call("set_pause", [keys.PAUSES], [pause.what, paused, *self._bell()])
+    async def _set_pause(self, pause: Pause, paused: str) -> None:
+        await self._scripts.call(
+            "set_pause", [keys.PAUSES], [pause.target, paused, *self._dispatch_arguments()]
+        )
 
-    def _bell(self) -> tuple[Argument, ...]:
+    def _dispatch_arguments(self) -> tuple[Argument, ...]:
         now = self._clock.now()
         return (
             to_ms(now),
@@ -132,11 +147,11 @@ class ControlStore:
         )
 
 
-def _rate(text: str | None) -> float | None:
+def _parse_rate(text: str | None) -> float | None:
     return None if text is None else float(text)
 
 
 def _limit_fields(limits: GlobalLimits) -> dict[str, Argument]:
-    plain = {name: getattr(limits, name) for name in _PLAIN}
+    plain = {name: getattr(limits, name) for name in _GLOBAL_LIMIT_FIELDS}
     known = {name: value for name, value in plain.items() if value is not None}
-    return known | {_MODEL + model_id: at_once for model_id, at_once in limits.models}
+    return known | {_MODEL_LIMIT_PREFIX + model_id: at_once for model_id, at_once in limits.models}

@@ -5,44 +5,56 @@ from typing import Any, Final
 
 from core.clock import MILLISECOND
 from core.errors import BudgetReached, CallerError, LimitReached, ModelNotAllowed, NotPermitted
-from core.quotas import Policy, Quota
+from core.quotas import Quota, QuotaPolicy
 
-_SENTENCES: Final[Mapping[Policy, str]] = {
-    Policy.REQUESTS: "The tenant's submits per minute are used up.",
-    Policy.WAITING: "As many of the tenant's jobs wait as may.",
-    Policy.JOBS_DAY: "The tenant's jobs of this day (UTC) are used up.",
-    Policy.JOBS_MONTH: "The tenant's jobs of this month (UTC) are used up.",
-    Policy.USD_REQUEST: "The request is estimated above what one request of the tenant may cost.",
-    Policy.USD_DAY: "The tenant's budget of this day (UTC) does not cover the request.",
-    Policy.USD_MONTH: "The tenant's budget of this month (UTC) does not cover the request.",
-    Policy.MODELS: "The tenant may not use this model.",
-    Policy.PRIORITY: "The tenant may not ask for so high a priority.",
-    Policy.UNKNOWN_PRICE: "The model's price is not known, and the tenant pays known prices only.",
-    Policy.WALLET: "The gateway's RunComfy balance is too low for new jobs.",
+_MESSAGES: Final[Mapping[QuotaPolicy, str]] = {
+    QuotaPolicy.REQUESTS: "The tenant's submits per minute are used up.",
+    QuotaPolicy.WAITING: "The tenant's queue is full (limit: `waiting`).",
+    QuotaPolicy.JOBS_DAY: "The tenant's jobs of this day (UTC) are used up.",
+    QuotaPolicy.JOBS_MONTH: "The tenant's jobs of this month (UTC) are used up.",
+    QuotaPolicy.USD_REQUEST: (
+        "The request's estimate is above the tenant's limit for one request."
+    ),
+    QuotaPolicy.USD_DAY: "The tenant's budget of this day (UTC) does not cover the request.",
+    QuotaPolicy.USD_MONTH: "The tenant's budget of this month (UTC) does not cover the request.",
+    QuotaPolicy.MODELS: "The tenant may not use this model.",
+    QuotaPolicy.PRIORITY: "The tenant may not ask for so high a priority.",
+    QuotaPolicy.UNKNOWN_PRICE: (
+        "The model's price is not known, and the tenant allows known prices only."
+    ),
+    QuotaPolicy.MINIMUM_BALANCE: "The gateway's RunComfy balance is too low for new jobs.",
 }
 
-BUDGETS: Final = frozenset(
-    {Policy.USD_REQUEST, Policy.USD_DAY, Policy.USD_MONTH, Policy.UNKNOWN_PRICE, Policy.WALLET}
+BUDGET_POLICIES: Final = frozenset(
+    {
+        QuotaPolicy.USD_REQUEST,
+        QuotaPolicy.USD_DAY,
+        QuotaPolicy.USD_MONTH,
+        QuotaPolicy.UNKNOWN_PRICE,
+        QuotaPolicy.MINIMUM_BALANCE,
+    }
 )
 
 
-_POLICIES: Final[Mapping[bytes, Policy]] = {policy.value.encode(): policy for policy in Policy}
+_POLICIES: Final[Mapping[bytes, QuotaPolicy]] = {
+    policy.value.encode(): policy for policy in QuotaPolicy
+}
 
 
-def refusal(policy: str, retry_after_ms: float, quotas: tuple[Quota, ...]) -> CallerError:
+def build_limit_error(policy: str, retry_after_ms: float, quotas: tuple[Quota, ...]) -> CallerError:
     """The error that tells a caller which limit said no, and when it may say yes."""
-    name = Policy(policy)
+    name = QuotaPolicy(policy)
     wait = retry_after_ms * MILLISECOND if retry_after_ms >= 0 else None
-    sentence = _SENTENCES[name]
-    if name is Policy.MODELS:
+    sentence = _MESSAGES[name]
+    if name is QuotaPolicy.MODELS:
         return ModelNotAllowed(sentence, policy=name)
-    if name is Policy.PRIORITY:
+    if name is QuotaPolicy.PRIORITY:
         return NotPermitted(sentence, policy=name)
-    kind = BudgetReached if name in BUDGETS else LimitReached
+    kind = BudgetReached if name in BUDGET_POLICIES else LimitReached
     return kind(sentence, policy=name, retry_after=wait, quotas=quotas)
 
 
-def read_quotas(flat: Sequence[Any]) -> tuple[Quota, ...]:
+def parse_quotas(flat: Sequence[Any]) -> tuple[Quota, ...]:
     """The script's rows, four fields each: a name, two numbers, and milliseconds."""
     fields = iter(flat)
     return tuple(

@@ -7,20 +7,20 @@ from typing import Final, NoReturn, Protocol
 
 from core.clock import Clock
 from core.errors import StoreUnavailable
-from core.jobs.run_times import KEPT, RunHistory
+from core.jobs.run_times import MAX_RUNS, RunHistory
 from core.observability.events import Emit, OperationalWarning
 from core.store import keys
-from core.store.client import Wire
+from core.store.client import RedisClient
 
 
-class HistoryStore:
+class RunTimeStore:
     """How long each model's last runs took."""
 
-    def __init__(self, wire: Wire) -> None:
+    def __init__(self, wire: RedisClient) -> None:
         """Talk over `wire`."""
         self._wire = wire
 
-    async def counts(self) -> Mapping[str, int]:
+    async def load_counts(self) -> Mapping[str, int]:
         """How many runs each model has ended so far: a count that moved says that there is news."""
         flat = await self._wire.execute("HGETALL", keys.RUN_COUNTS)
         pairs = zip(flat[::2], flat[1::2], strict=True)
@@ -29,33 +29,33 @@ class HistoryStore:
     async def load(self, models: Iterable[str]) -> Mapping[str, RunHistory]:
         """The histories of these models, in one round trip."""
         names = tuple(models)
-        lists = await asyncio.gather(*map(self._times, names))
+        lists = await asyncio.gather(*map(self._load_times, names))
         return dict(zip(names, lists, strict=True))
 
-    async def _times(self, model_id: str) -> RunHistory:
-        times = await self._wire.execute("LRANGE", keys.runs(model_id), 0, KEPT - 1)
-        return RunHistory.of(timedelta(milliseconds=int(took)) for took in times)
+    async def _load_times(self, model_id: str) -> RunHistory:
+        times = await self._wire.execute("LRANGE", keys.run_times(model_id), 0, MAX_RUNS - 1)
+        return RunHistory.from_newest_first(timedelta(milliseconds=int(took)) for took in times)
 
 
-_NONE: Final = RunHistory()
+_EMPTY: Final = RunHistory()
 
 
-class Histories(Protocol):
+class RunTimeSource(Protocol):
     """Run times by model, as workers leave them. Every call may raise `StoreUnavailable`."""
 
-    async def counts(self) -> Mapping[str, int]:
-        """See `core.store.run_times.HistoryStore.counts`."""
+    async def load_counts(self) -> Mapping[str, int]:
+        """See `core.store.run_times.RunTimeStore.counts`."""
         ...
 
     async def load(self, models: Iterable[str]) -> Mapping[str, RunHistory]:
-        """See `core.store.run_times.HistoryStore.load`."""
+        """See `core.store.run_times.RunTimeStore.load`."""
         ...
 
 
-class HistoryShelf:
+class RunTimeCache:
     """One process's histories."""
 
-    def __init__(self, store: Histories, clock: Clock, emit: Emit) -> None:
+    def __init__(self, store: RunTimeSource, clock: Clock, emit: Emit) -> None:
         """Begin with none, and look to `store` for them."""
         self._store = store
         self._clock = clock
@@ -63,18 +63,18 @@ class HistoryShelf:
         self._counts: Mapping[str, int] = {}
         self._histories: dict[str, RunHistory] = {}
 
-    def of(self, model_id: str) -> RunHistory:
+    def get(self, model_id: str) -> RunHistory:
         """A model's history; an empty one while none is known."""
-        return self._histories.get(model_id, _NONE)
+        return self._histories.get(model_id, _EMPTY)
 
     async def refresh(self) -> None:
         """Read what has changed since the last look. Raises `StoreUnavailable`."""
-        counts = await self._store.counts()
+        counts = await self._store.load_counts()
         moved = [model for model, count in counts.items() if self._counts.get(model) != count]
         self._histories |= await self._store.load(moved)
         self._counts = counts
 
-    async def keep_fresh(self, every: timedelta) -> NoReturn:
+    async def refresh_forever(self, interval: timedelta) -> NoReturn:
         """Refresh for ever. Old histories serve as well while the store is away."""
         while True:
             try:
@@ -85,4 +85,4 @@ class HistoryShelf:
                 self._emit(
                     OperationalWarning("run_times_invalid", type(error).__name__, error=error)
                 )
-            await self._clock.sleep(every)
+            await self._clock.sleep(interval)

@@ -16,17 +16,17 @@ from importlib.resources import files
 from importlib.resources.abc import Traversable
 from typing import Any, Final
 
-from core.store.client import Argument, Wire
+from core.store.client import Argument, RedisClient
 from core.store.connection import ScriptMissing
 from core.store.keys import LUA_NAMES
 
 _REST = "..."
-_FUNCTION: Final = re.compile(r"^local function (\w+)", re.MULTILINE)
-_NAME: Final = re.compile(r"\bNAMES\.(\w+)")
+_FUNCTION_PATTERN: Final = re.compile(r"^local function (\w+)", re.MULTILINE)
+_KEY_NAME_PATTERN: Final = re.compile(r"\bNAMES\.(\w+)")
 
 
 @dataclass(frozen=True, slots=True)
-class Script:
+class LuaScript:
     """One operation of the domain, as text ready for Redis, with the shape of its call."""
 
     name: str
@@ -35,7 +35,7 @@ class Script:
     keys: tuple[str, ...]
     arguments: tuple[str, ...]
 
-    def check(self, keys: Sequence[str], arguments: Sequence[Argument]) -> None:
+    def check_call(self, keys: Sequence[str], arguments: Sequence[Argument]) -> None:
         """Raises `ValueError` for a call that does not fit the header."""
         for what, given, names in (("keys", keys, self.keys), ("args", arguments, self.arguments)):
             fixed = len(names) - (_REST in names)
@@ -43,40 +43,40 @@ class Script:
                 raise ValueError(f"{self.name} takes {what} {' '.join(names)}, got {len(given)}")
 
 
-def compile_script(name: str, source: str, library: Mapping[str, str]) -> Script:
+def compile_script(name: str, source: str, library: Mapping[str, str]) -> LuaScript:
     """A script's source with its parts and its locals in place.
 
     Raises `KeyError` for an unknown part.
     """
-    keys, arguments = _names(source, "KEYS"), _names(source, "ARGV")
-    parts = [library[part] for part in _names(source, "USES")]
-    later = [_later(words, library) for words in _lines(source, "LATER")]
-    given = _locals("KEYS", keys), _locals("ARGV", arguments)
-    items = _items(_names(source, "ITEM"), len(arguments) - 1)
-    text = _spelled("\n".join((*parts, *later, *given, *items, source)))
+    keys, arguments = _header_words(source, "KEYS"), _header_words(source, "ARGV")
+    parts = [library[part] for part in _header_words(source, "USES")]
+    later = [_lazy_part(words, library) for words in _header_lines(source, "LATER")]
+    given = _bind_locals("KEYS", keys), _bind_locals("ARGV", arguments)
+    items = _item_reader(_header_words(source, "ITEM"), len(arguments) - 1)
+    text = _expand_key_names("\n".join((*parts, *later, *given, *items, source)))
     sha = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
-    return Script(name, text, sha, keys, arguments)
+    return LuaScript(name, text, sha, keys, arguments)
 
 
-def _lines(source: str, field: str) -> list[list[str]]:
+def _header_lines(source: str, field: str) -> list[list[str]]:
     marker = f"-- {field}:"
     return [
         line.removeprefix(marker).split() for line in source.splitlines() if line.startswith(marker)
     ]
 
 
-def _names(source: str, field: str) -> tuple[str, ...]:
-    return tuple(word for words in _lines(source, field) for word in words)
+def _header_words(source: str, field: str) -> tuple[str, ...]:
+    return tuple(word for words in _header_lines(source, field) for word in words)
 
 
-def _later(words: Sequence[str], library: Mapping[str, str]) -> str:
+def _lazy_part(words: Sequence[str], library: Mapping[str, str]) -> str:
     name, *parts = words
     text = "\n".join(library[part] for part in parts)
-    functions = ", ".join(f"{one} = {one}" for one in _FUNCTION.findall(text))
+    functions = ", ".join(f"{one} = {one}" for one in _FUNCTION_PATTERN.findall(text))
     return f"local function {name}()\n{text}\nreturn {{ {functions} }}\nend"
 
 
-def _items(fields: Sequence[str], first: int) -> tuple[str, ...]:
+def _item_reader(fields: Sequence[str], first: int) -> tuple[str, ...]:
     if not fields:
         return ()
     item = ", ".join(f"{field} = ARGV[at + {at}]" for at, field in enumerate(fields, 1))
@@ -84,11 +84,11 @@ def _items(fields: Sequence[str], first: int) -> tuple[str, ...]:
     return (f"local function read_items()\nlocal items = {{}}\n{loop}\nreturn items\nend",)
 
 
-def _spelled(text: str) -> str:
-    return _NAME.sub(lambda name: f"'{LUA_NAMES[name[1]]}'", text)
+def _expand_key_names(text: str) -> str:
+    return _KEY_NAME_PATTERN.sub(lambda name: f"'{LUA_NAMES[name[1]]}'", text)
 
 
-def _locals(table: str, names: Sequence[str]) -> str:
+def _bind_locals(table: str, names: Sequence[str]) -> str:
     fixed = [name for name in names if name != _REST]
     if not fixed:
         return ""
@@ -96,10 +96,10 @@ def _locals(table: str, names: Sequence[str]) -> str:
     return f"local {', '.join(fixed)} = {values}"
 
 
-class Scripts:
+class LuaScripts:
     """The scripts of one process, called over one wire."""
 
-    def __init__(self, wire: Wire, scripts: Mapping[str, Script]) -> None:
+    def __init__(self, wire: RedisClient, scripts: Mapping[str, LuaScript]) -> None:
         """Nothing is loaded yet: Redis is given a script when it first says that it lacks it."""
         self._wire = wire
         self._scripts = scripts
@@ -107,7 +107,7 @@ class Scripts:
     async def call(self, name: str, keys: Sequence[str], arguments: Sequence[Argument]) -> Any:  # noqa: ANN401 - Redis answers in many types
         """Run one script. A script that Redis lacked has not run, so that trying again is safe."""
         script = self._scripts[name]
-        script.check(keys, arguments)
+        script.check_call(keys, arguments)
         try:
             return await self._wire.execute("EVALSHA", script.sha, len(keys), *keys, *arguments)
         except ScriptMissing:
@@ -119,7 +119,7 @@ class Scripts:
             await self._wire.execute("SCRIPT", "LOAD", script.text)
 
 
-def read_scripts() -> Mapping[str, Script]:
+def load_scripts() -> Mapping[str, LuaScript]:
     """Every script that the package carries, by file name without its ending."""
     folder = files("core.store") / "lua"
     library = _sources(folder / "lib")

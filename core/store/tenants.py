@@ -9,31 +9,31 @@ from typing import Final
 from core.clock import MILLISECOND, Clock, from_ms, to_ms
 from core.jobs.job import PublicStatus
 from core.store import keys
-from core.store.client import Argument, Wire
-from core.store.codecs import KEYS, TENANTS
-from core.store.deliveries import life_seconds
-from core.store.scripts import Scripts
+from core.store.client import Argument, RedisClient
+from core.store.codecs import API_KEY_CODEC, TENANT_CODEC
+from core.store.deliveries import ttl_seconds
+from core.store.scripts import LuaScripts
 from core.store.wake_queue import dispatch_arguments
-from core.tenants.api_keys import KeyRecord, KeyUse
-from core.tenants.cache_policy import ReusePolicy
+from core.tenants.api_keys import ApiKey, ApiKeyUsage
+from core.tenants.cache_policy import TenantCachePolicy
 from core.tenants.limits import Limits, lua_pattern
 from core.tenants.tenant import Tenant
 
-KEYS_AT_MOST: Final = 20
-KEPT_AFTER_DELETION: Final = timedelta(days=30)
+MAX_KEYS_PER_TENANT: Final = 20
+DELETED_TENANT_RETENTION: Final = timedelta(days=30)
 """Longer than any open job and its last callback: until then the name cannot be given anew."""
 
 
 class TenantStore:
     """Who may use the gateway."""
 
-    def __init__(self, wire: Wire, scripts: Scripts, clock: Clock) -> None:
+    def __init__(self, wire: RedisClient, scripts: LuaScripts, clock: Clock) -> None:
         """Talk over `wire`."""
         self._wire = wire
         self._scripts = scripts
         self._clock = clock
 
-    async def create(self, tenant: Tenant, key: KeyRecord) -> bool:
+    async def create(self, tenant: Tenant, key: ApiKey) -> bool:
         """Write a new tenant with its first key; False when the name is taken."""
         created = await self._scripts.call(
             "create_tenant",
@@ -51,9 +51,9 @@ class TenantStore:
     async def load(self, name: str) -> Tenant | None:
         """One tenant; a deleted one too while its record is kept."""
         document = await self._wire.execute("HGET", keys.tenant(name), "doc")
-        return None if document is None else TENANTS.read(document)
+        return None if document is None else TENANT_CODEC.decode(document)
 
-    async def names(self) -> frozenset[str]:
+    async def list_names(self) -> frozenset[str]:
         """Every tenant's name."""
         members = await self._wire.execute("SMEMBERS", keys.TENANTS)
         return frozenset(name.decode() for name in members)
@@ -86,21 +86,21 @@ class TenantStore:
                 keys.tenant(after.name),
                 keys.TENANTS,
                 keys.tenant_keys(after.name),
-                keys.FAIR,
+                keys.QUEUE_TAGS,
                 keys.WAITING,
-                *_keys_that_follow(after.name),
+                *_tenant_owned_keys(after.name),
             ],
             [
                 before.version,
                 after.name,
                 keys.api_key(""),
-                life_seconds(KEPT_AFTER_DELETION),
+                ttl_seconds(DELETED_TENANT_RETENTION),
                 *tenant_fields(after),
             ],
         )
         return int(revoked) >= 0
 
-    async def add_key(self, key: KeyRecord) -> bool:
+    async def add_key(self, key: ApiKey) -> bool:
         """Give a tenant one more key; False when it has as many as may be, or does not exist.
 
         Keys that ran out stay listed until they would stand in the way of a new one.
@@ -111,7 +111,7 @@ class TenantStore:
             [
                 key.tenant,
                 *_key_arguments(key),
-                KEYS_AT_MOST,
+                MAX_KEYS_PER_TENANT,
                 to_ms(self._clock.now()),
                 keys.api_key(""),
             ],
@@ -125,24 +125,24 @@ class TenantStore:
         )
         return bool(revoked)
 
-    async def keys_of(self, tenant: str) -> Sequence[KeyUse]:
+    async def list_keys(self, tenant: str) -> Sequence[ApiKeyUsage]:
         """A tenant's keys with their last use, oldest first."""
         digests = await self._wire.execute("SMEMBERS", keys.tenant_keys(tenant))
         rows = await asyncio.gather(
             *(
-                self._wire.execute("HMGET", keys.api_key(digest.decode()), "doc", "used")
+                self._wire.execute("HMGET", keys.api_key(digest.decode()), "doc", "last_used_at")
                 for digest in digests
             )
         )
-        found = (_key_use(*row) for row in rows if row[0] is not None)
-        return sorted(found, key=lambda use: use.key.created_at)
+        found = (_parse_key_use(*row) for row in rows if row[0] is not None)
+        return sorted(found, key=lambda use: use.api_key.created_at)
 
 
-def _key_use(doc: bytes, used: bytes | None) -> KeyUse:
-    return KeyUse(KEYS.read(doc), None if used is None else from_ms(int(used)))
+def _parse_key_use(doc: bytes, used: bytes | None) -> ApiKeyUsage:
+    return ApiKeyUsage(API_KEY_CODEC.decode(doc), None if used is None else from_ms(int(used)))
 
 
-def _keys_that_follow(name: str) -> list[str]:
+def _tenant_owned_keys(name: str) -> list[str]:
     """What is kept of a tenant beside its record, and ends by nothing else."""
     return [
         keys.webhooks(name),
@@ -152,12 +152,12 @@ def _keys_that_follow(name: str) -> list[str]:
     ]
 
 
-def _key_arguments(key: KeyRecord) -> list[Argument]:
+def _key_arguments(key: ApiKey) -> list[Argument]:
     return [
         key.digest,
         ",".join(sorted(key.scopes)),
         "" if key.expires_at is None else to_ms(key.expires_at),
-        KEYS.write(key),
+        API_KEY_CODEC.encode(key),
     ]
 
 
@@ -166,39 +166,39 @@ def tenant_fields(tenant: Tenant) -> list[Argument]:
     limits = tenant.limits
     fields: dict[str, Argument] = {
         "version": tenant.version,
-        "doc": TENANTS.write(tenant),
+        "doc": TENANT_CODEC.encode(tenant),
         "disabled": int(tenant.disabled),
         "keep_inputs": int(tenant.keep_inputs),
         "result_ttl": "" if tenant.result_ttl is None else tenant.result_ttl // MILLISECOND,
         "models": "\n".join(lua_pattern(pattern) for pattern in limits.models),
     }
-    for name in _PLAIN_LIMITS:
-        fields[name] = _plain(getattr(limits, name))
-    fields |= _reuse_fields(tenant.reuse)
+    for name in _SCALAR_LIMIT_FIELDS:
+        fields[name] = _scalar_field(getattr(limits, name))
+    fields |= _cache_fields(tenant.cache_policy)
     return [part for pair in fields.items() for part in pair]
 
 
-_PLAIN_LIMITS: Final = tuple(
+_SCALAR_LIMIT_FIELDS: Final = tuple(
     limit.name for limit in dataclasses.fields(Limits) if limit.name != "models"
 )
 
 
-def _reuse_fields(reuse: ReusePolicy) -> dict[str, Argument]:
+def _cache_fields(reuse: TenantCachePolicy) -> dict[str, Argument]:
     lifetime = reuse.lifetime
     return {
-        "cache": _plain(reuse.cache),
+        "cache": _scalar_field(reuse.cache),
         "cache_ms": "" if lifetime is None else lifetime // MILLISECOND,
-        "cache_shared": _flag(yes=reuse.shared),
-        "idempotency_required": _flag(yes=reuse.idempotency_required),
-        "promote": _flag(yes=reuse.promote),
+        "cache_shared": _flag_field(yes=reuse.shared),
+        "idempotency_required": _flag_field(yes=reuse.idempotency_required),
+        "promote": _flag_field(yes=reuse.promote),
     }
 
 
-def _flag(*, yes: bool) -> Argument:
+def _flag_field(*, yes: bool) -> Argument:
     return "1" if yes else ""
 
 
-def _plain(value: float | str | None) -> Argument:
+def _scalar_field(value: float | str | None) -> Argument:
     """A limit as a script reads it; an IntEnum would be written by its name."""
     if value is None:
         return ""

@@ -4,19 +4,19 @@ import asyncio
 from collections import defaultdict
 from datetime import datetime
 
-from core.billing.settlement import Booking
-from core.billing.usage import Usage, Use, WindowUse
+from core.billing.settlement import ReservationTotals
+from core.billing.usage import Usage, UsageTotals, WindowUsage
 from core.store import keys
-from core.store.client import Wire
-from core.tenants.limits import Limits, Span, spans_at
+from core.store.client import RedisClient
+from core.tenants.limits import Limits, UsageWindow, usage_windows_at
 
-_MODEL = "|"
+_MODEL_SEPARATOR = "|"
 
 
 class UsageStore:
     """Tenants' windows in Redis."""
 
-    def __init__(self, wire: Wire) -> None:
+    def __init__(self, wire: RedisClient) -> None:
         """Talk over `wire`."""
         self._wire = wire
 
@@ -25,28 +25,28 @@ class UsageStore:
         running, waiting, *windows = await asyncio.gather(
             self._wire.execute("HGET", keys.RUNNING, f"tenant:{tenant}"),
             self._wire.execute("HGET", keys.WAITING, tenant),
-            *(self._window(tenant, span) for span in spans_at(now)),
+            *(self._load_window(tenant, span) for span in usage_windows_at(now)),
         )
         return Usage(limits, tuple(windows), int(running or 0), int(waiting or 0))
 
-    async def _window(self, tenant: str, span: Span) -> WindowUse:
-        flat = await self._wire.execute("HGETALL", keys.use(tenant, span.name))
+    async def _load_window(self, tenant: str, span: UsageWindow) -> WindowUsage:
+        flat = await self._wire.execute("HGETALL", keys.usage(tenant, span.name))
         figures: defaultdict[str, dict[str, int]] = defaultdict(dict)
         for name, value in zip(flat[::2], flat[1::2], strict=True):
-            kind, _, model = name.decode().partition(_MODEL)
+            kind, _, model = name.decode().partition(_MODEL_SEPARATOR)
             figures[model][kind] = int(value)
-        uses = {model: _use(fields) for model, fields in figures.items()}
-        return WindowUse(span, uses.pop("", Use()), uses)
+        uses = {model: _parse_use(fields) for model, fields in figures.items()}
+        return WindowUsage(span, uses.pop("", UsageTotals()), uses)
 
 
-def _use(fields: dict[str, int]) -> Use:
-    return Use(
+def _parse_use(fields: dict[str, int]) -> UsageTotals:
+    return UsageTotals(
         jobs=fields.get("jobs", 0),
-        booking=Booking(
+        reservations=ReservationTotals(
             reserved=fields.get("reserved", 0),
             settled=fields.get("settled", 0),
             released=fields.get("released", 0),
         ),
-        reused=fields.get("reused", 0),
-        saved=fields.get("saved", 0),
+        reused_jobs=fields.get("reused", 0),
+        cost_saved=fields.get("saved", 0),
     )

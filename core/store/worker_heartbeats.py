@@ -6,9 +6,9 @@ from typing import Final
 
 from core.clock import Clock, from_ms, to_ms
 from core.store import keys
-from core.store.client import Wire
+from core.store.client import RedisClient
 
-FORGET_AFTER: Final = timedelta(hours=1)
+HEARTBEAT_RETENTION: Final = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,23 +20,23 @@ class Durability:
     maxmemory_policy: str | None
 
 
-class Presence:
+class WorkerHeartbeats:
     """Who is there."""
 
-    def __init__(self, wire: Wire, clock: Clock) -> None:
+    def __init__(self, wire: RedisClient, clock: Clock) -> None:
         """Talk over `wire`."""
         self._wire = wire
         self._clock = clock
 
-    async def sign(self, worker: str) -> None:
+    async def record(self, worker: str) -> None:
         """A worker says that it is alive; those unseen for an hour are forgotten."""
         now = self._clock.now()
         await self._wire.execute("ZADD", keys.WORKERS, to_ms(now), worker)
         await self._wire.execute(
-            "ZREMRANGEBYSCORE", keys.WORKERS, "-inf", to_ms(now - FORGET_AFTER)
+            "ZREMRANGEBYSCORE", keys.WORKERS, "-inf", to_ms(now - HEARTBEAT_RETENTION)
         )
 
-    async def leave(self, worker: str) -> None:
+    async def remove(self, worker: str) -> None:
         """A worker says that it stops."""
         await self._wire.execute("ZREM", keys.WORKERS, worker)
 
@@ -45,17 +45,17 @@ class Presence:
         rows = await self._wire.execute("ZREVRANGE", keys.WORKERS, 0, 0, "WITHSCORES")
         return from_ms(int(float(rows[1]))) if rows else None
 
-    async def durability(self) -> Durability:
+    async def load_durability(self) -> Durability:
         """How safe written data is; closed commands (managed Redis) leave fields unknown."""
         info = parse_info(await self._wire.execute("INFO", "persistence"))
         return Durability(
             aof=info.get("aof_enabled") == "1" if "aof_enabled" in info else None,
-            appendfsync=await self._config("appendfsync"),
-            maxmemory_policy=await self._config("maxmemory-policy"),
+            appendfsync=await self._load_config("appendfsync"),
+            maxmemory_policy=await self._load_config("maxmemory-policy"),
         )
 
-    async def _config(self, name: str) -> str | None:
-        answer = await self._wire.attempt("CONFIG", "GET", name)
+    async def _load_config(self, name: str) -> str | None:
+        answer = await self._wire.execute_or_none("CONFIG", "GET", name)
         return answer[1].decode() if answer else None
 
 

@@ -14,7 +14,7 @@ from core.errors import Unauthenticated
 _KEY: Final = re.compile(r"rcg_([a-z0-9-]{1,40})_([A-Za-z2-7]{52})([0-9a-f]{8})")
 
 
-KEY_LENGTH_LIMIT: Final = 128
+MAX_API_KEY_LENGTH: Final = 128
 
 
 class Scope(StrEnum):
@@ -29,7 +29,7 @@ ALL_SCOPES: Final = frozenset(Scope)
 
 
 @dataclass(frozen=True, slots=True)
-class KeyRecord:
+class ApiKey:
     """What the store keeps of a key: never the key itself."""
 
     digest: str
@@ -40,10 +40,10 @@ class KeyRecord:
 
 
 @dataclass(frozen=True, slots=True)
-class KeyUse:
+class ApiKeyUsage:
     """A key, and when it was last used (to the minute)."""
 
-    key: KeyRecord
+    api_key: ApiKey
     last_used_at: datetime | None
 
 
@@ -55,23 +55,23 @@ class Credential:
     digest: str
 
 
-def mint_key(tenant: str, secret: bytes) -> str:
+def build_api_key(tenant: str, secret: bytes) -> str:
     """A new key's text from 32 unguessable bytes. It is shown once and never stored."""
     body = base64.b32encode(secret).decode().rstrip("=")
     return f"rcg_{tenant}_{body}{_check_digits(tenant, body)}"
 
 
-def digest_of(key: str) -> str:
+def api_key_digest(key: str) -> str:
     """The form under which the store knows a key: SHA-256 in hex, unsalted (256 bits of chance)."""
     return hashlib.sha256(key.encode()).hexdigest()
 
 
-def read_key(key: str) -> Credential:
+def parse_api_key(key: str) -> Credential:
     """Take a presented key apart. Raises `Unauthenticated` when it cannot be one of ours."""
-    match = _KEY.fullmatch(key) if len(key) <= KEY_LENGTH_LIMIT else None
+    match = _KEY.fullmatch(key) if len(key) <= MAX_API_KEY_LENGTH else None
     if match is None or _check_digits(match[1], match[2]) != match[3]:
         raise Unauthenticated
-    return Credential(tenant=match[1], digest=digest_of(key))
+    return Credential(tenant=match[1], digest=api_key_digest(key))
 
 
 def _check_digits(tenant: str, body: str) -> str:

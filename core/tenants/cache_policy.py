@@ -6,7 +6,7 @@ from enum import StrEnum
 from fnmatch import fnmatchcase
 from typing import Final
 
-from core.retention import LEAST_LIFETIME, MOST_LIFETIME
+from core.retention import MAX_CACHE_LIFETIME, MIN_CACHE_LIFETIME
 
 
 class CacheMode(StrEnum):
@@ -26,52 +26,52 @@ class CacheOption(StrEnum):
     """Neither read, nor join, nor be joined, nor store."""
 
 
-class Reuse(StrEnum):
+class CacheStatus(StrEnum):
     """What a submit found of its like: `Gateway-Cache` says it, of a replay another field does."""
 
     HIT = "hit"
     """A kept result."""
-    JOINED = "joined"
+    COLLAPSED = "joined"
     """A paid job under way."""
     MISS = "miss"
     """Nothing: it is paid for, and others may share it."""
-    OFF = "off"
+    BYPASS = "off"
     """Nothing was looked for."""
     REPLAYED = "replayed"
     """The same `Idempotency-Key`: the first job again, no new one."""
 
 
-PAID: Final = frozenset({Reuse.MISS, Reuse.OFF})
+PAID_CACHE_STATUSES: Final = frozenset({CacheStatus.MISS, CacheStatus.BYPASS})
 """What is paid for."""
 
 
 @dataclass(frozen=True, slots=True)
-class CacheUse:
+class CacheRule:
     """Whether results are shared, and for how long from their end."""
 
     mode: CacheMode = CacheMode.USE
-    lifetime: timedelta = MOST_LIFETIME
+    lifetime: timedelta = MAX_CACHE_LIFETIME
 
     def __post_init__(self) -> None:
         """Raises `ValueError` for a lifetime that no result has."""
-        _check(self.lifetime)
+        _check_lifetime(self.lifetime)
 
 
 @dataclass(frozen=True, slots=True)
 class CachePolicy:
     """What is usual, for every model and for those whose ids fit a pattern (`*`: any text)."""
 
-    default: CacheUse = field(default_factory=CacheUse)
-    by_model: tuple[tuple[str, CacheUse], ...] = ()
+    default: CacheRule = field(default_factory=CacheRule)
+    by_model: tuple[tuple[str, CacheRule], ...] = ()
 
-    def usual_of(self, model_id: str) -> CacheUse:
+    def rule_for(self, model_id: str) -> CacheRule:
         """What holds where neither the submit nor its tenant says; of patterns the first counts."""
         fitting = (use for pattern, use in self.by_model if fnmatchcase(model_id, pattern))
         return next(fitting, self.default)
 
 
 @dataclass(frozen=True, slots=True)
-class ReusePolicy:
+class TenantCachePolicy:
     """What an operator lets a tenant share; None: as is usual."""
 
     cache: CacheMode | None = None
@@ -85,9 +85,9 @@ class ReusePolicy:
     def __post_init__(self) -> None:
         """Raises `ValueError` for a lifetime that no result has."""
         if self.lifetime is not None:
-            _check(self.lifetime)
+            _check_lifetime(self.lifetime)
 
 
-def _check(lifetime: timedelta) -> None:
-    if not LEAST_LIFETIME <= lifetime <= MOST_LIFETIME:
+def _check_lifetime(lifetime: timedelta) -> None:
+    if not MIN_CACHE_LIFETIME <= lifetime <= MAX_CACHE_LIFETIME:
         raise ValueError("a stored result's lifetime must be from 1 second to 7 days")

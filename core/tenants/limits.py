@@ -12,22 +12,22 @@ from typing import Final
 
 from core.money import MicroUsd
 
-_FREE: Final = MicroUsd(0)
+_ZERO: Final = MicroUsd(0)
 
 
-LEAST_WEIGHT: Final = 0.001
+MIN_WEIGHT: Final = 0.001
 
 
-MOST_WEIGHT: Final = 1000.0
+MAX_WEIGHT: Final = 1000.0
 
 
-LEAST_RATE: Final = 0.001
+MIN_RATE: Final = 0.001
 
 
-MOST_RATE: Final = 100_000.0
+MAX_RATE: Final = 100_000.0
 
 
-_COUNTS: Final = (
+_NON_NEGATIVE_FIELDS: Final = (
     "requests_per_minute",
     "running",
     "waiting",
@@ -77,18 +77,18 @@ class Limits:
     priority: Priority = Priority.HIGH
     """The largest priority that the tenant may ask for."""
     unknown_price: UnknownPrice = UnknownPrice.COUNT
-    unknown_price_counts: MicroUsd = _FREE
+    unknown_price_counts: MicroUsd = _ZERO
 
     def __post_init__(self) -> None:
         """Raises `ValueError` for figures that no rule could go by."""
-        for name in _COUNTS:
+        for name in _NON_NEGATIVE_FIELDS:
             value = getattr(self, name)
             if value is not None and value < 0:
                 raise ValueError(f"{name} must not be negative")
         if self.burst is not None and self.burst < 1:
             raise ValueError("burst must be at least 1")
-        if not LEAST_WEIGHT <= self.weight <= MOST_WEIGHT:
-            raise ValueError(f"weight must be from {LEAST_WEIGHT} to {MOST_WEIGHT}")
+        if not MIN_WEIGHT <= self.weight <= MAX_WEIGHT:
+            raise ValueError(f"weight must be from {MIN_WEIGHT} to {MAX_WEIGHT}")
         if any(not pattern or "\n" in pattern for pattern in self.models):
             raise ValueError("models must be patterns of one line each")
 
@@ -107,8 +107,8 @@ class GlobalLimits:
         """Raises `ValueError` for figures that no rule could go by."""
         for name in ("submits_per_second", "polls_per_second"):
             rate = getattr(self, name)
-            if rate is not None and not LEAST_RATE <= rate <= MOST_RATE:
-                raise ValueError(f"{name} must be from {LEAST_RATE} to {MOST_RATE}")
+            if rate is not None and not MIN_RATE <= rate <= MAX_RATE:
+                raise ValueError(f"{name} must be from {MIN_RATE} to {MAX_RATE}")
         if any(cap < 0 for cap in (self.running or 0, *(cap for _, cap in self.models))):
             raise ValueError("running and models must not be negative")
 
@@ -121,28 +121,28 @@ class Window(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
+class UsageWindow:
     """One window: its name in the store, and when it ends."""
 
-    window: Window
+    kind: Window
     name: str
     resets_at: datetime
 
 
-def spans_at(now: datetime) -> tuple[Span, Span]:
+def usage_windows_at(now: datetime) -> tuple[UsageWindow, UsageWindow]:
     """The day and the month that `now` falls into, in UTC."""
-    return _spans_of(now.astimezone(UTC).date())
+    return _usage_windows_of(now.astimezone(UTC).date())
 
 
 @lru_cache(maxsize=8)
-def _spans_of(today: date) -> tuple[Span, Span]:
+def _usage_windows_of(today: date) -> tuple[UsageWindow, UsageWindow]:
     # Kept, since every admission and every change of a job asks, and strftime is slow.
     day = datetime(today.year, today.month, today.day, tzinfo=UTC)
     month = day.replace(day=1)
     following = (month + timedelta(days=32)).replace(day=1)
     return (
-        Span(Window.DAY, f"{day:%Y%m%d}", day + timedelta(days=1)),
-        Span(Window.MONTH, f"{month:%Y%m}", following),
+        UsageWindow(Window.DAY, f"{day:%Y%m%d}", day + timedelta(days=1)),
+        UsageWindow(Window.MONTH, f"{month:%Y%m}", following),
     )
 
 

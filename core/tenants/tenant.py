@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Final
 
 from core.errors import InvalidInput
-from core.tenants.cache_policy import ReusePolicy
+from core.tenants.cache_policy import TenantCachePolicy
 from core.tenants.limits import Limits
 
 NAME_PATTERN: Final = r"[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?"
@@ -23,7 +23,7 @@ _NAME: Final = re.compile(NAME_PATTERN)
 NO_LIMITS: Final = Limits()
 
 
-USUAL_REUSE: Final = ReusePolicy()
+DEFAULT_CACHE_POLICY: Final = TenantCachePolicy()
 
 
 class DoubtPolicy(StrEnum):
@@ -53,7 +53,7 @@ class Tenant:
     doubt: DoubtPolicy | None = None
     """None: as the operator's setting says."""
     limits: Limits = NO_LIMITS
-    reuse: ReusePolicy = USUAL_REUSE
+    cache_policy: TenantCachePolicy = DEFAULT_CACHE_POLICY
     keep_inputs: bool = True
     """False: an input is forgotten as soon as it can no more be asked to be sent."""
     result_ttl: timedelta | None = None
@@ -65,14 +65,14 @@ class Tenant:
     webhook_overlap_ends_at: datetime | None = None
 
 
-def is_name(name: str) -> bool:
+def is_tenant_name(name: str) -> bool:
     """Whether a tenant could have this name."""
     return _NAME.fullmatch(name) is not None
 
 
-def check_name(name: str) -> str:
+def check_tenant_name(name: str) -> str:
     """A tenant's name: 1 to 40 lower-case letters, digits, inner hyphens. Raises `InvalidInput`."""
-    if not is_name(name):
+    if not is_tenant_name(name):
         raise InvalidInput(
             "A tenant's name has 1 to 40 lower-case letters, digits and inner hyphens."
         )

@@ -9,21 +9,21 @@ from core.jobs.timeline import TimelineEntry
 from core.money import MicroUsd
 from core.quotas import Quota
 from core.tenants.api_keys import Credential
-from core.tenants.cache_policy import CacheOption, CacheUse, Reuse
+from core.tenants.cache_policy import CacheOption, CacheRule, CacheStatus
 
 
 @dataclass(frozen=True, slots=True)
-class ReuseRequest:
+class CacheRequest:
     """Whether a job may share a result with identical ones.
 
     `asked` by the submit itself; `usual` where neither it nor its tenant says anything.
     """
 
-    asked: CacheOption | None = None
-    usual: CacheUse = CacheUse()  # noqa: RUF009 - frozen
+    requested: CacheOption | None = None
+    default: CacheRule = CacheRule()  # noqa: RUF009 - frozen
 
 
-NO_REUSE = ReuseRequest(asked=CacheOption.OFF)
+CACHE_BYPASS = CacheRequest(requested=CacheOption.OFF)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,26 +38,26 @@ class Admission:
     job: Job
     input: bytes
     entry: TimelineEntry
-    reuse: ReuseRequest = NO_REUSE
+    cache: CacheRequest = CACHE_BYPASS
     idempotency: str | None = None
     dry_run: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Admitted:
+class AdmissionResult:
     """The store has the job. `quotas` are the tenant's limits as they stand now."""
 
-    running: bool
+    has_slot: bool
     """It has a slot already; else it waits for its turn."""
     reserved: MicroUsd
     quotas: tuple[Quota, ...] = ()
-    reuse: Reuse = Reuse.OFF
+    cache_status: CacheStatus = CacheStatus.BYPASS
     record: JobRecord | None = None
     """The job as the store has it, where that is not as it came: a hit, a joiner, a replay."""
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class RejectedItem:
     """An item that did not get as far as the limits; `problem` is its problem document as JSON."""
 
     index: int
@@ -75,18 +75,18 @@ class BatchAdmission:
     batch: Batch
     admissions: tuple[Admission, ...]
     fingerprint: str
-    refused: tuple[Refused, ...] = ()
+    rejected: tuple[RejectedItem, ...] = ()
     idempotency: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class BatchAdmitted:
+class BatchAdmissionResult:
     """What became of each admission, in their order. `stored` False: the batch is not there.
 
     None: nothing stands against the item itself.
     """
 
-    verdicts: tuple[Admitted | CallerError | None, ...]
+    results: tuple[AdmissionResult | CallerError | None, ...]
     stored: bool
-    earlier: str | None = None
+    existing_batch_id: str | None = None
     """The batch that the same `Idempotency-Key` began; nothing else was looked at then."""

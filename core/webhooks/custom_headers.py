@@ -4,10 +4,10 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
-MOST_HEADERS: Final = 16
+MAX_HEADERS: Final = 16
 
 
-MOST_HEADER_CHARS: Final = 1024
+MAX_HEADER_CHARS: Final = 1024
 
 
 # What a tenant may not set: ours, and what changes how the request is framed (RFC 9110, 7.6.1).
@@ -35,7 +35,7 @@ FORBIDDEN_HEADERS: Final = frozenset(
 )
 
 
-FORBIDDEN_PREFIXES: Final = ("webhook-", "x-forwarded-", "proxy-", "sec-")
+FORBIDDEN_HEADER_PREFIXES: Final = ("webhook-", "x-forwarded-", "proxy-", "sec-")
 
 
 _HEADER_NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}")
@@ -44,22 +44,22 @@ _HEADER_NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}")
 _HEADER_VALUE: Final = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?")
 
 
-def header_objection(name: str, value: str) -> str | None:
+def header_error(name: str, value: str) -> str | None:
     """Why a header may not be sent along; None when it may."""
     lower = name.lower()
     if not _HEADER_NAME.fullmatch(name):
         return "is not a header's name"
-    if lower in FORBIDDEN_HEADERS or lower.startswith(FORBIDDEN_PREFIXES):
+    if lower in FORBIDDEN_HEADERS or lower.startswith(FORBIDDEN_HEADER_PREFIXES):
         return "is not yours to set"
-    if len(value) > MOST_HEADER_CHARS or not _HEADER_VALUE.fullmatch(value):
-        return f"must be 1 to {MOST_HEADER_CHARS} printable ASCII characters"
+    if len(value) > MAX_HEADER_CHARS or not _HEADER_VALUE.fullmatch(value):
+        return f"must be 1 to {MAX_HEADER_CHARS} printable ASCII characters"
     return None
 
 
-def headers_objection(headers: Sequence[tuple[str, str]]) -> str | None:
-    """As `header_objection`, for a set of them together."""
-    if len(headers) > MOST_HEADERS:
-        return f"are more than {MOST_HEADERS}"
+def header_list_error(headers: Sequence[tuple[str, str]]) -> str | None:
+    """As `header_error`, for a set of them together."""
+    if len(headers) > MAX_HEADERS:
+        return f"are more than {MAX_HEADERS}"
     if len({name.lower() for name, _ in headers}) != len(headers):
         return "name one twice"
     return None

@@ -7,7 +7,7 @@ from typing import Final
 
 from core.jobs.job import PublicStatus
 from core.jobs.timeline import TimelineEntry
-from core.webhooks.circuit_breaker import Channel
+from core.webhooks.circuit_breaker import EndpointCircuit
 
 
 class DeliveryState(StrEnum):
@@ -21,7 +21,7 @@ class DeliveryState(StrEnum):
     """Its endpoint is disabled; it is sent when that is enabled again."""
 
 
-class EventType(StrEnum):
+class WebhookEventType(StrEnum):
     """What a callback tells of."""
 
     IN_QUEUE = "request.in_queue"
@@ -35,17 +35,17 @@ class EventType(StrEnum):
 
 
 EVENT_OF_STATUS: Final = {
-    PublicStatus.IN_QUEUE: EventType.IN_QUEUE,
-    PublicStatus.IN_PROGRESS: EventType.IN_PROGRESS,
-    PublicStatus.COMPLETED: EventType.COMPLETED,
-    PublicStatus.FAILED: EventType.FAILED,
-    PublicStatus.CANCELLED: EventType.CANCELLED,
+    PublicStatus.IN_QUEUE: WebhookEventType.IN_QUEUE,
+    PublicStatus.IN_PROGRESS: WebhookEventType.IN_PROGRESS,
+    PublicStatus.COMPLETED: WebhookEventType.COMPLETED,
+    PublicStatus.FAILED: WebhookEventType.FAILED,
+    PublicStatus.CANCELLED: WebhookEventType.CANCELLED,
 }
 
 STATUS_OF_EVENT: Final = {event: status for status, event in EVENT_OF_STATUS.items()}
 
 
-MISSED: Final = frozenset({DeliveryState.FAILED, DeliveryState.HELD})
+UNDELIVERED_STATES: Final = frozenset({DeliveryState.FAILED, DeliveryState.HELD})
 """What an endpoint never took."""
 
 
@@ -62,10 +62,10 @@ class Delivery:
     id: str
     job_id: str | None
     tenant: str
-    event: EventType
+    event: WebhookEventType
     url: str
     created_at: datetime
-    due_at: datetime | None
+    next_attempt_at: datetime | None
     state: DeliveryState = DeliveryState.PENDING
     version: int = 1
     attempts: int = 0
@@ -73,38 +73,38 @@ class Delivery:
     finished_at: datetime | None = None
     trace: str | None = None
     """The `traceparent` that its job was submitted under."""
-    endpoint: str | None = None
-    channel: str = ""
+    endpoint_id: str | None = None
+    queue: str = ""
     data: str | None = None
     resent_at: datetime | None = None
-    attempts_before: int = 0
+    attempts_before_resend: int = 0
     """Attempts made before it was last sent anew: the schedule begins again there."""
 
     @property
-    def opened_at(self) -> datetime:
+    def round_started_at(self) -> datetime:
         """When the present round of attempts began."""
         return self.resent_at or self.created_at
 
-    def resent(self, now: datetime) -> "Delivery":
+    def resend(self, now: datetime) -> "Delivery":
         """The same event, to be sent anew from the first attempt on."""
         return replace(
             self,
             version=self.version + 1,
             state=DeliveryState.PENDING,
-            due_at=now,
+            next_attempt_at=now,
             finished_at=None,
             resent_at=now,
-            attempts_before=self.attempts,
+            attempts_before_resend=self.attempts,
         )
 
-    def ended(self, state: DeliveryState, why: str, now: datetime) -> "Delivery":
+    def finish(self, state: DeliveryState, reason: str, now: datetime) -> "Delivery":
         """Ended, or held, without a further attempt."""
         return replace(
             self,
             version=self.version + 1,
             state=state,
-            due_at=None,
-            last_outcome=why,
+            next_attempt_at=None,
+            last_outcome=reason,
             finished_at=now,
         )
 
@@ -116,34 +116,34 @@ class DeliveryAttempt:
     at: datetime
     number: int
     outcome: str
-    took_ms: int
+    duration_ms: int
     http_status: int | None = None
-    excerpt: str | None = None
+    response_excerpt: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Claimed:
+class ClaimedDelivery:
     """A delivery under a courier's lease, and its channel as it stood when it was claimed."""
 
     delivery: Delivery
-    channel: Channel
+    circuit: EndpointCircuit
 
 
 @dataclass(frozen=True, slots=True)
-class ChannelMove:
+class CircuitUpdate:
     """A channel's next record, stored only over `before`; both the same where nothing changed."""
 
-    name: str
-    before: Channel
-    after: Channel
+    queue: str
+    before: EndpointCircuit
+    after: EndpointCircuit
 
 
 @dataclass(frozen=True, slots=True)
-class Settlement:
+class DeliveryUpdate:
     """What became of a claimed delivery and of its channel. Without an attempt none was sent."""
 
     before: Delivery
     after: Delivery
-    channel: ChannelMove
+    circuit: CircuitUpdate
     attempt: DeliveryAttempt | None = None
     entry: TimelineEntry | None = None

@@ -7,25 +7,25 @@ from enum import StrEnum
 from typing import Final
 from urllib.parse import urlsplit
 
-from core.webhooks.delivery import EventType
+from core.webhooks.delivery import WebhookEventType
 
-MOST_ENDPOINTS: Final = 16
-
-
-LONGEST_TIMEOUT: Final = timedelta(seconds=20)
+MAX_ENDPOINTS: Final = 16
 
 
-SHORTEST_TIMEOUT: Final = timedelta(seconds=1)
+MAX_ENDPOINT_TIMEOUT: Final = timedelta(seconds=20)
 
 
-DEFAULT_ID: Final = "default"
+MIN_ENDPOINT_TIMEOUT: Final = timedelta(seconds=1)
+
+
+DEFAULT_ENDPOINT_ID: Final = "default"
 """The endpoint that stands in where a submit names no `webhook`."""
 
 
-ON_THE_WAY: Final = frozenset({EventType.IN_QUEUE, EventType.IN_PROGRESS})
+INTERMEDIATE_EVENTS: Final = frozenset({WebhookEventType.IN_QUEUE, WebhookEventType.IN_PROGRESS})
 
 
-ASKED_FOR: Final = frozenset({EventType.TEST})
+UNFILTERED_EVENTS: Final = frozenset({WebhookEventType.TEST})
 """Sent to an endpoint whatever its filter says."""
 
 
@@ -36,7 +36,7 @@ class EndpointKind(StrEnum):
     STREAM = "redis_stream"
 
 
-class Payload(StrEnum):
+class PayloadStyle(StrEnum):
     """How much an event carries."""
 
     FULL = "full"
@@ -44,7 +44,7 @@ class Payload(StrEnum):
     """The id, the status and the caller's reference: for receivers that ask for the rest."""
 
 
-class Disabled(StrEnum):
+class DisabledReason(StrEnum):
     """Why an endpoint gets nothing."""
 
     BY_OWNER = "by_owner"
@@ -65,28 +65,28 @@ class Endpoint:
     url: str
     created_at: datetime
     kind: EndpointKind = EndpointKind.HTTP
-    events: frozenset[EventType] | None = None
-    payload: Payload = Payload.FULL
+    events: frozenset[WebhookEventType] | None = None
+    payload: PayloadStyle = PayloadStyle.FULL
     headers: tuple[tuple[str, str], ...] = ()
-    timeout: timedelta = LONGEST_TIMEOUT
-    disabled: Disabled | None = None
+    timeout: timedelta = MAX_ENDPOINT_TIMEOUT
+    disabled_reason: DisabledReason | None = None
     disabled_at: datetime | None = None
 
-    def wants(self, event: EventType, *, asked: bool) -> bool:
+    def is_subscribed_to(self, event: WebhookEventType, *, include_intermediate: bool) -> bool:
         """Whether `event` goes there. `asked`: the submit asked for what is on the way."""
-        if event in ASKED_FOR:
+        if event in UNFILTERED_EVENTS:
             return True
         if self.events is not None:
             return event in self.events
-        return asked or event not in ON_THE_WAY
+        return include_intermediate or event not in INTERMEDIATE_EVENTS
 
 
-def channel_of_endpoint(tenant: str, endpoint_id: str) -> str:
+def queue_of_endpoint(tenant: str, endpoint_id: str) -> str:
     """What an endpoint's deliveries wait in."""
     return f"{tenant}/{endpoint_id}"
 
 
-def channel_of_url(tenant: str, url: str) -> str:
+def queue_of_url(tenant: str, url: str) -> str:
     """What deliveries to URLs that came with submits wait in: one channel for each origin.
 
     Callers write ids into their paths; by the whole URL every delivery would have its own breaker.
@@ -101,14 +101,14 @@ _STREAM: Final = re.compile(
 
 
 @dataclass(frozen=True, slots=True)
-class Stream:
+class RedisStream:
     """A Redis stream: `sink` is a Redis that the operator named; None is the gateway's own."""
 
     name: str
     sink: str | None = None
 
 
-def read_stream(url: str) -> Stream | None:
+def parse_stream_url(url: str) -> RedisStream | None:
     """The stream that `stream:<name>[@<sink>]` names; None when it is none."""
     found = _STREAM.fullmatch(url)
-    return None if found is None else Stream(found["name"], found["sink"])
+    return None if found is None else RedisStream(found["name"], found["sink"])

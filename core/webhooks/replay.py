@@ -6,13 +6,13 @@ from datetime import datetime
 from typing import Final
 
 from core.errors import Conflict
-from core.webhooks.delivery import MISSED, Delivery, DeliveryState
+from core.webhooks.delivery import UNDELIVERED_STATES, Delivery, DeliveryState
 
-MOST_STRETCHES: Final = 20
+MAX_RANGES: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Stretch:
+class ReplayRange:
     """The deliveries of `[since, until]` in one of `states`, for one endpoint or all.
 
     `after` is the last delivery that was looked at, oldest first.
@@ -20,16 +20,16 @@ class Stretch:
 
     since: datetime
     until: datetime
-    states: frozenset[DeliveryState] = MISSED
-    endpoint: str | None = None
-    after: str | None = None
+    states: frozenset[DeliveryState] = UNDELIVERED_STATES
+    endpoint_id: str | None = None
+    last_delivery_id: str | None = None
 
-    def takes(self, delivery: Delivery) -> bool:
+    def matches(self, delivery: Delivery) -> bool:
         """Whether a delivery is to be sent anew. What is under way anyhow is not."""
         return (
             delivery.state in self.states
             and delivery.state is not DeliveryState.PENDING
-            and self.endpoint in {None, delivery.endpoint}
+            and self.endpoint_id in {None, delivery.endpoint_id}
         )
 
 
@@ -39,20 +39,20 @@ class Replay:
 
     tenant: str
     version: int = 0
-    stretches: tuple[Stretch, ...] = ()
+    ranges: tuple[ReplayRange, ...] = ()
 
-    def adding(self, stretch: Stretch) -> "Replay":
+    def with_range(self, replay_range: ReplayRange) -> "Replay":
         """With one more stretch. Raises `Conflict` when too many wait already."""
-        if len(self.stretches) >= MOST_STRETCHES:
+        if len(self.ranges) >= MAX_RANGES:
             raise Conflict("Too many replays wait already; they go on by themselves.")
-        return self._next((*self.stretches, stretch))
+        return self._next((*self.ranges, replay_range))
 
-    def past(self, looked_at: Sequence[str], *, asked: int) -> "Replay":
+    def advance(self, scanned_ids: Sequence[str], *, limit: int) -> "Replay":
         """After a look at these ids; fewer than `asked` say that the stretch has ended."""
-        first, *rest = self.stretches
-        if len(looked_at) < asked:
+        first, *rest = self.ranges
+        if len(scanned_ids) < limit:
             return self._next(tuple(rest))
-        return self._next((replace(first, after=looked_at[-1]), *rest))
+        return self._next((replace(first, last_delivery_id=scanned_ids[-1]), *rest))
 
-    def _next(self, stretches: tuple[Stretch, ...]) -> "Replay":
-        return replace(self, version=self.version + 1, stretches=stretches)
+    def _next(self, ranges: tuple[ReplayRange, ...]) -> "Replay":
+        return replace(self, version=self.version + 1, ranges=ranges)

@@ -8,12 +8,12 @@ from enum import StrEnum
 from typing import Final
 
 
-def mint_webhook_secret(secret: bytes) -> str:
+def encode_webhook_secret(secret: bytes) -> str:
     """A Standard Webhooks secret: `whsec_` and the base64 of 32 bytes."""
     return "whsec_" + base64.b64encode(secret).decode()
 
 
-MOST_SECRETS: Final = 5
+MAX_SECRETS: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,7 @@ class Secret:
     """A `whsec_` secret (HMAC) or a `whsk_` seed (ed25519). None: it has no end yet."""
 
     text: str
-    ends_at: datetime | None = None
+    expires_at: datetime | None = None
 
 
 class SecretKind(StrEnum):
@@ -35,7 +35,7 @@ def ending_at(secret: Secret, ends_at: datetime | None) -> Secret:
     """With this end, unless its own comes before."""
     if ends_at is None:
         return secret
-    return replace(secret, ends_at=min(secret.ends_at or ends_at, ends_at))
+    return replace(secret, expires_at=min(secret.expires_at or ends_at, ends_at))
 
 
 def live_texts(secrets: Sequence[Secret], now: datetime) -> tuple[str, ...]:
@@ -43,4 +43,4 @@ def live_texts(secrets: Sequence[Secret], now: datetime) -> tuple[str, ...]:
 
 
 def is_live(secret: Secret, now: datetime) -> bool:
-    return secret.ends_at is None or now < secret.ends_at
+    return secret.expires_at is None or now < secret.expires_at

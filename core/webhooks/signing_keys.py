@@ -5,18 +5,18 @@ from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-_OPENING: Final = "whsk_"
+_SECRET_PREFIX: Final = "whsk_"  # noqa: S105 - a prefix, no secret
 PUBLIC_PREFIX: Final = "whpk_"
 
 
-def mint_signing_key(seed: bytes) -> str:
+def encode_signing_key(seed: bytes) -> str:
     """A secret key's text: `whsk_` and the base64 of a seed of 32 unguessable bytes (RFC 8032)."""
-    return _OPENING + base64.b64encode(seed).decode()
+    return _SECRET_PREFIX + base64.b64encode(seed).decode()
 
 
 def private_key(text: str) -> Ed25519PrivateKey:
-    """The key that `mint_signing_key` wrote. Raises `ValueError`."""
-    seed = base64.b64decode(text.removeprefix(_OPENING), validate=True)
+    """The key that `encode_signing_key` wrote. Raises `ValueError`."""
+    seed = base64.b64decode(text.removeprefix(_SECRET_PREFIX), validate=True)
     return Ed25519PrivateKey.from_private_bytes(seed)
 
 

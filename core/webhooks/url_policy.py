@@ -40,7 +40,7 @@ class AddressKind(StrEnum):
 
 # What an operator's list can open. The other kinds are no place for a receiver, whoever asks:
 # a wide CIDR or a pattern must not open a metadata service by accident.
-OPENABLE: Final = frozenset({AddressKind.LOOPBACK, AddressKind.PRIVATE, AddressKind.SHARED})
+ALLOWABLE_KINDS: Final = frozenset({AddressKind.LOOPBACK, AddressKind.PRIVATE, AddressKind.SHARED})
 
 # First match wins. Source: IANA special-purpose address registries (RFC 6890 and its updates), and
 # the clouds' documentation for the metadata services, some of which live in public ranges.
@@ -107,12 +107,12 @@ LOCAL_SUFFIXES: Final = frozenset(
 )
 
 
-def classify(address: Address) -> AddressKind:
+def classify_address(address: Address) -> AddressKind:
     """What `address` is for, by `ADDRESS_RULES`."""
     return next(kind for network, kind in ADDRESS_RULES if address in network)
 
 
-class Reason(StrEnum):
+class RefusalReason(StrEnum):
     """Why a target is refused. A closed set: it may label a metric."""
 
     TOO_LONG = "too_long"
@@ -120,7 +120,7 @@ class Reason(StrEnum):
     SCHEME = "scheme"
     USERINFO = "userinfo"
     HOST = "host"
-    ODD_ADDRESS = "odd_address"
+    NONSTANDARD_ADDRESS = "odd_address"
     LOCAL_NAME = "local_name"
     PORT = "port"
     ADDRESS = "address"
@@ -131,7 +131,7 @@ class Reason(StrEnum):
 class Refusal:
     """A target that may not be called; `message` may be shown to a caller, it names no address."""
 
-    reason: Reason
+    reason: RefusalReason
     message: str
 
 
@@ -154,7 +154,7 @@ class AllowedTargets:
         networks: list[Network] = []
         for entry in entries:
             text = entry.strip().lower()
-            if (network := _network(text)) is not None:
+            if (network := _parse_network(text)) is not None:
                 networks.append(network)
             elif _is_name(text.removeprefix("*.")):
                 suffixes += [text[1:]] if text.startswith("*.") else []
@@ -164,11 +164,11 @@ class AllowedTargets:
                 raise ValueError(message)
         return cls(frozenset(names), tuple(suffixes), tuple(networks))
 
-    def names_host(self, host: str) -> bool:
+    def allows_host(self, host: str) -> bool:
         """Whether the list opens this lower-case name."""
         return host in self.names or host.endswith(self.suffixes)
 
-    def holds(self, address: Address) -> bool:
+    def allows_address(self, address: Address) -> bool:
         """Whether the list opens this address."""
         return any(address in network for network in self.networks)
 
@@ -200,7 +200,7 @@ class Target:
     port: int
     path: str
     address: Address | None = None
-    opened: bool = False
+    is_allowed: bool = False
 
     @property
     def authority(self) -> str:
@@ -232,7 +232,7 @@ def check_url(url: str, policy: TargetPolicy) -> Target | Refusal:
 
     A name that passes is judged again by `check_address` once its addresses are known.
     """
-    target = read_url(url, policy)
+    target = parse_url(url, policy)
     if isinstance(target, Refusal):
         return target
     if target.address is not None:
@@ -242,23 +242,23 @@ def check_url(url: str, policy: TargetPolicy) -> Target | Refusal:
     return refusal or target
 
 
-def read_url(url: str, policy: TargetPolicy) -> Target | Refusal:
+def parse_url(url: str, policy: TargetPolicy) -> Target | Refusal:
     """Take a URL apart, refusing whatever two parsers might read in two ways."""
     parts = _split(url, policy.max_length)
     if isinstance(parts, Refusal):
         return parts
     scheme = parts["scheme"].lower()
-    endpoint = _read_authority(parts["authority"], DEFAULT_PORTS[scheme])
+    endpoint = _parse_authority(parts["authority"], DEFAULT_PORTS[scheme])
     if isinstance(endpoint, Refusal):
         return endpoint
     host, port = endpoint
     path = parts["path"] if parts["path"].startswith("/") else f"/{parts['path']}"
     if isinstance(host, str):
-        return Target(scheme, host, port, path, None, policy.allowed.names_host(host))
-    return Target(scheme, str(host), port, path, host, policy.allowed.holds(host))
+        return Target(scheme, host, port, path, None, policy.allowed.allows_host(host))
+    return Target(scheme, str(host), port, path, host, policy.allowed.allows_address(host))
 
 
-def read_host(text: str) -> Address | str | Refusal:
+def parse_host(text: str) -> Address | str | Refusal:
     """A host without brackets as an address or a lower-case name.
 
     Refused: addresses in any but their usual notation, a trailing dot, whatever is not ASCII.
@@ -269,9 +269,11 @@ def read_host(text: str) -> Address | str | Refusal:
             return ip_address(host)
         except ValueError:
             message = "an IP address must be written in its usual notation"
-            return Refusal(Reason.ODD_ADDRESS, message)
+            return Refusal(RefusalReason.NONSTANDARD_ADDRESS, message)
     if not _is_name(host):
-        return Refusal(Reason.HOST, "the host must be a name in ASCII without a trailing dot")
+        return Refusal(
+            RefusalReason.HOST, "the host must be a name in ASCII without a trailing dot"
+        )
     return host
 
 
@@ -284,62 +286,62 @@ def is_local_name(host: str) -> bool:
 
 def check_address(target: Target, address: Address, policy: TargetPolicy) -> Refusal | None:
     """Judge one address that the target's host stands for or resolved to."""
-    kind = classify(address)
-    opened = target.opened or policy.allowed.holds(address)
-    if kind is not AddressKind.PUBLIC and not (opened and kind in OPENABLE):
-        return Refusal(Reason.ADDRESS, f"the host's address is {shown(kind)}")
-    return None if opened else _check_reach(target, policy)
+    kind = classify_address(address)
+    opened = target.is_allowed or policy.allowed.allows_address(address)
+    if kind is not AddressKind.PUBLIC and not (opened and kind in ALLOWABLE_KINDS):
+        return Refusal(RefusalReason.ADDRESS, f"the host's address is {kind_phrase(kind)}")
+    return None if opened else _check_scheme_and_port(target, policy)
 
 
-def shown(kind: AddressKind) -> str:
+def kind_phrase(kind: AddressKind) -> str:
     """The kind in a sentence: "link-local"."""
     return kind.replace("_", "-")
 
 
 def _split(url: str, max_length: int) -> re.Match[str] | Refusal:
     if len(url) > max_length:
-        return Refusal(Reason.TOO_LONG, f"the URL is longer than {max_length} characters")
+        return Refusal(RefusalReason.TOO_LONG, f"the URL is longer than {max_length} characters")
     parts = _URL.fullmatch(url) if _CHARACTERS.fullmatch(url) else None
     if parts is None:
         message = "not an absolute URL in ASCII without fragment (RFC 3986)"
-        return Refusal(Reason.NOT_A_URL, message)
+        return Refusal(RefusalReason.NOT_A_URL, message)
     if parts["scheme"].lower() not in DEFAULT_PORTS:
-        return Refusal(Reason.SCHEME, _HTTPS_ONLY)
+        return Refusal(RefusalReason.SCHEME, _HTTPS_ONLY)
     return parts
 
 
-def _read_authority(text: str, default_port: int) -> tuple[Address | str, int] | Refusal:
+def _parse_authority(text: str, default_port: int) -> tuple[Address | str, int] | Refusal:
     if "@" in text:
-        return Refusal(Reason.USERINFO, "the URL must not hold a user name or a password")
+        return Refusal(RefusalReason.USERINFO, "the URL must not hold a user name or a password")
     parts = _AUTHORITY.fullmatch(text)
     if parts is None:
-        return Refusal(Reason.HOST, "the URL's host is missing or malformed")
+        return Refusal(RefusalReason.HOST, "the URL's host is missing or malformed")
     port = int(parts["port"] or default_port)
     if not 0 < port <= _MAX_PORT:
-        return Refusal(Reason.PORT, f"the port must be between 1 and {_MAX_PORT}")
-    host = read_host(parts["v6"] or parts["name"])
+        return Refusal(RefusalReason.PORT, f"the port must be between 1 and {_MAX_PORT}")
+    host = parse_host(parts["v6"] or parts["name"])
     return host if isinstance(host, Refusal) else (host, port)
 
 
 def _check_name(target: Target, policy: TargetPolicy) -> Refusal | None:
     # With networks on the list, only the resolved address tells whether the target is opened.
-    if target.opened or policy.allowed.networks:
+    if target.is_allowed or policy.allowed.networks:
         return None
     if is_local_name(target.host):
-        return Refusal(Reason.LOCAL_NAME, "the host's name is not a public one")
-    return _check_reach(target, policy)
+        return Refusal(RefusalReason.LOCAL_NAME, "the host's name is not a public one")
+    return _check_scheme_and_port(target, policy)
 
 
-def _check_reach(target: Target, policy: TargetPolicy) -> Refusal | None:
+def _check_scheme_and_port(target: Target, policy: TargetPolicy) -> Refusal | None:
     if target.scheme != "https":
-        return Refusal(Reason.SCHEME, _HTTPS_ONLY)
+        return Refusal(RefusalReason.SCHEME, _HTTPS_ONLY)
     if target.port not in policy.ports:
         ports = ", ".join(str(port) for port in sorted(policy.ports))
-        return Refusal(Reason.PORT, f"the port must be one of {ports}")
+        return Refusal(RefusalReason.PORT, f"the port must be one of {ports}")
     return None
 
 
-def _network(text: str) -> Network | None:
+def _parse_network(text: str) -> Network | None:
     try:
         return ip_network(text)
     except ValueError:

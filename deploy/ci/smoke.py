@@ -25,12 +25,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 ROOT: Final = Path(__file__).parents[2]
-GATEWAY: Final = ("service", "worker", "runcomfy", "receiver")
-ALL: Final = ("redis", *GATEWAY, "traffic")
-GRACE: Final = timedelta(seconds=20)
-FINAL: Final = frozenset({"completed", "failed", "cancelled"})
+GATEWAY_SERVICES: Final = ("service", "worker", "runcomfy", "receiver")
+ALL_SERVICES: Final = ("redis", *GATEWAY_SERVICES, "traffic")
+STOP_GRACE_PERIOD: Final = timedelta(seconds=20)
+FINAL_STATUSES: Final = frozenset({"completed", "failed", "cancelled"})
 # Inside a container: who am I, what may I write and become, what could I build with?
-LOOK: Final = """
+INSPECT_SCRIPT: Final = """
 import json, os, pathlib, shutil
 def writable(path):
     try:
@@ -48,7 +48,7 @@ print(json.dumps({
     "token": "GATEWAY_RUNCOMFY_TOKEN" in os.environ,
 }))
 """
-HARDENED: Final = {
+EXPECTED_HARDENING: Final = {
     "uid": 10001,
     "writable": ["/tmp"],  # noqa: S108 - a container's own, and empty
     "capabilities": 0,
@@ -56,59 +56,61 @@ HARDENED: Final = {
     "tools": [],
 }
 # This machine's Prometheus in a container's network, by that network's names.
-SCRAPER: Final = """
+PROMETHEUS_SCRIPT: Final = """
 mount --bind "$0/resolv.conf" /etc/resolv.conf
 exec prometheus --config.file=deploy/prometheus/prometheus.yml \\
     --storage.tsdb.path="$0" --web.listen-address=127.0.0.1:PORT
 """
-SCRAPER_PORT: Final = 19473
+PROMETHEUS_PORT: Final = 19473
 # What Podman must read otherwise: it publishes each container's port on this machine.
-IN_PODMAN: Final = (
+PODMAN_SUBSTITUTIONS: Final = (
     (r"image: runcomfy-gateway$", "image: localhost/runcomfy-gateway:local"),
     (r"replicas: 2$", "replicas: 1"),
     (r"(containerPort: 8000)", r"\1, hostIP: 127.0.0.1, hostPort: PORT"),
     (r"(containerPort: 9100)", r"\1, hostIP: 127.0.0.1, hostPort: FIGURES"),
 )
 
-Seen = TypeVar("Seen")
+ValueT = TypeVar("ValueT")
 
 
-class NotAsItShouldBe(AssertionError):
+class CheckFailed(AssertionError):
     """What was seen instead."""
 
 
-def expect(true: object, otherwise: str) -> None:
+def expect(condition: object, message: str) -> None:
     """Raise unless it is true."""
-    if not true:
-        raise NotAsItShouldBe(otherwise)
+    if not condition:
+        raise CheckFailed(message)
 
 
-def wait_for(look: Callable[[], Seen | None], within: timedelta, what: str) -> Seen:
+def wait_for(poll: Callable[[], ValueT | None], timeout: timedelta, description: str) -> ValueT:
     """Look twice a second until something is seen."""
-    deadline = time.monotonic() + within.total_seconds()
-    while (seen := look()) is None:
-        expect(time.monotonic() < deadline, f"not within {within.total_seconds():g} s: {what}")
+    deadline = time.monotonic() + timeout.total_seconds()
+    while (seen := poll()) is None:
+        expect(
+            time.monotonic() < deadline, f"not within {timeout.total_seconds():g} s: {description}"
+        )
         time.sleep(0.5)
     return seen
 
 
-def tried(*command: str, given: str = "") -> subprocess.CompletedProcess[str]:
+def run_unchecked(*command: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
     """A command that has ended, whatever it ended with."""
     return subprocess.run(
-        command, cwd=ROOT, input=given, capture_output=True, text=True, check=False
+        command, cwd=ROOT, input=stdin, capture_output=True, text=True, check=False
     )
 
 
-def run(*command: str, given: str = "") -> str:
+def run_checked(*command: str, stdin: str = "") -> str:
     """What a command printed. Its failure is raised with its last words."""
-    done = tried(*command, given=given)
+    done = run_unchecked(*command, stdin=stdin)
     said = (done.stdout + done.stderr)[-2000:]
     expect(done.returncode == 0, f"{' '.join(command[:6])}: exit {done.returncode}\n{said}")
     return done.stdout
 
 
 @dataclass(frozen=True, slots=True)
-class Smoke:
+class SmokeTest:
     """The checks, in the order of a stack's life."""
 
     project: str
@@ -122,100 +124,104 @@ class Smoke:
         """Of the front end, from outside."""
         return f"http://127.0.0.1:{self.port}"
 
-    def name(self, service: str) -> str:
+    def container_name(self, service: str) -> str:
         """Of a service's container."""
         return f"{self.project}_{service}_1"
 
-    def inside(self, service: str, *command: str) -> str:
+    def run_inside(self, service: str, *command: str) -> str:
         """What a command printed inside of a service's container."""
-        return run("podman", "exec", self.name(service), *command)
+        return run_checked("podman", "exec", self.container_name(service), *command)
 
     def start(self) -> None:
         """Bring it up and wait until it takes requests."""
         began = time.monotonic()
-        run(*self.compose, "up", "-d", *ALL)
+        run_checked(*self.compose, "up", "-d", *ALL_SERVICES)
         up = time.monotonic() - began
-        wait_for(self.ready, timedelta(seconds=60), "readyz")
+        wait_for(self.is_ready, timedelta(seconds=60), "readyz")
         ready = time.monotonic() - began
-        say(f"up after {up:.1f} s, ready through the published port after {ready:.1f} s")
+        print_check(f"up after {up:.1f} s, ready through the published port after {ready:.1f} s")
 
-    def ready(self) -> bool | None:
+    def is_ready(self) -> bool | None:
         """True once the front end says so."""
         try:
             return self.http.get(f"{self.url}/readyz").is_success or None
         except httpx.HTTPError:
             return None
 
-    def healthy(self) -> None:
+    def check_health(self) -> None:
         """Run the health checks by hand: Podman's own need systemd."""
-        for service in ("redis", *GATEWAY):
-            run("podman", "healthcheck", "run", self.name(service))
-        say(f"healthy: redis, {', '.join(GATEWAY)}")
+        for service in ("redis", *GATEWAY_SERVICES):
+            run_checked("podman", "healthcheck", "run", self.container_name(service))
+        print_check(f"healthy: redis, {', '.join(GATEWAY_SERVICES)}")
 
-    def hardened(self) -> None:
+    def check_hardening(self) -> None:
         """Nothing to write, nothing to become, nothing to build with, and one holds the token."""
-        for service in GATEWAY:
-            seen = json.loads(self.inside(service, "python3", "-c", LOOK))
+        for service in GATEWAY_SERVICES:
+            seen = json.loads(self.run_inside(service, "python3", "-c", INSPECT_SCRIPT))
             token = seen.pop("token")
-            expect(seen == HARDENED, f"{service}: {seen}")
+            expect(seen == EXPECTED_HARDENING, f"{service}: {seen}")
             expect(token == (service == "worker"), f"{service}: has a RunComfy token: {token}")
-        say(f"hardened: {HARDENED}; the worker alone holds the RunComfy token")
+        print_check(f"hardened: {EXPECTED_HARDENING}; the worker alone holds the RunComfy token")
 
-    def submit(self) -> None:
+    def check_submit(self) -> None:
         """A request through the published port, its result, and its signed callback."""
-        request_id, bearer = self.send("smoke", mark="")
-        document = self.result(request_id, bearer)
+        request_id, bearer = self.submit_request("smoke", prompt_suffix="")
+        document = self.wait_for_result(request_id, bearer)
         expect(document["status"] == "completed", f"{document}")
         call = wait_for(
-            lambda: self.callback("smoke", request_id), timedelta(seconds=20), "a callback"
+            lambda: self.find_webhook("smoke", request_id), timedelta(seconds=20), "a callback"
         )
         expect(call["verified"], f"callback: {call['reason']}")
-        say(f"{request_id} completed, cost {document.get('cost')}, callback verified")
+        print_check(f"{request_id} completed, cost {document.get('cost')}, callback verified")
 
-    def scraped(self) -> None:
+    def check_scraping(self) -> None:
         """Our Prometheus file finds both by name. The images of Prometheus and Grafana stay out."""
         if shutil.which("prometheus") is None:
-            say("SKIPPED: prometheus is not installed, so prometheus.yml was not tried")
+            print_check("SKIPPED: prometheus is not installed, so prometheus.yml was not tried")
             return
-        pid = run("podman", "inspect", "-f", "{{.State.Pid}}", self.name("service")).strip()
-        script = SCRAPER.replace("PORT", str(SCRAPER_PORT))
+        pid = run_checked(
+            "podman", "inspect", "-f", "{{.State.Pid}}", self.container_name("service")
+        ).strip()
+        script = PROMETHEUS_SCRIPT.replace("PORT", str(PROMETHEUS_PORT))
         enter = ("nsenter", f"--net=/proc/{pid}/ns/net", "unshare", "--mount", "sh", "-ec", script)
         with tempfile.TemporaryDirectory() as place:
-            Path(place, "resolv.conf").write_text(self.inside("service", "cat", "/etc/resolv.conf"))
+            Path(place, "resolv.conf").write_text(
+                self.run_inside("service", "cat", "/etc/resolv.conf")
+            )
             quiet = subprocess.DEVNULL
             with subprocess.Popen((*enter, place), cwd=ROOT, stdout=quiet, stderr=quiet) as child:
                 try:
-                    up = wait_for(self.targets, timedelta(seconds=60), "both in Prometheus")
+                    up = wait_for(self.scraped_targets, timedelta(seconds=60), "both in Prometheus")
                 finally:
                     child.terminate()
-        say(f"Prometheus found by name: {up}")
+        print_check(f"Prometheus found by name: {up}")
 
-    def targets(self) -> str | None:
+    def scraped_targets(self) -> str | None:
         """The jobs that answer Prometheus, once each does."""
-        url = f"http://127.0.0.1:{SCRAPER_PORT}/api/v1/query?query=up"
+        url = f"http://127.0.0.1:{PROMETHEUS_PORT}/api/v1/query?query=up"
         ask = f"from urllib.request import urlopen as u; print(u({url!r}).read().decode())"
-        done = tried("podman", "exec", self.name("service"), "python3", "-c", ask)
+        done = run_unchecked("podman", "exec", self.container_name("service"), "python3", "-c", ask)
         rows = json.loads(done.stdout)["data"]["result"] if done.returncode == 0 else []
         up = sorted(row["metric"]["job"] for row in rows if row["value"][1] == "1")
         return ", ".join(up) if set(up) == {"gateway-service", "gateway-worker"} else None
 
-    def survives(self) -> None:
+    def check_crash_recovery(self) -> None:
         """The worker and Redis die with a job under way, which ends all the same."""
-        request_id, bearer = self.send("deaths", mark="[sim:run=8]")
+        request_id, bearer = self.submit_request("deaths", prompt_suffix="[sim:run=8]")
         wait_for(
-            lambda: self.status(request_id, bearer) == "in_progress" or None,
+            lambda: self.get_status(request_id, bearer) == "in_progress" or None,
             timedelta(seconds=20),
             "in_progress",
         )
         for service in ("worker", "redis"):
-            run("podman", "kill", "--signal", "KILL", self.name(service))
-            run("podman", "start", self.name(service))
-        wait_for(self.ready, timedelta(seconds=40), "readyz after the deaths")
-        document = self.result(request_id, bearer)
+            run_checked("podman", "kill", "--signal", "KILL", self.container_name(service))
+            run_checked("podman", "start", self.container_name(service))
+        wait_for(self.is_ready, timedelta(seconds=40), "readyz after the deaths")
+        document = self.wait_for_result(request_id, bearer)
         expect(document["status"] == "completed", f"{document}")
-        say(f"{request_id} completed although the worker and Redis were killed under it")
+        print_check(f"{request_id} completed although the worker and Redis were killed under it")
 
-    def traffic(self) -> None:
+    def check_traffic(self) -> None:
         """The generator's requests are accepted."""
         wait_for(
             lambda: re.search(r"traffic: .* 202 ", self.logs("traffic")),
@@ -223,88 +229,98 @@ class Smoke:
             "accepted traffic",
         )
         lines = [line for line in self.logs("traffic").splitlines() if line.startswith("traffic:")]
-        say(f"traffic: {len(lines)} requests, the last: {lines[-1]}")
+        print_check(f"traffic: {len(lines)} requests, the last: {lines[-1]}")
 
     def logs(self, service: str) -> str:
         """What a container wrote on stdout."""
-        return run("podman", "logs", self.name(service))
+        return run_checked("podman", "logs", self.container_name(service))
 
-    def stops(self) -> None:
+    def check_shutdown(self) -> None:
         """SIGTERM, and the end well within the grace time, with 0."""
-        for service in ("traffic", *GATEWAY):
+        for service in ("traffic", *GATEWAY_SERVICES):
             began = time.monotonic()
-            run("podman", "stop", "-t", f"{GRACE.total_seconds():.0f}", self.name(service))
+            run_checked(
+                "podman",
+                "stop",
+                "-t",
+                f"{STOP_GRACE_PERIOD.total_seconds():.0f}",
+                self.container_name(service),
+            )
             took = time.monotonic() - began
-            code = run("podman", "inspect", "-f", "{{.State.ExitCode}}", self.name(service)).strip()
+            code = run_checked(
+                "podman", "inspect", "-f", "{{.State.ExitCode}}", self.container_name(service)
+            ).strip()
             expect(code == "0", f"{service} ended with {code}")
-            expect(took < GRACE.total_seconds() - 2, f"{service} took {took:.1f} s")
-            say(f"{service} stopped in {took:.1f} s, exit 0")
+            expect(took < STOP_GRACE_PERIOD.total_seconds() - 2, f"{service} took {took:.1f} s")
+            print_check(f"{service} stopped in {took:.1f} s, exit 0")
 
-    def plays(self, manifests: Sequence[Path]) -> None:
+    def check_kubernetes(self, manifests: Sequence[Path]) -> None:
         """The Kubernetes pods run as they are written, on the compose stack's Redis."""
         text = "\n---\n".join(path.read_text() for path in manifests)
         network = f"{self.project}_default"
         for service in ("runcomfy", "receiver"):
-            run("podman", "start", self.name(service))
-        for pattern, instead in IN_PODMAN:
+            run_checked("podman", "start", self.container_name(service))
+        for pattern, instead in PODMAN_SUBSTITUTIONS:
             text = re.sub(pattern, instead, text, flags=re.MULTILINE)
         given = text.replace("hostPort: PORT", f"hostPort: {self.port}")
         given = given.replace("hostPort: FIGURES", f"hostPort: {self.port + 1}")
-        run("podman", "play", "kube", "--network", network, "-", given=given)
+        run_checked("podman", "play", "kube", "--network", network, "-", stdin=given)
         pod = "gateway-service-pod-0-service"
-        wait_for(self.ready, timedelta(seconds=40), "readyz of the pod")
+        wait_for(self.is_ready, timedelta(seconds=40), "readyz of the pod")
         for each in (pod, "gateway-worker-pod-0-worker"):
-            seen = json.loads(run("podman", "exec", each, "python3", "-c", LOOK))
+            seen = json.loads(run_checked("podman", "exec", each, "python3", "-c", INSPECT_SCRIPT))
             seen.pop("token")
-            expect(seen == HARDENED, f"{each}: {seen}")
-        say("the Kubernetes pods run, ready and hardened")
+            expect(seen == EXPECTED_HARDENING, f"{each}: {seen}")
+        print_check("the Kubernetes pods run, ready and hardened")
 
-    def send(self, tenant: str, mark: str) -> tuple[str, dict[str, str]]:
+    def submit_request(self, tenant: str, prompt_suffix: str) -> tuple[str, dict[str, str]]:
         """Submit the API page's request as a new tenant: its id, and the tenant's header."""
         hook = f"http://receiver:8200/hooks/{tenant}"
         create = ("gateway", "tenant", "create", tenant, "--webhook", hook, "--json")
-        given = json.loads(self.inside("service", *create))
+        given = json.loads(self.run_inside("service", *create))
         secret = json.dumps({"name": tenant, "secret": given["webhook_secret"]})
-        self.receiver("/_recv/secret", f"{secret!r}.encode()")
+        self.call_receiver("/_recv/secret", f"{secret!r}.encode()")
         example = json.loads((ROOT / "simulator/example.json").read_text())
         bearer = {"Authorization": f"Bearer {given['key']}"}
-        body = {**example["input"], "prompt": f"A still photograph comes to life. {mark}"}
+        body = {**example["input"], "prompt": f"A still photograph comes to life. {prompt_suffix}"}
         url = f"{self.url}/v1/models/{example['model_id']}"
         answer = self.http.post(url, headers=bearer, json=body)
         expect(answer.status_code == httpx.codes.ACCEPTED, f"{answer.status_code} {answer.text}")
         return str(answer.json()["request_id"]), bearer
 
-    def status(self, request_id: str, bearer: dict[str, str]) -> str | None:
+    def get_status(self, request_id: str, auth_header: dict[str, str]) -> str | None:
         """The caller's word for where the job is; None while nobody answers."""
         try:
-            answer = self.http.get(f"{self.url}/v1/requests/{request_id}/status", headers=bearer)
+            answer = self.http.get(
+                f"{self.url}/v1/requests/{request_id}/status", headers=auth_header
+            )
         except httpx.HTTPError:
             return None
         return str(answer.json()["status"]) if answer.is_success else None
 
-    def result(self, request_id: str, bearer: dict[str, str]) -> dict[str, Any]:
+    def wait_for_result(self, request_id: str, auth_header: dict[str, str]) -> dict[str, Any]:
         """The result, once there is one."""
         wait_for(
-            lambda: self.status(request_id, bearer) in FINAL or None,
+            lambda: self.get_status(request_id, auth_header) in FINAL_STATUSES or None,
             timedelta(seconds=90),
             f"the end of {request_id}",
         )
         url = f"{self.url}/v1/requests/{request_id}/result?include_cost=true"
-        return dict(self.http.get(url, headers=bearer).json())
+        return dict(self.http.get(url, headers=auth_header).json())
 
-    def callback(self, tenant: str, request_id: str) -> dict[str, Any] | None:
+    def find_webhook(self, tenant: str, request_id: str) -> dict[str, Any] | None:
         """The callback about a request, if it came."""
-        calls = json.loads(self.receiver(f"/_recv/calls?name={tenant}", "None"))["calls"]
+        calls = json.loads(self.call_receiver(f"/_recv/calls?name={tenant}", "None"))["calls"]
         return next((dict(call) for call in calls if request_id in call["body"]), None)
 
-    def receiver(self, path: str, data: str) -> str:
+    def call_receiver(self, path: str, data: str) -> str:
         """What the receiver answers. Its port is not published, so it is asked from inside."""
         url = f"http://127.0.0.1:8200{path}"
         ask = f"from urllib.request import urlopen as u; print(u({url!r}, {data}).read().decode())"
-        return self.inside("receiver", "python3", "-c", ask)
+        return self.run_inside("receiver", "python3", "-c", ask)
 
 
-def say(line: str) -> None:
+def print_check(line: str) -> None:
     """One thing seen."""
     print(f"containers: ok: {line}", flush=True)
 
@@ -318,21 +334,23 @@ def main() -> int:
     parser.add_argument("compose", nargs="+")
     options = parser.parse_args()
     with httpx.Client(timeout=10, trust_env=False) as http:
-        smoke = Smoke(options.project, options.port, tuple(options.compose), http)
+        smoke = SmokeTest(options.project, options.port, tuple(options.compose), http)
         try:
             smoke.start()
-            smoke.healthy()
-            smoke.hardened()
-            smoke.submit()
-            smoke.traffic()
-            smoke.scraped()
-            smoke.survives()
-            smoke.stops()
-            smoke.plays(options.play)
-        except NotAsItShouldBe as problem:
+            smoke.check_health()
+            smoke.check_hardening()
+            smoke.check_submit()
+            smoke.check_traffic()
+            smoke.check_scraping()
+            smoke.check_crash_recovery()
+            smoke.check_shutdown()
+            smoke.check_kubernetes(options.play)
+        except CheckFailed as problem:
             print(f"containers: FAILED: {problem}", flush=True)
-            for service in ALL:
-                tail = tried("podman", "logs", "--tail", "12", smoke.name(service))
+            for service in ALL_SERVICES:
+                tail = run_unchecked(
+                    "podman", "logs", "--tail", "12", smoke.container_name(service)
+                )
                 print(f"--- {service}\n{tail.stdout}{tail.stderr}")
             return 1
     print("containers: passed")

@@ -32,9 +32,9 @@ from grafana_foundation_sdk.models.dashboard import (
     VariableRefresh,
 )
 
-from deploy.grafana.boards.index import BOARDS
-from deploy.grafana.layout import Place, placed
-from deploy.grafana.panel import Board, Look, Panel, Query
+from deploy.grafana.boards.index import DASHBOARDS
+from deploy.grafana.layout import PanelPosition, lay_out
+from deploy.grafana.panel import Dashboard, Panel, PanelType, PromQuery
 
 FOLDER: Final = Path(__file__).parent / "dashboards"
 SOURCE: Final = DataSourceRef(type_val="prometheus", uid="${datasource}")
@@ -45,43 +45,43 @@ _GREEN, _YELLOW, _RED = "green", "#EAB839", "red"
 AnyPanel = timeseries.Panel | stat.Panel | bargauge.Panel
 
 
-def dashboard(board: Board) -> dict[str, Any]:
+def build_dashboard(dashboard: Dashboard) -> dict[str, Any]:
     """One dashboard's JSON."""
     built = (
-        builders.Dashboard(board.title)
-        .uid(board.uid)
-        .description(board.about)
+        builders.Dashboard(dashboard.title)
+        .uid(dashboard.uid)
+        .description(dashboard.description)
         .tags(["gateway"])
         .time("now-1h", "now")
         .refresh("10s")
         .timezone("utc")
         .tooltip(DashboardCursorSync.CROSSHAIR)
-        .annotation(_breaker_moves())
-        .link(_others())
+        .annotation(_breaker_annotation())
+        .link(_dashboard_links())
     )
-    for variable in _variables():
+    for variable in _build_variables():
         built = built.with_variable(variable)
-    for number, place in enumerate(placed(board.panels), start=1):
-        built = built.with_panel(_panel(place, number))
+    for number, place in enumerate(lay_out(dashboard.panels), start=1):
+        built = built.with_panel(_build_panel(place, number))
     document: dict[str, Any] = json.loads(json.dumps(built.build(), cls=JSONEncoder))
     return document
 
 
-def _variables() -> Sequence[Any]:
+def _build_variables() -> Sequence[Any]:
     return (
         builders.DatasourceVariable("datasource").label("Prometheus").type("prometheus"),
-        _values("tenant", "Tenant", "gateway_waiting_jobs"),
-        _values("model", "Model", "gateway_jobs_admitted_total"),
+        _build_label_variable("tenant", "Tenant", "gateway_waiting_jobs"),
+        _build_label_variable("model", "Model", "gateway_jobs_admitted_total"),
         builders.TextBoxVariable("runbooks").label("Runbooks at").default_value(RUNBOOKS),
     )
 
 
-def _values(label: str, title: str, series: str) -> builders.QueryVariable:
+def _build_label_variable(label: str, title: str, metric: str) -> builders.QueryVariable:
     return (
         builders.QueryVariable(label)
         .label(title)
         .datasource(SOURCE)
-        .query(f"label_values({series}, {label})")
+        .query(f"label_values({metric}, {label})")
         .refresh(VariableRefresh.ON_TIME_RANGE_CHANGED)
         .multi(multi=True)
         .include_all(include_all=True)
@@ -89,7 +89,7 @@ def _values(label: str, title: str, series: str) -> builders.QueryVariable:
     )
 
 
-def _breaker_moves() -> builders.AnnotationQuery:
+def _breaker_annotation() -> builders.AnnotationQuery:
     return (
         builders.AnnotationQuery()
         .name("Breaker")
@@ -102,7 +102,7 @@ def _breaker_moves() -> builders.AnnotationQuery:
     )
 
 
-def _others() -> builders.DashboardLink:
+def _dashboard_links() -> builders.DashboardLink:
     return (
         builders.DashboardLink("Gateway")
         .type(DashboardLinkType.DASHBOARDS)
@@ -113,28 +113,32 @@ def _others() -> builders.DashboardLink:
     )
 
 
-def _panel(place: Place, number: int) -> AnyPanel:
-    panel = place.panel
-    drawn: AnyPanel = _LOOKS[panel.look]()
+def _build_panel(panel_position: PanelPosition, number: int) -> AnyPanel:
+    panel = panel_position.panel
+    drawn: AnyPanel = _PANEL_BUILDERS[panel.panel_type]()
     drawn.title(panel.title).id(number).description(_description(panel)).unit(panel.unit)
     drawn.datasource(SOURCE).min(0)
-    drawn.grid_pos(GridPos(h=panel.height, w=panel.width, x=place.x, y=place.y))
+    drawn.grid_pos(GridPos(h=panel.height, w=panel.width, x=panel_position.x, y=panel_position.y))
     drawn.thresholds(_thresholds(panel))
-    if panel.levels and isinstance(drawn, timeseries.Panel):
+    if panel.thresholds and isinstance(drawn, timeseries.Panel):
         style = common.GraphThresholdsStyleConfig().mode(GraphThresholdsStyleMode.DASHED)
         drawn.thresholds_style(style)
     if panel.runbook:
-        drawn.links([_runbook(panel.runbook)])
+        drawn.links([_runbook_link(panel.runbook)])
     for position, query in enumerate(panel.queries):
-        drawn.with_target(_target(query, chr(ord("A") + position), panel.look))
+        drawn.with_target(_target(query, chr(ord("A") + position), panel.panel_type))
     return drawn
 
 
 def _description(panel: Panel) -> str:
-    return f"{panel.about}\n\nRunbook: {panel.runbook}.md" if panel.runbook else panel.about
+    return (
+        f"{panel.description}\n\nRunbook: {panel.runbook}.md"
+        if panel.runbook
+        else panel.description
+    )
 
 
-def _runbook(name: str) -> builders.DashboardLink:
+def _runbook_link(name: str) -> builders.DashboardLink:
     return (
         builders.DashboardLink(f"Runbook: {name}")
         .type(DashboardLinkType.LINK)
@@ -153,19 +157,19 @@ def _thresholds(panel: Panel) -> builders.ThresholdsConfig:
 
 def threshold_steps(panel: Panel) -> Sequence[tuple[float | None, str]]:
     """Grafana's rising steps; the first has no value."""
-    if not panel.levels:
+    if not panel.thresholds:
         return ((None, _GREEN),)
-    worse = (_YELLOW, _RED) if len(panel.levels) > 1 else (_RED,)
-    if not panel.falling:
-        return ((None, _GREEN), *zip(panel.levels, worse, strict=True))
-    rising = tuple(reversed(panel.levels))
+    worse = (_YELLOW, _RED) if len(panel.thresholds) > 1 else (_RED,)
+    if not panel.lower_is_worse:
+        return ((None, _GREEN), *zip(panel.thresholds, worse, strict=True))
+    rising = tuple(reversed(panel.thresholds))
     colors = (*reversed(worse), _GREEN)
     return ((None, colors[0]), *zip(rising, colors[1:], strict=True))
 
 
-def _target(query: Query, ref: str, look: Look) -> prometheus.Dataquery:
+def _target(query: PromQuery, ref: str, panel_type: PanelType) -> prometheus.Dataquery:
     target = prometheus.Dataquery().expr(query.expr).ref_id(ref).datasource(SOURCE)
-    if look in {Look.NUMBER, Look.BARS}:
+    if panel_type in {PanelType.NUMBER, PanelType.BARS}:
         target.instant()
     else:
         target.range()
@@ -202,25 +206,25 @@ def _bars() -> bargauge.Panel:
     return bargauge.Panel().orientation(VizOrientation.HORIZONTAL).reduce_options(last)
 
 
-_LOOKS: Final[Mapping[Look, Any]] = {
-    Look.LINES: _lines,
-    Look.STACK: _stack,
-    Look.NUMBER: _number,
-    Look.BARS: _bars,
+_PANEL_BUILDERS: Final[Mapping[PanelType, Any]] = {
+    PanelType.LINES: _lines,
+    PanelType.STACK: _stack,
+    PanelType.NUMBER: _number,
+    PanelType.BARS: _bars,
 }
 
 
-def text_of(board: Board) -> str:
+def dashboard_json(dashboard: Dashboard) -> str:
     """The file of one dashboard."""
-    return json.dumps(dashboard(board), indent=1, sort_keys=True) + "\n"
+    return json.dumps(build_dashboard(dashboard), indent=1, sort_keys=True) + "\n"
 
 
 def main() -> None:
     """Write every dashboard."""
     FOLDER.mkdir(exist_ok=True)
-    for board in BOARDS:
+    for board in DASHBOARDS:
         path = FOLDER / f"{board.uid}.json"
-        path.write_text(text_of(board), encoding="utf-8")
+        path.write_text(dashboard_json(board), encoding="utf-8")
         print(path)
 
 

@@ -15,14 +15,14 @@ from typing import Any, Final
 
 import httpx
 
-from simulator.stack import Stack, StackFailed, Tenant
+from simulator.stack import Stack, StackFailed, TenantCredentials
 
 LUMEN: Final = "lumen/lumen-2/text-to-image"
 FABLE: Final = "fable/fable-1.5/text-to-video"
 CAPTION: Final = "glyph/caption-1/image-to-text"
 MODELS: Final = (LUMEN, LUMEN, LUMEN, FABLE, FABLE, CAPTION)
 IMAGE: Final = "https://media.example.com/input.png"
-RUNCOMFY: Final = (
+SIMULATOR_OPTIONS: Final = (
     "--queue-seconds",
     "0..1",
     "--run-seconds",
@@ -31,12 +31,12 @@ RUNCOMFY: Final = (
     "400",
 )
 """How the simulated RunComfy is started."""
-TENANTS: Final[Mapping[str, tuple[str, ...]]] = {
+TENANT_OPTIONS: Final[Mapping[str, tuple[str, ...]]] = {
     "video-team": ("--usd-per-day", "90", "--usd-per-month", "900", "--running", "12"),
     "shop": ("--usd-per-day", "30", "--running", "8", "--weight", "2"),
     "research": ("--jobs-per-day", "500", "--requests-per-minute", "70"),
 }
-LIMITS: Final = (
+LIMITS_COMMAND: Final = (
     "limits",
     "set",
     "--running",
@@ -46,22 +46,22 @@ LIMITS: Final = (
     "--model",
     f"{FABLE}=8",
 )
-FAULTS: Final = (
+FAULT_RULES: Final = (
     {"kind": "5xx_before", "call": "status", "rate": 0.04},
     {"kind": "slow", "call": "status", "seconds": 0.6, "rate": 0.05},
     {"kind": "failed", "call": "submit", "rate": 0.03},
     {"kind": "429", "call": "submit", "rate": 0.01, "retry_after": 1},
 )
-RECEIVER: Final = (
+RECEIVER_BEHAVIOURS: Final = (
     {"name": "shop", "status": 503, "rate": 0.2},
     {"name": "research", "status": 410, "rate": 0.02},
     {"name": "video-team", "manner": "slow", "seconds": 1, "rate": 0.1},
 )
-PACE: Final = timedelta(milliseconds=200)
+SUBMIT_INTERVAL: Final = timedelta(milliseconds=200)
 
 
 @dataclass(frozen=True, slots=True)
-class Oddity:
+class UnusualRequest:
     """Something unusual that a caller sends: the `first` time, and every so many submits again."""
 
     first: int
@@ -71,102 +71,108 @@ class Oddity:
     idempotent: bool = False
     """Under a key of the model's, so that all but the first are repetitions."""
 
-    def falls_on(self, number: int) -> bool:
+    def applies_to(self, number: int) -> bool:
         """Whether the submit of this number is one."""
         return number >= self.first and (number - self.first) % self.every == 0
 
 
-ODDITIES: Final = (
-    Oddity(20, 95, "[sim:reset_after] lost on the way back"),
-    Oddity(110, 2000, "[sim:error=401] turned away"),
-    Oddity(7, 37, "[sim:run=60] too slow", {"timeout": "6"}),
-    Oddity(3, 29, "", {"nonsense": "1"}),
-    Oddity(5, 6, "the same as before", {"cache": "use"}),
-    Oddity(10, 23, "once more", idempotent=True),
+UNUSUAL_REQUESTS: Final = (
+    UnusualRequest(20, 95, "[sim:reset_after] lost on the way back"),
+    UnusualRequest(110, 2000, "[sim:error=401] turned away"),
+    UnusualRequest(7, 37, "[sim:run=60] too slow", {"timeout": "6"}),
+    UnusualRequest(3, 29, "", {"nonsense": "1"}),
+    UnusualRequest(5, 6, "the same as before", {"cache": "use"}),
+    UnusualRequest(10, 23, "once more", idempotent=True),
 )
 
 
-class Traffic:
+class DemoTraffic:
     """Callers of three teams, at some submits a second."""
 
     def __init__(
-        self, stack: Stack, http: httpx.Client, rng: Random, waiting: ThreadPoolExecutor
+        self, stack: Stack, http: httpx.Client, rng: Random, executor: ThreadPoolExecutor
     ) -> None:
         """`http` has a service's address as base; calls that wait for their job go by `waiting`."""
         self._stack = stack
         self._rng = rng
         self._http = http
-        self.tenants = [stack.new_tenant(name, *flags) for name, flags in TENANTS.items()]
-        self._waiting = waiting
-        self._sent = 0
-        self._open: list[tuple[Tenant, str]] = []
+        self.tenants = [stack.create_tenant(name, *flags) for name, flags in TENANT_OPTIONS.items()]
+        self._executor = executor
+        self._sent_count = 0
+        self._open_requests: list[tuple[TenantCredentials, str]] = []
 
-    def run(self, span: timedelta) -> None:
+    def run(self, duration: timedelta) -> None:
         """Send for so long, then leave what is open to itself."""
-        until = time.monotonic() + span.total_seconds()
+        until = time.monotonic() + duration.total_seconds()
         while time.monotonic() < until:
             began = time.monotonic()
-            self._one()
-            time.sleep(max(0.0, began + PACE.total_seconds() - time.monotonic()))
+            self._send_next()
+            time.sleep(max(0.0, began + SUBMIT_INTERVAL.total_seconds() - time.monotonic()))
 
-    def _one(self) -> None:
-        self._sent += 1
+    def _send_next(self) -> None:
+        self._sent_count += 1
         tenant = self._rng.choice(self.tenants)
-        odd = next((o for o in ODDITIES if o.falls_on(self._sent)), Oddity(0, 0))
+        odd = next(
+            (o for o in UNUSUAL_REQUESTS if o.applies_to(self._sent_count)), UnusualRequest(0, 0)
+        )
         self._submit(tenant, self._rng.choice(MODELS), odd)
-        if self._sent % 9 == 0:
-            self._look()
-        if self._sent % 31 == 0 and self._open:
-            owner, request_id = self._open.pop()
-            self._http.post(f"/v1/requests/{request_id}/cancel", headers=owner.bearer)
-        if self._sent % 120 == 0:
-            self._resolve_a_doubt()
+        if self._sent_count % 9 == 0:
+            self._read_status()
+        if self._sent_count % 31 == 0 and self._open_requests:
+            owner, request_id = self._open_requests.pop()
+            self._http.post(f"/v1/requests/{request_id}/cancel", headers=owner.auth_header)
+        if self._sent_count % 120 == 0:
+            self._resolve_in_doubt()
 
-    def _submit(self, tenant: Tenant, model: str, odd: Oddity) -> None:
-        prompt = odd.prompt or f"take {self._sent}"
+    def _submit(self, tenant: TenantCredentials, model: str, unusual: UnusualRequest) -> None:
+        prompt = unusual.prompt or f"take {self._sent_count}"
         given: dict[str, Any] = {"prompt": prompt}
         if model == CAPTION:
             given["image_url"] = IMAGE
         path = f"/v1/models/{model}"
-        if self._sent % 8 == 0:
-            self._waiting.submit(self._wait, path, given, tenant)
+        if self._sent_count % 8 == 0:
+            self._executor.submit(self._submit_and_wait, path, given, tenant)
             return
-        key = {"idempotency-key": model} if odd.idempotent else {}
-        headers = {**tenant.bearer, **key}
-        answer = self._http.post(path, json=given, params=odd.query, headers=headers)
+        key = {"idempotency-key": model} if unusual.idempotent else {}
+        headers = {**tenant.auth_header, **key}
+        answer = self._http.post(path, json=given, params=unusual.query, headers=headers)
         if answer.status_code == httpx.codes.ACCEPTED:
-            self._open.append((tenant, answer.json()["request_id"]))
+            self._open_requests.append((tenant, answer.json()["request_id"]))
 
-    def _wait(self, path: str, given: Mapping[str, Any], tenant: Tenant) -> None:
-        headers = {**tenant.bearer, "prefer": "wait=3"}
-        self._http.post(path, json=given, headers=headers)
+    def _submit_and_wait(
+        self, path: str, payload: Mapping[str, Any], tenant: TenantCredentials
+    ) -> None:
+        headers = {**tenant.auth_header, "prefer": "wait=3"}
+        self._http.post(path, json=payload, headers=headers)
 
-    def _look(self) -> None:
-        tenant, request_id = self._open[-1] if self._open else (self.tenants[0], "req_none")
-        self._http.get(f"/v1/requests/{request_id}", headers=tenant.bearer)
-        self._http.get("/v1/usage", headers=tenant.bearer)
-        self._http.get("/v1/models", headers=tenant.bearer)
+    def _read_status(self) -> None:
+        tenant, request_id = (
+            self._open_requests[-1] if self._open_requests else (self.tenants[0], "req_none")
+        )
+        self._http.get(f"/v1/requests/{request_id}", headers=tenant.auth_header)
+        self._http.get("/v1/usage", headers=tenant.auth_header)
+        self._http.get("/v1/models", headers=tenant.auth_header)
 
-    def _resolve_a_doubt(self) -> None:
+    def _resolve_in_doubt(self) -> None:
         with suppress(StackFailed):
-            found = json.loads(self._stack.gateway("doubt", "list", "--json"))
+            found = json.loads(self._stack.run_gateway("doubt", "list", "--json"))
             if found:
                 name = found[0].get("id") or found[0].get("request_id")
-                self._stack.gateway("doubt", "resolve", str(name), "--lost")
+                self._stack.run_gateway("doubt", "resolve", str(name), "--lost")
 
 
 @contextmanager
-def busy(stack: Stack, rng: Random) -> Iterator[Traffic]:
+def open_demo_traffic(stack: Stack, rng: Random) -> Iterator[DemoTraffic]:
     """The stack with limits, faults and callers."""
-    stack.gateway(*LIMITS)
-    _script(f"{stack.runcomfy_url}/_sim/faults", FAULTS)
-    _script(f"{stack.receiver.url}/_recv/behaviour", RECEIVER)
+    stack.run_gateway(*LIMITS_COMMAND)
+    _post_rules(f"{stack.runcomfy_url}/_sim/faults", FAULT_RULES)
+    _post_rules(f"{stack.receiver.url}/_recv/behaviour", RECEIVER_BEHAVIOURS)
     with (
         httpx.Client(base_url=stack.url, trust_env=False, timeout=10) as http,
         ThreadPoolExecutor(4) as waiting,
     ):
-        yield Traffic(stack, http, rng, waiting)
+        yield DemoTraffic(stack, http, rng, waiting)
 
 
-def _script(url: str, rules: object) -> None:
+def _post_rules(url: str, rules: object) -> None:
     httpx.post(url, json=rules, trust_env=False).raise_for_status()

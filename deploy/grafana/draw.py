@@ -20,31 +20,31 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 from PIL import Image
 
-from deploy.grafana.boards.index import BOARDS
-from deploy.grafana.demo_traffic import RUNCOMFY, busy
-from deploy.grafana.live_prometheus import Line, Prometheus, watching
+from deploy.grafana.boards.index import DASHBOARDS
+from deploy.grafana.demo_traffic import SIMULATOR_OPTIONS, open_demo_traffic
+from deploy.grafana.live_prometheus import Prometheus, TimeSeries, run_prometheus
 from deploy.grafana.panel import Panel
-from deploy.grafana.render import STYLE, Answer, picture
-from simulator.stack import Plan, running, without_settings
+from deploy.grafana.render import STYLE, PanelData, render_dashboard
+from simulator.stack import StackPlan, run_stack, without_settings
 
 IMAGES: Final = Path(__file__).parents[2] / "docs" / "images"
 SPAN: Final = timedelta(seconds=180)
 STEP: Final = timedelta(seconds=2)
-COLOURS: Final = 128
+MAX_COLOURS: Final = 128
 SEED: Final = 7
 
 
-def answer(panel: Panel, prometheus: Prometheus, span: timedelta) -> Answer:
+def query_panel(panel: Panel, prometheus: Prometheus, duration: timedelta) -> PanelData:
     """What Prometheus has for a panel."""
     lines = [
-        (_legend(query.legend, line, panel), line)
+        (_format_legend(query.legend, line, panel), line)
         for query in panel.queries
-        for line in prometheus.ask_over(query.expr, span, STEP)
+        for line in prometheus.query_range(query.expr, duration, STEP)
     ]
-    return Answer(panel, lines)
+    return PanelData(panel, lines)
 
 
-def _legend(pattern: str, line: Line, panel: Panel) -> str:
+def _format_legend(pattern: str, line: TimeSeries, panel: Panel) -> str:
     for name, value in line.labels.items():
         pattern = pattern.replace(f"{{{{{name}}}}}", value)
     return pattern or panel.title
@@ -54,20 +54,22 @@ def save(figure: Figure, path: Path) -> None:
     """Write a picture with as few colours as it needs, a quarter of the size."""
     drawn = BytesIO()
     figure.savefig(drawn, dpi=100)
-    Image.open(drawn).convert("RGB").quantize(COLOURS).save(path, optimize=True)
+    Image.open(drawn).convert("RGB").quantize(MAX_COLOURS).save(path, optimize=True)
 
 
 @contextmanager
-def worked(span: timedelta, folder: Path) -> Iterator[Prometheus]:
+def run_loaded_stack(duration: timedelta, folder: Path) -> Iterator[Prometheus]:
     """A Prometheus that has watched two services and two workers for so long."""
     environment = without_settings(os.environ)
-    plan = Plan(folder, environment=environment, services=2, workers=2, runcomfy=RUNCOMFY)
+    plan = StackPlan(
+        folder, environment=environment, services=2, workers=2, runcomfy_options=SIMULATOR_OPTIONS
+    )
     with (
-        running(plan) as stack,
-        watching(stack, folder / "prometheus") as prometheus,
-        busy(stack, Random(SEED)) as traffic,
+        run_stack(plan) as stack,
+        run_prometheus(stack, folder / "prometheus") as prometheus,
+        open_demo_traffic(stack, Random(SEED)) as traffic,
     ):
-        traffic.run(span)
+        traffic.run(duration)
         time.sleep(STEP.total_seconds())
         yield prometheus
 
@@ -78,12 +80,12 @@ def main() -> None:
     IMAGES.mkdir(parents=True, exist_ok=True)
     with (
         tempfile.TemporaryDirectory() as place,
-        worked(span, Path(place)) as prometheus,
+        run_loaded_stack(span, Path(place)) as prometheus,
         mpl.rc_context(STYLE),
     ):
-        for board in BOARDS:
+        for board in DASHBOARDS:
             path = IMAGES / f"{board.uid}.png"
-            save(picture(board, lambda panel: answer(panel, prometheus, span)), path)
+            save(render_dashboard(board, lambda panel: query_panel(panel, prometheus, span)), path)
             print(path)
 
 

@@ -10,7 +10,7 @@ COLUMNS: Final = 24
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class PanelPosition:
     """A panel with its corner, in Grafana's grid."""
 
     panel: Panel
@@ -18,7 +18,7 @@ class Place:
     y: int
 
 
-def placed(panels: Sequence[Panel]) -> Iterator[Place]:
+def lay_out(panels: Sequence[Panel]) -> Iterator[PanelPosition]:
     """Each panel's place; a row is as high as its first panel."""
     x = y = height = 0
     for panel in panels:
@@ -26,5 +26,5 @@ def placed(panels: Sequence[Panel]) -> Iterator[Place]:
             x, y = 0, y + height
         if x == 0:
             height = panel.height
-        yield Place(panel, x, y)
+        yield PanelPosition(panel, x, y)
         x += panel.width

@@ -16,10 +16,10 @@ from urllib.parse import urlsplit
 import httpx
 
 from simulator.private_redis import LOOPBACK, free_port
-from simulator.stack import Child, Stack
+from simulator.stack import ManagedProcess, Stack
 
-RULES: Final = Path(__file__).parents[1] / "prometheus"
-EVERY: Final = "1s"
+RULES_FOLDER: Final = Path(__file__).parents[1] / "prometheus"
+SCRAPE_INTERVAL: Final = "1s"
 VARIABLES: Final[Mapping[str, str]] = {
     "$__rate_interval": "15s",
     "$tenant": ".*",
@@ -33,7 +33,7 @@ class QueryFailed(RuntimeError):
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class TimeSeries:
     """One series of an answer: its labels, and its points as (seconds, value)."""
 
     labels: Mapping[str, str]
@@ -47,32 +47,32 @@ class Prometheus:
         """`http` has its address as base."""
         self._http = http
 
-    def ask(self, expr: str) -> list[Line]:
+    def query(self, expr: str) -> list[TimeSeries]:
         """How `expr` stands now. Raises `QueryFailed`."""
-        rows = self._result("query", query=filled(expr))
-        return [Line(row["metric"], [_point(row["value"])]) for row in rows]
+        rows = self._call_api("query", query=fill_variables(expr))
+        return [TimeSeries(row["metric"], [_point(row["value"])]) for row in rows]
 
-    def ask_over(self, expr: str, span: timedelta, step: timedelta) -> list[Line]:
+    def query_range(self, expr: str, duration: timedelta, step: timedelta) -> list[TimeSeries]:
         """How `expr` stood during the last `span`. Raises `QueryFailed`."""
-        now = float(self._result("query", query="time()")[1])
-        rows = self._result(
+        now = float(self._call_api("query", query="time()")[1])
+        rows = self._call_api(
             "query_range",
-            query=filled(expr),
-            start=str(now - span.total_seconds()),
+            query=fill_variables(expr),
+            start=str(now - duration.total_seconds()),
             end=str(now),
             step=str(step.total_seconds()),
         )
-        return [Line(row["metric"], [_point(pair) for pair in row["values"]]) for row in rows]
+        return [TimeSeries(row["metric"], [_point(pair) for pair in row["values"]]) for row in rows]
 
-    def _result(self, what: str, **parameters: str) -> list[Any]:
-        answer = self._http.get(f"/api/v1/{what}", params=parameters).json()
+    def _call_api(self, endpoint: str, **parameters: str) -> list[Any]:
+        answer = self._http.get(f"/api/v1/{endpoint}", params=parameters).json()
         if answer["status"] != "success":
             raise QueryFailed(f"{answer['error']}: {parameters['query']}")
         result: list[Any] = answer["data"]["result"]
         return result
 
 
-def filled(expr: str) -> str:
+def fill_variables(expr: str) -> str:
     """`expr` with Grafana's variables filled in."""
     for name, value in VARIABLES.items():
         expr = expr.replace(name, value)
@@ -83,17 +83,17 @@ def _point(pair: Sequence[Any]) -> tuple[float, float]:
     return float(pair[0]), float(pair[1])
 
 
-def available() -> bool:
+def is_available() -> bool:
     """Whether this machine has a Prometheus."""
     return shutil.which("prometheus") is not None
 
 
 @contextmanager
-def watching(stack: Stack, folder: Path) -> Iterator[Prometheus]:
+def run_prometheus(stack: Stack, folder: Path) -> Iterator[Prometheus]:
     """A Prometheus that scrapes the stack's services and workers each second, with our rules."""
     folder.mkdir(parents=True, exist_ok=True)
     config = folder / "prometheus.json"
-    config.write_text(json.dumps(_config(stack)), encoding="utf-8")  # JSON is YAML
+    config.write_text(json.dumps(_build_config(stack)), encoding="utf-8")  # JSON is YAML
     port = free_port()
     command = (
         "prometheus",
@@ -101,7 +101,7 @@ def watching(stack: Stack, folder: Path) -> Iterator[Prometheus]:
         f"--storage.tsdb.path={folder / 'data'}",
         f"--web.listen-address={LOOPBACK}:{port}",
     )
-    child = Child(
+    child = ManagedProcess(
         name="prometheus",
         command=command,
         environment=stack.environment,
@@ -118,11 +118,15 @@ def watching(stack: Stack, folder: Path) -> Iterator[Prometheus]:
         child.stop()
 
 
-def _config(stack: Stack) -> dict[str, Any]:
+def _build_config(stack: Stack) -> dict[str, Any]:
     jobs = {"gateway-service": stack.services, "gateway-worker": stack.workers}
     return {
-        "global": {"scrape_interval": EVERY, "scrape_timeout": EVERY, "evaluation_interval": EVERY},
-        "rule_files": [str(RULES / name) for name in ("recording.yml", "alerts.yml")],
+        "global": {
+            "scrape_interval": SCRAPE_INTERVAL,
+            "scrape_timeout": SCRAPE_INTERVAL,
+            "evaluation_interval": SCRAPE_INTERVAL,
+        },
+        "rule_files": [str(RULES_FOLDER / name) for name in ("recording.yml", "alerts.yml")],
         "scrape_configs": [
             {
                 "job_name": job,

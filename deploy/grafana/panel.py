@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 
-class Look(StrEnum):
+class PanelType(StrEnum):
     """How a panel draws."""
 
     LINES = "lines"
@@ -16,7 +16,7 @@ class Look(StrEnum):
     BARS = "bars"
 
 
-class Unit(StrEnum):
+class PanelUnit(StrEnum):
     """Grafana's names of the units that we use."""
 
     COUNT = "short"
@@ -29,7 +29,7 @@ class Unit(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Query:
+class PromQuery:
     """One PromQL expression; `legend` names its lines."""
 
     expr: str
@@ -45,69 +45,73 @@ class Panel:
     """
 
     title: str
-    about: str
-    queries: tuple[Query, ...]
-    unit: Unit = Unit.COUNT
-    look: Look = Look.LINES
+    description: str
+    queries: tuple[PromQuery, ...]
+    unit: PanelUnit = PanelUnit.COUNT
+    panel_type: PanelType = PanelType.LINES
     width: int = 8
-    levels: tuple[float, ...] = ()
-    falling: bool = False
+    thresholds: tuple[float, ...] = ()
+    lower_is_worse: bool = False
     runbook: str | None = None
-    may_be_empty: str | None = None
+    empty_reason: str | None = None
 
-    def judged(self, *levels: float, runbook: str, falling: bool = False) -> "Panel":
+    def with_thresholds(
+        self, *thresholds: float, runbook: str, lower_is_worse: bool = False
+    ) -> "Panel":
         """The same with thresholds, and the page that says what to do beyond them."""
-        return replace(self, levels=levels, runbook=runbook, falling=falling)
+        return replace(self, thresholds=thresholds, runbook=runbook, lower_is_worse=lower_is_worse)
 
     @property
     def height(self) -> int:
         """In Grafana's grid."""
-        return 4 if self.look is Look.NUMBER else 8
+        return 4 if self.panel_type is PanelType.NUMBER else 8
 
 
 @dataclass(frozen=True, slots=True)
-class Board:
+class Dashboard:
     """One dashboard: panels in rows, left to right."""
 
     uid: str
     title: str
-    about: str
+    description: str
     panels: tuple[Panel, ...]
 
 
-WINDOW = "$__rate_interval"
+RATE_INTERVAL = "$__rate_interval"
 
 
-def number(title: str, about: str, expr: str, unit: Unit = Unit.COUNT, width: int = 3) -> Panel:
+def number_panel(
+    title: str, description: str, expr: str, unit: PanelUnit = PanelUnit.COUNT, width: int = 3
+) -> Panel:
     """A small panel with one figure."""
-    return Panel(title, about, (Query(expr),), unit, Look.NUMBER, width)
+    return Panel(title, description, (PromQuery(expr),), unit, PanelType.NUMBER, width)
 
 
-def rate(series: str, by: str) -> str:
+def rate(metric: str, by: str) -> str:
     """Per second, summed over processes."""
-    return f"sum by ({by}) (rate({series}[{WINDOW}]))"
+    return f"sum by ({by}) (rate({metric}[{RATE_INTERVAL}]))"
 
 
-def grown(series: str, by: str) -> str:
+def increase(metric: str, by: str) -> str:
     """By how much a counter grew in each step, over all processes."""
-    return f"sum by ({by}) (increase({series}[{WINDOW}]))"
+    return f"sum by ({by}) (increase({metric}[{RATE_INTERVAL}]))"
 
 
-def level(series: str, by: str = "") -> str:
+def max_gauge(metric: str, by: str = "") -> str:
     """What Redis holds: every service shows the same, so the largest is taken, not the sum."""
-    return f"max by ({by}) ({series})" if by else f"max({series})"
+    return f"max by ({by}) ({metric})" if by else f"max({metric})"
 
 
-def quantile(share: float, histogram: str, by: str = "", where: str = "") -> str:
+def quantile(ratio: float, histogram: str, by: str = "", selector: str = "") -> str:
     """A quantile of a histogram over all processes."""
     labels = f"le, {by}" if by else "le"
     return (
-        f"histogram_quantile({share}, "
-        f"sum by ({labels}) (rate({histogram}_bucket{where}[{WINDOW}])))"
+        f"histogram_quantile({ratio}, "
+        f"sum by ({labels}) (rate({histogram}_bucket{selector}[{RATE_INTERVAL}])))"
     )
 
 
-def quantiles(histogram: str, where: str = "") -> tuple[Query, ...]:
+def quantiles(histogram: str, selector: str = "") -> tuple[PromQuery, ...]:
     """The median, and how bad it gets."""
     shares = (0.5, 0.95, 0.99)
-    return tuple(Query(quantile(s, histogram, "", where), f"p{s * 100:.0f}") for s in shares)
+    return tuple(PromQuery(quantile(s, histogram, "", selector), f"p{s * 100:.0f}") for s in shares)

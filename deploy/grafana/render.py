@@ -13,127 +13,127 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, MultipleLocator
 
-from deploy.grafana.layout import COLUMNS, Place, placed
-from deploy.grafana.live_prometheus import Line
-from deploy.grafana.panel import Board, Look, Panel, Unit
+from deploy.grafana.layout import COLUMNS, PanelPosition, lay_out
+from deploy.grafana.live_prometheus import TimeSeries
+from deploy.grafana.panel import Dashboard, Panel, PanelType, PanelUnit
 
-_GREEN, _YELLOW, _RED, _GREY, _LINE = "#73bf69", "#f2cc0c", "#f2495c", "#8e8e9a", "#2c3235"
-_MORE: Final = ("#8ab8ff", "#ff780a", _RED, "#b877d9", "#37872d", "#ffa6b0", "#5794f2")
+_GREEN, _YELLOW, _RED, _GREY, _GRID_COLOUR = "#73bf69", "#f2cc0c", "#f2495c", "#8e8e9a", "#2c3235"
+_EXTRA_COLOURS: Final = ("#8ab8ff", "#ff780a", _RED, "#b877d9", "#37872d", "#ffa6b0", "#5794f2")
 STYLE: Final[Any] = {
     "figure.facecolor": "#111217",
     "axes.facecolor": "#181b1f",
-    "axes.edgecolor": _LINE,
+    "axes.edgecolor": _GRID_COLOUR,
     "text.color": "#ccccdc",
     "xtick.color": _GREY,
     "ytick.color": _GREY,
-    "grid.color": _LINE,
+    "grid.color": _GRID_COLOUR,
     "font.size": 7.5,
-    "axes.prop_cycle": cycler(color=(_GREEN, _YELLOW, *_MORE)),
+    "axes.prop_cycle": cycler(color=(_GREEN, _YELLOW, *_EXTRA_COLOURS)),
 }
 """For `matplotlib.rc_context`."""
-_COLUMN, _ROW, _TITLE = 0.72, 0.42, 0.6  # inches
-_MOST_LINES: Final = 9
-_FEWEST, _TICKS, _LONG_NAME = 2, 7, 24
+_COLUMN_INCHES, _ROW_INCHES, _TITLE_INCHES = 0.72, 0.42, 0.6  # inches
+_MAX_LINES: Final = 9
+_MIN_TICKS, _MAX_TICKS, _LONG_LEGEND = 2, 7, 24
 _MIB: Final = 2**20
 _THOUSAND: Final = 1000
 _DAY, _HOUR, _MINUTE = 86_400, 3_600, 60
-_STEPS: Final[Mapping[Unit, Sequence[float]]] = {
-    Unit.SECONDS: [part * _MINUTE for part in (0.5, 1, 2, 5, 10, 20, 60, 120, 360)],
-    Unit.BYTES: [part * _MIB for part in (0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500)],
+_STEPS: Final[Mapping[PanelUnit, Sequence[float]]] = {
+    PanelUnit.SECONDS: [part * _MINUTE for part in (0.5, 1, 2, 5, 10, 20, 60, 120, 360)],
+    PanelUnit.BYTES: [part * _MIB for part in (0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500)],
 }
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class PanelData:
     """A panel with its lines, each under its legend."""
 
     panel: Panel
-    lines: Sequence[tuple[str, Line]]
+    lines: Sequence[tuple[str, TimeSeries]]
 
     @property
-    def last(self) -> Sequence[tuple[str, float]]:
+    def last_values(self) -> Sequence[tuple[str, float]]:
         """How each line stands at its end."""
         return [(name, line.points[-1][1]) for name, line in self.lines if line.points]
 
     @property
-    def telling(self) -> Sequence[tuple[str, Line]]:
+    def visible_lines(self) -> Sequence[tuple[str, TimeSeries]]:
         """The lines to draw: where there are too many, those that show anything at all."""
-        if len(self.lines) <= _MOST_LINES:
+        if len(self.lines) <= _MAX_LINES:
             return self.lines
-        return [(name, line) for name, line in self.lines if _moves(line)][:_MOST_LINES]
+        return [(name, line) for name, line in self.lines if _has_values(line)][:_MAX_LINES]
 
-    def text(self, value: float) -> str:
+    def format(self, value: float) -> str:
         """A figure in the panel's unit."""
-        return shown(value, self.panel.unit)
+        return format_value(value, self.panel.unit)
 
 
-def picture(board: Board, ask: Callable[[Panel], Answer]) -> Figure:
+def render_dashboard(dashboard: Dashboard, query: Callable[[Panel], PanelData]) -> Figure:
     """One dashboard."""
-    places = list(placed(board.panels))
+    places = list(lay_out(dashboard.panels))
     rows = max(place.y + place.panel.height for place in places)
-    height = rows * _ROW + _TITLE
-    figure = Figure(figsize=(COLUMNS * _COLUMN, height))
+    height = rows * _ROW_INCHES + _TITLE_INCHES
+    figure = Figure(figsize=(COLUMNS * _COLUMN_INCHES, height))
     for place in places:
         axes = figure.add_axes(_box(place, rows, height))
-        _PAINTERS[place.panel.look](axes, ask(place.panel))
+        _PAINTERS[place.panel.panel_type](axes, query(place.panel))
         axes.set_title(place.panel.title, loc="left", fontsize=9, pad=5)
     top = 1 - 0.25 / height
-    figure.text(0.012, top, board.title, fontsize=14, weight="bold", va="center")
-    figure.text(0.99, top, board.about, fontsize=9, va="center", ha="right", color=_GREY)
+    figure.text(0.012, top, dashboard.title, fontsize=14, weight="bold", va="center")
+    figure.text(0.99, top, dashboard.description, fontsize=9, va="center", ha="right", color=_GREY)
     return figure
 
 
-def _box(place: Place, rows: int, height: float) -> tuple[float, float, float, float]:
-    panel = place.panel
-    left, wide = place.x / COLUMNS, panel.width / COLUMNS
-    bottom = (rows - place.y - panel.height) * _ROW / height
-    high = panel.height * _ROW / height
-    if panel.look is Look.NUMBER:
+def _box(position: PanelPosition, rows: int, height: float) -> tuple[float, float, float, float]:
+    panel = position.panel
+    left, wide = position.x / COLUMNS, panel.width / COLUMNS
+    bottom = (rows - position.y - panel.height) * _ROW_INCHES / height
+    high = panel.height * _ROW_INCHES / height
+    if panel.panel_type is PanelType.NUMBER:
         return left + 0.008, bottom + 0.1 * high, wide - 0.014, high * 0.7
     return left + 0.042, bottom + 0.25 * high, wide - 0.055, high * 0.62
 
 
-def _paint_lines(axes: Axes, answer: Answer) -> None:
-    for name, line in answer.telling:
+def _paint_lines(axes: Axes, data: PanelData) -> None:
+    for name, line in data.visible_lines:
         days = [at / _DAY for at, _ in line.points]
         axes.plot(days, [value for _, value in line.points], label=name, linewidth=1.1)
-    _finish(axes, answer)
-    levels = answer.panel.levels
+    _finish(axes, data)
+    levels = data.panel.thresholds
     for value, color in zip(levels, (_YELLOW, _RED)[-len(levels) :], strict=False):
         if value < axes.get_ylim()[1]:
             axes.axhline(value, color=color, linewidth=0.8, linestyle="--")
 
 
-def _paint_stack(axes: Axes, answer: Answer) -> None:
-    lines = answer.telling
+def _paint_stack(axes: Axes, data: PanelData) -> None:
+    lines = data.visible_lines
     instants = sorted({at for _, line in lines for at, _ in line.points})
     if instants:
         tables = [dict(line.points) for _, line in lines]
         heights = [[table.get(at, 0.0) for at in instants] for table in tables]
         names = [name for name, _ in lines]
         axes.stackplot([at / _DAY for at in instants], *heights, labels=names, alpha=0.8)
-    _finish(axes, answer)
+    _finish(axes, data)
 
 
-def _finish(axes: Axes, answer: Answer) -> None:
-    if not answer.lines:
-        _say_nothing(axes)
+def _finish(axes: Axes, data: PanelData) -> None:
+    if not data.lines:
+        _draw_no_data(axes)
         return
     top = axes.get_ylim()[1] * 1.05
     axes.set_ylim(0, top)
     axes.grid(visible=True, linewidth=0.5)
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: answer.text(value)))
-    step = _step(top, answer.panel.unit)
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: data.format(value)))
+    step = _tick_step(top, data.panel.unit)
     if step is not None:
         axes.yaxis.set_major_locator(MultipleLocator(step))
-    _finish_clock(axes, [at / _DAY for _, line in answer.lines for at, _ in line.points])
-    longest = max(len(name) for name, _ in answer.lines)
+    _finish_clock(axes, [at / _DAY for _, line in data.lines for at, _ in line.points])
+    longest = max(len(name) for name, _ in data.lines)
     axes.legend(
         loc="upper left",
         bbox_to_anchor=(-0.02, -0.1),
         borderaxespad=0,
         fontsize=6.5,
-        ncols=3 if longest < _LONG_NAME else 2,
+        ncols=3 if longest < _LONG_LEGEND else 2,
         frameon=False,
         columnspacing=1.2,
     )
@@ -146,82 +146,86 @@ def _finish_clock(axes: Axes, days: Sequence[float]) -> None:
     axes.set_xlim(min(days), max(days))
 
 
-def _step(top: float, unit: Unit) -> float | None:
+def _tick_step(top: float, unit: PanelUnit) -> float | None:
     """What to count in where tens are odd: minutes, mebibytes."""
     steps = _STEPS.get(unit, ())
-    return next((step for step in steps if _FEWEST * step <= top <= _TICKS * step), None)
+    return next((step for step in steps if _MIN_TICKS * step <= top <= _MAX_TICKS * step), None)
 
 
-def _moves(line: Line) -> bool:
+def _has_values(line: TimeSeries) -> bool:
     return any(value > 0 for _, value in line.points)
 
 
-def _paint_number(axes: Axes, answer: Answer) -> None:
-    _say_nothing(axes) if not answer.last else _say(axes, answer, answer.last[-1][1])
+def _paint_number(axes: Axes, data: PanelData) -> None:
+    _draw_no_data(axes) if not data.last_values else _draw_number(
+        axes, data, data.last_values[-1][1]
+    )
 
 
-def _say(axes: Axes, answer: Answer, value: float) -> None:
+def _draw_number(axes: Axes, data: PanelData, value: float) -> None:
     axes.set_xticks([])
     axes.set_yticks([])
-    color = _color(answer.panel, value)
-    axes.text(0.5, 0.46, answer.text(value), ha="center", va="center", fontsize=19, color=color)
+    color = _color(data.panel, value)
+    axes.text(0.5, 0.46, data.format(value), ha="center", va="center", fontsize=19, color=color)
 
 
 def _color(panel: Panel, value: float) -> str:
-    passed = [value < level if panel.falling else value >= level for level in panel.levels]
-    colors = (_GREEN, _RED) if len(panel.levels) == 1 else (_GREEN, _YELLOW, _RED)
+    passed = [
+        value < level if panel.lower_is_worse else value >= level for level in panel.thresholds
+    ]
+    colors = (_GREEN, _RED) if len(panel.thresholds) == 1 else (_GREEN, _YELLOW, _RED)
     return colors[sum(passed)]
 
 
-def _paint_bars(axes: Axes, answer: Answer) -> None:
-    rows = sorted(answer.last, reverse=True)[:_MOST_LINES]
+def _paint_bars(axes: Axes, data: PanelData) -> None:
+    rows = sorted(data.last_values, reverse=True)[:_MAX_LINES]
     if not rows:
-        _say_nothing(axes)
+        _draw_no_data(axes)
         return
     most = max((value for _, value in rows if value > 0), default=1.0)
     axes.barh(range(len(rows)), [value for _, value in rows], color=_GREEN, alpha=0.55)
     for place, (name, value) in enumerate(rows):
-        axes.text(most * 0.01, place, f" {name}: {answer.text(value)}", va="center")
+        axes.text(most * 0.01, place, f" {name}: {data.format(value)}", va="center")
     axes.set_xlim(0, most * 1.05)
     axes.set_yticks([])
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: answer.text(value)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: data.format(value)))
 
 
-def _say_nothing(axes: Axes) -> None:
+def _draw_no_data(axes: Axes) -> None:
     axes.set_xticks([])
     axes.set_yticks([])
     axes.text(0.5, 0.5, "no data", ha="center", va="center", transform=axes.transAxes)
 
 
-_PAINTERS: Final[Mapping[Look, Callable[[Axes, Answer], None]]] = {
-    Look.LINES: _paint_lines,
-    Look.STACK: _paint_stack,
-    Look.NUMBER: _paint_number,
-    Look.BARS: _paint_bars,
+_PAINTERS: Final[Mapping[PanelType, Callable[[Axes, PanelData], None]]] = {
+    PanelType.LINES: _paint_lines,
+    PanelType.STACK: _paint_stack,
+    PanelType.NUMBER: _paint_number,
+    PanelType.BARS: _paint_bars,
 }
 
 
-def _plain(value: float) -> str:
+def _format_plain(value: float) -> str:
     return f"{value:,.0f}" if value >= _THOUSAND else f"{value:.3g}"
 
 
-def _span(seconds: float) -> str:
+def _format_duration(seconds: float) -> str:
     for size, name in ((_HOUR, "h"), (_MINUTE, "min")):
         if seconds >= 2 * size:
             return f"{seconds / size:.3g} {name}"
     return f"{seconds * 1000:.3g} ms" if 0 < seconds < 1 else f"{seconds:.3g} s"
 
 
-_FORMS: Final[Mapping[Unit, Callable[[float], str]]] = {
-    Unit.SECONDS: _span,
-    Unit.RATIO: lambda value: f"{value * 100:.4g} %",
-    Unit.USD: lambda value: f"${value:.2f}",
-    Unit.BYTES: lambda value: f"{value / _MIB:.3g} MiB",
-    Unit.PER_SECOND: lambda value: f"{_plain(value)}/s",
+_FORMATTERS: Final[Mapping[PanelUnit, Callable[[float], str]]] = {
+    PanelUnit.SECONDS: _format_duration,
+    PanelUnit.RATIO: lambda value: f"{value * 100:.4g} %",
+    PanelUnit.USD: lambda value: f"${value:.2f}",
+    PanelUnit.BYTES: lambda value: f"{value / _MIB:.3g} MiB",
+    PanelUnit.PER_SECOND: lambda value: f"{_format_plain(value)}/s",
 }
 
 
-def shown(value: float, unit: Unit) -> str:
+def format_value(value: float, unit: PanelUnit) -> str:
     """A figure as people read it."""
-    form = _FORMS.get(unit)
-    return _plain(value) if form is None else form(value)
+    form = _FORMATTERS.get(unit)
+    return _format_plain(value) if form is None else form(value)

@@ -1,10 +1,12 @@
 """Any tenant's jobs, for operators."""
 
 from core.jobs.query import JobPage, JobQuery
-from service.operator_context import Desk
-from service.tenants.tenants import recall_tenant
+from service.operator_context import AdminContext
+from service.tenants.tenants import load_tenant_or_deleted
 
 
-async def list_jobs(desk: Desk, tenant: str, query: JobQuery) -> JobPage:
+async def list_jobs(admin: AdminContext, tenant: str, query: JobQuery) -> JobPage:
     """A page of a tenant's jobs, newest first; also of one deleted of late. Raises `NotFound`."""
-    return await desk.listed.page_of((await recall_tenant(desk, tenant)).name, query)
+    return await admin.job_index.list_page_for_tenant(
+        (await load_tenant_or_deleted(admin, tenant)).name, query
+    )

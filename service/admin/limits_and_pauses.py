@@ -4,19 +4,24 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from core.billing.balance import Wallet
+from core.billing.balance import AccountBalance
 from core.errors import InvalidInput
 from core.money import usd_or_none
 from core.operations import Pause
-from core.tenants.limits import LEAST_RATE, MOST_RATE, GlobalLimits
-from core.tenants.tenant import check_name
+from core.tenants.limits import MAX_RATE, MIN_RATE, GlobalLimits
+from core.tenants.tenant import check_tenant_name
 from service.models import is_model_id
-from service.operator_context import Desk
-from service.parsing.fields import Unfit, judge, usd
-from service.tenants.settings import Difference, raise_wrong, told, whole
-from service.tenants.tenants import recall_tenant
+from service.operator_context import AdminContext
+from service.parsing.fields import InvalidField, parse_fields, parse_usd
+from service.tenants.settings import (
+    Difference,
+    format_differences,
+    parse_json_integer,
+    raise_input_errors,
+)
+from service.tenants.tenants import load_tenant_or_deleted
 
-WALLET_FLOOR: Final = "minimum_balance_usd"
+MINIMUM_BALANCE_FIELD: Final = "minimum_balance_usd"
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,117 +29,121 @@ class GatewayLimits:
     """The limits of the whole gateway, and the wallet that it watches."""
 
     limits: GlobalLimits
-    wallet: Wallet
+    account_balance: AccountBalance
 
 
-async def show_limits(desk: Desk) -> GatewayLimits:
+async def load_limits(admin: AdminContext) -> GatewayLimits:
     """What is in force."""
-    return GatewayLimits(await desk.controls.limits(), await desk.controls.wallet())
+    return GatewayLimits(
+        await admin.operations.load_limits(), await admin.operations.load_balance()
+    )
 
 
-async def change_limits(desk: Desk, raw: Mapping[str, object]) -> GatewayLimits:
+async def change_limits(admin: AdminContext, raw: Mapping[str, object]) -> GatewayLimits:
     """Change the limits that `raw` names (null: none); in force at once. Raises `InvalidInput`.
 
     What runs goes on; fewer are dispatched until it fits.
     """
-    before = await show_limits(desk)
-    after = read_limits(raw, before)
+    before = await load_limits(admin)
+    after = parse_limits(raw, before)
     if after.limits != before.limits:
-        await desk.controls.set_limits(after.limits, before.limits)
-    if after.wallet.floor != before.wallet.floor:
-        await desk.controls.set_floor(after.wallet.floor)
-    was, will_be = limits_document(before), limits_document(after)
+        await admin.operations.set_limits(after.limits, before.limits)
+    if after.account_balance.minimum != before.account_balance.minimum:
+        await admin.operations.set_minimum_balance(after.account_balance.minimum)
+    was, will_be = limits_representation(before), limits_representation(after)
     changes = [Difference(name, was[name], will_be[name]) for name in was]
     changed = tuple(change for change in changes if change.before != change.after)
     if changed:
-        await desk.note("limits.set", "gateway", told(changed))
-    return await show_limits(desk)
+        await admin.record_action("limits.set", "gateway", format_differences(changed))
+    return await load_limits(admin)
 
 
-def read_limits(raw: Mapping[str, object], base: GatewayLimits) -> GatewayLimits:
+def parse_limits(raw: Mapping[str, object], base: GatewayLimits) -> GatewayLimits:
     """`base` with the fields of `raw` in place. Raises `InvalidInput` naming every wrong one."""
-    values, wrong = judge(raw, lambda name, value: _read(name, value, base), "/")
-    raise_wrong(wrong)
-    floor = values.pop(WALLET_FLOOR, base.wallet.floor)
-    return GatewayLimits(replace(base.limits, **values), replace(base.wallet, floor=floor))
+    values, wrong = parse_fields(raw, lambda name, value: _parse_limit(name, value, base), "/")
+    raise_input_errors(wrong)
+    floor = values.pop(MINIMUM_BALANCE_FIELD, base.account_balance.minimum)
+    return GatewayLimits(
+        replace(base.limits, **values), replace(base.account_balance, minimum=floor)
+    )
 
 
-def _read(name: str, value: object, base: GatewayLimits) -> object:
+def _parse_limit(name: str, value: object, base: GatewayLimits) -> object:
     if name == "models":
-        return _model_caps(value, dict(base.limits.models))
-    if name not in _READERS:
-        raise Unfit("is no limit of the gateway")
-    return None if value is None else _READERS[name](value)
+        return _parse_model_limits(value, dict(base.limits.models))
+    if name not in _PARSERS:
+        raise InvalidField("is no limit of the gateway")
+    return None if value is None else _PARSERS[name](value)
 
 
-def _per_second(value: object) -> float:
+def _parse_rate(value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise Unfit("must be a number")
-    if not LEAST_RATE <= value <= MOST_RATE:
-        raise Unfit(f"must be from {LEAST_RATE} to {MOST_RATE:g}")
+        raise InvalidField("must be a number")
+    if not MIN_RATE <= value <= MAX_RATE:
+        raise InvalidField(f"must be from {MIN_RATE} to {MAX_RATE:g}")
     return float(value)
 
 
-_READERS: Final[Mapping[str, Callable[[object], Any]]] = {
-    "running": lambda value: whole(value, 0),
-    "submits_per_second": _per_second,
-    "polls_per_second": _per_second,
-    WALLET_FLOOR: usd,
+_PARSERS: Final[Mapping[str, Callable[[object], Any]]] = {
+    "running": lambda value: parse_json_integer(value, 0),
+    "submits_per_second": _parse_rate,
+    "polls_per_second": _parse_rate,
+    MINIMUM_BALANCE_FIELD: parse_usd,
 }
 
 
-def _model_caps(value: object, caps: dict[str, int]) -> tuple[tuple[str, int], ...]:
+def _parse_model_limits(value: object, limits: dict[str, int]) -> tuple[tuple[str, int], ...]:
     """Caps by model id; null takes a model's cap away, models that are not named keep theirs."""
     if not isinstance(value, dict):
-        raise Unfit("must be an object of model ids with how many may run at once")
+        raise InvalidField("must be an object of model ids with how many may run at once")
     for model_id, cap in value.items():
         if not is_model_id(model_id):
-            raise Unfit("must name model ids")
+            raise InvalidField("must name model ids")
         if cap is None:
-            caps.pop(model_id, None)
+            limits.pop(model_id, None)
         else:
-            caps[model_id] = whole(cap, 0)
-    return tuple(sorted(caps.items()))
+            limits[model_id] = parse_json_integer(cap, 0)
+    return tuple(sorted(limits.items()))
 
 
-def limits_document(gateway: GatewayLimits) -> dict[str, object]:
+def limits_representation(gateway: GatewayLimits) -> dict[str, object]:
     """The limits as JSON shows them."""
     return {
         "running": gateway.limits.running,
         "submits_per_second": gateway.limits.submits_per_second,
         "polls_per_second": gateway.limits.polls_per_second,
         "models": dict(gateway.limits.models),
-        WALLET_FLOOR: usd_or_none(gateway.wallet.floor),
+        MINIMUM_BALANCE_FIELD: usd_or_none(gateway.account_balance.minimum),
     }
 
 
-def read_pause(raw: Mapping[str, object]) -> Pause:
+def parse_pause(raw: Mapping[str, object]) -> Pause:
     """What `{"all": true}`, `{"tenant": name}` or `{"model": id}` means. Raises `InvalidInput`."""
     match dict(raw):
         case {"all": True, **rest} if not rest:
             return Pause.everything()
         case {"tenant": str(name), **rest} if not rest:
-            return Pause.tenant(check_name(name))
+            return Pause.tenant(check_tenant_name(name))
         case {"model": str(model_id), **rest} if not rest and is_model_id(model_id):
             return Pause.model(model_id)
         case _:
             raise InvalidInput("Name one: all (true), a tenant, or a model id.")
 
 
-async def pause(desk: Desk, what: Pause) -> Sequence[Pause]:
+async def pause(admin: AdminContext, target: Pause) -> Sequence[Pause]:
     """Dispatch no more of it; what runs goes on. Returns all that is paused now.
 
     Raises `NotFound` for a tenant that never was: a slip of the pen would stop nobody.
     """
-    if what.of_tenant is not None:
-        await recall_tenant(desk, what.of_tenant)
-    await desk.controls.pause(what)
-    await desk.note("pause", what.what)
-    return await desk.controls.pauses()
+    if target.tenant_name is not None:
+        await load_tenant_or_deleted(admin, target.tenant_name)
+    await admin.operations.pause(target)
+    await admin.record_action("pause", target.target)
+    return await admin.operations.list_pauses()
 
 
-async def resume(desk: Desk, what: Pause) -> Sequence[Pause]:
+async def resume(admin: AdminContext, target: Pause) -> Sequence[Pause]:
     """Dispatch it again. Returns all that is still paused."""
-    await desk.controls.resume(what)
-    await desk.note("resume", what.what)
-    return await desk.controls.pauses()
+    await admin.operations.resume(target)
+    await admin.record_action("resume", target.target)
+    return await admin.operations.list_pauses()

@@ -14,21 +14,21 @@ from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 
 from service.api.openapi_document import TITLE, openapi_document
-from service.http.endpoint import RawRoute, json_answer
+from service.http.endpoint import RawRoute, json_bytes_response
 
 ASSETS: Final = "/docs/assets"
-_POLICY: Final = (
+_CONTENT_SECURITY_POLICY: Final = (
     "default-src 'none'; connect-src 'self'; img-src 'self' data:; "
     "script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; frame-ancestors 'none'"
 )
 
 
-def add_pages(app: FastAPI) -> None:
+def add_docs_routes(app: FastAPI) -> None:
     """Add the routes; the description is made once, of the routes that `app` has by now."""
     description = openapi_document(app.routes)
 
     async def openapi(_: Request) -> Response:
-        return json_answer(description)
+        return json_bytes_response(description)
 
     assets = StaticFiles(directory=str(files("fastapi_offline") / "static"))
     for path, page in (("/openapi.json", openapi), ("/docs", docs)):
@@ -53,4 +53,4 @@ async def docs(request: Request) -> Response:
         swagger_css_url=f"{root}{ASSETS}/swagger-ui.css",
         swagger_favicon_url=f"{root}{ASSETS}/favicon.png",
     )
-    return HTMLResponse(page.body, headers={"content-security-policy": _POLICY})
+    return HTMLResponse(page.body, headers={"content-security-policy": _CONTENT_SECURITY_POLICY})

@@ -7,12 +7,12 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
-from core.circuit_breaker import Breaker, BreakerReason, BreakerState
+from core.circuit_breaker import BreakerReason, BreakerState, CircuitBreaker
 from core.errors import StoreUnavailable
-from service.api.schemas import HEALTH_EXAMPLE, READY_EXAMPLE, UNREADY_EXAMPLE
-from service.context import Resources, resources_of
-from service.http.endpoint import Document, Endpoint, Tag, json_answer, shown
-from service.http.openapi import answer
+from service.api.schemas import HEALTH_EXAMPLE, NOT_READY_EXAMPLE, READY_EXAMPLE
+from service.context import AppContext, app_context
+from service.http.endpoint import ApiOperation, JsonObject, Tag, json_bytes_response, json_response
+from service.http.openapi import response_spec
 
 OK: Final = "ok"
 NO_ANSWER: Final = "no_answer"
@@ -26,7 +26,7 @@ _ALIVE: Final = orjson.dumps({"status": OK})
 
 async def healthz(_: Request) -> Response:
     """Alive: the process answers. Asks nobody else, so that an outage of Redis restarts nothing."""
-    return json_answer(_ALIVE)
+    return json_bytes_response(_ALIVE)
 
 
 async def readyz(request: Request) -> Response:
@@ -34,28 +34,28 @@ async def readyz(request: Request) -> Response:
 
     Submits that merely fail make nobody unready: jobs wait, and reads are as good as ever.
     """
-    checks = await _checks(resources_of(request.scope))
+    checks = await _checks(app_context(request.scope))
     ready = UNREADY.isdisjoint(checks.values())
     document = {"status": "ready" if ready else "not_ready", "checks": checks}
-    return shown(document, 200 if ready else 503)
+    return json_response(document, 200 if ready else 503)
 
 
-async def _checks(resources: Resources) -> dict[str, str]:
+async def _checks(context: AppContext) -> dict[str, str]:
     try:
         seen, breaker = await asyncio.gather(
-            resources.health.last_seen(), resources.breakers.load()
+            context.worker_heartbeats.last_seen(), context.circuit_breaker.load()
         )
     except StoreUnavailable:
         return {"redis": NO_ANSWER, "worker": UNCHECKED, "upstream": UNCHECKED}
-    oldest = resources.clock.now() - resources.policy.worker_silence
+    oldest = context.clock.now() - context.policy.worker_timeout
     return {
         "redis": OK,
         "worker": OK if seen and seen >= oldest else NOT_SEEN,
-        "upstream": _upstream(breaker),
+        "upstream": _upstream_check(breaker),
     }
 
 
-def _upstream(breaker: Breaker) -> str:
+def _upstream_check(breaker: CircuitBreaker) -> str:
     if breaker.state is BreakerState.CLOSED:
         return OK
     return REFUSED if breaker.reason is BreakerReason.ACCOUNT_REFUSED else FAILING
@@ -63,12 +63,12 @@ def _upstream(breaker: Breaker) -> str:
 
 async def metrics(request: Request) -> Response:
     """Figures in Prometheus' text format."""
-    figures = resources_of(request.scope).figures
+    figures = app_context(request.scope).metrics
     return Response(await figures.render(), headers={"content-type": figures.content_type})
 
 
-_PLAIN: Final[Document] = {"security": []}
-_TEXT: Final = {
+_NO_AUTHENTICATION: Final[JsonObject] = {"security": []}
+_METRICS_RESPONSE: Final = {
     "description": "The figures.",
     "content": {
         "text/plain": {
@@ -78,18 +78,18 @@ _TEXT: Final = {
     },
 }
 
-ENDPOINTS: Final = (
-    Endpoint(
+OPERATIONS: Final = (
+    ApiOperation(
         "GET",
         "/healthz",
         healthz,
         "healthz",
         "Alive?",
         Tag.HEALTH,
-        {200: answer("The process answers.", "Health", HEALTH_EXAMPLE)},
-        _PLAIN,
+        {200: response_spec("The process answers.", "Health", HEALTH_EXAMPLE)},
+        _NO_AUTHENTICATION,
     ),
-    Endpoint(
+    ApiOperation(
         "GET",
         "/readyz",
         readyz,
@@ -97,14 +97,25 @@ ENDPOINTS: Final = (
         "Ready?",
         Tag.HEALTH,
         {
-            200: answer(
+            200: response_spec(
                 "Redis answers, a worker was seen, RunComfy takes the account.",
                 "Readiness",
                 READY_EXAMPLE,
             ),
-            503: answer("A part is missing; `checks` says which.", "Readiness", UNREADY_EXAMPLE),
+            503: response_spec(
+                "A part is missing; `checks` says which.", "Readiness", NOT_READY_EXAMPLE
+            ),
         },
-        _PLAIN,
+        _NO_AUTHENTICATION,
     ),
-    Endpoint("GET", "/metrics", metrics, "metrics", "Figures", Tag.HEALTH, {200: _TEXT}, _PLAIN),
+    ApiOperation(
+        "GET",
+        "/metrics",
+        metrics,
+        "metrics",
+        "Figures",
+        Tag.HEALTH,
+        {200: _METRICS_RESPONSE},
+        _NO_AUTHENTICATION,
+    ),
 )

@@ -19,19 +19,19 @@ from service.http.openapi import ADMIN_TOKEN_SCHEME
 TITLE: Final = "runcomfy-gateway"
 
 
-_ABOUT: Final = (
+_API_DESCRIPTION: Final = (
     "RunComfy's Model API, self-hosted: any RunComfy client works by changing its base URL and "
     "token. No paid job is lost, and none is paid for twice."
 )
 
 
-_SECURITY: Final = "tenant_key"
+_TENANT_SCHEME: Final = "tenant_key"
 
 
 def openapi_document(routes: Sequence[BaseRoute]) -> bytes:
     """The description of `routes` as JSON."""
     document = get_openapi(
-        title=TITLE, version=version(DISTRIBUTION), description=_ABOUT, routes=routes
+        title=TITLE, version=version(DISTRIBUTION), description=_API_DESCRIPTION, routes=routes
     )
     document["components"] = {
         "schemas": {
@@ -41,7 +41,7 @@ def openapi_document(routes: Sequence[BaseRoute]) -> bytes:
             **ADMIN_COMPONENTS,
         },
         "securitySchemes": {
-            _SECURITY: {
+            _TENANT_SCHEME: {
                 "type": "http",
                 "scheme": "bearer",
                 "description": "A tenant's key, as `gateway tenant create` printed it.",
@@ -54,5 +54,5 @@ def openapi_document(routes: Sequence[BaseRoute]) -> bytes:
         },
     }
     document["webhooks"] = webhooks_section()
-    document["security"] = [{_SECURITY: []}]
+    document["security"] = [{_TENANT_SCHEME: []}]
     return orjson.dumps(document)

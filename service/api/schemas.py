@@ -3,20 +3,20 @@
 from collections.abc import Mapping
 from typing import Final
 
-from core.jobs.job import Billed, CancelOutcome, JobState, PublicStatus
-from core.jobs.timeline import Note
-from core.quotas import Policy
+from core.jobs.job import BillingStatus, CancelOutcome, JobState, PublicStatus
+from core.jobs.timeline import TimelineKind
+from core.quotas import QuotaPolicy
 from core.tenants.limits import Window
-from core.webhooks.endpoint import Disabled
-from service.http.openapi import Schema, many, objects, ref, words
+from core.webhooks.endpoint import DisabledReason
+from service.http.openapi import Schema, array_schema, enum_schema, object_schema, ref
 
-REQUEST_ID: Final = "req_01KAP7ZJ5V3Q8M0RWX4T2YDN6C"
-
-
-_BASE: Final = f"https://gateway.example/v1/requests/{REQUEST_ID}"
+EXAMPLE_REQUEST_ID: Final = "req_01KAP7ZJ5V3Q8M0RWX4T2YDN6C"
 
 
-MODEL_NAME: Final = "kling/kling-3.0/standard/image-to-video"
+_BASE: Final = f"https://gateway.example/v1/requests/{EXAMPLE_REQUEST_ID}"
+
+
+EXAMPLE_MODEL_ID: Final = "kling/kling-3.0/standard/image-to-video"
 
 
 TEXT: Final = {"type": "string"}
@@ -32,10 +32,10 @@ _LINKS: Final = {
 
 _STATUS: Final[Mapping[str, Schema]] = {
     "request_id": TEXT,
-    "status": words(PublicStatus),
+    "status": enum_schema(PublicStatus),
     "queue_position": {"type": "integer", "description": "While RunComfy says it."},
     "estimated_finish": {
-        **objects("p50 p90", p50=INSTANT, p90=INSTANT),
+        **object_schema("p50 p90", p50=INSTANT, p90=INSTANT),
         "description": "By when half of such runs, and nine of ten, have ended. While RunComfy "
         "has it, once 20 runs of the model are known.",
     },
@@ -46,27 +46,27 @@ _STATUS: Final[Mapping[str, Schema]] = {
 
 _RESULT: Final[Mapping[str, Schema]] = {
     "request_id": TEXT,
-    "status": words(PublicStatus),
+    "status": enum_schema(PublicStatus),
     "model_id": TEXT,
     "output": {"description": "RunComfy's output, as it came."},
-    "error": objects("code message", code=TEXT, message=TEXT, upstream_code=TEXT),
+    "error": object_schema("code message", code=TEXT, message=TEXT, upstream_code=TEXT),
     "created_at": INSTANT,
     "finished_at": INSTANT,
     "cost": {"type": "number", "description": "USD; with `include_cost=true`, once it is known."},
     "cost_source": TEXT,
     "saved_usd": {"type": "number", "description": "What a reused result would have cost."},
-    "billed": words(Billed),
+    "billed": enum_schema(BillingStatus),
     "late": {"type": "boolean", "description": "It came after the job's deadline."},
     "reference": TEXT,
 }
 
 
-_ENTRY: Final = objects(
+_ENTRY: Final = object_schema(
     "at event what state",
     at=INSTANT,
-    event=words(Note),
+    event=enum_schema(TimelineKind),
     what=TEXT,
-    state=words(JobState),
+    state=enum_schema(JobState),
     detail=TEXT,
     http_status={"type": "integer"},
     count={"type": "integer"},
@@ -74,7 +74,7 @@ _ENTRY: Final = objects(
 
 
 _DETAIL: Final[Mapping[str, Schema]] = {
-    "state": words(JobState),
+    "state": enum_schema(JobState),
     "attempts": {"type": "integer", "description": "Submits that may have left."},
     "polls": {"type": "integer"},
     "upstream_request_id": TEXT,
@@ -86,11 +86,11 @@ _DETAIL: Final[Mapping[str, Schema]] = {
     "start_by": INSTANT,
     "finish_by": INSTANT,
     "cancel_asked_at": INSTANT,
-    "cancel_outcome": words(CancelOutcome),
+    "cancel_outcome": enum_schema(CancelOutcome),
     "estimated_cost": {"type": "number", "description": "USD."},
     "reused_from": {"type": "string", "description": "The request that was or will be paid for."},
-    "deliveries": many(TEXT),
-    "timeline": many(_ENTRY),
+    "deliveries": array_schema(TEXT),
+    "timeline": array_schema(_ENTRY),
 }
 
 
@@ -98,7 +98,7 @@ _MODEL_FIELDS: Final[Mapping[str, Schema]] = {
     "model_id": TEXT,
     "display_name": TEXT,
     "kind": TEXT,
-    "categories": many(TEXT),
+    "categories": array_schema(TEXT),
     "base_price_usd": {"type": "number"},
     "price_unit": {"type": "string", "description": "`second` or `output`."},
     "pricing_note": TEXT,
@@ -107,7 +107,7 @@ _MODEL_FIELDS: Final[Mapping[str, Schema]] = {
 }
 
 
-_SUMMED: Final = (
+_SUMMARY_FIELDS: Final = (
     "request_id",
     "status",
     "model_id",
@@ -122,19 +122,19 @@ _SUMMED: Final = (
 _NUMBER: Final = {"type": ["number", "null"]}
 
 
-_COUNTED: Final = objects(
+_COUNT_USAGE: Final = object_schema(
     "used limit remaining", used={"type": "integer"}, limit=_NUMBER, remaining=_NUMBER
 )
 
 
-_REUSED: Final = objects(
+_REUSE_USAGE: Final = object_schema(
     "jobs saved_usd",
     jobs={"type": "integer", "description": "Jobs that got a result which another had paid for."},
     saved_usd={"type": "number", "description": "What these would have cost."},
 )
 
 
-_SPENT: Final = objects(
+_COST_USAGE: Final = object_schema(
     "used settled reserved limit remaining",
     used={"type": "number", "description": "USD: settled and reserved."},
     settled={"type": "number"},
@@ -145,38 +145,38 @@ _SPENT: Final = objects(
 
 
 COMPONENTS: Final[Mapping[str, Schema]] = {
-    "Status": objects("request_id status status_url result_url cancel_url", **_STATUS),
-    "Result": objects("request_id status model_id created_at billed", **_RESULT),
-    "Detail": objects(
+    "Status": object_schema("request_id status status_url result_url cancel_url", **_STATUS),
+    "Result": object_schema("request_id status model_id created_at billed", **_RESULT),
+    "Detail": object_schema(
         "request_id status state model_id created_at billed timeline deliveries",
         **_STATUS,
         **{name: shape for name, shape in _RESULT.items() if name not in _STATUS},
         **_DETAIL,
     ),
-    "Requests": objects("requests", requests=many(ref("Summary")), next_cursor=TEXT),
-    "Summary": objects(
+    "Requests": object_schema("requests", requests=array_schema(ref("Summary")), next_cursor=TEXT),
+    "Summary": object_schema(
         "request_id status model_id created_at billed status_url result_url cancel_url",
-        **{name: _RESULT[name] for name in _SUMMED},
+        **{name: _RESULT[name] for name in _SUMMARY_FIELDS},
         **_LINKS,
     ),
-    "Cancel": objects(
+    "Cancel": object_schema(
         "request_id status outcome",
         request_id=TEXT,
-        status=words(PublicStatus),
-        outcome=words(CancelOutcome),
+        status=enum_schema(PublicStatus),
+        outcome=enum_schema(CancelOutcome),
     ),
-    "Model": objects("model_id", **_MODEL_FIELDS),
-    "Models": objects(
+    "Model": object_schema("model_id", **_MODEL_FIELDS),
+    "Models": object_schema(
         "models total limit offset",
-        models=many(ref("Model")),
+        models=array_schema(ref("Model")),
         total={"type": "integer"},
         limit={"type": "integer"},
         offset={"type": "integer"},
     ),
-    "Categories": objects("categories", categories=many(TEXT)),
-    "Health": objects("status", status=TEXT),
-    "Readiness": objects("status checks", status=TEXT, checks={"type": "object"}),
-    "Problem": objects(
+    "Categories": object_schema("categories", categories=array_schema(TEXT)),
+    "Health": object_schema("status", status=TEXT),
+    "Readiness": object_schema("status checks", status=TEXT, checks={"type": "object"}),
+    "Problem": object_schema(
         "type title status detail code retryable billed",
         type={"type": "string", "format": "uri"},
         title=TEXT,
@@ -184,36 +184,36 @@ COMPONENTS: Final[Mapping[str, Schema]] = {
         detail=TEXT,
         code={"type": "string", "description": "A stable word; `docs/errors.md` lists them."},
         retryable={"type": "boolean"},
-        billed=words(Billed),
+        billed=enum_schema(BillingStatus),
         request_id=TEXT,
-        errors=many(objects("path message", path=TEXT, message=TEXT)),
-        **{"violated-policies": many(words(Policy))},
+        errors=array_schema(object_schema("path message", path=TEXT, message=TEXT)),
+        **{"violated-policies": array_schema(enum_schema(QuotaPolicy))},
     ),
-    "Usage": objects(
+    "Usage": object_schema(
         "tenant at running waiting windows disabled_endpoints",
         tenant=TEXT,
         at=INSTANT,
-        running=_COUNTED,
-        waiting=_COUNTED,
+        running=_COUNT_USAGE,
+        waiting=_COUNT_USAGE,
         requests_per_minute=_NUMBER,
         usd_per_request=_NUMBER,
-        windows=many(
-            objects(
+        windows=array_schema(
+            object_schema(
                 "window resets_at jobs usd reused models",
-                window=words(Window),
+                window=enum_schema(Window),
                 resets_at=INSTANT,
-                jobs=_COUNTED,
-                usd=_SPENT,
-                reused=_REUSED,
+                jobs=_COUNT_USAGE,
+                usd=_COST_USAGE,
+                reused=_REUSE_USAGE,
                 models={"type": "object", "additionalProperties": {"type": "object"}},
             )
         ),
-        disabled_endpoints=many(
-            objects(
+        disabled_endpoints=array_schema(
+            object_schema(
                 "endpoint_id url reason disabled_at owed",
                 endpoint_id=TEXT,
                 url=TEXT,
-                reason=words(Disabled),
+                reason=enum_schema(DisabledReason),
                 disabled_at=INSTANT,
                 owed={"type": "integer", "description": "Sent when it is enabled again."},
             )
@@ -230,7 +230,7 @@ INPUT_EXAMPLE: Final = {
 
 
 ACCEPTED_EXAMPLE: Final = {
-    "request_id": REQUEST_ID,
+    "request_id": EXAMPLE_REQUEST_ID,
     "status": "in_queue",
     "status_url": f"{_BASE}/status",
     "result_url": f"{_BASE}/result",
@@ -242,9 +242,9 @@ STATUS_EXAMPLE: Final = {**ACCEPTED_EXAMPLE, "status": "in_progress"}
 
 
 RESULT_EXAMPLE: Final = {
-    "request_id": REQUEST_ID,
+    "request_id": EXAMPLE_REQUEST_ID,
     "status": "completed",
-    "model_id": MODEL_NAME,
+    "model_id": EXAMPLE_MODEL_ID,
     "output": {"video": "https://storage.example/01KAP7ZJ5V/output.mp4"},
     "created_at": "2025-11-22T14:58:34.120000Z",
     "finished_at": "2025-11-22T15:00:02.480000Z",
@@ -255,9 +255,9 @@ RESULT_EXAMPLE: Final = {
 REQUESTS_EXAMPLE: Final = {
     "requests": [
         {
-            "request_id": REQUEST_ID,
+            "request_id": EXAMPLE_REQUEST_ID,
             "status": "completed",
-            "model_id": MODEL_NAME,
+            "model_id": EXAMPLE_MODEL_ID,
             "reference": "order-1729",
             "created_at": "2025-11-22T14:58:34.120000Z",
             "finished_at": "2025-11-22T15:00:02.480000Z",
@@ -272,12 +272,16 @@ REQUESTS_EXAMPLE: Final = {
 }
 
 
-CANCEL_EXAMPLE: Final = {"request_id": REQUEST_ID, "status": "cancelled", "outcome": "cancelled"}
+CANCEL_EXAMPLE: Final = {
+    "request_id": EXAMPLE_REQUEST_ID,
+    "status": "cancelled",
+    "outcome": "cancelled",
+}
 
 
 DETAIL_EXAMPLE: Final = {
     **STATUS_EXAMPLE,
-    "model_id": MODEL_NAME,
+    "model_id": EXAMPLE_MODEL_ID,
     "created_at": "2025-11-22T14:58:34.120000Z",
     "billed": "yes",
     "state": "running",
@@ -299,7 +303,7 @@ DETAIL_EXAMPLE: Final = {
 
 
 MODEL_EXAMPLE: Final = {
-    "model_id": MODEL_NAME,
+    "model_id": EXAMPLE_MODEL_ID,
     "display_name": "Kling 3.0 Standard Image to Video",
     "kind": "video",
     "categories": ["image-to-video"],
@@ -323,23 +327,23 @@ READY_EXAMPLE: Final = {
 }
 
 
-UNREADY_EXAMPLE: Final = {
+NOT_READY_EXAMPLE: Final = {
     "status": "not_ready",
     "checks": {"redis": "ok", "worker": "not_seen", "upstream": "failing"},
 }
 
 
-_SPENT_EXAMPLE: Final = {"used": 3.78, "settled": 2.52, "reserved": 1.26}
+_COST_EXAMPLE: Final = {"used": 3.78, "settled": 2.52, "reserved": 1.26}
 
 
-_REUSED_EXAMPLE: Final = {"jobs": 1, "saved_usd": 1.26}
+_REUSE_EXAMPLE: Final = {"jobs": 1, "saved_usd": 1.26}
 
 
-_USED_EXAMPLE: Final = {
+_TOTALS_EXAMPLE: Final = {
     "jobs": {"used": 3, "limit": 50, "remaining": 47},
-    "usd": {**_SPENT_EXAMPLE, "limit": 25.0, "remaining": 21.22},
-    "reused": _REUSED_EXAMPLE,
-    "models": {MODEL_NAME: {"jobs": 3, "usd": _SPENT_EXAMPLE, "reused": _REUSED_EXAMPLE}},
+    "usd": {**_COST_EXAMPLE, "limit": 25.0, "remaining": 21.22},
+    "reused": _REUSE_EXAMPLE,
+    "models": {EXAMPLE_MODEL_ID: {"jobs": 3, "usd": _COST_EXAMPLE, "reused": _REUSE_EXAMPLE}},
 }
 
 
@@ -351,8 +355,8 @@ USAGE_EXAMPLE: Final = {
     "requests_per_minute": 60,
     "usd_per_request": None,
     "windows": [
-        {"window": "day", "resets_at": "2025-11-23T00:00:00Z", **_USED_EXAMPLE},
-        {"window": "month", "resets_at": "2025-12-01T00:00:00Z", **_USED_EXAMPLE},
+        {"window": "day", "resets_at": "2025-11-23T00:00:00Z", **_TOTALS_EXAMPLE},
+        {"window": "month", "resets_at": "2025-12-01T00:00:00Z", **_TOTALS_EXAMPLE},
     ],
     "disabled_endpoints": [
         {
@@ -381,17 +385,17 @@ RATELIMIT_HEADERS: Final = {
 }
 
 
-EVENTS: Final[Schema] = {
+EVENT_STREAM_RESPONSE: Final[Schema] = {
     "description": "The events.",
     "content": {
         "text/event-stream": {
             # Of each event: of a stream as a whole a schema can say nothing.
-            "schema": objects("event data", id=TEXT, event=TEXT, data=TEXT),
+            "schema": object_schema("event data", id=TEXT, event=TEXT, data=TEXT),
             "example": {
                 "id": "0",
                 "event": "request.in_queue",
                 "data": '{"type":"request.in_queue","timestamp":"2025-11-22T14:58:34.120000Z",'
-                '"data":{"request_id":"' + REQUEST_ID + '","status":"in_queue"}}',
+                '"data":{"request_id":"' + EXAMPLE_REQUEST_ID + '","status":"in_queue"}}',
             },
         }
     },

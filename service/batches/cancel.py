@@ -6,18 +6,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from core.batches import MOST_ITEMS, BatchItem, BatchView
+from core.batches import MAX_BATCH_ITEMS, BatchItem, BatchSnapshot
 from core.errors import GatewayError, NotFound
 from core.jobs.job import CancelOutcome, Job, JobState
-from core.store.batches import ItemSpan
+from core.store.batches import ItemSlice
 from core.tenants.api_keys import Credential, Scope
-from service.context import Resources
+from service.context import AppContext
 from service.errors import JobContended
-from service.jobs.cancel import Cancelled, cancel_job
+from service.jobs.cancel import Cancellation, cancel_job
 
-AT_ONCE: Final = 16
-WHOLE: Final = ItemSpan(0, MOST_ITEMS)
-_TURNS: Final = (
+MAX_CONCURRENT_CANCELS: Final = 16
+ALL_ITEMS: Final = ItemSlice(0, MAX_BATCH_ITEMS)
+_CANCEL_ORDER: Final = (
     {JobState.FOLLOWING},
     {JobState.QUEUED},
     set(JobState) - {JobState.FOLLOWING, JobState.QUEUED},
@@ -25,21 +25,21 @@ _TURNS: Final = (
 
 
 @dataclass(frozen=True, slots=True)
-class ItemCancelled:
+class ItemCancellation:
     """What became of one item's cancel; `fault` where nothing did."""
 
     item: BatchItem
     job: Job
     outcome: CancelOutcome | None = None
-    fault: GatewayError | None = None
+    error: GatewayError | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class BatchCancelled:
+class BatchCancellation:
     """The batch afterwards, and each job that had not ended."""
 
-    view: BatchView
-    items: tuple[ItemCancelled, ...]
+    view: BatchSnapshot
+    items: tuple[ItemCancellation, ...]
 
     @property
     def outcomes(self) -> Mapping[str, int]:
@@ -49,38 +49,38 @@ class BatchCancelled:
 
 
 async def cancel_batch(
-    resources: Resources, credential: Credential, batch_id: str
-) -> BatchCancelled:
+    context: AppContext, credential: Credential, batch_id: str
+) -> BatchCancellation:
     """Cancel as far as possible. To repeat it is safe. Raises `NotFound`, the store's errors."""
-    view = await resources.batches.read(credential, batch_id, WHOLE, Scope.CANCEL)
-    done: list[ItemCancelled] = []
-    for group in _groups(view):
+    view = await context.batches.read(credential, batch_id, ALL_ITEMS, Scope.CANCEL)
+    done: list[ItemCancellation] = []
+    for group in _cancel_groups(view):
         answers = await asyncio.gather(
-            *(_cancel(resources, credential, item, job) for item, job in group),
+            *(_cancel_item(context, credential, item, job) for item, job in group),
             return_exceptions=True,
         )
         for answer in answers:
             if isinstance(answer, BaseException):
                 raise answer
             done.append(answer)
-    after = await resources.batches.read(credential, batch_id, ItemSpan(0, 1), Scope.CANCEL)
-    return BatchCancelled(after, tuple(sorted(done, key=lambda one: one.item.index)))
+    after = await context.batches.read(credential, batch_id, ItemSlice(0, 1), Scope.CANCEL)
+    return BatchCancellation(after, tuple(sorted(done, key=lambda one: one.item.index)))
 
 
-def _groups(view: BatchView) -> Iterator[Sequence[tuple[BatchItem, Job]]]:
+def _cancel_groups(view: BatchSnapshot) -> Iterator[Sequence[tuple[BatchItem, Job]]]:
     """Whoever would take the place of another goes before that one: nothing is begun on the way."""
-    rest = [(item, item.job) for item in view.items if item.job and not item.job.final]
-    for states in _TURNS:
+    rest = [(item, item.job) for item in view.items if item.job and not item.job.is_final]
+    for states in _CANCEL_ORDER:
         turn = [(item, job) for item, job in reversed(rest) if job.state in states]
-        for start in range(0, len(turn), AT_ONCE):
-            yield turn[start : start + AT_ONCE]
+        for start in range(0, len(turn), MAX_CONCURRENT_CANCELS):
+            yield turn[start : start + MAX_CONCURRENT_CANCELS]
 
 
-async def _cancel(
-    resources: Resources, credential: Credential, item: BatchItem, job: Job
-) -> ItemCancelled:
+async def _cancel_item(
+    context: AppContext, credential: Credential, item: BatchItem, job: Job
+) -> ItemCancellation:
     try:
-        cancelled: Cancelled = await cancel_job(resources, credential, job.id)
+        cancelled: Cancellation = await cancel_job(context, credential, job.id)
     except (JobContended, NotFound) as fault:
-        return ItemCancelled(item, job, fault=fault)
-    return ItemCancelled(item, cancelled.job, cancelled.outcome)
+        return ItemCancellation(item, job, error=fault)
+    return ItemCancellation(item, cancelled.job, cancelled.outcome)

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 Handler = Callable[[Request], Awaitable[Response]]
-Document = Mapping[str, Any]
+JsonObject = Mapping[str, Any]
 
 
 class Tag(StrEnum):
@@ -22,14 +22,14 @@ class Tag(StrEnum):
     MODELS = "Models"
     WEBHOOKS = "Webhooks"
     USAGE = "Usage"
-    TENANTS = "Operators: tenants"
-    CALLBACKS = "Operators: callbacks"
-    CONTROLS = "Operators: limits, pauses, doubts"
+    ADMIN_TENANTS = "Operators: tenants"
+    ADMIN_WEBHOOKS = "Operators: callbacks"
+    ADMIN_OPERATIONS = "Operators: limits, pauses, doubts"
     HEALTH = "Operation"
 
 
 @dataclass(frozen=True, slots=True)
-class Endpoint:
+class ApiOperation:
     """One method of one path. `answers` and `extra` are OpenAPI's `responses` and operation."""
 
     method: str
@@ -38,8 +38,8 @@ class Endpoint:
     name: str
     summary: str
     tag: Tag
-    answers: Mapping[int, Document]
-    extra: Document = field(default_factory=dict)
+    responses: Mapping[int, JsonObject]
+    openapi_extra: JsonObject = field(default_factory=dict)
     description: str = ""
 
 
@@ -54,15 +54,15 @@ class RawRoute(APIRoute):
         return self.endpoint
 
 
-def json_answer(
+def json_bytes_response(
     body: bytes, status: int = 200, headers: Mapping[str, str] | None = None
 ) -> Response:
     """JSON bytes as an answer."""
     return Response(body, status, headers, "application/json")
 
 
-def shown(
+def json_response(
     document: object, status: int = 200, headers: Mapping[str, str] | None = None
 ) -> Response:
     """A document as an answer."""
-    return json_answer(orjson.dumps(document), status, headers)
+    return json_bytes_response(orjson.dumps(document), status, headers)

@@ -21,34 +21,34 @@ _HTTP: Final = "http"
 
 
 @dataclass(frozen=True, slots=True)
-class Door:
+class FastRoute:
     """One endpoint, and what opens it."""
 
     method: str
-    opens: Callable[[str], re.Match[str] | None]
-    endpoint: Callable[[Request], Awaitable[Response]]
+    match: Callable[[str], re.Match[str] | None]
+    handler: Callable[[Request], Awaitable[Response]]
     route: APIRoute
 
 
-class Doors:
+class FastRouter:
     """Wraps an application that knows the same endpoints, and all else."""
 
-    def __init__(self, routes: Sequence[APIRoute], otherwise: ASGIApp) -> None:
+    def __init__(self, routes: Sequence[APIRoute], fallback: ASGIApp) -> None:
         """The endpoints of `routes` take a request and give an answer; the first that fits is it.
 
         Their paths hold texts alone: nothing is converted.
         """
-        self._otherwise = otherwise
-        self._doors = tuple(
-            Door(method, route.path_regex.match, route.endpoint, route)
+        self._fallback = fallback
+        self._routes = tuple(
+            FastRoute(method, route.path_regex.match, route.endpoint, route)
             for route in routes
             for method in route.methods or ()
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one exchange."""
-        if scope["type"] != _HTTP or not self._enters(scope):
-            await self._otherwise(scope, receive, send)
+        if scope["type"] != _HTTP or not self._match_route(scope):
+            await self._fallback(scope, receive, send)
             return
         try:
             response = await scope["endpoint"](Request(scope, receive, send))
@@ -56,15 +56,15 @@ class Doors:
             raise MalformedRequest("The request is not readable.") from error
         await response(scope, receive, send)
 
-    def _enters(self, scope: Scope) -> bool:
+    def _match_route(self, scope: Scope) -> bool:
         """Whether an endpoint was found; it stands in the scope then, as Starlette has it."""
         # Behind a proxy's prefix the router itself knows what to leave out.
         if scope.get("root_path"):
             return False
         method, path = scope["method"], scope["path"]
-        for door in self._doors:
-            if door.method == method and (match := door.opens(path)):
+        for door in self._routes:
+            if door.method == method and (match := door.match(path)):
                 scope["path_params"] = match.groupdict()
-                scope["endpoint"], scope["route"] = door.endpoint, door.route
+                scope["endpoint"], scope["route"] = door.handler, door.route
                 return True
         return False

@@ -12,13 +12,13 @@ from typing import Final
 from core.errors import MalformedRequest
 
 IDEMPOTENCY_KEY: Final = "idempotency-key"
-REPLAYED: Final = "idempotency-replayed"
-MOST_KEY_CHARS: Final = 255
+IDEMPOTENCY_REPLAYED: Final = "idempotency-replayed"
+MAX_KEY_LENGTH: Final = 255
 _DIGEST_CHARS: Final = 32
-_BLANKS: Final = " \t"  # what HTTP lets stand around a value
+_WHITESPACE: Final = " \t"  # what HTTP lets stand around a value
 
 _STRING: Final = r'"((?:[ !#-\[\]-~]|\\["\\])*)"'
-_ITEMS: Final = (
+_BARE_ITEMS: Final = (
     _STRING,
     r"-?[0-9]{1,15}(?:\.[0-9]{1,3})?",
     r"[A-Za-z*][A-Za-z0-9!#$%&'*+.^_`|~:/-]*",
@@ -27,14 +27,14 @@ _ITEMS: Final = (
     r"@-?[0-9]{1,15}",
     r'%"(?:[ !#$&-~]|%[0-9a-f]{2})*"',
 )
-_PARAMETERS: Final = rf"(?:; *[a-z*][a-z0-9_.*-]*(?:=(?:{'|'.join(_ITEMS)}))?)*"
+_PARAMETERS: Final = rf"(?:; *[a-z*][a-z0-9_.*-]*(?:=(?:{'|'.join(_BARE_ITEMS)}))?)*"
 _QUOTED: Final = re.compile(_STRING + _PARAMETERS)
 _ESCAPED: Final = re.compile(r"\\(.)")
 # A comma is how HTTP joins several fields of one name: two keys must not pass as one.
-_PLAIN: Final = re.compile(r"[!-+\--~]+")
+_UNQUOTED: Final = re.compile(r"[!-+\--~]+")
 
 
-def read_idempotency_key(headers: Sequence[str]) -> str | None:
+def parse_idempotency_key(headers: Sequence[str]) -> str | None:
     """The key of a submit: 1 to 255 characters of ASCII. None: it has none.
 
     Parameters after the string mean nothing and are ignored (RFC 9651, section 1.2). Raises
@@ -44,23 +44,23 @@ def read_idempotency_key(headers: Sequence[str]) -> str | None:
         return None
     if len(headers) > 1:
         raise MalformedRequest("Idempotency-Key stands there more than once.")
-    text = _text(headers[0].strip(_BLANKS))
+    text = _parse_value(headers[0].strip(_WHITESPACE))
     if text is None or not text.strip():
         raise MalformedRequest(
             'Idempotency-Key must be a string such as "8e03978e-40d5-43dd-bc93-6894a57f9324".'
         )
-    if len(text) > MOST_KEY_CHARS:
-        raise MalformedRequest(f"Idempotency-Key has more than {MOST_KEY_CHARS} characters.")
+    if len(text) > MAX_KEY_LENGTH:
+        raise MalformedRequest(f"Idempotency-Key has more than {MAX_KEY_LENGTH} characters.")
     return text
 
 
-def digest_of_key(text: str) -> str:
+def digest_idempotency_key(text: str) -> str:
     """The form in which the store knows a key: half of its SHA-256, in hex; enough for a tenant."""
     return sha256(text.encode()).hexdigest()[:_DIGEST_CHARS]
 
 
-def _text(value: str) -> str | None:
+def _parse_value(value: str) -> str | None:
     if not value.startswith('"'):
-        return value if _PLAIN.fullmatch(value) else None
+        return value if _UNQUOTED.fullmatch(value) else None
     quoted = _QUOTED.fullmatch(value)
     return None if quoted is None else _ESCAPED.sub(r"\1", quoted[1])

@@ -13,19 +13,19 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from core.errors import Defect, GatewayError, Unauthenticated
 from core.observability.events import Emit, OperationalWarning, RequestServed
-from service.context import resources_of
+from service.context import app_context
 from service.errors import CutOff
-from service.http.request_context import Exchange, open_exchange
+from service.http.request_context import RequestContext, open_request_context
 from service.problems import MEDIA_TYPE, Problem, defect_of, problem_of
 
 UNMATCHED: Final = "unmatched"
-CLIENT_LEFT: Final = 499
-PRIVATE: Final = ("/v1", "/admin")
+CLIENT_CLOSED_REQUEST: Final = 499
+NO_STORE_PREFIXES: Final = ("/v1", "/admin")
 """Addresses whose answers nobody between may keep."""
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
-class Edge:
+class GatewayMiddleware:
     """Wraps the application."""
 
     def __init__(self, app: ASGIApp) -> None:
@@ -37,75 +37,83 @@ class Edge:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        resources = resources_of(scope)
-        exchange = open_exchange(scope, resources.ids, resources.span_of)
+        resources = app_context(scope)
+        exchange = open_request_context(scope, resources.ids, resources.span_of)
         began = resources.clock.monotonic()
         inner = scope if scope["method"] != "HEAD" else {**scope, "method": "GET"}
         try:
-            answering = _Answering(scope, exchange, send, resources.emit)
+            answering = _ResponseSender(scope, exchange, send, resources.emit)
             await self._serve(inner, receive, answering, exchange)
         finally:
             took = resources.clock.monotonic() - began
-            resources.emit(_served(scope["method"], inner, exchange, took))
+            resources.emit(_request_served(scope["method"], inner, exchange, took))
 
     async def _serve(
-        self, scope: Scope, receive: Receive, answering: "_Answering", exchange: Exchange
+        self,
+        scope: Scope,
+        receive: Receive,
+        sender: "_ResponseSender",
+        request_context: RequestContext,
     ) -> None:
         try:
-            await self._app(scope, receive, answering)
+            await self._app(scope, receive, sender)
         except ClientDisconnect:
-            exchange.status = CLIENT_LEFT
+            request_context.status = CLIENT_CLOSED_REQUEST
         except asyncio.CancelledError:
             # The server's patience with open calls is over; it would answer 500, with a trace.
-            await answering.problem(CutOff(), scope, receive)
+            await sender.send_problem(CutOff(), scope, receive)
         except GatewayError as error:
-            await answering.problem(error, scope, receive)
+            await sender.send_problem(error, scope, receive)
         except Exception as error:  # noqa: BLE001 - the outermost layer: a defect is answered and logged
-            await answering.problem(defect_of(error), scope, receive)
+            await sender.send_problem(defect_of(error), scope, receive)
 
 
-_OF_PRIVATE: Final = (
+_NO_STORE_HEADERS: Final = (
     (b"cache-control", b"no-store"),
     # Documents, not pages: a browser that is led to one runs and embeds nothing.
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
 )
 
 
-class _Answering:
+class _ResponseSender:
     """The way out: every answer gets its headers here, and HEAD loses its body."""
 
-    def __init__(self, scope: Scope, exchange: Exchange, send: Send, emit: Emit) -> None:
+    def __init__(
+        self, scope: Scope, request_context: RequestContext, send: Send, emit: Emit
+    ) -> None:
         self._send = send
-        self._exchange = exchange
+        self._request_context = request_context
         self._emit = emit
-        self._private = scope["path"].startswith(PRIVATE)
+        self._no_store = scope["path"].startswith(NO_STORE_PREFIXES)
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
-            self._exchange.status = message["status"]
+            self._request_context.status = message["status"]
             message["headers"] = [*message["headers"], *self._headers()]
-        elif self._exchange.bodyless:
+        elif self._request_context.is_head:
             message = {**message, "body": b""}
         await self._send(message)
 
-    async def problem(self, error: GatewayError, scope: Scope, receive: Receive) -> None:
-        problem = problem_of(error, self._exchange.job_id)
-        self._exchange.code = problem.code
+    async def send_problem(self, error: GatewayError, scope: Scope, receive: Receive) -> None:
+        problem = problem_of(error, self._request_context.job_id)
+        self._request_context.code = problem.code
         if isinstance(error, Defect):
             cause = error.__cause__ or error
             self._emit(
-                OperationalWarning(error.code, type(cause).__name__, self._exchange.job_id, cause)
+                OperationalWarning(
+                    error.code, type(cause).__name__, self._request_context.job_id, cause
+                )
             )
-        if self._exchange.status is None:
+        if self._request_context.status is None:
             await problem_response(problem)(scope, receive, self)
 
     def _headers(self) -> list[tuple[bytes, bytes]]:
         fixed = [
-            (b"x-request-id", self._exchange.request_id.encode()),
+            (b"x-request-id", self._request_context.request_id.encode()),
             (b"x-content-type-options", b"nosniff"),
             (b"referrer-policy", b"no-referrer"),
         ]
-        return [*fixed, *_OF_PRIVATE] if self._private else fixed
+        return [*fixed, *_NO_STORE_HEADERS] if self._no_store else fixed
 
 
 def problem_response(problem: Problem) -> Response:
@@ -113,17 +121,19 @@ def problem_response(problem: Problem) -> Response:
     return Response(problem.body, problem.status, dict(problem.headers), MEDIA_TYPE)
 
 
-def _served(method: str, scope: Scope, exchange: Exchange, took: timedelta) -> RequestServed:
+def _request_served(
+    method: str, scope: Scope, request_context: RequestContext, duration: timedelta
+) -> RequestServed:
     return RequestServed(
-        request_id=exchange.request_id,
+        request_id=request_context.request_id,
         method=method if method in _METHODS else "OTHER",
         route=getattr(scope.get("route"), "path", UNMATCHED),
-        status=exchange.status or CLIENT_LEFT,
-        duration=took,
-        code=exchange.code,
-        tenant=None if exchange.code == Unauthenticated.code else exchange.tenant,
-        job_id=exchange.job_id,
-        trace=exchange.trace,
-        caller_trace=exchange.caller_trace,
-        wait_duration=exchange.waited,
+        status=request_context.status or CLIENT_CLOSED_REQUEST,
+        duration=duration,
+        code=request_context.code,
+        tenant=None if request_context.code == Unauthenticated.code else request_context.tenant,
+        job_id=request_context.job_id,
+        trace=request_context.trace,
+        caller_trace=request_context.caller_trace,
+        wait_duration=request_context.wait_time,
     )

@@ -6,50 +6,52 @@ from typing import Any, Final
 
 import orjson
 
-from core import errors as core
+from core import errors as core_errors
 from core.errors import FieldError, GatewayError
-from core.quotas import Policy
-from service import errors as own
+from core.quotas import QuotaPolicy
+from service import errors as service_errors
 from service.problems import MEDIA_TYPE, problem_of
 
 ADMIN_TOKEN_SCHEME: Final = "admin_token"  # noqa: S105 - the name of a scheme
 
 
-OPERATORS_ONLY: Final[Mapping[str, Any]] = {"security": [{ADMIN_TOKEN_SCHEME: []}]}
+ADMIN_SECURITY: Final[Mapping[str, Any]] = {"security": [{ADMIN_TOKEN_SCHEME: []}]}
 """Goes into each operation of the operators' API."""
 
 
-SHOWN: Final[Mapping[int, GatewayError]] = {
-    400: core.MalformedRequest("Options of the query are wrong: ?max_cots."),
-    401: core.Unauthenticated(),
-    402: own.CostAboveLimit("The request is estimated at 1.26 USD, more than max_cost allows."),
-    403: core.NotPermitted(),
-    404: core.NotFound(),
-    408: own.BodyTooSlow(),
-    409: own.JobContended(),
-    410: core.RequestDeleted(),
-    413: core.BodyTooLarge("The body is larger than 1,048,576 bytes."),
-    415: own.UnsupportedMedia(),
-    422: core.InvalidInput(
+EXAMPLE_ERRORS: Final[Mapping[int, GatewayError]] = {
+    400: core_errors.MalformedRequest("Options of the query are wrong: ?max_cots."),
+    401: core_errors.Unauthenticated(),
+    402: service_errors.CostAboveLimit(
+        "The request is estimated at 1.26 USD, more than max_cost allows."
+    ),
+    403: core_errors.NotPermitted(),
+    404: core_errors.NotFound(),
+    408: service_errors.BodyTooSlow(),
+    409: service_errors.JobContended(),
+    410: core_errors.RequestDeleted(),
+    413: core_errors.BodyTooLarge("The body is larger than 1,048,576 bytes."),
+    415: service_errors.UnsupportedMedia(),
+    422: core_errors.InvalidInput(
         "The input does not fit the model: /duration must be at least 3.",
         fields=(FieldError("/duration", "must be at least 3"),),
     ),
-    429: core.LimitReached(
+    429: core_errors.LimitReached(
         "The tenant's jobs of this day (UTC) are used up.",
-        policy=Policy.JOBS_DAY,
+        policy=QuotaPolicy.JOBS_DAY,
         retry_after=timedelta(hours=9),
     ),
-    503: core.StoreUnavailable(),
+    503: core_errors.StoreUnavailable(),
 }
 """The problem that stands for its status in the description."""
 
 
-def problems(*statuses: int) -> dict[int, dict[str, Any]]:
+def problem_responses(*statuses: int) -> dict[int, dict[str, Any]]:
     """Rows of OpenAPI's `responses` for these statuses."""
-    return {status: _problem(SHOWN[status]) for status in statuses}
+    return {status: _problem_response(EXAMPLE_ERRORS[status]) for status in statuses}
 
 
-def _problem(error: GatewayError) -> dict[str, Any]:
+def _problem_response(error: GatewayError) -> dict[str, Any]:
     example = orjson.loads(problem_of(error).body)
     return {
         "description": f"{error.title}.",
@@ -58,13 +60,13 @@ def _problem(error: GatewayError) -> dict[str, Any]:
 
 
 def parameter(
-    name: str, description: str, schema: Mapping[str, Any], where: str = "query"
+    name: str, description: str, schema: Mapping[str, Any], location: str = "query"
 ) -> dict[str, Any]:
     """One of OpenAPI's `parameters`."""
     return {
         "name": name,
-        "in": where,
-        "required": where == "path",
+        "in": location,
+        "required": location == "path",
         "description": description,
         "schema": dict(schema),
     }
@@ -73,22 +75,22 @@ def parameter(
 Schema = Mapping[str, Any]
 
 
-def words(kind: type[Any]) -> Schema:
+def enum_schema(kind: type[Any]) -> Schema:
     """A text of a closed set."""
     return {"type": "string", "enum": [str(word) for word in kind]}
 
 
-def objects(required: str, /, **properties: Schema) -> Schema:
+def object_schema(required: str, /, **properties: Schema) -> Schema:
     """An object; `required` names the fields that are always there, with blanks between."""
     return {"type": "object", "required": required.split(), "properties": properties}
 
 
-def closed(required: str, /, **properties: Schema) -> Schema:
+def closed_object_schema(required: str, /, **properties: Schema) -> Schema:
     """An object that is sent to us: a field that nobody reads is a mistake."""
-    return {**objects(required, **properties), "additionalProperties": False}
+    return {**object_schema(required, **properties), "additionalProperties": False}
 
 
-def many(items: Schema) -> Schema:
+def array_schema(items: Schema) -> Schema:
     """An array."""
     return {"type": "array", "items": items}
 
@@ -98,13 +100,13 @@ def ref(name: str) -> Schema:
     return {"$ref": f"#/components/schemas/{name}"}
 
 
-def body(component: str, example: Schema, *, required: bool = True) -> Schema:
+def request_body_spec(component: str, example: Schema, *, required: bool = True) -> Schema:
     """OpenAPI's `requestBody`, with an example; one that is left out is an empty object."""
     content = {"application/json": {"schema": ref(component), "example": example}}
     return {"required": required, "content": content}
 
 
-def answer(description: str, component: str, example: Schema) -> Schema:
+def response_spec(description: str, component: str, example: Schema) -> Schema:
     """One row of OpenAPI's `responses`, with an example."""
     return {
         "description": description,

@@ -16,27 +16,27 @@ async def read_body(request: Request, limits: BodyLimits) -> bytes:
     What a caller still sends after a refusal, the server drops unread.
     """
     announced = request.headers.get("content-length", "")
-    if announced.isdigit() and int(announced) > limits.size:
+    if announced.isdigit() and int(announced) > limits.max_bytes:
         raise _too_large(limits)
     try:
-        async with asyncio.timeout(limits.time.total_seconds()):
-            return await _gather(request, limits)
+        async with asyncio.timeout(limits.timeout.total_seconds()):
+            return await _read_chunks(request, limits)
     except TimeoutError as error:
         raise BodyTooSlow from error
 
 
-async def _gather(request: Request, limits: BodyLimits) -> bytes:
+async def _read_chunks(request: Request, limits: BodyLimits) -> bytes:
     chunks, size = [], 0
     async for chunk in request.stream():
         size += len(chunk)
-        if size > limits.size:
+        if size > limits.max_bytes:
             raise _too_large(limits)
         chunks.append(chunk)
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
 def _too_large(limits: BodyLimits) -> BodyTooLarge:
-    return BodyTooLarge(f"The body is larger than {limits.size:,} bytes.")
+    return BodyTooLarge(f"The body is larger than {limits.max_bytes:,} bytes.")
 
 
 def check_content_type(headers: Mapping[str, str]) -> None:

@@ -8,20 +8,20 @@ from typing import Final
 from starlette.types import Scope
 
 from core.ids import IdSource
-from core.observability.trace_context import SpanOf, read_traceparent
+from core.observability.trace_context import SpanNamer, parse_traceparent
 from core.representations.jobs import Links
 
-_KEY: Final = "gateway.exchange"
+_SCOPE_KEY: Final = "gateway.exchange"
 
 
-_SANE_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,128}")
+_VALID_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 
 _OUR_ID_CHARS: Final = 24
 
 
 @dataclass(slots=True)
-class Exchange:
+class RequestContext:
     """Filled in by handlers for the line that is logged at the end; not shown to anybody else."""
 
     request_id: str
@@ -32,39 +32,39 @@ class Exchange:
     trace: str | None = None
     """The `traceparent` of this exchange's own span; the caller's, when we make none."""
     caller_trace: str | None = None
-    bodyless: bool = False
+    is_head: bool = False
     """A HEAD: it is served as a GET, and its body is dropped."""
-    waited: timedelta | None = None
+    wait_time: timedelta | None = None
     """How much of its time the caller had asked to wait."""
 
 
-def open_exchange(scope: Scope, ids: IdSource, span_of: SpanOf) -> Exchange:
+def open_request_context(scope: Scope, ids: IdSource, span_of: SpanNamer) -> RequestContext:
     """Begin an exchange; a sane `X-Request-Id` of the caller's is kept."""
     text = _header(scope, b"x-request-id")
-    sane = _SANE_ID.fullmatch(text) is not None
+    sane = _VALID_ID.fullmatch(text) is not None
     request_id = text if sane else f"x_{ids.secret().hex()[:_OUR_ID_CHARS]}"
-    exchange = Exchange(request_id, bodyless=scope["method"] == "HEAD")
-    exchange.caller_trace = read_traceparent(_header(scope, b"traceparent"))
+    exchange = RequestContext(request_id, is_head=scope["method"] == "HEAD")
+    exchange.caller_trace = parse_traceparent(_header(scope, b"traceparent"))
     exchange.trace = span_of(exchange.caller_trace)
-    scope[_KEY] = exchange
+    scope[_SCOPE_KEY] = exchange
     return exchange
 
 
-def _header(scope: Scope, wanted: bytes) -> str:
-    found: bytes = next((value for name, value in scope["headers"] if name == wanted), b"")
+def _header(scope: Scope, header_name: bytes) -> str:
+    found: bytes = next((value for name, value in scope["headers"] if name == header_name), b"")
     return found.decode("latin-1")
 
 
-def exchange_of(scope: Scope) -> Exchange:
+def request_context(scope: Scope) -> RequestContext:
     """The exchange that is under way."""
-    exchange: Exchange = scope[_KEY]
+    exchange: RequestContext = scope[_SCOPE_KEY]
     return exchange
 
 
 _HOST: Final = re.compile(r"(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
 
 
-def links_of(scope: Scope, public_url: str | None) -> Links:
+def build_links(scope: Scope, public_url: str | None) -> Links:
     """Links from `public_url`, or else from the address that was called."""
     return Links(public_url or f"{scope['scheme']}://{_host(scope)}{scope.get('root_path', '')}")
 

@@ -4,33 +4,33 @@ from typing import Final
 
 from core.errors import NotFound
 from core.observability.events import JobDeleted
-from core.store.job_index import Deletion
-from core.store.jobs import Depth
+from core.store.job_index import DeletionResult
+from core.store.jobs import Projection
 from core.tenants.api_keys import Credential, Scope
-from service.context import Resources
-from service.errors import JobAwaited, JobContended, JobOpen
+from service.context import AppContext
+from service.errors import JobContended, JobHasPendingWork, JobOpen
 
-MOST_TRIES: Final = 5
+MAX_TRIES: Final = 5
 
 
-async def delete_job(resources: Resources, credential: Credential, job_id: str) -> None:
+async def delete_job(context: AppContext, credential: Credential, job_id: str) -> None:
     """Forget a job, its input and its output. What it cost stays in the books.
 
-    Raises `NotFound`, `JobOpen`, `JobAwaited`, `JobContended` and the store's errors.
+    Raises `NotFound`, `JobOpen`, `JobHasPendingWork`, `JobContended` and the store's errors.
     """
-    for _ in range(MOST_TRIES):
-        view = await resources.jobs.read(credential, job_id, Depth.STATUS, Scope.CANCEL)
+    for _ in range(MAX_TRIES):
+        view = await context.jobs.read(credential, job_id, Projection.STATUS, Scope.CANCEL)
         job = view.record.job
-        if not job.final:
+        if not job.is_final:
             raise JobOpen
-        match await resources.listed.delete(job):
-            case Deletion.DELETED:
-                resources.emit(JobDeleted(job.id, job.tenant, job.model_id, job.trace))
+        match await context.job_index.delete(job):
+            case DeletionResult.DELETED:
+                context.emit(JobDeleted(job.id, job.tenant, job.model_id, job.trace))
                 return
-            case Deletion.UNKNOWN:
+            case DeletionResult.NOT_FOUND:
                 raise NotFound
-            case Deletion.AWAITED:
-                raise JobAwaited
-            case Deletion.STALE:
+            case DeletionResult.HAS_PENDING_WORK:
+                raise JobHasPendingWork
+            case DeletionResult.CONFLICT:
                 continue
     raise JobContended

@@ -15,20 +15,20 @@ from core.tenants.cache_policy import CacheOption
 from core.tenants.limits import Priority
 from core.webhooks.url_policy import TargetPolicy
 from service.parsing.fields import (
-    MOST_SHOWN,
-    Unfit,
-    flag,
-    judge,
-    printable,
-    read_query,
-    receiver,
-    refuse,
-    usd,
-    whole,
-    word,
+    MAX_ECHOED_CHARS,
+    InvalidField,
+    enum_parser,
+    parse_boolean,
+    parse_fields,
+    parse_integer,
+    parse_printable,
+    parse_query,
+    parse_usd,
+    parse_webhook_url,
+    raise_query_errors,
 )
 
-FARTHEST: Final = 999_999_999
+MAX_OFFSET: Final = 999_999_999
 """The largest offset of a page; far beyond any list."""
 
 
@@ -45,8 +45,8 @@ class OptionPolicy:
     """What callers may ask for. `by_model` replaces `deadlines` for the models that it names."""
 
     deadlines: Deadlines
-    maximum: Deadlines
-    targets: TargetPolicy
+    max_deadlines: Deadlines
+    target_policy: TargetPolicy
     by_model: Mapping[str, Deadlines] = field(default_factory=dict)
 
     def deadlines_of(self, model_id: str) -> Deadlines:
@@ -69,63 +69,63 @@ class SubmitOptions:
     dry_run: bool = False
 
 
-def read_options(query: str, policy: OptionPolicy) -> SubmitOptions:
+def parse_options(query: str, policy: OptionPolicy) -> SubmitOptions:
     """The options of a submit. Raises `MalformedRequest` with every wrong option by name."""
-    options, wrong = judge_options(read_query(query), policy, "?")
-    refuse(wrong)
+    options, wrong = parse_option_values(parse_query(query), policy, "?")
+    raise_query_errors(wrong)
     return options
 
 
-def judge_options(
-    texts: Mapping[str, str], policy: OptionPolicy, path: str
+def parse_option_values(
+    values_by_name: Mapping[str, str], policy: OptionPolicy, path: str
 ) -> tuple[SubmitOptions, tuple[FieldError, ...]]:
     """The options that are right, and what is wrong with the others; `path` begins their paths."""
 
     def read(name: str, text: str) -> object:
-        if name not in READERS:
-            raise Unfit(_unknown(name))
-        return READERS[name](text, policy)
+        if name not in OPTION_PARSERS:
+            raise InvalidField(_unknown_option(name))
+        return OPTION_PARSERS[name](text, policy)
 
-    values, wrong = judge(texts, read, path)
-    named = {_FIELDS.get(name, name): value for name, value in values.items()}
+    values, wrong = parse_fields(values_by_name, read, path)
+    named = {_FIELD_NAMES.get(name, name): value for name, value in values.items()}
     return SubmitOptions(**named), wrong
 
 
-def _unknown(name: str) -> str:
-    near = get_close_matches(name, READERS, n=1) if len(name) <= MOST_SHOWN else []
+def _unknown_option(name: str) -> str:
+    near = get_close_matches(name, OPTION_PARSERS, n=1) if len(name) <= MAX_ECHOED_CHARS else []
     return f"is not an option; did you mean {near[0]}?" if near else "is not an option"
 
 
-def _timeout(text: str, policy: OptionPolicy) -> timedelta:
-    return _span(text, policy.maximum.timeout)
+def _parse_timeout(text: str, policy: OptionPolicy) -> timedelta:
+    return _parse_seconds(text, policy.max_deadlines.timeout)
 
 
-def _start_timeout(text: str, policy: OptionPolicy) -> timedelta:
-    return _span(text, policy.maximum.start_timeout or policy.maximum.timeout)
+def _parse_start_timeout(text: str, policy: OptionPolicy) -> timedelta:
+    return _parse_seconds(text, policy.max_deadlines.start_timeout or policy.max_deadlines.timeout)
 
 
-def _span(text: str, most: timedelta) -> timedelta:
-    return timedelta(seconds=whole(text, 1, int(most.total_seconds()), " of seconds"))
+def _parse_seconds(text: str, maximum: timedelta) -> timedelta:
+    return timedelta(seconds=parse_integer(text, 1, int(maximum.total_seconds()), " of seconds"))
 
 
-def _priority(text: str) -> Priority:
+def _parse_priority(text: str) -> Priority:
     if text not in PRIORITIES:
-        raise Unfit(f"must be one of {', '.join(PRIORITIES)}")
+        raise InvalidField(f"must be one of {', '.join(PRIORITIES)}")
     return PRIORITIES[text]
 
 
 PRIORITIES: Final = {priority.name.lower(): priority for priority in Priority}
 
-_CACHE: Final = word(CacheOption)
-READERS: Final[Mapping[str, Callable[[str, OptionPolicy], Any]]] = {
-    "webhook": lambda text, policy: receiver(text, policy.targets),
-    "webhook_intermediate_status": lambda text, _: flag(text),
-    "timeout": _timeout,
-    "start_timeout": _start_timeout,
-    "max_cost": lambda text, _: usd(text),
-    "priority": lambda text, _: _priority(text),
-    "reference": lambda text, _: printable(text),
-    "cache": lambda text, _: _CACHE(text),
-    "dry_run": lambda text, _: flag(text),
+_parse_cache: Final = enum_parser(CacheOption)
+OPTION_PARSERS: Final[Mapping[str, Callable[[str, OptionPolicy], Any]]] = {
+    "webhook": lambda text, policy: parse_webhook_url(text, policy.target_policy),
+    "webhook_intermediate_status": lambda text, _: parse_boolean(text),
+    "timeout": _parse_timeout,
+    "start_timeout": _parse_start_timeout,
+    "max_cost": lambda text, _: parse_usd(text),
+    "priority": lambda text, _: _parse_priority(text),
+    "reference": lambda text, _: parse_printable(text),
+    "cache": lambda text, _: _parse_cache(text),
+    "dry_run": lambda text, _: parse_boolean(text),
 }
-_FIELDS: Final = {"webhook_intermediate_status": "webhook_intermediate"}
+_FIELD_NAMES: Final = {"webhook_intermediate_status": "webhook_intermediate"}

@@ -7,82 +7,86 @@ from typing import Final
 
 from core.clock import Clock
 from core.errors import StoreUnavailable
-from core.observability.event_metrics import Labels, Sample
+from core.observability.event_metrics import LabelLimiter, MetricSample
 from core.observability.events import Event, RequestServed
-from core.observability.gateway_state import Overview
-from core.observability.metric_definitions import Source
-from core.observability.prometheus import CONTENT_TYPE, Figures
-from core.observability.state_metrics import levels
-from service.metrics.multiprocess import shown
+from core.observability.gateway_state import GatewayState
+from core.observability.metric_definitions import MetricSource
+from core.observability.prometheus import CONTENT_TYPE, MetricsRegistry
+from core.observability.state_metrics import gauges
+from service.metrics.multiprocess import multiprocess_registry
 
 ACCEPTED: Final = "accepted"
-FRESH_FOR: Final = timedelta(seconds=2)
+STATE_MAX_AGE: Final = timedelta(seconds=2)
 """How long a reading of the store serves: several scrapers ask Redis no more often."""
 _SERVER_ERROR: Final = 500
 _CLIENT_ERROR: Final = 400
 
-ReadOverview = Callable[[], Awaitable[Overview]]
+ReadGatewayState = Callable[[], Awaitable[GatewayState]]
 
 
 class ServiceMetrics:
     """One process's figures. An `Emit`, and what `/metrics` shows."""
 
     def __init__(
-        self, figures: Figures, submit_route: str, overview: ReadOverview, clock: Clock
+        self,
+        registry: MetricsRegistry,
+        submit_route: str,
+        read_gateway_state: ReadGatewayState,
+        clock: Clock,
     ) -> None:
         """Tell submits by their route's template, `submit_route`."""
         self.content_type = CONTENT_TYPE
-        self._figures = figures
+        self._registry = registry
         self._submit_route = submit_route
-        self._overview = overview
+        self._read_gateway_state = read_gateway_state
         self._clock = clock
-        self._read_at: timedelta | None = None
-        self._reading = asyncio.Lock()
+        self._state_read_at: timedelta | None = None
+        self._state_lock = asyncio.Lock()
 
     def __call__(self, event: Event) -> None:
         """Count `event`."""
-        self._figures(event)
+        self._registry(event)
         if isinstance(event, RequestServed) and self._is_submit(event):
-            for sample in accept_samples(event):
-                self._figures.take(sample)
+            for sample in submission_samples(event):
+                self._registry.record(sample)
 
     async def render(self) -> bytes:
         """The figures in Prometheus's text format.
 
         A store that does not answer leaves out what only it knows: old levels would be lies.
         """
-        async with self._reading:
-            await self._read_state()
-        return self._figures.render(shown)
+        async with self._state_lock:
+            await self._refresh_state()
+        return self._registry.render(multiprocess_registry)
 
-    async def _read_state(self) -> None:
+    async def _refresh_state(self) -> None:
         now = self._clock.monotonic()
-        if self._read_at is not None and now - self._read_at < FRESH_FOR:
+        if self._state_read_at is not None and now - self._state_read_at < STATE_MAX_AGE:
             return
         try:
-            self._figures.show(levels(await self._overview()))
-            self._read_at = self._clock.monotonic()
+            self._registry.set_state_gauges(gauges(await self._read_gateway_state()))
+            self._state_read_at = self._clock.monotonic()
         except StoreUnavailable:
-            self._figures.show(())
-            self._read_at = None
+            self._registry.set_state_gauges(())
+            self._state_read_at = None
 
     def _is_submit(self, event: RequestServed) -> bool:
         return event.route == self._submit_route and event.method == "POST"
 
 
-def service_figures(version: str, labels: Labels) -> Figures:
+def build_service_registry(version: str, labels: LabelLimiter) -> MetricsRegistry:
     """The series of a service, with the version that runs."""
-    figures = Figures(Source.SERVICE, labels)
-    figures.take(Sample("gateway_build_info", ("service", version)))
-    figures.take(Sample("gateway_redis_up"))
+    figures = MetricsRegistry(MetricSource.SERVICE, labels)
+    figures.record(MetricSample("gateway_build_info", ("service", version)))
+    figures.record(MetricSample("gateway_redis_up"))
     return figures
 
 
-def accept_samples(event: RequestServed) -> Iterator[Sample]:
+def submission_samples(event: RequestServed) -> Iterator[MetricSample]:
     """What a submit's answer says in figures."""
-    yield Sample("gateway_submissions_total", (event.code or ACCEPTED,))
+    yield MetricSample("gateway_submissions_total", (event.code or ACCEPTED,))
     own = event.duration - (event.wait_duration or timedelta())
-    yield Sample(
+    yield MetricSample(
         "gateway_submission_duration_seconds", (_result(event.status),), own.total_seconds()
     )
 

@@ -19,65 +19,65 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 from prometheus_client.registry import Collector
 
-DIRECTORY: Final = "PROMETHEUS_MULTIPROC_DIR"
+DIRECTORY_VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
 """The client library's only switch; it looks when it is imported."""
-PREFIX: Final = "gateway-metrics-"
-YOUNG: Final = timedelta(minutes=1)
+DIRECTORY_PREFIX: Final = "gateway-metrics-"
+MIN_STALE_AGE: Final = timedelta(minutes=1)
 """A folder so new may not be locked yet by the crew that made it."""
 
 
-def shown(own: CollectorRegistry) -> CollectorRegistry:
+def multiprocess_registry(process_registry: CollectorRegistry) -> CollectorRegistry:
     """What a scrape is told: `own`, or, in a crew, the figures of all its members, dead or alive.
 
-    Counts of a member that died stay; its gauges go (`leave_seat`).
+    Counts of a member that died stay; its gauges go (`release_slot`).
     """
-    directory = os.environ.get(DIRECTORY)  # noqa: TID251 - see there
+    directory = os.environ.get(DIRECTORY_VARIABLE)  # noqa: TID251 - see there
     if not directory:
-        return own
+        return process_registry
     together = CollectorRegistry()
     MultiProcessCollector(together, directory)  # type: ignore[no-untyped-call]  # left untyped
-    together.register(_Members(Path(directory)))
+    together.register(_ProcessMetricsCollector(Path(directory)))
     return together
 
 
-def take_seat(seat: int) -> None:
+def register_slot(slot: int) -> None:
     """Keep this process's figures in the seat's files. To be called before it has any figure."""
-    values.ValueClass = values.MultiProcessValue(lambda: seat)  # type: ignore[no-untyped-call]  # left untyped
-    directory = os.environ[DIRECTORY]  # noqa: TID251 - see there
-    _note(directory, seat).write_text(str(os.getpid()), encoding="ascii")
+    values.ValueClass = values.MultiProcessValue(lambda: slot)  # type: ignore[no-untyped-call]  # left untyped
+    directory = os.environ[DIRECTORY_VARIABLE]  # noqa: TID251 - see there
+    _pid_file(directory, slot).write_text(str(os.getpid()), encoding="ascii")
 
 
-def leave_seat(seat: int, directory: str) -> None:
+def release_slot(slot: int, directory: str) -> None:
     """Show no gauges of the process that had the seat; it has ended."""
-    mark_process_dead(seat, directory)  # type: ignore[no-untyped-call]  # the library left it untyped
-    _note(directory, seat).unlink(missing_ok=True)
+    mark_process_dead(slot, directory)  # type: ignore[no-untyped-call]  # the library left it untyped
+    _pid_file(directory, slot).unlink(missing_ok=True)
 
 
 @contextmanager
-def shared_folder(now: datetime) -> Iterator[str]:
+def shared_directory(now: datetime) -> Iterator[str]:
     """A folder for a crew's figures, gone with it; those of crews that were killed go now.
 
     A crew holds a lock on its folder, which the system gives up for it however it ends.
     """
-    forget_killed_crews(Path(gettempdir()), now)
-    with TemporaryDirectory(prefix=PREFIX) as path, _locked(Path(path)):
+    remove_stale_directories(Path(gettempdir()), now)
+    with TemporaryDirectory(prefix=DIRECTORY_PREFIX) as path, _lock_directory(Path(path)):
         yield path
 
 
-def forget_killed_crews(place: Path, now: datetime) -> None:
+def remove_stale_directories(parent: Path, now: datetime) -> None:
     """Remove from `place` the folders that no crew holds and that are ours to remove."""
-    for folder in place.glob(f"{PREFIX}*"):
+    for folder in parent.glob(f"{DIRECTORY_PREFIX}*"):
         with suppress(OSError):
             made = folder.lstat().st_mtime
-            if now.timestamp() - made >= YOUNG.total_seconds():
-                with _locked(folder):
+            if now.timestamp() - made >= MIN_STALE_AGE.total_seconds():
+                with _lock_directory(folder):
                     shutil.rmtree(folder)
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[None]:
+def _lock_directory(directory: Path) -> Iterator[None]:
     """Raises `OSError` where another holds it, or it is no folder."""
-    held = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    held = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
         fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
@@ -85,11 +85,11 @@ def _locked(folder: Path) -> Iterator[None]:
         os.close(held)
 
 
-def _note(directory: str, seat: int) -> Path:
-    return Path(directory, f"{seat}.pid")
+def _pid_file(directory: str, slot: int) -> Path:
+    return Path(directory, f"{slot}.pid")
 
 
-class _Members(Collector):
+class _ProcessMetricsCollector(Collector):
     """What the library shows of a process, of each member by its seat."""
 
     def __init__(self, directory: Path) -> None:
@@ -98,7 +98,7 @@ class _Members(Collector):
     def collect(self) -> Iterator[Metric]:
         families: dict[str, Metric] = {}
         for note in sorted(self._directory.glob("*.pid")):
-            for family in _process(note):
+            for family in _read_process_metrics(note):
                 samples = [
                     one._replace(labels={"process_index": note.stem}) for one in family.samples
                 ]
@@ -107,7 +107,7 @@ class _Members(Collector):
         yield from families.values()
 
 
-def _process(note: Path) -> Iterator[Metric]:
+def _read_process_metrics(pid_file: Path) -> Iterator[Metric]:
     with suppress(FileNotFoundError):
-        pid = note.read_text(encoding="ascii")
+        pid = pid_file.read_text(encoding="ascii")
         yield from ProcessCollector(pid=lambda: pid, registry=None).collect()

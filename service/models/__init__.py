@@ -1,22 +1,36 @@
 """The models: cards, catalogue, validation of inputs, prices. Knows no HTTP and no store."""
 
-from service.models.card import SEED, ModelCard, Source, estimate, load_cards, validate_input
-from service.models.catalogue_entry import MODEL_ID_PATTERN, MOST_ID_CHARS, is_model_id
-from service.models.registry import FRESH_FOR, Known, ModelPage, ModelQuery, Models, Unvalidated
+from service.models.card import (
+    SEED,
+    CardSource,
+    ModelCard,
+    estimate_cost,
+    load_cards,
+    validate_input,
+)
+from service.models.catalogue_entry import MAX_MODEL_ID_LENGTH, MODEL_ID_PATTERN, is_model_id
+from service.models.registry import (
+    CATALOGUE_MAX_AGE,
+    KnownModel,
+    ModelPage,
+    ModelQuery,
+    ModelRegistry,
+    UnverifiedModel,
+)
 
 __all__ = [
-    "FRESH_FOR",
+    "CATALOGUE_MAX_AGE",
+    "MAX_MODEL_ID_LENGTH",
     "MODEL_ID_PATTERN",
-    "MOST_ID_CHARS",
     "SEED",
-    "Known",
+    "CardSource",
+    "KnownModel",
     "ModelCard",
     "ModelPage",
     "ModelQuery",
-    "Models",
-    "Source",
-    "Unvalidated",
-    "estimate",
+    "ModelRegistry",
+    "UnverifiedModel",
+    "estimate_cost",
     "is_model_id",
     "load_cards",
     "validate_input",

@@ -11,17 +11,17 @@ from typing import Final
 
 import orjson
 
-from core.deduplication.fingerprint import MAX_DEPTH, NO_DEFAULTS, Defaults, nested_deeper
+from core.deduplication.fingerprint import MAX_DEPTH, NO_DEFAULTS, Defaults, is_nested_deeper
 from core.errors import FieldError, InvalidInput
 from core.money import MicroUsd, from_usd
 from service.models.input_schema import UnreadableSchema, defaults_of
-from service.models.media import LARGEST, MediaField, MediaKind, media_errors, media_fields
-from service.models.pricing import Price, Surcharge, Unit, price_of
-from service.models.rules import Rule, read_rule
-from service.models.validation import MOST_ERRORS, InputValidator, UncompilableSchema, compiled
+from service.models.media import MAX_MEDIA_BYTES, MediaField, MediaKind, media_errors, media_fields
+from service.models.pricing import Price, PriceUnit, Surcharge, estimate_price
+from service.models.rules import InputRule, parse_rule
+from service.models.validation import MAX_ERRORS, InputValidator, UncompilableSchema, compile_schema
 
 
-class Source(StrEnum):
+class CardSource(StrEnum):
     """Where a card comes from."""
 
     LOCAL = "local"
@@ -29,13 +29,13 @@ class Source(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Checks:
+class InputChecks:
     """All that is checked of a model's input, compiled once."""
 
     validator: InputValidator
     defaults: Defaults
     media: tuple[MediaField, ...]
-    rules: tuple[Rule, ...]
+    rules: tuple[InputRule, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +49,11 @@ class ModelCard:
     display_name: str
     kind: str
     categories: tuple[str, ...]
-    source: Source
+    source: CardSource
     price: Price | None
-    checks: Checks | None
+    checks: InputChecks | None
     remarks: tuple[str, ...]
-    shown: Mapping[str, object] = field(repr=False)
+    source_document: Mapping[str, object] = field(repr=False)
 
     @property
     def defaults(self) -> Defaults:
@@ -61,24 +61,24 @@ class ModelCard:
         return self.checks.defaults if self.checks else NO_DEFAULTS
 
     @property
-    def seeded(self) -> bool:
+    def has_seed(self) -> bool:
         """Whether the input has a `seed`: who leaves it out wants another result each time."""
         fields = self.checks.validator.schema.get("properties") if self.checks else None
         return isinstance(fields, Mapping) and SEED in fields
 
-    def document(self, *, include_schema: bool = True) -> dict[str, object]:
+    def representation(self, *, include_schema: bool = True) -> dict[str, object]:
         """The model as RunComfy's catalogue shows it, with everything that RunComfy itself said."""
         return {
             name: value
-            for name, value in self.shown.items()
-            if include_schema or name not in SCHEMAS
+            for name, value in self.source_document.items()
+            if include_schema or name not in SCHEMA_FIELDS
         }
 
 
 SEED: Final = "seed"
-SCHEMAS: Final = frozenset({"input_schema", "output_schema"})
-_ALSO_SHOWN: Final = ("description", "media_note", "sample")
-_SHOWN: Final = (
+SCHEMA_FIELDS: Final = frozenset({"input_schema", "output_schema"})
+_LOCAL_FIELDS: Final = ("description", "media_note", "sample")
+_CATALOGUE_FIELDS: Final = (
     *("model_id", "display_name", "kind", "categories"),
     *("base_price_usd", "price_unit", "pricing_note", "input_schema", "output_schema"),
 )
@@ -88,31 +88,31 @@ def validate_input(card: ModelCard | None, value: object) -> None:
     """Raise `InvalidInput` with the fields at fault; without a card or a schema, only by shape."""
     errors = _shape_errors(value)
     if not errors and card and card.checks and isinstance(value, dict):
-        errors = _errors(card.checks, value)
+        errors = _input_errors(card.checks, value)
     if errors:
         raise InvalidInput(_summary(errors), fields=errors)
 
 
-def estimate(card: ModelCard | None, value: Mapping[str, object]) -> MicroUsd | None:
+def estimate_cost(card: ModelCard | None, value: Mapping[str, object]) -> MicroUsd | None:
     """What this valid input will cost, as far as the card's price tells; None where unknown."""
-    return price_of(card.price, value, card.defaults) if card else None
+    return estimate_price(card.price, value, card.defaults) if card else None
 
 
 def _shape_errors(value: object) -> tuple[FieldError, ...]:
     if not isinstance(value, dict):
         return (FieldError("", "must be of type object"),)
-    if nested_deeper(value, MAX_DEPTH):
+    if is_nested_deeper(value, MAX_DEPTH):
         return (FieldError("", f"must not be nested deeper than {MAX_DEPTH} levels"),)
     return ()
 
 
-def _errors(checks: Checks, value: Mapping[str, object]) -> tuple[FieldError, ...]:
+def _input_errors(checks: InputChecks, value: Mapping[str, object]) -> tuple[FieldError, ...]:
     errors = checks.validator.errors(value)
     if errors:
         return errors
-    broken = (rule.broken_by(value, checks.defaults) for rule in checks.rules)
+    broken = (rule.check(value, checks.defaults) for rule in checks.rules)
     found = [*(error for error in broken if error), *media_errors(checks.media, value)]
-    return tuple(found[:MOST_ERRORS])
+    return tuple(found[:MAX_ERRORS])
 
 
 def _summary(errors: tuple[FieldError, ...]) -> str:
@@ -125,78 +125,89 @@ def load_cards() -> tuple[ModelCard, ...]:
     """The cards that ship with the gateway, read from package data, sorted by file name."""
     folder = files("service.models") / "cards"
     names = sorted(entry.name for entry in folder.iterdir() if entry.name.endswith(".json"))
-    return tuple(local_card(orjson.loads((folder / name).read_bytes())) for name in names)
+    return tuple(parse_local_card(orjson.loads((folder / name).read_bytes())) for name in names)
 
 
-def local_card(document: Mapping[str, object]) -> ModelCard:
+def parse_local_card(document: Mapping[str, object]) -> ModelCard:
     """A card of ours, written by hand: RunComfy's fields, and those that only we know.
 
     `unknown_fields` (`refuse` or `pass`), `surcharges`, `media`, `rules`, `sample`, `description`,
     `media_note`. A mistake in these raises.
     """
-    shown = {name: document[name] for name in (*_SHOWN, *_ALSO_SHOWN) if name in document}
-    extras = Extras(
-        closed=document.get("unknown_fields") == "refuse",
-        media=tuple(_media_field(entry) for entry in _entries(document, "media")),
-        rules=tuple(read_rule(_words(entry)) for entry in _entries(document, "rules")),
-        surcharges=tuple(_surcharge(entry) for entry in _entries(document, "surcharges")),
+    shown = {
+        name: document[name] for name in (*_CATALOGUE_FIELDS, *_LOCAL_FIELDS) if name in document
+    }
+    extras = LocalExtensions(
+        forbid_unknown_fields=document.get("unknown_fields") == "refuse",
+        media=tuple(_parse_media_field(entry) for entry in _entries(document, "media")),
+        rules=tuple(parse_rule(_to_strings(entry)) for entry in _entries(document, "rules")),
+        surcharges=tuple(_parse_surcharge(entry) for entry in _entries(document, "surcharges")),
     )
-    return read_card(str(document["model_id"]), shown, Source.LOCAL, extras)
+    return parse_card(str(document["model_id"]), shown, CardSource.LOCAL, extras)
 
 
 @dataclass(frozen=True, slots=True)
-class Extras:
+class LocalExtensions:
     """What a card of ours says beyond RunComfy's own document."""
 
-    closed: bool = False
+    forbid_unknown_fields: bool = False
     media: tuple[MediaField, ...] = ()
-    rules: tuple[Rule, ...] = ()
+    rules: tuple[InputRule, ...] = ()
     surcharges: tuple[Surcharge, ...] = ()
 
 
-NO_EXTRAS: Final = Extras()
+NO_LOCAL_EXTENSIONS: Final = LocalExtensions()
 
 
-def read_card(
-    model_id: str, shown: Mapping[str, object], source: Source, extras: Extras = NO_EXTRAS
+def parse_card(
+    model_id: str,
+    document: Mapping[str, object],
+    source: CardSource,
+    extensions: LocalExtensions = NO_LOCAL_EXTENSIONS,
 ) -> ModelCard:
     """A card from a document in the shape of RunComfy's catalogue; anything may be missing."""
-    name = shown.get("display_name")
-    kind = shown.get("kind")
-    checks, remarks = _checks(shown.get("input_schema"), extras)
+    name = document.get("display_name")
+    kind = document.get("kind")
+    checks, remarks = _build_checks(document.get("input_schema"), extensions)
     return ModelCard(
         model_id=model_id,
         display_name=name if isinstance(name, str) and name else model_id,
         kind=kind if isinstance(kind, str) else "",
-        categories=_texts(shown.get("categories")),
+        categories=_parse_texts(document.get("categories")),
         source=source,
-        price=_price(shown, extras.surcharges),
+        price=_parse_price(document, extensions.surcharges),
         checks=checks,
         remarks=remarks,
-        shown=shown,
+        source_document=document,
     )
 
 
-def _checks(schema: object, extras: Extras) -> tuple[Checks | None, tuple[str, ...]]:
+def _build_checks(
+    schema: object, extensions: LocalExtensions
+) -> tuple[InputChecks | None, tuple[str, ...]]:
     if schema is None:
         return None, ("there is no input schema; inputs pass unchecked",)
     try:
-        validator, read = compiled(schema, closed=extras.closed)
+        validator, read = compile_schema(
+            schema, forbid_unknown_fields=extensions.forbid_unknown_fields
+        )
     except (UnreadableSchema, UncompilableSchema) as error:
         return None, (f"the input schema is not usable, inputs pass unchecked: {error}",)
-    by_path = {entry.path: entry for entry in (*media_fields(schema), *extras.media)}
-    checks = Checks(validator, defaults_of(read.schema), tuple(by_path.values()), extras.rules)
+    by_path = {entry.path: entry for entry in (*media_fields(schema), *extensions.media)}
+    checks = InputChecks(
+        validator, defaults_of(read.schema), tuple(by_path.values()), extensions.rules
+    )
     return checks, read.remarks
 
 
-def _price(shown: Mapping[str, object], surcharges: tuple[Surcharge, ...]) -> Price | None:
-    rate, unit = from_usd(shown.get("base_price_usd")), shown.get("price_unit")
-    if rate is None or not isinstance(unit, str) or unit not in tuple(Unit):
+def _parse_price(document: Mapping[str, object], surcharges: tuple[Surcharge, ...]) -> Price | None:
+    rate, unit = from_usd(document.get("base_price_usd")), document.get("price_unit")
+    if rate is None or not isinstance(unit, str) or unit not in tuple(PriceUnit):
         return None
-    return Price(Unit(unit), rate, surcharges)
+    return Price(PriceUnit(unit), rate, surcharges)
 
 
-def _texts(value: object) -> tuple[str, ...]:
+def _parse_texts(value: object) -> tuple[str, ...]:
     given = [value] if isinstance(value, str) else value
     return tuple(text for text in given if isinstance(text, str)) if isinstance(given, list) else ()
 
@@ -208,17 +219,17 @@ def _entries(document: Mapping[str, object], name: str) -> Iterable[Mapping[str,
     return entries
 
 
-def _words(entry: Mapping[str, object]) -> dict[str, str]:
+def _to_strings(entry: Mapping[str, object]) -> dict[str, str]:
     return {name: str(text) for name, text in entry.items()}
 
 
-def _media_field(entry: Mapping[str, object]) -> MediaField:
+def _parse_media_field(entry: Mapping[str, object]) -> MediaField:
     kind = MediaKind(str(entry["kind"]))
-    subtypes = frozenset(_texts(entry.get("subtypes")))
-    return MediaField((str(entry["field"]),), kind, LARGEST[kind], subtypes)
+    subtypes = frozenset(_parse_texts(entry.get("subtypes")))
+    return MediaField((str(entry["field"]),), kind, MAX_MEDIA_BYTES[kind], subtypes)
 
 
-def _surcharge(entry: Mapping[str, object]) -> Surcharge:
+def _parse_surcharge(entry: Mapping[str, object]) -> Surcharge:
     rate = from_usd(entry["usd"])
     if rate is None:
         raise ValueError("usd of a surcharge must be an amount")

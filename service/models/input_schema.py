@@ -26,7 +26,7 @@ TYPES: Final[Mapping[str, str]] = {
     "dict": "object",
     "null": "null",
 }
-SHOWN_ONLY: Final = frozenset(
+ANNOTATION_KEYWORDS: Final = frozenset(
     {"title", "description", "examples", "default", "format", "validations", "nullable"}
     | {"$schema", "$id", "$comment", "deprecated", "readOnly", "writeOnly", "order"}
 )
@@ -38,23 +38,23 @@ class UnreadableSchema(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Normalised:
+class NormalisedSchema:
     """A schema of draft 2020-12, and one sentence for each part of the original that it lacks."""
 
     schema: Mapping[str, object]
     remarks: tuple[str, ...]
 
 
-def normalised(schema: object, *, closed: bool = False) -> Normalised:
+def normalise_schema(schema: object, *, forbid_unknown_fields: bool = False) -> NormalisedSchema:
     """The assertions of `schema` with sound defaults; `closed` refuses fields it does not name.
 
     Raises `UnreadableSchema`.
     """
     if not isinstance(schema, Mapping):
         raise UnreadableSchema("the schema is not an object")
-    reader = _Reader(closed=closed)
-    read = reader.schema(schema, "")
-    return Normalised(read if isinstance(read, dict) else {}, tuple(reader.remarks))
+    reader = _SchemaNormaliser(forbid_unknown_fields=forbid_unknown_fields)
+    read = reader.normalise(schema, "")
+    return NormalisedSchema(read if isinstance(read, dict) else {}, tuple(reader.remarks))
 
 
 def defaults_of(schema: object) -> Defaults:
@@ -85,24 +85,24 @@ def _required(schema: object) -> frozenset[str]:
 
 
 @dataclass(slots=True)
-class _Reader:
+class _SchemaNormaliser:
     """One reading of one schema; `remarks` grows as it goes."""
 
-    closed: bool
+    forbid_unknown_fields: bool
     remarks: list[str] = field(default_factory=list)
 
-    def schema(self, node: object, path: str) -> object:
+    def normalise(self, node: object, path: str) -> object:
         if path.count("/") > MAX_DEPTH:
             raise UnreadableSchema(f"the schema is nested deeper than {MAX_DEPTH} levels")
         if isinstance(node, bool):
             return node
         if not isinstance(node, Mapping):
-            self._without(path, "is not a schema")
+            self._add_remark(path, "is not a schema")
             return {}
         kept = dict(self._assertions(node, path))
-        self._name_only_known(kept, path)
-        _let_null(node, kept)
-        if self.closed and "properties" in kept and not _is_combined(path):
+        self._drop_unknown_required(kept, path)
+        _allow_null(node, kept)
+        if self.forbid_unknown_fields and "properties" in kept and not _is_in_combination(path):
             kept.setdefault("additionalProperties", False)
         return kept
 
@@ -111,56 +111,56 @@ class _Reader:
             here = f"{path}/{keyword}"
             if keyword == "default" and value is not None:
                 yield keyword, value
-            read = _READERS.get(keyword)
+            read = _KEYWORD_PARSERS.get(keyword)
             if read is None:
-                self._remark_unread(keyword, here)
+                self._remark_unknown_keyword(keyword, here)
                 continue
             got = read(self, value, here)
             if got is _DROPPED:
-                self._without(here, "is not of a form that JSON Schema knows")
+                self._add_remark(here, "is not of a form that JSON Schema knows")
             else:
                 yield keyword, got
 
-    def _remark_unread(self, keyword: str, here: str) -> None:
-        if keyword not in SHOWN_ONLY:
-            self._without(here, "is not a keyword that this gateway checks")
+    def _remark_unknown_keyword(self, keyword: str, here: str) -> None:
+        if keyword not in ANNOTATION_KEYWORDS:
+            self._add_remark(here, "is not a keyword that this gateway checks")
 
-    def _name_only_known(self, kept: dict[str, object], path: str) -> None:
-        names = kept.get("required")
+    def _drop_unknown_required(self, result: dict[str, object], path: str) -> None:
+        names = result.get("required")
         if not isinstance(names, list):
             return
-        known = kept.get("properties")
+        known = result.get("properties")
         unknown = [name for name in names if name not in (known if isinstance(known, dict) else {})]
         for name in unknown:
-            self._without(f"{path}/required", f"names {name!r}, which is not a property")
-        kept["required"] = [name for name in names if name not in unknown]
+            self._add_remark(f"{path}/required", f"names {name!r}, which is not a property")
+        result["required"] = [name for name in names if name not in unknown]
 
-    def _without(self, path: str, why: str) -> None:
-        self.remarks.append(f"{path or '/'} {why}")
+    def _add_remark(self, path: str, reason: str) -> None:
+        self.remarks.append(f"{path or '/'} {reason}")
 
 
-def _let_null(node: Mapping[str, object], kept: dict[str, object]) -> None:
+def _allow_null(node: Mapping[str, object], result: dict[str, object]) -> None:
     # A default of null says that RunComfy itself sends null here, whatever the type says.
     if node.get("nullable") is not True and not ("default" in node and node["default"] is None):
         return
-    kinds = kept.get("type")
+    kinds = result.get("type")
     if isinstance(kinds, str | list):
-        kept["type"] = sorted({"null", *([kinds] if isinstance(kinds, str) else kinds)})
-    options = kept.get("enum")
+        result["type"] = sorted({"null", *([kinds] if isinstance(kinds, str) else kinds)})
+    options = result.get("enum")
     if isinstance(options, list) and None not in options:
-        kept["enum"] = [*options, None]
+        result["enum"] = [*options, None]
 
 
-def _is_combined(path: str) -> bool:
+def _is_in_combination(path: str) -> bool:
     # Inside a combination, closing one branch would refuse the fields that the others name.
     return not _COMBINATIONS.isdisjoint(path.split("/"))
 
 
 _COMBINATIONS: Final = frozenset({"allOf", "anyOf", "oneOf", "not"})
-_Read = Callable[[_Reader, object, str], object]
+_KeywordParser = Callable[[_SchemaNormaliser, object, str], object]
 
 
-def _types(_: _Reader, value: object, __: str) -> object:
+def _parse_type(_: _SchemaNormaliser, value: object, __: str) -> object:
     words = [value] if isinstance(value, str) else value
     if not isinstance(words, list) or not words:
         return _DROPPED
@@ -174,70 +174,70 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _sound(is_sound: Callable[[object], bool]) -> _Read:
-    return lambda _, value, __: value if is_sound(value) else _DROPPED
+def _accept_if(is_valid: Callable[[object], bool]) -> _KeywordParser:
+    return lambda _, value, __: value if is_valid(value) else _DROPPED
 
 
-def _count(_: _Reader, value: object, __: str) -> object:
+def _parse_count(_: _SchemaNormaliser, value: object, __: str) -> object:
     return value if isinstance(value, int) and _is_number(value) and value >= 0 else _DROPPED
 
 
-def _step(_: _Reader, value: object, __: str) -> object:
+def _parse_multiple_of(_: _SchemaNormaliser, value: object, __: str) -> object:
     above_zero = isinstance(value, int | float) and _is_number(value) and value > 0
     return value if above_zero else _DROPPED
 
 
-def _names(_: _Reader, value: object, __: str) -> object:
+def _parse_names(_: _SchemaNormaliser, value: object, __: str) -> object:
     if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
         return _DROPPED
     return list(dict.fromkeys(value))
 
 
-def _one(reader: _Reader, value: object, path: str) -> object:
-    return reader.schema(value, path) if isinstance(value, Mapping | bool) else _DROPPED
+def _parse_schema(reader: _SchemaNormaliser, value: object, path: str) -> object:
+    return reader.normalise(value, path) if isinstance(value, Mapping | bool) else _DROPPED
 
 
-def _many(reader: _Reader, value: object, path: str) -> object:
+def _parse_schema_list(reader: _SchemaNormaliser, value: object, path: str) -> object:
     if not isinstance(value, list) or not value:
         return _DROPPED
-    return [reader.schema(inner, f"{path}/{index}") for index, inner in enumerate(value)]
+    return [reader.normalise(inner, f"{path}/{index}") for index, inner in enumerate(value)]
 
 
-def _named(reader: _Reader, value: object, path: str) -> object:
+def _parse_schema_map(reader: _SchemaNormaliser, value: object, path: str) -> object:
     if not isinstance(value, Mapping):
         return _DROPPED
-    return {name: reader.schema(inner, f"{path}/{name}") for name, inner in value.items()}
+    return {name: reader.normalise(inner, f"{path}/{name}") for name, inner in value.items()}
 
 
-_NUMBER: Final = _sound(_is_number)
+_NUMBER: Final = _accept_if(_is_number)
 # Every keyword that is checked, and how its value is read.
-_READERS: Final[Mapping[str, _Read]] = {
-    "type": _types,
-    "enum": _sound(lambda value: isinstance(value, list) and bool(value)),
-    "const": _sound(lambda _: True),
+_KEYWORD_PARSERS: Final[Mapping[str, _KeywordParser]] = {
+    "type": _parse_type,
+    "enum": _accept_if(lambda value: isinstance(value, list) and bool(value)),
+    "const": _accept_if(lambda _: True),
     "minimum": _NUMBER,
     "maximum": _NUMBER,
     "exclusiveMinimum": _NUMBER,
     "exclusiveMaximum": _NUMBER,
-    "multipleOf": _step,
-    "minLength": _count,
-    "maxLength": _count,
-    "pattern": _sound(lambda value: isinstance(value, str)),
-    "minItems": _count,
-    "maxItems": _count,
-    "uniqueItems": _sound(lambda value: isinstance(value, bool)),
-    "minProperties": _count,
-    "maxProperties": _count,
-    "required": _names,
-    "properties": _named,
-    "items": _one,
-    "additionalProperties": _one,
-    "allOf": _many,
-    "anyOf": _many,
-    "oneOf": _many,
-    "not": _one,
+    "multipleOf": _parse_multiple_of,
+    "minLength": _parse_count,
+    "maxLength": _parse_count,
+    "pattern": _accept_if(lambda value: isinstance(value, str)),
+    "minItems": _parse_count,
+    "maxItems": _parse_count,
+    "uniqueItems": _accept_if(lambda value: isinstance(value, bool)),
+    "minProperties": _parse_count,
+    "maxProperties": _parse_count,
+    "required": _parse_names,
+    "properties": _parse_schema_map,
+    "items": _parse_schema,
+    "additionalProperties": _parse_schema,
+    "allOf": _parse_schema_list,
+    "anyOf": _parse_schema_list,
+    "oneOf": _parse_schema_list,
+    "not": _parse_schema,
     # A reference elsewhere would have to be fetched; a validator must open no connection.
-    "$ref": _sound(lambda value: isinstance(value, str) and value.startswith("#/")),
-    "$defs": _named,
-    "definitions": _named,
+    "$ref": _accept_if(lambda value: isinstance(value, str) and value.startswith("#/")),
+    "$defs": _parse_schema_map,
+    "definitions": _parse_schema_map,
 }

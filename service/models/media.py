@@ -15,12 +15,12 @@ from core.webhooks.url_policy import (
     AddressKind,
     Refusal,
     TargetPolicy,
-    classify,
+    classify_address,
     is_local_name,
-    read_url,
-    shown,
+    kind_phrase,
+    parse_url,
 )
-from service.models.validation import pointer
+from service.models.validation import json_pointer
 
 
 class MediaKind(StrEnum):
@@ -32,7 +32,7 @@ class MediaKind(StrEnum):
 
 
 # Source: RunComfy's page for images and videos (decimal megabytes). It gives no bound for audio.
-LARGEST: Final[Mapping[MediaKind, int]] = {
+MAX_MEDIA_BYTES: Final[Mapping[MediaKind, int]] = {
     MediaKind.IMAGE: 50_000_000,
     MediaKind.VIDEO: 100_000_000,
     MediaKind.AUDIO: 100_000_000,
@@ -40,13 +40,13 @@ LARGEST: Final[Mapping[MediaKind, int]] = {
 
 
 # A pre-signed URL with a session token passes 2,048 characters.
-_POLICY: Final = TargetPolicy(max_length=8192)
+_URL_POLICY: Final = TargetPolicy(max_length=8192)
 
 
 _HEAD_CHARS: Final = 256
 
 
-_MOST_HOST_CHARS: Final = 253
+_MAX_HOST_LENGTH: Final = 253
 
 
 # Names that only a cloud's own machines resolve to its metadata service, and habits of intranets
@@ -59,59 +59,61 @@ PRIVATE_NAMES: Final = frozenset(
 
 # Nearly every URL in practice. Whatever this passes, the full judgement passes too, at ten times
 # the price; a test holds the one against the other.
-_PLAIN: Final = re.compile(
+_PLAIN_URL: Final = re.compile(
     r"https://(?P<host>(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+(?P<top>[a-z]{2,63}))"
     r"/[A-Za-z0-9\-._~/:@!$&'()*+,;=%?]{0,2000}"
 )
 
 
-_NEVER_PLAIN: Final = frozenset(name.rpartition(".")[2] for name in LOCAL_SUFFIXES) | PRIVATE_NAMES
+_NON_PUBLIC_SUFFIXES: Final = (
+    frozenset(name.rpartition(".")[2] for name in LOCAL_SUFFIXES) | PRIVATE_NAMES
+)
 
 
-_DATA: Final = re.compile(
+_DATA_URI: Final = re.compile(
     r"data:(?P<main>[a-z]+)/(?P<sub>[a-z0-9][a-z0-9.+-]*)(?:;[a-z0-9-]+=[a-z0-9._-]+)*;base64,",
     re.IGNORECASE,
 )
 
 
-_BASE64: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+_BASE64_ALPHABET: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 
 
-def objection(
-    text: str, kind: MediaKind, most_bytes: int, subtypes: frozenset[str] = frozenset()
+def find_media_error(
+    text: str, kind: MediaKind, max_bytes: int, subtypes: frozenset[str] = frozenset()
 ) -> str | None:
     """Why `text` cannot be a media field's value, or None.
 
-    `most_bytes` and `subtypes` (the second half of media types; none means any) bind `data:` URIs
+    `max_bytes` and `subtypes` (the second half of media types; none means any) bind `data:` URIs
     alone: what a URL leads to is not known here.
     """
     if text[:5].lower() == "data:":
-        return _data_objection(text, kind, most_bytes, subtypes)
-    refused = None if is_plain(text) else refusal(text)
+        return _find_data_uri_error(text, kind, max_bytes, subtypes)
+    refused = None if is_plain_url(text) else find_url_error(text)
     return f"must be a public https URL or a data: URI; {refused}" if refused else None
 
 
-def is_plain(url: str) -> bool:
+def is_plain_url(url: str) -> bool:
     """Whether `url` is so ordinary that one look is enough."""
-    found = _PLAIN.fullmatch(url)
+    found = _PLAIN_URL.fullmatch(url)
     return (
         found is not None
-        and found["top"] not in _NEVER_PLAIN
+        and found["top"] not in _NON_PUBLIC_SUFFIXES
         and found["host"] not in PRIVATE_NAMES
-        and len(found["host"]) <= _MOST_HOST_CHARS
+        and len(found["host"]) <= _MAX_HOST_LENGTH
     )
 
 
-def refusal(url: str) -> str | None:
+def find_url_error(url: str) -> str | None:
     """Why RunComfy should not be asked to fetch `url`, or None."""
-    target = read_url(url, _POLICY)
+    target = parse_url(url, _URL_POLICY)
     if isinstance(target, Refusal):
         return target.message
     if target.scheme != "https":
         return "the URL must begin with https://"
     if target.address is not None:
-        kind = classify(target.address)
-        return None if kind is AddressKind.PUBLIC else f"the host's address is {shown(kind)}"
+        kind = classify_address(target.address)
+        return None if kind is AddressKind.PUBLIC else f"the host's address is {kind_phrase(kind)}"
     if is_local_name(target.host) or _is_private_name(target.host):
         return "the host's name is not a public one"
     return None
@@ -121,10 +123,10 @@ def _is_private_name(host: str) -> bool:
     return host in PRIVATE_NAMES or host.rpartition(".")[2] in PRIVATE_NAMES
 
 
-def _data_objection(
-    text: str, kind: MediaKind, most_bytes: int, subtypes: frozenset[str]
+def _find_data_uri_error(
+    text: str, kind: MediaKind, max_bytes: int, subtypes: frozenset[str]
 ) -> str | None:
-    head = _DATA.match(text[:_HEAD_CHARS])
+    head = _DATA_URI.match(text[:_HEAD_CHARS])
     if head is None:
         return f"must be of the form data:{kind}/...;base64,... where it is a data: URI"
     if head["main"].lower() != kind:
@@ -136,7 +138,7 @@ def _data_objection(
         return "must hold valid base64 after the comma"
     if not size:
         return "must not be empty"
-    return None if size <= most_bytes else f"must be at most {most_bytes:,} bytes when decoded"
+    return None if size <= max_bytes else f"must be at most {max_bytes:,} bytes when decoded"
 
 
 def decoded_size(payload: str) -> int | None:
@@ -145,7 +147,7 @@ def decoded_size(payload: str) -> int | None:
         return None
     filling = len(payload[-2:]) - len(payload[-2:].rstrip("="))
     # Deleting the alphabet is faster than decoding, and leaves nothing of a sound text.
-    if payload[: len(payload) - filling].encode().translate(None, _BASE64):
+    if payload[: len(payload) - filling].encode().translate(None, _BASE64_ALPHABET):
         return None
     return len(payload) // 4 * 3 - filling
 
@@ -165,27 +167,27 @@ FORMATS: Final[Mapping[str, MediaKind]] = {
 _MEBIBYTE: Final = 2**20
 
 
-Path = tuple[str | None, ...]
+FieldPath = tuple[str | None, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class MediaField:
     """Where media stand (`path`; None is every item of a list) and what they may be."""
 
-    path: Path
+    path: FieldPath
     kind: MediaKind
-    most_bytes: int
+    max_bytes: int
     subtypes: frozenset[str] = frozenset()
-    may_be_empty: bool = False
+    allows_empty: bool = False
 
 
-def media_fields(schema: object, path: Path = ()) -> Iterator[MediaField]:
+def media_fields(schema: object, path: FieldPath = ()) -> Iterator[MediaField]:
     """The media fields of a schema as RunComfy writes it, by their `format`."""
     if not isinstance(schema, Mapping):
         return
     word = schema.get("format")
     if isinstance(word, str) and word in FORMATS:
-        yield _field(schema, path, FORMATS[word])
+        yield _parse_media_field(schema, path, FORMATS[word])
         return
     fields = schema.get("properties")
     for name, inner in fields.items() if isinstance(fields, Mapping) else ():
@@ -193,12 +195,14 @@ def media_fields(schema: object, path: Path = ()) -> Iterator[MediaField]:
     yield from media_fields(schema.get("items"), (*path, None))
 
 
-def _field(schema: Mapping[str, object], path: Path, kind: MediaKind) -> MediaField:
-    most = min([LARGEST[kind], *_size_rules(schema)])
-    return MediaField(path, kind, most, may_be_empty=schema.get("default") == "")
+def _parse_media_field(
+    schema: Mapping[str, object], path: FieldPath, kind: MediaKind
+) -> MediaField:
+    most = min([MAX_MEDIA_BYTES[kind], *_size_limits(schema)])
+    return MediaField(path, kind, most, allows_empty=schema.get("default") == "")
 
 
-def _size_rules(schema: Mapping[str, object]) -> Iterator[int]:
+def _size_limits(schema: Mapping[str, object]) -> Iterator[int]:
     rules = schema.get("validations")
     for rule in rules if isinstance(rules, list) else ():
         limit = rule.get("validation_value") if isinstance(rule, Mapping) else None
@@ -209,29 +213,31 @@ def _size_rules(schema: Mapping[str, object]) -> Iterator[int]:
 def media_errors(fields: tuple[MediaField, ...], value: object) -> Iterator[FieldError]:
     """What is wrong with the media of an input. Values that are no strings are the schema's."""
     for field in fields:
-        for path, text in _at(value, field.path):
-            if isinstance(text, str) and (text or not field.may_be_empty):
-                wrong = objection(text, field.kind, field.most_bytes, field.subtypes)
+        for path, text in _values_at(value, field.path):
+            if isinstance(text, str) and (text or not field.allows_empty):
+                wrong = find_media_error(text, field.kind, field.max_bytes, field.subtypes)
                 if wrong:
-                    yield FieldError(pointer(path), wrong)
+                    yield FieldError(json_pointer(path), wrong)
 
 
-_Found = tuple[tuple[str | int, ...], object]
+_LocatedValue = tuple[tuple[str | int, ...], object]
 
 
-def _at(value: object, path: Path) -> Sequence[_Found]:
+def _values_at(value: object, path: FieldPath) -> Sequence[_LocatedValue]:
     """What stands at `path`, each with the way to it; of lists there, what is in them."""
-    found: list[_Found] = [((), value)]
+    found: list[_LocatedValue] = [((), value)]
     for step in path:
-        found = [inner for here, box in found for inner in _below(box, step, here)]
+        found = [inner for here, box in found for inner in _child_values(box, step, here)]
     while any(isinstance(box, list) for _, box in found):
-        found = [inner for here, box in found for inner in _below(box, None, here)]
+        found = [inner for here, box in found for inner in _child_values(box, None, here)]
     return found
 
 
-def _below(box: object, step: str | None, here: tuple[str | int, ...]) -> Sequence[_Found]:
+def _child_values(
+    value: object, step: str | None, path: tuple[str | int, ...]
+) -> Sequence[_LocatedValue]:
     if step is not None:
-        return [((*here, step), box[step])] if isinstance(box, dict) and step in box else ()
-    if isinstance(box, list):
-        return [((*here, at), item) for at, item in enumerate(box)]
-    return ((here, box),)
+        return [((*path, step), value[step])] if isinstance(value, dict) and step in value else ()
+    if isinstance(value, list):
+        return [((*path, at), item) for at, item in enumerate(value)]
+    return ((path, value),)

@@ -11,7 +11,7 @@ from core.deduplication.fingerprint import Defaults
 from core.money import MicroUsd
 
 
-class Unit(StrEnum):
+class PriceUnit(StrEnum):
     """What is paid for; RunComfy's words in `price_unit`."""
 
     SECOND = "second"
@@ -19,17 +19,17 @@ class Unit(StrEnum):
 
 
 # The fields that say how many units a request asks for; the first that is there counts.
-QUANTITY_FIELDS: Final[Mapping[Unit, tuple[str, ...]]] = {
-    Unit.SECOND: ("duration",),
-    Unit.OUTPUT: ("num_outputs", "num_images", "n"),
+QUANTITY_FIELDS: Final[Mapping[PriceUnit, tuple[str, ...]]] = {
+    PriceUnit.SECOND: ("duration",),
+    PriceUnit.OUTPUT: ("num_outputs", "num_images", "n"),
 }
-_WITHOUT_FIELD: Final[Mapping[Unit, Decimal | None]] = {
-    Unit.SECOND: None,
-    Unit.OUTPUT: Decimal(1),
+_DEFAULT_QUANTITIES: Final[Mapping[PriceUnit, Decimal | None]] = {
+    PriceUnit.SECOND: None,
+    PriceUnit.OUTPUT: Decimal(1),
 }
 # Beyond this a figure is no quantity, and its price no longer a number that a ledger can hold.
-_MOST_UNITS: Final = 1_000_000
-_FIGURE: Final = re.compile(r"([0-9]{1,7}(?:\.[0-9]{1,6})?)s?")
+_MAX_UNITS: Final = 1_000_000
+_QUANTITY_TEXT: Final = re.compile(r"([0-9]{1,7}(?:\.[0-9]{1,6})?)s?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +45,12 @@ class Surcharge:
 class Price:
     """Micro-dollars per unit; the first surcharge that fits takes the rate's place."""
 
-    unit: Unit
+    unit: PriceUnit
     rate: MicroUsd
     surcharges: tuple[Surcharge, ...] = ()
 
 
-def price_of(
+def estimate_price(
     price: Price | None, value: Mapping[str, object], defaults: Defaults
 ) -> MicroUsd | None:
     """The estimate for an input, rounded up; None where price or quantity is not known."""
@@ -72,21 +72,21 @@ def _rate(price: Price, value: Mapping[str, object], defaults: Defaults) -> Micr
     return next(fitting, price.rate)
 
 
-def _quantity(unit: Unit, value: Mapping[str, object], defaults: Defaults) -> Decimal | None:
+def _quantity(unit: PriceUnit, value: Mapping[str, object], defaults: Defaults) -> Decimal | None:
     for name in QUANTITY_FIELDS[unit]:
         given = defaults.effective(value, name)
         if given is not None:
-            return _units(given)
-    return _WITHOUT_FIELD[unit]
+            return _parse_units(given)
+    return _DEFAULT_QUANTITIES[unit]
 
 
-def _units(given: object) -> Decimal | None:
+def _parse_units(quantity: object) -> Decimal | None:
     """A positive number of units, also as digits in a string (`"5"`, `"8s"`), else None."""
-    if isinstance(given, str):
-        figure = _FIGURE.fullmatch(given)
+    if isinstance(quantity, str):
+        figure = _QUANTITY_TEXT.fullmatch(quantity)
         units = Decimal(figure[1]) if figure else None
-    elif isinstance(given, int | float) and not isinstance(given, bool):
-        units = Decimal(str(given))
+    elif isinstance(quantity, int | float) and not isinstance(quantity, bool):
+        units = Decimal(str(quantity))
     else:
         units = None
-    return units if units is not None and 0 < units <= _MOST_UNITS else None
+    return units if units is not None and 0 < units <= _MAX_UNITS else None

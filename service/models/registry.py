@@ -11,22 +11,22 @@ from typing import Final, Self
 
 from core.errors import MalformedRequest, UnknownModel
 from service.models.card import ModelCard
-from service.models.catalogue_entry import catalogue_card, is_model_id
+from service.models.catalogue_entry import is_model_id, parse_catalogue_card
 
-MOST_PER_PAGE: Final = 100
+MAX_PAGE_SIZE: Final = 100
 # RunComfy adds models by the day: beyond some missed syncs, an absence proves nothing.
-FRESH_FOR: Final = timedelta(hours=3)
+CATALOGUE_MAX_AGE: Final = timedelta(hours=3)
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class KnownModel:
     """A model with a card."""
 
     card: ModelCard
 
 
 @dataclass(frozen=True, slots=True)
-class Unvalidated:
+class UnverifiedModel:
     """A model that only RunComfy may know: its input goes on unchecked and unpriced."""
 
     model_id: str
@@ -52,11 +52,11 @@ class ModelPage:
     total: int
     query: ModelQuery
 
-    def document(self) -> dict[str, object]:
+    def representation(self) -> dict[str, object]:
         """The answer of `GET /v1/models`."""
         return {
             "models": [
-                card.document(include_schema=self.query.include_schema) for card in self.cards
+                card.representation(include_schema=self.query.include_schema) for card in self.cards
             ],
             "total": self.total,
             "limit": self.query.limit,
@@ -65,72 +65,76 @@ class ModelPage:
 
 
 @dataclass(frozen=True, slots=True)
-class Models:
+class ModelRegistry:
     """The book. `by_id` is sorted by id; `synced_at` is None where no catalogue ever came.
 
     `sources` holds each catalogue document's card, so that the next book need not compile it again.
     """
 
-    local: tuple[ModelCard, ...]
+    local_cards: tuple[ModelCard, ...]
     by_id: Mapping[str, ModelCard]
     synced_at: datetime | None
-    sources: Mapping[bytes, ModelCard | None] = field(repr=False)
-    fresh_for: timedelta = FRESH_FOR
+    cards_by_document: Mapping[bytes, ModelCard | None] = field(repr=False)
+    max_age: timedelta = CATALOGUE_MAX_AGE
 
     @classmethod
-    def of(
+    def build(
         cls,
-        local: Iterable[ModelCard],
+        local_cards: Iterable[ModelCard],
         documents: Iterable[bytes] = (),
         synced_at: datetime | None = None,
         *,
-        fresh_for: timedelta = FRESH_FOR,
-        known: Mapping[bytes, ModelCard | None] | None = None,
+        max_age: timedelta = CATALOGUE_MAX_AGE,
+        known_cards: Mapping[bytes, ModelCard | None] | None = None,
     ) -> Self:
         """A book of our cards and of the catalogue's documents (one model's JSON each).
 
         Compiles about a thousand schemas a second; call it in a thread when the catalogue is new.
         """
-        before = known or {}
+        before = known_cards or {}
         sources = {
-            document: before[document] if document in before else catalogue_card(document)
+            document: before[document] if document in before else parse_catalogue_card(document)
             for document in documents
         }
-        ours = tuple(local)
+        ours = tuple(local_cards)
         cards = {card.model_id: card for card in (*filter(None, sources.values()), *ours)}
         by_id = MappingProxyType(dict(sorted(cards.items())))
-        return cls(ours, by_id, synced_at, MappingProxyType(sources), fresh_for)
+        return cls(ours, by_id, synced_at, MappingProxyType(sources), max_age)
 
-    def refreshed(self, documents: Iterable[bytes], synced_at: datetime) -> "Models":
+    def with_catalogue(self, documents: Iterable[bytes], synced_at: datetime) -> "ModelRegistry":
         """The same book over a newer catalogue; cards whose document is unchanged are kept."""
-        return Models.of(
-            self.local, documents, synced_at, fresh_for=self.fresh_for, known=self.sources
+        return ModelRegistry.build(
+            self.local_cards,
+            documents,
+            synced_at,
+            max_age=self.max_age,
+            known_cards=self.cards_by_document,
         )
 
     @property
-    def unreadable(self) -> int:
+    def unreadable_count(self) -> int:
         """How many documents of the catalogue were no models at all."""
-        return sum(card is None for card in self.sources.values())
+        return sum(card is None for card in self.cards_by_document.values())
 
-    def lookup(self, model_id: str, now: datetime) -> Known | Unvalidated:
+    def lookup(self, model_id: str, now: datetime) -> KnownModel | UnverifiedModel:
         """The model of that id.
 
         One that nobody knows is `UnknownModel` while the catalogue is fresh. With no catalogue, or
-        a stale one, it is `Unvalidated`: RunComfy refuses what it does not know without charge, and
+        a stale one, it is `UnverifiedModel`: RunComfy rejects an unknown model without charge, and
         an outage of the sync must not hide a new model. A malformed id is `MalformedRequest`.
         """
         card = self.by_id.get(model_id)
         if card:
-            return Known(card)
+            return KnownModel(card)
         if not is_model_id(model_id):
             raise MalformedRequest("That is not a model id: names in ASCII, separated by slashes.")
         if self.is_fresh(now):
             raise UnknownModel(f"No model {model_id} is known; see GET /v1/models.")
-        return Unvalidated(model_id)
+        return UnverifiedModel(model_id)
 
     def is_fresh(self, now: datetime) -> bool:
         """Whether the catalogue is young enough to say that a model does not exist."""
-        return self.synced_at is not None and now - self.synced_at < self.fresh_for
+        return self.synced_at is not None and now - self.synced_at < self.max_age
 
     def card(self, model_id: str) -> ModelCard:
         """The card to show for an id. Raises `UnknownModel` also where submits would go through."""
@@ -140,22 +144,22 @@ class Models:
 
     def page(self, query: ModelQuery) -> ModelPage:
         """The models that fit, by id. Raises `MalformedRequest` for a page that cannot be."""
-        if not 0 < query.limit <= MOST_PER_PAGE or query.offset < 0:
+        if not 0 < query.limit <= MAX_PAGE_SIZE or query.offset < 0:
             raise MalformedRequest(
-                f"limit must be between 1 and {MOST_PER_PAGE}, and offset not below 0."
+                f"limit must be between 1 and {MAX_PAGE_SIZE}, and offset not below 0."
             )
-        found = [card for card in self.by_id.values() if _fits(card, query)]
+        found = [card for card in self.by_id.values() if _matches(card, query)]
         cards = tuple(found[query.offset : query.offset + query.limit])
         return ModelPage(cards, len(found), query)
 
-    def categories(self) -> dict[str, object]:
+    def categories_representation(self) -> dict[str, object]:
         """The answer of `GET /v1/models/categories`: every category of every model, sorted."""
         return {
             "categories": sorted({name for card in self.by_id.values() for name in card.categories})
         }
 
 
-def _fits(card: ModelCard, query: ModelQuery) -> bool:
+def _matches(card: ModelCard, query: ModelQuery) -> bool:
     words = query.search.casefold().split()
     text = f"{card.model_id} {card.display_name}".casefold()
     return (

@@ -6,13 +6,13 @@ from typing import Final, Protocol
 
 from core.deduplication.fingerprint import NO_DEFAULTS, Defaults
 from core.errors import FieldError
-from service.models.validation import pointer
+from service.models.validation import json_pointer
 
 
-class Rule(Protocol):
+class InputRule(Protocol):
     """One rule. The input has passed the schema when it is asked."""
 
-    def broken_by(self, value: Mapping[str, object], defaults: Defaults) -> FieldError | None:
+    def check(self, value: Mapping[str, object], defaults: Defaults) -> FieldError | None:
         """What is wrong with `value`, absent fields counted as their defaults."""
         ...
 
@@ -28,8 +28,8 @@ class SumEquals:
     part: str
     total: str
 
-    def broken_by(self, value: Mapping[str, object], defaults: Defaults) -> FieldError | None:
-        """See `Rule.broken_by`."""
+    def check(self, value: Mapping[str, object], defaults: Defaults) -> FieldError | None:
+        """See `Rule.check`."""
         items = value.get(self.parts)
         if not isinstance(items, list) or not items:
             return None
@@ -41,7 +41,7 @@ class SumEquals:
         if found == wanted:
             return None
         text = f"the sum of each {self.part} is {found:g} and must be {self.total}, {wanted:g}"
-        return FieldError(pointer([self.parts]), text)
+        return FieldError(json_pointer([self.parts]), text)
 
 
 def _number(value: object) -> float:
@@ -51,7 +51,7 @@ def _number(value: object) -> float:
 RULES: Final[Mapping[str, type[SumEquals]]] = {"sum_equals": SumEquals}
 
 
-def read_rule(document: Mapping[str, str]) -> Rule:
+def parse_rule(document: Mapping[str, str]) -> InputRule:
     """A rule as a card holds it: its name under `rule`, its arguments beside it."""
     arguments = {name: text for name, text in document.items() if name != "rule"}
     return RULES[document["rule"]](**arguments)

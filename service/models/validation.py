@@ -13,15 +13,15 @@ import orjson
 from jsonschema_rs import Draft202012Validator, ValidationError
 
 from core.errors import FieldError
-from service.models.input_schema import Normalised, normalised
+from service.models.input_schema import NormalisedSchema, normalise_schema
 
-MOST_ERRORS: Final = 20
-_MESSAGE_CHARS: Final = 300
-_NAME_CHARS: Final = 100
-_MOST_LISTED: Final = 20
+MAX_ERRORS: Final = 20
+_MAX_MESSAGE_LENGTH: Final = 300
+_MAX_NAME_LENGTH: Final = 100
+_MAX_LISTED: Final = 20
 # The library gathers every error before it gives the first: a body of a million wrong items would
 # hold the process for seconds. Beyond this many values only the first error is looked for.
-_MOST_VALUES: Final = 2_000
+_MAX_VALUES: Final = 2_000
 
 # The text of an error by the keyword that it breaks; in braces what the library says of it.
 MESSAGES: Final[Mapping[str, str]] = {
@@ -60,31 +60,33 @@ class InputValidator:
     compiled: Draft202012Validator
 
     def errors(self, value: object) -> tuple[FieldError, ...]:
-        """What is wrong with `value`: nothing, or at most `MOST_ERRORS` errors."""
+        """What is wrong with `value`: nothing, or at most `MAX_ERRORS` errors."""
         if self.compiled.is_valid(value):
             return ()
-        found = self._first(value) if _is_large(value) else self.compiled.iter_errors(value)
-        told = (told for error in found for told in self._told(error))
-        return tuple(islice(told, MOST_ERRORS))
+        found = self._first_error(value) if _is_large(value) else self.compiled.iter_errors(value)
+        told = (told for error in found for told in self._field_errors(error))
+        return tuple(islice(told, MAX_ERRORS))
 
-    def _first(self, value: object) -> Iterator[ValidationError]:
+    def _first_error(self, value: object) -> Iterator[ValidationError]:
         try:
             self.compiled.validate(value)
         except ValidationError as error:
             yield error
 
-    def _told(self, error: ValidationError) -> Iterator[FieldError]:
-        facts = error.kind.as_dict() if error.kind.name in _FACTS_WANTED else {}
+    def _field_errors(self, error: ValidationError) -> Iterator[FieldError]:
+        facts = error.kind.as_dict() if error.kind.name in _DETAILED_KEYWORDS else {}
         if error.kind.name == "required":
-            yield FieldError(pointer([*error.instance_path, facts["property"]]), "is required")
+            yield FieldError(json_pointer([*error.instance_path, facts["property"]]), "is required")
         elif error.kind.name == "additionalProperties":
             known = self._fields_at(error.schema_path[:-1])
-            for name in islice(facts["unexpected"], MOST_ERRORS):
-                yield FieldError(pointer([*error.instance_path, name]), _unknown(name, known))
+            for name in islice(facts["unexpected"], MAX_ERRORS):
+                yield FieldError(
+                    json_pointer([*error.instance_path, name]), _unknown_field(name, known)
+                )
         else:
-            shown = {name: _listed(fact) for name, fact in facts.items()}
+            shown = {name: _format_detail(fact) for name, fact in facts.items()}
             text = MESSAGES.get(error.kind.name, "does not fit the schema").format_map(shown)
-            yield FieldError(pointer(error.instance_path), bounded(text))
+            yield FieldError(json_pointer(error.instance_path), truncate_message(text))
 
     def _fields_at(self, path: Sequence[str | int]) -> list[str]:
         node: object = self.schema
@@ -95,37 +97,39 @@ class InputValidator:
 
 
 # Asking for the facts of a combination would build the errors of every branch.
-_FACTS_WANTED: Final = frozenset(MESSAGES) - {"anyOf", "oneOf", "not"} | {
+_DETAILED_KEYWORDS: Final = frozenset(MESSAGES) - {"anyOf", "oneOf", "not"} | {
     "required",
     "additionalProperties",
 }
 
 
-def compiled(schema: object, *, closed: bool = False) -> tuple[InputValidator, Normalised]:
+def compile_schema(
+    schema: object, *, forbid_unknown_fields: bool = False
+) -> tuple[InputValidator, NormalisedSchema]:
     """A validator of a schema as RunComfy writes it, and what was left out of it.
 
     A field whose own default does not fit it is not checked: RunComfy itself contradicts the
     schema there. Raises `UnreadableSchema` or `UncompilableSchema`.
     """
-    read = normalised(schema, closed=closed)
-    validator = InputValidator(read.schema, _compile(read.schema))
-    wrong = _contradicted(validator)
+    read = normalise_schema(schema, forbid_unknown_fields=forbid_unknown_fields)
+    validator = InputValidator(read.schema, _compile_validator(read.schema))
+    wrong = _fields_contradicting_default(validator)
     if not wrong:
         return validator, read
     relaxed = _without_checks(read.schema, wrong)
     remarks = tuple(f"/properties/{name} does not fit its own default" for name in sorted(wrong))
-    read = Normalised(relaxed, (*read.remarks, *remarks))
-    return InputValidator(relaxed, _compile(relaxed)), read
+    read = NormalisedSchema(relaxed, (*read.remarks, *remarks))
+    return InputValidator(relaxed, _compile_validator(relaxed)), read
 
 
-def _compile(schema: Mapping[str, object]) -> Draft202012Validator:
+def _compile_validator(schema: Mapping[str, object]) -> Draft202012Validator:
     try:
         return Draft202012Validator(dict(schema), offline=True)
     except (ValueError, RecursionError) as error:
-        raise UncompilableSchema(bounded(str(error).split("\n", 1)[0])) from error
+        raise UncompilableSchema(truncate_message(str(error).split("\n", 1)[0])) from error
 
 
-def _contradicted(validator: InputValidator) -> set[str]:
+def _fields_contradicting_default(validator: InputValidator) -> set[str]:
     fields = validator.schema.get("properties")
     samples = {
         name: inner["default"]
@@ -144,26 +148,26 @@ def _without_checks(schema: Mapping[str, object], names: set[str]) -> dict[str, 
     return {**schema, "properties": {**fields, **loose}}
 
 
-def pointer(path: Sequence[str | int]) -> str:
+def json_pointer(path: Sequence[str | int]) -> str:
     """The JSON Pointer (RFC 6901) of `path`; names that nobody would read to the end are cut."""
-    return "".join(f"/{_escaped(str(step))}" for step in path)
+    return "".join(f"/{_escape(str(step))}" for step in path)
 
 
-def _escaped(step: str) -> str:
-    return _cut(step, _NAME_CHARS).replace("~", "~0").replace("/", "~1")
+def _escape(step: str) -> str:
+    return _truncate(step, _MAX_NAME_LENGTH).replace("~", "~0").replace("/", "~1")
 
 
-def bounded(text: str) -> str:
+def truncate_message(text: str) -> str:
     """`text`, cut to the length of a message."""
-    return _cut(text, _MESSAGE_CHARS)
+    return _truncate(text, _MAX_MESSAGE_LENGTH)
 
 
-def _cut(text: str, most: int) -> str:
-    return text if len(text) <= most else f"{text[: most - 1]}…"
+def _truncate(text: str, max_length: int) -> str:
+    return text if len(text) <= max_length else f"{text[: max_length - 1]}…"
 
 
-def _unknown(name: str, known: list[str]) -> str:
-    near = get_close_matches(name, known, n=1) if len(name) <= _NAME_CHARS else []
+def _unknown_field(name: str, known: list[str]) -> str:
+    near = get_close_matches(name, known, n=1) if len(name) <= _MAX_NAME_LENGTH else []
     return (
         f"is not a field of this model; did you mean {near[0]}?"
         if near
@@ -171,18 +175,21 @@ def _unknown(name: str, known: list[str]) -> str:
     )
 
 
-def _listed(fact: object) -> str:
-    if isinstance(fact, list):
-        shown = [*map(_listed, fact[:_MOST_LISTED]), *(["…"] if len(fact) > _MOST_LISTED else [])]
+def _format_detail(detail: object) -> str:
+    if isinstance(detail, list):
+        shown = [
+            *map(_format_detail, detail[:_MAX_LISTED]),
+            *(["…"] if len(detail) > _MAX_LISTED else []),
+        ]
         return ", ".join(shown)
-    return fact if isinstance(fact, str) else orjson.dumps(fact, default=str).decode()
+    return detail if isinstance(detail, str) else orjson.dumps(detail, default=str).decode()
 
 
 def _is_large(value: object) -> bool:
     waiting, seen = [value], 0
-    while waiting and seen <= _MOST_VALUES:
+    while waiting and seen <= _MAX_VALUES:
         item = waiting.pop()
         seen += 1
         inner = item.values() if isinstance(item, dict) else item if isinstance(item, list) else ()
-        waiting.extend(islice(inner, _MOST_VALUES))
-    return seen > _MOST_VALUES
+        waiting.extend(islice(inner, _MAX_VALUES))
+    return seen > _MAX_VALUES

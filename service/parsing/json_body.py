@@ -14,15 +14,15 @@ from core.errors import MalformedRequest
 class BodyLimits:
     """How much is read (`size` in bytes) and for how long."""
 
-    size: int
-    time: timedelta
+    max_bytes: int
+    timeout: timedelta
 
 
 _TOO_DEEP: Final = "depth limit exceeded"
 """orjson's word for what is valid JSON and goes deeper than 1024 levels."""
 
 
-def read_object(body: bytes) -> dict[str, Any]:
+def parse_object(body: bytes) -> dict[str, Any]:
     """The JSON object in `body`. Raises `MalformedRequest`, which says where, never what."""
     try:
         value = orjson.loads(body)
@@ -36,23 +36,25 @@ def read_object(body: bytes) -> dict[str, Any]:
     return value
 
 
-def refuse_twins(body: bytes) -> None:
+def reject_duplicate_keys(body: bytes) -> None:
     """Raises `MalformedRequest` when an object names a field twice.
 
     We check the last one; RunComfy might read the first, and charge for it. `body` is known to be
     valid JSON of bounded depth.
     """
-    _TWINS.decode(body.decode())
+    _DUPLICATE_KEY_DECODER.decode(body.decode())
 
 
-def _single(pairs: list[tuple[str, Any]]) -> None:
+def _reject_duplicates(pairs: list[tuple[str, Any]]) -> None:
     if len({name for name, _ in pairs}) != len(pairs):
         raise MalformedRequest("The body names a field twice.")
 
 
-def _unread(_: str) -> None:
+def _ignore_number(_: str) -> None:
     # Its value does not matter here; reading an endless number would cost.
     return None
 
 
-_TWINS: Final = json.JSONDecoder(object_pairs_hook=_single, parse_int=_unread, parse_float=_unread)
+_DUPLICATE_KEY_DECODER: Final = json.JSONDecoder(
+    object_pairs_hook=_reject_duplicates, parse_int=_ignore_number, parse_float=_ignore_number
+)

@@ -10,57 +10,57 @@ from typing import Final
 
 from core.errors import MalformedRequest
 
-Span = tuple[int, int]
+TextRange = tuple[int, int]
 """Of a value: its first character, and the one after its last."""
 
-_BLANK: Final = re.compile(r"[ \t\n\r]*")
+_WHITESPACE: Final = re.compile(r"[ \t\n\r]*")
 
 
-def _unread(_: str) -> None:
+def _ignore_number(_: str) -> None:
     # Only the end of a number matters; to read an endless one would cost.
     return None
 
 
-_VALUES: Final = json.JSONDecoder(parse_int=_unread, parse_float=_unread)
+_DECODER: Final = json.JSONDecoder(parse_int=_ignore_number, parse_float=_ignore_number)
 
 
-def fields_at(text: str, at: int = 0) -> Mapping[str, Span]:
+def locate_fields(text: str, start: int = 0) -> Mapping[str, TextRange]:
     """The values of the object that begins at `at`, by name. Raises `MalformedRequest`."""
-    found: dict[str, Span] = {}
-    at = _skip(text, _skip(text, at) + 1)
-    while text[at] != "}":
-        name, at = _VALUES.raw_decode(text, at)
-        begin = _skip(text, _skip(text, at) + 1)
-        end = _end(text, begin)
+    found: dict[str, TextRange] = {}
+    start = _skip_whitespace(text, _skip_whitespace(text, start) + 1)
+    while text[start] != "}":
+        name, start = _DECODER.raw_decode(text, start)
+        begin = _skip_whitespace(text, _skip_whitespace(text, start) + 1)
+        end = _value_end(text, begin)
         if name in found:
             raise MalformedRequest(f"The body names {name[:64]} twice.")
         found[name] = (begin, end)
-        at = _next(text, end)
+        start = _next_member(text, end)
     return found
 
 
-def elements_at(text: str, at: int) -> Iterator[Span]:
+def locate_elements(text: str, start: int) -> Iterator[TextRange]:
     """The elements of the array that begins at `at`, in their order."""
-    at = _skip(text, at + 1)
-    while text[at] != "]":
-        end = _end(text, at)
-        yield at, end
-        at = _next(text, end)
+    start = _skip_whitespace(text, start + 1)
+    while text[start] != "]":
+        end = _value_end(text, start)
+        yield start, end
+        start = _next_member(text, end)
 
 
-def _end(text: str, at: int) -> int:
+def _value_end(text: str, start: int) -> int:
     try:
-        return _VALUES.raw_decode(text, at)[1]
+        return _DECODER.raw_decode(text, start)[1]
     except RecursionError:
         raise MalformedRequest("The body is nested too deeply.") from None
 
 
-def _skip(text: str, at: int) -> int:
-    found = _BLANK.match(text, at)
-    return at if found is None else found.end()
+def _skip_whitespace(text: str, start: int) -> int:
+    found = _WHITESPACE.match(text, start)
+    return start if found is None else found.end()
 
 
-def _next(text: str, end: int) -> int:
+def _next_member(text: str, end: int) -> int:
     """The next member, or the bracket that closes."""
-    at = _skip(text, end)
-    return _skip(text, at + 1) if text[at] == "," else at
+    at = _skip_whitespace(text, end)
+    return _skip_whitespace(text, at + 1) if text[at] == "," else at

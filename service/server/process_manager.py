@@ -18,13 +18,13 @@ from typing import Final, Protocol
 
 from core.clock import Clock
 from core.observability.events import Emit, OperationalWarning
-from service.metrics.multiprocess import DIRECTORY, leave_seat, shared_folder
+from service.metrics.multiprocess import DIRECTORY_VARIABLE, release_slot, shared_directory
 
 STARTUP_FAILED: Final = 3
 """How a member ends that cannot serve at all; others would end likewise."""
 
 
-class Member(Protocol):
+class ChildProcess(Protocol):
     """A process, as `subprocess.Popen` is one."""
 
     pid: int
@@ -43,89 +43,93 @@ class Member(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class CrewPolicy:
+class ProcessManagerPolicy:
     """How many, how long they may drain, and how soon one that died is replaced."""
 
-    members: int
-    drain: timedelta
-    pause: timedelta = timedelta(seconds=1)
-    look_every: timedelta = timedelta(milliseconds=100)
+    processes: int
+    drain_timeout: timedelta
+    restart_delay: timedelta = timedelta(seconds=1)
+    poll_interval: timedelta = timedelta(milliseconds=100)
 
 
 @dataclass(slots=True)
-class _Seat:
+class _ProcessSlot:
     """One place in the crew: who has it, and when it may next be given away."""
 
     number: int
-    member: Member | None
-    free_at: timedelta
+    process: ChildProcess | None
+    restart_at: timedelta
 
 
-class Crew:
+class ProcessManager:
     """Keeps its seats filled until it is asked to stop."""
 
     def __init__(
-        self, start: Callable[[int], Member], policy: CrewPolicy, clock: Clock, emit: Emit
+        self,
+        start: Callable[[int], ChildProcess],
+        policy: ProcessManagerPolicy,
+        clock: Clock,
+        emit: Emit,
     ) -> None:
         """`start` makes a member for the seat of this number, the first 0."""
         self._start = start
         self._policy = policy
         self._clock = clock
         self._emit = emit
-        self._asked = False
-        self.left: Callable[[int], None] = lambda _: None
+        self._stopping = False
+        self.on_exit: Callable[[int], None] = lambda _: None
         """Told the number of each seat whose member has ended, before another takes it."""
 
     def stop(self) -> None:
         """End `run` soon; may be called from a signal's handler."""
-        self._asked = True
+        self._stopping = True
 
     def run(self) -> int:
         """Serve until `stop`. The exit code: not 0 only when a member could not begin to serve."""
-        seats = [self._seat(number) for number in range(self._policy.members)]
+        seats = [self._start_slot(number) for number in range(self._policy.processes)]
         code = 0
-        while not (self._asked or code):
+        while not (self._stopping or code):
             self._wait()
             for seat in seats:
-                code = code or self._look_after(seat)
-        self._end([seat.member for seat in seats if seat.member is not None])
+                code = code or self._supervise(seat)
+        self._terminate([seat.process for seat in seats if seat.process is not None])
         return code
 
-    def _seat(self, number: int) -> _Seat:
+    def _start_slot(self, number: int) -> _ProcessSlot:
         member = self._start(number)
-        return _Seat(number, member, self._clock.monotonic() + self._policy.pause)
+        return _ProcessSlot(number, member, self._clock.monotonic() + self._policy.restart_delay)
 
-    def _look_after(self, seat: _Seat) -> int:
-        ended = None if seat.member is None else seat.member.poll()
-        if seat.member is not None and ended is not None:
-            self.left(seat.number)
+    def _supervise(self, slot: _ProcessSlot) -> int:
+        ended = None if slot.process is None else slot.process.poll()
+        if slot.process is not None and ended is not None:
+            self.on_exit(slot.number)
             self._emit(
                 OperationalWarning(
-                    "child_process_died", f"process {seat.member.pid} ended with {ended}"
+                    "child_process_died", f"process {slot.process.pid} ended with {ended}"
                 )
             )
-            seat.member = None
-        if seat.member is None and self._clock.monotonic() >= seat.free_at:
-            fresh = self._seat(seat.number)
-            seat.member, seat.free_at = fresh.member, fresh.free_at
+            slot.process = None
+        if slot.process is None and self._clock.monotonic() >= slot.restart_at:
+            fresh = self._start_slot(slot.number)
+            slot.process, slot.restart_at = fresh.process, fresh.restart_at
         return STARTUP_FAILED if ended == STARTUP_FAILED else 0
 
-    def _end(self, members: list[Member]) -> None:
-        for member in members:
+    def _terminate(self, processes: list[ChildProcess]) -> None:
+        for member in processes:
             member.terminate()
-        deadline = self._clock.monotonic() + self._policy.drain
-        while any(member.poll() is None for member in members):
+        deadline = self._clock.monotonic() + self._policy.drain_timeout
+        while any(member.poll() is None for member in processes):
             if self._clock.monotonic() >= deadline:
-                for member in members:
+                for member in processes:
                     member.kill()
             self._wait()
 
     def _wait(self) -> None:
-        threading.Event().wait(self._policy.look_every.total_seconds())
+        threading.Event().wait(self._policy.poll_interval.total_seconds())
 
 
 @dataclass(frozen=True, slots=True)
-class Listening:
+class BindAddress:
     """Where a crew listens."""
 
     host: str
@@ -133,14 +137,18 @@ class Listening:
     backlog: int
 
 
-def run_crew(listening: Listening, policy: CrewPolicy, clock: Clock, emit: Emit) -> int:
+def run_process_manager(
+    address: BindAddress, policy: ProcessManagerPolicy, clock: Clock, emit: Emit
+) -> int:
     """Run members (`python -m service`) until SIGTERM or SIGINT; the exit code.
 
     Raises `OSError` when the address cannot be had.
     """
-    with _opened(listening) as shared, shared_folder(clock.now()) as figures:
-        crew = Crew(lambda seat: _started(shared, figures, seat), policy, clock, emit)
-        crew.left = lambda seat: leave_seat(seat, figures)
+    with _open_socket(address) as shared, shared_directory(clock.now()) as figures:
+        crew = ProcessManager(
+            lambda seat: _start_process(shared, figures, seat), policy, clock, emit
+        )
+        crew.on_exit = lambda seat: release_slot(seat, figures)
 
         def stopped(_: int, __: FrameType | None) -> None:
             crew.stop()
@@ -151,19 +159,19 @@ def run_crew(listening: Listening, policy: CrewPolicy, clock: Clock, emit: Emit)
 
 
 @contextmanager
-def _opened(listening: Listening) -> Iterator[socket.socket]:
-    family = socket.AF_INET6 if ":" in listening.host else socket.AF_INET
-    address = (listening.host, listening.port)
-    with socket.create_server(address, family=family, backlog=listening.backlog) as shared:
+def _open_socket(bind_address: BindAddress) -> Iterator[socket.socket]:
+    family = socket.AF_INET6 if ":" in bind_address.host else socket.AF_INET
+    address = (bind_address.host, bind_address.port)
+    with socket.create_server(address, family=family, backlog=bind_address.backlog) as shared:
         yield shared
 
 
-def _started(shared: socket.socket, figures: str, seat: int) -> Member:
+def _start_process(shared: socket.socket, metrics_directory: str, slot: int) -> ChildProcess:
     # A member inherits the environment, which it reads its settings from. Its stdin ends when we
     # do, however we end: no member outlives its parent.
     return subprocess.Popen(  # noqa: S603 - our own interpreter and module
-        [sys.executable, "-m", "service", str(shared.fileno()), str(seat)],
-        env={**os.environ, DIRECTORY: figures},  # noqa: TID251 - handed on, not read
+        [sys.executable, "-m", "service", str(shared.fileno()), str(slot)],
+        env={**os.environ, DIRECTORY_VARIABLE: metrics_directory},  # noqa: TID251 - handed on, not read
         stdin=subprocess.PIPE,
         pass_fds=(shared.fileno(),),
     )

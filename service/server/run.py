@@ -16,9 +16,14 @@ import uvicorn
 from core.clock import SystemClock
 from core.observability.logs import configure_logging
 from service.app import create_app
-from service.composition import open_resources
-from service.server.http_protocol import BoundedHttp
-from service.server.process_manager import STARTUP_FAILED, CrewPolicy, Listening, run_crew
+from service.composition import open_app_context
+from service.server.http_protocol import BoundedHttpProtocol
+from service.server.process_manager import (
+    STARTUP_FAILED,
+    BindAddress,
+    ProcessManagerPolicy,
+    run_process_manager,
+)
 from service.settings import ServiceSettings
 
 DRAIN_GRACE: Final = timedelta(seconds=2)
@@ -34,7 +39,7 @@ def run(settings: ServiceSettings, sockets: list[socket.socket] | None = None) -
     """
     log = configure_logging(settings.log_format, settings.log_level, sys.stderr)
     stopping = asyncio.Event()
-    app = create_app(partial(open_resources, settings, log, stopping))
+    app = create_app(partial(open_app_context, settings, log, stopping))
     server = _Server(
         stopping,
         uvicorn.Config(
@@ -42,7 +47,7 @@ def run(settings: ServiceSettings, sockets: list[socket.socket] | None = None) -
             host=settings.host,
             port=settings.port,
             loop="uvloop",
-            http=BoundedHttp,
+            http=BoundedHttpProtocol,
             ws="none",
             lifespan="on",
             log_config=None,
@@ -67,15 +72,15 @@ def run(settings: ServiceSettings, sockets: list[socket.socket] | None = None) -
         raise SystemExit(STARTUP_FAILED)
 
 
-def run_together(settings: ServiceSettings, members: int) -> None:
+def run_multiprocess(settings: ServiceSettings, processes: int) -> None:
     """As `run`, with several processes behind one socket; one that dies is replaced.
 
     Raises `OSError` when the address cannot be had, `SystemExit` when no member can serve.
     """
     log = configure_logging(settings.log_format, settings.log_level, sys.stderr)
-    policy = CrewPolicy(members, settings.shutdown_timeout + DRAIN_GRACE)
-    listening = Listening(settings.host, settings.port, settings.backlog)
-    code = run_crew(listening, policy, SystemClock(), log)
+    policy = ProcessManagerPolicy(processes, settings.shutdown_timeout + DRAIN_GRACE)
+    listening = BindAddress(settings.host, settings.port, settings.backlog)
+    code = run_process_manager(listening, policy, SystemClock(), log)
     if code:
         raise SystemExit(code)
 

@@ -12,28 +12,30 @@ from starlette.types import Receive
 from core.clock import Clock
 from core.errors import CallerError, StoreUnavailable
 from core.store.jobs import JobView
-from service.streaming.subscriptions import Waiter, Wake
+from service.streaming.subscriptions import Subscription, WakeReason
 
-Read = Callable[[], Awaitable[JobView]]
-_GONE: Final = "http.disconnect"
+ReadJob = Callable[[], Awaitable[JobView]]
+_DISCONNECT: Final = "http.disconnect"
 
 
-async def wait_for_end(waiter: Waiter, read: Read, span: timedelta, clock: Clock) -> JobView | None:
+async def wait_for_end(
+    subscription: Subscription, read: ReadJob, max_wait: timedelta, clock: Clock
+) -> JobView | None:
     """The job once it has ended, or as it stands after `span` or when the process stops.
 
     None: the store does not tell, or not to this key. Raises `ClientDisconnect`; the job goes on.
     """
-    until = clock.monotonic() + span
+    until = clock.monotonic() + max_wait
     while True:
-        wake = await waiter.wait(until - clock.monotonic())
-        if wake is Wake.LEFT:
+        wake = await subscription.wait(until - clock.monotonic())
+        if wake is WakeReason.DISCONNECTED:
             raise ClientDisconnect
-        view = await _readable(read)
-        if wake is not Wake.CHANGED or (view is not None and view.record.job.final):
+        view = await _try_read(read)
+        if wake is not WakeReason.CHANGED or (view is not None and view.record.job.is_final):
             return view
 
 
-async def _readable(read: Read) -> JobView | None:
+async def _try_read(read: ReadJob) -> JobView | None:
     # The job is taken in: what goes wrong with a look at it is no answer to its submit.
     try:
         return await read()
@@ -42,16 +44,16 @@ async def _readable(read: Read) -> JobView | None:
 
 
 @asynccontextmanager
-async def told_of_leaving(waiter: Waiter, receive: Receive) -> AsyncIterator[None]:
+async def watch_disconnect(subscription: Subscription, receive: Receive) -> AsyncIterator[None]:
     """While the body runs, a caller who goes away ends the waits of `waiter`."""
-    listening = asyncio.create_task(_listen(waiter, receive))
+    listening = asyncio.create_task(_wait_for_disconnect(subscription, receive))
     try:
         yield
     finally:
         listening.cancel()
 
 
-async def _listen(waiter: Waiter, receive: Receive) -> None:
-    while (await receive())["type"] != _GONE:
+async def _wait_for_disconnect(subscription: Subscription, receive: Receive) -> None:
+    while (await receive())["type"] != _DISCONNECT:
         pass
-    waiter.stop(Wake.LEFT)
+    subscription.stop(WakeReason.DISCONNECTED)

@@ -4,24 +4,24 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from core.billing.settlement import Booking
-from core.billing.usage import Usage, Use, WindowUse
+from core.billing.settlement import ReservationTotals
+from core.billing.usage import Usage, UsageTotals, WindowUsage
 from core.clock import iso
 from core.money import MicroUsd, to_usd, usd_or_none
 from core.tenants.limits import Limits, Window
-from service.webhooks.webhook_service import Silence
+from service.webhooks.webhook_service import DisabledEndpoint
 
-Document = dict[str, Any]
-_LIMITS: Final[Mapping[Window, tuple[str, str]]] = {
+JsonObject = dict[str, Any]
+_LIMIT_FIELDS: Final[Mapping[Window, tuple[str, str]]] = {
     Window.DAY: ("jobs_per_day", "usd_per_day"),
     Window.MONTH: ("jobs_per_month", "usd_per_month"),
 }
 """The limits of each window: on jobs, on money."""
 
 
-def usage_document(
-    tenant: str, usage: Usage, now: datetime, silent: Sequence[Silence] = ()
-) -> Document:
+def usage_representation(
+    tenant: str, usage: Usage, now: datetime, disabled_endpoints: Sequence[DisabledEndpoint] = ()
+) -> JsonObject:
     """What a tenant used, how its limits stand, and which of its endpoints get nothing.
 
     Of money, `used` counts against the budget: what is `settled`, and what is still `reserved`.
@@ -30,61 +30,68 @@ def usage_document(
     return {
         "tenant": tenant,
         "at": iso(now),
-        "running": _against(usage.running, limits.running),
-        "waiting": _against(usage.waiting, limits.waiting),
+        "running": _quota_representation(usage.running, limits.running),
+        "waiting": _quota_representation(usage.waiting, limits.waiting),
         "requests_per_minute": limits.requests_per_minute,
         "usd_per_request": usd_or_none(limits.usd_per_request),
-        "windows": [_window(window, limits) for window in usage.windows],
-        "disabled_endpoints": [_disabled(silence) for silence in silent],
+        "windows": [_window_representation(window, limits) for window in usage.windows],
+        "disabled_endpoints": [
+            _disabled_endpoint_representation(silence) for silence in disabled_endpoints
+        ],
     }
 
 
-def _disabled(silence: Silence) -> Document:
-    endpoint = silence.endpoint
+def _disabled_endpoint_representation(disabled: DisabledEndpoint) -> JsonObject:
+    endpoint = disabled.endpoint
     return {
         "endpoint_id": endpoint.id,
         "url": endpoint.url,
-        "reason": endpoint.disabled,
+        "reason": endpoint.disabled_reason,
         "disabled_at": iso(endpoint.disabled_at),
-        "owed": silence.owed,
+        "owed": disabled.pending,
     }
 
 
-def _window(window: WindowUse, limits: Limits) -> Document:
-    jobs_limit, usd_limit = (getattr(limits, name) for name in _LIMITS[window.span.window])
+def _window_representation(window: WindowUsage, limits: Limits) -> JsonObject:
+    jobs_limit, usd_limit = (getattr(limits, name) for name in _LIMIT_FIELDS[window.window.kind])
     return {
-        "window": window.span.window,
-        "resets_at": iso(window.span.resets_at),
-        "jobs": _against(window.total.jobs, jobs_limit),
-        "usd": _money(window.total.booking) | _budget(window.total.booking, usd_limit),
-        "reused": _reused(window.total),
-        "models": {name: _by_model(use) for name, use in sorted(window.models.items())},
+        "window": window.window.kind,
+        "resets_at": iso(window.window.resets_at),
+        "jobs": _quota_representation(window.total.jobs, jobs_limit),
+        "usd": _cost_representation(window.total.reservations)
+        | _budget_representation(window.total.reservations, usd_limit),
+        "reused": _reused_representation(window.total),
+        "models": {name: _model_representation(use) for name, use in sorted(window.models.items())},
     }
 
 
-def _by_model(use: Use) -> Document:
-    return {"jobs": use.jobs, "usd": _money(use.booking), "reused": _reused(use)}
-
-
-def _reused(use: Use) -> Document:
-    return {"jobs": use.reused, "saved_usd": to_usd(MicroUsd(use.saved))}
-
-
-def _money(booking: Booking) -> Document:
+def _model_representation(use: UsageTotals) -> JsonObject:
     return {
-        "used": to_usd(MicroUsd(booking.used)),
-        "settled": to_usd(MicroUsd(booking.settled)),
-        "reserved": to_usd(MicroUsd(booking.held)),
+        "jobs": use.jobs,
+        "usd": _cost_representation(use.reservations),
+        "reused": _reused_representation(use),
     }
 
 
-def _budget(booking: Booking, limit: MicroUsd | None) -> Document:
+def _reused_representation(use: UsageTotals) -> JsonObject:
+    return {"jobs": use.reused_jobs, "saved_usd": to_usd(MicroUsd(use.cost_saved))}
+
+
+def _cost_representation(totals: ReservationTotals) -> JsonObject:
+    return {
+        "used": to_usd(MicroUsd(totals.used)),
+        "settled": to_usd(MicroUsd(totals.settled)),
+        "reserved": to_usd(MicroUsd(totals.held)),
+    }
+
+
+def _budget_representation(totals: ReservationTotals, limit: MicroUsd | None) -> JsonObject:
     if limit is None:
         return {"limit": None, "remaining": None}
-    remaining = MicroUsd(max(limit - booking.used, 0))
+    remaining = MicroUsd(max(limit - totals.used, 0))
     return {"limit": to_usd(limit), "remaining": to_usd(remaining)}
 
 
-def _against(used: int, limit: int | None) -> Document:
+def _quota_representation(used: int, limit: int | None) -> JsonObject:
     remaining = None if limit is None else max(limit - used, 0)
     return {"used": used, "limit": limit, "remaining": remaining}

@@ -8,36 +8,44 @@ from typing import Any, Final
 
 from core.errors import FieldError, InvalidInput
 from core.retention import RETENTION
-from core.webhooks.custom_headers import header_objection, headers_objection
-from core.webhooks.delivery import MISSED, DeliveryState, EventType
+from core.webhooks.custom_headers import header_error, header_list_error
+from core.webhooks.delivery import UNDELIVERED_STATES, DeliveryState, WebhookEventType
 from core.webhooks.endpoint import (
-    LONGEST_TIMEOUT,
-    SHORTEST_TIMEOUT,
+    MAX_ENDPOINT_TIMEOUT,
+    MIN_ENDPOINT_TIMEOUT,
     EndpointKind,
-    Payload,
-    read_stream,
+    PayloadStyle,
+    parse_stream_url,
 )
-from core.webhooks.replay import Stretch
+from core.webhooks.replay import ReplayRange
 from core.webhooks.secrets import SecretKind
 from core.webhooks.url_policy import TargetPolicy
-from service.parsing.fields import Unfit, instant, judge, read_table, receiver, whole, word
+from service.parsing.fields import (
+    InvalidField,
+    enum_parser,
+    parse_fields,
+    parse_integer,
+    parse_query_fields,
+    parse_timestamp,
+    parse_webhook_url,
+)
 
-LONGEST_OVERLAP: Final = timedelta(days=7)
+MAX_OVERLAP: Final = timedelta(days=7)
 DEFAULT_OVERLAP: Final = timedelta(days=1)
-MOST_ON_A_PAGE: Final = 100
-DEFAULT_ON_A_PAGE: Final = 50
+MAX_PAGE_SIZE: Final = 100
+DEFAULT_PAGE_SIZE: Final = 50
 
 
 @dataclass(frozen=True, slots=True)
 class EndpointPolicy:
     """Where endpoints may be: which URLs, and which of the operator's sinks."""
 
-    targets: TargetPolicy
+    target_policy: TargetPolicy
     sinks: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
-class EndpointDraft:
+class EndpointInput:
     """The fields of an endpoint that a body names, ready for the record; `enabled` apart."""
 
     fields: Mapping[str, Any] = field(default_factory=dict)
@@ -45,7 +53,7 @@ class EndpointDraft:
 
 
 @dataclass(frozen=True, slots=True)
-class Rotation:
+class SecretRotation:
     """Which kind of secret is to be made anew, and how long those before it still count."""
 
     kind: SecretKind = SecretKind.HMAC
@@ -59,175 +67,187 @@ class DeliveryQuery:
     since: datetime
     until: datetime
     state: DeliveryState | None = None
-    limit: int = DEFAULT_ON_A_PAGE
+    limit: int = DEFAULT_PAGE_SIZE
     cursor: str | None = None
 
 
-def read_endpoint(body: Mapping[str, Any], policy: EndpointPolicy) -> EndpointDraft:
+def parse_endpoint(body: Mapping[str, Any], policy: EndpointPolicy) -> EndpointInput:
     """An endpoint's fields. Raises `InvalidInput` with every wrong one by name."""
-    values = _walk(body, _ENDPOINT, policy)
+    values = _parse_body(body, _ENDPOINT_PARSERS, policy)
     enabled = values.pop("enabled", None)
     url = values.get("url")
     if url is not None:
-        is_stream = read_stream(url) is not None
+        is_stream = parse_stream_url(url) is not None
         values["kind"] = EndpointKind.STREAM if is_stream else EndpointKind.HTTP
-    return EndpointDraft(values, enabled)
+    return EndpointInput(values, enabled)
 
 
-def read_rotation(body: Mapping[str, Any]) -> Rotation:
+def parse_rotation(body: Mapping[str, Any]) -> SecretRotation:
     """What to rotate. Raises `InvalidInput`."""
-    return Rotation(**_walk(body, _ROTATION, None))
+    return SecretRotation(**_parse_body(body, _ROTATION_PARSERS, None))
 
 
-def read_overlap(body: Mapping[str, Any]) -> timedelta:
+def parse_overlap(body: Mapping[str, Any]) -> timedelta:
     """How long the secret before an operator's new one still counts. Raises `InvalidInput`."""
     name = "overlap_seconds"
-    overlap: timedelta = _walk(body, {name: _ROTATION["overlap"]}, None).get(name, DEFAULT_OVERLAP)
+    overlap: timedelta = _parse_body(body, {name: _ROTATION_PARSERS["overlap"]}, None).get(
+        name, DEFAULT_OVERLAP
+    )
     return overlap
 
 
-def read_replay(body: Mapping[str, Any], now: datetime) -> Stretch:
+def parse_replay(body: Mapping[str, Any], now: datetime) -> ReplayRange:
     """A stretch to send anew; by default what was missed, until now. Raises `InvalidInput`."""
-    values = _walk(body, _REPLAY, None)
+    values = _parse_body(body, _REPLAY_PARSERS, None)
     if "since" not in values:
-        raise _invalid(FieldError("/since", "is needed: an instant, such as 2026-11-22T08:00:00Z"))
+        raise _invalid_body(
+            FieldError("/since", "is needed: an instant, such as 2026-11-22T08:00:00Z")
+        )
     state, until = values.get("status"), values.get("until", now)
-    states = MISSED if state is None else frozenset({state})
-    stretch = Stretch(values["since"], until, states, values.get("endpoint_id"))
+    states = UNDELIVERED_STATES if state is None else frozenset({state})
+    stretch = ReplayRange(values["since"], until, states, values.get("endpoint_id"))
     if stretch.since > stretch.until:
-        raise _invalid(FieldError("/until", "must not be before since"))
+        raise _invalid_body(FieldError("/until", "must not be before since"))
     return stretch
 
 
-def read_test(body: Mapping[str, Any]) -> str | None:
+def parse_test_request(body: Mapping[str, Any]) -> str | None:
     """Which endpoint is to be tested; None for all. Raises `InvalidInput`."""
-    endpoint_id: str | None = _walk(body, {"endpoint_id": _text}, None).get("endpoint_id")
+    endpoint_id: str | None = _parse_body(body, {"endpoint_id": _parse_text}, None).get(
+        "endpoint_id"
+    )
     return endpoint_id
 
 
-def read_delivery_query(fields: Mapping[str, str], now: datetime) -> DeliveryQuery:
+def parse_delivery_query(fields: Mapping[str, str], now: datetime) -> DeliveryQuery:
     """Which deliveries are asked for. Raises `MalformedRequest`."""
-    values = read_table(fields, _QUERY)
-    named = {_NAMES.get(name, name): value for name, value in values.items()}
+    values = parse_query_fields(fields, _QUERY_PARSERS)
+    named = {_FIELD_NAMES.get(name, name): value for name, value in values.items()}
     return DeliveryQuery(**{"since": now - 2 * RETENTION, "until": now} | named)
 
 
-def _walk(body: Mapping[str, Any], readers: Mapping[str, "_Reader"], policy: Any) -> dict[str, Any]:  # noqa: ANN401 - each table has its own
+def _parse_body(
+    body: Mapping[str, Any],
+    parsers: Mapping[str, "_Parser"],
+    policy: Any,  # noqa: ANN401 - each table has its own
+) -> dict[str, Any]:
     def read(name: str, value: object) -> object:
-        if name not in readers:
-            raise Unfit("is not a field of this")
-        return readers[name](value, policy)
+        if name not in parsers:
+            raise InvalidField("is not a field of this")
+        return parsers[name](value, policy)
 
-    values, wrong = judge(body, read, "/")
+    values, wrong = parse_fields(body, read, "/")
     if wrong:
-        raise _invalid(*wrong)
+        raise _invalid_body(*wrong)
     return values
 
 
-def _invalid(*wrong: FieldError) -> InvalidInput:
-    first = wrong[0]
-    return InvalidInput(f"The body does not fit: {first.path} {first.message}.", fields=wrong)
+def _invalid_body(*errors: FieldError) -> InvalidInput:
+    first = errors[0]
+    return InvalidInput(f"The body does not fit: {first.path} {first.message}.", fields=errors)
 
 
-_Reader = Callable[[Any, Any], Any]
+_Parser = Callable[[Any, Any], Any]
 
 
-def _url(value: Any, policy: EndpointPolicy) -> str:  # noqa: ANN401 - JSON
-    text = _text(value)
+def _parse_url(value: Any, policy: EndpointPolicy) -> str:  # noqa: ANN401 - JSON
+    text = _parse_text(value)
     if text.startswith("stream:"):
-        return _stream(text, policy)
-    return receiver(text, policy.targets)
+        return _parse_stream_url(text, policy)
+    return parse_webhook_url(text, policy.target_policy)
 
 
-def _stream(text: str, policy: EndpointPolicy) -> str:
-    stream = read_stream(text)
+def _parse_stream_url(text: str, policy: EndpointPolicy) -> str:
+    stream = parse_stream_url(text)
     if stream is None:
-        raise Unfit("must be stream:<name> or stream:<name>@<sink>, in lower-case letters")
+        raise InvalidField("must be stream:<name> or stream:<name>@<sink>, in lower-case letters")
     if stream.sink is not None and stream.sink not in policy.sinks:
-        raise Unfit("names a sink that the operator does not offer")
+        raise InvalidField("names a sink that the operator does not offer")
     return text
 
 
-def _events(value: Any, _: object) -> frozenset[EventType] | None:  # noqa: ANN401 - JSON
+def _parse_event_types(value: Any, _: object) -> frozenset[WebhookEventType] | None:  # noqa: ANN401 - JSON
     if value is None:
         return None
-    offered = {event.value: event for event in EventType if event is not EventType.TEST}
+    offered = {
+        event.value: event for event in WebhookEventType if event is not WebhookEventType.TEST
+    }
     named = value if isinstance(value, list) else []
     if not named or not all(isinstance(text, str) and text in offered for text in named):
-        raise Unfit(f"must be null or a list of: {', '.join(sorted(offered))}")
+        raise InvalidField(f"must be null or a list of: {', '.join(sorted(offered))}")
     return frozenset(offered[text] for text in named)
 
 
-def _headers(value: Any, _: object) -> tuple[tuple[str, str], ...]:  # noqa: ANN401 - JSON
+def _parse_headers(value: Any, _: object) -> tuple[tuple[str, str], ...]:  # noqa: ANN401 - JSON
     if not isinstance(value, dict) or not all(isinstance(text, str) for text in value.values()):
-        raise Unfit("must be an object of texts")
+        raise InvalidField("must be an object of texts")
     headers = tuple(value.items())
-    objection = headers_objection(headers)
+    objection = header_list_error(headers)
     if objection is not None:
-        raise Unfit(objection)
+        raise InvalidField(objection)
     for name, text in headers:
-        objection = header_objection(name, text)
+        objection = header_error(name, text)
         if objection is not None:
-            raise Unfit(f"{name[:64]}: {objection}")
+            raise InvalidField(f"{name[:64]}: {objection}")
     return headers
 
 
-def _seconds(least: timedelta, most: timedelta) -> _Reader:
-    first, last = least.total_seconds(), most.total_seconds()
+def _seconds_parser(minimum: timedelta, maximum: timedelta) -> _Parser:
+    first, last = minimum.total_seconds(), maximum.total_seconds()
 
     def read(value: Any, _: object) -> timedelta:  # noqa: ANN401 - JSON
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
         if not is_number or not first <= value <= last:
-            raise Unfit(f"must be a number of seconds from {first:g} to {last:g}")
+            raise InvalidField(f"must be a number of seconds from {first:g} to {last:g}")
         return timedelta(seconds=value)
 
     return read
 
 
-def _flag(value: Any, _: object) -> bool:  # noqa: ANN401 - JSON
+def _parse_boolean(value: Any, _: object) -> bool:  # noqa: ANN401 - JSON
     if not isinstance(value, bool):
-        raise Unfit("must be true or false")
+        raise InvalidField("must be true or false")
     return value
 
 
-def _text(value: Any, _: object = None) -> str:  # noqa: ANN401 - JSON
+def _parse_text(value: Any, _: object = None) -> str:  # noqa: ANN401 - JSON
     if not isinstance(value, str) or not value:
-        raise Unfit("must be a text")
+        raise InvalidField("must be a text")
     return value
 
 
-def _instant(value: Any, _: object) -> datetime:  # noqa: ANN401 - JSON
-    return instant(_text(value))
+def _parse_timestamp(value: Any, _: object) -> datetime:  # noqa: ANN401 - JSON
+    return parse_timestamp(_parse_text(value))
 
 
-def _word(kind: type[StrEnum]) -> _Reader:
-    read = word(kind)
+def _enum_parser(kind: type[StrEnum]) -> _Parser:
+    read = enum_parser(kind)
     return lambda value, _: read(value)
 
 
-_ENDPOINT: Final[Mapping[str, _Reader]] = {
-    "url": _url,
-    "events": _events,
-    "payload": _word(Payload),
-    "headers": _headers,
-    "timeout": _seconds(SHORTEST_TIMEOUT, LONGEST_TIMEOUT),
-    "enabled": _flag,
+_ENDPOINT_PARSERS: Final[Mapping[str, _Parser]] = {
+    "url": _parse_url,
+    "events": _parse_event_types,
+    "payload": _enum_parser(PayloadStyle),
+    "headers": _parse_headers,
+    "timeout": _seconds_parser(MIN_ENDPOINT_TIMEOUT, MAX_ENDPOINT_TIMEOUT),
+    "enabled": _parse_boolean,
 }
-_ROTATION: Final[Mapping[str, _Reader]] = {
-    "kind": _word(SecretKind),
-    "overlap": _seconds(timedelta(), LONGEST_OVERLAP),
+_ROTATION_PARSERS: Final[Mapping[str, _Parser]] = {
+    "kind": _enum_parser(SecretKind),
+    "overlap": _seconds_parser(timedelta(), MAX_OVERLAP),
 }
-_REPLAY: Final[Mapping[str, _Reader]] = {
-    "since": _instant,
-    "until": _instant,
-    "status": _word(DeliveryState),
-    "endpoint_id": _text,
+_REPLAY_PARSERS: Final[Mapping[str, _Parser]] = {
+    "since": _parse_timestamp,
+    "until": _parse_timestamp,
+    "status": _enum_parser(DeliveryState),
+    "endpoint_id": _parse_text,
 }
-_QUERY: Final[Mapping[str, Callable[[str], Any]]] = {
-    "since": instant,
-    "until": instant,
-    "status": word(DeliveryState),
-    "limit": lambda text: whole(text, 1, MOST_ON_A_PAGE),
-    "cursor": _text,
+_QUERY_PARSERS: Final[Mapping[str, Callable[[str], Any]]] = {
+    "since": parse_timestamp,
+    "until": parse_timestamp,
+    "status": enum_parser(DeliveryState),
+    "limit": lambda text: parse_integer(text, 1, MAX_PAGE_SIZE),
+    "cursor": _parse_text,
 }
-_NAMES: Final = {"status": "state"}
+_FIELD_NAMES: Final = {"status": "state"}

@@ -14,34 +14,34 @@ import orjson
 
 from core.clock import Clock
 from core.errors import Conflict, FieldError, InvalidInput, NotFound
-from core.ids import IdSource, may_be_id
+from core.ids import IdSource, is_valid_id
 from core.retention import RETENTION
-from core.store.deliveries import Span
-from core.store.webhook_endpoints import SetupChange
-from core.tenants.tenant import is_name
-from core.transactions.notifications import jobless_notice
-from core.webhooks.circuit_breaker import Channel
-from core.webhooks.config import WebhookSetup
+from core.store.deliveries import DeliveryRange
+from core.store.webhook_endpoints import WebhookConfigUpdate
+from core.tenants.tenant import is_tenant_name
+from core.transactions.notifications import system_delivery
+from core.webhooks.circuit_breaker import EndpointCircuit
+from core.webhooks.config import WebhookConfig
 from core.webhooks.delivery import (
-    MISSED,
-    ChannelMove,
+    UNDELIVERED_STATES,
+    CircuitUpdate,
     Delivery,
     DeliveryAttempt,
     DeliveryState,
-    EventType,
+    WebhookEventType,
 )
-from core.webhooks.endpoint import DEFAULT_ID, Disabled, Endpoint, channel_of_endpoint
-from core.webhooks.replay import Replay, Stretch
-from core.webhooks.secrets import SecretKind, mint_webhook_secret
-from core.webhooks.signing_keys import mint_signing_key
-from service.ports import Deliveries, Replays, Setups
-from service.webhooks.parser import DeliveryQuery, EndpointDraft, EndpointPolicy, Rotation
+from core.webhooks.endpoint import DEFAULT_ENDPOINT_ID, DisabledReason, Endpoint, queue_of_endpoint
+from core.webhooks.replay import Replay, ReplayRange
+from core.webhooks.secrets import SecretKind, encode_webhook_secret
+from core.webhooks.signing_keys import encode_signing_key
+from service.ports import DeliveryAccess, ReplayAccess, WebhookConfigAccess
+from service.webhooks.parser import DeliveryQuery, EndpointInput, EndpointPolicy, SecretRotation
 
-_TRIES: Final = 5
-_SCAN: Final = 100
-MOST_SCANNED: Final = 1000
+_MAX_TRIES: Final = 5
+_SCAN_PAGE_SIZE: Final = 100
+MAX_SCANNED: Final = 1000
 """How many deliveries one page looks through for those of the status asked for."""
-OWED: Final = MISSED | {DeliveryState.PENDING}
+OUTSTANDING_STATES: Final = UNDELIVERED_STATES | {DeliveryState.PENDING}
 """What an endpoint is sent when it is enabled again."""
 
 
@@ -54,130 +54,146 @@ class DeliveryPage:
 
 
 @dataclass(frozen=True, slots=True)
-class Silence:
-    """An endpoint that is disabled, and how many callbacks it is owed (see `Mailroom.silent`)."""
+class DisabledEndpoint:
+    """A disabled endpoint, and how many of its deliveries are pending."""
 
     endpoint: Endpoint
-    owed: int
+    pending: int
 
 
 @dataclass(frozen=True, slots=True)
-class Mailroom:
+class WebhookService:
     """The use cases, over the stores."""
 
-    setups: Setups
-    deliveries: Deliveries
-    replays: Replays
+    configs: WebhookConfigAccess
+    deliveries: DeliveryAccess
+    replays: ReplayAccess
     clock: Clock
     ids: IdSource
     policy: EndpointPolicy
 
     # Endpoints and secrets
 
-    async def setup(self, tenant: str) -> WebhookSetup:
+    async def load_config(self, tenant: str) -> WebhookConfig:
         """A tenant's endpoints and secrets. Raises `NotFound` for an unknown tenant."""
-        setup = await self.find(tenant)
+        setup = await self.find_config(tenant)
         if setup is None:
             raise NotFound("There is no such tenant.")
         return setup
 
-    async def find(self, tenant: str) -> WebhookSetup | None:
+    async def find_config(self, tenant: str) -> WebhookConfig | None:
         """The same; None where no tenant has that name. The text may be a stranger's."""
-        return await self.setups.load(tenant) if is_name(tenant) else None
+        return await self.configs.load(tenant) if is_tenant_name(tenant) else None
 
-    async def silent(self, tenant: str) -> tuple[Silence, ...]:
-        """The endpoints that get nothing, and what each is owed of the newest `MOST_SCANNED`."""
-        setup = await self.setup(tenant)
-        disabled = [end for end in setup.endpoints if end.disabled is not None]
-        owed = await self._owed(tenant) if disabled else {}
-        return tuple(Silence(end, owed.get(end.id, 0)) for end in disabled)
+    async def disabled_endpoints(self, tenant: str) -> tuple[DisabledEndpoint, ...]:
+        """The endpoints that get nothing, and what each is owed of the newest `MAX_SCANNED`."""
+        setup = await self.load_config(tenant)
+        disabled = [end for end in setup.endpoints if end.disabled_reason is not None]
+        owed = await self._count_pending(tenant) if disabled else {}
+        return tuple(DisabledEndpoint(end, owed.get(end.id, 0)) for end in disabled)
 
-    async def _owed(self, tenant: str) -> Counter[str | None]:
+    async def _count_pending(self, tenant: str) -> Counter[str | None]:
         now = self.clock.now()
-        ids = await self.deliveries.newest_first(tenant, Span(now - RETENTION, now), MOST_SCANNED)
+        ids = await self.deliveries.list_newest_first(
+            tenant, DeliveryRange(now - RETENTION, now), MAX_SCANNED
+        )
         found = await asyncio.gather(*map(self.deliveries.load, ids))
-        return Counter(each.endpoint for each in found if each and each.state in OWED)
+        return Counter(
+            each.endpoint_id for each in found if each and each.state in OUTSTANDING_STATES
+        )
 
-    async def create(self, tenant: str, draft: EndpointDraft) -> Endpoint:
+    async def create_endpoint(self, tenant: str, endpoint_input: EndpointInput) -> Endpoint:
         """A new endpoint; the first becomes the default. Raises `InvalidInput`, `Conflict`."""
-        if "url" not in draft.fields:
+        if "url" not in endpoint_input.fields:
             wrong = FieldError("/url", "is needed")
             raise InvalidInput("The body does not fit: /url is needed.", fields=(wrong,))
         now = self.clock.now()
         endpoint_id = self.ids.endpoint_id(now)
 
-        def decide(setup: WebhookSetup) -> WebhookSetup:
-            name = endpoint_id if setup.find(DEFAULT_ID) else DEFAULT_ID
-            made = _drafted(Endpoint(name, "", now), draft, now)
-            return setup.adding(made)
+        def decide(setup: WebhookConfig) -> WebhookConfig:
+            name = endpoint_id if setup.find_endpoint(DEFAULT_ENDPOINT_ID) else DEFAULT_ENDPOINT_ID
+            made = _with_input(Endpoint(name, "", now), endpoint_input, now)
+            return setup.with_endpoint(made)
 
-        after = await self._change(tenant, decide)
+        after = await self._update_config(tenant, decide)
         return after.endpoints[-1]
 
-    async def change(self, tenant: str, endpoint_id: str, draft: EndpointDraft) -> Endpoint:
+    async def change_endpoint(
+        self, tenant: str, endpoint_id: str, endpoint_input: EndpointInput
+    ) -> Endpoint:
         """Change an endpoint. One that is enabled again gets what it missed, if it is kept still.
 
         Raises `NotFound`, `Conflict`.
         """
         now = self.clock.now()
-        for _ in range(_TRIES):
-            before = await self.setup(tenant)
-            held = before.endpoint(endpoint_id)
-            after = before.changing(_drafted(held, draft, now))
-            change = SetupChange(before, after)
-            if held.disabled is not None and after.endpoint(endpoint_id).disabled is None:
-                missed = Stretch(now - RETENTION, now, endpoint=endpoint_id)
+        for _ in range(_MAX_TRIES):
+            before = await self.load_config(tenant)
+            held = before.get_endpoint(endpoint_id)
+            after = before.with_replaced_endpoint(_with_input(held, endpoint_input, now))
+            change = WebhookConfigUpdate(before, after)
+            if (
+                held.disabled_reason is not None
+                and after.get_endpoint(endpoint_id).disabled_reason is None
+            ):
+                missed = ReplayRange(now - RETENTION, now, endpoint_id=endpoint_id)
                 replay = await self.replays.load(tenant)
-                change = replace(change, replay_before=replay, replay_after=replay.adding(missed))
-            if await self.setups.change(change):
-                await self._ease(channel_of_endpoint(tenant, endpoint_id), Channel.forgotten)
-                return after.endpoint(endpoint_id)
+                change = replace(
+                    change, replay_before=replay, replay_after=replay.with_range(missed)
+                )
+            if await self.configs.update(change):
+                await self._update_circuit(
+                    queue_of_endpoint(tenant, endpoint_id), EndpointCircuit.reset
+                )
+                return after.get_endpoint(endpoint_id)
         raise _contended()
 
-    async def remove(self, tenant: str, endpoint_id: str) -> None:
+    async def delete_endpoint(self, tenant: str, endpoint_id: str) -> None:
         """Delete an endpoint; what waits for it is given up. Raises `NotFound`."""
-        await self._change(tenant, lambda setup: setup.without(endpoint_id))
+        await self._update_config(tenant, lambda setup: setup.without_endpoint(endpoint_id))
 
-    async def rotate(self, tenant: str, rotation: Rotation) -> str:
+    async def rotate_secret(self, tenant: str, rotation: SecretRotation) -> str:
         """Make a new secret or key, and return it; those before it end after the overlap."""
-        mint = mint_webhook_secret if rotation.kind is SecretKind.HMAC else mint_signing_key
+        mint = encode_webhook_secret if rotation.kind is SecretKind.HMAC else encode_signing_key
         new, now = mint(self.ids.secret()), self.clock.now()
-        await self._change(
-            tenant, lambda setup: setup.rotated(rotation.kind, new, now, rotation.overlap)
+        await self._update_config(
+            tenant,
+            lambda setup: setup.with_rotated_secret(rotation.kind, new, now, rotation.overlap),
         )
         return new
 
-    async def test(self, tenant: str, endpoint_id: str | None = None) -> tuple[Delivery, ...]:
+    async def send_test_events(
+        self, tenant: str, endpoint_id: str | None = None
+    ) -> tuple[Delivery, ...]:
         """Send a test event to one endpoint, or to all that are enabled.
 
         Raises `NotFound`, `Conflict`.
         """
-        setup, now = await self.setup(tenant), self.clock.now()
-        chosen = setup.endpoints if endpoint_id is None else (setup.endpoint(endpoint_id),)
-        enabled = [endpoint for endpoint in chosen if endpoint.disabled is None]
+        setup, now = await self.load_config(tenant), self.clock.now()
+        chosen = setup.endpoints if endpoint_id is None else (setup.get_endpoint(endpoint_id),)
+        enabled = [endpoint for endpoint in chosen if endpoint.disabled_reason is None]
         if not enabled:
             raise Conflict("There is no enabled endpoint to test.")
         made = []
         for endpoint in enabled:
             data = orjson.dumps({"endpoint_id": endpoint.id}).decode()
             named = (self.ids.delivery_id(now), now)
-            delivery = jobless_notice(setup, endpoint, EventType.TEST, data, named)
-            await self.deliveries.post(None, delivery)
-            await self._ease(delivery.channel, Channel.opened)
+            delivery = system_delivery(setup, endpoint, WebhookEventType.TEST, data, named)
+            await self.deliveries.enqueue(None, delivery)
+            await self._update_circuit(delivery.queue, EndpointCircuit.reset_pause)
             made.append(delivery)
         return tuple(made)
 
     # Deliveries
 
-    async def page(self, tenant: str, query: DeliveryQuery) -> DeliveryPage:
+    async def list_deliveries(self, tenant: str, query: DeliveryQuery) -> DeliveryPage:
         """A tenant's deliveries, newest first."""
         found: list[Delivery] = []
         cursor, scanned = query.cursor, 0
-        while len(found) < query.limit and scanned < MOST_SCANNED:
-            span = Span(query.since, query.until, cursor)
+        while len(found) < query.limit and scanned < MAX_SCANNED:
+            span = DeliveryRange(query.since, query.until, cursor)
             # One more than wanted tells whether any follow.
-            asked = _SCAN if query.state else query.limit - len(found) + 1
-            ids = await self.deliveries.newest_first(tenant, span, asked)
+            asked = _SCAN_PAGE_SIZE if query.state else query.limit - len(found) + 1
+            ids = await self.deliveries.list_newest_first(tenant, span, asked)
             loaded = await asyncio.gather(*map(self.deliveries.load, ids))
             for name, delivery in zip(ids, loaded, strict=True):
                 cursor, scanned = name, scanned + 1
@@ -194,63 +210,67 @@ class Mailroom:
         self, deliveries: Sequence[Delivery]
     ) -> tuple[tuple[Delivery, Sequence[DeliveryAttempt]], ...]:
         """Deliveries, each with what its attempts met."""
-        attempts = await asyncio.gather(*(self.deliveries.attempts(d.id) for d in deliveries))
+        attempts = await asyncio.gather(*(self.deliveries.list_attempts(d.id) for d in deliveries))
         return tuple(zip(deliveries, attempts, strict=True))
 
-    async def named(self, ids: Sequence[str]) -> tuple[Delivery, ...]:
+    async def load_deliveries(self, ids: Sequence[str]) -> tuple[Delivery, ...]:
         """The deliveries of these ids that are still there."""
         loaded = await asyncio.gather(*map(self.deliveries.load, ids))
         return tuple(delivery for delivery in loaded if delivery is not None)
 
     async def resend(self, tenant: str, delivery_id: str) -> Delivery:
         """Send one event anew, now, under its old id. Raises `NotFound`, `Conflict`."""
-        for _ in range(_TRIES):
-            before = await self.deliveries.load(delivery_id) if may_be_id(delivery_id) else None
+        for _ in range(_MAX_TRIES):
+            before = await self.deliveries.load(delivery_id) if is_valid_id(delivery_id) else None
             if before is None or before.tenant != tenant:
                 raise NotFound("There is no such delivery.")
-            after = before.resent(self.clock.now())
-            if await self.deliveries.post(before, after):
-                await self._ease(after.channel, Channel.opened)
+            after = before.resend(self.clock.now())
+            if await self.deliveries.enqueue(before, after):
+                await self._update_circuit(after.queue, EndpointCircuit.reset_pause)
                 return after
         raise _contended()
 
-    async def replay(self, tenant: str, stretch: Stretch) -> Replay:
+    async def replay(self, tenant: str, replay_range: ReplayRange) -> Replay:
         """Have a stretch of events sent anew, a few each second. Raises `Conflict`."""
-        for _ in range(_TRIES):
+        for _ in range(_MAX_TRIES):
             before = await self.replays.load(tenant)
-            after = before.adding(stretch)
-            if await self.replays.move(before, after, self.clock.now()):
+            after = before.with_range(replay_range)
+            if await self.replays.update(before, after, self.clock.now()):
                 return after
         raise _contended()
 
-    async def _change(
-        self, tenant: str, decide: Callable[[WebhookSetup], WebhookSetup]
-    ) -> WebhookSetup:
-        for _ in range(_TRIES):
-            before = await self.setup(tenant)
+    async def _update_config(
+        self, tenant: str, decide: Callable[[WebhookConfig], WebhookConfig]
+    ) -> WebhookConfig:
+        for _ in range(_MAX_TRIES):
+            before = await self.load_config(tenant)
             after = decide(before)
-            if await self.setups.change(SetupChange(before, after)):
+            if await self.configs.update(WebhookConfigUpdate(before, after)):
                 return after
         raise _contended()
 
-    async def _ease(self, name: str, step: Callable[[Channel], Channel]) -> None:
+    async def _update_circuit(
+        self, queue: str, transition: Callable[[EndpointCircuit], EndpointCircuit]
+    ) -> None:
         """Let a channel's breaker know of a person's wish; no loss if others are faster."""
-        for _ in range(_TRIES):
-            before = await self.deliveries.channel(name)
-            after = step(before)
-            if after == before or await self.deliveries.move_channel(
-                ChannelMove(name, before, after)
+        for _ in range(_MAX_TRIES):
+            before = await self.deliveries.load_circuit(queue)
+            after = transition(before)
+            if after == before or await self.deliveries.update_circuit(
+                CircuitUpdate(queue, before, after)
             ):
                 return
 
 
-def _drafted(endpoint: Endpoint, draft: EndpointDraft, now: datetime) -> Endpoint:
-    changed = replace(endpoint, **draft.fields)
-    if draft.enabled is None or draft.enabled == (endpoint.disabled is None):
+def _with_input(endpoint: Endpoint, endpoint_input: EndpointInput, now: datetime) -> Endpoint:
+    changed = replace(endpoint, **endpoint_input.fields)
+    if endpoint_input.enabled is None or endpoint_input.enabled == (
+        endpoint.disabled_reason is None
+    ):
         return changed
-    if draft.enabled:
-        return replace(changed, disabled=None, disabled_at=None)
-    return replace(changed, disabled=Disabled.BY_OWNER, disabled_at=now)
+    if endpoint_input.enabled:
+        return replace(changed, disabled_reason=None, disabled_at=None)
+    return replace(changed, disabled_reason=DisabledReason.BY_OWNER, disabled_at=now)
 
 
 def _contended() -> Conflict:

@@ -3,6 +3,6 @@
 from pathlib import Path
 
 
-def path_of(name: str) -> Path:
+def media_path(name: str) -> Path:
     """The file on disk, whether or not it exists."""
     return Path(__file__).parent / name

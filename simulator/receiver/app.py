@@ -17,154 +17,166 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from simulator.broken_responses import Closed, Hung, Late, Reset, huge
-from simulator.clock import Clock
+from simulator.broken_responses import (
+    ClosedConnection,
+    DelayedResponse,
+    HangingResponse,
+    ResetConnection,
+    huge_response,
+)
+from simulator.clock import SimulatorClock
 from simulator.receiver.inbox import (
     Behaviour,
-    Callback,
-    Mailbox,
-    Manner,
-    read_behaviours,
+    Inbox,
+    ResponseMode,
+    WebhookCall,
+    parse_behaviours,
     summary_line,
 )
 from simulator.script_fields import Fields, Json, ScriptError
 
-Say = Callable[[str], None]
+WriteLine = Callable[[str], None]
 
 
-def create_app(mailbox: Mailbox, clock: Clock, say: Say) -> Starlette:
+def create_receiver_app(inbox: Inbox, clock: SimulatorClock, write_line: WriteLine) -> Starlette:
     """``say`` is told one line for each verified callback."""
-    face = Face(mailbox, clock, say)
+    face = ReceiverApi(inbox, clock, write_line)
     return Starlette(
         routes=[
             Route("/hooks/{name}", face.receive, methods=["POST"]),
-            Route("/_recv/calls", face.calls, methods=["GET"]),
-            Route("/_recv/behaviour", face.behave, methods=["POST"]),
-            Route("/_recv/behaviour", face.behave_well, methods=["DELETE"]),
-            Route("/_recv/secret", face.trust, methods=["POST"]),
-            Route("/_recv/secret", face.distrust, methods=["DELETE"]),
+            Route("/_recv/calls", face.list_webhooks, methods=["GET"]),
+            Route("/_recv/behaviour", face.add_behaviours, methods=["POST"]),
+            Route("/_recv/behaviour", face.clear_behaviours, methods=["DELETE"]),
+            Route("/_recv/secret", face.add_secret, methods=["POST"]),
+            Route("/_recv/secret", face.clear_secrets, methods=["DELETE"]),
             Route("/_recv/reset", face.reset, methods=["POST"]),
             Route("/_recv/healthz", face.healthz, methods=["GET"]),
         ]
     )
 
 
-class Face:
+class ReceiverApi:
     """Endpoints over one mailbox."""
 
-    def __init__(self, mailbox: Mailbox, clock: Clock, say: Say) -> None:
+    def __init__(self, inbox: Inbox, clock: SimulatorClock, write_line: WriteLine) -> None:
         """Time comes from ``clock``."""
-        self._mailbox = mailbox
+        self._inbox = inbox
         self._clock = clock
-        self._say = say
+        self._write_line = write_line
 
     async def receive(self, request: Request) -> Response:
         """Remember a callback, then meet it as scripted."""
-        callback = await self._read(request)
-        self._mailbox.callbacks.append(callback)
-        if callback.verified:
-            self._say(summary_line(callback))
-        return answer_for(callback, self._clock)
+        callback = await self._parse_webhook(request)
+        self._inbox.webhooks.append(callback)
+        if callback.is_verified:
+            self._write_line(summary_line(callback))
+        return build_response(callback, self._clock)
 
-    async def calls(self, request: Request) -> Response:
+    async def list_webhooks(self, request: Request) -> Response:
         """What came."""
         name = request.query_params.get("name")
-        found = [call for call in self._mailbox.callbacks if name in {None, call.name}]
-        return _json({"calls": [_document(call) for call in found], "total": len(found)})
+        found = [call for call in self._inbox.webhooks if name in {None, call.name}]
+        return _json_response(
+            {"calls": [_webhook_to_json(call) for call in found], "total": len(found)}
+        )
 
-    async def behave(self, request: Request) -> Response:
+    async def add_behaviours(self, request: Request) -> Response:
         """Add behaviours."""
         try:
-            behaviours = read_behaviours(orjson.loads(await request.body()))
+            behaviours = parse_behaviours(orjson.loads(await request.body()))
         except (ScriptError, orjson.JSONDecodeError) as error:
-            return _json({"error": str(error)}, 400)
-        self._mailbox.script.extend(behaviours)
-        return _json({"added": len(behaviours)})
+            return _json_response({"error": str(error)}, 400)
+        self._inbox.rules.extend(behaviours)
+        return _json_response({"added": len(behaviours)})
 
-    async def trust(self, request: Request) -> Response:
+    async def add_secret(self, request: Request) -> Response:
         """Add a secret."""
         try:
             fields = Fields(orjson.loads(await request.body()))
             secret, name = fields.text("secret"), fields.text("name")
-            fields.finish()
-            self._mailbox.trust(secret or "", name)
+            fields.reject_unknown()
+            self._inbox.add_secret(secret or "", name)
         except (ScriptError, orjson.JSONDecodeError) as error:
-            return _json({"error": str(error)}, 400)
-        return _json({"status": "trusted"})
+            return _json_response({"error": str(error)}, 400)
+        return _json_response({"status": "trusted"})
 
-    async def behave_well(self, _request: Request) -> Response:
+    async def clear_behaviours(self, _request: Request) -> Response:
         """Forget all behaviours; callbacks and secrets stay."""
-        self._mailbox.script.clear()
-        return _json({"status": "forgotten"})
+        self._inbox.rules.clear()
+        return _json_response({"status": "forgotten"})
 
-    async def distrust(self, _request: Request) -> Response:
+    async def clear_secrets(self, _request: Request) -> Response:
         """Forget all secrets."""
-        self._mailbox.distrust()
-        return _json({"status": "forgotten"})
+        self._inbox.clear_secrets()
+        return _json_response({"status": "forgotten"})
 
     async def reset(self, _request: Request) -> Response:
         """Start afresh."""
-        self._mailbox.reset()
-        return _json({"status": "reset"})
+        self._inbox.reset()
+        return _json_response({"status": "reset"})
 
     async def healthz(self, _request: Request) -> Response:
         """Alive."""
-        return _json({"status": "ok"})
+        return _json_response({"status": "ok"})
 
-    async def _read(self, request: Request) -> Callback:
+    async def _parse_webhook(self, request: Request) -> WebhookCall:
         name, headers, body = request.path_params["name"], request.headers, await request.body()
-        return Callback(
+        return WebhookCall(
             name=name,
             path=request.url.path,
             received_at=self._clock.now(),
             headers=dict(headers),
             body=body,
-            reason=self._mailbox.objection(name, headers, body),
-            behaviour=self._mailbox.behaviour_for(name),
+            rejection_reason=self._inbox.verification_error(name, headers, body),
+            behaviour=self._inbox.take_behaviour(name),
         )
 
 
-def answer_for(callback: Callback, clock: Clock) -> Response:
+def build_response(webhook: WebhookCall, clock: SimulatorClock) -> Response:
     """What the sender gets; 401 where a plain 200 was due to a callback without a signature."""
-    behaviour = callback.behaviour
-    match behaviour.manner:
-        case Manner.HANG:
-            return Hung()
-        case Manner.CLOSE:
-            return Closed()
-        case Manner.RESET:
-            return Reset()
-        case Manner.HUGE:
-            return huge(behaviour.size, behaviour.status)
-        case Manner.SLOW:
-            return Late(_plain(callback, behaviour), behaviour.delay, clock)
-        case Manner.ANSWER:
-            return _plain(callback, behaviour)
+    behaviour = webhook.behaviour
+    match behaviour.mode:
+        case ResponseMode.HANG:
+            return HangingResponse()
+        case ResponseMode.CLOSE:
+            return ClosedConnection()
+        case ResponseMode.RESET:
+            return ResetConnection()
+        case ResponseMode.HUGE:
+            return huge_response(behaviour.size, behaviour.status)
+        case ResponseMode.SLOW:
+            return DelayedResponse(
+                _build_default_response(webhook, behaviour), behaviour.delay, clock
+            )
+        case ResponseMode.ANSWER:
+            return _build_default_response(webhook, behaviour)
 
 
-def _plain(callback: Callback, behaviour: Behaviour) -> Response:
+def _build_default_response(webhook: WebhookCall, behaviour: Behaviour) -> Response:
     ok = 200
-    status = 401 if behaviour.status == ok and not callback.verified else behaviour.status
-    answer = _json({"verified": callback.verified, "reason": callback.reason}, status)
+    status = 401 if behaviour.status == ok and not webhook.is_verified else behaviour.status
+    answer = _json_response(
+        {"verified": webhook.is_verified, "reason": webhook.rejection_reason}, status
+    )
     if behaviour.retry_after is not None:
         answer.headers["retry-after"] = behaviour.retry_after
     return answer
 
 
-def _document(callback: Callback) -> Json:
+def _webhook_to_json(webhook: WebhookCall) -> Json:
     return {
-        "name": callback.name,
-        "path": callback.path,
-        "received_at": callback.received_at.isoformat(),
-        "headers": dict(callback.headers),
-        "body": callback.body.decode(errors="replace"),
-        "verified": callback.verified,
-        "reason": callback.reason,
-        "webhook_id": callback.webhook_id,
-        "manner": callback.behaviour.manner.value,
-        "status": callback.behaviour.status,
+        "name": webhook.name,
+        "path": webhook.path,
+        "received_at": webhook.received_at.isoformat(),
+        "headers": dict(webhook.headers),
+        "body": webhook.body.decode(errors="replace"),
+        "verified": webhook.is_verified,
+        "reason": webhook.rejection_reason,
+        "webhook_id": webhook.webhook_id,
+        "manner": webhook.behaviour.mode.value,
+        "status": webhook.behaviour.status,
     }
 
 
-def _json(document: object, status: int = 200) -> Response:
+def _json_response(document: object, status: int = 200) -> Response:
     return Response(orjson.dumps(document), status, media_type="application/json")

@@ -17,13 +17,13 @@ from standardwebhooks.webhooks import (
 )
 
 from simulator.script_fields import Fields, ScriptError
-from simulator.script_rules import Dose, Script
+from simulator.script_rules import RuleFrequency, RuleList
 
 DEFAULT_DELAY = timedelta(seconds=5)
 DEFAULT_SIZE = 64 * 1024 * 1024
 
 
-class Manner(StrEnum):
+class ResponseMode(StrEnum):
     """How a callback is met."""
 
     ANSWER = "answer"
@@ -38,7 +38,7 @@ class Manner(StrEnum):
 class Behaviour:
     """How callbacks to one hook are met; ``name`` None is every hook."""
 
-    manner: Manner = Manner.ANSWER
+    mode: ResponseMode = ResponseMode.ANSWER
     name: str | None = None
     status: int = 200
     retry_after: str | None = None
@@ -47,7 +47,7 @@ class Behaviour:
 
 
 @dataclass(frozen=True, slots=True)
-class Callback:
+class WebhookCall:
     """One callback as it came. ``reason`` tells why it was not verified."""
 
     name: str
@@ -55,13 +55,13 @@ class Callback:
     received_at: datetime
     headers: Mapping[str, str]
     body: bytes
-    reason: str | None
+    rejection_reason: str | None
     behaviour: Behaviour
 
     @property
-    def verified(self) -> bool:
+    def is_verified(self) -> bool:
         """Whether a known secret signed it."""
-        return self.reason is None
+        return self.rejection_reason is None
 
     @property
     def webhook_id(self) -> str | None:
@@ -69,16 +69,16 @@ class Callback:
         return self.headers.get("webhook-id")
 
 
-class Mailbox:
+class Inbox:
     """Secrets by hook, callbacks in the order they came, and the script of behaviours."""
 
-    def __init__(self, chance: random.Random) -> None:
+    def __init__(self, rng: random.Random) -> None:
         """Draw rates from ``chance``."""
-        self.script: Script[Behaviour] = Script(chance)
-        self.callbacks: list[Callback] = []
+        self.rules: RuleList[Behaviour] = RuleList(rng)
+        self.webhooks: list[WebhookCall] = []
         self._secrets: list[tuple[str | None, Webhook]] = []
 
-    def trust(self, secret: str, name: str | None = None) -> None:
+    def add_secret(self, secret: str, name: str | None = None) -> None:
         """Accept signatures by a ``whsec_`` secret at one hook or at all; ScriptError if bad."""
         try:
             self._secrets.append((name, Webhook(secret)))
@@ -86,26 +86,26 @@ class Mailbox:
             text = f"secret: {error}"
             raise ScriptError(text) from error
 
-    def distrust(self) -> None:
+    def clear_secrets(self) -> None:
         """Forget all secrets."""
         self._secrets.clear()
 
     def reset(self) -> None:
         """Forget callbacks and behaviours; secrets stay."""
-        self.callbacks.clear()
-        self.script.clear()
+        self.webhooks.clear()
+        self.rules.clear()
 
-    def behaviour_for(self, name: str) -> Behaviour:
+    def take_behaviour(self, name: str) -> Behaviour:
         """The scripted behaviour for a hook, used up by asking; a plain 200 otherwise."""
-        return self.script.pick(lambda rule: rule.name in {None, name}) or Behaviour()
+        return self.rules.take_match(lambda rule: rule.name in {None, name}) or Behaviour()
 
-    def objection(self, name: str, headers: Mapping[str, str], body: bytes) -> str | None:
+    def verification_error(self, name: str, headers: Mapping[str, str], body: bytes) -> str | None:
         """Why no secret vouches for a callback; None when one does.
 
         The library reads the machine's clock and refuses timestamps more than 5 minutes off it.
         """
         reasons = [
-            _objection(secret, headers, body)
+            _verification_error(secret, headers, body)
             for hook, secret in self._secrets
             if hook in {None, name}
         ]
@@ -114,23 +114,23 @@ class Mailbox:
         return reasons[-1] if reasons else "no secret is known for this hook"
 
 
-def read_behaviours(documents: object) -> list[tuple[Behaviour, Dose]]:
+def parse_behaviours(documents: object) -> list[tuple[Behaviour, RuleFrequency]]:
     """Behaviours from JSON, one object or a list; ScriptError tells what is wrong."""
     rows = documents if isinstance(documents, list) else [documents]
-    return [_read_behaviour(row) for row in rows]
+    return [_parse_behaviour(row) for row in rows]
 
 
-def summary_line(callback: Callback) -> str:
+def summary_line(webhook: WebhookCall) -> str:
     """One line for a reader: type, request, hook and webhook id."""
     try:
-        body = orjson.loads(callback.body)
+        body = orjson.loads(webhook.body)
         kind, request_id = body["type"], body["data"]["request_id"]
     except (orjson.JSONDecodeError, KeyError, TypeError):
         kind, request_id = "unknown type", "-"
-    return f"webhook verified: {kind} {request_id} hook={callback.name} id={callback.webhook_id}"
+    return f"webhook verified: {kind} {request_id} hook={webhook.name} id={webhook.webhook_id}"
 
 
-def _objection(secret: Webhook, headers: Mapping[str, str], body: bytes) -> str | None:
+def _verification_error(secret: Webhook, headers: Mapping[str, str], body: bytes) -> str | None:
     try:
         secret.verify(body, dict(headers), json_parse=False)
     except (WebhookVerificationError, ValueError) as error:
@@ -138,17 +138,17 @@ def _objection(secret: Webhook, headers: Mapping[str, str], body: bytes) -> str 
     return None
 
 
-def _read_behaviour(document: object) -> tuple[Behaviour, Dose]:
+def _parse_behaviour(document: object) -> tuple[Behaviour, RuleFrequency]:
     fields = Fields(document)
     retry_after = fields.raw("retry_after")
     behaviour = Behaviour(
-        manner=fields.word("manner", Manner) or Manner.ANSWER,
+        mode=fields.choice("manner", ResponseMode) or ResponseMode.ANSWER,
         name=fields.text("name"),
-        status=fields.whole_or("status", 200),
+        status=fields.integer_or_default("status", 200),
         retry_after=None if retry_after is None else str(retry_after),
-        delay=fields.span_or("seconds", DEFAULT_DELAY),
-        size=fields.whole_or("size", DEFAULT_SIZE),
+        delay=fields.duration_or_default("seconds", DEFAULT_DELAY),
+        size=fields.integer_or_default("size", DEFAULT_SIZE),
     )
-    dose = Dose.read(fields)
-    fields.finish()
+    dose = RuleFrequency.parse(fields)
+    fields.reject_unknown()
     return behaviour, dose

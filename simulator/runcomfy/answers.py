@@ -8,28 +8,28 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from simulator.runcomfy.catalogue import MAX_LIMIT, Query
+from simulator.runcomfy.catalogue import MAX_LIMIT, CatalogueQuery
 from simulator.runcomfy.documents import (
-    MICRO,
-    View,
+    MICRO_PER_USD,
+    RenderContext,
     cancel_document,
     cost_document,
     result_document,
     status_document,
     submit_document,
 )
-from simulator.runcomfy.errors import HTTP_STATUS, Code, error_document
-from simulator.runcomfy.input_check import faults_of
-from simulator.runcomfy.job import Job, Twist
-from simulator.runcomfy.prompt_triggers import NONE, Triggers
-from simulator.runcomfy.state import Order, World
+from simulator.runcomfy.errors import HTTP_STATUS, RunComfyErrorCode, error_document
+from simulator.runcomfy.input_check import validate_input
+from simulator.runcomfy.job import Anomaly, SimulatedRequest
+from simulator.runcomfy.prompt_triggers import NO_TRIGGERS, PromptTriggers
+from simulator.runcomfy.state import RunComfyState, ValidatedSubmit
 from simulator.script_fields import Json
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class ApiRequest:
     """One call as it came in. ``given`` is a submit's JSON object, None when it is none."""
 
     base_url: str
@@ -38,83 +38,95 @@ class Asked:
     model_id: str = ""
     request_id: str = ""
     query: Mapping[str, str] = field(default_factory=dict)
-    given: Json | None = None
-    triggers: Triggers = NONE
-    twist: Twist | None = None
+    payload: Json | None = None
+    triggers: PromptTriggers = NO_TRIGGERS
+    anomaly: Anomaly | None = None
 
     @property
-    def view(self) -> View:
+    def render_context(self) -> RenderContext:
         """What documents need of it."""
-        return View(now=self.now, base_url=self.base_url)
+        return RenderContext(now=self.now, base_url=self.base_url)
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ApiResponse:
     """An HTTP status and a JSON document."""
 
     status: int
     document: Json
 
 
-Act = Callable[[World, Asked], Answer]
+CallHandler = Callable[[RunComfyState, ApiRequest], ApiResponse]
 
 
-def guarded(act: Act, world: World, asked: Asked) -> Answer:
+def authenticate_and_handle(
+    handler: CallHandler, state: RunComfyState, api_request: ApiRequest
+) -> ApiResponse:
     """The call's answer, or 400004 without the right token."""
-    token = world.setup.token
-    if not asked.token or token not in {None, asked.token}:
-        return _refusal(Code.BAD_TOKEN, "API token is missing, expired or revoked")
-    return act(world, asked)
+    token = state.config.token
+    if not api_request.token or token not in {None, api_request.token}:
+        return _error_response(
+            RunComfyErrorCode.INVALID_TOKEN, "API token is missing, expired or revoked"
+        )
+    return handler(state, api_request)
 
 
-def submit(world: World, asked: Asked) -> Answer:
+def submit(state: RunComfyState, api_request: ApiRequest) -> ApiResponse:
     """Accept, book, and tell where to look."""
-    model = world.catalogue.models.get(asked.model_id)
+    model = state.catalogue.models.get(api_request.model_id)
     if model is None:
-        return _refusal(Code.BAD_ID, f"Unknown model: {asked.model_id}")
-    if asked.given is None:
+        return _error_response(
+            RunComfyErrorCode.INVALID_ID, f"Unknown model: {api_request.model_id}"
+        )
+    if api_request.payload is None:
         detail = [{"loc": ["body"], "msg": "Input should be a JSON object", "type": "json_invalid"}]
-        return _refusal(Code.INVALID, "Validation error", detail)
-    faults = faults_of(asked.given, model.card["input_schema"])
+        return _error_response(RunComfyErrorCode.VALIDATION_FAILED, "Validation error", detail)
+    faults = validate_input(api_request.payload, model.card["input_schema"])
     if faults:
-        return _refusal(Code.INVALID, "Validation error", faults)
-    if world.exhausted:
-        return _refusal(Code.NO_BALANCE, "Insufficient balance")
-    order = Order(model, asked.given, asked.triggers, asked.twist)
-    return Answer(200, submit_document(world.submit(order, asked.now), asked.view))
-
-
-def status(world: World, asked: Asked) -> Answer:
-    """Where a request stands."""
-    return _about(world, asked, lambda job: status_document(job, asked.view))
-
-
-def result(world: World, asked: Asked) -> Answer:
-    """What came of a request; with ``include_cost`` what it cost."""
-
-    def document(job: Job) -> Json:
-        costed = _is_true(asked.query.get("include_cost"))
-        cost = cost_document(job, asked.now, world.setup.cost_delay) if costed else {}
-        return {**result_document(job, asked.view), **cost}
-
-    return _about(world, asked, document)
-
-
-def cancel(world: World, asked: Asked) -> Answer:
-    """Cancel a waiting request."""
-    return _about(
-        world, asked, lambda job: cancel_document(*world.cancel(job, asked.now), asked.now)
+        return _error_response(RunComfyErrorCode.VALIDATION_FAILED, "Validation error", faults)
+    if state.is_out_of_balance:
+        return _error_response(RunComfyErrorCode.INSUFFICIENT_BALANCE, "Insufficient balance")
+    order = ValidatedSubmit(model, api_request.payload, api_request.triggers, api_request.anomaly)
+    return ApiResponse(
+        200, submit_document(state.submit(order, api_request.now), api_request.render_context)
     )
 
 
-def models(world: World, asked: Asked) -> Answer:
+def status(state: RunComfyState, api_request: ApiRequest) -> ApiResponse:
+    """Where a request stands."""
+    return _handle_request_call(
+        state, api_request, lambda job: status_document(job, api_request.render_context)
+    )
+
+
+def result(state: RunComfyState, api_request: ApiRequest) -> ApiResponse:
+    """What came of a request; with ``include_cost`` what it cost."""
+
+    def document(job: SimulatedRequest) -> Json:
+        costed = _is_true(api_request.query.get("include_cost"))
+        cost = cost_document(job, api_request.now, state.config.cost_delay) if costed else {}
+        return {**result_document(job, api_request.render_context), **cost}
+
+    return _handle_request_call(state, api_request, document)
+
+
+def cancel(state: RunComfyState, api_request: ApiRequest) -> ApiResponse:
+    """Cancel a waiting request."""
+    return _handle_request_call(
+        state,
+        api_request,
+        lambda job: cancel_document(*state.cancel(job, api_request.now), api_request.now),
+    )
+
+
+def models(state: RunComfyState, api_request: ApiRequest) -> ApiResponse:
     """One page of the catalogue."""
-    query = asked.query
+    query = api_request.query
     limit, offset = query.get("limit", "20"), query.get("offset", "0")
     if not (limit.isdecimal() and offset.isdecimal()):
         detail = [{"loc": ["query"], "msg": "limit and offset are integers", "type": "int_parsing"}]
-        return _refusal(Code.INVALID, "Validation error", detail)
-    wanted = Query(
+        return _error_response(RunComfyErrorCode.VALIDATION_FAILED, "Validation error", detail)
+    wanted = CatalogueQuery(
         search=query.get("search", ""),
         category=query.get("category", ""),
         kind=query.get("kind", ""),
@@ -122,42 +134,48 @@ def models(world: World, asked: Asked) -> Answer:
         limit=min(int(limit), MAX_LIMIT),
         offset=int(offset),
     )
-    return Answer(200, world.catalogue.page(wanted))
+    return ApiResponse(200, state.catalogue.page(wanted))
 
 
-def categories(world: World, _asked: Asked) -> Answer:
+def categories(state: RunComfyState, _api_request: ApiRequest) -> ApiResponse:
     """All categories."""
-    return Answer(200, {"categories": world.catalogue.categories})
+    return ApiResponse(200, {"categories": state.catalogue.categories})
 
 
-def model(world: World, asked: Asked) -> Answer:
+def model(state: RunComfyState, api_request: ApiRequest) -> ApiResponse:
     """One card with its schemas."""
-    found = world.catalogue.models.get(asked.model_id)
+    found = state.catalogue.models.get(api_request.model_id)
     if found is None:
-        return _refusal(Code.NOT_FOUND, f"Unknown model: {asked.model_id}")
-    return Answer(200, found.card)
+        return _error_response(
+            RunComfyErrorCode.NOT_FOUND, f"Unknown model: {api_request.model_id}"
+        )
+    return ApiResponse(200, found.card)
 
 
-def balance(world: World, _asked: Asked) -> Answer:
+def balance(state: RunComfyState, _api_request: ApiRequest) -> ApiResponse:
     """What is left, in USD and in micro-dollars."""
-    left = world.setup.balance
-    return Answer(200, {"balance_usd": left / MICRO, "balance_microdollars": left})
+    left = state.config.balance
+    return ApiResponse(200, {"balance_usd": left / MICRO_PER_USD, "balance_microdollars": left})
 
 
-def not_found() -> Answer:
+def not_found() -> ApiResponse:
     """What a deleted or expired request is answered."""
-    return _refusal(Code.NOT_FOUND, "Request not found")
+    return _error_response(RunComfyErrorCode.NOT_FOUND, "Request not found")
 
 
-def _about(world: World, asked: Asked, document: Callable[[Job], Json]) -> Answer:
-    if not _REQUEST_ID.fullmatch(asked.request_id):
-        return _refusal(Code.BAD_ID, "Malformed request id")
-    job = world.jobs.get(asked.request_id)
-    return not_found() if job is None else Answer(200, document(job))
+def _handle_request_call(
+    state: RunComfyState, api_request: ApiRequest, document: Callable[[SimulatedRequest], Json]
+) -> ApiResponse:
+    if not _REQUEST_ID.fullmatch(api_request.request_id):
+        return _error_response(RunComfyErrorCode.INVALID_ID, "Malformed request id")
+    job = state.jobs.get(api_request.request_id)
+    return not_found() if job is None else ApiResponse(200, document(job))
 
 
-def _refusal(code: Code, message: str, detail: list[Json] | None = None) -> Answer:
-    return Answer(HTTP_STATUS[code], error_document(code, message, detail))
+def _error_response(
+    code: RunComfyErrorCode, message: str, detail: list[Json] | None = None
+) -> ApiResponse:
+    return ApiResponse(HTTP_STATUS[code], error_document(code, message, detail))
 
 
 def _is_true(value: str | None) -> bool:

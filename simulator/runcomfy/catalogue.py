@@ -18,48 +18,48 @@ _SCHEMAS = ("input_schema", "output_schema")
 
 @dataclass(frozen=True, slots=True)
 class Tariff:
-    """``rate`` micro-dollars a unit; ``silent_rate`` applies where audio is switched off."""
+    """``rate`` micro-dollars a unit; ``muted_rate`` applies where audio is switched off."""
 
     unit: str
     rate: int
-    silent_rate: int | None = None
+    muted_rate: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Model:
+class SimulatedModel:
     """A public card, and the two things that a card does not tell exactly."""
 
     card: Json
     tariff: Tariff
-    makes: str
+    output_kind: str
 
     @property
     def model_id(self) -> str:
         """The id, slashes and all."""
         return str(self.card["model_id"])
 
-    def price_of(self, given: Json) -> int:
+    def price_of(self, payload: Json) -> int:
         """In micro-dollars, by seconds or by outputs; Kling's rates are those of its page."""
-        silent = self._value(given, "generate_audio") is False
+        silent = self._value(payload, "generate_audio") is False
         rate = self.tariff.rate
-        if silent and self.tariff.silent_rate is not None:
-            rate = self.tariff.silent_rate
+        if silent and self.tariff.muted_rate is not None:
+            rate = self.tariff.muted_rate
         units = "duration" if self.tariff.unit == "second" else "num_images"
-        return round(rate * (self._value(given, units) or 1))
+        return round(rate * (self._value(payload, units) or 1))
 
-    def product_of(self, given: Json) -> Product:
+    def product_of(self, payload: Json) -> Product:
         """What a request with this input makes."""
-        count = self._value(given, "num_images") if self.makes == "image" else 1
-        return Product(kind=self.makes, count=count or 1)
+        count = self._value(payload, "num_images") if self.output_kind == "image" else 1
+        return Product(kind=self.output_kind, count=count or 1)
 
-    def _value(self, given: Json, name: str) -> int | None:
+    def _value(self, payload: Json, name: str) -> int | None:
         default: int | None = self.card["input_schema"]["properties"].get(name, {}).get("default")
-        value: int | None = given.get(name)
+        value: int | None = payload.get(name)
         return default if value is None else value
 
 
 @dataclass(frozen=True, slots=True)
-class Query:
+class CatalogueQuery:
     """How a client narrows the list; empty strings match everything."""
 
     search: str = ""
@@ -71,37 +71,39 @@ class Query:
 
 
 @dataclass(frozen=True, slots=True)
-class Catalogue:
+class SimulatedCatalogue:
     """All models, by id."""
 
-    models: Mapping[str, Model]
+    models: Mapping[str, SimulatedModel]
 
     @property
     def categories(self) -> list[str]:
         """Every category that a card names, sorted."""
         return sorted({name for model in self.models.values() for name in model.card["categories"]})
 
-    def page(self, query: Query) -> Json:
+    def page(self, query: CatalogueQuery) -> Json:
         """``models``, ``total``, ``limit``, ``offset``; cards without schemas unless asked for."""
-        found = [model.card for model in self.models.values() if _fits(model.card, query)]
+        found = [model.card for model in self.models.values() if _matches(model.card, query)]
         limit = min(query.limit, MAX_LIMIT)
         shown = found[query.offset : query.offset + limit]
-        cards = shown if query.include_schema else [_brief(card) for card in shown]
+        cards = shown if query.include_schema else [_without_schemas(card) for card in shown]
         return {"models": cards, "total": len(found), "limit": limit, "offset": query.offset}
 
 
-def load_catalogue(path: Path | None = None) -> Catalogue:
+def load_catalogue(path: Path | None = None) -> SimulatedCatalogue:
     """Read the file beside this module, or another of the same shape."""
     rows = orjson.loads((path or Path(__file__).with_name("catalogue.json")).read_bytes())
-    return Catalogue({model.model_id: model for model in _models(rows)})
+    return SimulatedCatalogue({model.model_id: model for model in _models(rows)})
 
 
-def _models(rows: Iterable[Json]) -> Iterable[Model]:
+def _models(rows: Iterable[Json]) -> Iterable[SimulatedModel]:
     for row in rows:
-        yield Model(card=row["card"], tariff=Tariff(**row["tariff"]), makes=row["makes"])
+        yield SimulatedModel(
+            card=row["card"], tariff=Tariff(**row["tariff"]), output_kind=row["makes"]
+        )
 
 
-def _fits(card: Json, query: Query) -> bool:
+def _matches(card: Json, query: CatalogueQuery) -> bool:
     text = f"{card['model_id']} {card['display_name']}".lower()
     return (
         query.search.lower() in text
@@ -110,5 +112,5 @@ def _fits(card: Json, query: Query) -> bool:
     )
 
 
-def _brief(card: Json) -> Json:
+def _without_schemas(card: Json) -> Json:
     return {name: value for name, value in card.items() if name not in _SCHEMAS}

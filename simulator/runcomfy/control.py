@@ -20,166 +20,170 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from simulator.runcomfy.documents import MICRO
-from simulator.runcomfy.faults import Call, read_rules, rule_document
-from simulator.runcomfy.job import Pace, Span
-from simulator.runcomfy.state import Entry, Setup, World
+from simulator.runcomfy.documents import MICRO_PER_USD
+from simulator.runcomfy.faults import SimulatedOperation, parse_rules, rule_to_json
+from simulator.runcomfy.job import DurationRange, Pace
+from simulator.runcomfy.state import PaidSubmission, RunComfyState, SimulatorConfig
 from simulator.script_fields import Fields, Json, ScriptError
 
-Read = Callable[[World, Request], object]
-Change = Callable[[World, object], object]
+ReadHandler = Callable[[RunComfyState, Request], object]
+WriteHandler = Callable[[RunComfyState, object], object]
 
 
-def control_routes(world: World) -> list[Route]:
+def build_control_routes(state: RunComfyState) -> list[Route]:
     """Routes over one world."""
     return [
-        Route("/_sim/healthz", _reader(world, _healthz), methods=["GET"]),
-        Route("/_sim/faults", _reader(world, _faults), methods=["GET"]),
-        Route("/_sim/faults", _changer(world, _add_faults), methods=["POST"]),
-        Route("/_sim/faults", _reader(world, _forget_faults), methods=["DELETE"]),
-        Route("/_sim/ledger", _reader(world, _ledger), methods=["GET"]),
-        Route("/_sim/ledger/summary", _reader(world, _summary), methods=["GET"]),
-        Route("/_sim/calls", _reader(world, _calls), methods=["GET"]),
-        Route("/_sim/balance", _changer(world, _set_balance), methods=["POST"]),
-        Route("/_sim/pace", _changer(world, _set_pace), methods=["POST"]),
-        Route("/_sim/reset", _reader(world, _reset), methods=["POST"]),
+        Route("/_sim/healthz", _build_read_endpoint(state, _healthz), methods=["GET"]),
+        Route("/_sim/faults", _build_read_endpoint(state, _list_faults), methods=["GET"]),
+        Route("/_sim/faults", _build_write_endpoint(state, _add_faults), methods=["POST"]),
+        Route("/_sim/faults", _build_read_endpoint(state, _clear_faults), methods=["DELETE"]),
+        Route("/_sim/ledger", _build_read_endpoint(state, _ledger), methods=["GET"]),
+        Route("/_sim/ledger/summary", _build_read_endpoint(state, _summary), methods=["GET"]),
+        Route("/_sim/calls", _build_read_endpoint(state, _calls), methods=["GET"]),
+        Route("/_sim/balance", _build_write_endpoint(state, _set_balance), methods=["POST"]),
+        Route("/_sim/pace", _build_write_endpoint(state, _set_pace), methods=["POST"]),
+        Route("/_sim/reset", _build_read_endpoint(state, _reset), methods=["POST"]),
     ]
 
 
-def _reader(world: World, read: Read) -> Callable[[Request], Awaitable[Response]]:
+def _build_read_endpoint(
+    state: RunComfyState, read: ReadHandler
+) -> Callable[[Request], Awaitable[Response]]:
     async def handle(request: Request) -> Response:
-        return _json(read(world, request))
+        return _json_response(read(state, request))
 
     return handle
 
 
-def _changer(world: World, change: Change) -> Callable[[Request], Awaitable[Response]]:
+def _build_write_endpoint(
+    state: RunComfyState, change: WriteHandler
+) -> Callable[[Request], Awaitable[Response]]:
     async def handle(request: Request) -> Response:
         try:
-            return _json(change(world, orjson.loads(await request.body())))
+            return _json_response(change(state, orjson.loads(await request.body())))
         except (ScriptError, orjson.JSONDecodeError) as error:
-            return _json({"error": str(error)}, status=400)
+            return _json_response({"error": str(error)}, status=400)
 
     return handle
 
 
-def _healthz(_world: World, _request: Request) -> object:
+def _healthz(_state: RunComfyState, _request: Request) -> object:
     return {"status": "ok"}
 
 
-def _faults(world: World, _request: Request) -> object:
+def _list_faults(state: RunComfyState, _request: Request) -> object:
     return {
         "rules": [
             {
-                **rule_document(entry.rule),
-                "times": entry.dose.times,
-                "rate": entry.dose.rate,
-                "used": entry.used,
+                **rule_to_json(entry.rule),
+                "times": entry.frequency.times,
+                "rate": entry.frequency.rate,
+                "used": entry.use_count,
             }
-            for entry in world.rules.entries
+            for entry in state.rules.entries
         ]
     }
 
 
-def _add_faults(world: World, document: object) -> object:
-    rules = read_rules(document)
-    world.rules.extend(rules)
+def _add_faults(state: RunComfyState, document: object) -> object:
+    rules = parse_rules(document)
+    state.rules.extend(rules)
     return {"added": len(rules)}
 
 
-def _forget_faults(world: World, _request: Request) -> object:
-    world.rules.clear()
+def _clear_faults(state: RunComfyState, _request: Request) -> object:
+    state.rules.clear()
     return {"rules": []}
 
 
-def _ledger(world: World, request: Request) -> object:
+def _ledger(state: RunComfyState, request: Request) -> object:
     marker = request.query_params.get("marker")
-    entries = [entry for entry in world.ledger if marker in {None, entry.marker}]
-    return {"entries": [_entry(world, entry) for entry in entries], "total": len(entries)}
+    entries = [entry for entry in state.ledger if marker in {None, entry.marker}]
+    return {"entries": [_entry_to_json(state, entry) for entry in entries], "total": len(entries)}
 
 
-def _entry(world: World, entry: Entry) -> Json:
+def _entry_to_json(state: RunComfyState, entry: PaidSubmission) -> Json:
     return {
         "request_id": entry.request_id,
         "model_id": entry.model_id,
         "received_at": entry.received_at.isoformat(),
-        "input": entry.given,
-        "price": entry.price / MICRO,
-        "charge": world.jobs[entry.request_id].charge / MICRO,
+        "input": entry.input,
+        "price": entry.price / MICRO_PER_USD,
+        "charge": state.jobs[entry.request_id].charge / MICRO_PER_USD,
         "fingerprint": entry.fingerprint,
         "marker": entry.marker,
     }
 
 
-def _summary(world: World, _request: Request) -> object:
-    entries = world.ledger
+def _summary(state: RunComfyState, _request: Request) -> object:
+    entries = state.ledger
     markers = Counter(entry.marker for entry in entries if entry.marker is not None)
     return {
         "submissions": len(entries),
         "by_model": Counter(entry.model_id for entry in entries),
-        "priced_usd": sum(entry.price for entry in entries) / MICRO,
-        "charged_usd": sum(job.charge for job in world.jobs.values()) / MICRO,
+        "priced_usd": sum(entry.price for entry in entries) / MICRO_PER_USD,
+        "charged_usd": sum(job.charge for job in state.jobs.values()) / MICRO_PER_USD,
         "distinct_fingerprints": len({entry.fingerprint for entry in entries}),
         "markers_paid_twice": sorted(marker for marker, paid in markers.items() if paid > 1),
     }
 
 
-def _calls(world: World, _request: Request) -> object:
+def _calls(state: RunComfyState, _request: Request) -> object:
     return {
-        "calls": {call.value: world.calls[call] for call in Call},
-        "faulty": {call.value: world.faulty_calls[call] for call in Call},
+        "calls": {call.value: state.calls[call] for call in SimulatedOperation},
+        "faulty": {call.value: state.faulty_calls[call] for call in SimulatedOperation},
     }
 
 
-def _set_balance(world: World, document: object) -> object:
+def _set_balance(state: RunComfyState, document: object) -> object:
     fields = Fields(document)
-    usd, enforce = fields.number("usd"), fields.flag("enforce")
-    fields.finish()
-    setup = world.setup
-    world.adjust(
+    usd, enforce = fields.number("usd"), fields.boolean("enforce")
+    fields.reject_unknown()
+    setup = state.config
+    state.update_config(
         replace(
             setup,
-            balance=setup.balance if usd is None else round(usd * MICRO),
+            balance=setup.balance if usd is None else round(usd * MICRO_PER_USD),
             enforce_balance=setup.enforce_balance if enforce is None else enforce,
         )
     )
-    return {"usd": world.setup.balance / MICRO, "enforce": world.setup.enforce_balance}
+    return {"usd": state.config.balance / MICRO_PER_USD, "enforce": state.config.enforce_balance}
 
 
-def _set_pace(world: World, document: object) -> object:
+def _set_pace(state: RunComfyState, document: object) -> object:
     fields = Fields(document)
-    setup = world.setup
-    queue = _read_span(fields, "queue", setup.pace.queue)
-    run = _read_span(fields, "run", setup.pace.run)
-    cost_delay = fields.span_or("cost_delay", setup.cost_delay)
-    fields.finish()
-    world.adjust(replace(setup, pace=Pace(queue, run), cost_delay=cost_delay))
-    return _pace_document(world.setup)
+    setup = state.config
+    queue = _parse_range(fields, "queue", setup.pace.queue)
+    run = _parse_range(fields, "run", setup.pace.run)
+    cost_delay = fields.duration_or_default("cost_delay", setup.cost_delay)
+    fields.reject_unknown()
+    state.update_config(replace(setup, pace=Pace(queue, run), cost_delay=cost_delay))
+    return _pace_to_json(state.config)
 
 
-def _read_span(fields: Fields, name: str, usual: Span) -> Span:
+def _parse_range(fields: Fields, name: str, default: DurationRange) -> DurationRange:
     value = fields.raw(name)
     if value is None:
-        return usual
+        return default
     if not isinstance(value, list) or len(value) != len(("low", "high")):
         text = f"{name}: expected [low, high] in seconds"
         raise ScriptError(text)
     ends = Fields({f"{name} low": value[0], f"{name} high": value[1]})
-    low, high = ends.span(f"{name} low"), ends.span(f"{name} high")
+    low, high = ends.duration(f"{name} low"), ends.duration(f"{name} high")
     if low is None or high is None or low > high:
         text = f"{name}: expected low not above high"
         raise ScriptError(text)
-    return Span(low, high)
+    return DurationRange(low, high)
 
 
-def _pace_document(setup: Setup) -> Json:
-    def ends(span: Span) -> list[float]:
-        return [_seconds(span.low), _seconds(span.high)]
+def _pace_to_json(config: SimulatorConfig) -> Json:
+    def ends(span: DurationRange) -> list[float]:
+        return [_seconds(span.minimum), _seconds(span.maximum)]
 
     return {
-        "queue": ends(setup.pace.queue),
-        "run": ends(setup.pace.run),
-        "cost_delay": _seconds(setup.cost_delay),
+        "queue": ends(config.pace.queue),
+        "run": ends(config.pace.run),
+        "cost_delay": _seconds(config.cost_delay),
     }
 
 
@@ -187,10 +191,10 @@ def _seconds(span: timedelta) -> float:
     return span.total_seconds()
 
 
-def _reset(world: World, _request: Request) -> object:
-    world.reset()
+def _reset(state: RunComfyState, _request: Request) -> object:
+    state.reset()
     return {"status": "reset"}
 
 
-def _json(document: object, status: int = 200) -> Response:
+def _json_response(document: object, status: int = 200) -> Response:
     return Response(orjson.dumps(document), status, media_type="application/json")

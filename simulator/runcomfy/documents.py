@@ -6,133 +6,140 @@ Knows the shapes and how an oddity bends them; decides nothing.
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from simulator.runcomfy.job import Job, Oddity, Outcome, Product, Status, Twist
+from simulator.runcomfy.job import (
+    Anomaly,
+    AnomalyKind,
+    Product,
+    SimulatedCancelOutcome,
+    SimulatedRequest,
+    Status,
+)
 from simulator.script_fields import Json
 
-MICRO = 1_000_000
-_FILE = {"video": "output.mp4", "image": "output.png"}
+MICRO_PER_USD = 1_000_000
+_FILE_NAMES = {"video": "output.mp4", "image": "output.png"}
 
 
 @dataclass(frozen=True, slots=True)
-class View:
+class RenderContext:
     """What an answer depends on besides the request: the time, and the address that was called."""
 
     now: datetime
     base_url: str
 
 
-def submit_document(job: Job, view: View) -> Json:
+def submit_document(job: SimulatedRequest, context: RenderContext) -> Json:
     """``request_id`` and three addresses."""
-    cancel_url = f"{_address(job, view)}/cancel"
-    return {"request_id": job.request_id, **_addresses(job, view), "cancel_url": cancel_url}
+    cancel_url = f"{_address(job, context)}/cancel"
+    return {"request_id": job.request_id, **_addresses(job, context), "cancel_url": cancel_url}
 
 
-def status_document(job: Job, view: View) -> Json:
+def status_document(job: SimulatedRequest, context: RenderContext) -> Json:
     """With ``queue_position`` while it waits."""
-    status = job.status_at(view.now)
+    status = job.status_at(context.now)
     document: Json = {
         "request_id": job.request_id,
         "status": status.value,
-        **_addresses(job, view),
+        **_addresses(job, context),
     }
     if status is Status.IN_QUEUE:
-        document["queue_position"] = job.place_at(view.now)
-    return _twisted(job, status, document)
+        document["queue_position"] = job.queue_position_at(context.now)
+    return _apply_own_anomaly(job, status, document)
 
 
-def result_document(job: Job, view: View) -> Json:
+def result_document(job: SimulatedRequest, context: RenderContext) -> Json:
     """The current status before the end; the outputs after it."""
-    status = job.status_at(view.now)
-    finished_at = job.finished_at(view.now)
+    status = job.status_at(context.now)
+    finished_at = job.finished_at(context.now)
     document: Json = {
         "request_id": job.request_id,
         "model_id": job.model_id,
         "status": status.value,
-        "created_at": _stamp(job.submitted_at),
+        "created_at": _format_instant(job.submitted_at),
     }
     if finished_at is not None:
         done = status is Status.COMPLETED
-        document["output"] = output_document(job, view) if done else None
+        document["output"] = output_document(job, context) if done else None
         document["error"] = None
-        document["finished_at"] = _stamp(finished_at)
-    return _twisted(job, status, document)
+        document["finished_at"] = _format_instant(finished_at)
+    return _apply_own_anomaly(job, status, document)
 
 
-def cost_document(job: Job, now: datetime, delay: timedelta) -> Json:
+def cost_document(job: SimulatedRequest, now: datetime, delay: timedelta) -> Json:
     """``cost`` in USD from ``delay`` after the end on; empty before."""
     finished_at = job.finished_at(now)
     if finished_at is None or now < finished_at + delay:
         return {}
-    return {"cost": job.charge / MICRO}
+    return {"cost": job.charge / MICRO_PER_USD}
 
 
-def cancel_document(job: Job, outcome: Outcome, now: datetime) -> Json:
+def cancel_document(job: SimulatedRequest, outcome: SimulatedCancelOutcome, now: datetime) -> Json:
     """Status after the attempt, and its outcome."""
     status = job.status_at(now)
     return {"request_id": job.request_id, "status": status.value, "outcome": outcome.value}
 
 
-def output_document(job: Job, view: View) -> Json:
+def output_document(job: SimulatedRequest, context: RenderContext) -> Json:
     """One product under its own name, several under the plural."""
     product = job.product
     if product.kind == "text":
         return {"text": "A quiet street after rain, seen from above."}
-    urls = [f"{view.base_url}/media/{job.request_id}/{name}" for name in file_names(product)]
+    urls = [f"{context.base_url}/media/{job.request_id}/{name}" for name in file_names(product)]
     return {product.kind: urls[0]} if product.count == 1 else {f"{product.kind}s": urls}
 
 
 def file_names(product: Product) -> tuple[str, ...]:
     """The last part of each output's address."""
-    if product.kind not in _FILE:
+    if product.kind not in _FILE_NAMES:
         return ()
-    stem, dot, suffix = _FILE[product.kind].partition(".")
+    stem, dot, suffix = _FILE_NAMES[product.kind].partition(".")
     more = (f"{stem}-{number}{dot}{suffix}" for number in range(2, product.count + 1))
     return (f"{stem}{dot}{suffix}", *more)
 
 
-def bend(document: Json, twist: Twist) -> Json:
+def apply_anomaly(document: Json, anomaly: Anomaly) -> Json:
     """The document as the oddity has it, whatever the request's true state."""
-    match twist.oddity:
-        case Oddity.UNKNOWN_WORD:
-            return {**_open(document), "status": twist.word}
-        case Oddity.COMPLETED_WITHOUT_OUTPUT:
-            return {**_closed(document), "status": Status.COMPLETED.value}
-        case Oddity.STATUS_RESULT_DISAGREE if "model_id" not in document:
-            return {**_closed(document), "status": Status.COMPLETED.value}
-        case Oddity.FAILED | Oddity.STATUS_RESULT_DISAGREE:
-            return {**_closed(document, twist.error), "status": Status.FAILED.value}
+    match anomaly.kind:
+        case AnomalyKind.UNKNOWN_WORD:
+            return {**_without_final_fields(document), "status": anomaly.status_word}
+        case AnomalyKind.COMPLETED_WITHOUT_OUTPUT:
+            return {**_as_finished(document), "status": Status.COMPLETED.value}
+        case AnomalyKind.STATUS_RESULT_DISAGREE if "model_id" not in document:
+            return {**_as_finished(document), "status": Status.COMPLETED.value}
+        case AnomalyKind.FAILED | AnomalyKind.STATUS_RESULT_DISAGREE:
+            return {**_as_finished(document, anomaly.error), "status": Status.FAILED.value}
 
 
-def _twisted(job: Job, status: Status, document: Json) -> Json:
-    if job.twist is None or status is Status.CANCELLED:
+def _apply_own_anomaly(job: SimulatedRequest, status: Status, document: Json) -> Json:
+    if job.anomaly is None or status is Status.CANCELLED:
         return document
     ended = status is Status.COMPLETED
-    unknown = job.twist.oddity is Oddity.UNKNOWN_WORD
+    unknown = job.anomaly.kind is AnomalyKind.UNKNOWN_WORD
     applies = status is Status.IN_PROGRESS if unknown else ended
-    return bend(document, job.twist) if applies else document
+    return apply_anomaly(document, job.anomaly) if applies else document
 
 
-def _open(document: Json) -> Json:
+def _without_final_fields(document: Json) -> Json:
     ends = {"queue_position", "output", "error", "finished_at"}
     return {name: value for name, value in document.items() if name not in ends}
 
 
-def _closed(document: Json, error: object = None) -> Json:
-    bare = _open(document)
+def _as_finished(document: Json, error: object = None) -> Json:
+    bare = _without_final_fields(document)
     if "model_id" not in document:
         return bare
     finished_at = document.get("finished_at", document["created_at"])
     return {**bare, "output": None, "error": error, "finished_at": finished_at}
 
 
-def _address(job: Job, view: View) -> str:
-    return f"{view.base_url}/v1/requests/{job.request_id}"
+def _address(job: SimulatedRequest, context: RenderContext) -> str:
+    return f"{context.base_url}/v1/requests/{job.request_id}"
 
 
-def _addresses(job: Job, view: View) -> Json:
-    address = _address(job, view)
+def _addresses(job: SimulatedRequest, context: RenderContext) -> Json:
+    address = _address(job, context)
     return {"status_url": f"{address}/status", "result_url": f"{address}/result"}
 
 
-def _stamp(instant: datetime) -> str:
+def _format_instant(instant: datetime) -> str:
     return instant.isoformat(timespec="milliseconds").replace("+00:00", "Z")

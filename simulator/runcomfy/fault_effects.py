@@ -6,12 +6,18 @@ from dataclasses import dataclass
 import orjson
 from starlette.responses import Response
 
-from simulator.broken_responses import Closed, Hung, Late, Reset, huge
-from simulator.clock import Clock
-from simulator.runcomfy.answers import Answer, not_found
-from simulator.runcomfy.documents import bend
-from simulator.runcomfy.errors import error_document, plain_error
-from simulator.runcomfy.faults import Call, Kind, Rule
+from simulator.broken_responses import (
+    ClosedConnection,
+    DelayedResponse,
+    HangingResponse,
+    ResetConnection,
+    huge_response,
+)
+from simulator.clock import SimulatorClock
+from simulator.runcomfy.answers import ApiResponse, not_found
+from simulator.runcomfy.documents import apply_anomaly
+from simulator.runcomfy.errors import error_document, error_for_status
+from simulator.runcomfy.faults import FaultRule, SimulatedFaultKind, SimulatedOperation
 from simulator.script_fields import Json
 
 _PAGE = """<!DOCTYPE html><html><head><title>{status} | edge</title></head>
@@ -20,13 +26,13 @@ _PAGE = """<!DOCTYPE html><html><head><title>{status} | edge</title></head>
 
 
 @dataclass(frozen=True, slots=True)
-class Incident:
+class TriggeredFault:
     """A rule that fired. ``answer`` is None where the call was not carried out."""
 
-    rule: Rule
-    call: Call
-    answer: Answer | None
-    clock: Clock
+    rule: FaultRule
+    operation: SimulatedOperation
+    answer: ApiResponse | None
+    clock: SimulatorClock
 
     @property
     def document(self) -> Json:
@@ -39,121 +45,125 @@ class Incident:
         return self.answer.status if self.answer else 200
 
 
-def plain(answer: Answer) -> Response:
+def build_response(answer: ApiResponse) -> Response:
     """The answer as JSON."""
-    return _json(answer.document, answer.status)
+    return _json_response(answer.document, answer.status)
 
 
-def spoiled(incident: Incident) -> Response:
+def build_faulty_response(fault: TriggeredFault) -> Response:
     """What the client gets instead."""
-    return EFFECTS[incident.rule.kind](incident)
+    return EFFECTS[fault.rule.kind](fault)
 
 
-def _error(incident: Incident, status: int) -> Response:
-    rule = incident.rule
+def _error(fault: TriggeredFault, status: int) -> Response:
+    rule = fault.rule
     status = rule.status or status
-    answer = _json(plain_error(status) if rule.body is None else rule.body, status)
+    answer = _json_response(error_for_status(status) if rule.body is None else rule.body, status)
     if rule.retry_after is not None:
         answer.headers["retry-after"] = f"{rule.retry_after:g}"
     return answer
 
 
-def _throttled(incident: Incident) -> Response:
-    return _error(incident, 429)
+def _throttled(fault: TriggeredFault) -> Response:
+    return _error(fault, 429)
 
 
-def _server_error(incident: Incident) -> Response:
-    return _error(incident, 500)
+def _server_error(fault: TriggeredFault) -> Response:
+    return _error(fault, 500)
 
 
-def _error_in_200(incident: Incident) -> Response:
-    body = incident.rule.body
-    return _json(error_document(500001, "Something went wrong") if body is None else body)
+def _error_in_200(fault: TriggeredFault) -> Response:
+    body = fault.rule.body
+    return _json_response(error_document(500001, "Something went wrong") if body is None else body)
 
 
-def _html(incident: Incident) -> Response:
-    status = incident.rule.status or 200
+def _html(fault: TriggeredFault) -> Response:
+    status = fault.rule.status or 200
     return Response(_PAGE.format(status=status), status, media_type="text/html")
 
 
-def _late(incident: Incident) -> Response:
-    answer = Answer(incident.status, incident.document)
-    return Late(plain(answer), incident.rule.delay, incident.clock)
+def _delayed(fault: TriggeredFault) -> Response:
+    answer = ApiResponse(fault.status, fault.document)
+    return DelayedResponse(build_response(answer), fault.rule.delay, fault.clock)
 
 
-def _id_less(incident: Incident) -> Response:
-    document = incident.document
+def _missing_id(fault: TriggeredFault) -> Response:
+    document = fault.document
     kept = {name: document[name] for name in document if not name.endswith(("_url", "request_id"))}
-    return _json(kept, incident.status)
+    return _json_response(kept, fault.status)
 
 
-def _bent(incident: Incident) -> Response:
-    twist = incident.rule.twist
+def _anomalous(fault: TriggeredFault) -> Response:
+    twist = fault.rule.anomaly
     # At a submit the oddity is the request's own and shows later; refusals have nothing to bend.
-    if twist is None or incident.call is Call.SUBMIT or "status" not in incident.document:
-        return _json(incident.document, incident.status)
-    return _json(bend(incident.document, twist), incident.status)
+    if (
+        twist is None
+        or fault.operation is SimulatedOperation.SUBMIT
+        or "status" not in fault.document
+    ):
+        return _json_response(fault.document, fault.status)
+    return _json_response(apply_anomaly(fault.document, twist), fault.status)
 
 
-def _redirect(incident: Incident) -> Response:
-    return Response(status_code=302, headers={"location": incident.rule.location})
+def _redirect(fault: TriggeredFault) -> Response:
+    return Response(status_code=302, headers={"location": fault.rule.location})
 
 
-def _huge(incident: Incident) -> Response:
-    return huge(incident.rule.size)
+def _huge(fault: TriggeredFault) -> Response:
+    return huge_response(fault.rule.size)
 
 
-def _garbage(incident: Incident) -> Response:
-    half = orjson.dumps(incident.document)[: 1 + len(incident.document) * 8]
-    return Response(half + b"\xff", incident.status, media_type="application/json")
+def _garbage(fault: TriggeredFault) -> Response:
+    half = orjson.dumps(fault.document)[: 1 + len(fault.document) * 8]
+    return Response(half + b"\xff", fault.status, media_type="application/json")
 
 
-def _gone(_incident: Incident) -> Response:
-    return plain(not_found())
+def _not_found(_fault: TriggeredFault) -> Response:
+    return build_response(not_found())
 
 
-def _plain_text(incident: Incident) -> Response:
-    body = orjson.dumps(incident.document)
-    return Response(body, incident.status, media_type="text/plain")
+def _plain_text(fault: TriggeredFault) -> Response:
+    body = orjson.dumps(fault.document)
+    return Response(body, fault.status, media_type="text/plain")
 
 
-def _closed(_incident: Incident) -> Response:
-    return Closed()
+def _closed(_fault: TriggeredFault) -> Response:
+    return ClosedConnection()
 
 
-def _reset(_incident: Incident) -> Response:
-    return Reset()
+def _reset(_fault: TriggeredFault) -> Response:
+    return ResetConnection()
 
 
-def _hung(_incident: Incident) -> Response:
-    return Hung()
+def _hung(_fault: TriggeredFault) -> Response:
+    return HangingResponse()
 
 
-EFFECTS: Mapping[Kind, Callable[[Incident], Response]] = {
-    Kind.THROTTLED: _throttled,
-    Kind.ERROR: _server_error,
-    Kind.ERROR_IN_200: _error_in_200,
-    Kind.HTML: _html,
-    Kind.LOST_BEFORE: _closed,
-    Kind.LOST_AFTER: _closed,
-    Kind.RESET_BEFORE: _reset,
-    Kind.RESET_AFTER: _reset,
-    Kind.SERVER_ERROR_BEFORE: _server_error,
-    Kind.SERVER_ERROR_AFTER: _server_error,
-    Kind.SLOW: _late,
-    Kind.HANG: _hung,
-    Kind.ID_LESS: _id_less,
-    Kind.UNKNOWN_WORD: _bent,
-    Kind.COMPLETED_WITHOUT_OUTPUT: _bent,
-    Kind.STATUS_RESULT_DISAGREE: _bent,
-    Kind.FAILED: _bent,
-    Kind.REDIRECT: _redirect,
-    Kind.HUGE: _huge,
-    Kind.GARBAGE: _garbage,
-    Kind.GONE: _gone,
-    Kind.NOT_JSON_CONTENT_TYPE: _plain_text,
+EFFECTS: Mapping[SimulatedFaultKind, Callable[[TriggeredFault], Response]] = {
+    SimulatedFaultKind.THROTTLED: _throttled,
+    SimulatedFaultKind.ERROR: _server_error,
+    SimulatedFaultKind.ERROR_IN_200: _error_in_200,
+    SimulatedFaultKind.HTML: _html,
+    SimulatedFaultKind.LOST_BEFORE: _closed,
+    SimulatedFaultKind.LOST_AFTER: _closed,
+    SimulatedFaultKind.RESET_BEFORE: _reset,
+    SimulatedFaultKind.RESET_AFTER: _reset,
+    SimulatedFaultKind.SERVER_ERROR_BEFORE: _server_error,
+    SimulatedFaultKind.SERVER_ERROR_AFTER: _server_error,
+    SimulatedFaultKind.SLOW: _delayed,
+    SimulatedFaultKind.HANG: _hung,
+    SimulatedFaultKind.MISSING_ID: _missing_id,
+    SimulatedFaultKind.UNKNOWN_WORD: _anomalous,
+    SimulatedFaultKind.COMPLETED_WITHOUT_OUTPUT: _anomalous,
+    SimulatedFaultKind.STATUS_RESULT_DISAGREE: _anomalous,
+    SimulatedFaultKind.FAILED: _anomalous,
+    SimulatedFaultKind.REDIRECT: _redirect,
+    SimulatedFaultKind.HUGE: _huge,
+    SimulatedFaultKind.GARBAGE: _garbage,
+    SimulatedFaultKind.NOT_FOUND: _not_found,
+    SimulatedFaultKind.NOT_JSON_CONTENT_TYPE: _plain_text,
 }
 
 
-def _json(document: object, status: int = 200) -> Response:
+def _json_response(document: object, status: int = 200) -> Response:
     return Response(orjson.dumps(document), status, media_type="application/json")

@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 
-from simulator.runcomfy.job import UNKNOWN_WORD, Oddity, Twist
+from simulator.runcomfy.job import UNKNOWN_WORD, Anomaly, AnomalyKind
 from simulator.script_fields import Fields, Json, ScriptError
-from simulator.script_rules import Dose
+from simulator.script_rules import RuleFrequency
 
 DEFAULT_DELAY = timedelta(seconds=5)
 DEFAULT_SIZE = 256 * 1024 * 1024
 DEFAULT_LOCATION = "https://elsewhere.example/moved"
 
 
-class Call(StrEnum):
+class SimulatedOperation(StrEnum):
     """The calls that rules and counters tell apart."""
 
     SUBMIT = "submit"
@@ -27,7 +27,7 @@ class Call(StrEnum):
     BALANCE = "balance"
 
 
-class Kind(StrEnum):
+class SimulatedFaultKind(StrEnum):
     """Everything that can go wrong."""
 
     THROTTLED = "429"
@@ -42,7 +42,7 @@ class Kind(StrEnum):
     SERVER_ERROR_AFTER = "5xx_after"
     SLOW = "slow"
     HANG = "hang"
-    ID_LESS = "id_less"
+    MISSING_ID = "id_less"
     UNKNOWN_WORD = "unknown_word"
     COMPLETED_WITHOUT_OUTPUT = "completed_without_output"
     STATUS_RESULT_DISAGREE = "status_result_disagree"
@@ -50,147 +50,155 @@ class Kind(StrEnum):
     REDIRECT = "redirect"
     HUGE = "huge"
     GARBAGE = "garbage"
-    GONE = "gone"
+    NOT_FOUND = "gone"
     NOT_JSON_CONTENT_TYPE = "not_json_content_type"
 
 
-_ALL = frozenset(Call)
-_ABOUT_A_REQUEST = frozenset({Call.STATUS, Call.RESULT, Call.CANCEL})
-_WITH_AN_ID = _ABOUT_A_REQUEST | {Call.SUBMIT}
-_STORY = frozenset({Call.SUBMIT, Call.STATUS, Call.RESULT})
+_ALL_OPERATIONS = frozenset(SimulatedOperation)
+_REQUEST_OPERATIONS = frozenset(
+    {SimulatedOperation.STATUS, SimulatedOperation.RESULT, SimulatedOperation.CANCEL}
+)
+_ID_OPERATIONS = _REQUEST_OPERATIONS | {SimulatedOperation.SUBMIT}
+_JOB_OPERATIONS = frozenset(
+    {SimulatedOperation.SUBMIT, SimulatedOperation.STATUS, SimulatedOperation.RESULT}
+)
 
 
 @dataclass(frozen=True, slots=True)
-class Trait:
+class FaultTraits:
     """What is fixed about a kind: whether the call is carried out (a submit booked), and where."""
 
-    carried_out: bool
-    calls: frozenset[Call] = _ALL
+    is_executed: bool
+    operations: frozenset[SimulatedOperation] = _ALL_OPERATIONS
 
 
-TRAITS = {
-    Kind.THROTTLED: Trait(carried_out=False),
-    Kind.ERROR: Trait(carried_out=False),
-    Kind.ERROR_IN_200: Trait(carried_out=False),
-    Kind.HTML: Trait(carried_out=False),
-    Kind.LOST_BEFORE: Trait(carried_out=False),
-    Kind.LOST_AFTER: Trait(carried_out=True),
-    Kind.RESET_BEFORE: Trait(carried_out=False),
-    Kind.RESET_AFTER: Trait(carried_out=True),
-    Kind.SERVER_ERROR_BEFORE: Trait(carried_out=False),
-    Kind.SERVER_ERROR_AFTER: Trait(carried_out=True),
-    Kind.SLOW: Trait(carried_out=True),
-    Kind.HANG: Trait(carried_out=True),
-    Kind.ID_LESS: Trait(carried_out=True, calls=_WITH_AN_ID),
-    Kind.UNKNOWN_WORD: Trait(carried_out=True, calls=_STORY),
-    Kind.COMPLETED_WITHOUT_OUTPUT: Trait(carried_out=True, calls=_STORY),
-    Kind.STATUS_RESULT_DISAGREE: Trait(carried_out=True, calls=_STORY),
-    Kind.FAILED: Trait(carried_out=True, calls=_STORY),
-    Kind.REDIRECT: Trait(carried_out=False),
-    Kind.HUGE: Trait(carried_out=True),
-    Kind.GARBAGE: Trait(carried_out=True),
-    Kind.GONE: Trait(carried_out=False, calls=_ABOUT_A_REQUEST),
-    Kind.NOT_JSON_CONTENT_TYPE: Trait(carried_out=True),
+FAULT_TRAITS = {
+    SimulatedFaultKind.THROTTLED: FaultTraits(is_executed=False),
+    SimulatedFaultKind.ERROR: FaultTraits(is_executed=False),
+    SimulatedFaultKind.ERROR_IN_200: FaultTraits(is_executed=False),
+    SimulatedFaultKind.HTML: FaultTraits(is_executed=False),
+    SimulatedFaultKind.LOST_BEFORE: FaultTraits(is_executed=False),
+    SimulatedFaultKind.LOST_AFTER: FaultTraits(is_executed=True),
+    SimulatedFaultKind.RESET_BEFORE: FaultTraits(is_executed=False),
+    SimulatedFaultKind.RESET_AFTER: FaultTraits(is_executed=True),
+    SimulatedFaultKind.SERVER_ERROR_BEFORE: FaultTraits(is_executed=False),
+    SimulatedFaultKind.SERVER_ERROR_AFTER: FaultTraits(is_executed=True),
+    SimulatedFaultKind.SLOW: FaultTraits(is_executed=True),
+    SimulatedFaultKind.HANG: FaultTraits(is_executed=True),
+    SimulatedFaultKind.MISSING_ID: FaultTraits(is_executed=True, operations=_ID_OPERATIONS),
+    SimulatedFaultKind.UNKNOWN_WORD: FaultTraits(is_executed=True, operations=_JOB_OPERATIONS),
+    SimulatedFaultKind.COMPLETED_WITHOUT_OUTPUT: FaultTraits(
+        is_executed=True, operations=_JOB_OPERATIONS
+    ),
+    SimulatedFaultKind.STATUS_RESULT_DISAGREE: FaultTraits(
+        is_executed=True, operations=_JOB_OPERATIONS
+    ),
+    SimulatedFaultKind.FAILED: FaultTraits(is_executed=True, operations=_JOB_OPERATIONS),
+    SimulatedFaultKind.REDIRECT: FaultTraits(is_executed=False),
+    SimulatedFaultKind.HUGE: FaultTraits(is_executed=True),
+    SimulatedFaultKind.GARBAGE: FaultTraits(is_executed=True),
+    SimulatedFaultKind.NOT_FOUND: FaultTraits(is_executed=False, operations=_REQUEST_OPERATIONS),
+    SimulatedFaultKind.NOT_JSON_CONTENT_TYPE: FaultTraits(is_executed=True),
 }
 
 
 @dataclass(frozen=True, slots=True)
-class Moment:
+class CallContext:
     """One call as rules see it."""
 
-    call: Call
+    operation: SimulatedOperation
     model_id: str | None = None
     request_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class FaultRule:
     """One thing that goes wrong. ``call`` None is any call; each kind reads the fields it needs."""
 
-    kind: Kind
-    call: Call | None = None
+    kind: SimulatedFaultKind
+    operation: SimulatedOperation | None = None
     model: str | None = None
     request_id: str | None = None
-    carried_out: bool | None = None
+    is_executed: bool | None = None
     status: int | None = None
     body: object = None
     retry_after: float | None = None
     delay: timedelta = DEFAULT_DELAY
-    word: str = UNKNOWN_WORD
+    status_word: str = UNKNOWN_WORD
     location: str = DEFAULT_LOCATION
     size: int = DEFAULT_SIZE
 
     def __post_init__(self) -> None:
         """Raise ScriptError when the kind cannot happen to the call."""
-        if self.call is not None and self.call not in TRAITS[self.kind].calls:
-            text = f"call: {self.kind} cannot happen to {self.call}"
+        if self.operation is not None and self.operation not in FAULT_TRAITS[self.kind].operations:
+            text = f"call: {self.kind} cannot happen to {self.operation}"
             raise ScriptError(text)
 
     @property
-    def books(self) -> bool:
+    def executes_call(self) -> bool:
         """Whether the call is carried out although its answer goes wrong."""
-        return TRAITS[self.kind].carried_out if self.carried_out is None else self.carried_out
+        return FAULT_TRAITS[self.kind].is_executed if self.is_executed is None else self.is_executed
 
     @property
-    def twist(self) -> Twist | None:
+    def anomaly(self) -> Anomaly | None:
         """What a kind that is an oddity does to answers; None for the others."""
-        if self.kind.value not in list(Oddity):
+        if self.kind.value not in list(AnomalyKind):
             return None
-        plain = Twist(Oddity(self.kind.value), word=self.word)
-        return plain if self.body is None else Twist(plain.oddity, self.word, self.body)
+        plain = Anomaly(AnomalyKind(self.kind.value), status_word=self.status_word)
+        return plain if self.body is None else Anomaly(plain.kind, self.status_word, self.body)
 
-    def fits(self, moment: Moment) -> bool:
+    def matches(self, context: CallContext) -> bool:
         """Whether the rule speaks of this call."""
         return (
-            moment.call in TRAITS[self.kind].calls
-            and self.call in {None, moment.call}
-            and self.model in {None, moment.model_id}
-            and self.request_id in {None, moment.request_id}
+            context.operation in FAULT_TRAITS[self.kind].operations
+            and self.operation in {None, context.operation}
+            and self.model in {None, context.model_id}
+            and self.request_id in {None, context.request_id}
         )
 
 
-def read_rules(documents: object) -> list[tuple[Rule, Dose]]:
+def parse_rules(documents: object) -> list[tuple[FaultRule, RuleFrequency]]:
     """Rules from JSON, one object or a list; ScriptError tells what is wrong with them."""
     rows = documents if isinstance(documents, list) else [documents]
-    return [_read_rule(row) for row in rows]
+    return [_parse_rule(row) for row in rows]
 
 
-def rule_document(rule: Rule) -> Json:
+def rule_to_json(rule: FaultRule) -> Json:
     """What identifies a rule when it is listed."""
     return {
         "kind": rule.kind.value,
-        "call": rule.call.value if rule.call else "any",
+        "call": rule.operation.value if rule.operation else "any",
         "model": rule.model,
         "request_id": rule.request_id,
-        "carried_out": rule.books,
+        "carried_out": rule.executes_call,
     }
 
 
-def _read_rule(document: object) -> tuple[Rule, Dose]:
+def _parse_rule(document: object) -> tuple[FaultRule, RuleFrequency]:
     fields = Fields(document)
-    kind = fields.word("kind", Kind)
+    kind = fields.choice("kind", SimulatedFaultKind)
     if kind is None:
         text = "kind: missing"
         raise ScriptError(text)
-    rule = Rule(
+    rule = FaultRule(
         kind=kind,
-        call=_read_call(fields),
+        operation=_parse_operation(fields),
         model=fields.text("model"),
         request_id=fields.text("request_id"),
-        carried_out=fields.flag("carried_out"),
-        status=fields.whole("status"),
+        is_executed=fields.boolean("carried_out"),
+        status=fields.integer("status"),
         body=fields.raw("body"),
         retry_after=fields.number("retry_after"),
-        delay=fields.span_or("seconds", DEFAULT_DELAY),
-        word=fields.text_or("word", UNKNOWN_WORD),
-        location=fields.text_or("location", DEFAULT_LOCATION),
-        size=fields.whole_or("size", DEFAULT_SIZE),
+        delay=fields.duration_or_default("seconds", DEFAULT_DELAY),
+        status_word=fields.text_or_default("word", UNKNOWN_WORD),
+        location=fields.text_or_default("location", DEFAULT_LOCATION),
+        size=fields.integer_or_default("size", DEFAULT_SIZE),
     )
-    dose = Dose.read(fields)
-    fields.finish()
+    dose = RuleFrequency.parse(fields)
+    fields.reject_unknown()
     return rule, dose
 
 
-def _read_call(fields: Fields) -> Call | None:
+def _parse_operation(fields: Fields) -> SimulatedOperation | None:
     value = fields.raw("call")
-    return None if value == "any" else Fields({"call": value}).word("call", Call)
+    return None if value == "any" else Fields({"call": value}).choice("call", SimulatedOperation)

@@ -19,39 +19,39 @@ _TYPES: dict[str, tuple[type, ...]] = {
 }
 
 
-def faults_of(given: Json, schema: Json) -> list[Json]:
+def validate_input(payload: Json, schema: Json) -> list[Json]:
     """One entry for each thing wrong, as in the ``detail`` of a 422; empty when all is well."""
     properties: Json = schema["properties"]
     missing = [
-        _fault(name, "missing", "Field required")
+        _validation_error(name, "missing", "Field required")
         for name in schema.get("required", ())
-        if name in properties and given.get(name) is None
+        if name in properties and payload.get(name) is None
     ]
-    present = (name for name in properties if given.get(name) is not None)
+    present = (name for name in properties if payload.get(name) is not None)
     return missing + [
-        fault for name in present for fault in _field_faults(name, given[name], properties[name])
+        fault for name in present for fault in _field_errors(name, payload[name], properties[name])
     ]
 
 
-def _field_faults(name: str, value: object, schema: Json) -> Iterator[Json]:
+def _field_errors(name: str, value: object, schema: Json) -> Iterator[Json]:
     kind = schema.get("type", "")
     if not _has_type(value, kind):
-        yield _fault(name, f"{kind}_type", f"Input should be a valid {kind}")
+        yield _validation_error(name, f"{kind}_type", f"Input should be a valid {kind}")
         return
     if "enum" in schema and value not in schema["enum"]:
         allowed = ", ".join(map(repr, schema["enum"]))
-        yield _fault(name, "enum", f"Input should be one of {allowed}")
-    yield from _bound_faults(name, value, schema)
+        yield _validation_error(name, "enum", f"Input should be one of {allowed}")
+    yield from _bound_errors(name, value, schema)
 
 
-def _bound_faults(name: str, value: Any, schema: Json) -> Iterator[Json]:  # noqa: ANN401 - JSON
+def _bound_errors(name: str, value: Any, schema: Json) -> Iterator[Json]:  # noqa: ANN401 - JSON
     size, low, high = value, "minimum", "maximum"
     if isinstance(value, list):
         size, low, high = len(value), "minItems", "maxItems"
     if low in schema and size < schema[low]:
-        yield _fault(name, "too_small", f"Should be at least {schema[low]}")
+        yield _validation_error(name, "too_small", f"Should be at least {schema[low]}")
     if high in schema and size > schema[high]:
-        yield _fault(name, "too_large", f"Should be at most {schema[high]}")
+        yield _validation_error(name, "too_large", f"Should be at most {schema[high]}")
 
 
 def _has_type(value: object, kind: str) -> bool:
@@ -60,5 +60,5 @@ def _has_type(value: object, kind: str) -> bool:
     return kind not in _TYPES or isinstance(value, _TYPES[kind])
 
 
-def _fault(name: str, kind: str, message: str) -> Json:
+def _validation_error(name: str, kind: str, message: str) -> Json:
     return {"loc": ["body", name], "msg": message, "type": kind}

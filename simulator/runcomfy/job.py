@@ -22,14 +22,14 @@ class Status(StrEnum):
     CANCELLED = "cancelled"
 
 
-class Outcome(StrEnum):
+class SimulatedCancelOutcome(StrEnum):
     """What became of the wish to cancel."""
 
     CANCELLED = "cancelled"
     NOT_CANCELLABLE = "not_cancellable"
 
 
-class Oddity(StrEnum):
+class AnomalyKind(StrEnum):
     """How a request's answers depart from the plain story."""
 
     FAILED = "failed"
@@ -39,36 +39,36 @@ class Oddity(StrEnum):
 
 
 # Nothing is charged where the result says failed. RunComfy does not say so; this is our guess.
-FAILING = frozenset({Oddity.FAILED, Oddity.STATUS_RESULT_DISAGREE})
+FAILING_ANOMALIES = frozenset({AnomalyKind.FAILED, AnomalyKind.STATUS_RESULT_DISAGREE})
 
 
 @dataclass(frozen=True, slots=True)
-class Twist:
+class Anomaly:
     """An oddity and its details."""
 
-    oddity: Oddity
-    word: str = UNKNOWN_WORD
+    kind: AnomalyKind
+    status_word: str = UNKNOWN_WORD
     error: object = "The model could not finish this request."
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
+class DurationRange:
     """A length of time between two bounds."""
 
-    low: timedelta
-    high: timedelta
+    minimum: timedelta
+    maximum: timedelta
 
-    def draw(self, chance: random.Random) -> timedelta:
+    def sample(self, rng: random.Random) -> timedelta:
         """Evenly between the bounds; one draw, also when they are the same."""
-        return self.low + (self.high - self.low) * chance.random()
+        return self.minimum + (self.maximum - self.minimum) * rng.random()
 
 
 @dataclass(frozen=True, slots=True)
 class Pace:
     """How long requests wait and run."""
 
-    queue: Span
-    run: Span
+    queue: DurationRange
+    run: DurationRange
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ class Product:
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class SimulatedRequest:
     """One accepted request. ``place`` is its first position in the queue, counted from 1."""
 
     request_id: str
@@ -90,8 +90,8 @@ class Job:
     submitted_at: datetime
     starts_at: datetime
     ends_at: datetime
-    place: int
-    twist: Twist | None = None
+    initial_queue_position: int
+    anomaly: Anomaly | None = None
     cancelled_at: datetime | None = None
 
     def status_at(self, now: datetime) -> Status:
@@ -102,11 +102,21 @@ class Job:
             return Status.IN_QUEUE
         return Status.IN_PROGRESS if now < self.ends_at else Status.COMPLETED
 
-    def place_at(self, now: datetime) -> int:
+    def queue_position_at(self, now: datetime) -> int:
         """Falls evenly from ``place`` to 1 while the request waits."""
         wait = self.starts_at - self.submitted_at
         left = self.starts_at - now
-        return max(1, min(self.place, math.ceil(self.place * (left / wait)))) if wait else 1
+        return (
+            max(
+                1,
+                min(
+                    self.initial_queue_position,
+                    math.ceil(self.initial_queue_position * (left / wait)),
+                ),
+            )
+            if wait
+            else 1
+        )
 
     def finished_at(self, now: datetime) -> datetime | None:
         """When it ended; None while it has not."""
@@ -117,14 +127,14 @@ class Job:
     @property
     def charge(self) -> int:
         """What it costs in the end: nothing when cancelled or failed."""
-        failing = self.twist is not None and self.twist.oddity in FAILING
+        failing = self.anomaly is not None and self.anomaly.kind in FAILING_ANOMALIES
         return 0 if failing or self.cancelled_at is not None else self.price
 
-    def cancel(self, now: datetime) -> tuple["Job", Outcome]:
+    def cancel(self, now: datetime) -> tuple["SimulatedRequest", SimulatedCancelOutcome]:
         """Only a waiting request can be cancelled; asking twice changes nothing."""
         status = self.status_at(now)
         if status is Status.CANCELLED:
-            return self, Outcome.CANCELLED
+            return self, SimulatedCancelOutcome.CANCELLED
         if status is not Status.IN_QUEUE:
-            return self, Outcome.NOT_CANCELLABLE
-        return replace(self, cancelled_at=now), Outcome.CANCELLED
+            return self, SimulatedCancelOutcome.NOT_CANCELLABLE
+        return replace(self, cancelled_at=now), SimulatedCancelOutcome.CANCELLED

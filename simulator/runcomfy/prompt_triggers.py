@@ -16,91 +16,91 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
-from simulator.runcomfy.faults import Call, Kind, Rule
-from simulator.runcomfy.job import Pace, Span
+from simulator.runcomfy.faults import FaultRule, SimulatedFaultKind, SimulatedOperation
+from simulator.runcomfy.job import DurationRange, Pace
 from simulator.script_fields import Json, ScriptError
 
-_MARK = re.compile(r"\[sim:([a-z0-9_]+)(?:=([^\]*]+))?(?:\*(\d+))?\]")
+_FAULT_MARK = re.compile(r"\[sim:([a-z0-9_]+)(?:=([^\]*]+))?(?:\*(\d+))?\]")
 _MARKER = re.compile(r"\[mark:([^\]]+)\]")
-_SHORT = {"fail": Kind.FAILED}
+_ALIASES = {"fail": SimulatedFaultKind.FAILED}
 
 
 @dataclass(frozen=True, slots=True)
-class Triggers:
+class PromptTriggers:
     """What a prompt asks for. ``times`` bounds the fault; spans override the pace."""
 
-    rule: Rule | None = None
-    times: int | None = None
+    rule: FaultRule | None = None
+    max_times: int | None = None
     queue: timedelta | None = None
     run: timedelta | None = None
     marker: str | None = None
 
-    def pace(self, usual: Pace) -> Pace:
+    def pace_or_default(self, default: Pace) -> Pace:
         """The usual pace, except for what the prompt says."""
-        queue = usual.queue if self.queue is None else Span(self.queue, self.queue)
-        run = usual.run if self.run is None else Span(self.run, self.run)
+        queue = default.queue if self.queue is None else DurationRange(self.queue, self.queue)
+        run = default.run if self.run is None else DurationRange(self.run, self.run)
         return Pace(queue=queue, run=run)
 
 
-NONE = Triggers()
+NO_TRIGGERS = PromptTriggers()
 
 
-def read_triggers(given: Json) -> Triggers:
+def parse_triggers(payload: Json) -> PromptTriggers:
     """The marks in the input's ``prompt``."""
-    prompt = given.get("prompt")
+    prompt = payload.get("prompt")
     if not isinstance(prompt, str) or "[" not in prompt:
-        return NONE
-    found = NONE
-    for name, value, times in _MARK.findall(prompt):
+        return NO_TRIGGERS
+    found = NO_TRIGGERS
+    for name, value, times in _FAULT_MARK.findall(prompt):
         found = _with_mark(found, name, value, times)
     marker = _MARKER.search(prompt)
     return replace(found, marker=marker.group(1)) if marker else found
 
 
-def _with_mark(found: Triggers, name: str, value: str, times: str) -> Triggers:
+def _with_mark(found: PromptTriggers, name: str, value: str, times: str) -> PromptTriggers:
     if name == "queue":
-        return replace(found, queue=_seconds(value))
+        return replace(found, queue=_parse_seconds(value))
     if name == "run":
-        return replace(found, run=_seconds(value))
-    rule = _read_rule(name, value)
+        return replace(found, run=_parse_seconds(value))
+    rule = _parse_rule(name, value)
     if rule is None or found.rule is not None:
         return found
-    return replace(found, rule=rule, times=int(times) if times else None)
+    return replace(found, rule=rule, max_times=int(times) if times else None)
 
 
-def _read_rule(name: str, value: str) -> Rule | None:
+def _parse_rule(name: str, value: str) -> FaultRule | None:
     try:
-        kind = _SHORT.get(name) or Kind(name)
-        rule = Rule(kind=kind, call=Call.SUBMIT)
-        return _DETAIL.get(kind, _with_status)(rule, value) if value else rule
+        kind = _ALIASES.get(name) or SimulatedFaultKind(name)
+        rule = FaultRule(kind=kind, operation=SimulatedOperation.SUBMIT)
+        return _DETAIL_PARSERS.get(kind, _with_status)(rule, value) if value else rule
     except (ValueError, ScriptError):
         return None
 
 
-def _with_status(rule: Rule, value: str) -> Rule:
+def _with_status(rule: FaultRule, value: str) -> FaultRule:
     return replace(rule, status=int(value))
 
 
-def _with_delay(rule: Rule, value: str) -> Rule:
+def _with_delay(rule: FaultRule, value: str) -> FaultRule:
     return replace(rule, delay=timedelta(seconds=float(value)))
 
 
-def _with_word(rule: Rule, value: str) -> Rule:
-    return replace(rule, word=value)
+def _with_word(rule: FaultRule, value: str) -> FaultRule:
+    return replace(rule, status_word=value)
 
 
-def _with_retry_after(rule: Rule, value: str) -> Rule:
+def _with_retry_after(rule: FaultRule, value: str) -> FaultRule:
     return replace(rule, retry_after=float(value))
 
 
-_DETAIL: Mapping[Kind, Callable[[Rule, str], Rule]] = {
-    Kind.SLOW: _with_delay,
-    Kind.UNKNOWN_WORD: _with_word,
-    Kind.THROTTLED: _with_retry_after,
+_DETAIL_PARSERS: Mapping[SimulatedFaultKind, Callable[[FaultRule, str], FaultRule]] = {
+    SimulatedFaultKind.SLOW: _with_delay,
+    SimulatedFaultKind.UNKNOWN_WORD: _with_word,
+    SimulatedFaultKind.THROTTLED: _with_retry_after,
 }
 
 
-def _seconds(value: str) -> timedelta | None:
+def _parse_seconds(value: str) -> timedelta | None:
     try:
         return timedelta(seconds=float(value))
     except ValueError:

@@ -12,19 +12,19 @@ from datetime import datetime, timedelta
 
 import orjson
 
-from simulator.runcomfy.catalogue import Catalogue, Model
-from simulator.runcomfy.faults import Call, Moment, Rule
-from simulator.runcomfy.job import Job, Outcome, Pace, Twist
-from simulator.runcomfy.prompt_triggers import Triggers
+from simulator.runcomfy.catalogue import SimulatedCatalogue, SimulatedModel
+from simulator.runcomfy.faults import CallContext, FaultRule, SimulatedOperation
+from simulator.runcomfy.job import Anomaly, Pace, SimulatedCancelOutcome, SimulatedRequest
+from simulator.runcomfy.prompt_triggers import PromptTriggers
 from simulator.script_fields import Json
-from simulator.script_rules import Script
+from simulator.script_rules import RuleList
 
-IdSource = Callable[[], str]
-_LONGEST_QUEUE = 12
+IdFactory = Callable[[], str]
+_MAX_QUEUE_POSITION = 12
 
 
 @dataclass(frozen=True, slots=True)
-class Setup:
+class SimulatorConfig:
     """How a world starts. ``token`` None takes any; ``enforce_balance`` refuses what is unpaid."""
 
     pace: Pace
@@ -36,113 +36,117 @@ class Setup:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class PaidSubmission:
     """One paid submission. Equal inputs to one model have equal fingerprints."""
 
     request_id: str
     model_id: str
     received_at: datetime
-    given: Json
+    input: Json
     price: int
     fingerprint: str
     marker: str | None
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class ValidatedSubmit:
     """A valid submission: the model, its input, and what the script has in store for it."""
 
-    model: Model
-    given: Json
-    triggers: Triggers
-    twist: Twist | None = None
+    model: SimulatedModel
+    input: Json
+    triggers: PromptTriggers
+    anomaly: Anomaly | None = None
 
 
-class World:
+class RunComfyState:
     """One account at RunComfy."""
 
-    def __init__(self, setup: Setup, catalogue: Catalogue, ids: IdSource) -> None:
+    def __init__(
+        self, config: SimulatorConfig, catalogue: SimulatedCatalogue, ids: IdFactory
+    ) -> None:
         """Start empty."""
         self.catalogue = catalogue
         self._ids = ids
-        self._start = setup
+        self._initial_config = config
         self.reset()
 
     def reset(self) -> None:
         """Back to the start: nothing remembered, no rules, the dice as they were."""
-        self.setup = self._start
-        self.jobs: dict[str, Job] = {}
-        self.ledger: list[Entry] = []
-        self.calls: Counter[Call] = Counter()
-        self.faulty_calls: Counter[Call] = Counter()
-        self.rules: Script[Rule] = Script(random.Random(f"faults {self.setup.seed}"))
-        self._chance = random.Random(f"pace {self.setup.seed}")
-        self._triggered: Counter[str] = Counter()
+        self.config = self._initial_config
+        self.jobs: dict[str, SimulatedRequest] = {}
+        self.ledger: list[PaidSubmission] = []
+        self.calls: Counter[SimulatedOperation] = Counter()
+        self.faulty_calls: Counter[SimulatedOperation] = Counter()
+        self.rules: RuleList[FaultRule] = RuleList(random.Random(f"faults {self.config.seed}"))
+        self._rng = random.Random(f"pace {self.config.seed}")
+        self._trigger_counts: Counter[str] = Counter()
 
-    def adjust(self, setup: Setup) -> None:
+    def update_config(self, config: SimulatorConfig) -> None:
         """Change settings for what comes, until the next reset."""
-        self.setup = setup
+        self.config = config
 
     @property
-    def exhausted(self) -> bool:
+    def is_out_of_balance(self) -> bool:
         """Whether a submit is to be refused for want of money."""
-        return self.setup.enforce_balance and self.setup.balance <= 0
+        return self.config.enforce_balance and self.config.balance <= 0
 
-    def choose(self, moment: Moment) -> Rule | None:
+    def take_rule(self, context: CallContext) -> FaultRule | None:
         """The scripted rule for a call, used up by asking."""
-        if moment.request_id in self.jobs:
-            model_id = self.jobs[moment.request_id].model_id
-            moment = replace(moment, model_id=model_id)
-        return self.rules.pick(lambda rule: rule.fits(moment))
+        if context.request_id in self.jobs:
+            model_id = self.jobs[context.request_id].model_id
+            context = replace(context, model_id=model_id)
+        return self.rules.take_match(lambda rule: rule.matches(context))
 
-    def trigger(self, triggers: Triggers, prompt: str) -> Rule | None:
+    def take_triggered_rule(self, triggers: PromptTriggers, prompt: str) -> FaultRule | None:
         """The rule that a prompt carries, as often as the prompt allows."""
         if triggers.rule is None:
             return None
-        self._triggered[prompt] += 1
-        spent = triggers.times is not None and self._triggered[prompt] > triggers.times
+        self._trigger_counts[prompt] += 1
+        spent = triggers.max_times is not None and self._trigger_counts[prompt] > triggers.max_times
         return None if spent else triggers.rule
 
-    def submit(self, order: Order, now: datetime) -> Job:
+    def submit(self, submit: ValidatedSubmit, now: datetime) -> SimulatedRequest:
         """Accept and book a request. Its delays are the next of the seeded row."""
-        pace = order.triggers.pace(self.setup.pace)
-        starts_at = now + pace.queue.draw(self._chance)
-        job = Job(
+        pace = submit.triggers.pace_or_default(self.config.pace)
+        starts_at = now + pace.queue.sample(self._rng)
+        job = SimulatedRequest(
             request_id=self._ids(),
-            model_id=order.model.model_id,
-            product=order.model.product_of(order.given),
-            price=order.model.price_of(order.given),
+            model_id=submit.model.model_id,
+            product=submit.model.product_of(submit.input),
+            price=submit.model.price_of(submit.input),
             submitted_at=now,
             starts_at=starts_at,
-            ends_at=starts_at + pace.run.draw(self._chance),
-            place=self._chance.randint(2, _LONGEST_QUEUE),
-            twist=order.twist,
+            ends_at=starts_at + pace.run.sample(self._rng),
+            initial_queue_position=self._rng.randint(2, _MAX_QUEUE_POSITION),
+            anomaly=submit.anomaly,
         )
         self.jobs[job.request_id] = job
-        self._book(job, order)
+        self._record_submit(job, submit)
         return job
 
-    def cancel(self, job: Job, now: datetime) -> tuple[Job, Outcome]:
+    def cancel(
+        self, job: SimulatedRequest, now: datetime
+    ) -> tuple[SimulatedRequest, SimulatedCancelOutcome]:
         """Cancel while it waits, and give the money back."""
         changed, outcome = job.cancel(now)
         self.jobs[job.request_id] = changed
         self._charge(changed.charge - job.charge)
         return changed, outcome
 
-    def _book(self, job: Job, order: Order) -> None:
-        text = orjson.dumps([job.model_id, order.given], option=orjson.OPT_SORT_KEYS)
-        entry = Entry(
+    def _record_submit(self, job: SimulatedRequest, submit: ValidatedSubmit) -> None:
+        text = orjson.dumps([job.model_id, submit.input], option=orjson.OPT_SORT_KEYS)
+        entry = PaidSubmission(
             request_id=job.request_id,
             model_id=job.model_id,
             received_at=job.submitted_at,
-            given=order.given,
+            input=submit.input,
             price=job.price,
             fingerprint=hashlib.sha256(text).hexdigest()[:16],
-            marker=order.triggers.marker,
+            marker=submit.triggers.marker,
         )
         self.ledger.append(entry)
         self._charge(job.charge)
 
     def _charge(self, amount: int) -> None:
         if amount:
-            self.setup = replace(self.setup, balance=self.setup.balance - amount)
+            self.config = replace(self.config, balance=self.config.balance - amount)

@@ -16,20 +16,25 @@ from core.clock import SystemClock
 from core.ids import SystemIds
 from core.observability.events import DeliveryAttempted, OperationalWarning
 from core.settings import RedisPolicy
-from core.store.client import Wire, connection_source
+from core.store.client import RedisClient, build_connection_pool
 from core.store.deliveries import DeliveryStore
 from core.store.jobs import JobStore
-from core.store.scripts import Scripts, read_scripts
+from core.store.scripts import LuaScripts, load_scripts
 from core.store.tenants import TenantStore
-from core.store.webhook_endpoints import WebhookStore
-from core.tenants.api_keys import KeyRecord
+from core.store.webhook_endpoints import WebhookConfigStore
+from core.tenants.api_keys import ApiKey
 from core.tenants.tenant import Tenant
-from core.webhooks.secrets import mint_webhook_secret
+from core.webhooks.secrets import encode_webhook_secret
 from core.webhooks.url_policy import AllowedTargets, TargetPolicy
 from tests.builders import delivery_to
-from tests.fakes.outbox import MemorySinks
-from worker.scheduling.lease_loop import LeasedLoop, LoopPolicy, Work
-from worker.webhooks.delivery_worker import Courier, CourierHands, CourierPolicy, Sinks
+from tests.fakes.outbox import MemoryEventStreams
+from worker.scheduling.lease_loop import LeaseLoop, LoopPolicy, WorkSource
+from worker.webhooks.delivery_worker import (
+    DeliveryDependencies,
+    DeliveryPolicy,
+    DeliveryWorker,
+    EventStreamWriter,
+)
 from worker.webhooks.sender import SenderPolicy, open_sender
 
 if TYPE_CHECKING:
@@ -46,13 +51,13 @@ DATA: Final = '{"prompt":"The camera slowly dollies in."}'
 
 
 @dataclass
-class Receiver:
+class CountingReceiver:
     """Takes what comes; answers at once, or never."""
 
     answers: bool
     port: int = 0
     connections: int = 0
-    taken: int = 0
+    received: int = 0
 
     @property
     def url(self) -> str:
@@ -67,7 +72,7 @@ class Receiver:
                 head = await reader.readuntil(b"\r\n\r\n")
                 length = int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0])
                 await reader.readexactly(length)
-                self.taken += 1
+                self.received += 1
                 writer.write(ANSWER)
             await reader.read()
         except asyncio.IncompleteReadError:
@@ -77,9 +82,9 @@ class Receiver:
 
 
 @asynccontextmanager
-async def receiving(*, answers: bool) -> AsyncIterator[Receiver]:
+async def running_receiver(*, answers: bool) -> AsyncIterator[CountingReceiver]:
     """A receiver on a port of its own."""
-    receiver = Receiver(answers)
+    receiver = CountingReceiver(answers)
     server = await asyncio.start_server(receiver.serve, "127.0.0.1", 0, backlog=1024)
     receiver.port = server.sockets[0].getsockname()[1]
     try:
@@ -89,14 +94,14 @@ async def receiving(*, answers: bool) -> AsyncIterator[Receiver]:
 
 
 @dataclass
-class Office:
+class DeliveryWorkerHarness:
     """A running courier. `done` is when each delivery's first attempt ended, by id."""
 
     outbox: DeliveryStore
     done: dict[str, float] = field(default_factory=dict)
-    progress: asyncio.Event = field(default_factory=asyncio.Event)
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def post(self, count: int, urls: Sequence[str]) -> list[str]:
+    async def enqueue(self, count: int, urls: Sequence[str]) -> list[str]:
         """So many deliveries for each of the URLs, all due now; their ids."""
         now, ids = SystemClock().now(), SystemIds()
         posted = [
@@ -104,72 +109,77 @@ class Office:
             for _ in range(count)
             for url in urls
         ]
-        await asyncio.gather(*(self.outbox.post(None, delivery) for delivery in posted))
+        await asyncio.gather(*(self.outbox.enqueue(None, delivery) for delivery in posted))
         return [delivery.id for delivery in posted]
 
-    def told(self, event: Event) -> None:
+    def on_event(self, event: Event) -> None:
         """An attempt ended."""
         assert not isinstance(event, OperationalWarning), event
         if isinstance(event, DeliveryAttempted):
             self.done.setdefault(event.delivery_id, time.monotonic())
-            self.progress.set()
+            self.changed.set()
 
     async def finished(self, ids: Sequence[str]) -> None:
         """Return when each of them was tried once."""
         while not self.done.keys() >= set(ids):
-            self.progress.clear()
-            await self.progress.wait()
+            self.changed.clear()
+            await self.changed.wait()
 
 
-def opened(redis_url: str) -> Wire:
+def open_client(redis_url: str) -> RedisClient:
     """A connection to this Redis."""
     patience = timedelta(seconds=5)
     policy = RedisPolicy(SecretStr(redis_url), (), "", patience, patience)
-    return Wire(connection_source(policy, "bench"))
+    return RedisClient(build_connection_pool(policy, "bench"))
 
 
 @asynccontextmanager
-async def couriers(
-    redis_url: str, at_once: int, pace: CourierPolicy | None = None, sinks: Sinks | None = None
-) -> AsyncIterator[tuple[Office, LeasedLoop[object]]]:
+async def delivery_worker(
+    redis_url: str,
+    max_concurrency: int,
+    pace: DeliveryPolicy | None = None,
+    streams: EventStreamWriter | None = None,
+) -> AsyncIterator[tuple[DeliveryWorkerHarness, LeaseLoop[object]]]:
     """One worker's courier, not yet running."""
     targets = TargetPolicy(AllowedTargets.parse(["127.0.0.0/8"]))
     clock = SystemClock()
     async with (
-        opened(redis_url) as wire,
-        open_sender(SenderPolicy(targets=targets, connections=at_once), clock) as sender,
+        open_client(redis_url) as wire,
+        open_sender(
+            SenderPolicy(targets=targets, max_connections=max_concurrency), clock
+        ) as sender,
     ):
-        scripts = Scripts(wire, read_scripts())
+        scripts = LuaScripts(wire, load_scripts())
         now = clock.now()
-        tenant = Tenant(TENANT, now, webhook_secrets=(mint_webhook_secret(b"s" * 32),))
-        await TenantStore(wire, scripts, clock).create(tenant, KeyRecord("digest", TENANT, now))
-        office = Office(DeliveryStore(wire, scripts, clock))
-        courier = Courier(
-            CourierHands(
+        tenant = Tenant(TENANT, now, webhook_secrets=(encode_webhook_secret(b"s" * 32),))
+        await TenantStore(wire, scripts, clock).create(tenant, ApiKey("digest", TENANT, now))
+        office = DeliveryWorkerHarness(DeliveryStore(wire, scripts, clock))
+        courier = DeliveryWorker(
+            DeliveryDependencies(
                 outbox=office.outbox,
                 jobs=JobStore(wire, scripts, clock),
-                setups=WebhookStore(wire, scripts, clock),
+                webhook_configs=WebhookConfigStore(wire, scripts, clock),
                 sender=sender,
-                sinks=sinks or MemorySinks(),
+                event_streams=streams or MemoryEventStreams(),
                 clock=clock,
                 rng=Random(1),
                 ids=SystemIds(),
-                emit=office.told,
+                emit=office.on_event,
             ),
-            pace or CourierPolicy(),
+            pace or DeliveryPolicy(),
         )
-        work = Work(
+        work = WorkSource(
             name="delivery_step",
             claim=lambda room: office.outbox.claim_due(LEASE, room),
             handle=courier.deliver,
-            identity=lambda claimed: claimed.delivery.id,
+            id_of=lambda claimed: claimed.delivery.id,
         )
-        loop = LeasedLoop(work, LoopPolicy(at_once=at_once), clock, office.told)
+        loop = LeaseLoop(work, LoopPolicy(max_concurrency=max_concurrency), clock, office.on_event)
         yield office, loop  # type: ignore[misc]  # a test only runs it
 
 
 @asynccontextmanager
-async def running(loop: LeasedLoop[object]) -> AsyncIterator[None]:
+async def running_loop(loop: LeaseLoop[object]) -> AsyncIterator[None]:
     """Claim and deliver for the length of the block."""
     task = asyncio.create_task(loop.run())
     try:

@@ -15,33 +15,33 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class PerformanceTarget:
     """What a median is to reach."""
 
-    least: float | None = None
-    most: float | None = None
+    minimum: float | None = None
+    maximum: float | None = None
 
-    def held(self, value: float) -> bool:
+    def is_met(self, value: float) -> bool:
         """Whether `value` is within it."""
-        above = self.least is None or value >= self.least
-        return above and (self.most is None or value <= self.most)
+        above = self.minimum is None or value >= self.minimum
+        return above and (self.maximum is None or value <= self.maximum)
 
     def __str__(self) -> str:
         """In few characters."""
-        parts = [f">= {self.least:g}" if self.least is not None else ""]
-        parts.append(f"<= {self.most:g}" if self.most is not None else "")
+        parts = [f">= {self.minimum:g}" if self.minimum is not None else ""]
+        parts.append(f"<= {self.maximum:g}" if self.maximum is not None else "")
         return " ".join(part for part in parts if part)
 
 
 @dataclass(frozen=True, slots=True)
-class Figure:
+class Measurement:
     """One figure, once for each round."""
 
     scenario: str
-    what: str
+    name: str
     unit: str
     values: tuple[float, ...]
-    target: Target | None = None
+    target: PerformanceTarget | None = None
 
     @property
     def median(self) -> float:
@@ -49,29 +49,29 @@ class Figure:
         return median(self.values)
 
     @property
-    def held(self) -> bool | None:
+    def is_met(self) -> bool | None:
         """Whether the target is reached; None without one."""
-        return None if self.target is None else self.target.held(self.median)
+        return None if self.target is None else self.target.is_met(self.median)
 
     def row(self) -> tuple[str, ...]:
         """The cells of the table."""
         low, high = min(self.values), max(self.values)
         spread = "" if len(self.values) == 1 else f"{_short(low)} .. {_short(high)}"
-        verdict = {None: "", True: "held", False: "MISSED"}[self.held]
+        verdict = {None: "", True: "held", False: "MISSED"}[self.is_met]
         goal = "" if self.target is None else str(self.target)
-        return (self.scenario, self.what, _short(self.median), spread, self.unit, goal, verdict)
+        return (self.scenario, self.name, _short(self.median), spread, self.unit, goal, verdict)
 
     def document(self) -> dict[str, Any]:
         """As JSON has it."""
-        return {**asdict(self), "median": self.median, "held": self.held}
+        return {**asdict(self), "median": self.median, "held": self.is_met}
 
 
 @dataclass(slots=True)
-class Report:
+class BenchReport:
     """Everything that one run found. `notes` are lines for people."""
 
-    about: dict[str, Any]
-    figures: list[Figure] = field(default_factory=list)
+    environment: dict[str, Any]
+    measurements: list[Measurement] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
     def add(
@@ -80,16 +80,16 @@ class Report:
         what: str,
         unit: str,
         values: float | Iterable[float],
-        target: Target | None = None,
+        target: PerformanceTarget | None = None,
     ) -> None:
         """Note a figure: once, or of every round; what is noted again is another round."""
         found = (values,) if isinstance(values, int | float) else tuple(values)
-        for place, known in enumerate(self.figures):
-            if (known.scenario, known.what) == (scenario, what):
-                self.figures[place] = replace(known, values=(*known.values, *found))
+        for place, known in enumerate(self.measurements):
+            if (known.scenario, known.name) == (scenario, what):
+                self.measurements[place] = replace(known, values=(*known.values, *found))
                 return
         if found:
-            self.figures.append(Figure(scenario, what, unit, found, target))
+            self.measurements.append(Measurement(scenario, what, unit, found, target))
 
     def note(self, line: str) -> None:
         """Say something about this run."""
@@ -97,21 +97,23 @@ class Report:
 
     def document(self) -> str:
         """The run as JSON."""
-        figures = [figure.document() for figure in self.figures]
+        figures = [figure.document() for figure in self.measurements]
         return json.dumps(
-            {"about": self.about, "notes": self.notes, "figures": figures}, indent=1, default=str
+            {"about": self.environment, "notes": self.notes, "figures": figures},
+            indent=1,
+            default=str,
         )
 
     def table(self) -> str:
         """The run for a terminal."""
         head = ("scenario", "what", "median", "spread", "unit", "target", "")
-        rows = [head, *(figure.row() for figure in self.figures)]
+        rows = [head, *(figure.row() for figure in self.measurements)]
         widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
         lines = [_aligned(row, widths) for row in rows]
         return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:], *self.notes])
 
 
-def share(values: Sequence[float], part: float) -> float:
+def percentile(values: Sequence[float], part: float) -> float:
     """The value that `part` of the others do not exceed, by nearest rank. Raises on no values."""
     ranked = sorted(values)
     return ranked[min(len(ranked) - 1, max(0, round(part * len(ranked)) - 1))]

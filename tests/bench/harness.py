@@ -21,34 +21,34 @@ from redis import Redis
 from core.clock import SystemClock
 from core.money import MicroUsd
 from core.settings import RedisPolicy
-from core.store.client import Wire, connection_source
-from core.store.scripts import Scripts, read_scripts
+from core.store.client import RedisClient, build_connection_pool
+from core.store.scripts import LuaScripts, load_scripts
 from core.store.tenants import TenantStore
-from core.tenants.api_keys import KeyRecord, digest_of, mint_key
+from core.tenants.api_keys import ApiKey, api_key_digest, build_api_key
 from core.tenants.limits import Limits
 from core.tenants.tenant import Tenant
-from core.webhooks.secrets import mint_webhook_secret
+from core.webhooks.secrets import encode_webhook_secret
 from simulator.private_redis import LOOPBACK, free_port
-from simulator.stack import Child, gateway_command, without_settings
+from simulator.stack import ManagedProcess, gateway_command, without_settings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
     from pathlib import Path
 
     from simulator.private_redis import PrivateRedis
-    from tests.bench.load import Ask, Loaded, Loader
+    from tests.bench.load import Loader, LoadRequest, LoadResult
 
 TENANT: Final = "bench"
-KEY: Final = mint_key(TENANT, b"k" * 32)
+KEY: Final = build_api_key(TENANT, b"k" * 32)
 MODEL: Final = "kling/kling-3.0/standard/image-to-video"
-PLENTY: Final = 10**9
+UNREACHABLE_LIMIT: Final = 10**9
 LIMITS: Final = Limits(
-    requests_per_minute=PLENTY,
-    running=PLENTY,
-    waiting=PLENTY,
-    jobs_per_day=PLENTY,
-    jobs_per_month=PLENTY,
-    usd_per_request=MicroUsd(PLENTY),
+    requests_per_minute=UNREACHABLE_LIMIT,
+    running=UNREACHABLE_LIMIT,
+    waiting=UNREACHABLE_LIMIT,
+    jobs_per_day=UNREACHABLE_LIMIT,
+    jobs_per_month=UNREACHABLE_LIMIT,
+    usd_per_request=MicroUsd(UNREACHABLE_LIMIT),
     usd_per_day=MicroUsd(10**15),
     usd_per_month=MicroUsd(10**15),
     models=("flux/*", "kling/*"),
@@ -111,7 +111,9 @@ class Bench:
     environment: dict[str, str] = field(default_factory=lambda: without_settings(os.environ))
 
     @contextmanager
-    def service(self, members: int = 1, cores: tuple[int, ...] = ONE_CORE) -> Iterator[Child]:
+    def service(
+        self, members: int = 1, cores: tuple[int, ...] = ONE_CORE
+    ) -> Iterator[ManagedProcess]:
         """A front end that is ready."""
         port = free_port()
         own = {"GATEWAY_HOST": LOOPBACK, "GATEWAY_PORT": str(port)}
@@ -121,8 +123,8 @@ class Bench:
 
     @contextmanager
     def worker(
-        self, upstream: Child, settings: Mapping[str, str] = MappingProxyType({})
-    ) -> Iterator[Child]:
+        self, upstream: ManagedProcess, settings: Mapping[str, str] = MappingProxyType({})
+    ) -> Iterator[ManagedProcess]:
         """A worker that is ready, for this RunComfy."""
         port = free_port()
         own = {
@@ -137,7 +139,7 @@ class Bench:
             yield child
 
     @contextmanager
-    def floor(self, name: str, cores: tuple[int, ...] = ONE_CORE) -> Iterator[Child]:
+    def baseline(self, name: str, cores: tuple[int, ...] = ONE_CORE) -> Iterator[ManagedProcess]:
         """One of the apps in `floors`, by uvicorn as the gateway uses it."""
         port = free_port()
         command = (
@@ -150,7 +152,7 @@ class Bench:
             yield child
 
     @contextmanager
-    def outside(self, kind: str, *flags: str) -> Iterator[Child]:
+    def external_server(self, kind: str, *flags: str) -> Iterator[ManagedProcess]:
         """The fast RunComfy (`upstream`) or the fast receiver of callbacks (`hooks`)."""
         port = free_port()
         command = (sys.executable, "-m", f"tests.bench.{kind}", "--port", str(port), *flags)
@@ -166,11 +168,11 @@ class Bench:
         port: int,
         cores: tuple[int, ...],
         ready: str = "/healthz",
-    ) -> Iterator[Child]:
+    ) -> Iterator[ManagedProcess]:
         """A process on its cores, ready."""
-        child = Child(
+        child = ManagedProcess(
             name=name,
-            command=(*pinned(cores), *command),
+            command=(*pin_command(cores), *command),
             environment={**self.environment, "GATEWAY_REDIS_URL": self.redis.url, **own},
             log=self.folder / f"{name}.log",
             url=f"http://{LOOPBACK}:{port}",
@@ -183,20 +185,22 @@ class Bench:
         finally:
             child.stop()
 
-    def load(self, child: Child, ask: Ask, connections: int, seconds: float) -> Loaded:
+    def load(
+        self, child: ManagedProcess, ask: LoadRequest, connections: int, seconds: float
+    ) -> LoadResult:
         """Load one process."""
         return self.loader.load(port_of(child), ask, connections, seconds)
 
-    def fresh(self, limits: Limits = LIMITS, webhook: str | None = None) -> None:
+    def reset(self, limits: Limits = LIMITS, webhook: str | None = None) -> None:
         """An empty Redis with the tenant in it."""
         self.redis.flush()
-        self.act(lambda wire: _create_tenant(wire, limits, webhook))
+        self.with_store(lambda wire: _create_tenant(wire, limits, webhook))
 
-    def act(self, do: Callable[[Wire], Awaitable[Any]]) -> Any:  # noqa: ANN401 - what `do` returns
+    def with_store(self, do: Callable[[RedisClient], Awaitable[Any]]) -> Any:  # noqa: ANN401 - what `do` returns
         """Do something with the store."""
 
         async def acted() -> Any:  # noqa: ANN401 - what `do` returns
-            async with open_wire(self.redis.url) as wire:
+            async with open_client(self.redis.url) as wire:
                 return await do(wire)
 
         return asyncio.run(acted())
@@ -210,36 +214,36 @@ class Bench:
             for name, row in stats.items()
         }
 
-    def forget_commands(self) -> None:
+    def reset_commands(self) -> None:
         """Begin to count anew."""
         with Redis.from_url(self.redis.url) as client:
             client.config_resetstat()
 
 
 @asynccontextmanager
-async def open_wire(url: str) -> AsyncIterator[Wire]:
+async def open_client(url: str) -> AsyncIterator[RedisClient]:
     """The product's own connection to Redis."""
     patience = timedelta(seconds=30)
     policy = RedisPolicy(SecretStr(url), (), "", patience, patience)
-    async with Wire(connection_source(policy, "bench")) as wire:
+    async with RedisClient(build_connection_pool(policy, "bench")) as wire:
         yield wire
 
 
-def pinned(cores: tuple[int, ...]) -> tuple[str, ...]:
+def pin_command(cores: tuple[int, ...]) -> tuple[str, ...]:
     """The words before a command that keep it on these cores; none where that cannot be."""
     taskset, known = shutil.which("taskset"), os.cpu_count() or 1
     wanted = [str(core) for core in cores if core < known]
     return (taskset, "-c", ",".join(wanted)) if taskset and wanted and known > 1 else ()
 
 
-def keep_off(redis: PrivateRedis) -> None:
+def leave_first_core_to_server(redis: PrivateRedis) -> None:
     """Leave the first core to what is measured: Redis, this process and its load take another."""
     if hasattr(os, "sched_setaffinity") and (os.cpu_count() or 1) > 1:
         for pid in (0, redis.pid or 0):
             os.sched_setaffinity(pid, OTHER_CORE)
 
 
-def port_of(child: Child) -> int:
+def port_of(child: ManagedProcess) -> int:
     """Where it listens."""
     return int(child.url.rpartition(":")[2])
 
@@ -249,15 +253,15 @@ def bearer() -> dict[str, str]:
     return {"authorization": f"Bearer {KEY}"}
 
 
-async def _create_tenant(wire: Wire, limits: Limits, webhook: str | None) -> None:
+async def _create_tenant(wire: RedisClient, limits: Limits, webhook: str | None) -> None:
     clock = SystemClock()
     now = clock.now()
     tenant = Tenant(
         TENANT,
         now,
         webhook=webhook,
-        webhook_secrets=(mint_webhook_secret(b"s" * 32),),
+        webhook_secrets=(encode_webhook_secret(b"s" * 32),),
         limits=limits,
     )
-    scripts = Scripts(wire, read_scripts())
-    await TenantStore(wire, scripts, clock).create(tenant, KeyRecord(digest_of(KEY), TENANT, now))
+    scripts = LuaScripts(wire, load_scripts())
+    await TenantStore(wire, scripts, clock).create(tenant, ApiKey(api_key_digest(KEY), TENANT, now))

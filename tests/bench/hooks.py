@@ -11,19 +11,19 @@ from tests.bench.outside import arguments, serve
 
 
 @dataclass(slots=True)
-class Receiver:
+class WebhookReceiver:
     """When each callback came first, by its id; and by the upstream id in its output."""
 
-    came: dict[str, float] = field(default_factory=dict)
+    arrivals: dict[str, float] = field(default_factory=dict)
     upstream: dict[str, float] = field(default_factory=dict)
 
     def answer(self, method: str, path: str, body: bytes, headers: dict[str, str]) -> bytes:
         """See `tests.bench.outside`."""
         if method == "GET":
-            came = self.came if path == "/figures" else {}
+            came = self.arrivals if path == "/figures" else {}
             return orjson.dumps({"came": came, "upstream": self.upstream if came else {}})
         now = time.time()
-        self.came.setdefault(headers.get("webhook-id", "?"), now)
+        self.arrivals.setdefault(headers.get("webhook-id", "?"), now)
         output = (orjson.loads(body).get("data") or {}).get("output") or {}
         if video := output.get("video"):
             number = str(video).rpartition("-")[2].removesuffix(".mp4")
@@ -32,4 +32,4 @@ class Receiver:
 
 
 if __name__ == "__main__":
-    serve(Receiver().answer, int(arguments(__doc__)["port"]))
+    serve(WebhookReceiver().answer, int(arguments(__doc__)["port"]))

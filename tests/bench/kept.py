@@ -12,28 +12,28 @@ from functools import partial
 from random import Random
 from typing import TYPE_CHECKING, Any, Final
 
-from core.jobs.job import Billed, Fact, Job, JobState
-from core.jobs.timeline import Note, TimelineEntry
+from core.jobs.job import BillingStatus, Job, JobState, Trigger
+from core.jobs.timeline import TimelineEntry, TimelineKind
 from core.money import MicroUsd
-from core.tenants.api_keys import Credential, KeyRecord
+from core.tenants.api_keys import ApiKey, Credential
 from core.tenants.limits import Limits
 from core.tenants.tenant import Tenant
-from core.transactions.admission import Admission, ReuseRequest
-from core.transactions.job_update import Change, Outcome
-from core.transactions.notifications import notices
-from core.webhooks.config import WebhookSetup
-from core.webhooks.delivery import ChannelMove, DeliveryAttempt, DeliveryState, Settlement
+from core.transactions.admission import Admission, CacheRequest
+from core.transactions.job_update import Change, WriteResult
+from core.transactions.notifications import job_deliveries
+from core.webhooks.config import WebhookConfig
+from core.webhooks.delivery import CircuitUpdate, DeliveryAttempt, DeliveryState, DeliveryUpdate
 from core.webhooks.endpoint import Endpoint
-from tests.contract.gateway import HandClock, wire_to
-from tests.contract.subjects import Subject, redis_subject
+from tests.contract.gateway import AdjustableClock, redis_client
+from tests.contract.subjects import StoreBackend, redis_backend
 from tests.fakes.ids import SeededIds
-from tests.integration.passing import every_key, row_of
+from tests.integration.passing import every_key, pattern_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 
-    from core.store.client import Wire
-    from core.webhooks.delivery import Claimed
+    from core.store.client import RedisClient
+    from core.webhooks.delivery import ClaimedDelivery
 
 TENANT: Final = "video-team"
 MODEL: Final = "kling/kling-3.0/standard/image-to-video"
@@ -55,21 +55,21 @@ OUTPUT: Final = json.dumps(
     }
 ).encode()
 HOOK: Final = "https://hooks.example.com/runcomfy/finished"
-AT_ONCE: Final = 200
+MAX_CONCURRENCY: Final = 200
 PACKED: Final = 4096
 LEASE: Final = timedelta(seconds=30)
 
 
 @dataclass(slots=True)
-class House:
+class StoreUsageHarness:
     """A gateway over a private Redis, its time in the hands of the bench."""
 
-    subject: Subject
-    clock: HandClock
-    wire: Wire
+    backend: StoreBackend
+    clock: AdjustableClock
+    wire: RedisClient
     ids: SeededIds = field(default_factory=lambda: SeededIds(Random(1)))
 
-    async def take(self, number: int, *, hook: bool = False, cache: bool = False) -> Job:
+    async def admit(self, number: int, *, hook: bool = False, cache: bool = False) -> Job:
         """A job that was submitted with a reference; no two have the same input."""
         now = self.clock.now()
         job = Job(
@@ -83,50 +83,58 @@ class House:
             webhook=HOOK if hook else None,
             trace=TRACE,
             estimate=MicroUsd(630_000),
-            finish_by=now.replace(year=now.year + 1),
+            deadline=now.replace(year=now.year + 1),
         )
-        entry = TimelineEntry(now, Note.ADMITTED, "admitted", job.state)
+        entry = TimelineEntry(now, TimelineKind.ADMISSION, "admitted", job.state)
         wish = Admission(Credential(TENANT, "digest"), job, INPUT, entry)
         if cache:
-            wish = replace(wish, reuse=ReuseRequest())
-        await self.subject.jobs.admit(wish)
+            wish = replace(wish, cache=CacheRequest())
+        await self.backend.jobs.admit(wish)
         return job
 
-    async def step(self, job: Job, fact: Fact, **changes: Any) -> Job:  # noqa: ANN401 - fields of the record
+    async def step(self, job: Job, fact: Trigger, **changes: Any) -> Job:  # noqa: ANN401 - fields of the record
         """One fact on."""
         now = self.clock.now()
         detail = changes.get("upstream_id")
-        after = job.after(fact, now, **changes)
-        entry = TimelineEntry(now, Note.MOVED, fact, after.state, detail, status=after.unspoken)
-        setup = WebhookSetup(TENANT, endpoints=(Endpoint("default", HOOK, now),))
-        told = notices(job, after, setup, self.ids, now) if job.webhook else ()
-        output = OUTPUT if fact is Fact.COLLECTED else None
+        after = job.transition(fact, now, **changes)
+        entry = TimelineEntry(
+            now, TimelineKind.TRANSITION, fact, after.state, detail, status=after.status_override
+        )
+        setup = WebhookConfig(TENANT, endpoints=(Endpoint("default", HOOK, now),))
+        told = job_deliveries(job, after, setup, self.ids, now) if job.webhook else ()
+        output = OUTPUT if fact is Trigger.COLLECTED else None
         change = Change(job, after, (entry,), output, told)
-        assert await self.subject.jobs.store(change) is Outcome.STORED
+        assert await self.backend.jobs.store(change) is WriteResult.STORED
         return after
 
     async def start(self, job: Job) -> Job:
         """RunComfy has it, and runs it."""
         now = self.clock.now()
         holder = "worker-7f9c:41:0f3a9b1c"
-        job = await self.step(job, Fact.CLAIMED, attempts=1, holder=holder, sent_at=now, due_at=now)
+        job = await self.step(
+            job, Trigger.CLAIMED, attempts=1, lease_holder=holder, sent_at=now, next_run_at=now
+        )
         upstream = "0b6f6a52-9d0e-4c1b-8a53-0d6c9c1f7a11"
         job = await self.step(
-            job, Fact.ACCEPTED, upstream_id=upstream, running_since=now, due_at=now
+            job, Trigger.ACCEPTED, upstream_id=upstream, running_since=now, next_run_at=now
         )
         return await self.step(
-            job, Fact.STILL_RUNNING, upstream_word="in_progress", upstream_running=True, due_at=now
+            job,
+            Trigger.STILL_RUNNING,
+            upstream_status="in_progress",
+            upstream_running=True,
+            next_run_at=now,
         )
 
     async def finish(self, job: Job) -> Job:
         """It has ended well."""
-        job = await self.step(job, Fact.FINISHED, upstream_word="completed")
+        job = await self.step(job, Trigger.FINISHED, upstream_status="completed")
         return await self.step(
             job,
-            Fact.COLLECTED,
-            due_at=None,
+            Trigger.COLLECTED,
+            next_run_at=None,
             finished_at=self.clock.now(),
-            billed=Billed.YES,
+            billed=BillingStatus.YES,
             cost=MicroUsd(630_000),
             cost_source="runcomfy",
         )
@@ -134,27 +142,29 @@ class House:
     async def deliver(self) -> int:
         """Every callback that is due arrives; how many did."""
         total = 0
-        while claimed := await self.subject.deliveries.claim_due(LEASE, AT_ONCE):
-            await in_batches([partial(self._arrive, each) for each in claimed])
+        while claimed := await self.backend.deliveries.claim_due(LEASE, MAX_CONCURRENCY):
+            await run_in_batches([partial(self._deliver_webhook, each) for each in claimed])
             total += len(claimed)
         return total
 
-    async def _arrive(self, claimed: Claimed) -> None:
+    async def _deliver_webhook(self, claimed: ClaimedDelivery) -> None:
         before, now = claimed.delivery, self.clock.now()
         after = replace(
             before,
             version=before.version + 1,
             state=DeliveryState.DELIVERED,
-            due_at=None,
+            next_attempt_at=None,
             attempts=1,
             last_outcome="delivered",
             finished_at=now,
         )
         state = JobState.SUCCEEDED
-        move = ChannelMove(before.channel, claimed.channel, claimed.channel)
+        move = CircuitUpdate(before.queue, claimed.circuit, claimed.circuit)
         attempt = DeliveryAttempt(now, 1, "delivered", 41, 200, "ok")
-        entry = TimelineEntry(now, Note.DELIVERY, "delivered", state, before.id, 200, 1)
-        await self.subject.deliveries.settle(Settlement(before, after, move, attempt, entry))
+        entry = TimelineEntry(now, TimelineKind.DELIVERY, "delivered", state, before.id, 200, 1)
+        await self.backend.deliveries.complete_attempt(
+            DeliveryUpdate(before, after, move, attempt, entry)
+        )
 
     async def memory(self) -> int:
         """Bytes that Redis has in use."""
@@ -167,7 +177,7 @@ class House:
         """Bytes of each key family by MEMORY USAGE, over the first `sample` keys of each."""
         by_row: dict[str, list[str]] = {}
         for name in await every_key(self.wire):
-            by_row.setdefault(row_of(name), []).append(name)
+            by_row.setdefault(pattern_of(name), []).append(name)
         found: Counter[str] = Counter()
         for row, names in by_row.items():
             some = names[:sample]
@@ -178,28 +188,28 @@ class House:
         return found
 
 
-async def in_batches(calls: Sequence[Callable[[], Coroutine[Any, Any, Any]]]) -> list[Any]:
+async def run_in_batches(calls: Sequence[Callable[[], Coroutine[Any, Any, Any]]]) -> list[Any]:
     """All of them, some at a time."""
     done: list[Any] = []
-    for start in range(0, len(calls), AT_ONCE):
-        done += await asyncio.gather(*(call() for call in calls[start : start + AT_ONCE]))
+    for start in range(0, len(calls), MAX_CONCURRENCY):
+        done += await asyncio.gather(*(call() for call in calls[start : start + MAX_CONCURRENCY]))
     return done
 
 
 @asynccontextmanager
-async def house_over(url: str, *, packed: bool = True) -> AsyncIterator[House]:
+async def open_usage_harness(url: str, *, packed: bool = True) -> AsyncIterator[StoreUsageHarness]:
     """A gateway with one tenant. What is written is not logged: the disk is not measured here.
 
     `packed`: hashes as in the deployments of `deploy/`.
     """
-    clock = HandClock()
-    async with wire_to(url) as wire:
+    clock = AdjustableClock()
+    async with redis_client(url) as wire:
         await wire.execute("CONFIG", "SET", "appendonly", "no")
         if packed:
             await wire.execute("CONFIG", "SET", "hash-max-listpack-value", PACKED)
-        subject = redis_subject(clock, wire)
-        clock.put(datetime.now(UTC))  # as Redis' own, by which it forgets stored results
+        subject = redis_backend(clock, wire)
+        clock.set(datetime.now(UTC))  # as Redis' own, by which it forgets stored results
         now = clock.now()
-        made = KeyRecord("digest", TENANT, now)
+        made = ApiKey("digest", TENANT, now)
         assert await subject.tenants.create(Tenant(TENANT, now, limits=Limits()), made)
-        yield House(subject, clock, wire)
+        yield StoreUsageHarness(subject, clock, wire)

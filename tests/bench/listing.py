@@ -12,13 +12,20 @@ from statistics import quantiles
 from typing import TYPE_CHECKING, Final
 
 from core.clock import to_ms
-from core.jobs.job import Billed, Job, JobState, PublicStatus
-from core.jobs.query import JobQuery, place_of, reference_number
+from core.jobs.job import BillingStatus, Job, JobState, PublicStatus
+from core.jobs.query import JobQuery, reference_score, score_of
 from core.money import MicroUsd
 from core.store import keys
-from core.store.codecs import JOBS
+from core.store.codecs import JOB_CODEC
 from simulator.private_redis import private_redis
-from tests.bench.kept import MODEL, TENANT, TRACE, House, house_over, in_batches
+from tests.bench.kept import (
+    MODEL,
+    TENANT,
+    TRACE,
+    StoreUsageHarness,
+    open_usage_harness,
+    run_in_batches,
+)
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -46,7 +53,7 @@ end
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class JobMix:
     """One in `share` jobs is such a one."""
 
     share: int
@@ -55,17 +62,17 @@ class Kind:
 
 
 KINDS: Final = (
-    Kind(250_000, JobState.SUCCEEDED, RARE),
-    Kind(20_000, JobState.RUNNING),
-    Kind(5_000, JobState.QUEUED),
-    Kind(200, JobState.CANCELLED),
-    Kind(50, JobState.FAILED),
-    Kind(10, JobState.SUCCEEDED, OTHER),
-    Kind(1, JobState.SUCCEEDED),
+    JobMix(250_000, JobState.SUCCEEDED, RARE),
+    JobMix(20_000, JobState.RUNNING),
+    JobMix(5_000, JobState.QUEUED),
+    JobMix(200, JobState.CANCELLED),
+    JobMix(50, JobState.FAILED),
+    JobMix(10, JobState.SUCCEEDED, OTHER),
+    JobMix(1, JobState.SUCCEEDED),
 )
 
 
-def job_of(number: int, began: datetime) -> Job:
+def build_job(number: int, began: datetime) -> Job:
     """The job of that number; of each kind the first comes early."""
     kind = next(kind for kind in KINDS if number % kind.share == kind.share // 3)
     made = began + number * EVERY
@@ -86,32 +93,32 @@ def job_of(number: int, began: datetime) -> Job:
         upstream_id="0b6f6a52-9d0e-4c1b-8a53-0d6c9c1f7a11",
         upstream_running=kind.state is JobState.RUNNING,
         finished_at=made if final else None,
-        billed=Billed.YES if final else Billed.UNKNOWN,
+        billed=BillingStatus.YES if final else BillingStatus.UNKNOWN,
         cost=MicroUsd(630_000) if final else None,
     )
 
 
-async def fill(house: House, first: int, until: int) -> None:
+async def fill(house: StoreUsageHarness, first: int, until: int) -> None:
     """Write these jobs as admission and its changes would have, without what a list never reads."""
     began = house.clock.now()
     for start in range(first, until, CHUNK):
         arguments: list[str | bytes | float] = []
         for number in range(start, min(until, start + CHUNK)):
-            job = job_of(number, began)
-            named = reference_number(job.reference or "")
-            arguments += [job.id, JOBS.write(job), place_of(job), job.status, named]
+            job = build_job(number, began)
+            named = reference_score(job.reference or "")
+            arguments += [job.id, JOB_CODEC.encode(job), score_of(job), job.status, named]
         index = keys.tenant_jobs(TENANT)
         await house.wire.execute("EVAL", _FILL, 2, index, keys.references(TENANT), *arguments)
 
 
-async def timed(house: House, what: str, query: JobQuery) -> JobPage:
+async def time_query(house: StoreUsageHarness, what: str, query: JobQuery) -> JobPage:
     """Ask again and again; print how long it took."""
-    listed, took = house.subject.listed, []
+    listed, took = house.backend.job_index, []
     await house.wire.execute("CONFIG", "RESETSTAT")
-    page = await listed.page_of(TENANT, query)
+    page = await listed.list_page_for_tenant(TENANT, query)
     for _ in range(CALLS):
         began = time.perf_counter()
-        page = await listed.page_of(TENANT, query)
+        page = await listed.list_page_for_tenant(TENANT, query)
         took.append((time.perf_counter() - began) * 1000)
     stats = (await house.wire.execute("INFO", "commandstats")).decode()
     row = next(line for line in stats.splitlines() if line.startswith("cmdstat_evalsha:"))
@@ -122,11 +129,11 @@ async def timed(house: House, what: str, query: JobQuery) -> JobPage:
     return page
 
 
-async def walked(house: House, what: str, query: JobQuery) -> None:
+async def follow_pages(house: StoreUsageHarness, what: str, query: JobQuery) -> None:
     """Follow the cursors to the end."""
     began, pages, found = time.perf_counter(), 0, 0
     while True:
-        page = await house.subject.listed.page_of(TENANT, query)
+        page = await house.backend.job_index.list_page_for_tenant(TENANT, query)
         pages, found = pages + 1, found + len(page.jobs)
         if page.cursor is None:
             break
@@ -136,7 +143,7 @@ async def walked(house: House, what: str, query: JobQuery) -> None:
 
 async def measure(url: str, jobs: int) -> None:
     """Fill, ask, and print."""
-    async with house_over(url) as house:
+    async with open_usage_harness(url) as house:
         print(f"admission in Redis, no jobs: {await admission(house):.0f} us")
         empty = await house.memory()
         await fill(house, 0, jobs)
@@ -146,28 +153,28 @@ async def measure(url: str, jobs: int) -> None:
         print(f"admission in Redis, {jobs} jobs: {await admission(house):.0f} us")
         middle = house.clock.now() + jobs // 2 * EVERY
         print(f"{'query':44}{'found':>5} {'':5}{'p50 ms':>8}{'p99 ms':>8}{'in Redis':>9}")
-        first = await timed(house, "the newest 50", JobQuery())
-        await timed(house, "the newest 200", JobQuery(limit=200))
-        await timed(house, "the 50 after a cursor", JobQuery(cursor=first.cursor))
-        await timed(house, "50 before the middle", JobQuery(before=middle))
+        first = await time_query(house, "the newest 50", JobQuery())
+        await time_query(house, "the newest 200", JobQuery(limit=200))
+        await time_query(house, "the 50 after a cursor", JobQuery(cursor=first.cursor))
+        await time_query(house, "50 before the middle", JobQuery(created_before=middle))
         for status in PublicStatus:
-            await timed(house, f"status={status}", JobQuery(status=status))
-        await timed(house, "a reference", JobQuery(reference=f"order-{jobs // 2:08}"))
-        await timed(house, "a reference that nobody gave", JobQuery(reference="order"))
-        await timed(house, "a model of nine in ten", JobQuery(model_id=MODEL))
-        await timed(house, "a model of one in ten", JobQuery(model_id=OTHER))
-        await timed(house, "a rare model, where there is none", JobQuery(model_id=RARE))
+            await time_query(house, f"status={status}", JobQuery(status=status))
+        await time_query(house, "a reference", JobQuery(reference=f"order-{jobs // 2:08}"))
+        await time_query(house, "a reference that nobody gave", JobQuery(reference="order"))
+        await time_query(house, "a model of nine in ten", JobQuery(model_id=MODEL))
+        await time_query(house, "a model of one in ten", JobQuery(model_id=OTHER))
+        await time_query(house, "a rare model, where there is none", JobQuery(model_id=RARE))
         failed = JobQuery(status=PublicStatus.FAILED, model_id=RARE)
-        await timed(house, "failed of a rare model", failed)
-        await walked(house, "all of a rare model", JobQuery(model_id=RARE, limit=200))
-        await walked(house, "all failed", JobQuery(status=PublicStatus.FAILED, limit=200))
+        await time_query(house, "failed of a rare model", failed)
+        await follow_pages(house, "all of a rare model", JobQuery(model_id=RARE, limit=200))
+        await follow_pages(house, "all failed", JobQuery(status=PublicStatus.FAILED, limit=200))
 
 
-async def admission(house: House) -> float:
+async def admission(house: StoreUsageHarness) -> float:
     """Microseconds that an admission takes inside Redis."""
-    await in_batches([partial(house.take, number) for number in range(50)])
+    await run_in_batches([partial(house.admit, number) for number in range(50)])
     await house.wire.execute("CONFIG", "RESETSTAT")
-    await in_batches([partial(house.take, number) for number in range(2000)])
+    await run_in_batches([partial(house.admit, number) for number in range(2000)])
     stats = (await house.wire.execute("INFO", "commandstats")).decode()
     row = next(line for line in stats.splitlines() if line.startswith("cmdstat_evalsha:"))
     return float(row.partition("usec_per_call=")[2].partition(",")[0])

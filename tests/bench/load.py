@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
 from simulator.private_redis import LOOPBACK
-from tests.bench.figures import share
+from tests.bench.figures import percentile
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -31,7 +31,7 @@ _APART: Final = 10_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
+class LoadRequest:
     """One kind of request; `NUMBER` in body and headers is made new each time."""
 
     path: str
@@ -41,7 +41,7 @@ class Ask:
 
 
 @dataclass(frozen=True, slots=True)
-class Loaded:
+class LoadResult:
     """What a load met. `errors` are answers other than 2xx and 3xx, and broken connections."""
 
     requests: int
@@ -64,7 +64,7 @@ class Loader(Protocol):
         """For the report."""
         ...
 
-    def load(self, port: int, ask: Ask, connections: int, seconds: float) -> Loaded:
+    def load(self, port: int, ask: LoadRequest, connections: int, seconds: float) -> LoadResult:
         """Ask over so many connections, each as fast as it is answered."""
         ...
 
@@ -91,7 +91,7 @@ class Wrk:
         """See `Loader.name`."""
         return "wrk"
 
-    def load(self, port: int, ask: Ask, connections: int, seconds: float) -> Loaded:
+    def load(self, port: int, ask: LoadRequest, connections: int, seconds: float) -> LoadResult:
         """See `Loader.load`. wrk counts whole seconds: less than one is made one."""
         with tempfile.NamedTemporaryFile() as body:
             body.write(ask.body.encode())
@@ -100,10 +100,10 @@ class Wrk:
                 *(self.command, "-t1", f"-c{connections}", f"-d{max(1, round(seconds))}s"),
                 *("--timeout", "10s", "-s", str(_SCRIPT), f"http://{LOOPBACK}:{port}"),
                 *("--", ask.method, ask.path, body.name, str(next(self._numbers))),
-                *(f"{name}: {value}" for name, value in _headed(ask).items()),
+                *(f"{name}: {value}" for name, value in _with_headers(ask).items()),
             ]
             done = subprocess.run(own, capture_output=True, text=True, check=True)
-        return Loaded(**json.loads(done.stdout.strip().splitlines()[-1]))
+        return LoadResult(**json.loads(done.stdout.strip().splitlines()[-1]))
 
 
 @dataclass(slots=True)
@@ -117,28 +117,30 @@ class OwnLoader:
         """See `Loader.name`."""
         return "own asyncio loop"
 
-    def load(self, port: int, ask: Ask, connections: int, seconds: float) -> Loaded:
+    def load(self, port: int, ask: LoadRequest, connections: int, seconds: float) -> LoadResult:
         """See `Loader.load`."""
         return asyncio.run(self._load(port, ask, connections, seconds))
 
-    async def _load(self, port: int, ask: Ask, connections: int, seconds: float) -> Loaded:
+    async def _load(
+        self, port: int, ask: LoadRequest, connections: int, seconds: float
+    ) -> LoadResult:
         took: list[float] = []
         numbers = count(next(self._numbers))
         began = time.monotonic()
         until = began + seconds
         callers = (_call(port, ask, numbers, until, took) for _ in range(connections))
         errors = sum(await asyncio.gather(*callers))
-        return Loaded(
+        return LoadResult(
             requests=len(took),
             seconds=time.monotonic() - began,
-            p50_ms=share(took, 0.5) * 1000,
-            p99_ms=share(took, 0.99) * 1000,
+            p50_ms=percentile(took, 0.5) * 1000,
+            p99_ms=percentile(took, 0.99) * 1000,
             errors=errors,
         )
 
 
 async def _call(
-    port: int, ask: Ask, numbers: Iterator[int], until: float, took: list[float]
+    port: int, ask: LoadRequest, numbers: Iterator[int], until: float, took: list[float]
 ) -> int:
     errors = 0
     reader, writer = await asyncio.open_connection(LOOPBACK, port)
@@ -154,10 +156,10 @@ async def _call(
     return errors
 
 
-def request_bytes(ask: Ask, number: int) -> bytes:
+def request_bytes(ask: LoadRequest, number: int) -> bytes:
     """The request as it goes over the wire."""
     body = ask.body.replace(NUMBER, str(number))
-    own = {**_headed(ask), "content-length": str(len(body.encode()))}
+    own = {**_with_headers(ask), "content-length": str(len(body.encode()))}
     lines = [f"{ask.method} {ask.path} HTTP/1.1", f"host: {LOOPBACK}"]
     lines += [f"{name}: {value}" for name, value in own.items()]
     return ("\r\n".join(lines) + "\r\n\r\n").replace(NUMBER, str(number)).encode() + body.encode()
@@ -169,7 +171,7 @@ def content_length(head: bytes) -> int:
     return int(rest.split(b"\r\n")[0]) if found else 0
 
 
-def _headed(ask: Ask) -> dict[str, str]:
+def _with_headers(ask: LoadRequest) -> dict[str, str]:
     kind = {"content-type": "application/json"} if ask.body else {}
     return {**kind, **ask.headers}
 
@@ -177,16 +179,16 @@ def _headed(ask: Ask) -> dict[str, str]:
 def cpu_seconds(pid: int) -> float:
     """CPU time of a process and of its children that live (Linux)."""
     ticks = os.sysconf("SC_CLK_TCK")
-    return sum(sum(map(int, _stat(one)[11:13])) for one in family(pid)) / ticks
+    return sum(sum(map(int, _stat(one)[11:13])) for one in process_tree(pid)) / ticks
 
 
 def memory_mb(pid: int) -> float:
     """Resident memory of a process and of its children, in MB (Linux)."""
-    pages = sum(int(_stat(one)[21]) for one in family(pid))
+    pages = sum(int(_stat(one)[21]) for one in process_tree(pid))
     return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
-def family(pid: int) -> list[int]:
+def process_tree(pid: int) -> list[int]:
     """A process and its children."""
     text = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii")
     return [pid, *map(int, text.split())]

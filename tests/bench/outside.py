@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _HEAD: Final = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
 
 
-class Connection(asyncio.Protocol):
+class BenchHttpConnection(asyncio.Protocol):
     """One connection. `answer` gets method, path, body and headers, and gives a JSON body."""
 
     def __init__(self, answer: Answer) -> None:
@@ -77,7 +77,7 @@ async def _serve(answer: Answer, port: int) -> None:
     stopped = asyncio.Event()
     loop.add_signal_handler(signal.SIGTERM, stopped.set)
     server = await loop.create_server(
-        lambda: Connection(answer), LOOPBACK, port, backlog=2048, reuse_address=True
+        lambda: BenchHttpConnection(answer), LOOPBACK, port, backlog=2048, reuse_address=True
     )
     await stopped.wait()
     server.close()

@@ -11,16 +11,16 @@ from random import Random
 from statistics import mean
 from typing import TYPE_CHECKING, Final
 
-from core.backoff import Cadence
-from core.jobs.run_times import KEPT, RunHistory
-from tests.bench.figures import Target, share
-from worker.jobs.decisions.poll_schedule import first_look, next_look
+from core.backoff import ProportionalInterval
+from core.jobs.run_times import MAX_RUNS, RunHistory
+from tests.bench.figures import PerformanceTarget, percentile
+from worker.jobs.decisions.poll_schedule import first_poll_delay, next_poll_delay
 from worker.jobs.policies import LifecyclePolicy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from tests.bench.figures import Report
+    from tests.bench.figures import BenchReport
     from tests.bench.harness import Bench
 
 SCENARIO: Final = "polling"
@@ -32,12 +32,12 @@ FAILING: Final = 0.04
 BURST_SECONDS: Final = 600
 """In each twelfth such span RunComfy's queue is long."""
 BURST_DELAY: Final = 25.0
-YOUNG: Final = timedelta(minutes=1)
-MOST_POLLS: Final = 0.4
+SHORT_RUN: Final = timedelta(minutes=1)
+MAX_POLLS_RATIO: Final = 0.4
 
 
 @dataclass(frozen=True, slots=True)
-class Model:
+class ModelProfile:
     """What runs, how often, and how long: a lognormal by its median (s) and sigma."""
 
     name: str
@@ -47,33 +47,33 @@ class Model:
 
 
 MODELS: Final = (
-    Model("image", 0.45, 9, 0.30),
-    Model("edit", 0.20, 22, 0.30),
-    Model("video of 5 s", 0.25, 75, 0.22),
-    Model("video of 10 s", 0.10, 190, 0.25),
+    ModelProfile("image", 0.45, 9, 0.30),
+    ModelProfile("edit", 0.20, 22, 0.30),
+    ModelProfile("video of 5 s", 0.25, 75, 0.22),
+    ModelProfile("video of 10 s", 0.10, 190, 0.25),
 )
 
 
 @dataclass(frozen=True, slots=True)
-class Simulated:
+class SimulatedRun:
     """One job: when RunComfy took it, and after how much more time it ended."""
 
-    at: float
+    accepted_at: float
     model: str
-    took: timedelta
+    run_time: timedelta
     failed: bool
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class PollingResult:
     """What a schedule made of a job."""
 
-    took: timedelta
+    run_time: timedelta
     polls: int
     lag: timedelta
 
 
-def day(rng: Random, jobs: int, sigmas: float = 1.0) -> list[Simulated]:
+def day(rng: Random, jobs: int, sigmas: float = 1.0) -> list[SimulatedRun]:
     """Jobs over a day. `sigmas` makes all run times wider or narrower."""
     made, at = [], 0.0
     for _ in range(jobs):
@@ -85,12 +85,12 @@ def day(rng: Random, jobs: int, sigmas: float = 1.0) -> list[Simulated]:
         run = model.median * math.exp(model.sigma * sigmas * rng.gauss(0, 1))
         failed = rng.random() < FAILING
         took = queued + (run * rng.uniform(0.02, 0.5) if failed else run)
-        made.append(Simulated(at, model.name, timedelta(seconds=took), failed))
+        made.append(SimulatedRun(at, model.name, timedelta(seconds=took), failed))
     return made
 
 
 @dataclass(slots=True)
-class Memory:
+class RunTimeHistory:
     """The histories that workers keep, as far as they go at an instant."""
 
     runs: dict[str, deque[timedelta]] = field(default_factory=dict)
@@ -101,83 +101,85 @@ class Memory:
         """A model's history by then."""
         while self.going_on and self.going_on[0][0] <= instant:
             _, name, took = heappop(self.going_on)
-            self.runs.setdefault(name, deque(maxlen=KEPT)).appendleft(took)
+            self.runs.setdefault(name, deque(maxlen=MAX_RUNS)).appendleft(took)
             self.known.pop(name, None)
         if model not in self.known:
-            self.known[model] = RunHistory.of(self.runs.get(model, ()))
+            self.known[model] = RunHistory.from_newest_first(self.runs.get(model, ()))
         return self.known[model]
 
-    def began(self, job: Simulated) -> None:
+    def began(self, job: SimulatedRun) -> None:
         """A job that will end; only what succeeds is remembered."""
         if not job.failed:
-            took = job.took
-            heappush(self.going_on, (job.at + took.total_seconds(), job.model, took))
+            took = job.run_time
+            heappush(self.going_on, (job.accepted_at + took.total_seconds(), job.model, took))
 
 
-def looked_at(
-    jobs: Sequence[Simulated], wait: Callable[[timedelta, RunHistory, int], timedelta]
-) -> list[Seen]:
+def poll_until_end(
+    jobs: Sequence[SimulatedRun], wait: Callable[[timedelta, RunHistory, int], timedelta]
+) -> list[PollingResult]:
     """Every job, looked at until its end. `wait` gets time elapsed, history, looks so far."""
-    memory, seen = Memory(), []
+    memory, seen = RunTimeHistory(), []
     for job in jobs:
-        history = memory.at(job.at, job.model)
+        history = memory.at(job.accepted_at, job.model)
         elapsed, polls = timedelta(), 0
-        while elapsed < job.took:
+        while elapsed < job.run_time:
             elapsed += wait(elapsed, history, polls)
             polls += 1
-        seen.append(Seen(job.took, polls, elapsed - job.took))
+        seen.append(PollingResult(job.run_time, polls, elapsed - job.run_time))
         memory.began(job)
     return seen
 
 
-def learnt(policy: LifecyclePolicy, rng: Random) -> Callable[..., timedelta]:
+def adaptive_schedule(policy: LifecyclePolicy, rng: Random) -> Callable[..., timedelta]:
     """The product's schedule."""
 
     def wait(elapsed: timedelta, history: RunHistory, polls: int) -> timedelta:
-        look = next_look(elapsed, history, policy, rng) if polls else None
-        return look or first_look(history, policy, rng)
+        look = next_poll_delay(elapsed, history, policy, rng) if polls else None
+        return look or first_poll_delay(history, policy, rng)
 
     return wait
 
 
-def unlearnt(rng: Random) -> Callable[..., timedelta]:
+def proportional_schedule(rng: Random) -> Callable[..., timedelta]:
     """The schedule that the product had before: a tenth of the time elapsed, from 2 s to 10 s."""
-    cadence = Cadence(timedelta(seconds=2), timedelta(seconds=10), 0.1)
-    return lambda elapsed, _, __: cadence.wait(elapsed, rng)
+    cadence = ProportionalInterval(timedelta(seconds=2), timedelta(seconds=10), 0.1)
+    return lambda elapsed, _, __: cadence.delay(elapsed, rng)
 
 
-def fixed(seconds: float) -> Callable[..., timedelta]:
+def fixed_schedule(seconds: float) -> Callable[..., timedelta]:
     """A look every so often."""
     return lambda _, __, ___: timedelta(seconds=seconds)
 
 
-def run(bench: Bench, report: Report) -> None:
+def run(bench: Bench, report: BenchReport) -> None:
     """The product's schedule beside fixed ones and its own past, over the same days."""
     count = JOBS_FULL if bench.scale.timed else JOBS_SMOKE
-    compared: dict[str, list[list[Seen]]] = {}
+    compared: dict[str, list[list[PollingResult]]] = {}
     for seed in range(bench.scale.rounds):
         jobs = day(Random(seed), count)
         for name, wait in {
-            "learnt": learnt(LifecyclePolicy(), Random(seed)),
-            "fixed 2 s": fixed(2),
-            "fixed 5 s": fixed(5),
-            "a tenth of the time": unlearnt(Random(seed)),
+            "learnt": adaptive_schedule(LifecyclePolicy(), Random(seed)),
+            "fixed 2 s": fixed_schedule(2),
+            "fixed 5 s": fixed_schedule(5),
+            "a tenth of the time": proportional_schedule(Random(seed)),
         }.items():
-            compared.setdefault(name, []).append(looked_at(jobs, wait))
+            compared.setdefault(name, []).append(poll_until_end(jobs, wait))
     for name, days in compared.items():
-        _tell(report, name, days, compared["fixed 2 s"])
+        _add_to_report(report, name, days, compared["fixed 2 s"])
     for sigmas in (0.5, 0.75):
         jobs = day(Random(0), count, sigmas)
         seen, base = (
-            looked_at(jobs, learnt(LifecyclePolicy(), Random(0))),
-            looked_at(jobs, fixed(2)),
+            poll_until_end(jobs, adaptive_schedule(LifecyclePolicy(), Random(0))),
+            poll_until_end(jobs, fixed_schedule(2)),
         )
         name = f"learnt, sigmas x{sigmas:g}"
         report.add(SCENARIO, f"{name}: polls / fixed 2 s", "x", _polls(seen) / _polls(base))
         report.add(SCENARIO, f"{name}: lag / fixed 2 s", "x", _lag(seen) / _lag(base))
 
 
-def _tell(report: Report, name: str, days: list[list[Seen]], base: list[list[Seen]]) -> None:
+def _add_to_report(
+    report: BenchReport, name: str, days: list[list[PollingResult]], base: list[list[PollingResult]]
+) -> None:
     ours = name == "learnt"
     pairs = list(zip(days, base, strict=True))
     report.add(SCENARIO, f"{name}: polls a job", "polls", [_polls(day) for day in days])
@@ -186,29 +188,31 @@ def _tell(report: Report, name: str, days: list[list[Seen]], base: list[list[See
         f"{name}: polls / fixed 2 s",
         "x",
         [_polls(day) / _polls(other) for day, other in pairs],
-        Target(most=MOST_POLLS) if ours else None,
+        PerformanceTarget(maximum=MAX_POLLS_RATIO) if ours else None,
     )
     report.add(
         SCENARIO,
         f"{name}: mean lag / fixed 2 s",
         "x",
         [_lag(day) / _lag(other) for day, other in pairs],
-        Target(most=1) if ours else None,
+        PerformanceTarget(maximum=1) if ours else None,
     )
     for young, most in ((True, 3), (False, 5)):
         lags = [_late(day, young=young) for day in days]
         which = "under" if young else "over"
-        goal = Target(most=most) if ours else None
+        goal = PerformanceTarget(maximum=most) if ours else None
         report.add(SCENARIO, f"{name}: p95 lag of jobs {which} 1 min", "s", lags, goal)
 
 
-def _polls(day: Sequence[Seen]) -> float:
+def _polls(day: Sequence[PollingResult]) -> float:
     return mean(seen.polls for seen in day)
 
 
-def _lag(day: Sequence[Seen]) -> float:
+def _lag(day: Sequence[PollingResult]) -> float:
     return mean(seen.lag.total_seconds() for seen in day)
 
 
-def _late(day: Sequence[Seen], *, young: bool) -> float:
-    return share([s.lag.total_seconds() for s in day if (s.took < YOUNG) is young], 0.95)
+def _late(day: Sequence[PollingResult], *, young: bool) -> float:
+    return percentile(
+        [s.lag.total_seconds() for s in day if (s.run_time < SHORT_RUN) is young], 0.95
+    )

@@ -19,11 +19,11 @@ ANSWER: Final = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
 _LENGTH: Final = b"content-length:"
 
 
-class Taker(asyncio.Protocol):
+class MinimalReceiver(asyncio.Protocol):
     """One connection."""
 
     _transport: asyncio.Transport
-    _held: bytes = b""
+    _buffer: bytes = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep it."""
@@ -31,19 +31,21 @@ class Taker(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Answer each whole request."""
-        self._held += data
-        while (head := self._held.find(b"\r\n\r\n")) >= 0:
-            start = self._held.lower().index(_LENGTH) + len(_LENGTH)
-            end = head + 4 + int(self._held[start : self._held.index(b"\r\n", start)])
-            if len(self._held) < end:
+        self._buffer += data
+        while (head := self._buffer.find(b"\r\n\r\n")) >= 0:
+            start = self._buffer.lower().index(_LENGTH) + len(_LENGTH)
+            end = head + 4 + int(self._buffer[start : self._buffer.index(b"\r\n", start)])
+            if len(self._buffer) < end:
                 return
-            self._held = self._held[end:]
+            self._buffer = self._buffer[end:]
             self._transport.write(ANSWER)
 
 
 async def main() -> None:
     """Serve until killed; the port is the only line on stdout."""
-    server = await asyncio.get_running_loop().create_server(Taker, "127.0.0.1", 0, backlog=1024)
+    server = await asyncio.get_running_loop().create_server(
+        MinimalReceiver, "127.0.0.1", 0, backlog=1024
+    )
     print(server.sockets[0].getsockname()[1], flush=True)
     await server.serve_forever()
 

@@ -12,85 +12,94 @@ import httpx
 from redis import Redis
 
 from core.clock import SystemClock
-from core.jobs.job import Billed, JobState
+from core.jobs.job import BillingStatus, JobState
 from core.store import keys
-from core.store.operations import ControlStore
-from core.store.scripts import Scripts, read_scripts
+from core.store.operations import OperationsStore
+from core.store.scripts import LuaScripts, load_scripts
 from core.tenants.limits import GlobalLimits
 from core.transactions.job_update import Change
-from tests.bench.accept import BUSY, INPUT, MOST_SCRIPT_US, SUBMIT
-from tests.bench.figures import Target
+from tests.bench.accept import CONNECTIONS, INPUT, MAX_SCRIPT_US, SUBMIT
+from tests.bench.figures import PerformanceTarget
 from tests.bench.harness import bearer
-from tests.bench.jobs import wait_for
-from tests.bench.load import Ask, memory_mb
-from tests.bench.seeds import Seeds
+from tests.bench.jobs import wait_until
+from tests.bench.load import LoadRequest, memory_mb
+from tests.bench.seeds import StoreSeeder
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from core.jobs.job import Job
-    from core.store.client import Wire
-    from simulator.stack import Child
-    from tests.bench.figures import Report
+    from core.store.client import RedisClient
+    from simulator.stack import ManagedProcess
+    from tests.bench.figures import BenchReport
     from tests.bench.harness import Bench
-    from tests.bench.load import Loaded
+    from tests.bench.load import LoadResult
 
 OUTPUT: Final = b'{"video":"https://media.example.com/out.mp4"}'
 _CACHEABLE: Final = {**INPUT, "prompt": "The same each time."}
 
 
-def reads(bench: Bench, report: Report) -> None:
+def reads(bench: Bench, report: BenchReport) -> None:
     """Status and result of a job, beside a GET that does nothing and one that asks Redis."""
-    bench.fresh()
-    job: Job = bench.act(_finished)
+    bench.reset()
+    job: Job = bench.with_store(_finished)
     with ExitStack() as running:
         gateway = running.enter_context(bench.service())
-        plain, one = (running.enter_context(bench.floor(name)) for name in ("plain", "one_call"))
+        plain, one = (running.enter_context(bench.baseline(name)) for name in ("plain", "one_call"))
         path = f"/v1/requests/{job.id}"
         asked = {
-            "status": (gateway, Ask(f"{path}/status", headers=bearer())),
-            "result": (gateway, Ask(f"{path}/result", headers=bearer())),
-            "plain GET": (plain, Ask(f"{path}/status")),
-            "GET with one Redis call": (one, Ask(f"{path}/status")),
+            "status": (gateway, LoadRequest(f"{path}/status", headers=bearer())),
+            "result": (gateway, LoadRequest(f"{path}/result", headers=bearer())),
+            "plain GET": (plain, LoadRequest(f"{path}/status")),
+            "GET with one Redis call": (one, LoadRequest(f"{path}/status")),
         }
-        found = in_turns(bench, asked)
+        found = interleaved(bench, asked)
     for name, loads in found.items():
-        report.add("reads", f"{name} c={BUSY}", "requests/s", [one.per_second for one in loads])
-        report.add("reads", f"{name} c={BUSY} p99", "ms", [one.p99_ms for one in loads])
+        report.add(
+            "reads", f"{name} c={CONNECTIONS}", "requests/s", [one.per_second for one in loads]
+        )
+        report.add("reads", f"{name} c={CONNECTIONS} p99", "ms", [one.p99_ms for one in loads])
         if name in ("status", "result"):
             floor = zip(loads, found["GET with one Redis call"], strict=True)
             ratios = [a.per_second / b.per_second for a, b in floor]
             report.add("reads", f"{name} / GET with one Redis call", "x", ratios)
 
 
-async def _finished(wire: Wire) -> Job:
+async def _finished(wire: RedisClient) -> Job:
     """A job with a result."""
-    seeds = Seeds.over(wire)
-    (job,) = await seeds.admitted(1)
+    seeds = StoreSeeder.open(wire)
+    (job,) = await seeds.admit(1)
     now = SystemClock().now()
-    after = job.noted(
-        now, state=JobState.SUCCEEDED, finished_at=now, due_at=None, billed=Billed.YES, cost=1
+    after = job.evolve(
+        now,
+        state=JobState.SUCCEEDED,
+        finished_at=now,
+        next_run_at=None,
+        billed=BillingStatus.YES,
+        cost=1,
     )
     await seeds.jobs.store(Change(job, after, output=OUTPUT))
     return after
 
 
-def in_turns(bench: Bench, asked: dict[str, tuple[Child, Ask]]) -> dict[str, list[Loaded]]:
+def interleaved(
+    bench: Bench, asked: dict[str, tuple[ManagedProcess, LoadRequest]]
+) -> dict[str, list[LoadResult]]:
     """A B A B: each of these, round by round."""
-    found: dict[str, list[Loaded]] = {name: [] for name in asked}
+    found: dict[str, list[LoadResult]] = {name: [] for name in asked}
     for child, ask in asked.values():
-        bench.load(child, ask, BUSY, 0.2)
+        bench.load(child, ask, CONNECTIONS, 0.2)
     for _ in range(bench.scale.rounds):
         for name, (child, ask) in asked.items():
-            found[name].append(bench.load(child, ask, BUSY, bench.scale.seconds))
+            found[name].append(bench.load(child, ask, CONNECTIONS, bench.scale.seconds))
     return found
 
 
-def cache(bench: Bench, report: Report) -> None:
+def cache(bench: Bench, report: BenchReport) -> None:
     """A submit that a kept result answers."""
-    bench.fresh()
-    ask = Ask(f"{SUBMIT.path}?cache=use", "POST", bearer(), json.dumps(_CACHEABLE))
-    with bench.outside("upstream") as upstream:
+    bench.reset()
+    ask = LoadRequest(f"{SUBMIT.path}?cache=use", "POST", bearer(), json.dumps(_CACHEABLE))
+    with bench.external_server("upstream") as upstream:
         with bench.service() as service:
             with bench.worker(upstream, {"GATEWAY_POLL__INITIAL_DELAY": "0.1"}):
                 status = _until_hit(service, ask)
@@ -98,24 +107,24 @@ def cache(bench: Bench, report: Report) -> None:
                 report.note(f"cache: not measured; a submit with cache=use was answered {status}")
                 return
             loads = [
-                bench.load(service, ask, BUSY, bench.scale.seconds)
+                bench.load(service, ask, CONNECTIONS, bench.scale.seconds)
                 for _ in range(bench.scale.rounds)
             ]
-        errands = _errands_a_second(bench, upstream)
-    report.add("cache", f"hits c={BUSY}", "requests/s", [one.per_second for one in loads])
-    report.add("cache", f"hits c={BUSY} p99", "ms", [one.p99_ms for one in loads])
+        errands = _follow_ups_per_second(bench, upstream)
+    report.add("cache", f"hits c={CONNECTIONS}", "requests/s", [one.per_second for one in loads])
+    report.add("cache", f"hits c={CONNECTIONS} p99", "ms", [one.p99_ms for one in loads])
     report.add("cache", "hits told of, one worker", "a second", errands)
 
 
-def _errands_a_second(bench: Bench, upstream: Child) -> float:
+def _follow_ups_per_second(bench: Bench, upstream: ManagedProcess) -> float:
     """How fast a worker does what hits leave to it: their callbacks, had anybody asked for some."""
     with bench.worker(upstream), Redis.from_url(bench.redis.url) as client:
         left, began = int(client.zcard(keys.DUE)), time.monotonic()
-        wait_for(lambda: client.zcard(keys.DUE) == 0)
+        wait_until(lambda: client.zcard(keys.DUE) == 0)
         return left / (time.monotonic() - began)
 
 
-def _until_hit(service: Child, ask: Ask) -> int:
+def _until_hit(service: ManagedProcess, ask: LoadRequest) -> int:
     """The last status of the same submit: 200 once its result is kept."""
     headers = {**ask.headers, "content-type": "application/json"}
     status = 0
@@ -128,45 +137,47 @@ def _until_hit(service: Child, ask: Ask) -> int:
     return status
 
 
-def backlog(bench: Bench, report: Report) -> None:
+def backlog(bench: Bench, report: BenchReport) -> None:
     """Admission while a hundred thousand jobs wait, beside the same with a few."""
     with bench.service() as service:
         rates: dict[str, list[float]] = {"few": [], "many": []}
         for _ in range(bench.scale.rounds):
             for name, waiting in (("few", 1), ("many", bench.scale.waiting)):
-                bench.fresh()
-                bench.act(partial(_held_back, waiting=waiting))
-                bench.load(service, SUBMIT, BUSY, 0.2)
-                bench.forget_commands()
-                loaded = bench.load(service, SUBMIT, BUSY, bench.scale.seconds)
+                bench.reset()
+                bench.with_store(partial(_delay_queue, waiting=waiting))
+                bench.load(service, SUBMIT, CONNECTIONS, 0.2)
+                bench.reset_commands()
+                loaded = bench.load(service, SUBMIT, CONNECTIONS, bench.scale.seconds)
                 rates[name].append(loaded.per_second)
                 calls, spent = bench.commands()["evalsha"]
                 what = f"script in Redis, {name} waiting"
-                report.add("backlog", what, "us", spent / calls, Target(most=MOST_SCRIPT_US))
+                report.add(
+                    "backlog", what, "us", spent / calls, PerformanceTarget(maximum=MAX_SCRIPT_US)
+                )
     for name, found in rates.items():
-        report.add("backlog", f"{name} waiting c={BUSY}", "requests/s", found)
+        report.add("backlog", f"{name} waiting c={CONNECTIONS}", "requests/s", found)
     ratios = [many / few for many, few in zip(rates["many"], rates["few"], strict=True)]
     report.add("backlog", f"{bench.scale.waiting:,} waiting / one", "x", ratios)
 
 
-async def _held_back(wire: Wire, waiting: int) -> None:
-    controls = ControlStore(wire, Scripts(wire, read_scripts()), SystemClock())
+async def _delay_queue(wire: RedisClient, waiting: int) -> None:
+    controls = OperationsStore(wire, LuaScripts(wire, load_scripts()), SystemClock())
     await controls.set_limits(GlobalLimits(running=1))
-    seeds = Seeds.over(wire)
-    await seeds.admitted(2)
+    seeds = StoreSeeder.open(wire)
+    await seeds.admit(2)
     await seeds.waiting(waiting)
 
 
-def start(bench: Bench, report: Report) -> None:
+def start(bench: Bench, report: BenchReport) -> None:
     """From the command to the first answer, and what an idle process holds."""
-    bench.fresh()
+    bench.reset()
     taken: dict[str, list[Any]] = {}
-    with bench.outside("upstream") as upstream:
+    with bench.external_server("upstream") as upstream:
         for _ in range(bench.scale.starts):
-            opening: dict[str, Callable[[], AbstractContextManager[Child]]] = {
+            opening: dict[str, Callable[[], AbstractContextManager[ManagedProcess]]] = {
                 "gateway serve": bench.service,
                 "gateway work": lambda: bench.worker(upstream),
-                "plain FastAPI": lambda: bench.floor("plain"),
+                "plain FastAPI": lambda: bench.baseline("plain"),
             }
             for name, opened in opening.items():
                 began = time.monotonic()

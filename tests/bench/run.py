@@ -19,15 +19,15 @@ from typing import TYPE_CHECKING, Final
 from simulator.private_redis import private_redis
 from simulator.stack import ROOT
 from tests.bench import accept, jobs, polling, rest
-from tests.bench.figures import Report
-from tests.bench.harness import FULL, SMOKE, Bench, Scale, keep_off
+from tests.bench.figures import BenchReport
+from tests.bench.harness import FULL, SMOKE, Bench, Scale, leave_first_core_to_server
 from tests.bench.load import OwnLoader, open_loader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
 RESULTS: Final = ROOT / ".bench"
-SCENARIOS: Final[Mapping[str, Callable[[Bench, Report], None]]] = {
+SCENARIOS: Final[Mapping[str, Callable[[Bench, BenchReport], None]]] = {
     "accept": accept.run,
     "reads": rest.reads,
     "cache": rest.cache,
@@ -44,23 +44,23 @@ SCENARIOS: Final[Mapping[str, Callable[[Bench, Report], None]]] = {
 }
 
 
-def measure(names: Sequence[str], scale: Scale, folder: Path) -> Report:
+def measure(names: Sequence[str], scale: Scale, folder: Path) -> BenchReport:
     """Run these scenarios, one after another, on a Redis of their own."""
     # wrk counts whole seconds.
     loader = open_loader() if scale.timed else OwnLoader()
-    report = Report(about(loader.name, scale))
+    report = BenchReport(describe_environment(loader.name, scale))
     with private_redis(directory=folder / "redis") as redis:
         bench = Bench(scale, folder, redis, loader)
         if scale.timed:
-            keep_off(redis)
+            leave_first_core_to_server(redis)
         for name in names:
             began = time.monotonic()
             SCENARIOS[name](bench, report)
-            report.about["seconds"][name] = round(time.monotonic() - began, 1)
+            report.environment["seconds"][name] = round(time.monotonic() - began, 1)
     return report
 
 
-def about(loader: str, scale: Scale) -> dict[str, object]:
+def describe_environment(loader: str, scale: Scale) -> dict[str, object]:
     """What the figures were found on."""
     return {
         "at": datetime.now(UTC),
@@ -74,7 +74,7 @@ def about(loader: str, scale: Scale) -> dict[str, object]:
     }
 
 
-def keep(report: Report, folder: Path) -> Path:
+def write_results(report: BenchReport, folder: Path) -> Path:
     """Leave the run as JSON."""
     folder.mkdir(exist_ok=True)
     file = folder / f"bench-{datetime.now(UTC):%Y%m%dT%H%M%S}.json"
@@ -100,7 +100,7 @@ def main() -> int:
             names, SMOKE if given.smoke else replace(FULL, rounds=given.rounds), folder
         )
     print(report.table())
-    print(f"load by {report.about['load by']}; kept in {keep(report, RESULTS)}")
+    print(f"load by {report.environment['load by']}; kept in {write_results(report, RESULTS)}")
     return 0
 
 

@@ -13,11 +13,11 @@ from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from core.retention import DELIVERY_LIFE, RETENTION
+from core.retention import DELIVERY_RETENTION, RETENTION
 from simulator.private_redis import private_redis
-from tests.bench.kept import House, house_over, in_batches
+from tests.bench.kept import StoreUsageHarness, open_usage_harness, run_in_batches
 from tests.integration.passing import every_key, take_messages
-from worker.maintenance.index_pruning import Trimmer, TrimPolicy
+from worker.maintenance.index_pruning import IndexPruner, PrunePolicy
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,41 +25,44 @@ if TYPE_CHECKING:
 WARMING: Final = 2
 WAVES: Final = 8
 JOBS: Final = 4_000
-TOLD: Final = 4
+DELIVERIES_PER_WAVE: Final = 4
 """One job in so many has a callback; one in as many is cancelled while it waits."""
-WITHIN: Final = 0.05
+MAX_GROWTH: Final = 0.05
 SHORT: Final = 50
 """Milliseconds that are left of a life whose end has been brought near."""
 
 
-async def live(house: House, first: int) -> None:
+async def run_wave(house: StoreUsageHarness, first: int) -> None:
     """One wave."""
-    taken = await in_batches(
-        [partial(house.take, n, hook=n % TOLD == 0) for n in range(first, first + JOBS)]
+    taken = await run_in_batches(
+        [
+            partial(house.admit, n, hook=n % DELIVERIES_PER_WAVE == 0)
+            for n in range(first, first + JOBS)
+        ]
     )
     await take_messages(house.wire)
-    started = await in_batches([partial(house.start, job) for job in taken])
-    house.clock.jump(timedelta(seconds=40))
-    await in_batches([partial(house.finish, job) for job in started])
+    started = await run_in_batches([partial(house.start, job) for job in taken])
+    house.clock.shift(timedelta(seconds=40))
+    await run_in_batches([partial(house.finish, job) for job in started])
     await house.deliver()
 
 
-async def pass_by(house: House, span: timedelta) -> None:
+async def advance_time(house: StoreUsageHarness, span: timedelta) -> None:
     """Let `span` pass: what has an end by then gets it in a moment, of Redis' own doing."""
-    house.clock.jump(span)
+    house.clock.shift(span)
     names, milliseconds = await every_key(house.wire), span // timedelta(milliseconds=1)
-    lives = await in_batches([partial(house.wire.execute, "PTTL", name) for name in names])
-    await in_batches(
+    lives = await run_in_batches([partial(house.wire.execute, "PTTL", name) for name in names])
+    await run_in_batches(
         [
             partial(house.wire.execute, "PEXPIRE", name, max(SHORT, life - milliseconds))
             for name, life in zip(names, lives, strict=True)
             if life >= 0
         ]
     )
-    await _freed(house)
+    await _wait_until_freed(house)
 
 
-async def _freed(house: House) -> None:
+async def _wait_until_freed(house: StoreUsageHarness) -> None:
     """Redis frees what is over a few at a time; it is waited for."""
     before = -1
     while (now := await house.wire.execute("DBSIZE")) != before:
@@ -69,18 +72,20 @@ async def _freed(house: House) -> None:
 
 async def soak(url: str, waves: int) -> Sequence[int]:
     """Print the curve; returns the memory at the start and after each wave's end."""
-    async with house_over(url) as house:
-        trimmer = Trimmer("soak", house.subject.listed, house.subject.tenants, house.clock, POLICY)
+    async with open_usage_harness(url) as house:
+        trimmer = IndexPruner(
+            "soak", house.backend.job_index, house.backend.tenants, house.clock, POLICY
+        )
         print(f"{'wave':>6}{'full MB':>10}{'freed MB':>10}{'trimmed MB':>12}{'keys':>8}{'s':>7}")
         rest: list[int] = []
         for wave in range(WARMING + waves):
             began = time.monotonic()
-            await live(house, wave * JOBS)
+            await run_wave(house, wave * JOBS)
             full = await house.memory()
-            await pass_by(house, RETENTION + timedelta(hours=1))
-            await pass_by(house, DELIVERY_LIFE)
+            await advance_time(house, RETENTION + timedelta(hours=1))
+            await advance_time(house, DELIVERY_RETENTION)
             freed = await house.memory()
-            await house.wire.execute("DEL", "gw:trimmer")
+            await house.wire.execute("DEL", "gw:prune_lock")
             await trimmer.run_once()
             rest.append(await house.memory())
             keys = len(await every_key(house.wire))
@@ -90,7 +95,7 @@ async def soak(url: str, waves: int) -> Sequence[int]:
         return rest
 
 
-POLICY: Final = TrimPolicy()
+POLICY: Final = PrunePolicy()
 
 
 def main() -> None:
@@ -103,7 +108,7 @@ def main() -> None:
         start, *rest = asyncio.run(soak(server.url, waves))[WARMING - 1 :]
     drift = max(abs(after - start) / start for after in rest)
     print(f"largest distance from the start: {drift:.1%}")
-    sys.exit(drift > WITHIN)
+    sys.exit(drift > MAX_GROWTH)
 
 
 if __name__ == "__main__":

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from tests.bench.figures import Figure, Report, Target, share
+from tests.bench.figures import BenchReport, Measurement, PerformanceTarget, percentile
 from tests.bench.harness import SMOKE
-from tests.bench.load import Ask, OwnLoader, Wrk, content_length, open_loader, request_bytes
-from tests.bench.run import SCENARIOS, keep, measure
+from tests.bench.load import LoadRequest, OwnLoader, Wrk, content_length, open_loader, request_bytes
+from tests.bench.run import SCENARIOS, measure, write_results
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,32 +23,36 @@ SLOW: Final = frozenset({"recovery", "start", "cache"})
 @pytest.mark.parametrize("name", sorted(SCENARIOS.keys() - SLOW))
 def test_a_scenario_runs(name: str, tmp_path: Path) -> None:
     report = measure([name], SMOKE, tmp_path)
-    assert report.figures or report.notes
-    found = {figure.what: figure.median for figure in report.figures}
+    assert report.measurements or report.notes
+    found = {figure.name: figure.median for figure in report.measurements}
     assert all(value == 0 for what, value in found.items() if what.endswith("errors"))
     assert found.get("calls to RunComfy", CALLS_A_JOB) == CALLS_A_JOB
     assert len(report.table().splitlines()) > 2
-    assert keep(report, tmp_path).read_text().startswith("{")
+    assert write_results(report, tmp_path).read_text().startswith("{")
 
 
 def test_figures_are_held_against_their_targets() -> None:
-    report = Report({})
-    report.add("a", "fast", "x", [1.0, 3.0], Target(least=2))
+    report = BenchReport({})
+    report.add("a", "fast", "x", [1.0, 3.0], PerformanceTarget(minimum=2))
     report.add("a", "fast", "x", 5.0)
-    report.add("a", "slow", "ms", 3.0, Target(most=2))
-    fast, slow = report.figures
-    assert (fast.median, fast.held, slow.held) == (3.0, True, False)
+    report.add("a", "slow", "ms", 3.0, PerformanceTarget(maximum=2))
+    fast, slow = report.measurements
+    assert (fast.median, fast.is_met, slow.is_met) == (3.0, True, False)
     assert "MISSED" in report.table()
-    assert Figure("a", "b", "c", (1.0,)).held is None
+    assert Measurement("a", "b", "c", (1.0,)).is_met is None
 
 
 def test_shares_are_by_nearest_rank() -> None:
     hundred = [float(number) for number in range(1, 101)]
-    assert (share(hundred, 0.5), share(hundred, 0.95), share([7.0], 0.99)) == (50, 95, 7)
+    assert (percentile(hundred, 0.5), percentile(hundred, 0.95), percentile([7.0], 0.99)) == (
+        50,
+        95,
+        7,
+    )
 
 
 def test_every_request_is_made_new() -> None:
-    ask = Ask("/x", "POST", {"idempotency-key": "k-@n@"}, '{"p":"@n@"}')
+    ask = LoadRequest("/x", "POST", {"idempotency-key": "k-@n@"}, '{"p":"@n@"}')
     one, other = request_bytes(ask, 1), request_bytes(ask, 22)
     assert one.startswith(b"POST /x HTTP/1.1\r\n")
     assert (b"k-1\r\n" in one, b'"p":"22"' in other) == (True, True)

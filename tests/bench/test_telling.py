@@ -11,12 +11,12 @@ import orjson
 import pytest
 
 from core.observability.logs import configure_logging
-from core.observability.prometheus import Figures
+from core.observability.prometheus import MetricsRegistry
 from core.settings import LogFormat, LogLevel
-from core.store.client import Wire, connection_source
-from core.store.scripts import Scripts, read_scripts
+from core.store.client import RedisClient, build_connection_pool
+from core.store.scripts import LuaScripts, load_scripts
 from service.app import create_app
-from service.composition import open_desk, open_resources
+from service.composition import build_admin_context, open_app_context
 from service.settings import ServiceSettings
 from service.tenants.tenants import create_tenant
 from tests.fakes.face import KLING_INPUT, KLING_PATH
@@ -26,27 +26,27 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from core.observability.events import Emit, Event
-    from service.context import Resources
+    from service.context import AppContext
 
 CALLS: Final = 150
 ROUNDS: Final = 15
 BODY: Final = orjson.dumps(KLING_INPUT)
-MOST: Final = 1.0
+MAX_RATIO: Final = 1.0
 """Telling of a call never doubles it, even on a machine with others at work (alone: a fifth)."""
 
 
 @dataclass
-class Telling:
+class SwitchableEmit:
     """An `Emit` in which figures and lines can be turned on and off."""
 
-    figures: Emit
+    metrics: Emit
     log: Emit
     counts: bool = True
     writes: bool = True
 
     def __call__(self, event: Event) -> None:
         if self.counts:
-            self.figures(event)
+            self.metrics(event)
         if self.writes:
             self.log(event)
 
@@ -55,7 +55,7 @@ MODES: Final = {"neither": (False, False), "figures": (True, False), "both": (Tr
 
 
 @dataclass
-class Caller:
+class DirectAsgiCaller:
     """Calls the application as a server does: no client and no socket in the figures."""
 
     app: Any
@@ -96,25 +96,25 @@ class Caller:
 
 
 @asynccontextmanager
-async def face(
+async def open_service(
     settings: ServiceSettings, key: str, log: Emit
-) -> AsyncIterator[tuple[Caller, Telling]]:
+) -> AsyncIterator[tuple[DirectAsgiCaller, SwitchableEmit]]:
     """The face as a process opens it, its telling in our hands."""
-    kept: list[Telling] = []
+    kept: list[SwitchableEmit] = []
 
     @asynccontextmanager
-    async def opened() -> AsyncIterator[Resources]:
-        async with open_resources(settings, lambda _: None) as resources:
-            figures: Any = resources.figures
-            kept.append(Telling(figures, log))
+    async def opened() -> AsyncIterator[AppContext]:
+        async with open_app_context(settings, lambda _: None) as resources:
+            figures: Any = resources.metrics
+            kept.append(SwitchableEmit(figures, log))
             yield replace(resources, emit=kept[0])
 
     app = create_app(opened)
     async with app.router.lifespan_context(app) as state:
-        yield Caller(app, dict(state or {}), key), kept[0]
+        yield DirectAsgiCaller(app, dict(state or {}), key), kept[0]
 
 
-async def spent(caller: Caller, method: str, path: str, body: bytes) -> float:
+async def cpu_per_call(caller: DirectAsgiCaller, method: str, path: str, body: bytes) -> float:
     """CPU seconds of this process for each call."""
     began = time.process_time()
     for _ in range(CALLS):
@@ -134,31 +134,31 @@ def settings(redis_flushed: str, monkeypatch: pytest.MonkeyPatch) -> ServiceSett
 async def test_telling_is_a_small_part_of_a_request(
     settings: ServiceSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with Wire(connection_source(settings.redis, "bench")) as wire:
-        scripts = Scripts(wire, read_scripts())
-        desk = open_desk(settings, wire, scripts, "bench", lambda _: None)
+    async with RedisClient(build_connection_pool(settings.redis, "bench")) as wire:
+        scripts = LuaScripts(wire, load_scripts())
+        desk = build_admin_context(settings, wire, scripts, "bench", lambda _: None)
         key = (await create_tenant(desk, "bench", {})).key
-    counting = Figures.__call__
+    counting = MetricsRegistry.__call__
     found: dict[tuple[str, str], list[float]] = {}
     with (tmp_path / "log").open("w") as lines:
         log = configure_logging(LogFormat.JSON, LogLevel.INFO, lines)
-        async with face(settings, key, log) as (caller, telling):
-            for what, call in CALLED.items():
-                await spent(caller, *call)
+        async with open_service(settings, key, log) as (caller, telling):
+            for what, call in EVENTS_PER_CALL.items():
+                await cpu_per_call(caller, *call)
                 for _ in range(ROUNDS):
                     for mode, (telling.counts, telling.writes) in MODES.items():
                         counted = counting if telling.counts else lambda *_: None
-                        monkeypatch.setattr(Figures, "__call__", counted)
-                        found.setdefault((what, mode), []).append(await spent(caller, *call))
+                        monkeypatch.setattr(MetricsRegistry, "__call__", counted)
+                        found.setdefault((what, mode), []).append(await cpu_per_call(caller, *call))
     print()
-    for what in CALLED:
+    for what in EVENTS_PER_CALL:
         cost = {mode: min(found[what, mode]) * 1e6 for mode in MODES}
         own = ", ".join(f"{mode} {each:.0f}" for mode, each in cost.items())
         print(f"{what}: CPU in microseconds a call, least of {ROUNDS}x{CALLS}: {own}")
-        assert cost["both"] - cost["neither"] <= MOST * cost["neither"]
+        assert cost["both"] - cost["neither"] <= MAX_RATIO * cost["neither"]
 
 
-CALLED: Final = {
+EVENTS_PER_CALL: Final = {
     "submit": ("POST", KLING_PATH, BODY),
     "usage": ("GET", "/v1/usage", b""),
 }

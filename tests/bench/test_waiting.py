@@ -19,16 +19,16 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 from core.clock import SystemClock
-from core.jobs.job import Billed, Fact, Job
-from core.jobs.timeline import Note, TimelineEntry
+from core.jobs.job import BillingStatus, Job, Trigger
+from core.jobs.timeline import TimelineEntry, TimelineKind
 from core.settings import ProcessSettings
 from core.store import keys
-from core.store.client import Wire, connection_source
+from core.store.client import RedisClient, build_connection_pool
 from core.store.jobs import JobStore
-from core.store.scripts import Scripts, read_scripts
-from core.transactions.job_update import Change, Outcome
+from core.store.scripts import LuaScripts, load_scripts
+from core.transactions.job_update import Change, WriteResult
 from tests.fakes.face import KLING_INPUT, KLING_PATH
-from tests.integration.test_service_process import gateway, serving
+from tests.integration.test_service_process import run_gateway, running_service
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.bench, pytest.mark.timeout(300)]
 
 WAITERS: Final = 2000
-AT_ONCE: Final = 50
+MAX_CONCURRENCY: Final = 50
 PACE: Final = 200.0
 """Jobs that end in a second, where they do not all end at once."""
 OUTPUT: Final = b'{"video":"https://storage.example/out.mp4"}'
@@ -44,16 +44,16 @@ BODY: Final = json.dumps(KLING_INPUT)
 
 
 @dataclass(slots=True)
-class Bench:
+class WaitersBench:
     """One run: where the service is, and what was seen when."""
 
     port: int
     pid: int
     key: str
-    wire: Wire
+    wire: RedisClient
     jobs: JobStore
     ended: dict[str, float] = field(default_factory=dict)
-    told: dict[str, float] = field(default_factory=dict)
+    notified_at: dict[str, float] = field(default_factory=dict)
 
     async def open(
         self, method: str, path: str, *, prefer: str = "", body: str = ""
@@ -92,26 +92,26 @@ class Bench:
         return int(line.split()[1]) / 1024
 
 
-async def waits(bench: Bench) -> None:
+async def wait_for_result(bench: WaitersBench) -> None:
     """One submit that waits for its result."""
     reader, writer = await bench.open("POST", KLING_PATH, prefer="wait=60", body=BODY)
     head = await reader.readuntil(b"\r\n\r\n")
     body = await reader.readexactly(_length(head))
     arrived = time.monotonic()
     assert head.startswith(b"HTTP/1.1 200"), head
-    bench.told[json.loads(body)["request_id"]] = arrived
+    bench.notified_at[json.loads(body)["request_id"]] = arrived
     writer.close()
 
 
-async def follows(bench: Bench, job_id: str) -> None:
+async def read_stream(bench: WaitersBench, job_id: str) -> None:
     """One stream, read to its end."""
     reader, writer = await bench.open("GET", f"/v1/requests/{job_id}/events")
     await reader.readuntil(b"event: request.completed\n")
-    bench.told[job_id] = time.monotonic()
+    bench.notified_at[job_id] = time.monotonic()
     writer.close()
 
 
-async def submitted(bench: Bench) -> str:
+async def submit_job(bench: WaitersBench) -> str:
     """A job that nobody waits for."""
     reader, writer = await bench.open("POST", KLING_PATH, body=BODY)
     head = await reader.readuntil(b"\r\n\r\n")
@@ -125,65 +125,65 @@ def _length(head: bytes) -> int:
     return int(next(row for row in head.split(b"\r\n") if row.startswith(name))[len(name) :])
 
 
-async def moved(bench: Bench, job: Job, fact: Fact, **changes: Any) -> Job:  # noqa: ANN401 - fields
+async def apply_trigger(bench: WaitersBench, job: Job, fact: Trigger, **changes: Any) -> Job:  # noqa: ANN401 - fields
     """The job one fact on, as a worker would have it."""
     now = SystemClock().now()
-    after = job.after(fact, now, **changes)
-    entry = TimelineEntry(now, Note.MOVED, fact, after.state, status=after.status)
-    output = OUTPUT if fact is Fact.COLLECTED else None
-    assert await bench.jobs.store(Change(job, after, (entry,), output)) is Outcome.STORED
+    after = job.transition(fact, now, **changes)
+    entry = TimelineEntry(now, TimelineKind.TRANSITION, fact, after.state, status=after.status)
+    output = OUTPUT if fact is Trigger.COLLECTED else None
+    assert await bench.jobs.store(Change(job, after, (entry,), output)) is WriteResult.STORED
     return after
 
 
-async def nearly_done(bench: Bench, job_id: str) -> Job:
+async def run_until_collecting(bench: WaitersBench, job_id: str) -> Job:
     """The job with its result about to be stored."""
     record = await bench.jobs.load(job_id)
     assert record is not None
     now = SystemClock().now()
-    job = await moved(bench, record.job, Fact.CLAIMED, attempts=1)
-    job = await moved(bench, job, Fact.ACCEPTED, upstream_id="up", running_since=now)
-    return await moved(bench, job, Fact.FINISHED)
+    job = await apply_trigger(bench, record.job, Trigger.CLAIMED, attempts=1)
+    job = await apply_trigger(bench, job, Trigger.ACCEPTED, upstream_id="up", running_since=now)
+    return await apply_trigger(bench, job, Trigger.FINISHED)
 
 
-async def end(bench: Bench, job: Job) -> None:
+async def end(bench: WaitersBench, job: Job) -> None:
     """The job's end, and the moment at which Redis was asked for it."""
     bench.ended[job.id] = time.monotonic()
     now = SystemClock().now()
-    await moved(bench, job, Fact.COLLECTED, finished_at=now, billed=Billed.YES)
+    await apply_trigger(bench, job, Trigger.COLLECTED, finished_at=now, billed=BillingStatus.YES)
 
 
-async def in_batches(calls: list[Callable[[], Any]]) -> list[Any]:
+async def run_in_batches(calls: list[Callable[[], Any]]) -> list[Any]:
     """All of them, a few at a time: the backlog of a socket is finite."""
     done: list[Any] = []
-    for start in range(0, len(calls), AT_ONCE):
-        done += await asyncio.gather(*(call() for call in calls[start : start + AT_ONCE]))
+    for start in range(0, len(calls), MAX_CONCURRENCY):
+        done += await asyncio.gather(*(call() for call in calls[start : start + MAX_CONCURRENCY]))
     return done
 
 
 @asynccontextmanager
-async def opened(redis_url: str, port: int, pid: int, key: str) -> AsyncIterator[Bench]:
+async def open_bench(redis_url: str, port: int, pid: int, key: str) -> AsyncIterator[WaitersBench]:
     """A bench with a store of its own."""
     settings = ProcessSettings(redis_url=redis_url)  # type: ignore[arg-type]  # pydantic reads it
-    async with Wire(connection_source(settings.redis, "bench")) as wire:
-        jobs = JobStore(wire, Scripts(wire, read_scripts()), SystemClock())
-        yield Bench(port, pid, key, wire, jobs)
+    async with RedisClient(build_connection_pool(settings.redis, "bench")) as wire:
+        jobs = JobStore(wire, LuaScripts(wire, load_scripts()), SystemClock())
+        yield WaitersBench(port, pid, key, wire, jobs)
 
 
-async def ready(bench: Bench, kind: str) -> list[asyncio.Task[None]]:
+async def start_waiters(bench: WaitersBench, kind: str) -> list[asyncio.Task[None]]:
     """`WAITERS` callers who wait, each for a job of their own."""
     ids = await bench.ids()
     tasks: list[asyncio.Task[None]] = []
     for number in range(WAITERS):
-        call = follows(bench, ids[number]) if kind == "sse" else waits(bench)
+        call = read_stream(bench, ids[number]) if kind == "sse" else wait_for_result(bench)
         tasks.append(asyncio.create_task(call))
-        if number % AT_ONCE == 0:
+        if number % MAX_CONCURRENCY == 0:
             await asyncio.sleep(0.05)
     while await bench.waiting() < WAITERS:  # noqa: ASYNC110 - another process is looked at
         await asyncio.sleep(0.2)
     return tasks
 
 
-async def release(bench: Bench, jobs: list[Job], pace: float | None) -> None:
+async def end_jobs(bench: WaitersBench, jobs: list[Job], pace: float | None) -> None:
     """End every job, all at once or `pace` a second."""
     if pace is None:
         await asyncio.gather(*(end(bench, job) for job in jobs))
@@ -194,19 +194,19 @@ async def release(bench: Bench, jobs: list[Job], pace: float | None) -> None:
         await end(bench, job)
 
 
-async def measured(bench: Bench, kind: str, pace: float | None) -> dict[str, Any]:
+async def measure_release(bench: WaitersBench, kind: str, pace: float | None) -> dict[str, Any]:
     """One run's figures."""
     if kind == "sse":
-        await in_batches([partial(submitted, bench)] * WAITERS)
+        await run_in_batches([partial(submit_job, bench)] * WAITERS)
     before = bench.memory()
-    tasks = await ready(bench, kind)
+    tasks = await start_waiters(bench, kind)
     full = bench.memory()
     ids = await bench.ids()
-    jobs = await in_batches([partial(nearly_done, bench, job_id) for job_id in ids])
+    jobs = await run_in_batches([partial(run_until_collecting, bench, job_id) for job_id in ids])
     await asyncio.sleep(1)
-    await release(bench, jobs, pace)
+    await end_jobs(bench, jobs, pace)
     await asyncio.gather(*tasks)
-    took = sorted(bench.told[name] - bench.ended[name] for name in ids)
+    took = sorted(bench.notified_at[name] - bench.ended[name] for name in ids)
     cuts = quantiles(took, n=100)
     return {
         "kind": kind,
@@ -217,7 +217,7 @@ async def measured(bench: Bench, kind: str, pace: float | None) -> dict[str, Any
         "kb_a_waiter": round((full - before) * 1024 / WAITERS, 1),
         "p50_ms": round(cuts[49] * 1000, 1),
         "p99_ms": round(cuts[98] * 1000, 1),
-        "all_ms": round((max(bench.told.values()) - min(bench.ended.values())) * 1000),
+        "all_ms": round((max(bench.notified_at.values()) - min(bench.ended.values())) * 1000),
     }
 
 
@@ -231,11 +231,11 @@ def keep(file: Path, figures: dict[str, Any]) -> None:
 async def test_thousands_wait(
     redis_flushed: str, tmp_path: Path, kind: str, pace: float | None
 ) -> None:
-    made = await asyncio.to_thread(gateway, redis_flushed, "tenant", "create", "demo", "--json")
+    made = await asyncio.to_thread(run_gateway, redis_flushed, "tenant", "create", "demo", "--json")
     key = json.loads(made.stdout)["key"]
-    with serving(redis_flushed, tmp_path / "serve.log") as (process, port):
-        async with opened(redis_flushed, port, process.pid, key) as bench:
-            figures = await measured(bench, kind, pace)
+    with running_service(redis_flushed, tmp_path / "serve.log") as (process, port):
+        async with open_bench(redis_flushed, port, process.pid, key) as bench:
+            figures = await measure_release(bench, kind, pace)
     print(json.dumps(figures))
     if folder := os.environ.get("BENCH_RESULTS"):
         keep(Path(folder, f"waiting-{kind}-{'paced' if pace else 'burst'}.json"), figures)

@@ -28,14 +28,14 @@ def request_id(ends_at: float, number: int) -> str:
 
 
 @dataclass(slots=True)
-class Upstream:
+class BenchUpstream:
     """What was asked of it. Lags are seconds from an end to the first poll that saw it."""
 
     run_seconds: float
     numbers: Iterator[int] = field(default_factory=lambda: count(1))
     calls: dict[str, int] = field(default_factory=dict)
     lags: list[float] = field(default_factory=list)
-    seen: dict[str, float] = field(default_factory=dict)
+    ended_seen: dict[str, float] = field(default_factory=dict)
     polled: dict[str, float] = field(default_factory=dict)
     longest_gap: float = 0.0
     shortest_gap: float = 1e9
@@ -52,7 +52,7 @@ class Upstream:
             name = request_id(time.time() + self.run_seconds, next(self.numbers))
             return orjson.dumps({"request_id": name, "status": "in_queue", "size": len(body)})
         if path == "/forget":
-            self.calls, self.lags, self.polled, self.seen = {}, [], {}, {}
+            self.calls, self.lags, self.polled, self.ended_seen = {}, [], {}, {}
             self.longest_gap, self.shortest_gap = 0.0, 1e9
         return orjson.dumps(self.figures() if path == "/figures" else {"models": [], "total": 0})
 
@@ -61,7 +61,7 @@ class Upstream:
         return {
             "calls": self.calls,
             "lags": self.lags,
-            "seen": self.seen,
+            "seen": self.ended_seen,
             "polled": self.polled,
             "longest_gap": self.longest_gap,
             "shortest_gap": self.shortest_gap,
@@ -79,8 +79,8 @@ class Upstream:
             self._note_poll(number, now)
         if now < ends_at:
             return b'{"status":"in_progress"}'
-        if call == "status" and number not in self.seen:
-            self.seen[number] = now
+        if call == "status" and number not in self.ended_seen:
+            self.ended_seen[number] = now
             self.lags.append(now - ends_at)
         return b'{"status":"completed"}'
 
@@ -107,4 +107,4 @@ def _result(name: str, ends_at: float) -> dict[str, object]:
 
 if __name__ == "__main__":
     given = arguments(__doc__, "run-seconds")
-    serve(Upstream(given["run_seconds"]).answer, int(given["port"]))
+    serve(BenchUpstream(given["run_seconds"]).answer, int(given["port"]))

@@ -16,7 +16,7 @@ import httpx
 if TYPE_CHECKING:
     from random import Random
 
-    from simulator.stack import Child, Stack, Tenant
+    from simulator.stack import ManagedProcess, Stack, TenantCredentials
 
 MODEL: Final = "kling/kling-3.0/standard/image-to-video"
 IMAGE: Final = "https://images.example.com/start.png"
@@ -39,7 +39,7 @@ RUNCOMFY_FAULTS: Final[tuple[dict[str, Any], ...]] = (
 
 
 @dataclass(frozen=True, slots=True)
-class Form:
+class AttackProfile:
     """How large an attack.
 
     `over` is how long the killing lasts; submits are spread over half of it.
@@ -53,13 +53,19 @@ class Form:
     workers: int = 2
 
 
-SHORT: Final = Form(jobs=150, worker_kills=8, redis_kills=1, over=timedelta(seconds=30), seed=1)
-USUAL: Final = Form(jobs=1000, worker_kills=30, redis_kills=3, over=timedelta(seconds=100), seed=1)
-LONG: Final = Form(jobs=5000, worker_kills=60, redis_kills=5, over=timedelta(seconds=360), seed=1)
+SHORT: Final = AttackProfile(
+    jobs=150, worker_kills=8, redis_kills=1, over=timedelta(seconds=30), seed=1
+)
+STANDARD: Final = AttackProfile(
+    jobs=1000, worker_kills=30, redis_kills=3, over=timedelta(seconds=100), seed=1
+)
+LONG: Final = AttackProfile(
+    jobs=5000, worker_kills=60, redis_kills=5, over=timedelta(seconds=360), seed=1
+)
 
 
 @dataclass(slots=True)
-class Campaign:
+class AttackRecord:
     """What was done: the ids that got a 202 by tenant, refusals by status, kills by instant."""
 
     accepted: dict[str, str] = field(default_factory=dict)
@@ -72,21 +78,23 @@ class Campaign:
 class Attack:
     """Runs one form against a running stack."""
 
-    def __init__(self, stack: Stack, tenants: list[Tenant], form: Form, rng: Random) -> None:
+    def __init__(
+        self, stack: Stack, tenants: list[TenantCredentials], form: AttackProfile, rng: Random
+    ) -> None:
         self._stack = stack
         self._tenants = tenants
         self._form = form
         self._rng = rng
-        self.campaign = Campaign()
+        self.campaign = AttackRecord()
 
-    async def run(self) -> Campaign:
+    async def run(self) -> AttackRecord:
         """Submit, kill and break until the form is fulfilled; then heal everything."""
-        await self._break()
+        await self._inject_faults()
         async with asyncio.TaskGroup() as group:
             group.create_task(self._submit_all())
             group.create_task(self._kill_workers())
             group.create_task(self._kill_redis())
-        await self._heal()
+        await self._clear_faults()
         return self.campaign
 
     async def _submit_all(self) -> None:
@@ -107,7 +115,7 @@ class Attack:
                 f"{self._stack.url}/v1/models/{MODEL}",
                 params={"reference": str(number)},
                 json=body,
-                headers=tenant.bearer,
+                headers=tenant.auth_header,
             )
         except httpx.TransportError as error:
             self._count(type(error).__name__)
@@ -126,9 +134,9 @@ class Attack:
         for number in range(self._form.worker_kills):
             await asyncio.sleep(mean * self._rng.uniform(0.4, 1.2))
             worker = self._stack.workers[number % len(self._stack.workers)]
-            await self._fell(worker, self._rng.uniform(0.2, 1.5))
+            await self._kill_worker(worker, self._rng.uniform(0.2, 1.5))
 
-    async def _fell(self, worker: Child, pause: float) -> None:
+    async def _kill_worker(self, worker: ManagedProcess, pause: float) -> None:
         self.campaign.worker_kills.append(time.time())
         worker.kill()
         await asyncio.sleep(pause)
@@ -147,7 +155,7 @@ class Attack:
             await asyncio.sleep(self._rng.uniform(0.5, 3))
             redis.start()
 
-    async def _break(self) -> None:
+    async def _inject_faults(self) -> None:
         async with httpx.AsyncClient(trust_env=False) as http:
             faults = f"{self._stack.runcomfy_url}/_sim/faults"
             (await http.post(faults, json=list(RUNCOMFY_FAULTS))).raise_for_status()
@@ -155,7 +163,7 @@ class Attack:
             url = f"{self._stack.receiver.url}/_recv/behaviour"
             (await http.post(url, json=behaviour)).raise_for_status()
 
-    async def _heal(self) -> None:
+    async def _clear_faults(self) -> None:
         async with httpx.AsyncClient(trust_env=False) as http:
             await http.delete(f"{self._stack.runcomfy_url}/_sim/faults")
             await http.delete(f"{self._stack.receiver.url}/_recv/behaviour")

@@ -13,15 +13,15 @@ import httpx
 import redis.asyncio
 
 if TYPE_CHECKING:
-    from simulator.stack import Stack, Tenant
-    from tests.chaos.attack import Campaign
+    from simulator.stack import Stack, TenantCredentials
+    from tests.chaos.attack import AttackRecord
 
 FINAL: Final = frozenset({"completed", "failed", "cancelled"})
-AT_ONCE: Final = 16
+MAX_CONCURRENCY: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class JobFinding:
     """One accepted job as it stands, everything that the API tells of it."""
 
     tenant: str
@@ -38,64 +38,66 @@ class Finding:
 
 
 @dataclass(slots=True)
-class Report:
+class AuditReport:
     """What the audit found. Empty `breaches`: every promise was kept."""
 
     figures: dict[str, Any] = field(default_factory=dict)
-    breaches: list[str] = field(default_factory=list)
+    violations: list[str] = field(default_factory=list)
 
     def demand(self, kept: bool, otherwise: str) -> None:  # noqa: FBT001 - an assertion's shape
         """Note a breach unless the promise was kept."""
         if not kept:
-            self.breaches.append(otherwise)
+            self.violations.append(otherwise)
 
 
 class Audit:
     """Looks until everything has come to rest, then judges."""
 
-    def __init__(self, stack: Stack, tenants: list[Tenant], campaign: Campaign) -> None:
+    def __init__(
+        self, stack: Stack, tenants: list[TenantCredentials], campaign: AttackRecord
+    ) -> None:
         self._stack = stack
-        self._bearers = {tenant.name: tenant.bearer for tenant in tenants}
+        self._bearers = {tenant.name: tenant.auth_header for tenant in tenants}
         self._campaign = campaign
 
-    async def run(self, patience: timedelta) -> Report:
+    async def run(self, patience: timedelta) -> AuditReport:
         """Judge once all is settled and delivered, or patience has run out."""
-        report = Report()
+        report = AuditReport()
         async with httpx.AsyncClient(trust_env=False, timeout=20) as http:
             findings = await self._settled(http, patience)
             await self._resolve_doubts(http, findings, report)
             findings = await self._settled(http, patience)
             delivered = await self._delivered(http, findings, patience)
             ledger = (await http.get(f"{self._stack.runcomfy_url}/_sim/ledger")).json()["entries"]
-        _judge_jobs(findings, report)
-        _judge_ledger(findings, ledger, report)
-        _judge_callbacks(findings, delivered, report)
-        await self._judge_redis(report)
+        _check_jobs(findings, report)
+        _check_ledger(findings, ledger, report)
+        _check_webhooks(findings, delivered, report)
+        await self._check_redis(report)
         self._add_figures(findings, ledger, report)
         return report
 
-    async def _settled(self, http: httpx.AsyncClient, patience: timedelta) -> list[Finding]:
+    async def _settled(self, http: httpx.AsyncClient, patience: timedelta) -> list[JobFinding]:
         deadline = time.monotonic() + patience.total_seconds()
         while True:
-            findings = await self._look(http)
+            findings = await self._read_jobs(http)
             if all(f.settled for f in findings) or time.monotonic() > deadline:
                 return findings
             await asyncio.sleep(1)
 
-    async def _look(self, http: httpx.AsyncClient) -> list[Finding]:
-        slots = asyncio.Semaphore(AT_ONCE)
+    async def _read_jobs(self, http: httpx.AsyncClient) -> list[JobFinding]:
+        slots = asyncio.Semaphore(MAX_CONCURRENCY)
 
-        async def one(request_id: str, tenant: str) -> Finding:
+        async def one(request_id: str, tenant: str) -> JobFinding:
             async with slots:
                 url = f"{self._stack.url}/v1/requests/{request_id}"
                 answer = await http.get(url, headers=self._bearers[tenant])
-                return Finding(tenant, answer.raise_for_status().json())
+                return JobFinding(tenant, answer.raise_for_status().json())
 
         jobs = self._campaign.accepted.items()
         return list(await asyncio.gather(*(one(*job) for job in jobs)))
 
     async def _resolve_doubts(
-        self, http: httpx.AsyncClient, findings: list[Finding], report: Report
+        self, http: httpx.AsyncClient, findings: list[JobFinding], report: AuditReport
     ) -> None:
         """As an operator would: look it up in RunComfy's history, attach it or call it lost."""
         doubtful = [f for f in findings if f.document["state"] == "in_doubt"]
@@ -107,11 +109,11 @@ class Audit:
             found = orphans.get(_marker(finding))
             how = ("--lost",) if found is None else ("--attach", found)
             attached += found is not None
-            self._stack.gateway("doubt", "resolve", finding.request_id, *how)
+            self._stack.run_gateway("doubt", "resolve", finding.request_id, *how)
         report.figures["in doubt, attached / lost"] = f"{attached} / {len(doubtful) - attached}"
 
     async def _delivered(
-        self, http: httpx.AsyncClient, findings: list[Finding], patience: timedelta
+        self, http: httpx.AsyncClient, findings: list[JobFinding], patience: timedelta
     ) -> dict[str, Counter[tuple[str, str]]]:
         """Per hook: how often each (request, webhook-id) was taken with a 200."""
         deadline = time.monotonic() + patience.total_seconds()
@@ -132,14 +134,14 @@ class Audit:
                 taken[call["name"]][request_id, call["webhook_id"]] += 1
         return taken
 
-    async def _judge_redis(self, report: Report) -> None:
+    async def _check_redis(self, report: AuditReport) -> None:
         client = redis.asyncio.Redis.from_url(self._stack.redis_url, decode_responses=True)
         async with client:
             slots = [int(n) for n in (await client.hgetall("gw:running")).values()]
             waiting = [int(n) for n in (await client.hgetall("gw:waiting")).values()]
             report.demand(not any(slots), f"slots are still taken: {slots}")
             report.demand(not any(waiting), f"jobs still wait: {waiting}")
-            async for window in client.scan_iter("gw:use:*"):
+            async for window in client.scan_iter("gw:usage:*"):
                 use = await client.hgetall(window)
                 held = _figure(use, "reserved") - _figure(use, "settled") - _figure(use, "released")
                 report.demand(held == 0, f"{window} still holds {held} micro-USD")
@@ -147,7 +149,7 @@ class Audit:
         report.figures["Redis memory"] = memory["used_memory_human"]
 
     def _add_figures(
-        self, findings: list[Finding], ledger: list[dict[str, Any]], report: Report
+        self, findings: list[JobFinding], ledger: list[dict[str, Any]], report: AuditReport
     ) -> None:
         campaign = self._campaign
         states = Counter(f.document["state"] for f in findings)
@@ -161,11 +163,13 @@ class Audit:
             "paid submissions in RunComfy's ledger": len(ledger),
             "doubts declared": sum(_was_in_doubt(f) for f in findings),
             "finished to noticed, s (p50 / p95 / max)": _spread(_lags(findings)),
-            "worker's death to doubt declared, s (p50 / p95 / max)": _spread(_losses(findings)),
+            "worker's death to doubt declared, s (p50 / p95 / max)": _spread(
+                _recovery_delays(findings)
+            ),
         }
 
 
-def _judge_jobs(findings: list[Finding], report: Report) -> None:
+def _check_jobs(findings: list[JobFinding], report: AuditReport) -> None:
     for finding in findings:
         state = finding.document["state"]
         report.demand(finding.settled, f"{finding.request_id} neither ended nor in doubt: {state}")
@@ -173,7 +177,9 @@ def _judge_jobs(findings: list[Finding], report: Report) -> None:
             report.demand("output" in finding.document, f"{finding.request_id} has no output")
 
 
-def _judge_ledger(findings: list[Finding], ledger: list[dict[str, Any]], report: Report) -> None:
+def _check_ledger(
+    findings: list[JobFinding], ledger: list[dict[str, Any]], report: AuditReport
+) -> None:
     """Every prompt carries a mark of its own, and nobody approved a resend."""
     for marker, count in Counter(entry["marker"] for entry in ledger).items():
         report.demand(count == 1, f"job {marker} was paid for {count} times")
@@ -184,8 +190,8 @@ def _judge_ledger(findings: list[Finding], ledger: list[dict[str, Any]], report:
             report.demand(upstream_id in paid, f"{finding.request_id} has an unknown upstream id")
 
 
-def _judge_callbacks(
-    findings: list[Finding], taken: dict[str, Counter[tuple[str, str]]], report: Report
+def _check_webhooks(
+    findings: list[JobFinding], taken: dict[str, Counter[tuple[str, str]]], report: AuditReport
 ) -> None:
     ids: defaultdict[str, set[str]] = defaultdict(set)
     for counts in taken.values():
@@ -198,19 +204,19 @@ def _judge_callbacks(
     report.figures["callbacks taken twice (same id)"] = repeated
 
 
-def _has_id(finding: Finding) -> bool:
+def _has_id(finding: JobFinding) -> bool:
     return finding.document.get("upstream_request_id") is not None
 
 
-def _marker(finding: Finding) -> str:
+def _marker(finding: JobFinding) -> str:
     return str(finding.document.get("reference"))
 
 
-def _was_in_doubt(finding: Finding) -> bool:
+def _was_in_doubt(finding: JobFinding) -> bool:
     return any(entry["what"] == "no_answer" for entry in finding.document["timeline"])
 
 
-def _lags(findings: list[Finding]) -> list[float]:
+def _lags(findings: list[JobFinding]) -> list[float]:
     """From RunComfy's own end of a job to our record of it; a doubt waits for its operator."""
     return [
         (_instant(f.document["finished_at"]) - _instant(f.document["upstream_finished_at"]))
@@ -221,7 +227,7 @@ def _lags(findings: list[Finding]) -> list[float]:
     ]
 
 
-def _losses(findings: list[Finding]) -> list[float]:
+def _recovery_delays(findings: list[JobFinding]) -> list[float]:
     """From a claim whose worker died to the doubt that another worker declared."""
     spans = []
     for finding in findings:

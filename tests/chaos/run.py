@@ -18,23 +18,23 @@ from random import Random
 from typing import TYPE_CHECKING, Final
 
 from simulator.private_redis import Fsync
-from simulator.stack import Plan, running, without_settings
-from tests.chaos.attack import LONG, SHORT, USUAL, Attack, Form
-from tests.chaos.audit import Audit, Report
+from simulator.stack import StackPlan, run_stack, without_settings
+from tests.chaos.attack import LONG, SHORT, STANDARD, Attack, AttackProfile
+from tests.chaos.audit import Audit, AuditReport
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from simulator.stack import Stack, Tenant
+    from simulator.stack import Stack, TenantCredentials
 
-FORMS: Final = {"short": SHORT, "usual": USUAL, "long": LONG}
+PROFILES: Final = {"short": SHORT, "usual": STANDARD, "long": LONG}
 PACE: Final = ("--queue-seconds", "0..1", "--run-seconds", "0.5..6")
 PATIENCE: Final = timedelta(minutes=12)
 """More than the ten minutes to the fifth attempt at a callback whose first four failed."""
 TENANTS: Final = ("north", "east", "west")
 
 
-def unleash(form: Form, folder: Path, environment: Mapping[str, str]) -> Report:
+def run_attack(form: AttackProfile, folder: Path, environment: Mapping[str, str]) -> AuditReport:
     """One attack on a stack of its own in `folder`, and its audit."""
     surroundings = {
         **environment,
@@ -43,15 +43,15 @@ def unleash(form: Form, folder: Path, environment: Mapping[str, str]) -> Report:
         "GATEWAY_POLL__MIN_INTERVAL": "0.5",
         "GATEWAY_LOG_FORMAT": "json",
     }
-    plan = Plan(
+    plan = StackPlan(
         folder,
         environment=surroundings,
         workers=form.workers,
-        runcomfy=(*PACE, "--seed", str(form.seed)),
+        runcomfy_options=(*PACE, "--seed", str(form.seed)),
         fsync=Fsync.ALWAYS,
     )
-    with running(plan) as stack:
-        tenants = [stack.new_tenant(name) for name in TENANTS]
+    with run_stack(plan) as stack:
+        tenants = [stack.create_tenant(name) for name in TENANTS]
         began = time.monotonic()
         report = asyncio.run(_attack_and_audit(stack, tenants, form))
         report.figures["seconds in all"] = round(time.monotonic() - began)
@@ -59,32 +59,36 @@ def unleash(form: Form, folder: Path, environment: Mapping[str, str]) -> Report:
         return report
 
 
-async def _attack_and_audit(stack: Stack, tenants: list[Tenant], form: Form) -> Report:
+async def _attack_and_audit(
+    stack: Stack, tenants: list[TenantCredentials], form: AttackProfile
+) -> AuditReport:
     campaign = await Attack(stack, tenants, form, Random(form.seed)).run()
     return await Audit(stack, tenants, campaign).run(PATIENCE)
 
 
-def table(report: Report) -> str:
+def table(report: AuditReport) -> str:
     """The figures and the breaches, readable."""
     width = max(len(name) for name in report.figures)
     rows = [f"{name:<{width}}  {value}" for name, value in report.figures.items()]
-    breaches = [f"BREACH  {breach}" for breach in report.breaches[:50]]
-    verdict = f"{len(report.breaches)} breaches" if report.breaches else "every promise was kept"
+    breaches = [f"BREACH  {breach}" for breach in report.violations[:50]]
+    verdict = (
+        f"{len(report.violations)} breaches" if report.violations else "every promise was kept"
+    )
     return "\n".join([*rows, *breaches, verdict])
 
 
 def main() -> int:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--form", choices=FORMS, default="usual")
+    parser.add_argument("--form", choices=PROFILES, default="usual")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--keep", type=Path, help="keep logs and data in this folder")
     given = parser.parse_args()
-    form = replace(FORMS[given.form], seed=given.seed)
+    form = replace(PROFILES[given.form], seed=given.seed)
     with tempfile.TemporaryDirectory() as scratch:
-        report = unleash(form, given.keep or Path(scratch), without_settings(os.environ))
+        report = run_attack(form, given.keep or Path(scratch), without_settings(os.environ))
     print(table(report))
-    return 1 if report.breaches else 0
+    return 1 if report.violations else 0
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import pytest
 
 from simulator.stack import without_settings
 from tests.chaos.attack import SHORT
-from tests.chaos.run import table, unleash
+from tests.chaos.run import run_attack, table
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,6 +17,6 @@ if TYPE_CHECKING:
 
 @pytest.mark.timeout(900)
 def test_no_promise_is_broken_while_everything_is_killed_at_random(tmp_path: Path) -> None:
-    report = unleash(SHORT, tmp_path, without_settings(os.environ))
+    report = run_attack(SHORT, tmp_path, without_settings(os.environ))
     print(table(report))
-    assert not report.breaches, table(report)
+    assert not report.violations, table(report)

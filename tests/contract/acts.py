@@ -9,25 +9,25 @@ from hypothesis import strategies as st
 
 from core.money import MicroUsd
 from core.operations import Pause
-from core.tenants.cache_policy import CacheMode, CacheOption, ReusePolicy
+from core.tenants.cache_policy import CacheMode, CacheOption, TenantCachePolicy
 from core.tenants.limits import GlobalLimits, Limits, Priority, UnknownPrice
-from core.transactions.admission import ReuseRequest
+from core.transactions.admission import CacheRequest
 
 TENANTS: Final = ("ape", "bee", "cow")
 MODELS: Final = ("kling/fast", "kling/slow", "flux/dev")
 
 tenants = st.sampled_from(TENANTS)
 models = st.sampled_from(MODELS)
-few = st.none() | st.integers(0, 4)
-money = st.integers(0, 6).map(MicroUsd)
+small_integers = st.none() | st.integers(0, 4)
+amounts = st.integers(0, 6).map(MicroUsd)
 budget = st.none() | st.integers(0, 20).map(MicroUsd)
 limits = st.builds(
     Limits,
     # So slow that what Redis forgets of them by its own clock is long past by ours.
     requests_per_minute=st.sampled_from((None, None, 0, 1, 2, 6)),
     burst=st.none() | st.integers(1, 8),
-    running=few,
-    waiting=few,
+    running=small_integers,
+    waiting=small_integers,
     jobs_per_day=st.none() | st.integers(0, 12),
     jobs_per_month=st.none() | st.integers(0, 20),
     usd_per_request=budget,
@@ -37,20 +37,20 @@ limits = st.builds(
     models=st.sampled_from(((), (), ("kling/*",), ("*/dev", "kling/fast"))),
     priority=st.sampled_from(Priority),
     unknown_price=st.sampled_from(UnknownPrice),
-    unknown_price_counts=money,
+    unknown_price_counts=amounts,
 )
-loose = st.builds(
+loose_limits = st.builds(
     Limits, running=st.none() | st.integers(1, 3), weight=st.sampled_from((0.3, 1.0, 2.0, 4.0))
 )
 global_limits = st.builds(
     GlobalLimits,
-    running=few,
+    running=small_integers,
     submits_per_second=st.sampled_from((None, 0.01)),
     models=st.dictionaries(models, st.integers(0, 3)).map(lambda caps: tuple(sorted(caps.items()))),
 )
-requests = st.builds(ReuseRequest, asked=st.none() | st.sampled_from(CacheOption))
-sharing = st.builds(
-    ReusePolicy,
+requests = st.builds(CacheRequest, requested=st.none() | st.sampled_from(CacheOption))
+cache_policies = st.builds(
+    TenantCachePolicy,
     cache=st.sampled_from((None, None, CacheMode.USE, CacheMode.OFF)),
     lifetime=st.sampled_from((None, None, timedelta(seconds=20), timedelta(hours=1))),
     shared=st.booleans(),

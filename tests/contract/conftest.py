@@ -6,46 +6,44 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from core.store.client import Wire, connection_source
-from core.tenants.api_keys import KeyRecord
+from core.store.client import RedisClient, build_connection_pool
+from core.tenants.api_keys import ApiKey
 from core.tenants.tenant import Tenant
-from tests.contract.gateway import SUBJECTS
-from tests.contract.shared_flight import shared_flight
-from tests.contract.subjects import memory_subject, redis_policy, redis_subject
+from tests.contract.gateway import BACKENDS
+from tests.contract.shared_flight import open_coalescing
+from tests.contract.subjects import memory_backend, redis_backend, redis_policy
 from tests.fakes.clock import FakeClock
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from tests.contract.flight import Flight
-    from tests.contract.subjects import Subject
+    from tests.contract.flight import CoalescingHarness
+    from tests.contract.subjects import StoreBackend
 
 TENANTS: Final = ("ada", "bob")
 
 
 @pytest.fixture(params=["memory", "redis"])
-async def subject(request: pytest.FixtureRequest) -> AsyncIterator[Subject]:
+async def backend(request: pytest.FixtureRequest) -> AsyncIterator[StoreBackend]:
     """Empty stores, in which two tenants have a key each."""
     clock = FakeClock()
     if request.param == "memory":
-        yield await _furnished(memory_subject(clock))
+        yield await _with_tenants(memory_backend(clock))
         return
     url: str = request.getfixturevalue("redis_flushed")
-    async with Wire(connection_source(redis_policy(url), "contract")) as wire:
-        yield await _furnished(redis_subject(clock, wire))
+    async with RedisClient(build_connection_pool(redis_policy(url), "contract")) as wire:
+        yield await _with_tenants(redis_backend(clock, wire))
 
 
-async def _furnished(subject: Subject) -> Subject:
-    now = subject.clock.now()
+async def _with_tenants(backend: StoreBackend) -> StoreBackend:
+    now = backend.clock.now()
     for name in TENANTS:
-        assert await subject.tenants.create(
-            Tenant(name, now), KeyRecord(f"digest-{name}", name, now)
-        )
-    return subject
+        assert await backend.tenants.create(Tenant(name, now), ApiKey(f"digest-{name}", name, now))
+    return backend
 
 
-@pytest.fixture(params=SUBJECTS)
-async def flight(request: pytest.FixtureRequest) -> AsyncIterator[Flight]:
+@pytest.fixture(params=BACKENDS)
+async def coalescing(request: pytest.FixtureRequest) -> AsyncIterator[CoalescingHarness]:
     """Identical requests of one tenant and of two that share; Redis' books are counted again."""
-    async with shared_flight(request) as flight:
+    async with open_coalescing(request) as flight:
         yield flight

@@ -12,32 +12,34 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Awaitable, Callable
 
-    from tests.contract.gateway import Gateway, HandClock
-    from tests.fakes.memory import Memory
+    from tests.contract.gateway import AdjustableClock, StoreHarness
+    from tests.fakes.memory import MemoryState
 
-    Act = Callable[[Gateway], Awaitable[Any]]
+    Act = Callable[[StoreHarness], Awaitable[Any]]
 
 
 @dataclass(slots=True)
-class Pair:
+class LockstepHarness:
     """The two gateways, and the loop in which both live."""
 
     runner: asyncio.Runner
-    clock: HandClock
-    memory: Memory
-    spec: Gateway
-    real: Gateway
+    clock: AdjustableClock
+    memory: MemoryState
+    fake: StoreHarness
+    redis: StoreHarness
 
-    def both(self, act: Act) -> Any:  # noqa: ANN401 - whatever the act gives
+    def run_both(self, operation: Act) -> Any:  # noqa: ANN401 - whatever the act gives
         """Do it in both; the answers have to be the same."""
-        said, told = (self.runner.run(_outcome(act, gateway)) for gateway in (self.spec, self.real))
+        said, told = (
+            self.runner.run(_outcome(operation, gateway)) for gateway in (self.fake, self.redis)
+        )
         assert told == said
         return said
 
 
-async def _outcome(act: Act, gateway: Gateway) -> object:
+async def _outcome(operation: Act, gateway: StoreHarness) -> object:
     try:
-        return await act(gateway)
+        return await operation(gateway)
     except LimitReached as error:
         wait = None if error.retry_after is None else error.retry_after // timedelta(milliseconds=1)
         return type(error), error.policy, wait, error.quotas

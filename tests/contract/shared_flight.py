@@ -6,55 +6,55 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
-from core.tenants.cache_policy import ReusePolicy
-from tests.contract.flight import SECOND, Flight
-from tests.contract.gateway import gateway_of, in_redis, wire_to
-from tests.integration.recount import breaches
+from core.tenants.cache_policy import TenantCachePolicy
+from tests.contract.flight import SECOND, CoalescingHarness
+from tests.contract.gateway import open_harness, redis_client, redis_harness
+from tests.integration.recount import find_inconsistencies
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     import pytest
 
-    from core.billing.settlement import Booking
+    from core.billing.settlement import ReservationTotals
     from core.jobs.job import Job
 
-SHARED: Final = ReusePolicy(shared=True)
+SHARED: Final = TenantCachePolicy(shared=True)
 
 
 @asynccontextmanager
-async def shared_flight(request: pytest.FixtureRequest) -> AsyncIterator[Flight]:
+async def open_coalescing(request: pytest.FixtureRequest) -> AsyncIterator[CoalescingHarness]:
     """With a tenant of its own and two that share; Redis' books are counted again at the end."""
     if request.param == "memory":
-        async with gateway_of("memory", request) as gateway:
-            yield await _furnished(Flight(gateway))
+        async with open_harness("memory", request) as gateway:
+            yield await _create_tenants(CoalescingHarness(gateway))
         return
-    async with wire_to(request.getfixturevalue("redis_flushed")) as wire:
-        flight = await _furnished(Flight(in_redis(wire)))
+    async with redis_client(request.getfixturevalue("redis_flushed")) as wire:
+        flight = await _create_tenants(CoalescingHarness(redis_harness(wire)))
         yield flight
-        assert flight.lost or await breaches(wire) == []
+        assert flight.deleted or await find_inconsistencies(wire) == []
 
 
-async def _furnished(flight: Flight) -> Flight:
-    await flight.gateway.tenant("ape")
+async def _create_tenants(coalescing: CoalescingHarness) -> CoalescingHarness:
+    await coalescing.stores.tenant("ape")
     for name in ("bee", "cow"):
-        await flight.gateway.tenant(name, reuse=SHARED)
-    return flight
+        await coalescing.stores.tenant(name, cache_policy=SHARED)
+    return coalescing
 
 
-async def booking(flight: Flight, tenant: str = "ape") -> Booking:
-    return (await flight.gateway.use(tenant)).windows[0].total.booking
+async def totals_for(coalescing: CoalescingHarness, tenant: str = "ape") -> ReservationTotals:
+    return (await coalescing.stores.usage_of(tenant)).windows[0].total.reservations
 
 
-async def due(flight: Flight) -> set[str]:
+async def due_jobs(coalescing: CoalescingHarness) -> set[str]:
     """Who must be looked at now; looked at again a second later."""
-    return {job.id for job in await flight.gateway.jobs.claim_due(SECOND, 100)}
+    return {job.id for job in await coalescing.stores.jobs.claim_due(SECOND, 100)}
 
 
-async def crew_of(flight: Flight, size: int = 3) -> list[Job]:
+async def leader_with_followers(coalescing: CoalescingHarness, size: int = 3) -> list[Job]:
     """A job and those that follow it; the last of them has the latest deadline."""
-    now = flight.gateway.clock.now()
+    now = coalescing.stores.clock.now()
     return [
-        await flight.join(finish_by=now + (number + 1) * timedelta(hours=1))
+        await coalescing.submit_job(deadline=now + (number + 1) * timedelta(hours=1))
         for number in range(size)
     ]

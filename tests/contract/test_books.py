@@ -6,27 +6,27 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from core.billing.settlement import Booking
-from core.jobs.job import Billed, JobState
-from tests.contract.gateway import MODEL, PRICE, SUBJECTS, gateway_of
+from core.billing.settlement import ReservationTotals
+from core.jobs.job import BillingStatus, JobState
+from tests.contract.gateway import BACKENDS, MODEL, PRICE, open_harness
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from tests.contract.gateway import Gateway
+    from tests.contract.gateway import StoreHarness
 
 
-@pytest.fixture(params=SUBJECTS)
-async def gateway(request: pytest.FixtureRequest) -> AsyncIterator[Gateway]:
-    async with gateway_of(request.param, request) as gateway:
+@pytest.fixture(params=BACKENDS)
+async def harness(request: pytest.FixtureRequest) -> AsyncIterator[StoreHarness]:
+    async with open_harness(request.param, request) as gateway:
         yield gateway
 
 
-async def _booking(gateway: Gateway) -> Booking:
+async def _totals(harness: StoreHarness) -> ReservationTotals:
     """The same in the day, in the month, and in both for the model."""
-    windows = (await gateway.use("ape")).windows
-    found = {window.total.booking for window in windows}
-    found |= {window.models[MODEL].booking for window in windows}
+    windows = (await harness.usage_of("ape")).windows
+    found = {window.total.reservations for window in windows}
+    found |= {window.models[MODEL].reservations for window in windows}
     assert len(found) == 1
     return found.pop()
 
@@ -34,49 +34,61 @@ async def _booking(gateway: Gateway) -> Booking:
 @pytest.mark.parametrize(
     ("state", "changes", "booking"),
     [
-        (JobState.SUBMITTING, {}, Booking(PRICE)),
-        (JobState.IN_DOUBT, {"billed": Billed.UNKNOWN}, Booking(PRICE)),
-        (JobState.CANCELLED, {"billed": Billed.NO}, Booking(PRICE, released=PRICE)),
-        (JobState.EXPIRED, {"billed": Billed.NO}, Booking(PRICE, released=PRICE)),
-        (JobState.FAILED, {"billed": Billed.UNKNOWN}, Booking(PRICE, settled=PRICE)),
-        (JobState.SUCCEEDED, {"billed": Billed.YES}, Booking(PRICE, settled=PRICE)),
-        (JobState.SUCCEEDED, {"cost": 1_000_000}, Booking(PRICE, 1_000_000, 260_000)),
-        (JobState.FAILED, {"cost": 0}, Booking(PRICE, 0, PRICE)),
-        (JobState.SUCCEEDED, {"cost": 2_000_000}, Booking(2_000_000, 2_000_000)),
+        (JobState.SUBMITTING, {}, ReservationTotals(PRICE)),
+        (JobState.IN_DOUBT, {"billed": BillingStatus.UNKNOWN}, ReservationTotals(PRICE)),
+        (
+            JobState.CANCELLED,
+            {"billed": BillingStatus.NO},
+            ReservationTotals(PRICE, released=PRICE),
+        ),
+        (JobState.EXPIRED, {"billed": BillingStatus.NO}, ReservationTotals(PRICE, released=PRICE)),
+        (
+            JobState.FAILED,
+            {"billed": BillingStatus.UNKNOWN},
+            ReservationTotals(PRICE, settled=PRICE),
+        ),
+        (
+            JobState.SUCCEEDED,
+            {"billed": BillingStatus.YES},
+            ReservationTotals(PRICE, settled=PRICE),
+        ),
+        (JobState.SUCCEEDED, {"cost": 1_000_000}, ReservationTotals(PRICE, 1_000_000, 260_000)),
+        (JobState.FAILED, {"cost": 0}, ReservationTotals(PRICE, 0, PRICE)),
+        (JobState.SUCCEEDED, {"cost": 2_000_000}, ReservationTotals(2_000_000, 2_000_000)),
     ],
 )
 async def test_what_a_job_comes_to(
-    gateway: Gateway, state: JobState, changes: dict[str, Any], booking: Booking
+    harness: StoreHarness, state: JobState, changes: dict[str, Any], booking: ReservationTotals
 ) -> None:
-    await gateway.tenant("ape")
-    job = await gateway.submit("ape")
-    await gateway.move(job.id, state, **changes)
-    assert await _booking(gateway) == booking
+    await harness.tenant("ape")
+    job = await harness.submit("ape")
+    await harness.update(job.id, state, **changes)
+    assert await _totals(harness) == booking
 
 
-async def test_a_cost_that_is_still_to_come_is_held_and_settled_late(gateway: Gateway) -> None:
-    await gateway.tenant("ape")
-    job = await gateway.submit("ape")
-    await gateway.succeed(job.id)
-    assert (await _booking(gateway)).held == PRICE
-    await gateway.succeed(job.id, 1_000_000)
-    assert await _booking(gateway) == Booking(PRICE, 1_000_000, 260_000)
-    await gateway.succeed(job.id, 1_000_000)
-    assert await _booking(gateway) == Booking(PRICE, 1_000_000, 260_000)
+async def test_a_cost_that_is_still_to_come_is_held_and_settled_late(harness: StoreHarness) -> None:
+    await harness.tenant("ape")
+    job = await harness.submit("ape")
+    await harness.succeed(job.id)
+    assert (await _totals(harness)).held == PRICE
+    await harness.succeed(job.id, 1_000_000)
+    assert await _totals(harness) == ReservationTotals(PRICE, 1_000_000, 260_000)
+    await harness.succeed(job.id, 1_000_000)
+    assert await _totals(harness) == ReservationTotals(PRICE, 1_000_000, 260_000)
 
 
-async def test_a_late_result_takes_back_what_was_released(gateway: Gateway) -> None:
-    await gateway.tenant("ape")
-    job = await gateway.submit("ape")
-    await gateway.cancel(job.id)
-    await gateway.succeed(job.id, 900_000)
-    assert await _booking(gateway) == Booking(PRICE, 900_000, 360_000)
+async def test_a_late_result_takes_back_what_was_released(harness: StoreHarness) -> None:
+    await harness.tenant("ape")
+    job = await harness.submit("ape")
+    await harness.cancel(job.id)
+    await harness.succeed(job.id, 900_000)
+    assert await _totals(harness) == ReservationTotals(PRICE, 900_000, 360_000)
 
 
-async def test_models_are_counted_apart(gateway: Gateway) -> None:
-    await gateway.tenant("ape")
-    await gateway.submit("ape", "a/b")
-    await gateway.submit("ape", "c|d", estimate=None)
-    day = (await gateway.use("ape")).windows[0]
+async def test_models_are_counted_apart(harness: StoreHarness) -> None:
+    await harness.tenant("ape")
+    await harness.submit("ape", "a/b")
+    await harness.submit("ape", "c|d", estimate=None)
+    day = (await harness.usage_of("ape")).windows[0]
     assert {name: use.jobs for name, use in day.models.items()} == {"a/b": 1, "c|d": 1}
-    assert (day.total.jobs, day.total.booking.reserved) == (2, PRICE)
+    assert (day.total.jobs, day.total.reservations.reserved) == (2, PRICE)

@@ -12,14 +12,14 @@ from core.errors import (
 from core.money import MicroUsd
 from core.tenants.cache_policy import CacheOption
 from core.tenants.limits import Limits
-from core.transactions.admission import ReuseRequest
-from tests.contract.flight import Flight
-from tests.contract.gateway import in_memory, in_redis, wire_to
+from core.transactions.admission import CacheRequest
+from tests.contract.flight import CoalescingHarness
+from tests.contract.gateway import memory_harness, redis_client, redis_harness
 
 if TYPE_CHECKING:
-    from core.transactions.admission import Admitted
+    from core.transactions.admission import AdmissionResult
 
-OFF: Final = ReuseRequest(asked=CacheOption.OFF)
+OFF: Final = CacheRequest(requested=CacheOption.OFF)
 
 
 CASES: Final[dict[str, dict[str, Any]]] = {
@@ -31,38 +31,40 @@ CASES: Final[dict[str, dict[str, Any]]] = {
 }
 
 
-async def _furnish(flight: Flight) -> None:
+async def _create_tenants(coalescing: CoalescingHarness) -> None:
     limits = Limits(requests_per_minute=600, jobs_per_day=100, usd_per_day=MicroUsd(10**9))
-    await flight.gateway.limit("ape", limits)
-    await flight.finish((await flight.ask(key="k"))[0])
-    await flight.join(fingerprint="1:open")
+    await coalescing.stores.set_limits("ape", limits)
+    await coalescing.finish((await coalescing.submit(key="k"))[0])
+    await coalescing.submit_job(fingerprint="1:open")
 
 
 @pytest.mark.parametrize("case", CASES)
-async def test_a_dry_run_says_what_the_submit_then_meets(flight: Flight, case: str) -> None:
-    await _furnish(flight)
-    _, dry = await flight.ask(**CASES[case], dry_run=True)
-    _, real = await flight.ask(**CASES[case])
-    assert _gist(dry) == _gist(real)
-    assert dry.reuse == case
+async def test_a_dry_run_says_what_the_submit_then_meets(
+    coalescing: CoalescingHarness, case: str
+) -> None:
+    await _create_tenants(coalescing)
+    _, dry = await coalescing.submit(**CASES[case], dry_run=True)
+    _, real = await coalescing.submit(**CASES[case])
+    assert _summary(dry) == _summary(real)
+    assert dry.cache_status == case
 
 
-def _gist(admitted: Admitted) -> tuple[object, ...]:
-    return admitted.reuse, admitted.running, admitted.reserved, admitted.quotas
+def _summary(admitted: AdmissionResult) -> tuple[object, ...]:
+    return admitted.cache_status, admitted.has_slot, admitted.reserved, admitted.quotas
 
 
-async def test_a_dry_run_meets_the_refusal(flight: Flight) -> None:
-    await flight.gateway.limit("ape", Limits(usd_per_day=MicroUsd(1)))
+async def test_a_dry_run_meets_the_refusal(coalescing: CoalescingHarness) -> None:
+    await coalescing.stores.set_limits("ape", Limits(usd_per_day=MicroUsd(1)))
     with pytest.raises(BudgetReached):
-        await flight.ask(dry_run=True)
+        await coalescing.submit(dry_run=True)
 
 
 @pytest.mark.parametrize("case", CASES)
 async def test_a_dry_run_writes_nothing_to_redis(redis_flushed: str, case: str) -> None:
-    async with wire_to(redis_flushed) as wire:
-        flight = Flight(in_redis(wire))
-        await flight.gateway.tenant("ape")
-        await _furnish(flight)
+    async with redis_client(redis_flushed) as wire:
+        flight = CoalescingHarness(redis_harness(wire))
+        await flight.stores.tenant("ape")
+        await _create_tenants(flight)
 
         async def dump() -> dict[bytes, tuple[bytes, int]]:
             names = sorted(await wire.execute("KEYS", "*"))
@@ -72,16 +74,16 @@ async def test_a_dry_run_writes_nothing_to_redis(redis_flushed: str, case: str) 
             return int(await wire.execute("PEXPIRETIME", name))
 
         before = await dump()
-        assert (await flight.ask(**CASES[case], dry_run=True))[1].reuse == case
+        assert (await flight.submit(**CASES[case], dry_run=True))[1].cache_status == case
         assert await dump() == before
 
 
 async def test_a_dry_run_writes_nothing_to_the_twin() -> None:
-    gateway, stores = in_memory()
-    flight = Flight(gateway)
+    gateway, stores = memory_harness()
+    flight = CoalescingHarness(gateway)
     await gateway.tenant("ape")
-    await _furnish(flight)
-    jobs, held = list(stores.memory.jobs), stores.memory.flights.inputs.copy()
+    await _create_tenants(flight)
+    jobs, held = list(stores.memory.jobs), stores.memory.coalescing.entries.copy()
     for case in CASES.values():
-        await flight.ask(**case, dry_run=True)
-    assert (list(stores.memory.jobs), stores.memory.flights.inputs) == (jobs, held)
+        await flight.submit(**case, dry_run=True)
+    assert (list(stores.memory.jobs), stores.memory.coalescing.entries) == (jobs, held)

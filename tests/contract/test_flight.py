@@ -10,133 +10,151 @@ from typing import Final
 
 import pytest
 
-from core.billing.settlement import Booking
-from core.deduplication.coalescing import FOLLOW_CHECK
-from core.jobs.job import Billed, CancelOutcome, Errand, Fact, JobState
-from core.tenants.cache_policy import CacheOption, Reuse
+from core.billing.settlement import ReservationTotals
+from core.deduplication.coalescing import FOLLOWER_POLL_INTERVAL
+from core.jobs.job import BillingStatus, CancelOutcome, FollowUp, JobState, Trigger
+from core.tenants.cache_policy import CacheOption, CacheStatus
 from core.tenants.limits import GlobalLimits, Limits, Priority
-from core.transactions.admission import ReuseRequest
-from core.transactions.job_update import Change, Outcome
-from tests.contract.flight import COST, EXPIRED, OUTPUT, SECOND, Flight
+from core.transactions.admission import CacheRequest
+from core.transactions.job_update import Change, WriteResult
+from tests.contract.flight import COST, EXPIRE_LEADER, OUTPUT, SECOND, CoalescingHarness
 from tests.contract.gateway import PRICE
-from tests.contract.shared_flight import booking, crew_of, due
+from tests.contract.shared_flight import due_jobs, leader_with_followers, totals_for
 
-OFF: Final = ReuseRequest(asked=CacheOption.OFF)
+OFF: Final = CacheRequest(requested=CacheOption.OFF)
 
 
 # --- joining
 
 
-async def test_a_follower_counts_as_a_job_and_not_as_money(flight: Flight) -> None:
-    leader = await flight.join()
-    follower, admitted = await flight.ask()
-    assert (admitted.reuse, admitted.reserved, admitted.running) == (Reuse.JOINED, 0, False)
+async def test_a_follower_counts_as_a_job_and_not_as_money(coalescing: CoalescingHarness) -> None:
+    leader = await coalescing.submit_job()
+    follower, admitted = await coalescing.submit()
+    assert (admitted.cache_status, admitted.reserved, admitted.has_slot) == (
+        CacheStatus.COLLAPSED,
+        0,
+        False,
+    )
     assert (follower.state, follower.leader) == (JobState.FOLLOWING, leader.id)
-    assert follower.due_at == flight.gateway.clock.now() + FOLLOW_CHECK
-    use = await flight.gateway.use("ape")
-    assert [(window.total.jobs, window.total.booking) for window in use.windows] == [
-        (2, Booking(PRICE))
+    assert follower.next_run_at == coalescing.stores.clock.now() + FOLLOWER_POLL_INTERVAL
+    use = await coalescing.stores.usage_of("ape")
+    assert [(window.total.jobs, window.total.reservations) for window in use.windows] == [
+        (2, ReservationTotals(PRICE))
     ] * 2
     assert use.running == 1
 
 
-async def test_a_follower_is_joined_by_way_of_its_leader(flight: Flight) -> None:
-    leader, *followers = await crew_of(flight)
+async def test_a_follower_is_joined_by_way_of_its_leader(coalescing: CoalescingHarness) -> None:
+    leader, *followers = await leader_with_followers(coalescing)
     assert {job.leader for job in followers} == {leader.id}
 
 
-async def test_those_who_share_follow_each_other_and_nobody_else(flight: Flight) -> None:
-    leader = await flight.join("bee")
-    assert (await flight.join("cow")).leader == leader.id
-    assert (await flight.join("ape")).leader is None
+async def test_those_who_share_follow_each_other_and_nobody_else(
+    coalescing: CoalescingHarness,
+) -> None:
+    leader = await coalescing.submit_job("bee")
+    assert (await coalescing.submit_job("cow")).leader == leader.id
+    assert (await coalescing.submit_job("ape")).leader is None
 
 
 @pytest.mark.parametrize(
     ("limits", "found"),
     [
-        (Limits(usd_per_day=PRICE), Reuse.JOINED),
-        (Limits(usd_per_month=PRICE), Reuse.JOINED),
-        (Limits(running=1, waiting=0), Reuse.JOINED),
+        (Limits(usd_per_day=PRICE), CacheStatus.COLLAPSED),
+        (Limits(usd_per_month=PRICE), CacheStatus.COLLAPSED),
+        (Limits(running=1, waiting=0), CacheStatus.COLLAPSED),
     ],
 )
 async def test_a_follower_needs_neither_money_nor_a_place(
-    flight: Flight, limits: Limits, found: Reuse
+    coalescing: CoalescingHarness, limits: Limits, found: CacheStatus
 ) -> None:
-    await flight.gateway.limit("ape", limits)
-    await flight.join()
-    assert (await flight.ask())[1].reuse is found
+    await coalescing.stores.set_limits("ape", limits)
+    await coalescing.submit_job()
+    assert (await coalescing.submit())[1].cache_status is found
 
 
 @pytest.mark.parametrize("limits", [Limits(jobs_per_day=1), Limits(requests_per_minute=1, burst=1)])
-async def test_a_follower_counts_in_jobs_and_requests(flight: Flight, limits: Limits) -> None:
-    await flight.gateway.limit("ape", limits)
-    await flight.join()
+async def test_a_follower_counts_in_jobs_and_requests(
+    coalescing: CoalescingHarness, limits: Limits
+) -> None:
+    await coalescing.stores.set_limits("ape", limits)
+    await coalescing.submit_job()
     with pytest.raises(Exception, match=r"."):
-        await flight.ask()
+        await coalescing.submit()
 
 
-async def test_a_paid_job_that_waits_rises_to_the_highest_follower(flight: Flight) -> None:
-    await flight.gateway.controls.set_limits(GlobalLimits(running=1))
-    running = await flight.join(fingerprint="1:first")
-    low = await flight.join(priority=int(Priority.LOW))
-    normal = await flight.join(fingerprint="1:second", priority=int(Priority.NORMAL))
-    await flight.join(priority=int(Priority.HIGH))
-    await flight.join(priority=int(Priority.LOW))
-    await flight.finish(running)
-    assert await flight.gateway.start(normal.id) is Outcome.NO_SLOT
-    assert await flight.gateway.start(low.id) is Outcome.STORED
+async def test_a_paid_job_that_waits_rises_to_the_highest_follower(
+    coalescing: CoalescingHarness,
+) -> None:
+    await coalescing.stores.operations.set_limits(GlobalLimits(running=1))
+    running = await coalescing.submit_job(fingerprint="1:first")
+    low = await coalescing.submit_job(priority=int(Priority.LOW))
+    normal = await coalescing.submit_job(fingerprint="1:second", priority=int(Priority.NORMAL))
+    await coalescing.submit_job(priority=int(Priority.HIGH))
+    await coalescing.submit_job(priority=int(Priority.LOW))
+    await coalescing.finish(running)
+    assert await coalescing.stores.start(normal.id) is WriteResult.NO_SLOT
+    assert await coalescing.stores.start(low.id) is WriteResult.STORED
 
 
-async def test_followers_wake_when_their_leader_has_news(flight: Flight) -> None:
-    leader, *followers = await crew_of(flight)
+async def test_followers_wake_when_their_leader_has_news(coalescing: CoalescingHarness) -> None:
+    leader, *followers = await leader_with_followers(coalescing)
     ids = {job.id for job in followers}
-    await flight.step(leader, Fact.CLAIMED)
-    assert not ids & await due(flight)
-    await flight.step(leader, Fact.ACCEPTED, upstream_id="up", upstream_running=True)
-    assert ids <= await due(flight)
+    await coalescing.apply_triggers(leader, Trigger.CLAIMED)
+    assert not ids & await due_jobs(coalescing)
+    await coalescing.apply_triggers(
+        leader, Trigger.ACCEPTED, upstream_id="up", upstream_running=True
+    )
+    assert ids <= await due_jobs(coalescing)
     for follower in followers:
-        await flight.look(follower)
-    assert {(await flight.now(job)).status for job in followers} == {"in_progress"}
-    flight.gateway.clock.jump(2 * SECOND)
-    await flight.succeed(leader)
-    assert ids <= await due(flight)
+        await coalescing.step_follower(follower)
+    assert {(await coalescing.current(job)).status for job in followers} == {"in_progress"}
+    coalescing.stores.clock.shift(2 * SECOND)
+    await coalescing.succeed(leader)
+    assert ids <= await due_jobs(coalescing)
 
 
-async def test_a_success_is_everybodys_and_paid_by_one(flight: Flight) -> None:
-    leader, *followers = await crew_of(flight)
-    await flight.finish(leader)
+async def test_a_success_is_everybodys_and_paid_by_one(coalescing: CoalescingHarness) -> None:
+    leader, *followers = await leader_with_followers(coalescing)
+    await coalescing.finish(leader)
     for follower in followers:
-        assert await flight.look(follower) is Outcome.STORED
-        record = await flight.record(follower)
+        assert await coalescing.step_follower(follower) is WriteResult.STORED
+        record = await coalescing.record(follower)
         assert (record.job.state, record.output) == (JobState.SUCCEEDED, OUTPUT)
-        assert (record.job.cost, record.job.saved, record.job.billed) == (0, COST, Billed.NO)
-    day = (await flight.gateway.use("ape")).windows[0].total
-    assert (day.jobs, day.reused, day.saved) == (3, 2, 2 * COST)
-    assert day.booking == Booking(PRICE, COST, PRICE - COST)
-    assert await flight.gateway.jobs.heir(leader.id) is None
+        assert (record.job.cost, record.job.cost_saved, record.job.billed) == (
+            0,
+            COST,
+            BillingStatus.NO,
+        )
+    day = (await coalescing.stores.usage_of("ape")).windows[0].total
+    assert (day.jobs, day.reused_jobs, day.cost_saved) == (3, 2, 2 * COST)
+    assert day.reservations == ReservationTotals(PRICE, COST, PRICE - COST)
+    assert await coalescing.stores.jobs.load_successor(leader.id) is None
 
 
-async def test_five_hundred_and_more_follow_and_wake(flight: Flight) -> None:
-    leader, *followers = await crew_of(flight, 602)
-    await flight.run(leader)
-    flight.gateway.clock.jump(FOLLOW_CHECK + SECOND)
-    woken = await flight.gateway.jobs.claim_due(timedelta(hours=1), 5000)
+async def test_five_hundred_and_more_follow_and_wake(coalescing: CoalescingHarness) -> None:
+    leader, *followers = await leader_with_followers(coalescing, 602)
+    await coalescing.run(leader)
+    coalescing.stores.clock.shift(FOLLOWER_POLL_INTERVAL + SECOND)
+    woken = await coalescing.stores.jobs.claim_due(timedelta(hours=1), 5000)
     assert {job.id for job in woken} >= {job.id for job in followers}
-    await flight.succeed(leader)
+    await coalescing.succeed(leader)
     assert {job.id for job in followers} <= {
-        job.id for job in await flight.gateway.jobs.claim_due(timedelta(hours=1), 5000)
+        job.id for job in await coalescing.stores.jobs.claim_due(timedelta(hours=1), 5000)
     }
 
 
-async def test_a_follower_that_is_cancelled_leaves_the_others(flight: Flight) -> None:
-    leader, first, second = await crew_of(flight)
-    await flight.run(leader)
-    assert await flight.cancel(second) is Outcome.STORED
-    assert await flight.state(second) is JobState.CANCELLED
-    heir = await flight.gateway.jobs.heir(leader.id)
+async def test_a_follower_that_is_cancelled_leaves_the_others(
+    coalescing: CoalescingHarness,
+) -> None:
+    leader, first, second = await leader_with_followers(coalescing)
+    await coalescing.run(leader)
+    assert await coalescing.cancel(second) is WriteResult.STORED
+    assert await coalescing.state(second) is JobState.CANCELLED
+    heir = await coalescing.stores.jobs.load_successor(leader.id)
     assert heir is not None
     assert heir.id == first.id
-    assert await flight.state(leader) is JobState.RUNNING
+    assert await coalescing.state(leader) is JobState.RUNNING
 
 
 # --- handing on running work
@@ -144,130 +162,142 @@ async def test_a_follower_that_is_cancelled_leaves_the_others(flight: Flight) ->
 
 @pytest.mark.parametrize("ended", ["cancelled", "expired"])
 async def test_the_one_with_the_latest_deadline_takes_over_work_slot_and_money(
-    flight: Flight, ended: str
+    coalescing: CoalescingHarness, ended: str
 ) -> None:
-    leader, other, heir = await crew_of(flight)
-    running = await flight.run(leader)
+    leader, other, heir = await leader_with_followers(coalescing)
+    running = await coalescing.run(leader)
     if ended == "cancelled":
-        assert await flight.cancel(leader) is Outcome.WANTED
-        taker = await flight.hand_on(leader)
+        assert await coalescing.cancel(leader) is WriteResult.HAS_FOLLOWERS
+        taker = await coalescing.hand_over(leader)
     else:
-        taker = await flight.hand_on(leader, EXPIRED)
-    gone = await flight.now(leader)
+        taker = await coalescing.hand_over(leader, EXPIRE_LEADER)
+    gone = await coalescing.current(leader)
     assert taker.id == heir.id
     assert (taker.state, taker.upstream_id) == (JobState.RUNNING, running.upstream_id)
     assert taker.leader is None
-    assert gone.final
-    assert gone.billed is Billed.NO
-    assert await booking(flight) == Booking(2 * PRICE, released=PRICE)
-    assert (await flight.gateway.use("ape")).running == 1
-    await flight.succeed(taker)
-    assert await flight.look(other) is Outcome.STORED
-    assert (await flight.record(other)).output == OUTPUT
-    assert await booking(flight) == Booking(2 * PRICE, COST, 2 * PRICE - COST)
-    assert (await flight.gateway.use("ape")).running == 0
+    assert gone.is_final
+    assert gone.billed is BillingStatus.NO
+    assert await totals_for(coalescing) == ReservationTotals(2 * PRICE, released=PRICE)
+    assert (await coalescing.stores.usage_of("ape")).running == 1
+    await coalescing.succeed(taker)
+    assert await coalescing.step_follower(other) is WriteResult.STORED
+    assert (await coalescing.record(other)).output == OUTPUT
+    assert await totals_for(coalescing) == ReservationTotals(2 * PRICE, COST, 2 * PRICE - COST)
+    assert (await coalescing.stores.usage_of("ape")).running == 0
 
 
-async def test_work_is_handed_on_as_often_as_somebody_wants_it(flight: Flight) -> None:
-    crew = await crew_of(flight, 5)
-    await flight.run(crew[0])
+async def test_work_is_handed_on_as_often_as_somebody_wants_it(
+    coalescing: CoalescingHarness,
+) -> None:
+    crew = await leader_with_followers(coalescing, 5)
+    await coalescing.run(crew[0])
     holder = crew[0]
     for _ in range(4):
-        holder = await flight.hand_on(holder)
+        holder = await coalescing.hand_over(holder)
     assert holder.upstream_id == f"up-{crew[0].id}"
-    assert await flight.cancel(holder) is Outcome.STORED
-    assert await flight.state(holder) is JobState.CANCELLING
+    assert await coalescing.cancel(holder) is WriteResult.STORED
+    assert await coalescing.state(holder) is JobState.CANCELLING
 
 
-async def test_new_requests_follow_the_heir(flight: Flight) -> None:
-    leader, heir = await crew_of(flight, 2)
-    await flight.run(leader)
-    await flight.hand_on(leader)
-    late = await flight.join()
+async def test_new_requests_follow_the_heir(coalescing: CoalescingHarness) -> None:
+    leader, heir = await leader_with_followers(coalescing, 2)
+    await coalescing.run(leader)
+    await coalescing.hand_over(leader)
+    late = await coalescing.submit_job()
     assert late.leader == heir.id
-    await flight.succeed(heir)
-    assert await flight.look(late) is Outcome.STORED
-    assert (await flight.join()).leader == heir.id  # a hit
+    await coalescing.succeed(heir)
+    assert await coalescing.step_follower(late) is WriteResult.STORED
+    assert (await coalescing.submit_job()).leader == heir.id  # a hit
 
 
-async def test_an_heir_that_was_cancelled_first_inherits_nothing(flight: Flight) -> None:
-    leader, heir = await crew_of(flight, 2)
-    await flight.run(leader)
-    seen = await flight.gateway.jobs.heir(leader.id)
+async def test_an_heir_that_was_cancelled_first_inherits_nothing(
+    coalescing: CoalescingHarness,
+) -> None:
+    leader, heir = await leader_with_followers(coalescing, 2)
+    await coalescing.run(leader)
+    seen = await coalescing.stores.jobs.load_successor(leader.id)
     assert seen is not None
-    await flight.cancel(heir)
-    held, now = await flight.now(leader), flight.gateway.clock.now()
-    late = flight.over(held, seen, now)
-    assert await flight.gateway.jobs.store(late) is Outcome.HEIR_STALE
-    assert await flight.cancel(leader) is Outcome.STORED
-    assert (await flight.now(leader)).cancel_outcome is CancelOutcome.REQUESTED
+    await coalescing.cancel(heir)
+    held, now = await coalescing.current(leader), coalescing.stores.clock.now()
+    late = coalescing.handover_change(held, seen, now)
+    assert await coalescing.stores.jobs.store(late) is WriteResult.SUCCESSOR_CONFLICT
+    assert await coalescing.cancel(leader) is WriteResult.STORED
+    assert (await coalescing.current(leader)).cancel_outcome is CancelOutcome.REQUESTED
 
 
 async def test_a_slot_that_goes_to_another_tenant_leaves_its_own_to_who_waits(
-    flight: Flight,
+    coalescing: CoalescingHarness,
 ) -> None:
     """Found: the slot that became free for the first tenant was given to nobody."""
-    await flight.gateway.limit("bee", Limits(running=1))
-    leader = await flight.join("bee")
-    heir = await flight.join("cow")
-    waiting = await flight.join("bee", fingerprint="1:g")
-    await flight.run(leader)
-    assert await flight.gateway.start(waiting.id) is Outcome.NO_SLOT
-    assert (await flight.hand_on(leader)).id == heir.id
-    assert await flight.gateway.start(waiting.id) is Outcome.STORED
+    await coalescing.stores.set_limits("bee", Limits(running=1))
+    leader = await coalescing.submit_job("bee")
+    heir = await coalescing.submit_job("cow")
+    waiting = await coalescing.submit_job("bee", fingerprint="1:g")
+    await coalescing.run(leader)
+    assert await coalescing.stores.start(waiting.id) is WriteResult.NO_SLOT
+    assert (await coalescing.hand_over(leader)).id == heir.id
+    assert await coalescing.stores.start(waiting.id) is WriteResult.STORED
 
 
-async def test_an_heir_of_another_tenant_pays_in_its_own_books(flight: Flight) -> None:
-    leader = await flight.join("bee")
-    heir = await flight.join("cow")
-    await flight.run(leader)
-    await flight.hand_on(leader)
-    await flight.succeed(heir)
-    assert await booking(flight, "bee") == Booking(PRICE, released=PRICE)
-    assert await booking(flight, "cow") == Booking(PRICE, COST, PRICE - COST)
+async def test_an_heir_of_another_tenant_pays_in_its_own_books(
+    coalescing: CoalescingHarness,
+) -> None:
+    leader = await coalescing.submit_job("bee")
+    heir = await coalescing.submit_job("cow")
+    await coalescing.run(leader)
+    await coalescing.hand_over(leader)
+    await coalescing.succeed(heir)
+    assert await totals_for(coalescing, "bee") == ReservationTotals(PRICE, released=PRICE)
+    assert await totals_for(coalescing, "cow") == ReservationTotals(PRICE, COST, PRICE - COST)
 
 
 async def test_a_leader_whose_first_submit_may_have_been_charged_does_not_say_it_was_free(
-    flight: Flight,
+    coalescing: CoalescingHarness,
 ) -> None:
     """Found: after an approved resend, what became of the first submit is not known."""
-    leader, heir = await crew_of(flight, 2)
-    await flight.step(leader, Fact.CLAIMED, Fact.NO_ANSWER)
-    await flight.step(leader, Fact.RESEND_APPROVED, resends_approved=1)
-    await flight.run(leader)
-    await flight.hand_on(leader)
-    assert (await flight.now(leader)).billed is Billed.UNKNOWN
-    await flight.succeed(heir)
-    assert await booking(flight) == Booking(2 * PRICE, PRICE + COST, PRICE - COST)
+    leader, heir = await leader_with_followers(coalescing, 2)
+    await coalescing.apply_triggers(leader, Trigger.CLAIMED, Trigger.NO_ANSWER)
+    await coalescing.apply_triggers(leader, Trigger.RESEND_APPROVED, resends_approved=1)
+    await coalescing.run(leader)
+    await coalescing.hand_over(leader)
+    assert (await coalescing.current(leader)).billed is BillingStatus.UNKNOWN
+    await coalescing.succeed(heir)
+    assert await totals_for(coalescing) == ReservationTotals(2 * PRICE, PRICE + COST, PRICE - COST)
 
 
-async def test_an_heir_is_told_of_its_start_though_it_had_not_heard_of_it(flight: Flight) -> None:
+async def test_an_heir_is_told_of_its_start_though_it_had_not_heard_of_it(
+    coalescing: CoalescingHarness,
+) -> None:
     """Found: it took its leader's words over, so that no poll had any news, nor its callback."""
-    leader, heir = await crew_of(flight, 2)
-    await flight.run(leader)
-    assert (await flight.now(heir)).status == "in_queue"
-    taker = await flight.hand_on(leader)
+    leader, heir = await leader_with_followers(coalescing, 2)
+    await coalescing.run(leader)
+    assert (await coalescing.current(heir)).status == "in_queue"
+    taker = await coalescing.hand_over(leader)
     assert (taker.status, taker.upstream_running) == ("in_queue", False)
 
 
-async def test_work_that_runcomfy_has_cancelled_is_not_handed_on(flight: Flight) -> None:
+async def test_work_that_runcomfy_has_cancelled_is_not_handed_on(
+    coalescing: CoalescingHarness,
+) -> None:
     """Found: who joined while RunComfy was asked to cancel got the cancelled work."""
-    leader, late = await crew_of(flight, 2)
-    await flight.run(leader)
-    assert (await flight.step(leader, Fact.OUT_OF_TIME, billed=Billed.NO)).final
-    assert await flight.look(late) is Outcome.STORED
-    assert await flight.state(late) is JobState.QUEUED
+    leader, late = await leader_with_followers(coalescing, 2)
+    await coalescing.run(leader)
+    assert (
+        await coalescing.apply_triggers(leader, Trigger.DEADLINE_EXCEEDED, billed=BillingStatus.NO)
+    ).is_final
+    assert await coalescing.step_follower(late) is WriteResult.STORED
+    assert await coalescing.state(late) is JobState.QUEUED
 
 
-async def test_work_that_may_go_on_is_wanted(flight: Flight) -> None:
-    leader, _ = await crew_of(flight, 2)
-    held, now = await flight.run(leader), flight.gateway.clock.now()
-    after = held.after(
-        Fact.OUT_OF_TIME,
+async def test_work_that_may_go_on_is_wanted(coalescing: CoalescingHarness) -> None:
+    leader, _ = await leader_with_followers(coalescing, 2)
+    held, now = await coalescing.run(leader), coalescing.stores.clock.now()
+    after = held.transition(
+        Trigger.DEADLINE_EXCEEDED,
         now,
         finished_at=now,
-        billed=Billed.UNKNOWN,
-        errand=Errand.AWAIT_LATE_RESULT,
-        due_at=now,
+        billed=BillingStatus.UNKNOWN,
+        follow_up=FollowUp.AWAIT_LATE_RESULT,
+        next_run_at=now,
     )
-    assert await flight.gateway.jobs.store(Change(held, after)) is Outcome.WANTED
+    assert await coalescing.stores.jobs.store(Change(held, after)) is WriteResult.HAS_FOLLOWERS

@@ -20,8 +20,8 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from core.billing.balance import Wallet
-from core.jobs.job import Billed, Errand, Job, JobState
+from core.billing.balance import AccountBalance
+from core.jobs.job import BillingStatus, FollowUp, Job, JobState
 from core.operations import Pause
 from core.tenants.limits import GlobalLimits, Limits, Priority
 from core.transactions.job_update import Change
@@ -29,73 +29,83 @@ from tests.contract import observed
 from tests.contract.acts import (
     MODELS,
     TENANTS,
+    amounts,
+    cache_policies,
     fingerprints,
     global_limits,
     limits,
-    loose,
+    loose_limits,
     models,
-    money,
     pauses,
     requests,
-    sharing,
     tenants,
 )
-from tests.contract.flight import EXPIRED, OUTPUT, Flight
-from tests.contract.gateway import Gateway, HandClock, in_memory, in_redis, wire_to
-from tests.contract.pair import Pair
+from tests.contract.flight import EXPIRE_LEADER, OUTPUT, CoalescingHarness
+from tests.contract.gateway import (
+    AdjustableClock,
+    StoreHarness,
+    memory_harness,
+    redis_client,
+    redis_harness,
+)
+from tests.contract.pair import LockstepHarness
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from core.money import MicroUsd
-    from core.store.client import Wire
-    from core.tenants.cache_policy import ReusePolicy
-    from worker.jobs.decisions.transition import Move
+    from core.store.client import RedisClient
+    from core.tenants.cache_policy import TenantCachePolicy
+    from worker.jobs.decisions.transition import Transition
 
-    Act = Callable[[Gateway], Awaitable[Any]]
+    Act = Callable[[StoreHarness], Awaitable[Any]]
 
 NEAR_MIDNIGHT: Final = datetime(2026, 3, 30, 23, 59, 59, 999_000, tzinfo=UTC)
-LONGEST_RUN: Final = timedelta(days=6)
+MAX_RUN_TIME: Final = timedelta(days=6)
 """Less than finished jobs are kept: Redis' own clock, which expires them, stands still here."""
 
 
-class Machine(RuleBasedStateMachine):
+class StoreStateMachine(RuleBasedStateMachine):
     """Random acts. Hypothesis makes a machine for each example; all share a loop and a Redis."""
 
     jobs = Bundle("jobs")
     runner: ClassVar[asyncio.Runner]
-    wire: ClassVar[Wire]
+    wire: ClassVar[RedisClient]
 
     def __init__(self) -> None:
         super().__init__()
-        clock = HandClock(NEAR_MIDNIGHT)
-        spec, stores = in_memory(clock)
+        clock = AdjustableClock(NEAR_MIDNIGHT)
+        spec, stores = memory_harness(clock)
         self.runner.run(self.wire.execute("FLUSHALL"))
-        self.pair = Pair(self.runner, clock, stores.memory, spec, in_redis(self.wire, clock))
+        self.pair = LockstepHarness(
+            self.runner, clock, stores.memory, spec, redis_harness(self.wire, clock)
+        )
         self.passed = timedelta()
-        self.decided: list[tuple[Job, Move]] = []
+        self.decided: list[tuple[Job, Transition]] = []
 
     @initialize(
-        given=st.tuples(*(loose for _ in TENANTS)),
-        shared=st.tuples(*(sharing for _ in TENANTS)),
+        given=st.tuples(*(loose_limits for _ in TENANTS)),
+        shared=st.tuples(*(cache_policies for _ in TENANTS)),
         slots=st.none() | st.integers(1, 3),
     )
     def meet(
-        self, given: tuple[Limits, ...], shared: tuple[ReusePolicy, ...], slots: int | None
+        self, given: tuple[Limits, ...], shared: tuple[TenantCachePolicy, ...], slots: int | None
     ) -> None:
-        self.pair.both(lambda gateway: gateway.controls.set_limits(GlobalLimits(running=slots)))
+        self.pair.run_both(
+            lambda gateway: gateway.operations.set_limits(GlobalLimits(running=slots))
+        )
         for name, own, reuse in zip(TENANTS, given, shared, strict=True):
             self._meet(name, own, reuse)
 
-    def _meet(self, name: str, own: Limits, reuse: ReusePolicy) -> None:
-        self.pair.both(lambda gateway: gateway.tenant(name, own, reuse))
+    def _meet(self, name: str, own: Limits, reuse: TenantCachePolicy) -> None:
+        self.pair.run_both(lambda gateway: gateway.tenant(name, own, reuse))
 
     @rule(
         target=jobs,
         tenant=tenants,
         model=models,
         priority=st.sampled_from(Priority),
-        price=st.none() | money,
+        price=st.none() | amounts,
         within=st.none() | st.integers(0, 100).map(lambda s: timedelta(seconds=s)),
         times=st.integers(1, 6),
     )
@@ -110,19 +120,19 @@ class Machine(RuleBasedStateMachine):
     ) -> Any:  # noqa: ANN401 - Hypothesis' own
         admitted = []
         for _ in range(times):
-            job = self.pair.spec.job(
+            job = self.pair.fake.job(
                 tenant,
                 model,
                 priority=int(priority),
                 estimate=price,
-                finish_by=None if within is None else self.pair.clock.now() + within,
+                deadline=None if within is None else self.pair.clock.now() + within,
             )
             if self._admit(job):
                 admitted.append(job.id)
         return multiple(*admitted)
 
     def _admit(self, job: Job, **more: Any) -> bool:  # noqa: ANN401 - fields of the admission
-        self.pair.both(lambda gateway: gateway.admit(job, **more))
+        self.pair.run_both(lambda gateway: gateway.admit(job, **more))
         return self.pair.memory.job(job.id) is not None
 
     @rule(
@@ -133,7 +143,7 @@ class Machine(RuleBasedStateMachine):
         reuse=requests,
         key=st.sampled_from((None, None, None, "k", "l")),
         priority=st.sampled_from(Priority),
-        price=st.none() | money,
+        price=st.none() | amounts,
         within=st.none() | st.integers(0, 100).map(lambda s: timedelta(seconds=s)),
         dry_run=st.sampled_from((False, False, False, True)),
         times=st.integers(1, 3),
@@ -153,38 +163,42 @@ class Machine(RuleBasedStateMachine):
         more["idempotency"] = more.pop("key")
         admitted = []
         for _ in range(times):
-            job = self.pair.spec.job(
+            job = self.pair.fake.job(
                 tenant,
                 model,
                 fingerprint=f"{fingerprint}:{model}",
                 priority=int(priority),
                 estimate=price,
-                finish_by=None if within is None else self.pair.clock.now() + within,
+                deadline=None if within is None else self.pair.clock.now() + within,
             )
             if self._admit(job, **more):
                 admitted.append(job.id)
         return multiple(*admitted)
 
-    @rule(tenant=tenants, reuse=sharing)
-    def share_otherwise(self, tenant: str, reuse: ReusePolicy) -> None:
-        self.pair.both(lambda gateway: gateway.share(tenant, reuse))
+    @rule(tenant=tenants, reuse=cache_policies)
+    def share_otherwise(self, tenant: str, reuse: TenantCachePolicy) -> None:
+        self.pair.run_both(lambda gateway: gateway.set_cache_policy(tenant, reuse))
 
     @rule(job=jobs, promote=st.booleans())
     def look(self, job: str, *, promote: bool) -> None:
         held = self._record(job)
         if held.state is JobState.FOLLOWING:
-            self.pair.both(lambda gateway: Flight(gateway).look(held, promote=promote))
+            self.pair.run_both(
+                lambda gateway: CoalescingHarness(gateway).step_follower(held, promote=promote)
+            )
 
     @rule(promote=st.booleans())
     def look_all(self, *, promote: bool) -> None:
-        for name in list(self.pair.memory.flights.leaders):
+        for name in list(self.pair.memory.coalescing.leaders):
             self.look(name, promote=promote)
 
     @rule(job=jobs, promote=st.booleans())
     def decide_only(self, job: str, *, promote: bool) -> None:
         held = self._record(job)
         if held.state is JobState.FOLLOWING:
-            _, move = self.pair.both(lambda gateway: Flight(gateway).decide(held, promote=promote))
+            _, move = self.pair.run_both(
+                lambda gateway: CoalescingHarness(gateway).decide(held, promote=promote)
+            )
             if move is not None:
                 self.decided.append((held, move))
 
@@ -192,13 +206,13 @@ class Machine(RuleBasedStateMachine):
     @rule()
     def carry_out_late(self) -> None:
         held, move = self.decided.pop(0)
-        self.pair.both(lambda gateway: Flight(gateway).carry_out(held, move))
+        self.pair.run_both(lambda gateway: CoalescingHarness(gateway).store_transition(held, move))
 
     @rule(job=jobs, running=st.booleans())
     def accept(self, job: str, *, running: bool) -> None:
         if self._record(job).state is JobState.SUBMITTING:
-            self.pair.both(
-                lambda gateway: gateway.move(
+            self.pair.run_both(
+                lambda gateway: gateway.update(
                     job, JobState.RUNNING, upstream_id=f"up-{job}", upstream_running=running
                 )
             )
@@ -212,118 +226,122 @@ class Machine(RuleBasedStateMachine):
     def ask_to_cancel(self, job: str) -> None:
         held = self._record(job)
         if held.state in {JobState.RUNNING, JobState.QUEUED, JobState.FOLLOWING}:
-            self.pair.both(lambda gateway: Flight(gateway).cancel(held))
+            self.pair.run_both(lambda gateway: CoalescingHarness(gateway).cancel(held))
 
     @rule(job=jobs, expired=st.booleans())
     def hand_on(self, job: str, *, expired: bool) -> None:
         held = self._record(job)
-        if held.state is JobState.RUNNING and self.pair.memory.flights.followed(job):
-            how = (EXPIRED,) if expired else ()
-            self.pair.both(lambda gateway: Flight(gateway).hand_on(held, *how))
+        if held.state is JobState.RUNNING and self.pair.memory.coalescing.followers_of(job):
+            how = (EXPIRE_LEADER,) if expired else ()
+            self.pair.run_both(lambda gateway: CoalescingHarness(gateway).hand_over(held, *how))
 
     @rule(job=jobs)
     def notify(self, job: str) -> None:
         held = self._record(job)
-        if held.errand is Errand.NOTIFY:
-            self.pair.both(lambda gateway: Flight(gateway).notify(held))
+        if held.follow_up is FollowUp.NOTIFY:
+            self.pair.run_both(lambda gateway: CoalescingHarness(gateway).notify(held))
 
     @rule(job=jobs)
     def start(self, job: str) -> None:
         if self._record(job).state is JobState.QUEUED:
-            self.pair.both(lambda gateway: gateway.start(job))
+            self.pair.run_both(lambda gateway: gateway.start(job))
 
-    @rule(job=jobs, cost=st.none() | money)
+    @rule(job=jobs, cost=st.none() | amounts)
     def succeed(self, job: str, cost: int | None) -> None:
-        if not self._record(job).final:
-            self.pair.both(lambda gateway: gateway.succeed(job, cost, OUTPUT))
+        if not self._record(job).is_final:
+            self.pair.run_both(lambda gateway: gateway.succeed(job, cost, OUTPUT))
 
-    @rule(ends=st.lists(st.tuples(st.integers(0, 9), money), min_size=1, max_size=4))
+    @rule(ends=st.lists(st.tuples(st.integers(0, 9), amounts), min_size=1, max_size=4))
     def end_some_that_run(self, ends: list[tuple[int, MicroUsd]]) -> None:
         for place, cost in ends:
-            running = sorted(self.pair.memory.turns.slots)
+            running = sorted(self.pair.memory.fair_queue.slots)
             if running:
                 self.succeed(running[place % len(running)], cost)
 
     @rule(job=jobs)
     def cancel(self, job: str) -> None:
-        if not self._record(job).final:
-            self.pair.both(lambda gateway: gateway.cancel(job))
+        if not self._record(job).is_final:
+            self.pair.run_both(lambda gateway: gateway.cancel(job))
 
-    @rule(job=jobs, billed=st.sampled_from(Billed))
-    def fail(self, job: str, billed: Billed) -> None:
-        if not self._record(job).final:
-            self.pair.both(
-                lambda gateway: gateway.move(job, JobState.FAILED, billed=billed, errand=None)
+    @rule(job=jobs, billed=st.sampled_from(BillingStatus))
+    def fail(self, job: str, billed: BillingStatus) -> None:
+        if not self._record(job).is_final:
+            self.pair.run_both(
+                lambda gateway: gateway.update(job, JobState.FAILED, billed=billed, follow_up=None)
             )
 
     @rule(job=jobs)
     def doubt(self, job: str) -> None:
         if self._record(job).state is JobState.SUBMITTING:
-            self.pair.both(lambda gateway: gateway.move(job, JobState.IN_DOUBT))
+            self.pair.run_both(lambda gateway: gateway.update(job, JobState.IN_DOUBT))
 
-    @rule(job=jobs, cost=st.none() | money)
+    @rule(job=jobs, cost=st.none() | amounts)
     def learn_late(self, job: str, cost: MicroUsd | None) -> None:
         record = self._record(job)
-        if record.final and record.errand is Errand.READ_COST:
-            self.pair.both(lambda gateway: gateway.move(job, record.state, cost=cost, errand=None))
+        if record.is_final and record.follow_up is FollowUp.READ_COST:
+            self.pair.run_both(
+                lambda gateway: gateway.update(job, record.state, cost=cost, follow_up=None)
+            )
 
     @rule(job=jobs)
     def store_over_a_newer_version(self, job: str) -> None:
         held = self._record(job)
-        old = held.noted(self.pair.clock.now(), state=JobState.SUBMITTING)
-        self.pair.both(lambda gateway: gateway.jobs.store(Change(old, old)))
+        old = held.evolve(self.pair.clock.now(), state=JobState.SUBMITTING)
+        self.pair.run_both(lambda gateway: gateway.jobs.store(Change(old, old)))
 
     @rule(lease=st.integers(1, 60).map(lambda s: timedelta(seconds=s)), most=st.integers(1, 4))
     def claim_due(self, lease: timedelta, most: int) -> None:
-        self.pair.both(lambda gateway: gateway.jobs.claim_due(lease, most))
+        self.pair.run_both(lambda gateway: gateway.jobs.claim_due(lease, most))
 
     @rule(tenant=tenants, given=limits)
     def limit_tenant(self, tenant: str, given: Limits) -> None:
-        self.pair.both(lambda gateway: gateway.limit(tenant, given))
+        self.pair.run_both(lambda gateway: gateway.set_limits(tenant, given))
 
     @rule(tenant=st.just("cow"))
     def delete(self, tenant: str) -> None:
-        self.pair.both(lambda gateway: gateway.delete(tenant))
+        self.pair.run_both(lambda gateway: gateway.delete_tenant(tenant))
 
     @rule(given=global_limits)
     def limit_all(self, given: GlobalLimits) -> None:
-        self.pair.both(lambda gateway: gateway.controls.set_limits(given))
-        self.pair.both(lambda gateway: gateway.controls.limits())
+        self.pair.run_both(lambda gateway: gateway.operations.set_limits(given))
+        self.pair.run_both(lambda gateway: gateway.operations.load_limits())
 
     @rule(given=pauses)
     def pause(self, given: Pause) -> None:
-        self.pair.both(lambda gateway: gateway.controls.pause(given))
-        self.pair.both(lambda gateway: gateway.controls.pauses())
+        self.pair.run_both(lambda gateway: gateway.operations.pause(given))
+        self.pair.run_both(lambda gateway: gateway.operations.list_pauses())
 
     @rule(given=pauses)
     def resume(self, given: Pause) -> None:
-        self.pair.both(lambda gateway: gateway.controls.resume(given))
+        self.pair.run_both(lambda gateway: gateway.operations.resume(given))
 
     @rule()
     def dispatch(self) -> None:
-        self.pair.both(lambda gateway: gateway.controls.dispatch())
+        self.pair.run_both(lambda gateway: gateway.operations.dispatch())
 
-    @rule(balance=st.none() | money, floor=st.none() | money)
+    @rule(balance=st.none() | amounts, floor=st.none() | amounts)
     def wallet(self, balance: MicroUsd | None, floor: MicroUsd | None) -> None:
-        self.pair.both(lambda gateway: gateway.controls.set_wallet(Wallet(balance)))
-        self.pair.both(lambda gateway: gateway.controls.set_floor(floor))
-        self.pair.both(lambda gateway: gateway.controls.wallet())
+        self.pair.run_both(
+            lambda gateway: gateway.operations.store_balance(AccountBalance(balance))
+        )
+        self.pair.run_both(lambda gateway: gateway.operations.set_minimum_balance(floor))
+        self.pair.run_both(lambda gateway: gateway.operations.load_balance())
 
     @rule()
     def take_submit(self) -> None:
-        self.pair.both(lambda gateway: gateway.breakers.take_submit())
+        self.pair.run_both(lambda gateway: gateway.circuit_breakers.take_submit_token())
 
     @rule(seconds=st.sampled_from((-3600, -1, 0.001, 1, 20, 61, 3600, 86_400)))
     def pass_time(self, seconds: float) -> None:
         span = timedelta(seconds=seconds)
-        if self.passed + span <= LONGEST_RUN:
+        if self.passed + span <= MAX_RUN_TIME:
             self.passed += span
-            self.pair.clock.jump(span)
+            self.pair.clock.shift(span)
 
     @invariant()
     def hold_the_same(self) -> None:
-        seen = self.runner.run(observed.in_redis(self.wire))
-        assert seen == observed.in_memory(self.pair.memory)
+        seen = self.runner.run(observed.read_redis(self.wire))
+        assert seen == observed.read_memory(self.pair.memory)
 
     @invariant()
     def count_the_same(self) -> None:
@@ -331,10 +349,10 @@ class Machine(RuleBasedStateMachine):
             self._count(name)
 
     def _count(self, name: str) -> None:
-        self.pair.both(lambda gateway: gateway.use(name))
+        self.pair.run_both(lambda gateway: gateway.usage_of(name))
 
     def _record(self, job_id: str) -> Job:
-        record = self.runner.run(self.pair.spec.jobs.load(job_id))
+        record = self.runner.run(self.pair.fake.jobs.load(job_id))
         assert record is not None
         return record.job
 
@@ -342,10 +360,10 @@ class Machine(RuleBasedStateMachine):
 @pytest.mark.timeout(300)
 def test_the_twin_and_redis_never_differ(redis_flushed: str) -> None:
     with asyncio.Runner() as runner:
-        wire = wire_to(redis_flushed)
+        wire = redis_client(redis_flushed)
         try:
             run_state_machine_as_test(
-                type("MachineHere", (Machine,), {"runner": runner, "wire": wire}),
+                type("MachineHere", (StoreStateMachine,), {"runner": runner, "wire": wire}),
                 settings=settings(
                     max_examples=50,
                     stateful_step_count=40,

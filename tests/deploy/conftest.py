@@ -17,7 +17,7 @@ TOOLS: Final = Path(sys.executable).parent
 TOKEN: Final = "a-token-that-costs-money"
 
 
-def tool(name: str, *arguments: str, **environment: str) -> str:
+def run_tool(name: str, *arguments: str, **environment: str) -> str:
     """What one of the environment's tools printed. It must end with 0."""
     done = subprocess.run(
         [TOOLS / name, *arguments],
@@ -32,7 +32,7 @@ def tool(name: str, *arguments: str, **environment: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Composed:
+class ComposeFile:
     """The compose file as its reader resolves it."""
 
     document: dict[str, Any]
@@ -43,7 +43,7 @@ class Composed:
         return dict(self.document["services"])
 
     @property
-    def ours(self) -> dict[str, dict[str, Any]]:
+    def gateway_services(self) -> dict[str, dict[str, Any]]:
         """Those that run our image."""
         return {name: s for name, s in self.services.items() if "gateway" in s["image"]}
 
@@ -56,18 +56,18 @@ class Composed:
         return found | dict(self.services[service].get("environment", {}))
 
 
-def _compose(**environment: str) -> Composed:
-    return Composed(yaml.safe_load(tool("podman-compose", "config", **environment)))
+def _compose(**environment: str) -> ComposeFile:
+    return ComposeFile(yaml.safe_load(run_tool("podman-compose", "config", **environment)))
 
 
 @pytest.fixture(scope="session")
-def simulated() -> Composed:
+def simulated_compose() -> ComposeFile:
     """As it is without a RunComfy token."""
     return _compose(RUNCOMFY_API_TOKEN="")
 
 
 @pytest.fixture(scope="session")
-def real() -> Composed:
+def real_compose() -> ComposeFile:
     """As it is with one."""
     return _compose(RUNCOMFY_API_TOKEN=TOKEN)
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from docs.generate import groups
-from tests.deploy.conftest import ROOT, TOKEN, tool
+from tests.deploy.conftest import ROOT, TOKEN, run_tool
 
 if TYPE_CHECKING:
-    from tests.deploy.conftest import Composed
+    from tests.deploy.conftest import ComposeFile
 
 SIMULATED: Final = "http://runcomfy:8100"
 REDIS: Final = {
@@ -23,77 +23,85 @@ REDIS: Final = {
 
 
 def test_the_file_is_what_the_compose_specification_says() -> None:
-    tool("check-jsonschema", "--builtin-schema", "vendor.compose-spec", "docker-compose.yml")
+    run_tool("check-jsonschema", "--builtin-schema", "vendor.compose-spec", "docker-compose.yml")
 
 
-def test_without_a_token_everybody_meets_the_simulator(simulated: Composed) -> None:
-    worker = simulated.environment("worker")
+def test_without_a_token_everybody_meets_the_simulator(simulated_compose: ComposeFile) -> None:
+    worker = simulated_compose.environment("worker")
     assert worker["GATEWAY_RUNCOMFY_URL"] == SIMULATED
     assert worker["GATEWAY_RUNCOMFY_ACCOUNT_URL"] == SIMULATED
-    assert simulated.environment("traffic")["DEMO_TRAFFIC"] == "on"
+    assert simulated_compose.environment("traffic")["DEMO_TRAFFIC"] == "on"
 
 
-def test_with_a_token_nobody_does_and_no_traffic_is_made(real: Composed) -> None:
-    worker = real.environment("worker")
+def test_with_a_token_nobody_does_and_no_traffic_is_made(real_compose: ComposeFile) -> None:
+    worker = real_compose.environment("worker")
     assert worker["GATEWAY_RUNCOMFY_URL"] == "https://model-api.runcomfy.net"
     assert worker["GATEWAY_RUNCOMFY_TOKEN"] == TOKEN
-    assert real.environment("traffic")["DEMO_TRAFFIC"] == "off"
+    assert real_compose.environment("traffic")["DEMO_TRAFFIC"] == "off"
     assert not [name for name, value in worker.items() if "runcomfy:" in value]
 
 
 def test_what_waits_in_the_simulated_redis_is_never_sent_to_the_real_runcomfy(
-    simulated: Composed, real: Composed
+    simulated_compose: ComposeFile, real_compose: ComposeFile
 ) -> None:
     url = "GATEWAY_REDIS_URL"
     for service in ("service", "worker", "traffic"):
-        assert simulated.environment(service)[url] != real.environment(service)[url]
-    assert real.environment("worker")[url] == real.environment("service")[url]
+        assert simulated_compose.environment(service)[url] != real_compose.environment(service)[url]
+    assert real_compose.environment("worker")[url] == real_compose.environment("service")[url]
 
 
-def test_the_worker_alone_is_given_the_token(real: Composed) -> None:
-    assert [name for name in real.services if TOKEN in str(real.services[name])] == ["worker"]
+def test_the_worker_alone_is_given_the_token(real_compose: ComposeFile) -> None:
+    assert [
+        name for name in real_compose.services if TOKEN in str(real_compose.services[name])
+    ] == ["worker"]
 
 
-def test_every_port_is_published_on_loopback_alone(simulated: Composed) -> None:
-    published = [port for s in simulated.services.values() for port in s.get("ports", ())]
+def test_every_port_is_published_on_loopback_alone(simulated_compose: ComposeFile) -> None:
+    published = [port for s in simulated_compose.services.values() for port in s.get("ports", ())]
     assert len(published) == 3
     assert [port for port in map(str, published) if not port.startswith("127.0.0.1:")] == []
 
 
-def test_every_container_is_hardened(simulated: Composed) -> None:
-    for name, service in simulated.services.items():
+def test_every_container_is_hardened(simulated_compose: ComposeFile) -> None:
+    for name, service in simulated_compose.services.items():
         assert service["read_only"] is True, name
         assert service["cap_drop"] == ["ALL"], name
         assert service["security_opt"] == ["no-new-privileges:true"], name
         assert "privileged" not in service, name
 
 
-def test_every_container_tells_how_it_is_but_the_one_that_may_end(simulated: Composed) -> None:
+def test_every_container_tells_how_it_is_but_the_one_that_may_end(
+    simulated_compose: ComposeFile,
+) -> None:
     silent = {
         name
-        for name, service in simulated.services.items()
+        for name, service in simulated_compose.services.items()
         if "test" not in service.get("healthcheck", {})
     }
     assert silent == {"traffic"}
 
 
-def test_ours_stop_later_than_their_processes_finish(simulated: Composed) -> None:
+def test_ours_stop_later_than_their_processes_finish(simulated_compose: ComposeFile) -> None:
     for name in ("service", "worker"):
-        assert simulated.services[name]["stop_grace_period"] == "20s"
+        assert simulated_compose.services[name]["stop_grace_period"] == "20s"
 
 
-def test_images_of_others_are_named_by_their_digest(simulated: Composed) -> None:
-    others = [s["image"] for name, s in simulated.services.items() if name not in simulated.ours]
+def test_images_of_others_are_named_by_their_digest(simulated_compose: ComposeFile) -> None:
+    others = [
+        s["image"]
+        for name, s in simulated_compose.services.items()
+        if name not in simulated_compose.gateway_services
+    ]
     assert len(others) == 3
     pinned = re.compile(r"docker\.io/[a-z]+/[a-z]+:[\w.-]+@sha256:[0-9a-f]{64}")
     assert [image for image in others if not pinned.fullmatch(image)] == []
 
 
-def test_redis_promises_what_operations_asks_of_it(simulated: Composed) -> None:
-    command = simulated.services["redis"]["command"]
+def test_redis_promises_what_operations_asks_of_it(simulated_compose: ComposeFile) -> None:
+    command = simulated_compose.services["redis"]["command"]
     given = dict(pairwise(command))
     assert {name: given[name] for name in REDIS} == REDIS
-    assert "redis:/data" in simulated.services["redis"]["volumes"]
+    assert "redis:/data" in simulated_compose.services["redis"]["volumes"]
 
 
 @pytest.mark.parametrize("file", ["simulated.env", "unsimulated.env"])
@@ -104,10 +112,10 @@ def test_the_settings_in_the_files_exist(file: str) -> None:
     assert named - known == {"DEMO_TRAFFIC"}
 
 
-def test_what_is_mounted_exists(simulated: Composed) -> None:
+def test_what_is_mounted_exists(simulated_compose: ComposeFile) -> None:
     mounts = [
         volume.split(":")[0]
-        for service in simulated.services.values()
+        for service in simulated_compose.services.values()
         for volume in service.get("volumes", ())
         if volume.startswith("./")
     ]
@@ -115,8 +123,8 @@ def test_what_is_mounted_exists(simulated: Composed) -> None:
     assert [mount for mount in mounts if not (ROOT / mount).is_dir()] == []
 
 
-def test_grafana_opens_on_a_dashboard_without_a_log_in(simulated: Composed) -> None:
-    environment = simulated.environment("grafana")
+def test_grafana_opens_on_a_dashboard_without_a_log_in(simulated_compose: ComposeFile) -> None:
+    environment = simulated_compose.environment("grafana")
     assert environment["GF_AUTH_ANONYMOUS_ENABLED"] == "true"
     assert environment["GF_AUTH_ANONYMOUS_ORG_ROLE"] == "Viewer"
     home = environment["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"]

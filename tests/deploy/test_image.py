@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from deploy.healthcheck import main
-from tests.deploy.conftest import ROOT, tool
+from tests.deploy.conftest import ROOT, run_tool
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,7 +32,7 @@ def names(requirements: list[str]) -> set[str]:
 
 
 def test_hadolint_has_nothing_to_say() -> None:
-    tool("hadolint", "deploy/Dockerfile")
+    run_tool("hadolint", "deploy/Dockerfile")
 
 
 def test_the_base_is_named_once_by_its_digest() -> None:
@@ -95,7 +95,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def answering() -> Iterator[str]:
+def health_server() -> Iterator[str]:
     """Where a server of such answers is."""
     with HTTPServer(("127.0.0.1", 0), Handler) as server:
         thread = threading.Thread(target=server.serve_forever)
@@ -105,11 +105,11 @@ def answering() -> Iterator[str]:
         thread.join()
 
 
-def test_a_container_is_well_if_one_of_its_urls_answers_200(answering: str) -> None:
+def test_a_container_is_well_if_one_of_its_urls_answers_200(health_server: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     nobody = f"http://127.0.0.1:{port}/good"
-    assert main([f"{answering}/good"]) == 0
-    assert main([nobody, f"{answering}/good"]) == 0
-    assert main([nobody, f"{answering}/bad"]) == 1
+    assert main([f"{health_server}/good"]) == 0
+    assert main([nobody, f"{health_server}/good"]) == 0
+    assert main([nobody, f"{health_server}/bad"]) == 1
     assert main([]) == 1

@@ -7,7 +7,7 @@ from typing import Any, Final
 import yaml
 
 from service.settings import ServiceSettings
-from tests.deploy.conftest import ROOT, tool
+from tests.deploy.conftest import ROOT, run_tool
 from worker.settings import WorkerSettings
 
 Manifest = dict[str, Any]
@@ -111,4 +111,4 @@ def test_every_selector_finds_its_pods(manifests: list[Manifest]) -> None:
 
 def test_every_yaml_file_is_in_order() -> None:
     rules = "{extends: default, rules: {document-start: disable, line-length: disable}}"
-    tool("yamllint", "--strict", "-d", rules, "docker-compose.yml", "deploy")
+    run_tool("yamllint", "--strict", "-d", rules, "docker-compose.yml", "deploy")

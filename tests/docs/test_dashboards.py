@@ -7,30 +7,28 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import promql_parser
 import pytest
 import yaml
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
-from grafana_foundation_sdk.models.dashboard import Dashboard
+from grafana_foundation_sdk.models.dashboard import Dashboard as GrafanaDashboard
 
-from core.observability.metric_definitions import CATALOGUE
-from core.observability.metric_labels import DEFECTS
-from deploy.grafana.boards.index import BOARDS
-from deploy.grafana.build import FOLDER, dashboard, text_of
-from deploy.grafana.layout import COLUMNS, placed
-from deploy.grafana.live_prometheus import filled
+from core.observability.metric_definitions import METRIC_DEFINITIONS
+from core.observability.metric_labels import INTERNAL_ERRORS
+from deploy.grafana.boards.index import DASHBOARDS
+from deploy.grafana.build import FOLDER, build_dashboard, dashboard_json
+from deploy.grafana.layout import COLUMNS, lay_out
+from deploy.grafana.live_prometheus import fill_variables
+from deploy.grafana.panel import Dashboard
 from tests import needs
-
-if TYPE_CHECKING:
-    from deploy.grafana.panel import Board
 
 ROOT: Final = Path(__file__).parents[2]
 RULES: Final = ROOT / "deploy" / "prometheus"
 RUNBOOKS: Final = ROOT / "docs" / "runbooks"
 NAME: Final = re.compile(r"\b(?:gateway[_:][a-z0-9_:]+|process_[a-z_]+|up)\b(?!\s*\()")
-BOARD_IDS: Final = [board.uid for board in BOARDS]
+BOARD_IDS: Final = [board.uid for board in DASHBOARDS]
 
 
 def rules_of(name: str) -> list[dict[str, Any]]:
@@ -53,40 +51,40 @@ PROCESS_NAMES: Final = frozenset(
 )
 """What the client library shows of each process by itself (Linux)."""
 KNOWN: Final = (
-    {name for series in CATALOGUE for name in series.shown_names}
+    {name for series in METRIC_DEFINITIONS for name in series.prometheus_names}
     | RECORDED
     | PROCESS_NAMES
     | {"up"}
 )
-SHOWN: Final = [(board, panel) for board in BOARDS for panel in board.panels]
+DISPLAYED: Final = [(board, panel) for board in DASHBOARDS for panel in board.panels]
 EXPRESSIONS: Final = [
-    *(query.expr for _, panel in SHOWN for query in panel.queries),
+    *(query.expr for _, panel in DISPLAYED for query in panel.queries),
     *(rule["expr"] for rule in (*ALERTS, *rules_of("recording.yml"))),
 ]
 
 
-@pytest.mark.parametrize("board", BOARDS, ids=BOARD_IDS)
-def test_the_file_is_what_the_tables_make(board: Board) -> None:
-    assert (FOLDER / f"{board.uid}.json").read_text(encoding="utf-8") == text_of(board)
+@pytest.mark.parametrize("board", DASHBOARDS, ids=BOARD_IDS)
+def test_the_file_is_what_the_tables_make(board: Dashboard) -> None:
+    assert (FOLDER / f"{board.uid}.json").read_text(encoding="utf-8") == dashboard_json(board)
 
 
 def test_there_is_no_file_without_a_table() -> None:
     assert sorted(path.stem for path in FOLDER.glob("*.json")) == sorted(BOARD_IDS)
 
 
-@pytest.mark.parametrize("board", BOARDS, ids=BOARD_IDS)
-def test_grafanas_own_model_loses_nothing_of_it(board: Board) -> None:
-    document = dashboard(board)
-    read = json.loads(json.dumps(Dashboard.from_json(document), cls=JSONEncoder))
+@pytest.mark.parametrize("board", DASHBOARDS, ids=BOARD_IDS)
+def test_grafanas_own_model_loses_nothing_of_it(board: Dashboard) -> None:
+    document = build_dashboard(board)
+    read = json.loads(json.dumps(GrafanaDashboard.from_json(document), cls=JSONEncoder))
     assert read == document
 
 
-@pytest.mark.parametrize("board", BOARDS, ids=BOARD_IDS)
-def test_panels_are_told_apart_and_do_not_overlap(board: Board) -> None:
-    document = dashboard(board)
+@pytest.mark.parametrize("board", DASHBOARDS, ids=BOARD_IDS)
+def test_panels_are_told_apart_and_do_not_overlap(board: Dashboard) -> None:
+    document = build_dashboard(board)
     assert len({panel["id"] for panel in document["panels"]}) == len(board.panels)
     taken: set[tuple[int, int]] = set()
-    for place in placed(board.panels):
+    for place in lay_out(board.panels):
         cells = {
             (place.x + x, place.y + y)
             for x in range(place.panel.width)
@@ -104,12 +102,12 @@ def test_panels_are_told_apart_and_do_not_overlap(board: Board) -> None:
 
 
 def test_there_is_enough_to_look_at() -> None:
-    assert len(SHOWN) >= 40
+    assert len(DISPLAYED) >= 40
 
 
 @pytest.mark.parametrize("expr", sorted(set(EXPRESSIONS)))
 def test_an_expression_is_promql_about_what_exists(expr: str) -> None:
-    promql_parser.parse(filled(expr))
+    promql_parser.parse(fill_variables(expr))
     assert set(NAME.findall(expr)) - KNOWN == set()
     assert NAME.findall(expr)
 
@@ -122,7 +120,7 @@ def test_a_name_that_does_not_exist_would_be_found() -> None:
 
 def test_every_runbook_that_is_named_exists_and_every_one_is_named() -> None:
     by_alerts = {Path(rule["annotations"]["runbook"]).stem for rule in ALERTS}
-    by_panels = {panel.runbook for _, panel in SHOWN if panel.runbook}
+    by_panels = {panel.runbook for _, panel in DISPLAYED if panel.runbook}
     pages = {path.stem for path in RUNBOOKS.glob("*.md")} - {"README"}
     assert by_alerts == pages
     assert by_panels <= pages
@@ -154,7 +152,7 @@ def test_every_alert_is_tried_firing_and_silent() -> None:
 
 def test_the_alert_on_defects_knows_every_code() -> None:
     (expr,) = (rule["expr"] for rule in ALERTS if rule["alert"] == "GatewayInternalErrors")
-    assert all(code in expr for code in DEFECTS)
+    assert all(code in expr for code in INTERNAL_ERRORS)
 
 
 @needs.PROMTOOL

@@ -10,10 +10,10 @@ import matplotlib as mpl
 import pytest
 from PIL import Image
 
-from deploy.grafana.draw import COLOURS, IMAGES, save
-from deploy.grafana.live_prometheus import Line
-from deploy.grafana.panel import Board, Look, Panel, Query, Unit
-from deploy.grafana.render import STYLE, Answer, picture
+from deploy.grafana.draw import IMAGES, MAX_COLOURS, save
+from deploy.grafana.live_prometheus import TimeSeries
+from deploy.grafana.panel import Dashboard, Panel, PanelType, PanelUnit, PromQuery
+from deploy.grafana.render import STYLE, PanelData, render_dashboard
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,34 +28,37 @@ ANSWERS: Final = {
 }
 
 
-def panel(look: Look, unit: Unit) -> Panel:
+def panel(look: PanelType, unit: PanelUnit) -> Panel:
     """One of this kind."""
-    return Panel(f"{look} {unit}", "", (Query("x"),), unit, look, 6)
+    return Panel(f"{look} {unit}", "", (PromQuery("x"),), unit, look, 6)
 
 
-def line(values: tuple[float, ...]) -> Line:
+def line(values: tuple[float, ...]) -> TimeSeries:
     """One series."""
-    return Line({}, [(1_700_000_000.0 + n, value) for n, value in enumerate(values)])
+    return TimeSeries({}, [(1_700_000_000.0 + n, value) for n, value in enumerate(values)])
 
 
 @pytest.mark.parametrize("found", ANSWERS)
 def test_every_kind_of_panel_can_be_drawn(found: str, tmp_path: Path) -> None:
     values = ANSWERS[found]
     lines = [] if values is None else [("a rather long name of a model", line(values))]
-    panels = tuple(panel(look, unit) for look, unit in product(Look, Unit))
+    panels = tuple(panel(look, unit) for look, unit in product(PanelType, PanelUnit))
     with mpl.rc_context(STYLE):
         save(
-            picture(Board("b", "B", "", panels), lambda one: Answer(one, lines)), tmp_path / "a.png"
+            render_dashboard(Dashboard("b", "B", "", panels), lambda one: PanelData(one, lines)),
+            tmp_path / "a.png",
         )
     with Image.open(tmp_path / "a.png") as drawn:
-        assert len(drawn.getcolors() or ()) <= COLOURS
+        assert len(drawn.getcolors() or ()) <= MAX_COLOURS
         assert len(drawn.getcolors() or ()) > 2
 
 
 def test_where_lines_are_many_those_without_anything_to_show_give_way() -> None:
     dull = [(f"dull {n}", line((0.0, nan))) for n in range(20)]
     lines = [*dull, ("lively", line((0.0, 1.0)))]
-    assert [name for name, _ in Answer(panel(Look.LINES, Unit.COUNT), lines).telling] == ["lively"]
+    assert [
+        name for name, _ in PanelData(panel(PanelType.LINES, PanelUnit.COUNT), lines).visible_lines
+    ] == ["lively"]
 
 
 def test_the_pictures_that_are_kept_are_small() -> None:

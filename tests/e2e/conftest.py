@@ -11,24 +11,24 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from simulator.stack import Plan, running, without_settings
+from simulator.stack import StackPlan, run_stack, without_settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from simulator.stack import Stack
 
-MARK: Final = "PROCESS_MARK"
+MARK_VARIABLE: Final = "PROCESS_MARK"
 
 
-class Marked:
+class MarkedProcesses:
     """Every process that was started with this test's mark in its environment, and their heirs."""
 
     def __init__(self, mark: str) -> None:
-        self._entry = f"{MARK}={mark}".encode()
-        self.environment = {**without_settings(os.environ), MARK: mark}
+        self._entry = f"{MARK_VARIABLE}={mark}".encode()
+        self.environment = {**without_settings(os.environ), MARK_VARIABLE: mark}
 
-    def alive(self) -> dict[int, str]:
+    def running(self) -> dict[int, str]:
         """Command lines of those that run, by process id. Needs /proc: empty elsewhere."""
         found = {}
         for folder in Path("/proc").glob("[0-9]*"):
@@ -40,26 +40,28 @@ class Marked:
                 continue  # it ended while we looked, or is not ours
         return found
 
-    def none_left(self, within_seconds: float = 5) -> bool:
+    def wait_until_gone(self, within_seconds: float = 5) -> bool:
         """Whether all have ended, at once or a little later."""
         deadline = time.monotonic() + within_seconds
-        while self.alive() and time.monotonic() < deadline:
+        while self.running() and time.monotonic() < deadline:
             time.sleep(0.05)
-        return not self.alive()
+        return not self.running()
 
 
 @pytest.fixture
-def marked() -> Iterator[Marked]:
+def marked() -> Iterator[MarkedProcesses]:
     """A mark for the processes of this test; what bears it still at the end is killed."""
-    marked = Marked(secrets.token_hex(8))
+    marked = MarkedProcesses(secrets.token_hex(8))
     yield marked
-    for pid in marked.alive():
+    for pid in marked.running():
         os.kill(pid, signal.SIGKILL)
 
 
 @pytest.fixture
-def stack(marked: Marked, tmp_path: Path) -> Iterator[Stack]:
+def stack(marked: MarkedProcesses, tmp_path: Path) -> Iterator[Stack]:
     """A whole stack of this test's own: one service, one worker, a fast simulated RunComfy."""
     fast = ("--queue-seconds", "0..0.2", "--run-seconds", "0.2..0.5")
-    with running(Plan(tmp_path, environment=marked.environment, runcomfy=fast)) as stack:
+    with run_stack(
+        StackPlan(tmp_path, environment=marked.environment, runcomfy_options=fast)
+    ) as stack:
         yield stack

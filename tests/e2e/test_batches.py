@@ -11,15 +11,15 @@ import httpx
 import pytest
 
 from simulator.demo import wait_for
-from simulator.example import kling
-from simulator.stack import Plan, running
+from simulator.example import load_kling_example
+from simulator.stack import StackPlan, run_stack
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from simulator.stack import Stack
-    from tests.e2e.conftest import Marked
+    from tests.e2e.conftest import MarkedProcesses
 
 NAME: Final = "batches"
 SOON: Final = timedelta(seconds=60)
@@ -28,23 +28,23 @@ OTHERS: Final = 5
 
 
 @pytest.fixture
-def slow_stack(marked: Marked, tmp_path: Path) -> Iterator[Stack]:
+def slow_stack(marked: MarkedProcesses, tmp_path: Path) -> Iterator[Stack]:
     """Jobs run for four seconds; two workers, either of which may die."""
     pace = ("--queue-seconds", "0..0", "--run-seconds", "4..4")
-    plan = Plan(tmp_path, environment=marked.environment, runcomfy=pace, workers=2)
-    with running(plan) as stack:
+    plan = StackPlan(tmp_path, environment=marked.environment, runcomfy_options=pace, workers=2)
+    with run_stack(plan) as stack:
         yield stack
 
 
 @pytest.fixture
 def http(slow_stack: Stack) -> Iterator[httpx.Client]:
-    bearer = slow_stack.new_tenant(NAME).bearer
+    bearer = slow_stack.create_tenant(NAME).auth_header
     with httpx.Client(base_url=slow_stack.url, headers=bearer, timeout=30, trust_env=False) as http:
         yield http
 
 
 def item(prompt: str, **options: str) -> dict[str, Any]:
-    example = kling()
+    example = load_kling_example()
     given = {**example.input, "prompt": prompt}
     return {"model_id": example.model_id, "input": given, "cache": "use", **options}
 
@@ -56,7 +56,7 @@ def events(stack: Stack) -> list[dict[str, Any]]:
     return [body for body in calls.values() if body["type"] == "batch.completed"]
 
 
-def paid(stack: Stack) -> int:
+def paid_requests(stack: Stack) -> int:
     answer = httpx.get(f"{stack.runcomfy_url}/_sim/ledger/summary", trust_env=False)
     return int(answer.json()["submissions"])
 
@@ -69,7 +69,7 @@ def test_a_batch_outlives_its_workers_and_is_told_of_once(
     answer = http.post("/v1/batches", json={"items": drafts, "reference": "films"})
     assert answer.status_code == 202, answer.text
     url = answer.json()["batch_url"]
-    wait_for(lambda: paid(slow_stack) == 1 + OTHERS or None, SOON, "the starts")
+    wait_for(lambda: paid_requests(slow_stack) == 1 + OTHERS or None, SOON, "the starts")
     for worker in slow_stack.workers:
         worker.kill()
     for worker in slow_stack.workers:
@@ -81,7 +81,7 @@ def test_a_batch_outlives_its_workers_and_is_told_of_once(
 
     document = wait_for(ended, SOON, "the end of the batch")
     assert document["counts"]["completed"] == IDENTICAL + OTHERS
-    assert paid(slow_stack) == 1 + OTHERS
+    assert paid_requests(slow_stack) == 1 + OTHERS
     (event,) = wait_for(lambda: events(slow_stack) or None, SOON, "the closing event")
     assert event["data"]["counts"] == document["counts"]
     assert event["data"]["reference"] == "films"
@@ -92,4 +92,4 @@ def test_a_batch_outlives_its_workers_and_is_told_of_once(
     assert (again.status_code, again.json()["status"]) == (200, "completed")
     assert {one["gateway_cache"] for one in again.json()["items"]} == {"hit"}
     wait_for(lambda: len(events(slow_stack)) > 1 or None, SOON, "the second closing event")
-    assert paid(slow_stack) == 1 + OTHERS
+    assert paid_requests(slow_stack) == 1 + OTHERS

@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from simulator.demo import wait_for
-from simulator.example import kling
+from simulator.example import load_kling_example
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,7 +25,7 @@ SOON: Final = timedelta(seconds=20)
 NAME: Final = "hooked"
 
 
-class Team:
+class WebhookTenant:
     """A tenant whose callbacks go to the receiver."""
 
     def __init__(self, stack: Stack, http: httpx.Client) -> None:
@@ -39,7 +39,7 @@ class Team:
 
     def finish(self) -> str:
         """A request, taken to its end; its id."""
-        example = kling()
+        example = load_kling_example()
         request_id: str = self.call("POST", f"/v1/models/{example.model_id}", **example.input)[
             "request_id"
         ]
@@ -53,10 +53,10 @@ class Team:
     def behave(self, **behaviour: Any) -> None:  # noqa: ANN401 - JSON
         self._receiver("POST", "behaviour", json={"name": NAME, **behaviour})
 
-    def trust(self, secret: str) -> None:
+    def allow_target(self, secret: str) -> None:
         self._receiver("POST", "secret", json={"name": NAME, "secret": secret})
 
-    def distrust(self) -> None:
+    def disallow_target(self) -> None:
         self._receiver("DELETE", "secret")
 
     def calls(self, event: str = "request.completed") -> list[dict[str, Any]]:
@@ -77,14 +77,14 @@ class Team:
 
 
 @pytest.fixture
-def team(stack: Stack) -> Iterator[Team]:
-    bearer = stack.new_tenant(NAME).bearer
+def tenant(stack: Stack) -> Iterator[WebhookTenant]:
+    bearer = stack.create_tenant(NAME).auth_header
     with httpx.Client(base_url=stack.url, headers=bearer, timeout=10, trust_env=False) as http:
-        yield Team(stack, http)
+        yield WebhookTenant(stack, http)
 
 
 @contextmanager
-def frozen(pid: int) -> Iterator[None]:
+def stopped_process(pid: int) -> Iterator[None]:
     """The process stands still for the length of the block."""
     os.kill(pid, signal.SIGSTOP)
     try:
@@ -94,25 +94,29 @@ def frozen(pid: int) -> Iterator[None]:
 
 
 @pytest.mark.timeout(120)
-def test_a_worker_killed_after_the_receivers_200_sends_the_same_id_again(team: Team) -> None:
-    redis = team.stack.redis
+def test_a_worker_killed_after_the_receivers_200_sends_the_same_id_again(
+    tenant: WebhookTenant,
+) -> None:
+    redis = tenant.stack.redis
     assert redis is not None
     assert redis.pid is not None
-    worker = team.stack.workers[0]
-    team.behave(manner="slow", seconds=1, times=1)
-    request_id = team.finish()
-    team.await_calls(1)
-    with frozen(redis.pid):  # the receiver answers meanwhile, and nobody can write that down
+    worker = tenant.stack.workers[0]
+    tenant.behave(manner="slow", seconds=1, times=1)
+    request_id = tenant.finish()
+    tenant.await_calls(1)
+    with stopped_process(
+        redis.pid
+    ):  # the receiver answers meanwhile, and nobody can write that down
         time.sleep(1.5)
         worker.kill()
     worker.start()
-    first, second = team.await_calls(2)
+    first, second = tenant.await_calls(2)
     assert (first["webhook_id"], first["body"]) == (second["webhook_id"], second["body"])
     assert first["verified"]
     assert second["verified"]
 
     def delivered() -> Any | None:  # noqa: ANN401 - JSON
-        (row,) = team.call("GET", f"/v1/requests/{request_id}/deliveries")["deliveries"]
+        (row,) = tenant.call("GET", f"/v1/requests/{request_id}/deliveries")["deliveries"]
         return row if row["status"] == "delivered" else None
 
     row = wait_for(delivered, SOON, "the record of the second")
@@ -120,45 +124,47 @@ def test_a_worker_killed_after_the_receivers_200_sends_the_same_id_again(team: T
 
 
 def test_what_an_endpoint_missed_while_it_was_disabled_arrives_when_it_is_enabled(
-    team: Team,
+    tenant: WebhookTenant,
 ) -> None:
-    off = json.loads(team.stack.gateway("webhook", "disable", NAME, "default", "--json"))
+    off = json.loads(tenant.stack.run_gateway("webhook", "disable", NAME, "default", "--json"))
     assert off["enabled"] is False
-    request_id = team.finish()
-    (held,) = team.call("GET", "/v1/deliveries?status=held")["deliveries"]
-    assert (held["request_id"], team.calls()) == (request_id, [])
-    on = json.loads(team.stack.gateway("webhook", "enable", NAME, "default", "--json"))
+    request_id = tenant.finish()
+    (held,) = tenant.call("GET", "/v1/deliveries?status=held")["deliveries"]
+    assert (held["request_id"], tenant.calls()) == (request_id, [])
+    on = json.loads(tenant.stack.run_gateway("webhook", "enable", NAME, "default", "--json"))
     assert on["enabled"] is True
-    (call,) = team.await_calls(1)
+    (call,) = tenant.await_calls(1)
     assert call["webhook_id"] == held["id"]
-    again = json.loads(team.stack.gateway("webhook", "resend", NAME, held["id"], "--json"))
+    again = json.loads(tenant.stack.run_gateway("webhook", "resend", NAME, held["id"], "--json"))
     assert again["id"] == held["id"]
-    assert {call["webhook_id"] for call in team.await_calls(2)} == {held["id"]}
+    assert {call["webhook_id"] for call in tenant.await_calls(2)} == {held["id"]}
 
 
-def test_while_a_secret_is_rotated_both_verify(team: Team) -> None:
-    told = json.loads(team.stack.gateway("webhook", "rotate", NAME, "--json"))
-    team.call("POST", "/v1/webhooks/test")
-    (by_the_old,) = team.await_calls(1, "webhook.test")
+def test_while_a_secret_is_rotated_both_verify(tenant: WebhookTenant) -> None:
+    told = json.loads(tenant.stack.run_gateway("webhook", "rotate", NAME, "--json"))
+    tenant.call("POST", "/v1/webhooks/test")
+    (by_the_old,) = tenant.await_calls(1, "webhook.test")
     assert by_the_old["verified"]
-    team.distrust()
-    team.trust(told["secret"])
-    team.call("POST", "/v1/webhooks/test")
-    by_the_new = team.await_calls(2, "webhook.test")[1]
+    tenant.disallow_target()
+    tenant.allow_target(told["secret"])
+    tenant.call("POST", "/v1/webhooks/test")
+    by_the_new = tenant.await_calls(2, "webhook.test")[1]
     assert by_the_new["verified"]
     assert len(by_the_new["headers"]["webhook-signature"].split()) == 2
 
 
-def test_a_redis_stream_is_written_in_place_of_a_call(team: Team) -> None:
-    team.call("PATCH", "/v1/webhooks/endpoints/default", url="stream:jobs")
-    request_id = team.finish()
+def test_a_redis_stream_is_written_in_place_of_a_call(tenant: WebhookTenant) -> None:
+    tenant.call("PATCH", "/v1/webhooks/endpoints/default", url="stream:jobs")
+    request_id = tenant.finish()
 
     def look() -> Any | None:  # noqa: ANN401 - JSON
-        (row,) = team.call("GET", f"/v1/requests/{request_id}/deliveries")["deliveries"]
+        (row,) = tenant.call("GET", f"/v1/requests/{request_id}/deliveries")["deliveries"]
         return row if row["status"] == "delivered" else None
 
     row = wait_for(look, SOON, "the event in the stream")
     assert row["url"] == "stream:jobs"
-    assert team.calls() == []
-    listed = json.loads(team.stack.gateway("webhook", "deliveries", NAME, "--json"))["deliveries"]
+    assert tenant.calls() == []
+    listed = json.loads(tenant.stack.run_gateway("webhook", "deliveries", NAME, "--json"))[
+        "deliveries"
+    ]
     assert [each["id"] for each in listed] == [row["id"]]

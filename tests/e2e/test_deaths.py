@@ -10,20 +10,20 @@ import httpx
 import pytest
 
 from simulator.demo import wait_for
-from simulator.example import kling
-from simulator.stack import Plan, Stack, running
+from simulator.example import load_kling_example
+from simulator.stack import Stack, StackPlan, run_stack
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.e2e.conftest import Marked
+    from tests.e2e.conftest import MarkedProcesses
 
 FINAL: Final = {"completed", "failed", "cancelled"}
 RUN_SECONDS: Final = 3
 
 
-class Caller:
+class CrashTestCaller:
     """A tenant with an HTTP client."""
 
     def __init__(self, stack: Stack, http: httpx.Client) -> None:
@@ -31,7 +31,7 @@ class Caller:
         self._ledger = f"{stack.runcomfy_url}/_sim/ledger/summary"
 
     def submit(self) -> httpx.Response:
-        example = kling()
+        example = load_kling_example()
         alone = {"cache": "off"}
         return self._http.post(f"/v1/models/{example.model_id}", json=example.input, params=alone)
 
@@ -57,23 +57,25 @@ class Caller:
 
 
 @pytest.fixture
-def slow_stack(marked: Marked, tmp_path: Path) -> Iterator[Stack]:
+def slow_stack(marked: MarkedProcesses, tmp_path: Path) -> Iterator[Stack]:
     """Jobs start at once and run for three seconds."""
     pace = ("--queue-seconds", "0..0", "--run-seconds", f"{RUN_SECONDS}..{RUN_SECONDS}")
-    with running(Plan(tmp_path, environment=marked.environment, runcomfy=pace)) as stack:
+    with run_stack(
+        StackPlan(tmp_path, environment=marked.environment, runcomfy_options=pace)
+    ) as stack:
         yield stack
 
 
 @pytest.fixture
-def caller(slow_stack: Stack) -> Iterator[Caller]:
-    headers = slow_stack.new_tenant("e2e").bearer
+def caller(slow_stack: Stack) -> Iterator[CrashTestCaller]:
+    headers = slow_stack.create_tenant("e2e").auth_header
     url = slow_stack.url
     with httpx.Client(base_url=url, headers=headers, timeout=10, trust_env=False) as http:
-        yield Caller(slow_stack, http)
+        yield CrashTestCaller(slow_stack, http)
 
 
 def test_a_worker_killed_in_the_middle_of_a_job_does_not_pay_twice(
-    slow_stack: Stack, caller: Caller
+    slow_stack: Stack, caller: CrashTestCaller
 ) -> None:
     request_id = caller.submit().json()["request_id"]
     caller.running(request_id)
@@ -86,7 +88,7 @@ def test_a_worker_killed_in_the_middle_of_a_job_does_not_pay_twice(
 
 @pytest.mark.timeout(120)
 def test_without_redis_submits_are_refused_and_both_processes_recover(
-    slow_stack: Stack, caller: Caller
+    slow_stack: Stack, caller: CrashTestCaller
 ) -> None:
     assert slow_stack.redis is not None
     before = caller.submit().json()["request_id"]
@@ -109,7 +111,7 @@ def test_without_redis_submits_are_refused_and_both_processes_recover(
 
 
 def test_told_to_stop_both_processes_drain_and_exit_with_0(
-    slow_stack: Stack, caller: Caller
+    slow_stack: Stack, caller: CrashTestCaller
 ) -> None:
     caller.submit()
     began = time.monotonic()

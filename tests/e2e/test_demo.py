@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from simulator.console import Teller
-from simulator.demo import play
-from simulator.stack import ROOT, Plan
+from simulator.console import Console
+from simulator.demo import run_demo
+from simulator.stack import ROOT, StackPlan
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.e2e.conftest import Marked
+    from tests.e2e.conftest import MarkedProcesses
 
 DEMO = [sys.executable, "-m", "simulator.demo"]
 SEEN = (
@@ -36,7 +36,7 @@ SEEN = (
 )
 
 
-def test_the_demo_shows_a_job_s_whole_way_and_leaves_nothing(marked: Marked) -> None:
+def test_the_demo_shows_a_job_s_whole_way_and_leaves_nothing(marked: MarkedProcesses) -> None:
     done = subprocess.run(
         DEMO, env=marked.environment, cwd=ROOT, capture_output=True, text=True, check=False
     )
@@ -44,7 +44,7 @@ def test_the_demo_shows_a_job_s_whole_way_and_leaves_nothing(marked: Marked) -> 
     missing = [line for line in SEEN if not re.search(line, done.stdout, re.MULTILINE)]
     assert not missing, done.stdout
     assert "\x1b" not in done.stdout
-    assert marked.none_left(), marked.alive()
+    assert marked.wait_until_gone(), marked.running()
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_the_demo_shows_a_job_s_whole_way_and_leaves_nothing(marked: Marked) -> 
     [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)],
 )
 def test_stopped_half_way_it_leaves_nothing(
-    marked: Marked, number: signal.Signals, code: int
+    marked: MarkedProcesses, number: signal.Signals, code: int
 ) -> None:
     if number is signal.SIGKILL and sys.platform != "linux":
         pytest.xfail("only Linux kills children whose parent was killed")
@@ -61,21 +61,21 @@ def test_stopped_half_way_it_leaves_nothing(
     ) as demo:
         assert demo.stdout is not None
         assert any("in_queue" in line for line in demo.stdout)
-        assert len(marked.alive()) > 1
+        assert len(marked.running()) > 1
         demo.send_signal(number)
         assert demo.wait(30) == code
-    assert marked.none_left(), marked.alive()
+    assert marked.wait_until_gone(), marked.running()
 
 
 def test_a_process_that_does_not_come_up_is_named_with_its_last_words(
-    marked: Marked, tmp_path: Path
+    marked: MarkedProcesses, tmp_path: Path
 ) -> None:
     told = io.StringIO()
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        plan = Plan(tmp_path, environment=marked.environment, port=port)
-        code = play(Teller(told, colour=False, steps=7), plan)
+        plan = StackPlan(tmp_path, environment=marked.environment, port=port)
+        code = run_demo(Console(told, colour=False, total_steps=7), plan)
     assert code == 1
     assert re.search(r"^FAILED: service-1 ", told.getvalue(), re.MULTILINE), told.getvalue()
     assert re.search(r"^ +\| .*\b(in use|EADDRINUSE)\b", told.getvalue(), re.MULTILINE)
-    assert marked.none_left(), marked.alive()
+    assert marked.wait_until_gone(), marked.running()

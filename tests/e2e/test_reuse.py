@@ -14,16 +14,16 @@ import httpx
 import pytest
 
 from simulator.demo import wait_for
-from simulator.example import kling
-from simulator.stack import Plan, Stack, running
+from simulator.example import load_kling_example
+from simulator.stack import Stack, StackPlan, run_stack
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.e2e.conftest import Marked
+    from tests.e2e.conftest import MarkedProcesses
 
-STORM: Final = 500
+BURST: Final = 500
 RACE: Final = 100
 CONNECTIONS: Final = 50
 RUN_SECONDS: Final = 4
@@ -32,12 +32,12 @@ LONG_RUN: Final = 30
 NAME: Final = "reuse"
 SOON: Final = timedelta(seconds=60)
 LATE: Final = timedelta(seconds=120)
-PATH: Final = f"/v1/models/{kling().model_id}"
+PATH: Final = f"/v1/models/{load_kling_example().model_id}"
 ENDED: Final = {"completed", "failed", "cancelled"}
 
 
 @dataclass(frozen=True, slots=True)
-class Caller:
+class DedupCaller:
     """A tenant in front of a stack of two services."""
 
     stack: Stack
@@ -45,9 +45,9 @@ class Caller:
     http: httpx.Client
 
     def submit(self, **options: Any) -> httpx.Response:  # noqa: ANN401 - query parameters
-        return self.http.post(PATH, params=options, json=kling().input)
+        return self.http.post(PATH, params=options, json=load_kling_example().input)
 
-    def crew(self, size: int = 4, **of_the_first: Any) -> list[str]:  # noqa: ANN401 - query parameters
+    def follower_ids(self, size: int = 4, **of_the_first: Any) -> list[str]:  # noqa: ANN401 - query parameters
         """Ids of one that pays, and of those that follow it."""
         answers = [self.submit(**of_the_first), *(self.submit() for _ in range(size - 1))]
         found = [answer.headers["gateway-cache"] for answer in answers]
@@ -60,15 +60,15 @@ class Caller:
     def cancel(self, request_id: str) -> str:
         return str(self.http.post(f"/v1/requests/{request_id}/cancel").json()["outcome"])
 
-    def comes_to(self, request_id: str, *wanted: str) -> str:
+    def status_becomes(self, request_id: str, *wanted: str) -> str:
         def look() -> str | None:
             status = self.status(request_id)
             return status if status in wanted else None
 
         return wait_for(look, SOON, f"{request_id} to come to {wanted}")
 
-    def ends(self, requests: list[str]) -> list[str]:
-        return [self.comes_to(each, *ENDED) for each in requests]
+    def wait_for_end(self, requests: list[str]) -> list[str]:
+        return [self.status_becomes(each, *ENDED) for each in requests]
 
     def outputs(self, requests: list[str]) -> Counter[str]:
         found = [self.http.get(f"/v1/requests/{each}/result").json()["output"] for each in requests]
@@ -92,18 +92,20 @@ class Caller:
 
 
 @pytest.fixture
-def caller(marked: Marked, tmp_path: Path) -> Iterator[Caller]:
+def caller(marked: MarkedProcesses, tmp_path: Path) -> Iterator[DedupCaller]:
     """Two services, two workers; what is submitted starts at once and runs for four seconds."""
     pace = ("--queue-seconds", "0..0", "--run-seconds", f"{RUN_SECONDS}..{RUN_SECONDS}")
-    plan = Plan(tmp_path, environment=marked.environment, services=2, workers=2, runcomfy=pace)
-    with running(plan) as stack:
-        bearer = stack.new_tenant(NAME).bearer
+    plan = StackPlan(
+        tmp_path, environment=marked.environment, services=2, workers=2, runcomfy_options=pace
+    )
+    with run_stack(plan) as stack:
+        bearer = stack.create_tenant(NAME).auth_header
         with httpx.Client(base_url=stack.url, headers=bearer, timeout=30, trust_env=False) as http:
-            yield Caller(stack, bearer, http)
+            yield DedupCaller(stack, bearer, http)
 
 
-async def _all_at_once(
-    caller: Caller, number: int, headers: dict[str, str], **options: str
+async def _submit_concurrently(
+    caller: DedupCaller, number: int, headers: dict[str, str], **options: str
 ) -> list[httpx.Response]:
     """The same submit so many times, in turn to the one service and the other."""
     limits = httpx.Limits(max_connections=CONNECTIONS)
@@ -113,56 +115,56 @@ async def _all_at_once(
         urls = [service.url + PATH for service in caller.stack.services]
         return await asyncio.gather(
             *(
-                http.post(urls[index % len(urls)], params=options, json=kling().input)
+                http.post(urls[index % len(urls)], params=options, json=load_kling_example().input)
                 for index in range(number)
             )
         )
 
 
 @pytest.mark.timeout(240)
-def test_five_hundred_at_once_are_paid_for_once(caller: Caller) -> None:
+def test_five_hundred_at_once_are_paid_for_once(caller: DedupCaller) -> None:
     began = time.monotonic()
     pace = {"run": [LONG_RUN, LONG_RUN]}
     caller.http.post(f"{caller.stack.runcomfy_url}/_sim/pace", json=pace)
-    answers = asyncio.run(_all_at_once(caller, STORM, {}))
+    answers = asyncio.run(_submit_concurrently(caller, BURST, {}))
     took = time.monotonic() - began
     found = Counter(answer.headers.get("gateway-cache") for answer in answers)
     requests = [answer.json()["request_id"] for answer in answers]
-    assert len(set(requests)) == STORM
-    assert found == {"miss": 1, "joined": STORM - 1}
-    told = caller.callbacks(STORM)
-    print(f"\n{STORM} accepted in {took:.2f} s, all told after {time.monotonic() - began:.2f} s")
+    assert len(set(requests)) == BURST
+    assert found == {"miss": 1, "joined": BURST - 1}
+    told = caller.callbacks(BURST)
+    print(f"\n{BURST} accepted in {took:.2f} s, all told after {time.monotonic() - began:.2f} s")
     assert told == Counter((each, "request.completed") for each in requests)
-    assert set(caller.ends(requests[::25])) == {"completed"}
+    assert set(caller.wait_for_end(requests[::25])) == {"completed"}
     assert len(caller.outputs(requests)) == 1
     assert caller.paid() == 1
     day = caller.http.get("/v1/usage").json()["windows"][0]
-    assert (day["jobs"]["used"], day["reused"]["jobs"]) == (STORM, STORM - 1)
-    assert day["reused"]["saved_usd"] == pytest.approx((STORM - 1) * day["usd"]["settled"])
+    assert (day["jobs"]["used"], day["reused"]["jobs"]) == (BURST, BURST - 1)
+    assert day["reused"]["saved_usd"] == pytest.approx((BURST - 1) * day["usd"]["settled"])
     assert caller.submit().status_code == 200
 
 
 @pytest.mark.timeout(180)
-def test_when_the_worker_of_the_one_that_pays_is_killed_all_end_well(caller: Caller) -> None:
-    requests = caller.crew()
-    caller.comes_to(requests[0], "in_progress")
+def test_when_the_worker_of_the_one_that_pays_is_killed_all_end_well(caller: DedupCaller) -> None:
+    requests = caller.follower_ids()
+    caller.status_becomes(requests[0], "in_progress")
     for worker in caller.stack.workers:
         worker.kill()
     for worker in caller.stack.workers:
         worker.start()
-    assert caller.ends(requests) == ["completed"] * 4
+    assert caller.wait_for_end(requests) == ["completed"] * 4
     assert len(caller.outputs(requests)) == 1
     assert caller.paid() == 1
     assert caller.callbacks(4) == Counter((each, "request.completed") for each in requests)
 
 
 @pytest.mark.timeout(180)
-def test_the_one_that_pays_is_cancelled_while_it_waits(caller: Caller) -> None:
-    caller.stack.gateway("pause", "--tenant", NAME)
-    first, *others = caller.crew()
+def test_the_one_that_pays_is_cancelled_while_it_waits(caller: DedupCaller) -> None:
+    caller.stack.run_gateway("pause", "--tenant", NAME)
+    first, *others = caller.follower_ids()
     assert caller.cancel(first) == "cancelled"
-    caller.stack.gateway("resume", "--tenant", NAME)
-    assert caller.ends(others) == ["completed"] * 3
+    caller.stack.run_gateway("resume", "--tenant", NAME)
+    assert caller.wait_for_end(others) == ["completed"] * 3
     assert caller.paid() == 1
     told = caller.callbacks(4)
     assert told == Counter(
@@ -171,12 +173,12 @@ def test_the_one_that_pays_is_cancelled_while_it_waits(caller: Caller) -> None:
 
 
 @pytest.mark.timeout(180)
-def test_the_one_that_pays_is_cancelled_while_it_runs(caller: Caller) -> None:
-    first, *others = caller.crew()
-    caller.comes_to(first, "in_progress")
+def test_the_one_that_pays_is_cancelled_while_it_runs(caller: DedupCaller) -> None:
+    first, *others = caller.follower_ids()
+    caller.status_becomes(first, "in_progress")
     assert caller.cancel(first) == "cancelled"
     assert caller.status(first) == "cancelled"
-    assert caller.ends(others) == ["completed"] * 3
+    assert caller.wait_for_end(others) == ["completed"] * 3
     assert len(caller.outputs(others)) == 1
     assert caller.paid() == 1
     assert caller.callbacks(4)[first, "request.cancelled"] == 1
@@ -184,14 +186,14 @@ def test_the_one_that_pays_is_cancelled_while_it_runs(caller: Caller) -> None:
 
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("waiting", [True, False], ids=["while it waits", "while it runs"])
-def test_the_time_of_the_one_that_pays_runs_out(caller: Caller, *, waiting: bool) -> None:
+def test_the_time_of_the_one_that_pays_runs_out(caller: DedupCaller, *, waiting: bool) -> None:
     if waiting:
-        caller.stack.gateway("pause", "--tenant", NAME)
-    first, *others = caller.crew(timeout=2)
-    assert caller.comes_to(first, *ENDED) == "failed"
+        caller.stack.run_gateway("pause", "--tenant", NAME)
+    first, *others = caller.follower_ids(timeout=2)
+    assert caller.status_becomes(first, *ENDED) == "failed"
     if waiting:
-        caller.stack.gateway("resume", "--tenant", NAME)
-    assert caller.ends(others) == ["completed"] * 3
+        caller.stack.run_gateway("resume", "--tenant", NAME)
+    assert caller.wait_for_end(others) == ["completed"] * 3
     assert caller.paid() == 1
     told = caller.callbacks(4)
     assert told == Counter(
@@ -200,11 +202,13 @@ def test_the_time_of_the_one_that_pays_runs_out(caller: Caller, *, waiting: bool
 
 
 @pytest.mark.timeout(180)
-def test_a_key_that_is_raced_is_one_request(caller: Caller) -> None:
-    answers = asyncio.run(_all_at_once(caller, RACE, {"idempotency-key": '"one"'}, cache="off"))
+def test_a_key_that_is_raced_is_one_request(caller: DedupCaller) -> None:
+    answers = asyncio.run(
+        _submit_concurrently(caller, RACE, {"idempotency-key": '"one"'}, cache="off")
+    )
     assert {answer.status_code for answer in answers} <= {200, 202}
     (request,) = {answer.json()["request_id"] for answer in answers}
     replayed = Counter(answer.headers.get("idempotency-replayed") for answer in answers)
     assert replayed == {None: 1, "true": RACE - 1}
-    assert caller.ends([request]) == ["completed"]
+    assert caller.wait_for_end([request]) == ["completed"]
     assert caller.paid() == 1

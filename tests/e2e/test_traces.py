@@ -17,21 +17,21 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from simulator.demo import wait_for
-from simulator.example import kling
-from simulator.stack import Plan, Stack, running
-from tests.fakes.traces import KEPT, SPAN, TRACE
+from simulator.example import load_kling_example
+from simulator.stack import Stack, StackPlan, run_stack
+from tests.fakes.traces import SAMPLED, SPAN, TRACE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from tests.e2e.conftest import Marked
+    from tests.e2e.conftest import MarkedProcesses
 
 ROOT: Final = Path(__file__).parents[2]
 SOON: Final = timedelta(seconds=30)
 FAST: Final = ("--queue-seconds", "0..0", "--run-seconds", "0.2..0.2")
 
 
-class Collector:
+class OtlpCollector:
     """What an OTLP endpoint was sent."""
 
     def __init__(self) -> None:
@@ -39,7 +39,7 @@ class Collector:
         self.services: dict[bytes, str] = {}
         self.url = ""
 
-    def take(self, body: bytes) -> None:
+    def record(self, body: bytes) -> None:
         """Keep the spans of one export."""
         export = ExportTraceServiceRequest.FromString(body)
         for resource in export.resource_spans:
@@ -55,13 +55,13 @@ class Collector:
 
 
 @contextmanager
-def collecting() -> Iterator[Collector]:
+def running_collector() -> Iterator[OtlpCollector]:
     """A collector on loopback."""
-    collector = Collector()
+    collector = OtlpCollector()
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            collector.take(self.rfile.read(int(self.headers["content-length"])))
+            collector.record(self.rfile.read(int(self.headers["content-length"])))
             self.send_response(200)
             self.send_header("content-length", "0")
             self.end_headers()
@@ -82,9 +82,9 @@ def collecting() -> Iterator[Collector]:
 
 
 @pytest.fixture
-def collector() -> Iterator[Collector]:
+def collector() -> Iterator[OtlpCollector]:
     """A collector on loopback."""
-    with collecting() as collector:
+    with running_collector() as collector:
         yield collector
 
 
@@ -96,20 +96,20 @@ def callback_of(stack: Stack, job: str) -> Mapping[str, str] | None:
 
 def submit(stack: Stack, headers: Mapping[str, str]) -> str:
     """Submit the example; its request id."""
-    example = kling()
+    example = load_kling_example()
     url = f"{stack.url}/v1/models/{example.model_id}"
     answer = httpx.post(url, json=example.input, headers=headers, trust_env=False)
     return str(answer.json()["request_id"])
 
 
 def test_one_trace_leads_from_the_caller_s_post_to_the_receiver_s_200(
-    marked: Marked, collector: Collector, tmp_path: Path
+    marked: MarkedProcesses, collector: OtlpCollector, tmp_path: Path
 ) -> None:
     told = {"GATEWAY_TRACES": "true", "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url}
     surroundings = {**marked.environment, **told, "OTEL_BSP_SCHEDULE_DELAY": "100"}
-    with running(Plan(tmp_path, environment=surroundings, runcomfy=FAST)) as stack:
-        tenant = stack.new_tenant("traced")
-        job = submit(stack, {**tenant.bearer, "traceparent": KEPT})
+    with run_stack(StackPlan(tmp_path, environment=surroundings, runcomfy_options=FAST)) as stack:
+        tenant = stack.create_tenant("traced")
+        job = submit(stack, {**tenant.auth_header, "traceparent": SAMPLED})
         headers = wait_for(lambda: callback_of(stack, job), SOON, "the callback")
         wait_for(lambda: ended(collector), SOON, "the callback's span")
 
@@ -131,17 +131,17 @@ def test_one_trace_leads_from_the_caller_s_post_to_the_receiver_s_200(
         assert f'"trace_id":"{TRACE}"' in log.log.read_text()
 
 
-def ended(collector: Collector) -> bool | None:
+def ended(collector: OtlpCollector) -> bool | None:
     """Whether the last span of the trace came."""
     seen = Counter(span.name for span in collector.of(TRACE))
     return bool(seen["callback"] and seen["job"] and seen["runcomfy submit"]) or None
 
 
 def test_switched_off_the_caller_s_trace_still_reaches_the_receiver(stack: Stack) -> None:
-    tenant = stack.new_tenant("untraced")
-    job = submit(stack, {**tenant.bearer, "traceparent": KEPT})
+    tenant = stack.create_tenant("untraced")
+    job = submit(stack, {**tenant.auth_header, "traceparent": SAMPLED})
     headers = wait_for(lambda: callback_of(stack, job), SOON, "the callback")
-    assert headers["traceparent"] == KEPT
+    assert headers["traceparent"] == SAMPLED
 
 
 @pytest.mark.parametrize("part", ["cli.commands.serve", "cli.commands.work"])

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import httpx
 
-from simulator.example import kling
+from simulator.example import load_kling_example
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,16 +16,16 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def calling(stack: Stack) -> Iterator[httpx.Client]:
+def open_caller(stack: Stack) -> Iterator[httpx.Client]:
     """A tenant with an HTTP client."""
-    headers = {"authorization": f"Bearer {stack.new_tenant('waiting').key}"}
+    headers = {"authorization": f"Bearer {stack.create_tenant('waiting').key}"}
     with httpx.Client(base_url=stack.url, headers=headers, timeout=40) as caller:
         yield caller
 
 
 def test_a_submit_that_waits_is_answered_with_the_result(stack: Stack) -> None:
-    example = kling()
-    with calling(stack) as caller:
+    example = load_kling_example()
+    with open_caller(stack) as caller:
         answer = caller.post(
             f"/v1/models/{example.model_id}", json=example.input, headers={"prefer": "wait=30"}
         )
@@ -37,8 +37,8 @@ def test_a_submit_that_waits_is_answered_with_the_result(stack: Stack) -> None:
 
 
 def test_a_stream_tells_the_whole_life_in_order_and_ends(stack: Stack) -> None:
-    example = kling()
-    with calling(stack) as caller:
+    example = load_kling_example()
+    with open_caller(stack) as caller:
         job = caller.post(f"/v1/models/{example.model_id}", json=example.input).json()
         path = f"/v1/requests/{job['request_id']}/events"
         told = caller.get(path).text

@@ -6,9 +6,14 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
-from core.billing.settlement import Booking
+from core.billing.settlement import ReservationTotals
 from core.clock import MILLISECOND
-from core.deduplication.coalescing import FREE, FROM_CACHE, next_check, time_limit
+from core.deduplication.coalescing import (
+    COST_SOURCE_CACHE,
+    ZERO_COST,
+    first_deadline,
+    next_follower_poll_at,
+)
 from core.errors import (
     IdempotencyKeyMissing,
     IdempotencyMismatch,
@@ -16,67 +21,72 @@ from core.errors import (
     RequestDeleted,
     Unauthenticated,
 )
-from core.jobs.job import Errand, JobRecord, JobState
-from core.jobs.query import place_of
-from core.jobs.timeline import Note, TimelineEntry
+from core.jobs.job import FollowUp, JobRecord, JobState
+from core.jobs.query import score_of
+from core.jobs.timeline import TimelineEntry, TimelineKind
 from core.money import MicroUsd
 from core.store.admission import CACHE_HIT, JOINED
-from core.store.codecs import ENTRIES, JOBS
-from core.store.wake_queue import RING_GRACE
+from core.store.codecs import JOB_CODEC, TIMELINE_ENTRY_CODEC
+from core.store.wake_queue import WAKE_GRACE
 from core.tenants.api_keys import Scope
-from core.tenants.cache_policy import Reuse, ReusePolicy
-from core.tenants.limits import spans_at
-from core.transactions.admission import Admission, Admitted
-from tests.fakes.memory import Account, Memory, Row, write_due
-from tests.fakes.quotas import Ruling, Standing
-from tests.fakes.tenancy import hand_out, summon
+from core.tenants.cache_policy import CacheStatus, TenantCachePolicy
+from core.tenants.limits import usage_windows_at
+from core.transactions.admission import Admission, AdmissionResult
+from tests.fakes.memory import JobCharges, MemoryState, StoredRecord, set_score
+from tests.fakes.quotas import AdmissionCheck, AdmissionInputs
+from tests.fakes.tenancy import dispatch_slots, wake_worker_for
 
 if TYPE_CHECKING:
     from core.jobs.job import Job
     from core.tenants.api_keys import Credential
-    from tests.fakes.reuse import Fate
+    from tests.fakes.reuse import CacheDecision
 
-AFTER_AN_ADMISSION: Final = 2
-USE_NOTED_EVERY: Final = timedelta(minutes=1)
+MAX_DISPATCHED_PER_ADMISSION: Final = 2
+KEY_USE_RESOLUTION: Final = timedelta(minutes=1)
 
 
-def admit(memory: Memory, admission: Admission) -> Admitted:
+def admit(memory: MemoryState, admission: Admission) -> AdmissionResult:
     """Take a job in, or say what serves it."""
     authenticate(memory, admission.credential, Scope.SUBMIT)
-    replayed = _replayed(memory, admission, memory.reuse_of(admission.job.tenant))
-    return replayed or take(memory, admission)
+    replayed = _replay(memory, admission, memory.cache_policy_of(admission.job.tenant))
+    return replayed or admit_without_key(memory, admission)
 
 
-def take(memory: Memory, admission: Admission) -> Admitted:
+def admit_without_key(memory: MemoryState, admission: Admission) -> AdmissionResult:
     """The same without a look at its key. Raises what a limit says."""
     job = admission.job
-    policy = memory.reuse_of(job.tenant)
-    fate = memory.flights.fate(admission, policy, memory.now)
-    ruling = Ruling(job, memory.clock.now(), _standing(memory, job), paid=fate.paid)
+    policy = memory.cache_policy_of(job.tenant)
+    fate = memory.coalescing.decide(admission, policy, memory.now)
+    ruling = AdmissionCheck(
+        job, memory.clock.now(), _admission_inputs(memory, job), paid=fate.is_paid
+    )
     ruling.check()
-    stored = _as_fated(memory, job, fate)
+    stored = _apply_decision(memory, job, fate)
     if not admission.dry_run:
-        _take_in(memory, replace(admission, job=stored), fate, ruling)
-    runs = ruling.at.at_once and fate.paid
-    return Admitted(
-        running=runs if admission.dry_run else job.id in memory.turns.slots,
+        _admit(memory, replace(admission, job=stored), fate, ruling)
+    runs = ruling.inputs.starts_immediately and fate.is_paid
+    return AdmissionResult(
+        has_slot=runs if admission.dry_run else job.id in memory.fair_queue.slots,
         reserved=MicroUsd(ruling.amount),
-        quotas=tuple(ruling.rows),
-        reuse=fate.reuse,
+        quotas=tuple(ruling.quotas),
+        cache_status=fate.status,
         record=None
-        if fate.paid
+        if fate.is_paid
         else JobRecord(
-            stored, output=readable(memory, admission, fate.kept.output if fate.kept else None)
+            stored,
+            output=visible_output(memory, admission, fate.cached.output if fate.cached else None),
         ),
     )
 
 
-def readable(memory: Memory, admission: Admission, output: bytes | None) -> bytes | None:
+def visible_output(memory: MemoryState, admission: Admission, output: bytes | None) -> bytes | None:
     """What a key may learn of a result that is there: nothing, where it may only submit."""
     return output if Scope.READ in memory.keys[admission.credential.digest].scopes else None
 
 
-def _replayed(memory: Memory, admission: Admission, policy: ReusePolicy) -> Admitted | None:
+def _replay(
+    memory: MemoryState, admission: Admission, policy: TenantCachePolicy
+) -> AdmissionResult | None:
     job, digest = admission.job, admission.idempotency
     if digest is None:
         if policy.idempotency_required:
@@ -92,96 +102,107 @@ def _replayed(memory: Memory, admission: Admission, policy: ReusePolicy) -> Admi
         raise RequestDeleted
     if row.expires_at is not None and row.expires_at <= memory.now:
         return None  # the key goes with its job
-    output = readable(memory, admission, row.output)
-    record = JobRecord(JOBS.read(row.doc), output=output)
-    return Admitted(running=False, reserved=MicroUsd(0), reuse=Reuse.REPLAYED, record=record)
-
-
-def _as_fated(memory: Memory, job: Job, fate: Fate) -> Job:
-    now = memory.clock.now()
-    if fate.kept is not None:
-        return replace(
-            job,
-            state=JobState.SUCCEEDED,
-            due_at=now,
-            finished_at=now,
-            cost=FREE,
-            cost_source=FROM_CACHE,
-            errand=Errand.NOTIFY,
-            leader=fate.kept.source,
-            saved=fate.kept.worth,
-        )
-    if fate.source is not None:
-        due_at = next_check(job, now)
-        return replace(job, state=JobState.FOLLOWING, due_at=due_at, leader=fate.source)
-    return job if job.due_at is not None else replace(job, due_at=now + RING_GRACE)
-
-
-def _take_in(memory: Memory, admission: Admission, fate: Fate, ruling: Ruling) -> None:
-    job = admission.job
-    if ruling.arrival is not None:
-        memory.rates[job.tenant] = ruling.arrival
-    if admission.idempotency is not None:
-        key = (job.tenant, admission.idempotency)
-        memory.idempotency[key] = (job.fingerprint, job.id)
-    _write(memory, admission, MicroUsd(ruling.amount))
-    if fate.kept is not None:
-        memory.jobs[job.id].output = fate.kept.output
-        account = memory.accounts[job.id]
-        saved = fate.kept.worth or 0
-        memory.accounts[job.id] = replace(account, reused=True, saved=saved)
-    elif fate.source is not None and fate.part is not None:
-        memory.flights.follow(job, fate.source, fate.part)
-        memory.turns.hurry(fate.source, job.tenant, job.priority)
-    else:
-        take_place(memory, job, fate, at_once=ruling.at.at_once)
-    memory.changed()
-
-
-def take_place(memory: Memory, job: Job, fate: Fate, *, at_once: bool) -> None:
-    """A paid job gets a slot or waits for one; identical ones may join it."""
-    if fate.part is not None:
-        memory.flights.lead(job.id, fate.part)
-    if at_once:
-        memory.turns.give(job.id, job.tenant, job.model_id)
-        summon(memory, job.id)
-    else:
-        memory.turns.wait(job)
-        hand_out(memory, AFTER_AN_ADMISSION)
-
-
-def _standing(memory: Memory, job: Job) -> Standing:
-    day, month = spans_at(job.created_at)
-    return Standing(
-        limits=memory.limits_of(job.tenant),
-        wallet=memory.wallet,
-        day=memory.use(job.tenant, day),
-        month=memory.use(job.tenant, month),
-        arrival=memory.rates.get(job.tenant),
-        running=memory.turns.running()[f"tenant:{job.tenant}"],
-        waiting=memory.turns.waits(job.tenant),
-        at_once=memory.turns.runs_at_once(job.tenant, job.model_id),
+    output = visible_output(memory, admission, row.output)
+    record = JobRecord(JOB_CODEC.decode(row.doc), output=output)
+    return AdmissionResult(
+        has_slot=False, reserved=MicroUsd(0), cache_status=CacheStatus.REPLAYED, record=record
     )
 
 
-def _write(memory: Memory, admission: Admission, amount: MicroUsd) -> None:
+def _apply_decision(memory: MemoryState, job: Job, decision: CacheDecision) -> Job:
+    now = memory.clock.now()
+    if decision.cached is not None:
+        return replace(
+            job,
+            state=JobState.SUCCEEDED,
+            next_run_at=now,
+            finished_at=now,
+            cost=ZERO_COST,
+            cost_source=COST_SOURCE_CACHE,
+            follow_up=FollowUp.NOTIFY,
+            leader=decision.cached.source,
+            cost_saved=decision.cached.cost,
+        )
+    if decision.source is not None:
+        due_at = next_follower_poll_at(job, now)
+        return replace(job, state=JobState.FOLLOWING, next_run_at=due_at, leader=decision.source)
+    return job if job.next_run_at is not None else replace(job, next_run_at=now + WAKE_GRACE)
+
+
+def _admit(
+    memory: MemoryState, admission: Admission, decision: CacheDecision, check: AdmissionCheck
+) -> None:
     job = admission.job
-    memory.jobs[job.id] = Row(job.version, JOBS.write(job), input=admission.input)
+    if check.arrival is not None:
+        memory.rates[job.tenant] = check.arrival
+    if admission.idempotency is not None:
+        key = (job.tenant, admission.idempotency)
+        memory.idempotency[key] = (job.fingerprint, job.id)
+    _write(memory, admission, MicroUsd(check.amount))
+    if decision.cached is not None:
+        memory.jobs[job.id].output = decision.cached.output
+        account = memory.accounts[job.id]
+        saved = decision.cached.cost or 0
+        memory.accounts[job.id] = replace(account, reused=True, saved=saved)
+    elif decision.source is not None and decision.dedup_key is not None:
+        memory.coalescing.follow(job, decision.source, decision.dedup_key)
+        memory.fair_queue.raise_priority(decision.source, job.tenant, job.priority)
+    else:
+        enter_queue(memory, job, decision, starts_immediately=check.inputs.starts_immediately)
+    memory.on_due_change()
+
+
+def enter_queue(
+    memory: MemoryState, job: Job, decision: CacheDecision, *, starts_immediately: bool
+) -> None:
+    """A paid job gets a slot or waits for one; identical ones may join it."""
+    if decision.dedup_key is not None:
+        memory.coalescing.lead(job.id, decision.dedup_key)
+    if starts_immediately:
+        memory.fair_queue.assign_slot(job.id, job.tenant, job.model_id)
+        wake_worker_for(memory, job.id)
+    else:
+        memory.fair_queue.enqueue(job)
+        dispatch_slots(memory, MAX_DISPATCHED_PER_ADMISSION)
+
+
+def _admission_inputs(memory: MemoryState, job: Job) -> AdmissionInputs:
+    day, month = usage_windows_at(job.created_at)
+    return AdmissionInputs(
+        limits=memory.limits_of(job.tenant),
+        account_balance=memory.account_balance,
+        day=memory.usage_in(job.tenant, day),
+        month=memory.usage_in(job.tenant, month),
+        arrival=memory.rates.get(job.tenant),
+        running=memory.fair_queue.running()[f"tenant:{job.tenant}"],
+        waiting=memory.fair_queue.waiting_count(job.tenant),
+        starts_immediately=memory.fair_queue.can_start_immediately(job.tenant, job.model_id),
+    )
+
+
+def _write(memory: MemoryState, admission: Admission, amount: MicroUsd) -> None:
+    job = admission.job
+    memory.jobs[job.id] = StoredRecord(job.version, JOB_CODEC.encode(job), input=admission.input)
     entry = admission.entry
     if job.leader is not None:
         what = JOINED if job.state is JobState.FOLLOWING else CACHE_HIT
         entry = TimelineEntry(
-            entry.at, Note.ADMITTED, what, job.state, job.leader, status=job.unspoken
+            entry.at,
+            TimelineKind.ADMISSION,
+            what,
+            job.state,
+            job.leader,
+            status=job.status_override,
         )
-    memory.timelines.setdefault(job.id, []).append(ENTRIES.write(entry))
+    memory.timelines.setdefault(job.id, []).append(TIMELINE_ENTRY_CODEC.encode(entry))
     memory.states[job.state] += 1
-    memory.tenant_jobs.setdefault(job.tenant, {})[job.id] = place_of(job)
-    spans = frozenset(span.name for span in spans_at(job.created_at))
-    memory.accounts[job.id] = Account(job.tenant, job.model_id, spans, Booking(amount))
-    write_due(memory.due, job.id, job.due_at if job.leader else time_limit(job))
+    memory.tenant_jobs.setdefault(job.tenant, {})[job.id] = score_of(job)
+    spans = frozenset(span.name for span in usage_windows_at(job.created_at))
+    memory.accounts[job.id] = JobCharges(job.tenant, job.model_id, spans, ReservationTotals(amount))
+    set_score(memory.due, job.id, job.next_run_at if job.leader else first_deadline(job))
 
 
-def authenticate(memory: Memory, credential: Credential, scope: Scope | None) -> None:
+def authenticate(memory: MemoryState, credential: Credential, scope: Scope | None) -> None:
     """Raises what refuses the key."""
     key = memory.keys.get(credential.digest)
     if key is None or key.tenant != credential.tenant:
@@ -193,17 +214,17 @@ def authenticate(memory: Memory, credential: Credential, scope: Scope | None) ->
         raise Unauthenticated
     if scope is not None and scope not in key.scopes:
         raise NotPermitted
-    if memory.now - (key.used or 0) > USE_NOTED_EVERY // MILLISECOND:
+    if memory.now - (key.used or 0) > KEY_USE_RESOLUTION // MILLISECOND:
         key.used = memory.now
 
 
-def count_states(memory: Memory, before: Job, after: Job) -> None:
+def move_state_count(memory: MemoryState, before: Job, after: Job) -> None:
     """A job moves from one state to another."""
     if before.state is after.state:
         return
     memory.states[before.state] -= 1
     memory.states[after.state] += 1
     if after.state is JobState.IN_DOUBT:
-        memory.doubts[after.id] = memory.now
+        memory.in_doubt[after.id] = memory.now
     if before.state is JobState.IN_DOUBT:
-        memory.doubts.pop(after.id, None)
+        memory.in_doubt.pop(after.id, None)

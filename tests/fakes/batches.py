@@ -7,7 +7,7 @@ from copy import deepcopy
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from core.batches import Admit, BatchCounts, BatchItem, BatchView
+from core.batches import AdmissionMode, BatchCounts, BatchItem, BatchSnapshot
 from core.clock import from_ms, to_ms
 from core.errors import (
     CallerError,
@@ -17,12 +17,12 @@ from core.errors import (
 )
 from core.retention import RETENTION
 from core.store.batches import BatchPage
-from core.store.codecs import JOBS
+from core.store.codecs import JOB_CODEC
 from core.tenants.api_keys import Scope
-from core.transactions.admission import BatchAdmitted
-from tests.fakes.admissions import authenticate, take
-from tests.fakes.memory import BatchRow, Memory, due_first
-from tests.fakes.outbox import post
+from core.transactions.admission import BatchAdmissionResult
+from tests.fakes.admissions import admit_without_key, authenticate
+from tests.fakes.memory import BatchRow, MemoryState, due_members
+from tests.fakes.outbox import enqueue_delivery
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,59 +30,59 @@ if TYPE_CHECKING:
 
     from core.batches import Batch
     from core.jobs.job import Job
-    from core.store.batches import ItemSpan
+    from core.store.batches import ItemSlice
     from core.tenants.api_keys import Credential
-    from core.transactions.admission import Admission, Admitted, BatchAdmission
+    from core.transactions.admission import Admission, AdmissionResult, BatchAdmission
     from core.webhooks.delivery import Delivery
 
 
 class MemoryBatchStore:
     """Twin of `core.store.batches.BatchStore`."""
 
-    def __init__(self, memory: Memory) -> None:
+    def __init__(self, memory: MemoryState) -> None:
         """Over `memory`."""
         self._memory = memory
 
-    async def admit(self, admission: BatchAdmission) -> BatchAdmitted:
+    async def admit(self, admission: BatchAdmission) -> BatchAdmissionResult:
         """See `BatchStore.admit`."""
         memory, batch = self._memory, admission.batch
         authenticate(memory, admission.admissions[0].credential, Scope.SUBMIT)
-        earlier = _earlier(memory, admission)
+        earlier = _find_existing(memory, admission)
         if earlier is not None:
-            return BatchAdmitted((), stored=False, earlier=earlier)
+            return BatchAdmissionResult((), stored=False, existing_batch_id=earlier)
         # What becomes of each is found out on a copy: either all of it comes true, or nothing does.
         found = _admit_each(_copy(memory), admission.admissions)
         refused = [verdict for verdict in found if isinstance(verdict, CallerError)]
-        if len(refused) == len(found) or (refused and batch.admit is Admit.ALL):
+        if len(refused) == len(found) or (
+            refused and batch.admission_mode is AdmissionMode.ALL_OR_NOTHING
+        ):
             kept = tuple(v if isinstance(v, CallerError) else None for v in found)
-            return BatchAdmitted(kept, stored=False)
+            return BatchAdmissionResult(kept, stored=False)
         verdicts = _admit_each(memory, admission.admissions)
         memory.batches[batch.id] = BatchRow(batch, _items(admission, verdicts))
         if admission.idempotency is not None:
             key = (batch.tenant, admission.idempotency)
             memory.idempotency[key] = (admission.fingerprint, batch.id)
         _close(memory, batch.id)
-        return BatchAdmitted(verdicts, stored=True)
+        return BatchAdmissionResult(verdicts, stored=True)
 
     async def read(
         self,
         credential: Credential,
         batch_id: str,
-        span: ItemSpan,
+        item_slice: ItemSlice,
         scope: Scope = Scope.READ,
-    ) -> BatchView:
+    ) -> BatchSnapshot:
         """See `BatchStore.read`."""
         memory = self._memory
         authenticate(memory, credential, scope)
         row = memory.batch(batch_id)
         if row is None or row.batch.tenant != credential.tenant:
             raise NotFound
-        items = row.items[span.offset : span.offset + span.limit]
+        items = row.items[item_slice.offset : item_slice.offset + item_slice.limit]
         return replace(_view(memory, row), items=tuple(_now(memory, item) for item in items))
 
-    async def newest_first(
-        self, credential: Credential, after: str | None, limit: int
-    ) -> BatchPage:
+    async def list_page(self, credential: Credential, after: str | None, limit: int) -> BatchPage:
         """See `BatchStore.newest_first`."""
         memory = self._memory
         authenticate(memory, credential, Scope.READ)
@@ -95,49 +95,49 @@ class MemoryBatchStore:
         views = tuple(_view(memory, row) for row in found if row is not None)
         return BatchPage(views, page[-1] if len(page) == limit else None)
 
-    async def claim_ended(self, lease: timedelta, limit: int) -> Sequence[Batch]:
-        """See `BatchStore.claim_ended`."""
+    async def claim_completed(self, lease: timedelta, limit: int) -> Sequence[Batch]:
+        """See `BatchStore.claim_completed`."""
         memory, claimed = self._memory, []
-        for name in due_first(memory.ended_batches, memory.now, limit):
+        for name in due_members(memory.completed_batches, memory.now, limit):
             row = memory.batch(name)
             if row is None:
-                del memory.ended_batches[name]
+                del memory.completed_batches[name]
                 continue
-            memory.ended_batches[name] = memory.after(lease)
+            memory.completed_batches[name] = memory.ms_after(lease)
             claimed.append(row.batch)
         return claimed
 
-    async def load(self, batch_id: str) -> BatchView | None:
+    async def load(self, batch_id: str) -> BatchSnapshot | None:
         """See `BatchStore.load`."""
         row = self._memory.batch(batch_id)
         return None if row is None else _view(self._memory, row)
 
-    async def tell(self, batch: Batch, deliveries: tuple[Delivery, ...]) -> bool:
+    async def complete(self, batch: Batch, deliveries: tuple[Delivery, ...]) -> bool:
         """See `BatchStore.tell`."""
-        if self._memory.ended_batches.pop(batch.id, None) is None:
+        if self._memory.completed_batches.pop(batch.id, None) is None:
             return False
         for delivery in deliveries:
-            post(self._memory, delivery)
+            enqueue_delivery(self._memory, delivery)
         return True
 
 
-def note_end(memory: Memory, job: Job) -> None:
+def record_end(memory: MemoryState, job: Job) -> None:
     """A job has ended, perhaps the last of its batch."""
-    if job.final and job.batch is not None:
+    if job.is_final and job.batch is not None:
         _close(memory, job.batch)
 
 
-def _close(memory: Memory, batch_id: str) -> None:
+def _close(memory: MemoryState, batch_id: str) -> None:
     row = memory.batches[batch_id]
     if row.finished_at is None and not _counts(memory, batch_id).open:
-        row.finished_at = memory.ended_batches[batch_id] = memory.now
-        row.expires_at = memory.after(RETENTION)
+        row.finished_at = memory.completed_batches[batch_id] = memory.now
+        row.expires_at = memory.ms_after(RETENTION)
 
 
-def _earlier(memory: Memory, admission: BatchAdmission) -> str | None:
+def _find_existing(memory: MemoryState, admission: BatchAdmission) -> str | None:
     tenant, digest = admission.batch.tenant, admission.idempotency
     if digest is None:
-        if memory.reuse_of(tenant).idempotency_required:
+        if memory.cache_policy_of(tenant).idempotency_required:
             raise IdempotencyKeyMissing
         return None
     known = memory.idempotency.get((tenant, digest))
@@ -147,54 +147,64 @@ def _earlier(memory: Memory, admission: BatchAdmission) -> str | None:
 
 
 def _admit_each(
-    memory: Memory, admissions: Sequence[Admission]
-) -> tuple[Admitted | CallerError, ...]:
+    memory: MemoryState, admissions: Sequence[Admission]
+) -> tuple[AdmissionResult | CallerError, ...]:
     return tuple(_admit_one(memory, admission) for admission in admissions)
 
 
-def _admit_one(memory: Memory, admission: Admission) -> Admitted | CallerError:
+def _admit_one(memory: MemoryState, admission: Admission) -> AdmissionResult | CallerError:
     try:
-        return take(memory, admission)
+        return admit_without_key(memory, admission)
     except CallerError as refusal:
         return refusal
 
 
-def _copy(memory: Memory) -> Memory:
-    shared = (memory.clock, memory.told, memory.rung, memory.changed, memory.batches)
+def _copy(memory: MemoryState) -> MemoryState:
+    shared = (
+        memory.clock,
+        memory.on_job_change,
+        memory.on_wake,
+        memory.on_due_change,
+        memory.batches,
+    )
     copied = deepcopy(memory, {id(part): part for part in shared})
-    copied.told, copied.rung, copied.changed = _silent, _silent, _silent
+    copied.on_job_change, copied.on_wake, copied.on_due_change = (
+        _without_listeners,
+        _without_listeners,
+        _without_listeners,
+    )
     return copied
 
 
-def _silent(*_: object, **__: object) -> None:
+def _without_listeners(*_: object, **__: object) -> None:
     """Nobody is told of what only might be."""
 
 
 def _items(
-    admission: BatchAdmission, verdicts: tuple[Admitted | CallerError, ...]
+    admission: BatchAdmission, results: tuple[AdmissionResult | CallerError, ...]
 ) -> tuple[BatchItem, ...]:
-    refused = {one.index: BatchItem(one.index, refused=one.problem) for one in admission.refused}
-    pairs = iter(zip(admission.admissions, verdicts, strict=True))
+    refused = {one.index: BatchItem(one.index, rejection=one.problem) for one in admission.rejected}
+    pairs = iter(zip(admission.admissions, results, strict=True))
     places = range(admission.batch.size)
     return tuple(refused.get(place) or _item(place, *next(pairs)) for place in places)
 
 
-def _item(index: int, admission: Admission, verdict: Admitted | CallerError) -> BatchItem:
-    if isinstance(verdict, CallerError):
-        return BatchItem(index, refused=verdict)
-    return BatchItem(index, admission.job.id, verdict.reuse)
+def _item(index: int, admission: Admission, result: AdmissionResult | CallerError) -> BatchItem:
+    if isinstance(result, CallerError):
+        return BatchItem(index, rejection=result)
+    return BatchItem(index, admission.job.id, result.cache_status)
 
 
-def _now(memory: Memory, item: BatchItem) -> BatchItem:
+def _now(memory: MemoryState, item: BatchItem) -> BatchItem:
     row = None if item.job_id is None else memory.job(item.job_id)
-    return item if row is None else replace(item, job=JOBS.read(row.doc))
+    return item if row is None else replace(item, job=JOB_CODEC.decode(row.doc))
 
 
-def _view(memory: Memory, row: BatchRow) -> BatchView:
+def _view(memory: MemoryState, row: BatchRow) -> BatchSnapshot:
     finished_at = None if row.finished_at is None else from_ms(row.finished_at)
-    return BatchView(row.batch, _counts(memory, row.batch.id), finished_at)
+    return BatchSnapshot(row.batch, _counts(memory, row.batch.id), finished_at)
 
 
-def _counts(memory: Memory, batch_id: str) -> BatchCounts:
-    jobs = [job for job in memory.every_job() if job.batch == batch_id]
+def _counts(memory: MemoryState, batch_id: str) -> BatchCounts:
+    jobs = [job for job in memory.all_jobs() if job.batch == batch_id]
     return BatchCounts(**Counter(str(job.status) for job in jobs))

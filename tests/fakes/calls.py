@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
-from tests.fakes.clock import settle
+from tests.fakes.clock import run_ready_tasks
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
+class ServerSentEvent:
     """One server-sent event."""
 
     id: str
@@ -24,12 +24,12 @@ class Event:
 
 
 @dataclass(slots=True)
-class Call:
+class AsgiCall:
     """A call that is under way."""
 
     messages: list[Message] = field(default_factory=list)
     _body: list[bytes] = field(default_factory=list)
-    _gone: asyncio.Event = field(default_factory=asyncio.Event)
+    _disconnected: asyncio.Event = field(default_factory=asyncio.Event)
     _unread: asyncio.Event = field(default_factory=asyncio.Event)
     task: asyncio.Task[None] | None = None
 
@@ -56,7 +56,7 @@ class Call:
             "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
         }
         call.task = asyncio.ensure_future(_run(app, scope, call))
-        await settle()
+        await run_ready_tasks()
         return call
 
     @property
@@ -75,13 +75,13 @@ class Call:
         return b"".join(message.get("body", b"") for message in self.messages).decode()
 
     @property
-    def events(self) -> list[Event]:
+    def events(self) -> list[ServerSentEvent]:
         """The server-sent events so far; comments are no events."""
         found = []
         for block in self.text.split("\n\n"):
             fields = dict(line.split(": ", 1) for line in block.split("\n") if ": " in line)
             if "event" in fields:
-                found.append(Event(fields["id"], fields["event"], fields["data"]))
+                found.append(ServerSentEvent(fields["id"], fields["event"], fields["data"]))
         return found
 
     @property
@@ -90,10 +90,10 @@ class Call:
         last = self.messages[-1] if self.messages else {"type": "nothing"}
         return last["type"] == "http.response.body" and not last.get("more_body", False)
 
-    async def hang_up(self) -> None:
+    async def disconnect(self) -> None:
         """The caller goes away."""
-        self._gone.set()
-        await settle()
+        self._disconnected.set()
+        await run_ready_tasks()
 
     def stop_reading(self) -> None:
         """From now on the caller takes nothing: what is sent waits for it."""
@@ -103,7 +103,7 @@ class Call:
         """ASGI's receive."""
         if self._body:
             return {"type": "http.request", "body": self._body.pop(), "more_body": False}
-        await self._gone.wait()
+        await self._disconnected.wait()
         return {"type": "http.disconnect"}
 
     async def send(self, message: Message) -> None:
@@ -112,5 +112,5 @@ class Call:
         self.messages.append(message)
 
 
-async def _run(app: ASGIApp, scope: dict[str, Any], call: Call) -> None:
+async def _run(app: ASGIApp, scope: dict[str, Any], call: AsgiCall) -> None:
     await app(scope, call.receive, call.send)

@@ -9,11 +9,11 @@ from itertools import count
 from typing import Final
 
 START: Final = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
-_TURNS: Final = 25
+_MAX_ITERATIONS: Final = 25
 """Turns of the event loop that a woken sleeper is given; every step of ours needs fewer."""
 
 
-async def settle(turns: int = _TURNS) -> None:
+async def run_ready_tasks(turns: int = _MAX_ITERATIONS) -> None:
     """Let whatever is ready run, as far as it gets without time passing."""
     for _ in range(turns):
         await asyncio.sleep(0)
@@ -65,12 +65,12 @@ class FakeClock:
     async def advance(self, span: timedelta) -> None:
         """Move the time step by step: whoever wakes runs at its own instant, and may sleep anew."""
         end = self._now + span
-        await settle()
+        await run_ready_tasks()
         while (wake := self.next_wake) is not None and wake <= end:
             self._move_to(wake)
-            await settle()
+            await run_ready_tasks()
         self._move_to(end)
-        await settle()
+        await run_ready_tasks()
 
     def _move_to(self, instant: datetime) -> None:
         self._now = max(self._now, instant)

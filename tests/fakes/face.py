@@ -12,25 +12,25 @@ from typing import TYPE_CHECKING, Any, Final
 import httpx
 from pydantic import SecretStr
 
-from core.jobs.run_times import HintPolicy
-from core.observability.event_metrics import Labels
-from core.observability.gateway_state import Overview
+from core.jobs.run_times import PollHintPolicy
+from core.observability.event_metrics import LabelLimiter
+from core.observability.gateway_state import GatewayState
 from core.observability.prometheus import CONTENT_TYPE
-from core.store.run_times import HistoryShelf
-from core.tenants.api_keys import ALL_SCOPES, KeyRecord, Scope, digest_of, mint_key
+from core.store.run_times import RunTimeCache
+from core.tenants.api_keys import ALL_SCOPES, ApiKey, Scope, api_key_digest, build_api_key
 from core.tenants.tenant import NO_LIMITS, Tenant
 from core.webhooks.url_policy import TargetPolicy
 from service.app import create_app
-from service.context import SUBMIT_ROUTE, FacePolicy, Resources
+from service.context import SUBMIT_ROUTE, AppContext, HttpPolicy
 from service.jobs.submit_options import Deadlines, OptionPolicy
-from service.metrics.metrics import ServiceMetrics, service_figures
-from service.models import Models, load_cards
-from service.models.registry_cache import ModelShelf
-from service.operator_context import Desk
+from service.metrics.metrics import ServiceMetrics, build_service_registry
+from service.models import ModelRegistry, load_cards
+from service.models.registry_cache import ModelRegistryCache
+from service.operator_context import AdminContext
 from service.parsing.json_body import BodyLimits
-from service.streaming.subscriptions import Waiters
+from service.streaming.subscriptions import Subscriptions
 from service.webhooks.parser import EndpointPolicy
-from service.webhooks.webhook_service import Mailroom
+from service.webhooks.webhook_service import WebhookService
 from tests.fakes.clock import FakeClock
 from tests.fakes.ids import SeededIds
 from tests.fakes.stores import MemoryStores, memory_stores
@@ -52,29 +52,29 @@ KLING_INPUT: Final[dict[str, Any]] = {
     "start_image_url": "https://media.example.com/input.png",
     "duration": 5,
 }
-MOST_WAITERS: Final = 3
-BASE: Final = "http://gateway.test"
+MAX_SUBSCRIPTIONS: Final = 3
+BASE_URL: Final = "http://gateway.test"
 
-POLICY: Final = FacePolicy(
-    body=BodyLimits(size=4096, time=timedelta(seconds=5)),
-    batch=BodyLimits(size=16 * 2**20, time=timedelta(seconds=30)),
+POLICY: Final = HttpPolicy(
+    body_limits=BodyLimits(max_bytes=4096, timeout=timedelta(seconds=5)),
+    batch_body_limits=BodyLimits(max_bytes=16 * 2**20, timeout=timedelta(seconds=30)),
     options=OptionPolicy(
         deadlines=Deadlines(timedelta(hours=2)),
-        maximum=Deadlines(timedelta(hours=24)),
-        targets=TargetPolicy(),
+        max_deadlines=Deadlines(timedelta(hours=24)),
+        target_policy=TargetPolicy(),
         by_model={"slow/model": Deadlines(timedelta(hours=6), timedelta(hours=1))},
     ),
     public_url=None,
-    worker_silence=timedelta(seconds=30),
-    hints=HintPolicy(timedelta(seconds=2), timedelta(seconds=30)),
-    longest_wait=timedelta(seconds=60),
+    worker_timeout=timedelta(seconds=30),
+    hints=PollHintPolicy(timedelta(seconds=2), timedelta(seconds=30)),
+    max_wait=timedelta(seconds=60),
     heartbeat=timedelta(seconds=15),
 )
 
 
 @cache
-def _models() -> Models:
-    return Models.of(load_cards())
+def _models() -> ModelRegistry:
+    return ModelRegistry.build(load_cards())
 
 
 @cache
@@ -83,15 +83,15 @@ def _app() -> FastAPI:
     return create_app(_never_opened)
 
 
-def _never_opened() -> AbstractAsyncContextManager[Resources]:
+def _never_opened() -> AbstractAsyncContextManager[AppContext]:
     raise AssertionError("each face hands its own resources to each call")
 
 
 @dataclass(slots=True)
-class Face:
+class AppHarness:
     """A running face and what a test looks at."""
 
-    resources: Resources
+    resources: AppContext
     stores: MemoryStores
     clock: FakeClock
     events: list[Event] = field(default_factory=list)
@@ -105,11 +105,11 @@ class Face:
         limits: Limits = NO_LIMITS,
     ) -> str:
         """Make a tenant; its key."""
-        key = mint_key(name, self.resources.ids.secret())
+        key = build_api_key(name, self.resources.ids.secret())
         now = self.clock.now()
         await self.stores.tenants.create(
             Tenant(name, now, webhook=webhook, limits=limits),
-            KeyRecord(digest_of(key), name, now, scopes),
+            ApiKey(api_key_digest(key), name, now, scopes),
         )
         return key
 
@@ -118,7 +118,7 @@ class Face:
         headers = {} if key is None else {"authorization": f"Bearer {key}"}
         return httpx.AsyncClient(
             transport=httpx.ASGITransport(self.serve),
-            base_url=BASE,
+            base_url=BASE_URL,
             headers=headers,
             trust_env=False,
         )
@@ -128,27 +128,27 @@ class Face:
         await _app()({**scope, "state": {"resources": self.resources}}, receive, send)
 
     @asynccontextmanager
-    async def _open(self) -> AsyncIterator[Resources]:
+    async def _open(self) -> AsyncIterator[AppContext]:
         yield self.resources
 
-    def of(self, kind: type[Event]) -> list[Any]:
+    def events_of(self, kind: type[Event]) -> list[Any]:
         """The events of one kind."""
         return [event for event in self.events if isinstance(event, kind)]
 
-    def admit_operators(self, token: str) -> None:
+    def enable_admin_api(self, token: str) -> None:
         """Turn the operators' API on."""
-        self.change(policy=replace(self.resources.policy, admin_token=SecretStr(token)))
+        self.replace_resources(policy=replace(self.resources.policy, admin_token=SecretStr(token)))
 
-    def desk_with(self, **parts: Any) -> Desk:  # noqa: ANN401 - fields of Desk
+    def admin_context_with(self, **parts: Any) -> AdminContext:  # noqa: ANN401 - fields of Desk
         """The operators' desk with other parts in."""
-        return replace(self.resources.desk, **parts)
+        return replace(self.resources.admin, **parts)
 
-    def change(self, **parts: Any) -> None:  # noqa: ANN401 - fields of Resources
+    def replace_resources(self, **parts: Any) -> None:  # noqa: ANN401 - fields of Resources
         """Put other parts in."""
         self.resources = replace(self.resources, **parts)
 
 
-class LateFigures:
+class LazyMetrics:
     """A face's figures, made of its events when somebody asks: few tests do, and it takes 2 ms."""
 
     content_type = CONTENT_TYPE
@@ -158,75 +158,77 @@ class LateFigures:
         self._events, self._clock, self._counted = events, clock, 0
 
     @cached_property
-    def _made(self) -> ServiceMetrics:
-        figures = service_figures("0", Labels({}))
-        return ServiceMetrics(figures, SUBMIT_ROUTE, partial(_overview, self._clock), self._clock)
+    def _metrics(self) -> ServiceMetrics:
+        figures = build_service_registry("0", LabelLimiter({}))
+        return ServiceMetrics(
+            figures, SUBMIT_ROUTE, partial(_empty_state, self._clock), self._clock
+        )
 
     async def render(self) -> bytes:
         """As `ServiceMetrics.render`."""
         for event in self._events[self._counted :]:
-            self._made(event)
+            self._metrics(event)
         self._counted = len(self._events)
-        return await self._made.render()
+        return await self._metrics.render()
 
 
-async def _overview(clock: FakeClock) -> Overview:
-    return Overview(clock.now())
+async def _empty_state(clock: FakeClock) -> GatewayState:
+    return GatewayState(clock.now())
 
 
-def mailroom_over(stores: MemoryStores, clock: FakeClock) -> Mailroom:
+def webhook_service_over(stores: MemoryStores, clock: FakeClock) -> WebhookService:
     """The use cases of callbacks over in-memory stores."""
-    return Mailroom(
-        setups=stores.webhooks,
+    return WebhookService(
+        configs=stores.webhooks,
         deliveries=stores.deliveries,
         replays=stores.replays,
         clock=clock,
         ids=SeededIds(Random(2)),
-        policy=EndpointPolicy(POLICY.options.targets, frozenset({"analytics"})),
+        policy=EndpointPolicy(POLICY.options.target_policy, frozenset({"analytics"})),
     )
 
 
-def open_face(policy: FacePolicy = POLICY) -> Face:
+def open_app(policy: HttpPolicy = POLICY) -> AppHarness:
     """A face over empty stores."""
     clock = FakeClock()
     stores = memory_stores(clock)
     events: list[Event] = []
-    waiters = Waiters(clock, MOST_WAITERS)
-    stores.memory.told = waiters.changed
+    waiters = Subscriptions(clock, MAX_SUBSCRIPTIONS)
+    stores.memory.on_job_change = waiters.job_changed
     emit = events.append
-    resources = Resources(
+    resources = AppContext(
         jobs=stores.jobs,
         batches=stores.batches,
-        listed=stores.listed,
+        job_index=stores.job_index,
         tenants=stores.tenants,
         usage=stores.usage,
-        breakers=stores.breakers,
-        desk=_desk(stores, clock, emit),
-        health=stores.presence,
-        shelf=ModelShelf(_models(), stores.catalogue, clock, emit),
-        histories=HistoryShelf(stores.histories, clock, emit),
-        waiters=waiters,
-        figures=LateFigures(events, clock),
-        mailroom=mailroom_over(stores, clock),
+        circuit_breaker=stores.circuit_breakers,
+        admin=_admin_context(stores, clock, emit),
+        worker_heartbeats=stores.heartbeats,
+        model_cache=ModelRegistryCache(_models(), stores.catalogue, clock, emit),
+        run_times=RunTimeCache(stores.run_times, clock, emit),
+        subscriptions=waiters,
+        metrics=LazyMetrics(events, clock),
+        webhooks=webhook_service_over(stores, clock),
         clock=clock,
         ids=SeededIds(Random(1)),
         policy=policy,
         emit=emit,
     )
-    return Face(resources, stores, clock, events)
+    return AppHarness(resources, stores, clock, events)
 
 
-def _desk(stores: MemoryStores, clock: FakeClock, emit: Emit) -> Desk:
-    return Desk(
+def _admin_context(stores: MemoryStores, clock: FakeClock, emit: Emit) -> AdminContext:
+    return AdminContext(
         actor="admin-api",
         tenants=stores.tenants,
         jobs=stores.jobs,
-        listed=stores.listed,
-        setups=stores.webhooks,
-        controls=stores.controls,
+        job_index=stores.job_index,
+        webhook_configs=stores.webhooks,
+        operations=stores.operations,
         usage=stores.usage,
         clock=clock,
         ids=SeededIds(Random(2)),
-        targets=TargetPolicy(),
+        target_policy=TargetPolicy(),
         emit=emit,
     )

@@ -4,42 +4,51 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from core.jobs.job import Billed, Fact, Job
-from core.jobs.timeline import Note, TimelineEntry
-from core.transactions.job_update import Change, Outcome
+from core.jobs.job import BillingStatus, Job, Trigger
+from core.jobs.timeline import TimelineEntry, TimelineKind
+from core.transactions.job_update import Change, WriteResult
 
 if TYPE_CHECKING:
-    from tests.fakes.face import Face
+    from tests.fakes.face import AppHarness
 
 OUTPUT = b'{"video":"https://storage.example/out.mp4"}'
 
 
-def only_job(face: Face) -> Job:
+def only_job(app: AppHarness) -> Job:
     """The one job that was taken in."""
-    (job,) = face.stores.memory.every_job()
+    (job,) = app.stores.memory.all_jobs()
     return job
 
 
-async def step(face: Face, fact: Fact, output: bytes | None = None, **changes: Any) -> Job:  # noqa: ANN401 - fields of the record
+async def apply_trigger(
+    app: AppHarness,
+    trigger: Trigger,
+    output: bytes | None = None,
+    **changes: Any,  # noqa: ANN401 - fields of the record
+) -> Job:
     """Move the only job by `fact`."""
-    before, now = only_job(face), face.clock.now()
-    after = before.after(fact, now, **changes)
-    entry = TimelineEntry(now, Note.MOVED, fact, after.state, status=after.status)
+    before, now = only_job(app), app.clock.now()
+    after = before.transition(trigger, now, **changes)
+    entry = TimelineEntry(now, TimelineKind.TRANSITION, trigger, after.state, status=after.status)
     change = Change(before, after, (entry,), output)
-    assert await face.stores.jobs.store(change) is Outcome.STORED
+    assert await app.stores.jobs.store(change) is WriteResult.STORED
     return after
 
 
-async def run(face: Face) -> Job:
+async def start_run(app: AppHarness) -> Job:
     """From the queue into RunComfy's hands, in progress there."""
-    now = face.clock.now()
-    await step(face, Fact.CLAIMED, attempts=1, sent_at=now)
-    await step(face, Fact.ACCEPTED, upstream_id="up-1", running_since=now)
-    return await step(face, Fact.STILL_RUNNING, upstream_word="in_progress", upstream_running=True)
+    now = app.clock.now()
+    await apply_trigger(app, Trigger.CLAIMED, attempts=1, sent_at=now)
+    await apply_trigger(app, Trigger.ACCEPTED, upstream_id="up-1", running_since=now)
+    return await apply_trigger(
+        app, Trigger.STILL_RUNNING, upstream_status="in_progress", upstream_running=True
+    )
 
 
-async def succeed(face: Face) -> Job:
+async def finish_run(app: AppHarness) -> Job:
     """From RunComfy's hands to the end, with a result."""
-    await step(face, Fact.FINISHED)
-    now = face.clock.now()
-    return await step(face, Fact.COLLECTED, OUTPUT, finished_at=now, billed=Billed.YES, due_at=None)
+    await apply_trigger(app, Trigger.FINISHED)
+    now = app.clock.now()
+    return await apply_trigger(
+        app, Trigger.COLLECTED, OUTPUT, finished_at=now, billed=BillingStatus.YES, next_run_at=None
+    )

@@ -10,16 +10,16 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from core.billing.balance import Wallet
-from core.billing.settlement import Booking
-from core.billing.usage import Use
+from core.billing.balance import AccountBalance
+from core.billing.settlement import ReservationTotals
+from core.billing.usage import UsageTotals
 from core.clock import to_ms
-from core.store.codecs import JOBS, TENANTS
-from core.tenants.cache_policy import ReusePolicy
+from core.store.codecs import JOB_CODEC, TENANT_CODEC
+from core.tenants.cache_policy import TenantCachePolicy
 from core.tenants.limits import Limits
-from core.webhooks.circuit_breaker import Channel
-from tests.fakes.reuse import Flights
-from tests.fakes.turns import Turns
+from core.webhooks.circuit_breaker import EndpointCircuit
+from tests.fakes.reuse import CoalescingState
+from tests.fakes.turns import FairQueue
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -29,12 +29,12 @@ if TYPE_CHECKING:
     from core.clock import Clock
     from core.jobs.job import Job
     from core.operations import AuditEntry
-    from core.store.wake_queue import Message
-    from core.tenants.limits import Span
+    from core.store.wake_queue import WakeMessage
+    from core.tenants.limits import UsageWindow
 
 
 @dataclass(slots=True)
-class Row:
+class StoredRecord:
     """A versioned record. `expires_at` in milliseconds, as Redis' EXPIRE would set it."""
 
     version: int
@@ -43,7 +43,7 @@ class Row:
     output: bytes | None = None
     polls: int = 0
     expires_at: int | None = None
-    until: int | None = None
+    retained_until: int | None = None
     """When the tenant's own retention is over, once nobody awaits anything of the job."""
 
 
@@ -77,164 +77,164 @@ class BatchRow:
     expires_at: int | None = None
 
 
-_R = TypeVar("_R", Row, TenantRow, BatchRow)
+_R = TypeVar("_R", StoredRecord, TenantRow, BatchRow)
 
 
 @dataclass(frozen=True, slots=True)
-class Account:
+class JobCharges:
     """What a job has cost its tenant so far; `spans` are the windows that it counts in."""
 
     tenant: str
     model: str
-    spans: frozenset[str]
-    booking: Booking
+    windows: frozenset[str]
+    booking: ReservationTotals
     reused: bool = False
     saved: int = 0
 
 
-class Told(Protocol):
-    """Who hears of a change; see `core.store.pubsub.Listener.changed`."""
+class ChangeListener(Protocol):
+    """Who hears of a change; see `core.store.pubsub.JobChangeListener.changed`."""
 
     def __call__(self, job_id: str, version: int, *, ended: bool) -> None:
         """A job has a new version."""
 
 
-def _nobody(job_id: str, version: int, *, ended: bool) -> None:
+def _no_listener(job_id: str, version: int, *, ended: bool) -> None:
     """Nobody listens: what is told is lost."""
     del job_id, version, ended
 
 
 @dataclass(slots=True)
-class MemoryChannel:
+class MemoryDeliveryQueue:
     """What waits for an endpoint, what is on its way there, and the breaker over it."""
 
     waiting: dict[str, int] = field(default_factory=dict)
-    busy: dict[str, int] = field(default_factory=dict)
-    state: Channel = field(default_factory=Channel)
+    in_flight: dict[str, int] = field(default_factory=dict)
+    state: EndpointCircuit = field(default_factory=EndpointCircuit)
 
 
 @dataclass(slots=True)
-class Memory:
+class MemoryState:
     """Everything. `changed` is called after each write to an index of what is due."""
 
     clock: Clock
-    jobs: dict[str, Row] = field(default_factory=dict)
+    jobs: dict[str, StoredRecord] = field(default_factory=dict)
     timelines: dict[str, list[bytes]] = field(default_factory=dict)
     job_deliveries: dict[str, list[str]] = field(default_factory=dict)
     due: dict[str, int] = field(default_factory=dict)
     states: Counter[str] = field(default_factory=Counter)
-    doubts: dict[str, int] = field(default_factory=dict)
-    deliveries: dict[str, Row] = field(default_factory=dict)
+    in_doubt: dict[str, int] = field(default_factory=dict)
+    deliveries: dict[str, StoredRecord] = field(default_factory=dict)
     attempts: dict[str, list[bytes]] = field(default_factory=dict)
     outbox: dict[str, int] = field(default_factory=dict)
-    channels: dict[str, MemoryChannel] = field(default_factory=dict)
-    listed: dict[str, dict[str, int]] = field(default_factory=dict)
-    setups: dict[str, Row] = field(default_factory=dict)
-    replays: dict[str, Row] = field(default_factory=dict)
+    delivery_queues: dict[str, MemoryDeliveryQueue] = field(default_factory=dict)
+    job_index: dict[str, dict[str, int]] = field(default_factory=dict)
+    webhook_configs: dict[str, StoredRecord] = field(default_factory=dict)
+    replays: dict[str, StoredRecord] = field(default_factory=dict)
     replays_due: dict[str, int] = field(default_factory=dict)
     tenants: dict[str, TenantRow] = field(default_factory=dict)
     tenant_jobs: dict[str, dict[str, float]] = field(default_factory=dict)
-    trimmer_until: int = 0
+    prune_lock_until: int = 0
     keys: dict[str, KeyRow] = field(default_factory=dict)
-    breaker: Row = field(default_factory=lambda: Row(0, b""))
+    breaker: StoredRecord = field(default_factory=lambda: StoredRecord(0, b""))
     models: dict[str, bytes] = field(default_factory=dict)
     categories: bytes = b""
     synced_at: int | None = None
     workers: dict[str, int] = field(default_factory=dict)
-    bell: dict[str, int] = field(default_factory=dict)
-    accounts: dict[str, Account] = field(default_factory=dict)
+    wake_queue: dict[str, int] = field(default_factory=dict)
+    accounts: dict[str, JobCharges] = field(default_factory=dict)
     rates: dict[str, float] = field(default_factory=dict)
     submit_rate: float | None = None
     poll_rate: float | None = None
-    wallet: Wallet = field(default_factory=Wallet)
+    account_balance: AccountBalance = field(default_factory=AccountBalance)
     audit: list[AuditEntry] = field(default_factory=list)
-    turns: Turns = field(init=False)
-    rung: Callable[[str], None] = lambda _: None
-    changed: Callable[[], None] = lambda: None
-    told: Told = _nobody
-    runs: dict[str, list[int]] = field(default_factory=dict)
+    fair_queue: FairQueue = field(init=False)
+    on_wake: Callable[[str], None] = lambda _: None
+    on_due_change: Callable[[], None] = lambda: None
+    on_job_change: ChangeListener = _no_listener
+    run_times: dict[str, list[int]] = field(default_factory=dict)
     run_counts: Counter[str] = field(default_factory=Counter)
-    flights: Flights = field(default_factory=Flights)
+    coalescing: CoalescingState = field(default_factory=CoalescingState)
     batches: dict[str, BatchRow] = field(default_factory=dict)
-    ended_batches: dict[str, int] = field(default_factory=dict)
+    completed_batches: dict[str, int] = field(default_factory=dict)
     idempotency: dict[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
     """By tenant and digest: the fingerprint of the request, and its job."""
-    _asked: tuple[datetime | None, int] = (None, 0)
+    _last_reading: tuple[datetime | None, int] = (None, 0)
     """The last answer of the clock, and its milliseconds: asked again at every step."""
 
     def __post_init__(self) -> None:
         """Dispatch goes by the tenants' limits as they stand."""
-        self.turns = Turns(self.limits_of)
+        self.fair_queue = FairQueue(self.limits_of)
 
     @property
     def now(self) -> int:
         """The present instant in milliseconds."""
         instant = self.clock.now()
-        if instant is not self._asked[0]:
-            self._asked = (instant, to_ms(instant))
-        return self._asked[1]
+        if instant is not self._last_reading[0]:
+            self._last_reading = (instant, to_ms(instant))
+        return self._last_reading[1]
 
-    def job(self, job_id: str) -> Row | None:
+    def job(self, job_id: str) -> StoredRecord | None:
         """A job's row, unless it is gone."""
         return self._live(self.jobs, job_id)
 
-    def delivery(self, delivery_id: str) -> Row | None:
+    def delivery(self, delivery_id: str) -> StoredRecord | None:
         """A delivery's row, unless it is gone."""
         return self._live(self.deliveries, delivery_id)
 
-    def channel(self, name: str) -> MemoryChannel:
+    def delivery_queue(self, name: str) -> MemoryDeliveryQueue:
         """A channel, as new where nothing was ever in it."""
-        return self.channels.setdefault(name, MemoryChannel())
+        return self.delivery_queues.setdefault(name, MemoryDeliveryQueue())
 
     def batch(self, batch_id: str) -> BatchRow | None:
         """A batch's row, unless it is gone."""
         return self._live(self.batches, batch_id)
 
-    def every_job(self) -> list[Job]:
+    def all_jobs(self) -> list[Job]:
         """All records, in the order of their admission."""
-        return [JOBS.read(row.doc) for row in self.jobs.values()]
+        return [JOB_CODEC.decode(row.doc) for row in self.jobs.values()]
 
     def limits_of(self, tenant: str) -> Limits:
         """A tenant's limits; none where the record is gone."""
         row = self._live(self.tenants, tenant)
-        return Limits() if row is None else TENANTS.read(row.doc).limits
+        return Limits() if row is None else TENANT_CODEC.decode(row.doc).limits
 
-    def reuse_of(self, tenant: str) -> ReusePolicy:
+    def cache_policy_of(self, tenant: str) -> TenantCachePolicy:
         """What a tenant's submits may share; as is usual where the record is gone."""
         row = self._live(self.tenants, tenant)
-        return ReusePolicy() if row is None else TENANTS.read(row.doc).reuse
+        return TenantCachePolicy() if row is None else TENANT_CODEC.decode(row.doc).cache_policy
 
-    def use(self, tenant: str, span: Span, model: str | None = None) -> Use:
+    def usage_in(self, tenant: str, window: UsageWindow, model: str | None = None) -> UsageTotals:
         """What a tenant used in a window (of one model): a recount over every job ever admitted."""
         accounts = [
             account
             for account in self.accounts.values()
             if account.tenant == tenant
-            and span.name in account.spans
+            and window.name in account.windows
             and model in {None, account.model}
         ]
         found = [account.booking for account in accounts]
-        return Use(
+        return UsageTotals(
             jobs=len(found),
-            booking=Booking(
+            reservations=ReservationTotals(
                 reserved=sum(booking.reserved for booking in found),
                 settled=sum(booking.settled for booking in found),
                 released=sum(booking.released for booking in found),
             ),
-            reused=sum(account.reused for account in accounts),
-            saved=sum(account.saved for account in accounts),
+            reused_jobs=sum(account.reused for account in accounts),
+            cost_saved=sum(account.saved for account in accounts),
         )
 
-    def ring(self, message: Message) -> None:
+    def wake(self, wake_message: WakeMessage) -> None:
         """Leave a message in the queue, and tell whoever listens."""
-        self.ring_by_name(message.name)
+        self.wake_by_name(wake_message.name)
 
-    def ring_by_name(self, name: str) -> None:
+    def wake_by_name(self, name: str) -> None:
         """As `ring`; of a message, only its name is kept."""
-        self.bell[name] = self.now
-        self.rung(name)
+        self.wake_queue[name] = self.now
+        self.on_wake(name)
 
-    def after(self, span: timedelta) -> int:
+    def ms_after(self, span: timedelta) -> int:
         """The instant `span` from now, for a row's expiry."""
         return self.now + span // timedelta(milliseconds=1)
 
@@ -249,15 +249,15 @@ class Memory:
         return row
 
 
-def due_first(index: Mapping[str, int], now: int, limit: int) -> list[str]:
+def due_members(index: Mapping[str, int], now: int, limit: int) -> list[str]:
     """Ids whose score has come, lowest first, then by name: ZRANGEBYSCORE with a LIMIT."""
     ripe = sorted((score, name) for name, score in index.items() if score <= now)
     return [name for _, name in ripe[:limit]]
 
 
-def write_due(index: dict[str, int], name: str, due_at: datetime | None) -> None:
+def set_score(index: dict[str, int], name: str, instant: datetime | None) -> None:
     """Set a score, or take the member out."""
-    if due_at is None:
+    if instant is None:
         index.pop(name, None)
     else:
-        index[name] = to_ms(due_at)
+        index[name] = to_ms(instant)

@@ -1,4 +1,4 @@
-"""Identical requests, as a specification: what `lib/once.lua` does with hashes, in plain Python."""
+"""Identical requests in plain Python: the specification of `lib/dedup_index.lua`."""
 
 from __future__ import annotations
 
@@ -6,125 +6,125 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from core.clock import to_ms
-from core.tenants.cache_policy import CacheMode, CacheOption, Reuse, ReusePolicy
+from core.tenants.cache_policy import CacheMode, CacheOption, CacheStatus, TenantCachePolicy
 
 if TYPE_CHECKING:
     from datetime import timedelta
 
     from core.jobs.job import Job
     from core.money import MicroUsd
-    from core.transactions.admission import Admission, ReuseRequest
+    from core.transactions.admission import Admission, CacheRequest
 
 SHARED_SCOPE: Final = "@shared"
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class CachedResult:
     """A success that may be reused until an instant in milliseconds."""
 
     source: str
     output: bytes
-    worth: MicroUsd | None
-    until: int
+    cost: MicroUsd | None
+    expires_at: int
 
 
 @dataclass(slots=True)
-class Once:
+class DedupEntry:
     """One canonical input within one scope."""
 
     leader: str | None = None
-    kept: Kept | None = None
+    cached: CachedResult | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class DedupKey:
     """What a job that is paid for, or follows, has to do with others: its input, its lifetime."""
 
-    once: tuple[str, str]
+    scope_and_fingerprint: tuple[str, str]
     lifetime: timedelta
 
 
 @dataclass(frozen=True, slots=True)
-class Fate:
+class CacheDecision:
     """What becomes of a submit, whose job or result serves it, and what is kept of it after."""
 
-    reuse: Reuse
+    status: CacheStatus
     source: str | None = None
-    kept: Kept | None = None
-    part: Part | None = None
+    cached: CachedResult | None = None
+    dedup_key: DedupKey | None = None
 
     @property
-    def paid(self) -> bool:
+    def is_paid(self) -> bool:
         """Whether it becomes a paid job."""
-        return self.reuse in {Reuse.MISS, Reuse.OFF}
+        return self.status in {CacheStatus.MISS, CacheStatus.BYPASS}
 
 
 @dataclass(slots=True)
-class Flights:
+class CoalescingState:
     """Who leads, who follows whom, and what is kept. Jobs are known by id alone."""
 
-    inputs: dict[tuple[str, str], Once] = field(default_factory=dict)
-    parts: dict[str, Part] = field(default_factory=dict)
+    entries: dict[tuple[str, str], DedupEntry] = field(default_factory=dict)
+    dedup_keys: dict[str, DedupKey] = field(default_factory=dict)
     leaders: dict[str, str] = field(default_factory=dict)
     """Of each follower, the job that it follows now."""
     followers: dict[str, dict[str, float]] = field(default_factory=dict)
 
-    def fate(self, admission: Admission, policy: ReusePolicy, now: int) -> Fate:
+    def decide(self, admission: Admission, policy: TenantCachePolicy, now: int) -> CacheDecision:
         """What the submit meets."""
-        job, request = admission.job, admission.reuse
-        mode = request.asked or policy.cache or request.usual.mode
+        job, request = admission.job, admission.cache
+        mode = request.requested or policy.cache or request.default.mode
         if mode in {CacheOption.OFF, CacheMode.OFF}:
-            return Fate(Reuse.OFF)
-        part = _part(job, request, policy)
-        once = self.inputs.get(part.once, Once())
-        if once.kept is not None and once.kept.until > now and mode != CacheOption.REFRESH:
-            return Fate(Reuse.HIT, once.kept.source, once.kept)
+            return CacheDecision(CacheStatus.BYPASS)
+        part = _dedup_key(job, request, policy)
+        once = self.entries.get(part.scope_and_fingerprint, DedupEntry())
+        if once.cached is not None and once.cached.expires_at > now and mode != CacheOption.REFRESH:
+            return CacheDecision(CacheStatus.HIT, once.cached.source, once.cached)
         if once.leader is not None:
-            return Fate(Reuse.JOINED, once.leader, part=part)
-        return Fate(Reuse.MISS, part=part)
+            return CacheDecision(CacheStatus.COLLAPSED, once.leader, dedup_key=part)
+        return CacheDecision(CacheStatus.MISS, dedup_key=part)
 
-    def lead(self, job_id: str, part: Part) -> None:
+    def lead(self, job_id: str, part: DedupKey) -> None:
         """A paid job: identical ones may join it."""
-        self.parts[job_id] = part
-        self.inputs.setdefault(part.once, Once()).leader = job_id
+        self.dedup_keys[job_id] = part
+        self.entries.setdefault(part.scope_and_fingerprint, DedupEntry()).leader = job_id
 
-    def follow(self, job: Job, leader: str, part: Part) -> None:
+    def follow(self, job: Job, leader: str, part: DedupKey) -> None:
         """A job that shares `leader`'s work."""
-        self.parts[job.id] = part
+        self.dedup_keys[job.id] = part
         self.leaders[job.id] = leader
-        until = float("inf") if job.finish_by is None else to_ms(job.finish_by)
+        until = float("inf") if job.deadline is None else to_ms(job.deadline)
         self.followers.setdefault(leader, {})[job.id] = until
 
-    def followed(self, leader: str) -> dict[str, float]:
+    def followers_of(self, leader: str) -> dict[str, float]:
         """Who follows this very job."""
         return self.followers.get(leader, {})
 
     def unfollow(self, job_id: str) -> None:
         """A follower ends."""
-        self.followed(self.leaders[job_id]).pop(job_id, None)
+        self.followers_of(self.leaders[job_id]).pop(job_id, None)
 
     def stop_leading(self, job_id: str, now: int) -> None:
         """Nobody joins it any more. A result that has had its time goes with it."""
-        once = self.inputs[self.parts[job_id].once]
+        once = self.entries[self.dedup_keys[job_id].scope_and_fingerprint]
         if once.leader == job_id:
             once.leader = None
-            if once.kept is not None and once.kept.until <= now:
-                once.kept = None
+            if once.cached is not None and once.cached.expires_at <= now:
+                once.cached = None
 
-    def succeed(self, leader: str, heir: str) -> None:
+    def take_over(self, leader: str, successor: str) -> None:
         """`heir` leads in the place of `leader`."""
-        del self.leaders[heir]
-        self.followed(leader).pop(heir, None)
-        self.join(leader, heir)
-        self.inputs[self.parts[heir].once].leader = heir
+        del self.leaders[successor]
+        self.followers_of(leader).pop(successor, None)
+        self.reassign_followers(leader, successor)
+        self.entries[self.dedup_keys[successor].scope_and_fingerprint].leader = successor
 
-    def join(self, leader: str, other: str) -> None:
+    def reassign_followers(self, leader: str, other: str) -> None:
         """Who followed `leader` follows `other` from now on."""
         moving = self.followers.pop(leader, {})
         self.followers.setdefault(other, {}).update(moving)
         self.leaders.update(dict.fromkeys(moving, other))
 
 
-def _part(job: Job, request: ReuseRequest, policy: ReusePolicy) -> Part:
+def _dedup_key(job: Job, request: CacheRequest, policy: TenantCachePolicy) -> DedupKey:
     scope = SHARED_SCOPE if policy.shared else job.tenant
-    return Part((scope, job.fingerprint), policy.lifetime or request.usual.lifetime)
+    return DedupKey((scope, job.fingerprint), policy.lifetime or request.default.lifetime)

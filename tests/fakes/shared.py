@@ -5,42 +5,42 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Final
 
-from core.circuit_breaker import Breaker
+from core.circuit_breaker import CircuitBreaker
 from core.clock import from_ms, to_ms
-from core.store.codecs import BREAKERS
+from core.store.codecs import CIRCUIT_BREAKER_CODEC
 from core.store.model_catalogue import CatalogueSnapshot
-from core.store.worker_heartbeats import FORGET_AFTER, Durability
-from tests.fakes.memory import Memory, Row
+from core.store.worker_heartbeats import HEARTBEAT_RETENTION, Durability
+from tests.fakes.memory import MemoryState, StoredRecord
 from tests.fakes.quotas import allowance
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-SAFE: Final = Durability(aof=True, appendfsync="always", maxmemory_policy="noeviction")
+SAFE_DURABILITY: Final = Durability(aof=True, appendfsync="always", maxmemory_policy="noeviction")
 
 
-class MemoryBreakerStore:
-    """Twin of `core.store.circuit_breaker.BreakerStore`."""
+class MemoryCircuitBreakerStore:
+    """Twin of `core.store.circuit_breaker.CircuitBreakerStore`."""
 
-    def __init__(self, memory: Memory) -> None:
+    def __init__(self, memory: MemoryState) -> None:
         """Over `memory`."""
         self._memory = memory
 
-    async def load(self) -> Breaker:
-        """See `BreakerStore.load`."""
+    async def load(self) -> CircuitBreaker:
+        """See `CircuitBreakerStore.load`."""
         row = self._memory.breaker
-        return BREAKERS.read(row.doc) if row.doc else Breaker()
+        return CIRCUIT_BREAKER_CODEC.decode(row.doc) if row.doc else CircuitBreaker()
 
-    async def swap(self, before: Breaker, after: Breaker) -> bool:
-        """See `BreakerStore.swap`."""
+    async def compare_and_set(self, before: CircuitBreaker, after: CircuitBreaker) -> bool:
+        """See `CircuitBreakerStore.swap`."""
         if self._memory.breaker.version != before.version:
             return False
-        self._memory.breaker = Row(after.version, BREAKERS.write(after))
+        self._memory.breaker = StoredRecord(after.version, CIRCUIT_BREAKER_CODEC.encode(after))
         return True
 
-    async def take_submit(self) -> datetime | None:
-        """See `BreakerStore.take_submit`."""
-        memory, per_second = self._memory, self._memory.turns.limits.submits_per_second
+    async def take_submit_token(self) -> datetime | None:
+        """See `CircuitBreakerStore.take_submit`."""
+        memory, per_second = self._memory, self._memory.fair_queue.limits.submits_per_second
         if per_second is None:
             return None
         granted, memory.submit_rate, following = allowance(
@@ -52,7 +52,7 @@ class MemoryBreakerStore:
 class MemoryCatalogueStore:
     """Twin of `core.store.model_catalogue.CatalogueStore`."""
 
-    def __init__(self, memory: Memory) -> None:
+    def __init__(self, memory: MemoryState) -> None:
         """Over `memory`."""
         self._memory = memory
 
@@ -76,28 +76,28 @@ class MemoryCatalogueStore:
         )
 
 
-class MemoryPresence:
-    """Twin of `core.store.worker_heartbeats.Presence`."""
+class MemoryWorkerHeartbeats:
+    """Twin of `core.store.worker_heartbeats.WorkerHeartbeats`."""
 
-    def __init__(self, memory: Memory) -> None:
+    def __init__(self, memory: MemoryState) -> None:
         """Over `memory`."""
         self._memory = memory
 
-    async def sign(self, worker: str) -> None:
-        """See `Presence.sign`."""
+    async def record(self, worker: str) -> None:
+        """See `WorkerHeartbeats.sign`."""
         memory = self._memory
         memory.workers[worker] = memory.now
-        oldest = to_ms(memory.clock.now() - FORGET_AFTER)
+        oldest = to_ms(memory.clock.now() - HEARTBEAT_RETENTION)
         memory.workers = {name: seen for name, seen in memory.workers.items() if seen > oldest}
 
-    async def leave(self, worker: str) -> None:
-        """See `Presence.leave`."""
+    async def remove(self, worker: str) -> None:
+        """See `WorkerHeartbeats.leave`."""
         self._memory.workers.pop(worker, None)
 
     async def last_seen(self) -> datetime | None:
-        """See `Presence.last_seen`."""
+        """See `WorkerHeartbeats.last_seen`."""
         return from_ms(max(self._memory.workers.values())) if self._memory.workers else None
 
-    async def durability(self) -> Durability:
-        """See `Presence.durability`."""
-        return SAFE
+    async def load_durability(self) -> Durability:
+        """See `WorkerHeartbeats.durability`."""
+        return SAFE_DURABILITY

@@ -12,11 +12,15 @@ from typing import TYPE_CHECKING
 from core.jobs.run_times import RunHistory
 from tests.fakes.batches import MemoryBatchStore
 from tests.fakes.jobs import MemoryJobStore
-from tests.fakes.listing import MemoryListedJobs
-from tests.fakes.memory import Memory
-from tests.fakes.outbox import MemoryDeliveryStore, MemoryReplayStore, MemoryWebhookStore
-from tests.fakes.shared import MemoryBreakerStore, MemoryCatalogueStore, MemoryPresence
-from tests.fakes.tenancy import MemoryControlStore, MemoryTenantStore, MemoryUsageStore
+from tests.fakes.listing import MemoryJobIndex
+from tests.fakes.memory import MemoryState
+from tests.fakes.outbox import MemoryDeliveryStore, MemoryReplayStore, MemoryWebhookConfigStore
+from tests.fakes.shared import (
+    MemoryCatalogueStore,
+    MemoryCircuitBreakerStore,
+    MemoryWorkerHeartbeats,
+)
+from tests.fakes.tenancy import MemoryOperationsStore, MemoryTenantStore, MemoryUsageStore
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -24,22 +28,22 @@ if TYPE_CHECKING:
     from core.clock import Clock
 
 
-class MemoryHistoryStore:
-    """Twin of `core.store.run_times.HistoryStore`."""
+class MemoryRunTimeStore:
+    """Twin of `core.store.run_times.RunTimeStore`."""
 
-    def __init__(self, memory: Memory) -> None:
+    def __init__(self, memory: MemoryState) -> None:
         """Over `memory`."""
         self._memory = memory
 
-    async def counts(self) -> Mapping[str, int]:
-        """See `HistoryStore.counts`."""
+    async def load_counts(self) -> Mapping[str, int]:
+        """See `RunTimeStore.counts`."""
         return dict(self._memory.run_counts)
 
     async def load(self, models: Iterable[str]) -> Mapping[str, RunHistory]:
-        """See `HistoryStore.load`."""
+        """See `RunTimeStore.load`."""
         return {
-            model: RunHistory.of(
-                timedelta(milliseconds=took) for took in self._memory.runs.get(model, ())
+            model: RunHistory.from_newest_first(
+                timedelta(milliseconds=took) for took in self._memory.run_times.get(model, ())
             )
             for model in models
         }
@@ -49,38 +53,38 @@ class MemoryHistoryStore:
 class MemoryStores:
     """One of each, over the same memory."""
 
-    memory: Memory
+    memory: MemoryState
     jobs: MemoryJobStore
     batches: MemoryBatchStore
-    listed: MemoryListedJobs
-    histories: MemoryHistoryStore
+    job_index: MemoryJobIndex
+    run_times: MemoryRunTimeStore
     deliveries: MemoryDeliveryStore
     tenants: MemoryTenantStore
-    webhooks: MemoryWebhookStore
+    webhooks: MemoryWebhookConfigStore
     replays: MemoryReplayStore
     usage: MemoryUsageStore
-    controls: MemoryControlStore
-    breakers: MemoryBreakerStore
+    operations: MemoryOperationsStore
+    circuit_breakers: MemoryCircuitBreakerStore
     catalogue: MemoryCatalogueStore
-    presence: MemoryPresence
+    heartbeats: MemoryWorkerHeartbeats
 
 
 def memory_stores(clock: Clock) -> MemoryStores:
     """Empty stores that go by `clock`."""
-    memory = Memory(clock)
+    memory = MemoryState(clock)
     return MemoryStores(
         memory=memory,
         jobs=MemoryJobStore(memory),
         batches=MemoryBatchStore(memory),
-        listed=MemoryListedJobs(memory),
-        histories=MemoryHistoryStore(memory),
+        job_index=MemoryJobIndex(memory),
+        run_times=MemoryRunTimeStore(memory),
         deliveries=MemoryDeliveryStore(memory),
         tenants=MemoryTenantStore(memory),
-        webhooks=MemoryWebhookStore(memory),
+        webhooks=MemoryWebhookConfigStore(memory),
         replays=MemoryReplayStore(memory),
         usage=MemoryUsageStore(memory),
-        controls=MemoryControlStore(memory),
-        breakers=MemoryBreakerStore(memory),
+        operations=MemoryOperationsStore(memory),
+        circuit_breakers=MemoryCircuitBreakerStore(memory),
         catalogue=MemoryCatalogueStore(memory),
-        presence=MemoryPresence(memory),
+        heartbeats=MemoryWorkerHeartbeats(memory),
     )

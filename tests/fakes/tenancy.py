@@ -5,16 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from core.billing.balance import Wallet
-from core.billing.usage import Usage, WindowUse
+from core.billing.balance import AccountBalance
+from core.billing.usage import Usage, WindowUsage
 from core.clock import from_ms, to_ms
 from core.operations import Pause
-from core.store.codecs import KEYS, TENANTS
-from core.store.tenants import KEPT_AFTER_DELETION, KEYS_AT_MOST
-from core.store.wake_queue import RING_GRACE
-from core.tenants.api_keys import KeyUse
-from core.tenants.limits import GlobalLimits, spans_at
-from tests.fakes.memory import KeyRow, Memory, TenantRow
+from core.store.codecs import API_KEY_CODEC, TENANT_CODEC
+from core.store.tenants import DELETED_TENANT_RETENTION, MAX_KEYS_PER_TENANT
+from core.store.wake_queue import WAKE_GRACE
+from core.tenants.api_keys import ApiKeyUsage
+from core.tenants.limits import GlobalLimits, usage_windows_at
+from tests.fakes.memory import KeyRow, MemoryState, TenantRow
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,48 +22,48 @@ if TYPE_CHECKING:
 
     from core.money import MicroUsd
     from core.operations import AuditEntry
-    from core.tenants.api_keys import KeyRecord
-    from core.tenants.limits import Limits, Span
+    from core.tenants.api_keys import ApiKey
+    from core.tenants.limits import Limits, UsageWindow
     from core.tenants.tenant import Tenant
 
-AFTER_A_CHANGE: Final = 100
+MAX_DISPATCHED_PER_CHANGE: Final = 100
 """How many slots one change of limits or pauses hands out at most."""
 
 
-def hand_out(memory: Memory, most: int) -> None:
+def dispatch_slots(memory: MemoryState, limit: int) -> None:
     """Give free slots away: each job that gets one is due soon, and rung for at once."""
-    for job_id in memory.turns.dispatch(most):
-        summon(memory, job_id)
+    for job_id in memory.fair_queue.dispatch(limit):
+        wake_worker_for(memory, job_id)
 
 
-def summon(memory: Memory, job_id: str) -> None:
+def wake_worker_for(memory: MemoryState, job_id: str) -> None:
     """Call a worker to a job that has just got its slot."""
-    memory.due[job_id] = to_ms(memory.clock.now() + RING_GRACE)
-    memory.ring_by_name(f"{job_id}:0")
+    memory.due[job_id] = to_ms(memory.clock.now() + WAKE_GRACE)
+    memory.wake_by_name(f"{job_id}:0")
 
 
 class MemoryTenantStore:
     """Twin of `core.store.tenants.TenantStore`."""
 
-    def __init__(self, memory: Memory) -> None:
+    def __init__(self, memory: MemoryState) -> None:
         """Over `memory`."""
         self._memory = memory
 
-    async def create(self, tenant: Tenant, key: KeyRecord) -> bool:
+    async def create(self, tenant: Tenant, key: ApiKey) -> bool:
         """See `TenantStore.create`."""
         if self._memory.tenant(tenant.name) is not None:
             return False
-        self._memory.tenants[tenant.name] = TenantRow(tenant.disabled, TENANTS.write(tenant))
-        self._memory.turns.pauses.discard(f"tenant:{tenant.name}")
+        self._memory.tenants[tenant.name] = TenantRow(tenant.disabled, TENANT_CODEC.encode(tenant))
+        self._memory.fair_queue.pauses.discard(f"tenant:{tenant.name}")
         self._write_key(key)
         return True
 
     async def load(self, name: str) -> Tenant | None:
         """See `TenantStore.load`."""
         row = self._memory.tenant(name)
-        return None if row is None else TENANTS.read(row.doc)
+        return None if row is None else TENANT_CODEC.decode(row.doc)
 
-    async def names(self) -> frozenset[str]:
+    async def list_names(self) -> frozenset[str]:
         """See `TenantStore.names`."""
         found = [await self.load(name) for name in self._memory.tenants]
         return frozenset(
@@ -75,8 +75,8 @@ class MemoryTenantStore:
         held = await self.load(after.name)
         if held is None or held.version != before.version or held.deleted_at is not None:
             return False
-        self._memory.tenants[after.name] = TenantRow(after.disabled, TENANTS.write(after))
-        hand_out(self._memory, AFTER_A_CHANGE)
+        self._memory.tenants[after.name] = TenantRow(after.disabled, TENANT_CODEC.encode(after))
+        dispatch_slots(self._memory, MAX_DISPATCHED_PER_CHANGE)
         return True
 
     async def delete(self, before: Tenant, after: Tenant) -> bool:
@@ -84,20 +84,20 @@ class MemoryTenantStore:
         memory, held = self._memory, await self.load(after.name)
         if held is None or held.version != before.version:
             return False
-        until = memory.after(KEPT_AFTER_DELETION)
-        memory.tenants[after.name] = TenantRow(after.disabled, TENANTS.write(after), until)
+        until = memory.ms_after(DELETED_TENANT_RETENTION)
+        memory.tenants[after.name] = TenantRow(after.disabled, TENANT_CODEC.encode(after), until)
         memory.keys = {d: row for d, row in memory.keys.items() if row.tenant != after.name}
-        if not memory.turns.waits(after.name):
-            memory.turns.tags.pop(after.name, None)
+        if not memory.fair_queue.waiting_count(after.name):
+            memory.fair_queue.tags.pop(after.name, None)
         return True
 
-    async def add_key(self, key: KeyRecord) -> bool:
+    async def add_key(self, key: ApiKey) -> bool:
         """See `TenantStore.add_key`."""
-        if key.tenant not in await self.names():
+        if key.tenant not in await self.list_names():
             return False
-        if len(await self.keys_of(key.tenant)) >= KEYS_AT_MOST:
+        if len(await self.list_keys(key.tenant)) >= MAX_KEYS_PER_TENANT:
             self._forget_ended(key.tenant)
-        if len(await self.keys_of(key.tenant)) >= KEYS_AT_MOST:
+        if len(await self.list_keys(key.tenant)) >= MAX_KEYS_PER_TENANT:
             return False
         self._write_key(key)
         return True
@@ -110,14 +110,16 @@ class MemoryTenantStore:
         del self._memory.keys[digest]
         return True
 
-    async def keys_of(self, tenant: str) -> Sequence[KeyUse]:
-        """See `TenantStore.keys_of`."""
+    async def list_keys(self, tenant: str) -> Sequence[ApiKeyUsage]:
+        """See `TenantStore.list_keys`."""
         found = [
-            KeyUse(KEYS.read(row.doc), None if row.used is None else from_ms(row.used))
+            ApiKeyUsage(
+                API_KEY_CODEC.decode(row.doc), None if row.used is None else from_ms(row.used)
+            )
             for row in self._memory.keys.values()
             if row.tenant == tenant
         ]
-        return sorted(found, key=lambda use: use.key.created_at)
+        return sorted(found, key=lambda use: use.api_key.created_at)
 
     def _forget_ended(self, tenant: str) -> None:
         now = to_ms(self._memory.clock.now())
@@ -125,57 +127,59 @@ class MemoryTenantStore:
             if row.tenant == tenant and row.expires_at is not None and row.expires_at <= now:
                 del self._memory.keys[digest]
 
-    def _write_key(self, key: KeyRecord) -> None:
+    def _write_key(self, key: ApiKey) -> None:
         self._memory.keys[key.digest] = KeyRow(
             tenant=key.tenant,
             expires_at=None if key.expires_at is None else to_ms(key.expires_at),
             scopes=frozenset(key.scopes),
-            doc=KEYS.write(key),
+            doc=API_KEY_CODEC.encode(key),
         )
 
 
 class MemoryUsageStore:
     """Twin of `core.store.usage.UsageStore`: nothing is counted before it is asked for."""
 
-    def __init__(self, memory: Memory) -> None:
+    def __init__(self, memory: MemoryState) -> None:
         """Over `memory`."""
         self._memory = memory
 
     async def read(self, tenant: str, limits: Limits, now: datetime) -> Usage:
         """See `UsageStore.read`."""
-        turns = self._memory.turns
-        windows = tuple(self._window(tenant, span) for span in spans_at(now))
-        return Usage(limits, windows, turns.running()[f"tenant:{tenant}"], turns.waits(tenant))
+        turns = self._memory.fair_queue
+        windows = tuple(self._window(tenant, span) for span in usage_windows_at(now))
+        return Usage(
+            limits, windows, turns.running()[f"tenant:{tenant}"], turns.waiting_count(tenant)
+        )
 
-    def _window(self, tenant: str, span: Span) -> WindowUse:
+    def _window(self, tenant: str, span: UsageWindow) -> WindowUsage:
         memory = self._memory
         models = {
             account.model
             for account in memory.accounts.values()
-            if account.tenant == tenant and span.name in account.spans
+            if account.tenant == tenant and span.name in account.windows
         }
-        return WindowUse(
+        return WindowUsage(
             span,
-            memory.use(tenant, span),
-            {name: memory.use(tenant, span, name) for name in models},
+            memory.usage_in(tenant, span),
+            {name: memory.usage_in(tenant, span, name) for name in models},
         )
 
 
-class MemoryControlStore:
-    """Twin of `core.store.operations.ControlStore`."""
+class MemoryOperationsStore:
+    """Twin of `core.store.operations.OperationsStore`."""
 
-    def __init__(self, memory: Memory) -> None:
+    def __init__(self, memory: MemoryState) -> None:
         """Over `memory`."""
         self._memory = memory
 
-    async def limits(self) -> GlobalLimits:
-        """See `ControlStore.limits`."""
-        limits = self._memory.turns.limits
+    async def load_limits(self) -> GlobalLimits:
+        """See `OperationsStore.limits`."""
+        limits = self._memory.fair_queue.limits
         return replace(limits, models=tuple(sorted(limits.models)))
 
-    async def set_limits(self, limits: GlobalLimits, over: GlobalLimits | None = None) -> None:
-        """See `ControlStore.set_limits`."""
-        held, base = await self.limits(), over or await self.limits()
+    async def set_limits(self, limits: GlobalLimits, base: GlobalLimits | None = None) -> None:
+        """See `OperationsStore.set_limits`."""
+        held, base = await self.load_limits(), base or await self.load_limits()
         changed = {
             name: getattr(limits, name)
             for name in ("running", "submits_per_second", "polls_per_second")
@@ -184,43 +188,45 @@ class MemoryControlStore:
         caps, before = dict(limits.models), dict(base.models)
         models = {m: cap for m, cap in held.models if m in caps or m not in before}
         models |= {m: cap for m, cap in caps.items() if cap != before.get(m)}
-        self._memory.turns.limits = replace(held, **changed, models=tuple(models.items()))
-        hand_out(self._memory, AFTER_A_CHANGE)
+        self._memory.fair_queue.limits = replace(held, **changed, models=tuple(models.items()))
+        dispatch_slots(self._memory, MAX_DISPATCHED_PER_CHANGE)
 
-    async def pauses(self) -> Sequence[Pause]:
-        """See `ControlStore.pauses`."""
-        return [Pause(name) for name in sorted(self._memory.turns.pauses)]
+    async def list_pauses(self) -> Sequence[Pause]:
+        """See `OperationsStore.pauses`."""
+        return [Pause(name) for name in sorted(self._memory.fair_queue.pauses)]
 
     async def pause(self, pause: Pause) -> None:
-        """See `ControlStore.pause`."""
-        self._memory.turns.pauses.add(pause.what)
+        """See `OperationsStore.pause`."""
+        self._memory.fair_queue.pauses.add(pause.target)
 
     async def resume(self, pause: Pause) -> None:
-        """See `ControlStore.resume`."""
-        self._memory.turns.pauses.discard(pause.what)
-        hand_out(self._memory, AFTER_A_CHANGE)
+        """See `OperationsStore.resume`."""
+        self._memory.fair_queue.pauses.discard(pause.target)
+        dispatch_slots(self._memory, MAX_DISPATCHED_PER_CHANGE)
 
     async def dispatch(self) -> int:
-        """See `ControlStore.dispatch`."""
-        hand_out(self._memory, AFTER_A_CHANGE)
-        return len(self._memory.turns.slots)
+        """See `OperationsStore.dispatch`."""
+        dispatch_slots(self._memory, MAX_DISPATCHED_PER_CHANGE)
+        return len(self._memory.fair_queue.slots)
 
-    async def wallet(self) -> Wallet:
-        """See `ControlStore.wallet`."""
-        return self._memory.wallet
+    async def load_balance(self) -> AccountBalance:
+        """See `OperationsStore.wallet`."""
+        return self._memory.account_balance
 
-    async def set_wallet(self, wallet: Wallet) -> None:
-        """See `ControlStore.set_wallet`."""
-        self._memory.wallet = replace(wallet, floor=self._memory.wallet.floor)
+    async def store_balance(self, balance: AccountBalance) -> None:
+        """See `OperationsStore.store_balance`."""
+        self._memory.account_balance = replace(
+            balance, minimum=self._memory.account_balance.minimum
+        )
 
-    async def set_floor(self, floor: MicroUsd | None) -> None:
-        """See `ControlStore.set_floor`."""
-        self._memory.wallet = replace(self._memory.wallet, floor=floor)
+    async def set_minimum_balance(self, minimum: MicroUsd | None) -> None:
+        """See `OperationsStore.set_minimum_balance`."""
+        self._memory.account_balance = replace(self._memory.account_balance, minimum=minimum)
 
-    async def note(self, entry: AuditEntry) -> None:
-        """See `ControlStore.note`."""
+    async def append_audit_entry(self, entry: AuditEntry) -> None:
+        """See `OperationsStore.note`."""
         self._memory.audit.append(entry)
 
-    async def audit(self, limit: int) -> Sequence[AuditEntry]:
-        """See `ControlStore.audit`."""
+    async def list_audit_entries(self, limit: int) -> Sequence[AuditEntry]:
+        """See `OperationsStore.audit`."""
         return self._memory.audit[::-1][:limit]

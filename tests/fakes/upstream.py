@@ -1,6 +1,6 @@
 """RunComfy with a ledger: what it took and charges is known exactly, whatever its callers learn.
 
-Speaks the lifecycle's port, so that no HTTP is needed. A `Whim` decides each call's fate.
+Implements `worker.ports.Upstream` without HTTP. An `UpstreamBehavior` decides each call's outcome.
 """
 
 from __future__ import annotations
@@ -13,20 +13,20 @@ from typing import TYPE_CHECKING, Final, Protocol
 from core.money import MicroUsd
 from worker.ports import (
     Accepted,
-    CancelDone,
-    Cancelled,
-    Completed,
-    Ended,
-    Failed,
-    Gone,
-    NoAnswer,
+    CancelSucceeded,
+    Finished,
+    Indeterminate,
+    InProgress,
     NotCancellable,
     NotSent,
-    Open,
     Rejected,
-    Times,
+    RequestNotFound,
+    RunCancelled,
+    RunCompleted,
+    RunFailed,
     Unreachable,
     UpstreamFault,
+    UpstreamTimes,
 )
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from worker.ports import CancelAnswer, ResultAnswer, StatusAnswer, SubmitAnswer
 
 
-class SubmitFate(StrEnum):
+class SubmitOutcome(StrEnum):
     """What becomes of a submit."""
 
     ACCEPTED = auto()
@@ -48,10 +48,10 @@ class SubmitFate(StrEnum):
     REFUSED = auto()
 
 
-ARRIVES: Final = frozenset({SubmitFate.ACCEPTED, SubmitFate.LOST_AFTER})
+REACHES_UPSTREAM: Final = frozenset({SubmitOutcome.ACCEPTED, SubmitOutcome.LOST_AFTER})
 
 
-class Ending(StrEnum):
+class RequestOutcome(StrEnum):
     """How a request ends, and whether that costs."""
 
     COMPLETED = auto()
@@ -61,43 +61,43 @@ class Ending(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Submission:
+class SubmitPlan:
     """How a submit goes: `arrives` and `answers` after so long, `retry_after` as it is told."""
 
-    fate: SubmitFate
-    arrives: timedelta
-    answers: timedelta
+    outcome: SubmitOutcome
+    arrives_after: timedelta
+    answers_after: timedelta
     retry_after: timedelta | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Course:
+class RequestPlan:
     """How a request goes once it was taken; spans count from then. None: never."""
 
-    visible: timedelta
-    starts: timedelta
-    ends: timedelta
-    result: timedelta
-    cost: timedelta | None
-    forgotten: timedelta | None
-    ending: Ending
+    visible_after: timedelta
+    starts_after: timedelta
+    ends_after: timedelta
+    result_after: timedelta
+    cost_after: timedelta | None
+    forgotten_after: timedelta | None
+    outcome: RequestOutcome
     price: MicroUsd
 
 
 @dataclass(slots=True)
-class Entry:
+class LedgerEntry:
     """A paid submission in the ledger."""
 
     upstream_id: str
     job_id: str
     at: datetime
-    course: Course
+    plan: RequestPlan
     cancelled_at: datetime | None = None
 
     @property
     def charged(self) -> bool:
         """Whether RunComfy keeps the money."""
-        return self.cancelled_at is None and self.course.ending is not Ending.FAILED_FREE
+        return self.cancelled_at is None and self.plan.outcome is not RequestOutcome.FAILED_FREE
 
     @property
     def output(self) -> dict[str, object]:
@@ -105,14 +105,14 @@ class Entry:
         return {"video": f"https://media.test/{self.upstream_id}.mp4"}
 
 
-class Whim(Protocol):
+class UpstreamBehavior(Protocol):
     """What RunComfy feels like."""
 
-    def submission(self) -> Submission:
+    def plan_submit(self) -> SubmitPlan:
         """The next submit."""
         ...
 
-    def course(self) -> Course:
+    def plan_request(self) -> RequestPlan:
         """The next request that is taken."""
         ...
 
@@ -120,7 +120,7 @@ class Whim(Protocol):
         """The next read's trouble."""
         ...
 
-    def blink(self, upstream_id: str) -> bool:
+    def is_temporarily_missing(self, upstream_id: str) -> bool:
         """Whether the next read says, once, that it does not know this id."""
         ...
 
@@ -128,7 +128,7 @@ class Whim(Protocol):
         """How long the next read or cancel takes."""
         ...
 
-    def odd_word(self) -> str | None:
+    def unknown_status(self) -> str | None:
         """A word nobody documented, for the next status."""
         ...
 
@@ -142,122 +142,131 @@ class FakeRunComfy:
     """The account's whole history. The body of a submit is its job's id."""
 
     clock: Clock
-    whim: Whim
-    ledger: list[Entry] = field(default_factory=list)
+    behavior: UpstreamBehavior
+    ledger: list[LedgerEntry] = field(default_factory=list)
     submits: int = 0
 
-    def of_job(self, job_id: str) -> list[Entry]:
+    def entries_of_job(self, job_id: str) -> list[LedgerEntry]:
         """What was taken for a job."""
         return [entry for entry in self.ledger if entry.job_id == job_id]
 
     async def submit(self, model_id: str, body: bytes) -> SubmitAnswer:
         """See `worker.ports.Upstream`. What has left arrives, whatever becomes of its caller."""
         del model_id
-        going, self.submits = self.whim.submission(), self.submits + 1
+        going, self.submits = self.behavior.plan_submit(), self.submits + 1
         upstream_id = f"up-{self.submits}"
-        if going.fate in ARRIVES:
+        if going.outcome in REACHES_UPSTREAM:
             loop = asyncio.get_running_loop()
-            loop.call_later(going.arrives.total_seconds(), self._take, upstream_id, body.decode())
-        await self.clock.sleep(going.answers)
+            loop.call_later(
+                going.arrives_after.total_seconds(), self._take, upstream_id, body.decode()
+            )
+        await self.clock.sleep(going.answers_after)
         return _submit_answer(going, upstream_id)
 
-    async def status(self, upstream_id: str) -> StatusAnswer:
+    async def get_status(self, upstream_id: str) -> StatusAnswer:
         """See `worker.ports.Upstream`."""
-        await self.clock.sleep(self.whim.latency())
+        await self.clock.sleep(self.behavior.latency())
         entry = self._find(upstream_id)
-        if (fault := self.whim.read_fault()) is not None:
+        if (fault := self.behavior.read_fault()) is not None:
             return fault
-        if entry is None or self.whim.blink(upstream_id):
-            return Gone(_fault("gone", 404))
-        word = self._word(entry)
+        if entry is None or self.behavior.is_temporarily_missing(upstream_id):
+            return RequestNotFound(_fault("gone", 404))
+        word = self._status(entry)
         if word in {"cancelled", "completed"}:
-            return Ended(word)
-        odd = self.whim.odd_word()
+            return Finished(word)
+        odd = self.behavior.unknown_status()
         if odd is not None:
-            return Open(in_progress=False, word=odd, known=False)
+            return InProgress(is_running=False, status_word=odd, is_documented=False)
         running = word == "in_progress"
-        return Open(in_progress=running, word=word, queue_position=None if running else 1)
+        return InProgress(
+            is_running=running, status_word=word, queue_position=None if running else 1
+        )
 
-    async def result(self, upstream_id: str) -> ResultAnswer:
+    async def get_result(self, upstream_id: str) -> ResultAnswer:
         """See `worker.ports.Upstream`."""
-        await self.clock.sleep(self.whim.latency())
+        await self.clock.sleep(self.behavior.latency())
         entry = self._find(upstream_id)
-        if (fault := self.whim.read_fault()) is not None:
+        if (fault := self.behavior.read_fault()) is not None:
             return fault
         if entry is None:
-            return Gone(_fault("gone", 404))
+            return RequestNotFound(_fault("gone", 404))
         if entry.cancelled_at is not None:
-            return Cancelled(cost=None, times=Times())
-        if not self._past(entry, entry.course.result):
-            word = self._word(entry)
-            return Open(in_progress=word == "in_progress", word=word)
-        return self._ending(entry)
+            return RunCancelled(cost=None, times=UpstreamTimes())
+        if not self._past(entry, entry.plan.result_after):
+            word = self._status(entry)
+            return InProgress(is_running=word == "in_progress", status_word=word)
+        return self._outcome(entry)
 
     async def cancel(self, upstream_id: str) -> CancelAnswer:
         """See `worker.ports.Upstream`. It works while the request is queued."""
-        await self.clock.sleep(self.whim.latency())
+        await self.clock.sleep(self.behavior.latency())
         entry = self._find(upstream_id)
-        if (fault := self.whim.read_fault()) is not None:
+        if (fault := self.behavior.read_fault()) is not None:
             return fault
         if entry is None:
-            return Gone(_fault("gone", 404))
-        queued = entry.cancelled_at is None and not self._past(entry, entry.course.starts)
+            return RequestNotFound(_fault("gone", 404))
+        queued = entry.cancelled_at is None and not self._past(entry, entry.plan.starts_after)
         if queued:
             entry.cancelled_at = self.clock.now()
-        if self.whim.cancel_answer_lost():
+        if self.behavior.cancel_answer_lost():
             return Unreachable(_fault("read_timeout"))
-        return CancelDone() if queued else NotCancellable()
+        return CancelSucceeded() if queued else NotCancellable()
 
     def _take(self, upstream_id: str, job_id: str) -> None:
-        self.ledger.append(Entry(upstream_id, job_id, self.clock.now(), self.whim.course()))
+        self.ledger.append(
+            LedgerEntry(upstream_id, job_id, self.clock.now(), self.behavior.plan_request())
+        )
 
-    def _find(self, upstream_id: str) -> Entry | None:
+    def _find(self, upstream_id: str) -> LedgerEntry | None:
         """The request as RunComfy's own reads see it: not too early, not for ever."""
         for entry in self.ledger:
             if entry.upstream_id == upstream_id:
-                forgotten = entry.course.forgotten
+                forgotten = entry.plan.forgotten_after
                 gone = forgotten is not None and self._past(entry, forgotten)
-                return entry if self._past(entry, entry.course.visible) and not gone else None
+                return entry if self._past(entry, entry.plan.visible_after) and not gone else None
         return None
 
-    def _past(self, entry: Entry, span: timedelta) -> bool:
+    def _past(self, entry: LedgerEntry, span: timedelta) -> bool:
         return self.clock.now() >= entry.at + span
 
-    def _word(self, entry: Entry) -> str:
+    def _status(self, entry: LedgerEntry) -> str:
         if entry.cancelled_at is not None:
             return "cancelled"
-        if self._past(entry, entry.course.ends):
+        if self._past(entry, entry.plan.ends_after):
             return "completed"
-        return "in_progress" if self._past(entry, entry.course.starts) else "in_queue"
+        return "in_progress" if self._past(entry, entry.plan.starts_after) else "in_queue"
 
-    def _ending(self, entry: Entry) -> ResultAnswer:
-        course = entry.course
-        told = course.cost is not None and self._past(entry, course.cost)
+    def _outcome(self, entry: LedgerEntry) -> ResultAnswer:
+        course = entry.plan
+        told = course.cost_after is not None and self._past(entry, course.cost_after)
         price = course.price if entry.charged else MicroUsd(0)
-        cost, times = price if told else None, Times(finished_at=entry.at + course.ends)
-        match course.ending:
-            case Ending.COMPLETED:
-                return Completed(output=entry.output, cost=cost, times=times)
-            case Ending.NO_OUTPUT:
-                return Failed(_fault("no_output"), cost=cost, times=times)
-            case Ending.FAILED_FREE | Ending.FAILED_CHARGED:
-                return Failed(_fault("failed"), cost=cost, times=times)
+        cost, times = (
+            price if told else None,
+            UpstreamTimes(finished_at=entry.at + course.ends_after),
+        )
+        match course.outcome:
+            case RequestOutcome.COMPLETED:
+                return RunCompleted(output=entry.output, cost=cost, times=times)
+            case RequestOutcome.NO_OUTPUT:
+                return RunFailed(_fault("no_output"), cost=cost, times=times)
+            case RequestOutcome.FAILED_FREE | RequestOutcome.FAILED_CHARGED:
+                return RunFailed(_fault("failed"), cost=cost, times=times)
 
 
-def _submit_answer(going: Submission, upstream_id: str) -> SubmitAnswer:
-    match going.fate:
-        case SubmitFate.ACCEPTED:
+def _submit_answer(going: SubmitPlan, upstream_id: str) -> SubmitAnswer:
+    match going.outcome:
+        case SubmitOutcome.ACCEPTED:
             return Accepted(upstream_id)
-        case SubmitFate.LOST_BEFORE | SubmitFate.LOST_AFTER:
-            return NoAnswer(_fault("read_timeout"))
-        case SubmitFate.NOT_SENT:
+        case SubmitOutcome.LOST_BEFORE | SubmitOutcome.LOST_AFTER:
+            return Indeterminate(_fault("read_timeout"))
+        case SubmitOutcome.NOT_SENT:
             return NotSent(_fault("connect_error"))
-        case SubmitFate.THROTTLED:
+        case SubmitOutcome.THROTTLED:
             return NotSent(_fault("http_429", 429), going.retry_after)
-        case SubmitFate.REJECTED:
+        case SubmitOutcome.REJECTED:
             return Rejected(_fault("validation", 422))
-        case SubmitFate.REFUSED:
-            return Rejected(_fault("no_balance", 402), account_refused=True)
+        case SubmitOutcome.REFUSED:
+            return Rejected(_fault("no_balance", 402), account_rejected=True)
 
 
 def _fault(kind: str, http_status: int | None = None) -> UpstreamFault:

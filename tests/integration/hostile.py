@@ -26,13 +26,13 @@ _SETTINGS: Final = b"\x00\x00\x00\x04\x00\x00\x00\x00\x00"
 _PING: Final = b"\x00\x00\x08\x06\x00\x00\x00\x00\x00" + bytes(8)
 
 
-def _endlessly(line: socket.socket, piece: bytes) -> None:
+def _send_endlessly(line: socket.socket, piece: bytes) -> None:
     block = piece * max(_BLOCK // len(piece), 1)
     while True:
         line.sendall(block)
 
 
-def _drips(line: socket.socket, piece: bytes) -> None:
+def _send_slowly(line: socket.socket, piece: bytes) -> None:
     while True:
         line.sendall(piece)
         time.sleep(0.02)
@@ -44,7 +44,7 @@ def _reset(line: socket.socket) -> None:
     line.close()
 
 
-def _manner(start: bytes, then: Callable[..., None], *more: bytes) -> Callable[..., None]:
+def _behavior(start: bytes, then: Callable[..., None], *more: bytes) -> Callable[..., None]:
     def behave(line: socket.socket) -> None:
         line.sendall(start)
         then(line, *more)
@@ -54,41 +54,45 @@ def _manner(start: bytes, then: Callable[..., None], *more: bytes) -> Callable[.
 
 _HEAD: Final = b"HTTP/1.1 200 OK\r\n"
 _CHUNKED: Final = _HEAD + b"transfer-encoding: chunked\r\n\r\n"
-MANNERS: Final[dict[str, Callable[[socket.socket], None]]] = {
-    "endless status line": _manner(b"HTTP/1.1 200 ", _endlessly, b"x"),
-    "endless header": _manner(_HEAD + b"x: ", _endlessly, b"y"),
-    "endless headers": _manner(_HEAD, _endlessly, b"x: y\r\n"),
-    "large headers": _manner(_HEAD, _endlessly, b"x: " + b"y" * 8000 + b"\r\n"),
-    "folded header": _manner(_HEAD + b"x: y\r\n", _endlessly, b" y\r\n"),
-    "dripping header": _manner(_HEAD, _drips, b"x: y\r\n"),
-    "dripping status": _manner(b"", _drips, b"H"),
-    "endless nothing": _manner(b"", _endlessly, b"\r\n"),
-    "interim storm": _manner(b"", _endlessly, b"HTTP/1.1 100 Continue\r\n\r\n"),
-    "interim storm with headers": _manner(
-        b"", _endlessly, b"HTTP/1.1 103 Early Hints\r\nlink: " + b"y" * 4000 + b"\r\n\r\n"
+BEHAVIORS: Final[dict[str, Callable[[socket.socket], None]]] = {
+    "endless status line": _behavior(b"HTTP/1.1 200 ", _send_endlessly, b"x"),
+    "endless header": _behavior(_HEAD + b"x: ", _send_endlessly, b"y"),
+    "endless headers": _behavior(_HEAD, _send_endlessly, b"x: y\r\n"),
+    "large headers": _behavior(_HEAD, _send_endlessly, b"x: " + b"y" * 8000 + b"\r\n"),
+    "folded header": _behavior(_HEAD + b"x: y\r\n", _send_endlessly, b" y\r\n"),
+    "dripping header": _behavior(_HEAD, _send_slowly, b"x: y\r\n"),
+    "dripping status": _behavior(b"", _send_slowly, b"H"),
+    "endless nothing": _behavior(b"", _send_endlessly, b"\r\n"),
+    "interim storm": _behavior(b"", _send_endlessly, b"HTTP/1.1 100 Continue\r\n\r\n"),
+    "interim storm with headers": _behavior(
+        b"", _send_endlessly, b"HTTP/1.1 103 Early Hints\r\nlink: " + b"y" * 4000 + b"\r\n\r\n"
     ),
-    "dripping interims": _manner(b"", _drips, b"HTTP/1.1 102 Processing\r\n\r\n"),
-    "other protocol": _manner(b"HTTP/1.1 101 Go\r\nupgrade: x\r\n\r\n", _endlessly, b"garbage"),
-    "http/2": _manner(_SETTINGS, _endlessly, _PING),
-    "noise": _manner(b"", _endlessly, bytes(range(256))),
-    "endless body": _manner(_HEAD + b"content-length: 99999999999\r\n\r\n", _endlessly, b"x"),
-    "body until the end": _manner(_HEAD + b"\r\n", _endlessly, b"x"),
-    "dripping body": _manner(_HEAD + b"content-length: 9999\r\n\r\n", _drips, b"x"),
-    "endless chunks": _manner(_CHUNKED, _endlessly, b"4\r\nabcd\r\n"),
-    "tiny chunks": _manner(_CHUNKED, _endlessly, b"1\r\na\r\n"),
-    "huge chunk": _manner(_CHUNKED + b"fffffffffffffff\r\n", _endlessly, b"x"),
-    "endless chunk extension": _manner(_CHUNKED + b"4;", _endlessly, b"x"),
-    "endless trailer": _manner(_CHUNKED + b"0\r\n", _endlessly, b"x: y\r\n"),
-    "endless gzip": _manner(
+    "dripping interims": _behavior(b"", _send_slowly, b"HTTP/1.1 102 Processing\r\n\r\n"),
+    "other protocol": _behavior(
+        b"HTTP/1.1 101 Go\r\nupgrade: x\r\n\r\n", _send_endlessly, b"garbage"
+    ),
+    "http/2": _behavior(_SETTINGS, _send_endlessly, _PING),
+    "noise": _behavior(b"", _send_endlessly, bytes(range(256))),
+    "endless body": _behavior(
+        _HEAD + b"content-length: 99999999999\r\n\r\n", _send_endlessly, b"x"
+    ),
+    "body until the end": _behavior(_HEAD + b"\r\n", _send_endlessly, b"x"),
+    "dripping body": _behavior(_HEAD + b"content-length: 9999\r\n\r\n", _send_slowly, b"x"),
+    "endless chunks": _behavior(_CHUNKED, _send_endlessly, b"4\r\nabcd\r\n"),
+    "tiny chunks": _behavior(_CHUNKED, _send_endlessly, b"1\r\na\r\n"),
+    "huge chunk": _behavior(_CHUNKED + b"fffffffffffffff\r\n", _send_endlessly, b"x"),
+    "endless chunk extension": _behavior(_CHUNKED + b"4;", _send_endlessly, b"x"),
+    "endless trailer": _behavior(_CHUNKED + b"0\r\n", _send_endlessly, b"x: y\r\n"),
+    "endless gzip": _behavior(
         _HEAD + b"content-encoding: gzip\r\ncontent-length: 99999999\r\n\r\n",
-        _endlessly,
+        _send_endlessly,
         b"\x1f\x8b",
     ),
-    "reset after the head": _manner(_HEAD + b"content-length: 10\r\n\r\n", _reset),
-    "reset in the body": _manner(_HEAD + b"content-length: 10\r\n\r\nhalf", _reset),
-    "answers unasked": _manner(OK, _endlessly, OK),
-    "noise after the answer": _manner(OK, _endlessly, b"noise"),
-    "body of a 204": _manner(b"HTTP/1.1 204 No\r\n\r\n", _endlessly, b"x"),
+    "reset after the head": _behavior(_HEAD + b"content-length: 10\r\n\r\n", _reset),
+    "reset in the body": _behavior(_HEAD + b"content-length: 10\r\n\r\nhalf", _reset),
+    "answers unasked": _behavior(OK, _send_endlessly, OK),
+    "noise after the answer": _behavior(OK, _send_endlessly, b"noise"),
+    "body of a 204": _behavior(b"HTTP/1.1 204 No\r\n\r\n", _send_endlessly, b"x"),
 }
 
 
@@ -98,7 +102,7 @@ def _serve(line: socket.socket) -> None:
         while b"\r\n\r\n" not in held:
             held += line.recv(_BLOCK)
         name = held.split(b" ", 2)[1].decode().lstrip("/").replace("_", " ")
-        MANNERS[name.replace("%20", " ")](line)
+        BEHAVIORS[name.replace("%20", " ")](line)
 
 
 def main() -> None:
@@ -111,7 +115,7 @@ def main() -> None:
 
 
 @contextmanager
-def hostile_process() -> Iterator[int]:
+def hostile_receiver() -> Iterator[int]:
     """Its port; the first word of a path is a manner, blanks written `_`."""
     command = [sys.executable, "-m", "tests.integration.hostile"]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:

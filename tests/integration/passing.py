@@ -8,11 +8,11 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from core.store import keys
-from core.store.keys import CATALOGUE
+from core.store.keys import KEY_SPECS
 
 if TYPE_CHECKING:
-    from core.store.client import Wire
-    from tests.contract.gateway import HandClock
+    from core.store.client import RedisClient
+    from tests.contract.gateway import AdjustableClock
 
 MILLISECOND: Final = timedelta(milliseconds=1)
 OPEN: Final = frozenset({"channel", "model", "fingerprint"})
@@ -26,14 +26,14 @@ _READ: Final[dict[str, tuple[str, ...]]] = {
 }
 
 
-async def every_key(wire: Wire) -> list[str]:
+async def every_key(wire: RedisClient) -> list[str]:
     """All of them."""
     return sorted(name.decode() for name in await wire.execute("KEYS", "*"))
 
 
-async def pass_time(wire: Wire, clock: HandClock, span: timedelta) -> None:
+async def pass_time(wire: RedisClient, clock: AdjustableClock, span: timedelta) -> None:
     """Be `span` later: what has an end by then is gone, all other ends are so much nearer."""
-    clock.jump(span)
+    clock.shift(span)
     names = await every_key(wire)
     left = await asyncio.gather(*(wire.execute("PTTL", name) for name in names))
     for name, life in zip(names, left, strict=True):
@@ -44,23 +44,23 @@ async def pass_time(wire: Wire, clock: HandClock, span: timedelta) -> None:
             await wire.execute("PEXPIRE", name, rest)
 
 
-async def take_messages(wire: Wire) -> None:
+async def take_messages(wire: RedisClient) -> None:
     """As a worker's arq does with each of its messages."""
-    for name in await wire.execute("ZRANGE", keys.BELL, 0, -1):
-        await wire.execute("DEL", keys.message(name.decode()))
-    await wire.execute("DEL", keys.BELL)
+    for name in await wire.execute("ZRANGE", keys.WAKE_QUEUE, 0, -1):
+        await wire.execute("DEL", keys.arq_message(name.decode()))
+    await wire.execute("DEL", keys.WAKE_QUEUE)
 
 
-async def held_in(wire: Wire, key: str) -> str:
+async def contents_of(wire: RedisClient, key: str) -> str:
     """Everything that a key holds, as one text."""
     kind = (await wire.execute("TYPE", key)).decode()
     command, *rest = _READ[kind]
     return str(await wire.execute(command, key, *rest))
 
 
-def row_of(key: str) -> str:
+def pattern_of(key: str) -> str:
     """The catalogue's pattern that a key was made by: of those that fit, the most exact one."""
-    fitting = [row.pattern for row in CATALOGUE if _as_expression(row.pattern).fullmatch(key)]
+    fitting = [row.pattern for row in KEY_SPECS if _as_expression(row.pattern).fullmatch(key)]
     return max(fitting, key=lambda pattern: len(re.sub(r"{\w+}", "", pattern)))
 
 

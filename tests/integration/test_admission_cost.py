@@ -12,22 +12,22 @@ import pytest
 from core.money import MicroUsd
 from core.store import keys
 from core.tenants.limits import GlobalLimits, Limits
-from tests.contract.gateway import MODEL, Gateway, in_redis, wire_to
-from tests.lanes import fill_lane
+from tests.contract.gateway import MODEL, StoreHarness, redis_client, redis_harness
+from tests.lanes import fill_queue
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
-    from core.store.client import Wire
+    from core.store.client import RedisClient
 
-PLENTY: Final = 10**9
+UNREACHABLE_LIMIT: Final = 10**9
 EVERY_LIMIT: Final = Limits(
-    requests_per_minute=PLENTY,
+    requests_per_minute=UNREACHABLE_LIMIT,
     running=5,
-    waiting=PLENTY,
-    jobs_per_day=PLENTY,
-    jobs_per_month=PLENTY,
-    usd_per_request=MicroUsd(PLENTY),
+    waiting=UNREACHABLE_LIMIT,
+    jobs_per_day=UNREACHABLE_LIMIT,
+    jobs_per_month=UNREACHABLE_LIMIT,
+    usd_per_request=MicroUsd(UNREACHABLE_LIMIT),
     usd_per_day=MicroUsd(10**15),
     usd_per_month=MicroUsd(10**15),
     models=("flux/*", "kling/*"),
@@ -39,16 +39,16 @@ BATCH: Final = 25
 
 
 @dataclass(frozen=True, slots=True)
-class Bench:
+class AdmissionBench:
     """A gateway whose tenant `t0` has jobs waiting."""
 
-    gateway: Gateway
-    wire: Wire
+    gateway: StoreHarness
+    wire: RedisClient
 
     async def fill(self, waiting: int) -> None:
         """So many of `t0` wait, one of them really, the others behind it in the lane alone."""
         held = int(await self.wire.execute("HGET", keys.WAITING, "t0") or 0)
-        await fill_lane(self.wire, "t0", MODEL, waiting - held)
+        await fill_queue(self.wire, "t0", MODEL, waiting - held)
 
     async def commands(self, tenant: str) -> int:
         """How many commands one admission runs inside Redis."""
@@ -81,59 +81,63 @@ class Bench:
 
 
 @pytest.fixture
-async def bench(redis_flushed: str) -> AsyncIterator[Bench]:
-    async with wire_to(redis_flushed) as wire:
-        gateway = in_redis(wire)
-        await gateway.controls.set_limits(GlobalLimits(running=1))
+async def admission_bench(redis_flushed: str) -> AsyncIterator[AdmissionBench]:
+    async with redis_client(redis_flushed) as wire:
+        gateway = redis_harness(wire)
+        await gateway.operations.set_limits(GlobalLimits(running=1))
         await gateway.tenant("t0", EVERY_LIMIT)
         for _ in range(2):
             await gateway.submit("t0")
-        yield Bench(gateway, wire)
+        yield AdmissionBench(gateway, wire)
 
 
-async def _thousand(bench: Bench) -> list[str]:
+async def _thousand(admission_bench: AdmissionBench) -> list[str]:
     """A thousand more tenants, each with a waiting job."""
     names = [f"t{number}" for number in range(1, TENANTS + 1)]
-    await asyncio.gather(*(bench.gateway.tenant(name, EVERY_LIMIT) for name in names))
-    await asyncio.gather(*(bench.gateway.submit(name) for name in names))
+    await asyncio.gather(*(admission_bench.gateway.tenant(name, EVERY_LIMIT) for name in names))
+    await asyncio.gather(*(admission_bench.gateway.submit(name) for name in names))
     return names
 
 
-async def test_no_load_adds_a_command(bench: Bench) -> None:
+async def test_no_load_adds_a_command(admission_bench: AdmissionBench) -> None:
     found = {}
     for load in LOADS:
-        await bench.fill(load)
-        found[f"{load} waiting"] = await bench.commands("t0")
-    names = await _thousand(bench)
-    found[f"{TENANTS} tenants"] = await bench.commands(names[500])
+        await admission_bench.fill(load)
+        found[f"{load} waiting"] = await admission_bench.commands("t0")
+    names = await _thousand(admission_bench)
+    found[f"{TENANTS} tenants"] = await admission_bench.commands(names[500])
     print(f"\ncommands inside Redis by load: {found}")
     assert len(set(found.values())) == 1
 
 
-async def test_a_job_that_runs_at_once_costs_no_more_with_more_tenants(bench: Bench) -> None:
-    await bench.gateway.controls.set_limits(GlobalLimits())
-    await bench.gateway.tenant("alone", EVERY_LIMIT)
-    few = await bench.commands("alone")
-    await _thousand(bench)
-    await bench.gateway.tenant("crowd", EVERY_LIMIT)
-    assert await bench.commands("crowd") == few
+async def test_a_job_that_runs_at_once_costs_no_more_with_more_tenants(
+    admission_bench: AdmissionBench,
+) -> None:
+    await admission_bench.gateway.operations.set_limits(GlobalLimits())
+    await admission_bench.gateway.tenant("alone", EVERY_LIMIT)
+    few = await admission_bench.commands("alone")
+    await _thousand(admission_bench)
+    await admission_bench.gateway.tenant("crowd", EVERY_LIMIT)
+    assert await admission_bench.commands("crowd") == few
 
 
 @pytest.mark.bench
 @pytest.mark.timeout(600)
-async def test_the_time_of_an_admission_by_load(bench: Bench) -> None:
+async def test_the_time_of_an_admission_by_load(admission_bench: AdmissionBench) -> None:
     print(f"\n{'load':34}{'min':>8}{'median':>8}  microseconds in Redis")
-    await bench.gateway.controls.set_limits(GlobalLimits(running=PLENTY))
+    await admission_bench.gateway.operations.set_limits(GlobalLimits(running=UNREACHABLE_LIMIT))
     free = [f"free{number}" for number in range(BATCH * BATCHES)]
-    await asyncio.gather(*(bench.gateway.tenant(name, EVERY_LIMIT) for name in free))
-    _tell("runs at once", await bench.microseconds(free))
-    await bench.gateway.controls.set_limits(GlobalLimits(running=1))
+    await asyncio.gather(*(admission_bench.gateway.tenant(name, EVERY_LIMIT) for name in free))
+    _print_cost("runs at once", await admission_bench.microseconds(free))
+    await admission_bench.gateway.operations.set_limits(GlobalLimits(running=1))
     for load in LOADS:
-        await bench.fill(load)
-        _tell(f"{load} waiting", await bench.microseconds(["t0"]))
-    names = await _thousand(bench)
-    _tell(f"{LOADS[-1]} waiting, {TENANTS} tenants", await bench.microseconds(names))
+        await admission_bench.fill(load)
+        _print_cost(f"{load} waiting", await admission_bench.microseconds(["t0"]))
+    names = await _thousand(admission_bench)
+    _print_cost(
+        f"{LOADS[-1]} waiting, {TENANTS} tenants", await admission_bench.microseconds(names)
+    )
 
 
-def _tell(load: str, found: list[float]) -> None:
+def _print_cost(load: str, found: list[float]) -> None:
     print(f"{load:34}{min(found):8.1f}{median(found):8.1f}")

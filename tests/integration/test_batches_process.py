@@ -12,17 +12,17 @@ import httpx
 import pytest
 
 from core.store import keys
-from simulator.example import kling
-from simulator.stack import Plan, running
-from tests.contract.gateway import wire_to
-from tests.e2e.conftest import Marked
+from simulator.example import load_kling_example
+from simulator.stack import StackPlan, run_stack
+from tests.contract.gateway import redis_client
+from tests.e2e.conftest import MarkedProcesses
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from core.store.client import Wire
-    from simulator.stack import Stack, Tenant
+    from core.store.client import RedisClient
+    from simulator.stack import Stack, TenantCredentials
 
 SIZE: Final = 1000
 BATCHES: Final = 6
@@ -30,23 +30,25 @@ ITEMS: Final = 30
 DAY: Final = 100
 PATIENCE: Final = 60
 WEEK: Final = 7 * 86_400
-LONGEST_SCRIPT_MS: Final = 500
+MAX_SCRIPT_MS: Final = 500
 """Far above the 40 to 60 ms that it takes: other work of the machine is in it."""
 
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """Two services over one Redis. No worker: nothing that was admitted ends meanwhile."""
-    marked = Marked("batches")
+    marked = MarkedProcesses("batches")
     folder: Path = tmp_path_factory.mktemp("batches")
-    with running(Plan(folder, environment=marked.environment, services=2, workers=0)) as stack:
+    with run_stack(
+        StackPlan(folder, environment=marked.environment, services=2, workers=0)
+    ) as stack:
         yield stack
-    for pid in marked.alive():
+    for pid in marked.running():
         os.kill(pid, signal.SIGKILL)
 
 
 def items(number: int, mark: str) -> list[dict[str, Any]]:
-    example = kling()
+    example = load_kling_example()
     return [
         {
             "model_id": example.model_id,
@@ -58,11 +60,11 @@ def items(number: int, mark: str) -> list[dict[str, Any]]:
 
 
 def test_a_thousand_items_are_one_decision(stack: Stack) -> None:
-    tenant = stack.new_tenant("thousand", "--running", "5", "--jobs-per-day", str(2 * SIZE))
+    tenant = stack.create_tenant("thousand", "--running", "5", "--jobs-per-day", str(2 * SIZE))
     body = {"items": items(SIZE, "thousand"), "reference": "thousand"}
 
     async def take() -> None:
-        async with _caller(tenant) as http, wire_to(stack.redis_url) as wire:
+        async with _caller(tenant) as http, redis_client(stack.redis_url) as wire:
             await wire.execute("CONFIG", "RESETSTAT")
             began = time.monotonic()
             answer = await http.post(f"{stack.url}/v1/batches", json=body)
@@ -86,7 +88,7 @@ def test_a_thousand_items_are_one_decision(stack: Stack) -> None:
                 f"{spent:.0f} ms of it in Redis; "
                 f"read in {read:.2f} s, cancelled in {cancel:.2f} s"
             )
-            assert spent < LONGEST_SCRIPT_MS
+            assert spent < MAX_SCRIPT_MS
             lives = [
                 await wire.execute("TTL", key)
                 for key in (
@@ -101,7 +103,7 @@ def test_a_thousand_items_are_one_decision(stack: Stack) -> None:
 
 @pytest.mark.parametrize(("admit", "admitted"), [("all", 90), ("fit", DAY)])
 def test_racing_batches_pass_no_limit(stack: Stack, admit: str, admitted: int) -> None:
-    tenant = stack.new_tenant(f"race-{admit}", "--jobs-per-day", str(DAY), "--running", "10")
+    tenant = stack.create_tenant(f"race-{admit}", "--jobs-per-day", str(DAY), "--running", "10")
 
     async def race() -> tuple[Sequence[httpx.Response], dict[str, Any]]:
         async with _caller(tenant) as http:
@@ -127,7 +129,7 @@ def test_racing_batches_pass_no_limit(stack: Stack, admit: str, admitted: int) -
         assert {counts["in_queue"] for counts in taken} == {ITEMS}
 
 
-async def _script(wire: Wire) -> float:
+async def _script(wire: RedisClient) -> float:
     """How many milliseconds the scripts took that were called since."""
     text = (await wire.execute("INFO", "commandstats")).decode()
     lines = [line for line in text.splitlines() if line.startswith("cmdstat_eval")]
@@ -135,5 +137,5 @@ async def _script(wire: Wire) -> float:
     return sum(float(row["usec"]) for row in rows) / 1000
 
 
-def _caller(tenant: Tenant) -> httpx.AsyncClient:
-    return httpx.AsyncClient(headers=tenant.bearer, timeout=PATIENCE, trust_env=False)
+def _caller(tenant: TenantCredentials) -> httpx.AsyncClient:
+    return httpx.AsyncClient(headers=tenant.auth_header, timeout=PATIENCE, trust_env=False)

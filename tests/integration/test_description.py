@@ -16,16 +16,16 @@ from typing import TYPE_CHECKING, Final
 import httpx
 import pytest
 
-from simulator.example import kling
-from simulator.stack import Plan, Stack, running, without_settings
+from simulator.example import load_kling_example
+from simulator.stack import Stack, StackPlan, run_stack, without_settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 FUZZER: Final = Path(sys.executable).with_name("schemathesis")
 CONFIG: Final = Path(__file__).with_name("schemathesis.toml")
-HOW: Final = ("--checks", "all", "--max-examples", "12", "--seed", "1", "--no-color")
-LONGEST: Final = timedelta(seconds=150)
+FUZZER_OPTIONS: Final = ("--checks", "all", "--max-examples", "12", "--seed", "1", "--no-color")
+MAX_DURATION: Final = timedelta(seconds=150)
 _FIGURES: Final = re.compile(r"(\d+) generated")
 
 
@@ -33,28 +33,35 @@ _FIGURES: Final = re.compile(r"(\d+) generated")
 def stack(tmp_path: Path) -> Iterator[Stack]:
     """Jobs end at once, so that every kind of answer is met."""
     fast = ("--queue-seconds", "0..0.1", "--run-seconds", "0.1..0.3")
-    plan = Plan(tmp_path, environment=without_settings(os.environ), runcomfy=fast)
-    with running(plan) as stack:
+    plan = StackPlan(tmp_path, environment=without_settings(os.environ), runcomfy_options=fast)
+    with run_stack(plan) as stack:
         yield stack
 
 
 @pytest.mark.timeout(180)
 def test_the_service_keeps_what_its_description_says(stack: Stack, tmp_path: Path) -> None:
-    tenant = stack.new_tenant("fuzz")
-    example = kling()
+    tenant = stack.create_tenant("fuzz")
+    example = load_kling_example()
     submit = f"{stack.url}/v1/models/{example.model_id}"
-    httpx.post(submit, json=example.input, headers=tenant.bearer, trust_env=False)
+    httpx.post(submit, json=example.input, headers=tenant.auth_header, trust_env=False)
 
     admin = stack.environment["GATEWAY_ADMIN_TOKEN"]
     tokens = {"TENANT_KEY": tenant.key, "ADMIN_TOKEN": admin}
     ran = subprocess.run(
-        [str(FUZZER), "--config-file", str(CONFIG), "run", f"{stack.url}/openapi.json", *HOW],
+        [
+            str(FUZZER),
+            "--config-file",
+            str(CONFIG),
+            "run",
+            f"{stack.url}/openapi.json",
+            *FUZZER_OPTIONS,
+        ],
         env={**stack.environment, **tokens, "NO_PROXY": "*"},
         cwd=tmp_path,
         capture_output=True,
         text=True,
         check=False,
-        timeout=LONGEST.total_seconds(),
+        timeout=MAX_DURATION.total_seconds(),
     )
 
     print(ran.stdout)

@@ -10,58 +10,58 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from tests.integration.hostile import MANNERS, hostile_process
-from tests.integration.test_webhook_sender import POLICY, attempt, sending
+from tests.integration.hostile import BEHAVIORS, hostile_receiver
+from tests.integration.test_webhook_sender import POLICY, new_attempt, open_test_sender
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from worker.webhooks.outcomes import Outcome
+    from worker.webhooks.outcomes import AttemptResult
 
-BAD: Final = {"bad_answer"}
-TAKEN: Final = {"delivered"}
+MALFORMED: Final = {"bad_answer"}
+DELIVERED: Final = {"delivered"}
 LATE: Final = {"timeout"}
 EXPECTED: Final = {
-    "endless status line": BAD,
-    "endless header": BAD,
-    "endless headers": BAD,
-    "large headers": BAD,
-    "folded header": BAD,
+    "endless status line": MALFORMED,
+    "endless header": MALFORMED,
+    "endless headers": MALFORMED,
+    "large headers": MALFORMED,
+    "folded header": MALFORMED,
     "dripping header": LATE,
-    "dripping status": BAD,
-    "endless nothing": BAD,
-    "interim storm": BAD,
-    "interim storm with headers": BAD,
+    "dripping status": MALFORMED,
+    "endless nothing": MALFORMED,
+    "interim storm": MALFORMED,
+    "interim storm with headers": MALFORMED,
     "dripping interims": LATE,
-    "other protocol": BAD,
-    "http/2": BAD,
-    "noise": BAD,
-    "endless body": TAKEN,
-    "body until the end": TAKEN,
-    "dripping body": TAKEN,
-    "endless chunks": TAKEN,
-    "tiny chunks": TAKEN,
-    "huge chunk": TAKEN,
-    "endless chunk extension": TAKEN,
-    "endless trailer": TAKEN | BAD,  # as the trailer comes with the head, or after it
-    "endless gzip": TAKEN,
-    "reset after the head": TAKEN,
-    "reset in the body": TAKEN,
-    "answers unasked": TAKEN,
-    "noise after the answer": TAKEN | BAD,  # as above
-    "body of a 204": TAKEN | BAD,
+    "other protocol": MALFORMED,
+    "http/2": MALFORMED,
+    "noise": MALFORMED,
+    "endless body": DELIVERED,
+    "body until the end": DELIVERED,
+    "dripping body": DELIVERED,
+    "endless chunks": DELIVERED,
+    "tiny chunks": DELIVERED,
+    "huge chunk": DELIVERED,
+    "endless chunk extension": DELIVERED,
+    "endless trailer": DELIVERED | MALFORMED,  # as the trailer comes with the head, or after it
+    "endless gzip": DELIVERED,
+    "reset after the head": DELIVERED,
+    "reset in the body": DELIVERED,
+    "answers unasked": DELIVERED,
+    "noise after the answer": DELIVERED | MALFORMED,  # as above
+    "body of a 204": DELIVERED | MALFORMED,
 }
 """A 2xx that was understood is a success, whatever comes after it."""
 SLACK: Final = timedelta(seconds=2)
 AT_ONCE: Final = 32
 """What one endpoint gets at once."""
-MOST_MB: Final = 48
+MAX_MB: Final = 48
 
 
 @pytest.fixture(scope="module")
 def hostile() -> Iterator[int]:
     """The port of all of them."""
-    with hostile_process() as port:
+    with hostile_receiver() as port:
         yield port
 
 
@@ -78,16 +78,16 @@ def resident_mb() -> float:
 
 
 def test_every_manner_has_its_row() -> None:
-    assert EXPECTED.keys() == MANNERS.keys()
+    assert EXPECTED.keys() == BEHAVIORS.keys()
 
 
-@pytest.mark.parametrize("manner", MANNERS)
+@pytest.mark.parametrize("manner", BEHAVIORS)
 async def test_one_attempt_ends_in_time_with_an_outcome(hostile: int, manner: str) -> None:
-    async with sending() as sender:
-        outcome = await sender.send(attempt(url(hostile, manner)))
-    assert {outcome.word} <= EXPECTED[manner]
-    assert outcome.took < POLICY.total + SLACK
-    assert len(outcome.excerpt) <= POLICY.keep_at_most
+    async with open_test_sender() as sender:
+        outcome = await sender.send(new_attempt(url(hostile, manner)))
+    assert {outcome.label} <= EXPECTED[manner]
+    assert outcome.duration < POLICY.total_timeout + SLACK
+    assert len(outcome.excerpt) <= POLICY.max_excerpt_bytes
 
 
 async def _peak() -> float:
@@ -107,30 +107,32 @@ async def test_many_at_once_fill_no_memory_and_leave_turns_to_others(
 ) -> None:
     before = resident_mb()
     watching = asyncio.create_task(_peak())
-    async with sending() as sender:
-        outcomes: list[Outcome] = await asyncio.gather(
-            *(sender.send(attempt(url(hostile, manner))) for _ in range(AT_ONCE))
+    async with open_test_sender() as sender:
+        outcomes: list[AttemptResult] = await asyncio.gather(
+            *(sender.send(new_attempt(url(hostile, manner))) for _ in range(AT_ONCE))
         )
         await asyncio.sleep(0.3)  # what comes unasked on idle connections
         watching.cancel()
         peak = await watching
-    assert {outcome.word for outcome in outcomes} <= EXPECTED[manner]
-    assert peak - before < MOST_MB
+    assert {outcome.label for outcome in outcomes} <= EXPECTED[manner]
+    assert peak - before < MAX_MB
 
 
 async def test_a_dripping_body_holds_its_place_for_a_moment_only(hostile: int) -> None:
-    patient = replace(POLICY, total=timedelta(seconds=20), rest=timedelta(milliseconds=200))
-    async with sending(policy=patient) as sender:
-        outcome = await sender.send(attempt(url(hostile, "dripping body")))
-    assert outcome.word == "delivered"
-    assert outcome.took < SLACK
+    patient = replace(
+        POLICY, total_timeout=timedelta(seconds=20), body_timeout=timedelta(milliseconds=200)
+    )
+    async with open_test_sender(policy=patient) as sender:
+        outcome = await sender.send(new_attempt(url(hostile, "dripping body")))
+    assert outcome.label == "delivered"
+    assert outcome.duration < SLACK
 
 
 @pytest.mark.parametrize("manner", ["answers unasked", "noise after the answer"])
 async def test_what_comes_unasked_answers_no_later_request(hostile: int, manner: str) -> None:
-    async with sending() as sender:
-        first = await sender.send(attempt(url(hostile, manner)))
+    async with open_test_sender() as sender:
+        first = await sender.send(new_attempt(url(hostile, manner)))
         await asyncio.sleep(0.05)
-        second = await sender.send(attempt(url(hostile, "http/2")))
-    assert {first.word} <= EXPECTED[manner]
-    assert second.word == "bad_answer"
+        second = await sender.send(new_attempt(url(hostile, "http/2")))
+    assert {first.label} <= EXPECTED[manner]
+    assert second.label == "bad_answer"

@@ -13,42 +13,42 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from core.errors import CallerError
-from core.jobs.job import Billed, Errand, JobState
+from core.jobs.job import BillingStatus, FollowUp, JobState
 from core.money import MicroUsd
 from core.operations import Pause
 from core.tenants.limits import GlobalLimits, Limits
 from core.transactions.job_update import Change
-from tests.contract.gateway import Gateway, in_redis, wire_to
+from tests.contract.gateway import StoreHarness, redis_client, redis_harness
 from tests.integration import recount
 
 if TYPE_CHECKING:
-    from core.store.client import Wire
-    from core.transactions.job_update import Outcome
+    from core.store.client import RedisClient
+    from core.transactions.job_update import WriteResult
 
 TENANTS: Final = ("ape", "bee", "cow")
 MODELS: Final = ("kling/fast", "kling/slow")
 CONNECTIONS: Final = 4
 TASKS: Final = 12
-ACTS: Final = 8
-LEAST: Final = 0
+OPERATIONS: Final = 8
+MIN_VALUE: Final = 0
 
 
 @dataclass(frozen=True, slots=True)
-class World:
+class ConcurrentOperations:
     """What the tasks of one example share."""
 
-    gateways: list[Gateway]
+    gateways: list[StoreHarness]
     rng: Random
     jobs: list[str]
 
-    async def act(self) -> None:
+    async def run_operation(self) -> None:
         """One random act over a random connection."""
         gateway = self.rng.choice(self.gateways)
         acts = (self._submit, self._submit, self._claim, self._end, self._end, self._operate)
         with suppress(CallerError):
             await self.rng.choice(acts)(gateway)
 
-    async def _submit(self, gateway: Gateway) -> None:
+    async def _submit(self, gateway: StoreHarness) -> None:
         price = self.rng.choice((None, 0, 1, 700, 1_260_000))
         estimate = None if price is None else MicroUsd(price)
         job = gateway.job(
@@ -60,53 +60,58 @@ class World:
         await gateway.admit(job)
         self.jobs.append(job.id)
 
-    async def _claim(self, gateway: Gateway) -> None:
-        await self._move(gateway, JobState.SUBMITTING, billed=Billed.UNKNOWN)
+    async def _claim(self, gateway: StoreHarness) -> None:
+        await self._move(gateway, JobState.SUBMITTING, billed=BillingStatus.UNKNOWN)
 
-    async def _end(self, gateway: Gateway) -> None:
+    async def _end(self, gateway: StoreHarness) -> None:
         """Again and again, differently each time: the last word counts."""
         cost = self.rng.choice((None, 0, 699, 700, 701, 2_000_000))
         await self._move(
             gateway,
             self.rng.choice((JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED)),
-            billed=self.rng.choice(tuple(Billed)),
+            billed=self.rng.choice(tuple(BillingStatus)),
             cost=None if cost is None else MicroUsd(cost),
-            errand=self.rng.choice((None, None, Errand.READ_COST)),
+            follow_up=self.rng.choice((None, None, FollowUp.READ_COST)),
         )
 
-    async def _operate(self, gateway: Gateway) -> None:
-        rng, controls = self.rng, gateway.controls
+    async def _operate(self, gateway: StoreHarness) -> None:
+        rng, controls = self.rng, gateway.operations
         cap = rng.choice((None, 0, 1, 3))
         pause = Pause(rng.choice(("all", "tenant:ape", "model:kling/slow")))
         match rng.randrange(4):
             case 0:
                 await controls.set_limits(GlobalLimits(running=cap, models=((MODELS[1], 1),)))
             case 1:
-                await gateway.limit(rng.choice(TENANTS), Limits(running=cap, waiting=8))
+                await gateway.set_limits(rng.choice(TENANTS), Limits(running=cap, waiting=8))
             case 2:
                 await controls.pause(pause)
             case _:
                 await controls.resume(pause)
 
-    async def _move(self, gateway: Gateway, state: JobState, **changes: Any) -> Outcome | None:  # noqa: ANN401 - fields of the record
+    async def _move(
+        self,
+        gateway: StoreHarness,
+        state: JobState,
+        **changes: Any,  # noqa: ANN401 - fields of the record
+    ) -> WriteResult | None:
         if not self.jobs:
             return None
         job_id = self.rng.choice(self.jobs)
         record = await gateway.jobs.load(job_id)
         assert record is not None
-        if record.job.final and (state is JobState.SUBMITTING or record.job.errand is None):
+        if record.job.is_final and (state is JobState.SUBMITTING or record.job.follow_up is None):
             return None
-        after = record.job.noted(gateway.clock.now(), state=state, **changes)
+        after = record.job.evolve(gateway.clock.now(), state=state, **changes)
         return await gateway.jobs.store(Change(record.job, after))
 
 
-async def _watch(wire: Wire, done: asyncio.Event) -> None:
+async def _watch(wire: RedisClient, done: asyncio.Event) -> None:
     """At any moment: nothing is negative, nothing is held twice, models sum up to the whole."""
     while not done.is_set():
         for window in (await recount.windows(wire)).values():
-            assert min(window.values(), default=0) >= LEAST
+            assert min(window.values(), default=0) >= MIN_VALUE
             assert window.get("settled", 0) + window.get("released", 0) <= window.get("reserved", 0)
-            for name in ("jobs", *recount.FIGURES):
+            for name in ("jobs", *recount.AMOUNTS):
                 parts = (v for n, v in window.items() if n.startswith(f"{name}|"))
                 assert sum(parts) == window.get(name, 0)
         await asyncio.sleep(0)
@@ -114,42 +119,44 @@ async def _watch(wire: Wire, done: asyncio.Event) -> None:
 
 async def _live(url: str, seed: int) -> list[str]:
     async with AsyncExitStack() as stack:
-        wires = [await stack.enter_async_context(wire_to(url)) for _ in range(CONNECTIONS)]
+        wires = [await stack.enter_async_context(redis_client(url)) for _ in range(CONNECTIONS)]
         await wires[0].execute("FLUSHALL")
-        gateways = [in_redis(wire) for wire in wires]
+        gateways = [redis_harness(wire) for wire in wires]
         for number, gateway in enumerate(gateways):
             gateway.ids._rng.seed(number)
         for name in TENANTS:
             await gateways[0].tenant(name, Limits(running=2, usd_per_day=MicroUsd(9_000_000)))
-        world = World(gateways, Random(seed), [])
+        world = ConcurrentOperations(gateways, Random(seed), [])
 
         async def busy() -> None:
-            for _ in range(ACTS):
-                await world.act()
+            for _ in range(OPERATIONS):
+                await world.run_operation()
 
         done = asyncio.Event()
         watching = asyncio.create_task(_watch(wires[-1], done))
         await asyncio.gather(*(busy() for _ in range(TASKS)))
         done.set()
         await watching
-        found = await recount.breaches(wires[0])
+        found = await recount.find_inconsistencies(wires[0])
         return found + await _drain(world, wires[0])
 
 
-async def _drain(world: World, wire: Wire) -> list[str]:
+async def _drain(world: ConcurrentOperations, wire: RedisClient) -> list[str]:
     """Let everything run to its end: no lane is stuck, and nothing is left in any counter."""
     gateway = world.gateways[0]
     for what in ("all", "tenant:ape", "model:kling/slow"):
-        await gateway.controls.resume(Pause(what))
-    await gateway.controls.set_limits(GlobalLimits(running=1))
+        await gateway.operations.resume(Pause(what))
+    await gateway.operations.set_limits(GlobalLimits(running=1))
     for name in TENANTS:
-        await gateway.limit(name, Limits(running=1))
+        await gateway.set_limits(name, Limits(running=1))
     for _ in world.jobs:
         for held in await recount.records(wire):
-            if held.slot:
+            if held.has_slot:
                 await gateway.cancel(held.job.id)
-    left = [h.job.id for h in await recount.records(wire) if not h.job.final or h.slot]
-    return [f"{name} never got its turn" for name in left] + await recount.breaches(wire)
+    left = [h.job.id for h in await recount.records(wire) if not h.job.is_final or h.has_slot]
+    return [f"{name} never got its turn" for name in left] + await recount.find_inconsistencies(
+        wire
+    )
 
 
 @pytest.mark.timeout(300)

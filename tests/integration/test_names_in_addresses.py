@@ -6,11 +6,11 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from core.store import keys
-from core.store.client import Wire, connection_source
+from core.store.client import RedisClient, build_connection_pool
 from service.app import create_app
-from service.composition import open_resources
+from service.composition import open_app_context
 from tests.fakes.face import KLING_INPUT, KLING_PATH
-from tests.integration.test_service_store import key_of, served, settings_for
+from tests.integration.test_service_store import key_of, open_caller, settings_for
 
 if TYPE_CHECKING:
     import pytest
@@ -50,12 +50,14 @@ async def test_nobody_reaches_another_key_by_an_address(
     settings = settings_for(redis_flushed, monkeypatch)
     events: list[Event] = []
     key = await key_of(settings)
-    async with served(create_app(partial(open_resources, settings, events.append)), key) as caller:
+    async with open_caller(
+        create_app(partial(open_app_context, settings, events.append)), key
+    ) as caller:
         await caller.post(ENDPOINTS, json={"url": "https://hooks.example.com/"})
         job = (await caller.post(KLING_PATH, json=KLING_INPUT)).json()["request_id"]
         await caller.post(f"/v1/requests/{job}/cancel")
         (delivery,) = (await caller.get("/v1/deliveries")).json()["deliveries"]
-        async with Wire(connection_source(settings.redis, "test")) as wire:
+        async with RedisClient(build_connection_pool(settings.redis, "test")) as wire:
             await wire.execute("RPUSH", keys.attempts(delivery["id"]), b"{}")
         named = {"job": job, "delivery": delivery["id"]}
         found = []

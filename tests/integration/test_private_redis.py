@@ -18,8 +18,8 @@ from simulator.private_redis import (
     PrivateRedis,
     RedisMissing,
     find_server,
+    open_redis,
     private_redis,
-    redis_for,
 )
 from tests import needs
 
@@ -87,12 +87,12 @@ def test_its_temporary_folder_goes_with_it() -> None:
 
 
 def test_a_redis_named_by_the_environment_wins() -> None:
-    with redis_for({"GATEWAY_REDIS_URL": "redis://elsewhere:1/2"}) as (url, server):
+    with open_redis({"GATEWAY_REDIS_URL": "redis://elsewhere:1/2"}) as (url, server):
         assert (url, server) == ("redis://elsewhere:1/2", None)
 
 
 def test_without_a_name_a_private_one_is_started() -> None:
-    with redis_for({}) as (url, server):
+    with open_redis({}) as (url, server):
         assert server is not None
         assert url == server.url
 

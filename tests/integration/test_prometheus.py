@@ -16,12 +16,12 @@ import promql_parser
 import pytest
 import yaml
 
-from deploy.grafana.boards.index import BOARDS
-from deploy.grafana.demo_traffic import RUNCOMFY, busy
-from deploy.grafana.live_prometheus import RULES, filled, watching
-from service.metrics.metrics import FRESH_FOR
+from deploy.grafana.boards.index import DASHBOARDS
+from deploy.grafana.demo_traffic import SIMULATOR_OPTIONS, open_demo_traffic
+from deploy.grafana.live_prometheus import RULES_FOLDER, fill_variables, run_prometheus
+from service.metrics.metrics import STATE_MAX_AGE
 from simulator.demo import wait_for
-from simulator.stack import Plan, running, without_settings
+from simulator.stack import StackPlan, run_stack, without_settings
 from tests import needs
 
 if TYPE_CHECKING:
@@ -40,15 +40,15 @@ SPAN: Final = timedelta(seconds=35)
 STEP: Final = timedelta(seconds=1)
 SOON: Final = timedelta(seconds=30)
 TOKEN: Final = "operators-token-of-32-characters"
-PANELS: Final = [(board, panel) for board in BOARDS for panel in board.panels]
+PANELS: Final = [(board, panel) for board in DASHBOARDS for panel in board.panels]
 ALERTS: Final = [
     rule
-    for group in yaml.safe_load((RULES / "alerts.yml").read_text(encoding="utf-8"))["groups"]
+    for group in yaml.safe_load((RULES_FOLDER / "alerts.yml").read_text(encoding="utf-8"))["groups"]
     for rule in group["rules"]
 ]
 
 
-class Watched:
+class MonitoredStack:
     """A stack that has worked, what watched it, and every secret that was used."""
 
     def __init__(self, stack: Stack, prometheus: Prometheus, secrets: list[str]) -> None:
@@ -58,7 +58,7 @@ class Watched:
 
 
 @pytest.fixture(scope="module")
-def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
+def monitored(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MonitoredStack]:
     """Two services and two workers after half a minute of work with faults, told of in full."""
     folder = tmp_path_factory.mktemp("watched")
     environment = {
@@ -66,41 +66,43 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
         "GATEWAY_ADMIN_TOKEN": TOKEN,
         "GATEWAY_LOG_LEVEL": "DEBUG",
     }
-    plan = Plan(folder, environment=environment, services=2, workers=2, runcomfy=RUNCOMFY)
+    plan = StackPlan(
+        folder, environment=environment, services=2, workers=2, runcomfy_options=SIMULATOR_OPTIONS
+    )
     with (
-        running(plan) as stack,
-        watching(stack, folder / "prometheus") as prometheus,
-        busy(stack, Random(7)) as traffic,
+        run_stack(plan) as stack,
+        run_prometheus(stack, folder / "prometheus") as prometheus,
+        open_demo_traffic(stack, Random(7)) as traffic,
     ):
         traffic.run(SPAN)
-        settled = time.time() + FRESH_FOR.total_seconds()
+        settled = time.time() + STATE_MAX_AGE.total_seconds()
         wait_for(lambda: _is_scraped(prometheus, settled) or None, SOON, "a scrape of all targets")
         secrets = [part for one in traffic.tenants for part in (one.key, one.webhook_secret)]
-        yield Watched(stack, prometheus, [*secrets, TOKEN, "simulated-token"])
+        yield MonitoredStack(stack, prometheus, [*secrets, TOKEN, "simulated-token"])
 
 
 def _is_scraped(prometheus: Prometheus, since: float) -> bool:
     """Whether every target was asked after that instant (seconds since the epoch)."""
-    found = prometheus.ask("timestamp(up)")
+    found = prometheus.query("timestamp(up)")
     return bool(found) and all(line.points[-1][1] > since for line in found)
 
 
 def series(panel: Panel, prometheus: Prometheus) -> dict[str, int]:
     """How many series each of the panel's queries returns."""
-    return {q.expr: len(prometheus.ask_over(q.expr, SPAN, STEP)) for q in panel.queries}
+    return {q.expr: len(prometheus.query_range(q.expr, SPAN, STEP)) for q in panel.queries}
 
 
 @pytest.mark.parametrize(
     "panel", [panel for _, panel in PANELS], ids=[f"{b.uid}: {p.title}" for b, p in PANELS]
 )
-def test_a_panel_has_something_to_show(panel: Panel, watched: Watched) -> None:
-    found = series(panel, watched.prometheus)
+def test_a_panel_has_something_to_show(panel: Panel, monitored: MonitoredStack) -> None:
+    found = series(panel, monitored.prometheus)
     print(f"panel: {panel.title}: {sum(found.values())} series")
-    assert all(found.values()) or panel.may_be_empty is not None, found
+    assert all(found.values()) or panel.empty_reason is not None, found
 
 
 def test_few_panels_may_be_empty() -> None:
-    assert {panel.title for _, panel in PANELS if panel.may_be_empty} == {
+    assert {panel.title for _, panel in PANELS if panel.empty_reason} == {
         "How long the wallet lasts",
         "Warnings",
     }
@@ -124,23 +126,23 @@ ABSENT: Final = {
 
 
 @pytest.mark.parametrize("rule", ALERTS, ids=[rule["alert"] for rule in ALERTS])
-def test_an_alert_asks_for_what_is_there(rule: dict[str, Any], watched: Watched) -> None:
-    firing = watched.prometheus.ask(rule["expr"])
-    asked = list(selectors(promql_parser.parse(filled(rule["expr"]))))
+def test_an_alert_asks_for_what_is_there(rule: dict[str, Any], monitored: MonitoredStack) -> None:
+    firing = monitored.prometheus.query(rule["expr"])
+    asked = list(selectors(promql_parser.parse(fill_variables(rule["expr"]))))
     assert asked
-    found = {selector: len(watched.prometheus.ask(selector)) for selector in asked}
+    found = {selector: len(monitored.prometheus.query(selector)) for selector in asked}
     print(f"alert: {rule['alert']}: {sum(found.values())} series, {len(firing)} beyond")
     assert [selector for selector, n in found.items() if not n and selector not in ABSENT] == []
 
 
-def test_an_expression_that_is_wrong_would_be_found(watched: Watched) -> None:
-    assert watched.prometheus.ask("gateway_typo") == []
+def test_an_expression_that_is_wrong_would_be_found(monitored: MonitoredStack) -> None:
+    assert monitored.prometheus.query("gateway_typo") == []
     with pytest.raises(Exception, match="parse error"):
-        watched.prometheus.ask("sum by (")
+        monitored.prometheus.query("sum by (")
 
 
-def test_two_replicas_show_the_same_levels_and_do_not_add_up(watched: Watched) -> None:
-    ask = watched.prometheus.ask
+def test_two_replicas_show_the_same_levels_and_do_not_add_up(monitored: MonitoredStack) -> None:
+    ask = monitored.prometheus.query
     assert len(ask("gateway_workers")) == 2
     assert ask("max(gateway_workers)")[0].points[0][1] == 2
     admitted = ask("sum(gateway_jobs_admitted_total)")[0].points[0][1]
@@ -148,10 +150,10 @@ def test_two_replicas_show_the_same_levels_and_do_not_add_up(watched: Watched) -
     assert abs(admitted - today) <= 5  # the one is read a moment after the other
 
 
-def test_promtool_finds_nothing_to_say_of_the_metrics(watched: Watched) -> None:
+def test_promtool_finds_nothing_to_say_of_the_metrics(monitored: MonitoredStack) -> None:
     promtool = shutil.which("promtool")
     assert promtool is not None
-    for child in (*watched.stack.services, *watched.stack.workers):
+    for child in (*monitored.stack.services, *monitored.stack.workers):
         text = httpx.get(f"{child.url}/metrics", trust_env=False).content
         done = subprocess.run(
             [promtool, "check", "metrics"], input=text, capture_output=True, check=False
@@ -159,13 +161,13 @@ def test_promtool_finds_nothing_to_say_of_the_metrics(watched: Watched) -> None:
         assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
 
 
-def test_no_secret_is_in_any_log_or_figure(watched: Watched) -> None:
-    stack = watched.stack
+def test_no_secret_is_in_any_log_or_figure(monitored: MonitoredStack) -> None:
+    stack = monitored.stack
     told = [path.read_text(errors="replace") for path in Path(stack.plan.folder).glob("*-?.log")]
     told += [
         httpx.get(f"{child.url}/metrics", trust_env=False).text
         for child in (*stack.services, *stack.workers)
     ]
     assert sum(map(len, told)) > 100_000
-    found = [secret[:12] for secret in watched.secrets for text in told if secret in text]
+    found = [secret[:12] for secret in monitored.secrets for text in told if secret in text]
     assert found == []

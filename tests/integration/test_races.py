@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, Final
 import httpx
 import pytest
 
-from simulator.example import kling
-from simulator.stack import Plan, running
-from tests.e2e.conftest import Marked
+from simulator.example import load_kling_example
+from simulator.stack import StackPlan, run_stack
+from tests.e2e.conftest import MarkedProcesses
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,16 +34,18 @@ PRICES: Final = (Decimal("0.084"), Decimal("0.126"))
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """Two services over one Redis. No worker: nothing that was admitted ends meanwhile."""
-    marked = Marked("races")
+    marked = MarkedProcesses("races")
     folder: Path = tmp_path_factory.mktemp("races")
-    with running(Plan(folder, environment=marked.environment, services=2, workers=0)) as stack:
+    with run_stack(
+        StackPlan(folder, environment=marked.environment, services=2, workers=0)
+    ) as stack:
         yield stack
-    for pid in marked.alive():
+    for pid in marked.running():
         os.kill(pid, signal.SIGKILL)
 
 
 @dataclass(frozen=True, slots=True)
-class Race:
+class RaceResult:
     """What the submits were answered, and how the tenant stands afterwards."""
 
     answers: list[httpx.Response]
@@ -69,19 +71,19 @@ class Race:
         ]
 
 
-def _race(stack: Stack, name: str, *flags: str) -> Race:
-    tenant = stack.new_tenant(name, *flags)
+def _run_race(stack: Stack, name: str, *flags: str) -> RaceResult:
+    tenant = stack.create_tenant(name, *flags)
     bases = [service.url for service in stack.services]
 
-    async def all_at_once() -> Race:
+    async def all_at_once() -> RaceResult:
         limits = httpx.Limits(max_connections=CONNECTIONS)
         async with httpx.AsyncClient(
-            headers=tenant.bearer, limits=limits, timeout=PATIENCE, trust_env=False
+            headers=tenant.auth_header, limits=limits, timeout=PATIENCE, trust_env=False
         ) as http:
             sent = [_submit(http, bases[number % 2], number) for number in range(SUBMITS)]
             answers = await asyncio.gather(*sent)
             usage = await http.get(f"{bases[0]}/v1/usage")
-        return Race(list(answers), usage.json())
+        return RaceResult(list(answers), usage.json())
 
     race = asyncio.run(all_at_once())
     print(f"{name}: {' '.join(flags)}: {dict(race.codes)}, refused by {race.policies}")
@@ -89,26 +91,26 @@ def _race(stack: Stack, name: str, *flags: str) -> Race:
 
 
 async def _submit(http: httpx.AsyncClient, base: str, number: int) -> httpx.Response:
-    example = kling()
+    example = load_kling_example()
     body = {**example.input, "duration": SECONDS[number % len(SECONDS)]}
     path = f"{base}/v1/models/{example.model_id}"
     return await http.post(path, json=body, params={"cache": "off"})
 
 
 def test_fifty_a_day_are_fifty(stack: Stack) -> None:
-    race = _race(stack, "fifty", "--jobs-per-day", "50")
+    race = _run_race(stack, "fifty", "--jobs-per-day", "50")
     assert race.codes == {202: 50, 429: 150}
     assert race.policies == {"jobs-per-day"}
 
 
 def test_a_minutes_burst_is_not_passed(stack: Stack) -> None:
-    race = _race(stack, "burst", "--requests-per-minute", "1", "--running", "200")
+    race = _run_race(stack, "burst", "--requests-per-minute", "1", "--running", "200")
     assert race.codes[202] in {1, 2}  # a second minute may begin meanwhile
     assert race.policies == {"requests-per-minute"}
 
 
 def test_running_and_waiting_are_not_passed(stack: Stack) -> None:
-    race = _race(stack, "places", "--running", "7", "--waiting", "13")
+    race = _run_race(stack, "places", "--running", "7", "--waiting", "13")
     assert race.codes == {202: 20, 429: 180}
     assert race.policies == {"waiting"}
 
@@ -116,17 +118,17 @@ def test_running_and_waiting_are_not_passed(stack: Stack) -> None:
 def test_a_budget_is_not_passed_by_a_micro_dollar(stack: Stack) -> None:
     """Prices differ by duration; whatever was refused would have been too much at the end, too."""
     budget = Decimal("60.000001")
-    race = _race(stack, "purse", "--usd-per-day", str(budget))
+    race = _run_race(stack, "purse", "--usd-per-day", str(budget))
     assert race.codes.keys() == {202, 402}
     assert race.policies == {"usd-per-day"}
-    used = Decimal(str(_day(race)["usd"]["used"]))
+    used = Decimal(str(_usage_today(race)["usd"]["used"]))
     price = used / sum(race.seconds(admitted=True))
     assert price in PRICES
     assert used <= budget
     assert used + price * min(race.seconds(admitted=False)) > budget
 
 
-def _day(race: Race) -> dict[str, Any]:
+def _usage_today(race: RaceResult) -> dict[str, Any]:
     day: dict[str, Any] = next(w for w in race.usage["windows"] if w["window"] == "day")
     print(day["jobs"], day["usd"])
     return day

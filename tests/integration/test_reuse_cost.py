@@ -10,27 +10,27 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 from core.tenants.limits import GlobalLimits
-from core.transactions.admission import NO_REUSE
-from tests.contract.flight import USE, Flight
-from tests.contract.gateway import in_redis, wire_to
+from core.transactions.admission import CACHE_BYPASS
+from tests.contract.flight import CACHE_REQUEST, CoalescingHarness
+from tests.contract.gateway import redis_client, redis_harness
 from tests.integration.test_admission_cost import EVERY_LIMIT
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
-    from core.store.client import Wire
+    from core.store.client import RedisClient
 
 KINDS: Final[Mapping[str, dict[str, Any]]] = {
-    "off": {"reuse": NO_REUSE},
-    "off, with a key": {"reuse": NO_REUSE, "key": "new"},
-    "miss": {"reuse": USE, "fingerprint": "1:new"},
-    "miss, with a key": {"reuse": USE, "fingerprint": "1:new", "key": "new"},
-    "joined": {"reuse": USE, "fingerprint": "1:open"},
-    "hit": {"reuse": USE, "fingerprint": "1:kept"},
+    "off": {"reuse": CACHE_BYPASS},
+    "off, with a key": {"reuse": CACHE_BYPASS, "key": "new"},
+    "miss": {"reuse": CACHE_REQUEST, "fingerprint": "1:new"},
+    "miss, with a key": {"reuse": CACHE_REQUEST, "fingerprint": "1:new", "key": "new"},
+    "joined": {"reuse": CACHE_REQUEST, "fingerprint": "1:open"},
+    "hit": {"reuse": CACHE_REQUEST, "fingerprint": "1:kept"},
     "replayed": {"key": "old", "fingerprint": "1:old"},
-    "dry run": {"reuse": USE, "fingerprint": "1:new", "dry_run": True},
+    "dry run": {"reuse": CACHE_REQUEST, "fingerprint": "1:new", "dry_run": True},
 }
-MOST: Final = {
+MAX_COMMANDS: Final = {
     "off": 30,
     "off, with a key": 32,  # GET, SET
     "miss": 32,  # HMGET; HSET
@@ -47,26 +47,26 @@ BATCH: Final = 25
 
 
 @dataclass
-class Counted:
+class CountedCoalescing:
     """A flight whose trips to Redis are counted."""
 
-    flight: Flight
-    wire: Wire
+    coalescing: CoalescingHarness
+    wire: RedisClient
     trips: list[str] = field(default_factory=list)
 
-    async def ask(self, kind: str, number: int) -> None:
+    async def submit(self, kind: str, number: int) -> None:
         """A submit of this kind, unlike the earlier ones where it has to be."""
         given: dict[str, Any] = {
             name: f"{value}{number}" if value in {"new", "1:new"} else value
             for name, value in KINDS[kind].items()
         }
-        await self.flight.ask("ape", **given)
+        await self.coalescing.submit("ape", **given)
 
     async def commands(self, kind: str, number: int) -> dict[str, int]:
         """Calls by command, of one submit."""
         await self.wire.execute("CONFIG", "RESETSTAT")
         self.trips.clear()
-        await self.ask(kind, number)
+        await self.submit(kind, number)
         assert self.trips == ["EVALSHA"]
         text = (await self.wire.execute("INFO", "commandstats")).decode()
         rows = [line.removeprefix("cmdstat_").partition(":") for line in text.splitlines()]
@@ -82,16 +82,18 @@ class Counted:
 
 
 @pytest.fixture
-async def counted(redis_flushed: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Counted]:
+async def counted_coalescing(
+    redis_flushed: str, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[CountedCoalescing]:
     """A tenant with every limit, one open job, one kept result, one key; all slots are taken."""
-    async with wire_to(redis_flushed) as wire:
-        flight = Flight(in_redis(wire))
-        await flight.gateway.tenant("ape", EVERY_LIMIT)
-        await flight.finish(await flight.join(fingerprint="1:kept"))
-        await flight.gateway.controls.set_limits(GlobalLimits(running=1))
-        await flight.join(fingerprint="1:open")
-        await flight.ask(key="old", fingerprint="1:old")
-        counted = Counted(flight, wire)
+    async with redis_client(redis_flushed) as wire:
+        flight = CoalescingHarness(redis_harness(wire))
+        await flight.stores.tenant("ape", EVERY_LIMIT)
+        await flight.finish(await flight.submit_job(fingerprint="1:kept"))
+        await flight.stores.operations.set_limits(GlobalLimits(running=1))
+        await flight.submit_job(fingerprint="1:open")
+        await flight.submit(key="old", fingerprint="1:old")
+        counted = CountedCoalescing(flight, wire)
         execute = wire.execute
 
         async def tripping(*command: Any) -> Any:  # noqa: ANN401 - as the wire
@@ -102,38 +104,42 @@ async def counted(redis_flushed: str, monkeypatch: pytest.MonkeyPatch) -> AsyncI
         yield counted
 
 
-async def test_every_kind_is_one_trip_and_few_commands(counted: Counted) -> None:
+async def test_every_kind_is_one_trip_and_few_commands(
+    counted_coalescing: CountedCoalescing,
+) -> None:
     found = {
-        kind: sum((await counted.commands(kind, number)).values())
+        kind: sum((await counted_coalescing.commands(kind, number)).values())
         for number, kind in enumerate(KINDS)
     }
     print(f"\ncommands inside Redis by what is found: {found}")
-    assert all(found[kind] <= most for kind, most in MOST.items()), found
+    assert all(found[kind] <= most for kind, most in MAX_COMMANDS.items()), found
 
 
-async def test_no_crowd_of_followers_adds_a_command(counted: Counted) -> None:
-    few = await counted.commands("joined", 0)
+async def test_no_crowd_of_followers_adds_a_command(counted_coalescing: CountedCoalescing) -> None:
+    few = await counted_coalescing.commands("joined", 0)
     for number in range(FOLLOWERS):
-        await counted.ask("joined", number)
-    assert await counted.commands("joined", FOLLOWERS) == few
+        await counted_coalescing.submit("joined", number)
+    assert await counted_coalescing.commands("joined", FOLLOWERS) == few
 
 
 @pytest.mark.bench
 @pytest.mark.timeout(600)
-async def test_the_time_of_an_admission_by_what_is_found(counted: Counted) -> None:
+async def test_the_time_of_an_admission_by_what_is_found(
+    counted_coalescing: CountedCoalescing,
+) -> None:
     """Turn about, since a busy machine's moods last for seconds."""
     calls: dict[str, list[float]] = {kind: [] for kind in KINDS}
     inside: dict[str, list[float]] = {kind: [] for kind in KINDS}
     number = 0
     for _ in range(ROUNDS):
         for kind in KINDS:
-            before = await counted.spent()
+            before = await counted_coalescing.spent()
             for _ in range(BATCH):
                 number += 1
                 began = time.perf_counter()
-                await counted.ask(kind, number)
+                await counted_coalescing.submit(kind, number)
                 calls[kind].append((time.perf_counter() - began) * 1e6)
-            inside[kind].append((await counted.spent() - before) / BATCH)
+            inside[kind].append((await counted_coalescing.spent() - before) / BATCH)
     print(f"\n{'microseconds':24}{'script, min':>14}{'median':>8}{'call, p50':>12}{'p99':>8}")
     for kind in KINDS:
         spans, scripts = sorted(calls[kind]), inside[kind]

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 GATEWAY = [sys.executable, "-m", "cli.main"]
-READY_WITHIN = 20.0
+READY_TIMEOUT = 20.0
 
 
 def environment(redis_url: str, port: int, **more: str) -> dict[str, str]:
@@ -40,7 +40,7 @@ def free_port() -> int:
         return port
 
 
-def gateway(redis_url: str, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
+def run_gateway(redis_url: str, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
     """Run a command to its end."""
     return subprocess.run(
         [*GATEWAY, *arguments],
@@ -54,7 +54,7 @@ def gateway(redis_url: str, *arguments: str, **more: str) -> subprocess.Complete
 
 
 @contextmanager
-def serving(redis_url: str, log: Path) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+def running_service(redis_url: str, log: Path) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
     """A running front end and its port."""
     port = free_port()
     with log.open("wb") as lines:
@@ -62,8 +62,8 @@ def serving(redis_url: str, log: Path) -> Iterator[tuple[subprocess.Popen[bytes]
             [*GATEWAY, "serve"], cwd=ROOT, env=environment(redis_url, port), stderr=lines
         )
     try:
-        until = time.monotonic() + READY_WITHIN
-        while not answers(port):
+        until = time.monotonic() + READY_TIMEOUT
+        while not is_answering(port):
             assert process.poll() is None, log.read_text()
             assert time.monotonic() < until, log.read_text()
             time.sleep(0.05)
@@ -73,7 +73,7 @@ def serving(redis_url: str, log: Path) -> Iterator[tuple[subprocess.Popen[bytes]
         process.wait()
 
 
-def answers(port: int) -> bool:
+def is_answering(port: int) -> bool:
     """Whether the front end answers."""
     try:
         return httpx.get(f"http://127.0.0.1:{port}/healthz").is_success
@@ -85,27 +85,27 @@ def answers(port: int) -> bool:
 def tenant(redis_flushed: str) -> dict[str, Any]:
     """A new tenant, as the command printed it."""
     document: dict[str, Any] = json.loads(
-        gateway(redis_flushed, "tenant", "create", "demo", "--json").stdout
+        run_gateway(redis_flushed, "tenant", "create", "demo", "--json").stdout
     )
     return document
 
 
 def test_a_tenant_is_created_once(redis_flushed: str) -> None:
     hook = "https://hooks.example.com/"
-    made = gateway(redis_flushed, "tenant", "create", "demo", "--webhook", hook, "--json")
+    made = run_gateway(redis_flushed, "tenant", "create", "demo", "--webhook", hook, "--json")
     document = json.loads(made.stdout)
     assert (document["tenant"], document["webhook"]) == ("demo", hook)
     assert document["key"].startswith("rcg_demo_")
     assert document["webhook_secret"].startswith("whsec_")
 
-    again = gateway(redis_flushed, "tenant", "create", "demo")
+    again = run_gateway(redis_flushed, "tenant", "create", "demo")
     assert (again.returncode, again.stdout) == (1, "")
     assert again.stderr == "gateway: The tenant demo exists already.\n"
 
-    shown = gateway(redis_flushed, "tenant", "show", "demo", "--json")
+    shown = run_gateway(redis_flushed, "tenant", "show", "demo", "--json")
     assert json.loads(shown.stdout)["webhook"] == hook
     assert "whsec_" not in shown.stdout
-    listed = json.loads(gateway(redis_flushed, "tenant", "list", "--json").stdout)
+    listed = json.loads(run_gateway(redis_flushed, "tenant", "list", "--json").stdout)
     assert listed == [json.loads(shown.stdout)]
 
 
@@ -118,14 +118,14 @@ def test_a_tenant_is_created_once(redis_flushed: str) -> None:
     ],
 )
 def test_what_cannot_be_done_is_one_line(redis_flushed: str, arguments: tuple[str, ...]) -> None:
-    ran = gateway(redis_flushed, "tenant", *arguments)
+    ran = run_gateway(redis_flushed, "tenant", *arguments)
     assert (ran.returncode, ran.stdout) == (1, "")
     assert ran.stderr.startswith("gateway: ")
     assert ran.stderr.count("\n") == 1
 
 
 def test_without_redis_a_command_says_so_in_one_line() -> None:
-    ran = gateway(f"redis://127.0.0.1:{free_port()}", "tenant", "list")
+    ran = run_gateway(f"redis://127.0.0.1:{free_port()}", "tenant", "list")
     assert ran.returncode == 1
     assert ran.stderr.count("\n") == 1
 
@@ -134,7 +134,7 @@ def test_without_redis_a_command_says_so_in_one_line() -> None:
 def test_a_wrong_setting_stops_every_command_with_its_name(
     redis_url: str, command: tuple[str, ...]
 ) -> None:
-    ran = gateway(redis_url, *command, GATEWAY_REDIS_TIMEOUT="soon")
+    ran = run_gateway(redis_url, *command, GATEWAY_REDIS_TIMEOUT="soon")
     assert ran.returncode == 2
     assert ran.stderr.startswith("gateway: GATEWAY_REDIS_TIMEOUT: ")
     assert ran.stderr.count("\n") == 1
@@ -144,13 +144,13 @@ def test_a_wrong_setting_stops_every_command_with_its_name(
 def test_a_signal_ends_it_cleanly(
     redis_flushed: str, tmp_path: Path, number: signal.Signals
 ) -> None:
-    with serving(redis_flushed, tmp_path / "log") as (process, _):
+    with running_service(redis_flushed, tmp_path / "log") as (process, _):
         process.send_signal(number)
         assert process.wait(timeout=15) == 0
 
 
 def test_a_port_that_is_taken_is_no_success(redis_flushed: str, tmp_path: Path) -> None:
-    with serving(redis_flushed, tmp_path / "log") as (_, port):
+    with running_service(redis_flushed, tmp_path / "log") as (_, port):
         second = subprocess.run(
             [*GATEWAY, "serve"],
             cwd=ROOT,
@@ -163,7 +163,7 @@ def test_a_port_that_is_taken_is_no_success(redis_flushed: str, tmp_path: Path) 
     assert b"Traceback" not in second.stderr
 
 
-def exchange(port: int, sent: bytes) -> bytes:
+def send_raw(port: int, sent: bytes) -> bytes:
     """Raw bytes in, the beginning of the answer out."""
     with socket.create_connection(("127.0.0.1", port), timeout=10) as wire:
         with suppress(BrokenPipeError, ConnectionResetError):  # it need not hear us out
@@ -176,26 +176,26 @@ def test_hostile_bytes_are_answered_or_cut_and_the_log_keeps_no_key(
 ) -> None:
     log, key = tmp_path / "log", tenant["key"]
     head = f"POST {KLING_PATH} HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {key}\r\n".encode()
-    with serving(redis_flushed, log) as (process, port):
+    with running_service(redis_flushed, log) as (process, port):
         with httpx.Client(
             base_url=f"http://127.0.0.1:{port}", headers={"authorization": f"Bearer {key}"}
         ) as caller:
             large = caller.post(KLING_PATH, json={**KLING_INPUT, "prompt": "x" * 10_000_000})
             good = caller.post(KLING_PATH, json=KLING_INPUT)
             long_id = caller.get(f"/v1/requests/{'a' * 10_240}/status")
-        chunked = exchange(
+        chunked = send_raw(
             port,
             head + b"Transfer-Encoding: chunked\r\n\r\n" + b"200000\r\n" + b"x" * 0x200000,
         )
-        both = exchange(
+        both = send_raw(
             port, head + b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
         )
-        twice = exchange(port, head + b"Content-Length: 2\r\nContent-Length: 9\r\n\r\n{}")
-        endless = exchange(port, head + b"X-Pad: " + b"x" * 2_000_000)
-        endless_path = exchange(port, b"GET /" + b"x" * 2_000_000)
-        garbage = exchange(port, b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03 hello\r\n\r\n")
+        twice = send_raw(port, head + b"Content-Length: 2\r\nContent-Length: 9\r\n\r\n{}")
+        endless = send_raw(port, head + b"X-Pad: " + b"x" * 2_000_000)
+        endless_path = send_raw(port, b"GET /" + b"x" * 2_000_000)
+        garbage = send_raw(port, b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03 hello\r\n\r\n")
         assert process.poll() is None
-        assert answers(port)
+        assert is_answering(port)
 
     assert (large.status_code, large.json()["code"]) == (413, "body_too_large")
     assert good.status_code == 202

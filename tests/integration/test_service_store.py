@@ -14,23 +14,28 @@ import pytest
 from core.clock import SystemClock
 from core.ids import SystemIds
 from core.store.batches import BatchStore
-from core.store.circuit_breaker import BreakerStore
-from core.store.client import Wire, connection_source
-from core.store.job_index import ListedJobs
+from core.store.circuit_breaker import CircuitBreakerStore
+from core.store.client import RedisClient, build_connection_pool
+from core.store.job_index import JobIndex
 from core.store.jobs import JobStore
 from core.store.model_catalogue import CatalogueStore
-from core.store.run_times import HistoryShelf, HistoryStore
-from core.store.scripts import Scripts, read_scripts
+from core.store.run_times import RunTimeCache, RunTimeStore
+from core.store.scripts import LuaScripts, load_scripts
 from core.store.tenants import TenantStore
 from core.store.usage import UsageStore
-from core.store.worker_heartbeats import Presence
+from core.store.worker_heartbeats import WorkerHeartbeats
 from service.app import create_app
-from service.composition import face_policy, open_desk, open_mailroom, open_resources
-from service.context import Resources
-from service.models import Models, load_cards
-from service.models.registry_cache import ModelShelf
+from service.composition import (
+    build_admin_context,
+    build_http_policy,
+    build_webhook_service,
+    open_app_context,
+)
+from service.context import AppContext
+from service.models import ModelRegistry, load_cards
+from service.models.registry_cache import ModelRegistryCache
 from service.settings import ServiceSettings
-from service.streaming.subscriptions import Waiters
+from service.streaming.subscriptions import Subscriptions
 from service.tenants.tenants import create_tenant
 from tests.fakes.face import KLING_INPUT, KLING_PATH
 
@@ -52,14 +57,14 @@ def settings_for(url: str, monkeypatch: pytest.MonkeyPatch) -> ServiceSettings:
 
 async def key_of(settings: ServiceSettings, name: str = "video-team") -> str:
     """A new tenant's key."""
-    async with Wire(connection_source(settings.redis, "test")) as wire:
-        scripts = Scripts(wire, read_scripts())
-        desk = open_desk(settings, wire, scripts, "test", lambda _: None)
+    async with RedisClient(build_connection_pool(settings.redis, "test")) as wire:
+        scripts = LuaScripts(wire, load_scripts())
+        desk = build_admin_context(settings, wire, scripts, "test", lambda _: None)
         return (await create_tenant(desk, name, {})).key
 
 
 @asynccontextmanager
-async def served(app: Any, key: str) -> AsyncIterator[httpx.AsyncClient]:  # noqa: ANN401 - FastAPI
+async def open_caller(app: Any, key: str) -> AsyncIterator[httpx.AsyncClient]:  # noqa: ANN401 - FastAPI
     """A caller of a running app."""
     async with app.router.lifespan_context(app) as state:
 
@@ -73,14 +78,14 @@ async def served(app: Any, key: str) -> AsyncIterator[httpx.AsyncClient]:  # noq
 
 
 @dataclass
-class Counted:
+class CountedResources:
     """Resources whose wire a test can read."""
 
-    wire: Wire
-    resources: Resources
+    wire: RedisClient
+    resources: AppContext
 
 
-class Silent:
+class NoMetrics:
     """Shows nothing."""
 
     content_type = "text/plain"
@@ -89,32 +94,34 @@ class Silent:
         return b""
 
 
-def counted(settings: ServiceSettings, policy: RedisPolicy, events: list[Event]) -> Counted:
+def open_counted(
+    settings: ServiceSettings, policy: RedisPolicy, events: list[Event]
+) -> CountedResources:
     """The real stores, without the background refresh, so that every trip is a handler's."""
-    clock, wire = SystemClock(), Wire(connection_source(policy, "test"))
-    scripts = Scripts(wire, read_scripts())
-    resources = Resources(
+    clock, wire = SystemClock(), RedisClient(build_connection_pool(policy, "test"))
+    scripts = LuaScripts(wire, load_scripts())
+    resources = AppContext(
         jobs=JobStore(wire, scripts, clock),
-        listed=ListedJobs(wire, scripts, clock),
+        job_index=JobIndex(wire, scripts, clock),
         batches=BatchStore(wire, scripts, clock),
         tenants=TenantStore(wire, scripts, clock),
         usage=UsageStore(wire),
-        breakers=BreakerStore(wire, scripts, clock),
-        desk=open_desk(settings, wire, scripts, "test", events.append),
-        mailroom=open_mailroom(settings, wire, scripts),
-        health=Presence(wire, clock),
-        shelf=ModelShelf(
-            Models.of(load_cards()), CatalogueStore(wire, scripts), clock, events.append
+        circuit_breaker=CircuitBreakerStore(wire, scripts, clock),
+        admin=build_admin_context(settings, wire, scripts, "test", events.append),
+        webhooks=build_webhook_service(settings, wire, scripts),
+        worker_heartbeats=WorkerHeartbeats(wire, clock),
+        model_cache=ModelRegistryCache(
+            ModelRegistry.build(load_cards()), CatalogueStore(wire, scripts), clock, events.append
         ),
-        histories=HistoryShelf(HistoryStore(wire), clock, events.append),
-        waiters=Waiters(clock, 10),
-        figures=Silent(),
+        run_times=RunTimeCache(RunTimeStore(wire), clock, events.append),
+        subscriptions=Subscriptions(clock, 10),
+        metrics=NoMetrics(),
         clock=clock,
         ids=SystemIds(),
-        policy=face_policy(settings),
+        policy=build_http_policy(settings),
         emit=events.append,
     )
-    return Counted(wire, resources)
+    return CountedResources(wire, resources)
 
 
 async def test_an_accept_is_one_command_and_one_round_trip(
@@ -122,14 +129,14 @@ async def test_an_accept_is_one_command_and_one_round_trip(
 ) -> None:
     settings = settings_for(redis_flushed, monkeypatch)
     key = await key_of(settings)
-    face = counted(settings, settings.redis, [])
+    face = open_counted(settings, settings.redis, [])
 
     @asynccontextmanager
-    async def opened() -> AsyncIterator[Resources]:
+    async def opened() -> AsyncIterator[AppContext]:
         async with face.wire:
             yield face.resources
 
-    async with served(create_app(opened), key) as caller:
+    async with open_caller(create_app(opened), key) as caller:
         await caller.post(KLING_PATH, json=KLING_INPUT)  # loads the script
         costs: dict[str, tuple[int, int]] = {}
         for name, call in {
@@ -150,7 +157,9 @@ async def test_a_job_s_way_through_the_real_store(
     settings = settings_for(redis_flushed, monkeypatch)
     key, other = await key_of(settings), await key_of(settings, "other-team")
     events: list[Event] = []
-    async with served(create_app(partial(open_resources, settings, events.append)), key) as caller:
+    async with open_caller(
+        create_app(partial(open_app_context, settings, events.append)), key
+    ) as caller:
         accepted = (await caller.post(KLING_PATH, json=KLING_INPUT)).json()
         root = accepted["status_url"].removesuffix("/status").removeprefix(BASE)
 
@@ -174,7 +183,7 @@ async def test_a_face_that_stops_as_it_starts_does_stop(
     settings = settings_for(redis_flushed, monkeypatch)
     async with asyncio.timeout(5):
         for more in range(20):
-            async with open_resources(settings, lambda _: None):
+            async with open_app_context(settings, lambda _: None):
                 for _ in range(turns + more):
                     await asyncio.sleep(0)
 
@@ -184,8 +193,8 @@ async def test_redis_goes_and_comes_back(
 ) -> None:
     settings = settings_for(own_redis.url, monkeypatch)
     key = await key_of(settings)
-    app = create_app(partial(open_resources, settings, lambda _: None))
-    async with served(app, key) as caller:
+    app = create_app(partial(open_app_context, settings, lambda _: None))
+    async with open_caller(app, key) as caller:
         assert (await caller.post(KLING_PATH, json=KLING_INPUT)).status_code == 202
         own_redis.stop()
         refused = [await caller.post(KLING_PATH, json=KLING_INPUT) for _ in range(3)]
@@ -208,8 +217,8 @@ async def test_a_face_may_start_before_its_redis(
     settings = settings_for(own_redis.url, monkeypatch)
     key = await key_of(settings)
     own_redis.stop()
-    app = create_app(partial(open_resources, settings, lambda _: None))
-    async with served(app, key) as caller:
+    app = create_app(partial(open_app_context, settings, lambda _: None))
+    async with open_caller(app, key) as caller:
         assert (await caller.post(KLING_PATH, json=KLING_INPUT)).status_code == 503
         own_redis.restart()
         assert (await caller.post(KLING_PATH, json=KLING_INPUT)).status_code == 202

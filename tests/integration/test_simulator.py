@@ -23,7 +23,7 @@ AT_ONCE = ("--queue-seconds", "0", "--run-seconds", "0")
 
 
 @contextmanager
-def running(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+def running_simulator(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """A simulator process on a free port, and its address from the line that says it is ready."""
     command = [sys.executable, "-m", "simulator", *arguments, "--port", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
@@ -36,7 +36,7 @@ def running(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
-    with running("runcomfy", *AT_ONCE) as (_, url):
+    with running_simulator("runcomfy", *AT_ONCE) as (_, url):
         yield url
 
 
@@ -105,7 +105,7 @@ def test_outputs_are_real_files_with_ranges(client: httpx.Client) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_it_soon_and_well_though_an_answer_hangs(number: signal.Signals) -> None:
-    with running("runcomfy", *AT_ONCE) as (process, url):
+    with running_simulator("runcomfy", *AT_ONCE) as (process, url):
         httpx.post(f"{url}/_sim/faults", json={"kind": "hang"})
         with httpx.Client(base_url=url) as client, pytest.raises(httpx.ReadTimeout):
             client.post(KLING, json=INPUT, timeout=0.2)
@@ -122,7 +122,7 @@ def test_a_signal_ends_it_soon_and_well_though_an_answer_hangs(number: signal.Si
 
 def test_the_receiver_verifies_says_so_and_misbehaves_on_order() -> None:
     body = '{"type":"request.completed","data":{"request_id":"r-1"}}'
-    with running("receiver", "--secret", SECRET) as (process, url):
+    with running_simulator("receiver", "--secret", SECRET) as (process, url):
         now = datetime.now(UTC)
         headers = {
             "webhook-id": "msg_1",

@@ -18,25 +18,25 @@ from core.clock import SystemClock
 from core.ids import SystemIds
 from core.settings import RedisPolicy
 from core.store import keys
-from core.store.client import Wire, connection_source
+from core.store.client import RedisClient, build_connection_pool
 from core.store.deliveries import DeliveryStore
-from core.store.event_streams import FIELD, SinkPolicy, StreamSinks
-from core.store.scripts import Scripts, read_scripts
+from core.store.event_streams import EVENT_FIELD, EventStreamPolicy, EventStreams
+from core.store.scripts import LuaScripts, load_scripts
 from core.store.tenants import TenantStore
-from core.store.webhook_endpoints import SetupChange, WebhookStore
-from core.tenants.api_keys import KeyRecord
+from core.store.webhook_endpoints import WebhookConfigStore, WebhookConfigUpdate
+from core.tenants.api_keys import ApiKey
 from core.tenants.tenant import Tenant
-from core.transactions.notifications import jobless_notice
-from core.webhooks.circuit_breaker import ChannelPolicy
-from core.webhooks.delivery import DeliveryState, EventType
-from core.webhooks.endpoint import Endpoint, EndpointKind, channel_of_endpoint
+from core.transactions.notifications import system_delivery
+from core.webhooks.circuit_breaker import EndpointCircuitPolicy
+from core.webhooks.delivery import DeliveryState, WebhookEventType
+from core.webhooks.endpoint import Endpoint, EndpointKind, queue_of_endpoint
 from simulator.private_redis import PrivateRedis, private_redis
-from tests.bench.couriers import TENANT, couriers, running
-from tests.integration.test_webhook_sender import Authority
-from tests.integration.tls_front import tls_before
-from worker.composition import open_resources
+from tests.bench.couriers import TENANT, delivery_worker, running_loop
+from tests.integration.test_webhook_sender import CertificateAuthority
+from tests.integration.tls_front import tls_proxy
+from worker.composition import open_worker_components
 from worker.settings import WorkerSettings
-from worker.webhooks.delivery_worker import CourierPolicy
+from worker.webhooks.delivery_worker import DeliveryPolicy
 from worker.webhooks.retry_schedule import SchedulePolicy
 
 if TYPE_CHECKING:
@@ -53,10 +53,10 @@ USERS: Final = (
     f"sink on >{PASSWORD} ~gw:sink:* -@all +xadd +xrange +client",
 )
 SOON: Final = 10.0
-QUICK: Final = CourierPolicy(
-    SchedulePolicy(waits=(timedelta(), *[timedelta(milliseconds=200)] * 30)),
-    ChannelPolicy(
-        first_pause=timedelta(milliseconds=100), longest_pause=timedelta(milliseconds=400)
+QUICK: Final = DeliveryPolicy(
+    SchedulePolicy(delays=(timedelta(), *[timedelta(milliseconds=200)] * 30)),
+    EndpointCircuitPolicy(
+        initial_pause=timedelta(milliseconds=100), max_pause=timedelta(milliseconds=400)
     ),
 )
 
@@ -75,33 +75,33 @@ def policy_of(url: str) -> RedisPolicy:
 
 
 @asynccontextmanager
-async def wired(url: str) -> AsyncIterator[Wire]:
+async def open_client(url: str) -> AsyncIterator[RedisClient]:
     """A connection of the test's own."""
-    async with Wire(connection_source(policy_of(url), "test")) as wire:
+    async with RedisClient(build_connection_pool(policy_of(url), "test")) as wire:
         yield wire
 
 
 @dataclass(frozen=True)
-class Team:
+class StreamTenant:
     """A tenant whose events go to a stream, and what became of them."""
 
-    wire: Wire
-    setups: WebhookStore
+    wire: RedisClient
+    webhook_configs: WebhookConfigStore
     outbox: DeliveryStore
     endpoint: Endpoint
 
-    async def post(self, count: int) -> list[str]:
+    async def enqueue(self, count: int) -> list[str]:
         """So many events, due now."""
-        setup = await self.setups.load(TENANT)
+        setup = await self.webhook_configs.load(TENANT)
         assert setup is not None
         made = []
         for number in range(count):
             now = SystemClock().now()
             named = (SystemIds().delivery_id(now), now)
             data = json.dumps({"number": number})
-            made.append(jobless_notice(setup, self.endpoint, EventType.TEST, data, named))
+            made.append(system_delivery(setup, self.endpoint, WebhookEventType.TEST, data, named))
         for delivery in made:
-            await self.outbox.post(None, delivery)
+            await self.outbox.enqueue(None, delivery)
         return [delivery.id for delivery in made]
 
     async def read(self, delivery_id: str) -> Delivery:
@@ -110,7 +110,7 @@ class Team:
         assert found is not None
         return found
 
-    async def arrived(self, ids: list[str]) -> list[Delivery]:
+    async def stream_entries(self, ids: list[str]) -> list[Delivery]:
         """All of them, once they are delivered."""
 
         async def look() -> list[Delivery] | None:
@@ -118,15 +118,15 @@ class Team:
             done = all(row.state is DeliveryState.DELIVERED for row in rows)
             return rows if done else None
 
-        rows: list[Delivery] = await eventually(look)
+        rows: list[Delivery] = await poll_until(look)
         return rows
 
     async def outcomes(self, delivery_id: str) -> list[str]:
         """What its attempts met."""
-        return [attempt.outcome for attempt in await self.outbox.attempts(delivery_id)]
+        return [attempt.outcome for attempt in await self.outbox.list_attempts(delivery_id)]
 
 
-async def eventually(look: Callable[[], Any]) -> Any:  # noqa: ANN401 - what `look` finds
+async def poll_until(look: Callable[[], Any]) -> Any:  # noqa: ANN401 - what `look` finds
     """What `look` finds, once it finds something."""
     async with asyncio.timeout(SOON):
         while not (found := await look()):  # noqa: ASYNC110 - another server tells nobody
@@ -135,26 +135,26 @@ async def eventually(look: Callable[[], Any]) -> Any:  # noqa: ANN401 - what `lo
 
 
 @asynccontextmanager
-async def team_at(url: str, *, new: bool = True) -> AsyncIterator[Team]:
+async def tenant_with_stream(url: str, *, new: bool = True) -> AsyncIterator[StreamTenant]:
     """The tenant with the endpoint `stream:jobs@analytics`."""
     clock = SystemClock()
-    async with wired(url) as wire:
-        scripts = Scripts(wire, read_scripts())
-        setups = WebhookStore(wire, scripts, clock)
+    async with open_client(url) as wire:
+        scripts = LuaScripts(wire, load_scripts())
+        setups = WebhookConfigStore(wire, scripts, clock)
         if new:
-            key = KeyRecord("digest", TENANT, clock.now())
+            key = ApiKey("digest", TENANT, clock.now())
             await TenantStore(wire, scripts, clock).create(Tenant(TENANT, clock.now()), key)
         before = await setups.load(TENANT)
         assert before is not None
         stream = Endpoint("ep_1", "stream:jobs@analytics", clock.now(), EndpointKind.STREAM)
-        assert await setups.change(SetupChange(before, before.adding(stream)))
-        yield Team(wire, setups, DeliveryStore(wire, scripts, clock), stream)
+        assert await setups.update(WebhookConfigUpdate(before, before.with_endpoint(stream)))
+        yield StreamTenant(wire, setups, DeliveryStore(wire, scripts, clock), stream)
 
 
-async def events_in(wire: Wire) -> list[dict[str, Any]]:
+async def events_in(wire: RedisClient) -> list[dict[str, Any]]:
     """The stream's CloudEvents."""
-    entries = await wire.execute("XRANGE", keys.sink(TENANT, "jobs"), "-", "+")
-    assert all(fields[0] == FIELD.encode() for _, fields in entries)
+    entries = await wire.execute("XRANGE", keys.event_stream(TENANT, "jobs"), "-", "+")
+    assert all(fields[0] == EVENT_FIELD.encode() for _, fields in entries)
     return [json.loads(fields[1]) for _, fields in entries]
 
 
@@ -162,28 +162,28 @@ async def test_a_second_redis_that_goes_and_comes_back_gets_every_event(
     redis_flushed: str, other_redis: PrivateRedis
 ) -> None:
     async with (
-        wired(redis_flushed) as own,
-        wired(other_redis.url) as other,
-        couriers(
-            redis_flushed, 20, QUICK, StreamSinks(own, {"analytics": other}, SinkPolicy())
+        open_client(redis_flushed) as own,
+        open_client(other_redis.url) as other,
+        delivery_worker(
+            redis_flushed, 20, QUICK, EventStreams(own, {"analytics": other}, EventStreamPolicy())
         ) as (_, loop),
-        team_at(redis_flushed, new=False) as team,
-        running(loop),
+        tenant_with_stream(redis_flushed, new=False) as team,
+        running_loop(loop),
     ):
-        (first,) = await team.arrived(await team.post(1))
+        (first,) = await team.stream_entries(await team.enqueue(1))
         other_redis.kill()
-        ids = await team.post(5)
+        ids = await team.enqueue(5)
 
         async def broken() -> bool:
-            return (await team.outbox.channel(channel_of_endpoint(TENANT, "ep_1"))).broken
+            return (await team.outbox.load_circuit(queue_of_endpoint(TENANT, "ep_1"))).is_open
 
-        await eventually(broken)
+        await poll_until(broken)
         tried = sum([len(await team.outcomes(name)) for name in ids])
         other_redis.start()
-        rows = await team.arrived(ids)
-        assert not (await team.outbox.channel(rows[0].channel)).broken
+        rows = await team.stream_entries(ids)
+        assert not (await team.outbox.load_circuit(rows[0].queue)).is_open
         written = await events_in(other)
-        assert await own.execute("EXISTS", keys.sink(TENANT, "jobs")) == 0
+        assert await own.execute("EXISTS", keys.event_stream(TENANT, "jobs")) == 0
 
         for name in ids:
             *failures, last = await team.outcomes(name)
@@ -208,27 +208,29 @@ async def test_a_second_redis_that_hangs_delays_nobody_else(
 ) -> None:
     assert other_redis.pid is not None
     async with (
-        wired(redis_flushed) as own,
-        wired(other_redis.url) as other,
-        couriers(
-            redis_flushed, 20, QUICK, StreamSinks(own, {"analytics": other}, SinkPolicy())
+        open_client(redis_flushed) as own,
+        open_client(other_redis.url) as other,
+        delivery_worker(
+            redis_flushed, 20, QUICK, EventStreams(own, {"analytics": other}, EventStreamPolicy())
         ) as (_, loop),
-        team_at(redis_flushed, new=False) as team,
+        tenant_with_stream(redis_flushed, new=False) as team,
     ):
         here = Endpoint("ep_2", "stream:here", SystemClock().now(), EndpointKind.STREAM)
-        before = await team.setups.load(TENANT)
+        before = await team.webhook_configs.load(TENANT)
         assert before is not None
-        assert await team.setups.change(SetupChange(before, before.adding(here)))
+        assert await team.webhook_configs.update(
+            WebhookConfigUpdate(before, before.with_endpoint(here))
+        )
         os.kill(other_redis.pid, signal.SIGSTOP)
         try:
-            ids = await team.post(50)
-            beside = Team(team.wire, team.setups, team.outbox, here)
-            async with running(loop):
+            ids = await team.enqueue(50)
+            beside = StreamTenant(team.wire, team.webhook_configs, team.outbox, here)
+            async with running_loop(loop):
                 began = SystemClock().monotonic()
-                await beside.arrived(await beside.post(20))
+                await beside.stream_entries(await beside.enqueue(20))
                 took = SystemClock().monotonic() - began
                 os.kill(other_redis.pid, signal.SIGCONT)
-                await team.arrived(ids)
+                await team.stream_entries(ids)
         finally:
             os.kill(other_redis.pid, signal.SIGCONT)
         written = await events_in(other)
@@ -240,15 +242,15 @@ async def test_a_second_redis_that_hangs_delays_nobody_else(
 
 
 @pytest.fixture(scope="module")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+def authority(tmp_path_factory: pytest.TempPathFactory) -> CertificateAuthority:
     """A CA that the machine does not trust."""
-    made = Authority(tmp_path_factory.mktemp("ca"))
-    made.found()
+    made = CertificateAuthority(tmp_path_factory.mktemp("ca"))
+    made.create()
     return made
 
 
 @dataclass(frozen=True)
-class Locked:
+class ProtectedRedis:
     """A Redis that writes only for `sink` with its password, and speaks TLS at a second port."""
 
     server: PrivateRedis
@@ -261,14 +263,14 @@ class Locked:
 
 
 @pytest.fixture(scope="module")
-def locked(authority: Authority) -> Iterator[Locked]:
+def protected(authority: CertificateAuthority) -> Iterator[ProtectedRedis]:
     """One, whose certificate is for `localhost`."""
     authority.server("DNS:localhost")
     folder = authority.folder
     pair = {"certificate": folder / "DNS_localhost.pem", "key": folder / "DNS_localhost.key"}
     options = tuple(word for user in USERS for word in ("--user", *user.split()))
-    with private_redis(options=options) as server, tls_before(server.port, **pair) as port:
-        yield Locked(server, port)
+    with private_redis(options=options) as server, tls_proxy(server.port, **pair) as port:
+        yield ProtectedRedis(server, port)
 
 
 WORKS: Final = {
@@ -288,17 +290,17 @@ FAILS: Final = {
 
 
 @dataclass(frozen=True)
-class Tried:
+class StreamAttempt:
     """What one attempt at a sink came to, and everything that was said."""
 
     delivery: Delivery
     outcomes: list[str]
-    said: str
+    logged: str
 
 
-async def tried_at(
+async def attempt_delivery(
     url: str, redis_url: str, monkeypatch: pytest.MonkeyPatch, folder: Path
-) -> Tried:
+) -> StreamAttempt:
     """One event for a sink, by a worker's own parts as its settings make them."""
     monkeypatch.setenv("GATEWAY_REDIS_URL", redis_url)
     monkeypatch.setenv("GATEWAY_RUNCOMFY_TOKEN", "unused")
@@ -306,44 +308,49 @@ async def tried_at(
     monkeypatch.setenv("GATEWAY_SINKS", json.dumps({"analytics": url}))
     monkeypatch.chdir(folder)
     settings, events = WorkerSettings(), _none()
-    async with team_at(redis_url) as team, open_resources(settings, events.append) as parts:
-        (name,) = await team.post(1)
-        async with running(parts.courier):  # type: ignore[arg-type]  # a test only runs it
+    async with (
+        tenant_with_stream(redis_url) as team,
+        open_worker_components(settings, events.append) as parts,
+    ):
+        (name,) = await team.enqueue(1)
+        async with running_loop(parts.delivery_loop):  # type: ignore[arg-type]  # a test only runs it
 
             async def made() -> list[str]:
                 return await team.outcomes(name)
 
-            outcomes = await eventually(made)
+            outcomes = await poll_until(made)
             delivery = await team.read(name)
-        attempts = await team.outbox.attempts(name)
-    return Tried(delivery, outcomes, f"{events} {attempts} {settings!r} {settings} {delivery}")
+        attempts = await team.outbox.list_attempts(name)
+    return StreamAttempt(
+        delivery, outcomes, f"{events} {attempts} {settings!r} {settings} {delivery}"
+    )
 
 
 def _none() -> list[Event]:
     return []
 
 
-def address(template: str, locked: Locked, authority: Authority) -> str:
+def address(template: str, protected: ProtectedRedis, authority: CertificateAuthority) -> str:
     """A template filled in."""
     ca = authority.folder / "ca.pem"
-    return template.format(password=IN_URL, plain=locked.plain, tls=locked.tls_port, ca=ca)
+    return template.format(password=IN_URL, plain=protected.plain, tls=protected.tls_port, ca=ca)
 
 
 @pytest.fixture
-def tried(
-    locked: Locked,
-    authority: Authority,
+def attempt(
+    protected: ProtectedRedis,
+    authority: CertificateAuthority,
     redis_flushed: str,
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
-) -> Callable[[str], Awaitable[Tried]]:
+) -> Callable[[str], Awaitable[StreamAttempt]]:
     """Tries a sink by its address' template; whatever comes of it, no password is told."""
 
-    async def try_at(template: str) -> Tried:
-        url = address(template, locked, authority)
-        tried = await tried_at(url, redis_flushed, monkeypatch, tmp_path)
-        assert PASSWORD not in tried.said
-        assert IN_URL not in tried.said
+    async def try_at(template: str) -> StreamAttempt:
+        url = address(template, protected, authority)
+        tried = await attempt_delivery(url, redis_flushed, monkeypatch, tmp_path)
+        assert PASSWORD not in tried.logged
+        assert IN_URL not in tried.logged
         return tried
 
     return try_at
@@ -352,19 +359,19 @@ def tried(
 @pytest.mark.parametrize("template", WORKS.values(), ids=WORKS.keys())
 async def test_a_sink_s_address_may_ask_for_tls_and_hold_a_login(
     template: str,
-    locked: Locked,
-    authority: Authority,
-    tried: Callable[[str], Awaitable[Tried]],
+    protected: ProtectedRedis,
+    authority: CertificateAuthority,
+    attempt: Callable[[str], Awaitable[StreamAttempt]],
 ) -> None:
-    it = await tried(template)
+    it = await attempt(template)
     assert (it.delivery.state, it.outcomes) == (DeliveryState.DELIVERED, ["delivered"])
-    async with wired(address(WORKS["a login"], locked, authority)) as wire:
+    async with open_client(address(WORKS["a login"], protected, authority)) as wire:
         assert it.delivery.id in [event["id"] for event in await events_in(wire)]
 
 
 @pytest.mark.parametrize("template", FAILS.values(), ids=FAILS.keys())
 async def test_a_sink_that_cannot_be_had_fails_the_attempt_and_tells_no_password(
-    template: str, tried: Callable[[str], Awaitable[Tried]]
+    template: str, attempt: Callable[[str], Awaitable[StreamAttempt]]
 ) -> None:
-    it = await tried(template)
+    it = await attempt(template)
     assert (it.delivery.state, it.outcomes) == (DeliveryState.PENDING, ["connect_error"])

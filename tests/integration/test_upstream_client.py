@@ -22,13 +22,21 @@ from httpx_aiohttp import AiohttpTransport
 from pydantic import SecretStr
 
 from core.clock import SystemClock
-from worker.ports import Accepted, Completed, Ended, NoAnswer, NotSent, Open, Unreachable
+from worker.ports import (
+    Accepted,
+    Finished,
+    Indeterminate,
+    InProgress,
+    NotSent,
+    RunCompleted,
+    Unreachable,
+)
 from worker.upstream.client import RunComfyClient
 from worker.upstream.config import UpstreamAccess, UpstreamLimits
-from worker.upstream.error_classification import WrongVerb
-from worker.upstream.http_client import open_line
-from worker.upstream.http_request import Ask
-from worker.upstream.transports import open_fetcher, open_posts, tls_context
+from worker.upstream.error_classification import UnsafeMethod
+from worker.upstream.http_client import open_http_client
+from worker.upstream.http_request import HttpRequest
+from worker.upstream.transports import create_upstream_tls_context, open_post_client, open_reader
 
 if TYPE_CHECKING:
     from core.observability.events import Event
@@ -41,15 +49,15 @@ BRIEF: Final = UpstreamLimits(
     read_deadline=timedelta(seconds=0.6),
     submit_read_timeout=timedelta(seconds=0.3),
     submit_deadline=timedelta(seconds=0.6),
-    answer_bytes=1000,
+    max_response_bytes=1000,
 )
 
 
 @dataclass
-class Upstream:
+class RawUpstream:
     """A raw server. `behave` is what it does after it has read a request whole."""
 
-    behave: Behaviour
+    behavior: Behaviour
     port: int = 0
     connections: int = 0
     requests: list[bytes] = field(default_factory=list)
@@ -65,7 +73,7 @@ class Upstream:
             while True:
                 self.requests.append(await _request(reader))
                 self.arrived.set()
-                await self.behave(writer)
+                await self.behavior(writer)
                 if writer.is_closing():
                     return
         except (asyncio.IncompleteReadError, ConnectionError):
@@ -84,8 +92,8 @@ async def _request(reader: asyncio.StreamReader) -> bytes:
 
 
 @contextlib.asynccontextmanager
-async def _upstream(behave: Behaviour) -> AsyncIterator[Upstream]:
-    upstream = Upstream(behave)
+async def _upstream(behave: Behaviour) -> AsyncIterator[RawUpstream]:
+    upstream = RawUpstream(behave)
     handlers: set[asyncio.Task[None]] = set()
 
     def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -108,11 +116,11 @@ async def _client(
 ) -> AsyncIterator[RunComfyClient]:
     access = UpstreamAccess(url, SecretStr("tok-5ecret"))
     told = [] if events is None else events
-    async with open_line(access, limits, SystemClock(), told.append) as line:
+    async with open_http_client(access, limits, SystemClock(), told.append) as line:
         yield RunComfyClient(line, limits)
 
 
-def _says(raw: bytes, *, then_close: bool = False) -> Behaviour:
+def _answer_with(raw: bytes, *, then_close: bool = False) -> Behaviour:
     async def behave(writer: asyncio.StreamWriter) -> None:
         writer.write(raw)
         await writer.drain()
@@ -142,7 +150,7 @@ async def _hang(_: asyncio.StreamWriter) -> None:
     await asyncio.Event().wait()
 
 
-async def _drip(writer: asyncio.StreamWriter) -> None:
+async def _answer_slowly(writer: asyncio.StreamWriter) -> None:
     writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 900\r\n\r\n")
     while True:
         writer.write(b" ")
@@ -160,21 +168,29 @@ AFTER_IT_ARRIVED: Final[dict[str, tuple[Behaviour, str, int | None]]] = {
     "closes": (_close, "protocol_error", None),
     "resets": (_reset, "reset", None),
     "hangs": (_hang, "read_timeout", None),
-    "half a head": (_says(b"HTTP/1.1 200 OK\r\nCont", then_close=True), "protocol_error", None),
-    "half a body": (_says(HALF_A_BODY, then_close=True), "protocol_error", 200),
-    "half a body, then silence": (_says(HALF_A_BODY), "read_timeout", 200),
-    "drips": (_drip, "deadline", 200),
-    "garbage": (_says(b"\x00\xff\x00 garbage\r\n\r\n", then_close=True), "protocol_error", None),
-    "garbled length": (
-        _says(b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n{}", then_close=True),
+    "half a head": (
+        _answer_with(b"HTTP/1.1 200 OK\r\nCont", then_close=True),
         "protocol_error",
         None,
     ),
-    "not gzip": (_says(_http(b"{}", b"Content-Encoding: gzip")), "protocol_error", 200),
-    "too much": (_says(_http(b" " * 2000)), "oversized", 200),
-    "no content": (_says(b"HTTP/1.1 204 No Content\r\n\r\n"), "not_json", 204),
-    "redirects": (_says(_http(b"", b"Location: /v1", status=b"302 Found")), "redirect", 302),
-    "502": (_says(_http(b"", status=b"502 Bad Gateway")), "http_5xx", 502),
+    "half a body": (_answer_with(HALF_A_BODY, then_close=True), "protocol_error", 200),
+    "half a body, then silence": (_answer_with(HALF_A_BODY), "read_timeout", 200),
+    "drips": (_answer_slowly, "deadline", 200),
+    "garbage": (
+        _answer_with(b"\x00\xff\x00 garbage\r\n\r\n", then_close=True),
+        "protocol_error",
+        None,
+    ),
+    "garbled length": (
+        _answer_with(b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n{}", then_close=True),
+        "protocol_error",
+        None,
+    ),
+    "not gzip": (_answer_with(_http(b"{}", b"Content-Encoding: gzip")), "protocol_error", 200),
+    "too much": (_answer_with(_http(b" " * 2000)), "oversized", 200),
+    "no content": (_answer_with(b"HTTP/1.1 204 No Content\r\n\r\n"), "not_json", 204),
+    "redirects": (_answer_with(_http(b"", b"Location: /v1", status=b"302 Found")), "redirect", 302),
+    "502": (_answer_with(_http(b"", status=b"502 Bad Gateway")), "http_5xx", 502),
 }
 
 
@@ -184,14 +200,14 @@ async def test_a_submit_that_arrived_is_in_doubt_and_is_not_repeated(name: str) 
     async with _upstream(behave) as upstream, _client(upstream.url) as client:
         answer = await client.submit("m", b'{"prompt": "x"}')
 
-        assert isinstance(answer, NoAnswer)
+        assert isinstance(answer, Indeterminate)
         assert (answer.fault.kind, answer.fault.http_status) == (kind, status)
         assert len(upstream.requests) == 1
 
 
 async def test_an_id_that_arrived_whole_is_kept_though_the_end_is_missing() -> None:
     async with (
-        _upstream(_says(WHOLE_ID_CUT_AFTER, then_close=True)) as upstream,
+        _upstream(_answer_with(WHOLE_ID_CUT_AFTER, then_close=True)) as upstream,
         _client(upstream.url) as client,
     ):
         assert await client.submit("m", b"{}") == Accepted("r-1")
@@ -221,7 +237,7 @@ async def test_no_tls_session_is_not_sent() -> None:
 
 
 async def test_a_wait_for_a_free_connection_is_not_sent() -> None:
-    limits = UpstreamLimits(submit_connections=1, connect_timeout=timedelta(seconds=0.1))
+    limits = UpstreamLimits(max_submit_connections=1, connect_timeout=timedelta(seconds=0.1))
     async with _upstream(_hang) as upstream, _client(upstream.url, limits) as client:
         first = asyncio.ensure_future(client.submit("m", b"{}"))
         await upstream.arrived.wait()
@@ -237,8 +253,8 @@ async def test_a_wait_for_a_free_connection_is_not_sent() -> None:
 
 async def test_a_head_we_cannot_write_is_refused_before_a_byte_leaves() -> None:
     async with (
-        _upstream(_says(TAKEN)) as upstream,
-        open_posts(BRIEF, tls_context()) as posts,
+        _upstream(_answer_with(TAKEN)) as upstream,
+        open_post_client(BRIEF, create_upstream_tls_context()) as posts,
     ):
         with pytest.raises(httpx.LocalProtocolError):
             await posts.post(upstream.url, headers={"X": "a\r\nb"}, content=b"{}")
@@ -247,7 +263,7 @@ async def test_a_head_we_cannot_write_is_refused_before_a_byte_leaves() -> None:
 
 
 async def test_each_submit_has_a_connection_of_its_own_and_no_cookie() -> None:
-    kept_alive = _says(_http(b'{"request_id": "r-1"}', b"Set-Cookie: edge=1; Path=/"))
+    kept_alive = _answer_with(_http(b'{"request_id": "r-1"}', b"Set-Cookie: edge=1; Path=/"))
     async with _upstream(kept_alive) as upstream, _client(upstream.url) as client:
         for _ in range(3):
             assert await client.submit("m", b"{}") == Accepted("r-1")
@@ -259,9 +275,9 @@ async def test_each_submit_has_a_connection_of_its_own_and_no_cookie() -> None:
 async def test_proxies_of_the_environment_are_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
-    async with _upstream(_says(TAKEN)) as upstream, _client(upstream.url) as client:
+    async with _upstream(_answer_with(TAKEN)) as upstream, _client(upstream.url) as client:
         assert await client.submit("m", b"{}") == Accepted("r-1")
-        assert isinstance(await client.status("r-1"), Unreachable)
+        assert isinstance(await client.get_status("r-1"), Unreachable)
 
         assert len(upstream.requests) == 2
 
@@ -270,11 +286,11 @@ READ_FAILURES: Final[dict[str, tuple[Behaviour, str]]] = {
     "closes": (_close, "reset"),
     "resets": (_reset, "reset"),
     "hangs": (_hang, "read_timeout"),
-    "half a body": (_says(HALF_A_BODY, then_close=True), "protocol_error"),
-    "drips": (_drip, "deadline"),
-    "garbage": (_says(b"\x00 garbage\r\n\r\n", then_close=True), "protocol_error"),
-    "too much": (_says(_http(b" " * 2000)), "oversized"),
-    "redirects": (_says(_http(b"", b"Location: /v1", status=b"302 Found")), "redirect"),
+    "half a body": (_answer_with(HALF_A_BODY, then_close=True), "protocol_error"),
+    "drips": (_answer_slowly, "deadline"),
+    "garbage": (_answer_with(b"\x00 garbage\r\n\r\n", then_close=True), "protocol_error"),
+    "too much": (_answer_with(_http(b" " * 2000)), "oversized"),
+    "redirects": (_answer_with(_http(b"", b"Location: /v1", status=b"302 Found")), "redirect"),
 }
 
 
@@ -282,7 +298,7 @@ READ_FAILURES: Final[dict[str, tuple[Behaviour, str]]] = {
 async def test_a_failed_read_is_unreachable_by_its_right_name(name: str) -> None:
     behave, kind = READ_FAILURES[name]
     async with _upstream(behave) as upstream, _client(upstream.url) as client:
-        answer = await client.status("r-1")
+        answer = await client.get_status("r-1")
 
         assert isinstance(answer, Unreachable)
         assert answer.fault.kind == kind
@@ -292,7 +308,7 @@ async def test_a_read_from_a_closed_port_is_a_connect_error() -> None:
     async with _upstream(_close) as upstream:
         pass
     async with _client(upstream.url) as client:
-        answer = await client.status("r-1")
+        answer = await client.get_status("r-1")
 
     assert isinstance(answer, Unreachable)
     assert answer.fault.kind == "connect_error"
@@ -302,13 +318,13 @@ async def test_reads_keep_their_connection_and_hold_no_cookie() -> None:
     # By name: cookie jars ignore bare addresses.
     events: list[Event] = []
     ended = b'{"status": "completed", "output": {"video": "u"}}'
-    kept_alive = _says(_http(ended, b"Set-Cookie: edge=1; Path=/"))
+    kept_alive = _answer_with(_http(ended, b"Set-Cookie: edge=1; Path=/"))
     async with (
         _upstream(kept_alive) as upstream,
         _client(f"http://localhost:{upstream.port}", events=events) as client,
     ):
-        assert await client.status("r-1") == Ended("completed")
-        assert isinstance(await client.result("r-1"), Completed)
+        assert await client.get_status("r-1") == Finished("completed")
+        assert isinstance(await client.get_result("r-1"), RunCompleted)
 
         assert (upstream.connections, len(upstream.requests), len(events)) == (1, 2, 2)
         assert upstream.requests[1].startswith(b"GET /v1/requests/r-1/result?include_cost=true ")
@@ -316,10 +332,10 @@ async def test_reads_keep_their_connection_and_hold_no_cookie() -> None:
 
 
 async def test_a_read_survives_a_connection_closed_between_calls() -> None:
-    running = _says(_http(b'{"status": "running"}'), then_close=True)
+    running = _answer_with(_http(b'{"status": "running"}'), then_close=True)
     async with _upstream(running) as upstream, _client(upstream.url) as client:
         for _ in range(3):
-            assert isinstance(await client.status("r-1"), Open)
+            assert isinstance(await client.get_status("r-1"), InProgress)
 
 
 @pytest.mark.parametrize("behave", [_close, _reset])
@@ -341,11 +357,13 @@ async def test_the_transport_of_the_reads_would_call_an_arrived_post_not_sent(
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
 async def test_the_reads_client_refuses_every_other_verb(method: str) -> None:
     async with (
-        _upstream(_says(TAKEN)) as upstream,
-        open_fetcher(BRIEF, tls_context()) as fetcher,
+        _upstream(_answer_with(TAKEN)) as upstream,
+        open_reader(BRIEF, create_upstream_tls_context()) as fetcher,
     ):
         url, second = f"{upstream.url}/v1/models/m", timedelta(seconds=1)
-        reply = await fetcher.fetch(Ask(method, url, {}, second, 1000, b"{}"), datetime.now(UTC))
-        assert isinstance(reply.broke, WrongVerb)
+        reply = await fetcher.send_request(
+            HttpRequest(method, url, {}, second, 1000, b"{}"), datetime.now(UTC)
+        )
+        assert isinstance(reply.error, UnsafeMethod)
 
         assert upstream.connections == 0

@@ -12,22 +12,22 @@ from pydantic import SecretStr
 
 from core.clock import SystemClock
 from core.ids import SystemIds
-from core.jobs.job import Billed, Fact, Job, JobState
-from core.jobs.run_times import KEPT, run_time
-from core.jobs.timeline import Note, TimelineEntry
+from core.jobs.job import BillingStatus, Job, JobState, Trigger
+from core.jobs.run_times import MAX_RUNS, run_time
+from core.jobs.timeline import TimelineEntry, TimelineKind
 from core.observability.events import OperationalWarning
 from core.settings import RedisPolicy
-from core.store.client import Wire, connection_source
-from core.store.jobs import Depth, JobStore
-from core.store.pubsub import ChangeFeed
-from core.store.run_times import HistoryStore
-from core.store.scripts import Scripts, read_scripts
+from core.store.client import RedisClient, build_connection_pool
+from core.store.jobs import JobStore, Projection
+from core.store.pubsub import JobChangeSubscriber
+from core.store.run_times import RunTimeStore
+from core.store.scripts import LuaScripts, load_scripts
 from core.store.tenants import TenantStore
-from core.tenants.api_keys import Credential, KeyRecord, digest_of, mint_key, read_key
+from core.tenants.api_keys import ApiKey, Credential, api_key_digest, build_api_key, parse_api_key
 from core.tenants.tenant import Tenant
 from core.transactions.admission import Admission
-from core.transactions.job_update import Change, Outcome
-from service.streaming.subscriptions import Waiter, Waiters, Wake
+from core.transactions.job_update import Change, WriteResult
+from service.streaming.subscriptions import Subscription, Subscriptions, WakeReason
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -45,17 +45,17 @@ def policy_of(url: str) -> RedisPolicy:
 
 
 @dataclass(frozen=True, slots=True)
-class House:
+class SubscriptionHarness:
     """What a service process has of this, over a real Redis."""
 
-    wire: Wire
+    wire: RedisClient
     jobs: JobStore
-    histories: HistoryStore
-    waiters: Waiters
+    run_times: RunTimeStore
+    subscriptions: Subscriptions
     events: list[Event]
     credential: Credential
 
-    async def admitted(self, **changes: Any) -> Job:  # noqa: ANN401 - fields of the record
+    async def admit(self, **changes: Any) -> Job:  # noqa: ANN401 - fields of the record
         """A new job in the queue."""
         now = SystemClock().now()
         job = Job(
@@ -67,42 +67,49 @@ class House:
             updated_at=now,
         )
         job = replace(job, **changes)
-        entry = TimelineEntry(now, Note.ADMITTED, "admitted", job.state)
+        entry = TimelineEntry(now, TimelineKind.ADMISSION, "admitted", job.state)
         await self.jobs.admit(Admission(self.credential, job, b"{}", entry))
         return job
 
-    async def moved(self, job: Job, fact: Fact, **changes: Any) -> Job:  # noqa: ANN401 - as above
+    async def apply_trigger(self, job: Job, fact: Trigger, **changes: Any) -> Job:  # noqa: ANN401 - as above
         """The job one fact on."""
         now = SystemClock().now()
-        after = job.after(fact, now, **changes)
-        entry = TimelineEntry(now, Note.MOVED, fact, after.state, status=after.status)
-        assert await self.jobs.store(Change(job, after, (entry,))) is Outcome.STORED
+        after = job.transition(fact, now, **changes)
+        entry = TimelineEntry(now, TimelineKind.TRANSITION, fact, after.state, status=after.status)
+        assert await self.jobs.store(Change(job, after, (entry,))) is WriteResult.STORED
         return after
 
-    def joined(self, job: Job, *, ends_only: bool = False) -> Waiter:
+    def subscribe(self, job: Job, *, ends_only: bool = False) -> Subscription:
         """A place beside `job`."""
-        waiter = self.waiters.join(job.id, ends_only=ends_only)
+        waiter = self.subscriptions.subscribe(job.id, final_only=ends_only)
         assert waiter is not None
         return waiter
 
 
 @asynccontextmanager
-async def house(url: str) -> AsyncIterator[House]:
+async def open_harness(url: str) -> AsyncIterator[SubscriptionHarness]:
     """A house whose feed listens, and a tenant."""
     clock, events = SystemClock(), list[Any]()
     async with AsyncExitStack() as stack:
-        wire = await stack.enter_async_context(Wire(connection_source(policy_of(url), "test")))
-        scripts = Scripts(wire, read_scripts())
-        waiters = Waiters(clock, 10_000)
-        source = connection_source(policy_of(url), "feed")
-        feed = asyncio.create_task(ChangeFeed(source, waiters, clock, events.append).run())
+        wire = await stack.enter_async_context(
+            RedisClient(build_connection_pool(policy_of(url), "test"))
+        )
+        scripts = LuaScripts(wire, load_scripts())
+        waiters = Subscriptions(clock, 10_000)
+        source = build_connection_pool(policy_of(url), "feed")
+        feed = asyncio.create_task(JobChangeSubscriber(source, waiters, clock, events.append).run())
         stack.push_async_callback(_ended, feed)
-        key = mint_key("video-team", b"k" * 32)
+        key = build_api_key("video-team", b"k" * 32)
         now = clock.now()
-        record = KeyRecord(digest_of(key), "video-team", now)
+        record = ApiKey(api_key_digest(key), "video-team", now)
         await TenantStore(wire, scripts, clock).create(Tenant("video-team", now), record)
-        built = House(
-            wire, JobStore(wire, scripts, clock), HistoryStore(wire), waiters, events, read_key(key)
+        built = SubscriptionHarness(
+            wire,
+            JobStore(wire, scripts, clock),
+            RunTimeStore(wire),
+            waiters,
+            events,
+            parse_api_key(key),
         )
         await _listening(wire)
         yield built
@@ -114,7 +121,7 @@ async def _ended(task: asyncio.Task[Any]) -> None:
         await task
 
 
-async def _listening(wire: Wire) -> None:
+async def _listening(wire: RedisClient) -> None:
     for _ in range(1000):
         if (await wire.execute("PUBSUB", "NUMSUB", "gw:changes"))[1] == 1:
             return
@@ -123,101 +130,103 @@ async def _listening(wire: Wire) -> None:
 
 
 async def test_a_stored_change_wakes_who_waits_for_that_job(redis_flushed: str) -> None:
-    async with house(redis_flushed) as h:
-        job, other = await h.admitted(), await h.admitted()
-        waiter, deaf = h.joined(job), h.joined(other)
-        await h.moved(job, Fact.CLAIMED)
+    async with open_harness(redis_flushed) as h:
+        job, other = await h.admit(), await h.admit()
+        waiter, deaf = h.subscribe(job), h.subscribe(other)
+        await h.apply_trigger(job, Trigger.CLAIMED)
 
-        assert await waiter.wait(SOON) is Wake.CHANGED
-        assert await deaf.wait(BRIEFLY) is Wake.QUIET
+        assert await waiter.wait(SOON) is WakeReason.CHANGED
+        assert await deaf.wait(BRIEFLY) is WakeReason.TIMEOUT
 
 
 async def test_who_waits_for_the_end_hears_only_of_it(redis_flushed: str) -> None:
-    async with house(redis_flushed) as h:
-        job = await h.admitted()
-        waiter = h.joined(job, ends_only=True)
-        held = await h.moved(job, Fact.CLAIMED)
-        assert await waiter.wait(BRIEFLY) is Wake.QUIET
-        await h.moved(held, Fact.REJECTED, finished_at=SystemClock().now(), billed=Billed.NO)
+    async with open_harness(redis_flushed) as h:
+        job = await h.admit()
+        waiter = h.subscribe(job, ends_only=True)
+        held = await h.apply_trigger(job, Trigger.CLAIMED)
+        assert await waiter.wait(BRIEFLY) is WakeReason.TIMEOUT
+        await h.apply_trigger(
+            held, Trigger.REJECTED, finished_at=SystemClock().now(), billed=BillingStatus.NO
+        )
 
-        assert await waiter.wait(SOON) is Wake.CHANGED
+        assert await waiter.wait(SOON) is WakeReason.CHANGED
 
 
 async def test_a_change_that_lost_its_race_tells_nobody(redis_flushed: str) -> None:
-    async with house(redis_flushed) as h:
-        job = await h.admitted()
-        held = await h.moved(job, Fact.CLAIMED)
-        waiter = h.joined(job)
-        waiter.seen = held.version
-        stale = Change(job, job.after(Fact.CLAIMED, SystemClock().now()))
+    async with open_harness(redis_flushed) as h:
+        job = await h.admit()
+        held = await h.apply_trigger(job, Trigger.CLAIMED)
+        waiter = h.subscribe(job)
+        waiter.seen_version = held.version
+        stale = Change(job, job.transition(Trigger.CLAIMED, SystemClock().now()))
 
-        assert await h.jobs.store(stale) is Outcome.STALE
-        assert await waiter.wait(BRIEFLY) is Wake.QUIET
+        assert await h.jobs.store(stale) is WriteResult.CONFLICT
+        assert await waiter.wait(BRIEFLY) is WakeReason.TIMEOUT
 
 
 async def test_foreign_messages_do_no_harm(redis_flushed: str) -> None:
-    async with house(redis_flushed) as h:
-        job = await h.admitted()
-        waiter = h.joined(job)
+    async with open_harness(redis_flushed) as h:
+        job = await h.admit()
+        waiter = h.subscribe(job)
         for message in (b"", b"\xff\xfe", b"req x running", f"{job.id} 9".encode()):
             await h.wire.execute("PUBLISH", "gw:changes", message)
 
-        assert await waiter.wait(SOON) is Wake.CHANGED  # the last is readable enough
+        assert await waiter.wait(SOON) is WakeReason.CHANGED  # the last is readable enough
         assert h.events == []
 
 
 async def test_a_restart_of_redis_lets_everybody_look_once(own_redis: PrivateRedis) -> None:
-    async with house(own_redis.url) as h:
-        jobs = [await h.admitted() for _ in range(50)]
-        waiters = [h.joined(job, ends_only=True) for job in jobs]
+    async with open_harness(own_redis.url) as h:
+        jobs = [await h.admit() for _ in range(50)]
+        waiters = [h.subscribe(job, ends_only=True) for job in jobs]
         waits = [asyncio.create_task(waiter.wait(timedelta(seconds=30))) for waiter in waiters]
         await asyncio.to_thread(own_redis.restart)
         woken = await asyncio.gather(*waits)
         views = await asyncio.gather(
-            *(h.jobs.read(h.credential, job.id, Depth.STATUS) for job in jobs)
+            *(h.jobs.read(h.credential, job.id, Projection.STATUS) for job in jobs)
         )
 
-        assert set(woken) == {Wake.CHANGED}
+        assert set(woken) == {WakeReason.CHANGED}
         assert {view.record.job.state for view in views} == {JobState.QUEUED}
         assert [e.code for e in h.events if isinstance(e, OperationalWarning)] == [
             "pubsub_disconnected"
         ]
         await _listening(h.wire)
-        held = await h.moved(jobs[0], Fact.CLAIMED)
-        again = h.joined(held)
-        await h.moved(held, Fact.NOT_SENT)
-        assert await again.wait(SOON) is Wake.CHANGED
+        held = await h.apply_trigger(jobs[0], Trigger.CLAIMED)
+        again = h.subscribe(held)
+        await h.apply_trigger(held, Trigger.NOT_SENT)
+        assert await again.wait(SOON) is WakeReason.CHANGED
 
 
 async def test_an_end_that_was_missed_while_redis_was_away_is_found(
     own_redis: PrivateRedis,
 ) -> None:
-    async with house(own_redis.url) as h:
-        job = await h.admitted()
-        waiter = h.joined(job, ends_only=True)
+    async with open_harness(own_redis.url) as h:
+        job = await h.admit()
+        waiter = h.subscribe(job, ends_only=True)
         waiting = asyncio.create_task(waiter.wait(timedelta(seconds=30)))
         await h.wire.execute("CLIENT", "KILL", "TYPE", "pubsub")
-        await h.moved(job, Fact.CANCEL_ASKED, finished_at=SystemClock().now())
+        await h.apply_trigger(job, Trigger.CANCEL_REQUESTED, finished_at=SystemClock().now())
 
-        assert await waiting is Wake.CHANGED
-        view = await h.jobs.read(h.credential, job.id, Depth.STATUS)
-        assert view.record.job.final
+        assert await waiting is WakeReason.CHANGED
+        view = await h.jobs.read(h.credential, job.id, Projection.STATUS)
+        assert view.record.job.is_final
 
 
 async def test_successes_are_remembered_by_model_and_only_the_last(redis_flushed: str) -> None:
-    async with house(redis_flushed) as h:
+    async with open_harness(redis_flushed) as h:
         now = SystemClock().now()
         since = now - timedelta(seconds=42)
-        for seconds in range(KEPT + 5):
-            running = await h.admitted(
+        for seconds in range(MAX_RUNS + 5):
+            running = await h.admit(
                 state=JobState.COLLECTING, running_since=since - timedelta(seconds=seconds)
             )
-            ended = await h.moved(running, Fact.COLLECTED, finished_at=now)
+            ended = await h.apply_trigger(running, Trigger.COLLECTED, finished_at=now)
             assert run_time(running, ended) == timedelta(seconds=42 + seconds)
-        counts = await h.histories.counts()
-        (history,) = (await h.histories.load(["kling/test"])).values()
+        counts = await h.run_times.load_counts()
+        (history,) = (await h.run_times.load(["kling/test"])).values()
 
-        assert counts == {"kling/test": KEPT + 5}
-        assert len(history.times) == KEPT
+        assert counts == {"kling/test": MAX_RUNS + 5}
+        assert len(history.times) == MAX_RUNS
         assert history.times[0] == timedelta(seconds=47)  # the oldest five are gone
-        assert history.times[-1] == timedelta(seconds=42 + KEPT + 4)
+        assert history.times[-1] == timedelta(seconds=42 + MAX_RUNS + 4)

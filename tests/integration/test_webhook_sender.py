@@ -19,10 +19,10 @@ from standardwebhooks import Webhook
 from core.clock import SystemClock
 from core.webhooks.url_policy import AllowedTargets, TargetPolicy
 from worker.webhooks.aiohttp_transport import PooledTransport
-from worker.webhooks.outcomes import Delivered, Kind, Outcome, Refused
+from worker.webhooks.outcomes import AttemptFailed, AttemptResult, Delivered, FailureKind
 from worker.webhooks.resolved_target import SystemResolver
-from worker.webhooks.sender import Attempt, Sender, SenderPolicy, open_sender
-from worker.webhooks.signing import secret_text
+from worker.webhooks.sender import AttemptRequest, Sender, SenderPolicy, open_sender
+from worker.webhooks.signing import encode_secret
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -32,12 +32,12 @@ if TYPE_CHECKING:
 
     Behaviour = Callable[[asyncio.StreamWriter], Awaitable[None]]
 
-SECRET: Final = secret_text(bytes(range(32)))
+SECRET: Final = encode_secret(bytes(range(32)))
 BODY: Final = '{"type":"request.completed","data":{"prompt":"perché"}}'.encode()
 POLICY: Final = SenderPolicy(
     targets=TargetPolicy(allowed=AllowedTargets.parse(["127.0.0.0/8"])),
-    connect=timedelta(milliseconds=500),
-    total=timedelta(seconds=1),
+    connect_timeout=timedelta(milliseconds=500),
+    total_timeout=timedelta(seconds=1),
 )
 OK: Final = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nset-cookie: a=b\r\n\r\nok"
 
@@ -45,13 +45,13 @@ OK: Final = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nset-cookie: a=b\r\n\r\nok"
 class Loopback:
     """Every name is 127.0.0.1."""
 
-    async def addresses(self, host: str) -> tuple[Address, ...]:
+    async def resolve(self, host: str) -> tuple[Address, ...]:
         assert host
         return (ip_address("127.0.0.1"),)
 
 
 @dataclass
-class Receiver:
+class RecordingReceiver:
     """A server that keeps what it got: heads, bodies, and the SNI of each connection."""
 
     port: int = 0
@@ -66,7 +66,7 @@ class Receiver:
         return {name.lower(): value for name, value in lines}
 
 
-def says(answer: bytes) -> Behaviour:
+def answer_with(answer: bytes) -> Behaviour:
     async def behave(writer: asyncio.StreamWriter) -> None:
         writer.write(answer)
         await writer.drain()
@@ -74,7 +74,7 @@ def says(answer: bytes) -> Behaviour:
     return behave
 
 
-def says_and_closes(answer: bytes) -> Behaviour:
+def answer_and_close(answer: bytes) -> Behaviour:
     async def behave(writer: asyncio.StreamWriter) -> None:
         writer.write(answer)
         await writer.drain()
@@ -83,23 +83,23 @@ def says_and_closes(answer: bytes) -> Behaviour:
     return behave
 
 
-async def resets(writer: asyncio.StreamWriter) -> None:
+async def reset_connection(writer: asyncio.StreamWriter) -> None:
     writer.transport.abort()
 
 
-async def hangs(writer: asyncio.StreamWriter) -> None:
+async def hang(writer: asyncio.StreamWriter) -> None:
     del writer
     await asyncio.sleep(30)
 
 
-async def floods(writer: asyncio.StreamWriter) -> None:
+async def flood(writer: asyncio.StreamWriter) -> None:
     writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 1000000000\r\n\r\n")
     while not writer.is_closing():
         writer.write(b"x" * 65_536)
         await writer.drain()
 
 
-async def drips(writer: asyncio.StreamWriter) -> None:
+async def answer_slowly(writer: asyncio.StreamWriter) -> None:
     writer.write(b"HTTP/1.1 500 No\r\ncontent-length: 1000\r\n\r\n")
     while not writer.is_closing():
         writer.write(b"x")
@@ -107,7 +107,7 @@ async def drips(writer: asyncio.StreamWriter) -> None:
         await asyncio.sleep(0.05)
 
 
-async def drips_head(writer: asyncio.StreamWriter) -> None:
+async def answer_head_slowly(writer: asyncio.StreamWriter) -> None:
     writer.write(b"HTTP/1.1 200 OK\r\n")
     while not writer.is_closing():
         writer.write(b"x: y\r\n")
@@ -116,8 +116,8 @@ async def drips_head(writer: asyncio.StreamWriter) -> None:
 
 
 async def serve(
-    receiver: Receiver,
-    behave: Behaviour,
+    receiver: RecordingReceiver,
+    behavior: Behaviour,
     reader: asyncio.StreamReader,
     writer: asyncio.StreamWriter,
 ) -> None:
@@ -129,7 +129,7 @@ async def serve(
             length = re.search(r"(?i)content-length: (\d+)", head)
             receiver.heads.append(head)
             receiver.bodies.append(await reader.readexactly(int(length[1]) if length else 0))
-            await behave(writer)
+            await behavior(writer)
     except (asyncio.IncompleteReadError, ConnectionError):
         pass
     finally:
@@ -137,15 +137,15 @@ async def serve(
 
 
 @asynccontextmanager
-async def receiving(
-    behave: Behaviour, tls: ssl.SSLContext | None = None
-) -> AsyncIterator[Receiver]:
+async def running_receiver(
+    behavior: Behaviour, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[RecordingReceiver]:
     """A receiver on loopback."""
-    receiver = Receiver()
+    receiver = RecordingReceiver()
     tasks: set[asyncio.Task[None]] = set()
 
     def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        tasks.add(asyncio.ensure_future(serve(receiver, behave, reader, writer)))
+        tasks.add(asyncio.ensure_future(serve(receiver, behavior, reader, writer)))
 
     if tls is not None:
         tls.sni_callback = lambda _socket, name, _context: receiver.names.append(name)
@@ -160,12 +160,12 @@ async def receiving(
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def attempt(url: str, number: int = 1) -> Attempt:
-    return Attempt("msg_1", url, BODY, (SECRET,), number)
+def new_attempt(url: str, number: int = 1) -> AttemptRequest:
+    return AttemptRequest("msg_1", url, BODY, (SECRET,), number)
 
 
 @asynccontextmanager
-async def sending(
+async def open_test_sender(
     tls: ssl.SSLContext | None = None, policy: SenderPolicy = POLICY
 ) -> AsyncIterator[Sender]:
     async with open_sender(policy, SystemClock(), resolver=Loopback(), tls=tls) as sender:
@@ -176,7 +176,7 @@ async def sending(
 
 
 @dataclass(frozen=True)
-class Authority:
+class CertificateAuthority:
     """A throw-away CA and one server context per set of names."""
 
     folder: Path
@@ -189,7 +189,7 @@ class Authority:
             capture_output=True,
         )
 
-    def found(self) -> None:
+    def create(self) -> None:
         self.run(
             *("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"),
             *("-nodes", "-subj", "/CN=Test CA", "-days", "2", "-keyout", "ca.key"),
@@ -216,20 +216,23 @@ class Authority:
 
 
 @pytest.fixture(scope="module")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    made = Authority(tmp_path_factory.mktemp("ca"))
-    made.found()
+def authority(tmp_path_factory: pytest.TempPathFactory) -> CertificateAuthority:
+    made = CertificateAuthority(tmp_path_factory.mktemp("ca"))
+    made.create()
     return made
 
 
-async def test_pinned_address_is_called_under_its_name(authority: Authority) -> None:
+async def test_pinned_address_is_called_under_its_name(authority: CertificateAuthority) -> None:
     tls = authority.server("DNS:hooks.example")
-    async with receiving(says(OK), tls) as receiver, sending(authority.trusted()) as sender:
+    async with (
+        running_receiver(answer_with(OK), tls) as receiver,
+        open_test_sender(authority.trusted()) as sender,
+    ):
         url = f"https://hooks.example:{receiver.port}/a%7Eb//c?sig=a%2Bb%2F%3D"
-        outcome = await sender.send(attempt(url))
+        outcome = await sender.send(new_attempt(url))
     assert isinstance(outcome, Delivered)
     assert (outcome.status, outcome.excerpt) == (200, "ok")
-    assert timedelta(0) < outcome.took < timedelta(seconds=1)
+    assert timedelta(0) < outcome.duration < timedelta(seconds=1)
     assert receiver.names == ["hooks.example"]
     assert receiver.heads[0].startswith("POST /a%7Eb//c?sig=a%2Bb%2F%3D HTTP/1.1\r\n")
     assert receiver.headers()["host"] == f"hooks.example:{receiver.port}"
@@ -237,113 +240,128 @@ async def test_pinned_address_is_called_under_its_name(authority: Authority) -> 
     Webhook(SECRET).verify(receiver.bodies[0], receiver.headers())
 
 
-async def test_certificate_of_another_name_is_refused(authority: Authority) -> None:
+async def test_certificate_of_another_name_is_refused(authority: CertificateAuthority) -> None:
     tls = authority.server("DNS:other.example", "IP:127.0.0.1")
-    async with receiving(says(OK), tls) as receiver, sending(authority.trusted()) as sender:
-        outcome = await sender.send(attempt(f"https://hooks.example:{receiver.port}/"))
-    assert isinstance(outcome, Refused)
-    assert outcome.kind is Kind.TLS_ERROR
+    async with (
+        running_receiver(answer_with(OK), tls) as receiver,
+        open_test_sender(authority.trusted()) as sender,
+    ):
+        outcome = await sender.send(new_attempt(f"https://hooks.example:{receiver.port}/"))
+    assert isinstance(outcome, AttemptFailed)
+    assert outcome.kind is FailureKind.TLS_ERROR
     assert "hooks.example" in outcome.excerpt
     assert receiver.bodies == []
 
 
-async def test_certificate_of_an_unknown_authority_is_refused(authority: Authority) -> None:
+async def test_certificate_of_an_unknown_authority_is_refused(
+    authority: CertificateAuthority,
+) -> None:
     tls = authority.server("DNS:hooks.example")
-    async with receiving(says(OK), tls) as receiver, sending() as sender:
-        outcome = await sender.send(attempt(f"https://hooks.example:{receiver.port}/"))
-    assert isinstance(outcome, Refused)
-    assert outcome.kind is Kind.TLS_ERROR
+    async with running_receiver(answer_with(OK), tls) as receiver, open_test_sender() as sender:
+        outcome = await sender.send(new_attempt(f"https://hooks.example:{receiver.port}/"))
+    assert isinstance(outcome, AttemptFailed)
+    assert outcome.kind is FailureKind.TLS_ERROR
     assert receiver.bodies == []
 
 
-async def test_literal_address_is_verified_as_an_address(authority: Authority) -> None:
+async def test_literal_address_is_verified_as_an_address(authority: CertificateAuthority) -> None:
     right, wrong = authority.server("IP:127.0.0.1"), authority.server("DNS:hooks.example")
-    async with sending(authority.trusted()) as sender:
-        async with receiving(says(OK), right) as receiver:
-            outcome = await sender.send(attempt(f"https://127.0.0.1:{receiver.port}/"))
+    async with open_test_sender(authority.trusted()) as sender:
+        async with running_receiver(answer_with(OK), right) as receiver:
+            outcome = await sender.send(new_attempt(f"https://127.0.0.1:{receiver.port}/"))
             assert isinstance(outcome, Delivered)
-        async with receiving(says(OK), wrong) as receiver:
-            refused = await sender.send(attempt(f"https://127.0.0.1:{receiver.port}/"))
-            assert refused.word == "tls_error"
+        async with running_receiver(answer_with(OK), wrong) as receiver:
+            refused = await sender.send(new_attempt(f"https://127.0.0.1:{receiver.port}/"))
+            assert refused.label == "tls_error"
 
 
-async def test_names_at_one_address_share_no_connection(authority: Authority) -> None:
+async def test_names_at_one_address_share_no_connection(authority: CertificateAuthority) -> None:
     tls = authority.server("DNS:a.example", "DNS:b.example")
-    async with receiving(says(OK), tls) as receiver, sending(authority.trusted()) as sender:
+    async with (
+        running_receiver(answer_with(OK), tls) as receiver,
+        open_test_sender(authority.trusted()) as sender,
+    ):
         for name in ("a", "b", "a", "b"):
-            outcome = await sender.send(attempt(f"https://{name}.example:{receiver.port}/"))
+            outcome = await sender.send(new_attempt(f"https://{name}.example:{receiver.port}/"))
             assert isinstance(outcome, Delivered)
     assert receiver.names == ["a.example", "b.example"]
     assert receiver.connections == 2
 
 
 async def test_receiver_that_wants_a_client_certificate_gets_nothing(
-    authority: Authority,
+    authority: CertificateAuthority,
 ) -> None:
     tls = authority.server("DNS:hooks.example")
     tls.load_verify_locations(authority.folder / "ca.pem")
     tls.verify_mode = ssl.CERT_REQUIRED
-    async with receiving(says(OK), tls) as receiver, sending(authority.trusted()) as sender:
-        outcome = await sender.send(attempt(f"https://hooks.example:{receiver.port}/"))
+    async with (
+        running_receiver(answer_with(OK), tls) as receiver,
+        open_test_sender(authority.trusted()) as sender,
+    ):
+        outcome = await sender.send(new_attempt(f"https://hooks.example:{receiver.port}/"))
     # Python's own servers drop the connection where others send a TLS alert.
-    assert outcome.word in {"tls_error", "connect_error", "reset"}
+    assert outcome.label in {"tls_error", "connect_error", "reset"}
     assert receiver.bodies == []
 
 
 # --- behaviour
 
 
-async def deliver(behave: Behaviour, url: str = "http://hooks.example:{}/") -> tuple[Outcome, int]:
+async def deliver(
+    behave: Behaviour, url: str = "http://hooks.example:{}/"
+) -> tuple[AttemptResult, int]:
     """The outcome of one attempt, and how many requests the receiver got."""
-    async with receiving(behave) as receiver, sending() as sender:
-        outcome = await sender.send(attempt(url.format(receiver.port)))
+    async with running_receiver(behave) as receiver, open_test_sender() as sender:
+        outcome = await sender.send(new_attempt(url.format(receiver.port)))
         return outcome, len(receiver.bodies)
 
 
 @pytest.mark.parametrize(
     ("behave", "kind"),
     [
-        (resets, Kind.RESET),
-        (says_and_closes(b""), Kind.RESET),
-        (says_and_closes(b"HTTP/1.1 2"), Kind.RESET),
-        (says_and_closes(b"not http at all\r\n\r\n"), Kind.BAD_ANSWER),
-        (says_and_closes(b"HTTP/1.1 200 OK\r\nx" + b"y" * 100_000), Kind.BAD_ANSWER),
+        (reset_connection, FailureKind.RESET),
+        (answer_and_close(b""), FailureKind.RESET),
+        (answer_and_close(b"HTTP/1.1 2"), FailureKind.RESET),
+        (answer_and_close(b"not http at all\r\n\r\n"), FailureKind.INVALID_RESPONSE),
+        (answer_and_close(b"HTTP/1.1 200 OK\r\nx" + b"y" * 100_000), FailureKind.INVALID_RESPONSE),
         (
-            says_and_closes(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n"),
-            Kind.BAD_ANSWER,
+            answer_and_close(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n"),
+            FailureKind.INVALID_RESPONSE,
         ),
-        (hangs, Kind.TIMEOUT),
-        (drips_head, Kind.TIMEOUT),
-        (says(b"HTTP/1.1 410 Gone\r\ncontent-length: 0\r\n\r\n"), Kind.GONE),
-        (says(b"HTTP/1.1 503 Later\r\ncontent-length: 0\r\n\r\n"), Kind.SLOW_DOWN),
+        (hang, FailureKind.TIMEOUT),
+        (answer_head_slowly, FailureKind.TIMEOUT),
+        (answer_with(b"HTTP/1.1 410 Gone\r\ncontent-length: 0\r\n\r\n"), FailureKind.GONE),
+        (answer_with(b"HTTP/1.1 503 Later\r\ncontent-length: 0\r\n\r\n"), FailureKind.THROTTLED),
         (
-            says(b"HTTP/1.1 302 No\r\nlocation: http://127.0.0.1:1/\r\ncontent-length: 0\r\n\r\n"),
-            Kind.REDIRECT,
+            answer_with(
+                b"HTTP/1.1 302 No\r\nlocation: http://127.0.0.1:1/\r\ncontent-length: 0\r\n\r\n"
+            ),
+            FailureKind.REDIRECT,
         ),
-        (drips, Kind.SERVER_ERROR),
+        (answer_slowly, FailureKind.SERVER_ERROR),
     ],
     ids=str,
 )
 async def test_misbehaving_receiver_has_a_kind_and_got_it_once(
-    behave: Behaviour, kind: Kind
+    behave: Behaviour, kind: FailureKind
 ) -> None:
     outcome, received = await deliver(behave)
-    assert isinstance(outcome, Refused)
+    assert isinstance(outcome, AttemptFailed)
     assert outcome.kind is kind
     assert received == 1
-    assert outcome.took < timedelta(seconds=2)
+    assert outcome.duration < timedelta(seconds=2)
 
 
 @pytest.mark.parametrize(
     "behave",
     [
-        says(OK),
-        floods,
-        says_and_closes(b"HTTP/1.1 204 No Content\r\n\r\n"),
-        says_and_closes(b"HTTP/1.1 202 Accepted\r\ncontent-length: 9\r\n\r\nhalf"),
-        says_and_closes(b"HTTP/1.0 200 OK\r\n\r\nuntil the end"),
-        says(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n"),
-        says(b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: 4\r\n\r\nnogz"),
+        answer_with(OK),
+        flood,
+        answer_and_close(b"HTTP/1.1 204 No Content\r\n\r\n"),
+        answer_and_close(b"HTTP/1.1 202 Accepted\r\ncontent-length: 9\r\n\r\nhalf"),
+        answer_and_close(b"HTTP/1.0 200 OK\r\n\r\nuntil the end"),
+        answer_with(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n"),
+        answer_with(b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: 4\r\n\r\nnogz"),
     ],
     ids=str,
 )
@@ -355,33 +373,36 @@ async def test_two_hundred_is_enough(behave: Behaviour) -> None:
 
 
 async def test_nobody_listens() -> None:
-    async with receiving(says(OK)) as receiver:
+    async with running_receiver(answer_with(OK)) as receiver:
         port = receiver.port
-    async with sending() as sender:
-        outcome = await sender.send(attempt(f"http://hooks.example:{port}/"))
-    assert outcome.word == "connect_error"
+    async with open_test_sender() as sender:
+        outcome = await sender.send(new_attempt(f"http://hooks.example:{port}/"))
+    assert outcome.label == "connect_error"
 
 
-async def test_plain_text_where_tls_was_expected(authority: Authority) -> None:
-    async with receiving(says(OK)) as receiver, sending(authority.trusted()) as sender:
+async def test_plain_text_where_tls_was_expected(authority: CertificateAuthority) -> None:
+    async with (
+        running_receiver(answer_with(OK)) as receiver,
+        open_test_sender(authority.trusted()) as sender,
+    ):
         answer = b"HTTP/1.1 400 No\r\n\r\n"
 
         async def speaks_first(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            await says_and_closes(answer)(writer)
+            await answer_and_close(answer)(writer)
 
         server = await asyncio.start_server(speaks_first, "127.0.0.1", 0)
         async with server:
             port = server.sockets[0].getsockname()[1]
-            outcome = await sender.send(attempt(f"https://hooks.example:{port}/"))
-            assert outcome.word == "tls_error"
-        silent = await sender.send(attempt(f"https://hooks.example:{receiver.port}/"))
-    assert silent.word == "timeout"
+            outcome = await sender.send(new_attempt(f"https://hooks.example:{port}/"))
+            assert outcome.label == "tls_error"
+        silent = await sender.send(new_attempt(f"https://hooks.example:{receiver.port}/"))
+    assert silent.label == "timeout"
 
 
 async def test_connections_serve_again_and_keep_no_cookie() -> None:
-    async with receiving(says(OK)) as receiver, sending() as sender:
+    async with running_receiver(answer_with(OK)) as receiver, open_test_sender() as sender:
         for _ in range(3):
-            await sender.send(attempt(f"http://hooks.example:{receiver.port}/"))
+            await sender.send(new_attempt(f"http://hooks.example:{receiver.port}/"))
         # Kept cookies would grow for as long as the worker lives.
         assert len(sender._client.cookies) == 0
     assert receiver.connections == 1
@@ -392,7 +413,7 @@ async def test_connections_serve_again_and_keep_no_cookie() -> None:
 async def test_proxies_of_the_environment_are_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "all_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:1")
-    outcome, _ = await deliver(says(OK))
+    outcome, _ = await deliver(answer_with(OK))
     assert isinstance(outcome, Delivered)
 
 
@@ -411,13 +432,13 @@ async def test_slots_bound_what_is_under_way() -> None:
         open_now -= 1
         writer.write(OK)
 
-    policy = SenderPolicy(targets=POLICY.targets, connections=3)
-    async with receiving(slowly) as receiver, sending(policy=policy) as sender:
+    policy = SenderPolicy(targets=POLICY.targets, max_connections=3)
+    async with running_receiver(slowly) as receiver, open_test_sender(policy=policy) as sender:
         url = f"http://hooks.example:{receiver.port}/"
-        outcomes: Sequence[Outcome] = await asyncio.gather(
-            *(sender.send(attempt(url)) for _ in range(12))
+        outcomes: Sequence[AttemptResult] = await asyncio.gather(
+            *(sender.send(new_attempt(url)) for _ in range(12))
         )
-    assert {outcome.word for outcome in outcomes} == {"delivered"}
+    assert {outcome.label for outcome in outcomes} == {"delivered"}
     assert max(at_once) == 3
 
 
@@ -427,10 +448,10 @@ async def test_slots_bound_what_is_under_way() -> None:
 async def test_machine_s_resolver_knows_localhost_and_fails_quietly() -> None:
     resolver = SystemResolver(timeout=timedelta(seconds=5))
     try:
-        found = await resolver.addresses("localhost")
+        found = await resolver.resolve("localhost")
         assert found
         assert all(address.is_loopback for address in found)
-        assert await resolver.addresses("a" * 64 + ".example") == ()
+        assert await resolver.resolve("a" * 64 + ".example") == ()
     finally:
         resolver.close()
 
@@ -438,8 +459,8 @@ async def test_machine_s_resolver_knows_localhost_and_fails_quietly() -> None:
 async def test_name_that_is_really_loopback_is_blocked() -> None:
     strict = SenderPolicy(targets=TargetPolicy(allowed=AllowedTargets.parse(["10.0.0.0/8"])))
     async with open_sender(strict, SystemClock()) as sender:
-        outcome = await sender.send(attempt("https://localhost/"))
-    assert outcome.word == "blocked_target"
+        outcome = await sender.send(new_attempt("https://localhost/"))
+    assert outcome.label == "blocked_target"
 
 
 async def test_transport_resolves_no_name_even_if_asked() -> None:

@@ -11,13 +11,13 @@ from typing import Final
 
 import pytest
 
-from core.webhooks.signing_keys import mint_signing_key, public_key
+from core.webhooks.signing_keys import encode_signing_key, public_key
 from tests import needs
-from worker.webhooks.signing import secret_text, sign
+from worker.webhooks.signing import encode_secret, sign
 
 JS: Final = Path(__file__).parent / "js"
-OLD, NEW, STRANGER = (secret_text(bytes([seed]) * 32) for seed in (1, 2, 3))
-KEY, NEXT_KEY = (mint_signing_key(bytes([seed]) * 32) for seed in (4, 5))
+OLD, NEW, STRANGER = (encode_secret(bytes([seed]) * 32) for seed in (1, 2, 3))
+KEY, NEXT_KEY = (encode_signing_key(bytes([seed]) * 32) for seed in (4, 5))
 BODY: Final = '{"type":"request.completed","data":{"prompt":"perché 🎬 ok"}}'
 
 pytestmark = [
@@ -51,7 +51,7 @@ def case(secret: str, *signed_by: str, body: str = BODY, age: timedelta = timede
     headers = sign(
         BODY.encode(),
         webhook_id="msg_1",
-        at=datetime.now(UTC) - age,
+        timestamp=datetime.now(UTC) - age,
         secrets=[text for text in signed_by if text.startswith("whsec_")],
         keys=[text for text in signed_by if text.startswith("whsk_")],
     )

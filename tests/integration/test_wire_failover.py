@@ -10,7 +10,7 @@ from pydantic import SecretStr
 
 from core.errors import StoreUnavailable
 from core.settings import ProcessSettings
-from core.store.client import Wire, connection_source
+from core.store.client import RedisClient, build_connection_pool
 from simulator.private_redis import private_redis
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ async def test_a_write_to_a_demoted_master_is_an_outage_and_not_a_defect(tmp_pat
     with private_redis(directory=tmp_path) as server:
         settings = ProcessSettings(redis_url=SecretStr(server.url))
         admin = redis.asyncio.Redis.from_url(server.url)
-        async with admin, Wire(connection_source(settings.redis, "test")) as wire:
+        async with admin, RedisClient(build_connection_pool(settings.redis, "test")) as wire:
             await wire.execute("SET", "a", 1)
             await admin.replicaof("127.0.0.1", 1)
             with pytest.raises(StoreUnavailable):

@@ -14,10 +14,10 @@ import redis
 from pydantic import SecretStr
 
 from core.settings import ProcessSettings
-from core.store.client import Wire, connection_source
+from core.store.client import RedisClient, build_connection_pool
 from simulator.private_redis import find_server, free_port, private_redis
-from tests.integration.test_webhook_sender import Authority
-from tests.integration.tls_front import tls_before
+from tests.integration.test_webhook_sender import CertificateAuthority
+from tests.integration.tls_front import tls_proxy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,9 +27,9 @@ LARGE: Final = b"x" * 3_000_000
 SOON: Final = timedelta(seconds=15)
 
 
-async def travel(settings: ProcessSettings) -> None:
+async def exchange_commands(settings: ProcessSettings) -> None:
     """Large and small commands, many at a time, each with its own answer."""
-    async with Wire(connection_source(settings.redis, "test")) as wire:
+    async with RedisClient(build_connection_pool(settings.redis, "test")) as wire:
         assert await wire.execute("SET", "large", LARGE) == b"OK"
         numbers = range(500)
         await asyncio.gather(*(wire.execute("SET", f"n:{n}", n) for n in numbers))
@@ -40,16 +40,16 @@ async def travel(settings: ProcessSettings) -> None:
 
 
 async def test_the_wire_speaks_tls(tmp_path: Path) -> None:
-    authority = Authority(tmp_path)
-    authority.found()
+    authority = CertificateAuthority(tmp_path)
+    authority.create()
     authority.server("DNS:localhost")
     pair = {
         "certificate": tmp_path / "DNS_localhost.pem",
         "key": tmp_path / "DNS_localhost.key",
     }
-    with private_redis() as server, tls_before(server.port, **pair) as port:
+    with private_redis() as server, tls_proxy(server.port, **pair) as port:
         url = f"rediss://localhost:{port}/0?ssl_ca_certs={tmp_path / 'ca.pem'}"
-        await travel(ProcessSettings(redis_url=SecretStr(url)))
+        await exchange_commands(ProcessSettings(redis_url=SecretStr(url)))
 
 
 @contextmanager
@@ -70,7 +70,7 @@ def sentinel(folder: Path, master_port: int) -> Iterator[int]:
         process.wait(timeout=SOON.total_seconds())
 
 
-def knows_its_master(port: int) -> bool:
+def has_master(port: int) -> bool:
     """Whether the Sentinel at `port` answers."""
     try:
         with redis.Redis(port=port) as client:
@@ -86,7 +86,9 @@ async def test_the_wire_asks_a_sentinel_for_its_master(tmp_path: Path) -> None:
         sentinel(tmp_path, master.port) as port,
     ):
         until = time.monotonic() + SOON.total_seconds()
-        while not knows_its_master(port):
+        while not has_master(port):
             assert time.monotonic() < until
             await asyncio.sleep(0.05)
-        await travel(ProcessSettings(redis_sentinels=(f"127.0.0.1:{port}",), redis_master="house"))
+        await exchange_commands(
+            ProcessSettings(redis_sentinels=(f"127.0.0.1:{port}",), redis_master="house")
+        )

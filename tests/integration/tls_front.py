@@ -23,14 +23,14 @@ _WITHIN: Final = 10.0
 
 
 @contextmanager
-def tls_before(port: int, *, certificate: Path, key: Path) -> Iterator[int]:
+def tls_proxy(port: int, *, certificate: Path, key: Path) -> Iterator[int]:
     """End TLS at the port that is yielded, and pass everything on to `port`, both on loopback.
 
     Runs in a thread of its own, so that a test may use it whatever loop it has.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
-    front = _Front(port, context)
+    front = _TlsProxy(port, context)
     thread = threading.Thread(target=asyncio.run, args=(front.serve(),))
     thread.start()
     try:
@@ -40,7 +40,7 @@ def tls_before(port: int, *, certificate: Path, key: Path) -> Iterator[int]:
         thread.join()
 
 
-class _Front:
+class _TlsProxy:
     """The server, and its two signs: that it is open, and that it is to end."""
 
     def __init__(self, port: int, context: ssl.SSLContext) -> None:

@@ -8,7 +8,7 @@ import rfc8785
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.deduplication.fingerprint import NO_DEFAULTS, filled, fingerprint
+from core.deduplication.fingerprint import NO_DEFAULTS, fill_defaults, fingerprint
 from tests.unit.core.test_fingerprints import DEFAULTS, Input, same
 
 safe_integers = st.integers(-(2**53) + 1, 2**53 - 1)
@@ -30,7 +30,7 @@ def objects(leaves: st.SearchStrategy[Any]) -> st.SearchStrategy[Input]:
     return st.dictionaries(keys, values, max_size=5)
 
 
-def by_the_standard(value: Input) -> str:
+def canonical_by_rfc8785(value: Input) -> str:
     document = rfc8785.dumps({"v": 1, "model": "m", "input": value})
     return f"1:{hashlib.sha256(document).hexdigest()}"
 
@@ -38,7 +38,7 @@ def by_the_standard(value: Input) -> str:
 @given(objects(scalars | safe_integers))
 def test_the_fast_way_gives_the_bytes_of_the_standard(value: Input) -> None:
     large = any(abs(x) > 2**53 - 1 for x in numbers(value))
-    assert large or fingerprint("m", value, NO_DEFAULTS) == by_the_standard(value)
+    assert large or fingerprint("m", value, NO_DEFAULTS) == canonical_by_rfc8785(value)
 
 
 def numbers(value: object) -> list[float]:
@@ -79,8 +79,8 @@ def test_what_a_parser_gives_back_is_the_same_request(value: Input) -> None:
 @given(objects(any_numbers))
 def test_filling_is_done_once_and_leaves_the_input_alone(value: Input) -> None:
     before = copy.deepcopy(value)
-    whole = filled(value, DEFAULTS)
-    assert filled(whole, DEFAULTS) == whole
+    whole = fill_defaults(value, DEFAULTS)
+    assert fill_defaults(whole, DEFAULTS) == whole
     assert value == before
     assert isinstance(whole, dict)
     assert value.keys() <= whole.keys()

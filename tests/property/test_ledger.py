@@ -3,21 +3,21 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.billing.settlement import Booking, Standing, Verdict, booked
+from core.billing.settlement import ReservationTotals, Settlement, SettlementStatus, totals_of
 from core.money import MicroUsd
 
 amounts = st.integers(0, 10**15).map(MicroUsd)
 
-standings = st.builds(Standing, st.sampled_from(Verdict), amounts)
+standings = st.builds(Settlement, st.sampled_from(SettlementStatus), amounts)
 
 
 @given(amounts, st.lists(standings, min_size=1))
 def test_whatever_is_said_in_which_order_the_books_balance(
-    estimate: MicroUsd, said: list[Standing]
+    estimate: MicroUsd, said: list[Settlement]
 ) -> None:
-    booking = Booking(estimate)
+    booking = ReservationTotals(estimate)
     for at in said:
-        booking = booked(booking.reserved, at)
+        booking = totals_of(booking.reserved, at)
         assert booking.reserved == booking.settled + booking.released + booking.held
         assert min(booking.settled, booking.released, booking.held) >= 0
         assert booking.used == booking.settled + booking.held
@@ -25,12 +25,12 @@ def test_whatever_is_said_in_which_order_the_books_balance(
 
 
 @given(amounts, standings)
-def test_saying_it_twice_books_it_once(estimate: MicroUsd, at: Standing) -> None:
-    once = booked(estimate, at)
-    assert booked(once.reserved, at) == once
+def test_saying_it_twice_books_it_once(estimate: MicroUsd, at: Settlement) -> None:
+    once = totals_of(estimate, at)
+    assert totals_of(once.reserved, at) == once
 
 
 @given(amounts, amounts)
 def test_what_was_spent_counts_to_the_micro_dollar(estimate: MicroUsd, cost: MicroUsd) -> None:
-    booking = booked(estimate, Standing(Verdict.SPENT, cost))
+    booking = totals_of(estimate, Settlement(SettlementStatus.SPENT, cost))
     assert (booking.used, booking.held) == (cost, 0)

@@ -4,21 +4,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.errors import MalformedRequest
-from core.jobs.query import PARTS, Cursor
-from service.api.jobs.list_query import read_job_query
+from core.jobs.query import SCORE_STEPS_PER_MS, Cursor
+from service.api.jobs.list_query import parse_job_query
 
 
 @given(
     place=st.integers(0, 2**53 - 1), job_id=st.from_regex(r"[A-Za-z0-9_-]{1,128}", fullmatch=True)
 )
 def test_a_cursor_is_read_as_it_was_written(place: int, job_id: str) -> None:
-    cursor = Cursor(place / PARTS, job_id)
-    assert Cursor.read(cursor.text) == cursor
+    cursor = Cursor(place / SCORE_STEPS_PER_MS, job_id)
+    assert Cursor.parse(cursor.token) == cursor
 
 
 @given(query=st.text(max_size=60))
 def test_any_query_is_read_or_refused(query: str) -> None:
     try:
-        read_job_query(query)
+        parse_job_query(query)
     except MalformedRequest:
         return

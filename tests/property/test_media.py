@@ -4,7 +4,7 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.models.media import decoded_size, is_plain, refusal
+from service.models.media import decoded_size, find_url_error, is_plain_url
 
 HOSTS = st.lists(
     st.sampled_from(
@@ -22,7 +22,7 @@ HOSTS = st.lists(
 @given(HOSTS, st.sampled_from(["", ":1", "@", ":0"]), st.text("a/?#%\\ é@", max_size=6))
 def test_the_short_way_is_never_kinder(labels: list[str], port: str, path: str) -> None:
     url = f"https://{'.'.join(labels)}{port}/{path}"
-    assert not is_plain(url) or refusal(url) is None
+    assert not is_plain_url(url) or find_url_error(url) is None
 
 
 @given(st.binary(max_size=64))

@@ -2,7 +2,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.deduplication.fingerprint import NO_DEFAULTS
-from service.models.pricing import QUANTITY_FIELDS, price_of
+from service.models.pricing import QUANTITY_FIELDS, estimate_price
 from tests.unit.service.models.test_pricing import BY_OUTPUT, BY_SECOND
 
 
@@ -20,5 +20,5 @@ from tests.unit.service.models.test_pricing import BY_OUTPUT, BY_SECOND
 def test_no_quantity_makes_a_price_that_a_ledger_cannot_hold(given_value: object) -> None:
     for price in (BY_SECOND, BY_OUTPUT):
         for name in QUANTITY_FIELDS[price.unit]:
-            found = price_of(price, {name: given_value}, NO_DEFAULTS)
+            found = estimate_price(price, {name: given_value}, NO_DEFAULTS)
             assert found is None or 0 < found < 2**53

@@ -6,9 +6,9 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.jobs.job import Billed, CancelOutcome, Errand, Job, JobError, JobState
-from core.jobs.timeline import Note, TimelineEntry
-from core.store.codecs import ENTRIES, JOBS
+from core.jobs.job import BillingStatus, CancelOutcome, FollowUp, Job, JobError, JobState
+from core.jobs.timeline import TimelineEntry, TimelineKind
+from core.store.codecs import JOB_CODEC, TIMELINE_ENTRY_CODEC
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
 
@@ -31,28 +31,28 @@ JOB_FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "updated_at": INSTANTS,
     "state": st.sampled_from(JobState),
     "version": st.integers(1, 2**40),
-    "due_at": MAYBE_INSTANT,
-    "start_by": MAYBE_INSTANT,
-    "finish_by": MAYBE_INSTANT,
+    "next_run_at": MAYBE_INSTANT,
+    "start_deadline": MAYBE_INSTANT,
+    "deadline": MAYBE_INSTANT,
     "reference": MAYBE_TEXT,
     "webhook": MAYBE_TEXT,
     "webhook_intermediate": st.booleans(),
     "estimate": st.none() | COUNTS,
     "attempts": COUNTS,
     "upstream_id": MAYBE_TEXT,
-    "trouble": MAYBE_TEXT,
+    "upstream_error": MAYBE_TEXT,
     "cancel_outcome": st.none() | st.sampled_from(CancelOutcome),
     "error": st.none() | st.builds(JobError, TEXT, TEXT, MAYBE_TEXT),
-    "billed": st.sampled_from(Billed),
+    "billed": st.sampled_from(BillingStatus),
     "cost": st.none() | COUNTS,
-    "errand": st.none() | st.sampled_from(Errand),
+    "follow_up": st.none() | st.sampled_from(FollowUp),
 }
 
 ENTRY_VALUES = st.builds(
     TimelineEntry,
     at=INSTANTS,
-    note=st.sampled_from(Note),
-    what=TEXT,
+    kind=st.sampled_from(TimelineKind),
+    code=TEXT,
     state=st.sampled_from(JobState),
     detail=MAYBE_TEXT,
     http_status=st.none() | st.integers(100, 599),
@@ -62,9 +62,9 @@ ENTRY_VALUES = st.builds(
 
 @given(st.builds(Job, **JOB_FIELDS))
 def test_any_job_is_read_as_it_was_written(written: Job) -> None:
-    assert JOBS.read(JOBS.write(written)) == written
+    assert JOB_CODEC.decode(JOB_CODEC.encode(written)) == written
 
 
 @given(ENTRY_VALUES)
 def test_any_line_of_a_timeline_is_read_as_it_was_written(written: TimelineEntry) -> None:
-    assert ENTRIES.read(ENTRIES.write(written)) == written
+    assert TIMELINE_ENTRY_CODEC.decode(TIMELINE_ENTRY_CODEC.encode(written)) == written

@@ -5,7 +5,14 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from core.webhooks.url_policy import AddressKind, Refusal, Target, TargetPolicy, check_url, classify
+from core.webhooks.url_policy import (
+    AddressKind,
+    Refusal,
+    Target,
+    TargetPolicy,
+    check_url,
+    classify_address,
+)
 
 STRICT = TargetPolicy()
 
@@ -14,7 +21,7 @@ STRICT = TargetPolicy()
 @example(ip_address("192.0.0.9"))
 @example(ip_address("2001:1::1"))
 def test_nothing_is_public_that_python_calls_local(address: IPv4Address | IPv6Address) -> None:
-    if classify(address) is AddressKind.PUBLIC:
+    if classify_address(address) is AddressKind.PUBLIC:
         assert address.is_global
         assert not address.is_multicast
 

@@ -19,13 +19,20 @@ KNOWN_KEYS = st.sampled_from(
 
 @given(st.dictionaries(KNOWN_KEYS, JSON))
 def test_no_document_breaks_the_readers(doc: dict[str, object]) -> None:
-    for read in (wire.phase, wire.error_code, wire.error_text, wire.output, wire.cost, wire.times):
+    for read in (
+        wire.parse_phase,
+        wire.parse_error_code,
+        wire.parse_error_text,
+        wire.parse_output,
+        wire.parse_cost,
+        wire.parse_times,
+    ):
         read(doc)
-    wire.queue_position({"queue_position": doc.get("status")})
+    wire.parse_queue_position({"queue_position": doc.get("status")})
 
 
 @given(st.binary(max_size=64))
 def test_no_bytes_break_the_parser(body: bytes) -> None:
-    found = wire.document(body)
+    found = wire.parse_object(body)
 
     assert found is None or found == orjson.loads(body)

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Final
 
 import orjson
 
-from core.jobs.in_doubt import POLICY
-from core.jobs.job import Billed, CancelOutcome, Fact, JobState
+from core.jobs.in_doubt import POLICY_ACTOR
+from core.jobs.job import BillingStatus, CancelOutcome, JobState, Trigger
 from core.observability.events import OperationalWarning, SubmitAnswered
-from core.store.codecs import DELIVERIES, ENTRIES
+from core.store.codecs import DELIVERY_CODEC, TIMELINE_ENTRY_CODEC
 from core.webhooks.delivery import EVENT_OF_STATUS, DeliveryState
 from tests.simulation.people import TENANTS, WEBHOOK
-from tests.simulation.plan import DOUBTFUL
+from tests.simulation.plan import IN_DOUBT_FAULTS
 from worker.jobs.policies import LifecyclePolicy
 from worker.webhooks.retry_schedule import SchedulePolicy
 
@@ -25,92 +25,99 @@ if TYPE_CHECKING:
 
     from core.jobs.job import Job
     from core.webhooks.delivery import Delivery
-    from tests.fakes.memory import Memory
-    from tests.fakes.upstream import Entry
+    from tests.fakes.memory import MemoryState
+    from tests.fakes.upstream import LedgerEntry
     from tests.simulation.plan import Plan
-    from tests.simulation.worker import SimulatedWorker, Surroundings
+    from tests.simulation.worker import SimulatedWorker, SimulationContext
 
 FINAL_EVENTS: Final = frozenset({"request.completed", "request.failed", "request.cancelled"})
 
 
-def all_ended(around: Surroundings, workers: Sequence[SimulatedWorker]) -> bool:
+def all_ended(around: SimulationContext, workers: Sequence[SimulatedWorker]) -> bool:
     """Whether nothing is left to be done."""
     memory = around.stores.memory
-    if memory.due or memory.outbox or any(worker.life.alive and worker.busy for worker in workers):
+    if (
+        memory.due
+        or memory.outbox
+        or any(worker.lifetime.alive and worker.is_busy for worker in workers)
+    ):
         return False
-    return all(job.final for job in memory.every_job())
+    return all(job.is_final for job in memory.all_jobs())
 
 
-def breaches_of(
-    plan: Plan, around: Surroundings, workers: Sequence[SimulatedWorker]
+def violations_of(
+    plan: Plan, around: SimulationContext, workers: Sequence[SimulatedWorker]
 ) -> tuple[str, ...]:
     """Every breach of every invariant, in words."""
     memory = around.stores.memory
     found = [
         f"{job.id}: {breach}"
-        for job in memory.every_job()
+        for job in memory.all_jobs()
         for check in JOB_CHECKS
         for breach in check(around, job)
     ]
     found += _nothing_left(memory)
-    found += _counts_agree(memory)
-    found += _books_agree(memory)
-    found += _nothing_broke(around)
+    found += _counters_match_records(memory)
+    found += _totals_match_ledger(memory)
+    found += _no_unexpected_errors(around)
     found += _no_acceptance_lost(around, workers)
-    if plan.die_at is None and not plan.faults & DOUBTFUL:
+    if plan.die_at is None and not plan.faults & IN_DOUBT_FAULTS:
         found += _no_doubt_without_cause(memory)
     return tuple(found)
 
 
-def _paid_once(around: Surroundings, job: Job) -> Iterator[str]:
+def _paid_once(around: SimulationContext, job: Job) -> Iterator[str]:
     """At most one paid submit, but for approved resends."""
-    taken = len(around.runcomfy.of_job(job.id))
+    taken = len(around.runcomfy.entries_of_job(job.id))
     if taken > 1 + job.resends_approved:
         yield f"{taken} paid submits, {job.resends_approved} resends approved"
 
 
-def _ends(_: Surroundings, job: Job) -> Iterator[str]:
-    if not job.final:
+def _is_final(_: SimulationContext, job: Job) -> Iterator[str]:
+    if not job.is_final:
         yield f"has not ended: {job.state}"
     elif job.finished_at is None:
         yield "ended at no time"
 
 
-def _is_done_with(_: Surroundings, job: Job) -> Iterator[str]:
+def _has_no_follow_up(_: SimulationContext, job: Job) -> Iterator[str]:
     """What was still to be learnt about it was learnt, or given up."""
-    if job.errand is not None:
-        yield f"the errand {job.errand} was never done"
+    if job.follow_up is not None:
+        yield f"the errand {job.follow_up} was never done"
 
 
-def _resends_were_approved(around: Surroundings, job: Job) -> Iterator[str]:
+def _resends_were_approved(around: SimulationContext, job: Job) -> Iterator[str]:
     """Each by a line of its own in the timeline, and by a policy only once."""
-    lines = [ENTRIES.read(entry) for entry in around.stores.memory.timelines[job.id]]
-    approved = [line.detail or "" for line in lines if line.what == Fact.RESEND_APPROVED]
+    lines = [TIMELINE_ENTRY_CODEC.decode(entry) for entry in around.stores.memory.timelines[job.id]]
+    approved = [line.detail or "" for line in lines if line.code == Trigger.RESEND_APPROVED]
     if len(approved) != job.resends_approved:
         yield f"{job.resends_approved} resends counted, approved were {approved}"
-    if sum(POLICY in detail.split() for detail in approved) > 1:
+    if sum(POLICY_ACTOR in detail.split() for detail in approved) > 1:
         yield f"the policy approved more than one resend: {approved}"
 
 
-def _cancelled_as_told(around: Surroundings, job: Job) -> Iterator[str]:
+def _cancel_answer_was_true(around: SimulationContext, job: Job) -> Iterator[str]:
     """Who was told that it is cancelled was told the truth, and so is the record."""
-    told = around.journal.cancels.get(job.id, ())
+    told = around.log.cancels.get(job.id, ())
     if CancelOutcome.CANCELLED in told and job.state is not JobState.CANCELLED:
         yield f"a caller was told that it is cancelled, and it is {job.state}"
     if job.state is JobState.CANCELLED and job.cancel_outcome is not CancelOutcome.CANCELLED:
         yield f"is cancelled, and says {job.cancel_outcome}"
 
 
-def _lost_with_cause(around: Surroundings, job: Job) -> Iterator[str]:
+def _lost_only_after_grace(around: SimulationContext, job: Job) -> Iterator[str]:
     """RunComfy's word that it does not know a request is believed only after a while."""
     entry = _entry(around, job)
     if entry is None or job.error is None or job.error.code != "upstream_lost":
         return
-    if entry.course.forgotten is None and entry.course.visible < LifecyclePolicy().gone_after:
+    if (
+        entry.plan.forgotten_after is None
+        and entry.plan.visible_after < LifecyclePolicy().not_found_timeout
+    ):
         yield "counts as lost upstream, and was there"
 
 
-def _brings_its_output(around: Surroundings, job: Job) -> Iterator[str]:
+def _has_its_output(around: SimulationContext, job: Job) -> Iterator[str]:
     """What succeeded, or came late, has the output of the request that it names."""
     output = around.stores.memory.jobs[job.id].output
     if job.state is not JobState.SUCCEEDED and not job.late:
@@ -124,42 +131,42 @@ def _brings_its_output(around: Surroundings, job: Job) -> Iterator[str]:
         yield f"has {output!r} instead of its output"
 
 
-def _billed_truly(around: Surroundings, job: Job) -> Iterator[str]:
+def _billed_correctly(around: SimulationContext, job: Job) -> Iterator[str]:
     """`no` and `yes` agree with the ledger; whatever is not known is `unknown`."""
     if _shares(job):
-        if (job.billed, job.cost, job.upstream_id) != (Billed.NO, 0, None):
+        if (job.billed, job.cost, job.upstream_id) != (BillingStatus.NO, 0, None):
             yield f"has another's result, billed {job.billed} at {job.cost}"
         return
     charged = [entry for entry in _own(around, job) if entry.charged]
-    if job.billed is Billed.NO and charged:
+    if job.billed is BillingStatus.NO and charged:
         yield f"billed no, and RunComfy charged {[entry.upstream_id for entry in charged]}"
-    if job.billed is Billed.YES and not charged:
+    if job.billed is BillingStatus.YES and not charged:
         yield "billed yes, and RunComfy charged nothing"
-    if job.state is JobState.SUCCEEDED and job.billed is not Billed.YES:
+    if job.state is JobState.SUCCEEDED and job.billed is not BillingStatus.YES:
         yield f"succeeded, billed {job.billed}"
     entry = _entry(around, job)
     if job.cost is not None and (
-        entry is None or job.cost != (entry.course.price if entry.charged else 0)
+        entry is None or job.cost != (entry.plan.price if entry.charged else 0)
     ):
         yield f"cost {job.cost} is not the ledger's"
 
 
-def _fails_for_a_reason(around: Surroundings, job: Job) -> Iterator[str]:
+def _leader_loss_is_justified(around: SimulationContext, job: Job) -> Iterator[str]:
     """Nobody loses his leader, but where its money is not known and nobody may pay again."""
     if job.error is None or job.error.code != "leader_lost":
         return
     if job.leader is None or around.stores.memory.job(job.leader) is None:
         yield "lost a leader that nobody knows"
-    elif all(each.billed is not Billed.UNKNOWN for each in around.stores.memory.every_job()):
+    elif all(each.billed is not BillingStatus.UNKNOWN for each in around.stores.memory.all_jobs()):
         yield "was told that its leader is gone, and it is not"
 
 
-def _saves_what_was_paid(around: Surroundings, job: Job) -> Iterator[str]:
-    if _shares(job) and _payer(around, job).billed is not Billed.YES:
+def _saved_amount_is_correct(around: SimulationContext, job: Job) -> Iterator[str]:
+    if _shares(job) and _payer(around, job).billed is not BillingStatus.YES:
         yield f"has the result of {job.leader}, which did not pay"
 
 
-def _one_notice(around: Surroundings, job: Job) -> Iterator[str]:
+def _has_one_final_delivery(around: SimulationContext, job: Job) -> Iterator[str]:
     """A final state has one delivery for its endpoint, and that was delivered or tried out."""
     url = job.webhook or (WEBHOOK.format(job.tenant) if job.tenant == TENANTS[0] else None)
     final = [row for row in _deliveries(around.stores.memory, job) if row.event in FINAL_EVENTS]
@@ -172,8 +179,8 @@ def _one_notice(around: Surroundings, job: Job) -> Iterator[str]:
             yield f"{delivery.url} instead of {url}"
 
 
-def _notices_arrive(around: Surroundings, job: Job) -> Iterator[str]:
-    taken = {received.webhook_id for received in around.receivers.taken}
+def _deliveries_arrive(around: SimulationContext, job: Job) -> Iterator[str]:
+    taken = {received.webhook_id for received in around.receivers.received}
     for delivery in _deliveries(around.stores.memory, job):
         if delivery.state is DeliveryState.PENDING:
             yield f"{delivery.id} is still pending"
@@ -181,14 +188,14 @@ def _notices_arrive(around: Surroundings, job: Job) -> Iterator[str]:
             yield f"{delivery.id} counts as delivered, and nobody took it"
         elif (
             delivery.state is DeliveryState.FAILED
-            and delivery.attempts != SchedulePolicy().attempts
+            and delivery.attempts != SchedulePolicy().max_attempts
         ):
             yield f"{delivery.id} was given up after {delivery.attempts} attempts"
 
 
-def _no_notice_early(around: Surroundings, job: Job) -> Iterator[str]:
+def _deliveries_match_events(around: SimulationContext, job: Job) -> Iterator[str]:
     """What a receiver reads says what the event says."""
-    for received in around.receivers.taken:
+    for received in around.receivers.received:
         if received.job_id != job.id or received.event not in FINAL_EVENTS:
             continue
         if received.event.removeprefix("request.") != received.status:
@@ -198,49 +205,49 @@ def _no_notice_early(around: Surroundings, job: Job) -> Iterator[str]:
 JOB_CHECKS: Final = (
     _paid_once,
     _resends_were_approved,
-    _ends,
-    _is_done_with,
-    _cancelled_as_told,
-    _lost_with_cause,
-    _brings_its_output,
-    _billed_truly,
-    _fails_for_a_reason,
-    _saves_what_was_paid,
-    _one_notice,
-    _notices_arrive,
-    _no_notice_early,
+    _is_final,
+    _has_no_follow_up,
+    _cancel_answer_was_true,
+    _lost_only_after_grace,
+    _has_its_output,
+    _billed_correctly,
+    _leader_loss_is_justified,
+    _saved_amount_is_correct,
+    _has_one_final_delivery,
+    _deliveries_arrive,
+    _deliveries_match_events,
 )
 
 
-def _nothing_left(memory: Memory) -> Iterator[str]:
+def _nothing_left(memory: MemoryState) -> Iterator[str]:
     """No lease, no doubt, no callback stays for ever."""
-    turns = memory.turns
+    turns = memory.fair_queue
     indexes: dict[str, object] = {
         "due": memory.due,
-        "doubted": memory.doubts,
+        "doubted": memory.in_doubt,
         "to be sent": memory.outbox,
     }
-    flights = memory.flights
+    flights = memory.coalescing
     indexes |= {
         "followed": {name: those for name, those in flights.followers.items() if those},
         "following": flights.leaders if memory.states[JobState.FOLLOWING] else {},
-        "led": {once: held.leader for once, held in flights.inputs.items() if held.leader},
+        "led": {once: held.leader for once, held in flights.entries.items() if held.leader},
     }
     for name, left in (indexes | {"waiting": turns.waiting, "running": turns.slots}).items():
         if left:
             yield f"left in the index of what is {name}: {left}"
 
 
-def _counts_agree(memory: Memory) -> Iterator[str]:
-    counted = Counter(job.state for job in memory.every_job())
+def _counters_match_records(memory: MemoryState) -> Iterator[str]:
+    counted = Counter(job.state for job in memory.all_jobs())
     kept = {state: number for state, number in memory.states.items() if number}
     if kept != counted:
         yield f"states are counted {kept}, and are {counted}"
 
 
-def _books_agree(memory: Memory) -> Iterator[str]:
+def _totals_match_ledger(memory: MemoryState) -> Iterator[str]:
     """With everything over, nothing is held, and what was settled is what RunComfy charged."""
-    for job in memory.every_job():
+    for job in memory.all_jobs():
         booking = memory.accounts[job.id].booking
         if booking.held or min(booking.settled, booking.released) < 0:
             yield f"{job.id}: the books are open: {booking}"
@@ -248,33 +255,37 @@ def _books_agree(memory: Memory) -> Iterator[str]:
             yield f"{job.id}: cost {job.cost}, settled {booking.settled}"
 
 
-def _nothing_broke(around: Surroundings) -> Iterator[str]:
+def _no_unexpected_errors(around: SimulationContext) -> Iterator[str]:
     """No step and no delivery ended in an exception that nobody expected."""
-    for process, event in around.journal.events:
+    for process, event in around.log.events:
         if isinstance(event, OperationalWarning) and event.error is not None:
             yield f"{process}: {event.code} {event.detail} ({event.job_id})"
 
 
-def _no_acceptance_lost(around: Surroundings, workers: Sequence[SimulatedWorker]) -> Iterator[str]:
+def _no_acceptance_lost(
+    around: SimulationContext, workers: Sequence[SimulatedWorker]
+) -> Iterator[str]:
     """An acceptance that reached a process is on record, unless that process died of it."""
-    survivors = {worker.life.name for worker in workers if worker.life.alive}
+    survivors = {worker.lifetime.name for worker in workers if worker.lifetime.alive}
     timelines = around.stores.memory.timelines
-    for process, event in around.journal.events:
+    for process, event in around.log.events:
         if not isinstance(event, SubmitAnswered) or event.upstream_id is None:
             continue
-        words = (ENTRIES.read(entry).detail or "" for entry in timelines[event.job_id])
+        words = (
+            TIMELINE_ENTRY_CODEC.decode(entry).detail or "" for entry in timelines[event.job_id]
+        )
         known = any(event.upstream_id in detail.split() for detail in words)
         if process in survivors and not known:
             yield f"{event.job_id}: {process} was told {event.upstream_id}, no record tells of it"
 
 
-def _no_doubt_without_cause(memory: Memory) -> Iterator[str]:
+def _no_doubt_without_cause(memory: MemoryState) -> Iterator[str]:
     for job_id, timeline in memory.timelines.items():
-        if any(ENTRIES.read(entry).state is JobState.IN_DOUBT for entry in timeline):
+        if any(TIMELINE_ENTRY_CODEC.decode(entry).state is JobState.IN_DOUBT for entry in timeline):
             yield f"{job_id}: was in doubt although every submit was answered and recorded"
 
 
-def _entry(around: Surroundings, job: Job) -> Entry | None:
+def _entry(around: SimulationContext, job: Job) -> LedgerEntry | None:
     entries = around.runcomfy.ledger
     return next((entry for entry in entries if entry.upstream_id == job.upstream_id), None)
 
@@ -284,24 +295,24 @@ def _shares(job: Job) -> bool:
     return job.state is JobState.SUCCEEDED and job.leader is not None
 
 
-def _payer(around: Surroundings, job: Job) -> Job:
+def _payer(around: SimulationContext, job: Job) -> Job:
     """Whose work brought the job's result."""
     if not _shares(job):
         return job
-    return next(each for each in around.stores.memory.every_job() if each.id == job.leader)
+    return next(each for each in around.stores.memory.all_jobs() if each.id == job.leader)
 
 
-def _own(around: Surroundings, job: Job) -> list[Entry]:
+def _own(around: SimulationContext, job: Job) -> list[LedgerEntry]:
     """What the job answers for: what it submitted and did not hand on, and what it was handed."""
-    lines = [ENTRIES.read(entry) for entry in around.stores.memory.timelines[job.id]]
-    gone = job.upstream_id if any(line.what == Fact.HANDED_ON for line in lines) else None
-    own = [each for each in around.runcomfy.of_job(job.id) if each.upstream_id != gone]
+    lines = [TIMELINE_ENTRY_CODEC.decode(entry) for entry in around.stores.memory.timelines[job.id]]
+    gone = job.upstream_id if any(line.code == Trigger.HANDED_OVER for line in lines) else None
+    own = [each for each in around.runcomfy.entries_of_job(job.id) if each.upstream_id != gone]
     inherited = _entry(around, job)
     if gone is None and inherited is not None and inherited not in own:
         own.append(inherited)
     return own
 
 
-def _deliveries(memory: Memory, job: Job) -> list[Delivery]:
+def _deliveries(memory: MemoryState, job: Job) -> list[Delivery]:
     ids = memory.job_deliveries.get(job.id, ())
-    return [DELIVERIES.read(memory.deliveries[delivery_id].doc) for delivery_id in ids]
+    return [DELIVERY_CODEC.decode(memory.deliveries[delivery_id].doc) for delivery_id in ids]

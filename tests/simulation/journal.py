@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from core.jobs.job import TRANSITIONS, JobState
-from core.store.codecs import JOBS
-from core.transactions.job_update import Outcome
+from core.store.codecs import JOB_CODEC
+from core.transactions.job_update import WriteResult
 from tests.fakes.jobs import MemoryJobStore
 
 if TYPE_CHECKING:
@@ -18,42 +18,42 @@ if TYPE_CHECKING:
     from core.clock import Clock
     from core.jobs.job import CancelOutcome, Job
     from core.observability.events import Event
-    from core.transactions.admission import Admission, Admitted
+    from core.transactions.admission import Admission, AdmissionResult
     from core.transactions.job_update import Change
-    from tests.fakes.memory import Memory
+    from tests.fakes.memory import MemoryState
 
 SERVES: Final = frozenset(JobState) - {JobState.FAILED, JobState.CANCELLED, JobState.EXPIRED}
 STEPS: Final = frozenset((before, after) for (before, _), after in TRANSITIONS.items())
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class LogEntry:
     """Something that happened: when, where, what, to which job."""
 
     at: timedelta
     where: str
-    what: object
+    text: object
     job_id: str | None = None
 
     def __str__(self) -> str:
         """For people."""
-        return f"{self.at.total_seconds():12.3f} {self.where:10} {self.what} {self.job_id or ''}"
+        return f"{self.at.total_seconds():12.3f} {self.where:10} {self.text} {self.job_id or ''}"
 
 
 @dataclass(slots=True)
-class Journal:
+class SimulationLog:
     """The run's story, what broke on the way, and every event of every process."""
 
     clock: Clock
-    lines: list[Line] = field(default_factory=list)
-    breaches: list[str] = field(default_factory=list)
+    entries: list[LogEntry] = field(default_factory=list)
+    violations: list[str] = field(default_factory=list)
     events: list[tuple[str, Event]] = field(default_factory=list)
     cancels: dict[str, list[CancelOutcome]] = field(default_factory=dict)
     """What callers were told of their cancels, by job."""
 
     def note(self, where: str, what: object, job_id: str | None = None) -> None:
         """Write a line."""
-        self.lines.append(Line(self.clock.monotonic(), where, what, job_id))
+        self.entries.append(LogEntry(self.clock.monotonic(), where, what, job_id))
 
     def emit_for(self, process: str) -> Callable[[Event], None]:
         """A process' `Emit`."""
@@ -66,77 +66,81 @@ class Journal:
 
     def story(self) -> str:
         """All lines."""
-        return "\n".join(map(str, self.lines))
+        return "\n".join(map(str, self.entries))
 
 
-class WatchedJobStore(MemoryJobStore):
+class CheckedJobStore(MemoryJobStore):
     """The twin, with a witness: each stored change must be a legal step from what was there."""
 
-    def __init__(self, memory: Memory, journal: Journal) -> None:
+    def __init__(self, memory: MemoryState, journal: SimulationLog) -> None:
         """Breaches go to `journal`."""
         super().__init__(memory)
-        self._journal = journal
+        self._log = journal
         self._given_up: set[str] = set()
 
-    async def admit(self, admission: Admission) -> Admitted:
+    async def admit(self, admission: Admission) -> AdmissionResult:
         """See `JobStore.admit`."""
         admitted = await super().admit(admission)
-        self._journal.note("store", f"admitted {admitted.reuse}", admission.job.id)
-        self._judge_flights()
+        self._log.note("store", f"admitted {admitted.cache_status}", admission.job.id)
+        self._check_coalescing()
         return admitted
 
-    async def store(self, change: Change) -> Outcome:
+    async def store(self, change: Change) -> WriteResult:
         """See `JobStore.store`."""
         before, after = change.before, change.after
-        held, leader = self._held(after.id), self._leader_of(after.id)
-        heir = None if change.heir is None else self._held(change.heir.after.id)
+        held, leader = self._current(after.id), self._leader_of(after.id)
+        heir = None if change.successor is None else self._current(change.successor.after.id)
         outcome = await super().store(change)
         what = f"{before.state} v{before.version} -> {after.state} v{after.version}: {outcome} "
-        what += " ".join(f"[{entry.what} {entry.detail or ''}]" for entry in change.entries)
-        self._journal.note("store", what, after.id)
-        if outcome is Outcome.STORED and held is not None:
-            self._judge(held, before, after)
-        if outcome is Outcome.STORED and heir is not None and change.heir is not None:
-            self._judge(heir, change.heir.before, change.heir.after)
+        what += " ".join(f"[{entry.code} {entry.detail or ''}]" for entry in change.entries)
+        self._log.note("store", what, after.id)
+        if outcome is WriteResult.STORED and held is not None:
+            self._check_transition(held, before, after)
+        if outcome is WriteResult.STORED and heir is not None and change.successor is not None:
+            self._check_transition(heir, change.successor.before, change.successor.after)
         promoted = before.state is JobState.FOLLOWING and after.state is JobState.QUEUED
-        if promoted and outcome is Outcome.STORED and (leader is None or leader.state in SERVES):
-            self._breach(f"{after.id}: is paid for while its leader serves it: {leader}")
+        if (
+            promoted
+            and outcome is WriteResult.STORED
+            and (leader is None or leader.state in SERVES)
+        ):
+            self._report(f"{after.id}: is paid for while its leader serves it: {leader}")
         if after.state is JobState.CANCELLING:
             self._given_up.add(after.id)
-        self._judge_flights()
+        self._check_coalescing()
         return outcome
 
-    def _held(self, job_id: str) -> Job | None:
+    def _current(self, job_id: str) -> Job | None:
         row = self._memory.job(job_id)
-        return None if row is None else JOBS.read(row.doc)
+        return None if row is None else JOB_CODEC.decode(row.doc)
 
     def _leader_of(self, job_id: str) -> Job | None:
-        leader = self._memory.flights.leaders.get(job_id)
-        return None if leader is None else self._held(leader)
+        leader = self._memory.coalescing.leaders.get(job_id)
+        return None if leader is None else self._current(leader)
 
-    def _judge_flights(self) -> None:
+    def _check_coalescing(self) -> None:
         """Of identical requests under way one is paid for, but for what is being cancelled."""
-        flights = self._memory.flights
+        flights = self._memory.coalescing
         leading: Counter[object] = Counter()
-        for name, part in flights.parts.items():
-            job = self._held(name)
-            if name in flights.leaders or name in self._given_up or job is None or job.final:
+        for name, part in flights.dedup_keys.items():
+            job = self._current(name)
+            if name in flights.leaders or name in self._given_up or job is None or job.is_final:
                 continue
-            leading[part.once] += 1
+            leading[part.scope_and_fingerprint] += 1
         if any(number > 1 for number in leading.values()):
-            self._breach(f"more than one is paid for at a time: {leading}")
+            self._report(f"more than one is paid for at a time: {leading}")
 
-    def _judge(self, held: Job, before: Job, after: Job) -> None:
+    def _check_transition(self, held: Job, before: Job, after: Job) -> None:
         job = f"{after.id} {before.state}->{after.state}"
         if held != before:
-            self._breach(f"{job}: another record than the one that was read was overwritten")
+            self._report(f"{job}: another record than the one that was read was overwritten")
         if after.version != before.version + 1:
-            self._breach(f"{job}: version {before.version} was followed by {after.version}")
+            self._report(f"{job}: version {before.version} was followed by {after.version}")
         if before.state is not after.state and not _legal(before.state, after.state):
-            self._breach(f"{job}: the table has no such step")
+            self._report(f"{job}: the table has no such step")
 
-    def _breach(self, what: str) -> None:
-        self._journal.breaches.append(what)
+    def _report(self, what: str) -> None:
+        self._log.violations.append(what)
 
 
 def _legal(before: JobState, after: JobState) -> bool:

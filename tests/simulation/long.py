@@ -6,7 +6,7 @@ import sys
 from random import Random
 from typing import Final
 
-from tests.simulation.plan import DOUBTFUL, Fault, Plan
+from tests.simulation.plan import IN_DOUBT_FAULTS, Fault, Plan
 from tests.simulation.world import run
 
 REPORT_EVERY: Final = 1000
@@ -16,7 +16,7 @@ def plan_of(seed: int) -> Plan:
     """A plan for each number: from quiet ones to those in which everything goes wrong."""
     rng = Random(seed)
     share = rng.choice((0.1, 0.3, 0.7))
-    spared = rng.choice((frozenset(), frozenset(), DOUBTFUL))
+    spared = rng.choice((frozenset(), frozenset(), IN_DOUBT_FAULTS))
     return Plan(
         seed=seed,
         workers=rng.randint(1, 3),
@@ -32,7 +32,7 @@ def main(arguments: list[str]) -> int:
     first = int(arguments[1]) if len(arguments) > 1 else 0
     for number, seed in enumerate(range(first, first + runs), start=1):
         report = run(plan_of(seed))
-        if report.breaches:
+        if report.violations:
             print(report)
             return 1
         if number % REPORT_EVERY == 0:

@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class Stuck(Exception):
+class DeadlockDetected(Exception):
     """Nothing is ready, and no timer will ever make anything ready."""
 
 
-class _Jump(selectors.SelectSelector):
+class _TimeJumpSelector(selectors.SelectSelector):
     """Where a loop would wait for sockets, time passes at once. No socket is ever ready."""
 
     def __init__(self) -> None:
@@ -29,7 +29,7 @@ class _Jump(selectors.SelectSelector):
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         if timeout is None:
-            raise Stuck
+            raise DeadlockDetected
         self.elapsed += max(timeout, 0.0)
         return []
 
@@ -39,12 +39,12 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
     def __init__(self) -> None:
         """It is nought."""
-        self._jump = _Jump()
-        super().__init__(self._jump)
+        self._selector_clock = _TimeJumpSelector()
+        super().__init__(self._selector_clock)
 
     def time(self) -> float:
         """Virtual seconds since the start."""
-        return self._jump.elapsed
+        return self._selector_clock.elapsed
 
 
 class LoopClock:
@@ -58,15 +58,15 @@ class LoopClock:
 
     def now(self) -> datetime:
         """See `core.clock.Clock`."""
-        self._look()
+        self._loop_time()
         return self._now
 
     def monotonic(self) -> timedelta:
         """See `core.clock.Clock`."""
-        self._look()
+        self._loop_time()
         return self._elapsed
 
-    def _look(self) -> None:
+    def _loop_time(self) -> None:
         at = self._loop.time()
         if at != self._asked_at:
             self._asked_at, self._elapsed = at, timedelta(seconds=at)

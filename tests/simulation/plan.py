@@ -13,15 +13,15 @@ class Fault(StrEnum):
 
     DEATHS = auto()
     """A process dies at an await, before or after what it awaits took effect."""
-    STORE_AWAY = auto()
+    STORE_UNAVAILABLE = auto()
     """The store is away for everybody for a while."""
-    STORE_PARTED = auto()
+    STORE_PARTITIONED = auto()
     """The store is away for one process for a while."""
-    STORE_SILENT = auto()
+    STORE_ANSWER_LOST = auto()
     """The store does what it was asked, and its answer is lost."""
     STORE_LATE = auto()
     """The store falls silent, and does what it was asked some time afterwards."""
-    RINGS = auto()
+    WAKE_MESSAGES = auto()
     """Rings get lost, come twice, come late."""
     LOST_BEFORE = auto()
     """A submit is lost on its way."""
@@ -39,18 +39,18 @@ class Fault(StrEnum):
     """RunComfy refuses the account."""
     READS_FAIL = auto()
     """Reads get no usable answer now and then."""
-    READS_AWAY = auto()
+    READS_UNAVAILABLE = auto()
     """Reads get no usable answer for a while."""
-    UNKNOWN_WORDS = auto()
+    UNKNOWN_STATUS = auto()
     NOT_YET_VISIBLE = auto()
     """A new id is unknown for a while."""
-    BLINKS = auto()
+    TEMPORARILY_MISSING = auto()
     """After a read that failed, a known id is once said to be unknown."""
     FORGOTTEN = auto()
     """An id is unknown from some time on, for ever."""
-    DISAGREE = auto()
+    RESULT_AFTER_STATUS = auto()
     """The status says that it ended before the result does."""
-    BREAKS = auto()
+    UPSTREAM_FAILURES = auto()
     """Requests fail upstream, for money or for free."""
     NO_OUTPUT = auto()
     LATE_COST = auto()
@@ -67,19 +67,19 @@ class Fault(StrEnum):
     """Callers set short deadlines."""
     RECEIVER = auto()
     """The receiver fails, or takes a callback and its answer is lost."""
-    NEWS = auto()
+    PROGRESS_EVENTS = auto()
     """Callers ask for callbacks on the way."""
     POLICIES = auto()
     """Tenants fail or resend what is in doubt."""
-    TWINS = auto()
+    IDENTICAL_REQUESTS = auto()
     """Callers ask for the same; tenants share, and try again what failed."""
 
 
-DOUBTFUL: Final = frozenset(
+IN_DOUBT_FAULTS: Final = frozenset(
     {
         Fault.DEATHS,
-        Fault.STORE_AWAY,
-        Fault.STORE_PARTED,
+        Fault.STORE_UNAVAILABLE,
+        Fault.STORE_PARTITIONED,
         Fault.STORE_LATE,
         Fault.LOST_BEFORE,
         Fault.LOST_AFTER,
@@ -111,21 +111,21 @@ class Plan:
         )
 
 
-class Chance:
+class SeededRandomness:
     """All chance of a run, in streams by name, so that one kind's draws do not shift another's."""
 
     def __init__(self, plan: Plan) -> None:
         """Everything follows from the plan."""
         self._plan = plan
-        self.healed = False
+        self.faults_ended = False
         """From then on nothing goes wrong."""
 
     def stream(self, name: str) -> Random:
         """The stream of this name, from its beginning."""
         return Random(f"{self._plan.seed}:{name}")
 
-    def strikes(self, fault: Fault, rng: Random, *, factor: float = 1.0) -> bool:
+    def occurs(self, fault: Fault, rng: Random, *, factor: float = 1.0) -> bool:
         """Whether this trouble happens here and now."""
-        if self.healed or fault not in self._plan.faults:
+        if self.faults_ended or fault not in self._plan.faults:
             return False
         return rng.random() < self._plan.intensity * factor

@@ -18,25 +18,25 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
     from datetime import datetime
 
-    from core.circuit_breaker import Breaker
+    from core.circuit_breaker import CircuitBreaker
     from core.clock import Clock
     from core.jobs.job import Job, JobRecord
-    from core.store.deliveries import Settled
-    from core.store.jobs import Depth, JobView
-    from core.store.webhook_endpoints import SetupChange
+    from core.store.deliveries import AttemptWriteResult
+    from core.store.jobs import JobView, Projection
+    from core.store.webhook_endpoints import WebhookConfigUpdate
     from core.tenants.api_keys import Credential
     from core.tenants.tenant import Tenant
-    from core.transactions.admission import Admission, Admitted
-    from core.transactions.job_update import Change, Outcome
-    from core.webhooks.circuit_breaker import Channel
-    from core.webhooks.config import MarkedSetup, WebhookSetup
-    from core.webhooks.delivery import ChannelMove, Claimed, Settlement
+    from core.transactions.admission import Admission, AdmissionResult
+    from core.transactions.job_update import Change, WriteResult
+    from core.webhooks.circuit_breaker import EndpointCircuit
+    from core.webhooks.config import VersionedConfig, WebhookConfig
+    from core.webhooks.delivery import CircuitUpdate, ClaimedDelivery, DeliveryUpdate
     from tests.fakes.stores import MemoryStores
     from tests.fakes.upstream import FakeRunComfy
-    from tests.simulation.plan import Chance
+    from tests.simulation.plan import SeededRandomness
     from worker.ports import CancelAnswer, ResultAnswer, StatusAnswer, SubmitAnswer
-    from worker.webhooks.outcomes import Outcome as SendOutcome
-    from worker.webhooks.sender import Attempt
+    from worker.webhooks.outcomes import AttemptResult as SendOutcome
+    from worker.webhooks.sender import AttemptRequest
 
 T = TypeVar("T")
 DEATH_FACTOR: Final = 0.1
@@ -44,15 +44,20 @@ DEATH_FACTOR: Final = 0.1
 LATENCIES: Final = (0.0, 0.0, 0.0, 0.001, 0.02, 0.3)
 
 
-class Died(BaseException):
+class ProcessDied(BaseException):
     """The process is no more. Not an Exception: nothing of the product may handle it."""
 
 
-class Life:
+class ProcessLifetime:
     """One process' life. `die_at` is the number of the await at which it must die, if any."""
 
     def __init__(
-        self, name: str, chance: Chance, *, mortal: bool = False, die_at: int | None = None
+        self,
+        name: str,
+        chance: SeededRandomness,
+        *,
+        mortal: bool = False,
+        die_at: int | None = None,
     ) -> None:
         """Alive, at its first await; `mortal` ones may die of the plan's deaths."""
         self.name = name
@@ -64,56 +69,58 @@ class Life:
         self._mortal = mortal
         self._die_at = die_at
 
-    async def point(self) -> None:
-        """An await: others run, and the process may die. Raises `Died`."""
+    async def checkpoint(self) -> None:
+        """An await: others run, and the process may die. Raises `ProcessDied`."""
         self.check()
         await asyncio.sleep(self._rng.choice(LATENCIES))
         self.check()
         self.awaits += 1
-        struck = self._mortal and self._chance.strikes(Fault.DEATHS, self._rng, factor=DEATH_FACTOR)
+        struck = self._mortal and self._chance.occurs(Fault.DEATHS, self._rng, factor=DEATH_FACTOR)
         if struck or self.awaits == self._die_at:
             self.alive = False
             self.on_death()
-            raise Died(self.name)
+            raise ProcessDied(self.name)
 
     def check(self) -> None:
-        """Raises `Died` for a dead process."""
+        """Raises `ProcessDied` for a dead process."""
         if not self.alive:
-            raise Died(self.name)
+            raise ProcessDied(self.name)
 
 
-class Weather:
+class StoreAvailability:
     """When the store is away: for everybody, and for each process by itself."""
 
-    def __init__(self, clock: Clock, chance: Chance, active: timedelta) -> None:
+    def __init__(self, clock: Clock, chance: SeededRandomness, active: timedelta) -> None:
         """Drawn in advance."""
         self._clock = clock
         self._chance = chance
         self._active = active
-        self._storms = {"": self._drawn("", Fault.STORE_AWAY)}
+        self._outages = {"": self._drawn("", Fault.STORE_UNAVAILABLE)}
 
-    def away(self, process: str) -> bool:
+    def is_down(self, process: str) -> bool:
         """Whether this process gets no connection now."""
-        if process not in self._storms:
-            self._storms[process] = self._drawn(process, Fault.STORE_PARTED)
+        if process not in self._outages:
+            self._outages[process] = self._drawn(process, Fault.STORE_PARTITIONED)
         now = self._clock.monotonic()
-        storms = (*self._storms[""], *self._storms[process])
-        return not self._chance.healed and any(start <= now < end for start, end in storms)
+        storms = (*self._outages[""], *self._outages[process])
+        return not self._chance.faults_ended and any(start <= now < end for start, end in storms)
 
     def _drawn(self, process: str, fault: Fault) -> tuple[tuple[timedelta, timedelta], ...]:
         rng, drawn = self._chance.stream(f"weather:{process}"), []
         for _ in range(4):
             start = self._active * rng.random()
             length = timedelta(seconds=rng.choice((1, 3, 10, 40)) * rng.uniform(0.5, 1.5))
-            if self._chance.strikes(fault, rng, factor=2):
+            if self._chance.occurs(fault, rng, factor=2):
                 drawn.append((start, start + length))
         return tuple(drawn)
 
 
-class Line:
+class StoreConnection:
     """A process' connection to the store: a command may be refused, lost, late, or unanswered."""
 
-    def __init__(self, life: Life, chance: Chance, weather: Weather) -> None:
+    def __init__(
+        self, life: ProcessLifetime, chance: SeededRandomness, weather: StoreAvailability
+    ) -> None:
         """Over the weather that it meets."""
         self._life = life
         self._chance = chance
@@ -122,24 +129,24 @@ class Line:
 
     async def call(self, command: Callable[[], Awaitable[T]]) -> T:
         """Carry out a command, or not, and answer, or not. Raises what `core.store` raises."""
-        await self._life.point()
-        if self._weather.away(self._life.name):
+        await self._life.checkpoint()
+        if self._weather.is_down(self._life.name):
             await self._fail(command)
-        if self._chance.strikes(Fault.STORE_LATE, self._rng, factor=0.2):
+        if self._chance.occurs(Fault.STORE_LATE, self._rng, factor=0.2):
             self._later(command)
             raise StoreSilent
         answer = await command()
-        await self._life.point()
-        if self._chance.strikes(Fault.STORE_SILENT, self._rng, factor=0.4):
+        await self._life.checkpoint()
+        if self._chance.occurs(Fault.STORE_ANSWER_LOST, self._rng, factor=0.4):
             raise StoreSilent
         return answer
 
     async def _fail(self, command: Callable[[], Awaitable[T]]) -> None:
-        if self._chance.strikes(Fault.STORE_SILENT, self._rng, factor=2):
+        if self._chance.occurs(Fault.STORE_ANSWER_LOST, self._rng, factor=2):
             await command()
-            await self._life.point()
+            await self._life.checkpoint()
             raise StoreSilent
-        if self._chance.strikes(Fault.STORE_LATE, self._rng):
+        if self._chance.occurs(Fault.STORE_LATE, self._rng):
             self._later(command)
             raise StoreSilent
         raise StoreUnavailable
@@ -158,7 +165,7 @@ class ProcessClock:
     """Time, for one process."""
 
     clock: Clock
-    life: Life
+    lifetime: ProcessLifetime
 
     def now(self) -> datetime:
         """See `core.clock.Clock`."""
@@ -171,166 +178,174 @@ class ProcessClock:
     async def sleep(self, span: timedelta) -> None:
         """See `core.clock.Clock`. The dead do not wake."""
         await self.clock.sleep(span)
-        await self.life.point()
+        await self.lifetime.checkpoint()
 
 
 @dataclass(frozen=True, slots=True)
 class ProcessJobs:
     """The job store, as one process reaches it."""
 
-    line: Line
+    connection: StoreConnection
     stores: MemoryStores
 
-    async def admit(self, admission: Admission) -> Admitted:
+    async def admit(self, admission: Admission) -> AdmissionResult:
         """See `JobStore.admit`."""
-        return await self.line.call(lambda: self.stores.jobs.admit(admission))
+        return await self.connection.call(lambda: self.stores.jobs.admit(admission))
 
     async def authenticate(self, credential: Credential, scope: Scope | None = None) -> None:
         """See `JobStore.authenticate`."""
-        await self.line.call(lambda: self.stores.jobs.authenticate(credential, scope))
+        await self.connection.call(lambda: self.stores.jobs.authenticate(credential, scope))
 
     async def read(
-        self, credential: Credential, job_id: str, depth: Depth, scope: Scope = Scope.READ
+        self, credential: Credential, job_id: str, projection: Projection, scope: Scope = Scope.READ
     ) -> JobView:
         """See `JobStore.read`."""
-        return await self.line.call(lambda: self.stores.jobs.read(credential, job_id, depth, scope))
+        return await self.connection.call(
+            lambda: self.stores.jobs.read(credential, job_id, projection, scope)
+        )
 
     async def load(self, job_id: str) -> JobRecord | None:
         """See `JobStore.load`."""
-        return await self.line.call(lambda: self.stores.jobs.load(job_id))
+        return await self.connection.call(lambda: self.stores.jobs.load(job_id))
 
-    async def input(self, job_id: str) -> bytes | None:
+    async def load_input(self, job_id: str) -> bytes | None:
         """See `JobStore.input`."""
-        return await self.line.call(lambda: self.stores.jobs.input(job_id))
+        return await self.connection.call(lambda: self.stores.jobs.load_input(job_id))
 
-    async def leader(self, job: Job) -> JobRecord | None:
+    async def load_leader(self, job: Job) -> JobRecord | None:
         """See `JobStore.leader`."""
-        return await self.line.call(lambda: self.stores.jobs.leader(job))
+        return await self.connection.call(lambda: self.stores.jobs.load_leader(job))
 
-    async def heir(self, job_id: str) -> Job | None:
+    async def load_successor(self, job_id: str) -> Job | None:
         """See `JobStore.heir`."""
-        return await self.line.call(lambda: self.stores.jobs.heir(job_id))
+        return await self.connection.call(lambda: self.stores.jobs.load_successor(job_id))
 
-    async def store(self, change: Change) -> Outcome:
+    async def store(self, change: Change) -> WriteResult:
         """See `JobStore.store`."""
-        return await self.line.call(lambda: self.stores.jobs.store(change))
+        return await self.connection.call(lambda: self.stores.jobs.store(change))
 
-    async def put_off(self, job: Job, due_at: datetime, *, polled: bool = False) -> bool:
-        """See `JobStore.put_off`."""
-        return await self.line.call(lambda: self.stores.jobs.put_off(job, due_at, polled=polled))
+    async def reschedule(self, job: Job, next_run_at: datetime, *, polled: bool = False) -> bool:
+        """See `JobStore.reschedule`."""
+        return await self.connection.call(
+            lambda: self.stores.jobs.reschedule(job, next_run_at, polled=polled)
+        )
 
     async def claim_due(self, lease: timedelta, limit: int) -> Sequence[Job]:
         """See `JobStore.claim_due`."""
-        return await self.line.call(lambda: self.stores.jobs.claim_due(lease, limit))
+        return await self.connection.call(lambda: self.stores.jobs.claim_due(lease, limit))
 
-    async def doubts(self, limit: int) -> Sequence[Job]:
+    async def list_in_doubt(self, limit: int) -> Sequence[Job]:
         """See `JobStore.doubts`."""
-        return await self.line.call(lambda: self.stores.jobs.doubts(limit))
+        return await self.connection.call(lambda: self.stores.jobs.list_in_doubt(limit))
 
 
 @dataclass(frozen=True, slots=True)
 class ProcessTenants:
     """The tenant store, as one process reaches it."""
 
-    line: Line
+    connection: StoreConnection
     stores: MemoryStores
 
     async def load(self, name: str) -> Tenant | None:
         """See `TenantStore.load`."""
-        return await self.line.call(lambda: self.stores.tenants.load(name))
+        return await self.connection.call(lambda: self.stores.tenants.load(name))
 
 
 @dataclass(frozen=True, slots=True)
 class ProcessBreakers:
     """The breaker's store, as one process reaches it."""
 
-    line: Line
+    connection: StoreConnection
     stores: MemoryStores
 
-    async def load(self) -> Breaker:
-        """See `BreakerStore.load`."""
-        return await self.line.call(self.stores.breakers.load)
+    async def load(self) -> CircuitBreaker:
+        """See `CircuitBreakerStore.load`."""
+        return await self.connection.call(self.stores.circuit_breakers.load)
 
-    async def swap(self, before: Breaker, after: Breaker) -> bool:
-        """See `BreakerStore.swap`."""
-        return await self.line.call(lambda: self.stores.breakers.swap(before, after))
+    async def compare_and_set(self, before: CircuitBreaker, after: CircuitBreaker) -> bool:
+        """See `CircuitBreakerStore.swap`."""
+        return await self.connection.call(
+            lambda: self.stores.circuit_breakers.compare_and_set(before, after)
+        )
 
-    async def take_submit(self) -> datetime | None:
-        """See `BreakerStore.take_submit`."""
-        return await self.line.call(self.stores.breakers.take_submit)
+    async def take_submit_token(self) -> datetime | None:
+        """See `CircuitBreakerStore.take_submit`."""
+        return await self.connection.call(self.stores.circuit_breakers.take_submit_token)
 
 
 @dataclass(frozen=True, slots=True)
 class ProcessOutbox:
     """The delivery store, as one process reaches it."""
 
-    line: Line
+    connection: StoreConnection
     stores: MemoryStores
 
-    async def claim_due(self, lease: timedelta, limit: int) -> Sequence[Claimed]:
+    async def claim_due(self, lease: timedelta, limit: int) -> Sequence[ClaimedDelivery]:
         """See `DeliveryStore.claim_due`."""
-        return await self.line.call(lambda: self.stores.deliveries.claim_due(lease, limit))
+        return await self.connection.call(lambda: self.stores.deliveries.claim_due(lease, limit))
 
-    async def settle(self, settlement: Settlement) -> Settled:
+    async def complete_attempt(self, completion: DeliveryUpdate) -> AttemptWriteResult:
         """See `DeliveryStore.settle`."""
-        return await self.line.call(lambda: self.stores.deliveries.settle(settlement))
+        return await self.connection.call(
+            lambda: self.stores.deliveries.complete_attempt(completion)
+        )
 
-    async def channel(self, name: str) -> Channel:
+    async def load_circuit(self, name: str) -> EndpointCircuit:
         """See `DeliveryStore.channel`."""
-        return await self.line.call(lambda: self.stores.deliveries.channel(name))
+        return await self.connection.call(lambda: self.stores.deliveries.load_circuit(name))
 
-    async def move_channel(self, move: ChannelMove) -> bool:
-        """See `DeliveryStore.move_channel`."""
-        return await self.line.call(lambda: self.stores.deliveries.move_channel(move))
+    async def update_circuit(self, update: CircuitUpdate) -> bool:
+        """See `DeliveryStore.update_circuit`."""
+        return await self.connection.call(lambda: self.stores.deliveries.update_circuit(update))
 
 
 @dataclass(frozen=True, slots=True)
 class ProcessWebhooks:
     """The store of endpoints, as one process reaches it."""
 
-    line: Line
+    connection: StoreConnection
     stores: MemoryStores
 
-    async def load(self, tenant: str) -> WebhookSetup | None:
-        """See `WebhookStore.load`."""
-        return await self.line.call(lambda: self.stores.webhooks.load(tenant))
+    async def load(self, tenant: str) -> WebhookConfig | None:
+        """See `WebhookConfigStore.load`."""
+        return await self.connection.call(lambda: self.stores.webhooks.load(tenant))
 
-    async def marked(self, tenant: str) -> MarkedSetup:
-        """See `WebhookStore.marked`."""
-        return await self.line.call(lambda: self.stores.webhooks.marked(tenant))
+    async def load_versioned(self, tenant: str) -> VersionedConfig:
+        """See `WebhookConfigStore.marked`."""
+        return await self.connection.call(lambda: self.stores.webhooks.load_versioned(tenant))
 
-    async def change(self, change: SetupChange) -> bool:
-        """See `WebhookStore.change`."""
-        return await self.line.call(lambda: self.stores.webhooks.change(change))
+    async def update(self, update: WebhookConfigUpdate) -> bool:
+        """See `WebhookConfigStore.change`."""
+        return await self.connection.call(lambda: self.stores.webhooks.update(update))
 
 
 @dataclass(frozen=True, slots=True)
 class ProcessUpstream:
     """RunComfy, as one process reaches it: it may die before a call leaves, and after it."""
 
-    life: Life
+    lifetime: ProcessLifetime
     runcomfy: FakeRunComfy
 
     async def submit(self, model_id: str, body: bytes) -> SubmitAnswer:
         """See `worker.ports.Upstream`."""
         return await self._call(lambda: self.runcomfy.submit(model_id, body))
 
-    async def status(self, upstream_id: str) -> StatusAnswer:
+    async def get_status(self, upstream_id: str) -> StatusAnswer:
         """See `worker.ports.Upstream`."""
-        return await self._call(lambda: self.runcomfy.status(upstream_id))
+        return await self._call(lambda: self.runcomfy.get_status(upstream_id))
 
-    async def result(self, upstream_id: str) -> ResultAnswer:
+    async def get_result(self, upstream_id: str) -> ResultAnswer:
         """See `worker.ports.Upstream`."""
-        return await self._call(lambda: self.runcomfy.result(upstream_id))
+        return await self._call(lambda: self.runcomfy.get_result(upstream_id))
 
     async def cancel(self, upstream_id: str) -> CancelAnswer:
         """See `worker.ports.Upstream`."""
         return await self._call(lambda: self.runcomfy.cancel(upstream_id))
 
     async def _call(self, call: Callable[[], Awaitable[T]]) -> T:
-        await self.life.point()
+        await self.lifetime.checkpoint()
         answer = await call()
-        await self.life.point()
+        await self.lifetime.checkpoint()
         return answer
 
 
@@ -338,12 +353,12 @@ class ProcessUpstream:
 class ProcessSender:
     """The receivers, as one process reaches them."""
 
-    life: Life
-    send_to: Callable[[Attempt], Awaitable[SendOutcome]]
+    lifetime: ProcessLifetime
+    send_to: Callable[[AttemptRequest], Awaitable[SendOutcome]]
 
-    async def send(self, attempt: Attempt) -> SendOutcome:
-        """See `worker.webhooks.delivery_worker.Sends`."""
-        await self.life.point()
+    async def send(self, attempt: AttemptRequest) -> SendOutcome:
+        """See `worker.webhooks.delivery_worker.AttemptSender`."""
+        await self.lifetime.checkpoint()
         outcome = await self.send_to(attempt)
-        await self.life.point()
+        await self.lifetime.checkpoint()
         return outcome

@@ -10,18 +10,20 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from core.jobs.job import JobState
-from tests.simulation.plan import DOUBTFUL, Fault, Plan
-from tests.simulation.world import Report, run
+from tests.simulation.plan import IN_DOUBT_FAULTS, Fault, Plan
+from tests.simulation.world import SimulationReport, run
 
 RUNS: Final = 2000
-RUNS_OF_TWINS: Final = 1000
+IDENTICAL_REQUEST_RUNS: Final = 1000
 """Beside those, which hold identical requests too; the long form runs more of both."""
 SEEDS: Final = st.integers(min_value=0, max_value=2**32)
 FAULTS: Final = st.one_of(
     st.frozensets(st.sampled_from(Fault), max_size=4),
     st.frozensets(st.sampled_from(Fault), min_size=6),
     st.frozensets(st.sampled_from(Fault), min_size=16),
-    st.frozensets(st.sampled_from([fault for fault in Fault if fault not in DOUBTFUL]), min_size=6),
+    st.frozensets(
+        st.sampled_from([fault for fault in Fault if fault not in IN_DOUBT_FAULTS]), min_size=6
+    ),
 )
 PLANS: Final = st.builds(
     Plan,
@@ -36,10 +38,10 @@ SAME_PLANS: Final = st.builds(
     seed=SEEDS,
     workers=st.integers(1, 3),
     jobs=st.integers(2, 8),
-    faults=FAULTS.map(lambda faults: faults | {Fault.TWINS}),
+    faults=FAULTS.map(lambda faults: faults | {Fault.IDENTICAL_REQUESTS}),
     intensity=st.sampled_from((0.1, 0.3, 0.6)),
 )
-BACK_WITHIN: Final = timedelta(seconds=30)
+RECOVERY_TIMEOUT: Final = timedelta(seconds=30)
 
 
 # Each failed before its bug was mended; the name says what went wrong.
@@ -53,21 +55,21 @@ REGRESSIONS: Final = {
     "a resend that ended free hid the charge of the first submit": Plan(
         seed=13,
         jobs=1,
-        faults=frozenset({Fault.LOST_AFTER, Fault.BREAKS, Fault.POLICIES}),
+        faults=frozenset({Fault.LOST_AFTER, Fault.UPSTREAM_FAILURES, Fault.POLICIES}),
         intensity=0.6,
     ),
     "one submit's late answer was taken for that of the next": Plan(
         seed=351,
         jobs=1,
         faults=frozenset(
-            {Fault.STORE_PARTED, Fault.STORE_SILENT, Fault.SLOW_SUBMITS, Fault.NOT_SENT}
+            {Fault.STORE_PARTITIONED, Fault.STORE_ANSWER_LOST, Fault.SLOW_SUBMITS, Fault.NOT_SENT}
         ),
         intensity=0.3,
     ),
     "a renewal that failed was tried again too late": Plan(
         seed=51,
         jobs=1,
-        faults=frozenset({Fault.STORE_SILENT, Fault.SLOW_SUBMITS, Fault.CANCELS}),
+        faults=frozenset({Fault.STORE_ANSWER_LOST, Fault.SLOW_SUBMITS, Fault.CANCELS}),
         intensity=0.6,
     ),
     "a 404 on both sides of an outage of the store was believed": Plan(
@@ -76,22 +78,35 @@ REGRESSIONS: Final = {
         jobs=4,
         faults=frozenset(
             {
-                *(Fault.DEATHS, Fault.STORE_AWAY, Fault.STORE_PARTED, Fault.STORE_SILENT),
+                *(
+                    Fault.DEATHS,
+                    Fault.STORE_UNAVAILABLE,
+                    Fault.STORE_PARTITIONED,
+                    Fault.STORE_ANSWER_LOST,
+                ),
                 *(Fault.STORE_LATE, Fault.LOST_BEFORE, Fault.LOST_AFTER, Fault.NOT_SENT),
-                *(Fault.READS_FAIL, Fault.READS_AWAY, Fault.NOT_YET_VISIBLE, Fault.BLINKS),
-                *(Fault.FORGOTTEN, Fault.OPERATORS, Fault.POLICIES, Fault.TWINS),
+                *(
+                    Fault.READS_FAIL,
+                    Fault.READS_UNAVAILABLE,
+                    Fault.NOT_YET_VISIBLE,
+                    Fault.TEMPORARILY_MISSING,
+                ),
+                *(Fault.FORGOTTEN, Fault.OPERATORS, Fault.POLICIES, Fault.IDENTICAL_REQUESTS),
             }
         ),
         intensity=0.3,
     ),
     "the first 404 after an outage was believed": Plan(
-        seed=5, jobs=1, faults=frozenset({Fault.READS_AWAY, Fault.BLINKS}), intensity=0.3
+        seed=5,
+        jobs=1,
+        faults=frozenset({Fault.READS_UNAVAILABLE, Fault.TEMPORARILY_MISSING}),
+        intensity=0.3,
     ),
 }
 
 
-def _holds(report: Report) -> None:
-    assert not report.breaches, str(report)
+def _holds(report: SimulationReport) -> None:
+    assert not report.violations, str(report)
 
 
 @settings(
@@ -109,7 +124,7 @@ def test_every_run_keeps_the_invariants(plan: Plan) -> None:
 
 
 @settings(
-    max_examples=RUNS_OF_TWINS,
+    max_examples=IDENTICAL_REQUEST_RUNS,
     deadline=None,
     database=None,
     suppress_health_check=[HealthCheck.too_slow],
@@ -126,27 +141,27 @@ def test_what_once_went_wrong_stays_right(bug: str) -> None:
     _holds(run(REGRESSIONS[bug]))
 
 
-SCENES: Final = {
+SCENARIOS: Final = {
     "plain": frozenset[Fault](),
-    "webhooks on the way": frozenset({Fault.NEWS}),
+    "webhooks on the way": frozenset({Fault.PROGRESS_EVENTS}),
     "not sent at first": frozenset({Fault.NOT_SENT}),
     "answer lost": frozenset({Fault.LOST_AFTER}),
     "slow submit": frozenset({Fault.SLOW_SUBMITS}),
     "cancelled": frozenset({Fault.CANCELS}),
     "out of time": frozenset({Fault.DEADLINES, Fault.LONG_RUNS}),
     "resent by policy": frozenset({Fault.POLICIES, Fault.LOST_BEFORE}),
-    "late result": frozenset({Fault.DISAGREE, Fault.LATE_COST}),
-    "the same twice": frozenset({Fault.TWINS}),
-    "the same, cancelled": frozenset({Fault.TWINS, Fault.CANCELS}),
+    "late result": frozenset({Fault.RESULT_AFTER_STATUS, Fault.LATE_COST}),
+    "the same twice": frozenset({Fault.IDENTICAL_REQUESTS}),
+    "the same, cancelled": frozenset({Fault.IDENTICAL_REQUESTS, Fault.CANCELS}),
 }
 
 
-@pytest.mark.parametrize("scene", SCENES)
+@pytest.mark.parametrize("scene", SCENARIOS)
 def test_a_worker_may_die_at_any_await(scene: str) -> None:
     """Not by chance: at each await of the first worker in turn."""
     for seed in range(3):
-        faults = SCENES[scene]
-        jobs = 3 if Fault.TWINS in faults else 1
+        faults = SCENARIOS[scene]
+        jobs = 3 if Fault.IDENTICAL_REQUESTS in faults else 1
         whole = Plan(seed, workers=2, jobs=jobs, faults=faults, intensity=0.5)
         awaits = run(whole).awaits
         for number in range(1, min(awaits, 150) + 1):
@@ -165,17 +180,17 @@ def test_a_death_costs_an_open_job_at_most_half_a_minute() -> None:
                 ends = [job.finished_at for job in (*late.jobs, *usual.jobs)]
                 assert ends[0] is not None
                 assert ends[1] is not None
-                assert ends[0] - ends[1] <= BACK_WITHIN, str(late)
+                assert ends[0] - ends[1] <= RECOVERY_TIMEOUT, str(late)
 
 
 def test_the_same_plan_tells_the_same_story() -> None:
     plan = Plan(7, workers=3, jobs=4, faults=frozenset(Fault), intensity=0.3)
-    assert run(plan).story == run(plan).story
+    assert run(plan).log_text == run(plan).log_text
 
 
 def test_other_seeds_tell_other_stories() -> None:
     faults = frozenset(Fault)
-    assert run(Plan(1, faults=faults)).story != run(Plan(2, faults=faults)).story
+    assert run(Plan(1, faults=faults)).log_text != run(Plan(2, faults=faults)).log_text
 
 
 def _dying(plan: Plan, at: int) -> Plan:

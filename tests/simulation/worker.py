@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Final
 
 from core.circuit_breaker import BreakerPolicy
 from core.errors import StoreUnavailable
-from core.store.wake_queue import is_meant
+from core.store.wake_queue import is_current
 from tests.fakes.ids import SeededIds
-from tests.fakes.outbox import MemorySinks
+from tests.fakes.outbox import MemoryEventStreams
 from tests.simulation.process import (
-    Line,
     ProcessBreakers,
     ProcessClock,
     ProcessJobs,
@@ -23,27 +22,28 @@ from tests.simulation.process import (
     ProcessTenants,
     ProcessUpstream,
     ProcessWebhooks,
+    StoreConnection,
 )
-from worker.jobs.decisions.transition import Rules
-from worker.jobs.job_processor import Lifecycle
-from worker.jobs.job_writer import Hands
-from worker.jobs.submit_gate import BreakerGate
-from worker.scheduling.lease_loop import LeasedLoop, LoopPolicy, Work
-from worker.webhooks.delivery_worker import Courier, CourierHands, CourierPolicy
+from worker.jobs.decisions.transition import DecisionContext
+from worker.jobs.job_processor import JobProcessor
+from worker.jobs.job_writer import JobDependencies
+from worker.jobs.submit_gate import CircuitBreakerGate
+from worker.scheduling.lease_loop import LeaseLoop, LoopPolicy, WorkSource
+from worker.webhooks.delivery_worker import DeliveryDependencies, DeliveryPolicy, DeliveryWorker
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from core.clock import Clock
     from core.jobs.job import Job
-    from core.webhooks.delivery import Claimed
-    from tests.fakes.memory import Memory
+    from core.webhooks.delivery import ClaimedDelivery
+    from tests.fakes.memory import MemoryState
     from tests.fakes.stores import MemoryStores
     from tests.fakes.upstream import FakeRunComfy
-    from tests.simulation.journal import Journal
-    from tests.simulation.plan import Chance
-    from tests.simulation.process import Life, Weather
-    from tests.simulation.whims import Receivers
+    from tests.simulation.journal import SimulationLog
+    from tests.simulation.plan import SeededRandomness
+    from tests.simulation.process import ProcessLifetime, StoreAvailability
+    from tests.simulation.whims import SimulatedReceivers
     from worker.jobs.policies import LifecyclePolicy
 
 DELIVERY_LEASE: Final = timedelta(seconds=30)
@@ -51,47 +51,47 @@ TICK: Final = timedelta(seconds=1)
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
+class SimulationContext:
     """What all processes share."""
 
     clock: Clock
-    chance: Chance
-    weather: Weather
+    randomness: SeededRandomness
+    store_availability: StoreAvailability
     stores: MemoryStores
     runcomfy: FakeRunComfy
-    receivers: Receivers
-    journal: Journal
-    due: Due
+    receivers: SimulatedReceivers
+    log: SimulationLog
+    due: DueWaiter
 
 
 @dataclass(frozen=True, slots=True)
-class _Sleeper:
+class _DueSleeper:
     index: Mapping[str, int]
     until: float
     woken: asyncio.Future[None]
 
 
-class Due:
+class DueWaiter:
     """Sleeps until something is due in an index, so that idle loops cost a run nothing."""
 
-    def __init__(self, memory: Memory) -> None:
+    def __init__(self, memory: MemoryState) -> None:
         """Told of each write to an index."""
         self._memory = memory
-        self._sleepers: list[_Sleeper] = []
-        memory.changed = self._look
+        self._sleepers: list[_DueSleeper] = []
+        memory.on_due_change = self._notify
 
     async def wait(self, index: Mapping[str, int]) -> None:
         """Return when something in `index` is due."""
         while (first := _first(index)) > self._memory.now:
             woken = asyncio.get_running_loop().create_future()
-            sleeper = _Sleeper(index, first, woken)
+            sleeper = _DueSleeper(index, first, woken)
             self._sleepers.append(sleeper)
             left = None if first == inf else (first - self._memory.now) / 1000
             await asyncio.wait((woken,), timeout=left)
             if not woken.done():
                 self._sleepers.remove(sleeper)
 
-    def _look(self) -> None:
+    def _notify(self) -> None:
         """Wake those for whom something is due earlier than they thought."""
         early = [each for each in self._sleepers if _first(each.index) < each.until]
         for sleeper in early:
@@ -107,18 +107,20 @@ def _first(index: Mapping[str, int]) -> float:
 class SimulatedWorker:
     """Runs until it dies. A later one with another name takes its place."""
 
-    def __init__(self, life: Life, around: Surroundings, policy: LifecyclePolicy) -> None:
+    def __init__(
+        self, life: ProcessLifetime, around: SimulationContext, policy: LifecyclePolicy
+    ) -> None:
         """Composed as `worker.composition` composes the real one."""
-        self.life = life
-        self._around = around
+        self.lifetime = life
+        self._context = around
         self._policy = policy
         self._clock = ProcessClock(around.clock, life)
-        line = Line(life, around.chance, around.weather)
+        line = StoreConnection(life, around.randomness, around.store_availability)
         self._jobs = ProcessJobs(line, around.stores)
         self._tenants = ProcessTenants(line, around.stores)
         self._webhooks = ProcessWebhooks(line, around.stores)
         self._outbox = ProcessOutbox(line, around.stores)
-        self._emit = around.journal.emit_for(life.name)
+        self._emit = around.log.emit_for(life.name)
         self._watcher = self._loop_of_steps(line)
         self._courier = self._loop_of_deliveries()
         self._tasks: list[asyncio.Task[None]] = []
@@ -130,73 +132,75 @@ class SimulatedWorker:
             asyncio.create_task(self._courier.run()),
         ]
 
-    async def ring(self, job_id: str, version: int) -> None:
+    async def wake(self, job_id: str, version: int) -> None:
         """As `worker.main` answers the doorbell."""
         try:
             record = await self._jobs.load(job_id)
         except StoreUnavailable:
             return
-        if record is not None and is_meant(version, record.job):
-            self._watcher.take(record.job)
+        if record is not None and is_current(version, record.job):
+            self._watcher.start(record.job)
 
     @property
-    def busy(self) -> int:
+    def is_busy(self) -> int:
         """How much is under way."""
-        return self._watcher.busy + self._courier.busy
+        return self._watcher.in_flight + self._courier.in_flight
 
-    def bury(self) -> None:
+    def stop(self) -> None:
         """Stop the loops of a dead worker that wait for nothing of ours."""
         for task in self._tasks:
             task.cancel()
 
     async def _claim_jobs(self, room: int) -> Sequence[Job]:
-        await self._around.due.wait(self._around.stores.memory.due)
+        await self._context.due.wait(self._context.stores.memory.due)
         return await self._jobs.claim_due(self._policy.lease, room)
 
-    async def _claim_deliveries(self, room: int) -> Sequence[Claimed]:
-        await self._around.due.wait(self._around.stores.memory.outbox)
+    async def _claim_deliveries(self, room: int) -> Sequence[ClaimedDelivery]:
+        await self._context.due.wait(self._context.stores.memory.outbox)
         return await self._outbox.claim_due(DELIVERY_LEASE, room)
 
-    def _loop_of_steps(self, line: Line) -> LeasedLoop[Job]:
-        around, name = self._around, self.life.name
+    def _loop_of_steps(self, line: StoreConnection) -> LeaseLoop[Job]:
+        around, name = self._context, self.lifetime.name
         breakers = ProcessBreakers(line, around.stores)
-        lifecycle = Lifecycle(
-            Hands(
-                name=name,
+        lifecycle = JobProcessor(
+            JobDependencies(
+                worker_id=name,
                 jobs=self._jobs,
                 tenants=self._tenants,
-                webhooks=self._webhooks,
-                upstream=ProcessUpstream(self.life, around.runcomfy),
-                gate=BreakerGate(breakers, self._clock, BreakerPolicy(), self._emit),
+                webhook_configs=self._webhooks,
+                upstream=ProcessUpstream(self.lifetime, around.runcomfy),
+                submit_gate=CircuitBreakerGate(breakers, self._clock, BreakerPolicy(), self._emit),
                 clock=self._clock,
-                ids=SeededIds(around.chance.stream(f"ids:{name}")),
+                ids=SeededIds(around.randomness.stream(f"ids:{name}")),
                 emit=self._emit,
-                rules=Rules(self._policy, around.chance.stream(f"rules:{name}")),
+                decision_context=DecisionContext(
+                    self._policy, around.randomness.stream(f"rules:{name}")
+                ),
             )
         )
-        work = Work("job_step", self._claim_jobs, lifecycle.advance, lambda job: job.id)
-        return LeasedLoop(work, LoopPolicy(8, TICK), self._clock, self._emit)
+        work = WorkSource("job_step", self._claim_jobs, lifecycle.advance, lambda job: job.id)
+        return LeaseLoop(work, LoopPolicy(8, TICK), self._clock, self._emit)
 
-    def _loop_of_deliveries(self) -> LeasedLoop[Claimed]:
-        around = self._around
-        courier = Courier(
-            CourierHands(
+    def _loop_of_deliveries(self) -> LeaseLoop[ClaimedDelivery]:
+        around = self._context
+        courier = DeliveryWorker(
+            DeliveryDependencies(
                 outbox=self._outbox,
                 jobs=self._jobs,
-                setups=self._webhooks,
-                sender=ProcessSender(self.life, around.receivers.send),
-                sinks=MemorySinks(),
+                webhook_configs=self._webhooks,
+                sender=ProcessSender(self.lifetime, around.receivers.send),
+                event_streams=MemoryEventStreams(),
                 clock=self._clock,
-                rng=around.chance.stream(f"courier:{self.life.name}"),
-                ids=SeededIds(around.chance.stream(f"events:{self.life.name}")),
+                rng=around.randomness.stream(f"courier:{self.lifetime.name}"),
+                ids=SeededIds(around.randomness.stream(f"events:{self.lifetime.name}")),
                 emit=self._emit,
             ),
-            CourierPolicy(),
+            DeliveryPolicy(),
         )
-        work = Work(
+        work = WorkSource(
             "delivery_step",
             self._claim_deliveries,
             courier.deliver,
             lambda claimed: claimed.delivery.id,
         )
-        return LeasedLoop(work, LoopPolicy(8, TICK), self._clock, self._emit)
+        return LeaseLoop(work, LoopPolicy(8, TICK), self._clock, self._emit)

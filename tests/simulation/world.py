@@ -11,14 +11,19 @@ from typing import TYPE_CHECKING, Any, Final
 from tests.fakes.ids import SeededIds
 from tests.fakes.stores import memory_stores
 from tests.fakes.upstream import FakeRunComfy
-from tests.simulation.invariants import all_ended, breaches_of
-from tests.simulation.journal import Journal, WatchedJobStore
+from tests.simulation.invariants import all_ended, violations_of
+from tests.simulation.journal import CheckedJobStore, SimulationLog
 from tests.simulation.loop import LoopClock, run_virtually
-from tests.simulation.people import Face, call, operate, settle_in
-from tests.simulation.plan import Chance, Fault, Plan
-from tests.simulation.process import Died, Life, Line, Weather
-from tests.simulation.whims import DrawnWhim, Receivers
-from tests.simulation.worker import Due, SimulatedWorker, Surroundings
+from tests.simulation.people import SimulatedService, create_tenants, run_caller, run_operator
+from tests.simulation.plan import Fault, Plan, SeededRandomness
+from tests.simulation.process import (
+    ProcessDied,
+    ProcessLifetime,
+    StoreAvailability,
+    StoreConnection,
+)
+from tests.simulation.whims import RandomUpstreamBehavior, SimulatedReceivers
+from tests.simulation.worker import DueWaiter, SimulatedWorker, SimulationContext
 from worker.jobs.policies import LifecyclePolicy
 
 if TYPE_CHECKING:
@@ -27,19 +32,19 @@ if TYPE_CHECKING:
     from core.jobs.job import Job
 
 SECOND: Final = timedelta(seconds=1)
-ACTIVE: Final = (40, 120, 300)
-PATIENCE: Final = timedelta(days=8)
+ACTIVE_PERIOD: Final = (40, 120, 300)
+END_TIMEOUT: Final = timedelta(days=8)
 """After everything healed: above the six days for which a late result is waited for."""
-LONGEST_STEP: Final = timedelta(hours=3)
+MAX_STEP: Final = timedelta(hours=3)
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class SimulationReport:
     """What a run came to."""
 
     plan: Plan
-    breaches: tuple[str, ...]
-    story: str
+    violations: tuple[str, ...]
+    log_text: str
     awaits: int
     """Of the first worker: the places where it could have died."""
     jobs: tuple[Job, ...]
@@ -47,121 +52,121 @@ class Report:
 
     def __str__(self) -> str:
         """What to read when it went wrong."""
-        return "\n".join(("", str(self.plan), *self.breaches, self.story))
+        return "\n".join(("", str(self.plan), *self.violations, self.log_text))
 
 
-def run(plan: Plan) -> Report:
+def run(plan: Plan) -> SimulationReport:
     """Live through a plan."""
     errors: list[str] = []
 
     def on_error(context: dict[str, Any]) -> None:
         error = context.get("exception")
-        if not isinstance(error, Died):
+        if not isinstance(error, ProcessDied):
             errors.append(f"{context['message']}: {error!r}")
 
-    async def main(clock: LoopClock) -> Report:
-        return await World(plan, clock).live()
+    async def main(clock: LoopClock) -> SimulationReport:
+        return await SimulationRun(plan, clock).execute()
 
     report = run_virtually(main, on_error)
-    return replace(report, breaches=report.breaches + tuple(errors))
+    return replace(report, violations=report.violations + tuple(errors))
 
 
-class World:
+class SimulationRun:
     """One run's world."""
 
     def __init__(self, plan: Plan, clock: LoopClock) -> None:
         """Nothing has happened yet."""
         self._plan = plan
         self._clock = clock
-        self.chance = Chance(plan)
-        self._rng = self.chance.stream("world")
-        self._bell = self.chance.stream("bell")
-        self._active = self._rng.choice(ACTIVE) * SECOND
-        self.journal = Journal(clock)
-        self._around = self._surroundings()
+        self.randomness = SeededRandomness(plan)
+        self._rng = self.randomness.stream("world")
+        self._wakes = self.randomness.stream("bell")
+        self._active = self._rng.choice(ACTIVE_PERIOD) * SECOND
+        self.log = SimulationLog(clock)
+        self._context = self._open_context()
         self.workers: list[SimulatedWorker] = []
         self._numbers = count(1)
         self._background: set[asyncio.Task[None]] = set()
 
-    async def live(self) -> Report:
+    async def execute(self) -> SimulationReport:
         """Trouble, then healing, then time, then judgement."""
-        await settle_in(self._around.stores, self.chance, self._clock)
+        await create_tenants(self._context.stores, self.randomness, self._clock)
         for _ in range(self._plan.workers):
             self._start_worker()
-        face = self._face()
+        face = self._open_service()
         for number in range(self._plan.jobs):
-            self._spawn(call(face, number, self._active))
-        self._spawn(operate(face, self._around.runcomfy))
+            self._spawn(run_caller(face, number, self._active))
+        self._spawn(run_operator(face, self._context.runcomfy))
         await self._clock.sleep(self._active)
-        self.chance.healed = True
+        self.randomness.faults_ended = True
         await self._until_ended()
-        found = breaches_of(self._plan, self._around, self.workers)
-        return Report(
+        found = violations_of(self._plan, self._context, self.workers)
+        return SimulationReport(
             plan=self._plan,
-            breaches=tuple(self.journal.breaches) + found,
-            story=self.journal.story(),
-            awaits=self.workers[0].life.awaits,
-            jobs=tuple(self._around.stores.memory.every_job()),
+            violations=tuple(self.log.violations) + found,
+            log_text=self.log.story(),
+            awaits=self.workers[0].lifetime.awaits,
+            jobs=tuple(self._context.stores.memory.all_jobs()),
         )
 
-    def _surroundings(self) -> Surroundings:
-        clock, chance = self._clock, self.chance
+    def _open_context(self) -> SimulationContext:
+        clock, chance = self._clock, self.randomness
         stores = memory_stores(clock)
-        stores.memory.rung = self._rung
-        return Surroundings(
+        stores.memory.on_wake = self._on_wake
+        return SimulationContext(
             clock=clock,
-            chance=chance,
-            weather=Weather(clock, chance, self._active),
-            stores=replace(stores, jobs=WatchedJobStore(stores.memory, self.journal)),
-            runcomfy=FakeRunComfy(clock, DrawnWhim(chance, clock, self._active)),
-            receivers=Receivers(chance, clock, chance.stream("receivers")),
-            journal=self.journal,
-            due=Due(stores.memory),
+            randomness=chance,
+            store_availability=StoreAvailability(clock, chance, self._active),
+            stores=replace(stores, jobs=CheckedJobStore(stores.memory, self.log)),
+            runcomfy=FakeRunComfy(clock, RandomUpstreamBehavior(chance, clock, self._active)),
+            receivers=SimulatedReceivers(chance, clock, chance.stream("receivers")),
+            log=self.log,
+            due=DueWaiter(stores.memory),
         )
 
-    def _face(self) -> Face:
-        life = Life("service", self.chance)
-        return Face(
-            line=Line(life, self.chance, self._around.weather),
-            stores=self._around.stores,
+    def _open_service(self) -> SimulatedService:
+        life = ProcessLifetime("service", self.randomness)
+        return SimulatedService(
+            connection=StoreConnection(life, self.randomness, self._context.store_availability),
+            stores=self._context.stores,
             clock=self._clock,
-            ids=SeededIds(self.chance.stream("ids")),
-            journal=self.journal,
-            chance=self.chance,
+            ids=SeededIds(self.randomness.stream("ids")),
+            log=self.log,
+            randomness=self.randomness,
         )
 
     def _start_worker(self) -> None:
         number = next(self._numbers)
         die_at = self._plan.die_at if number == 1 else None
-        life = Life(f"worker-{number}", self.chance, mortal=True, die_at=die_at)
-        worker = SimulatedWorker(life, self._around, LifecyclePolicy())
+        life = ProcessLifetime(f"worker-{number}", self.randomness, mortal=True, die_at=die_at)
+        worker = SimulatedWorker(life, self._context, LifecyclePolicy())
         life.on_death = lambda: self._replace(worker)
-        self.journal.note(life.name, "starts")
+        self.log.note(life.name, "starts")
         self.workers.append(worker)
         worker.start()
 
     def _replace(self, dead: SimulatedWorker) -> None:
-        self.journal.note(dead.life.name, "dies")
+        self.log.note(dead.lifetime.name, "dies")
         pause = self._rng.choice((0.1, 5, 40)) * self._rng.random()
         loop = asyncio.get_running_loop()
-        loop.call_soon(dead.bury)
+        loop.call_soon(dead.stop)
         loop.call_later(pause, self._start_worker)
 
-    def _rung(self, name: str) -> None:
+    def _on_wake(self, name: str) -> None:
         """Hand a message to one of the workers, as arq does, or as the plan has it."""
         job_id, _, version = name.rpartition(":")
         times, delay = 1, 0.05
-        if self.chance.strikes(Fault.RINGS, self._bell, factor=3):
-            times, delay = self._bell.choice((0, 1, 2, 3)), self._bell.choice((0.01, 8))
+        if self.randomness.occurs(Fault.WAKE_MESSAGES, self._wakes, factor=3):
+            times, delay = self._wakes.choice((0, 1, 2, 3)), self._wakes.choice((0.01, 8))
         for _ in range(times):
             asyncio.get_running_loop().call_later(
-                delay * self._bell.random(), self._answer_bell, job_id, int(version)
+                delay * self._wakes.random(), self._deliver_wakes, job_id, int(version)
             )
 
-    def _answer_bell(self, job_id: str, version: int) -> None:
-        alive = [worker for worker in self.workers if worker.life.alive]
+    def _deliver_wakes(self, job_id: str, version: int) -> None:
+        alive = [worker for worker in self.workers if worker.lifetime.alive]
         if alive:
-            self._spawn(self._bell.choice(alive).ring(job_id, version))
+            self._spawn(self._wakes.choice(alive).wake(job_id, version))
 
     def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(coroutine)
@@ -169,7 +174,7 @@ class World:
         task.add_done_callback(self._background.discard)
 
     async def _until_ended(self) -> None:
-        step, limit = 10 * SECOND, self._clock.monotonic() + PATIENCE
-        while self._clock.monotonic() < limit and not all_ended(self._around, self.workers):
+        step, limit = 10 * SECOND, self._clock.monotonic() + END_TIMEOUT
+        while self._clock.monotonic() < limit and not all_ended(self._context, self.workers):
             await self._clock.sleep(step)
-            step = min(step * 1.3, LONGEST_STEP)
+            step = min(step * 1.3, MAX_STEP)

@@ -3,61 +3,65 @@
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from core.jobs.job import Fact, Job
+from core.jobs.job import Job, Trigger
 from core.observability.events import Event, JobPolled, SubmitAnswered
-from core.observability.job_events import told
+from core.observability.job_events import change_events
 from core.transactions.job_update import Change
-from worker.jobs.decisions.transition import Move
+from worker.jobs.decisions.transition import Transition
 from worker.ports import (
     Accepted,
-    Ended,
-    Gone,
-    NoAnswer,
+    Finished,
+    Indeterminate,
+    InProgress,
     NotSent,
-    Open,
     Rejected,
+    RequestNotFound,
     StatusAnswer,
     SubmitAnswer,
 )
 
-SUBMIT_FACTS: Final[Mapping[type[SubmitAnswer], Fact]] = {
-    Accepted: Fact.ACCEPTED,
-    NotSent: Fact.NOT_SENT,
-    Rejected: Fact.REJECTED,
-    NoAnswer: Fact.NO_ANSWER,
+SUBMIT_TRIGGERS: Final[Mapping[type[SubmitAnswer], Trigger]] = {
+    Accepted: Trigger.ACCEPTED,
+    NotSent: Trigger.NOT_SENT,
+    Rejected: Trigger.REJECTED,
+    Indeterminate: Trigger.NO_ANSWER,
 }
 
 
-def submit_answered(job: Job, answer: SubmitAnswer) -> SubmitAnswered:
+def submit_answered_event(job: Job, answer: SubmitAnswer) -> SubmitAnswered:
     """What a paid submit met."""
     fault = None if isinstance(answer, Accepted) else answer.fault
     return SubmitAnswered(
         job_id=job.id,
         tenant=job.tenant,
         model_id=job.model_id,
-        outcome=SUBMIT_FACTS[type(answer)],
+        outcome=SUBMIT_TRIGGERS[type(answer)],
         upstream_id=answer.upstream_id if isinstance(answer, Accepted) else None,
         detail=None if fault is None else f"{fault.kind}: {fault.message}",
     )
 
 
-def polled(job: Job, answer: StatusAnswer) -> JobPolled:
+def job_polled_event(job: Job, answer: StatusAnswer) -> JobPolled:
     """How far RunComfy says that a job is."""
-    return JobPolled(job.id, job.tenant, job.model_id, _word(answer))
+    return JobPolled(job.id, job.tenant, job.model_id, _upstream_status_label(answer))
 
 
-def stored(change: Change, decided: Move) -> Iterator[Event]:
+def job_updated_events(change: Change, transition: Transition) -> Iterator[Event]:
     """What a change that was stored says: the fact that moved the job, and its money."""
-    return told(change, decided.fact, decided.entry.detail if decided.entry is not None else None)
+    return change_events(
+        change,
+        transition.trigger,
+        transition.entry.detail if transition.entry is not None else None,
+    )
 
 
-def _word(answer: StatusAnswer) -> str:
+def _upstream_status_label(answer: StatusAnswer) -> str:
     match answer:
-        case Open(in_progress):
+        case InProgress(in_progress):
             return "running" if in_progress else "queued"
-        case Ended():
+        case Finished():
             return "ended"
-        case Gone():
+        case RequestNotFound():
             return "gone"
         case _:
             return "unreachable"

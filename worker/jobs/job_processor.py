@@ -8,48 +8,47 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Final
 
-from core.deduplication.coalescing import cancelled_for_heir, expired_for_heir, handover, next_check
-from core.jobs.job import CancelOutcome, Errand, Job, JobState
-from core.transactions.job_update import Outcome
-from worker.jobs import job_events as telling
-from worker.jobs.decisions import (
-    after_end as afterwards,
+from core.deduplication.coalescing import (
+    cancel_for_successor,
+    expire_for_successor,
+    handover,
+    next_follower_poll_at,
 )
+from core.jobs.job import CancelOutcome, FollowUp, Job, JobState
+from core.transactions.job_update import WriteResult
+from worker.jobs import job_events
 from worker.jobs.decisions import (
-    fetch_result as collecting,
+    after_end,
+    fetch_result,
+    follow_leader,
+    poll,
 )
-from worker.jobs.decisions import (
-    follow_leader as following,
-)
-from worker.jobs.decisions import (
-    poll as running,
-)
-from worker.jobs.decisions.transition import Move, Wait
-from worker.jobs.job_writer import Hands, Recorder
-from worker.jobs.submission import Submission
-from worker.ports import CancelDone
+from worker.jobs.decisions.transition import Reschedule, Transition
+from worker.jobs.job_writer import JobDependencies, JobWriter
+from worker.jobs.submission import JobSubmitter
+from worker.ports import CancelSucceeded
 
 
-class Lifecycle:
+class JobProcessor:
     """The steps of a job's life, one coroutine per state."""
 
-    def __init__(self, hands: Hands) -> None:
+    def __init__(self, deps: JobDependencies) -> None:
         """Nothing is under way yet. See `worker.jobs.submission` for what bounds paid calls."""
-        self._hands = hands
-        self._recorder = Recorder(hands)
-        self._submission = Submission(hands, self._recorder)
+        self._deps = deps
+        self._writer = JobWriter(deps)
+        self._submitter = JobSubmitter(deps, self._writer)
         self._steps: Mapping[JobState, Callable[[Job], Awaitable[Job | None]]] = {
-            JobState.QUEUED: self._submission.submit,
-            JobState.SUBMITTING: self._submission.declare_lost,
-            JobState.IN_DOUBT: self._submission.end_doubt,
+            JobState.QUEUED: self._submitter.submit,
+            JobState.SUBMITTING: self._submitter.declare_lost,
+            JobState.IN_DOUBT: self._submitter.expire_doubt_hold,
             JobState.RUNNING: self._poll,
             JobState.CANCELLING: self._cancel,
-            JobState.COLLECTING: self._collect,
+            JobState.COLLECTING: self._fetch_result,
             JobState.FOLLOWING: self._follow,
-            JobState.SUCCEEDED: self._errand,
-            JobState.FAILED: self._errand,
-            JobState.CANCELLED: self._errand,
-            JobState.EXPIRED: self._errand,
+            JobState.SUCCEEDED: self._run_follow_up,
+            JobState.FAILED: self._run_follow_up,
+            JobState.CANCELLED: self._run_follow_up,
+            JobState.EXPIRED: self._run_follow_up,
         }
 
     @property
@@ -66,106 +65,118 @@ class Lifecycle:
         while following is not None:
             job = following
             following = await self._steps[job.state](job)
-            if following is not None and not self._at_once(following):
+            if following is not None and not self._runs_immediately(following):
                 return
 
-    def _at_once(self, job: Job) -> bool:
+    def _runs_immediately(self, job: Job) -> bool:
         """Whether the next step follows at once: a result to fetch, or a time that has come."""
         if job.state is JobState.COLLECTING:
-            return job.trouble is None
-        return job.due_at is not None and job.due_at <= self._hands.clock.now()
+            return job.upstream_error is None
+        return job.next_run_at is not None and job.next_run_at <= self._deps.clock.now()
 
     # Running
 
     async def _poll(self, job: Job) -> Job | None:
-        upstream_id, now = _known_id(job), self._hands.clock.now()
+        upstream_id, now = _require_upstream_id(job), self._deps.clock.now()
         if job.cancel_outcome is CancelOutcome.REQUESTED:
-            passed_on = running.cancel_passed_on(job, now)
-            return await self._take_unless_wanted(job, passed_on, cancelled_for_heir)
-        if job.finish_by is not None and now >= job.finish_by:
-            return await self._end_overdue(job)
-        answer = await self._hands.upstream.status(upstream_id)
-        self._hands.emit(telling.polled(job, answer))
-        decided = running.polled(job, answer, self._hands.clock.now(), self._hands.rules)
-        return await self._recorder.take(job, decided)
+            passed_on = poll.forward_cancel(job, now)
+            return await self._apply_unless_followed(job, passed_on, cancel_for_successor)
+        if job.deadline is not None and now >= job.deadline:
+            return await self._expire(job)
+        answer = await self._deps.upstream.get_status(upstream_id)
+        self._deps.emit(job_events.job_polled_event(job, answer))
+        decided = poll.decide_poll(job, answer, self._deps.clock.now(), self._deps.decision_context)
+        return await self._writer.apply(job, decided)
 
-    async def _end_overdue(self, job: Job) -> Job | None:
+    async def _expire(self, job: Job) -> Job | None:
         """RunComfy is asked to cancel, unless others wait for what it is doing."""
-        if await self._hands.jobs.heir(job.id) is not None:
-            return await self._hand_on(job, expired_for_heir)
-        asked = await self._hands.upstream.cancel(_known_id(job))
-        overdue = running.run_overdue(job, self._hands.clock.now(), asked)
-        return await self._take_unless_wanted(job, overdue, expired_for_heir)
+        if await self._deps.jobs.load_successor(job.id) is not None:
+            return await self._hand_over(job, expire_for_successor)
+        asked = await self._deps.upstream.cancel(_require_upstream_id(job))
+        overdue = poll.expire_running(job, self._deps.clock.now(), asked)
+        return await self._apply_unless_followed(job, overdue, expire_for_successor)
 
     async def _cancel(self, job: Job) -> Job | None:
-        answer = await self._hands.upstream.cancel(_known_id(job))
-        now = self._hands.clock.now()
-        overdue = job.finish_by is not None and now >= job.finish_by
-        if overdue and not isinstance(answer, CancelDone):
-            return await self._recorder.take(job, running.run_overdue(job, now, answer))
-        decided = running.cancel_answered(job, answer, now, self._hands.rules)
-        return await self._recorder.take(job, decided)
+        answer = await self._deps.upstream.cancel(_require_upstream_id(job))
+        now = self._deps.clock.now()
+        overdue = job.deadline is not None and now >= job.deadline
+        if overdue and not isinstance(answer, CancelSucceeded):
+            return await self._writer.apply(job, poll.expire_running(job, now, answer))
+        decided = poll.decide_cancel(job, answer, now, self._deps.decision_context)
+        return await self._writer.apply(job, decided)
 
-    async def _collect(self, job: Job) -> Job | None:
-        answer = await self._hands.upstream.result(_known_id(job))
-        decided = collecting.collected(job, answer, self._hands.clock.now(), self._hands.rules)
-        return await self._recorder.take(job, decided)
+    async def _fetch_result(self, job: Job) -> Job | None:
+        answer = await self._deps.upstream.get_result(_require_upstream_id(job))
+        decided = fetch_result.decide_result(
+            job, answer, self._deps.clock.now(), self._deps.decision_context
+        )
+        return await self._writer.apply(job, decided)
 
-    async def _errand(self, job: Job) -> Job | None:
-        if job.errand is Errand.NOTIFY:
-            await self._recorder.take(job, afterwards.notified(job, self._hands.clock.now()))
+    async def _run_follow_up(self, job: Job) -> Job | None:
+        if job.follow_up is FollowUp.NOTIFY:
+            await self._writer.apply(
+                job, after_end.finish_notification(job, self._deps.clock.now())
+            )
             return None
-        if job.errand is None or job.upstream_id is None:
+        if job.follow_up is None or job.upstream_id is None:
             return None
-        answer = await self._hands.upstream.result(job.upstream_id)
-        now, decide = self._hands.clock.now(), _ERRANDS[job.errand]
-        await self._recorder.take(job, decide(job, answer, now, self._hands.rules))
+        answer = await self._deps.upstream.get_result(job.upstream_id)
+        now, decide = self._deps.clock.now(), _FOLLOW_UPS[job.follow_up]
+        await self._writer.apply(job, decide(job, answer, now, self._deps.decision_context))
         return None
 
     # Sharing another job's work
 
     async def _follow(self, job: Job) -> Job | None:
         # The next look is set before this one: news that comes meanwhile must not be put off.
-        await self._hands.jobs.put_off(job, next_check(job, self._hands.clock.now()))
-        leader = await self._hands.jobs.leader(job)
-        promote = await self._promotes(job) if leader is not None and leader.job.final else False
-        decided = following.followed(job, leader, self._hands.clock.now(), promote=promote)
-        if isinstance(decided, Wait):
+        await self._deps.jobs.reschedule(job, next_follower_poll_at(job, self._deps.clock.now()))
+        leader = await self._deps.jobs.load_leader(job)
+        promote = (
+            await self._allows_promotion(job)
+            if leader is not None and leader.job.is_final
+            else False
+        )
+        decided = follow_leader.decide_follow(job, leader, self._deps.clock.now(), promote=promote)
+        if isinstance(decided, Reschedule):
             return None
-        if await self._recorder.move(job, decided) is Outcome.OVER_BUDGET:
-            await self._recorder.move(job, following.over_budget(job, self._hands.clock.now()))
+        if await self._writer.apply_transition(job, decided) is WriteResult.OVER_BUDGET:
+            await self._writer.apply_transition(
+                job, follow_leader.fail_over_budget(job, self._deps.clock.now())
+            )
         return None
 
-    async def _promotes(self, job: Job) -> bool:
-        tenant = await self._hands.tenants.load(job.tenant)
-        return tenant is not None and tenant.reuse.promote
+    async def _allows_promotion(self, job: Job) -> bool:
+        tenant = await self._deps.tenants.load(job.tenant)
+        return tenant is not None and tenant.cache_policy.promote
 
-    async def _take_unless_wanted(
-        self, job: Job, move: Move, for_heir: Callable[[Job, datetime], Job]
+    async def _apply_unless_followed(
+        self, job: Job, transition: Transition, for_successor: Callable[[Job, datetime], Job]
     ) -> Job | None:
         """Make a move true that ends running work, or hand that on to who still wants it."""
-        outcome = await self._recorder.move(job, move)
-        if outcome is Outcome.WANTED:
-            return await self._hand_on(job, for_heir)
-        return move.after if outcome is Outcome.STORED else None
+        outcome = await self._writer.apply_transition(job, transition)
+        if outcome is WriteResult.HAS_FOLLOWERS:
+            return await self._hand_over(job, for_successor)
+        return transition.after if outcome is WriteResult.STORED else None
 
-    async def _hand_on(self, job: Job, for_heir: Callable[[Job, datetime], Job]) -> Job | None:
+    async def _hand_over(
+        self, job: Job, for_successor: Callable[[Job, datetime], Job]
+    ) -> Job | None:
         """Somebody who was first at the job or at its heir is waited out: the lease runs on."""
-        heir, now = await self._hands.jobs.heir(job.id), self._hands.clock.now()
+        heir, now = await self._deps.jobs.load_successor(job.id), self._deps.clock.now()
         if heir is None:
-            await self._hands.jobs.put_off(job, now)
+            await self._deps.jobs.reschedule(job, now)
             return None
-        await self._recorder.hand_over(handover(job, for_heir(job, now), heir, now))
+        await self._writer.hand_over(handover(job, for_successor(job, now), heir, now))
         return None
 
 
-_ERRANDS: Final = {
-    Errand.READ_COST: afterwards.cost_read,
-    Errand.AWAIT_LATE_RESULT: afterwards.late_result,
+_FOLLOW_UPS: Final = {
+    FollowUp.READ_COST: after_end.decide_cost_read,
+    FollowUp.AWAIT_LATE_RESULT: after_end.decide_late_result,
 }
 
 
-def _known_id(job: Job) -> str:
+def _require_upstream_id(job: Job) -> str:
     """The table lets no job run without RunComfy's id."""
     if job.upstream_id is None:
         raise ValueError(f"job {job.id} runs without an upstream id")

@@ -7,122 +7,124 @@ from core.clock import Clock
 from core.ids import IdSource
 from core.jobs.job import Job
 from core.observability.events import Emit
-from core.observability.job_events import told_of_handover
-from core.transactions.job_update import Change, Outcome
-from core.transactions.notifications import announced, may_notify
-from core.webhooks.config import MarkedSetup
-from worker.jobs import job_events as telling
-from worker.jobs.decisions.transition import Move, Rules, Wait
-from worker.ports import Gate, Jobs, Setups, Tenants, Upstream
+from core.observability.job_events import handover_events
+from core.transactions.job_update import Change, WriteResult
+from core.transactions.notifications import needs_endpoints, with_deliveries
+from core.webhooks.config import VersionedConfig
+from worker.jobs import job_events
+from worker.jobs.decisions.transition import DecisionContext, Reschedule, Transition
+from worker.ports import JobRepository, SubmitGate, TenantReader, Upstream, VersionedConfigReader
 
 
 @dataclass(frozen=True, slots=True)
-class Hands:
+class JobDependencies:
     """What the lifecycle works with. `name` is this worker's own, unlike any other's."""
 
-    name: str
-    jobs: Jobs
-    tenants: Tenants
-    webhooks: Setups
+    worker_id: str
+    jobs: JobRepository
+    tenants: TenantReader
+    webhook_configs: VersionedConfigReader
     upstream: Upstream
-    gate: Gate
+    submit_gate: SubmitGate
     clock: Clock
     ids: IdSource
     emit: Emit
-    rules: Rules
+    decision_context: DecisionContext
 
 
-class Recorder:
+class JobWriter:
     """Writes what was decided."""
 
-    def __init__(self, hands: Hands) -> None:
+    def __init__(self, deps: JobDependencies) -> None:
         """Write by `hands`."""
-        self._hands = hands
-        self._announcer = Announcer(hands.jobs, hands.webhooks, hands.ids, hands.clock)
+        self._deps = deps
+        self._job_store = NotifyingJobStore(deps.jobs, deps.webhook_configs, deps.ids, deps.clock)
 
-    async def take(self, job: Job, decided: Move | Wait) -> Job | None:
+    async def apply(self, job: Job, decision: Transition | Reschedule) -> Job | None:
         """Make a decision true. None: there is nothing more to do here, or somebody was first."""
-        if isinstance(decided, Wait):
-            await self._hands.jobs.put_off(job, decided.due_at, polled=True)
+        if isinstance(decision, Reschedule):
+            await self._deps.jobs.reschedule(job, decision.next_run_at, polled=True)
             return None
-        stored = await self.move(job, decided) is Outcome.STORED
-        return decided.after if stored else None
+        stored = await self.apply_transition(job, decision) is WriteResult.STORED
+        return decision.after if stored else None
 
-    async def move(self, job: Job, decided: Move) -> Outcome:
+    async def apply_transition(self, job: Job, transition: Transition) -> WriteResult:
         """Make a move true, or say what stood in its way."""
         change = Change(
             before=job,
-            after=decided.after,
-            entries=() if decided.entry is None else (decided.entry,),
-            output=decided.output,
-            instead_of=decided.instead_of,
+            after=transition.after,
+            entries=() if transition.entry is None else (transition.entry,),
+            output=transition.output,
+            expected_leader=transition.expected_leader,
         )
-        outcome = await self._announcer.store(change)
-        if outcome is Outcome.STORED:
-            for event in telling.stored(change, decided):
-                self._hands.emit(event)
+        outcome = await self._job_store.store(change)
+        if outcome is WriteResult.STORED:
+            for event in job_events.job_updated_events(change, transition):
+                self._deps.emit(event)
         return outcome
 
     async def hand_over(self, change: Change) -> None:
         """Write a handover (see `core.deduplication.coalescing`), unless the record has changed."""
-        if await self._announcer.store(change) is Outcome.STORED:
-            for event in told_of_handover(change):
-                self._hands.emit(event)
+        if await self._job_store.store(change) is WriteResult.STORED:
+            for event in handover_events(change):
+                self._deps.emit(event)
 
 
-MOST_SETUPS: Final = 1000
+MAX_CACHED_CONFIGS: Final = 1000
 
 
-_TRIES: Final = 5
+_MAX_TRIES: Final = 5
 """Endpoints change by hand; a change that is refused more often waits for the job's next look."""
 
 
-class Announcer:
+class NotifyingJobStore:
     """What stands before the job store, and knows whom a change is to be told to."""
 
-    def __init__(self, jobs: Jobs, setups: Setups, ids: IdSource, clock: Clock) -> None:
+    def __init__(
+        self, jobs: JobRepository, configs: VersionedConfigReader, ids: IdSource, clock: Clock
+    ) -> None:
         """Read no endpoints yet."""
         self._jobs = jobs
-        self._setups = SetupShelf(setups)
+        self._configs = WebhookConfigCache(configs)
         self._ids = ids
         self._clock = clock
 
-    async def store(self, change: Change) -> Outcome:
+    async def store(self, change: Change) -> WriteResult:
         """Make a change true, or say why not. Its callbacks are made here."""
-        if not may_notify(change.before, change.after):
+        if not needs_endpoints(change.before, change.after):
             return await self._jobs.store(change)
-        outcome = Outcome.SETUP_CHANGED
-        for _ in range(_TRIES):
-            known = await self._setups.of(change.after.tenant)
-            announcing = announced(change, known, self._ids, self._clock.now())
+        outcome = WriteResult.WEBHOOK_CONFIG_CHANGED
+        for _ in range(_MAX_TRIES):
+            known = await self._configs.get(change.after.tenant)
+            announcing = with_deliveries(change, known, self._ids, self._clock.now())
             outcome = await self._jobs.store(announcing)
-            if outcome is not Outcome.SETUP_CHANGED:
+            if outcome is not WriteResult.WEBHOOK_CONFIG_CHANGED:
                 break
-            self._setups.forget(known)
+            self._configs.invalidate(known)
         return outcome
 
 
-class SetupShelf:
+class WebhookConfigCache:
     """Tenants' endpoints as they were read last. Whether they still are, only the store knows."""
 
-    def __init__(self, setups: Setups, most: int = MOST_SETUPS) -> None:
+    def __init__(self, configs: VersionedConfigReader, max_size: int = MAX_CACHED_CONFIGS) -> None:
         """Keep at most so many."""
-        self._setups = setups
-        self._most = most
-        self._kept: dict[str, MarkedSetup] = {}
+        self._configs = configs
+        self._max_size = max_size
+        self._entries: dict[str, VersionedConfig] = {}
 
-    async def of(self, tenant: str) -> MarkedSetup:
+    async def get(self, tenant: str) -> VersionedConfig:
         """A tenant's endpoints, from the store only where they are not kept."""
-        kept = self._kept.get(tenant)
+        kept = self._entries.get(tenant)
         if kept is not None:
             return kept
-        found = await self._setups.marked(tenant)
-        if len(self._kept) >= self._most:
-            self._kept.pop(next(iter(self._kept)))
-        self._kept[tenant] = found
+        found = await self._configs.load_versioned(tenant)
+        if len(self._entries) >= self._max_size:
+            self._entries.pop(next(iter(self._entries)))
+        self._entries[tenant] = found
         return found
 
-    def forget(self, known: MarkedSetup) -> None:
+    def invalidate(self, config: VersionedConfig) -> None:
         """These are in force no more. What was read since stays."""
-        if self._kept.get(known.setup.tenant) is known:
-            del self._kept[known.setup.tenant]
+        if self._entries.get(config.config.tenant) is config:
+            del self._entries[config.config.tenant]

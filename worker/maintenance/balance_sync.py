@@ -3,31 +3,33 @@
 from datetime import datetime, timedelta
 from typing import Final, Protocol
 
-from core.billing.balance import Wallet, spent_down
+from core.billing.balance import AccountBalance, record_balance
 from core.clock import Clock
 from core.observability.events import AccountBalanceRead, Emit, OperationalWarning
 from worker.ports import BalanceSource, Unreachable
 from worker.scheduling.periodic import is_recent
 
-READ_WALLET_EVERY: Final = timedelta(minutes=1)
+BALANCE_INTERVAL: Final = timedelta(minutes=1)
 
 
-class Wallets(Protocol):
+class BalanceRepository(Protocol):
     """What the wallet's watch asks of the store."""
 
-    async def wallet(self) -> Wallet:
+    async def load_balance(self) -> AccountBalance:
         """The last reading."""
         ...
 
-    async def set_wallet(self, wallet: Wallet) -> None:
+    async def store_balance(self, balance: AccountBalance) -> None:
         """Store a reading."""
         ...
 
 
-class WalletWatch:
+class BalanceSync:
     """Reads RunComfy's balance once a minute for all workers; tells each worker's metrics of it."""
 
-    def __init__(self, source: BalanceSource, store: Wallets, clock: Clock, emit: Emit) -> None:
+    def __init__(
+        self, source: BalanceSource, store: BalanceRepository, clock: Clock, emit: Emit
+    ) -> None:
         """Admission compares what is stored here with the floor."""
         self._source = source
         self._store = store
@@ -36,19 +38,21 @@ class WalletWatch:
 
     async def run_once(self) -> None:
         """Read if nobody did of late. A failed read leaves the last balance with its age."""
-        wallet, now = await self._store.wallet(), self._clock.now()
-        if wallet.read_at is None or not is_recent(wallet.read_at, now, READ_WALLET_EVERY):
+        wallet, now = await self._store.load_balance(), self._clock.now()
+        if wallet.read_at is None or not is_recent(wallet.read_at, now, BALANCE_INTERVAL):
             wallet = await self._read(wallet, now)
         if wallet.balance is not None:
-            self._emit(AccountBalanceRead(wallet.balance, wallet.burn_per_hour, wallet.lasts))
+            self._emit(
+                AccountBalanceRead(wallet.balance, wallet.burn_per_hour, wallet.time_remaining)
+            )
 
-    async def _read(self, before: Wallet, now: datetime) -> Wallet:
-        balance = await self._source.balance()
+    async def _read(self, before: AccountBalance, now: datetime) -> AccountBalance:
+        balance = await self._source.get_balance()
         if isinstance(balance, Unreachable):
             self._emit(
                 OperationalWarning(code="balance_fetch_failed", detail=balance.fault.message)
             )
             return before
-        after = spent_down(before, balance, now)
-        await self._store.set_wallet(after)
+        after = record_balance(before, balance, now)
+        await self._store.store_balance(after)
         return after

@@ -18,27 +18,27 @@ class CatalogueSync:
         store: CatalogueStore,
         clock: Clock,
         emit: Emit,
-        fresh_for: timedelta,
+        max_age: timedelta,
     ) -> None:
-        """A copy older than `fresh_for` is replaced."""
+        """A copy older than `max_age` is replaced."""
         self._source = source
         self._store = store
         self._clock = clock
         self._emit = emit
-        self._fresh_for = fresh_for
+        self._max_age = max_age
 
     async def run_once(self) -> None:
         """Read the catalogue if it is time. A failed or empty read leaves the old copy as it is."""
         now = self._clock.now()
         synced_at = await self._store.synced_at()
-        if synced_at is not None and is_recent(synced_at, now, self._fresh_for):
+        if synced_at is not None and is_recent(synced_at, now, self._max_age):
             return
-        models = await self._source.models()
+        models = await self._source.list_models()
         if isinstance(models, Unreachable) or not models:
             why = models.fault.message if isinstance(models, Unreachable) else "It holds no model."
             self._emit(OperationalWarning(code="catalogue_fetch_failed", detail=why))
             return
-        categories: bytes | Unreachable | None = await self._source.categories()
+        categories: bytes | Unreachable | None = await self._source.list_categories()
         if isinstance(categories, Unreachable):
             categories = (await self._store.load()).categories
         snapshot = CatalogueSnapshot(

@@ -1,16 +1,16 @@
 """Warns when Redis is configured so that it can lose accepted jobs."""
 
 from core.observability.events import Emit, OperationalWarning
-from core.store.worker_heartbeats import Durability, Presence
+from core.store.worker_heartbeats import Durability, WorkerHeartbeats
 
 
-async def warn_of_weak_store(presence: Presence, emit: Emit) -> None:
+async def warn_if_not_durable(heartbeats: WorkerHeartbeats, emit: Emit) -> None:
     """Say once, loudly, where Redis is set up so that it can lose what was answered with 202."""
-    for weakness in weaknesses(await presence.durability()):
+    for weakness in durability_issues(await heartbeats.load_durability()):
         emit(OperationalWarning(code="redis_not_durable", detail=weakness))
 
 
-def weaknesses(durability: Durability) -> tuple[str, ...]:
+def durability_issues(durability: Durability) -> tuple[str, ...]:
     """What the promise needs and this Redis does not have; unknown settings are not judged."""
     found: list[str] = []
     if durability.aof is False:

@@ -12,22 +12,24 @@ from core.retention import RETENTION
 from core.tenants.tenant import Tenant
 
 
-class Listed(Protocol):
+class PrunableJobIndex(Protocol):
     """What the trimmer asks of the list of jobs. See `core.store.job_index.ListedJobs`."""
 
-    async def take_turn(self, worker: str, lease: timedelta) -> bool:
+    async def acquire_prune_lock(self, worker: str, lease: timedelta) -> bool:
         """Whether this worker trims until the lease ends."""
         ...
 
-    async def trim(self, tenant: str, passed: int, horizon: datetime) -> tuple[int, int | None]:
+    async def prune(
+        self, tenant: str, offset: int, created_before: datetime
+    ) -> tuple[int, int | None]:
         """One bounded step: how many were gone, and how many were passed."""
         ...
 
 
-class Tenants(Protocol):
+class TenantDirectory(Protocol):
     """Who has jobs."""
 
-    async def names(self) -> frozenset[str]:
+    async def list_names(self) -> frozenset[str]:
         """Every tenant."""
         ...
 
@@ -37,39 +39,44 @@ class Tenants(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class TrimPolicy:
+class PrunePolicy:
     """How often, and how many steps for each tenant at most: what is left waits for the next."""
 
-    every: timedelta = timedelta(minutes=1)
-    steps: int = 500
+    interval: timedelta = timedelta(minutes=1)
+    max_steps: int = 500
 
 
-class Trimmer:
+class IndexPruner:
     """Looks through what was made longer ago than its tenant's jobs are kept, oldest first."""
 
     def __init__(
-        self, name: str, listed: Listed, tenants: Tenants, clock: Clock, policy: TrimPolicy
+        self,
+        worker_id: str,
+        index: PrunableJobIndex,
+        tenants: TenantDirectory,
+        clock: Clock,
+        policy: PrunePolicy,
     ) -> None:
         """`name` is the worker's."""
-        self._name = name
-        self._listed = listed
+        self._worker_id = worker_id
+        self._index = index
         self._tenants = tenants
         self._clock = clock
         self._policy = policy
 
     async def run_once(self) -> None:
         """Trim every tenant's indexes, unless another worker does."""
-        if not await self._listed.take_turn(self._name, self._policy.every):
+        if not await self._index.acquire_prune_lock(self._worker_id, self._policy.interval):
             return
-        for name in sorted(await self._tenants.names()):
+        for name in sorted(await self._tenants.list_names()):
             tenant = await self._tenants.load(name)
             if tenant is not None:
-                await self._trim(tenant)
+                await self._prune(tenant)
 
-    async def _trim(self, tenant: Tenant) -> None:
+    async def _prune(self, tenant: Tenant) -> None:
         horizon = self._clock.now() - (tenant.result_ttl or RETENTION)
         passed: int | None = 0
-        for _ in range(self._policy.steps):
+        for _ in range(self._policy.max_steps):
             if passed is None:
                 return
-            _, passed = await self._listed.trim(tenant.name, passed, horizon)
+            _, passed = await self._index.prune(tenant.name, passed, horizon)

@@ -18,10 +18,10 @@ from arq.worker import Worker, func
 
 from core.clock import Clock
 from core.store.client import STORE_ERRORS
-from core.store.keys import BELL
-from core.store.wake_queue import ADVANCE
+from core.store.keys import WAKE_QUEUE
+from core.store.wake_queue import WAKE_FUNCTION
 
-Answer = Callable[[str, int], Awaitable[None]]
+WakeHandler = Callable[[str, int], Awaitable[None]]
 _CONTEXT_KEY: Final = "answer"
 
 
@@ -34,33 +34,35 @@ class PoolSource(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class BellPolicy:
-    """How arq listens. `ring_timeout` bounds how long a message counts as being answered."""
+class WakeListenerPolicy:
+    """How arq listens. `wake_timeout` bounds how long a message counts as being answered."""
 
-    at_once: int = 100
-    poll_every: timedelta = timedelta(milliseconds=50)
-    read_limit: int = 2000
+    max_concurrency: int = 100
+    poll_interval: timedelta = timedelta(milliseconds=50)
+    max_read: int = 2000
     """Above all that can be in progress or orphaned at once, or new ones would not be seen."""
-    ring_timeout: timedelta = timedelta(seconds=60)
-    pause: timedelta = timedelta(milliseconds=500)
+    wake_timeout: timedelta = timedelta(seconds=60)
+    retry_delay: timedelta = timedelta(milliseconds=500)
 
 
-async def advance(context: dict[str, Any], job_id: str, version: int) -> None:
+async def handle_wake(context: dict[str, Any], job_id: str, version: int) -> None:
     """The one arq function: somebody rang for a job."""
-    answer: Answer = context[_CONTEXT_KEY]
+    answer: WakeHandler = context[_CONTEXT_KEY]
     await answer(job_id, version)
 
 
-class Bell:
+class WakeListener:
     """Listens to the doorbell until it is stopped. A Redis that is away ends nothing."""
 
-    def __init__(self, pool: PoolSource, answer: Answer, policy: BellPolicy, clock: Clock) -> None:
+    def __init__(
+        self, pool: PoolSource, handler: WakeHandler, policy: WakeListenerPolicy, clock: Clock
+    ) -> None:
         """`answer` is called with the id and version of each message."""
         self._pool = pool
-        self._answer = answer
+        self._handler = handler
         self._policy = policy
         self._clock = clock
-        self._listener: _Listener | None = None
+        self._arq_worker: _ArqWorker | None = None
 
     async def run(self) -> None:
         """Listen for ever.
@@ -68,31 +70,31 @@ class Bell:
         A listener that lost Redis is retired, since arq's counters leak then.
         """
         while True:
-            listener = self._listener = self._open()
+            listener = self._arq_worker = self._build_arq_worker()
             try:
                 await listener.async_run()
             except STORE_ERRORS:
-                await self._clock.sleep(self._policy.pause)
+                await self._clock.sleep(self._policy.retry_delay)
             finally:
-                await listener.retire()
+                await listener.shut_down()
 
-    def _open(self) -> "_Listener":
-        return _Listener(
+    def _build_arq_worker(self) -> "_ArqWorker":
+        return _ArqWorker(
             functions=[
                 func(
-                    advance,  # type: ignore[arg-type]  # arq types the context as a plain dict
-                    name=ADVANCE,
+                    handle_wake,  # type: ignore[arg-type]  # arq types the context as a plain dict
+                    name=WAKE_FUNCTION,
                     keep_result=0,
-                    timeout=self._policy.ring_timeout.total_seconds(),
+                    timeout=self._policy.wake_timeout.total_seconds(),
                     max_tries=1,
                 )
             ],
-            queue_name=BELL,
+            queue_name=WAKE_QUEUE,
             redis_pool=self._pool(),
             handle_signals=False,
-            max_jobs=self._policy.at_once,
-            poll_delay=self._policy.poll_every.total_seconds(),
-            queue_read_limit=self._policy.read_limit,
+            max_jobs=self._policy.max_concurrency,
+            poll_delay=self._policy.poll_interval.total_seconds(),
+            queue_read_limit=self._policy.max_read,
             keep_result=0,
             max_tries=1,
             retry_jobs=False,
@@ -100,18 +102,18 @@ class Bell:
             job_serializer=orjson.dumps,
             job_deserializer=orjson.loads,
             log_results=False,
-            ctx={_CONTEXT_KEY: self._answer},
+            ctx={_CONTEXT_KEY: self._handler},
         )
 
 
-class _Listener(Worker):
+class _ArqWorker(Worker):
     """arq's worker with its shutdown mended.
 
     arq gathers its cancelled tasks without `return_exceptions`: the first one ends the process, and
     every claim of the others stays locked until its key expires.
     """
 
-    async def retire(self) -> None:
+    async def shut_down(self) -> None:
         """Stop, and unlock what was claimed and not finished."""
         self.allow_pick_jobs = False
         unfinished = [name for name, task in self.tasks.items() if not task.done()]

@@ -21,61 +21,61 @@ T = TypeVar("T")
 class LoopPolicy:
     """How much at once, and how often to look."""
 
-    at_once: int
-    tick: timedelta = timedelta(milliseconds=100)
-    store_pause: timedelta = timedelta(milliseconds=500)
-    batch: int | None = None
+    max_concurrency: int
+    poll_interval: timedelta = timedelta(milliseconds=100)
+    store_retry_delay: timedelta = timedelta(milliseconds=500)
+    min_available: int | None = None
     """Look again before the tick only where the last look left something, and when there is room
     for so many. None: whenever anything ends, since what is due may have waited for that."""
 
 
 @dataclass(frozen=True, slots=True)
-class Work(Generic[T]):
+class WorkSource(Generic[T]):
     """What the loop claims and does. `claim(room)` leases at most `room` items that are due."""
 
     name: str
     claim: Callable[[int], Awaitable[Sequence[T]]]
     handle: Callable[[T], Awaitable[None]]
-    identity: Callable[[T], str]
+    id_of: Callable[[T], str]
 
 
-class LeasedLoop(Generic[T]):
+class LeaseLoop(Generic[T]):
     """Claims and works until it is cancelled; then what is under way can be drained."""
 
-    def __init__(self, work: Work[T], policy: LoopPolicy, clock: Clock, emit: Emit) -> None:
+    def __init__(self, work: WorkSource[T], policy: LoopPolicy, clock: Clock, emit: Emit) -> None:
         """Nothing runs before `run`."""
         self._work = work
         self._policy = policy
         self._clock = clock
         self._emit = emit
-        self._under_way: dict[str, asyncio.Task[None]] = {}
-        self._nudged = asyncio.Event()
-        self._lost_at: timedelta | None = None
-        self._left_some = False
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._wake_event = asyncio.Event()
+        self._disconnected_at: timedelta | None = None
+        self._has_more = False
 
     @property
-    def busy(self) -> int:
+    def in_flight(self) -> int:
         """How many items are under way."""
-        return len(self._under_way)
+        return len(self._tasks)
 
     @property
-    def room(self) -> int:
+    def capacity(self) -> int:
         """How many items may be under way."""
-        return self._policy.at_once
+        return self._policy.max_concurrency
 
-    def nudge(self) -> None:
+    def wake(self) -> None:
         """Something may have become due this moment: look at once."""
-        self._nudged.set()
+        self._wake_event.set()
 
-    def take(self, item: T) -> asyncio.Task[None]:
+    def start(self, item: T) -> asyncio.Task[None]:
         """Work on one item in the background. One that is under way already is not begun twice."""
-        name = self._work.identity(item)
-        running = self._under_way.get(name)
+        name = self._work.id_of(item)
+        running = self._tasks.get(name)
         if running is not None:
             return running
-        task = asyncio.create_task(self._guarded(item), name=f"{self._work.name}:{name}")
-        self._under_way[name] = task
-        task.add_done_callback(lambda _: self._done(name))
+        task = asyncio.create_task(self._handle_safely(item), name=f"{self._work.name}:{name}")
+        self._tasks[name] = task
+        task.add_done_callback(lambda _: self._on_done(name))
         return task
 
     async def run(self) -> None:
@@ -83,51 +83,51 @@ class LeasedLoop(Generic[T]):
         while True:
             claimed = await self._claim()
             for item in claimed:
-                self.take(item)
+                self.start(item)
             if not claimed:
                 # `wait_for` may swallow a cancellation on Python 3.11; `timeout` does not.
                 with suppress(TimeoutError):
-                    async with asyncio.timeout(self._policy.tick.total_seconds()):
-                        await self._nudged.wait()
-            self._nudged.clear()
+                    async with asyncio.timeout(self._policy.poll_interval.total_seconds()):
+                        await self._wake_event.wait()
+            self._wake_event.clear()
 
-    async def drain(self, within: timedelta) -> int:
+    async def drain(self, grace_period: timedelta) -> int:
         """Wait for what is under way, then cut it off. Returns how many were cut."""
-        tasks = list(self._under_way.values())
+        tasks = list(self._tasks.values())
         if not tasks:
             return 0
-        _, late = await asyncio.wait(tasks, timeout=within.total_seconds())
+        _, late = await asyncio.wait(tasks, timeout=grace_period.total_seconds())
         for task in late:
             task.cancel()
         await asyncio.gather(*late, return_exceptions=True)
         return len(late)
 
     async def _claim(self) -> Sequence[T]:
-        room = self._policy.at_once - len(self._under_way)
+        room = self._policy.max_concurrency - len(self._tasks)
         if room <= 0:
-            self._left_some = True
+            self._has_more = True
             return ()
         try:
             claimed = await self._work.claim(room)
         except StoreUnavailable as error:
             await self._wait_for_store(error)
             return ()
-        self._store_answers()
-        self._left_some = len(claimed) >= room
+        self._emit_if_reconnected()
+        self._has_more = len(claimed) >= room
         return claimed
 
     async def _wait_for_store(self, error: StoreUnavailable) -> None:
-        if self._lost_at is None:
-            self._lost_at = self._clock.monotonic()
+        if self._disconnected_at is None:
+            self._disconnected_at = self._clock.monotonic()
             self._emit(RedisDisconnected(detail=f"{self._work.name}: {error.detail}"))
-        await self._clock.sleep(self._policy.store_pause)
+        await self._clock.sleep(self._policy.store_retry_delay)
 
-    def _store_answers(self) -> None:
-        if self._lost_at is not None:
-            self._emit(RedisReconnected(downtime=self._clock.monotonic() - self._lost_at))
-            self._lost_at = None
+    def _emit_if_reconnected(self) -> None:
+        if self._disconnected_at is not None:
+            self._emit(RedisReconnected(downtime=self._clock.monotonic() - self._disconnected_at))
+            self._disconnected_at = None
 
-    async def _guarded(self, item: T) -> None:
+    async def _handle_safely(self, item: T) -> None:
         """The outermost place for one item: its lease brings it back, whatever went wrong."""
         try:
             await self._work.handle(item)
@@ -138,13 +138,13 @@ class LeasedLoop(Generic[T]):
                 OperationalWarning(
                     code=f"{self._work.name}_failed",
                     detail=f"{type(error).__name__}: {error}",
-                    job_id=self._work.identity(item),
+                    job_id=self._work.id_of(item),
                     error=error,
                 )
             )
 
-    def _done(self, name: str) -> None:
-        del self._under_way[name]
-        room, batch = self._policy.at_once - len(self._under_way), self._policy.batch
-        if room > 0 if batch is None else self._left_some and room >= batch:
-            self._nudged.set()
+    def _on_done(self, name: str) -> None:
+        del self._tasks[name]
+        room, batch = self._policy.max_concurrency - len(self._tasks), self._policy.min_available
+        if room > 0 if batch is None else self._has_more and room >= batch:
+            self._wake_event.set()

@@ -15,38 +15,38 @@ def is_recent(at: datetime, now: datetime, span: timedelta) -> bool:
     return abs(now - at) < span
 
 
-SIGN_EVERY: Final = timedelta(seconds=5)
+HEARTBEAT_INTERVAL: Final = timedelta(seconds=5)
 
 
-LOOK_EVERY: Final = timedelta(seconds=15)
+SYNC_CHECK_INTERVAL: Final = timedelta(seconds=15)
 
 
-HISTORIES_EVERY: Final = timedelta(seconds=5)
+RUN_TIMES_INTERVAL: Final = timedelta(seconds=5)
 
 
-DISPATCH_EVERY: Final = timedelta(seconds=3)
+DISPATCH_INTERVAL: Final = timedelta(seconds=3)
 
 
-TRIM_EVERY: Final = timedelta(seconds=20)
+PRUNE_INTERVAL: Final = timedelta(seconds=20)
 """Whose turn it is has it for a minute."""
 
 
 @dataclass(frozen=True, slots=True)
-class Chore:
+class PeriodicTask:
     """Something to be done every so often."""
 
     name: str
-    every: timedelta
-    do: Callable[[], Awaitable[None]]
+    interval: timedelta
+    run: Callable[[], Awaitable[None]]
 
 
-async def keep_doing(chore: Chore, clock: Clock, emit: Emit) -> None:
+async def run_periodically(task: PeriodicTask, clock: Clock, emit: Emit) -> None:
     """Do a chore for ever. A store that is away only delays it."""
     while True:
         try:
-            await chore.do()
+            await task.run()
         except StoreUnavailable:
             pass
         except Exception as error:  # noqa: BLE001 - a failed chore must not end the worker
-            emit(OperationalWarning(code=f"{chore.name}_failed", detail=str(error), error=error))
-        await clock.sleep(chore.every)
+            emit(OperationalWarning(code=f"{task.name}_failed", detail=str(error), error=error))
+        await clock.sleep(task.interval)

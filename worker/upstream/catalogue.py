@@ -6,35 +6,35 @@ from typing import Final
 
 import orjson
 
-from worker.ports import CatalogueModel, Gone, Unreachable, UpstreamFault
-from worker.upstream import json_parser as wire
+from worker.ports import CatalogueModel, RequestNotFound, Unreachable, UpstreamFault
+from worker.upstream import json_parser
 from worker.upstream.config import UpstreamLimits
-from worker.upstream.error_classification import Kind
-from worker.upstream.faults import Scrub
-from worker.upstream.http_client import Call, Line
-from worker.upstream.http_request import Reply
-from worker.upstream.responses import read_document, unreachable
+from worker.upstream.error_classification import FaultKind
+from worker.upstream.faults import Redactor
+from worker.upstream.http_client import ApiCall, HttpClient
+from worker.upstream.http_request import HttpResponse
+from worker.upstream.responses import build_unreachable, parse_document
 
 PAGE_SIZE: Final = 100  # RunComfy's own limit
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class CataloguePage:
     """One page: its usable models by id, how many entries it held in all, its size in bytes."""
 
-    models: Mapping[str, wire.Document]
+    models: Mapping[str, json_parser.Document]
     entries: int
     total: int | None
     size: int
 
 
 @dataclass(slots=True)
-class _Collected:
-    models: dict[str, wire.Document] = field(default_factory=dict)
+class _PageCollector:
+    models: dict[str, json_parser.Document] = field(default_factory=dict)
     offset: int = 0
     size: int = 0
 
-    def take(self, page: Page) -> bool:
+    def add(self, page: CataloguePage) -> bool:
         """Add a page; say whether another may follow it."""
         new = page.models.keys() - self.models.keys()
         self.models.update(page.models)
@@ -47,86 +47,96 @@ class _Collected:
 class RunComfyCatalogue:
     """See `worker.ports.CatalogueSource`. All or nothing: a half catalogue would hide models."""
 
-    def __init__(self, line: Line, limits: UpstreamLimits) -> None:
-        self._line = line
+    def __init__(self, http: HttpClient, limits: UpstreamLimits) -> None:
+        self._http = http
         self._limits = limits
 
-    async def models(self) -> tuple[CatalogueModel, ...] | Unreachable:
+    async def list_models(self) -> tuple[CatalogueModel, ...] | Unreachable:
         """Every model; those listed without a schema are asked for singly, up to a bound."""
-        found = await self._pages()
+        found = await self._fetch_pages()
         if isinstance(found, Unreachable):
             return found
         await self._add_schemas(found)
         return tuple(CatalogueModel(name, orjson.dumps(doc)) for name, doc in found.items())
 
-    async def categories(self) -> bytes | Unreachable:
+    async def list_categories(self) -> bytes | Unreachable:
         """The categories document, unread."""
-        return await self._line.ask(self._get("categories", "/v1/models/categories"), _read_raw)
+        return await self._http.call(
+            self._build_call("categories", "/v1/models/categories"), _parse_raw
+        )
 
-    async def _pages(self) -> dict[str, wire.Document] | Unreachable:
-        collected = _Collected()
-        for _ in range(self._limits.catalogue_pages):
+    async def _fetch_pages(self) -> dict[str, json_parser.Document] | Unreachable:
+        collected = _PageCollector()
+        for _ in range(self._limits.max_catalogue_pages):
             query = f"include_schema=true&limit={PAGE_SIZE}&offset={collected.offset}"
-            page = await self._line.ask(self._get("models", f"/v1/models?{query}"), _read_page)
+            page = await self._http.call(
+                self._build_call("models", f"/v1/models?{query}"), _parse_page
+            )
             if isinstance(page, Unreachable):
                 return page
-            more = collected.take(page)
-            if collected.size > self._limits.catalogue_bytes:
-                return _too_large(f"more than {self._limits.catalogue_bytes} bytes")
+            more = collected.add(page)
+            if collected.size > self._limits.max_catalogue_bytes:
+                return _too_large(f"more than {self._limits.max_catalogue_bytes} bytes")
             if not more:
                 return collected.models
-        return _too_large(f"more than {self._limits.catalogue_pages} pages")
+        return _too_large(f"more than {self._limits.max_catalogue_pages} pages")
 
-    async def _add_schemas(self, models: dict[str, wire.Document]) -> None:
+    async def _add_schemas(self, models: dict[str, json_parser.Document]) -> None:
         lacking = [name for name, doc in models.items() if not doc.get("input_schema")]
-        for name in lacking[: self._limits.schema_fetches]:
-            path = wire.model_path(name)
+        for name in lacking[: self._limits.max_schema_fetches]:
+            path = json_parser.build_model_path(name)
             if path is None:
                 continue
-            doc = await self._line.ask(self._get("model", path), _read_model)
+            doc = await self._http.call(self._build_call("model", path), _parse_model)
             if isinstance(doc, Unreachable):
                 # The rest of the catalogue is worth more than the missing schemas.
                 return
             models[name] = {**models[name], **doc}
 
-    def _get(self, name: str, path: str) -> Call:
-        return Call(name, "GET", path, self._limits.read_deadline, self._limits.result_bytes)
+    def _build_call(self, name: str, path: str) -> ApiCall:
+        return ApiCall(name, "GET", path, self._limits.read_deadline, self._limits.max_result_bytes)
 
 
-def _read_raw(reply: Reply, scrub: Scrub) -> bytes | Unreachable:
-    doc = _read_model(reply, scrub)
-    return doc if isinstance(doc, Unreachable) else reply.body
+def _parse_raw(response: HttpResponse, redactor: Redactor) -> bytes | Unreachable:
+    doc = _parse_model(response, redactor)
+    return doc if isinstance(doc, Unreachable) else response.body
 
 
-def _read_model(reply: Reply, scrub: Scrub) -> wire.Document | Unreachable:
-    doc = read_document(reply, scrub)
-    return Unreachable(doc.fault) if isinstance(doc, Gone) else doc
+def _parse_model(response: HttpResponse, redactor: Redactor) -> json_parser.Document | Unreachable:
+    doc = parse_document(response, redactor)
+    return Unreachable(doc.fault) if isinstance(doc, RequestNotFound) else doc
 
 
-def _read_page(reply: Reply, scrub: Scrub) -> Page | Unreachable:
-    doc = _read_model(reply, scrub)
+def _parse_page(response: HttpResponse, redactor: Redactor) -> CataloguePage | Unreachable:
+    doc = _parse_model(response, redactor)
     if isinstance(doc, Unreachable):
         return doc
     entries = doc.get("models")
     if not isinstance(entries, list):
-        return unreachable(Kind.MALFORMED, reply, scrub)
+        return build_unreachable(FaultKind.MALFORMED, response, redactor)
     total = doc.get("total")
-    return Page(
+    return CataloguePage(
         models=_by_id(entries),
         entries=len(entries),
         total=total if isinstance(total, int) and not isinstance(total, bool) else None,
-        size=len(reply.body),
+        size=len(response.body),
     )
 
 
-def _by_id(entries: list[object]) -> dict[str, wire.Document]:
-    found: dict[str, wire.Document] = {}
+def _by_id(entries: list[object]) -> dict[str, json_parser.Document]:
+    found: dict[str, json_parser.Document] = {}
     for entry in entries:
         model_id = entry.get("model_id") if isinstance(entry, dict) else None
-        if isinstance(entry, dict) and isinstance(model_id, str) and wire.model_path(model_id):
+        if (
+            isinstance(entry, dict)
+            and isinstance(model_id, str)
+            and json_parser.build_model_path(model_id)
+        ):
             found[model_id] = entry
     return found
 
 
-def _too_large(how: str) -> Unreachable:
-    return Unreachable(UpstreamFault(Kind.OVERSIZED.value, f"the catalogue is larger: {how}"))
+def _too_large(limit: str) -> Unreachable:
+    return Unreachable(
+        UpstreamFault(FaultKind.OVERSIZED.value, f"the catalogue is larger: {limit}")
+    )

@@ -9,28 +9,30 @@ from typing import Final
 
 from worker.ports import (
     CancelAnswer,
-    Gone,
     Rejected,
+    RequestNotFound,
     ResultAnswer,
     StatusAnswer,
     SubmitAnswer,
     UpstreamFault,
 )
-from worker.upstream import json_parser as wire
+from worker.upstream import json_parser
 from worker.upstream.config import UpstreamLimits
-from worker.upstream.error_classification import Kind
-from worker.upstream.faults import SENTENCES
-from worker.upstream.http_client import Call, Line
-from worker.upstream.responses import read_cancel, read_result, read_status, read_submit
+from worker.upstream.error_classification import FaultKind
+from worker.upstream.faults import DEFAULT_MESSAGES
+from worker.upstream.http_client import ApiCall, HttpClient
+from worker.upstream.responses import parse_cancel, parse_result, parse_status, parse_submit
 
-_BAD_NAME: Final = UpstreamFault(Kind.BAD_NAME.value, SENTENCES[Kind.BAD_NAME])
+_INVALID_ID: Final = UpstreamFault(
+    FaultKind.INVALID_ID.value, DEFAULT_MESSAGES[FaultKind.INVALID_ID]
+)
 
 
 class RunComfyClient:
     """See `worker.ports.Upstream`."""
 
-    def __init__(self, line: Line, limits: UpstreamLimits) -> None:
-        self._line = line
+    def __init__(self, http: HttpClient, limits: UpstreamLimits) -> None:
+        self._http = http
         self._limits = limits
 
     async def submit(self, model_id: str, body: bytes) -> SubmitAnswer:
@@ -38,38 +40,40 @@ class RunComfyClient:
 
         Cancelling this coroutine leaves the outcome unknown: shield it.
         """
-        path = wire.model_path(model_id)
+        path = json_parser.build_model_path(model_id)
         if path is None:
-            return Rejected(_BAD_NAME)
-        call = self._post("submit", path, self._limits.submit_deadline, body)
-        return await self._line.ask(call, read_submit)
+            return Rejected(_INVALID_ID)
+        call = self._build_post("submit", path, self._limits.submit_deadline, body)
+        return await self._http.call(call, parse_submit)
 
-    async def status(self, upstream_id: str) -> StatusAnswer:
+    async def get_status(self, upstream_id: str) -> StatusAnswer:
         """Ask where a request stands."""
-        path = wire.request_path(upstream_id, "status")
+        path = json_parser.build_request_path(upstream_id, "status")
         if path is None:
-            return Gone(_BAD_NAME)
-        call = self._get("status", path, self._limits.answer_bytes)
-        return await self._line.ask(call, read_status)
+            return RequestNotFound(_INVALID_ID)
+        call = self._build_get("status", path, self._limits.max_response_bytes)
+        return await self._http.call(call, parse_status)
 
-    async def result(self, upstream_id: str) -> ResultAnswer:
+    async def get_result(self, upstream_id: str) -> ResultAnswer:
         """Ask for the final output, with its cost."""
-        path = wire.request_path(upstream_id, "result")
+        path = json_parser.build_request_path(upstream_id, "result")
         if path is None:
-            return Gone(_BAD_NAME)
-        call = self._get("result", f"{path}?include_cost=true", self._limits.result_bytes)
-        return await self._line.ask(call, read_result)
+            return RequestNotFound(_INVALID_ID)
+        call = self._build_get("result", f"{path}?include_cost=true", self._limits.max_result_bytes)
+        return await self._http.call(call, parse_result)
 
     async def cancel(self, upstream_id: str) -> CancelAnswer:
         """Ask RunComfy to cancel a request that it still has queued. May be repeated."""
-        path = wire.request_path(upstream_id, "cancel")
+        path = json_parser.build_request_path(upstream_id, "cancel")
         if path is None:
-            return Gone(_BAD_NAME)
-        call = self._post("cancel", path, self._limits.read_deadline)
-        return await self._line.ask(call, read_cancel)
+            return RequestNotFound(_INVALID_ID)
+        call = self._build_post("cancel", path, self._limits.read_deadline)
+        return await self._http.call(call, parse_cancel)
 
-    def _get(self, name: str, path: str, size: int) -> Call:
-        return Call(name, "GET", path, self._limits.read_deadline, size)
+    def _build_get(self, name: str, path: str, max_bytes: int) -> ApiCall:
+        return ApiCall(name, "GET", path, self._limits.read_deadline, max_bytes)
 
-    def _post(self, name: str, path: str, deadline: timedelta, body: bytes | None = None) -> Call:
-        return Call(name, "POST", path, deadline, self._limits.answer_bytes, body)
+    def _build_post(
+        self, name: str, path: str, deadline: timedelta, body: bytes | None = None
+    ) -> ApiCall:
+        return ApiCall(name, "POST", path, deadline, self._limits.max_response_bytes, body)

@@ -10,7 +10,7 @@ from pydantic import SecretStr
 
 MiB: Final = 1024 * 1024
 # A read that outlives the watcher's lease of 15 s would be done twice at once.
-READ_DEADLINE_LIMIT: Final = timedelta(seconds=15)
+MAX_READ_DEADLINE: Final = timedelta(seconds=15)
 _TOKEN: Final = re.compile(r"[!-~]+")
 
 
@@ -53,15 +53,15 @@ class UpstreamLimits:
     read_deadline: timedelta = timedelta(seconds=12)
     submit_read_timeout: timedelta = timedelta(seconds=25)
     submit_deadline: timedelta = timedelta(seconds=30)
-    answer_bytes: int = 1 * MiB
-    result_bytes: int = 8 * MiB
-    catalogue_bytes: int = 64 * MiB
-    catalogue_pages: int = 100
-    schema_fetches: int = 50
-    submit_connections: int = 50
-    read_connections: int = 200
+    max_response_bytes: int = 1 * MiB
+    max_result_bytes: int = 8 * MiB
+    max_catalogue_bytes: int = 64 * MiB
+    max_catalogue_pages: int = 100
+    max_schema_fetches: int = 50
+    max_submit_connections: int = 50
+    max_read_connections: int = 200
 
     def __post_init__(self) -> None:
         """Hold reads below the lease under which they are made."""
-        if self.read_deadline >= READ_DEADLINE_LIMIT:
-            raise ValueError(f"read_deadline must stay below {READ_DEADLINE_LIMIT}")
+        if self.read_deadline >= MAX_READ_DEADLINE:
+            raise ValueError(f"read_deadline must stay below {MAX_READ_DEADLINE}")

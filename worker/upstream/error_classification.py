@@ -13,22 +13,22 @@ import aiohttp
 import httpx
 
 
-class Kind(StrEnum):
+class FaultKind(StrEnum):
     """The closed set of fault words; they label metrics."""
 
-    BAD_NAME = "bad_name"  # a model id or request id that no URL of RunComfy can hold
+    INVALID_ID = "bad_name"  # a model id or request id that no URL of RunComfy can hold
     CONNECT_ERROR = "connect_error"
     CONNECT_TIMEOUT = "connect_timeout"
     DEADLINE = "deadline"  # the whole call took too long, however busy it was
     ERROR_IN_200 = "error_in_200"
     FAILED = "failed"  # the request itself failed, by RunComfy's word
-    GONE = "gone"
+    NOT_FOUND = "gone"
     HTML = "html"
     HTTP_429 = "http_429"
     HTTP_4XX = "http_4xx"
     HTTP_5XX = "http_5xx"
-    HTTP_ODD = "http_odd"  # a status that no rule expects
-    ID_LESS = "id_less"
+    HTTP_UNEXPECTED = "http_odd"  # a status that no rule expects
+    MISSING_ID = "id_less"
     MALFORMED = "malformed"  # JSON, but not of the documented shape
     NOT_JSON = "not_json"
     NO_OUTPUT = "no_output"
@@ -38,110 +38,114 @@ class Kind(StrEnum):
     PROXY_ERROR = "proxy_error"
     READ_TIMEOUT = "read_timeout"
     REDIRECT = "redirect"
-    REFUSED_ACCOUNT = "refused_account"
+    ACCOUNT_REJECTED = "refused_account"
     RESET = "reset"
     UNKNOWN = "unknown"
     WRITE_ERROR = "write_error"
     WRITE_TIMEOUT = "write_timeout"
 
 
-KINDS: Final = frozenset(kind.value for kind in Kind)
+FAULT_KINDS: Final = frozenset(kind.value for kind in FaultKind)
 
 
-class Money(Enum):
+class BillingEffect(Enum):
     """What a submit's end says about money."""
 
     NOT_SENT = "surely no work was started; it may be sent again"
     REJECTED = "refused for what it asks; costs nothing"
-    REFUSED = "refused for who asks (token, balance, permission); costs nothing"
-    NO_ANSWER = "nobody knows"
+    ACCOUNT_REJECTED = "refused for who asks (token, balance, permission); costs nothing"
+    INDETERMINATE = "nobody knows"
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class Classification:
     """One row's judgement."""
 
-    money: Money
-    kind: Kind
+    billing_effect: BillingEffect
+    kind: FaultKind
 
 
-class Oversized(Exception):
+class ResponseTooLarge(Exception):
     """The answer is larger than we read."""
 
 
-class WrongVerb(Exception):
+class UnsafeMethod(Exception):
     """Something other than a GET was sent through the transport for reads."""
 
 
-UNKNOWN: Final = Verdict(Money.NO_ANSWER, Kind.UNKNOWN)
+UNCLASSIFIED: Final = Classification(BillingEffect.INDETERMINATE, FaultKind.UNKNOWN)
 
 # Looked up by exact class: a subclass that nobody has read is never trusted to mean "not sent".
-EXCEPTIONS: Final[Mapping[type[Exception], Verdict]] = {
+CLASSIFICATIONS_BY_EXCEPTION: Final[Mapping[type[Exception], Classification]] = {
     # No connection, or no TLS session on it: the request cannot have left.
-    httpx.ConnectError: Verdict(Money.NOT_SENT, Kind.CONNECT_ERROR),
-    httpx.ConnectTimeout: Verdict(Money.NOT_SENT, Kind.CONNECT_TIMEOUT),
+    httpx.ConnectError: Classification(BillingEffect.NOT_SENT, FaultKind.CONNECT_ERROR),
+    httpx.ConnectTimeout: Classification(BillingEffect.NOT_SENT, FaultKind.CONNECT_TIMEOUT),
     # It still stood in our own queue for a connection.
-    httpx.PoolTimeout: Verdict(Money.NOT_SENT, Kind.POOL_TIMEOUT),
+    httpx.PoolTimeout: Classification(BillingEffect.NOT_SENT, FaultKind.POOL_TIMEOUT),
     # Raised from the URL, before a connection is sought.
-    httpx.UnsupportedProtocol: Verdict(Money.NOT_SENT, Kind.BAD_NAME),
-    httpx.InvalidURL: Verdict(Money.NOT_SENT, Kind.BAD_NAME),
+    httpx.UnsupportedProtocol: Classification(BillingEffect.NOT_SENT, FaultKind.INVALID_ID),
+    httpx.InvalidURL: Classification(BillingEffect.NOT_SENT, FaultKind.INVALID_ID),
     # Raised while the head is built, before its first byte is written (HTTP/1.1; we never offer 2).
-    httpx.LocalProtocolError: Verdict(Money.NOT_SENT, Kind.PROTOCOL_ERROR),
+    httpx.LocalProtocolError: Classification(BillingEffect.NOT_SENT, FaultKind.PROTOCOL_ERROR),
     # Our own guard, before a connection is sought.
-    WrongVerb: Verdict(Money.NOT_SENT, Kind.UNKNOWN),
+    UnsafeMethod: Classification(BillingEffect.NOT_SENT, FaultKind.UNKNOWN),
     # We use no proxy, so whoever raises this is not one we know.
-    httpx.ProxyError: Verdict(Money.NO_ANSWER, Kind.PROXY_ERROR),
+    httpx.ProxyError: Classification(BillingEffect.INDETERMINATE, FaultKind.PROXY_ERROR),
     # Bytes have left. How many the other side acted on, it alone knows.
-    httpx.WriteError: Verdict(Money.NO_ANSWER, Kind.WRITE_ERROR),
-    httpx.WriteTimeout: Verdict(Money.NO_ANSWER, Kind.WRITE_TIMEOUT),
+    httpx.WriteError: Classification(BillingEffect.INDETERMINATE, FaultKind.WRITE_ERROR),
+    httpx.WriteTimeout: Classification(BillingEffect.INDETERMINATE, FaultKind.WRITE_TIMEOUT),
     # The whole request has left.
-    httpx.ReadError: Verdict(Money.NO_ANSWER, Kind.RESET),
-    httpx.ReadTimeout: Verdict(Money.NO_ANSWER, Kind.READ_TIMEOUT),
-    httpx.CloseError: Verdict(Money.NO_ANSWER, Kind.RESET),
-    httpx.RemoteProtocolError: Verdict(Money.NO_ANSWER, Kind.PROTOCOL_ERROR),
-    httpx.DecodingError: Verdict(Money.NO_ANSWER, Kind.PROTOCOL_ERROR),
-    httpx.TooManyRedirects: Verdict(Money.NO_ANSWER, Kind.REDIRECT),
-    Oversized: Verdict(Money.NO_ANSWER, Kind.OVERSIZED),
-    TimeoutError: Verdict(Money.NO_ANSWER, Kind.DEADLINE),
+    httpx.ReadError: Classification(BillingEffect.INDETERMINATE, FaultKind.RESET),
+    httpx.ReadTimeout: Classification(BillingEffect.INDETERMINATE, FaultKind.READ_TIMEOUT),
+    httpx.CloseError: Classification(BillingEffect.INDETERMINATE, FaultKind.RESET),
+    httpx.RemoteProtocolError: Classification(
+        BillingEffect.INDETERMINATE, FaultKind.PROTOCOL_ERROR
+    ),
+    httpx.DecodingError: Classification(BillingEffect.INDETERMINATE, FaultKind.PROTOCOL_ERROR),
+    httpx.TooManyRedirects: Classification(BillingEffect.INDETERMINATE, FaultKind.REDIRECT),
+    ResponseTooLarge: Classification(BillingEffect.INDETERMINATE, FaultKind.OVERSIZED),
+    TimeoutError: Classification(BillingEffect.INDETERMINATE, FaultKind.DEADLINE),
     # Classes that httpx 0.28 only derives from, or raises for misuse that we do not commit.
-    httpx.HTTPError: UNKNOWN,
-    httpx.RequestError: UNKNOWN,
-    httpx.HTTPStatusError: UNKNOWN,
-    httpx.TransportError: UNKNOWN,
-    httpx.TimeoutException: UNKNOWN,
-    httpx.NetworkError: UNKNOWN,
-    httpx.ProtocolError: UNKNOWN,
-    httpx.StreamError: UNKNOWN,
-    httpx.StreamConsumed: UNKNOWN,
-    httpx.StreamClosed: UNKNOWN,
-    httpx.ResponseNotRead: UNKNOWN,
-    httpx.RequestNotRead: UNKNOWN,
-    httpx.CookieConflict: UNKNOWN,
+    httpx.HTTPError: UNCLASSIFIED,
+    httpx.RequestError: UNCLASSIFIED,
+    httpx.HTTPStatusError: UNCLASSIFIED,
+    httpx.TransportError: UNCLASSIFIED,
+    httpx.TimeoutException: UNCLASSIFIED,
+    httpx.NetworkError: UNCLASSIFIED,
+    httpx.ProtocolError: UNCLASSIFIED,
+    httpx.StreamError: UNCLASSIFIED,
+    httpx.StreamConsumed: UNCLASSIFIED,
+    httpx.StreamClosed: UNCLASSIFIED,
+    httpx.ResponseNotRead: UNCLASSIFIED,
+    httpx.RequestNotRead: UNCLASSIFIED,
+    httpx.CookieConflict: UNCLASSIFIED,
 }
 
 # The transport of the reads calls most of these ConnectTimeout; the metric should not. Words only:
 # no money hangs on them. Most specific first.
-AIOHTTP_KINDS: Final[tuple[tuple[type[Exception], Kind], ...]] = (
-    (aiohttp.ServerDisconnectedError, Kind.RESET),
-    (aiohttp.ConnectionTimeoutError, Kind.CONNECT_TIMEOUT),
-    (aiohttp.ServerTimeoutError, Kind.READ_TIMEOUT),
-    (aiohttp.ClientConnectorError, Kind.CONNECT_ERROR),
-    (aiohttp.ClientOSError, Kind.RESET),
-    (aiohttp.ClientPayloadError, Kind.PROTOCOL_ERROR),
-    (aiohttp.ClientResponseError, Kind.PROTOCOL_ERROR),
+KINDS_BY_AIOHTTP_ERROR: Final[tuple[tuple[type[Exception], FaultKind], ...]] = (
+    (aiohttp.ServerDisconnectedError, FaultKind.RESET),
+    (aiohttp.ConnectionTimeoutError, FaultKind.CONNECT_TIMEOUT),
+    (aiohttp.ServerTimeoutError, FaultKind.READ_TIMEOUT),
+    (aiohttp.ClientConnectorError, FaultKind.CONNECT_ERROR),
+    (aiohttp.ClientOSError, FaultKind.RESET),
+    (aiohttp.ClientPayloadError, FaultKind.PROTOCOL_ERROR),
+    (aiohttp.ClientResponseError, FaultKind.PROTOCOL_ERROR),
 )
 
-_REJECTED: Final = Verdict(Money.REJECTED, Kind.HTTP_4XX)
-_REFUSED: Final = Verdict(Money.REFUSED, Kind.REFUSED_ACCOUNT)
+_REJECTED: Final = Classification(BillingEffect.REJECTED, FaultKind.HTTP_4XX)
+_ACCOUNT_REJECTED: Final = Classification(
+    BillingEffect.ACCOUNT_REJECTED, FaultKind.ACCOUNT_REJECTED
+)
 
 # 400, 401, 402, 403, 404, 422 and 429 are RunComfy's own. The others mean, by RFC 9110, 6585, 7725
 # and 8470, that the request was turned away before it was acted on. Absent, and so no answer:
 # 408 and 499 (a proxy says them of requests it has passed on), 409 (may mean "already under way").
-STATUSES: Final[Mapping[int, Verdict]] = {
+CLASSIFICATIONS_BY_STATUS: Final[Mapping[int, Classification]] = {
     400: _REJECTED,
-    401: _REFUSED,
-    402: _REFUSED,
-    403: _REFUSED,
+    401: _ACCOUNT_REJECTED,
+    402: _ACCOUNT_REJECTED,
+    403: _ACCOUNT_REJECTED,
     404: _REJECTED,
     405: _REJECTED,
     406: _REJECTED,
@@ -153,9 +157,9 @@ STATUSES: Final[Mapping[int, Verdict]] = {
     417: _REJECTED,
     421: _REJECTED,
     422: _REJECTED,
-    425: Verdict(Money.NOT_SENT, Kind.HTTP_4XX),
+    425: Classification(BillingEffect.NOT_SENT, FaultKind.HTTP_4XX),
     428: _REJECTED,
-    429: Verdict(Money.NOT_SENT, Kind.HTTP_429),
+    429: Classification(BillingEffect.NOT_SENT, FaultKind.HTTP_429),
     431: _REJECTED,
     451: _REJECTED,
 }
@@ -163,51 +167,56 @@ STATUSES: Final[Mapping[int, Verdict]] = {
 # RunComfy's codes that speak of the account, whatever their HTTP status: no balance; token missing,
 # expired or revoked.
 ACCOUNT_CODES: Final = frozenset({"400002", "400004"})
-GONE_CODE: Final = "404001"
+NOT_FOUND_CODE: Final = "404001"
 _CODE_DIGITS: Final = 6
 
-_FAMILIES: Final[Mapping[int, Kind]] = {
-    3: Kind.REDIRECT,
-    4: Kind.HTTP_4XX,
-    5: Kind.HTTP_5XX,
+_KINDS_BY_STATUS_CLASS: Final[Mapping[int, FaultKind]] = {
+    3: FaultKind.REDIRECT,
+    4: FaultKind.HTTP_4XX,
+    5: FaultKind.HTTP_5XX,
 }
 
 
-def of_exception(error: Exception) -> Verdict:
+def classify_exception(error: Exception) -> Classification:
     """What `error`, raised while submitting over stock httpx, says about money."""
-    return EXCEPTIONS.get(type(error), UNKNOWN)
+    return CLASSIFICATIONS_BY_EXCEPTION.get(type(error), UNCLASSIFIED)
 
 
-def kind_of(error: Exception) -> Kind:
+def fault_kind_of(error: Exception) -> FaultKind:
     """The word for `error`, over either transport."""
     for candidate in (error.__cause__, error):
-        for known, kind in AIOHTTP_KINDS:
+        for known, kind in KINDS_BY_AIOHTTP_ERROR:
             if isinstance(candidate, known):
                 return kind
-    return of_exception(error).kind
+    return classify_exception(error).kind
 
 
-def of_status(status: int, *, retry_after_given: bool) -> Verdict:
+def classify_status(status: int, *, has_retry_after: bool) -> Classification:
     """What a status other than 2xx says about money."""
-    if status == HTTPStatus.SERVICE_UNAVAILABLE and retry_after_given:
+    if status == HTTPStatus.SERVICE_UNAVAILABLE and has_retry_after:
         # It names the time at which it will begin to take requests: it took none.
-        return Verdict(Money.NOT_SENT, Kind.HTTP_5XX)
-    doubtful = Verdict(Money.NO_ANSWER, _FAMILIES.get(status // 100, Kind.HTTP_ODD))
-    return STATUSES.get(status, doubtful)
+        return Classification(BillingEffect.NOT_SENT, FaultKind.HTTP_5XX)
+    doubtful = Classification(
+        BillingEffect.INDETERMINATE,
+        _KINDS_BY_STATUS_CLASS.get(status // 100, FaultKind.HTTP_UNEXPECTED),
+    )
+    return CLASSIFICATIONS_BY_STATUS.get(status, doubtful)
 
 
-def of_code(code: str) -> Verdict:
+def classify_code(code: str) -> Classification:
     """What an error code inside an HTTP 200 says about money.
 
     A code of the 4xxxxx families means what its first three digits mean as an HTTP status; 500001
     and codes that nobody documented mean nothing.
     """
     if code in ACCOUNT_CODES:
-        return _REFUSED
+        return _ACCOUNT_REJECTED
     in_family = len(code) == _CODE_DIGITS and code.isascii() and code.isdecimal()
-    mirrored = STATUSES.get(int(code[:3])) if in_family else None
+    mirrored = CLASSIFICATIONS_BY_STATUS.get(int(code[:3])) if in_family else None
     if mirrored is None:
-        return Verdict(Money.NO_ANSWER, Kind.ERROR_IN_200)
+        return Classification(BillingEffect.INDETERMINATE, FaultKind.ERROR_IN_200)
     return (
-        mirrored if mirrored.money is Money.REFUSED else Verdict(mirrored.money, Kind.ERROR_IN_200)
+        mirrored
+        if mirrored.billing_effect is BillingEffect.ACCOUNT_REJECTED
+        else Classification(mirrored.billing_effect, FaultKind.ERROR_IN_200)
     )

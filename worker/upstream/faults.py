@@ -5,40 +5,40 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from worker.ports import UpstreamFault
-from worker.upstream import json_parser as wire
-from worker.upstream.error_classification import Kind, kind_of
-from worker.upstream.http_request import Reply
+from worker.upstream import json_parser
+from worker.upstream.error_classification import FaultKind, fault_kind_of
+from worker.upstream.http_request import HttpResponse
 
 # For replies that hold no words of their own, or none for people.
-SENTENCES: Final[Mapping[Kind, str]] = {
-    Kind.BAD_NAME: "no URL of RunComfy can hold this id",
-    Kind.FAILED: "RunComfy says that the request failed, and not why",
-    Kind.HTML: "an HTML page instead of JSON",
-    Kind.ID_LESS: "an answer without a usable request id",
-    Kind.MALFORMED: "JSON that lacks what this call documents",
-    Kind.NOT_JSON: "an answer that is not JSON",
-    Kind.NO_OUTPUT: "RunComfy completed the request without any output",
-    Kind.REDIRECT: "a redirect, which is not followed since the token would go with it",
+DEFAULT_MESSAGES: Final[Mapping[FaultKind, str]] = {
+    FaultKind.INVALID_ID: "no URL of RunComfy can hold this id",
+    FaultKind.FAILED: "RunComfy says that the request failed, and not why",
+    FaultKind.HTML: "an HTML page instead of JSON",
+    FaultKind.MISSING_ID: "an answer without a usable request id",
+    FaultKind.MALFORMED: "JSON that lacks what this call documents",
+    FaultKind.NOT_JSON: "an answer that is not JSON",
+    FaultKind.NO_OUTPUT: "RunComfy completed the request without any output",
+    FaultKind.REDIRECT: "a redirect, which is not followed since the token would go with it",
 }
 
 
 @dataclass(frozen=True, slots=True)
-class Scrub:
+class Redactor:
     """Takes one token out of texts. Its repr does not show the token."""
 
     token: str = field(repr=False)
 
-    def message(self, text: str) -> str:
+    def redact_message(self, text: str) -> str:
         """`text` on one line, at most 500 characters."""
-        return self._clean(text)[:MESSAGE_LENGTH]
+        return self._clean(text)[:MAX_MESSAGE_LENGTH]
 
-    def word(self, text: str) -> str:
+    def redact_label(self, text: str) -> str:
         """`text` as a word of the timeline, at most 64 characters."""
-        return self._clean(text)[:WORD_LENGTH]
+        return self._clean(text)[:MAX_LABEL_LENGTH]
 
     def _clean(self, text: str) -> str:
         # Twice: before the cut, which could halve it, and after control characters that split it.
-        shown = self._without_token(text)[:_LOOKED_AT]
+        shown = self._without_token(text)[:_MAX_INPUT_LENGTH]
         spaced = " ".join(shown.split())
         return self._without_token("".join(char for char in spaced if char.isprintable()))
 
@@ -46,43 +46,47 @@ class Scrub:
         return text.replace(self.token, REDACTED)
 
 
-def fault_of(kind: Kind, reply: Reply, scrub: Scrub) -> UpstreamFault:
+def fault_of(kind: FaultKind, response: HttpResponse, redactor: Redactor) -> UpstreamFault:
     """The fault of `kind` behind `reply`: RunComfy's words, else the exception's, else ours."""
-    doc = wire.document(reply.body) or {}
-    code = wire.error_code(doc)
+    doc = json_parser.parse_object(response.body) or {}
+    code = json_parser.parse_error_code(doc)
     return UpstreamFault(
         kind=kind.value,
-        message=scrub.message(wire.error_text(doc) or _own_words(kind, reply)),
-        http_status=reply.status,
-        code=None if code is None else scrub.word(code),
+        message=redactor.redact_message(
+            json_parser.parse_error_text(doc) or _default_message(kind, response)
+        ),
+        http_status=response.status,
+        code=None if code is None else redactor.redact_label(code),
     )
 
 
-def _own_words(kind: Kind, reply: Reply) -> str:
-    if reply.broke is not None:
-        name = type(reply.broke).__name__
-        return f"{name}: {reply.broke}" if str(reply.broke) else name
-    status = "" if reply.status is None else f" (HTTP {reply.status})"
-    return SENTENCES.get(kind, f"no explanation came with it: {kind.value}") + status
+def _default_message(kind: FaultKind, response: HttpResponse) -> str:
+    if response.error is not None:
+        name = type(response.error).__name__
+        return f"{name}: {response.error}" if str(response.error) else name
+    status = "" if response.status is None else f" (HTTP {response.status})"
+    return DEFAULT_MESSAGES.get(kind, f"no explanation came with it: {kind.value}") + status
 
 
-def unreadable(reply: Reply) -> Kind:
+def classify_unreadable(response: HttpResponse) -> FaultKind:
     """The word for a reply in which no JSON object was found."""
-    if reply.broke is not None:
-        return kind_of(reply.broke)
-    if wire.looks_like_html(reply.body, reply.content_type):
-        return Kind.HTML
-    return Kind.NOT_JSON if wire.anything(reply.body) is None else Kind.MALFORMED
+    if response.error is not None:
+        return fault_kind_of(response.error)
+    if json_parser.is_html(response.body, response.content_type):
+        return FaultKind.HTML
+    return (
+        FaultKind.NOT_JSON if json_parser.parse_json(response.body) is None else FaultKind.MALFORMED
+    )
 
 
-MESSAGE_LENGTH: Final = 500
+MAX_MESSAGE_LENGTH: Final = 500
 
 
-WORD_LENGTH: Final = 64
+MAX_LABEL_LENGTH: Final = 64
 
 
 REDACTED: Final = "[redacted]"
 
 
 # Longer than what is kept, since control characters are dropped after this cut.
-_LOOKED_AT: Final = 8 * MESSAGE_LENGTH
+_MAX_INPUT_LENGTH: Final = 8 * MAX_MESSAGE_LENGTH

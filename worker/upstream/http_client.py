@@ -13,54 +13,54 @@ import httpx
 
 from core.clock import Clock
 from core.observability.events import Emit, UpstreamCalled
-from worker.ports import Gone, NoAnswer, NotSent, Rejected, Unreachable
+from worker.ports import Indeterminate, NotSent, Rejected, RequestNotFound, Unreachable
 from worker.upstream.config import UpstreamAccess, UpstreamLimits
-from worker.upstream.faults import Scrub
-from worker.upstream.http_request import Ask, Reply, exchange
-from worker.upstream.transports import open_fetcher, open_posts, tls_context
+from worker.upstream.faults import Redactor
+from worker.upstream.http_request import HttpRequest, HttpResponse, send_request
+from worker.upstream.transports import create_upstream_tls_context, open_post_client, open_reader
 
 OK: Final = "ok"
 AnswerT = TypeVar("AnswerT")
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class ApiCall:
     """One call: its name for observers, what to send, and its bounds (`size` in bytes)."""
 
     name: str
     method: str
     path: str
     deadline: timedelta
-    size: int
+    max_bytes: int
     content: bytes | None = field(default=None, repr=False)
 
 
-class Fetches(Protocol):
+class UpstreamReader(Protocol):
     """The way for reads."""
 
-    async def fetch(self, ask: Ask, now: datetime) -> Reply:
+    async def send_request(self, request: HttpRequest, now: datetime) -> HttpResponse:
         """Make one exchange. Raises nothing but cancellation."""
         ...
 
 
 @asynccontextmanager
-async def open_line(
+async def open_http_client(
     access: UpstreamAccess, limits: UpstreamLimits, clock: Clock, emit: Emit
-) -> AsyncIterator["Line"]:
+) -> AsyncIterator["HttpClient"]:
     """A line over real clients of both kinds. `emit` must not raise."""
-    tls = tls_context()
-    async with open_posts(limits, tls) as posts, open_fetcher(limits, tls) as reads:
-        yield Line(access, posts, reads, clock, emit)
+    tls = create_upstream_tls_context()
+    async with open_post_client(limits, tls) as posts, open_reader(limits, tls) as reads:
+        yield HttpClient(access, posts, reads, clock, emit)
 
 
-class Line:
+class HttpClient:
     """Makes calls. `posts` carries whatever is not a GET, `reads` the GETs."""
 
     def __init__(
         self,
         access: UpstreamAccess,
         posts: httpx.AsyncClient,
-        reads: Fetches,
+        reads: UpstreamReader,
         clock: Clock,
         emit: Emit,
     ) -> None:
@@ -70,40 +70,42 @@ class Line:
         self._reads = reads
         self._clock = clock
         self._emit = emit
-        self.scrub = Scrub(access.token.get_secret_value())
+        self.redactor = Redactor(access.token.get_secret_value())
 
-    def at(self, base_url: str) -> "Line":
+    def with_base_url(self, base_url: str) -> "HttpClient":
         """The same line to another address of RunComfy's, which the operator named.
 
         Raises `ValueError` for what is no base URL.
         """
         access = UpstreamAccess(base_url, self._access.token)
-        return Line(access, self._posts, self._reads, self._clock, self._emit)
+        return HttpClient(access, self._posts, self._reads, self._clock, self._emit)
 
-    async def ask(self, call: Call, read: Callable[[Reply, Scrub], AnswerT]) -> AnswerT:
+    async def call(
+        self, api_call: ApiCall, parse: Callable[[HttpResponse, Redactor], AnswerT]
+    ) -> AnswerT:
         """Make `call` and `read` what came back. Raises nothing but cancellation."""
         began = self._clock.monotonic()
-        prepared, now = self._prepared(call), self._clock.now()
-        if call.method == "GET":
-            reply = await self._reads.fetch(prepared, now)
+        prepared, now = self._build_request(api_call), self._clock.now()
+        if api_call.method == "GET":
+            reply = await self._reads.send_request(prepared, now)
         else:
-            reply = await exchange(self._posts, prepared, now)
-        answer = read(reply, self.scrub)
+            reply = await send_request(self._posts, prepared, now)
+        answer = parse(reply, self.redactor)
         took = self._clock.monotonic() - began
-        self._emit(UpstreamCalled(call.name, outcome_of(answer), reply.status, took))
+        self._emit(UpstreamCalled(api_call.name, outcome_of(answer), reply.status, took))
         return answer
 
-    def _prepared(self, call: Call) -> Ask:
-        return Ask(
-            method=call.method,
-            url=self._access.url(call.path),
-            headers=self._headers(call),
-            deadline=call.deadline,
-            size=call.size,
-            content=call.content,
+    def _build_request(self, api_call: ApiCall) -> HttpRequest:
+        return HttpRequest(
+            method=api_call.method,
+            url=self._access.url(api_call.path),
+            headers=self._build_headers(api_call),
+            deadline=api_call.deadline,
+            max_bytes=api_call.max_bytes,
+            content=api_call.content,
         )
 
-    def _headers(self, call: Call) -> Mapping[str, str]:
+    def _build_headers(self, api_call: ApiCall) -> Mapping[str, str]:
         headers = {
             "Authorization": f"Bearer {self._access.token.get_secret_value()}",
             "Accept": "application/json",
@@ -111,7 +113,7 @@ class Line:
             "Accept-Encoding": "identity",
             "User-Agent": "runcomfy-gateway",
         }
-        if call.content is not None:
+        if api_call.content is not None:
             headers["Content-Type"] = "application/json"
         return headers
 
@@ -121,6 +123,6 @@ def outcome_of(answer: object) -> str:
 
     A request that failed is an answer like another: the call itself went well.
     """
-    if isinstance(answer, NotSent | Rejected | NoAnswer | Gone | Unreachable):
+    if isinstance(answer, NotSent | Rejected | Indeterminate | RequestNotFound | Unreachable):
         return answer.fault.kind
     return OK

@@ -10,14 +10,14 @@ from typing import Final
 
 import httpx
 
-from worker.retry_after import read_retry_after
-from worker.upstream.error_classification import Oversized
+from worker.retry_after import parse_retry_after
+from worker.upstream.error_classification import ResponseTooLarge
 
-RETRY_AFTER_LIMIT: Final = timedelta(hours=1)
+MAX_RETRY_AFTER: Final = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class HttpResponse:
     """What came back: as much as there was, and what broke it off, if anything.
 
     `status` is None when no answer began. `body` may be cut short when `broke` is set.
@@ -27,27 +27,29 @@ class Reply:
     body: bytes = b""
     content_type: str = ""
     retry_after: timedelta | None = None
-    broke: Exception | None = None
+    error: Exception | None = None
 
     @property
-    def succeeded(self) -> bool:
+    def is_success(self) -> bool:
         """A 2xx status line arrived."""
         return self.status is not None and HTTPStatus(200) <= self.status < HTTPStatus(300)
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
+class HttpRequest:
     """One request. `deadline` spans it whole, connect to last byte; `size` bounds the answer."""
 
     method: str
     url: str
     headers: Mapping[str, str] = field(repr=False)
     deadline: timedelta
-    size: int
+    max_bytes: int
     content: bytes | None = field(default=None, repr=False)
 
 
-async def exchange(client: httpx.AsyncClient, ask: Ask, now: datetime) -> Reply:
+async def send_request(
+    client: httpx.AsyncClient, request: HttpRequest, now: datetime
+) -> HttpResponse:
     """Send `ask` and read its answer within its bounds. Raises nothing but cancellation.
 
     Redirects are not followed: the token would go with them. `now` dates a Retry-After.
@@ -56,9 +58,11 @@ async def exchange(client: httpx.AsyncClient, ask: Ask, now: datetime) -> Reply:
     response: httpx.Response | None = None
     broke: Exception | None = None
     try:
-        async with asyncio.timeout(ask.deadline.total_seconds()):
-            response = await client.send(_request(client, ask), stream=True, follow_redirects=False)
-            await read_bounded(response.aiter_bytes(), body, ask.size)
+        async with asyncio.timeout(request.deadline.total_seconds()):
+            response = await client.send(
+                _build_request(client, request), stream=True, follow_redirects=False
+            )
+            await read_bounded(response.aiter_bytes(), body, request.max_bytes)
     except Exception as error:  # noqa: BLE001 - whatever it is, a paid submit may stand behind it
         broke = error
     finally:
@@ -66,36 +70,38 @@ async def exchange(client: httpx.AsyncClient, ask: Ask, now: datetime) -> Reply:
             with contextlib.suppress(Exception):
                 await response.aclose()
     if response is None:
-        return Reply(status=None, broke=broke)
-    return reply_of(response.status_code, response.headers, bytes(body), broke, now)
+        return HttpResponse(status=None, error=broke)
+    return build_response(response.status_code, response.headers, bytes(body), broke, now)
 
 
-def _request(client: httpx.AsyncClient, ask: Ask) -> httpx.Request:
-    return client.build_request(ask.method, ask.url, headers=ask.headers, content=ask.content)
-
-
-async def read_bounded(chunks: AsyncIterable[bytes], body: bytearray, size: int) -> None:
-    """Add `chunks` to `body`, which keeps what came before a break. Raises `Oversized`."""
-    async for chunk in chunks:
-        if len(body) + len(chunk) > size:
-            raise Oversized(f"the answer is larger than {size} bytes")
-        body += chunk
-
-
-def reply_of(
-    status: int, headers: Mapping[str, str], body: bytes, broke: Exception | None, now: datetime
-) -> Reply:
-    """An answer that began. `headers` are looked up by their lower-case names, `now` dates them."""
-    return Reply(
-        status=status,
-        body=body,
-        content_type=headers.get("content-type", ""),
-        retry_after=retry_after(headers.get("retry-after"), now),
-        broke=broke,
+def _build_request(client: httpx.AsyncClient, request: HttpRequest) -> httpx.Request:
+    return client.build_request(
+        request.method, request.url, headers=request.headers, content=request.content
     )
 
 
-def retry_after(value: str | None, now: datetime) -> timedelta | None:
+async def read_bounded(chunks: AsyncIterable[bytes], body: bytearray, max_bytes: int) -> None:
+    """Add `chunks` to `body`, which keeps what came before a break. Raises `ResponseTooLarge`."""
+    async for chunk in chunks:
+        if len(body) + len(chunk) > max_bytes:
+            raise ResponseTooLarge(f"the answer is larger than {max_bytes} bytes")
+        body += chunk
+
+
+def build_response(
+    status: int, headers: Mapping[str, str], body: bytes, error: Exception | None, now: datetime
+) -> HttpResponse:
+    """An answer that began. `headers` are looked up by their lower-case names, `now` dates them."""
+    return HttpResponse(
+        status=status,
+        body=body,
+        content_type=headers.get("content-type", ""),
+        retry_after=parse_capped_retry_after(headers.get("retry-after"), now),
+        error=error,
+    )
+
+
+def parse_capped_retry_after(value: str | None, now: datetime) -> timedelta | None:
     """The span a `Retry-After` header asks for, within 1 hour; None where there is none."""
-    asked = read_retry_after(value, now)
-    return None if asked is None else min(asked, RETRY_AFTER_LIMIT)
+    asked = parse_retry_after(value, now)
+    return None if asked is None else min(asked, MAX_RETRY_AFTER)

@@ -15,7 +15,7 @@ from urllib.parse import quote
 import orjson
 
 from core.money import MicroUsd, from_usd
-from worker.ports import Times
+from worker.ports import UpstreamTimes
 
 Document = Mapping[str, object]
 
@@ -32,7 +32,7 @@ class Phase(Enum):
 
 # Documented: in_queue, in_progress, completed, cancelled. The rest is what RunComfy's own clients
 # handle, and what other queues of the kind say.
-PHASES: Final[Mapping[str, Phase]] = {
+PHASES_BY_STATUS: Final[Mapping[str, Phase]] = {
     "in_queue": Phase.QUEUED,
     "pending": Phase.QUEUED,
     "waiting": Phase.QUEUED,
@@ -48,28 +48,28 @@ PHASES: Final[Mapping[str, Phase]] = {
     "cancelled": Phase.CANCELLED,
     "canceled": Phase.CANCELLED,
 }
-ENDED: Final = frozenset({Phase.COMPLETED, Phase.FAILED, Phase.CANCELLED})
+FINAL_PHASES: Final = frozenset({Phase.COMPLETED, Phase.FAILED, Phase.CANCELLED})
 
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,128}")
-_MODEL_ID_LENGTH: Final = 512
+_MAX_MODEL_ID_LENGTH: Final = 512
 _TEXT_KEYS: Final = ("error_message", "message", "error", "detail", "msg")
-_TEXT_DEPTH: Final = 3
-_LISTED_ERRORS: Final = 5
+_MAX_TEXT_DEPTH: Final = 3
+_MAX_LISTED_ERRORS: Final = 5
 _ERROR_CODE: Final = re.compile(r"[45][0-9]{5}")
 _NO_ERROR: Final = frozenset({"", "0", "none", "null"})
-_MOST_USD: Final = 1_000_000
+_MAX_USD: Final = 1_000_000
 # Epoch figures above this are milliseconds: as seconds they would lie beyond the year 5000.
-_MILLISECONDS_FROM: Final = 100_000_000_000
+_MIN_EPOCH_MILLISECONDS: Final = 100_000_000_000
 _EPOCH_DIGITS: Final = re.compile(r"[0-9]{9,13}(\.[0-9]+)?")
 
 
-def document(body: bytes) -> Document | None:
+def parse_object(body: bytes) -> Document | None:
     """The JSON object in `body`, or None for anything else."""
-    found = anything(body)
+    found = parse_json(body)
     return found if isinstance(found, dict) else None
 
 
-def anything(body: bytes) -> object:
+def parse_json(body: bytes) -> object:
     """The JSON value in `body`, or None where there is none."""
     try:
         return orjson.loads(body)
@@ -77,7 +77,7 @@ def anything(body: bytes) -> object:
         return None
 
 
-def looks_like_html(body: bytes, content_type: str) -> bool:
+def is_html(body: bytes, content_type: str) -> bool:
     """A page for people, whatever it is labelled: a CDN stands in front of RunComfy."""
     opening = body[:256].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     labelled = content_type.lower().startswith(("text/html", "application/xhtml"))
@@ -86,44 +86,44 @@ def looks_like_html(body: bytes, content_type: str) -> bool:
     )
 
 
-def request_id(value: object) -> str | None:
+def parse_request_id(value: object) -> str | None:
     """A request id: letters, digits, `_`, `-`, at most 128 of them (RunComfy's own clients)."""
     if isinstance(value, int) and not isinstance(value, bool):
         value = str(value)
     return value if isinstance(value, str) and _REQUEST_ID.fullmatch(value) else None
 
 
-def model_path(model_id: str) -> str | None:
+def build_model_path(model_id: str) -> str | None:
     """The model's URL path, quoted; None for an id that would lead to another path."""
     steps = model_id.split("/")
-    if len(model_id) > _MODEL_ID_LENGTH or not {"", ".", ".."}.isdisjoint(steps):
+    if len(model_id) > _MAX_MODEL_ID_LENGTH or not {"", ".", ".."}.isdisjoint(steps):
         return None
     return f"/v1/models/{quote(model_id, errors='replace')}"
 
 
-def request_path(upstream_id: str, call: str) -> str | None:
+def build_request_path(upstream_id: str, call: str) -> str | None:
     """The URL path of a call on a request; None for what is no request id."""
-    return f"/v1/requests/{upstream_id}/{call}" if request_id(upstream_id) else None
+    return f"/v1/requests/{upstream_id}/{call}" if parse_request_id(upstream_id) else None
 
 
-def status_word(doc: Document) -> str | None:
+def parse_status_word(doc: Document) -> str | None:
     """The status as a word; None where there is none."""
-    return word(doc.get("status"))
+    return normalize_word(doc.get("status"))
 
 
-def word(value: object) -> str | None:
+def normalize_word(value: object) -> str | None:
     """A text in lower case, its parts joined by `_`; None for an empty one and for no text."""
     if not isinstance(value, str) or not value.strip():
         return None
     return "_".join(value.lower().replace("-", " ").split())
 
 
-def phase(doc: Document) -> Phase | None:
+def parse_phase(doc: Document) -> Phase | None:
     """What the status word means; None for an absent word and for one that nobody documented."""
-    return PHASES.get(status_word(doc) or "")
+    return PHASES_BY_STATUS.get(parse_status_word(doc) or "")
 
 
-def queue_position(doc: Document) -> int | None:
+def parse_queue_position(doc: Document) -> int | None:
     """The place in RunComfy's queue, where it gives one."""
     value = doc.get("queue_position")
     if isinstance(value, str) and value.isascii() and value.isdecimal():
@@ -133,35 +133,35 @@ def queue_position(doc: Document) -> int | None:
     return value
 
 
-def error_code(doc: Document) -> str | None:
+def parse_error_code(doc: Document) -> str | None:
     """RunComfy's own error code, int or string; None where the document reports no error.
 
-    `error_code` may hold anything; `code` counts only where it has the form of a code (six digits,
+    `parse_error_code` may hold anything; `code` counts only if it is a code (six digits,
     4 or 5 first), since other services put 0 or 200 there.
     """
     for holder in (doc, doc.get("error")):
         if isinstance(holder, dict):
-            found = _code_in(holder)
+            found = _find_error_code(holder)
             if found is not None:
                 return found
     return None
 
 
-def _code_in(holder: Document) -> str | None:
-    named = _code_text(holder.get("error_code"))
+def _find_error_code(holder: Document) -> str | None:
+    named = _code_to_text(holder.get("error_code"))
     if named is not None and named.lower() not in _NO_ERROR:
         return named
-    loose = _code_text(holder.get("code"))
+    loose = _code_to_text(holder.get("code"))
     return loose if loose is not None and _ERROR_CODE.fullmatch(loose) else None
 
 
-def _code_text(value: object) -> str | None:
+def _code_to_text(value: object) -> str | None:
     if isinstance(value, bool) or not isinstance(value, int | str):
         return None
     return str(value).strip()
 
 
-def error_text(value: object, depth: int = _TEXT_DEPTH) -> str | None:
+def parse_error_text(value: object, depth: int = _MAX_TEXT_DEPTH) -> str | None:
     """The words of an error under any of the keys that RunComfy uses, or None.
 
     Takes the document, a text, or a list of validation errors (`loc` and `msg`, as pydantic has
@@ -172,28 +172,28 @@ def error_text(value: object, depth: int = _TEXT_DEPTH) -> str | None:
     if depth == 0:
         return None
     if isinstance(value, list):
-        texts = (error_text(item, depth - 1) for item in islice(value, _LISTED_ERRORS))
+        texts = (parse_error_text(item, depth - 1) for item in islice(value, _MAX_LISTED_ERRORS))
         return "; ".join(text for text in texts if text) or None
     if isinstance(value, dict):
-        return _text_in(value, depth)
+        return _find_error_text(value, depth)
     return None
 
 
-def _text_in(holder: Document, depth: int) -> str | None:
+def _find_error_text(holder: Document, depth: int) -> str | None:
     for key in _TEXT_KEYS:
-        text = error_text(holder.get(key), depth - 1)
+        text = parse_error_text(holder.get(key), depth - 1)
         if text:
-            return _located(holder.get("loc"), text)
+            return _with_location(holder.get("loc"), text)
     return None
 
 
-def _located(loc: object, text: str) -> str:
+def _with_location(loc: object, text: str) -> str:
     if not isinstance(loc, list):
         return text
     return f"{'.'.join(str(step) for step in islice(loc, 10))}: {text}"
 
 
-def output(doc: Document) -> Mapping[str, object] | None:
+def parse_output(doc: Document) -> Mapping[str, object] | None:
     """The output: an object as it is, anything else as `{"output": …}`; None where it is empty.
 
     Documented is an object. A bare URL or list was paid for all the same, so it is kept.
@@ -204,24 +204,26 @@ def output(doc: Document) -> Mapping[str, object] | None:
     return value if isinstance(value, dict) else {"output": value}
 
 
-def cost(doc: Document) -> MicroUsd | None:
+def parse_cost(doc: Document) -> MicroUsd | None:
     """What the request cost, as number or string; None while RunComfy does not say."""
     value = doc.get("cost")
     try:
         if isinstance(value, bool) or not isinstance(value, int | float | str):
             return None
         # A figure nobody is billed would not fit where money is added up.
-        return from_usd(value) if Decimal(str(value)) <= _MOST_USD else None
+        return from_usd(value) if Decimal(str(value)) <= _MAX_USD else None
     except DecimalException:
         return None
 
 
-def times(doc: Document) -> Times:
+def parse_times(doc: Document) -> UpstreamTimes:
     """RunComfy's own instants."""
-    return Times(instant(doc.get("created_at")), instant(doc.get("finished_at")))
+    return UpstreamTimes(
+        parse_instant(doc.get("created_at")), parse_instant(doc.get("finished_at"))
+    )
 
 
-def instant(value: object) -> datetime | None:
+def parse_instant(value: object) -> datetime | None:
     """An aware instant from ISO 8601 (UTC where it names no zone) or epoch seconds or milliseconds.
 
     None for anything else.
@@ -233,7 +235,7 @@ def instant(value: object) -> datetime | None:
             parsed = datetime.fromisoformat(value.strip())
             return (parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)).astimezone(UTC)
         if isinstance(value, int | float) and not isinstance(value, bool) and value > 0:
-            seconds = value / 1000 if value >= _MILLISECONDS_FROM else value
+            seconds = value / 1000 if value >= _MIN_EPOCH_MILLISECONDS else value
             return datetime.fromtimestamp(seconds, UTC)
     except (ValueError, OverflowError, OSError):
         pass

@@ -17,17 +17,17 @@ import httpx
 from yarl import URL
 
 from worker.upstream.config import UpstreamLimits
-from worker.upstream.error_classification import WrongVerb
-from worker.upstream.http_request import Ask, Reply, read_bounded, reply_of
+from worker.upstream.error_classification import UnsafeMethod
+from worker.upstream.http_request import HttpRequest, HttpResponse, build_response, read_bounded
 
 
-def tls_context() -> ssl.SSLContext:
+def create_upstream_tls_context() -> ssl.SSLContext:
     """One context for both ways: building it reads the CA store, 36 ms."""
     return httpx.create_ssl_context(trust_env=False)
 
 
 @asynccontextmanager
-async def open_posts(
+async def open_post_client(
     limits: UpstreamLimits, tls: ssl.SSLContext
 ) -> AsyncIterator[httpx.AsyncClient]:
     """The client for POST: no keep-alive, no retries, no redirects, no proxies, no cookies."""
@@ -35,46 +35,50 @@ async def open_posts(
     connect = limits.connect_timeout.total_seconds()
     async with httpx.AsyncClient(
         verify=tls,
-        limits=httpx.Limits(max_connections=limits.submit_connections, max_keepalive_connections=0),
+        limits=httpx.Limits(
+            max_connections=limits.max_submit_connections, max_keepalive_connections=0
+        ),
         timeout=httpx.Timeout(span, connect=connect, pool=connect),
-        cookies=_no_cookies(),
+        cookies=_empty_cookie_jar(),
         trust_env=False,
         follow_redirects=False,
     ) as client:
         yield client
 
 
-def _no_cookies() -> CookieJar:
+def _empty_cookie_jar() -> CookieJar:
     return CookieJar(policy=DefaultCookiePolicy(allowed_domains=[]))
 
 
 _DNS_TTL_SECONDS: Final = 300
 
 
-class Fetcher:
+class AiohttpReader:
     """Makes the exchanges that cost nothing."""
 
     def __init__(self, session: aiohttp.ClientSession) -> None:
         """Take a session that is open."""
         self._session = session
 
-    async def fetch(self, ask: Ask, now: datetime) -> Reply:
+    async def send_request(self, request: HttpRequest, now: datetime) -> HttpResponse:
         """Send `ask` and read its answer within its bounds. Raises nothing but cancellation.
 
         As `worker.upstream.http_request.exchange`: redirects are not followed, `now` dates a
         Retry-After. aiohttp repeats a GET once on a connection that was dropped.
         """
-        if ask.method != "GET":
-            return Reply(None, broke=WrongVerb(f"{ask.method} may not go where reads go"))
+        if request.method != "GET":
+            return HttpResponse(
+                None, error=UnsafeMethod(f"{request.method} may not go where reads go")
+            )
         body = bytearray()
         response: aiohttp.ClientResponse | None = None
         broke: Exception | None = None
         try:
-            async with asyncio.timeout(ask.deadline.total_seconds()):
+            async with asyncio.timeout(request.deadline.total_seconds()):
                 response = await self._session.get(
-                    URL(ask.url, encoded=True), headers=ask.headers, allow_redirects=False
+                    URL(request.url, encoded=True), headers=request.headers, allow_redirects=False
                 )
-                await read_bounded(response.content.iter_any(), body, ask.size)
+                await read_bounded(response.content.iter_any(), body, request.max_bytes)
         except Exception as error:  # noqa: BLE001 - whatever it is, the job is looked at again
             broke = error
         finally:
@@ -82,15 +86,15 @@ class Fetcher:
                 # What was not read to its end leaves with its connection.
                 response.release()
         if response is None:
-            return Reply(status=None, broke=broke)
-        return reply_of(response.status, response.headers, bytes(body), broke, now)
+            return HttpResponse(status=None, error=broke)
+        return build_response(response.status, response.headers, bytes(body), broke, now)
 
 
 @asynccontextmanager
-async def open_fetcher(limits: UpstreamLimits, tls: ssl.SSLContext) -> AsyncIterator[Fetcher]:
+async def open_reader(limits: UpstreamLimits, tls: ssl.SSLContext) -> AsyncIterator[AiohttpReader]:
     """The way for GET: no cookies, no proxies, nothing unpacked."""
     connector = aiohttp.TCPConnector(
-        limit=limits.read_connections, ttl_dns_cache=_DNS_TTL_SECONDS, ssl=tls
+        limit=limits.max_read_connections, ttl_dns_cache=_DNS_TTL_SECONDS, ssl=tls
     )
     timeout = aiohttp.ClientTimeout(
         total=None,
@@ -105,4 +109,4 @@ async def open_fetcher(limits: UpstreamLimits, tls: ssl.SSLContext) -> AsyncIter
         auto_decompress=False,
         trust_env=False,
     ) as session:
-        yield Fetcher(session)
+        yield AiohttpReader(session)

@@ -24,7 +24,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from yarl import URL
 
 # First match wins: subclasses before their bases.
-ERRORS: Final[tuple[tuple[type[Exception], type[httpx.RequestError]], ...]] = (
+HTTPX_ERRORS: Final[tuple[tuple[type[Exception], type[httpx.RequestError]], ...]] = (
     (aiohttp.ConnectionTimeoutError, httpx.ConnectTimeout),
     (aiohttp.ServerTimeoutError, httpx.ReadTimeout),
     (TimeoutError, httpx.ReadTimeout),
@@ -44,27 +44,30 @@ ERRORS: Final[tuple[tuple[type[Exception], type[httpx.RequestError]], ...]] = (
 _CHUNK: Final = 16 * 1024
 
 
-class _Bounded(ResponseHandler):
+class _BoundedResponseHandler(ResponseHandler):
     """Hears only so much of one answer, then hangs up: its status was said by then, or it is none.
 
     aiohttp bounds lines and headers. It does not bound interim answers, answers that nobody asked
     for, nor what tiny chunks cost: a few connections of these held up the loop for seconds.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, most: int) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, max_bytes: int) -> None:
         super().__init__(loop)
-        self._most = self._left = most
+        self._max_bytes = self._remaining_bytes = max_bytes
 
     def set_response_params(self, **params: Any) -> None:  # noqa: ANN401 - aiohttp's own
         """A request is about to leave."""
-        self._left = self._most
+        self._remaining_bytes = self._max_bytes
         super().set_response_params(**params)
 
     def data_received(self, data: bytes) -> None:
         """The next bytes: of an answer's head, framing or body."""
-        heard, self._left = data[: self._left], self._left - len(data)
+        heard, self._remaining_bytes = (
+            data[: self._remaining_bytes],
+            self._remaining_bytes - len(data),
+        )
         super().data_received(heard)
-        if self._left < 0 and self.transport is not None:
+        if self._remaining_bytes < 0 and self.transport is not None:
             self.set_exception(HttpProcessingError(message="more than an answer may hold"))
             self.transport.abort()
 
@@ -76,18 +79,18 @@ class PooledTransport(httpx.AsyncBaseTransport):
     bound on connections: who calls it does. To be made inside of a running event loop.
     """
 
-    def __init__(self, tls: ssl.SSLContext, keep_alive: timedelta, answer_size: int) -> None:
+    def __init__(self, tls: ssl.SSLContext, keep_alive: timedelta, max_response_bytes: int) -> None:
         """Keep idle connections for `keep_alive`: less than receivers do, or they close first.
 
-        Of an answer `answer_size` bytes are heard, head and framing included.
+        Of an answer `max_response_bytes` bytes are heard, head and framing included.
         """
         connector = _Connector(
             limit=0,
             ssl=tls,
-            resolver=_NoNames(),
+            resolver=_RefusingResolver(),
             keepalive_timeout=keep_alive.total_seconds(),
         )
-        connector.hear_at_most(answer_size)
+        connector.limit_response_size(max_response_bytes)
         self._session = aiohttp.ClientSession(
             connector=connector,
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -99,7 +102,7 @@ class PooledTransport(httpx.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send once; raises `httpx.RequestError`."""
         timeouts = request.extensions["timeout"]
-        with _in_httpx_words():
+        with _translate_errors():
             response = await self._session.request(
                 request.method,
                 URL(str(request.url), encoded=True),
@@ -112,7 +115,7 @@ class PooledTransport(httpx.AsyncBaseTransport):
                 server_hostname=request.extensions.get("sni_hostname"),
             )
         return httpx.Response(
-            response.status, headers=response.raw_headers, stream=_Answer(response)
+            response.status, headers=response.raw_headers, stream=_ResponseStream(response)
         )
 
     async def aclose(self) -> None:
@@ -121,18 +124,18 @@ class PooledTransport(httpx.AsyncBaseTransport):
 
 
 class _Connector(aiohttp.TCPConnector):
-    def hear_at_most(self, size: int) -> None:
+    def limit_response_size(self, max_bytes: int) -> None:
         """Of each answer; for connections that are opened from now on."""
-        made = partial(_Bounded, asyncio.get_running_loop(), size)
+        made = partial(_BoundedResponseHandler, asyncio.get_running_loop(), max_bytes)
         self._factory = made  # type: ignore[assignment]  # one of the kind that it names
 
 
-class _Answer(httpx.AsyncByteStream):
+class _ResponseStream(httpx.AsyncByteStream):
     def __init__(self, response: aiohttp.ClientResponse) -> None:
         self._response = response
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        with _in_httpx_words():
+        with _translate_errors():
             async for chunk in self._response.content.iter_chunked(_CHUNK):
                 yield chunk
 
@@ -144,7 +147,7 @@ class _Answer(httpx.AsyncByteStream):
             self._response.close()
 
 
-class _NoNames(AbstractResolver):
+class _RefusingResolver(AbstractResolver):
     """The second lock: were a request to carry a name, it would be refused, not resolved."""
 
     async def resolve(self, host: str, port: int = 0, family: int = 0) -> list[ResolveResult]:
@@ -156,13 +159,13 @@ class _NoNames(AbstractResolver):
 
 
 @contextmanager
-def _in_httpx_words() -> Iterator[None]:
+def _translate_errors() -> Iterator[None]:
     try:
         yield
     except (aiohttp.ClientError, HttpProcessingError, OSError) as error:
-        _translate(error)
+        _raise_as_httpx_error(error)
 
 
-def _translate(error: Exception) -> NoReturn:
-    word = next(ours for theirs, ours in ERRORS if isinstance(error, theirs))
+def _raise_as_httpx_error(error: Exception) -> NoReturn:
+    word = next(ours for theirs, ours in HTTPX_ERRORS if isinstance(error, theirs))
     raise word(str(error)) from error

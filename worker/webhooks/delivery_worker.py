@@ -13,89 +13,89 @@ from typing import Protocol
 from core.clock import Clock
 from core.errors import StoreUnavailable
 from core.ids import IdSource
-from core.jobs.timeline import Note, TimelineEntry
+from core.jobs.timeline import TimelineEntry, TimelineKind
 from core.observability.events import DeliveryAttempted, Emit, EndpointDisabled
-from core.store.deliveries import Settled
-from core.store.webhook_endpoints import SetupChange
-from core.transactions.notifications import disabling_notices
-from core.webhooks.circuit_breaker import Channel, ChannelPolicy
-from core.webhooks.config import WebhookSetup
+from core.store.deliveries import AttemptWriteResult
+from core.store.webhook_endpoints import WebhookConfigUpdate
+from core.transactions.notifications import endpoint_disabled_deliveries
+from core.webhooks.circuit_breaker import EndpointCircuit, EndpointCircuitPolicy
+from core.webhooks.config import WebhookConfig
 from core.webhooks.delivery import (
-    ChannelMove,
-    Claimed,
+    CircuitUpdate,
+    ClaimedDelivery,
     Delivery,
     DeliveryAttempt,
     DeliveryState,
-    Settlement,
+    DeliveryUpdate,
 )
-from core.webhooks.endpoint import Disabled, Endpoint, Stream
-from worker.ports import Records, Webhooks
+from core.webhooks.endpoint import DisabledReason, Endpoint, RedisStream
+from worker.ports import JobReader, WebhookConfigReader
 from worker.webhooks.decisions import (
-    Append,
-    Known,
-    NoSend,
-    disabling,
-    errand_of,
-    learnt,
-    settled,
-    took_ms,
+    DeliveryContext,
+    SkipDelivery,
+    StreamAppend,
+    circuit_after,
+    decide_action,
+    delivery_after,
+    disable_reason,
+    duration_ms,
 )
-from worker.webhooks.outcomes import Delivered, Kind, Outcome, Refused
-from worker.webhooks.retry_schedule import SchedulePolicy, next_attempt
-from worker.webhooks.sender import Attempt
+from worker.webhooks.outcomes import AttemptFailed, AttemptResult, Delivered, FailureKind
+from worker.webhooks.retry_schedule import SchedulePolicy, next_attempt_at
+from worker.webhooks.sender import AttemptRequest
 
-_TRIES = 5
+_MAX_TRIES = 5
 
 
 class Outbox(Protocol):
     """What the courier asks of the delivery store."""
 
-    async def settle(self, settlement: Settlement) -> Settled:
+    async def complete_attempt(self, completion: DeliveryUpdate) -> AttemptWriteResult:
         """Store what became of a claimed delivery."""
         ...
 
-    async def channel(self, name: str) -> Channel:
+    async def load_circuit(self, name: str) -> EndpointCircuit:
         """The breaker over a channel."""
         ...
 
-    async def move_channel(self, move: ChannelMove) -> bool:
+    async def update_circuit(self, update: CircuitUpdate) -> bool:
         """Store a channel's breaker, unless somebody was first."""
         ...
 
 
-class Setups(Webhooks, Protocol):
+class WebhookConfigRepository(WebhookConfigReader, Protocol):
     """What the courier asks of the store of endpoints."""
 
-    async def change(self, change: SetupChange) -> bool:
+    async def update(self, update: WebhookConfigUpdate) -> bool:
         """Store a tenant's next setup, unless somebody was first."""
         ...
 
 
-class Sends(Protocol):
+class AttemptSender(Protocol):
     """What makes one attempt by HTTP."""
 
-    async def send(self, attempt: Attempt) -> Outcome:
+    async def send(self, attempt: AttemptRequest) -> AttemptResult:
         """Make it, and say what it came to."""
         ...
 
 
-class Sinks(Protocol):
+class EventStreamWriter(Protocol):
     """What writes to Redis streams."""
 
-    async def append(self, tenant: str, stream: Stream, event: bytes) -> None:
+    async def append(self, tenant: str, stream: RedisStream, event: bytes) -> None:
         """Add one event. Raises `StoreUnavailable`."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
-class CourierHands:
+class DeliveryDependencies:
     """What the courier works with."""
 
     outbox: Outbox
-    jobs: Records
-    setups: Setups
-    sender: Sends
-    sinks: Sinks
+    jobs: JobReader
+    webhook_configs: WebhookConfigRepository
+    sender: AttemptSender
+    event_streams: EventStreamWriter
     clock: Clock
     rng: Random
     ids: IdSource
@@ -103,163 +103,181 @@ class CourierHands:
 
 
 @dataclass(frozen=True, slots=True)
-class CourierPolicy:
+class DeliveryPolicy:
     """The numbers of a delivery's life."""
 
     schedule: SchedulePolicy = field(default_factory=SchedulePolicy)
-    channels: ChannelPolicy = field(default_factory=ChannelPolicy)
+    circuits: EndpointCircuitPolicy = field(default_factory=EndpointCircuitPolicy)
 
 
 @dataclass(frozen=True, slots=True)
-class _Made:
+class _FinishedAttempt:
     """An attempt that was made: what was known before it, what it came to, and when it ended."""
 
-    known: Known
-    channel: Channel
-    outcome: Outcome
-    now: datetime
+    context: DeliveryContext
+    circuit: EndpointCircuit
+    outcome: AttemptResult
+    finished_at: datetime
 
 
-class Courier:
+class DeliveryWorker:
     """Makes one attempt at a time for each delivery that it is handed."""
 
-    def __init__(self, hands: CourierHands, policy: CourierPolicy) -> None:
+    def __init__(self, deps: DeliveryDependencies, policy: DeliveryPolicy) -> None:
         """Attempts and pauses follow `policy`."""
-        self._hands = hands
+        self._deps = deps
         self._policy = policy
 
-    async def deliver(self, claimed: Claimed) -> None:
+    async def deliver(self, claimed: ClaimedDelivery) -> None:
         """Make the next attempt; one that nobody can take is ended or held without a call."""
-        known = await self._look(claimed.delivery)
-        errand = errand_of(known, self._hands.clock.now(), self._policy.schedule)
-        if isinstance(errand, NoSend):
-            await self._end_unsent(claimed, errand)
+        known = await self._load_context(claimed.delivery)
+        errand = decide_action(known, self._deps.clock.now(), self._policy.schedule)
+        if isinstance(errand, SkipDelivery):
+            await self._complete_unsent(claimed, errand)
             return
         outcome = await self._send(errand)
-        made = _Made(known, claimed.channel, outcome, self._hands.clock.now())
-        await self._record(made)
+        made = _FinishedAttempt(known, claimed.circuit, outcome, self._deps.clock.now())
+        await self._record_attempt(made)
 
-    async def _look(self, delivery: Delivery) -> Known:
-        setups, jobs = self._hands.setups, self._hands.jobs
+    async def _load_context(self, delivery: Delivery) -> DeliveryContext:
+        setups, jobs = self._deps.webhook_configs, self._deps.jobs
         if delivery.job_id is None:
-            return Known(delivery, None, await setups.load(delivery.tenant))
+            return DeliveryContext(delivery, None, await setups.load(delivery.tenant))
         record, setup = await asyncio.gather(
             jobs.load(delivery.job_id), setups.load(delivery.tenant)
         )
-        return Known(delivery, record, setup)
+        return DeliveryContext(delivery, record, setup)
 
-    async def _send(self, errand: Attempt | Append) -> Outcome:
-        if isinstance(errand, Attempt):
-            return await self._hands.sender.send(errand)
-        began = self._hands.clock.monotonic()
+    async def _send(self, action: AttemptRequest | StreamAppend) -> AttemptResult:
+        if isinstance(action, AttemptRequest):
+            return await self._deps.sender.send(action)
+        began = self._deps.clock.monotonic()
         try:
-            await self._hands.sinks.append(errand.tenant, errand.stream, errand.event)
+            await self._deps.event_streams.append(action.tenant, action.stream, action.event)
         except StoreUnavailable as error:
-            return Refused(Kind.CONNECT_ERROR, self._since(began), excerpt=error.detail)
-        return Delivered(0, self._since(began))
+            return AttemptFailed(
+                FailureKind.CONNECT_ERROR, self._elapsed_since(began), excerpt=error.detail
+            )
+        return Delivered(0, self._elapsed_since(began))
 
-    def _since(self, began: timedelta) -> timedelta:
-        return self._hands.clock.monotonic() - began
+    def _elapsed_since(self, started_at: timedelta) -> timedelta:
+        return self._deps.clock.monotonic() - started_at
 
-    async def _record(self, made: _Made) -> None:
-        channel = learnt(made.channel, made.outcome, made.known, made.now, self._policy.channels)
-        why = disabling(channel, made.outcome, made.known, made.now, self._policy.channels)
-        if why is not None and made.known.endpoint is not None:
-            await self._disable(made.known.delivery.tenant, made.known.endpoint.id, why)
-            channel = made.channel.forgotten()
-        after = self._after(made, why)
-        stored = await self._settle(made, channel, after)
-        self._tell(made, after)
-        if not stored.learnt:
-            await self._learn(made)
-
-    def _after(self, made: _Made, why: Disabled | None) -> Delivery:
-        delivery = made.known.delivery
-        number = delivery.attempts - delivery.attempts_before + 1
-        due_at = next_attempt(
-            number, made.outcome, made.now, self._hands.rng, self._policy.schedule
+    async def _record_attempt(self, attempt: _FinishedAttempt) -> None:
+        channel = circuit_after(
+            attempt.circuit,
+            attempt.outcome,
+            attempt.context,
+            attempt.finished_at,
+            self._policy.circuits,
         )
-        after = settled(delivery, made.outcome, due_at, made.now)
-        if why is None:
+        why = disable_reason(
+            channel, attempt.outcome, attempt.context, attempt.finished_at, self._policy.circuits
+        )
+        if why is not None and attempt.context.endpoint is not None:
+            await self._disable(attempt.context.delivery.tenant, attempt.context.endpoint.id, why)
+            channel = attempt.circuit.reset()
+        after = self._delivery_after(attempt, why)
+        stored = await self._complete_attempt(attempt, channel, after)
+        self._emit_attempt(attempt, after)
+        if not stored.circuit_stored:
+            await self._update_circuit(attempt)
+
+    def _delivery_after(
+        self, attempt: _FinishedAttempt, disabled_reason: DisabledReason | None
+    ) -> Delivery:
+        delivery = attempt.context.delivery
+        number = delivery.attempts - delivery.attempts_before_resend + 1
+        due_at = next_attempt_at(
+            number, attempt.outcome, attempt.finished_at, self._deps.rng, self._policy.schedule
+        )
+        after = delivery_after(delivery, attempt.outcome, due_at, attempt.finished_at)
+        if disabled_reason is None:
             return after
         # It is owed to the endpoint as soon as that is enabled again.
-        return replace(after, state=DeliveryState.HELD, due_at=None, finished_at=made.now)
+        return replace(
+            after, state=DeliveryState.HELD, next_attempt_at=None, finished_at=attempt.finished_at
+        )
 
-    async def _settle(self, made: _Made, channel: Channel, after: Delivery) -> Settled:
-        before = made.known.delivery
-        return await self._hands.outbox.settle(
-            Settlement(
+    async def _complete_attempt(
+        self, attempt: _FinishedAttempt, circuit: EndpointCircuit, after: Delivery
+    ) -> AttemptWriteResult:
+        before = attempt.context.delivery
+        return await self._deps.outbox.complete_attempt(
+            DeliveryUpdate(
                 before=before,
                 after=after,
-                channel=ChannelMove(before.channel, made.channel, channel),
-                attempt=_attempt(after, made.outcome, made.now),
-                entry=_entry(after, made),
+                circuit=CircuitUpdate(before.queue, attempt.circuit, circuit),
+                attempt=_attempt_record(after, attempt.outcome, attempt.finished_at),
+                entry=_timeline_entry(after, attempt),
             )
         )
 
-    async def _learn(self, made: _Made) -> None:
+    async def _update_circuit(self, attempt: _FinishedAttempt) -> None:
         """Another courier changed the channel's record meanwhile: note the outcome upon theirs."""
-        name = made.known.delivery.channel
-        for _ in range(_TRIES):
-            held = await self._hands.outbox.channel(name)
-            after = learnt(held, made.outcome, made.known, made.now, self._policy.channels)
-            if after == held or await self._hands.outbox.move_channel(
-                ChannelMove(name, held, after)
+        name = attempt.context.delivery.queue
+        for _ in range(_MAX_TRIES):
+            held = await self._deps.outbox.load_circuit(name)
+            after = circuit_after(
+                held, attempt.outcome, attempt.context, attempt.finished_at, self._policy.circuits
+            )
+            if after == held or await self._deps.outbox.update_circuit(
+                CircuitUpdate(name, held, after)
             ):
                 return
 
-    async def _disable(self, tenant: str, endpoint_id: str, why: Disabled) -> None:
+    async def _disable(self, tenant: str, endpoint_id: str, reason: DisabledReason) -> None:
         """Disable an endpoint, and tell the tenant's others in the same step."""
-        hands, now = self._hands, self._hands.clock.now()
-        for _ in range(_TRIES):
-            setup = await hands.setups.load(tenant)
-            end = setup.find(endpoint_id) if setup is not None else None
-            if setup is None or end is None or end.disabled is not None:
+        hands, now = self._deps, self._deps.clock.now()
+        for _ in range(_MAX_TRIES):
+            setup = await hands.webhook_configs.load(tenant)
+            end = setup.find_endpoint(endpoint_id) if setup is not None else None
+            if setup is None or end is None or end.disabled_reason is not None:
                 return
-            change = _disabling(setup, end, why, hands.ids, now)
-            if await hands.setups.change(change):
-                hands.emit(EndpointDisabled(tenant, endpoint_id, why))
+            change = _build_disable_change(setup, end, reason, hands.ids, now)
+            if await hands.webhook_configs.update(change):
+                hands.emit(EndpointDisabled(tenant, endpoint_id, reason))
                 return
 
-    async def _end_unsent(self, claimed: Claimed, errand: NoSend) -> None:
-        before, now = claimed.delivery, self._hands.clock.now()
-        after = before.ended(errand.state, errand.why, now)
-        unmoved = ChannelMove(before.channel, claimed.channel, claimed.channel)
-        await self._hands.outbox.settle(Settlement(before, after, unmoved))
+    async def _complete_unsent(self, claimed: ClaimedDelivery, action: SkipDelivery) -> None:
+        before, now = claimed.delivery, self._deps.clock.now()
+        after = before.finish(action.state, action.reason, now)
+        unmoved = CircuitUpdate(before.queue, claimed.circuit, claimed.circuit)
+        await self._deps.outbox.complete_attempt(DeliveryUpdate(before, after, unmoved))
 
-    def _tell(self, made: _Made, after: Delivery) -> None:
-        outcome = made.outcome
-        self._hands.emit(
+    def _emit_attempt(self, attempt: _FinishedAttempt, after: Delivery) -> None:
+        outcome = attempt.outcome
+        self._deps.emit(
             DeliveryAttempted(
                 delivery_id=after.id,
                 job_id=after.job_id,
                 tenant=after.tenant,
                 attempt=after.attempts,
-                outcome=outcome.word,
+                outcome=outcome.label,
                 http_status=outcome.status or None,
-                duration=outcome.took,
+                duration=outcome.duration,
                 state=after.state,
                 lag=_lag(after),
             )
         )
 
 
-def _disabling(
-    setup: WebhookSetup, end: Endpoint, why: Disabled, ids: IdSource, now: datetime
-) -> SetupChange:
-    after = setup.disabling(end.id, why, now)
-    lost = after.endpoint(end.id)
-    return SetupChange(setup, after, disabling_notices(after, lost, ids, now))
+def _build_disable_change(
+    config: WebhookConfig, endpoint: Endpoint, reason: DisabledReason, ids: IdSource, now: datetime
+) -> WebhookConfigUpdate:
+    after = config.with_disabled_endpoint(endpoint.id, reason, now)
+    lost = after.get_endpoint(endpoint.id)
+    return WebhookConfigUpdate(config, after, endpoint_disabled_deliveries(after, lost, ids, now))
 
 
-def _attempt(after: Delivery, outcome: Outcome, now: datetime) -> DeliveryAttempt:
+def _attempt_record(after: Delivery, outcome: AttemptResult, now: datetime) -> DeliveryAttempt:
     return DeliveryAttempt(
         at=now,
         number=after.attempts,
-        outcome=outcome.word,
-        took_ms=took_ms(outcome),
+        outcome=outcome.label,
+        duration_ms=duration_ms(outcome),
         http_status=outcome.status or None,
-        excerpt=outcome.excerpt or None,
+        response_excerpt=outcome.excerpt or None,
     )
 
 
@@ -267,18 +285,18 @@ def _lag(delivery: Delivery) -> timedelta | None:
     """How long the event took to arrive; None while it has not."""
     if delivery.state is not DeliveryState.DELIVERED or delivery.finished_at is None:
         return None
-    return delivery.finished_at - delivery.opened_at
+    return delivery.finished_at - delivery.round_started_at
 
 
-def _entry(after: Delivery, made: _Made) -> TimelineEntry | None:
-    if made.known.record is None:
+def _timeline_entry(after: Delivery, attempt: _FinishedAttempt) -> TimelineEntry | None:
+    if attempt.context.job_record is None:
         return None
     return TimelineEntry(
-        at=made.now,
-        note=Note.DELIVERY,
-        what=made.outcome.word,
-        state=made.known.record.job.state,
+        at=attempt.finished_at,
+        kind=TimelineKind.DELIVERY,
+        code=attempt.outcome.label,
+        state=attempt.context.job_record.job.state,
         detail=after.id,
-        http_status=made.outcome.status or None,
+        http_status=attempt.outcome.status or None,
         count=after.attempts,
     )

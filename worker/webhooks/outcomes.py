@@ -6,18 +6,18 @@ from enum import StrEnum
 from typing import Final
 
 
-class Kind(StrEnum):
+class FailureKind(StrEnum):
     """Why an attempt failed. A closed set: it may label a metric.
 
     `busy` and `unsendable` are the gateway's own doing, the rest the receiver's or the way's.
     """
 
     GONE = "gone"
-    SLOW_DOWN = "slow_down"
+    THROTTLED = "slow_down"
     REDIRECT = "redirect"
     CLIENT_ERROR = "client_error"
     SERVER_ERROR = "server_error"
-    BAD_ANSWER = "bad_answer"
+    INVALID_RESPONSE = "bad_answer"
     TIMEOUT = "timeout"
     CONNECT_ERROR = "connect_error"
     TLS_ERROR = "tls_error"
@@ -25,7 +25,7 @@ class Kind(StrEnum):
     RESET = "reset"
     BLOCKED_TARGET = "blocked_target"
     BUSY = "busy"
-    UNSENDABLE = "unsendable"
+    SEND_ERROR = "unsendable"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,60 +33,64 @@ class Delivered:
     """The receiver took it (2xx). `excerpt` is the start of its answer, as safe text."""
 
     status: int
-    took: timedelta
+    duration: timedelta
     excerpt: str = ""
 
     @property
-    def word(self) -> str:
+    def label(self) -> str:
         """The outcome in one word, beside the kinds of `Refused`."""
         return "delivered"
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class AttemptFailed:
     """The receiver did not take it, or was not reached. `status` is None without an answer.
 
     `retry_after` is how long the receiver asked us to wait. `excerpt` is the start of its answer,
     or our own sentence where there was none; a tenant may read it.
     """
 
-    kind: Kind
-    took: timedelta
+    kind: FailureKind
+    duration: timedelta
     status: int | None = None
     retry_after: timedelta | None = None
     excerpt: str = ""
 
     @property
-    def word(self) -> str:
+    def label(self) -> str:
         """The outcome in one word."""
         return self.kind.value
 
 
-Outcome = Delivered | Refused
+AttemptResult = Delivered | AttemptFailed
 
 # Before the classes of `_BY_CLASS`. Source: the Standard Webhooks specification, "Success, failure
 # and reacting": 410 asks us to stop, 429, 502 and 504 to slow down; 503 says the same by RFC 9110.
 _BY_STATUS: Final = {
-    410: Kind.GONE,
-    429: Kind.SLOW_DOWN,
-    502: Kind.SLOW_DOWN,
-    503: Kind.SLOW_DOWN,
-    504: Kind.SLOW_DOWN,
+    410: FailureKind.GONE,
+    429: FailureKind.THROTTLED,
+    502: FailureKind.THROTTLED,
+    503: FailureKind.THROTTLED,
+    504: FailureKind.THROTTLED,
 }
-_BY_CLASS: Final = {3: Kind.REDIRECT, 4: Kind.CLIENT_ERROR, 5: Kind.SERVER_ERROR}
+_BY_CLASS: Final = {
+    3: FailureKind.REDIRECT,
+    4: FailureKind.CLIENT_ERROR,
+    5: FailureKind.SERVER_ERROR,
+}
 
 
-def kind_of_status(status: int) -> Kind | None:
+def kind_of_status(status: int) -> FailureKind | None:
     """Why an answer of this status is a failure; None for 2xx, the only success."""
     hundreds = status // 100
     return (
         None
         if hundreds == 2  # noqa: PLR2004 - the class of success has no better name
-        else _BY_STATUS.get(status) or _BY_CLASS.get(hundreds, Kind.BAD_ANSWER)
+        else _BY_STATUS.get(status) or _BY_CLASS.get(hundreds, FailureKind.INVALID_RESPONSE)
     )
 
 
-def safe_text(data: bytes, limit: int) -> str:
+def printable_text(data: bytes, limit: int) -> str:
     """The first `limit` bytes as text without control characters, for people to read."""
     text = data[:limit].decode(errors="replace")
     return "".join(char if char.isprintable() else " " for char in text).strip()

@@ -11,8 +11,8 @@ from typing import Final, Protocol
 
 from core.webhooks.url_policy import (
     Address,
-    Reason,
     Refusal,
+    RefusalReason,
     Target,
     TargetPolicy,
     check_address,
@@ -23,7 +23,7 @@ from core.webhooks.url_policy import (
 class Resolver(Protocol):
     """Who knows the addresses of a name."""
 
-    async def addresses(self, host: str) -> tuple[Address, ...]:
+    async def resolve(self, host: str) -> tuple[Address, ...]:
         """All addresses of `host`; none when there are none or nobody knows."""
         ...
 
@@ -50,7 +50,7 @@ class PinnedTarget:
 
 
 async def resolve(
-    url: str, policy: TargetPolicy, resolver: Resolver, *, turn: int = 0
+    url: str, policy: TargetPolicy, resolver: Resolver, *, rotation: int = 0
 ) -> PinnedTarget | Refusal:
     """Check a URL, resolve its name once, check every address, pick one.
 
@@ -61,28 +61,28 @@ async def resolve(
         return target
     if target.address is not None:
         return PinnedTarget(target, target.address)
-    return pin(target, await resolver.addresses(target.host), policy, turn)
+    return pin(target, await resolver.resolve(target.host), policy, rotation)
 
 
 def pin(
-    target: Target, addresses: Sequence[Address], policy: TargetPolicy, turn: int
+    target: Target, addresses: Sequence[Address], policy: TargetPolicy, rotation: int
 ) -> PinnedTarget | Refusal:
     """One of `addresses`, or why none: a single bad one among them condemns the name.
 
     IPv4 goes first: a container without an IPv6 route still gets IPv6 answers from DNS.
     """
     if not addresses:
-        return Refusal(Reason.UNRESOLVED, "the host's name does not resolve")
+        return Refusal(RefusalReason.UNRESOLVED, "the host's name does not resolve")
     for address in addresses:
         if refusal := check_address(target, address, policy):
             return refusal
     ordered = sorted(addresses, key=lambda address: address.version)
-    return PinnedTarget(target, ordered[turn % len(ordered)])
+    return PinnedTarget(target, ordered[rotation % len(ordered)])
 
 
 # The event loop's default pool has a handful of threads for everything: names that never resolve
 # would stop all lookups. These are for names alone.
-_THREADS: Final = 32
+_MAX_THREADS: Final = 32
 
 
 class SystemResolver:
@@ -91,22 +91,22 @@ class SystemResolver:
     def __init__(self, timeout: timedelta) -> None:
         """Give up on a name after `timeout`; its thread is busy for as long as the system is."""
         self._timeout = timeout
-        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="webhook-dns")
+        self._executor = ThreadPoolExecutor(_MAX_THREADS, thread_name_prefix="webhook-dns")
 
-    async def addresses(self, host: str) -> tuple[Address, ...]:
+    async def resolve(self, host: str) -> tuple[Address, ...]:
         """See `Resolver.addresses`."""
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(self._timeout.total_seconds()):
-                return await loop.run_in_executor(self._threads, _look_up, host)
+                return await loop.run_in_executor(self._executor, _resolve_host, host)
         except (OSError, UnicodeError):  # TimeoutError is an OSError
             return ()
 
     def close(self) -> None:
         """Drop what waits; a lookup under way ends in its thread, unheard."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._executor.shutdown(wait=False, cancel_futures=True)
 
 
-def _look_up(host: str) -> tuple[Address, ...]:
+def _resolve_host(host: str) -> tuple[Address, ...]:
     answers = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
     return tuple(ip_address(answer[4][0]) for answer in answers)

@@ -4,7 +4,7 @@ import random
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from worker.webhooks.outcomes import Delivered, Kind, Outcome
+from worker.webhooks.outcomes import AttemptResult, Delivered, FailureKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +16,7 @@ class SchedulePolicy:
     plus a day must fit into the time that results are kept.
     """
 
-    waits: tuple[timedelta, ...] = (
+    delays: tuple[timedelta, ...] = (
         timedelta(0),
         timedelta(seconds=5),
         timedelta(seconds=30),
@@ -32,25 +32,25 @@ class SchedulePolicy:
     )
     jitter: float = 0.1
     max_retry_after: timedelta = timedelta(hours=6)
-    window: timedelta = timedelta(days=5, hours=18)
+    max_age: timedelta = timedelta(days=5, hours=18)
     """No attempt begins later than this after the first was due, though a breaker may hold some
     back. Above `longest`, and by more than a day below the time for which results are kept."""
 
     @property
-    def attempts(self) -> int:
+    def max_attempts(self) -> int:
         """How many attempts there are in all."""
-        return len(self.waits)
+        return len(self.delays)
 
     @property
-    def longest(self) -> timedelta:
+    def max_duration(self) -> timedelta:
         """The latest that the last attempt can start after the first, not counting attempts."""
-        waits = [max(wait, self.max_retry_after) for wait in self.waits[1:]]
+        waits = [max(wait, self.max_retry_after) for wait in self.delays[1:]]
         return sum(waits, timedelta(0)) * (1 + self.jitter)
 
 
-def next_attempt(
-    attempt: int,
-    outcome: Outcome,
+def next_attempt_at(
+    attempt_number: int,
+    outcome: AttemptResult,
     now: datetime,
     rng: random.Random,
     policy: SchedulePolicy,
@@ -59,8 +59,12 @@ def next_attempt(
 
     Never earlier than the receiver asked by `Retry-After`, as far as the policy's bound goes.
     """
-    if isinstance(outcome, Delivered) or outcome.kind is Kind.GONE or attempt >= policy.attempts:
+    if (
+        isinstance(outcome, Delivered)
+        or outcome.kind is FailureKind.GONE
+        or attempt_number >= policy.max_attempts
+    ):
         return None
-    wait = policy.waits[attempt] * rng.uniform(1 - policy.jitter, 1 + policy.jitter)
+    wait = policy.delays[attempt_number] * rng.uniform(1 - policy.jitter, 1 + policy.jitter)
     asked = min(outcome.retry_after or timedelta(0), policy.max_retry_after)
     return now + max(wait, asked * rng.uniform(1, 1 + policy.jitter))

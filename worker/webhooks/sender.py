@@ -14,17 +14,17 @@ from typing import Final
 import httpx
 
 from core.clock import Clock
-from core.observability.log_context import subject
-from core.webhooks.url_policy import Reason, Refusal, TargetPolicy
-from worker.retry_after import read_retry_after
+from core.observability.log_context import current_log_context
+from core.webhooks.url_policy import Refusal, RefusalReason, TargetPolicy
+from worker.retry_after import parse_retry_after
 from worker.webhooks.aiohttp_transport import PooledTransport
 from worker.webhooks.outcomes import (
+    AttemptFailed,
+    AttemptResult,
     Delivered,
-    Kind,
-    Outcome,
-    Refused,
+    FailureKind,
     kind_of_status,
-    safe_text,
+    printable_text,
 )
 from worker.webhooks.resolved_target import PinnedTarget, Resolver, SystemResolver, resolve
 from worker.webhooks.signing import sign
@@ -35,25 +35,26 @@ class SenderPolicy:
     """Bounds of one attempt, sizes in bytes. `total` counts from the name's resolution on.
 
     `rest` is how long an answer's body is read once its status was said: that is enough to judge.
-    `read_at_most` bounds an answer with its head and framing: what is longer costs its connection.
+    `max_response_bytes` bounds an answer with its head and framing; a longer one closes its
+    connection.
 
     `connections` is how many attempts may be under way at once; further ones wait, and their wait
     does not count against the receiver. `keep_alive` stays under the 5 s of Node.js and uvicorn.
     """
 
     targets: TargetPolicy = field(default_factory=TargetPolicy)
-    connect: timedelta = timedelta(seconds=5)
-    total: timedelta = timedelta(seconds=20)
-    rest: timedelta = timedelta(seconds=1)
-    read_at_most: int = 16 * 1024
-    keep_at_most: int = 1024
-    connections: int = 256
+    connect_timeout: timedelta = timedelta(seconds=5)
+    total_timeout: timedelta = timedelta(seconds=20)
+    body_timeout: timedelta = timedelta(seconds=1)
+    max_response_bytes: int = 16 * 1024
+    max_excerpt_bytes: int = 1024
+    max_connections: int = 256
     keep_alive: timedelta = timedelta(seconds=4)
     user_agent: str = "runcomfy-gateway"
 
 
 @dataclass(frozen=True, slots=True)
-class Attempt:
+class AttemptRequest:
     """What is to be sent, where. `number` counts from 1; `secrets` and `keys` are all live ones.
 
     `timeout` may shorten the policy's `total`; `headers` are the tenant's own.
@@ -69,21 +70,24 @@ class Attempt:
     timeout: timedelta | None = None
 
 
-# First match wins; what the chain of causes says (`_CAUSES`) goes before. The last row ends the
+# First match wins; the chain of causes (`_KINDS_BY_CAUSE`) goes before. The last row ends the
 # walk: what remains is what we could not even send.
-KINDS: Final[tuple[tuple[type[Exception], Kind], ...]] = (
-    (httpx.PoolTimeout, Kind.BUSY),
-    (httpx.TimeoutException, Kind.TIMEOUT),
-    (TimeoutError, Kind.TIMEOUT),
-    (httpx.ConnectError, Kind.CONNECT_ERROR),
-    (httpx.NetworkError, Kind.RESET),
-    (httpx.RemoteProtocolError, Kind.BAD_ANSWER),
-    (httpx.DecodingError, Kind.BAD_ANSWER),
-    (Exception, Kind.UNSENDABLE),
+KINDS_BY_EXCEPTION: Final[tuple[tuple[type[Exception], FailureKind], ...]] = (
+    (httpx.PoolTimeout, FailureKind.BUSY),
+    (httpx.TimeoutException, FailureKind.TIMEOUT),
+    (TimeoutError, FailureKind.TIMEOUT),
+    (httpx.ConnectError, FailureKind.CONNECT_ERROR),
+    (httpx.NetworkError, FailureKind.RESET),
+    (httpx.RemoteProtocolError, FailureKind.INVALID_RESPONSE),
+    (httpx.DecodingError, FailureKind.INVALID_RESPONSE),
+    (Exception, FailureKind.SEND_ERROR),
 )
-_CAUSES: Final = ((ssl.SSLError, Kind.TLS_ERROR), (socket.gaierror, Kind.DNS_ERROR))
+_KINDS_BY_CAUSE: Final = (
+    (ssl.SSLError, FailureKind.TLS_ERROR),
+    (socket.gaierror, FailureKind.DNS_ERROR),
+)
 # What sending may raise. httpx's `StreamError` and `CookieConflict` would be mistakes of ours.
-_EXPECTED: Final = (httpx.HTTPError, httpx.InvalidURL, TimeoutError)
+_SEND_ERRORS: Final = (httpx.HTTPError, httpx.InvalidURL, TimeoutError)
 
 
 class Sender:
@@ -97,46 +101,48 @@ class Sender:
         self._resolver = resolver
         self._clock = clock
         self._policy = policy
-        self._slots = asyncio.Semaphore(policy.connections)
+        self._slots = asyncio.Semaphore(policy.max_connections)
 
-    async def send(self, attempt: Attempt) -> Outcome:
+    async def send(self, attempt: AttemptRequest) -> AttemptResult:
         """Make one attempt and say what it came to."""
         async with self._slots:
             start = self._clock.monotonic()
-            outcome = await self._bounded(attempt)
-            return replace(outcome, took=self._clock.monotonic() - start)
+            outcome = await self._send_bounded(attempt)
+            return replace(outcome, duration=self._clock.monotonic() - start)
 
-    async def _bounded(self, attempt: Attempt) -> Outcome:
-        total = min(attempt.timeout or self._policy.total, self._policy.total)
+    async def _send_bounded(self, attempt: AttemptRequest) -> AttemptResult:
+        total = min(attempt.timeout or self._policy.total_timeout, self._policy.total_timeout)
         deadline = asyncio.get_running_loop().time() + total.total_seconds()
         try:
             async with asyncio.timeout_at(deadline):
-                answer = await self._open(attempt)
-        except _EXPECTED as error:
-            return Refused(kind_of_error(error), _UNMEASURED, excerpt=_words_about(error))
+                answer = await self._open_response(attempt)
+        except _SEND_ERRORS as error:
+            return AttemptFailed(
+                failure_kind_of_error(error), _UNMEASURED, excerpt=_describe_error(error)
+            )
         if isinstance(answer, Refusal):
-            return _refused_target(answer)
-        rest = asyncio.get_running_loop().time() + self._policy.rest.total_seconds()
+            return _blocked_target_result(answer)
+        rest = asyncio.get_running_loop().time() + self._policy.body_timeout.total_seconds()
         try:
-            start = await self._start_of(answer, min(deadline, rest))
+            start = await self._read_excerpt(answer, min(deadline, rest))
         finally:
             await answer.aclose()
-        return self._judge(answer, safe_text(start, self._policy.keep_at_most))
+        return self._classify(answer, printable_text(start, self._policy.max_excerpt_bytes))
 
-    async def _open(self, attempt: Attempt) -> httpx.Response | Refusal:
+    async def _open_response(self, attempt: AttemptRequest) -> httpx.Response | Refusal:
         pinned = await resolve(
-            attempt.url, self._policy.targets, self._resolver, turn=attempt.number - 1
+            attempt.url, self._policy.targets, self._resolver, rotation=attempt.number - 1
         )
         if isinstance(pinned, Refusal):
             return pinned
-        request = self._request(attempt, pinned)
+        request = self._build_request(attempt, pinned)
         return await self._client.send(request, stream=True, follow_redirects=False)
 
-    def _request(self, attempt: Attempt, pinned: PinnedTarget) -> httpx.Request:
+    def _build_request(self, attempt: AttemptRequest, pinned: PinnedTarget) -> httpx.Request:
         signed = sign(
             attempt.body,
             webhook_id=attempt.webhook_id,
-            at=self._clock.now(),
+            timestamp=self._clock.now(),
             secrets=attempt.secrets,
             keys=attempt.keys,
         )
@@ -147,12 +153,13 @@ class Sender:
             ("accept", "*/*"),
             ("accept-encoding", "identity"),
             *signed,
-            *_context(),
+            *_trace_headers(),
         )
         theirs = {name.lower() for name, _ in attempt.headers}
         headers = (*(row for row in ours if row[0] not in theirs), *attempt.headers)
         timeouts = httpx.Timeout(
-            self._policy.total.total_seconds(), connect=self._policy.connect.total_seconds()
+            self._policy.total_timeout.total_seconds(),
+            connect=self._policy.connect_timeout.total_seconds(),
         )
         extensions: dict[str, object] = {"timeout": timeouts.as_dict()}
         if pinned.server_name is not None:
@@ -161,7 +168,7 @@ class Sender:
             "POST", pinned.url, headers=headers, content=attempt.body, extensions=extensions
         )
 
-    async def _start_of(self, answer: httpx.Response, deadline: float) -> bytes:
+    async def _read_excerpt(self, response: httpx.Response, deadline: float) -> bytes:
         """What can be had of the answer; its status was said, so a broken or slow rest is no error.
 
         Short answers are read to their end, so that the connection can serve again.
@@ -169,24 +176,24 @@ class Sender:
         start, size = bytearray(), 0
         with contextlib.suppress(httpx.HTTPError, TimeoutError):
             async with asyncio.timeout_at(deadline):
-                async for chunk in answer.aiter_raw():
-                    start += chunk[: self._policy.keep_at_most - len(start)]
+                async for chunk in response.aiter_raw():
+                    start += chunk[: self._policy.max_excerpt_bytes - len(start)]
                     size += len(chunk)
-                    if size >= self._policy.read_at_most:
+                    if size >= self._policy.max_response_bytes:
                         break
         return bytes(start)
 
-    def _judge(self, answer: httpx.Response, excerpt: str) -> Outcome:
-        kind = kind_of_status(answer.status_code)
+    def _classify(self, response: httpx.Response, excerpt: str) -> AttemptResult:
+        kind = kind_of_status(response.status_code)
         if kind is None:
-            return Delivered(answer.status_code, _UNMEASURED, excerpt)
-        wait = read_retry_after(answer.headers.get("retry-after"), self._clock.now())
-        return Refused(kind, _UNMEASURED, answer.status_code, wait, excerpt)
+            return Delivered(response.status_code, _UNMEASURED, excerpt)
+        wait = parse_retry_after(response.headers.get("retry-after"), self._clock.now())
+        return AttemptFailed(kind, _UNMEASURED, response.status_code, wait, excerpt)
 
 
-def _context() -> tuple[tuple[str, str], ...]:
+def _trace_headers() -> tuple[tuple[str, str], ...]:
     """W3C Trace Context, for a receiver that goes on with the caller's trace."""
-    present = subject()
+    present = current_log_context()
     trace = present and present.trace
     return (("traceparent", trace),) if trace else ()
 
@@ -194,24 +201,24 @@ def _context() -> tuple[tuple[str, str], ...]:
 _UNMEASURED: Final = timedelta(0)
 
 
-def kind_of_error(error: Exception) -> Kind:
+def failure_kind_of_error(error: Exception) -> FailureKind:
     """Why an attempt that ended by this exception failed."""
-    causes = tuple(_chain(error))
-    for theirs, kind in _CAUSES:
+    causes = tuple(_cause_chain(error))
+    for theirs, kind in _KINDS_BY_CAUSE:
         if any(isinstance(cause, theirs) for cause in causes):
             return kind
-    return next(kind for theirs, kind in KINDS if isinstance(error, theirs))
+    return next(kind for theirs, kind in KINDS_BY_EXCEPTION if isinstance(error, theirs))
 
 
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
+def _cause_chain(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
         yield error
         error = error.__cause__
 
 
-def _words_about(error: Exception) -> str:
+def _describe_error(error: Exception) -> str:
     # An error's own text may name an address of ours; a certificate's flaw is the receiver's own.
-    for cause in _chain(error):
+    for cause in _cause_chain(error):
         if isinstance(cause, ssl.SSLCertVerificationError):
             # aiohttp's own subclass lacks what the real one, its cause, has.
             words = getattr(cause, "verify_message", "")
@@ -220,10 +227,10 @@ def _words_about(error: Exception) -> str:
     return ""
 
 
-def _refused_target(refusal: Refusal) -> Refused:
-    unresolved = refusal.reason is Reason.UNRESOLVED
-    kind = Kind.DNS_ERROR if unresolved else Kind.BLOCKED_TARGET
-    return Refused(kind, _UNMEASURED, excerpt=refusal.message)
+def _blocked_target_result(refusal: Refusal) -> AttemptFailed:
+    unresolved = refusal.reason is RefusalReason.UNRESOLVED
+    kind = FailureKind.DNS_ERROR if unresolved else FailureKind.BLOCKED_TARGET
+    return AttemptFailed(kind, _UNMEASURED, excerpt=refusal.message)
 
 
 @asynccontextmanager
@@ -235,8 +242,10 @@ async def open_sender(
     tls: ssl.SSLContext | None = None,
 ) -> AsyncIterator[Sender]:
     """A sender on the real network; by default with the machine's resolver and trusted CAs."""
-    system = SystemResolver(timeout=policy.connect)
-    transport = PooledTransport(tls or trusted_context(), policy.keep_alive, policy.read_at_most)
+    system = SystemResolver(timeout=policy.connect_timeout)
+    transport = PooledTransport(
+        tls or create_webhook_tls_context(), policy.keep_alive, policy.max_response_bytes
+    )
     client = httpx.AsyncClient(
         transport=transport,
         trust_env=False,
@@ -250,7 +259,7 @@ async def open_sender(
         system.close()
 
 
-def trusted_context() -> ssl.SSLContext:
+def create_webhook_tls_context() -> ssl.SSLContext:
     """The public CAs that httpx brings, and those that the machine trusts (an internal one)."""
     context = httpx.create_ssl_context(trust_env=False)
     context.load_default_certs()

@@ -11,7 +11,7 @@ from core.webhooks.signing_keys import private_key
 PREFIX = "whsec_"
 
 
-def secret_text(raw: bytes) -> str:
+def encode_secret(raw: bytes) -> str:
     """The form in which a secret is shown to its tenant: `whsec_` and base64.
 
     The specification asks for 24 to 64 random bytes; ours are 32.
@@ -23,7 +23,7 @@ def sign(
     body: bytes,
     *,
     webhook_id: str,
-    at: datetime,
+    timestamp: datetime,
     secrets: Sequence[str],
     keys: Sequence[str] = (),
 ) -> tuple[tuple[str, str], ...]:
@@ -36,15 +36,15 @@ def sign(
     """
     if not (secrets or keys):
         raise ValueError("a callback needs at least one secret to be signed with")
-    if at.tzinfo is None:
+    if timestamp.tzinfo is None:
         raise ValueError("the instant of an attempt must be aware")
     # The library takes any instant's digits for UTC, whatever its zone says.
-    moment, text = at.astimezone(UTC), body.decode()
+    moment, text = timestamp.astimezone(UTC), body.decode()
     stamp = str(int(moment.timestamp()))
     signed = f"{webhook_id}.{stamp}.".encode() + body
     signatures = [
         *(Webhook(secret).sign(webhook_id, moment, text) for secret in secrets),
-        *(_sign_asymmetrically(key, signed) for key in keys),
+        *(_sign_ed25519(key, signed) for key in keys),
     ]
     return (
         ("webhook-id", webhook_id),
@@ -53,6 +53,6 @@ def sign(
     )
 
 
-def _sign_asymmetrically(key: str, signed: bytes) -> str:
-    signature = private_key(key).sign(signed)
+def _sign_ed25519(key: str, signed_content: bytes) -> str:
+    signature = private_key(key).sign(signed_content)
     return f"v1a,{base64.b64encode(signature).decode()}"

@@ -1,10 +1,10 @@
 """All dashboards, in the order in which an operator reads them."""
 
-from deploy.grafana.boards.infrastructure import MACHINES
+from deploy.grafana.boards.infrastructure import INFRASTRUCTURE
 from deploy.grafana.boards.jobs import JOBS
 from deploy.grafana.boards.overview import OVERVIEW
 from deploy.grafana.boards.tenants import TENANTS
 from deploy.grafana.boards.upstream import UPSTREAM
-from deploy.grafana.boards.webhooks import CALLBACKS
+from deploy.grafana.boards.webhooks import WEBHOOKS
 
-BOARDS = (OVERVIEW, JOBS, UPSTREAM, TENANTS, CALLBACKS, MACHINES)
+DASHBOARDS = (OVERVIEW, JOBS, UPSTREAM, TENANTS, WEBHOOKS, INFRASTRUCTURE)

@@ -5,106 +5,119 @@ from typing import Final
 from starlette.requests import Request
 from starlette.responses import Response
 
-from service.admin.limits_and_pauses import change_limits, pause, read_pause, resume, show_limits
-from service.api.admin.authentication import ROOT, administered, operators
-from service.api.admin.representations import audit_document, gateway_document, pauses_document
-from service.api.admin.schemas import AUDIT_EXAMPLE, GATEWAY_EXAMPLE, LIMITS_EXAMPLE
-from service.http.authentication import json_body
-from service.http.endpoint import Endpoint, Tag, shown
-from service.http.openapi import answer, body, parameter, problems
-from service.operator_context import Desk
-from service.parsing.fields import read_query, read_table, whole
-
-MOST_ENTRIES: Final = 1000
-_USUAL_ENTRIES: Final = 100
-
-
-async def _show(_: Request, desk: Desk) -> Response:
-    gateway = await show_limits(desk)
-    return shown(gateway_document(gateway, await desk.controls.pauses()))
-
-
-async def _change(request: Request, desk: Desk) -> Response:
-    gateway = await change_limits(desk, await json_body(request))
-    return shown(gateway_document(gateway, await desk.controls.pauses()))
-
-
-async def _pause(request: Request, desk: Desk) -> Response:
-    pauses = await pause(desk, read_pause(await json_body(request)))
-    return shown({"paused": pauses_document(pauses)})
-
-
-async def _resume(request: Request, desk: Desk) -> Response:
-    pauses = await resume(desk, read_pause(await json_body(request)))
-    return shown({"paused": pauses_document(pauses)})
-
-
-async def _audit(request: Request, desk: Desk) -> Response:
-    asked = read_table(
-        read_query(request.url.query), {"limit": lambda text: whole(text, 1, MOST_ENTRIES)}
-    )
-    entries = await desk.controls.audit(asked.get("limit", _USUAL_ENTRIES))
-    return shown({"entries": [audit_document(entry) for entry in entries]})
-
-
-_FAULTS: Final = problems(401, 404, 503)
-_WISHES: Final = problems(400, 401, 404, 413, 415, 422, 503)
-_LIMIT: Final = parameter(
-    "limit", "How many.", {"type": "integer", "minimum": 1, "maximum": MOST_ENTRIES}
+from service.admin.limits_and_pauses import change_limits, load_limits, parse_pause, pause, resume
+from service.api.admin.authentication import ADMIN_ROOT, admin_openapi_extra, require_admin
+from service.api.admin.representations import (
+    audit_entry_representation,
+    gateway_representation,
+    pauses_representation,
 )
-_PAUSED: Final = {"paused": ["tenant:video-team"]}
+from service.api.admin.schemas import AUDIT_EXAMPLE, GATEWAY_EXAMPLE, LIMITS_EXAMPLE
+from service.http.authentication import read_json_body
+from service.http.endpoint import ApiOperation, Tag, json_response
+from service.http.openapi import parameter, problem_responses, request_body_spec, response_spec
+from service.operator_context import AdminContext
+from service.parsing.fields import parse_integer, parse_query, parse_query_fields
 
-ENDPOINTS: Final = (
-    Endpoint(
+MAX_ENTRIES: Final = 1000
+_DEFAULT_ENTRIES: Final = 100
+
+
+async def _show(_: Request, admin: AdminContext) -> Response:
+    gateway = await load_limits(admin)
+    return json_response(gateway_representation(gateway, await admin.operations.list_pauses()))
+
+
+async def _change(request: Request, admin: AdminContext) -> Response:
+    gateway = await change_limits(admin, await read_json_body(request))
+    return json_response(gateway_representation(gateway, await admin.operations.list_pauses()))
+
+
+async def _pause(request: Request, admin: AdminContext) -> Response:
+    pauses = await pause(admin, parse_pause(await read_json_body(request)))
+    return json_response({"paused": pauses_representation(pauses)})
+
+
+async def _resume(request: Request, admin: AdminContext) -> Response:
+    pauses = await resume(admin, parse_pause(await read_json_body(request)))
+    return json_response({"paused": pauses_representation(pauses)})
+
+
+async def _audit(request: Request, admin: AdminContext) -> Response:
+    asked = parse_query_fields(
+        parse_query(request.url.query), {"limit": lambda text: parse_integer(text, 1, MAX_ENTRIES)}
+    )
+    entries = await admin.operations.list_audit_entries(asked.get("limit", _DEFAULT_ENTRIES))
+    return json_response({"entries": [audit_entry_representation(entry) for entry in entries]})
+
+
+_READ_PROBLEMS: Final = problem_responses(401, 404, 503)
+_WRITE_PROBLEMS: Final = problem_responses(400, 401, 404, 413, 415, 422, 503)
+_LIMIT: Final = parameter(
+    "limit", "How many.", {"type": "integer", "minimum": 1, "maximum": MAX_ENTRIES}
+)
+_PAUSED_EXAMPLE: Final = {"paused": ["tenant:video-team"]}
+
+OPERATIONS: Final = (
+    ApiOperation(
         "GET",
-        f"{ROOT}/limits",
-        administered(_show),
+        f"{ADMIN_ROOT}/limits",
+        require_admin(_show),
         "admin_show_limits",
         "Show the gateway's limits, wallet and pauses",
-        Tag.CONTROLS,
-        {200: answer("What is in force.", "Gateway", GATEWAY_EXAMPLE), **_FAULTS},
-        operators(),
+        Tag.ADMIN_OPERATIONS,
+        {200: response_spec("What is in force.", "Gateway", GATEWAY_EXAMPLE), **_READ_PROBLEMS},
+        admin_openapi_extra(),
     ),
-    Endpoint(
+    ApiOperation(
         "PATCH",
-        f"{ROOT}/limits",
-        administered(_change),
+        f"{ADMIN_ROOT}/limits",
+        require_admin(_change),
         "admin_change_limits",
         "Change the gateway's limits or the wallet's floor",
-        Tag.CONTROLS,
-        {200: answer("As they are now.", "Gateway", GATEWAY_EXAMPLE), **_WISHES},
-        operators(requestBody=body("GatewayLimits", LIMITS_EXAMPLE, required=False)),
+        Tag.ADMIN_OPERATIONS,
+        {200: response_spec("As they are now.", "Gateway", GATEWAY_EXAMPLE), **_WRITE_PROBLEMS},
+        admin_openapi_extra(
+            requestBody=request_body_spec("GatewayLimits", LIMITS_EXAMPLE, required=False)
+        ),
         "Only what the body names; null takes a limit away. What runs goes on.",
     ),
-    Endpoint(
+    ApiOperation(
         "POST",
-        f"{ROOT}/pause",
-        administered(_pause),
+        f"{ADMIN_ROOT}/pause",
+        require_admin(_pause),
         "admin_pause",
         "Pause everything, a tenant or a model",
-        Tag.CONTROLS,
-        {200: answer("All that is paused.", "Paused", _PAUSED), **_WISHES},
-        operators(requestBody=body("Pausable", {"tenant": "video-team"})),
+        Tag.ADMIN_OPERATIONS,
+        {200: response_spec("All that is paused.", "Paused", _PAUSED_EXAMPLE), **_WRITE_PROBLEMS},
+        admin_openapi_extra(requestBody=request_body_spec("Pausable", {"tenant": "video-team"})),
         "Nothing of it leaves for RunComfy; jobs are taken in, wait and are not lost.",
     ),
-    Endpoint(
+    ApiOperation(
         "POST",
-        f"{ROOT}/resume",
-        administered(_resume),
+        f"{ADMIN_ROOT}/resume",
+        require_admin(_resume),
         "admin_resume",
         "Resume what was paused",
-        Tag.CONTROLS,
-        {200: answer("All that is still paused.", "Paused", {"paused": []}), **_WISHES},
-        operators(requestBody=body("Pausable", {"all": True})),
+        Tag.ADMIN_OPERATIONS,
+        {
+            200: response_spec("All that is still paused.", "Paused", {"paused": []}),
+            **_WRITE_PROBLEMS,
+        },
+        admin_openapi_extra(requestBody=request_body_spec("Pausable", {"all": True})),
     ),
-    Endpoint(
+    ApiOperation(
         "GET",
-        f"{ROOT}/audit",
-        administered(_audit),
+        f"{ADMIN_ROOT}/audit",
+        require_admin(_audit),
         "admin_audit",
         "What operators did, newest first",
-        Tag.CONTROLS,
-        {200: answer("The latest acts.", "Audit", AUDIT_EXAMPLE), **problems(400), **_FAULTS},
-        operators(_LIMIT),
+        Tag.ADMIN_OPERATIONS,
+        {
+            200: response_spec("The latest acts.", "Audit", AUDIT_EXAMPLE),
+            **problem_responses(400),
+            **_READ_PROBLEMS,
+        },
+        admin_openapi_extra(_LIMIT),
     ),
 )

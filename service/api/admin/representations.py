@@ -3,80 +3,83 @@
 from collections.abc import Sequence
 from typing import Any, Final
 
-from core.billing.balance import Wallet
+from core.billing.balance import AccountBalance
 from core.clock import iso
-from core.jobs.job import Fact
-from core.jobs.timeline import Note, TimelineEntry
+from core.jobs.job import Trigger
+from core.jobs.timeline import TimelineEntry, TimelineKind
 from core.money import usd_or_none
 from core.operations import AuditEntry, Pause
 from core.store.jobs import JobView
-from core.tenants.api_keys import KeyUse
+from core.tenants.api_keys import ApiKeyUsage
 from core.tenants.tenant import Tenant
-from service.admin.limits_and_pauses import GatewayLimits, limits_document
+from service.admin.limits_and_pauses import GatewayLimits, limits_representation
 from service.tenants.api_keys import NewKey, key_id
-from service.tenants.apply_file import Step
-from service.tenants.settings import Difference, settings_of, show_fields
-from service.tenants.tenants import NewSecret, NewTenant
+from service.tenants.apply_file import PlanStep
+from service.tenants.settings import Difference, settings_of, settings_representation
+from service.tenants.tenants import NewTenant, NewWebhookSecret
 
-Document = dict[str, Any]
-_SUBMIT_FACTS: Final = frozenset({Fact.NO_ANSWER, Fact.NOT_SENT, Fact.CLAIMED})
+JsonObject = dict[str, Any]
+_SUBMIT_TRIGGERS: Final = frozenset({Trigger.NO_ANSWER, Trigger.NOT_SENT, Trigger.CLAIMED})
 
 
-def tenant_document(tenant: Tenant) -> Document:
+def tenant_representation(tenant: Tenant) -> JsonObject:
     """A tenant without its secrets."""
     return {
         "tenant": tenant.name,
         "created_at": iso(tenant.created_at),
-        **show_fields(settings_of(tenant)),
+        **settings_representation(settings_of(tenant)),
         "webhook_secrets": len(tenant.webhook_secrets),
         "webhook_overlap_ends_at": iso(tenant.webhook_overlap_ends_at),
     }
 
 
-def new_tenant_document(made: NewTenant) -> Document:
+def new_tenant_representation(new_tenant: NewTenant) -> JsonObject:
     """A tenant with what is shown once."""
-    return tenant_document(made.tenant) | {"key": made.key, "webhook_secret": made.webhook_secret}
+    return tenant_representation(new_tenant.tenant) | {
+        "key": new_tenant.key,
+        "webhook_secret": new_tenant.webhook_secret,
+    }
 
 
-def new_secret_document(made: NewSecret) -> Document:
+def new_secret_representation(new_secret: NewWebhookSecret) -> JsonObject:
     """A webhook secret, shown once."""
-    return {"webhook_secret": made.secret, "previous_end_at": iso(made.previous_end_at)}
+    return {"webhook_secret": new_secret.secret, "previous_end_at": iso(new_secret.previous_end_at)}
 
 
-def key_document(use: KeyUse) -> Document:
+def key_representation(use: ApiKeyUsage) -> JsonObject:
     """A key by its id."""
     return {
-        "key_id": key_id(use.key),
-        "tenant": use.key.tenant,
-        "scopes": sorted(use.key.scopes),
-        "created_at": iso(use.key.created_at),
-        "expires_at": iso(use.key.expires_at),
+        "key_id": key_id(use.api_key),
+        "tenant": use.api_key.tenant,
+        "scopes": sorted(use.api_key.scopes),
+        "created_at": iso(use.api_key.created_at),
+        "expires_at": iso(use.api_key.expires_at),
         "last_used_at": iso(use.last_used_at),
     }
 
 
-def new_key_document(made: NewKey) -> Document:
+def new_key_representation(new_key: NewKey) -> JsonObject:
     """A key with its text, shown once."""
-    return key_document(KeyUse(made.record, None)) | {"key": made.key}
+    return key_representation(ApiKeyUsage(new_key.record, None)) | {"key": new_key.key}
 
 
-def step_document(step: Step) -> Document:
+def step_representation(step: PlanStep) -> JsonObject:
     """One tenant's part of `tenant apply`."""
     once = {"key": step.key, "webhook_secret": step.webhook_secret} if step.key else {}
     return {
         "tenant": step.tenant,
         "action": step.action,
-        "changes": [difference_document(change) for change in step.changes],
+        "changes": [difference_representation(change) for change in step.changes],
         **once,
     }
 
 
-def difference_document(change: Difference) -> Document:
+def difference_representation(difference: Difference) -> JsonObject:
     """One changed setting."""
-    return {"field": change.field, "from": change.before, "to": change.after}
+    return {"field": difference.field, "from": difference.before, "to": difference.after}
 
 
-def doubt_document(view: JobView) -> Document:
+def in_doubt_representation(view: JobView) -> JsonObject:
     """All that is known of a submit in doubt. `held_until`: then the tenant's policy decides."""
     job = view.record.job
     return {
@@ -85,20 +88,24 @@ def doubt_document(view: JobView) -> Document:
         "model_id": job.model_id,
         "reference": job.reference,
         "sent_at": iso(job.sent_at),
-        "doubt_since": iso(job.doubt_since),
-        "held_until": iso(job.due_at),
+        "doubt_since": iso(job.in_doubt_since),
+        "held_until": iso(job.next_run_at),
         "attempts": job.attempts,
         "resends_approved": job.resends_approved,
-        "what_came_back": _what_came_back(view.timeline),
+        "what_came_back": _last_answer(view.timeline),
         "fingerprint": job.fingerprint,
         "estimated_cost": usd_or_none(job.estimate),
         "created_at": iso(job.created_at),
-        "submits": [_entry(entry) for entry in view.timeline if entry.what in _SUBMIT_FACTS],
+        "submits": [
+            _entry_representation(entry)
+            for entry in view.timeline
+            if entry.code in _SUBMIT_TRIGGERS
+        ],
     }
 
 
-def _what_came_back(timeline: Sequence[TimelineEntry]) -> str | None:
-    answers = [entry for entry in timeline if entry.what == Fact.NO_ANSWER]
+def _last_answer(timeline: Sequence[TimelineEntry]) -> str | None:
+    answers = [entry for entry in timeline if entry.code == Trigger.NO_ANSWER]
     if not answers:
         return None
     last = answers[-1]
@@ -106,41 +113,45 @@ def _what_came_back(timeline: Sequence[TimelineEntry]) -> str | None:
     return f"{status}{last.detail or ''}"
 
 
-def _entry(entry: TimelineEntry) -> Document:
+def _entry_representation(entry: TimelineEntry) -> JsonObject:
     return {
         "at": iso(entry.at),
-        "event": Note(entry.note),
-        "what": entry.what,
+        "event": TimelineKind(entry.kind),
+        "what": entry.code,
         "detail": entry.detail,
         "http_status": entry.http_status,
     }
 
 
-def gateway_document(gateway: GatewayLimits, pauses: Sequence[Pause]) -> Document:
+def gateway_representation(gateway: GatewayLimits, pauses: Sequence[Pause]) -> JsonObject:
     """Global limits, the wallet and what is paused."""
-    return limits_document(gateway) | {
-        "account_balance": wallet_document(gateway.wallet),
-        "paused": pauses_document(pauses),
+    return limits_representation(gateway) | {
+        "account_balance": account_balance_representation(gateway.account_balance),
+        "paused": pauses_representation(pauses),
     }
 
 
-def wallet_document(wallet: Wallet) -> Document:
+def account_balance_representation(balance: AccountBalance) -> JsonObject:
     """RunComfy's balance as it was last read."""
-    hours = None if wallet.lasts is None else round(wallet.lasts.total_seconds() / 3600, 2)
+    hours = (
+        None
+        if balance.time_remaining is None
+        else round(balance.time_remaining.total_seconds() / 3600, 2)
+    )
     return {
-        "balance_usd": usd_or_none(wallet.balance),
-        "read_at": iso(wallet.read_at),
-        "spend_usd_per_hour": usd_or_none(wallet.burn_per_hour),
+        "balance_usd": usd_or_none(balance.balance),
+        "read_at": iso(balance.read_at),
+        "spend_usd_per_hour": usd_or_none(balance.burn_per_hour),
         "hours_left": hours,
     }
 
 
-def pauses_document(pauses: Sequence[Pause]) -> list[str]:
+def pauses_representation(pauses: Sequence[Pause]) -> list[str]:
     """What is paused: `all`, `tenant:x`, `model:y`."""
-    return [pause.what for pause in pauses]
+    return [pause.target for pause in pauses]
 
 
-def audit_document(entry: AuditEntry) -> Document:
+def audit_entry_representation(entry: AuditEntry) -> JsonObject:
     """One act."""
     return {
         "at": iso(entry.at),

@@ -4,15 +4,15 @@ from collections.abc import Mapping
 from typing import Final
 
 from core.tenants.api_keys import Scope
-from core.tenants.limits import LEAST_RATE, MOST_RATE
+from core.tenants.limits import MAX_RATE, MIN_RATE
 from core.tenants.tenant import NAME_PATTERN
 from service.admin.in_doubt import UPSTREAM_ID_PATTERN
-from service.api.schemas import MODEL_NAME, REQUEST_ID, TEXT
-from service.http.openapi import Schema, closed, many, objects, ref
-from service.models import MODEL_ID_PATTERN, MOST_ID_CHARS
-from service.tenants.apply_file import Action
-from service.tenants.settings import FIELDS, MOST_COUNT, USD_SCHEMA
-from service.webhooks.parser import LONGEST_OVERLAP
+from service.api.schemas import EXAMPLE_MODEL_ID, EXAMPLE_REQUEST_ID, TEXT
+from service.http.openapi import Schema, array_schema, closed_object_schema, object_schema, ref
+from service.models import MAX_MODEL_ID_LENGTH, MODEL_ID_PATTERN
+from service.tenants.apply_file import PlanAction
+from service.tenants.settings import FIELDS, MAX_COUNT, USD_SCHEMA
+from service.webhooks.parser import MAX_OVERLAP
 
 _NUMBER: Final = {"type": ["number", "null"]}
 _USD: Final = {**USD_SCHEMA, "type": [*USD_SCHEMA["type"], "null"]}
@@ -24,16 +24,16 @@ _NAME: Final = {"type": "string", "pattern": f"^{NAME_PATTERN}$"}
 _MODEL_ID: Final = {
     "type": "string",
     "pattern": f"^{MODEL_ID_PATTERN}$",
-    "maxLength": MOST_ID_CHARS,
+    "maxLength": MAX_MODEL_ID_LENGTH,
 }
-_CAP: Final = {"type": ["integer", "null"], "minimum": 0, "maximum": MOST_COUNT}
+_MODEL_LIMIT: Final = {"type": ["integer", "null"], "minimum": 0, "maximum": MAX_COUNT}
 _RATE: Final = {
     "type": ["number", "null"],
-    "minimum": LEAST_RATE,
-    "maximum": MOST_RATE,
+    "minimum": MIN_RATE,
+    "maximum": MAX_RATE,
 }
 _SETTINGS: Final[Mapping[str, Schema]] = {
-    name: {**field.schema, "description": field.about} for name, field in FIELDS.items()
+    name: {**field.schema, "description": field.description} for name, field in FIELDS.items()
 }
 _TENANT: Final[Mapping[str, Schema]] = {
     "tenant": TEXT,
@@ -45,31 +45,33 @@ _TENANT: Final[Mapping[str, Schema]] = {
 _KEY: Final[Mapping[str, Schema]] = {
     "key_id": TEXT,
     "tenant": TEXT,
-    "scopes": many({"type": "string", "enum": list(Scope)}),
+    "scopes": array_schema({"type": "string", "enum": list(Scope)}),
     "created_at": _INSTANT,
     "expires_at": _INSTANT,
     "last_used_at": _INSTANT,
 }
 _LIMITS: Final[Mapping[str, Schema]] = {
-    "running": {**_CAP, "description": "Jobs at RunComfy at once."},
+    "running": {**_MODEL_LIMIT, "description": "Jobs at RunComfy at once."},
     "submits_per_second": _RATE,
     "polls_per_second": _RATE,
     "models": {
         "type": "object",
         "description": "Model ids with how many of their jobs may run at once; null: no cap.",
         "propertyNames": _MODEL_ID,
-        "additionalProperties": _CAP,
+        "additionalProperties": _MODEL_LIMIT,
     },
     "minimum_balance_usd": {**_USD, "description": "Below this balance submits are refused."},
 }
 
 ADMIN_COMPONENTS: Final[Mapping[str, Schema]] = {
-    "TenantSettings": closed("", **_SETTINGS),
-    "TenantWish": closed("tenant", tenant=_NAME, **_SETTINGS),
-    "Tenant": objects("tenant created_at", **_TENANT),
-    "Tenants": objects("tenants", tenants=many(ref("Tenant"))),
-    "NewTenant": objects("tenant key webhook_secret", **_TENANT, key=TEXT, webhook_secret=TEXT),
-    "TenantsFile": closed(
+    "TenantSettings": closed_object_schema("", **_SETTINGS),
+    "TenantWish": closed_object_schema("tenant", tenant=_NAME, **_SETTINGS),
+    "Tenant": object_schema("tenant created_at", **_TENANT),
+    "Tenants": object_schema("tenants", tenants=array_schema(ref("Tenant"))),
+    "NewTenant": object_schema(
+        "tenant key webhook_secret", **_TENANT, key=TEXT, webhook_secret=TEXT
+    ),
+    "TenantsFile": closed_object_schema(
         "tenants",
         tenants={
             "type": "object",
@@ -77,41 +79,43 @@ ADMIN_COMPONENTS: Final[Mapping[str, Schema]] = {
             "additionalProperties": ref("TenantSettings"),
         },
     ),
-    "Plan": objects(
+    "Plan": object_schema(
         "steps",
-        steps=many(
-            objects(
+        steps=array_schema(
+            object_schema(
                 "tenant action changes",
                 tenant=TEXT,
-                action={"type": "string", "enum": list(Action)},
-                changes=many({"type": "object"}),
+                action={"type": "string", "enum": list(PlanAction)},
+                changes=array_schema({"type": "object"}),
                 key=TEXT,
                 webhook_secret=TEXT,
             )
         ),
     ),
-    "Key": objects("key_id tenant scopes", **_KEY),
-    "Keys": objects("keys", keys=many(ref("Key"))),
-    "KeyWish": closed("", scopes={**_KEY["scopes"], "minItems": 1}, expires_at=_INSTANT),
-    "NewKey": objects("key_id tenant scopes key", **_KEY, key=TEXT),
-    "WebhookSecret": objects(
+    "Key": object_schema("key_id tenant scopes", **_KEY),
+    "Keys": object_schema("keys", keys=array_schema(ref("Key"))),
+    "KeyWish": closed_object_schema(
+        "", scopes={**_KEY["scopes"], "minItems": 1}, expires_at=_INSTANT
+    ),
+    "NewKey": object_schema("key_id tenant scopes key", **_KEY, key=TEXT),
+    "WebhookSecret": object_schema(
         "webhook_secret previous_end_at", webhook_secret=TEXT, previous_end_at=_INSTANT
     ),
-    "SecretWish": closed(
+    "SecretWish": closed_object_schema(
         "",
         overlap_seconds={
             "type": "number",
             "minimum": 0,
-            "maximum": LONGEST_OVERLAP.total_seconds(),
+            "maximum": MAX_OVERLAP.total_seconds(),
             "description": "For how long the secret before still counts; a day unless told.",
         },
     ),
-    "GatewayLimits": closed("", **_LIMITS),
-    "Gateway": objects(
+    "GatewayLimits": closed_object_schema("", **_LIMITS),
+    "Gateway": object_schema(
         "running models paused account_balance",
         **_LIMITS,
-        paused=many(TEXT),
-        account_balance=objects(
+        paused=array_schema(TEXT),
+        account_balance=object_schema(
             "balance_usd",
             balance_usd=_NUMBER,
             read_at=_INSTANT,
@@ -121,13 +125,13 @@ ADMIN_COMPONENTS: Final[Mapping[str, Schema]] = {
     ),
     "Pausable": {
         "oneOf": [
-            closed("all", all={"const": True}),
-            closed("tenant", tenant=_NAME),
-            closed("model", model=_MODEL_ID),
+            closed_object_schema("all", all={"const": True}),
+            closed_object_schema("tenant", tenant=_NAME),
+            closed_object_schema("model", model=_MODEL_ID),
         ]
     },
-    "Paused": objects("paused", paused=many(TEXT)),
-    "Doubt": objects(
+    "Paused": object_schema("paused", paused=array_schema(TEXT)),
+    "Doubt": object_schema(
         "request_id tenant model_id sent_at held_until fingerprint",
         request_id=TEXT,
         tenant=TEXT,
@@ -142,12 +146,12 @@ ADMIN_COMPONENTS: Final[Mapping[str, Schema]] = {
         fingerprint=TEXT,
         estimated_cost=_NUMBER,
         created_at=_INSTANT,
-        submits=many({"type": "object"}),
+        submits=array_schema({"type": "object"}),
     ),
-    "Doubts": objects("doubts", doubts=many(ref("Doubt"))),
+    "Doubts": object_schema("doubts", doubts=array_schema(ref("Doubt"))),
     "ResolutionWish": {
         "oneOf": [
-            closed(
+            closed_object_schema(
                 "resolution upstream_request_id",
                 resolution={"const": "attach"},
                 upstream_request_id={
@@ -156,13 +160,13 @@ ADMIN_COMPONENTS: Final[Mapping[str, Schema]] = {
                     "description": "RunComfy's id.",
                 },
             ),
-            closed("resolution", resolution={"enum": ["lost", "resend"]}),
+            closed_object_schema("resolution", resolution={"enum": ["lost", "resend"]}),
         ]
     },
-    "Audit": objects(
+    "Audit": object_schema(
         "entries",
-        entries=many(
-            objects(
+        entries=array_schema(
+            object_schema(
                 "at actor action subject change",
                 at=_INSTANT,
                 actor=TEXT,
@@ -211,7 +215,7 @@ NEW_TENANT_EXAMPLE: Final = {
     "key": "rcg_video-team_…",
     "webhook_secret": "whsec_…",
 }
-SECRET_EXAMPLE: Final = {
+WEBHOOK_SECRET_EXAMPLE: Final = {
     "webhook_secret": "whsec_…",
     "previous_end_at": "2025-11-23T14:58:34.120000Z",
 }
@@ -233,12 +237,12 @@ KEY_EXAMPLE: Final = {
     "last_used_at": None,
 }
 NEW_KEY_EXAMPLE: Final = {**KEY_EXAMPLE, "key": "rcg_video-team_…"}
-KEY_WISH_EXAMPLE: Final = {"scopes": ["submit", "read"], "expires_at": "2026-02-20T00:00:00Z"}
+CREATE_KEY_EXAMPLE: Final = {"scopes": ["submit", "read"], "expires_at": "2026-02-20T00:00:00Z"}
 LIMITS_EXAMPLE: Final = {
     "running": 50,
     "submits_per_second": 5.0,
     "polls_per_second": None,
-    "models": {MODEL_NAME: 10},
+    "models": {EXAMPLE_MODEL_ID: 10},
     "minimum_balance_usd": 20.0,
 }
 GATEWAY_EXAMPLE: Final = {
@@ -251,10 +255,10 @@ GATEWAY_EXAMPLE: Final = {
     },
     "paused": ["model:flux/flux-pro"],
 }
-DOUBT_EXAMPLE: Final = {
-    "request_id": REQUEST_ID,
+IN_DOUBT_EXAMPLE: Final = {
+    "request_id": EXAMPLE_REQUEST_ID,
     "tenant": "video-team",
-    "model_id": MODEL_NAME,
+    "model_id": EXAMPLE_MODEL_ID,
     "reference": "order 7",
     "sent_at": "2025-11-22T14:58:34.120000Z",
     "doubt_since": "2025-11-22T14:59:04.120000Z",

@@ -6,63 +6,72 @@ from typing import Any
 
 import orjson
 
-from core.batches import BatchItem, BatchView
+from core.batches import BatchItem, BatchSnapshot
 from core.errors import GatewayError
 from core.representations.batches import batch_summary
-from core.representations.jobs import present
+from core.representations.jobs import without_none
 from core.store.batches import BatchPage
-from service.batches.cancel import BatchCancelled, ItemCancelled
+from service.batches.cancel import BatchCancellation, ItemCancellation
 from service.problems import problem_of
 
 
-def batch_document(view: BatchView, base: str) -> bytes:
+def batch_to_json(view: BatchSnapshot, base: str) -> bytes:
     """A batch with its items; `base` is the gateway's own address."""
-    return orjson.dumps(_whole(view, base) | {"items": [_item(item) for item in view.items]})
+    return orjson.dumps(
+        _summary_with_links(view, base)
+        | {"items": [_item_representation(item) for item in view.items]}
+    )
 
 
-def page_document(page: BatchPage, base: str) -> bytes:
+def batch_page_to_json(page: BatchPage, base: str) -> bytes:
     """A page of batches, without their items."""
     cursor = {"next_cursor": page.cursor} if page.cursor else {}
-    return orjson.dumps({"batches": [_whole(view, base) for view in page.batches]} | cursor)
+    return orjson.dumps(
+        {"batches": [_summary_with_links(view, base) for view in page.batches]} | cursor
+    )
 
 
-def cancelled_document(cancelled: BatchCancelled) -> bytes:
+def batch_cancellation_to_json(cancellation: BatchCancellation) -> bytes:
     """What became of the cancel of the rest."""
-    items = [_cancelled(one) for one in cancelled.items]
-    more = {"outcomes": cancelled.outcomes, "items": items}
-    return orjson.dumps(batch_summary(cancelled.view) | more)
+    items = [_cancellation_representation(one) for one in cancellation.items]
+    more = {"outcomes": cancellation.outcomes, "items": items}
+    return orjson.dumps(batch_summary(cancellation.view) | more)
 
 
-def _whole(view: BatchView, base: str) -> dict[str, Any]:
+def _summary_with_links(view: BatchSnapshot, base: str) -> dict[str, Any]:
     url = f"{base}/v1/batches/{view.batch.id}"
     return batch_summary(view) | {"batch_url": url, "cancel_url": f"{url}/cancel"}
 
 
-def _item(item: BatchItem) -> dict[str, Any]:
-    if item.refused is not None:
-        return {"index": item.index, "error": _error(item.refused)}
-    return present(
+def _item_representation(item: BatchItem) -> dict[str, Any]:
+    if item.rejection is not None:
+        return {"index": item.index, "error": _error_representation(item.rejection)}
+    return without_none(
         {
             "index": item.index,
             "request_id": item.job_id,
             "status": None if item.job is None else item.job.status,
-            "gateway_cache": item.reuse,
+            "gateway_cache": item.cache_status,
             "reference": None if item.job is None else item.job.reference,
         }
     )
 
 
-def _cancelled(one: ItemCancelled) -> dict[str, Any]:
-    fields = {"index": one.item.index, "request_id": one.job.id, "status": one.job.status}
-    if one.fault is not None:
-        return fields | {"error": _error(one.fault)}
-    return fields | {"outcome": one.outcome}
+def _cancellation_representation(cancellation: ItemCancellation) -> dict[str, Any]:
+    fields = {
+        "index": cancellation.item.index,
+        "request_id": cancellation.job.id,
+        "status": cancellation.job.status,
+    }
+    if cancellation.error is not None:
+        return fields | {"error": _error_representation(cancellation.error)}
+    return fields | {"outcome": cancellation.outcome}
 
 
-def _error(refused: GatewayError | bytes) -> orjson.Fragment | Mapping[str, Any]:
-    if isinstance(refused, bytes):
-        return orjson.Fragment(refused)
-    document: dict[str, Any] = orjson.loads(problem_of(refused).body)
-    if refused.retry_after is not None:
-        document["retry_after"] = max(1, ceil(refused.retry_after.total_seconds()))
+def _error_representation(error: GatewayError | bytes) -> orjson.Fragment | Mapping[str, Any]:
+    if isinstance(error, bytes):
+        return orjson.Fragment(error)
+    document: dict[str, Any] = orjson.loads(problem_of(error).body)
+    if error.retry_after is not None:
+        document["retry_after"] = max(1, ceil(error.retry_after.total_seconds()))
     return document

@@ -13,71 +13,77 @@ from starlette.types import Scope as AsgiScope
 
 from core.errors import CallerError
 from core.jobs.job import Job
-from core.jobs.run_times import Estimate, estimate
-from core.store.jobs import Depth, JobView
+from core.jobs.run_times import Estimate, estimate_finish
+from core.store.jobs import JobView, Projection
 from core.tenants.api_keys import Scope
-from service.api.jobs.lookup import named, view_of
+from service.api.jobs.lookup import credential_and_id, load_view
 from service.api.jobs.parameters import JOB_ID, LAST_EVENT_ID
-from service.api.schemas import EVENTS
-from service.context import Resources, resources_of
+from service.api.schemas import EVENT_STREAM_RESPONSE
+from service.context import AppContext, app_context
 from service.errors import TooManyWaiters
-from service.http.endpoint import Endpoint, Tag
-from service.http.openapi import problems
-from service.http.request_context import exchange_of
-from service.streaming.event_stream import MEDIA_TYPE, Following, Foretell, last_seen, unseen
-from service.streaming.long_poll import told_of_leaving
+from service.http.endpoint import ApiOperation, Tag
+from service.http.openapi import problem_responses
+from service.http.request_context import request_context
+from service.streaming.event_stream import (
+    MEDIA_TYPE,
+    EstimateFinish,
+    EventStreamSession,
+    parse_last_event_id,
+    pending_events,
+)
+from service.streaming.long_poll import watch_disconnect
 
-LAST_SEEN: Final = "last-event-id"
+LAST_EVENT_ID_HEADER: Final = "last-event-id"
 
 
-_PATIENCE: Final = 2
+_MAX_UNREAD_HEARTBEATS: Final = 2
 """Heartbeats that a caller may leave unread."""
 
 
-async def events(request: Request) -> Response:
+async def stream_events(request: Request) -> Response:
     """History first, then live, until the end. 204, which ends a browser's calls, after that."""
-    if exchange_of(request.scope).bodyless:
-        await view_of(request, Depth.STATUS)
+    if request_context(request.scope).is_head:
+        await load_view(request, Projection.STATUS)
         return Response(media_type=MEDIA_TYPE)
-    credential, job_id = await named(request, Scope.READ)
-    resources = resources_of(request.scope)
-    waiter = resources.waiters.join(job_id)
+    credential, job_id = await credential_and_id(request, Scope.READ)
+    resources = app_context(request.scope)
+    waiter = resources.subscriptions.subscribe(job_id)
     if waiter is None:
-        await view_of(request, Depth.STATUS)
+        await load_view(request, Projection.STATUS)
         raise TooManyWaiters
-    read = partial(resources.jobs.read, credential, job_id, Depth.ALL)
+    read = partial(resources.jobs.read, credential, job_id, Projection.ALL)
     with ExitStack() as place:
         place.enter_context(waiter)
         first = await read()
-        exchange_of(request.scope).job_id = job_id
-        seen = last_seen(request.headers.get(LAST_SEEN))
-        if first.record.job.final and not unseen(first, seen):
+        request_context(request.scope).job_id = job_id
+        seen = parse_last_event_id(request.headers.get(LAST_EVENT_ID_HEADER))
+        if first.record.job.is_final and not pending_events(first, seen):
             return Response(status_code=204)
         place.pop_all()  # from here on the stream keeps the place
     heartbeat = resources.policy.heartbeat
-    following = Following(waiter, read, _foretelling(resources), heartbeat, seen)
-    return EventStream(following, first, _PATIENCE * heartbeat)
+    following = EventStreamSession(waiter, read, _finish_estimator(resources), heartbeat, seen)
+    return EventStreamResponse(following, first, _MAX_UNREAD_HEARTBEATS * heartbeat)
 
 
-def _foretelling(resources: Resources) -> Foretell:
+def _finish_estimator(context: AppContext) -> EstimateFinish:
     def foretell(job: Job) -> Estimate | None:
-        return estimate(job, resources.histories.of(job.model_id), resources.clock.now())
+        return estimate_finish(job, context.run_times.get(job.model_id), context.clock.now())
 
     return foretell
 
 
-ENDPOINTS: Final = (
-    Endpoint(
+OPERATIONS: Final = (
+    ApiOperation(
         "GET",
         "/v1/requests/{request_id}/events",
-        events,
+        stream_events,
         "events",
         "Follow a request's events",
         Tag.REQUESTS,
         {
-            200: EVENTS,
+            200: EVENT_STREAM_RESPONSE,
             204: {"description": "It has ended, and all of it was seen (`Last-Event-ID`)."},
-            **problems(401, 403, 404, 503),
+            **problem_responses(401, 403, 404, 503),
         },
         {"parameters": [JOB_ID, LAST_EVENT_ID]},
         "Server-sent events, named and shaped as callbacks are: first what has been, then what "
@@ -86,36 +92,38 @@ ENDPOINTS: Final = (
 )
 
 
-class EventStream(Response):
+class EventStreamResponse(Response):
     """Sends what `following` finds. Whoever does not take it within `patience` is dropped."""
 
-    def __init__(self, following: Following, first: JobView, patience: timedelta) -> None:
+    def __init__(
+        self, session: EventStreamSession, first: JobView, send_timeout: timedelta
+    ) -> None:
         """Begin with the view `first`, read after the place was taken."""
         self.status_code = 200
         self.media_type = MEDIA_TYPE
         self.background = None
         self.init_headers({"x-accel-buffering": "no"})
-        self._following = following
+        self._session = session
         self._first: JobView | None = first
-        self._patience = patience.total_seconds()
+        self._send_timeout = send_timeout.total_seconds()
 
     async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
         """Send until the end; the place is given up whatever happens."""
         first, self._first = self._first, None
-        with self._following.waiter as waiter:
+        with self._session.subscription as waiter:
             try:
-                async with told_of_leaving(waiter, receive):
+                async with watch_disconnect(waiter, receive):
                     if first is not None:
-                        await self._put(send, first)
+                        await self._send_events(send, first)
             finally:
-                exchange_of(scope).waited = waiter.waited
+                request_context(scope).wait_time = waiter.wait_time
 
-    async def _put(self, send: Send, first: JobView) -> None:
+    async def _send_events(self, send: Send, first: JobView) -> None:
         start = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
         await send(start)
         try:
-            async for piece in self._following.frames(first):
-                async with asyncio.timeout(self._patience):
+            async for piece in self._session.stream(first):
+                async with asyncio.timeout(self._send_timeout):
                     await send({"type": "http.response.body", "body": piece, "more_body": True})
         except TimeoutError as error:
             raise ClientDisconnect from error

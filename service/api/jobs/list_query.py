@@ -5,47 +5,50 @@ from typing import Any, Final
 
 from core.errors import FieldError
 from core.jobs.job import PublicStatus
-from core.jobs.query import MOST_ON_A_PAGE, Cursor, JobQuery
+from core.jobs.query import MAX_JOBS_PER_PAGE, Cursor, JobQuery
 from service.parsing.fields import (
-    Unfit,
-    instant,
-    printable,
-    read_query,
-    read_table,
-    refuse,
-    whole,
-    word,
+    InvalidField,
+    enum_parser,
+    parse_integer,
+    parse_printable,
+    parse_query,
+    parse_query_fields,
+    parse_timestamp,
+    raise_query_errors,
 )
 
 
-def read_job_query(query: str) -> JobQuery:
+def parse_job_query(query: str) -> JobQuery:
     """The filters and the page. Raises `MalformedRequest` with every wrong field by name."""
-    return read_job_filters(read_query(query))
+    return parse_job_filters(parse_query(query))
 
 
-def read_job_filters(fields: Mapping[str, str]) -> JobQuery:
+def parse_job_filters(fields: Mapping[str, str]) -> JobQuery:
     """The same of fields that are known apart."""
-    values = read_table(fields, _READERS)
-    found = JobQuery(**{_FIELDS.get(name, name): value for name, value in values.items()})
-    if found.after is not None and found.before is not None and found.after >= found.before:
-        refuse([FieldError("?created_before", "must be later than created_after")])
+    values = parse_query_fields(fields, _PARSERS)
+    found = JobQuery(**values)
+    if (
+        found.created_after is not None
+        and found.created_before is not None
+        and found.created_after >= found.created_before
+    ):
+        raise_query_errors([FieldError("?created_before", "must be later than created_after")])
     return found
 
 
-def _cursor(text: str) -> Cursor:
+def _parse_cursor(text: str) -> Cursor:
     try:
-        return Cursor.read(text)
+        return Cursor.parse(text)
     except ValueError as error:
-        raise Unfit("must be the next_cursor of a page before") from error
+        raise InvalidField("must be the next_cursor of a page before") from error
 
 
-_READERS: Final[Mapping[str, Callable[[str], Any]]] = {
-    "status": word(PublicStatus),
-    "model_id": printable,
-    "reference": printable,
-    "created_after": instant,
-    "created_before": instant,
-    "limit": lambda text: whole(text, 1, MOST_ON_A_PAGE),
-    "cursor": _cursor,
+_PARSERS: Final[Mapping[str, Callable[[str], Any]]] = {
+    "status": enum_parser(PublicStatus),
+    "model_id": parse_printable,
+    "reference": parse_printable,
+    "created_after": parse_timestamp,
+    "created_before": parse_timestamp,
+    "limit": lambda text: parse_integer(text, 1, MAX_JOBS_PER_PAGE),
+    "cursor": _parse_cursor,
 }
-_FIELDS: Final = {"created_after": "after", "created_before": "before"}

@@ -3,17 +3,17 @@
 from typing import Final
 
 from core.jobs.job import PublicStatus
-from core.jobs.query import DEFAULT_ON_A_PAGE, MOST_ON_A_PAGE
+from core.jobs.query import DEFAULT_JOBS_PER_PAGE, MAX_JOBS_PER_PAGE
 from core.tenants.cache_policy import CacheOption
 from service.api.schemas import INPUT_EXAMPLE, INSTANT, TEXT
 from service.http.openapi import parameter
-from service.jobs.submit_options import FARTHEST, PRIORITIES
-from service.parsing.fields import MOST_REFERENCE_CHARS
+from service.jobs.submit_options import MAX_OFFSET, PRIORITIES
+from service.parsing.fields import MAX_REFERENCE_LENGTH
 
 _FLAG: Final = {"type": "boolean", "default": False}
 
 
-_SPAN: Final = {"type": "integer", "minimum": 1}
+_SECONDS: Final = {"type": "integer", "minimum": 1}
 
 
 MODEL_ID: Final = parameter(
@@ -64,8 +64,8 @@ SUBMIT_PARAMETERS: Final = [
     IDEMPOTENCY_KEY,
     parameter("webhook", "Where the callback goes; the tenant's own otherwise.", TEXT),
     parameter("webhook_intermediate_status", "Also call back on the way.", _FLAG),
-    parameter("timeout", "Seconds until the job must have ended.", _SPAN),
-    parameter("start_timeout", "Seconds until it must have started; free if not.", _SPAN),
+    parameter("timeout", "Seconds until the job must have ended.", _SECONDS),
+    parameter("start_timeout", "Seconds until it must have started; free if not.", _SECONDS),
     parameter(
         "max_cost",
         "USD; refused when the estimate is higher or not known.",
@@ -79,7 +79,7 @@ SUBMIT_PARAMETERS: Final = [
     parameter(
         "reference",
         "Your own string, told back everywhere.",
-        {"type": "string", "maxLength": MOST_REFERENCE_CHARS},
+        {"type": "string", "maxLength": MAX_REFERENCE_LENGTH},
     ),
     parameter(
         "cache",
@@ -95,19 +95,19 @@ SUBMIT_PARAMETERS: Final = [
 ]
 
 
-LIST_PARAMETERS: Final = [
+MODEL_LIST_PARAMETERS: Final = [
     parameter("search", "Words that the id or the name must hold.", TEXT),
     parameter("category", "A category.", TEXT),
     parameter("kind", "A kind, such as `video`.", TEXT),
     parameter("limit", "Page size.", {"type": "integer", "minimum": 1, "maximum": 100}),
     parameter(
-        "offset", "How many to skip.", {"type": "integer", "minimum": 0, "maximum": FARTHEST}
+        "offset", "How many to skip.", {"type": "integer", "minimum": 0, "maximum": MAX_OFFSET}
     ),
     parameter("include_schema", "Whether to show schemas.", _FLAG),
 ]
 
 
-_NAME: Final = {"type": "string", "minLength": 1, "maxLength": MOST_REFERENCE_CHARS}
+_NAME: Final = {"type": "string", "minLength": 1, "maxLength": MAX_REFERENCE_LENGTH}
 
 
 JOB_LIST_PARAMETERS: Final = [
@@ -122,8 +122,8 @@ JOB_LIST_PARAMETERS: Final = [
         {
             "type": "integer",
             "minimum": 1,
-            "maximum": MOST_ON_A_PAGE,
-            "default": DEFAULT_ON_A_PAGE,
+            "maximum": MAX_JOBS_PER_PAGE,
+            "default": DEFAULT_JOBS_PER_PAGE,
         },
     ),
     parameter("cursor", "`next_cursor` of the page before.", {"type": "string", "minLength": 1}),

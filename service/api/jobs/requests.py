@@ -10,18 +10,18 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from core.errors import MalformedRequest
-from core.jobs.run_times import estimate, poll_hint
+from core.jobs.run_times import estimate_finish, poll_hint
 from core.representations.jobs import (
-    cancel_document,
-    detail_document,
-    page_document,
-    result_document,
-    status_document,
+    cancellation_to_json,
+    job_details_to_json,
+    job_page_representation,
+    result_to_json,
+    status_to_json,
 )
-from core.store.jobs import Depth
+from core.store.jobs import Projection
 from core.tenants.api_keys import Scope
-from service.api.jobs.list_query import read_job_query
-from service.api.jobs.lookup import awaited, named, view_of
+from service.api.jobs.list_query import parse_job_query
+from service.api.jobs.lookup import credential_and_id, load_view, load_view_when_ended
 from service.api.jobs.parameters import INCLUDE_COST, JOB_ID, JOB_LIST_PARAMETERS, PREFER_WAIT
 from service.api.schemas import (
     CANCEL_EXAMPLE,
@@ -30,157 +30,168 @@ from service.api.schemas import (
     RESULT_EXAMPLE,
     STATUS_EXAMPLE,
 )
-from service.context import resources_of
-from service.http.authentication import key_of, links_for
-from service.http.endpoint import Endpoint, Tag, json_answer, shown
-from service.http.openapi import answer, problems
-from service.http.request_context import exchange_of
+from service.context import app_context
+from service.http.authentication import request_credential, request_links
+from service.http.endpoint import ApiOperation, Tag, json_bytes_response, json_response
+from service.http.openapi import problem_responses, response_spec
+from service.http.request_context import request_context
 from service.jobs.cancel import cancel_job
 from service.jobs.delete import delete_job
-from service.parsing.fields import flag, read_query, read_table
+from service.parsing.fields import parse_boolean, parse_query, parse_query_fields
 
 
 async def status(request: Request) -> Response:
     """Where a job stands."""
-    resources = resources_of(request.scope)
-    view, headers = await awaited(request, Depth.STATUS)
+    resources = app_context(request.scope)
+    view, headers = await load_view_when_ended(request, Projection.STATUS)
     job, now = view.record.job, resources.clock.now()
-    history = resources.histories.of(job.model_id)
-    if not job.final:
+    history = resources.run_times.get(job.model_id)
+    if not job.is_final:
         hint = poll_hint(job, history, now, resources.policy.hints)
         headers = {**headers, "retry-after": str(ceil(hint.total_seconds()))}
-    body = status_document(job, links_for(request), estimate(job, history, now))
-    return json_answer(body, headers=headers)
+    body = status_to_json(job, request_links(request), estimate_finish(job, history, now))
+    return json_bytes_response(body, headers=headers)
 
 
 async def result(request: Request) -> Response:
     """What a job brought, or where it stands."""
-    includes_cost = _includes_cost(request)
-    view, headers = await awaited(request, Depth.RESULT)
-    return json_answer(result_document(view.record, include_cost=includes_cost), headers=headers)
+    includes_cost = _parse_include_cost(request)
+    view, headers = await load_view_when_ended(request, Projection.RESULT)
+    return json_bytes_response(
+        result_to_json(view.record, include_cost=includes_cost), headers=headers
+    )
 
 
 async def detail(request: Request) -> Response:
     """Everything about a job, with its history."""
-    view = await view_of(request, Depth.ALL)
-    links = links_for(request)
-    return json_answer(detail_document(view.record, links, view.timeline, view.delivery_ids))
+    view = await load_view(request, Projection.ALL)
+    links = request_links(request)
+    return json_bytes_response(
+        job_details_to_json(view.record, links, view.timeline, view.delivery_ids)
+    )
 
 
 async def cancel(request: Request) -> Response:
     """Cancel as far as that is possible, and say how far."""
-    credential, job_id = await named(request, Scope.CANCEL)
-    cancelled = await cancel_job(resources_of(request.scope), credential, job_id)
-    exchange_of(request.scope).job_id = job_id
-    return json_answer(cancel_document(cancelled.job, cancelled.outcome))
+    credential, job_id = await credential_and_id(request, Scope.CANCEL)
+    cancelled = await cancel_job(app_context(request.scope), credential, job_id)
+    request_context(request.scope).job_id = job_id
+    return json_bytes_response(cancellation_to_json(cancelled.job, cancelled.outcome))
 
 
 async def list_requests(request: Request) -> Response:
     """The tenant's jobs, newest first."""
-    resources, credential = resources_of(request.scope), key_of(request)
+    resources, credential = app_context(request.scope), request_credential(request)
     try:
-        query = read_job_query(request.url.query)
+        query = parse_job_query(request.url.query)
     except MalformedRequest:
         await resources.jobs.authenticate(credential, Scope.READ)
         raise
-    page = await resources.listed.page(credential, query)
-    return shown(page_document(page, links_for(request)))
+    page = await resources.job_index.list_page(credential, query)
+    return json_response(job_page_representation(page, request_links(request)))
 
 
 async def delete(request: Request) -> Response:
     """Forget a job that has ended."""
-    credential, job_id = await named(request, Scope.CANCEL)
-    exchange_of(request.scope).job_id = job_id
-    await delete_job(resources_of(request.scope), credential, job_id)
+    credential, job_id = await credential_and_id(request, Scope.CANCEL)
+    request_context(request.scope).job_id = job_id
+    await delete_job(app_context(request.scope), credential, job_id)
     return Response(status_code=204)
 
 
-def _includes_cost(request: Request) -> bool:
-    given = read_query(request.url.query).get("include_cost", "false")
-    return bool(read_table({"include_cost": given}, {"include_cost": flag})["include_cost"])
+def _parse_include_cost(request: Request) -> bool:
+    given = parse_query(request.url.query).get("include_cost", "false")
+    return bool(
+        parse_query_fields({"include_cost": given}, {"include_cost": parse_boolean})["include_cost"]
+    )
 
 
-_LIST: Final = "/v1/requests"
-_ROOT: Final = "/v1/requests/{request_id}"
-_PROBLEMS: Final = problems(401, 403, 404, 503)
+_REQUESTS_PATH: Final = "/v1/requests"
+_REQUEST_PATH: Final = "/v1/requests/{request_id}"
+_PROBLEMS: Final = problem_responses(401, 403, 404, 503)
 
-ENDPOINTS: Final = (
-    Endpoint(
+OPERATIONS: Final = (
+    ApiOperation(
         "GET",
-        _LIST,
+        _REQUESTS_PATH,
         list_requests,
         "list_requests",
         "List requests, newest first",
         Tag.REQUESTS,
         {
-            200: answer("A page of them.", "Requests", REQUESTS_EXAMPLE),
-            **problems(400, 401, 403, 503),
+            200: response_spec("A page of them.", "Requests", REQUESTS_EXAMPLE),
+            **problem_responses(400, 401, 403, 503),
         },
         {"parameters": JOB_LIST_PARAMETERS},
         "Filters are joined by *and*. A page may hold fewer than `limit` and still have a "
         "`next_cursor`: a filter looks through a bounded number at a time. What is admitted, ends "
         "or is deleted meanwhile neither repeats nor hides an older request.",
     ),
-    Endpoint(
+    ApiOperation(
         "GET",
-        f"{_ROOT}/status",
+        f"{_REQUEST_PATH}/status",
         status,
         "status",
         "Where a request stands",
         Tag.REQUESTS,
-        {200: answer("The present status.", "Status", STATUS_EXAMPLE), **_PROBLEMS},
+        {200: response_spec("The present status.", "Status", STATUS_EXAMPLE), **_PROBLEMS},
         {"parameters": [JOB_ID, PREFER_WAIT]},
         "`Retry-After` hints at when to ask again, until the request has ended; it and "
         "`estimated_finish` are learnt from the model's last runs. `Prefer: wait=N` waits for the "
         "end first.",
     ),
-    Endpoint(
+    ApiOperation(
         "GET",
-        f"{_ROOT}/result",
+        f"{_REQUEST_PATH}/result",
         result,
         "result",
         "What a request brought",
         Tag.REQUESTS,
         {
-            200: answer("The result; before the end the present status.", "Result", RESULT_EXAMPLE),
-            **problems(400, 401, 403, 404, 503),
+            200: response_spec(
+                "The result; before the end the present status.", "Result", RESULT_EXAMPLE
+            ),
+            **problem_responses(400, 401, 403, 404, 503),
         },
         {"parameters": [JOB_ID, INCLUDE_COST, PREFER_WAIT]},
         "`Prefer: wait=N` waits for the end first.",
     ),
-    Endpoint(
+    ApiOperation(
         "POST",
-        f"{_ROOT}/cancel",
+        f"{_REQUEST_PATH}/cancel",
         cancel,
         "cancel",
         "Cancel a request",
         Tag.REQUESTS,
         {
-            200: answer("What became of the cancel.", "Cancel", CANCEL_EXAMPLE),
-            **problems(401, 403, 404, 409, 503),
+            200: response_spec("What became of the cancel.", "Cancel", CANCEL_EXAMPLE),
+            **problem_responses(401, 403, 404, 409, 503),
         },
         {"parameters": [JOB_ID]},
         "Free and at once while the request waits with the gateway; passed on to RunComfy after "
         "that (`requested`); a request that RunComfy already runs is `not_cancellable`.",
     ),
-    Endpoint(
+    ApiOperation(
         "GET",
-        _ROOT,
+        _REQUEST_PATH,
         detail,
         "detail",
         "Everything about a request",
         Tag.REQUESTS,
-        {200: answer("The request with its timeline.", "Detail", DETAIL_EXAMPLE), **_PROBLEMS},
+        {
+            200: response_spec("The request with its timeline.", "Detail", DETAIL_EXAMPLE),
+            **_PROBLEMS,
+        },
         {"parameters": [JOB_ID]},
     ),
-    Endpoint(
+    ApiOperation(
         "DELETE",
-        _ROOT,
+        _REQUEST_PATH,
         delete,
         "delete_request",
         "Delete a request",
         Tag.REQUESTS,
-        {204: {"description": "It is gone."}, **problems(401, 403, 404, 409, 503)},
+        {204: {"description": "It is gone."}, **problem_responses(401, 403, 404, 409, 503)},
         {"parameters": [JOB_ID]},
         "Its input, output, history and callbacks are forgotten at once; what it cost stays in "
         "the usage. Only of a request that has ended, with no callback still to come; `held` ones "

@@ -10,165 +10,172 @@ from core.tenants.api_keys import Scope
 from core.webhooks.signing_keys import public_key
 from service.api.jobs.parameters import TENANT
 from service.api.webhooks.representations import (
-    endpoint_document,
-    endpoints_document,
-    secret_document,
+    endpoint_representation,
+    endpoints_representation,
+    secret_representation,
 )
 from service.api.webhooks.schemas import (
-    CHANGE_EXAMPLE,
+    ENDPOINT_CHANGE_EXAMPLE,
     ENDPOINT_EXAMPLE,
     ENDPOINTS_EXAMPLE,
-    KEYS_EXAMPLE,
     NEW_ENDPOINT_EXAMPLE,
+    PUBLIC_KEYS_EXAMPLE,
     ROTATION_EXAMPLE,
     SECRET_EXAMPLE,
 )
-from service.context import resources_of
-from service.http.authentication import json_body, tenant_calling
-from service.http.endpoint import Endpoint, Tag, shown
-from service.http.openapi import answer, body, parameter, problems
-from service.webhooks.parser import read_endpoint, read_rotation
+from service.context import app_context
+from service.http.authentication import authenticate_tenant, read_json_body
+from service.http.endpoint import ApiOperation, Tag, json_response
+from service.http.openapi import parameter, problem_responses, request_body_spec, response_spec
+from service.webhooks.parser import parse_endpoint, parse_rotation
 
 
 async def list_endpoints(request: Request) -> Response:
     """The tenant's endpoints."""
-    tenant = await tenant_calling(request, Scope.READ)
-    setup = await resources_of(request.scope).mailroom.setup(tenant)
-    return shown(endpoints_document(setup.endpoints))
+    tenant = await authenticate_tenant(request, Scope.READ)
+    setup = await app_context(request.scope).webhooks.load_config(tenant)
+    return json_response(endpoints_representation(setup.endpoints))
 
 
 async def show_endpoint(request: Request) -> Response:
     """One endpoint."""
-    tenant = await tenant_calling(request, Scope.READ)
-    setup = await resources_of(request.scope).mailroom.setup(tenant)
-    endpoint = setup.endpoint(request.path_params["endpoint_id"])
-    return shown(endpoint_document(endpoint))
+    tenant = await authenticate_tenant(request, Scope.READ)
+    setup = await app_context(request.scope).webhooks.load_config(tenant)
+    endpoint = setup.get_endpoint(request.path_params["endpoint_id"])
+    return json_response(endpoint_representation(endpoint))
 
 
 async def create_endpoint(request: Request) -> Response:
     """Make one more endpoint."""
-    tenant = await tenant_calling(request, Scope.SUBMIT)
-    mailroom = resources_of(request.scope).mailroom
-    draft = read_endpoint(await json_body(request), mailroom.policy)
-    endpoint = await mailroom.create(tenant, draft)
+    tenant = await authenticate_tenant(request, Scope.SUBMIT)
+    mailroom = app_context(request.scope).webhooks
+    draft = parse_endpoint(await read_json_body(request), mailroom.policy)
+    endpoint = await mailroom.create_endpoint(tenant, draft)
     where = {"location": f"/v1/webhooks/endpoints/{endpoint.id}"}
-    return shown(endpoint_document(endpoint), 201, where)
+    return json_response(endpoint_representation(endpoint), 201, where)
 
 
 async def change_endpoint(request: Request) -> Response:
     """Change the fields that the body names."""
-    tenant = await tenant_calling(request, Scope.SUBMIT)
-    mailroom = resources_of(request.scope).mailroom
-    draft = read_endpoint(await json_body(request), mailroom.policy)
-    endpoint = await mailroom.change(tenant, request.path_params["endpoint_id"], draft)
-    return shown(endpoint_document(endpoint))
+    tenant = await authenticate_tenant(request, Scope.SUBMIT)
+    mailroom = app_context(request.scope).webhooks
+    draft = parse_endpoint(await read_json_body(request), mailroom.policy)
+    endpoint = await mailroom.change_endpoint(tenant, request.path_params["endpoint_id"], draft)
+    return json_response(endpoint_representation(endpoint))
 
 
 async def delete_endpoint(request: Request) -> Response:
     """Delete an endpoint."""
-    tenant = await tenant_calling(request, Scope.SUBMIT)
-    await resources_of(request.scope).mailroom.remove(tenant, request.path_params["endpoint_id"])
+    tenant = await authenticate_tenant(request, Scope.SUBMIT)
+    await app_context(request.scope).webhooks.delete_endpoint(
+        tenant, request.path_params["endpoint_id"]
+    )
     return Response(status_code=204)
 
 
 async def rotate_secret(request: Request) -> Response:
     """Make a new secret, which is shown here and never again; of a key the public half."""
-    tenant = await tenant_calling(request, Scope.SUBMIT)
-    rotation = read_rotation(await json_body(request))
-    new = await resources_of(request.scope).mailroom.rotate(tenant, rotation)
-    made = secret_document(rotation.kind, new)
+    tenant = await authenticate_tenant(request, Scope.SUBMIT)
+    rotation = parse_rotation(await read_json_body(request))
+    new = await app_context(request.scope).webhooks.rotate_secret(tenant, rotation)
+    made = secret_representation(rotation.kind, new)
     document = {"kind": rotation.kind, **made, "overlap": rotation.overlap.total_seconds()}
-    return shown(document)
+    return json_response(document)
 
 
-async def show_keys(request: Request) -> Response:
+async def list_public_keys(request: Request) -> Response:
     """The public keys that a tenant's callbacks may be checked with. No key is asked for."""
-    resources = resources_of(request.scope)
-    setup = await resources.mailroom.find(request.path_params["tenant"])
-    live = setup.live_keys(resources.clock.now()) if setup is not None else ()
+    resources = app_context(request.scope)
+    setup = await resources.webhooks.find_config(request.path_params["tenant"])
+    live = setup.live_signing_keys(resources.clock.now()) if setup is not None else ()
     if setup is None or not live:
         raise NotFound("No public keys are published under that name.")
-    ends = {key.text: key.ends_at for key in setup.signing_keys}
+    ends = {key.text: key.expires_at for key in setup.signing_keys}
     keys = [
         {"key": public_key(text), **({"ends_at": ends[text]} if ends[text] else {})}
         for text in live
     ]
-    return shown({"keys": keys}, headers={"cache-control": "max-age=300"})
+    return json_response({"keys": keys}, headers={"cache-control": "max-age=300"})
 
 
-_ROOT: Final = "/v1/webhooks/endpoints"
-_ONE: Final = f"{_ROOT}/{{endpoint_id}}"
+_ENDPOINTS_PATH: Final = "/v1/webhooks/endpoints"
+_ENDPOINT_PATH: Final = f"{_ENDPOINTS_PATH}/{{endpoint_id}}"
 ENDPOINT_ID: Final = parameter("endpoint_id", "`default`, or `ep_…`.", {"type": "string"}, "path")
 
-ENDPOINTS: Final = (
-    Endpoint(
+OPERATIONS: Final = (
+    ApiOperation(
         "GET",
-        _ROOT,
+        _ENDPOINTS_PATH,
         list_endpoints,
         "list_endpoints",
         "List endpoints",
         Tag.WEBHOOKS,
-        {200: answer("All of them.", "Endpoints", ENDPOINTS_EXAMPLE), **problems(401, 403, 503)},
+        {
+            200: response_spec("All of them.", "Endpoints", ENDPOINTS_EXAMPLE),
+            **problem_responses(401, 403, 503),
+        },
     ),
-    Endpoint(
+    ApiOperation(
         "POST",
-        _ROOT,
+        _ENDPOINTS_PATH,
         create_endpoint,
         "create_endpoint",
         "Make an endpoint",
         Tag.WEBHOOKS,
         {
-            201: answer("The new endpoint.", "Endpoint", ENDPOINT_EXAMPLE),
-            **problems(400, 401, 403, 409, 413, 415, 422, 503),
+            201: response_spec("The new endpoint.", "Endpoint", ENDPOINT_EXAMPLE),
+            **problem_responses(400, 401, 403, 409, 413, 415, 422, 503),
         },
-        {"requestBody": body("NewEndpoint", NEW_ENDPOINT_EXAMPLE)},
+        {"requestBody": request_body_spec("NewEndpoint", NEW_ENDPOINT_EXAMPLE)},
         "The first is the `default`: a submit's own `webhook` stands in for it. The others get "
         "the events of every request.",
     ),
-    Endpoint(
+    ApiOperation(
         "GET",
-        _ONE,
+        _ENDPOINT_PATH,
         show_endpoint,
         "show_endpoint",
         "Show an endpoint",
         Tag.WEBHOOKS,
         {
-            200: answer("The endpoint.", "Endpoint", ENDPOINT_EXAMPLE),
-            **problems(401, 403, 404, 503),
+            200: response_spec("The endpoint.", "Endpoint", ENDPOINT_EXAMPLE),
+            **problem_responses(401, 403, 404, 503),
         },
         {"parameters": [ENDPOINT_ID]},
     ),
-    Endpoint(
+    ApiOperation(
         "PATCH",
-        _ONE,
+        _ENDPOINT_PATH,
         change_endpoint,
         "change_endpoint",
         "Change, disable or enable an endpoint",
         Tag.WEBHOOKS,
         {
-            200: answer("The endpoint.", "Endpoint", ENDPOINT_EXAMPLE),
-            **problems(400, 401, 403, 404, 409, 413, 415, 422, 503),
+            200: response_spec("The endpoint.", "Endpoint", ENDPOINT_EXAMPLE),
+            **problem_responses(400, 401, 403, 404, 409, 413, 415, 422, 503),
         },
         {
             "parameters": [ENDPOINT_ID],
-            "requestBody": body("EndpointChange", CHANGE_EXAMPLE, required=False),
+            "requestBody": request_body_spec(
+                "EndpointChange", ENDPOINT_CHANGE_EXAMPLE, required=False
+            ),
         },
         "An endpoint that is enabled again is sent what it missed, a few events each second.",
     ),
-    Endpoint(
+    ApiOperation(
         "DELETE",
-        _ONE,
+        _ENDPOINT_PATH,
         delete_endpoint,
         "delete_endpoint",
         "Delete an endpoint",
         Tag.WEBHOOKS,
         {
             204: {"description": "It is gone; what waited for it is given up."},
-            **problems(401, 403, 404, 409, 503),
+            **problem_responses(401, 403, 404, 409, 503),
         },
         {"parameters": [ENDPOINT_ID]},
     ),
-    Endpoint(
+    ApiOperation(
         "POST",
         "/v1/webhooks/secret/rotate",
         rotate_secret,
@@ -176,21 +183,24 @@ ENDPOINTS: Final = (
         "Make a new secret",
         Tag.WEBHOOKS,
         {
-            200: answer("Shown once.", "Secret", SECRET_EXAMPLE),
-            **problems(400, 401, 403, 409, 422, 503),
+            200: response_spec("Shown once.", "Secret", SECRET_EXAMPLE),
+            **problem_responses(400, 401, 403, 409, 422, 503),
         },
-        {"requestBody": body("Rotation", ROTATION_EXAMPLE, required=False)},
+        {"requestBody": request_body_spec("Rotation", ROTATION_EXAMPLE, required=False)},
         "Until `overlap` is over, callbacks carry the signatures of the old and the new one. With "
         "`ed25519` the first call turns such signatures (`v1a`) on.",
     ),
-    Endpoint(
+    ApiOperation(
         "GET",
         "/.well-known/webhook-keys/{tenant}",
-        show_keys,
+        list_public_keys,
         "webhook_keys",
         "Public keys of a tenant's callbacks",
         Tag.WEBHOOKS,
-        {200: answer("The live ones.", "WebhookKeys", KEYS_EXAMPLE), **problems(404, 503)},
+        {
+            200: response_spec("The live ones.", "WebhookKeys", PUBLIC_KEYS_EXAMPLE),
+            **problem_responses(404, 503),
+        },
         {"parameters": [TENANT], "security": []},
     ),
 )

@@ -3,18 +3,18 @@
 from collections.abc import Sequence
 from typing import Any
 
-from core.representations.jobs import present
-from core.representations.webhooks import delivery_document
+from core.representations.jobs import without_none
+from core.representations.webhooks import delivery_representation
 from core.webhooks.delivery import Delivery, DeliveryAttempt
 from core.webhooks.endpoint import Endpoint
-from core.webhooks.replay import Replay, Stretch
+from core.webhooks.replay import Replay, ReplayRange
 from core.webhooks.secrets import SecretKind
 from core.webhooks.signing_keys import public_key
 
-Document = dict[str, Any]
+JsonObject = dict[str, Any]
 
 
-def endpoint_document(endpoint: Endpoint) -> Document:
+def endpoint_representation(endpoint: Endpoint) -> JsonObject:
     """An endpoint. Headers may hold secrets: only their names are shown."""
     fields = {
         "id": endpoint.id,
@@ -25,39 +25,39 @@ def endpoint_document(endpoint: Endpoint) -> Document:
         "headers": [name for name, _ in endpoint.headers],
         "timeout": endpoint.timeout.total_seconds(),
         "created_at": endpoint.created_at,
-        "enabled": endpoint.disabled is None,
-        "disabled_reason": endpoint.disabled,
+        "enabled": endpoint.disabled_reason is None,
+        "disabled_reason": endpoint.disabled_reason,
         "disabled_at": endpoint.disabled_at,
     }
-    return present(fields)
+    return without_none(fields)
 
 
-def endpoints_document(endpoints: Sequence[Endpoint]) -> Document:
+def endpoints_representation(endpoints: Sequence[Endpoint]) -> JsonObject:
     """All of a tenant's."""
-    return {"endpoints": [endpoint_document(endpoint) for endpoint in endpoints]}
+    return {"endpoints": [endpoint_representation(endpoint) for endpoint in endpoints]}
 
 
-def deliveries_document(
+def deliveries_representation(
     rows: Sequence[tuple[Delivery, Sequence[DeliveryAttempt]]], cursor: str | None = None
-) -> Document:
+) -> JsonObject:
     """A page of callbacks; `cursor` leads to the next one."""
-    shown = [delivery_document(delivery, attempts) for delivery, attempts in rows]
+    shown = [delivery_representation(delivery, attempts) for delivery, attempts in rows]
     return {"deliveries": shown} | ({"next_cursor": cursor} if cursor else {})
 
 
-def secret_document(kind: SecretKind, new: str) -> Document:
+def secret_representation(kind: SecretKind, secret: str) -> JsonObject:
     """What is shown once of a new secret; of a key the public half."""
-    return {"secret": new} if kind is SecretKind.HMAC else {"public_key": public_key(new)}
+    return {"secret": secret} if kind is SecretKind.HMAC else {"public_key": public_key(secret)}
 
 
-def replay_document(stretch: Stretch, after: Replay) -> Document:
+def replay_representation(replay_range: ReplayRange, replay: Replay) -> JsonObject:
     """A stretch that is to be sent anew, and how many wait with it."""
-    return present(
+    return without_none(
         {
-            "since": stretch.since,
-            "until": stretch.until,
-            "statuses": sorted(stretch.states),
-            "endpoint_id": stretch.endpoint,
-            "waiting": len(after.stretches),
+            "since": replay_range.since,
+            "until": replay_range.until,
+            "statuses": sorted(replay_range.states),
+            "endpoint_id": replay_range.endpoint_id,
+            "waiting": len(replay.ranges),
         }
     )

@@ -4,25 +4,34 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from core.jobs.job import PublicStatus
-from core.webhooks.delivery import DeliveryState, EventType
+from core.webhooks.delivery import DeliveryState, WebhookEventType
 from core.webhooks.endpoint import (
-    LONGEST_TIMEOUT,
-    ON_THE_WAY,
-    SHORTEST_TIMEOUT,
-    Disabled,
+    INTERMEDIATE_EVENTS,
+    MAX_ENDPOINT_TIMEOUT,
+    MIN_ENDPOINT_TIMEOUT,
+    DisabledReason,
     EndpointKind,
-    Payload,
+    PayloadStyle,
 )
 from core.webhooks.secrets import SecretKind
-from service.api.batches.schemas import EVENT_EXAMPLE
-from service.api.schemas import INSTANT, MODEL_NAME, REQUEST_ID, RESULT_EXAMPLE, TEXT
-from service.http.openapi import Schema, closed, many, objects, ref, words
-from service.webhooks.parser import LONGEST_OVERLAP
+from service.api.batches.schemas import BATCH_EVENT_EXAMPLE
+from service.api.schemas import EXAMPLE_MODEL_ID, EXAMPLE_REQUEST_ID, INSTANT, RESULT_EXAMPLE, TEXT
+from service.http.openapi import (
+    Schema,
+    array_schema,
+    closed_object_schema,
+    enum_schema,
+    object_schema,
+    ref,
+)
+from service.webhooks.parser import MAX_OVERLAP
 
 _NUMBER: Final = {"type": "number"}
-_FILTERED: Final = [event for event in EventType if event is not EventType.TEST]
+_SUBSCRIBABLE_EVENTS: Final = [
+    event for event in WebhookEventType if event is not WebhookEventType.TEST
+]
 
-_ATTEMPT: Final = objects(
+_ATTEMPT: Final = object_schema(
     "at number outcome took_ms",
     at=INSTANT,
     number={"type": "integer"},
@@ -40,19 +49,19 @@ _ENDPOINT_FIELDS: Final[Mapping[str, Schema]] = {
     "events": {
         "type": ["array", "null"],
         "minItems": 1,
-        "items": {"type": "string", "enum": [event.value for event in _FILTERED]},
+        "items": {"type": "string", "enum": [event.value for event in _SUBSCRIBABLE_EVENTS]},
         "description": "Null: the ends, and what is on the way where the submit asked for it.",
     },
-    "payload": words(Payload),
+    "payload": enum_schema(PayloadStyle),
     "timeout": {
         "type": "number",
-        "minimum": SHORTEST_TIMEOUT.total_seconds(),
-        "maximum": LONGEST_TIMEOUT.total_seconds(),
+        "minimum": MIN_ENDPOINT_TIMEOUT.total_seconds(),
+        "maximum": MAX_ENDPOINT_TIMEOUT.total_seconds(),
         "description": "Seconds for one attempt.",
     },
 }
 
-_SENT: Final[Mapping[str, Schema]] = {
+_WRITABLE_ENDPOINT_FIELDS: Final[Mapping[str, Schema]] = {
     "headers": {
         "type": "object",
         "additionalProperties": {"type": "string", "pattern": "^[ -~]{1,1024}$"},
@@ -60,15 +69,15 @@ _SENT: Final[Mapping[str, Schema]] = {
     },
     "enabled": {"type": "boolean"},
 }
-_SOME: Final = {"type": "string", "minLength": 1}
+_NON_EMPTY_TEXT: Final = {"type": "string", "minLength": 1}
 
 COMPONENTS: Final[Mapping[str, Schema]] = {
-    "Delivery": objects(
+    "Delivery": object_schema(
         "id event status url created_at attempts",
         id={"type": "string", "description": "The `webhook-id` of every attempt."},
         request_id=TEXT,
-        event=words(EventType),
-        status=words(DeliveryState),
+        event=enum_schema(WebhookEventType),
+        status=enum_schema(DeliveryState),
         endpoint_id=TEXT,
         url=TEXT,
         created_at=INSTANT,
@@ -76,74 +85,82 @@ COMPONENTS: Final[Mapping[str, Schema]] = {
         finished_at=INSTANT,
         resent_at=INSTANT,
         last_outcome=TEXT,
-        attempts=many(_ATTEMPT),
+        attempts=array_schema(_ATTEMPT),
     ),
-    "Deliveries": objects("deliveries", deliveries=many(ref("Delivery")), next_cursor=TEXT),
-    "Endpoint": objects(
+    "Deliveries": object_schema(
+        "deliveries", deliveries=array_schema(ref("Delivery")), next_cursor=TEXT
+    ),
+    "Endpoint": object_schema(
         "id kind url payload headers timeout created_at enabled",
         id=TEXT,
-        kind=words(EndpointKind),
+        kind=enum_schema(EndpointKind),
         **_ENDPOINT_FIELDS,
         headers={"type": "array", "items": TEXT, "description": "Their names; values stay hidden."},
         created_at=INSTANT,
         enabled={"type": "boolean"},
-        disabled_reason=words(Disabled),
+        disabled_reason=enum_schema(DisabledReason),
         disabled_at=INSTANT,
     ),
-    "Endpoints": objects("endpoints", endpoints=many(ref("Endpoint"))),
-    "NewEndpoint": closed("url", **_ENDPOINT_FIELDS, **_SENT),
-    "EndpointChange": closed("", **_ENDPOINT_FIELDS, **_SENT),
-    "Replay": objects(
+    "Endpoints": object_schema("endpoints", endpoints=array_schema(ref("Endpoint"))),
+    "NewEndpoint": closed_object_schema("url", **_ENDPOINT_FIELDS, **_WRITABLE_ENDPOINT_FIELDS),
+    "EndpointChange": closed_object_schema("", **_ENDPOINT_FIELDS, **_WRITABLE_ENDPOINT_FIELDS),
+    "Replay": object_schema(
         "since until statuses waiting",
         since=INSTANT,
         until=INSTANT,
-        statuses=many(words(DeliveryState)),
+        statuses=array_schema(enum_schema(DeliveryState)),
         endpoint_id=TEXT,
         waiting={"type": "integer", "description": "Replays of yours that are not done."},
     ),
-    "ReplayDraft": closed(
-        "since", since=INSTANT, until=INSTANT, status=words(DeliveryState), endpoint_id=_SOME
+    "ReplayDraft": closed_object_schema(
+        "since",
+        since=INSTANT,
+        until=INSTANT,
+        status=enum_schema(DeliveryState),
+        endpoint_id=_NON_EMPTY_TEXT,
     ),
-    "Secret": objects(
-        "kind overlap", kind=words(SecretKind), secret=TEXT, public_key=TEXT, overlap=_NUMBER
+    "Secret": object_schema(
+        "kind overlap", kind=enum_schema(SecretKind), secret=TEXT, public_key=TEXT, overlap=_NUMBER
     ),
-    "Rotation": closed(
+    "Rotation": closed_object_schema(
         "",
-        kind=words(SecretKind),
+        kind=enum_schema(SecretKind),
         overlap={
             "type": "number",
             "minimum": 0,
-            "maximum": LONGEST_OVERLAP.total_seconds(),
+            "maximum": MAX_OVERLAP.total_seconds(),
             "description": "Seconds; a day unless told.",
         },
     ),
-    "TestDraft": closed("", endpoint_id=_SOME),
-    "WebhookKeys": objects("keys", keys=many(objects("key", key=TEXT, ends_at=INSTANT))),
-    "StatusEvent": objects(
+    "TestDraft": closed_object_schema("", endpoint_id=_NON_EMPTY_TEXT),
+    "WebhookKeys": object_schema(
+        "keys", keys=array_schema(object_schema("key", key=TEXT, ends_at=INSTANT))
+    ),
+    "StatusEvent": object_schema(
         "request_id status model_id created_at",
         request_id=TEXT,
-        status=words(PublicStatus),
+        status=enum_schema(PublicStatus),
         model_id=TEXT,
         created_at=INSTANT,
         reference=TEXT,
     ),
-    "ThinEvent": objects(
-        "request_id status", request_id=TEXT, status=words(PublicStatus), reference=TEXT
+    "ThinEvent": object_schema(
+        "request_id status", request_id=TEXT, status=enum_schema(PublicStatus), reference=TEXT
     ),
-    "EndpointDisabledEvent": objects(
+    "EndpointDisabledEvent": object_schema(
         "endpoint_id url reason disabled_at",
         endpoint_id=TEXT,
         url=TEXT,
-        reason=words(Disabled),
+        reason=enum_schema(DisabledReason),
         disabled_at=INSTANT,
     ),
-    "TestEvent": objects("endpoint_id", endpoint_id=TEXT),
+    "TestEvent": object_schema("endpoint_id", endpoint_id=TEXT),
 }
 
 _ID: Final = "msg_01KAP82C9S1T4V6X8Z0B2D4F6H"
 DELIVERY_EXAMPLE: Final = {
     "id": _ID,
-    "request_id": REQUEST_ID,
+    "request_id": EXAMPLE_REQUEST_ID,
     "event": "request.completed",
     "status": "pending",
     "endpoint_id": "default",
@@ -184,39 +201,44 @@ SECRET_EXAMPLE: Final = {
     "secret": "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD",
     "overlap": 86400.0,
 }
-KEYS_EXAMPLE: Final = {"keys": [{"key": "whpk_MCowBQYDK2VwAyEAExampleExampleExampleExample="}]}
+PUBLIC_KEYS_EXAMPLE: Final = {
+    "keys": [{"key": "whpk_MCowBQYDK2VwAyEAExampleExampleExampleExample="}]
+}
 NEW_ENDPOINT_EXAMPLE: Final = {
     "url": "https://hooks.example/runcomfy",
     "events": ["request.completed"],
     "payload": "thin",
 }
-CHANGE_EXAMPLE: Final = {"events": None, "timeout": 10}
-REPLAY_DRAFT_EXAMPLE: Final = {"since": "2025-11-21T00:00:00Z"}
-TEST_DRAFT_EXAMPLE: Final = {"endpoint_id": "default"}
+ENDPOINT_CHANGE_EXAMPLE: Final = {"events": None, "timeout": 10}
+REPLAY_REQUEST_EXAMPLE: Final = {"since": "2025-11-21T00:00:00Z"}
+TEST_REQUEST_EXAMPLE: Final = {"endpoint_id": "default"}
 ROTATION_EXAMPLE: Final = {"overlap": 86400}
 
-_DATA: Final[Mapping[EventType, str]] = {
-    **{event: "StatusEvent" if event in ON_THE_WAY else "Result" for event in EventType},
-    EventType.BATCH_COMPLETED: "BatchEvent",
-    EventType.ENDPOINT_DISABLED: "EndpointDisabledEvent",
-    EventType.TEST: "TestEvent",
+_DATA_COMPONENTS: Final[Mapping[WebhookEventType, str]] = {
+    **{
+        event: "StatusEvent" if event in INTERMEDIATE_EVENTS else "Result"
+        for event in WebhookEventType
+    },
+    WebhookEventType.BATCH_COMPLETED: "BatchEvent",
+    WebhookEventType.ENDPOINT_DISABLED: "EndpointDisabledEvent",
+    WebhookEventType.TEST: "TestEvent",
 }
-_ABOUT: Final[Mapping[EventType, str]] = {
-    EventType.IN_QUEUE: "A request stands in the queue; when it was asked for.",
-    EventType.IN_PROGRESS: "A request runs; when it was asked for.",
-    EventType.BATCH_COMPLETED: "The last request of a batch has ended.",
-    EventType.COMPLETED: "A request has its result.",
-    EventType.FAILED: "A request failed, or its time ran out.",
-    EventType.CANCELLED: "A request was cancelled.",
-    EventType.ENDPOINT_DISABLED: "Another endpoint of yours gets nothing any more.",
-    EventType.TEST: "You asked for it.",
+_EVENT_SUMMARIES: Final[Mapping[WebhookEventType, str]] = {
+    WebhookEventType.IN_QUEUE: "A request stands in the queue; when it was asked for.",
+    WebhookEventType.IN_PROGRESS: "A request runs; when it was asked for.",
+    WebhookEventType.BATCH_COMPLETED: "The last request of a batch has ended.",
+    WebhookEventType.COMPLETED: "A request has its result.",
+    WebhookEventType.FAILED: "A request failed, or its time ran out.",
+    WebhookEventType.CANCELLED: "A request was cancelled.",
+    WebhookEventType.ENDPOINT_DISABLED: "Another endpoint of yours gets nothing any more.",
+    WebhookEventType.TEST: "You asked for it.",
 }
 _DATA_EXAMPLES: Final[Mapping[str, Schema]] = {
     "Result": RESULT_EXAMPLE,
     "StatusEvent": {
-        "request_id": REQUEST_ID,
+        "request_id": EXAMPLE_REQUEST_ID,
         "status": "in_progress",
-        "model_id": MODEL_NAME,
+        "model_id": EXAMPLE_MODEL_ID,
         "created_at": "2025-11-22T14:58:34.120000Z",
     },
     "EndpointDisabledEvent": {
@@ -225,7 +247,7 @@ _DATA_EXAMPLES: Final[Mapping[str, Schema]] = {
         "reason": "failing",
         "disabled_at": "2025-11-22T15:00:00Z",
     },
-    "BatchEvent": EVENT_EXAMPLE,
+    "BatchEvent": BATCH_EVENT_EXAMPLE,
     "TestEvent": {"endpoint_id": "default"},
 }
 _HEADERS: Final = [
@@ -237,14 +259,14 @@ _HEADERS: Final = [
 
 def webhooks_section() -> Mapping[str, Any]:
     """OpenAPI's `webhooks`: every event that a receiver may be sent, with its schema."""
-    return {event.value: {"post": _operation(event)} for event in EventType}
+    return {event.value: {"post": _operation(event)} for event in WebhookEventType}
 
 
-def _operation(event: EventType) -> Mapping[str, Any]:
-    component = _DATA[event]
+def _operation(event: WebhookEventType) -> Mapping[str, Any]:
+    component = _DATA_COMPONENTS[event]
     is_job = component in {"Result", "StatusEvent"}
     data = {"anyOf": [ref(component), ref("ThinEvent")]} if is_job else ref(component)
-    schema = objects(
+    schema = object_schema(
         "type timestamp data", type={"const": event.value}, timestamp=INSTANT, data=data
     )
     example = {
@@ -253,7 +275,7 @@ def _operation(event: EventType) -> Mapping[str, Any]:
         "data": _DATA_EXAMPLES[component],
     }
     return {
-        "summary": _ABOUT[event],
+        "summary": _EVENT_SUMMARIES[event],
         "operationId": f"on_{event.value.replace('.', '_')}",
         "tags": ["Webhooks"],
         "security": [],

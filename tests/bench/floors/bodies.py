@@ -37,7 +37,7 @@ class Kling(BaseModel):
     cfg_scale: float = Field(0.5, ge=0, le=1)
 
 
-class Accepted(BaseModel):
+class AcceptedResponse(BaseModel):
     """The answer."""
 
     request_id: str
@@ -47,10 +47,10 @@ class Accepted(BaseModel):
     cancel_url: str
 
 
-def accepted(job_id: str) -> Accepted:
+def accepted_response(job_id: str) -> AcceptedResponse:
     """The answer for a new job."""
     root = f"http://127.0.0.1/v1/requests/{job_id}"
-    return Accepted(
+    return AcceptedResponse(
         request_id=job_id,
         status="in_queue",
         status_url=f"{root}/status",

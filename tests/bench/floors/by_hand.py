@@ -10,7 +10,7 @@ from arq import create_pool
 from arq.connections import ArqRedis, RedisSettings
 from fastapi import Depends, FastAPI, Request
 
-from tests.bench.floors.bodies import Accepted, Kling, accepted
+from tests.bench.floors.bodies import AcceptedResponse, Kling, accepted_response
 
 
 @asynccontextmanager
@@ -32,11 +32,13 @@ def queue(request: Request) -> ArqRedis:
 
 
 @app.post("/v1/models/{model_id:path}", status_code=202)
-async def submit(model_id: str, body: Kling, pool: Annotated[ArqRedis, Depends(queue)]) -> Accepted:
+async def submit(
+    model_id: str, body: Kling, pool: Annotated[ArqRedis, Depends(queue)]
+) -> AcceptedResponse:
     """Validate, enqueue, answer."""
     job_id = uuid4().hex
     await pool.enqueue_job("run", model_id, body.model_dump(), _job_id=job_id)
-    return accepted(job_id)
+    return accepted_response(job_id)
 
 
 @app.get("/healthz")

@@ -4,21 +4,21 @@ from uuid import uuid4
 
 from fastapi import FastAPI
 
-from tests.bench.floors.bodies import Accepted, Kling, accepted
+from tests.bench.floors.bodies import AcceptedResponse, Kling, accepted_response
 
 app = FastAPI()
 
 
 @app.post("/v1/models/{model_id:path}", status_code=202)
-async def submit(model_id: str, body: Kling) -> Accepted:
+async def submit(model_id: str, body: Kling) -> AcceptedResponse:
     """Validate and answer."""
-    return accepted(f"{model_id[:5]}-{uuid4().hex}-{len(body.prompt)}")
+    return accepted_response(f"{model_id[:5]}-{uuid4().hex}-{len(body.prompt)}")
 
 
 @app.get("/v1/requests/{request_id}/status")
-async def status(request_id: str) -> Accepted:
+async def status(request_id: str) -> AcceptedResponse:
     """Answer."""
-    return accepted(request_id)
+    return accepted_response(request_id)
 
 
 @app.get("/healthz")

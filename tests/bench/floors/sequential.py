@@ -9,19 +9,19 @@ from uuid import uuid4
 from fastapi import FastAPI, Header, HTTPException
 from redis.asyncio import Redis
 
-from tests.bench.floors.bodies import Accepted, Kling, accepted
+from tests.bench.floors.bodies import AcceptedResponse, Kling, accepted_response
 
 app = FastAPI()
 redis: Redis = Redis.from_url(os.environ["BENCH_REDIS_URL"])
-PLENTY = 10**9
+UNREACHABLE_LIMIT = 10**9
 
 
-async def within(key: str, by: int, life: int) -> None:
+async def count_in_window(key: str, by: int, life: int) -> None:
     """Count in a window; refuse what is too much."""
     used = await redis.incrby(key, by)
     if used == by:
         await redis.expire(key, life)
-    if used > PLENTY:
+    if used > UNREACHABLE_LIMIT:
         raise HTTPException(429)
 
 
@@ -31,7 +31,7 @@ async def submit(
     body: Kling,
     authorization: Annotated[str, Header()] = "",
     idempotency_key: Annotated[str, Header()] = "",
-) -> Accepted:
+) -> AcceptedResponse:
     """Key, idempotency, rate, windows of jobs and money, record, indexes, queue."""
     now, job_id = time.time(), uuid4().hex
     digest = hashlib.sha256(authorization.encode()).hexdigest()
@@ -41,15 +41,15 @@ async def submit(
         fresh = await redis.set(f"floor:once:{idempotency_key}", job_id, nx=True, ex=86_400)
         if not fresh:
             raise HTTPException(409)
-    await within(f"floor:rate:{name}:{int(now / 60)}", 1, 60)
-    await within(f"floor:day:{name}", 1, 86_400)
-    await within(f"floor:usd:{name}", 1, 86_400)
+    await count_in_window(f"floor:rate:{name}:{int(now / 60)}", 1, 60)
+    await count_in_window(f"floor:day:{name}", 1, 86_400)
+    await count_in_window(f"floor:usd:{name}", 1, 86_400)
     document = body.model_dump_json()
     await redis.hset(f"floor:job:{job_id}", mapping={"model": model_id, "doc": document})  # type: ignore[misc]  # redis-py 5
     await redis.zadd(f"floor:jobs:{name}", {job_id: now})
     await redis.zadd("floor:due", {job_id: now})
     await redis.rpush("floor:waiting", job_id)  # type: ignore[misc]  # redis-py 5
-    return accepted(job_id)
+    return accepted_response(job_id)
 
 
 @app.get("/healthz")

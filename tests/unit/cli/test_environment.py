@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cli.settings_errors import BAD_SETTING, read_settings
+from cli.settings_errors import EXIT_INVALID_SETTINGS, load_settings
 from service.settings import ServiceSettings
 from worker.settings import WorkerSettings
 
@@ -58,10 +58,10 @@ def test_a_wrong_setting_is_named(
     monkeypatch.setenv(name, value)
 
     with pytest.raises(SystemExit) as ended:
-        read_settings(ServiceSettings)
+        load_settings(ServiceSettings)
 
     printed = capsys.readouterr()
-    assert ended.value.code == BAD_SETTING
+    assert ended.value.code == EXIT_INVALID_SETTINGS
     assert printed.out == ""
     assert printed.err.startswith(line)
     assert printed.err.count("\n") == 1
@@ -70,10 +70,10 @@ def test_a_wrong_setting_is_named(
 
 def test_a_missing_setting_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
-        read_settings(WorkerSettings)
+        load_settings(WorkerSettings)
     assert capsys.readouterr().err == "gateway: GATEWAY_RUNCOMFY_TOKEN is not set\n"
 
 
 def test_good_settings_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GATEWAY_PORT", "8123")
-    assert read_settings(ServiceSettings).port == 8123
+    assert load_settings(ServiceSettings).port == 8123

@@ -10,22 +10,22 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from cli.commands.limits import value_of
+from cli.commands.limits import parse_number
 from cli.main import app
-from cli.output import show_many, show_one
-from cli.tenant_options import FLAGS, cleared, wish_of
+from cli.output import print_document, print_table
+from cli.tenant_options import SETTING_OPTIONS, options_to_fields, unset_fields
 from core.webhooks.url_policy import TargetPolicy
-from service.tenants.settings import FIELDS, TenantSettings, read_fields
+from service.tenants.settings import FIELDS, TenantSettings, parse_settings
 
 
 def test_every_setting_has_its_flag() -> None:
     # `disabled` has two commands of its own.
-    assert {*FLAGS, "disabled"} == set(FIELDS)
+    assert {*SETTING_OPTIONS, "disabled"} == set(FIELDS)
 
 
 def test_clearing_everything_is_the_default() -> None:
-    wish = cleared([f"--{name.replace('_', '-')}" for name in FLAGS])
-    assert set(wish) == set(FLAGS)
+    wish = unset_fields([f"--{name.replace('_', '-')}" for name in SETTING_OPTIONS])
+    assert set(wish) == set(SETTING_OPTIONS)
     policy = TargetPolicy()
     some = {
         "usd_per_day": 1,
@@ -37,8 +37,8 @@ def test_clearing_everything_is_the_default() -> None:
         "idempotency": "required",
         "shared_failure": "promote",
     }
-    full = read_fields(some, TenantSettings(), policy)
-    assert read_fields(wish, full, policy) == TenantSettings()
+    full = parse_settings(some, TenantSettings(), policy)
+    assert parse_settings(wish, full, policy) == TenantSettings()
 
 
 @cache
@@ -48,13 +48,15 @@ def help_of(command: str) -> str:
 
 
 @pytest.mark.parametrize("command", ["create", "change"])
-@pytest.mark.parametrize("name", FLAGS)
+@pytest.mark.parametrize("name", SETTING_OPTIONS)
 def test_a_flag_is_shown_in_the_help(command: str, name: str) -> None:
     assert f"--{name.replace('_', '-')} " in help_of(command)
 
 
 def test_models_are_parted_by_commas() -> None:
-    assert wish_of({"models": " kling/*, flux/dev,,", "running": None, "weight": 2.0}) == {
+    assert options_to_fields(
+        {"models": " kling/*, flux/dev,,", "running": None, "weight": 2.0}
+    ) == {
         "models": ["kling/*", "flux/dev"],
         "weight": 2.0,
     }
@@ -62,12 +64,12 @@ def test_models_are_parted_by_commas() -> None:
 
 @pytest.mark.parametrize(("text", "value"), [("5", 5), ("0.5", 0.5), ("none", None)])
 def test_a_limit_is_a_number_or_none(text: str, value: float | None) -> None:
-    assert value_of(text) == value
+    assert parse_number(text) == value
 
 
 def test_anything_else_is_a_wrong_call() -> None:
     with pytest.raises(typer.BadParameter):
-        value_of("much")
+        parse_number("much")
 
 
 @pytest.mark.parametrize(
@@ -108,15 +110,15 @@ SHOWN: list[tuple[Any, str]] = [
 
 @pytest.mark.parametrize(("value", "text"), SHOWN)
 def test_what_people_read(capsys: pytest.CaptureFixture[str], value: object, text: str) -> None:
-    show_one({"name": value}, as_json=False)
+    print_document({"name": value}, as_json=False)
     assert capsys.readouterr().out == f"name  {text}\n"
 
 
 def test_json_is_one_document(capsys: pytest.CaptureFixture[str]) -> None:
-    show_many([{"a": 1}, {"a": [2]}], ["a"], as_json=True)
+    print_table([{"a": 1}, {"a": [2]}], ["a"], as_json=True)
     assert json.loads(capsys.readouterr().out) == [{"a": 1}, {"a": [2]}]
 
 
 def test_a_table_has_a_head_even_when_it_is_empty(capsys: pytest.CaptureFixture[str]) -> None:
-    show_many([], ["name", "weight"], as_json=False)
+    print_table([], ["name", "weight"], as_json=False)
     assert capsys.readouterr().out == "name  weight\n"

@@ -7,12 +7,12 @@ from random import Random
 
 import pytest
 
-from core.backoff import Backoff, Cadence
-from tests.builders import HOUR, MINUTE, SECOND, MiddleChance
+from core.backoff import Backoff, ProportionalInterval
+from tests.builders import HOUR, MINUTE, SECOND, MidpointRandom
 
-EXACT = MiddleChance()
-BACKOFF = Backoff(first=SECOND, most=MINUTE, spread=0.2)
-CADENCE = Cadence(least=2 * SECOND, most=10 * SECOND, share=0.1)
+EXACT = MidpointRandom()
+BACKOFF = Backoff(initial_delay=SECOND, max_delay=MINUTE, jitter=0.2)
+CADENCE = ProportionalInterval(min_delay=2 * SECOND, max_delay=10 * SECOND, ratio=0.1)
 
 
 @pytest.mark.parametrize(
@@ -20,7 +20,7 @@ CADENCE = Cadence(least=2 * SECOND, most=10 * SECOND, share=0.1)
     [(0, 1), (1, 1), (2, 2), (3, 4), (6, 32), (7, 60), (8, 60), (10**9, 60)],
 )
 def test_waits_double_up_to_the_longest(failures: int, seconds: int) -> None:
-    assert BACKOFF.wait(failures, EXACT) == seconds * SECOND
+    assert BACKOFF.delay(failures, EXACT) == seconds * SECOND
 
 
 @pytest.mark.parametrize(
@@ -35,11 +35,11 @@ def test_waits_double_up_to_the_longest(failures: int, seconds: int) -> None:
     ],
 )
 def test_looks_are_a_share_of_the_time_waited(elapsed: timedelta, wait: timedelta) -> None:
-    assert CADENCE.wait(elapsed, EXACT) == wait
+    assert CADENCE.delay(elapsed, EXACT) == wait
 
 
 def test_many_do_not_come_at_once() -> None:
     rng = Random(1)
-    waits = {BACKOFF.wait(5, rng) for _ in range(50)}
+    waits = {BACKOFF.delay(5, rng) for _ in range(50)}
     assert len(waits) == 50
     assert min(waits) < 15 * SECOND < 17 * SECOND < max(waits)

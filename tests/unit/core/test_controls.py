@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from core.billing.balance import Wallet, spent_down
+from core.billing.balance import AccountBalance, record_balance
 from core.money import MicroUsd
 from core.operations import Pause
 from tests.builders import HOUR, MINUTE, NOW, SECOND
@@ -17,57 +17,57 @@ if TYPE_CHECKING:
 USD = 1_000_000
 
 
-def read(*figures: tuple[timedelta, int], floor: int | None = None) -> Wallet:
+def balance_after(*figures: tuple[timedelta, int], minimum: int | None = None) -> AccountBalance:
     """A wallet after readings, each so long after `NOW`."""
-    wallet = Wallet(floor=None if floor is None else MicroUsd(floor))
+    wallet = AccountBalance(minimum=None if minimum is None else MicroUsd(minimum))
     for after, usd in figures:
-        wallet = spent_down(wallet, MicroUsd(usd * USD), NOW + after)
+        wallet = record_balance(wallet, MicroUsd(usd * USD), NOW + after)
     return wallet
 
 
 def test_pauses_are_named_as_the_slots_are() -> None:
     names = [Pause.everything(), Pause.tenant("x"), Pause.model("a/b")]
-    assert [pause.what for pause in names] == ["all", "tenant:x", "model:a/b"]
+    assert [pause.target for pause in names] == ["all", "tenant:x", "model:a/b"]
 
 
 def test_one_reading_tells_no_burn() -> None:
-    wallet = read((0 * SECOND, 100))
+    wallet = balance_after((0 * SECOND, 100))
     assert (wallet.balance, wallet.read_at) == (100 * USD, NOW)
-    assert (wallet.burn_per_hour, wallet.lasts) == (None, None)
+    assert (wallet.burn_per_hour, wallet.time_remaining) == (None, None)
 
 
 def test_two_readings_tell_the_burn_and_how_long_it_lasts() -> None:
-    wallet = read((0 * SECOND, 100), (HOUR, 90))
+    wallet = balance_after((0 * SECOND, 100), (HOUR, 90))
     assert wallet.burn_per_hour == 10 * USD
-    assert wallet.lasts == 9 * HOUR
+    assert wallet.time_remaining == 9 * HOUR
 
 
 def test_later_readings_are_smoothed() -> None:
-    wallet = read((0 * SECOND, 100), (HOUR, 90), (2 * HOUR, 70))
+    wallet = balance_after((0 * SECOND, 100), (HOUR, 90), (2 * HOUR, 70))
     assert wallet.burn_per_hour == 13 * USD
 
 
 def test_a_top_up_starts_the_burn_anew() -> None:
-    wallet = read((0 * SECOND, 100), (HOUR, 90), (2 * HOUR, 500))
+    wallet = balance_after((0 * SECOND, 100), (HOUR, 90), (2 * HOUR, 500))
     assert (wallet.balance, wallet.burn_per_hour) == (500 * USD, None)
 
 
 def test_readings_close_together_change_nothing() -> None:
     """Over a moment, one charge would look like a fortune an hour."""
-    wallet = read((0 * SECOND, 100), (29 * SECOND, 99))
-    assert wallet == read((0 * SECOND, 100))
+    wallet = balance_after((0 * SECOND, 100), (29 * SECOND, 99))
+    assert wallet == balance_after((0 * SECOND, 100))
 
 
 def test_a_clock_put_back_starts_the_burn_anew() -> None:
     """The balance would else stand still until the clock had come back to where it was."""
-    wallet = read((0 * SECOND, 100), (2 * HOUR, 90), (HOUR, 80))
-    assert wallet == read((HOUR, 80))
+    wallet = balance_after((0 * SECOND, 100), (2 * HOUR, 90), (HOUR, 80))
+    assert wallet == balance_after((HOUR, 80))
 
 
 def test_an_empty_burn_lasts_for_ever() -> None:
-    assert read((0 * SECOND, 100), (HOUR, 100)).lasts is None
+    assert balance_after((0 * SECOND, 100), (HOUR, 100)).time_remaining is None
 
 
 @pytest.mark.parametrize("after", [MINUTE, HOUR])
 def test_the_floor_stays_whatever_is_read(after: timedelta) -> None:
-    assert read((0 * SECOND, 9), (after, 8), (2 * after, 50), floor=5).floor == 5
+    assert balance_after((0 * SECOND, 9), (after, 8), (2 * after, 50), minimum=5).minimum == 5

@@ -11,7 +11,7 @@ import pytest
 
 from core.jobs.job import (
     FINAL_STATES,
-    Billed,
+    BillingStatus,
     CancelOutcome,
     Job,
     JobError,
@@ -19,18 +19,18 @@ from core.jobs.job import (
     JobState,
     PublicStatus,
 )
-from core.jobs.timeline import Note, TimelineEntry
+from core.jobs.timeline import TimelineEntry, TimelineKind
 from core.money import MicroUsd
 from core.representations.jobs import (
     Links,
-    cancel_document,
-    detail_document,
-    result_document,
-    status_document,
+    cancellation_to_json,
+    job_details_to_json,
+    result_to_json,
+    status_to_json,
 )
-from core.representations.webhooks import callback_document, event_data
-from core.webhooks.delivery import EVENT_OF_STATUS, EventType
-from core.webhooks.endpoint import ON_THE_WAY, Payload
+from core.representations.webhooks import webhook_body, webhook_data
+from core.webhooks.delivery import EVENT_OF_STATUS, WebhookEventType
+from core.webhooks.endpoint import INTERMEDIATE_EVENTS, PayloadStyle
 from tests.builders import MINUTE, NOW, at, job
 
 S = JobState
@@ -46,7 +46,7 @@ COST = MicroUsd(840_000)
 DONE = job(
     S.SUCCEEDED,
     finished_at=NOW + MINUTE,
-    billed=Billed.YES,
+    billed=BillingStatus.YES,
     cost=COST,
     cost_source="runcomfy",
 )
@@ -54,7 +54,7 @@ HEAD = {"request_id": "req_1", "model_id": "kling/image-to-video", "created_at":
 
 
 def result(record: Job, output: bytes | None = None, *, include_cost: bool = False) -> Any:  # noqa: ANN401 - JSON
-    return orjson.loads(result_document(JobRecord(record, 0, output), include_cost=include_cost))
+    return orjson.loads(result_to_json(JobRecord(record, 0, output), include_cost=include_cost))
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ def result(record: Job, output: bytes | None = None, *, include_cost: bool = Fal
     ids=lambda value: value if isinstance(value, str) else value.state,
 )
 def test_a_status_is_runcomfys_shape_with_our_urls(record: Job, status: str) -> None:
-    assert orjson.loads(status_document(record, LINKS)) == {
+    assert orjson.loads(status_to_json(record, LINKS)) == {
         "request_id": "req_1",
         "status": status,
         **URLS,
@@ -84,7 +84,7 @@ def test_a_status_is_runcomfys_shape_with_our_urls(record: Job, status: str) -> 
 
 
 def test_the_order_of_fields_is_runcomfys() -> None:
-    written = status_document(job(S.RUNNING, queue_position=3, reference="order-7"), LINKS)
+    written = status_to_json(job(S.RUNNING, queue_position=3, reference="order-7"), LINKS)
     assert list(orjson.loads(written)) == [
         "request_id",
         "status",
@@ -98,9 +98,9 @@ def test_the_order_of_fields_is_runcomfys() -> None:
 
 def test_a_place_in_the_queue_is_told_while_there_is_one() -> None:
     first = job(S.RUNNING, queue_position=0)
-    assert orjson.loads(status_document(first, LINKS))["queue_position"] == 0
+    assert orjson.loads(status_to_json(first, LINKS))["queue_position"] == 0
     runs = replace(first, upstream_running=True)
-    assert "queue_position" not in orjson.loads(status_document(runs, LINKS))
+    assert "queue_position" not in orjson.loads(status_to_json(runs, LINKS))
 
 
 def test_before_the_end_a_result_is_the_present_status() -> None:
@@ -114,7 +114,7 @@ def test_before_the_end_a_result_is_the_present_status() -> None:
 
 
 def test_a_completed_result_carries_the_output_byte_for_byte() -> None:
-    written = result_document(JobRecord(DONE, 5, OUTPUT), include_cost=False)
+    written = result_to_json(JobRecord(DONE, 5, OUTPUT), include_cost=False)
     assert b'"output":' + OUTPUT in written
     assert result(DONE, OUTPUT) == HEAD | {
         "status": "completed",
@@ -136,7 +136,7 @@ def test_the_cost_is_told_when_asked_for() -> None:
 
 def test_a_failed_result_says_why_in_our_word_and_runcomfys() -> None:
     error = JobError("upstream_failed", "The image is unreadable.", "4001")
-    failed = job(S.FAILED, billed=Billed.NO, error=error)
+    failed = job(S.FAILED, billed=BillingStatus.NO, error=error)
     assert result(failed) == HEAD | {
         "status": "failed",
         "finished_at": CREATED,
@@ -159,7 +159,7 @@ def test_an_expired_job_reads_failed_and_its_late_result_is_marked() -> None:
         "billed": "unknown",
         "error": {"code": "timeout", "message": "Time ran out."},
     }
-    late = result(replace(expired, late=True, billed=Billed.YES), OUTPUT)
+    late = result(replace(expired, late=True, billed=BillingStatus.YES), OUTPUT)
     assert late["late"] is True
     assert late["output"] == orjson.loads(OUTPUT)
     assert (late["status"], late["billed"]) == ("failed", "yes")
@@ -167,7 +167,7 @@ def test_an_expired_job_reads_failed_and_its_late_result_is_marked() -> None:
 
 @pytest.mark.parametrize("outcome", CancelOutcome)
 def test_a_cancel_is_answered_in_three_fields(outcome: CancelOutcome) -> None:
-    written = cancel_document(job(S.CANCELLED), outcome)
+    written = cancellation_to_json(job(S.CANCELLED), outcome)
     assert orjson.loads(written) == {
         "request_id": "req_1",
         "status": "cancelled",
@@ -177,8 +177,8 @@ def test_a_cancel_is_answered_in_three_fields(outcome: CancelOutcome) -> None:
 
 def test_an_event_is_standard_webhooks_around_the_result() -> None:
     record = JobRecord(DONE, 5, OUTPUT)
-    data = event_data(record, EventType.COMPLETED)
-    written = callback_document(EventType.COMPLETED, NOW + MINUTE, data)
+    data = webhook_data(record, WebhookEventType.COMPLETED)
+    written = webhook_body(WebhookEventType.COMPLETED, NOW + MINUTE, data)
     assert orjson.loads(written) == {
         "type": "request.completed",
         "timestamp": "2026-03-01T12:01:00Z",
@@ -188,26 +188,30 @@ def test_an_event_is_standard_webhooks_around_the_result() -> None:
 
 def test_a_thin_event_holds_the_id_the_status_and_the_callers_reference() -> None:
     record = JobRecord(replace(DONE, reference="order-7"), 5, OUTPUT)
-    assert orjson.loads(event_data(record, EventType.COMPLETED, Payload.THIN)) == {
+    assert orjson.loads(webhook_data(record, WebhookEventType.COMPLETED, PayloadStyle.THIN)) == {
         "request_id": "req_1",
         "status": "completed",
         "reference": "order-7",
     }
 
 
-@pytest.mark.parametrize("event", sorted(ON_THE_WAY))
-def test_an_event_on_the_way_says_what_was_so_then(event: EventType) -> None:
+@pytest.mark.parametrize("event", sorted(INTERMEDIATE_EVENTS))
+def test_an_event_on_the_way_says_what_was_so_then(event: WebhookEventType) -> None:
     record = JobRecord(replace(DONE, reference="order-7"), 5, OUTPUT)
-    assert orjson.loads(event_data(record, event)) == HEAD | {
+    assert orjson.loads(webhook_data(record, event)) == HEAD | {
         "status": event.removeprefix("request."),
         "reference": "order-7",
     }
 
 
 def test_every_status_has_its_event() -> None:
-    jobless = {EventType.BATCH_COMPLETED, EventType.ENDPOINT_DISABLED, EventType.TEST}
+    jobless = {
+        WebhookEventType.BATCH_COMPLETED,
+        WebhookEventType.ENDPOINT_DISABLED,
+        WebhookEventType.TEST,
+    }
     assert set(EVENT_OF_STATUS) == set(PublicStatus)
-    assert set(EVENT_OF_STATUS.values()) == set(EventType) - jobless
+    assert set(EVENT_OF_STATUS.values()) == set(WebhookEventType) - jobless
     for status, event in EVENT_OF_STATUS.items():
         assert event == f"request.{status}"
 
@@ -218,7 +222,7 @@ def test_instants_keep_their_fraction_and_their_zone() -> None:
 
 
 def test_the_detail_of_a_job_with_nothing_to_tell_has_no_empty_fields() -> None:
-    written = detail_document(JobRecord(job()), LINKS, (), ())
+    written = job_details_to_json(JobRecord(job()), LINKS, (), ())
     assert orjson.loads(written) == HEAD | URLS | {
         "status": "in_queue",
         "state": "queued",
@@ -234,18 +238,20 @@ def test_the_detail_of_a_job_with_nothing_to_tell_has_no_empty_fields() -> None:
 def test_the_detail_tells_everything() -> None:
     record = job(
         S.CANCELLING,
-        upstream_word="in_queue",
-        trouble="server_error",
-        trouble_since=at(5),
+        upstream_status="in_queue",
+        upstream_error="server_error",
+        upstream_error_since=at(5),
         webhook="https://hooks.example/",
-        start_by=at(60),
-        finish_by=at(600),
-        cancel_asked_at=at(4),
+        start_deadline=at(60),
+        deadline=at(600),
+        cancel_requested_at=at(4),
         cancel_outcome=CancelOutcome.REQUESTED,
         estimate=COST,
     )
-    entry = TimelineEntry(at(5), Note.UPSTREAM, "server_error", S.CANCELLING, "sorry", 502, 2)
-    told = orjson.loads(detail_document(JobRecord(record, 7), LINKS, (entry,), ("msg_1",)))
+    entry = TimelineEntry(
+        at(5), TimelineKind.UPSTREAM, "server_error", S.CANCELLING, "sorry", 502, 2
+    )
+    told = orjson.loads(job_details_to_json(JobRecord(record, 7), LINKS, (entry,), ("msg_1",)))
     assert (
         told.items()
         >= {
@@ -279,10 +285,10 @@ def test_the_detail_tells_everything() -> None:
 
 
 def test_no_document_names_the_worker_or_the_fingerprint() -> None:
-    secretive = job(S.RUNNING, holder="host:1:secret", fingerprint="1:secret", trace="secret")
-    written = detail_document(JobRecord(secretive), LINKS, (), ())
+    secretive = job(S.RUNNING, lease_holder="host:1:secret", fingerprint="1:secret", trace="secret")
+    written = job_details_to_json(JobRecord(secretive), LINKS, (), ())
     assert b"secret" not in written
-    assert {field.name for field in fields(Job)} >= {"holder", "fingerprint", "trace"}
+    assert {field.name for field in fields(Job)} >= {"lease_holder", "fingerprint", "trace"}
 
 
 @pytest.mark.parametrize("state", sorted(FINAL_STATES))

@@ -8,108 +8,117 @@ from datetime import timedelta
 import pytest
 
 from core.errors import Conflict, NotFound
-from core.webhooks.config import WebhookSetup, reconciled, setup_of
-from core.webhooks.custom_headers import MOST_HEADERS, header_objection, headers_objection
-from core.webhooks.delivery import EventType
+from core.webhooks.config import WebhookConfig, initial_config, reconcile
+from core.webhooks.custom_headers import MAX_HEADERS, header_error, header_list_error
+from core.webhooks.delivery import WebhookEventType
 from core.webhooks.endpoint import (
-    DEFAULT_ID,
-    MOST_ENDPOINTS,
-    Disabled,
+    DEFAULT_ENDPOINT_ID,
+    MAX_ENDPOINTS,
+    DisabledReason,
     Endpoint,
-    Stream,
-    read_stream,
+    RedisStream,
+    parse_stream_url,
 )
-from core.webhooks.secrets import MOST_SECRETS, Secret, SecretKind
-from core.webhooks.signing_keys import mint_signing_key, public_key
+from core.webhooks.secrets import MAX_SECRETS, Secret, SecretKind
+from core.webhooks.signing_keys import encode_signing_key, public_key
 from tests.builders import HOUR, NOW, tenant
 
-E = EventType
+E = WebhookEventType
 DAY = timedelta(days=1)
 ENDS = {E.COMPLETED, E.FAILED, E.CANCELLED, E.BATCH_COMPLETED, E.ENDPOINT_DISABLED, E.TEST}
 
 
-def end(name: str = "ep_1", **changes: object) -> Endpoint:
+def new_endpoint(name: str = "ep_1", **changes: object) -> Endpoint:
     return Endpoint(name, f"https://{name}.example/", NOW, **changes)  # type: ignore[arg-type]  # fields of the record
 
 
-def wanted(endpoint: Endpoint, *, asked: bool) -> set[EventType]:
-    return {event for event in EventType if endpoint.wants(event, asked=asked)}
+def is_wanted(endpoint: Endpoint, *, asked: bool) -> set[WebhookEventType]:
+    return {
+        event
+        for event in WebhookEventType
+        if endpoint.is_subscribed_to(event, include_intermediate=asked)
+    }
 
 
 def test_what_an_endpoint_wants() -> None:
-    assert wanted(end(), asked=False) == ENDS
-    assert wanted(end(), asked=True) == set(EventType)
-    picky = end(events=frozenset({E.IN_PROGRESS}))
-    assert wanted(picky, asked=False) == wanted(picky, asked=True) == {E.IN_PROGRESS, E.TEST}
+    assert is_wanted(new_endpoint(), asked=False) == ENDS
+    assert is_wanted(new_endpoint(), asked=True) == set(WebhookEventType)
+    picky = new_endpoint(events=frozenset({E.IN_PROGRESS}))
+    assert is_wanted(picky, asked=False) == is_wanted(picky, asked=True) == {E.IN_PROGRESS, E.TEST}
 
 
 def test_a_tenant_begins_with_what_it_was_created_with() -> None:
-    setup = setup_of(tenant(webhook="https://hooks.example/"))
+    setup = initial_config(tenant(webhook="https://hooks.example/"))
     (endpoint,) = setup.endpoints
-    assert (endpoint.id, endpoint.url) == (DEFAULT_ID, "https://hooks.example/")
+    assert (endpoint.id, endpoint.url) == (DEFAULT_ENDPOINT_ID, "https://hooks.example/")
     assert setup.live_secrets(NOW) == tenant().webhook_secrets
-    assert (setup.version, setup.live_keys(NOW)) == (0, ())
-    assert setup_of(tenant()).endpoints == ()
+    assert (setup.version, setup.live_signing_keys(NOW)) == (0, ())
+    assert initial_config(tenant()).endpoints == ()
 
 
 def test_endpoints_are_bounded_and_each_url_is_told_once() -> None:
-    setup = WebhookSetup("a")
-    for number in range(MOST_ENDPOINTS):
-        setup = setup.adding(end(f"ep_{number}"))
-    assert setup.version == MOST_ENDPOINTS
+    setup = WebhookConfig("a")
+    for number in range(MAX_ENDPOINTS):
+        setup = setup.with_endpoint(new_endpoint(f"ep_{number}"))
+    assert setup.version == MAX_ENDPOINTS
     with pytest.raises(Conflict):
-        setup.adding(end("ep_more"))
+        setup.with_endpoint(new_endpoint("ep_more"))
     twin = Endpoint("ep_0", setup.endpoints[1].url, NOW)
     with pytest.raises(Conflict):
-        setup.changing(twin)
-    fewer = setup.without("ep_3")
-    assert len(fewer.endpoints) == MOST_ENDPOINTS - 1
+        setup.with_replaced_endpoint(twin)
+    fewer = setup.without_endpoint("ep_3")
+    assert len(fewer.endpoints) == MAX_ENDPOINTS - 1
     with pytest.raises(NotFound):
-        fewer.without("ep_3")
+        fewer.without_endpoint("ep_3")
 
 
 def test_a_disabled_endpoint_says_why_and_since_when() -> None:
-    lost = WebhookSetup("a").adding(end()).disabling("ep_1", Disabled.GONE, NOW).endpoint("ep_1")
-    assert (lost.disabled, lost.disabled_at) == (Disabled.GONE, NOW)
+    lost = (
+        WebhookConfig("a")
+        .with_endpoint(new_endpoint())
+        .with_disabled_endpoint("ep_1", DisabledReason.GONE, NOW)
+        .get_endpoint("ep_1")
+    )
+    assert (lost.disabled_reason, lost.disabled_at) == (DisabledReason.GONE, NOW)
 
 
 @pytest.mark.parametrize("kind", SecretKind)
 def test_while_secrets_are_rotated_both_count_until_the_overlap_is_over(kind: SecretKind) -> None:
-    setup = WebhookSetup("a", secrets=(Secret("old"),), signing_keys=(Secret("old"),))
-    rotated = setup.rotated(kind, "new", NOW, DAY)
-    live = rotated.live_secrets if kind is SecretKind.HMAC else rotated.live_keys
-    other = rotated.live_keys if kind is SecretKind.HMAC else rotated.live_secrets
+    setup = WebhookConfig("a", secrets=(Secret("old"),), signing_keys=(Secret("old"),))
+    rotated = setup.with_rotated_secret(kind, "new", NOW, DAY)
+    live = rotated.live_secrets if kind is SecretKind.HMAC else rotated.live_signing_keys
+    other = rotated.live_signing_keys if kind is SecretKind.HMAC else rotated.live_secrets
     assert live(NOW + DAY - timedelta(seconds=1)) == ("new", "old")
     assert live(NOW + DAY) == ("new",)
     assert other(NOW + 9 * DAY) == ("old",)
 
 
 def test_a_second_rotation_does_not_lengthen_the_life_of_the_first() -> None:
-    setup = WebhookSetup("a", secrets=(Secret("one"),))
-    setup = setup.rotated(SecretKind.HMAC, "two", NOW, HOUR)
-    setup = setup.rotated(SecretKind.HMAC, "three", NOW, DAY)
+    setup = WebhookConfig("a", secrets=(Secret("one"),))
+    setup = setup.with_rotated_secret(SecretKind.HMAC, "two", NOW, HOUR)
+    setup = setup.with_rotated_secret(SecretKind.HMAC, "three", NOW, DAY)
     assert setup.live_secrets(NOW + HOUR) == ("three", "two")
 
 
 def test_without_an_overlap_the_old_one_ends_at_once() -> None:
-    setup = WebhookSetup("a", secrets=(Secret("leaked"),))
-    rotated = setup.rotated(SecretKind.HMAC, "new", NOW, timedelta())
+    setup = WebhookConfig("a", secrets=(Secret("leaked"),))
+    rotated = setup.with_rotated_secret(SecretKind.HMAC, "new", NOW, timedelta())
     assert rotated.secrets == (Secret("new"),)
 
 
 def test_too_many_live_secrets_are_refused_and_ended_ones_forgotten() -> None:
-    setup = WebhookSetup("a")
-    for number in range(MOST_SECRETS):
-        setup = setup.rotated(SecretKind.HMAC, str(number), NOW, DAY)
+    setup = WebhookConfig("a")
+    for number in range(MAX_SECRETS):
+        setup = setup.with_rotated_secret(SecretKind.HMAC, str(number), NOW, DAY)
     with pytest.raises(Conflict):
-        setup.rotated(SecretKind.HMAC, "more", NOW, DAY)
-    later = setup.rotated(SecretKind.HMAC, "more", NOW + DAY, DAY)
+        setup.with_rotated_secret(SecretKind.HMAC, "more", NOW, DAY)
+    later = setup.with_rotated_secret(SecretKind.HMAC, "more", NOW + DAY, DAY)
     assert len(later.secrets) == 2
 
 
 STREAMS = {
-    "stream:jobs": Stream("jobs"),
-    "stream:a.b-c_1@analytics": Stream("a.b-c_1", "analytics"),
+    "stream:jobs": RedisStream("jobs"),
+    "stream:a.b-c_1@analytics": RedisStream("a.b-c_1", "analytics"),
     "stream:": None,
     "stream:Jobs": None,
     "stream:a:b": None,
@@ -123,8 +132,8 @@ STREAMS = {
 
 
 @pytest.mark.parametrize(("url", "stream"), STREAMS.items())
-def test_which_urls_are_streams(url: str, stream: Stream | None) -> None:
-    assert read_stream(url) == stream
+def test_which_urls_are_streams(url: str, stream: RedisStream | None) -> None:
+    assert parse_stream_url(url) == stream
 
 
 HEADERS = {
@@ -154,20 +163,20 @@ HEADERS = {
 
 @pytest.mark.parametrize(("header", "good"), HEADERS.items(), ids=str)
 def test_which_headers_may_be_sent_along(header: tuple[str, str], *, good: bool) -> None:
-    assert (header_objection(*header) is None) is good
+    assert (header_error(*header) is None) is good
 
 
 def test_headers_are_bounded_and_each_named_once() -> None:
-    many = [(f"x-{number}", "1") for number in range(MOST_HEADERS + 1)]
-    assert headers_objection(many[:-1]) is None
-    assert headers_objection(many) is not None
-    assert headers_objection([("X-Key", "1"), ("x-key", "2")]) is not None
+    many = [(f"x-{number}", "1") for number in range(MAX_HEADERS + 1)]
+    assert header_list_error(many[:-1]) is None
+    assert header_list_error(many) is not None
+    assert header_list_error([("X-Key", "1"), ("x-key", "2")]) is not None
 
 
 def test_keys_are_written_as_standard_webhooks_has_it() -> None:
     # RFC 8032, 7.1, test 1.
     seed = bytes.fromhex("9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60")
-    text = mint_signing_key(seed)
+    text = encode_signing_key(seed)
     assert text == "whsk_nWGxne/9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A="
     assert public_key(text) == "whpk_11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo="
 
@@ -175,60 +184,62 @@ def test_keys_are_written_as_standard_webhooks_has_it() -> None:
 OWN = tenant(webhook="https://first.example/", webhook_secrets=("one",))
 
 
-def changed_by_tenant() -> WebhookSetup:
+def changed_by_tenant() -> WebhookConfig:
     """The tenant made a second endpoint, and a secret of its own."""
-    setup = setup_of(OWN).adding(end())
-    return setup.rotated(SecretKind.HMAC, "own", NOW, DAY)
+    setup = initial_config(OWN).with_endpoint(new_endpoint())
+    return setup.with_rotated_secret(SecretKind.HMAC, "own", NOW, DAY)
 
 
 def test_what_a_tenant_changed_stays_while_operators_change_nothing() -> None:
     setup = changed_by_tenant()
-    assert reconciled(setup, OWN) is setup
+    assert reconcile(setup, OWN) is setup
 
 
 def test_an_operator_moves_the_default_endpoint_and_no_other() -> None:
-    disabled = changed_by_tenant().disabling(DEFAULT_ID, Disabled.GONE, NOW)
-    moved = reconciled(disabled, replace(OWN, webhook="https://second.example/"))
+    disabled = changed_by_tenant().with_disabled_endpoint(
+        DEFAULT_ENDPOINT_ID, DisabledReason.GONE, NOW
+    )
+    moved = reconcile(disabled, replace(OWN, webhook="https://second.example/"))
     assert [(e.id, e.url) for e in moved.endpoints] == [
-        (DEFAULT_ID, "https://second.example/"),
-        ("ep_1", end().url),
+        (DEFAULT_ENDPOINT_ID, "https://second.example/"),
+        ("ep_1", new_endpoint().url),
     ]
-    assert moved.endpoint(DEFAULT_ID).disabled is None
+    assert moved.get_endpoint(DEFAULT_ENDPOINT_ID).disabled_reason is None
     assert moved.secrets == disabled.secrets
-    gone = reconciled(disabled, replace(OWN, webhook=None))
+    gone = reconcile(disabled, replace(OWN, webhook=None))
     assert [e.id for e in gone.endpoints] == ["ep_1"]
-    taken = reconciled(disabled, replace(OWN, webhook=end().url))
-    assert [e.id for e in taken.endpoints] == [DEFAULT_ID]
+    taken = reconcile(disabled, replace(OWN, webhook=new_endpoint().url))
+    assert [e.id for e in taken.endpoints] == [DEFAULT_ENDPOINT_ID]
 
 
 def test_an_operators_new_secret_comes_to_those_that_are_live() -> None:
-    setup = reconciled(changed_by_tenant(), replace(OWN, webhook_secrets=("two", "one")))
+    setup = reconcile(changed_by_tenant(), replace(OWN, webhook_secrets=("two", "one")))
     assert setup.live_secrets(NOW) == ("two", "own", "one")
     assert setup.live_secrets(NOW + DAY) == ("two", "own")
-    third = reconciled(setup, replace(OWN, webhook_secrets=("three", "two")))
+    third = reconcile(setup, replace(OWN, webhook_secrets=("three", "two")))
     assert third.live_secrets(NOW) == ("three", "two", "own")
 
 
 def test_an_operators_overlap_ends_the_older_ones_at_the_latest() -> None:
     hour = NOW + HOUR
     rotated = replace(OWN, webhook_secrets=("two", "one"), webhook_overlap_ends_at=hour)
-    assert setup_of(rotated).live_secrets(hour) == ("two",)
-    setup = reconciled(changed_by_tenant(), rotated)  # the tenant's own overlap is a day
+    assert initial_config(rotated).live_secrets(hour) == ("two",)
+    setup = reconcile(changed_by_tenant(), rotated)  # the tenant's own overlap is a day
     assert setup.live_secrets(NOW) == ("two", "own", "one")
     assert setup.live_secrets(hour) == ("two",)
     later = replace(rotated, webhook_overlap_ends_at=NOW + 2 * DAY)
-    assert reconciled(changed_by_tenant(), later).live_secrets(NOW + DAY) == ("two", "own")
+    assert reconcile(changed_by_tenant(), later).live_secrets(NOW + DAY) == ("two", "own")
 
 
 def test_of_two_new_secrets_of_an_operator_the_older_one_ends() -> None:
     twice = replace(OWN, webhook_secrets=("three", "two"), webhook_overlap_ends_at=NOW + DAY)
-    setup = reconciled(changed_by_tenant(), twice)
+    setup = reconcile(changed_by_tenant(), twice)
     assert setup.live_secrets(NOW) == ("three", "two", "own")
     assert setup.live_secrets(NOW + DAY) == ("three",)
 
 
 def test_where_an_operator_retires_secrets_only_theirs_stays() -> None:
-    setup = reconciled(changed_by_tenant(), replace(OWN, webhook_secrets=("two", "one")))
-    left = reconciled(setup, replace(OWN, webhook_secrets=("two",)))
+    setup = reconcile(changed_by_tenant(), replace(OWN, webhook_secrets=("two", "one")))
+    left = reconcile(setup, replace(OWN, webhook_secrets=("two",)))
     assert left.live_secrets(NOW) == ("two",)
-    assert reconciled(left, replace(OWN, webhook_secrets=("two",))) is left
+    assert reconcile(left, replace(OWN, webhook_secrets=("two",))) is left

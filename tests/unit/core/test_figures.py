@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, get_args
 
 import pytest
 
-from core.billing.balance import Wallet
-from core.billing.settlement import Booking, Verdict
-from core.circuit_breaker import Breaker, BreakerReason, BreakerState
-from core.jobs.job import Fact, JobState
+from core.billing.balance import AccountBalance
+from core.billing.settlement import ReservationTotals, SettlementStatus
+from core.circuit_breaker import BreakerReason, BreakerState, CircuitBreaker
+from core.jobs.job import JobState, Trigger
 from core.money import MicroUsd
-from core.observability.event_metrics import Labels, Sample, samples
+from core.observability.event_metrics import LabelLimiter, MetricSample, metric_samples
 from core.observability.events import (
     BatchAdmitted,
-    BatchEnded,
+    BatchCompleted,
     CacheLookup,
     CircuitBreakerTransitioned,
     CostSaved,
@@ -36,150 +36,163 @@ from core.observability.events import (
     UpstreamCalled,
 )
 from core.observability.gateway_state import (
-    Backlog,
-    JobsStanding,
-    Overview,
-    SlotsStanding,
-    StoreHealth,
-    Surroundings,
-    TenantStanding,
-    WindowStanding,
+    ConcurrencyState,
+    DeliveryBacklog,
+    Dependencies,
+    GatewayState,
+    OpenJobsState,
+    RedisHealth,
+    TenantState,
+    WindowState,
 )
-from core.observability.metric_definitions import BY_NAME, CATALOGUE, Kind, Source
+from core.observability.metric_definitions import (
+    DEFINITIONS_BY_NAME,
+    METRIC_DEFINITIONS,
+    MetricKind,
+    MetricSource,
+)
 from core.observability.metric_labels import OTHER, Label
-from core.observability.state_metrics import levels
-from core.tenants.cache_policy import Reuse
+from core.observability.state_metrics import gauges
+from core.tenants.cache_policy import CacheStatus
 from core.tenants.limits import GlobalLimits, Window
 from core.webhooks.delivery import DeliveryState
-from core.webhooks.endpoint import Disabled
+from core.webhooks.endpoint import DisabledReason
 from tests.builders import NOW
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 SECOND = timedelta(seconds=1)
-WHOSE = ("demo", "a/model")
+CREDENTIALS = ("demo", "a/model")
 MOVED = JobTransitioned(
-    "req_1", *WHOSE, Fact.COLLECTED, JobState.COLLECTING, JobState.SUCCEEDED, SECOND
+    "req_1", *CREDENTIALS, Trigger.COLLECTED, JobState.COLLECTING, JobState.SUCCEEDED, SECOND
 )
 
 # An event -> what it adds up to.
-FIGURES: dict[Event, list[Sample]] = {
-    JobAdmitted("req_1", *WHOSE, MicroUsd(630_000)): [
-        Sample("gateway_jobs_admitted_total", WHOSE),
-        Sample("gateway_cost_reserved_usd_total", WHOSE, 0.63),
+SAMPLES_OF: dict[Event, list[MetricSample]] = {
+    JobAdmitted("req_1", *CREDENTIALS, MicroUsd(630_000)): [
+        MetricSample("gateway_jobs_admitted_total", CREDENTIALS),
+        MetricSample("gateway_cost_reserved_usd_total", CREDENTIALS, 0.63),
     ],
-    JobAdmitted("req_1", *WHOSE, None): [Sample("gateway_jobs_admitted_total", WHOSE)],
-    CacheLookup("req_1", *WHOSE, Reuse.HIT): [Sample("gateway_cache_requests_total", ("hit",))],
-    CostSaved("req_1", *WHOSE, MicroUsd(630_000)): [
-        Sample("gateway_cost_saved_usd_total", WHOSE, 0.63)
+    JobAdmitted("req_1", *CREDENTIALS, None): [
+        MetricSample("gateway_jobs_admitted_total", CREDENTIALS)
     ],
-    BatchAdmitted("bat_1", "demo", 3, 2): [Sample("gateway_batches_total", ("admitted",))],
-    BatchEnded("bat_1", "demo", 1, 1, 0, SECOND, 1): [Sample("gateway_batches_total", ("ended",))],
-    replace(MOVED, trigger=Fact.ACCEPTED, before=JobState.SUBMITTING, after=JobState.RUNNING): [
-        Sample("gateway_job_transitions_total", ("accepted",)),
-        Sample("gateway_job_start_delay_seconds", (), 1),
+    CacheLookup("req_1", *CREDENTIALS, CacheStatus.HIT): [
+        MetricSample("gateway_cache_requests_total", ("hit",))
+    ],
+    CostSaved("req_1", *CREDENTIALS, MicroUsd(630_000)): [
+        MetricSample("gateway_cost_saved_usd_total", CREDENTIALS, 0.63)
+    ],
+    BatchAdmitted("bat_1", "demo", 3, 2): [MetricSample("gateway_batches_total", ("admitted",))],
+    BatchCompleted("bat_1", "demo", 1, 1, 0, SECOND, 1): [
+        MetricSample("gateway_batches_total", ("ended",))
+    ],
+    replace(MOVED, trigger=Trigger.ACCEPTED, before=JobState.SUBMITTING, after=JobState.RUNNING): [
+        MetricSample("gateway_job_transitions_total", ("accepted",)),
+        MetricSample("gateway_job_start_delay_seconds", (), 1),
     ],
     replace(MOVED, age=9 * SECOND, run_duration=7 * SECOND, detection_lag=SECOND): [
-        Sample("gateway_job_transitions_total", ("collected",)),
-        Sample("gateway_jobs_ended_total", (*WHOSE, "succeeded")),
-        Sample("gateway_job_duration_seconds", ("succeeded",), 9),
-        Sample("gateway_job_run_duration_seconds", ("a/model",), 7),
-        Sample("gateway_detection_lag_seconds", ("a/model",), 1),
-        Sample("gateway_job_overhead_seconds", (), 3),
+        MetricSample("gateway_job_transitions_total", ("collected",)),
+        MetricSample("gateway_jobs_ended_total", (*CREDENTIALS, "succeeded")),
+        MetricSample("gateway_job_duration_seconds", ("succeeded",), 9),
+        MetricSample("gateway_job_run_duration_seconds", ("a/model",), 7),
+        MetricSample("gateway_detection_lag_seconds", ("a/model",), 1),
+        MetricSample("gateway_job_overhead_seconds", (), 3),
     ],
-    JobPolled("req_1", *WHOSE, "running"): [Sample("gateway_polls_total", ("a/model", "running"))],
-    CostSettled("req_1", *WHOSE, Verdict.SPENT, MicroUsd(500_000)): [
-        Sample("gateway_cost_settled_usd_total", (*WHOSE, "spent"), 0.5)
+    JobPolled("req_1", *CREDENTIALS, "running"): [
+        MetricSample("gateway_polls_total", ("a/model", "running"))
     ],
-    SubmitAnswered("req_1", *WHOSE, Fact.NO_ANSWER, None, None): [
-        Sample("gateway_upstream_submits_total", ("no_answer",))
+    CostSettled("req_1", *CREDENTIALS, SettlementStatus.SPENT, MicroUsd(500_000)): [
+        MetricSample("gateway_cost_settled_usd_total", (*CREDENTIALS, "spent"), 0.5)
+    ],
+    SubmitAnswered("req_1", *CREDENTIALS, Trigger.NO_ANSWER, None, None): [
+        MetricSample("gateway_upstream_submits_total", ("no_answer",))
     ],
     UpstreamCalled("status", "ok", 200, SECOND): [
-        Sample("gateway_upstream_call_duration_seconds", ("status", "ok"), 1)
+        MetricSample("gateway_upstream_call_duration_seconds", ("status", "ok"), 1)
     ],
     DeliveryAttempted("msg_1", "req_1", "demo", 1, "timeout", None, SECOND): [
-        Sample("gateway_delivery_attempt_duration_seconds", ("timeout",), 1),
-        Sample("gateway_deliveries_ended_total", ("demo", "delivered"), 0),
-        Sample("gateway_deliveries_ended_total", ("demo", "failed"), 0),
-        Sample("gateway_deliveries_ended_total", ("demo", "held"), 0),
+        MetricSample("gateway_delivery_attempt_duration_seconds", ("timeout",), 1),
+        MetricSample("gateway_deliveries_ended_total", ("demo", "delivered"), 0),
+        MetricSample("gateway_deliveries_ended_total", ("demo", "failed"), 0),
+        MetricSample("gateway_deliveries_ended_total", ("demo", "held"), 0),
     ],
-    EndpointDisabled("demo", "end_1", Disabled.GONE): [
-        Sample("gateway_endpoints_disabled_total", ("gone",))
+    EndpointDisabled("demo", "end_1", DisabledReason.GONE): [
+        MetricSample("gateway_endpoints_disabled_total", ("gone",))
     ],
     DeliveryAttempted(
         "msg_1", "req_1", "demo", 1, "delivered", 200, SECOND, DeliveryState.DELIVERED, 2 * SECOND
     ): [
-        Sample("gateway_delivery_attempt_duration_seconds", ("delivered",), 1),
-        Sample("gateway_deliveries_ended_total", ("demo", "delivered")),
-        Sample("gateway_deliveries_ended_total", ("demo", "failed"), 0),
-        Sample("gateway_deliveries_ended_total", ("demo", "held"), 0),
-        Sample("gateway_delivery_lag_seconds", (), 2),
+        MetricSample("gateway_delivery_attempt_duration_seconds", ("delivered",), 1),
+        MetricSample("gateway_deliveries_ended_total", ("demo", "delivered")),
+        MetricSample("gateway_deliveries_ended_total", ("demo", "failed"), 0),
+        MetricSample("gateway_deliveries_ended_total", ("demo", "held"), 0),
+        MetricSample("gateway_delivery_lag_seconds", (), 2),
     ],
     RequestServed("x_1", "GET", "/v1/x", 200, 9 * SECOND, wait_duration=8 * SECOND): [
-        Sample("gateway_http_requests_total", ("/v1/x", "GET", "200")),
-        Sample("gateway_http_request_duration_seconds", ("/v1/x",), 1),
+        MetricSample("gateway_http_requests_total", ("/v1/x", "GET", "200")),
+        MetricSample("gateway_http_request_duration_seconds", ("/v1/x",), 1),
     ],
     RequestServed("x_1", "GET", "/readyz", 200, SECOND): [
-        Sample("gateway_http_requests_total", ("/readyz", "GET", "200")),
-        Sample("gateway_http_request_duration_seconds", ("/readyz",), 1),
+        MetricSample("gateway_http_requests_total", ("/readyz", "GET", "200")),
+        MetricSample("gateway_http_request_duration_seconds", ("/readyz",), 1),
     ],
     CircuitBreakerTransitioned(
         BreakerState.CLOSED, BreakerState.OPEN, BreakerReason.FAILING, None
-    ): [Sample("gateway_circuit_breaker_transitions_total", ("open",))],
-    RedisAnswered(SECOND): [Sample("gateway_redis_round_trip_duration_seconds", (), 1)],
+    ): [MetricSample("gateway_circuit_breaker_transitions_total", ("open",))],
+    RedisAnswered(SECOND): [MetricSample("gateway_redis_round_trip_duration_seconds", (), 1)],
     RedisDisconnected("away"): [
-        Sample("gateway_redis_up", (), 0),
-        Sample("gateway_redis_disconnects_total"),
+        MetricSample("gateway_redis_up", (), 0),
+        MetricSample("gateway_redis_disconnects_total"),
     ],
-    RedisReconnected(SECOND): [Sample("gateway_redis_up", (), 1)],
+    RedisReconnected(SECOND): [MetricSample("gateway_redis_up", (), 1)],
     OperationalWarning("job_step_failed", ""): [
-        Sample("gateway_warnings_total", ("job_step_failed",))
+        MetricSample("gateway_warnings_total", ("job_step_failed",))
     ],
 }
 
-FULL = Overview(
+FULL_STATE = GatewayState(
     NOW,
     SECOND,
-    JobsStanding({JobState.QUEUED: 3}, NOW - 5 * SECOND, None, 1),
-    SlotsStanding(2, {"a/model": 2}, GlobalLimits(running=9, models=(("a/model", 4),)), 1),
+    OpenJobsState({JobState.QUEUED: 3}, NOW - 5 * SECOND, None, 1),
+    ConcurrencyState(2, {"a/model": 2}, GlobalLimits(running=9, models=(("a/model", 4),)), 1),
     (
-        TenantStanding(
+        TenantState(
             "demo",
             running=2,
             waiting=3,
-            slots=4,
+            slot_limit=4,
             windows=(
-                WindowStanding(
+                WindowState(
                     Window.DAY,
                     5,
-                    Booking(3_000_000, 1_000_000, 500_000),
+                    ReservationTotals(3_000_000, 1_000_000, 500_000),
                     MicroUsd(4_000_000),
                     MicroUsd(250_000),
                 ),
             ),
-            disabled=(Disabled.GONE, Disabled.GONE, Disabled.FAILING),
+            disabled_reasons=(DisabledReason.GONE, DisabledReason.GONE, DisabledReason.FAILING),
         ),
     ),
-    Backlog(7, 2, 1, 3, 1, NOW - 4 * SECOND),
-    Surroundings(
-        Wallet(MicroUsd(9_000_000), NOW, MicroUsd(1_000_000), MicroUsd(2_000_000)),
-        Breaker(state=BreakerState.PROBING, reason=BreakerReason.FAILING),
+    DeliveryBacklog(7, 2, 1, 3, 1, NOW - 4 * SECOND),
+    Dependencies(
+        AccountBalance(MicroUsd(9_000_000), NOW, MicroUsd(1_000_000), MicroUsd(2_000_000)),
+        CircuitBreaker(state=BreakerState.HALF_OPEN, reason=BreakerReason.FAILING),
         NOW,
         2,
         1,
     ),
-    StoreHealth(1, 2, 3, 4, 5, 6, aof=True, aof_write_ok=False, uptime=SECOND),
+    RedisHealth(1, 2, 3, 4, 5, 6, aof=True, aof_write_ok=False, uptime=SECOND),
 )
 
 
-@pytest.mark.parametrize("event", FIGURES, ids=lambda event: type(event).__name__)
+@pytest.mark.parametrize("event", SAMPLES_OF, ids=lambda event: type(event).__name__)
 def test_what_an_event_says(event: Event) -> None:
-    assert list(samples(event)) == FIGURES[event]
+    assert list(metric_samples(event)) == SAMPLES_OF[event]
 
 
 def test_every_event_is_counted_or_left_out_on_purpose() -> None:
-    counted = {type(event) for event in FIGURES}
+    counted = {type(event) for event in SAMPLES_OF}
     assert {kind.__name__ for kind in get_args(Event)} - {k.__name__ for k in counted} == {
         "AdminAction",  # the audit log has it
         "JobDeleted",  # its call is counted, and its line tells which
@@ -189,14 +202,18 @@ def test_every_event_is_counted_or_left_out_on_purpose() -> None:
 
 def test_an_end_is_told_once_and_a_clock_that_is_behind_makes_no_negative_lag() -> None:
     after_the_end = replace(MOVED, before=JobState.SUCCEEDED)
-    assert [sample.series for sample in samples(after_the_end)] == ["gateway_job_transitions_total"]
+    assert [sample.metric for sample in metric_samples(after_the_end)] == [
+        "gateway_job_transitions_total"
+    ]
     behind = replace(MOVED, detection_lag=-SECOND)
-    assert Sample("gateway_detection_lag_seconds", ("a/model",), 0) in list(samples(behind))
+    assert MetricSample("gateway_detection_lag_seconds", ("a/model",), 0) in list(
+        metric_samples(behind)
+    )
 
 
-def _check(told: Iterable[Sample], kinds: set[Source]) -> None:
+def _check(told: Iterable[MetricSample], kinds: set[MetricSource]) -> None:
     for sample in told:
-        series = BY_NAME[sample.series]
+        series = DEFINITIONS_BY_NAME[sample.metric]
         assert series.source in kinds
         assert len(sample.labels) == len(series.labels)
         for label, value in zip(series.labels, sample.labels, strict=True):
@@ -204,19 +221,19 @@ def _check(told: Iterable[Sample], kinds: set[Source]) -> None:
 
 
 def test_events_and_overviews_tell_of_series_that_exist() -> None:
-    events = {Source.BOTH, Source.SERVICE, Source.WORKER}
-    for event in FIGURES:
-        _check(samples(event), events)
-    _check(levels(FULL), {Source.STATE})
+    events = {MetricSource.BOTH, MetricSource.SERVICE, MetricSource.WORKER}
+    for event in SAMPLES_OF:
+        _check(metric_samples(event), events)
+    _check(gauges(FULL_STATE), {MetricSource.REDIS})
 
 
 def test_an_overview_says_all_that_the_catalogue_promises() -> None:
-    promised = {series.name for series in CATALOGUE if series.source is Source.STATE}
-    assert {level.series for level in levels(FULL)} == promised
+    promised = {series.name for series in METRIC_DEFINITIONS if series.source is MetricSource.REDIS}
+    assert {level.metric for level in gauges(FULL_STATE)} == promised
 
 
 def test_levels() -> None:
-    told = {(level.series, level.labels): level.amount for level in levels(FULL)}
+    told = {(level.metric, level.labels): level.value for level in gauges(FULL_STATE)}
     assert told["gateway_oldest_unsubmitted_job_age_seconds", ()] == 5
     assert told["gateway_oldest_in_doubt_job_age_seconds", ()] == 0
     assert told["gateway_oldest_due_delivery_age_seconds", ()] == 4
@@ -232,24 +249,24 @@ def test_levels() -> None:
 
 
 def test_what_is_not_known_is_left_out() -> None:
-    told = {level.series for level in levels(Overview(NOW))}
+    told = {level.metric for level in gauges(GatewayState(NOW))}
     unlimited = {"gateway_slots_limit", "gateway_account_balance_usd", "gateway_redis_aof_enabled"}
     assert not told & unlimited
 
 
 def test_labels_keep_to_their_sets() -> None:
-    book = Labels({"tenant": 2})
-    tenant, call = Label("tenant", most=9), Label("call", frozenset({"submit"}))
-    assert [book.fit(tenant, name) for name in ("a", "b", "c", "a")] == ["a", "b", OTHER, "a"]
-    assert [book.fit(call, name) for name in ("submit", "dance")] == ["submit", OTHER]
+    book = LabelLimiter({"tenant": 2})
+    tenant, call = Label("tenant", max_values=9), Label("call", frozenset({"submit"}))
+    assert [book.limit(tenant, name) for name in ("a", "b", "c", "a")] == ["a", "b", OTHER, "a"]
+    assert [book.limit(call, name) for name in ("submit", "dance")] == ["submit", OTHER]
 
 
-@pytest.mark.parametrize("series", CATALOGUE, ids=lambda series: series.name)
+@pytest.mark.parametrize("series", METRIC_DEFINITIONS, ids=lambda series: series.name)
 def test_names_follow_the_conventions(series: object) -> None:
-    one = BY_NAME[getattr(series, "name", "")]
+    one = DEFINITIONS_BY_NAME[getattr(series, "name", "")]
     assert one.name.startswith("gateway_")
-    assert one.name.endswith("_total") == (one.kind is Kind.COUNTER)
-    assert bool(one.buckets) == (one.kind is Kind.HISTOGRAM)
+    assert one.name.endswith("_total") == (one.kind is MetricKind.COUNTER)
+    assert bool(one.buckets) == (one.kind is MetricKind.HISTOGRAM)
     assert list(one.buckets) == sorted(set(one.buckets))
     assert one.help.endswith(".")
-    assert all(bool(label.values) != bool(label.most) for label in one.labels)
+    assert all(bool(label.values) != bool(label.max_values) for label in one.labels)

@@ -7,9 +7,9 @@ from core.deduplication.fingerprint import (
     MAX_DEPTH,
     NO_DEFAULTS,
     Defaults,
-    filled,
+    fill_defaults,
     fingerprint,
-    nested_deeper,
+    is_nested_deeper,
 )
 from core.errors import InvalidInput
 
@@ -93,7 +93,7 @@ def test_an_absent_field_means_its_default_at_every_depth() -> None:
 
 def test_values_of_an_unexpected_form_are_left_to_the_schema() -> None:
     value: Input = {"shots": "x", "options": 3, "duration": None}
-    assert filled(value, DEFAULTS) == value
+    assert fill_defaults(value, DEFAULTS) == value
 
 
 def test_null_reads_as_the_default_and_a_given_value_as_itself() -> None:
@@ -112,9 +112,9 @@ def deep(levels: int) -> Input:
 
 def test_nesting_is_bounded_before_anything_recurses() -> None:
     assert fingerprint("m", deep(MAX_DEPTH), NO_DEFAULTS)
-    assert not nested_deeper(deep(MAX_DEPTH), MAX_DEPTH)
+    assert not is_nested_deeper(deep(MAX_DEPTH), MAX_DEPTH)
     for levels in (MAX_DEPTH + 1, 900, 100_000):
-        assert nested_deeper(deep(levels), MAX_DEPTH)
+        assert is_nested_deeper(deep(levels), MAX_DEPTH)
 
 
 @pytest.mark.parametrize("value", ["\ud800", float("nan")])

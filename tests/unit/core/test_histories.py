@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from core.errors import StoreUnavailable
 from core.jobs.run_times import RunHistory
 from core.observability.events import OperationalWarning
-from core.store.run_times import HistoryShelf
+from core.store.run_times import RunTimeCache
 from tests.fakes.clock import FakeClock
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 EVERY = timedelta(seconds=5)
 
 
-class CountingStore:
+class CountingRunTimes:
     """One run a model and count; tells what was asked for."""
 
     def __init__(self) -> None:
@@ -29,7 +29,7 @@ class CountingStore:
         self.loaded: list[list[str]] = []
         self.error: Exception | None = None
 
-    async def counts(self) -> Mapping[str, int]:
+    async def load_counts(self) -> Mapping[str, int]:
         if self.error is not None:
             raise self.error
         return dict(self.now)
@@ -37,28 +37,31 @@ class CountingStore:
     async def load(self, models: Iterable[str]) -> Mapping[str, RunHistory]:
         names = list(models)
         self.loaded.append(names)
-        return {name: RunHistory.of([timedelta(seconds=self.now[name])]) for name in names}
+        return {
+            name: RunHistory.from_newest_first([timedelta(seconds=self.now[name])])
+            for name in names
+        }
 
 
 async def test_only_models_with_news_are_read_again() -> None:
-    store = CountingStore()
-    shelf = HistoryShelf(store, FakeClock(), lambda _: None)
+    store = CountingRunTimes()
+    shelf = RunTimeCache(store, FakeClock(), lambda _: None)
     store.now = {"a": 1, "b": 1}
     await shelf.refresh()
     store.now = {"a": 1, "b": 2}
     await shelf.refresh()
 
     assert store.loaded == [["a", "b"], ["b"]]
-    assert shelf.of("b").times == (timedelta(seconds=2),)
-    assert shelf.of("unknown").times == ()
+    assert shelf.get("b").times == (timedelta(seconds=2),)
+    assert shelf.get("unknown").times == ()
 
 
 async def test_an_outage_keeps_what_is_known_and_a_defect_is_told() -> None:
-    store, clock = CountingStore(), FakeClock()
+    store, clock = CountingRunTimes(), FakeClock()
     events: list[Event] = []
-    shelf = HistoryShelf(store, clock, events.append)
+    shelf = RunTimeCache(store, clock, events.append)
     store.now = {"a": 1}
-    keeping = asyncio.create_task(shelf.keep_fresh(EVERY))
+    keeping = asyncio.create_task(shelf.refresh_forever(EVERY))
     await clock.advance(EVERY)
     store.error = StoreUnavailable()
     await clock.advance(EVERY)
@@ -69,7 +72,7 @@ async def test_an_outage_keeps_what_is_known_and_a_defect_is_told() -> None:
     store.now = {"a": 7}
     await clock.advance(EVERY)
 
-    assert shelf.of("a").times == (timedelta(seconds=7),)
+    assert shelf.get("a").times == (timedelta(seconds=7),)
     assert [event.code for event in events if isinstance(event, OperationalWarning)] == [
         "run_times_invalid"
     ]

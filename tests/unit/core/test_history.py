@@ -8,27 +8,27 @@ import pytest
 
 from core.jobs.job import FINAL_STATES, JobState
 from core.jobs.run_times import (
-    KEPT,
-    LEAST,
+    MAX_RUNS,
+    MIN_RUNS,
     Estimate,
-    HintPolicy,
+    PollHintPolicy,
     RunHistory,
-    estimate,
+    estimate_finish,
     poll_hint,
     run_time,
 )
 from tests.builders import NOW, at, job
 
 SECOND = timedelta(seconds=1)
-TEN_TO_109 = RunHistory.of(timedelta(seconds=n) for n in range(10, 110))
-HINTS = HintPolicy(2 * SECOND, 30 * SECOND)
+TEN_TO_109 = RunHistory.from_newest_first(timedelta(seconds=n) for n in range(10, 110))
+HINTS = PollHintPolicy(2 * SECOND, 30 * SECOND)
 
 
 def test_only_the_last_runs_count_and_they_are_sorted() -> None:
-    history = RunHistory.of([*(3 * SECOND for _ in range(KEPT)), SECOND])
+    history = RunHistory.from_newest_first([*(3 * SECOND for _ in range(MAX_RUNS)), SECOND])
 
-    assert history.times == (3 * SECOND,) * KEPT
-    assert RunHistory.of([2 * SECOND, SECOND]).times == (SECOND, 2 * SECOND)
+    assert history.times == (3 * SECOND,) * MAX_RUNS
+    assert RunHistory.from_newest_first([2 * SECOND, SECOND]).times == (SECOND, 2 * SECOND)
 
 
 @pytest.mark.parametrize(
@@ -48,9 +48,9 @@ def test_a_run_that_outlasts_all_others_foretells_nothing(elapsed: int) -> None:
     assert TEN_TO_109.remaining(timedelta(seconds=elapsed), 0.5) is None
 
 
-@pytest.mark.parametrize(("runs", "known"), [(LEAST - 1, False), (LEAST, True)])
+@pytest.mark.parametrize(("runs", "known"), [(MIN_RUNS - 1, False), (MIN_RUNS, True)])
 def test_few_runs_foretell_nothing(runs: int, known: bool) -> None:  # noqa: FBT001 - a table's column
-    history = RunHistory.of([SECOND] * runs)
+    history = RunHistory.from_newest_first([SECOND] * runs)
 
     assert (history.remaining(timedelta(), 0.5) is not None) is known
 
@@ -61,7 +61,7 @@ def test_a_look_comes_when_ends_are_as_old_as_patience_on_average(
     elapsed: int, patience: float
 ) -> None:
     gone_on = timedelta(seconds=elapsed)
-    wait = TEN_TO_109.look_in(gone_on, timedelta(seconds=patience))
+    wait = TEN_TO_109.optimal_poll_delay(gone_on, timedelta(seconds=patience))
 
     assert wait is not None
     left = [time - gone_on for time in TEN_TO_109.times if time > gone_on]
@@ -71,27 +71,31 @@ def test_a_look_comes_when_ends_are_as_old_as_patience_on_average(
 
 @pytest.mark.parametrize(
     ("history", "elapsed"),
-    [(RunHistory.of([SECOND] * (LEAST - 1)), 0), (TEN_TO_109, 109), (RunHistory(), 0)],
+    [
+        (RunHistory.from_newest_first([SECOND] * (MIN_RUNS - 1)), 0),
+        (TEN_TO_109, 109),
+        (RunHistory(), 0),
+    ],
 )
 def test_without_runs_to_go_by_no_look_is_foretold(history: RunHistory, elapsed: int) -> None:
-    assert history.look_in(timedelta(seconds=elapsed), SECOND) is None
+    assert history.optimal_poll_delay(timedelta(seconds=elapsed), SECOND) is None
 
 
 def test_the_share_of_runs_that_had_ended() -> None:
-    assert RunHistory().ended_by(SECOND) == 0
-    assert TEN_TO_109.ended_by(timedelta(seconds=59)) == 0.5
+    assert RunHistory().fraction_ended(SECOND) == 0
+    assert TEN_TO_109.fraction_ended(timedelta(seconds=59)) == 0.5
 
 
 def test_an_estimate_counts_from_now() -> None:
     running = job(JobState.RUNNING, running_since=NOW)
 
-    assert estimate(running, TEN_TO_109, at(59)) == Estimate(at(84), at(104))
+    assert estimate_finish(running, TEN_TO_109, at(59)) == Estimate(at(84), at(104))
 
 
 @pytest.mark.parametrize("state", set(JobState) - {JobState.RUNNING, JobState.CANCELLING})
 def test_only_a_job_that_runcomfy_works_on_has_an_estimate(state: JobState) -> None:
-    assert estimate(job(state), TEN_TO_109, NOW) is None
-    assert poll_hint(job(state), TEN_TO_109, NOW, HINTS) == HINTS.least
+    assert estimate_finish(job(state), TEN_TO_109, NOW) is None
+    assert poll_hint(job(state), TEN_TO_109, NOW, HINTS) == HINTS.min_delay
 
 
 @pytest.mark.parametrize(
@@ -100,7 +104,7 @@ def test_only_a_job_that_runcomfy_works_on_has_an_estimate(state: JobState) -> N
         (0, RunHistory(), 2),  # nothing known
         (0, TEN_TO_109, 19),  # one in ten ends within 19 s
         (99, TEN_TO_109, 2),  # one second more: not so fast
-        (0, RunHistory.of([timedelta(minutes=9)] * LEAST), 30),  # not so slow
+        (0, RunHistory.from_newest_first([timedelta(minutes=9)] * MIN_RUNS), 30),  # not so slow
         (400, TEN_TO_109, 2),  # longer than any
     ],
 )

@@ -14,26 +14,33 @@ from core.jobs.job import (
     PUBLIC_STATUS,
     TRANSITIONS,
     CancelOutcome,
-    Fact,
     JobState,
     PublicStatus,
+    Trigger,
 )
 from tests.builders import NOW, SECOND, job
-from worker.jobs.decisions.transition import Rules
-from worker.jobs.job_events import SUBMIT_FACTS
-from worker.jobs.job_processor import Lifecycle
-from worker.jobs.job_writer import Hands
+from worker.jobs.decisions.transition import DecisionContext
+from worker.jobs.job_events import SUBMIT_TRIGGERS
+from worker.jobs.job_processor import JobProcessor
+from worker.jobs.job_writer import JobDependencies
 from worker.jobs.policies import LifecyclePolicy
-from worker.ports import Accepted, NoAnswer, NotSent, Rejected
+from worker.ports import Accepted, Indeterminate, NotSent, Rejected
 
-_S, _F = JobState, Fact
+_S, _F = JobState, Trigger
 LIVE: Final = frozenset(JobState) - FINAL_STATES
 OWN: Final = frozenset(
-    {_F.OUT_OF_TIME, _F.GIVEN_UP, _F.GAVE_UP, _F.CLAIMED, _F.NO_ANSWER, _F.CANCEL_ASKED}
+    {
+        _F.DEADLINE_EXCEEDED,
+        _F.MARKED_LOST,
+        _F.COLLECT_FAILED,
+        _F.CLAIMED,
+        _F.NO_ANSWER,
+        _F.CANCEL_REQUESTED,
+    }
 )
 """Facts that the gateway finds by itself: a clock, a lease or a caller says so, never RunComfy."""
 
-PAIRS: Final = tuple(product(JobState, Fact))
+PAIRS: Final = tuple(product(JobState, Trigger))
 UNWRITTEN: Final = tuple(pair for pair in PAIRS if pair not in TRANSITIONS)
 WORDS: Final = {
     _S.QUEUED: PublicStatus.IN_QUEUE,
@@ -50,7 +57,9 @@ WORDS: Final = {
 }
 
 
-def reachable(start: JobState, *, by: frozenset[Fact] = frozenset(Fact)) -> frozenset[JobState]:
+def reachable(
+    start: JobState, *, by: frozenset[Trigger] = frozenset(Trigger)
+) -> frozenset[JobState]:
     """All states that facts of this kind can lead to."""
     seen, ahead = {start}, [start]
     while ahead:
@@ -62,25 +71,25 @@ def reachable(start: JobState, *, by: frozenset[Fact] = frozenset(Fact)) -> froz
     return frozenset(seen)
 
 
-def after_as_the_table_says(state: JobState, fact: Fact) -> JobState:
+def expected_transition(state: JobState, fact: Trigger) -> JobState:
     before = job(state)
-    after = before.after(fact, NOW + SECOND, reference="kept")
+    after = before.transition(fact, NOW + SECOND, reference="kept")
     assert (after.version, after.updated_at) == (before.version + 1, NOW + SECOND)
     assert (after.reference, after.id) == ("kept", before.id)
     return after.state
 
 
 @pytest.mark.parametrize(("state", "fact"), TRANSITIONS)
-def test_each_written_pair_leads_where_the_table_says(state: JobState, fact: Fact) -> None:
-    assert job(state).allows(fact)
-    assert after_as_the_table_says(state, fact) is TRANSITIONS[state, fact]
+def test_each_written_pair_leads_where_the_table_says(state: JobState, fact: Trigger) -> None:
+    assert job(state).can(fact)
+    assert expected_transition(state, fact) is TRANSITIONS[state, fact]
 
 
 @pytest.mark.parametrize(("state", "fact"), UNWRITTEN)
-def test_each_unwritten_pair_is_refused(state: JobState, fact: Fact) -> None:
-    assert not job(state).allows(fact)
+def test_each_unwritten_pair_is_refused(state: JobState, fact: Trigger) -> None:
+    assert not job(state).can(fact)
     with pytest.raises(IllegalTransition, match=f"{state} has no {fact}"):
-        job(state).after(fact, NOW)
+        job(state).transition(fact, NOW)
 
 
 def test_the_ends_are_the_four_that_callers_know() -> None:
@@ -96,7 +105,7 @@ def test_no_paid_job_becomes_a_follower() -> None:
 
 
 def test_every_fact_means_something_somewhere() -> None:
-    assert {fact for _, fact in TRANSITIONS} == set(Fact)
+    assert {fact for _, fact in TRANSITIONS} == set(Trigger)
 
 
 @pytest.mark.parametrize("state", sorted(LIVE))
@@ -114,7 +123,7 @@ def test_every_live_state_ends_without_a_word_of_runcomfy(state: JobState) -> No
 @pytest.mark.parametrize("state", sorted(LIVE - {_S.SUBMITTING}))
 def test_time_alone_ends_every_live_state_in_one_step(state: JobState) -> None:
     """A submit under way is the exception: its lease ends it, into doubt."""
-    clocks = (_F.OUT_OF_TIME, _F.GIVEN_UP, _F.GAVE_UP)
+    clocks = (_F.DEADLINE_EXCEEDED, _F.MARKED_LOST, _F.COLLECT_FAILED)
     assert any(TRANSITIONS.get((state, fact)) in FINAL_STATES for fact in clocks)
 
 
@@ -144,11 +153,11 @@ def test_what_runcomfy_has_never_comes_back_before_a_submit() -> None:
     assert not reachable(_S.RUNNING) & before
 
 
-@pytest.mark.parametrize("answer", [Accepted, NotSent, Rejected, NoAnswer])
+@pytest.mark.parametrize("answer", [Accepted, NotSent, Rejected, Indeterminate])
 def test_each_answer_to_a_submit_has_a_row(
-    answer: type[Accepted | NotSent | Rejected | NoAnswer],
+    answer: type[Accepted | NotSent | Rejected | Indeterminate],
 ) -> None:
-    assert (_S.SUBMITTING, SUBMIT_FACTS[answer]) in TRANSITIONS
+    assert (_S.SUBMITTING, SUBMIT_TRIGGERS[answer]) in TRANSITIONS
 
 
 def test_each_state_has_its_word_for_callers() -> None:
@@ -165,27 +174,27 @@ def test_what_runcomfy_still_has_queued_reads_in_queue(state: JobState) -> None:
 
 @pytest.mark.parametrize("state", JobState)
 def test_final_is_what_the_table_leads_out_of_no_more(state: JobState) -> None:
-    assert job(state).final is (state in FINAL_STATES)
-    assert job(state).final is not any(job(state).allows(fact) for fact in Fact)
+    assert job(state).is_final is (state in FINAL_STATES)
+    assert job(state).is_final is not any(job(state).can(fact) for fact in Trigger)
 
 
 def test_each_state_has_a_step_and_nothing_else_has() -> None:
-    steps = Lifecycle(_idle_hands()).states
+    steps = JobProcessor(_unemployed_states()).states
     assert sorted(steps) == sorted(JobState)
 
 
-def _idle_hands() -> Hands:
+def _unemployed_states() -> JobDependencies:
     none = cast("Any", None)
-    rules = Rules(LifecyclePolicy(), Random(0))
-    return Hands("w", none, none, none, none, none, none, none, none, rules)
+    rules = DecisionContext(LifecyclePolicy(), Random(0))
+    return JobDependencies("w", none, none, none, none, none, none, none, none, rules)
 
 
 ENDS: Final = tuple(pair for pair, after in TRANSITIONS.items() if after in FINAL_STATES)
 
 
 @pytest.mark.parametrize(("state", "fact"), ENDS)
-def test_no_job_ends_with_its_cancel_still_open(state: JobState, fact: Fact) -> None:
-    ended = job(state, cancel_outcome=CancelOutcome.REQUESTED).after(fact, NOW)
+def test_no_job_ends_with_its_cancel_still_open(state: JobState, fact: Trigger) -> None:
+    ended = job(state, cancel_outcome=CancelOutcome.REQUESTED).transition(fact, NOW)
     cancelled = ended.state is _S.CANCELLED
     known = CancelOutcome.CANCELLED if cancelled else CancelOutcome.NOT_CANCELLABLE
     assert ended.cancel_outcome is known

@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from core.observability.metric_labels import TROUBLES, UPSTREAM_CALLS
+from core.observability.metric_labels import UPSTREAM_CALLS, WARNINGS
 
 ROOT = Path(__file__).parents[3]
 _LITERAL = re.compile(r'OperationalWarning\(\s*(?:code=)?"([a-z_]+)"')
-_CALL = re.compile(r'(?:Call\(|self\._(?:get|post)\()"([a-z_]+)"')
-_NAMED = re.compile(r'(?:Chore\(\s*"|name=")([a-z_]+)"')
+_CALL = re.compile(r'(?:ApiCall\(|self\._build_(?:get|post)\()"([a-z_]+)"')
+_KEYWORD = re.compile(r'(?:PeriodicTask\(\s*"|name=")([a-z_]+)"')
 
 
 def sources(*parts: str) -> str:
@@ -21,8 +21,8 @@ def sources(*parts: str) -> str:
 def test_every_trouble_has_its_label() -> None:
     told = set(_LITERAL.findall(sources("core", "service", "worker")))
     # The worker's loops and chores tell of their failures under their own names.
-    told |= {f"{name}_failed" for name in _NAMED.findall(sources("worker"))}
-    assert told - set(TROUBLES) == set()
+    told |= {f"{name}_failed" for name in _KEYWORD.findall(sources("worker"))}
+    assert told - set(WARNINGS) == set()
     assert "job_step_failed" in told
 
 

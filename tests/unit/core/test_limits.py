@@ -9,14 +9,14 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from core.tenants.limits import (
-    LEAST_WEIGHT,
-    MOST_WEIGHT,
+    MAX_WEIGHT,
+    MIN_WEIGHT,
     GlobalLimits,
     Limits,
     Priority,
     Window,
     lua_pattern,
-    spans_at,
+    usage_windows_at,
 )
 
 LAST_MOMENT = datetime(2026, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC)
@@ -58,7 +58,7 @@ def test_global_figures_that_no_rule_could_go_by_are_refused(wrong: dict[str, An
         GlobalLimits(**wrong)
 
 
-@pytest.mark.parametrize("weight", [LEAST_WEIGHT, 1, MOST_WEIGHT])
+@pytest.mark.parametrize("weight", [MIN_WEIGHT, 1, MAX_WEIGHT])
 def test_weights_may_be_anything_between(weight: float) -> None:
     assert Limits(weight=weight).weight == weight
 
@@ -82,27 +82,27 @@ def test_nothing_is_limited_unless_said() -> None:
 
 
 def test_the_last_moment_of_a_year_is_in_its_day_and_month() -> None:
-    day, month = spans_at(LAST_MOMENT)
+    day, month = usage_windows_at(LAST_MOMENT)
     ends = datetime(2027, 1, 1, tzinfo=UTC)
-    assert (day.window, day.name, day.resets_at) == (Window.DAY, "20261231", ends)
-    assert (month.window, month.name, month.resets_at) == (Window.MONTH, "202612", ends)
+    assert (day.kind, day.name, day.resets_at) == (Window.DAY, "20261231", ends)
+    assert (month.kind, month.name, month.resets_at) == (Window.MONTH, "202612", ends)
 
 
 def test_a_microsecond_later_both_are_new() -> None:
-    day, month = spans_at(LAST_MOMENT + timedelta(microseconds=1))
+    day, month = usage_windows_at(LAST_MOMENT + timedelta(microseconds=1))
     assert (day.name, month.name) == ("20270101", "202701")
     assert month.resets_at == datetime(2027, 2, 1, tzinfo=UTC)
 
 
 @pytest.mark.parametrize(("year", "days"), [(2026, 28), (2028, 29)])
 def test_february_ends_when_it_ends(year: int, days: int) -> None:
-    _, month = spans_at(datetime(year, 2, days, 23, 59, tzinfo=UTC))
+    _, month = usage_windows_at(datetime(year, 2, days, 23, 59, tzinfo=UTC))
     assert month.resets_at == datetime(year, 3, 1, tzinfo=UTC)
 
 
 def test_the_machines_zone_does_not_matter() -> None:
     east = timezone(timedelta(hours=14))
-    assert spans_at(LAST_MOMENT.astimezone(east)) == spans_at(LAST_MOMENT)
+    assert usage_windows_at(LAST_MOMENT.astimezone(east)) == usage_windows_at(LAST_MOMENT)
 
 
 @pytest.mark.parametrize(

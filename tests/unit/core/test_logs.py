@@ -11,18 +11,18 @@ from typing import TYPE_CHECKING, get_args
 import pytest
 
 from core.observability.events import Event, OperationalWarning, RequestServed, UpstreamCalled
-from core.observability.log_context import Subject, about
-from core.observability.logs import LINES, configure_logging, redact
+from core.observability.log_context import LogContext, bind_log_context
+from core.observability.logs import LOG_LINES, configure_logging, redact
 from core.settings import LogFormat, LogLevel
-from core.tenants.api_keys import mint_key
-from core.webhooks.secrets import mint_webhook_secret
-from tests.fakes.traces import DROPPED, KEPT, TRACE
+from core.tenants.api_keys import build_api_key
+from core.webhooks.secrets import encode_webhook_secret
+from tests.fakes.traces import NOT_SAMPLED, SAMPLED, TRACE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-KEY = mint_key("video-team", b"k" * 32)
-SECRET = mint_webhook_secret(b"s" * 32)
+KEY = build_api_key("video-team", b"k" * 32)
+SECRET = encode_webhook_secret(b"s" * 32)
 
 
 @pytest.fixture(autouse=True)
@@ -35,13 +35,13 @@ def _root_logger_as_it_was() -> Iterator[None]:
 
 def test_every_event_has_a_word_that_stays() -> None:
     words = """
-    account_balance_read admin_action batch_admitted batch_ended cache_lookup
+    account_balance_read admin_action batch_admitted batch_completed cache_lookup
     circuit_breaker_transitioned cost_saved cost_settled delivery_attempted endpoint_disabled
     job_admitted job_deleted job_polled job_transitioned operational_warning redis_answered
     redis_disconnected redis_reconnected request_served submit_answered upstream_called
     """
-    assert set(LINES) == set(get_args(Event))
-    assert sorted(word for word, _ in LINES.values()) == words.split()
+    assert set(LOG_LINES) == set(get_args(Event))
+    assert sorted(word for word, _ in LOG_LINES.values()) == words.split()
 
 
 def test_an_event_is_one_json_line_without_its_empty_fields() -> None:
@@ -73,7 +73,9 @@ def line_of(event: Event) -> dict[str, object]:
 
 
 def test_a_line_names_its_trace_and_not_its_span() -> None:
-    served = RequestServed("r", "GET", "/", 200, timedelta(), trace=KEPT, caller_trace=DROPPED)
+    served = RequestServed(
+        "r", "GET", "/", 200, timedelta(), trace=SAMPLED, caller_trace=NOT_SAMPLED
+    )
     line = line_of(served)
     assert line["trace_id"] == TRACE
     assert {"trace", "caller_trace"}.isdisjoint(line)
@@ -81,7 +83,7 @@ def test_a_line_names_its_trace_and_not_its_span() -> None:
 
 def test_a_line_names_the_job_that_its_event_knows_nothing_of() -> None:
     called = UpstreamCalled("status", "ok", 200, timedelta())
-    with about(Subject("acme", "req_1", KEPT)):
+    with bind_log_context(LogContext("acme", "req_1", SAMPLED)):
         line = line_of(called)
     assert (line["tenant"], line["job_id"], line["trace_id"]) == ("acme", "req_1", TRACE)
     assert {"tenant", "job_id", "trace_id"}.isdisjoint(line_of(called))

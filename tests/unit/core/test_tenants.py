@@ -8,15 +8,15 @@ import hashlib
 import pytest
 
 from core.errors import InvalidInput, Unauthenticated
-from core.tenants.api_keys import digest_of, mint_key, read_key
-from core.tenants.tenant import check_name
+from core.tenants.api_keys import api_key_digest, build_api_key, parse_api_key
+from core.tenants.tenant import check_tenant_name
 
-KEY = mint_key("video-team", bytes(range(32)))
+KEY = build_api_key("video-team", bytes(range(32)))
 
 
 def is_refused(key: str) -> bool:
     try:
-        read_key(key)
+        parse_api_key(key)
     except Unauthenticated:
         return True
     return False
@@ -26,13 +26,13 @@ def test_the_form_of_a_key_is_known_outside_and_stays() -> None:
     body = base64.b32encode(bytes(range(32))).decode().rstrip("=")
     assert KEY.startswith(f"rcg_video-team_{body}")
     assert len(KEY) == len("rcg_video-team_") + 52 + 8
-    assert digest_of(KEY) == hashlib.sha256(KEY.encode()).hexdigest()
+    assert api_key_digest(KEY) == hashlib.sha256(KEY.encode()).hexdigest()
 
 
 def test_the_digest_does_not_hold_the_secret() -> None:
     secret = KEY.removeprefix("rcg_video-team_")
-    assert secret not in digest_of(KEY)
-    assert digest_of(KEY) != digest_of(KEY[:-1] + ("0" if KEY[-1] != "0" else "1"))
+    assert secret not in api_key_digest(KEY)
+    assert api_key_digest(KEY) != api_key_digest(KEY[:-1] + ("0" if KEY[-1] != "0" else "1"))
 
 
 @pytest.mark.parametrize("position", range(len(KEY)))
@@ -74,7 +74,7 @@ def test_what_is_no_key_of_ours_is_refused(key: str) -> None:
 
 @pytest.mark.parametrize("name", ["a", "0", "video-team", "a--b", "a" * 40])
 def test_good_names_pass(name: str) -> None:
-    assert check_name(name) == name
+    assert check_tenant_name(name) == name
 
 
 @pytest.mark.parametrize(
@@ -84,4 +84,4 @@ def test_good_names_pass(name: str) -> None:
 )
 def test_a_name_that_could_be_misread_is_refused(name: str) -> None:
     with pytest.raises(InvalidInput):
-        check_name(name)
+        check_tenant_name(name)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.fakes.face import Face, open_face
+from tests.fakes.face import AppHarness, open_app
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -15,19 +15,19 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def face() -> Face:
+def app() -> AppHarness:
     """A face over empty stores."""
-    return open_face()
+    return open_app()
 
 
 @pytest.fixture
-async def key(face: Face) -> str:
+async def key(app: AppHarness) -> str:
     """The key of the tenant `video-team`."""
-    return await face.tenant()
+    return await app.tenant()
 
 
 @pytest.fixture
-async def caller(face: Face, key: str) -> AsyncIterator[httpx.AsyncClient]:
+async def caller(app: AppHarness, key: str) -> AsyncIterator[httpx.AsyncClient]:
     """Who holds that key."""
-    async with face.client(key) as client:
+    async with app.client(key) as client:
         yield client

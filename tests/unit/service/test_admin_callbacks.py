@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from core.store.webhook_endpoints import SetupChange
-from core.webhooks.delivery import Delivery, DeliveryState, EventType
-from core.webhooks.endpoint import Disabled, channel_of_endpoint
-from service.webhooks.webhook_service import MOST_SCANNED
+from core.store.webhook_endpoints import WebhookConfigUpdate
+from core.webhooks.delivery import Delivery, DeliveryState, WebhookEventType
+from core.webhooks.endpoint import DisabledReason, queue_of_endpoint
+from service.webhooks.webhook_service import MAX_SCANNED
 from tests.fakes.face import KLING_INPUT, KLING_PATH
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     import httpx
 
-    from tests.fakes.face import Face
+    from tests.fakes.face import AppHarness
 
 TOKEN = "operators-token-of-32-characters"
 TENANT = "video-team"
@@ -30,36 +30,41 @@ D = DeliveryState
 
 
 @pytest.fixture
-async def operator(face: Face, key: str) -> AsyncIterator[httpx.AsyncClient]:
+async def operator(app: AppHarness, key: str) -> AsyncIterator[httpx.AsyncClient]:
     """Who holds the operators' token, where the tenant `video-team` is."""
     assert key
-    face.admit_operators(TOKEN)
-    async with face.client(TOKEN) as http:
+    app.enable_admin_api(TOKEN)
+    async with app.client(TOKEN) as http:
         yield http
 
 
-async def acts(face: Face) -> list[tuple[str, str, str]]:
+async def audit_entries(app: AppHarness) -> list[tuple[str, str, str]]:
     """The audit log, oldest first."""
-    entries = await face.stores.controls.audit(100)
+    entries = await app.stores.operations.list_audit_entries(100)
     return [(entry.action, entry.subject, entry.change) for entry in reversed(entries)]
 
 
-async def made(face: Face, number: int, state: DeliveryState, **changes: Any) -> Delivery:  # noqa: ANN401 - fields of the record
+async def create_delivery(
+    app: AppHarness,
+    number: int,
+    state: DeliveryState,
+    **changes: Any,  # noqa: ANN401 - fields of the record
+) -> Delivery:
     """A delivery of the tenant's, made now."""
     plain = Delivery(
         id=f"msg_{number:04}",
         job_id=None,
         tenant=TENANT,
-        event=EventType.COMPLETED,
+        event=WebhookEventType.COMPLETED,
         url=URL,
-        created_at=face.clock.now(),
-        due_at=None,
+        created_at=app.clock.now(),
+        next_attempt_at=None,
         state=state,
-        endpoint="default",
-        channel=channel_of_endpoint(TENANT, "default"),
+        endpoint_id="default",
+        queue=queue_of_endpoint(TENANT, "default"),
     )
     delivery = replace(plain, **changes)
-    assert await face.stores.deliveries.post(None, delivery)
+    assert await app.stores.deliveries.enqueue(None, delivery)
     return delivery
 
 
@@ -81,9 +86,9 @@ REPLAYED = "2026-02-28T12:00:00+00:00 to 2026-03-01T12:00:00+00:00; failed,held;
 
 
 async def test_each_act_is_noted_without_secrets_and_reading_is_not(
-    face: Face, operator: httpx.AsyncClient
+    app: AppHarness, operator: httpx.AsyncClient
 ) -> None:
-    delivery = await made(face, 1, D.FAILED)
+    delivery = await create_delivery(app, 1, D.FAILED)
     await operator.post(f"{ROOT}/endpoints", json={"url": URL})
     await operator.patch(f"{ROOT}/endpoints/default", json={"headers": {"x": "hidden"}})
     await operator.post(f"{ROOT}/deliveries/{delivery.id}/resend")
@@ -93,7 +98,7 @@ async def test_each_act_is_noted_without_secrets_and_reading_is_not(
     await operator.delete(f"{ROOT}/endpoints/default")
     for path in ("endpoints", "deliveries", "usage"):
         assert (await operator.get(f"{ROOT}/{path}")).status_code == 200
-    assert await acts(face) == [
+    assert await audit_entries(app) == [
         ("webhook.add", TENANT, "default"),
         ("webhook.change", TENANT, "default: headers"),
         ("webhook.resend", TENANT, delivery.id),
@@ -105,11 +110,11 @@ async def test_each_act_is_noted_without_secrets_and_reading_is_not(
 
 
 async def test_deliveries_are_found_resent_and_replayed(
-    face: Face, operator: httpx.AsyncClient, caller: httpx.AsyncClient
+    app: AppHarness, operator: httpx.AsyncClient, caller: httpx.AsyncClient
 ) -> None:
     for number, state in enumerate((D.FAILED, D.DELIVERED)):
-        await made(face, number, state)
-        face.clock.move(SECOND)
+        await create_delivery(app, number, state)
+        app.clock.move(SECOND)
     page = (await operator.get(f"{ROOT}/deliveries", params={"limit": 1})).json()
     assert [each["id"] for each in page["deliveries"]] == ["msg_0001"]
     own = (await caller.get("/v1/deliveries", params={"limit": 1})).json()
@@ -121,7 +126,7 @@ async def test_deliveries_are_found_resent_and_replayed(
     assert (told.status_code, told.json()["status"]) == (202, "pending")
     told = await operator.post(f"{ROOT}/replay", json={"since": "2026-02-28T12:00:00Z"})
     assert (told.status_code, told.json()["statuses"]) == (202, ["failed", "held"])
-    assert len((await face.stores.replays.load(TENANT)).stretches) == 1
+    assert len((await app.stores.replays.load(TENANT)).ranges) == 1
 
 
 REFUSED: tuple[tuple[str, str, Any, int], ...] = (
@@ -139,7 +144,7 @@ REFUSED: tuple[tuple[str, str, Any, int], ...] = (
 
 @pytest.mark.parametrize(("method", "path", "body", "status"), REFUSED)
 async def test_what_is_refused_is_not_noted(
-    face: Face,
+    app: AppHarness,
     operator: httpx.AsyncClient,
     method: str,
     path: str,
@@ -148,7 +153,7 @@ async def test_what_is_refused_is_not_noted(
 ) -> None:
     refused = await operator.request(method, f"{ROOT}/{path}", json=body)
     assert refused.status_code == status
-    assert await acts(face) == []
+    assert await audit_entries(app) == []
 
 
 @pytest.mark.parametrize("tenant", ["nobody", "video-team:webhooks", "Video", "-"])
@@ -171,10 +176,10 @@ async def test_of_a_deleted_tenant_there_is_nothing_either(operator: httpx.Async
 
 
 async def test_another_tenant_s_callback_is_not_resent(
-    face: Face, operator: httpx.AsyncClient
+    app: AppHarness, operator: httpx.AsyncClient
 ) -> None:
-    await face.tenant("other")
-    delivery = await made(face, 1, D.FAILED)
+    await app.tenant("other")
+    delivery = await create_delivery(app, 1, D.FAILED)
     answer = await operator.post(f"/admin/v1/tenants/other/deliveries/{delivery.id}/resend")
     assert answer.status_code == 404
 
@@ -183,20 +188,20 @@ async def test_another_tenant_s_callback_is_not_resent(
 
 
 async def test_use_shows_which_endpoint_gets_nothing_since_when_why_and_what_it_is_owed(
-    face: Face, operator: httpx.AsyncClient, caller: httpx.AsyncClient
+    app: AppHarness, operator: httpx.AsyncClient, caller: httpx.AsyncClient
 ) -> None:
     await caller.post("/v1/webhooks/endpoints", json={"url": URL})
     other = await caller.post("/v1/webhooks/endpoints", json={"url": "stream:jobs"})
     assert (await caller.get("/v1/usage")).json()["disabled_endpoints"] == []
-    setup = await face.resources.mailroom.setup(TENANT)
-    lost = setup.disabling("default", Disabled.FAILING, face.clock.now())
-    assert await face.stores.webhooks.change(SetupChange(setup, lost))
+    setup = await app.resources.webhooks.load_config(TENANT)
+    lost = setup.with_disabled_endpoint("default", DisabledReason.FAILING, app.clock.now())
+    assert await app.stores.webhooks.update(WebhookConfigUpdate(setup, lost))
     job = (await caller.post(KLING_PATH, json=KLING_INPUT)).json()["request_id"]
     await caller.post(f"/v1/requests/{job}/cancel")  # held for the one, sent to the other
-    await made(face, 1, D.FAILED)
-    await made(face, 2, D.PENDING, due_at=face.clock.now())
-    await made(face, 3, D.DELIVERED)
-    await made(face, 4, D.FAILED, endpoint=other.json()["id"])
+    await create_delivery(app, 1, D.FAILED)
+    await create_delivery(app, 2, D.PENDING, next_attempt_at=app.clock.now())
+    await create_delivery(app, 3, D.DELIVERED)
+    await create_delivery(app, 4, D.FAILED, endpoint_id=other.json()["id"])
     shown = (await caller.get("/v1/usage")).json()["disabled_endpoints"]
     assert shown == [
         {
@@ -212,12 +217,14 @@ async def test_use_shows_which_endpoint_gets_nothing_since_when_why_and_what_it_
     assert (await caller.get("/v1/usage")).json()["disabled_endpoints"] == []
 
 
-async def test_what_is_owed_is_counted_within_bounds(face: Face, caller: httpx.AsyncClient) -> None:
+async def test_what_is_owed_is_counted_within_bounds(
+    app: AppHarness, caller: httpx.AsyncClient
+) -> None:
     await caller.post("/v1/webhooks/endpoints", json={"url": URL})
     await caller.patch("/v1/webhooks/endpoints/default", json={"enabled": False})
-    await made(face, 0, D.HELD)
-    face.clock.move(timedelta(days=8))  # what is older than a result is not sent any more
-    for number in range(1, MOST_SCANNED + 6):
-        await made(face, number, D.HELD)
+    await create_delivery(app, 0, D.HELD)
+    app.clock.move(timedelta(days=8))  # what is older than a result is not sent any more
+    for number in range(1, MAX_SCANNED + 6):
+        await create_delivery(app, number, D.HELD)
     (shown,) = (await caller.get("/v1/usage")).json()["disabled_endpoints"]
-    assert shown["owed"] == MOST_SCANNED
+    assert shown["owed"] == MAX_SCANNED

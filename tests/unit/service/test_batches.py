@@ -8,23 +8,23 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 import pytest
 
-from core.batches import MOST_ITEMS
+from core.batches import MAX_BATCH_ITEMS
 from core.errors import StoreSilent
-from core.jobs.job import Fact, JobState
+from core.jobs.job import JobState, Trigger
 from core.money import MicroUsd
 from core.observability.events import BatchAdmitted, JobAdmitted
-from core.store.codecs import DELIVERIES
+from core.store.codecs import DELIVERY_CODEC
 from core.tenants.api_keys import Scope
 from core.tenants.limits import Limits
-from core.transactions.job_update import Change, Outcome
+from core.transactions.job_update import Change, WriteResult
 from service.parsing.json_body import BodyLimits
 from tests.fakes.face import KLING, KLING_INPUT
-from worker.batches.completion import BatchCloser, CloserHands
+from worker.batches.completion import BatchCompleter, BatchCompleterDependencies
 
 if TYPE_CHECKING:
     import httpx
 
-    from tests.fakes.face import Face
+    from tests.fakes.face import AppHarness
 
 URL: Final = "/v1/batches"
 UNKNOWN: Final = "bat_01KAP7ZJ5V9GQH6MTB2X0C4E8R"
@@ -40,19 +40,19 @@ def batch(*items: object, **fields: object) -> dict[str, Any]:
     return {"items": list(items), **fields}
 
 
-async def sent(caller: httpx.AsyncClient, *items: object, **fields: object) -> dict[str, Any]:
+async def post_batch(caller: httpx.AsyncClient, *items: object, **fields: object) -> dict[str, Any]:
     answer = await caller.post(URL, json=batch(*items, **fields))
     assert answer.status_code == 202, answer.text
     found: dict[str, Any] = answer.json()
     return found
 
 
-async def end_all(face: Face) -> None:
-    for job in face.stores.memory.every_job():
-        if not job.final:
-            now = face.clock.now()
-            after = job.after(Fact.CANCEL_ASKED, now, due_at=None, finished_at=now)
-            assert await face.stores.jobs.store(Change(job, after)) is Outcome.STORED
+async def end_all(app: AppHarness) -> None:
+    for job in app.stores.memory.all_jobs():
+        if not job.is_final:
+            now = app.clock.now()
+            after = job.transition(Trigger.CANCEL_REQUESTED, now, next_run_at=None, finished_at=now)
+            assert await app.stores.jobs.store(Change(job, after)) is WriteResult.STORED
 
 
 def counted(**found: int) -> dict[str, int]:
@@ -61,7 +61,7 @@ def counted(**found: int) -> dict[str, int]:
     return {"total": admitted} | dict.fromkeys(names, 0) | found
 
 
-async def test_a_batch_is_taken_in_and_read(face: Face, caller: httpx.AsyncClient) -> None:
+async def test_a_batch_is_taken_in_and_read(app: AppHarness, caller: httpx.AsyncClient) -> None:
     answer = await caller.post(URL, json=batch(item(0), item(1), reference="films"))
     document = answer.json()
     assert answer.status_code == 202
@@ -75,11 +75,11 @@ async def test_a_batch_is_taken_in_and_read(face: Face, caller: httpx.AsyncClien
     assert (await caller.get(document["batch_url"])).json() == document
     job = await caller.get(f"/v1/requests/{document['items'][1]['request_id']}")
     assert job.json()["reference"] == "shot-1"
-    assert face.of(BatchAdmitted)[0].size == 2
-    assert len(face.of(JobAdmitted)) == 2
+    assert app.events_of(BatchAdmitted)[0].size == 2
+    assert len(app.events_of(JobAdmitted)) == 2
 
 
-async def test_inputs_are_kept_byte_for_byte(face: Face, caller: httpx.AsyncClient) -> None:
+async def test_inputs_are_kept_byte_for_byte(app: AppHarness, caller: httpx.AsyncClient) -> None:
     raw = (
         b'{ "prompt" : "a \\u0041}\\"]" ,"start_image_url":"https://e.example/\xc3\xa9.png",\n'
         b'"duration" : 5.0,"seed":9007199254740993 }'
@@ -88,19 +88,19 @@ async def test_inputs_are_kept_byte_for_byte(face: Face, caller: httpx.AsyncClie
     answer = await caller.post(URL, content=body)
     assert answer.status_code == 202
     job_id = answer.json()["items"][0]["request_id"]
-    assert await face.stores.jobs.input(job_id) == raw
+    assert await app.stores.jobs.load_input(job_id) == raw
 
 
 async def test_options_have_the_names_and_rules_of_a_submit(
-    face: Face, caller: httpx.AsyncClient
+    app: AppHarness, caller: httpx.AsyncClient
 ) -> None:
-    await sent(
+    await post_batch(
         caller, item(priority="low", timeout=60.0, max_cost=5.5, webhook_intermediate_status=True)
     )
-    (job,) = face.stores.memory.every_job()
+    (job,) = app.stores.memory.all_jobs()
     assert (job.priority, job.webhook_intermediate) == (2, True)
-    assert job.finish_by is not None
-    assert (job.finish_by - job.created_at).total_seconds() == 60
+    assert job.deadline is not None
+    assert (job.deadline - job.created_at).total_seconds() == 60
 
 
 WRONG_BODIES: Final = {
@@ -116,7 +116,7 @@ WRONG_BODIES: Final = {
     "no address": b'{"items": [{}], "webhook": "http://127.0.0.1/"}',
     "a list for an option": b'{"items": [{}], "reference": []}',
     "a field twice": b'{"items": [{}], "items": [{}]}',
-    "too many": orjson.dumps({"items": [{}] * (MOST_ITEMS + 1)}),
+    "too many": orjson.dumps({"items": [{}] * (MAX_BATCH_ITEMS + 1)}),
 }
 
 
@@ -152,19 +152,19 @@ WRONG_ITEMS: Final[dict[str, tuple[Any, str]]] = {
 
 @pytest.mark.parametrize(("wrong", "path"), WRONG_ITEMS.values(), ids=WRONG_ITEMS)
 async def test_a_wrong_item_refuses_the_whole(
-    face: Face, caller: httpx.AsyncClient, wrong: object, path: str
+    app: AppHarness, caller: httpx.AsyncClient, wrong: object, path: str
 ) -> None:
     answer = await caller.post(URL, json=batch(item(0), wrong))
     assert (answer.status_code, answer.json()["code"]) == (422, "invalid_input")
     assert [error["path"] for error in answer.json()["errors"]] == [f"/items/1{path}"]
-    assert face.stores.memory.jobs == {}
+    assert app.stores.memory.jobs == {}
 
 
 @pytest.mark.parametrize(("wrong", "path"), WRONG_ITEMS.values(), ids=WRONG_ITEMS)
 async def test_where_it_may_fit_a_wrong_item_is_told_alone(
     caller: httpx.AsyncClient, wrong: object, path: str
 ) -> None:
-    document = await sent(caller, wrong, item(0), admit="fit")
+    document = await post_batch(caller, wrong, item(0), admit="fit")
     assert document["counts"] == counted(refused=1, in_queue=1)
     first, second = document["items"]
     assert first["error"]["status"] in {402, 422}
@@ -186,22 +186,22 @@ async def test_a_field_twice_in_an_item_is_its_fault(caller: httpx.AsyncClient) 
 
 
 async def test_of_items_that_are_all_wrong_there_is_no_batch(
-    face: Face, caller: httpx.AsyncClient
+    app: AppHarness, caller: httpx.AsyncClient
 ) -> None:
     answer = await caller.post(URL, json=batch({}, {}, admit="fit"))
     assert answer.status_code == 422
-    assert face.stores.memory.batches == {}
+    assert app.stores.memory.batches == {}
 
 
 async def test_an_input_has_the_bound_of_a_submit(caller: httpx.AsyncClient) -> None:
     long = {**KLING_INPUT, "prompt": "x" * 5000}
-    document = await sent(caller, item(0), item(input=long), admit="fit")
+    document = await post_batch(caller, item(0), item(input=long), admit="fit")
     assert document["items"][1]["error"]["code"] == "body_too_large"
 
 
-async def test_the_whole_has_a_bound_of_its_own(face: Face, caller: httpx.AsyncClient) -> None:
-    small = BodyLimits(100, face.resources.policy.batch.time)
-    face.change(policy=replace(face.resources.policy, batch=small))
+async def test_the_whole_has_a_bound_of_its_own(app: AppHarness, caller: httpx.AsyncClient) -> None:
+    small = BodyLimits(100, app.resources.policy.batch_body_limits.timeout)
+    app.replace_resources(policy=replace(app.resources.policy, batch_body_limits=small))
     assert (await caller.post(URL, json=batch(item(0)))).status_code == 413
 
 
@@ -214,35 +214,35 @@ LIMITED: Final = {
 
 @pytest.mark.parametrize(("limits", "status", "code", "policy"), LIMITED.values(), ids=LIMITED)
 async def test_a_limit_refuses_the_whole(
-    face: Face, limits: Limits, status: int, code: str, policy: str
+    app: AppHarness, limits: Limits, status: int, code: str, policy: str
 ) -> None:
-    key = await face.tenant(limits=limits)
-    async with face.client(key) as caller:
+    key = await app.tenant(limits=limits)
+    async with app.client(key) as caller:
         answer = await caller.post(URL, json=batch(*map(item, range(3))))
         problem = answer.json()
         assert (answer.status_code, problem["code"]) == (status, code)
         assert problem["errors"][-1]["path"] == "/items/2"
         assert problem["violated-policies"] == [policy]
         assert ("retry-after" in answer.headers) == (status != 403)
-    assert face.stores.memory.jobs == {}
+    assert app.stores.memory.jobs == {}
 
 
-async def test_what_fits_the_limits_is_taken_in(face: Face) -> None:
-    key = await face.tenant(limits=Limits(jobs_per_day=2))
-    async with face.client(key) as caller:
-        document = await sent(caller, *map(item, range(3)), admit="fit")
+async def test_what_fits_the_limits_is_taken_in(app: AppHarness) -> None:
+    key = await app.tenant(limits=Limits(jobs_per_day=2))
+    async with app.client(key) as caller:
+        document = await post_batch(caller, *map(item, range(3)), admit="fit")
         assert document["counts"] == counted(in_queue=2, refused=1)
         error = document["items"][2]["error"]
         assert (error["code"], error["violated-policies"]) == ("limit_reached", ["jobs-per-day"])
         assert error["retry_after"] > 0
-        await end_all(face)
+        await end_all(app)
         again = await caller.post(URL, json=batch(item(9), admit="fit"))
         assert again.status_code == 429
 
 
-async def test_a_batch_tells_how_the_limits_stand_after_it(face: Face) -> None:
-    key = await face.tenant(limits=Limits(jobs_per_day=3))
-    async with face.client(key) as caller:
+async def test_a_batch_tells_how_the_limits_stand_after_it(app: AppHarness) -> None:
+    key = await app.tenant(limits=Limits(jobs_per_day=3))
+    async with app.client(key) as caller:
         answer = await caller.post(URL, json=batch(*map(item, range(2))))
         assert answer.status_code == 202
         assert answer.headers["ratelimit-policy"] == '"jobs-per-day";q=3;w=86400'
@@ -251,15 +251,15 @@ async def test_a_batch_tells_how_the_limits_stand_after_it(face: Face) -> None:
         assert answer.headers["ratelimit"].startswith('"jobs-per-day";r=0;t=')
 
 
-async def test_identical_items_join_the_first(face: Face, caller: httpx.AsyncClient) -> None:
-    document = await sent(caller, *[item(1, cache="use")] * 50)
+async def test_identical_items_join_the_first(app: AppHarness, caller: httpx.AsyncClient) -> None:
+    document = await post_batch(caller, *[item(1, cache="use")] * 50)
     assert [one["gateway_cache"] for one in document["items"]] == ["miss"] + ["joined"] * 49
-    states = [job.state for job in face.stores.memory.every_job()]
+    states = [job.state for job in app.stores.memory.all_jobs()]
     assert states.count(JobState.QUEUED) == 1
 
 
 async def test_a_page_of_items(caller: httpx.AsyncClient) -> None:
-    document = await sent(caller, *map(item, range(5)))
+    document = await post_batch(caller, *map(item, range(5)))
     page = await caller.get(f"{document['batch_url']}?offset=3&limit=1")
     assert [one["index"] for one in page.json()["items"]] == [3]
     for query in ("offset=-1", "limit=0", "limit=1001", "limit=x", "page=1"):
@@ -267,11 +267,11 @@ async def test_a_page_of_items(caller: httpx.AsyncClient) -> None:
         assert answer.status_code == 400
 
 
-async def test_batches_are_listed(face: Face, caller: httpx.AsyncClient) -> None:
+async def test_batches_are_listed(app: AppHarness, caller: httpx.AsyncClient) -> None:
     made = []
     for number in range(3):
-        made.append((await sent(caller, item(number)))["batch_id"])
-        face.clock.move(face.resources.policy.heartbeat)
+        made.append((await post_batch(caller, item(number)))["batch_id"])
+        app.clock.move(app.resources.policy.heartbeat)
     first = (await caller.get(f"{URL}?limit=2")).json()
     assert [one["batch_id"] for one in first["batches"]] == made[:0:-1]
     rest = (await caller.get(f"{URL}?limit=2&cursor={first['next_cursor']}")).json()
@@ -281,12 +281,12 @@ async def test_batches_are_listed(face: Face, caller: httpx.AsyncClient) -> None
         assert (await caller.get(f"{URL}?{query}")).status_code == 400
 
 
-async def test_the_rest_is_cancelled(face: Face, caller: httpx.AsyncClient) -> None:
-    document = await sent(caller, *[item(1, cache="use")] * 3, item(2), item(3))
-    first = face.stores.memory.every_job()[3]
-    now = face.clock.now()
-    claimed = first.after(Fact.CLAIMED, now, due_at=now)
-    assert await face.stores.jobs.store(Change(first, claimed)) is Outcome.STORED
+async def test_the_rest_is_cancelled(app: AppHarness, caller: httpx.AsyncClient) -> None:
+    document = await post_batch(caller, *[item(1, cache="use")] * 3, item(2), item(3))
+    first = app.stores.memory.all_jobs()[3]
+    now = app.clock.now()
+    claimed = first.transition(Trigger.CLAIMED, now, next_run_at=now)
+    assert await app.stores.jobs.store(Change(first, claimed)) is WriteResult.STORED
     answer = await caller.post(document["cancel_url"])
     cancelled = answer.json()
     assert answer.status_code == 200
@@ -301,27 +301,27 @@ async def test_the_rest_is_cancelled(face: Face, caller: httpx.AsyncClient) -> N
     assert again["outcomes"] == {"requested": 1, "cancelled": 0, "not_cancellable": 0}
 
 
-async def test_another_tenant_knows_of_nothing(face: Face, caller: httpx.AsyncClient) -> None:
-    document = await sent(caller, item(0))
-    async with face.client(await face.tenant("others")) as other:
+async def test_another_tenant_knows_of_nothing(app: AppHarness, caller: httpx.AsyncClient) -> None:
+    document = await post_batch(caller, item(0))
+    async with app.client(await app.tenant("others")) as other:
         for path in (document["batch_url"], f"{URL}/{UNKNOWN}", f"{URL}/x"):
             assert (await other.get(path)).status_code == 404
             assert (await other.post(f"{path}/cancel")).status_code == 404
         assert (await other.get(URL)).json() == {"batches": []}
 
 
-async def test_each_call_needs_its_scope(face: Face) -> None:
-    async with face.client(await face.tenant(scopes=frozenset({Scope.READ}))) as reader:
+async def test_each_call_needs_its_scope(app: AppHarness) -> None:
+    async with app.client(await app.tenant(scopes=frozenset({Scope.READ}))) as reader:
         assert (await reader.post(URL, json=batch(item(0)))).status_code == 403
         assert (await reader.post(URL, json={})).status_code == 403
         assert (await reader.post(f"{URL}/{UNKNOWN}/cancel")).status_code == 403
         assert (await reader.get(URL)).status_code == 200
-    async with face.client() as stranger:
+    async with app.client() as stranger:
         assert (await stranger.post(URL, json={})).status_code == 401
 
 
 async def test_a_key_is_answered_with_the_batch_as_it_stands(
-    face: Face, caller: httpx.AsyncClient
+    app: AppHarness, caller: httpx.AsyncClient
 ) -> None:
     key = {"idempotency-key": '"one"'}
     body = batch(item(0), {}, item(1), admit="fit")
@@ -330,7 +330,7 @@ async def test_a_key_is_answered_with_the_batch_as_it_stands(
     assert "idempotency-replayed" not in first.headers
     assert (second.status_code, second.headers["idempotency-replayed"]) == (202, "true")
     assert second.json() == first.json()
-    await end_all(face)
+    await end_all(app)
     third = await caller.post(URL, json=body, headers=key)
     assert (third.status_code, third.json()["counts"]["cancelled"]) == (200, 2)
     for other in (
@@ -339,40 +339,40 @@ async def test_a_key_is_answered_with_the_batch_as_it_stands(
         batch(item(0), item(1)),
     ):
         assert (await caller.post(URL, json=other, headers=key)).status_code == 422
-    assert len(face.of(BatchAdmitted)) == 1
+    assert len(app.events_of(BatchAdmitted)) == 1
 
 
-async def test_a_silent_store_leaves_it_open(face: Face, caller: httpx.AsyncClient) -> None:
+async def test_a_silent_store_leaves_it_open(app: AppHarness, caller: httpx.AsyncClient) -> None:
     class Silent:
         async def admit(self, _: object) -> None:
             raise StoreSilent
 
-    face.change(batches=Silent())
+    app.replace_resources(batches=Silent())
     answer = await caller.post(URL, json=batch(item(0)))
     assert (answer.status_code, answer.json()["code"]) == (503, "acceptance_unclear")
     assert "/v1/batches/bat_" in answer.json()["detail"]
 
 
-async def test_the_end_is_told_once_to_the_batchs_own_address(face: Face) -> None:
-    key = await face.tenant(webhook="https://hooks.example/default")
-    async with face.client(key) as caller:
-        await sent(caller, item(0), reference="films", webhook="https://own.example/hook")
-        await sent(caller, item(1))
-    closer = BatchCloser(
-        CloserHands(
-            face.stores.batches,
-            face.stores.webhooks,
-            face.clock,
-            face.resources.ids,
-            face.events.append,
+async def test_the_end_is_told_once_to_the_batchs_own_address(app: AppHarness) -> None:
+    key = await app.tenant(webhook="https://hooks.example/default")
+    async with app.client(key) as caller:
+        await post_batch(caller, item(0), reference="films", webhook="https://own.example/hook")
+        await post_batch(caller, item(1))
+    closer = BatchCompleter(
+        BatchCompleterDependencies(
+            app.stores.batches,
+            app.stores.webhooks,
+            app.clock,
+            app.resources.ids,
+            app.events.append,
         )
     )
     await closer.run_once()
-    assert face.stores.memory.deliveries == {}
-    await end_all(face)
+    assert app.stores.memory.deliveries == {}
+    await end_all(app)
     await closer.run_once()
     await closer.run_once()
-    told = [DELIVERIES.read(row.doc) for row in face.stores.memory.deliveries.values()]
+    told = [DELIVERY_CODEC.decode(row.doc) for row in app.stores.memory.deliveries.values()]
     assert {delivery.event for delivery in told} == {"batch.completed"}
     found = {delivery.url: orjson.loads(delivery.data or "") for delivery in told}
     assert set(found) == {"https://own.example/hook", "https://hooks.example/default"}

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from core.billing.settlement import Verdict
-from core.jobs.job import Billed, CancelOutcome, Fact, Job, JobState, PublicStatus
-from core.jobs.timeline import Note
+from core.billing.settlement import SettlementStatus
+from core.jobs.job import BillingStatus, CancelOutcome, Job, JobState, PublicStatus, Trigger
+from core.jobs.timeline import TimelineKind
 from core.observability.events import CostSettled, JobAdmitted, JobTransitioned
-from core.store.codecs import DELIVERIES, ENTRIES, JOBS
+from core.store.codecs import DELIVERY_CODEC, JOB_CODEC, TIMELINE_ENTRY_CODEC
 from core.tenants.api_keys import Scope
-from core.transactions.job_update import Change, Outcome
-from core.webhooks.delivery import EventType
-from service.jobs.cancel import DECISIONS, MOST_TRIES, decide_cancel
-from tests.fakes.face import KLING, KLING_INPUT, KLING_PATH, Face
+from core.transactions.job_update import Change, WriteResult
+from core.webhooks.delivery import WebhookEventType
+from service.jobs.cancel import DECISIONS, MAX_TRIES, decide_cancel
+from tests.fakes.face import KLING, KLING_INPUT, KLING_PATH, AppHarness
 from tests.fakes.jobs import MemoryJobStore
 
 if TYPE_CHECKING:
@@ -28,8 +28,8 @@ S, C = JobState, CancelOutcome
 
 def job(state: JobState, **parts: object) -> Job:
     """A job in `state`."""
-    known = Job("req_1", "video-team", KLING, "1:x", NOW, NOW, state=state, due_at=NOW)
-    return known.noted(NOW, **parts) if parts else known
+    known = Job("req_1", "video-team", KLING, "1:x", NOW, NOW, state=state, next_run_at=NOW)
+    return known.evolve(NOW, **parts) if parts else known
 
 
 def test_every_state_has_its_decision() -> None:
@@ -60,30 +60,30 @@ def test_a_cancel_means(state: JobState, outcome: CancelOutcome, after: JobState
 def test_a_waiting_job_ends_at_once_and_free() -> None:
     after = decide_cancel(job(S.QUEUED), NOW).after
     assert after is not None
-    assert (after.finished_at, after.due_at) == (NOW, None)
-    assert (after.billed, after.cancel_outcome) == (Billed.NO, C.CANCELLED)
+    assert (after.finished_at, after.next_run_at) == (NOW, None)
+    assert (after.billed, after.cancel_outcome) == (BillingStatus.NO, C.CANCELLED)
 
 
 def test_a_job_that_waits_for_its_second_submit_is_not_called_free() -> None:
     after = decide_cancel(job(S.QUEUED, resends_approved=1), NOW).after
     assert after is not None
-    assert after.billed is Billed.UNKNOWN
+    assert after.billed is BillingStatus.UNKNOWN
 
 
 def test_a_running_job_is_rung_for_now() -> None:
     later = NOW + timedelta(seconds=9)
-    decision = decide_cancel(job(S.RUNNING, due_at=later), NOW)
-    assert decision.ring
+    decision = decide_cancel(job(S.RUNNING, next_run_at=later), NOW)
+    assert decision.wake_worker
     assert decision.after is not None
-    assert decision.after.due_at == NOW
+    assert decision.after.next_run_at == NOW
 
 
 @pytest.mark.parametrize("state", [S.SUBMITTING, S.IN_DOUBT])
 def test_a_wish_is_written_down_once_and_keeps_the_lease(state: JobState) -> None:
     lease = NOW + timedelta(seconds=15)
-    first = decide_cancel(job(state, due_at=lease), NOW).after
+    first = decide_cancel(job(state, next_run_at=lease), NOW).after
     assert first is not None
-    assert (first.cancel_asked_at, first.due_at) == (NOW, lease)
+    assert (first.cancel_requested_at, first.next_run_at) == (NOW, lease)
     assert decide_cancel(first, NOW).after is None
     assert decide_cancel(first, NOW).outcome is C.REQUESTED
 
@@ -109,7 +109,7 @@ async def cancel(caller: httpx.AsyncClient, job_id: str) -> httpx.Response:
     return await caller.post(f"/v1/requests/{job_id}/cancel")
 
 
-async def test_cancelling_a_waiting_job(face: Face, caller: httpx.AsyncClient) -> None:
+async def test_cancelling_a_waiting_job(app: AppHarness, caller: httpx.AsyncClient) -> None:
     job_id = await submitted(caller)
 
     answer = await cancel(caller, job_id)
@@ -120,121 +120,126 @@ async def test_cancelling_a_waiting_job(face: Face, caller: httpx.AsyncClient) -
         "status": PublicStatus.CANCELLED,
         "outcome": "cancelled",
     }
-    entries = [ENTRIES.read(entry) for entry in face.stores.memory.timelines[job_id]]
-    assert (entries[-1].note, entries[-1].what) == (Note.CALLER, "cancel_asked")
-    assert job_id not in face.stores.memory.due
-    (moved,) = face.of(JobTransitioned)
-    assert (moved.trigger, moved.after) == (Fact.CANCEL_ASKED, S.CANCELLED)
-    (admitted,), (settled,) = face.of(JobAdmitted), face.of(CostSettled)
-    assert (settled.settlement, settled.amount) == (Verdict.FREE, admitted.estimate)
+    entries = [TIMELINE_ENTRY_CODEC.decode(entry) for entry in app.stores.memory.timelines[job_id]]
+    assert (entries[-1].kind, entries[-1].code) == (TimelineKind.CALLER, "cancel_asked")
+    assert job_id not in app.stores.memory.due
+    (moved,) = app.events_of(JobTransitioned)
+    assert (moved.trigger, moved.after) == (Trigger.CANCEL_REQUESTED, S.CANCELLED)
+    (admitted,), (settled,) = app.events_of(JobAdmitted), app.events_of(CostSettled)
+    assert (settled.settlement, settled.amount) == (SettlementStatus.FREE, admitted.estimate)
 
 
 async def test_who_follows_another_s_work_has_nothing_to_be_given_back(
-    face: Face, caller: httpx.AsyncClient
+    app: AppHarness, caller: httpx.AsyncClient
 ) -> None:
     ids = [
         (await caller.post(KLING_PATH, params={"cache": "use"}, json=KLING_INPUT)).json()
         for _ in range(2)
     ]
     assert (await cancel(caller, ids[1]["request_id"])).json()["outcome"] == "cancelled"
-    assert [moved.before for moved in face.of(JobTransitioned)] == [S.FOLLOWING]
-    assert face.of(CostSettled) == []
+    assert [moved.before for moved in app.events_of(JobTransitioned)] == [S.FOLLOWING]
+    assert app.events_of(CostSettled) == []
 
 
-async def test_twice_is_one_cancel(face: Face, caller: httpx.AsyncClient) -> None:
+async def test_twice_is_one_cancel(app: AppHarness, caller: httpx.AsyncClient) -> None:
     job_id = await submitted(caller)
     answers = [(await cancel(caller, job_id)).json()["outcome"] for _ in range(2)]
     assert answers == ["cancelled", "cancelled"]
-    assert len(face.of(JobTransitioned)) == 1
+    assert len(app.events_of(JobTransitioned)) == 1
 
 
-async def test_the_tenant_s_own_webhook_hears_of_it(face: Face) -> None:
-    key = await face.tenant("called-back", webhook="https://hooks.example.com/")
-    async with face.client(key) as caller:
+async def test_the_tenant_s_own_webhook_hears_of_it(app: AppHarness) -> None:
+    key = await app.tenant("called-back", webhook="https://hooks.example.com/")
+    async with app.client(key) as caller:
         await cancel(caller, await submitted(caller))
 
-    (row,) = face.stores.memory.deliveries.values()
-    delivery = DELIVERIES.read(row.doc)
-    assert (delivery.event, delivery.url) == (EventType.CANCELLED, "https://hooks.example.com/")
+    (row,) = app.stores.memory.deliveries.values()
+    delivery = DELIVERY_CODEC.decode(row.doc)
+    assert (delivery.event, delivery.url) == (
+        WebhookEventType.CANCELLED,
+        "https://hooks.example.com/",
+    )
 
 
-async def test_a_job_s_own_webhook_comes_first(face: Face) -> None:
-    key = await face.tenant("called-back", webhook="https://hooks.example.com/")
-    async with face.client(key) as caller:
+async def test_a_job_s_own_webhook_comes_first(app: AppHarness) -> None:
+    key = await app.tenant("called-back", webhook="https://hooks.example.com/")
+    async with app.client(key) as caller:
         answer = await caller.post(
             KLING_PATH, params={"webhook": "https://own.example.com/"}, json=KLING_INPUT
         )
         await cancel(caller, answer.json()["request_id"])
 
-    (row,) = face.stores.memory.deliveries.values()
-    assert DELIVERIES.read(row.doc).url == "https://own.example.com/"
+    (row,) = app.stores.memory.deliveries.values()
+    assert DELIVERY_CODEC.decode(row.doc).url == "https://own.example.com/"
 
 
-async def test_another_tenant_s_job_is_not_there(face: Face, caller: httpx.AsyncClient) -> None:
+async def test_another_tenant_s_job_is_not_there(
+    app: AppHarness, caller: httpx.AsyncClient
+) -> None:
     job_id = await submitted(caller)
-    other = await face.tenant("other-team")
-    async with face.client(other) as stranger:
+    other = await app.tenant("other-team")
+    async with app.client(other) as stranger:
         assert (await cancel(stranger, job_id)).status_code == 404
-    assert face.stores.memory.every_job()[0].state is S.QUEUED
+    assert app.stores.memory.all_jobs()[0].state is S.QUEUED
 
 
 async def test_a_key_that_may_only_read_cannot_cancel(
-    face: Face, caller: httpx.AsyncClient
+    app: AppHarness, caller: httpx.AsyncClient
 ) -> None:
     job_id = await submitted(caller)
-    reader = await face.tenant("reader", scopes=frozenset({Scope.READ}))
-    async with face.client(reader) as stranger:
+    reader = await app.tenant("reader", scopes=frozenset({Scope.READ}))
+    async with app.client(reader) as stranger:
         assert (await cancel(stranger, job_id)).status_code == 403
 
 
-class Raced(MemoryJobStore):
+class ContendedJobStore(MemoryJobStore):
     """A worker writes the record first, `losses` times."""
 
-    losses = 1
+    lost_races = 1
 
-    async def store(self, change: Change) -> Outcome:
-        if self.losses:
-            self.losses -= 1
+    async def store(self, change: Change) -> WriteResult:
+        if self.lost_races:
+            self.lost_races -= 1
             row = self._memory.jobs[change.before.id]
             won = (
-                change.before.after(Fact.CLAIMED, NOW)
-                if change.before.allows(Fact.CLAIMED)
-                else change.before.noted(NOW, cancel_asked_at=None)
+                change.before.transition(Trigger.CLAIMED, NOW)
+                if change.before.can(Trigger.CLAIMED)
+                else change.before.evolve(NOW, cancel_requested_at=None)
             )
-            row.version, row.doc = won.version, JOBS.write(won)
-            return Outcome.STALE
+            row.version, row.doc = won.version, JOB_CODEC.encode(won)
+            return WriteResult.CONFLICT
         return await super().store(change)
 
 
-async def test_a_cancel_that_lost_to_a_claim_is_decided_anew(face: Face, key: str) -> None:
-    face.change(jobs=Raced(face.stores.memory))
-    async with face.client(key) as caller:
+async def test_a_cancel_that_lost_to_a_claim_is_decided_anew(app: AppHarness, key: str) -> None:
+    app.replace_resources(jobs=ContendedJobStore(app.stores.memory))
+    async with app.client(key) as caller:
         answer = await cancel(caller, await submitted(caller))
 
     assert answer.json()["outcome"] == "requested"
-    (stored,) = face.stores.memory.every_job()
-    assert (stored.state, stored.cancel_asked_at) == (S.SUBMITTING, face.clock.now())
+    (stored,) = app.stores.memory.all_jobs()
+    assert (stored.state, stored.cancel_requested_at) == (S.SUBMITTING, app.clock.now())
 
 
-async def test_a_race_without_end_is_told_as_such(face: Face, key: str) -> None:
-    raced = Raced(face.stores.memory)
-    raced.losses = MOST_TRIES
-    face.change(jobs=raced)
-    async with face.client(key) as caller:
+async def test_a_race_without_end_is_told_as_such(app: AppHarness, key: str) -> None:
+    raced = ContendedJobStore(app.stores.memory)
+    raced.lost_races = MAX_TRIES
+    app.replace_resources(jobs=raced)
+    async with app.client(key) as caller:
         answer = await cancel(caller, await submitted(caller))
     assert (answer.status_code, answer.json()["code"]) == (409, "job_contended")
     assert answer.json()["retryable"] is True
 
 
-class Forgetful(MemoryJobStore):
+class VanishingJobStore(MemoryJobStore):
     """The record is gone between reading and writing."""
 
-    async def store(self, change: Change) -> Outcome:
+    async def store(self, change: Change) -> WriteResult:
         assert change.after.id
-        return Outcome.UNKNOWN
+        return WriteResult.NOT_FOUND
 
 
-async def test_a_job_that_is_gone_by_then_is_404(face: Face, key: str) -> None:
-    face.change(jobs=Forgetful(face.stores.memory))
-    async with face.client(key) as caller:
+async def test_a_job_that_is_gone_by_then_is_404(app: AppHarness, key: str) -> None:
+    app.replace_resources(jobs=VanishingJobStore(app.stores.memory))
+    async with app.client(key) as caller:
         assert (await cancel(caller, await submitted(caller))).status_code == 404

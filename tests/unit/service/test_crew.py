@@ -7,7 +7,7 @@ from itertools import count
 from typing import TYPE_CHECKING
 
 from core.observability.events import Event, OperationalWarning
-from service.server.process_manager import STARTUP_FAILED, Crew, CrewPolicy
+from service.server.process_manager import STARTUP_FAILED, ProcessManager, ProcessManagerPolicy
 from tests.fakes.clock import FakeClock
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 NOW = timedelta(0)
 
 
-class Ticking(FakeClock):
+class SteppingClock(FakeClock):
     """A second passes whenever it is read."""
 
     def __init__(self) -> None:
@@ -28,100 +28,100 @@ class Ticking(FakeClock):
         return timedelta(seconds=self._read)
 
 
-class Fake:
+class FakeChildProcess:
     """A member that ends as it is told."""
 
     def __init__(self, pid: int, *, deaf: bool = False) -> None:
         self.pid = pid
         self.code: int | None = None
-        self.deaf = deaf
-        self.on_look: Callable[[], None] = lambda: None
+        self.ignores_terminate = deaf
+        self.on_poll: Callable[[], None] = lambda: None
 
     def poll(self) -> int | None:
-        self.on_look()
+        self.on_poll()
         return self.code
 
     def terminate(self) -> None:
-        if not self.deaf:
+        if not self.ignores_terminate:
             self.code = 0
 
     def kill(self) -> None:
         self.code = -9
 
 
-class Rig:
+class ProcessManagerHarness:
     """A crew of two fakes."""
 
     def __init__(self, *, deaf: bool = False) -> None:
-        self.made: list[Fake] = []
+        self.children: list[FakeChildProcess] = []
         self.events: list[Event] = []
-        self.seats: list[int] = []
-        self.left: list[int] = []
+        self.slots: list[int] = []
+        self.released: list[int] = []
         self._deaf = deaf
-        policy = CrewPolicy(2, drain=timedelta(seconds=5), look_every=NOW)
-        self.crew = Crew(self._start, policy, Ticking(), self.events.append)
-        self.crew.left = self.left.append
+        policy = ProcessManagerPolicy(2, drain_timeout=timedelta(seconds=5), poll_interval=NOW)
+        self.manager = ProcessManager(self._start, policy, SteppingClock(), self.events.append)
+        self.manager.on_exit = self.released.append
 
-    def _start(self, seat: int) -> Fake:
-        self.seats.append(seat)
-        self.made.append(Fake(len(self.made), deaf=self._deaf))
-        return self.made[-1]
+    def _start(self, seat: int) -> FakeChildProcess:
+        self.slots.append(seat)
+        self.children.append(FakeChildProcess(len(self.children), deaf=self._deaf))
+        return self.children[-1]
 
     def after(self, looks: int, do: Callable[[], None]) -> None:
         """Do something when the first member is looked at for the so-manieth time."""
         left = count(looks, -1)
-        self.made[0].on_look = lambda: None if next(left) else do()
+        self.children[0].on_poll = lambda: None if next(left) else do()
 
 
-def run(rig: Rig, script: Callable[[], None]) -> int:
+def run(harness: ProcessManagerHarness, script: Callable[[], None]) -> int:
     """Run the crew; the script is called when the seats are filled."""
-    start = rig.crew._start
+    start = harness.manager._start
 
-    def last(seat: int) -> Fake:
+    def last(seat: int) -> FakeChildProcess:
         made = start(seat)
-        assert isinstance(made, Fake)
-        if len(rig.made) == 2:
+        assert isinstance(made, FakeChildProcess)
+        if len(harness.children) == 2:
             script()
         return made
 
-    rig.crew._start = last
-    return rig.crew.run()
+    harness.manager._start = last
+    return harness.manager.run()
 
 
 def test_asked_to_stop_it_ends_its_members_and_is_content() -> None:
-    rig = Rig()
-    assert run(rig, lambda: rig.after(3, rig.crew.stop)) == 0
-    assert [member.code for member in rig.made] == [0, 0]
+    rig = ProcessManagerHarness()
+    assert run(rig, lambda: rig.after(3, rig.manager.stop)) == 0
+    assert [member.code for member in rig.children] == [0, 0]
     assert rig.events == []
 
 
 def test_one_that_dies_is_replaced_and_told_of() -> None:
-    rig = Rig()
+    rig = ProcessManagerHarness()
 
     def script() -> None:
-        rig.made[1].code = -11
-        rig.after(5, rig.crew.stop)
+        rig.children[1].code = -11
+        rig.after(5, rig.manager.stop)
 
     assert run(rig, script) == 0
-    assert len(rig.made) == 3
-    assert rig.left == [1]
-    assert rig.seats == [0, 1, 1]
+    assert len(rig.children) == 3
+    assert rig.released == [1]
+    assert rig.slots == [0, 1, 1]
     (trouble,) = rig.events
     assert isinstance(trouble, OperationalWarning)
     assert (trouble.code, trouble.detail) == ("child_process_died", "process 1 ended with -11")
 
 
 def test_one_that_cannot_begin_ends_all() -> None:
-    rig = Rig()
+    rig = ProcessManagerHarness()
 
     def script() -> None:
-        rig.made[1].code = STARTUP_FAILED
+        rig.children[1].code = STARTUP_FAILED
 
     assert run(rig, script) == STARTUP_FAILED
-    assert rig.made[0].code == 0
+    assert rig.children[0].code == 0
 
 
 def test_who_does_not_listen_is_killed_when_the_time_is_over() -> None:
-    rig = Rig(deaf=True)
-    assert run(rig, lambda: rig.after(1, rig.crew.stop)) == 0
-    assert [member.code for member in rig.made] == [-9, -9]
+    rig = ProcessManagerHarness(deaf=True)
+    assert run(rig, lambda: rig.after(1, rig.manager.stop)) == 0
+    assert [member.code for member in rig.children] == [-9, -9]

@@ -10,14 +10,14 @@ import pytest
 
 from core.errors import IllegalTransition
 from core.observability.events import OperationalWarning, RequestServed
-from tests.fakes.face import KLING_INPUT, KLING_PATH, Face
+from tests.fakes.face import KLING_INPUT, KLING_PATH, AppHarness
 from tests.fakes.jobs import MemoryJobStore
 
 if TYPE_CHECKING:
     import httpx
     from starlette.types import Message
 
-    from core.transactions.admission import Admission, Admitted
+    from core.transactions.admission import Admission, AdmissionResult
 
 
 @pytest.mark.parametrize(
@@ -40,10 +40,10 @@ async def test_a_sane_request_id_comes_back(
     assert given
 
 
-async def test_each_call_is_one_event(face: Face, caller: httpx.AsyncClient) -> None:
+async def test_each_call_is_one_event(app: AppHarness, caller: httpx.AsyncClient) -> None:
     answer = await caller.post(KLING_PATH, json=KLING_INPUT, headers={"x-request-id": "mine"})
 
-    (served,) = face.of(RequestServed)
+    (served,) = app.events_of(RequestServed)
     assert (served.request_id, served.method, served.status) == ("mine", "POST", 202)
     assert (served.tenant, served.job_id) == ("video-team", answer.json()["request_id"])
     assert served.route == "/v1/models/{model_id:path}"
@@ -93,12 +93,12 @@ async def test_head_is_get_without_a_body(caller: httpx.AsyncClient) -> None:
     assert headed.headers["content-length"] == got.headers["content-length"]
 
 
-class Broken(MemoryJobStore):
+class DefectiveJobStore(MemoryJobStore):
     """Has a bug that knows too much."""
 
     error: Exception = RuntimeError("secret detail")
 
-    async def admit(self, admission: Admission) -> Admitted:
+    async def admit(self, admission: Admission) -> AdmissionResult:
         assert admission.job.id
         raise self.error
 
@@ -111,21 +111,21 @@ class Broken(MemoryJobStore):
     ],
 )
 async def test_a_defect_is_a_500_that_tells_operators_and_not_callers(
-    face: Face, key: str, error: Exception, code: str
+    app: AppHarness, key: str, error: Exception, code: str
 ) -> None:
-    broken = Broken(face.stores.memory)
+    broken = DefectiveJobStore(app.stores.memory)
     broken.error = error
-    face.change(jobs=broken)
-    async with face.client(key) as caller:
+    app.replace_resources(jobs=broken)
+    async with app.client(key) as caller:
         answer = await caller.post(KLING_PATH, json=KLING_INPUT)
 
     problem = answer.json()
     assert (answer.status_code, problem["code"]) == (500, code)
     assert (problem["billed"], problem["retryable"]) == ("unknown", False)
     assert "secret" not in answer.text
-    (trouble,) = face.of(OperationalWarning)
+    (trouble,) = app.events_of(OperationalWarning)
     assert trouble.error is error
-    assert face.of(RequestServed)[-1].status == 500
+    assert app.events_of(RequestServed)[-1].status == 500
 
 
 def scope_of(key: str) -> dict[str, Any]:
@@ -140,7 +140,9 @@ def scope_of(key: str) -> dict[str, Any]:
     }
 
 
-async def test_a_caller_who_leaves_is_counted_and_answered_nothing(face: Face, key: str) -> None:
+async def test_a_caller_who_leaves_is_counted_and_answered_nothing(
+    app: AppHarness, key: str
+) -> None:
     sent: list[Message] = []
 
     async def receive() -> Message:
@@ -149,14 +151,14 @@ async def test_a_caller_who_leaves_is_counted_and_answered_nothing(face: Face, k
     async def send(message: Message) -> None:
         sent.append(message)
 
-    await face.serve(scope_of(key), receive, send)
+    await app.serve(scope_of(key), receive, send)
 
     assert sent == []
-    assert face.of(RequestServed)[-1].status == 499
+    assert app.events_of(RequestServed)[-1].status == 499
 
 
 async def test_a_call_that_the_end_of_a_drain_cut_off_ended_with_500_and_a_trace(
-    face: Face, key: str
+    app: AppHarness, key: str
 ) -> None:
     sent: list[Message] = []
     asked = asyncio.Event()
@@ -169,7 +171,7 @@ async def test_a_call_that_the_end_of_a_drain_cut_off_ended_with_500_and_a_trace
     async def send(message: Message) -> None:
         sent.append(message)
 
-    call = asyncio.create_task(face.serve(scope_of(key), receive, send))
+    call = asyncio.create_task(app.serve(scope_of(key), receive, send))
     await asked.wait()
     call.cancel()
     await call
@@ -181,4 +183,4 @@ async def test_a_call_that_the_end_of_a_drain_cut_off_ended_with_500_and_a_trace
         "unknown",
         False,
     )
-    assert face.of(RequestServed)[-1].code == "cut_off"
+    assert app.events_of(RequestServed)[-1].code == "cut_off"

@@ -10,16 +10,16 @@ from starlette.datastructures import Headers
 
 from core.errors import Unauthenticated
 from core.settings import ProcessSettings
-from core.store.client import connection_source, retrying_source
+from core.store.client import build_connection_pool, build_retrying_pool
 from service.api.admin.authentication import check_token
 from service.app import create_app
-from service.http.middleware import Edge
+from service.http.middleware import GatewayMiddleware
 from service.settings import ServiceSettings
 
 if TYPE_CHECKING:
     import httpx
 
-    from tests.fakes.face import Face
+    from tests.fakes.face import AppHarness
 
 ANYWHERE: Final = ("/healthz", "/metrics", "/docs", "/openapi.json", "/nowhere")
 PRIVATE: Final = ("/v1/models", "/v1/requests/req_1", "/admin/v1/tenants", "/admin/v1/nowhere")
@@ -45,10 +45,10 @@ async def test_a_page_says_itself_what_it_may_load(caller: httpx.AsyncClient) ->
     assert "frame-ancestors 'none'" in policy
 
 
-def test_no_middleware_stands_between_the_edge_and_the_routes(face: Face) -> None:
-    app = create_app(face._open)
-    assert app.user_middleware == []
-    assert isinstance(app.build_middleware_stack(), Edge)
+def test_no_middleware_stands_between_the_edge_and_the_routes(app: AppHarness) -> None:
+    application = create_app(app._open)
+    assert application.user_middleware == []
+    assert isinstance(application.build_middleware_stack(), GatewayMiddleware)
 
 
 @pytest.mark.parametrize("header", ["", "Bearer", "Bearer ", "Bearer x", "Basic t", "bearer tt"])
@@ -58,7 +58,7 @@ def test_the_operators_token_must_be_exact(header: str) -> None:
     check_token(Headers({"authorization": "Bearer t"}), "t")
 
 
-@pytest.mark.parametrize("source", [connection_source, retrying_source])
+@pytest.mark.parametrize("source", [build_connection_pool, build_retrying_pool])
 def test_no_call_to_redis_waits_for_ever(source: type) -> None:
     policy = ProcessSettings().redis
     told = source(policy, "test").connection_kwargs

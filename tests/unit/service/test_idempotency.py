@@ -7,7 +7,11 @@ import re
 import pytest
 
 from core.errors import MalformedRequest
-from service.http.idempotency_header import MOST_KEY_CHARS, digest_of_key, read_idempotency_key
+from service.http.idempotency_header import (
+    MAX_KEY_LENGTH,
+    digest_idempotency_key,
+    parse_idempotency_key,
+)
 
 UUID = "8e03978e-40d5-43dd-bc93-6894a57f9324"
 
@@ -28,17 +32,17 @@ UUID = "8e03978e-40d5-43dd-bc93-6894a57f9324"
         ("a\\b", "a\\b"),
         ('a"b', 'a"b'),
         ("'a'", "'a'"),
-        ("a" * MOST_KEY_CHARS, "a" * MOST_KEY_CHARS),
-        (f'"{"a" * MOST_KEY_CHARS}"', "a" * MOST_KEY_CHARS),
-        ('"' + '\\"' * MOST_KEY_CHARS + '"', '"' * MOST_KEY_CHARS),
+        ("a" * MAX_KEY_LENGTH, "a" * MAX_KEY_LENGTH),
+        (f'"{"a" * MAX_KEY_LENGTH}"', "a" * MAX_KEY_LENGTH),
+        ('"' + '\\"' * MAX_KEY_LENGTH + '"', '"' * MAX_KEY_LENGTH),
     ],
 )
 def test_a_key_is_read(header: str, key: str) -> None:
-    assert read_idempotency_key([header]) == key
+    assert parse_idempotency_key([header]) == key
 
 
 def test_no_header_is_no_key() -> None:
-    assert read_idempotency_key([]) is None
+    assert parse_idempotency_key([]) is None
 
 
 @pytest.mark.parametrize(
@@ -55,7 +59,7 @@ def test_no_header_is_no_key() -> None:
     ],
 )
 def test_parameters_mean_nothing(parameters: str) -> None:
-    assert read_idempotency_key([f'"{UUID}"{parameters}']) == UUID
+    assert parse_idempotency_key([f'"{UUID}"{parameters}']) == UUID
 
 
 @pytest.mark.parametrize(
@@ -91,17 +95,17 @@ def test_parameters_mean_nothing(parameters: str) -> None:
         ["schl\xfcssel"],
         ['"schl\xfcssel"'],
         ["\uff11"],
-        ["a" * (MOST_KEY_CHARS + 1)],
-        [f'"{"a" * (MOST_KEY_CHARS + 1)}"'],
+        ["a" * (MAX_KEY_LENGTH + 1)],
+        [f'"{"a" * (MAX_KEY_LENGTH + 1)}"'],
     ],
 )
 def test_what_is_no_key_is_refused(headers: list[str]) -> None:
     with pytest.raises(MalformedRequest, match="Idempotency-Key"):
-        read_idempotency_key(headers)
+        parse_idempotency_key(headers)
 
 
 def test_a_digest_is_short_and_of_its_key_alone() -> None:
-    digests = {digest_of_key(text) for text in ("a", "A", "b", "a ", UUID)}
+    digests = {digest_idempotency_key(text) for text in ("a", "A", "b", "a ", UUID)}
     assert len(digests) == 5
     assert all(re.fullmatch("[0-9a-f]{32}", digest) for digest in digests)
-    assert digest_of_key("a") == "ca978112ca1bbdcafac231b39a23dc4d"
+    assert digest_idempotency_key("a") == "ca978112ca1bbdcafac231b39a23dc4d"

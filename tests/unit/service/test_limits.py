@@ -8,31 +8,31 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from core.billing.balance import Wallet
-from core.billing.settlement import Booking
-from core.billing.usage import Usage, Use, WindowUse
+from core.billing.balance import AccountBalance
+from core.billing.settlement import ReservationTotals
+from core.billing.usage import Usage, UsageTotals, WindowUsage
 from core.money import MicroUsd
-from core.quotas import Policy, Quota
-from core.tenants.limits import Limits, Priority, UnknownPrice, spans_at
-from service.rate_limit_headers import SHAPES, ratelimit_fields
-from service.tenants.usage import usage_document
+from core.quotas import Quota, QuotaPolicy
+from core.tenants.limits import Limits, Priority, UnknownPrice, usage_windows_at
+from service.rate_limit_headers import QUOTA_DEFINITIONS, rate_limit_headers
+from service.tenants.usage import usage_representation
 from tests.fakes.clock import START
-from tests.fakes.face import KLING, KLING_INPUT, KLING_PATH, Face
+from tests.fakes.face import KLING, KLING_INPUT, KLING_PATH, AppHarness
 
 if TYPE_CHECKING:
     import httpx
 
 # One member of the lists, as the draft's grammar has it.
-MEMBER = re.compile(r'"[a-z-]+"(;[a-z]+=([0-9]{1,15}|"[a-z-]+"))+')
+FIELD_MEMBER = re.compile(r'"[a-z-]+"(;[a-z]+=([0-9]{1,15}|"[a-z-]+"))+')
 
 
-async def caller_with(face: Face, limits: Limits) -> httpx.AsyncClient:
-    return face.client(await face.tenant("ads", limits=limits))
+async def caller_with(app: AppHarness, limits: Limits) -> httpx.AsyncClient:
+    return app.client(await app.tenant("ads", limits=limits))
 
 
 def members(field: str) -> list[str]:
     found = field.split(", ")
-    assert all(MEMBER.fullmatch(member) for member in found), field
+    assert all(FIELD_MEMBER.fullmatch(member) for member in found), field
     return found
 
 
@@ -40,17 +40,22 @@ def members(field: str) -> list[str]:
 
 
 def test_every_policy_with_a_quota_has_its_shape() -> None:
-    never = {Policy.MODELS, Policy.PRIORITY, Policy.UNKNOWN_PRICE, Policy.WALLET}
-    assert set(SHAPES) == set(Policy) - never
+    never = {
+        QuotaPolicy.MODELS,
+        QuotaPolicy.PRIORITY,
+        QuotaPolicy.UNKNOWN_PRICE,
+        QuotaPolicy.MINIMUM_BALANCE,
+    }
+    assert set(QUOTA_DEFINITIONS) == set(QuotaPolicy) - never
 
 
 def test_requests_concurrency_and_money_have_their_units() -> None:
-    fields = ratelimit_fields(
+    fields = rate_limit_headers(
         (
-            Quota(Policy.REQUESTS, 60, 59, timedelta(seconds=0.4)),
-            Quota(Policy.RUNNING, 5, 4, timedelta()),
-            Quota(Policy.USD_DAY, 25_000_000, 24_370_000, timedelta(hours=9)),
-            Quota(Policy.JOBS_MONTH, 500, 0, timedelta(days=9)),
+            Quota(QuotaPolicy.REQUESTS, 60, 59, timedelta(seconds=0.4)),
+            Quota(QuotaPolicy.RUNNING, 5, 4, timedelta()),
+            Quota(QuotaPolicy.USD_DAY, 25_000_000, 24_370_000, timedelta(hours=9)),
+            Quota(QuotaPolicy.JOBS_MONTH, 500, 0, timedelta(days=9)),
         )
     )
     assert members(fields["ratelimit-policy"]) == [
@@ -68,12 +73,12 @@ def test_requests_concurrency_and_money_have_their_units() -> None:
 
 
 def test_no_limits_no_fields() -> None:
-    assert ratelimit_fields(()) == {}
-    assert ratelimit_fields((Quota(Policy.MODELS, 1, 0, timedelta()),)) == {}
+    assert rate_limit_headers(()) == {}
+    assert rate_limit_headers((Quota(QuotaPolicy.MODELS, 1, 0, timedelta()),)) == {}
 
 
 def test_figures_fit_into_structured_fields() -> None:
-    fields = ratelimit_fields((Quota(Policy.USD_DAY, 10**15, -5, timedelta(seconds=-3)),))
+    fields = rate_limit_headers((Quota(QuotaPolicy.USD_DAY, 10**15, -5, timedelta(seconds=-3)),))
     assert fields["ratelimit-policy"].startswith('"usd-per-day";q=999999999999999;')
     assert fields["ratelimit"] == '"usd-per-day";r=0;t=0'
 
@@ -81,9 +86,9 @@ def test_figures_fit_into_structured_fields() -> None:
 # --- on submits
 
 
-async def test_an_accepted_submit_tells_how_the_limits_stand(face: Face) -> None:
+async def test_an_accepted_submit_tells_how_the_limits_stand(app: AppHarness) -> None:
     limits = Limits(requests_per_minute=60, running=5, usd_per_day=MicroUsd(2_000_000))
-    async with await caller_with(face, limits) as caller:
+    async with await caller_with(app, limits) as caller:
         answer = await caller.post(KLING_PATH, json=KLING_INPUT)
     assert answer.status_code == 202
     policies = members(answer.headers["ratelimit-policy"])
@@ -110,9 +115,9 @@ REFUSALS = [
 
 @pytest.mark.parametrize(("limits", "status", "code", "policy"), REFUSALS)
 async def test_the_second_submit_is_refused_by_name(
-    face: Face, limits: Limits, status: int, code: str, policy: str
+    app: AppHarness, limits: Limits, status: int, code: str, policy: str
 ) -> None:
-    async with await caller_with(face, limits) as caller:
+    async with await caller_with(app, limits) as caller:
         first = await caller.post(KLING_PATH, json=KLING_INPUT)
         answer = await caller.post(KLING_PATH, json=OTHER_INPUT)
     problem = answer.json()
@@ -122,20 +127,20 @@ async def test_the_second_submit_is_refused_by_name(
     assert problem["billed"] == "no"
     assert int(answer.headers["retry-after"]) > 0
     assert any(m.startswith(f'"{policy}";r=') for m in members(answer.headers["ratelimit"]))
-    assert len(face.stores.memory.every_job()) == 1
+    assert len(app.stores.memory.all_jobs()) == 1
 
 
-async def test_the_window_of_what_refused_ends_with_retry_after(face: Face) -> None:
-    async with await caller_with(face, Limits(requests_per_minute=6, burst=1)) as caller:
+async def test_the_window_of_what_refused_ends_with_retry_after(app: AppHarness) -> None:
+    async with await caller_with(app, Limits(requests_per_minute=6, burst=1)) as caller:
         await caller.post(KLING_PATH, json=KLING_INPUT)
         answer = await caller.post(KLING_PATH, json=KLING_INPUT)
     assert answer.headers["retry-after"] == "10"
     assert answer.headers["ratelimit"] == '"requests-per-minute";r=0;t=10'
 
 
-async def test_a_request_above_its_ceiling_is_402_and_no_waiting_helps(face: Face) -> None:
+async def test_a_request_above_its_ceiling_is_402_and_no_waiting_helps(app: AppHarness) -> None:
     limits = Limits(usd_per_request=MicroUsd(500_000))
-    async with await caller_with(face, limits) as caller:
+    async with await caller_with(app, limits) as caller:
         answer = await caller.post(KLING_PATH, json=KLING_INPUT)
     assert answer.status_code == 402
     assert answer.json()["violated-policies"] == ["usd-per-request"]
@@ -143,23 +148,23 @@ async def test_a_request_above_its_ceiling_is_402_and_no_waiting_helps(face: Fac
     assert not answer.json()["retryable"]
 
 
-async def test_an_unknown_price_is_refused_where_the_tenant_says_so(face: Face) -> None:
+async def test_an_unknown_price_is_refused_where_the_tenant_says_so(app: AppHarness) -> None:
     limits = Limits(unknown_price=UnknownPrice.REFUSE)
-    async with await caller_with(face, limits) as caller:
+    async with await caller_with(app, limits) as caller:
         answer = await caller.post("/v1/models/some/model", json={})
     assert (answer.status_code, answer.json()["code"]) == (402, "budget_reached")
 
 
-async def test_a_model_that_is_not_allowed_is_403(face: Face) -> None:
-    async with await caller_with(face, Limits(models=("flux/*",))) as caller:
+async def test_a_model_that_is_not_allowed_is_403(app: AppHarness) -> None:
+    async with await caller_with(app, Limits(models=("flux/*",))) as caller:
         answer = await caller.post(KLING_PATH, json=KLING_INPUT)
     problem = answer.json()
     assert (answer.status_code, problem["code"]) == (403, "model_not_allowed")
     assert problem["violated-policies"] == ["models"]
 
 
-async def test_too_high_a_priority_is_403(face: Face) -> None:
-    async with await caller_with(face, Limits(priority=Priority.NORMAL)) as caller:
+async def test_too_high_a_priority_is_403(app: AppHarness) -> None:
+    async with await caller_with(app, Limits(priority=Priority.NORMAL)) as caller:
         answer = await caller.post(f"{KLING_PATH}?priority=high", json=KLING_INPUT)
         assert (answer.status_code, answer.json()["code"]) == (403, "not_permitted")
         assert answer.json()["violated-policies"] == ["priority"]
@@ -167,21 +172,21 @@ async def test_too_high_a_priority_is_403(face: Face) -> None:
 
 
 async def test_an_empty_wallet_refuses_before_anything_queues(
-    face: Face, caller: httpx.AsyncClient
+    app: AppHarness, caller: httpx.AsyncClient
 ) -> None:
-    await face.stores.controls.set_floor(MicroUsd(20_000_000))
-    await face.stores.controls.set_wallet(Wallet(MicroUsd(19_999_999), face.clock.now()))
+    await app.stores.operations.set_minimum_balance(MicroUsd(20_000_000))
+    await app.stores.operations.store_balance(AccountBalance(MicroUsd(19_999_999), app.clock.now()))
     answer = await caller.post(KLING_PATH, json=KLING_INPUT)
     assert (answer.status_code, answer.json()["violated-policies"]) == (402, ["wallet"])
-    assert face.stores.memory.every_job() == []
+    assert app.stores.memory.all_jobs() == []
 
 
 # --- use
 
 
-async def test_a_tenant_sees_its_own_use(face: Face) -> None:
+async def test_a_tenant_sees_its_own_use(app: AppHarness) -> None:
     limits = Limits(jobs_per_day=50, usd_per_day=MicroUsd(2_000_000), running=1)
-    async with await caller_with(face, limits) as caller:
+    async with await caller_with(app, limits) as caller:
         for value in (KLING_INPUT, OTHER_INPUT):
             await caller.post(KLING_PATH, json=value)
         use = (await caller.get("/v1/usage")).json()
@@ -201,27 +206,31 @@ async def test_a_tenant_sees_its_own_use(face: Face) -> None:
     assert month["usd"]["limit"] is None
 
 
-async def test_another_tenant_s_use_stays_its_own(face: Face, caller: httpx.AsyncClient) -> None:
-    async with await caller_with(face, Limits()) as other:
+async def test_another_tenant_s_use_stays_its_own(
+    app: AppHarness, caller: httpx.AsyncClient
+) -> None:
+    async with await caller_with(app, Limits()) as other:
         await other.post(KLING_PATH, json=KLING_INPUT)
     assert (await caller.get("/v1/usage")).json()["windows"][0]["jobs"]["used"] == 0
 
 
-async def test_use_needs_a_key(face: Face) -> None:
-    async with face.client() as nobody:
+async def test_use_needs_a_key(app: AppHarness) -> None:
+    async with app.client() as nobody:
         assert (await nobody.get("/v1/usage")).status_code == 401
 
 
 def test_a_lowered_limit_leaves_nothing_and_micro_dollars_show() -> None:
-    day, month = spans_at(START)
-    total = Use(3, Booking(reserved=3_000_001, settled=1_000_001, released=500_000))
+    day, month = usage_windows_at(START)
+    total = UsageTotals(
+        3, ReservationTotals(reserved=3_000_001, settled=1_000_001, released=500_000)
+    )
     usage = Usage(
         Limits(usd_per_day=MicroUsd(1), jobs_per_day=1, running=1),
-        (WindowUse(day, total, {}), WindowUse(month, total, {})),
+        (WindowUsage(day, total, {}), WindowUsage(month, total, {})),
         running=3,
         waiting=0,
     )
-    document = usage_document("ads", usage, START)
+    document = usage_representation("ads", usage, START)
     window = document["windows"][0]
     assert document["running"] == {"used": 3, "limit": 1, "remaining": 0}
     assert window["jobs"]["remaining"] == 0

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from core.jobs.query import MOST_ON_A_PAGE
+from core.jobs.query import MAX_JOBS_PER_PAGE
 from core.observability.events import JobDeleted, JobTransitioned
-from core.store.job_index import Deletion
+from core.store.job_index import DeletionResult
 from core.tenants.api_keys import Scope
-from service.jobs.delete import MOST_TRIES
-from tests.fakes.face import KLING, KLING_INPUT, KLING_PATH, Face
-from tests.fakes.listing import MemoryListedJobs
+from service.jobs.delete import MAX_TRIES
+from tests.fakes.face import KLING, KLING_INPUT, KLING_PATH, AppHarness
+from tests.fakes.listing import MemoryJobIndex
 
 if TYPE_CHECKING:
     import httpx
@@ -23,17 +23,17 @@ if TYPE_CHECKING:
 SECOND = timedelta(seconds=1)
 
 
-async def submitted(face: Face, caller: httpx.AsyncClient, **options: str) -> str:
+async def submitted(app: AppHarness, caller: httpx.AsyncClient, **options: str) -> str:
     """A new job's id, a second after the one before."""
-    face.clock.move(SECOND)
+    app.clock.move(SECOND)
     answer = await caller.post(KLING_PATH, params=options, json=KLING_INPUT)
     job_id: str = answer.json()["request_id"]
     return job_id
 
 
-async def cancelled(face: Face, caller: httpx.AsyncClient) -> str:
+async def cancelled(app: AppHarness, caller: httpx.AsyncClient) -> str:
     """A job that has ended."""
-    job_id = await submitted(face, caller)
+    job_id = await submitted(app, caller)
     await caller.post(f"/v1/requests/{job_id}/cancel")
     return job_id
 
@@ -51,8 +51,8 @@ def ids(document: dict[str, Any]) -> list[str]:
     return [one["request_id"] for one in document["requests"]]
 
 
-async def test_a_line_of_the_list(face: Face, caller: httpx.AsyncClient) -> None:
-    job_id = await submitted(face, caller, reference="order-1729")
+async def test_a_line_of_the_list(app: AppHarness, caller: httpx.AsyncClient) -> None:
+    job_id = await submitted(app, caller, reference="order-1729")
     assert await page(caller) == {
         "requests": [
             {
@@ -70,23 +70,23 @@ async def test_a_line_of_the_list(face: Face, caller: httpx.AsyncClient) -> None
     }
 
 
-async def test_pages_lead_to_the_oldest(face: Face, caller: httpx.AsyncClient) -> None:
-    made = [await submitted(face, caller) for _ in range(5)]
+async def test_pages_lead_to_the_oldest(app: AppHarness, caller: httpx.AsyncClient) -> None:
+    made = [await submitted(app, caller) for _ in range(5)]
     found: list[str] = []
     document = await page(caller, limit="2")
     while True:
         found += ids(document)
         if "next_cursor" not in document:
             break
-        await submitted(face, caller)
+        await submitted(app, caller)
         document = await page(caller, limit="2", cursor=document["next_cursor"])
     assert found == made[::-1]
 
 
-async def test_filters_are_joined(face: Face, caller: httpx.AsyncClient) -> None:
-    first = await submitted(face, caller, reference="a")
-    ended = await cancelled(face, caller)
-    last = await submitted(face, caller, reference="b")
+async def test_filters_are_joined(app: AppHarness, caller: httpx.AsyncClient) -> None:
+    first = await submitted(app, caller, reference="a")
+    ended = await cancelled(app, caller)
+    last = await submitted(app, caller, reference="b")
     assert ids(await page(caller, reference="a")) == [first]
     assert ids(await page(caller, status="cancelled")) == [ended]
     assert ids(await page(caller, status="in_queue", model_id=KLING)) == [last, first]
@@ -95,9 +95,9 @@ async def test_filters_are_joined(face: Face, caller: httpx.AsyncClient) -> None
     assert ids(await page(caller, created_before="2026-03-01T12:00:02Z")) == [first]
 
 
-async def test_nobody_sees_another_tenant_s(face: Face, caller: httpx.AsyncClient) -> None:
-    await submitted(face, caller)
-    async with face.client(await face.tenant("other-team")) as stranger:
+async def test_nobody_sees_another_tenant_s(app: AppHarness, caller: httpx.AsyncClient) -> None:
+    await submitted(app, caller)
+    async with app.client(await app.tenant("other-team")) as stranger:
         assert await page(stranger) == {"requests": []}
 
 
@@ -112,7 +112,7 @@ async def test_nobody_sees_another_tenant_s(face: Face, caller: httpx.AsyncClien
         ("created_after", "yesterday"),
         ("created_before", ""),
         ("limit", "0"),
-        ("limit", str(MOST_ON_A_PAGE + 1)),
+        ("limit", str(MAX_JOBS_PER_PAGE + 1)),
         ("limit", "-1"),
         ("limit", "²"),
         ("limit", "1" * 5000),
@@ -137,12 +137,12 @@ async def test_an_empty_stretch_is_nonsense_too(caller: httpx.AsyncClient) -> No
     assert answer.status_code == 400
 
 
-async def test_a_wrong_key_learns_nothing(face: Face, caller: httpx.AsyncClient) -> None:
-    await submitted(face, caller)
-    async with face.client() as stranger:
+async def test_a_wrong_key_learns_nothing(app: AppHarness, caller: httpx.AsyncClient) -> None:
+    await submitted(app, caller)
+    async with app.client() as stranger:
         assert (await stranger.get("/v1/requests?limit=0")).status_code == 401
-    writes = await face.tenant("writer", scopes=frozenset({Scope.SUBMIT}))
-    async with face.client(writes) as writer:
+    writes = await app.tenant("writer", scopes=frozenset({Scope.SUBMIT}))
+    async with app.client(writes) as writer:
         assert (await writer.get("/v1/requests?limit=0")).status_code == 403
         assert (await writer.get("/v1/requests")).status_code == 403
 
@@ -150,90 +150,92 @@ async def test_a_wrong_key_learns_nothing(face: Face, caller: httpx.AsyncClient)
 # --- deleting
 
 
-async def test_a_deleted_request_is_gone(face: Face, caller: httpx.AsyncClient) -> None:
-    job_id = await cancelled(face, caller)
+async def test_a_deleted_request_is_gone(app: AppHarness, caller: httpx.AsyncClient) -> None:
+    job_id = await cancelled(app, caller)
     answer = await caller.delete(f"/v1/requests/{job_id}")
     assert (answer.status_code, answer.content) == (204, b"")
     again = await caller.delete(f"/v1/requests/{job_id}")
     assert again.status_code == 404
     assert (await caller.get(f"/v1/requests/{job_id}")).status_code == 404
     assert await page(caller) == {"requests": []}
-    assert [event.job_id for event in face.of(JobDeleted)] == [job_id]
+    assert [event.job_id for event in app.events_of(JobDeleted)] == [job_id]
 
 
-async def test_what_it_cost_stays_in_the_books(face: Face, caller: httpx.AsyncClient) -> None:
-    job_id = await cancelled(face, caller)
+async def test_what_it_cost_stays_in_the_books(app: AppHarness, caller: httpx.AsyncClient) -> None:
+    job_id = await cancelled(app, caller)
     before = (await caller.get("/v1/usage")).json()
     await caller.delete(f"/v1/requests/{job_id}")
     assert (await caller.get("/v1/usage")).json() == before
 
 
 async def test_an_open_request_is_to_be_cancelled_first(
-    face: Face, caller: httpx.AsyncClient
+    app: AppHarness, caller: httpx.AsyncClient
 ) -> None:
-    job_id = await submitted(face, caller)
+    job_id = await submitted(app, caller)
     answer = await caller.delete(f"/v1/requests/{job_id}")
     assert (answer.status_code, answer.json()["code"]) == (409, "job_open")
     assert "cancel" in answer.json()["detail"]
 
 
-async def test_a_callback_that_is_to_come_comes_first(face: Face) -> None:
-    key = await face.tenant("called-back", webhook="https://hooks.example.com/")
-    async with face.client(key) as caller:
-        job_id = await cancelled(face, caller)
+async def test_a_callback_that_is_to_come_comes_first(app: AppHarness) -> None:
+    key = await app.tenant("called-back", webhook="https://hooks.example.com/")
+    async with app.client(key) as caller:
+        job_id = await cancelled(app, caller)
         answer = await caller.delete(f"/v1/requests/{job_id}")
     assert (answer.status_code, answer.json()["code"]) == (409, "job_awaited")
     assert answer.json()["retryable"] is True
 
 
 async def test_only_its_owner_with_a_key_that_may_cancel_deletes(
-    face: Face, caller: httpx.AsyncClient
+    app: AppHarness, caller: httpx.AsyncClient
 ) -> None:
-    job_id = await cancelled(face, caller)
-    async with face.client(await face.tenant("other-team")) as stranger:
+    job_id = await cancelled(app, caller)
+    async with app.client(await app.tenant("other-team")) as stranger:
         assert (await stranger.delete(f"/v1/requests/{job_id}")).status_code == 404
-    limited = await face.tenant("limited", scopes=frozenset({Scope.READ, Scope.SUBMIT}))
-    async with face.client(limited) as reader:
+    limited = await app.tenant("limited", scopes=frozenset({Scope.READ, Scope.SUBMIT}))
+    async with app.client(limited) as reader:
         assert (await reader.delete(f"/v1/requests/{job_id}")).status_code == 403
     assert ids(await page(caller)) == [job_id]
 
 
-class Raced(MemoryListedJobs):
+class ContendedJobIndex(MemoryJobIndex):
     """Somebody writes the record first, `losses` times."""
 
-    losses = 1
+    lost_races = 1
 
-    async def delete(self, job: Job) -> Deletion:
-        if self.losses:
-            self.losses -= 1
-            return Deletion.STALE
+    async def delete(self, job: Job) -> DeletionResult:
+        if self.lost_races:
+            self.lost_races -= 1
+            return DeletionResult.CONFLICT
         return await super().delete(job)
 
 
-@pytest.mark.parametrize(("losses", "status"), [(1, 204), (MOST_TRIES, 409)])
+@pytest.mark.parametrize(("losses", "status"), [(1, 204), (MAX_TRIES, 409)])
 async def test_a_race_is_tried_again(
-    face: Face, caller: httpx.AsyncClient, losses: int, status: int
+    app: AppHarness, caller: httpx.AsyncClient, losses: int, status: int
 ) -> None:
-    raced = Raced(face.stores.memory)
-    raced.losses = losses
-    face.change(listed=raced)
-    job_id = await cancelled(face, caller)
+    raced = ContendedJobIndex(app.stores.memory)
+    raced.lost_races = losses
+    app.replace_resources(job_index=raced)
+    job_id = await cancelled(app, caller)
     assert (await caller.delete(f"/v1/requests/{job_id}")).status_code == status
 
 
-class Forgetful(MemoryListedJobs):
+class VanishingJobIndex(MemoryJobIndex):
     """The record is gone between reading and deleting."""
 
-    async def delete(self, job: Job) -> Deletion:
+    async def delete(self, job: Job) -> DeletionResult:
         assert job.id
-        return Deletion.UNKNOWN
+        return DeletionResult.NOT_FOUND
 
 
-async def test_a_job_that_is_gone_by_then_is_404(face: Face, caller: httpx.AsyncClient) -> None:
-    face.change(listed=Forgetful(face.stores.memory))
-    job_id = await cancelled(face, caller)
+async def test_a_job_that_is_gone_by_then_is_404(
+    app: AppHarness, caller: httpx.AsyncClient
+) -> None:
+    app.replace_resources(job_index=VanishingJobIndex(app.stores.memory))
+    job_id = await cancelled(app, caller)
     assert (await caller.delete(f"/v1/requests/{job_id}")).status_code == 404
-    assert len(face.of(JobTransitioned)) == 1
+    assert len(app.events_of(JobTransitioned)) == 1
 
 
 # --- for operators
@@ -241,12 +243,12 @@ async def test_a_job_that_is_gone_by_then_is_404(face: Face, caller: httpx.Async
 TOKEN = "operators-token-of-32-characters"
 
 
-async def test_an_operator_lists_any_tenant_s(face: Face, caller: httpx.AsyncClient) -> None:
-    job_id = await submitted(face, caller, reference="a")
-    await submitted(face, caller)
-    face.admit_operators(TOKEN)
+async def test_an_operator_lists_any_tenant_s(app: AppHarness, caller: httpx.AsyncClient) -> None:
+    job_id = await submitted(app, caller, reference="a")
+    await submitted(app, caller)
+    app.enable_admin_api(TOKEN)
     root = "/admin/v1/tenants"
-    async with face.client(TOKEN) as operator:
+    async with app.client(TOKEN) as operator:
         found = await operator.get(f"{root}/video-team/requests", params={"reference": "a"})
         wrong = await operator.get(f"{root}/video-team/requests", params={"limit": "0"})
         unknown = await operator.get(f"{root}/nobody/requests")

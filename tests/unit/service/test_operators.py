@@ -9,9 +9,9 @@ import pytest
 
 from core.errors import StoreUnavailable
 from core.money import MicroUsd
-from service.app import ENDPOINTS
-from tests.fakes.face import KLING, KLING_INPUT, KLING_PATH, Face
-from tests.fakes.tenancy import MemoryControlStore
+from service.app import OPERATIONS
+from tests.fakes.face import KLING, KLING_INPUT, KLING_PATH, AppHarness
+from tests.fakes.tenancy import MemoryOperationsStore
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     from core.operations import AuditEntry
 
 TOKEN = "operators-token-of-32-characters"
-ADMIN = [endpoint for endpoint in ENDPOINTS if endpoint.path.startswith("/admin/")]
+ADMIN = [endpoint for endpoint in OPERATIONS if endpoint.path.startswith("/admin/")]
 
 
 @pytest.fixture
-async def operator(face: Face) -> AsyncIterator[httpx.AsyncClient]:
+async def operator(app: AppHarness) -> AsyncIterator[httpx.AsyncClient]:
     """Who holds the operators' token."""
-    face.admit_operators(TOKEN)
-    async with face.client(TOKEN) as http:
+    app.enable_admin_api(TOKEN)
+    async with app.client(TOKEN) as http:
         yield http
 
 
@@ -38,8 +38,8 @@ def path_of(template: str) -> str:
 
 
 @pytest.mark.parametrize("endpoint", ADMIN, ids=lambda endpoint: endpoint.name)
-async def test_without_the_setting_there_is_nothing_here(face: Face, endpoint: Any) -> None:  # noqa: ANN401 - an Endpoint
-    async with face.client(TOKEN) as http:
+async def test_without_the_setting_there_is_nothing_here(app: AppHarness, endpoint: Any) -> None:  # noqa: ANN401 - an Endpoint
+    async with app.client(TOKEN) as http:
         answer = await http.request(endpoint.method, path_of(endpoint.path), json={})
     assert answer.status_code == 404
     assert answer.json()["detail"] == "There is nothing at this address."
@@ -48,24 +48,24 @@ async def test_without_the_setting_there_is_nothing_here(face: Face, endpoint: A
 @pytest.mark.parametrize("token", [None, "", "wrong", TOKEN[:-1], TOKEN + "x", "\u00e9" * 32])
 @pytest.mark.parametrize("endpoint", ADMIN, ids=lambda endpoint: endpoint.name)
 async def test_without_the_token_nobody_gets_in(
-    face: Face,
+    app: AppHarness,
     endpoint: Any,  # noqa: ANN401 - an Endpoint
     token: str | None,
 ) -> None:
-    face.admit_operators(TOKEN)
+    app.enable_admin_api(TOKEN)
     header = {} if token is None else {b"authorization": f"Bearer {token}".encode()}
-    async with face.client() as http:
+    async with app.client() as http:
         answer = await http.request(
             endpoint.method, path_of(endpoint.path), json={}, headers=header
         )
     assert answer.status_code == 401
     assert answer.headers["cache-control"] == "no-store"
-    assert await face.stores.controls.audit(10) == []
+    assert await app.stores.operations.list_audit_entries(10) == []
 
 
-async def test_a_tenant_s_key_is_no_token(face: Face) -> None:
-    face.admit_operators(TOKEN)
-    async with face.client(await face.tenant()) as http:
+async def test_a_tenant_s_key_is_no_token(app: AppHarness) -> None:
+    app.enable_admin_api(TOKEN)
+    async with app.client(await app.tenant()) as http:
         assert (await http.get("/admin/v1/tenants")).status_code == 401
 
 
@@ -97,10 +97,10 @@ async def test_a_tenant_is_created_shown_changed_and_listed(operator: httpx.Asyn
 
 
 async def test_a_new_key_works_at_once_and_a_disabled_tenant_s_does_not(
-    face: Face, operator: httpx.AsyncClient
+    app: AppHarness, operator: httpx.AsyncClient
 ) -> None:
     made = await create(operator)
-    async with face.client(made["key"]) as caller:
+    async with app.client(made["key"]) as caller:
         assert (await caller.get("/v1/usage")).status_code == 200
         await operator.patch("/admin/v1/tenants/ads", json={"disabled": True})
         assert (await caller.get("/v1/usage")).status_code == 401
@@ -109,10 +109,10 @@ async def test_a_new_key_works_at_once_and_a_disabled_tenant_s_does_not(
 
 
 async def test_a_deleted_tenant_s_keys_stop_and_its_jobs_go_on(
-    face: Face, operator: httpx.AsyncClient
+    app: AppHarness, operator: httpx.AsyncClient
 ) -> None:
     made = await create(operator)
-    async with face.client(made["key"]) as caller:
+    async with app.client(made["key"]) as caller:
         job_id = (await caller.post(KLING_PATH, json=KLING_INPUT)).json()["request_id"]
         deleted = await operator.delete("/admin/v1/tenants/ads")
         assert (await caller.get("/v1/usage")).status_code == 401
@@ -125,7 +125,7 @@ async def test_a_deleted_tenant_s_keys_stop_and_its_jobs_go_on(
     assert (taken.status_code, taken.json()["code"]) == (409, "conflict")
 
 
-async def test_keys_are_rotated(face: Face, operator: httpx.AsyncClient) -> None:
+async def test_keys_are_rotated(app: AppHarness, operator: httpx.AsyncClient) -> None:
     first = (await create(operator))["key"]
     wish = {"scopes": ["read"], "expires_at": "2026-03-02T13:00:00+01:00"}
     second = (await operator.post("/admin/v1/tenants/ads/keys", json=wish)).json()
@@ -137,29 +137,31 @@ async def test_keys_are_rotated(face: Face, operator: httpx.AsyncClient) -> None
 
     old = next(key["key_id"] for key in keys if key["key_id"] != second["key_id"])
     assert (await operator.delete(f"/admin/v1/tenants/ads/keys/{old}")).status_code == 204
-    async with face.client(first) as caller:
+    async with app.client(first) as caller:
         assert (await caller.get("/v1/usage")).status_code == 401
-    async with face.client(second["key"]) as caller:
+    async with app.client(second["key"]) as caller:
         assert (await caller.get("/v1/usage")).status_code == 200
         assert (await caller.post(KLING_PATH, json=KLING_INPUT)).status_code == 403
-        face.clock.move(timedelta(days=1))
+        app.clock.move(timedelta(days=1))
         assert (await caller.get("/v1/usage")).status_code == 401
 
 
-async def test_a_leaked_key_is_revoked_by_itself(face: Face, operator: httpx.AsyncClient) -> None:
+async def test_a_leaked_key_is_revoked_by_itself(
+    app: AppHarness, operator: httpx.AsyncClient
+) -> None:
     key = (await create(operator))["key"]
     assert (await operator.delete(f"/admin/v1/tenants/ads/keys/{key}")).status_code == 204
-    async with face.client(key) as caller:
+    async with app.client(key) as caller:
         assert (await caller.get("/v1/usage")).status_code == 401
 
 
 async def test_one_tenant_s_key_is_not_revoked_under_another_s_name(
-    operator: httpx.AsyncClient, face: Face
+    operator: httpx.AsyncClient, app: AppHarness
 ) -> None:
     await create(operator)
-    key = await face.tenant("film")
+    key = await app.tenant("film")
     assert (await operator.delete(f"/admin/v1/tenants/ads/keys/{key}")).status_code == 404
-    async with face.client(key) as caller:
+    async with app.client(key) as caller:
         assert (await caller.get("/v1/usage")).status_code == 200
 
 
@@ -183,31 +185,33 @@ async def test_an_odd_key_is_refused(operator: httpx.AsyncClient, wish: dict[str
 
 
 async def test_webhook_secrets_overlap_until_the_old_one_is_retired(
-    face: Face, operator: httpx.AsyncClient
+    app: AppHarness, operator: httpx.AsyncClient
 ) -> None:
     first = (await create(operator))["webhook_secret"]
     second = (await operator.post("/admin/v1/tenants/ads/webhook-secret")).json()["webhook_secret"]
-    tenant = await face.stores.tenants.load("ads")
+    tenant = await app.stores.tenants.load("ads")
     assert tenant is not None
     assert tenant.webhook_secrets == (second, first)
-    setup = await face.resources.mailroom.setup("ads")
-    day = face.clock.now() + timedelta(days=1)
+    setup = await app.resources.webhooks.load_config("ads")
+    day = app.clock.now() + timedelta(days=1)
     assert setup.live_secrets(day - timedelta(seconds=1)) == (second, first)
     assert setup.live_secrets(day) == (second,)
     left = await operator.delete("/admin/v1/tenants/ads/webhook-secret/previous")
     assert left.json()["webhook_secrets"] == 1
     assert left.json()["webhook_overlap_ends_at"] is None
-    assert (await face.resources.mailroom.setup("ads")).live_secrets(face.clock.now()) == (second,)
-    tenant = await face.stores.tenants.load("ads")
+    assert (await app.resources.webhooks.load_config("ads")).live_secrets(app.clock.now()) == (
+        second,
+    )
+    tenant = await app.stores.tenants.load("ads")
     assert tenant is not None
     assert tenant.webhook_secrets == (second,)
 
 
 async def test_an_operator_says_how_long_the_secret_before_counts(
-    face: Face, operator: httpx.AsyncClient
+    app: AppHarness, operator: httpx.AsyncClient
 ) -> None:
     first = (await create(operator))["webhook_secret"]
-    where, now = "/admin/v1/tenants/ads/webhook-secret", face.clock.now()
+    where, now = "/admin/v1/tenants/ads/webhook-secret", app.clock.now()
     told = (await operator.post(where, json={"overlap_seconds": 60})).json()
     assert told["previous_end_at"] == "2026-03-01T12:01:00Z"
     shown = (await operator.get("/admin/v1/tenants/ads")).json()
@@ -215,12 +219,12 @@ async def test_an_operator_says_how_long_the_secret_before_counts(
         2,
         "2026-03-01T12:01:00Z",
     )
-    setup = await face.resources.mailroom.setup("ads")
+    setup = await app.resources.webhooks.load_config("ads")
     assert setup.live_secrets(now) == (told["webhook_secret"], first)
     assert setup.live_secrets(now + timedelta(minutes=1)) == (told["webhook_secret"],)
     at_once = (await operator.post(where, json={"overlap_seconds": 0})).json()["webhook_secret"]
-    assert (await face.resources.mailroom.setup("ads")).live_secrets(now) == (at_once,)
-    (entry,) = [e for e in await face.stores.controls.audit(1) if e.subject == "ads"]
+    assert (await app.resources.webhooks.load_config("ads")).live_secrets(now) == (at_once,)
+    (entry,) = [e for e in await app.stores.operations.list_audit_entries(1) if e.subject == "ads"]
     assert entry.change == "the one before ends 2026-03-01T12:00:00+00:00"
 
 
@@ -284,12 +288,12 @@ async def test_an_odd_limit_is_refused_and_nothing_changes(
 
 
 async def test_a_paused_tenant_s_jobs_wait_and_go_on_when_resumed(
-    face: Face, operator: httpx.AsyncClient
+    app: AppHarness, operator: httpx.AsyncClient
 ) -> None:
     key = (await create(operator))["key"]
     paused = await operator.post("/admin/v1/pause", json={"tenant": "ads"})
     assert paused.json() == {"paused": ["tenant:ads"]}
-    async with face.client(key) as caller:
+    async with app.client(key) as caller:
         await caller.post(KLING_PATH, json=KLING_INPUT)
         assert (await caller.get("/v1/usage")).json()["waiting"]["used"] == 1
         resumed = await operator.post("/admin/v1/resume", json={"tenant": "ads"})
@@ -381,18 +385,20 @@ async def test_an_odd_count_is_refused(operator: httpx.AsyncClient, limit: str) 
     assert (await operator.get(f"/admin/v1/audit?limit={limit}")).status_code == 400
 
 
-async def test_a_store_that_is_away_is_503(face: Face, operator: httpx.AsyncClient) -> None:
-    class Away(MemoryControlStore):
-        async def audit(self, limit: int) -> Sequence[AuditEntry]:
+async def test_a_store_that_is_away_is_503(app: AppHarness, operator: httpx.AsyncClient) -> None:
+    class Away(MemoryOperationsStore):
+        async def list_audit_entries(self, limit: int) -> Sequence[AuditEntry]:
             raise StoreUnavailable(f"asked for {limit}")
 
-    face.change(desk=face.desk_with(controls=Away(face.stores.memory)))
+    app.replace_resources(admin=app.admin_context_with(operations=Away(app.stores.memory)))
     assert (await operator.get("/admin/v1/audit")).status_code == 503
 
 
-async def test_an_operator_reads_a_tenant_s_use(operator: httpx.AsyncClient, face: Face) -> None:
+async def test_an_operator_reads_a_tenant_s_use(
+    operator: httpx.AsyncClient, app: AppHarness
+) -> None:
     key = (await create(operator, usd_per_day=2))["key"]
-    async with face.client(key) as caller:
+    async with app.client(key) as caller:
         await caller.post(KLING_PATH, json=KLING_INPUT)
         own = (await caller.get("/v1/usage")).json()
     assert (await operator.get("/admin/v1/tenants/ads/usage")).json() == own
@@ -400,10 +406,10 @@ async def test_an_operator_reads_a_tenant_s_use(operator: httpx.AsyncClient, fac
 
 
 async def test_the_bill_of_a_deleted_tenant_can_be_read(
-    operator: httpx.AsyncClient, face: Face
+    operator: httpx.AsyncClient, app: AppHarness
 ) -> None:
     key = (await create(operator))["key"]
-    async with face.client(key) as caller:
+    async with app.client(key) as caller:
         await caller.post(KLING_PATH, json=KLING_INPUT)
     await operator.delete("/admin/v1/tenants/ads")
     used = (await operator.get("/admin/v1/tenants/ads/usage")).json()

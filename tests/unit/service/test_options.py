@@ -12,11 +12,11 @@ from core.tenants.cache_policy import CacheOption
 from core.webhooks.url_policy import TargetPolicy
 from service.api.jobs.parameters import SUBMIT_PARAMETERS
 from service.jobs.submit_options import (
-    READERS,
+    OPTION_PARSERS,
     Deadlines,
     OptionPolicy,
     SubmitOptions,
-    read_options,
+    parse_options,
 )
 
 DEADLINES = Deadlines(timedelta(hours=2))
@@ -37,7 +37,7 @@ POLICY = OptionPolicy(DEADLINES, DEADLINES, TargetPolicy())
     ],
 )
 def test_what_is_asked_of_reuse_is_read(query: str, options: dict[str, Any]) -> None:
-    assert read_options(query, POLICY) == SubmitOptions(**options)
+    assert parse_options(query, POLICY) == SubmitOptions(**options)
 
 
 @pytest.mark.parametrize(
@@ -53,10 +53,10 @@ def test_what_is_asked_of_reuse_is_read(query: str, options: dict[str, Any]) -> 
 )
 def test_a_wrong_wish_is_refused_in_words(query: str, message: str) -> None:
     with pytest.raises(MalformedRequest) as refused:
-        read_options(query, POLICY)
+        parse_options(query, POLICY)
     assert [error.message for error in refused.value.fields] == [message]
 
 
 def test_every_option_is_described() -> None:
     described = {known["name"] for known in SUBMIT_PARAMETERS if known["in"] == "query"}
-    assert described == set(READERS)
+    assert described == set(OPTION_PARSERS)

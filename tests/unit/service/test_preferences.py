@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from service.http.prefer_header import applied, wait_preference
+from service.http.prefer_header import parse_wait_preference, preference_applied_header
 
 LONGEST = timedelta(seconds=60)
 
@@ -26,7 +26,7 @@ LONGEST = timedelta(seconds=60)
     ],
 )
 def test_a_wait_is_found(headers: list[str]) -> None:
-    assert wait_preference(headers, LONGEST) == timedelta(seconds=10)
+    assert parse_wait_preference(headers, LONGEST) == timedelta(seconds=10)
 
 
 @pytest.mark.parametrize(
@@ -49,11 +49,11 @@ def test_a_wait_is_found(headers: list[str]) -> None:
     ],
 )
 def test_what_is_no_wait_is_ignored(headers: list[str]) -> None:
-    assert wait_preference(headers, LONGEST) is None
+    assert parse_wait_preference(headers, LONGEST) is None
 
 
 def test_a_long_wait_is_cut_and_the_caller_told() -> None:
-    wait = wait_preference(["wait=3600"], LONGEST)
+    wait = parse_wait_preference(["wait=3600"], LONGEST)
 
     assert wait == LONGEST
-    assert applied(LONGEST) == {"preference-applied": "wait=60"}
+    assert preference_applied_header(LONGEST) == {"preference-applied": "wait=60"}

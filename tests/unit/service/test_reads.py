@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 import orjson
 import pytest
 
-from core.circuit_breaker import Breaker, BreakerReason, BreakerState
+from core.circuit_breaker import BreakerReason, BreakerState, CircuitBreaker
 from core.errors import StoreUnavailable
-from core.jobs.job import Billed, Fact, Job
+from core.jobs.job import BillingStatus, Job, Trigger
 from core.money import MicroUsd
-from core.store.codecs import JOBS
-from core.tenants.api_keys import mint_key
+from core.store.codecs import JOB_CODEC
+from core.tenants.api_keys import build_api_key
 from core.transactions.job_update import Change
-from tests.fakes.face import KLING, KLING_INPUT, KLING_PATH, Face
-from tests.fakes.shared import MemoryPresence
+from tests.fakes.face import KLING, KLING_INPUT, KLING_PATH, AppHarness
+from tests.fakes.shared import MemoryWorkerHeartbeats
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -32,28 +32,28 @@ async def job_id(caller: httpx.AsyncClient) -> str:
     return name
 
 
-async def move(face: Face, job_id: str, fact: Fact, **parts: Any) -> Job:  # noqa: ANN401 - fields of a job
+async def apply_trigger(app: AppHarness, job_id: str, fact: Trigger, **parts: Any) -> Job:  # noqa: ANN401 - fields of a job
     """Move the job as a worker would."""
-    before = JOBS.read(face.stores.memory.jobs[job_id].doc)
-    after = before.after(fact, face.clock.now(), **parts)
-    output = b'{"video":"https://x.example.com/o.mp4"}' if fact is Fact.COLLECTED else None
-    await face.stores.jobs.store(Change(before, after, output=output))
+    before = JOB_CODEC.decode(app.stores.memory.jobs[job_id].doc)
+    after = before.transition(fact, app.clock.now(), **parts)
+    output = b'{"video":"https://x.example.com/o.mp4"}' if fact is Trigger.COLLECTED else None
+    await app.stores.jobs.store(Change(before, after, output=output))
     return after
 
 
-async def finish(face: Face, job_id: str) -> None:
+async def finish_job(app: AppHarness, job_id: str) -> None:
     """Bring the job to its good end."""
-    await move(face, job_id, Fact.CLAIMED)
-    await move(face, job_id, Fact.ACCEPTED, upstream_id="up-1", upstream_running=True)
-    await move(face, job_id, Fact.FINISHED)
-    await move(
-        face,
+    await apply_trigger(app, job_id, Trigger.CLAIMED)
+    await apply_trigger(app, job_id, Trigger.ACCEPTED, upstream_id="up-1", upstream_running=True)
+    await apply_trigger(app, job_id, Trigger.FINISHED)
+    await apply_trigger(
+        app,
         job_id,
-        Fact.COLLECTED,
-        finished_at=face.clock.now(),
-        billed=Billed.YES,
+        Trigger.COLLECTED,
+        finished_at=app.clock.now(),
+        billed=BillingStatus.YES,
         cost=MicroUsd(630_000),
-        due_at=None,
+        next_run_at=None,
     )
 
 
@@ -65,9 +65,9 @@ async def test_the_status_of_a_waiting_job(caller: httpx.AsyncClient, job_id: st
 
 
 async def test_the_status_of_a_finished_job_hints_at_nothing(
-    face: Face, caller: httpx.AsyncClient, job_id: str
+    app: AppHarness, caller: httpx.AsyncClient, job_id: str
 ) -> None:
-    await finish(face, job_id)
+    await finish_job(app, job_id)
     answer = await caller.get(f"/v1/requests/{job_id}/status")
     assert answer.json()["status"] == "completed"
     assert "retry-after" not in answer.headers
@@ -91,9 +91,9 @@ async def test_a_result_before_the_end_is_the_present_status(
     ],
 )
 async def test_the_cost_is_told_when_asked_for(
-    face: Face, caller: httpx.AsyncClient, job_id: str, query: str, cost: float | None
+    app: AppHarness, caller: httpx.AsyncClient, job_id: str, query: str, cost: float | None
 ) -> None:
-    await finish(face, job_id)
+    await finish_job(app, job_id)
     document = (await caller.get(f"/v1/requests/{job_id}/result{query}")).json()
     assert document.get("cost") == cost
     assert document["output"] == {"video": "https://x.example.com/o.mp4"}
@@ -107,9 +107,9 @@ async def test_an_odd_include_cost_is_refused(caller: httpx.AsyncClient, job_id:
 
 
 async def test_the_details_hold_the_timeline(
-    face: Face, caller: httpx.AsyncClient, job_id: str
+    app: AppHarness, caller: httpx.AsyncClient, job_id: str
 ) -> None:
-    await finish(face, job_id)
+    await finish_job(app, job_id)
     document = (await caller.get(f"/v1/requests/{job_id}")).json()
     assert document["state"] == "succeeded"
     assert document["upstream_request_id"] == "up-1"
@@ -120,9 +120,9 @@ PATHS = ["/status", "/result", ""]
 
 
 @pytest.mark.parametrize("path", PATHS)
-async def test_another_tenant_s_job_is_404(face: Face, job_id: str, path: str) -> None:
-    other = await face.tenant("other-team")
-    async with face.client(other) as stranger:
+async def test_another_tenant_s_job_is_404(app: AppHarness, job_id: str, path: str) -> None:
+    other = await app.tenant("other-team")
+    async with app.client(other) as stranger:
         answer = await stranger.get(f"/v1/requests/{job_id}{path}")
     assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
 
@@ -136,10 +136,10 @@ async def test_no_such_job_is_404_whatever_it_is_called(
 
 
 @pytest.mark.parametrize("name", ["req_nobody", "a" * 10_240])
-async def test_without_a_live_key_no_name_is_judged(face: Face, name: str) -> None:
-    async with face.client(mint_key("nobody", b"n" * 32)) as stranger:
+async def test_without_a_live_key_no_name_is_judged(app: AppHarness, name: str) -> None:
+    async with app.client(build_api_key("nobody", b"n" * 32)) as stranger:
         assert (await stranger.get(f"/v1/requests/{name}/status")).status_code == 401
-    async with face.client() as nobody:
+    async with app.client() as nobody:
         assert (await nobody.get(f"/v1/requests/{name}/status")).status_code == 401
 
 
@@ -177,21 +177,21 @@ async def test_a_model_that_nobody_knows_is_404(caller: httpx.AsyncClient) -> No
 
 
 @pytest.mark.parametrize("path", ["/v1/models", "/v1/models/categories", KLING_PATH])
-async def test_the_catalogue_is_for_key_holders(face: Face, path: str) -> None:
-    async with face.client() as nobody:
+async def test_the_catalogue_is_for_key_holders(app: AppHarness, path: str) -> None:
+    async with app.client() as nobody:
         assert (await nobody.get(path)).status_code == 401
 
 
 # --- operation
 
 
-async def test_alive_is_always_alive(face: Face) -> None:
-    async with face.client() as probe:
+async def test_alive_is_always_alive(app: AppHarness) -> None:
+    async with app.client() as probe:
         answer = await probe.get("/healthz")
     assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
 
 
-class Silent(MemoryPresence):
+class UnavailableHeartbeats(MemoryWorkerHeartbeats):
     """The store is away."""
 
     async def last_seen(self) -> datetime | None:
@@ -201,20 +201,20 @@ class Silent(MemoryPresence):
 CHECKS = {"redis": "ok", "worker": "ok", "upstream": "ok"}
 
 
-async def readiness(face: Face) -> tuple[int, dict[str, str]]:
-    async with face.client() as probe:
+async def readiness(app: AppHarness) -> tuple[int, dict[str, str]]:
+    async with app.client() as probe:
         answer = await probe.get("/readyz")
     checks: dict[str, str] = orjson.loads(answer.content)["checks"]
     return answer.status_code, checks
 
 
-async def test_ready_needs_a_worker_of_late(face: Face) -> None:
-    assert await readiness(face) == (503, CHECKS | {"worker": "not_seen"})
-    await face.stores.presence.sign("w1")
-    face.clock.move(timedelta(seconds=30))
-    assert await readiness(face) == (200, CHECKS)
-    face.clock.move(timedelta(seconds=1))
-    assert await readiness(face) == (503, CHECKS | {"worker": "not_seen"})
+async def test_ready_needs_a_worker_of_late(app: AppHarness) -> None:
+    assert await readiness(app) == (503, CHECKS | {"worker": "not_seen"})
+    await app.stores.heartbeats.record("w1")
+    app.clock.move(timedelta(seconds=30))
+    assert await readiness(app) == (200, CHECKS)
+    app.clock.move(timedelta(seconds=1))
+    assert await readiness(app) == (503, CHECKS | {"worker": "not_seen"})
 
 
 @pytest.mark.parametrize(
@@ -225,22 +225,22 @@ async def test_ready_needs_a_worker_of_late(face: Face) -> None:
     ],
 )
 async def test_only_a_refused_account_makes_unready(
-    face: Face, reason: BreakerReason, status: int, word: str
+    app: AppHarness, reason: BreakerReason, status: int, word: str
 ) -> None:
-    await face.stores.presence.sign("w1")
-    opened = Breaker(1, BreakerState.OPEN, reason, until=face.clock.now())
-    await face.stores.breakers.swap(Breaker(), opened)
-    assert await readiness(face) == (status, CHECKS | {"upstream": word})
+    await app.stores.heartbeats.record("w1")
+    opened = CircuitBreaker(1, BreakerState.OPEN, reason, retry_at=app.clock.now())
+    await app.stores.circuit_breakers.compare_and_set(CircuitBreaker(), opened)
+    assert await readiness(app) == (status, CHECKS | {"upstream": word})
 
 
-async def test_ready_needs_the_store(face: Face) -> None:
-    face.change(health=Silent(face.stores.memory))
+async def test_ready_needs_the_store(app: AppHarness) -> None:
+    app.replace_resources(worker_heartbeats=UnavailableHeartbeats(app.stores.memory))
     unknown = {"redis": "no_answer", "worker": "unchecked", "upstream": "unchecked"}
-    assert await readiness(face) == (503, unknown)
+    assert await readiness(app) == (503, unknown)
 
 
 async def test_figures_count_by_template_never_by_path(
-    face: Face, caller: httpx.AsyncClient, job_id: str
+    app: AppHarness, caller: httpx.AsyncClient, job_id: str
 ) -> None:
     await caller.get(f"/v1/requests/{job_id}/status")
     await caller.post(f"{KLING_PATH}?nonsense=1", json={})
@@ -254,7 +254,7 @@ async def test_figures_count_by_template_never_by_path(
     assert 'gateway_submission_duration_seconds_count{result="refused"} 1.0' in text
     assert 'route="/v1/requests/{request_id}/status",status="200"} 1.0' in text
     assert 'route="unmatched",status="404"} 1.0' in text
-    job = face.stores.memory.every_job()[0]
+    job = app.stores.memory.all_jobs()[0]
     whose = f'model="{job.model_id}",tenant="{job.tenant}"'
     assert f"gateway_cost_reserved_usd_total{{{whose}}} 0.63" in text
     assert job_id not in text

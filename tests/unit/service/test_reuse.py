@@ -14,12 +14,12 @@ from core.jobs.job import CancelOutcome, JobState
 from core.observability.events import CacheLookup, CostSaved, JobAdmitted
 from core.retention import RETENTION
 from core.tenants.api_keys import Scope
-from core.tenants.cache_policy import CacheMode, CacheUse, Reuse, ReusePolicy
+from core.tenants.cache_policy import CacheMode, CacheRule, CacheStatus, TenantCachePolicy
 from core.tenants.limits import Limits
-from tests.contract.flight import OUTPUT, Flight
-from tests.contract.gateway import Gateway
-from tests.fakes.clock import settle
-from tests.fakes.face import KLING_INPUT, KLING_PATH, POLICY, Face
+from tests.contract.flight import OUTPUT, CoalescingHarness
+from tests.contract.gateway import StoreHarness
+from tests.fakes.clock import run_ready_tasks
+from tests.fakes.face import KLING_INPUT, KLING_PATH, POLICY, AppHarness
 
 if TYPE_CHECKING:
     import httpx
@@ -34,28 +34,35 @@ SEEDED_PATH: Final = f"/v1/models/{SEEDED}"
 
 
 @pytest.fixture
-def flight(face: Face) -> Flight:
+def coalescing(app: AppHarness) -> CoalescingHarness:
     """Takes the face's jobs on, as workers do."""
-    stores = face.stores
-    clock = cast("Any", face.clock)
-    return Flight(
-        Gateway(clock, stores.jobs, stores.tenants, stores.usage, stores.controls, stores.breakers)
+    stores = app.stores
+    clock = cast("Any", app.clock)
+    return CoalescingHarness(
+        StoreHarness(
+            clock,
+            stores.jobs,
+            stores.tenants,
+            stores.usage,
+            stores.operations,
+            stores.circuit_breakers,
+        )
     )
 
 
-def _jobs(face: Face) -> list[Job]:
-    return face.stores.memory.every_job()
+def _jobs(app: AppHarness) -> list[Job]:
+    return app.stores.memory.all_jobs()
 
 
 async def _post(caller: httpx.AsyncClient, path: str = KLING_PATH, **more: Any) -> httpx.Response:  # noqa: ANN401 - of a request
     return await caller.post(path, **({"json": KLING_INPUT} | more))
 
 
-async def _share(face: Face, policy: ReusePolicy) -> None:
-    before = await face.stores.tenants.load(TENANT)
+async def _set_cache_policy(app: AppHarness, policy: TenantCachePolicy) -> None:
+    before = await app.stores.tenants.load(TENANT)
     assert before is not None
-    after = replace(before, reuse=policy, version=before.version + 1)
-    assert await face.stores.tenants.change(before, after)
+    after = replace(before, cache_policy=policy, version=before.version + 1)
+    assert await app.stores.tenants.change(before, after)
 
 
 # --- what an answer says
@@ -67,29 +74,32 @@ async def test_the_first_is_a_miss(caller: httpx.AsyncClient) -> None:
     assert "idempotency-replayed" not in answer.headers
 
 
-async def test_a_second_joins_under_its_own_id(face: Face, caller: httpx.AsyncClient) -> None:
+async def test_a_second_joins_under_its_own_id(app: AppHarness, caller: httpx.AsyncClient) -> None:
     first, second = await _post(caller), await _post(caller)
     assert (second.status_code, second.headers["gateway-cache"]) == (202, "joined")
     assert second.json()["request_id"] != first.json()["request_id"]
     assert second.json()["status"] == "in_queue"
     assert second.headers["location"].endswith(f"{second.json()['request_id']}/status")
-    assert [each.result for each in face.of(CacheLookup)] == [Reuse.MISS, Reuse.JOINED]
-    assert face.of(JobAdmitted)[1].estimate is None
+    assert [each.result for each in app.events_of(CacheLookup)] == [
+        CacheStatus.MISS,
+        CacheStatus.COLLAPSED,
+    ]
+    assert app.events_of(JobAdmitted)[1].estimate is None
 
 
 async def test_a_hit_is_200_with_the_result_at_once(
-    face: Face, caller: httpx.AsyncClient, flight: Flight
+    app: AppHarness, caller: httpx.AsyncClient, coalescing: CoalescingHarness
 ) -> None:
     await _post(caller)
-    (paid,) = _jobs(face)
-    await flight.finish(paid)
+    (paid,) = _jobs(app)
+    await coalescing.finish(paid)
     answer = await _post(caller)
     document = answer.json()
     assert (answer.status_code, answer.headers["gateway-cache"]) == (200, "hit")
     assert (document["status"], document["output"]) == ("completed", orjson.loads(OUTPUT))
     assert document["request_id"] != paid.id
     assert answer.headers["location"].endswith(f"{document['request_id']}/status")
-    assert face.of(CostSaved)[0].amount == 1_000_000
+    assert app.events_of(CostSaved)[0].amount == 1_000_000
     read = await caller.get(f"/v1/requests/{document['request_id']}/result")
     assert read.json()["output"] == document["output"]
 
@@ -125,12 +135,12 @@ async def test_the_option_decides(caller: httpx.AsyncClient, option: str, found:
     assert (await _post(caller, params={"cache": option})).headers["gateway-cache"] == found
 
 
-async def test_what_is_usual_for_the_gateway_is_the_last_word(face: Face, key: str) -> None:
-    off = replace(POLICY.cache, default=CacheUse(CacheMode.OFF))
-    face.change(policy=replace(POLICY, cache=off))
-    async with face.client(key) as caller:
+async def test_what_is_usual_for_the_gateway_is_the_last_word(app: AppHarness, key: str) -> None:
+    off = replace(POLICY.cache, default=CacheRule(CacheMode.OFF))
+    app.replace_resources(policy=replace(POLICY, cache=off))
+    async with app.client(key) as caller:
         assert (await _post(caller)).headers["gateway-cache"] == "off"
-        await _share(face, ReusePolicy(cache=CacheMode.USE))
+        await _set_cache_policy(app, TenantCachePolicy(cache=CacheMode.USE))
         assert (await _post(caller)).headers["gateway-cache"] == "miss"
 
 
@@ -138,15 +148,15 @@ async def test_what_is_usual_for_the_gateway_is_the_last_word(face: Face, key: s
 
 
 @pytest.fixture
-def seeded(face: Face) -> None:
+def model_with_seed(app: AppHarness) -> None:
     """A model with a seed is known."""
     schema = {
         "type": "object",
         "properties": {"prompt": {"type": "string"}, "seed": {"type": "integer"}},
     }
-    shelf = face.resources.shelf
+    shelf = app.resources.model_cache
     document = orjson.dumps({"model_id": SEEDED, "input_schema": schema})
-    shelf.models = shelf.models.refreshed([document], face.clock.now())
+    shelf.registry = shelf.registry.with_catalogue([document], app.clock.now())
 
 
 @pytest.mark.parametrize(
@@ -158,7 +168,7 @@ def seeded(face: Face) -> None:
         ({"prompt": "x", "seed": 7}, {"cache": "off"}, "off"),
     ],
 )
-@pytest.mark.usefixtures("seeded")
+@pytest.mark.usefixtures("model_with_seed")
 async def test_no_seed_asks_for_another_result(
     caller: httpx.AsyncClient, input_: dict[str, Any], options: dict[str, str], found: str
 ) -> None:
@@ -167,7 +177,7 @@ async def test_no_seed_asks_for_another_result(
     assert answer.headers["gateway-cache"] == found
 
 
-@pytest.mark.usefixtures("seeded")
+@pytest.mark.usefixtures("model_with_seed")
 async def test_another_seed_is_another_input(caller: httpx.AsyncClient) -> None:
     await _post(caller, SEEDED_PATH, json={"seed": 9007199254740993})
     other = await _post(caller, SEEDED_PATH, json={"seed": 9007199254740992})
@@ -182,81 +192,85 @@ async def test_a_model_that_nobody_knows_may_have_a_seed(caller: httpx.AsyncClie
 # --- Idempotency-Key
 
 
-async def test_an_open_job_is_replayed_as_it_stands(face: Face, caller: httpx.AsyncClient) -> None:
+async def test_an_open_job_is_replayed_as_it_stands(
+    app: AppHarness, caller: httpx.AsyncClient
+) -> None:
     first = await _post(caller, headers=KEY)
     again = await _post(caller, headers={"idempotency-key": "one"})
     assert (first.status_code, again.status_code) == (202, 202)
     assert again.json() == first.json()
     assert again.headers["idempotency-replayed"] == "true"
     assert "gateway-cache" not in again.headers
-    assert len(_jobs(face)) == 1
-    assert len(face.of(JobAdmitted)) == 1
+    assert len(_jobs(app)) == 1
+    assert len(app.events_of(JobAdmitted)) == 1
 
 
 async def test_a_finished_job_is_replayed_with_its_result(
-    face: Face, caller: httpx.AsyncClient, flight: Flight
+    app: AppHarness, caller: httpx.AsyncClient, coalescing: CoalescingHarness
 ) -> None:
     await _post(caller, headers=KEY)
-    await flight.finish(_jobs(face)[0])
+    await coalescing.finish(_jobs(app)[0])
     again = await _post(caller, headers=KEY)
     assert (again.status_code, again.headers["idempotency-replayed"]) == (200, "true")
     assert again.json()["output"] == orjson.loads(OUTPUT)
 
 
-async def test_options_are_those_of_the_first(face: Face, caller: httpx.AsyncClient) -> None:
+async def test_options_are_those_of_the_first(app: AppHarness, caller: httpx.AsyncClient) -> None:
     await _post(caller, headers=KEY, params={"reference": "one"})
     again = await _post(caller, headers=KEY, params={"reference": "two", "cache": "off"})
     assert again.headers["idempotency-replayed"] == "true"
-    assert [job.reference for job in _jobs(face)] == ["one"]
+    assert [job.reference for job in _jobs(app)] == ["one"]
 
 
-async def test_another_input_under_the_key_is_422(face: Face, caller: httpx.AsyncClient) -> None:
+async def test_another_input_under_the_key_is_422(
+    app: AppHarness, caller: httpx.AsyncClient
+) -> None:
     await _post(caller, headers=KEY)
     answer = await _post(caller, headers=KEY, json={**KLING_INPUT, "prompt": "Another."})
     assert (answer.status_code, answer.json()["code"]) == (422, "idempotency_key_reused")
-    assert len(_jobs(face)) == 1
+    assert len(_jobs(app)) == 1
 
 
 async def test_a_key_that_is_required_and_missing_is_400(
-    face: Face, caller: httpx.AsyncClient
+    app: AppHarness, caller: httpx.AsyncClient
 ) -> None:
-    await _share(face, ReusePolicy(idempotency_required=True))
+    await _set_cache_policy(app, TenantCachePolicy(idempotency_required=True))
     answer = await _post(caller)
     assert (answer.status_code, answer.json()["code"]) == (400, "idempotency_key_missing")
     assert (await _post(caller, headers=KEY)).status_code == 202
 
 
 async def test_the_key_of_a_deleted_request_is_410(
-    face: Face, caller: httpx.AsyncClient, flight: Flight
+    app: AppHarness, caller: httpx.AsyncClient, coalescing: CoalescingHarness
 ) -> None:
     await _post(caller, headers=KEY)
-    (job,) = _jobs(face)
-    await flight.finish(job)
-    await flight.lose(job)
+    (job,) = _jobs(app)
+    await coalescing.finish(job)
+    await coalescing.delete_record(job)
     answer = await _post(caller, headers=KEY)
     assert (answer.status_code, answer.json()["code"]) == (410, "request_deleted")
 
 
 async def test_a_key_is_forgotten_with_its_job(
-    face: Face, caller: httpx.AsyncClient, flight: Flight
+    app: AppHarness, caller: httpx.AsyncClient, coalescing: CoalescingHarness
 ) -> None:
     await _post(caller, headers=KEY, params={"cache": "off"})
-    await flight.finish(_jobs(face)[0])
-    await face.clock.advance(RETENTION)
+    await coalescing.finish(_jobs(app)[0])
+    await app.clock.advance(RETENTION)
     answer = await _post(caller, headers=KEY, params={"cache": "off"})
     assert (answer.status_code, answer.headers["gateway-cache"]) == (202, "off")
 
 
-async def test_a_refusal_burns_no_key(face: Face, key: str) -> None:
-    poor = await face.tenant("poor", limits=Limits(jobs_per_day=0))
-    async with face.client(poor) as caller:
+async def test_a_refusal_burns_no_key(app: AppHarness, key: str) -> None:
+    poor = await app.tenant("poor", limits=Limits(jobs_per_day=0))
+    async with app.client(poor) as caller:
         assert (await _post(caller, headers=KEY)).status_code == 429
         assert (await _post(caller, headers=KEY, content=b"nonsense", json=None)).status_code == 400
-    before = await face.stores.tenants.load("poor")
+    before = await app.stores.tenants.load("poor")
     assert before is not None
     after = replace(before, limits=Limits(), version=before.version + 1)
-    assert await face.stores.tenants.change(before, after)
-    async with face.client(poor) as caller:
+    assert await app.stores.tenants.change(before, after)
+    async with app.client(poor) as caller:
         assert (await _post(caller, headers=KEY)).status_code == 202
     assert key
 
@@ -265,16 +279,16 @@ async def test_a_refusal_burns_no_key(face: Face, key: str) -> None:
 
 
 async def test_who_waits_for_a_follower_is_told_when_it_ends(
-    face: Face, caller: httpx.AsyncClient, flight: Flight
+    app: AppHarness, caller: httpx.AsyncClient, coalescing: CoalescingHarness
 ) -> None:
     await _post(caller)
     task = asyncio.create_task(_post(caller, headers=WAIT))
-    await settle()
-    leader, follower = _jobs(face)
-    await flight.finish(leader)
-    await settle()
+    await run_ready_tasks()
+    leader, follower = _jobs(app)
+    await coalescing.finish(leader)
+    await run_ready_tasks()
     assert not task.done()
-    await flight.look(follower)
+    await coalescing.step_follower(follower)
     answer = await task
     assert (answer.status_code, answer.headers["gateway-cache"]) == (200, "joined")
     assert answer.json()["request_id"] == follower.id
@@ -282,25 +296,27 @@ async def test_who_waits_for_a_follower_is_told_when_it_ends(
 
 
 async def test_who_waits_for_a_replayed_job_is_told_when_it_ends(
-    face: Face, caller: httpx.AsyncClient, flight: Flight
+    app: AppHarness, caller: httpx.AsyncClient, coalescing: CoalescingHarness
 ) -> None:
     await _post(caller, headers=KEY)
     task = asyncio.create_task(_post(caller, headers=KEY | WAIT))
-    await settle()
+    await run_ready_tasks()
     assert not task.done()
-    await flight.finish(_jobs(face)[0])
+    await coalescing.finish(_jobs(app)[0])
     answer = await task
     assert (answer.status_code, answer.headers["idempotency-replayed"]) == (200, "true")
     assert answer.headers["preference-applied"] == "wait=10"
-    assert len(face.resources.waiters) == 0
+    assert len(app.resources.subscriptions) == 0
 
 
-async def test_a_hit_tells_no_output_to_a_key_that_may_not_read(face: Face, flight: Flight) -> None:
+async def test_a_hit_tells_no_output_to_a_key_that_may_not_read(
+    app: AppHarness, coalescing: CoalescingHarness
+) -> None:
     """Found: a key that may only submit was shown what others of its tenant had got."""
-    key = await face.tenant("writers", scopes=frozenset({Scope.SUBMIT}))
-    async with face.client(key) as writer:
+    key = await app.tenant("writers", scopes=frozenset({Scope.SUBMIT}))
+    async with app.client(key) as writer:
         await _post(writer, headers=KEY)
-        await flight.finish(_jobs(face)[0])
+        await coalescing.finish(_jobs(app)[0])
         answers = [await _post(writer), await _post(writer, headers=KEY)]
     assert [answer.status_code for answer in answers] == [202, 202]
     assert [answer.json()["status"] for answer in answers] == ["completed", "completed"]
@@ -308,20 +324,22 @@ async def test_a_hit_tells_no_output_to_a_key_that_may_not_read(face: Face, flig
 
 
 async def test_who_waits_for_a_hit_has_it_already(
-    face: Face, caller: httpx.AsyncClient, flight: Flight
+    app: AppHarness, caller: httpx.AsyncClient, coalescing: CoalescingHarness
 ) -> None:
     await _post(caller)
-    await flight.finish(_jobs(face)[0])
+    await coalescing.finish(_jobs(app)[0])
     answer = await _post(caller, headers=WAIT)
     assert (answer.status_code, answer.headers["gateway-cache"]) == (200, "hit")
     assert answer.headers["preference-applied"] == "wait=10"
-    assert len(face.resources.waiters) == 0
+    assert len(app.resources.subscriptions) == 0
 
 
 # --- dry run
 
 
-async def test_a_dry_run_tells_and_leaves_nothing(face: Face, caller: httpx.AsyncClient) -> None:
+async def test_a_dry_run_tells_and_leaves_nothing(
+    app: AppHarness, caller: httpx.AsyncClient
+) -> None:
     answer = await _post(caller, params={"dry_run": "true"}, headers=KEY)
     document = answer.json()
     assert (answer.status_code, answer.headers["gateway-cache"]) == (200, "miss")
@@ -335,12 +353,12 @@ async def test_a_dry_run_tells_and_leaves_nothing(face: Face, caller: httpx.Asyn
         "fingerprint": document["fingerprint"],
     }
     assert "location" not in answer.headers
-    assert (_jobs(face), face.of(JobAdmitted), face.of(CacheLookup)) == ([], [], [])
+    assert (_jobs(app), app.events_of(JobAdmitted), app.events_of(CacheLookup)) == ([], [], [])
     assert (await _post(caller, headers=KEY)).headers["gateway-cache"] == "miss"
 
 
 async def test_a_dry_run_of_what_is_there_costs_nothing(
-    face: Face, caller: httpx.AsyncClient, flight: Flight
+    app: AppHarness, caller: httpx.AsyncClient, coalescing: CoalescingHarness
 ) -> None:
     await _post(caller)
     joined = (await _post(caller, params={"dry_run": "true"})).json()
@@ -349,9 +367,9 @@ async def test_a_dry_run_of_what_is_there_costs_nothing(
         0.63,
         0.0,
     )
-    await flight.finish(_jobs(face)[0])
+    await coalescing.finish(_jobs(app)[0])
     assert (await _post(caller, params={"dry_run": "1"})).json()["outcome"] == "hit"
-    assert len(_jobs(face)) == 1
+    assert len(_jobs(app)) == 1
 
 
 @pytest.mark.parametrize(
@@ -364,9 +382,9 @@ async def test_a_dry_run_of_what_is_there_costs_nothing(
     ],
 )
 async def test_a_dry_run_meets_the_problem_that_the_submit_would(
-    face: Face, limits: Limits, input_: dict[str, Any], status: int
+    app: AppHarness, limits: Limits, input_: dict[str, Any], status: int
 ) -> None:
-    async with face.client(await face.tenant("limited", limits=limits)) as caller:
+    async with app.client(await app.tenant("limited", limits=limits)) as caller:
         for params in ({"dry_run": "true"}, {}):
             assert (await _post(caller, json=input_, params=params)).status_code == status
 
@@ -375,36 +393,36 @@ async def test_a_dry_run_meets_the_problem_that_the_submit_would(
 
 
 async def test_who_cancels_what_others_want_is_out_and_the_work_goes_on(
-    face: Face, caller: httpx.AsyncClient, flight: Flight
+    app: AppHarness, caller: httpx.AsyncClient, coalescing: CoalescingHarness
 ) -> None:
     ids = [(await _post(caller)).json()["request_id"] for _ in range(3)]
-    leader, *_ = _jobs(face)
-    running = await flight.run(leader)
+    leader, *_ = _jobs(app)
+    running = await coalescing.run(leader)
     answer = await caller.post(f"/v1/requests/{ids[0]}/cancel")
     assert answer.json()["outcome"] == CancelOutcome.CANCELLED
-    gone, *others = _jobs(face)
+    gone, *others = _jobs(app)
     assert gone.state is JobState.CANCELLED
     assert sorted(job.state for job in others) == [JobState.FOLLOWING, JobState.RUNNING]
     (heir,) = [job for job in others if job.state is JobState.RUNNING]
     assert heir.upstream_id == running.upstream_id
-    assert len(face.of(CacheLookup)) == 3
+    assert len(app.events_of(CacheLookup)) == 3
 
 
 async def test_who_cancels_alone_cancels_the_work(
-    face: Face, caller: httpx.AsyncClient, flight: Flight
+    app: AppHarness, caller: httpx.AsyncClient, coalescing: CoalescingHarness
 ) -> None:
     leader, follower = [(await _post(caller)).json()["request_id"] for _ in range(2)]
-    await flight.run(_jobs(face)[0])
+    await coalescing.run(_jobs(app)[0])
     for request_id, outcome in ((follower, "cancelled"), (leader, "cancellation_requested")):
         answer = await caller.post(f"/v1/requests/{request_id}/cancel")
         assert answer.json()["outcome"] in {outcome, "requested"}
-    assert [job.state for job in _jobs(face)] == [JobState.CANCELLING, JobState.CANCELLED]
+    assert [job.state for job in _jobs(app)] == [JobState.CANCELLING, JobState.CANCELLED]
 
 
-async def test_a_follower_s_options_are_its_own(face: Face, caller: httpx.AsyncClient) -> None:
+async def test_a_follower_s_options_are_its_own(app: AppHarness, caller: httpx.AsyncClient) -> None:
     await _post(caller, params={"timeout": "60", "reference": "a"})
     await _post(caller, params={"timeout": "600", "reference": "b", "priority": "high"})
-    leader, follower = _jobs(face)
+    leader, follower = _jobs(app)
     assert (leader.reference, follower.reference) == ("a", "b")
-    assert leader.finish_by is not None
-    assert follower.finish_by == leader.finish_by + timedelta(seconds=540)
+    assert leader.deadline is not None
+    assert follower.deadline == leader.deadline + timedelta(seconds=540)

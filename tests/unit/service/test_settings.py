@@ -7,18 +7,18 @@ from datetime import timedelta
 import pytest
 from pydantic import ValidationError
 
-from core.tenants.cache_policy import CacheMode, CacheUse
-from service.composition import face_policy
+from core.tenants.cache_policy import CacheMode, CacheRule
+from service.composition import build_http_policy
 from service.jobs.submit_options import Deadlines
 from service.settings import ServiceSettings
 
 
 def test_the_defaults_are_sound() -> None:
-    policy = face_policy(ServiceSettings())
-    assert policy.body.size == 2**20
+    policy = build_http_policy(ServiceSettings())
+    assert policy.body_limits.max_bytes == 2**20
     assert policy.public_url is None
     assert policy.options.deadlines_of("any") == Deadlines(timedelta(hours=2))
-    assert policy.cache.usual_of("any") == CacheUse(CacheMode.USE, timedelta(days=7))
+    assert policy.cache.rule_for("any") == CacheRule(CacheMode.USE, timedelta(days=7))
 
 
 def test_variables_become_policies(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -32,15 +32,15 @@ def test_variables_become_policies(monkeypatch: pytest.MonkeyPatch) -> None:
     }.items():
         monkeypatch.setenv(name, value)
 
-    policy = face_policy(ServiceSettings())
+    policy = build_http_policy(ServiceSettings())
 
     assert policy.public_url == "https://gateway.example"
-    assert policy.body.size == 64 * 2**20
+    assert policy.body_limits.max_bytes == 64 * 2**20
     default = Deadlines(timedelta(minutes=10), timedelta(minutes=5))
     assert policy.options.deadlines_of("any") == default
     own = Deadlines(timedelta(minutes=10), timedelta(minutes=1))
     assert policy.options.deadlines_of("a/b") == own
-    assert policy.options.targets.allowed.networks
+    assert policy.options.target_policy.allowed.networks
 
 
 def test_what_is_reused_is_set_for_all_models_and_for_some(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -51,11 +51,11 @@ def test_what_is_reused_is_set_for_all_models_and_for_some(monkeypatch: pytest.M
     }.items():
         monkeypatch.setenv(name, value)
 
-    cache = face_policy(ServiceSettings()).cache
+    cache = build_http_policy(ServiceSettings()).cache
 
-    assert cache.default == CacheUse(CacheMode.OFF, timedelta(days=1))
-    assert cache.usual_of("kling/3.0") == CacheUse(CacheMode.USE, timedelta(days=1))
-    assert cache.usual_of("flux/dev") == CacheUse(CacheMode.OFF, timedelta(hours=1))
+    assert cache.default == CacheRule(CacheMode.OFF, timedelta(days=1))
+    assert cache.rule_for("kling/3.0") == CacheRule(CacheMode.USE, timedelta(days=1))
+    assert cache.rule_for("flux/dev") == CacheRule(CacheMode.OFF, timedelta(hours=1))
 
 
 @pytest.mark.parametrize(

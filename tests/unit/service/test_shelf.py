@@ -12,46 +12,46 @@ import pytest
 from core.errors import StoreUnavailable
 from core.observability.events import OperationalWarning, RedisDisconnected, RedisReconnected
 from core.store.model_catalogue import CatalogueSnapshot
-from service.models import Known
-from tests.fakes.clock import settle
+from service.models import KnownModel
+from tests.fakes.clock import run_ready_tasks
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from service.models.registry_cache import ModelShelf
-    from tests.fakes.face import Face
+    from service.models.registry_cache import ModelRegistryCache
+    from tests.fakes.face import AppHarness
 
 DOCUMENT = orjson.dumps({"model_id": "some/model", "display_name": "Some"})
 EVERY = timedelta(seconds=5)
 
 
-async def sync(face: Face) -> None:
+async def sync(app: AppHarness) -> None:
     """As a worker would."""
-    snapshot = CatalogueSnapshot(face.clock.now(), {"some/model": DOCUMENT})
-    await face.stores.catalogue.replace(snapshot)
+    snapshot = CatalogueSnapshot(app.clock.now(), {"some/model": DOCUMENT})
+    await app.stores.catalogue.replace(snapshot)
 
 
-async def test_a_new_catalogue_is_taken_up(face: Face) -> None:
-    shelf = face.resources.shelf
+async def test_a_new_catalogue_is_taken_up(app: AppHarness) -> None:
+    shelf = app.resources.model_cache
     await shelf.refresh()
-    before = shelf.models
-    await sync(face)
+    before = shelf.registry
+    await sync(app)
     await shelf.refresh()
 
     assert before.synced_at is None
-    assert isinstance(shelf.models.lookup("some/model", face.clock.now()), Known)
+    assert isinstance(shelf.registry.lookup("some/model", app.clock.now()), KnownModel)
 
 
-async def test_an_old_one_is_not_read_again(face: Face) -> None:
-    await sync(face)
-    shelf = face.resources.shelf
+async def test_an_old_one_is_not_read_again(app: AppHarness) -> None:
+    await sync(app)
+    shelf = app.resources.model_cache
     await shelf.refresh()
-    book = shelf.models
+    book = shelf.registry
     await shelf.refresh()
-    assert shelf.models is book
+    assert shelf.registry is book
 
 
-class Shaky:
+class UnreliableCatalogue:
     """A catalogue that fails as told."""
 
     def __init__(self) -> None:
@@ -67,46 +67,48 @@ class Shaky:
 
 
 @pytest.fixture
-def shaky(face: Face) -> Shaky:
+def unreliable_catalogue(app: AppHarness) -> UnreliableCatalogue:
     """In the catalogue's place."""
-    catalogue = Shaky()
-    face.resources.shelf._catalogue = catalogue
+    catalogue = UnreliableCatalogue()
+    app.resources.model_cache._catalogue = catalogue
     return catalogue
 
 
-async def look(face: Face, times: int) -> None:
+async def wait_for_refreshes(app: AppHarness, times: int) -> None:
     """Let time pass for so many looks."""
     for _ in range(times):
-        await face.clock.advance(EVERY)
+        await app.clock.advance(EVERY)
 
 
-def keeping(shelf: ModelShelf) -> asyncio.Task[None]:
+def running_refresh(shelf: ModelRegistryCache) -> asyncio.Task[None]:
     """The loop, as the process runs it."""
-    return asyncio.create_task(shelf.keep_fresh(EVERY))
+    return asyncio.create_task(shelf.refresh_forever(EVERY))
 
 
-async def test_an_outage_is_told_of_once_and_its_end_too(face: Face, shaky: Shaky) -> None:
-    task = keeping(face.resources.shelf)
-    await settle()
-    shaky.error = StoreUnavailable()
-    await look(face, 3)
-    shaky.error = None
-    await look(face, 2)
+async def test_an_outage_is_told_of_once_and_its_end_too(
+    app: AppHarness, unreliable_catalogue: UnreliableCatalogue
+) -> None:
+    task = running_refresh(app.resources.model_cache)
+    await run_ready_tasks()
+    unreliable_catalogue.error = StoreUnavailable()
+    await wait_for_refreshes(app, 3)
+    unreliable_catalogue.error = None
+    await wait_for_refreshes(app, 2)
     task.cancel()
 
-    assert len(face.of(RedisDisconnected)) == 1
-    assert face.of(RedisReconnected) == [RedisReconnected(3 * EVERY)]
+    assert len(app.events_of(RedisDisconnected)) == 1
+    assert app.events_of(RedisReconnected) == [RedisReconnected(3 * EVERY)]
 
 
 async def test_a_catalogue_that_cannot_be_read_leaves_the_old_book(
-    face: Face, shaky: Shaky
+    app: AppHarness, unreliable_catalogue: UnreliableCatalogue
 ) -> None:
-    book = face.resources.shelf.models
-    shaky.error = ValueError("odd")
-    task = keeping(face.resources.shelf)
-    await look(face, 2)
+    book = app.resources.model_cache.registry
+    unreliable_catalogue.error = ValueError("odd")
+    task = running_refresh(app.resources.model_cache)
+    await wait_for_refreshes(app, 2)
 
     assert not task.done()
     task.cancel()
-    assert face.resources.shelf.models is book
-    assert {trouble.code for trouble in face.of(OperationalWarning)} == {"catalogue_invalid"}
+    assert app.resources.model_cache.registry is book
+    assert {trouble.code for trouble in app.events_of(OperationalWarning)} == {"catalogue_invalid"}

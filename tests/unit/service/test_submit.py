@@ -14,10 +14,10 @@ from core.errors import StoreSilent, StoreUnavailable
 from core.jobs.job import JobState
 from core.money import MicroUsd
 from core.observability.events import JobAdmitted, RequestServed
-from core.tenants.api_keys import Credential, Scope, mint_key
+from core.tenants.api_keys import Credential, Scope, build_api_key
 from core.tenants.limits import Priority
 from service.parsing.json_body import BodyLimits
-from tests.fakes.face import KLING, KLING_INPUT, KLING_PATH, POLICY, Face
+from tests.fakes.face import KLING, KLING_INPUT, KLING_PATH, POLICY, AppHarness
 from tests.fakes.jobs import MemoryJobStore
 
 if TYPE_CHECKING:
@@ -25,17 +25,17 @@ if TYPE_CHECKING:
 
     import httpx
 
-    from core.transactions.admission import Admission, Admitted
+    from core.transactions.admission import Admission, AdmissionResult
 
 JSON = {"content-type": "application/json"}
 
 
 async def test_a_submit_is_accepted_with_runcomfy_s_four_fields(
-    face: Face, caller: httpx.AsyncClient
+    app: AppHarness, caller: httpx.AsyncClient
 ) -> None:
     answer = await caller.post(KLING_PATH, json=KLING_INPUT)
 
-    (job,) = face.stores.memory.every_job()
+    (job,) = app.stores.memory.all_jobs()
     root = f"http://gateway.test/v1/requests/{job.id}"
     assert answer.status_code == 202
     assert answer.json() == {
@@ -50,7 +50,7 @@ async def test_a_submit_is_accepted_with_runcomfy_s_four_fields(
     assert answer.headers["x-content-type-options"] == "nosniff"
 
 
-async def test_the_job_is_what_was_asked_for(face: Face, caller: httpx.AsyncClient) -> None:
+async def test_the_job_is_what_was_asked_for(app: AppHarness, caller: httpx.AsyncClient) -> None:
     trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
     await caller.post(
         KLING_PATH,
@@ -67,24 +67,26 @@ async def test_the_job_is_what_was_asked_for(face: Face, caller: httpx.AsyncClie
         headers={"traceparent": trace},
     )
 
-    (job,) = face.stores.memory.every_job()
-    now = face.clock.now()
+    (job,) = app.stores.memory.all_jobs()
+    now = app.clock.now()
     assert (job.tenant, job.model_id, job.state) == ("video-team", KLING, JobState.QUEUED)
     assert job.webhook == "https://hooks.example.com/done?x=1"
     assert job.webhook_intermediate
-    assert job.start_by == now + timedelta(seconds=60)
-    assert job.finish_by == now + timedelta(seconds=600)
-    assert job.due_at == now + timedelta(seconds=5)
+    assert job.start_deadline == now + timedelta(seconds=60)
+    assert job.deadline == now + timedelta(seconds=600)
+    assert job.next_run_at == now + timedelta(seconds=5)
     assert job.reference == "order 7"
     assert job.priority == Priority.LOW
     assert job.trace == trace
     assert job.estimate == MicroUsd(630_000)
     assert job.fingerprint.startswith("1:")
-    assert face.of(JobAdmitted) == [JobAdmitted(job.id, job.tenant, KLING, job.estimate, job.trace)]
+    assert app.events_of(JobAdmitted) == [
+        JobAdmitted(job.id, job.tenant, KLING, job.estimate, job.trace)
+    ]
 
 
 async def test_the_body_is_kept_byte_for_byte_and_the_worker_is_rung(
-    face: Face, caller: httpx.AsyncClient
+    app: AppHarness, caller: httpx.AsyncClient
 ) -> None:
     body = (
         b' {"prompt":"\\u00e9 caf\xc3\xa9",\n "start_image_url":"https://a.example.com/x",'
@@ -94,30 +96,34 @@ async def test_the_body_is_kept_byte_for_byte_and_the_worker_is_rung(
     answer = await caller.post(KLING_PATH, content=body, headers=JSON)
 
     job_id = answer.json()["request_id"]
-    assert face.stores.memory.jobs[job_id].input == body
-    assert list(face.stores.memory.bell) == [f"{job_id}:0"]
+    assert app.stores.memory.jobs[job_id].input == body
+    assert list(app.stores.memory.wake_queue) == [f"{job_id}:0"]
 
 
 async def test_deadlines_are_the_model_s_own_where_it_has_some(
-    face: Face, caller: httpx.AsyncClient
+    app: AppHarness, caller: httpx.AsyncClient
 ) -> None:
     await caller.post("/v1/models/slow/model", json={})
 
-    (job,) = face.stores.memory.every_job()
-    assert job.finish_by == face.clock.now() + timedelta(hours=6)
-    assert job.start_by == face.clock.now() + timedelta(hours=1)
+    (job,) = app.stores.memory.all_jobs()
+    assert job.deadline == app.clock.now() + timedelta(hours=6)
+    assert job.start_deadline == app.clock.now() + timedelta(hours=1)
 
 
-async def test_a_start_later_than_the_end_is_the_end(face: Face, caller: httpx.AsyncClient) -> None:
+async def test_a_start_later_than_the_end_is_the_end(
+    app: AppHarness, caller: httpx.AsyncClient
+) -> None:
     await caller.post(KLING_PATH, params={"timeout": "60", "start_timeout": "90"}, json=KLING_INPUT)
 
-    (job,) = face.stores.memory.every_job()
-    assert job.start_by == job.finish_by
+    (job,) = app.stores.memory.all_jobs()
+    assert job.start_deadline == job.deadline
 
 
-async def test_links_begin_with_the_public_url_where_there_is_one(face: Face, key: str) -> None:
-    face.change(policy=replace(POLICY, public_url="https://gateway.example"))
-    async with face.client(key) as caller:
+async def test_links_begin_with_the_public_url_where_there_is_one(
+    app: AppHarness, key: str
+) -> None:
+    app.replace_resources(policy=replace(POLICY, public_url="https://gateway.example"))
+    async with app.client(key) as caller:
         answer = await caller.post(KLING_PATH, json=KLING_INPUT)
     assert answer.json()["status_url"].startswith("https://gateway.example/v1/requests/")
 
@@ -180,7 +186,12 @@ async def test_valid_json_that_is_too_deep_is_not_called_invalid(caller: httpx.A
     ids=[row[0] for row in BAD_BODIES],
 )
 async def test_a_bad_body_is_a_clear_problem_and_nothing_is_stored(
-    face: Face, caller: httpx.AsyncClient, body: bytes, status: int, code: str, path: str | None
+    app: AppHarness,
+    caller: httpx.AsyncClient,
+    body: bytes,
+    status: int,
+    code: str,
+    path: str | None,
 ) -> None:
     answer = await caller.post(KLING_PATH, content=body, headers=JSON)
 
@@ -191,8 +202,8 @@ async def test_a_bad_body_is_a_clear_problem_and_nothing_is_stored(
     assert "request_id" not in problem
     if path is not None:
         assert [error["path"] for error in problem["errors"]] == [path]
-    assert face.stores.memory.every_job() == []
-    assert face.stores.memory.bell == {}
+    assert app.stores.memory.all_jobs() == []
+    assert app.stores.memory.wake_queue == {}
 
 
 @pytest.mark.parametrize(
@@ -227,24 +238,24 @@ async def test_a_bad_body_is_a_clear_problem_and_nothing_is_stored(
     ],
 )
 async def test_a_wrong_option_is_named(
-    face: Face, caller: httpx.AsyncClient, query: str, path: str
+    app: AppHarness, caller: httpx.AsyncClient, query: str, path: str
 ) -> None:
     answer = await caller.post(f"{KLING_PATH}?{query}", json=KLING_INPUT)
 
     assert answer.status_code == 400
     assert [error["path"] for error in answer.json()["errors"]] == [path]
-    assert face.stores.memory.every_job() == []
+    assert app.stores.memory.all_jobs() == []
 
 
 @pytest.mark.parametrize(
     "query", ["timeout=5&timeout=6", "reference=%FF", "&".join(f"a{n}=1" for n in range(100))]
 )
 async def test_an_unreadable_query_is_refused(
-    face: Face, caller: httpx.AsyncClient, query: str
+    app: AppHarness, caller: httpx.AsyncClient, query: str
 ) -> None:
     answer = await caller.post(f"{KLING_PATH}?{query}", json=KLING_INPUT)
     assert (answer.status_code, answer.json()["code"]) == (400, "malformed_request")
-    assert face.stores.memory.every_job() == []
+    assert app.stores.memory.all_jobs() == []
 
 
 async def test_a_typo_is_answered_with_the_likely_word(caller: httpx.AsyncClient) -> None:
@@ -252,11 +263,13 @@ async def test_a_typo_is_answered_with_the_likely_word(caller: httpx.AsyncClient
     assert answer.json()["errors"][0]["message"] == "is not an option; did you mean max_cost?"
 
 
-async def test_a_cost_above_the_limit_is_refused(face: Face, caller: httpx.AsyncClient) -> None:
+async def test_a_cost_above_the_limit_is_refused(
+    app: AppHarness, caller: httpx.AsyncClient
+) -> None:
     answer = await caller.post(f"{KLING_PATH}?max_cost=0.629999", json=KLING_INPUT)
     assert (answer.status_code, answer.json()["code"]) == (402, "cost_above_limit")
     assert "0.63" in answer.json()["detail"]
-    assert face.stores.memory.every_job() == []
+    assert app.stores.memory.all_jobs() == []
 
 
 async def test_a_limit_on_an_unknown_price_is_refused(caller: httpx.AsyncClient) -> None:
@@ -274,19 +287,19 @@ async def test_a_limit_on_an_unknown_price_is_refused(caller: httpx.AsyncClient)
     ],
 )
 async def test_a_body_that_is_no_plain_json_is_415(
-    face: Face, caller: httpx.AsyncClient, headers: dict[str, str]
+    app: AppHarness, caller: httpx.AsyncClient, headers: dict[str, str]
 ) -> None:
     answer = await caller.post(KLING_PATH, content=orjson.dumps(KLING_INPUT), headers=headers)
     assert (answer.status_code, answer.json()["code"]) == (415, "unsupported_media_type")
-    assert face.stores.memory.every_job() == []
+    assert app.stores.memory.all_jobs() == []
 
 
 async def test_a_broken_idempotency_key_is_not_silently_ignored(
-    face: Face, caller: httpx.AsyncClient
+    app: AppHarness, caller: httpx.AsyncClient
 ) -> None:
     answer = await caller.post(KLING_PATH, json=KLING_INPUT, headers={"idempotency-key": '"a'})
     assert answer.status_code == 400
-    assert face.stores.memory.every_job() == []
+    assert app.stores.memory.all_jobs() == []
 
 
 @pytest.mark.parametrize("model_id", ["no spaces", "a//b", "../secret", "é"])
@@ -296,10 +309,10 @@ async def test_what_is_no_model_id_is_400(caller: httpx.AsyncClient, model_id: s
 
 
 async def test_an_unknown_model_is_404_while_the_catalogue_is_fresh(
-    face: Face, caller: httpx.AsyncClient
+    app: AppHarness, caller: httpx.AsyncClient
 ) -> None:
-    shelf = face.resources.shelf
-    shelf.models = shelf.models.refreshed((), face.clock.now())
+    shelf = app.resources.model_cache
+    shelf.registry = shelf.registry.with_catalogue((), app.clock.now())
 
     answer = await caller.post("/v1/models/some/model", json={})
 
@@ -307,27 +320,27 @@ async def test_an_unknown_model_is_404_while_the_catalogue_is_fresh(
 
 
 async def test_with_no_catalogue_ever_an_unknown_model_is_forwarded(
-    face: Face, caller: httpx.AsyncClient
+    app: AppHarness, caller: httpx.AsyncClient
 ) -> None:
     answer = await caller.post("/v1/models/some/model", json={"anything": 1})
     assert answer.status_code == 202
-    assert face.stores.memory.every_job()[0].estimate is None
+    assert app.stores.memory.all_jobs()[0].estimate is None
 
 
 # --- keys
 
 
-class Watched(MemoryJobStore):
+class CountingJobStore(MemoryJobStore):
     """Counts what it is asked."""
 
-    asked = 0
+    calls = 0
 
     async def authenticate(self, credential: Credential, scope: Scope | None = None) -> None:
-        self.asked += 1
+        self.calls += 1
         await super().authenticate(credential, scope)
 
-    async def admit(self, admission: Admission) -> Admitted:
-        self.asked += 1
+    async def admit(self, admission: Admission) -> AdmissionResult:
+        self.calls += 1
         return await super().admit(admission)
 
 
@@ -336,32 +349,34 @@ class Watched(MemoryJobStore):
     [None, "", "Bearer", "Bearer ", "Bearer nonsense", "Basic dTpw", "Bearer rcg_a_b"],
 )
 async def test_without_a_possible_key_the_store_is_not_asked(
-    face: Face, authorization: str | None
+    app: AppHarness, authorization: str | None
 ) -> None:
-    watched = Watched(face.stores.memory)
-    face.change(jobs=watched)
+    watched = CountingJobStore(app.stores.memory)
+    app.replace_resources(jobs=watched)
     headers = {} if authorization is None else {"authorization": authorization}
-    async with face.client() as caller:
+    async with app.client() as caller:
         answer = await caller.post(KLING_PATH, json=KLING_INPUT, headers=headers)
 
     assert answer.status_code == 401
     assert answer.headers["www-authenticate"].startswith("Bearer")
-    assert watched.asked == 0
+    assert watched.calls == 0
 
 
-async def test_of_two_authorization_fields_the_first_was_believed(face: Face, key: str) -> None:
+async def test_of_two_authorization_fields_the_first_was_believed(
+    app: AppHarness, key: str
+) -> None:
     fields = [("authorization", f"Bearer {key}"), ("authorization", "Bearer another")]
-    async with face.client() as caller:
+    async with app.client() as caller:
         answer = await caller.post(KLING_PATH, json=KLING_INPUT, headers=fields)
     assert answer.status_code == 401
 
 
-async def test_a_submit_asks_the_store_once(face: Face, key: str) -> None:
-    watched = Watched(face.stores.memory)
-    face.change(jobs=watched)
-    async with face.client(key) as caller:
+async def test_a_submit_asks_the_store_once(app: AppHarness, key: str) -> None:
+    watched = CountingJobStore(app.stores.memory)
+    app.replace_resources(jobs=watched)
+    async with app.client(key) as caller:
         await caller.post(KLING_PATH, json=KLING_INPUT)
-    assert watched.asked == 1
+    assert watched.calls == 1
 
 
 @pytest.mark.parametrize(
@@ -375,41 +390,41 @@ async def test_a_submit_asks_the_store_once(face: Face, key: str) -> None:
     ],
 )
 async def test_a_wrong_key_learns_nothing_of_what_else_is_wrong(
-    face: Face, path: str, body: bytes
+    app: AppHarness, path: str, body: bytes
 ) -> None:
-    async with face.client(mint_key("video-team", b"w" * 32)) as stranger:
+    async with app.client(build_api_key("video-team", b"w" * 32)) as stranger:
         answer = await stranger.post(path, content=body, headers=JSON)
 
     assert (answer.status_code, answer.json()["code"]) == (401, "unauthenticated")
-    assert face.of(RequestServed)[-1].tenant is None
+    assert app.events_of(RequestServed)[-1].tenant is None
 
 
-async def test_a_key_without_the_scope_is_403(face: Face) -> None:
-    reader = await face.tenant("readers", scopes=frozenset({Scope.READ}))
-    async with face.client(reader) as caller:
+async def test_a_key_without_the_scope_is_403(app: AppHarness) -> None:
+    reader = await app.tenant("readers", scopes=frozenset({Scope.READ}))
+    async with app.client(reader) as caller:
         assert (await caller.post(KLING_PATH, json=KLING_INPUT)).status_code == 403
         assert (await caller.post(KLING_PATH, json={})).status_code == 403
-    assert face.stores.memory.every_job() == []
+    assert app.stores.memory.all_jobs() == []
 
 
 # --- a store that is away
 
 
-class Away(MemoryJobStore):
+class UnavailableJobStore(MemoryJobStore):
     """Does not answer."""
 
     error: StoreUnavailable = StoreUnavailable(retry_after=timedelta(seconds=2))
 
-    async def admit(self, admission: Admission) -> Admitted:
+    async def admit(self, admission: Admission) -> AdmissionResult:
         assert admission.job.id
         raise self.error
 
 
 async def test_a_store_that_is_away_is_503_and_surely_nothing_was_taken(
-    face: Face, key: str
+    app: AppHarness, key: str
 ) -> None:
-    face.change(jobs=Away(face.stores.memory))
-    async with face.client(key) as caller:
+    app.replace_resources(jobs=UnavailableJobStore(app.stores.memory))
+    async with app.client(key) as caller:
         answer = await caller.post(KLING_PATH, json=KLING_INPUT)
 
     problem = answer.json()
@@ -420,12 +435,12 @@ async def test_a_store_that_is_away_is_503_and_surely_nothing_was_taken(
 
 
 async def test_a_store_that_fell_silent_leaves_it_open_and_names_the_job(
-    face: Face, key: str
+    app: AppHarness, key: str
 ) -> None:
-    silent = Away(face.stores.memory)
+    silent = UnavailableJobStore(app.stores.memory)
     silent.error = StoreSilent()
-    face.change(jobs=silent)
-    async with face.client(key) as caller:
+    app.replace_resources(jobs=silent)
+    async with app.client(key) as caller:
         answer = await caller.post(KLING_PATH, json=KLING_INPUT)
 
     problem = answer.json()
@@ -471,8 +486,10 @@ async def _never_ends() -> AsyncIterator[bytes]:
     await asyncio.Event().wait()
 
 
-async def test_a_body_that_does_not_arrive_is_408(face: Face, key: str) -> None:
-    face.change(policy=replace(POLICY, body=BodyLimits(4096, timedelta(milliseconds=1))))
-    async with face.client(key) as caller:
+async def test_a_body_that_does_not_arrive_is_408(app: AppHarness, key: str) -> None:
+    app.replace_resources(
+        policy=replace(POLICY, body_limits=BodyLimits(4096, timedelta(milliseconds=1)))
+    )
+    async with app.client(key) as caller:
         answer = await caller.post(KLING_PATH, content=_never_ends(), headers=JSON)
     assert (answer.status_code, answer.json()["code"]) == (408, "body_too_slow")

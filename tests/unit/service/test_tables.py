@@ -18,17 +18,17 @@ from core.errors import (
     LimitReached,
     Unauthenticated,
 )
-from core.observability.trace_context import read_traceparent
+from core.observability.trace_context import parse_traceparent
 from service.api.admin.schemas import ADMIN_COMPONENTS
 from service.api.batches.schemas import COMPONENTS as BATCH_COMPONENTS
 from service.api.openapi_document import openapi_document
 from service.api.schemas import COMPONENTS
 from service.api.webhooks.schemas import COMPONENTS as WEBHOOK_COMPONENTS
-from service.app import ENDPOINTS, create_app
+from service.app import OPERATIONS, create_app
 from service.errors import MethodNotAllowed
-from service.http.request_context import links_of
+from service.http.request_context import build_links
 from service.problems import STATUS, TYPE_PREFIX, problem_of
-from tests.fakes.face import open_face
+from tests.fakes.face import open_app
 
 if TYPE_CHECKING:
     from starlette.types import Scope
@@ -103,12 +103,12 @@ def asgi(host: bytes | None, server: tuple[str, int | None] | None = ("10.0.0.1"
     ],
 )
 def test_links_begin_with_the_address_that_was_called(host: bytes | None, base: str) -> None:
-    assert links_of(asgi(host), None).base == base
+    assert build_links(asgi(host), None).base == base
 
 
 def test_links_of_a_unix_socket_still_are_links() -> None:
-    assert links_of(asgi(None, None), None).base == "http://localhost"
-    assert links_of(asgi(None, ("/run/gw.sock", None)), None).base.startswith("http://")
+    assert build_links(asgi(None, None), None).base == "http://localhost"
+    assert build_links(asgi(None, ("/run/gw.sock", None)), None).base.startswith("http://")
 
 
 _ID, _SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
@@ -130,7 +130,7 @@ _ID, _SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
     ],
 )
 def test_only_a_well_formed_traceparent_goes_on(header: str | None, *, good: bool) -> None:
-    assert read_traceparent(header) == (header if good else None)
+    assert parse_traceparent(header) == (header if good else None)
 
 
 # --- the description
@@ -139,7 +139,7 @@ def test_only_a_well_formed_traceparent_goes_on(header: str | None, *, good: boo
 @pytest.fixture(scope="module")
 def description() -> dict[str, Any]:
     """The OpenAPI document. To be read alone."""
-    routes = create_app(open_face()._open).routes
+    routes = create_app(open_app()._open).routes
     document: dict[str, Any] = orjson.loads(openapi_document(routes))
     return document
 
@@ -151,7 +151,7 @@ def operations(description: dict[str, Any]) -> list[dict[str, Any]]:
 
 def test_every_endpoint_is_described(description: dict[str, Any]) -> None:
     described = {operation["operationId"] for operation in operations(description)}
-    assert described == {endpoint.name for endpoint in ENDPOINTS}
+    assert described == {endpoint.name for endpoint in OPERATIONS}
 
 
 def test_every_answer_has_an_example(description: dict[str, Any]) -> None:
@@ -190,7 +190,7 @@ def test_the_operators_api_is_behind_their_token(description: dict[str, Any]) ->
 
 
 async def test_the_pages_need_nothing_from_elsewhere() -> None:
-    async with open_face().client() as browser:
+    async with open_app().client() as browser:
         page = await browser.get("/docs")
         assert "//" not in page.text.replace("// ", "").replace("<!--", "")
         assert "default-src 'none'" in page.headers["content-security-policy"]

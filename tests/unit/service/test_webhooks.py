@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from core.store.codecs import ATTEMPTS
+from core.store.codecs import DELIVERY_ATTEMPT_CODEC
 from core.tenants.api_keys import Scope
-from core.webhooks.delivery import Delivery, DeliveryAttempt, DeliveryState, EventType
-from core.webhooks.endpoint import MOST_ENDPOINTS, channel_of_endpoint
+from core.webhooks.delivery import Delivery, DeliveryAttempt, DeliveryState, WebhookEventType
+from core.webhooks.endpoint import MAX_ENDPOINTS, queue_of_endpoint
 from core.webhooks.signing_keys import public_key
 from tests.fakes.clock import START
 from tests.fakes.face import KLING_INPUT, KLING_PATH
@@ -19,7 +19,7 @@ from tests.fakes.face import KLING_INPUT, KLING_PATH
 if TYPE_CHECKING:
     import httpx
 
-    from tests.fakes.face import Face
+    from tests.fakes.face import AppHarness
 
 ENDPOINTS = "/v1/webhooks/endpoints"
 URL = "https://hooks.example.com/runcomfy"
@@ -29,23 +29,23 @@ SECOND = timedelta(seconds=1)
 D = DeliveryState
 
 
-async def delivered(face: Face, number: int, **changes: Any) -> Delivery:  # noqa: ANN401 - fields of the record
+async def create_delivery(app: AppHarness, number: int, **changes: Any) -> Delivery:  # noqa: ANN401 - fields of the record
     """A delivery of the tenant's that was made now."""
-    now = face.clock.now()
+    now = app.clock.now()
     plain = Delivery(
         id=f"msg_{number:03}",
         job_id=None,
         tenant=TENANT,
-        event=EventType.COMPLETED,
+        event=WebhookEventType.COMPLETED,
         url=URL,
         created_at=now,
-        due_at=None,
+        next_attempt_at=None,
         state=D.DELIVERED,
-        endpoint="default",
-        channel=channel_of_endpoint(TENANT, "default"),
+        endpoint_id="default",
+        queue=queue_of_endpoint(TENANT, "default"),
     )
     made = replace(plain, **changes)
-    assert await face.stores.deliveries.post(None, made)
+    assert await app.stores.deliveries.enqueue(None, made)
     return made
 
 
@@ -76,8 +76,8 @@ async def test_the_first_endpoint_is_the_default_and_the_next_has_a_name(
     assert one.json() == first.json()
 
 
-async def test_a_tenant_created_with_a_webhook_has_it_as_its_default(face: Face) -> None:
-    async with face.client(await face.tenant("ada", webhook=URL)) as caller:
+async def test_a_tenant_created_with_a_webhook_has_it_as_its_default(app: AppHarness) -> None:
+    async with app.client(await app.tenant("ada", webhook=URL)) as caller:
         (endpoint,) = (await caller.get(ENDPOINTS)).json()["endpoints"]
     assert (endpoint["id"], endpoint["url"]) == ("default", URL)
 
@@ -138,7 +138,7 @@ async def test_what_is_wrong_with_an_endpoint_is_said_field_by_field(
 
 
 async def test_endpoints_are_bounded_and_two_of_one_url_refused(caller: httpx.AsyncClient) -> None:
-    for number in range(MOST_ENDPOINTS):
+    for number in range(MAX_ENDPOINTS):
         made = await caller.post(ENDPOINTS, json={"url": f"{URL}/{number}"})
         assert made.status_code == 201
     assert (await caller.post(ENDPOINTS, json={"url": f"{URL}/more"})).status_code == 409
@@ -147,7 +147,7 @@ async def test_endpoints_are_bounded_and_two_of_one_url_refused(caller: httpx.As
 
 
 async def test_disabled_by_its_owner_it_is_held_for_and_enabled_it_gets_what_it_missed(
-    face: Face, caller: httpx.AsyncClient
+    app: AppHarness, caller: httpx.AsyncClient
 ) -> None:
     await caller.post(ENDPOINTS, json={"url": URL})
     off = await caller.patch(f"{ENDPOINTS}/default", json={"enabled": False})
@@ -158,32 +158,32 @@ async def test_disabled_by_its_owner_it_is_held_for_and_enabled_it_gets_what_it_
     assert (held["status"], held["event"]) == ("held", "request.cancelled")
     on = await caller.patch(f"{ENDPOINTS}/default", json={"enabled": True})
     assert (on.json()["enabled"], "disabled_reason" in on.json()) == (True, False)
-    (stretch,) = (await face.stores.replays.load(TENANT)).stretches
-    assert (stretch.endpoint, stretch.until) == ("default", NOW)
+    (stretch,) = (await app.stores.replays.load(TENANT)).ranges
+    assert (stretch.endpoint_id, stretch.until) == ("default", NOW)
 
 
 # --- secrets
 
 
 async def test_a_new_secret_is_shown_once_and_the_old_one_counts_for_a_while(
-    face: Face, caller: httpx.AsyncClient
+    app: AppHarness, caller: httpx.AsyncClient
 ) -> None:
     shown = []
     for overlap in (3600, 60):
         told = await caller.post("/v1/webhooks/secret/rotate", json={"overlap": overlap})
         assert told.json()["secret"].startswith("whsec_")
         shown.append(told.json()["secret"])
-    setup = await face.resources.mailroom.setup(TENANT)
+    setup = await app.resources.webhooks.load_config(TENANT)
     assert setup.live_secrets(NOW) == tuple(reversed(shown))
     assert setup.live_secrets(NOW + 60 * SECOND) == (shown[1],)
     assert shown[1] not in (await caller.get(ENDPOINTS)).text
 
 
 async def test_public_keys_are_published_for_those_who_asked_for_them(
-    face: Face, caller: httpx.AsyncClient
+    app: AppHarness, caller: httpx.AsyncClient
 ) -> None:
     where = f"/.well-known/webhook-keys/{TENANT}"
-    async with face.client() as stranger:
+    async with app.client() as stranger:
         assert (await stranger.get(where)).status_code == 404
         assert (await stranger.get("/.well-known/webhook-keys/nobody")).status_code == 404
         told = await caller.post("/v1/webhooks/secret/rotate", json={"kind": "ed25519"})
@@ -195,28 +195,30 @@ async def test_public_keys_are_published_for_those_who_asked_for_them(
         told.json()["public_key"],
     ]
     assert ["ends_at" in key for key in published] == [False, True]
-    setup = await face.resources.mailroom.setup(TENANT)
-    assert [public_key(text) for text in setup.live_keys(NOW)] == [key["key"] for key in published]
+    setup = await app.resources.webhooks.load_config(TENANT)
+    assert [public_key(text) for text in setup.live_signing_keys(NOW)] == [
+        key["key"] for key in published
+    ]
 
 
 @pytest.mark.parametrize("body", [{"kind": "rsa"}, {"overlap": -1}, {"overlap": 8 * 86_400}])
 async def test_a_wrong_rotation_changes_nothing(
-    face: Face, caller: httpx.AsyncClient, body: dict[str, Any]
+    app: AppHarness, caller: httpx.AsyncClient, body: dict[str, Any]
 ) -> None:
     refused = await caller.post("/v1/webhooks/secret/rotate", json=body)
     assert refused.status_code == 422
-    assert (await face.resources.mailroom.setup(TENANT)).version == 0
+    assert (await app.resources.webhooks.load_config(TENANT)).version == 0
 
 
 # --- deliveries
 
 
 async def test_deliveries_are_listed_newest_first_in_pages(
-    face: Face, caller: httpx.AsyncClient
+    app: AppHarness, caller: httpx.AsyncClient
 ) -> None:
     for number in range(5):
-        await delivered(face, number)
-        face.clock.move(SECOND)
+        await create_delivery(app, number)
+        app.clock.move(SECOND)
     page = (await caller.get("/v1/deliveries", params={"limit": 2})).json()
     assert [each["id"] for each in page["deliveries"]] == ["msg_004", "msg_003"]
     following = {"limit": 2, "cursor": page["next_cursor"]}
@@ -229,11 +231,11 @@ async def test_deliveries_are_listed_newest_first_in_pages(
 
 
 async def test_deliveries_are_found_by_status_and_time(
-    face: Face, caller: httpx.AsyncClient
+    app: AppHarness, caller: httpx.AsyncClient
 ) -> None:
     for number, state in enumerate(D):
-        await delivered(face, number, state=state)
-        face.clock.move(SECOND)
+        await create_delivery(app, number, state=state)
+        app.clock.move(SECOND)
     for number, state in enumerate(D):
         found = (await caller.get("/v1/deliveries", params={"status": state})).json()
         assert [each["id"] for each in found["deliveries"]] == [f"msg_{number:03}"]
@@ -243,11 +245,11 @@ async def test_deliveries_are_found_by_status_and_time(
 
 
 async def test_a_filter_looks_through_a_bounded_number_and_says_where_to_go_on(
-    face: Face, caller: httpx.AsyncClient
+    app: AppHarness, caller: httpx.AsyncClient
 ) -> None:
-    await delivered(face, 0, state=D.FAILED)
+    await create_delivery(app, 0, state=D.FAILED)
     for number in range(1, 1201):
-        await delivered(face, number)
+        await create_delivery(app, number)
     first = (await caller.get("/v1/deliveries", params={"status": "failed"})).json()
     assert first["deliveries"] == []
     following = {"status": "failed", "cursor": first["next_cursor"]}
@@ -262,10 +264,12 @@ async def test_a_wrong_query_is_refused(caller: httpx.AsyncClient, query: str) -
     assert (await caller.get(f"/v1/deliveries?{query}")).status_code == 400
 
 
-async def test_a_delivery_tells_of_its_attempts(face: Face, caller: httpx.AsyncClient) -> None:
-    await delivered(face, 1, state=D.PENDING, due_at=NOW + SECOND, last_outcome="server_error")
+async def test_a_delivery_tells_of_its_attempts(app: AppHarness, caller: httpx.AsyncClient) -> None:
+    await create_delivery(
+        app, 1, state=D.PENDING, next_attempt_at=NOW + SECOND, last_outcome="server_error"
+    )
     attempt = DeliveryAttempt(NOW, 1, "server_error", 84, 500, "oops")
-    face.stores.memory.attempts["msg_001"] = [_written(attempt)]
+    app.stores.memory.attempts["msg_001"] = [_written(attempt)]
     (told,) = (await caller.get("/v1/deliveries")).json()["deliveries"]
     assert told == {
         "id": "msg_001",
@@ -291,16 +295,18 @@ async def test_a_delivery_tells_of_its_attempts(face: Face, caller: httpx.AsyncC
 
 def _written(attempt: DeliveryAttempt) -> bytes:
 
-    return ATTEMPTS.write(attempt)
+    return DELIVERY_ATTEMPT_CODEC.encode(attempt)
 
 
-async def test_one_is_sent_anew_now_under_its_old_id(face: Face, caller: httpx.AsyncClient) -> None:
-    before = await delivered(face, 1, state=D.FAILED, attempts=12, version=13)
+async def test_one_is_sent_anew_now_under_its_old_id(
+    app: AppHarness, caller: httpx.AsyncClient
+) -> None:
+    before = await create_delivery(app, 1, state=D.FAILED, attempts=12, version=13)
     told = await caller.post("/v1/deliveries/msg_001/resend")
     assert (told.status_code, told.json()["status"]) == (202, "pending")
-    (claimed,) = await face.stores.deliveries.claim_due(30 * SECOND, 5)
+    (claimed,) = await app.stores.deliveries.claim_due(30 * SECOND, 5)
     after = claimed.delivery
-    assert (after.id, after.version, after.attempts, after.attempts_before) == (
+    assert (after.id, after.version, after.attempts, after.attempts_before_resend) == (
         before.id,
         14,
         12,
@@ -308,21 +314,21 @@ async def test_one_is_sent_anew_now_under_its_old_id(face: Face, caller: httpx.A
     )
 
 
-async def test_of_another_tenant_nothing_is_seen_or_sent(face: Face) -> None:
-    await delivered(face, 1)
-    async with face.client(await face.tenant("other")) as other:
+async def test_of_another_tenant_nothing_is_seen_or_sent(app: AppHarness) -> None:
+    await create_delivery(app, 1)
+    async with app.client(await app.tenant("other")) as other:
         assert (await other.get("/v1/deliveries")).json() == {"deliveries": []}
         assert (await other.post("/v1/deliveries/msg_001/resend")).status_code == 404
         assert (await other.get("/v1/requests/req_1/deliveries")).status_code == 404
-    assert (await face.stores.deliveries.claim_due(30 * SECOND, 5)) == []
+    assert (await app.stores.deliveries.claim_due(30 * SECOND, 5)) == []
 
 
-async def test_a_stretch_is_replayed(face: Face, caller: httpx.AsyncClient) -> None:
+async def test_a_stretch_is_replayed(app: AppHarness, caller: httpx.AsyncClient) -> None:
     body = {"since": "2026-02-28T12:00:00Z", "status": "delivered"}
     told = await caller.post("/v1/webhooks/replay", json=body)
     assert told.status_code == 202
     assert (told.json()["statuses"], told.json()["waiting"]) == (["delivered"], 1)
-    (stretch,) = (await face.stores.replays.load(TENANT)).stretches
+    (stretch,) = (await app.stores.replays.load(TENANT)).ranges
     assert (stretch.since, stretch.until) == (NOW - timedelta(days=1), NOW)
     assert stretch.states == {D.DELIVERED}
 
@@ -339,10 +345,10 @@ async def test_a_stretch_is_replayed(face: Face, caller: httpx.AsyncClient) -> N
     ],
 )
 async def test_a_wrong_replay_is_refused(
-    face: Face, caller: httpx.AsyncClient, body: dict[str, Any]
+    app: AppHarness, caller: httpx.AsyncClient, body: dict[str, Any]
 ) -> None:
     assert (await caller.post("/v1/webhooks/replay", json=body)).status_code == 422
-    assert (await face.stores.replays.load(TENANT)).version == 0
+    assert (await app.stores.replays.load(TENANT)).version == 0
 
 
 async def test_replays_are_bounded(caller: httpx.AsyncClient) -> None:
@@ -351,7 +357,9 @@ async def test_replays_are_bounded(caller: httpx.AsyncClient) -> None:
     assert codes == [202] * 20 + [409]
 
 
-async def test_a_test_event_goes_to_one_or_to_all(face: Face, caller: httpx.AsyncClient) -> None:
+async def test_a_test_event_goes_to_one_or_to_all(
+    app: AppHarness, caller: httpx.AsyncClient
+) -> None:
     assert (await caller.post("/v1/webhooks/test")).status_code == 409
     await caller.post(ENDPOINTS, json={"url": URL, "events": ["request.failed"]})
     other = (await caller.post(ENDPOINTS, json={"url": f"{URL}/2"})).json()["id"]
@@ -359,8 +367,8 @@ async def test_a_test_event_goes_to_one_or_to_all(face: Face, caller: httpx.Asyn
     assert [each["endpoint_id"] for each in told.json()["deliveries"]] == [other]
     told = await caller.post("/v1/webhooks/test")
     assert (told.status_code, len(told.json()["deliveries"])) == (202, 2)
-    claimed = await face.stores.deliveries.claim_due(30 * SECOND, 5)
-    assert {each.delivery.event for each in claimed} == {EventType.TEST}
+    claimed = await app.stores.deliveries.claim_due(30 * SECOND, 5)
+    assert {each.delivery.event for each in claimed} == {WebhookEventType.TEST}
     assert (await caller.post("/v1/webhooks/test", json={"endpoint_id": "x"})).status_code == 404
 
 
@@ -384,13 +392,15 @@ READING = (
 
 
 @pytest.mark.parametrize(("method", "path"), CHANGING + READING)
-async def test_a_key_is_needed(face: Face, method: str, path: str) -> None:
-    async with face.client() as stranger:
+async def test_a_key_is_needed(app: AppHarness, method: str, path: str) -> None:
+    async with app.client() as stranger:
         assert (await stranger.request(method, path)).status_code == 401
 
 
 @pytest.mark.parametrize(("method", "path"), CHANGING)
-async def test_a_key_that_only_reads_changes_nothing(face: Face, method: str, path: str) -> None:
-    key = await face.tenant("reader", scopes=frozenset({Scope.READ}))
-    async with face.client(key) as reader:
+async def test_a_key_that_only_reads_changes_nothing(
+    app: AppHarness, method: str, path: str
+) -> None:
+    key = await app.tenant("reader", scopes=frozenset({Scope.READ}))
+    async with app.client(key) as reader:
         assert (await reader.request(method, path)).status_code == 403

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from simulator.runcomfy.app import create_app
+from simulator.runcomfy.app import create_runcomfy_app
 from simulator.runcomfy.catalogue import load_catalogue
-from simulator.runcomfy.job import Pace, Span
-from simulator.runcomfy.state import Setup, World
+from simulator.runcomfy.job import DurationRange, Pace
+from simulator.runcomfy.state import RunComfyState, SimulatorConfig
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 
-class HandClock:
+class SelfAdvancingClock:
     """Stands still until it is moved; sleepers move it."""
 
     def __init__(self) -> None:
@@ -35,22 +35,24 @@ class HandClock:
 
 
 @pytest.fixture
-def clock() -> HandClock:
-    return HandClock()
+def clock() -> SelfAdvancingClock:
+    return SelfAdvancingClock()
 
 
 @pytest.fixture
-def world() -> World:
+def world() -> RunComfyState:
     """Waits 10 s, runs 20 s."""
     wait, run = timedelta(seconds=10), timedelta(seconds=20)
     numbers = count(1)
-    setup = Setup(pace=Pace(queue=Span(wait, wait), run=Span(run, run)))
-    return World(setup, load_catalogue(), ids=lambda: f"req-{next(numbers)}")
+    setup = SimulatorConfig(pace=Pace(queue=DurationRange(wait, wait), run=DurationRange(run, run)))
+    return RunComfyState(setup, load_catalogue(), ids=lambda: f"req-{next(numbers)}")
 
 
 @pytest.fixture
-async def client(world: World, clock: HandClock) -> AsyncIterator[httpx.AsyncClient]:
-    transport = httpx.ASGITransport(create_app(world, clock))
+async def client(
+    world: RunComfyState, clock: SelfAdvancingClock
+) -> AsyncIterator[httpx.AsyncClient]:
+    transport = httpx.ASGITransport(create_runcomfy_app(world, clock))
     headers = {"Authorization": "Bearer any"}
     async with httpx.AsyncClient(
         transport=transport, base_url="http://sim.test", headers=headers

@@ -5,14 +5,16 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import httpx
 
-    from simulator.runcomfy.state import World
-    from tests.unit.simulator.conftest import HandClock
+    from simulator.runcomfy.state import RunComfyState
+    from tests.unit.simulator.conftest import SelfAdvancingClock
 
 KLING = "/v1/models/kling/kling-3.0/standard/image-to-video"
 INPUT = {"prompt": "a cliff", "start_image_url": "https://example.org/input.png"}
 
 
-async def test_a_request_lives_and_costs(client: httpx.AsyncClient, clock: HandClock) -> None:
+async def test_a_request_lives_and_costs(
+    client: httpx.AsyncClient, clock: SelfAdvancingClock
+) -> None:
     sent = await client.post(KLING, json=INPUT)
     assert sent.status_code == 200
     at = "http://sim.test/v1/requests/req-1"
@@ -60,7 +62,7 @@ async def test_price_follows_audio_and_duration(client: httpx.AsyncClient) -> No
 
 
 async def test_several_images_have_several_addresses(
-    client: httpx.AsyncClient, clock: HandClock
+    client: httpx.AsyncClient, clock: SelfAdvancingClock
 ) -> None:
     await client.post(
         "/v1/models/lumen/lumen-2/text-to-image", json={"prompt": "x", "num_images": 2}
@@ -77,7 +79,7 @@ async def test_several_images_have_several_addresses(
     assert all(file.content.startswith(b"\x89PNG") for file in files)
 
 
-async def test_cost_may_come_late(client: httpx.AsyncClient, clock: HandClock) -> None:
+async def test_cost_may_come_late(client: httpx.AsyncClient, clock: SelfAdvancingClock) -> None:
     await client.post("/_sim/pace", json={"cost_delay": 5})
     await client.post(KLING, json=INPUT)
     clock.advance(34)
@@ -87,7 +89,9 @@ async def test_cost_may_come_late(client: httpx.AsyncClient, clock: HandClock) -
     assert (await client.get(url)).json()["cost"] == 1.26
 
 
-async def test_cancel_in_queue_and_after(client: httpx.AsyncClient, clock: HandClock) -> None:
+async def test_cancel_in_queue_and_after(
+    client: httpx.AsyncClient, clock: SelfAdvancingClock
+) -> None:
     await client.post(KLING, json=INPUT)
     await client.post(KLING, json=INPUT)
     first = (await client.post("/v1/requests/req-1/cancel")).json()
@@ -105,7 +109,7 @@ async def test_cancel_in_queue_and_after(client: httpx.AsyncClient, clock: HandC
 
 
 async def test_refusals_carry_codes_and_spend_nothing(
-    client: httpx.AsyncClient, world: World
+    client: httpx.AsyncClient, world: RunComfyState
 ) -> None:
     wrong = await client.post(KLING, json={"start_image_url": 5, "duration": 16})
     assert (wrong.status_code, wrong.json()["error_code"]) == (422, 422001)
@@ -174,7 +178,9 @@ async def test_calls_are_counted_and_reset_forgets(client: httpx.AsyncClient) ->
     assert (await client.get("/v1/requests/req-1/status")).status_code == 404
 
 
-async def test_media_is_served_only_when_done(client: httpx.AsyncClient, clock: HandClock) -> None:
+async def test_media_is_served_only_when_done(
+    client: httpx.AsyncClient, clock: SelfAdvancingClock
+) -> None:
     await client.post(KLING, json=INPUT)
     url = "/media/req-1/output.mp4"
     assert (await client.get(url)).status_code == 404

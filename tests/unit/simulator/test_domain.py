@@ -5,7 +5,15 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from simulator.runcomfy.job import Job, Oddity, Outcome, Product, Span, Status, Twist
+from simulator.runcomfy.job import (
+    Anomaly,
+    AnomalyKind,
+    DurationRange,
+    Product,
+    SimulatedCancelOutcome,
+    SimulatedRequest,
+    Status,
+)
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
@@ -14,8 +22,8 @@ def at(seconds: float) -> datetime:
     return NOON + timedelta(seconds=seconds)
 
 
-def job(twist: Twist | None = None) -> Job:
-    return Job(
+def job(twist: Anomaly | None = None) -> SimulatedRequest:
+    return SimulatedRequest(
         request_id="r",
         model_id="m",
         product=Product("video"),
@@ -23,8 +31,8 @@ def job(twist: Twist | None = None) -> Job:
         submitted_at=NOON,
         starts_at=at(10),
         ends_at=at(30),
-        place=5,
-        twist=twist,
+        initial_queue_position=5,
+        anomaly=twist,
     )
 
 
@@ -43,33 +51,33 @@ def test_status_follows_time(seconds: float, status: Status) -> None:
 
 
 def test_place_falls_from_the_first_to_one() -> None:
-    places = [job().place_at(at(seconds / 10)) for seconds in range(100)]
+    places = [job().queue_position_at(at(seconds / 10)) for seconds in range(100)]
     assert places[0] == 5
     assert places[-1] == 1
     assert places == sorted(places, reverse=True)
 
 
 def test_only_a_waiting_request_is_cancelled() -> None:
-    assert job().cancel(at(10))[1] is Outcome.NOT_CANCELLABLE
-    assert job().cancel(at(31))[1] is Outcome.NOT_CANCELLABLE
+    assert job().cancel(at(10))[1] is SimulatedCancelOutcome.NOT_CANCELLABLE
+    assert job().cancel(at(31))[1] is SimulatedCancelOutcome.NOT_CANCELLABLE
     cancelled, outcome = job().cancel(at(9))
-    assert outcome is Outcome.CANCELLED
+    assert outcome is SimulatedCancelOutcome.CANCELLED
     assert cancelled.status_at(at(40)) is Status.CANCELLED
     assert cancelled.finished_at(at(40)) == at(9)
-    assert cancelled.cancel(at(50)) == (cancelled, Outcome.CANCELLED)
+    assert cancelled.cancel(at(50)) == (cancelled, SimulatedCancelOutcome.CANCELLED)
 
 
 def test_cancelled_and_failed_are_free() -> None:
     assert job().charge == 1_260_000
     assert job().cancel(NOON)[0].charge == 0
-    assert job(Twist(Oddity.FAILED)).charge == 0
-    assert job(Twist(Oddity.STATUS_RESULT_DISAGREE)).charge == 0
-    assert job(Twist(Oddity.UNKNOWN_WORD)).charge == 1_260_000
+    assert job(Anomaly(AnomalyKind.FAILED)).charge == 0
+    assert job(Anomaly(AnomalyKind.STATUS_RESULT_DISAGREE)).charge == 0
+    assert job(Anomaly(AnomalyKind.UNKNOWN_WORD)).charge == 1_260_000
 
 
 def test_span_stays_in_bounds_and_repeats_with_its_seed() -> None:
-    span = Span(timedelta(seconds=2), timedelta(seconds=6))
-    draws = [span.draw(random.Random(seed)) for seed in range(50)]
-    assert all(span.low <= draw <= span.high for draw in draws)
+    span = DurationRange(timedelta(seconds=2), timedelta(seconds=6))
+    draws = [span.sample(random.Random(seed)) for seed in range(50)]
+    assert all(span.minimum <= draw <= span.maximum for draw in draws)
     assert len(set(draws)) == 50
-    assert draws[7] == span.draw(random.Random(7))
+    assert draws[7] == span.sample(random.Random(7))

@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 import shlex
 
-from simulator.example import Example, kling
+from simulator.example import Example, load_kling_example
 
 
 def body_of(command: str) -> object:
@@ -12,7 +12,7 @@ def body_of(command: str) -> object:
 
 
 def test_the_sample_is_the_page_s_request() -> None:
-    example = kling()
+    example = load_kling_example()
     assert example.model_id == "kling/kling-3.0/standard/image-to-video"
     assert set(example.input) == {"prompt", "start_image_url"}
 
@@ -25,6 +25,6 @@ def test_the_curl_line_says_exactly_the_input_also_with_quotes_in_it() -> None:
 
 
 def test_long_texts_can_be_cut_for_showing() -> None:
-    assert body_of(Example("m", {"prompt": "abcdef"}).curl("u", "k", shorten_to=3)) == {
+    assert body_of(Example("m", {"prompt": "abcdef"}).curl("u", "k", max_length=3)) == {
         "prompt": "abc …"
     }

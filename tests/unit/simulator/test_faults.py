@@ -7,14 +7,21 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from simulator.runcomfy.fault_effects import EFFECTS
-from simulator.runcomfy.faults import TRAITS, Call, Kind, Moment, Rule, read_rules
+from simulator.runcomfy.faults import (
+    FAULT_TRAITS,
+    CallContext,
+    FaultRule,
+    SimulatedFaultKind,
+    SimulatedOperation,
+    parse_rules,
+)
 from simulator.script_fields import ScriptError
-from simulator.script_rules import Dose, Script
+from simulator.script_rules import RuleFrequency, RuleList
 
 if TYPE_CHECKING:
     import httpx
 
-    from tests.unit.simulator.conftest import HandClock
+    from tests.unit.simulator.conftest import SelfAdvancingClock
 
 KLING = "/v1/models/kling/kling-3.0/standard/image-to-video"
 INPUT = {"prompt": "a cliff", "start_image_url": "https://example.org/input.png"}
@@ -31,23 +38,24 @@ async def paid(client: httpx.AsyncClient) -> int:
 
 
 def test_every_kind_has_a_trait_and_an_effect() -> None:
-    assert set(TRAITS) == set(EFFECTS) == set(Kind)
+    assert set(FAULT_TRAITS) == set(EFFECTS) == set(SimulatedFaultKind)
 
 
 ANSWERED = [
     kind
-    for kind, trait in TRAITS.items()
-    if Call.SUBMIT in trait.calls and not kind.value.startswith(("lost", "reset", "hang"))
+    for kind, trait in FAULT_TRAITS.items()
+    if SimulatedOperation.SUBMIT in trait.operations
+    and not kind.value.startswith(("lost", "reset", "hang"))
 ]
 
 
 @pytest.mark.parametrize("kind", ANSWERED)
 async def test_a_submit_is_booked_exactly_where_the_table_says(
-    client: httpx.AsyncClient, kind: Kind
+    client: httpx.AsyncClient, kind: SimulatedFaultKind
 ) -> None:
     await script(client, call="submit", kind=kind.value, times=1, size=10, seconds=1)
     await client.post(KLING, json=INPUT)
-    assert await paid(client) == int(TRAITS[kind].carried_out)
+    assert await paid(client) == int(FAULT_TRAITS[kind].is_executed)
 
 
 async def test_breaking_without_a_connection_is_our_own_error(client: httpx.AsyncClient) -> None:
@@ -106,7 +114,9 @@ async def test_an_id_less_acceptance_is_booked(client: httpx.AsyncClient) -> Non
     assert await paid(client) == 1
 
 
-async def test_slow_answers_late_by_the_clock(client: httpx.AsyncClient, clock: HandClock) -> None:
+async def test_slow_answers_late_by_the_clock(
+    client: httpx.AsyncClient, clock: SelfAdvancingClock
+) -> None:
     await client.post(KLING, json=INPUT)
     before = clock.now()
     await script(client, call="status", kind="slow", seconds=7)
@@ -125,7 +135,7 @@ async def test_slow_answers_late_by_the_clock(client: httpx.AsyncClient, clock: 
 )
 async def test_an_oddity_at_submit_is_the_requests_own(
     client: httpx.AsyncClient,
-    clock: HandClock,
+    clock: SelfAdvancingClock,
     kind: str,
     status: str,
     result: str,
@@ -178,25 +188,25 @@ async def test_carried_out_can_be_overruled(client: httpx.AsyncClient) -> None:
 )
 def test_a_rule_that_cannot_be_followed_is_refused(rule: object) -> None:
     with pytest.raises(ScriptError):
-        read_rules(rule)
+        parse_rules(rule)
 
 
 def test_nought_is_a_value_and_not_an_absence() -> None:
-    ((rule, dose),) = read_rules({"kind": "slow", "seconds": 0, "size": 0, "times": 0, "rate": 0})
-    assert (rule.delay, rule.size, dose) == (timedelta(0), 0, Dose(times=0, rate=0))
+    ((rule, dose),) = parse_rules({"kind": "slow", "seconds": 0, "size": 0, "times": 0, "rate": 0})
+    assert (rule.delay, rule.size, dose) == (timedelta(0), 0, RuleFrequency(times=0, rate=0))
 
 
 def test_any_call_means_the_calls_that_the_kind_can_happen_to() -> None:
-    gone = Rule(Kind.GONE)
-    assert gone.fits(Moment(Call.RESULT, request_id="r"))
-    assert not gone.fits(Moment(Call.SUBMIT))
+    gone = FaultRule(SimulatedFaultKind.NOT_FOUND)
+    assert gone.matches(CallContext(SimulatedOperation.RESULT, request_id="r"))
+    assert not gone.matches(CallContext(SimulatedOperation.SUBMIT))
 
 
 def test_a_rate_repeats_with_its_seed() -> None:
     def run(seed: int) -> list[bool]:
-        rules: Script[str] = Script(random.Random(seed))
-        rules.extend([("rule", Dose(rate=0.3))])
-        return [rules.pick(lambda _: True) is not None for _ in range(1000)]
+        rules: RuleList[str] = RuleList(random.Random(seed))
+        rules.extend([("rule", RuleFrequency(rate=0.3))])
+        return [rules.take_match(lambda _: True) is not None for _ in range(1000)]
 
     assert 200 < sum(run(1)) < 400
     assert run(1) == run(1) != run(2)

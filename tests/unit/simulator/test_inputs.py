@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from simulator.runcomfy.catalogue import load_catalogue
-from simulator.runcomfy.input_check import faults_of
+from simulator.runcomfy.input_check import validate_input
 
 if TYPE_CHECKING:
     from simulator.script_fields import Json
@@ -30,7 +30,7 @@ GOOD: Json = {"prompt": "x", "start_image_url": "https://example.org/a.png"}
     ],
 )
 def test_kling(more: Json, kinds: list[str]) -> None:
-    found = faults_of(GOOD | more, MODELS[KLING].card["input_schema"])
+    found = validate_input(GOOD | more, MODELS[KLING].card["input_schema"])
     assert [fault["type"] for fault in found] == kinds
 
 
@@ -38,7 +38,7 @@ def test_a_required_name_that_is_no_property_is_not_enforced() -> None:
     schema = MODELS["atelier/retouch-1/edit"].card["input_schema"]
     assert "image" in schema["required"]
     assert "image" not in schema["properties"]
-    assert faults_of({"prompt": "x"}, schema) == []
+    assert validate_input({"prompt": "x"}, schema) == []
 
 
 @pytest.mark.parametrize("model_id", list(MODELS))

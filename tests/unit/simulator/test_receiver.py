@@ -8,13 +8,13 @@ import httpx
 import pytest
 from standardwebhooks import Webhook
 
-from simulator.receiver.app import create_app
-from simulator.receiver.inbox import Mailbox
+from simulator.receiver.app import create_receiver_app
+from simulator.receiver.inbox import Inbox
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from tests.unit.simulator.conftest import HandClock
+    from tests.unit.simulator.conftest import SelfAdvancingClock
 
 SECRET = "whsec_" + "c2VjcmV0LW9mLXRoZS10ZXN0cw=="
 BODY = '{"type":"request.completed","data":{"request_id":"r-1"}}'
@@ -26,8 +26,8 @@ def lines() -> list[str]:
 
 
 @pytest.fixture
-async def receiver(clock: HandClock, lines: list[str]) -> AsyncIterator[httpx.AsyncClient]:
-    app = create_app(Mailbox(random.Random(0)), clock, lines.append)
+async def receiver(clock: SelfAdvancingClock, lines: list[str]) -> AsyncIterator[httpx.AsyncClient]:
+    app = create_receiver_app(Inbox(random.Random(0)), clock, lines.append)
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://recv.test") as client:
         yield client
@@ -100,7 +100,7 @@ async def test_behaviours_are_met_in_order_and_run_out(receiver: httpx.AsyncClie
     assert again.status_code == 200
 
 
-async def test_slow_and_huge(receiver: httpx.AsyncClient, clock: HandClock) -> None:
+async def test_slow_and_huge(receiver: httpx.AsyncClient, clock: SelfAdvancingClock) -> None:
     before = clock.now()
     script = [{"manner": "slow", "seconds": 4, "times": 1}, {"manner": "huge", "size": 99_999}]
     await receiver.post("/_recv/behaviour", json=script)

@@ -8,127 +8,159 @@ from datetime import timedelta
 import orjson
 import pytest
 
-from core.jobs.job import Billed, Errand, Job, JobError, JobState
-from core.jobs.timeline import Note
+from core.jobs.job import BillingStatus, FollowUp, Job, JobError, JobState
+from core.jobs.timeline import TimelineKind
 from core.money import MicroUsd
 from tests.builders import MINUTE, NOW, POLICY, SECOND, at, fault, job, rules
-from worker.jobs.decisions.after_end import cost_read, late_result, orphaned
-from worker.jobs.decisions.transition import Move, Wait
-from worker.ports import Cancelled, Completed, Failed, Gone, Open, ResultAnswer, Times, Unreachable
+from worker.jobs.decisions.after_end import (
+    decide_cost_read,
+    decide_late_result,
+    record_second_acceptance,
+)
+from worker.jobs.decisions.transition import Reschedule, Transition
+from worker.ports import (
+    InProgress,
+    RequestNotFound,
+    ResultAnswer,
+    RunCancelled,
+    RunCompleted,
+    RunFailed,
+    Unreachable,
+    UpstreamTimes,
+)
 
 S = JobState
 LATER = at(1)
 COST, FREE = MicroUsd(840_000), MicroUsd(0)
-TIMES = Times(finished_at=at(-3))
+TIMES = UpstreamTimes(finished_at=at(-3))
 OUTPUT = {"image": "https://cdn.example/a.png"}
 DOWN = Unreachable(fault())
-UNPRICED = job(S.SUCCEEDED, errand=Errand.READ_COST, billed=Billed.YES)
+UNPRICED = job(S.SUCCEEDED, follow_up=FollowUp.READ_COST, billed=BillingStatus.YES)
 EXPIRED = job(
-    S.EXPIRED, errand=Errand.AWAIT_LATE_RESULT, error=JobError("timeout", "Time ran out.")
+    S.EXPIRED, follow_up=FollowUp.AWAIT_LATE_RESULT, error=JobError("timeout", "Time ran out.")
 )
 
 
-def moved(decided: Move | Wait) -> Move:
-    assert isinstance(decided, Move)
+def moved(decided: Transition | Reschedule) -> Transition:
+    assert isinstance(decided, Transition)
     return decided
 
 
 # --- the cost
 
 # The answer -> billed, cost.
-COSTS: dict[str, tuple[ResultAnswer, Billed, int]] = {
-    "completed": (Completed(OUTPUT, COST, TIMES), Billed.YES, COST),
-    "completed, free": (Completed(OUTPUT, FREE, TIMES), Billed.YES, FREE),
-    "failed": (Failed(fault(), FREE, TIMES), Billed.NO, FREE),
-    "failed, charged": (Failed(fault(), COST, TIMES), Billed.YES, COST),
-    "cancelled": (Cancelled(FREE, TIMES), Billed.NO, FREE),
+COSTS: dict[str, tuple[ResultAnswer, BillingStatus, int]] = {
+    "completed": (RunCompleted(OUTPUT, COST, TIMES), BillingStatus.YES, COST),
+    "completed, free": (RunCompleted(OUTPUT, FREE, TIMES), BillingStatus.YES, FREE),
+    "failed": (RunFailed(fault(), FREE, TIMES), BillingStatus.NO, FREE),
+    "failed, charged": (RunFailed(fault(), COST, TIMES), BillingStatus.YES, COST),
+    "cancelled": (RunCancelled(FREE, TIMES), BillingStatus.NO, FREE),
 }
 
 
 @pytest.mark.parametrize(("answer", "billed", "cost"), COSTS.values(), ids=COSTS)
 def test_a_cost_that_came_later_is_kept_and_ends_the_errand(
-    answer: ResultAnswer, billed: Billed, cost: int
+    answer: ResultAnswer, billed: BillingStatus, cost: int
 ) -> None:
-    move = cost_read(UNPRICED, answer, LATER, rules())
+    move = decide_cost_read(UNPRICED, answer, LATER, rules())
     after = move.after
     assert (after.billed, after.cost, after.cost_source) == (billed, cost, "runcomfy")
-    assert (after.errand, after.due_at, after.state) == (None, None, S.SUCCEEDED)
+    assert (after.follow_up, after.next_run_at, after.state) == (None, None, S.SUCCEEDED)
     assert move.entry is not None
-    assert (move.entry.note, move.entry.what, move.fact) == (Note.UPSTREAM, "cost_read", None)
+    assert (move.entry.kind, move.entry.code, move.trigger) == (
+        TimelineKind.UPSTREAM,
+        "cost_read",
+        None,
+    )
     assert move.output is None
 
 
 NO_COST: dict[str, ResultAnswer] = {
-    "still absent": Completed(OUTPUT, None, TIMES),
-    "failed, absent": Failed(fault(), None, TIMES),
+    "still absent": RunCompleted(OUTPUT, None, TIMES),
+    "failed, absent": RunFailed(fault(), None, TIMES),
     "down": DOWN,
-    "gone": Gone(fault("gone", 404)),
-    "open again": Open(in_progress=True, word="in_progress"),
+    "gone": RequestNotFound(fault("gone", 404)),
+    "open again": InProgress(is_running=True, status_word="in_progress"),
 }
 
 
 @pytest.mark.parametrize("answer", NO_COST.values(), ids=NO_COST)
 def test_an_absent_cost_is_asked_for_as_often_as_planned(answer: ResultAnswer) -> None:
-    record, waits = UNPRICED, [POLICY.cost_reads[0]]
-    while record.errand is not None:
-        record = cost_read(record, answer, LATER, rules()).after
-        if record.due_at is not None:
-            waits.append(record.due_at - LATER)
-    assert waits == list(POLICY.cost_reads)
-    assert (record.billed, record.cost, record.due_at) == (Billed.YES, None, None)
+    record, waits = UNPRICED, [POLICY.cost_read_delays[0]]
+    while record.follow_up is not None:
+        record = decide_cost_read(record, answer, LATER, rules()).after
+        if record.next_run_at is not None:
+            waits.append(record.next_run_at - LATER)
+    assert waits == list(POLICY.cost_read_delays)
+    assert (record.billed, record.cost, record.next_run_at) == (BillingStatus.YES, None, None)
 
 
 def test_the_last_look_at_a_cost_is_told_and_the_others_are_not() -> None:
-    move = cost_read(UNPRICED, DOWN, LATER, rules())
-    assert (move.entry, move.after.tries, move.after.due_at) == (None, 1, LATER + MINUTE)
-    last = cost_read(replace(UNPRICED, tries=5), DOWN, LATER, rules())
+    move = decide_cost_read(UNPRICED, DOWN, LATER, rules())
+    assert (move.entry, move.after.read_attempts, move.after.next_run_at) == (
+        None,
+        1,
+        LATER + MINUTE,
+    )
+    last = decide_cost_read(replace(UNPRICED, read_attempts=5), DOWN, LATER, rules())
     assert last.entry is not None
-    assert last.entry.what == "cost_unknown"
+    assert last.entry.code == "cost_unknown"
 
 
 # --- the late result
 
 
 def test_a_late_result_is_kept_and_marked_though_the_state_stays() -> None:
-    move = moved(late_result(EXPIRED, Completed(OUTPUT, COST, TIMES), LATER, rules()))
+    move = moved(decide_late_result(EXPIRED, RunCompleted(OUTPUT, COST, TIMES), LATER, rules()))
     after = move.after
     assert (after.state, after.late, after.error) == (S.EXPIRED, True, EXPIRED.error)
-    assert (after.billed, after.cost, after.upstream_finished_at) == (Billed.YES, COST, at(-3))
-    assert (after.errand, after.due_at, after.finished_at) == (None, None, NOW)
+    assert (after.billed, after.cost, after.upstream_finished_at) == (
+        BillingStatus.YES,
+        COST,
+        at(-3),
+    )
+    assert (after.follow_up, after.next_run_at, after.finished_at) == (None, None, NOW)
     assert move.output is not None
     assert orjson.loads(move.output) == OUTPUT
     assert move.entry is not None
-    assert move.entry.what == "late_result"
+    assert move.entry.code == "late_result"
 
 
 def test_a_late_result_without_a_cost_has_it_read_later() -> None:
-    after = moved(late_result(EXPIRED, Completed(OUTPUT, None, TIMES), LATER, rules())).after
-    assert (after.errand, after.tries) == (Errand.READ_COST, 0)
-    assert after.due_at == LATER + POLICY.cost_reads[0]
-    assert (after.billed, after.cost) == (Billed.YES, None)
+    after = moved(
+        decide_late_result(EXPIRED, RunCompleted(OUTPUT, None, TIMES), LATER, rules())
+    ).after
+    assert (after.follow_up, after.read_attempts) == (FollowUp.READ_COST, 0)
+    assert after.next_run_at == LATER + POLICY.cost_read_delays[0]
+    assert (after.billed, after.cost) == (BillingStatus.YES, None)
 
 
 # The answer -> billed, cost, the line.
-LATE_ENDS: dict[str, tuple[ResultAnswer, Billed, int | None, str]] = {
-    "failed": (Failed(fault(), FREE, TIMES), Billed.NO, FREE, "late_failure"),
-    "failed, charged": (Failed(fault(), COST, TIMES), Billed.YES, COST, "late_failure"),
-    "failed, unknown": (Failed(fault(), None, TIMES), Billed.UNKNOWN, None, "late_failure"),
-    "cancelled": (Cancelled(FREE, TIMES), Billed.NO, FREE, "late_cancel"),
-    "cancelled, no cost": (Cancelled(None, TIMES), Billed.NO, None, "late_cancel"),
-    "cancelled, charged": (Cancelled(COST, TIMES), Billed.YES, COST, "late_cancel"),
+LATE_ENDS: dict[str, tuple[ResultAnswer, BillingStatus, int | None, str]] = {
+    "failed": (RunFailed(fault(), FREE, TIMES), BillingStatus.NO, FREE, "late_failure"),
+    "failed, charged": (RunFailed(fault(), COST, TIMES), BillingStatus.YES, COST, "late_failure"),
+    "failed, unknown": (
+        RunFailed(fault(), None, TIMES),
+        BillingStatus.UNKNOWN,
+        None,
+        "late_failure",
+    ),
+    "cancelled": (RunCancelled(FREE, TIMES), BillingStatus.NO, FREE, "late_cancel"),
+    "cancelled, no cost": (RunCancelled(None, TIMES), BillingStatus.NO, None, "late_cancel"),
+    "cancelled, charged": (RunCancelled(COST, TIMES), BillingStatus.YES, COST, "late_cancel"),
 }
 
 
 @pytest.mark.parametrize(("answer", "billed", "cost", "what"), LATE_ENDS.values(), ids=LATE_ENDS)
 def test_a_late_end_without_a_result_settles_what_was_charged(
-    answer: ResultAnswer, billed: Billed, cost: int | None, what: str
+    answer: ResultAnswer, billed: BillingStatus, cost: int | None, what: str
 ) -> None:
-    move = moved(late_result(EXPIRED, answer, LATER, rules()))
+    move = moved(decide_late_result(EXPIRED, answer, LATER, rules()))
     after = move.after
     assert (after.billed, after.cost, after.late) == (billed, cost, False)
-    assert (after.errand, after.due_at, move.output) == (None, None, None)
+    assert (after.follow_up, after.next_run_at, move.output) == (None, None, None)
     assert move.entry is not None
-    assert move.entry.what == what
+    assert move.entry.code == what
 
 
 OPEN_ENDED: dict[str, ResultAnswer] = {
@@ -141,19 +173,19 @@ OPEN_ENDED: dict[str, ResultAnswer] = {
 def test_a_late_result_is_awaited_ever_more_rarely(
     answer: ResultAnswer, waited: int, wait: int
 ) -> None:
-    assert late_result(EXPIRED, answer, at(waited), rules()) == Wait(at(waited + wait))
+    assert decide_late_result(EXPIRED, answer, at(waited), rules()) == Reschedule(at(waited + wait))
 
 
 @pytest.mark.parametrize("answer", OPEN_ENDED.values(), ids=OPEN_ENDED)
 def test_the_watch_for_a_late_result_ends_before_the_record_does(answer: ResultAnswer) -> None:
-    end = NOW + POLICY.late_for
-    assert isinstance(late_result(EXPIRED, answer, end - SECOND, rules()), Wait)
-    move = moved(late_result(EXPIRED, answer, end, rules()))
-    assert (move.after.errand, move.after.due_at) == (None, None)
-    assert move.after.billed is Billed.UNKNOWN
+    end = NOW + POLICY.late_result_timeout
+    assert isinstance(decide_late_result(EXPIRED, answer, end - SECOND, rules()), Reschedule)
+    move = moved(decide_late_result(EXPIRED, answer, end, rules()))
+    assert (move.after.follow_up, move.after.next_run_at) == (None, None)
+    assert move.after.billed is BillingStatus.UNKNOWN
     assert move.entry is not None
-    assert move.entry.what == "late_watch_ended"
-    assert POLICY.late_for < timedelta(days=7)
+    assert move.entry.code == "late_watch_ended"
+    assert POLICY.late_result_timeout < timedelta(days=7)
 
 
 # --- an acceptance that the job cannot take
@@ -161,20 +193,20 @@ def test_the_watch_for_a_late_result_ends_before_the_record_does(answer: ResultA
 
 def test_what_a_job_that_was_given_up_brings_is_waited_for() -> None:
     given_up = job(S.FAILED, upstream_id=None, error=JobError("submit_in_doubt", "Unclear."))
-    move = orphaned(given_up, "up-9", LATER)
+    move = record_second_acceptance(given_up, "up-9", LATER)
     after = move.after
     assert (after.state, after.upstream_id, after.error) == (S.FAILED, "up-9", given_up.error)
-    assert (after.errand, after.due_at) == (Errand.AWAIT_LATE_RESULT, LATER)
-    assert after.billed is Billed.UNKNOWN
+    assert (after.follow_up, after.next_run_at) == (FollowUp.AWAIT_LATE_RESULT, LATER)
+    assert after.billed is BillingStatus.UNKNOWN
     assert move.entry is not None
-    assert (move.entry.what, move.entry.detail) == ("second_acceptance", "up-9")
+    assert (move.entry.code, move.entry.detail) == ("second_acceptance", "up-9")
 
 
 @pytest.mark.parametrize(
     "record", [job(S.RUNNING), job(S.COLLECTING), job(S.SUCCEEDED)], ids=lambda record: record.state
 )
 def test_a_second_acceptance_leaves_the_first_one_alone(record: Job) -> None:
-    move = orphaned(record, "up-9", LATER)
-    assert move.after == record.noted(LATER)
+    move = record_second_acceptance(record, "up-9", LATER)
+    assert move.after == record.evolve(LATER)
     assert move.entry is not None
-    assert (move.entry.detail, move.entry.note) == ("up-9", Note.UPSTREAM)
+    assert (move.entry.detail, move.entry.kind) == ("up-9", TimelineKind.UPSTREAM)

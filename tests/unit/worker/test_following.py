@@ -7,21 +7,30 @@ from typing import Any, Final
 
 import pytest
 
-from core.deduplication.coalescing import FOLLOW_CHECK, cancelled_for_heir, handover
-from core.jobs.job import FINAL_STATES, Billed, Errand, Fact, Job, JobError, JobRecord, JobState
+from core.deduplication.coalescing import FOLLOWER_POLL_INTERVAL, cancel_for_successor, handover
+from core.jobs.job import (
+    FINAL_STATES,
+    BillingStatus,
+    FollowUp,
+    Job,
+    JobError,
+    JobRecord,
+    JobState,
+    Trigger,
+)
 from core.money import MicroUsd
-from core.tenants.cache_policy import ReusePolicy
-from core.webhooks.delivery import EventType
+from core.tenants.cache_policy import TenantCachePolicy
+from core.webhooks.delivery import WebhookEventType
 from tests.builders import HOUR, NOW, SECOND, at, job, tenant
-from tests.unit.worker.rig import Rig
-from worker.jobs.decisions.follow_leader import followed, over_budget
-from worker.jobs.decisions.transition import Move, Wait
+from tests.unit.worker.rig import WorkerHarness
+from worker.jobs.decisions.follow_leader import decide_follow, fail_over_budget
+from worker.jobs.decisions.transition import Reschedule, Transition
 
 S: Final = JobState
 BROKEN: Final = JobError("upstream_failed", "It broke.")
 COST: Final = MicroUsd(420_000)
 
-UNSENT: Final = frozenset({S.QUEUED, S.FOLLOWING})
+UNSUBMITTED: Final = frozenset({S.QUEUED, S.FOLLOWING})
 
 
 def follower(**changes: Any) -> Job:  # noqa: ANN401 - fields of the record
@@ -29,13 +38,13 @@ def follower(**changes: Any) -> Job:  # noqa: ANN401 - fields of the record
     plain: dict[str, Any] = {
         "id": "req_1",
         "leader": "req_lead",
-        "due_at": NOW,
-        "start_by": at(600),
-        "finish_by": at(3600),
+        "next_run_at": NOW,
+        "start_deadline": at(600),
+        "deadline": at(3600),
         "attempts": 0,
         "upstream_id": None,
         "running_since": None,
-        "billed": Billed.NO,
+        "billed": BillingStatus.NO,
     }
     return job(S.FOLLOWING, **plain | changes)
 
@@ -43,7 +52,7 @@ def follower(**changes: Any) -> Job:  # noqa: ANN401 - fields of the record
 def leader(state: JobState, **changes: Any) -> JobRecord:  # noqa: ANN401 - fields of the record
     """The job that pays."""
     errors = {"error": BROKEN} if state in {S.FAILED, S.EXPIRED} else {}
-    billed = {"billed": Billed.NO} if state in FINAL_STATES else {}
+    billed = {"billed": BillingStatus.NO} if state in FINAL_STATES else {}
     plain = errors | billed | {"id": "req_lead"} | changes
     return JobRecord(job(state, **plain), output=b"{}" if state is S.SUCCEEDED else None)
 
@@ -58,7 +67,7 @@ def expected(state: JobState, *, unknown: bool, promote: bool, late: str) -> Job
         return S.EXPIRED if late else S.QUEUED
     if state in FINAL_STATES:
         return S.FAILED
-    if late == "finish" or (late == "start" and state in UNSENT):
+    if late == "finish" or (late == "start" and state in UNSUBMITTED):
         return S.EXPIRED
     return None
 
@@ -70,152 +79,160 @@ ROWS: Final = tuple(product(S, (False, True), (False, True), ("", "start", "fini
 def test_what_a_follower_learns(
     state: JobState, *, unknown: bool, promote: bool, late: str
 ) -> None:
-    billed = {"billed": Billed.UNKNOWN} if unknown else {}
-    times = {"start": {"start_by": NOW}, "finish": {"finish_by": NOW}}.get(late, {})
-    decided = followed(follower(**times), leader(state, **billed), NOW, promote=promote)
-    found = decided.after.state if isinstance(decided, Move) else None
+    billed = {"billed": BillingStatus.UNKNOWN} if unknown else {}
+    times = {"start": {"start_deadline": NOW}, "finish": {"deadline": NOW}}.get(late, {})
+    decided = decide_follow(follower(**times), leader(state, **billed), NOW, promote=promote)
+    found = decided.after.state if isinstance(decided, Transition) else None
     assert found is expected(state, unknown=unknown, promote=promote, late=late)
-    if isinstance(decided, Move) and decided.after.final:
-        assert (decided.after.due_at, decided.after.finished_at) == (None, NOW)
-        assert decided.after.billed is Billed.NO
+    if isinstance(decided, Transition) and decided.after.is_final:
+        assert (decided.after.next_run_at, decided.after.finished_at) == (None, NOW)
+        assert decided.after.billed is BillingStatus.NO
 
 
 def test_nobody_is_promoted_where_money_may_be_gone() -> None:
     for state, promote in product(S, (False, True)):
-        decided = followed(follower(), leader(state, billed=Billed.UNKNOWN), NOW, promote=promote)
-        assert not (isinstance(decided, Move) and decided.fact is Fact.PROMOTED)
+        decided = decide_follow(
+            follower(), leader(state, billed=BillingStatus.UNKNOWN), NOW, promote=promote
+        )
+        assert not (isinstance(decided, Transition) and decided.trigger is Trigger.PROMOTED)
 
 
 def test_a_success_is_shared_at_no_cost() -> None:
-    paid = leader(S.SUCCEEDED, cost=COST, billed=Billed.YES, upstream_finished_at=at(-5))
-    move = followed(follower(leader="req_before"), paid, NOW, promote=False)
-    assert isinstance(move, Move)
+    paid = leader(S.SUCCEEDED, cost=COST, billed=BillingStatus.YES, upstream_finished_at=at(-5))
+    move = decide_follow(follower(leader="req_before"), paid, NOW, promote=False)
+    assert isinstance(move, Transition)
     assert move.output == b"{}"
     after = move.after
-    assert (after.cost, after.cost_source, after.saved) == (0, "shared", COST)
+    assert (after.cost, after.cost_source, after.cost_saved) == (0, "shared", COST)
     assert (after.leader, after.upstream_finished_at) == ("req_lead", at(-5))
     assert after.upstream_id is None
 
 
 def test_a_cost_that_is_not_told_yet_saves_the_estimate() -> None:
-    paid = leader(S.SUCCEEDED, cost=None, estimate=COST, errand=Errand.READ_COST)
-    move = followed(follower(), paid, NOW, promote=False)
-    assert isinstance(move, Move)
-    assert move.after.saved == COST
+    paid = leader(S.SUCCEEDED, cost=None, estimate=COST, follow_up=FollowUp.READ_COST)
+    move = decide_follow(follower(), paid, NOW, promote=False)
+    assert isinstance(move, Transition)
+    assert move.after.cost_saved == COST
 
 
 def test_a_failure_is_told_in_its_own_words() -> None:
-    move = followed(follower(), leader(S.FAILED), NOW, promote=False)
-    assert isinstance(move, Move)
+    move = decide_follow(follower(), leader(S.FAILED), NOW, promote=False)
+    assert isinstance(move, Transition)
     assert move.after.error == BROKEN
 
 
-@pytest.mark.parametrize("lost", [None, leader(S.CANCELLED, billed=Billed.UNKNOWN)])
+@pytest.mark.parametrize("lost", [None, leader(S.CANCELLED, billed=BillingStatus.UNKNOWN)])
 def test_a_leader_without_words_is_told_as_gone(lost: JobRecord | None) -> None:
-    move = followed(follower(), lost, NOW, promote=True)
-    assert isinstance(move, Move)
+    move = decide_follow(follower(), lost, NOW, promote=True)
+    assert isinstance(move, Transition)
     assert move.after.error is not None
     assert (move.after.state, move.after.error.code) == (S.FAILED, "leader_lost")
 
 
 def test_a_promoted_job_names_whose_place_it_takes_and_starts_afresh() -> None:
-    held = follower(upstream_word="in_progress", upstream_running=True)
-    move = followed(held, leader(S.CANCELLED), NOW, promote=False)
-    assert isinstance(move, Move)
-    assert move.instead_of == "req_lead"
+    held = follower(upstream_status="in_progress", upstream_running=True)
+    move = decide_follow(held, leader(S.CANCELLED), NOW, promote=False)
+    assert isinstance(move, Transition)
+    assert move.expected_leader == "req_lead"
     after = move.after
-    assert (after.leader, after.due_at, after.upstream_word) == (None, None, None)
+    assert (after.leader, after.next_run_at, after.upstream_status) == (None, None, None)
     assert after.status == "in_queue"
 
 
 def test_its_leaders_words_are_its_own() -> None:
-    running = leader(S.RUNNING, upstream_word="in_progress", upstream_running=True)
-    move = followed(follower(), running, NOW, promote=False)
-    assert isinstance(move, Move)
+    running = leader(S.RUNNING, upstream_status="in_progress", upstream_running=True)
+    move = decide_follow(follower(), running, NOW, promote=False)
+    assert isinstance(move, Transition)
     assert (move.after.state, move.after.status) == (S.FOLLOWING, "in_progress")
     assert move.entry is not None
-    again = followed(move.after, running, NOW, promote=False)
-    assert again == Wait(NOW + FOLLOW_CHECK)
+    again = decide_follow(move.after, running, NOW, promote=False)
+    assert again == Reschedule(NOW + FOLLOWER_POLL_INTERVAL)
 
 
 def test_another_place_in_the_queue_is_no_line_in_the_timeline() -> None:
-    move = followed(follower(), leader(S.RUNNING, queue_position=3), NOW, promote=False)
-    assert isinstance(move, Move)
+    move = decide_follow(follower(), leader(S.RUNNING, queue_position=3), NOW, promote=False)
+    assert isinstance(move, Transition)
     assert (move.entry, move.after.queue_position) == (None, 3)
 
 
 def test_the_next_look_is_no_later_than_a_deadline() -> None:
-    assert followed(follower(start_by=at(3)), leader(S.QUEUED), NOW, promote=False) == Wait(at(3))
+    assert decide_follow(
+        follower(start_deadline=at(3)), leader(S.QUEUED), NOW, promote=False
+    ) == Reschedule(at(3))
 
 
 def test_who_cannot_pay_fails_free() -> None:
-    after = over_budget(follower(), NOW).after
+    after = fail_over_budget(follower(), NOW).after
     assert after.error is not None
-    assert (after.state, after.billed, after.error.code) == (S.FAILED, Billed.NO, "budget_reached")
+    assert (after.state, after.billed, after.error.code) == (
+        S.FAILED,
+        BillingStatus.NO,
+        "budget_reached",
+    )
 
 
 # --- the steps
 
 
 async def test_a_look_that_finds_nothing_new_changes_nothing() -> None:
-    rig = Rig()
-    rig.shelf.put(leader(S.QUEUED).job)
+    rig = WorkerHarness()
+    rig.jobs.add(leader(S.QUEUED).job)
     held = follower()
     assert await rig.advance(held) == held
-    assert rig.shelf.due[held.id] == NOW + FOLLOW_CHECK
+    assert rig.jobs.due[held.id] == NOW + FOLLOWER_POLL_INTERVAL
 
 
 async def test_news_that_comes_during_a_look_is_not_put_off() -> None:
     """Found: the look's end moved the follower's next one past the wake-up."""
-    rig = Rig()
-    rig.shelf.put(leader(S.QUEUED).job)
+    rig = WorkerHarness()
+    rig.jobs.add(leader(S.QUEUED).job)
     held, woken = follower(), at(0.5)
-    read = rig.shelf.leader
+    read = rig.jobs.load_leader
 
     async def read_and_be_woken(job: Job) -> JobRecord | None:
         found = await read(job)
-        rig.shelf.due[held.id] = woken
+        rig.jobs.due[held.id] = woken
         return found
 
-    rig.shelf.leader = read_and_be_woken  # type: ignore[method-assign]  # a store that is quicker
+    rig.jobs.load_leader = read_and_be_woken  # type: ignore[method-assign]  # a store that is quicker
     await rig.advance(held)
-    assert rig.shelf.due[held.id] == woken
+    assert rig.jobs.due[held.id] == woken
 
 
 @pytest.mark.parametrize(("promote", "state"), [(True, S.QUEUED), (False, S.FAILED)])
 async def test_the_tenants_word_decides_on_another_try(*, promote: bool, state: JobState) -> None:
-    rig = Rig()
-    rig.roll.tenant = tenant(reuse=ReusePolicy(promote=promote))
-    rig.shelf.put(leader(S.FAILED).job)
+    rig = WorkerHarness()
+    rig.tenants.tenant = tenant(cache_policy=TenantCachePolicy(promote=promote))
+    rig.jobs.add(leader(S.FAILED).job)
     after = await rig.advance(follower())
     assert after is not None
     assert after.state is state
 
 
 async def test_running_work_is_handed_on_and_only_its_own_caller_is_told() -> None:
-    rig = Rig()
-    held = job(S.RUNNING, id="req_lead", finish_by=NOW, webhook="https://a.test/")
-    heir = follower(finish_by=NOW + HOUR)
-    rig.shelf.heirs["req_lead"] = heir
-    rig.shelf.put(heir)
+    rig = WorkerHarness()
+    held = job(S.RUNNING, id="req_lead", deadline=NOW, webhook="https://a.test/")
+    heir = follower(deadline=NOW + HOUR)
+    rig.jobs.successors["req_lead"] = heir
+    rig.jobs.add(heir)
     await rig.advance(held)
-    (change,) = rig.shelf.changes
-    assert change.heir is not None
-    assert (change.after.state, change.after.billed) == (S.EXPIRED, Billed.NO)
-    assert [each.event for each in change.deliveries] == [EventType.FAILED]
-    assert rig.script.calls == []  # RunComfy is asked nothing: the work goes on
-    assert rig.facts == [Fact.HANDED_ON, Fact.INHERITED]
+    (change,) = rig.jobs.changes
+    assert change.successor is not None
+    assert (change.after.state, change.after.billed) == (S.EXPIRED, BillingStatus.NO)
+    assert [each.event for each in change.deliveries] == [WebhookEventType.FAILED]
+    assert rig.upstream.calls == []  # RunComfy is asked nothing: the work goes on
+    assert rig.triggers == [Trigger.HANDED_OVER, Trigger.TAKEN_OVER]
 
 
 def test_an_heir_goes_on_at_once_with_the_same_request_and_its_own_words() -> None:
-    held = job(S.RUNNING, id="req_lead", upstream_running=True, upstream_word="in_progress")
+    held = job(S.RUNNING, id="req_lead", upstream_running=True, upstream_status="in_progress")
     heir = follower()
-    change = handover(held, cancelled_for_heir(held, at(1)), heir, at(1))
-    assert change.heir is not None
-    taken = change.heir.after
-    assert (taken.upstream_id, taken.due_at, taken.leader) == (held.upstream_id, at(1), None)
+    change = handover(held, cancel_for_successor(held, at(1)), heir, at(1))
+    assert change.successor is not None
+    taken = change.successor.after
+    assert (taken.upstream_id, taken.next_run_at, taken.leader) == (held.upstream_id, at(1), None)
     assert taken.status == heir.status
-    assert [entry.detail for entry in (*change.entries, change.heir.entry)] == [
+    assert [entry.detail for entry in (*change.entries, change.successor.entry)] == [
         "req_1",
         "req_lead",
     ]

@@ -9,21 +9,21 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from core.jobs.job import Billed, CancelOutcome, Errand, Job, JobState
+from core.jobs.job import BillingStatus, CancelOutcome, FollowUp, Job, JobState
 from core.money import MicroUsd
 from tests.builders import MINUTE, NOW, POLICY, SECOND, at, fault, job
-from tests.fakes.clock import settle
-from tests.unit.worker.rig import Rig
+from tests.fakes.clock import run_ready_tasks
+from tests.unit.worker.rig import WorkerHarness
 from worker.ports import (
     Accepted,
-    CancelDone,
-    Completed,
-    NoAnswer,
+    CancelSucceeded,
+    Indeterminate,
+    InProgress,
     NotSent,
-    Open,
     Rejected,
+    RunCompleted,
     SubmitAnswer,
-    Times,
+    UpstreamTimes,
 )
 
 if TYPE_CHECKING:
@@ -34,23 +34,23 @@ S = JobState
 ACCEPTED = Accepted("up-9")
 NOT_SENT = NotSent(fault("connect_error", None))
 REJECTED = Rejected(fault("invalid_input", 422))
-NO_ANSWER = NoAnswer(fault("read_timeout", None))
+NO_ANSWER = Indeterminate(fault("read_timeout", None))
 
 
 @pytest.fixture
-def rig() -> Rig:
-    return Rig()
+def worker() -> WorkerHarness:
+    return WorkerHarness()
 
 
-SENT: dict[str, Any] = {"holder": "worker-a", "sent_at": NOW, "attempts": 1}
-RESENT: dict[str, Any] = {"holder": "worker-b", "sent_at": at(20), "attempts": 2}
-APPROVED: dict[str, Any] = {"resends_approved": 1, "billed": Billed.UNKNOWN}
+SENT: dict[str, Any] = {"lease_holder": "worker-a", "sent_at": NOW, "attempts": 1}
+RESENT: dict[str, Any] = {"lease_holder": "worker-b", "sent_at": at(20), "attempts": 2}
+APPROVED: dict[str, Any] = {"resends_approved": 1, "billed": BillingStatus.UNKNOWN}
 
 DOUBT = job(S.IN_DOUBT, version=3, **SENT)
 WAITING = job(S.QUEUED, version=4, **SENT, **APPROVED)
 SENDING = job(S.SUBMITTING, version=5, **RESENT, **APPROVED)
 SECOND_DOUBT = job(S.IN_DOUBT, version=6, **RESENT, **APPROVED)
-ATTACHED = job(S.RUNNING, version=4, upstream_id="up-9", due_at=at(60))
+ATTACHED = job(S.RUNNING, version=4, upstream_id="up-9", next_run_at=at(60))
 
 # How the job stands, the answer to the first submit -> the state. None: nothing changes.
 LATE: dict[str, tuple[Job, SubmitAnswer, JobState | None]] = {
@@ -74,25 +74,25 @@ LATE: dict[str, tuple[Job, SubmitAnswer, JobState | None]] = {
 }
 
 
-async def late(rig: Rig, meanwhile: Job, answer: SubmitAnswer) -> Job | None:
+async def answer_late(worker: WorkerHarness, meanwhile: Job, answer: SubmitAnswer) -> Job | None:
     """Submit, and bring the answer when the job stands as `meanwhile`."""
 
     async def moves_on() -> None:
-        rig.shelf.put(meanwhile)
+        worker.jobs.add(meanwhile)
 
-    rig.script.meanwhile = moves_on
-    rig.script.submits = deque([answer])
-    return await rig.advance(job())
+    worker.upstream.during_submit = moves_on
+    worker.upstream.submits = deque([answer])
+    return await worker.advance(job())
 
 
 @pytest.mark.parametrize(("meanwhile", "answer", "state"), LATE.values(), ids=LATE)
 async def test_what_a_late_answer_means(
-    rig: Rig, meanwhile: Job, answer: SubmitAnswer, state: JobState | None
+    worker: WorkerHarness, meanwhile: Job, answer: SubmitAnswer, state: JobState | None
 ) -> None:
-    after = await late(rig, meanwhile, answer)
+    after = await answer_late(worker, meanwhile, answer)
     assert after is not None
-    assert rig.script.sent == 1
-    assert rig.troubles == []
+    assert worker.upstream.sent == 1
+    assert worker.warnings == []
     if state is None:
         assert after == meanwhile
     else:
@@ -105,59 +105,61 @@ async def test_what_a_late_answer_means(
 )
 @pytest.mark.parametrize("state", [S.FAILED, S.CANCELLED, S.EXPIRED])
 async def test_what_did_not_take_the_job_does_not_touch_its_end(
-    rig: Rig, state: JobState, answer: SubmitAnswer
+    worker: WorkerHarness, state: JobState, answer: SubmitAnswer
 ) -> None:
     ended = job(state, version=4, upstream_id=None)
-    assert await late(rig, ended, answer) == ended
-    assert rig.troubles == []
+    assert await answer_late(worker, ended, answer) == ended
+    assert worker.warnings == []
 
 
-async def test_what_is_accepted_after_it_was_given_up_is_kept_and_awaited(rig: Rig) -> None:
-    rig.script.results = deque([Open(in_progress=True, word="in_progress")])
-    after = await late(rig, job(S.FAILED, version=4, upstream_id=None), ACCEPTED)
+async def test_what_is_accepted_after_it_was_given_up_is_kept_and_awaited(
+    worker: WorkerHarness,
+) -> None:
+    worker.upstream.results = deque([InProgress(is_running=True, status_word="in_progress")])
+    after = await answer_late(worker, job(S.FAILED, version=4, upstream_id=None), ACCEPTED)
     assert after is not None
     assert (after.state, after.upstream_id) == (S.FAILED, "up-9")
-    assert (after.errand, after.billed) == (Errand.AWAIT_LATE_RESULT, Billed.UNKNOWN)
-    assert rig.shelf.due["req_1"] == at(5)
-    assert rig.troubles == ["second_acceptance"]
-    (entry,) = rig.shelf.changes[-1].entries
-    assert (entry.what, entry.detail) == ("second_acceptance", "up-9")
+    assert (after.follow_up, after.billed) == (FollowUp.AWAIT_LATE_RESULT, BillingStatus.UNKNOWN)
+    assert worker.jobs.due["req_1"] == at(5)
+    assert worker.warnings == ["second_acceptance"]
+    (entry,) = worker.jobs.changes[-1].entries
+    assert (entry.code, entry.detail) == ("second_acceptance", "up-9")
 
 
-async def test_a_result_that_is_ready_then_is_fetched_at_once(rig: Rig) -> None:
-    rig.script.results = deque([Completed({"a": 1}, MicroUsd(5), Times())])
-    after = await late(rig, job(S.FAILED, version=4, upstream_id=None), ACCEPTED)
+async def test_a_result_that_is_ready_then_is_fetched_at_once(worker: WorkerHarness) -> None:
+    worker.upstream.results = deque([RunCompleted({"a": 1}, MicroUsd(5), UpstreamTimes())])
+    after = await answer_late(worker, job(S.FAILED, version=4, upstream_id=None), ACCEPTED)
     assert after is not None
-    assert (after.late, after.billed, after.cost) == (True, Billed.YES, 5)
-    assert rig.shelf.records["req_1"].output == b'{"a":1}'
+    assert (after.late, after.billed, after.cost) == (True, BillingStatus.YES, 5)
+    assert worker.jobs.records["req_1"].output == b'{"a":1}'
 
 
 @pytest.mark.parametrize("state", [S.RUNNING, S.CANCELLING, S.SUCCEEDED])
 async def test_a_second_acceptance_is_told_and_the_first_one_goes_on(
-    rig: Rig, state: JobState
+    worker: WorkerHarness, state: JobState
 ) -> None:
-    first = job(state, version=4, upstream_id="up-1", due_at=at(60))
-    after = await late(rig, first, ACCEPTED)
+    first = job(state, version=4, upstream_id="up-1", next_run_at=at(60))
+    after = await answer_late(worker, first, ACCEPTED)
     assert after is not None
-    assert (after.state, after.upstream_id, after.due_at) == (state, "up-1", at(60))
-    assert rig.troubles == ["second_acceptance"]
+    assert (after.state, after.upstream_id, after.next_run_at) == (state, "up-1", at(60))
+    assert worker.warnings == ["second_acceptance"]
 
 
-async def test_an_answer_for_a_job_that_vanished_is_told(rig: Rig) -> None:
+async def test_an_answer_for_a_job_that_vanished_is_told(worker: WorkerHarness) -> None:
     async def vanishes() -> None:
-        rig.shelf.records.clear()
+        worker.jobs.records.clear()
 
-    rig.script.meanwhile = vanishes
-    rig.script.submits = deque([ACCEPTED])
-    await rig.advance(job())
-    assert rig.troubles == ["job_record_missing"]
+    worker.upstream.during_submit = vanishes
+    worker.upstream.submits = deque([ACCEPTED])
+    await worker.advance(job())
+    assert worker.warnings == ["job_record_missing"]
 
 
 # --- the lease of a slow submit
 
 
-async def leased_until(
-    rig: Rig, seconds: float, then: Callable[[], None] | None = None
+async def lease_during_submit(
+    worker: WorkerHarness, seconds: float, then: Callable[[], None] | None = None
 ) -> datetime | None:
     """The lease of a submit that takes its time; `then` happens on the way, after 5 s."""
     answering = asyncio.Event()
@@ -165,45 +167,45 @@ async def leased_until(
     async def wait() -> None:
         await answering.wait()
 
-    rig.script.meanwhile = wait
-    rig.script.submits = deque([ACCEPTED])
-    rig.shelf.put(job())
-    working = asyncio.create_task(rig.lifecycle.advance(job()))
-    await rig.clock.advance(5 * SECOND)
+    worker.upstream.during_submit = wait
+    worker.upstream.submits = deque([ACCEPTED])
+    worker.jobs.add(job())
+    working = asyncio.create_task(worker.lifecycle.advance(job()))
+    await worker.clock.advance(5 * SECOND)
     if then is not None:
         then()
-    await rig.clock.advance((seconds - 5) * SECOND)
-    due = rig.shelf.due["req_1"]
+    await worker.clock.advance((seconds - 5) * SECOND)
+    due = worker.jobs.due["req_1"]
     answering.set()
     await working
     return due
 
 
-async def test_the_lease_of_a_slow_submit_is_renewed(rig: Rig) -> None:
-    assert await leased_until(rig, 60) == at(60 + 15)
-    assert rig.shelf.job().state is S.RUNNING
+async def test_the_lease_of_a_slow_submit_is_renewed(worker: WorkerHarness) -> None:
+    assert await lease_during_submit(worker, 60) == at(60 + 15)
+    assert worker.jobs.job().state is S.RUNNING
 
 
-async def test_a_wish_to_cancel_does_not_cost_the_lease(rig: Rig) -> None:
+async def test_a_wish_to_cancel_does_not_cost_the_lease(worker: WorkerHarness) -> None:
     def wish() -> None:
-        rig.change(cancel_asked_at=at(5), cancel_outcome=CancelOutcome.REQUESTED)
+        worker.last_change(cancel_requested_at=at(5), cancel_outcome=CancelOutcome.REQUESTED)
 
-    rig.script.cancels = deque([CancelDone()])
-    assert await leased_until(rig, 60, wish) == at(60 + 15)
-    assert (rig.shelf.job().state, rig.shelf.job().cancel_asked_at) == (S.CANCELLED, at(5))
+    worker.upstream.cancels = deque([CancelSucceeded()])
+    assert await lease_during_submit(worker, 60, wish) == at(60 + 15)
+    assert (worker.jobs.job().state, worker.jobs.job().cancel_requested_at) == (S.CANCELLED, at(5))
 
 
-async def test_a_store_that_is_away_does_not_end_the_renewals(rig: Rig) -> None:
+async def test_a_store_that_is_away_does_not_end_the_renewals(worker: WorkerHarness) -> None:
     def lose() -> None:
-        rig.shelf.away = True
+        worker.jobs.unavailable = True
         asyncio.get_running_loop().create_task(back())
 
     async def back() -> None:
-        await rig.clock.sleep(20 * SECOND)
-        rig.shelf.away = False
+        await worker.clock.sleep(20 * SECOND)
+        worker.jobs.unavailable = False
 
     # At once when the store is back, after 25 s, and from then on every 4 s: last after 57 s.
-    assert await leased_until(rig, 60, lose) == at(57 + 15)
+    assert await lease_during_submit(worker, 60, lose) == at(57 + 15)
 
 
 @pytest.mark.parametrize(
@@ -211,19 +213,19 @@ async def test_a_store_that_is_away_does_not_end_the_renewals(rig: Rig) -> None:
     [DOUBT, SENDING, job(S.CANCELLED, version=3)],
     ids=["declared lost", "sent again", "ended"],
 )
-async def test_a_lease_that_was_lost_is_not_taken_back(rig: Rig, theirs: Job) -> None:
-    theirs = replace(theirs, due_at=at(300))
+async def test_a_lease_that_was_lost_is_not_taken_back(worker: WorkerHarness, theirs: Job) -> None:
+    theirs = replace(theirs, next_run_at=at(300))
 
     def lose() -> None:
-        rig.shelf.put(theirs)
+        worker.jobs.add(theirs)
 
-    assert await leased_until(rig, 60, lose) == at(300)
+    assert await lease_during_submit(worker, 60, lose) == at(300)
 
 
-async def test_nothing_is_renewed_after_the_answer(rig: Rig) -> None:
-    rig.script.submits = deque([ACCEPTED])
-    await rig.advance(job())
-    await settle()
-    assert rig.clock.sleepers == 0
-    await rig.clock.advance(MINUTE)
-    assert rig.shelf.due["req_1"] == NOW + POLICY.first_poll
+async def test_nothing_is_renewed_after_the_answer(worker: WorkerHarness) -> None:
+    worker.upstream.submits = deque([ACCEPTED])
+    await worker.advance(job())
+    await run_ready_tasks()
+    assert worker.clock.sleepers == 0
+    await worker.clock.advance(MINUTE)
+    assert worker.jobs.due["req_1"] == NOW + POLICY.initial_poll_delay

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from core.errors import StoreUnavailable
-from core.jobs.job import Billed, CancelOutcome, Fact, Job, JobState
+from core.jobs.job import BillingStatus, CancelOutcome, Job, JobState, Trigger
 from core.observability.events import SubmitAnswered
 from tests.builders import MINUTE, NOW, POLICY, SECOND, at, fault, job
-from tests.fakes.clock import settle
-from tests.unit.worker.rig import Rig
+from tests.fakes.clock import run_ready_tasks
+from tests.unit.worker.rig import WorkerHarness
 from worker.ports import (
     Accepted,
-    NoAnswer,
+    Indeterminate,
     NotSent,
     Rejected,
     SubmitAnswer,
@@ -26,13 +26,13 @@ from worker.ports import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from core.transactions.job_update import Change, Outcome
+    from core.transactions.job_update import Change, WriteResult
 
-S, F = JobState, Fact
+S, F = JobState, Trigger
 ACCEPTED = Accepted("up-9")
 NOT_SENT = NotSent(fault("connect_error", None))
 REJECTED = Rejected(fault("invalid_input", 422))
-NO_ANSWER = NoAnswer(fault("read_timeout", None))
+NO_ANSWER = Indeterminate(fault("read_timeout", None))
 ANSWERS = {
     "accepted": ACCEPTED,
     "not sent": NOT_SENT,
@@ -42,21 +42,21 @@ ANSWERS = {
 
 
 @pytest.fixture
-def rig() -> Rig:
-    return Rig()
+def worker() -> WorkerHarness:
+    return WorkerHarness()
 
 
 def around_store(
-    rig: Rig,
+    worker: WorkerHarness,
     *,
     before: Callable[[], object] | None = None,
     after: Callable[[], object] | None = None,
 ) -> None:
     """Let something happen right before or after the next change is stored."""
-    plain = rig.shelf.store
+    plain = worker.jobs.store
 
-    async def store(change: Change) -> Outcome:
-        rig.shelf.store = plain  # type: ignore[method-assign]  # once
+    async def store(change: Change) -> WriteResult:
+        worker.jobs.store = plain  # type: ignore[method-assign]  # once
         if before is not None:
             before()
         try:
@@ -65,93 +65,97 @@ def around_store(
             if after is not None:
                 after()
 
-    rig.shelf.store = store  # type: ignore[method-assign]  # a fake of our own
+    worker.jobs.store = store  # type: ignore[method-assign]  # a fake of our own
 
 
 # --- the claim
 
 
-async def test_a_claim_that_somebody_else_made_first_sends_nothing(rig: Rig) -> None:
-    rig.shelf.put(job(S.SUBMITTING, holder="worker-b", version=2))
-    await rig.lifecycle.advance(job())
-    assert rig.script.sent == 0
-    assert rig.shelf.job().holder == "worker-b"
+async def test_a_claim_that_somebody_else_made_first_sends_nothing(worker: WorkerHarness) -> None:
+    worker.jobs.add(job(S.SUBMITTING, lease_holder="worker-b", version=2))
+    await worker.lifecycle.advance(job())
+    assert worker.upstream.sent == 0
+    assert worker.jobs.job().lease_holder == "worker-b"
 
 
-async def test_a_job_whose_input_is_gone_sends_nothing(rig: Rig) -> None:
-    rig.shelf.has_input = False
-    assert await rig.advance(job()) == job()
-    assert rig.script.sent == 0
+async def test_a_job_whose_input_is_gone_sends_nothing(worker: WorkerHarness) -> None:
+    worker.jobs.has_input = False
+    assert await worker.advance(job()) == job()
+    assert worker.upstream.sent == 0
 
 
-async def test_a_store_that_is_away_at_the_claim_sends_nothing(rig: Rig) -> None:
-    rig.shelf.put(job())
-    rig.shelf.away = True
+async def test_a_store_that_is_away_at_the_claim_sends_nothing(worker: WorkerHarness) -> None:
+    worker.jobs.add(job())
+    worker.jobs.unavailable = True
     with pytest.raises(StoreUnavailable):
-        await rig.lifecycle.advance(job())
-    assert rig.script.sent == 0
+        await worker.lifecycle.advance(job())
+    assert worker.upstream.sent == 0
 
 
-async def test_a_silent_claim_that_was_not_written_leaves_the_job_alone(rig: Rig) -> None:
-    rig.shelf.silent = deque([False])
-    assert await rig.advance(job()) == job()
-    assert rig.script.sent == 0
+async def test_a_silent_claim_that_was_not_written_leaves_the_job_alone(
+    worker: WorkerHarness,
+) -> None:
+    worker.jobs.lost_answers = deque([False])
+    assert await worker.advance(job()) == job()
+    assert worker.upstream.sent == 0
 
 
-async def test_a_silent_claim_that_was_written_is_taken_back(rig: Rig) -> None:
-    rig.shelf.silent = deque([True])
-    after = await rig.advance(job())
+async def test_a_silent_claim_that_was_written_is_taken_back(worker: WorkerHarness) -> None:
+    worker.jobs.lost_answers = deque([True])
+    after = await worker.advance(job())
     assert after is not None
-    assert (after.state, after.attempts, after.billed) == (S.QUEUED, 0, Billed.NO)
-    assert (after.due_at, rig.script.sent) == (NOW + SECOND, 0)
-    assert rig.facts == [F.NOT_SENT]
+    assert (after.state, after.attempts, after.billed) == (S.QUEUED, 0, BillingStatus.NO)
+    assert (after.next_run_at, worker.upstream.sent) == (NOW + SECOND, 0)
+    assert worker.triggers == [F.NOT_SENT]
 
 
-async def test_a_silent_claim_is_taken_back_when_the_store_returns(rig: Rig) -> None:
-    rig.shelf.silent = deque([True, False, True])
-    rig.shelf.put(job())
-    working = asyncio.create_task(rig.lifecycle.advance(job()))
-    await settle()
-    assert rig.shelf.job().state is S.SUBMITTING
-    rig.shelf.away = True
-    await rig.clock.advance(10 * SECOND)
-    rig.shelf.away = False
-    await rig.clock.advance(2 * SECOND)
+async def test_a_silent_claim_is_taken_back_when_the_store_returns(worker: WorkerHarness) -> None:
+    worker.jobs.lost_answers = deque([True, False, True])
+    worker.jobs.add(job())
+    working = asyncio.create_task(worker.lifecycle.advance(job()))
+    await run_ready_tasks()
+    assert worker.jobs.job().state is S.SUBMITTING
+    worker.jobs.unavailable = True
+    await worker.clock.advance(10 * SECOND)
+    worker.jobs.unavailable = False
+    await worker.clock.advance(2 * SECOND)
     await working
-    assert (rig.shelf.job().state, rig.script.sent) == (S.QUEUED, 0)
+    assert (worker.jobs.job().state, worker.upstream.sent) == (S.QUEUED, 0)
 
 
 @pytest.mark.parametrize(
     "theirs",
     [
-        job(S.SUBMITTING, holder="worker-b", version=2),
-        job(S.SUBMITTING, holder="worker-a", sent_at=at(-60), attempts=2, version=4),
+        job(S.SUBMITTING, lease_holder="worker-b", version=2),
+        job(S.SUBMITTING, lease_holder="worker-a", sent_at=at(-60), attempts=2, version=4),
         job(S.CANCELLED, version=2),
-        job(S.CANCELLED, version=2, holder=None, sent_at=None, attempts=0),
+        job(S.CANCELLED, version=2, lease_holder=None, sent_at=None, attempts=0),
     ],
     ids=["another worker's", "an earlier one of mine", "ended", "ended unsent"],
 )
-async def test_a_silent_claim_takes_nothing_from_others(rig: Rig, theirs: Job) -> None:
-    rig.shelf.put(job())
-    rig.shelf.silent = deque([False])
-    around_store(rig, before=lambda: rig.shelf.put(theirs))
-    await rig.lifecycle.advance(job())
-    assert (rig.shelf.job(), rig.script.sent) == (theirs, 0)
+async def test_a_silent_claim_takes_nothing_from_others(worker: WorkerHarness, theirs: Job) -> None:
+    worker.jobs.add(job())
+    worker.jobs.lost_answers = deque([False])
+    around_store(worker, before=lambda: worker.jobs.add(theirs))
+    await worker.lifecycle.advance(job())
+    assert (worker.jobs.job(), worker.upstream.sent) == (theirs, 0)
 
 
-async def test_a_silent_claim_is_taken_back_though_a_wish_to_cancel_came(rig: Rig) -> None:
-    rig.shelf.silent = deque([True])
-    around_store(rig, after=lambda: rig.change(cancel_asked_at=NOW))
-    after = await rig.advance(job())
+async def test_a_silent_claim_is_taken_back_though_a_wish_to_cancel_came(
+    worker: WorkerHarness,
+) -> None:
+    worker.jobs.lost_answers = deque([True])
+    around_store(worker, after=lambda: worker.last_change(cancel_requested_at=NOW))
+    after = await worker.advance(job())
     assert after is not None
-    assert (after.state, after.billed, rig.script.sent) == (S.CANCELLED, Billed.NO, 0)
+    assert (after.state, after.billed, worker.upstream.sent) == (S.CANCELLED, BillingStatus.NO, 0)
 
 
-async def test_a_claim_of_a_job_that_has_vanished_ends_quietly(rig: Rig) -> None:
-    rig.shelf.silent = deque([False])
-    around_store(rig, before=rig.shelf.records.clear)
-    await rig.advance(job())
-    assert (rig.now_is(), rig.script.sent) == (None, 0)
+async def test_a_claim_of_a_job_that_has_vanished_ends_quietly(worker: WorkerHarness) -> None:
+    worker.jobs.lost_answers = deque([False])
+    around_store(worker, before=worker.jobs.records.clear)
+    await worker.advance(job())
+    assert (worker.now_is(), worker.upstream.sent) == (None, 0)
 
 
 # --- an answer that the store must get
@@ -168,40 +172,40 @@ async def test_a_claim_of_a_job_that_has_vanished_ends_quietly(rig: Rig) -> None
     ids=ANSWERS,
 )
 async def test_an_answer_outlives_a_store_that_is_away(
-    rig: Rig, answer: SubmitAnswer, state: JobState
+    worker: WorkerHarness, answer: SubmitAnswer, state: JobState
 ) -> None:
     async def lose_store() -> None:
-        rig.shelf.away = True
+        worker.jobs.unavailable = True
 
-    rig.script.meanwhile = lose_store
-    rig.script.submits = deque([answer])
-    rig.shelf.put(job())
-    working = asyncio.create_task(rig.lifecycle.advance(job()))
-    await rig.clock.advance(MINUTE)
-    assert rig.shelf.job().state is S.SUBMITTING
-    assert isinstance(rig.events[-1], SubmitAnswered)
-    rig.shelf.away = False
-    await rig.clock.advance(SECOND)
+    worker.upstream.during_submit = lose_store
+    worker.upstream.submits = deque([answer])
+    worker.jobs.add(job())
+    working = asyncio.create_task(worker.lifecycle.advance(job()))
+    await worker.clock.advance(MINUTE)
+    assert worker.jobs.job().state is S.SUBMITTING
+    assert isinstance(worker.events[-1], SubmitAnswered)
+    worker.jobs.unavailable = False
+    await worker.clock.advance(SECOND)
     await working
-    assert (rig.shelf.job().state, rig.script.sent) == (state, 1)
-    assert rig.clock.sleepers == 0
+    assert (worker.jobs.job().state, worker.upstream.sent) == (state, 1)
+    assert worker.clock.sleepers == 0
 
 
 @pytest.mark.parametrize("carried_out", [True, False])
 @pytest.mark.parametrize("answer", ANSWERS.values(), ids=ANSWERS)
 async def test_an_answer_is_stored_once_though_the_store_fell_silent(
-    rig: Rig, answer: SubmitAnswer, *, carried_out: bool
+    worker: WorkerHarness, answer: SubmitAnswer, *, carried_out: bool
 ) -> None:
-    rig.shelf.silent = deque([None, carried_out])
-    rig.script.submits = deque([answer])
-    rig.shelf.put(job())
-    working = asyncio.create_task(rig.lifecycle.advance(job()))
-    await rig.clock.advance(SECOND / 2)
+    worker.jobs.lost_answers = deque([None, carried_out])
+    worker.upstream.submits = deque([answer])
+    worker.jobs.add(job())
+    working = asyncio.create_task(worker.lifecycle.advance(job()))
+    await worker.clock.advance(SECOND / 2)
     await working
-    assert rig.script.sent == 1
-    assert len(rig.shelf.changes) == 2
-    assert (rig.shelf.job().upstream_id == "up-9") is (answer is ACCEPTED)
-    assert rig.troubles == []
+    assert worker.upstream.sent == 1
+    assert len(worker.jobs.changes) == 2
+    assert (worker.jobs.job().upstream_id == "up-9") is (answer is ACCEPTED)
+    assert worker.warnings == []
 
 
 # --- the gate and the places
@@ -211,98 +215,102 @@ async def test_an_answer_is_stored_once_though_the_store_fell_silent(
     ("record", "due"),
     [
         (job(), 30),
-        (job(start_by=at(10)), 10),
-        (job(finish_by=at(20)), 20),
-        (job(start_by=at(40)), 30),
-        (job(start_by=NOW, attempts=1, resends_approved=1), 30),
+        (job(start_deadline=at(10)), 10),
+        (job(deadline=at(20)), 20),
+        (job(start_deadline=at(40)), 30),
+        (job(start_deadline=NOW, attempts=1, resends_approved=1), 30),
     ],
     ids=["no limit", "start_by", "finish_by", "later", "a resend"],
 )
 async def test_a_closed_gate_puts_the_job_off_without_a_claim(
-    rig: Rig, record: Job, due: float
+    worker: WorkerHarness, record: Job, due: float
 ) -> None:
-    rig.gate.until = at(30)
-    assert await rig.advance(record) == record
-    assert rig.shelf.due["req_1"] == at(due)
-    assert (rig.script.sent, rig.shelf.changes, rig.shelf.polls) == (0, [], 0)
+    worker.gate.reopens_at = at(30)
+    assert await worker.advance(record) == record
+    assert worker.jobs.due["req_1"] == at(due)
+    assert (worker.upstream.sent, worker.jobs.changes, worker.jobs.polls) == (0, [], 0)
 
 
-async def test_what_is_over_ends_though_the_gate_is_closed(rig: Rig) -> None:
-    rig.gate.until = at(30)
-    after = await rig.advance(job(start_by=NOW))
+async def test_what_is_over_ends_though_the_gate_is_closed(worker: WorkerHarness) -> None:
+    worker.gate.reopens_at = at(30)
+    after = await worker.advance(job(start_deadline=NOW))
     assert after is not None
-    assert (after.state, after.billed) == (S.EXPIRED, Billed.NO)
+    assert (after.state, after.billed) == (S.EXPIRED, BillingStatus.NO)
 
 
 @pytest.mark.parametrize("answer", ANSWERS.values(), ids=ANSWERS)
-async def test_the_gate_learns_what_each_submit_met(rig: Rig, answer: SubmitAnswer) -> None:
-    rig.script.submits = deque([answer])
-    await rig.advance(job())
-    assert rig.gate.learnt == [answer]
+async def test_the_gate_learns_what_each_submit_met(
+    worker: WorkerHarness, answer: SubmitAnswer
+) -> None:
+    worker.upstream.submits = deque([answer])
+    await worker.advance(job())
+    assert worker.gate.recorded == [answer]
 
 
-async def test_a_gate_that_cannot_be_told_holds_nothing_up(rig: Rig) -> None:
-    rig.gate.away = True
-    rig.script.submits = deque([ACCEPTED])
-    after = await rig.advance(job())
+async def test_a_gate_that_cannot_be_told_holds_nothing_up(worker: WorkerHarness) -> None:
+    worker.gate.unavailable = True
+    worker.upstream.submits = deque([ACCEPTED])
+    after = await worker.advance(job())
     assert after is not None
     assert after.state is S.RUNNING
 
 
 async def test_no_more_submits_leave_at_once_than_allowed() -> None:
-    rig = Rig(policy=replace(POLICY, submits_at_once=2))
+    rig = WorkerHarness(policy=replace(POLICY, max_concurrent_submits=2))
     answering = asyncio.Event()
 
     async def wait() -> None:
         await answering.wait()
 
-    rig.script.meanwhile = wait
-    rig.script.submits = deque([ACCEPTED] * 5)
-    jobs = [rig.shelf.put(job(id=f"req_{number}")) for number in range(5)]
+    rig.upstream.during_submit = wait
+    rig.upstream.submits = deque([ACCEPTED] * 5)
+    jobs = [rig.jobs.add(job(id=f"req_{number}")) for number in range(5)]
     working = asyncio.gather(*map(rig.lifecycle.advance, jobs))
-    await settle()
-    assert rig.script.sent == 2
+    await run_ready_tasks()
+    assert rig.upstream.sent == 2
     answering.set()
     await working
-    assert rig.script.sent == 5
+    assert rig.upstream.sent == 5
 
 
 async def test_a_gate_that_closes_while_jobs_wait_for_a_place_stops_them() -> None:
-    rig = Rig(policy=replace(POLICY, submits_at_once=1))
+    rig = WorkerHarness(policy=replace(POLICY, max_concurrent_submits=1))
 
     async def close() -> None:
-        await settle()
-        rig.gate.until = at(30)
+        await run_ready_tasks()
+        rig.gate.reopens_at = at(30)
 
-    rig.script.meanwhile = close
-    rig.script.submits = deque([ACCEPTED] * 3)
-    jobs = [rig.shelf.put(job(id=f"req_{number}")) for number in range(3)]
+    rig.upstream.during_submit = close
+    rig.upstream.submits = deque([ACCEPTED] * 3)
+    jobs = [rig.jobs.add(job(id=f"req_{number}")) for number in range(3)]
     await asyncio.gather(*map(rig.lifecycle.advance, jobs))
-    assert rig.script.sent == 1
-    assert [rig.shelf.due[job.id] for job in jobs[1:]] == [at(30), at(30)]
+    assert rig.upstream.sent == 1
+    assert [rig.jobs.due[job.id] for job in jobs[1:]] == [at(30), at(30)]
 
 
 # --- a second try
 
 
-async def test_what_did_not_leave_is_sent_again_when_its_time_has_come(rig: Rig) -> None:
-    rig.script.submits = deque([NOT_SENT, ACCEPTED])
-    waiting = await rig.advance(job())
+async def test_what_did_not_leave_is_sent_again_when_its_time_has_come(
+    worker: WorkerHarness,
+) -> None:
+    worker.upstream.submits = deque([NOT_SENT, ACCEPTED])
+    waiting = await worker.advance(job())
     assert waiting is not None
-    assert (waiting.state, waiting.due_at, rig.script.sent) == (S.QUEUED, at(1), 1)
-    await rig.clock.advance(SECOND)
-    await rig.lifecycle.advance(waiting)
-    after = rig.shelf.job()
-    assert (after.state, after.attempts, rig.script.sent) == (S.RUNNING, 1, 2)
+    assert (waiting.state, waiting.next_run_at, worker.upstream.sent) == (S.QUEUED, at(1), 1)
+    await worker.clock.advance(SECOND)
+    await worker.lifecycle.advance(waiting)
+    after = worker.jobs.job()
+    assert (after.state, after.attempts, worker.upstream.sent) == (S.RUNNING, 1, 2)
 
 
-async def test_a_wish_to_cancel_wins_over_a_second_try(rig: Rig) -> None:
+async def test_a_wish_to_cancel_wins_over_a_second_try(worker: WorkerHarness) -> None:
     async def wish() -> None:
-        rig.change(cancel_asked_at=NOW, cancel_outcome=CancelOutcome.REQUESTED)
+        worker.last_change(cancel_requested_at=NOW, cancel_outcome=CancelOutcome.REQUESTED)
 
-    rig.script.meanwhile = wish
-    rig.script.submits = deque([NOT_SENT])
-    after = await rig.advance(job())
+    worker.upstream.during_submit = wish
+    worker.upstream.submits = deque([NOT_SENT])
+    after = await worker.advance(job())
     assert after is not None
-    assert (after.state, after.billed) == (S.CANCELLED, Billed.NO)
-    assert (after.cancel_outcome, rig.script.sent) == (CancelOutcome.CANCELLED, 1)
+    assert (after.state, after.billed) == (S.CANCELLED, BillingStatus.NO)
+    assert (after.cancel_outcome, worker.upstream.sent) == (CancelOutcome.CANCELLED, 1)

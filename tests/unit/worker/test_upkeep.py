@@ -16,9 +16,9 @@ from core.store.worker_heartbeats import Durability
 from tests.builders import HOUR, NOW, SECOND, at, fault
 from tests.fakes.clock import FakeClock
 from worker.maintenance.catalogue_sync import CatalogueSync
-from worker.maintenance.durability_check import warn_of_weak_store, weaknesses
+from worker.maintenance.durability_check import durability_issues, warn_if_not_durable
 from worker.ports import CatalogueModel, Unreachable
-from worker.scheduling.periodic import Chore, keep_doing
+from worker.scheduling.periodic import PeriodicTask, run_periodically
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -29,75 +29,75 @@ DOWN = Unreachable(fault())
 MODELS = (CatalogueModel("kling/a", b'{"id":"a"}'), CatalogueModel("wan/b", b'{"id":"b"}'))
 
 
-class Shop:
+class StubCatalogue:
     """RunComfy's catalogue, and the copy of it in the store."""
 
     def __init__(self, copy: CatalogueSnapshot | None = None) -> None:
-        self.copy = copy or CatalogueSnapshot()
-        self.offered: tuple[CatalogueModel, ...] | Unreachable = MODELS
-        self.grouped: bytes | Unreachable = b'["video"]'
+        self.stored = copy or CatalogueSnapshot()
+        self.available: tuple[CatalogueModel, ...] | Unreachable = MODELS
+        self.available_categories: bytes | Unreachable = b'["video"]'
         self.reads = 0
         self.events: list[Event] = []
         self.clock = FakeClock()
         self.sync = CatalogueSync(self, self, self.clock, self.events.append, HOUR)  # type: ignore[arg-type]  # a twin
 
-    async def models(self) -> tuple[CatalogueModel, ...] | Unreachable:
+    async def list_models(self) -> tuple[CatalogueModel, ...] | Unreachable:
         self.reads += 1
-        return self.offered
+        return self.available
 
-    async def categories(self) -> bytes | Unreachable:
-        return self.grouped
+    async def list_categories(self) -> bytes | Unreachable:
+        return self.available_categories
 
     async def synced_at(self) -> datetime | None:
-        return self.copy.synced_at
+        return self.stored.synced_at
 
     async def load(self) -> CatalogueSnapshot:
-        return self.copy
+        return self.stored
 
     async def replace(self, snapshot: CatalogueSnapshot) -> None:
-        self.copy = snapshot
+        self.stored = snapshot
 
 
 OLD = CatalogueSnapshot(NOW - HOUR, {"old/c": b"{}"}, b'["old"]')
 
 
 async def test_a_catalogue_that_was_never_read_is_read() -> None:
-    shop = Shop()
+    shop = StubCatalogue()
     await shop.sync.run_once()
     models = {"kling/a": b'{"id":"a"}', "wan/b": b'{"id":"b"}'}
-    assert shop.copy == CatalogueSnapshot(NOW, models, b'["video"]')
+    assert shop.stored == CatalogueSnapshot(NOW, models, b'["video"]')
 
 
 @pytest.mark.parametrize(("age", "reads"), [(0, 0), (3599, 0), (3600, 1), (90_000, 1)])
 async def test_it_is_read_again_only_when_it_is_old(age: float, reads: int) -> None:
-    shop = Shop(CatalogueSnapshot(at(-age), {"old/c": b"{}"}))
+    shop = StubCatalogue(CatalogueSnapshot(at(-age), {"old/c": b"{}"}))
     await shop.sync.run_once()
     assert shop.reads == reads
-    assert (shop.copy.synced_at == NOW) is (reads == 1 or age == 0)
+    assert (shop.stored.synced_at == NOW) is (reads == 1 or age == 0)
 
 
 async def test_a_clock_put_back_does_not_keep_an_old_catalogue() -> None:
-    shop = Shop(CatalogueSnapshot(at(90_000), {"old/c": b"{}"}))
+    shop = StubCatalogue(CatalogueSnapshot(at(90_000), {"old/c": b"{}"}))
     await shop.sync.run_once()
-    assert shop.copy.synced_at == NOW
+    assert shop.stored.synced_at == NOW
 
 
 async def test_a_catalogue_that_cannot_be_read_leaves_the_old_one_with_its_age() -> None:
-    shop = Shop(OLD)
-    shop.offered = DOWN
+    shop = StubCatalogue(OLD)
+    shop.available = DOWN
     await shop.sync.run_once()
-    assert shop.copy is OLD
+    assert shop.stored is OLD
     assert shop.events == [
         OperationalWarning(code="catalogue_fetch_failed", detail="RunComfy says server_error")
     ]
 
 
 async def test_categories_that_cannot_be_read_leave_the_old_ones() -> None:
-    shop = Shop(OLD)
-    shop.grouped = DOWN
+    shop = StubCatalogue(OLD)
+    shop.available_categories = DOWN
     await shop.sync.run_once()
-    assert set(shop.copy.models) == {"kling/a", "wan/b"}
-    assert (shop.copy.categories, shop.copy.synced_at) == (b'["old"]', NOW)
+    assert set(shop.stored.models) == {"kling/a", "wan/b"}
+    assert (shop.stored.categories, shop.stored.synced_at) == (b'["old"]', NOW)
 
 
 # What Redis says -> the settings that are complained of.
@@ -118,16 +118,16 @@ STORES: dict[str, tuple[Durability, list[str]]] = {
 def test_what_the_promise_needs_and_this_store_lacks(
     durability: Durability, named: list[str]
 ) -> None:
-    assert [weakness.split()[0] for weakness in weaknesses(durability)] == named
+    assert [weakness.split()[0] for weakness in durability_issues(durability)] == named
 
 
 async def test_each_weakness_is_told() -> None:
     class Weak:
-        async def durability(self) -> Durability:
+        async def load_durability(self) -> Durability:
             return Durability(aof=False, appendfsync=None, maxmemory_policy="allkeys-lru")
 
     events: list[Event] = []
-    await warn_of_weak_store(Weak(), events.append)  # type: ignore[arg-type]  # a twin
+    await warn_if_not_durable(Weak(), events.append)  # type: ignore[arg-type]  # a twin
     assert [event.code for event in events if isinstance(event, OperationalWarning)] == [
         "redis_not_durable"
     ] * 2
@@ -144,7 +144,9 @@ async def test_a_chore_goes_on_whatever_one_run_met() -> None:
         if mishaps and (mishap := mishaps.popleft()) is not None:
             raise mishap
 
-    keeping = asyncio.create_task(keep_doing(Chore("sweep", 5 * SECOND, do), clock, events.append))
+    keeping = asyncio.create_task(
+        run_periodically(PeriodicTask("sweep", 5 * SECOND, do), clock, events.append)
+    )
     await clock.advance(22 * SECOND)
     keeping.cancel()
     with suppress(asyncio.CancelledError):
@@ -156,11 +158,11 @@ async def test_a_chore_goes_on_whatever_one_run_met() -> None:
 
 
 async def test_an_empty_catalogue_does_not_hide_every_model() -> None:
-    shop = Shop(CatalogueSnapshot(at(0), {"kling/a": b"{}"}))
-    shop.offered = ()
+    shop = StubCatalogue(CatalogueSnapshot(at(0), {"kling/a": b"{}"}))
+    shop.available = ()
     await shop.clock.advance(2 * HOUR)
     await shop.sync.run_once()
-    assert shop.copy.models == {"kling/a": b"{}"}
+    assert shop.stored.models == {"kling/a": b"{}"}
     assert [event.code for event in shop.events if isinstance(event, OperationalWarning)] == [
         "catalogue_fetch_failed"
     ]

@@ -7,7 +7,7 @@ from typing import Final
 
 import pytest
 
-from worker.retry_after import read_retry_after
+from worker.retry_after import parse_retry_after
 
 NOW: Final = datetime(2026, 11, 22, 15, tzinfo=UTC)
 
@@ -33,4 +33,4 @@ NOW: Final = datetime(2026, 11, 22, 15, tzinfo=UTC)
     ],
 )
 def test_retry_after_in_both_forms(value: str | None, wait: timedelta | None) -> None:
-    assert read_retry_after(value, NOW) == wait
+    assert parse_retry_after(value, NOW) == wait

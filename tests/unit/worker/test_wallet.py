@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 import pytest
 from pydantic import SecretStr, ValidationError
 
-from core.billing.balance import Wallet
+from core.billing.balance import AccountBalance
 from core.money import MicroUsd
 from core.observability.events import AccountBalanceRead, OperationalWarning
 from tests.builders import MINUTE, fault
 from tests.fakes.clock import FakeClock
-from worker.maintenance.balance_sync import WalletWatch
+from worker.maintenance.balance_sync import BalanceSync
 from worker.ports import Unreachable
 from worker.settings import RUNCOMFY_ACCOUNT_URL, RUNCOMFY_URL, WorkerSettings
 
@@ -26,77 +26,77 @@ FULL = MicroUsd(100_000_000)
 
 
 @dataclass
-class Purse:
+class StubAccount:
     """RunComfy's account and the store's record of it."""
 
-    left: MicroUsd | Unreachable = FULL
-    held: Wallet = field(default_factory=Wallet)
+    remaining: MicroUsd | Unreachable = FULL
+    stored: AccountBalance = field(default_factory=AccountBalance)
     reads: int = 0
 
-    async def balance(self) -> MicroUsd | Unreachable:
+    async def get_balance(self) -> MicroUsd | Unreachable:
         self.reads += 1
-        return self.left
+        return self.remaining
 
-    async def wallet(self) -> Wallet:
-        return self.held
+    async def load_balance(self) -> AccountBalance:
+        return self.stored
 
-    async def set_wallet(self, wallet: Wallet) -> None:
-        self.held = wallet
+    async def store_balance(self, balance: AccountBalance) -> None:
+        self.stored = balance
 
 
 @dataclass
-class Rig:
-    purse: Purse = field(default_factory=Purse)
+class BalanceSyncHarness:
+    account: StubAccount = field(default_factory=StubAccount)
     clock: FakeClock = field(default_factory=FakeClock)
-    told: list[Event] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
 
-    def watch(self) -> WalletWatch:
-        return WalletWatch(self.purse, self.purse, self.clock, self.told.append)
+    def watch(self) -> BalanceSync:
+        return BalanceSync(self.account, self.account, self.clock, self.events.append)
 
 
 async def test_the_first_look_reads_and_tells() -> None:
-    rig = Rig()
+    rig = BalanceSyncHarness()
     await rig.watch().run_once()
-    assert rig.purse.held == Wallet(FULL, rig.clock.now())
-    assert rig.told == [AccountBalanceRead(FULL, None, None)]
+    assert rig.account.stored == AccountBalance(FULL, rig.clock.now())
+    assert rig.events == [AccountBalanceRead(FULL, None, None)]
 
 
 async def test_two_workers_read_once_a_minute_between_them() -> None:
-    rig = Rig()
+    rig = BalanceSyncHarness()
     one, other = rig.watch(), rig.watch()
     for _ in range(8):
         await one.run_once()
         await other.run_once()
         rig.clock.move(timedelta(seconds=15))
-    assert rig.purse.reads == 2
-    assert len(rig.told) == 16
+    assert rig.account.reads == 2
+    assert len(rig.events) == 16
 
 
 async def test_the_burn_is_told_with_the_hours_that_are_left() -> None:
-    rig = Rig()
+    rig = BalanceSyncHarness()
     await rig.watch().run_once()
     rig.clock.move(MINUTE)
-    rig.purse.left = MicroUsd(99_000_000)
+    rig.account.remaining = MicroUsd(99_000_000)
     await rig.watch().run_once()
-    told = rig.told[-1]
+    told = rig.events[-1]
     assert told == AccountBalanceRead(
         MicroUsd(99_000_000), MicroUsd(60_000_000), timedelta(hours=99 / 60)
     )
 
 
 async def test_a_clock_put_back_does_not_keep_an_old_balance() -> None:
-    rig = Rig()
-    rig.purse.held = Wallet(FULL, rig.clock.now() + timedelta(days=1))
-    rig.purse.left = MicroUsd(1)
+    rig = BalanceSyncHarness()
+    rig.account.stored = AccountBalance(FULL, rig.clock.now() + timedelta(days=1))
+    rig.account.remaining = MicroUsd(1)
     await rig.watch().run_once()
-    assert rig.purse.held == Wallet(MicroUsd(1), rig.clock.now())
+    assert rig.account.stored == AccountBalance(MicroUsd(1), rig.clock.now())
 
 
 async def test_a_balance_that_cannot_be_read_keeps_its_age_and_is_told_of() -> None:
-    rig = Rig(Purse(Unreachable(fault())))
+    rig = BalanceSyncHarness(StubAccount(Unreachable(fault())))
     await rig.watch().run_once()
-    assert rig.purse.held == Wallet()
-    assert [type(event) for event in rig.told] == [OperationalWarning]
+    assert rig.account.stored == AccountBalance()
+    assert [type(event) for event in rig.events] == [OperationalWarning]
 
 
 @pytest.mark.parametrize(

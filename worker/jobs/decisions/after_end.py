@@ -4,80 +4,118 @@ from datetime import datetime
 
 import orjson
 
-from core.jobs.job import Billed, Errand, Job
+from core.jobs.job import BillingStatus, FollowUp, Job
 from worker.jobs.decisions.transition import (
-    Move,
-    Rules,
-    Wait,
-    billed_by,
-    cost_errand,
-    free,
-    priced,
-    told,
+    DecisionContext,
+    Reschedule,
+    Transition,
+    billed_from_cost,
+    billed_if_free,
+    cost_fields,
+    cost_follow_up_fields,
+    timeline_entry,
 )
-from worker.ports import Cancelled, Completed, Failed, Gone, Open, ResultAnswer, Unreachable
+from worker.ports import (
+    InProgress,
+    RequestNotFound,
+    ResultAnswer,
+    RunCancelled,
+    RunCompleted,
+    RunFailed,
+    Unreachable,
+)
 
 
-def notified(job: Job, now: datetime) -> Move:
+def finish_notification(job: Job, now: datetime) -> Transition:
     """The callbacks of a job that was finished when it came are written with this step."""
-    return Move(after=job.noted(now, errand=None, due_at=None), entry=None)
+    return Transition(after=job.evolve(now, follow_up=None, next_run_at=None), entry=None)
 
 
-def cost_read(job: Job, answer: ResultAnswer, now: datetime, rules: Rules) -> Move:
+def decide_cost_read(
+    job: Job, answer: ResultAnswer, now: datetime, context: DecisionContext
+) -> Transition:
     """What a later look at the result says about a cost that was absent at the end."""
-    if isinstance(answer, Completed | Failed | Cancelled) and answer.cost is not None:
-        billed = Billed.YES if isinstance(answer, Completed) else billed_by(job, answer.cost)
-        after = job.noted(now, errand=None, due_at=None, tries=0, **priced(billed, answer.cost))
-        return Move(after=after, entry=told(after, "cost_read", now))
-    tries = job.tries + 1
-    waits = rules.policy.cost_reads
+    if isinstance(answer, RunCompleted | RunFailed | RunCancelled) and answer.cost is not None:
+        billed = (
+            BillingStatus.YES
+            if isinstance(answer, RunCompleted)
+            else billed_from_cost(job, answer.cost)
+        )
+        after = job.evolve(
+            now,
+            follow_up=None,
+            next_run_at=None,
+            read_attempts=0,
+            **cost_fields(billed, answer.cost),
+        )
+        return Transition(after=after, entry=timeline_entry(after, "cost_read", now))
+    tries = job.read_attempts + 1
+    waits = context.policy.cost_read_delays
     if tries >= len(waits):
-        after = job.noted(now, errand=None, due_at=None, tries=tries)
-        return Move(after=after, entry=told(after, "cost_unknown", now))
-    return Move(after=job.noted(now, tries=tries, due_at=now + waits[tries]), entry=None)
+        after = job.evolve(now, follow_up=None, next_run_at=None, read_attempts=tries)
+        return Transition(after=after, entry=timeline_entry(after, "cost_unknown", now))
+    return Transition(
+        after=job.evolve(now, read_attempts=tries, next_run_at=now + waits[tries]), entry=None
+    )
 
 
-def late_result(job: Job, answer: ResultAnswer, now: datetime, rules: Rules) -> Move | Wait:
+def decide_late_result(
+    job: Job, answer: ResultAnswer, now: datetime, context: DecisionContext
+) -> Transition | Reschedule:
     """What a look after the end says about a result that may still come, paid for as it is."""
     match answer:
-        case Completed(output, cost, times):
-            after = job.noted(
+        case RunCompleted(output, cost, times):
+            after = job.evolve(
                 now,
                 late=True,
                 upstream_finished_at=times.finished_at,
-                **({"errand": None, "due_at": None} | cost_errand(cost, now, rules)),
-                **priced(Billed.YES, cost),
+                **(
+                    {"follow_up": None, "next_run_at": None}
+                    | cost_follow_up_fields(cost, now, context)
+                ),
+                **cost_fields(BillingStatus.YES, cost),
             )
-            entry = told(after, "late_result", now)
-            return Move(after=after, entry=entry, output=orjson.dumps(output))
-        case Failed(fault, cost, _):
-            after = job.noted(now, errand=None, due_at=None, **priced(billed_by(job, cost), cost))
-            return Move(after=after, entry=told(after, "late_failure", now, fault=fault))
-        case Cancelled(cost, _):
-            billed = Billed.YES if cost else free(job)
-            after = job.noted(now, errand=None, due_at=None, **priced(billed, cost))
-            return Move(after=after, entry=told(after, "late_cancel", now))
-        case Open() | Gone() | Unreachable():
+            entry = timeline_entry(after, "late_result", now)
+            return Transition(after=after, entry=entry, output=orjson.dumps(output))
+        case RunFailed(fault, cost, _):
+            after = job.evolve(
+                now,
+                follow_up=None,
+                next_run_at=None,
+                **cost_fields(billed_from_cost(job, cost), cost),
+            )
+            return Transition(
+                after=after, entry=timeline_entry(after, "late_failure", now, fault=fault)
+            )
+        case RunCancelled(cost, _):
+            billed = BillingStatus.YES if cost else billed_if_free(job)
+            after = job.evolve(now, follow_up=None, next_run_at=None, **cost_fields(billed, cost))
+            return Transition(after=after, entry=timeline_entry(after, "late_cancel", now))
+        case InProgress() | RequestNotFound() | Unreachable():
             waited = now - (job.finished_at or now)
-            if waited < rules.policy.late_for:
-                return Wait(now + rules.policy.late_watch.wait(waited, rules.rng))
-            after = job.noted(now, errand=None, due_at=None)
-            return Move(after=after, entry=told(after, "late_watch_ended", now))
+            if waited < context.policy.late_result_timeout:
+                return Reschedule(
+                    now + context.policy.late_result_polling.delay(waited, context.rng)
+                )
+            after = job.evolve(now, follow_up=None, next_run_at=None)
+            return Transition(after=after, entry=timeline_entry(after, "late_watch_ended", now))
 
 
-def orphaned(job: Job, upstream_id: str, now: datetime) -> Move:
+def record_second_acceptance(job: Job, upstream_id: str, now: datetime) -> Transition:
     """RunComfy accepted a submit that the job can no longer take: its id is kept in the timeline.
 
     When the job ended without any (its doubt was given up), what it brings is waited for.
     """
-    if not job.final or job.upstream_id is not None:
-        after = job.noted(now)
+    if not job.is_final or job.upstream_id is not None:
+        after = job.evolve(now)
     else:
-        after = job.noted(
+        after = job.evolve(
             now,
             upstream_id=upstream_id,
-            errand=Errand.AWAIT_LATE_RESULT,
-            due_at=now,
-            billed=Billed.UNKNOWN,
+            follow_up=FollowUp.AWAIT_LATE_RESULT,
+            next_run_at=now,
+            billed=BillingStatus.UNKNOWN,
         )
-    return Move(after=after, entry=told(after, "second_acceptance", now, detail=upstream_id))
+    return Transition(
+        after=after, entry=timeline_entry(after, "second_acceptance", now, detail=upstream_id)
+    )

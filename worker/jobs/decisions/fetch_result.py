@@ -5,87 +5,109 @@ from typing import Any
 
 import orjson
 
-from core.jobs.job import Billed, CancelOutcome, Errand, Fact, Job, JobError
+from core.jobs.job import BillingStatus, CancelOutcome, FollowUp, Job, JobError, Trigger
 from core.money import MicroUsd
 from worker.jobs.decisions.transition import (
-    WELL,
-    Move,
-    Rules,
-    Wait,
-    billed_by,
-    cost_errand,
-    ended,
-    free,
-    moved,
-    priced,
+    REACHABLE_FIELDS,
+    DecisionContext,
+    Reschedule,
+    Transition,
+    billed_from_cost,
+    billed_if_free,
+    cost_fields,
+    cost_follow_up_fields,
+    finish,
+    transition_to,
 )
 from worker.ports import (
-    Cancelled,
-    Completed,
-    Failed,
-    Gone,
-    Open,
+    InProgress,
+    RequestNotFound,
     ResultAnswer,
-    Times,
+    RunCancelled,
+    RunCompleted,
+    RunFailed,
     Unreachable,
     UpstreamFault,
+    UpstreamTimes,
 )
 
 
-def collected(job: Job, answer: ResultAnswer, now: datetime, rules: Rules) -> Move | Wait:
+def decide_result(
+    job: Job, answer: ResultAnswer, now: datetime, context: DecisionContext
+) -> Transition | Reschedule:
     """What the result call means for a job that RunComfy calls finished.
 
     The result is the truth.
     """
     match answer:
-        case Completed(output, cost, times):
-            ending = _ending(Billed.YES, cost, times) | cost_errand(cost, now, rules)
-            move = ended(job, Fact.COLLECTED, now, **ending)
-            return Move(move.after, move.entry, move.fact, output=orjson.dumps(output))
-        case Failed(fault, cost, times):
+        case RunCompleted(output, cost, times):
+            ending = _final_fields(BillingStatus.YES, cost, times) | cost_follow_up_fields(
+                cost, now, context
+            )
+            move = finish(job, Trigger.COLLECTED, now, **ending)
+            return Transition(move.after, move.entry, move.trigger, output=orjson.dumps(output))
+        case RunFailed(fault, cost, times):
             error = JobError(_failure_code(fault), fault.message, fault.code)
-            ending = _ending(billed_by(job, cost), cost, times) | cost_errand(cost, now, rules)
-            return ended(job, Fact.BROKE, now, fault=fault, error=error, **ending)
-        case Cancelled(cost, times):
-            ending = _ending(Billed.YES if cost else free(job), cost, times)
+            ending = _final_fields(
+                billed_from_cost(job, cost), cost, times
+            ) | cost_follow_up_fields(cost, now, context)
+            return finish(job, Trigger.RUN_FAILED, now, fault=fault, error=error, **ending)
+        case RunCancelled(cost, times):
+            ending = _final_fields(BillingStatus.YES if cost else billed_if_free(job), cost, times)
             done = CancelOutcome.CANCELLED
-            return ended(job, Fact.CANCEL_DONE, now, cancel_outcome=done, **ending)
-        case Open(_, word):
+            return finish(job, Trigger.CANCEL_DONE, now, cancel_outcome=done, **ending)
+        case InProgress(_, word):
             fault = UpstreamFault("disagree", f"The result still says {word}.")
-            return _collect_again(job, fault, None, now, rules)
-        case Gone(fault):
-            return _collect_again(job, fault, None, now, rules)
+            return _retry_fetch(job, fault, None, now, context)
+        case RequestNotFound(fault):
+            return _retry_fetch(job, fault, None, now, context)
         case Unreachable(fault, retry_after):
-            return _collect_again(job, fault, retry_after, now, rules)
+            return _retry_fetch(job, fault, retry_after, now, context)
 
 
-def _ending(billed: Billed, cost: MicroUsd | None, times: Times) -> dict[str, Any]:
-    return {**WELL, **priced(billed, cost), "upstream_finished_at": times.finished_at}
+def _final_fields(
+    billed: BillingStatus, cost: MicroUsd | None, times: UpstreamTimes
+) -> dict[str, Any]:
+    return {
+        **REACHABLE_FIELDS,
+        **cost_fields(billed, cost),
+        "upstream_finished_at": times.finished_at,
+    }
 
 
-def _collect_again(
-    job: Job, fault: UpstreamFault, retry_after: timedelta | None, now: datetime, rules: Rules
-) -> Move | Wait:
-    since = job.trouble_since or now
-    if now - since >= rules.policy.collect_for:
+def _retry_fetch(
+    job: Job,
+    fault: UpstreamFault,
+    retry_after: timedelta | None,
+    now: datetime,
+    context: DecisionContext,
+) -> Transition | Reschedule:
+    since = job.upstream_error_since or now
+    if now - since >= context.policy.result_fetch_timeout:
         error = JobError("result_unavailable", "RunComfy finished, but its result stays away.")
-        return ended(
+        return finish(
             job,
-            Fact.GAVE_UP,
+            Trigger.COLLECT_FAILED,
             now,
             fault=fault,
             error=error,
-            billed=Billed.UNKNOWN,
-            errand=Errand.AWAIT_LATE_RESULT,
-            due_at=now + rules.policy.late_watch.most,
+            billed=BillingStatus.UNKNOWN,
+            follow_up=FollowUp.AWAIT_LATE_RESULT,
+            next_run_at=now + context.policy.late_result_polling.max_delay,
         )
-    wait = max(rules.policy.trouble.wait(now - since, rules.rng), retry_after or timedelta())
-    if job.trouble == fault.kind:
-        return Wait(now + wait)
-    after = job.after(
-        Fact.RETRY_COLLECT, now, trouble=fault.kind, trouble_since=since, due_at=now + wait
+    wait = max(
+        context.policy.outage_polling.delay(now - since, context.rng), retry_after or timedelta()
     )
-    return moved(after, Fact.RETRY_COLLECT, now, fault=fault)
+    if job.upstream_error == fault.kind:
+        return Reschedule(now + wait)
+    after = job.transition(
+        Trigger.RETRY_COLLECT,
+        now,
+        upstream_error=fault.kind,
+        upstream_error_since=since,
+        next_run_at=now + wait,
+    )
+    return transition_to(after, Trigger.RETRY_COLLECT, now, fault=fault)
 
 
 def _failure_code(fault: UpstreamFault) -> str:

@@ -2,151 +2,187 @@
 
 from datetime import datetime, timedelta
 
-from core.deduplication.coalescing import RAN_OUT
-from core.jobs.job import Billed, CancelOutcome, Errand, Fact, Job, JobError
-from worker.jobs.decisions.poll_schedule import next_look
+from core.deduplication.coalescing import TIMEOUT_ERROR
+from core.jobs.job import BillingStatus, CancelOutcome, FollowUp, Job, JobError, Trigger
+from worker.jobs.decisions.poll_schedule import next_poll_delay
 from worker.jobs.decisions.transition import (
-    WELL,
-    Move,
-    Rules,
-    Wait,
-    by_deadline,
-    ended,
-    free,
-    moved,
-    told,
+    REACHABLE_FIELDS,
+    DecisionContext,
+    Reschedule,
+    Transition,
+    billed_if_free,
+    cap_at_deadline,
+    finish,
+    timeline_entry,
+    transition_to,
 )
 from worker.ports import (
     CancelAnswer,
-    CancelDone,
-    Ended,
-    Gone,
+    CancelSucceeded,
+    Finished,
+    InProgress,
     NotCancellable,
-    Open,
+    RequestNotFound,
     StatusAnswer,
     Unreachable,
     UpstreamFault,
 )
 
 
-def run_overdue(job: Job, now: datetime, asked: CancelAnswer) -> Move:
+def expire_running(job: Job, now: datetime, cancel_answer: CancelAnswer) -> Transition:
     """The job's time is up while RunComfy has it; `asked` is what RunComfy said to a cancel.
 
     Unless the cancel was surely in time, the result may still be paid for: it is waited for.
     """
-    if isinstance(asked, CancelDone):
-        return ended(job, Fact.OUT_OF_TIME, now, error=RAN_OUT, billed=free(job))
-    return ended(
+    if isinstance(cancel_answer, CancelSucceeded):
+        return finish(
+            job, Trigger.DEADLINE_EXCEEDED, now, error=TIMEOUT_ERROR, billed=billed_if_free(job)
+        )
+    return finish(
         job,
-        Fact.OUT_OF_TIME,
+        Trigger.DEADLINE_EXCEEDED,
         now,
-        error=RAN_OUT,
-        billed=Billed.UNKNOWN,
-        errand=Errand.AWAIT_LATE_RESULT,
-        due_at=now,
+        error=TIMEOUT_ERROR,
+        billed=BillingStatus.UNKNOWN,
+        follow_up=FollowUp.AWAIT_LATE_RESULT,
+        next_run_at=now,
     )
 
 
-def cancel_passed_on(job: Job, now: datetime) -> Move:
+def forward_cancel(job: Job, now: datetime) -> Transition:
     """A wish to cancel that came while the submit was on its way is now RunComfy's to answer."""
-    after = job.after(
-        Fact.CANCEL_ASKED,
+    after = job.transition(
+        Trigger.CANCEL_REQUESTED,
         now,
-        cancel_asked_at=job.cancel_asked_at or now,
+        cancel_requested_at=job.cancel_requested_at or now,
         cancel_outcome=CancelOutcome.REQUESTED,
-        due_at=now,
+        next_run_at=now,
     )
-    return moved(after, Fact.CANCEL_ASKED, now)
+    return transition_to(after, Trigger.CANCEL_REQUESTED, now)
 
 
-def polled(job: Job, answer: StatusAnswer, now: datetime, rules: Rules) -> Move | Wait:
+def decide_poll(
+    job: Job, answer: StatusAnswer, now: datetime, context: DecisionContext
+) -> Transition | Reschedule:
     """What a status answer means for a running job."""
     match answer:
-        case Open():
-            return _still_running(job, answer, now, rules)
-        case Ended(word):
-            after = job.after(
-                Fact.FINISHED, now, upstream_word=word, due_at=now + rules.policy.lease, **WELL
+        case InProgress():
+            return _continue_polling(job, answer, now, context)
+        case Finished(word):
+            after = job.transition(
+                Trigger.FINISHED,
+                now,
+                upstream_status=word,
+                next_run_at=now + context.policy.lease,
+                **REACHABLE_FIELDS,
             )
-            return moved(after, Fact.FINISHED, now, detail=word)
-        case Gone(fault):
-            return _gone(job, fault, now, rules)
+            return transition_to(after, Trigger.FINISHED, now, detail=word)
+        case RequestNotFound(fault):
+            return _handle_not_found(job, fault, now, context)
         case Unreachable(fault, retry_after):
-            return _troubled(job, fault, retry_after, now, rules)
+            return _handle_outage(job, fault, retry_after, now, context)
 
 
-def _still_running(job: Job, answer: Open, now: datetime, rules: Rules) -> Move | Wait:
+def _continue_polling(
+    job: Job, answer: InProgress, now: datetime, context: DecisionContext
+) -> Transition | Reschedule:
     elapsed = now - (job.running_since or now)
-    wait = next_look(elapsed, rules.history(job.model_id), rules.policy, rules.rng)
-    due_at = by_deadline(job, now + wait)
+    wait = next_poll_delay(
+        elapsed, context.run_history_of(job.model_id), context.policy, context.rng
+    )
+    due_at = cap_at_deadline(job, now + wait)
     # A word that nobody documented says nothing about the phase: the last known one stands.
-    in_progress = answer.in_progress if answer.known else job.upstream_running
-    seen = (answer.word, in_progress, answer.queue_position)
-    if seen == (job.upstream_word, job.upstream_running, job.queue_position) and not job.trouble:
-        return Wait(due_at)
-    after = job.after(
-        Fact.STILL_RUNNING,
+    in_progress = answer.is_running if answer.is_documented else job.upstream_running
+    seen = (answer.status_word, in_progress, answer.queue_position)
+    if (
+        seen == (job.upstream_status, job.upstream_running, job.queue_position)
+        and not job.upstream_error
+    ):
+        return Reschedule(due_at)
+    after = job.transition(
+        Trigger.STILL_RUNNING,
         now,
-        upstream_word=answer.word,
+        upstream_status=answer.status_word,
         upstream_running=in_progress,
         queue_position=answer.queue_position,
-        due_at=due_at,
-        **WELL,
+        next_run_at=due_at,
+        **REACHABLE_FIELDS,
     )
-    news = job.upstream_word != answer.word or job.trouble is not None
-    entry = told(after, answer.word, now) if news else None
-    return Move(after=after, entry=entry, fact=Fact.STILL_RUNNING)
+    news = job.upstream_status != answer.status_word or job.upstream_error is not None
+    entry = timeline_entry(after, answer.status_word, now) if news else None
+    return Transition(after=after, entry=entry, trigger=Trigger.STILL_RUNNING)
 
 
-def cancel_answered(job: Job, answer: CancelAnswer, now: datetime, rules: Rules) -> Move | Wait:
+def decide_cancel(
+    job: Job, answer: CancelAnswer, now: datetime, context: DecisionContext
+) -> Transition | Reschedule:
     """What RunComfy says to a cancel. One whose answer was lost is asked again."""
     match answer:
-        case CancelDone():
-            return ended(
+        case CancelSucceeded():
+            return finish(
                 job,
-                Fact.CANCEL_DONE,
+                Trigger.CANCEL_DONE,
                 now,
-                billed=free(job),
+                billed=billed_if_free(job),
                 cancel_outcome=CancelOutcome.CANCELLED,
             )
         case NotCancellable():
-            after = job.after(
-                Fact.NOT_CANCELLABLE,
+            after = job.transition(
+                Trigger.NOT_CANCELLABLE,
                 now,
                 cancel_outcome=CancelOutcome.NOT_CANCELLABLE,
-                due_at=now,
-                **WELL,
+                next_run_at=now,
+                **REACHABLE_FIELDS,
             )
-            return moved(after, Fact.NOT_CANCELLABLE, now)
-        case Gone(fault):
-            return _gone(job, fault, now, rules)
+            return transition_to(after, Trigger.NOT_CANCELLABLE, now)
+        case RequestNotFound(fault):
+            return _handle_not_found(job, fault, now, context)
         case Unreachable(fault, retry_after):
-            return _troubled(job, fault, retry_after, now, rules)
+            return _handle_outage(job, fault, retry_after, now, context)
 
 
-def _gone(job: Job, fault: UpstreamFault, now: datetime, rules: Rules) -> Move | Wait:
+def _handle_not_found(
+    job: Job, fault: UpstreamFault, now: datetime, context: DecisionContext
+) -> Transition | Reschedule:
     known_for = now - (job.running_since or now)
-    missed_for = now - (job.trouble_since or now)
-    is_news = job.trouble != fault.kind  # another trouble may have come first
+    missed_for = now - (job.upstream_error_since or now)
+    is_news = job.upstream_error != fault.kind  # another trouble may have come first
     if is_news:
-        return _troubled(job, fault, None, now, rules)
+        return _handle_outage(job, fault, None, now, context)
     # Time alone proves nothing: the store may have been away meanwhile, and nobody looked.
-    looks = job.tries + 1
-    if looks < rules.policy.gone_looks or min(known_for, missed_for) < rules.policy.gone_after:
-        due_at = by_deadline(job, now + rules.policy.trouble.wait(missed_for, rules.rng))
-        return Move(after=job.noted(now, tries=looks, due_at=due_at), entry=None)
+    looks = job.read_attempts + 1
+    if (
+        looks < context.policy.min_not_found_polls
+        or min(known_for, missed_for) < context.policy.not_found_timeout
+    ):
+        due_at = cap_at_deadline(
+            job, now + context.policy.outage_polling.delay(missed_for, context.rng)
+        )
+        return Transition(
+            after=job.evolve(now, read_attempts=looks, next_run_at=due_at), entry=None
+        )
     error = JobError("upstream_lost", "RunComfy no longer knows the request.", fault.code)
-    return ended(job, Fact.BROKE, now, fault=fault, error=error, billed=Billed.UNKNOWN)
+    return finish(
+        job, Trigger.RUN_FAILED, now, fault=fault, error=error, billed=BillingStatus.UNKNOWN
+    )
 
 
-def _troubled(
-    job: Job, fault: UpstreamFault, retry_after: timedelta | None, now: datetime, rules: Rules
-) -> Move | Wait:
+def _handle_outage(
+    job: Job,
+    fault: UpstreamFault,
+    retry_after: timedelta | None,
+    now: datetime,
+    context: DecisionContext,
+) -> Transition | Reschedule:
     """An outage is shown on the job once, when it starts or changes; then it is only waited out."""
-    since = job.trouble_since or now
-    wait = max(rules.policy.trouble.wait(now - since, rules.rng), retry_after or timedelta())
-    due_at = by_deadline(job, now + wait)
-    if job.trouble == fault.kind:
-        return Wait(due_at)
-    after = job.noted(now, trouble=fault.kind, trouble_since=since, due_at=due_at)
-    return Move(after=after, entry=told(after, fault.kind, now, fault=fault))
+    since = job.upstream_error_since or now
+    wait = max(
+        context.policy.outage_polling.delay(now - since, context.rng), retry_after or timedelta()
+    )
+    due_at = cap_at_deadline(job, now + wait)
+    if job.upstream_error == fault.kind:
+        return Reschedule(due_at)
+    after = job.evolve(
+        now, upstream_error=fault.kind, upstream_error_since=since, next_run_at=due_at
+    )
+    return Transition(after=after, entry=timeline_entry(after, fault.kind, now, fault=fault))

@@ -6,9 +6,9 @@ from datetime import datetime
 from random import Random
 from typing import Any
 
-from core.jobs.job import Billed, Errand, Fact, Job
+from core.jobs.job import BillingStatus, FollowUp, Job, Trigger
 from core.jobs.run_times import RunHistory
-from core.jobs.timeline import Note, TimelineEntry
+from core.jobs.timeline import TimelineEntry, TimelineKind
 from core.money import MicroUsd
 from worker.jobs.policies import LifecyclePolicy
 from worker.ports import UpstreamFault
@@ -17,114 +17,126 @@ SOURCE_RUNCOMFY = "runcomfy"
 
 
 @dataclass(frozen=True, slots=True)
-class Move:
+class Transition:
     """The next record, what moved it (None: only a field changed), and what goes with it."""
 
     after: Job
     entry: TimelineEntry | None
-    fact: Fact | None = None
+    trigger: Trigger | None = None
     output: bytes | None = None
-    instead_of: str | None = None
+    expected_leader: str | None = None
     """See `core.transactions.job_update.Change`."""
 
 
 @dataclass(frozen=True, slots=True)
-class Wait:
+class Reschedule:
     """Nothing changed: look again at `due_at`."""
 
-    due_at: datetime
+    next_run_at: datetime
 
 
-HistoryOf = Callable[[str], RunHistory]
+RunHistoryLookup = Callable[[str], RunHistory]
 
 
-def _unknown(_: str) -> RunHistory:
+def _empty_history(_: str) -> RunHistory:
     return RunHistory()
 
 
 @dataclass(frozen=True, slots=True)
-class Rules:
+class DecisionContext:
     """What every decision needs beside the job and the answer."""
 
     policy: LifecyclePolicy
     rng: Random
-    history: HistoryOf = _unknown
+    run_history_of: RunHistoryLookup = _empty_history
     """How long the last runs of a model took."""
 
 
-WELL: Mapping[str, Any] = {"trouble": None, "trouble_since": None, "tries": 0}
+REACHABLE_FIELDS: Mapping[str, Any] = {
+    "upstream_error": None,
+    "upstream_error_since": None,
+    "read_attempts": 0,
+}
 """The fields of a job about which RunComfy gives usable answers."""
 
 
-def by_deadline(job: Job, due_at: datetime) -> datetime:
+def cap_at_deadline(job: Job, next_run_at: datetime) -> datetime:
     """`due_at`, but no later than the job's own end of time."""
-    return due_at if job.finish_by is None else min(due_at, job.finish_by)
+    return next_run_at if job.deadline is None else min(next_run_at, job.deadline)
 
 
-def priced(billed: Billed, cost: MicroUsd | None) -> dict[str, Any]:
+def cost_fields(billed: BillingStatus, cost: MicroUsd | None) -> dict[str, Any]:
     """The fields of the record that tell what was charged, and who says so."""
     source = None if cost is None else SOURCE_RUNCOMFY
     return {"billed": billed, "cost": cost, "cost_source": source}
 
 
-def free(job: Job) -> Billed:
+def billed_if_free(job: Job) -> BillingStatus:
     """What is known of money when this submit cost nothing: an earlier one in doubt may have."""
-    return Billed.UNKNOWN if job.resends_approved else Billed.NO
+    return BillingStatus.UNKNOWN if job.resends_approved else BillingStatus.NO
 
 
-def billed_by(job: Job, cost: MicroUsd | None) -> Billed:
+def billed_from_cost(job: Job, cost: MicroUsd | None) -> BillingStatus:
     """What a failed job's cost says; RunComfy tells no other way."""
     if cost is None:
-        return Billed.UNKNOWN
-    return Billed.YES if cost > 0 else free(job)
+        return BillingStatus.UNKNOWN
+    return BillingStatus.YES if cost > 0 else billed_if_free(job)
 
 
-def cost_errand(cost: MicroUsd | None, now: datetime, rules: Rules) -> dict[str, Any]:
+def cost_follow_up_fields(
+    cost: MicroUsd | None, now: datetime, context: DecisionContext
+) -> dict[str, Any]:
     """The fields that send somebody to read a cost that RunComfy has not told yet."""
     if cost is not None:
         return {}
-    return {"errand": Errand.READ_COST, "due_at": now + rules.policy.cost_reads[0], "tries": 0}
+    return {
+        "follow_up": FollowUp.READ_COST,
+        "next_run_at": now + context.policy.cost_read_delays[0],
+        "read_attempts": 0,
+    }
 
 
-def ended(
+def finish(
     job: Job,
-    fact: Fact,
+    trigger: Trigger,
     now: datetime,
     *,
     fault: UpstreamFault | None = None,
     detail: str | None = None,
     **changes: Any,  # noqa: ANN401 - fields of the record
-) -> Move:
+) -> Transition:
     """A move to a final state."""
-    changes = {"due_at": None, "finished_at": now, "queue_position": None} | changes
-    return moved(job.after(fact, now, **changes), fact, now, fault=fault, detail=detail)
+    changes = {"next_run_at": None, "finished_at": now, "queue_position": None} | changes
+    return transition_to(
+        job.transition(trigger, now, **changes), trigger, now, fault=fault, detail=detail
+    )
 
 
-def moved(
+def transition_to(
     after: Job,
-    fact: Fact,
+    trigger: Trigger,
     now: datetime,
     *,
     fault: UpstreamFault | None = None,
     detail: str | None = None,
-) -> Move:
+) -> Transition:
     """A move by a fact, with its line in the timeline."""
-    note = Note.UPSTREAM if fault is not None else Note.MOVED
+    note = TimelineKind.UPSTREAM if fault is not None else TimelineKind.TRANSITION
     entry = TimelineEntry(
         at=now,
-        note=note,
-        what=fact,
+        kind=note,
+        code=trigger,
         state=after.state,
         detail=detail if fault is None else f"{fault.kind}: {fault.message}",
         http_status=fault.http_status if fault else None,
-        status=after.unspoken,
+        status=after.status_override,
     )
-    return Move(after=after, entry=entry, fact=fact)
+    return Transition(after=after, entry=entry, trigger=trigger)
 
 
-def told(
+def timeline_entry(
     after: Job,
-    what: str,
+    event: str,
     now: datetime,
     *,
     fault: UpstreamFault | None = None,
@@ -133,10 +145,10 @@ def told(
     """A line in the timeline about something RunComfy said that moved no state."""
     return TimelineEntry(
         at=now,
-        note=Note.UPSTREAM,
-        what=what,
+        kind=TimelineKind.UPSTREAM,
+        code=event,
         state=after.state,
         detail=detail or (fault.message if fault else None),
         http_status=fault.http_status if fault else None,
-        status=after.unspoken,
+        status=after.status_override,
     )

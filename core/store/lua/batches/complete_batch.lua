@@ -9,5 +9,5 @@
 local FIXED_KEYS, FIXED_ARGUMENTS = 2, 1
 
 if redis.call('ZREM', batches, batch) == 0 then return 0 end
-post_all(outbox, nil, FIXED_KEYS, FIXED_ARGUMENTS)
+enqueue_deliveries(outbox, nil, FIXED_KEYS, FIXED_ARGUMENTS)
 return 1

@@ -4,14 +4,14 @@
 -- KEYS: api_key tenant record items
 -- ARGV: now tenant_name scope first last
 
-local refusal = authenticate(api_key, redis.call('HGET', tenant, 'disabled'), tenant_name, scope, now)
-if refusal then return { refusal } end
-local held = redis.call('HMGET', record, 'doc', 'finished_at')
-if not held[1] then return { 'not_found' } end
+local auth_error = authenticate(api_key, redis.call('HGET', tenant, 'disabled'), tenant_name, scope, now)
+if auth_error then return { auth_error } end
+local stored = redis.call('HMGET', record, 'doc', 'finished_at')
+if not stored[1] then return { 'not_found' } end
 local counts = redis.call('HMGET', record, 'in_queue', 'in_progress', 'completed', 'failed', 'cancelled')
 local rows, docs = redis.call('LRANGE', items, first, last), {}
 for index, row in ipairs(rows) do
   local id = string.match(row, '^(req_%S+) ')
   docs[index] = id and redis.call('HGET', NAMES.job .. id, 'doc') or ''
 end
-return { 'ok', held[1], held[2] or '', counts, rows, docs }
+return { 'ok', stored[1], stored[2] or '', counts, rows, docs }

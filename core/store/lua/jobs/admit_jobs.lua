@@ -4,141 +4,143 @@
 -- { { 'replayed', id, doc, output } }, or one answer for each job and then the quotas:
 -- { 'admitted', slot, reserved, fate, doc, output } or { 'refused', policy, retry after in ms or -1 },
 -- and at last rows of { policy, limit, remaining, reset in ms }, flat.
--- `whole`: all jobs or none; then those that would fit are told as { 'fits' }. `dry`: nothing is written.
--- An item's `doc` and `entry` are those of a job that is paid for. For one that is not, `unpaid` has four
--- lines with places to fill in: what closes `doc` after its first `open_end` bytes if it joins, and if it
+-- `all_or_nothing`: all jobs or none; then those that would fit are told as { 'fits' }. `dry_run`: nothing is written.
+-- An item's `doc` and `entry` are those of a job that is paid for. For one that is not, `unpaid_templates` has four
+-- lines with places to fill in: what closes `doc` after its first `open_length` bytes if it joins, and if it
 -- is served, and the entries of both.
--- `batch` names the batch that the jobs are, or is empty; `batch_refused` are its items that came not
+-- `batch` names the batch that the jobs are, or is empty; `rejected_items` are its items that came not
 -- this far, as JSON pairs of place (from 0) and text. Outputs are not told of batches.
 -- Protects: 202 means that Redis has the job; no limit is passed by racing requests; of identical
 -- requests under way at most one is paid for.
 -- USES: authenticate zadd_batch concurrency quota dedup_index job_indexes
--- LATER: open_lanes fair_queue
--- LATER: open_batches batch create_batch
+-- LATER: load_fair_queue fair_queue
+-- LATER: load_batch_parts batch create_batch
 -- KEYS: api_key tenant rate day month idempotency
--- ARGV: now tenant_name scope whole dry key_given key_print subject
--- ARGV: message_template message_ttl ring_due_at day_left month_left day_life month_life
--- ARGV: batch batch_doc batch_refused batch_life unpaid now_text ...
--- ITEM: id version doc open_end entry input created created_text model priority price limit_at finish_by
--- ITEM: look_at look_at_text fingerprint asked usual lifetime place reference
+-- ARGV: now tenant_name scope all_or_nothing dry_run has_idempotency_key idempotency_fingerprint
+-- ARGV: idempotency_target
+-- ARGV: message_template message_ttl wake_due_at day_left month_left day_ttl month_ttl
+-- ARGV: batch batch_doc rejected_items batch_ttl unpaid_templates now_text ...
+-- ITEM: id version doc open_length entry input created created_text model priority price first_deadline
+-- ITEM: deadline
+-- ITEM: next_run_at next_run_at_text fingerprint requested_mode default_mode lifetime index_score reference
 
 local policy = read_policy(tenant)
-local refused_key, scopes = authenticate(api_key, policy.disabled, tenant_name, scope, now)
-if refused_key then return { { refused_key } } end
+local auth_error, scopes = authenticate(api_key, policy.disabled, tenant_name, scope, now)
+if auth_error then return { { auth_error } } end
 local instant = tonumber(now)
 
 -- A key that may submit and not read learns that there is a result, and not which.
-local function readable(output)
+local function readable_output(output)
   return output and string.find(scopes, 'read', 1, true) and output or ''
 end
 
-local function replay(earlier)
-  local print, id = string.match(earlier, '^(%S+) (%S+)$')
-  if print ~= key_print then return { 'key_reused' } end
-  local held = redis.call('HMGET', NAMES.job .. id, 'doc', 'output')
-  return { 'replayed', id, held[1] or '', readable(held[2]) }
+local function replay(stored_admission)
+  local stored_fingerprint, id = string.match(stored_admission, '^(%S+) (%S+)$')
+  if stored_fingerprint ~= idempotency_fingerprint then return { 'key_reused' } end
+  local stored = redis.call('HMGET', NAMES.job .. id, 'doc', 'output')
+  return { 'replayed', id, stored[1] or '', readable_output(stored[2]) }
 end
 
-if key_given == '1' then
-  local earlier = redis.call('GET', idempotency)
-  if earlier then return { replay(earlier) } end
+if has_idempotency_key == '1' then
+  local stored_admission = redis.call('GET', idempotency)
+  if stored_admission then return { replay(stored_admission) } end
 elseif policy.idempotency_required then
   return { { 'key_missing' } }
 end
 
 -- What is known once for all items, and moves on with each that fits.
 local items = read_items()
-local arrival, rated = read_arrival(policy, rate, instant), false
+local arrival, uses_rate = read_arrival(policy, rate, instant), false
 local today, this_month = read_window(day), read_window(month)
-local waiting, purse, looked, leading = nil, nil, {}, {}
-learn(tenant_name, items[1].model, policy)
+local waiting, account, dedup_entries, batch_leaders = nil, nil, {}, {}
+preload(tenant_name, items[1].model, policy)
 
 -- Whether the item is paid for, or what serves it instead.
-local function find_fate(item)
-  local mode = item.asked ~= '' and item.asked or policy.cache or item.usual
-  item.fate = 'off'
+local function resolve_cache_status(item)
+  local mode = item.requested_mode ~= '' and item.requested_mode or policy.cache or item.default_mode
+  item.cache_status = 'off'
   if mode == 'off' then return end
-  local once = once_key(policy, tenant_name, item.fingerprint)
-  local found = looked[once] or look_up(once, instant)
-  item.once, item.lifetime, item.fate = once, policy.cache_ms or item.lifetime, 'miss'
-  looked[once], item.ends = found, found.ends
+  local dedup_key = dedup_key_of(policy, tenant_name, item.fingerprint)
+  local found = dedup_entries[dedup_key] or read_dedup_entry(dedup_key, instant)
+  item.dedup_key, item.lifetime, item.cache_status = dedup_key, policy.cache_ms or item.lifetime, 'miss'
+  dedup_entries[dedup_key], item.expires = found, found.expires
   if found.output and mode == 'use' then
-    item.fate, item.source, item.output, item.saved = 'hit', found.source, found.output, found.cost
-  elseif leading[once] then
-    item.fate, item.source, item.leader_tenant = 'joined', leading[once], tenant_name
+    item.cache_status, item.source, item.output, item.saved = 'hit', found.source, found.output, found.cost
+  elseif batch_leaders[dedup_key] then
+    item.cache_status, item.source, item.leader_tenant = 'joined', batch_leaders[dedup_key], tenant_name
   elseif found.leader then
-    item.fate, item.source, item.leader_tenant = 'joined', found.leader, found.of
+    item.cache_status, item.source, item.leader_tenant = 'joined', found.leader, found.leader_tenant
   end
 end
 
 local function check_waiting(item, rows)
-  item.at_once = item.paid and runs_at_once(tenant_name, item.model)
+  item.starts_now = item.paid and can_start_now(tenant_name, item.model)
   if policy.running then
-    local left = policy.running - count('tenant:' .. tenant_name) - (item.at_once and 1 or 0)
+    local left = policy.running - in_use('tenant:' .. tenant_name) - (item.starts_now and 1 or 0)
     add_row(rows, 'running', policy.running, math.max(left, 0), 0)
   end
   if not policy.waiting then return nil end
   waiting = waiting or tonumber(redis.call('HGET', NAMES.waiting, tenant_name)) or 0
-  local waits = item.paid and not item.at_once
-  local left = policy.waiting - waiting - (waits and 1 or 0)
+  local queued = item.paid and not item.starts_now
+  local left = policy.waiting - waiting - (queued and 1 or 0)
   add_row(rows, 'waiting', policy.waiting, math.max(left, 0), 0)
-  if left < 0 and waits then return refusal('waiting', 5000) end
+  if left < 0 and queued then return reject('waiting', 5000) end
   return nil
 end
 
-local function check(item, rows)
-  item.paid = item.fate == 'miss' or item.fate == 'off'
+local function check_limits(item, rows)
+  item.paid = item.cache_status == 'miss' or item.cache_status == 'off'
   item.amount = item.paid and amount_of(policy, item.price) or 0
-  local counted, verdict, following = item.paid and item.amount or nil, nil, nil
-  if policy.models and not may_use(policy.models, item.model) then return refusal('models') end
-  if tonumber(item.priority) < (policy.priority or 0) then return refusal('priority') end
+  local counted_amount, rejection, new_arrival = item.paid and item.amount or nil, nil, nil
+  if policy.models and not is_model_allowed(policy.models, item.model) then return reject('models') end
+  if tonumber(item.priority) < (policy.priority or 0) then return reject('priority') end
   if item.paid then
-    purse = purse or read_purse(NAMES.wallet)
-    verdict = check_price(policy, purse, item.price, item.amount, rows)
+    account = account or read_account(NAMES.account_balance)
+    rejection = check_price(policy, account, item.price, item.amount, rows)
   end
-  if not verdict then verdict, following = check_rate(policy, arrival, instant, rows) end
-  verdict = verdict
-    or check_window('day', policy, today, counted, tonumber(day_left), rows)
-    or check_window('month', policy, this_month, counted, tonumber(month_left), rows)
+  if not rejection then rejection, new_arrival = check_rate(policy, arrival, instant, rows) end
+  rejection = rejection
+    or check_window('day', policy, today, counted_amount, tonumber(day_left), rows)
+    or check_window('month', policy, this_month, counted_amount, tonumber(month_left), rows)
     or check_waiting(item, rows)
-  if not verdict and following then arrival, rated = following, true end
-  return verdict
+  if not rejection and new_arrival then arrival, uses_rate = new_arrival, true end
+  return rejection
 end
 
-local function note_fit(item)
+local function count_admissible(item)
   today.jobs, today.usd = today.jobs + 1, today.usd + item.amount
   this_month.jobs, this_month.usd = this_month.jobs + 1, this_month.usd + item.amount
-  if item.fate == 'miss' then leading[item.once] = item.id end
-  if item.at_once then
-    expect_start(tenant_name, item.model)
+  if item.cache_status == 'miss' then batch_leaders[item.dedup_key] = item.id end
+  if item.starts_now then
+    plan_start(tenant_name, item.model)
   elseif item.paid and waiting then
     waiting = waiting + 1
   end
 end
 
-local answers, told, all_fit, any_fit = {}, {}, true, false
+local answers, quota_rows, all_admissible, any_admissible = {}, {}, true, false
 for index, item in ipairs(items) do
   local rows = {}
-  find_fate(item)
-  local verdict = check(item, rows)
-  if verdict then
-    answers[index], all_fit = { 'refused', verdict[1], tostring(verdict[2]) }, false
-    if not any_fit then told = rows end
+  resolve_cache_status(item)
+  local rejection = check_limits(item, rows)
+  if rejection then
+    answers[index], all_admissible = { 'refused', rejection[1], tostring(rejection[2]) }, false
+    if not any_admissible then quota_rows = rows end
   else
-    item.fits, any_fit, told = true, true, rows
-    note_fit(item)
+    item.is_admissible, any_admissible, quota_rows = true, true, rows
+    count_admissible(item)
   end
 end
 
--- `unpaid` holds no words of a caller, so that a place to fill in is surely ours.
-local function serve_from(item)
-  local is_hit, saved = item.fate == 'hit', item.saved ~= '' and item.saved or 'null'
-  local filled = string.gsub(string.gsub(unpaid, '"@saved@"', saved), '@(%l+)@', {
-    leader = item.source, now = now_text, at = item.created_text, check = item.look_at_text,
+-- `unpaid_templates` holds no words of a caller, so that a place to fill in is surely ours.
+local function fill_unpaid(item)
+  local is_hit, saved = item.cache_status == 'hit', item.saved ~= '' and item.saved or 'null'
+  local filled = string.gsub(string.gsub(unpaid_templates, '"@saved@"', saved), '@(%l+)@', {
+    leader = item.source, now = now_text, at = item.created_text, check = item.next_run_at_text,
   })
   local joins, served, joined, hit = string.match(filled, '^(.-)\n(.-)\n(.-)\n(.-)$')
-  item.look_at, item.entry = is_hit and now or item.look_at, is_hit and hit or joined
-  item.doc = string.sub(item.doc, 1, tonumber(item.open_end)) .. (is_hit and served or joins)
+  item.next_run_at, item.entry = is_hit and now or item.next_run_at, is_hit and hit or joined
+  item.doc = string.sub(item.doc, 1, tonumber(item.open_length)) .. (is_hit and served or joins)
 end
 
 local STATES = { hit = 'succeeded', joined = 'following', miss = 'queued', off = 'queued' }
@@ -146,138 +148,142 @@ local STATUSES = { hit = 'completed', joined = 'in_queue', miss = 'in_queue', of
 
 local function write_record(item)
   local fields = { 'version', item.version, 'doc', item.doc, 'reserved', item.amount }
-  if item.once and item.fate ~= 'hit' then
-    put(fields, 'once', item.once)
-    put(fields, 'cache_ms', item.lifetime)
+  if item.dedup_key and item.cache_status ~= 'hit' then
+    append_pair(fields, 'dedup_key', item.dedup_key)
+    append_pair(fields, 'cache_ms', item.lifetime)
   end
-  if item.fate == 'joined' then put(fields, 'leader', item.source) end
-  if item.at_once then put(fields, 'slot', '1') end
-  put(fields, item.output and 'output' or 'input', item.output or item.input)
+  if item.cache_status == 'joined' then append_pair(fields, 'leader', item.source) end
+  if item.starts_now then append_pair(fields, 'slot', '1') end
+  append_pair(fields, item.output and 'output' or 'input', item.output or item.input)
   if batch ~= '' then
-    put(fields, 'batch', batch)
-    put(fields, 'counted', STATUSES[item.fate])
+    append_pair(fields, 'batch', batch)
+    append_pair(fields, 'batch_status', STATUSES[item.cache_status])
   end
-  if key_given == '1' and subject == item.id then put(fields, 'idempotency', idempotency) end
+  if has_idempotency_key == '1' and idempotency_target == item.id then
+    append_pair(fields, 'idempotency', idempotency)
+  end
   redis.call('HSET', NAMES.job .. item.id, unpack(fields))
   redis.call('RPUSH', NAMES.job .. item.id .. ':timeline', item.entry)
 end
 
 -- What many items change in one place, collected to be written with few commands.
-local scores, begun, used, states = {}, {}, {}, {}
-local starting, waits, urgent = {}, {}, {}
+local scores, new_index_sizes, used, states = {}, {}, {}, {}
+local starting, queued, urgent = {}, {}, {}
 
 local function add_to(sums, name, by) if by ~= 0 then sums[name] = (sums[name] or 0) + by end end
 
 local function collect(key, score, member)
-  if scores[key] then put(scores[key], score, member) else scores[key] = { score, member } end
+  if scores[key] then append_pair(scores[key], score, member) else scores[key] = { score, member } end
 end
 
-local function note_use(item, ending)
+local function add_usage(item, ending)
   add_to(used, 'jobs' .. ending, 1)
   add_to(used, 'reserved' .. ending, item.amount)
-  if item.fate == 'hit' then
+  if item.cache_status == 'hit' then
     add_to(used, 'reused' .. ending, 1)
     add_to(used, 'saved' .. ending, tonumber(item.saved) or 0)
   end
 end
 
--- Where the tenant's jobs are listed: as `relist` does it for one.
-local function list(item, status)
-  collect(jobs_of(tenant_name), item.place, item.id)
-  if item.reference ~= '' then collect(references_of(tenant_name), item.reference, item.id) end
-  if LISTED[status] then
-    local listed = jobs_of(tenant_name, status)
-    collect(listed, item.place, item.id)
-    add_to(begun, listed, 1)
+-- Where the tenant's jobs are listed: as `update_status_index` does it for one.
+local function index_item(item, status)
+  collect(job_index_of(tenant_name), item.index_score, item.id)
+  if item.reference ~= '' then collect(reference_index_of(tenant_name), item.reference, item.id) end
+  if INDEXED[status] then
+    local index_key = job_index_of(tenant_name, status)
+    collect(index_key, item.index_score, item.id)
+    add_to(new_index_sizes, index_key, 1)
   end
 end
 
-local function join(item)
-  collect(NAMES.followers .. item.source, item.finish_by, item.id)
+local function add_follower(item)
+  collect(NAMES.followers .. item.source, item.deadline, item.id)
   if item.leader_tenant ~= tenant_name then return end
-  local most = urgent[item.source]
-  if not most or tonumber(item.priority) < tonumber(most.priority) then urgent[item.source] = item end
+  local most_urgent = urgent[item.source]
+  if not most_urgent or tonumber(item.priority) < tonumber(most_urgent.priority) then urgent[item.source] = item end
 end
 
-local function take_place(item)
-  collect(NAMES.unsent, item.created, item.id)
-  if item.once then lead(item.once, item.id, tenant_name, item.ends) end
-  if item.at_once then
+local function admit_paid_item(item)
+  collect(NAMES.unsubmitted, item.created, item.id)
+  if item.dedup_key then set_leader(item.dedup_key, item.id, tenant_name, item.expires) end
+  if item.starts_now then
     starting[#starting + 1] = item
   else
-    waits[#waits + 1] = item
-    if item.limit_at ~= '' then collect(NAMES.due, item.limit_at, item.id) end
+    queued[#queued + 1] = item
+    if item.first_deadline ~= '' then collect(NAMES.due, item.first_deadline, item.id) end
   end
 end
 
 local function write_item(item)
   write_record(item)
-  note_use(item, '')
-  note_use(item, '|' .. item.model)
-  add_to(states, STATES[item.fate], 1)
-  list(item, STATUSES[item.fate])
-  if item.paid then return take_place(item) end
-  collect(NAMES.due, item.look_at, item.id)
-  if item.fate == 'joined' then join(item) end
+  add_usage(item, '')
+  add_usage(item, '|' .. item.model)
+  add_to(states, STATES[item.cache_status], 1)
+  index_item(item, STATUSES[item.cache_status])
+  if item.paid then return admit_paid_item(item) end
+  collect(NAMES.due, item.next_run_at, item.id)
+  if item.cache_status == 'joined' then add_follower(item) end
 end
 
-local function write_collected(bell)
-  for key, flat in pairs(scores) do write_scores(key, flat) end
-  for listed, number in pairs(begun) do end_with_all(listed, tenant_name, number) end
+local function write_collected(wake_options)
+  for key, flat in pairs(scores) do zadd_all(key, flat) end
+  for index_key, number in pairs(new_index_sizes) do copy_index_expiry(index_key, tenant_name, number) end
   for state, number in pairs(states) do redis.call('HINCRBY', NAMES.states, state, number) end
-  if #starting > 0 then start_jobs(tenant_name, starting, bell) end
-  if #waits == 0 and not next(urgent) then return end
-  local lanes = open_lanes()
-  if #waits > 0 then lanes.wait_in_lanes(tenant_name, waits) end
+  if #starting > 0 then start_jobs(tenant_name, starting, wake_options) end
+  if #queued == 0 and not next(urgent) then return end
+  local fair_queue = load_fair_queue()
+  if #queued > 0 then fair_queue.enqueue_jobs(tenant_name, queued) end
   for leader, item in pairs(urgent) do
-    lanes.hurry(tenant_name, item.model, leader, tonumber(item.priority))
+    fair_queue.raise_priority(tenant_name, item.model, leader, tonumber(item.priority))
   end
-  if #waits > 0 then lanes.dispatch(#waits + 1, bell) end
+  if #queued > 0 then fair_queue.dispatch(#queued + 1, wake_options) end
 end
 
-local function write_use(window, life)
+local function write_usage(window, ttl_seconds)
   local names, sums, is_new = {}, {}, false
   for name in pairs(used) do names[#names + 1] = name end
-  local held = redis.call('HMGET', window, unpack(names))
+  local stored = redis.call('HMGET', window, unpack(names))
   for at, name in ipairs(names) do
-    is_new = is_new or name == 'jobs' and not held[at]
-    put(sums, name, string.format('%d', (tonumber(held[at]) or 0) + used[name]))
+    is_new = is_new or name == 'jobs' and not stored[at]
+    append_pair(sums, name, string.format('%d', (tonumber(stored[at]) or 0) + used[name]))
   end
   redis.call('HSET', window, unpack(sums))
-  if is_new then redis.call('EXPIRE', window, life) end
+  if is_new then redis.call('EXPIRE', window, ttl_seconds) end
 end
 
-local writes = dry ~= '1' and any_fit and (whole ~= '1' or all_fit)
+local writes = dry_run ~= '1' and any_admissible and (all_or_nothing ~= '1' or all_admissible)
 for _, item in ipairs(items) do
-  if item.fits and not item.paid then serve_from(item) end
+  if item.is_admissible and not item.paid then fill_unpaid(item) end
 end
 if writes then
-  if rated then
+  if uses_rate then
     redis.call('SET', rate, string.format('%.3f', arrival), 'PX', math.ceil(arrival - instant) + 1000)
   end
   for _, item in ipairs(items) do
-    if item.fits then write_item(item) end
+    if item.is_admissible then write_item(item) end
   end
-  write_collected({ now = now, due_at = ring_due_at, template = message_template, ttl = message_ttl })
-  write_use(day, day_life)
-  write_use(month, month_life)
+  write_collected({ now = now, due_at = wake_due_at, template = message_template, ttl = message_ttl })
+  write_usage(day, day_ttl)
+  write_usage(month, month_ttl)
   if batch ~= '' then
-    open_batches().write_batch(items, answers, STATUSES, {
-      id = batch, doc = batch_doc, refused = batch_refused, tenant = tenant_name, now = now,
-      life = batch_life, idempotency = key_given == '1' and idempotency,
+    load_batch_parts().write_batch(items, answers, STATUSES, {
+      id = batch, doc = batch_doc, rejected = rejected_items, tenant = tenant_name, now = now,
+      ttl_seconds = batch_ttl, idempotency = has_idempotency_key == '1' and idempotency,
     })
   end
-  if key_given == '1' then redis.call('SET', idempotency, key_print .. ' ' .. subject) end
+  if has_idempotency_key == '1' then
+    redis.call('SET', idempotency, idempotency_fingerprint .. ' ' .. idempotency_target)
+  end
 end
 
 for index, item in ipairs(items) do
-  if item.fits and (writes or dry == '1') then
-    local slot = (given[item.id] or (not writes and item.at_once)) and 1 or 0
-    answers[index] = { 'admitted', slot, item.amount, item.fate, item.paid and '' or item.doc,
-      batch == '' and readable(item.output) or '' }
-  elseif item.fits then
+  if item.is_admissible and (writes or dry_run == '1') then
+    local slot = (started[item.id] or (not writes and item.starts_now)) and 1 or 0
+    answers[index] = { 'admitted', slot, item.amount, item.cache_status, item.paid and '' or item.doc,
+      batch == '' and readable_output(item.output) or '' }
+  elseif item.is_admissible then
     answers[index] = { 'fits' }
   end
 end
-answers[#answers + 1] = told
+answers[#answers + 1] = quota_rows
 return answers

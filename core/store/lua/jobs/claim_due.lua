@@ -1,15 +1,15 @@
 -- Hands out what is due in an index of records, oldest first, each under a lease.
 -- The lease is the new score: whoever settles later must find it unchanged.
--- `limit_name` names the global limit on how many may be handed out a second; empty: none.
+-- `rate_limit_name` names the global limit on how many may be handed out a second; empty: none.
 -- Returns the documents. Record keys are made here, since only the index knows the ids.
 -- USES: gcra
 -- KEYS: index limits rate
--- ARGV: prefix now lease limit limit_name
+-- ARGV: prefix now lease limit rate_limit_name
 
 local ids = redis.call('ZRANGEBYSCORE', index, '-inf', now, 'LIMIT', 0, limit)
-local per_second = limit_name ~= '' and tonumber(redis.call('HGET', limits, limit_name) or '')
+local per_second = rate_limit_name ~= '' and tonumber(redis.call('HGET', limits, rate_limit_name) or '')
 local granted = #ids
-if per_second and granted > 0 then granted = allowance(rate, per_second, granted, tonumber(now)) end
+if per_second and granted > 0 then granted = take_tokens(rate, per_second, granted, tonumber(now)) end
 
 local documents = {}
 for position = 1, granted do

@@ -1,20 +1,20 @@
 -- A page of a tenant's jobs, newest first, out of one index. What the index does not tell, the texts
 -- of `needles` do: each must stand in the record's document. Ranks hold for the length of one call.
 -- Returns { 'ok', documents, id that was passed last, its place }; the id is '' at the end.
--- Protects: no call reads more than `most_read` records, or passes more than `most_passed`, however
--- few of them fit. `part` is what follows the point in the scores of those that may fit ('' : any).
--- `place` '' is the beginning, else the score among whose equals the page goes on: after `after_id`.
+-- Protects: no call reads more than `max_read` records, or passes more than `max_skipped`, however
+-- few of them fit. `model_part` is what follows the point in the scores of those that may fit ('' : any).
+-- `cursor_score` '' is the beginning, else the score among whose equals the page goes on: after `after_id`.
 -- USES: authenticate
 -- KEYS: api_key tenant index tenant_jobs
--- ARGV: now tenant_name scope low high place after_id limit part most_read most_passed ...
+-- ARGV: now tenant_name scope low high cursor_score after_id limit model_part max_read max_skipped ...
 
 local FIXED_ARGUMENTS, BATCH = 11, 200
 
 local function rank_after()
   local rank = redis.call('ZREVRANK', index, after_id)
   if rank then return rank + 1 end
-  local low_rank = redis.call('ZCOUNT', index, '(' .. place, '+inf')
-  local high_rank = low_rank + redis.call('ZCOUNT', index, place, place)
+  local low_rank = redis.call('ZCOUNT', index, '(' .. cursor_score, '+inf')
+  local high_rank = low_rank + redis.call('ZCOUNT', index, cursor_score, cursor_score)
   while low_rank < high_rank do
     local middle = math.floor((low_rank + high_rank) / 2)
     if redis.call('ZREVRANGE', index, middle, middle)[1] > after_id then
@@ -26,7 +26,7 @@ local function rank_after()
   return low_rank
 end
 
-local function fits(doc)
+local function matches_query(doc)
   for position = FIXED_ARGUMENTS + 1, #ARGV do
     if not string.find(doc, ARGV[position], 1, true) then return false end
   end
@@ -34,27 +34,27 @@ local function fits(doc)
 end
 
 if api_key ~= '' then
-  local refusal = authenticate(api_key, redis.call('HGET', tenant, 'disabled'), tenant_name, scope, now)
-  if refusal then return { refusal } end
+  local auth_error = authenticate(api_key, redis.call('HGET', tenant, 'disabled'), tenant_name, scope, now)
+  if auth_error then return { auth_error } end
 end
 
 local first = redis.call('ZCOUNT', index, '(' .. high, '+inf')
 local last = first + redis.call('ZCOUNT', index, low, high) - 1
-if place ~= '' then first = math.max(first, rank_after()) end
-local rank, stop, read, found, seen = first, math.min(last, first + tonumber(most_passed) - 1), 0, {}, ''
-limit, most_read, part = tonumber(limit), tonumber(most_read), tonumber(part)
+if cursor_score ~= '' then first = math.max(first, rank_after()) end
+local rank, stop, read, found, last_id = first, math.min(last, first + tonumber(max_skipped) - 1), 0, {}, ''
+limit, max_read, model_part = tonumber(limit), tonumber(max_read), tonumber(model_part)
 
-while rank <= stop and #found < limit and read < most_read do
+while rank <= stop and #found < limit and read < max_read do
   local batch = redis.call('ZREVRANGE', index, rank, math.min(stop, rank + BATCH - 1), 'WITHSCORES')
   for position = 1, #batch, 2 do
-    rank, seen = rank + 1, batch[position]
-    if not part or tonumber(batch[position + 1]) % 1 == part then
-      local doc = redis.call('HGET', NAMES.job .. seen, 'doc')
-      if doc and fits(doc) then found[#found + 1] = doc end
+    rank, last_id = rank + 1, batch[position]
+    if not model_part or tonumber(batch[position + 1]) % 1 == model_part then
+      local doc = redis.call('HGET', NAMES.job .. last_id, 'doc')
+      if doc and matches_query(doc) then found[#found + 1] = doc end
       read = read + 1
-      if #found == limit or read == most_read then break end
+      if #found == limit or read == max_read then break end
     end
   end
 end
 if rank > last then return { 'ok', found, '', '' } end
-return { 'ok', found, seen, redis.call('ZSCORE', tenant_jobs, seen) or '0' }
+return { 'ok', found, last_id, redis.call('ZSCORE', tenant_jobs, last_id) or '0' }

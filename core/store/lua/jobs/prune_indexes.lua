@@ -1,19 +1,19 @@
--- Takes jobs whose records are gone out of their tenant's indexes: looks at `most` of those made before
--- `horizon` (ms), oldest first, after the `passed` that are still there.
+-- Takes jobs whose records are gone out of their tenant's indexes: looks at `batch_size` of those made before
+-- `created_before` (ms), oldest first, after the `offset` entries that are still there.
 -- Returns { how many were gone, how many have been passed now ('' when all were looked at) }.
 -- Protects: indexes end with what they index; no call is long.
 -- USES: job_indexes
 -- KEYS: tenant_jobs
--- ARGV: tenant_name passed horizon most
+-- ARGV: tenant_name offset created_before batch_size
 
-local gone, first = 0, tonumber(passed)
-local found = redis.call('ZRANGE', tenant_jobs, first, first + tonumber(most) - 1, 'WITHSCORES')
+local removed, first = 0, tonumber(offset)
+local found = redis.call('ZRANGE', tenant_jobs, first, first + tonumber(batch_size) - 1, 'WITHSCORES')
 for position = 1, #found, 2 do
-  if tonumber(found[position + 1]) >= tonumber(horizon) then return { gone, '' } end
+  if tonumber(found[position + 1]) >= tonumber(created_before) then return { removed, '' } end
   if redis.call('EXISTS', NAMES.job .. found[position]) == 0 then
-    unlist(tenant_name, found[position])
-    gone = gone + 1
+    remove_from_indexes(tenant_name, found[position])
+    removed = removed + 1
   end
 end
-if #found / 2 < tonumber(most) then return { gone, '' } end
-return { gone, first + #found / 2 - gone }
+if #found / 2 < tonumber(batch_size) then return { removed, '' } end
+return { removed, first + #found / 2 - removed }

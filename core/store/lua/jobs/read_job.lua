@@ -4,11 +4,11 @@
 -- KEYS: api_key tenant job timeline job_deliveries
 -- ARGV: now tenant_name scope depth
 
-local refusal = authenticate(api_key, redis.call('HGET', tenant, 'disabled'), tenant_name, scope, now)
-if refusal then return { refusal } end
-local held = redis.call('HMGET', job, 'doc', 'polls')
-if not held[1] then return { 'not_found' } end
-local answer = { 'ok', held[1], held[2] or '0', '', {}, {} }
+local auth_error = authenticate(api_key, redis.call('HGET', tenant, 'disabled'), tenant_name, scope, now)
+if auth_error then return { auth_error } end
+local stored = redis.call('HMGET', job, 'doc', 'polls')
+if not stored[1] then return { 'not_found' } end
+local answer = { 'ok', stored[1], stored[2] or '0', '', {}, {} }
 if depth ~= 'status' then answer[4] = redis.call('HGET', job, 'output') or '' end
 if depth == 'all' then
   answer[5] = redis.call('LRANGE', timeline, 0, -1)

@@ -1,54 +1,58 @@
 -- Stores a job's next record over the version that was read, and everything that goes with it.
--- Returns 'stored', 'stale' (somebody was first; `heir_stale`: at the heir), 'no_slot' (it may not be
--- submitted yet), 'wanted' (others follow its work, which may go on: it must be handed on) or 'unknown'.
--- 'setup_changed': the callbacks were made for other endpoints than the tenant has now.
+-- Returns 'stored', 'conflict' (somebody was first; `successor_conflict`: at the successor), 'no_slot' (it may not be
+-- submitted yet), 'has_followers' (others follow its work, which may go on: it must be handed on) or 'not_found'.
+-- 'webhook_config_changed': the callbacks were made for other endpoints than the tenant has now.
 -- Protects: no reader sees half of a change; no final state without its callbacks; no slot and no
 -- money is left behind by an end.
 -- `due_at` 'keep' leaves the job's place in the index as it is: a lease that somebody holds stays.
 -- Extra KEYS are record, channel and list of each new delivery; extra ARGV are `entry_count` timeline
 -- entries and then id, doc, due and created instant, channel, life and oldest instant of each delivery.
--- With an `heir` its running work, slot and reservation go to that follower in the same step.
--- USES: wake_worker enqueue_delivery ledger zadd_batch concurrency fair_queue publish_change record_run_time unsubmitted_index dedup_index followers job_indexes batch retention transfer_work webhook_config_version
--- KEYS: job timeline due states doubts outbox job_deliveries message bell day month tenant webhooks ...
+-- With a `successor` its running work, slot and reservation go to that follower in the same step.
+-- USES: wake_worker enqueue_delivery ledger zadd_batch concurrency fair_queue publish_change record_run_time
+-- USES: unsubmitted_index dedup_index followers job_indexes batch retention transfer_work
+-- USES: webhook_config_version
+-- KEYS: job timeline due states in_doubt outbox job_deliveries message wake_queue day month tenant webhooks ...
 -- ARGV: expected id version doc before state due_at output ttl now
--- ARGV: message_name message_body message_ttl tenant_name model ended verdict cost
--- ARGV: message_template ring_due_at took kept status_before status listed_at least
--- ARGV: news worth outlives saved
--- ARGV: heir heir_expected heir_version heir_doc heir_tenant heir_entry heir_day heir_month
--- ARGV: heir_status_before heir_status heir_listed_at mark
+-- ARGV: message_name message_body message_ttl tenant_name model is_final settlement_status cost
+-- ARGV: message_template wake_due_at run_time max_run_times status_before status index_score min_ttl
+-- ARGV: notify_followers shared_cost output_expires_at saved
+-- ARGV: successor successor_expected successor_version successor_doc successor_tenant successor_entry
+-- ARGV: successor_day successor_month
+-- ARGV: successor_status_before successor_status successor_index_score config_digest
 -- ARGV: entry_count ...
 
 local FIXED_KEYS, FIXED_ARGUMENTS = 13, 43
 
 local FIELDS = {
-  'version', 'slot', 'once', 'leader', 'idempotency', 'cache_ms', 'reserved', 'batch', 'counted',
+  'version', 'slot', 'dedup_key', 'leader', 'idempotency', 'cache_ms', 'reserved', 'batch', 'batch_status',
 }
-local held = redis.call('HMGET', job, unpack(FIELDS))
-local once, leader = held[3], held[4]
-if not held[1] then return 'unknown' end
-if held[1] ~= expected then return 'stale' end
-if before == 'queued' and state == 'submitting' and held[2] ~= '1' then return 'no_slot' end
-if heir ~= '' then
-  if redis.call('HGET', NAMES.job .. heir, 'version') ~= heir_expected then return 'heir_stale' end
-elseif once and before == 'running' and (state == 'cancelling' or (state == 'expired' and verdict == 'held')) then
-  if is_followed(id) then return 'wanted' end
+local stored = redis.call('HMGET', job, unpack(FIELDS))
+local dedup_key, leader = stored[3], stored[4]
+if not stored[1] then return 'not_found' end
+if stored[1] ~= expected then return 'conflict' end
+if before == 'queued' and state == 'submitting' and stored[2] ~= '1' then return 'no_slot' end
+if successor ~= '' then
+  if redis.call('HGET', NAMES.job .. successor, 'version') ~= successor_expected then return 'successor_conflict' end
+elseif dedup_key and before == 'running'
+    and (state == 'cancelling' or (state == 'expired' and settlement_status == 'held')) then
+  if has_followers(id) then return 'has_followers' end
 end
-if setup_changed(tenant, webhooks, mark) then return 'setup_changed' end
-local dispatching = { now = now, due_at = ring_due_at, template = message_template, ttl = message_ttl }
+if webhook_config_changed(tenant, webhooks, config_digest) then return 'webhook_config_changed' end
+local wake_options = { now = now, due_at = wake_due_at, template = message_template, ttl = message_ttl }
 
 redis.call('HSET', job, 'version', version, 'doc', doc)
 if output ~= '' then redis.call('HSET', job, 'output', output) end
 if before ~= state then
   redis.call('HINCRBY', states, before, -1)
   redis.call('HINCRBY', states, state, 1)
-  note_unsent(id, before, state, now)
-  if state == 'in_doubt' then redis.call('ZADD', doubts, now, id) end
-  if before == 'in_doubt' then redis.call('ZREM', doubts, id) end
-  forget_input(tenant_name, job, state)
+  update_unsubmitted(id, before, state, now)
+  if state == 'in_doubt' then redis.call('ZADD', in_doubt, now, id) end
+  if before == 'in_doubt' then redis.call('ZREM', in_doubt, id) end
+  delete_input(tenant_name, job, state)
 end
-relist(tenant_name, id, listed_at, status_before, status)
-tell(id, version, state)
-if took ~= '' then remember_run(model, took, kept) end
+update_status_index(tenant_name, id, index_score, status_before, status)
+publish_change(id, version, state)
+if run_time ~= '' then record_run_time(model, run_time, max_run_times) end
 if due_at == '' then redis.call('ZREM', due, id) elseif due_at ~= 'keep' then redis.call('ZADD', due, due_at, id) end
 
 local position = FIXED_ARGUMENTS
@@ -56,36 +60,38 @@ for _ = 1, tonumber(entry_count) do
   position = position + 1
   redis.call('RPUSH', timeline, ARGV[position])
 end
-post_all(outbox, job_deliveries, FIXED_KEYS, position)
+enqueue_deliveries(outbox, job_deliveries, FIXED_KEYS, position)
 if message_name ~= '' then
-  ring(message, bell, message_name, message_body, message_ttl, now)
+  wake_worker(message, wake_queue, message_name, message_body, message_ttl, now)
 end
 
-local function tell_flight()
+local function update_coalescing()
   if leader then
     if before == 'following' and state ~= 'following' then unfollow(leader, id) end
     return
   end
-  if heir ~= '' then
-    inherit(once, id, held[7], {
-      id = heir, version = heir_version, doc = heir_doc, tenant = heir_tenant, entry = heir_entry,
-      windows = { heir_day, heir_month }, model = model, now = now, life = ttl,
-      place = heir_listed_at, status_before = heir_status_before, status = heir_status,
+  if successor ~= '' then
+    transfer_work(dedup_key, id, stored[7], {
+      id = successor, version = successor_version, doc = successor_doc,
+        tenant = successor_tenant, entry = successor_entry,
+      windows = { successor_day, successor_month }, model = model, now = now, ttl_seconds = ttl,
+      place = successor_index_score, status_before = successor_status_before, status = successor_status,
     })
-    pass_slot(tenant_name, heir_tenant, dispatching)
+    transfer_slot(tenant_name, successor_tenant, wake_options)
     redis.call('HDEL', job, 'slot')
-    held[2] = '0'
+    stored[2] = '0'
     return
   end
-  if before ~= state and (ended == '1' or state == 'cancelling') then stop_leading(once, id, now) end
+  if before ~= state and (is_final == '1' or state == 'cancelling') then clear_leader(dedup_key, id, now) end
   if before ~= state and state == 'succeeded' then
-    local own = tonumber(redis.call('HGET', NAMES.tenant .. tenant_name, 'result_ttl') or '') or math.huge
-    keep_result(once, id, output, worth, now, math.min(now + held[6], now + own, outlives))
+    local tenant_ttl = tonumber(redis.call('HGET', NAMES.tenant .. tenant_name, 'result_ttl') or '') or math.huge
+    cache_result(dedup_key, id, output, shared_cost, now,
+      math.min(now + stored[6], now + tenant_ttl, output_expires_at))
   end
-  if news == '1' then wake_followers(id, now) end
+  if notify_followers == '1' then wake_followers(id, now) end
 end
-if once then tell_flight() end
-note_status(job, held[8], held[9], status, now, ttl)
+if dedup_key then update_coalescing() end
+update_batch_counts(job, stored[8], stored[9], status, now, ttl)
 
 if saved ~= '' then
   for _, window in ipairs({ day, month }) do
@@ -96,18 +102,19 @@ if saved ~= '' then
   end
 end
 
-if ended == '1' then
-  book(job, { day, month }, model, verdict, cost)
-  if held[2] == '1' then
+if is_final == '1' then
+  settle(job, { day, month }, model, settlement_status, cost)
+  if stored[2] == '1' then
     redis.call('HDEL', job, 'slot')
-    give_back(tenant_name, model)
-    dispatch(4, dispatching)
+    release_slot(tenant_name, model)
+    dispatch(4, wake_options)
   else
-    leave_lane(tenant_name, model, id)
+    dequeue_job(tenant_name, model, id)
   end
-  keep(job, timeline, job_deliveries, {
-    tenant = tenant_name, ttl = ttl, now = now, due_at = due_at, least = least, followed = once and is_followed(id),
-    key = held[5],
+  set_retention(job, timeline, job_deliveries, {
+    tenant = tenant_name, ttl = ttl, now = now, due_at = due_at, min_ttl = min_ttl,
+    followed = dedup_key and has_followers(id),
+    key = stored[5],
   })
 end
 return 'stored'

@@ -1,11 +1,11 @@
 -- The word that refuses this key, or nil and its scopes when it may act within `scope`. `disabled` is the
 -- tenant's field. Notes the key's use, to the minute.
 local function authenticate(api_key, disabled, tenant_name, scope, now)
-  local known = redis.call('HMGET', api_key, 'tenant', 'expires', 'scopes', 'used')
-  if known[1] ~= tenant_name then return 'unauthenticated' end
-  if known[2] ~= '' and tonumber(known[2]) <= tonumber(now) then return 'unauthenticated' end
+  local stored = redis.call('HMGET', api_key, 'tenant', 'expires', 'scopes', 'last_used_at')
+  if stored[1] ~= tenant_name then return 'unauthenticated' end
+  if stored[2] ~= '' and tonumber(stored[2]) <= tonumber(now) then return 'unauthenticated' end
   if disabled ~= '0' then return 'unauthenticated' end
-  if scope ~= '' and not string.find(known[3], scope, 1, true) then return 'not_permitted' end
-  if tonumber(now) - (tonumber(known[4]) or 0) > 60000 then redis.call('HSET', api_key, 'used', now) end
-  return nil, known[3]
+  if scope ~= '' and not string.find(stored[3], scope, 1, true) then return 'not_permitted' end
+  if tonumber(now) - (tonumber(stored[4]) or 0) > 60000 then redis.call('HSET', api_key, 'last_used_at', now) end
+  return nil, stored[3]
 end

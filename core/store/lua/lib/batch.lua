@@ -2,25 +2,25 @@
 -- by which of them it is counted, so that nothing is counted twice. Who brings the last open job to
 -- its end marks the batch as ended, in the same step: a worker then finds it and tells of it, once.
 
-local function close_batch(batch, now, life)
+local function complete_if_finished(batch, now, ttl_seconds)
   local record = NAMES.batch .. batch
-  local held = redis.call('HMGET', record, 'in_queue', 'in_progress', 'idempotency', 'listed')
-  if tonumber(held[1]) + tonumber(held[2]) > 0 then return end
+  local stored = redis.call('HMGET', record, 'in_queue', 'in_progress', 'idempotency', 'batch_index')
+  if tonumber(stored[1]) + tonumber(stored[2]) > 0 then return end
   redis.call('HSET', record, 'finished_at', now)
   redis.call('ZADD', NAMES.batches, now, batch)
-  redis.call('EXPIRE', record, life)
-  redis.call('EXPIRE', record .. ':items', life)
-  if held[3] then redis.call('EXPIRE', held[3], life) end
-  if held[4] then redis.call('EXPIRE', held[4], life + 86400) end
+  redis.call('EXPIRE', record, ttl_seconds)
+  redis.call('EXPIRE', record .. ':items', ttl_seconds)
+  if stored[3] then redis.call('EXPIRE', stored[3], ttl_seconds) end
+  if stored[4] then redis.call('EXPIRE', stored[4], ttl_seconds + 86400) end
 end
 
 local OPEN_STATUSES = { in_queue = true, in_progress = true }
 
--- `batch` and `counted` as the job's record has them; both false for a job that came alone.
-local function note_status(job, batch, counted, status, now, life)
-  if not batch or counted == status then return end
-  redis.call('HSET', job, 'counted', status)
-  redis.call('HINCRBY', NAMES.batch .. batch, counted, -1)
+-- `batch` and `batch_status` as the job's record has them; both false for a job that came alone.
+local function update_batch_counts(job, batch, batch_status, status, now, ttl_seconds)
+  if not batch or batch_status == status then return end
+  redis.call('HSET', job, 'batch_status', status)
+  redis.call('HINCRBY', NAMES.batch .. batch, batch_status, -1)
   redis.call('HINCRBY', NAMES.batch .. batch, status, 1)
-  if not OPEN_STATUSES[status] then close_batch(batch, now, life) end
+  if not OPEN_STATUSES[status] then complete_if_finished(batch, now, ttl_seconds) end
 end

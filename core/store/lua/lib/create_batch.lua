@@ -1,41 +1,42 @@
--- A batch's own record as its jobs are taken in. `made` is what is known of it as a whole; `statuses` are
+-- A batch's own record as its jobs are taken in. `batch_fields` is what is known of it as a whole; `statuses` are
 -- those of jobs by their fates.
 
 -- What became of each item of the batch, in their order.
-local function batch_rows(items, answers, refused)
-  local rows, place = {}, 1
-  for _, one in ipairs(cjson.decode(refused)) do rows[one[1] + 1] = '? ' .. one[2] end
+local function batch_rows(items, answers, rejected)
+  local rows, position = {}, 1
+  for _, pair in ipairs(cjson.decode(rejected)) do rows[pair[1] + 1] = '? ' .. pair[2] end
   for index, item in ipairs(items) do
-    while rows[place] do place = place + 1 end
-    local no = answers[index]
-    rows[place] = item.fits and (item.id .. ' ' .. item.fate) or ('! ' .. no[2] .. ' ' .. no[3])
+    while rows[position] do position = position + 1 end
+    local rejection = answers[index]
+    rows[position] = item.is_admissible and (item.id .. ' ' .. item.cache_status)
+      or ('! ' .. rejection[2] .. ' ' .. rejection[3])
   end
   return rows
 end
 
 -- Batches whose records are gone leave the list as new ones come.
-local function list_batch(listed, batch, now)
-  for _, old in ipairs(redis.call('ZRANGE', listed, 0, 2)) do
-    if redis.call('EXISTS', NAMES.batch .. old) == 0 then redis.call('ZREM', listed, old) end
+local function index_batch(batch_index, batch, now)
+  for _, old in ipairs(redis.call('ZRANGE', batch_index, 0, 2)) do
+    if redis.call('EXISTS', NAMES.batch .. old) == 0 then redis.call('ZREM', batch_index, old) end
   end
-  redis.call('ZADD', listed, now, batch)
-  redis.call('PERSIST', listed)
+  redis.call('ZADD', batch_index, now, batch)
+  redis.call('PERSIST', batch_index)
 end
 
-local function write_batch(items, answers, statuses, made)
-  local record, counts = NAMES.batch .. made.id, { completed = 0, in_queue = 0 }
+local function write_batch(items, answers, statuses, batch_fields)
+  local record, counts = NAMES.batch .. batch_fields.id, { completed = 0, in_queue = 0 }
   for _, item in ipairs(items) do
-    local status = item.fits and statuses[item.fate]
+    local status = item.is_admissible and statuses[item.cache_status]
     if status then counts[status] = counts[status] + 1 end
   end
-  local listed = NAMES.tenant .. made.tenant .. ':batches'
-  redis.call('HSET', record, 'doc', made.doc, 'listed', listed, 'in_queue', counts.in_queue,
+  local batch_index = NAMES.tenant .. batch_fields.tenant .. ':batches'
+  redis.call('HSET', record, 'doc', batch_fields.doc, 'batch_index', batch_index, 'in_queue', counts.in_queue,
     'in_progress', 0, 'completed', counts.completed, 'failed', 0, 'cancelled', 0)
-  if made.idempotency then redis.call('HSET', record, 'idempotency', made.idempotency) end
-  local rows = batch_rows(items, answers, made.refused)
+  if batch_fields.idempotency then redis.call('HSET', record, 'idempotency', batch_fields.idempotency) end
+  local rows = batch_rows(items, answers, batch_fields.rejected)
   for first = 1, #rows, 1000 do
     redis.call('RPUSH', record .. ':items', unpack(rows, first, math.min(first + 999, #rows)))
   end
-  list_batch(listed, made.id, made.now)
-  close_batch(made.id, made.now, made.life)
+  index_batch(batch_index, batch_fields.id, batch_fields.now)
+  complete_if_finished(batch_fields.id, batch_fields.now, batch_fields.ttl_seconds)
 end

@@ -1,119 +1,119 @@
 -- Whose waiting job gets a slot next: start-time fair queueing over tenants by weight, priority and
 -- age within a tenant.
 --
--- A job waits in the lane of its tenant and its model. `turns` of a model holds the tenants that have
--- such a lane and are neither full nor paused, by tag; `heads` holds the models that are neither full
--- nor paused, by their first tenant's tag. So whatever stands first in `heads` can run: no look is in
+-- A job waits in the queue of its tenant and its model. `queue_tenants` of a model holds the tenants that have
+-- such a queue and are neither full nor paused, by tag; `queue_ready` holds the models that are neither full
+-- nor paused, by their first tenant's tag. So whatever stands first in `queue_ready` can run: no look is in
 -- vain, and nothing that may run is out of sight. A change of a tenant costs as many steps as it has
 -- models waiting; nothing here costs more with more jobs or more tenants.
 
-local function lane_of(tenant, model) return NAMES.wait .. tenant .. ':' .. model end
+local function queue_of(tenant, model) return NAMES.queue_jobs .. tenant .. ':' .. model end
 
 -- By model, the jobs with their ranks and the first rank: one after the other as they are given.
-local function ranked(jobs)
-  local lanes, age = {}, redis.call('HINCRBY', NAMES.fair, '@age', #jobs) - #jobs
+local function rank_jobs(jobs)
+  local queues, age = {}, redis.call('HINCRBY', NAMES.queue_tags, '@arrivals', #jobs) - #jobs
   for position, job in ipairs(jobs) do
     local rank = job.priority * 1e15 + age + position
-    local lane = lanes[job.model] or { first = rank, flat = {} }
-    lane.first = math.min(lane.first, rank)
-    put(lane.flat, rank, job.id)
-    lanes[job.model] = lane
+    local queue = queues[job.model] or { first = rank, flat = {} }
+    queue.first = math.min(queue.first, rank)
+    append_pair(queue.flat, rank, job.id)
+    queues[job.model] = queue
   end
-  return lanes
+  return queues
 end
 
 -- Jobs of one tenant begin to wait: of each its id, its model and its priority.
-local function wait_in_lanes(tenant, jobs)
-  local lanes = ranked(jobs)
-  for model, lane in pairs(lanes) do
-    write_scores(lane_of(tenant, model), lane.flat)
-    redis.call('ZADD', NAMES.lanes .. tenant, 'LT', lane.first, model)
+local function enqueue_jobs(tenant, jobs)
+  local queues = rank_jobs(jobs)
+  for model, queue in pairs(queues) do
+    zadd_all(queue_of(tenant, model), queue.flat)
+    redis.call('ZADD', NAMES.queue_models .. tenant, 'LT', queue.first, model)
   end
   if redis.call('HINCRBY', NAMES.waiting, tenant, #jobs) == #jobs then
-    redis.call('HSET', NAMES.fair, tenant, next_start(tenant))
+    redis.call('HSET', NAMES.queue_tags, tenant, next_start_tag(tenant))
   end
-  if closed('tenant:' .. tenant) then return end
-  local tag = redis.call('HGET', NAMES.fair, tenant)
-  for model in pairs(lanes) do
-    redis.call('ZADD', NAMES.turns .. model, tag, tenant)
-    show_model(model)
+  if is_blocked('tenant:' .. tenant) then return end
+  local tag = redis.call('HGET', NAMES.queue_tags, tenant)
+  for model in pairs(queues) do
+    redis.call('ZADD', NAMES.queue_tenants .. model, tag, tenant)
+    refresh_model(model)
   end
 end
 
-local function show_lane(tenant, model)
-  local first = redis.call('ZRANGE', lane_of(tenant, model), 0, 0, 'WITHSCORES')
+local function refresh_queue(tenant, model)
+  local first = redis.call('ZRANGE', queue_of(tenant, model), 0, 0, 'WITHSCORES')
   if first[1] then
-    redis.call('ZADD', NAMES.lanes .. tenant, first[2], model)
+    redis.call('ZADD', NAMES.queue_models .. tenant, first[2], model)
   else
-    redis.call('ZREM', NAMES.lanes .. tenant, model)
-    redis.call('ZREM', NAMES.turns .. model, tenant)
+    redis.call('ZREM', NAMES.queue_models .. tenant, model)
+    redis.call('ZREM', NAMES.queue_tenants .. model, tenant)
   end
 end
 
 -- A job that stops waiting for another reason than a slot.
-local function leave_lane(tenant, model, id)
-  if redis.call('ZREM', lane_of(tenant, model), id) == 0 then return end
-  add(NAMES.waiting, tenant, -1)
-  show_lane(tenant, model)
-  show_model(model)
+local function dequeue_job(tenant, model, id)
+  if redis.call('ZREM', queue_of(tenant, model), id) == 0 then return end
+  add_to_counter(NAMES.waiting, tenant, -1)
+  refresh_queue(tenant, model)
+  refresh_model(model)
 end
 
 -- A job that waits is wanted more urgently than it was: it keeps its age.
-local function hurry(tenant, model, id, priority)
-  local lane = lane_of(tenant, model)
-  local rank = tonumber(redis.call('ZSCORE', lane, id) or '')
+local function raise_priority(tenant, model, id, priority)
+  local queue = queue_of(tenant, model)
+  local rank = tonumber(redis.call('ZSCORE', queue, id) or '')
   if not rank or rank < (priority + 1) * 1e15 then return end
   rank = priority * 1e15 + rank % 1e15
-  redis.call('ZADD', lane, rank, id)
-  redis.call('ZADD', NAMES.lanes .. tenant, 'LT', rank, model)
+  redis.call('ZADD', queue, rank, id)
+  redis.call('ZADD', NAMES.queue_models .. tenant, 'LT', rank, model)
 end
 
-local function give_slot(tenant, model, id, bell)
+local function grant_slot(tenant, model, id, wake_options)
   redis.call('HSET', NAMES.job .. id, 'slot', 1)
-  start_jobs(tenant, { { id = id, model = model } }, bell)
+  start_jobs(tenant, { { id = id, model = model } }, wake_options)
 end
 
-local function serve(model, bell)
-  local tenant = redis.call('ZRANGE', NAMES.turns .. model, 0, 0)[1]
-  for _, lane in ipairs(redis.call('ZRANGE', NAMES.lanes .. tenant, 0, -1)) do
-    if not closed('model:' .. lane) then
-      local id = redis.call('ZPOPMIN', lane_of(tenant, lane))[1]
-      add(NAMES.waiting, tenant, -1)
-      show_lane(tenant, lane)
-      give_slot(tenant, lane, id, bell)
-      return show_model(lane)
+local function start_next_job(model, wake_options)
+  local tenant = redis.call('ZRANGE', NAMES.queue_tenants .. model, 0, 0)[1]
+  for _, candidate in ipairs(redis.call('ZRANGE', NAMES.queue_models .. tenant, 0, -1)) do
+    if not is_blocked('model:' .. candidate) then
+      local id = redis.call('ZPOPMIN', queue_of(tenant, candidate))[1]
+      add_to_counter(NAMES.waiting, tenant, -1)
+      refresh_queue(tenant, candidate)
+      grant_slot(tenant, candidate, id, wake_options)
+      return refresh_model(candidate)
     end
   end
 end
 
--- Hands out free slots, at most `most`; whoever frees slots or adds jobs calls this.
-local function dispatch(most, bell)
-  for _ = 1, most do
-    if closed('all') then return end
-    local model = redis.call('ZRANGE', NAMES.heads, 0, 0)[1]
+-- Hands out free slots, at most `max_starts`; whoever frees slots or adds jobs calls this.
+local function dispatch(max_starts, wake_options)
+  for _ = 1, max_starts do
+    if is_blocked('all') then return end
+    local model = redis.call('ZRANGE', NAMES.queue_ready, 0, 0)[1]
     if not model then return end
-    serve(model, bell)
+    start_next_job(model, wake_options)
   end
 end
 
 -- A job with a slot has ended: the slot is free for its tenant and its model.
-local function give_back(tenant, model)
-  local tenant_was, model_was = closed('tenant:' .. tenant), closed('model:' .. model)
-  for _, what in ipairs({ 'all', 'tenant:' .. tenant, 'model:' .. model }) do
-    running[what] = add(NAMES.running, what, -1)
+local function release_slot(tenant, model)
+  local tenant_was_blocked, model_was_blocked = is_blocked('tenant:' .. tenant), is_blocked('model:' .. model)
+  for _, target in ipairs({ 'all', 'tenant:' .. tenant, 'model:' .. model }) do
+    running[target] = add_to_counter(NAMES.running, target, -1)
   end
-  if tenant_was then show_tenant(tenant) end
-  if model_was then show_model(model) end
+  if tenant_was_blocked then refresh_tenant(tenant) end
+  if model_was_blocked then refresh_model(model) end
 end
 
 -- A slot goes from one tenant to another with the work that holds it, even beyond a cap. The first one's
 -- next job may run in its stead.
-local function pass_slot(from, to, bell)
+local function transfer_slot(from, to, wake_options)
   if from == to then return end
-  local was_closed = closed('tenant:' .. from)
-  running['tenant:' .. from] = add(NAMES.running, 'tenant:' .. from, -1)
-  running['tenant:' .. to] = add(NAMES.running, 'tenant:' .. to, 1)
-  if was_closed then show_tenant(from) end
-  show_tenant(to)
-  dispatch(1, bell)
+  local was_blocked = is_blocked('tenant:' .. from)
+  running['tenant:' .. from] = add_to_counter(NAMES.running, 'tenant:' .. from, -1)
+  running['tenant:' .. to] = add_to_counter(NAMES.running, 'tenant:' .. to, 1)
+  if was_blocked then refresh_tenant(from) end
+  refresh_tenant(to)
+  dispatch(1, wake_options)
 end

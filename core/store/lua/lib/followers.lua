@@ -2,14 +2,14 @@
 -- names in `leader` the job that it follows now; that is written anew when another takes the lead, so
 -- that no record of a job that has ended is needed to find it.
 
-local function follow(leader, id, finish_by)
+local function follow(leader, id, deadline)
   redis.call('HSET', NAMES.job .. id, 'leader', leader)
-  redis.call('ZADD', NAMES.followers .. leader, finish_by, id)
+  redis.call('ZADD', NAMES.followers .. leader, deadline, id)
 end
 
 local function unfollow(leader, id) redis.call('ZREM', NAMES.followers .. leader, id) end
 
-local function is_followed(id) return redis.call('EXISTS', NAMES.followers .. id) == 1 end
+local function has_followers(id) return redis.call('EXISTS', NAMES.followers .. id) == 1 end
 
 -- Followers look at their leader when it has news; they look now and then anyway.
 local function wake_followers(leader, now)
@@ -25,35 +25,36 @@ local function wake_followers(leader, now)
 end
 
 -- Spans, not instants, are told to Redis: its clock is not the gateway's.
-local function forget_at(once, until_at, now)
-  redis.call('PEXPIRE', once, string.format('%.0f', math.max(until_at - now, 0)))
+local function expire_dedup_entry(dedup_key, until_at, now)
+  redis.call('PEXPIRE', dedup_key, string.format('%.0f', math.max(until_at - now, 0)))
 end
 
 -- Nobody joins any more. What an earlier success left stays for its time.
-local function stop_leading(once, id, now)
-  if redis.call('HGET', once, 'leader') ~= id then return end
-  redis.call('HDEL', once, 'leader', 'of')
-  local until_at = redis.call('HGET', once, 'until')
-  if until_at then forget_at(once, until_at, now) end
+local function clear_leader(dedup_key, id, now)
+  if redis.call('HGET', dedup_key, 'leader') ~= id then return end
+  redis.call('HDEL', dedup_key, 'leader', 'leader_tenant')
+  local until_at = redis.call('HGET', dedup_key, 'expires_at')
+  if until_at then expire_dedup_entry(dedup_key, until_at, now) end
 end
 
-local function keep_result(once, id, output, cost, now, until_at)
+local function cache_result(dedup_key, id, output, cost, now, until_at)
   if output == '' or until_at <= tonumber(now) then return end
-  redis.call('HSET', once, 'source', id, 'output', output, 'cost', cost, 'until', string.format('%.0f', until_at))
-  if redis.call('HEXISTS', once, 'leader') == 0 then forget_at(once, until_at, now) end
+  redis.call('HSET', dedup_key, 'source', id, 'output', output, 'cost', cost,
+    'expires_at', string.format('%.0f', until_at))
+  if redis.call('HEXISTS', dedup_key, 'leader') == 0 then expire_dedup_entry(dedup_key, until_at, now) end
 end
 
 -- Whoever followed `before` follows `leader` from now on.
-local function follow_another(before, leader)
+local function move_followers(before, leader)
   local members = redis.call('ZRANGE', NAMES.followers .. before, 0, -1, 'WITHSCORES')
   for index = 1, #members, 2 do follow(leader, members[index], members[index + 1]) end
   redis.call('DEL', NAMES.followers .. before)
 end
 
--- `heir` leads in the place of `leader`: the others follow it.
-local function succeed(once, leader, heir, heir_tenant)
-  unfollow(leader, heir)
-  redis.call('HDEL', NAMES.job .. heir, 'leader')
-  follow_another(leader, heir)
-  lead(once, heir, heir_tenant, true)
+-- `successor` leads in the place of `leader`: the others follow it.
+local function replace_leader(dedup_key, leader, successor, successor_tenant)
+  unfollow(leader, successor)
+  redis.call('HDEL', NAMES.job .. successor, 'leader')
+  move_followers(leader, successor)
+  set_leader(dedup_key, successor, successor_tenant, true)
 end

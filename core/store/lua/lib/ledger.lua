@@ -1,14 +1,14 @@
 -- Books what a job's money has come to in its tenant's windows; only differences are added, so that
 -- saying the same twice books once. reserved = settled + released + held, always. A window whose time
 -- is over stays gone: it would come back without one.
--- `verdict` is 'held', 'free', 'spent' (at `cost`) or 'estimated' (spent, nobody will say how much).
-local function book(job, windows, model, verdict, cost)
-  local booked = redis.call('HMGET', job, 'reserved', 'settled', 'released')
-  local before = { tonumber(booked[1] or 0), tonumber(booked[2] or 0), tonumber(booked[3] or 0) }
+-- `settlement_status` is 'held', 'free', 'spent' (at `cost`) or 'estimated' (spent, nobody will say how much).
+local function settle(job, windows, model, settlement_status, cost)
+  local totals = redis.call('HMGET', job, 'reserved', 'settled', 'released')
+  local before = { tonumber(totals[1] or 0), tonumber(totals[2] or 0), tonumber(totals[3] or 0) }
   local reserved, settled, released = before[1], 0, 0
-  if verdict == 'free' then released = reserved end
-  if verdict == 'estimated' then settled = reserved end
-  if verdict == 'spent' then
+  if settlement_status == 'free' then released = reserved end
+  if settlement_status == 'estimated' then settled = reserved end
+  if settlement_status == 'spent' then
     settled = tonumber(cost)
     reserved = math.max(reserved, settled)
     released = reserved - settled

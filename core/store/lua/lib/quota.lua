@@ -10,15 +10,15 @@ local NUMBERS = 13
 
 -- A limit that is not set is not there. The first `NUMBERS` are numbers, the others words.
 local function read_policy(tenant)
-  local held, policy = redis.call('HMGET', tenant, unpack(FIELDS)), {}
-  for at = 1, NUMBERS do policy[FIELDS[at]] = tonumber(held[at]) end
+  local stored, policy = redis.call('HMGET', tenant, unpack(FIELDS)), {}
+  for at = 1, NUMBERS do policy[FIELDS[at]] = tonumber(stored[at]) end
   for at = NUMBERS + 1, #FIELDS do
-    if held[at] ~= '' then policy[FIELDS[at]] = held[at] or nil end
+    if stored[at] ~= '' then policy[FIELDS[at]] = stored[at] or nil end
   end
   return policy
 end
 
-local function refusal(policy, retry_after) return { policy, retry_after or -1 } end
+local function reject(policy, retry_after) return { policy, retry_after or -1 } end
 
 local function add_row(rows, policy, limit, remaining, reset)
   local last = #rows
@@ -28,7 +28,7 @@ end
 -- Whether an id is as a pattern of core.tenants.limits.lua_pattern says. The parts between its stars are looked
 -- for one after the other, each as far left as it goes: one `find` for the whole would try all ways to
 -- place them, and whoever chooses the id would choose how many there are.
-local function fits(model, pattern)
+local function matches_pattern(model, pattern)
   local from, at = 1, 1
   while true do
     local star = string.find(pattern, '.*', at, true)
@@ -38,38 +38,38 @@ local function fits(model, pattern)
   end
 end
 
-local function find_fitting(patterns, model)
+local function matches_any_pattern(patterns, model)
   for pattern in string.gmatch(patterns, '[^\n]+') do
-    if fits(model, pattern) then return true end
+    if matches_pattern(model, pattern) then return true end
   end
   return false
 end
 
-local allowed = {}
+local allowed_models = {}
 
 -- The items of a batch are mostly of few models: each is looked for once.
-local function may_use(patterns, model)
-  if allowed[model] == nil then allowed[model] = find_fitting(patterns, model) end
-  return allowed[model]
+local function is_model_allowed(patterns, model)
+  if allowed_models[model] == nil then allowed_models[model] = matches_any_pattern(patterns, model) end
+  return allowed_models[model]
 end
 
 -- What is reserved for a request at `price`, '' where nobody knows it.
 local function amount_of(policy, price) return tonumber(price) or policy.unknown_price_counts or 0 end
 
-local function read_purse(wallet)
-  local purse = redis.call('HMGET', wallet, 'balance', 'floor')
-  return { balance = tonumber(purse[1]), floor = tonumber(purse[2]) }
+local function read_account(account_balance)
+  local account = redis.call('HMGET', account_balance, 'balance', 'minimum')
+  return { balance = tonumber(account[1]), minimum = tonumber(account[2]) }
 end
 
 -- What concerns one paid request alone, whatever was spent before.
-local function check_price(policy, purse, price, amount, rows)
-  if price == '' and policy.unknown_price == 'refuse' then return refusal('unknown-price') end
-  local most = policy.usd_per_request
-  if most then
-    add_row(rows, 'usd-per-request', most, most, 0)
-    if amount > most then return refusal('usd-per-request') end
+local function check_price(policy, account, price, amount, rows)
+  if price == '' and policy.unknown_price == 'refuse' then return reject('unknown-price') end
+  local max_amount = policy.usd_per_request
+  if max_amount then
+    add_row(rows, 'usd-per-request', max_amount, max_amount, 0)
+    if amount > max_amount then return reject('usd-per-request') end
   end
-  if purse.balance and purse.floor and purse.balance < purse.floor then return refusal('wallet') end
+  if account.balance and account.minimum and account.balance < account.minimum then return reject('wallet') end
   return nil
 end
 
@@ -90,17 +90,17 @@ local function check_rate(policy, before, now, rows)
   if not limit then return nil, nil end
   if limit <= 0 then
     add_row(rows, 'requests-per-minute', 0, 0, 0)
-    return refusal('requests-per-minute'), nil
+    return reject('requests-per-minute'), nil
   end
   local interval = 60000 / limit
   local tolerance = math.max(policy.burst or limit, 1) * interval
   local arrival = before + interval
   local early, slack = arrival - tolerance - now, math.min(0.5, interval / 2)
-  local refused = early > slack
-  local taken = refused and before or arrival
-  local room = math.floor((now + tolerance - taken + slack) / interval)
-  add_row(rows, 'requests-per-minute', limit, math.max(room, 0), math.ceil((taken - now) / 1000) * 1000)
-  if refused then return refusal('requests-per-minute', early), nil end
+  local rejected = early > slack
+  local next_arrival = rejected and before or arrival
+  local available = math.floor((now + tolerance - next_arrival + slack) / interval)
+  add_row(rows, 'requests-per-minute', limit, math.max(available, 0), math.ceil((next_arrival - now) / 1000) * 1000)
+  if rejected then return reject('requests-per-minute', early), nil end
   return nil, arrival
 end
 
@@ -109,12 +109,12 @@ local function read_window(window)
   return { jobs = tonumber(used[1]) or 0, usd = (tonumber(used[2]) or 0) - (tonumber(used[3]) or 0) }
 end
 
--- `more` nil: this one does not count here, and the row only tells.
-local function check_count(name, limit, used, more, reset, rows)
+-- `increment` nil: this one does not count here, and the row only tells.
+local function check_count(name, limit, used, increment, reset, rows)
   if not limit then return nil end
-  local remaining = limit - used - (more or 0)
+  local remaining = limit - used - (increment or 0)
   add_row(rows, name, limit, math.max(remaining, 0), reset)
-  if remaining < 0 and more then return refusal(name, reset) end
+  if remaining < 0 and increment then return reject(name, reset) end
   return nil
 end
 

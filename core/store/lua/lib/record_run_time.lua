@@ -1,6 +1,6 @@
--- Keep how long a model's run took (ms), the last `kept` of them; the count tells readers of news.
-local function remember_run(model, took, kept)
-  redis.call('LPUSH', NAMES.runs .. model, took)
-  redis.call('LTRIM', NAMES.runs .. model, 0, kept - 1)
+-- Keep how long a model's run took (ms), the last `max_run_times` of them; the count tells readers of news.
+local function record_run_time(model, run_time, max_run_times)
+  redis.call('LPUSH', NAMES.runs .. model, run_time)
+  redis.call('LTRIM', NAMES.runs .. model, 0, max_run_times - 1)
   redis.call('HINCRBY', NAMES.run_counts, model, 1)
 end

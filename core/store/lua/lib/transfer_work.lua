@@ -1,20 +1,21 @@
 -- A follower takes over running work whose own caller has gone: upstream id, slot, money and all.
-local function inherit(once, leader, reserved, heir)
-  local record = NAMES.job .. heir.id
-  succeed(once, leader, heir.id, heir.tenant)
-  redis.call('HSET', record, 'version', heir.version, 'doc', heir.doc, 'slot', 1)
+local function transfer_work(dedup_key, leader, reserved, successor)
+  local record = NAMES.job .. successor.id
+  replace_leader(dedup_key, leader, successor.id, successor.tenant)
+  redis.call('HSET', record, 'version', successor.version, 'doc', successor.doc, 'slot', 1)
   redis.call('HINCRBY', record, 'reserved', reserved)
-  forget_input(heir.tenant, record, 'running')
-  for _, window in ipairs(heir.windows) do
+  delete_input(successor.tenant, record, 'running')
+  for _, window in ipairs(successor.windows) do
     redis.call('HINCRBY', window, 'reserved', reserved)
-    redis.call('HINCRBY', window, 'reserved|' .. heir.model, reserved)
+    redis.call('HINCRBY', window, 'reserved|' .. successor.model, reserved)
   end
-  redis.call('RPUSH', record .. ':timeline', heir.entry)
+  redis.call('RPUSH', record .. ':timeline', successor.entry)
   redis.call('HINCRBY', NAMES.states, 'following', -1)
   redis.call('HINCRBY', NAMES.states, 'running', 1)
-  redis.call('ZADD', NAMES.due, heir.now, heir.id)
-  relist(heir.tenant, heir.id, heir.place, heir.status_before, heir.status)
-  tell(heir.id, heir.version, 'running')
-  local held = redis.call('HMGET', record, 'batch', 'counted')
-  note_status(record, held[1], held[2], heir.status, heir.now, heir.life)
+  redis.call('ZADD', NAMES.due, successor.now, successor.id)
+  update_status_index(successor.tenant, successor.id, successor.index_score,
+    successor.status_before, successor.status)
+  publish_change(successor.id, successor.version, 'running')
+  local stored = redis.call('HMGET', record, 'batch', 'batch_status')
+  update_batch_counts(record, stored[1], stored[2], successor.status, successor.now, successor.ttl_seconds)
 end

@@ -1,7 +1,7 @@
 -- Hands out slots that are free, whatever freed them (limits that were raised, say), at most 100.
 -- KEYS: running
 -- USES: zadd_batch concurrency fair_queue
--- ARGV: now message_template message_ttl ring_due_at
+-- ARGV: now message_template message_ttl wake_due_at
 
-dispatch(100, { now = now, due_at = ring_due_at, template = message_template, ttl = message_ttl })
+dispatch(100, { now = now, due_at = wake_due_at, template = message_template, ttl = message_ttl })
 return redis.call('HGET', running, 'all') or '0'

@@ -2,7 +2,7 @@
 -- in turn; '' takes a limit away, and what is not named stays. Returns 1.
 -- USES: zadd_batch concurrency fair_queue
 -- KEYS: limits
--- ARGV: now message_template message_ttl ring_due_at ...
+-- ARGV: now message_template message_ttl wake_due_at ...
 
 for position = 5, #ARGV, 2 do
   if ARGV[position + 1] == '' then
@@ -13,7 +13,7 @@ for position = 5, #ARGV, 2 do
 end
 for position = 5, #ARGV, 2 do
   local model = string.match(ARGV[position], '^model:(.*)$')
-  if model then show_model(model) end
+  if model then refresh_model(model) end
 end
-dispatch(100, { now = now, due_at = ring_due_at, template = message_template, ttl = message_ttl })
+dispatch(100, { now = now, due_at = wake_due_at, template = message_template, ttl = message_ttl })
 return 1

@@ -2,11 +2,11 @@
 -- what that frees. Returns 1.
 -- USES: zadd_batch concurrency fair_queue
 -- KEYS: pauses
--- ARGV: what paused_now now message_template message_ttl ring_due_at
+-- ARGV: target paused_now now message_template message_ttl wake_due_at
 
-redis.call(paused_now == '1' and 'SADD' or 'SREM', pauses, what)
-local kind, name = string.match(what, '^(%a+):?(.*)$')
-if kind == 'tenant' then show_tenant(name) end
-if kind == 'model' then show_model(name) end
-dispatch(100, { now = now, due_at = ring_due_at, template = message_template, ttl = message_ttl })
+redis.call(paused_now == '1' and 'SADD' or 'SREM', pauses, target)
+local kind, name = string.match(target, '^(%a+):?(.*)$')
+if kind == 'tenant' then refresh_tenant(name) end
+if kind == 'model' then refresh_model(name) end
+dispatch(100, { now = now, due_at = wake_due_at, template = message_template, ttl = message_ttl })
 return 1

@@ -5,6 +5,6 @@
 
 local per_second = tonumber(redis.call('HGET', limits, 'submits_per_second') or '')
 if not per_second then return '0' end
-local granted, from = allowance(rate, per_second, 1, tonumber(now))
+local granted, retry_at = take_tokens(rate, per_second, 1, tonumber(now))
 if granted == 1 then return '0' end
-return string.format('%.0f', math.ceil(from))
+return string.format('%.0f', math.ceil(retry_at))

@@ -2,11 +2,11 @@
 -- What a raised cap frees is handed out. Returns 1 or 0.
 -- USES: zadd_batch concurrency fair_queue
 -- KEYS: tenant tenants
--- ARGV: expected name now message_template message_ttl ring_due_at ...
+-- ARGV: expected name now message_template message_ttl wake_due_at ...
 
 if redis.call('HGET', tenant, 'version') ~= expected then return 0 end
 if redis.call('SISMEMBER', tenants, name) == 0 then return 0 end
 redis.call('HSET', tenant, unpack(ARGV, 7))
-show_tenant(name)
-dispatch(100, { now = now, due_at = ring_due_at, template = message_template, ttl = message_ttl })
+refresh_tenant(name)
+dispatch(100, { now = now, due_at = wake_due_at, template = message_template, ttl = message_ttl })
 return 1

@@ -5,7 +5,7 @@
 -- channel, life and oldest instant.
 -- USES: enqueue_delivery
 -- KEYS: webhooks outbox replays replay ...
--- ARGV: expected version doc replay_expected replay_version replay_doc tenant_name now life ...
+-- ARGV: expected version doc replay_expected replay_version replay_doc tenant_name now ttl_seconds ...
 
 local FIXED_KEYS, FIXED_ARGUMENTS = 4, 9
 
@@ -13,10 +13,10 @@ if (redis.call('HGET', webhooks, 'version') or '0') ~= expected then return 0 en
 if replay_doc ~= '' then
   if (redis.call('HGET', replay, 'version') or '0') ~= replay_expected then return 0 end
   redis.call('HSET', replay, 'version', replay_version, 'doc', replay_doc)
-  redis.call('EXPIRE', replay, life)
+  redis.call('EXPIRE', replay, ttl_seconds)
   redis.call('ZADD', replays, now, tenant_name)
 end
 redis.call('HSET', webhooks, 'version', version, 'doc', doc)
 
-post_all(outbox, nil, FIXED_KEYS, FIXED_ARGUMENTS)
+enqueue_deliveries(outbox, nil, FIXED_KEYS, FIXED_ARGUMENTS)
 return 1

@@ -4,33 +4,33 @@
 -- Keys of channels and callbacks are made here, since only the outbox knows their names.
 -- USES: delivery_queue
 -- KEYS: outbox
--- ARGV: now lease room at_once channel_prefix delivery_prefix
+-- ARGV: now lease limit max_concurrency queue_prefix delivery_prefix
 
-local ready = redis.call('ZRANGEBYSCORE', outbox, '-inf', now, 'LIMIT', 0, room)
-local share = math.ceil(tonumber(room) / math.max(#ready, 1))
+local ready = redis.call('ZRANGEBYSCORE', outbox, '-inf', now, 'LIMIT', 0, limit)
+local share = math.ceil(tonumber(limit) / math.max(#ready, 1))
 local answer = {}
 
-for _, channel in ipairs(ready) do
-  local waiting = channel_prefix .. channel
-  local busy, state = waiting .. ':busy', waiting .. ':state'
-  for _, id in ipairs(redis.call('ZRANGEBYSCORE', busy, '-inf', now)) do
-    redis.call('ZREM', busy, id)
-    redis.call('ZADD', waiting, now, id)
+for _, queue_name in ipairs(ready) do
+  local delivery_queue = queue_prefix .. queue_name
+  local in_flight, circuit = delivery_queue .. ':in_flight', delivery_queue .. ':circuit'
+  for _, id in ipairs(redis.call('ZRANGEBYSCORE', in_flight, '-inf', now)) do
+    redis.call('ZREM', in_flight, id)
+    redis.call('ZADD', delivery_queue, now, id)
   end
-  local held = redis.call('HMGET', state, 'until', 'at_once', 'doc')
-  local free = tonumber(held[2] or at_once) - redis.call('ZCARD', busy)
-  local take = math.min(share, free, tonumber(room) - #answer / 2)
-  if take > 0 and tonumber(held[1] or 0) <= tonumber(now) then
-    for _, id in ipairs(redis.call('ZRANGEBYSCORE', waiting, '-inf', now, 'LIMIT', 0, take)) do
+  local stored = redis.call('HMGET', circuit, 'paused_until', 'max_concurrency', 'doc')
+  local available = tonumber(stored[2] or max_concurrency) - redis.call('ZCARD', in_flight)
+  local take = math.min(share, available, tonumber(limit) - #answer / 2)
+  if take > 0 and tonumber(stored[1] or 0) <= tonumber(now) then
+    for _, id in ipairs(redis.call('ZRANGEBYSCORE', delivery_queue, '-inf', now, 'LIMIT', 0, take)) do
       local doc = redis.call('HGET', delivery_prefix .. id, 'doc')
-      redis.call('ZREM', waiting, id)
+      redis.call('ZREM', delivery_queue, id)
       if doc then
-        redis.call('ZADD', busy, lease, id)
+        redis.call('ZADD', in_flight, lease, id)
         answer[#answer + 1] = doc
-        answer[#answer + 1] = held[3] or ''
+        answer[#answer + 1] = stored[3] or ''
       end
     end
   end
-  place(outbox, channel, waiting, busy, state, now, at_once)
+  reschedule_queue(outbox, queue_name, delivery_queue, in_flight, circuit, now, max_concurrency)
 end
 return answer

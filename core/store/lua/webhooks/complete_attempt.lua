@@ -1,33 +1,37 @@
 -- Stores what became of a claimed callback over the version that was read, gives its place in the
 -- channel back, and stores the channel's breaker unless somebody changed that meanwhile.
--- Returns { 'stored', 'stale' or 'unknown', whether the breaker was stored (1) or must be learnt anew (0) }.
--- Protects: a result outlives its last callback: a job's record, timeline and list live on for `least`
+-- Returns { 'stored', 'conflict' or 'not_found', whether the breaker was stored (1) or must be learnt anew (0) }.
+-- Protects: a result outlives its last callback: a job's record, timeline and list live on for `min_ttl`
 -- ms. `job_id` is '' for what is about no job.
 -- USES: delivery_queue retention
--- KEYS: delivery attempts outbox waiting busy state job timeline job_deliveries
--- ARGV: expected id version doc due_at attempt entry life now least job_id
--- ARGV: channel at_once channel_expected channel_version channel_doc channel_until channel_at_once
+-- KEYS: delivery attempts outbox delivery_queue in_flight circuit job timeline job_deliveries
+-- ARGV: expected id version doc due_at attempt entry ttl_seconds now min_ttl job_id
+-- ARGV: queue_name max_concurrency circuit_expected circuit_version circuit_doc circuit_until
+-- ARGV: circuit_max_concurrency
 
-local verdict = 'stored'
-local held = redis.call('HGET', delivery, 'version')
-if not held then verdict = 'unknown' elseif held ~= expected then verdict = 'stale' end
-redis.call('ZREM', busy, id)
+local result = 'stored'
+local stored = redis.call('HGET', delivery, 'version')
+if not stored then result = 'not_found' elseif stored ~= expected then result = 'conflict' end
+redis.call('ZREM', in_flight, id)
 
-if verdict == 'stored' then
+if result == 'stored' then
   redis.call('HSET', delivery, 'version', version, 'doc', doc)
-  if due_at ~= '' then redis.call('ZADD', waiting, due_at, id) else redis.call('ZREM', waiting, id) end
+  if due_at ~= '' then redis.call('ZADD', delivery_queue, due_at, id) else redis.call('ZREM', delivery_queue, id) end
 end
-if verdict ~= 'unknown' and attempt ~= '' then
+if result ~= 'not_found' and attempt ~= '' then
   redis.call('RPUSH', attempts, attempt)
   redis.call('RPUSHX', timeline, entry)
-  redis.call('EXPIRE', delivery, life)
-  redis.call('EXPIRE', attempts, life)
+  redis.call('EXPIRE', delivery, ttl_seconds)
+  redis.call('EXPIRE', attempts, ttl_seconds)
 end
 if job_id ~= '' then
-  live_on(job, timeline, job_deliveries, tonumber(least))
-  if verdict == 'stored' and due_at == '' then release(job, timeline, job_deliveries, job_id, now, tonumber(least)) end
+  extend_ttl(job, timeline, job_deliveries, tonumber(min_ttl))
+  if result == 'stored' and due_at == '' then
+    apply_tenant_ttl(job, timeline, job_deliveries, job_id, now, tonumber(min_ttl))
+  end
 end
 
-local learnt = move(state, channel_expected, channel_version, channel_doc, channel_until, channel_at_once, life)
-place(outbox, channel, waiting, busy, state, now, at_once)
-return { verdict, learnt and 1 or 0 }
+local circuit_stored = store_circuit(
+  circuit, circuit_expected, circuit_version, circuit_doc, circuit_until, circuit_max_concurrency, ttl_seconds)
+reschedule_queue(outbox, queue_name, delivery_queue, in_flight, circuit, now, max_concurrency)
+return { result, circuit_stored and 1 or 0 }

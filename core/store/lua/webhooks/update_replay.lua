@@ -1,11 +1,11 @@
 -- Stores how far a tenant's replay is over the version that was read; with no `due` it has ended.
 -- Returns 1 or 0.
 -- KEYS: replay replays
--- ARGV: expected version doc tenant_name due life
+-- ARGV: expected version doc tenant_name due ttl_seconds
 
 if (redis.call('HGET', replay, 'version') or '0') ~= expected then return 0 end
 redis.call('HSET', replay, 'version', version, 'doc', doc)
-redis.call('EXPIRE', replay, life)
+redis.call('EXPIRE', replay, ttl_seconds)
 if due == '' then
   redis.call('ZREM', replays, tenant_name)
 else

@@ -12,31 +12,31 @@ from arq.jobs import deserialize_job
 
 from core.clock import to_ms
 from core.jobs.job import JobState
-from core.store.wake_queue import ADVANCE, ANY_VERSION, MESSAGE_LIFE, is_meant, ring_for
+from core.store.wake_queue import ANY_VERSION, MESSAGE_TTL, WAKE_FUNCTION, is_current, wake_message
 from tests.builders import NOW, SECOND, job
 
 
 def test_arq_reads_the_job_and_its_version_from_it() -> None:
-    message = ring_for(job(version=7), NOW)
+    message = wake_message(job(version=7), NOW)
     read = deserialize_job(message.body, deserializer=orjson.loads)
-    assert (read.function, tuple(read.args), read.kwargs) == (ADVANCE, ("req_1", 7), {})
+    assert (read.function, tuple(read.args), read.kwargs) == (WAKE_FUNCTION, ("req_1", 7), {})
     assert to_ms(read.enqueue_time) == to_ms(NOW)
 
 
 def test_it_lies_where_arq_looks_for_it() -> None:
-    message = ring_for(job(version=7), NOW)
+    message = wake_message(job(version=7), NOW)
     assert message.key == job_key_prefix + message.name
 
 
 def test_the_same_version_rings_by_the_same_name_and_the_next_by_another() -> None:
-    first = ring_for(job(version=1), NOW)
-    assert ring_for(job(version=1), NOW + SECOND).name == first.name
-    assert ring_for(job(JobState.RUNNING, version=2), NOW).name != first.name
-    assert ring_for(job(id="req_2", version=1), NOW).name != first.name
+    first = wake_message(job(version=1), NOW)
+    assert wake_message(job(version=1), NOW + SECOND).name == first.name
+    assert wake_message(job(JobState.RUNNING, version=2), NOW).name != first.name
+    assert wake_message(job(id="req_2", version=1), NOW).name != first.name
 
 
 def test_it_lives_an_hour() -> None:
-    assert MESSAGE_LIFE == 3600 * SECOND
+    assert MESSAGE_TTL == 3600 * SECOND
 
 
 @pytest.mark.parametrize(
@@ -46,12 +46,12 @@ def test_it_lives_an_hour() -> None:
         (2, {}, False),
         (ANY_VERSION, {}, True),
         (ANY_VERSION, {"version": 3}, True),
-        (ANY_VERSION, {"state": JobState.SUBMITTING, "holder": "w"}, False),
-        (ANY_VERSION, {"holder": "w"}, False),
-        (ANY_VERSION, {"state": JobState.RUNNING, "holder": "w"}, False),
+        (ANY_VERSION, {"state": JobState.SUBMITTING, "lease_holder": "w"}, False),
+        (ANY_VERSION, {"lease_holder": "w"}, False),
+        (ANY_VERSION, {"state": JobState.RUNNING, "lease_holder": "w"}, False),
     ],
 )
 def test_a_dispatchers_late_ring_is_not_taken_for_a_workers_death(
     version: int, changes: dict[str, Any], *, meant: bool
 ) -> None:
-    assert is_meant(version, replace(job(), **changes)) is meant
+    assert is_current(version, replace(job(), **changes)) is meant

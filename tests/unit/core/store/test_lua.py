@@ -7,9 +7,9 @@ from typing import Any, Final
 
 import pytest
 
-from core.store.client import Argument, Wire
+from core.store.client import Argument, RedisClient
 from core.store.connection import ScriptMissing
-from core.store.scripts import Scripts, compile_script, read_scripts
+from core.store.scripts import LuaScripts, compile_script, load_scripts
 
 SOURCE: Final = """-- Does something.
 -- USES: ring
@@ -18,26 +18,26 @@ SOURCE: Final = """-- Does something.
 -- ARGV: ttl ...
 return 1
 """
-SCRIPTS: Final = read_scripts()
+SCRIPTS: Final = load_scripts()
 PLAIN: Final = "-- KEYS: record\n-- ARGV: expected\nreturn 0\n"
 
 
-class FakeWire(Wire):
+class FakeRedisClient(RedisClient):
     """Answers from a script's text, once it was given it."""
 
     def __init__(self) -> None:
         """Knows no script."""
-        self.asked: list[tuple[Argument, ...]] = []
-        self.known: set[str] = set()
+        self.sent: list[tuple[Argument, ...]] = []
+        self.loaded: set[str] = set()
 
     async def execute(self, *command: Argument) -> Any:  # noqa: ANN401 - as the real one
         """Refuse a digest whose text never came."""
-        self.asked.append(command)
+        self.sent.append(command)
         name, what = command[0], str(command[1])
-        if name == "EVALSHA" and what not in self.known:
+        if name == "EVALSHA" and what not in self.loaded:
             raise ScriptMissing
         if name == "EVAL":
-            self.known.add(hashlib.sha1(what.encode(), usedforsecurity=False).hexdigest())
+            self.loaded.add(hashlib.sha1(what.encode(), usedforsecurity=False).hexdigest())
         return name
 
 
@@ -104,7 +104,7 @@ def test_an_unknown_part_is_an_error_at_once() -> None:
     ],
 )
 def test_a_call_that_fits_passes(keys: list[str], arguments: list[Argument]) -> None:
-    compile_script("x", SOURCE, {"ring": ""}).check(keys, arguments)
+    compile_script("x", SOURCE, {"ring": ""}).check_call(keys, arguments)
 
 
 @pytest.mark.parametrize(
@@ -121,16 +121,16 @@ def test_a_call_that_does_not_fit_is_refused(
     source: str, keys: list[str], arguments: list[Argument], said: str
 ) -> None:
     with pytest.raises(ValueError, match=said):
-        compile_script("x", source, {"ring": ""}).check(keys, arguments)
+        compile_script("x", source, {"ring": ""}).check_call(keys, arguments)
 
 
 async def test_a_script_is_sent_as_text_once_and_then_by_digest() -> None:
-    wire = FakeWire()
+    wire = FakeRedisClient()
     script = compile_script("x", PLAIN, {})
-    scripts = Scripts(wire, {"x": script})
+    scripts = LuaScripts(wire, {"x": script})
     assert await scripts.call("x", ["r"], [1]) == "EVAL"
     assert await scripts.call("x", ["r"], [2]) == "EVALSHA"
-    assert wire.asked == [
+    assert wire.sent == [
         ("EVALSHA", script.sha, 1, "r", 1),
         ("EVAL", script.text, 1, "r", 1),
         ("EVALSHA", script.sha, 1, "r", 2),
@@ -138,11 +138,11 @@ async def test_a_script_is_sent_as_text_once_and_then_by_digest() -> None:
 
 
 async def test_a_wrong_call_never_reaches_redis() -> None:
-    wire = FakeWire()
-    scripts = Scripts(wire, {"x": compile_script("x", PLAIN, {})})
+    wire = FakeRedisClient()
+    scripts = LuaScripts(wire, {"x": compile_script("x", PLAIN, {})})
     with pytest.raises(ValueError, match="got 0"):
         await scripts.call("x", [], [1])
-    assert wire.asked == []
+    assert wire.sent == []
 
 
 @pytest.mark.parametrize("name", sorted(SCRIPTS))

@@ -4,27 +4,27 @@ from __future__ import annotations
 
 from typing import Any
 
-from core.store.client import Argument, Wire
-from core.store.scripts import Scripts, read_scripts
+from core.store.client import Argument, RedisClient
+from core.store.scripts import LuaScripts, load_scripts
 from core.store.tenants import TenantStore
 from tests.fakes.clock import FakeClock
 
 
-class CountingWire(Wire):
+class RecordingRedisClient(RedisClient):
     """Says yes to every command, and keeps its first word."""
 
     def __init__(self) -> None:
         """Nothing was asked."""
-        self.asked: list[Argument] = []
+        self.sent: list[Argument] = []
 
     async def execute(self, *command: Argument) -> Any:  # noqa: ANN401 - as the real one
         """One more command."""
-        self.asked.append(command[0])
+        self.sent.append(command[0])
         return 1
 
 
 async def test_revoking_is_one_command() -> None:
-    wire = CountingWire()
-    store = TenantStore(wire, Scripts(wire, read_scripts()), FakeClock())
+    wire = RecordingRedisClient()
+    store = TenantStore(wire, LuaScripts(wire, load_scripts()), FakeClock())
     assert await store.revoke_key("ads", "digest")
-    assert wire.asked == ["EVALSHA"]
+    assert wire.sent == ["EVALSHA"]

@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from core.store.tenants import tenant_fields
-from core.tenants.cache_policy import CacheMode, ReusePolicy
+from core.tenants.cache_policy import CacheMode, TenantCachePolicy
 from tests.builders import tenant
 
 USUAL = {
@@ -22,19 +22,19 @@ USUAL = {
 @pytest.mark.parametrize(
     ("reuse", "written"),
     [
-        (ReusePolicy(), {}),
-        (ReusePolicy(CacheMode.USE), {"cache": "use"}),
-        (ReusePolicy(CacheMode.OFF), {"cache": "off"}),
-        (ReusePolicy(lifetime=timedelta(days=7)), {"cache_ms": 604_800_000}),
-        (ReusePolicy(lifetime=timedelta(seconds=1.5)), {"cache_ms": 1500}),
-        (ReusePolicy(shared=True), {"cache_shared": "1"}),
-        (ReusePolicy(idempotency_required=True), {"idempotency_required": "1"}),
-        (ReusePolicy(promote=True), {"promote": "1"}),
+        (TenantCachePolicy(), {}),
+        (TenantCachePolicy(CacheMode.USE), {"cache": "use"}),
+        (TenantCachePolicy(CacheMode.OFF), {"cache": "off"}),
+        (TenantCachePolicy(lifetime=timedelta(days=7)), {"cache_ms": 604_800_000}),
+        (TenantCachePolicy(lifetime=timedelta(seconds=1.5)), {"cache_ms": 1500}),
+        (TenantCachePolicy(shared=True), {"cache_shared": "1"}),
+        (TenantCachePolicy(idempotency_required=True), {"idempotency_required": "1"}),
+        (TenantCachePolicy(promote=True), {"promote": "1"}),
     ],
 )
 def test_what_a_tenant_may_share_is_written_plainly(
-    reuse: ReusePolicy, written: dict[str, object]
+    reuse: TenantCachePolicy, written: dict[str, object]
 ) -> None:
-    parts = tenant_fields(tenant(reuse=reuse))
+    parts = tenant_fields(tenant(cache_policy=reuse))
     fields = dict(zip(parts[::2], parts[1::2], strict=True))
     assert {name: fields[name] for name in USUAL} == USUAL | written

@@ -11,22 +11,22 @@ import pytest
 
 from core.errors import InvalidInput
 from core.money import MicroUsd
-from core.tenants.cache_policy import CacheMode, ReusePolicy
+from core.tenants.cache_policy import CacheMode, TenantCachePolicy
 from core.tenants.limits import Limits, Priority, UnknownPrice
 from core.tenants.tenant import DoubtPolicy
 from core.webhooks.url_policy import TargetPolicy
 from service.tenants.settings import (
     ATTRIBUTES,
+    CACHE_FIELDS,
     FIELDS,
     LIMIT_FIELDS,
-    OWN_FIELDS,
-    REUSE_FIELDS,
+    TENANT_FIELDS,
     Difference,
     TenantSettings,
-    differences,
-    read_fields,
-    show_fields,
-    told,
+    diff_settings,
+    format_differences,
+    parse_settings,
+    settings_representation,
 )
 
 PLAIN = TenantSettings()
@@ -59,14 +59,16 @@ FULL: dict[str, Any] = {
 
 
 def read(**raw: Any) -> TenantSettings:  # noqa: ANN401 - any JSON
-    return read_fields(raw, PLAIN, TargetPolicy())
+    return parse_settings(raw, PLAIN, TargetPolicy())
 
 
 def test_the_table_has_every_setting_of_the_records() -> None:
     assert set(LIMIT_FIELDS) == {field.name for field in fields(Limits)}
-    reuse = {ATTRIBUTES.get(name, name) for name in REUSE_FIELDS}
-    assert reuse == {field.name for field in fields(ReusePolicy)}
-    assert {*OWN_FIELDS, "limits", "reuse"} == {field.name for field in fields(TenantSettings)}
+    reuse = {ATTRIBUTES.get(name, name) for name in CACHE_FIELDS}
+    assert reuse == {field.name for field in fields(TenantCachePolicy)}
+    assert {*TENANT_FIELDS, "limits", "cache_policy"} == {
+        field.name for field in fields(TenantSettings)
+    }
     assert set(FULL) == set(FIELDS)
 
 
@@ -76,30 +78,33 @@ def test_everything_is_read_and_shown_again() -> None:
     assert settings.limits.usd_per_month == MicroUsd(400_000_001)
     assert settings.limits.priority is Priority.NORMAL
     assert settings.limits.unknown_price is UnknownPrice.REFUSE
-    assert settings.reuse == ReusePolicy(
+    assert settings.cache_policy == TenantCachePolicy(
         cache=CacheMode.OFF,
         lifetime=timedelta(days=1),
         shared=True,
         idempotency_required=True,
         promote=True,
     )
-    assert show_fields(settings) == FULL
+    assert settings_representation(settings) == FULL
 
 
 def test_what_is_shown_can_be_sent_back() -> None:
-    shown = orjson.loads(orjson.dumps(show_fields(PLAIN)))
-    assert read_fields(shown, read(**FULL), TargetPolicy()) == PLAIN
+    shown = orjson.loads(orjson.dumps(settings_representation(PLAIN)))
+    assert parse_settings(shown, read(**FULL), TargetPolicy()) == PLAIN
 
 
 def test_what_is_left_out_stays() -> None:
     before = read(**FULL)
-    after = read_fields({"usd_per_day": 30}, before, TargetPolicy())
-    assert differences(before, after) == (Difference("usd_per_day", 25.5, 30.0),)
+    after = parse_settings({"usd_per_day": 30}, before, TargetPolicy())
+    assert diff_settings(before, after) == (Difference("usd_per_day", 25.5, 30.0),)
 
 
 @pytest.mark.parametrize("name", [n for n, f in FIELDS.items() if "null" in f.schema["type"]])  # type: ignore[operator]  # a list or a word
 def test_null_takes_a_limit_away(name: str) -> None:
-    assert show_fields(read_fields({name: None}, read(**FULL), TargetPolicy()))[name] is None
+    assert (
+        settings_representation(parse_settings({name: None}, read(**FULL), TargetPolicy()))[name]
+        is None
+    )
 
 
 @pytest.mark.parametrize(
@@ -187,5 +192,5 @@ def test_a_sentence_says_what_would_fit(given: dict[str, object], sentence: str)
 
 
 def test_the_audit_log_gets_no_token_of_a_url() -> None:
-    changes = differences(PLAIN, read(webhook="https://hooks.example.com/x?token=s3cret"))
-    assert told(changes) == "webhook: none -> https://hooks.example.com/x"
+    changes = diff_settings(PLAIN, read(webhook="https://hooks.example.com/x?token=s3cret"))
+    assert format_differences(changes) == "webhook: none -> https://hooks.example.com/x"

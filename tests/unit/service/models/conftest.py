@@ -16,6 +16,6 @@ def kling() -> ModelCard:
 @pytest.fixture
 def sample(kling: ModelCard) -> dict[str, Any]:
     """The input of the page's own curl line, to be changed at will."""
-    given = kling.document()["sample"]
+    given = kling.representation()["sample"]
     assert isinstance(given, dict)
     return dict(given)

@@ -5,9 +5,9 @@ import pytest
 
 from core.errors import InvalidInput
 from core.money import MicroUsd
-from service.models import ModelCard, Source, estimate, is_model_id, validate_input
-from service.models.catalogue_entry import catalogue_card
-from service.models.pricing import Price, Unit
+from service.models import CardSource, ModelCard, estimate_cost, is_model_id, validate_input
+from service.models.catalogue_entry import parse_catalogue_card
+from service.models.pricing import Price, PriceUnit
 
 WHOLE: dict[str, Any] = {
     "model_id": "acme/video-1",
@@ -33,7 +33,7 @@ WHOLE: dict[str, Any] = {
 
 
 def card(**changes: object) -> ModelCard:
-    got = catalogue_card(orjson.dumps({**WHOLE, **changes}))
+    got = parse_catalogue_card(orjson.dumps({**WHOLE, **changes}))
     assert got
     return got
 
@@ -44,21 +44,21 @@ def test_an_entry_becomes_a_card_of_the_same_type_as_ours() -> None:
     assert got.display_name == "Acme Video 1"
     assert got.kind == "video"
     assert got.categories == ("text-to-video", "image-to-video")
-    assert got.source is Source.CATALOGUE
-    assert got.price == Price(Unit.SECOND, MicroUsd(50_000))
+    assert got.source is CardSource.CATALOGUE
+    assert got.price == Price(PriceUnit.SECOND, MicroUsd(50_000))
     assert got.remarks == ("/required names 'image', which is not a property",)
 
 
 def test_what_runcomfy_says_is_shown_unchanged() -> None:
-    assert card().document() == WHOLE
-    assert "input_schema" not in card().document(include_schema=False)
-    assert card().document(include_schema=False)["released"] == "2026-01-01"
+    assert card().representation() == WHOLE
+    assert "input_schema" not in card().representation(include_schema=False)
+    assert card().representation(include_schema=False)["released"] == "2026-01-01"
 
 
 def test_its_inputs_are_checked_and_its_unknown_fields_passed_on() -> None:
     good = {"prompt": "x", "seed": None, "image_url": "https://example.com/a", "brand_new": [1]}
     validate_input(card(), good)
-    assert estimate(card(), good) == 250_000
+    assert estimate_cost(card(), good) == 250_000
     with pytest.raises(InvalidInput) as caught:
         validate_input(card(), {"prompt": 5, "duration": 11})
     assert {field.path for field in caught.value.fields} == {"/prompt", "/duration"}
@@ -73,11 +73,11 @@ def test_anything_may_be_missing_or_odd(name: str, odd: object) -> None:
     document = {key: value for key, value in WHOLE.items() if key != name}
     if odd != "absent":
         document[name] = odd
-    got = catalogue_card(orjson.dumps(document))
+    got = parse_catalogue_card(orjson.dumps(document))
     assert got
-    assert got.document() == document
+    assert got.representation() == document
     validate_input(got, {"prompt": "x"})
-    estimate(got, {"prompt": "x"})
+    estimate_cost(got, {"prompt": "x"})
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ def test_a_broken_schema_leaves_the_model_usable_unvalidated_and_told(schema: ob
     assert len(got.remarks) == 1
     assert "unchecked" in got.remarks[0]
     validate_input(got, {"anything": 1})
-    assert estimate(got, {"duration": 2}) == 100_000
+    assert estimate_cost(got, {"duration": 2}) == 100_000
     with pytest.raises(InvalidInput):
         validate_input(got, [])
 
@@ -120,7 +120,7 @@ def test_an_unclear_price_is_no_price(changes: dict[str, Any], price: int | None
     ],
 )
 def test_what_is_no_model_is_no_card(document: bytes) -> None:
-    assert catalogue_card(document) is None
+    assert parse_catalogue_card(document) is None
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 
 from core.deduplication.fingerprint import Defaults, fingerprint
 from core.errors import InvalidInput
-from service.models import ModelCard, Source, estimate, load_cards, validate_input
+from service.models import CardSource, ModelCard, estimate_cost, load_cards, validate_input
 
 Input = dict[str, Any]
 
@@ -24,10 +24,10 @@ def test_every_card_of_ours_is_whole() -> None:
     assert cards
     for card in cards:
         assert card.remarks == ()
-        assert card.source is Source.LOCAL
+        assert card.source is CardSource.LOCAL
         assert card.checks
         assert card.price
-        assert fields_at_fault(card, card.document()["sample"]) == {}
+        assert fields_at_fault(card, card.representation()["sample"]) == {}
 
 
 def test_the_pages_own_request_is_accepted(kling: ModelCard, sample: Input) -> None:
@@ -36,22 +36,22 @@ def test_the_pages_own_request_is_accepted(kling: ModelCard, sample: Input) -> N
 
 
 def test_the_document_has_runcomfys_shape_and_our_sample(kling: ModelCard) -> None:
-    assert set(kling.document()) == {
+    assert set(kling.representation()) == {
         *("model_id", "display_name", "kind", "categories", "base_price_usd", "price_unit"),
         *("pricing_note", "input_schema", "output_schema", "description", "media_note", "sample"),
     }
-    assert {"input_schema", "output_schema"}.isdisjoint(kling.document(include_schema=False))
+    assert {"input_schema", "output_schema"}.isdisjoint(kling.representation(include_schema=False))
 
 
 def test_the_schema_is_shown_as_runcomfy_writes_it_quirks_included(kling: ModelCard) -> None:
-    schema: Any = kling.document()["input_schema"]
+    schema: Any = kling.representation()["input_schema"]
     assert schema["required"] == ["prompt", "start_image_url"]
     assert list(schema["properties"]) == [
         *("prompt", "multi_prompt", "start_image_url", "duration", "generate_audio"),
         *("elements", "shot_type", "negative_prompt", "cfg_scale"),
     ]
     assert schema["properties"]["cfg_scale"]["type"] == "float"
-    output: Any = kling.document()["output_schema"]
+    output: Any = kling.representation()["output_schema"]
     assert set(output["output"]["properties"]) == {"image", "images", "video", "videos"}
 
 
@@ -213,7 +213,7 @@ def test_deep_nesting_is_refused_with_or_without_a_card(kling: ModelCard, levels
 
 def test_without_a_card_whatever_is_an_object_passes_unpriced() -> None:
     validate_input(None, {"anything": [1]})
-    assert estimate(None, {"duration": 5}) is None
+    assert estimate_cost(None, {"duration": 5}) is None
 
 
 def test_the_detail_says_the_first_fault_and_how_many_more(kling: ModelCard, sample: Input) -> None:
@@ -239,7 +239,7 @@ def test_the_detail_says_the_first_fault_and_how_many_more(kling: ModelCard, sam
 def test_the_price_is_by_the_second_and_more_with_audio(
     kling: ModelCard, sample: Input, change: Input, micro_usd: int
 ) -> None:
-    assert estimate(kling, {**sample, **change}) == micro_usd
+    assert estimate_cost(kling, {**sample, **change}) == micro_usd
 
 
 def test_spelling_the_defaults_out_makes_no_other_request(kling: ModelCard, sample: Input) -> None:

@@ -2,7 +2,14 @@ import base64
 
 import pytest
 
-from service.models.media import LARGEST, PRIVATE_NAMES, MediaKind, is_plain, objection, refusal
+from service.models.media import (
+    MAX_MEDIA_BYTES,
+    PRIVATE_NAMES,
+    MediaKind,
+    find_media_error,
+    find_url_error,
+    is_plain_url,
+)
 
 PAGE_SAMPLE = "https://playgrounds-storage-public.runcomfy.net/tools/7349/media-files/input.png"
 
@@ -188,12 +195,12 @@ def test_the_tables_are_as_long_as_the_danger_is_wide() -> None:
 
 @pytest.mark.parametrize("url", GOOD)
 def test_public_https_urls_pass(url: str) -> None:
-    assert objection(url, MediaKind.IMAGE, MEGABYTE) is None
+    assert find_media_error(url, MediaKind.IMAGE, MEGABYTE) is None
 
 
 @pytest.mark.parametrize("url", HOSTILE)
 def test_what_runcomfy_should_not_fetch_is_refused(url: str) -> None:
-    told = objection(url, MediaKind.IMAGE, MEGABYTE)
+    told = find_media_error(url, MediaKind.IMAGE, MEGABYTE)
     assert told
     assert told.startswith("must be ")
     assert len(told) < 200
@@ -208,23 +215,23 @@ def test_what_runcomfy_should_not_fetch_is_refused(url: str) -> None:
     ],
 )
 def test_a_refused_host_is_told_of_in_english(url: str, told: str) -> None:
-    assert refusal(url) == told
+    assert find_url_error(url) == told
 
 
 @pytest.mark.parametrize("name", sorted(PRIVATE_NAMES))
 def test_every_private_name_is_refused_alone_and_below(name: str) -> None:
-    assert objection(f"https://{name}/", MediaKind.IMAGE, MEGABYTE)
+    assert find_media_error(f"https://{name}/", MediaKind.IMAGE, MEGABYTE)
     if "." not in name:
-        assert objection(f"https://x.{name}/", MediaKind.IMAGE, MEGABYTE)
+        assert find_media_error(f"https://x.{name}/", MediaKind.IMAGE, MEGABYTE)
 
 
-@pytest.mark.parametrize("url", [url for url in (*GOOD, *HOSTILE) if is_plain(url)])
+@pytest.mark.parametrize("url", [url for url in (*GOOD, *HOSTILE) if is_plain_url(url)])
 def test_the_short_way_passes_nothing_that_the_long_way_refuses(url: str) -> None:
-    assert refusal(url) is None
+    assert find_url_error(url) is None
 
 
 def test_the_short_way_is_the_usual_one() -> None:
-    assert is_plain(PAGE_SAMPLE)
+    assert is_plain_url(PAGE_SAMPLE)
 
 
 def data(media_type: str, size: int = 12) -> str:
@@ -247,7 +254,7 @@ def data(media_type: str, size: int = 12) -> str:
     ],
 )
 def test_data_uris_of_the_fields_own_kind_pass(uri: str, kind: MediaKind) -> None:
-    assert objection(uri, kind, LARGEST[kind]) is None
+    assert find_media_error(uri, kind, MAX_MEDIA_BYTES[kind]) is None
 
 
 @pytest.mark.parametrize(
@@ -277,21 +284,23 @@ def test_data_uris_of_the_fields_own_kind_pass(uri: str, kind: MediaKind) -> Non
     ],
 )
 def test_other_data_uris_are_refused(uri: str) -> None:
-    assert objection(uri, MediaKind.IMAGE, MEGABYTE)
+    assert find_media_error(uri, MediaKind.IMAGE, MEGABYTE)
 
 
 def test_data_is_bounded_by_its_decoded_size_to_the_byte() -> None:
     fits, over = data("image/png", size=1000), data("image/png", size=1001)
-    assert objection(fits, MediaKind.IMAGE, 1000) is None
-    assert objection(over, MediaKind.IMAGE, 1000) == "must be at most 1,000 bytes when decoded"
+    assert find_media_error(fits, MediaKind.IMAGE, 1000) is None
+    assert (
+        find_media_error(over, MediaKind.IMAGE, 1000) == "must be at most 1,000 bytes when decoded"
+    )
 
 
 def test_data_must_be_of_a_type_that_the_model_reads() -> None:
     reads = frozenset({"png", "jpeg"})
-    assert objection(data("image/PNG"), MediaKind.IMAGE, MEGABYTE, reads) is None
-    told = objection(data("image/gif"), MediaKind.IMAGE, MEGABYTE, reads)
+    assert find_media_error(data("image/PNG"), MediaKind.IMAGE, MEGABYTE, reads) is None
+    told = find_media_error(data("image/gif"), MediaKind.IMAGE, MEGABYTE, reads)
     assert told == "must be image/ followed by one of jpeg, png"
 
 
 def test_every_kind_has_a_bound() -> None:
-    assert set(LARGEST) == set(MediaKind)
+    assert set(MAX_MEDIA_BYTES) == set(MediaKind)

@@ -2,9 +2,16 @@ from typing import Any
 
 import pytest
 
-from service.models.media import FORMATS, LARGEST, MediaField, MediaKind, media_errors, media_fields
+from service.models.media import (
+    FORMATS,
+    MAX_MEDIA_BYTES,
+    MediaField,
+    MediaKind,
+    media_errors,
+    media_fields,
+)
 
-IMAGE_BOUND = LARGEST[MediaKind.IMAGE]
+IMAGE_BOUND = MAX_MEDIA_BYTES[MediaKind.IMAGE]
 
 
 def found(field: dict[str, Any]) -> list[MediaField]:
@@ -13,7 +20,7 @@ def found(field: dict[str, Any]) -> list[MediaField]:
 
 @pytest.mark.parametrize(("word", "kind"), FORMATS.items())
 def test_every_format_word_marks_a_field(word: str, kind: MediaKind) -> None:
-    assert found({"format": word}) == [MediaField(("x",), kind, LARGEST[kind])]
+    assert found({"format": word}) == [MediaField(("x",), kind, MAX_MEDIA_BYTES[kind])]
 
 
 def test_fields_are_found_at_every_depth() -> None:
@@ -43,7 +50,7 @@ def test_odd_schemas_hold_no_media(schema: object) -> None:
 )
 def test_runcomfys_own_size_rule_binds_data_uris(validations: object, bound: int) -> None:
     (field,) = found({"format": "image_uri", "validations": validations})
-    assert field.most_bytes == bound
+    assert field.max_bytes == bound
 
 
 LIST = (MediaField(("x",), MediaKind.IMAGE, 100),)

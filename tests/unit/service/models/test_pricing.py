@@ -4,10 +4,10 @@ import pytest
 
 from core.deduplication.fingerprint import NO_DEFAULTS, Defaults
 from core.money import MicroUsd
-from service.models.pricing import Price, Surcharge, Unit, price_of
+from service.models.pricing import Price, PriceUnit, Surcharge, estimate_price
 
-BY_SECOND = Price(Unit.SECOND, MicroUsd(50_000))
-BY_OUTPUT = Price(Unit.OUTPUT, MicroUsd(30_000))
+BY_SECOND = Price(PriceUnit.SECOND, MicroUsd(50_000))
+BY_OUTPUT = Price(PriceUnit.OUTPUT, MicroUsd(30_000))
 
 
 @pytest.mark.parametrize(
@@ -36,29 +36,29 @@ BY_OUTPUT = Price(Unit.OUTPUT, MicroUsd(30_000))
         (BY_OUTPUT, {"num_outputs": 2, "n": 4}, 60_000),
         (BY_OUTPUT, {"num_outputs": None, "n": 4}, 120_000),
         (BY_OUTPUT, {"num_outputs": "many"}, None),
-        (Price(Unit.SECOND, MicroUsd(0)), {"duration": 5}, 0),
+        (Price(PriceUnit.SECOND, MicroUsd(0)), {"duration": 5}, 0),
     ],
 )
 def test_the_estimate_is_rate_times_quantity_or_nothing(
     price: Price | None, value: dict[str, Any], micro_usd: int | None
 ) -> None:
-    assert price_of(price, value, NO_DEFAULTS) == micro_usd
+    assert estimate_price(price, value, NO_DEFAULTS) == micro_usd
 
 
 def test_an_absent_quantity_is_its_default() -> None:
-    assert price_of(BY_SECOND, {}, Defaults({"duration": 10})) == 500_000
-    assert price_of(BY_OUTPUT, {}, Defaults({"num_images": 4})) == 120_000
+    assert estimate_price(BY_SECOND, {}, Defaults({"duration": 10})) == 500_000
+    assert estimate_price(BY_OUTPUT, {}, Defaults({"num_images": 4})) == 120_000
 
 
 def test_fractions_of_a_micro_dollar_are_rounded_up() -> None:
-    assert price_of(Price(Unit.SECOND, MicroUsd(1)), {"duration": 2.5}, NO_DEFAULTS) == 3
+    assert estimate_price(Price(PriceUnit.SECOND, MicroUsd(1)), {"duration": 2.5}, NO_DEFAULTS) == 3
 
 
 SURCHARGES = (
     Surcharge("audio", value=True, rate=MicroUsd(70_000)),
     Surcharge("size", "4K", MicroUsd(90_000)),
 )
-DEAR = Price(Unit.SECOND, MicroUsd(50_000), SURCHARGES)
+DEAR = Price(PriceUnit.SECOND, MicroUsd(50_000), SURCHARGES)
 
 
 @pytest.mark.parametrize(
@@ -77,4 +77,4 @@ def test_the_first_surcharge_that_fits_takes_the_rates_place(
     value: dict[str, Any], micro_usd: int
 ) -> None:
     defaults = Defaults({"duration": 10, "audio": True})
-    assert price_of(DEAR, value, defaults) == micro_usd
+    assert estimate_price(DEAR, value, defaults) == micro_usd

@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 
 from core.deduplication.fingerprint import NO_DEFAULTS, Defaults
-from service.models.rules import RULES, SumEquals, read_rule
+from service.models.rules import RULES, SumEquals, parse_rule
 
 RULE = SumEquals("scenes", "length", "total")
 DEFAULTS = Defaults({"total": 10}, {"scenes": Defaults(items=Defaults({"length": 5}))})
@@ -27,24 +27,24 @@ DEFAULTS = Defaults({"total": 10}, {"scenes": Defaults(items=Defaults({"length":
     ],
 )
 def test_the_parts_sum_to_the_total(value: dict[str, Any], *, fits: bool) -> None:
-    assert (RULE.broken_by(value, DEFAULTS) is None) is fits
+    assert (RULE.check(value, DEFAULTS) is None) is fits
 
 
 def test_the_error_says_both_figures() -> None:
-    error = RULE.broken_by({"scenes": [{"length": 4}]}, DEFAULTS)
+    error = RULE.check({"scenes": [{"length": 4}]}, DEFAULTS)
     assert error
     assert error.path == "/scenes"
     assert error.message == "the sum of each length is 4 and must be total, 10"
 
 
 def test_without_defaults_absent_figures_count_nothing() -> None:
-    assert RULE.broken_by({"scenes": [{"length": 4}], "total": 4}, NO_DEFAULTS) is None
-    assert RULE.broken_by({"scenes": [{}], "total": 4}, NO_DEFAULTS)
+    assert RULE.check({"scenes": [{"length": 4}], "total": 4}, NO_DEFAULTS) is None
+    assert RULE.check({"scenes": [{}], "total": 4}, NO_DEFAULTS)
 
 
 def test_a_card_names_a_rule_and_its_arguments() -> None:
     document = {"rule": "sum_equals", "parts": "scenes", "part": "length", "total": "total"}
-    assert read_rule(document) == RULE
+    assert parse_rule(document) == RULE
     assert set(RULES) == {"sum_equals"}
 
 
@@ -56,4 +56,4 @@ def test_a_mistake_in_a_card_of_ours_is_not_passed_over(
     document: dict[str, str], error: type[Exception]
 ) -> None:
     with pytest.raises(error):
-        read_rule(document)
+        parse_rule(document)

@@ -3,11 +3,11 @@ from typing import Any
 import pytest
 
 from core.deduplication.fingerprint import Defaults
-from service.models.input_schema import TYPES, UnreadableSchema, defaults_of, normalised
+from service.models.input_schema import TYPES, UnreadableSchema, defaults_of, normalise_schema
 
 
 def read(schema: dict[str, Any], *, closed: bool = False) -> dict[str, Any]:
-    return dict(normalised(schema, closed=closed).schema)
+    return dict(normalise_schema(schema, forbid_unknown_fields=closed).schema)
 
 
 def one(field: dict[str, Any]) -> object:
@@ -48,7 +48,7 @@ def one(field: dict[str, Any]) -> object:
 )
 def test_quirks_are_read_as_what_they_mean(field: dict[str, Any], expected: object) -> None:
     assert one(field) == expected
-    assert normalised({"properties": {"x": field}}).remarks == ()
+    assert normalise_schema({"properties": {"x": field}}).remarks == ()
 
 
 @pytest.mark.parametrize(
@@ -86,14 +86,14 @@ def test_quirks_are_read_as_what_they_mean(field: dict[str, Any], expected: obje
     ],
 )
 def test_what_is_not_understood_is_left_unchecked_and_told(keyword: str, value: object) -> None:
-    whole = normalised({"properties": {"x": {keyword: value}}})
+    whole = normalise_schema({"properties": {"x": {keyword: value}}})
     assert whole.schema == {"properties": {"x": {}}}
     assert len(whole.remarks) == 1
     assert whole.remarks[0].startswith(f"/properties/x/{keyword} ")
 
 
 def test_a_required_name_without_a_property_is_dropped_and_told() -> None:
-    whole = normalised({"required": ["prompt", "image"], "properties": {"prompt": {}}})
+    whole = normalise_schema({"required": ["prompt", "image"], "properties": {"prompt": {}}})
     assert whole.schema["required"] == ["prompt"]
     assert whole.remarks == ("/required names 'image', which is not a property",)
 
@@ -104,7 +104,7 @@ def test_required_names_without_any_properties_bind_nobody() -> None:
 
 @pytest.mark.parametrize("field", [None, 5, "string", []])
 def test_a_field_without_a_schema_may_be_anything(field: object) -> None:
-    whole = normalised({"properties": {"x": field}})
+    whole = normalise_schema({"properties": {"x": field}})
     assert whole.schema == {"properties": {"x": {}}}
     assert whole.remarks == ("/properties/x is not a schema",)
 
@@ -129,7 +129,7 @@ def test_a_schema_that_says_itself_what_else_it_takes_keeps_its_word() -> None:
 @pytest.mark.parametrize("schema", [None, [], "object", 5, True])
 def test_what_is_no_object_is_no_schema(schema: object) -> None:
     with pytest.raises(UnreadableSchema):
-        normalised(schema)
+        normalise_schema(schema)
 
 
 def test_endless_nesting_is_refused() -> None:
@@ -137,12 +137,12 @@ def test_endless_nesting_is_refused() -> None:
     for _ in range(500):
         schema = {"properties": {"x": schema}}
     with pytest.raises(UnreadableSchema):
-        normalised(schema)
+        normalise_schema(schema)
 
 
 def test_the_original_is_left_alone() -> None:
     schema = {"type": "object", "required": ["b"], "properties": {"a": {"type": "float"}}}
-    normalised(schema, closed=True)
+    normalise_schema(schema, forbid_unknown_fields=True)
     assert schema == {"type": "object", "required": ["b"], "properties": {"a": {"type": "float"}}}
 
 

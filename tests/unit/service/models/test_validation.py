@@ -6,17 +6,17 @@ import pytest
 
 from core.errors import FieldError
 from service.models.validation import (
+    MAX_ERRORS,
     MESSAGES,
-    MOST_ERRORS,
     UncompilableSchema,
-    bounded,
-    compiled,
-    pointer,
+    compile_schema,
+    json_pointer,
+    truncate_message,
 )
 
 
 def errors(schema: dict[str, Any], value: object, *, closed: bool = False) -> dict[str, str]:
-    validator, _ = compiled(schema, closed=closed)
+    validator, _ = compile_schema(schema, forbid_unknown_fields=closed)
     return {error.path: error.message for error in validator.errors(value)}
 
 
@@ -129,7 +129,7 @@ def test_no_message_repeats_a_value_or_grows_with_it() -> None:
             "y": {"properties": {"z": {"anyOf": [{"type": "string"}], "maxItems": 0}}},
         }
     }
-    validator, _ = compiled(schema, closed=True)
+    validator, _ = compile_schema(schema, forbid_unknown_fields=True)
     found = validator.errors(value)
     assert len(found) == 7
     assert all(secret[:200] not in error.message + error.path for error in found)
@@ -153,12 +153,12 @@ def test_a_long_list_of_options_is_cut() -> None:
     ],
 )
 def test_errors_are_few_however_many_there_are(value: dict[str, Any]) -> None:
-    validator, _ = compiled(CLOSED, closed=True)
-    assert 1 <= len(validator.errors(value)) <= MOST_ERRORS
+    validator, _ = compile_schema(CLOSED, forbid_unknown_fields=True)
+    assert 1 <= len(validator.errors(value)) <= MAX_ERRORS
 
 
 def test_a_body_of_a_million_wrong_items_is_judged_by_its_first() -> None:
-    validator, _ = compiled({"items": {"type": "string"}})
+    validator, _ = compile_schema({"items": {"type": "string"}})
     assert validator.errors([1] * 1_000_000) == (FieldError("/0", "must be of type string"),)
 
 
@@ -169,7 +169,7 @@ def test_a_field_that_contradicts_its_own_default_is_not_checked() -> None:
             "seed": {"type": "integer"},
         }
     }
-    validator, read = compiled(schema)
+    validator, read = compile_schema(schema)
     assert validator.errors({"duration": "10"}) == ()
     assert [error.path for error in validator.errors({"seed": "10"})] == ["/seed"]
     assert read.remarks == ("/properties/duration does not fit its own default",)
@@ -184,7 +184,7 @@ def test_a_field_that_contradicts_its_own_default_is_not_checked() -> None:
 )
 def test_a_schema_that_cannot_be_compiled_says_so(schema: dict[str, Any]) -> None:
     with pytest.raises(UncompilableSchema):
-        compiled(schema)
+        compile_schema(schema)
 
 
 def test_references_inside_the_schema_work() -> None:
@@ -216,12 +216,12 @@ def test_references_inside_the_schema_work() -> None:
     ],
 )
 def test_pointers_follow_rfc_6901(path: list[str | int], text: str) -> None:
-    assert pointer(path) == text
+    assert json_pointer(path) == text
 
 
 def test_bounded_text_is_kept_up_to_the_bound() -> None:
-    assert bounded("x" * 300) == "x" * 300
-    assert bounded("x" * 301) == "x" * 299 + "…"
+    assert truncate_message("x" * 300) == "x" * 300
+    assert truncate_message("x" * 301) == "x" * 299 + "…"
 
 
 def test_every_keyword_of_the_library_has_words_or_needs_none() -> None:

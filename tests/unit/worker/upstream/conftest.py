@@ -15,15 +15,15 @@ from core.observability.events import UpstreamCalled
 from worker.upstream.catalogue import RunComfyCatalogue
 from worker.upstream.client import RunComfyClient
 from worker.upstream.config import UpstreamAccess, UpstreamLimits
-from worker.upstream.http_client import Line
-from worker.upstream.http_request import Ask, Reply, exchange
+from worker.upstream.http_client import HttpClient
+from worker.upstream.http_request import HttpRequest, HttpResponse, send_request
 
 if TYPE_CHECKING:
     from core.observability.events import Event
 
 TOKEN: Final = "tok-5ecret-0123456789"
 NOW: Final = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
-Answering = Callable[[httpx.Request], httpx.Response | Awaitable[httpx.Response]]
+ResponseFor = Callable[[httpx.Request], httpx.Response | Awaitable[httpx.Response]]
 
 
 class TickingClock:
@@ -44,31 +44,31 @@ class TickingClock:
 
 
 @dataclass
-class Reading:
+class MockReadTransport:
     """The road of the reads, over the same kind of client as the other."""
 
     client: httpx.AsyncClient
 
-    async def fetch(self, ask: Ask, now: datetime) -> Reply:
-        return await exchange(self.client, ask, now)
+    async def send_request(self, request: HttpRequest, now: datetime) -> HttpResponse:
+        return await send_request(self.client, request, now)
 
 
 @dataclass
-class Desk:
+class UpstreamClientHarness:
     """A client and a catalogue whose RunComfy is `answer`; what was asked and told is kept."""
 
-    answer: Answering
+    answer: ResponseFor
     limits: UpstreamLimits = field(default_factory=UpstreamLimits)
     posts: list[httpx.Request] = field(default_factory=list)
     reads: list[httpx.Request] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
 
-    def line(self) -> Line:
+    def line(self) -> HttpClient:
         access = UpstreamAccess("https://runcomfy.test/", SecretStr(TOKEN))
-        return Line(
+        return HttpClient(
             access,
             self._client(self.posts),
-            Reading(self._client(self.reads)),
+            MockReadTransport(self._client(self.reads)),
             TickingClock(),
             self.events.append,
         )
@@ -94,10 +94,10 @@ class Desk:
         return httpx.AsyncClient(transport=httpx.MockTransport(handle), follow_redirects=True)
 
 
-DeskFor = Callable[[Answering], Desk]
+HarnessFactory = Callable[[ResponseFor], UpstreamClientHarness]
 
 
 @pytest.fixture
-def desk_for() -> DeskFor:
+def harness_for() -> HarnessFactory:
     """Builds a desk from what RunComfy shall answer."""
-    return Desk
+    return UpstreamClientHarness

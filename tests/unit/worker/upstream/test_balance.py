@@ -13,11 +13,11 @@ from worker.ports import BalanceSource, Unreachable
 from worker.upstream.balance import RunComfyBalance
 
 if TYPE_CHECKING:
-    from tests.unit.worker.upstream.conftest import Desk, DeskFor
+    from tests.unit.worker.upstream.conftest import HarnessFactory, UpstreamClientHarness
 
 
-def source(desk: Desk) -> BalanceSource:
-    return RunComfyBalance(desk.line().at("https://account.test/"), desk.limits)
+def source(harness: UpstreamClientHarness) -> BalanceSource:
+    return RunComfyBalance(harness.line().with_base_url("https://account.test/"), harness.limits)
 
 
 @pytest.mark.parametrize(
@@ -35,15 +35,17 @@ def source(desk: Desk) -> BalanceSource:
     ],
 )
 async def test_a_balance_is_read(
-    desk_for: DeskFor, document: dict[str, object], balance: int
+    harness_for: HarnessFactory, document: dict[str, object], balance: int
 ) -> None:
-    desk = desk_for(lambda _: httpx.Response(200, json=document))
-    assert await source(desk).balance() == MicroUsd(balance)
+    desk = harness_for(lambda _: httpx.Response(200, json=document))
+    assert await source(desk).get_balance() == MicroUsd(balance)
 
 
-async def test_it_is_a_get_of_the_account_s_host_with_the_token(desk_for: DeskFor) -> None:
-    desk = desk_for(lambda _: httpx.Response(200, json={"balance_microdollars": 1}))
-    await source(desk).balance()
+async def test_it_is_a_get_of_the_account_s_host_with_the_token(
+    harness_for: HarnessFactory,
+) -> None:
+    desk = harness_for(lambda _: httpx.Response(200, json={"balance_microdollars": 1}))
+    await source(desk).get_balance()
     (request,) = desk.reads
     assert str(request.url) == "https://account.test/prod/v2/balance"
     assert request.headers["authorization"] == f"Bearer {TOKEN}"
@@ -67,21 +69,23 @@ async def test_it_is_a_get_of_the_account_s_host_with_the_token(desk_for: DeskFo
         httpx.Response(302, headers={"location": "https://evil.test/"}),
     ],
 )
-async def test_what_is_no_balance_is_no_balance(desk_for: DeskFor, answer: httpx.Response) -> None:
-    desk = desk_for(lambda _: answer)
-    assert isinstance(await source(desk).balance(), Unreachable)
+async def test_what_is_no_balance_is_no_balance(
+    harness_for: HarnessFactory, answer: httpx.Response
+) -> None:
+    desk = harness_for(lambda _: answer)
+    assert isinstance(await source(desk).get_balance(), Unreachable)
     assert len(desk.reads) == 1
 
 
-async def test_a_connection_that_fails_is_told_of(desk_for: DeskFor) -> None:
+async def test_a_connection_that_fails_is_told_of(harness_for: HarnessFactory) -> None:
     def fail(_: httpx.Request) -> httpx.Response:
         raise httpx.ConnectError("no route")
 
-    assert isinstance(await source(desk_for(fail)).balance(), Unreachable)
+    assert isinstance(await source(harness_for(fail)).get_balance(), Unreachable)
 
 
 @pytest.mark.parametrize("url", ["ftp://x", "https://user:pw@x", "https://", "https://x/?a=1"])
-def test_what_is_no_base_url_is_refused(desk_for: DeskFor, url: str) -> None:
-    desk = desk_for(lambda _: httpx.Response(200))
+def test_what_is_no_base_url_is_refused(harness_for: HarnessFactory, url: str) -> None:
+    desk = harness_for(lambda _: httpx.Response(200))
     with pytest.raises(ValueError, match="base URL"):
-        desk.line().at(url)
+        desk.line().with_base_url(url)

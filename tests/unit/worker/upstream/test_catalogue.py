@@ -10,7 +10,7 @@ from worker.ports import CatalogueModel, CatalogueSource, Unreachable
 from worker.upstream.config import UpstreamLimits
 
 if TYPE_CHECKING:
-    from tests.unit.worker.upstream.conftest import DeskFor
+    from tests.unit.worker.upstream.conftest import HarnessFactory
 
 
 def _entry(number: int, **more: object) -> dict[str, object]:
@@ -21,7 +21,7 @@ def _page(entries: list[object], **more: object) -> httpx.Response:
     return httpx.Response(200, json={"models": entries, **more})
 
 
-def _shop(count: int, page: int = 100) -> httpx.MockTransport:
+def _paged_catalogue(count: int, page: int = 100) -> httpx.MockTransport:
     """A catalogue of `count` models in pages of at most `page`."""
 
     def answer(request: httpx.Request) -> httpx.Response:
@@ -32,11 +32,11 @@ def _shop(count: int, page: int = 100) -> httpx.MockTransport:
     return httpx.MockTransport(answer)
 
 
-async def test_all_pages_are_read(desk_for: DeskFor) -> None:
-    desk = desk_for(_shop(250).handle_request)
+async def test_all_pages_are_read(harness_for: HarnessFactory) -> None:
+    desk = harness_for(_paged_catalogue(250).handle_request)
     catalogue: CatalogueSource = desk.catalogue
 
-    models = await catalogue.models()
+    models = await catalogue.list_models()
 
     assert isinstance(models, tuple)
     assert [model.model_id for model in models] == [f"m/{number}" for number in range(250)]
@@ -47,42 +47,42 @@ async def test_all_pages_are_read(desk_for: DeskFor) -> None:
     ]
 
 
-async def test_a_smaller_page_than_asked_for_is_not_the_last(desk_for: DeskFor) -> None:
-    models = await desk_for(_shop(70, page=20).handle_request).catalogue.models()
+async def test_a_smaller_page_than_asked_for_is_not_the_last(harness_for: HarnessFactory) -> None:
+    models = await harness_for(_paged_catalogue(70, page=20).handle_request).catalogue.list_models()
 
     assert isinstance(models, tuple)
     assert len(models) == 70
 
 
-async def test_without_a_total_an_empty_page_ends_it(desk_for: DeskFor) -> None:
+async def test_without_a_total_an_empty_page_ends_it(harness_for: HarnessFactory) -> None:
     pages = iter([_page([_entry(0)]), _page([_entry(1)]), _page([])])
 
-    models = await desk_for(lambda _: next(pages)).catalogue.models()
+    models = await harness_for(lambda _: next(pages)).catalogue.list_models()
 
     assert isinstance(models, tuple)
     assert len(models) == 2
 
 
-async def test_an_offset_that_is_not_heeded_ends_it(desk_for: DeskFor) -> None:
-    desk = desk_for(lambda _: _page([_entry(0)], total=1000))
+async def test_an_offset_that_is_not_heeded_ends_it(harness_for: HarnessFactory) -> None:
+    desk = harness_for(lambda _: _page([_entry(0)], total=1000))
 
-    models = await desk.catalogue.models()
+    models = await desk.catalogue.list_models()
 
     assert isinstance(models, tuple)
     assert len(models) == 1
     assert len(desk.reads) == 2
 
 
-async def test_unusable_entries_are_left_out(desk_for: DeskFor) -> None:
+async def test_unusable_entries_are_left_out(harness_for: HarnessFactory) -> None:
     odd: list[object] = [None, 3, {}, {"model_id": 4}, {"model_id": "../x"}, _entry(1)]
 
-    models = await desk_for(lambda _: _page(odd, total=6)).catalogue.models()
+    models = await harness_for(lambda _: _page(odd, total=6)).catalogue.list_models()
 
     assert isinstance(models, tuple)
     assert [model.model_id for model in models] == ["m/1"]
 
 
-async def test_a_missing_schema_is_asked_for_within_the_bound(desk_for: DeskFor) -> None:
+async def test_a_missing_schema_is_asked_for_within_the_bound(harness_for: HarnessFactory) -> None:
     bare: list[object] = [{"model_id": f"m/{number}", "kind": "video"} for number in range(3)]
 
     def answer(request: httpx.Request) -> httpx.Response:
@@ -90,10 +90,10 @@ async def test_a_missing_schema_is_asked_for_within_the_bound(desk_for: DeskFor)
             return _page(bare, total=3)
         return httpx.Response(200, json={"input_schema": {"of": request.url.path}})
 
-    desk = desk_for(answer)
-    desk.limits = replace(desk.limits, schema_fetches=2)
+    desk = harness_for(answer)
+    desk.limits = replace(desk.limits, max_schema_fetches=2)
 
-    models = await desk.catalogue.models()
+    models = await desk.catalogue.list_models()
 
     assert isinstance(models, tuple)
     assert [orjson.loads(model.document).get("input_schema") for model in models] == [
@@ -103,58 +103,60 @@ async def test_a_missing_schema_is_asked_for_within_the_bound(desk_for: DeskFor)
     ]
 
 
-async def test_a_schema_that_cannot_be_had_leaves_the_rest(desk_for: DeskFor) -> None:
+async def test_a_schema_that_cannot_be_had_leaves_the_rest(harness_for: HarnessFactory) -> None:
     def answer(request: httpx.Request) -> httpx.Response:
         if request.url.path == "/v1/models":
             return _page([{"model_id": "m/0"}, {"model_id": "m/1"}], total=2)
         return httpx.Response(404)
 
-    desk = desk_for(answer)
+    desk = harness_for(answer)
 
-    assert await desk.catalogue.models() == (
+    assert await desk.catalogue.list_models() == (
         CatalogueModel("m/0", b'{"model_id":"m/0"}'),
         CatalogueModel("m/1", b'{"model_id":"m/1"}'),
     )
     assert len(desk.reads) == 2
 
 
-async def test_a_lost_page_loses_the_catalogue(desk_for: DeskFor) -> None:
+async def test_a_lost_page_loses_the_catalogue(harness_for: HarnessFactory) -> None:
     pages = iter([_page([_entry(0)], total=2), httpx.Response(502)])
 
-    models = await desk_for(lambda _: next(pages)).catalogue.models()
+    models = await harness_for(lambda _: next(pages)).catalogue.list_models()
 
     assert isinstance(models, Unreachable)
     assert models.fault.kind == "http_5xx"
 
 
-async def test_a_page_of_another_shape_is_malformed(desk_for: DeskFor) -> None:
-    models = await desk_for(lambda _: httpx.Response(200, json={"items": []})).catalogue.models()
+async def test_a_page_of_another_shape_is_malformed(harness_for: HarnessFactory) -> None:
+    models = await harness_for(
+        lambda _: httpx.Response(200, json={"items": []})
+    ).catalogue.list_models()
 
     assert isinstance(models, Unreachable)
     assert models.fault.kind == "malformed"
 
 
-async def test_pages_and_bytes_are_bounded(desk_for: DeskFor) -> None:
-    for limits in (UpstreamLimits(catalogue_pages=2), UpstreamLimits(catalogue_bytes=3000)):
-        desk = desk_for(_shop(250, page=50).handle_request)
+async def test_pages_and_bytes_are_bounded(harness_for: HarnessFactory) -> None:
+    for limits in (UpstreamLimits(max_catalogue_pages=2), UpstreamLimits(max_catalogue_bytes=3000)):
+        desk = harness_for(_paged_catalogue(250, page=50).handle_request)
         desk.limits = limits
 
-        models = await desk.catalogue.models()
+        models = await desk.catalogue.list_models()
 
         assert isinstance(models, Unreachable)
         assert models.fault.kind == "oversized"
 
 
-async def test_categories_pass_unread(desk_for: DeskFor) -> None:
+async def test_categories_pass_unread(harness_for: HarnessFactory) -> None:
     raw = b'{"categories":  ["video"]}'
-    desk = desk_for(lambda _: httpx.Response(200, content=raw))
+    desk = harness_for(lambda _: httpx.Response(200, content=raw))
 
-    assert await desk.catalogue.categories() == raw
+    assert await desk.catalogue.list_categories() == raw
     assert desk.reads[0].url.path == "/v1/models/categories"
 
 
-async def test_absent_categories_are_unreachable(desk_for: DeskFor) -> None:
-    categories = await desk_for(lambda _: httpx.Response(404)).catalogue.categories()
+async def test_absent_categories_are_unreachable(harness_for: HarnessFactory) -> None:
+    categories = await harness_for(lambda _: httpx.Response(404)).catalogue.list_categories()
 
     assert isinstance(categories, Unreachable)
     assert categories.fault.kind == "gone"

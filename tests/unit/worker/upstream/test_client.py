@@ -8,12 +8,12 @@ import httpx
 from core.observability.events import UpstreamCalled
 from worker.ports import (
     Accepted,
-    CancelDone,
-    Completed,
-    Gone,
-    NoAnswer,
-    Open,
+    CancelSucceeded,
+    Indeterminate,
+    InProgress,
     Rejected,
+    RequestNotFound,
+    RunCompleted,
     Unreachable,
     Upstream,
 )
@@ -22,19 +22,21 @@ from worker.upstream.client import RunComfyClient
 if TYPE_CHECKING:
     import pytest
 
-    from tests.unit.worker.upstream.conftest import DeskFor
+    from tests.unit.worker.upstream.conftest import HarnessFactory
 
 TOKEN: Final = "tok-5ecret-0123456789"
 
 
-def test_the_client_is_the_port(desk_for: DeskFor) -> None:
-    client: Upstream = desk_for(lambda _: httpx.Response(200)).client
+def test_the_client_is_the_port(harness_for: HarnessFactory) -> None:
+    client: Upstream = harness_for(lambda _: httpx.Response(200)).client
 
     assert isinstance(client, RunComfyClient)
 
 
-async def test_submit_sends_the_body_byte_for_byte_by_the_paid_road(desk_for: DeskFor) -> None:
-    desk = desk_for(lambda _: httpx.Response(200, json={"request_id": "r-1"}))
+async def test_submit_sends_the_body_byte_for_byte_by_the_paid_road(
+    harness_for: HarnessFactory,
+) -> None:
+    desk = harness_for(lambda _: httpx.Response(200, json={"request_id": "r-1"}))
 
     answer = await desk.client.submit("kling/kling-3.0/x", b'{ "b": 1,  "a": 2 }')
 
@@ -50,13 +52,13 @@ async def test_submit_sends_the_body_byte_for_byte_by_the_paid_road(desk_for: De
     assert desk.reads == []
 
 
-async def test_reads_go_by_the_other_road(desk_for: DeskFor) -> None:
-    desk = desk_for(lambda _: httpx.Response(200, json={"status": "completed", "output": "u"}))
+async def test_reads_go_by_the_other_road(harness_for: HarnessFactory) -> None:
+    desk = harness_for(lambda _: httpx.Response(200, json={"status": "completed", "output": "u"}))
 
-    await desk.client.status("r-1")
-    answer = await desk.client.result("r-1")
+    await desk.client.get_status("r-1")
+    answer = await desk.client.get_result("r-1")
 
-    assert isinstance(answer, Completed)
+    assert isinstance(answer, RunCompleted)
     assert [str(sent.url) for sent in desk.reads] == [
         "https://runcomfy.test/v1/requests/r-1/status",
         "https://runcomfy.test/v1/requests/r-1/result?include_cost=true",
@@ -64,43 +66,45 @@ async def test_reads_go_by_the_other_road(desk_for: DeskFor) -> None:
     assert desk.posts == []
 
 
-async def test_cancel_is_a_post_without_a_body_by_the_truthful_road(desk_for: DeskFor) -> None:
-    desk = desk_for(lambda _: httpx.Response(200, json={"outcome": "cancelled"}))
+async def test_cancel_is_a_post_without_a_body_by_the_truthful_road(
+    harness_for: HarnessFactory,
+) -> None:
+    desk = harness_for(lambda _: httpx.Response(200, json={"outcome": "cancelled"}))
 
-    assert await desk.client.cancel("r-1") == CancelDone()
+    assert await desk.client.cancel("r-1") == CancelSucceeded()
     [sent] = desk.posts
     assert (sent.url.path, sent.content) == ("/v1/requests/r-1/cancel", b"")
 
 
-async def test_ids_that_would_lead_elsewhere_are_not_asked_for(desk_for: DeskFor) -> None:
-    desk = desk_for(lambda _: httpx.Response(200))
+async def test_ids_that_would_lead_elsewhere_are_not_asked_for(harness_for: HarnessFactory) -> None:
+    desk = harness_for(lambda _: httpx.Response(200))
     client = desk.client
 
     assert isinstance(await client.submit("../requests/r-1/cancel", b"{}"), Rejected)
-    assert isinstance(await client.status("../x"), Gone)
-    assert isinstance(await client.result("a b"), Gone)
-    assert isinstance(await client.cancel(""), Gone)
+    assert isinstance(await client.get_status("../x"), RequestNotFound)
+    assert isinstance(await client.get_result("a b"), RequestNotFound)
+    assert isinstance(await client.cancel(""), RequestNotFound)
     assert desk.posts + desk.reads == []
 
 
-async def test_a_redirect_is_not_followed(desk_for: DeskFor) -> None:
-    desk = desk_for(lambda _: httpx.Response(307, headers={"Location": "https://evil.test/"}))
+async def test_a_redirect_is_not_followed(harness_for: HarnessFactory) -> None:
+    desk = harness_for(lambda _: httpx.Response(307, headers={"Location": "https://evil.test/"}))
 
     submitted = await desk.client.submit("m", b"{}")
-    read = await desk.client.status("r-1")
+    read = await desk.client.get_status("r-1")
 
-    assert isinstance(submitted, NoAnswer)
+    assert isinstance(submitted, Indeterminate)
     assert isinstance(read, Unreachable)
     assert (submitted.fault.kind, read.fault.kind) == ("redirect", "redirect")
     assert len(desk.posts + desk.reads) == 2
 
 
-async def test_each_call_is_told_once_with_its_outcome(desk_for: DeskFor) -> None:
+async def test_each_call_is_told_once_with_its_outcome(harness_for: HarnessFactory) -> None:
     answers = iter([httpx.Response(200, json={"status": "running"}), httpx.Response(502)])
-    desk = desk_for(lambda _: next(answers))
+    desk = harness_for(lambda _: next(answers))
     client = desk.client
 
-    assert isinstance(await client.status("r-1"), Open)
+    assert isinstance(await client.get_status("r-1"), InProgress)
     await client.submit("m", b"{}")
 
     second = timedelta(seconds=1)
@@ -110,29 +114,29 @@ async def test_each_call_is_told_once_with_its_outcome(desk_for: DeskFor) -> Non
     ]
 
 
-async def test_a_failed_request_is_a_good_call(desk_for: DeskFor) -> None:
-    desk = desk_for(lambda _: httpx.Response(200, json={"status": "failed"}))
+async def test_a_failed_request_is_a_good_call(harness_for: HarnessFactory) -> None:
+    desk = harness_for(lambda _: httpx.Response(200, json={"status": "failed"}))
 
-    await desk.client.result("r-1")
+    await desk.client.get_result("r-1")
 
     assert [call.outcome for call in desk.calls] == ["ok"]
 
 
-async def test_an_exception_that_quotes_the_token_is_scrubbed(desk_for: DeskFor) -> None:
+async def test_an_exception_that_quotes_the_token_is_scrubbed(harness_for: HarnessFactory) -> None:
     def quote(request: httpx.Request) -> httpx.Response:
         raise httpx.ReadError(f"with {request.headers['authorization']}")
 
-    answer = await desk_for(quote).client.submit("m", b"{}")
+    answer = await harness_for(quote).client.submit("m", b"{}")
 
-    assert isinstance(answer, NoAnswer)
+    assert isinstance(answer, Indeterminate)
     assert answer.fault.message == "ReadError: with Bearer [redacted]"
 
 
 async def test_nothing_but_the_request_holds_the_token(
-    desk_for: DeskFor, caplog: pytest.LogCaptureFixture
+    harness_for: HarnessFactory, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(0)
-    desk = desk_for(lambda _: httpx.Response(401, json={"message": f"bad {TOKEN}"}))
+    desk = harness_for(lambda _: httpx.Response(401, json={"message": f"bad {TOKEN}"}))
 
     answer = await desk.client.submit("m", b"{}")
 

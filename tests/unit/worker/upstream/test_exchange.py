@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Final
 import httpx
 import pytest
 
-from worker.upstream.error_classification import Oversized
-from worker.upstream.http_request import Ask, exchange, retry_after
+from worker.upstream.error_classification import ResponseTooLarge
+from worker.upstream.http_request import HttpRequest, parse_capped_retry_after, send_request
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -16,15 +16,15 @@ if TYPE_CHECKING:
 NOW: Final = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
-def _ask(**changes: object) -> Ask:
+def _ask(**changes: object) -> HttpRequest:
     given = {
         "method": "GET",
         "url": "https://runcomfy.test/x",
         "headers": {},
         "deadline": timedelta(seconds=30),
-        "size": 100,
+        "max_bytes": 100,
     }
-    return Ask(**{**given, **changes})  # type: ignore[arg-type] # test shorthand
+    return HttpRequest(**{**given, **changes})  # type: ignore[arg-type] # test shorthand
 
 
 def _client(answer: Callable[[httpx.Request], httpx.Response]) -> httpx.AsyncClient:
@@ -46,24 +46,24 @@ def _client(answer: Callable[[httpx.Request], httpx.Response]) -> httpx.AsyncCli
     ],
 )
 def test_retry_after_is_bounded(value: str, seconds: int) -> None:
-    assert retry_after(value, NOW) == timedelta(seconds=seconds)
+    assert parse_capped_retry_after(value, NOW) == timedelta(seconds=seconds)
 
 
 @pytest.mark.parametrize(
     "value", [None, "", "soon", "-5", "1.5", "1, 2", "Mon, 99 Foo 2026", "1 Jan 99999999999999"]
 )
 def test_what_is_no_retry_after(value: str | None) -> None:
-    assert retry_after(value, NOW) is None
+    assert parse_capped_retry_after(value, NOW) is None
 
 
 async def test_a_reply_is_read_whole() -> None:
     headers = {"Retry-After": "5", "Content-Type": "text/plain"}
     client = _client(lambda _: httpx.Response(503, headers=headers, content=b"x" * 100))
 
-    reply = await exchange(client, _ask(), NOW)
+    reply = await send_request(client, _ask(), NOW)
 
     assert (reply.status, reply.body, reply.content_type) == (503, b"x" * 100, "text/plain")
-    assert (reply.retry_after, reply.broke) == (timedelta(seconds=5), None)
+    assert (reply.retry_after, reply.error) == (timedelta(seconds=5), None)
 
 
 async def test_reading_stops_at_the_bound() -> None:
@@ -76,9 +76,9 @@ async def test_reading_stops_at_the_bound() -> None:
 
     client = _client(lambda _: httpx.Response(200, content=endless()))
 
-    reply = await exchange(client, _ask(), NOW)
+    reply = await send_request(client, _ask(), NOW)
 
-    assert isinstance(reply.broke, Oversized)
+    assert isinstance(reply.error, ResponseTooLarge)
     assert (reply.status, len(reply.body), len(sent)) == (200, 80, 3)
 
 
@@ -89,9 +89,9 @@ async def test_a_drip_ends_at_the_deadline_with_what_there_was() -> None:
 
     client = _client(lambda _: httpx.Response(200, content=drip()))
 
-    reply = await exchange(client, _ask(deadline=timedelta(milliseconds=20)), NOW)
+    reply = await send_request(client, _ask(deadline=timedelta(milliseconds=20)), NOW)
 
-    assert isinstance(reply.broke, TimeoutError)
+    assert isinstance(reply.error, TimeoutError)
     assert (reply.status, reply.body) == (200, b"first")
 
 
@@ -99,17 +99,17 @@ async def test_whatever_breaks_becomes_a_value() -> None:
     def explode(_: httpx.Request) -> httpx.Response:
         raise ZeroDivisionError
 
-    reply = await exchange(_client(explode), _ask(), NOW)
+    reply = await send_request(_client(explode), _ask(), NOW)
 
-    assert (reply.status, type(reply.broke)) == (None, ZeroDivisionError)
+    assert (reply.status, type(reply.error)) == (None, ZeroDivisionError)
 
 
 async def test_a_url_that_cannot_be_becomes_a_value() -> None:
     client = _client(lambda _: httpx.Response(200))
 
-    reply = await exchange(client, _ask(url="https://x:port/"), NOW)
+    reply = await send_request(client, _ask(url="https://x:port/"), NOW)
 
-    assert isinstance(reply.broke, httpx.InvalidURL)
+    assert isinstance(reply.error, httpx.InvalidURL)
 
 
 async def test_cancellation_passes_through() -> None:
@@ -121,7 +121,7 @@ async def test_cancellation_passes_through() -> None:
         yield b""
 
     client = _client(lambda _: httpx.Response(200, content=hang()))
-    task = asyncio.create_task(exchange(client, _ask(), NOW))
+    task = asyncio.create_task(send_request(client, _ask(), NOW))
     await began.wait()
 
     task.cancel()

@@ -6,19 +6,19 @@ import httpx
 import orjson
 import pytest
 
-from worker.ports import Accepted, NoAnswer, NotSent, Rejected, SubmitAnswer
-from worker.upstream.error_classification import KINDS, Kind, Oversized
-from worker.upstream.faults import Scrub
-from worker.upstream.http_request import Reply
-from worker.upstream.responses import read_submit
+from worker.ports import Accepted, Indeterminate, NotSent, Rejected, SubmitAnswer
+from worker.upstream.error_classification import FAULT_KINDS, FaultKind, ResponseTooLarge
+from worker.upstream.faults import Redactor
+from worker.upstream.http_request import HttpResponse
+from worker.upstream.responses import parse_submit
 
-SCRUB = Scrub("tok-5ecret")
+SCRUB = Redactor("tok-5ecret")
 HTML = b"<!doctype html><html><title>nope</title></html>"
 
 
 def _read(status: int | None, body: object = None, **more: object) -> SubmitAnswer:
     raw = body if isinstance(body, bytes) else b"" if body is None else orjson.dumps(body)
-    return read_submit(Reply(status, raw, **more), SCRUB)  # type: ignore[arg-type] # test shorthand
+    return parse_submit(HttpResponse(status, raw, **more), SCRUB)  # type: ignore[arg-type] # test shorthand
 
 
 def test_an_id_means_accepted() -> None:
@@ -29,38 +29,38 @@ def test_an_id_means_accepted() -> None:
 def test_an_id_that_arrived_whole_counts_though_the_connection_broke() -> None:
     cut = httpx.RemoteProtocolError("peer closed")
 
-    assert _read(200, {"request_id": "r-1"}, broke=cut) == Accepted("r-1")
+    assert _read(200, {"request_id": "r-1"}, error=cut) == Accepted("r-1")
 
 
 @pytest.mark.parametrize(
     ("status", "body", "kind"),
     [
-        (200, b"", Kind.NOT_JSON),
-        (200, b"ok", Kind.NOT_JSON),
-        (200, b"[]", Kind.MALFORMED),
-        (200, HTML, Kind.HTML),
-        (200, {}, Kind.ID_LESS),
-        (200, {"request_id": "a/b"}, Kind.ID_LESS),
-        (200, {"request_id": ""}, Kind.ID_LESS),
-        (200, {"request_id": "x" * 129}, Kind.ID_LESS),
-        (200, {"error_code": 500001, "error_message": "boom"}, Kind.ERROR_IN_200),
-        (200, {"error_code": "WHAT"}, Kind.ERROR_IN_200),
+        (200, b"", FaultKind.NOT_JSON),
+        (200, b"ok", FaultKind.NOT_JSON),
+        (200, b"[]", FaultKind.MALFORMED),
+        (200, HTML, FaultKind.HTML),
+        (200, {}, FaultKind.MISSING_ID),
+        (200, {"request_id": "a/b"}, FaultKind.MISSING_ID),
+        (200, {"request_id": ""}, FaultKind.MISSING_ID),
+        (200, {"request_id": "x" * 129}, FaultKind.MISSING_ID),
+        (200, {"error_code": 500001, "error_message": "boom"}, FaultKind.ERROR_IN_200),
+        (200, {"error_code": "WHAT"}, FaultKind.ERROR_IN_200),
         # The id of an error report is not known to be the id of a request.
-        (200, {"error_code": 500001, "request_id": "r-1"}, Kind.ERROR_IN_200),
-        (301, b"", Kind.REDIRECT),
-        (408, b"", Kind.HTTP_4XX),
-        (409, {"request_id": "r-1"}, Kind.HTTP_4XX),
-        (500, {"request_id": "r-1"}, Kind.HTTP_5XX),
-        (500, {"error_code": 400002}, Kind.HTTP_5XX),
-        (502, HTML, Kind.HTTP_5XX),
-        (503, b"", Kind.HTTP_5XX),
-        (504, HTML, Kind.HTTP_5XX),
+        (200, {"error_code": 500001, "request_id": "r-1"}, FaultKind.ERROR_IN_200),
+        (301, b"", FaultKind.REDIRECT),
+        (408, b"", FaultKind.HTTP_4XX),
+        (409, {"request_id": "r-1"}, FaultKind.HTTP_4XX),
+        (500, {"request_id": "r-1"}, FaultKind.HTTP_5XX),
+        (500, {"error_code": 400002}, FaultKind.HTTP_5XX),
+        (502, HTML, FaultKind.HTTP_5XX),
+        (503, b"", FaultKind.HTTP_5XX),
+        (504, HTML, FaultKind.HTTP_5XX),
     ],
 )
-def test_doubt_is_no_answer(status: int, body: object, kind: Kind) -> None:
+def test_doubt_is_no_answer(status: int, body: object, kind: FaultKind) -> None:
     answer = _read(status, body)
 
-    assert isinstance(answer, NoAnswer)
+    assert isinstance(answer, Indeterminate)
     assert (answer.fault.kind, answer.fault.http_status) == (kind.value, status)
 
 
@@ -76,20 +76,20 @@ def test_doubt_is_no_answer(status: int, body: object, kind: Kind) -> None:
     ],
 )
 def test_no_status_after_sending_is_no_answer(broke: Exception | None, kind: str) -> None:
-    answer = _read(None, broke=broke)
+    answer = _read(None, error=broke)
 
-    assert isinstance(answer, NoAnswer)
+    assert isinstance(answer, Indeterminate)
     assert (answer.fault.kind, answer.fault.http_status) == (kind, None)
 
 
-@pytest.mark.parametrize("broke", [Oversized("x"), TimeoutError(), httpx.ReadError("")])
+@pytest.mark.parametrize("broke", [ResponseTooLarge("x"), TimeoutError(), httpx.ReadError("")])
 def test_a_2xx_that_broke_off_is_no_answer(broke: Exception) -> None:
-    assert isinstance(_read(200, b'{"request_id": "r-', broke=broke), NoAnswer)
+    assert isinstance(_read(200, b'{"request_id": "r-', error=broke), Indeterminate)
 
 
 @pytest.mark.parametrize("broke", [httpx.ConnectError("x"), httpx.ConnectTimeout("x")])
 def test_what_never_left_is_not_sent(broke: Exception) -> None:
-    assert isinstance(_read(None, broke=broke), NotSent)
+    assert isinstance(_read(None, error=broke), NotSent)
 
 
 def test_throttling_is_not_sent_with_its_pause() -> None:
@@ -129,11 +129,11 @@ def test_refusals(status: int, body: object, *, account_refused: bool) -> None:
     answer = _read(status, body)
 
     assert isinstance(answer, Rejected)
-    assert answer.account_refused is account_refused
+    assert answer.account_rejected is account_refused
 
 
 def test_a_refusal_stands_though_its_words_broke_off() -> None:
-    assert isinstance(_read(422, b'{"det', broke=httpx.ReadError("")), Rejected)
+    assert isinstance(_read(422, b'{"det', error=httpx.ReadError("")), Rejected)
 
 
 def test_a_fault_carries_runcomfys_words_and_code() -> None:
@@ -148,6 +148,6 @@ def test_an_echoed_token_is_scrubbed(status: int) -> None:
     answer = _read(status, {"message": "bad token tok-5ecret", "error_code": "tok-5ecret"})
 
     assert not isinstance(answer, Accepted)
-    assert answer.fault.kind in KINDS
+    assert answer.fault.kind in FAULT_KINDS
     assert "tok-5ecret" not in repr(answer)
     assert "[redacted]" in answer.fault.message

@@ -4,14 +4,14 @@ from datetime import UTC, datetime
 
 import pytest
 
-from worker.ports import Times
+from worker.ports import UpstreamTimes
 from worker.upstream import json_parser as wire
 from worker.upstream.json_parser import Phase
 
 
 @pytest.mark.parametrize("body", [b"", b"null", b"[]", b'"x"', b"{", b"\xff", b"NaN", b"[" * 5000])
 def test_what_is_no_object_is_no_document(body: bytes) -> None:
-    assert wire.document(body) is None
+    assert wire.parse_object(body) is None
 
 
 @pytest.mark.parametrize(
@@ -26,34 +26,34 @@ def test_what_is_no_object_is_no_document(body: bytes) -> None:
     ],
 )
 def test_a_page_is_known_by_its_opening(body: bytes, content_type: str, *, page: bool) -> None:
-    assert wire.looks_like_html(body, content_type) is page
+    assert wire.is_html(body, content_type) is page
 
 
 @pytest.mark.parametrize("value", ["a", "A-_9", "x" * 128, 7])
 def test_request_ids(value: object) -> None:
-    assert wire.request_id(value) == str(value)
+    assert wire.parse_request_id(value) == str(value)
 
 
 @pytest.mark.parametrize("value", ["", "x" * 129, "a/b", "a b", "a\n", "é", None, True, 1.5, ["a"]])
 def test_what_is_no_request_id(value: object) -> None:
-    assert wire.request_id(value) is None
+    assert wire.parse_request_id(value) is None
 
 
 def test_a_model_id_is_quoted_step_by_step() -> None:
-    assert wire.model_path("kling/kling-3.0/x") == "/v1/models/kling/kling-3.0/x"
-    assert wire.model_path("a b/c?d#e%2f") == "/v1/models/a%20b/c%3Fd%23e%252f"
+    assert wire.build_model_path("kling/kling-3.0/x") == "/v1/models/kling/kling-3.0/x"
+    assert wire.build_model_path("a b/c?d#e%2f") == "/v1/models/a%20b/c%3Fd%23e%252f"
 
 
 @pytest.mark.parametrize(
     "value", ["", "/a", "a/", "a//b", "..", "a/../../requests", ".", "x" * 513]
 )
 def test_a_model_id_cannot_lead_to_another_path(value: str) -> None:
-    assert wire.model_path(value) is None
+    assert wire.build_model_path(value) is None
 
 
 def test_a_request_path_takes_only_request_ids() -> None:
-    assert wire.request_path("r-1", "status") == "/v1/requests/r-1/status"
-    assert wire.request_path("../x", "status") is None
+    assert wire.build_request_path("r-1", "status") == "/v1/requests/r-1/status"
+    assert wire.build_request_path("../x", "status") is None
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def test_a_request_path_takes_only_request_ids() -> None:
     ],
 )
 def test_status_words(value: object, expected: Phase | None) -> None:
-    assert wire.phase({"status": value}) is expected
+    assert wire.parse_phase({"status": value}) is expected
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def test_status_words(value: object, expected: Phase | None) -> None:
     [(0, 0), (12, 12), ("3", 3), (-1, None), (True, None), (1.5, None), ("x", None), (None, None)],
 )
 def test_queue_position(value: object, expected: int | None) -> None:
-    assert wire.queue_position({"queue_position": value}) == expected
+    assert wire.parse_queue_position({"queue_position": value}) == expected
 
 
 @pytest.mark.parametrize(
@@ -111,7 +111,7 @@ def test_queue_position(value: object, expected: int | None) -> None:
     ],
 )
 def test_error_codes(doc: wire.Document, code: str | None) -> None:
-    assert wire.error_code(doc) == code
+    assert wire.parse_error_code(doc) == code
 
 
 @pytest.mark.parametrize(
@@ -133,11 +133,11 @@ def test_error_codes(doc: wire.Document, code: str | None) -> None:
     ],
 )
 def test_error_texts(doc: wire.Document, text: str | None) -> None:
-    assert wire.error_text(doc) == text
+    assert wire.parse_error_text(doc) == text
 
 
 def test_a_long_list_of_errors_is_cut() -> None:
-    assert wire.error_text({"detail": ["x"] * 1000}) == "x; x; x; x; x"
+    assert wire.parse_error_text({"detail": ["x"] * 1000}) == "x; x; x; x; x"
 
 
 @pytest.mark.parametrize(
@@ -154,7 +154,7 @@ def test_a_long_list_of_errors_is_cut() -> None:
     ],
 )
 def test_output(value: object, expected: object) -> None:
-    assert wire.output({"output": value}) == expected
+    assert wire.parse_output({"output": value}) == expected
 
 
 @pytest.mark.parametrize(
@@ -176,11 +176,11 @@ def test_output(value: object, expected: object) -> None:
     ],
 )
 def test_cost(value: object, expected: int | None) -> None:
-    assert wire.cost({"cost": value}) == expected
+    assert wire.parse_cost({"cost": value}) == expected
 
 
 def test_an_absent_cost_is_not_a_cost_of_nothing() -> None:
-    assert wire.cost({}) is None
+    assert wire.parse_cost({}) is None
 
 
 @pytest.mark.parametrize(
@@ -197,7 +197,7 @@ def test_an_absent_cost_is_not_a_cost_of_nothing() -> None:
     ],
 )
 def test_instants(value: object) -> None:
-    assert wire.instant(value) == datetime(2026, 3, 1, 12, tzinfo=UTC)
+    assert wire.parse_instant(value) == datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
 @pytest.mark.parametrize(
@@ -205,10 +205,10 @@ def test_instants(value: object) -> None:
     [None, "", "soon", "2026-13-01", -1, 0, True, 1e300, [], "0001-01-01T00:00:00+12:00"],
 )
 def test_what_is_no_instant(value: object) -> None:
-    assert wire.instant(value) is None
+    assert wire.parse_instant(value) is None
 
 
 def test_times_of_a_document() -> None:
-    expected = Times(datetime(2026, 3, 1, 12, tzinfo=UTC), None)
+    expected = UpstreamTimes(datetime(2026, 3, 1, 12, tzinfo=UTC), None)
 
-    assert wire.times({"created_at": "2026-03-01T12:00:00Z", "finished_at": "x"}) == expected
+    assert wire.parse_times({"created_at": "2026-03-01T12:00:00Z", "finished_at": "x"}) == expected

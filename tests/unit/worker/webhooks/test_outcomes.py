@@ -7,25 +7,25 @@ from datetime import timedelta
 import pytest
 
 from worker.webhooks.outcomes import (
+    AttemptFailed,
     Delivered,
-    Kind,
-    Refused,
+    FailureKind,
     kind_of_status,
-    safe_text,
+    printable_text,
 )
 
 SLOW = {429, 502, 503, 504}
 
 
-def expected(status: int) -> Kind | None:
+def expected(status: int) -> FailureKind | None:
     if 200 <= status < 300:
         return None
     if status == 410:
-        return Kind.GONE
+        return FailureKind.GONE
     if status in SLOW:
-        return Kind.SLOW_DOWN
-    classes = {3: Kind.REDIRECT, 4: Kind.CLIENT_ERROR, 5: Kind.SERVER_ERROR}
-    return classes.get(status // 100, Kind.BAD_ANSWER)
+        return FailureKind.THROTTLED
+    classes = {3: FailureKind.REDIRECT, 4: FailureKind.CLIENT_ERROR, 5: FailureKind.SERVER_ERROR}
+    return classes.get(status // 100, FailureKind.INVALID_RESPONSE)
 
 
 def test_every_status_has_its_kind() -> None:
@@ -47,10 +47,10 @@ def test_every_status_has_its_kind() -> None:
     ],
 )
 def test_excerpt_is_short_and_harmless(data: bytes, text: str) -> None:
-    assert safe_text(data, 1024) == text
+    assert printable_text(data, 1024) == text
 
 
 def test_outcomes_have_one_word_each() -> None:
-    words = [Delivered(200, timedelta(0)).word]
-    words += [Refused(kind, timedelta(0)).word for kind in Kind]
-    assert len(set(words)) == len(Kind) + 1
+    words = [Delivered(200, timedelta(0)).label]
+    words += [AttemptFailed(kind, timedelta(0)).label for kind in FailureKind]
+    assert len(set(words)) == len(FailureKind) + 1

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from core.webhooks.url_policy import AllowedTargets, Reason, Refusal, TargetPolicy
+from core.webhooks.url_policy import AllowedTargets, Refusal, RefusalReason, TargetPolicy
 from worker.webhooks.resolved_target import PinnedTarget, resolve
 
 if TYPE_CHECKING:
@@ -24,20 +24,22 @@ class FakeResolver:
         self.answers = list(answers)
         self.asked: list[str] = []
 
-    async def addresses(self, host: str) -> tuple[Address, ...]:
+    async def resolve(self, host: str) -> tuple[Address, ...]:
         self.asked.append(host)
         answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         return tuple(ip_address(text) for text in answer)
 
 
-async def pinned(url: str, policy: TargetPolicy, *answers: str, turn: int = 0) -> PinnedTarget:
-    verdict = await resolve(url, policy, FakeResolver(answers), turn=turn)
+async def resolve_target(
+    url: str, policy: TargetPolicy, *answers: str, turn: int = 0
+) -> PinnedTarget:
+    verdict = await resolve(url, policy, FakeResolver(answers), rotation=turn)
     assert isinstance(verdict, PinnedTarget)
     return verdict
 
 
 async def test_the_checked_address_is_the_one_to_call() -> None:
-    verdict = await pinned(URL, STRICT, "8.8.8.8")
+    verdict = await resolve_target(URL, STRICT, "8.8.8.8")
     assert verdict.url == "https://8.8.8.8:443/x?y"
     assert verdict.server_name == "hooks.example"
     assert verdict.target.authority == "hooks.example"
@@ -66,9 +68,9 @@ async def test_the_checked_address_is_the_one_to_call() -> None:
 )
 @pytest.mark.parametrize("turn", range(3))
 async def test_one_bad_address_condemns_the_name(answers: tuple[str, ...], turn: int) -> None:
-    verdict = await resolve(URL, STRICT, FakeResolver(answers), turn=turn)
+    verdict = await resolve(URL, STRICT, FakeResolver(answers), rotation=turn)
     assert isinstance(verdict, Refusal)
-    assert verdict.reason is Reason.ADDRESS
+    assert verdict.reason is RefusalReason.ADDRESS
 
 
 async def test_rebinding_name_is_caught_at_the_attempt_that_it_turns() -> None:
@@ -93,12 +95,12 @@ async def test_name_is_resolved_once_and_only_when_the_url_is_fit() -> None:
 async def test_unknown_name_has_a_reason_of_its_own() -> None:
     verdict = await resolve(URL, STRICT, FakeResolver(()))
     assert isinstance(verdict, Refusal)
-    assert verdict.reason is Reason.UNRESOLVED
+    assert verdict.reason is RefusalReason.UNRESOLVED
 
 
 async def test_turns_walk_the_addresses_ipv4_first() -> None:
     answers = ("2606:4700::1111", "8.8.8.8", "1.1.1.1")
-    found = [(await pinned(URL, STRICT, *answers, turn=turn)).address for turn in range(4)]
+    found = [(await resolve_target(URL, STRICT, *answers, turn=turn)).address for turn in range(4)]
     assert found == [
         IPv4Address("8.8.8.8"),
         IPv4Address("1.1.1.1"),
@@ -108,11 +110,13 @@ async def test_turns_walk_the_addresses_ipv4_first() -> None:
 
 
 async def test_ipv6_goes_into_brackets() -> None:
-    assert (await pinned(URL, STRICT, "2606:4700::1111")).url == "https://[2606:4700::1111]:443/x?y"
+    assert (
+        await resolve_target(URL, STRICT, "2606:4700::1111")
+    ).url == "https://[2606:4700::1111]:443/x?y"
 
 
 async def test_literal_address_has_no_server_name() -> None:
-    verdict = await pinned("https://8.8.8.8/", STRICT, "1.1.1.1")
+    verdict = await resolve_target("https://8.8.8.8/", STRICT, "1.1.1.1")
     assert verdict.address == IPv4Address("8.8.8.8")
     assert verdict.server_name is None
 
@@ -122,7 +126,7 @@ async def test_operators_list_is_asked_about_names_and_addresses() -> None:
     by_network = TargetPolicy(allowed=AllowedTargets.parse(["10.0.0.0/8"]))
     url = "http://a.internal.example:9000/"
     for policy in (by_name, by_network):
-        verdict = await pinned(url, policy, "10.0.0.7")
+        verdict = await resolve_target(url, policy, "10.0.0.7")
         assert verdict.url == "http://10.0.0.7:9000/"
         assert verdict.server_name is None
         assert verdict.target.authority == "a.internal.example:9000"

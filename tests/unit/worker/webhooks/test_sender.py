@@ -15,65 +15,71 @@ import pytest
 from aiohttp.client_reqrep import ConnectionKey
 from standardwebhooks import Webhook
 
-from core.observability.log_context import Subject, about
+from core.observability.log_context import LogContext, bind_log_context
 from core.webhooks.url_policy import AllowedTargets, TargetPolicy
-from tests.fakes.traces import KEPT
+from tests.fakes.traces import SAMPLED
 from worker.webhooks import aiohttp_transport as transport
-from worker.webhooks.outcomes import Delivered, Kind, Outcome, Refused
-from worker.webhooks.sender import KINDS, Attempt, Sender, SenderPolicy, kind_of_error
-from worker.webhooks.signing import secret_text
+from worker.webhooks.outcomes import AttemptFailed, AttemptResult, Delivered, FailureKind
+from worker.webhooks.sender import (
+    KINDS_BY_EXCEPTION,
+    AttemptRequest,
+    Sender,
+    SenderPolicy,
+    failure_kind_of_error,
+)
+from worker.webhooks.signing import encode_secret
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
 
     from core.webhooks.url_policy import Address
 
-TOOK = timedelta(milliseconds=250)
-SECRETS = (secret_text(bytes(range(32))), secret_text(bytes(range(32, 64))))
+DURATION = timedelta(milliseconds=250)
+SECRETS = (encode_secret(bytes(range(32))), encode_secret(bytes(range(32, 64))))
 BODY = b'{"type":"request.completed"}'
-ATTEMPT = Attempt("msg_1", "https://hooks.example/x?y=%7Ea", BODY, SECRETS)
+ATTEMPT = AttemptRequest("msg_1", "https://hooks.example/x?y=%7Ea", BODY, SECRETS)
 POLICY = SenderPolicy(targets=TargetPolicy(allowed=AllowedTargets.parse(["*.internal.example"])))
 
 
-class TickingClock:
+class QuarterSecondClock:
     """Each look at the monotonic clock is a quarter of a second later."""
 
     def __init__(self, start: datetime) -> None:
         self.start = start
-        self.looks = 0
+        self.reads = 0
 
     def now(self) -> datetime:
         return self.start
 
     def monotonic(self) -> timedelta:
-        self.looks += 1
-        return TOOK * self.looks
+        self.reads += 1
+        return DURATION * self.reads
 
     async def sleep(self, span: timedelta) -> None:
         raise AssertionError(span)
 
 
-class SameAddresses:
+class StaticResolver:
     """Every name has the same addresses, written with spaces between; None for no address."""
 
     def __init__(self, addresses: str | None = "8.8.8.8") -> None:
         self.known = tuple(ip_address(text) for text in (addresses or "").split())
 
-    async def addresses(self, host: str) -> tuple[Address, ...]:
+    async def resolve(self, host: str) -> tuple[Address, ...]:
         assert host
         return self.known
 
 
 async def send(
     handler: Callable[[httpx.Request], httpx.Response],
-    attempt: Attempt = ATTEMPT,
+    attempt: AttemptRequest = ATTEMPT,
     *,
     address: str | None = "8.8.8.8",
     now: datetime | None = None,
-) -> Outcome:
+) -> AttemptResult:
     async with httpx.AsyncClient(transport=httpx.MockTransport(handler)) as client:
-        clock = TickingClock(now or datetime(2026, 11, 22, tzinfo=UTC))
-        return await Sender(client, SameAddresses(address), clock, POLICY).send(attempt)
+        clock = QuarterSecondClock(now or datetime(2026, 11, 22, tzinfo=UTC))
+        return await Sender(client, StaticResolver(address), clock, POLICY).send(attempt)
 
 
 def answer(status: int, body: bytes = b"", **headers: str) -> httpx.Response:
@@ -89,7 +95,7 @@ async def test_request_goes_to_the_address_and_names_the_host() -> None:
         seen.append(request)
         return answer(204)
 
-    assert await send(receiver, now=datetime.now(UTC)) == Delivered(204, TOOK)
+    assert await send(receiver, now=datetime.now(UTC)) == Delivered(204, DURATION)
     (request,) = seen
     assert request.method == "POST"
     assert str(request.url) == "https://8.8.8.8/x?y=%7Ea"
@@ -122,9 +128,9 @@ async def test_the_receiver_is_told_the_trace_if_there_is_one() -> None:
         return answer(200)
 
     await send(receiver)
-    with about(Subject("acme", "req_1", KEPT)):
+    with bind_log_context(LogContext("acme", "req_1", SAMPLED)):
         await send(receiver)
-    assert seen == [None, KEPT]
+    assert seen == [None, SAMPLED]
 
 
 async def test_plain_http_has_no_server_name() -> None:
@@ -134,8 +140,8 @@ async def test_plain_http_has_no_server_name() -> None:
         seen.append(request)
         return answer(200, b"thanks\n")
 
-    attempt = Attempt("msg_1", "http://a.internal.example:9000/", BODY, SECRETS)
-    assert await send(receiver, attempt, address="10.0.0.1") == Delivered(200, TOOK, "thanks")
+    attempt = AttemptRequest("msg_1", "http://a.internal.example:9000/", BODY, SECRETS)
+    assert await send(receiver, attempt, address="10.0.0.1") == Delivered(200, DURATION, "thanks")
     assert "sni_hostname" not in seen[0].extensions
     assert str(seen[0].url) == "http://10.0.0.1:9000/"
     assert seen[0].headers["host"] == "a.internal.example:9000"
@@ -148,38 +154,38 @@ async def test_redirect_is_a_failure_and_not_followed() -> None:
         calls.append(str(request.url))
         return answer(307, location="https://169.254.169.254/")
 
-    assert await send(receiver) == Refused(Kind.REDIRECT, TOOK, 307)
+    assert await send(receiver) == AttemptFailed(FailureKind.REDIRECT, DURATION, 307)
     assert len(calls) == 1
 
 
 @pytest.mark.parametrize("location", ["http://[", "https://a:99999/", "\x00", "", "//"])
 async def test_hostile_location_is_only_a_failure(location: str) -> None:
     outcome = await send(lambda _: answer(302, location=location))
-    assert isinstance(outcome, Refused)
-    assert outcome.kind in {Kind.REDIRECT, Kind.BAD_ANSWER}
+    assert isinstance(outcome, AttemptFailed)
+    assert outcome.kind in {FailureKind.REDIRECT, FailureKind.INVALID_RESPONSE}
 
 
 async def test_retry_after_is_carried() -> None:
     slow = answer(503, b"later", retry_after="90")
-    expected = Refused(Kind.SLOW_DOWN, TOOK, 503, timedelta(seconds=90), "later")
+    expected = AttemptFailed(FailureKind.THROTTLED, DURATION, 503, timedelta(seconds=90), "later")
     assert await send(lambda _: slow) == expected
 
 
 @pytest.mark.parametrize(
-    ("address", "kind"), [("127.0.0.1", Kind.BLOCKED_TARGET), (None, Kind.DNS_ERROR)]
+    ("address", "kind"), [("127.0.0.1", FailureKind.BLOCKED_TARGET), (None, FailureKind.DNS_ERROR)]
 )
-async def test_unfit_target_is_not_called(address: str | None, kind: Kind) -> None:
+async def test_unfit_target_is_not_called(address: str | None, kind: FailureKind) -> None:
     def receiver(request: httpx.Request) -> httpx.Response:
         raise AssertionError(request)
 
     outcome = await send(receiver, address=address)
-    assert isinstance(outcome, Refused)
+    assert isinstance(outcome, AttemptFailed)
     assert outcome.kind is kind
-    assert outcome.took == TOOK
+    assert outcome.duration == DURATION
     assert outcome.excerpt
 
 
-class Endless(httpx.AsyncByteStream):
+class EndlessBody(httpx.AsyncByteStream):
     """An answer without end, that counts what was read of it."""
 
     def __init__(self) -> None:
@@ -191,7 +197,7 @@ class Endless(httpx.AsyncByteStream):
             yield b"a" * 5000
 
 
-class Broken(httpx.AsyncByteStream):
+class BrokenBody(httpx.AsyncByteStream):
     """An answer that breaks off."""
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
@@ -200,42 +206,42 @@ class Broken(httpx.AsyncByteStream):
 
 
 async def test_answer_is_read_to_a_bound() -> None:
-    endless = Endless()
+    endless = EndlessBody()
     outcome = await send(lambda _: httpx.Response(500, stream=endless))
-    assert outcome == Refused(Kind.SERVER_ERROR, TOOK, 500, None, "a" * 1024)
+    assert outcome == AttemptFailed(FailureKind.SERVER_ERROR, DURATION, 500, None, "a" * 1024)
     assert 16 * 1024 <= endless.sent < 16 * 1024 + 5000
 
 
 async def test_the_status_was_said_though_the_rest_broke_off() -> None:
-    outcome = await send(lambda _: httpx.Response(200, stream=Broken()))
-    assert outcome == Delivered(200, TOOK, "half an ans")
+    outcome = await send(lambda _: httpx.Response(200, stream=BrokenBody()))
+    assert outcome == Delivered(200, DURATION, "half an ans")
 
 
 # --- every exception has a kind
 
 ERRORS = {
-    httpx.PoolTimeout: Kind.BUSY,
-    httpx.ConnectTimeout: Kind.TIMEOUT,
-    httpx.ReadTimeout: Kind.TIMEOUT,
-    httpx.WriteTimeout: Kind.TIMEOUT,
-    httpx.TimeoutException: Kind.TIMEOUT,
-    httpx.ConnectError: Kind.CONNECT_ERROR,
-    httpx.ReadError: Kind.RESET,
-    httpx.WriteError: Kind.RESET,
-    httpx.CloseError: Kind.RESET,
-    httpx.NetworkError: Kind.RESET,
-    httpx.RemoteProtocolError: Kind.BAD_ANSWER,
-    httpx.DecodingError: Kind.BAD_ANSWER,
-    httpx.LocalProtocolError: Kind.UNSENDABLE,
-    httpx.ProtocolError: Kind.UNSENDABLE,
-    httpx.ProxyError: Kind.UNSENDABLE,
-    httpx.UnsupportedProtocol: Kind.UNSENDABLE,
-    httpx.TooManyRedirects: Kind.UNSENDABLE,
-    httpx.TransportError: Kind.UNSENDABLE,
-    httpx.RequestError: Kind.UNSENDABLE,
-    httpx.HTTPError: Kind.UNSENDABLE,
-    httpx.HTTPStatusError: Kind.UNSENDABLE,
-    httpx.InvalidURL: Kind.UNSENDABLE,
+    httpx.PoolTimeout: FailureKind.BUSY,
+    httpx.ConnectTimeout: FailureKind.TIMEOUT,
+    httpx.ReadTimeout: FailureKind.TIMEOUT,
+    httpx.WriteTimeout: FailureKind.TIMEOUT,
+    httpx.TimeoutException: FailureKind.TIMEOUT,
+    httpx.ConnectError: FailureKind.CONNECT_ERROR,
+    httpx.ReadError: FailureKind.RESET,
+    httpx.WriteError: FailureKind.RESET,
+    httpx.CloseError: FailureKind.RESET,
+    httpx.NetworkError: FailureKind.RESET,
+    httpx.RemoteProtocolError: FailureKind.INVALID_RESPONSE,
+    httpx.DecodingError: FailureKind.INVALID_RESPONSE,
+    httpx.LocalProtocolError: FailureKind.SEND_ERROR,
+    httpx.ProtocolError: FailureKind.SEND_ERROR,
+    httpx.ProxyError: FailureKind.SEND_ERROR,
+    httpx.UnsupportedProtocol: FailureKind.SEND_ERROR,
+    httpx.TooManyRedirects: FailureKind.SEND_ERROR,
+    httpx.TransportError: FailureKind.SEND_ERROR,
+    httpx.RequestError: FailureKind.SEND_ERROR,
+    httpx.HTTPError: FailureKind.SEND_ERROR,
+    httpx.HTTPStatusError: FailureKind.SEND_ERROR,
+    httpx.InvalidURL: FailureKind.SEND_ERROR,
 }
 # Mistakes in our own use of httpx: they surface as the defects that they are.
 DEFECTS = {
@@ -255,34 +261,36 @@ def test_every_exception_of_httpx_is_in_the_table() -> None:
 
 
 @pytest.mark.parametrize(("error", "kind"), ERRORS.items(), ids=str)
-async def test_exception_becomes_its_kind(error: type[Exception], kind: Kind) -> None:
+async def test_exception_becomes_its_kind(error: type[Exception], kind: FailureKind) -> None:
     def receiver(request: httpx.Request) -> httpx.Response:
         if error is httpx.HTTPStatusError:
             raise httpx.HTTPStatusError("x", request=request, response=httpx.Response(500))
         raise error("http://10.0.0.1 is not for everybody's eyes")
 
-    assert await send(receiver) == Refused(kind, TOOK)
+    assert await send(receiver) == AttemptFailed(kind, DURATION)
 
 
 @pytest.mark.parametrize(
     ("cause", "kind"),
     [
-        (ssl.SSLError("handshake"), Kind.TLS_ERROR),
-        (ssl.SSLCertVerificationError("name"), Kind.TLS_ERROR),
-        (socket.gaierror(), Kind.DNS_ERROR),
-        (ConnectionRefusedError(), Kind.CONNECT_ERROR),
+        (ssl.SSLError("handshake"), FailureKind.TLS_ERROR),
+        (ssl.SSLCertVerificationError("name"), FailureKind.TLS_ERROR),
+        (socket.gaierror(), FailureKind.DNS_ERROR),
+        (ConnectionRefusedError(), FailureKind.CONNECT_ERROR),
     ],
 )
-def test_cause_tells_more_than_the_error(cause: Exception, kind: Kind) -> None:
+def test_cause_tells_more_than_the_error(cause: Exception, kind: FailureKind) -> None:
     middle, outer = OSError(), httpx.ConnectError("x")
     middle.__cause__, outer.__cause__ = cause, middle
-    assert kind_of_error(outer) is kind
+    assert failure_kind_of_error(outer) is kind
 
 
 def test_every_row_of_the_table_is_reached() -> None:
-    used = {next(row for row in KINDS if issubclass(error, row[0])) for error in ERRORS}
-    assert set(KINDS) - used == {(TimeoutError, Kind.TIMEOUT)}
-    assert kind_of_error(TimeoutError()) is Kind.TIMEOUT
+    used = {
+        next(row for row in KINDS_BY_EXCEPTION if issubclass(error, row[0])) for error in ERRORS
+    }
+    assert set(KINDS_BY_EXCEPTION) - used == {(TimeoutError, FailureKind.TIMEOUT)}
+    assert failure_kind_of_error(TimeoutError()) is FailureKind.TIMEOUT
 
 
 # --- the transport's table over aiohttp's exceptions
@@ -315,16 +323,16 @@ AIOHTTP = {
 def test_aiohttp_s_errors_keep_their_meaning(
     theirs: type[Exception], ours: type[httpx.RequestError]
 ) -> None:
-    assert next(word for kind, word in transport.ERRORS if issubclass(theirs, kind)) is ours
+    assert next(word for kind, word in transport.HTTPX_ERRORS if issubclass(theirs, kind)) is ours
 
 
 def test_every_exception_of_aiohttp_has_a_word() -> None:
     for error in set(subclasses(aiohttp.ClientError)):
-        assert any(issubclass(error, kind) for kind, _ in transport.ERRORS)
+        assert any(issubclass(error, kind) for kind, _ in transport.HTTPX_ERRORS)
 
 
 def test_no_row_of_the_transport_s_table_hides_another() -> None:
-    kinds = [kind for kind, _ in transport.ERRORS]
+    kinds = [kind for kind, _ in transport.HTTPX_ERRORS]
     for place, kind in enumerate(kinds):
         assert not issubclass(kind, tuple(kinds[:place]))
 
@@ -333,8 +341,8 @@ def test_certificate_s_flaw_is_a_tls_error_in_the_transport_s_words() -> None:
     key = ConnectionKey("8.8.8.8", 443, True, True, None, None, None)  # noqa: FBT003 - aiohttp's
     flaw = aiohttp.ClientConnectorCertificateError(key, ssl.SSLCertVerificationError("name"))
     with pytest.raises(httpx.ConnectError) as caught:
-        transport._translate(flaw)
-    assert kind_of_error(caught.value) is Kind.TLS_ERROR
+        transport._raise_as_httpx_error(flaw)
+    assert failure_kind_of_error(caught.value) is FailureKind.TLS_ERROR
 
 
 def test_an_attempt_shows_neither_secret_nor_body() -> None:

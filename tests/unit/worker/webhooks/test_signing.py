@@ -12,8 +12,8 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from standardwebhooks import Webhook, WebhookVerificationError
 
-from core.webhooks.signing_keys import mint_signing_key, public_key
-from worker.webhooks.signing import secret_text, sign
+from core.webhooks.signing_keys import encode_signing_key, public_key
+from worker.webhooks.signing import encode_secret, sign
 
 NOW = datetime(2026, 11, 22, 15, 0, 0, 900_000, tzinfo=UTC)
 OLD, NEW = bytes(range(32)), bytes(range(32, 64))
@@ -21,8 +21,8 @@ BODY = '{"type":"request.completed","data":{"prompt":"così"}}'.encode()
 
 
 def headers(*secrets: bytes, at: datetime = NOW, body: bytes = BODY) -> dict[str, str]:
-    texts = [secret_text(secret) for secret in secrets]
-    return dict(sign(body, webhook_id="msg_1", at=at, secrets=texts))
+    texts = [encode_secret(secret) for secret in secrets]
+    return dict(sign(body, webhook_id="msg_1", timestamp=at, secrets=texts))
 
 
 def by_hand(secret: bytes, timestamp: int) -> str:
@@ -49,11 +49,11 @@ def test_every_live_secret_signs() -> None:
 def test_each_secret_verifies_and_a_stranger_s_does_not() -> None:
     sent = headers(OLD, NEW, at=datetime.now(UTC))
     for secret in (OLD, NEW):
-        Webhook(secret_text(secret)).verify(BODY, sent)
+        Webhook(encode_secret(secret)).verify(BODY, sent)
     with pytest.raises(WebhookVerificationError):
-        Webhook(secret_text(bytes(32))).verify(BODY, sent)
+        Webhook(encode_secret(bytes(32))).verify(BODY, sent)
     with pytest.raises(WebhookVerificationError):
-        Webhook(secret_text(OLD)).verify(BODY + b" ", sent)
+        Webhook(encode_secret(OLD)).verify(BODY + b" ", sent)
 
 
 def test_an_attempt_s_instant_is_signed_whatever_its_zone() -> None:
@@ -65,8 +65,8 @@ def test_an_attempt_s_instant_is_signed_whatever_its_zone() -> None:
 
 
 def test_secret_has_the_form_that_libraries_read() -> None:
-    assert secret_text(OLD).startswith("whsec_")
-    assert base64.b64decode(secret_text(OLD).removeprefix("whsec_")) == OLD
+    assert encode_secret(OLD).startswith("whsec_")
+    assert base64.b64decode(encode_secret(OLD).removeprefix("whsec_")) == OLD
 
 
 def test_nothing_goes_out_unsigned() -> None:
@@ -76,11 +76,13 @@ def test_nothing_goes_out_unsigned() -> None:
         headers(OLD, at=NOW.replace(tzinfo=None))
 
 
-KEYS = [mint_signing_key(secret) for secret in (OLD, NEW)]
+KEYS = [encode_signing_key(secret) for secret in (OLD, NEW)]
 
 
 def test_ed25519_signs_beside_the_secrets_and_each_public_key_verifies() -> None:
-    signed = dict(sign(BODY, webhook_id="msg_1", at=NOW, secrets=[secret_text(OLD)], keys=KEYS))
+    signed = dict(
+        sign(BODY, webhook_id="msg_1", timestamp=NOW, secrets=[encode_secret(OLD)], keys=KEYS)
+    )
     symmetric, *asymmetric = signed["webhook-signature"].split()
     stamp = signed["webhook-timestamp"]
     assert symmetric == by_hand(OLD, int(stamp))
@@ -95,5 +97,5 @@ def test_ed25519_signs_beside_the_secrets_and_each_public_key_verifies() -> None
 
 
 def test_a_key_alone_is_enough() -> None:
-    signed = dict(sign(BODY, webhook_id="msg_1", at=NOW, secrets=(), keys=KEYS[:1]))
+    signed = dict(sign(BODY, webhook_id="msg_1", timestamp=NOW, secrets=(), keys=KEYS[:1]))
     assert signed["webhook-signature"].startswith("v1a,")
