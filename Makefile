@@ -74,7 +74,7 @@ dashboards: install ## write the dashboards, and draw them from real data (needs
 	$(bin)/python -m deploy.grafana.draw
 
 fuzz: install ## hold the service to its own description; shows the figures
-	$(bin)/pytest -s tests/integration/test_description.py
+	$(bin)/pytest -s tests/integration/http/test_openapi_fuzzing.py
 
 licences: install ## list what runs with us and under which licence
 	$(bin)/python -m docs.licences

@@ -143,7 +143,7 @@ class Bench:
         """One of the apps in `floors`, by uvicorn as the gateway uses it."""
         port = free_port()
         command = (
-            *(sys.executable, "-m", "uvicorn", f"tests.bench.floors.{name}:app"),
+            *(sys.executable, "-m", "uvicorn", f"tests.bench.baselines.{name}:app"),
             *("--host", LOOPBACK, "--port", str(port), "--loop", "uvloop", "--http", "httptools"),
             *("--no-access-log", "--log-level", "warning"),
         )
@@ -153,7 +153,7 @@ class Bench:
 
     @contextmanager
     def external_server(self, kind: str, *flags: str) -> Iterator[ManagedProcess]:
-        """The fast RunComfy (`upstream`) or the fast receiver of callbacks (`hooks`)."""
+        """The fast RunComfy (`upstream`) or the fast receiver of callbacks (`webhook_receiver`)."""
         port = free_port()
         command = (sys.executable, "-m", f"tests.bench.{kind}", "--port", str(port), *flags)
         with self.running(f"{kind}-{port}", command, {}, port, OTHER_CORE) as child:

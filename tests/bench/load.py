@@ -18,14 +18,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
 from simulator.private_redis import LOOPBACK
-from tests.bench.figures import percentile
+from tests.bench.results import percentile
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 NUMBER: Final = "@n@"
 """Stands for a number that no other request of the run has."""
-_SCRIPT: Final = Path(__file__).with_name("ask.lua")
+_SCRIPT: Final = Path(__file__).with_name("wrk_request.lua")
 _APART: Final = 10_000_000
 """Between the first numbers of two loads."""
 

@@ -18,19 +18,19 @@ from typing import TYPE_CHECKING, Final
 
 from simulator.private_redis import private_redis
 from simulator.stack import ROOT
-from tests.bench import accept, jobs, polling, rest
-from tests.bench.figures import BenchReport
 from tests.bench.harness import FULL, SMOKE, Bench, Scale, leave_first_core_to_server
 from tests.bench.load import OwnLoader, open_loader
+from tests.bench.results import BenchReport
+from tests.bench.scenarios import jobs, polling, service, submit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
 RESULTS: Final = ROOT / ".bench"
 SCENARIOS: Final[Mapping[str, Callable[[Bench, BenchReport], None]]] = {
-    "accept": accept.run,
-    "reads": rest.reads,
-    "cache": rest.cache,
+    "accept": submit.run,
+    "reads": service.reads,
+    "cache": service.cache,
     "pipeline": jobs.pipeline,
     "callback": jobs.callback_lag,
     "open": jobs.open_jobs,
@@ -39,8 +39,8 @@ SCENARIOS: Final[Mapping[str, Callable[[Bench, BenchReport], None]]] = {
     "deliveries": jobs.deliveries,
     "recovery": jobs.recovery,
     "redis": jobs.redis_death,
-    "backlog": rest.backlog,
-    "start": rest.start,
+    "backlog": service.backlog,
+    "start": service.start,
 }
 
 

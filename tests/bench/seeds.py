@@ -21,8 +21,8 @@ from core.transactions.admission import Admission
 from core.transactions.job_update import Change
 from tests.bench.harness import KEY, MODEL, TENANT
 from tests.bench.upstream import request_id
-from tests.builders import delivery_to
-from tests.lanes import fill_queue
+from tests.support.fair_queue import fill_queue
+from tests.support.records import delivery_to
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Sequence

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from tests.bench.figures import BenchReport, Measurement, PerformanceTarget, percentile
 from tests.bench.harness import SMOKE
 from tests.bench.load import LoadRequest, OwnLoader, Wrk, content_length, open_loader, request_bytes
+from tests.bench.results import BenchReport, Measurement, PerformanceTarget, percentile
 from tests.bench.run import SCENARIOS, measure, write_results
 
 if TYPE_CHECKING:

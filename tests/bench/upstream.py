@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 import orjson
 
-from tests.bench.outside import arguments, serve
+from tests.bench.http_server import arguments, serve
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,7 +43,7 @@ class BenchUpstream:
     resulted: list[float] = field(default_factory=list)
 
     def answer(self, method: str, path: str, body: bytes, _: dict[str, str]) -> bytes:
-        """See `tests.bench.outside`."""
+        """See `tests.bench.http_server`."""
         if found := _ID.match(path):
             return self._of_request(found[1], found[2], found[3])
         if method == "POST" and path.startswith("/v1/models/"):

@@ -9,16 +9,17 @@ import pytest
 from core.store.client import RedisClient, build_connection_pool
 from core.tenants.api_keys import ApiKey
 from core.tenants.tenant import Tenant
-from tests.contract.gateway import BACKENDS
-from tests.contract.shared_flight import open_coalescing
-from tests.contract.subjects import memory_backend, redis_backend, redis_policy
-from tests.fakes.clock import FakeClock
+from tests.contract.shared_tenants import open_coalescing
+from tests.support.backends import memory_backend, redis_backend
+from tests.support.clock import FakeClock
+from tests.support.redis import redis_policy
+from tests.support.store_harness import BACKENDS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from tests.contract.flight import CoalescingHarness
-    from tests.contract.subjects import StoreBackend
+    from tests.support.backends import StoreBackend
+    from tests.support.coalescing import CoalescingHarness
 
 TENANTS: Final = ("ada", "bob")
 

@@ -13,10 +13,17 @@ from core.jobs.job import JobRecord
 from core.store.jobs import Projection
 from core.tenants.api_keys import ApiKey, Credential, Scope
 from core.tenants.tenant import Tenant
-from tests.contract.orders import BODY, SECOND, admission_of, admit_job, new_job, tenant_credential
+from tests.support.store_steps import (
+    BODY,
+    SECOND,
+    admission_of,
+    admit_job,
+    new_job,
+    tenant_credential,
+)
 
 if TYPE_CHECKING:
-    from tests.contract.subjects import StoreBackend
+    from tests.support.backends import StoreBackend
 
 
 async def add_key(backend: StoreBackend, tenant: str, **changes: object) -> Credential:

@@ -17,7 +17,7 @@ from core.tenants.cache_policy import CacheOption, CacheStatus
 from core.tenants.limits import Limits
 from core.transactions.admission import Admission, BatchAdmission, CacheRequest, RejectedItem
 from core.transactions.job_update import Change, WriteResult
-from tests.contract.orders import (
+from tests.support.store_steps import (
     SECOND,
     admission_of,
     enqueue_jobless_delivery,
@@ -27,7 +27,7 @@ from tests.contract.orders import (
 
 if TYPE_CHECKING:
     from core.transactions.admission import BatchAdmissionResult
-    from tests.contract.subjects import StoreBackend
+    from tests.support.backends import StoreBackend
 
 ALL: Final = ItemSlice(0, 1000)
 LEASE: Final = timedelta(seconds=30)

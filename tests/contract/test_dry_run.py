@@ -13,8 +13,9 @@ from core.money import MicroUsd
 from core.tenants.cache_policy import CacheOption
 from core.tenants.limits import Limits
 from core.transactions.admission import CacheRequest
-from tests.contract.flight import CoalescingHarness
-from tests.contract.gateway import memory_harness, redis_client, redis_harness
+from tests.support.coalescing import CoalescingHarness
+from tests.support.redis import redis_client
+from tests.support.store_harness import memory_harness, redis_harness
 
 if TYPE_CHECKING:
     from core.transactions.admission import AdmissionResult

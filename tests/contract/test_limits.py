@@ -25,13 +25,13 @@ from core.store.tenants import MAX_KEYS_PER_TENANT
 from core.tenants.api_keys import ApiKey, api_key_digest
 from core.tenants.limits import GlobalLimits, Limits, Priority, UnknownPrice
 from core.transactions.job_update import WriteResult
-from tests.contract.gateway import BACKENDS, open_harness
+from tests.support.store_harness import BACKENDS, open_harness
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from core.billing.settlement import ReservationTotals
-    from tests.contract.gateway import StoreHarness
+    from tests.support.store_harness import StoreHarness
 
 SECOND = timedelta(seconds=1)
 LAST_MOMENT = datetime(2026, 3, 31, 23, 59, 59, 999_000, tzinfo=UTC)

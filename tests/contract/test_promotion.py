@@ -19,9 +19,9 @@ from core.tenants.limits import GlobalLimits, Limits, UnknownPrice
 from core.transactions.admission import CacheRequest
 from core.transactions.job_update import Change, WriteResult
 from core.webhooks.delivery import Delivery, WebhookEventType
-from tests.contract.flight import OUTPUT, UPSTREAM_ERROR, CoalescingHarness
-from tests.contract.gateway import PRICE
-from tests.contract.shared_flight import due_jobs, leader_with_followers, totals_for
+from tests.contract.shared_tenants import due_jobs, leader_with_followers, totals_for
+from tests.support.coalescing import OUTPUT, UPSTREAM_ERROR, CoalescingHarness
+from tests.support.store_harness import PRICE
 
 OFF: Final = CacheRequest(requested=CacheOption.OFF)
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from docs.generate import groups
-from tests.deploy.conftest import ROOT, TOKEN, run_tool
+from tests.support.deployment import ROOT, TOKEN, run_tool
 
 if TYPE_CHECKING:
-    from tests.deploy.conftest import ComposeFile
+    from tests.support.deployment import ComposeFile
 
 SIMULATED: Final = "http://runcomfy:8100"
 REDIS: Final = {

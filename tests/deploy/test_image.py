@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from deploy.healthcheck import main
-from tests.deploy.conftest import ROOT, run_tool
+from tests.support.deployment import ROOT, run_tool
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -7,7 +7,7 @@ from typing import Any, Final
 import yaml
 
 from service.settings import ServiceSettings
-from tests.deploy.conftest import ROOT, run_tool
+from tests.support.deployment import ROOT, run_tool
 from worker.settings import WorkerSettings
 
 Manifest = dict[str, Any]

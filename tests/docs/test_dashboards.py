@@ -22,7 +22,7 @@ from deploy.grafana.build import FOLDER, build_dashboard, dashboard_json
 from deploy.grafana.layout import COLUMNS, lay_out
 from deploy.grafana.live_prometheus import fill_variables
 from deploy.grafana.panel import Dashboard
-from tests import needs
+from tests.support import marks
 
 ROOT: Final = Path(__file__).parents[2]
 RULES: Final = ROOT / "deploy" / "prometheus"
@@ -155,7 +155,7 @@ def test_the_alert_on_defects_knows_every_code() -> None:
     assert all(code in expr for code in INTERNAL_ERRORS)
 
 
-@needs.PROMTOOL
+@marks.PROMTOOL
 @pytest.mark.parametrize(
     "command",
     [

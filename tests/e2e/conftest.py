@@ -5,47 +5,18 @@ from __future__ import annotations
 import os
 import secrets
 import signal
-import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import pytest
 
-from simulator.stack import StackPlan, run_stack, without_settings
+from simulator.stack import StackPlan, run_stack
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from simulator.stack import Stack
-
-MARK_VARIABLE: Final = "PROCESS_MARK"
-
-
-class MarkedProcesses:
-    """Every process that was started with this test's mark in its environment, and their heirs."""
-
-    def __init__(self, mark: str) -> None:
-        self._entry = f"{MARK_VARIABLE}={mark}".encode()
-        self.environment = {**without_settings(os.environ), MARK_VARIABLE: mark}
-
-    def running(self) -> dict[int, str]:
-        """Command lines of those that run, by process id. Needs /proc: empty elsewhere."""
-        found = {}
-        for folder in Path("/proc").glob("[0-9]*"):
-            try:
-                if self._entry in (folder / "environ").read_bytes().split(b"\0"):
-                    command = (folder / "cmdline").read_bytes().replace(b"\0", b" ")
-                    found[int(folder.name)] = command.decode(errors="replace")
-            except OSError:
-                continue  # it ended while we looked, or is not ours
-        return found
-
-    def wait_until_gone(self, within_seconds: float = 5) -> bool:
-        """Whether all have ended, at once or a little later."""
-        deadline = time.monotonic() + within_seconds
-        while self.running() and time.monotonic() < deadline:
-            time.sleep(0.05)
-        return not self.running()
+from tests.support.processes import MarkedProcesses
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from simulator.stack import Stack
-    from tests.e2e.conftest import MarkedProcesses
+    from tests.support.processes import MarkedProcesses
 
 NAME: Final = "batches"
 SOON: Final = timedelta(seconds=60)

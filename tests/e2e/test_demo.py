@@ -19,7 +19,7 @@ from simulator.stack import ROOT, StackPlan
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.e2e.conftest import MarkedProcesses
+    from tests.support.processes import MarkedProcesses
 
 DEMO = [sys.executable, "-m", "simulator.demo"]
 SEEN = (

@@ -3,7 +3,7 @@ from hypothesis import strategies as st
 
 from core.deduplication.fingerprint import NO_DEFAULTS
 from service.models.pricing import QUANTITY_FIELDS, estimate_price
-from tests.unit.service.models.test_pricing import BY_OUTPUT, BY_SECOND
+from tests.support.models import BY_OUTPUT, BY_SECOND
 
 
 @given(

@@ -15,7 +15,7 @@ from core.jobs.job import BillingStatus, CancelOutcome, JobState, Trigger
 from core.observability.events import OperationalWarning, SubmitAnswered
 from core.store.codecs import DELIVERY_CODEC, TIMELINE_ENTRY_CODEC
 from core.webhooks.delivery import EVENT_OF_STATUS, DeliveryState
-from tests.simulation.people import TENANTS, WEBHOOK
+from tests.simulation.clients import TENANTS, WEBHOOK
 from tests.simulation.plan import IN_DOUBT_FAULTS
 from worker.jobs.policies import LifecyclePolicy
 from worker.webhooks.retry_schedule import SchedulePolicy
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 
     from core.jobs.job import Job
     from core.webhooks.delivery import Delivery
-    from tests.fakes.memory import MemoryState
-    from tests.fakes.upstream import LedgerEntry
     from tests.simulation.plan import Plan
     from tests.simulation.worker import SimulatedWorker, SimulationContext
+    from tests.support.memory_store.state import MemoryState
+    from tests.support.upstream import LedgerEntry
 
 FINAL_EVENTS: Final = frozenset({"request.completed", "request.failed", "request.cancelled"})
 

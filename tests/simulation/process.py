@@ -31,9 +31,9 @@ if TYPE_CHECKING:
     from core.webhooks.circuit_breaker import EndpointCircuit
     from core.webhooks.config import VersionedConfig, WebhookConfig
     from core.webhooks.delivery import CircuitUpdate, ClaimedDelivery, DeliveryUpdate
-    from tests.fakes.stores import MemoryStores
-    from tests.fakes.upstream import FakeRunComfy
     from tests.simulation.plan import SeededRandomness
+    from tests.support.memory_store.stores import MemoryStores
+    from tests.support.upstream import FakeRunComfy
     from worker.ports import CancelAnswer, ResultAnswer, StatusAnswer, SubmitAnswer
     from worker.webhooks.outcomes import AttemptResult as SendOutcome
     from worker.webhooks.sender import AttemptRequest

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from core.jobs.job import JobState
 from tests.simulation.plan import IN_DOUBT_FAULTS, Fault, Plan
-from tests.simulation.world import SimulationReport, run
+from tests.simulation.runner import SimulationReport, run
 
 RUNS: Final = 2000
 IDENTICAL_REQUEST_RUNS: Final = 1000

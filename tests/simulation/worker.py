@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING, Final
 from core.circuit_breaker import BreakerPolicy
 from core.errors import StoreUnavailable
 from core.store.wake_queue import is_current
-from tests.fakes.ids import SeededIds
-from tests.fakes.outbox import MemoryEventStreams
 from tests.simulation.process import (
     ProcessBreakers,
     ProcessClock,
@@ -24,6 +22,8 @@ from tests.simulation.process import (
     ProcessWebhooks,
     StoreConnection,
 )
+from tests.support.ids import SeededIds
+from tests.support.memory_store.webhooks import MemoryEventStreams
 from worker.jobs.decisions.transition import DecisionContext
 from worker.jobs.job_processor import JobProcessor
 from worker.jobs.job_writer import JobDependencies
@@ -37,13 +37,13 @@ if TYPE_CHECKING:
     from core.clock import Clock
     from core.jobs.job import Job
     from core.webhooks.delivery import ClaimedDelivery
-    from tests.fakes.memory import MemoryState
-    from tests.fakes.stores import MemoryStores
-    from tests.fakes.upstream import FakeRunComfy
-    from tests.simulation.journal import SimulationLog
+    from tests.simulation.event_log import SimulationLog
+    from tests.simulation.faults import SimulatedReceivers
     from tests.simulation.plan import SeededRandomness
     from tests.simulation.process import ProcessLifetime, StoreAvailability
-    from tests.simulation.whims import SimulatedReceivers
+    from tests.support.memory_store.state import MemoryState
+    from tests.support.memory_store.stores import MemoryStores
+    from tests.support.upstream import FakeRunComfy
     from worker.jobs.policies import LifecyclePolicy
 
 DELIVERY_LEASE: Final = timedelta(seconds=30)

@@ -18,7 +18,7 @@ HOUR = timedelta(hours=1)
 class AdaptivePolling:
     """How looks are spent where a model's last runs tell when its jobs end.
 
-    Found by simulating days (`tests/bench/polling.py`): of waits that make as many calls, none
+    Found by simulating days (`the polling benchmark`): of waits that make as many calls, none
     found ends sooner.
     """
 

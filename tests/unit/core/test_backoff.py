@@ -8,7 +8,7 @@ from random import Random
 import pytest
 
 from core.backoff import Backoff, ProportionalInterval
-from tests.builders import HOUR, MINUTE, SECOND, MidpointRandom
+from tests.support.records import HOUR, MINUTE, SECOND, MidpointRandom
 
 EXACT = MidpointRandom()
 BACKOFF = Backoff(initial_delay=SECOND, max_delay=MINUTE, jitter=0.2)

@@ -6,7 +6,7 @@ import re
 from datetime import timedelta
 
 from core.ids import SECRET_BYTES, SystemIds
-from tests.builders import NOW
+from tests.support.records import NOW
 
 IDS = SystemIds()
 _ULID = "[0-9A-HJKMNP-TV-Z]{26}"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.fakes.face import AppHarness, open_app
+from tests.support.app import AppHarness, open_app
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

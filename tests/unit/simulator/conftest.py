@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from itertools import count
 from typing import TYPE_CHECKING
 
@@ -16,22 +16,7 @@ from simulator.runcomfy.state import RunComfyState, SimulatorConfig
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-
-
-class SelfAdvancingClock:
-    """Stands still until it is moved; sleepers move it."""
-
-    def __init__(self) -> None:
-        self.instant = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
-
-    def now(self) -> datetime:
-        return self.instant
-
-    async def sleep(self, span: timedelta) -> None:
-        self.instant += span
-
-    def advance(self, seconds: float) -> None:
-        self.instant += timedelta(seconds=seconds)
+from tests.support.clock import SelfAdvancingClock
 
 
 @pytest.fixture

@@ -1,3 +1,5 @@
+"""Tests of prices and estimates."""
+
 from typing import Any
 
 import pytest
@@ -5,9 +7,7 @@ import pytest
 from core.deduplication.fingerprint import NO_DEFAULTS, Defaults
 from core.money import MicroUsd
 from service.models.pricing import Price, PriceUnit, Surcharge, estimate_price
-
-BY_SECOND = Price(PriceUnit.SECOND, MicroUsd(50_000))
-BY_OUTPUT = Price(PriceUnit.OUTPUT, MicroUsd(30_000))
+from tests.support.models import BY_OUTPUT, BY_SECOND
 
 
 @pytest.mark.parametrize(
@@ -58,6 +58,8 @@ SURCHARGES = (
     Surcharge("audio", value=True, rate=MicroUsd(70_000)),
     Surcharge("size", "4K", MicroUsd(90_000)),
 )
+
+
 DEAR = Price(PriceUnit.SECOND, MicroUsd(50_000), SURCHARGES)
 
 

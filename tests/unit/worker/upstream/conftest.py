@@ -2,99 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-import httpx
 import pytest
-from pydantic import SecretStr
-
-from core.observability.events import UpstreamCalled
-from worker.upstream.catalogue import RunComfyCatalogue
-from worker.upstream.client import RunComfyClient
-from worker.upstream.config import UpstreamAccess, UpstreamLimits
-from worker.upstream.http_client import HttpClient
-from worker.upstream.http_request import HttpRequest, HttpResponse, send_request
 
 if TYPE_CHECKING:
-    from core.observability.events import Event
-
-TOKEN: Final = "tok-5ecret-0123456789"
-NOW: Final = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
-ResponseFor = Callable[[httpx.Request], httpx.Response | Awaitable[httpx.Response]]
-
-
-class TickingClock:
-    """Each look at the monotonic clock takes one second."""
-
-    def __init__(self) -> None:
-        self._elapsed = timedelta(0)
-
-    def now(self) -> datetime:
-        return NOW
-
-    def monotonic(self) -> timedelta:
-        self._elapsed += timedelta(seconds=1)
-        return self._elapsed
-
-    async def sleep(self, span: timedelta) -> None:
-        raise AssertionError(f"the client slept {span}")
-
-
-@dataclass
-class MockReadTransport:
-    """The road of the reads, over the same kind of client as the other."""
-
-    client: httpx.AsyncClient
-
-    async def send_request(self, request: HttpRequest, now: datetime) -> HttpResponse:
-        return await send_request(self.client, request, now)
-
-
-@dataclass
-class UpstreamClientHarness:
-    """A client and a catalogue whose RunComfy is `answer`; what was asked and told is kept."""
-
-    answer: ResponseFor
-    limits: UpstreamLimits = field(default_factory=UpstreamLimits)
-    posts: list[httpx.Request] = field(default_factory=list)
-    reads: list[httpx.Request] = field(default_factory=list)
-    events: list[Event] = field(default_factory=list)
-
-    def line(self) -> HttpClient:
-        access = UpstreamAccess("https://runcomfy.test/", SecretStr(TOKEN))
-        return HttpClient(
-            access,
-            self._client(self.posts),
-            MockReadTransport(self._client(self.reads)),
-            TickingClock(),
-            self.events.append,
-        )
-
-    @property
-    def client(self) -> RunComfyClient:
-        return RunComfyClient(self.line(), self.limits)
-
-    @property
-    def catalogue(self) -> RunComfyCatalogue:
-        return RunComfyCatalogue(self.line(), self.limits)
-
-    @property
-    def calls(self) -> list[UpstreamCalled]:
-        return [event for event in self.events if isinstance(event, UpstreamCalled)]
-
-    def _client(self, seen: list[httpx.Request]) -> httpx.AsyncClient:
-        async def handle(request: httpx.Request) -> httpx.Response:
-            seen.append(request)
-            answer = self.answer(request)
-            return answer if isinstance(answer, httpx.Response) else await answer
-
-        return httpx.AsyncClient(transport=httpx.MockTransport(handle), follow_redirects=True)
-
-
-HarnessFactory = Callable[[ResponseFor], UpstreamClientHarness]
+    pass
+from tests.support.upstream_client import HarnessFactory, UpstreamClientHarness
 
 
 @pytest.fixture

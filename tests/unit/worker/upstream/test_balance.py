@@ -8,12 +8,12 @@ import httpx
 import pytest
 
 from core.money import MicroUsd
-from tests.unit.worker.upstream.conftest import TOKEN
+from tests.support.upstream_client import TOKEN
 from worker.ports import BalanceSource, Unreachable
 from worker.upstream.balance import RunComfyBalance
 
 if TYPE_CHECKING:
-    from tests.unit.worker.upstream.conftest import HarnessFactory, UpstreamClientHarness
+    from tests.support.upstream_client import HarnessFactory, UpstreamClientHarness
 
 
 def source(harness: UpstreamClientHarness) -> BalanceSource:

@@ -10,7 +10,7 @@ from worker.ports import CatalogueModel, CatalogueSource, Unreachable
 from worker.upstream.config import UpstreamLimits
 
 if TYPE_CHECKING:
-    from tests.unit.worker.upstream.conftest import HarnessFactory
+    from tests.support.upstream_client import HarnessFactory
 
 
 def _entry(number: int, **more: object) -> dict[str, object]:

@@ -22,7 +22,7 @@ from worker.upstream.client import RunComfyClient
 if TYPE_CHECKING:
     import pytest
 
-    from tests.unit.worker.upstream.conftest import HarnessFactory
+    from tests.support.upstream_client import HarnessFactory
 
 TOKEN: Final = "tok-5ecret-0123456789"
 

@@ -17,7 +17,7 @@ from standardwebhooks import Webhook
 
 from core.observability.log_context import LogContext, bind_log_context
 from core.webhooks.url_policy import AllowedTargets, TargetPolicy
-from tests.fakes.traces import SAMPLED
+from tests.support.traces import SAMPLED
 from worker.webhooks import aiohttp_transport as transport
 from worker.webhooks.outcomes import AttemptFailed, AttemptResult, Delivered, FailureKind
 from worker.webhooks.sender import (

@@ -1,0 +1,115 @@
+"""Checks that memory is freed after waves of jobs: `python -m tests.bench.scenarios.soak`.
+
+Each wave is admitted, runs, ends and is told of; then its time passes, for the stores (whose clock
+is the soak's) and for Redis (whose lifetimes are cut short by as much), which frees it by itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from datetime import timedelta
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from core.retention import DELIVERY_RETENTION, RETENTION
+from simulator.private_redis import private_redis
+from tests.bench.redis_usage import StoreUsageHarness, open_usage_harness, run_in_batches
+from tests.support.redis import every_key, take_messages
+from worker.maintenance.index_pruning import IndexPruner, PrunePolicy
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+WARMING: Final = 2
+WAVES: Final = 8
+JOBS: Final = 4_000
+DELIVERIES_PER_WAVE: Final = 4
+"""One job in so many has a callback; one in as many is cancelled while it waits."""
+MAX_GROWTH: Final = 0.05
+SHORT: Final = 50
+"""Milliseconds that are left of a life whose end has been brought near."""
+
+
+async def run_wave(house: StoreUsageHarness, first: int) -> None:
+    """One wave."""
+    taken = await run_in_batches(
+        [
+            partial(house.admit, n, hook=n % DELIVERIES_PER_WAVE == 0)
+            for n in range(first, first + JOBS)
+        ]
+    )
+    await take_messages(house.wire)
+    started = await run_in_batches([partial(house.start, job) for job in taken])
+    house.clock.shift(timedelta(seconds=40))
+    await run_in_batches([partial(house.finish, job) for job in started])
+    await house.deliver()
+
+
+async def advance_time(house: StoreUsageHarness, span: timedelta) -> None:
+    """Let `span` pass: what has an end by then gets it in a moment, of Redis' own doing."""
+    house.clock.shift(span)
+    names, milliseconds = await every_key(house.wire), span // timedelta(milliseconds=1)
+    lives = await run_in_batches([partial(house.wire.execute, "PTTL", name) for name in names])
+    await run_in_batches(
+        [
+            partial(house.wire.execute, "PEXPIRE", name, max(SHORT, life - milliseconds))
+            for name, life in zip(names, lives, strict=True)
+            if life >= 0
+        ]
+    )
+    await _wait_until_freed(house)
+
+
+async def _wait_until_freed(house: StoreUsageHarness) -> None:
+    """Redis frees what is over a few at a time; it is waited for."""
+    before = -1
+    while (now := await house.wire.execute("DBSIZE")) != before:
+        before = now
+        await asyncio.sleep(1.0)
+
+
+async def soak(url: str, waves: int) -> Sequence[int]:
+    """Print the curve; returns the memory at the start and after each wave's end."""
+    async with open_usage_harness(url) as house:
+        trimmer = IndexPruner(
+            "soak", house.backend.job_index, house.backend.tenants, house.clock, POLICY
+        )
+        print(f"{'wave':>6}{'full MB':>10}{'freed MB':>10}{'trimmed MB':>12}{'keys':>8}{'s':>7}")
+        rest: list[int] = []
+        for wave in range(WARMING + waves):
+            began = time.monotonic()
+            await run_wave(house, wave * JOBS)
+            full = await house.memory()
+            await advance_time(house, RETENTION + timedelta(hours=1))
+            await advance_time(house, DELIVERY_RETENTION)
+            freed = await house.memory()
+            await house.wire.execute("DEL", "gw:prune_lock")
+            await trimmer.run_once()
+            rest.append(await house.memory())
+            keys = len(await every_key(house.wire))
+            row = f"{full / 1e6:10.2f}{freed / 1e6:10.2f}{rest[-1] / 1e6:12.2f}{keys:8}"
+            name = "warm" if wave < WARMING else str(wave + 1 - WARMING)
+            print(f"{name:>6}{row}{time.monotonic() - began:7.1f}", flush=True)
+        return rest
+
+
+POLICY: Final = PrunePolicy()
+
+
+def main() -> None:
+    """Run over a private Redis; the exit status says whether memory came back.
+
+    The first waves are the warming up: scripts, windows, histories and buffers are made once.
+    """
+    waves = int(sys.argv[1]) if len(sys.argv) > 1 else WAVES
+    with private_redis() as server:
+        start, *rest = asyncio.run(soak(server.url, waves))[WARMING - 1 :]
+    drift = max(abs(after - start) / start for after in rest)
+    print(f"largest distance from the start: {drift:.1%}")
+    sys.exit(drift > MAX_GROWTH)
+
+
+if __name__ == "__main__":
+    main()

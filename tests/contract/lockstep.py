@@ -1,0 +1,48 @@
+"""The twin and Redis side by side: what is done to one is done to the other; they answer alike."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from core.errors import CallerError, LimitReached
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Awaitable, Callable
+
+    from tests.support.clock import AdjustableClock
+    from tests.support.memory_store.state import MemoryState
+    from tests.support.store_harness import StoreHarness
+
+    Act = Callable[[StoreHarness], Awaitable[Any]]
+
+
+@dataclass(slots=True)
+class LockstepHarness:
+    """The two gateways, and the loop in which both live."""
+
+    runner: asyncio.Runner
+    clock: AdjustableClock
+    memory: MemoryState
+    fake: StoreHarness
+    redis: StoreHarness
+
+    def run_both(self, operation: Act) -> Any:  # noqa: ANN401 - whatever the act gives
+        """Do it in both; the answers have to be the same."""
+        said, told = (
+            self.runner.run(_outcome(operation, gateway)) for gateway in (self.fake, self.redis)
+        )
+        assert told == said
+        return said
+
+
+async def _outcome(operation: Act, gateway: StoreHarness) -> object:
+    try:
+        return await operation(gateway)
+    except LimitReached as error:
+        wait = None if error.retry_after is None else error.retry_after // timedelta(milliseconds=1)
+        return type(error), error.policy, wait, error.quotas
+    except CallerError as error:
+        return type(error), str(error)

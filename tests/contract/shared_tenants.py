@@ -1,0 +1,61 @@
+"""Identical requests of tenants who share them, and what tests of those look at."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
+
+from core.tenants.cache_policy import TenantCachePolicy
+from tests.support.coalescing import SECOND, CoalescingHarness
+from tests.support.consistency import find_inconsistencies
+from tests.support.redis import redis_client
+from tests.support.store_harness import open_harness, redis_harness
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    import pytest
+
+    from core.billing.settlement import ReservationTotals
+    from core.jobs.job import Job
+
+SHARED: Final = TenantCachePolicy(shared=True)
+
+
+@asynccontextmanager
+async def open_coalescing(request: pytest.FixtureRequest) -> AsyncIterator[CoalescingHarness]:
+    """With a tenant of its own and two that share; Redis' books are counted again at the end."""
+    if request.param == "memory":
+        async with open_harness("memory", request) as gateway:
+            yield await _create_tenants(CoalescingHarness(gateway))
+        return
+    async with redis_client(request.getfixturevalue("redis_flushed")) as wire:
+        flight = await _create_tenants(CoalescingHarness(redis_harness(wire)))
+        yield flight
+        assert flight.deleted or await find_inconsistencies(wire) == []
+
+
+async def _create_tenants(coalescing: CoalescingHarness) -> CoalescingHarness:
+    await coalescing.stores.tenant("ape")
+    for name in ("bee", "cow"):
+        await coalescing.stores.tenant(name, cache_policy=SHARED)
+    return coalescing
+
+
+async def totals_for(coalescing: CoalescingHarness, tenant: str = "ape") -> ReservationTotals:
+    return (await coalescing.stores.usage_of(tenant)).windows[0].total.reservations
+
+
+async def due_jobs(coalescing: CoalescingHarness) -> set[str]:
+    """Who must be looked at now; looked at again a second later."""
+    return {job.id for job in await coalescing.stores.jobs.claim_due(SECOND, 100)}
+
+
+async def leader_with_followers(coalescing: CoalescingHarness, size: int = 3) -> list[Job]:
+    """A job and those that follow it; the last of them has the latest deadline."""
+    now = coalescing.stores.clock.now()
+    return [
+        await coalescing.submit_job(deadline=now + (number + 1) * timedelta(hours=1))
+        for number in range(size)
+    ]

@@ -1,0 +1,303 @@
+"""Identical requests in flight: one is paid for, the others follow; who takes over, and who pays.
+
+The same in the twin and in Redis.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Final
+
+import pytest
+
+from core.billing.settlement import ReservationTotals
+from core.deduplication.coalescing import FOLLOWER_POLL_INTERVAL
+from core.jobs.job import BillingStatus, CancelOutcome, FollowUp, JobState, Trigger
+from core.tenants.cache_policy import CacheOption, CacheStatus
+from core.tenants.limits import GlobalLimits, Limits, Priority
+from core.transactions.admission import CacheRequest
+from core.transactions.job_update import Change, WriteResult
+from tests.contract.shared_tenants import due_jobs, leader_with_followers, totals_for
+from tests.support.coalescing import COST, EXPIRE_LEADER, OUTPUT, SECOND, CoalescingHarness
+from tests.support.store_harness import PRICE
+
+OFF: Final = CacheRequest(requested=CacheOption.OFF)
+
+
+# --- joining
+
+
+async def test_a_follower_counts_as_a_job_and_not_as_money(coalescing: CoalescingHarness) -> None:
+    leader = await coalescing.submit_job()
+    follower, admitted = await coalescing.submit()
+    assert (admitted.cache_status, admitted.reserved, admitted.has_slot) == (
+        CacheStatus.COLLAPSED,
+        0,
+        False,
+    )
+    assert (follower.state, follower.leader) == (JobState.FOLLOWING, leader.id)
+    assert follower.next_run_at == coalescing.stores.clock.now() + FOLLOWER_POLL_INTERVAL
+    use = await coalescing.stores.usage_of("ape")
+    assert [(window.total.jobs, window.total.reservations) for window in use.windows] == [
+        (2, ReservationTotals(PRICE))
+    ] * 2
+    assert use.running == 1
+
+
+async def test_a_follower_is_joined_by_way_of_its_leader(coalescing: CoalescingHarness) -> None:
+    leader, *followers = await leader_with_followers(coalescing)
+    assert {job.leader for job in followers} == {leader.id}
+
+
+async def test_those_who_share_follow_each_other_and_nobody_else(
+    coalescing: CoalescingHarness,
+) -> None:
+    leader = await coalescing.submit_job("bee")
+    assert (await coalescing.submit_job("cow")).leader == leader.id
+    assert (await coalescing.submit_job("ape")).leader is None
+
+
+@pytest.mark.parametrize(
+    ("limits", "found"),
+    [
+        (Limits(usd_per_day=PRICE), CacheStatus.COLLAPSED),
+        (Limits(usd_per_month=PRICE), CacheStatus.COLLAPSED),
+        (Limits(running=1, waiting=0), CacheStatus.COLLAPSED),
+    ],
+)
+async def test_a_follower_needs_neither_money_nor_a_place(
+    coalescing: CoalescingHarness, limits: Limits, found: CacheStatus
+) -> None:
+    await coalescing.stores.set_limits("ape", limits)
+    await coalescing.submit_job()
+    assert (await coalescing.submit())[1].cache_status is found
+
+
+@pytest.mark.parametrize("limits", [Limits(jobs_per_day=1), Limits(requests_per_minute=1, burst=1)])
+async def test_a_follower_counts_in_jobs_and_requests(
+    coalescing: CoalescingHarness, limits: Limits
+) -> None:
+    await coalescing.stores.set_limits("ape", limits)
+    await coalescing.submit_job()
+    with pytest.raises(Exception, match=r"."):
+        await coalescing.submit()
+
+
+async def test_a_paid_job_that_waits_rises_to_the_highest_follower(
+    coalescing: CoalescingHarness,
+) -> None:
+    await coalescing.stores.operations.set_limits(GlobalLimits(running=1))
+    running = await coalescing.submit_job(fingerprint="1:first")
+    low = await coalescing.submit_job(priority=int(Priority.LOW))
+    normal = await coalescing.submit_job(fingerprint="1:second", priority=int(Priority.NORMAL))
+    await coalescing.submit_job(priority=int(Priority.HIGH))
+    await coalescing.submit_job(priority=int(Priority.LOW))
+    await coalescing.finish(running)
+    assert await coalescing.stores.start(normal.id) is WriteResult.NO_SLOT
+    assert await coalescing.stores.start(low.id) is WriteResult.STORED
+
+
+async def test_followers_wake_when_their_leader_has_news(coalescing: CoalescingHarness) -> None:
+    leader, *followers = await leader_with_followers(coalescing)
+    ids = {job.id for job in followers}
+    await coalescing.apply_triggers(leader, Trigger.CLAIMED)
+    assert not ids & await due_jobs(coalescing)
+    await coalescing.apply_triggers(
+        leader, Trigger.ACCEPTED, upstream_id="up", upstream_running=True
+    )
+    assert ids <= await due_jobs(coalescing)
+    for follower in followers:
+        await coalescing.step_follower(follower)
+    assert {(await coalescing.current(job)).status for job in followers} == {"in_progress"}
+    coalescing.stores.clock.shift(2 * SECOND)
+    await coalescing.succeed(leader)
+    assert ids <= await due_jobs(coalescing)
+
+
+async def test_a_success_is_everybodys_and_paid_by_one(coalescing: CoalescingHarness) -> None:
+    leader, *followers = await leader_with_followers(coalescing)
+    await coalescing.finish(leader)
+    for follower in followers:
+        assert await coalescing.step_follower(follower) is WriteResult.STORED
+        record = await coalescing.record(follower)
+        assert (record.job.state, record.output) == (JobState.SUCCEEDED, OUTPUT)
+        assert (record.job.cost, record.job.cost_saved, record.job.billed) == (
+            0,
+            COST,
+            BillingStatus.NO,
+        )
+    day = (await coalescing.stores.usage_of("ape")).windows[0].total
+    assert (day.jobs, day.reused_jobs, day.cost_saved) == (3, 2, 2 * COST)
+    assert day.reservations == ReservationTotals(PRICE, COST, PRICE - COST)
+    assert await coalescing.stores.jobs.load_successor(leader.id) is None
+
+
+async def test_five_hundred_and_more_follow_and_wake(coalescing: CoalescingHarness) -> None:
+    leader, *followers = await leader_with_followers(coalescing, 602)
+    await coalescing.run(leader)
+    coalescing.stores.clock.shift(FOLLOWER_POLL_INTERVAL + SECOND)
+    woken = await coalescing.stores.jobs.claim_due(timedelta(hours=1), 5000)
+    assert {job.id for job in woken} >= {job.id for job in followers}
+    await coalescing.succeed(leader)
+    assert {job.id for job in followers} <= {
+        job.id for job in await coalescing.stores.jobs.claim_due(timedelta(hours=1), 5000)
+    }
+
+
+async def test_a_follower_that_is_cancelled_leaves_the_others(
+    coalescing: CoalescingHarness,
+) -> None:
+    leader, first, second = await leader_with_followers(coalescing)
+    await coalescing.run(leader)
+    assert await coalescing.cancel(second) is WriteResult.STORED
+    assert await coalescing.state(second) is JobState.CANCELLED
+    heir = await coalescing.stores.jobs.load_successor(leader.id)
+    assert heir is not None
+    assert heir.id == first.id
+    assert await coalescing.state(leader) is JobState.RUNNING
+
+
+# --- handing on running work
+
+
+@pytest.mark.parametrize("ended", ["cancelled", "expired"])
+async def test_the_one_with_the_latest_deadline_takes_over_work_slot_and_money(
+    coalescing: CoalescingHarness, ended: str
+) -> None:
+    leader, other, heir = await leader_with_followers(coalescing)
+    running = await coalescing.run(leader)
+    if ended == "cancelled":
+        assert await coalescing.cancel(leader) is WriteResult.HAS_FOLLOWERS
+        taker = await coalescing.hand_over(leader)
+    else:
+        taker = await coalescing.hand_over(leader, EXPIRE_LEADER)
+    gone = await coalescing.current(leader)
+    assert taker.id == heir.id
+    assert (taker.state, taker.upstream_id) == (JobState.RUNNING, running.upstream_id)
+    assert taker.leader is None
+    assert gone.is_final
+    assert gone.billed is BillingStatus.NO
+    assert await totals_for(coalescing) == ReservationTotals(2 * PRICE, released=PRICE)
+    assert (await coalescing.stores.usage_of("ape")).running == 1
+    await coalescing.succeed(taker)
+    assert await coalescing.step_follower(other) is WriteResult.STORED
+    assert (await coalescing.record(other)).output == OUTPUT
+    assert await totals_for(coalescing) == ReservationTotals(2 * PRICE, COST, 2 * PRICE - COST)
+    assert (await coalescing.stores.usage_of("ape")).running == 0
+
+
+async def test_work_is_handed_on_as_often_as_somebody_wants_it(
+    coalescing: CoalescingHarness,
+) -> None:
+    crew = await leader_with_followers(coalescing, 5)
+    await coalescing.run(crew[0])
+    holder = crew[0]
+    for _ in range(4):
+        holder = await coalescing.hand_over(holder)
+    assert holder.upstream_id == f"up-{crew[0].id}"
+    assert await coalescing.cancel(holder) is WriteResult.STORED
+    assert await coalescing.state(holder) is JobState.CANCELLING
+
+
+async def test_new_requests_follow_the_heir(coalescing: CoalescingHarness) -> None:
+    leader, heir = await leader_with_followers(coalescing, 2)
+    await coalescing.run(leader)
+    await coalescing.hand_over(leader)
+    late = await coalescing.submit_job()
+    assert late.leader == heir.id
+    await coalescing.succeed(heir)
+    assert await coalescing.step_follower(late) is WriteResult.STORED
+    assert (await coalescing.submit_job()).leader == heir.id  # a hit
+
+
+async def test_an_heir_that_was_cancelled_first_inherits_nothing(
+    coalescing: CoalescingHarness,
+) -> None:
+    leader, heir = await leader_with_followers(coalescing, 2)
+    await coalescing.run(leader)
+    seen = await coalescing.stores.jobs.load_successor(leader.id)
+    assert seen is not None
+    await coalescing.cancel(heir)
+    held, now = await coalescing.current(leader), coalescing.stores.clock.now()
+    late = coalescing.handover_change(held, seen, now)
+    assert await coalescing.stores.jobs.store(late) is WriteResult.SUCCESSOR_CONFLICT
+    assert await coalescing.cancel(leader) is WriteResult.STORED
+    assert (await coalescing.current(leader)).cancel_outcome is CancelOutcome.REQUESTED
+
+
+async def test_a_slot_that_goes_to_another_tenant_leaves_its_own_to_who_waits(
+    coalescing: CoalescingHarness,
+) -> None:
+    """Found: the slot that became free for the first tenant was given to nobody."""
+    await coalescing.stores.set_limits("bee", Limits(running=1))
+    leader = await coalescing.submit_job("bee")
+    heir = await coalescing.submit_job("cow")
+    waiting = await coalescing.submit_job("bee", fingerprint="1:g")
+    await coalescing.run(leader)
+    assert await coalescing.stores.start(waiting.id) is WriteResult.NO_SLOT
+    assert (await coalescing.hand_over(leader)).id == heir.id
+    assert await coalescing.stores.start(waiting.id) is WriteResult.STORED
+
+
+async def test_an_heir_of_another_tenant_pays_in_its_own_books(
+    coalescing: CoalescingHarness,
+) -> None:
+    leader = await coalescing.submit_job("bee")
+    heir = await coalescing.submit_job("cow")
+    await coalescing.run(leader)
+    await coalescing.hand_over(leader)
+    await coalescing.succeed(heir)
+    assert await totals_for(coalescing, "bee") == ReservationTotals(PRICE, released=PRICE)
+    assert await totals_for(coalescing, "cow") == ReservationTotals(PRICE, COST, PRICE - COST)
+
+
+async def test_a_leader_whose_first_submit_may_have_been_charged_does_not_say_it_was_free(
+    coalescing: CoalescingHarness,
+) -> None:
+    """Found: after an approved resend, what became of the first submit is not known."""
+    leader, heir = await leader_with_followers(coalescing, 2)
+    await coalescing.apply_triggers(leader, Trigger.CLAIMED, Trigger.NO_ANSWER)
+    await coalescing.apply_triggers(leader, Trigger.RESEND_APPROVED, resends_approved=1)
+    await coalescing.run(leader)
+    await coalescing.hand_over(leader)
+    assert (await coalescing.current(leader)).billed is BillingStatus.UNKNOWN
+    await coalescing.succeed(heir)
+    assert await totals_for(coalescing) == ReservationTotals(2 * PRICE, PRICE + COST, PRICE - COST)
+
+
+async def test_an_heir_is_told_of_its_start_though_it_had_not_heard_of_it(
+    coalescing: CoalescingHarness,
+) -> None:
+    """Found: it took its leader's words over, so that no poll had any news, nor its callback."""
+    leader, heir = await leader_with_followers(coalescing, 2)
+    await coalescing.run(leader)
+    assert (await coalescing.current(heir)).status == "in_queue"
+    taker = await coalescing.hand_over(leader)
+    assert (taker.status, taker.upstream_running) == ("in_queue", False)
+
+
+async def test_work_that_runcomfy_has_cancelled_is_not_handed_on(
+    coalescing: CoalescingHarness,
+) -> None:
+    """Found: who joined while RunComfy was asked to cancel got the cancelled work."""
+    leader, late = await leader_with_followers(coalescing, 2)
+    await coalescing.run(leader)
+    assert (
+        await coalescing.apply_triggers(leader, Trigger.DEADLINE_EXCEEDED, billed=BillingStatus.NO)
+    ).is_final
+    assert await coalescing.step_follower(late) is WriteResult.STORED
+    assert await coalescing.state(late) is JobState.QUEUED
+
+
+async def test_work_that_may_go_on_is_wanted(coalescing: CoalescingHarness) -> None:
+    leader, _ = await leader_with_followers(coalescing, 2)
+    held, now = await coalescing.run(leader), coalescing.stores.clock.now()
+    after = held.transition(
+        Trigger.DEADLINE_EXCEEDED,
+        now,
+        finished_at=now,
+        billed=BillingStatus.UNKNOWN,
+        follow_up=FollowUp.AWAIT_LATE_RESULT,
+        next_run_at=now,
+    )
+    assert await coalescing.stores.jobs.store(Change(held, after)) is WriteResult.HAS_FOLLOWERS

@@ -1,0 +1,206 @@
+"""One step of one job: all of it or nothing, over the version that was read, and by one writer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from core.clock import to_ms
+from core.jobs.job import JobState, Trigger
+from core.retention import RETENTION
+from core.store.jobs import Projection
+from core.transactions.job_update import Change, WriteResult
+from tests.support.store_steps import (
+    SECOND,
+    admit_job,
+    apply_triggers,
+    cancellation_change,
+    delivery_for,
+    new_job,
+    tenant_credential,
+    timeline_entry,
+)
+
+if TYPE_CHECKING:
+    from tests.support.backends import StoreBackend
+
+WRITERS = 50
+
+
+async def test_a_change_moves_the_record_and_its_indexes_together(backend: StoreBackend) -> None:
+    before = await admit_job(backend)
+    backend.clock.move(SECOND)
+    now = backend.clock.now()
+    after = before.transition(
+        Trigger.CLAIMED, now, next_run_at=now + 15 * SECOND, lease_holder="w", attempts=1
+    )
+    change = Change(before, after, entries=(timeline_entry(now, "claimed", after.state),))
+    assert await backend.jobs.store(change) is WriteResult.STORED
+    view = await backend.jobs.read(tenant_credential(), before.id, Projection.ALL)
+    assert view.record.job == after
+    assert [line.code for line in view.timeline] == ["admitted", "claimed"]
+    assert await backend.probe.due() == {before.id: to_ms(now) + 15_000}
+    assert await backend.probe.states() == {"submitting": 1}
+    assert await backend.probe.wake_queue() == {"req_1:0": to_ms(before.created_at)}
+
+
+async def test_a_change_of_an_older_version_is_stale_and_changes_nothing(
+    backend: StoreBackend,
+) -> None:
+    before = await admit_job(backend)
+    current = await apply_triggers(backend, before, Trigger.CLAIMED)
+    late = cancellation_change(before, backend.clock.now(), delivery_for(before))
+    assert await backend.jobs.store(late) is WriteResult.CONFLICT
+    view = await backend.jobs.read(tenant_credential(), before.id, Projection.ALL)
+    assert (view.record.job, view.delivery_ids) == (current, ())
+    assert await backend.probe.states() == {"submitting": 1}
+    assert await backend.probe.outbox() == {}
+    assert await backend.deliveries.load("msg_1") is None
+
+
+async def test_a_change_of_a_vanished_record_is_unknown_and_brings_nothing_back(
+    backend: StoreBackend,
+) -> None:
+    never = new_job(backend.clock.now(), "req_never")
+    change = cancellation_change(never, backend.clock.now(), delivery_for(never))
+    assert await backend.jobs.store(change) is WriteResult.NOT_FOUND
+    assert await backend.jobs.load(never.id) is None
+    assert await backend.probe.due() == {}
+    assert await backend.probe.outbox() == {}
+
+
+async def test_of_many_writers_of_one_version_exactly_one_wins(backend: StoreBackend) -> None:
+    before = await admit_job(backend)
+    now = backend.clock.now()
+    changes = [
+        cancellation_change(before, now, delivery_for(before, f"msg_{number}"))
+        if number % 2
+        else Change(
+            before,
+            before.transition(Trigger.CLAIMED, now, lease_holder=str(number), next_run_at=now),
+        )
+        for number in range(WRITERS)
+    ]
+    outcomes = await asyncio.gather(*map(backend.jobs.store, changes))
+    assert Counter(outcomes) == {WriteResult.STORED: 1, WriteResult.CONFLICT: WRITERS - 1}
+    winner = changes[outcomes.index(WriteResult.STORED)]
+    view = await backend.jobs.read(tenant_credential(), before.id, Projection.ALL)
+    assert view.record.job == winner.after
+    assert list(view.delivery_ids) == [delivery.id for delivery in winner.deliveries]
+    assert await backend.probe.states() == {winner.after.state: 1}
+
+
+async def test_counters_are_a_recount_of_the_records_whatever_races(backend: StoreBackend) -> None:
+    jobs = [await admit_job(backend, f"req_{number}") for number in range(12)]
+    now = backend.clock.now()
+
+    async def live(number: int) -> None:
+        before = jobs[number % len(jobs)]
+        for fact in (Trigger.CLAIMED, Trigger.NO_ANSWER, Trigger.MARKED_LOST)[: number % 4]:
+            after = before.transition(fact, now, next_run_at=now)
+            if await backend.jobs.store(Change(before, after)) is not WriteResult.STORED:
+                return
+            before = after
+
+    await asyncio.gather(*(live(number) for number in range(4 * len(jobs))))
+    records = [await backend.jobs.load(job.id) for job in jobs]
+    states = Counter(str(record.job.state) for record in records if record is not None)
+    assert states["failed"] > 0
+    assert await backend.probe.states() == states
+    doubtful = {record.job.id for record in records if record and record.job.state == "in_doubt"}
+    assert set(await backend.probe.in_doubt()) == doubtful
+
+
+async def test_a_final_state_brings_its_callbacks_in_the_same_step(backend: StoreBackend) -> None:
+    before = await admit_job(backend)
+    now = backend.clock.now()
+    first, second = delivery_for(before, "msg_1"), delivery_for(before, "msg_2")
+    assert (
+        await backend.jobs.store(cancellation_change(before, now, first, second))
+        is WriteResult.STORED
+    )
+    assert await backend.deliveries.load("msg_1") == first
+    assert await backend.deliveries.load("msg_2") == second
+    assert await backend.probe.outbox() == {"msg_1": to_ms(now), "msg_2": to_ms(now)}
+    view = await backend.jobs.read(tenant_credential(), before.id, Projection.ALL)
+    assert view.delivery_ids == ("msg_1", "msg_2")
+
+
+async def test_the_same_end_twice_calls_back_once(backend: StoreBackend) -> None:
+    before = await admit_job(backend)
+    end = cancellation_change(before, backend.clock.now(), delivery_for(before))
+    assert await backend.jobs.store(end) is WriteResult.STORED
+    assert await backend.jobs.store(end) is WriteResult.CONFLICT
+    view = await backend.jobs.read(tenant_credential(), before.id, Projection.ALL)
+    assert view.delivery_ids == ("msg_1",)
+    assert len(view.timeline) == 2
+
+
+async def test_an_ended_job_leaves_the_index_and_is_kept_for_its_time(
+    backend: StoreBackend,
+) -> None:
+    job = await apply_triggers(backend, await admit_job(backend), Trigger.CANCEL_REQUESTED)
+    assert job.is_final
+    assert await backend.probe.due() == {}
+    life = await backend.probe.ttl_of_job(job.id)
+    assert life is not None
+    assert RETENTION - timedelta(minutes=1) < life <= RETENTION
+
+
+async def test_an_open_job_is_kept_for_ever(backend: StoreBackend) -> None:
+    job = await apply_triggers(backend, await admit_job(backend), Trigger.CLAIMED, Trigger.ACCEPTED)
+    assert await backend.probe.ttl_of_job(job.id) is None
+
+
+async def test_an_output_stays_when_a_later_change_has_none(backend: StoreBackend) -> None:
+    job = await apply_triggers(
+        backend, await admit_job(backend), Trigger.CLAIMED, Trigger.ACCEPTED, Trigger.FINISHED
+    )
+    now = backend.clock.now()
+    done = job.transition(Trigger.COLLECTED, now, next_run_at=now)
+    assert await backend.jobs.store(Change(job, done, output=b'{"video": 1}')) is WriteResult.STORED
+    priced = done.evolve(now, cost=1)
+    assert await backend.jobs.store(Change(done, priced)) is WriteResult.STORED
+    record = await backend.jobs.load(job.id)
+    assert record is not None
+    assert (record.job, record.output) == (priced, b'{"video": 1}')
+    status = await backend.jobs.read(tenant_credential(), job.id, Projection.STATUS)
+    assert status.record.output is None
+
+
+async def test_what_is_in_doubt_is_listed_the_longest_first(backend: StoreBackend) -> None:
+    for name in ("req_b", "req_a", "req_c"):
+        await apply_triggers(
+            backend, await admit_job(backend, name), Trigger.CLAIMED, Trigger.NO_ANSWER
+        )
+        backend.clock.move(SECOND)
+    assert [job.id for job in await backend.jobs.list_in_doubt(2)] == ["req_b", "req_a"]
+    everyone = await backend.jobs.list_in_doubt(10)
+    assert [job.id for job in everyone] == ["req_b", "req_a", "req_c"]
+    assert {job.state for job in everyone} == {JobState.IN_DOUBT}
+
+
+async def test_a_resolved_doubt_is_listed_no_more(backend: StoreBackend) -> None:
+    job = await apply_triggers(
+        backend, await admit_job(backend), Trigger.CLAIMED, Trigger.NO_ANSWER
+    )
+    noted = job.evolve(backend.clock.now(), reference="still in doubt")
+    assert await backend.jobs.store(Change(job, noted)) is WriteResult.STORED
+    assert len(await backend.jobs.list_in_doubt(10)) == 1
+    await apply_triggers(backend, noted, Trigger.RESEND_APPROVED)
+    assert await backend.jobs.list_in_doubt(10) == []
+    assert await backend.probe.in_doubt() == {}
+
+
+async def test_a_change_may_ring(backend: StoreBackend) -> None:
+    before = await admit_job(backend)
+    backend.clock.move(SECOND)
+    now = backend.clock.now()
+    after = before.transition(Trigger.CLAIMED, now, next_run_at=now)
+    await backend.jobs.store(Change(before, after, wake_worker=True))
+    assert await backend.probe.wake_queue() == {
+        "req_1:0": to_ms(before.created_at),
+        "req_1:2": to_ms(now),
+    }

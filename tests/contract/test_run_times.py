@@ -1,0 +1,73 @@
+"""Run times: what a success adds to its model's history, once, and what adds nothing."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from core.jobs.job import Job, JobState, Trigger
+from core.jobs.run_times import MAX_RUNS, RunHistory
+from core.transactions.job_update import Change, WriteResult
+from tests.support.store_steps import SECOND, admission_of, apply_triggers, new_job
+
+if TYPE_CHECKING:
+    from tests.support.backends import StoreBackend
+
+
+async def collecting_job(
+    backend: StoreBackend, job_id: str = "req_1", model_id: str = "kling/a"
+) -> Job:
+    """A job whose result is there; RunComfy has had it for 42 s."""
+    now = backend.clock.now()
+    job = replace(
+        new_job(now, job_id),
+        state=JobState.COLLECTING,
+        model_id=model_id,
+        running_since=now - 42 * SECOND,
+    )
+    await backend.jobs.admit(admission_of(job))
+    return job
+
+
+async def test_nothing_has_run_yet(backend: StoreBackend) -> None:
+    assert await backend.run_times.load_counts() == {}
+    assert await backend.run_times.load(["kling/a"]) == {"kling/a": RunHistory()}
+    assert await backend.run_times.load([]) == {}
+
+
+async def test_a_success_is_remembered_with_its_end(backend: StoreBackend) -> None:
+    await apply_triggers(backend, await collecting_job(backend), Trigger.COLLECTED)
+    await apply_triggers(
+        backend, await collecting_job(backend, "req_2", "kling/b"), Trigger.COLLECTED
+    )
+
+    assert await backend.run_times.load_counts() == {"kling/a": 1, "kling/b": 1}
+    assert (await backend.run_times.load(["kling/a"]))["kling/a"].times == (42 * SECOND,)
+
+
+async def test_what_is_learnt_after_the_end_is_no_second_run(backend: StoreBackend) -> None:
+    ended = await apply_triggers(backend, await collecting_job(backend), Trigger.COLLECTED)
+    later = Change(ended, ended.evolve(backend.clock.now(), follow_up=None))
+
+    assert await backend.jobs.store(later) is WriteResult.STORED
+    assert await backend.run_times.load_counts() == {"kling/a": 1}
+
+
+async def test_failures_and_lost_races_are_not_remembered(backend: StoreBackend) -> None:
+    job = await collecting_job(backend)
+    await apply_triggers(backend, job, Trigger.RUN_FAILED)
+    late = job.transition(Trigger.COLLECTED, backend.clock.now(), finished_at=backend.clock.now())
+
+    assert await backend.jobs.store(Change(job, late)) is WriteResult.CONFLICT
+    assert await backend.run_times.load_counts() == {}
+
+
+async def test_only_the_last_runs_are_kept(backend: StoreBackend) -> None:
+    for number in range(MAX_RUNS + 2):
+        job = await collecting_job(backend, f"req_{number}")
+        backend.clock.move(SECOND if number < 2 else 2 * SECOND)
+        await apply_triggers(backend, job, Trigger.COLLECTED)
+
+    history = (await backend.run_times.load(["kling/a"]))["kling/a"]
+    assert history.times == (44 * SECOND,) * MAX_RUNS
+    assert await backend.run_times.load_counts() == {"kling/a": MAX_RUNS + 2}

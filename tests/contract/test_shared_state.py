@@ -1,0 +1,123 @@
+"""What all processes share: tenants, the breaker, the catalogue, signs of life."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from core.circuit_breaker import BreakerPolicy, BreakerState, CircuitBreaker
+from core.store.model_catalogue import CatalogueSnapshot
+from core.tenants.api_keys import ApiKey
+from core.tenants.cache_policy import CacheMode, TenantCachePolicy
+from core.tenants.tenant import DoubtPolicy, Tenant
+from tests.support.store_steps import SECOND, tenant_credential
+
+if TYPE_CHECKING:
+    from tests.support.backends import StoreBackend
+
+POLICY = BreakerPolicy()
+SHARING = TenantCachePolicy(CacheMode.OFF, timedelta(hours=36), shared=True, promote=True)
+
+
+async def test_a_tenant_is_kept_as_it_was_given(backend: StoreBackend) -> None:
+    now = backend.clock.now()
+    tenant = Tenant(
+        "cyd", now, "https://cyd.test/h", ("whsec_x",), doubt=DoubtPolicy.FAIL, cache_policy=SHARING
+    )
+    assert await backend.tenants.create(tenant, ApiKey("digest-cyd", "cyd", now))
+    assert await backend.tenants.load("cyd") == tenant
+    assert await backend.tenants.list_names() == {"ada", "bob", "cyd"}
+    await backend.jobs.authenticate(tenant_credential("cyd"))
+
+
+async def test_a_taken_name_is_left_as_it_is(backend: StoreBackend) -> None:
+    before = await backend.tenants.load("ada")
+    other = Tenant("ada", backend.clock.now(), webhook="https://other.test/")
+    key = ApiKey("digest-other", "ada", backend.clock.now())
+    assert not await backend.tenants.create(other, key)
+    assert await backend.tenants.load("ada") == before
+
+
+async def test_what_a_tenant_may_share_changes_and_is_taken_back(backend: StoreBackend) -> None:
+    before = await backend.tenants.load("ada")
+    assert before is not None
+    for reuse in (SHARING, replace(SHARING, shared=False, cache=None), TenantCachePolicy()):
+        after = replace(before, cache_policy=reuse, version=before.version + 1)
+        assert await backend.tenants.change(before, after)
+        assert await backend.tenants.load("ada") == after
+        before = after
+
+
+async def test_an_unknown_tenant_is_not_there(backend: StoreBackend) -> None:
+    assert await backend.tenants.load("nobody") is None
+
+
+async def test_a_breaker_that_was_never_written_is_closed(backend: StoreBackend) -> None:
+    assert await backend.circuit_breakers.load() == CircuitBreaker()
+
+
+async def test_of_many_swaps_of_one_version_exactly_one_wins(backend: StoreBackend) -> None:
+    before, now = await backend.circuit_breakers.load(), backend.clock.now()
+    nexts = [before.record_account_refusal(f"worker {number}", now, POLICY) for number in range(20)]
+    won = await asyncio.gather(
+        *(backend.circuit_breakers.compare_and_set(before, after) for after in nexts)
+    )
+    assert won.count(True) == 1
+    assert await backend.circuit_breakers.load() == nexts[won.index(True)]
+
+
+async def test_an_old_breaker_swaps_nothing(backend: StoreBackend) -> None:
+    first, now = await backend.circuit_breakers.load(), backend.clock.now()
+    opened = first.record_account_refusal("402", now, POLICY)
+    assert await backend.circuit_breakers.compare_and_set(first, opened)
+    assert not await backend.circuit_breakers.compare_and_set(
+        first, first.record_throttle(SECOND, now, POLICY)
+    )
+    assert await backend.circuit_breakers.compare_and_set(opened, opened.record_success())
+    assert (await backend.circuit_breakers.load()).state is BreakerState.CLOSED
+
+
+async def test_a_catalogue_that_was_never_read_is_empty_and_has_no_age(
+    backend: StoreBackend,
+) -> None:
+    assert await backend.catalogue.synced_at() is None
+    assert await backend.catalogue.load() == CatalogueSnapshot()
+
+
+async def test_a_new_catalogue_takes_the_place_of_the_last_one(backend: StoreBackend) -> None:
+    now = backend.clock.now()
+    first = CatalogueSnapshot(now, {"a/b": b'{"x":1}', "c/d": b"{}"}, b"[]")
+    await backend.catalogue.replace(first)
+    assert await backend.catalogue.load() == first
+    second = CatalogueSnapshot(now + SECOND, {"a/b": b'{"x":2}'}, None)
+    await backend.catalogue.replace(second)
+    assert await backend.catalogue.load() == second
+    assert await backend.catalogue.synced_at() == now + SECOND
+
+
+async def test_the_last_sign_of_life_is_seen_until_its_worker_leaves(backend: StoreBackend) -> None:
+    assert await backend.heartbeats.last_seen() is None
+    await backend.heartbeats.record("one")
+    seen = backend.clock.now()
+    backend.clock.move(SECOND)
+    await backend.heartbeats.record("two")
+    assert await backend.heartbeats.last_seen() == seen + SECOND
+    await backend.heartbeats.remove("two")
+    assert await backend.heartbeats.last_seen() == seen
+    await backend.heartbeats.remove("one")
+    assert await backend.heartbeats.last_seen() is None
+
+
+async def test_a_worker_unseen_for_an_hour_is_forgotten(backend: StoreBackend) -> None:
+    await backend.heartbeats.record("one")
+    backend.clock.move(timedelta(hours=1))
+    await backend.heartbeats.record("two")
+    await backend.heartbeats.remove("two")
+    assert await backend.heartbeats.last_seen() is None
+
+
+async def test_the_store_says_how_safe_it_is(backend: StoreBackend) -> None:
+    durability = await backend.heartbeats.load_durability()
+    assert durability == replace(durability, aof=True, maxmemory_policy="noeviction")

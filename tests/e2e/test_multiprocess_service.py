@@ -1,0 +1,255 @@
+"""`gateway serve --processes N`: one port, one set of figures, no member outlives its parent."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import httpx
+import pytest
+
+from simulator.demo import wait_for
+from simulator.example import load_kling_example
+from simulator.private_redis import free_port
+from tests.support import marks
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.support.processes import MarkedProcesses
+
+ROOT: Final = Path(__file__).parents[2]
+CHILDREN: Final = 3
+SOON: Final = timedelta(seconds=20)
+CALLS: Final = 60
+CALLERS: Final = 6
+WAITERS: Final = re.compile(r"^gateway_job_subscriptions (\S+)", re.MULTILINE)
+COUNT: Final = re.compile(
+    r'gateway_http_requests_total\{method="GET",route="unmatched",status="404"\} (\S+)'
+)
+
+
+class MultiprocessService:
+    """A parent and its members."""
+
+    def __init__(
+        self, parent: subprocess.Popen[bytes], port: int, marked: MarkedProcesses, place: Path
+    ) -> None:
+        self.parent = parent
+        self.metrics_folder = place
+        self.url = f"http://127.0.0.1:{port}"
+        self._marked = marked
+
+    def child_pids(self) -> set[int]:
+        """Process ids of the members that run."""
+        alive = self._marked.running().items()
+        return {pid for pid, command in alive if "-m service" in command}
+
+    def has_all_children(self, *, without: int = 0) -> set[int]:
+        """The members, once all seats are taken by others than `without`."""
+
+        def look() -> set[int] | None:
+            members = self.child_pids()
+            return members if len(members) == CHILDREN and without not in members else None
+
+        return wait_for(look, SOON, "a full crew")
+
+    def get(self, path: str) -> httpx.Response:
+        """Ask whichever member takes the connection."""
+        return httpx.get(self.url + path, trust_env=False, timeout=10)
+
+    def metrics(self) -> Path:
+        """Where the members keep what they count."""
+        (folder,) = self.metrics_folder.iterdir()
+        return folder
+
+    def counted(self) -> float:
+        """How many calls for nothing the figures know of."""
+        found = COUNT.search(self.get("/metrics").text)
+        return float(found[1]) if found else 0.0
+
+
+@contextmanager
+def running_multiprocess_service(
+    redis_url: str, marked: MarkedProcesses, log: Path
+) -> Iterator[MultiprocessService]:
+    """A crew that answers."""
+    port = free_port()
+    place = log.with_name("place")
+    place.mkdir()
+    own = {"GATEWAY_REDIS_URL": redis_url, "GATEWAY_PORT": str(port), "TMPDIR": str(place)}
+    with log.open("wb") as lines:
+        parent = subprocess.Popen(
+            [sys.executable, "-m", "cli.main", "serve", "--processes", str(CHILDREN)],
+            cwd=ROOT,
+            env={**marked.environment, **own},
+            stderr=lines,
+        )
+    crew = MultiprocessService(parent, port, marked, place)
+    try:
+        wait_for(lambda: is_answering(crew) or None, SOON, "an answer")
+        crew.has_all_children()
+        yield crew
+    finally:
+        parent.kill()
+        parent.wait()
+
+
+def is_answering(service: MultiprocessService) -> bool:
+    """Whether the port answers."""
+    try:
+        return service.get("/healthz").is_success
+    except httpx.TransportError:
+        return False
+
+
+@pytest.fixture
+def service(
+    redis_flushed: str, marked: MarkedProcesses, tmp_path: Path
+) -> Iterator[MultiprocessService]:
+    """A crew of three."""
+    with running_multiprocess_service(redis_flushed, marked, tmp_path / "log") as crew:
+        yield crew
+
+
+def test_counts_add_up_whoever_is_asked(service: MultiprocessService) -> None:
+    for _ in range(CALLS):
+        assert service.get("/nowhere").status_code == 404
+    assert {service.counted() for _ in range(3 * CHILDREN)} == {CALLS}
+
+
+def test_gauges_are_not_doubled_and_each_member_shows_its_process(
+    service: MultiprocessService,
+) -> None:
+    def all_seats() -> str | None:
+        text = service.get("/metrics").text
+        return text if text.count("process_open_fds{") == CHILDREN else None
+
+    shown = wait_for(all_seats, SOON, "every member's figures")
+    assert "pid=" not in shown
+    assert re.findall(r"^gateway_redis_up (.*)", shown, re.MULTILINE) == ["1.0"]
+    assert re.findall(r"^gateway_build_info.* (.*)", shown, re.MULTILINE) == ["1.0"]
+    assert re.findall(r"^gateway_job_subscriptions (.*)", shown, re.MULTILINE) == ["0.0"]
+    seats = re.findall(
+        r'^process_resident_memory_bytes\{process_index="(.)"\} [1-9]', shown, re.MULTILINE
+    )
+    assert seats == ["0", "1", "2"]
+
+
+@marks.PROMTOOL
+def test_promtool_finds_nothing_to_say_of_a_crews_figures(service: MultiprocessService) -> None:
+    done = subprocess.run(
+        [str(shutil.which("promtool")), "check", "metrics"],
+        input=service.get("/metrics").content,
+        capture_output=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+
+
+def test_who_waits_anywhere_is_counted_whoever_is_asked(
+    service: MultiprocessService, marked: MarkedProcesses, redis_flushed: str
+) -> None:
+    create = [sys.executable, "-m", "cli.main", "tenant", "create", "demo", "--json"]
+    environment = {**marked.environment, "GATEWAY_REDIS_URL": redis_flushed}
+    made = subprocess.run(create, cwd=ROOT, env=environment, capture_output=True, check=True)
+    key, example = json.loads(made.stdout)["key"], load_kling_example()
+    headers = {"authorization": f"Bearer {key}", "prefer": "wait=30"}
+
+    def wait() -> int:
+        url = f"{service.url}/v1/models/{example.model_id}"
+        call = httpx.post(url, json=example.input, headers=headers, trust_env=False, timeout=40)
+        return call.status_code
+
+    def counted() -> bool:
+        shown = [WAITERS.search(service.get("/metrics").text) for _ in range(2 * CHILDREN)]
+        return {found and float(found[1]) for found in shown} == {CALLERS}
+
+    with ThreadPoolExecutor(CALLERS) as callers:
+        waiting = [callers.submit(wait) for _ in range(CALLERS)]
+        wait_for(lambda: counted() or None, SOON, "all who wait in everybody's figures")
+        service.parent.terminate()
+        assert {each.result() for each in waiting} == {202}
+    assert service.parent.wait(timeout=15) == 0
+
+
+def test_a_member_that_dies_is_replaced_and_its_counts_stay(
+    service: MultiprocessService, tmp_path: Path
+) -> None:
+    for _ in range(CALLS):
+        service.get("/nowhere")
+    dead = min(service.child_pids())
+    os.kill(dead, signal.SIGKILL)
+    assert service.get("/healthz").is_success
+    service.has_all_children(without=dead)
+    wait_for(lambda: service.get("/nowhere").status_code == 404 or None, SOON, "an answer")
+    assert service.counted() == CALLS + 1
+    assert "child_process_died" in (tmp_path / "log").read_text()
+    files = [path.name for path in service.metrics().glob("counter_*.db")]
+    assert sorted(files) == [f"counter_{seat}.db" for seat in range(CHILDREN)]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_all_with_0(
+    service: MultiprocessService, marked: MarkedProcesses, number: signal.Signals
+) -> None:
+    began = time.monotonic()
+    with httpx.Client(base_url=service.url, trust_env=False) as idle:
+        idle.get("/healthz")
+        service.parent.send_signal(number)
+        assert service.parent.wait(timeout=15) == 0
+    assert time.monotonic() - began < 10
+    assert marked.wait_until_gone()
+    assert not list(service.metrics_folder.iterdir())
+
+
+def test_a_call_that_hangs_does_not_hold_the_end_up(
+    redis_flushed: str, marked: MarkedProcesses, tmp_path: Path
+) -> None:
+    marked.environment["GATEWAY_SHUTDOWN_TIMEOUT"] = "1"
+    with running_multiprocess_service(redis_flushed, marked, tmp_path / "log") as crew:
+        address = ("127.0.0.1", int(crew.url.rpartition(":")[2]))
+        with socket.create_connection(address) as wire:
+            head = "POST /v1/models/a/b HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n"
+            wire.sendall(f"{head}Authorization: Bearer x\r\n\r\n".encode())
+            crew.parent.terminate()
+            assert crew.parent.wait(timeout=10) == 0
+    assert marked.wait_until_gone()
+
+
+def test_no_member_outlives_a_parent_that_is_killed(
+    service: MultiprocessService, marked: MarkedProcesses
+) -> None:
+    service.parent.kill()
+    service.parent.wait()
+    assert marked.wait_until_gone(within_seconds=10)
+
+
+def test_a_port_that_is_taken_is_one_line(
+    service: MultiprocessService, marked: MarkedProcesses, redis_url: str
+) -> None:
+    port = service.url.rpartition(":")[2]
+    ran = subprocess.run(
+        [sys.executable, "-m", "cli.main", "serve", "--processes", "2"],
+        cwd=ROOT,
+        env={**marked.environment, "GATEWAY_REDIS_URL": redis_url, "GATEWAY_PORT": port},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert ran.returncode == 3
+    assert ran.stderr.startswith("gateway: cannot listen on ")
+    assert ran.stderr.count("\n") == 1

@@ -1,0 +1,224 @@
+"""No secret in a log line, an answer, a figure or a page, whatever fails."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import secrets
+import signal
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final, Self
+from urllib.parse import quote
+
+import httpx
+import pytest
+import redis
+
+from simulator.demo import wait_for
+from simulator.example import load_kling_example
+from simulator.stack import Stack, StackPlan, run_stack
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from simulator.private_redis import PrivateRedis
+    from tests.support.processes import MarkedProcesses
+
+SOON: Final = timedelta(seconds=40)
+FAST: Final = ("--queue-seconds", "0..0.2", "--run-seconds", "0.2..0.5")
+RUNCOMFY_TOKEN: Final = "simulated-token"
+FAULTS: Final = (
+    {"kind": "html", "call": "submit"},
+    {"kind": "garbage", "call": "submit"},
+    {"kind": "redirect", "call": "submit"},
+    {"kind": "reset_after", "call": "submit"},
+    {"kind": "error", "call": "submit", "status": 401, "body": f"bad token {RUNCOMFY_TOKEN}"},
+    {"kind": "error", "call": "status", "status": 500, "body": f"Bearer {RUNCOMFY_TOKEN}"},
+    {"kind": "html", "call": "result"},
+    {"kind": "reset_before", "call": "result"},
+)
+RECEIVER_BEHAVIORS: Final = (
+    {"manner": "answer", "status": 500},
+    {"manner": "reset"},
+    {"manner": "close"},
+    {"manner": "answer", "status": 302},
+)
+PAGES: Final = ("/docs", "/openapi.json", "/metrics", "/healthz", "/readyz", "/v1/models")
+
+
+class RecordedAnswers:
+    """Every answer that a caller got, as text."""
+
+    def __init__(self, stack: Stack) -> None:
+        self.recorded: list[str] = []
+        self._http = httpx.Client(base_url=stack.url, timeout=15, trust_env=False)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._http.close()
+
+    def call(self, method: str, path: str, key: str | None = None, **more: Any) -> httpx.Response:  # noqa: ANN401 - of httpx
+        """Ask, and remember the whole answer. The address asked for is the caller's own text."""
+        headers = {**more.pop("headers", {})}
+        if key is not None:
+            headers["authorization"] = f"Bearer {key}"
+        answer = self._http.request(method, path, headers=headers, **more)
+        self.recorded.append(f"{answer.headers}\n{answer.text}")
+        return answer
+
+    def submit(self, key: str, **more: Any) -> httpx.Response:  # noqa: ANN401 - of httpx
+        """Submit the example."""
+        example = load_kling_example()
+        alone = {"cache": "off"} | more.pop("params", {})
+        path = f"/v1/models/{example.model_id}"
+        return self.call("POST", path, key, json=example.input, params=alone, **more)
+
+
+@pytest.fixture
+def password(own_redis: PrivateRedis) -> str:
+    """The password that Redis asks for from now on."""
+    password = secrets.token_urlsafe(24)
+    with redis.Redis.from_url(own_redis.url) as admin:
+        admin.config_set("requirepass", password)
+    return password
+
+
+@pytest.fixture
+def sink_password() -> str:
+    """The password in the address of a sink that is not there."""
+    return secrets.token_urlsafe(24)
+
+
+@pytest.fixture
+def stack(
+    own_redis: PrivateRedis,
+    password: str,
+    sink_password: str,
+    marked: MarkedProcesses,
+    tmp_path: Path,
+) -> Iterator[Stack]:
+    """A stack that tells all it can."""
+    url = own_redis.url.replace("redis://", f"redis://:{password}@")
+    sinks = json.dumps({"lost": f"redis://:{sink_password}@127.0.0.1:9/0"})
+    told = {"GATEWAY_REDIS_URL": url, "GATEWAY_LOG_LEVEL": "DEBUG", "GATEWAY_SINKS": sinks}
+    plan = StackPlan(tmp_path, environment={**marked.environment, **told}, runcomfy_options=FAST)
+    with run_stack(plan) as stack:
+        yield stack
+
+
+def use_every_key_wrongly(answers: RecordedAnswers, good: str, admin: str) -> list[str]:
+    """Wrong keys, keys in wrong places; the further secrets that this makes."""
+    mangled = good[:-1] + ("0" if good[-1] != "0" else "1")
+    unknown = re.sub(r"_([^_]+)_", "_stranger_", good)
+    for key in (mangled, unknown, admin, "nonsense-" + secrets.token_urlsafe(12)):
+        answers.submit(key)
+        answers.call("GET", "/v1/requests/req_1/status", key)
+        answers.call("GET", "/admin/v1/tenants", key + "x")
+    answers.call("GET", f"/v1/models?api_key={quote(good)}")
+    answers.call("GET", f"/nowhere/{good}")
+    answers.call("GET", "/v1/requests/req_1", good)
+    answers.call("PUT", "/v1/models", good)
+    answers.submit(good, headers={"content-type": "text/plain"})
+    answers.call("GET", "/v1/models", headers={"authorization": f"Basic {good}"})
+    return [mangled, unknown]
+
+
+def add_endpoint(answers: RecordedAnswers, key: str, header: str) -> None:
+    """Endpoints that refuse the connection: one is sent a secret of its own, one is a sink."""
+    wish = {"url": "http://127.0.0.1:9/hook", "headers": {"authorization": f"Bearer {header}"}}
+    for each in (wish, {"url": "stream:jobs@lost"}):
+        made = answers.call("POST", "/v1/webhooks/endpoints", key, json=each)
+        assert made.status_code == 201, made.text
+    answers.call("GET", "/v1/webhooks/endpoints", key)
+    answers.call("GET", "/v1/deliveries", key)
+
+
+def break_things(stack: Stack, answers: RecordedAnswers, key: str) -> None:
+    """Spoil calls and callbacks, and kill what can be killed."""
+    for fault in FAULTS:
+        told = httpx.post(
+            f"{stack.runcomfy_url}/_sim/faults", json={**fault, "times": 1}, trust_env=False
+        )
+        assert told.is_success, told.text
+    for manner in RECEIVER_BEHAVIORS:
+        behave = f"{stack.receiver.url}/_recv/behaviour"
+        told = httpx.post(behave, json={**manner, "times": 2}, trust_env=False)
+        assert told.is_success, told.text
+    for _ in range(6):
+        answers.submit(key)
+    stack.workers[0].kill()
+    stack.workers[0].start()
+    stack.services[0].wait_until_ready("/readyz")
+    answers.submit(key)
+
+
+def pause_redis(own_redis: PrivateRedis, answers: RecordedAnswers, key: str) -> None:
+    """Redis falls silent for a while."""
+    assert own_redis.pid is not None
+    os.kill(own_redis.pid, signal.SIGSTOP)
+    try:
+        assert answers.submit(key).status_code == 503
+    finally:
+        os.kill(own_redis.pid, signal.SIGCONT)
+
+
+def read_everything(stack: Stack, answers: RecordedAnswers, key: str, admin: str, job: str) -> None:
+    """Every page and document that there is."""
+    for path in PAGES:
+        answers.call("GET", path, key)
+    for part in ("", "/status", "/result"):
+        answers.call("GET", f"/v1/requests/{job}{part}", key)
+    answers.call("GET", "/v1/deliveries", key)
+    mine = [f"tenants/spy{path}" for path in ("", "/keys", "/endpoints", "/deliveries", "/usage")]
+    for path in ("tenants", *mine, "limits", "doubts", "audit"):
+        answers.call("GET", f"/admin/v1/{path}", admin)
+    answers.recorded.append(httpx.get(f"{stack.workers[0].url}/metrics", trust_env=False).text)
+
+
+@pytest.mark.timeout(180)
+def test_nothing_that_is_said_holds_a_secret(
+    stack: Stack, own_redis: PrivateRedis, password: str, sink_password: str
+) -> None:
+    tenant, admin = stack.create_tenant("spy"), stack.environment["GATEWAY_ADMIN_TOKEN"]
+    hook_password = secrets.token_urlsafe(16)
+    with RecordedAnswers(stack) as answers:
+        wrong = use_every_key_wrongly(answers, tenant.key, admin)
+        add_endpoint(answers, tenant.key, header := secrets.token_urlsafe(24))
+        hook = f"https://me:{hook_password}@hooks.example.com/"
+        answers.submit(tenant.key, params={"webhook": hook})
+        break_things(stack, answers, tenant.key)
+        job = answers.submit(tenant.key).json()["request_id"]
+        pause_redis(own_redis, answers, tenant.key)
+        wait_for(lambda: ended(answers, tenant.key, job), SOON, "the end of a job")
+        read_everything(stack, answers, tenant.key, admin, job)
+
+    logs = {child.name: child.log.read_text() for child in [*stack.services, *stack.workers]}
+    said = {**logs, "answers": "\n".join(answers.recorded)}
+    assert all(len(text) > 2000 for text in said.values())
+    assert '"event":"delivery_attempted"' in logs["worker-1"]
+    assert '"url":"stream:jobs@lost"' in said["answers"]
+    assert "The store does not answer (ConnectionError)" in said["answers"]
+    for secret in (tenant.key, *wrong):
+        hide(said, secret, tenant.key.rpartition("_")[2])
+    passwords = (password, hook_password, sink_password)
+    for secret in (tenant.webhook_secret, admin, RUNCOMFY_TOKEN, header, *passwords):
+        hide(said, secret)
+
+
+def ended(answers: RecordedAnswers, key: str, job: str) -> bool | None:
+    """Whether a job has ended."""
+    answer = answers.call("GET", f"/v1/requests/{job}/status", key)
+    return (answer.is_success and answer.json()["status"] in {"completed", "failed"}) or None
+
+
+def hide(said: dict[str, str], *texts: str) -> None:
+    """Nothing said holds one of these, nor its greater part."""
+    for text in texts:
+        for where, all_of_it in said.items():
+            for part in (text, text[: 2 * len(text) // 3]):
+                found = all_of_it.find(part)
+                assert found < 0, (where, all_of_it[max(0, found - 200) : found + 20])

@@ -1,0 +1,293 @@
+"""Nothing of a job or a callback outlives it: every key family, after all retention is over."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from random import Random
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+
+from core.jobs.job import FINAL_STATES, FollowUp, Job, Trigger
+from core.jobs.query import JobQuery
+from core.operations import Pause
+from core.retention import DELIVERY_RETENTION, RETENTION
+from core.store import keys
+from core.store.key_lifetimes import KEY_CLEANUP, KeyOwner
+from core.store.keys import KEY_SPECS
+from core.store.operations import OperationsStore
+from core.store.scripts import LuaScripts, load_scripts
+from core.tenants.api_keys import ApiKey
+from core.tenants.cache_policy import CacheStatus
+from core.tenants.limits import Limits, usage_windows_at
+from core.tenants.tenant import Tenant
+from core.transactions.admission import CacheRequest
+from core.transactions.job_update import Change, WriteResult
+from core.webhooks.circuit_breaker import EndpointCircuit
+from core.webhooks.delivery import DeliveryState
+from tests.support.backends import StoreBackend, redis_backend
+from tests.support.clock import AdjustableClock
+from tests.support.ids import SeededIds
+from tests.support.redis import (
+    contents_of,
+    every_key,
+    pass_time,
+    pattern_of,
+    redis_client,
+    take_messages,
+)
+from tests.support.store_steps import (
+    SECOND,
+    admission_of,
+    apply_triggers,
+    attempt_completion,
+    cancellation_change,
+    claim_deliveries,
+    delivery_for,
+    new_job,
+)
+from worker.jobs.decisions.after_end import finish_notification
+from worker.maintenance.index_pruning import IndexPruner, PrunePolicy
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from core.store.client import RedisClient
+    from core.transactions.admission import AdmissionResult
+
+RUNNING: Final = (Trigger.CLAIMED, Trigger.ACCEPTED)
+DONE: Final = (*RUNNING, Trigger.FINISHED, Trigger.COLLECTED)
+JOB_ENDINGS: Final = (
+    DONE,
+    (Trigger.CANCEL_REQUESTED,),
+    (Trigger.CLAIMED, Trigger.REJECTED),
+    (*RUNNING, Trigger.RUN_FAILED),
+    (*RUNNING, Trigger.DEADLINE_EXCEEDED),
+    (Trigger.CLAIMED, Trigger.NO_ANSWER, Trigger.MARKED_LOST),
+    (Trigger.CLAIMED, Trigger.NO_ANSWER, Trigger.RESEND_APPROVED, *DONE),
+)
+EXPIRING_PATTERNS: Final = frozenset({KeyOwner.JOB, KeyOwner.DELIVERY})
+DAY: Final = timedelta(days=1)
+
+
+def test_every_key_says_what_frees_it() -> None:
+    assert set(KEY_CLEANUP) == {row.pattern for row in KEY_SPECS}
+    assert all(freed.cleanup for freed in KEY_CLEANUP.values())
+
+
+@dataclass(frozen=True, slots=True)
+class RetentionHarness:
+    """A gateway over real Redis whose time a test can let pass."""
+
+    subject: StoreBackend
+    clock: AdjustableClock
+    wire: RedisClient
+    ids: SeededIds
+
+    async def admit(self, tenant: str, **fields: Any) -> Job:  # noqa: ANN401 - fields of the record
+        """A job that was taken in."""
+        now = self.clock.now()
+        job = replace(new_job(now, self.ids.job_id(now), tenant), **fields)
+        await self.subject.jobs.admit(admission_of(job))
+        return job
+
+    async def set_cache_policy(self, tenant: str, key: str) -> AdmissionResult:
+        """A submit of what others submit too, under a key of its own."""
+        now = self.clock.now()
+        wish = admission_of(new_job(now, self.ids.job_id(now), tenant))
+        self.clock.shift(SECOND)
+        return await self.subject.jobs.admit(
+            replace(wish, cache=CacheRequest(), idempotency=f"digest-{key}")
+        )
+
+    async def newest(self, number: int) -> Job:
+        """The last job of `ada` but so many."""
+        page = await self.subject.job_index.list_page_for_tenant("ada", JobQuery())
+        return page.jobs[number - 1]
+
+    async def trim(self) -> None:
+        """What a worker does every minute."""
+        subject = self.subject
+        trimmer = IndexPruner("w", subject.job_index, subject.tenants, self.clock, PrunePolicy())
+        await trimmer.run_once()
+
+    async def is_expired(self) -> dict[str, str]:
+        """What is still there of any job or callback, by key."""
+        found = {}
+        for name in await every_key(self.wire):
+            held = await contents_of(self.wire, name)
+            if (
+                KEY_CLEANUP[pattern_of(name)].owner in EXPIRING_PATTERNS
+                or "req_" in held
+                or "msg_" in held
+            ):
+                found[name] = held
+        return found
+
+
+@pytest.fixture
+async def harness(redis_flushed: str) -> AsyncIterator[RetentionHarness]:
+    async with open_harness(redis_flushed) as house:
+        yield house
+
+
+@asynccontextmanager
+async def open_harness(url: str) -> AsyncIterator[RetentionHarness]:
+    """Two tenants; the one has a slot too few, the other lets little be kept."""
+    clock = AdjustableClock()
+    clock.set(datetime.now(UTC))
+    now = clock.now()
+    async with redis_client(url) as wire:
+        subject = redis_backend(clock, wire)
+        for tenant in (
+            Tenant("ada", now, limits=Limits(running=3, requests_per_minute=600)),
+            Tenant("bob", now, keep_inputs=False, result_ttl=timedelta(hours=1)),
+        ):
+            key = ApiKey(f"digest-{tenant.name}", tenant.name, now)
+            assert await subject.tenants.create(tenant, key)
+        yield RetentionHarness(subject, clock, wire, SeededIds(Random(1)))
+
+
+async def run_jobs(harness: RetentionHarness, tenant: str) -> None:
+    """One job for each way to end, and some callbacks for each way of theirs."""
+    subject = harness.subject
+    for number, facts in enumerate(JOB_ENDINGS):
+        job = await harness.admit(tenant, reference=f"order {number}")
+        harness.clock.shift(SECOND)
+        await apply_triggers(subject, job, *facts)
+    late = await apply_triggers(subject, await harness.admit(tenant), *RUNNING)
+    now = harness.clock.now()
+    errand = late.transition(
+        Trigger.DEADLINE_EXCEEDED,
+        now,
+        next_run_at=now,
+        finished_at=now,
+        follow_up=FollowUp.AWAIT_LATE_RESULT,
+    )
+    assert await subject.jobs.store(Change(late, errand)) is WriteResult.STORED
+    done = errand.evolve(now, next_run_at=None, follow_up=None)
+    assert await subject.jobs.store(Change(errand, done)) is WriteResult.STORED
+    await run_deliveries(harness, tenant)
+
+
+async def run_deliveries(harness: RetentionHarness, tenant: str) -> None:
+    """Three callbacks: one arrives, one is given up after a second try, one is held."""
+    subject, now = harness.subject, harness.clock.now()
+    for channel in ("a", "b", "c"):
+        job = await harness.admit(tenant)
+        event = replace(
+            delivery_for(job, harness.ids.delivery_id(now)), queue=f"{tenant}/{channel}"
+        )
+        assert await subject.jobs.store(cancellation_change(job, now, event)) is WriteResult.STORED
+    later = now + SECOND
+    ends: dict[str, dict[str, Any]] = {
+        f"{tenant}/a": {},
+        f"{tenant}/b": {"state": DeliveryState.PENDING, "next_attempt_at": later},
+        f"{tenant}/c": {"state": DeliveryState.HELD},
+    }
+    broken = EndpointCircuit(
+        1, max_concurrency=1, consecutive_failures=3, is_open=True, paused_until=later
+    )
+    for each in await claim_deliveries(subject, 10):
+        name = each.delivery.queue
+        state = broken if name.endswith("b") else None
+        await subject.deliveries.complete_attempt(attempt_completion(each, state, **ends[name]))
+    harness.clock.shift(SECOND)
+    for each in await claim_deliveries(subject, 10):
+        failed = attempt_completion(each, state=DeliveryState.FAILED)
+        await subject.deliveries.complete_attempt(failed)
+
+
+async def test_what_was_is_gone_when_its_time_is_over(harness: RetentionHarness) -> None:
+    for tenant in ("ada", "bob"):
+        await run_jobs(harness, tenant)
+    await OperationsStore(
+        harness.wire, LuaScripts(harness.wire, load_scripts()), harness.clock
+    ).pause(Pause.tenant("ada"))
+    waits = await harness.admit("ada")
+    await apply_triggers(harness.subject, waits, Trigger.CANCEL_REQUESTED)
+    await take_messages(harness.wire)
+    assert {
+        KEY_CLEANUP[pattern_of(name)].owner for name in await every_key(harness.wire)
+    } >= EXPIRING_PATTERNS
+
+    await pass_time(harness.wire, harness.clock, RETENTION - timedelta(hours=1))
+    await harness.trim()
+    listed = await harness.subject.probe.tenant_jobs("ada")
+    assert len(listed) == len(JOB_ENDINGS) + 5, "before its time nothing is lost"
+    assert await harness.subject.probe.tenant_jobs("bob") == {}
+
+    await pass_time(harness.wire, harness.clock, timedelta(hours=2))
+    await harness.trim()
+    left = {pattern_of(name) for name in await harness.is_expired()}
+    assert left == {
+        "gw:delivery:{id}",
+        "gw:delivery:{id}:attempts",
+        "gw:outbox:{queue}:circuit",
+        "gw:tenant:{name}:deliveries",
+    }
+
+    await pass_time(harness.wire, harness.clock, DELIVERY_RETENTION)
+    assert await harness.is_expired() == {}
+    assert await claim_deliveries(harness.subject, 10) == []
+    assert list(await harness.subject.jobs.claim_due(SECOND, 10)) == []
+
+    await pass_time(harness.wire, harness.clock, 401 * DAY)
+    names = {pattern_of(name) for name in await every_key(harness.wire)}
+    assert "gw:usage:{tenant}:{window}" not in names
+    assert set(await harness.subject.probe.states()) <= FINAL_STATES
+
+
+async def test_what_was_shared_is_gone_too(harness: RetentionHarness) -> None:
+    subject = harness.subject
+    first, joined = (
+        await harness.set_cache_policy("ada", "one"),
+        await harness.set_cache_policy("ada", "two"),
+    )
+    assert (first.cache_status, joined.cache_status) == (CacheStatus.MISS, CacheStatus.COLLAPSED)
+    leader, follower = [await harness.newest(n) for n in (2, 1)]
+    running = await apply_triggers(subject, leader, *RUNNING, Trigger.FINISHED)
+    now = harness.clock.now()
+    ended = running.transition(Trigger.COLLECTED, now, next_run_at=None, finished_at=now)
+    assert await subject.jobs.store(Change(running, ended, output=b"{}")) is WriteResult.STORED
+    await apply_triggers(subject, follower, Trigger.CANCEL_REQUESTED)
+    assert (await harness.set_cache_policy("ada", "three")).cache_status is CacheStatus.HIT
+    hit = await harness.newest(1)
+    told = finish_notification(hit, now).after
+    assert await subject.jobs.store(Change(hit, told)) is WriteResult.STORED
+    await take_messages(harness.wire)
+    rows = {pattern_of(name) for name in await every_key(harness.wire)}
+    assert {"gw:dedup:{scope}:{fingerprint}", "gw:idempotency:{tenant}:{digest}"} <= rows
+
+    await pass_time(harness.wire, harness.clock, RETENTION + DAY)
+    await harness.trim()
+    assert await harness.is_expired() == {}
+
+
+async def test_a_deleted_tenant_leaves_nothing(harness: RetentionHarness) -> None:
+    subject = harness.subject
+    waits = await harness.admit("ada", reference="x")
+    before = await subject.tenants.load("ada")
+    assert before is not None
+    after = replace(before, disabled=True, deleted_at=harness.clock.now(), version=2)
+    assert await subject.tenants.delete(before, after)
+    await apply_triggers(subject, waits, *RUNNING, Trigger.RUN_FAILED)
+    await take_messages(harness.wire)
+
+    await pass_time(harness.wire, harness.clock, 401 * DAY)
+    left = [name for name in await every_key(harness.wire) if "ada" in name]
+    assert left == []
+    assert await harness.is_expired() == {}
+
+
+async def test_a_booking_into_a_window_whose_time_is_over_makes_no_new_one(
+    harness: RetentionHarness,
+) -> None:
+    job = await apply_triggers(harness.subject, await harness.admit("ada"), *RUNNING)
+    windows = [keys.usage("ada", span.name) for span in usage_windows_at(job.created_at)]
+    assert [await harness.wire.execute("EXISTS", window) for window in windows] == [1, 1]
+    await pass_time(harness.wire, harness.clock, 41 * DAY)
+    await apply_triggers(harness.subject, job, Trigger.RUN_FAILED)
+    assert [await harness.wire.execute("EXISTS", window) for window in windows] == [0, 1]

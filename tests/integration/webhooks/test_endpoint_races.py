@@ -1,0 +1,130 @@
+"""Endpoints come and go while jobs end: each end is told to those in force when it was written."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from random import Random
+from typing import TYPE_CHECKING, Final
+
+from core.jobs.job import Trigger
+from core.store.deliveries import DeliveryStore
+from core.store.jobs import JobStore
+from core.store.scripts import LuaScripts, load_scripts
+from core.store.webhook_endpoints import WebhookConfigStore, WebhookConfigUpdate
+from core.transactions.job_update import Change, WriteResult
+from core.webhooks.config import WebhookConfig
+from core.webhooks.endpoint import Endpoint
+from tests.support.ids import SeededIds
+from tests.support.redis import redis_client
+from tests.support.store_harness import redis_harness
+from worker.jobs.job_writer import NotifyingJobStore
+
+if TYPE_CHECKING:
+    from core.clock import Clock
+    from core.jobs.job import Job
+    from core.store.client import RedisClient
+
+TENANT: Final = "team"
+WORKERS: Final = 2
+JOBS: Final = 150
+CHANGES: Final = 40
+
+
+@dataclass(frozen=True, slots=True)
+class EndNotices:
+    """Whom a job's end was told to, and what may have been in force when it was written."""
+
+    notified: frozenset[str]
+    allowed: tuple[frozenset[str], ...]
+
+
+@dataclass(slots=True)
+class EndpointOwner:
+    """Adds and removes endpoints, and remembers which were in force after each change."""
+
+    store: WebhookConfigStore
+    clock: Clock
+    all_endpoints: list[frozenset[str]] = field(default_factory=lambda: [frozenset()])
+    """The last one may be on its way."""
+    confirmed: int = 0
+    """The last one that surely was in force."""
+    in_force: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def change_again_and_again(self, queued: list[Job], rng: Random) -> None:
+        """Make a change whenever a few more jobs have been taken up."""
+        setup = WebhookConfig(TENANT)
+        for number in range(CHANGES):
+            while JOBS - len(queued) < number * JOBS // CHANGES:
+                self.in_force.clear()
+                await self.in_force.wait()
+            after = self._changed(setup, number, rng)
+            self.all_endpoints.append(frozenset(end.id for end in after.endpoints))
+            assert await self.store.update(WebhookConfigUpdate(setup, after))
+            self.confirmed, setup = len(self.all_endpoints) - 1, after
+
+    def _changed(self, setup: WebhookConfig, number: int, rng: Random) -> WebhookConfig:
+        if len(setup.endpoints) > rng.randrange(1, 5):
+            return setup.without_endpoint(rng.choice(setup.endpoints).id)
+        url = f"https://receiver-{number}.example/"
+        return setup.with_endpoint(Endpoint(f"ep_{number}", url, self.clock.now()))
+
+
+class EndingWorker:
+    """Writes ends as a worker's process does, over a connection of its own."""
+
+    def __init__(self, wire: RedisClient, clock: Clock, owner: EndpointOwner, seed: int) -> None:
+        scripts = LuaScripts(wire, load_scripts())
+        self._jobs = JobStore(wire, scripts, clock)
+        self._deliveries = DeliveryStore(wire, scripts, clock)
+        setups, ids = WebhookConfigStore(wire, scripts, clock), SeededIds(Random(seed))
+        self._announcer = NotifyingJobStore(self._jobs, setups, ids, clock)
+        self._owner = owner
+        self._clock = clock
+
+    async def end_all(self, queued: list[Job]) -> list[EndNotices]:
+        """End what is left, one after the other."""
+        found = []
+        while queued:
+            job = queued.pop()
+            self._owner.in_force.set()
+            found.append(await self._end(job))
+        return found
+
+    async def _end(self, job: Job) -> EndNotices:
+        now, first = self._clock.now(), self._owner.confirmed
+        after = job.transition(Trigger.CANCEL_REQUESTED, now, next_run_at=None, finished_at=now)
+        while (
+            outcome := await self._announcer.store(Change(job, after))
+        ) is not WriteResult.STORED:
+            assert outcome is WriteResult.WEBHOOK_CONFIG_CHANGED
+        possible = tuple(self._owner.all_endpoints[first:])
+        view = await self._jobs.load_view(job.id)
+        assert view is not None
+        told = [await self._deliveries.load(name) for name in view.delivery_ids]
+        return EndNotices(
+            frozenset(one.endpoint_id for one in told if one and one.endpoint_id), possible
+        )
+
+
+async def test_every_end_is_told_to_the_endpoints_that_are_in_force(redis_flushed: str) -> None:
+    async with AsyncExitStack() as stack:
+        own, *wires = [
+            await stack.enter_async_context(redis_client(redis_flushed)) for _ in range(1 + WORKERS)
+        ]
+        gateway = redis_harness(own)
+        await gateway.tenant(TENANT)
+        scripts, clock = LuaScripts(own, load_scripts()), gateway.clock
+        owner = EndpointOwner(WebhookConfigStore(own, scripts, clock), clock)
+        queued = [await gateway.submit(TENANT) for _ in range(JOBS)]
+        workers = [EndingWorker(wire, clock, owner, seed) for seed, wire in enumerate(wires)]
+        changing = asyncio.create_task(owner.change_again_and_again(queued, Random(7)))
+        found = await asyncio.gather(*(worker.end_all(queued) for worker in workers))
+        await changing
+    ended = [one for each in found for one in each]
+    assert len(ended) == JOBS
+    assert [one for one in ended if one.notified not in one.allowed] == []
+    assert len({one.notified for one in ended}) > CHANGES // 4, (
+        "too few changes fell between the ends"
+    )

@@ -1,0 +1,30 @@
+"""A host that never answers holds its own channel's places, nobody else's. Counted, not timed."""
+
+from __future__ import annotations
+
+import asyncio
+
+from core.webhooks.circuit_breaker import EndpointCircuitPolicy
+from tests.support.delivery_worker import delivery_worker, running_loop, running_receiver
+
+COUNT = 300
+AT_ONCE = 60
+
+
+async def test_what_is_due_to_a_black_hole_does_not_hold_up_a_live_receiver(
+    redis_flushed: str,
+) -> None:
+    async with (
+        running_receiver(answers=True) as live,
+        running_receiver(answers=False) as black_hole,
+    ):
+        # Each delivery has a path of its own, as callers who write ids into their URLs have.
+        paths = [f"{black_hole.url}/{number}" for number in range(COUNT)]
+        async with delivery_worker(redis_flushed, AT_ONCE) as (office, loop):
+            lost = await office.enqueue(1, paths)
+            ids = await office.enqueue(COUNT, [live.url])
+            async with asyncio.timeout(15), running_loop(loop):  # less than one attempt's 20 s
+                await office.finished(ids)
+            assert live.received == COUNT
+            assert not set(lost) & set(office.done)
+            assert black_hole.connections == EndpointCircuitPolicy().max_concurrency < AT_ONCE

@@ -1,0 +1,213 @@
+"""Those outside the worker: callers who submit and cancel, operators who resolve doubts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from core.errors import Defect, GatewayError
+from core.jobs.in_doubt import Attach, MarkLost, Resend, resolve
+from core.jobs.job import Job, JobState
+from core.jobs.timeline import TimelineEntry, TimelineKind
+from core.store.wake_queue import WAKE_GRACE
+from core.tenants.api_keys import ApiKey, Credential
+from core.tenants.cache_policy import CacheOption, TenantCachePolicy
+from core.tenants.limits import GlobalLimits, Limits
+from core.tenants.tenant import DoubtPolicy, Tenant
+from core.transactions.admission import CACHE_BYPASS, Admission, CacheRequest
+from core.transactions.job_update import Change
+from core.transactions.notifications import needs_endpoints, with_deliveries
+from core.webhooks.secrets import encode_webhook_secret
+from service.context import AppContext
+from service.jobs.cancel import cancel_job
+from service.webhooks.webhook_service import WebhookService
+from tests.simulation.plan import Fault
+from tests.simulation.process import ProcessJobs, ProcessTenants, ProcessWebhooks
+
+if TYPE_CHECKING:
+    from random import Random
+
+    from core.clock import Clock
+    from core.ids import IdSource
+    from core.jobs.in_doubt import Resolution
+    from tests.simulation.event_log import SimulationLog
+    from tests.simulation.plan import SeededRandomness
+    from tests.simulation.process import StoreConnection
+    from tests.support.memory_store.stores import MemoryStores
+    from tests.support.upstream import FakeRunComfy
+
+SECOND: Final = timedelta(seconds=1)
+TENANTS: Final = ("ada", "bob")
+WEBHOOK: Final = "https://hooks.test/{}"
+WEBHOOKS: Final = (None, None, "https://own.test/hook")
+POLICIES: Final = (DoubtPolicy.HOLD, DoubtPolicy.FAIL, DoubtPolicy.RESEND)
+
+
+def credential(tenant: str) -> Credential:
+    """The tenant's one key."""
+    return Credential(tenant, f"digest-of-{tenant}")
+
+
+async def create_tenants(stores: MemoryStores, chance: SeededRandomness, clock: Clock) -> None:
+    """Write the tenants: one with a default endpoint, one without."""
+    rng = chance.stream("tenants")
+    for name in TENANTS:
+        policy = rng.choice(POLICIES) if chance.occurs(Fault.POLICIES, rng, factor=9) else None
+        tenant = Tenant(
+            name,
+            clock.now(),
+            webhook=WEBHOOK.format(name) if name == TENANTS[0] else None,
+            webhook_secrets=(encode_webhook_secret(name.encode() * 8),),
+            doubt=policy,
+            cache_policy=_sharing(chance, rng),
+            limits=Limits(running=rng.choice((None, 1, 3)), weight=rng.choice((1.0, 4.0))),
+        )
+        key = ApiKey(credential(name).digest, name, clock.now())
+        await stores.tenants.create(tenant, key)
+    running = rng.choice((None, 2, 5))
+    await stores.operations.set_limits(GlobalLimits(running=running, submits_per_second=50))
+
+
+def _sharing(chance: SeededRandomness, rng: Random) -> TenantCachePolicy:
+    if not chance.occurs(Fault.IDENTICAL_REQUESTS, rng, factor=9):
+        return TenantCachePolicy()
+    return TenantCachePolicy(shared=rng.random() < 1 / 2, promote=rng.random() < 1 / 2)
+
+
+@dataclass(frozen=True, slots=True)
+class SimulatedService:
+    """What the service has, and the operators' commands: a line to the store of their own."""
+
+    connection: StoreConnection
+    stores: MemoryStores
+    clock: Clock
+    ids: IdSource
+    log: SimulationLog
+    randomness: SeededRandomness
+
+    @property
+    def jobs(self) -> ProcessJobs:
+        """The job store, as the face reaches it."""
+        return ProcessJobs(self.connection, self.stores)
+
+    @property
+    def resources(self) -> AppContext:
+        """What `cancel_job` uses of the service's resources; the rest is left empty."""
+        empty = cast("Any", None)
+        return AppContext(
+            jobs=self.jobs,
+            job_index=empty,
+            batches=empty,
+            tenants=ProcessTenants(self.connection, self.stores),
+            usage=empty,
+            circuit_breaker=empty,
+            admin=empty,
+            worker_heartbeats=empty,
+            model_cache=empty,
+            run_times=empty,
+            subscriptions=empty,
+            metrics=empty,
+            webhooks=WebhookService(
+                configs=ProcessWebhooks(self.connection, self.stores),
+                deliveries=empty,
+                replays=empty,
+                clock=self.clock,
+                ids=self.ids,
+                policy=empty,
+            ),
+            clock=self.clock,
+            ids=self.ids,
+            policy=empty,
+            emit=self.log.emit_for("service"),
+        )
+
+
+async def run_caller(service: SimulatedService, number: int, active: timedelta) -> None:
+    """One caller: submits once, and may cancel once or twice."""
+    rng = service.randomness.stream(f"caller:{number}")
+    await service.clock.sleep(active / 2 * rng.random())
+    tenant = rng.choice(TENANTS)
+    reuse = _reuse(service, rng)
+    job = _job(service, tenant, rng)
+    entry = TimelineEntry(job.created_at, TimelineKind.ADMISSION, "admitted", JobState.QUEUED)
+    body = job.id.encode()  # the ledger's word for who paid; of twins the fingerprint is the same
+    try:
+        await service.jobs.admit(Admission(credential(tenant), job, body, entry, reuse))
+    except GatewayError:
+        return
+    while service.randomness.occurs(Fault.CANCELS, rng, factor=2.5):
+        await service.clock.sleep(rng.choice((0.5, 5, 60)) * rng.random() * SECOND)
+        await _cancel(service, credential(tenant), job.id)
+
+
+def _reuse(face: SimulatedService, rng: Random) -> CacheRequest:
+    if not face.randomness.occurs(Fault.IDENTICAL_REQUESTS, rng, factor=9):
+        return CACHE_BYPASS
+    return CacheRequest(rng.choice((None, None, None, CacheOption.REFRESH, CacheOption.OFF)))
+
+
+async def _cancel(face: SimulatedService, asking: Credential, job_id: str) -> None:
+    try:
+        told = await cancel_job(face.resources, asking, job_id)
+        face.log.note("caller", f"cancel: {told.outcome}", job_id)
+        face.log.cancels.setdefault(job_id, []).append(told.outcome)
+    except GatewayError as error:
+        face.log.note("caller", f"cancel: {error.code}", job_id)
+        if isinstance(error, Defect):
+            face.log.violations.append(f"{job_id}: a cancel met a defect, {error}")
+
+
+def _job(face: SimulatedService, tenant: str, rng: Random) -> Job:
+    now = face.clock.now()
+    finish = timedelta(hours=2)
+    if face.randomness.occurs(Fault.DEADLINES, rng, factor=3):
+        finish = rng.choice((5, 40, 200)) * SECOND
+    start = min(finish, rng.choice((timedelta(hours=1), 3 * SECOND, 30 * SECOND)))
+    short = face.randomness.occurs(Fault.DEADLINES, rng, factor=3)
+    return Job(
+        id=face.ids.job_id(now),
+        tenant=tenant,
+        model_id="kling/standard",
+        fingerprint="f",
+        created_at=now,
+        updated_at=now,
+        next_run_at=now + WAKE_GRACE,
+        start_deadline=now + (start if short else finish),
+        deadline=now + finish,
+        webhook=rng.choice(WEBHOOKS),
+        webhook_intermediate=face.randomness.occurs(Fault.PROGRESS_EVENTS, rng, factor=3),
+    )
+
+
+async def run_operator(service: SimulatedService, runcomfy: FakeRunComfy) -> None:
+    """An operator: looks at the doubts now and then, and resolves some. Never tires."""
+    rng = service.randomness.stream("operator")
+    while not service.randomness.faults_ended:
+        await service.clock.sleep(rng.choice((2, 20)) * rng.random() * SECOND)
+        if not service.randomness.occurs(Fault.OPERATORS, rng, factor=4):
+            continue
+        try:
+            for job in await service.jobs.list_in_doubt(10):
+                await _resolve(service, job, _resolution(runcomfy, job, rng))
+        except GatewayError as error:
+            service.log.note("operator", error.code)
+
+
+def _resolution(runcomfy: FakeRunComfy, job: Job, rng: Random) -> Resolution:
+    """Attach what RunComfy's own pages show; where they show nothing (yet), lose or resend."""
+    entries = runcomfy.entries_of_job(job.id)
+    if entries and rng.random() < 3 / 4:
+        return Attach(entries[-1].upstream_id)
+    return rng.choice((MarkLost(), Resend()))
+
+
+async def _resolve(face: SimulatedService, job: Job, resolution: Resolution) -> None:
+    now = face.clock.now()
+    resolved = resolve(job, resolution, "an operator", now)
+    change = Change(job, resolved.after, (resolved.entry,))
+    if needs_endpoints(job, resolved.after):
+        known = await ProcessWebhooks(face.connection, face.stores).load_versioned(job.tenant)
+        change = with_deliveries(change, known, face.ids, now)
+    outcome = await face.jobs.store(change)
+    face.log.note("operator", f"{resolution!r}: {outcome}", job.id)

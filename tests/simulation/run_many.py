@@ -1,0 +1,44 @@
+"""The long form: `python -m tests.simulation.run_many 50000 [first seed]` lives through as many."""
+
+from __future__ import annotations
+
+import sys
+from random import Random
+from typing import Final
+
+from tests.simulation.plan import IN_DOUBT_FAULTS, Fault, Plan
+from tests.simulation.runner import run
+
+REPORT_EVERY: Final = 1000
+
+
+def plan_of(seed: int) -> Plan:
+    """A plan for each number: from quiet ones to those in which everything goes wrong."""
+    rng = Random(seed)
+    share = rng.choice((0.1, 0.3, 0.7))
+    spared = rng.choice((frozenset(), frozenset(), IN_DOUBT_FAULTS))
+    return Plan(
+        seed=seed,
+        workers=rng.randint(1, 3),
+        jobs=rng.randint(1, 4),
+        faults=frozenset(fault for fault in Fault if rng.random() < share) - spared,
+        intensity=rng.choice((0.1, 0.3, 0.6)),
+    )
+
+
+def main(arguments: list[str]) -> int:
+    """Stops at the first breach and tells its story; 0 when there was none."""
+    runs = int(arguments[0]) if arguments else REPORT_EVERY
+    first = int(arguments[1]) if len(arguments) > 1 else 0
+    for number, seed in enumerate(range(first, first + runs), start=1):
+        report = run(plan_of(seed))
+        if report.violations:
+            print(report)
+            return 1
+        if number % REPORT_EVERY == 0:
+            print(f"{number} runs, no breach", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

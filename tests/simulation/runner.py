@@ -1,0 +1,180 @@
+"""Everything together, from a plan to its report. Nothing here waits; all chance is the plan's."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from itertools import count
+from typing import TYPE_CHECKING, Any, Final
+
+from tests.simulation.clients import SimulatedService, create_tenants, run_caller, run_operator
+from tests.simulation.event_log import CheckedJobStore, SimulationLog
+from tests.simulation.faults import RandomUpstreamBehavior, SimulatedReceivers
+from tests.simulation.invariants import all_ended, violations_of
+from tests.simulation.plan import Fault, Plan, SeededRandomness
+from tests.simulation.process import (
+    ProcessDied,
+    ProcessLifetime,
+    StoreAvailability,
+    StoreConnection,
+)
+from tests.simulation.virtual_loop import LoopClock, run_virtually
+from tests.simulation.worker import DueWaiter, SimulatedWorker, SimulationContext
+from tests.support.ids import SeededIds
+from tests.support.memory_store.stores import memory_stores
+from tests.support.upstream import FakeRunComfy
+from worker.jobs.policies import LifecyclePolicy
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+    from core.jobs.job import Job
+
+SECOND: Final = timedelta(seconds=1)
+ACTIVE_PERIOD: Final = (40, 120, 300)
+END_TIMEOUT: Final = timedelta(days=8)
+"""After everything healed: above the six days for which a late result is waited for."""
+MAX_STEP: Final = timedelta(hours=3)
+
+
+@dataclass(frozen=True, slots=True)
+class SimulationReport:
+    """What a run came to."""
+
+    plan: Plan
+    violations: tuple[str, ...]
+    log_text: str
+    awaits: int
+    """Of the first worker: the places where it could have died."""
+    jobs: tuple[Job, ...]
+    """As they ended."""
+
+    def __str__(self) -> str:
+        """What to read when it went wrong."""
+        return "\n".join(("", str(self.plan), *self.violations, self.log_text))
+
+
+def run(plan: Plan) -> SimulationReport:
+    """Live through a plan."""
+    errors: list[str] = []
+
+    def on_error(context: dict[str, Any]) -> None:
+        error = context.get("exception")
+        if not isinstance(error, ProcessDied):
+            errors.append(f"{context['message']}: {error!r}")
+
+    async def main(clock: LoopClock) -> SimulationReport:
+        return await SimulationRun(plan, clock).execute()
+
+    report = run_virtually(main, on_error)
+    return replace(report, violations=report.violations + tuple(errors))
+
+
+class SimulationRun:
+    """One run's world."""
+
+    def __init__(self, plan: Plan, clock: LoopClock) -> None:
+        """Nothing has happened yet."""
+        self._plan = plan
+        self._clock = clock
+        self.randomness = SeededRandomness(plan)
+        self._rng = self.randomness.stream("world")
+        self._wakes = self.randomness.stream("bell")
+        self._active = self._rng.choice(ACTIVE_PERIOD) * SECOND
+        self.log = SimulationLog(clock)
+        self._context = self._open_context()
+        self.workers: list[SimulatedWorker] = []
+        self._numbers = count(1)
+        self._background: set[asyncio.Task[None]] = set()
+
+    async def execute(self) -> SimulationReport:
+        """Trouble, then healing, then time, then judgement."""
+        await create_tenants(self._context.stores, self.randomness, self._clock)
+        for _ in range(self._plan.workers):
+            self._start_worker()
+        face = self._open_service()
+        for number in range(self._plan.jobs):
+            self._spawn(run_caller(face, number, self._active))
+        self._spawn(run_operator(face, self._context.runcomfy))
+        await self._clock.sleep(self._active)
+        self.randomness.faults_ended = True
+        await self._until_ended()
+        found = violations_of(self._plan, self._context, self.workers)
+        return SimulationReport(
+            plan=self._plan,
+            violations=tuple(self.log.violations) + found,
+            log_text=self.log.story(),
+            awaits=self.workers[0].lifetime.awaits,
+            jobs=tuple(self._context.stores.memory.all_jobs()),
+        )
+
+    def _open_context(self) -> SimulationContext:
+        clock, chance = self._clock, self.randomness
+        stores = memory_stores(clock)
+        stores.memory.on_wake = self._on_wake
+        return SimulationContext(
+            clock=clock,
+            randomness=chance,
+            store_availability=StoreAvailability(clock, chance, self._active),
+            stores=replace(stores, jobs=CheckedJobStore(stores.memory, self.log)),
+            runcomfy=FakeRunComfy(clock, RandomUpstreamBehavior(chance, clock, self._active)),
+            receivers=SimulatedReceivers(chance, clock, chance.stream("receivers")),
+            log=self.log,
+            due=DueWaiter(stores.memory),
+        )
+
+    def _open_service(self) -> SimulatedService:
+        life = ProcessLifetime("service", self.randomness)
+        return SimulatedService(
+            connection=StoreConnection(life, self.randomness, self._context.store_availability),
+            stores=self._context.stores,
+            clock=self._clock,
+            ids=SeededIds(self.randomness.stream("ids")),
+            log=self.log,
+            randomness=self.randomness,
+        )
+
+    def _start_worker(self) -> None:
+        number = next(self._numbers)
+        die_at = self._plan.die_at if number == 1 else None
+        life = ProcessLifetime(f"worker-{number}", self.randomness, mortal=True, die_at=die_at)
+        worker = SimulatedWorker(life, self._context, LifecyclePolicy())
+        life.on_death = lambda: self._replace(worker)
+        self.log.note(life.name, "starts")
+        self.workers.append(worker)
+        worker.start()
+
+    def _replace(self, dead: SimulatedWorker) -> None:
+        self.log.note(dead.lifetime.name, "dies")
+        pause = self._rng.choice((0.1, 5, 40)) * self._rng.random()
+        loop = asyncio.get_running_loop()
+        loop.call_soon(dead.stop)
+        loop.call_later(pause, self._start_worker)
+
+    def _on_wake(self, name: str) -> None:
+        """Hand a message to one of the workers, as arq does, or as the plan has it."""
+        job_id, _, version = name.rpartition(":")
+        times, delay = 1, 0.05
+        if self.randomness.occurs(Fault.WAKE_MESSAGES, self._wakes, factor=3):
+            times, delay = self._wakes.choice((0, 1, 2, 3)), self._wakes.choice((0.01, 8))
+        for _ in range(times):
+            asyncio.get_running_loop().call_later(
+                delay * self._wakes.random(), self._deliver_wakes, job_id, int(version)
+            )
+
+    def _deliver_wakes(self, job_id: str, version: int) -> None:
+        alive = [worker for worker in self.workers if worker.lifetime.alive]
+        if alive:
+            self._spawn(self._wakes.choice(alive).wake(job_id, version))
+
+    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(coroutine)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
+    async def _until_ended(self) -> None:
+        step, limit = 10 * SECOND, self._clock.monotonic() + END_TIMEOUT
+        while self._clock.monotonic() < limit and not all_ended(self._context, self.workers):
+            await self._clock.sleep(step)
+            step = min(step * 1.3, MAX_STEP)

@@ -1,0 +1,95 @@
+"""An event loop without waiting: when nothing is ready, its time jumps to the next timer."""
+
+from __future__ import annotations
+
+import asyncio
+import selectors
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from tests.support.clock import START
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+
+T = TypeVar("T")
+
+
+class DeadlockDetected(Exception):
+    """Nothing is ready, and no timer will ever make anything ready."""
+
+
+class _TimeJumpSelector(selectors.SelectSelector):
+    """Where a loop would wait for sockets, time passes at once. No socket is ever ready."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.elapsed = 0.0
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        if timeout is None:
+            raise DeadlockDetected
+        self.elapsed += max(timeout, 0.0)
+        return []
+
+
+class VirtualLoop(asyncio.SelectorEventLoop):
+    """asyncio's own loop in virtual time: deterministic, as callbacks run first in, first out."""
+
+    def __init__(self) -> None:
+        """It is nought."""
+        self._selector_clock = _TimeJumpSelector()
+        super().__init__(self._selector_clock)
+
+    def time(self) -> float:
+        """Virtual seconds since the start."""
+        return self._selector_clock.elapsed
+
+
+class LoopClock:
+    """The gateway's clock on the running loop's time."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        """At the loop's nought it is `START`."""
+        self._loop = loop
+        # Asked some twenty times an instant.
+        self._asked_at, self._elapsed, self._now = 0.0, timedelta(), START
+
+    def now(self) -> datetime:
+        """See `core.clock.Clock`."""
+        self._loop_time()
+        return self._now
+
+    def monotonic(self) -> timedelta:
+        """See `core.clock.Clock`."""
+        self._loop_time()
+        return self._elapsed
+
+    def _loop_time(self) -> None:
+        at = self._loop.time()
+        if at != self._asked_at:
+            self._asked_at, self._elapsed = at, timedelta(seconds=at)
+            self._now = START + self._elapsed
+
+    async def sleep(self, span: timedelta) -> None:
+        """See `core.clock.Clock`."""
+        await asyncio.sleep(span.total_seconds())
+
+
+def run_virtually(
+    main: Callable[[LoopClock], Coroutine[Any, Any, T]],
+    on_error: Callable[[dict[str, Any]], None],
+) -> T:
+    """Run `main` to its end on a loop of its own; `on_error` is told of every task that broke."""
+    loop = VirtualLoop()
+    loop.set_exception_handler(lambda _, context: on_error(context))
+    try:
+        return loop.run_until_complete(main(LoopClock(loop)))
+    finally:
+        left = asyncio.all_tasks(loop)
+        for task in left:
+            task.cancel()
+        if left:
+            loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+        loop.close()

@@ -1,0 +1,234 @@
+"""The HTTP face over in-memory stores, driven through ASGI. No sockets, no real clock."""
+
+from __future__ import annotations
+
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from functools import cache, cached_property, partial
+from random import Random
+from typing import TYPE_CHECKING, Any, Final
+
+import httpx
+from pydantic import SecretStr
+
+from core.jobs.run_times import PollHintPolicy
+from core.observability.event_metrics import LabelLimiter
+from core.observability.gateway_state import GatewayState
+from core.observability.prometheus import CONTENT_TYPE
+from core.store.run_times import RunTimeCache
+from core.tenants.api_keys import ALL_SCOPES, ApiKey, Scope, api_key_digest, build_api_key
+from core.tenants.tenant import NO_LIMITS, Tenant
+from core.webhooks.url_policy import TargetPolicy
+from service.app import create_app
+from service.context import SUBMIT_ROUTE, AppContext, HttpPolicy
+from service.jobs.submit_options import Deadlines, OptionPolicy
+from service.metrics.metrics import ServiceMetrics, build_service_registry
+from service.models import ModelRegistry, load_cards
+from service.models.registry_cache import ModelRegistryCache
+from service.operator_context import AdminContext
+from service.parsing.json_body import BodyLimits
+from service.streaming.subscriptions import Subscriptions
+from service.webhooks.parser import EndpointPolicy
+from service.webhooks.webhook_service import WebhookService
+from tests.support.clock import FakeClock
+from tests.support.ids import SeededIds
+from tests.support.memory_store.stores import MemoryStores, memory_stores
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from fastapi import FastAPI
+    from starlette.types import Receive, Send
+    from starlette.types import Scope as AsgiScope
+
+    from core.observability.events import Emit, Event
+    from core.tenants.limits import Limits
+
+KLING: Final = "kling/kling-3.0/standard/image-to-video"
+KLING_PATH: Final = f"/v1/models/{KLING}"
+KLING_INPUT: Final[dict[str, Any]] = {
+    "prompt": "The camera slowly dollies in.",
+    "start_image_url": "https://media.example.com/input.png",
+    "duration": 5,
+}
+MAX_SUBSCRIPTIONS: Final = 3
+BASE_URL: Final = "http://gateway.test"
+
+POLICY: Final = HttpPolicy(
+    body_limits=BodyLimits(max_bytes=4096, timeout=timedelta(seconds=5)),
+    batch_body_limits=BodyLimits(max_bytes=16 * 2**20, timeout=timedelta(seconds=30)),
+    options=OptionPolicy(
+        deadlines=Deadlines(timedelta(hours=2)),
+        max_deadlines=Deadlines(timedelta(hours=24)),
+        target_policy=TargetPolicy(),
+        by_model={"slow/model": Deadlines(timedelta(hours=6), timedelta(hours=1))},
+    ),
+    public_url=None,
+    worker_timeout=timedelta(seconds=30),
+    hints=PollHintPolicy(timedelta(seconds=2), timedelta(seconds=30)),
+    max_wait=timedelta(seconds=60),
+    heartbeat=timedelta(seconds=15),
+)
+
+
+@cache
+def _models() -> ModelRegistry:
+    return ModelRegistry.build(load_cards())
+
+
+@cache
+def _app() -> FastAPI:
+    """One for all faces: to make one takes 30 ms, more than most tests, and it holds nothing."""
+    return create_app(_never_opened)
+
+
+def _never_opened() -> AbstractAsyncContextManager[AppContext]:
+    raise AssertionError("each face hands its own resources to each call")
+
+
+@dataclass(slots=True)
+class AppHarness:
+    """A running face and what a test looks at."""
+
+    resources: AppContext
+    stores: MemoryStores
+    clock: FakeClock
+    events: list[Event] = field(default_factory=list)
+
+    async def tenant(
+        self,
+        name: str = "video-team",
+        *,
+        webhook: str | None = None,
+        scopes: frozenset[Scope] = ALL_SCOPES,
+        limits: Limits = NO_LIMITS,
+    ) -> str:
+        """Make a tenant; its key."""
+        key = build_api_key(name, self.resources.ids.secret())
+        now = self.clock.now()
+        await self.stores.tenants.create(
+            Tenant(name, now, webhook=webhook, limits=limits),
+            ApiKey(api_key_digest(key), name, now, scopes),
+        )
+        return key
+
+    def client(self, key: str | None = None) -> httpx.AsyncClient:
+        """A caller with `key`."""
+        headers = {} if key is None else {"authorization": f"Bearer {key}"}
+        return httpx.AsyncClient(
+            transport=httpx.ASGITransport(self.serve),
+            base_url=BASE_URL,
+            headers=headers,
+            trust_env=False,
+        )
+
+    async def serve(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
+        """The application, as a server whose lifespan has begun calls it."""
+        await _app()({**scope, "state": {"resources": self.resources}}, receive, send)
+
+    @asynccontextmanager
+    async def _open(self) -> AsyncIterator[AppContext]:
+        yield self.resources
+
+    def events_of(self, kind: type[Event]) -> list[Any]:
+        """The events of one kind."""
+        return [event for event in self.events if isinstance(event, kind)]
+
+    def enable_admin_api(self, token: str) -> None:
+        """Turn the operators' API on."""
+        self.replace_resources(policy=replace(self.resources.policy, admin_token=SecretStr(token)))
+
+    def admin_context_with(self, **parts: Any) -> AdminContext:  # noqa: ANN401 - fields of Desk
+        """The operators' desk with other parts in."""
+        return replace(self.resources.admin, **parts)
+
+    def replace_resources(self, **parts: Any) -> None:  # noqa: ANN401 - fields of Resources
+        """Put other parts in."""
+        self.resources = replace(self.resources, **parts)
+
+
+class LazyMetrics:
+    """A face's figures, made of its events when somebody asks: few tests do, and it takes 2 ms."""
+
+    content_type = CONTENT_TYPE
+
+    def __init__(self, events: list[Event], clock: FakeClock) -> None:
+        """Of `events`, to which more may come."""
+        self._events, self._clock, self._counted = events, clock, 0
+
+    @cached_property
+    def _metrics(self) -> ServiceMetrics:
+        figures = build_service_registry("0", LabelLimiter({}))
+        return ServiceMetrics(
+            figures, SUBMIT_ROUTE, partial(_empty_state, self._clock), self._clock
+        )
+
+    async def render(self) -> bytes:
+        """As `ServiceMetrics.render`."""
+        for event in self._events[self._counted :]:
+            self._metrics(event)
+        self._counted = len(self._events)
+        return await self._metrics.render()
+
+
+async def _empty_state(clock: FakeClock) -> GatewayState:
+    return GatewayState(clock.now())
+
+
+def webhook_service_over(stores: MemoryStores, clock: FakeClock) -> WebhookService:
+    """The use cases of callbacks over in-memory stores."""
+    return WebhookService(
+        configs=stores.webhooks,
+        deliveries=stores.deliveries,
+        replays=stores.replays,
+        clock=clock,
+        ids=SeededIds(Random(2)),
+        policy=EndpointPolicy(POLICY.options.target_policy, frozenset({"analytics"})),
+    )
+
+
+def open_app(policy: HttpPolicy = POLICY) -> AppHarness:
+    """A face over empty stores."""
+    clock = FakeClock()
+    stores = memory_stores(clock)
+    events: list[Event] = []
+    waiters = Subscriptions(clock, MAX_SUBSCRIPTIONS)
+    stores.memory.on_job_change = waiters.job_changed
+    emit = events.append
+    resources = AppContext(
+        jobs=stores.jobs,
+        batches=stores.batches,
+        job_index=stores.job_index,
+        tenants=stores.tenants,
+        usage=stores.usage,
+        circuit_breaker=stores.circuit_breakers,
+        admin=_admin_context(stores, clock, emit),
+        worker_heartbeats=stores.heartbeats,
+        model_cache=ModelRegistryCache(_models(), stores.catalogue, clock, emit),
+        run_times=RunTimeCache(stores.run_times, clock, emit),
+        subscriptions=waiters,
+        metrics=LazyMetrics(events, clock),
+        webhooks=webhook_service_over(stores, clock),
+        clock=clock,
+        ids=SeededIds(Random(1)),
+        policy=policy,
+        emit=emit,
+    )
+    return AppHarness(resources, stores, clock, events)
+
+
+def _admin_context(stores: MemoryStores, clock: FakeClock, emit: Emit) -> AdminContext:
+    return AdminContext(
+        actor="admin-api",
+        tenants=stores.tenants,
+        jobs=stores.jobs,
+        job_index=stores.job_index,
+        webhook_configs=stores.webhooks,
+        operations=stores.operations,
+        usage=stores.usage,
+        clock=clock,
+        ids=SeededIds(Random(2)),
+        target_policy=TargetPolicy(),
+        emit=emit,
+    )

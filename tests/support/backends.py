@@ -1,0 +1,281 @@
+"""The two subjects of the contract: the twins in memory, and the stores over a real Redis.
+
+A probe looks behind the stores' methods at what they keep: indexes, counters, messages, lifetimes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Protocol
+
+from core.store import keys
+from core.store.batches import BatchStore
+from core.store.circuit_breaker import CircuitBreakerStore
+from core.store.deliveries import DeliveryStore
+from core.store.job_index import JobIndex
+from core.store.jobs import JobStore
+from core.store.model_catalogue import CatalogueStore
+from core.store.run_times import RunTimeStore
+from core.store.scripts import LuaScripts, load_scripts
+from core.store.tenants import TenantStore
+from core.store.webhook_endpoints import WebhookConfigStore
+from core.store.webhook_replays import ReplayStore
+from core.store.worker_heartbeats import WorkerHeartbeats
+from tests.support.memory_store.stores import MemoryRunTimeStore, memory_stores
+
+if TYPE_CHECKING:
+    from core.store.client import RedisClient
+    from tests.support.clock import FakeClock
+    from tests.support.memory_store.batches import MemoryBatchStore
+    from tests.support.memory_store.job_index import MemoryJobIndex
+    from tests.support.memory_store.jobs import MemoryJobStore
+    from tests.support.memory_store.shared_state import (
+        MemoryCatalogueStore,
+        MemoryCircuitBreakerStore,
+        MemoryWorkerHeartbeats,
+    )
+    from tests.support.memory_store.state import MemoryState
+    from tests.support.memory_store.tenants import MemoryTenantStore
+    from tests.support.memory_store.webhooks import (
+        MemoryDeliveryStore,
+        MemoryReplayStore,
+        MemoryWebhookConfigStore,
+    )
+
+
+class StoreProbe(Protocol):
+    """What a store keeps, where its methods do not tell. Scores are milliseconds."""
+
+    async def due(self) -> dict[str, int]:
+        """Jobs by when somebody must look."""
+        ...
+
+    async def in_doubt(self) -> dict[str, int]:
+        """Jobs in doubt by since when."""
+        ...
+
+    async def outbox(self) -> dict[str, int]:
+        """Deliveries that wait, by when the next attempt is due; those under way, by lease."""
+        ...
+
+    async def channels(self) -> dict[str, int]:
+        """Channels by when they must be looked at."""
+        ...
+
+    async def tenant_jobs(self, tenant: str) -> dict[str, int]:
+        """A tenant's jobs by age."""
+        ...
+
+    async def states(self) -> dict[str, int]:
+        """How many jobs are counted in each state; noughts left out."""
+        ...
+
+    async def wake_queue(self) -> dict[str, int]:
+        """Messages by when they were left."""
+        ...
+
+    async def ttl_of_job(self, job_id: str) -> timedelta | None:
+        """How long the record is kept from now; None for ever."""
+        ...
+
+    async def ttl_of_delivery(self, delivery_id: str) -> timedelta | None:
+        """How long the record is kept from now; None for ever."""
+        ...
+
+    async def timeline_length(self, job_id: str) -> int:
+        """How many lines a job's timeline has."""
+        ...
+
+    async def forget_job(self, job_id: str) -> None:
+        """Lose the record and its timeline, as when their time is over; no index."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class StoreBackend:
+    """All stores of one kind, empty, and the clock that they go by."""
+
+    clock: FakeClock
+    jobs: JobStore | MemoryJobStore
+    batches: BatchStore | MemoryBatchStore
+    job_index: JobIndex | MemoryJobIndex
+    deliveries: DeliveryStore | MemoryDeliveryStore
+    tenants: TenantStore | MemoryTenantStore
+    webhooks: WebhookConfigStore | MemoryWebhookConfigStore
+    replays: ReplayStore | MemoryReplayStore
+    circuit_breakers: CircuitBreakerStore | MemoryCircuitBreakerStore
+    catalogue: CatalogueStore | MemoryCatalogueStore
+    heartbeats: WorkerHeartbeats | MemoryWorkerHeartbeats
+    run_times: RunTimeStore | MemoryRunTimeStore
+    probe: StoreProbe
+
+
+def memory_backend(clock: FakeClock) -> StoreBackend:
+    """The twins."""
+    stores = memory_stores(clock)
+    return StoreBackend(
+        clock=clock,
+        jobs=stores.jobs,
+        batches=stores.batches,
+        job_index=stores.job_index,
+        deliveries=stores.deliveries,
+        tenants=stores.tenants,
+        webhooks=stores.webhooks,
+        replays=stores.replays,
+        circuit_breakers=stores.circuit_breakers,
+        catalogue=stores.catalogue,
+        heartbeats=stores.heartbeats,
+        run_times=stores.run_times,
+        probe=MemoryProbe(stores.memory),
+    )
+
+
+def redis_backend(clock: FakeClock, wire: RedisClient) -> StoreBackend:
+    """The real ones, over an empty Redis."""
+    scripts = LuaScripts(wire, load_scripts())
+    return StoreBackend(
+        clock=clock,
+        jobs=JobStore(wire, scripts, clock),
+        batches=BatchStore(wire, scripts, clock),
+        job_index=JobIndex(wire, scripts, clock),
+        deliveries=DeliveryStore(wire, scripts, clock),
+        tenants=TenantStore(wire, scripts, clock),
+        webhooks=WebhookConfigStore(wire, scripts, clock),
+        replays=ReplayStore(wire, scripts, clock),
+        circuit_breakers=CircuitBreakerStore(wire, scripts, clock),
+        catalogue=CatalogueStore(wire, scripts),
+        heartbeats=WorkerHeartbeats(wire, clock),
+        run_times=RunTimeStore(wire),
+        probe=RedisProbe(wire),
+    )
+
+
+class MemoryProbe:
+    """Reads the twins' memory."""
+
+    def __init__(self, memory: MemoryState) -> None:
+        """Of these twins."""
+        self._memory = memory
+
+    async def due(self) -> dict[str, int]:
+        """See `StoreProbe`."""
+        return dict(self._memory.due)
+
+    async def in_doubt(self) -> dict[str, int]:
+        """See `StoreProbe`."""
+        return dict(self._memory.in_doubt)
+
+    async def outbox(self) -> dict[str, int]:
+        """See `StoreProbe`."""
+        channels = self._memory.delivery_queues.values()
+        return {n: at for each in channels for n, at in (each.waiting | each.in_flight).items()}
+
+    async def channels(self) -> dict[str, int]:
+        """See `StoreProbe`."""
+        return dict(self._memory.outbox)
+
+    async def tenant_jobs(self, tenant: str) -> dict[str, int]:
+        """See `StoreProbe`."""
+        places = self._memory.tenant_jobs.get(tenant, {})
+        return {name: int(place) for name, place in places.items()}
+
+    async def states(self) -> dict[str, int]:
+        """See `StoreProbe`."""
+        return {str(state): number for state, number in self._memory.states.items() if number}
+
+    async def wake_queue(self) -> dict[str, int]:
+        """See `StoreProbe`."""
+        return dict(self._memory.wake_queue)
+
+    async def ttl_of_job(self, job_id: str) -> timedelta | None:
+        """See `StoreProbe`."""
+        return self._ttl(self._memory.jobs[job_id].expires_at)
+
+    async def ttl_of_delivery(self, delivery_id: str) -> timedelta | None:
+        """See `StoreProbe`."""
+        return self._ttl(self._memory.deliveries[delivery_id].expires_at)
+
+    async def timeline_length(self, job_id: str) -> int:
+        """See `StoreProbe`."""
+        return len(self._memory.timelines.get(job_id, ()))
+
+    async def forget_job(self, job_id: str) -> None:
+        """See `StoreProbe`."""
+        del self._memory.jobs[job_id]
+        del self._memory.timelines[job_id]
+
+    def _ttl(self, expires_at: int | None) -> timedelta | None:
+        return None if expires_at is None else timedelta(milliseconds=expires_at - self._memory.now)
+
+
+class RedisProbe:
+    """Reads Redis' keys."""
+
+    def __init__(self, wire: RedisClient) -> None:
+        """Over the stores' own wire."""
+        self._wire = wire
+
+    async def due(self) -> dict[str, int]:
+        """See `StoreProbe`."""
+        return await self._scores(keys.DUE)
+
+    async def in_doubt(self) -> dict[str, int]:
+        """See `StoreProbe`."""
+        return await self._scores(keys.IN_DOUBT)
+
+    async def outbox(self) -> dict[str, int]:
+        """See `StoreProbe`."""
+        found: dict[str, int] = {}
+        for name in await self._scores(keys.OUTBOX):
+            found |= await self._scores(keys.delivery_queue(name))
+            found |= await self._scores(keys.deliveries_in_flight(name))
+        return found
+
+    async def channels(self) -> dict[str, int]:
+        """See `StoreProbe`."""
+        return await self._scores(keys.OUTBOX)
+
+    async def tenant_jobs(self, tenant: str) -> dict[str, int]:
+        """See `StoreProbe`."""
+        return await self._scores(keys.tenant_jobs(tenant))
+
+    async def states(self) -> dict[str, int]:
+        """See `StoreProbe`."""
+        flat = await self._wire.execute("HGETALL", keys.STATE_COUNTS)
+        counts = {name.decode(): int(n) for name, n in zip(flat[::2], flat[1::2], strict=True)}
+        return {name: number for name, number in counts.items() if number}
+
+    async def wake_queue(self) -> dict[str, int]:
+        """See `StoreProbe`: those whose bytes are there, as arq needs them."""
+        messages = await self._scores(keys.WAKE_QUEUE)
+        return {
+            name: score
+            for name, score in messages.items()
+            if await self._wire.execute("EXISTS", keys.arq_message(name))
+        }
+
+    async def ttl_of_job(self, job_id: str) -> timedelta | None:
+        """See `StoreProbe`."""
+        return await self._ttl(keys.job(job_id))
+
+    async def ttl_of_delivery(self, delivery_id: str) -> timedelta | None:
+        """See `StoreProbe`."""
+        return await self._ttl(keys.delivery(delivery_id))
+
+    async def timeline_length(self, job_id: str) -> int:
+        """See `StoreProbe`."""
+        return int(await self._wire.execute("LLEN", keys.timeline(job_id)))
+
+    async def forget_job(self, job_id: str) -> None:
+        """See `StoreProbe`."""
+        await self._wire.execute("DEL", keys.job(job_id), keys.timeline(job_id))
+
+    async def _scores(self, key: str) -> dict[str, int]:
+        flat = await self._wire.execute("ZRANGE", key, 0, -1, "WITHSCORES")
+        pairs = zip(flat[::2], flat[1::2], strict=True)
+        return {name.decode(): int(float(score)) for name, score in pairs}
+
+    async def _ttl(self, key: str) -> timedelta | None:
+        left = await self._wire.execute("PTTL", key)
+        return None if left < 0 else timedelta(milliseconds=left)

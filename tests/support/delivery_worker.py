@@ -1,0 +1,190 @@
+"""A courier over a real Redis and real sockets; a receiver that answers, one that never does."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from random import Random
+from typing import TYPE_CHECKING, Final
+
+from pydantic import SecretStr
+
+from core.clock import SystemClock
+from core.ids import SystemIds
+from core.observability.events import DeliveryAttempted, OperationalWarning
+from core.settings import RedisPolicy
+from core.store.client import RedisClient, build_connection_pool
+from core.store.deliveries import DeliveryStore
+from core.store.jobs import JobStore
+from core.store.scripts import LuaScripts, load_scripts
+from core.store.tenants import TenantStore
+from core.store.webhook_endpoints import WebhookConfigStore
+from core.tenants.api_keys import ApiKey
+from core.tenants.tenant import Tenant
+from core.webhooks.secrets import encode_webhook_secret
+from core.webhooks.url_policy import AllowedTargets, TargetPolicy
+from tests.support.memory_store.webhooks import MemoryEventStreams
+from tests.support.records import delivery_to
+from worker.scheduling.lease_loop import LeaseLoop, LoopPolicy, WorkSource
+from worker.webhooks.delivery_worker import (
+    DeliveryDependencies,
+    DeliveryPolicy,
+    DeliveryWorker,
+    EventStreamWriter,
+)
+from worker.webhooks.sender import SenderPolicy, open_sender
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from core.observability.events import Event
+
+TENANT: Final = "bench"
+LEASE: Final = timedelta(seconds=30)
+ANSWER: Final = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
+
+
+DATA: Final = '{"prompt":"The camera slowly dollies in."}'
+
+
+@dataclass
+class CountingReceiver:
+    """Takes what comes; answers at once, or never."""
+
+    answers: bool
+    port: int = 0
+    connections: int = 0
+    received: int = 0
+
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+        return f"http://127.0.0.1:{self.port}/hooks"
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """One connection."""
+        self.connections += 1
+        try:
+            while self.answers:
+                head = await reader.readuntil(b"\r\n\r\n")
+                length = int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0])
+                await reader.readexactly(length)
+                self.received += 1
+                writer.write(ANSWER)
+            await reader.read()
+        except asyncio.IncompleteReadError:
+            pass
+        finally:
+            writer.close()
+
+
+@asynccontextmanager
+async def running_receiver(*, answers: bool) -> AsyncIterator[CountingReceiver]:
+    """A receiver on a port of its own."""
+    receiver = CountingReceiver(answers)
+    server = await asyncio.start_server(receiver.serve, "127.0.0.1", 0, backlog=1024)
+    receiver.port = server.sockets[0].getsockname()[1]
+    try:
+        yield receiver
+    finally:
+        server.close()
+
+
+@dataclass
+class DeliveryWorkerHarness:
+    """A running courier. `done` is when each delivery's first attempt ended, by id."""
+
+    outbox: DeliveryStore
+    done: dict[str, float] = field(default_factory=dict)
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def enqueue(self, count: int, urls: Sequence[str]) -> list[str]:
+        """So many deliveries for each of the URLs, all due now; their ids."""
+        now, ids = SystemClock().now(), SystemIds()
+        posted = [
+            delivery_to(url, TENANT, now, id=ids.delivery_id(now), data=DATA)
+            for _ in range(count)
+            for url in urls
+        ]
+        await asyncio.gather(*(self.outbox.enqueue(None, delivery) for delivery in posted))
+        return [delivery.id for delivery in posted]
+
+    def on_event(self, event: Event) -> None:
+        """An attempt ended."""
+        assert not isinstance(event, OperationalWarning), event
+        if isinstance(event, DeliveryAttempted):
+            self.done.setdefault(event.delivery_id, time.monotonic())
+            self.changed.set()
+
+    async def finished(self, ids: Sequence[str]) -> None:
+        """Return when each of them was tried once."""
+        while not self.done.keys() >= set(ids):
+            self.changed.clear()
+            await self.changed.wait()
+
+
+def open_client(redis_url: str) -> RedisClient:
+    """A connection to this Redis."""
+    patience = timedelta(seconds=5)
+    policy = RedisPolicy(SecretStr(redis_url), (), "", patience, patience)
+    return RedisClient(build_connection_pool(policy, "bench"))
+
+
+@asynccontextmanager
+async def delivery_worker(
+    redis_url: str,
+    max_concurrency: int,
+    pace: DeliveryPolicy | None = None,
+    streams: EventStreamWriter | None = None,
+) -> AsyncIterator[tuple[DeliveryWorkerHarness, LeaseLoop[object]]]:
+    """One worker's courier, not yet running."""
+    targets = TargetPolicy(AllowedTargets.parse(["127.0.0.0/8"]))
+    clock = SystemClock()
+    async with (
+        open_client(redis_url) as wire,
+        open_sender(
+            SenderPolicy(targets=targets, max_connections=max_concurrency), clock
+        ) as sender,
+    ):
+        scripts = LuaScripts(wire, load_scripts())
+        now = clock.now()
+        tenant = Tenant(TENANT, now, webhook_secrets=(encode_webhook_secret(b"s" * 32),))
+        await TenantStore(wire, scripts, clock).create(tenant, ApiKey("digest", TENANT, now))
+        office = DeliveryWorkerHarness(DeliveryStore(wire, scripts, clock))
+        courier = DeliveryWorker(
+            DeliveryDependencies(
+                outbox=office.outbox,
+                jobs=JobStore(wire, scripts, clock),
+                webhook_configs=WebhookConfigStore(wire, scripts, clock),
+                sender=sender,
+                event_streams=streams or MemoryEventStreams(),
+                clock=clock,
+                rng=Random(1),
+                ids=SystemIds(),
+                emit=office.on_event,
+            ),
+            pace or DeliveryPolicy(),
+        )
+        work = WorkSource(
+            name="delivery_step",
+            claim=lambda room: office.outbox.claim_due(LEASE, room),
+            handle=courier.deliver,
+            id_of=lambda claimed: claimed.delivery.id,
+        )
+        loop = LeaseLoop(work, LoopPolicy(max_concurrency=max_concurrency), clock, office.on_event)
+        yield office, loop  # type: ignore[misc]  # a test only runs it
+
+
+@asynccontextmanager
+async def running_loop(loop: LeaseLoop[object]) -> AsyncIterator[None]:
+    """Claim and deliver for the length of the block."""
+    task = asyncio.create_task(loop.run())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await loop.drain(timedelta())

@@ -1,0 +1,63 @@
+"""Reads the deployment's files with the tools that check them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+ROOT: Final = Path(__file__).parents[2]
+
+
+TOOLS: Final = Path(sys.executable).parent
+
+
+TOKEN: Final = "a-token-that-costs-money"
+
+
+def run_tool(name: str, *arguments: str, **environment: str) -> str:
+    """What one of the environment's tools printed. It must end with 0."""
+    done = subprocess.run(
+        [TOOLS / name, *arguments],
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@dataclass(frozen=True, slots=True)
+class ComposeFile:
+    """The compose file as its reader resolves it."""
+
+    document: dict[str, Any]
+
+    @property
+    def services(self) -> dict[str, dict[str, Any]]:
+        """By name."""
+        return dict(self.document["services"])
+
+    @property
+    def gateway_services(self) -> dict[str, dict[str, Any]]:
+        """Those that run our image."""
+        return {name: s for name, s in self.services.items() if "gateway" in s["image"]}
+
+    def environment(self, service: str) -> dict[str, str]:
+        """What a service's process finds there: the files' variables, then its own."""
+        found: dict[str, str] = {}
+        for file in self.services[service].get("env_file", ()):
+            lines = (ROOT / file).read_text().splitlines()
+            found |= dict(line.split("=", 1) for line in lines if line[:1] not in {"", "#"})
+        return found | dict(self.services[service].get("environment", {}))
+
+
+def load_compose(**environment: str) -> ComposeFile:
+    return ComposeFile(yaml.safe_load(run_tool("podman-compose", "config", **environment)))

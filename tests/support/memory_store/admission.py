@@ -1,0 +1,230 @@
+"""How a job comes in: the twin of `admit_jobs.lua`, for one job."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
+
+from core.billing.settlement import ReservationTotals
+from core.clock import MILLISECOND
+from core.deduplication.coalescing import (
+    COST_SOURCE_CACHE,
+    ZERO_COST,
+    first_deadline,
+    next_follower_poll_at,
+)
+from core.errors import (
+    IdempotencyKeyMissing,
+    IdempotencyMismatch,
+    NotPermitted,
+    RequestDeleted,
+    Unauthenticated,
+)
+from core.jobs.job import FollowUp, JobRecord, JobState
+from core.jobs.query import score_of
+from core.jobs.timeline import TimelineEntry, TimelineKind
+from core.money import MicroUsd
+from core.store.admission import CACHE_HIT, JOINED
+from core.store.codecs import JOB_CODEC, TIMELINE_ENTRY_CODEC
+from core.store.wake_queue import WAKE_GRACE
+from core.tenants.api_keys import Scope
+from core.tenants.cache_policy import CacheStatus, TenantCachePolicy
+from core.tenants.limits import usage_windows_at
+from core.transactions.admission import Admission, AdmissionResult
+from tests.support.memory_store.quotas import AdmissionCheck, AdmissionInputs
+from tests.support.memory_store.state import JobCharges, MemoryState, StoredRecord, set_score
+from tests.support.memory_store.tenants import dispatch_slots, wake_worker_for
+
+if TYPE_CHECKING:
+    from core.jobs.job import Job
+    from core.tenants.api_keys import Credential
+    from tests.support.memory_store.coalescing import CacheDecision
+
+MAX_DISPATCHED_PER_ADMISSION: Final = 2
+KEY_USE_RESOLUTION: Final = timedelta(minutes=1)
+
+
+def admit(memory: MemoryState, admission: Admission) -> AdmissionResult:
+    """Take a job in, or say what serves it."""
+    authenticate(memory, admission.credential, Scope.SUBMIT)
+    replayed = _replay(memory, admission, memory.cache_policy_of(admission.job.tenant))
+    return replayed or admit_without_key(memory, admission)
+
+
+def admit_without_key(memory: MemoryState, admission: Admission) -> AdmissionResult:
+    """The same without a look at its key. Raises what a limit says."""
+    job = admission.job
+    policy = memory.cache_policy_of(job.tenant)
+    fate = memory.coalescing.decide(admission, policy, memory.now)
+    ruling = AdmissionCheck(
+        job, memory.clock.now(), _admission_inputs(memory, job), paid=fate.is_paid
+    )
+    ruling.check()
+    stored = _apply_decision(memory, job, fate)
+    if not admission.dry_run:
+        _admit(memory, replace(admission, job=stored), fate, ruling)
+    runs = ruling.inputs.starts_immediately and fate.is_paid
+    return AdmissionResult(
+        has_slot=runs if admission.dry_run else job.id in memory.fair_queue.slots,
+        reserved=MicroUsd(ruling.amount),
+        quotas=tuple(ruling.quotas),
+        cache_status=fate.status,
+        record=None
+        if fate.is_paid
+        else JobRecord(
+            stored,
+            output=visible_output(memory, admission, fate.cached.output if fate.cached else None),
+        ),
+    )
+
+
+def visible_output(memory: MemoryState, admission: Admission, output: bytes | None) -> bytes | None:
+    """What a key may learn of a result that is there: nothing, where it may only submit."""
+    return output if Scope.READ in memory.keys[admission.credential.digest].scopes else None
+
+
+def _replay(
+    memory: MemoryState, admission: Admission, policy: TenantCachePolicy
+) -> AdmissionResult | None:
+    job, digest = admission.job, admission.idempotency
+    if digest is None:
+        if policy.idempotency_required:
+            raise IdempotencyKeyMissing
+        return None
+    earlier = memory.idempotency.get((job.tenant, digest))
+    if earlier is None:
+        return None
+    if earlier[0] != job.fingerprint:
+        raise IdempotencyMismatch
+    row = memory.jobs.get(earlier[1])
+    if row is None:
+        raise RequestDeleted
+    if row.expires_at is not None and row.expires_at <= memory.now:
+        return None  # the key goes with its job
+    output = visible_output(memory, admission, row.output)
+    record = JobRecord(JOB_CODEC.decode(row.doc), output=output)
+    return AdmissionResult(
+        has_slot=False, reserved=MicroUsd(0), cache_status=CacheStatus.REPLAYED, record=record
+    )
+
+
+def _apply_decision(memory: MemoryState, job: Job, decision: CacheDecision) -> Job:
+    now = memory.clock.now()
+    if decision.cached is not None:
+        return replace(
+            job,
+            state=JobState.SUCCEEDED,
+            next_run_at=now,
+            finished_at=now,
+            cost=ZERO_COST,
+            cost_source=COST_SOURCE_CACHE,
+            follow_up=FollowUp.NOTIFY,
+            leader=decision.cached.source,
+            cost_saved=decision.cached.cost,
+        )
+    if decision.source is not None:
+        due_at = next_follower_poll_at(job, now)
+        return replace(job, state=JobState.FOLLOWING, next_run_at=due_at, leader=decision.source)
+    return job if job.next_run_at is not None else replace(job, next_run_at=now + WAKE_GRACE)
+
+
+def _admit(
+    memory: MemoryState, admission: Admission, decision: CacheDecision, check: AdmissionCheck
+) -> None:
+    job = admission.job
+    if check.arrival is not None:
+        memory.rates[job.tenant] = check.arrival
+    if admission.idempotency is not None:
+        key = (job.tenant, admission.idempotency)
+        memory.idempotency[key] = (job.fingerprint, job.id)
+    _write(memory, admission, MicroUsd(check.amount))
+    if decision.cached is not None:
+        memory.jobs[job.id].output = decision.cached.output
+        account = memory.accounts[job.id]
+        saved = decision.cached.cost or 0
+        memory.accounts[job.id] = replace(account, reused=True, saved=saved)
+    elif decision.source is not None and decision.dedup_key is not None:
+        memory.coalescing.follow(job, decision.source, decision.dedup_key)
+        memory.fair_queue.raise_priority(decision.source, job.tenant, job.priority)
+    else:
+        enter_queue(memory, job, decision, starts_immediately=check.inputs.starts_immediately)
+    memory.on_due_change()
+
+
+def enter_queue(
+    memory: MemoryState, job: Job, decision: CacheDecision, *, starts_immediately: bool
+) -> None:
+    """A paid job gets a slot or waits for one; identical ones may join it."""
+    if decision.dedup_key is not None:
+        memory.coalescing.lead(job.id, decision.dedup_key)
+    if starts_immediately:
+        memory.fair_queue.assign_slot(job.id, job.tenant, job.model_id)
+        wake_worker_for(memory, job.id)
+    else:
+        memory.fair_queue.enqueue(job)
+        dispatch_slots(memory, MAX_DISPATCHED_PER_ADMISSION)
+
+
+def _admission_inputs(memory: MemoryState, job: Job) -> AdmissionInputs:
+    day, month = usage_windows_at(job.created_at)
+    return AdmissionInputs(
+        limits=memory.limits_of(job.tenant),
+        account_balance=memory.account_balance,
+        day=memory.usage_in(job.tenant, day),
+        month=memory.usage_in(job.tenant, month),
+        arrival=memory.rates.get(job.tenant),
+        running=memory.fair_queue.running()[f"tenant:{job.tenant}"],
+        waiting=memory.fair_queue.waiting_count(job.tenant),
+        starts_immediately=memory.fair_queue.can_start_immediately(job.tenant, job.model_id),
+    )
+
+
+def _write(memory: MemoryState, admission: Admission, amount: MicroUsd) -> None:
+    job = admission.job
+    memory.jobs[job.id] = StoredRecord(job.version, JOB_CODEC.encode(job), input=admission.input)
+    entry = admission.entry
+    if job.leader is not None:
+        what = JOINED if job.state is JobState.FOLLOWING else CACHE_HIT
+        entry = TimelineEntry(
+            entry.at,
+            TimelineKind.ADMISSION,
+            what,
+            job.state,
+            job.leader,
+            status=job.status_override,
+        )
+    memory.timelines.setdefault(job.id, []).append(TIMELINE_ENTRY_CODEC.encode(entry))
+    memory.states[job.state] += 1
+    memory.tenant_jobs.setdefault(job.tenant, {})[job.id] = score_of(job)
+    spans = frozenset(span.name for span in usage_windows_at(job.created_at))
+    memory.accounts[job.id] = JobCharges(job.tenant, job.model_id, spans, ReservationTotals(amount))
+    set_score(memory.due, job.id, job.next_run_at if job.leader else first_deadline(job))
+
+
+def authenticate(memory: MemoryState, credential: Credential, scope: Scope | None) -> None:
+    """Raises what refuses the key."""
+    key = memory.keys.get(credential.digest)
+    if key is None or key.tenant != credential.tenant:
+        raise Unauthenticated
+    if key.expires_at is not None and key.expires_at <= memory.now:
+        raise Unauthenticated
+    tenant = memory.tenants.get(credential.tenant)
+    if tenant is None or tenant.disabled:
+        raise Unauthenticated
+    if scope is not None and scope not in key.scopes:
+        raise NotPermitted
+    if memory.now - (key.used or 0) > KEY_USE_RESOLUTION // MILLISECOND:
+        key.used = memory.now
+
+
+def move_state_count(memory: MemoryState, before: Job, after: Job) -> None:
+    """A job moves from one state to another."""
+    if before.state is after.state:
+        return
+    memory.states[before.state] -= 1
+    memory.states[after.state] += 1
+    if after.state is JobState.IN_DOUBT:
+        memory.in_doubt[after.id] = memory.now
+    if before.state is JobState.IN_DOUBT:
+        memory.in_doubt.pop(after.id, None)

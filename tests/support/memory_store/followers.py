@@ -1,0 +1,160 @@
+"""Request coalescing in memory: the fake of `lib/dedup_index.lua`, `promote_follower.lua`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from core.billing.settlement import SettlementStatus, settlement_of
+from core.clock import to_ms
+from core.deduplication.coalescing import cacheable_until, first_deadline, shared_cost
+from core.jobs.job import JobState
+from core.store.codecs import JOB_CODEC, TENANT_CODEC, TIMELINE_ENTRY_CODEC
+from core.tenants.cache_policy import CacheStatus
+from core.tenants.limits import UnknownPrice, usage_windows_at
+from core.transactions.job_update import WriteResult
+from tests.support.memory_store.admission import enter_queue, move_state_count
+from tests.support.memory_store.coalescing import CacheDecision, CachedResult, DedupKey
+from tests.support.memory_store.job_index import forget_input
+from tests.support.memory_store.state import set_score
+from tests.support.memory_store.tenants import dispatch_slots
+from tests.support.memory_store.webhooks import webhook_config_changed, write_deliveries
+
+if TYPE_CHECKING:
+    from core.billing.balance import AccountBalance
+    from core.jobs.job import Job
+    from core.tenants.limits import Limits
+    from core.transactions.job_update import Change, Successor
+    from tests.support.memory_store.state import MemoryState, StoredRecord
+
+
+def is_current(memory: MemoryState, job: Job) -> bool:
+    """Whether nobody changed the record since."""
+    row = memory.job(job.id)
+    return row is not None and row.version == job.version
+
+
+def has_followers(
+    memory: MemoryState, before: Job, after: Job, successor: Successor | None
+) -> bool:
+    """Whether others follow running work that this change would end."""
+    lost = after.state is JobState.EXPIRED and settlement_of(after).status is SettlementStatus.HELD
+    ends = after.state is JobState.CANCELLING or lost
+    followed = bool(memory.coalescing.followers_of(after.id))
+    return successor is None and before.state is JobState.RUNNING and ends and followed
+
+
+def update_coalescing(memory: MemoryState, before: Job, after: Job, change: Change) -> None:
+    """What followers and later requests learn of a step."""
+    flights = memory.coalescing
+    part = flights.dedup_keys.get(after.id)
+    if part is None:
+        return
+    if after.id in flights.leaders:
+        if before.state is JobState.FOLLOWING and after.state is not JobState.FOLLOWING:
+            _stop_following(memory, after)
+    elif change.successor is not None:
+        _transfer_work(memory, after, change.successor)
+    else:
+        _update_followers(memory, part, change)
+
+
+def _update_followers(memory: MemoryState, part: DedupKey, change: Change) -> None:
+    before, after = change.before, change.after
+    moved, ended = before.state is not after.state, after.is_final and not before.is_final
+    if ended or (moved and after.state is JobState.CANCELLING):
+        memory.coalescing.stop_leading(after.id, memory.now)
+    if moved and after.state is JobState.SUCCEEDED and change.output is not None:
+        _cache_result(memory, after, part, change.output)
+    if ended or after.status is not before.status:
+        _wake_followers(memory, after.id)
+
+
+def _wake_followers(memory: MemoryState, leader: str) -> None:
+    for follower in memory.coalescing.followers_of(leader):
+        if follower in memory.due:
+            memory.due[follower] = memory.now
+
+
+def _stop_following(memory: MemoryState, job: Job) -> None:
+    memory.coalescing.unfollow(job.id)
+    if job.state is JobState.SUCCEEDED:
+        account = memory.accounts[job.id]
+        saved = int(job.cost_saved or 0)
+        memory.accounts[job.id] = replace(account, reused=True, saved=saved)
+
+
+def _cache_result(memory: MemoryState, job: Job, part: DedupKey, output: bytes) -> None:
+    row = memory.tenant(job.tenant)
+    own = None if row is None else TENANT_CODEC.decode(row.doc).result_ttl
+    lifetime = part.lifetime if own is None else min(part.lifetime, own)
+    until = min(memory.ms_after(lifetime), to_ms(cacheable_until(job, memory.clock.now())))
+    if until > memory.now:
+        memory.coalescing.entries[part.scope_and_fingerprint].cached = CachedResult(
+            job.id, output, shared_cost(job), until
+        )
+
+
+def _transfer_work(memory: MemoryState, leader: Job, successor: Successor) -> None:
+    job = successor.after
+    memory.coalescing.take_over(leader.id, job.id)
+    row = memory.jobs[job.id]
+    row.version, row.doc = job.version, JOB_CODEC.encode(job)
+    forget_input(memory, row, job)
+    _reserve(memory, job.id, memory.accounts[leader.id].booking.reserved)
+    memory.timelines[job.id].append(TIMELINE_ENTRY_CODEC.encode(successor.entry))
+    move_state_count(memory, successor.before, job)
+    memory.due[job.id] = memory.now
+    memory.fair_queue.transfer_slot(leader.id, job.id, job.tenant)
+    if job.tenant != leader.tenant:
+        dispatch_slots(memory, 1)
+    memory.on_job_change(job.id, job.version, ended=False)
+
+
+def _reserve(memory: MemoryState, job_id: str, amount: int) -> None:
+    account = memory.accounts[job_id]
+    booking = replace(account.booking, reserved=account.booking.reserved + amount)
+    memory.accounts[job_id] = replace(account, booking=booking)
+
+
+def _is_over_limit(limits: Limits, wallet: AccountBalance, job: Job, amount: int) -> bool:
+    """Whether the tenant could not submit this one now, whatever it spent before."""
+    unknown = job.estimate is None and limits.unknown_price is UnknownPrice.REFUSE
+    dear = limits.usd_per_request is not None and amount > limits.usd_per_request
+    known = wallet.balance is not None and wallet.minimum is not None
+    return unknown or dear or (known and wallet.balance < wallet.minimum)  # type: ignore[operator]  # both are known
+
+
+def promote(memory: MemoryState, row: StoredRecord, change: Change) -> WriteResult:
+    """A follower takes the lead as a paid job of its own."""
+    job = change.after
+    flights, part = memory.coalescing, memory.coalescing.dedup_keys[job.id]
+    before, leads = flights.leaders[job.id], flights.entries[part.scope_and_fingerprint].leader
+    if before != change.expected_leader or leads is not None:
+        if before == change.expected_leader and leads is not None:
+            flights.reassign_followers(before, leads)
+        memory.due[job.id] = memory.now
+        return WriteResult.OTHER_LEADER
+    if webhook_config_changed(memory, change):
+        return WriteResult.WEBHOOK_CONFIG_CHANGED
+    limits = memory.limits_of(job.tenant)
+    amount = int(limits.unknown_price_counts if job.estimate is None else job.estimate)
+    if _is_over_limit(limits, memory.account_balance, job, amount):
+        return WriteResult.OVER_BUDGET
+    for span, most in zip(
+        usage_windows_at(job.created_at), (limits.usd_per_day, limits.usd_per_month), strict=True
+    ):
+        if most is not None and memory.usage_in(job.tenant, span).reservations.used + amount > most:
+            return WriteResult.OVER_BUDGET
+    row.version, row.doc = job.version, JOB_CODEC.encode(job)
+    _reserve(memory, job.id, amount)
+    memory.timelines[job.id].extend(map(TIMELINE_ENTRY_CODEC.encode, change.entries))
+    write_deliveries(memory, job, change.deliveries)
+    move_state_count(memory, change.before, job)
+    set_score(memory.due, job.id, first_deadline(job))
+    flights.take_over(before, job.id)
+    at_once = memory.fair_queue.can_start_immediately(job.tenant, job.model_id)
+    enter_queue(memory, job, CacheDecision(CacheStatus.MISS), starts_immediately=at_once)
+    memory.on_job_change(job.id, job.version, ended=False)
+    memory.on_due_change()
+    return WriteResult.STORED

@@ -1,0 +1,225 @@
+"""The twin of the job store; see `tests.support.memory_store.stores`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
+
+from core.billing.settlement import settlement_of, totals_of
+from core.clock import to_ms
+from core.errors import NotFound
+from core.jobs.job import JobRecord, JobState
+from core.jobs.run_times import MAX_RUNS, run_time
+from core.store.codecs import JOB_CODEC, TIMELINE_ENTRY_CODEC
+from core.store.jobs import JobView, Projection
+from core.store.wake_queue import wake_message
+from core.tenants.api_keys import Scope
+from core.transactions.admission import Admission, AdmissionResult
+from core.transactions.job_update import Change, WriteResult
+from tests.support.memory_store.admission import admit, authenticate, move_state_count
+from tests.support.memory_store.batches import record_end
+from tests.support.memory_store.followers import (
+    has_followers,
+    is_current,
+    promote,
+    update_coalescing,
+)
+from tests.support.memory_store.job_index import forget_input, start_retention
+from tests.support.memory_store.quotas import allowance
+from tests.support.memory_store.state import MemoryState, StoredRecord, due_members, set_score
+from tests.support.memory_store.tenants import dispatch_slots
+from tests.support.memory_store.webhooks import webhook_config_changed, write_deliveries
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from core.jobs.job import Job
+    from core.tenants.api_keys import Credential
+
+MAX_DISPATCHED_PER_END: Final = 4
+
+
+class MemoryJobStore:
+    """Twin of `core.store.jobs.JobStore`."""
+
+    def __init__(self, memory: MemoryState) -> None:
+        """Over `memory`."""
+        self._memory = memory
+
+    async def authenticate(self, credential: Credential, scope: Scope | None = None) -> None:
+        """See `JobStore.authenticate`."""
+        authenticate(self._memory, credential, scope)
+
+    async def admit(self, admission: Admission) -> AdmissionResult:
+        """See `JobStore.admit`."""
+        return admit(self._memory, admission)
+
+    async def read(
+        self, credential: Credential, job_id: str, projection: Projection, scope: Scope = Scope.READ
+    ) -> JobView:
+        """See `JobStore.read`."""
+        authenticate(self._memory, credential, scope)
+        row = self._memory.job(job_id)
+        if row is None or (job := JOB_CODEC.decode(row.doc)).tenant != credential.tenant:
+            raise NotFound
+        output = None if projection is Projection.STATUS else row.output
+        record = JobRecord(job=job, polls=row.polls, output=output)
+        if projection is not Projection.ALL:
+            return JobView(record=record)
+        return self._with_history(record)
+
+    def _with_history(self, record: JobRecord) -> JobView:
+        memory, job_id = self._memory, record.job.id
+        return JobView(
+            record=record,
+            timeline=tuple(
+                TIMELINE_ENTRY_CODEC.decode(entry) for entry in memory.timelines.get(job_id, ())
+            ),
+            delivery_ids=tuple(memory.job_deliveries.get(job_id, ())),
+        )
+
+    async def load(self, job_id: str) -> JobRecord | None:
+        """See `JobStore.load`."""
+        row = self._memory.job(job_id)
+        if row is None:
+            return None
+        return JobRecord(
+            job=JOB_CODEC.decode(row.doc),
+            polls=row.polls,
+            output=row.output,
+        )
+
+    async def load_view(self, job_id: str) -> JobView | None:
+        """See `JobStore.view`."""
+        record = await self.load(job_id)
+        return None if record is None else self._with_history(record)
+
+    async def load_input(self, job_id: str) -> bytes | None:
+        """See `JobStore.input`."""
+        row = self._memory.job(job_id)
+        return None if row is None else row.input
+
+    async def store(self, change: Change) -> WriteResult:
+        """See `JobStore.store`."""
+        memory, before, after = self._memory, change.before, change.after
+        row = memory.job(after.id)
+        if row is None:
+            return WriteResult.NOT_FOUND
+        if row.version != before.version:
+            return WriteResult.CONFLICT
+        if before.state is JobState.FOLLOWING and after.state is JobState.QUEUED:
+            return promote(memory, row, change)
+        return self._conflict(change) or self._carry_out(row, change)
+
+    def _conflict(self, change: Change) -> WriteResult | None:
+        memory, before, after = self._memory, change.before, change.after
+        if has_followers(memory, before, after, change.successor):
+            return WriteResult.HAS_FOLLOWERS
+        if change.successor is not None and not is_current(memory, change.successor.before):
+            return WriteResult.SUCCESSOR_CONFLICT
+        if webhook_config_changed(memory, change):
+            return WriteResult.WEBHOOK_CONFIG_CHANGED
+        claimed = before.state is JobState.QUEUED and after.state is JobState.SUBMITTING
+        return WriteResult.NO_SLOT if claimed and after.id not in memory.fair_queue.slots else None
+
+    def _carry_out(self, row: StoredRecord, change: Change) -> WriteResult:
+        memory, before, after = self._memory, change.before, change.after
+        row.version, row.doc = after.version, JOB_CODEC.encode(after)
+        row.output = change.output or row.output
+        move_state_count(memory, before, after)
+        if before.state is not after.state:
+            forget_input(memory, row, after)
+        if after.next_run_at is None or after.next_run_at != before.next_run_at:
+            set_score(memory.due, after.id, after.next_run_at)
+        memory.timelines.setdefault(after.id, []).extend(
+            map(TIMELINE_ENTRY_CODEC.encode, change.entries)
+        )
+        write_deliveries(memory, after, change.deliveries)
+        if change.wake_worker:
+            memory.wake(wake_message(after, memory.clock.now()))
+        update_coalescing(memory, before, after, change)
+        if after.is_final:
+            self._end(row, after)
+        self._remember(before, after)
+        record_end(memory, after)
+        memory.on_job_change(after.id, after.version, ended=after.is_final)
+        memory.on_due_change()
+        return WriteResult.STORED
+
+    async def load_successor(self, job_id: str) -> Job | None:
+        """See `JobStore.heir`."""
+        followers = self._memory.coalescing.followers_of(job_id)
+        if not followers:
+            return None
+        record = await self.load(max(followers, key=lambda name: (followers[name], name)))
+        return None if record is None else record.job
+
+    async def load_leader(self, job: Job) -> JobRecord | None:
+        """See `JobStore.leader`."""
+        leader = self._memory.coalescing.leaders.get(job.id)
+        return None if leader is None else await self.load(leader)
+
+    def _end(self, row: StoredRecord, job: Job) -> None:
+        memory = self._memory
+        start_retention(memory, row, job)
+        account = memory.accounts[job.id]
+        booking = totals_of(account.booking.reserved, settlement_of(job))
+        memory.accounts[job.id] = replace(account, booking=booking)
+        if memory.fair_queue.remove(job.id):
+            dispatch_slots(memory, MAX_DISPATCHED_PER_END)
+
+    async def claim_due(self, lease: timedelta, limit: int) -> Sequence[Job]:
+        """See `JobStore.claim_due`."""
+        memory, per_second = self._memory, self._memory.fair_queue.limits.polls_per_second
+        room = min(limit, len(due_members(memory.due, memory.now, limit)))
+        if per_second is not None and room:
+            room, memory.poll_rate, _ = allowance(memory.poll_rate, per_second, room, memory.now)
+        rows = _claim(memory, memory.due, memory.jobs, lease, room)
+        return [JOB_CODEC.decode(row.doc) for row in rows]
+
+    async def reschedule(self, job: Job, next_run_at: datetime, *, polled: bool = False) -> bool:
+        """See `JobStore.reschedule`."""
+        memory, row = self._memory, self._memory.job(job.id)
+        if row is None or row.version != job.version:
+            return False
+        if job.id in memory.due:
+            set_score(memory.due, job.id, next_run_at)
+        row.polls += polled
+        memory.on_due_change()
+        return True
+
+    async def list_in_doubt(self, limit: int) -> Sequence[Job]:
+        """See `JobStore.doubts`."""
+        oldest = sorted((since, name) for name, since in self._memory.in_doubt.items())
+        records = [await self.load(name) for _, name in oldest[:limit]]
+        return [record.job for record in records if record is not None]
+
+    def _remember(self, before: Job, after: Job) -> None:
+        took = run_time(before, after)
+        if took is not None:
+            runs = self._memory.run_times.setdefault(after.model_id, [])
+            runs.insert(0, took // timedelta(milliseconds=1))
+            del runs[MAX_RUNS:]
+            self._memory.run_counts[after.model_id] += 1
+
+
+def _claim(
+    memory: MemoryState,
+    index: dict[str, int],
+    rows: dict[str, StoredRecord],
+    lease: timedelta,
+    limit: int,
+) -> list[StoredRecord]:
+    """What is due, each now under a lease; a member without a record is swept out."""
+    until = to_ms(memory.clock.now() + lease)
+    claimed: list[StoredRecord] = []
+    for name in due_members(index, memory.now, limit):
+        row = rows.get(name)
+        if row is None or (row.expires_at is not None and row.expires_at <= memory.now):
+            del index[name]
+            continue
+        index[name] = until
+        claimed.append(row)
+    return claimed

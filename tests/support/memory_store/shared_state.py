@@ -1,0 +1,103 @@
+"""Twins of the stores of what all processes share: the breaker, the catalogue, signs of life."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Final
+
+from core.circuit_breaker import CircuitBreaker
+from core.clock import from_ms, to_ms
+from core.store.codecs import CIRCUIT_BREAKER_CODEC
+from core.store.model_catalogue import CatalogueSnapshot
+from core.store.worker_heartbeats import HEARTBEAT_RETENTION, Durability
+from tests.support.memory_store.quotas import allowance
+from tests.support.memory_store.state import MemoryState, StoredRecord
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+SAFE_DURABILITY: Final = Durability(aof=True, appendfsync="always", maxmemory_policy="noeviction")
+
+
+class MemoryCircuitBreakerStore:
+    """Twin of `core.store.circuit_breaker.CircuitBreakerStore`."""
+
+    def __init__(self, memory: MemoryState) -> None:
+        """Over `memory`."""
+        self._memory = memory
+
+    async def load(self) -> CircuitBreaker:
+        """See `CircuitBreakerStore.load`."""
+        row = self._memory.breaker
+        return CIRCUIT_BREAKER_CODEC.decode(row.doc) if row.doc else CircuitBreaker()
+
+    async def compare_and_set(self, before: CircuitBreaker, after: CircuitBreaker) -> bool:
+        """See `CircuitBreakerStore.swap`."""
+        if self._memory.breaker.version != before.version:
+            return False
+        self._memory.breaker = StoredRecord(after.version, CIRCUIT_BREAKER_CODEC.encode(after))
+        return True
+
+    async def take_submit_token(self) -> datetime | None:
+        """See `CircuitBreakerStore.take_submit`."""
+        memory, per_second = self._memory, self._memory.fair_queue.limits.submits_per_second
+        if per_second is None:
+            return None
+        granted, memory.submit_rate, following = allowance(
+            memory.submit_rate, per_second, 1, memory.now
+        )
+        return None if granted else from_ms(math.ceil(following))
+
+
+class MemoryCatalogueStore:
+    """Twin of `core.store.model_catalogue.CatalogueStore`."""
+
+    def __init__(self, memory: MemoryState) -> None:
+        """Over `memory`."""
+        self._memory = memory
+
+    async def replace(self, snapshot: CatalogueSnapshot) -> None:
+        """See `CatalogueStore.replace`."""
+        memory = self._memory
+        memory.models = dict(snapshot.models)
+        memory.categories = snapshot.categories or b""
+        memory.synced_at = None if snapshot.synced_at is None else to_ms(snapshot.synced_at)
+
+    async def synced_at(self) -> datetime | None:
+        """See `CatalogueStore.synced_at`."""
+        stored = self._memory.synced_at
+        return None if stored is None else from_ms(stored)
+
+    async def load(self) -> CatalogueSnapshot:
+        """See `CatalogueStore.load`."""
+        memory = self._memory
+        return CatalogueSnapshot(
+            await self.synced_at(), dict(memory.models), memory.categories or None
+        )
+
+
+class MemoryWorkerHeartbeats:
+    """Twin of `core.store.worker_heartbeats.WorkerHeartbeats`."""
+
+    def __init__(self, memory: MemoryState) -> None:
+        """Over `memory`."""
+        self._memory = memory
+
+    async def record(self, worker: str) -> None:
+        """See `WorkerHeartbeats.sign`."""
+        memory = self._memory
+        memory.workers[worker] = memory.now
+        oldest = to_ms(memory.clock.now() - HEARTBEAT_RETENTION)
+        memory.workers = {name: seen for name, seen in memory.workers.items() if seen > oldest}
+
+    async def remove(self, worker: str) -> None:
+        """See `WorkerHeartbeats.leave`."""
+        self._memory.workers.pop(worker, None)
+
+    async def last_seen(self) -> datetime | None:
+        """See `WorkerHeartbeats.last_seen`."""
+        return from_ms(max(self._memory.workers.values())) if self._memory.workers else None
+
+    async def load_durability(self) -> Durability:
+        """See `WorkerHeartbeats.durability`."""
+        return SAFE_DURABILITY

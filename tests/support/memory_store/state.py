@@ -1,0 +1,263 @@
+"""What Redis would hold, in Python: one memory for all stores of a test: they move together.
+
+Instants are kept as Redis keeps them (milliseconds), records as the bytes of the real codecs.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+from core.billing.balance import AccountBalance
+from core.billing.settlement import ReservationTotals
+from core.billing.usage import UsageTotals
+from core.clock import to_ms
+from core.store.codecs import JOB_CODEC, TENANT_CODEC
+from core.tenants.cache_policy import TenantCachePolicy
+from core.tenants.limits import Limits
+from core.webhooks.circuit_breaker import EndpointCircuit
+from tests.support.memory_store.coalescing import CoalescingState
+from tests.support.memory_store.fair_queue import FairQueue
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from datetime import datetime
+
+    from core.batches import Batch, BatchItem
+    from core.clock import Clock
+    from core.jobs.job import Job
+    from core.operations import AuditEntry
+    from core.store.wake_queue import WakeMessage
+    from core.tenants.limits import UsageWindow
+
+
+@dataclass(slots=True)
+class StoredRecord:
+    """A versioned record. `expires_at` in milliseconds, as Redis' EXPIRE would set it."""
+
+    version: int
+    doc: bytes
+    input: bytes | None = b""
+    output: bytes | None = None
+    polls: int = 0
+    expires_at: int | None = None
+    retained_until: int | None = None
+    """When the tenant's own retention is over, once nobody awaits anything of the job."""
+
+
+@dataclass(slots=True)
+class KeyRow:
+    """What admission reads of a key."""
+
+    tenant: str
+    expires_at: int | None
+    scopes: frozenset[str]
+    doc: bytes
+    used: int | None = None
+
+
+@dataclass(slots=True)
+class TenantRow:
+    """What admission reads of a tenant."""
+
+    disabled: bool
+    doc: bytes
+    expires_at: int | None = None
+
+
+@dataclass(slots=True)
+class BatchRow:
+    """A batch as it was admitted; its counts are a recount over its jobs."""
+
+    batch: Batch
+    items: tuple[BatchItem, ...]
+    finished_at: int | None = None
+    expires_at: int | None = None
+
+
+_R = TypeVar("_R", StoredRecord, TenantRow, BatchRow)
+
+
+@dataclass(frozen=True, slots=True)
+class JobCharges:
+    """What a job has cost its tenant so far; `spans` are the windows that it counts in."""
+
+    tenant: str
+    model: str
+    windows: frozenset[str]
+    booking: ReservationTotals
+    reused: bool = False
+    saved: int = 0
+
+
+class ChangeListener(Protocol):
+    """Who hears of a change; see `core.store.pubsub.JobChangeListener.changed`."""
+
+    def __call__(self, job_id: str, version: int, *, ended: bool) -> None:
+        """A job has a new version."""
+
+
+def _no_listener(job_id: str, version: int, *, ended: bool) -> None:
+    """Nobody listens: what is told is lost."""
+    del job_id, version, ended
+
+
+@dataclass(slots=True)
+class MemoryDeliveryQueue:
+    """What waits for an endpoint, what is on its way there, and the breaker over it."""
+
+    waiting: dict[str, int] = field(default_factory=dict)
+    in_flight: dict[str, int] = field(default_factory=dict)
+    state: EndpointCircuit = field(default_factory=EndpointCircuit)
+
+
+@dataclass(slots=True)
+class MemoryState:
+    """Everything. `changed` is called after each write to an index of what is due."""
+
+    clock: Clock
+    jobs: dict[str, StoredRecord] = field(default_factory=dict)
+    timelines: dict[str, list[bytes]] = field(default_factory=dict)
+    job_deliveries: dict[str, list[str]] = field(default_factory=dict)
+    due: dict[str, int] = field(default_factory=dict)
+    states: Counter[str] = field(default_factory=Counter)
+    in_doubt: dict[str, int] = field(default_factory=dict)
+    deliveries: dict[str, StoredRecord] = field(default_factory=dict)
+    attempts: dict[str, list[bytes]] = field(default_factory=dict)
+    outbox: dict[str, int] = field(default_factory=dict)
+    delivery_queues: dict[str, MemoryDeliveryQueue] = field(default_factory=dict)
+    job_index: dict[str, dict[str, int]] = field(default_factory=dict)
+    webhook_configs: dict[str, StoredRecord] = field(default_factory=dict)
+    replays: dict[str, StoredRecord] = field(default_factory=dict)
+    replays_due: dict[str, int] = field(default_factory=dict)
+    tenants: dict[str, TenantRow] = field(default_factory=dict)
+    tenant_jobs: dict[str, dict[str, float]] = field(default_factory=dict)
+    prune_lock_until: int = 0
+    keys: dict[str, KeyRow] = field(default_factory=dict)
+    breaker: StoredRecord = field(default_factory=lambda: StoredRecord(0, b""))
+    models: dict[str, bytes] = field(default_factory=dict)
+    categories: bytes = b""
+    synced_at: int | None = None
+    workers: dict[str, int] = field(default_factory=dict)
+    wake_queue: dict[str, int] = field(default_factory=dict)
+    accounts: dict[str, JobCharges] = field(default_factory=dict)
+    rates: dict[str, float] = field(default_factory=dict)
+    submit_rate: float | None = None
+    poll_rate: float | None = None
+    account_balance: AccountBalance = field(default_factory=AccountBalance)
+    audit: list[AuditEntry] = field(default_factory=list)
+    fair_queue: FairQueue = field(init=False)
+    on_wake: Callable[[str], None] = lambda _: None
+    on_due_change: Callable[[], None] = lambda: None
+    on_job_change: ChangeListener = _no_listener
+    run_times: dict[str, list[int]] = field(default_factory=dict)
+    run_counts: Counter[str] = field(default_factory=Counter)
+    coalescing: CoalescingState = field(default_factory=CoalescingState)
+    batches: dict[str, BatchRow] = field(default_factory=dict)
+    completed_batches: dict[str, int] = field(default_factory=dict)
+    idempotency: dict[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
+    """By tenant and digest: the fingerprint of the request, and its job."""
+    _last_reading: tuple[datetime | None, int] = (None, 0)
+    """The last answer of the clock, and its milliseconds: asked again at every step."""
+
+    def __post_init__(self) -> None:
+        """Dispatch goes by the tenants' limits as they stand."""
+        self.fair_queue = FairQueue(self.limits_of)
+
+    @property
+    def now(self) -> int:
+        """The present instant in milliseconds."""
+        instant = self.clock.now()
+        if instant is not self._last_reading[0]:
+            self._last_reading = (instant, to_ms(instant))
+        return self._last_reading[1]
+
+    def job(self, job_id: str) -> StoredRecord | None:
+        """A job's row, unless it is gone."""
+        return self._live(self.jobs, job_id)
+
+    def delivery(self, delivery_id: str) -> StoredRecord | None:
+        """A delivery's row, unless it is gone."""
+        return self._live(self.deliveries, delivery_id)
+
+    def delivery_queue(self, name: str) -> MemoryDeliveryQueue:
+        """A channel, as new where nothing was ever in it."""
+        return self.delivery_queues.setdefault(name, MemoryDeliveryQueue())
+
+    def batch(self, batch_id: str) -> BatchRow | None:
+        """A batch's row, unless it is gone."""
+        return self._live(self.batches, batch_id)
+
+    def all_jobs(self) -> list[Job]:
+        """All records, in the order of their admission."""
+        return [JOB_CODEC.decode(row.doc) for row in self.jobs.values()]
+
+    def limits_of(self, tenant: str) -> Limits:
+        """A tenant's limits; none where the record is gone."""
+        row = self._live(self.tenants, tenant)
+        return Limits() if row is None else TENANT_CODEC.decode(row.doc).limits
+
+    def cache_policy_of(self, tenant: str) -> TenantCachePolicy:
+        """What a tenant's submits may share; as is usual where the record is gone."""
+        row = self._live(self.tenants, tenant)
+        return TenantCachePolicy() if row is None else TENANT_CODEC.decode(row.doc).cache_policy
+
+    def usage_in(self, tenant: str, window: UsageWindow, model: str | None = None) -> UsageTotals:
+        """What a tenant used in a window (of one model): a recount over every job ever admitted."""
+        accounts = [
+            account
+            for account in self.accounts.values()
+            if account.tenant == tenant
+            and window.name in account.windows
+            and model in {None, account.model}
+        ]
+        found = [account.booking for account in accounts]
+        return UsageTotals(
+            jobs=len(found),
+            reservations=ReservationTotals(
+                reserved=sum(booking.reserved for booking in found),
+                settled=sum(booking.settled for booking in found),
+                released=sum(booking.released for booking in found),
+            ),
+            reused_jobs=sum(account.reused for account in accounts),
+            cost_saved=sum(account.saved for account in accounts),
+        )
+
+    def wake(self, wake_message: WakeMessage) -> None:
+        """Leave a message in the queue, and tell whoever listens."""
+        self.wake_by_name(wake_message.name)
+
+    def wake_by_name(self, name: str) -> None:
+        """As `ring`; of a message, only its name is kept."""
+        self.wake_queue[name] = self.now
+        self.on_wake(name)
+
+    def ms_after(self, span: timedelta) -> int:
+        """The instant `span` from now, for a row's expiry."""
+        return self.now + span // timedelta(milliseconds=1)
+
+    def tenant(self, name: str) -> TenantRow | None:
+        """A tenant's row, unless it is gone."""
+        return self._live(self.tenants, name)
+
+    def _live(self, rows: dict[str, _R], name: str) -> _R | None:
+        row = rows.get(name)
+        if row is None or (row.expires_at is not None and row.expires_at <= self.now):
+            return None
+        return row
+
+
+def due_members(index: Mapping[str, int], now: int, limit: int) -> list[str]:
+    """Ids whose score has come, lowest first, then by name: ZRANGEBYSCORE with a LIMIT."""
+    ripe = sorted((score, name) for name, score in index.items() if score <= now)
+    return [name for _, name in ripe[:limit]]
+
+
+def set_score(index: dict[str, int], name: str, instant: datetime | None) -> None:
+    """Set a score, or take the member out."""
+    if instant is None:
+        index.pop(name, None)
+    else:
+        index[name] = to_ms(instant)

@@ -1,0 +1,98 @@
+"""Twins of the stores over one shared memory; `tests/contract` holds them to what Redis does.
+
+Each method does all its work in one turn of the event loop, as a Lua script does in one of Redis.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from core.jobs.run_times import RunHistory
+from tests.support.memory_store.batches import MemoryBatchStore
+from tests.support.memory_store.job_index import MemoryJobIndex
+from tests.support.memory_store.jobs import MemoryJobStore
+from tests.support.memory_store.shared_state import (
+    MemoryCatalogueStore,
+    MemoryCircuitBreakerStore,
+    MemoryWorkerHeartbeats,
+)
+from tests.support.memory_store.state import MemoryState
+from tests.support.memory_store.tenants import (
+    MemoryOperationsStore,
+    MemoryTenantStore,
+    MemoryUsageStore,
+)
+from tests.support.memory_store.webhooks import (
+    MemoryDeliveryStore,
+    MemoryReplayStore,
+    MemoryWebhookConfigStore,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from core.clock import Clock
+
+
+class MemoryRunTimeStore:
+    """Twin of `core.store.run_times.RunTimeStore`."""
+
+    def __init__(self, memory: MemoryState) -> None:
+        """Over `memory`."""
+        self._memory = memory
+
+    async def load_counts(self) -> Mapping[str, int]:
+        """See `RunTimeStore.counts`."""
+        return dict(self._memory.run_counts)
+
+    async def load(self, models: Iterable[str]) -> Mapping[str, RunHistory]:
+        """See `RunTimeStore.load`."""
+        return {
+            model: RunHistory.from_newest_first(
+                timedelta(milliseconds=took) for took in self._memory.run_times.get(model, ())
+            )
+            for model in models
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryStores:
+    """One of each, over the same memory."""
+
+    memory: MemoryState
+    jobs: MemoryJobStore
+    batches: MemoryBatchStore
+    job_index: MemoryJobIndex
+    run_times: MemoryRunTimeStore
+    deliveries: MemoryDeliveryStore
+    tenants: MemoryTenantStore
+    webhooks: MemoryWebhookConfigStore
+    replays: MemoryReplayStore
+    usage: MemoryUsageStore
+    operations: MemoryOperationsStore
+    circuit_breakers: MemoryCircuitBreakerStore
+    catalogue: MemoryCatalogueStore
+    heartbeats: MemoryWorkerHeartbeats
+
+
+def memory_stores(clock: Clock) -> MemoryStores:
+    """Empty stores that go by `clock`."""
+    memory = MemoryState(clock)
+    return MemoryStores(
+        memory=memory,
+        jobs=MemoryJobStore(memory),
+        batches=MemoryBatchStore(memory),
+        job_index=MemoryJobIndex(memory),
+        run_times=MemoryRunTimeStore(memory),
+        deliveries=MemoryDeliveryStore(memory),
+        tenants=MemoryTenantStore(memory),
+        webhooks=MemoryWebhookConfigStore(memory),
+        replays=MemoryReplayStore(memory),
+        usage=MemoryUsageStore(memory),
+        operations=MemoryOperationsStore(memory),
+        circuit_breakers=MemoryCircuitBreakerStore(memory),
+        catalogue=MemoryCatalogueStore(memory),
+        heartbeats=MemoryWorkerHeartbeats(memory),
+    )

@@ -1,0 +1,232 @@
+"""Twins of the stores about tenants: who they are, what they used, and operators' switches."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+from core.billing.balance import AccountBalance
+from core.billing.usage import Usage, WindowUsage
+from core.clock import from_ms, to_ms
+from core.operations import Pause
+from core.store.codecs import API_KEY_CODEC, TENANT_CODEC
+from core.store.tenants import DELETED_TENANT_RETENTION, MAX_KEYS_PER_TENANT
+from core.store.wake_queue import WAKE_GRACE
+from core.tenants.api_keys import ApiKeyUsage
+from core.tenants.limits import GlobalLimits, usage_windows_at
+from tests.support.memory_store.state import KeyRow, MemoryState, TenantRow
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from core.money import MicroUsd
+    from core.operations import AuditEntry
+    from core.tenants.api_keys import ApiKey
+    from core.tenants.limits import Limits, UsageWindow
+    from core.tenants.tenant import Tenant
+
+MAX_DISPATCHED_PER_CHANGE: Final = 100
+"""How many slots one change of limits or pauses hands out at most."""
+
+
+def dispatch_slots(memory: MemoryState, limit: int) -> None:
+    """Give free slots away: each job that gets one is due soon, and rung for at once."""
+    for job_id in memory.fair_queue.dispatch(limit):
+        wake_worker_for(memory, job_id)
+
+
+def wake_worker_for(memory: MemoryState, job_id: str) -> None:
+    """Call a worker to a job that has just got its slot."""
+    memory.due[job_id] = to_ms(memory.clock.now() + WAKE_GRACE)
+    memory.wake_by_name(f"{job_id}:0")
+
+
+class MemoryTenantStore:
+    """Twin of `core.store.tenants.TenantStore`."""
+
+    def __init__(self, memory: MemoryState) -> None:
+        """Over `memory`."""
+        self._memory = memory
+
+    async def create(self, tenant: Tenant, key: ApiKey) -> bool:
+        """See `TenantStore.create`."""
+        if self._memory.tenant(tenant.name) is not None:
+            return False
+        self._memory.tenants[tenant.name] = TenantRow(tenant.disabled, TENANT_CODEC.encode(tenant))
+        self._memory.fair_queue.pauses.discard(f"tenant:{tenant.name}")
+        self._write_key(key)
+        return True
+
+    async def load(self, name: str) -> Tenant | None:
+        """See `TenantStore.load`."""
+        row = self._memory.tenant(name)
+        return None if row is None else TENANT_CODEC.decode(row.doc)
+
+    async def list_names(self) -> frozenset[str]:
+        """See `TenantStore.names`."""
+        found = [await self.load(name) for name in self._memory.tenants]
+        return frozenset(
+            tenant.name for tenant in found if tenant is not None and tenant.deleted_at is None
+        )
+
+    async def change(self, before: Tenant, after: Tenant) -> bool:
+        """See `TenantStore.change`."""
+        held = await self.load(after.name)
+        if held is None or held.version != before.version or held.deleted_at is not None:
+            return False
+        self._memory.tenants[after.name] = TenantRow(after.disabled, TENANT_CODEC.encode(after))
+        dispatch_slots(self._memory, MAX_DISPATCHED_PER_CHANGE)
+        return True
+
+    async def delete(self, before: Tenant, after: Tenant) -> bool:
+        """See `TenantStore.delete`."""
+        memory, held = self._memory, await self.load(after.name)
+        if held is None or held.version != before.version:
+            return False
+        until = memory.ms_after(DELETED_TENANT_RETENTION)
+        memory.tenants[after.name] = TenantRow(after.disabled, TENANT_CODEC.encode(after), until)
+        memory.keys = {d: row for d, row in memory.keys.items() if row.tenant != after.name}
+        if not memory.fair_queue.waiting_count(after.name):
+            memory.fair_queue.tags.pop(after.name, None)
+        return True
+
+    async def add_key(self, key: ApiKey) -> bool:
+        """See `TenantStore.add_key`."""
+        if key.tenant not in await self.list_names():
+            return False
+        if len(await self.list_keys(key.tenant)) >= MAX_KEYS_PER_TENANT:
+            self._forget_ended(key.tenant)
+        if len(await self.list_keys(key.tenant)) >= MAX_KEYS_PER_TENANT:
+            return False
+        self._write_key(key)
+        return True
+
+    async def revoke_key(self, tenant: str, digest: str) -> bool:
+        """See `TenantStore.revoke_key`."""
+        row = self._memory.keys.get(digest)
+        if row is None or row.tenant != tenant:
+            return False
+        del self._memory.keys[digest]
+        return True
+
+    async def list_keys(self, tenant: str) -> Sequence[ApiKeyUsage]:
+        """See `TenantStore.list_keys`."""
+        found = [
+            ApiKeyUsage(
+                API_KEY_CODEC.decode(row.doc), None if row.used is None else from_ms(row.used)
+            )
+            for row in self._memory.keys.values()
+            if row.tenant == tenant
+        ]
+        return sorted(found, key=lambda use: use.api_key.created_at)
+
+    def _forget_ended(self, tenant: str) -> None:
+        now = to_ms(self._memory.clock.now())
+        for digest, row in list(self._memory.keys.items()):
+            if row.tenant == tenant and row.expires_at is not None and row.expires_at <= now:
+                del self._memory.keys[digest]
+
+    def _write_key(self, key: ApiKey) -> None:
+        self._memory.keys[key.digest] = KeyRow(
+            tenant=key.tenant,
+            expires_at=None if key.expires_at is None else to_ms(key.expires_at),
+            scopes=frozenset(key.scopes),
+            doc=API_KEY_CODEC.encode(key),
+        )
+
+
+class MemoryUsageStore:
+    """Twin of `core.store.usage.UsageStore`: nothing is counted before it is asked for."""
+
+    def __init__(self, memory: MemoryState) -> None:
+        """Over `memory`."""
+        self._memory = memory
+
+    async def read(self, tenant: str, limits: Limits, now: datetime) -> Usage:
+        """See `UsageStore.read`."""
+        turns = self._memory.fair_queue
+        windows = tuple(self._window(tenant, span) for span in usage_windows_at(now))
+        return Usage(
+            limits, windows, turns.running()[f"tenant:{tenant}"], turns.waiting_count(tenant)
+        )
+
+    def _window(self, tenant: str, span: UsageWindow) -> WindowUsage:
+        memory = self._memory
+        models = {
+            account.model
+            for account in memory.accounts.values()
+            if account.tenant == tenant and span.name in account.windows
+        }
+        return WindowUsage(
+            span,
+            memory.usage_in(tenant, span),
+            {name: memory.usage_in(tenant, span, name) for name in models},
+        )
+
+
+class MemoryOperationsStore:
+    """Twin of `core.store.operations.OperationsStore`."""
+
+    def __init__(self, memory: MemoryState) -> None:
+        """Over `memory`."""
+        self._memory = memory
+
+    async def load_limits(self) -> GlobalLimits:
+        """See `OperationsStore.limits`."""
+        limits = self._memory.fair_queue.limits
+        return replace(limits, models=tuple(sorted(limits.models)))
+
+    async def set_limits(self, limits: GlobalLimits, base: GlobalLimits | None = None) -> None:
+        """See `OperationsStore.set_limits`."""
+        held, base = await self.load_limits(), base or await self.load_limits()
+        changed = {
+            name: getattr(limits, name)
+            for name in ("running", "submits_per_second", "polls_per_second")
+            if getattr(limits, name) != getattr(base, name)
+        }
+        caps, before = dict(limits.models), dict(base.models)
+        models = {m: cap for m, cap in held.models if m in caps or m not in before}
+        models |= {m: cap for m, cap in caps.items() if cap != before.get(m)}
+        self._memory.fair_queue.limits = replace(held, **changed, models=tuple(models.items()))
+        dispatch_slots(self._memory, MAX_DISPATCHED_PER_CHANGE)
+
+    async def list_pauses(self) -> Sequence[Pause]:
+        """See `OperationsStore.pauses`."""
+        return [Pause(name) for name in sorted(self._memory.fair_queue.pauses)]
+
+    async def pause(self, pause: Pause) -> None:
+        """See `OperationsStore.pause`."""
+        self._memory.fair_queue.pauses.add(pause.target)
+
+    async def resume(self, pause: Pause) -> None:
+        """See `OperationsStore.resume`."""
+        self._memory.fair_queue.pauses.discard(pause.target)
+        dispatch_slots(self._memory, MAX_DISPATCHED_PER_CHANGE)
+
+    async def dispatch(self) -> int:
+        """See `OperationsStore.dispatch`."""
+        dispatch_slots(self._memory, MAX_DISPATCHED_PER_CHANGE)
+        return len(self._memory.fair_queue.slots)
+
+    async def load_balance(self) -> AccountBalance:
+        """See `OperationsStore.wallet`."""
+        return self._memory.account_balance
+
+    async def store_balance(self, balance: AccountBalance) -> None:
+        """See `OperationsStore.store_balance`."""
+        self._memory.account_balance = replace(
+            balance, minimum=self._memory.account_balance.minimum
+        )
+
+    async def set_minimum_balance(self, minimum: MicroUsd | None) -> None:
+        """See `OperationsStore.set_minimum_balance`."""
+        self._memory.account_balance = replace(self._memory.account_balance, minimum=minimum)
+
+    async def append_audit_entry(self, entry: AuditEntry) -> None:
+        """See `OperationsStore.note`."""
+        self._memory.audit.append(entry)
+
+    async def list_audit_entries(self, limit: int) -> Sequence[AuditEntry]:
+        """See `OperationsStore.audit`."""
+        return self._memory.audit[::-1][:limit]

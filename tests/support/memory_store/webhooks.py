@@ -1,0 +1,326 @@
+"""Twins of the stores of callbacks, endpoints and replays. `tests/contract` holds them to Redis."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from core.clock import to_ms
+from core.errors import StoreUnavailable
+from core.retention import DELIVERY_RETENTION, RESULT_GRACE_PERIOD
+from core.store.codecs import (
+    DELIVERY_ATTEMPT_CODEC,
+    DELIVERY_CODEC,
+    ENDPOINT_CIRCUIT_CODEC,
+    REPLAY_CODEC,
+    TIMELINE_ENTRY_CODEC,
+    WEBHOOK_CONFIG_CODEC,
+)
+from core.store.deliveries import AttemptWriteResult
+from core.store.webhook_endpoints import parse_webhook_config, version_digest
+from core.transactions.job_update import WriteResult
+from core.webhooks.circuit_breaker import EndpointCircuit, EndpointCircuitPolicy
+from core.webhooks.config import VersionedConfig, WebhookConfig
+from core.webhooks.delivery import ClaimedDelivery
+from core.webhooks.replay import Replay
+from tests.support.memory_store.job_index import update_retention
+from tests.support.memory_store.state import StoredRecord, due_members
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime, timedelta
+
+    from core.jobs.job import Job
+    from core.store.deliveries import DeliveryRange
+    from core.store.webhook_endpoints import WebhookConfigUpdate
+    from core.transactions.job_update import Change
+    from core.webhooks.delivery import CircuitUpdate, Delivery, DeliveryAttempt, DeliveryUpdate
+    from core.webhooks.endpoint import RedisStream
+    from tests.support.memory_store.state import MemoryDeliveryQueue, MemoryState
+
+
+def enqueue_delivery(memory: MemoryState, delivery: Delivery) -> None:
+    """As the script part of that name."""
+    expires_at = memory.ms_after(DELIVERY_RETENTION)
+    memory.deliveries[delivery.id] = StoredRecord(
+        delivery.version, DELIVERY_CODEC.encode(delivery), expires_at=expires_at
+    )
+    listed = memory.job_index.setdefault(delivery.tenant, {})
+    listed[delivery.id] = to_ms(delivery.created_at)
+    oldest = to_ms(memory.clock.now() - DELIVERY_RETENTION)
+    for name in [name for name, made in listed.items() if made <= oldest]:
+        del listed[name]
+    if delivery.next_attempt_at is not None:
+        due = to_ms(delivery.next_attempt_at)
+        memory.delivery_queue(delivery.queue).waiting[delivery.id] = due
+        memory.outbox[delivery.queue] = min(due, memory.outbox.get(delivery.queue, due))
+
+
+def write_deliveries(memory: MemoryState, job: Job, deliveries: Sequence[Delivery]) -> None:
+    """The new deliveries of a step of a job."""
+    for delivery in deliveries:
+        enqueue_delivery(memory, delivery)
+        memory.job_deliveries.setdefault(job.id, []).append(delivery.id)
+
+
+class MemoryDeliveryStore:
+    """Twin of `core.store.deliveries.DeliveryStore`."""
+
+    def __init__(self, memory: MemoryState, policy: EndpointCircuitPolicy | None = None) -> None:
+        """Over `memory`."""
+        self._memory = memory
+        self._max_concurrency = (policy or EndpointCircuitPolicy()).max_concurrency
+
+    async def claim_due(self, lease: timedelta, limit: int) -> Sequence[ClaimedDelivery]:
+        """See `DeliveryStore.claim_due`."""
+        memory, now = self._memory, self._memory.now
+        ready = due_members(memory.outbox, now, limit)
+        share = -(-limit // max(len(ready), 1))
+        claimed: list[ClaimedDelivery] = []
+        for name in ready:
+            channel = memory.delivery_queue(name)
+            for lost in due_members(channel.in_flight, now, len(channel.in_flight)):
+                del channel.in_flight[lost]
+                channel.waiting[lost] = now
+            free = self._available(channel.state) - len(channel.in_flight)
+            take = min(share, free, limit - len(claimed))
+            if take > 0 and _until(channel.state) <= now:
+                claimed += self._lease(channel, take, memory.ms_after(lease))
+            self._place(name, channel)
+        return claimed
+
+    def _lease(self, channel: MemoryDeliveryQueue, take: int, until: int) -> list[ClaimedDelivery]:
+        claimed = []
+        for name in due_members(channel.waiting, self._memory.now, take):
+            del channel.waiting[name]
+            row = self._memory.delivery(name)
+            if row is not None:
+                channel.in_flight[name] = until
+                claimed.append(ClaimedDelivery(DELIVERY_CODEC.decode(row.doc), channel.state))
+        return claimed
+
+    def _available(self, state: EndpointCircuit) -> int:
+        return self._max_concurrency if state.max_concurrency is None else state.max_concurrency
+
+    def _place(self, name: str, channel: MemoryDeliveryQueue) -> None:
+        times = list(channel.in_flight.values())
+        if channel.waiting and len(channel.in_flight) < self._available(channel.state):
+            first = min(channel.waiting.values())
+            times.append(max(first, _until(channel.state), self._memory.now))
+        if times:
+            self._memory.outbox[name] = min(times)
+        else:
+            self._memory.outbox.pop(name, None)
+        self._memory.on_due_change()
+
+    async def complete_attempt(self, completion: DeliveryUpdate) -> AttemptWriteResult:
+        """See `DeliveryStore.settle`."""
+        memory, after, move = self._memory, completion.after, completion.circuit
+        channel, row = memory.delivery_queue(move.queue), memory.delivery(after.id)
+        channel.in_flight.pop(after.id, None)
+        outcome = WriteResult.NOT_FOUND
+        if row is not None:
+            outcome = WriteResult.CONFLICT
+            if row.version == completion.before.version:
+                outcome = self._write(channel, row, after)
+            self._note(completion, row)
+        if after.job_id is not None and (job := memory.job(after.job_id)) is not None:
+            now = memory.clock.now()
+            keep = to_ms(max(after.next_attempt_at or now, now) + RESULT_GRACE_PERIOD)
+            if job.expires_at is not None:
+                job.expires_at = max(job.expires_at, keep)
+                if outcome is WriteResult.STORED and after.next_attempt_at is None:
+                    update_retention(memory, job, after.job_id)
+        learnt = channel.state.version == move.before.version
+        if learnt:
+            channel.state = _stored(move.after)
+        self._place(move.queue, channel)
+        return AttemptWriteResult(outcome, learnt)
+
+    def _write(
+        self, channel: MemoryDeliveryQueue, row: StoredRecord, after: Delivery
+    ) -> WriteResult:
+        row.version, row.doc = after.version, DELIVERY_CODEC.encode(after)
+        if after.next_attempt_at is None:
+            channel.waiting.pop(after.id, None)
+        else:
+            channel.waiting[after.id] = to_ms(after.next_attempt_at)
+        return WriteResult.STORED
+
+    def _note(self, settlement: DeliveryUpdate, row: StoredRecord) -> None:
+        memory, name = self._memory, settlement.after.id
+        if settlement.attempt is None:
+            return
+        memory.attempts.setdefault(name, []).append(
+            DELIVERY_ATTEMPT_CODEC.encode(settlement.attempt)
+        )
+        row.expires_at = memory.ms_after(DELIVERY_RETENTION)
+        job_id = settlement.after.job_id
+        if settlement.entry is not None and job_id is not None and memory.job(job_id) is not None:
+            memory.timelines[job_id].append(TIMELINE_ENTRY_CODEC.encode(settlement.entry))
+
+    async def load_circuit(self, name: str) -> EndpointCircuit:
+        """See `DeliveryStore.channel`."""
+        return self._memory.delivery_queue(name).state
+
+    async def update_circuit(self, update: CircuitUpdate) -> bool:
+        """See `DeliveryStore.update_circuit`."""
+        channel = self._memory.delivery_queue(update.queue)
+        if channel.state.version != update.before.version:
+            return False
+        channel.state = _stored(update.after)
+        self._place(update.queue, channel)
+        return True
+
+    async def enqueue(self, before: Delivery | None, after: Delivery) -> bool:
+        """See `DeliveryStore.post`."""
+        row = self._memory.delivery(after.id)
+        if (row.version if row else 0) != (before.version if before else 0):
+            return False
+        enqueue_delivery(self._memory, after)
+        self._memory.on_due_change()
+        return True
+
+    async def load(self, delivery_id: str) -> Delivery | None:
+        """See `DeliveryStore.load`."""
+        row = self._memory.delivery(delivery_id)
+        return None if row is None else DELIVERY_CODEC.decode(row.doc)
+
+    async def list_attempts(self, delivery_id: str) -> Sequence[DeliveryAttempt]:
+        """See `DeliveryStore.attempts`."""
+        return [
+            DELIVERY_ATTEMPT_CODEC.decode(row) for row in self._memory.attempts.get(delivery_id, ())
+        ]
+
+    async def list_oldest_first(
+        self, tenant: str, delivery_range: DeliveryRange, limit: int
+    ) -> Sequence[str]:
+        """See `DeliveryStore.list_oldest_first`."""
+        return self._between(tenant, delivery_range, limit, backwards=False)
+
+    async def list_newest_first(
+        self, tenant: str, delivery_range: DeliveryRange, limit: int
+    ) -> Sequence[str]:
+        """See `DeliveryStore.newest_first`."""
+        return self._between(tenant, delivery_range, limit, backwards=True)
+
+    def _between(
+        self, tenant: str, span: DeliveryRange, limit: int, *, backwards: bool
+    ) -> list[str]:
+        listed = self._memory.job_index.get(tenant, {})
+        ordered = sorted(listed, key=lambda name: (listed[name], name), reverse=backwards)
+        if span.after in listed:
+            following = ordered[ordered.index(span.after) + 1 :][:limit]
+        else:
+            following = ordered
+        first, last = to_ms(span.since), to_ms(span.until)
+        return [name for name in following if first <= listed[name] <= last][:limit]
+
+
+def webhook_documents(memory: MemoryState, tenant: str) -> tuple[bytes | None, bytes | None]:
+    """The two records that say where a tenant's events go."""
+    known, changed = memory.tenants.get(tenant), memory.webhook_configs.get(tenant)
+    return None if known is None else known.doc, None if changed is None else changed.doc
+
+
+def webhook_config_changed(memory: MemoryState, change: Change) -> bool:
+    """Whether the endpoints are others than its callbacks were made for."""
+    if change.config_digest is None:
+        return False
+    return version_digest(*webhook_documents(memory, change.after.tenant)) != change.config_digest
+
+
+class MemoryWebhookConfigStore:
+    """Twin of `core.store.webhook_endpoints.WebhookConfigStore`."""
+
+    def __init__(self, memory: MemoryState) -> None:
+        """Over `memory`."""
+        self._memory = memory
+
+    async def load(self, tenant: str) -> WebhookConfig | None:
+        """See `WebhookConfigStore.load`."""
+        return parse_webhook_config(*webhook_documents(self._memory, tenant))
+
+    async def load_versioned(self, tenant: str) -> VersionedConfig:
+        """See `WebhookConfigStore.marked`."""
+        documents = webhook_documents(self._memory, tenant)
+        return VersionedConfig(
+            parse_webhook_config(*documents) or WebhookConfig(tenant), version_digest(*documents)
+        )
+
+    async def update(self, update: WebhookConfigUpdate) -> bool:
+        """See `WebhookConfigStore.change`."""
+        memory, tenant = self._memory, update.after.tenant
+        row, replay = memory.webhook_configs.get(tenant), memory.replays.get(tenant)
+        if (row.version if row else 0) != update.before.version:
+            return False
+        if update.replay_after is not None:
+            before = update.replay_before
+            if (replay.version if replay else 0) != (before.version if before else 0):
+                return False
+            after = update.replay_after
+            memory.replays[tenant] = StoredRecord(after.version, REPLAY_CODEC.encode(after))
+            memory.replays_due[tenant] = memory.now
+        memory.webhook_configs[tenant] = StoredRecord(
+            update.after.version, WEBHOOK_CONFIG_CODEC.encode(update.after)
+        )
+        for delivery in update.deliveries:
+            enqueue_delivery(memory, delivery)
+        memory.on_due_change()
+        return True
+
+
+class MemoryReplayStore:
+    """Twin of `core.store.webhook_replays.ReplayStore`."""
+
+    def __init__(self, memory: MemoryState) -> None:
+        """Over `memory`."""
+        self._memory = memory
+
+    async def load(self, tenant: str) -> Replay:
+        """See `ReplayStore.load`."""
+        row = self._memory.replays.get(tenant)
+        return Replay(tenant) if row is None else REPLAY_CODEC.decode(row.doc)
+
+    async def claim_due(self, lease: timedelta, limit: int) -> Sequence[Replay]:
+        """See `ReplayStore.claim_due`."""
+        memory = self._memory
+        names = due_members(memory.replays_due, memory.now, limit)
+        for name in names:
+            memory.replays_due[name] = memory.ms_after(lease)
+        return [REPLAY_CODEC.decode(memory.replays[name].doc) for name in names]
+
+    async def update(self, before: Replay, after: Replay, due_at: datetime) -> bool:
+        """See `ReplayStore.move`."""
+        memory, row = self._memory, self._memory.replays.get(after.tenant)
+        if (row.version if row else 0) != before.version:
+            return False
+        memory.replays[after.tenant] = StoredRecord(after.version, REPLAY_CODEC.encode(after))
+        if after.ranges:
+            memory.replays_due[after.tenant] = to_ms(due_at)
+        else:
+            memory.replays_due.pop(after.tenant, None)
+        return True
+
+
+class MemoryEventStreams:
+    """Twin of `core.store.event_streams.EventStreams`. `away` names sinks that do not answer."""
+
+    def __init__(self) -> None:
+        """Nothing was written yet."""
+        self.written: list[tuple[str, RedisStream, bytes]] = []
+        self.unavailable: set[str | None] = set()
+
+    async def append(self, tenant: str, stream: RedisStream, event: bytes) -> None:
+        """See `EventStreams.append`."""
+        if stream.sink in self.unavailable:
+            raise StoreUnavailable
+        self.written.append((tenant, stream, event))
+
+
+def _until(state: EndpointCircuit) -> int:
+    return 0 if state.paused_until is None else to_ms(state.paused_until)
+
+
+def _stored(state: EndpointCircuit) -> EndpointCircuit:
+    """As it comes back from its bytes."""
+    return ENDPOINT_CIRCUIT_CODEC.decode(ENDPOINT_CIRCUIT_CODEC.encode(state))

@@ -1,0 +1,117 @@
+"""Starts the gateway's processes for tests and waits for them."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import httpx
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+from typing import TYPE_CHECKING, Final
+
+from simulator.stack import without_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+ROOT = Path(__file__).parents[2]
+
+
+GATEWAY = [sys.executable, "-m", "cli.main"]
+
+
+READY_TIMEOUT = 20.0
+
+
+def environment(redis_url: str, port: int, **more: str) -> dict[str, str]:
+    """What the process reads."""
+    own = {"GATEWAY_REDIS_URL": redis_url, "GATEWAY_PORT": str(port)}
+    return {**os.environ, **own, **more}
+
+
+def free_port() -> int:
+    """A port that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def run_gateway(redis_url: str, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end."""
+    return subprocess.run(
+        [*GATEWAY, *arguments],
+        cwd=ROOT,
+        env=environment(redis_url, 0, **more),
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+
+
+@contextmanager
+def running_service(redis_url: str, log: Path) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+    """A running front end and its port."""
+    port = free_port()
+    with log.open("wb") as lines:
+        process = subprocess.Popen(
+            [*GATEWAY, "serve"], cwd=ROOT, env=environment(redis_url, port), stderr=lines
+        )
+    try:
+        until = time.monotonic() + READY_TIMEOUT
+        while not is_answering(port):
+            assert process.poll() is None, log.read_text()
+            assert time.monotonic() < until, log.read_text()
+            time.sleep(0.05)
+        yield process, port
+    finally:
+        process.kill()
+        process.wait()
+
+
+def is_answering(port: int) -> bool:
+    """Whether the front end answers."""
+    try:
+        return httpx.get(f"http://127.0.0.1:{port}/healthz").is_success
+    except httpx.TransportError:
+        return False
+
+
+MARK_VARIABLE: Final = "PROCESS_MARK"
+
+
+class MarkedProcesses:
+    """Every process that was started with this test's mark in its environment, and their heirs."""
+
+    def __init__(self, mark: str) -> None:
+        self._entry = f"{MARK_VARIABLE}={mark}".encode()
+        self.environment = {**without_settings(os.environ), MARK_VARIABLE: mark}
+
+    def running(self) -> dict[int, str]:
+        """Command lines of those that run, by process id. Needs /proc: empty elsewhere."""
+        found = {}
+        for folder in Path("/proc").glob("[0-9]*"):
+            try:
+                if self._entry in (folder / "environ").read_bytes().split(b"\0"):
+                    command = (folder / "cmdline").read_bytes().replace(b"\0", b" ")
+                    found[int(folder.name)] = command.decode(errors="replace")
+            except OSError:
+                continue  # it ended while we looked, or is not ours
+        return found
+
+    def wait_until_gone(self, within_seconds: float = 5) -> bool:
+        """Whether all have ended, at once or a little later."""
+        deadline = time.monotonic() + within_seconds
+        while self.running() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        return not self.running()

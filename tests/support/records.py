@@ -1,0 +1,119 @@
+"""Records as tests need them: readable defaults, keywords for what matters."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from random import Random
+from typing import TYPE_CHECKING, Any, Final
+
+from core.jobs.job import FINAL_STATES, BillingStatus, Job, JobState
+from core.tenants.tenant import Tenant
+from core.webhooks.delivery import Delivery, WebhookEventType
+from core.webhooks.endpoint import queue_of_url
+from core.webhooks.secrets import encode_webhook_secret
+from tests.support.clock import START
+from worker.jobs.decisions.transition import DecisionContext
+from worker.jobs.policies import LifecyclePolicy
+from worker.ports import UpstreamFault
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+NOW: Final = START
+SECOND: Final = timedelta(seconds=1)
+MINUTE: Final = timedelta(minutes=1)
+HOUR: Final = timedelta(hours=1)
+
+POLICY: Final = LifecyclePolicy()
+
+_SUBMIT_FIELDS: Final = {
+    "attempts": 1,
+    "lease_holder": "worker-a",
+    "sent_at": NOW,
+    "billed": BillingStatus.UNKNOWN,
+}
+_ACCEPTED_FIELDS: Final = _SUBMIT_FIELDS | {"upstream_id": "up-1", "running_since": NOW}
+
+_BY_STATE: Final[dict[JobState, dict[str, Any]]] = {
+    JobState.QUEUED: {},
+    JobState.SUBMITTING: _SUBMIT_FIELDS | {"next_run_at": NOW + POLICY.lease},
+    JobState.IN_DOUBT: _SUBMIT_FIELDS | {"in_doubt_since": NOW, "next_run_at": NOW},
+    JobState.RUNNING: _ACCEPTED_FIELDS | {"next_run_at": NOW},
+    JobState.CANCELLING: _ACCEPTED_FIELDS | {"next_run_at": NOW},
+    JobState.COLLECTING: _ACCEPTED_FIELDS | {"next_run_at": NOW},
+}
+
+
+class MidpointRandom(Random):
+    """Chance without any: every draw is the middle, so that spread waits are exact."""
+
+    def random(self) -> float:
+        """One half."""
+        return 0.5
+
+
+def job(state: JobState = JobState.QUEUED, **changes: Any) -> Job:  # noqa: ANN401 - fields of the record
+    """A job as it looks in `state`: sent and taken at `NOW` where the state says so."""
+    plain = Job(
+        id="req_1",
+        tenant="video-team",
+        model_id="kling/image-to-video",
+        fingerprint="1:abc",
+        created_at=NOW,
+        updated_at=NOW,
+        state=state,
+    )
+    ended = {"finished_at": NOW} if state in FINAL_STATES else {}
+    return replace(plain, **_BY_STATE.get(state, _ACCEPTED_FIELDS | ended) | changes)
+
+
+def tenant(**changes: Any) -> Tenant:  # noqa: ANN401 - fields of the record
+    """The tenant of `job()`, with one webhook secret."""
+    plain = Tenant(
+        name="video-team", created_at=NOW, webhook_secrets=(encode_webhook_secret(b"s" * 32),)
+    )
+    return replace(plain, **changes)
+
+
+def delivery(**changes: Any) -> Delivery:  # noqa: ANN401 - fields of the record
+    """A pending callback of `job()`, due at `NOW`."""
+    plain = Delivery(
+        id="msg_1",
+        job_id="req_1",
+        tenant="video-team",
+        event=WebhookEventType.COMPLETED,
+        url="https://hooks.example/done",
+        created_at=NOW,
+        next_attempt_at=NOW,
+    )
+    return replace(plain, **changes)
+
+
+def delivery_to(url: str, tenant: str, now: datetime, **changes: Any) -> Delivery:  # noqa: ANN401 - fields of the record
+    """A callback of no job, due `now`, in the channel of its address."""
+    own = {
+        "job_id": None,
+        "tenant": tenant,
+        "event": WebhookEventType.TEST,
+        "url": url,
+        "created_at": now,
+        "next_run_at": now,
+        "channel": queue_of_url(tenant, url),
+    }
+    return delivery(**own | changes)
+
+
+def fault(kind: str = "server_error", http_status: int | None = 500) -> UpstreamFault:
+    """What went wrong in a call."""
+    return UpstreamFault(kind, f"RunComfy says {kind}", http_status)
+
+
+def rules(policy: LifecyclePolicy = POLICY) -> DecisionContext:
+    """Rules whose waits are not spread."""
+    return DecisionContext(policy, MidpointRandom())
+
+
+def at(seconds: float) -> datetime:
+    """The instant `seconds` after `NOW`."""
+    return NOW + timedelta(seconds=seconds)

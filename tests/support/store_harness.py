@@ -1,0 +1,231 @@
+"""A gateway's stores with a clock that can jump, over the twin's memory or over a real Redis.
+
+Tests act on it in few words: a tenant, a submit, what became of a job.
+"""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from random import Random
+from typing import TYPE_CHECKING, Any, Final
+
+from core.jobs.job import BillingStatus, FollowUp, Job, JobState
+from core.jobs.timeline import TimelineEntry, TimelineKind
+from core.money import MicroUsd
+from core.store.circuit_breaker import CircuitBreakerStore
+from core.store.client import RedisClient
+from core.store.jobs import JobStore
+from core.store.operations import OperationsStore
+from core.store.scripts import LuaScripts, load_scripts
+from core.store.tenants import TenantStore
+from core.store.usage import UsageStore
+from core.tenants.api_keys import ApiKey, Credential, api_key_digest
+from core.tenants.cache_policy import TenantCachePolicy
+from core.tenants.limits import Limits
+from core.tenants.tenant import Tenant
+from core.transactions.admission import Admission, AdmissionResult
+from core.transactions.job_update import Change
+from tests.support.ids import SeededIds
+from tests.support.memory_store.stores import memory_stores
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    import pytest
+
+    from core.billing.usage import Usage
+    from core.transactions.job_update import WriteResult
+    from tests.support.memory_store.jobs import MemoryJobStore
+    from tests.support.memory_store.shared_state import MemoryCircuitBreakerStore
+    from tests.support.memory_store.stores import MemoryStores
+    from tests.support.memory_store.tenants import (
+        MemoryOperationsStore,
+        MemoryTenantStore,
+        MemoryUsageStore,
+    )
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support.redis import redis_client
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from core.store.client import RedisClient
+from tests.support.clock import AdjustableClock
+
+BACKENDS: Final = ("memory", "redis")
+
+
+MODEL: Final = "kling/image-to-video"
+
+
+PRICE: Final = MicroUsd(1_260_000)
+
+
+NO_LIMITS: Final = Limits()
+
+
+NO_CACHE_POLICY: Final = TenantCachePolicy()
+
+
+@dataclass(slots=True)
+class StoreHarness:
+    """One gateway's stores."""
+
+    clock: AdjustableClock
+    jobs: JobStore | MemoryJobStore
+    tenants: TenantStore | MemoryTenantStore
+    usage: UsageStore | MemoryUsageStore
+    operations: OperationsStore | MemoryOperationsStore
+    circuit_breakers: CircuitBreakerStore | MemoryCircuitBreakerStore
+    ids: SeededIds = field(default_factory=lambda: SeededIds(Random(1)))
+
+    async def tenant(
+        self,
+        name: str,
+        limits: Limits = NO_LIMITS,
+        cache_policy: TenantCachePolicy = NO_CACHE_POLICY,
+        **more: Any,  # noqa: ANN401 - fields of the tenant
+    ) -> None:
+        """Make a tenant whose key is its own name."""
+        now = self.clock.now()
+        created = await self.tenants.create(
+            Tenant(name, now, limits=limits, cache_policy=cache_policy, **more),
+            ApiKey(api_key_digest(name), name, now),
+        )
+        assert created
+
+    async def set_limits(self, name: str, limits: Limits) -> bool:
+        """Put other limits in force."""
+        before = await self.tenants.load(name)
+        assert before is not None
+        after = replace(before, limits=limits, version=before.version + 1)
+        return await self.tenants.change(before, after)
+
+    async def set_cache_policy(self, name: str, cache_policy: TenantCachePolicy) -> bool:
+        """Let a tenant share otherwise than before."""
+        before = await self.tenants.load(name)
+        assert before is not None
+        after = replace(before, cache_policy=cache_policy, version=before.version + 1)
+        return await self.tenants.change(before, after)
+
+    async def delete_tenant(self, name: str) -> bool:
+        """Delete a tenant."""
+        before = await self.tenants.load(name)
+        assert before is not None
+        version, now = before.version + 1, self.clock.now()
+        after = replace(before, disabled=True, deleted_at=now, version=version)
+        return await self.tenants.delete(before, after)
+
+    def job(self, tenant: str, model: str = MODEL, **changes: Any) -> Job:  # noqa: ANN401 - fields of the record
+        """A job as the service makes it."""
+        now = self.clock.now()
+        plain = Job(self.ids.job_id(now), tenant, model, "1:f", now, now, estimate=PRICE)
+        return replace(plain, **changes)
+
+    async def admit(self, job: Job, **more: Any) -> AdmissionResult:  # noqa: ANN401 - fields of the admission
+        """Take a job in."""
+        entry = TimelineEntry(job.created_at, TimelineKind.ADMISSION, "admitted", JobState.QUEUED)
+        credential = Credential(job.tenant, api_key_digest(job.tenant))
+        return await self.jobs.admit(Admission(credential, job, b"{}", entry, **more))
+
+    async def submit(self, tenant: str, model: str = MODEL, **changes: Any) -> Job:  # noqa: ANN401 - fields of the record
+        """A job that was taken in."""
+        job = self.job(tenant, model, **changes)
+        await self.admit(job)
+        return job
+
+    async def update(
+        self,
+        job_id: str,
+        state: JobState,
+        output: bytes | None = None,
+        **changes: Any,  # noqa: ANN401 - fields of the record
+    ) -> WriteResult:
+        """Store a job's next record."""
+        record = await self.jobs.load(job_id)
+        assert record is not None
+        after = record.job.evolve(self.clock.now(), state=state, **changes)
+        return await self.jobs.store(Change(record.job, after, output=output))
+
+    async def start(self, job_id: str) -> WriteResult:
+        """A worker claims the job for its submit."""
+        return await self.update(job_id, JobState.SUBMITTING, billed=BillingStatus.UNKNOWN)
+
+    async def succeed(
+        self, job_id: str, cost: int | None = None, output: bytes | None = None
+    ) -> WriteResult:
+        """The job ends well; without `cost`, RunComfy will say later what it took."""
+        told = None if cost is None else MicroUsd(cost)
+        follow_up = FollowUp.READ_COST if told is None else None
+        return await self.update(
+            job_id,
+            JobState.SUCCEEDED,
+            output,
+            billed=BillingStatus.YES,
+            cost=told,
+            follow_up=follow_up,
+        )
+
+    async def cancel(self, job_id: str) -> WriteResult:
+        """The job ends without a charge."""
+        return await self.update(
+            job_id, JobState.CANCELLED, billed=BillingStatus.NO, follow_up=None
+        )
+
+    async def usage_of(self, tenant: str) -> Usage:
+        """How a tenant stands now."""
+        return await self.usage.read(tenant, NO_LIMITS, self.clock.now())
+
+
+def memory_harness(clock: AdjustableClock | None = None) -> tuple[StoreHarness, MemoryStores]:
+    """A gateway over a new memory."""
+    clock = clock or AdjustableClock()
+    stores = memory_stores(clock)
+    gateway = StoreHarness(
+        clock, stores.jobs, stores.tenants, stores.usage, stores.operations, stores.circuit_breakers
+    )
+    return gateway, stores
+
+
+def redis_harness(wire: RedisClient, clock: AdjustableClock | None = None) -> StoreHarness:
+    """A gateway over the Redis behind `wire`."""
+    clock = clock or AdjustableClock()
+    scripts = LuaScripts(wire, load_scripts())
+    return StoreHarness(
+        clock=clock,
+        jobs=JobStore(wire, scripts, clock),
+        tenants=TenantStore(wire, scripts, clock),
+        usage=UsageStore(wire),
+        operations=OperationsStore(wire, scripts, clock),
+        circuit_breakers=CircuitBreakerStore(wire, scripts, clock),
+    )
+
+
+@asynccontextmanager
+async def open_harness(backend: str, request: pytest.FixtureRequest) -> AsyncIterator[StoreHarness]:
+    """An empty gateway; Redis is started only where it is asked for."""
+    if backend == "memory":
+        yield memory_harness()[0]
+        return
+    async with redis_client(request.getfixturevalue("redis_flushed")) as wire:
+        yield redis_harness(wire)
+
+
+UNREACHABLE_LIMIT: Final = 10**9
+
+
+EVERY_LIMIT: Final = Limits(
+    requests_per_minute=UNREACHABLE_LIMIT,
+    running=5,
+    waiting=UNREACHABLE_LIMIT,
+    jobs_per_day=UNREACHABLE_LIMIT,
+    jobs_per_month=UNREACHABLE_LIMIT,
+    usd_per_request=MicroUsd(UNREACHABLE_LIMIT),
+    usd_per_day=MicroUsd(10**15),
+    usd_per_month=MicroUsd(10**15),
+    models=("flux/*", "kling/*"),
+)

@@ -1,0 +1,234 @@
+"""A lifecycle whose store, RunComfy and gate do what a test tells them. No sockets, no waiting."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field, replace
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+from core.errors import StoreSilent, StoreUnavailable
+from core.jobs.job import JobRecord
+from core.observability.events import JobTransitioned, OperationalWarning
+from core.transactions.job_update import Change, WriteResult
+from core.webhooks.config import VersionedConfig, WebhookConfig, initial_config
+from tests.support.clock import FakeClock
+from tests.support.ids import SeededIds
+from tests.support.records import POLICY, MidpointRandom, tenant
+from worker.jobs.decisions.transition import DecisionContext
+from worker.jobs.job_processor import JobProcessor
+from worker.jobs.job_writer import JobDependencies
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from datetime import datetime
+
+    from core.jobs.job import Job, Trigger
+    from core.observability.events import Event
+    from core.tenants.tenant import Tenant
+    from worker.jobs.policies import LifecyclePolicy
+    from worker.ports import CancelAnswer, ResultAnswer, StatusAnswer, SubmitAnswer
+
+BODY = b'{"prompt": "a  cat"}'
+
+
+@dataclass
+class StubJobStore:
+    """A job store with one job at most of each id. `away`: it does not answer.
+
+    `silent` holds, for the next calls of `store`, whether a silent one was carried out; None: it
+    answers.
+    """
+
+    records: dict[str, JobRecord] = field(default_factory=dict)
+    due: dict[str, datetime | None] = field(default_factory=dict)
+    changes: list[Change] = field(default_factory=list)
+    polls: int = 0
+    unavailable: bool = False
+    lost_answers: deque[bool | None] = field(default_factory=deque)
+    has_input: bool = True
+    successors: dict[str, Job] = field(default_factory=dict)
+
+    def add(self, job: Job) -> Job:
+        self.records[job.id] = JobRecord(job)
+        self.due[job.id] = job.next_run_at
+        return job
+
+    def job(self, job_id: str = "req_1") -> Job:
+        return self.records[job_id].job
+
+    async def load(self, job_id: str) -> JobRecord | None:
+        self._answer()
+        return self.records.get(job_id)
+
+    async def load_leader(self, job: Job) -> JobRecord | None:
+        self._answer()
+        return self.records.get(job.leader or "")
+
+    async def load_successor(self, job_id: str) -> Job | None:
+        self._answer()
+        return self.successors.get(job_id)
+
+    async def load_input(self, job_id: str) -> bytes | None:
+        self._answer()
+        return BODY if job_id in self.records and self.has_input else None
+
+    async def store(self, change: Change) -> WriteResult:
+        self._answer()
+        carried_out = self.lost_answers.popleft() if self.lost_answers else None
+        if carried_out is None:
+            return self._store(change)
+        if carried_out:
+            self._store(change)
+        raise StoreSilent
+
+    async def reschedule(self, job: Job, next_run_at: datetime, *, polled: bool = False) -> bool:
+        self._answer()
+        if job.id not in self.records or self.job(job.id).version != job.version:
+            return False
+        self.due[job.id] = next_run_at
+        self.polls += polled
+        return True
+
+    def _store(self, change: Change) -> WriteResult:
+        record = self.records.get(change.after.id)
+        if record is None:
+            return WriteResult.NOT_FOUND
+        if record.job.version != change.before.version:
+            return WriteResult.CONFLICT
+        output = change.output or record.output
+        self.records[change.after.id] = JobRecord(change.after, record.polls, output)
+        self.due[change.after.id] = change.after.next_run_at
+        self.changes.append(change)
+        return WriteResult.STORED
+
+    def _answer(self) -> None:
+        if self.unavailable:
+            raise StoreUnavailable
+
+
+@dataclass
+class ScriptedUpstream:
+    """RunComfy as a list of answers per call. `meanwhile` runs while a submit is on its way."""
+
+    submits: deque[SubmitAnswer] = field(default_factory=deque)
+    statuses: deque[StatusAnswer] = field(default_factory=deque)
+    results: deque[ResultAnswer] = field(default_factory=deque)
+    cancels: deque[CancelAnswer] = field(default_factory=deque)
+    during_submit: Callable[[], Awaitable[None]] | None = None
+    calls: list[tuple[str, ...]] = field(default_factory=list)
+    bodies: list[bytes] = field(default_factory=list)
+
+    @property
+    def sent(self) -> int:
+        return len(self.bodies)
+
+    async def submit(self, model_id: str, body: bytes) -> SubmitAnswer:
+        self.calls.append(("submit", model_id))
+        self.bodies.append(body)
+        if self.during_submit is not None:
+            await self.during_submit()
+        return self.submits.popleft()
+
+    async def get_status(self, upstream_id: str) -> StatusAnswer:
+        self.calls.append(("status", upstream_id))
+        return self.statuses.popleft()
+
+    async def get_result(self, upstream_id: str) -> ResultAnswer:
+        self.calls.append(("result", upstream_id))
+        return self.results.popleft()
+
+    async def cancel(self, upstream_id: str) -> CancelAnswer:
+        self.calls.append(("cancel", upstream_id))
+        return self.cancels.popleft()
+
+
+@dataclass
+class StubGate:
+    """A gate that is closed until `until`."""
+
+    reopens_at: datetime | None = None
+    recorded: list[SubmitAnswer] = field(default_factory=list)
+    unavailable: bool = False
+
+    async def blocked_until(self) -> datetime | None:
+        return self.reopens_at
+
+    async def record_result(self, answer: SubmitAnswer) -> None:
+        if self.unavailable:
+            raise StoreUnavailable
+        self.recorded.append(answer)
+
+
+@dataclass
+class StubTenantStore:
+    """The one tenant, or none."""
+
+    tenant: Tenant | None = field(default_factory=tenant)
+
+    async def load(self, name: str) -> Tenant | None:
+        return self.tenant if self.tenant is not None and self.tenant.name == name else None
+
+
+@dataclass
+class StubWebhookConfigs:
+    """What the tenant was created with."""
+
+    tenants: StubTenantStore
+
+    async def load_versioned(self, tenant: str) -> VersionedConfig:
+        found = await self.tenants.load(tenant)
+        return VersionedConfig(
+            WebhookConfig(tenant) if found is None else initial_config(found), "mark"
+        )
+
+
+@dataclass
+class WorkerHarness:
+    """A worker, `worker-a`, and all that it meets."""
+
+    policy: LifecyclePolicy = POLICY
+    jobs: StubJobStore = field(default_factory=StubJobStore)
+    upstream: ScriptedUpstream = field(default_factory=ScriptedUpstream)
+    gate: StubGate = field(default_factory=StubGate)
+    tenants: StubTenantStore = field(default_factory=StubTenantStore)
+    clock: FakeClock = field(default_factory=FakeClock)
+    events: list[Event] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.lifecycle = JobProcessor(
+            JobDependencies(
+                worker_id="worker-a",
+                jobs=self.jobs,
+                tenants=self.tenants,
+                webhook_configs=StubWebhookConfigs(self.tenants),
+                upstream=self.upstream,
+                submit_gate=self.gate,
+                clock=self.clock,
+                ids=SeededIds(Random(1)),
+                emit=self.events.append,
+                decision_context=DecisionContext(self.policy, MidpointRandom()),
+            )
+        )
+
+    async def advance(self, job: Job) -> Job | None:
+        """Put `job` on the shelf, take it on, and say how it stands then."""
+        await self.lifecycle.advance(self.jobs.add(job))
+        return self.now_is(job.id)
+
+    def now_is(self, job_id: str = "req_1") -> Job | None:
+        record = self.jobs.records.get(job_id)
+        return None if record is None else record.job
+
+    def last_change(self, **changes: Any) -> None:  # noqa: ANN401 - fields of the record
+        """Somebody else changes the record."""
+        job = self.jobs.job()
+        self.jobs.add(replace(job, version=job.version + 1, **changes))
+
+    @property
+    def triggers(self) -> list[Trigger]:
+        return [event.trigger for event in self.events if isinstance(event, JobTransitioned)]
+
+    @property
+    def warnings(self) -> list[str]:
+        return [event.code for event in self.events if isinstance(event, OperationalWarning)]

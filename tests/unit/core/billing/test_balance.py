@@ -1,0 +1,73 @@
+"""Names of pauses, and how fast a wallet burns."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from core.billing.balance import AccountBalance, record_balance
+from core.money import MicroUsd
+from core.operations import Pause
+from tests.support.records import HOUR, MINUTE, NOW, SECOND
+
+if TYPE_CHECKING:
+    from datetime import timedelta
+
+USD = 1_000_000
+
+
+def balance_after(*figures: tuple[timedelta, int], minimum: int | None = None) -> AccountBalance:
+    """A wallet after readings, each so long after `NOW`."""
+    wallet = AccountBalance(minimum=None if minimum is None else MicroUsd(minimum))
+    for after, usd in figures:
+        wallet = record_balance(wallet, MicroUsd(usd * USD), NOW + after)
+    return wallet
+
+
+def test_pauses_are_named_as_the_slots_are() -> None:
+    names = [Pause.everything(), Pause.tenant("x"), Pause.model("a/b")]
+    assert [pause.target for pause in names] == ["all", "tenant:x", "model:a/b"]
+
+
+def test_one_reading_tells_no_burn() -> None:
+    wallet = balance_after((0 * SECOND, 100))
+    assert (wallet.balance, wallet.read_at) == (100 * USD, NOW)
+    assert (wallet.burn_per_hour, wallet.time_remaining) == (None, None)
+
+
+def test_two_readings_tell_the_burn_and_how_long_it_lasts() -> None:
+    wallet = balance_after((0 * SECOND, 100), (HOUR, 90))
+    assert wallet.burn_per_hour == 10 * USD
+    assert wallet.time_remaining == 9 * HOUR
+
+
+def test_later_readings_are_smoothed() -> None:
+    wallet = balance_after((0 * SECOND, 100), (HOUR, 90), (2 * HOUR, 70))
+    assert wallet.burn_per_hour == 13 * USD
+
+
+def test_a_top_up_starts_the_burn_anew() -> None:
+    wallet = balance_after((0 * SECOND, 100), (HOUR, 90), (2 * HOUR, 500))
+    assert (wallet.balance, wallet.burn_per_hour) == (500 * USD, None)
+
+
+def test_readings_close_together_change_nothing() -> None:
+    """Over a moment, one charge would look like a fortune an hour."""
+    wallet = balance_after((0 * SECOND, 100), (29 * SECOND, 99))
+    assert wallet == balance_after((0 * SECOND, 100))
+
+
+def test_a_clock_put_back_starts_the_burn_anew() -> None:
+    """The balance would else stand still until the clock had come back to where it was."""
+    wallet = balance_after((0 * SECOND, 100), (2 * HOUR, 90), (HOUR, 80))
+    assert wallet == balance_after((HOUR, 80))
+
+
+def test_an_empty_burn_lasts_for_ever() -> None:
+    assert balance_after((0 * SECOND, 100), (HOUR, 100)).time_remaining is None
+
+
+@pytest.mark.parametrize("after", [MINUTE, HOUR])
+def test_the_floor_stays_whatever_is_read(after: timedelta) -> None:
+    assert balance_after((0 * SECOND, 9), (after, 8), (2 * after, 50), minimum=5).minimum == 5

@@ -1,0 +1,272 @@
+"""Events and overviews as figures: only series that exist, labels within their sets."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, get_args
+
+import pytest
+
+from core.billing.balance import AccountBalance
+from core.billing.settlement import ReservationTotals, SettlementStatus
+from core.circuit_breaker import BreakerReason, BreakerState, CircuitBreaker
+from core.jobs.job import JobState, Trigger
+from core.money import MicroUsd
+from core.observability.event_metrics import LabelLimiter, MetricSample, metric_samples
+from core.observability.events import (
+    BatchAdmitted,
+    BatchCompleted,
+    CacheLookup,
+    CircuitBreakerTransitioned,
+    CostSaved,
+    CostSettled,
+    DeliveryAttempted,
+    EndpointDisabled,
+    Event,
+    JobAdmitted,
+    JobPolled,
+    JobTransitioned,
+    OperationalWarning,
+    RedisAnswered,
+    RedisDisconnected,
+    RedisReconnected,
+    RequestServed,
+    SubmitAnswered,
+    UpstreamCalled,
+)
+from core.observability.gateway_state import (
+    ConcurrencyState,
+    DeliveryBacklog,
+    Dependencies,
+    GatewayState,
+    OpenJobsState,
+    RedisHealth,
+    TenantState,
+    WindowState,
+)
+from core.observability.metric_definitions import (
+    DEFINITIONS_BY_NAME,
+    METRIC_DEFINITIONS,
+    MetricKind,
+    MetricSource,
+)
+from core.observability.metric_labels import OTHER, Label
+from core.observability.state_metrics import gauges
+from core.tenants.cache_policy import CacheStatus
+from core.tenants.limits import GlobalLimits, Window
+from core.webhooks.delivery import DeliveryState
+from core.webhooks.endpoint import DisabledReason
+from tests.support.records import NOW
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+SECOND = timedelta(seconds=1)
+CREDENTIALS = ("demo", "a/model")
+MOVED = JobTransitioned(
+    "req_1", *CREDENTIALS, Trigger.COLLECTED, JobState.COLLECTING, JobState.SUCCEEDED, SECOND
+)
+
+# An event -> what it adds up to.
+SAMPLES_OF: dict[Event, list[MetricSample]] = {
+    JobAdmitted("req_1", *CREDENTIALS, MicroUsd(630_000)): [
+        MetricSample("gateway_jobs_admitted_total", CREDENTIALS),
+        MetricSample("gateway_cost_reserved_usd_total", CREDENTIALS, 0.63),
+    ],
+    JobAdmitted("req_1", *CREDENTIALS, None): [
+        MetricSample("gateway_jobs_admitted_total", CREDENTIALS)
+    ],
+    CacheLookup("req_1", *CREDENTIALS, CacheStatus.HIT): [
+        MetricSample("gateway_cache_requests_total", ("hit",))
+    ],
+    CostSaved("req_1", *CREDENTIALS, MicroUsd(630_000)): [
+        MetricSample("gateway_cost_saved_usd_total", CREDENTIALS, 0.63)
+    ],
+    BatchAdmitted("bat_1", "demo", 3, 2): [MetricSample("gateway_batches_total", ("admitted",))],
+    BatchCompleted("bat_1", "demo", 1, 1, 0, SECOND, 1): [
+        MetricSample("gateway_batches_total", ("ended",))
+    ],
+    replace(MOVED, trigger=Trigger.ACCEPTED, before=JobState.SUBMITTING, after=JobState.RUNNING): [
+        MetricSample("gateway_job_transitions_total", ("accepted",)),
+        MetricSample("gateway_job_start_delay_seconds", (), 1),
+    ],
+    replace(MOVED, age=9 * SECOND, run_duration=7 * SECOND, detection_lag=SECOND): [
+        MetricSample("gateway_job_transitions_total", ("collected",)),
+        MetricSample("gateway_jobs_ended_total", (*CREDENTIALS, "succeeded")),
+        MetricSample("gateway_job_duration_seconds", ("succeeded",), 9),
+        MetricSample("gateway_job_run_duration_seconds", ("a/model",), 7),
+        MetricSample("gateway_detection_lag_seconds", ("a/model",), 1),
+        MetricSample("gateway_job_overhead_seconds", (), 3),
+    ],
+    JobPolled("req_1", *CREDENTIALS, "running"): [
+        MetricSample("gateway_polls_total", ("a/model", "running"))
+    ],
+    CostSettled("req_1", *CREDENTIALS, SettlementStatus.SPENT, MicroUsd(500_000)): [
+        MetricSample("gateway_cost_settled_usd_total", (*CREDENTIALS, "spent"), 0.5)
+    ],
+    SubmitAnswered("req_1", *CREDENTIALS, Trigger.NO_ANSWER, None, None): [
+        MetricSample("gateway_upstream_submits_total", ("no_answer",))
+    ],
+    UpstreamCalled("status", "ok", 200, SECOND): [
+        MetricSample("gateway_upstream_call_duration_seconds", ("status", "ok"), 1)
+    ],
+    DeliveryAttempted("msg_1", "req_1", "demo", 1, "timeout", None, SECOND): [
+        MetricSample("gateway_delivery_attempt_duration_seconds", ("timeout",), 1),
+        MetricSample("gateway_deliveries_ended_total", ("demo", "delivered"), 0),
+        MetricSample("gateway_deliveries_ended_total", ("demo", "failed"), 0),
+        MetricSample("gateway_deliveries_ended_total", ("demo", "held"), 0),
+    ],
+    EndpointDisabled("demo", "end_1", DisabledReason.GONE): [
+        MetricSample("gateway_endpoints_disabled_total", ("gone",))
+    ],
+    DeliveryAttempted(
+        "msg_1", "req_1", "demo", 1, "delivered", 200, SECOND, DeliveryState.DELIVERED, 2 * SECOND
+    ): [
+        MetricSample("gateway_delivery_attempt_duration_seconds", ("delivered",), 1),
+        MetricSample("gateway_deliveries_ended_total", ("demo", "delivered")),
+        MetricSample("gateway_deliveries_ended_total", ("demo", "failed"), 0),
+        MetricSample("gateway_deliveries_ended_total", ("demo", "held"), 0),
+        MetricSample("gateway_delivery_lag_seconds", (), 2),
+    ],
+    RequestServed("x_1", "GET", "/v1/x", 200, 9 * SECOND, wait_duration=8 * SECOND): [
+        MetricSample("gateway_http_requests_total", ("/v1/x", "GET", "200")),
+        MetricSample("gateway_http_request_duration_seconds", ("/v1/x",), 1),
+    ],
+    RequestServed("x_1", "GET", "/readyz", 200, SECOND): [
+        MetricSample("gateway_http_requests_total", ("/readyz", "GET", "200")),
+        MetricSample("gateway_http_request_duration_seconds", ("/readyz",), 1),
+    ],
+    CircuitBreakerTransitioned(
+        BreakerState.CLOSED, BreakerState.OPEN, BreakerReason.FAILING, None
+    ): [MetricSample("gateway_circuit_breaker_transitions_total", ("open",))],
+    RedisAnswered(SECOND): [MetricSample("gateway_redis_round_trip_duration_seconds", (), 1)],
+    RedisDisconnected("away"): [
+        MetricSample("gateway_redis_up", (), 0),
+        MetricSample("gateway_redis_disconnects_total"),
+    ],
+    RedisReconnected(SECOND): [MetricSample("gateway_redis_up", (), 1)],
+    OperationalWarning("job_step_failed", ""): [
+        MetricSample("gateway_warnings_total", ("job_step_failed",))
+    ],
+}
+
+FULL_STATE = GatewayState(
+    NOW,
+    SECOND,
+    OpenJobsState({JobState.QUEUED: 3}, NOW - 5 * SECOND, None, 1),
+    ConcurrencyState(2, {"a/model": 2}, GlobalLimits(running=9, models=(("a/model", 4),)), 1),
+    (
+        TenantState(
+            "demo",
+            running=2,
+            waiting=3,
+            slot_limit=4,
+            windows=(
+                WindowState(
+                    Window.DAY,
+                    5,
+                    ReservationTotals(3_000_000, 1_000_000, 500_000),
+                    MicroUsd(4_000_000),
+                    MicroUsd(250_000),
+                ),
+            ),
+            disabled_reasons=(DisabledReason.GONE, DisabledReason.GONE, DisabledReason.FAILING),
+        ),
+    ),
+    DeliveryBacklog(7, 2, 1, 3, 1, NOW - 4 * SECOND),
+    Dependencies(
+        AccountBalance(MicroUsd(9_000_000), NOW, MicroUsd(1_000_000), MicroUsd(2_000_000)),
+        CircuitBreaker(state=BreakerState.HALF_OPEN, reason=BreakerReason.FAILING),
+        NOW,
+        2,
+        1,
+    ),
+    RedisHealth(1, 2, 3, 4, 5, 6, aof=True, aof_write_ok=False, uptime=SECOND),
+)
+
+
+@pytest.mark.parametrize("event", SAMPLES_OF, ids=lambda event: type(event).__name__)
+def test_what_an_event_says(event: Event) -> None:
+    assert list(metric_samples(event)) == SAMPLES_OF[event]
+
+
+def test_every_event_is_counted_or_left_out_on_purpose() -> None:
+    counted = {type(event) for event in SAMPLES_OF}
+    assert {kind.__name__ for kind in get_args(Event)} - {k.__name__ for k in counted} == {
+        "AdminAction",  # the audit log has it
+        "JobDeleted",  # its call is counted, and its line tells which
+        "AccountBalanceRead",  # read from the store with the other levels
+    }
+
+
+def test_an_end_is_told_once_and_a_clock_that_is_behind_makes_no_negative_lag() -> None:
+    after_the_end = replace(MOVED, before=JobState.SUCCEEDED)
+    assert [sample.metric for sample in metric_samples(after_the_end)] == [
+        "gateway_job_transitions_total"
+    ]
+    behind = replace(MOVED, detection_lag=-SECOND)
+    assert MetricSample("gateway_detection_lag_seconds", ("a/model",), 0) in list(
+        metric_samples(behind)
+    )
+
+
+def _check(told: Iterable[MetricSample], kinds: set[MetricSource]) -> None:
+    for sample in told:
+        series = DEFINITIONS_BY_NAME[sample.metric]
+        assert series.source in kinds
+        assert len(sample.labels) == len(series.labels)
+        for label, value in zip(series.labels, sample.labels, strict=True):
+            assert not label.values or value in label.values, (series.name, label.name, value)
+
+
+def test_events_and_overviews_tell_of_series_that_exist() -> None:
+    events = {MetricSource.BOTH, MetricSource.SERVICE, MetricSource.WORKER}
+    for event in SAMPLES_OF:
+        _check(metric_samples(event), events)
+    _check(gauges(FULL_STATE), {MetricSource.REDIS})
+
+
+def test_an_overview_says_all_that_the_catalogue_promises() -> None:
+    promised = {series.name for series in METRIC_DEFINITIONS if series.source is MetricSource.REDIS}
+    assert {level.metric for level in gauges(FULL_STATE)} == promised
+
+
+def test_levels() -> None:
+    told = {(level.metric, level.labels): level.value for level in gauges(FULL_STATE)}
+    assert told["gateway_oldest_unsubmitted_job_age_seconds", ()] == 5
+    assert told["gateway_oldest_in_doubt_job_age_seconds", ()] == 0
+    assert told["gateway_oldest_due_delivery_age_seconds", ()] == 4
+    reasons = ("gone", "failing", "by_owner")
+    assert [told["gateway_disabled_endpoints", (why,)] for why in reasons] == [2, 1, 0]
+    assert told["gateway_tenant_cost_usd", ("demo", "day", "held")] == 1.5
+    assert told["gateway_tenant_cost_usd", ("demo", "day", "saved")] == 0.25
+    assert told["gateway_tenant_budget_remaining_usd", ("demo", "day")] == 1.5
+    assert told["gateway_circuit_breaker_state", ("probing",)] == 1
+    assert told["gateway_circuit_breaker_open", ("failing",)] == 1
+    assert told["gateway_circuit_breaker_open", ("account_refused",)] == 0
+    assert told["gateway_redis_aof_last_write_ok", ()] == 0
+
+
+def test_what_is_not_known_is_left_out() -> None:
+    told = {level.metric for level in gauges(GatewayState(NOW))}
+    unlimited = {"gateway_slots_limit", "gateway_account_balance_usd", "gateway_redis_aof_enabled"}
+    assert not told & unlimited
+
+
+def test_labels_keep_to_their_sets() -> None:
+    book = LabelLimiter({"tenant": 2})
+    tenant, call = Label("tenant", max_values=9), Label("call", frozenset({"submit"}))
+    assert [book.limit(tenant, name) for name in ("a", "b", "c", "a")] == ["a", "b", OTHER, "a"]
+    assert [book.limit(call, name) for name in ("submit", "dance")] == ["submit", OTHER]
+
+
+@pytest.mark.parametrize("series", METRIC_DEFINITIONS, ids=lambda series: series.name)
+def test_names_follow_the_conventions(series: object) -> None:
+    one = DEFINITIONS_BY_NAME[getattr(series, "name", "")]
+    assert one.name.startswith("gateway_")
+    assert one.name.endswith("_total") == (one.kind is MetricKind.COUNTER)
+    assert bool(one.buckets) == (one.kind is MetricKind.HISTOGRAM)
+    assert list(one.buckets) == sorted(set(one.buckets))
+    assert one.help.endswith(".")
+    assert all(bool(label.values) != bool(label.max_values) for label in one.labels)

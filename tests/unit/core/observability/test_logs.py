@@ -1,0 +1,163 @@
+"""Log lines: one JSON object each, every event has a word, no secret gets through."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+from datetime import timedelta
+from typing import TYPE_CHECKING, get_args
+
+import pytest
+
+from core.observability.events import Event, OperationalWarning, RequestServed, UpstreamCalled
+from core.observability.log_context import LogContext, bind_log_context
+from core.observability.logs import LOG_LINES, configure_logging, redact
+from core.settings import LogFormat, LogLevel
+from core.tenants.api_keys import build_api_key
+from core.webhooks.secrets import encode_webhook_secret
+from tests.support.traces import NOT_SAMPLED, SAMPLED, TRACE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+KEY = build_api_key("video-team", b"k" * 32)
+SECRET = encode_webhook_secret(b"s" * 32)
+
+
+@pytest.fixture(autouse=True)
+def _root_logger_as_it_was() -> Iterator[None]:
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:], root.level = handlers, level
+
+
+def test_every_event_has_a_word_that_stays() -> None:
+    words = """
+    account_balance_read admin_action batch_admitted batch_completed cache_lookup
+    circuit_breaker_transitioned cost_saved cost_settled delivery_attempted endpoint_disabled
+    job_admitted job_deleted job_polled job_transitioned operational_warning redis_answered
+    redis_disconnected redis_reconnected request_served submit_answered upstream_called
+    """
+    assert set(LOG_LINES) == set(get_args(Event))
+    assert sorted(word for word, _ in LOG_LINES.values()) == words.split()
+
+
+def test_an_event_is_one_json_line_without_its_empty_fields() -> None:
+    stream = io.StringIO()
+    emit = configure_logging(LogFormat.JSON, LogLevel.INFO, stream)
+
+    emit(RequestServed("r_1", "GET", "/healthz", 200, timedelta(milliseconds=2)))
+
+    (line,) = stream.getvalue().splitlines()
+    read = json.loads(line)
+    assert read.pop("timestamp").endswith("Z")
+    assert read == {
+        "event": "request_served",
+        "level": "info",
+        "request_id": "r_1",
+        "method": "GET",
+        "route": "/healthz",
+        "status": 200,
+        "duration": 0.002,
+    }
+
+
+def line_of(event: Event) -> dict[str, object]:
+    """What is written of an event."""
+    stream = io.StringIO()
+    configure_logging(LogFormat.JSON, LogLevel.DEBUG, stream)(event)
+    line: dict[str, object] = json.loads(stream.getvalue())
+    return line
+
+
+def test_a_line_names_its_trace_and_not_its_span() -> None:
+    served = RequestServed(
+        "r", "GET", "/", 200, timedelta(), trace=SAMPLED, caller_trace=NOT_SAMPLED
+    )
+    line = line_of(served)
+    assert line["trace_id"] == TRACE
+    assert {"trace", "caller_trace"}.isdisjoint(line)
+
+
+def test_a_line_names_the_job_that_its_event_knows_nothing_of() -> None:
+    called = UpstreamCalled("status", "ok", 200, timedelta())
+    with bind_log_context(LogContext("acme", "req_1", SAMPLED)):
+        line = line_of(called)
+    assert (line["tenant"], line["job_id"], line["trace_id"]) == ("acme", "req_1", TRACE)
+    assert {"tenant", "job_id", "trace_id"}.isdisjoint(line_of(called))
+
+
+def test_the_exception_behind_a_trouble_is_in_its_line() -> None:
+    stream = io.StringIO()
+    emit = configure_logging(LogFormat.JSON, LogLevel.INFO, stream)
+
+    emit(OperationalWarning("defect", "ValueError", error=ValueError("odd")))
+
+    read = json.loads(stream.getvalue())
+    assert read["code"] == "defect"
+    assert read["exception"].endswith("ValueError: odd")
+
+
+def test_a_level_hides_what_is_below_it() -> None:
+    stream = io.StringIO()
+    emit = configure_logging(LogFormat.JSON, LogLevel.ERROR, stream)
+
+    emit(OperationalWarning("odd", "something"))
+    logging.getLogger("library").warning("quiet")
+
+    assert stream.getvalue() == ""
+
+
+def test_a_library_s_traceback_is_one_json_line_without_secrets() -> None:
+    stream = io.StringIO()
+    configure_logging(LogFormat.JSON, LogLevel.INFO, stream)
+
+    def fail() -> None:
+        raise RuntimeError(f"sent {KEY} and Bearer abc.def and {SECRET}")
+
+    try:
+        fail()
+    except RuntimeError:
+        logging.getLogger("library").exception("broke with %s", KEY)
+
+    (line,) = stream.getvalue().splitlines()
+    read = json.loads(line)
+    assert read["event"] == "broke with rcg_video-team_***"
+    assert "RuntimeError: sent rcg_video-team_*** and Bearer *** and whsec_***" in read["exception"]
+
+
+def test_a_terminal_gets_readable_lines_without_secrets() -> None:
+    stream = io.StringIO()
+    emit = configure_logging(LogFormat.CONSOLE, LogLevel.INFO, stream)
+
+    emit(OperationalWarning("odd", f"somebody sent {KEY}"))
+
+    assert "operational_warning" in stream.getvalue()
+    assert KEY not in stream.getvalue()
+
+
+def test_auto_is_json_where_nobody_watches() -> None:
+    stream = io.StringIO()
+    configure_logging(LogFormat.AUTO, LogLevel.INFO, stream)(OperationalWarning("odd", "x"))
+    assert json.loads(stream.getvalue())["code"] == "odd"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        (KEY, "rcg_video-team_***"),
+        (KEY[:40], "rcg_video-team_***"),
+        (SECRET, "whsec_***"),
+        ("authorization: bearer xyz", "authorization: bearer ***"),
+        ("Basic dXNlcjpwYXNz", "Basic ***"),
+        ("redis://:hunter2@cache:6379/0", "redis://***@cache:6379/0"),
+        ("rediss://user:hunter2@cache", "rediss://***@cache"),
+        ("https://user:pass@host/x", "https://***@host/x"),
+        ("https://host/x?y=z", "https://host/x?y=z"),
+        ("nothing to hide", "nothing to hide"),
+    ],
+)
+def test_secrets_are_blotted_out(text: str, shown: str) -> None:
+    assert redact(text) == shown

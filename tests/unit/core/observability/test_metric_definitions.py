@@ -1,0 +1,30 @@
+"""Every word that a `OperationalWarning` is told with has its place among the labels."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from core.observability.metric_labels import UPSTREAM_CALLS, WARNINGS
+
+ROOT = Path(__file__).parents[4]
+_LITERAL = re.compile(r'OperationalWarning\(\s*(?:code=)?"([a-z_]+)"')
+_CALL = re.compile(r'(?:ApiCall\(|self\._build_(?:get|post|call)\()"([a-z_]+)"')
+_KEYWORD = re.compile(r'(?:PeriodicTask\(\s*"|name=")([a-z_]+)"')
+
+
+def sources(*parts: str) -> str:
+    files = [path for part in parts for path in (ROOT / part).rglob("*.py")]
+    return "\n".join(path.read_text(encoding="utf-8") for path in files)
+
+
+def test_every_trouble_has_its_label() -> None:
+    told = set(_LITERAL.findall(sources("core", "service", "worker")))
+    # The worker's loops and chores tell of their failures under their own names.
+    told |= {f"{name}_failed" for name in _KEYWORD.findall(sources("worker"))}
+    assert told - set(WARNINGS) == set()
+    assert "job_step_failed" in told
+
+
+def test_every_call_to_runcomfy_has_its_label() -> None:
+    assert sorted(set(_CALL.findall(sources("worker")))) == sorted(UPSTREAM_CALLS)

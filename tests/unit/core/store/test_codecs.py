@@ -1,0 +1,106 @@
+"""Records survive the wire unchanged, and older and newer gateways read each other's."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import orjson
+import pytest
+from pydantic import ValidationError
+
+from core.circuit_breaker import BreakerPolicy, CircuitBreaker
+from core.jobs.job import BillingStatus, JobState
+from core.store.codecs import (
+    API_KEY_CODEC,
+    CIRCUIT_BREAKER_CODEC,
+    DELIVERY_ATTEMPT_CODEC,
+    DELIVERY_CODEC,
+    JOB_CODEC,
+    TENANT_CODEC,
+    Codec,
+)
+from core.tenants.api_keys import ApiKey, Scope
+from core.tenants.cache_policy import CacheMode, TenantCachePolicy
+from core.tenants.tenant import DoubtPolicy, Tenant
+from core.webhooks.delivery import Delivery, DeliveryAttempt
+from tests.support.records import NOW, delivery, job
+
+SECRETS = ("whsec_one", "whsec_two")
+SAMPLES: tuple[tuple[Codec[Any], Any], ...] = (
+    (DELIVERY_CODEC, delivery()),
+    (
+        DELIVERY_CODEC,
+        delivery(next_attempt_at=None, attempts=12, last_outcome="gone", finished_at=NOW),
+    ),
+    (DELIVERY_ATTEMPT_CODEC, DeliveryAttempt(NOW, 3, "timeout", 20_000, None, "ünïcode")),
+    (TENANT_CODEC, Tenant("ada", NOW, "https://a.test/", SECRETS, doubt=DoubtPolicy.RESEND)),
+    (TENANT_CODEC, Tenant("bob", NOW, disabled=True)),
+    (
+        TENANT_CODEC,
+        Tenant("cyd", NOW, cache_policy=TenantCachePolicy(CacheMode.USE, timedelta(seconds=90))),
+    ),
+    (
+        TENANT_CODEC,
+        Tenant("dan", NOW, cache_policy=TenantCachePolicy(idempotency_required=True, promote=True)),
+    ),
+    (API_KEY_CODEC, ApiKey("d" * 64, "ada", NOW, frozenset({Scope.READ}), NOW)),
+    (API_KEY_CODEC, ApiKey("d" * 64, "ada", NOW, frozenset())),
+    (CIRCUIT_BREAKER_CODEC, CircuitBreaker()),
+    (CIRCUIT_BREAKER_CODEC, CircuitBreaker().record_account_refusal("402", NOW, BreakerPolicy())),
+    (
+        CIRCUIT_BREAKER_CODEC,
+        CircuitBreaker().record_throttle(timedelta(seconds=3), NOW, BreakerPolicy()),
+    ),
+)
+
+
+@pytest.mark.parametrize(("codec", "value"), SAMPLES)
+def test_each_kind_of_record_is_read_as_it_was_written(codec: Codec[Any], value: object) -> None:
+    assert codec.decode(codec.encode(value)) == value
+
+
+def test_defaults_are_left_out() -> None:
+    document = orjson.loads(JOB_CODEC.encode(job()))
+    assert set(document) == {
+        "id",
+        "tenant",
+        "model_id",
+        "fingerprint",
+        "created_at",
+        "updated_at",
+    }
+
+
+def test_a_record_of_an_older_gateway_reads_with_defaults() -> None:
+    """Fields that came later are absent in it."""
+    bare = orjson.loads(JOB_CODEC.encode(job(JobState.RUNNING)))
+    del bare["billed"]
+    assert JOB_CODEC.decode(orjson.dumps(bare)).billed is BillingStatus.NO
+
+
+def test_a_record_of_a_newer_gateway_reads_without_what_is_not_known_here() -> None:
+    document = orjson.loads(JOB_CODEC.encode(job())) | {"a_later_field": {"x": [1]}}
+    assert JOB_CODEC.decode(orjson.dumps(document)) == job()
+
+
+@pytest.mark.parametrize(
+    "document",
+    [b"", b"{}", b"null", b"[]", b'{"id": "req_1"}', JOB_CODEC.encode(job())[:-1]],
+)
+def test_what_is_no_record_is_refused(document: bytes) -> None:
+    with pytest.raises(ValidationError):
+        JOB_CODEC.decode(document)
+
+
+def test_a_state_that_nobody_knows_is_refused_and_not_guessed() -> None:
+    document = orjson.loads(JOB_CODEC.encode(job())) | {"state": "dreaming"}
+    with pytest.raises(ValidationError, match="state"):
+        JOB_CODEC.decode(orjson.dumps(document))
+
+
+def test_an_instant_keeps_its_microseconds_and_its_zone() -> None:
+    odd = NOW + timedelta(microseconds=1)
+    read: Delivery = DELIVERY_CODEC.decode(DELIVERY_CODEC.encode(delivery(created_at=odd)))
+    assert read.created_at == odd
+    assert read.created_at.tzinfo is not None

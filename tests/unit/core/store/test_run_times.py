@@ -1,0 +1,81 @@
+"""The process's copy of run times: what it reads, and how it takes an outage."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from core.errors import StoreUnavailable
+from core.jobs.run_times import RunHistory
+from core.observability.events import OperationalWarning
+from core.store.run_times import RunTimeCache
+from tests.support.clock import FakeClock
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from core.observability.events import Event
+
+EVERY = timedelta(seconds=5)
+
+
+class CountingRunTimes:
+    """One run a model and count; tells what was asked for."""
+
+    def __init__(self) -> None:
+        self.now: dict[str, int] = {}
+        self.loaded: list[list[str]] = []
+        self.error: Exception | None = None
+
+    async def load_counts(self) -> Mapping[str, int]:
+        if self.error is not None:
+            raise self.error
+        return dict(self.now)
+
+    async def load(self, models: Iterable[str]) -> Mapping[str, RunHistory]:
+        names = list(models)
+        self.loaded.append(names)
+        return {
+            name: RunHistory.from_newest_first([timedelta(seconds=self.now[name])])
+            for name in names
+        }
+
+
+async def test_only_models_with_news_are_read_again() -> None:
+    store = CountingRunTimes()
+    shelf = RunTimeCache(store, FakeClock(), lambda _: None)
+    store.now = {"a": 1, "b": 1}
+    await shelf.refresh()
+    store.now = {"a": 1, "b": 2}
+    await shelf.refresh()
+
+    assert store.loaded == [["a", "b"], ["b"]]
+    assert shelf.get("b").times == (timedelta(seconds=2),)
+    assert shelf.get("unknown").times == ()
+
+
+async def test_an_outage_keeps_what_is_known_and_a_defect_is_told() -> None:
+    store, clock = CountingRunTimes(), FakeClock()
+    events: list[Event] = []
+    shelf = RunTimeCache(store, clock, events.append)
+    store.now = {"a": 1}
+    keeping = asyncio.create_task(shelf.refresh_forever(EVERY))
+    await clock.advance(EVERY)
+    store.error = StoreUnavailable()
+    await clock.advance(EVERY)
+    assert events == []
+    store.error = ValueError("foreign data")
+    await clock.advance(EVERY)
+    store.error = None
+    store.now = {"a": 7}
+    await clock.advance(EVERY)
+
+    assert shelf.get("a").times == (timedelta(seconds=7),)
+    assert [event.code for event in events if isinstance(event, OperationalWarning)] == [
+        "run_times_invalid"
+    ]
+    keeping.cancel()
+    with suppress(asyncio.CancelledError):
+        await keeping

@@ -1,0 +1,155 @@
+"""When submits stop, for how long, and what lets them go on."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from core.circuit_breaker import BreakerPolicy, BreakerReason, BreakerState, CircuitBreaker
+from tests.support.records import MINUTE, NOW, SECOND, at
+
+S, R = BreakerState, BreakerReason
+POLICY = BreakerPolicy(failure_threshold=3)
+CLOSED = CircuitBreaker()
+REFUSED = CLOSED.record_account_refusal("401", NOW, POLICY)
+
+
+def after_failures(breaker: CircuitBreaker, times: int) -> CircuitBreaker:
+    for _ in range(times):
+        breaker = breaker.record_failure("timeout", NOW, POLICY)
+    return breaker
+
+
+def test_at_first_it_is_closed() -> None:
+    assert CLOSED.blocked_until(NOW) is None
+    assert CLOSED.record_success() is CLOSED
+
+
+def test_a_refused_account_opens_at_once() -> None:
+    assert REFUSED.state is S.OPEN
+    assert (REFUSED.reason, REFUSED.detail, REFUSED.opened_at) == (R.ACCOUNT_REFUSED, "401", NOW)
+    assert REFUSED.blocked_until(NOW) == REFUSED.retry_at == at(15)
+
+
+def test_failures_open_when_they_come_in_a_row() -> None:
+    assert after_failures(CLOSED, 2).state is S.CLOSED
+    assert after_failures(CLOSED, 3).state is S.OPEN
+    assert after_failures(CLOSED, 3).reason is R.FAILING
+    assert after_failures(after_failures(CLOSED, 2).record_success(), 2).state is S.CLOSED
+
+
+def test_when_its_time_has_come_one_may_try() -> None:
+    assert REFUSED.blocked_until(at(14.9)) == at(15)
+    assert REFUSED.blocked_until(at(15)) is None
+    probing = REFUSED.start_probe(at(15), POLICY)
+    assert probing.state is S.HALF_OPEN
+    assert probing.blocked_until(at(16)) == at(15 + 45)
+    assert probing.blocked_until(at(15 + 45)) is None
+
+
+def test_a_probe_that_fails_doubles_the_pause_up_to_the_longest() -> None:
+    breaker, now, pauses = REFUSED, NOW, []
+    for _ in range(8):
+        assert breaker.retry_at is not None
+        pauses.append((breaker.retry_at - now) / SECOND)
+        now = breaker.retry_at
+        breaker = breaker.start_probe(now, POLICY).record_failure("timeout", now, POLICY)
+    assert pauses == [15, 30, 60, 120, 240, 300, 300, 300]
+    assert breaker.opened_at == NOW
+
+
+def test_one_failed_probe_is_enough() -> None:
+    again = (
+        after_failures(CLOSED, 3)
+        .start_probe(at(15), POLICY)
+        .record_failure("timeout", at(20), POLICY)
+    )
+    assert (again.state, again.blocked_until(at(20))) == (S.OPEN, at(50))
+
+
+@pytest.mark.parametrize("opened", [REFUSED, after_failures(CLOSED, 3)], ids=["refused", "failing"])
+def test_submits_that_left_before_the_opening_add_nothing(opened: CircuitBreaker) -> None:
+    assert after_failures(opened, 10) == opened
+    if opened.reason is R.ACCOUNT_REFUSED:
+        assert opened.record_account_refusal("401 again", at(1), POLICY) == opened
+
+
+def test_a_refusal_is_told_though_it_was_failing_before() -> None:
+    told = after_failures(CLOSED, 3).record_account_refusal("403", at(1), POLICY)
+    assert (told.reason, told.detail, told.opened_at) == (R.ACCOUNT_REFUSED, "403", NOW)
+
+
+@pytest.mark.parametrize(
+    "state", [REFUSED, REFUSED.start_probe(at(15), POLICY), after_failures(CLOSED, 2)]
+)
+def test_a_success_forgets_everything(state: CircuitBreaker) -> None:
+    assert state.record_success() == CircuitBreaker(version=state.version + 1)
+    pause = state.record_success().record_account_refusal("401", at(60), POLICY).retry_at
+    assert pause == at(75)
+
+
+def test_a_429_makes_all_wait_as_long_as_it_says() -> None:
+    slow = CLOSED.record_throttle(20 * SECOND, NOW, POLICY)
+    assert slow.state is S.CLOSED
+    assert slow.blocked_until(at(19.9)) == at(20)
+    assert slow.blocked_until(at(20)) is None
+
+
+def test_further_429_double_the_pause_that_none_named() -> None:
+    breaker, now, pauses = CLOSED, NOW, []
+    for _ in range(10):
+        breaker = breaker.record_throttle(None, now, POLICY)
+        assert breaker.throttled_until is not None
+        pauses.append((breaker.throttled_until - now) / SECOND)
+        now = breaker.throttled_until
+    assert pauses == [2, 4, 8, 16, 32, 64, 128, 256, 300, 300]
+    assert (
+        breaker.record_success().record_throttle(None, now, POLICY).throttled_until
+        == now + 2 * SECOND
+    )
+
+
+def test_many_429_at_once_are_one() -> None:
+    breaker = CLOSED
+    for _ in range(10):
+        breaker = breaker.record_throttle(None, NOW, POLICY)
+    assert (breaker.consecutive_throttles, breaker.throttled_until) == (1, at(2))
+
+
+def test_a_shorter_pause_never_cuts_a_longer_one() -> None:
+    slow = CLOSED.record_throttle(MINUTE, NOW, POLICY).record_throttle(SECOND, at(1), POLICY)
+    assert slow.throttled_until == at(60)
+    assert slow.record_throttle(2 * MINUTE, at(2), POLICY).throttled_until == at(122)
+
+
+def test_a_success_on_the_way_does_not_end_a_pause_that_runcomfy_asked_for() -> None:
+    slow = CLOSED.record_throttle(MINUTE, NOW, POLICY).record_success()
+    assert slow.blocked_until(at(1)) == at(60)
+    assert slow.consecutive_throttles == 0
+    assert slow.record_success() is slow
+
+
+def test_both_pauses_hold() -> None:
+    both = REFUSED.record_throttle(MINUTE, NOW, POLICY)
+    assert both.blocked_until(at(20)) == at(60)
+    shorter = REFUSED.record_throttle(SECOND, NOW, POLICY)
+    assert shorter.blocked_until(at(5)) == at(15)
+
+
+def test_every_change_is_one_version_on() -> None:
+    steps = [
+        REFUSED.start_probe(NOW, POLICY),
+        REFUSED.record_success(),
+        after_failures(CLOSED, 1),
+        CLOSED.record_throttle(None, NOW, POLICY),
+    ]
+    versions = [REFUSED.version, REFUSED.version, 0, 0]
+    assert [step.version for step in steps] == [version + 1 for version in versions]
+
+
+def test_the_numbers_that_operators_are_told() -> None:
+    policy = BreakerPolicy()
+    assert policy.failure_threshold == 5
+    assert (policy.initial_pause, policy.max_pause) == (15 * SECOND, 5 * MINUTE)
+    assert policy.probe_timeout > timedelta(seconds=30)

@@ -1,0 +1,53 @@
+"""What a change is asked to carry, and how long its end is kept."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from core.errors import IllegalTransition
+from core.jobs.job import TRANSITIONS, JobState, Trigger
+from core.retention import RETENTION
+from core.transactions.job_update import Change, WriteResult
+from tests.support.records import NOW, SECOND, job
+from worker.webhooks.retry_schedule import SchedulePolicy
+
+LATER = NOW + SECOND
+
+
+def test_a_result_outlives_the_last_callback_by_a_day() -> None:
+    assert timedelta(days=7) == RETENTION
+    assert SchedulePolicy().max_duration + timedelta(days=1) < RETENTION
+
+
+def test_a_bare_change_carries_nothing_and_wakes_nobody() -> None:
+    before = job()
+    change = Change(before=before, after=before.evolve(LATER))
+    assert (change.entries, change.output, change.deliveries, change.wake_worker) == (
+        (),
+        None,
+        (),
+        False,
+    )
+
+
+def test_the_outcomes_are_the_words_that_the_store_answers() -> None:
+    words = (
+        "stored conflict no_slot not_found has_followers successor_conflict other_leader "
+        "over_budget webhook_config_changed"
+    )
+    assert set(WriteResult) == set(words.split())
+
+
+@pytest.mark.parametrize("state", JobState)
+@pytest.mark.parametrize("fact", Trigger)
+def test_each_fact_moves_one_version_on_or_is_refused(state: JobState, fact: Trigger) -> None:
+    before = job(state)
+    if before.can(fact):
+        after = before.transition(fact, LATER)
+        assert after.state is TRANSITIONS[state, fact]
+        assert (after.version, after.updated_at) == (before.version + 1, LATER)
+    else:
+        with pytest.raises(IllegalTransition):
+            before.transition(fact, LATER)

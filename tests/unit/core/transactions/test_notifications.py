@@ -1,0 +1,134 @@
+"""Which step of a job calls for a callback, and to whom."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from random import Random
+
+import orjson
+import pytest
+
+from core.jobs.job import Job, JobState
+from core.transactions.notifications import (
+    endpoint_disabled_deliveries,
+    job_deliveries,
+    needs_endpoints,
+)
+from core.webhooks.config import WebhookConfig, initial_config
+from core.webhooks.delivery import Delivery, DeliveryState, WebhookEventType
+from core.webhooks.endpoint import DEFAULT_ENDPOINT_ID, DisabledReason, Endpoint, queue_of_url
+from tests.support.ids import SeededIds
+from tests.support.records import NOW, SECOND, job, tenant
+
+S = JobState
+LATER = NOW + SECOND
+OWN, DEFAULT = "https://own.example/", "https://default.example/"
+QUEUED, RUNNING = job(S.QUEUED), job(S.RUNNING, upstream_running=True)
+
+STEPS: dict[str, tuple[Job, Job, bool, WebhookEventType | None]] = {
+    "an end": (RUNNING, job(S.SUCCEEDED), False, WebhookEventType.COMPLETED),
+    "a failure": (RUNNING, job(S.FAILED), False, WebhookEventType.FAILED),
+    "out of time": (QUEUED, job(S.EXPIRED), False, WebhookEventType.FAILED),
+    "a cancel": (QUEUED, job(S.CANCELLED), False, WebhookEventType.CANCELLED),
+    "an end, when all are asked for": (RUNNING, job(S.SUCCEEDED), True, WebhookEventType.COMPLETED),
+    "it runs": (job(S.RUNNING), RUNNING, True, WebhookEventType.IN_PROGRESS),
+    "it runs, not asked for": (job(S.RUNNING), RUNNING, False, None),
+    "back in RunComfy's queue": (RUNNING, job(S.RUNNING), True, WebhookEventType.IN_QUEUE),
+    "a step that callers do not see": (QUEUED, job(S.SUBMITTING), True, None),
+    "another such": (job(S.SUBMITTING), job(S.IN_DOUBT), True, None),
+    "a cost read after the end": (job(S.SUCCEEDED), job(S.SUCCEEDED), True, None),
+    "a late result": (job(S.EXPIRED), job(S.EXPIRED), False, None),
+}
+
+
+def deliveries_of(before: Job, after: Job, default: str | None) -> tuple[Delivery, ...]:
+    """The notices of a step, where the tenant has a default endpoint or none."""
+    made = tenant(webhook=default)
+    return job_deliveries(before, after, initial_config(made), SeededIds(Random(1)), LATER)
+
+
+@pytest.mark.parametrize(("before", "after", "asked", "event"), STEPS.values(), ids=STEPS.keys())
+def test_what_calls_for_a_callback(
+    before: Job, after: Job, *, asked: bool, event: WebhookEventType | None
+) -> None:
+    after = job(after.state, upstream_running=after.upstream_running, webhook_intermediate=asked)
+    found = deliveries_of(before, after, DEFAULT)
+    assert [notice.event for notice in found] == ([event] if event else [])
+    assert needs_endpoints(before, after) or not found
+
+
+@pytest.mark.parametrize(
+    ("own", "default", "url"),
+    [(OWN, DEFAULT, OWN), (OWN, None, OWN), (None, DEFAULT, DEFAULT), (None, None, None)],
+)
+def test_the_jobs_own_address_goes_before_the_tenants(
+    own: str | None, default: str | None, url: str | None
+) -> None:
+    found = deliveries_of(RUNNING, job(S.SUCCEEDED, webhook=own), default)
+    assert [notice.url for notice in found] == ([url] if url else [])
+
+
+def test_a_notice_is_due_at_once_and_new() -> None:
+    (notice,) = deliveries_of(RUNNING, job(S.SUCCEEDED), DEFAULT)
+    assert (notice.created_at, notice.next_attempt_at) == (LATER, LATER)
+    assert (notice.state, notice.attempts, notice.version) == (DeliveryState.PENDING, 0, 1)
+    assert (notice.job_id, notice.tenant) == ("req_1", "video-team")
+    assert notice.id.startswith("msg_")
+
+
+E = WebhookEventType
+PLAIN = Endpoint("ep_1", "https://plain.example/", NOW)
+PROGRESS = Endpoint("ep_2", "https://way.example/", NOW, events=frozenset({E.IN_PROGRESS}))
+FAILURES = Endpoint("ep_3", "https://failed.example/", NOW, events=frozenset({E.FAILED}))
+ALL = (Endpoint(DEFAULT_ENDPOINT_ID, DEFAULT, NOW), PLAIN, PROGRESS, FAILURES)
+
+# The step, the submit's own URL, whether it asked for the way -> which endpoints are told.
+FAN_OUT: dict[str, tuple[Job, str | None, bool, list[str | None]]] = {
+    "an end": (job(S.SUCCEEDED), None, False, ["default", "ep_1"]),
+    "a failure": (job(S.FAILED), None, False, ["default", "ep_1", "ep_3"]),
+    "own goes before the default alone": (job(S.SUCCEEDED), OWN, False, ["ep_1", None]),
+    "own that is the default's": (job(S.SUCCEEDED), DEFAULT, False, ["default", "ep_1"]),
+    "own that is another's": (job(S.SUCCEEDED), PLAIN.url, False, ["ep_1"]),
+    "it runs": (RUNNING, None, False, ["ep_2"]),
+    "it runs, asked for": (RUNNING, None, True, ["default", "ep_1", "ep_2"]),
+}
+
+
+@pytest.mark.parametrize(("after", "own", "asked", "told"), FAN_OUT.values(), ids=FAN_OUT.keys())
+def test_each_endpoint_that_wants_an_event_gets_it_once(
+    after: Job, own: str | None, *, asked: bool, told: list[str | None]
+) -> None:
+    after = replace(after, webhook=own, webhook_intermediate=asked)
+    setup = WebhookConfig("video-team", endpoints=ALL)
+    found = job_deliveries(QUEUED, after, setup, SeededIds(Random(1)), LATER)
+    assert [notice.endpoint_id for notice in found] == told
+    assert len({notice.id for notice in found}) == len(found)
+    assert len({notice.queue for notice in found}) == len(found)
+
+
+def test_what_a_disabled_endpoint_misses_is_held_for_it() -> None:
+    lost = replace(PLAIN, disabled_reason=DisabledReason.GONE)
+    setup = WebhookConfig("video-team", endpoints=(lost,))
+    (notice,) = job_deliveries(RUNNING, job(S.SUCCEEDED), setup, SeededIds(Random(1)), LATER)
+    assert (notice.state, notice.next_attempt_at) == (DeliveryState.HELD, None)
+
+
+def test_urls_of_submits_share_a_channel_by_their_origin() -> None:
+    one, two = (queue_of_url("a", f"https://x.example:8443/{n}?id={n}") for n in (1, 2))
+    assert one == two == "a/https://x.example:8443"
+    assert queue_of_url("b", "https://x.example:8443/1") != one
+    assert queue_of_url("a", "https://x.example/1") != one
+
+
+def test_the_others_are_told_of_a_lost_endpoint() -> None:
+    lost = replace(PLAIN, disabled_reason=DisabledReason.FAILING, disabled_at=NOW)
+    off = replace(FAILURES, events=None, disabled_reason=DisabledReason.BY_OWNER)
+    setup = WebhookConfig("video-team", endpoints=(ALL[0], lost, PROGRESS, off))
+    (told,) = endpoint_disabled_deliveries(setup, lost, SeededIds(Random(1)), LATER)
+    assert (told.endpoint_id, told.event, told.job_id) == ("default", E.ENDPOINT_DISABLED, None)
+    assert orjson.loads(told.data or "") == {
+        "endpoint_id": "ep_1",
+        "url": PLAIN.url,
+        "reason": "failing",
+        "disabled_at": "2026-03-01T12:00:00+00:00",
+    }

@@ -1,0 +1,495 @@
+"""Submitting: what is accepted, and how everything else is refused with nothing stored."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import orjson
+import pytest
+
+from core.errors import StoreSilent, StoreUnavailable
+from core.jobs.job import JobState
+from core.money import MicroUsd
+from core.observability.events import JobAdmitted, RequestServed
+from core.tenants.api_keys import Credential, Scope, build_api_key
+from core.tenants.limits import Priority
+from service.parsing.json_body import BodyLimits
+from tests.support.app import KLING, KLING_INPUT, KLING_PATH, POLICY, AppHarness
+from tests.support.memory_store.jobs import MemoryJobStore
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    import httpx
+
+    from core.transactions.admission import Admission, AdmissionResult
+
+JSON = {"content-type": "application/json"}
+
+
+async def test_a_submit_is_accepted_with_runcomfy_s_four_fields(
+    app: AppHarness, caller: httpx.AsyncClient
+) -> None:
+    answer = await caller.post(KLING_PATH, json=KLING_INPUT)
+
+    (job,) = app.stores.memory.all_jobs()
+    root = f"http://gateway.test/v1/requests/{job.id}"
+    assert answer.status_code == 202
+    assert answer.json() == {
+        "request_id": job.id,
+        "status": "in_queue",
+        "status_url": f"{root}/status",
+        "result_url": f"{root}/result",
+        "cancel_url": f"{root}/cancel",
+    }
+    assert answer.headers["location"] == f"{root}/status"
+    assert answer.headers["cache-control"] == "no-store"
+    assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+async def test_the_job_is_what_was_asked_for(app: AppHarness, caller: httpx.AsyncClient) -> None:
+    trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    await caller.post(
+        KLING_PATH,
+        params={
+            "webhook": "https://hooks.example.com/done?x=1",
+            "webhook_intermediate_status": "true",
+            "timeout": "600",
+            "start_timeout": "60",
+            "max_cost": "0.63",
+            "priority": "low",
+            "reference": "order 7",
+        },
+        json=KLING_INPUT,
+        headers={"traceparent": trace},
+    )
+
+    (job,) = app.stores.memory.all_jobs()
+    now = app.clock.now()
+    assert (job.tenant, job.model_id, job.state) == ("video-team", KLING, JobState.QUEUED)
+    assert job.webhook == "https://hooks.example.com/done?x=1"
+    assert job.webhook_intermediate
+    assert job.start_deadline == now + timedelta(seconds=60)
+    assert job.deadline == now + timedelta(seconds=600)
+    assert job.next_run_at == now + timedelta(seconds=5)
+    assert job.reference == "order 7"
+    assert job.priority == Priority.LOW
+    assert job.trace == trace
+    assert job.estimate == MicroUsd(630_000)
+    assert job.fingerprint.startswith("1:")
+    assert app.events_of(JobAdmitted) == [
+        JobAdmitted(job.id, job.tenant, KLING, job.estimate, job.trace)
+    ]
+
+
+async def test_the_body_is_kept_byte_for_byte_and_the_worker_is_rung(
+    app: AppHarness, caller: httpx.AsyncClient
+) -> None:
+    body = (
+        b' {"prompt":"\\u00e9 caf\xc3\xa9",\n "start_image_url":"https://a.example.com/x",'
+        b' "duration":5.0}\n'
+    )
+
+    answer = await caller.post(KLING_PATH, content=body, headers=JSON)
+
+    job_id = answer.json()["request_id"]
+    assert app.stores.memory.jobs[job_id].input == body
+    assert list(app.stores.memory.wake_queue) == [f"{job_id}:0"]
+
+
+async def test_deadlines_are_the_model_s_own_where_it_has_some(
+    app: AppHarness, caller: httpx.AsyncClient
+) -> None:
+    await caller.post("/v1/models/slow/model", json={})
+
+    (job,) = app.stores.memory.all_jobs()
+    assert job.deadline == app.clock.now() + timedelta(hours=6)
+    assert job.start_deadline == app.clock.now() + timedelta(hours=1)
+
+
+async def test_a_start_later_than_the_end_is_the_end(
+    app: AppHarness, caller: httpx.AsyncClient
+) -> None:
+    await caller.post(KLING_PATH, params={"timeout": "60", "start_timeout": "90"}, json=KLING_INPUT)
+
+    (job,) = app.stores.memory.all_jobs()
+    assert job.start_deadline == job.deadline
+
+
+async def test_links_begin_with_the_public_url_where_there_is_one(
+    app: AppHarness, key: str
+) -> None:
+    app.replace_resources(policy=replace(POLICY, public_url="https://gateway.example"))
+    async with app.client(key) as caller:
+        answer = await caller.post(KLING_PATH, json=KLING_INPUT)
+    assert answer.json()["status_url"].startswith("https://gateway.example/v1/requests/")
+
+
+async def test_no_content_type_counts_as_json(caller: httpx.AsyncClient) -> None:
+    answer = await caller.post(KLING_PATH, content=orjson.dumps(KLING_INPUT))
+    assert answer.status_code == 202
+
+
+def _with(**changes: Any) -> bytes:  # noqa: ANN401 - any JSON
+    return orjson.dumps({**KLING_INPUT, **changes})
+
+
+NESTED = b'{"prompt":' + b"[" * 200 + b"]" * 200 + b"}"
+ABYSS = b'{"prompt":' + b"[" * 2000 + b"]" * 2000 + b"}"
+
+BAD_BODIES: list[tuple[str, bytes, int, str, str | None]] = [
+    ("empty", b"", 400, "malformed_request", None),
+    ("no json", b"prompt=hello", 400, "malformed_request", None),
+    ("cut short", b'{"prompt": "x', 400, "malformed_request", None),
+    ("not utf-8", b'{"prompt": "\xff"}', 400, "malformed_request", None),
+    ("lone surrogate", b'{"prompt": "\\ud800"}', 400, "malformed_request", None),
+    ("not a number", b'{"duration": NaN}', 400, "malformed_request", None),
+    ("a list", b"[]", 400, "malformed_request", None),
+    ("null", b"null", 400, "malformed_request", None),
+    ("abyss", ABYSS, 400, "malformed_request", None),
+    ("nested deeply", NESTED, 422, "invalid_input", ""),
+    ("twins", _with()[:-1] + b',"duration":15}', 400, "malformed_request", None),
+    ("too large", _with(prompt="x" * 5000), 413, "body_too_large", None),
+    ("duration 2", _with(duration=2), 422, "invalid_input", "/duration"),
+    ("duration 16", _with(duration=16), 422, "invalid_input", "/duration"),
+    ("wrong type", _with(prompt=7), 422, "invalid_input", "/prompt"),
+    ("unknown field", _with(promt="x"), 422, "invalid_input", "/promt"),
+    ("missing field", b'{"prompt": "x"}', 422, "invalid_input", "/start_image_url"),
+    (
+        "http image",
+        _with(start_image_url="http://a.example.com/x.png"),
+        422,
+        "invalid_input",
+        "/start_image_url",
+    ),
+    (
+        "metadata image",
+        _with(start_image_url="http://169.254.169.254/"),
+        422,
+        "invalid_input",
+        "/start_image_url",
+    ),
+]
+
+
+async def test_valid_json_that_is_too_deep_is_not_called_invalid(caller: httpx.AsyncClient) -> None:
+    answer = await caller.post(KLING_PATH, content=ABYSS, headers=JSON)
+    assert answer.json()["detail"] == "The body is nested too deeply."
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code", "path"),
+    [row[1:] for row in BAD_BODIES],
+    ids=[row[0] for row in BAD_BODIES],
+)
+async def test_a_bad_body_is_a_clear_problem_and_nothing_is_stored(
+    app: AppHarness,
+    caller: httpx.AsyncClient,
+    body: bytes,
+    status: int,
+    code: str,
+    path: str | None,
+) -> None:
+    answer = await caller.post(KLING_PATH, content=body, headers=JSON)
+
+    problem = answer.json()
+    assert (answer.status_code, problem["code"], problem["status"]) == (status, code, status)
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert (problem["billed"], problem["retryable"]) == ("no", False)
+    assert "request_id" not in problem
+    if path is not None:
+        assert [error["path"] for error in problem["errors"]] == [path]
+    assert app.stores.memory.all_jobs() == []
+    assert app.stores.memory.wake_queue == {}
+
+
+@pytest.mark.parametrize(
+    ("query", "path"),
+    [
+        ("max_cots=1", "?max_cots"),
+        ("priority=urgent", "?priority"),
+        ("priority=", "?priority"),
+        ("cache=no", "?cache"),
+        ("cache=OFF", "?cache"),
+        ("cache=", "?cache"),
+        ("dry_run=maybe", "?dry_run"),
+        ("dry_run=", "?dry_run"),
+        ("timeout=0", "?timeout"),
+        ("timeout=-1", "?timeout"),
+        ("timeout=1.5", "?timeout"),
+        ("timeout=86401", "?timeout"),
+        ("timeout=99999999999999999999999", "?timeout"),
+        ("timeout=%D9%A3", "?timeout"),
+        ("start_timeout=soon", "?start_timeout"),
+        ("max_cost=-1", "?max_cost"),
+        ("max_cost=1e3", "?max_cost"),
+        ("max_cost=nan", "?max_cost"),
+        ("max_cost=1e999999999", "?max_cost"),
+        ("webhook_intermediate_status=maybe", "?webhook_intermediate_status"),
+        ("webhook=http://hooks.example.com/", "?webhook"),
+        ("webhook=https://169.254.169.254/", "?webhook"),
+        ("webhook=", "?webhook"),
+        ("reference=", "?reference"),
+        ("reference=" + "x" * 257, "?reference"),
+        ("reference=a%0Ab", "?reference"),
+    ],
+)
+async def test_a_wrong_option_is_named(
+    app: AppHarness, caller: httpx.AsyncClient, query: str, path: str
+) -> None:
+    answer = await caller.post(f"{KLING_PATH}?{query}", json=KLING_INPUT)
+
+    assert answer.status_code == 400
+    assert [error["path"] for error in answer.json()["errors"]] == [path]
+    assert app.stores.memory.all_jobs() == []
+
+
+@pytest.mark.parametrize(
+    "query", ["timeout=5&timeout=6", "reference=%FF", "&".join(f"a{n}=1" for n in range(100))]
+)
+async def test_an_unreadable_query_is_refused(
+    app: AppHarness, caller: httpx.AsyncClient, query: str
+) -> None:
+    answer = await caller.post(f"{KLING_PATH}?{query}", json=KLING_INPUT)
+    assert (answer.status_code, answer.json()["code"]) == (400, "malformed_request")
+    assert app.stores.memory.all_jobs() == []
+
+
+async def test_a_typo_is_answered_with_the_likely_word(caller: httpx.AsyncClient) -> None:
+    answer = await caller.post(f"{KLING_PATH}?max_cots=1", json=KLING_INPUT)
+    assert answer.json()["errors"][0]["message"] == "is not an option; did you mean max_cost?"
+
+
+async def test_a_cost_above_the_limit_is_refused(
+    app: AppHarness, caller: httpx.AsyncClient
+) -> None:
+    answer = await caller.post(f"{KLING_PATH}?max_cost=0.629999", json=KLING_INPUT)
+    assert (answer.status_code, answer.json()["code"]) == (402, "cost_above_limit")
+    assert "0.63" in answer.json()["detail"]
+    assert app.stores.memory.all_jobs() == []
+
+
+async def test_a_limit_on_an_unknown_price_is_refused(caller: httpx.AsyncClient) -> None:
+    answer = await caller.post("/v1/models/some/model?max_cost=100", json={})
+    assert (answer.status_code, answer.json()["code"]) == (402, "cost_above_limit")
+    assert "not known" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"content-type": "text/plain"},
+        {"content-type": "application/x-www-form-urlencoded"},
+        {"content-type": "application/json", "content-encoding": "gzip"},
+    ],
+)
+async def test_a_body_that_is_no_plain_json_is_415(
+    app: AppHarness, caller: httpx.AsyncClient, headers: dict[str, str]
+) -> None:
+    answer = await caller.post(KLING_PATH, content=orjson.dumps(KLING_INPUT), headers=headers)
+    assert (answer.status_code, answer.json()["code"]) == (415, "unsupported_media_type")
+    assert app.stores.memory.all_jobs() == []
+
+
+async def test_a_broken_idempotency_key_is_not_silently_ignored(
+    app: AppHarness, caller: httpx.AsyncClient
+) -> None:
+    answer = await caller.post(KLING_PATH, json=KLING_INPUT, headers={"idempotency-key": '"a'})
+    assert answer.status_code == 400
+    assert app.stores.memory.all_jobs() == []
+
+
+@pytest.mark.parametrize("model_id", ["no spaces", "a//b", "../secret", "é"])
+async def test_what_is_no_model_id_is_400(caller: httpx.AsyncClient, model_id: str) -> None:
+    answer = await caller.post(f"/v1/models/{model_id.replace('/', '%2F')}", json={})
+    assert answer.status_code in {400, 404}
+
+
+async def test_an_unknown_model_is_404_while_the_catalogue_is_fresh(
+    app: AppHarness, caller: httpx.AsyncClient
+) -> None:
+    shelf = app.resources.model_cache
+    shelf.registry = shelf.registry.with_catalogue((), app.clock.now())
+
+    answer = await caller.post("/v1/models/some/model", json={})
+
+    assert (answer.status_code, answer.json()["code"]) == (404, "unknown_model")
+
+
+async def test_with_no_catalogue_ever_an_unknown_model_is_forwarded(
+    app: AppHarness, caller: httpx.AsyncClient
+) -> None:
+    answer = await caller.post("/v1/models/some/model", json={"anything": 1})
+    assert answer.status_code == 202
+    assert app.stores.memory.all_jobs()[0].estimate is None
+
+
+# --- keys
+
+
+class CountingJobStore(MemoryJobStore):
+    """Counts what it is asked."""
+
+    calls = 0
+
+    async def authenticate(self, credential: Credential, scope: Scope | None = None) -> None:
+        self.calls += 1
+        await super().authenticate(credential, scope)
+
+    async def admit(self, admission: Admission) -> AdmissionResult:
+        self.calls += 1
+        return await super().admit(admission)
+
+
+@pytest.mark.parametrize(
+    "authorization",
+    [None, "", "Bearer", "Bearer ", "Bearer nonsense", "Basic dTpw", "Bearer rcg_a_b"],
+)
+async def test_without_a_possible_key_the_store_is_not_asked(
+    app: AppHarness, authorization: str | None
+) -> None:
+    watched = CountingJobStore(app.stores.memory)
+    app.replace_resources(jobs=watched)
+    headers = {} if authorization is None else {"authorization": authorization}
+    async with app.client() as caller:
+        answer = await caller.post(KLING_PATH, json=KLING_INPUT, headers=headers)
+
+    assert answer.status_code == 401
+    assert answer.headers["www-authenticate"].startswith("Bearer")
+    assert watched.calls == 0
+
+
+async def test_of_two_authorization_fields_the_first_was_believed(
+    app: AppHarness, key: str
+) -> None:
+    fields = [("authorization", f"Bearer {key}"), ("authorization", "Bearer another")]
+    async with app.client() as caller:
+        answer = await caller.post(KLING_PATH, json=KLING_INPUT, headers=fields)
+    assert answer.status_code == 401
+
+
+async def test_a_submit_asks_the_store_once(app: AppHarness, key: str) -> None:
+    watched = CountingJobStore(app.stores.memory)
+    app.replace_resources(jobs=watched)
+    async with app.client(key) as caller:
+        await caller.post(KLING_PATH, json=KLING_INPUT)
+    assert watched.calls == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        (KLING_PATH, b"not json"),
+        (KLING_PATH, b'{"duration": 2}'),
+        (f"{KLING_PATH}?nonsense=1", b"{}"),
+        (KLING_PATH, b"x" * 10_000),
+        ("/v1/models/no/such/model", b"{}"),
+    ],
+)
+async def test_a_wrong_key_learns_nothing_of_what_else_is_wrong(
+    app: AppHarness, path: str, body: bytes
+) -> None:
+    async with app.client(build_api_key("video-team", b"w" * 32)) as stranger:
+        answer = await stranger.post(path, content=body, headers=JSON)
+
+    assert (answer.status_code, answer.json()["code"]) == (401, "unauthenticated")
+    assert app.events_of(RequestServed)[-1].tenant is None
+
+
+async def test_a_key_without_the_scope_is_403(app: AppHarness) -> None:
+    reader = await app.tenant("readers", scopes=frozenset({Scope.READ}))
+    async with app.client(reader) as caller:
+        assert (await caller.post(KLING_PATH, json=KLING_INPUT)).status_code == 403
+        assert (await caller.post(KLING_PATH, json={})).status_code == 403
+    assert app.stores.memory.all_jobs() == []
+
+
+# --- a store that is away
+
+
+class UnavailableJobStore(MemoryJobStore):
+    """Does not answer."""
+
+    error: StoreUnavailable = StoreUnavailable(retry_after=timedelta(seconds=2))
+
+    async def admit(self, admission: Admission) -> AdmissionResult:
+        assert admission.job.id
+        raise self.error
+
+
+async def test_a_store_that_is_away_is_503_and_surely_nothing_was_taken(
+    app: AppHarness, key: str
+) -> None:
+    app.replace_resources(jobs=UnavailableJobStore(app.stores.memory))
+    async with app.client(key) as caller:
+        answer = await caller.post(KLING_PATH, json=KLING_INPUT)
+
+    problem = answer.json()
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "2")
+    assert (problem["code"], problem["retryable"]) == ("store_unavailable", True)
+    assert problem["billed"] == "no"
+    assert "request_id" not in problem
+
+
+async def test_a_store_that_fell_silent_leaves_it_open_and_names_the_job(
+    app: AppHarness, key: str
+) -> None:
+    silent = UnavailableJobStore(app.stores.memory)
+    silent.error = StoreSilent()
+    app.replace_resources(jobs=silent)
+    async with app.client(key) as caller:
+        answer = await caller.post(KLING_PATH, json=KLING_INPUT)
+
+    problem = answer.json()
+    assert answer.status_code == 503
+    assert int(answer.headers["retry-after"]) > 0
+    assert (problem["code"], problem["retryable"]) == ("acceptance_unclear", False)
+    assert problem["billed"] == "unknown"
+    assert problem["request_id"].startswith("req_")
+
+
+# --- bodies in pieces
+
+
+async def _pieces(count: int) -> AsyncIterator[bytes]:
+    for _ in range(count):
+        yield b"x" * 1000
+
+
+async def test_a_body_without_a_length_is_stopped_while_it_is_read(
+    caller: httpx.AsyncClient,
+) -> None:
+    answer = await caller.post(KLING_PATH, content=_pieces(10), headers=JSON)
+    assert (answer.status_code, answer.json()["code"]) == (413, "body_too_large")
+
+
+async def test_a_length_that_lies_low_does_not_let_more_in(caller: httpx.AsyncClient) -> None:
+    answer = await caller.post(
+        KLING_PATH, content=_pieces(10), headers={**JSON, "content-length": "10"}
+    )
+    assert answer.status_code == 413
+
+
+@pytest.mark.parametrize("length", ["", "nonsense", "-1", "9" * 30])
+async def test_an_odd_length_does_no_harm(caller: httpx.AsyncClient, length: str) -> None:
+    answer = await caller.post(
+        KLING_PATH, content=_pieces(1), headers={**JSON, "content-length": length}
+    )
+    assert answer.status_code in {400, 413}
+
+
+async def _never_ends() -> AsyncIterator[bytes]:
+    yield b"{"
+    await asyncio.Event().wait()
+
+
+async def test_a_body_that_does_not_arrive_is_408(app: AppHarness, key: str) -> None:
+    app.replace_resources(
+        policy=replace(POLICY, body_limits=BodyLimits(4096, timedelta(milliseconds=1)))
+    )
+    async with app.client(key) as caller:
+        answer = await caller.post(KLING_PATH, content=_never_ends(), headers=JSON)
+    assert (answer.status_code, answer.json()["code"]) == (408, "body_too_slow")

@@ -1,0 +1,214 @@
+"""Tables that must stay whole, and the small pure parts."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import jsonschema_rs
+import orjson
+import pytest
+
+from core.errors import (
+    Defect,
+    FieldError,
+    GatewayError,
+    InvalidInput,
+    LimitReached,
+    Unauthenticated,
+)
+from core.observability.trace_context import parse_traceparent
+from service.api.admin.schemas import ADMIN_COMPONENTS
+from service.api.batches.schemas import COMPONENTS as BATCH_COMPONENTS
+from service.api.openapi_document import openapi_document
+from service.api.schemas import COMPONENTS
+from service.api.webhooks.schemas import COMPONENTS as WEBHOOK_COMPONENTS
+from service.app import OPERATIONS, create_app
+from service.errors import MethodNotAllowed
+from service.http.request_context import build_links
+from service.problems import STATUS, TYPE_PREFIX, problem_of
+from tests.support.app import open_app
+
+if TYPE_CHECKING:
+    from starlette.types import Scope
+
+
+def every_error(kind: type[GatewayError] = GatewayError) -> set[type[GatewayError]]:
+    """The tree, without classes that tests made."""
+    own = {kind} if kind.__module__.startswith(("core.", "service.")) else set()
+    return own.union(*map(every_error, kind.__subclasses__()))
+
+
+def test_every_error_has_its_status() -> None:
+    assert every_error() == set(STATUS)
+
+
+@pytest.mark.parametrize("kind", list(STATUS))
+def test_every_problem_says_what_the_contract_asks_for(kind: type[GatewayError]) -> None:
+    error = kind(policy="waiting") if issubclass(kind, LimitReached) else kind()
+    problem = problem_of(error)
+    document = orjson.loads(problem.body)
+    assert document["type"] == TYPE_PREFIX + kind.code
+    assert document["status"] == problem.status == STATUS[kind]
+    assert re.fullmatch(r"[a-z_]+", document["code"])
+    assert document["detail"].endswith(".")
+    assert document["billed"] in {"no", "unknown"}
+    assert ("retry-after" in problem.headers) is (problem.status == 503)
+
+
+def test_codes_are_of_one_class_each() -> None:
+    codes = [kind.code for kind in STATUS if kind is not GatewayError]
+    assert len(codes) == len(set(codes))
+
+
+def test_a_problem_holds_fields_and_the_job() -> None:
+    error = InvalidInput("No.", fields=(FieldError("/a", "is wrong"),))
+    document = orjson.loads(problem_of(error, "req_1").body)
+    assert document["errors"] == [{"path": "/a", "message": "is wrong"}]
+    assert document["request_id"] == "req_1"
+
+
+def test_a_defect_never_shows_its_detail() -> None:
+    assert b"secret" not in problem_of(Defect("secret")).body
+
+
+def test_headers_of_problems() -> None:
+    assert problem_of(Unauthenticated()).headers["www-authenticate"].startswith("Bearer ")
+    assert problem_of(MethodNotAllowed("GET")).headers["allow"] == "GET"
+    later = GatewayError(retry_after=timedelta(milliseconds=1500))
+    assert problem_of(later).headers["retry-after"] == "2"
+
+
+# --- links and traces
+
+
+def asgi(host: bytes | None, server: tuple[str, int | None] | None = ("10.0.0.1", 8000)) -> Scope:
+    """As much of a scope as links need."""
+    headers = [] if host is None else [(b"host", host)]
+    return {"scheme": "http", "headers": headers, "server": server, "root_path": ""}
+
+
+@pytest.mark.parametrize(
+    ("host", "base"),
+    [
+        (b"gateway.internal:8000", "http://gateway.internal:8000"),
+        (b"[::1]:8000", "http://[::1]:8000"),
+        (b"evil.example/path?", "http://10.0.0.1:8000"),
+        (b"a b", "http://10.0.0.1:8000"),
+        (b"user@host", "http://10.0.0.1:8000"),
+        (b"\xff", "http://10.0.0.1:8000"),
+        (b"", "http://10.0.0.1:8000"),
+        (None, "http://10.0.0.1:8000"),
+    ],
+)
+def test_links_begin_with_the_address_that_was_called(host: bytes | None, base: str) -> None:
+    assert build_links(asgi(host), None).base == base
+
+
+def test_links_of_a_unix_socket_still_are_links() -> None:
+    assert build_links(asgi(None, None), None).base == "http://localhost"
+    assert build_links(asgi(None, ("/run/gw.sock", None)), None).base.startswith("http://")
+
+
+_ID, _SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+
+
+@pytest.mark.parametrize(
+    ("header", "good"),
+    [
+        (f"00-{_ID}-{_SPAN}-01", True),
+        (f"cc-{_ID}-{_SPAN}-00", True),
+        (f"ff-{_ID}-{_SPAN}-01", False),
+        (f"00-{'0' * 32}-{_SPAN}-01", False),
+        (f"00-{_ID}-{'0' * 16}-01", False),
+        (f"00-{_ID.upper()}-{_SPAN}-01", False),
+        (f"00-{_ID}-{_SPAN}", False),
+        (f"00-{_ID}-{_SPAN}-01\n", False),
+        ("", False),
+        (None, False),
+    ],
+)
+def test_only_a_well_formed_traceparent_goes_on(header: str | None, *, good: bool) -> None:
+    assert parse_traceparent(header) == (header if good else None)
+
+
+# --- the description
+
+
+@pytest.fixture(scope="module")
+def description() -> dict[str, Any]:
+    """The OpenAPI document. To be read alone."""
+    routes = create_app(open_app()._open).routes
+    document: dict[str, Any] = orjson.loads(openapi_document(routes))
+    return document
+
+
+def operations(description: dict[str, Any]) -> list[dict[str, Any]]:
+    """Every operation."""
+    return [operation for path in description["paths"].values() for operation in path.values()]
+
+
+def test_every_endpoint_is_described(description: dict[str, Any]) -> None:
+    described = {operation["operationId"] for operation in operations(description)}
+    assert described == {endpoint.name for endpoint in OPERATIONS}
+
+
+def test_every_answer_has_an_example(description: dict[str, Any]) -> None:
+    for operation in operations(description):
+        for status, answer in operation["responses"].items():
+            assert ("content" in answer) is (status != "204")
+            for content in answer.get("content", {}).values():
+                assert "example" in content, (operation["operationId"], status)
+
+
+def test_every_reference_leads_somewhere(description: dict[str, Any]) -> None:
+    named = set(re.findall(rb"#/components/schemas/(\w+)", orjson.dumps(description)))
+    known = (*COMPONENTS, *BATCH_COMPONENTS, *WEBHOOK_COMPONENTS, *ADMIN_COMPONENTS)
+    assert named == {name.encode() for name in known}
+
+
+def test_path_parameters_are_described(description: dict[str, Any]) -> None:
+    for path, methods in description["paths"].items():
+        named = set(re.findall(r"{(\w+)}", path))
+        for operation in methods.values():
+            told = {p["name"] for p in operation.get("parameters", []) if p["in"] == "path"}
+            assert told == named
+
+
+def test_only_probes_need_no_key(description: dict[str, Any]) -> None:
+    free = {op["operationId"] for op in operations(description) if op.get("security") == []}
+    assert free == {"healthz", "readyz", "metrics", "webhook_keys"}
+    assert description["security"] == [{"tenant_key": []}]
+
+
+def test_the_operators_api_is_behind_their_token(description: dict[str, Any]) -> None:
+    for path, methods in description["paths"].items():
+        for operation in methods.values():
+            behind = operation.get("security") == [{"admin_token": []}]
+            assert behind is path.startswith("/admin/")
+
+
+async def test_the_pages_need_nothing_from_elsewhere() -> None:
+    async with open_app().client() as browser:
+        page = await browser.get("/docs")
+        assert "//" not in page.text.replace("// ", "").replace("<!--", "")
+        assert "default-src 'none'" in page.headers["content-security-policy"]
+        for path in re.findall(r'(?:src|href)="([^"]+)"', page.text):
+            assert (await browser.get(path)).status_code == 200
+        described = await browser.get("/openapi.json")
+    assert described.json()["openapi"].startswith("3.")
+
+
+def test_every_example_fits_its_schema(description: dict[str, Any]) -> None:
+    # By schema: problems have one for all, and to compile one takes as long as all else here.
+    examples: dict[bytes, list[Any]] = {}
+    for operation in operations(description):
+        shown = [operation.get("requestBody", {}), *operation["responses"].values()]
+        for content in (kind for part in shown for kind in part.get("content", {}).values()):
+            examples.setdefault(orjson.dumps(content["schema"]), []).append(content["example"])
+    for schema, fitting in examples.items():
+        components = {"components": description["components"]}
+        judge = jsonschema_rs.validator_for({**orjson.loads(schema), **components})
+        for example in fitting:
+            judge.validate(example)

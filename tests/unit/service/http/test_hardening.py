@@ -1,0 +1,72 @@
+"""What every answer carries, and what must not creep back in."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
+
+import pytest
+from starlette.datastructures import Headers
+
+from core.errors import Unauthenticated
+from core.settings import ProcessSettings
+from core.store.client import build_connection_pool, build_retrying_pool
+from service.api.admin.authentication import check_token
+from service.app import create_app
+from service.http.middleware import GatewayMiddleware
+from service.settings import ServiceSettings
+
+if TYPE_CHECKING:
+    import httpx
+
+    from tests.support.app import AppHarness
+
+ANYWHERE: Final = ("/healthz", "/metrics", "/docs", "/openapi.json", "/nowhere")
+PRIVATE: Final = ("/v1/models", "/v1/requests/req_1", "/admin/v1/tenants", "/admin/v1/nowhere")
+
+
+@pytest.mark.parametrize("path", [*ANYWHERE, *PRIVATE])
+@pytest.mark.parametrize("method", ["GET", "OPTIONS", "DELETE"])
+async def test_every_answer_is_hardened(caller: httpx.AsyncClient, method: str, path: str) -> None:
+    headers = (await caller.request(method, path)).headers
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers["referrer-policy"] == "no-referrer"
+    assert headers["x-request-id"]
+    assert "server" not in headers
+    assert not [name for name in headers if name.startswith("access-control-")]
+    if path in PRIVATE:
+        assert headers["cache-control"] == "no-store"
+        assert "default-src 'none'" in headers["content-security-policy"]
+
+
+async def test_a_page_says_itself_what_it_may_load(caller: httpx.AsyncClient) -> None:
+    policy = (await caller.get("/docs")).headers["content-security-policy"]
+    assert "connect-src 'self'" in policy
+    assert "frame-ancestors 'none'" in policy
+
+
+def test_no_middleware_stands_between_the_edge_and_the_routes(app: AppHarness) -> None:
+    application = create_app(app._open)
+    assert application.user_middleware == []
+    assert isinstance(application.build_middleware_stack(), GatewayMiddleware)
+
+
+@pytest.mark.parametrize("header", ["", "Bearer", "Bearer ", "Bearer x", "Basic t", "bearer tt"])
+def test_the_operators_token_must_be_exact(header: str) -> None:
+    with pytest.raises(Unauthenticated):
+        check_token(Headers({"authorization": header}), "t")
+    check_token(Headers({"authorization": "Bearer t"}), "t")
+
+
+@pytest.mark.parametrize("source", [build_connection_pool, build_retrying_pool])
+def test_no_call_to_redis_waits_for_ever(source: type) -> None:
+    policy = ProcessSettings().redis
+    told = source(policy, "test").connection_kwargs
+    for name, most in (("socket_timeout", 5), ("socket_connect_timeout", 5)):
+        assert 0 < told[name] <= most
+
+
+def test_every_wait_on_a_caller_is_bounded() -> None:
+    settings = ServiceSettings()
+    for span in (settings.body_timeout, settings.keep_alive_timeout, settings.shutdown_timeout):
+        assert timedelta(0) < span <= timedelta(minutes=1)

@@ -1,0 +1,186 @@
+"""What every answer has, and what becomes of calls that fit no route or meet a defect."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import orjson
+import pytest
+
+from core.errors import IllegalTransition
+from core.observability.events import OperationalWarning, RequestServed
+from tests.support.app import KLING_INPUT, KLING_PATH, AppHarness
+from tests.support.memory_store.jobs import MemoryJobStore
+
+if TYPE_CHECKING:
+    import httpx
+    from starlette.types import Message
+
+    from core.transactions.admission import Admission, AdmissionResult
+
+
+@pytest.mark.parametrize(
+    ("sent", "kept"),
+    [
+        ("abc-123_x.y", True),
+        ("x" * 128, True),
+        ("x" * 129, False),
+        ("has space", False),
+        ("inject\u00e9", False),
+        ("", False),
+    ],
+)
+async def test_a_sane_request_id_comes_back(
+    caller: httpx.AsyncClient, sent: str, *, kept: bool
+) -> None:
+    answer = await caller.get("/healthz", headers={b"x-request-id": sent.encode("latin-1")})
+    given = answer.headers["x-request-id"]
+    assert (given == sent) is kept
+    assert given
+
+
+async def test_each_call_is_one_event(app: AppHarness, caller: httpx.AsyncClient) -> None:
+    answer = await caller.post(KLING_PATH, json=KLING_INPUT, headers={"x-request-id": "mine"})
+
+    (served,) = app.events_of(RequestServed)
+    assert (served.request_id, served.method, served.status) == ("mine", "POST", 202)
+    assert (served.tenant, served.job_id) == ("video-team", answer.json()["request_id"])
+    assert served.route == "/v1/models/{model_id:path}"
+    assert served.code is None
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/nowhere", "/v1", "/v2/models", "/v1/requests/", "/healthz/"]
+)
+async def test_an_unknown_address_is_a_404_problem(caller: httpx.AsyncClient, path: str) -> None:
+    answer = await caller.get(path)
+    assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allow"),
+    [
+        ("DELETE", KLING_PATH, "GET, HEAD, OPTIONS, POST"),
+        ("POST", "/v1/models", "GET, HEAD, OPTIONS"),
+        ("PUT", "/v1/requests/req_1/status", "GET, HEAD, OPTIONS"),
+        ("GET", "/v1/requests/req_1/cancel", "OPTIONS, POST"),
+        ("HEAD", "/v1/requests/req_1/cancel", "OPTIONS, POST"),
+        ("POST", "/healthz", "GET, HEAD, OPTIONS"),
+    ],
+)
+async def test_a_wrong_method_is_told_the_right_ones(
+    caller: httpx.AsyncClient, method: str, path: str, allow: str
+) -> None:
+    answer = await caller.request(method, path)
+    assert (answer.status_code, answer.headers["allow"]) == (405, allow)
+
+
+async def test_options_says_what_a_path_takes(caller: httpx.AsyncClient) -> None:
+    answer = await caller.options(KLING_PATH)
+    assert (answer.status_code, answer.content) == (204, b"")
+    assert answer.headers["allow"] == "GET, HEAD, OPTIONS, POST"
+
+
+async def test_options_of_nowhere_is_404(caller: httpx.AsyncClient) -> None:
+    assert (await caller.options("/nowhere")).status_code == 404
+
+
+async def test_head_is_get_without_a_body(caller: httpx.AsyncClient) -> None:
+    got, headed = await caller.get("/healthz"), await caller.head("/healthz")
+    assert (headed.status_code, headed.content) == (200, b"")
+    assert headed.headers["content-length"] == got.headers["content-length"]
+
+
+class DefectiveJobStore(MemoryJobStore):
+    """Has a bug that knows too much."""
+
+    error: Exception = RuntimeError("secret detail")
+
+    async def admit(self, admission: Admission) -> AdmissionResult:
+        assert admission.job.id
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (RuntimeError("secret detail"), "internal_error"),
+        (IllegalTransition("secret detail"), "illegal_transition"),
+    ],
+)
+async def test_a_defect_is_a_500_that_tells_operators_and_not_callers(
+    app: AppHarness, key: str, error: Exception, code: str
+) -> None:
+    broken = DefectiveJobStore(app.stores.memory)
+    broken.error = error
+    app.replace_resources(jobs=broken)
+    async with app.client(key) as caller:
+        answer = await caller.post(KLING_PATH, json=KLING_INPUT)
+
+    problem = answer.json()
+    assert (answer.status_code, problem["code"]) == (500, code)
+    assert (problem["billed"], problem["retryable"]) == ("unknown", False)
+    assert "secret" not in answer.text
+    (trouble,) = app.events_of(OperationalWarning)
+    assert trouble.error is error
+    assert app.events_of(RequestServed)[-1].status == 500
+
+
+def scope_of(key: str) -> dict[str, Any]:
+    return {
+        "type": "http",
+        "method": "POST",
+        "path": KLING_PATH,
+        "query_string": b"",
+        "headers": [(b"host", b"a"), (b"authorization", f"Bearer {key}".encode())],
+        "scheme": "http",
+        "server": ("a", 80),
+    }
+
+
+async def test_a_caller_who_leaves_is_counted_and_answered_nothing(
+    app: AppHarness, key: str
+) -> None:
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        return {"type": "http.disconnect"}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    await app.serve(scope_of(key), receive, send)
+
+    assert sent == []
+    assert app.events_of(RequestServed)[-1].status == 499
+
+
+async def test_a_call_that_the_end_of_a_drain_cut_off_ended_with_500_and_a_trace(
+    app: AppHarness, key: str
+) -> None:
+    sent: list[Message] = []
+    asked = asyncio.Event()
+
+    async def receive() -> Message:
+        asked.set()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    call = asyncio.create_task(app.serve(scope_of(key), receive, send))
+    await asked.wait()
+    call.cancel()
+    await call
+
+    assert sent[0]["status"] == 503
+    problem = orjson.loads(sent[1]["body"])
+    assert (problem["code"], problem["billed"], problem["retryable"]) == (
+        "cut_off",
+        "unknown",
+        False,
+    )
+    assert app.events_of(RequestServed)[-1].code == "cut_off"

@@ -1,0 +1,129 @@
+"""Tests of catalogue entries."""
+
+from typing import Any
+
+import orjson
+import pytest
+
+from core.errors import InvalidInput
+from core.money import MicroUsd
+from service.models import CardSource, estimate_cost, is_model_id, validate_input
+from service.models.catalogue_entry import parse_catalogue_card
+from service.models.pricing import Price, PriceUnit
+from tests.support.models import WHOLE, card
+
+
+def test_an_entry_becomes_a_card_of_the_same_type_as_ours() -> None:
+    got = card()
+    assert got.model_id == "acme/video-1"
+    assert got.display_name == "Acme Video 1"
+    assert got.kind == "video"
+    assert got.categories == ("text-to-video", "image-to-video")
+    assert got.source is CardSource.CATALOGUE
+    assert got.price == Price(PriceUnit.SECOND, MicroUsd(50_000))
+    assert got.remarks == ("/required names 'image', which is not a property",)
+
+
+def test_what_runcomfy_says_is_shown_unchanged() -> None:
+    assert card().representation() == WHOLE
+    assert "input_schema" not in card().representation(include_schema=False)
+    assert card().representation(include_schema=False)["released"] == "2026-01-01"
+
+
+def test_its_inputs_are_checked_and_its_unknown_fields_passed_on() -> None:
+    good = {"prompt": "x", "seed": None, "image_url": "https://example.com/a", "brand_new": [1]}
+    validate_input(card(), good)
+    assert estimate_cost(card(), good) == 250_000
+    with pytest.raises(InvalidInput) as caught:
+        validate_input(card(), {"prompt": 5, "duration": 11})
+    assert {field.path for field in caught.value.fields} == {"/prompt", "/duration"}
+    with pytest.raises(InvalidInput) as caught:
+        validate_input(card(), {"prompt": "x", "image_url": "https://127.1/"})
+    assert [field.path for field in caught.value.fields] == ["/image_url"]
+
+
+@pytest.mark.parametrize("name", [name for name in WHOLE if name != "model_id"])
+@pytest.mark.parametrize("odd", ["absent", None, 5, "x", [], {}, [None], {"x": 1}, True, -1])
+def test_anything_may_be_missing_or_odd(name: str, odd: object) -> None:
+    document = {key: value for key, value in WHOLE.items() if key != name}
+    if odd != "absent":
+        document[name] = odd
+    got = parse_catalogue_card(orjson.dumps(document))
+    assert got
+    assert got.representation() == document
+    validate_input(got, {"prompt": "x"})
+    estimate_cost(got, {"prompt": "x"})
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [None, 5, [], "x", {"properties": {"x": {"pattern": "("}}}, {"$ref": "#/$defs/none"}],
+)
+def test_a_broken_schema_leaves_the_model_usable_unvalidated_and_told(schema: object) -> None:
+    got = card(input_schema=schema)
+    assert got.checks is None
+    assert len(got.remarks) == 1
+    assert "unchecked" in got.remarks[0]
+    validate_input(got, {"anything": 1})
+    assert estimate_cost(got, {"duration": 2}) == 100_000
+    with pytest.raises(InvalidInput):
+        validate_input(got, [])
+
+
+@pytest.mark.parametrize(
+    ("changes", "price"),
+    [
+        ({"base_price_usd": "0.05"}, 50_000),
+        ({"base_price_usd": 0}, 0),
+        ({"base_price_usd": -1}, None),
+        ({"base_price_usd": None}, None),
+        ({"price_unit": "minute"}, None),
+        ({"price_unit": ["second"]}, None),
+        ({"price_unit": None}, None),
+    ],
+)
+def test_an_unclear_price_is_no_price(changes: dict[str, Any], price: int | None) -> None:
+    got = card(**changes).price
+    assert (got.rate if got else None) == price
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        *(b"", b"{", b"[]", b"null", b'"x"', b"{}", b"\xff\xfe", b"<html>", b"[" * 2000),
+        *(b'{"model_id": 5}', b'{"model_id": ""}', b'{"model_id": "../admin"}'),
+    ],
+)
+def test_what_is_no_model_is_no_card(document: bytes) -> None:
+    assert parse_catalogue_card(document) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "sound"),
+    [
+        ("a", True),
+        ("kling/kling-3.0/standard/image-to-video", True),
+        ("A_b-c.9/...", True),
+        ("a" * 256, True),
+        ("a" * 257, False),
+        ("", False),
+        ("/", False),
+        ("/a", False),
+        ("a/", False),
+        ("a//b", False),
+        (".", False),
+        ("..", False),
+        ("a/../b", False),
+        ("a/./b", False),
+        ("a b", False),
+        ("a?b", False),
+        ("a#b", False),
+        ("a%2fb", False),
+        ("a\\b", False),
+        ("a\n", False),
+        ("é", False),
+        ("\uff11", False),
+    ],
+)
+def test_model_ids_are_safe_to_put_into_a_url(text: str, *, sound: bool) -> None:
+    assert is_model_id(text) is sound

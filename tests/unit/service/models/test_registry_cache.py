@@ -1,0 +1,114 @@
+"""The book of models follows the catalogue, and an outage is told of once."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import orjson
+import pytest
+
+from core.errors import StoreUnavailable
+from core.observability.events import OperationalWarning, RedisDisconnected, RedisReconnected
+from core.store.model_catalogue import CatalogueSnapshot
+from service.models import KnownModel
+from tests.support.clock import run_ready_tasks
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from service.models.registry_cache import ModelRegistryCache
+    from tests.support.app import AppHarness
+
+DOCUMENT = orjson.dumps({"model_id": "some/model", "display_name": "Some"})
+EVERY = timedelta(seconds=5)
+
+
+async def sync(app: AppHarness) -> None:
+    """As a worker would."""
+    snapshot = CatalogueSnapshot(app.clock.now(), {"some/model": DOCUMENT})
+    await app.stores.catalogue.replace(snapshot)
+
+
+async def test_a_new_catalogue_is_taken_up(app: AppHarness) -> None:
+    shelf = app.resources.model_cache
+    await shelf.refresh()
+    before = shelf.registry
+    await sync(app)
+    await shelf.refresh()
+
+    assert before.synced_at is None
+    assert isinstance(shelf.registry.lookup("some/model", app.clock.now()), KnownModel)
+
+
+async def test_an_old_one_is_not_read_again(app: AppHarness) -> None:
+    await sync(app)
+    shelf = app.resources.model_cache
+    await shelf.refresh()
+    book = shelf.registry
+    await shelf.refresh()
+    assert shelf.registry is book
+
+
+class UnreliableCatalogue:
+    """A catalogue that fails as told."""
+
+    def __init__(self) -> None:
+        self.error: Exception | None = None
+
+    async def synced_at(self) -> datetime | None:
+        if self.error:
+            raise self.error
+        return None
+
+    async def load(self) -> CatalogueSnapshot:
+        return CatalogueSnapshot()
+
+
+@pytest.fixture
+def unreliable_catalogue(app: AppHarness) -> UnreliableCatalogue:
+    """In the catalogue's place."""
+    catalogue = UnreliableCatalogue()
+    app.resources.model_cache._catalogue = catalogue
+    return catalogue
+
+
+async def wait_for_refreshes(app: AppHarness, times: int) -> None:
+    """Let time pass for so many looks."""
+    for _ in range(times):
+        await app.clock.advance(EVERY)
+
+
+def running_refresh(shelf: ModelRegistryCache) -> asyncio.Task[None]:
+    """The loop, as the process runs it."""
+    return asyncio.create_task(shelf.refresh_forever(EVERY))
+
+
+async def test_an_outage_is_told_of_once_and_its_end_too(
+    app: AppHarness, unreliable_catalogue: UnreliableCatalogue
+) -> None:
+    task = running_refresh(app.resources.model_cache)
+    await run_ready_tasks()
+    unreliable_catalogue.error = StoreUnavailable()
+    await wait_for_refreshes(app, 3)
+    unreliable_catalogue.error = None
+    await wait_for_refreshes(app, 2)
+    task.cancel()
+
+    assert len(app.events_of(RedisDisconnected)) == 1
+    assert app.events_of(RedisReconnected) == [RedisReconnected(3 * EVERY)]
+
+
+async def test_a_catalogue_that_cannot_be_read_leaves_the_old_book(
+    app: AppHarness, unreliable_catalogue: UnreliableCatalogue
+) -> None:
+    book = app.resources.model_cache.registry
+    unreliable_catalogue.error = ValueError("odd")
+    task = running_refresh(app.resources.model_cache)
+    await wait_for_refreshes(app, 2)
+
+    assert not task.done()
+    task.cancel()
+    assert app.resources.model_cache.registry is book
+    assert {trouble.code for trouble in app.events_of(OperationalWarning)} == {"catalogue_invalid"}

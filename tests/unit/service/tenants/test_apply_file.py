@@ -1,0 +1,107 @@
+"""Tenants by file: what is compared, what is done, what is left alone."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from core.errors import Conflict, InvalidInput
+from service.tenants.apply_file import PlanAction, apply, plan, preview
+from service.tenants.settings import Difference
+from service.tenants.tenants import delete_tenant, load_tenant
+from tests.support.records import tenant
+
+if TYPE_CHECKING:
+    from service.operator_context import AdminContext
+    from tests.support.app import AppHarness
+
+
+@pytest.fixture
+def admin_context(app: AppHarness) -> AdminContext:
+    """An operator over empty stores."""
+    return app.resources.admin
+
+
+def file(**tenants: Any) -> dict[str, object]:  # noqa: ANN401 - tables of a file
+    return {"tenants": tenants}
+
+
+async def test_a_new_tenant_is_created_with_a_key_shown_once(admin_context: AdminContext) -> None:
+    (step,) = await apply(admin_context, file(ads={"usd_per_day": 5}))
+    assert step.action is PlanAction.CREATE
+    assert step.key is not None
+    assert step.key.startswith("rcg_ads_")
+    assert (await load_tenant(admin_context, "ads")).limits.usd_per_day == 5_000_000
+
+
+async def test_twice_is_once(admin_context: AdminContext) -> None:
+    await apply(admin_context, file(ads={"usd_per_day": 5}, film={}))
+    before = await load_tenant(admin_context, "ads")
+    again = await apply(admin_context, file(ads={"usd_per_day": 5}, film={}))
+    assert [(step.action, step.changes) for step in again] == [(PlanAction.KEEP, ())] * 2
+    assert await load_tenant(admin_context, "ads") == before
+    assert len(await admin_context.operations.list_audit_entries(10)) == 2
+
+
+async def test_what_the_file_leaves_out_of_a_tenant_gets_its_default(
+    admin_context: AdminContext,
+) -> None:
+    await apply(admin_context, file(ads={"usd_per_day": 5, "weight": 2}))
+    (step,) = await apply(admin_context, file(ads={"weight": 2}))
+    assert step.action is PlanAction.CHANGE
+    assert step.changes == (Difference("usd_per_day", 5.0, None),)
+    assert (await load_tenant(admin_context, "ads")).limits.usd_per_day is None
+
+
+async def test_a_tenant_that_the_file_does_not_name_is_told_of_and_left_alone(
+    admin_context: AdminContext,
+) -> None:
+    await apply(admin_context, file(ads={"weight": 3}))
+    steps = await apply(admin_context, file(film={}))
+    assert {step.tenant: step.action for step in steps} == {
+        "film": PlanAction.CREATE,
+        "ads": PlanAction.UNLISTED,
+    }
+    assert (await load_tenant(admin_context, "ads")).limits.weight == 3
+
+
+async def test_a_preview_changes_nothing(admin_context: AdminContext) -> None:
+    (step,) = await preview(admin_context, file(ads={"running": 1}))
+    assert (step.action, step.key) == (PlanAction.CREATE, None)
+    assert await admin_context.tenants.list_names() == frozenset()
+    assert await admin_context.operations.list_audit_entries(10) == []
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {},
+        {"tenants": []},
+        {"tenants": {}, "limits": {}},
+        {"tenants": {"ads": 5}},
+        {"tenants": {"Ads": {}}},
+        {"tenants": {"ads": {"usd_per_dya": 5}}},
+        {"tenants": {"good": {}, "ads": {"running": -1}}},
+    ],
+)
+async def test_a_wrong_file_does_nothing_at_all(
+    admin_context: AdminContext, document: dict[str, object]
+) -> None:
+    with pytest.raises(InvalidInput):
+        await apply(admin_context, document)
+    assert await admin_context.tenants.list_names() == frozenset()
+
+
+async def test_a_deleted_tenant_s_name_is_not_given_anew_by_a_file(
+    admin_context: AdminContext,
+) -> None:
+    await apply(admin_context, file(ads={}))
+    await delete_tenant(admin_context, "ads")
+    with pytest.raises(Conflict, match="ads"):
+        await apply(admin_context, file(film={}, ads={}))
+    assert await admin_context.tenants.list_names() == frozenset()
+
+
+def test_a_plan_is_pure() -> None:
+    assert plan({}, [tenant()])[0].action is PlanAction.UNLISTED
