@@ -1,0 +1,289 @@
+"""The programs of `examples/` do what they say, against real processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+import httpx
+import pytest
+from standardwebhooks.webhooks import Webhook
+
+from simulator.demo import wait_for
+from simulator.example import kling
+from simulator.stack import ROOT, Plan, Stack, Tenant, running, without_settings
+from tests import needs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+
+EXAMPLES: Final = ROOT / "examples"
+FAST: Final = ("--queue-seconds", "0..0.2", "--run-seconds", "0.2..0.5")
+SOON: Final = timedelta(seconds=20)
+OTHER_SECRET: Final = "whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
+LANGUAGES: Final = (
+    pytest.param((sys.executable, "py"), id="python"),
+    pytest.param(("node", "mjs"), id="node", marks=needs.NODE),
+)
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """One stack for all examples; each test has a tenant of its own."""
+    folder = tmp_path_factory.mktemp("stack")
+    with running(Plan(folder, environment=without_settings(os.environ), runcomfy=FAST)) as stack:
+        yield stack
+
+
+@pytest.fixture
+def tenant(stack: Stack, request: pytest.FixtureRequest) -> Tenant:
+    name = "".join(char if char.isalnum() else "-" for char in request.node.name.lower())
+    return stack.new_tenant(name.strip("-")[-40:].strip("-"))
+
+
+@pytest.fixture
+def api(stack: Stack, tenant: Tenant) -> Iterator[httpx.Client]:
+    """The gateway, as this test's tenant calls it."""
+    with httpx.Client(
+        base_url=stack.url, headers=tenant.bearer, timeout=10, trust_env=False
+    ) as api:
+        yield api
+
+
+@dataclass(frozen=True, slots=True)
+class Receiver:
+    """A running example."""
+
+    log: Path
+
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+        (line,) = self.lines("listening on ")
+        return line.removeprefix("listening on ")
+
+    def lines(self, start: str) -> list[str]:
+        """What it printed that begins so."""
+        return [line for line in self.log.read_text().splitlines() if line.startswith(start)]
+
+    def await_line(self, start: str) -> str:
+        wait_for(lambda: self.lines(start) or None, SOON, f"the line {start!r}")
+        return self.lines(start)[0]
+
+    def post(self, headers: Mapping[str, str], body: bytes) -> int:
+        """Send it a request of our own and return the status."""
+        return httpx.post(self.url, headers=headers, content=body, trust_env=False).status_code
+
+
+@contextmanager
+def receiver(language: tuple[str, str], secret: str, log: Path) -> Iterator[Receiver]:
+    """The receiver in one language, on a free port."""
+    command, suffix = language
+    environment = without_settings(os.environ) | {"WEBHOOK_SECRET": secret, "PORT": "0"}
+    with (
+        log.open("w") as out,
+        subprocess.Popen(
+            [command, EXAMPLES / f"webhook_receiver.{suffix}"],
+            env=environment,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+        ) as process,
+    ):
+        found = Receiver(log)
+        try:
+            found.await_line("listening on ")
+            yield found
+        finally:
+            process.terminate()
+
+
+def add_endpoint(api: httpx.Client, url: str) -> str:
+    answer = api.post("/v1/webhooks/endpoints", json={"url": f"{url}/hooks"})
+    assert answer.is_success, answer.text
+    return str(answer.json()["id"])
+
+
+def submit(api: httpx.Client) -> str:
+    answer = api.post(f"/v1/models/{kling().model_id}?cache=off", json=kling().input)
+    assert answer.is_success, answer.text
+    return str(answer.json()["request_id"])
+
+
+def await_delivery(api: httpx.Client, request_id: str, endpoint_id: str) -> dict[str, Any]:
+    """The delivery to one endpoint, once an attempt was made."""
+
+    def look() -> dict[str, Any] | None:
+        rows = api.get(f"/v1/requests/{request_id}/deliveries").json()["deliveries"]
+        own = (row for row in rows if row["endpoint_id"] == endpoint_id and row["attempts"])
+        return next(own, None)
+
+    return wait_for(look, SOON, f"an attempt at {endpoint_id}")
+
+
+def recorded(stack: Stack, tenant: Tenant) -> tuple[dict[str, str], bytes]:
+    """Headers and body of the delivery that the simulated receiver got for the same event."""
+    url = f"{stack.receiver.url}/_recv/calls"
+
+    def look() -> tuple[dict[str, str], bytes] | None:
+        calls = httpx.get(url, params={"name": tenant.name}, trust_env=False).json()["calls"]
+        for call in calls:
+            signed = {k: v for k, v in call["headers"].items() if k.startswith("webhook-")}
+            return signed, call["body"].encode()
+        return None
+
+    return wait_for(look, SOON, "a delivery at the simulated receiver")
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_receiver_takes_what_the_gateway_sends_once(
+    api: httpx.Client, tenant: Tenant, language: tuple[str, str], tmp_path: Path
+) -> None:
+    with receiver(language, tenant.webhook_secret, tmp_path / "log") as received:
+        endpoint_id = add_endpoint(api, received.url)
+        request_id = submit(api)
+        line = received.await_line(f"verified request.completed {request_id}")
+        assert line.endswith(".mp4")
+        delivery = await_delivery(api, request_id, endpoint_id)
+        assert delivery["status"] == "delivered"
+        again = api.post(f"/v1/deliveries/{delivery['id']}/resend")
+        assert again.is_success, again.text
+        received.await_line(f"duplicate {delivery['id']}")
+        assert received.lines("verified") == [line]
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_receiver_refuses_what_was_tampered_with(
+    stack: Stack, api: httpx.Client, tenant: Tenant, language: tuple[str, str], tmp_path: Path
+) -> None:
+    submit(api)
+    headers, body = recorded(stack, tenant)
+    later = str(int(headers["webhook-timestamp"]) + 1)
+    wrong = {
+        "another body": (headers, body.replace(b"completed", b"cancelled")),
+        "another id": (headers | {"webhook-id": "msg_0"}, body),
+        "another time": (headers | {"webhook-timestamp": later}, body),
+        "no time": (headers | {"webhook-timestamp": "now"}, body),
+        "another scheme": (headers | {"webhook-signature": "v2,AAAA"}, body),
+        "no signature": ({"webhook-id": "msg_0", "webhook-timestamp": later}, body),
+        "long ago": (signed(tenant.webhook_secret, body, timedelta(minutes=-6)), body),
+        "ahead": (signed(tenant.webhook_secret, body, timedelta(minutes=6)), body),
+        "another secret": (signed(OTHER_SECRET, body, timedelta()), body),
+    }
+    with receiver(language, tenant.webhook_secret, tmp_path / "log") as received:
+        statuses = {name: received.post(*given) for name, given in wrong.items()}
+        assert statuses == dict.fromkeys(wrong, 401)
+        assert len(received.lines("rejected")) == len(wrong)
+        assert received.lines("verified") == []
+        assert received.post(headers, body) == 204
+        both = signed(tenant.webhook_secret, body, timedelta())
+        both["webhook-signature"] = f"v1,AAAA {both['webhook-signature']}"
+        assert received.post(both, body) == 204
+        assert len(received.lines("verified")) == 2
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_receiver_with_another_secret_gets_further_attempts(
+    api: httpx.Client, language: tuple[str, str], tmp_path: Path
+) -> None:
+    with receiver(language, OTHER_SECRET, tmp_path / "log") as received:
+        endpoint_id = add_endpoint(api, received.url)
+        request_id = submit(api)
+        received.await_line("rejected: no signature matches")
+        delivery = await_delivery(api, request_id, endpoint_id)
+    assert (delivery["status"], delivery["last_outcome"]) == ("pending", "client_error")
+    assert delivery["attempts"][0]["http_status"] == 401
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_receiver_does_not_start_without_a_secret(language: tuple[str, str]) -> None:
+    command, suffix = language
+    done = subprocess.run(
+        [command, EXAMPLES / f"webhook_receiver.{suffix}"],
+        env=without_settings(os.environ) | {"WEBHOOK_SECRET": "secret"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=SOON.total_seconds(),
+    )
+    assert done.returncode != 0
+    assert "WEBHOOK_SECRET must be" in done.stderr
+
+
+def signed(secret: str, body: bytes, age: timedelta) -> dict[str, str]:
+    """The headers of a delivery as long ago, or as far ahead, as `age` says."""
+    at = datetime.now(UTC) + age
+    name = f"msg_{secret[-6:]}{int(age.total_seconds())}"
+    return {
+        "webhook-id": name,
+        "webhook-timestamp": str(int(at.timestamp())),
+        "webhook-signature": Webhook(secret).sign(name, at, body.decode()),
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Submitting:
+    """The submit example in one language, as one tenant."""
+
+    language: tuple[str, str]
+    stack: Stack
+    tenant: Tenant
+
+    def run(self, **settings: str) -> subprocess.CompletedProcess[str]:
+        command, suffix = self.language
+        given = {"GATEWAY_URL": self.stack.url, "GATEWAY_API_KEY": self.tenant.key}
+        return subprocess.run(
+            [command, EXAMPLES / f"submit_and_wait.{suffix}"],
+            env=without_settings(os.environ) | {"NO_PROXY": "127.0.0.1"} | given | settings,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=SOON.total_seconds(),
+        )
+
+    def paid(self, marker: str) -> int:
+        """How many submits with this marker RunComfy charged for."""
+        ledger = httpx.get(f"{self.stack.runcomfy_url}/_sim/ledger", trust_env=False).json()
+        return sum(entry["marker"] == marker for entry in ledger["entries"])
+
+
+@pytest.fixture(params=LANGUAGES)
+def submitting(request: pytest.FixtureRequest, stack: Stack, tenant: Tenant) -> Submitting:
+    return Submitting(request.param, stack, tenant)
+
+
+def test_submit_and_wait_shows_the_result_and_pays_once_for_one_key(
+    submitting: Submitting,
+) -> None:
+    marker = submitting.tenant.name
+    settings = {"IDEMPOTENCY_KEY": "one-video", "PROMPT": f"She smiles. [mark:{marker}]"}
+    first, second = submitting.run(**settings), submitting.run(**settings)
+    assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr
+    assert "billed yes" in first.stdout
+    assert ".mp4" in first.stdout
+    assert first.stdout.splitlines()[-3:] == second.stdout.splitlines()[-3:]
+    assert submitting.paid(marker) == 1
+
+
+def test_submit_and_wait_says_why_there_is_no_result(submitting: Submitting) -> None:
+    failed = submitting.run(PROMPT="She smiles. [sim:fail]")
+    assert (failed.returncode, "failed" in failed.stdout) == (1, True), failed.stdout
+    assert "upstream_failed" in failed.stderr
+    refused = submitting.run(MODEL_ID="kling/there-is-no-such-model")
+    assert refused.returncode == 1
+    assert "unknown_model" in refused.stderr
+
+
+def test_submit_and_wait_comes_again_with_its_key_after_429(submitting: Submitting) -> None:
+    name = submitting.tenant.name
+    flags = ("--requests-per-minute", "60", "--burst", "1")
+    json.loads(submitting.stack.gateway("tenant", "change", name, "--json", *flags))
+    first, second = submitting.run(PROMPT="One."), submitting.run(PROMPT="Two.")
+    assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr
