@@ -57,7 +57,9 @@ class Composed:
 
 
 def _compose(**environment: str) -> Composed:
-    return Composed(yaml.safe_load(tool("podman-compose", "config", **environment)))
+    # `config` runs Podman for its version alone; Python answers that where Podman is missing.
+    words = ("--podman-path", sys.executable, "config")
+    return Composed(yaml.safe_load(tool("podman-compose", *words, **environment)))
 
 
 @pytest.fixture(scope="session")
