@@ -14,6 +14,8 @@ from typing import Final
 
 import pytest
 
+from tests import needs
+
 ROOT: Final = Path(__file__).parents[2]
 PAGES: Final = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 TARGETS: Final = set(
@@ -35,6 +37,7 @@ def test_every_file_that_a_page_links_to_exists(page: Path) -> None:
     assert [link for link in local if not (page.parent / link).exists()] == []
 
 
+@needs.MAKE
 def test_make_alone_lists_every_target() -> None:
     make = shutil.which("make")
     assert make is not None
