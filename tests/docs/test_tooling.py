@@ -64,6 +64,13 @@ def test_scripts_are_sound_shell_and_can_be_run(script: str) -> None:
     subprocess.run(["/bin/sh", "-n", ROOT / script], check=True)
 
 
+def test_pytest_lists_the_failures_that_ci_looks_for() -> None:
+    options = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["pytest"]["ini_options"]
+    reported = re.findall(r"(?:^| )-r(\w+)", options["addopts"])
+    assert "'^(FAILED|ERROR) '" in (ROOT / ".ci/run").read_text()
+    assert [set("sfE") <= set(letters) for letters in reported] == [True]
+
+
 def test_the_lock_names_no_address() -> None:
     assert "://" not in LOCK
 
