@@ -18,6 +18,8 @@ EXTRAS: Final = ("", "demo", "otel")
 """What operators may install; `dev` and `sbom` run nowhere but on a developer's machine."""
 _BY_TEXT: Final = {"httpx-aiohttp": "BSD-3-Clause"}
 """Those that carry their licence's text alone, read by hand."""
+_ELSEWHERE: Final = {"async-timeout": "Apache Software License"}
+"""Those that only some Pythons need (this one: before 3.11.3, which Debian 12 has)."""
 _CLASSIFIER: Final = "License :: OSI Approved :: "
 _HEAD: Final = """# Licences
 
@@ -74,8 +76,8 @@ def _said(of: Distribution, field: str) -> Sequence[str]:
 
 def page() -> str:
     """The page."""
-    rows = [f"| {name} | {licence(found)} |\n" for name, found in running().items()]
-    return _HEAD + "".join(rows)
+    licences = _ELSEWHERE | {name: licence(found) for name, found in running().items()}
+    return _HEAD + "".join(f"| {name} | {licences[name]} |\n" for name in sorted(licences))
 
 
 if __name__ == "__main__":

@@ -14,6 +14,8 @@ from typing import Final
 
 import pytest
 
+from tests.support import marks
+
 ROOT: Final = Path(__file__).parents[2]
 PAGES: Final = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 TARGETS: Final = set(
@@ -35,6 +37,7 @@ def test_every_file_that_a_page_links_to_exists(page: Path) -> None:
     assert [link for link in local if not (page.parent / link).exists()] == []
 
 
+@marks.MAKE
 def test_make_alone_lists_every_target() -> None:
     make = shutil.which("make")
     assert make is not None
@@ -59,6 +62,13 @@ def test_contributing_says_how_to_do_it_without_make() -> None:
 def test_scripts_are_sound_shell_and_can_be_run(script: str) -> None:
     assert os.access(ROOT / script, os.X_OK)
     subprocess.run(["/bin/sh", "-n", ROOT / script], check=True)
+
+
+def test_pytest_lists_the_failures_that_ci_looks_for() -> None:
+    options = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["pytest"]["ini_options"]
+    reported = re.findall(r"(?:^| )-r(\w+)", options["addopts"])
+    assert "'^(FAILED|ERROR) '" in (ROOT / ".ci/run").read_text()
+    assert [set("sfE") <= set(letters) for letters in reported] == [True]
 
 
 def test_the_lock_names_no_address() -> None:

@@ -18,7 +18,7 @@ from standardwebhooks.webhooks import Webhook
 from simulator.demo import wait_for
 from simulator.example import kling
 from simulator.stack import ROOT, Plan, Stack, Tenant, running, without_settings
-from tests import needs
+from tests.support import marks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -31,7 +31,7 @@ SOON: Final = timedelta(seconds=20)
 OTHER_SECRET: Final = "whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
 LANGUAGES: Final = (
     pytest.param((sys.executable, "py"), id="python"),
-    pytest.param(("node", "mjs"), id="node", marks=needs.NODE),
+    pytest.param(("node", "mjs"), id="node", marks=marks.NODE),
 )
 
 

@@ -60,4 +60,7 @@ class ComposeFile:
 
 
 def load_compose(**environment: str) -> ComposeFile:
-    return ComposeFile(yaml.safe_load(run_tool("podman-compose", "config", **environment)))
+    """Return docker-compose.yml as podman-compose resolves it; Podman itself is not needed."""
+    # `config` runs Podman for its version alone; Python answers that where Podman is missing.
+    words = ("--podman-path", sys.executable, "config")
+    return ComposeFile(yaml.safe_load(run_tool("podman-compose", *words, **environment)))

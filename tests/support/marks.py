@@ -17,7 +17,11 @@ PROMTOOL: Final = pytest.mark.skipif(  # as for Prometheus, which brings it
     shutil.which("promtool") is None, reason="promtool is not installed"
 )
 NODE: Final = pytest.mark.skipif(  # `make test` needs nothing but Python, which verifies beside it
-    shutil.which("node") is None, reason="node is not installed"
+    shutil.which("node") is None or shutil.which("npm") is None,
+    reason="node or npm is not installed",
+)
+MAKE: Final = pytest.mark.skipif(  # CONTRIBUTING.md says how to run the tests without it
+    shutil.which("make") is None, reason="make is not installed"
 )
 LINUX: Final = pytest.mark.skipif(  # PR_SET_PDEATHSIG is of Linux alone; nothing elsewhere does it
     sys.platform != "linux", reason="only Linux kills the child for us"

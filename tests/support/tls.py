@@ -8,25 +8,21 @@ from __future__ import annotations
 import asyncio
 import ssl
 import threading
+from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Final
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Final
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from simulator.private_redis import LOOPBACK
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-import subprocess
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-    from pathlib import Path
-
-    Behaviour = Callable[[asyncio.StreamWriter], Awaitable[None]]
-
 
 _PIECE: Final = 1 << 16
 
@@ -89,41 +85,79 @@ async def _pass_on(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> 
     sink.close()
 
 
+def _new_key() -> ec.EllipticCurvePrivateKey:
+    return ec.generate_private_key(ec.SECP256R1())
+
+
+def _common_name(name: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
+
+
+def _alternative(name: str) -> x509.GeneralName:
+    """A name in OpenSSL's form: `DNS:hooks.example`, `IP:127.0.0.1`."""
+    kind, _, value = name.partition(":")
+    return x509.DNSName(value) if kind == "DNS" else x509.IPAddress(ip_address(value))
+
+
+CA_NAME: Final = _common_name("Test CA")
+
+
 @dataclass(frozen=True)
 class CertificateAuthority:
     """A throw-away CA and one server context per set of names."""
 
     folder: Path
-
-    def run(self, *words: str) -> None:
-        subprocess.run(
-            ["openssl", *words],  # noqa: S607 - wherever the machine keeps it
-            cwd=self.folder,
-            check=True,
-            capture_output=True,
-        )
+    key: ec.EllipticCurvePrivateKey = field(default_factory=_new_key)
 
     def create(self) -> None:
-        self.run(
-            *("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"),
-            *("-nodes", "-subj", "/CN=Test CA", "-days", "2", "-keyout", "ca.key"),
-            *("-addext", "keyUsage=critical,keyCertSign", "-out", "ca.pem"),
+        usage = x509.KeyUsage(
+            digital_signature=False,
+            content_commitment=False,
+            key_encipherment=False,
+            data_encipherment=False,
+            key_agreement=False,
+            key_cert_sign=True,
+            crl_sign=False,
+            encipher_only=False,
+            decipher_only=False,
         )
+        constraints = x509.BasicConstraints(ca=True, path_length=None)
+        self._issue("ca", CA_NAME, self.key, constraints, usage)
 
     def server(self, *names: str) -> ssl.SSLContext:
         stem = "-".join(names).replace(":", "_")
-        (self.folder / f"{stem}.ext").write_text(f"subjectAltName={','.join(names)}\n")
-        self.run(
-            *("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"),
-            *("-subj", "/CN=server", "-keyout", f"{stem}.key", "-out", f"{stem}.csr"),
-        )
-        self.run(
-            *("x509", "-req", "-in", f"{stem}.csr", "-CA", "ca.pem", "-CAkey", "ca.key"),
-            *("-CAcreateserial", "-days", "2", "-extfile", f"{stem}.ext", "-out", f"{stem}.pem"),
-        )
+        alternatives = x509.SubjectAlternativeName([_alternative(name) for name in names])
+        self._issue(stem, _common_name("server"), _new_key(), alternatives)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(self.folder / f"{stem}.pem", self.folder / f"{stem}.key")
         return context
 
     def trusted(self) -> ssl.SSLContext:
         return ssl.create_default_context(cafile=self.folder / "ca.pem")
+
+    def _issue(
+        self,
+        stem: str,
+        name: x509.Name,
+        key: ec.EllipticCurvePrivateKey,
+        *extensions: x509.ExtensionType,
+    ) -> None:
+        """Write a certificate of two days as `<stem>.pem`, and its key as `<stem>.key`."""
+        now = datetime.now(UTC)
+        builder = (
+            x509.CertificateBuilder(CA_NAME, name, key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now)
+            .not_valid_after(now + timedelta(days=2))
+        )
+        # Python 3.13 verifies strictly (VERIFY_X509_STRICT), which asks for both identifiers.
+        subject = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
+        issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key())
+        for extension in (subject, issuer, *extensions):
+            critical = isinstance(extension, x509.BasicConstraints | x509.KeyUsage)
+            builder = builder.add_extension(extension, critical=critical)
+        certificate = builder.sign(self.key, hashes.SHA256())
+        (self.folder / f"{stem}.pem").write_bytes(certificate.public_bytes(Encoding.PEM))
+        (self.folder / f"{stem}.key").write_bytes(
+            key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        )

@@ -150,6 +150,7 @@ def test_two_replicas_show_the_same_levels_and_do_not_add_up(monitored: Monitore
     assert abs(admitted - today) <= 5  # the one is read a moment after the other
 
 
+@marks.PROMTOOL
 def test_promtool_finds_nothing_to_say_of_the_metrics(monitored: MonitoredStack) -> None:
     promtool = shutil.which("promtool")
     assert promtool is not None
