@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import cache
 from typing import Any, Final
 
@@ -24,9 +24,9 @@ from core.jobs.query import reference_score, score_of
 from core.jobs.timeline import TimelineEntry, TimelineKind
 from core.money import MicroUsd
 from core.quotas import Quota
-from core.retention import RETENTION
+from core.retention import DAY_USAGE_RETENTION, MONTH_USAGE_RETENTION, RETENTION
 from core.store import keys
-from core.store.client import Argument
+from core.store.client import Argument, ttl_seconds
 from core.store.codecs import BATCH_CODEC, JOB_CODEC, TIMELINE_ENTRY_CODEC
 from core.store.refusals import build_limit_error, parse_quotas
 from core.store.wake_queue import WAKE_GRACE, dispatch_arguments
@@ -34,9 +34,6 @@ from core.tenants.api_keys import Scope
 from core.tenants.cache_policy import CacheStatus
 from core.tenants.limits import usage_windows_at
 from core.transactions.admission import Admission, AdmissionResult, BatchAdmission
-
-USAGE_RETENTION: Final = (timedelta(days=40), timedelta(days=400))
-"""How long a day's and a month's use is kept: longer than any job that may still settle in it."""
 
 JOINED: Final = "joined"
 CACHE_HIT: Final = "cache_hit"
@@ -118,7 +115,8 @@ def admission_arguments(call: AdmissionScriptCall, now: datetime) -> list[Argume
         *call.idempotency_target,
         *dispatch_arguments(now),
         *((span.resets_at - now) // MILLISECOND for span in usage_windows_at(first.job.created_at)),
-        *(int(life.total_seconds()) for life in USAGE_RETENTION),
+        ttl_seconds(DAY_USAGE_RETENTION),
+        ttl_seconds(MONTH_USAGE_RETENTION),
         *_batch_arguments(call.batch),
         _unpaid_templates(),
         now.isoformat(),
@@ -138,7 +136,7 @@ def _batch_arguments(admission: BatchAdmission | None) -> tuple[Argument, ...]:
         admission.batch.id,
         BATCH_CODEC.encode(admission.batch),
         orjson.dumps(refused),
-        int(RETENTION.total_seconds()),
+        ttl_seconds(RETENTION),
     )
 
 

@@ -8,6 +8,7 @@ import asyncio
 from collections import deque
 from collections.abc import Iterable
 from contextlib import suppress
+from datetime import timedelta
 from typing import Any, Final, Protocol, Self
 
 import hiredis
@@ -27,6 +28,11 @@ Argument = bytes | str | int | float
 
 STORE_ERRORS: Final = (RedisError, OSError, TimeoutError, EOFError)
 """What redis-py raises when Redis is away; for the code that hands redis-py to a library."""
+
+
+def ttl_seconds(span: timedelta) -> int:
+    """Return a span in whole seconds, as Redis's EXPIRE takes it."""
+    return int(span.total_seconds())
 
 
 class ConnectionSource(Protocol):

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from core.clock import MILLISECOND, Clock, to_ms
 from core.retention import DELIVERY_RETENTION, RESULT_GRACE_PERIOD
 from core.store import keys
-from core.store.client import Argument, RedisClient
+from core.store.client import Argument, RedisClient, ttl_seconds
 from core.store.codecs import (
     DELIVERY_ATTEMPT_CODEC,
     DELIVERY_CODEC,
@@ -258,8 +258,3 @@ def new_delivery_arguments(deliveries: Sequence[Delivery], now: datetime) -> lis
             to_ms(now - DELIVERY_RETENTION),
         ]
     return flat
-
-
-def ttl_seconds(span: timedelta) -> int:
-    """A span as Redis' EXPIRE takes it."""
-    return int(span.total_seconds())

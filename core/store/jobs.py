@@ -14,7 +14,7 @@ from core.jobs.job import Job, JobRecord, JobState
 from core.jobs.query import score_of
 from core.jobs.run_times import MAX_RUNS, run_time
 from core.jobs.timeline import TimelineEntry
-from core.retention import RESULT_GRACE_PERIOD, RETENTION
+from core.retention import MESSAGE_TTL, RESULT_GRACE_PERIOD, RETENTION
 from core.store import keys
 from core.store.admission import (
     AdmissionScriptCall,
@@ -23,12 +23,11 @@ from core.store.admission import (
     parse_admission_answer,
     raise_if_rejected,
 )
-from core.store.client import Argument, RedisClient
+from core.store.client import Argument, RedisClient, ttl_seconds
 from core.store.codecs import JOB_CODEC, TIMELINE_ENTRY_CODEC
-from core.store.deliveries import new_delivery_arguments, new_delivery_keys, ttl_seconds
+from core.store.deliveries import new_delivery_arguments, new_delivery_keys
 from core.store.scripts import LuaScripts
 from core.store.wake_queue import (
-    MESSAGE_TTL,
     WAKE_GRACE,
     WakeMessage,
     dispatch_arguments,

@@ -3,15 +3,14 @@
 import asyncio
 import dataclasses
 from collections.abc import Sequence
-from datetime import timedelta
 from typing import Final
 
 from core.clock import MILLISECOND, Clock, from_ms, to_ms
 from core.jobs.job import PublicStatus
+from core.retention import DELETED_TENANT_RETENTION
 from core.store import keys
-from core.store.client import Argument, RedisClient
+from core.store.client import Argument, RedisClient, ttl_seconds
 from core.store.codecs import API_KEY_CODEC, TENANT_CODEC
-from core.store.deliveries import ttl_seconds
 from core.store.scripts import LuaScripts
 from core.store.wake_queue import dispatch_arguments
 from core.tenants.api_keys import ApiKey, ApiKeyUsage
@@ -20,8 +19,6 @@ from core.tenants.limits import Limits, lua_pattern
 from core.tenants.tenant import Tenant
 
 MAX_KEYS_PER_TENANT: Final = 20
-DELETED_TENANT_RETENTION: Final = timedelta(days=30)
-"""Longer than any open job and its last callback: until then the name cannot be given anew."""
 
 
 class TenantStore:

@@ -13,11 +13,11 @@ from arq.jobs import serialize_job
 
 from core.clock import MILLISECOND, to_ms
 from core.jobs.job import Job, JobState
+from core.retention import MESSAGE_TTL
 from core.store import keys
 
 WAKE_FUNCTION: Final = "advance"
 """The one function that workers register for messages."""
-MESSAGE_TTL: Final = timedelta(hours=1)
 WAKE_GRACE: Final = timedelta(seconds=5)
 """How long a rung job may wait before the watchers look for it by themselves."""
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from core.clock import Clock, to_ms
 from core.retention import DELIVERY_RETENTION
 from core.store import keys
-from core.store.client import RedisClient
+from core.store.client import RedisClient, ttl_seconds
 from core.store.codecs import REPLAY_CODEC, TENANT_CODEC, WEBHOOK_CONFIG_CODEC
-from core.store.deliveries import new_delivery_arguments, new_delivery_keys, ttl_seconds
+from core.store.deliveries import new_delivery_arguments, new_delivery_keys
 from core.store.scripts import LuaScripts
 from core.webhooks.config import VersionedConfig, WebhookConfig, initial_config, reconcile
 from core.webhooks.delivery import Delivery

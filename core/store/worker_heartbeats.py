@@ -1,14 +1,12 @@
 """Signs of life of the worker processes, and the store's own health."""
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Final
+from datetime import datetime
 
 from core.clock import Clock, from_ms, to_ms
+from core.retention import HEARTBEAT_RETENTION
 from core.store import keys
 from core.store.client import RedisClient
-
-HEARTBEAT_RETENTION: Final = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
