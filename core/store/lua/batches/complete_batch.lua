@@ -6,8 +6,6 @@
 -- KEYS: batches outbox ...
 -- ARGV: batch ...
 
-local FIXED_KEYS, FIXED_ARGUMENTS = 2, 1
-
 if redis.call('ZREM', batches, batch) == 0 then return 0 end
 enqueue_deliveries(outbox, nil, FIXED_KEYS, FIXED_ARGUMENTS)
 return 1

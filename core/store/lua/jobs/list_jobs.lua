@@ -8,7 +8,7 @@
 -- KEYS: api_key tenant index tenant_jobs
 -- ARGV: now tenant_name scope low high cursor_score after_id limit model_part max_read max_skipped ...
 
-local FIXED_ARGUMENTS, BATCH = 11, 200
+local BATCH = 200
 
 local function rank_after()
   local rank = redis.call('ZREVRANK', index, after_id)

@@ -8,11 +8,9 @@
 -- USES: wake_worker enqueue_delivery ledger zadd_batch concurrency fair_queue quota publish_change
 -- USES: unsubmitted_index dedup_index followers job_indexes batch webhook_config_version
 -- KEYS: job timeline due states tenant day month account_balance outbox job_deliveries webhooks ...
--- ARGV: expected id version doc entry now tenant_name model priority price first_deadline
--- ARGV: message_template message_ttl wake_due_at status_before status index_score expected_leader config_digest
+-- ARGV: expected id version doc entry now tenant_name model priority price? first_deadline?
+-- ARGV: message_template message_ttl wake_due_at status_before status index_score expected_leader? config_digest?
 -- ARGV: ...
-
-local FIXED_KEYS, FIXED_ARGUMENTS = 11, 19
 
 local stored = redis.call('HMGET', job, 'version', 'dedup_key', 'leader', 'batch', 'batch_status')
 if not stored[1] then return 'not_found' end

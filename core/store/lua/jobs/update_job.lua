@@ -12,16 +12,13 @@
 -- USES: unsubmitted_index dedup_index followers job_indexes batch retention transfer_work
 -- USES: webhook_config_version
 -- KEYS: job timeline due states in_doubt outbox job_deliveries message wake_queue day month tenant webhooks ...
--- ARGV: expected id version doc before state due_at output ttl now
--- ARGV: message_name message_body message_ttl tenant_name model is_final settlement_status cost
--- ARGV: message_template wake_due_at run_time max_run_times status_before status index_score min_ttl
--- ARGV: notify_followers shared_cost output_expires_at saved
--- ARGV: successor successor_expected successor_version successor_doc successor_tenant successor_entry
--- ARGV: successor_day successor_month
--- ARGV: successor_status_before successor_status successor_index_score config_digest
--- ARGV: entry_count ...
-
-local FIXED_KEYS, FIXED_ARGUMENTS = 13, 43
+-- ARGV: expected id version doc before state due_at output? ttl now
+-- ARGV: message_name? message_body? message_ttl tenant_name model is_final settlement_status cost
+-- ARGV: message_template wake_due_at run_time? max_run_times status_before status index_score min_ttl
+-- ARGV: notify_followers shared_cost output_expires_at saved?
+-- ARGV: successor? successor_expected? successor_version? successor_doc? successor_tenant?
+-- ARGV: successor_entry? successor_day? successor_month? successor_status_before? successor_status?
+-- ARGV: successor_index_score? config_digest? entry_count ...
 
 local FIELDS = {
   'version', 'slot', 'dedup_key', 'leader', 'idempotency', 'cache_ms', 'reserved', 'batch', 'batch_status',

@@ -4,14 +4,14 @@
 -- KEYS: limits
 -- ARGV: now message_template message_ttl wake_due_at ...
 
-for position = 5, #ARGV, 2 do
+for position = FIXED_ARGUMENTS + 1, #ARGV, 2 do
   if ARGV[position + 1] == '' then
     redis.call('HDEL', limits, ARGV[position])
   else
     redis.call('HSET', limits, ARGV[position], ARGV[position + 1])
   end
 end
-for position = 5, #ARGV, 2 do
+for position = FIXED_ARGUMENTS + 1, #ARGV, 2 do
   local model = string.match(ARGV[position], '^model:(.*)$')
   if model then refresh_model(model) end
 end

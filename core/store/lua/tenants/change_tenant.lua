@@ -6,7 +6,7 @@
 
 if redis.call('HGET', tenant, 'version') ~= expected then return 0 end
 if redis.call('SISMEMBER', tenants, name) == 0 then return 0 end
-redis.call('HSET', tenant, unpack(ARGV, 7))
+redis.call('HSET', tenant, unpack(ARGV, FIXED_ARGUMENTS + 1))
 refresh_tenant(name)
 dispatch(100, { now = now, due_at = wake_due_at, template = message_template, ttl = message_ttl })
 return 1

@@ -5,7 +5,7 @@
 -- ARGV: name digest scopes expires key_doc ...
 
 if redis.call('EXISTS', tenant) == 1 then return 0 end
-redis.call('HSET', tenant, unpack(ARGV, 6))
+redis.call('HSET', tenant, unpack(ARGV, FIXED_ARGUMENTS + 1))
 redis.call('SADD', tenants, name)
 redis.call('SREM', pauses, 'tenant:' .. name)
 redis.call('HSET', api_key, 'tenant', name, 'expires', expires, 'scopes', scopes, 'doc', key_doc)

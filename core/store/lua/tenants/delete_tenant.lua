@@ -10,7 +10,7 @@ for _, digest in ipairs(digests) do redis.call('DEL', api_key_prefix .. digest) 
 redis.call('DEL', tenant_keys)
 redis.call('SREM', tenants, name)
 if redis.call('HEXISTS', waiting, name) == 0 then redis.call('HDEL', queue_tags, name) end
-redis.call('HSET', tenant, unpack(ARGV, 5))
+redis.call('HSET', tenant, unpack(ARGV, FIXED_ARGUMENTS + 1))
 redis.call('EXPIRE', tenant, ttl_seconds)
-for index = 6, #KEYS do redis.call('EXPIRE', KEYS[index], ttl_seconds) end
+for index = FIXED_KEYS + 1, #KEYS do redis.call('EXPIRE', KEYS[index], ttl_seconds) end
 return #digests

@@ -7,8 +7,6 @@
 -- KEYS: webhooks outbox replays replay ...
 -- ARGV: expected version doc replay_expected replay_version replay_doc tenant_name now ttl_seconds ...
 
-local FIXED_KEYS, FIXED_ARGUMENTS = 4, 9
-
 if (redis.call('HGET', webhooks, 'version') or '0') ~= expected then return 0 end
 if replay_doc ~= '' then
   if (redis.call('HGET', replay, 'version') or '0') ~= replay_expected then return 0 end

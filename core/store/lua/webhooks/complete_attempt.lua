@@ -5,9 +5,9 @@
 -- ms. `job_id` is '' for what is about no job.
 -- USES: delivery_queue retention
 -- KEYS: delivery attempts outbox delivery_queue in_flight circuit job timeline job_deliveries
--- ARGV: expected id version doc due_at attempt entry ttl_seconds now min_ttl job_id
--- ARGV: queue_name max_concurrency circuit_expected circuit_version circuit_doc circuit_until
--- ARGV: circuit_max_concurrency
+-- ARGV: expected id version doc due_at? attempt? entry? ttl_seconds now min_ttl job_id?
+-- ARGV: queue_name max_concurrency circuit_expected circuit_version circuit_doc circuit_until?
+-- ARGV: circuit_max_concurrency?
 
 local result = 'stored'
 local stored = redis.call('HGET', delivery, 'version')
