@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Final
 
 from core.billing.settlement import SettlementStatus
 from core.circuit_breaker import BreakerReason, BreakerState
@@ -218,9 +219,40 @@ class RedisReconnected:
     downtime: timedelta
 
 
+WARNING_CODES: Final = frozenset(
+    {
+        "balance_fetch_failed",
+        "balance_sync_failed",
+        "batch_completion_failed",
+        "catalogue_fetch_failed",
+        "catalogue_invalid",
+        "catalogue_sync_failed",
+        "child_process_died",
+        "delivery_step_failed",
+        "dispatch_failed",
+        "heartbeat_failed",
+        "illegal_transition",
+        "index_pruning_failed",
+        "internal_error",
+        "job_record_missing",
+        "job_step_failed",
+        "pubsub_disconnected",
+        "redis_not_durable",
+        "replay_failed",
+        "run_times_invalid",
+        "run_times_refresh_failed",
+        "second_acceptance",
+    }
+)
+INTERNAL_ERROR_CODES: Final = frozenset(
+    {"delivery_step_failed", "illegal_transition", "internal_error", "job_step_failed"}
+)
+"""The warnings that mean a defect of the gateway: the log has a traceback."""
+
+
 @dataclass(frozen=True, slots=True)
 class OperationalWarning:
-    """Something an operator should read; `code` is a stable word."""
+    """Something an operator should read. `code` is one of `WARNING_CODES`."""
 
     code: str
     detail: str
