@@ -264,7 +264,7 @@ def _run_duration(event: JobTransitioned) -> float | None:
 def _detection_lag(event: JobTransitioned) -> float | None:
     if event.detection_lag is None or not _is_end(event):
         return None
-    # RunComfy's clock and ours differ: a negative difference is not a lag.
+    # RunComfy's clock may be ahead of the gateway's: a negative difference is not a lag.
     return max(event.detection_lag.total_seconds(), 0.0)
 
 

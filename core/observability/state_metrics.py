@@ -165,7 +165,7 @@ _WEBHOOK_STATE: Final = (
     ),
     _state(
         "gateway_deliveries_due",
-        "Deliveries that are due and whose endpoint is not backing off.",
+        "Due deliveries of endpoints that are not backing off.",
         lambda state: state.deliveries.due,
     ),
     _state(
