@@ -14,6 +14,7 @@ from core.observability.events import Emit
 from core.observability.trace_context import SpanNamer, pass_through
 from core.store.run_times import RunTimeCache
 from core.tenants.cache_policy import CachePolicy
+from service.jobs.cancel import JobCanceller
 from service.jobs.submit_options import OptionPolicy
 from service.models.registry_cache import ModelRegistryCache
 from service.operator_context import AdminContext
@@ -83,6 +84,11 @@ class AppContext:
     policy: HttpPolicy
     emit: Emit
     span_of: SpanNamer = pass_through
+
+    @property
+    def job_canceller(self) -> JobCanceller:
+        """The use case of cancelling, over these stores."""
+        return JobCanceller(self.jobs, self.webhooks.configs, self.clock, self.ids, self.emit)
 
 
 def app_context(scope: Scope) -> AppContext:

@@ -11,9 +11,9 @@ from core.errors import GatewayError, NotFound
 from core.jobs.job import CancelOutcome, Job, JobState
 from core.store.batches import ItemSlice
 from core.tenants.api_keys import Credential, Scope
-from service.context import AppContext
 from service.errors import JobContended
-from service.jobs.cancel import Cancellation, cancel_job
+from service.jobs.cancel import JobCanceller
+from service.ports import BatchAccess
 
 MAX_CONCURRENT_CANCELS: Final = 16
 ALL_ITEMS: Final = ItemSlice(0, MAX_BATCH_ITEMS)
@@ -49,21 +49,21 @@ class BatchCancellation:
 
 
 async def cancel_batch(
-    context: AppContext, credential: Credential, batch_id: str
+    batches: BatchAccess, canceller: JobCanceller, credential: Credential, batch_id: str
 ) -> BatchCancellation:
     """Cancel as far as possible. To repeat it is safe. Raises `NotFound`, the store's errors."""
-    view = await context.batches.read(credential, batch_id, ALL_ITEMS, Scope.CANCEL)
+    view = await batches.read(credential, batch_id, ALL_ITEMS, Scope.CANCEL)
     done: list[ItemCancellation] = []
     for group in _cancel_groups(view):
         answers = await asyncio.gather(
-            *(_cancel_item(context, credential, item, job) for item, job in group),
+            *(_cancel_item(canceller, credential, item, job) for item, job in group),
             return_exceptions=True,
         )
         for answer in answers:
             if isinstance(answer, BaseException):
                 raise answer
             done.append(answer)
-    after = await context.batches.read(credential, batch_id, ItemSlice(0, 1), Scope.CANCEL)
+    after = await batches.read(credential, batch_id, ItemSlice(0, 1), Scope.CANCEL)
     return BatchCancellation(after, tuple(sorted(done, key=lambda one: one.item.index)))
 
 
@@ -77,10 +77,10 @@ def _cancel_groups(view: BatchSnapshot) -> Iterator[Sequence[tuple[BatchItem, Jo
 
 
 async def _cancel_item(
-    context: AppContext, credential: Credential, item: BatchItem, job: Job
+    canceller: JobCanceller, credential: Credential, item: BatchItem, job: Job
 ) -> ItemCancellation:
     try:
-        cancelled: Cancellation = await cancel_job(context, credential, job.id)
+        cancelled = await canceller.cancel(credential, job.id)
     except (JobContended, NotFound) as fault:
         return ItemCancellation(item, job, error=fault)
     return ItemCancellation(item, cancelled.job, cancelled.outcome)

@@ -3,29 +3,31 @@
 from typing import Final
 
 from core.errors import NotFound
-from core.observability.events import JobDeleted
+from core.observability.events import Emit, JobDeleted
 from core.store.job_index import DeletionResult
 from core.store.jobs import Projection
 from core.tenants.api_keys import Credential, Scope
-from service.context import AppContext
 from service.errors import JobContended, JobHasPendingWork, JobOpen
+from service.ports import JobAccess, JobIndexAccess
 
 MAX_TRIES: Final = 5
 
 
-async def delete_job(context: AppContext, credential: Credential, job_id: str) -> None:
+async def delete_job(
+    jobs: JobAccess, job_index: JobIndexAccess, emit: Emit, credential: Credential, job_id: str
+) -> None:
     """Forget a job, its input and its output. What it cost stays in the books.
 
     Raises `NotFound`, `JobOpen`, `JobHasPendingWork`, `JobContended` and the store's errors.
     """
     for _ in range(MAX_TRIES):
-        view = await context.jobs.read(credential, job_id, Projection.STATUS, Scope.CANCEL)
+        view = await jobs.read(credential, job_id, Projection.STATUS, Scope.CANCEL)
         job = view.record.job
         if not job.is_final:
             raise JobOpen
-        match await context.job_index.delete(job):
+        match await job_index.delete(job):
             case DeletionResult.DELETED:
-                context.emit(JobDeleted(job.id, job.tenant, job.model_id, job.trace))
+                emit(JobDeleted(job.id, job.tenant, job.model_id, job.trace))
                 return
             case DeletionResult.NOT_FOUND:
                 raise NotFound

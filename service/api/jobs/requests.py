@@ -35,7 +35,6 @@ from service.http.authentication import request_credential, request_links
 from service.http.endpoint import ApiOperation, Tag, json_bytes_response, json_response
 from service.http.openapi import problem_responses, response_spec
 from service.http.request_context import request_context
-from service.jobs.cancel import cancel_job
 from service.jobs.delete import delete_job
 from service.parsing.fields import parse_boolean, parse_query, parse_query_fields
 
@@ -74,7 +73,7 @@ async def detail(request: Request) -> Response:
 async def cancel(request: Request) -> Response:
     """Cancel as far as that is possible, and say how far."""
     credential, job_id = await credential_and_id(request, Scope.CANCEL)
-    cancelled = await cancel_job(app_context(request.scope), credential, job_id)
+    cancelled = await app_context(request.scope).job_canceller.cancel(credential, job_id)
     request_context(request.scope).job_id = job_id
     return json_bytes_response(cancellation_to_json(cancelled.job, cancelled.outcome))
 
@@ -95,7 +94,8 @@ async def delete(request: Request) -> Response:
     """Forget a job that has ended."""
     credential, job_id = await credential_and_id(request, Scope.CANCEL)
     request_context(request.scope).job_id = job_id
-    await delete_job(app_context(request.scope), credential, job_id)
+    context = app_context(request.scope)
+    await delete_job(context.jobs, context.job_index, context.emit, credential, job_id)
     return Response(status_code=204)
 
 
