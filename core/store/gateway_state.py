@@ -6,7 +6,7 @@ not with jobs.
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -25,12 +25,9 @@ from core.observability.gateway_state import (
     WindowState,
 )
 from core.store import keys
-from core.store.circuit_breaker import CircuitBreakerStore
 from core.store.client import RedisClient
-from core.store.model_catalogue import CatalogueStore
-from core.store.operations import OperationsStore
 from core.store.scripts import LuaScripts
-from core.store.webhook_endpoints import WebhookConfigStore
+from core.store.stores import Stores
 from core.store.worker_heartbeats import parse_info
 from core.tenants.limits import UsageWindow, usage_windows_at
 from core.webhooks.endpoint import DisabledReason
@@ -45,26 +42,20 @@ _LIMIT_FIELDS: Final = ("running", "usd_per_day", "usd_per_month")
 _USAGE_FIELDS: Final = ("jobs", "reserved", "settled", "released", "saved")
 
 
-@dataclass(frozen=True, slots=True)
-class GatewayStateStores:
-    """The stores that know a part of the answer."""
-
-    scripts: LuaScripts
-    operations: OperationsStore
-    circuit_breakers: CircuitBreakerStore
-    catalogue: CatalogueStore
-    webhooks: WebhookConfigStore
-
-
 class GatewayStateStore:
     """The whole gateway in one reading."""
 
     def __init__(
-        self, wire: RedisClient, stores: GatewayStateStores, clock: Clock, max_tenants: int
+        self,
+        client: RedisClient,
+        scripts: LuaScripts,
+        stores: Stores,
+        clock: Clock,
+        max_tenants: int,
     ) -> None:
-        """At most `tenants` tenants are read, the first by name."""
-        self._wire = wire
-        self._scripts = stores.scripts
+        """Read at most `max_tenants` tenants, the first by name."""
+        self._wire = client
+        self._scripts = scripts
         self._stores = stores
         self._clock = clock
         self._max_tenants = max_tenants
@@ -145,7 +136,7 @@ class GatewayStateStore:
         return replace(state, slot_limit=slots, windows=windows, disabled_reasons=disabled)
 
     async def _disabled_endpoints(self, tenant: str) -> tuple[DisabledReason, ...]:
-        setup = await self._stores.webhooks.load(tenant)
+        setup = await self._stores.webhook_configs.load(tenant)
         ends = () if setup is None else setup.endpoints
         return tuple(end.disabled_reason for end in ends if end.disabled_reason is not None)
 

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
-from typing import Final, NoReturn, Protocol
+from typing import Final, NoReturn
 
 from core.clock import Clock
 from core.errors import StoreUnavailable
@@ -11,6 +11,7 @@ from core.jobs.run_times import MAX_RUNS, RunHistory
 from core.observability.events import Emit, OperationalWarning
 from core.store import keys
 from core.store.client import RedisClient
+from core.store.interfaces import RunTimeRepository
 
 
 class RunTimeStore:
@@ -40,22 +41,10 @@ class RunTimeStore:
 _EMPTY: Final = RunHistory()
 
 
-class RunTimeSource(Protocol):
-    """Run times by model, as workers leave them. Every call may raise `StoreUnavailable`."""
-
-    async def load_counts(self) -> Mapping[str, int]:
-        """See `core.store.run_times.RunTimeStore.counts`."""
-        ...
-
-    async def load(self, models: Iterable[str]) -> Mapping[str, RunHistory]:
-        """See `core.store.run_times.RunTimeStore.load`."""
-        ...
-
-
 class RunTimeCache:
     """One process's histories."""
 
-    def __init__(self, store: RunTimeSource, clock: Clock, emit: Emit) -> None:
+    def __init__(self, store: RunTimeRepository, clock: Clock, emit: Emit) -> None:
         """Begin with none, and look to `store` for them."""
         self._store = store
         self._clock = clock
