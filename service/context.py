@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Final
+from typing import Final, Protocol
 
 from pydantic import SecretStr
 from starlette.types import Scope
@@ -12,6 +12,15 @@ from core.ids import IdSource
 from core.jobs.run_times import PollHintPolicy
 from core.observability.events import Emit
 from core.observability.trace_context import SpanNamer, pass_through
+from core.store.interfaces import (
+    BatchRepository,
+    CircuitBreakerRepository,
+    HeartbeatRepository,
+    JobIndexRepository,
+    JobRepository,
+    TenantRepository,
+    UsageRepository,
+)
 from core.store.run_times import RunTimeCache
 from core.tenants.cache_policy import CachePolicy
 from service.jobs.cancel import JobCanceller
@@ -19,16 +28,6 @@ from service.jobs.submit_options import OptionPolicy
 from service.models.registry_cache import ModelRegistryCache
 from service.operator_context import AdminContext
 from service.parsing.json_body import BodyLimits
-from service.ports import (
-    BatchAccess,
-    CircuitBreakerAccess,
-    JobAccess,
-    JobIndexAccess,
-    MetricsRenderer,
-    TenantAccess,
-    UsageAccess,
-    WorkerHeartbeatAccess,
-)
 from service.streaming.subscriptions import Subscriptions
 from service.webhooks.webhook_service import WebhookService
 
@@ -62,18 +61,28 @@ class HttpPolicy:
     cache: CachePolicy = field(default_factory=CachePolicy)
 
 
+class MetricsRenderer(Protocol):
+    """The metrics of this process, or of all service processes of the machine."""
+
+    content_type: str
+
+    async def render(self) -> bytes:
+        """Return the metrics in Prometheus' text format."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class AppContext:
     """What a handler can reach."""
 
-    jobs: JobAccess
-    batches: BatchAccess
-    job_index: JobIndexAccess
-    tenants: TenantAccess
-    usage: UsageAccess
-    circuit_breaker: CircuitBreakerAccess
+    jobs: JobRepository
+    batches: BatchRepository
+    job_index: JobIndexRepository
+    tenants: TenantRepository
+    usage: UsageRepository
+    circuit_breaker: CircuitBreakerRepository
     admin: AdminContext
-    worker_heartbeats: WorkerHeartbeatAccess
+    worker_heartbeats: HeartbeatRepository
     model_cache: ModelRegistryCache
     run_times: RunTimeCache
     subscriptions: Subscriptions

@@ -10,10 +10,10 @@ from core.batches import MAX_BATCH_ITEMS, BatchItem, BatchSnapshot
 from core.errors import GatewayError, NotFound
 from core.jobs.job import CancelOutcome, Job, JobState
 from core.store.batches import ItemSlice
+from core.store.interfaces import BatchRepository
 from core.tenants.api_keys import Credential, Scope
 from service.errors import JobContended
 from service.jobs.cancel import JobCanceller
-from service.ports import BatchAccess
 
 MAX_CONCURRENT_CANCELS: Final = 16
 ALL_ITEMS: Final = ItemSlice(0, MAX_BATCH_ITEMS)
@@ -49,7 +49,7 @@ class BatchCancellation:
 
 
 async def cancel_batch(
-    batches: BatchAccess, canceller: JobCanceller, credential: Credential, batch_id: str
+    batches: BatchRepository, canceller: JobCanceller, credential: Credential, batch_id: str
 ) -> BatchCancellation:
     """Cancel as far as possible. To repeat it is safe. Raises `NotFound`, the store's errors."""
     view = await batches.read(credential, batch_id, ALL_ITEMS, Scope.CANCEL)

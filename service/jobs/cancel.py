@@ -16,12 +16,12 @@ from core.jobs.job import BillingStatus, CancelOutcome, Job, JobState, Trigger
 from core.jobs.timeline import TimelineEntry, TimelineKind
 from core.observability.events import Emit
 from core.observability.job_events import change_events, handover_events
+from core.store.interfaces import JobRepository, WebhookConfigRepository
 from core.store.jobs import Projection
 from core.tenants.api_keys import Credential, Scope
 from core.transactions.job_update import Change, WriteResult
 from core.transactions.notifications import needs_endpoints, with_deliveries
 from service.errors import JobContended
-from service.ports import JobAccess, WebhookConfigAccess
 
 CANCEL_REQUESTED: Final = "cancel_asked"
 MAX_TRIES: Final = 5
@@ -111,8 +111,8 @@ class JobCanceller:
 
     def __init__(
         self,
-        jobs: JobAccess,
-        webhook_configs: WebhookConfigAccess,
+        jobs: JobRepository,
+        webhook_configs: WebhookConfigRepository,
         clock: Clock,
         ids: IdSource,
         emit: Emit,

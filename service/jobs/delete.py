@@ -4,17 +4,21 @@ from typing import Final
 
 from core.errors import NotFound
 from core.observability.events import Emit, JobDeleted
+from core.store.interfaces import JobIndexRepository, JobRepository
 from core.store.job_index import DeletionResult
 from core.store.jobs import Projection
 from core.tenants.api_keys import Credential, Scope
 from service.errors import JobContended, JobHasPendingWork, JobOpen
-from service.ports import JobAccess, JobIndexAccess
 
 MAX_TRIES: Final = 5
 
 
 async def delete_job(
-    jobs: JobAccess, job_index: JobIndexAccess, emit: Emit, credential: Credential, job_id: str
+    jobs: JobRepository,
+    job_index: JobIndexRepository,
+    emit: Emit,
+    credential: Credential,
+    job_id: str,
 ) -> None:
     """Forget a job, its input and its output. What it cost stays in the books.
 

@@ -7,15 +7,15 @@ from typing import NoReturn
 from core.clock import Clock
 from core.errors import StoreUnavailable
 from core.observability.events import Emit, OperationalWarning, RedisDisconnected, RedisReconnected
+from core.store.interfaces import CatalogueRepository
 from service.models import ModelRegistry
-from service.ports import CatalogueAccess
 
 
 class ModelRegistryCache:
     """One process's models. Handlers read `models`; nobody else changes it."""
 
     def __init__(
-        self, registry: ModelRegistry, catalogue: CatalogueAccess, clock: Clock, emit: Emit
+        self, registry: ModelRegistry, catalogue: CatalogueRepository, clock: Clock, emit: Emit
     ) -> None:
         """Begin with `models`, and look to `catalogue` for newer ones."""
         self.registry = registry

@@ -65,6 +65,9 @@ class UnreliableCatalogue:
     async def load(self) -> CatalogueSnapshot:
         return CatalogueSnapshot()
 
+    async def replace(self, _: CatalogueSnapshot) -> None:
+        raise AssertionError("the service only reads the catalogue")
+
 
 @pytest.fixture
 def unreliable_catalogue(app: AppHarness) -> UnreliableCatalogue:
