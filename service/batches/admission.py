@@ -36,7 +36,7 @@ from core.transactions.admission import (
 )
 from service.batches.parser import ParsedBatch, ParsedBatchItem
 from service.errors import CostAboveLimit
-from service.jobs.admission import ModelDefaults, SubmitRequest, build_admission
+from service.jobs.admission import ParsedSubmit, build_admission
 from service.jobs.submit_options import OptionPolicy
 from service.models import ModelRegistry
 from service.problems import problem_of
@@ -105,19 +105,18 @@ class BatchValidator:
     ) -> Admission | CallerError:
         if item.error is not None:
             return item.error
-        submission = SubmitRequest(
+        submit = ParsedSubmit(
             credential=context.credential,
             model_id=item.model_id,
             options=item.options,
             body=item.body,
             trace=context.trace,
         )
-        usual = ModelDefaults(
-            self.options.deadlines_of(item.model_id), self.cache.rule_for(item.model_id)
-        )
         job_id = self.ids.job_id(context.now)
         try:
-            admission = build_admission(submission, self.models, usual, job_id, context.now)
+            admission = build_admission(
+                submit, self.models, self.options, self.cache, job_id, context.now
+            )
         except CallerError as fault:
             return _with_item_paths(fault)
         return replace(admission, job=replace(admission.job, batch=context.batch_id))

@@ -213,6 +213,9 @@ def _size_limits(schema: Mapping[str, object]) -> Iterator[int]:
 def media_errors(fields: tuple[MediaField, ...], value: object) -> Iterator[FieldError]:
     """What is wrong with the media of an input. Values that are no strings are the schema's."""
     for field in fields:
+        # Most media fields of a model are optional, and absent from most inputs.
+        if isinstance(value, dict) and field.path and field.path[0] not in value:
+            continue
         for path, text in _values_at(value, field.path):
             if isinstance(text, str) and (text or not field.allows_empty):
                 wrong = find_media_error(text, field.kind, field.max_bytes, field.subtypes)

@@ -19,20 +19,6 @@ CATALOGUE_MAX_AGE: Final = timedelta(hours=3)
 
 
 @dataclass(frozen=True, slots=True)
-class KnownModel:
-    """A model with a card."""
-
-    card: ModelCard
-
-
-@dataclass(frozen=True, slots=True)
-class UnverifiedModel:
-    """A model that only RunComfy may know: its input goes on unchecked and unpriced."""
-
-    model_id: str
-
-
-@dataclass(frozen=True, slots=True)
 class ModelQuery:
     """What a caller asks of the list; RunComfy's own parameters. Empty means any."""
 
@@ -116,21 +102,21 @@ class ModelRegistry:
         """How many documents of the catalogue were no models at all."""
         return sum(card is None for card in self.cards_by_document.values())
 
-    def lookup(self, model_id: str, now: datetime) -> KnownModel | UnverifiedModel:
-        """The model of that id.
+    def lookup(self, model_id: str, now: datetime) -> ModelCard | None:
+        """Return the model's card; None: submits pass unchecked, because nobody can tell.
 
-        One that nobody knows is `UnknownModel` while the catalogue is fresh. With no catalogue, or
-        a stale one, it is `UnverifiedModel`: RunComfy rejects an unknown model without charge, and
-        an outage of the sync must not hide a new model. A malformed id is `MalformedRequest`.
+        That is so while there is no catalogue, or a stale one: RunComfy rejects an unknown model
+        without charge, and an outage of the sync must not hide a new model. Raises `UnknownModel`
+        while the catalogue is fresh, `MalformedRequest` for a malformed id.
         """
         card = self.by_id.get(model_id)
         if card:
-            return KnownModel(card)
+            return card
         if not is_model_id(model_id):
             raise MalformedRequest("That is not a model id: names in ASCII, separated by slashes.")
         if self.is_fresh(now):
             raise UnknownModel(f"No model {model_id} is known; see GET /v1/models.")
-        return UnverifiedModel(model_id)
+        return None
 
     def is_fresh(self, now: datetime) -> bool:
         """Whether the catalogue is young enough to say that a model does not exist."""

@@ -4,16 +4,12 @@ from typing import Final
 
 from core.jobs.job import PublicStatus
 from core.jobs.query import DEFAULT_JOBS_PER_PAGE, MAX_JOBS_PER_PAGE
-from core.tenants.cache_policy import CacheOption
 from service.api.schemas import INPUT_EXAMPLE, INSTANT, TEXT
 from service.http.openapi import parameter
-from service.jobs.submit_options import MAX_OFFSET, PRIORITIES
+from service.jobs.submit_options import MAX_OFFSET, SUBMIT_OPTIONS
 from service.parsing.fields import MAX_REFERENCE_LENGTH
 
 _FLAG: Final = {"type": "boolean", "default": False}
-
-
-_SECONDS: Final = {"type": "integer", "minimum": 1}
 
 
 MODEL_ID: Final = parameter(
@@ -62,35 +58,9 @@ SUBMIT_PARAMETERS: Final = [
     MODEL_ID,
     PREFER_WAIT,
     IDEMPOTENCY_KEY,
-    parameter("webhook", "Where the callback goes; the tenant's own otherwise.", TEXT),
-    parameter("webhook_intermediate_status", "Also call back on the way.", _FLAG),
-    parameter("timeout", "Seconds until the job must have ended.", _SECONDS),
-    parameter("start_timeout", "Seconds until it must have started; free if not.", _SECONDS),
-    parameter(
-        "max_cost",
-        "USD; refused when the estimate is higher or not known.",
-        {"type": "number", "minimum": 0},
-    ),
-    parameter(
-        "priority",
-        "Among the tenant's own waiting jobs; `normal` where it is left out.",
-        {"type": "string", "enum": list(PRIORITIES)},
-    ),
-    parameter(
-        "reference",
-        "Your own string, told back everywhere.",
-        {"type": "string", "maxLength": MAX_REFERENCE_LENGTH},
-    ),
-    parameter(
-        "cache",
-        "`use`: a stored result of the same input, or the job that is under way, serves this "
-        "request; `refresh`: no stored one; `off`: neither, nor does this one serve others. Left "
-        "out: as the tenant and the model are set, and `off` for a model whose `seed` the input "
-        "leaves out. `Gateway-Cache` tells what came of it.",
-        {"type": "string", "enum": list(CacheOption)},
-    ),
-    parameter(
-        "dry_run", "Check, price and say what would happen; nothing is taken in or spent.", _FLAG
+    *(
+        parameter(name, option.description, option.schema)
+        for name, option in SUBMIT_OPTIONS.items()
     ),
 ]
 
