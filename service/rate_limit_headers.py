@@ -4,42 +4,15 @@ After draft-ietf-httpapi-ratelimit-headers-11: lists of structured-field strings
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 from functools import lru_cache
 from math import ceil
 from typing import Final
 
-from core.quotas import Quota, QuotaPolicy
+from core.quotas import QUOTA_RULES, REQUESTS, Quota, QuotaPolicy
 
 # The largest integer that a structured field holds (RFC 9651, 3.3.1).
 _MAX_INTEGER: Final = 999_999_999_999_999
-REQUESTS: Final = "requests"
-CONCURRENCY: Final = "concurrent-requests"
-MONEY: Final = "microdollars"
-"""Ours: the draft's registry knows no unit of money."""
-
-
-@dataclass(frozen=True, slots=True)
-class QuotaDefinition:
-    """What a policy counts, and over which span; None: not over time, or over a calendar month."""
-
-    unit: str = REQUESTS
-    window: timedelta | None = None
-    resets: bool = True
-
-
-QUOTA_DEFINITIONS: Final[Mapping[QuotaPolicy, QuotaDefinition]] = {
-    QuotaPolicy.REQUESTS: QuotaDefinition(window=timedelta(minutes=1)),
-    QuotaPolicy.WAITING: QuotaDefinition(CONCURRENCY, resets=False),
-    QuotaPolicy.RUNNING: QuotaDefinition(CONCURRENCY, resets=False),
-    QuotaPolicy.JOBS_DAY: QuotaDefinition(window=timedelta(days=1)),
-    QuotaPolicy.JOBS_MONTH: QuotaDefinition(),
-    QuotaPolicy.USD_REQUEST: QuotaDefinition(MONEY, resets=False),
-    QuotaPolicy.USD_DAY: QuotaDefinition(MONEY, timedelta(days=1)),
-    QuotaPolicy.USD_MONTH: QuotaDefinition(MONEY),
-}
-"""The policies that have a quota; the others only say yes or no."""
 
 
 def rate_limit_headers(
@@ -65,12 +38,13 @@ def rate_limit_headers(
 @lru_cache(maxsize=4096)
 def _policy_item(policy: QuotaPolicy, limit: int) -> tuple[str, bool]:
     """The policy's part of `RateLimit-Policy`, and whether it resets; limits change rarely."""
-    shape = QUOTA_DEFINITIONS.get(policy)
-    if shape is None:
+    rule = QUOTA_RULES[policy]
+    if rule.unit is None:
         return "", False
-    unit = "" if shape.unit == REQUESTS else f';qu="{shape.unit}"'
-    window = "" if shape.window is None else f";w={ceil(shape.window.total_seconds())}"
-    return f'"{policy}";q={_clamp(limit)}{unit}{window}', shape.resets
+    # "requests" is the draft's default unit.
+    unit = "" if rule.unit == REQUESTS else f';qu="{rule.unit}"'
+    window = "" if rule.window is None else f";w={ceil(rule.window.total_seconds())}"
+    return f'"{policy}";q={_clamp(limit)}{unit}{window}', rule.resets
 
 
 def _limit_item(quota: Quota, resets_in: timedelta | None) -> str:

@@ -18,6 +18,8 @@ def parse_wait_preference(headers: Sequence[str], max_wait: timedelta) -> timede
 
     Of several, the first counts (RFC 7240, section 2).
     """
+    if not headers:
+        return None
     value = next((value for name, value in _parse_preferences(headers) if name == _WAIT), "")
     if not (value.isascii() and value.isdigit() and len(value) <= _MAX_DIGITS):
         return None

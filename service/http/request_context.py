@@ -40,19 +40,16 @@ class RequestContext:
 
 def open_request_context(scope: Scope, ids: IdSource, span_of: SpanNamer) -> RequestContext:
     """Begin an exchange; a sane `X-Request-Id` of the caller's is kept."""
-    text = _header(scope, b"x-request-id")
+    # Of a header that is sent twice the first counts.
+    headers = dict(reversed(scope["headers"]))
+    text = headers.get(b"x-request-id", b"").decode("latin-1")
     sane = _VALID_ID.fullmatch(text) is not None
     request_id = text if sane else f"x_{ids.secret().hex()[:_OUR_ID_CHARS]}"
     exchange = RequestContext(request_id, is_head=scope["method"] == "HEAD")
-    exchange.caller_trace = parse_traceparent(_header(scope, b"traceparent"))
+    exchange.caller_trace = parse_traceparent(headers.get(b"traceparent", b"").decode("latin-1"))
     exchange.trace = span_of(exchange.caller_trace)
     scope[_SCOPE_KEY] = exchange
     return exchange
-
-
-def _header(scope: Scope, header_name: bytes) -> str:
-    found: bytes = next((value for name, value in scope["headers"] if name == header_name), b"")
-    return found.decode("latin-1")
 
 
 def request_context(scope: Scope) -> RequestContext:

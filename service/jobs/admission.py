@@ -82,7 +82,7 @@ def _requested_cache(
         return option
     if card is None or card.checks is None:
         return CacheOption.OFF
-    return CacheOption.OFF if card.has_seed and value.get(SEED) is None else None
+    return CacheOption.OFF if card.checks.has_seed and value.get(SEED) is None else None
 
 
 def _check_cost(limit: MicroUsd | None, price: MicroUsd | None) -> None:

@@ -97,7 +97,8 @@ def parse_options(query: str, policy: OptionPolicy) -> SubmitOptions:
     if not query:
         return NO_OPTIONS
     options, errors = parse_option_values(parse_query(query), policy, "?")
-    raise_query_errors(errors)
+    if errors:
+        raise_query_errors(errors)
     return options
 
 

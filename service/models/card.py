@@ -36,6 +36,8 @@ class InputChecks:
     defaults: Defaults
     media: tuple[MediaField, ...]
     rules: tuple[InputRule, ...]
+    has_seed: bool = False
+    """Whether the input has a `seed`: a caller who leaves it out expects a new result each time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +61,6 @@ class ModelCard:
     def defaults(self) -> Defaults:
         """What absent fields of the input mean."""
         return self.checks.defaults if self.checks else NO_DEFAULTS
-
-    @property
-    def has_seed(self) -> bool:
-        """Whether the input has a `seed`: who leaves it out wants another result each time."""
-        fields = self.checks.validator.schema.get("properties") if self.checks else None
-        return isinstance(fields, Mapping) and SEED in fields
 
     def representation(self, *, include_schema: bool = True) -> dict[str, object]:
         """The model as RunComfy's catalogue shows it, with everything that RunComfy itself said."""
@@ -94,7 +90,7 @@ def validate_input(card: ModelCard | None, value: object) -> None:
 
 
 def estimate_cost(card: ModelCard | None, value: Mapping[str, object]) -> MicroUsd | None:
-    """What this valid input will cost, as far as the card's price tells; None where unknown."""
+    """Return the estimated cost of a valid input; None: the card's price does not tell it."""
     return estimate_price(card.price, value, card.defaults) if card else None
 
 
@@ -194,8 +190,13 @@ def _build_checks(
     except (UnreadableSchema, UncompilableSchema) as error:
         return None, (f"the input schema is not usable, inputs pass unchecked: {error}",)
     by_path = {entry.path: entry for entry in (*media_fields(schema), *extensions.media)}
+    properties = validator.schema.get("properties")
     checks = InputChecks(
-        validator, defaults_of(read.schema), tuple(by_path.values()), extensions.rules
+        validator,
+        defaults_of(read.schema),
+        tuple(by_path.values()),
+        extensions.rules,
+        has_seed=isinstance(properties, Mapping) and SEED in properties,
     )
     return checks, read.remarks
 
