@@ -32,7 +32,7 @@ from service.streaming.subscriptions import Subscriptions
 from service.webhooks.webhook_service import WebhookService
 
 ADMIN_API_ACTOR: Final = "admin-api"
-"""Whom the audit log names for what came by HTTP: the token tells no persons apart."""
+"""Actor in the audit log for actions by HTTP: one token serves all operators."""
 
 
 DISTRIBUTION: Final = "runcomfy-gateway"
@@ -46,7 +46,10 @@ PROBE_ROUTES: Final = frozenset({"/healthz", "/readyz", "/metrics"})
 
 @dataclass(frozen=True, slots=True)
 class HttpPolicy:
-    """What the handlers go by. `public_url` None: links begin with the address that was called."""
+    """Limits and defaults of the handlers.
+
+    `public_url` None: links are based on the address of each request.
+    """
 
     body_limits: BodyLimits
     batch_body_limits: BodyLimits
@@ -57,7 +60,7 @@ class HttpPolicy:
     max_wait: timedelta
     heartbeat: timedelta
     admin_token: SecretStr | None = None
-    """None: the operators' API is off."""
+    """None: the admin API is off."""
     cache: CachePolicy = field(default_factory=CachePolicy)
 
 
@@ -73,7 +76,7 @@ class MetricsRenderer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class AppContext:
-    """What a handler can reach."""
+    """Everything that a request handler can use."""
 
     jobs: JobRepository
     batches: BatchRepository
@@ -101,6 +104,6 @@ class AppContext:
 
 
 def app_context(scope: Scope) -> AppContext:
-    """What the lifespan opened."""
+    """Return the context that the lifespan opened."""
     resources: AppContext = scope["state"]["resources"]
     return resources

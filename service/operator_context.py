@@ -1,4 +1,4 @@
-"""What an operator's act works with: the stores, time, names, and who acts."""
+"""What an operator's action needs: stores, clock, ids, and the actor for the audit log."""
 
 from dataclasses import dataclass
 
@@ -19,7 +19,7 @@ from core.webhooks.url_policy import TargetPolicy
 
 @dataclass(frozen=True, slots=True)
 class AdminContext:
-    """An operator at work. `actor` names who it is in the audit log."""
+    """What operators' use cases need. `actor` is the name in the audit log."""
 
     actor: str
     tenants: TenantRepository
@@ -34,7 +34,7 @@ class AdminContext:
     emit: Emit
 
     async def record_action(self, action: str, subject: str, change: str = "") -> None:
-        """Write down what was done; `change` holds no secret."""
+        """Append an action to the audit log and emit it; `change` must hold no secret."""
         entry = AuditEntry(self.clock.now(), self.actor, action, subject, change)
         await self.operations.append_audit_entry(entry)
         self.emit(AdminAction(self.actor, action, subject, change))

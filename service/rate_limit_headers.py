@@ -1,6 +1,6 @@
-"""How a tenant's limits stand, as `RateLimit` and `RateLimit-Policy` fields. Pure.
+"""A tenant's quotas as `RateLimit` and `RateLimit-Policy` headers. Pure.
 
-After draft-ietf-httpapi-ratelimit-headers-11: lists of structured-field strings with parameters.
+Source: draft-ietf-httpapi-ratelimit-headers-11 (lists of structured-field strings with parameters).
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,26 +18,29 @@ _MAX_INTEGER: Final = 999_999_999_999_999
 def rate_limit_headers(
     quotas: Sequence[Quota], violated_policy: str = "", retry_after: timedelta | None = None
 ) -> Mapping[str, str]:
-    """Both fields for `quotas`; none where there are no limits.
+    """Return both headers, or none for a tenant without limits.
 
-    Of the policy that refused, the effective window ends with `Retry-After`, as the draft asks.
+    For the policy that refused, the window ends with `Retry-After`, as the draft requires.
     """
-    rules, standings = [], []
+    policies, limits = [], []
     for quota in quotas:
-        rule, resets = _policy_item(quota.policy, quota.limit)
-        if rule:
-            waits = retry_after is not None and quota.policy == violated_policy
-            span = retry_after if waits else quota.resets_in
-            rules.append(rule)
-            standings.append(_limit_item(quota, span if resets else None))
-    if not rules:
+        policy, resets = _policy_item(quota.policy, quota.limit)
+        if policy:
+            violated = retry_after is not None and quota.policy == violated_policy
+            resets_in = retry_after if violated else quota.resets_in
+            policies.append(policy)
+            limits.append(_limit_item(quota, resets_in if resets else None))
+    if not policies:
         return {}
-    return {"ratelimit-policy": ", ".join(rules), "ratelimit": ", ".join(standings)}
+    return {"ratelimit-policy": ", ".join(policies), "ratelimit": ", ".join(limits)}
 
 
 @lru_cache(maxsize=4096)
 def _policy_item(policy: QuotaPolicy, limit: int) -> tuple[str, bool]:
-    """The policy's part of `RateLimit-Policy`, and whether it resets; limits change rarely."""
+    """Return the policy's item of `RateLimit-Policy`, and whether it resets.
+
+    Cached: every submit of a tenant has the same items, until its limits are changed.
+    """
     rule = QUOTA_RULES[policy]
     if rule.unit is None:
         return "", False

@@ -1,4 +1,4 @@
-"""Cancels what is left of a batch, job by job, and says of each what came of it."""
+"""Cancels the open jobs of a batch, and reports the outcome of each."""
 
 import asyncio
 from collections import Counter
@@ -26,7 +26,7 @@ _CANCEL_ORDER: Final = (
 
 @dataclass(frozen=True, slots=True)
 class ItemCancellation:
-    """What became of one item's cancel; `fault` where nothing did."""
+    """The result for one item: an outcome, or the error of its cancel."""
 
     item: BatchItem
     job: Job
@@ -36,14 +36,14 @@ class ItemCancellation:
 
 @dataclass(frozen=True, slots=True)
 class BatchCancellation:
-    """The batch afterwards, and each job that had not ended."""
+    """The batch after the cancel, and the result for each job that was open."""
 
     view: BatchSnapshot
     items: tuple[ItemCancellation, ...]
 
     @property
     def outcomes(self) -> Mapping[str, int]:
-        """How many of each outcome."""
+        """Return the number of items by outcome."""
         found = Counter(one.outcome for one in self.items)
         return {str(outcome): found[outcome] for outcome in CancelOutcome}
 
@@ -51,9 +51,9 @@ class BatchCancellation:
 async def cancel_batch(
     batches: BatchRepository, canceller: JobCanceller, credential: Credential, batch_id: str
 ) -> BatchCancellation:
-    """Cancel as far as possible. To repeat it is safe. Raises `NotFound`, the store's errors."""
+    """Cancel as far as possible; safe to repeat. Raises `NotFound` and the store's errors."""
     view = await batches.read(credential, batch_id, ALL_ITEMS, Scope.CANCEL)
-    done: list[ItemCancellation] = []
+    results: list[ItemCancellation] = []
     for group in _cancel_groups(view):
         answers = await asyncio.gather(
             *(_cancel_item(canceller, credential, item, job) for item, job in group),
@@ -62,13 +62,17 @@ async def cancel_batch(
         for answer in answers:
             if isinstance(answer, BaseException):
                 raise answer
-            done.append(answer)
+            results.append(answer)
     after = await batches.read(credential, batch_id, ItemSlice(0, 1), Scope.CANCEL)
-    return BatchCancellation(after, tuple(sorted(done, key=lambda one: one.item.index)))
+    return BatchCancellation(after, tuple(sorted(results, key=lambda one: one.item.index)))
 
 
 def _cancel_groups(view: BatchSnapshot) -> Iterator[Sequence[tuple[BatchItem, Job]]]:
-    """Whoever would take the place of another goes before that one: nothing is begun on the way."""
+    """Yield the open jobs in groups to cancel together.
+
+    Followers go before leaders, and queued jobs before running ones: otherwise a cancel would
+    promote a follower, or start a queued job, that is to be cancelled too.
+    """
     rest = [(item, item.job) for item in view.items if item.job and not item.job.is_final]
     for states in _CANCEL_ORDER:
         turn = [(item, job) for item, job in reversed(rest) if job.state in states]

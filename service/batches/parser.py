@@ -1,6 +1,6 @@
-"""What the body of a batch asks for: its fields; its items, with their inputs as they came. Pure.
+"""Parses the body of a batch; the inputs of its items are kept byte for byte. Pure.
 
-What is wrong with the body as a whole is raised; what is wrong with an item stays with the item.
+An error of the body as a whole is raised; an error of one item is kept with the item.
 """
 
 from collections.abc import Iterator, Mapping
@@ -26,7 +26,7 @@ from service.parsing.json_offsets import TextRange, locate_elements, locate_fiel
 
 _BATCH_FIELDS: Final = frozenset({"items", "admit", "reference", "webhook"})
 _SHARED_OPTIONS: Final = ("reference", "webhook")
-"""What a batch itself has of a submit's options."""
+"""The options of a submit that the batch itself has too."""
 _ITEM_FIELDS: Final = frozenset({"model_id", "input"})
 
 
@@ -34,7 +34,7 @@ _ITEM_FIELDS: Final = frozenset({"model_id", "input"})
 class ParsedBatchItem:
     """One item: `body` is its input, byte for byte.
 
-    `fault`: why it cannot become a job; `body` is then the item as it came.
+    `error`: why it cannot become a job; `body` is then the whole item as it was sent.
     """
 
     index: int
@@ -46,7 +46,7 @@ class ParsedBatchItem:
 
 @dataclass(frozen=True, slots=True)
 class ParsedBatch:
-    """What a batch's body asks for."""
+    """The parsed body of a batch."""
 
     items: tuple[ParsedBatchItem, ...]
     admission_mode: AdmissionMode = AdmissionMode.ALL_OR_NOTHING
@@ -55,7 +55,7 @@ class ParsedBatch:
 
 
 def parse_batch(body: bytes, policy: OptionPolicy, max_input_bytes: int) -> ParsedBatch:
-    """The batch. An input has at most `max_input_bytes` bytes. Raises `MalformedRequest`."""
+    """Parse a batch. An input has at most `max_input_bytes` bytes. Raises `MalformedRequest`."""
     value = parse_object(body)
     text = body.decode()
     spans = locate_fields(text)
@@ -139,7 +139,7 @@ def _invalid_item(*errors: FieldError) -> InvalidInput:
 def _parse_options(
     values: Mapping[str, Any], policy: OptionPolicy, path: str
 ) -> tuple[SubmitOptions, list[FieldError]]:
-    """Options by the names of a submit's query, each as JSON has such a thing."""
+    """Parse options in JSON: the names of a submit's query, each with a JSON value."""
     texts, errors = {}, []
     for name, value in values.items():
         option = SUBMIT_OPTIONS.get(name)
@@ -183,5 +183,5 @@ def _to_query_text(value: object) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, float) and value.is_integer():
-        return str(int(value))  # a whole number in JSON Schema's sense
+        return str(int(value))  # 5.0 is an integer in JSON Schema
     return str(value)

@@ -1,6 +1,6 @@
-"""What a cancel means in each state of a job, and the step that makes it so. Knows no HTTP.
+"""Cancelling a job: what a cancel means in each state, and the write that does it.
 
-Honest: nothing is called cancelled that RunComfy may still be running.
+A job is reported as cancelled only if RunComfy cannot be running it.
 """
 
 from collections.abc import Callable, Mapping
@@ -25,12 +25,12 @@ from service.errors import JobContended
 
 CANCEL_REQUESTED: Final = "cancel_asked"
 MAX_TRIES: Final = 5
-"""A worker writes a job's record a few times a second at most; five losses in a row are no race."""
+"""Tries against concurrent writes. A worker writes a job a few times a second at most."""
 
 
 @dataclass(frozen=True, slots=True)
 class CancelDecision:
-    """What the caller is told, and the job's next record where it changes."""
+    """The outcome for the caller, and the job's next record if it changes."""
 
     outcome: CancelOutcome
     after: Job | None = None
@@ -45,7 +45,7 @@ def _cancel_immediately(job: Job, now: datetime) -> CancelDecision:
         finished_at=now,
         cancel_requested_at=now,
         cancel_outcome=CancelOutcome.CANCELLED,
-        # A resend was approved: what became of the first one is still not known.
+        # A resend was approved, so an earlier submit of this job may have been charged.
         billed=BillingStatus.UNKNOWN if job.resends_approved else BillingStatus.NO,
     )
     return CancelDecision(CancelOutcome.CANCELLED, after)
@@ -94,13 +94,13 @@ DECISIONS: Final[Mapping[JobState, Callable[[Job, datetime], CancelDecision]]] =
 
 
 def decide_cancel(job: Job, now: datetime) -> CancelDecision:
-    """What a cancel of `job` means now."""
+    """Return what a cancel of `job` means now."""
     return DECISIONS[job.state](job, now)
 
 
 @dataclass(frozen=True, slots=True)
 class Cancellation:
-    """What became of a cancel."""
+    """The result of a cancel."""
 
     job: Job
     outcome: CancelOutcome

@@ -1,4 +1,4 @@
-"""Deleting a job at its owner's wish: only one that has ended, and of which nobody is to hear."""
+"""Deleting a job that has ended and has no delivery or settlement pending."""
 
 from typing import Final
 
@@ -20,7 +20,7 @@ async def delete_job(
     credential: Credential,
     job_id: str,
 ) -> None:
-    """Forget a job, its input and its output. What it cost stays in the books.
+    """Delete a job, its input and its output. Its cost stays in the tenant's usage.
 
     Raises `NotFound`, `JobOpen`, `JobHasPendingWork`, `JobContended` and the store's errors.
     """

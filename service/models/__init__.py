@@ -1,4 +1,4 @@
-"""The models: cards, catalogue, validation of inputs, prices. Knows no HTTP and no store."""
+"""Models: cards, catalogue, validation of inputs, prices. Knows no HTTP and no store."""
 
 from service.models.card import (
     SEED,

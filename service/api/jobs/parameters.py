@@ -1,4 +1,4 @@
-"""OpenAPI parameters and bodies of the calls about requests."""
+"""OpenAPI parameters and bodies of the operations on requests."""
 
 from typing import Final
 
@@ -14,25 +14,25 @@ _FLAG: Final = {"type": "boolean", "default": False}
 
 MODEL_ID: Final = parameter(
     "model_id",
-    "RunComfy's id of the model; it holds slashes.",
+    "RunComfy's id of the model; it contains slashes.",
     {"type": "string", "example": "kling/kling-3.0/standard/image-to-video"},
     "path",
 )
 
 
-JOB_ID: Final = parameter("request_id", "The id that the submit gave.", TEXT, "path")
+JOB_ID: Final = parameter("request_id", "The id that the submit returned.", TEXT, "path")
 
 
 TENANT: Final = parameter("tenant", "The tenant's name.", TEXT, "path")
 
 
-INCLUDE_COST: Final = parameter("include_cost", "Whether to tell the cost.", _FLAG)
+INCLUDE_COST: Final = parameter("include_cost", "Include the cost.", _FLAG)
 
 
 PREFER_WAIT: Final = parameter(
     "Prefer",
-    "`wait=N`: answer when the request has ended, after N seconds at the latest (RFC 7240). "
-    "`Preference-Applied` says how long was granted.",
+    "`wait=N`: respond when the request has ended, after N seconds at the latest (RFC 7240). "
+    "`Preference-Applied` returns the wait that was granted.",
     {"type": "string", "example": "wait=30"},
     "header",
 )
@@ -40,17 +40,17 @@ PREFER_WAIT: Final = parameter(
 
 IDEMPOTENCY_KEY: Final = parameter(
     "Idempotency-Key",
-    "Your name for this submit (draft-ietf-httpapi-idempotency-key-header): the same key with the "
-    "same model and input is answered with the same request, `Idempotency-Replayed: true`; with "
-    "another it is 422. A string in quotes, or plain without commas; 255 characters at most. Kept "
-    "as long as the result. A refused submit uses no key up.",
+    "Your id of this submit (draft-ietf-httpapi-idempotency-key-header). The same key with the "
+    "same model and input returns the same request and `Idempotency-Replayed: true`; with another "
+    "input it is 422. A string in quotes, or plain without commas; at most 255 characters. Kept "
+    "as long as the result. Rejected submits do not consume the key.",
     {"type": "string", "example": '"8e03978e-40d5-43dd-bc93-6894a57f9324"'},
     "header",
 )
 
 
 LAST_EVENT_ID: Final = parameter(
-    "Last-Event-ID", "The last event that was seen: what came after it is sent.", TEXT, "header"
+    "Last-Event-ID", "The last event that was received: later ones are sent.", TEXT, "header"
 )
 
 
@@ -66,14 +66,16 @@ SUBMIT_PARAMETERS: Final = [
 
 
 MODEL_LIST_PARAMETERS: Final = [
-    parameter("search", "Words that the id or the name must hold.", TEXT),
+    parameter("search", "Words that the id or the name must contain.", TEXT),
     parameter("category", "A category.", TEXT),
     parameter("kind", "A kind, such as `video`.", TEXT),
     parameter("limit", "Page size.", {"type": "integer", "minimum": 1, "maximum": 100}),
     parameter(
-        "offset", "How many to skip.", {"type": "integer", "minimum": 0, "maximum": MAX_OFFSET}
+        "offset",
+        "Number of models to skip.",
+        {"type": "integer", "minimum": 0, "maximum": MAX_OFFSET},
     ),
-    parameter("include_schema", "Whether to show schemas.", _FLAG),
+    parameter("include_schema", "Include the schemas.", _FLAG),
 ]
 
 
@@ -81,11 +83,13 @@ _NAME: Final = {"type": "string", "minLength": 1, "maxLength": MAX_REFERENCE_LEN
 
 
 JOB_LIST_PARAMETERS: Final = [
-    parameter("status", "Only those.", {"type": "string", "enum": list(PublicStatus)}),
-    parameter("model_id", "Only those of this model.", _NAME),
-    parameter("reference", "Only those that were submitted with this `reference`.", _NAME),
-    parameter("created_after", "Made at this instant or later.", INSTANT),
-    parameter("created_before", "Made before this instant.", INSTANT),
+    parameter(
+        "status", "Only requests with this status.", {"type": "string", "enum": list(PublicStatus)}
+    ),
+    parameter("model_id", "Only requests of this model.", _NAME),
+    parameter("reference", "Only requests with this `reference`.", _NAME),
+    parameter("created_after", "Created at this time or later.", INSTANT),
+    parameter("created_before", "Created before this time.", INSTANT),
     parameter(
         "limit",
         "Page size.",
@@ -96,12 +100,12 @@ JOB_LIST_PARAMETERS: Final = [
             "default": DEFAULT_JOBS_PER_PAGE,
         },
     ),
-    parameter("cursor", "`next_cursor` of the page before.", {"type": "string", "minLength": 1}),
+    parameter("cursor", "`next_cursor` of the previous page.", {"type": "string", "minLength": 1}),
 ]
 
 
 SUBMIT_BODY: Final = {
     "required": True,
-    "description": "The model's input; `GET /v1/models/{model_id}` shows its schema.",
+    "description": "The model's input; `GET /v1/models/{model_id}` returns its schema.",
     "content": {"application/json": {"schema": {"type": "object"}, "example": INPUT_EXAMPLE}},
 }

@@ -149,7 +149,7 @@ OPERATIONS: Final = (
             },
             200: {
                 **response_spec(
-                    "It has ended: within `Prefer: wait`, or before (a kept result, a replay).",
+                    "The request has ended: within `Prefer: wait`, or before (cache hit, replay).",
                     "Result",
                     RESULT_EXAMPLE,
                 ),
@@ -158,10 +158,11 @@ OPERATIONS: Final = (
             **problem_responses(400, 401, 402, 403, 404, 408, 410, 413, 415, 422, 429, 503),
         },
         {"parameters": SUBMIT_PARAMETERS, "requestBody": SUBMIT_BODY},
-        "The body is the model's input, passed on byte for byte. Options are query parameters; "
-        "unknown ones are refused. With `Prefer: wait=N` the answer is the result, if it comes in "
-        "time; who hangs up early cancels nothing. `RateLimit` and `RateLimit-Policy` tell how the "
-        "tenant's limits stand, also where one of them refused: 429 with `Retry-After`, 402 for "
-        "budgets, 403 for models; `violated-policies` names it.",
+        "The body is the model's input; it is passed on byte for byte. Options are query "
+        "parameters; unknown ones are rejected. With `Prefer: wait=N` the response is the result, "
+        "if the request ends in time; to disconnect early cancels nothing. `RateLimit` and "
+        "`RateLimit-Policy` return the tenant's remaining quotas, also if a limit rejects the "
+        "submit: 429 with `Retry-After`, 402 for budgets, 403 for models; `violated-policies` "
+        "names the limit.",
     ),
 )
