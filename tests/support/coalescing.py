@@ -153,7 +153,7 @@ class CoalescingHarness:
             del self.stores.jobs._memory.jobs[job.id]
         else:
             assert isinstance(self.stores.jobs, JobStore)
-            await self.stores.jobs._wire.execute("DEL", keys.job(job.id))
+            await self.stores.jobs._client.execute("DEL", keys.job(job.id))
 
     async def assert_retained_for(self, job: Job, at_least: timedelta) -> None:
         """The record is kept for so long from now on."""
@@ -162,7 +162,7 @@ class CoalescingHarness:
             left = (memory.jobs[job.id].expires_at or 0) - memory.now
         else:
             assert isinstance(self.stores.jobs, JobStore)
-            left = await self.stores.jobs._wire.execute("PTTL", keys.job(job.id))
+            left = await self.stores.jobs._client.execute("PTTL", keys.job(job.id))
         assert left >= at_least // timedelta(milliseconds=1)
 
     async def decide(self, job: Job, *, promote: bool = False) -> tuple[Job, Transition | None]:
