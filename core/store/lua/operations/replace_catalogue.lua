@@ -1,4 +1,4 @@
--- Puts a newly read catalogue in the place of the last one. Extra ARGV are ids and documents in turn.
+-- Replaces the model catalogue. Further ARGV: model ids and documents, alternating.
 -- KEYS: models meta
 -- ARGV: synced_at categories ...
 

@@ -1,5 +1,5 @@
--- Stores a tenant's next record over the version that was read. Extra ARGV are its fields and values.
--- What a raised cap frees is handed out. Returns 1 or 0.
+-- Stores a tenant's next record over the version that was read, and dispatches jobs to the slots that a raised
+-- limit frees. Further ARGV: the tenant's fields and values. Returns 1 or 0.
 -- USES: zadd_batch concurrency fair_queue
 -- KEYS: tenant tenants
 -- ARGV: expected name now message_template message_ttl wake_due_at ...

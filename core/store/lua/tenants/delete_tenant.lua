@@ -1,6 +1,6 @@
--- Ends a tenant: its keys go at once, its record stays (disabled, for its open jobs and their
--- callbacks) until `ttl_seconds` seconds have passed. Extra ARGV are its fields and values. Returns how many
--- keys were revoked, or -1 when the record has changed. Extra KEYS go with the record.
+-- Deletes a tenant: its API keys at once, its record (which its open jobs and their deliveries need) after
+-- `ttl_seconds`. Returns the number of revoked keys, or -1 if the record has changed since.
+-- Further KEYS expire with the record. Further ARGV: the tenant's fields and values.
 -- KEYS: tenant tenants tenant_keys queue_tags waiting ...
 -- ARGV: expected name api_key_prefix ttl_seconds ...
 
