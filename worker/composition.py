@@ -21,7 +21,7 @@ from core.store.circuit_breaker import CircuitBreakerStore
 from core.store.client import RedisClient, build_connection_pool
 from core.store.connection import RoundTripObserver
 from core.store.deliveries import DeliveryStore
-from core.store.event_streams import EventStreamPolicy, EventStreams
+from core.store.event_streams import EventStreams
 from core.store.job_index import JobIndex
 from core.store.jobs import JobStore
 from core.store.model_catalogue import CatalogueStore
@@ -216,9 +216,7 @@ async def _open_event_streams(
         )
         for name, url in settings.sinks.items()
     }
-    return EventStreams(
-        default_client, named, EventStreamPolicy(max_entries=settings.webhooks.max_stream_length)
-    )
+    return EventStreams(default_client, named, settings.webhooks.max_stream_length)
 
 
 def _build_delivery_loop(
