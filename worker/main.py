@@ -94,53 +94,53 @@ async def _run_worker(
     stopped = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
-    async with open_worker_components(settings, emit, span_namer) as resources:
-        emit.subscribers.append(lambda event: _wake_delivery_loop(event, resources))
-        _register_load_gauges(metrics, resources)
+    async with open_worker_components(settings, emit, span_namer) as components:
+        emit.subscribers.append(lambda event: _wake_delivery_loop(event, components))
+        _register_load_gauges(metrics, components)
         # What is made by now stays for good: the collector need not walk it again and again.
         gc.collect()
         gc.freeze()
         gc.set_threshold(GC_THRESHOLD)
-        await _run_until(stopped, settings, resources, emit)
+        await _run_until(stopped, settings, components, emit)
 
 
 async def _run_until(
-    stopped: asyncio.Event, settings: WorkerSettings, resources: WorkerComponents, emit: Emit
+    stopped: asyncio.Event, settings: WorkerSettings, components: WorkerComponents, emit: Emit
 ) -> None:
     """Run every loop; a loop that dies ends the process, loudly."""
     loops = [
         asyncio.create_task(loop, name=name)
         for name, loop in {
-            "bell": _build_wake_listener(settings, resources).run(),
-            "watcher": resources.job_loop.run(),
-            "courier": resources.delivery_loop.run(),
+            "bell": _build_wake_listener(settings, components).run(),
+            "watcher": components.job_loop.run(),
+            "courier": components.delivery_loop.run(),
             "store": _retry_until_connected(
-                resources, lambda: warn_if_not_durable(resources.heartbeats, emit)
+                components, lambda: warn_if_not_durable(components.stores.heartbeats, emit)
             ),
             **{
-                chore.name: run_periodically(chore, resources.clock, emit)
-                for chore in _build_periodic_tasks(resources)
+                chore.name: run_periodically(chore, components.clock, emit)
+                for chore in _build_periodic_tasks(components)
             },
         }.items()
     ]
     stop = asyncio.create_task(stopped.wait())
     endless = [task for task in loops if task.get_name() != "store"]
     ended, _ = await asyncio.wait([stop, *endless], return_when=asyncio.FIRST_COMPLETED)
-    await _shut_down(loops, resources, settings.drain_timeout)
+    await _shut_down(loops, components, settings.drain_timeout)
     for task in ended - {stop}:
         task.result()
 
 
 async def _shut_down(
-    loops: list[asyncio.Task[None]], resources: WorkerComponents, grace_period: timedelta
+    loops: list[asyncio.Task[None]], components: WorkerComponents, grace_period: timedelta
 ) -> None:
     """Take nothing new, finish what is under way, say goodbye."""
     await _cancel_all(loops)
     await asyncio.gather(
-        resources.job_loop.drain(grace_period), resources.delivery_loop.drain(grace_period)
+        components.job_loop.drain(grace_period), components.delivery_loop.drain(grace_period)
     )
     try:
-        await resources.heartbeats.remove(resources.worker_id)
+        await components.stores.heartbeats.remove(components.worker_id)
     except StoreUnavailable:
         return
 
@@ -154,7 +154,7 @@ async def _cancel_all(tasks: list[asyncio.Task[None]]) -> None:
         _, running = await asyncio.wait(running, timeout=CANCEL_RETRY_INTERVAL.total_seconds())
 
 
-def _build_wake_listener(settings: WorkerSettings, resources: WorkerComponents) -> WakeListener:
+def _build_wake_listener(settings: WorkerSettings, components: WorkerComponents) -> WakeListener:
     def pool() -> ArqRedis:
         return ArqRedis(
             build_retrying_pool(settings.redis, "bell"),
@@ -164,15 +164,15 @@ def _build_wake_listener(settings: WorkerSettings, resources: WorkerComponents) 
         )
 
     async def answer(job_id: str, version: int) -> None:
-        record = await resources.jobs.load(job_id)
+        record = await components.stores.jobs.load(job_id)
         if record is not None and is_current(version, record.job):
-            await asyncio.shield(resources.job_loop.start(record.job))
+            await asyncio.shield(components.job_loop.start(record.job))
 
-    return WakeListener(pool, answer, WakeListenerPolicy(), resources.clock)
+    return WakeListener(pool, answer, WakeListenerPolicy(), components.clock)
 
 
-def _build_periodic_tasks(resources: WorkerComponents) -> tuple[PeriodicTask, ...]:
-    watch = resources.balance_sync
+def _build_periodic_tasks(components: WorkerComponents) -> tuple[PeriodicTask, ...]:
+    watch = components.balance_sync
     wallet = (
         ()
         if watch is None
@@ -182,23 +182,23 @@ def _build_periodic_tasks(resources: WorkerComponents) -> tuple[PeriodicTask, ..
         PeriodicTask(
             "heartbeat",
             HEARTBEAT_INTERVAL,
-            lambda: resources.heartbeats.record(resources.worker_id),
+            lambda: components.stores.heartbeats.record(components.worker_id),
         ),
-        PeriodicTask("catalogue_sync", SYNC_CHECK_INTERVAL, resources.catalogue_sync.run_once),
-        PeriodicTask("run_times_refresh", RUN_TIMES_INTERVAL, resources.run_times.refresh),
-        PeriodicTask("replay", REPLAY_INTERVAL, resources.replay_worker.run_once),
+        PeriodicTask("catalogue_sync", SYNC_CHECK_INTERVAL, components.catalogue_sync.run_once),
+        PeriodicTask("run_times_refresh", RUN_TIMES_INTERVAL, components.run_times.refresh),
+        PeriodicTask("replay", REPLAY_INTERVAL, components.replay_worker.run_once),
         PeriodicTask(
-            "batch_completion", BATCH_COMPLETION_INTERVAL, resources.batch_completer.run_once
+            "batch_completion", BATCH_COMPLETION_INTERVAL, components.batch_completer.run_once
         ),
-        PeriodicTask("index_pruning", PRUNE_INTERVAL, resources.index_pruner.run_once),
-        PeriodicTask("dispatch", DISPATCH_INTERVAL, lambda: _dispatch(resources)),
+        PeriodicTask("index_pruning", PRUNE_INTERVAL, components.index_pruner.run_once),
+        PeriodicTask("dispatch", DISPATCH_INTERVAL, lambda: _dispatch(components)),
         *wallet,
     )
 
 
-def _register_load_gauges(metrics: MetricsRegistry, resources: WorkerComponents) -> None:
+def _register_load_gauges(metrics: MetricsRegistry, components: WorkerComponents) -> None:
     """How much of what a worker can do at once it does."""
-    watcher, courier = resources.job_loop, resources.delivery_loop
+    watcher, courier = components.job_loop, components.delivery_loop
     metrics.set_gauge_function(
         "gateway_worker_tasks_in_progress", ("jobs",), lambda: watcher.in_flight
     )
@@ -211,24 +211,24 @@ def _register_load_gauges(metrics: MetricsRegistry, resources: WorkerComponents)
     )
 
 
-async def _dispatch(resources: WorkerComponents) -> None:
+async def _dispatch(components: WorkerComponents) -> None:
     """Whatever freed a slot hands it out at once; this is for what nobody thought of."""
-    await resources.operations.dispatch()
+    await components.stores.operations.dispatch()
 
 
 async def _retry_until_connected(
-    resources: WorkerComponents, action: Callable[[], Awaitable[None]]
+    components: WorkerComponents, action: Callable[[], Awaitable[None]]
 ) -> None:
     while True:
         try:
             await action()
         except StoreUnavailable:
-            await resources.clock.sleep(STORE_RETRY_DELAY)
+            await components.clock.sleep(STORE_RETRY_DELAY)
         else:
             return
 
 
-def _wake_delivery_loop(event: Event, resources: WorkerComponents) -> None:
+def _wake_delivery_loop(event: Event, components: WorkerComponents) -> None:
     ended = isinstance(event, JobTransitioned) and event.after in FINAL_STATES
     if ended or isinstance(event, BatchCompleted):
-        resources.delivery_loop.wake()
+        components.delivery_loop.wake()

@@ -8,11 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from core.jobs.job import Job, JobRecord
 from core.money import MicroUsd
-from core.tenants.tenant import Tenant
-from core.transactions.job_update import Change, WriteResult
-from core.webhooks.config import VersionedConfig, WebhookConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,62 +194,6 @@ class BalanceSource(Protocol):
 
     async def get_balance(self) -> MicroUsd | Unreachable:
         """The balance; below zero where RunComfy lets it."""
-        ...
-
-
-class JobReader(Protocol):
-    """Where jobs are looked up."""
-
-    async def load(self, job_id: str) -> JobRecord | None:
-        """The job as it stands."""
-        ...
-
-
-class JobRepository(JobReader, Protocol):
-    """What the lifecycle asks of the job store."""
-
-    async def load_input(self, job_id: str) -> bytes | None:
-        """The body to submit."""
-        ...
-
-    async def store(self, change: Change) -> WriteResult:
-        """Make a change true, or say who was first."""
-        ...
-
-    async def load_leader(self, job: Job) -> JobRecord | None:
-        """The job that a follower follows now; None when it is gone."""
-        ...
-
-    async def load_successor(self, job_id: str) -> Job | None:
-        """Of those who follow a job, the one whose time lasts longest."""
-        ...
-
-    async def reschedule(self, job: Job, next_run_at: datetime, *, polled: bool = False) -> bool:
-        """Look again later; False when the record moved on."""
-        ...
-
-
-class TenantReader(Protocol):
-    """What the lifecycle asks of the tenant store."""
-
-    async def load(self, name: str) -> Tenant | None:
-        """The tenant as it stands."""
-        ...
-
-
-class WebhookConfigReader(Protocol):
-    """Where tenants' events go."""
-
-    async def load(self, tenant: str) -> WebhookConfig | None:
-        """A tenant's endpoints and secrets; None for an unknown tenant."""
-        ...
-
-
-class VersionedConfigReader(Protocol):
-    """Where a job's callbacks go."""
-
-    async def load_versioned(self, tenant: str) -> VersionedConfig:
-        """A tenant's endpoints, with their mark; none for an unknown tenant."""
         ...
 
 

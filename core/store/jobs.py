@@ -162,15 +162,16 @@ class JobStore:
                 *_cache_arguments(change, now),
                 *_successor_arguments(change.successor),
                 change.config_digest or "",
-                len(change.entries),
-                *(TIMELINE_ENTRY_CODEC.encode(entry) for entry in change.entries),
+                *_timeline_arguments(change.entry),
                 *new_delivery_arguments(change.deliveries, now),
             ],
         )
         return WriteResult(verdict.decode())
 
     async def _promote(self, change: Change, now: datetime) -> WriteResult:
-        job, (entry,) = change.after, change.entries
+        job, entry = change.after, change.entry
+        if entry is None:
+            raise ValueError("a promotion adds a line to the timeline")
         limit = first_deadline(job)
         verdict = await self._scripts.call(
             "promote_follower",
@@ -355,6 +356,10 @@ def _record_arguments(change: Change, now: datetime) -> list[Argument]:
         ttl_seconds(RETENTION),
         to_ms(now),
     ]
+
+
+def _timeline_arguments(entry: TimelineEntry | None) -> list[Argument]:
+    return [0] if entry is None else [1, TIMELINE_ENTRY_CODEC.encode(entry)]
 
 
 def _settlement_arguments(job: Job) -> list[Argument]:

@@ -98,8 +98,8 @@ def delivery_to(url: str, tenant: str, now: datetime, **changes: Any) -> Deliver
         "event": WebhookEventType.TEST,
         "url": url,
         "created_at": now,
-        "next_run_at": now,
-        "channel": queue_of_url(tenant, url),
+        "next_attempt_at": now,
+        "queue": queue_of_url(tenant, url),
     }
     return delivery(**own | changes)
 
@@ -111,7 +111,7 @@ def fault(kind: str = "server_error", http_status: int | None = 500) -> Upstream
 
 def rules(policy: LifecyclePolicy = POLICY) -> DecisionContext:
     """Rules whose waits are not spread."""
-    return DecisionContext(policy, MidpointRandom())
+    return DecisionContext("worker-a", policy, MidpointRandom())
 
 
 def at(seconds: float) -> datetime:

@@ -2,38 +2,23 @@
 
 import asyncio
 from datetime import datetime
-from typing import Final, Protocol
+from typing import Final
 
 from core.circuit_breaker import BreakerPolicy, BreakerState, CircuitBreaker
 from core.clock import Clock
 from core.observability.events import CircuitBreakerTransitioned, Emit
+from core.store.interfaces import CircuitBreakerRepository
 from worker.ports import Accepted, Indeterminate, NotSent, Rejected, SubmitAnswer
 
 _MAX_TRIES: Final = 5
 THROTTLED_STATUSES: Final = frozenset({429, 503})
 
 
-class SharedCircuitBreaker(Protocol):
-    """What the gate asks of the store."""
-
-    async def load(self) -> CircuitBreaker:
-        """The breaker as it stands."""
-        ...
-
-    async def compare_and_set(self, before: CircuitBreaker, after: CircuitBreaker) -> bool:
-        """Store the next one, unless somebody was first."""
-        ...
-
-    async def take_submit_token(self) -> datetime | None:
-        """Take a share of the global rate; None: go ahead."""
-        ...
-
-
 class CircuitBreakerGate:
     """Lets submits through while the breaker allows it, one at a time while it probes."""
 
     def __init__(
-        self, breaker: SharedCircuitBreaker, clock: Clock, policy: BreakerPolicy, emit: Emit
+        self, breaker: CircuitBreakerRepository, clock: Clock, policy: BreakerPolicy, emit: Emit
     ) -> None:
         """All workers with the same store share one breaker."""
         self._breaker = breaker

@@ -1,34 +1,23 @@
 """Reads RunComfy's account balance into the store."""
 
 from datetime import datetime, timedelta
-from typing import Final, Protocol
+from typing import Final
 
 from core.billing.balance import AccountBalance, record_balance
 from core.clock import Clock
 from core.observability.events import AccountBalanceRead, Emit, OperationalWarning
+from core.store.interfaces import OperationsRepository
 from worker.ports import BalanceSource, Unreachable
 from worker.scheduling.periodic import is_recent
 
 BALANCE_INTERVAL: Final = timedelta(minutes=1)
 
 
-class BalanceRepository(Protocol):
-    """What the wallet's watch asks of the store."""
-
-    async def load_balance(self) -> AccountBalance:
-        """The last reading."""
-        ...
-
-    async def store_balance(self, balance: AccountBalance) -> None:
-        """Store a reading."""
-        ...
-
-
 class BalanceSync:
     """Reads RunComfy's balance once a minute for all workers; tells each worker's metrics of it."""
 
     def __init__(
-        self, source: BalanceSource, store: BalanceRepository, clock: Clock, emit: Emit
+        self, source: BalanceSource, store: OperationsRepository, clock: Clock, emit: Emit
     ) -> None:
         """Admission compares what is stored here with the floor."""
         self._source = source

@@ -4,7 +4,8 @@ from datetime import timedelta
 
 from core.clock import Clock
 from core.observability.events import Emit, OperationalWarning
-from core.store.model_catalogue import CatalogueSnapshot, CatalogueStore
+from core.store.interfaces import CatalogueRepository
+from core.store.model_catalogue import CatalogueSnapshot
 from worker.ports import CatalogueSource, Unreachable
 from worker.scheduling.periodic import is_recent
 
@@ -15,7 +16,7 @@ class CatalogueSync:
     def __init__(
         self,
         source: CatalogueSource,
-        store: CatalogueStore,
+        store: CatalogueRepository,
         clock: Clock,
         emit: Emit,
         max_age: timedelta,

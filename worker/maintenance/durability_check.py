@@ -1,10 +1,11 @@
 """Warns when Redis is configured so that it can lose accepted jobs."""
 
 from core.observability.events import Emit, OperationalWarning
-from core.store.worker_heartbeats import Durability, WorkerHeartbeats
+from core.store.interfaces import HeartbeatRepository
+from core.store.worker_heartbeats import Durability
 
 
-async def warn_if_not_durable(heartbeats: WorkerHeartbeats, emit: Emit) -> None:
+async def warn_if_not_durable(heartbeats: HeartbeatRepository, emit: Emit) -> None:
     """Say once, loudly, where Redis is set up so that it can lose what was answered with 202."""
     for weakness in durability_issues(await heartbeats.load_durability()):
         emit(OperationalWarning(code="redis_not_durable", detail=weakness))

@@ -4,38 +4,12 @@ Redis frees the records by itself; a member of an index has no lifetime there.
 """
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Protocol
+from datetime import timedelta
 
 from core.clock import Clock
 from core.retention import RETENTION
+from core.store.interfaces import JobIndexRepository, TenantRepository
 from core.tenants.tenant import Tenant
-
-
-class PrunableJobIndex(Protocol):
-    """What the trimmer asks of the list of jobs. See `core.store.job_index.ListedJobs`."""
-
-    async def acquire_prune_lock(self, worker: str, lease: timedelta) -> bool:
-        """Whether this worker trims until the lease ends."""
-        ...
-
-    async def prune(
-        self, tenant: str, offset: int, created_before: datetime
-    ) -> tuple[int, int | None]:
-        """One bounded step: how many were gone, and how many were passed."""
-        ...
-
-
-class TenantDirectory(Protocol):
-    """Who has jobs."""
-
-    async def list_names(self) -> frozenset[str]:
-        """Every tenant."""
-        ...
-
-    async def load(self, name: str) -> Tenant | None:
-        """One of them."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +26,8 @@ class IndexPruner:
     def __init__(
         self,
         worker_id: str,
-        index: PrunableJobIndex,
-        tenants: TenantDirectory,
+        index: JobIndexRepository,
+        tenants: TenantRepository,
         clock: Clock,
         policy: PrunePolicy,
     ) -> None:
