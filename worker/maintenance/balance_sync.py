@@ -14,25 +14,25 @@ BALANCE_INTERVAL: Final = timedelta(minutes=1)
 
 
 class BalanceSync:
-    """Reads RunComfy's balance once a minute for all workers; tells each worker's metrics of it."""
+    """Reads RunComfy's balance once a minute for all workers; each emits it for its own metrics."""
 
     def __init__(
         self, source: BalanceSource, store: OperationsRepository, clock: Clock, emit: Emit
     ) -> None:
-        """Admission compares what is stored here with the floor."""
+        """Admission compares the stored balance with the minimum balance."""
         self._source = source
         self._store = store
         self._clock = clock
         self._emit = emit
 
     async def run_once(self) -> None:
-        """Read if nobody did of late. A failed read leaves the last balance with its age."""
-        wallet, now = await self._store.load_balance(), self._clock.now()
-        if wallet.read_at is None or not is_recent(wallet.read_at, now, BALANCE_INTERVAL):
-            wallet = await self._read(wallet, now)
-        if wallet.balance is not None:
+        """Read the balance unless a worker did recently. A failed read keeps the last one."""
+        stored, now = await self._store.load_balance(), self._clock.now()
+        if stored.read_at is None or not is_recent(stored.read_at, now, BALANCE_INTERVAL):
+            stored = await self._read(stored, now)
+        if stored.balance is not None:
             self._emit(
-                AccountBalanceRead(wallet.balance, wallet.burn_per_hour, wallet.time_remaining)
+                AccountBalanceRead(stored.balance, stored.burn_per_hour, stored.time_remaining)
             )
 
     async def _read(self, before: AccountBalance, now: datetime) -> AccountBalance:
