@@ -21,13 +21,14 @@ from core.store.circuit_breaker import CircuitBreakerStore
 from core.store.client import RedisClient, build_connection_pool
 from core.store.connection import RoundTripObserver
 from core.store.deliveries import DeliveryStore
-from core.store.gateway_state import GatewayStateStore, GatewayStateStores
+from core.store.gateway_state import GatewayStateStore
 from core.store.jobs import JobStore
 from core.store.model_catalogue import CatalogueStore
 from core.store.operations import OperationsStore
 from core.store.pubsub import JobChangeSubscriber
 from core.store.run_times import RunTimeCache, RunTimeStore
 from core.store.scripts import LuaScripts, load_scripts
+from core.store.stores import open_stores
 from core.store.tenants import TenantStore
 from core.store.usage import UsageStore
 from core.store.webhook_endpoints import WebhookConfigStore
@@ -144,14 +145,8 @@ def _build_app_context(
 def _build_gateway_state_store(
     client: RedisClient, scripts: LuaScripts, clock: Clock, tenants: int
 ) -> GatewayStateStore:
-    parts = GatewayStateStores(
-        scripts=scripts,
-        operations=OperationsStore(client, scripts, clock),
-        circuit_breakers=CircuitBreakerStore(client, scripts, clock),
-        catalogue=CatalogueStore(client, scripts),
-        webhooks=WebhookConfigStore(client, scripts, clock),
-    )
-    return GatewayStateStore(client, parts, clock, tenants)
+    stores = open_stores(client, scripts, clock)
+    return GatewayStateStore(client, scripts, stores, clock, tenants)
 
 
 def build_webhook_service(

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from core.clock import MILLISECOND, Clock, to_ms
 from core.retention import DELIVERY_RETENTION, RESULT_GRACE_PERIOD
 from core.store import keys
-from core.store.client import Argument, RedisClient
+from core.store.client import Argument, RedisClient, ttl_seconds
 from core.store.codecs import (
     DELIVERY_ATTEMPT_CODEC,
     DELIVERY_CODEC,
@@ -51,13 +51,13 @@ class DeliveryStore:
 
     def __init__(
         self,
-        wire: RedisClient,
+        client: RedisClient,
         scripts: LuaScripts,
         clock: Clock,
         policy: EndpointCircuitPolicy | None = None,
     ) -> None:
         """Every instant that a script compares is this clock's."""
-        self._wire = wire
+        self._client = client
         self._scripts = scripts
         self._clock = clock
         self._max_concurrency = (policy or EndpointCircuitPolicy()).max_concurrency
@@ -121,7 +121,9 @@ class DeliveryStore:
 
     async def load_circuit(self, name: str) -> EndpointCircuit:
         """The breaker over a channel; as new where nothing ever failed."""
-        return _parse_circuit(await self._wire.execute("HGET", keys.endpoint_circuit(name), "doc"))
+        return _parse_circuit(
+            await self._client.execute("HGET", keys.endpoint_circuit(name), "doc")
+        )
 
     async def update_circuit(self, update: CircuitUpdate) -> bool:
         """Store a channel's breaker; False when somebody was first."""
@@ -156,12 +158,12 @@ class DeliveryStore:
 
     async def load(self, delivery_id: str) -> Delivery | None:
         """One delivery."""
-        document = await self._wire.execute("HGET", keys.delivery(delivery_id), "doc")
+        document = await self._client.execute("HGET", keys.delivery(delivery_id), "doc")
         return None if document is None else DELIVERY_CODEC.decode(document)
 
     async def list_attempts(self, delivery_id: str) -> Sequence[DeliveryAttempt]:
         """What each attempt so far met, oldest first."""
-        rows = await self._wire.execute("LRANGE", keys.attempts(delivery_id), 0, -1)
+        rows = await self._client.execute("LRANGE", keys.attempts(delivery_id), 0, -1)
         return [DELIVERY_ATTEMPT_CODEC.decode(row) for row in rows]
 
     async def list_oldest_first(
@@ -186,15 +188,15 @@ class DeliveryStore:
         )
         rank: int | None = None
         if delivery_range.after is not None:
-            rank = await self._wire.execute(f"Z{direction}RANK", listed, delivery_range.after)
+            rank = await self._client.execute(f"Z{direction}RANK", listed, delivery_range.after)
         if rank is not None:
             stop = rank + limit
-            flat = await self._wire.execute(
+            flat = await self._client.execute(
                 f"Z{direction}RANGE", listed, rank + 1, stop, "WITHSCORES"
             )
             return _ids_within(flat, first, last)
         edges = (last, first) if direction else (first, last)
-        rows = await self._wire.execute(
+        rows = await self._client.execute(
             f"Z{direction}RANGEBYSCORE", listed, *edges, "LIMIT", 0, limit
         )
         return [row.decode() for row in rows]
@@ -258,8 +260,3 @@ def new_delivery_arguments(deliveries: Sequence[Delivery], now: datetime) -> lis
             to_ms(now - DELIVERY_RETENTION),
         ]
     return flat
-
-
-def ttl_seconds(span: timedelta) -> int:
-    """A span as Redis' EXPIRE takes it."""
-    return int(span.total_seconds())

@@ -14,7 +14,7 @@ from core.jobs.job import Job, JobRecord, JobState
 from core.jobs.query import score_of
 from core.jobs.run_times import MAX_RUNS, run_time
 from core.jobs.timeline import TimelineEntry
-from core.retention import RESULT_GRACE_PERIOD, RETENTION
+from core.retention import MESSAGE_TTL, RESULT_GRACE_PERIOD, RETENTION
 from core.store import keys
 from core.store.admission import (
     AdmissionScriptCall,
@@ -23,12 +23,11 @@ from core.store.admission import (
     parse_admission_answer,
     raise_if_rejected,
 )
-from core.store.client import Argument, RedisClient
+from core.store.client import Argument, RedisClient, ttl_seconds
 from core.store.codecs import JOB_CODEC, TIMELINE_ENTRY_CODEC
-from core.store.deliveries import new_delivery_arguments, new_delivery_keys, ttl_seconds
+from core.store.deliveries import new_delivery_arguments, new_delivery_keys
 from core.store.scripts import LuaScripts
 from core.store.wake_queue import (
-    MESSAGE_TTL,
     WAKE_GRACE,
     WakeMessage,
     dispatch_arguments,
@@ -61,9 +60,9 @@ class JobView:
 class JobStore:
     """Jobs in Redis."""
 
-    def __init__(self, wire: RedisClient, scripts: LuaScripts, clock: Clock) -> None:
+    def __init__(self, client: RedisClient, scripts: LuaScripts, clock: Clock) -> None:
         """Every instant that a script compares is this clock's."""
-        self._wire = wire
+        self._client = client
         self._scripts = scripts
         self._clock = clock
 
@@ -119,15 +118,15 @@ class JobStore:
     async def load(self, job_id: str) -> JobRecord | None:
         """Any job, for a worker or an operator."""
         return _parse_record(
-            await self._wire.execute("HMGET", keys.job(job_id), "doc", "polls", "output")
+            await self._client.execute("HMGET", keys.job(job_id), "doc", "polls", "output")
         )
 
     async def load_view(self, job_id: str) -> JobView | None:
         """Any job with its history, for an operator."""
         record, entries, names = await asyncio.gather(
             self.load(job_id),
-            self._wire.execute("LRANGE", keys.timeline(job_id), 0, -1),
-            self._wire.execute("LRANGE", keys.job_deliveries(job_id), 0, -1),
+            self._client.execute("LRANGE", keys.timeline(job_id), 0, -1),
+            self._client.execute("LRANGE", keys.job_deliveries(job_id), 0, -1),
         )
         if record is None:
             return None
@@ -139,7 +138,7 @@ class JobStore:
 
     async def load_input(self, job_id: str) -> bytes | None:
         """The body that the caller sent, byte for byte."""
-        body: bytes | None = await self._wire.execute("HGET", keys.job(job_id), "input")
+        body: bytes | None = await self._client.execute("HGET", keys.job(job_id), "input")
         return body
 
     async def store(self, change: Change) -> WriteResult:
@@ -213,7 +212,7 @@ class JobStore:
 
     async def load_successor(self, job_id: str) -> Job | None:
         """Of those who follow a job, the one whose time lasts longest."""
-        ids = await self._wire.execute("ZRANGE", keys.followers(job_id), 0, 0, "REV")
+        ids = await self._client.execute("ZRANGE", keys.followers(job_id), 0, 0, "REV")
         record = await self.load(ids[0].decode()) if ids else None
         return None if record is None else record.job
 
@@ -242,7 +241,7 @@ class JobStore:
 
     async def list_in_doubt(self, limit: int) -> Sequence[Job]:
         """Jobs in doubt, the longest first."""
-        ids = await self._wire.execute("ZRANGE", keys.IN_DOUBT, 0, limit - 1)
+        ids = await self._client.execute("ZRANGE", keys.IN_DOUBT, 0, limit - 1)
         records = await asyncio.gather(*(self.load(name.decode()) for name in ids))
         return [record.job for record in records if record is not None]
 

@@ -1,4 +1,4 @@
-"""What the admission script says about limits, as values and errors."""
+"""Limits in the answers of the admission script, as quotas and errors."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -42,20 +42,20 @@ _POLICIES: Final[Mapping[bytes, QuotaPolicy]] = {
 
 
 def build_limit_error(policy: str, retry_after_ms: float, quotas: tuple[Quota, ...]) -> CallerError:
-    """The error that tells a caller which limit said no, and when it may say yes."""
+    """Return the error for a reached limit: `retry_after_ms` is negative if retrying is useless."""
     name = QuotaPolicy(policy)
     wait = retry_after_ms * MILLISECOND if retry_after_ms >= 0 else None
-    sentence = _MESSAGES[name]
+    message = _MESSAGES[name]
     if name is QuotaPolicy.MODELS:
-        return ModelNotAllowed(sentence, policy=name)
+        return ModelNotAllowed(message, policy=name)
     if name is QuotaPolicy.PRIORITY:
-        return NotPermitted(sentence, policy=name)
+        return NotPermitted(message, policy=name)
     kind = BudgetReached if name in BUDGET_POLICIES else LimitReached
-    return kind(sentence, policy=name, retry_after=wait, quotas=quotas)
+    return kind(message, policy=name, retry_after=wait, quotas=quotas)
 
 
 def parse_quotas(flat: Sequence[Any]) -> tuple[Quota, ...]:
-    """The script's rows, four fields each: a name, two numbers, and milliseconds."""
+    """Parse the script's flat list of quotas: policy, limit, remaining, reset (ms) of each."""
     fields = iter(flat)
     return tuple(
         Quota(_POLICIES[name], limit, remaining, reset * MILLISECOND)

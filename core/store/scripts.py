@@ -99,9 +99,9 @@ def _bind_locals(table: str, names: Sequence[str]) -> str:
 class LuaScripts:
     """The scripts of one process, called over one wire."""
 
-    def __init__(self, wire: RedisClient, scripts: Mapping[str, LuaScript]) -> None:
+    def __init__(self, client: RedisClient, scripts: Mapping[str, LuaScript]) -> None:
         """Nothing is loaded yet: Redis is given a script when it first says that it lacks it."""
-        self._wire = wire
+        self._client = client
         self._scripts = scripts
 
     async def call(self, name: str, keys: Sequence[str], arguments: Sequence[Argument]) -> Any:  # noqa: ANN401 - Redis answers in many types
@@ -109,14 +109,14 @@ class LuaScripts:
         script = self._scripts[name]
         script.check_call(keys, arguments)
         try:
-            return await self._wire.execute("EVALSHA", script.sha, len(keys), *keys, *arguments)
+            return await self._client.execute("EVALSHA", script.sha, len(keys), *keys, *arguments)
         except ScriptMissing:
-            return await self._wire.execute("EVAL", script.text, len(keys), *keys, *arguments)
+            return await self._client.execute("EVAL", script.text, len(keys), *keys, *arguments)
 
     async def load(self) -> None:
         """Give Redis every script, so that no first call needs a second trip."""
         for script in self._scripts.values():
-            await self._wire.execute("SCRIPT", "LOAD", script.text)
+            await self._client.execute("SCRIPT", "LOAD", script.text)
 
 
 def load_scripts() -> Mapping[str, LuaScript]:

@@ -30,7 +30,6 @@ from tests.support.clock import FakeClock
 from tests.support.ids import SeededIds
 from tests.support.memory_store.stores import memory_stores
 from tests.support.memory_store.webhooks import MemoryEventStreams
-from tests.support.partial_stores import partial_stores
 from tests.support.records import HOUR, SECOND, MidpointRandom, job, tenant
 from worker.webhooks.decisions import DeliveryContext, DeliveryRules, decide_action
 from worker.webhooks.delivery_worker import DeliveryWorker
@@ -69,13 +68,8 @@ class DeliverySimulation:
     def __post_init__(self) -> None:
         self.stores: MemoryStores = memory_stores(self.clock)
         self.mailroom: WebhookService = webhook_service_over(self.stores, self.clock)
-        stores = partial_stores(
-            jobs=self.stores.jobs,
-            deliveries=self.stores.deliveries,
-            webhook_configs=self.stores.webhooks,
-        )
         self.courier = DeliveryWorker(
-            stores,
+            self.stores,
             DeliveryTransport(self, MemoryEventStreams(), self.clock),
             DeliveryRules(MidpointRandom()),
             self.clock,
@@ -191,7 +185,7 @@ async def test_secrets_rotated_on_the_way_overlap_and_then_the_old_one_is_gone()
     await journey.run(3 * HOUR)
     setup = await journey.mailroom.load_config("video-team")
     rotated = setup.with_rotated_secret(SecretKind.HMAC, "whsec_new", journey.clock.now(), DAY)
-    assert await journey.stores.webhooks.update(WebhookConfigUpdate(setup, rotated))
+    assert await journey.stores.webhook_configs.update(WebhookConfigUpdate(setup, rotated))
     turn = journey.clock.now()
     await journey.run(6 * DAY)
     for at, attempt in journey.sent:

@@ -75,7 +75,7 @@ local function update_coalescing()
       id = successor, version = successor_version, doc = successor_doc,
         tenant = successor_tenant, entry = successor_entry,
       windows = { successor_day, successor_month }, model = model, now = now, ttl_seconds = ttl,
-      place = successor_index_score, status_before = successor_status_before, status = successor_status,
+      index_score = successor_index_score, status_before = successor_status_before, status = successor_status,
     })
     transfer_slot(tenant_name, successor_tenant, wake_options)
     redis.call('HDEL', job, 'slot')

@@ -19,7 +19,6 @@ from core.tenants.limits import Limits
 from core.transactions.job_update import Change, WriteResult
 from service.parsing.json_body import BodyLimits
 from tests.support.app import KLING, KLING_INPUT
-from tests.support.partial_stores import partial_stores
 from worker.batches.completion import BatchCompleter
 
 if TYPE_CHECKING:
@@ -359,12 +358,7 @@ async def test_the_end_is_told_once_to_the_batchs_own_address(app: AppHarness) -
     async with app.client(key) as caller:
         await post_batch(caller, item(0), reference="films", webhook="https://own.example/hook")
         await post_batch(caller, item(1))
-    closer = BatchCompleter(
-        partial_stores(batches=app.stores.batches, webhook_configs=app.stores.webhooks),
-        app.clock,
-        app.resources.ids,
-        app.events.append,
-    )
+    closer = BatchCompleter(app.stores, app.clock, app.resources.ids, app.events.append)
     await closer.run_once()
     assert app.stores.memory.deliveries == {}
     await end_all(app)
