@@ -1,4 +1,4 @@
-"""Figures of a worker for Prometheus, answered on a thread of their own. Decides nothing."""
+"""The worker's metrics, served to Prometheus by a thread of their own."""
 
 from collections.abc import Callable
 
@@ -10,17 +10,17 @@ from core.observability.prometheus import MetricsRegistry
 
 
 def build_worker_metrics(version: str, label_limiter: LabelLimiter) -> MetricsRegistry:
-    """The series of a worker, with the version that runs."""
-    figures = MetricsRegistry(MetricSource.WORKER, label_limiter)
-    figures.record(MetricSample("gateway_build_info", ("worker", version)))
-    figures.record(MetricSample("gateway_redis_up"))
-    return figures
+    """Return the worker's registry, with the build info set."""
+    registry = MetricsRegistry(MetricSource.WORKER, label_limiter)
+    registry.record(MetricSample("gateway_build_info", ("worker", version)))
+    registry.record(MetricSample("gateway_redis_up"))
+    return registry
 
 
 def serve_metrics(host: str, port: int, metrics: MetricsRegistry) -> Callable[[], None]:
-    """Answer `/metrics` on its own thread. Returns what stops it.
+    """Serve `/metrics` on a thread of its own, so that a busy event loop does not delay a scrape.
 
-    Raises `OSError` when the port is taken.
+    Returns a function that stops it. Raises `OSError` if the port is in use.
     """
     server, thread = start_http_server(port, addr=host, registry=metrics.registry)
 

@@ -111,7 +111,8 @@ def handover(before: Job, after: Job, successor: Job, now: datetime) -> Change:
     return Change(
         before=before,
         after=after,
-        entries=(_timeline_entry(after, Trigger.HANDED_OVER, taker.id, now),),
+        entry=_timeline_entry(after, Trigger.HANDED_OVER, taker.id, now),
+        trigger=Trigger.HANDED_OVER,
         successor=Successor(
             successor, taker, _timeline_entry(taker, Trigger.TAKEN_OVER, before.id, now)
         ),

@@ -12,7 +12,7 @@ from core.deduplication.coalescing import cancel_for_successor, handover
 from core.errors import NotFound
 from core.jobs.job import BillingStatus, CancelOutcome, Job, JobState, Trigger
 from core.jobs.timeline import TimelineEntry, TimelineKind
-from core.observability.job_events import change_events, handover_events
+from core.observability.job_events import change_events
 from core.store.jobs import Projection
 from core.tenants.api_keys import Credential, Scope
 from core.transactions.job_update import Change, WriteResult
@@ -143,7 +143,8 @@ async def _build_change(
     entry = TimelineEntry(
         now, TimelineKind.CALLER, CANCEL_REQUESTED, after.state, status=after.status
     )
-    change = Change(before, after, (entry,), wake_worker=decision.wake_worker)
+    trigger = Trigger.CANCEL_REQUESTED if after.state is not before.state else None
+    change = Change(before, after, entry, trigger, wake_worker=decision.wake_worker)
     return await _with_deliveries(context, change, now)
 
 
@@ -155,10 +156,5 @@ async def _with_deliveries(context: AppContext, change: Change, now: datetime) -
 
 
 def _emit_change(context: AppContext, change: Change) -> None:
-    if change.successor is not None:
-        events = handover_events(change)
-    else:
-        moved = change.before.state is not change.after.state
-        events = change_events(change, Trigger.CANCEL_REQUESTED if moved else None)
-    for event in events:
+    for event in change_events(change):
         context.emit(event)

@@ -9,6 +9,7 @@ import signal
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from random import Random
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
@@ -35,7 +36,7 @@ from tests.support.delivery_worker import TENANT, delivery_worker, running_loop
 from tests.support.tls import CertificateAuthority, tls_proxy
 from worker.composition import open_worker_components
 from worker.settings import WorkerSettings
-from worker.webhooks.delivery_worker import DeliveryPolicy
+from worker.webhooks.decisions import DeliveryRules
 from worker.webhooks.retry_schedule import SchedulePolicy
 
 if TYPE_CHECKING:
@@ -52,7 +53,8 @@ USERS: Final = (
     f"sink on >{PASSWORD} ~gw:sink:* -@all +xadd +xrange +client",
 )
 SOON: Final = 10.0
-QUICK: Final = DeliveryPolicy(
+QUICK: Final = DeliveryRules(
+    Random(1),
     SchedulePolicy(delays=(timedelta(), *[timedelta(milliseconds=200)] * 30)),
     EndpointCircuitPolicy(
         initial_pause=timedelta(milliseconds=100), max_pause=timedelta(milliseconds=400)
