@@ -1,36 +1,62 @@
-"""The `gateway` command. Heavy parts are imported by the subcommand that needs them."""
+"""The `gateway` command: its options and its list of commands."""
 
 from importlib.metadata import version
-from typing import Annotated, Final
+from typing import Annotated, ClassVar, Final
 
 import typer
 
-from cli.commands import in_doubt as doubts
-from cli.commands import jobs, keys, tenants, webhooks
-from cli.commands import limits as controls
+from cli.lazy_commands import CommandEntry, LazyGroup
 
 DISTRIBUTION: Final = "runcomfy-gateway"
 
+
+class GatewayGroup(LazyGroup):
+    """Every command of `gateway`, in the order of its help."""
+
+    entries: ClassVar = {
+        "serve": CommandEntry("cli.commands.serve:serve", "Run the HTTP service until SIGTERM."),
+        "work": CommandEntry(
+            "cli.commands.work:work",
+            "Run one worker until SIGTERM. It submits jobs to RunComfy, polls them and delivers "
+            "webhooks.",
+        ),
+        "tenant": CommandEntry("cli.commands.tenants:app", "Create, show and change tenants."),
+        "key": CommandEntry("cli.commands.keys:app", "Create, list and revoke API keys."),
+        "limits": CommandEntry(
+            "cli.commands.limits:app",
+            "Show and set the limits of the whole gateway and the minimum account balance.",
+        ),
+        "doubt": CommandEntry(
+            "cli.commands.in_doubt:app",
+            "List and resolve jobs in doubt: RunComfy may have received and charged them.",
+        ),
+        "job": CommandEntry("cli.commands.jobs:app", "List a tenant's jobs."),
+        "pause": CommandEntry(
+            "cli.commands.limits:pause",
+            "Stop sending new jobs to RunComfy: of all tenants, one tenant or one model. Running "
+            "jobs continue; new ones queue.",
+        ),
+        "resume": CommandEntry("cli.commands.limits:resume", "End a pause: queued jobs are sent."),
+        "audit": CommandEntry("cli.commands.limits:audit", "List operators' actions."),
+        "webhook": CommandEntry(
+            "cli.commands.webhooks:app",
+            "Manage a tenant's webhook endpoints, secrets and deliveries.",
+        ),
+    }
+
+
 app = typer.Typer(
     name="gateway",
+    cls=GatewayGroup,
     help="Self-hosted gateway for RunComfy's Model API. Configured by GATEWAY_… variables.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.add_typer(tenants.app, name="tenant")
-app.add_typer(keys.app, name="key")
-app.add_typer(controls.limits, name="limits")
-app.add_typer(doubts.app, name="doubt")
-app.add_typer(jobs.app, name="job")
-app.command()(controls.pause)
-app.command()(controls.resume)
-app.command()(controls.audit)
-app.add_typer(webhooks.app, name="webhook")
 
 
-def _show_version(*, wanted: bool) -> None:
-    if wanted:
+def _show_version(*, requested: bool) -> None:
+    if requested:
         print(f"{DISTRIBUTION} {version(DISTRIBUTION)}")
         raise typer.Exit
 
@@ -42,34 +68,13 @@ def gateway(
         bool,
         typer.Option(
             "--version",
-            callback=lambda wanted: _show_version(wanted=wanted),
+            callback=lambda requested: _show_version(requested=requested),
             is_eager=True,
             help="Show the version and exit.",
         ),
     ] = False,
 ) -> None:
     """Options of every command."""
-
-
-@app.command()
-def serve(
-    *,
-    processes: Annotated[
-        int, typer.Option(min=1, max=64, help="Processes that share the port and the figures.")
-    ] = 1,
-) -> None:
-    """Run one HTTP front end until SIGTERM."""
-    from cli.commands.serve import serve as run  # noqa: PLC0415 - `--help` must not wait for FastAPI
-
-    run(processes)
-
-
-@app.command()
-def work() -> None:
-    """Run one worker until SIGTERM: it submits to RunComfy, polls, and delivers callbacks."""
-    from cli.commands.work import work as run  # noqa: PLC0415 - nor for arq and httpx
-
-    run()
 
 
 def main() -> None:
