@@ -55,11 +55,10 @@ def run_command(action: Callable[[CommandContext], Coroutine[Any, Any, T]]) -> T
 async def _run(
     settings: ServiceSettings, action: Callable[[CommandContext], Coroutine[Any, Any, T]]
 ) -> T:
-    async with RedisClient(build_connection_pool(settings.redis, "cli")) as client:
-        scripts = LuaScripts(client, load_scripts())
-        admin = build_admin_context(settings, client, scripts, audit_actor(), _discard_event)
-        webhooks = build_webhook_service(settings, client, scripts)
-        return await action(CommandContext(admin, webhooks))
+    async with RedisClient(build_connection_pool(settings.redis, "cli")) as wire:
+        scripts = LuaScripts(wire, load_scripts())
+        desk = build_admin_context(settings, wire, scripts, audit_actor(), _discard_event)
+        return await action(CommandContext(desk, build_webhook_service(settings, wire, scripts)))
 
 
 def audit_actor() -> str:

@@ -1,7 +1,4 @@
-"""Settings that the service and the worker share: Redis, logs, traces, metrics.
-
-The environment is read here only; every other module receives values as arguments.
-"""
+"""Settings of both processes: Redis, logs, metrics, traces. Read once, when a process starts."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,7 +23,7 @@ ENV_PREFIX = "GATEWAY_"
 
 
 def _seconds(value: object) -> object:
-    """Return digits as seconds; leave an ISO 8601 duration to pydantic."""
+    """Parse digits as seconds; leave ISO 8601 durations to pydantic."""
     if isinstance(value, str) and value.strip().replace(".", "", 1).isdigit():
         return timedelta(seconds=float(value))
     return value
@@ -40,15 +37,11 @@ def _has_telemetry() -> bool:
 
 
 Seconds = Annotated[timedelta, BeforeValidator(_seconds)]
-"""A duration, in the environment a number of seconds or an ISO 8601 duration."""
+"""A duration in the environment: a number of seconds, or an ISO 8601 duration."""
 
 
 def _redis_url(url: SecretStr) -> SecretStr:
-    """Return a valid URL.
-
-    Raises `ValueError` without the password in its text, also for a URL that parses differently
-    from what was meant: an unescaped `/` or `@` in a password ends the host part early.
-    """
+    """Reject a URL that would be misread. The error text must not contain the password."""
     text = url.get_secret_value()
     if not text.startswith(("redis://", "rediss://", "unix://")):
         raise ValueError("must start with redis://, rediss:// or unix://")
@@ -58,17 +51,17 @@ def _redis_url(url: SecretStr) -> SecretStr:
     except ValueError:
         parts = None
     if parts is None or ("@" in text and "@" not in parts.netloc and parts.scheme != "unix"):
-        raise ValueError("is not a URL; write / ? # @ : in a password as %2F %3F %23 %40 %3A")
+        raise ValueError("is not a valid URL; write / ? # @ : in a password as %2F %3F %23 %40 %3A")
     return url
 
 
 RedisUrl = Annotated[SecretStr, AfterValidator(_redis_url)]
 SinkUrls = Mapping[Annotated[str, Field(pattern=r"^[a-z0-9-]{1,32}$")], RedisUrl]
-"""Redis servers for webhook events, by the name in an endpoint's `stream:<name>@<sink>`."""
+"""Redis servers, by the names that tenants use for them."""
 
 
 class LogFormat(StrEnum):
-    """Format of log lines."""
+    """The format of log lines."""
 
     AUTO = "auto"
     JSON = "json"
@@ -76,7 +69,7 @@ class LogFormat(StrEnum):
 
 
 class LogLevel(StrEnum):
-    """Lowest level that is logged, by Python's names."""
+    """The minimum level of log lines; Python's own names."""
 
     DEBUG = "DEBUG"
     INFO = "INFO"
@@ -86,7 +79,7 @@ class LogLevel(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class RedisPolicy:
-    """Address of Redis, and timeouts of its connections."""
+    """How to connect to Redis, and how long to wait for it."""
 
     url: SecretStr
     sentinels: tuple[tuple[str, int], ...]
@@ -115,12 +108,12 @@ class MetricsSettings(BaseModel):
 
     @property
     def label_limits(self) -> dict[str, int]:
-        """Return the maximum number of values per label."""
+        """The maximum number of values of each label."""
         return {"tenant": self.max_tenants, "model": self.max_models}
 
 
 class ProcessSettings(BaseSettings):
-    """Settings of every gateway process."""
+    """The settings of every process of the gateway."""
 
     model_config = SettingsConfigDict(
         env_prefix=ENV_PREFIX,

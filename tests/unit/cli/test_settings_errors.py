@@ -19,19 +19,19 @@ from worker.settings import WorkerSettings
         (
             "GATEWAY_REDIS_URL",
             "redis://:s3cret/x@host:1/0",
-            "gateway: GATEWAY_REDIS_URL: is not a URL",
+            "gateway: GATEWAY_REDIS_URL: is not a valid URL",
         ),
         (
             "GATEWAY_REDIS_URL",
             "redis://:1/s3cret@host/0",
-            "gateway: GATEWAY_REDIS_URL: is not a URL",
+            "gateway: GATEWAY_REDIS_URL: is not a valid URL",
         ),
-        ("GATEWAY_REDIS_URL", "redis://:s3cret@[::1/0", "gateway: GATEWAY_REDIS_URL: is not a URL"),
+        ("GATEWAY_REDIS_URL", "redis://:s3cret@[::1/0", "gateway: GATEWAY_REDIS_URL: is not a valid URL"),
         ("GATEWAY_SINKS", "redis://:s3cret@x", "gateway: GATEWAY_SINKS: must be JSON"),
         (
             "GATEWAY_SINKS",
             '{"a": "redis://:s3cret#x@h"}',
-            "gateway: GATEWAY_SINKS: a: is not a URL",
+            "gateway: GATEWAY_SINKS: a: is not a valid URL",
         ),
         ("GATEWAY_SINKS", '{"a": "https://:s3cret@h"}', "gateway: GATEWAY_SINKS: a: must start"),
         ("GATEWAY_SINKS", '{"A b": "redis://:s3cret@h"}', "gateway: GATEWAY_SINKS: A b."),
