@@ -26,7 +26,11 @@ from worker.settings import WorkerSettings
             "redis://:1/s3cret@host/0",
             "gateway: GATEWAY_REDIS_URL: is not a valid URL",
         ),
-        ("GATEWAY_REDIS_URL", "redis://:s3cret@[::1/0", "gateway: GATEWAY_REDIS_URL: is not a valid URL"),
+        (
+            "GATEWAY_REDIS_URL",
+            "redis://:s3cret@[::1/0",
+            "gateway: GATEWAY_REDIS_URL: is not a valid URL",
+        ),
         ("GATEWAY_SINKS", "redis://:s3cret@x", "gateway: GATEWAY_SINKS: must be JSON"),
         (
             "GATEWAY_SINKS",
