@@ -7,8 +7,8 @@ import typer
 from cli.output import JsonOption, print_document, print_table
 from cli.run_command import run_admin
 from core.jobs.in_doubt import Attach, MarkLost, Resend
+from service.admin import representations
 from service.admin.in_doubt import list_in_doubt, resolve_in_doubt
-from service.api.admin import representations
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 

@@ -8,7 +8,7 @@ from cli.output import JsonOption, print_document, print_table
 from cli.run_command import run_admin
 from core.representations.jobs import job_page_representation
 from service.admin.jobs import list_jobs
-from service.api.jobs.list_query import parse_job_filters
+from service.jobs.list_query import parse_job_filters
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 

@@ -8,7 +8,7 @@ import typer
 from cli.output import JsonOption, print_document, print_table
 from cli.run_command import run_admin
 from core.tenants.api_keys import Scope
-from service.api.admin import representations
+from service.admin import representations
 from service.tenants import api_keys
 
 MAX_DAYS: Final = 36_500

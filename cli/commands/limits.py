@@ -8,8 +8,7 @@ import typer
 from cli.output import JsonOption, print_document, print_table
 from cli.run_command import run_admin
 from core.operations import Pause
-from service.admin import limits_and_pauses
-from service.api.admin import representations
+from service.admin import limits_and_pauses, representations
 from service.operator_context import AdminContext
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)

@@ -9,7 +9,7 @@ import typer
 from cli.output import JsonOption, print_document, print_table
 from cli.run_command import CommandContext, load_toml, run_admin, run_command
 from cli.tenant_options import unset_fields, with_tenant_options
-from service.api.admin import representations
+from service.admin import representations
 from service.tenants import apply_file, tenants
 from service.tenants.usage import usage_representation
 from service.webhooks.parser import parse_overlap

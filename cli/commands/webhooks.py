@@ -8,8 +8,7 @@ import typer
 
 from cli.run_command import CommandContext, run_command
 from core.representations.webhooks import delivery_representation
-from service.api.webhooks import representations
-from service.webhooks import admin_webhooks
+from service.webhooks import admin_webhooks, representations
 from service.webhooks.parser import parse_delivery_query, parse_replay, parse_rotation
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
