@@ -253,7 +253,7 @@ class Stack:
         return done.stdout
 
     def create_tenant(self, name: str, *flags: str) -> TenantCredentials:
-        """Create a tenant whose webhooks go to the receiver, and give the receiver its secret.
+        """Create a tenant with the receiver as webhook, and give the receiver its secret.
 
         Args:
             name: of the tenant and of its webhook path.

@@ -86,7 +86,7 @@ def build_input(pattern: TrafficPattern, example: Example, variant: int) -> dict
 
 @dataclass(frozen=True, slots=True)
 class TrafficGenerator:
-    """Callers of one gateway, whose webhooks go to one receiver."""
+    """Callers of one gateway; all webhooks go to one receiver."""
 
     gateway: str
     receiver: str

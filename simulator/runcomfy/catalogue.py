@@ -40,9 +40,9 @@ class SimulatedModel:
 
     def price_of(self, payload: Json) -> int:
         """Return the price in micro-dollars, by seconds or outputs; Kling's is that of its page."""
-        silent = self._value(payload, "generate_audio") is False
+        muted = self._value(payload, "generate_audio") is False
         rate = self.tariff.rate
-        if silent and self.tariff.muted_rate is not None:
+        if muted and self.tariff.muted_rate is not None:
             rate = self.tariff.muted_rate
         units = "duration" if self.tariff.unit == "second" else "num_images"
         return round(rate * (self._value(payload, units) or 1))
