@@ -1,48 +1,76 @@
-"""The `gateway` command: its options and its list of commands."""
+"""The `gateway` command: its options and its list of commands.
 
+A command's module is imported when the command is called: what it needs (Redis, pydantic, the web
+framework) takes a second to import, and `gateway --help` needs names and help texts only.
+"""
+
+from collections.abc import Mapping
+from importlib import import_module
 from importlib.metadata import version
-from typing import Annotated, ClassVar, Final
+from typing import Annotated, Any, Final
 
 import typer
-
-from cli.lazy_commands import CommandEntry, LazyGroup
+from typer.core import TyperCommand, TyperGroup
+from typer.main import get_command
 
 DISTRIBUTION: Final = "runcomfy-gateway"
+COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
+    "serve": ("cli.commands.serve:serve", "Run the HTTP service until SIGTERM."),
+    "work": (
+        "cli.commands.work:work",
+        "Run a worker until SIGTERM: it submits and polls jobs, and delivers webhooks.",
+    ),
+    "tenant": ("cli.commands.tenants:app", "Create, show and change tenants."),
+    "key": ("cli.commands.keys:app", "Create, list and revoke API keys."),
+    "limits": (
+        "cli.commands.limits:app",
+        "Show and set the limits of the whole gateway and the minimum account balance.",
+    ),
+    "doubt": (
+        "cli.commands.in_doubt:app",
+        "List and resolve jobs in doubt: RunComfy may have received and charged them.",
+    ),
+    "job": ("cli.commands.jobs:app", "List a tenant's jobs."),
+    "pause": (
+        "cli.commands.limits:pause",
+        "Stop submitting jobs: all, a tenant's or a model's. Running ones go on, new ones queue.",
+    ),
+    "resume": ("cli.commands.limits:resume", "End a pause: queued jobs are submitted."),
+    "audit": ("cli.commands.limits:audit", "List operators' actions, newest first."),
+    "webhook": (
+        "cli.commands.webhooks:app",
+        "Manage a tenant's webhook endpoints, secrets and deliveries.",
+    ),
+}
+"""By name: `module:attribute` of a `typer.Typer` or a function, and the help text."""
 
 
-class GatewayGroup(LazyGroup):
+class LazyCommand(TyperCommand):
+    """A name and a help text in place of a command, which is imported when it is called."""
+
+    def __init__(self, name: str, target: str, help_text: str) -> None:
+        super().__init__(name, help=help_text)
+        self._target = target
+
+    def make_context(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - Typer's private types
+        """Return the context of the real command, which then parses and runs in place of this."""
+        module, _, attribute = self._target.partition(":")
+        target = getattr(import_module(module), attribute)
+        if not isinstance(target, typer.Typer):
+            function, target = target, typer.Typer(add_completion=False)
+            target.command()(function)
+        command = get_command(target)
+        command.help = self.help
+        return command.make_context(*args, **kwargs)
+
+
+class GatewayGroup(TyperGroup):
     """Every command of `gateway`, in the order of its help."""
 
-    entries: ClassVar = {
-        "serve": CommandEntry("cli.commands.serve:serve", "Run the HTTP service until SIGTERM."),
-        "work": CommandEntry(
-            "cli.commands.work:work",
-            "Run one worker until SIGTERM. It submits jobs to RunComfy, polls them and delivers "
-            "webhooks.",
-        ),
-        "tenant": CommandEntry("cli.commands.tenants:app", "Create, show and change tenants."),
-        "key": CommandEntry("cli.commands.keys:app", "Create, list and revoke API keys."),
-        "limits": CommandEntry(
-            "cli.commands.limits:app",
-            "Show and set the limits of the whole gateway and the minimum account balance.",
-        ),
-        "doubt": CommandEntry(
-            "cli.commands.in_doubt:app",
-            "List and resolve jobs in doubt: RunComfy may have received and charged them.",
-        ),
-        "job": CommandEntry("cli.commands.jobs:app", "List a tenant's jobs."),
-        "pause": CommandEntry(
-            "cli.commands.limits:pause",
-            "Stop sending new jobs to RunComfy: of all tenants, one tenant or one model. Running "
-            "jobs continue; new ones queue.",
-        ),
-        "resume": CommandEntry("cli.commands.limits:resume", "End a pause: queued jobs are sent."),
-        "audit": CommandEntry("cli.commands.limits:audit", "List operators' actions."),
-        "webhook": CommandEntry(
-            "cli.commands.webhooks:app",
-            "Manage a tenant's webhook endpoints, secrets and deliveries.",
-        ),
-    }
+    def __init__(self, **attributes: Any) -> None:  # noqa: ANN401 - handed on to Typer
+        super().__init__(**attributes)
+        for name, (target, help_text) in COMMANDS.items():
+            self.add_command(LazyCommand(name, target, help_text))
 
 
 app = typer.Typer(
