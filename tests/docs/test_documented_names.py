@@ -1,0 +1,76 @@
+"""The pages name only metrics, settings, commands and files that exist."""
+
+import re
+from pathlib import Path
+from typing import Final
+
+import promql_parser
+import pytest
+import typer
+from typer.core import TyperGroup
+
+from cli.main import app
+from core.observability.metric_definitions import METRIC_DEFINITIONS
+from docs.generate import ROOT, groups
+
+PAGES: Final = sorted({*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")} - {ROOT / "CHANGELOG.md"})
+METRICS: Final = {
+    name for metric in METRIC_DEFINITIONS for name in (metric.name, *metric.prometheus_names)
+}
+SETTINGS: Final = {setting.name for _, settings in groups() for setting in settings}
+FIELDS: Final = frozenset({"gateway_cache", "gateway_status"})
+"""Fields of the API that look like metrics."""
+PLACEHOLDERS: Final = frozenset({"GATEWAY_API_KEY", "GATEWAY_URL", "GATEWAY_ADMIN_URL"})
+"""Variables of the examples' shells; the gateway reads none of them."""
+PRODUCT_FILE: Final = re.compile(
+    r"(?<![\w/.])((?:core|service|worker|cli|simulator|deploy|tests|docs)/[\w./-]+\.\w+)"
+)
+
+
+by_page: Final = pytest.mark.parametrize(
+    "page", PAGES, ids=lambda page: str(page.relative_to(ROOT)).replace("/", "-")
+)
+
+
+@by_page
+def test_every_metric_that_a_page_names_exists(page: Path) -> None:
+    names = re.findall(r"\b(gateway_[a-z_]+[a-z])\b(?!…)", page.read_text(encoding="utf-8"))
+    assert set(names) - METRICS - FIELDS == set()
+
+
+@by_page
+def test_every_setting_that_a_page_names_exists(page: Path) -> None:
+    names = set(re.findall(r"\bGATEWAY_[A-Z_]+[A-Z]\b(?![_…])", page.read_text(encoding="utf-8")))
+    assert names - SETTINGS - PLACEHOLDERS == set()
+
+
+@by_page
+def test_every_file_that_a_page_names_exists(page: Path) -> None:
+    names = set(PRODUCT_FILE.findall(page.read_text(encoding="utf-8")))
+    assert {name for name in names if not (ROOT / name).exists()} == set()
+
+
+@by_page
+def test_every_command_that_a_page_names_exists(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    blocks = re.findall(r"^ *```\w*\n(.*?)^ *```", text, re.MULTILINE | re.DOTALL)
+    code = "\n".join([*blocks, *re.findall(r"`([^`\n]+)`", text)])
+    named = re.findall(r"^(?:\$ )?gateway ([a-z]+)(?: ([a-z-]+))?", code, re.MULTILINE)
+    assert {words for words in named if not is_command(*words)} == set()
+
+
+def is_command(first: str, second: str) -> bool:
+    """Whether `gateway first second` is a command; a command of one word takes any argument."""
+    root = typer.main.get_group(app)
+    found = root.get_command(typer.Context(root), first)
+    if second and isinstance(found, TyperGroup):
+        return found.get_command(typer.Context(found), second) is not None
+    return found is not None
+
+
+def test_the_queries_of_the_metrics_page_are_promql() -> None:
+    page = (ROOT / "docs/metrics.md").read_text(encoding="utf-8")
+    queries = re.findall(r"\| `((?:sum|max|min|histogram_quantile)[^`]*\(.*?)` \|", page)
+    assert len(queries) >= 15
+    for query in queries:
+        promql_parser.parse(query)
