@@ -17,9 +17,8 @@ from pydantic.fields import FieldInfo
 
 from core.errors import GatewayError
 from core.jobs.job import FINAL_STATES, TRANSITIONS
-from core.observability.metric_definitions import METRIC_DEFINITIONS as SERIES
-from core.observability.metric_definitions import MetricDefinition, MetricKind, MetricSource
-from core.observability.metric_labels import Label
+from core.observability.metric_types import Label, MetricDefinition, MetricKind, MetricSource
+from core.observability.metrics import METRICS
 from core.settings import ENV_PREFIX, ProcessSettings
 from core.store.key_lifetimes import KEY_CLEANUP
 from core.store.keys import KEY_SPECS, KeySpec
@@ -175,7 +174,7 @@ def metrics_tables() -> str:
     """Return the tables of `docs/metrics.md`, one for each source."""
     parts = []
     for source, (title, about) in _METRIC_SOURCES.items():
-        rows = [_series_row(series) for series in SERIES if series.source is source]
+        rows = [_series_row(series) for series in METRICS if series.source is source]
         table = _table(("Name", "Kind", "Labels", "Meaning"), rows)
         parts.append(f"## {title}\n\n{about}\n\n{table}")
     return "\n".join(parts)

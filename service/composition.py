@@ -11,8 +11,8 @@ from typing import Final
 from core.clock import Clock, SystemClock
 from core.ids import SystemIds
 from core.jobs.run_times import PollHintPolicy
-from core.observability.event_metrics import LabelLimiter
 from core.observability.events import Emit, Event, RequestServed
+from core.observability.metric_types import MetricSource
 from core.observability.prometheus import MetricsRegistry
 from core.observability.tracing import TracingPolicy, open_tracing
 from core.store import job_index
@@ -41,7 +41,7 @@ from service.context import (
     AppContext,
     HttpPolicy,
 )
-from service.metrics.metrics import ServiceMetrics, build_service_registry
+from service.metrics.metrics import ServiceMetrics
 from service.models import ModelRegistry, load_cards
 from service.models.registry_cache import ModelRegistryCache
 from service.operator_context import AdminContext
@@ -81,7 +81,7 @@ async def open_app_context(
     """
     clock = SystemClock()
     release = version(DISTRIBUTION)
-    figures = build_service_registry(release, LabelLimiter(settings.metrics.label_limits))
+    figures = MetricsRegistry(MetricSource.SERVICE, release, settings.metrics.label_limits)
     traces = TracingPolicy(settings.traces, settings.traces_sample_ratio, "service", release)
     async with AsyncExitStack() as stack:
         tracing = stack.enter_context(open_tracing(traces, clock, SystemIds()))

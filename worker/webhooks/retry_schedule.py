@@ -4,7 +4,8 @@ import random
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from worker.webhooks.outcomes import AttemptResult, Delivered, FailureKind
+from core.observability.outcomes import FailureKind
+from worker.webhooks.outcomes import AttemptResult, Delivered
 
 
 @dataclass(frozen=True, slots=True)
