@@ -137,7 +137,7 @@ def _error_row(kind: type[GatewayError], status: int) -> tuple[str, ...]:
 def keys_table() -> str:
     """Return the table of `docs/generated/redis-keys.md`."""
     rows = [_key_row(spec) for spec in KEY_SPECS]
-    return _table(("Key", "Type", "Lifetime", "Owner", "Freed by", "Content"), rows)
+    return _table(("Key", "Type", "Lifetime", "Belongs to", "Removed by", "Contents"), rows)
 
 
 def _key_row(spec: KeySpec) -> tuple[str, ...]:
