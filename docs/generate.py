@@ -30,7 +30,7 @@ ROOT: Final = Path(__file__).parents[1]
 _MAX_LISTED_VALUES: Final = 12
 BEGIN: Final = "<!-- generated:begin, by `make docs`; edit the code instead -->"
 END: Final = "<!-- generated:end -->"
-"""What stands between these in a page is generated; the rest is written by hand."""
+"""The part of a page between these is generated; the rest is written by hand."""
 
 GROUPS: Final[Sequence[tuple[str, type[BaseModel]]]] = (
     ("Both processes", ProcessSettings),
