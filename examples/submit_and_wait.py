@@ -28,7 +28,7 @@ WAIT = 30
 """Seconds that one call waits on the server. The client's own time-out must be longer."""
 ATTEMPTS = 6
 SAFE_WITH_KEY = ("acceptance_unclear", "cut_off")
-"""Codes after which it is unknown whether the request exists. A repetition with the same key answers that."""
+"""Codes after which it is unknown whether the request exists; repeating the key answers that."""
 
 
 class Refused(Exception):
