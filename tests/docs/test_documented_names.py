@@ -52,6 +52,24 @@ def test_every_file_that_a_page_names_exists(page: Path) -> None:
 
 
 @by_page
+def test_every_section_that_a_page_links_to_exists(page: Path) -> None:
+    links = re.findall(r"\]\(([^)#\s:]*)#([^)]+)\)", page.read_text(encoding="utf-8"))
+    missing = [
+        (name, anchor)
+        for name, anchor in links
+        if anchor not in anchors_of((page.parent / name).resolve() if name else page)
+    ]
+    assert missing == []
+
+
+@cache
+def anchors_of(page: Path) -> set[str]:
+    """The anchors that GitHub gives a page's headings."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@by_page
 def test_every_command_that_a_page_names_exists(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     blocks = re.findall(r"^ *```\w*\n(.*?)^ *```", text, re.MULTILINE | re.DOTALL)
