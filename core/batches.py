@@ -14,8 +14,6 @@ from core.jobs.job import Job
 from core.tenants.cache_policy import CacheStatus
 
 MAX_BATCH_ITEMS: Final = 1000
-
-
 BATCH_FINGERPRINT_VERSION: Final = "b1"
 
 

@@ -108,13 +108,13 @@ def handover(before: Job, after: Job, successor: Job, now: datetime) -> Change:
 
     Each timeline names the other job. The caller adds the webhook deliveries of the end.
     """
-    taker = take_over(successor, before, now)
+    new_leader = take_over(successor, before, now)
     return Change(
         before=before,
         after=after,
-        entries=(_timeline_entry(after, Trigger.HANDED_OVER, taker.id, now),),
+        entries=(_timeline_entry(after, Trigger.HANDED_OVER, new_leader.id, now),),
         successor=Successor(
-            successor, taker, _timeline_entry(taker, Trigger.TAKEN_OVER, before.id, now)
+            successor, new_leader, _timeline_entry(new_leader, Trigger.TAKEN_OVER, before.id, now)
         ),
     )
 

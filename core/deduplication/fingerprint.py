@@ -105,8 +105,8 @@ def is_nested_deeper(value: object, max_depth: int) -> bool:
     for _ in range(max_depth + 1):
         layer = [
             item
-            for box in layer
-            for item in (box.values() if isinstance(box, dict) else box)
+            for container in layer
+            for item in (container.values() if isinstance(container, dict) else container)
             if isinstance(item, _CONTAINER_TYPES)
         ]
         if not layer:

@@ -50,16 +50,16 @@ def resolve(job: Job, resolution: Resolution, actor: str, now: datetime) -> Reso
     """
     if job.state is not JobState.IN_DOUBT:
         raise Conflict(f"The job is {job.state}, not in doubt.")
-    after, fact, word = _apply_resolution(job, resolution, now)
+    after, trigger, word = _apply_resolution(job, resolution, now)
     entry = TimelineEntry(
         at=now,
         kind=TimelineKind.OPERATOR,
-        code=fact,
+        code=trigger,
         state=after.state,
         detail=f"{word} by {actor}",
         status=after.status_override,
     )
-    return ResolutionResult(after, fact, entry)
+    return ResolutionResult(after, trigger, entry)
 
 
 def _apply_resolution(job: Job, resolution: Resolution, now: datetime) -> tuple[Job, Trigger, str]:

@@ -66,7 +66,6 @@ class Trigger(StrEnum):
 
 _S, _T = JobState, Trigger
 
-
 TRANSITIONS: Final[Mapping[tuple[JobState, Trigger], JobState]] = {
     (_S.QUEUED, _T.CLAIMED): _S.SUBMITTING,
     (_S.QUEUED, _T.ACCEPTED): _S.RUNNING,
@@ -117,9 +116,7 @@ follower takes over its work (`inherited`; the leader's trigger is `handed_on`).
 without a result, a follower may be promoted and submits again.
 """
 
-
 FINAL_STATES: Final = frozenset(JobState) - {state for state, _ in TRANSITIONS}
-
 
 OPEN_STATES: Final = tuple(sorted(frozenset(JobState) - FINAL_STATES))
 
@@ -306,11 +303,8 @@ class Job:
 
 
 _TOO_LATE: Final = CancelOutcome.NOT_CANCELLABLE
-
-
 _CANCEL_OUTCOMES: Final = {_S.CANCELLED: CancelOutcome.CANCELLED}
 """The outcome of a pending cancel when the job ends; any other end came before the cancel."""
-
 
 _UPSTREAM_STATES: Final = frozenset({_S.RUNNING, _S.CANCELLING, _S.FOLLOWING})
 

@@ -30,8 +30,10 @@ def handover_events(change: Change) -> Iterator[Event]:
     (entry,) = change.entries
     yield from change_events(change, Trigger.HANDED_OVER, entry.detail)
     if change.successor is not None:
-        taker = change.successor
-        yield _transition_event(taker.before, taker.after, Trigger.TAKEN_OVER, taker.entry.detail)
+        new_leader = change.successor
+        yield _transition_event(
+            new_leader.before, new_leader.after, Trigger.TAKEN_OVER, new_leader.entry.detail
+        )
 
 
 def _transition_event(
@@ -54,13 +56,15 @@ def _transition_event(
 
 
 def _settlement_events(before: Job, after: Job) -> Iterator[CostSettled]:
-    was, now = settlement_of(before), settlement_of(after)
-    if now == was or now.status is SettlementStatus.HELD:
+    previous, current = settlement_of(before), settlement_of(after)
+    if current == previous or current.status is SettlementStatus.HELD:
         return
-    if now.status is SettlementStatus.FREE and before.state is JobState.FOLLOWING:
+    if current.status is SettlementStatus.FREE and before.state is JobState.FOLLOWING:
         return  # a follower has no reservation that could be released
-    amount = now.cost if now.status is SettlementStatus.SPENT else after.estimate or MicroUsd(0)
-    yield CostSettled(after.id, after.tenant, after.model_id, now.status, amount)
+    amount = (
+        current.cost if current.status is SettlementStatus.SPENT else after.estimate or MicroUsd(0)
+    )
+    yield CostSettled(after.id, after.tenant, after.model_id, current.status, amount)
 
 
 def _duration_between(start: datetime | None, end: datetime | None) -> timedelta | None:

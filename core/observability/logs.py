@@ -111,7 +111,7 @@ class EventLog:
 
 def configure_logging(log_format: LogFormat, level: LogLevel, stream: TextIO) -> EventLog:
     """Send every log line of this process to `stream`; return the log of its events."""
-    least = logging.getLevelNamesMapping()[level]
+    min_level = logging.getLevelNamesMapping()[level]
     processors = _processors(is_json=_is_json(log_format, stream))
     handler = logging.StreamHandler(stream)
     handler.setFormatter(
@@ -120,15 +120,15 @@ def configure_logging(log_format: LogFormat, level: LogLevel, stream: TextIO) ->
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *processors],
         )
     )
-    logging.basicConfig(handlers=[handler], level=least, force=True)
+    logging.basicConfig(handlers=[handler], level=min_level, force=True)
     logger = structlog.wrap_logger(
         structlog.PrintLogger(stream),
         processors=processors,
-        wrapper_class=structlog.make_filtering_bound_logger(least),
+        wrapper_class=structlog.make_filtering_bound_logger(min_level),
     )
     if _is_json(log_format, stream):
-        return EventLog(_direct_writer(stream, logger, SystemClock()), least)
-    return EventLog(lambda level, name, line: logger.log(level, name, **line), least)
+        return EventLog(_direct_writer(stream, logger, SystemClock()), min_level)
+    return EventLog(lambda level, name, line: logger.log(level, name, **line), min_level)
 
 
 def _direct_writer(
@@ -194,14 +194,14 @@ def _event_fields(event: Event) -> dict[str, object]:
 
 def _add_identifiers(line: dict[str, object]) -> None:
     """Add the job, tenant and trace of the log context where the event has none."""
-    present = current_log_context()
-    trace = line.pop("trace", None) or (present and present.trace)
+    context = current_log_context()
+    trace = line.pop("trace", None) or (context and context.trace)
     if isinstance(trace, str):
         line["trace_id"] = TraceContext.parse(trace).trace_id
-    if present is not None:
-        line.setdefault("tenant", present.tenant)
-        if present.job_id is not None:
-            line.setdefault("job_id", present.job_id)
+    if context is not None:
+        line.setdefault("tenant", context.tenant)
+        if context.job_id is not None:
+            line.setdefault("job_id", context.job_id)
 
 
 def _to_seconds(span: timedelta) -> float:

@@ -98,35 +98,35 @@ class SpanEmitter:
                 return None
 
     def _call(self, event: UpstreamCalled) -> _SpanData | None:
-        present = current_log_context()
-        trace = self._child_of(present)
-        if present is None or trace is None:
+        context = current_log_context()
+        trace = self._child_of(context)
+        if context is None or trace is None:
             return None
         return _SpanData(
             name=f"runcomfy {event.call}",
             kind=SpanKind.CLIENT,
             trace=trace,
-            parent=present.trace,
+            parent=context.trace,
             duration=event.duration,
             failed=event.outcome not in _SUCCESS_OUTCOMES,
             attributes={
-                "gateway.job_id": present.job_id,
-                "gateway.tenant": present.tenant,
+                "gateway.job_id": context.job_id,
+                "gateway.tenant": context.tenant,
                 "gateway.outcome": event.outcome,
                 "http.response.status_code": event.http_status,
             },
         )
 
     def _job(self, event: JobTransitioned) -> _SpanData | None:
-        present = current_log_context()
-        trace = self._child_of(present)
-        if present is None or trace is None:
+        context = current_log_context()
+        trace = self._child_of(context)
+        if context is None or trace is None:
             return None
         return _SpanData(
             name="job",
             kind=SpanKind.INTERNAL,
             trace=trace,
-            parent=present.trace,
+            parent=context.trace,
             duration=event.age,
             failed=event.after in _FAILED_STATES,
             attributes={
@@ -179,14 +179,14 @@ def _request(event: RequestServed, trace: str) -> _SpanData:
 
 
 def _attempt(event: DeliveryAttempted) -> _SpanData | None:
-    present = current_log_context()
-    if present is None or present.trace is None:
+    context = current_log_context()
+    if context is None or context.trace is None:
         return None
     return _SpanData(
         name="webhook",
         kind=SpanKind.CLIENT,
-        trace=present.trace,
-        parent=present.parent,
+        trace=context.trace,
+        parent=context.parent,
         duration=event.duration,
         failed=event.outcome not in _SUCCESS_OUTCOMES,
         attributes={

@@ -44,7 +44,6 @@ _METHODS: Final = {
 _MULTIPROCESS_MODES: Final = {"gateway_redis_up": "livemin", "gateway_job_subscriptions": "livesum"}
 """How processes that share their metrics combine a gauge; the others show the largest value."""
 
-
 RegistryTransform = Callable[[CollectorRegistry], CollectorRegistry]
 
 

@@ -12,8 +12,6 @@ from typing import Final
 from core.errors import Unauthenticated
 
 _KEY: Final = re.compile(r"rcg_([a-z0-9-]{1,40})_([A-Za-z2-7]{52})([0-9a-f]{8})")
-
-
 MAX_API_KEY_LENGTH: Final = 128
 
 

@@ -13,20 +13,10 @@ from typing import Final
 from core.money import MicroUsd
 
 _ZERO: Final = MicroUsd(0)
-
-
 MIN_WEIGHT: Final = 0.001
-
-
 MAX_WEIGHT: Final = 1000.0
-
-
 MIN_RATE: Final = 0.001
-
-
 MAX_RATE: Final = 100_000.0
-
-
 _NON_NEGATIVE_FIELDS: Final = (
     "requests_per_minute",
     "running",
@@ -147,8 +137,6 @@ def _usage_windows_of(today: date) -> tuple[UsageWindow, UsageWindow]:
 
 
 _LUA_MAGIC: Final = re.compile(r"([^a-zA-Z0-9*])")
-
-
 _STARS: Final = re.compile(r"\*+")  # `.*.*` would match the same, in quadratic time
 
 

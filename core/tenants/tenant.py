@@ -12,13 +12,8 @@ from core.tenants.limits import Limits
 
 NAME_PATTERN: Final = r"[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?"
 
-
 _NAME: Final = re.compile(NAME_PATTERN)
-
-
 NO_LIMITS: Final = Limits()
-
-
 DEFAULT_CACHE_POLICY: Final = TenantCachePolicy()
 
 

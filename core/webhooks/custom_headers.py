@@ -5,10 +5,7 @@ from collections.abc import Sequence
 from typing import Final
 
 MAX_HEADERS: Final = 16
-
-
 MAX_HEADER_CHARS: Final = 1024
-
 
 # Headers that the gateway sets, and those that change the framing of the request (RFC 9110, 7.6.1).
 FORBIDDEN_HEADERS: Final = frozenset(
@@ -34,13 +31,8 @@ FORBIDDEN_HEADERS: Final = frozenset(
     }
 )
 
-
 FORBIDDEN_HEADER_PREFIXES: Final = ("webhook-", "x-forwarded-", "proxy-", "sec-")
-
-
 _HEADER_NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}")
-
-
 _HEADER_VALUE: Final = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?")
 
 

@@ -44,7 +44,6 @@ EVENT_OF_STATUS: Final = {
 
 STATUS_OF_EVENT: Final = {event: status for status, event in EVENT_OF_STATUS.items()}
 
-
 UNDELIVERED_STATES: Final = frozenset({DeliveryState.FAILED, DeliveryState.HELD})
 """The states of events that an endpoint has not received."""
 

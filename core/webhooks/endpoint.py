@@ -10,21 +10,12 @@ from urllib.parse import urlsplit
 from core.webhooks.delivery import WebhookEventType
 
 MAX_ENDPOINTS: Final = 16
-
-
 MAX_ENDPOINT_TIMEOUT: Final = timedelta(seconds=20)
-
-
 MIN_ENDPOINT_TIMEOUT: Final = timedelta(seconds=1)
-
-
 DEFAULT_ENDPOINT_ID: Final = "default"
 """The endpoint of submits without a `webhook` option."""
 
-
 INTERMEDIATE_EVENTS: Final = frozenset({WebhookEventType.IN_QUEUE, WebhookEventType.IN_PROGRESS})
-
-
 UNFILTERED_EVENTS: Final = frozenset({WebhookEventType.TEST})
 """Sent to an endpoint regardless of its filter."""
 

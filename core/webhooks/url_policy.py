@@ -289,10 +289,10 @@ def is_local_name(host: str) -> bool:
 def check_address(target: Target, address: Address, policy: TargetPolicy) -> Refusal | None:
     """Check one address of the target's host; return None if it may be called."""
     kind = classify_address(address)
-    opened = target.is_allowed or policy.allowed.allows_address(address)
-    if kind is not AddressKind.PUBLIC and not (opened and kind in ALLOWABLE_KINDS):
+    allowed = target.is_allowed or policy.allowed.allows_address(address)
+    if kind is not AddressKind.PUBLIC and not (allowed and kind in ALLOWABLE_KINDS):
         return Refusal(RefusalReason.ADDRESS, f"the host's address is {kind_phrase(kind)}")
-    return None if opened else _check_scheme_and_port(target, policy)
+    return None if allowed else _check_scheme_and_port(target, policy)
 
 
 def kind_phrase(kind: AddressKind) -> str:

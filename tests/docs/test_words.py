@@ -47,7 +47,6 @@ BANNED_IN_NAMES: Final[Mapping[str, str]] = {
     "mailroom": "webhook service",
     "mend": "repair",
     "mended": "repaired",
-    "overview": "gateway state",
     "owed": "due, pending",
     "purse": "balance",
     "said": "reported",
@@ -122,7 +121,8 @@ BANNED_IN_PROSE: Final[Mapping[str, str]] = {
 ALLOWED: Final[Mapping[tuple[str, str], str]] = {
     ("core/errors.py", "StoreSilent"): "named after its problem code, `store_silent`",
 }
-_PROSE: Final = re.compile(rf"(?<![\w.-])(?:{'|'.join(BANNED_IN_PROSE)})(?![\w-])", re.IGNORECASE)
+_WORDS: Final = "|".join(BANNED_IN_PROSE).replace(" ", r"\s+")
+_PROSE: Final = re.compile(rf"(?<![\w.-])(?:{_WORDS})(?![\w-])", re.IGNORECASE)
 _CODE: Final = re.compile(r"```.*?```|`[^`\n]*`|\]\([^)]*\)", re.DOTALL)
 _NAME_PART: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 _LUA_COMMENT: Final = re.compile(r"--.*")
@@ -142,10 +142,10 @@ def findings() -> Iterator[Finding]:
     """Every banned word in the folders that are checked."""
     for path in files():
         where = str(path.relative_to(ROOT))
-        found = [(line, word) for line, text in prose_of(path) for word in banned_in(text)]
+        for start, text in prose_of(path):
+            for offset, word in banned_in(text):
+                yield Finding(where, start + offset, word, prose_term(word))
         names = names_of(path) if path.suffix == ".py" else ()
-        for line, word in found:
-            yield Finding(where, line, word, prose_term(word))
         for line, name in names:
             for part in _NAME_PART.findall(name):
                 if part.lower() in BANNED_IN_NAMES:
@@ -185,9 +185,13 @@ def python_prose(source: str) -> Iterator[tuple[int, str]]:
             yield token.start[0], token.string
 
 
-def banned_in(text: str) -> list[str]:
-    """The banned words of a text; code in backticks and link targets are left out."""
-    return [match.lower() for match in _PROSE.findall(_CODE.sub("", text))]
+def banned_in(text: str) -> list[tuple[int, str]]:
+    """The banned words of a text, with the lines before each; code and link targets are skipped."""
+    prose = _CODE.sub(lambda code: "\n" * code[0].count("\n"), text)
+    return [
+        (prose.count("\n", 0, found.start()), " ".join(found[0].lower().split()))
+        for found in _PROSE.finditer(prose)
+    ]
 
 
 def prose_term(word: str) -> str:
@@ -229,10 +233,10 @@ def test_every_exception_is_still_needed() -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("What it is told, at once.", ["told", "at once"]),
-        ("The option `tell` is a word of the API.", []),
-        ("Long-standing, outlook, withstands", []),
+        ("What it is told, at\n    once.", [(0, "told"), (0, "at once")]),
+        ("```\nsay\n```\nThe option `tell`\nis told.", [(4, "told")]),
+        ("Long-standing, outlook, withstands; it stands for a look-up and is looked up.", []),
     ],
 )
-def test_words_are_found_in_prose_and_not_in_code(text: str, words: list[str]) -> None:
+def test_words_are_found_in_prose_and_not_in_code(text: str, words: list[tuple[int, str]]) -> None:
     assert banned_in(text) == words
