@@ -1,4 +1,4 @@
-"""Which of its jobs a tenant asks for: the query of the list, as a table of names. Pure."""
+"""Parses the query of a tenant's job list. Pure."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, Final
