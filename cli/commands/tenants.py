@@ -39,9 +39,13 @@ def create(
     """Create a tenant with its first key. The key is shown here and never again."""
     from cli.run_command import run_admin  # noqa: PLC0415 - `--help` waits for no heavy library
     from service.api.admin import representations as documents  # noqa: PLC0415 - as above
+    from service.parsing.models import parse_model  # noqa: PLC0415 - as above
     from service.tenants import tenants  # noqa: PLC0415 - as above
+    from service.tenants.settings import TenantSettings  # noqa: PLC0415 - as above
 
-    made = run_admin(lambda desk: tenants.create_tenant(desk, name, fields))
+    made = run_admin(
+        lambda desk: tenants.create_tenant(desk, name, parse_model(TenantSettings, fields))
+    )
     print_document(documents.new_tenant_representation(made), as_json=as_json)
 
 
@@ -73,9 +77,13 @@ def enable(name: NameArgument, *, as_json: JsonOption = False) -> None:
 def _change(name: str, fields: Mapping[str, object], *, as_json: bool) -> None:
     from cli.run_command import run_admin  # noqa: PLC0415 - `--help` waits for no heavy library
     from service.api.admin import representations as documents  # noqa: PLC0415 - as above
+    from service.parsing.models import parse_model  # noqa: PLC0415 - as above
     from service.tenants import tenants  # noqa: PLC0415 - as above
+    from service.tenants.settings import TenantSettings  # noqa: PLC0415 - as above
 
-    changed = run_admin(lambda desk: tenants.change_tenant(desk, name, fields))
+    changed = run_admin(
+        lambda desk: tenants.change_tenant(desk, name, parse_model(TenantSettings, fields))
+    )
     if as_json:
         print_document(documents.tenant_representation(changed.tenant), as_json=True)
         return

@@ -14,6 +14,7 @@ from service.composition import (
     build_admin_context,
 )
 from service.settings import ServiceSettings
+from service.tenants.settings import TenantSettings
 from service.tenants.tenants import create_tenant
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ async def key_of(settings: ServiceSettings, name: str = "video-team") -> str:
     async with RedisClient(build_connection_pool(settings.redis, "test")) as wire:
         scripts = LuaScripts(wire, load_scripts())
         desk = build_admin_context(settings, wire, scripts, "test", lambda _: None)
-        return (await create_tenant(desk, name, {})).key
+        return (await create_tenant(desk, name, TenantSettings())).key
 
 
 @asynccontextmanager

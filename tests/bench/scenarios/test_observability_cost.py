@@ -18,6 +18,7 @@ from core.store.scripts import LuaScripts, load_scripts
 from service.app import create_app
 from service.composition import build_admin_context, open_app_context
 from service.settings import ServiceSettings
+from service.tenants.settings import TenantSettings
 from service.tenants.tenants import create_tenant
 from tests.support.app import KLING_INPUT, KLING_PATH
 
@@ -137,7 +138,7 @@ async def test_telling_is_a_small_part_of_a_request(
     async with RedisClient(build_connection_pool(settings.redis, "bench")) as wire:
         scripts = LuaScripts(wire, load_scripts())
         desk = build_admin_context(settings, wire, scripts, "bench", lambda _: None)
-        key = (await create_tenant(desk, "bench", {})).key
+        key = (await create_tenant(desk, "bench", TenantSettings())).key
     counting = MetricsRegistry.__call__
     found: dict[tuple[str, str], list[float]] = {}
     with (tmp_path / "log").open("w") as lines:
