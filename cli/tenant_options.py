@@ -57,15 +57,15 @@ SETTING_OPTIONS: Final[Mapping[str, SettingOption]] = {
 
 
 def with_tenant_options(command: Callable[..., None]) -> Callable[..., None]:
-    """`command` with a flag for each setting; it gets those that were given as `wish`."""
+    """`command` with a flag for each setting; it gets those that were given as `fields`."""
     signature = inspect.signature(command)
-    own = [known for known in signature.parameters.values() if known.name != "wish"]
+    own = [known for known in signature.parameters.values() if known.name != "fields"]
     parameters = [*own, *(_parameter(name, flag) for name, flag in SETTING_OPTIONS.items())]
 
     @wraps(command)
     def run(**given: Any) -> None:  # noqa: ANN401 - whatever flags hold
         settings = {name: given.pop(name) for name in SETTING_OPTIONS}
-        command(**given, wish=options_to_fields(settings))
+        command(**given, fields=options_to_fields(settings))
 
     # Typer reads a command's flags off its signature and its annotations.
     run.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]  # as documented by inspect
@@ -85,12 +85,12 @@ def options_to_fields(options: Mapping[str, Any]) -> dict[str, object]:
 
     Raises `typer.BadParameter` for a list of no models: as a setting it would allow every model.
     """
-    wish = {name: value for name, value in options.items() if value is not None}
-    if "models" in wish:
-        wish["models"] = [part.strip() for part in wish["models"].split(",") if part.strip()]
-        if not wish["models"]:
+    fields = {name: value for name, value in options.items() if value is not None}
+    if "models" in fields:
+        fields["models"] = [part.strip() for part in fields["models"].split(",") if part.strip()]
+        if not fields["models"]:
             raise typer.BadParameter("--models names none; `*` stands for all")
-    return wish
+    return fields
 
 
 def unset_fields(names: list[str] | None) -> dict[str, object]:

@@ -16,8 +16,8 @@ import pytest
 from standardwebhooks.webhooks import Webhook
 
 from simulator.demo import wait_for
-from simulator.example import kling
-from simulator.stack import ROOT, Plan, Stack, Tenant, running, without_settings
+from simulator.example import load_kling_example
+from simulator.stack import ROOT, Stack, StackPlan, TenantCredentials, run_stack, without_settings
 from tests.support import marks
 
 if TYPE_CHECKING:
@@ -39,21 +39,23 @@ LANGUAGES: Final = (
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """One stack for all examples; each test has a tenant of its own."""
     folder = tmp_path_factory.mktemp("stack")
-    with running(Plan(folder, environment=without_settings(os.environ), runcomfy=FAST)) as stack:
+    with run_stack(
+        StackPlan(folder, environment=without_settings(os.environ), runcomfy_options=FAST)
+    ) as stack:
         yield stack
 
 
 @pytest.fixture
-def tenant(stack: Stack, request: pytest.FixtureRequest) -> Tenant:
+def tenant(stack: Stack, request: pytest.FixtureRequest) -> TenantCredentials:
     name = "".join(char if char.isalnum() else "-" for char in request.node.name.lower())
-    return stack.new_tenant(name.strip("-")[-40:].strip("-"))
+    return stack.create_tenant(name.strip("-")[-40:].strip("-"))
 
 
 @pytest.fixture
-def api(stack: Stack, tenant: Tenant) -> Iterator[httpx.Client]:
+def api(stack: Stack, tenant: TenantCredentials) -> Iterator[httpx.Client]:
     """The gateway, as this test's tenant calls it."""
     with httpx.Client(
-        base_url=stack.url, headers=tenant.bearer, timeout=10, trust_env=False
+        base_url=stack.url, headers=tenant.auth_header, timeout=10, trust_env=False
     ) as api:
         yield api
 
@@ -112,7 +114,9 @@ def add_endpoint(api: httpx.Client, url: str) -> str:
 
 
 def submit(api: httpx.Client) -> str:
-    answer = api.post(f"/v1/models/{kling().model_id}?cache=off", json=kling().input)
+    answer = api.post(
+        f"/v1/models/{load_kling_example().model_id}?cache=off", json=load_kling_example().input
+    )
     assert answer.is_success, answer.text
     return str(answer.json()["request_id"])
 
@@ -128,7 +132,7 @@ def await_delivery(api: httpx.Client, request_id: str, endpoint_id: str) -> dict
     return wait_for(look, SOON, f"an attempt at {endpoint_id}")
 
 
-def recorded(stack: Stack, tenant: Tenant) -> tuple[dict[str, str], bytes]:
+def recorded(stack: Stack, tenant: TenantCredentials) -> tuple[dict[str, str], bytes]:
     """Headers and body of the delivery that the simulated receiver got for the same event."""
     url = f"{stack.receiver.url}/_recv/calls"
 
@@ -144,7 +148,7 @@ def recorded(stack: Stack, tenant: Tenant) -> tuple[dict[str, str], bytes]:
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_a_receiver_takes_what_the_gateway_sends_once(
-    api: httpx.Client, tenant: Tenant, language: tuple[str, str], tmp_path: Path
+    api: httpx.Client, tenant: TenantCredentials, language: tuple[str, str], tmp_path: Path
 ) -> None:
     with receiver(language, tenant.webhook_secret, tmp_path / "log") as received:
         endpoint_id = add_endpoint(api, received.url)
@@ -161,7 +165,11 @@ def test_a_receiver_takes_what_the_gateway_sends_once(
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_a_receiver_refuses_what_was_tampered_with(
-    stack: Stack, api: httpx.Client, tenant: Tenant, language: tuple[str, str], tmp_path: Path
+    stack: Stack,
+    api: httpx.Client,
+    tenant: TenantCredentials,
+    language: tuple[str, str],
+    tmp_path: Path,
 ) -> None:
     submit(api)
     headers, body = recorded(stack, tenant)
@@ -234,7 +242,7 @@ class Submitting:
 
     language: tuple[str, str]
     stack: Stack
-    tenant: Tenant
+    tenant: TenantCredentials
 
     def run(self, **settings: str) -> subprocess.CompletedProcess[str]:
         command, suffix = self.language
@@ -255,7 +263,9 @@ class Submitting:
 
 
 @pytest.fixture(params=LANGUAGES)
-def submitting(request: pytest.FixtureRequest, stack: Stack, tenant: Tenant) -> Submitting:
+def submitting(
+    request: pytest.FixtureRequest, stack: Stack, tenant: TenantCredentials
+) -> Submitting:
     return Submitting(request.param, stack, tenant)
 
 
@@ -284,6 +294,6 @@ def test_submit_and_wait_says_why_there_is_no_result(submitting: Submitting) -> 
 def test_submit_and_wait_comes_again_with_its_key_after_429(submitting: Submitting) -> None:
     name = submitting.tenant.name
     flags = ("--requests-per-minute", "60", "--burst", "1")
-    json.loads(submitting.stack.gateway("tenant", "change", name, "--json", *flags))
+    json.loads(submitting.stack.run_gateway("tenant", "change", name, "--json", *flags))
     first, second = submitting.run(PROMPT="One."), submitting.run(PROMPT="Two.")
     assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr
