@@ -6,6 +6,7 @@ from typing import Final, TypedDict
 
 from fastapi import FastAPI
 from fastapi.middleware.asyncexitstack import AsyncExitStackMiddleware
+from fastapi.routing import iter_route_contexts
 from starlette.exceptions import HTTPException
 from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.requests import Request
@@ -37,15 +38,15 @@ OPERATIONS: Final = (
     *submit.OPERATIONS,
     *requests.OPERATIONS,
     *batch_routes.OPERATIONS,
-    *deliveries.OPERATIONS,
-    *webhook_endpoints.OPERATIONS,
     *events.OPERATIONS,
     *models.OPERATIONS,
-    *admin_webhooks.OPERATIONS,
     *health.OPERATIONS,
 )
 ROUTERS: Final = (
     usage.router,
+    deliveries.router,
+    webhook_endpoints.router,
+    admin_webhooks.router,
     admin_tenants.router,
     admin_operations.router,
     admin_jobs.router,
@@ -137,7 +138,8 @@ def allowed_methods(app: FastAPI, scope: Scope) -> str:
 
     An address of its own may fit another's template too; its methods are not meant there.
     """
-    routes = [route for route in app.routes if route.matches(dict(scope))[0] is not Match.NONE]
+    known = iter_route_contexts(app.routes)
+    routes = [route for route in known if route.matches(dict(scope))[0] is not Match.NONE]
     own = [route for route in routes if getattr(route, "path", None) == scope["path"]]
     methods = {"OPTIONS"}
     for route in own or routes:

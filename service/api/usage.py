@@ -14,7 +14,7 @@ from service.api.schemas import EXAMPLE_MODEL_ID
 from service.http.dependencies import Context, Reader
 from service.http.endpoint import Tag
 from service.http.openapi import problem_responses
-from service.http.routes import GatewayRoute
+from service.http.routes import GatewayRoute, operation_id
 from service.parsing.models import Document, TimeText, example
 from service.tenants.usage import usage_representation
 
@@ -111,7 +111,9 @@ class Usage(Document):
     disabled_endpoints: list[_DisabledEndpoint]
 
 
-router = APIRouter(tags=[Tag.USAGE], route_class=GatewayRoute)
+router = APIRouter(
+    tags=[Tag.USAGE], route_class=GatewayRoute, generate_unique_id_function=operation_id
+)
 
 
 @router.get("/v1/usage", response_model=Usage, responses=problem_responses(401, 403, 503))

@@ -4,7 +4,7 @@ import hmac
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Final
 
-from fastapi import Depends, Security
+from fastapi import Depends, Path, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.datastructures import Headers
 from starlette.requests import Request
@@ -69,3 +69,7 @@ RequestLinks = Annotated[Links, Depends(_links)]
 Admin = Annotated[AdminContext, Depends(require_admin)]
 Reader = Annotated[str, Depends(tenant_with(Scope.READ))]
 Submitter = Annotated[str, Depends(tenant_with(Scope.SUBMIT))]
+TenantPath = Annotated[str, Path(description="The tenant's name.")]
+RequestId = Annotated[str, Path(description="The id that the submit returned.")]
+EndpointId = Annotated[str, Path(description="`default`, or `ep_…`.")]
+DeliveryId = Annotated[str, Path(description="The `webhook-id` of its attempts.")]

@@ -102,3 +102,8 @@ class GatewayRoute(APIRoute):
 def _without_source(error: ErrorDetails) -> ErrorDetails:
     """Return the error without the first part of its location: FastAPI's "body" or "query"."""
     return {**error, "loc": error["loc"][1:]}
+
+
+def operation_id(route: APIRoute) -> str:
+    """Return the operation's id in the API's description: the name of its function."""
+    return route.name

@@ -16,11 +16,13 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     GetCoreSchemaHandler,
+    PlainSerializer,
     Strict,
     TypeAdapter,
     ValidationError,
     WithJsonSchema,
 )
+from pydantic.json_schema import SkipJsonSchema
 from pydantic_core import CoreSchema, ErrorDetails, core_schema
 
 from core.errors import FieldError, InvalidInput
@@ -31,6 +33,7 @@ from service.parsing.fields import (
     InvalidField,
     parse_boolean,
     parse_integer,
+    parse_timestamp,
     parse_usd,
 )
 
@@ -57,9 +60,12 @@ class Document(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-def example(value: Mapping[str, Any]) -> ConfigDict:
-    """Return a model's configuration: the example of its JSON in the API's description."""
-    return ConfigDict(json_schema_extra={"examples": [dict(value)]})
+def example(value: Mapping[str, Any], rules: Mapping[str, Any] | None = None) -> ConfigDict:
+    """Return a model's configuration: the example of its JSON in the API's description.
+
+    `rules` are keywords of JSON Schema that state what a validator of the model checks.
+    """
+    return ConfigDict(json_schema_extra={"examples": [dict(value)], **(rules or {})})
 
 
 def model_example(model: type[BaseModel]) -> object:
@@ -115,6 +121,12 @@ def _parse_usd(value: object) -> float:
     return to_usd(parse_usd(value))
 
 
+def _parse_timestamp(value: object) -> datetime:
+    if not isinstance(value, str):
+        raise InvalidField("must be an instant, such as 2026-11-22T08:00:00Z")
+    return parse_timestamp(value)
+
+
 def _parse_instant(value: object) -> datetime:
     if not isinstance(value, str) or not _RFC3339.match(value):
         raise InvalidField("must be an instant with its zone, such as 2026-11-22T08:00:00Z")
@@ -138,10 +150,16 @@ Usd = Annotated[
     ),
 ]
 """An amount in USD: a number, or its digits where a float is not exact enough."""
+Timestamp = Annotated[datetime, BeforeValidator(_parse_timestamp)]
+"""A point in time (ISO 8601); one without a zone is UTC."""
 Instant = Annotated[datetime, BeforeValidator(_parse_instant)]
 """A point in time with its zone (RFC 3339), in UTC once it is parsed."""
 TimeText = Annotated[str, WithJsonSchema({"type": "string", "format": "date-time"})]
 """A point in time that is text already (ISO 8601)."""
+OffsetTime = Annotated[datetime, PlainSerializer(datetime.isoformat)]
+"""A point in time in a document, with `+00:00` for UTC."""
+Absent = SkipJsonSchema[None]
+"""The value of a field that is left out; in JSON it is never null."""
 Flag = Annotated[bool, Strict()]
 """true or false, and not a word or a number for it."""
 Text = Annotated[str, Strict()]

@@ -30,7 +30,7 @@ from service.models.registry_cache import ModelRegistryCache
 from service.operator_context import AdminContext
 from service.parsing.json_body import BodyLimits
 from service.streaming.subscriptions import Subscriptions
-from service.webhooks.parser import EndpointPolicy
+from service.webhooks.requests import EndpointPolicy
 from service.webhooks.webhook_service import WebhookService
 from tests.support.clock import FakeClock
 from tests.support.ids import SeededIds

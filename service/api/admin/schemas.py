@@ -11,6 +11,7 @@ from service.admin.limits_and_pauses import LimitChanges
 from service.api.schemas import EXAMPLE_MODEL_ID, EXAMPLE_REQUEST_ID
 from service.parsing.fields import InvalidField
 from service.parsing.models import (
+    Absent,
     Document,
     FlagOption,
     Instant,
@@ -22,7 +23,7 @@ from service.parsing.models import (
 )
 from service.tenants.apply_file import PlanAction
 from service.tenants.settings import TenantName, TenantSettings
-from service.webhooks.parser import DEFAULT_OVERLAP, MAX_OVERLAP
+from service.webhooks.requests import DEFAULT_OVERLAP, MAX_OVERLAP
 
 MAX_AUDIT_ENTRIES: Final = 1000
 
@@ -134,8 +135,8 @@ class _PlanStep(Document):
     action: PlanAction
     changes: list[_Change]
     # Only of a tenant that was created.
-    key: str | None = None
-    webhook_secret: str | None = None
+    key: str | Absent = None
+    webhook_secret: str | Absent = None
 
 
 class Plan(Document):
@@ -326,12 +327,17 @@ class ResolutionRequest(RequestModel):
         {
             "resolution": "attach",
             "upstream_request_id": "0b6f6a52-9d0e-4c1b-8a53-0d6c9c1f7a11",
-        }
+        },
+        {
+            "if": {"properties": {"resolution": {"const": "attach"}}},
+            "then": {"required": ["upstream_request_id"]},
+            "else": {"properties": {"upstream_request_id": False}},
+        },
     )
 
     resolution: Literal["attach", "lost", "resend"]
     upstream_request_id: (
-        Annotated[str, Field(strict=True, pattern=f"^{UPSTREAM_ID_PATTERN}$")] | None
+        Annotated[str, Field(strict=True, pattern=f"^{UPSTREAM_ID_PATTERN}$")] | Absent
     ) = Field(None, description="RunComfy's id; only with `attach`, which needs it.")
 
     @model_validator(mode="after")
