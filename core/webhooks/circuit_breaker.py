@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
+from core.retention import FAILURE_RESET_AFTER
+
 _MAX_DOUBLINGS: Final = 16
 
 
@@ -29,9 +31,7 @@ class EndpointCircuitPolicy:
     max_retry_after: timedelta = timedelta(hours=1)
     """The longest pause that a receiver may ask for all its deliveries (`Retry-After`)."""
     disable_after: timedelta = timedelta(days=5)
-    failure_reset_after: timedelta = timedelta(hours=36)
-    """A failure this long after the last one begins a new row. Longer than any wait between two
-    attempts (29 hours and jitter): an endpoint without events does not fail meanwhile."""
+    failure_reset_after: timedelta = FAILURE_RESET_AFTER
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final
 from pydantic import AfterValidator, Field, WithJsonSchema
 
 from core.errors import FieldError
-from core.retention import RETENTION
+from core.retention import DELIVERY_RETENTION
 from core.webhooks.custom_headers import header_error, header_list_error
 from core.webhooks.delivery import UNDELIVERED_STATES, DeliveryState, WebhookEventType
 from core.webhooks.endpoint import (
@@ -214,5 +214,4 @@ class DeliveryQuery(RequestModel):
 
     def created_between(self, now: datetime) -> tuple[datetime, datetime]:
         """Return the first and the last time; by default all that is stored."""
-        # A delivery is stored for as long after its last attempt as its job, and once more.
-        return self.since or now - 2 * RETENTION, self.until or now
+        return self.since or now - DELIVERY_RETENTION, self.until or now
