@@ -78,7 +78,7 @@ def _apply_limits(raw: dict[str, Any], *, as_json: bool) -> None:
 
     async def act(desk: "AdminContext") -> dict[str, Any]:
         gateway = await controls.change_limits(desk, parse_model(controls.LimitChanges, raw))
-        return documents.gateway_representation(gateway, await desk.operations.list_pauses())
+        return documents.gateway_representation(gateway, await desk.stores.operations.list_pauses())
 
     print_document(run_admin(act), as_json=as_json)
 
@@ -136,7 +136,7 @@ def audit(
     from cli.run_command import run_admin  # noqa: PLC0415 - `--help` waits for no heavy library
     from service.api.admin import representations as documents  # noqa: PLC0415 - as above
 
-    entries = run_admin(lambda desk: desk.operations.list_audit_entries(limit))
+    entries = run_admin(lambda desk: desk.stores.operations.list_audit_entries(limit))
     columns = ("at", "actor", "action", "subject", "change")
     print_table(
         [documents.audit_entry_representation(entry) for entry in entries], columns, as_json=as_json

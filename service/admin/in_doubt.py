@@ -23,8 +23,8 @@ MAX_LISTED: Final = 1000
 
 async def list_in_doubt(admin: AdminContext) -> Sequence[JobView]:
     """Return jobs in doubt with their timelines, the oldest first; at most 1,000."""
-    jobs = await admin.jobs.list_in_doubt(MAX_LISTED)
-    found = await asyncio.gather(*(admin.jobs.load_view(job.id) for job in jobs))
+    jobs = await admin.stores.jobs.list_in_doubt(MAX_LISTED)
+    found = await asyncio.gather(*(admin.stores.jobs.load_view(job.id) for job in jobs))
     return [view for view in found if view is not None]
 
 
@@ -37,12 +37,12 @@ async def resolve_in_doubt(admin: AdminContext, job_id: str, resolution: Resolut
     if isinstance(resolution, Attach) and not is_upstream_id(resolution.upstream_id):
         raise InvalidInput("A RunComfy id has letters, digits, _ and -, at most 128 of them.")
     for _ in range(MAX_TRIES):
-        record = await admin.jobs.load(job_id) if is_valid_id(job_id) else None
+        record = await admin.stores.jobs.load(job_id) if is_valid_id(job_id) else None
         if record is None:
             raise NotFound(f"There is no job {job_id}.")
         resolved = resolve(record.job, resolution, admin.actor, admin.clock.now())
         change = await _build_change(admin, record.job, resolved)
-        match await admin.jobs.store(change):
+        match await admin.stores.jobs.store(change):
             case WriteResult.STORED:
                 await _emit_resolution(admin, change, resolved)
                 return resolved.after
@@ -58,7 +58,7 @@ async def _build_change(admin: AdminContext, before: Job, resolved: ResolutionRe
     change = Change(before, after, (resolved.entry,), wake_worker=not after.is_final)
     if not needs_endpoints(before, after):
         return change
-    config = await admin.webhook_configs.load_versioned(after.tenant)
+    config = await admin.stores.webhook_configs.load_versioned(after.tenant)
     return with_deliveries(change, config, admin.ids, after.updated_at)
 
 

@@ -10,6 +10,6 @@ async def list_jobs(admin: AdminContext, tenant: str, query: JobQuery) -> JobPag
 
     Raises `NotFound`.
     """
-    return await admin.job_index.list_page_for_tenant(
+    return await admin.stores.job_index.list_page_for_tenant(
         (await load_tenant_or_deleted(admin, tenant)).name, query
     )

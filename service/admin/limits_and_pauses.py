@@ -101,7 +101,7 @@ class PauseTarget(RequestModel):
 async def load_limits(admin: AdminContext) -> GatewayLimits:
     """What is in force."""
     return GatewayLimits(
-        await admin.operations.load_limits(), await admin.operations.load_balance()
+        await admin.stores.operations.load_limits(), await admin.stores.operations.load_balance()
     )
 
 
@@ -113,9 +113,9 @@ async def change_limits(admin: AdminContext, changes: LimitChanges) -> GatewayLi
     before = await load_limits(admin)
     after = changes.applied_to(before)
     if after.limits != before.limits:
-        await admin.operations.set_limits(after.limits, before.limits)
+        await admin.stores.operations.set_limits(after.limits, before.limits)
     if after.account_balance.minimum != before.account_balance.minimum:
-        await admin.operations.set_minimum_balance(after.account_balance.minimum)
+        await admin.stores.operations.set_minimum_balance(after.account_balance.minimum)
     old, new = limits_representation(before), limits_representation(after)
     changed = tuple(
         Difference(name, old[name], new[name]) for name in old if old[name] != new[name]
@@ -143,13 +143,13 @@ async def pause(admin: AdminContext, target: Pause) -> Sequence[Pause]:
     """
     if target.tenant_name is not None:
         await load_tenant_or_deleted(admin, target.tenant_name)
-    await admin.operations.pause(target)
+    await admin.stores.operations.pause(target)
     await admin.record_action("pause", target.target)
-    return await admin.operations.list_pauses()
+    return await admin.stores.operations.list_pauses()
 
 
 async def resume(admin: AdminContext, target: Pause) -> Sequence[Pause]:
     """Dispatch it again. Returns all that is still paused."""
-    await admin.operations.resume(target)
+    await admin.stores.operations.resume(target)
     await admin.record_action("resume", target.target)
-    return await admin.operations.list_pauses()
+    return await admin.stores.operations.list_pauses()

@@ -45,7 +45,7 @@ async def create_key(
     await load_tenant(admin, tenant)
     text = build_api_key(tenant, admin.ids.secret())
     record = ApiKey(api_key_digest(text), tenant, now, scopes, expires_at)
-    if not await admin.tenants.add_key(record):
+    if not await admin.stores.tenants.add_key(record):
         raise Conflict(f"The tenant {tenant} has the maximum number of keys; revoke one first.")
     expiry = "never" if expires_at is None else expires_at.isoformat()
     change = f"scopes {','.join(sorted(scopes))}; expires {expiry}"
@@ -56,7 +56,7 @@ async def create_key(
 async def list_keys(admin: AdminContext, tenant: str) -> Sequence[ApiKeyUsage]:
     """Return a tenant's keys, oldest first. Raises `NotFound`."""
     await load_tenant(admin, tenant)
-    return await admin.tenants.list_keys(tenant)
+    return await admin.stores.tenants.list_keys(tenant)
 
 
 async def revoke_key(admin: AdminContext, tenant: str, key_or_id: str) -> ApiKey:
@@ -67,7 +67,7 @@ async def revoke_key(admin: AdminContext, tenant: str, key_or_id: str) -> ApiKey
     prefix = _digest_prefix(key_or_id)
     for use in await list_keys(admin, tenant):
         if use.api_key.digest.startswith(prefix):
-            await admin.tenants.revoke_key(tenant, use.api_key.digest)
+            await admin.stores.tenants.revoke_key(tenant, use.api_key.digest)
             await admin.record_action("key.revoke", f"{tenant}/{key_id(use.api_key)}")
             return use.api_key
     raise NotFound(f"The tenant {tenant} has no such key.")

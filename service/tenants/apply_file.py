@@ -74,7 +74,7 @@ async def preview(admin: AdminContext, file: TenantsFile) -> tuple[PlanStep, ...
         settings.check_webhook(admin.target_policy)
     steps = plan(file.tenants, await list_tenants(admin))
     new = [step.tenant for step in steps if step.action is PlanAction.CREATE]
-    held = await asyncio.gather(*map(admin.tenants.load, new))
+    held = await asyncio.gather(*map(admin.stores.tenants.load, new))
     taken = [name for name, tenant in zip(new, held, strict=True) if tenant is not None]
     if taken:
         raise Conflict(f"Deleted less than 30 days ago: {', '.join(taken)}.")

@@ -39,7 +39,7 @@ async def create_tenant(admin: AdminContext, name: str, settings: TenantSettings
     settings.check_webhook(admin.target_policy)
     made = build_tenant(admin, name, settings)
     key = ApiKey(api_key_digest(made.key), name, made.tenant.created_at)
-    if not await admin.tenants.create(made.tenant, key):
+    if not await admin.stores.tenants.create(made.tenant, key):
         raise await _name_conflict(admin, name)
     changes = diff_settings(TenantSettings(), TenantSettings.of(made.tenant))
     await admin.record_action("tenant.create", name, format_differences(changes))
@@ -47,7 +47,7 @@ async def create_tenant(admin: AdminContext, name: str, settings: TenantSettings
 
 
 async def _name_conflict(admin: AdminContext, name: str) -> Conflict:
-    held = await admin.tenants.load(name)
+    held = await admin.stores.tenants.load(name)
     if held is not None and held.deleted_at is not None:
         return Conflict(f"A tenant {name} was deleted less than 30 days ago.")
     return Conflict(f"The tenant {name} exists already.")
@@ -70,7 +70,7 @@ async def load_tenant(admin: AdminContext, name: str) -> Tenant:
 
 async def load_tenant_or_deleted(admin: AdminContext, name: str) -> Tenant:
     """A tenant, also one deleted of late: its bill is still due. Raises `NotFound`."""
-    tenant = await admin.tenants.load(name) if is_tenant_name(name) else None
+    tenant = await admin.stores.tenants.load(name) if is_tenant_name(name) else None
     if tenant is None:
         raise _tenant_not_found(name)
     return tenant
@@ -82,8 +82,8 @@ def _tenant_not_found(name: str) -> NotFound:
 
 async def list_tenants(admin: AdminContext) -> tuple[Tenant, ...]:
     """Every tenant by name; those that are deleted are left out."""
-    names = sorted(await admin.tenants.list_names())
-    found = await asyncio.gather(*map(admin.tenants.load, names))
+    names = sorted(await admin.stores.tenants.list_names())
+    found = await asyncio.gather(*map(admin.stores.tenants.load, names))
     return tuple(tenant for tenant in found if tenant is not None and tenant.deleted_at is None)
 
 
@@ -125,7 +125,7 @@ async def delete_tenant(admin: AdminContext, name: str) -> None:
         after = replace(
             before, disabled=True, deleted_at=admin.clock.now(), version=before.version + 1
         )
-        if await admin.tenants.delete(before, after):
+        if await admin.stores.tenants.delete(before, after):
             await admin.record_action("tenant.delete", name)
             return
     raise _contended(name)
@@ -182,7 +182,7 @@ async def retire_webhook_secret(admin: AdminContext, name: str) -> Tenant:
 async def load_usage(admin: AdminContext, name: str) -> Usage:
     """What a tenant used, and how its limits stand; also of one deleted of late."""
     tenant = await load_tenant_or_deleted(admin, name)
-    return await admin.usage.read(name, tenant.limits, admin.clock.now())
+    return await admin.stores.usage.read(name, tenant.limits, admin.clock.now())
 
 
 async def _update_tenant(
@@ -192,7 +192,7 @@ async def _update_tenant(
     for _ in range(MAX_TRIES):
         before = await load_tenant(admin, name)
         after = decide(before)
-        if after is before or await admin.tenants.change(before, after):
+        if after is before or await admin.stores.tenants.change(before, after):
             return before, after
     raise _contended(name)
 

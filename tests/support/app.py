@@ -158,9 +158,10 @@ class AppHarness:
         """Turn the operators' API on."""
         self.replace_resources(policy=replace(self.resources.policy, admin_token=SecretStr(token)))
 
-    def admin_context_with(self, **parts: Any) -> AdminContext:  # noqa: ANN401 - fields of Desk
-        """The operators' desk with other parts in."""
-        return replace(self.resources.admin, **parts)
+    def admin_context_with(self, **parts: Any) -> AdminContext:  # noqa: ANN401 - fields of Stores
+        """Return the admin context with other stores."""
+        admin = self.resources.admin
+        return replace(admin, stores=replace(admin.stores, **parts))
 
     def replace_resources(self, **parts: Any) -> None:  # noqa: ANN401 - fields of Resources
         """Put other parts in."""
@@ -240,12 +241,7 @@ def open_app(policy: HttpPolicy = POLICY) -> AppHarness:
 def _admin_context(stores: MemoryStores, clock: FakeClock, emit: Emit) -> AdminContext:
     return AdminContext(
         actor="admin-api",
-        tenants=stores.tenants,
-        jobs=stores.jobs,
-        job_index=stores.job_index,
-        webhook_configs=stores.webhook_configs,
-        operations=stores.operations,
-        usage=stores.usage,
+        stores=stores,
         clock=clock,
         ids=SeededIds(Random(2)),
         target_policy=TargetPolicy(),
