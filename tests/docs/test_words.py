@@ -19,6 +19,17 @@ NOT_YET: Final = (
     "core/settings.py",
     "core/store",
     "core/webhooks/config.py",
+    "service/api/admin",
+    "service/api/batches",
+    "service/api/docs.py",
+    "service/api/health.py",
+    "service/api/openapi_document.py",
+    "service/api/schemas.py",
+    "service/api/usage.py",
+    "service/api/webhooks",
+    "service/http/routes.py",
+    "service/parsing/models.py",
+    "service/settings.py",
 )
 """Parts of these that are still to be rewritten."""
 SUFFIXES: Final = frozenset({".py", ".lua", ".md", ".yml", ".yaml"})
