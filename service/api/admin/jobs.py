@@ -10,16 +10,16 @@ from core.ids import is_valid_id
 from core.representations.jobs import Links, job_details_to_json, job_page_representation
 from service.admin import in_doubt
 from service.admin.jobs import list_jobs
-from service.api.admin.representations import in_doubt_representation
+from service.admin.representations import in_doubt_representation
 from service.api.admin.router import WRITE_PROBLEMS, admin_router
 from service.api.admin.schemas import InDoubtList, ResolutionRequest
-from service.api.jobs.list_query import parse_job_query
 from service.api.jobs.parameters import JOB_LIST_PARAMETERS
 from service.api.schemas import DETAIL_EXAMPLE, REQUESTS_EXAMPLE
 from service.http.dependencies import Admin, RequestLinks
 from service.http.endpoint import Tag, json_bytes_response, json_response
 from service.http.openapi import Responses, problem_responses, response_spec
 from service.http.request_context import request_context
+from service.jobs.list_query import parse_job_query
 from service.operator_context import AdminContext
 
 router = admin_router(Tag.ADMIN_OPERATIONS)
