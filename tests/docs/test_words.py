@@ -12,13 +12,24 @@ from typing import Final, NamedTuple
 import pytest
 
 ROOT: Final = Path(__file__).parents[2]
-FOLDERS: Final = ("core",)
+FOLDERS: Final = ("core", "service")
 """Folders (or files) that are checked: Python, Lua, Markdown, YAML and JSON below them."""
 NOT_YET: Final = (
     "core/retention.py",
     "core/settings.py",
     "core/store",
     "core/webhooks/config.py",
+    "service/api/admin",
+    "service/api/batches",
+    "service/api/docs.py",
+    "service/api/health.py",
+    "service/api/openapi_document.py",
+    "service/api/schemas.py",
+    "service/api/usage.py",
+    "service/api/webhooks",
+    "service/http/routes.py",
+    "service/parsing/models.py",
+    "service/settings.py",
 )
 """Parts of these that are still to be rewritten."""
 SUFFIXES: Final = frozenset({".py", ".lua", ".md", ".yml", ".yaml"})
