@@ -19,7 +19,6 @@ from core.jobs.job import FINAL_STATES, TRANSITIONS
 from core.observability.metric_types import Label, MetricDefinition, MetricKind, MetricSource
 from core.observability.metrics import METRICS
 from core.settings import ENV_PREFIX, ProcessSettings
-from core.store.key_lifetimes import KEY_CLEANUP
 from core.store.keys import KEY_SPECS, KeySpec
 from service.problems import BILLED, STATUS
 from service.settings import ServiceSettings
@@ -144,14 +143,13 @@ def _error_row(kind: type[GatewayError], status: int) -> tuple[str, ...]:
 def keys_page() -> str:
     """`docs/generated/redis-keys.md`."""
     rows = [_key_row(spec) for spec in KEY_SPECS]
-    head = ("Key", "Type", "Lives", "Of", "Freed by", "Holds")
+    head = ("Key", "Type", "Lifetime", "Belongs to", "Removed by", "Contents")
     return f"# Redis keys\n\n{_MADE}\n{_table(head, rows)}"
 
 
 def _key_row(spec: KeySpec) -> tuple[str, ...]:
-    freed = KEY_CLEANUP[spec.pattern]
     pattern = f"`{spec.pattern}`"
-    return pattern, spec.kind, spec.lifetime, freed.owner, freed.cleanup, spec.contents
+    return pattern, spec.kind, spec.lifetime, spec.owner, spec.cleanup, spec.contents
 
 
 _SHOWN_BY: Final[Mapping[MetricSource, tuple[str, str]]] = {
