@@ -152,6 +152,7 @@ def _status_fields(job: Job, links: Links) -> dict[str, Any]:
 
 
 def result_fields(record: JobRecord, *, include_cost: bool) -> dict[str, Any]:
+    """Return the fields of a result: in API answers, event streams and webhooks."""
     job = record.job
     return without_none(
         {

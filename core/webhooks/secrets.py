@@ -39,8 +39,10 @@ def ending_at(secret: Secret, ends_at: datetime | None) -> Secret:
 
 
 def live_texts(secrets: Sequence[Secret], now: datetime) -> tuple[str, ...]:
+    """Return the texts of the secrets that have not expired."""
     return tuple(secret.text for secret in secrets if is_live(secret, now))
 
 
 def is_live(secret: Secret, now: datetime) -> bool:
+    """Return whether a secret has not expired."""
     return secret.expires_at is None or now < secret.expires_at

@@ -29,7 +29,7 @@ local function expire_dedup_entry(dedup_key, until_at, now)
   redis.call('PEXPIRE', dedup_key, string.format('%.0f', math.max(until_at - now, 0)))
 end
 
--- Ends the lead: nobody joins any more. An earlier success is kept until its expiry.
+-- Ends the lead: no job joins any more. An earlier success is kept until its expiry.
 local function clear_leader(dedup_key, id, now)
   if redis.call('HGET', dedup_key, 'leader') ~= id then return end
   redis.call('HDEL', dedup_key, 'leader', 'leader_tenant')

@@ -1,4 +1,4 @@
--- Hands running work over to a follower, because the leader's caller cancelled or its deadline passed: upstream id,
+-- Transfers running work to a follower, because the leader's caller cancelled or its deadline passed: upstream id,
 -- slot and reservation.
 local function transfer_work(dedup_key, leader, reserved, successor)
   local record = NAMES.job .. successor.id
