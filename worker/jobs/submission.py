@@ -108,7 +108,7 @@ class JobSubmitter:
 
     async def _release_claim(self, claimed: Job) -> Job | None:
         """Undo a claim that may have been stored or not: nothing has been sent."""
-        fault = UpstreamFault("store_silent", "The store fell silent before the submit.")
+        fault = UpstreamFault("store_silent", "Redis did not answer the claim; nothing was sent.")
         while True:
             try:
                 record = await self._jobs.load(claimed.id)
@@ -145,7 +145,7 @@ class JobSubmitter:
     async def _decide(self, submitted: Job, job: Job, answer: SubmitAnswer) -> Change | None:
         """Decide what the answer to the submit of `submitted` means for `job`, the current record.
 
-        Only an acceptance counts beyond its own submit; any other answer tells nothing of a resend.
+        Only an acceptance counts beyond its own submit; other answers mean nothing for a resend.
         """
         is_relevant = isinstance(answer, Accepted) or _is_same_submit(submitted, job)
         if is_relevant and job.can(submit.SUBMIT_TRIGGERS[type(answer)]):
