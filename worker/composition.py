@@ -18,7 +18,7 @@ from core.observability.log_context import delivery_log_context, job_log_context
 from core.observability.trace_context import SpanNamer, pass_through
 from core.store.client import RedisClient, build_connection_pool
 from core.store.connection import RoundTripObserver
-from core.store.event_streams import EventStreamPolicy, EventStreams
+from core.store.event_streams import EventStreams
 from core.store.run_times import RunTimeCache
 from core.store.scripts import LuaScripts, load_scripts
 from core.store.stores import Stores, open_stores
@@ -197,9 +197,7 @@ async def _open_event_streams(
         )
         for name, url in settings.sinks.items()
     }
-    return EventStreams(
-        default_client, named, EventStreamPolicy(max_entries=settings.webhooks.max_stream_length)
-    )
+    return EventStreams(default_client, named, settings.webhooks.max_stream_length)
 
 
 def _build_sender_policy(settings: WorkerSettings) -> SenderPolicy:

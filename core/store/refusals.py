@@ -5,25 +5,7 @@ from typing import Any, Final
 
 from core.clock import MILLISECOND
 from core.errors import BudgetReached, CallerError, LimitReached, ModelNotAllowed, NotPermitted
-from core.quotas import Quota, QuotaPolicy
-
-_MESSAGES: Final[Mapping[QuotaPolicy, str]] = {
-    QuotaPolicy.REQUESTS: "The tenant's submits per minute are used up.",
-    QuotaPolicy.WAITING: "The tenant's queue is full (limit: `waiting`).",
-    QuotaPolicy.JOBS_DAY: "The tenant's jobs of this day (UTC) are used up.",
-    QuotaPolicy.JOBS_MONTH: "The tenant's jobs of this month (UTC) are used up.",
-    QuotaPolicy.USD_REQUEST: (
-        "The request's estimate is above the tenant's limit for one request."
-    ),
-    QuotaPolicy.USD_DAY: "The tenant's budget of this day (UTC) does not cover the request.",
-    QuotaPolicy.USD_MONTH: "The tenant's budget of this month (UTC) does not cover the request.",
-    QuotaPolicy.MODELS: "The tenant may not use this model.",
-    QuotaPolicy.PRIORITY: "The tenant may not ask for so high a priority.",
-    QuotaPolicy.UNKNOWN_PRICE: (
-        "The model's price is not known, and the tenant allows known prices only."
-    ),
-    QuotaPolicy.MINIMUM_BALANCE: "The gateway's RunComfy balance is too low for new jobs.",
-}
+from core.quotas import QUOTA_RULES, Quota, QuotaPolicy
 
 BUDGET_POLICIES: Final = frozenset(
     {
@@ -45,7 +27,7 @@ def build_limit_error(policy: str, retry_after_ms: float, quotas: tuple[Quota, .
     """Return the error for a reached limit: `retry_after_ms` is negative if retrying is useless."""
     name = QuotaPolicy(policy)
     wait = retry_after_ms * MILLISECOND if retry_after_ms >= 0 else None
-    message = _MESSAGES[name]
+    message = QUOTA_RULES[name].message
     if name is QuotaPolicy.MODELS:
         return ModelNotAllowed(message, policy=name)
     if name is QuotaPolicy.PRIORITY:

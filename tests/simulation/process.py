@@ -208,6 +208,10 @@ class ProcessJobs:
         """See `JobStore.load`."""
         return await self.connection.call(lambda: self.stores.jobs.load(job_id))
 
+    async def load_view(self, job_id: str) -> JobView | None:
+        """See `JobStore.load_view`."""
+        return await self.connection.call(lambda: self.stores.jobs.load_view(job_id))
+
     async def load_input(self, job_id: str) -> bytes | None:
         """See `JobStore.input`."""
         return await self.connection.call(lambda: self.stores.jobs.load_input(job_id))

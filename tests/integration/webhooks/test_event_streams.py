@@ -21,7 +21,7 @@ from core.settings import RedisPolicy
 from core.store import keys
 from core.store.client import RedisClient, build_connection_pool
 from core.store.deliveries import DeliveryStore
-from core.store.event_streams import EVENT_FIELD, EventStreamPolicy, EventStreams
+from core.store.event_streams import EVENT_FIELD, EventStreams
 from core.store.scripts import LuaScripts, load_scripts
 from core.store.tenants import TenantStore
 from core.store.webhook_endpoints import WebhookConfigStore, WebhookConfigUpdate
@@ -165,9 +165,10 @@ async def test_a_second_redis_that_goes_and_comes_back_gets_every_event(
     async with (
         open_client(redis_flushed) as own,
         open_client(other_redis.url) as other,
-        delivery_worker(
-            redis_flushed, 20, QUICK, EventStreams(own, {"analytics": other}, EventStreamPolicy())
-        ) as (_, loop),
+        delivery_worker(redis_flushed, 20, QUICK, EventStreams(own, {"analytics": other})) as (
+            _,
+            loop,
+        ),
         tenant_with_stream(redis_flushed, new=False) as team,
         running_loop(loop),
     ):
@@ -211,9 +212,10 @@ async def test_a_second_redis_that_hangs_delays_nobody_else(
     async with (
         open_client(redis_flushed) as own,
         open_client(other_redis.url) as other,
-        delivery_worker(
-            redis_flushed, 20, QUICK, EventStreams(own, {"analytics": other}, EventStreamPolicy())
-        ) as (_, loop),
+        delivery_worker(redis_flushed, 20, QUICK, EventStreams(own, {"analytics": other})) as (
+            _,
+            loop,
+        ),
         tenant_with_stream(redis_flushed, new=False) as team,
     ):
         here = Endpoint("ep_2", "stream:here", SystemClock().now(), EndpointKind.STREAM)
