@@ -16,9 +16,8 @@ from pydantic.fields import FieldInfo
 
 from core.errors import GatewayError
 from core.jobs.job import FINAL_STATES, TRANSITIONS
-from core.observability.metric_definitions import METRIC_DEFINITIONS as SERIES
-from core.observability.metric_definitions import MetricDefinition, MetricKind, MetricSource
-from core.observability.metric_labels import Label
+from core.observability.metric_types import Label, MetricDefinition, MetricKind, MetricSource
+from core.observability.metrics import METRICS
 from core.settings import ENV_PREFIX, ProcessSettings
 from core.store.keys import KEY_SPECS, KeySpec
 from service.problems import BILLED, STATUS
@@ -192,7 +191,7 @@ def metrics_page() -> str:
     """`docs/metrics.md`: every series."""
     parts = [f"# Metrics\n\n{_MADE}", _METRICS_ABOUT]
     for source, (title, about) in _SHOWN_BY.items():
-        rows = [_series_row(series) for series in SERIES if series.source is source]
+        rows = [_series_row(series) for series in METRICS if series.source is source]
         table = _table(("Name", "Kind", "Labels", "Meaning"), rows)
         parts.append(f"## {title}\n\n{about}\n\n{table}")
     return "\n".join(parts)

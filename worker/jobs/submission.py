@@ -160,7 +160,7 @@ class JobSubmitter:
         return after_end.record_second_acceptance(job, upstream_id, self._clock.now())
 
     async def declare_lost(self, job: Job) -> Job | None:
-        """Mark a submit in doubt whose lease ran out: its worker has died."""
+        """Mark a submit in doubt after its lease ran out: its worker has died."""
         policy = await self._doubt_policy(job)
         lost = submit.mark_lease_lost(job, policy, self._clock.now(), self._context)
         return await self._writer.apply(lost)
@@ -198,7 +198,7 @@ class JobSubmitter:
             job, pause = renewed, self._policy.renew_interval
 
     async def _renew_lease(self, job: Job) -> Job | None:
-        """Return the record whose lease was renewed; None if the submit is no longer this one.
+        """Return the record that the renewed lease is for; None if the submit is another one.
 
         A requested cancel makes a new version of the record, and must not cost the lease.
         """

@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from core.observability.outcomes import FaultKind
 from worker.ports import UpstreamFault
 from worker.upstream import json_parser
-from worker.upstream.error_classification import FaultKind, fault_kind_of
+from worker.upstream.error_classification import fault_kind_of
 from worker.upstream.http_request import HttpResponse
 
 MAX_MESSAGE_LENGTH: Final = 500
@@ -45,8 +46,8 @@ class Redactor:
     def _clean(self, text: str) -> str:
         # Twice: before the cut, which could leave half a token, and after control characters that
         # split one are removed.
-        shown = self._without_token(text)[:_MAX_INPUT_LENGTH]
-        spaced = " ".join(shown.split())
+        bounded = self._without_token(text)[:_MAX_INPUT_LENGTH]
+        spaced = " ".join(bounded.split())
         return self._without_token("".join(char for char in spaced if char.isprintable()))
 
     def _without_token(self, text: str) -> str:

@@ -17,6 +17,7 @@ from yarl import URL
 
 from core.clock import Clock
 from core.observability.log_context import current_log_context
+from core.observability.outcomes import FailureKind
 from core.webhooks.url_policy import Refusal, RefusalReason, TargetPolicy
 from worker.retry_after import parse_retry_after
 from worker.webhooks.http_session import create_session
@@ -24,7 +25,6 @@ from worker.webhooks.outcomes import (
     AttemptFailed,
     AttemptResult,
     Delivered,
-    FailureKind,
     kind_of_status,
     printable_text,
 )
@@ -91,7 +91,7 @@ _KINDS_BY_CAUSE: Final = (
     (ssl.SSLError, FailureKind.TLS_ERROR),
     (socket.gaierror, FailureKind.DNS_ERROR),
 )
-# What sending may raise; anything else is a bug of ours, and surfaces as one.
+# What sending may raise; anything else is a bug in the gateway, and surfaces as one.
 _SEND_ERRORS: Final = (aiohttp.ClientError, HttpProcessingError, OSError)
 _CHUNK_SIZE: Final = 16 * 1024
 

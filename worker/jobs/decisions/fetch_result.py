@@ -1,4 +1,4 @@
-"""Decides from the result call for a job whose status call reported its end."""
+"""Decides from the result call, after the status call reported a job's end."""
 
 from dataclasses import replace
 from datetime import datetime, timedelta

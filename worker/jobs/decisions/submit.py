@@ -183,7 +183,7 @@ def _retry_submit(
 def mark_lease_lost(
     job: Job, doubt_policy: DoubtPolicy, now: datetime, context: DecisionContext
 ) -> Change:
-    """Return the step into `in_doubt` for a submit whose worker stopped renewing its lease."""
+    """Return the step into `in_doubt` after the worker of a submit stopped renewing its lease."""
     fault = UpstreamFault(
         "worker_lost", "The worker stopped before it could record RunComfy's answer."
     )

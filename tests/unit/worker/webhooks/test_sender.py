@@ -21,10 +21,11 @@ from standardwebhooks import Webhook
 from yarl import URL
 
 from core.observability.log_context import LogContext, bind_log_context
+from core.observability.outcomes import FailureKind
 from core.webhooks.secrets import encode_webhook_secret
 from core.webhooks.url_policy import Address, AllowedTargets, TargetPolicy
 from tests.support.traces import SAMPLED
-from worker.webhooks.outcomes import AttemptFailed, AttemptResult, Delivered, FailureKind
+from worker.webhooks.outcomes import AttemptFailed, AttemptResult, Delivered
 from worker.webhooks.sender import (
     KINDS_BY_EXCEPTION,
     AttemptRequest,
