@@ -33,7 +33,7 @@ class JobWriter:
         """Where the events of a write go; the worker's other events about a job go there too."""
 
     async def apply(self, decision: Change | Reschedule) -> Job | None:
-        """Write a decision. Returns the next record; None if this worker is done with the job for now.
+        """Write a decision. Returns the next record; None if this worker has nothing more to do.
 
         That is so after `Reschedule`, and if another process wrote the record first.
         """
