@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 import pytest
 
 ROOT: Final = Path(__file__).parents[2]
-FOLDERS: Final = ("core", "service")
+FOLDERS: Final = ("core", "service", "worker", "cli")
 """Folders (or files) that are checked: Python, Lua, Markdown, YAML and JSON below them."""
 NOT_YET: Final = (
     "core/settings.py",
