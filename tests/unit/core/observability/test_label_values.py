@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from core.observability.metric_labels import UPSTREAM_CALLS, WARNINGS
+from core.observability.events import WARNING_CODES
+from core.observability.metrics import UPSTREAM_CALLS
 
 ROOT = Path(__file__).parents[4]
 _LITERAL = re.compile(r'OperationalWarning\(\s*(?:code=)?"([a-z_]+)"')
@@ -22,7 +23,7 @@ def test_every_trouble_has_its_label() -> None:
     told = set(_LITERAL.findall(sources("core", "service", "worker")))
     # The worker's loops and chores tell of their failures under their own names.
     told |= {f"{name}_failed" for name in _KEYWORD.findall(sources("worker"))}
-    assert told - set(WARNINGS) == set()
+    assert told - WARNING_CODES == set()
     assert "job_step_failed" in told
 
 
