@@ -83,7 +83,7 @@ def main() -> None:
         run_loaded_stack(span, Path(folder)) as prometheus,
         mpl.rc_context(STYLE),
     ):
-        # Query all before drawing, which takes minutes on a slow machine: the stack is idle by then.
+        # All queries first: drawing takes minutes on a slow machine, and the stack is idle then.
         results = {
             panel: query_panel(panel, prometheus, span)
             for board in DASHBOARDS
