@@ -16,7 +16,7 @@ from docs.generate import ROOT, groups
 
 PAGES: Final = sorted({*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")} - {ROOT / "CHANGELOG.md"})
 METRIC_NAMES: Final = {
-    name for metric in METRICS for name in (metric.name, *metric.prometheus_names)
+    f"{metric.name}{suffix}" for metric in METRICS for suffix in ("", "_bucket", "_count", "_sum")
 }
 SETTINGS: Final = {setting.name for _, settings in groups() for setting in settings}
 FIELDS: Final = frozenset({"gateway_cache", "gateway_status"})
