@@ -20,7 +20,6 @@ from core.jobs.job import FINAL_STATES, TRANSITIONS
 from core.observability.metric_types import Label, MetricDefinition, MetricKind, MetricSource
 from core.observability.metrics import METRICS
 from core.settings import ENV_PREFIX, ProcessSettings
-from core.store.key_lifetimes import KEY_CLEANUP
 from core.store.keys import KEY_SPECS, KeySpec
 from service.problems import BILLED, STATUS
 from service.settings import ServiceSettings
@@ -141,9 +140,8 @@ def keys_table() -> str:
 
 
 def _key_row(spec: KeySpec) -> tuple[str, ...]:
-    freed = KEY_CLEANUP[spec.pattern]
     pattern = f"`{spec.pattern}`"
-    return pattern, spec.kind, spec.lifetime, freed.owner, freed.cleanup, spec.contents
+    return pattern, spec.kind, spec.lifetime, spec.owner, spec.cleanup, spec.contents
 
 
 _METRIC_SOURCES: Final[Mapping[MetricSource, tuple[str, str]]] = {

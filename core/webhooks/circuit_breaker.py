@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
+from core.retention import FAILURE_RESET_AFTER
+
 _MAX_DOUBLINGS: Final = 16
 
 
@@ -30,9 +32,7 @@ class EndpointCircuitPolicy:
     max_retry_after: timedelta = timedelta(hours=1)
     """The longest `Retry-After` that pauses a whole queue."""
     disable_after: timedelta = timedelta(days=5)
-    failure_reset_after: timedelta = timedelta(hours=36)
-    """A failure this long after the last one starts a new series. Longer than any delay between two
-    attempts (29 hours and jitter), in which an endpoint without events cannot succeed or fail."""
+    failure_reset_after: timedelta = FAILURE_RESET_AFTER
 
 
 @dataclass(frozen=True, slots=True)

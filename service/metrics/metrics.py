@@ -1,4 +1,4 @@
-"""Figures of the HTTP face for Prometheus: what it did, and how the whole gateway stands."""
+"""The service's Prometheus metrics: its own events, and the state of the whole gateway."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -15,7 +15,7 @@ from service.metrics.multiprocess import multiprocess_registry
 
 ACCEPTED: Final = "accepted"
 STATE_MAX_AGE: Final = timedelta(seconds=2)
-"""How long a reading of the store serves: several scrapers ask Redis no more often."""
+"""How long a state snapshot is reused, so that several scrapers cost Redis one read."""
 _SERVER_ERROR: Final = 500
 _CLIENT_ERROR: Final = 400
 
@@ -23,7 +23,7 @@ ReadGatewayState = Callable[[], Awaitable[GatewayState]]
 
 
 class ServiceMetrics:
-    """One process's figures. An `Emit`, and what `/metrics` shows."""
+    """One process's metrics: an `Emit` that counts events, and the content of `/metrics`."""
 
     def __init__(
         self,
@@ -32,7 +32,7 @@ class ServiceMetrics:
         read_gateway_state: ReadGatewayState,
         clock: Clock,
     ) -> None:
-        """Tell submits by their route's template, `submit_route`."""
+        """`submit_route` is the path template by which submits are recognised."""
         self.content_type = CONTENT_TYPE
         self._registry = registry
         self._submit_route = submit_route
@@ -53,9 +53,9 @@ class ServiceMetrics:
             )
 
     async def render(self) -> bytes:
-        """The figures in Prometheus's text format.
+        """Return the metrics in Prometheus' text format.
 
-        A store that does not answer leaves out what only it knows: old levels would be lies.
+        While Redis does not answer, the state gauges are left out: old values would mislead.
         """
         async with self._state_lock:
             await self._refresh_state()

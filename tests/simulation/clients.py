@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Final
 
 from core.errors import Defect, GatewayError
 from core.jobs.in_doubt import Attach, MarkLost, Resend, resolve
@@ -19,11 +19,9 @@ from core.transactions.admission import CACHE_BYPASS, Admission, CacheRequest
 from core.transactions.job_update import Change
 from core.transactions.notifications import needs_endpoints, with_deliveries
 from core.webhooks.secrets import encode_webhook_secret
-from service.context import AppContext
-from service.jobs.cancel import cancel_job
-from service.webhooks.webhook_service import WebhookService
+from service.jobs.cancel import JobCanceller
 from tests.simulation.plan import Fault
-from tests.simulation.process import ProcessJobs, ProcessTenants, ProcessWebhooks
+from tests.simulation.process import ProcessJobs, ProcessWebhooks
 
 if TYPE_CHECKING:
     from random import Random
@@ -92,35 +90,11 @@ class SimulatedService:
         return ProcessJobs(self.connection, self.stores)
 
     @property
-    def resources(self) -> AppContext:
-        """What `cancel_job` uses of the service's resources; the rest is left empty."""
-        empty = cast("Any", None)
-        return AppContext(
-            jobs=self.jobs,
-            job_index=empty,
-            batches=empty,
-            tenants=ProcessTenants(self.connection, self.stores),
-            usage=empty,
-            circuit_breaker=empty,
-            admin=empty,
-            worker_heartbeats=empty,
-            model_cache=empty,
-            run_times=empty,
-            subscriptions=empty,
-            metrics=empty,
-            webhooks=WebhookService(
-                configs=ProcessWebhooks(self.connection, self.stores),
-                deliveries=empty,
-                replays=empty,
-                clock=self.clock,
-                ids=self.ids,
-                policy=empty,
-            ),
-            clock=self.clock,
-            ids=self.ids,
-            policy=empty,
-            emit=self.log.emit_for("service"),
-        )
+    def canceller(self) -> JobCanceller:
+        """The service's use case of cancelling."""
+        configs = ProcessWebhooks(self.connection, self.stores)
+        emit = self.log.emit_for("service")
+        return JobCanceller(self.jobs, configs, self.clock, self.ids, emit)
 
 
 async def run_caller(service: SimulatedService, number: int, active: timedelta) -> None:
@@ -149,7 +123,7 @@ def _reuse(face: SimulatedService, rng: Random) -> CacheRequest:
 
 async def _cancel(face: SimulatedService, asking: Credential, job_id: str) -> None:
     try:
-        told = await cancel_job(face.resources, asking, job_id)
+        told = await face.canceller.cancel(asking, job_id)
         face.log.note("caller", f"cancel: {told.outcome}", job_id)
         face.log.cancels.setdefault(job_id, []).append(told.outcome)
     except GatewayError as error:

@@ -72,7 +72,7 @@ class DeliverySimulation:
             DeliveryDependencies(
                 outbox=self.stores.deliveries,
                 jobs=self.stores.jobs,
-                webhook_configs=self.stores.webhooks,
+                webhook_configs=self.stores.webhook_configs,
                 sender=self,
                 event_streams=MemoryEventStreams(),
                 clock=self.clock,
@@ -191,7 +191,7 @@ async def test_secrets_rotated_on_the_way_overlap_and_then_the_old_one_is_gone()
     await journey.run(3 * HOUR)
     setup = await journey.mailroom.load_config("video-team")
     rotated = setup.with_rotated_secret(SecretKind.HMAC, "whsec_new", journey.clock.now(), DAY)
-    assert await journey.stores.webhooks.update(WebhookConfigUpdate(setup, rotated))
+    assert await journey.stores.webhook_configs.update(WebhookConfigUpdate(setup, rotated))
     turn = journey.clock.now()
     await journey.run(6 * DAY)
     for at, attempt in journey.sent:

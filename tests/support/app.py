@@ -179,7 +179,7 @@ async def _empty_state(clock: FakeClock) -> GatewayState:
 def webhook_service_over(stores: MemoryStores, clock: FakeClock) -> WebhookService:
     """The use cases of callbacks over in-memory stores."""
     return WebhookService(
-        configs=stores.webhooks,
+        configs=stores.webhook_configs,
         deliveries=stores.deliveries,
         replays=stores.replays,
         clock=clock,
@@ -224,7 +224,7 @@ def _admin_context(stores: MemoryStores, clock: FakeClock, emit: Emit) -> AdminC
         tenants=stores.tenants,
         jobs=stores.jobs,
         job_index=stores.job_index,
-        webhook_configs=stores.webhooks,
+        webhook_configs=stores.webhook_configs,
         operations=stores.operations,
         usage=stores.usage,
         clock=clock,

@@ -13,13 +13,9 @@ from typing import TYPE_CHECKING, Any, Final
 from core.jobs.job import BillingStatus, FollowUp, Job, JobState
 from core.jobs.timeline import TimelineEntry, TimelineKind
 from core.money import MicroUsd
-from core.store.circuit_breaker import CircuitBreakerStore
 from core.store.client import RedisClient
-from core.store.jobs import JobStore
-from core.store.operations import OperationsStore
 from core.store.scripts import LuaScripts, load_scripts
-from core.store.tenants import TenantStore
-from core.store.usage import UsageStore
+from core.store.stores import Stores, open_stores
 from core.tenants.api_keys import ApiKey, Credential, api_key_digest
 from core.tenants.cache_policy import TenantCachePolicy
 from core.tenants.limits import Limits
@@ -35,15 +31,15 @@ if TYPE_CHECKING:
     import pytest
 
     from core.billing.usage import Usage
-    from core.transactions.job_update import WriteResult
-    from tests.support.memory_store.jobs import MemoryJobStore
-    from tests.support.memory_store.shared_state import MemoryCircuitBreakerStore
-    from tests.support.memory_store.stores import MemoryStores
-    from tests.support.memory_store.tenants import (
-        MemoryOperationsStore,
-        MemoryTenantStore,
-        MemoryUsageStore,
+    from core.store.interfaces import (
+        CircuitBreakerRepository,
+        JobRepository,
+        OperationsRepository,
+        TenantRepository,
+        UsageRepository,
     )
+    from core.transactions.job_update import WriteResult
+    from tests.support.memory_store.stores import MemoryStores
 from typing import TYPE_CHECKING
 
 import pytest
@@ -76,11 +72,11 @@ class StoreHarness:
     """One gateway's stores."""
 
     clock: AdjustableClock
-    jobs: JobStore | MemoryJobStore
-    tenants: TenantStore | MemoryTenantStore
-    usage: UsageStore | MemoryUsageStore
-    operations: OperationsStore | MemoryOperationsStore
-    circuit_breakers: CircuitBreakerStore | MemoryCircuitBreakerStore
+    jobs: JobRepository
+    tenants: TenantRepository
+    usage: UsageRepository
+    operations: OperationsRepository
+    circuit_breakers: CircuitBreakerRepository
     ids: SeededIds = field(default_factory=lambda: SeededIds(Random(1)))
 
     async def tenant(
@@ -182,26 +178,21 @@ class StoreHarness:
 
 
 def memory_harness(clock: AdjustableClock | None = None) -> tuple[StoreHarness, MemoryStores]:
-    """A gateway over a new memory."""
+    """Return a gateway over a new memory, and its stores."""
     clock = clock or AdjustableClock()
     stores = memory_stores(clock)
-    gateway = StoreHarness(
-        clock, stores.jobs, stores.tenants, stores.usage, stores.operations, stores.circuit_breakers
-    )
-    return gateway, stores
+    return _harness_over(stores, clock), stores
 
 
 def redis_harness(wire: RedisClient, clock: AdjustableClock | None = None) -> StoreHarness:
-    """A gateway over the Redis behind `wire`."""
+    """Return a gateway over the Redis behind `wire`."""
     clock = clock or AdjustableClock()
-    scripts = LuaScripts(wire, load_scripts())
+    return _harness_over(open_stores(wire, LuaScripts(wire, load_scripts()), clock), clock)
+
+
+def _harness_over(stores: Stores, clock: AdjustableClock) -> StoreHarness:
     return StoreHarness(
-        clock=clock,
-        jobs=JobStore(wire, scripts, clock),
-        tenants=TenantStore(wire, scripts, clock),
-        usage=UsageStore(wire),
-        operations=OperationsStore(wire, scripts, clock),
-        circuit_breakers=CircuitBreakerStore(wire, scripts, clock),
+        clock, stores.jobs, stores.tenants, stores.usage, stores.operations, stores.circuit_breakers
     )
 
 

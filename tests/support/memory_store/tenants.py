@@ -9,8 +9,9 @@ from core.billing.balance import AccountBalance
 from core.billing.usage import Usage, WindowUsage
 from core.clock import from_ms, to_ms
 from core.operations import Pause
+from core.retention import DELETED_TENANT_RETENTION
 from core.store.codecs import API_KEY_CODEC, TENANT_CODEC
-from core.store.tenants import DELETED_TENANT_RETENTION, MAX_KEYS_PER_TENANT
+from core.store.tenants import MAX_KEYS_PER_TENANT
 from core.store.wake_queue import WAKE_GRACE
 from core.tenants.api_keys import ApiKeyUsage
 from core.tenants.limits import GlobalLimits, usage_windows_at
