@@ -1,4 +1,4 @@
-"""Parses the query of a tenant's job list. Pure."""
+"""Parses the query of the job list. Pure."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, Final

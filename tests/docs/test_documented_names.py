@@ -16,7 +16,9 @@ from docs.generate import ROOT, groups
 
 PAGES: Final = sorted({*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")} - {ROOT / "CHANGELOG.md"})
 METRIC_NAMES: Final = {
-    f"{metric.name}{suffix}" for metric in METRICS for suffix in ("", "_bucket", "_count", "_sum")
+    f"{metric.name}{suffix}"
+    for metric in METRICS
+    for suffix in (("", "_bucket", "_sum", "_count") if metric.buckets else ("",))
 }
 SETTINGS: Final = {setting.name for _, settings in groups() for setting in settings}
 FIELDS: Final = frozenset({"gateway_cache", "gateway_status"})

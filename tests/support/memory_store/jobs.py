@@ -134,9 +134,9 @@ class MemoryJobStore:
             forget_input(memory, row, after)
         if after.next_run_at is None or after.next_run_at != before.next_run_at:
             set_score(memory.due, after.id, after.next_run_at)
-        memory.timelines.setdefault(after.id, []).extend(
-            map(TIMELINE_ENTRY_CODEC.encode, change.entries)
-        )
+        timeline = memory.timelines.setdefault(after.id, [])
+        if change.entry is not None:
+            timeline.append(TIMELINE_ENTRY_CODEC.encode(change.entry))
         write_deliveries(memory, after, change.deliveries)
         if change.wake_worker:
             memory.wake(wake_message(after, memory.clock.now()))
