@@ -12,7 +12,10 @@ from typing import Final, NamedTuple
 import pytest
 
 ROOT: Final = Path(__file__).parents[2]
-FOLDERS: Final = ("core", "service", "worker", "cli")
+FOLDERS: Final = (
+    *("core", "service", "worker", "cli", "docs", "examples"),
+    *("README.md", "CHANGELOG.md", "SECURITY.md"),
+)
 """Folders (or files) that are checked: Python, Lua, Markdown, YAML and JSON below them."""
 NOT_YET: Final = (
     "core/settings.py",
