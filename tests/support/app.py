@@ -1,23 +1,27 @@
 """The HTTP face over in-memory stores, driven through ASGI. No sockets, no real clock."""
 
-from __future__ import annotations
-
+from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import cache, cached_property, partial
 from random import Random
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import httpx
+from fastapi import FastAPI
 from pydantic import SecretStr
+from starlette.types import Receive, Send
+from starlette.types import Scope as AsgiScope
 
 from core.jobs.run_times import PollHintPolicy
 from core.observability.event_metrics import LabelLimiter
+from core.observability.events import Emit, Event
 from core.observability.gateway_state import GatewayState
 from core.observability.prometheus import CONTENT_TYPE
 from core.store.run_times import RunTimeCache
 from core.tenants.api_keys import ALL_SCOPES, ApiKey, Scope, api_key_digest, build_api_key
+from core.tenants.limits import Limits
 from core.tenants.tenant import NO_LIMITS, Tenant
 from core.webhooks.url_policy import TargetPolicy
 from service.app import create_app
@@ -34,16 +38,6 @@ from service.webhooks.webhook_service import WebhookService
 from tests.support.clock import FakeClock
 from tests.support.ids import SeededIds
 from tests.support.memory_store.stores import MemoryStores, memory_stores
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from fastapi import FastAPI
-    from starlette.types import Receive, Send
-    from starlette.types import Scope as AsgiScope
-
-    from core.observability.events import Emit, Event
-    from core.tenants.limits import Limits
 
 KLING: Final = "kling/kling-3.0/standard/image-to-video"
 KLING_PATH: Final = f"/v1/models/{KLING}"

@@ -1,17 +1,13 @@
 """One raw ASGI call: what came so far can be seen while it lasts, and the caller can hang up."""
 
-from __future__ import annotations
-
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
+
+from starlette.types import ASGIApp, Message
 
 from tests.support.clock import run_ready_tasks
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from starlette.types import ASGIApp, Message
 
 
 @dataclass(frozen=True, slots=True)

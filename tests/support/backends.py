@@ -3,15 +3,14 @@
 A probe looks behind the stores' methods at what they keep: indexes, counters, messages, lifetimes.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from core.store import keys
 from core.store.batches import BatchStore
 from core.store.circuit_breaker import CircuitBreakerStore
+from core.store.client import RedisClient
 from core.store.deliveries import DeliveryStore
 from core.store.job_index import JobIndex
 from core.store.jobs import JobStore
@@ -22,26 +21,23 @@ from core.store.tenants import TenantStore
 from core.store.webhook_endpoints import WebhookConfigStore
 from core.store.webhook_replays import ReplayStore
 from core.store.worker_heartbeats import WorkerHeartbeats
+from tests.support.clock import FakeClock
+from tests.support.memory_store.batches import MemoryBatchStore
+from tests.support.memory_store.job_index import MemoryJobIndex
+from tests.support.memory_store.jobs import MemoryJobStore
+from tests.support.memory_store.shared_state import (
+    MemoryCatalogueStore,
+    MemoryCircuitBreakerStore,
+    MemoryWorkerHeartbeats,
+)
+from tests.support.memory_store.state import MemoryState
 from tests.support.memory_store.stores import MemoryRunTimeStore, memory_stores
-
-if TYPE_CHECKING:
-    from core.store.client import RedisClient
-    from tests.support.clock import FakeClock
-    from tests.support.memory_store.batches import MemoryBatchStore
-    from tests.support.memory_store.job_index import MemoryJobIndex
-    from tests.support.memory_store.jobs import MemoryJobStore
-    from tests.support.memory_store.shared_state import (
-        MemoryCatalogueStore,
-        MemoryCircuitBreakerStore,
-        MemoryWorkerHeartbeats,
-    )
-    from tests.support.memory_store.state import MemoryState
-    from tests.support.memory_store.tenants import MemoryTenantStore
-    from tests.support.memory_store.webhooks import (
-        MemoryDeliveryStore,
-        MemoryReplayStore,
-        MemoryWebhookConfigStore,
-    )
+from tests.support.memory_store.tenants import MemoryTenantStore
+from tests.support.memory_store.webhooks import (
+    MemoryDeliveryStore,
+    MemoryReplayStore,
+    MemoryWebhookConfigStore,
+)
 
 
 class StoreProbe(Protocol):

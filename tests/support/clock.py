@@ -1,22 +1,10 @@
 """Time in the hands of a test. Nothing here waits, and nothing here reads a real clock."""
 
-from __future__ import annotations
-
 import asyncio
 import heapq
 from datetime import UTC, datetime, timedelta
 from itertools import count
-from typing import TYPE_CHECKING, Final
-
-if TYPE_CHECKING:
-    from datetime import datetime
-
-from datetime import datetime
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    pass
-
+from typing import Final
 
 START: Final = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 

@@ -3,31 +3,23 @@
 A follower's look is the worker's own decision, stored as the worker stores it.
 """
 
-from __future__ import annotations
-
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final
+from datetime import datetime, timedelta
+from typing import Any, Final
 
 from core.deduplication.coalescing import cancel_for_successor, expire_for_successor, handover
-from core.jobs.job import BillingStatus, FollowUp, Job, JobError, JobState, Trigger
+from core.jobs.job import BillingStatus, FollowUp, Job, JobError, JobRecord, JobState, Trigger
 from core.money import MicroUsd
 from core.store import keys
-from core.transactions.admission import CacheRequest
+from core.transactions.admission import AdmissionResult, CacheRequest
 from core.transactions.job_update import Change, WriteResult
 from service.jobs.cancel import decide_cancel
 from tests.support.memory_store.jobs import MemoryJobStore
+from tests.support.store_harness import StoreHarness
 from worker.jobs.decisions.after_end import finish_notification
 from worker.jobs.decisions.follow_leader import decide_follow, fail_over_budget
 from worker.jobs.decisions.transition import Transition
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from datetime import datetime
-
-    from core.jobs.job import JobRecord
-    from core.transactions.admission import AdmissionResult
-    from tests.support.store_harness import StoreHarness
 
 CACHE_REQUEST: Final = CacheRequest()
 SECOND: Final = timedelta(seconds=1)

@@ -1,21 +1,16 @@
 """Counts again, from the jobs' records, what the scripts keep in counters and indexes."""
 
-from __future__ import annotations
-
 from collections import Counter, defaultdict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from core.jobs.job import JobState
+from core.jobs.job import Job, JobState
 from core.store import keys
+from core.store.client import RedisClient
 from core.store.codecs import JOB_CODEC
 from core.store.keys import LUA_NAMES
 from core.tenants.limits import usage_windows_at
 from tests.support import queue_state
-
-if TYPE_CHECKING:
-    from core.jobs.job import Job
-    from core.store.client import RedisClient
 
 AMOUNTS: Final = ("reserved", "settled", "released")
 

@@ -1,20 +1,19 @@
 """A courier over a real Redis and real sockets; a receiver that answers, one that never does."""
 
-from __future__ import annotations
-
 import asyncio
 import time
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from random import Random
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from pydantic import SecretStr
 
 from core.clock import SystemClock
 from core.ids import SystemIds
-from core.observability.events import DeliveryAttempted, OperationalWarning
+from core.observability.events import DeliveryAttempted, Event, OperationalWarning
 from core.settings import RedisPolicy
 from core.store.client import RedisClient, build_connection_pool
 from core.store.deliveries import DeliveryStore
@@ -36,11 +35,6 @@ from worker.webhooks.delivery_worker import (
     EventStreamWriter,
 )
 from worker.webhooks.sender import SenderPolicy, open_sender
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
-
-    from core.observability.events import Event
 
 TENANT: Final = "bench"
 LEASE: Final = timedelta(seconds=30)

@@ -1,7 +1,5 @@
 """Reads the deployment's files with the tools that check them."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

@@ -1,14 +1,10 @@
 """Fills a tenant's lane, for tests of what many waiting jobs cost."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from core.store import keys
+from core.store.client import RedisClient
 from core.store.keys import LUA_NAMES
-
-if TYPE_CHECKING:
-    from core.store.client import RedisClient
 
 _FILL: Final = """
 for i = 1, ARGV[1] do redis.call('ZADD', KEYS[1], 1e15 + 1e9 + i, 'req_filler' .. i) end

@@ -3,20 +3,16 @@
 Blocking sockets and threads: what a receiver sends must be bounded by who reads, not by us.
 """
 
-from __future__ import annotations
-
 import socket
 import struct
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+from typing import Final
 
 ROOT: Final = Path(__file__).parents[2]
 OK: Final = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"

@@ -1,17 +1,13 @@
 """Names that a test can foresee, in the shape of the real ones."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Final
+from datetime import datetime
+from random import Random
+from typing import Final
 
 from ulid import ULID
 
 from core.clock import to_ms
 from core.ids import SECRET_BYTES
-
-if TYPE_CHECKING:
-    from datetime import datetime
-    from random import Random
 
 _RANDOM_BYTES: Final = 10
 

@@ -1,15 +1,11 @@
 """Jobs moved on in memory, as a worker would move them: record, timeline and news in one step."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from core.jobs.job import BillingStatus, Job, Trigger
 from core.jobs.timeline import TimelineEntry, TimelineKind
 from core.transactions.job_update import Change, WriteResult
-
-if TYPE_CHECKING:
-    from tests.support.app import AppHarness
+from tests.support.app import AppHarness
 
 OUTPUT = b'{"video":"https://storage.example/out.mp4"}'
 

@@ -1,7 +1,5 @@
 """What some tests need beside Python, as marks. `.ci/run` installs Prometheus and runs those."""
 
-from __future__ import annotations
-
 import shutil
 import sys
 from typing import Final

@@ -1,27 +1,18 @@
 """Starts the gateway's processes for tests and waits for them."""
 
-from __future__ import annotations
-
 import os
 import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Final
 
 import httpx
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-from typing import TYPE_CHECKING, Final
-
 from simulator.stack import without_settings
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 
 ROOT = Path(__file__).parents[2]
 

@@ -1,18 +1,13 @@
 """What can be seen of waiting, slots and money, in the twin and in Redis, in one form."""
 
-from __future__ import annotations
-
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from core.store import keys
+from core.store.client import RedisClient
 from core.store.keys import LUA_NAMES
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from core.store.client import RedisClient
-    from tests.support.memory_store.state import MemoryState
+from tests.support.memory_store.state import MemoryState
 
 VIRTUAL_NOW: Final = "@virtual_time"
 ARRIVALS: Final = "@arrivals"

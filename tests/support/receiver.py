@@ -1,27 +1,21 @@
 """A webhook receiver and a sender for tests."""
 
-from __future__ import annotations
-
 import asyncio
 import re
 import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from core.clock import SystemClock
-from core.webhooks.url_policy import AllowedTargets, TargetPolicy
+from core.webhooks.url_policy import Address, AllowedTargets, TargetPolicy
 from worker.webhooks.sender import AttemptRequest, Sender, SenderPolicy, open_sender
 from worker.webhooks.signing import encode_secret
 
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
-
-    from core.webhooks.url_policy import Address
-
-    Behaviour = Callable[[asyncio.StreamWriter], Awaitable[None]]
+Behaviour = Callable[[asyncio.StreamWriter], Awaitable[None]]
 
 
 SECRET: Final = encode_secret(bytes(range(32)))

@@ -1,11 +1,9 @@
 """Records as tests need them: readable defaults, keywords for what matters."""
 
-from __future__ import annotations
-
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from random import Random
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from core.jobs.job import FINAL_STATES, BillingStatus, Job, JobState
 from core.tenants.tenant import Tenant
@@ -16,9 +14,6 @@ from tests.support.clock import START
 from worker.jobs.decisions.transition import DecisionContext
 from worker.jobs.policies import LifecyclePolicy
 from worker.ports import UpstreamFault
-
-if TYPE_CHECKING:
-    from datetime import datetime
 
 NOW: Final = START
 SECOND: Final = timedelta(seconds=1)

@@ -1,32 +1,16 @@
 """Time that passes for Redis and for the stores alike, and what Redis then still holds."""
 
-from __future__ import annotations
-
+import asyncio
+import re
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from pydantic import SecretStr
 
 from core.settings import RedisPolicy
-from core.store.client import RedisClient, build_connection_pool
-
-if TYPE_CHECKING:
-    pass
-from typing import TYPE_CHECKING
-
 from core.store import keys
-
-if TYPE_CHECKING:
-    from core.store.client import RedisClient
-import asyncio
-import re
-from typing import TYPE_CHECKING
-
+from core.store.client import RedisClient, build_connection_pool
 from core.store.keys import KEY_SPECS
-
-if TYPE_CHECKING:
-    from core.store.client import RedisClient
-    from tests.support.clock import AdjustableClock
 from tests.support.clock import AdjustableClock
 
 

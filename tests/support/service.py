@@ -1,9 +1,8 @@
 """A service over a real Redis, in process."""
 
-from __future__ import annotations
-
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import httpx
 import pytest
@@ -15,10 +14,6 @@ from service.composition import (
 )
 from service.settings import ServiceSettings
 from service.tenants.tenants import create_tenant
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
 
 BASE = "http://gateway.test"
 

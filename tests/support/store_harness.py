@@ -3,13 +3,15 @@
 Tests act on it in few words: a tenant, a submit, what became of a job.
 """
 
-from __future__ import annotations
-
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from random import Random
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
+import pytest
+
+from core.billing.usage import Usage
 from core.jobs.job import BillingStatus, FollowUp, Job, JobState
 from core.jobs.timeline import TimelineEntry, TimelineKind
 from core.money import MicroUsd
@@ -25,36 +27,18 @@ from core.tenants.cache_policy import TenantCachePolicy
 from core.tenants.limits import Limits
 from core.tenants.tenant import Tenant
 from core.transactions.admission import Admission, AdmissionResult
-from core.transactions.job_update import Change
-from tests.support.ids import SeededIds
-from tests.support.memory_store.stores import memory_stores
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    import pytest
-
-    from core.billing.usage import Usage
-    from core.transactions.job_update import WriteResult
-    from tests.support.memory_store.jobs import MemoryJobStore
-    from tests.support.memory_store.shared_state import MemoryCircuitBreakerStore
-    from tests.support.memory_store.stores import MemoryStores
-    from tests.support.memory_store.tenants import (
-        MemoryOperationsStore,
-        MemoryTenantStore,
-        MemoryUsageStore,
-    )
-from typing import TYPE_CHECKING
-
-import pytest
-
-from tests.support.redis import redis_client
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from core.store.client import RedisClient
+from core.transactions.job_update import Change, WriteResult
 from tests.support.clock import AdjustableClock
+from tests.support.ids import SeededIds
+from tests.support.memory_store.jobs import MemoryJobStore
+from tests.support.memory_store.shared_state import MemoryCircuitBreakerStore
+from tests.support.memory_store.stores import MemoryStores, memory_stores
+from tests.support.memory_store.tenants import (
+    MemoryOperationsStore,
+    MemoryTenantStore,
+    MemoryUsageStore,
+)
+from tests.support.redis import redis_client
 
 BACKENDS: Final = ("memory", "redis")
 

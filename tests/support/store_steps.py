@@ -1,39 +1,25 @@
 """What the tests of the contract ask of a store: admissions, changes, deliveries."""
 
-from __future__ import annotations
-
 from dataclasses import replace
-from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final
+from datetime import datetime, timedelta
+from typing import Any, Final
 
 from core.jobs.job import Job, JobState, Trigger
 from core.jobs.timeline import TimelineEntry, TimelineKind
 from core.tenants.api_keys import Credential
 from core.transactions.admission import Admission
 from core.transactions.job_update import Change, WriteResult
-from core.webhooks.delivery import Delivery, WebhookEventType
-
-if TYPE_CHECKING:
-    from datetime import datetime
-
-    from tests.support.backends import StoreBackend
-from typing import TYPE_CHECKING
-
 from core.webhooks.circuit_breaker import EndpointCircuit
 from core.webhooks.delivery import (
     CircuitUpdate,
+    ClaimedDelivery,
+    Delivery,
     DeliveryAttempt,
     DeliveryState,
     DeliveryUpdate,
+    WebhookEventType,
 )
-
-if TYPE_CHECKING:
-    from datetime import timedelta
-
-    from core.jobs.job import Job
-    from core.webhooks.delivery import ClaimedDelivery, Delivery
-    from tests.support.backends import StoreBackend
-
+from tests.support.backends import StoreBackend
 
 SECOND: Final = timedelta(seconds=1)
 

@@ -3,8 +3,6 @@
 Knows nothing of what passes.
 """
 
-from __future__ import annotations
-
 import asyncio
 import ssl
 import threading

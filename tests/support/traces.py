@@ -1,7 +1,5 @@
 """Traces that a test can foresee."""
 
-from __future__ import annotations
-
 from random import Random
 from typing import Final
 

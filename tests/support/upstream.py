@@ -3,16 +3,17 @@
 Implements `worker.ports.Upstream` without HTTP. An `UpstreamBehavior` decides each call's outcome.
 """
 
-from __future__ import annotations
-
 import asyncio
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from enum import StrEnum, auto
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import Final, Protocol
 
+from core.clock import Clock
 from core.money import MicroUsd
 from worker.ports import (
     Accepted,
+    CancelAnswer,
     CancelSucceeded,
     Finished,
     Indeterminate,
@@ -21,19 +22,16 @@ from worker.ports import (
     NotSent,
     Rejected,
     RequestNotFound,
+    ResultAnswer,
     RunCancelled,
     RunCompleted,
     RunFailed,
+    StatusAnswer,
+    SubmitAnswer,
     Unreachable,
     UpstreamFault,
     UpstreamTimes,
 )
-
-if TYPE_CHECKING:
-    from datetime import datetime, timedelta
-
-    from core.clock import Clock
-    from worker.ports import CancelAnswer, ResultAnswer, StatusAnswer, SubmitAnswer
 
 
 class SubmitOutcome(StrEnum):

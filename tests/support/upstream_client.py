@@ -1,25 +1,19 @@
 """A RunComfy client over a mock transport."""
 
-from __future__ import annotations
-
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import httpx
 from pydantic import SecretStr
 
-from core.observability.events import UpstreamCalled
+from core.observability.events import Event, UpstreamCalled
 from worker.upstream.catalogue import RunComfyCatalogue
 from worker.upstream.client import RunComfyClient
 from worker.upstream.config import UpstreamAccess, UpstreamLimits
 from worker.upstream.http_client import HttpClient
 from worker.upstream.http_request import HttpRequest, HttpResponse, send_request
-
-if TYPE_CHECKING:
-    from core.observability.events import Event
-
 
 TOKEN: Final = "tok-5ecret-0123456789"
 

@@ -1,10 +1,8 @@
 """How a job comes in: the twin of `admit_jobs.lua`, for one job."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from core.billing.settlement import ReservationTotals
 from core.clock import MILLISECOND
@@ -21,25 +19,21 @@ from core.errors import (
     RequestDeleted,
     Unauthenticated,
 )
-from core.jobs.job import FollowUp, JobRecord, JobState
+from core.jobs.job import FollowUp, Job, JobRecord, JobState
 from core.jobs.query import score_of
 from core.jobs.timeline import TimelineEntry, TimelineKind
 from core.money import MicroUsd
 from core.store.admission import CACHE_HIT, JOINED
 from core.store.codecs import JOB_CODEC, TIMELINE_ENTRY_CODEC
 from core.store.wake_queue import WAKE_GRACE
-from core.tenants.api_keys import Scope
+from core.tenants.api_keys import Credential, Scope
 from core.tenants.cache_policy import CacheStatus, TenantCachePolicy
 from core.tenants.limits import usage_windows_at
 from core.transactions.admission import Admission, AdmissionResult
+from tests.support.memory_store.coalescing import CacheDecision
 from tests.support.memory_store.quotas import AdmissionCheck, AdmissionInputs
 from tests.support.memory_store.state import JobCharges, MemoryState, StoredRecord, set_score
 from tests.support.memory_store.tenants import dispatch_slots, wake_worker_for
-
-if TYPE_CHECKING:
-    from core.jobs.job import Job
-    from core.tenants.api_keys import Credential
-    from tests.support.memory_store.coalescing import CacheDecision
 
 MAX_DISPATCHED_PER_ADMISSION: Final = 2
 KEY_USE_RESOLUTION: Final = timedelta(minutes=1)

@@ -1,13 +1,12 @@
 """The twin of the batch store: it admits job by job, and counts by looking at the jobs."""
 
-from __future__ import annotations
-
 from collections import Counter
+from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from datetime import timedelta
 
-from core.batches import AdmissionMode, BatchCounts, BatchItem, BatchSnapshot
+from core.batches import AdmissionMode, Batch, BatchCounts, BatchItem, BatchSnapshot
 from core.clock import from_ms, to_ms
 from core.errors import (
     CallerError,
@@ -15,25 +14,21 @@ from core.errors import (
     IdempotencyMismatch,
     NotFound,
 )
+from core.jobs.job import Job
 from core.retention import RETENTION
-from core.store.batches import BatchPage
+from core.store.batches import BatchPage, ItemSlice
 from core.store.codecs import JOB_CODEC
-from core.tenants.api_keys import Scope
-from core.transactions.admission import BatchAdmissionResult
+from core.tenants.api_keys import Credential, Scope
+from core.transactions.admission import (
+    Admission,
+    AdmissionResult,
+    BatchAdmission,
+    BatchAdmissionResult,
+)
+from core.webhooks.delivery import Delivery
 from tests.support.memory_store.admission import admit_without_key, authenticate
 from tests.support.memory_store.state import BatchRow, MemoryState, due_members
 from tests.support.memory_store.webhooks import enqueue_delivery
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from datetime import timedelta
-
-    from core.batches import Batch
-    from core.jobs.job import Job
-    from core.store.batches import ItemSlice
-    from core.tenants.api_keys import Credential
-    from core.transactions.admission import Admission, AdmissionResult, BatchAdmission
-    from core.webhooks.delivery import Delivery
 
 
 class MemoryBatchStore:

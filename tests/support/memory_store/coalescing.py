@@ -1,19 +1,14 @@
 """Identical requests in plain Python: the specification of `lib/dedup_index.lua`."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from datetime import timedelta
+from typing import Final
 
 from core.clock import to_ms
+from core.jobs.job import Job
+from core.money import MicroUsd
 from core.tenants.cache_policy import CacheMode, CacheOption, CacheStatus, TenantCachePolicy
-
-if TYPE_CHECKING:
-    from datetime import timedelta
-
-    from core.jobs.job import Job
-    from core.money import MicroUsd
-    from core.transactions.admission import Admission, CacheRequest
+from core.transactions.admission import Admission, CacheRequest
 
 SHARED_SCOPE: Final = "@shared"
 

@@ -4,18 +4,12 @@ Start-time fair queueing. A tenant's tag says from when on (in virtual time) it 
 slot; virtual time is the start of the slot that was given last.
 """
 
-from __future__ import annotations
-
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
 
+from core.jobs.job import Job
 from core.tenants.limits import GlobalLimits, Limits
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from core.jobs.job import Job
 
 
 @dataclass(frozen=True, slots=True)

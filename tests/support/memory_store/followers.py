@@ -1,31 +1,22 @@
 """Request coalescing in memory: the fake of `lib/dedup_index.lua`, `promote_follower.lua`."""
 
-from __future__ import annotations
-
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
+from core.billing.balance import AccountBalance
 from core.billing.settlement import SettlementStatus, settlement_of
 from core.clock import to_ms
 from core.deduplication.coalescing import cacheable_until, first_deadline, shared_cost
-from core.jobs.job import JobState
+from core.jobs.job import Job, JobState
 from core.store.codecs import JOB_CODEC, TENANT_CODEC, TIMELINE_ENTRY_CODEC
 from core.tenants.cache_policy import CacheStatus
-from core.tenants.limits import UnknownPrice, usage_windows_at
-from core.transactions.job_update import WriteResult
+from core.tenants.limits import Limits, UnknownPrice, usage_windows_at
+from core.transactions.job_update import Change, Successor, WriteResult
 from tests.support.memory_store.admission import enter_queue, move_state_count
 from tests.support.memory_store.coalescing import CacheDecision, CachedResult, DedupKey
 from tests.support.memory_store.job_index import forget_input
-from tests.support.memory_store.state import set_score
+from tests.support.memory_store.state import MemoryState, StoredRecord, set_score
 from tests.support.memory_store.tenants import dispatch_slots
 from tests.support.memory_store.webhooks import webhook_config_changed, write_deliveries
-
-if TYPE_CHECKING:
-    from core.billing.balance import AccountBalance
-    from core.jobs.job import Job
-    from core.tenants.limits import Limits
-    from core.transactions.job_update import Change, Successor
-    from tests.support.memory_store.state import MemoryState, StoredRecord
 
 
 def is_current(memory: MemoryState, job: Job) -> bool:

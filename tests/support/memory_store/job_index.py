@@ -1,13 +1,11 @@
 """Twin of the list of jobs, and of how long what is known of a job is kept."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+from datetime import datetime, timedelta
 
 from core.clock import MILLISECOND, to_ms
 from core.errors import NotPermitted, Unauthenticated
-from core.jobs.job import JobState
-from core.jobs.query import Cursor, JobPage, score_fraction_of
+from core.jobs.job import Job, JobState
+from core.jobs.query import Cursor, JobPage, JobQuery, score_fraction_of
 from core.retention import RESULT_GRACE_PERIOD, RETENTION
 from core.store.codecs import DELIVERY_CODEC, JOB_CODEC, TENANT_CODEC
 from core.store.job_index import (
@@ -17,16 +15,9 @@ from core.store.job_index import (
     PRUNE_BATCH_SIZE,
     DeletionResult,
 )
-from core.tenants.api_keys import Scope
-
-if TYPE_CHECKING:
-    from datetime import datetime, timedelta
-
-    from core.jobs.job import Job
-    from core.jobs.query import JobQuery
-    from core.tenants.api_keys import Credential
-    from core.tenants.tenant import Tenant
-    from tests.support.memory_store.state import MemoryState, StoredRecord
+from core.tenants.api_keys import Credential, Scope
+from core.tenants.tenant import Tenant
+from tests.support.memory_store.state import MemoryState, StoredRecord
 
 SENDABLE = frozenset({JobState.QUEUED, JobState.SUBMITTING, JobState.IN_DOUBT, JobState.FOLLOWING})
 

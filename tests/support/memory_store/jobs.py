@@ -1,20 +1,19 @@
 """The twin of the job store; see `tests.support.memory_store.stores`."""
 
-from __future__ import annotations
-
+from collections.abc import Sequence
 from dataclasses import replace
-from datetime import timedelta
-from typing import TYPE_CHECKING, Final
+from datetime import datetime, timedelta
+from typing import Final
 
 from core.billing.settlement import settlement_of, totals_of
 from core.clock import to_ms
 from core.errors import NotFound
-from core.jobs.job import JobRecord, JobState
+from core.jobs.job import Job, JobRecord, JobState
 from core.jobs.run_times import MAX_RUNS, run_time
 from core.store.codecs import JOB_CODEC, TIMELINE_ENTRY_CODEC
 from core.store.jobs import JobView, Projection
 from core.store.wake_queue import wake_message
-from core.tenants.api_keys import Scope
+from core.tenants.api_keys import Credential, Scope
 from core.transactions.admission import Admission, AdmissionResult
 from core.transactions.job_update import Change, WriteResult
 from tests.support.memory_store.admission import admit, authenticate, move_state_count
@@ -30,13 +29,6 @@ from tests.support.memory_store.quotas import allowance
 from tests.support.memory_store.state import MemoryState, StoredRecord, due_members, set_score
 from tests.support.memory_store.tenants import dispatch_slots
 from tests.support.memory_store.webhooks import webhook_config_changed, write_deliveries
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from datetime import datetime
-
-    from core.jobs.job import Job
-    from core.tenants.api_keys import Credential
 
 MAX_DISPATCHED_PER_END: Final = 4
 

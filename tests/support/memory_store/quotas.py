@@ -1,24 +1,18 @@
 """What a tenant may do now, as a specification: the limits of `admit_jobs.lua` in plain Python."""
 
-from __future__ import annotations
-
 import math
 import re
 from dataclasses import dataclass, field
-from datetime import timedelta
-from typing import TYPE_CHECKING, Final
+from datetime import datetime, timedelta
+from typing import Final
 
+from core.billing.balance import AccountBalance
+from core.billing.usage import UsageTotals
 from core.clock import to_ms
+from core.jobs.job import Job
 from core.quotas import Quota, QuotaPolicy
 from core.store.refusals import build_limit_error
 from core.tenants.limits import Limits, UnknownPrice, usage_windows_at
-
-if TYPE_CHECKING:
-    from datetime import datetime
-
-    from core.billing.balance import AccountBalance
-    from core.billing.usage import UsageTotals
-    from core.jobs.job import Job
 
 _MS: Final = timedelta(milliseconds=1)
 _CLOCKS_DIFFER: Final = 60_000

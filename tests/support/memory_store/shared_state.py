@@ -1,9 +1,8 @@
 """Twins of the stores of what all processes share: the breaker, the catalogue, signs of life."""
 
-from __future__ import annotations
-
 import math
-from typing import TYPE_CHECKING, Final
+from datetime import datetime
+from typing import Final
 
 from core.circuit_breaker import CircuitBreaker
 from core.clock import from_ms, to_ms
@@ -12,9 +11,6 @@ from core.store.model_catalogue import CatalogueSnapshot
 from core.store.worker_heartbeats import HEARTBEAT_RETENTION, Durability
 from tests.support.memory_store.quotas import allowance
 from tests.support.memory_store.state import MemoryState, StoredRecord
-
-if TYPE_CHECKING:
-    from datetime import datetime
 
 SAFE_DURABILITY: Final = Durability(aof=True, appendfsync="always", maxmemory_policy="noeviction")
 

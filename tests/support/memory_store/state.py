@@ -3,34 +3,26 @@
 Instants are kept as Redis keeps them (milliseconds), records as the bytes of the real codecs.
 """
 
-from __future__ import annotations
-
 from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from datetime import datetime, timedelta
+from typing import Protocol, TypeVar
 
+from core.batches import Batch, BatchItem
 from core.billing.balance import AccountBalance
 from core.billing.settlement import ReservationTotals
 from core.billing.usage import UsageTotals
-from core.clock import to_ms
+from core.clock import Clock, to_ms
+from core.jobs.job import Job
+from core.operations import AuditEntry
 from core.store.codecs import JOB_CODEC, TENANT_CODEC
+from core.store.wake_queue import WakeMessage
 from core.tenants.cache_policy import TenantCachePolicy
-from core.tenants.limits import Limits
+from core.tenants.limits import Limits, UsageWindow
 from core.webhooks.circuit_breaker import EndpointCircuit
 from tests.support.memory_store.coalescing import CoalescingState
 from tests.support.memory_store.fair_queue import FairQueue
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from datetime import datetime
-
-    from core.batches import Batch, BatchItem
-    from core.clock import Clock
-    from core.jobs.job import Job
-    from core.operations import AuditEntry
-    from core.store.wake_queue import WakeMessage
-    from core.tenants.limits import UsageWindow
 
 
 @dataclass(slots=True)

@@ -3,12 +3,11 @@
 Each method does all its work in one turn of the event loop, as a Lua script does in one of Redis.
 """
 
-from __future__ import annotations
-
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING
 
+from core.clock import Clock
 from core.jobs.run_times import RunHistory
 from tests.support.memory_store.batches import MemoryBatchStore
 from tests.support.memory_store.job_index import MemoryJobIndex
@@ -29,11 +28,6 @@ from tests.support.memory_store.webhooks import (
     MemoryReplayStore,
     MemoryWebhookConfigStore,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-
-    from core.clock import Clock
 
 
 class MemoryRunTimeStore:

@@ -1,30 +1,22 @@
 """Twins of the stores about tenants: who they are, what they used, and operators' switches."""
 
-from __future__ import annotations
-
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from datetime import datetime
+from typing import Final
 
 from core.billing.balance import AccountBalance
 from core.billing.usage import Usage, WindowUsage
 from core.clock import from_ms, to_ms
-from core.operations import Pause
+from core.money import MicroUsd
+from core.operations import AuditEntry, Pause
 from core.store.codecs import API_KEY_CODEC, TENANT_CODEC
 from core.store.tenants import DELETED_TENANT_RETENTION, MAX_KEYS_PER_TENANT
 from core.store.wake_queue import WAKE_GRACE
-from core.tenants.api_keys import ApiKeyUsage
-from core.tenants.limits import GlobalLimits, usage_windows_at
+from core.tenants.api_keys import ApiKey, ApiKeyUsage
+from core.tenants.limits import GlobalLimits, Limits, UsageWindow, usage_windows_at
+from core.tenants.tenant import Tenant
 from tests.support.memory_store.state import KeyRow, MemoryState, TenantRow
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from datetime import datetime
-
-    from core.money import MicroUsd
-    from core.operations import AuditEntry
-    from core.tenants.api_keys import ApiKey
-    from core.tenants.limits import Limits, UsageWindow
-    from core.tenants.tenant import Tenant
 
 MAX_DISPATCHED_PER_CHANGE: Final = 100
 """How many slots one change of limits or pauses hands out at most."""

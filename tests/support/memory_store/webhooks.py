@@ -1,11 +1,11 @@
 """Twins of the stores of callbacks, endpoints and replays. `tests/contract` holds them to Redis."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from datetime import datetime, timedelta
 
 from core.clock import to_ms
 from core.errors import StoreUnavailable
+from core.jobs.job import Job
 from core.retention import DELIVERY_RETENTION, RESULT_GRACE_PERIOD
 from core.store.codecs import (
     DELIVERY_ATTEMPT_CODEC,
@@ -15,27 +15,27 @@ from core.store.codecs import (
     TIMELINE_ENTRY_CODEC,
     WEBHOOK_CONFIG_CODEC,
 )
-from core.store.deliveries import AttemptWriteResult
-from core.store.webhook_endpoints import parse_webhook_config, version_digest
-from core.transactions.job_update import WriteResult
+from core.store.deliveries import AttemptWriteResult, DeliveryRange
+from core.store.webhook_endpoints import WebhookConfigUpdate, parse_webhook_config, version_digest
+from core.transactions.job_update import Change, WriteResult
 from core.webhooks.circuit_breaker import EndpointCircuit, EndpointCircuitPolicy
 from core.webhooks.config import VersionedConfig, WebhookConfig
-from core.webhooks.delivery import ClaimedDelivery
+from core.webhooks.delivery import (
+    CircuitUpdate,
+    ClaimedDelivery,
+    Delivery,
+    DeliveryAttempt,
+    DeliveryUpdate,
+)
+from core.webhooks.endpoint import RedisStream
 from core.webhooks.replay import Replay
 from tests.support.memory_store.job_index import update_retention
-from tests.support.memory_store.state import StoredRecord, due_members
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from datetime import datetime, timedelta
-
-    from core.jobs.job import Job
-    from core.store.deliveries import DeliveryRange
-    from core.store.webhook_endpoints import WebhookConfigUpdate
-    from core.transactions.job_update import Change
-    from core.webhooks.delivery import CircuitUpdate, Delivery, DeliveryAttempt, DeliveryUpdate
-    from core.webhooks.endpoint import RedisStream
-    from tests.support.memory_store.state import MemoryDeliveryQueue, MemoryState
+from tests.support.memory_store.state import (
+    MemoryDeliveryQueue,
+    MemoryState,
+    StoredRecord,
+    due_members,
+)
 
 
 def enqueue_delivery(memory: MemoryState, delivery: Delivery) -> None:
