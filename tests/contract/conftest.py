@@ -1,8 +1,7 @@
 """Each test of this folder runs twice: over the twins in memory, and over a real Redis."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Final
+from collections.abc import AsyncIterator
+from typing import Final
 
 import pytest
 
@@ -10,16 +9,11 @@ from core.store.client import RedisClient, build_connection_pool
 from core.tenants.api_keys import ApiKey
 from core.tenants.tenant import Tenant
 from tests.contract.shared_tenants import open_coalescing
-from tests.support.backends import memory_backend, redis_backend
+from tests.support.backends import StoreBackend, memory_backend, redis_backend
 from tests.support.clock import FakeClock
+from tests.support.coalescing import CoalescingHarness
 from tests.support.redis import redis_policy
 from tests.support.store_harness import BACKENDS
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from tests.support.backends import StoreBackend
-    from tests.support.coalescing import CoalescingHarness
 
 TENANTS: Final = ("ada", "bob")
 

@@ -1,22 +1,17 @@
 """The twin and Redis side by side: what is done to one is done to the other; they answer alike."""
 
-from __future__ import annotations
-
+import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from core.errors import CallerError, LimitReached
+from tests.support.clock import AdjustableClock
+from tests.support.memory_store.state import MemoryState
+from tests.support.store_harness import StoreHarness
 
-if TYPE_CHECKING:
-    import asyncio
-    from collections.abc import Awaitable, Callable
-
-    from tests.support.clock import AdjustableClock
-    from tests.support.memory_store.state import MemoryState
-    from tests.support.store_harness import StoreHarness
-
-    Act = Callable[[StoreHarness], Awaitable[Any]]
+Act = Callable[[StoreHarness], Awaitable[Any]]
 
 
 @dataclass(slots=True)

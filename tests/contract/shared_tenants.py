@@ -1,24 +1,19 @@
 """Identical requests of tenants who share them, and what tests of those look at."""
 
-from __future__ import annotations
-
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
+import pytest
+
+from core.billing.settlement import ReservationTotals
+from core.jobs.job import Job
 from core.tenants.cache_policy import TenantCachePolicy
 from tests.support.coalescing import SECOND, CoalescingHarness
 from tests.support.consistency import find_inconsistencies
 from tests.support.redis import redis_client
 from tests.support.store_harness import open_harness, redis_harness
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    import pytest
-
-    from core.billing.settlement import ReservationTotals
-    from core.jobs.job import Job
 
 SHARED: Final = TenantCachePolicy(shared=True)
 

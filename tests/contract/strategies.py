@@ -1,7 +1,5 @@
 """What a random act on a gateway is made of: few names and small numbers, so that acts meet."""
 
-from __future__ import annotations
-
 from datetime import timedelta
 from typing import Final
 

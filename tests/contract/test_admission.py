@@ -1,9 +1,6 @@
 """What a store takes in, from whom, and who may read it afterwards."""
 
-from __future__ import annotations
-
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -13,6 +10,7 @@ from core.jobs.job import JobRecord
 from core.store.jobs import Projection
 from core.tenants.api_keys import ApiKey, Credential, Scope
 from core.tenants.tenant import Tenant
+from tests.support.backends import StoreBackend
 from tests.support.store_steps import (
     BODY,
     SECOND,
@@ -21,9 +19,6 @@ from tests.support.store_steps import (
     new_job,
     tenant_credential,
 )
-
-if TYPE_CHECKING:
-    from tests.support.backends import StoreBackend
 
 
 async def add_key(backend: StoreBackend, tenant: str, **changes: object) -> Credential:

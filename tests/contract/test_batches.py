@@ -1,10 +1,8 @@
 """Batches: one decision for many jobs, counts of how they stand, and one telling of their end."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import pytest
 
@@ -15,8 +13,15 @@ from core.store.batches import ItemSlice
 from core.tenants.api_keys import Credential
 from core.tenants.cache_policy import CacheOption, CacheStatus
 from core.tenants.limits import Limits
-from core.transactions.admission import Admission, BatchAdmission, CacheRequest, RejectedItem
+from core.transactions.admission import (
+    Admission,
+    BatchAdmission,
+    BatchAdmissionResult,
+    CacheRequest,
+    RejectedItem,
+)
 from core.transactions.job_update import Change, WriteResult
+from tests.support.backends import StoreBackend
 from tests.support.store_steps import (
     SECOND,
     admission_of,
@@ -24,10 +29,6 @@ from tests.support.store_steps import (
     new_job,
     tenant_credential,
 )
-
-if TYPE_CHECKING:
-    from core.transactions.admission import BatchAdmissionResult
-    from tests.support.backends import StoreBackend
 
 ALL: Final = ItemSlice(0, 1000)
 LEASE: Final = timedelta(seconds=30)

@@ -3,8 +3,6 @@
 The same in the twin and in Redis.
 """
 
-from __future__ import annotations
-
 from datetime import timedelta
 from typing import Final
 

@@ -1,12 +1,10 @@
 """What an attempt at a callback met is stored with what follows from it, once."""
 
-from __future__ import annotations
-
 import asyncio
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -23,6 +21,7 @@ from core.webhooks.delivery import (
     DeliveryState,
     DeliveryUpdate,
 )
+from tests.support.backends import StoreBackend
 from tests.support.store_steps import (
     SECOND,
     admit_job,
@@ -31,12 +30,6 @@ from tests.support.store_steps import (
     tenant_credential,
     timeline_entry,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from tests.support.backends import StoreBackend
-
 
 JOB = "req_1"
 

@@ -1,12 +1,11 @@
 """The outbox: turns over channels, breakers over them, leases, what is kept and for how long."""
 
-from __future__ import annotations
-
 from collections import Counter
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from datetime import timedelta
 
 from core.clock import to_ms
+from core.jobs.job import Job
 from core.retention import DELIVERY_RETENTION, RESULT_GRACE_PERIOD, RETENTION
 from core.store.deliveries import DeliveryRange
 from core.store.jobs import Projection
@@ -14,25 +13,22 @@ from core.transactions.job_update import WriteResult
 from core.webhooks.circuit_breaker import EndpointCircuit, EndpointCircuitPolicy
 from core.webhooks.delivery import (
     CircuitUpdate,
+    Delivery,
     DeliveryState,
     WebhookEventType,
 )
+from tests.support.backends import StoreBackend
 from tests.support.store_steps import (
+    LEASE,
     SECOND,
     admit_job,
+    attempt_completion,
     cancellation_change,
+    claim_deliveries,
     enqueue_jobless_delivery,
     tenant_credential,
     timeline_entry,
 )
-
-if TYPE_CHECKING:
-    from datetime import timedelta
-
-    from core.jobs.job import Job
-    from core.webhooks.delivery import Delivery
-    from tests.support.backends import StoreBackend
-from tests.support.store_steps import LEASE, attempt_completion, claim_deliveries
 
 MAX_CONCURRENCY = EndpointCircuitPolicy().max_concurrency
 

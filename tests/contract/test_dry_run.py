@@ -1,8 +1,6 @@
 """A dry run says what the submit would meet, and writes nothing. The twin and Redis agree."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import pytest
 
@@ -12,13 +10,10 @@ from core.errors import (
 from core.money import MicroUsd
 from core.tenants.cache_policy import CacheOption
 from core.tenants.limits import Limits
-from core.transactions.admission import CacheRequest
+from core.transactions.admission import AdmissionResult, CacheRequest
 from tests.support.coalescing import CoalescingHarness
 from tests.support.redis import redis_client
 from tests.support.store_harness import memory_harness, redis_harness
-
-if TYPE_CHECKING:
-    from core.transactions.admission import AdmissionResult
 
 OFF: Final = CacheRequest(requested=CacheOption.OFF)
 

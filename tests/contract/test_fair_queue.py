@@ -1,22 +1,15 @@
 """Who gets the next slot, and that no slot stands idle while anything may run."""
 
-from __future__ import annotations
-
 from collections import Counter
-from typing import TYPE_CHECKING
+from collections.abc import AsyncIterator
 
 import pytest
 
+from core.jobs.job import Job
 from core.operations import Pause
 from core.tenants.limits import GlobalLimits, Limits, Priority
 from core.transactions.job_update import WriteResult
-from tests.support.store_harness import BACKENDS, open_harness
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from core.jobs.job import Job
-    from tests.support.store_harness import StoreHarness
+from tests.support.store_harness import BACKENDS, StoreHarness, open_harness
 
 ONE_SLOT = GlobalLimits(running=1)
 

@@ -1,11 +1,9 @@
 """The list of a tenant's jobs: its order, its filters, its pages under change, what leaves it."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from datetime import timedelta
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -18,9 +16,10 @@ from core.store.job_index import PRUNE_BATCH_SIZE, DeletionResult
 from core.store.jobs import Projection
 from core.tenants.api_keys import ApiKey, Credential, Scope
 from core.tenants.tenant import Tenant
-from core.transactions.admission import CacheRequest
+from core.transactions.admission import AdmissionResult, CacheRequest
 from core.transactions.job_update import Change, WriteResult
 from core.webhooks.delivery import DeliveryState
+from tests.support.backends import StoreBackend
 from tests.support.store_steps import (
     SECOND,
     admission_of,
@@ -33,10 +32,6 @@ from tests.support.store_steps import (
     new_job,
     tenant_credential,
 )
-
-if TYPE_CHECKING:
-    from core.transactions.admission import AdmissionResult
-    from tests.support.backends import StoreBackend
 
 MILLISECOND = timedelta(milliseconds=1)
 CORRUPT_CURSORS = 'order 7, "ü\\'

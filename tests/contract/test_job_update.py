@@ -1,17 +1,15 @@
 """One step of one job: all of it or nothing, over the version that was read, and by one writer."""
 
-from __future__ import annotations
-
 import asyncio
 from collections import Counter
 from datetime import timedelta
-from typing import TYPE_CHECKING
 
 from core.clock import to_ms
 from core.jobs.job import JobState, Trigger
 from core.retention import RETENTION
 from core.store.jobs import Projection
 from core.transactions.job_update import Change, WriteResult
+from tests.support.backends import StoreBackend
 from tests.support.store_steps import (
     SECOND,
     admit_job,
@@ -22,9 +20,6 @@ from tests.support.store_steps import (
     tenant_credential,
     timeline_entry,
 )
-
-if TYPE_CHECKING:
-    from tests.support.backends import StoreBackend
 
 WRITERS = 50
 

@@ -1,14 +1,13 @@
 """What is due is handed out once, under a lease, and comes back if nobody says otherwise."""
 
-from __future__ import annotations
-
 import asyncio
+from collections.abc import Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING
 
 from core.clock import to_ms
-from core.jobs.job import Trigger
+from core.jobs.job import Job, Trigger
 from core.transactions.job_update import Change, WriteResult
+from tests.support.backends import StoreBackend
 from tests.support.store_steps import (
     SECOND,
     admit_job,
@@ -16,12 +15,6 @@ from tests.support.store_steps import (
     cancellation_change,
     delivery_for,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from core.jobs.job import Job
-    from tests.support.backends import StoreBackend
 
 LEASE = 15 * SECOND
 

@@ -1,14 +1,14 @@
 """Each limit says no at its edge, says why and until when, and takes nothing when it refuses."""
 
-from __future__ import annotations
-
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from core.billing.balance import AccountBalance
+from core.billing.settlement import ReservationTotals
 from core.errors import (
     BudgetReached,
     CallerError,
@@ -25,13 +25,7 @@ from core.store.tenants import MAX_KEYS_PER_TENANT
 from core.tenants.api_keys import ApiKey, api_key_digest
 from core.tenants.limits import GlobalLimits, Limits, Priority, UnknownPrice
 from core.transactions.job_update import WriteResult
-from tests.support.store_harness import BACKENDS, open_harness
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from core.billing.settlement import ReservationTotals
-    from tests.support.store_harness import StoreHarness
+from tests.support.store_harness import BACKENDS, StoreHarness, open_harness
 
 SECOND = timedelta(seconds=1)
 LAST_MOMENT = datetime(2026, 3, 31, 23, 59, 59, 999_000, tzinfo=UTC)

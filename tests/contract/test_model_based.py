@@ -1,10 +1,9 @@
 """Whatever is done, the plain Python specification and the scripts in Redis agree."""
 
-from __future__ import annotations
-
 import asyncio
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import Any, ClassVar, Final
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
@@ -22,7 +21,10 @@ from hypothesis.stateful import (
 
 from core.billing.balance import AccountBalance
 from core.jobs.job import BillingStatus, FollowUp, Job, JobState
+from core.money import MicroUsd
 from core.operations import Pause
+from core.store.client import RedisClient
+from core.tenants.cache_policy import TenantCachePolicy
 from core.tenants.limits import GlobalLimits, Limits, Priority
 from core.transactions.job_update import Change
 from tests.contract.lockstep import LockstepHarness
@@ -45,16 +47,10 @@ from tests.support.clock import AdjustableClock
 from tests.support.coalescing import EXPIRE_LEADER, OUTPUT, CoalescingHarness
 from tests.support.redis import redis_client
 from tests.support.store_harness import StoreHarness, memory_harness, redis_harness
+from worker.jobs.decisions.transition import Transition
 
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+Act = Callable[[StoreHarness], Awaitable[Any]]
 
-    from core.money import MicroUsd
-    from core.store.client import RedisClient
-    from core.tenants.cache_policy import TenantCachePolicy
-    from worker.jobs.decisions.transition import Transition
-
-    Act = Callable[[StoreHarness], Awaitable[Any]]
 
 NEAR_MIDNIGHT: Final = datetime(2026, 3, 30, 23, 59, 59, 999_000, tzinfo=UTC)
 MAX_RUN_TIME: Final = timedelta(days=6)

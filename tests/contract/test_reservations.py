@@ -1,19 +1,13 @@
 """Money: reserved = settled + released + held, in the job's own windows, whenever it is told."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
 from core.billing.settlement import ReservationTotals
 from core.jobs.job import BillingStatus, JobState
-from tests.support.store_harness import BACKENDS, MODEL, PRICE, open_harness
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from tests.support.store_harness import StoreHarness
+from tests.support.store_harness import BACKENDS, MODEL, PRICE, StoreHarness, open_harness
 
 
 @pytest.fixture(params=BACKENDS)

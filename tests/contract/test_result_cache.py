@@ -1,12 +1,11 @@
 """What a submit finds of its like: kept results and keys. The twin and Redis agree."""
 
-from __future__ import annotations
-
 from datetime import timedelta
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import pytest
 
+from core.billing.usage import UsageTotals
 from core.errors import (
     BudgetReached,
     IdempotencyKeyMissing,
@@ -30,9 +29,6 @@ from core.transactions.admission import CacheRequest
 from tests.support.coalescing import CACHE_REQUEST, COST, OUTPUT, SECOND, CoalescingHarness
 from tests.support.redis import redis_client
 from tests.support.store_harness import PRICE, redis_harness
-
-if TYPE_CHECKING:
-    from core.billing.usage import UsageTotals
 
 SHARED: Final = TenantCachePolicy(shared=True)
 REFRESH: Final = CacheRequest(requested=CacheOption.REFRESH)

@@ -1,17 +1,12 @@
 """Run times: what a success adds to its model's history, once, and what adds nothing."""
 
-from __future__ import annotations
-
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from core.jobs.job import Job, JobState, Trigger
 from core.jobs.run_times import MAX_RUNS, RunHistory
 from core.transactions.job_update import Change, WriteResult
+from tests.support.backends import StoreBackend
 from tests.support.store_steps import SECOND, admission_of, apply_triggers, new_job
-
-if TYPE_CHECKING:
-    from tests.support.backends import StoreBackend
 
 
 async def collecting_job(

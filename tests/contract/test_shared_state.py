@@ -1,21 +1,16 @@
 """What all processes share: tenants, the breaker, the catalogue, signs of life."""
 
-from __future__ import annotations
-
 import asyncio
 from dataclasses import replace
 from datetime import timedelta
-from typing import TYPE_CHECKING
 
 from core.circuit_breaker import BreakerPolicy, BreakerState, CircuitBreaker
 from core.store.model_catalogue import CatalogueSnapshot
 from core.tenants.api_keys import ApiKey
 from core.tenants.cache_policy import CacheMode, TenantCachePolicy
 from core.tenants.tenant import DoubtPolicy, Tenant
+from tests.support.backends import StoreBackend
 from tests.support.store_steps import SECOND, tenant_credential
-
-if TYPE_CHECKING:
-    from tests.support.backends import StoreBackend
 
 POLICY = BreakerPolicy()
 SHARING = TenantCachePolicy(CacheMode.OFF, timedelta(hours=36), shared=True, promote=True)

@@ -1,10 +1,8 @@
 """Tenants' endpoints and replays: one record each, changed whole, by one writer."""
 
-from __future__ import annotations
-
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -17,6 +15,7 @@ from core.webhooks.config import WebhookConfig, initial_config
 from core.webhooks.delivery import DeliveryState
 from core.webhooks.endpoint import DEFAULT_ENDPOINT_ID, Endpoint
 from core.webhooks.replay import Replay, ReplayRange
+from tests.support.backends import StoreBackend
 from tests.support.store_steps import (
     SECOND,
     admit_job,
@@ -24,11 +23,6 @@ from tests.support.store_steps import (
     delivery_for,
     enqueue_jobless_delivery,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
-    from tests.support.backends import StoreBackend
 
 
 async def test_a_tenant_has_at_first_what_it_was_created_with(backend: StoreBackend) -> None:
