@@ -1,17 +1,13 @@
 """Fixtures of the integration tests."""
 
-from __future__ import annotations
-
 import asyncio
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable
 
 import pytest
 
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
-    Behaviour = Callable[[asyncio.StreamWriter], Awaitable[None]]
 from tests.support.tls import CertificateAuthority
+
+Behaviour = Callable[[asyncio.StreamWriter], Awaitable[None]]
 
 
 @pytest.fixture(scope="module")

@@ -1,11 +1,10 @@
 """Operators beside real processes: what a command changes, every process goes by at once."""
 
-from __future__ import annotations
-
 import json
 import os
+from collections.abc import Iterator
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import httpx
 import pytest
@@ -13,9 +12,6 @@ import pytest
 from simulator.demo import wait_for
 from simulator.example import load_kling_example
 from simulator.stack import Stack, StackPlan, run_stack, without_settings
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 TOKEN: Final = "operators-token-of-32-characters"
 SOON: Final = timedelta(seconds=20)

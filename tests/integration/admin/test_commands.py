@@ -1,18 +1,14 @@
 """Operators' commands over a real Redis: one JSON document each, and what they say is so."""
 
-from __future__ import annotations
-
 import json
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
 from cli.main import app
 from cli.run_command import audit_actor
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 class CommandRunner:

@@ -1,28 +1,22 @@
 """A thousand items in one call, and batches that race, against two real service processes."""
 
-from __future__ import annotations
-
 import asyncio
 import os
 import signal
 import time
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final
 
 import httpx
 import pytest
 
 from core.store import keys
+from core.store.client import RedisClient
 from simulator.example import load_kling_example
-from simulator.stack import StackPlan, run_stack
+from simulator.stack import Stack, StackPlan, TenantCredentials, run_stack
 from tests.support.processes import MarkedProcesses
 from tests.support.redis import redis_client
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-    from pathlib import Path
-
-    from core.store.client import RedisClient
-    from simulator.stack import Stack, TenantCredentials
 
 SIZE: Final = 1000
 BATCHES: Final = 6

@@ -1,27 +1,21 @@
 """200 submits at once, from 20 connections, against two service processes: no limit is passed."""
 
-from __future__ import annotations
-
 import asyncio
 import os
 import signal
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Final
+from pathlib import Path
+from typing import Any, Final
 
 import httpx
 import pytest
 
 from simulator.example import load_kling_example
-from simulator.stack import StackPlan, run_stack
+from simulator.stack import Stack, StackPlan, run_stack
 from tests.support.processes import MarkedProcesses
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from simulator.stack import Stack
 
 SUBMITS: Final = 200
 CONNECTIONS: Final = 20

@@ -1,20 +1,15 @@
 """Those who wait in a real process: its stop lets them all go at once, in good order."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import signal
 import time
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import httpx
 
 from tests.support.app import KLING_INPUT, KLING_PATH
 from tests.support.processes import run_gateway, running_service
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 STOP_TIMEOUT = 5.0
 """Seconds; the graceful time is 10."""

@@ -3,24 +3,20 @@
 All checks, every phase, a fixed seed; `make fuzz` shows the figures.
 """
 
-from __future__ import annotations
-
 import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import httpx
 import pytest
 
 from simulator.example import load_kling_example
 from simulator.stack import Stack, StackPlan, run_stack, without_settings
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 FUZZER: Final = Path(sys.executable).with_name("schemathesis")
 CONFIG: Final = Path(__file__).with_name("schemathesis.toml")

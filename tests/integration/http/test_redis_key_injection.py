@@ -1,21 +1,16 @@
 """What callers write into addresses is part of a key's name: it must not name another key."""
 
-from __future__ import annotations
-
 from functools import partial
-from typing import TYPE_CHECKING
 
+import pytest
+
+from core.observability.events import Event
 from core.store import keys
 from core.store.client import RedisClient, build_connection_pool
 from service.app import create_app
 from service.composition import open_app_context
 from tests.support.app import KLING_INPUT, KLING_PATH
 from tests.support.service import key_of, open_caller, settings_for
-
-if TYPE_CHECKING:
-    import pytest
-
-    from core.observability.events import Event
 
 TOKEN = "operators-token-of-32-characters"
 ENDPOINTS = "/v1/webhooks/endpoints"

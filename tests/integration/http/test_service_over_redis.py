@@ -1,17 +1,17 @@
 """The face over a real Redis: what an accept costs, and what an outage looks like."""
 
-from __future__ import annotations
-
 import asyncio
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
 
 import pytest
 
 from core.clock import SystemClock
 from core.ids import SystemIds
+from core.observability.events import Event
+from core.settings import RedisPolicy
 from core.store.batches import BatchStore
 from core.store.circuit_breaker import CircuitBreakerStore
 from core.store.client import RedisClient, build_connection_pool
@@ -35,14 +35,8 @@ from service.models import ModelRegistry, load_cards
 from service.models.registry_cache import ModelRegistryCache
 from service.settings import ServiceSettings
 from service.streaming.subscriptions import Subscriptions
+from simulator.private_redis import PrivateRedis
 from tests.support.app import KLING_INPUT, KLING_PATH
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from core.observability.events import Event
-    from core.settings import RedisPolicy
-    from simulator.private_redis import PrivateRedis
 from tests.support.service import BASE, key_of, open_caller, settings_for
 
 

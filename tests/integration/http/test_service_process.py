@@ -1,22 +1,17 @@
 """`gateway serve` and `gateway tenant` as processes: signals, hostile bytes, one-line errors."""
 
-from __future__ import annotations
-
 import json
 import signal
 import socket
 import subprocess
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import httpx
 import pytest
 
 from tests.support.app import KLING_INPUT, KLING_PATH
-
-if TYPE_CHECKING:
-    pass
 from tests.support.processes import (
     GATEWAY,
     ROOT,

@@ -1,15 +1,14 @@
 """The real stack under a real Prometheus: everything that is asked of it has an answer."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import subprocess
 import time
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import httpx
 import promql_parser
@@ -18,18 +17,12 @@ import yaml
 
 from deploy.grafana.boards.index import DASHBOARDS
 from deploy.grafana.demo_traffic import SIMULATOR_OPTIONS, open_demo_traffic
-from deploy.grafana.live_prometheus import RULES_FOLDER, fill_variables, run_prometheus
+from deploy.grafana.live_prometheus import RULES_FOLDER, Prometheus, fill_variables, run_prometheus
+from deploy.grafana.panel import Panel
 from service.metrics.metrics import STATE_MAX_AGE
 from simulator.demo import wait_for
-from simulator.stack import StackPlan, run_stack, without_settings
+from simulator.stack import Stack, StackPlan, run_stack, without_settings
 from tests.support import marks
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from deploy.grafana.live_prometheus import Prometheus
-    from deploy.grafana.panel import Panel
-    from simulator.stack import Stack
 
 pytestmark = [
     marks.PROMETHEUS,

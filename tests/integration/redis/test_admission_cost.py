@@ -1,25 +1,25 @@
 """An admission costs the same however many jobs wait and however many tenants there are."""
 
-from __future__ import annotations
-
 import asyncio
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from statistics import median
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import pytest
 
 from core.store import keys
+from core.store.client import RedisClient
 from core.tenants.limits import GlobalLimits
 from tests.support.fair_queue import fill_queue
 from tests.support.redis import redis_client
-from tests.support.store_harness import MODEL, StoreHarness, redis_harness
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
-
-    from core.store.client import RedisClient
-from tests.support.store_harness import EVERY_LIMIT, UNREACHABLE_LIMIT
+from tests.support.store_harness import (
+    EVERY_LIMIT,
+    MODEL,
+    UNREACHABLE_LIMIT,
+    StoreHarness,
+    redis_harness,
+)
 
 TENANTS: Final = 1000
 

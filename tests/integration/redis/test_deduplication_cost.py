@@ -1,24 +1,19 @@
 """What keys, the cache and single flight cost an admission: no trip more, and few commands."""
 
-from __future__ import annotations
-
 import time
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from statistics import median
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import pytest
 
+from core.store.client import RedisClient
 from core.tenants.limits import GlobalLimits
 from core.transactions.admission import CACHE_BYPASS
 from tests.support.coalescing import CACHE_REQUEST, CoalescingHarness
 from tests.support.redis import redis_client
 from tests.support.store_harness import EVERY_LIMIT, redis_harness
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
-
-    from core.store.client import RedisClient
 
 KINDS: Final[Mapping[str, dict[str, Any]]] = {
     "off": {"reuse": CACHE_BYPASS},

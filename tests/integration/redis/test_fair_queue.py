@@ -1,25 +1,20 @@
 """Shares of the slots against shares due, and how long a light tenant waits, on a real Redis."""
 
-from __future__ import annotations
-
 import asyncio
 from collections import Counter
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import pytest
 
+from core.jobs.job import Job
 from core.store import keys
+from core.store.client import RedisClient
 from core.tenants.limits import GlobalLimits, Limits
 from tests.support.redis import redis_client
 from tests.support.store_harness import StoreHarness, redis_harness
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from core.jobs.job import Job
-    from core.store.client import RedisClient
 
 WEIGHTS: Final = {"one": 1, "two": 2, "four": 4}
 HEAVY: Final = 10_000

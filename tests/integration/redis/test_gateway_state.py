@@ -1,10 +1,9 @@
 """One reading of Redis tells how everything stands, at the same cost for any number of jobs."""
 
-from __future__ import annotations
-
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import pytest
 
@@ -13,6 +12,7 @@ from core.clock import to_ms
 from core.jobs.job import JobState, Trigger
 from core.money import MicroUsd
 from core.observability.event_metrics import LabelLimiter
+from core.observability.events import Event
 from core.store import keys
 from core.store.circuit_breaker import CircuitBreakerStore
 from core.store.client import RedisClient, build_connection_pool
@@ -33,11 +33,6 @@ from tests.support.backends import StoreBackend, redis_backend
 from tests.support.clock import FakeClock
 from tests.support.redis import redis_policy
 from tests.support.store_steps import SECOND, admit_job, apply_triggers, enqueue_jobless_delivery
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from core.observability.events import Event
 
 F: Final = Trigger
 BUDGET: Final = Limits(running=4, usd_per_day=MicroUsd(5_000_000))

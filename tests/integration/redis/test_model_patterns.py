@@ -1,10 +1,9 @@
 """Which models a tenant may use: a real Redis reads patterns as they are meant, and as fast."""
 
-from __future__ import annotations
-
 import re
+from collections.abc import AsyncIterator
 from random import Random
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import pytest
 
@@ -12,9 +11,6 @@ from core.errors import ModelNotAllowed
 from core.tenants.limits import Limits
 from tests.support.redis import redis_client
 from tests.support.store_harness import StoreHarness, redis_harness
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
 
 MAX_LENGTH_ID: Final = "a/" * 127 + "a"
 TRIES: Final = 500

@@ -1,18 +1,19 @@
 """What everything costs in Redis and at RunComfy, as counts: no machine's speed changes them."""
 
-from __future__ import annotations
-
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
 from random import Random
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import pytest
 
 from core.circuit_breaker import BreakerPolicy
+from core.jobs.job import Job
 from core.money import MicroUsd
+from core.store.client import RedisClient
 from core.store.deliveries import DeliveryStore
 from core.store.jobs import JobStore, Projection
 from core.store.scripts import LuaScripts, load_scripts
@@ -22,25 +23,26 @@ from tests.support.ids import SeededIds
 from tests.support.memory_store.webhooks import MemoryEventStreams
 from tests.support.records import MidpointRandom, delivery_to
 from tests.support.redis import redis_client
-from tests.support.store_harness import redis_harness
+from tests.support.store_harness import StoreHarness, redis_harness
 from worker.jobs.decisions.transition import DecisionContext
 from worker.jobs.job_processor import JobProcessor
 from worker.jobs.job_writer import JobDependencies
 from worker.jobs.policies import LifecyclePolicy
 from worker.jobs.submit_gate import CircuitBreakerGate
-from worker.ports import Accepted, Finished, InProgress, RunCompleted, UpstreamTimes
+from worker.ports import (
+    Accepted,
+    CancelAnswer,
+    Finished,
+    InProgress,
+    ResultAnswer,
+    RunCompleted,
+    StatusAnswer,
+    SubmitAnswer,
+    UpstreamTimes,
+)
 from worker.webhooks.delivery_worker import DeliveryDependencies, DeliveryPolicy, DeliveryWorker
-from worker.webhooks.outcomes import Delivered
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
-
-    from core.jobs.job import Job
-    from core.store.client import RedisClient
-    from tests.support.store_harness import StoreHarness
-    from worker.ports import CancelAnswer, ResultAnswer, StatusAnswer, SubmitAnswer
-    from worker.webhooks.outcomes import AttemptResult
-    from worker.webhooks.sender import AttemptRequest
+from worker.webhooks.outcomes import AttemptResult, Delivered
+from worker.webhooks.sender import AttemptRequest
 
 TENANT: Final = "team"
 HOOK: Final = "https://hooks.example.com/done"

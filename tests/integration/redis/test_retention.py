@@ -1,12 +1,11 @@
 """Nothing of a job or a callback outlives it: every key family, after all retention is over."""
 
-from __future__ import annotations
-
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from random import Random
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import pytest
 
@@ -15,6 +14,7 @@ from core.jobs.query import JobQuery
 from core.operations import Pause
 from core.retention import DELIVERY_RETENTION, RETENTION
 from core.store import keys
+from core.store.client import RedisClient
 from core.store.key_lifetimes import KEY_CLEANUP, KeyOwner
 from core.store.keys import KEY_SPECS
 from core.store.operations import OperationsStore
@@ -23,7 +23,7 @@ from core.tenants.api_keys import ApiKey
 from core.tenants.cache_policy import CacheStatus
 from core.tenants.limits import Limits, usage_windows_at
 from core.tenants.tenant import Tenant
-from core.transactions.admission import CacheRequest
+from core.transactions.admission import AdmissionResult, CacheRequest
 from core.transactions.job_update import Change, WriteResult
 from core.webhooks.circuit_breaker import EndpointCircuit
 from core.webhooks.delivery import DeliveryState
@@ -50,12 +50,6 @@ from tests.support.store_steps import (
 )
 from worker.jobs.decisions.after_end import finish_notification
 from worker.maintenance.index_pruning import IndexPruner, PrunePolicy
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from core.store.client import RedisClient
-    from core.transactions.admission import AdmissionResult
 
 RUNNING: Final = (Trigger.CLAIMED, Trigger.ACCEPTED)
 DONE: Final = (*RUNNING, Trigger.FINISHED, Trigger.COLLECTED)

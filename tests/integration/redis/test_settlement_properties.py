@@ -1,12 +1,10 @@
 """Under any interleaving on a real Redis: the books balance, and no slot is idle or lost."""
 
-from __future__ import annotations
-
 import asyncio
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from random import Random
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
@@ -16,15 +14,12 @@ from core.errors import CallerError
 from core.jobs.job import BillingStatus, FollowUp, JobState
 from core.money import MicroUsd
 from core.operations import Pause
+from core.store.client import RedisClient
 from core.tenants.limits import GlobalLimits, Limits
-from core.transactions.job_update import Change
+from core.transactions.job_update import Change, WriteResult
 from tests.support import consistency
 from tests.support.redis import redis_client
 from tests.support.store_harness import StoreHarness, redis_harness
-
-if TYPE_CHECKING:
-    from core.store.client import RedisClient
-    from core.transactions.job_update import WriteResult
 
 TENANTS: Final = ("ape", "bee", "cow")
 MODELS: Final = ("kling/fast", "kling/slow")

@@ -1,12 +1,11 @@
 """Changes heard over a real Redis: who is woken, what survives its restart, what is remembered."""
 
-from __future__ import annotations
-
 import asyncio
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import SecretStr
 
@@ -15,7 +14,7 @@ from core.ids import SystemIds
 from core.jobs.job import BillingStatus, Job, JobState, Trigger
 from core.jobs.run_times import MAX_RUNS, run_time
 from core.jobs.timeline import TimelineEntry, TimelineKind
-from core.observability.events import OperationalWarning
+from core.observability.events import Event, OperationalWarning
 from core.settings import RedisPolicy
 from core.store.client import RedisClient, build_connection_pool
 from core.store.jobs import JobStore, Projection
@@ -28,12 +27,7 @@ from core.tenants.tenant import Tenant
 from core.transactions.admission import Admission
 from core.transactions.job_update import Change, WriteResult
 from service.streaming.subscriptions import Subscription, Subscriptions, WakeReason
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from core.observability.events import Event
-    from simulator.private_redis import PrivateRedis
+from simulator.private_redis import PrivateRedis
 
 SOON = timedelta(seconds=8)
 BRIEFLY = timedelta(milliseconds=300)

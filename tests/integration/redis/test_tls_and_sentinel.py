@@ -1,13 +1,13 @@
 """The wire over TLS, and to a master that a Sentinel names: large answers, many at once."""
 
-from __future__ import annotations
-
 import asyncio
 import subprocess
 import time
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import TYPE_CHECKING, Final
+from pathlib import Path
+from typing import Final
 
 import pytest
 import redis
@@ -17,10 +17,6 @@ from core.settings import ProcessSettings
 from core.store.client import RedisClient, build_connection_pool
 from simulator.private_redis import find_server, free_port, private_redis
 from tests.support.tls import CertificateAuthority, tls_proxy
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
 
 LARGE: Final = b"x" * 3_000_000
 SOON: Final = timedelta(seconds=15)

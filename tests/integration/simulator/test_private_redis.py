@@ -1,14 +1,13 @@
 """The private Redis keeps its word: fast, durable, alone, and dead when its parent is."""
 
-from __future__ import annotations
-
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import pytest
 import redis
@@ -22,9 +21,6 @@ from simulator.private_redis import (
     private_redis,
 )
 from tests.support import marks
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 ROOT: Final = Path(__file__).parents[2]
 

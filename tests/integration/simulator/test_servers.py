@@ -1,20 +1,15 @@
 """The two servers as processes, over real sockets: broken connections, silence, signals, files."""
 
-from __future__ import annotations
-
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
 import httpx
 import pytest
 from standardwebhooks import Webhook
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 KLING = "/v1/models/kling/kling-3.0/standard/image-to-video"
 INPUT = {"prompt": "a cliff", "start_image_url": "https://example.org/input.png"}

@@ -4,8 +4,6 @@ The server reads each request whole, counts it, and only then misbehaves: what i
 been billed. Should an upgrade of an HTTP library shift one row, this fails before money does.
 """
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import socket
@@ -13,7 +11,7 @@ import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import aiohttp
 import httpx
@@ -22,6 +20,7 @@ from httpx_aiohttp import AiohttpTransport
 from pydantic import SecretStr
 
 from core.clock import SystemClock
+from core.observability.events import Event
 from worker.ports import (
     Accepted,
     Finished,
@@ -37,9 +36,6 @@ from worker.upstream.error_classification import UnsafeMethod
 from worker.upstream.http_client import open_http_client
 from worker.upstream.http_request import HttpRequest
 from worker.upstream.transports import create_upstream_tls_context, open_post_client, open_reader
-
-if TYPE_CHECKING:
-    from core.observability.events import Event
 
 Behaviour = Callable[[asyncio.StreamWriter], Awaitable[None]]
 

@@ -1,14 +1,14 @@
 """Endpoints come and go while jobs end: each end is told to those in force when it was written."""
 
-from __future__ import annotations
-
 import asyncio
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from random import Random
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from core.jobs.job import Trigger
+from core.clock import Clock
+from core.jobs.job import Job, Trigger
+from core.store.client import RedisClient
 from core.store.deliveries import DeliveryStore
 from core.store.jobs import JobStore
 from core.store.scripts import LuaScripts, load_scripts
@@ -20,11 +20,6 @@ from tests.support.ids import SeededIds
 from tests.support.redis import redis_client
 from tests.support.store_harness import redis_harness
 from worker.jobs.job_writer import NotifyingJobStore
-
-if TYPE_CHECKING:
-    from core.clock import Clock
-    from core.jobs.job import Job
-    from core.store.client import RedisClient
 
 TENANT: Final = "team"
 WORKERS: Final = 2

@@ -1,21 +1,22 @@
 """Events in the streams of a second Redis: one that is away, one that wants TLS and a login."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import os
 import signal
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final
+from pathlib import Path
+from typing import Any, Final
 
 import pytest
 from pydantic import SecretStr
 
 from core.clock import SystemClock
 from core.ids import SystemIds
+from core.observability.events import Event
 from core.settings import RedisPolicy
 from core.store import keys
 from core.store.client import RedisClient, build_connection_pool
@@ -28,7 +29,7 @@ from core.tenants.api_keys import ApiKey
 from core.tenants.tenant import Tenant
 from core.transactions.notifications import system_delivery
 from core.webhooks.circuit_breaker import EndpointCircuitPolicy
-from core.webhooks.delivery import DeliveryState, WebhookEventType
+from core.webhooks.delivery import Delivery, DeliveryState, WebhookEventType
 from core.webhooks.endpoint import Endpoint, EndpointKind, queue_of_endpoint
 from simulator.private_redis import PrivateRedis, private_redis
 from tests.support.delivery_worker import TENANT, delivery_worker, running_loop
@@ -37,13 +38,6 @@ from worker.composition import open_worker_components
 from worker.settings import WorkerSettings
 from worker.webhooks.delivery_worker import DeliveryPolicy
 from worker.webhooks.retry_schedule import SchedulePolicy
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-    from pathlib import Path
-
-    from core.observability.events import Event
-    from core.webhooks.delivery import Delivery
 
 PASSWORD: Final = "p@ss/w:rd#?%"
 IN_URL: Final = "p%40ss%2Fw%3Ard%23%3F%25"

@@ -1,22 +1,17 @@
 """Receivers that mean harm cost one attempt each: no more time, memory or turns of the loop."""
 
-from __future__ import annotations
-
 import asyncio
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import pytest
 
 from tests.support.hostile_receiver import BEHAVIORS, hostile_receiver
 from tests.support.receiver import POLICY, new_attempt, open_test_sender
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from worker.webhooks.outcomes import AttemptResult
+from worker.webhooks.outcomes import AttemptResult
 
 MALFORMED: Final = {"bad_answer"}
 DELIVERED: Final = {"delivered"}

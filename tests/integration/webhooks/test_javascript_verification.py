@@ -1,7 +1,5 @@
 """Our signatures, verified by the JavaScript library that receivers use."""
 
-from __future__ import annotations
-
 import json
 import shutil
 import subprocess

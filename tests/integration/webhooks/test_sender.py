@@ -1,11 +1,9 @@
 """Attempts over real sockets: pinning and SNI, pooling, and receivers that misbehave."""
 
-from __future__ import annotations
-
 import asyncio
 import ssl
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING
 
 import httpx
 import pytest
@@ -13,15 +11,6 @@ from standardwebhooks import Webhook
 
 from core.clock import SystemClock
 from core.webhooks.url_policy import AllowedTargets, TargetPolicy
-from worker.webhooks.aiohttp_transport import PooledTransport
-from worker.webhooks.outcomes import AttemptFailed, AttemptResult, Delivered, FailureKind
-from worker.webhooks.resolved_target import SystemResolver
-from worker.webhooks.sender import SenderPolicy, open_sender
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
-
-    Behaviour = Callable[[asyncio.StreamWriter], Awaitable[None]]
 from tests.support.receiver import (
     BODY,
     OK,
@@ -33,6 +22,12 @@ from tests.support.receiver import (
     running_receiver,
 )
 from tests.support.tls import CertificateAuthority
+from worker.webhooks.aiohttp_transport import PooledTransport
+from worker.webhooks.outcomes import AttemptFailed, AttemptResult, Delivered, FailureKind
+from worker.webhooks.resolved_target import SystemResolver
+from worker.webhooks.sender import SenderPolicy, open_sender
+
+Behaviour = Callable[[asyncio.StreamWriter], Awaitable[None]]
 
 
 def answer_and_close(answer: bytes) -> Behaviour:

@@ -1,7 +1,5 @@
 """A host that never answers holds its own channel's places, nobody else's. Counted, not timed."""
 
-from __future__ import annotations
-
 import asyncio
 
 from core.webhooks.circuit_breaker import EndpointCircuitPolicy
