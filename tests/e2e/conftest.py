@@ -1,21 +1,14 @@
 """Real processes. Fixtures find what a test's processes left behind."""
 
-from __future__ import annotations
-
 import os
 import secrets
 import signal
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
-from simulator.stack import StackPlan, run_stack
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from simulator.stack import Stack
+from simulator.stack import Stack, StackPlan, run_stack
 from tests.support.processes import MarkedProcesses
 
 

@@ -1,25 +1,19 @@
 """Batches by real processes: identical items are paid for once, and the end is told of once."""
 
-from __future__ import annotations
-
 import json
 import time
+from collections.abc import Iterator
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final
+from pathlib import Path
+from typing import Any, Final
 
 import httpx
 import pytest
 
 from simulator.demo import wait_for
 from simulator.example import load_kling_example
-from simulator.stack import StackPlan, run_stack
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from simulator.stack import Stack
-    from tests.support.processes import MarkedProcesses
+from simulator.stack import Stack, StackPlan, run_stack
+from tests.support.processes import MarkedProcesses
 
 NAME: Final = "batches"
 SOON: Final = timedelta(seconds=60)

@@ -1,14 +1,14 @@
 """Identical requests over real processes: paid for once, whatever becomes of the one that pays."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import time
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final
+from pathlib import Path
+from typing import Any, Final
 
 import httpx
 import pytest
@@ -16,12 +16,7 @@ import pytest
 from simulator.demo import wait_for
 from simulator.example import load_kling_example
 from simulator.stack import Stack, StackPlan, run_stack
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from tests.support.processes import MarkedProcesses
+from tests.support.processes import MarkedProcesses
 
 BURST: Final = 500
 RACE: Final = 100

@@ -1,25 +1,19 @@
 """`make demo` keeps its promises: it shows the job's whole way and leaves nothing behind."""
 
-from __future__ import annotations
-
 import io
 import re
 import signal
 import socket
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from simulator.console import Console
 from simulator.demo import run_demo
 from simulator.stack import ROOT, StackPlan
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from tests.support.processes import MarkedProcesses
+from tests.support.processes import MarkedProcesses
 
 DEMO = [sys.executable, "-m", "simulator.demo"]
 SEEN = (

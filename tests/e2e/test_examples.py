@@ -1,15 +1,15 @@
 """The programs of `examples/` do what they say, against real processes."""
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final
+from pathlib import Path
+from typing import Any, Final
 
 import httpx
 import pytest
@@ -19,11 +19,6 @@ from simulator.demo import wait_for
 from simulator.example import load_kling_example
 from simulator.stack import ROOT, Stack, StackPlan, TenantCredentials, run_stack, without_settings
 from tests.support import marks
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-    from pathlib import Path
-
 
 EXAMPLES: Final = ROOT / "examples"
 FAST: Final = ("--queue-seconds", "0..0.2", "--run-seconds", "0.2..0.5")

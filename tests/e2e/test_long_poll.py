@@ -1,18 +1,12 @@
 """Waiting through the whole stack: the worker's steps reach a caller of another process at once."""
 
-from __future__ import annotations
-
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 import httpx
 
 from simulator.example import load_kling_example
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from simulator.stack import Stack
+from simulator.stack import Stack
 
 
 @contextmanager

@@ -1,7 +1,5 @@
 """`gateway serve --processes N`: one port, one set of figures, no member outlives its parent."""
 
-from __future__ import annotations
-
 import json
 import os
 import re
@@ -11,11 +9,12 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import httpx
 import pytest
@@ -24,11 +23,7 @@ from simulator.demo import wait_for
 from simulator.example import load_kling_example
 from simulator.private_redis import free_port
 from tests.support import marks
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from tests.support.processes import MarkedProcesses
+from tests.support.processes import MarkedProcesses
 
 ROOT: Final = Path(__file__).parents[2]
 CHILDREN: Final = 3

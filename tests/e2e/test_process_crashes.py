@@ -1,10 +1,10 @@
 """Parts of the stack die or leave; every job that was accepted ends, and is paid for once."""
 
-from __future__ import annotations
-
 import time
+from collections.abc import Iterator
 from datetime import timedelta
-from typing import TYPE_CHECKING, Final
+from pathlib import Path
+from typing import Final
 
 import httpx
 import pytest
@@ -12,12 +12,7 @@ import pytest
 from simulator.demo import wait_for
 from simulator.example import load_kling_example
 from simulator.stack import Stack, StackPlan, run_stack
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from tests.support.processes import MarkedProcesses
+from tests.support.processes import MarkedProcesses
 
 FINAL: Final = {"completed", "failed", "cancelled"}
 RUN_SECONDS: Final = 3

@@ -1,14 +1,14 @@
 """No secret in a log line, an answer, a figure or a page, whatever fails."""
 
-from __future__ import annotations
-
 import json
 import os
 import re
 import secrets
 import signal
+from collections.abc import Iterator
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final, Self
+from pathlib import Path
+from typing import Any, Final, Self
 from urllib.parse import quote
 
 import httpx
@@ -17,14 +17,9 @@ import redis
 
 from simulator.demo import wait_for
 from simulator.example import load_kling_example
+from simulator.private_redis import PrivateRedis
 from simulator.stack import Stack, StackPlan, run_stack
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from simulator.private_redis import PrivateRedis
-    from tests.support.processes import MarkedProcesses
+from tests.support.processes import MarkedProcesses
 
 SOON: Final = timedelta(seconds=40)
 FAST: Final = ("--queue-seconds", "0..0.2", "--run-seconds", "0.2..0.5")

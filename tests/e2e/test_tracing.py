@@ -1,16 +1,15 @@
 """One trace from a caller's POST to the receiver's 200, told by OpenTelemetry's own protocol."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 import threading
 from collections import Counter
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import httpx
 import pytest
@@ -19,12 +18,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from simulator.demo import wait_for
 from simulator.example import load_kling_example
 from simulator.stack import Stack, StackPlan, run_stack
+from tests.support.processes import MarkedProcesses
 from tests.support.traces import SAMPLED, SPAN, TRACE
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
-    from tests.support.processes import MarkedProcesses
 
 ROOT: Final = Path(__file__).parents[2]
 SOON: Final = timedelta(seconds=30)

@@ -1,25 +1,20 @@
 """Callbacks by real processes: what a death repeats, what operators and tenants do themselves."""
 
-from __future__ import annotations
-
 import json
 import os
 import signal
 import time
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import httpx
 import pytest
 
 from simulator.demo import wait_for
 from simulator.example import load_kling_example
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from simulator.stack import Stack
+from simulator.stack import Stack
 
 SOON: Final = timedelta(seconds=20)
 NAME: Final = "hooked"
