@@ -1,13 +1,14 @@
 """Those outside the worker: callers who submit and cancel, operators who resolve doubts."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final, cast
+from random import Random
+from typing import Any, Final, cast
 
+from core.clock import Clock
 from core.errors import Defect, GatewayError
-from core.jobs.in_doubt import Attach, MarkLost, Resend, resolve
+from core.ids import IdSource
+from core.jobs.in_doubt import Attach, MarkLost, Resend, Resolution, resolve
 from core.jobs.job import Job, JobState
 from core.jobs.timeline import TimelineEntry, TimelineKind
 from core.store.wake_queue import WAKE_GRACE
@@ -22,20 +23,11 @@ from core.webhooks.secrets import encode_webhook_secret
 from service.context import AppContext
 from service.jobs.cancel import cancel_job
 from service.webhooks.webhook_service import WebhookService
-from tests.simulation.plan import Fault
-from tests.simulation.process import ProcessJobs, ProcessTenants, ProcessWebhooks
-
-if TYPE_CHECKING:
-    from random import Random
-
-    from core.clock import Clock
-    from core.ids import IdSource
-    from core.jobs.in_doubt import Resolution
-    from tests.simulation.event_log import SimulationLog
-    from tests.simulation.plan import SeededRandomness
-    from tests.simulation.process import StoreConnection
-    from tests.support.memory_store.stores import MemoryStores
-    from tests.support.upstream import FakeRunComfy
+from tests.simulation.event_log import SimulationLog
+from tests.simulation.plan import Fault, SeededRandomness
+from tests.simulation.process import ProcessJobs, ProcessTenants, ProcessWebhooks, StoreConnection
+from tests.support.memory_store.stores import MemoryStores
+from tests.support.upstream import FakeRunComfy
 
 SECOND: Final = timedelta(seconds=1)
 TENANTS: Final = ("ada", "bob")

@@ -1,26 +1,19 @@
 """What happened in a run, and a job store that writes it down and judges each change."""
 
-from __future__ import annotations
-
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from datetime import timedelta
+from typing import Final
 
-from core.jobs.job import TRANSITIONS, JobState
+from core.clock import Clock
+from core.jobs.job import TRANSITIONS, CancelOutcome, Job, JobState
+from core.observability.events import Event
 from core.store.codecs import JOB_CODEC
-from core.transactions.job_update import WriteResult
+from core.transactions.admission import Admission, AdmissionResult
+from core.transactions.job_update import Change, WriteResult
 from tests.support.memory_store.jobs import MemoryJobStore
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from datetime import timedelta
-
-    from core.clock import Clock
-    from core.jobs.job import CancelOutcome, Job
-    from core.observability.events import Event
-    from core.transactions.admission import Admission, AdmissionResult
-    from core.transactions.job_update import Change
-    from tests.support.memory_store.state import MemoryState
+from tests.support.memory_store.state import MemoryState
 
 SERVES: Final = frozenset(JobState) - {JobState.FAILED, JobState.CANCELLED, JobState.EXPIRED}
 STEPS: Final = frozenset((before, after) for (before, _), after in TRANSITIONS.items())

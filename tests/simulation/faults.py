@@ -1,26 +1,19 @@
 """How RunComfy and the receivers behave in a run, drawn from its plan."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import TYPE_CHECKING, Final
+from random import Random
+from typing import Final
 
 import orjson
 
+from core.clock import Clock
 from core.money import MicroUsd
-from tests.simulation.plan import Fault
+from tests.simulation.plan import Fault, SeededRandomness
 from tests.support.upstream import RequestOutcome, RequestPlan, SubmitOutcome, SubmitPlan
 from worker.ports import Unreachable, UpstreamFault
-from worker.webhooks.outcomes import AttemptFailed, Delivered, FailureKind
-
-if TYPE_CHECKING:
-    from random import Random
-
-    from core.clock import Clock
-    from tests.simulation.plan import SeededRandomness
-    from worker.webhooks.outcomes import AttemptResult
-    from worker.webhooks.sender import AttemptRequest
+from worker.webhooks.outcomes import AttemptFailed, AttemptResult, Delivered, FailureKind
+from worker.webhooks.sender import AttemptRequest
 
 SECOND: Final = timedelta(seconds=1)
 QUICK: Final = (0.1, 1.0, 12.0)

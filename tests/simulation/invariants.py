@@ -3,32 +3,24 @@
 Each check yields a sentence for each breach; none means that it holds.
 """
 
-from __future__ import annotations
-
 from collections import Counter
-from typing import TYPE_CHECKING, Final
+from collections.abc import Iterator, Sequence
+from typing import Final
 
 import orjson
 
 from core.jobs.in_doubt import POLICY_ACTOR
-from core.jobs.job import BillingStatus, CancelOutcome, JobState, Trigger
+from core.jobs.job import BillingStatus, CancelOutcome, Job, JobState, Trigger
 from core.observability.events import OperationalWarning, SubmitAnswered
 from core.store.codecs import DELIVERY_CODEC, TIMELINE_ENTRY_CODEC
-from core.webhooks.delivery import EVENT_OF_STATUS, DeliveryState
+from core.webhooks.delivery import EVENT_OF_STATUS, Delivery, DeliveryState
 from tests.simulation.clients import TENANTS, WEBHOOK
-from tests.simulation.plan import IN_DOUBT_FAULTS
+from tests.simulation.plan import IN_DOUBT_FAULTS, Plan
+from tests.simulation.worker import SimulatedWorker, SimulationContext
+from tests.support.memory_store.state import MemoryState
+from tests.support.upstream import LedgerEntry
 from worker.jobs.policies import LifecyclePolicy
 from worker.webhooks.retry_schedule import SchedulePolicy
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from core.jobs.job import Job
-    from core.webhooks.delivery import Delivery
-    from tests.simulation.plan import Plan
-    from tests.simulation.worker import SimulatedWorker, SimulationContext
-    from tests.support.memory_store.state import MemoryState
-    from tests.support.upstream import LedgerEntry
 
 FINAL_EVENTS: Final = frozenset({"request.completed", "request.failed", "request.cancelled"})
 

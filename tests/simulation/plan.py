@@ -1,7 +1,5 @@
 """What a run is made of: how many of everything, what may go wrong, and the seed of all chance."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from enum import StrEnum, auto
 from random import Random

@@ -3,40 +3,32 @@
 Everything that a process awaits passes through here: once it is dead, nothing of it has any effect.
 """
 
-from __future__ import annotations
-
 import asyncio
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
-from typing import TYPE_CHECKING, Final, TypeVar
+from datetime import datetime, timedelta
+from typing import Final, TypeVar
 
+from core.circuit_breaker import CircuitBreaker
+from core.clock import Clock
 from core.errors import StoreSilent, StoreUnavailable
-from core.tenants.api_keys import Scope
-from tests.simulation.plan import Fault
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
-    from datetime import datetime
-
-    from core.circuit_breaker import CircuitBreaker
-    from core.clock import Clock
-    from core.jobs.job import Job, JobRecord
-    from core.store.deliveries import AttemptWriteResult
-    from core.store.jobs import JobView, Projection
-    from core.store.webhook_endpoints import WebhookConfigUpdate
-    from core.tenants.api_keys import Credential
-    from core.tenants.tenant import Tenant
-    from core.transactions.admission import Admission, AdmissionResult
-    from core.transactions.job_update import Change, WriteResult
-    from core.webhooks.circuit_breaker import EndpointCircuit
-    from core.webhooks.config import VersionedConfig, WebhookConfig
-    from core.webhooks.delivery import CircuitUpdate, ClaimedDelivery, DeliveryUpdate
-    from tests.simulation.plan import SeededRandomness
-    from tests.support.memory_store.stores import MemoryStores
-    from tests.support.upstream import FakeRunComfy
-    from worker.ports import CancelAnswer, ResultAnswer, StatusAnswer, SubmitAnswer
-    from worker.webhooks.outcomes import AttemptResult as SendOutcome
-    from worker.webhooks.sender import AttemptRequest
+from core.jobs.job import Job, JobRecord
+from core.store.deliveries import AttemptWriteResult
+from core.store.jobs import JobView, Projection
+from core.store.webhook_endpoints import WebhookConfigUpdate
+from core.tenants.api_keys import Credential, Scope
+from core.tenants.tenant import Tenant
+from core.transactions.admission import Admission, AdmissionResult
+from core.transactions.job_update import Change, WriteResult
+from core.webhooks.circuit_breaker import EndpointCircuit
+from core.webhooks.config import VersionedConfig, WebhookConfig
+from core.webhooks.delivery import CircuitUpdate, ClaimedDelivery, DeliveryUpdate
+from tests.simulation.plan import Fault, SeededRandomness
+from tests.support.memory_store.stores import MemoryStores
+from tests.support.upstream import FakeRunComfy
+from worker.ports import CancelAnswer, ResultAnswer, StatusAnswer, SubmitAnswer
+from worker.webhooks.outcomes import AttemptResult as SendOutcome
+from worker.webhooks.sender import AttemptRequest
 
 T = TypeVar("T")
 DEATH_FACTOR: Final = 0.1

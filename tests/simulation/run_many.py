@@ -1,7 +1,5 @@
 """The long form: `python -m tests.simulation.run_many 50000 [first seed]` lives through as many."""
 
-from __future__ import annotations
-
 import sys
 from random import Random
 from typing import Final

@@ -1,13 +1,13 @@
 """Everything together, from a plan to its report. Nothing here waits; all chance is the plan's."""
 
-from __future__ import annotations
-
 import asyncio
+from collections.abc import Coroutine
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from itertools import count
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
+from core.jobs.job import Job
 from tests.simulation.clients import SimulatedService, create_tenants, run_caller, run_operator
 from tests.simulation.event_log import CheckedJobStore, SimulationLog
 from tests.simulation.faults import RandomUpstreamBehavior, SimulatedReceivers
@@ -25,11 +25,6 @@ from tests.support.ids import SeededIds
 from tests.support.memory_store.stores import memory_stores
 from tests.support.upstream import FakeRunComfy
 from worker.jobs.policies import LifecyclePolicy
-
-if TYPE_CHECKING:
-    from collections.abc import Coroutine
-
-    from core.jobs.job import Job
 
 SECOND: Final = timedelta(seconds=1)
 ACTIVE_PERIOD: Final = (40, 120, 300)

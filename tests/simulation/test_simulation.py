@@ -1,7 +1,5 @@
 """The proof: whatever dies, falls silent or comes twice, and whenever, the invariants hold."""
 
-from __future__ import annotations
-
 from datetime import timedelta
 from typing import Final
 

@@ -1,19 +1,18 @@
 """Days of callbacks in milliseconds: the real courier over the twins, by a clock that is moved."""
 
-from __future__ import annotations
-
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from random import Random
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import pytest
 
 from core.clock import from_ms
-from core.jobs.job import JobState, Trigger
+from core.jobs.job import Job, JobState, Trigger
 from core.jobs.timeline import TimelineEntry, TimelineKind
-from core.observability.events import EndpointDisabled
+from core.observability.events import EndpointDisabled, Event
 from core.retention import RETENTION
 from core.store.webhook_endpoints import WebhookConfigUpdate
 from core.tenants.api_keys import ApiKey, Credential
@@ -25,10 +24,11 @@ from core.webhooks.endpoint import DEFAULT_ENDPOINT_ID, DisabledReason
 from core.webhooks.secrets import SecretKind, encode_webhook_secret
 from core.webhooks.url_policy import TargetPolicy
 from service.webhooks.parser import EndpointInput, EndpointPolicy, parse_endpoint
+from service.webhooks.webhook_service import WebhookService
 from tests.support.app import webhook_service_over
 from tests.support.clock import FakeClock
 from tests.support.ids import SeededIds
-from tests.support.memory_store.stores import memory_stores
+from tests.support.memory_store.stores import MemoryStores, memory_stores
 from tests.support.memory_store.webhooks import MemoryEventStreams
 from tests.support.records import HOUR, SECOND, MidpointRandom, job, tenant
 from worker.webhooks.decisions import DeliveryContext, decide_action
@@ -37,15 +37,6 @@ from worker.webhooks.outcomes import AttemptFailed, AttemptResult, Delivered, Fa
 from worker.webhooks.replay_worker import ReplayPolicy, ReplayWorker
 from worker.webhooks.retry_schedule import SchedulePolicy
 from worker.webhooks.sender import AttemptRequest
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from datetime import datetime
-
-    from core.jobs.job import Job
-    from core.observability.events import Event
-    from service.webhooks.webhook_service import WebhookService
-    from tests.support.memory_store.stores import MemoryStores
 
 D = DeliveryState
 DAY: Final = timedelta(days=1)

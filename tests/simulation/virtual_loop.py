@@ -1,17 +1,12 @@
 """An event loop without waiting: when nothing is ready, its time jumps to the next timer."""
 
-from __future__ import annotations
-
 import asyncio
 import selectors
+from collections.abc import Callable, Coroutine
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from tests.support.clock import START
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
-
 
 T = TypeVar("T")
 

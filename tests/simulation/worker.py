@@ -1,67 +1,49 @@
 """A simulated worker process: the real lifecycle, gate, courier and loops, over lines that fail."""
 
-from __future__ import annotations
-
 import asyncio
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from math import inf
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from core.circuit_breaker import BreakerPolicy
+from core.clock import Clock
 from core.errors import StoreUnavailable
+from core.jobs.job import Job
 from core.store.wake_queue import is_current
+from core.webhooks.delivery import ClaimedDelivery
+from tests.simulation.event_log import SimulationLog
+from tests.simulation.faults import SimulatedReceivers
+from tests.simulation.plan import SeededRandomness
 from tests.simulation.process import (
     ProcessBreakers,
     ProcessClock,
     ProcessJobs,
+    ProcessLifetime,
     ProcessOutbox,
     ProcessSender,
     ProcessTenants,
     ProcessUpstream,
     ProcessWebhooks,
+    StoreAvailability,
     StoreConnection,
 )
 from tests.support.ids import SeededIds
+from tests.support.memory_store.state import MemoryState
+from tests.support.memory_store.stores import MemoryStores
 from tests.support.memory_store.webhooks import MemoryEventStreams
+from tests.support.upstream import FakeRunComfy
 from worker.jobs.decisions.transition import DecisionContext
 from worker.jobs.job_processor import JobProcessor
 from worker.jobs.job_writer import JobDependencies
+from worker.jobs.policies import LifecyclePolicy
 from worker.jobs.submit_gate import CircuitBreakerGate
 from worker.scheduling.lease_loop import LeaseLoop, LoopPolicy, WorkSource
 from worker.webhooks.delivery_worker import DeliveryDependencies, DeliveryPolicy, DeliveryWorker
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from core.clock import Clock
-    from core.jobs.job import Job
-    from core.webhooks.delivery import ClaimedDelivery
-    from tests.simulation.event_log import SimulationLog
-    from tests.simulation.faults import SimulatedReceivers
-    from tests.simulation.plan import SeededRandomness
-    from tests.simulation.process import ProcessLifetime, StoreAvailability
-    from tests.support.memory_store.state import MemoryState
-    from tests.support.memory_store.stores import MemoryStores
-    from tests.support.upstream import FakeRunComfy
-    from worker.jobs.policies import LifecyclePolicy
-
 DELIVERY_LEASE: Final = timedelta(seconds=30)
 TICK: Final = timedelta(seconds=1)
-
-
-@dataclass(frozen=True, slots=True)
-class SimulationContext:
-    """What all processes share."""
-
-    clock: Clock
-    randomness: SeededRandomness
-    store_availability: StoreAvailability
-    stores: MemoryStores
-    runcomfy: FakeRunComfy
-    receivers: SimulatedReceivers
-    log: SimulationLog
-    due: DueWaiter
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +84,20 @@ class DueWaiter:
 
 def _first(index: Mapping[str, int]) -> float:
     return min(index.values(), default=inf)
+
+
+@dataclass(frozen=True, slots=True)
+class SimulationContext:
+    """What all processes share."""
+
+    clock: Clock
+    randomness: SeededRandomness
+    store_availability: StoreAvailability
+    stores: MemoryStores
+    runcomfy: FakeRunComfy
+    receivers: SimulatedReceivers
+    log: SimulationLog
+    due: DueWaiter
 
 
 class SimulatedWorker:
