@@ -3,20 +3,16 @@
 Speaks HTTP and signals only. What came of it is for `tests.chaos.audit` to judge.
 """
 
-from __future__ import annotations
-
 import asyncio
 import time
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final
+from random import Random
+from typing import Any, Final
 
 import httpx
 
-if TYPE_CHECKING:
-    from random import Random
-
-    from simulator.stack import ManagedProcess, Stack, TenantCredentials
+from simulator.stack import ManagedProcess, Stack, TenantCredentials
 
 MODEL: Final = "kling/kling-3.0/standard/image-to-video"
 IMAGE: Final = "https://images.example.com/start.png"

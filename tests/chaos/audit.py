@@ -1,20 +1,17 @@
 """The audit after an attack, from the gateway's API, the ledger, the receiver and Redis."""
 
-from __future__ import annotations
-
 import asyncio
 import time
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import httpx
 import redis.asyncio
 
-if TYPE_CHECKING:
-    from simulator.stack import Stack, TenantCredentials
-    from tests.chaos.attack import AttackRecord
+from simulator.stack import Stack, TenantCredentials
+from tests.chaos.attack import AttackRecord
 
 FINAL: Final = frozenset({"completed", "failed", "cancelled"})
 MAX_CONCURRENCY: Final = 16

@@ -3,29 +3,23 @@
 Exits 1 on any broken promise. Needs nothing but an installed environment.
 """
 
-from __future__ import annotations
-
 import argparse
 import asyncio
 import os
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from simulator.private_redis import Fsync
-from simulator.stack import StackPlan, run_stack, without_settings
+from simulator.stack import Stack, StackPlan, TenantCredentials, run_stack, without_settings
 from tests.chaos.attack import LONG, SHORT, STANDARD, Attack, AttackProfile
 from tests.chaos.audit import Audit, AuditReport
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from simulator.stack import Stack, TenantCredentials
 
 PROFILES: Final = {"short": SHORT, "usual": STANDARD, "long": LONG}
 PACE: Final = ("--queue-seconds", "0..1", "--run-seconds", "0.5..6")
