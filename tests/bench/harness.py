@@ -3,17 +3,17 @@
 Knows commands and environment, as an operator would; writes to the store only what a run needs.
 """
 
-from __future__ import annotations
-
 import asyncio
 import os
 import shutil
 import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
+from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from pydantic import SecretStr
 from redis import Redis
@@ -28,15 +28,9 @@ from core.tenants.api_keys import ApiKey, api_key_digest, build_api_key
 from core.tenants.limits import Limits
 from core.tenants.tenant import Tenant
 from core.webhooks.secrets import encode_webhook_secret
-from simulator.private_redis import LOOPBACK, free_port
+from simulator.private_redis import LOOPBACK, PrivateRedis, free_port
 from simulator.stack import ManagedProcess, gateway_command, without_settings
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-    from pathlib import Path
-
-    from simulator.private_redis import PrivateRedis
-    from tests.bench.load import Loader, LoadRequest, LoadResult
+from tests.bench.load import Loader, LoadRequest, LoadResult
 
 TENANT: Final = "bench"
 KEY: Final = build_api_key(TENANT, b"k" * 32)
