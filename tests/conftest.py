@@ -1,20 +1,14 @@
 """What every tier has: a scrubbed environment, a private Redis. The pure ones have no network."""
 
-from __future__ import annotations
-
 import gc
 import os
-from typing import TYPE_CHECKING, Final
+from collections.abc import Iterator
+from typing import Final
 
 import pytest
 import pytest_socket
 
-from simulator.private_redis import private_redis
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from simulator.private_redis import PrivateRedis
+from simulator.private_redis import PrivateRedis, private_redis
 
 # What a developer's shell may hold must not change what a test sees.
 CLEARED_PREFIXES: Final = ("GATEWAY_", "RUNCOMFY_")
