@@ -7,21 +7,19 @@ import asyncio
 import os
 import shutil
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
-from pydantic import SecretStr
 from redis import Redis
 
 from core.clock import SystemClock
 from core.money import MicroUsd
-from core.settings import RedisPolicy
-from core.store.client import RedisClient, build_connection_pool
+from core.store.client import RedisClient
 from core.store.scripts import LuaScripts, load_scripts
 from core.store.tenants import TenantStore
 from core.tenants.api_keys import ApiKey, api_key_digest, build_api_key
@@ -31,7 +29,9 @@ from core.webhooks.secrets import encode_webhook_secret
 from simulator.private_redis import LOOPBACK, PrivateRedis, free_port
 from simulator.stack import ManagedProcess, gateway_command, without_settings
 from tests.bench.load import Loader, LoadRequest, LoadResult
+from tests.support.redis import redis_client
 
+REDIS_TIMEOUT: Final = timedelta(seconds=30)
 TENANT: Final = "bench"
 KEY: Final = build_api_key(TENANT, b"k" * 32)
 MODEL: Final = "kling/kling-3.0/standard/image-to-video"
@@ -194,7 +194,7 @@ class Bench:
         """Do something with the store."""
 
         async def acted() -> Any:  # noqa: ANN401 - what `do` returns
-            async with open_client(self.redis.url) as wire:
+            async with redis_client(self.redis.url, REDIS_TIMEOUT) as wire:
                 return await do(wire)
 
         return asyncio.run(acted())
@@ -212,15 +212,6 @@ class Bench:
         """Begin to count anew."""
         with Redis.from_url(self.redis.url) as client:
             client.config_resetstat()
-
-
-@asynccontextmanager
-async def open_client(url: str) -> AsyncIterator[RedisClient]:
-    """The product's own connection to Redis."""
-    patience = timedelta(seconds=30)
-    policy = RedisPolicy(SecretStr(url), (), "", patience, patience)
-    async with RedisClient(build_connection_pool(policy, "bench")) as wire:
-        yield wire
 
 
 def pin_command(cores: tuple[int, ...]) -> tuple[str, ...]:

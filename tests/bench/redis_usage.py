@@ -31,7 +31,7 @@ from core.webhooks.delivery import (
 )
 from core.webhooks.endpoint import Endpoint
 from tests.support.backends import StoreBackend, redis_backend
-from tests.support.clock import AdjustableClock
+from tests.support.clock import FakeClock
 from tests.support.ids import SeededIds
 from tests.support.redis import every_key, pattern_of, redis_client
 
@@ -65,7 +65,7 @@ class StoreUsageHarness:
     """A gateway over a private Redis, its time in the hands of the bench."""
 
     backend: StoreBackend
-    clock: AdjustableClock
+    clock: FakeClock
     wire: RedisClient
     ids: SeededIds = field(default_factory=lambda: SeededIds(Random(1)))
 
@@ -202,7 +202,7 @@ async def open_usage_harness(url: str, *, packed: bool = True) -> AsyncIterator[
 
     `packed`: hashes as in the deployments of `deploy/`.
     """
-    clock = AdjustableClock()
+    clock = FakeClock()
     async with redis_client(url) as wire:
         await wire.execute("CONFIG", "SET", "appendonly", "no")
         if packed:

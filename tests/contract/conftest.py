@@ -5,14 +5,13 @@ from typing import Final
 
 import pytest
 
-from core.store.client import RedisClient, build_connection_pool
 from core.tenants.api_keys import ApiKey
 from core.tenants.tenant import Tenant
 from tests.contract.shared_tenants import open_coalescing
 from tests.support.backends import StoreBackend, memory_backend, redis_backend
 from tests.support.clock import FakeClock
 from tests.support.coalescing import CoalescingHarness
-from tests.support.redis import redis_policy
+from tests.support.redis import redis_client
 from tests.support.store_harness import BACKENDS
 
 TENANTS: Final = ("ada", "bob")
@@ -26,7 +25,7 @@ async def backend(request: pytest.FixtureRequest) -> AsyncIterator[StoreBackend]
         yield await _with_tenants(memory_backend(clock))
         return
     url: str = request.getfixturevalue("redis_flushed")
-    async with RedisClient(build_connection_pool(redis_policy(url), "contract")) as wire:
+    async with redis_client(url) as wire:
         yield await _with_tenants(redis_backend(clock, wire))
 
 

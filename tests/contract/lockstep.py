@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 from core.errors import CallerError, LimitReached
-from tests.support.clock import AdjustableClock
+from tests.support.clock import FakeClock
 from tests.support.memory_store.state import MemoryState
 from tests.support.store_harness import StoreHarness
 
@@ -19,7 +19,7 @@ class LockstepHarness:
     """The two gateways, and the loop in which both live."""
 
     runner: asyncio.Runner
-    clock: AdjustableClock
+    clock: FakeClock
     memory: MemoryState
     fake: StoreHarness
     redis: StoreHarness

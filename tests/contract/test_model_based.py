@@ -43,7 +43,7 @@ from tests.contract.strategies import (
     tenants,
 )
 from tests.support import queue_state
-from tests.support.clock import AdjustableClock
+from tests.support.clock import FakeClock
 from tests.support.coalescing import EXPIRE_LEADER, OUTPUT, CoalescingHarness
 from tests.support.redis import redis_client
 from tests.support.store_harness import StoreHarness, memory_harness, redis_harness
@@ -66,7 +66,7 @@ class StoreStateMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        clock = AdjustableClock(NEAR_MIDNIGHT)
+        clock = FakeClock(NEAR_MIDNIGHT)
         spec, stores = memory_harness(clock)
         self.runner.run(self.wire.execute("FLUSHALL"))
         self.pair = LockstepHarness(

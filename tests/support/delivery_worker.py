@@ -9,13 +9,9 @@ from datetime import timedelta
 from random import Random
 from typing import Final
 
-from pydantic import SecretStr
-
 from core.clock import SystemClock
 from core.ids import SystemIds
 from core.observability.events import DeliveryAttempted, Event, OperationalWarning
-from core.settings import RedisPolicy
-from core.store.client import RedisClient, build_connection_pool
 from core.store.deliveries import DeliveryStore
 from core.store.jobs import JobStore
 from core.store.scripts import LuaScripts, load_scripts
@@ -27,6 +23,7 @@ from core.webhooks.secrets import encode_webhook_secret
 from core.webhooks.url_policy import AllowedTargets, TargetPolicy
 from tests.support.memory_store.webhooks import MemoryEventStreams
 from tests.support.records import delivery_to
+from tests.support.redis import redis_client
 from worker.scheduling.lease_loop import LeaseLoop, LoopPolicy, WorkSource
 from worker.webhooks.delivery_worker import (
     DeliveryDependencies,
@@ -120,13 +117,6 @@ class DeliveryWorkerHarness:
             await self.changed.wait()
 
 
-def open_client(redis_url: str) -> RedisClient:
-    """A connection to this Redis."""
-    patience = timedelta(seconds=5)
-    policy = RedisPolicy(SecretStr(redis_url), (), "", patience, patience)
-    return RedisClient(build_connection_pool(policy, "bench"))
-
-
 @asynccontextmanager
 async def delivery_worker(
     redis_url: str,
@@ -138,7 +128,7 @@ async def delivery_worker(
     targets = TargetPolicy(AllowedTargets.parse(["127.0.0.0/8"]))
     clock = SystemClock()
     async with (
-        open_client(redis_url) as wire,
+        redis_client(redis_url) as wire,
         open_sender(
             SenderPolicy(targets=targets, max_connections=max_concurrency), clock
         ) as sender,

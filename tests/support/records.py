@@ -93,8 +93,8 @@ def delivery_to(url: str, tenant: str, now: datetime, **changes: Any) -> Deliver
         "event": WebhookEventType.TEST,
         "url": url,
         "created_at": now,
-        "next_run_at": now,
-        "channel": queue_of_url(tenant, url),
+        "next_attempt_at": now,
+        "queue": queue_of_url(tenant, url),
     }
     return delivery(**own | changes)
 

@@ -28,7 +28,7 @@ from core.tenants.limits import Limits
 from core.tenants.tenant import Tenant
 from core.transactions.admission import Admission, AdmissionResult
 from core.transactions.job_update import Change, WriteResult
-from tests.support.clock import AdjustableClock
+from tests.support.clock import FakeClock
 from tests.support.ids import SeededIds
 from tests.support.memory_store.jobs import MemoryJobStore
 from tests.support.memory_store.shared_state import MemoryCircuitBreakerStore
@@ -59,7 +59,7 @@ NO_CACHE_POLICY: Final = TenantCachePolicy()
 class StoreHarness:
     """One gateway's stores."""
 
-    clock: AdjustableClock
+    clock: FakeClock
     jobs: JobStore | MemoryJobStore
     tenants: TenantStore | MemoryTenantStore
     usage: UsageStore | MemoryUsageStore
@@ -165,9 +165,9 @@ class StoreHarness:
         return await self.usage.read(tenant, NO_LIMITS, self.clock.now())
 
 
-def memory_harness(clock: AdjustableClock | None = None) -> tuple[StoreHarness, MemoryStores]:
+def memory_harness(clock: FakeClock | None = None) -> tuple[StoreHarness, MemoryStores]:
     """A gateway over a new memory."""
-    clock = clock or AdjustableClock()
+    clock = clock or FakeClock()
     stores = memory_stores(clock)
     gateway = StoreHarness(
         clock, stores.jobs, stores.tenants, stores.usage, stores.operations, stores.circuit_breakers
@@ -175,9 +175,9 @@ def memory_harness(clock: AdjustableClock | None = None) -> tuple[StoreHarness, 
     return gateway, stores
 
 
-def redis_harness(wire: RedisClient, clock: AdjustableClock | None = None) -> StoreHarness:
+def redis_harness(wire: RedisClient, clock: FakeClock | None = None) -> StoreHarness:
     """A gateway over the Redis behind `wire`."""
-    clock = clock or AdjustableClock()
+    clock = clock or FakeClock()
     scripts = LuaScripts(wire, load_scripts())
     return StoreHarness(
         clock=clock,

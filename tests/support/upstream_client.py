@@ -2,13 +2,14 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Final
 
 import httpx
 from pydantic import SecretStr
 
 from core.observability.events import Event, UpstreamCalled
+from tests.support.clock import TickingClock
 from worker.upstream.catalogue import RunComfyCatalogue
 from worker.upstream.client import RunComfyClient
 from worker.upstream.config import UpstreamAccess, UpstreamLimits
@@ -18,27 +19,7 @@ from worker.upstream.http_request import HttpRequest, HttpResponse, send_request
 TOKEN: Final = "tok-5ecret-0123456789"
 
 
-NOW: Final = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
-
-
 ResponseFor = Callable[[httpx.Request], httpx.Response | Awaitable[httpx.Response]]
-
-
-class TickingClock:
-    """Each look at the monotonic clock takes one second."""
-
-    def __init__(self) -> None:
-        self._elapsed = timedelta(0)
-
-    def now(self) -> datetime:
-        return NOW
-
-    def monotonic(self) -> timedelta:
-        self._elapsed += timedelta(seconds=1)
-        return self._elapsed
-
-    async def sleep(self, span: timedelta) -> None:
-        raise AssertionError(f"the client slept {span}")
 
 
 @dataclass

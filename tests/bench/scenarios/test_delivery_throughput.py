@@ -26,8 +26,9 @@ from core.store.codecs import JOB_CODEC
 from core.webhooks.delivery import Delivery, WebhookEventType
 from simulator.private_redis import PrivateRedis
 from tests.bench.minimal_receiver import receiver_process
-from tests.support.delivery_worker import TENANT, delivery_worker, open_client, running_loop
+from tests.support.delivery_worker import TENANT, delivery_worker, running_loop
 from tests.support.records import delivery_to, job
+from tests.support.redis import redis_client
 
 COUNT: Final = 1500
 JOBS_HELD: Final = 100
@@ -93,7 +94,7 @@ async def measure_worker(redis_url: str, url: str) -> ThroughputResult:
     """From the first claim to the last record."""
     async with (
         delivery_worker(redis_url, WORKER_MAX_CONCURRENCY) as (office, loop),
-        open_client(redis_url) as wire,
+        redis_client(redis_url) as wire,
     ):
         held = await create_ended_jobs(wire)
         due = [delivery(url, held[number % JOBS_HELD]) for number in range(COUNT)]

@@ -28,7 +28,7 @@ from core.transactions.job_update import Change, WriteResult
 from core.webhooks.circuit_breaker import EndpointCircuit
 from core.webhooks.delivery import DeliveryState
 from tests.support.backends import StoreBackend, redis_backend
-from tests.support.clock import AdjustableClock
+from tests.support.clock import FakeClock
 from tests.support.ids import SeededIds
 from tests.support.redis import (
     contents_of,
@@ -76,7 +76,7 @@ class RetentionHarness:
     """A gateway over real Redis whose time a test can let pass."""
 
     subject: StoreBackend
-    clock: AdjustableClock
+    clock: FakeClock
     wire: RedisClient
     ids: SeededIds
 
@@ -130,7 +130,7 @@ async def harness(redis_flushed: str) -> AsyncIterator[RetentionHarness]:
 @asynccontextmanager
 async def open_harness(url: str) -> AsyncIterator[RetentionHarness]:
     """Two tenants; the one has a slot too few, the other lets little be kept."""
-    clock = AdjustableClock()
+    clock = FakeClock()
     clock.set(datetime.now(UTC))
     now = clock.now()
     async with redis_client(url) as wire:

@@ -7,15 +7,12 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
-from pydantic import SecretStr
-
 from core.clock import SystemClock
 from core.ids import SystemIds
 from core.jobs.job import BillingStatus, Job, JobState, Trigger
 from core.jobs.run_times import MAX_RUNS, run_time
 from core.jobs.timeline import TimelineEntry, TimelineKind
 from core.observability.events import Event, OperationalWarning
-from core.settings import RedisPolicy
 from core.store.client import RedisClient, build_connection_pool
 from core.store.jobs import JobStore, Projection
 from core.store.pubsub import JobChangeSubscriber
@@ -28,14 +25,11 @@ from core.transactions.admission import Admission
 from core.transactions.job_update import Change, WriteResult
 from service.streaming.subscriptions import Subscription, Subscriptions, WakeReason
 from simulator.private_redis import PrivateRedis
+from tests.support.records import SECOND
+from tests.support.redis import redis_client, redis_policy
 
 SOON = timedelta(seconds=8)
 BRIEFLY = timedelta(milliseconds=300)
-
-
-def policy_of(url: str) -> RedisPolicy:
-    second = timedelta(seconds=1)
-    return RedisPolicy(SecretStr(url), (), "", timeout=second, connect_timeout=second)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,12 +79,10 @@ async def open_harness(url: str) -> AsyncIterator[SubscriptionHarness]:
     """A house whose feed listens, and a tenant."""
     clock, events = SystemClock(), list[Any]()
     async with AsyncExitStack() as stack:
-        wire = await stack.enter_async_context(
-            RedisClient(build_connection_pool(policy_of(url), "test"))
-        )
+        wire = await stack.enter_async_context(redis_client(url, SECOND))
         scripts = LuaScripts(wire, load_scripts())
         waiters = Subscriptions(clock, 10_000)
-        source = build_connection_pool(policy_of(url), "feed")
+        source = build_connection_pool(redis_policy(url, SECOND), "feed")
         feed = asyncio.create_task(JobChangeSubscriber(source, waiters, clock, events.append).run())
         stack.push_async_callback(_ended, feed)
         key = build_api_key("video-team", b"k" * 32)

@@ -12,14 +12,12 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
-from pydantic import SecretStr
 
 from core.clock import SystemClock
 from core.ids import SystemIds
 from core.observability.events import Event
-from core.settings import RedisPolicy
 from core.store import keys
-from core.store.client import RedisClient, build_connection_pool
+from core.store.client import RedisClient
 from core.store.deliveries import DeliveryStore
 from core.store.event_streams import EVENT_FIELD, EventStreamPolicy, EventStreams
 from core.store.scripts import LuaScripts, load_scripts
@@ -33,6 +31,7 @@ from core.webhooks.delivery import Delivery, DeliveryState, WebhookEventType
 from core.webhooks.endpoint import Endpoint, EndpointKind, queue_of_endpoint
 from simulator.private_redis import PrivateRedis, private_redis
 from tests.support.delivery_worker import TENANT, delivery_worker, running_loop
+from tests.support.redis import redis_client
 from tests.support.tls import CertificateAuthority, tls_proxy
 from worker.composition import open_worker_components
 from worker.settings import WorkerSettings
@@ -46,6 +45,8 @@ USERS: Final = (
     f"sink on >{PASSWORD} ~gw:sink:* -@all +xadd +xrange +client",
 )
 SOON: Final = 10.0
+REDIS_TIMEOUT: Final = timedelta(seconds=1)
+"""How long a Redis that hangs may hold the delivery worker up."""
 QUICK: Final = DeliveryPolicy(
     SchedulePolicy(delays=(timedelta(), *[timedelta(milliseconds=200)] * 30)),
     EndpointCircuitPolicy(
@@ -59,19 +60,6 @@ def other_redis() -> Iterator[PrivateRedis]:
     """The second one."""
     with private_redis() as server:
         yield server
-
-
-def policy_of(url: str) -> RedisPolicy:
-    """Impatient."""
-    second = timedelta(seconds=1)
-    return RedisPolicy(SecretStr(url), (), "", second, second)
-
-
-@asynccontextmanager
-async def open_client(url: str) -> AsyncIterator[RedisClient]:
-    """A connection of the test's own."""
-    async with RedisClient(build_connection_pool(policy_of(url), "test")) as wire:
-        yield wire
 
 
 @dataclass(frozen=True)
@@ -131,7 +119,7 @@ async def poll_until(look: Callable[[], Any]) -> Any:  # noqa: ANN401 - what `lo
 async def tenant_with_stream(url: str, *, new: bool = True) -> AsyncIterator[StreamTenant]:
     """The tenant with the endpoint `stream:jobs@analytics`."""
     clock = SystemClock()
-    async with open_client(url) as wire:
+    async with redis_client(url) as wire:
         scripts = LuaScripts(wire, load_scripts())
         setups = WebhookConfigStore(wire, scripts, clock)
         if new:
@@ -155,8 +143,8 @@ async def test_a_second_redis_that_goes_and_comes_back_gets_every_event(
     redis_flushed: str, other_redis: PrivateRedis
 ) -> None:
     async with (
-        open_client(redis_flushed) as own,
-        open_client(other_redis.url) as other,
+        redis_client(redis_flushed, REDIS_TIMEOUT) as own,
+        redis_client(other_redis.url, REDIS_TIMEOUT) as other,
         delivery_worker(
             redis_flushed, 20, QUICK, EventStreams(own, {"analytics": other}, EventStreamPolicy())
         ) as (_, loop),
@@ -201,8 +189,8 @@ async def test_a_second_redis_that_hangs_delays_nobody_else(
 ) -> None:
     assert other_redis.pid is not None
     async with (
-        open_client(redis_flushed) as own,
-        open_client(other_redis.url) as other,
+        redis_client(redis_flushed, REDIS_TIMEOUT) as own,
+        redis_client(other_redis.url, REDIS_TIMEOUT) as other,
         delivery_worker(
             redis_flushed, 20, QUICK, EventStreams(own, {"analytics": other}, EventStreamPolicy())
         ) as (_, loop),
@@ -358,7 +346,7 @@ async def test_a_sink_s_address_may_ask_for_tls_and_hold_a_login(
 ) -> None:
     it = await attempt(template)
     assert (it.delivery.state, it.outcomes) == (DeliveryState.DELIVERED, ["delivered"])
-    async with open_client(address(WORKS["a login"], protected, authority)) as wire:
+    async with redis_client(address(WORKS["a login"], protected, authority)) as wire:
         assert it.delivery.id in [event["id"] for event in await events_in(wire)]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import TYPE_CHECKING
 
@@ -21,7 +21,7 @@ from tests.support.clock import SelfAdvancingClock
 
 @pytest.fixture
 def clock() -> SelfAdvancingClock:
-    return SelfAdvancingClock()
+    return SelfAdvancingClock(datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC))
 
 
 @pytest.fixture

@@ -8,24 +8,12 @@ from typing import TYPE_CHECKING
 
 from core.observability.events import Event, OperationalWarning
 from service.server.process_manager import STARTUP_FAILED, ProcessManager, ProcessManagerPolicy
-from tests.support.clock import FakeClock
+from tests.support.clock import TickingClock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 NOW = timedelta(0)
-
-
-class SteppingClock(FakeClock):
-    """A second passes whenever it is read."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._read = 0
-
-    def monotonic(self) -> timedelta:
-        self._read += 1
-        return timedelta(seconds=self._read)
 
 
 class FakeChildProcess:
@@ -59,7 +47,7 @@ class ProcessManagerHarness:
         self.released: list[int] = []
         self._deaf = deaf
         policy = ProcessManagerPolicy(2, drain_timeout=timedelta(seconds=5), poll_interval=NOW)
-        self.manager = ProcessManager(self._start, policy, SteppingClock(), self.events.append)
+        self.manager = ProcessManager(self._start, policy, TickingClock(), self.events.append)
         self.manager.on_exit = self.released.append
 
     def _start(self, seat: int) -> FakeChildProcess:

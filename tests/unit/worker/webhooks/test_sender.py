@@ -17,6 +17,7 @@ from standardwebhooks import Webhook
 
 from core.observability.log_context import LogContext, bind_log_context
 from core.webhooks.url_policy import AllowedTargets, TargetPolicy
+from tests.support.clock import TickingClock
 from tests.support.traces import SAMPLED
 from worker.webhooks import aiohttp_transport as transport
 from worker.webhooks.outcomes import AttemptFailed, AttemptResult, Delivered, FailureKind
@@ -41,24 +42,6 @@ ATTEMPT = AttemptRequest("msg_1", "https://hooks.example/x?y=%7Ea", BODY, SECRET
 POLICY = SenderPolicy(targets=TargetPolicy(allowed=AllowedTargets.parse(["*.internal.example"])))
 
 
-class QuarterSecondClock:
-    """Each look at the monotonic clock is a quarter of a second later."""
-
-    def __init__(self, start: datetime) -> None:
-        self.start = start
-        self.reads = 0
-
-    def now(self) -> datetime:
-        return self.start
-
-    def monotonic(self) -> timedelta:
-        self.reads += 1
-        return DURATION * self.reads
-
-    async def sleep(self, span: timedelta) -> None:
-        raise AssertionError(span)
-
-
 class StaticResolver:
     """Every name has the same addresses, written with spaces between; None for no address."""
 
@@ -78,7 +61,7 @@ async def send(
     now: datetime | None = None,
 ) -> AttemptResult:
     async with httpx.AsyncClient(transport=httpx.MockTransport(handler)) as client:
-        clock = QuarterSecondClock(now or datetime(2026, 11, 22, tzinfo=UTC))
+        clock = TickingClock(now or datetime(2026, 11, 22, tzinfo=UTC), DURATION)
         return await Sender(client, StaticResolver(address), clock, POLICY).send(attempt)
 
 
