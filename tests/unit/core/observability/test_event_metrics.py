@@ -1,10 +1,9 @@
 """Events and overviews as figures: only series that exist, labels within their sets."""
 
-from __future__ import annotations
-
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, get_args
+from typing import get_args
 
 import pytest
 
@@ -58,9 +57,6 @@ from core.tenants.limits import GlobalLimits, Window
 from core.webhooks.delivery import DeliveryState
 from core.webhooks.endpoint import DisabledReason
 from tests.support.records import NOW
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 SECOND = timedelta(seconds=1)
 CREDENTIALS = ("demo", "a/model")

@@ -1,7 +1,5 @@
 """Every word that a `OperationalWarning` is told with has its place among the labels."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 
