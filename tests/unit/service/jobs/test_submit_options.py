@@ -1,7 +1,5 @@
 """What a submit's query says of reuse. The other options are tried through the face."""
 
-from __future__ import annotations
-
 from datetime import timedelta
 from typing import Any
 

@@ -1,17 +1,12 @@
 """A crew keeps its seats filled, and gives up only when nobody can begin."""
 
-from __future__ import annotations
-
+from collections.abc import Callable
 from datetime import timedelta
 from itertools import count
-from typing import TYPE_CHECKING
 
 from core.observability.events import Event, OperationalWarning
 from service.server.process_manager import STARTUP_FAILED, ProcessManager, ProcessManagerPolicy
 from tests.support.clock import TickingClock
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 NOW = timedelta(0)
 
