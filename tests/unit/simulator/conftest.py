@@ -1,10 +1,8 @@
 """A world under a clock that only the test moves, and a client over its ASGI app."""
 
-from __future__ import annotations
-
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from itertools import count
-from typing import TYPE_CHECKING
 
 import httpx
 import pytest
@@ -13,9 +11,6 @@ from simulator.runcomfy.app import create_runcomfy_app
 from simulator.runcomfy.catalogue import load_catalogue
 from simulator.runcomfy.job import DurationRange, Pace
 from simulator.runcomfy.state import RunComfyState, SimulatorConfig
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
 from tests.support.clock import SelfAdvancingClock
 
 
