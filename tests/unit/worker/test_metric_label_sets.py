@@ -1,7 +1,5 @@
 """The catalogue's closed sets are the words that the worker really says."""
 
-from __future__ import annotations
-
 from core.observability.metric_labels import DELIVERY_OUTCOMES, UPSTREAM_FAULTS
 from worker.upstream.error_classification import FAULT_KINDS
 from worker.webhooks.outcomes import FailureKind

@@ -1,12 +1,10 @@
 """One attempt for each delivery that is due: what is sent, what is stored, what is told."""
 
-from __future__ import annotations
-
 from collections import deque
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import orjson
 import pytest
@@ -15,16 +13,20 @@ from core.errors import StoreUnavailable
 from core.jobs.job import BillingStatus, JobRecord, JobState
 from core.jobs.timeline import TimelineKind
 from core.money import MicroUsd
-from core.observability.events import DeliveryAttempted, EndpointDisabled
+from core.observability.events import DeliveryAttempted, EndpointDisabled, Event
 from core.store.deliveries import AttemptWriteResult
+from core.store.webhook_endpoints import WebhookConfigUpdate
 from core.transactions.job_update import WriteResult as Stored
 from core.webhooks.circuit_breaker import EndpointCircuit, EndpointCircuitPolicy
 from core.webhooks.config import WebhookConfig
 from core.webhooks.delivery import (
     EVENT_OF_STATUS,
+    CircuitUpdate,
     ClaimedDelivery,
+    Delivery,
     DeliveryAttempt,
     DeliveryState,
+    DeliveryUpdate,
     WebhookEventType,
 )
 from core.webhooks.endpoint import (
@@ -44,12 +46,7 @@ from tests.support.worker import StubJobStore
 from worker.webhooks.decisions import delivery_after
 from worker.webhooks.delivery_worker import DeliveryDependencies, DeliveryPolicy, DeliveryWorker
 from worker.webhooks.outcomes import AttemptFailed, AttemptResult, Delivered, FailureKind
-
-if TYPE_CHECKING:
-    from core.observability.events import Event
-    from core.store.webhook_endpoints import WebhookConfigUpdate
-    from core.webhooks.delivery import CircuitUpdate, Delivery, DeliveryUpdate
-    from worker.webhooks.sender import AttemptRequest
+from worker.webhooks.sender import AttemptRequest
 
 D = DeliveryState
 DURATION = timedelta(milliseconds=42.4)

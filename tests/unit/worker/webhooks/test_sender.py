@@ -1,13 +1,11 @@
 """One attempt, without a network: what is sent, how every answer and error is named."""
 
-from __future__ import annotations
-
 import socket
 import ssl
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
-from typing import TYPE_CHECKING
 
 import aiohttp
 import httpx
@@ -16,7 +14,7 @@ from aiohttp.client_reqrep import ConnectionKey
 from standardwebhooks import Webhook
 
 from core.observability.log_context import LogContext, bind_log_context
-from core.webhooks.url_policy import AllowedTargets, TargetPolicy
+from core.webhooks.url_policy import Address, AllowedTargets, TargetPolicy
 from tests.support.clock import TickingClock
 from tests.support.traces import SAMPLED
 from worker.webhooks import aiohttp_transport as transport
@@ -29,11 +27,6 @@ from worker.webhooks.sender import (
     failure_kind_of_error,
 )
 from worker.webhooks.signing import encode_secret
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
-
-    from core.webhooks.url_policy import Address
 
 DURATION = timedelta(milliseconds=250)
 SECRETS = (encode_secret(bytes(range(32))), encode_secret(bytes(range(32, 64))))
