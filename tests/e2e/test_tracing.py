@@ -17,13 +17,12 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from simulator.demo import wait_for
 from simulator.example import load_kling_example
-from simulator.stack import Stack, StackPlan, run_stack
-from tests.support.processes import MarkedProcesses
+from simulator.stack import Stack
+from tests.support.stack import runcomfy_pace, running_stack
 from tests.support.traces import SAMPLED, SPAN, TRACE
 
 ROOT: Final = Path(__file__).parents[2]
 SOON: Final = timedelta(seconds=30)
-FAST: Final = ("--queue-seconds", "0..0", "--run-seconds", "0.2..0.2")
 
 
 class OtlpCollector:
@@ -98,11 +97,15 @@ def submit(stack: Stack, headers: Mapping[str, str]) -> str:
 
 
 def test_one_trace_leads_from_the_caller_s_post_to_the_receiver_s_200(
-    marked: MarkedProcesses, collector: OtlpCollector, tmp_path: Path
+    collector: OtlpCollector, tmp_path: Path
 ) -> None:
-    told = {"GATEWAY_TRACES": "true", "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url}
-    surroundings = {**marked.environment, **told, "OTEL_BSP_SCHEDULE_DELAY": "100"}
-    with run_stack(StackPlan(tmp_path, environment=surroundings, runcomfy_options=FAST)) as stack:
+    environment = {
+        "GATEWAY_TRACES": "true",
+        "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url,
+        "OTEL_BSP_SCHEDULE_DELAY": "100",
+    }
+    pace = runcomfy_pace("0..0", "0.2..0.2")
+    with running_stack(tmp_path, environment, runcomfy_options=pace) as stack:
         tenant = stack.create_tenant("traced")
         job = submit(stack, {**tenant.auth_header, "traceparent": SAMPLED})
         headers = wait_for(lambda: callback_of(stack, job), SOON, "the callback")

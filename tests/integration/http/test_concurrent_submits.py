@@ -1,21 +1,15 @@
 """200 submits at once, from 20 connections, against two service processes: no limit is passed."""
 
 import asyncio
-import os
-import signal
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
-from pathlib import Path
 from typing import Any, Final
 
 import httpx
-import pytest
 
 from simulator.example import load_kling_example
-from simulator.stack import Stack, StackPlan, run_stack
-from tests.support.processes import MarkedProcesses
+from simulator.stack import Stack
 
 SUBMITS: Final = 200
 CONNECTIONS: Final = 20
@@ -23,19 +17,6 @@ SECONDS: Final = (3, 5, 7, 10)
 PATIENCE: Final = 60
 PRICES: Final = (Decimal("0.084"), Decimal("0.126"))
 """A second of video without and with sound, as the model's page has it."""
-
-
-@pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """Two services over one Redis. No worker: nothing that was admitted ends meanwhile."""
-    marked = MarkedProcesses("races")
-    folder: Path = tmp_path_factory.mktemp("races")
-    with run_stack(
-        StackPlan(folder, environment=marked.environment, services=2, workers=0)
-    ) as stack:
-        yield stack
-    for pid in marked.running():
-        os.kill(pid, signal.SIGKILL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,28 +72,28 @@ async def _submit(http: httpx.AsyncClient, base: str, number: int) -> httpx.Resp
     return await http.post(path, json=body, params={"cache": "off"})
 
 
-def test_fifty_a_day_are_fifty(stack: Stack) -> None:
-    race = _run_race(stack, "fifty", "--jobs-per-day", "50")
+def test_fifty_a_day_are_fifty(idle_stack: Stack) -> None:
+    race = _run_race(idle_stack, "fifty", "--jobs-per-day", "50")
     assert race.codes == {202: 50, 429: 150}
     assert race.policies == {"jobs-per-day"}
 
 
-def test_a_minutes_burst_is_not_passed(stack: Stack) -> None:
-    race = _run_race(stack, "burst", "--requests-per-minute", "1", "--running", "200")
+def test_a_minutes_burst_is_not_passed(idle_stack: Stack) -> None:
+    race = _run_race(idle_stack, "burst", "--requests-per-minute", "1", "--running", "200")
     assert race.codes[202] in {1, 2}  # a second minute may begin meanwhile
     assert race.policies == {"requests-per-minute"}
 
 
-def test_running_and_waiting_are_not_passed(stack: Stack) -> None:
-    race = _run_race(stack, "places", "--running", "7", "--waiting", "13")
+def test_running_and_waiting_are_not_passed(idle_stack: Stack) -> None:
+    race = _run_race(idle_stack, "places", "--running", "7", "--waiting", "13")
     assert race.codes == {202: 20, 429: 180}
     assert race.policies == {"waiting"}
 
 
-def test_a_budget_is_not_passed_by_a_micro_dollar(stack: Stack) -> None:
+def test_a_budget_is_not_passed_by_a_micro_dollar(idle_stack: Stack) -> None:
     """Prices differ by duration; whatever was refused would have been too much at the end, too."""
     budget = Decimal("60.000001")
-    race = _run_race(stack, "purse", "--usd-per-day", str(budget))
+    race = _run_race(idle_stack, "purse", "--usd-per-day", str(budget))
     assert race.codes.keys() == {202, 402}
     assert race.policies == {"usd-per-day"}
     used = Decimal(str(_usage_today(race)["usd"]["used"]))

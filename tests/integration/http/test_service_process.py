@@ -137,7 +137,7 @@ def test_hostile_bytes_are_answered_or_cut_and_the_log_keeps_no_key(
         endless_path = send_raw(port, b"GET /" + b"x" * 2_000_000)
         garbage = send_raw(port, b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03 hello\r\n\r\n")
         assert process.poll() is None
-        assert is_answering(port)
+        assert is_answering(f"http://127.0.0.1:{port}")
 
     assert (large.status_code, large.json()["code"]) == (413, "body_too_large")
     assert good.status_code == 202
