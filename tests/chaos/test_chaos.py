@@ -1,4 +1,4 @@
-"""The short form of the attack. The longer ones: `make chaos`, `make chaos FORM=long`."""
+"""The short form of the attack. The longer ones: `make chaos CHAOS="--form long"`."""
 
 import os
 from pathlib import Path

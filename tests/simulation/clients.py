@@ -1,4 +1,4 @@
-"""Those outside the worker: callers who submit and cancel, operators who resolve doubts."""
+"""Clients of the simulated gateway: callers submit and cancel, operators resolve doubts."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -37,12 +37,12 @@ POLICIES: Final = (DoubtPolicy.HOLD, DoubtPolicy.FAIL, DoubtPolicy.RESEND)
 
 
 def credential(tenant: str) -> Credential:
-    """The tenant's one key."""
+    """The credential of the tenant's only key."""
     return Credential(tenant, f"digest-of-{tenant}")
 
 
 async def create_tenants(stores: MemoryStores, chance: SeededRandomness, clock: Clock) -> None:
-    """Write the tenants: one with a default endpoint, one without."""
+    """Create the tenants: one with a default endpoint, one without."""
     rng = chance.stream("tenants")
     for name in TENANTS:
         policy = rng.choice(POLICIES) if chance.occurs(Fault.POLICIES, rng, factor=9) else None
@@ -69,7 +69,7 @@ def _sharing(chance: SeededRandomness, rng: Random) -> TenantCachePolicy:
 
 @dataclass(frozen=True, slots=True)
 class SimulatedService:
-    """What the service has, and the operators' commands: a line to the store of their own."""
+    """The service and the operators' commands, over a store connection of their own."""
 
     connection: StoreConnection
     stores: MemoryStores
@@ -80,12 +80,12 @@ class SimulatedService:
 
     @property
     def jobs(self) -> ProcessJobs:
-        """The job store, as the face reaches it."""
+        """The job store over the service's connection."""
         return ProcessJobs(self.connection, self.stores)
 
     @property
     def resources(self) -> AppContext:
-        """What `cancel_job` uses of the service's resources; the rest is left empty."""
+        """The context with what `cancel_job` reads; the rest is left empty."""
         empty = cast("Any", None)
         return AppContext(
             jobs=self.jobs,
@@ -116,14 +116,16 @@ class SimulatedService:
 
 
 async def run_caller(service: SimulatedService, number: int, active: timedelta) -> None:
-    """One caller: submits once, and may cancel once or twice."""
+    """Run one caller: it submits once, and may cancel several times."""
     rng = service.randomness.stream(f"caller:{number}")
     await service.clock.sleep(active / 2 * rng.random())
     tenant = rng.choice(TENANTS)
     reuse = _reuse(service, rng)
     job = _job(service, tenant, rng)
     entry = TimelineEntry(job.created_at, TimelineKind.ADMISSION, "admitted", JobState.QUEUED)
-    body = job.id.encode()  # the ledger's word for who paid; of twins the fingerprint is the same
+    body = (
+        job.id.encode()
+    )  # identifies the payer in the ledger: identical requests share a fingerprint
     try:
         await service.jobs.admit(Admission(credential(tenant), job, body, entry, reuse))
     except GatewayError:
@@ -173,7 +175,7 @@ def _job(face: SimulatedService, tenant: str, rng: Random) -> Job:
 
 
 async def run_operator(service: SimulatedService, runcomfy: FakeRunComfy) -> None:
-    """An operator: looks at the doubts now and then, and resolves some. Never tires."""
+    """Run an operator, who resolves some of the jobs in doubt until the faults end."""
     rng = service.randomness.stream("operator")
     while not service.randomness.faults_ended:
         await service.clock.sleep(rng.choice((2, 20)) * rng.random() * SECOND)
@@ -187,7 +189,7 @@ async def run_operator(service: SimulatedService, runcomfy: FakeRunComfy) -> Non
 
 
 def _resolution(runcomfy: FakeRunComfy, job: Job, rng: Random) -> Resolution:
-    """Attach what RunComfy's own pages show; where they show nothing (yet), lose or resend."""
+    """Attach the request that RunComfy lists; where it lists none (yet), mark as lost or resend."""
     entries = runcomfy.entries_of_job(job.id)
     if entries and rng.random() < 3 / 4:
         return Attach(entries[-1].upstream_id)

@@ -1,4 +1,4 @@
-"""Days of callbacks in milliseconds: the real courier over the twins, by a clock that is moved."""
+"""Days of deliveries in milliseconds: the real delivery worker, in-memory stores, a moved clock."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -48,7 +48,7 @@ SECRET = encode_webhook_secret(b"s" * 32)
 
 @dataclass
 class DeliverySimulation:
-    """A courier, the receivers that it meets, and the time. Receivers answer by `meet`."""
+    """A delivery worker, its receivers and the time. Receivers answer as set by `meet`."""
 
     respond: Callable[[AttemptRequest], AttemptResult] = lambda _: Delivered(200, DURATION)
     clock: FakeClock = field(default_factory=FakeClock)
@@ -81,7 +81,7 @@ class DeliverySimulation:
         return self.respond(attempt)
 
     async def create_tenant(self, *endpoints: str) -> None:
-        """The tenant, with these endpoints; the first is its default."""
+        """Create the tenant with these endpoints; the first is its default."""
         made = tenant(webhook=endpoints[0], webhook_secrets=(SECRET,))
         key = ApiKey("digest", made.name, self.clock.now())
         assert await self.stores.tenants.create(made, key)
@@ -89,7 +89,7 @@ class DeliverySimulation:
             await self.mailroom.create_endpoint(made.name, EndpointInput({"url": url}))
 
     async def end_job(self, number: int = 1) -> Job:
-        """A job ends now, and its endpoints are told."""
+        """End a job now, with a delivery to each endpoint."""
         now = self.clock.now()
         before = job(JobState.QUEUED, id=f"req_{number}", created_at=now, updated_at=now)
         line = TimelineEntry(now, TimelineKind.ADMISSION, "admitted", before.state)
@@ -102,7 +102,7 @@ class DeliverySimulation:
         return after
 
     async def run(self, span: timedelta) -> None:
-        """Let time pass; whatever becomes due is done at its own instant."""
+        """Move the time from one due instant to the next, and deliver at each."""
         end = self.clock.now() + span
         while (due := self._next()) is not None and due <= end:
             self.clock.move(max(due - self.clock.now(), timedelta()))
@@ -117,12 +117,12 @@ class DeliverySimulation:
         return from_ms(min(times)) if times else None
 
     async def deliveries(self) -> list[Delivery]:
-        """All of them, by age."""
+        """All deliveries, oldest first."""
         found = [await self.stores.deliveries.load(name) for name in self.stores.memory.deliveries]
         return [each for each in found if each is not None]
 
     async def states(self, endpoint: str = DEFAULT_ENDPOINT_ID) -> Counter[str]:
-        """How an endpoint's deliveries stand."""
+        """The states of an endpoint's deliveries."""
         return Counter(str(d.state) for d in await self.deliveries() if d.endpoint_id == endpoint)
 
 
@@ -131,14 +131,14 @@ def answer_unavailable(_: AttemptRequest) -> AttemptResult:
 
 
 def refuse_dead_host(attempt: AttemptRequest) -> AttemptResult:
-    """Nobody is at the dead one's address."""
+    """Fail every attempt at the dead endpoint."""
     if attempt.url == DEAD:
         return AttemptFailed(FailureKind.TIMEOUT, DURATION)
     return Delivered(200, DURATION)
 
 
 def assert_retained_past_last_attempt(journey: DeliverySimulation, ended: Job) -> None:
-    """By a day, so that whoever was told last can still fetch the result."""
+    """By a day, so that the receiver of the last attempt can still fetch the result."""
     expires_at = journey.stores.memory.jobs[ended.id].expires_at
     assert expires_at is not None
     assert from_ms(expires_at) >= journey.sent[-1][0] + DAY
@@ -162,7 +162,7 @@ async def test_twelve_attempts_over_84_7_hours_and_the_result_outlives_them_by_a
     assert_retained_past_last_attempt(journey, ended)
 
 
-async def test_a_result_outlives_even_a_callback_that_was_sent_anew_on_its_last_day() -> None:
+async def test_a_result_outlives_even_a_delivery_that_was_resent_on_its_last_day() -> None:
     journey = DeliverySimulation(answer_unavailable)
     await journey.create_tenant(DEAD)
     ended = await journey.end_job()

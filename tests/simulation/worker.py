@@ -1,4 +1,4 @@
-"""A simulated worker process: the real lifecycle, gate, courier and loops, over lines that fail."""
+"""A simulated worker process: the real processor, delivery worker and loops over faults."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -57,7 +57,7 @@ class DueWaiter:
     """Sleeps until something is due in an index, so that idle loops cost a run nothing."""
 
     def __init__(self, memory: MemoryState) -> None:
-        """Told of each write to an index."""
+        """Subscribes to the writes to both indexes."""
         self._memory = memory
         self._sleepers: list[_DueSleeper] = []
         memory.on_due_change = self._notify
@@ -74,7 +74,7 @@ class DueWaiter:
                 self._sleepers.remove(sleeper)
 
     def _notify(self) -> None:
-        """Wake those for whom something is due earlier than they thought."""
+        """Wake the sleepers whose index now has an earlier time."""
         early = [each for each in self._sleepers if _first(each.index) < each.until]
         for sleeper in early:
             self._sleepers.remove(sleeper)
@@ -88,7 +88,7 @@ def _first(index: Mapping[str, int]) -> float:
 
 @dataclass(frozen=True, slots=True)
 class SimulationContext:
-    """What all processes share."""
+    """Everything that the processes share."""
 
     clock: Clock
     randomness: SeededRandomness
@@ -101,7 +101,7 @@ class SimulationContext:
 
 
 class SimulatedWorker:
-    """Runs until it dies. A later one with another name takes its place."""
+    """Runs until it dies; a new one with another name replaces it."""
 
     def __init__(
         self, life: ProcessLifetime, around: SimulationContext, policy: LifecyclePolicy
@@ -129,7 +129,7 @@ class SimulatedWorker:
         ]
 
     async def wake(self, job_id: str, version: int) -> None:
-        """As `worker.main` answers the doorbell."""
+        """Process a wake-up message as `worker.main` does."""
         try:
             record = await self._jobs.load(job_id)
         except StoreUnavailable:
@@ -139,11 +139,11 @@ class SimulatedWorker:
 
     @property
     def is_busy(self) -> int:
-        """How much is under way."""
+        """The number of steps and deliveries in progress."""
         return self._watcher.in_flight + self._courier.in_flight
 
     def stop(self) -> None:
-        """Stop the loops of a dead worker that wait for nothing of ours."""
+        """Stop the loops of a dead worker."""
         for task in self._tasks:
             task.cancel()
 
