@@ -20,7 +20,7 @@ from tests.support.memory_store.webhooks import webhook_config_changed, write_de
 
 
 def is_current(memory: MemoryState, job: Job) -> bool:
-    """Whether nobody changed the record since."""
+    """Whether the stored record still has the version of `job`."""
     row = memory.job(job.id)
     return row is not None and row.version == job.version
 
@@ -28,7 +28,7 @@ def is_current(memory: MemoryState, job: Job) -> bool:
 def has_followers(
     memory: MemoryState, before: Job, after: Job, successor: Successor | None
 ) -> bool:
-    """Whether others follow running work that this change would end."""
+    """Whether the change would end running work that has followers."""
     lost = after.state is JobState.EXPIRED and settlement_of(after).status is SettlementStatus.HELD
     ends = after.state is JobState.CANCELLING or lost
     followed = bool(memory.coalescing.followers_of(after.id))
@@ -36,7 +36,7 @@ def has_followers(
 
 
 def update_coalescing(memory: MemoryState, before: Job, after: Job, change: Change) -> None:
-    """What followers and later requests learn of a step."""
+    """Apply a job's step to its followers and to later requests."""
     flights = memory.coalescing
     part = flights.dedup_keys.get(after.id)
     if part is None:
@@ -109,7 +109,7 @@ def _reserve(memory: MemoryState, job_id: str, amount: int) -> None:
 
 
 def _is_over_limit(limits: Limits, wallet: AccountBalance, job: Job, amount: int) -> bool:
-    """Whether the tenant could not submit this one now, whatever it spent before."""
+    """Whether the job's price alone exceeds a limit of its tenant."""
     unknown = job.estimate is None and limits.unknown_price is UnknownPrice.REFUSE
     dear = limits.usd_per_request is not None and amount > limits.usd_per_request
     known = wallet.balance is not None and wallet.minimum is not None
@@ -117,7 +117,7 @@ def _is_over_limit(limits: Limits, wallet: AccountBalance, job: Job, amount: int
 
 
 def promote(memory: MemoryState, row: StoredRecord, change: Change) -> WriteResult:
-    """A follower takes the lead as a paid job of its own."""
+    """Make a follower the leader, as a paid job of its own."""
     job = change.after
     flights, part = memory.coalescing, memory.coalescing.dedup_keys[job.id]
     before, leads = flights.leaders[job.id], flights.entries[part.scope_and_fingerprint].leader

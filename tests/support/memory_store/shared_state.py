@@ -1,4 +1,4 @@
-"""Twins of the stores of what all processes share: the breaker, the catalogue, signs of life."""
+"""The fakes of what all processes share: circuit breaker, catalogue, worker heartbeats."""
 
 import math
 from datetime import datetime
@@ -16,10 +16,10 @@ SAFE_DURABILITY: Final = Durability(aof=True, appendfsync="always", maxmemory_po
 
 
 class MemoryCircuitBreakerStore:
-    """Twin of `core.store.circuit_breaker.CircuitBreakerStore`."""
+    """Fake of `core.store.circuit_breaker.CircuitBreakerStore`."""
 
     def __init__(self, memory: MemoryState) -> None:
-        """Over `memory`."""
+        """Share `memory` with the other stores."""
         self._memory = memory
 
     async def load(self) -> CircuitBreaker:
@@ -28,14 +28,14 @@ class MemoryCircuitBreakerStore:
         return CIRCUIT_BREAKER_CODEC.decode(row.doc) if row.doc else CircuitBreaker()
 
     async def compare_and_set(self, before: CircuitBreaker, after: CircuitBreaker) -> bool:
-        """See `CircuitBreakerStore.swap`."""
+        """See `CircuitBreakerStore.compare_and_set`."""
         if self._memory.breaker.version != before.version:
             return False
         self._memory.breaker = StoredRecord(after.version, CIRCUIT_BREAKER_CODEC.encode(after))
         return True
 
     async def take_submit_token(self) -> datetime | None:
-        """See `CircuitBreakerStore.take_submit`."""
+        """See `CircuitBreakerStore.take_submit_token`."""
         memory, per_second = self._memory, self._memory.fair_queue.limits.submits_per_second
         if per_second is None:
             return None
@@ -46,10 +46,10 @@ class MemoryCircuitBreakerStore:
 
 
 class MemoryCatalogueStore:
-    """Twin of `core.store.model_catalogue.CatalogueStore`."""
+    """Fake of `core.store.model_catalogue.CatalogueStore`."""
 
     def __init__(self, memory: MemoryState) -> None:
-        """Over `memory`."""
+        """Share `memory` with the other stores."""
         self._memory = memory
 
     async def replace(self, snapshot: CatalogueSnapshot) -> None:
@@ -73,21 +73,21 @@ class MemoryCatalogueStore:
 
 
 class MemoryWorkerHeartbeats:
-    """Twin of `core.store.worker_heartbeats.WorkerHeartbeats`."""
+    """Fake of `core.store.worker_heartbeats.WorkerHeartbeats`."""
 
     def __init__(self, memory: MemoryState) -> None:
-        """Over `memory`."""
+        """Share `memory` with the other stores."""
         self._memory = memory
 
     async def record(self, worker: str) -> None:
-        """See `WorkerHeartbeats.sign`."""
+        """See `WorkerHeartbeats.record`."""
         memory = self._memory
         memory.workers[worker] = memory.now
         oldest = to_ms(memory.clock.now() - HEARTBEAT_RETENTION)
         memory.workers = {name: seen for name, seen in memory.workers.items() if seen > oldest}
 
     async def remove(self, worker: str) -> None:
-        """See `WorkerHeartbeats.leave`."""
+        """See `WorkerHeartbeats.remove`."""
         self._memory.workers.pop(worker, None)
 
     async def last_seen(self) -> datetime | None:
@@ -95,5 +95,5 @@ class MemoryWorkerHeartbeats:
         return from_ms(max(self._memory.workers.values())) if self._memory.workers else None
 
     async def load_durability(self) -> Durability:
-        """See `WorkerHeartbeats.durability`."""
+        """See `WorkerHeartbeats.load_durability`."""
         return SAFE_DURABILITY

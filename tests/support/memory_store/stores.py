@@ -1,6 +1,6 @@
-"""Twins of the stores over one shared memory; `tests/contract` holds them to what Redis does.
+"""Fakes of the stores over one shared state; `tests/contract` compares them with Redis.
 
-Each method does all its work in one turn of the event loop, as a Lua script does in one of Redis.
+Each method does its work without an await, as a Lua script is one step of Redis.
 """
 
 from collections.abc import Iterable, Mapping
@@ -31,14 +31,14 @@ from tests.support.memory_store.webhooks import (
 
 
 class MemoryRunTimeStore:
-    """Twin of `core.store.run_times.RunTimeStore`."""
+    """Fake of `core.store.run_times.RunTimeStore`."""
 
     def __init__(self, memory: MemoryState) -> None:
-        """Over `memory`."""
+        """Share `memory` with the other stores."""
         self._memory = memory
 
     async def load_counts(self) -> Mapping[str, int]:
-        """See `RunTimeStore.counts`."""
+        """See `RunTimeStore.load_counts`."""
         return dict(self._memory.run_counts)
 
     async def load(self, models: Iterable[str]) -> Mapping[str, RunHistory]:
@@ -53,7 +53,7 @@ class MemoryRunTimeStore:
 
 @dataclass(frozen=True, slots=True)
 class MemoryStores:
-    """One of each, over the same memory."""
+    """One fake of each store, over the same state."""
 
     memory: MemoryState
     jobs: MemoryJobStore
@@ -72,7 +72,7 @@ class MemoryStores:
 
 
 def memory_stores(clock: Clock) -> MemoryStores:
-    """Empty stores that go by `clock`."""
+    """Empty stores with the time of `clock`."""
     memory = MemoryState(clock)
     return MemoryStores(
         memory=memory,
