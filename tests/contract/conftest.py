@@ -1,4 +1,4 @@
-"""Each test of this folder runs twice: over the twins in memory, and over a real Redis."""
+"""Each test of this folder runs twice: on the in-memory stores, and on a real Redis."""
 
 from collections.abc import AsyncIterator
 from typing import Final
@@ -19,7 +19,7 @@ TENANTS: Final = ("ada", "bob")
 
 @pytest.fixture(params=["memory", "redis"])
 async def backend(request: pytest.FixtureRequest) -> AsyncIterator[StoreBackend]:
-    """Empty stores, in which two tenants have a key each."""
+    """Stores with two tenants, `ada` and `bob`, with one key each."""
     clock = FakeClock()
     if request.param == "memory":
         yield await _with_tenants(memory_backend(clock))
@@ -38,6 +38,6 @@ async def _with_tenants(backend: StoreBackend) -> StoreBackend:
 
 @pytest.fixture(params=BACKENDS)
 async def coalescing(request: pytest.FixtureRequest) -> AsyncIterator[CoalescingHarness]:
-    """Identical requests of one tenant and of two that share; Redis' books are counted again."""
+    """Tenants with identical requests: one alone, two that share. Checks all counters at the end."""
     async with open_coalescing(request) as flight:
         yield flight

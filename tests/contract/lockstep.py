@@ -1,4 +1,4 @@
-"""The twin and Redis side by side: what is done to one is done to the other; they answer alike."""
+"""The in-memory stores and Redis side by side: each call is made to both, with equal results."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -16,7 +16,7 @@ Act = Callable[[StoreHarness], Awaitable[Any]]
 
 @dataclass(slots=True)
 class LockstepHarness:
-    """The two gateways, and the loop in which both live."""
+    """Both store harnesses, and the event loop that they share."""
 
     runner: asyncio.Runner
     clock: FakeClock
@@ -25,7 +25,7 @@ class LockstepHarness:
     redis: StoreHarness
 
     def run_both(self, operation: Act) -> Any:  # noqa: ANN401 - whatever the act gives
-        """Do it in both; the answers have to be the same."""
+        """Call both; the results must be equal."""
         said, told = (
             self.runner.run(_outcome(operation, gateway)) for gateway in (self.fake, self.redis)
         )

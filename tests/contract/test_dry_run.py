@@ -1,4 +1,4 @@
-"""A dry run says what the submit would meet, and writes nothing. The twin and Redis agree."""
+"""A dry run returns what the submit would return, and writes nothing."""
 
 from typing import Any, Final
 
@@ -35,7 +35,7 @@ async def _create_tenants(coalescing: CoalescingHarness) -> None:
 
 
 @pytest.mark.parametrize("case", CASES)
-async def test_a_dry_run_says_what_the_submit_then_meets(
+async def test_a_dry_run_returns_what_the_submit_then_returns(
     coalescing: CoalescingHarness, case: str
 ) -> None:
     await _create_tenants(coalescing)
@@ -49,7 +49,7 @@ def _summary(admitted: AdmissionResult) -> tuple[object, ...]:
     return admitted.cache_status, admitted.has_slot, admitted.reserved, admitted.quotas
 
 
-async def test_a_dry_run_meets_the_refusal(coalescing: CoalescingHarness) -> None:
+async def test_a_dry_run_is_refused_as_the_submit_is(coalescing: CoalescingHarness) -> None:
     await coalescing.stores.set_limits("ape", Limits(usd_per_day=MicroUsd(1)))
     with pytest.raises(BudgetReached):
         await coalescing.submit(dry_run=True)
@@ -74,7 +74,7 @@ async def test_a_dry_run_writes_nothing_to_redis(redis_flushed: str, case: str) 
         assert await dump() == before
 
 
-async def test_a_dry_run_writes_nothing_to_the_twin() -> None:
+async def test_a_dry_run_writes_nothing_to_the_memory_store() -> None:
     gateway, stores = memory_harness()
     flight = CoalescingHarness(gateway)
     await gateway.tenant("ape")

@@ -1,4 +1,4 @@
-"""Whatever is done, the plain Python specification and the scripts in Redis agree."""
+"""The in-memory stores and the scripts in Redis agree after any sequence of calls."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -54,11 +54,11 @@ Act = Callable[[StoreHarness], Awaitable[Any]]
 
 NEAR_MIDNIGHT: Final = datetime(2026, 3, 30, 23, 59, 59, 999_000, tzinfo=UTC)
 MAX_RUN_TIME: Final = timedelta(days=6)
-"""Less than finished jobs are kept: Redis' own clock, which expires them, stands still here."""
+"""Below the retention of finished jobs: Redis's own clock, which expires them, does not move."""
 
 
 class StoreStateMachine(RuleBasedStateMachine):
-    """Random acts. Hypothesis makes a machine for each example; all share a loop and a Redis."""
+    """Random calls. Hypothesis makes a machine for each example; all share a loop and a Redis."""
 
     jobs = Bundle("jobs")
     runner: ClassVar[asyncio.Runner]
@@ -350,7 +350,7 @@ class StoreStateMachine(RuleBasedStateMachine):
 
 
 @pytest.mark.timeout(300)
-def test_the_twin_and_redis_never_differ(redis_flushed: str) -> None:
+def test_memory_and_redis_never_differ(redis_flushed: str) -> None:
     with asyncio.Runner() as runner:
         wire = redis_client(redis_flushed)
         try:
@@ -360,7 +360,7 @@ def test_the_twin_and_redis_never_differ(redis_flushed: str) -> None:
                     max_examples=50,
                     stateful_step_count=40,
                     deadline=None,
-                    # A failure is short enough to read; to shrink it takes minutes on real Redis.
+                    # A failure is short enough to read, and shrinking takes minutes on real Redis.
                     phases=(Phase.explicit, Phase.reuse, Phase.generate),
                     suppress_health_check=list(HealthCheck),
                 ),

@@ -1,4 +1,4 @@
-"""Tenants' endpoints and replays: one record each, changed whole, by one writer."""
+"""Tenants' endpoints and replays: one record each, replaced as a whole, by one writer."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -117,13 +117,13 @@ HOOK = Endpoint("ep_1", "https://a.example/", datetime(2026, 3, 1, tzinfo=UTC))
 
 
 async def add_endpoint(backend: StoreBackend) -> None:
-    """The tenant's own change."""
+    """Add an endpoint, as the tenant does."""
     before = WebhookConfig("ada")
     assert await backend.webhooks.update(WebhookConfigUpdate(before, before.with_endpoint(HOOK)))
 
 
 async def set_tenant_webhook(backend: StoreBackend) -> None:
-    """An operator's change, at the tenant itself."""
+    """Change the tenant's default endpoint, as an operator does."""
     before = await backend.tenants.load("ada")
     assert before is not None
     after = replace(before, version=before.version + 1, webhook=HOOK.url)
