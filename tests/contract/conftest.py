@@ -38,6 +38,6 @@ async def _with_tenants(backend: StoreBackend) -> StoreBackend:
 
 @pytest.fixture(params=BACKENDS)
 async def coalescing(request: pytest.FixtureRequest) -> AsyncIterator[CoalescingHarness]:
-    """Tenants with identical requests: one alone, two that share. Checks all counters at the end."""
+    """Tenants with identical requests: one alone, two that share. Checks counters at the end."""
     async with open_coalescing(request) as flight:
         yield flight

@@ -263,7 +263,7 @@ async def test_a_leader_whose_first_submit_may_have_been_charged_is_not_reported
 async def test_a_successor_gets_the_event_of_a_start_that_it_had_not_polled(
     coalescing: CoalescingHarness,
 ) -> None:
-    """Regression: it copied its leader's status, so no poll found a change, and no event was sent."""
+    """Regression: it copied its leader's status: no poll found a change, no event was sent."""
     leader, heir = await leader_with_followers(coalescing, 2)
     await coalescing.run(leader)
     assert (await coalescing.current(heir)).status == "in_queue"

@@ -1,4 +1,4 @@
-"""Batches by real processes: identical items are paid for once, and the end is told of once."""
+"""Batches by real processes: identical items are paid for once, completion is sent once."""
 
 import json
 import time
@@ -42,14 +42,14 @@ def item(prompt: str, **options: str) -> dict[str, Any]:
 
 
 def events(stack: Stack) -> list[dict[str, Any]]:
-    """The closing events that the receiver got, by their ids."""
+    """The `batch.completed` events that the receiver got, without repetitions."""
     answer = httpx.get(f"{stack.receiver.url}/_recv/calls", params={"name": NAME}, trust_env=False)
     calls = {call["webhook_id"]: json.loads(call["body"]) for call in answer.json()["calls"]}
     return [body for body in calls.values() if body["type"] == "batch.completed"]
 
 
 @pytest.mark.timeout(150)
-def test_a_batch_outlives_its_workers_and_is_told_of_once(
+def test_a_batch_outlives_its_workers_and_is_completed_once(
     slow_stack: Stack, http: httpx.Client
 ) -> None:
     drafts = [item("The same.")] * IDENTICAL + [item(f"Shot {n}.") for n in range(OTHERS)]
@@ -69,14 +69,14 @@ def test_a_batch_outlives_its_workers_and_is_told_of_once(
     document = wait_for(ended, SOON, "the end of the batch")
     assert document["counts"]["completed"] == IDENTICAL + OTHERS
     assert paid_submits(slow_stack) == 1 + OTHERS
-    (event,) = wait_for(lambda: events(slow_stack) or None, SOON, "the closing event")
+    (event,) = wait_for(lambda: events(slow_stack) or None, SOON, "batch.completed")
     assert event["data"]["counts"] == document["counts"]
     assert event["data"]["reference"] == "films"
-    time.sleep(3)  # three looks of each worker
+    time.sleep(3)  # three polls of each worker
     assert len(events(slow_stack)) == 1
 
     again = http.post("/v1/batches", json={"items": drafts})
     assert (again.status_code, again.json()["status"]) == (200, "completed")
     assert {one["gateway_cache"] for one in again.json()["items"]} == {"hit"}
-    wait_for(lambda: len(events(slow_stack)) > 1 or None, SOON, "the second closing event")
+    wait_for(lambda: len(events(slow_stack)) > 1 or None, SOON, "the second batch.completed")
     assert paid_submits(slow_stack) == 1 + OTHERS

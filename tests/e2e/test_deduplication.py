@@ -1,4 +1,4 @@
-"""Identical requests over real processes: paid for once, whatever becomes of the one that pays."""
+"""Identical requests over real processes are paid for once, however their leader ends."""
 
 import asyncio
 import json
@@ -27,7 +27,7 @@ RACE: Final = 100
 CONNECTIONS: Final = 50
 RUN_SECONDS: Final = 4
 LONG_RUN: Final = 30
-"""Longer than so many submits take on a busy machine."""
+"""Seconds; longer than the burst takes on a busy machine."""
 NAME: Final = "reuse"
 LATE: Final = timedelta(seconds=120)
 
@@ -36,7 +36,7 @@ class DedupCaller(TenantClient):
     """A tenant in front of two services."""
 
     def follower_ids(self, size: int = 4, **of_the_first: Any) -> list[str]:  # noqa: ANN401 - query parameters
-        """Ids of one that pays, and of those that follow it."""
+        """The ids of a leader and its followers."""
         answers = [self.submit(**of_the_first), *(self.submit() for _ in range(size - 1))]
         found = [answer.headers["gateway-cache"] for answer in answers]
         assert found == ["miss", *["joined"] * (size - 1)]
@@ -53,7 +53,7 @@ class DedupCaller(TenantClient):
         return Counter(json.dumps(output, sort_keys=True) for output in found)
 
     def callbacks(self, number: int) -> Counter[tuple[str, str]]:
-        """Ends that were told, by request and event, once there are so many."""
+        """Deliveries by request and event, once there are `number`."""
         url = f"{self.stack.receiver.url}/_recv/calls"
 
         def look() -> Counter[tuple[str, str]] | None:
@@ -79,7 +79,7 @@ def caller(tmp_path: Path) -> Iterator[DedupCaller]:
 async def _submit_concurrently(
     caller: DedupCaller, number: int, headers: dict[str, str], **options: str
 ) -> list[httpx.Response]:
-    """The same submit so many times, in turn to the one service and the other."""
+    """Send the same submit `number` times, alternating between the services."""
     limits = httpx.Limits(max_connections=CONNECTIONS)
     async with httpx.AsyncClient(
         headers={**caller.http.headers, **headers}, limits=limits, timeout=60, trust_env=False
@@ -94,7 +94,7 @@ async def _submit_concurrently(
 
 
 @pytest.mark.timeout(240)
-def test_five_hundred_at_once_are_paid_for_once(caller: DedupCaller) -> None:
+def test_five_hundred_concurrent_submits_are_paid_for_once(caller: DedupCaller) -> None:
     began = time.monotonic()
     pace = {"run": [LONG_RUN, LONG_RUN]}
     caller.http.post(f"{caller.stack.runcomfy_url}/_sim/pace", json=pace)
@@ -105,7 +105,9 @@ def test_five_hundred_at_once_are_paid_for_once(caller: DedupCaller) -> None:
     assert len(set(requests)) == BURST
     assert found == {"miss": 1, "joined": BURST - 1}
     told = caller.callbacks(BURST)
-    print(f"\n{BURST} accepted in {took:.2f} s, all told after {time.monotonic() - began:.2f} s")
+    print(
+        f"\n{BURST} accepted in {took:.2f} s, all delivered after {time.monotonic() - began:.2f} s"
+    )
     assert told == Counter((each, "request.completed") for each in requests)
     assert set(caller.wait_for_ends(requests[::25])) == {"completed"}
     assert len(caller.outputs(requests)) == 1
@@ -117,7 +119,7 @@ def test_five_hundred_at_once_are_paid_for_once(caller: DedupCaller) -> None:
 
 
 @pytest.mark.timeout(180)
-def test_when_the_worker_of_the_one_that_pays_is_killed_all_end_well(caller: DedupCaller) -> None:
+def test_when_the_worker_of_the_leader_is_killed_all_end_well(caller: DedupCaller) -> None:
     requests = caller.follower_ids()
     caller.wait_for_status(requests[0], "in_progress")
     for worker in caller.stack.workers:
@@ -131,7 +133,7 @@ def test_when_the_worker_of_the_one_that_pays_is_killed_all_end_well(caller: Ded
 
 
 @pytest.mark.timeout(180)
-def test_the_one_that_pays_is_cancelled_while_it_waits(caller: DedupCaller) -> None:
+def test_the_leader_is_cancelled_while_it_waits(caller: DedupCaller) -> None:
     caller.stack.run_gateway("pause", "--tenant", NAME)
     first, *others = caller.follower_ids()
     assert caller.cancel(first) == "cancelled"
@@ -145,7 +147,7 @@ def test_the_one_that_pays_is_cancelled_while_it_waits(caller: DedupCaller) -> N
 
 
 @pytest.mark.timeout(180)
-def test_the_one_that_pays_is_cancelled_while_it_runs(caller: DedupCaller) -> None:
+def test_the_leader_is_cancelled_while_it_runs(caller: DedupCaller) -> None:
     first, *others = caller.follower_ids()
     caller.wait_for_status(first, "in_progress")
     assert caller.cancel(first) == "cancelled"
@@ -158,7 +160,7 @@ def test_the_one_that_pays_is_cancelled_while_it_runs(caller: DedupCaller) -> No
 
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("waiting", [True, False], ids=["while it waits", "while it runs"])
-def test_the_time_of_the_one_that_pays_runs_out(caller: DedupCaller, *, waiting: bool) -> None:
+def test_the_deadline_of_the_leader_passes(caller: DedupCaller, *, waiting: bool) -> None:
     if waiting:
         caller.stack.run_gateway("pause", "--tenant", NAME)
     first, *others = caller.follower_ids(timeout=2)

@@ -1,4 +1,4 @@
-"""`make demo` keeps its promises: it shows the job's whole way and leaves nothing behind."""
+"""`make demo` prints every step of a job and leaves nothing behind."""
 
 import io
 import re
@@ -30,7 +30,7 @@ SEEN = (
 )
 
 
-def test_the_demo_shows_a_job_s_whole_way_and_leaves_nothing(marked: MarkedProcesses) -> None:
+def test_the_demo_prints_every_step_of_a_job_and_leaves_nothing(marked: MarkedProcesses) -> None:
     done = subprocess.run(
         DEMO, env=marked.environment, cwd=ROOT, capture_output=True, text=True, check=False
     )

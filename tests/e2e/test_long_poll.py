@@ -1,4 +1,4 @@
-"""Waiting through the whole stack: the worker's steps reach a caller of another process at once."""
+"""Long polls through the whole stack: a worker's steps reach a caller of a service immediately."""
 
 from simulator.example import load_kling_example
 from simulator.stack import Stack
@@ -21,7 +21,7 @@ def test_a_submit_that_waits_is_answered_with_the_result(stack: Stack) -> None:
     assert answer.json()["output"]
 
 
-def test_a_stream_tells_the_whole_life_in_order_and_ends(stack: Stack) -> None:
+def test_a_stream_sends_all_events_in_order_and_ends(stack: Stack) -> None:
     example = load_kling_example()
     with tenant_client(stack, "waiting") as tenant:
         job = tenant.http.post(f"/v1/models/{example.model_id}", json=example.input).json()

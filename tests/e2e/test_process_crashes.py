@@ -1,4 +1,4 @@
-"""Parts of the stack die or leave; every job that was accepted ends, and is paid for once."""
+"""Processes are killed or stopped; every accepted job ends, and is paid for once."""
 
 import time
 from collections.abc import Iterator
@@ -50,7 +50,7 @@ def test_without_redis_submits_are_refused_and_both_processes_recover(
     assert refused.status_code == 503
     assert int(refused.headers["retry-after"]) > 0
     assert refused.headers["content-type"] == "application/problem+json"
-    time.sleep(3)  # longer than one round of reconnecting
+    time.sleep(3)  # longer than one attempt to reconnect
     slow_stack.redis.start()
 
     def accepted() -> str | None:
@@ -62,7 +62,7 @@ def test_without_redis_submits_are_refused_and_both_processes_recover(
     assert caller.paid_submits() == 2
 
 
-def test_told_to_stop_both_processes_drain_and_exit_with_0(
+def test_on_sigterm_both_processes_drain_and_exit_with_0(
     slow_stack: Stack, caller: TenantClient
 ) -> None:
     caller.submit()

@@ -1,4 +1,4 @@
-"""One trace from a caller's POST to the receiver's 200, told by OpenTelemetry's own protocol."""
+"""One trace from a caller's POST to the receiver's 200, exported by OTLP."""
 
 import subprocess
 import sys
@@ -26,7 +26,7 @@ SOON: Final = timedelta(seconds=30)
 
 
 class OtlpCollector:
-    """What an OTLP endpoint was sent."""
+    """An OTLP endpoint that keeps what it receives."""
 
     def __init__(self) -> None:
         self.spans: list[Any] = []
@@ -61,7 +61,7 @@ def running_collector() -> Iterator[OtlpCollector]:
             self.end_headers()
 
         def log_message(self, *_: object) -> None:
-            """Say nothing."""
+            """Print nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     collector.url = f"http://127.0.0.1:{server.server_port}"
@@ -83,7 +83,7 @@ def collector() -> Iterator[OtlpCollector]:
 
 
 def callback_of(stack: Stack, job: str) -> Mapping[str, str] | None:
-    """The headers of the callback about a job, once it came."""
+    """The headers of the delivery for a job; None before it arrives."""
     calls = httpx.get(f"{stack.receiver.url}/_recv/calls", trust_env=False).json()["calls"]
     return next((call["headers"] for call in calls if job in call["body"]), None)
 
@@ -130,7 +130,7 @@ def test_one_trace_leads_from_the_caller_s_post_to_the_receiver_s_200(
 
 
 def ended(collector: OtlpCollector) -> bool | None:
-    """Whether the last span of the trace came."""
+    """Whether the last span of the trace has arrived."""
     seen = Counter(span.name for span in collector.of(TRACE))
     return bool(seen["callback"] and seen["job"] and seen["runcomfy submit"]) or None
 

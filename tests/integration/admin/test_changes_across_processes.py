@@ -1,4 +1,4 @@
-"""Operators beside real processes: what a command changes, every process goes by at once."""
+"""Operators' commands beside real processes: every process applies a change immediately."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -69,7 +69,7 @@ def test_money_is_reserved_then_settled_at_what_it_cost(
     assert (day["usd"]["settled"], day["usd"]["reserved"]) == (1.26, 0)
 
 
-def test_the_worker_reads_the_balance_and_a_floor_above_it_refuses(
+def test_the_worker_reads_the_balance_and_a_minimum_above_it_refuses(
     stack: Stack, tenant_of: TenantFactory
 ) -> None:
     team = tenant_of("poor")
@@ -90,7 +90,7 @@ def test_the_worker_reads_the_balance_and_a_floor_above_it_refuses(
     assert team.submit().status_code == 202
 
 
-def test_a_doubt_is_listed_with_all_that_is_known_and_resolved(
+def test_a_job_in_doubt_is_listed_with_all_that_is_known_and_resolved(
     stack: Stack, tenant_of: TenantFactory
 ) -> None:
     team = tenant_of("doubtful")

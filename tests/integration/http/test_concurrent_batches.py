@@ -21,7 +21,7 @@ DAY: Final = 100
 PATIENCE: Final = 60
 WEEK: Final = 7 * 86_400
 MAX_SCRIPT_MS: Final = 500
-"""Far above the 40 to 60 ms that it takes: other work of the machine is in it."""
+"""Far above the 40 to 60 ms that it takes: other processes of the machine add to it."""
 
 
 def items(number: int, mark: str) -> list[dict[str, Any]]:
@@ -109,7 +109,7 @@ def test_racing_batches_pass_no_limit(idle_stack: Stack, admit: str, admitted: i
 
 
 async def _script(wire: RedisClient) -> float:
-    """How many milliseconds the scripts took that were called since."""
+    """Milliseconds that scripts took since the statistics were reset."""
     text = (await wire.execute("INFO", "commandstats")).decode()
     lines = [line for line in text.splitlines() if line.startswith("cmdstat_eval")]
     rows = [dict(part.split("=") for part in line.partition(":")[2].split(",")) for line in lines]

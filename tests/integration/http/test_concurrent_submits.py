@@ -1,4 +1,4 @@
-"""200 submits at once, from 20 connections, against two service processes: no limit is passed."""
+"""200 concurrent submits over 20 connections to two service processes: no limit is exceeded."""
 
 import asyncio
 from collections import Counter
@@ -16,29 +16,29 @@ CONNECTIONS: Final = 20
 SECONDS: Final = (3, 5, 7, 10)
 PATIENCE: Final = 60
 PRICES: Final = (Decimal("0.084"), Decimal("0.126"))
-"""A second of video without and with sound, as the model's page has it."""
+"""The price of a second of video without and with sound, from the model's page."""
 
 
 @dataclass(frozen=True, slots=True)
 class RaceResult:
-    """What the submits were answered, and how the tenant stands afterwards."""
+    """The answers to the submits, and the tenant's usage afterwards."""
 
     answers: list[httpx.Response]
     usage: dict[str, Any]
 
     @property
     def codes(self) -> Counter[int]:
-        """Answers by status."""
+        """The number of answers by status code."""
         return Counter(answer.status_code for answer in self.answers)
 
     @property
     def policies(self) -> set[str]:
-        """Which limits refused."""
+        """The limits that refused."""
         refused = [a.json() for a in self.answers if a.status_code != httpx.codes.ACCEPTED]
         return {policy for problem in refused for policy in problem["violated-policies"]}
 
     def seconds(self, *, admitted: bool) -> list[int]:
-        """The durations of what was admitted, or of what was refused, in the order of sending."""
+        """The video durations of admitted or of refused submits, in the order of sending."""
         return [
             SECONDS[number % len(SECONDS)]
             for number, answer in enumerate(self.answers)
@@ -91,7 +91,7 @@ def test_running_and_waiting_are_not_passed(idle_stack: Stack) -> None:
 
 
 def test_a_budget_is_not_passed_by_a_micro_dollar(idle_stack: Stack) -> None:
-    """Prices differ by duration; whatever was refused would have been too much at the end, too."""
+    """Prices differ by duration; each refused submit would exceed the budget at the end, too."""
     budget = Decimal("60.000001")
     race = _run_race(idle_stack, "purse", "--usd-per-day", str(budget))
     assert race.codes.keys() == {202, 402}

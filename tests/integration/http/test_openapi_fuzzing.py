@@ -1,6 +1,6 @@
-"""The API's description against the running stack: whatever it promises, schemathesis tries.
+"""The OpenAPI document against the running stack, checked by schemathesis.
 
-All checks, every phase, a fixed seed; `make fuzz` shows the figures.
+All checks, every phase, a fixed seed; `make fuzz` prints the numbers.
 """
 
 import re

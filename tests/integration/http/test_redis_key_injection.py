@@ -1,4 +1,4 @@
-"""What callers write into addresses is part of a key's name: it must not name another key."""
+"""Parts of URLs become parts of Redis keys: they must not select another key."""
 
 from functools import partial
 
@@ -38,7 +38,7 @@ OPERATORS = (
 )
 
 
-async def test_nobody_reaches_another_key_by_an_address(
+async def test_no_url_selects_another_key(
     redis_flushed: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GATEWAY_ADMIN_TOKEN", TOKEN)

@@ -1,4 +1,4 @@
-"""The face over a real Redis: what an accept costs, and what an outage looks like."""
+"""The service over a real Redis: the cost of a submit, and answers during an outage."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -42,14 +42,14 @@ from tests.support.service import BASE, key_of, open_caller, settings_for
 
 @dataclass
 class CountedResources:
-    """Resources whose wire a test can read."""
+    """A context and the Redis client behind it."""
 
     wire: RedisClient
     resources: AppContext
 
 
 class NoMetrics:
-    """Shows nothing."""
+    """Renders nothing."""
 
     content_type = "text/plain"
 
@@ -60,7 +60,7 @@ class NoMetrics:
 def open_counted(
     settings: ServiceSettings, policy: RedisPolicy, events: list[Event]
 ) -> CountedResources:
-    """The real stores, without the background refresh, so that every trip is a handler's."""
+    """The real stores without background refreshes, so that every round trip is a handler's."""
     clock, wire = SystemClock(), RedisClient(build_connection_pool(policy, "test"))
     scripts = LuaScripts(wire, load_scripts())
     resources = AppContext(
@@ -140,7 +140,7 @@ async def test_a_job_s_way_through_the_real_store(
 
 
 @pytest.mark.parametrize("turns", [0, 1, 2, 5, 10, 20, 50, 100])
-async def test_a_face_that_stops_as_it_starts_does_stop(
+async def test_a_service_that_is_stopped_while_it_starts_stops(
     redis_flushed: str, monkeypatch: pytest.MonkeyPatch, turns: int
 ) -> None:
     settings = settings_for(redis_flushed, monkeypatch)
@@ -174,7 +174,7 @@ async def test_redis_goes_and_comes_back(
     assert again.status_code == 202
 
 
-async def test_a_face_may_start_before_its_redis(
+async def test_a_service_may_start_before_its_redis(
     own_redis: PrivateRedis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = settings_for(own_redis.url, monkeypatch)

@@ -25,7 +25,7 @@ from tests.support.processes import (
 
 @pytest.fixture
 def tenant(redis_flushed: str) -> dict[str, Any]:
-    """A new tenant, as the command printed it."""
+    """Create a tenant and return the document that the command printed."""
     document: dict[str, Any] = json.loads(
         run_gateway(redis_flushed, "tenant", "create", "demo", "--json").stdout
     )
@@ -66,7 +66,7 @@ def test_what_cannot_be_done_is_one_line(redis_flushed: str, arguments: tuple[st
     assert ran.stderr.count("\n") == 1
 
 
-def test_without_redis_a_command_says_so_in_one_line() -> None:
+def test_without_redis_a_command_fails_with_one_line() -> None:
     ran = run_gateway(f"redis://127.0.0.1:{free_port()}", "tenant", "list")
     assert ran.returncode == 1
     assert ran.stderr.count("\n") == 1
@@ -106,9 +106,11 @@ def test_a_port_that_is_taken_is_no_success(redis_flushed: str, tmp_path: Path) 
 
 
 def send_raw(port: int, sent: bytes) -> bytes:
-    """Raw bytes in, the beginning of the answer out."""
+    """Send raw bytes and return the beginning of the answer."""
     with socket.create_connection(("127.0.0.1", port), timeout=10) as wire:
-        with suppress(BrokenPipeError, ConnectionResetError):  # it need not hear us out
+        with suppress(
+            BrokenPipeError, ConnectionResetError
+        ):  # it may close before it has read everything
             wire.sendall(sent)
         return wire.recv(4096)
 

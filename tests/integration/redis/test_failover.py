@@ -1,4 +1,4 @@
-"""A master that becomes a replica: callers get 503, never 500, and then a new connection."""
+"""A master that becomes a replica: calls get 503, never 500, then a new connection."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""One reading of Redis tells how everything stands, at the same cost for any number of jobs."""
+"""One read of Redis returns the gateway's state, at the same cost for any number of jobs."""
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -40,7 +40,7 @@ BUDGET: Final = Limits(running=4, usd_per_day=MicroUsd(5_000_000))
 
 @dataclass(frozen=True, slots=True)
 class StateHarness:
-    """The stores over a real Redis, and what reads them all."""
+    """The stores over a real Redis, and the reader of the state."""
 
     subject: StoreBackend
     gateway_state: GatewayStateStore
@@ -52,7 +52,7 @@ class StateHarness:
 
 @pytest.fixture
 async def harness(redis_flushed: str) -> AsyncIterator[StateHarness]:
-    """Two tenants, one with a budget; nothing else."""
+    """Two tenants, one of them with a budget."""
     clock = FakeClock()
     told: list[Event] = []
     source = build_connection_pool(redis_policy(redis_flushed), "test")
@@ -105,7 +105,7 @@ async def test_jobs_by_state_and_the_oldest_that_runcomfy_has_not_got(
     assert sum((await harness.gateway_state.read()).jobs.by_state.values()) == 1
 
 
-async def test_doubts_and_what_nobody_looks_at(harness: StateHarness) -> None:
+async def test_jobs_in_doubt_and_overdue_jobs(harness: StateHarness) -> None:
     subject = harness.subject
     since = subject.clock.now()
     await apply_triggers(subject, await admit_job(subject), F.CLAIMED, F.NO_ANSWER)
@@ -145,7 +145,7 @@ async def test_tenants_slots_queue_and_money(harness: StateHarness) -> None:
     assert (month.window, month.jobs, month.budget) == (Window.MONTH, 6, None)
 
 
-async def test_callbacks_of_a_held_back_endpoint_are_not_due(harness: StateHarness) -> None:
+async def test_deliveries_of_a_paused_endpoint_are_not_due(harness: StateHarness) -> None:
     subject, now = harness.subject, harness.subject.clock.now()
     for name, channel in (("msg_1", "a"), ("msg_2", "a"), ("msg_3", "b")):
         assert await subject.deliveries.enqueue(
@@ -181,7 +181,7 @@ async def test_a_reading_costs_the_same_however_many_jobs_there_are(harness: Sta
         await harness.gateway_state.read()
         return harness.wire.commands - before[0], harness.wire.round_trips - before[1]
 
-    await harness.gateway_state.read()  # the script is sent once
+    await harness.gateway_state.read()  # the script is loaded once
     few = await cost()
     for number in range(300):
         await admit_job(harness.subject, f"req_{number}", "bob")
@@ -193,7 +193,7 @@ async def test_a_reading_costs_the_same_however_many_jobs_there_are(harness: Sta
     assert few[1] <= 4
 
 
-async def test_round_trips_are_told(harness: StateHarness) -> None:
+async def test_round_trips_are_emitted(harness: StateHarness) -> None:
     trips = harness.wire.round_trips
     harness.events.clear()
     await harness.wire.execute("PING")

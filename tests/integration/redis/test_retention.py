@@ -1,4 +1,4 @@
-"""Nothing of a job or a callback outlives it: every key family, after all retention is over."""
+"""Nothing of a job or a delivery outlives its retention: checked for every key pattern."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -66,14 +66,14 @@ EXPIRING_PATTERNS: Final = frozenset({KeyOwner.JOB, KeyOwner.DELIVERY})
 DAY: Final = timedelta(days=1)
 
 
-def test_every_key_says_what_frees_it() -> None:
+def test_every_key_pattern_names_its_cleanup() -> None:
     assert set(KEY_CLEANUP) == {row.pattern for row in KEY_SPECS}
     assert all(freed.cleanup for freed in KEY_CLEANUP.values())
 
 
 @dataclass(frozen=True, slots=True)
 class RetentionHarness:
-    """A gateway over real Redis whose time a test can let pass."""
+    """Stores over a real Redis in which a test can let time pass."""
 
     subject: StoreBackend
     clock: FakeClock
@@ -81,14 +81,14 @@ class RetentionHarness:
     ids: SeededIds
 
     async def admit(self, tenant: str, **fields: Any) -> Job:  # noqa: ANN401 - fields of the record
-        """A job that was taken in."""
+        """Admit a job."""
         now = self.clock.now()
         job = replace(new_job(now, self.ids.job_id(now), tenant), **fields)
         await self.subject.jobs.admit(admission_of(job))
         return job
 
     async def set_cache_policy(self, tenant: str, key: str) -> AdmissionResult:
-        """A submit of what others submit too, under a key of its own."""
+        """Submit a request identical to others, with its own idempotency key."""
         now = self.clock.now()
         wish = admission_of(new_job(now, self.ids.job_id(now), tenant))
         self.clock.shift(SECOND)
@@ -97,18 +97,18 @@ class RetentionHarness:
         )
 
     async def newest(self, number: int) -> Job:
-        """The last job of `ada` but so many."""
+        """The job of `ada` at that place, counted from the last."""
         page = await self.subject.job_index.list_page_for_tenant("ada", JobQuery())
         return page.jobs[number - 1]
 
     async def trim(self) -> None:
-        """What a worker does every minute."""
+        """Run the worker's periodic maintenance."""
         subject = self.subject
         trimmer = IndexPruner("w", subject.job_index, subject.tenants, self.clock, PrunePolicy())
         await trimmer.run_once()
 
     async def is_expired(self) -> dict[str, str]:
-        """What is still there of any job or callback, by key."""
+        """The contents of all keys that belong to jobs or deliveries, by key."""
         found = {}
         for name in await every_key(self.wire):
             held = await contents_of(self.wire, name)
@@ -129,7 +129,7 @@ async def harness(redis_flushed: str) -> AsyncIterator[RetentionHarness]:
 
 @asynccontextmanager
 async def open_harness(url: str) -> AsyncIterator[RetentionHarness]:
-    """Two tenants; the one has a slot too few, the other lets little be kept."""
+    """Two tenants: one with a slot too few, one with a short retention."""
     clock = FakeClock()
     clock.set(datetime.now(UTC))
     now = clock.now()
@@ -145,7 +145,7 @@ async def open_harness(url: str) -> AsyncIterator[RetentionHarness]:
 
 
 async def run_jobs(harness: RetentionHarness, tenant: str) -> None:
-    """One job for each way to end, and some callbacks for each way of theirs."""
+    """Create a job for each way to end, and deliveries for each way of theirs."""
     subject = harness.subject
     for number, facts in enumerate(JOB_ENDINGS):
         job = await harness.admit(tenant, reference=f"order {number}")
@@ -167,7 +167,7 @@ async def run_jobs(harness: RetentionHarness, tenant: str) -> None:
 
 
 async def run_deliveries(harness: RetentionHarness, tenant: str) -> None:
-    """Three callbacks: one arrives, one is given up after a second try, one is held."""
+    """Three deliveries: one succeeds, one fails after a second attempt, one is held."""
     subject, now = harness.subject, harness.clock.now()
     for channel in ("a", "b", "c"):
         job = await harness.admit(tenant)
@@ -276,7 +276,7 @@ async def test_a_deleted_tenant_leaves_nothing(harness: RetentionHarness) -> Non
     assert await harness.is_expired() == {}
 
 
-async def test_a_booking_into_a_window_whose_time_is_over_makes_no_new_one(
+async def test_a_settlement_in_an_expired_window_creates_no_new_one(
     harness: RetentionHarness,
 ) -> None:
     job = await apply_triggers(harness.subject, await harness.admit("ada"), *RUNNING)

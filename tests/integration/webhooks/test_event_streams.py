@@ -1,4 +1,4 @@
-"""Events in the streams of a second Redis: one that is away, one that wants TLS and a login."""
+"""Events in the streams of a second Redis: one that is down, one with TLS and a login."""
 
 import asyncio
 import json
@@ -57,14 +57,14 @@ QUICK: Final = DeliveryPolicy(
 
 @pytest.fixture
 def other_redis() -> Iterator[PrivateRedis]:
-    """The second one."""
+    """The second Redis."""
     with private_redis() as server:
         yield server
 
 
 @dataclass(frozen=True)
 class StreamTenant:
-    """A tenant whose events go to a stream, and what became of them."""
+    """A tenant whose events go to a stream, with reads of their deliveries."""
 
     wire: RedisClient
     webhook_configs: WebhookConfigStore
@@ -72,7 +72,7 @@ class StreamTenant:
     endpoint: Endpoint
 
     async def enqueue(self, count: int) -> list[str]:
-        """So many events, due now."""
+        """Enqueue events that are due now."""
         setup = await self.webhook_configs.load(TENANT)
         assert setup is not None
         made = []
@@ -86,13 +86,13 @@ class StreamTenant:
         return [delivery.id for delivery in made]
 
     async def read(self, delivery_id: str) -> Delivery:
-        """One of them."""
+        """One delivery."""
         found = await self.outbox.load(delivery_id)
         assert found is not None
         return found
 
     async def stream_entries(self, ids: list[str]) -> list[Delivery]:
-        """All of them, once they are delivered."""
+        """The deliveries, once all have succeeded."""
 
         async def look() -> list[Delivery] | None:
             rows = [await self.read(name) for name in ids]
@@ -103,14 +103,14 @@ class StreamTenant:
         return rows
 
     async def outcomes(self, delivery_id: str) -> list[str]:
-        """What its attempts met."""
+        """The outcomes of its attempts."""
         return [attempt.outcome for attempt in await self.outbox.list_attempts(delivery_id)]
 
 
-async def poll_until(look: Callable[[], Any]) -> Any:  # noqa: ANN401 - what `look` finds
-    """What `look` finds, once it finds something."""
+async def poll_until(poll: Callable[[], Any]) -> Any:  # noqa: ANN401 - what `poll` returns
+    """The first true result of `poll`."""
     async with asyncio.timeout(SOON):
-        while not (found := await look()):  # noqa: ASYNC110 - another server tells nobody
+        while not (found := await poll()):  # noqa: ASYNC110 - another server sends no event
             await asyncio.sleep(0.02)
         return found
 
@@ -133,7 +133,7 @@ async def tenant_with_stream(url: str, *, new: bool = True) -> AsyncIterator[Str
 
 
 async def events_in(wire: RedisClient) -> list[dict[str, Any]]:
-    """The stream's CloudEvents."""
+    """The CloudEvents in the stream."""
     entries = await wire.execute("XRANGE", keys.event_stream(TENANT, "jobs"), "-", "+")
     assert all(fields[0] == EVENT_FIELD.encode() for _, fields in entries)
     return [json.loads(fields[1]) for _, fields in entries]
@@ -184,7 +184,7 @@ async def test_a_second_redis_that_goes_and_comes_back_gets_every_event(
     }
 
 
-async def test_a_second_redis_that_hangs_delays_nobody_else(
+async def test_a_second_redis_that_hangs_delays_no_other_delivery(
     redis_flushed: str, other_redis: PrivateRedis
 ) -> None:
     assert other_redis.pid is not None
@@ -216,10 +216,10 @@ async def test_a_second_redis_that_hangs_delays_nobody_else(
             os.kill(other_redis.pid, signal.SIGCONT)
         written = await events_in(other)
     assert took < timedelta(seconds=1.5)
-    assert {event["id"] for event in written} == set(ids)  # some perhaps twice, under one id
+    assert {event["id"] for event in written} == set(ids)  # some may be there twice, with one id
 
 
-# --- addresses with a login
+# --- URLs with a login
 
 
 @pytest.fixture(scope="module")
@@ -232,20 +232,20 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> CertificateAuthority:
 
 @dataclass(frozen=True)
 class ProtectedRedis:
-    """A Redis that writes only for `sink` with its password, and speaks TLS at a second port."""
+    """A Redis in which only the user `sink` may write, with TLS at a second port."""
 
     server: PrivateRedis
     tls_port: int
 
     @property
     def plain(self) -> str:
-        """Its address without TLS or login."""
+        """Its URL without TLS and login."""
         return f"127.0.0.1:{self.server.port}/0"
 
 
 @pytest.fixture(scope="module")
 def protected(authority: CertificateAuthority) -> Iterator[ProtectedRedis]:
-    """One, whose certificate is for `localhost`."""
+    """A running one, whose certificate is for `localhost`."""
     authority.server("DNS:localhost")
     folder = authority.folder
     pair = {"certificate": folder / "DNS_localhost.pem", "key": folder / "DNS_localhost.key"}
@@ -272,7 +272,7 @@ FAILS: Final = {
 
 @dataclass(frozen=True)
 class StreamAttempt:
-    """What one attempt at a sink came to, and everything that was said."""
+    """The outcome of one attempt at a stream, and everything that was logged."""
 
     delivery: Delivery
     outcomes: list[str]
@@ -282,7 +282,7 @@ class StreamAttempt:
 async def attempt_delivery(
     url: str, redis_url: str, monkeypatch: pytest.MonkeyPatch, folder: Path
 ) -> StreamAttempt:
-    """One event for a sink, by a worker's own parts as its settings make them."""
+    """Write one event with a worker's components, built from its settings."""
     monkeypatch.setenv("GATEWAY_REDIS_URL", redis_url)
     monkeypatch.setenv("GATEWAY_RUNCOMFY_TOKEN", "unused")
     monkeypatch.setenv("GATEWAY_RUNCOMFY_URL", "http://127.0.0.1:1")
@@ -312,7 +312,7 @@ def _none() -> list[Event]:
 
 
 def address(template: str, protected: ProtectedRedis, authority: CertificateAuthority) -> str:
-    """A template filled in."""
+    """The URL that a template gives for this Redis."""
     ca = authority.folder / "ca.pem"
     return template.format(password=IN_URL, plain=protected.plain, tls=protected.tls_port, ca=ca)
 
@@ -325,7 +325,7 @@ def attempt(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> Callable[[str], Awaitable[StreamAttempt]]:
-    """Tries a sink by its address' template; whatever comes of it, no password is told."""
+    """Tries a stream by its URL's template; checks that no password is logged."""
 
     async def try_at(template: str) -> StreamAttempt:
         url = address(template, protected, authority)
@@ -338,7 +338,7 @@ def attempt(
 
 
 @pytest.mark.parametrize("template", WORKS.values(), ids=WORKS.keys())
-async def test_a_sink_s_address_may_ask_for_tls_and_hold_a_login(
+async def test_a_stream_s_url_may_name_tls_and_a_login(
     template: str,
     protected: ProtectedRedis,
     authority: CertificateAuthority,
@@ -351,7 +351,7 @@ async def test_a_sink_s_address_may_ask_for_tls_and_hold_a_login(
 
 
 @pytest.mark.parametrize("template", FAILS.values(), ids=FAILS.keys())
-async def test_a_sink_that_cannot_be_had_fails_the_attempt_and_tells_no_password(
+async def test_an_unreachable_stream_fails_the_attempt_and_logs_no_password(
     template: str, attempt: Callable[[str], Awaitable[StreamAttempt]]
 ) -> None:
     it = await attempt(template)

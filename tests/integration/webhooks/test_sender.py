@@ -218,7 +218,7 @@ async def test_two_hundred_is_enough(behave: Behaviour) -> None:
     assert received == 1
 
 
-async def test_nobody_listens() -> None:
+async def test_a_refused_connection() -> None:
     async with running_receiver(answer_with(OK)) as receiver:
         port = receiver.port
     async with open_test_sender() as sender:
@@ -256,7 +256,7 @@ async def test_connections_serve_again_and_keep_no_cookie() -> None:
     assert not any("cookie" in head.lower() for head in receiver.heads)
 
 
-async def test_proxies_of_the_environment_are_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_proxies_of_the_environment_are_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "all_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:1")
     outcome, _ = await deliver(answer_with(OK))
@@ -274,7 +274,7 @@ async def test_slots_bound_what_is_under_way() -> None:
         if open_now == 3:
             full.set()
         await full.wait()
-        await asyncio.sleep(0.02)  # for one too many to come
+        await asyncio.sleep(0.02)  # for a request too many to arrive
         open_now -= 1
         writer.write(OK)
 
@@ -306,7 +306,7 @@ async def test_name_that_is_really_loopback_is_blocked() -> None:
     assert outcome.label == "blocked_target"
 
 
-async def test_transport_resolves_no_name_even_if_asked() -> None:
+async def test_transport_resolves_no_name_even_if_requested() -> None:
     transport = PooledTransport(ssl.create_default_context(), timedelta(seconds=1), 1024)
     async with httpx.AsyncClient(transport=transport) as client:
         with pytest.raises(httpx.ConnectError, match="must go to addresses"):
