@@ -14,10 +14,12 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from cli.settings_errors import load_settings
+from core.clock import SystemClock
 from core.errors import GatewayError, InvalidInput
 from core.observability.events import Event
 from core.store.client import RedisClient, build_connection_pool
 from core.store.scripts import LuaScripts, load_scripts
+from core.store.stores import open_stores
 from service.composition import build_admin_context, build_webhook_service
 from service.operator_context import AdminContext
 from service.settings import ServiceSettings
@@ -55,9 +57,9 @@ async def _run(
     settings: ServiceSettings, action: Callable[[CommandContext], Coroutine[Any, Any, T]]
 ) -> T:
     async with RedisClient(build_connection_pool(settings.redis, "cli")) as wire:
-        scripts = LuaScripts(wire, load_scripts())
-        desk = build_admin_context(settings, wire, scripts, audit_actor(), _discard_event)
-        return await action(CommandContext(desk, build_webhook_service(settings, wire, scripts)))
+        stores = open_stores(wire, LuaScripts(wire, load_scripts()), SystemClock())
+        admin = build_admin_context(settings, stores, audit_actor(), _discard_event)
+        return await action(CommandContext(admin, build_webhook_service(settings, stores)))
 
 
 def audit_actor() -> str:

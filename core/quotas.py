@@ -1,12 +1,14 @@
-"""The limits a tenant can run into, and how much of each is left."""
+"""The names of a tenant's limits, and how much of each is left."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 
 class QuotaPolicy(StrEnum):
-    """The limits by the names that refusals and `RateLimit` fields give them."""
+    """The limits, by their names in problem documents and in `RateLimit` headers."""
 
     REQUESTS = "requests-per-minute"
     WAITING = "waiting"
@@ -22,10 +24,70 @@ class QuotaPolicy(StrEnum):
     MINIMUM_BALANCE = "wallet"
 
 
-class Quota(NamedTuple):
-    """How one limit stands after a decision. Money is in micro-dollars.
+REQUESTS: Final = "requests"
+CONCURRENCY: Final = "concurrent-requests"
+MONEY: Final = "microdollars"
+"""Ours: draft-ietf-httpapi-ratelimit-headers has no unit of money."""
 
-    A tuple: each submit is answered with eight, and frozen dataclasses take three times as long.
+
+@dataclass(frozen=True, slots=True)
+class QuotaRule:
+    """What a limit counts, and what a caller reads when it rejects a submit.
+
+    `unit` None: the limit only permits or rejects, and has no quota. `window` None: it is not over
+    time, or over a calendar month. `resets`: the quota is restored when the window ends.
+    """
+
+    message: str
+    unit: str | None = None
+    window: timedelta | None = None
+    resets: bool = True
+
+
+QUOTA_RULES: Final[Mapping[QuotaPolicy, QuotaRule]] = {
+    QuotaPolicy.REQUESTS: QuotaRule(
+        "The tenant's submits per minute are used up.", REQUESTS, timedelta(minutes=1)
+    ),
+    QuotaPolicy.WAITING: QuotaRule(
+        "The tenant's queue is full (limit: `waiting`).", CONCURRENCY, resets=False
+    ),
+    QuotaPolicy.RUNNING: QuotaRule(
+        "The tenant's running jobs are at their limit.", CONCURRENCY, resets=False
+    ),
+    QuotaPolicy.JOBS_DAY: QuotaRule(
+        "The tenant's jobs of this day (UTC) are used up.", REQUESTS, timedelta(days=1)
+    ),
+    QuotaPolicy.JOBS_MONTH: QuotaRule(
+        "The tenant's jobs of this month (UTC) are used up.", REQUESTS
+    ),
+    QuotaPolicy.USD_REQUEST: QuotaRule(
+        "The request's estimate is above the tenant's limit for one request.", MONEY, resets=False
+    ),
+    QuotaPolicy.USD_DAY: QuotaRule(
+        "The tenant's budget of this day (UTC) does not cover the request.",
+        MONEY,
+        timedelta(days=1),
+    ),
+    QuotaPolicy.USD_MONTH: QuotaRule(
+        "The tenant's budget of this month (UTC) does not cover the request.", MONEY
+    ),
+    QuotaPolicy.MODELS: QuotaRule("The tenant may not use this model."),
+    QuotaPolicy.PRIORITY: QuotaRule("The tenant may not use so high a priority."),
+    QuotaPolicy.UNKNOWN_PRICE: QuotaRule(
+        "The model's price is not known, and the tenant allows known prices only."
+    ),
+    QuotaPolicy.MINIMUM_BALANCE: QuotaRule(
+        "The gateway's RunComfy balance is too low for new jobs."
+    ),
+}
+"""A row for each limit. `RUNNING` never rejects: a job beyond it waits."""
+
+
+class Quota(NamedTuple):
+    """One limit after an admission decision. Money is in micro-dollars.
+
+    A named tuple: each answer to a submit has eight of them, and creating a frozen dataclass takes
+    three times as long.
     """
 
     policy: QuotaPolicy

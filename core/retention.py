@@ -1,24 +1,55 @@
-"""How long records are kept. Every retention period of the store stands here."""
+"""How long records are kept, and the time limits that must fit into those periods.
+
+All of them stand here, because each depends on another: shortening one alone loses results that a
+caller may still fetch, or deliveries that are still to be attempted.
+"""
 
 from datetime import timedelta
 from typing import Final
 
-MAX_CACHE_LIFETIME: Final = timedelta(days=7)
-"""RunComfy keeps its outputs for 7 days (its API page); what is reused later would lead nowhere."""
+RETENTION: Final = timedelta(days=7)
+"""How long a finished job is kept. RunComfy keeps outputs for 7 days (its API page); a record kept
+longer would link to an output that is gone."""
 
-
+MAX_CACHE_LIFETIME: Final = RETENTION
+"""A cached result is served no longer than RunComfy keeps the output that it links to."""
 MIN_CACHE_LIFETIME: Final = timedelta(seconds=1)
 
-
-RETENTION = timedelta(days=7)
-"""How long a finished job is kept: RunComfy's own time for outputs. It covers the last callback
-attempt (84.7 hours after the end, with jitter and `Retry-After` at most 4.5 days) and a day."""
-
-
 RESULT_GRACE_PERIOD: Final = timedelta(hours=24)
-"""How long a result outlives the last callback that was tried or is due."""
+"""How long a result is kept after the last delivery attempt about it, so that a receiver that got
+the event last of all can still fetch the result."""
 
+MAX_DELIVERY_AGE: Final = RETENTION - RESULT_GRACE_PERIOD - timedelta(hours=6)
+"""No attempt starts later than this after the first one was due, so that a job is always kept for
+the grace period after its last attempt. The 6 hours are a margin for clocks and slow attempts."""
 
 DELIVERY_RETENTION: Final = 2 * RETENTION
-"""How long a callback is kept after its last attempt: longer than its job, whose end may be a day
-after its first callback, and whose life every attempt lengthens."""
+"""How long a delivery is kept after its last attempt. Longer than its job, which each attempt keeps
+for at least the grace period: the job's list of deliveries must not name one that is gone."""
+
+MAX_ATTEMPT_INTERVAL: Final = timedelta(hours=32)
+"""At least the longest wait between two attempts of a delivery, jitter included."""
+
+FAILURE_RESET_AFTER: Final = MAX_ATTEMPT_INTERVAL + timedelta(hours=4)
+"""An endpoint's next failure after this long starts a new series of failures. Longer than the wait
+between two attempts: otherwise a dead endpoint with few events would never count as failing."""
+
+LATE_RESULT_TIMEOUT: Final = RETENTION - timedelta(days=1)
+"""How long after its end an expired job's paid result is still polled for. It ends a day before the
+record does, so that the result can be stored and fetched."""
+
+DAY_USAGE_RETENTION: Final = timedelta(days=40)
+MONTH_USAGE_RETENTION: Final = timedelta(days=400)
+"""How long a usage window is kept after it begins: longer than any job can still settle in it, and
+long enough to compare a month with the same month of the year before."""
+
+DELETED_TENANT_RETENTION: Final = timedelta(days=30)
+"""How long a deleted tenant's record is kept, and its name is taken: longer than any of its open
+jobs and their last delivery attempt."""
+
+HEARTBEAT_RETENTION: Final = timedelta(hours=1)
+"""How long a worker that stopped without removing its heartbeat is remembered."""
+
+MESSAGE_TTL: Final = timedelta(hours=1)
+"""How long arq keeps a wake-up message that no worker takes. A lost message only delays a job until
+the next claim of due jobs."""

@@ -1,4 +1,4 @@
-"""Settings that both processes have: where Redis is, how to log. Read at the door only."""
+"""Settings of both processes: Redis, logs, metrics, traces. Read once, when a process starts."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ ENV_PREFIX = "GATEWAY_"
 
 
 def _seconds(value: object) -> object:
-    """Digits from the environment are seconds; ISO 8601 durations pass through."""
+    """Parse digits as seconds; leave ISO 8601 durations to pydantic."""
     if isinstance(value, str) and value.strip().replace(".", "", 1).isdigit():
         return timedelta(seconds=float(value))
     return value
@@ -37,11 +37,11 @@ def _has_telemetry() -> bool:
 
 
 Seconds = Annotated[timedelta, BeforeValidator(_seconds)]
-"""A span given in the environment as a number of seconds, or as an ISO 8601 duration."""
+"""A duration in the environment: a number of seconds, or an ISO 8601 duration."""
 
 
 def _redis_url(url: SecretStr) -> SecretStr:
-    """Refuses what would be read otherwise than it was meant, in words without the password."""
+    """Reject a URL that would be misread. The error text must not contain the password."""
     text = url.get_secret_value()
     if not text.startswith(("redis://", "rediss://", "unix://")):
         raise ValueError("must start with redis://, rediss:// or unix://")
@@ -51,17 +51,17 @@ def _redis_url(url: SecretStr) -> SecretStr:
     except ValueError:
         parts = None
     if parts is None or ("@" in text and "@" not in parts.netloc and parts.scheme != "unix"):
-        raise ValueError("is no URL; write / ? # @ : in a password as %2F %3F %23 %40 %3A")
+        raise ValueError("is not a valid URL; write / ? # @ : in a password as %2F %3F %23 %40 %3A")
     return url
 
 
 RedisUrl = Annotated[SecretStr, AfterValidator(_redis_url)]
 SinkUrls = Mapping[Annotated[str, Field(pattern=r"^[a-z0-9-]{1,32}$")], RedisUrl]
-"""Redis servers by the names that tenants use for them."""
+"""Redis servers, by the names that tenants use for them."""
 
 
 class LogFormat(StrEnum):
-    """How log lines look."""
+    """The format of log lines."""
 
     AUTO = "auto"
     JSON = "json"
@@ -69,7 +69,7 @@ class LogFormat(StrEnum):
 
 
 class LogLevel(StrEnum):
-    """The least level of a line that is written; Python's own words."""
+    """The minimum level of log lines; Python's own names."""
 
     DEBUG = "DEBUG"
     INFO = "INFO"
@@ -79,7 +79,7 @@ class LogLevel(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class RedisPolicy:
-    """How to reach Redis, and how long to wait for it."""
+    """How to connect to Redis, and how long to wait for it."""
 
     url: SecretStr
     sentinels: tuple[tuple[str, int], ...]
@@ -89,7 +89,7 @@ class RedisPolicy:
 
 
 class MetricsSettings(BaseModel):
-    """What bounds the number of series."""
+    """Limits on the number of time series."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -102,12 +102,12 @@ class MetricsSettings(BaseModel):
 
     @property
     def label_limits(self) -> dict[str, int]:
-        """How many values each of these labels takes."""
+        """The maximum number of values of each label."""
         return {"tenant": self.max_tenants, "model": self.max_models}
 
 
 class ProcessSettings(BaseSettings):
-    """What every process of the gateway reads from its environment."""
+    """The settings of every process of the gateway."""
 
     model_config = SettingsConfigDict(
         env_prefix=ENV_PREFIX,

@@ -16,11 +16,9 @@ from pydantic.fields import FieldInfo
 
 from core.errors import GatewayError
 from core.jobs.job import FINAL_STATES, TRANSITIONS
-from core.observability.metric_definitions import METRIC_DEFINITIONS as SERIES
-from core.observability.metric_definitions import MetricDefinition, MetricKind, MetricSource
-from core.observability.metric_labels import Label
+from core.observability.metric_types import Label, MetricDefinition, MetricKind, MetricSource
+from core.observability.metrics import METRICS
 from core.settings import ENV_PREFIX, ProcessSettings
-from core.store.key_lifetimes import KEY_CLEANUP
 from core.store.keys import KEY_SPECS, KeySpec
 from service.problems import BILLED, STATUS
 from service.settings import ServiceSettings
@@ -145,14 +143,13 @@ def _error_row(kind: type[GatewayError], status: int) -> tuple[str, ...]:
 def keys_page() -> str:
     """`docs/generated/redis-keys.md`."""
     rows = [_key_row(spec) for spec in KEY_SPECS]
-    head = ("Key", "Type", "Lives", "Of", "Freed by", "Holds")
+    head = ("Key", "Type", "Lifetime", "Belongs to", "Removed by", "Contents")
     return f"# Redis keys\n\n{_MADE}\n{_table(head, rows)}"
 
 
 def _key_row(spec: KeySpec) -> tuple[str, ...]:
-    freed = KEY_CLEANUP[spec.pattern]
     pattern = f"`{spec.pattern}`"
-    return pattern, spec.kind, spec.lifetime, freed.owner, freed.cleanup, spec.contents
+    return pattern, spec.kind, spec.lifetime, spec.owner, spec.cleanup, spec.contents
 
 
 _SHOWN_BY: Final[Mapping[MetricSource, tuple[str, str]]] = {
@@ -194,7 +191,7 @@ def metrics_page() -> str:
     """`docs/metrics.md`: every series."""
     parts = [f"# Metrics\n\n{_MADE}", _METRICS_ABOUT]
     for source, (title, about) in _SHOWN_BY.items():
-        rows = [_series_row(series) for series in SERIES if series.source is source]
+        rows = [_series_row(series) for series in METRICS if series.source is source]
         table = _table(("Name", "Kind", "Labels", "Meaning"), rows)
         parts.append(f"## {title}\n\n{about}\n\n{table}")
     return "\n".join(parts)

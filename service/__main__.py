@@ -1,4 +1,4 @@
-"""`python -m service FD SEAT`: one front end of a crew, on the socket that its parent opened."""
+"""`python -m service FD SLOT`: one of several service processes, on the socket of its parent."""
 
 import os
 import signal
@@ -12,10 +12,10 @@ from service.settings import ServiceSettings
 
 
 def main() -> None:
-    """Serve until SIGTERM, or until the parent has ended."""
+    """Serve until SIGTERM, or until the parent ends."""
     threading.Thread(target=_exit_with_parent, daemon=True).start()
-    descriptor, seat = map(int, sys.argv[1:])
-    register_slot(seat)
+    descriptor, slot = map(int, sys.argv[1:])
+    register_slot(slot)
     run(ServiceSettings(), [socket.socket(fileno=descriptor)])
 
 

@@ -1,9 +1,8 @@
-"""Everything that handlers use, opened together and closed in reverse. The face's composition."""
+"""Composition of the service: build what handlers use from the settings; close it in reverse."""
 
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import replace
 from datetime import timedelta
 from importlib.metadata import version
 from typing import Final
@@ -11,28 +10,18 @@ from typing import Final
 from core.clock import Clock, SystemClock
 from core.ids import SystemIds
 from core.jobs.run_times import PollHintPolicy
-from core.observability.event_metrics import LabelLimiter
 from core.observability.events import Emit, Event, RequestServed
+from core.observability.metric_types import MetricSource
 from core.observability.prometheus import MetricsRegistry
+from core.observability.trace_context import SpanNamer, pass_through
 from core.observability.tracing import TracingPolicy, open_tracing
-from core.store import job_index
-from core.store.batches import BatchStore
-from core.store.circuit_breaker import CircuitBreakerStore
 from core.store.client import RedisClient, build_connection_pool
 from core.store.connection import RoundTripObserver
-from core.store.deliveries import DeliveryStore
-from core.store.gateway_state import GatewayStateStore, GatewayStateStores
-from core.store.jobs import JobStore
-from core.store.model_catalogue import CatalogueStore
-from core.store.operations import OperationsStore
+from core.store.gateway_state import GatewayStateStore
 from core.store.pubsub import JobChangeSubscriber
-from core.store.run_times import RunTimeCache, RunTimeStore
+from core.store.run_times import RunTimeCache
 from core.store.scripts import LuaScripts, load_scripts
-from core.store.tenants import TenantStore
-from core.store.usage import UsageStore
-from core.store.webhook_endpoints import WebhookConfigStore
-from core.store.webhook_replays import ReplayStore
-from core.store.worker_heartbeats import WorkerHeartbeats
+from core.store.stores import Stores, open_stores
 from service.context import (
     ADMIN_API_ACTOR,
     DISTRIBUTION,
@@ -40,8 +29,9 @@ from service.context import (
     SUBMIT_ROUTE,
     AppContext,
     HttpPolicy,
+    MetricsRenderer,
 )
-from service.metrics.metrics import ServiceMetrics, build_service_registry
+from service.metrics.metrics import ServiceMetrics
 from service.models import ModelRegistry, load_cards
 from service.models.registry_cache import ModelRegistryCache
 from service.operator_context import AdminContext
@@ -56,7 +46,7 @@ _METRICS_REFRESH_INTERVAL: Final = timedelta(seconds=1)
 
 
 def build_http_policy(settings: ServiceSettings) -> HttpPolicy:
-    """The policies that the settings spell."""
+    """Return the policies that the settings define."""
     return HttpPolicy(
         body_limits=settings.body_limits(),
         batch_body_limits=settings.batch_limits(),
@@ -75,114 +65,99 @@ def build_http_policy(settings: ServiceSettings) -> HttpPolicy:
 async def open_app_context(
     settings: ServiceSettings, log: Emit, stopping: asyncio.Event | None = None
 ) -> AsyncIterator[AppContext]:
-    """The real things. The store may be away: it is looked for again with every call.
+    """Open the connections and the background tasks of one process, and close them in reverse.
 
-    With `stopping` every wait ends: a server that drains would else wait for those who wait.
+    Redis may be unavailable at the start: every call connects again. `stopping` ends all waits, so
+    that a server which shuts down need not wait for long polls and event streams.
     """
     clock = SystemClock()
     release = version(DISTRIBUTION)
-    figures = build_service_registry(release, LabelLimiter(settings.metrics.label_limits))
+    registry = MetricsRegistry(MetricSource.SERVICE, release, settings.metrics.label_limits)
     traces = TracingPolicy(settings.traces, settings.traces_sample_ratio, "service", release)
     async with AsyncExitStack() as stack:
         tracing = stack.enter_context(open_tracing(traces, clock, SystemIds()))
-        source = build_connection_pool(settings.redis, "service")
-        wire = await stack.enter_async_context(
-            RedisClient(source, RoundTripObserver(clock, figures))
+        pool = build_connection_pool(settings.redis, "service")
+        client = await stack.enter_async_context(
+            RedisClient(pool, RoundTripObserver(clock, registry))
         )
-        scripts = LuaScripts(wire, load_scripts())
-        overview = _build_gateway_state_store(wire, scripts, clock, settings.metrics.max_tenants)
-        metrics = ServiceMetrics(figures, SUBMIT_ROUTE, overview.read, clock)
+        scripts = LuaScripts(client, load_scripts())
+        stores = open_stores(client, scripts, clock)
+        state = GatewayStateStore(client, scripts, stores, clock, settings.metrics.max_tenants)
+        metrics = ServiceMetrics(registry, SUBMIT_ROUTE, state.read, clock)
         emit = _fan_out(metrics, log, tracing.emit)
-        resources = replace(
-            _build_app_context(wire, scripts, settings, metrics, emit), span_of=tracing.span_namer
+        context = build_app_context(settings, stores, metrics, emit, tracing.span_namer)
+        registry.set_gauge_function("gateway_job_subscriptions", (), context.subscriptions.__len__)
+        changes = JobChangeSubscriber(
+            build_connection_pool(settings.redis, "feed"), context.subscriptions, clock, emit
         )
-        figures.set_gauge_function("gateway_job_subscriptions", (), resources.subscriptions.__len__)
-        feed_source = build_connection_pool(settings.redis, "feed")
-        feed = JobChangeSubscriber(feed_source, resources.subscriptions, clock, emit)
-        for endless in (
-            resources.model_cache.refresh_forever(settings.catalogue_refresh_interval),
-            resources.run_times.refresh_forever(settings.run_times_refresh_interval),
-            feed.run(),
-            _refresh_shared_metrics(figures, clock),
-            _close_on_stop(stopping or asyncio.Event(), resources.subscriptions),
+        for background in (
+            context.model_cache.refresh_forever(settings.catalogue_refresh_interval),
+            context.run_times.refresh_forever(settings.run_times_refresh_interval),
+            changes.run(),
+            _refresh_shared_metrics(registry, clock),
+            _close_on_stop(stopping or asyncio.Event(), context.subscriptions),
         ):
-            stack.push_async_callback(_cancel_and_wait, asyncio.create_task(endless))
-        yield resources
+            stack.push_async_callback(_cancel_and_wait, asyncio.create_task(background))
+        yield context
 
 
-def _build_app_context(
-    client: RedisClient,
-    scripts: LuaScripts,
+def build_app_context(
     settings: ServiceSettings,
-    metrics: ServiceMetrics,
+    stores: Stores,
+    metrics: MetricsRenderer,
     emit: Emit,
+    span_of: SpanNamer = pass_through,
 ) -> AppContext:
-    """What handlers reach, over one wire; nothing of it runs by itself."""
+    """Return the context over `stores`; no task runs yet."""
     clock = SystemClock()
-    cards = ModelRegistry.build(load_cards(), max_age=settings.catalogue_max_age)
+    registry = ModelRegistry.build(load_cards(), max_age=settings.catalogue_max_age)
     return AppContext(
-        jobs=JobStore(client, scripts, clock),
-        batches=BatchStore(client, scripts, clock),
-        job_index=job_index.JobIndex(client, scripts, clock),
-        tenants=TenantStore(client, scripts, clock),
-        usage=UsageStore(client),
-        circuit_breaker=CircuitBreakerStore(client, scripts, clock),
-        admin=build_admin_context(settings, client, scripts, ADMIN_API_ACTOR, emit),
-        worker_heartbeats=WorkerHeartbeats(client, clock),
-        model_cache=ModelRegistryCache(cards, CatalogueStore(client, scripts), clock, emit),
-        run_times=RunTimeCache(RunTimeStore(client), clock, emit),
+        jobs=stores.jobs,
+        batches=stores.batches,
+        job_index=stores.job_index,
+        tenants=stores.tenants,
+        usage=stores.usage,
+        circuit_breaker=stores.circuit_breakers,
+        admin=build_admin_context(settings, stores, ADMIN_API_ACTOR, emit),
+        worker_heartbeats=stores.heartbeats,
+        model_cache=ModelRegistryCache(registry, stores.catalogue, clock, emit),
+        run_times=RunTimeCache(stores.run_times, clock, emit),
         subscriptions=Subscriptions(clock, settings.max_subscriptions),
         metrics=metrics,
-        webhooks=build_webhook_service(settings, client, scripts),
+        webhooks=build_webhook_service(settings, stores),
         clock=clock,
         ids=SystemIds(),
         policy=build_http_policy(settings),
         emit=emit,
+        span_of=span_of,
     )
 
 
-def _build_gateway_state_store(
-    client: RedisClient, scripts: LuaScripts, clock: Clock, tenants: int
-) -> GatewayStateStore:
-    parts = GatewayStateStores(
-        scripts=scripts,
-        operations=OperationsStore(client, scripts, clock),
-        circuit_breakers=CircuitBreakerStore(client, scripts, clock),
-        catalogue=CatalogueStore(client, scripts),
-        webhooks=WebhookConfigStore(client, scripts, clock),
-    )
-    return GatewayStateStore(client, parts, clock, tenants)
-
-
-def build_webhook_service(
-    settings: ServiceSettings, client: RedisClient, scripts: LuaScripts
-) -> WebhookService:
-    """What is done with callbacks, over the real stores; for handlers and operators' commands."""
-    clock = SystemClock()
+def build_webhook_service(settings: ServiceSettings, stores: Stores) -> WebhookService:
+    """Return the use cases of webhooks, for the API and for operators' commands."""
     return WebhookService(
-        configs=WebhookConfigStore(client, scripts, clock),
-        deliveries=DeliveryStore(client, scripts, clock),
-        replays=ReplayStore(client, scripts, clock),
-        clock=clock,
+        configs=stores.webhook_configs,
+        deliveries=stores.deliveries,
+        replays=stores.replays,
+        clock=SystemClock(),
         ids=SystemIds(),
         policy=settings.endpoint_policy(),
     )
 
 
 def build_admin_context(
-    settings: ServiceSettings, client: RedisClient, scripts: LuaScripts, actor: str, emit: Emit
+    settings: ServiceSettings, stores: Stores, actor: str, emit: Emit
 ) -> AdminContext:
-    """An operator's desk over the real stores."""
-    clock = SystemClock()
+    """Return what an operator's actions need; `actor` is the name in the audit log."""
     return AdminContext(
         actor=actor,
-        tenants=TenantStore(client, scripts, clock),
-        jobs=JobStore(client, scripts, clock),
-        job_index=job_index.JobIndex(client, scripts, clock),
-        webhook_configs=WebhookConfigStore(client, scripts, clock),
-        operations=OperationsStore(client, scripts, clock),
-        usage=UsageStore(client),
-        clock=clock,
+        tenants=stores.tenants,
+        jobs=stores.jobs,
+        job_index=stores.job_index,
+        webhook_configs=stores.webhook_configs,
+        operations=stores.operations,
+        usage=stores.usage,
+        clock=SystemClock(),
         ids=SystemIds(),
         target_policy=settings.target_policy(),
         emit=emit,
@@ -200,12 +175,15 @@ def _fan_out(metrics: Emit, *emitters: Emit) -> Emit:
 
 
 def _is_successful_probe(event: Event) -> bool:
-    # Probes come every few seconds, and say something only when they fail.
+    # Probes come every few seconds: in a log only a failed one is news.
     return isinstance(event, RequestServed) and event.route in PROBE_ROUTES and event.code is None
 
 
 async def _refresh_shared_metrics(registry: MetricsRegistry, clock: Clock) -> None:
-    """Another member of the crew may be asked for our gauges."""
+    """Write this process's gauges where the other service processes read them.
+
+    A scrape reaches any one of the processes, which answers for all.
+    """
     while True:
         registry.refresh()
         await clock.sleep(_METRICS_REFRESH_INTERVAL)
@@ -217,7 +195,7 @@ async def _close_on_stop(stopping: asyncio.Event, subscriptions: Subscriptions) 
 
 
 async def _cancel_and_wait(task: asyncio.Task[None]) -> None:
-    # A cancellation that comes while redis-py connects can get lost in it: it is said again.
+    # redis-py can lose a cancellation that arrives while it connects, so it is repeated.
     while not task.done():
         task.cancel()
         await asyncio.wait((task,), timeout=_CANCEL_RETRY_INTERVAL.total_seconds())

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Final
+from typing import Final, Protocol
 
 from pydantic import SecretStr
 from starlette.types import Scope
@@ -12,27 +12,27 @@ from core.ids import IdSource
 from core.jobs.run_times import PollHintPolicy
 from core.observability.events import Emit
 from core.observability.trace_context import SpanNamer, pass_through
+from core.store.interfaces import (
+    BatchRepository,
+    CircuitBreakerRepository,
+    HeartbeatRepository,
+    JobIndexRepository,
+    JobRepository,
+    TenantRepository,
+    UsageRepository,
+)
 from core.store.run_times import RunTimeCache
 from core.tenants.cache_policy import CachePolicy
+from service.jobs.cancel import JobCanceller
 from service.jobs.submit_options import OptionPolicy
 from service.models.registry_cache import ModelRegistryCache
 from service.operator_context import AdminContext
 from service.parsing.json_body import BodyLimits
-from service.ports import (
-    BatchAccess,
-    CircuitBreakerAccess,
-    JobAccess,
-    JobIndexAccess,
-    MetricsRenderer,
-    TenantAccess,
-    UsageAccess,
-    WorkerHeartbeatAccess,
-)
 from service.streaming.subscriptions import Subscriptions
 from service.webhooks.webhook_service import WebhookService
 
 ADMIN_API_ACTOR: Final = "admin-api"
-"""Whom the audit log names for what came by HTTP: the token tells no persons apart."""
+"""Actor in the audit log for actions by HTTP: one token serves all operators."""
 
 
 DISTRIBUTION: Final = "runcomfy-gateway"
@@ -46,7 +46,10 @@ PROBE_ROUTES: Final = frozenset({"/healthz", "/readyz", "/metrics"})
 
 @dataclass(frozen=True, slots=True)
 class HttpPolicy:
-    """What the handlers go by. `public_url` None: links begin with the address that was called."""
+    """Limits and defaults of the handlers.
+
+    `public_url` None: links are based on the address of each request.
+    """
 
     body_limits: BodyLimits
     batch_body_limits: BodyLimits
@@ -57,22 +60,32 @@ class HttpPolicy:
     max_wait: timedelta
     heartbeat: timedelta
     admin_token: SecretStr | None = None
-    """None: the operators' API is off."""
+    """None: the admin API is off."""
     cache: CachePolicy = field(default_factory=CachePolicy)
+
+
+class MetricsRenderer(Protocol):
+    """The metrics of this process, or of all service processes of the machine."""
+
+    content_type: str
+
+    async def render(self) -> bytes:
+        """Return the metrics in Prometheus' text format."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
 class AppContext:
-    """What a handler can reach."""
+    """Everything that a request handler can use."""
 
-    jobs: JobAccess
-    batches: BatchAccess
-    job_index: JobIndexAccess
-    tenants: TenantAccess
-    usage: UsageAccess
-    circuit_breaker: CircuitBreakerAccess
+    jobs: JobRepository
+    batches: BatchRepository
+    job_index: JobIndexRepository
+    tenants: TenantRepository
+    usage: UsageRepository
+    circuit_breaker: CircuitBreakerRepository
     admin: AdminContext
-    worker_heartbeats: WorkerHeartbeatAccess
+    worker_heartbeats: HeartbeatRepository
     model_cache: ModelRegistryCache
     run_times: RunTimeCache
     subscriptions: Subscriptions
@@ -84,8 +97,13 @@ class AppContext:
     emit: Emit
     span_of: SpanNamer = pass_through
 
+    @property
+    def job_canceller(self) -> JobCanceller:
+        """The use case of cancelling, over these stores."""
+        return JobCanceller(self.jobs, self.webhooks.configs, self.clock, self.ids, self.emit)
+
 
 def app_context(scope: Scope) -> AppContext:
-    """What the lifespan opened."""
+    """Return the context that the lifespan opened."""
     resources: AppContext = scope["state"]["resources"]
     return resources

@@ -1,4 +1,4 @@
-"""Errors that only an HTTP face has. Knows what went wrong, not which status says so."""
+"""Errors that only the HTTP API has. Their docstrings are the texts that callers read."""
 
 from core.errors import CallerError, Conflict, Unavailable
 
@@ -11,7 +11,7 @@ class UnsupportedMedia(CallerError):
 
 
 class MethodNotAllowed(CallerError):
-    """This address does not take that method; `Allow` names those it takes."""
+    """This address does not support the method; `Allow` lists those it supports."""
 
     code = "method_not_allowed"
     title = "Method not allowed"
@@ -38,7 +38,7 @@ class CostAboveLimit(CallerError):
 
 
 class JobContended(Conflict):
-    """The job kept changing meanwhile; ask again."""
+    """The job changed too often meanwhile; try again."""
 
     code = "job_contended"
     retryable = True
@@ -51,23 +51,23 @@ class JobOpen(Conflict):
 
 
 class JobHasPendingWork(Conflict):
-    """A callback about the job, or what it cost, is still to come; it can be deleted after that."""
+    """The job has a webhook or a cost update pending; delete it after that."""
 
     code = "job_awaited"
     retryable = True
 
 
 class TooManyWaiters(Unavailable):
-    """As many callers follow events here as this process takes; poll, or come again."""
+    """Too many open event streams on this instance. Poll instead, or retry later."""
 
     code = "too_many_waiters"
 
 
 class AcceptanceUnclear(Unavailable):
-    """The store fell silent while it took the job in: whether it has it is not known.
+    """Redis did not answer during the admission: it is not known whether the job exists.
 
-    Not retryable as it stands: a second submit could be a second job. Its id is in the problem;
-    asked for later, it is either there or was never accepted.
+    Not retryable: a second submit could be a second job. The job's id is in the problem: read it
+    later; it either exists or was never accepted.
     """
 
     code = "acceptance_unclear"
@@ -76,9 +76,9 @@ class AcceptanceUnclear(Unavailable):
 
 
 class CutOff(Unavailable):
-    """The gateway stopped before this call was through: what it asked for may have been done.
+    """The gateway shut down before this call ended: it may have taken effect.
 
-    Not retryable as it stands; with its `Idempotency-Key` a submit is safely sent again.
+    Not retryable in general; a submit with an `Idempotency-Key` is safe to send again.
     """
 
     code = "cut_off"

@@ -1,4 +1,4 @@
-"""Errors as RFC 9457 problem documents. The only place that knows an error's HTTP status."""
+"""Errors as RFC 9457 problem documents. The only module that maps errors to HTTP statuses."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -48,7 +48,7 @@ STATUS: Final[Mapping[type[core_errors.GatewayError], int]] = {
     service_errors.TooManyWaiters: 503,
     service_errors.CutOff: 503,
 }
-"""Every class of the tree has its row; a test walks it."""
+"""A row for every class of the error tree; a test checks it."""
 
 BILLED: Final[Mapping[type[core_errors.GatewayError], BillingStatus]] = {
     service_errors.AcceptanceUnclear: BillingStatus.UNKNOWN,
@@ -56,15 +56,15 @@ BILLED: Final[Mapping[type[core_errors.GatewayError], BillingStatus]] = {
     core_errors.Defect: BillingStatus.UNKNOWN,
     core_errors.IllegalTransition: BillingStatus.UNKNOWN,
 }
-"""Errors after which money may be spent: a defect says nothing. After all others none was."""
+"""Errors after which a submit may have been charged. After all others none was."""
 
-_DEFECT_DETAIL: Final = "Something broke in the gateway. Its operators see the trace in their log."
+_DEFECT_DETAIL: Final = "An internal error occurred. The gateway's log has the details."
 _RETRY_AFTER_DEFAULT: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """A problem document and what goes with it. `headers` are for the answer as a whole."""
+    """A problem document with its status, and the headers of the response."""
 
     status: int
     code: str
@@ -73,7 +73,7 @@ class Problem:
 
 
 def problem_of(error: core_errors.GatewayError, job_id: str | None = None) -> Problem:
-    """The document for `error`. `job_id` is the job that it is about, if there is one."""
+    """Return the problem of `error`. `job_id` is the job that it is about, if there is one."""
     kind = type(error)
     status = STATUS[kind]
     document = {
@@ -96,7 +96,7 @@ def problem_of(error: core_errors.GatewayError, job_id: str | None = None) -> Pr
 
 
 def defect_of(error: Exception) -> core_errors.Defect:
-    """An unforeseen exception as a defect; nothing of it is shown."""
+    """Return an unexpected exception as a defect; callers see nothing of it."""
     defect = core_errors.Defect()
     defect.__cause__ = error
     return defect
@@ -124,7 +124,7 @@ def _headers(error: core_errors.GatewayError, status: int) -> Mapping[str, str]:
         return {**wait, **rate_limit_headers(error.quotas, error.policy, error.retry_after)}
     if wait:
         return wait
-    # A 503 always says when to come back (RFC 9110, 10.2.3 allows it; callers rely on it).
+    # A 503 always has Retry-After (RFC 9110, 10.2.3): clients rely on it.
     return (
         {"retry-after": str(_RETRY_AFTER_DEFAULT)}
         if status == STATUS[core_errors.Unavailable]

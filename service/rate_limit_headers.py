@@ -1,76 +1,53 @@
-"""How a tenant's limits stand, as `RateLimit` and `RateLimit-Policy` fields. Pure.
+"""A tenant's quotas as `RateLimit` and `RateLimit-Policy` headers. Pure.
 
-After draft-ietf-httpapi-ratelimit-headers-11: lists of structured-field strings with parameters.
+Source: draft-ietf-httpapi-ratelimit-headers-11 (lists of structured-field strings with parameters).
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 from functools import lru_cache
 from math import ceil
 from typing import Final
 
-from core.quotas import Quota, QuotaPolicy
+from core.quotas import QUOTA_RULES, REQUESTS, Quota, QuotaPolicy
 
 # The largest integer that a structured field holds (RFC 9651, 3.3.1).
 _MAX_INTEGER: Final = 999_999_999_999_999
-REQUESTS: Final = "requests"
-CONCURRENCY: Final = "concurrent-requests"
-MONEY: Final = "microdollars"
-"""Ours: the draft's registry knows no unit of money."""
-
-
-@dataclass(frozen=True, slots=True)
-class QuotaDefinition:
-    """What a policy counts, and over which span; None: not over time, or over a calendar month."""
-
-    unit: str = REQUESTS
-    window: timedelta | None = None
-    resets: bool = True
-
-
-QUOTA_DEFINITIONS: Final[Mapping[QuotaPolicy, QuotaDefinition]] = {
-    QuotaPolicy.REQUESTS: QuotaDefinition(window=timedelta(minutes=1)),
-    QuotaPolicy.WAITING: QuotaDefinition(CONCURRENCY, resets=False),
-    QuotaPolicy.RUNNING: QuotaDefinition(CONCURRENCY, resets=False),
-    QuotaPolicy.JOBS_DAY: QuotaDefinition(window=timedelta(days=1)),
-    QuotaPolicy.JOBS_MONTH: QuotaDefinition(),
-    QuotaPolicy.USD_REQUEST: QuotaDefinition(MONEY, resets=False),
-    QuotaPolicy.USD_DAY: QuotaDefinition(MONEY, timedelta(days=1)),
-    QuotaPolicy.USD_MONTH: QuotaDefinition(MONEY),
-}
-"""The policies that have a quota; the others only say yes or no."""
 
 
 def rate_limit_headers(
     quotas: Sequence[Quota], violated_policy: str = "", retry_after: timedelta | None = None
 ) -> Mapping[str, str]:
-    """Both fields for `quotas`; none where there are no limits.
+    """Return both headers, or none for a tenant without limits.
 
-    Of the policy that refused, the effective window ends with `Retry-After`, as the draft asks.
+    For the policy that refused, the window ends with `Retry-After`, as the draft requires.
     """
-    rules, standings = [], []
+    policies, limits = [], []
     for quota in quotas:
-        rule, resets = _policy_item(quota.policy, quota.limit)
-        if rule:
-            waits = retry_after is not None and quota.policy == violated_policy
-            span = retry_after if waits else quota.resets_in
-            rules.append(rule)
-            standings.append(_limit_item(quota, span if resets else None))
-    if not rules:
+        policy, resets = _policy_item(quota.policy, quota.limit)
+        if policy:
+            violated = retry_after is not None and quota.policy == violated_policy
+            resets_in = retry_after if violated else quota.resets_in
+            policies.append(policy)
+            limits.append(_limit_item(quota, resets_in if resets else None))
+    if not policies:
         return {}
-    return {"ratelimit-policy": ", ".join(rules), "ratelimit": ", ".join(standings)}
+    return {"ratelimit-policy": ", ".join(policies), "ratelimit": ", ".join(limits)}
 
 
 @lru_cache(maxsize=4096)
 def _policy_item(policy: QuotaPolicy, limit: int) -> tuple[str, bool]:
-    """The policy's part of `RateLimit-Policy`, and whether it resets; limits change rarely."""
-    shape = QUOTA_DEFINITIONS.get(policy)
-    if shape is None:
+    """Return the policy's item of `RateLimit-Policy`, and whether it resets.
+
+    Cached: every submit of a tenant has the same items, until its limits are changed.
+    """
+    rule = QUOTA_RULES[policy]
+    if rule.unit is None:
         return "", False
-    unit = "" if shape.unit == REQUESTS else f';qu="{shape.unit}"'
-    window = "" if shape.window is None else f";w={ceil(shape.window.total_seconds())}"
-    return f'"{policy}";q={_clamp(limit)}{unit}{window}', shape.resets
+    # "requests" is the draft's default unit.
+    unit = "" if rule.unit == REQUESTS else f';qu="{rule.unit}"'
+    window = "" if rule.window is None else f";w={ceil(rule.window.total_seconds())}"
+    return f'"{policy}";q={_clamp(limit)}{unit}{window}', rule.resets
 
 
 def _limit_item(quota: Quota, resets_in: timedelta | None) -> str:

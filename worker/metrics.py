@@ -1,20 +1,10 @@
-"""Figures of a worker for Prometheus, answered on a thread of their own. Decides nothing."""
+"""The worker's `/metrics`, served on a thread of its own."""
 
 from collections.abc import Callable
 
 from prometheus_client import start_http_server
 
-from core.observability.event_metrics import LabelLimiter, MetricSample
-from core.observability.metric_definitions import MetricSource
 from core.observability.prometheus import MetricsRegistry
-
-
-def build_worker_metrics(version: str, label_limiter: LabelLimiter) -> MetricsRegistry:
-    """The series of a worker, with the version that runs."""
-    figures = MetricsRegistry(MetricSource.WORKER, label_limiter)
-    figures.record(MetricSample("gateway_build_info", ("worker", version)))
-    figures.record(MetricSample("gateway_redis_up"))
-    return figures
 
 
 def serve_metrics(host: str, port: int, metrics: MetricsRegistry) -> Callable[[], None]:

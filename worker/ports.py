@@ -19,7 +19,7 @@ from core.webhooks.config import VersionedConfig, WebhookConfig
 class UpstreamFault:
     """What went wrong in a call, for the timeline and the problem document.
 
-    `kind` is of a closed set (`worker.upstream.error_classification.KINDS`): it may label a metric.
+    `kind` is of a closed set (`core.observability.outcomes.FaultKind`): it may label a metric.
     `code` is RunComfy's own numeric code where it sent one. `message` holds no secret.
     """
 

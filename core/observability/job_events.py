@@ -1,6 +1,6 @@
-"""What observers are told of a job's change: the fact that moved it, and its money. Pure.
+"""The events of a job's change: its transition and its settlement. Pure.
 
-Services, workers and operators change jobs, and tell of it alike.
+Services, workers and operators change jobs; all emit the events of this module.
 """
 
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ from core.transactions.job_update import Change
 def change_events(
     change: Change, trigger: Trigger | None, detail: str | None = None
 ) -> Iterator[Event]:
-    """What a change that was stored says. `fact` None: the job stays where it was."""
+    """Return the events of a stored change; `trigger` None: the state has not changed."""
     if trigger is not None:
         yield _transition_event(change.before, change.after, trigger, detail)
     job = change.after
@@ -26,12 +26,14 @@ def change_events(
 
 
 def handover_events(change: Change) -> Iterator[Event]:
-    """What a handover says: how the one job ended, and that the other goes on with its work."""
+    """Return the events of a handover: the leader's end, and the successor's transition."""
     (entry,) = change.entries
     yield from change_events(change, Trigger.HANDED_OVER, entry.detail)
     if change.successor is not None:
-        heir = change.successor
-        yield _transition_event(heir.before, heir.after, Trigger.TAKEN_OVER, heir.entry.detail)
+        new_leader = change.successor
+        yield _transition_event(
+            new_leader.before, new_leader.after, Trigger.TAKEN_OVER, new_leader.entry.detail
+        )
 
 
 def _transition_event(
@@ -54,13 +56,15 @@ def _transition_event(
 
 
 def _settlement_events(before: Job, after: Job) -> Iterator[CostSettled]:
-    was, now = settlement_of(before), settlement_of(after)
-    if now == was or now.status is SettlementStatus.HELD:
+    previous, current = settlement_of(before), settlement_of(after)
+    if current == previous or current.status is SettlementStatus.HELD:
         return
-    if now.status is SettlementStatus.FREE and before.state is JobState.FOLLOWING:
-        return  # it had reserved nothing that could be given back
-    amount = now.cost if now.status is SettlementStatus.SPENT else after.estimate or MicroUsd(0)
-    yield CostSettled(after.id, after.tenant, after.model_id, now.status, amount)
+    if current.status is SettlementStatus.FREE and before.state is JobState.FOLLOWING:
+        return  # a follower has no reservation that could be released
+    amount = (
+        current.cost if current.status is SettlementStatus.SPENT else after.estimate or MicroUsd(0)
+    )
+    yield CostSettled(after.id, after.tenant, after.model_id, current.status, amount)
 
 
 def _duration_between(start: datetime | None, end: datetime | None) -> timedelta | None:

@@ -1,8 +1,8 @@
-"""How admissions are put to the store and how it answers: keys, arguments, tails of records."""
+"""Keys, arguments and answers of the admission script."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import cache
 from typing import Any, Final
 
@@ -24,9 +24,9 @@ from core.jobs.query import reference_score, score_of
 from core.jobs.timeline import TimelineEntry, TimelineKind
 from core.money import MicroUsd
 from core.quotas import Quota
-from core.retention import RETENTION
+from core.retention import DAY_USAGE_RETENTION, MONTH_USAGE_RETENTION, RETENTION
 from core.store import keys
-from core.store.client import Argument
+from core.store.client import Argument, ttl_seconds
 from core.store.codecs import BATCH_CODEC, JOB_CODEC, TIMELINE_ENTRY_CODEC
 from core.store.refusals import build_limit_error, parse_quotas
 from core.store.wake_queue import WAKE_GRACE, dispatch_arguments
@@ -35,14 +35,11 @@ from core.tenants.cache_policy import CacheStatus
 from core.tenants.limits import usage_windows_at
 from core.transactions.admission import Admission, AdmissionResult, BatchAdmission
 
-USAGE_RETENTION: Final = (timedelta(days=40), timedelta(days=400))
-"""How long a day's and a month's use is kept: longer than any job that may still settle in it."""
-
 JOINED: Final = "joined"
 CACHE_HIT: Final = "cache_hit"
-"""What the timeline says of a job that is not paid for."""
+"""Timeline codes of jobs that are not paid for."""
 _LEADER_PLACEHOLDER: Final = "@leader@"
-"""A place that the script fills in: only it learns who that is."""
+"""Replaced by the script, which alone knows the leader."""
 _PLACEHOLDER_TIME: Final = datetime(2000, 1, 1, tzinfo=UTC)
 _PLACEHOLDER_TIME_JSON: Final = b"2000-01-01T00:00:00Z"
 _CLOSING_BRACE: Final = -1
@@ -57,17 +54,17 @@ REJECTION_ERRORS: Final[dict[str, type[CallerError]]] = {
 
 
 def raise_if_rejected(status: bytes) -> None:
-    """Raise what a script's first word says, if it refuses."""
-    refused = REJECTION_ERRORS.get(status.decode())
-    if refused is not None:
-        raise refused
+    """Raise the error that a script's first answer names, if it is a rejection."""
+    error = REJECTION_ERRORS.get(status.decode())
+    if error is not None:
+        raise error
 
 
 @dataclass(frozen=True, slots=True)
 class AdmissionScriptCall:
-    """One call's admissions, all of one tenant and one instant; with `batch`, those of a batch.
+    """The admissions of one script call, of one tenant; `batch` is set if they are its items.
 
-    `whole`: all jobs or none.
+    `all_or_nothing`: if one job is rejected, none is admitted.
     """
 
     admissions: Sequence[Admission]
@@ -76,24 +73,24 @@ class AdmissionScriptCall:
 
     @property
     def first(self) -> Admission:
-        """What they have in common, it has."""
+        """The first admission: credential and mode are the same in all of them."""
         return self.admissions[0]
 
     @property
     def idempotency_digest(self) -> str | None:
-        """The digest of the caller's key."""
+        """The digest of the caller's idempotency key."""
         return self.first.idempotency if self.batch is None else self.batch.idempotency
 
     @property
     def idempotency_target(self) -> tuple[str, str]:
-        """What the key must come with again, and the id that it names."""
+        """The fingerprint that a repeated key must have, and the id of its job or batch."""
         if self.batch is None:
             return self.first.job.fingerprint, self.first.job.id
         return self.batch.fingerprint, self.batch.batch.id
 
 
 def admission_keys(call: AdmissionScriptCall) -> list[str]:
-    """The keys of one call."""
+    """Return the script's keys."""
     job, credential = call.first.job, call.first.credential
     digest = call.idempotency_digest or ""
     return [
@@ -106,7 +103,7 @@ def admission_keys(call: AdmissionScriptCall) -> list[str]:
 
 
 def admission_arguments(call: AdmissionScriptCall, now: datetime) -> list[Argument]:
-    """The arguments of one call."""
+    """Return the script's arguments."""
     first = call.first
     return [
         to_ms(now),
@@ -118,7 +115,8 @@ def admission_arguments(call: AdmissionScriptCall, now: datetime) -> list[Argume
         *call.idempotency_target,
         *dispatch_arguments(now),
         *((span.resets_at - now) // MILLISECOND for span in usage_windows_at(first.job.created_at)),
-        *(int(life.total_seconds()) for life in USAGE_RETENTION),
+        ttl_seconds(DAY_USAGE_RETENTION),
+        ttl_seconds(MONTH_USAGE_RETENTION),
         *_batch_arguments(call.batch),
         _unpaid_templates(),
         now.isoformat(),
@@ -133,39 +131,39 @@ def admission_arguments(call: AdmissionScriptCall, now: datetime) -> list[Argume
 def _batch_arguments(admission: BatchAdmission | None) -> tuple[Argument, ...]:
     if admission is None:
         return "", "", "", ""
-    refused = [(one.index, one.problem.decode()) for one in admission.rejected]
+    rejected = [(one.index, one.problem.decode()) for one in admission.rejected]
     return (
         admission.batch.id,
         BATCH_CODEC.encode(admission.batch),
-        orjson.dumps(refused),
-        int(RETENTION.total_seconds()),
+        orjson.dumps(rejected),
+        ttl_seconds(RETENTION),
     )
 
 
 def _item_arguments(admission: Admission, now: datetime) -> tuple[Argument, ...]:
-    job, reuse = admission.job, admission.cache
+    job, cache = admission.job, admission.cache
     limit, check = first_deadline(job), next_follower_poll_at(job, now)
-    begun = JOB_CODEC.encode(job)[:_CLOSING_BRACE]
+    unclosed = JOB_CODEC.encode(job)[:_CLOSING_BRACE]
     return (
         job.id,
         job.version,
-        begun + _json_tail({"next_run_at": now + WAKE_GRACE} if job.next_run_at is None else {}),
-        len(begun),
+        unclosed + _json_tail({"next_run_at": now + WAKE_GRACE} if job.next_run_at is None else {}),
+        len(unclosed),
         TIMELINE_ENTRY_CODEC.encode(admission.entry),
         admission.input,
         to_ms(job.created_at),
         admission.entry.at.isoformat(),
         job.model_id,
-        int(job.priority),  # an IntEnum would be written by its name
+        int(job.priority),  # Redis would get an IntEnum's name
         "" if job.estimate is None else int(job.estimate),
         "" if limit is None else to_ms(limit),
         "+inf" if job.deadline is None else to_ms(job.deadline),
         to_ms(check),
         check.isoformat(),
         job.fingerprint,
-        reuse.requested or "",
-        reuse.default.mode,
-        reuse.default.lifetime // MILLISECOND,
+        cache.requested or "",
+        cache.default.mode,
+        cache.default.lifetime // MILLISECOND,
         score_of(job),
         "" if job.reference is None else reference_score(job.reference),
     )
@@ -173,7 +171,11 @@ def _item_arguments(admission: Admission, now: datetime) -> tuple[Argument, ...]
 
 @cache
 def _unpaid_templates() -> bytes:
-    """The lines for a job that joins another and for one that has a result; `@…@` are places."""
+    """Return the ends of records and the timeline entries of jobs that are not paid for.
+
+    Four lines: record and then entry, each of a follower and of a cache hit. The script replaces
+    the `@…@` placeholders.
+    """
     joins = {"state": JobState.FOLLOWING, "next_run_at": "@check@", "leader": _LEADER_PLACEHOLDER}
     served = {
         "state": JobState.SUCCEEDED,
@@ -212,16 +214,16 @@ def _json_tail(fields: dict[str, Any]) -> bytes:
 
 
 def parse_admission_answer(answers: list[Any]) -> tuple[AdmissionResult | CallerError, ...]:
-    """What became of each job. Raises what concerns the call as a whole."""
-    verdict = answers[0][0]
-    raise_if_rejected(verdict)
-    if verdict == b"replayed":
+    """Parse the result of each job. Raises the error of the call as a whole."""
+    status = answers[0][0]
+    raise_if_rejected(status)
+    if status == b"replayed":
         return (_parse_replayed(answers[0]),)
     return parse_item_answers(answers)
 
 
 def parse_item_answers(answers: list[Any]) -> tuple[AdmissionResult | CallerError, ...]:
-    """What became of each job of a call that was decided."""
+    """Parse the result of each job of a call that was not rejected as a whole."""
     quotas = parse_quotas(answers[-1])
     return tuple(_parse_item_answer(answer, quotas) for answer in answers[:-1])
 
@@ -240,11 +242,11 @@ def _parse_item_answer(
 ) -> AdmissionResult | CallerError:
     if answer[0] == b"refused":
         return build_limit_error(answer[1].decode(), float(answer[2]), quotas)
-    _, slot, reserved, fate, document, output = answer
+    _, slot, reserved, cache_status, document, output = answer
     return AdmissionResult(
         has_slot=slot == 1,
         reserved=MicroUsd(reserved),
         quotas=quotas,
-        cache_status=CacheStatus(fate.decode()),
+        cache_status=CacheStatus(cache_status.decode()),
         record=JobRecord(JOB_CODEC.decode(document), output=output or None) if document else None,
     )

@@ -1,4 +1,4 @@
-"""The batch store: a batch's admission, how it stands, and the telling of its end."""
+"""Batches: admission, reads, and the closing event."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -36,7 +36,7 @@ _LIMIT_PREFIX, _PROBLEM_PREFIX = b"! ", b"? "
 
 @dataclass(frozen=True, slots=True)
 class ItemSlice:
-    """Which items of a batch are read."""
+    """The items of a batch to read."""
 
     offset: int = 0
     limit: int = 100
@@ -44,7 +44,7 @@ class ItemSlice:
 
 @dataclass(frozen=True, slots=True)
 class BatchPage:
-    """Batches without their items; `cursor` is there while more may follow."""
+    """Batches without their items; `cursor` is None on the last page."""
 
     batches: tuple[BatchSnapshot, ...]
     cursor: str | None
@@ -53,9 +53,9 @@ class BatchPage:
 class BatchStore:
     """Batches in Redis."""
 
-    def __init__(self, wire: RedisClient, scripts: LuaScripts, clock: Clock) -> None:
-        """Every instant that a script compares is this clock's."""
-        self._wire = wire
+    def __init__(self, client: RedisClient, scripts: LuaScripts, clock: Clock) -> None:
+        """Send commands through `client`; `clock` gives every instant that a script compares."""
+        self._client = client
         self._scripts = scripts
         self._clock = clock
 
@@ -64,13 +64,13 @@ class BatchStore:
 
         Raises `Unauthenticated`, `NotPermitted`, `IdempotencyKeyMissing`, `IdempotencyMismatch`.
         """
-        whole = admission.batch.admission_mode is AdmissionMode.ALL_OR_NOTHING
-        call = AdmissionScriptCall(admission.admissions, whole, admission)
+        all_or_nothing = admission.batch.admission_mode is AdmissionMode.ALL_OR_NOTHING
+        call = AdmissionScriptCall(admission.admissions, all_or_nothing, admission)
         arguments = admission_arguments(call, self._clock.now())
         answers = await self._scripts.call("admit_jobs", admission_keys(call), arguments)
-        verdict = answers[0][0]
-        raise_if_rejected(verdict)
-        if verdict == b"replayed":
+        status = answers[0][0]
+        raise_if_rejected(status)
+        if status == b"replayed":
             return BatchAdmissionResult((), stored=False, existing_batch_id=answers[0][1].decode())
         return _parse_batch_admission(answers)
 
@@ -81,7 +81,7 @@ class BatchStore:
         item_slice: ItemSlice,
         scope: Scope = Scope.READ,
     ) -> BatchSnapshot:
-        """One of the credential's own batches. Raises `NotFound`, for another tenant's too."""
+        """Return one of the credential's batches. Raises `NotFound`, also for another tenant's."""
         answer = await self._scripts.call(
             "read_batch",
             [*credential_keys(credential), keys.batch(batch_id), keys.batch_items(batch_id)],
@@ -93,15 +93,15 @@ class BatchStore:
         )
         raise_if_rejected(answer[0])
         _, doc, finished_at, counts, rows, docs = answer
-        view = _parse_batch(
+        snapshot = _parse_batch(
             [doc, finished_at, *counts], _parse_items(item_slice.offset, rows, docs)
         )
-        if view.batch.tenant != credential.tenant:
+        if snapshot.batch.tenant != credential.tenant:
             raise NotFound
-        return view
+        return snapshot
 
     async def list_page(self, credential: Credential, after: str | None, limit: int) -> BatchPage:
-        """The credential's own batches, from the one after `after`."""
+        """Return a page of the credential's batches, newest first, starting after batch `after`."""
         answer = await self._scripts.call(
             "list_batches",
             [*credential_keys(credential), keys.tenant_batches(credential.tenant)],
@@ -113,7 +113,7 @@ class BatchStore:
         return BatchPage(tuple(_parse_batch(row) for row in rows), cursor.decode() or None)
 
     async def claim_completed(self, lease: timedelta, limit: int) -> Sequence[Batch]:
-        """Batches that have ended untold, now under a lease."""
+        """Claim finished batches without a closing event; no other worker gets them in `lease`."""
         now = self._clock.now()
         documents = await self._scripts.call(
             "claim_due",
@@ -123,20 +123,20 @@ class BatchStore:
         return [BATCH_CODEC.decode(document) for document in documents]
 
     async def load(self, batch_id: str) -> BatchSnapshot | None:
-        """Any batch without its items, for a worker."""
-        row = await self._wire.execute(
+        """Return any tenant's batch without its items, for a worker."""
+        row = await self._client.execute(
             "HMGET", keys.batch(batch_id), "doc", "finished_at", *_COUNTED_STATUSES
         )
         return None if row[0] is None else _parse_batch(row)
 
     async def complete(self, batch: Batch, deliveries: tuple[Delivery, ...]) -> bool:
-        """Write the callbacks of a batch's end; False when somebody did so before."""
-        told = await self._scripts.call(
+        """Store the deliveries of the closing event; return False if it was stored before."""
+        completed = await self._scripts.call(
             "complete_batch",
             [keys.BATCHES, keys.OUTBOX, *new_delivery_keys(deliveries)],
             [batch.id, *new_delivery_arguments(deliveries, self._clock.now())],
         )
-        return bool(told)
+        return bool(completed)
 
     def _authentication_arguments(
         self, credential: Credential, scope: Scope
@@ -146,10 +146,10 @@ class BatchStore:
 
 def _parse_batch_admission(answers: list[Any]) -> BatchAdmissionResult:
     decided = [answer for answer in answers[:-1] if answer[0] != _UNDECIDED]
-    told = iter(parse_item_answers([*decided, answers[-1]]))
-    verdicts = tuple(None if answer[0] == _UNDECIDED else next(told) for answer in answers[:-1])
+    parsed = iter(parse_item_answers([*decided, answers[-1]]))
+    results = tuple(None if answer[0] == _UNDECIDED else next(parsed) for answer in answers[:-1])
     return BatchAdmissionResult(
-        verdicts, stored=any(answer[0] == b"admitted" for answer in answers[:-1])
+        results, stored=any(answer[0] == b"admitted" for answer in answers[:-1])
     )
 
 

@@ -1,4 +1,4 @@
-"""The breaker's shared record in Redis."""
+"""The circuit breaker over RunComfy, shared by all workers."""
 
 from datetime import datetime
 
@@ -11,21 +11,21 @@ from core.store.scripts import LuaScripts
 
 
 class CircuitBreakerStore:
-    """One record for all workers."""
+    """The circuit breaker's one record in Redis."""
 
-    def __init__(self, wire: RedisClient, scripts: LuaScripts, clock: Clock) -> None:
-        """Talk over `wire`; every instant is this clock's."""
-        self._wire = wire
+    def __init__(self, client: RedisClient, scripts: LuaScripts, clock: Clock) -> None:
+        """Send commands through `client`; `clock` gives every instant that a script compares."""
+        self._client = client
         self._scripts = scripts
         self._clock = clock
 
     async def load(self) -> CircuitBreaker:
-        """The breaker as it stands; closed where none was ever written."""
-        document = await self._wire.execute("HGET", keys.UPSTREAM_CIRCUIT, "doc")
+        """Return the stored circuit breaker; a closed one if none was ever stored."""
+        document = await self._client.execute("HGET", keys.UPSTREAM_CIRCUIT, "doc")
         return CircuitBreaker() if document is None else CIRCUIT_BREAKER_CODEC.decode(document)
 
     async def compare_and_set(self, before: CircuitBreaker, after: CircuitBreaker) -> bool:
-        """Store `after` unless somebody changed the record since `before` was read."""
+        """Store `after`; return False if the record has changed since `before` was read."""
         swapped = await self._scripts.call(
             "compare_and_set",
             [keys.UPSTREAM_CIRCUIT],
@@ -34,7 +34,7 @@ class CircuitBreakerStore:
         return bool(swapped)
 
     async def take_submit_token(self) -> datetime | None:
-        """Take one submit's share of the global rate. None: go ahead; else when to ask again."""
+        """Take a token of the global submit rate; return when to retry if none is left."""
         answer = await self._scripts.call(
             "take_rate_token", [keys.LIMITS, keys.SUBMIT_RATE], [to_ms(self._clock.now())]
         )

@@ -1,13 +1,14 @@
-"""One pipelined connection to Redis. Knows the wire and its failures; knows no keys and no meaning.
+"""A pipelining Redis client: one connection for all concurrent callers of a process.
 
-Commands of concurrent callers that fall into one turn of the event loop leave in one write, and
-their answers are read in order, so that a busy process pays one round trip for many of them.
+Commands issued in the same iteration of the event loop are sent in one write and their answers are
+read in order, so that a busy process pays one round trip for many commands.
 """
 
 import asyncio
 from collections import deque
 from collections.abc import Iterable
 from contextlib import suppress
+from datetime import timedelta
 from typing import Any, Final, Protocol, Self
 
 import hiredis
@@ -26,21 +27,26 @@ from core.store.connection import RETRY_AFTER, PendingCommand, RedisConnection, 
 Argument = bytes | str | int | float
 
 STORE_ERRORS: Final = (RedisError, OSError, TimeoutError, EOFError)
-"""What redis-py raises when Redis is away; for the code that hands redis-py to a library."""
+"""What redis-py raises when Redis is unavailable; for code that gives redis-py to a library."""
+
+
+def ttl_seconds(span: timedelta) -> int:
+    """Return a span in whole seconds, as Redis's EXPIRE takes it."""
+    return int(span.total_seconds())
 
 
 class ConnectionSource(Protocol):
-    """Where `Wire` gets a fresh, unconnected connection; redis-py's pools are such sources."""
+    """Creates connections for `RedisClient`. redis-py's pools implement it."""
 
     def make_connection(self) -> AbstractConnection:
-        """A connection to the present master."""
+        """Return a new, unconnected connection to the current master."""
         ...
 
 
 def build_connection_pool(policy: RedisPolicy, process_name: str) -> ConnectionPool:
-    """redis-py's own pool, for its URL, TLS and Sentinel knowledge.
+    """Return redis-py's pool, which parses URLs and knows TLS and Sentinel.
 
-    `process` names our connections.
+    `process_name` is shown by Redis's CLIENT LIST.
     """
     options: dict[str, Any] = {
         "client_name": f"runcomfy-gateway-{process_name}",
@@ -53,7 +59,7 @@ def build_connection_pool(policy: RedisPolicy, process_name: str) -> ConnectionP
         options["ssl_check_hostname"] = True
     if not policy.sentinels:
         pool = ConnectionPool.from_url(url, **options)
-        # An option that redis-py does not know must end the process now, not each connection.
+        # An unknown option in the URL must fail at the start, not with every connection.
         pool.make_connection()  # type: ignore[no-untyped-call]  # redis-py 5
         return pool
     known = ConnectionPool.from_url(url).connection_kwargs
@@ -66,7 +72,7 @@ def build_connection_pool(policy: RedisPolicy, process_name: str) -> ConnectionP
 
 
 def build_retrying_pool(policy: RedisPolicy, process_name: str) -> ConnectionPool:
-    """The same, for arq, which has no patience of its own. More tries nest, and block for long."""
+    """Return a pool that retries, for arq, which does not. More retries would block for long."""
     pool = build_connection_pool(policy, process_name)
     pool.connection_kwargs |= {
         "retry": Retry(ExponentialBackoff(cap=1, base=0.05), 4),
@@ -81,22 +87,22 @@ def _pack_command(command: tuple[Argument, ...]) -> bytes:
 
 
 async def _close_sentinels(source: ConnectionSource) -> None:
-    """What the search for the master left open."""
+    # redis-py keeps the connections to the Sentinels open.
     if isinstance(source, SentinelConnectionPool):
         for client in source.sentinel_manager.sentinels:
             await client.aclose()
 
 
 class RedisClient:
-    """Sends commands, many at a time, over one connection that is opened when first needed.
+    """Sends commands over one connection, which is opened by the first command.
 
-    A connection that breaks fails everything that waits on it and repeats nothing: with
-    `StoreSilent` what was written (whether it was carried out is unknown, and only its sender can
-    judge), with `StoreUnavailable` what was not.
+    When the connection breaks, every pending command fails and none is repeated: with `StoreSilent`
+    if it was sent (Redis may have executed it; only the caller can decide what to do), otherwise
+    with `StoreUnavailable`.
     """
 
     def __init__(self, source: ConnectionSource, observer: RoundTripObserver | None = None) -> None:
-        """Take connections from `source`."""
+        """Take connections from `source`; `observer` gets the duration of each round trip."""
         self._source = source
         self._observer = observer
         self._unsent: deque[PendingCommand] = deque()
@@ -105,16 +111,16 @@ class RedisClient:
         self._session_task: asyncio.Task[None] | None = None
         self._closed = False
         self.round_trips = 0
-        """Writes so far: a count for tests and metrics."""
+        """Number of writes so far, for tests."""
         self.commands = 0
-        """Commands so far."""
+        """Number of commands so far, for tests."""
 
     async def __aenter__(self) -> Self:
-        """Nothing is opened yet: the first command does that."""
+        """Open nothing: the first command does."""
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Close the connection; whoever still waits is told `StoreUnavailable`."""
+        """Close the connection; pending commands fail with `StoreUnavailable`."""
         self._closed = True
         if self._session_task is not None:
             self._session_task.cancel()
@@ -123,7 +129,7 @@ class RedisClient:
         await _close_sentinels(self._source)
 
     async def execute(self, *command: Argument) -> Any:  # noqa: ANN401 - Redis answers in many types
-        """One command's answer, undecoded.
+        """Return the answer to a command, undecoded.
 
         Raises `StoreUnavailable`, `ScriptMissing`, `ResponseError`.
         """
@@ -140,14 +146,14 @@ class RedisClient:
         return await pending.reply
 
     async def execute_or_none(self, *command: Argument) -> Any | None:  # noqa: ANN401 - as `execute`
-        """As `execute`, but None where Redis refuses the command (managed servers close some)."""
+        """As `execute`, but None if Redis rejects the command: managed servers disable some."""
         try:
             return await self.execute(*command)
         except ResponseError:
             return None
 
     def _ensure_session(self, _: object = None) -> None:
-        """A session runs while a command waits, also one that came as the last was closing."""
+        # A command may arrive while the last session is closing: its end starts the next one.
         if (
             self._unsent
             and not self._closed
@@ -157,34 +163,34 @@ class RedisClient:
             self._session_task.add_done_callback(self._ensure_session)
 
     async def _run_session(self) -> None:
-        """One connection's life: open it, send what waits, until it ends."""
+        """Open a connection and send pending commands over it until it ends."""
         connection = self._source.make_connection()
-        line: RedisConnection | None = None
+        opened: RedisConnection | None = None
         why: BaseException | None = None
         try:
             await connection.connect()  # type: ignore[no-untyped-call]  # redis-py 5
             self._cancel_if_closed()
-            line = self._connection = RedisConnection(connection, self._observer)
+            opened = self._connection = RedisConnection(connection, self._observer)
             self._send()
-            why = await line.closed
-        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - whoever waits must hear of it
+            why = await opened.closed
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - pending commands must fail with it
             why = error
         finally:
             self._connection = None
-            if line is not None:
-                line.close()
-            # What waits unsent goes over the next connection, if this one was lost while idle.
+            if opened is not None:
+                opened.close()
+            # Commands not yet sent wait for the next connection if this one was lost while idle.
             if why is not None:
-                self._fail_pending(line.in_flight if line else (), why)
+                self._fail_pending(opened.in_flight if opened else (), why)
             await connection.disconnect(nowait=True)
 
     def _cancel_if_closed(self) -> None:
-        """A cancellation that comes while redis-py connects can get lost in it."""
+        # redis-py can swallow a cancellation while it connects.
         if self._closed:
             raise asyncio.CancelledError
 
     def _send(self) -> None:
-        """Write everything that came in this turn of the loop."""
+        """Send all commands issued in this iteration of the event loop."""
         self._send_scheduled = False
         if self._connection is None or not self._connection.is_usable:
             return

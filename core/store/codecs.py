@@ -1,4 +1,8 @@
-"""The wire form of records: JSON without defaults, so that a newer gateway reads older ones."""
+"""JSON encoding of stored records.
+
+Defaults are left out, so that a newer version reads records without its new fields, and records are
+small.
+"""
 
 from typing import Final, Generic, TypeVar
 
@@ -20,18 +24,18 @@ T = TypeVar("T")
 
 
 class Codec(Generic[T]):
-    """One value type's bytes."""
+    """Encodes and decodes one type of record."""
 
     def __init__(self, value_type: type[T]) -> None:
-        """`kind` is a frozen dataclass."""
+        """`value_type` is a frozen dataclass."""
         self._adapter: TypeAdapter[T] = TypeAdapter(value_type)
 
     def encode(self, value: T) -> bytes:
-        """The JSON of `value`."""
+        """Return a record as JSON."""
         return self._adapter.dump_json(value, exclude_defaults=True)
 
     def decode(self, document: bytes) -> T:
-        """What `write` wrote, by this version or an earlier one.
+        """Parse a record that this version or an earlier one encoded.
 
         Raises pydantic's `ValidationError`.
         """

@@ -1,7 +1,6 @@
-"""One open connection to Redis: writes commands, settles their answers in order, notices silence.
+"""One open connection to Redis: sends commands, completes them in order, detects a timeout.
 
-Knows bytes and the answers that are errors; how a connection is made and what follows its end is
-the affair of `core.store.client`.
+`core.store.client` opens connections and decides what follows their end.
 """
 
 import asyncio
@@ -30,70 +29,70 @@ from core.observability.events import Emit, RedisAnswered
 
 RETRY_AFTER: Final = timedelta(seconds=2)
 _NOT_WRITABLE_CODES: Final = ("MISCONF", "NOREPLICAS", "MASTERDOWN")
-"""Refusals by which Redis says that it takes no writes for now; the command was not carried out."""
+"""Errors of a Redis that accepts no writes at present; the command was not executed."""
 _INCOMPLETE: Final = object()
-"""hiredis's answer where the bytes so far hold no whole one."""
+"""What hiredis returns while an answer is not complete."""
 
 
 class ScriptMissing(Exception):
-    """Redis does not hold the script: it was never loaded there, or Redis was restarted."""
+    """Redis does not have the script: it was never loaded, or Redis was restarted."""
 
 
 @dataclass(slots=True)
 class PendingCommand:
-    """A command as it goes over the wire, and whoever waits for its answer."""
+    """An encoded command and the future of its answer."""
 
     payload: bytes
     reply: asyncio.Future[Any]
     sent_at: timedelta | None = None
-    """Set on the first of a batch: its answer ends a round trip."""
+    """Set for the first command of a write only: its answer ends the round trip."""
 
 
 @dataclass(frozen=True, slots=True)
 class RoundTripObserver:
-    """Who is told how long round trips take."""
+    """Emits the duration of each round trip."""
 
     clock: Clock
     emit: Emit
 
 
 class RedisConnection(asyncio.Protocol):
-    """Takes over a connection that redis-py has opened, logged in and will close.
+    """Reads and writes on a connection that redis-py has opened and authenticated, and closes.
 
-    redis-py's own way costs a task for each write and a timer for each answer, more than all else
-    that the gateway does with Redis.
+    redis-py itself creates a task for each write and a timer for each answer, which cost more than
+    everything else that the gateway does with Redis.
     """
 
     def __init__(self, connection: AbstractConnection, observer: RoundTripObserver | None) -> None:
-        """Take `connection` over; nothing is under way on it."""
+        """Replace the protocol of `connection`, which must be idle."""
         self.in_flight: deque[PendingCommand] = deque()
         self.closed: asyncio.Future[BaseException | None] = (
             asyncio.get_running_loop().create_future()
         )
-        """Why it can be used no more; None: Redis closed it while nothing was under way."""
+        """The error that ended the connection; None if no command was pending then."""
         self._observer = observer
         self._timeout = float(connection.socket_timeout or 0)
         self._timer: asyncio.TimerHandle | None = None
         self._last_received_at = 0.0
         self._reader = hiredis.Reader(
             protocolError=InvalidResponse,
-            replyError=connection._parser.parse_error,  # noqa: SLF001 - its table of Redis's errors
+            replyError=connection._parser.parse_error,  # noqa: SLF001 - its mapping of Redis's errors
             notEnoughData=_INCOMPLETE,
         )
-        # redis-py has no other way to let one read without a task and a timer for each answer.
+        # redis-py has no public access to the transport.
         writer = cast("asyncio.StreamWriter", connection._writer)  # noqa: SLF001
         self._transport = cast("asyncio.Transport", writer.transport)
         if connection._reader is None or connection._reader.at_eof():  # noqa: SLF001
-            raise RedisConnectionError("closed while it was opened")
+            raise RedisConnectionError("closed while connecting")
         self._transport.set_protocol(self)
 
     @property
     def is_usable(self) -> bool:
-        """Whether what is sent may arrive."""
+        """Whether commands can be sent."""
         return not self.closed.done() and not self._transport.is_closing()
 
     def send(self, batch: Iterable[PendingCommand]) -> None:
-        """Write commands; the first one is timed."""
+        """Send commands in one write; the first one's answer ends the measured round trip."""
         batch = list(batch)
         if self._observer is not None:
             batch[0].sent_at = self._observer.clock.monotonic()
@@ -105,17 +104,17 @@ class RedisConnection(asyncio.Protocol):
             self._start_timer(self._timeout)
 
     def data_received(self, data: bytes) -> None:
-        """Settle every answer that is whole."""
+        """Complete commands with the answers received so far."""
         self._last_received_at = asyncio.get_running_loop().time()
         try:
             self._reader.feed(data)
             while (reply := self._reader.gets()) is not _INCOMPLETE:
                 self._handle_reply(reply)
-        except Exception as error:  # noqa: BLE001 - whatever it is, no later answer can be told whose
+        except Exception as error:  # noqa: BLE001 - after any error, answers no longer match commands
             self._terminate(error)
 
     def eof_received(self) -> None:
-        """Redis closed its side."""
+        """See `asyncio.Protocol`."""
         self._terminate(RedisConnectionError("Redis closed the connection"))
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -123,7 +122,7 @@ class RedisConnection(asyncio.Protocol):
         self._terminate(exc or RedisConnectionError("Redis closed the connection"))
 
     def close(self) -> None:
-        """Listen no more; the connection itself is redis-py's to close."""
+        """Stop the timer; redis-py closes the connection itself."""
         if self._timer is not None:
             self._timer.cancel()
         if not self.closed.done():
@@ -141,13 +140,13 @@ class RedisConnection(asyncio.Protocol):
         try:
             outcome = classify_reply_error(reply)
         except Exception:
-            self.in_flight.appendleft(pending)  # it fails with all that wait behind it
+            self.in_flight.appendleft(pending)  # fails with all later commands
             raise
         if not pending.reply.done():
             pending.reply.set_exception(outcome)
         if isinstance(reply, ReadOnlyError):
-            # A former master: a new connection leads to the present one.
-            raise RedisConnectionError("a former master")
+            # A demoted master: a new connection reaches the current one.
+            raise RedisConnectionError("a demoted master")
 
     def _start_timer(self, seconds: float) -> None:
         loop = asyncio.get_running_loop()
@@ -157,11 +156,11 @@ class RedisConnection(asyncio.Protocol):
         self._timer = None
         if not self.in_flight or self.closed.done():
             return
-        silent = asyncio.get_running_loop().time() - self._last_received_at
-        if silent < self._timeout:
-            self._start_timer(self._timeout - silent)
+        idle = asyncio.get_running_loop().time() - self._last_received_at
+        if idle < self._timeout:
+            self._start_timer(self._timeout - idle)
         else:
-            self._terminate(RedisTimeoutError("Redis fell silent"))
+            self._terminate(RedisTimeoutError("Redis did not answer in time"))
 
     def _terminate(self, reason: BaseException) -> None:
         if not self.closed.done():
@@ -169,7 +168,7 @@ class RedisConnection(asyncio.Protocol):
 
 
 def classify_reply_error(error: Exception) -> Exception:
-    """What a caller is told of an answer that is an error; raises what ends the connection."""
+    """Return the error for the caller of a command; raise one that must end the connection."""
     match error:
         case NoScriptError():
             return ScriptMissing()

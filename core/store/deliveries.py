@@ -1,4 +1,4 @@
-"""The outbox: what couriers claim and settle, and what tenants may read and send anew."""
+"""Webhook deliveries: claims, attempts, circuit breakers of endpoints, and lists."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from core.clock import MILLISECOND, Clock, to_ms
 from core.retention import DELIVERY_RETENTION, RESULT_GRACE_PERIOD
 from core.store import keys
-from core.store.client import Argument, RedisClient
+from core.store.client import Argument, RedisClient, ttl_seconds
 from core.store.codecs import (
     DELIVERY_ATTEMPT_CODEC,
     DELIVERY_CODEC,
@@ -28,7 +28,7 @@ from core.webhooks.delivery import (
 
 @dataclass(frozen=True, slots=True)
 class AttemptWriteResult:
-    """What the store made of a settlement. `learnt` False: the channel's record was another."""
+    """The result of storing an attempt; `circuit_stored` is False if the circuit has changed."""
 
     result: WriteResult
     circuit_stored: bool
@@ -36,7 +36,7 @@ class AttemptWriteResult:
 
 @dataclass(frozen=True, slots=True)
 class DeliveryRange:
-    """A stretch of a tenant's deliveries by when they were made, and where in it to go on."""
+    """A range of a tenant's deliveries by creation time; a page starts after delivery `after`."""
 
     since: datetime
     until: datetime
@@ -46,24 +46,24 @@ class DeliveryRange:
 class DeliveryStore:
     """Deliveries in Redis.
 
-    Those about a job are born in the step that they tell of (`JobStore.store`).
+    Deliveries about a job are created with the change that they report, by `JobStore.store`.
     """
 
     def __init__(
         self,
-        wire: RedisClient,
+        client: RedisClient,
         scripts: LuaScripts,
         clock: Clock,
         policy: EndpointCircuitPolicy | None = None,
     ) -> None:
-        """Every instant that a script compares is this clock's."""
-        self._wire = wire
+        """Send commands through `client`; `clock` gives every instant that a script compares."""
+        self._client = client
         self._scripts = scripts
         self._clock = clock
         self._max_concurrency = (policy or EndpointCircuitPolicy()).max_concurrency
 
     async def claim_due(self, lease: timedelta, limit: int) -> Sequence[ClaimedDelivery]:
-        """Deliveries that are due and may leave, in turns over channels, under a lease."""
+        """Claim due deliveries, in turn over the queues; no other worker gets them in `lease`."""
         now = self._clock.now()
         flat = await self._scripts.call(
             "claim_deliveries",
@@ -84,96 +84,102 @@ class DeliveryStore:
         ]
 
     async def complete_attempt(self, completion: DeliveryUpdate) -> AttemptWriteResult:
-        """Store what became of a claimed delivery, unless it is no longer what was claimed.
+        """Store the result of an attempt, unless the delivery has changed since it was claimed.
 
-        The attempt is kept even then: it was made. The job lives on for as long as it is needed.
+        The attempt itself is recorded even then, because it was made. The job's retention is
+        extended so that the receiver can fetch the result.
         """
-        after, channel = completion.after, completion.circuit
-        now = self._clock.now()
-        verdict, learnt = await self._scripts.call(
+        job_id, queue = completion.after.job_id or "", completion.circuit.queue
+        result, circuit_stored = await self._scripts.call_by_name(
             "complete_attempt",
-            [
-                keys.delivery(after.id),
-                keys.attempts(after.id),
-                keys.OUTBOX,
-                *_circuit_keys(channel.queue),
-                *_job_keys(after.job_id or ""),
-            ],
-            [
-                completion.before.version,
-                after.id,
-                after.version,
-                DELIVERY_CODEC.encode(after),
-                _optional_ms(after.next_attempt_at),
-                DELIVERY_ATTEMPT_CODEC.encode(completion.attempt) if completion.attempt else "",
-                TIMELINE_ENTRY_CODEC.encode(completion.entry) if completion.entry else "",
-                ttl_seconds(DELIVERY_RETENTION),
-                to_ms(now),
-                (max(after.next_attempt_at or now, now) - now + RESULT_GRACE_PERIOD) // MILLISECOND,
-                after.job_id or "",
-                channel.queue,
-                self._max_concurrency,
-                channel.before.version,
-                *_circuit_arguments(channel.after),
-            ],
+            {
+                "delivery": keys.delivery(completion.after.id),
+                "attempts": keys.attempts(completion.after.id),
+                "outbox": keys.OUTBOX,
+                **_queue_keys(queue),
+                "job": keys.job(job_id),
+                "timeline": keys.timeline(job_id),
+                "job_deliveries": keys.job_deliveries(job_id),
+            },
+            self._completion_arguments(completion),
         )
-        return AttemptWriteResult(WriteResult(verdict.decode()), bool(learnt))
+        return AttemptWriteResult(WriteResult(result.decode()), bool(circuit_stored))
+
+    def _completion_arguments(self, completion: DeliveryUpdate) -> dict[str, Argument]:
+        after, circuit, now = completion.after, completion.circuit, self._clock.now()
+        attempt, entry = completion.attempt, completion.entry
+        last_attempt_at = max(after.next_attempt_at or now, now)
+        return {
+            "expected": completion.before.version,
+            "id": after.id,
+            "version": after.version,
+            "doc": DELIVERY_CODEC.encode(after),
+            "due_at": _optional_ms(after.next_attempt_at),
+            "attempt": DELIVERY_ATTEMPT_CODEC.encode(attempt) if attempt else "",
+            "entry": TIMELINE_ENTRY_CODEC.encode(entry) if entry else "",
+            "ttl_seconds": ttl_seconds(DELIVERY_RETENTION),
+            "now": to_ms(now),
+            "min_ttl": (last_attempt_at - now + RESULT_GRACE_PERIOD) // MILLISECOND,
+            "job_id": after.job_id or "",
+            "queue_name": circuit.queue,
+            "max_concurrency": self._max_concurrency,
+            "circuit_expected": circuit.before.version,
+            **_circuit_arguments(circuit.after),
+        }
 
     async def load_circuit(self, name: str) -> EndpointCircuit:
-        """The breaker over a channel; as new where nothing ever failed."""
-        return _parse_circuit(await self._wire.execute("HGET", keys.endpoint_circuit(name), "doc"))
+        """Return the circuit breaker of a delivery queue; a new one if none is stored."""
+        return _parse_circuit(
+            await self._client.execute("HGET", keys.endpoint_circuit(name), "doc")
+        )
 
     async def update_circuit(self, update: CircuitUpdate) -> bool:
-        """Store a channel's breaker; False when somebody was first."""
-        version, document, until, at_once = _circuit_arguments(update.after)
-        moved = await self._scripts.call(
+        """Store a circuit breaker; return False if it has changed since it was read."""
+        stored = await self._scripts.call_by_name(
             "update_circuit",
-            [keys.OUTBOX, *_circuit_keys(update.queue)],
-            [
-                update.before.version,
-                version,
-                document,
-                until,
-                at_once,
-                ttl_seconds(DELIVERY_RETENTION),
-                update.queue,
-                to_ms(self._clock.now()),
-                self._max_concurrency,
-            ],
+            {"outbox": keys.OUTBOX, **_queue_keys(update.queue)},
+            {
+                "queue_name": update.queue,
+                "now": to_ms(self._clock.now()),
+                "max_concurrency": self._max_concurrency,
+                "ttl_seconds": ttl_seconds(DELIVERY_RETENTION),
+                "circuit_expected": update.before.version,
+                **_circuit_arguments(update.after),
+            },
         )
-        return bool(moved)
+        return bool(stored)
 
     async def enqueue(self, before: Delivery | None, after: Delivery) -> bool:
-        """Write a delivery to be sent when due: a new one, or `before` anew. False: too late."""
+        """Queue a new delivery, or `before` again; return False if that has changed since."""
         name, *arguments = new_delivery_arguments([after], self._clock.now())
         record, channel, listed = new_delivery_keys([after])
-        posted = await self._scripts.call(
+        queued = await self._scripts.call(
             "enqueue_delivery",
             [record, keys.OUTBOX, channel, listed],
             [before.version if before else 0, after.version, name, *arguments],
         )
-        return bool(posted)
+        return bool(queued)
 
     async def load(self, delivery_id: str) -> Delivery | None:
-        """One delivery."""
-        document = await self._wire.execute("HGET", keys.delivery(delivery_id), "doc")
+        """Return a delivery; None if there is none."""
+        document = await self._client.execute("HGET", keys.delivery(delivery_id), "doc")
         return None if document is None else DELIVERY_CODEC.decode(document)
 
     async def list_attempts(self, delivery_id: str) -> Sequence[DeliveryAttempt]:
-        """What each attempt so far met, oldest first."""
-        rows = await self._wire.execute("LRANGE", keys.attempts(delivery_id), 0, -1)
+        """Return a delivery's attempts, oldest first."""
+        rows = await self._client.execute("LRANGE", keys.attempts(delivery_id), 0, -1)
         return [DELIVERY_ATTEMPT_CODEC.decode(row) for row in rows]
 
     async def list_oldest_first(
         self, tenant: str, delivery_range: DeliveryRange, limit: int
     ) -> Sequence[str]:
-        """Ids of a tenant's deliveries, at most `limit`. `after` may name one that is gone."""
+        """Return ids of a tenant's deliveries. The range's `after` may name an expired one."""
         return await self._list_ids("", tenant, delivery_range, limit)
 
     async def list_newest_first(
         self, tenant: str, delivery_range: DeliveryRange, limit: int
     ) -> Sequence[str]:
-        """As `list_oldest_first`, the other way round."""
+        """As `list_oldest_first`, newest first."""
         return await self._list_ids("REV", tenant, delivery_range, limit)
 
     async def _list_ids(
@@ -186,16 +192,16 @@ class DeliveryStore:
         )
         rank: int | None = None
         if delivery_range.after is not None:
-            rank = await self._wire.execute(f"Z{direction}RANK", listed, delivery_range.after)
+            rank = await self._client.execute(f"Z{direction}RANK", listed, delivery_range.after)
         if rank is not None:
             stop = rank + limit
-            flat = await self._wire.execute(
+            flat = await self._client.execute(
                 f"Z{direction}RANGE", listed, rank + 1, stop, "WITHSCORES"
             )
             return _ids_within(flat, first, last)
-        edges = (last, first) if direction else (first, last)
-        rows = await self._wire.execute(
-            f"Z{direction}RANGEBYSCORE", listed, *edges, "LIMIT", 0, limit
+        bounds = (last, first) if direction else (first, last)
+        rows = await self._client.execute(
+            f"Z{direction}RANGEBYSCORE", listed, *bounds, "LIMIT", 0, limit
         )
         return [row.decode() for row in rows]
 
@@ -204,22 +210,22 @@ def _parse_circuit(document: bytes | None) -> EndpointCircuit:
     return ENDPOINT_CIRCUIT_CODEC.decode(document) if document else EndpointCircuit()
 
 
-def _circuit_keys(name: str) -> tuple[str, str, str]:
-    return keys.delivery_queue(name), keys.deliveries_in_flight(name), keys.endpoint_circuit(name)
+def _queue_keys(queue: str) -> dict[str, str]:
+    return {
+        "delivery_queue": keys.delivery_queue(queue),
+        "in_flight": keys.deliveries_in_flight(queue),
+        "circuit": keys.endpoint_circuit(queue),
+    }
 
 
-def _circuit_arguments(circuit: EndpointCircuit) -> tuple[Argument, Argument, Argument, Argument]:
-    at_once = "" if circuit.max_concurrency is None else circuit.max_concurrency
-    return (
-        circuit.version,
-        ENDPOINT_CIRCUIT_CODEC.encode(circuit),
-        _optional_ms(circuit.paused_until),
-        at_once,
-    )
-
-
-def _job_keys(job_id: str) -> tuple[str, ...]:
-    return keys.job(job_id), keys.timeline(job_id), keys.job_deliveries(job_id)
+def _circuit_arguments(circuit: EndpointCircuit) -> dict[str, Argument]:
+    limit = circuit.max_concurrency
+    return {
+        "circuit_version": circuit.version,
+        "circuit_doc": ENDPOINT_CIRCUIT_CODEC.encode(circuit),
+        "circuit_until": _optional_ms(circuit.paused_until),
+        "circuit_max_concurrency": "" if limit is None else limit,
+    }
 
 
 def _optional_ms(instant: datetime | None) -> Argument:
@@ -232,7 +238,7 @@ def _ids_within(flat: Sequence[bytes], first: int, last: int) -> list[str]:
 
 
 def new_delivery_keys(deliveries: Sequence[Delivery]) -> list[str]:
-    """Record, channel and the tenant's list of each."""
+    """Return the keys of each delivery: record, queue, tenant's index."""
     return [
         key
         for delivery in deliveries
@@ -245,7 +251,7 @@ def new_delivery_keys(deliveries: Sequence[Delivery]) -> list[str]:
 
 
 def new_delivery_arguments(deliveries: Sequence[Delivery], now: datetime) -> list[Argument]:
-    """For each: id, record, due, made, channel, its life (s), before when others are forgotten."""
+    """Return of each: id, record, due (ms), created (ms), queue, TTL (s), prune before (ms)."""
     flat: list[Argument] = []
     for delivery in deliveries:
         flat += [
@@ -258,8 +264,3 @@ def new_delivery_arguments(deliveries: Sequence[Delivery], now: datetime) -> lis
             to_ms(now - DELIVERY_RETENTION),
         ]
     return flat
-
-
-def ttl_seconds(span: timedelta) -> int:
-    """A span as Redis' EXPIRE takes it."""
-    return int(span.total_seconds())

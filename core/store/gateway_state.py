@@ -1,12 +1,11 @@
-"""Reads how everything stands, for figures: counters and ends of indexes, never the jobs.
+"""The state of the whole gateway: counters and first entries of indexes, never the jobs.
 
-Commands leave together over the pipelined wire. Their number grows with the tenants that are shown,
-not with jobs.
+All commands are sent together. Their number grows with the number of tenants, not of jobs.
 """
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -25,18 +24,15 @@ from core.observability.gateway_state import (
     WindowState,
 )
 from core.store import keys
-from core.store.circuit_breaker import CircuitBreakerStore
 from core.store.client import RedisClient
-from core.store.model_catalogue import CatalogueStore
-from core.store.operations import OperationsStore
 from core.store.scripts import LuaScripts
-from core.store.webhook_endpoints import WebhookConfigStore
+from core.store.stores import Stores
 from core.store.worker_heartbeats import parse_info
 from core.tenants.limits import UsageWindow, usage_windows_at
 from core.webhooks.endpoint import DisabledReason
 
 STUCK_AFTER: Final = timedelta(seconds=60)
-"""Four leases: a dead worker's jobs come back after one."""
+"""Four leases. A dead worker's jobs are due again after one, so an older one is stuck."""
 MAX_ENDPOINTS_READ: Final = 500
 MAX_HEARTBEAT_AGE: Final = timedelta(seconds=30)
 _TENANT_COUNTER_PREFIX: Final = "tenant:"
@@ -45,34 +41,28 @@ _LIMIT_FIELDS: Final = ("running", "usd_per_day", "usd_per_month")
 _USAGE_FIELDS: Final = ("jobs", "reserved", "settled", "released", "saved")
 
 
-@dataclass(frozen=True, slots=True)
-class GatewayStateStores:
-    """The stores that know a part of the answer."""
-
-    scripts: LuaScripts
-    operations: OperationsStore
-    circuit_breakers: CircuitBreakerStore
-    catalogue: CatalogueStore
-    webhooks: WebhookConfigStore
-
-
 class GatewayStateStore:
-    """The whole gateway in one reading."""
+    """Reads the state of the whole gateway, for metrics and operators."""
 
     def __init__(
-        self, wire: RedisClient, stores: GatewayStateStores, clock: Clock, max_tenants: int
+        self,
+        client: RedisClient,
+        scripts: LuaScripts,
+        stores: Stores,
+        clock: Clock,
+        max_tenants: int,
     ) -> None:
-        """At most `tenants` tenants are read, the first by name."""
-        self._wire = wire
-        self._scripts = stores.scripts
+        """Read at most `max_tenants` tenants, the first by name."""
+        self._client = client
+        self._scripts = scripts
         self._stores = stores
         self._clock = clock
         self._max_tenants = max_tenants
 
     async def read(self) -> GatewayState:
-        """How everything stands now. Raises `StoreUnavailable`."""
+        """Return the current state. Raises `StoreUnavailable`."""
         began, now = self._clock.monotonic(), self._clock.now()
-        jobs, slots, tenants, deliveries, surroundings, health = await asyncio.gather(
+        jobs, concurrency, tenants, deliveries, dependencies, health = await asyncio.gather(
             self._jobs(now),
             self._concurrency(),
             self._tenants(now),
@@ -84,28 +74,28 @@ class GatewayStateStore:
             read_at=now,
             read_duration=self._clock.monotonic() - began,
             jobs=jobs,
-            concurrency=slots,
+            concurrency=concurrency,
             tenants=tenants,
             deliveries=deliveries,
-            dependencies=surroundings,
+            dependencies=dependencies,
             redis=health,
         )
 
     async def _jobs(self, now: datetime) -> OpenJobsState:
-        counts, unsent, doubt, stuck = await asyncio.gather(
-            self._wire.execute("HMGET", keys.STATE_COUNTS, *OPEN_STATES),
+        counts, unsubmitted, in_doubt, stuck = await asyncio.gather(
+            self._client.execute("HMGET", keys.STATE_COUNTS, *OPEN_STATES),
             self._oldest_in(keys.UNSUBMITTED),
             self._oldest_in(keys.IN_DOUBT),
-            self._wire.execute("ZCOUNT", keys.DUE, "-inf", to_ms(now - STUCK_AFTER)),
+            self._client.execute("ZCOUNT", keys.DUE, "-inf", to_ms(now - STUCK_AFTER)),
         )
         by_state = {state: int(n or 0) for state, n in zip(OPEN_STATES, counts, strict=True)}
-        return OpenJobsState(by_state, unsent, doubt, int(stuck))
+        return OpenJobsState(by_state, unsubmitted, in_doubt, int(stuck))
 
     async def _concurrency(self) -> ConcurrencyState:
         running, limits, pauses = await asyncio.gather(
             self._load_counts(keys.RUNNING),
             self._stores.operations.load_limits(),
-            self._wire.execute("SCARD", keys.PAUSES),
+            self._client.execute("SCARD", keys.PAUSES),
         )
         by_model = {
             name.removeprefix(_MODEL_COUNTER_PREFIX): n
@@ -116,7 +106,7 @@ class GatewayStateStore:
 
     async def _tenants(self, now: datetime) -> tuple[TenantState, ...]:
         members, running, waiting = await asyncio.gather(
-            self._wire.execute("SMEMBERS", keys.TENANTS),
+            self._client.execute("SMEMBERS", keys.TENANTS),
             self._load_counts(keys.RUNNING),
             self._load_counts(keys.WAITING),
         )
@@ -131,9 +121,9 @@ class GatewayStateStore:
         spans = usage_windows_at(now)
         disabled, caps, *rows = await asyncio.gather(
             self._disabled_endpoints(state.name),
-            self._wire.execute("HMGET", keys.tenant(state.name), *_LIMIT_FIELDS),
+            self._client.execute("HMGET", keys.tenant(state.name), *_LIMIT_FIELDS),
             *(
-                self._wire.execute("HMGET", keys.usage(state.name, s.name), *_USAGE_FIELDS)
+                self._client.execute("HMGET", keys.usage(state.name, s.name), *_USAGE_FIELDS)
                 for s in spans
             ),
         )
@@ -145,7 +135,7 @@ class GatewayStateStore:
         return replace(state, slot_limit=slots, windows=windows, disabled_reasons=disabled)
 
     async def _disabled_endpoints(self, tenant: str) -> tuple[DisabledReason, ...]:
-        setup = await self._stores.webhooks.load(tenant)
+        setup = await self._stores.webhook_configs.load(tenant)
         ends = () if setup is None else setup.endpoints
         return tuple(end.disabled_reason for end in ends if end.disabled_reason is not None)
 
@@ -155,14 +145,14 @@ class GatewayStateStore:
             parts.operations.load_balance(),
             parts.circuit_breakers.load(),
             parts.catalogue.synced_at(),
-            self._wire.execute("HLEN", keys.CATALOGUE_MODELS),
-            self._wire.execute("ZCOUNT", keys.WORKERS, since, "+inf"),
+            self._client.execute("HLEN", keys.CATALOGUE_MODELS),
+            self._client.execute("ZCOUNT", keys.WORKERS, since, "+inf"),
         )
         return Dependencies(wallet, breaker, synced_at, int(models), int(workers))
 
     async def _delivery_backlog(self, now: datetime) -> DeliveryBacklog:
         endpoints, (pending, due, busy, held_back, oldest) = await asyncio.gather(
-            self._wire.execute("ZCARD", keys.OUTBOX),
+            self._client.execute("ZCARD", keys.OUTBOX),
             self._scripts.call(
                 "delivery_backlog",
                 [keys.OUTBOX],
@@ -179,15 +169,15 @@ class GatewayStateStore:
         )
 
     async def _health(self) -> RedisHealth:
-        text = await self._wire.execute_or_none("INFO")
+        text = await self._client.execute_or_none("INFO")
         return RedisHealth() if text is None else parse_store_health(parse_info(text))
 
     async def _oldest_in(self, index: str) -> datetime | None:
-        rows = await self._wire.execute("ZRANGE", index, 0, 0, "WITHSCORES")
+        rows = await self._client.execute("ZRANGE", index, 0, 0, "WITHSCORES")
         return from_ms(int(float(rows[1]))) if rows else None
 
     async def _load_counts(self, key: str) -> Mapping[str, int]:
-        flat = await self._wire.execute("HGETALL", key)
+        flat = await self._client.execute("HGETALL", key)
         return {n.decode(): int(v) for n, v in zip(flat[::2], flat[1::2], strict=True)}
 
 
@@ -203,7 +193,7 @@ def _parse_window(span: UsageWindow, row: list[Any], budget: int | None) -> Wind
 
 
 def parse_store_health(info: Mapping[str, str]) -> RedisHealth:
-    """What INFO says; fields that a server leaves out stay unknown."""
+    """Parse the fields of INFO; those that a server leaves out are None."""
     uptime = _parse_int(info.get("uptime_in_seconds"))
     return RedisHealth(
         memory=_parse_int(info.get("used_memory")),
@@ -227,6 +217,6 @@ def _parse_flag(text: str | None, true_value: str) -> bool | None:
 
 
 def _count_keys(info: Mapping[str, str]) -> int:
-    """Of all databases: each line reads `db0:keys=12,expires=3,avg_ttl=0`."""
+    # One line per database: `db0:keys=12,expires=3,avg_ttl=0`.
     lines = [text for name, text in info.items() if name.startswith("db")]
     return sum(_parse_int(line.removeprefix("keys=").split(",")[0]) or 0 for line in lines)

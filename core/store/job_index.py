@@ -1,4 +1,4 @@
-"""A tenant's jobs as a list in Redis: a page of them, one taken out, and indexes kept to size."""
+"""Each tenant's index of jobs: pages, deletion, and pruning of expired jobs."""
 
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -25,46 +25,46 @@ from core.store.scripts import LuaScripts
 from core.tenants.api_keys import Credential, Scope
 
 MAX_RECORDS_READ: Final = 1_000
-"""Records that one page reads for those that fit: some milliseconds of Redis' time."""
+"""Records that one page reads at most to find matching ones: a few milliseconds of Redis."""
 MAX_ENTRIES_SKIPPED: Final = 2_000
-"""Jobs of other models that it passes over: as long."""
+"""Jobs of other models that one page skips at most: about as long."""
 PRUNE_BATCH_SIZE: Final = 200
 INDEXED_STATUSES: Final = frozenset(PublicStatus) - {PublicStatus.COMPLETED}
-"""Statuses with an index of their own. Most jobs complete: those are found among all."""
+"""Statuses with an index of their own. Most jobs are completed, so the full index finds them."""
 _JSON_TEXT: Final = TypeAdapter(str)
 _SUCCEEDED_JSON: Final = b'"state":"succeeded"'
 
 
 class DeletionResult(StrEnum):
-    """What became of the wish to delete a job."""
+    """The result of a deletion."""
 
     DELETED = "deleted"
     CONFLICT = "conflict"
-    """Somebody else changed the record first; nothing was deleted."""
+    """The record has changed since it was read; nothing was deleted."""
     HAS_PENDING_WORK = "has_pending_work"
-    """A callback about it, or what it cost, is still to come."""
+    """A delivery, its cost or its late result is still pending; nothing was deleted."""
     NOT_FOUND = "not_found"
 
 
 class JobIndex:
-    """Jobs in Redis, by tenant."""
+    """The tenants' job indexes in Redis."""
 
-    def __init__(self, wire: RedisClient, scripts: LuaScripts, clock: Clock) -> None:
-        """Every instant that a script compares is this clock's."""
-        self._wire = wire
+    def __init__(self, client: RedisClient, scripts: LuaScripts, clock: Clock) -> None:
+        """Send commands through `client`; `clock` gives every instant that a script compares."""
+        self._client = client
         self._scripts = scripts
         self._clock = clock
 
     async def list_page(self, credential: Credential, query: JobQuery) -> JobPage:
-        """Some of the credential's own jobs. Raises `Unauthenticated` or `NotPermitted`.
+        """Return a page of the credential's jobs. Raises `Unauthenticated` or `NotPermitted`.
 
-        It may hold fewer than asked for and still have a cursor: a page looks through a bounded
-        number of records.
+        A page with fewer jobs than the limit may still have a cursor, because a call reads a
+        bounded number of records.
         """
         return await self._list_page(credential_keys(credential), credential.tenant, query)
 
     async def list_page_for_tenant(self, tenant: str, query: JobQuery) -> JobPage:
-        """The same of any tenant, for an operator."""
+        """Return a page of any tenant's jobs, for an operator."""
         return await self._list_page(("", keys.tenant(tenant)), tenant, query)
 
     async def _list_page(
@@ -92,8 +92,8 @@ class JobIndex:
         return JobPage(tuple(job for job in jobs if query.matches(job)), cursor)
 
     async def delete(self, job: Job) -> DeletionResult:
-        """Take a job that has ended out of everything but the books, if it still is `job`."""
-        verdict = await self._scripts.call(
+        """Delete a finished job, except from its tenant's usage, if the record is still `job`."""
+        result = await self._scripts.call(
             "delete_job",
             [
                 keys.job(job.id),
@@ -103,32 +103,32 @@ class JobIndex:
             ],
             [job.version, job.id, job.tenant],
         )
-        return DeletionResult(verdict.decode())
+        return DeletionResult(result.decode())
 
     async def prune(
         self, tenant: str, offset: int, created_before: datetime
     ) -> tuple[int, int | None]:
-        """Take jobs whose records are gone out of the indexes: a bounded step, oldest first.
+        """Remove expired jobs from the tenant's indexes: one bounded step, oldest first.
 
-        It looks at those made before `horizon`, after the `passed` that are still there. Returns
-        how many were gone, and how many have been passed then (None: all were looked at).
+        Checks jobs created before `created_before`, after the first `offset` that still exist.
+        Returns how many were removed, and the next step's offset (None: all were checked).
         """
-        gone, following = await self._scripts.call(
+        removed, offset_after = await self._scripts.call(
             "prune_indexes",
             [keys.tenant_jobs(tenant)],
             [tenant, offset, to_ms(created_before), PRUNE_BATCH_SIZE],
         )
-        return int(gone), None if following == b"" else int(following)
+        return int(removed), None if offset_after == b"" else int(offset_after)
 
     async def acquire_prune_lock(self, worker: str, lease: timedelta) -> bool:
-        """Whether it is this worker's turn to trim: one of them does until the lease has ended."""
+        """Return whether this worker may prune: one worker at a time does, until `lease` ends."""
         span = lease // MILLISECOND
-        taken = await self._wire.execute("SET", keys.PRUNE_LOCK, worker, "NX", "PX", span)
-        return taken is not None
+        acquired = await self._client.execute("SET", keys.PRUNE_LOCK, worker, "NX", "PX", span)
+        return acquired is not None
 
 
 def _index_range(tenant: str, query: JobQuery) -> tuple[str, Argument, Argument]:
-    """The index that holds the fewest jobs beside those asked for, and between which scores."""
+    """Return the index with the fewest jobs that do not match, and the range of scores to read."""
     if query.reference is not None:
         number = reference_score(query.reference)
         return keys.references(tenant), number, number
@@ -152,21 +152,21 @@ def _cursor_position(query: JobQuery) -> tuple[Argument, Argument]:
 
 
 def _scan_bounds(query: JobQuery) -> tuple[Argument, Argument, Argument]:
-    alike = query.model_id is None or query.reference is not None
+    any_model = query.model_id is None or query.reference is not None
     return (
-        "" if alike else score_fraction_of(query.model_id or ""),
+        "" if any_model else score_fraction_of(query.model_id or ""),
         MAX_RECORDS_READ,
         MAX_ENTRIES_SKIPPED,
     )
 
 
 def _required_texts(query: JobQuery) -> list[Argument]:
-    """Texts that the documents of jobs asked for hold, as `JOBS` writes them.
+    """Return texts that the JSON of every matching job contains, as `JOB_CODEC` encodes it.
 
-    No value can hold them: quotes are escaped within texts.
+    A caller's text cannot contain them, because JSON escapes its quotes.
     """
-    found = [_SUCCEEDED_JSON] if query.status is PublicStatus.COMPLETED else []
+    texts = [_SUCCEEDED_JSON] if query.status is PublicStatus.COMPLETED else []
     for name, value in (("model_id", query.model_id), ("reference", query.reference)):
         if value is not None:
-            found.append(f'"{name}":'.encode() + _JSON_TEXT.dump_json(value))
-    return list(found)
+            texts.append(f'"{name}":'.encode() + _JSON_TEXT.dump_json(value))
+    return list(texts)

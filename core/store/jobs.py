@@ -1,4 +1,4 @@
-"""The job store: a job's admission, its changes, what is due, and what its owner may read."""
+"""Jobs: admission, reads, changes, and claims of due jobs."""
 
 import asyncio
 from collections.abc import Sequence
@@ -23,16 +23,13 @@ from core.store.admission import (
     parse_admission_answer,
     raise_if_rejected,
 )
-from core.store.client import Argument, RedisClient
+from core.store.client import Argument, RedisClient, ttl_seconds
 from core.store.codecs import JOB_CODEC, TIMELINE_ENTRY_CODEC
-from core.store.deliveries import new_delivery_arguments, new_delivery_keys, ttl_seconds
+from core.store.deliveries import new_delivery_arguments, new_delivery_keys
 from core.store.scripts import LuaScripts
 from core.store.wake_queue import (
-    MESSAGE_TTL,
-    WAKE_GRACE,
     WakeMessage,
     dispatch_arguments,
-    dispatch_template,
     wake_message,
 )
 from core.tenants.api_keys import Credential, Scope
@@ -51,7 +48,7 @@ class Projection(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class JobView:
-    """A job as its owner reads it; what was not asked for is empty."""
+    """A job with its history; parts that were not requested are empty."""
 
     record: JobRecord
     timeline: tuple[TimelineEntry, ...] = ()
@@ -59,29 +56,29 @@ class JobView:
 
 
 class JobStore:
-    """Jobs in Redis."""
+    """Jobs in Redis. Each change is one script, so that no reader sees half of it."""
 
-    def __init__(self, wire: RedisClient, scripts: LuaScripts, clock: Clock) -> None:
-        """Every instant that a script compares is this clock's."""
-        self._wire = wire
+    def __init__(self, client: RedisClient, scripts: LuaScripts, clock: Clock) -> None:
+        """Send commands through `client`; `clock` gives every instant that a script compares."""
+        self._client = client
         self._scripts = scripts
         self._clock = clock
 
     async def authenticate(self, credential: Credential, scope: Scope | None = None) -> None:
-        """Raises `Unauthenticated` or `NotPermitted` when the key may not act (within `scope`)."""
-        verdict = await self._scripts.call(
+        """Raise `Unauthenticated` or `NotPermitted` if the key may not act within `scope`."""
+        status = await self._scripts.call(
             "authenticate",
             credential_keys(credential),
             self._authentication_arguments(credential, scope),
         )
-        raise_if_rejected(verdict)
+        raise_if_rejected(status)
 
     async def admit(self, admission: Admission) -> AdmissionResult:
-        """Take a job in, atomically with its money, its place in the queue and its ring.
+        """Admit a job, atomically with its reservation, its place in the queue and its message.
 
-        An identical request's result serves it where it may. Raises `Unauthenticated`,
-        `NotPermitted`, `IdempotencyKeyMissing`, `IdempotencyMismatch`, `RequestDeleted`, or what
-        `core.store.refusals` makes of a limit.
+        The result of an identical request may serve it. Raises `Unauthenticated`, `NotPermitted`,
+        `IdempotencyKeyMissing`, `IdempotencyMismatch`, `RequestDeleted`, or the error of a reached
+        limit (`core.store.refusals`).
         """
         call = AdmissionScriptCall((admission,))
         arguments = admission_arguments(call, self._clock.now())
@@ -95,7 +92,7 @@ class JobStore:
     async def read(
         self, credential: Credential, job_id: str, projection: Projection, scope: Scope = Scope.READ
     ) -> JobView:
-        """One of the credential's own jobs. Raises `NotFound`, for another tenant's job too."""
+        """Return one of the credential's jobs. Raises `NotFound`, for another tenant's job too."""
         answer = await self._scripts.call(
             "read_job",
             [
@@ -117,17 +114,17 @@ class JobStore:
         )
 
     async def load(self, job_id: str) -> JobRecord | None:
-        """Any job, for a worker or an operator."""
+        """Return any tenant's job, for a worker or an operator; None if there is none."""
         return _parse_record(
-            await self._wire.execute("HMGET", keys.job(job_id), "doc", "polls", "output")
+            await self._client.execute("HMGET", keys.job(job_id), "doc", "polls", "output")
         )
 
     async def load_view(self, job_id: str) -> JobView | None:
-        """Any job with its history, for an operator."""
+        """Return any tenant's job with its history, for an operator; None if there is none."""
         record, entries, names = await asyncio.gather(
             self.load(job_id),
-            self._wire.execute("LRANGE", keys.timeline(job_id), 0, -1),
-            self._wire.execute("LRANGE", keys.job_deliveries(job_id), 0, -1),
+            self._client.execute("LRANGE", keys.timeline(job_id), 0, -1),
+            self._client.execute("LRANGE", keys.job_deliveries(job_id), 0, -1),
         )
         if record is None:
             return None
@@ -138,90 +135,50 @@ class JobStore:
         )
 
     async def load_input(self, job_id: str) -> bytes | None:
-        """The body that the caller sent, byte for byte."""
-        body: bytes | None = await self._wire.execute("HGET", keys.job(job_id), "input")
+        """Return the body that the caller sent, byte for byte; None if it is no longer kept."""
+        body: bytes | None = await self._client.execute("HGET", keys.job(job_id), "input")
         return body
 
     async def store(self, change: Change) -> WriteResult:
-        """Make a change true, all of it, unless the record is no longer `change.before`."""
+        """Store a change atomically, unless the record has changed since `change.before`."""
         now = self._clock.now()
         if change.after.state is JobState.QUEUED and change.before.state is JobState.FOLLOWING:
             return await self._promote(change, now)
         message = wake_message(change.after, now) if change.wake_worker else None
-        verdict = await self._scripts.call(
+        result = await self._scripts.call_by_name(
             "update_job",
             _update_keys(change, message),
+            _update_arguments(change, message, now),
+            new_delivery_keys(change.deliveries),
             [
-                *_record_arguments(change, now),
-                *_wake_arguments(message),
-                *_settlement_arguments(change.after),
-                dispatch_template(now),
-                to_ms(now + WAKE_GRACE),
-                *_run_time_arguments(change),
-                *_index_arguments(change),
-                *_cache_arguments(change, now),
-                *_successor_arguments(change.successor),
-                change.config_digest or "",
-                len(change.entries),
-                *(TIMELINE_ENTRY_CODEC.encode(entry) for entry in change.entries),
+                *map(TIMELINE_ENTRY_CODEC.encode, change.entries),
                 *new_delivery_arguments(change.deliveries, now),
             ],
         )
-        return WriteResult(verdict.decode())
+        return WriteResult(result.decode())
 
     async def _promote(self, change: Change, now: datetime) -> WriteResult:
-        job, (entry,) = change.after, change.entries
-        limit = first_deadline(job)
-        verdict = await self._scripts.call(
+        result = await self._scripts.call_by_name(
             "promote_follower",
-            [
-                keys.job(job.id),
-                keys.timeline(job.id),
-                keys.DUE,
-                keys.STATE_COUNTS,
-                keys.tenant(job.tenant),
-                *_usage_keys(job),
-                keys.ACCOUNT_BALANCE,
-                keys.OUTBOX,
-                keys.job_deliveries(job.id),
-                keys.webhooks(job.tenant),
-                *new_delivery_keys(change.deliveries),
-            ],
-            [
-                change.before.version,
-                job.id,
-                job.version,
-                JOB_CODEC.encode(job),
-                TIMELINE_ENTRY_CODEC.encode(entry),
-                to_ms(now),
-                job.tenant,
-                job.model_id,
-                int(job.priority),
-                "" if job.estimate is None else int(job.estimate),
-                "" if limit is None else to_ms(limit),
-                *dispatch_arguments(now),
-                change.before.status,
-                job.status,
-                score_of(job),
-                change.expected_leader or "",
-                change.config_digest or "",
-                *new_delivery_arguments(change.deliveries, now),
-            ],
+            _common_keys(change.after) | {"account_balance": keys.ACCOUNT_BALANCE},
+            _promotion_arguments(change, now),
+            new_delivery_keys(change.deliveries),
+            new_delivery_arguments(change.deliveries, now),
         )
-        return WriteResult(verdict.decode())
+        return WriteResult(result.decode())
 
     async def load_successor(self, job_id: str) -> Job | None:
-        """Of those who follow a job, the one whose time lasts longest."""
-        ids = await self._wire.execute("ZRANGE", keys.followers(job_id), 0, 0, "REV")
+        """Return the follower with the latest deadline; None if the job has no followers."""
+        ids = await self._client.execute("ZRANGE", keys.followers(job_id), 0, 0, "REV")
         record = await self.load(ids[0].decode()) if ids else None
         return None if record is None else record.job
 
     async def load_leader(self, job: Job) -> JobRecord | None:
-        """The job that a follower follows now: its leader, or who took that one's place."""
+        """Return the job that a follower waits for; None if it waits for none, or that is gone."""
         return _parse_record(await self._scripts.call("read_leader", [keys.job(job.id)], []))
 
     async def claim_due(self, lease: timedelta, limit: int) -> Sequence[Job]:
-        """Jobs that are due, now under a lease: nobody else gets them before it runs out."""
+        """Claim due jobs, oldest first; no other worker gets them during `lease`."""
         now = self._clock.now()
         documents = await self._scripts.call(
             "claim_due",
@@ -231,7 +188,7 @@ class JobStore:
         return [JOB_CODEC.decode(document) for document in documents]
 
     async def reschedule(self, job: Job, next_run_at: datetime, *, polled: bool = False) -> bool:
-        """Move a job's next look, unchanged otherwise. False: it is no longer this version."""
+        """Change only when a job runs next; return False if its version has changed."""
         moved = await self._scripts.call(
             "renew_lease",
             [keys.job(job.id), keys.DUE],
@@ -240,8 +197,8 @@ class JobStore:
         return bool(moved)
 
     async def list_in_doubt(self, limit: int) -> Sequence[Job]:
-        """Jobs in doubt, the longest first."""
-        ids = await self._wire.execute("ZRANGE", keys.IN_DOUBT, 0, limit - 1)
+        """Return jobs in doubt, the longest in doubt first."""
+        ids = await self._client.execute("ZRANGE", keys.IN_DOUBT, 0, limit - 1)
         records = await asyncio.gather(*(self.load(name.decode()) for name in ids))
         return [record.job for record in records if record is not None]
 
@@ -252,7 +209,7 @@ class JobStore:
 
 
 def credential_keys(credential: Credential) -> tuple[str, str]:
-    """What a script looks a key up by."""
+    """Return the keys by which a script checks an API key."""
     return keys.api_key(credential.digest), keys.tenant(credential.tenant)
 
 
@@ -263,100 +220,130 @@ def _parse_record(row: Sequence[bytes | None]) -> JobRecord | None:
     return JobRecord(job=JOB_CODEC.decode(doc), polls=int(polls or 0), output=output)
 
 
-def _wake_arguments(message: WakeMessage | None) -> tuple[Argument, ...]:
-    """The change's own message, if it has one; the life is that of dispatch's messages too."""
-    name, body = (message.name, message.body) if message else ("", "")
-    return name, body, MESSAGE_TTL // MILLISECOND
-
-
-def _run_time_arguments(change: Change) -> tuple[Argument, ...]:
-    took = run_time(change.before, change.after)
-    return "" if took is None else took // MILLISECOND, MAX_RUNS
-
-
-def _cache_arguments(change: Change, now: datetime) -> tuple[Argument, ...]:
-    """Whether followers wake; what a success is worth to others, and until when; what is saved."""
-    before, after = change.before, change.after
-    news = after.status is not before.status or (after.is_final and not before.is_final)
-    value = shared_cost(after)
-    first = after.state is JobState.SUCCEEDED and before.state is JobState.FOLLOWING
-    return (
-        int(news),
-        "" if value is None else int(value),
-        to_ms(cacheable_until(after, now)),
-        int(after.cost_saved or 0) if first else "",
-    )
-
-
-def _successor_arguments(successor: Successor | None) -> tuple[Argument, ...]:
-    if successor is None:
-        return ("",) * 11
-    before, after = successor.before, successor.after
-    return (
-        after.id,
-        before.version,
-        after.version,
-        JOB_CODEC.encode(after),
-        after.tenant,
-        TIMELINE_ENTRY_CODEC.encode(successor.entry),
-        *_usage_keys(after),
-        before.status,
-        after.status,
-        score_of(after),
-    )
-
-
-def _index_arguments(change: Change) -> tuple[Argument, ...]:
-    before, after = change.before, change.after
-    return before.status, after.status, score_of(after), RESULT_GRACE_PERIOD // MILLISECOND
-
-
-def _next_run_argument(before: Job, after: Job) -> Argument:
-    """A change that sets no new time must not cut short the lease of whoever works on the job."""
-    if after.next_run_at is None:
-        return ""
-    return "keep" if after.next_run_at == before.next_run_at else to_ms(after.next_run_at)
+def _common_keys(job: Job) -> dict[str, str]:
+    """Return the keys of a job's change that all scripts need."""
+    day, month = _usage_keys(job)
+    return {
+        "job": keys.job(job.id),
+        "timeline": keys.timeline(job.id),
+        "due": keys.DUE,
+        "states": keys.STATE_COUNTS,
+        "outbox": keys.OUTBOX,
+        "job_deliveries": keys.job_deliveries(job.id),
+        "day": day,
+        "month": month,
+        "tenant": keys.tenant(job.tenant),
+        "webhooks": keys.webhooks(job.tenant),
+    }
 
 
 def _usage_keys(job: Job) -> list[str]:
-    return [keys.usage(job.tenant, span.name) for span in usage_windows_at(job.created_at)]
+    return [keys.usage(job.tenant, window.name) for window in usage_windows_at(job.created_at)]
 
 
-def _update_keys(change: Change, message: WakeMessage | None) -> list[str]:
-    job = change.after
-    return [
-        keys.job(job.id),
-        keys.timeline(job.id),
-        keys.DUE,
-        keys.STATE_COUNTS,
-        keys.IN_DOUBT,
-        keys.OUTBOX,
-        keys.job_deliveries(job.id),
-        message.key if message else keys.WAKE_QUEUE,
-        keys.WAKE_QUEUE,
-        *_usage_keys(job),
-        keys.tenant(job.tenant),
-        keys.webhooks(job.tenant),
-        *new_delivery_keys(change.deliveries),
-    ]
+def _update_keys(change: Change, message: WakeMessage | None) -> dict[str, str]:
+    return _common_keys(change.after) | {
+        "in_doubt": keys.IN_DOUBT,
+        "message": message.key if message else keys.WAKE_QUEUE,
+        "wake_queue": keys.WAKE_QUEUE,
+    }
 
 
-def _record_arguments(change: Change, now: datetime) -> list[Argument]:
+def _common_arguments(change: Change, now: datetime) -> dict[str, Argument]:
     before, after = change.before, change.after
-    return [
-        before.version,
-        after.id,
-        after.version,
-        JOB_CODEC.encode(after),
-        before.state,
-        after.state,
-        _next_run_argument(before, after),
-        change.output or b"",
-        ttl_seconds(RETENTION),
-        to_ms(now),
-    ]
+    template, message_ttl, wake_due_at = dispatch_arguments(now)
+    return {
+        "expected": before.version,
+        "id": after.id,
+        "version": after.version,
+        "doc": JOB_CODEC.encode(after),
+        "now": to_ms(now),
+        "tenant_name": after.tenant,
+        "model": after.model_id,
+        "message_template": template,
+        "message_ttl": message_ttl,
+        "wake_due_at": wake_due_at,
+        "status_before": before.status,
+        "status": after.status,
+        "index_score": score_of(after),
+        "config_digest": change.config_digest or "",
+    }
 
 
-def _settlement_arguments(job: Job) -> list[Argument]:
-    at = settlement_of(job)
-    return [job.tenant, job.model_id, int(job.is_final), at.status, int(at.cost)]
+def _update_arguments(
+    change: Change, message: WakeMessage | None, now: datetime
+) -> dict[str, Argument]:
+    before, after = change.before, change.after
+    settlement, duration = settlement_of(after), run_time(before, after)
+    arguments = _common_arguments(change, now) | {
+        "before": before.state,
+        "state": after.state,
+        "due_at": _next_run_argument(before, after),
+        "output": change.output or b"",
+        "ttl": ttl_seconds(RETENTION),
+        "min_ttl": RESULT_GRACE_PERIOD // MILLISECOND,
+        "is_final": int(after.is_final),
+        "settlement_status": settlement.status,
+        "cost": int(settlement.cost),
+        "run_time": "" if duration is None else duration // MILLISECOND,
+        "max_run_times": MAX_RUNS,
+        "entry_count": len(change.entries),
+    }
+    arguments |= _cache_arguments(change, now) | _successor_arguments(change.successor)
+    if message is not None:
+        arguments |= {"message_name": message.name, "message_body": message.body}
+    return arguments
+
+
+def _cache_arguments(change: Change, now: datetime) -> dict[str, Argument]:
+    """Return what concerns followers and the result cache."""
+    before, after = change.before, change.after
+    cost = shared_cost(after)
+    served = after.state is JobState.SUCCEEDED and before.state is JobState.FOLLOWING
+    return {
+        "notify_followers": int(
+            after.status is not before.status or (after.is_final and not before.is_final)
+        ),
+        "shared_cost": "" if cost is None else int(cost),
+        "output_expires_at": to_ms(cacheable_until(after, now)),
+        "saved": int(after.cost_saved or 0) if served else "",
+    }
+
+
+def _successor_arguments(successor: Successor | None) -> dict[str, Argument]:
+    if successor is None:
+        return {}
+    before, after = successor.before, successor.after
+    day, month = _usage_keys(after)
+    return {
+        "successor": after.id,
+        "successor_expected": before.version,
+        "successor_version": after.version,
+        "successor_doc": JOB_CODEC.encode(after),
+        "successor_tenant": after.tenant,
+        "successor_entry": TIMELINE_ENTRY_CODEC.encode(successor.entry),
+        "successor_day": day,
+        "successor_month": month,
+        "successor_status_before": before.status,
+        "successor_status": after.status,
+        "successor_index_score": score_of(after),
+    }
+
+
+def _promotion_arguments(change: Change, now: datetime) -> dict[str, Argument]:
+    job, (entry,) = change.after, change.entries
+    deadline = first_deadline(job)
+    return _common_arguments(change, now) | {
+        "entry": TIMELINE_ENTRY_CODEC.encode(entry),
+        "priority": int(job.priority),
+        "price": "" if job.estimate is None else int(job.estimate),
+        "first_deadline": "" if deadline is None else to_ms(deadline),
+        "expected_leader": change.expected_leader or "",
+    }
+
+
+def _next_run_argument(before: Job, after: Job) -> Argument:
+    # A change that sets no new time must not shorten the lease of the worker that holds the job.
+    if after.next_run_at is None:
+        return ""
+    return "keep" if after.next_run_at == before.next_run_at else to_ms(after.next_run_at)

@@ -1,386 +1,287 @@
-"""Every Redis key of the gateway, once. Knows names and lifetimes; other modules only call these.
+"""Every Redis key of the gateway: one row per key, from which all its names are derived.
 
-One Redis, no cluster: arq has no cluster support, so keys carry no hash tags.
+A row is the only place that spells a key. The functions and constants below build keys for Python,
+`LUA_NAMES` for the scripts, and `docs/generated/redis-keys.md` is generated from the same rows.
+To add a key, add a row, and below it a function or a constant if Python uses the key.
+
+The gateway needs one Redis without cluster mode, because arq has no cluster support; keys therefore
+carry no hash tags.
 """
 
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Final
+
+
+class KeyOwner(StrEnum):
+    """The record that a key belongs to, or whose number bounds the key's size.
+
+    Keys of a job or a delivery must not outlive it: a test lets all retention periods pass and
+    finds none of them.
+    """
+
+    JOB = "a job"
+    DELIVERY = "a delivery"
+    TENANT = "a tenant"
+    MODEL = "a model"
+    GATEWAY = "the gateway"
 
 
 @dataclass(frozen=True, slots=True)
 class KeySpec:
-    """One row of the catalogue that `docs/generated/redis-keys.md` is made of."""
+    """One key, or a family of keys where `pattern` has placeholders.
 
+    `name` is the key's name in the Lua scripts (`NAMES.job`). `cleanup` names what removes the key
+    or its members.
+    """
+
+    name: str
     pattern: str
     kind: str
+    owner: KeyOwner
     lifetime: str
+    cleanup: str
     contents: str
 
+    @property
+    def prefix(self) -> str:
+        """The part before the first placeholder; of a key without placeholders, the key."""
+        return self.pattern.partition("{")[0]
 
-KEY_SPECS: Final = (
-    KeySpec(
-        "gw:job:{id}",
-        "hash",
-        "7 days after the end",
+
+_EXPIRY: Final = "Redis, at expiry"
+_PRUNING: Final = "`prune_indexes`, once a minute after the record expired; `delete_job`"
+_WHEN_EMPTY: Final = "Redis, with the last member"
+_FIXED_SIZE: Final = "nothing: its size is fixed"
+_TENANT_DELETION: Final = "`delete_tenant`"
+_FOREVER: Final = "no expiry"
+_WHILE_QUEUED: Final = "while jobs are queued"
+
+# A table reads better with a key on two or three lines than with one column on each line.
+# fmt: off
+_JOB_SPECS: Final = (
+    KeySpec("job", "gw:job:{id}", "hash", KeyOwner.JOB,
+        "7 days after the end", f"{_EXPIRY}; `delete_job`",
         "version, doc, input, output, polls, slot, reserved, settled, released, dedup_key, "
-        "cache_ms, leader, idempotency, batch, batch_status",
-    ),
-    KeySpec("gw:job:{id}:timeline", "list", "as the job", "its history, oldest first, as JSON"),
-    KeySpec("gw:job:{id}:deliveries", "list", "as the job", "ids of its callbacks"),
-    KeySpec(
-        "gw:dedup:{scope}:{fingerprint}",
-        "hash",
-        "while its job runs, then as long as its result may be reused",
-        "leader, leader_tenant, output, cost, source, expires_at",
-    ),
-    KeySpec(
-        "gw:followers:{id}",
-        "sorted set",
-        "while any follow",
-        "jobs that share the work of this one, by the end of their time (ms)",
-    ),
-    KeySpec(
-        "gw:idempotency:{tenant}:{digest}",
-        "string",
-        "as the job that it admitted",
-        "the fingerprint of the request, and the job",
-    ),
-    KeySpec(
-        "gw:batch:{id}",
-        "hash",
-        "7 days after the end of its last job",
-        "doc, idempotency, batch_index, finished_at (ms), and how many jobs stand in each status",
-    ),
-    KeySpec(
-        "gw:batch:{id}:items",
-        "list",
-        "as the batch",
-        "each item's job and what served it, or why it was refused",
-    ),
-    KeySpec(
-        "gw:tenant:{name}:batches",
-        "sorted set",
-        "as its last batch, and a day",
-        "the tenant's batches by age (ms)",
-    ),
-    KeySpec(
-        "gw:batches",
-        "sorted set",
-        "for ever",
-        "batches that have ended untold, by when to look at them next (ms)",
-    ),
-    KeySpec("gw:due", "sorted set", "for ever", "jobs by when somebody must look next (ms)"),
-    KeySpec(
-        "gw:states",
-        "hash",
-        "for ever",
-        "how many jobs stand in each open state, and ever came to each end",
-    ),
-    KeySpec("gw:in_doubt", "sorted set", "for ever", "jobs in doubt by since when (ms)"),
-    KeySpec(
-        "gw:unsubmitted", "sorted set", "for ever", "jobs that RunComfy has not got, by age (ms)"
-    ),
-    KeySpec("gw:delivery:{id}", "hash", "14 days", "version, doc"),
-    KeySpec("gw:delivery:{id}:attempts", "list", "14 days", "what each attempt met, as JSON"),
-    KeySpec("gw:outbox", "sorted set", "for ever", "channels by when to look at them next (ms)"),
-    KeySpec(
-        "gw:outbox:{queue}",
-        "sorted set",
-        "while any wait",
-        "an endpoint's callbacks by when the next try is due (ms)",
-    ),
-    KeySpec(
-        "gw:outbox:{queue}:in_flight",
-        "sorted set",
-        "while any are under way",
-        "its callbacks in couriers' hands by the end of the lease (ms)",
-    ),
-    KeySpec(
-        "gw:outbox:{queue}:circuit",
-        "hash",
-        "14 days after its last change",
-        "version, doc, paused_until, max_concurrency of the breaker over it",
-    ),
-    KeySpec(
-        "gw:tenant:{name}:deliveries",
-        "sorted set",
-        "each member 14 days",
-        "the tenant's callbacks by age (ms)",
-    ),
-    KeySpec("gw:tenant:{name}:webhooks", "hash", "as the tenant", "version, doc: its endpoints"),
-    KeySpec("gw:replays", "sorted set", "for ever", "tenants by when their replay goes on (ms)"),
-    KeySpec("gw:replay:{tenant}", "hash", "while one goes on", "version, doc"),
-    KeySpec("gw:sink:{tenant}:{stream}", "stream", "trimmed", "events, as CloudEvents 1.0"),
-    KeySpec("gw:tenant:{name}", "hash", "until deleted", "disabled, doc, and each limit"),
-    KeySpec(
-        "gw:tenant:{name}:jobs",
-        "sorted set",
-        "each member as its job",
-        "the tenant's jobs by age (ms)",
-    ),
-    KeySpec(
-        "gw:tenant:{name}:jobs:{status}",
-        "sorted set",
-        "while there are any",
-        "those `in_queue`, `in_progress`, `failed` or `cancelled`, by age (ms)",
-    ),
-    KeySpec(
-        "gw:tenant:{name}:references",
-        "sorted set",
-        "while there are any",
-        "the tenant's jobs that have a reference, by a number made of it",
-    ),
-    KeySpec("gw:tenants", "set", "for ever", "names of all tenants"),
-    KeySpec("gw:rate:{tenant}", "string", "until it refills", "GCRA: when the next is due (ms)"),
-    KeySpec(
-        "gw:usage:{tenant}:{window}",
-        "hash",
-        "a day window 40 days, a month window 400 days",
-        "jobs, reserved, settled, released (micro-USD), reused, saved, the same by model",
-    ),
-    KeySpec("gw:limits", "hash", "for ever", "limits of the whole gateway and of models"),
-    KeySpec("gw:pauses", "set", "for ever", "what is paused: all, tenant:x, model:y"),
-    KeySpec("gw:running", "hash", "for ever", "slots in use: all, tenant:x, model:y"),
-    KeySpec("gw:waiting", "hash", "for ever", "how many jobs of each tenant wait for a slot"),
-    KeySpec(
-        "gw:queue:ready", "sorted set", "while any wait", "open models by their first one's tag"
-    ),
-    KeySpec(
-        "gw:queue:tenants:{model}", "sorted set", "while any wait", "its tenants in turn, by tag"
-    ),
-    KeySpec(
-        "gw:queue:tags",
-        "hash",
-        "for ever",
-        "virtual time (@virtual_time), tenants' start tags, arrivals (@arrivals)",
-    ),
-    KeySpec(
-        "gw:queue:models:{tenant}", "sorted set", "while any wait", "its models by their first job"
-    ),
-    KeySpec("gw:queue:jobs:{tenant}:{model}", "sorted set", "while any wait", "its jobs by rank"),
-    KeySpec(
-        "gw:account_balance",
-        "hash",
-        "for ever",
-        "RunComfy's balance and the minimum balance (micro-USD)",
-    ),
-    KeySpec("gw:audit", "stream", "the last 10,000", "what operators did"),
-    KeySpec("gw:rate:@polls", "string", "until it refills", "GCRA of all reads of RunComfy"),
-    KeySpec("gw:rate:@submits", "string", "until it refills", "GCRA of all submits"),
-    KeySpec(
-        "gw:key:{digest}", "hash", "until revoked", "tenant, expires, scopes, last_used_at, doc"
-    ),
-    KeySpec("gw:tenant:{name}:keys", "set", "as the tenant", "digests of its keys"),
-    KeySpec("gw:catalogue", "hash", "until the next sync", "RunComfy's model documents by id"),
-    KeySpec("gw:catalogue:meta", "hash", "for ever", "when the catalogue was read; categories"),
-    KeySpec("gw:workers", "sorted set", "for ever", "worker processes by last sign of life (ms)"),
-    KeySpec("gw:prune_lock", "string", "a minute", "the worker that trims indexes at present"),
-    KeySpec("gw:upstream:circuit", "hash", "for ever", "version, doc of the breaker over RunComfy"),
-    KeySpec("gw:runs:{model}", "list", "for ever", "its last 200 run times (ms), newest first"),
-    KeySpec("gw:runs", "hash", "for ever", "how many runs of each model have ended so far"),
-    KeySpec(
-        "gw:changes", "channel", "not kept", "pub/sub: id, version and state of each changed job"
-    ),
-    KeySpec("gw:wake", "sorted set", "for ever", "arq's queue: messages by when they are due (ms)"),
-    KeySpec("arq:job:{message}", "string", "1 hour", "arq's message: a job id and a version"),
+        "cache_ms, leader, idempotency, batch, batch_status"),
+    KeySpec("timeline", "gw:job:{id}:timeline", "list", KeyOwner.JOB,
+        "as the job", f"{_EXPIRY}; `delete_job`", "timeline entries, oldest first, as JSON"),
+    KeySpec("job_deliveries", "gw:job:{id}:deliveries", "list", KeyOwner.JOB,
+        "as the job", f"{_EXPIRY}; `delete_job`", "ids of the job's webhook deliveries"),
+    KeySpec("dedup", "gw:dedup:{scope}:{fingerprint}", "hash", KeyOwner.JOB,
+        "while its job runs, then while the result may be served from the cache",
+        f"{_EXPIRY}; `update_job` if no result may be served",
+        "leader, leader_tenant, output, cost, source, expires_at"),
+    KeySpec("followers", "gw:followers:{id}", "sorted set", KeyOwner.JOB,
+        "while the job has followers", _WHEN_EMPTY,
+        "jobs that wait for this job's result, by deadline (ms)"),
+    KeySpec("idempotency", "gw:idempotency:{tenant}:{digest}", "string", KeyOwner.JOB,
+        "as the job that it admitted", _EXPIRY, "the request's fingerprint and the job's id"),
+    KeySpec("batch", "gw:batch:{id}", "hash", KeyOwner.JOB,
+        "7 days after the end of its last job", _EXPIRY,
+        "doc, idempotency, batch_index, finished_at (ms), number of jobs in each public status"),
+    KeySpec("batch_items", "gw:batch:{id}:items", "list", KeyOwner.JOB,
+        "as the batch", _EXPIRY,
+        "for each item its job and cache status, or the reason of its rejection"),
+    KeySpec("tenant_batches", "gw:tenant:{name}:batches", "sorted set", KeyOwner.JOB,
+        "a day longer than its last batch", f"{_EXPIRY}; members: `admit_jobs` of the next batch",
+        "the tenant's batches by creation time (ms)"),
+    KeySpec("batches", "gw:batches", "sorted set", KeyOwner.GATEWAY,
+        _FOREVER, "members: `complete_batch`",
+        "finished batches without their closing event, by next attempt (ms)"),
+    KeySpec("due", "gw:due", "sorted set", KeyOwner.GATEWAY,
+        _FOREVER, "members: `update_job` when nothing is left to do",
+        "jobs by next run or end of lease (ms)"),
+    KeySpec("states", "gw:states", "hash", KeyOwner.GATEWAY,
+        _FOREVER, _FIXED_SIZE,
+        "number of jobs in each open state; total of jobs that reached each final state"),
+    KeySpec("in_doubt", "gw:in_doubt", "sorted set", KeyOwner.GATEWAY,
+        _FOREVER, "members: `update_job` when the doubt is resolved",
+        "jobs in doubt by the time they became so (ms)"),
+    KeySpec("unsubmitted", "gw:unsubmitted", "sorted set", KeyOwner.GATEWAY,
+        _FOREVER, "members: `update_job` when RunComfy has the job",
+        "jobs not yet submitted to RunComfy, by age (ms)"),
+    KeySpec("runs", "gw:runs:{model}", "list", KeyOwner.MODEL,
+        _FOREVER, "`update_job` trims it", "the model's last 200 run times (ms), newest first"),
+    KeySpec("run_counts", "gw:runs", "hash", KeyOwner.MODEL,
+        _FOREVER, _FIXED_SIZE, "number of finished runs of each model"),
+    KeySpec("changes", "gw:changes", "channel", KeyOwner.GATEWAY,
+        "not stored", "nothing is stored", "pub/sub: id, version and state of each changed job"),
+    KeySpec("wake", "gw:wake", "sorted set", KeyOwner.JOB,
+        _FOREVER, "members: the worker that takes the message",
+        "arq's queue: messages by due time (ms)"),
+    KeySpec("message", "arq:job:{message}", "string", KeyOwner.JOB,
+        "1 hour", f"{_EXPIRY}; the worker that takes it", "arq's message: a job's id and version"),
 )
+_WEBHOOK_SPECS: Final = (
+    KeySpec("delivery", "gw:delivery:{id}", "hash", KeyOwner.DELIVERY,
+        "14 days", f"{_EXPIRY}; `delete_job`", "version, doc"),
+    KeySpec("attempts", "gw:delivery:{id}:attempts", "list", KeyOwner.DELIVERY,
+        "14 days", f"{_EXPIRY}; `delete_job`", "the outcome of each attempt, as JSON"),
+    KeySpec("outbox", "gw:outbox", "sorted set", KeyOwner.GATEWAY,
+        _FOREVER, "members: `complete_attempt` when the queue is empty",
+        "delivery queues by next check (ms)"),
+    KeySpec("delivery_queue", "gw:outbox:{queue}", "sorted set", KeyOwner.DELIVERY,
+        "while deliveries are pending", _WHEN_EMPTY,
+        "an endpoint's pending deliveries by next attempt (ms)"),
+    KeySpec("in_flight", "gw:outbox:{queue}:in_flight", "sorted set", KeyOwner.DELIVERY,
+        "while attempts are in flight", _WHEN_EMPTY,
+        "the endpoint's claimed deliveries by end of lease (ms)"),
+    KeySpec("endpoint_circuit", "gw:outbox:{queue}:circuit", "hash", KeyOwner.DELIVERY,
+        "14 days after its last change", _EXPIRY,
+        "version, doc, paused_until, max_concurrency of the endpoint's circuit breaker"),
+    KeySpec("tenant_deliveries", "gw:tenant:{name}:deliveries", "sorted set", KeyOwner.DELIVERY,
+        "each member 14 days", f"{_EXPIRY}; members: the next delivery",
+        "the tenant's deliveries by creation time (ms)"),
+    KeySpec("webhooks", "gw:tenant:{name}:webhooks", "hash", KeyOwner.TENANT,
+        "as the tenant", _TENANT_DELETION,
+        "version, doc: the tenant's webhook endpoints and secrets"),
+    KeySpec("replays", "gw:replays", "sorted set", KeyOwner.TENANT,
+        _FOREVER, "members: `update_replay` at the end of the replay",
+        "tenants with a replay, by its next step (ms)"),
+    KeySpec("replay", "gw:replay:{tenant}", "hash", KeyOwner.TENANT,
+        "14 days after its last step", _EXPIRY, "version, doc"),
+    KeySpec("event_stream", "gw:sink:{tenant}:{stream}", "stream", KeyOwner.TENANT,
+        "bounded in length", "the gateway trims it; its readers may delete it",
+        "events, as CloudEvents 1.0"),
+)
+_TENANT_SPECS: Final = (
+    KeySpec("tenant", "gw:tenant:{name}", "hash", KeyOwner.TENANT,
+        "until deleted", f"{_TENANT_DELETION}, 30 days later", "disabled, doc, each limit"),
+    KeySpec("tenant_jobs", "gw:tenant:{name}:jobs", "sorted set", KeyOwner.JOB,
+        "each member as its job", f"members: {_PRUNING}",
+        "the tenant's jobs by creation time (ms)"),
+    KeySpec("jobs_with_status", "gw:tenant:{name}:jobs:{status}", "sorted set", KeyOwner.JOB,
+        "while it has members", f"members: `update_job`; {_PRUNING}",
+        "the jobs that are `in_queue`, `in_progress`, `failed` or `cancelled`, by age (ms)"),
+    KeySpec("references", "gw:tenant:{name}:references", "sorted set", KeyOwner.JOB,
+        "while it has members", f"members: {_PRUNING}",
+        "the tenant's jobs with a reference, by a number computed from it"),
+    KeySpec("tenants", "gw:tenants", "set", KeyOwner.TENANT,
+        _FOREVER, f"members: {_TENANT_DELETION}", "names of all tenants"),
+    KeySpec("api_key", "gw:key:{digest}", "hash", KeyOwner.TENANT,
+        "until revoked", f"`gateway key revoke`; {_TENANT_DELETION}",
+        "tenant, expires, scopes, last_used_at, doc"),
+    KeySpec("tenant_keys", "gw:tenant:{name}:keys", "set", KeyOwner.TENANT,
+        "as the tenant", _TENANT_DELETION, "digests of the tenant's API keys"),
+    KeySpec("rate", "gw:rate:{tenant}", "string", KeyOwner.TENANT,
+        "until the rate limit has refilled", _EXPIRY,
+        "GCRA: theoretical arrival time of the next submit (ms)"),
+    KeySpec("usage", "gw:usage:{tenant}:{window}", "hash", KeyOwner.TENANT,
+        "a day window 40 days, a month window 400 days", _EXPIRY,
+        "jobs, reserved, settled, released (micro-USD), reused, saved; the same by model"),
+)
+_OPERATIONS_SPECS: Final = (
+    KeySpec("limits", "gw:limits", "hash", KeyOwner.GATEWAY,
+        _FOREVER, _FIXED_SIZE, "limits of the whole gateway and of models"),
+    KeySpec("pauses", "gw:pauses", "set", KeyOwner.GATEWAY,
+        _FOREVER, "members: `gateway resume`", "what is paused: all, tenant:x, model:y"),
+    KeySpec("running", "gw:running", "hash", KeyOwner.GATEWAY,
+        _FOREVER, "fields: removed at zero", "slots in use: all, tenant:x, model:y"),
+    KeySpec("waiting", "gw:waiting", "hash", KeyOwner.GATEWAY,
+        _FOREVER, "fields: removed at zero", "number of each tenant's jobs that wait for a slot"),
+    KeySpec("queue_ready", "gw:queue:ready", "sorted set", KeyOwner.MODEL,
+        _WHILE_QUEUED, _WHEN_EMPTY,
+        "models that may start a job, by the tag of their first tenant"),
+    KeySpec("queue_tenants", "gw:queue:tenants:{model}", "sorted set", KeyOwner.MODEL,
+        _WHILE_QUEUED, _WHEN_EMPTY, "tenants that may start a job of the model, by tag"),
+    KeySpec("queue_tags", "gw:queue:tags", "hash", KeyOwner.TENANT,
+        _FOREVER, f"fields: {_TENANT_DELETION}",
+        "virtual time (@virtual_time), tenants' start tags, number of arrivals (@arrivals)"),
+    KeySpec("queue_models", "gw:queue:models:{tenant}", "sorted set", KeyOwner.TENANT,
+        _WHILE_QUEUED, _WHEN_EMPTY,
+        "the tenant's models with queued jobs, by the rank of the first job"),
+    KeySpec("queue_jobs", "gw:queue:jobs:{tenant}:{model}", "sorted set", KeyOwner.JOB,
+        _WHILE_QUEUED, _WHEN_EMPTY, "queued jobs by rank"),
+    KeySpec("account_balance", "gw:account_balance", "hash", KeyOwner.GATEWAY,
+        _FOREVER, _FIXED_SIZE, "RunComfy's account balance and the minimum balance (micro-USD)"),
+    KeySpec("audit", "gw:audit", "stream", KeyOwner.GATEWAY,
+        "the last 10,000 entries", "the gateway trims it", "operators' actions"),
+    KeySpec("poll_rate", "gw:rate:@polls", "string", KeyOwner.GATEWAY,
+        "until the rate limit has refilled", _EXPIRY, "GCRA of all polls of RunComfy"),
+    KeySpec("submit_rate", "gw:rate:@submits", "string", KeyOwner.GATEWAY,
+        "until the rate limit has refilled", _EXPIRY, "GCRA of all submits to RunComfy"),
+    KeySpec("upstream_circuit", "gw:upstream:circuit", "hash", KeyOwner.GATEWAY,
+        _FOREVER, _FIXED_SIZE, "version, doc of the circuit breaker over RunComfy"),
+    KeySpec("catalogue_models", "gw:catalogue", "hash", KeyOwner.MODEL,
+        "until the next sync", "the next sync", "RunComfy's model documents by model id"),
+    KeySpec("catalogue_meta", "gw:catalogue:meta", "hash", KeyOwner.GATEWAY,
+        _FOREVER, _FIXED_SIZE, "time of the last sync; categories"),
+    KeySpec("workers", "gw:workers", "sorted set", KeyOwner.GATEWAY,
+        _FOREVER, "members: any worker's heartbeat, an hour later",
+        "worker processes by last heartbeat (ms)"),
+    KeySpec("prune_lock", "gw:prune_lock", "string", KeyOwner.GATEWAY,
+        "a minute", _EXPIRY, "the worker that prunes indexes"),
+)
+# fmt: on
 
-DUE: Final = "gw:due"
-PRUNE_LOCK: Final = "gw:prune_lock"
-STATE_COUNTS: Final = "gw:states"
-IN_DOUBT: Final = "gw:in_doubt"
-UNSUBMITTED: Final = "gw:unsubmitted"
-OUTBOX: Final = "gw:outbox"
-REPLAYS: Final = "gw:replays"
-BATCHES: Final = "gw:batches"
-TENANTS: Final = "gw:tenants"
-CATALOGUE_MODELS: Final = "gw:catalogue"
-CATALOGUE_META: Final = "gw:catalogue:meta"
-WORKERS: Final = "gw:workers"
-UPSTREAM_CIRCUIT: Final = "gw:upstream:circuit"
-WAKE_QUEUE: Final = "gw:wake"
-LIMITS: Final = "gw:limits"
-PAUSES: Final = "gw:pauses"
-RUNNING: Final = "gw:running"
-WAITING: Final = "gw:waiting"
-QUEUE_TAGS: Final = "gw:queue:tags"
-ACCOUNT_BALANCE: Final = "gw:account_balance"
-AUDIT: Final = "gw:audit"
-POLL_RATE: Final = "gw:rate:@polls"
-SUBMIT_RATE: Final = "gw:rate:@submits"
-JOB_CHANGES: Final = "gw:changes"
-RUN_COUNTS: Final = "gw:runs"
+KEY_SPECS: Final = (*_JOB_SPECS, *_WEBHOOK_SPECS, *_TENANT_SPECS, *_OPERATIONS_SPECS)
 
-JOB_PREFIX: Final = "gw:job:"
-DELIVERY_PREFIX: Final = "gw:delivery:"
-DELIVERY_QUEUE_PREFIX: Final = "gw:outbox:"
-REPLAY_PREFIX: Final = "gw:replay:"
-BATCH_PREFIX: Final = "gw:batch:"
-_TENANT_PREFIX: Final = "gw:tenant:"
-_FOLLOWERS_PREFIX: Final = "gw:followers:"
-_RUN_TIMES_PREFIX: Final = "gw:runs:"
-_ARQ_MESSAGE_PREFIX: Final = "arq:job:"
+LUA_NAMES: Final[Mapping[str, str]] = {spec.name: spec.prefix for spec in KEY_SPECS}
+"""Key names, and prefixes of keys that a script completes with an id that it has read."""
 
-LUA_NAMES: Final = {
-    "job": JOB_PREFIX,
-    "delivery": DELIVERY_PREFIX,
-    "tenant": _TENANT_PREFIX,
-    "limits": LIMITS,
-    "account_balance": ACCOUNT_BALANCE,
-    "pauses": PAUSES,
-    "running": RUNNING,
-    "waiting": WAITING,
-    "queue_ready": "gw:queue:ready",
-    "queue_tenants": "gw:queue:tenants:",
-    "queue_tags": QUEUE_TAGS,
-    "queue_models": "gw:queue:models:",
-    "queue_jobs": "gw:queue:jobs:",
-    "due": DUE,
-    "states": STATE_COUNTS,
-    "dedup": "gw:dedup:",
-    "followers": _FOLLOWERS_PREFIX,
-    "batch": BATCH_PREFIX,
-    "batches": BATCHES,
-    "unsubmitted": UNSUBMITTED,
-    "wake": WAKE_QUEUE,
-    "message": _ARQ_MESSAGE_PREFIX,
-    "changes": JOB_CHANGES,
-    "runs": _RUN_TIMES_PREFIX,
-    "run_counts": RUN_COUNTS,
-}
-"""Names, and beginnings of names, of which parts of scripts make keys that they find by reading."""
+_FORMATS: Final = {spec.name: re.sub(r"\{\w+\}", "{}", spec.pattern) for spec in KEY_SPECS}
+_OneId = Callable[[str], str]
+_TwoIds = Callable[[str, str], str]
 
+DUE: Final = LUA_NAMES["due"]
+STATE_COUNTS: Final = LUA_NAMES["states"]
+IN_DOUBT: Final = LUA_NAMES["in_doubt"]
+UNSUBMITTED: Final = LUA_NAMES["unsubmitted"]
+BATCHES: Final = LUA_NAMES["batches"]
+RUN_COUNTS: Final = LUA_NAMES["run_counts"]
+JOB_CHANGES: Final = LUA_NAMES["changes"]
+WAKE_QUEUE: Final = LUA_NAMES["wake"]
+OUTBOX: Final = LUA_NAMES["outbox"]
+REPLAYS: Final = LUA_NAMES["replays"]
+TENANTS: Final = LUA_NAMES["tenants"]
+LIMITS: Final = LUA_NAMES["limits"]
+PAUSES: Final = LUA_NAMES["pauses"]
+RUNNING: Final = LUA_NAMES["running"]
+WAITING: Final = LUA_NAMES["waiting"]
+QUEUE_TAGS: Final = LUA_NAMES["queue_tags"]
+ACCOUNT_BALANCE: Final = LUA_NAMES["account_balance"]
+AUDIT: Final = LUA_NAMES["audit"]
+POLL_RATE: Final = LUA_NAMES["poll_rate"]
+SUBMIT_RATE: Final = LUA_NAMES["submit_rate"]
+UPSTREAM_CIRCUIT: Final = LUA_NAMES["upstream_circuit"]
+CATALOGUE_MODELS: Final = LUA_NAMES["catalogue_models"]
+CATALOGUE_META: Final = LUA_NAMES["catalogue_meta"]
+WORKERS: Final = LUA_NAMES["workers"]
+PRUNE_LOCK: Final = LUA_NAMES["prune_lock"]
 
-def job(job_id: str) -> str:
-    """A job's record."""
-    return JOB_PREFIX + job_id
+JOB_PREFIX: Final = LUA_NAMES["job"]
+BATCH_PREFIX: Final = LUA_NAMES["batch"]
+DELIVERY_PREFIX: Final = LUA_NAMES["delivery"]
+DELIVERY_QUEUE_PREFIX: Final = LUA_NAMES["delivery_queue"]
+REPLAY_PREFIX: Final = LUA_NAMES["replay"]
 
-
-def timeline(job_id: str) -> str:
-    """A job's history."""
-    return f"{job(job_id)}:timeline"
-
-
-def job_deliveries(job_id: str) -> str:
-    """A job's callbacks."""
-    return f"{job(job_id)}:deliveries"
-
-
-def delivery(delivery_id: str) -> str:
-    """A callback's record."""
-    return DELIVERY_PREFIX + delivery_id
-
-
-def attempts(delivery_id: str) -> str:
-    """A callback's attempts."""
-    return f"{delivery(delivery_id)}:attempts"
-
-
-def delivery_queue(name: str) -> str:
-    """What waits for an endpoint."""
-    return DELIVERY_QUEUE_PREFIX + name
-
-
-def deliveries_in_flight(name: str) -> str:
-    """What is on its way to an endpoint."""
-    return f"{delivery_queue(name)}:in_flight"
-
-
-def endpoint_circuit(name: str) -> str:
-    """The breaker over an endpoint."""
-    return f"{delivery_queue(name)}:circuit"
-
-
-def tenant_deliveries(name: str) -> str:
-    """A tenant's callbacks by age."""
-    return f"{tenant(name)}:deliveries"
-
-
-def webhooks(tenant_name: str) -> str:
-    """A tenant's endpoints and secrets."""
-    return f"{tenant(tenant_name)}:webhooks"
-
-
-def replay(tenant_name: str) -> str:
-    """What is to be sent anew for a tenant."""
-    return REPLAY_PREFIX + tenant_name
-
-
-def event_stream(tenant_name: str, stream: str) -> str:
-    """A stream that a tenant's events are written to."""
-    return f"gw:sink:{tenant_name}:{stream}"
-
-
-def tenant(name: str) -> str:
-    """A tenant's record."""
-    return _TENANT_PREFIX + name
-
-
-def tenant_jobs(name: str) -> str:
-    """A tenant's jobs by age."""
-    return f"{tenant(name)}:jobs"
-
-
-def jobs_with_status(name: str, status: str) -> str:
-    """A tenant's jobs of one status by age; none are kept for `completed`."""
-    return f"{tenant_jobs(name)}:{status}"
-
-
-def references(name: str) -> str:
-    """A tenant's jobs by reference."""
-    return f"{tenant(name)}:references"
-
-
-def api_key(digest: str) -> str:
-    """What is known of an API key."""
-    return f"gw:key:{digest}"
-
-
-def arq_message(name: str) -> str:
-    """Arq's own key of a message; its pattern is arq's."""
-    return _ARQ_MESSAGE_PREFIX + name
-
-
-def followers(job_id: str) -> str:
-    """Who shares a job's work."""
-    return _FOLLOWERS_PREFIX + job_id
-
-
-def idempotency(tenant_name: str, digest: str) -> str:
-    """What a tenant's idempotency key admitted."""
-    return f"gw:idempotency:{tenant_name}:{digest}"
-
-
-def batch(batch_id: str) -> str:
-    """A batch's record."""
-    return BATCH_PREFIX + batch_id
-
-
-def batch_items(batch_id: str) -> str:
-    """What became of each item of a batch."""
-    return f"{batch(batch_id)}:items"
-
-
-def tenant_batches(name: str) -> str:
-    """A tenant's batches by age."""
-    return f"{tenant(name)}:batches"
-
-
-def rate(tenant_name: str) -> str:
-    """A tenant's request rate."""
-    return f"gw:rate:{tenant_name}"
-
-
-def usage(tenant_name: str, window: str) -> str:
-    """What a tenant used in one window."""
-    return f"gw:usage:{tenant_name}:{window}"
-
-
-def tenant_keys(name: str) -> str:
-    """The digests of a tenant's keys."""
-    return f"{tenant(name)}:keys"
-
-
-def run_times(model_id: str) -> str:
-    """A model's run times."""
-    return _RUN_TIMES_PREFIX + model_id
+job: Final[_OneId] = _FORMATS["job"].format
+timeline: Final[_OneId] = _FORMATS["timeline"].format
+job_deliveries: Final[_OneId] = _FORMATS["job_deliveries"].format
+followers: Final[_OneId] = _FORMATS["followers"].format
+idempotency: Final[_TwoIds] = _FORMATS["idempotency"].format
+batch: Final[_OneId] = _FORMATS["batch"].format
+batch_items: Final[_OneId] = _FORMATS["batch_items"].format
+tenant_batches: Final[_OneId] = _FORMATS["tenant_batches"].format
+run_times: Final[_OneId] = _FORMATS["runs"].format
+arq_message: Final[_OneId] = _FORMATS["message"].format
+delivery: Final[_OneId] = _FORMATS["delivery"].format
+attempts: Final[_OneId] = _FORMATS["attempts"].format
+delivery_queue: Final[_OneId] = _FORMATS["delivery_queue"].format
+deliveries_in_flight: Final[_OneId] = _FORMATS["in_flight"].format
+endpoint_circuit: Final[_OneId] = _FORMATS["endpoint_circuit"].format
+tenant_deliveries: Final[_OneId] = _FORMATS["tenant_deliveries"].format
+webhooks: Final[_OneId] = _FORMATS["webhooks"].format
+replay: Final[_OneId] = _FORMATS["replay"].format
+event_stream: Final[_TwoIds] = _FORMATS["event_stream"].format
+tenant: Final[_OneId] = _FORMATS["tenant"].format
+tenant_jobs: Final[_OneId] = _FORMATS["tenant_jobs"].format
+jobs_with_status: Final[_TwoIds] = _FORMATS["jobs_with_status"].format
+references: Final[_OneId] = _FORMATS["references"].format
+api_key: Final[_OneId] = _FORMATS["api_key"].format
+tenant_keys: Final[_OneId] = _FORMATS["tenant_keys"].format
+rate: Final[_OneId] = _FORMATS["rate"].format
+usage: Final[_TwoIds] = _FORMATS["usage"].format

@@ -1,4 +1,4 @@
-"""RunComfy's catalogue as the worker last read it, with its age. Documents are kept unread."""
+"""RunComfy's model catalogue as a worker last fetched it. Documents are stored unparsed."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ from core.store.scripts import LuaScripts
 
 @dataclass(frozen=True, slots=True)
 class CatalogueSnapshot:
-    """Every model's document by id. `synced_at` is None when the catalogue was never read."""
+    """Each model's document by model id. `synced_at` is None if the catalogue was never fetched."""
 
     synced_at: datetime | None = None
     models: Mapping[str, bytes] = field(default_factory=dict)
@@ -20,15 +20,15 @@ class CatalogueSnapshot:
 
 
 class CatalogueStore:
-    """The catalogue in Redis: written whole by a worker, read whole by the services."""
+    """The catalogue in Redis. Workers replace it as a whole; front ends read it as a whole."""
 
-    def __init__(self, wire: RedisClient, scripts: LuaScripts) -> None:
-        """Talk over `wire`."""
-        self._wire = wire
+    def __init__(self, client: RedisClient, scripts: LuaScripts) -> None:
+        """Send commands through `client`."""
+        self._client = client
         self._scripts = scripts
 
     async def replace(self, snapshot: CatalogueSnapshot) -> None:
-        """Put a newly read catalogue in the place of the last one, in one step."""
+        """Replace the stored catalogue atomically."""
         rows: list[Argument] = []
         for model_id, document in snapshot.models.items():
             rows += [model_id, document]
@@ -40,15 +40,15 @@ class CatalogueStore:
         )
 
     async def synced_at(self) -> datetime | None:
-        """When a worker last read the catalogue."""
-        return _parse_instant(await self._wire.execute("HGET", keys.CATALOGUE_META, "synced_at"))
+        """Return when a worker last fetched the catalogue; None if never."""
+        return _parse_instant(await self._client.execute("HGET", keys.CATALOGUE_META, "synced_at"))
 
     async def load(self) -> CatalogueSnapshot:
-        """The whole catalogue."""
-        synced_at, categories = await self._wire.execute(
+        """Return the whole catalogue."""
+        synced_at, categories = await self._client.execute(
             "HMGET", keys.CATALOGUE_META, "synced_at", "categories"
         )
-        flat = await self._wire.execute("HGETALL", keys.CATALOGUE_MODELS)
+        flat = await self._client.execute("HGETALL", keys.CATALOGUE_MODELS)
         pairs = zip(flat[::2], flat[1::2], strict=True)
         return CatalogueSnapshot(
             synced_at=_parse_instant(synced_at),

@@ -1,4 +1,4 @@
-"""Operators' switches and figures in Redis: global limits, pauses, the wallet, the audit log."""
+"""Limits of the whole gateway, pauses, the account balance and the audit log."""
 
 from collections.abc import Mapping, Sequence
 from typing import Final
@@ -22,17 +22,17 @@ _MINIMUM_FIELD: Final = "minimum"
 
 
 class OperationsStore:
-    """What holds for all tenants together."""
+    """Operators' settings and state of the whole gateway, in Redis."""
 
-    def __init__(self, wire: RedisClient, scripts: LuaScripts, clock: Clock) -> None:
-        """Every instant is this clock's."""
-        self._wire = wire
+    def __init__(self, client: RedisClient, scripts: LuaScripts, clock: Clock) -> None:
+        """Send commands through `client`; `clock` gives every instant that a script compares."""
+        self._client = client
         self._scripts = scripts
         self._clock = clock
 
     async def load_limits(self) -> GlobalLimits:
-        """The limits of the whole gateway."""
-        flat = await self._wire.execute("HGETALL", keys.LIMITS)
+        """Return the limits of the whole gateway."""
+        flat = await self._client.execute("HGETALL", keys.LIMITS)
         fields = {n.decode(): v.decode() for n, v in zip(flat[::2], flat[1::2], strict=True)}
         return GlobalLimits(
             running=int(fields["running"]) if "running" in fields else None,
@@ -46,11 +46,11 @@ class OperationsStore:
         )
 
     async def set_limits(self, limits: GlobalLimits, base: GlobalLimits | None = None) -> None:
-        """Put other limits in force; slots that they free are handed out.
+        """Put limits in force and dispatch jobs to the slots that they free.
 
-        Only what differs from `over` is written, the limits from which these were made (None: those
-        in force): what somebody else changed meanwhile stays. Limits below what runs stop nothing
-        that runs: fewer are dispatched until it fits.
+        Only the differences from `base` are written, the limits that `limits` were made from (None:
+        those in force), so that a concurrent change of another limit is kept. A limit below the
+        number of running jobs stops none of them: no more are dispatched until the number fits.
         """
         before, after = _limit_fields(base or await self.load_limits()), _limit_fields(limits)
         changed: list[Argument] = []
@@ -62,38 +62,38 @@ class OperationsStore:
         )
 
     async def list_pauses(self) -> Sequence[Pause]:
-        """What is paused."""
-        names = await self._wire.execute("SMEMBERS", keys.PAUSES)
+        """Return all pauses, sorted by target."""
+        names = await self._client.execute("SMEMBERS", keys.PAUSES)
         return [Pause(name) for name in sorted(name.decode() for name in names)]
 
     async def pause(self, pause: Pause) -> None:
-        """Dispatch no more of it: its jobs wait, nothing is lost, and what runs goes on."""
+        """Stop dispatching the target's jobs. They wait; running jobs go on."""
         await self._set_pause(pause, "1")
 
     async def resume(self, pause: Pause) -> None:
-        """Dispatch it again."""
+        """Dispatch the target's jobs again."""
         await self._set_pause(pause, "0")
 
     async def dispatch(self) -> int:
-        """Hand out slots that are free. Returns how many are in use."""
+        """Dispatch waiting jobs to free slots; return how many slots are in use."""
         in_use = await self._scripts.call("dispatch", [keys.RUNNING], self._dispatch_arguments())
         return int(in_use)
 
     async def load_balance(self) -> AccountBalance:
-        """RunComfy's balance as last read."""
-        row = await self._wire.execute(
+        """Return RunComfy's account balance as last read, with the minimum balance."""
+        row = await self._client.execute(
             "HMGET", keys.ACCOUNT_BALANCE, *_BALANCE_FIELDS, _MINIMUM_FIELD
         )
-        balance, read_at, burn, floor = (int(value) if value else None for value in row)
+        balance, read_at, burn, minimum = (int(value) if value else None for value in row)
         return AccountBalance(
             balance=None if balance is None else MicroUsd(balance),
             read_at=None if read_at is None else from_ms(read_at),
-            minimum=None if floor is None else MicroUsd(floor),
+            minimum=None if minimum is None else MicroUsd(minimum),
             burn_per_hour=None if burn is None else MicroUsd(burn),
         )
 
     async def store_balance(self, balance: AccountBalance) -> None:
-        """Store a reading. The floor is an operator's, and is left as it stands."""
+        """Store a balance as read. The minimum balance, an operator's setting, is left as it is."""
         read_at = None if balance.read_at is None else to_ms(balance.read_at)
         await self._set_balance_fields(
             dict(
@@ -102,12 +102,12 @@ class OperationsStore:
         )
 
     async def set_minimum_balance(self, minimum: MicroUsd | None) -> None:
-        """Refuse submits from now on while the balance is below `floor`; None: never."""
+        """Reject submits from now on while the balance is below `minimum`; None: never."""
         await self._set_balance_fields({_MINIMUM_FIELD: minimum})
 
     async def append_audit_entry(self, entry: AuditEntry) -> None:
-        """Add to the audit log."""
-        await self._wire.execute(
+        """Append to the audit log, which keeps about the last `MAX_AUDIT_ENTRIES`."""
+        await self._client.execute(
             "XADD",
             keys.AUDIT,
             "MAXLEN",
@@ -119,20 +119,20 @@ class OperationsStore:
         )
 
     async def list_audit_entries(self, limit: int) -> Sequence[AuditEntry]:
-        """The latest acts, newest first."""
-        rows = await self._wire.execute("XREVRANGE", keys.AUDIT, "+", "-", "COUNT", limit)
+        """Return the latest entries, newest first."""
+        rows = await self._client.execute("XREVRANGE", keys.AUDIT, "+", "-", "COUNT", limit)
         return [AUDIT_ENTRY_CODEC.decode(fields[1]) for _, fields in rows]
 
     async def _set_balance_fields(self, fields: Mapping[str, int | None]) -> None:
-        """A figure that is not known is absent: the admission script compares what is there."""
+        # The admission script compares fields that exist, so an unknown amount must be absent.
         known: list[Argument] = []
         for name, value in fields.items():
             known += [] if value is None else [name, int(value)]
         unknown = [name for name, value in fields.items() if value is None]
         if known:
-            await self._wire.execute("HSET", keys.ACCOUNT_BALANCE, *known)
+            await self._client.execute("HSET", keys.ACCOUNT_BALANCE, *known)
         if unknown:
-            await self._wire.execute("HDEL", keys.ACCOUNT_BALANCE, *unknown)
+            await self._client.execute("HDEL", keys.ACCOUNT_BALANCE, *unknown)
 
     async def _set_pause(self, pause: Pause, paused: str) -> None:
         await self._scripts.call(
@@ -154,4 +154,7 @@ def _parse_rate(text: str | None) -> float | None:
 def _limit_fields(limits: GlobalLimits) -> dict[str, Argument]:
     plain = {name: getattr(limits, name) for name in _GLOBAL_LIMIT_FIELDS}
     known = {name: value for name, value in plain.items() if value is not None}
-    return known | {_MODEL_LIMIT_PREFIX + model_id: at_once for model_id, at_once in limits.models}
+    return known | {
+        _MODEL_LIMIT_PREFIX + model_id: max_concurrency
+        for model_id, max_concurrency in limits.models
+    }

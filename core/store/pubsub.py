@@ -1,6 +1,7 @@
-"""Hears of every job's changes, over one connection of its own. Knows the wire; reads no job.
+"""Subscription to the changes of all jobs, over a connection of its own.
 
-Redis keeps no message: what was told while nobody listened is lost, and the listener is told so.
+Redis stores no pub/sub message: those published while the connection is down are lost. The listener
+is therefore notified of every reconnect, and must read again whatever it waits for.
 """
 
 from datetime import timedelta
@@ -17,30 +18,30 @@ from core.store.client import STORE_ERRORS, ConnectionSource
 
 _RECONNECT_DELAY: Final = timedelta(milliseconds=500)
 _PING_INTERVAL: Final = timedelta(seconds=5)
-"""After so long without a message, Redis is asked whether it is still there."""
+"""After this long without a message, a PING checks that the connection still works."""
 _REPLY_TIMEOUT: Final = timedelta(seconds=3)
 _MESSAGE_TYPE: Final = b"message"
 
 
 class JobChangeListener(Protocol):
-    """Who wants to hear. Called in the event loop; must not wait and must not raise."""
+    """The receiver of changes. Called in the event loop: it must not block and must not raise."""
 
     def job_changed(self, job_id: str, version: int, *, ended: bool) -> None:
-        """A job has a new version; `ended`: its state is final."""
+        """Handle a job's new version; `ended` if its state is final."""
         ...
 
     def invalidate_all(self) -> None:
-        """Any job may have changed: the connection is new."""
+        """Handle a new connection: any job may have changed."""
         ...
 
 
 class JobChangeSubscriber:
-    """The subscription of one process; however many wait in it, Redis sees one listener."""
+    """The one subscription of a process, whatever the number of waiting requests."""
 
     def __init__(
         self, source: ConnectionSource, listener: JobChangeListener, clock: Clock, emit: Emit
     ) -> None:
-        """Take a connection from `source` and tell `listener`."""
+        """Take connections from `source` and notify `listener`."""
         self._source = source
         self._listener = listener
         self._clock = clock
@@ -48,13 +49,13 @@ class JobChangeSubscriber:
         self._disconnected = False
 
     async def run(self) -> NoReturn:
-        """Listen for ever. A Redis that is away is told of once, and looked for again."""
+        """Listen for ever. A lost connection is reported once and opened again."""
         while True:
             try:
                 await self._receive_messages()
             except STORE_ERRORS as error:
                 self._report_disconnect(error)
-            except Exception as error:  # noqa: BLE001 - an outermost loop: deafness must not last
+            except Exception as error:  # noqa: BLE001 - an outermost loop: it must reconnect whatever failed
                 self._report_disconnect(error)
             await self._clock.sleep(_RECONNECT_DELAY)
 
@@ -62,7 +63,7 @@ class JobChangeSubscriber:
         connection = self._source.make_connection()
         try:
             await connection.connect()  # type: ignore[no-untyped-call]  # redis-py 5
-            # A Redis that still loads its data takes subscribers, but answers no reader yet.
+            # While Redis loads its data it accepts SUBSCRIBE but no reads; PING fails until then.
             await _request(connection, "PING")
             await _request(connection, "SUBSCRIBE", keys.JOB_CHANGES)
             self._disconnected = False
@@ -86,17 +87,17 @@ class JobChangeSubscriber:
 
 
 async def _next_message(connection: AbstractConnection) -> list[bytes]:
-    """The next message, whenever it comes. A connection that died unnoticed is found out."""
+    """Wait for the next message; a PING at intervals detects a dead connection."""
     message = await _read_reply(connection, _PING_INTERVAL)
     return message if message is not None else await _request(connection, "PING")
 
 
 async def _request(connection: AbstractConnection, *command: str) -> list[bytes]:
-    """What comes after `command`: its answer, or a message that was on its way."""
+    """Send a command and return what arrives next: its answer, or a message sent before it."""
     await connection.send_command(*command, check_health=False)
     answer = await _read_reply(connection, _REPLY_TIMEOUT)
     if answer is None:
-        raise RedisTimeoutError("Redis fell silent")
+        raise RedisTimeoutError("Redis did not answer in time")
     return answer
 
 

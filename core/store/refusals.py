@@ -1,29 +1,11 @@
-"""What the admission script says about limits, as values and errors."""
+"""Limits in the answers of the admission script, as quotas and errors."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from core.clock import MILLISECOND
 from core.errors import BudgetReached, CallerError, LimitReached, ModelNotAllowed, NotPermitted
-from core.quotas import Quota, QuotaPolicy
-
-_MESSAGES: Final[Mapping[QuotaPolicy, str]] = {
-    QuotaPolicy.REQUESTS: "The tenant's submits per minute are used up.",
-    QuotaPolicy.WAITING: "The tenant's queue is full (limit: `waiting`).",
-    QuotaPolicy.JOBS_DAY: "The tenant's jobs of this day (UTC) are used up.",
-    QuotaPolicy.JOBS_MONTH: "The tenant's jobs of this month (UTC) are used up.",
-    QuotaPolicy.USD_REQUEST: (
-        "The request's estimate is above the tenant's limit for one request."
-    ),
-    QuotaPolicy.USD_DAY: "The tenant's budget of this day (UTC) does not cover the request.",
-    QuotaPolicy.USD_MONTH: "The tenant's budget of this month (UTC) does not cover the request.",
-    QuotaPolicy.MODELS: "The tenant may not use this model.",
-    QuotaPolicy.PRIORITY: "The tenant may not ask for so high a priority.",
-    QuotaPolicy.UNKNOWN_PRICE: (
-        "The model's price is not known, and the tenant allows known prices only."
-    ),
-    QuotaPolicy.MINIMUM_BALANCE: "The gateway's RunComfy balance is too low for new jobs.",
-}
+from core.quotas import QUOTA_RULES, Quota, QuotaPolicy
 
 BUDGET_POLICIES: Final = frozenset(
     {
@@ -42,20 +24,20 @@ _POLICIES: Final[Mapping[bytes, QuotaPolicy]] = {
 
 
 def build_limit_error(policy: str, retry_after_ms: float, quotas: tuple[Quota, ...]) -> CallerError:
-    """The error that tells a caller which limit said no, and when it may say yes."""
+    """Return the error for a reached limit: `retry_after_ms` is negative if retrying is useless."""
     name = QuotaPolicy(policy)
     wait = retry_after_ms * MILLISECOND if retry_after_ms >= 0 else None
-    sentence = _MESSAGES[name]
+    message = QUOTA_RULES[name].message
     if name is QuotaPolicy.MODELS:
-        return ModelNotAllowed(sentence, policy=name)
+        return ModelNotAllowed(message, policy=name)
     if name is QuotaPolicy.PRIORITY:
-        return NotPermitted(sentence, policy=name)
+        return NotPermitted(message, policy=name)
     kind = BudgetReached if name in BUDGET_POLICIES else LimitReached
-    return kind(sentence, policy=name, retry_after=wait, quotas=quotas)
+    return kind(message, policy=name, retry_after=wait, quotas=quotas)
 
 
 def parse_quotas(flat: Sequence[Any]) -> tuple[Quota, ...]:
-    """The script's rows, four fields each: a name, two numbers, and milliseconds."""
+    """Parse the script's flat list of quotas: policy, limit, remaining, reset (ms) of each."""
     fields = iter(flat)
     return tuple(
         Quota(_POLICIES[name], limit, remaining, reset * MILLISECOND)

@@ -1,9 +1,9 @@
-"""Run times of finished jobs by model: the store, and a cache refreshed from it."""
+"""Run times of finished jobs by model: the store, and each process's cache of it."""
 
 import asyncio
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
-from typing import Final, NoReturn, Protocol
+from typing import Final, NoReturn
 
 from core.clock import Clock
 from core.errors import StoreUnavailable
@@ -11,52 +11,41 @@ from core.jobs.run_times import MAX_RUNS, RunHistory
 from core.observability.events import Emit, OperationalWarning
 from core.store import keys
 from core.store.client import RedisClient
+from core.store.interfaces import RunTimeRepository
 
 
 class RunTimeStore:
-    """How long each model's last runs took."""
+    """The last run times of each model in Redis."""
 
-    def __init__(self, wire: RedisClient) -> None:
-        """Talk over `wire`."""
-        self._wire = wire
+    def __init__(self, client: RedisClient) -> None:
+        """Send commands through `client`."""
+        self._client = client
 
     async def load_counts(self) -> Mapping[str, int]:
-        """How many runs each model has ended so far: a count that moved says that there is news."""
-        flat = await self._wire.execute("HGETALL", keys.RUN_COUNTS)
+        """Return the number of finished runs of each model; a changed count means new run times."""
+        flat = await self._client.execute("HGETALL", keys.RUN_COUNTS)
         pairs = zip(flat[::2], flat[1::2], strict=True)
         return {model.decode(): int(count) for model, count in pairs}
 
     async def load(self, models: Iterable[str]) -> Mapping[str, RunHistory]:
-        """The histories of these models, in one round trip."""
+        """Return the run histories of these models, read in one round trip."""
         names = tuple(models)
         lists = await asyncio.gather(*map(self._load_times, names))
         return dict(zip(names, lists, strict=True))
 
     async def _load_times(self, model_id: str) -> RunHistory:
-        times = await self._wire.execute("LRANGE", keys.run_times(model_id), 0, MAX_RUNS - 1)
+        times = await self._client.execute("LRANGE", keys.run_times(model_id), 0, MAX_RUNS - 1)
         return RunHistory.from_newest_first(timedelta(milliseconds=int(took)) for took in times)
 
 
 _EMPTY: Final = RunHistory()
 
 
-class RunTimeSource(Protocol):
-    """Run times by model, as workers leave them. Every call may raise `StoreUnavailable`."""
-
-    async def load_counts(self) -> Mapping[str, int]:
-        """See `core.store.run_times.RunTimeStore.counts`."""
-        ...
-
-    async def load(self, models: Iterable[str]) -> Mapping[str, RunHistory]:
-        """See `core.store.run_times.RunTimeStore.load`."""
-        ...
-
-
 class RunTimeCache:
-    """One process's histories."""
+    """The run histories that one process estimates waits from."""
 
-    def __init__(self, store: RunTimeSource, clock: Clock, emit: Emit) -> None:
-        """Begin with none, and look to `store` for them."""
+    def __init__(self, store: RunTimeRepository, clock: Clock, emit: Emit) -> None:
+        """Start empty; `refresh` reads `store`."""
         self._store = store
         self._clock = clock
         self._emit = emit
@@ -64,24 +53,24 @@ class RunTimeCache:
         self._histories: dict[str, RunHistory] = {}
 
     def get(self, model_id: str) -> RunHistory:
-        """A model's history; an empty one while none is known."""
+        """Return a model's history; an empty one if none is known."""
         return self._histories.get(model_id, _EMPTY)
 
     async def refresh(self) -> None:
-        """Read what has changed since the last look. Raises `StoreUnavailable`."""
+        """Read the histories that changed since the last refresh. Raises `StoreUnavailable`."""
         counts = await self._store.load_counts()
         moved = [model for model, count in counts.items() if self._counts.get(model) != count]
         self._histories |= await self._store.load(moved)
         self._counts = counts
 
     async def refresh_forever(self, interval: timedelta) -> NoReturn:
-        """Refresh for ever. Old histories serve as well while the store is away."""
+        """Refresh at an interval, for ever. Old histories serve while the store is unavailable."""
         while True:
             try:
                 await self.refresh()
             except StoreUnavailable:
                 pass
-            except Exception as error:  # noqa: BLE001 - an outermost loop: hints are not worth a process
+            except Exception as error:  # noqa: BLE001 - an outermost loop: a hint must not end the process
                 self._emit(
                     OperationalWarning("run_times_invalid", type(error).__name__, error=error)
                 )

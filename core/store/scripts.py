@@ -1,11 +1,17 @@
-"""Loads the Lua scripts and calls them. Knows their headers; knows nothing of what they mean.
+"""Loads the Lua scripts and calls them.
 
-A script's header names its keys and arguments (`-- KEYS: job due`, `-- ARGV: now id ...`); here
-they become Lua locals, so that no script counts positions, and every call is checked against them.
-`-- ITEM: id doc` names what the extra arguments are of each item; `read_items()` makes tables of
-them. `-- USES: name` puts `lua/lib/name.lua` in front; `-- LATER: open name` makes a function
-that returns its functions, for Redis makes every function of a script anew with each call.
-`NAMES.job` becomes the text that `core.store.keys` has for it.
+A script is one atomic operation. Its header, in comments, is its signature:
+
+    -- KEYS: job due           names of the keys; `...` allows more
+    -- ARGV: now id note? ...  names of the arguments; `note?` may be left out of a call by name
+    -- ITEM: id doc            the fields of each further item, for `read_items()`
+    -- USES: wake_worker       puts `lua/lib/wake_worker.lua` in front
+    -- LATER: load_queue fair_queue
+                               defines `load_queue()`, which returns that library's functions
+
+Every name becomes a Lua local, so that no script counts positions, and every call is checked
+against the header. `NAMES.job` becomes the text of that key in `core.store.keys`. `LATER` exists
+because Redis runs a whole script with each call: rarely needed functions are defined on demand.
 """
 
 import hashlib
@@ -14,48 +20,74 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from importlib.resources.abc import Traversable
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from core.store.client import Argument, RedisClient
 from core.store.connection import ScriptMissing
 from core.store.keys import LUA_NAMES
 
-_REST = "..."
+_REST: Final = "..."
+_OPTIONAL: Final = "?"
 _FUNCTION_PATTERN: Final = re.compile(r"^local function (\w+)", re.MULTILINE)
 _KEY_NAME_PATTERN: Final = re.compile(r"\bNAMES\.(\w+)")
+
+V = TypeVar("V", bound=Argument)
 
 
 @dataclass(frozen=True, slots=True)
 class LuaScript:
-    """One operation of the domain, as text ready for Redis, with the shape of its call."""
+    """A script's text as sent to Redis, its digest, and the names of its header."""
 
     name: str
     text: str
     sha: str
     keys: tuple[str, ...]
     arguments: tuple[str, ...]
+    optional: frozenset[str] = frozenset()
 
     def check_call(self, keys: Sequence[str], arguments: Sequence[Argument]) -> None:
-        """Raises `ValueError` for a call that does not fit the header."""
+        """Raise `ValueError` for a call that does not fit the header."""
         for what, given, names in (("keys", keys, self.keys), ("args", arguments, self.arguments)):
             fixed = len(names) - (_REST in names)
             if len(given) < fixed or (len(given) > fixed and _REST not in names):
                 raise ValueError(f"{self.name} takes {what} {' '.join(names)}, got {len(given)}")
 
+    def order_keys(self, keys: Mapping[str, str]) -> list[str]:
+        """Return keys in the header's order. Raises `ValueError` for a wrong or missing name."""
+        return self._order(self.keys, keys)
+
+    def order_arguments(self, arguments: Mapping[str, Argument]) -> list[Argument]:
+        """Return arguments in the header's order; an optional one that is left out is ''.
+
+        Raises `ValueError` for a wrong or missing name.
+        """
+        return self._order(self.arguments, {**dict.fromkeys(self.optional, ""), **arguments})
+
+    def _order(self, header: Sequence[str], given: Mapping[str, V]) -> list[V]:
+        names = _without_rest(header)
+        ordered = [given[name] for name in names if name in given]
+        if len(ordered) != len(names) or len(given) != len(names):
+            unknown, missing = sorted({*given} - {*names}), sorted({*names} - {*given})
+            raise ValueError(f"{self.name}: unknown {unknown}, missing {missing}")
+        return ordered
+
 
 def compile_script(name: str, source: str, library: Mapping[str, str]) -> LuaScript:
-    """A script's source with its parts and its locals in place.
+    """Build a script from its source: library parts first, then the header's names as locals.
 
-    Raises `KeyError` for an unknown part.
+    Raises `KeyError` for an unknown library part.
     """
-    keys, arguments = _header_words(source, "KEYS"), _header_words(source, "ARGV")
+    keys, words = _header_words(source, "KEYS"), _header_words(source, "ARGV")
+    arguments = tuple(word.removesuffix(_OPTIONAL) for word in words)
+    optional = frozenset(arguments) - frozenset(words)
     parts = [library[part] for part in _header_words(source, "USES")]
     later = [_lazy_part(words, library) for words in _header_lines(source, "LATER")]
     given = _bind_locals("KEYS", keys), _bind_locals("ARGV", arguments)
+    fixed = _fixed_counts(keys, arguments)
     items = _item_reader(_header_words(source, "ITEM"), len(arguments) - 1)
-    text = _expand_key_names("\n".join((*parts, *later, *given, *items, source)))
+    text = _expand_key_names("\n".join((*parts, *later, *given, *fixed, *items, source)))
     sha = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
-    return LuaScript(name, text, sha, keys, arguments)
+    return LuaScript(name, text, sha, keys, arguments, optional)
 
 
 def _header_lines(source: str, field: str) -> list[list[str]]:
@@ -67,6 +99,10 @@ def _header_lines(source: str, field: str) -> list[list[str]]:
 
 def _header_words(source: str, field: str) -> tuple[str, ...]:
     return tuple(word for words in _header_lines(source, field) for word in words)
+
+
+def _without_rest(names: Sequence[str]) -> list[str]:
+    return [name for name in names if name != _REST]
 
 
 def _lazy_part(words: Sequence[str], library: Mapping[str, str]) -> str:
@@ -84,12 +120,20 @@ def _item_reader(fields: Sequence[str], first: int) -> tuple[str, ...]:
     return (f"local function read_items()\nlocal items = {{}}\n{loop}\nreturn items\nend",)
 
 
+def _fixed_counts(keys: Sequence[str], arguments: Sequence[str]) -> tuple[str, ...]:
+    """Tell a script with further keys or arguments how many have names."""
+    if _REST not in keys and _REST not in arguments:
+        return ()
+    counts = f"{len(_without_rest(keys))}, {len(_without_rest(arguments))}"
+    return (f"local FIXED_KEYS, FIXED_ARGUMENTS = {counts}",)
+
+
 def _expand_key_names(text: str) -> str:
     return _KEY_NAME_PATTERN.sub(lambda name: f"'{LUA_NAMES[name[1]]}'", text)
 
 
 def _bind_locals(table: str, names: Sequence[str]) -> str:
-    fixed = [name for name in names if name != _REST]
+    fixed = _without_rest(names)
     if not fixed:
         return ""
     values = ", ".join(f"{table}[{position}]" for position in range(1, len(fixed) + 1))
@@ -97,30 +141,49 @@ def _bind_locals(table: str, names: Sequence[str]) -> str:
 
 
 class LuaScripts:
-    """The scripts of one process, called over one wire."""
+    """The scripts of one process, called through its Redis client."""
 
-    def __init__(self, wire: RedisClient, scripts: Mapping[str, LuaScript]) -> None:
-        """Nothing is loaded yet: Redis is given a script when it first says that it lacks it."""
-        self._wire = wire
+    def __init__(self, client: RedisClient, scripts: Mapping[str, LuaScript]) -> None:
+        """Load nothing: a script's text is sent when Redis reports that it lacks the script."""
+        self._client = client
         self._scripts = scripts
 
     async def call(self, name: str, keys: Sequence[str], arguments: Sequence[Argument]) -> Any:  # noqa: ANN401 - Redis answers in many types
-        """Run one script. A script that Redis lacked has not run, so that trying again is safe."""
+        """Run a script, with keys and arguments in its header's order.
+
+        A script that Redis lacks has not run, so that sending its text then cannot run it twice.
+        """
         script = self._scripts[name]
         script.check_call(keys, arguments)
         try:
-            return await self._wire.execute("EVALSHA", script.sha, len(keys), *keys, *arguments)
+            return await self._client.execute("EVALSHA", script.sha, len(keys), *keys, *arguments)
         except ScriptMissing:
-            return await self._wire.execute("EVAL", script.text, len(keys), *keys, *arguments)
+            return await self._client.execute("EVAL", script.text, len(keys), *keys, *arguments)
+
+    async def call_by_name(
+        self,
+        name: str,
+        keys: Mapping[str, str],
+        arguments: Mapping[str, Argument],
+        more_keys: Sequence[str] = (),
+        more_arguments: Sequence[Argument] = (),
+    ) -> Any:  # noqa: ANN401 - as `call`
+        """Run a script with many arguments, given by the header's names; the `more` ones follow."""
+        script = self._scripts[name]
+        return await self.call(
+            name,
+            [*script.order_keys(keys), *more_keys],
+            [*script.order_arguments(arguments), *more_arguments],
+        )
 
     async def load(self) -> None:
-        """Give Redis every script, so that no first call needs a second trip."""
+        """Load every script into Redis, so that no first call needs a second round trip."""
         for script in self._scripts.values():
-            await self._wire.execute("SCRIPT", "LOAD", script.text)
+            await self._client.execute("SCRIPT", "LOAD", script.text)
 
 
 def load_scripts() -> Mapping[str, LuaScript]:
-    """Every script that the package carries, by file name without its ending."""
+    """Return every script of the package, by file name without its suffix."""
     folder = files("core.store") / "lua"
     library = _sources(folder / "lib")
     return {

@@ -1,17 +1,16 @@
-"""Tenants and their keys in Redis. Keys are stored as digests only."""
+"""Tenants and their API keys. A key is stored as its digest only."""
 
 import asyncio
 import dataclasses
 from collections.abc import Sequence
-from datetime import timedelta
 from typing import Final
 
 from core.clock import MILLISECOND, Clock, from_ms, to_ms
 from core.jobs.job import PublicStatus
+from core.retention import DELETED_TENANT_RETENTION
 from core.store import keys
-from core.store.client import Argument, RedisClient
+from core.store.client import Argument, RedisClient, ttl_seconds
 from core.store.codecs import API_KEY_CODEC, TENANT_CODEC
-from core.store.deliveries import ttl_seconds
 from core.store.scripts import LuaScripts
 from core.store.wake_queue import dispatch_arguments
 from core.tenants.api_keys import ApiKey, ApiKeyUsage
@@ -20,21 +19,19 @@ from core.tenants.limits import Limits, lua_pattern
 from core.tenants.tenant import Tenant
 
 MAX_KEYS_PER_TENANT: Final = 20
-DELETED_TENANT_RETENTION: Final = timedelta(days=30)
-"""Longer than any open job and its last callback: until then the name cannot be given anew."""
 
 
 class TenantStore:
-    """Who may use the gateway."""
+    """Tenants and API keys in Redis."""
 
-    def __init__(self, wire: RedisClient, scripts: LuaScripts, clock: Clock) -> None:
-        """Talk over `wire`."""
-        self._wire = wire
+    def __init__(self, client: RedisClient, scripts: LuaScripts, clock: Clock) -> None:
+        """Send commands through `client`; `clock` gives every instant that a script compares."""
+        self._client = client
         self._scripts = scripts
         self._clock = clock
 
     async def create(self, tenant: Tenant, key: ApiKey) -> bool:
-        """Write a new tenant with its first key; False when the name is taken."""
+        """Store a new tenant with its first API key; return False if the name is taken."""
         created = await self._scripts.call(
             "create_tenant",
             [
@@ -49,20 +46,20 @@ class TenantStore:
         return bool(created)
 
     async def load(self, name: str) -> Tenant | None:
-        """One tenant; a deleted one too while its record is kept."""
-        document = await self._wire.execute("HGET", keys.tenant(name), "doc")
+        """Return a tenant; None if there is none. A deleted tenant is returned while it is kept."""
+        document = await self._client.execute("HGET", keys.tenant(name), "doc")
         return None if document is None else TENANT_CODEC.decode(document)
 
     async def list_names(self) -> frozenset[str]:
-        """Every tenant's name."""
-        members = await self._wire.execute("SMEMBERS", keys.TENANTS)
+        """Return the names of all tenants."""
+        members = await self._client.execute("SMEMBERS", keys.TENANTS)
         return frozenset(name.decode() for name in members)
 
     async def change(self, before: Tenant, after: Tenant) -> bool:
-        """Store a tenant's next record, in force with the next admission.
+        """Store a tenant's next record, in force from the next admission.
 
-        False: somebody was first, or deleted it. Limits below what runs or waits stop nothing that
-        was admitted.
+        Return False if the record has changed since `before` was read, or the tenant is deleted.
+        Limits below the number of running or waiting jobs affect no job that was admitted.
         """
         now = self._clock.now()
         changed = await self._scripts.call(
@@ -79,7 +76,7 @@ class TenantStore:
         return bool(changed)
 
     async def delete(self, before: Tenant, after: Tenant) -> bool:
-        """End a tenant: no key works any more; open jobs go on and are called back."""
+        """Delete a tenant: its keys stop working; open jobs go on and send their webhooks."""
         revoked = await self._scripts.call(
             "delete_tenant",
             [
@@ -101,9 +98,9 @@ class TenantStore:
         return int(revoked) >= 0
 
     async def add_key(self, key: ApiKey) -> bool:
-        """Give a tenant one more key; False when it has as many as may be, or does not exist.
+        """Add an API key; return False if the tenant has the maximum, or does not exist.
 
-        Keys that ran out stay listed until they would stand in the way of a new one.
+        Expired keys stay listed until a new key needs their place.
         """
         added = await self._scripts.call(
             "add_key",
@@ -119,31 +116,31 @@ class TenantStore:
         return int(added) == 1
 
     async def revoke_key(self, tenant: str, digest: str) -> bool:
-        """A key ends at once; the jobs that it submitted go on. False: it is not the tenant's."""
+        """Revoke an API key; its jobs go on. Return False if it is not a key of this tenant."""
         revoked = await self._scripts.call(
             "revoke_key", [keys.api_key(digest), keys.tenant_keys(tenant)], [digest]
         )
         return bool(revoked)
 
     async def list_keys(self, tenant: str) -> Sequence[ApiKeyUsage]:
-        """A tenant's keys with their last use, oldest first."""
-        digests = await self._wire.execute("SMEMBERS", keys.tenant_keys(tenant))
+        """Return a tenant's API keys with their last use, oldest first."""
+        digests = await self._client.execute("SMEMBERS", keys.tenant_keys(tenant))
         rows = await asyncio.gather(
             *(
-                self._wire.execute("HMGET", keys.api_key(digest.decode()), "doc", "last_used_at")
+                self._client.execute("HMGET", keys.api_key(digest.decode()), "doc", "last_used_at")
                 for digest in digests
             )
         )
-        found = (_parse_key_use(*row) for row in rows if row[0] is not None)
+        found = (_parse_key_usage(*row) for row in rows if row[0] is not None)
         return sorted(found, key=lambda use: use.api_key.created_at)
 
 
-def _parse_key_use(doc: bytes, used: bytes | None) -> ApiKeyUsage:
+def _parse_key_usage(doc: bytes, used: bytes | None) -> ApiKeyUsage:
     return ApiKeyUsage(API_KEY_CODEC.decode(doc), None if used is None else from_ms(int(used)))
 
 
 def _tenant_owned_keys(name: str) -> list[str]:
-    """What is kept of a tenant beside its record, and ends by nothing else."""
+    # Keys with the tenant's lifetime: only its deletion sets their expiry.
     return [
         keys.webhooks(name),
         keys.tenant_jobs(name),
@@ -162,7 +159,7 @@ def _key_arguments(key: ApiKey) -> list[Argument]:
 
 
 def tenant_fields(tenant: Tenant) -> list[Argument]:
-    """A tenant's hash, names and values in turn: the record, and what the scripts read."""
+    """Return a tenant's hash as alternating names and values: record and inputs of scripts."""
     limits = tenant.limits
     fields: dict[str, Argument] = {
         "version": tenant.version,
@@ -183,14 +180,14 @@ _SCALAR_LIMIT_FIELDS: Final = tuple(
 )
 
 
-def _cache_fields(reuse: TenantCachePolicy) -> dict[str, Argument]:
-    lifetime = reuse.lifetime
+def _cache_fields(policy: TenantCachePolicy) -> dict[str, Argument]:
+    lifetime = policy.lifetime
     return {
-        "cache": _scalar_field(reuse.cache),
+        "cache": _scalar_field(policy.cache),
         "cache_ms": "" if lifetime is None else lifetime // MILLISECOND,
-        "cache_shared": _flag_field(yes=reuse.shared),
-        "idempotency_required": _flag_field(yes=reuse.idempotency_required),
-        "promote": _flag_field(yes=reuse.promote),
+        "cache_shared": _flag_field(yes=policy.shared),
+        "idempotency_required": _flag_field(yes=policy.idempotency_required),
+        "promote": _flag_field(yes=policy.promote),
     }
 
 
@@ -199,7 +196,7 @@ def _flag_field(*, yes: bool) -> Argument:
 
 
 def _scalar_field(value: float | str | None) -> Argument:
-    """A limit as a script reads it; an IntEnum would be written by its name."""
+    # A script reads a number; Redis would get an IntEnum's name.
     if value is None:
         return ""
     return int(value) if isinstance(value, int) else value

@@ -1,4 +1,4 @@
-"""Reads what tenants used. The scripts write it: `admit_jobs` reserves, `update_job` settles."""
+"""Tenants' usage. Scripts write it: `admit_jobs` reserves, `update_job` settles."""
 
 import asyncio
 from collections import defaultdict
@@ -14,32 +14,32 @@ _MODEL_SEPARATOR = "|"
 
 
 class UsageStore:
-    """Tenants' windows in Redis."""
+    """Tenants' usage windows in Redis."""
 
-    def __init__(self, wire: RedisClient) -> None:
-        """Talk over `wire`."""
-        self._wire = wire
+    def __init__(self, client: RedisClient) -> None:
+        """Send commands through `client`."""
+        self._client = client
 
     async def read(self, tenant: str, limits: Limits, now: datetime) -> Usage:
-        """How the tenant stands in the windows that `now` falls into."""
+        """Return the tenant's usage in the day and the month of `now`, and its open jobs."""
         running, waiting, *windows = await asyncio.gather(
-            self._wire.execute("HGET", keys.RUNNING, f"tenant:{tenant}"),
-            self._wire.execute("HGET", keys.WAITING, tenant),
+            self._client.execute("HGET", keys.RUNNING, f"tenant:{tenant}"),
+            self._client.execute("HGET", keys.WAITING, tenant),
             *(self._load_window(tenant, span) for span in usage_windows_at(now)),
         )
         return Usage(limits, tuple(windows), int(running or 0), int(waiting or 0))
 
     async def _load_window(self, tenant: str, span: UsageWindow) -> WindowUsage:
-        flat = await self._wire.execute("HGETALL", keys.usage(tenant, span.name))
-        figures: defaultdict[str, dict[str, int]] = defaultdict(dict)
+        flat = await self._client.execute("HGETALL", keys.usage(tenant, span.name))
+        totals: defaultdict[str, dict[str, int]] = defaultdict(dict)
         for name, value in zip(flat[::2], flat[1::2], strict=True):
             kind, _, model = name.decode().partition(_MODEL_SEPARATOR)
-            figures[model][kind] = int(value)
-        uses = {model: _parse_use(fields) for model, fields in figures.items()}
-        return WindowUsage(span, uses.pop("", UsageTotals()), uses)
+            totals[model][kind] = int(value)
+        by_model = {model: _parse_totals(fields) for model, fields in totals.items()}
+        return WindowUsage(span, by_model.pop("", UsageTotals()), by_model)
 
 
-def _parse_use(fields: dict[str, int]) -> UsageTotals:
+def _parse_totals(fields: dict[str, int]) -> UsageTotals:
     return UsageTotals(
         jobs=fields.get("jobs", 0),
         reservations=ReservationTotals(

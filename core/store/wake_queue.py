@@ -1,7 +1,7 @@
-"""The producer's half of arq: the message that wakes a worker. Knows arq's layout; decides nothing.
+"""Messages in arq's queue that wake a worker. This module writes arq's own format.
 
-A message carries a job id and a version. It is a doorbell, never the only copy of anything: one
-that is lost costs seconds, one that is doubled is refused by the record's version.
+A message carries a job's id and version, never the only copy of anything: the due index has the job
+too. A lost message costs seconds, and the record's version makes a duplicate harmless.
 """
 
 from dataclasses import dataclass
@@ -13,18 +13,18 @@ from arq.jobs import serialize_job
 
 from core.clock import MILLISECOND, to_ms
 from core.jobs.job import Job, JobState
+from core.retention import MESSAGE_TTL
 from core.store import keys
 
 WAKE_FUNCTION: Final = "advance"
-"""The one function that workers register for messages."""
-MESSAGE_TTL: Final = timedelta(hours=1)
+"""The arq function that workers register."""
 WAKE_GRACE: Final = timedelta(seconds=5)
-"""How long a rung job may wait before the watchers look for it by themselves."""
+"""How long a job waits for the worker that its message wakes, before any worker may claim it."""
 
 
 @dataclass(frozen=True, slots=True)
 class WakeMessage:
-    """An arq message, ready to be written: its name in the queue, its key, its bytes."""
+    """An arq message: its name in the queue, its Redis key, its bytes."""
 
     name: str
     key: str
@@ -32,12 +32,12 @@ class WakeMessage:
 
 
 ANY_VERSION: Final = 0
-"""A ring for the job as it stands: the dispatcher's, which reads no records."""
+"""In messages of the dispatcher, which reads no job records and so knows no version."""
 _JOB_ID_PLACEHOLDER: Final = "@job@"
 
 
 def dispatch_template(now: datetime) -> bytes:
-    """The message for a job that gets its slot; the script puts its id where `@job@` stands."""
+    """Return the message for a dispatched job; the script replaces `@job@` by the job's id."""
     return serialize_job(
         WAKE_FUNCTION,
         (_JOB_ID_PLACEHOLDER, ANY_VERSION),
@@ -49,15 +49,15 @@ def dispatch_template(now: datetime) -> bytes:
 
 
 def dispatch_arguments(now: datetime) -> tuple[bytes, int, int]:
-    """What a script needs that hands out slots: the message, its life, when jobs are due (ms)."""
+    """Return what a dispatching script needs: the message, its TTL (ms), when jobs are due (ms)."""
     return dispatch_template(now), MESSAGE_TTL // MILLISECOND, to_ms(now + WAKE_GRACE)
 
 
 def is_current(version: int, job: Job) -> bool:
-    """Whether a ring for `version` still calls to the job as it stands.
+    """Return whether a message for `version` still applies to the job.
 
-    A dispatcher's ring means the job's first claim alone: one that comes late or twice finds the
-    job in another worker's hands, and must not be taken for that worker's death.
+    A dispatcher's message is for the job's first claim only. A late or duplicate one finds the job
+    leased by a worker, and must not be mistaken for a claim after that worker's death.
     """
     if version == ANY_VERSION:
         return job.state is JobState.QUEUED and job.lease_holder is None
@@ -65,9 +65,9 @@ def is_current(version: int, job: Job) -> bool:
 
 
 def wake_message(job: Job, now: datetime) -> WakeMessage:
-    """The message that asks a worker to take `job` one step on.
+    """Return the message that lets a worker run the job's next step.
 
-    One name per version: arq drops doubles.
+    The name contains the version, so that arq drops duplicates.
     """
     name = f"{job.id}:{job.version}"
     body = serialize_job(

@@ -1,4 +1,4 @@
-"""Tenants' endpoints and secrets, and what is to be sent anew, in Redis."""
+"""Tenants' webhook endpoints and secrets."""
 
 import asyncio
 import hashlib
@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from core.clock import Clock, to_ms
 from core.retention import DELIVERY_RETENTION
 from core.store import keys
-from core.store.client import RedisClient
+from core.store.client import RedisClient, ttl_seconds
 from core.store.codecs import REPLAY_CODEC, TENANT_CODEC, WEBHOOK_CONFIG_CODEC
-from core.store.deliveries import new_delivery_arguments, new_delivery_keys, ttl_seconds
+from core.store.deliveries import new_delivery_arguments, new_delivery_keys
 from core.store.scripts import LuaScripts
 from core.webhooks.config import VersionedConfig, WebhookConfig, initial_config, reconcile
 from core.webhooks.delivery import Delivery
@@ -18,7 +18,7 @@ from core.webhooks.replay import Replay
 
 @dataclass(frozen=True, slots=True)
 class WebhookConfigUpdate:
-    """A tenant's next setup, and what goes with it in the same step: callbacks, a replay."""
+    """A tenant's next webhook config, with deliveries and a replay to store in the same step."""
 
     before: WebhookConfig
     after: WebhookConfig
@@ -28,16 +28,16 @@ class WebhookConfigUpdate:
 
 
 class WebhookConfigStore:
-    """One record for each tenant whose setup was ever changed."""
+    """The tenants' webhook configs in Redis."""
 
-    def __init__(self, wire: RedisClient, scripts: LuaScripts, clock: Clock) -> None:
-        """Every instant that a script compares is this clock's."""
-        self._wire = wire
+    def __init__(self, client: RedisClient, scripts: LuaScripts, clock: Clock) -> None:
+        """Send commands through `client`; `clock` gives every instant that a script compares."""
+        self._client = client
         self._scripts = scripts
         self._clock = clock
 
     async def load(self, tenant: str) -> WebhookConfig | None:
-        """A tenant's setup, at first what it was created with; None for an unknown tenant."""
+        """Return a tenant's webhook config; None for an unknown tenant."""
         return parse_webhook_config(*await self._load_documents(tenant))
 
     async def load_versioned(self, tenant: str) -> VersionedConfig:
@@ -48,14 +48,14 @@ class WebhookConfigStore:
         )
 
     async def _load_documents(self, tenant: str) -> tuple[bytes | None, bytes | None]:
-        known, changed = await asyncio.gather(
-            self._wire.execute("HGET", keys.tenant(tenant), "doc"),
-            self._wire.execute("HGET", keys.webhooks(tenant), "doc"),
+        tenant_document, config_document = await asyncio.gather(
+            self._client.execute("HGET", keys.tenant(tenant), "doc"),
+            self._client.execute("HGET", keys.webhooks(tenant), "doc"),
         )
-        return known, changed
+        return tenant_document, config_document
 
     async def update(self, update: WebhookConfigUpdate) -> bool:
-        """Make a change true, all of it; False when somebody was first."""
+        """Store an update atomically; return False if config or replay has changed since."""
         now, tenant = self._clock.now(), update.after.tenant
         before, after = update.replay_before, update.replay_after
         changed = await self._scripts.call(
@@ -86,7 +86,7 @@ class WebhookConfigStore:
 def parse_webhook_config(
     tenant_document: bytes | None, config_document: bytes | None
 ) -> WebhookConfig | None:
-    """A setup by the tenant's record and, where there is one, its own; None without the first."""
+    """Combine the tenant's record with the webhook config; None without a tenant."""
     if tenant_document is None:
         return None
     record = TENANT_CODEC.decode(tenant_document)
@@ -98,6 +98,6 @@ def parse_webhook_config(
 
 
 def version_digest(tenant_document: bytes | None, config_document: bytes | None) -> str:
-    """Digest of the two records, as `lib/webhook_config_version.lua` computes it."""
+    """Return the digest of the two records, as `lib/webhook_config_version.lua` computes it."""
     both = (tenant_document or b"") + b"\n" + (config_document or b"")
     return hashlib.sha1(both, usedforsecurity=False).hexdigest()

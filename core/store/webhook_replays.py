@@ -1,4 +1,4 @@
-"""Webhook replays: one record per tenant."""
+"""Replays of webhook deliveries: one record per tenant."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -6,29 +6,28 @@ from datetime import datetime, timedelta
 from core.clock import Clock, to_ms
 from core.retention import DELIVERY_RETENTION
 from core.store import keys
-from core.store.client import RedisClient
+from core.store.client import RedisClient, ttl_seconds
 from core.store.codecs import REPLAY_CODEC
-from core.store.deliveries import ttl_seconds
 from core.store.scripts import LuaScripts
 from core.webhooks.replay import Replay
 
 
 class ReplayStore:
-    """One replay for each tenant, worked off by whichever worker claims it."""
+    """The tenants' replays in Redis. Any worker claims the next step of one."""
 
-    def __init__(self, wire: RedisClient, scripts: LuaScripts, clock: Clock) -> None:
-        """Every instant that a script compares is this clock's."""
-        self._wire = wire
+    def __init__(self, client: RedisClient, scripts: LuaScripts, clock: Clock) -> None:
+        """Send commands through `client`; `clock` gives every instant that a script compares."""
+        self._client = client
         self._scripts = scripts
         self._clock = clock
 
     async def load(self, tenant: str) -> Replay:
-        """What is still to be sent anew; nothing, where nothing was asked for."""
-        document = await self._wire.execute("HGET", keys.replay(tenant), "doc")
+        """Return a tenant's replay; an empty one if none was requested."""
+        document = await self._client.execute("HGET", keys.replay(tenant), "doc")
         return Replay(tenant) if document is None else REPLAY_CODEC.decode(document)
 
     async def claim_due(self, lease: timedelta, limit: int) -> Sequence[Replay]:
-        """Replays whose next step is due, now under a lease."""
+        """Claim replays whose next step is due; no other worker gets them during `lease`."""
         now = self._clock.now()
         documents = await self._scripts.call(
             "claim_due",
@@ -38,7 +37,7 @@ class ReplayStore:
         return [REPLAY_CODEC.decode(document) for document in documents]
 
     async def update(self, before: Replay, after: Replay, due_at: datetime) -> bool:
-        """Store how far it is, to go on at `due_at`; False when somebody was first."""
+        """Store a replay's progress; its next step is `due_at`. False if it has changed since."""
         moved = await self._scripts.call(
             "update_replay",
             [keys.replay(after.tenant), keys.REPLAYS],

@@ -1,4 +1,4 @@
-"""What a store is asked to make true in one atomic step. Values only."""
+"""An update of a job, one atomic write, with its result. Values only."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -9,30 +9,30 @@ from core.webhooks.delivery import Delivery
 
 
 class WriteResult(StrEnum):
-    """What became of a change."""
+    """The result of a change."""
 
     STORED = "stored"
     CONFLICT = "conflict"
-    """Somebody else changed the record first; nothing was written."""
+    """Another process changed the record first; nothing was written."""
     NO_SLOT = "no_slot"
-    """It may not be submitted before a slot is free."""
+    """No slot is free for the submit."""
     HAS_FOLLOWERS = "has_followers"
-    """Others follow its running work, which must be handed on to one of them."""
+    """Followers wait for its running work, which must be handed over to one of them."""
     SUCCESSOR_CONFLICT = "successor_conflict"
-    """Somebody else changed the heir's record first; nothing was written."""
+    """Another process changed the successor's record first; nothing was written."""
     OTHER_LEADER = "other_leader"
-    """Another took the lead before; the job follows that one now."""
+    """Another job became the leader first; this one follows it now."""
     WEBHOOK_CONFIG_CHANGED = "webhook_config_changed"
-    """The tenant's endpoints are others than its callbacks were made for; nothing was written."""
+    """The deliveries were made for an older webhook configuration; nothing was written."""
     OVER_BUDGET = "over_budget"
-    """The tenant's money does not cover the job now; nothing was written."""
+    """The tenant's budget does not cover the job now; nothing was written."""
     NOT_FOUND = "not_found"
-    """There is no such record any more."""
+    """The record does not exist any more."""
 
 
 @dataclass(frozen=True, slots=True)
 class Successor:
-    """A follower that goes on with the work of the job that ends in the same step."""
+    """A follower that takes over the work of the job that ends in the same write."""
 
     before: Job
     after: Job
@@ -41,9 +41,10 @@ class Successor:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One step of one job: stored only if the record still is `before`.
+    """A change of one job, stored only if the record still is `before`.
 
-    With it go its timeline, its callbacks and, with `ring`, a message that wakes a worker at once.
+    The timeline entries, the webhook deliveries and, with `wake_worker`, the message that wakes a
+    worker are part of the same write.
     """
 
     before: Job
@@ -52,10 +53,10 @@ class Change:
     output: bytes | None = None
     deliveries: tuple[Delivery, ...] = ()
     config_digest: str | None = None
-    """What the endpoints are known by that `deliveries` were made for, or none were needed for:
-    refused where others are in force by then. None: no endpoint is concerned."""
+    """The version digest of the webhook configuration that `deliveries` were made for. The write is
+    refused if it has changed. None: the change concerns no endpoint."""
     wake_worker: bool = False
     successor: Successor | None = None
     expected_leader: str | None = None
-    """Of a follower that is promoted: the job whose end is the reason. Who follows another by then
-    is not promoted."""
+    """For the promotion of a follower: the leader that ended. A follower that has another leader by
+    then is not promoted."""

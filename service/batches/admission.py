@@ -1,4 +1,4 @@
-"""A batch's items judged one by one, and what the whole of it is told. Pure; knows no HTTP."""
+"""Admission of a batch: validates its items one by one, and builds the answer. Pure; no HTTP."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -36,18 +36,18 @@ from core.transactions.admission import (
 )
 from service.batches.parser import ParsedBatch, ParsedBatchItem
 from service.errors import CostAboveLimit
-from service.jobs.admission import ModelDefaults, SubmitRequest, build_admission
+from service.jobs.admission import ParsedSubmit, build_admission
 from service.jobs.submit_options import OptionPolicy
 from service.models import ModelRegistry
 from service.problems import problem_of
 
 _FIELD_BY_ERROR: Final = {UnknownModel: "/model_id", CostAboveLimit: "/max_cost"}
-"""Where an error stands that names no field of the input."""
+"""The path of an error that names no field of the input."""
 
 
 @dataclass(frozen=True, slots=True)
 class BatchContext:
-    """Who sent a batch, when, under which name; `idempotency` is the digest of the key."""
+    """The call that brought a batch: its credential, time, trace and idempotency key."""
 
     batch_id: str
     credential: Credential
@@ -58,7 +58,7 @@ class BatchContext:
 
 @dataclass(frozen=True, slots=True)
 class BatchValidator:
-    """What items are judged by."""
+    """Validates the items of batches against the models and the options' limits."""
 
     models: ModelRegistry
     options: OptionPolicy
@@ -66,9 +66,9 @@ class BatchValidator:
     ids: IdSource
 
     def build_admission(self, parsed: ParsedBatch, context: BatchContext) -> BatchAdmission:
-        """What to ask of the store.
+        """Return what the store is to admit.
 
-        Raises `InvalidInput` where the batch wants all or nothing and an item is wrong, or all are.
+        Raises `InvalidInput` if all items are invalid, or one is and the batch is all-or-nothing.
         """
         found = [self._validate_item(item, context) for item in parsed.items]
         faults = {i: one for i, one in enumerate(found) if isinstance(one, CallerError)}
@@ -105,26 +105,25 @@ class BatchValidator:
     ) -> Admission | CallerError:
         if item.error is not None:
             return item.error
-        submission = SubmitRequest(
+        submit = ParsedSubmit(
             credential=context.credential,
             model_id=item.model_id,
             options=item.options,
             body=item.body,
             trace=context.trace,
         )
-        usual = ModelDefaults(
-            self.options.deadlines_of(item.model_id), self.cache.rule_for(item.model_id)
-        )
         job_id = self.ids.job_id(context.now)
         try:
-            admission = build_admission(submission, self.models, usual, job_id, context.now)
+            admission = build_admission(
+                submit, self.models, self.options, self.cache, job_id, context.now
+            )
         except CallerError as fault:
             return _with_item_paths(fault)
         return replace(admission, job=replace(admission.job, batch=context.batch_id))
 
 
 def _with_item_paths(error: CallerError) -> CallerError:
-    """The same with paths that begin at the item: its input is a field of it."""
+    """Return the error with paths that begin at the item, whose field `input` is."""
     if error.fields:
         fields = tuple(FieldError(f"/input{one.path}", one.message) for one in error.fields)
     else:
@@ -151,21 +150,21 @@ def _invalid_items(errors: dict[int, CallerError], size: int) -> InvalidInput:
 
 
 def batch_rejection(admission: BatchAdmission, admitted: BatchAdmissionResult) -> CallerError:
-    """Why nothing of a batch was taken in: as its first refused item, with a line for each."""
-    places = _validated_indexes(admission)
-    refused = {
-        place: verdict
-        for place, verdict in zip(places, admitted.results, strict=True)
-        if isinstance(verdict, CallerError)
+    """Return the error of a rejected batch: that of its first rejected item; it names each item."""
+    indexes = _validated_indexes(admission)
+    rejected = {
+        index: result
+        for index, result in zip(indexes, admitted.results, strict=True)
+        if isinstance(result, CallerError)
     }
-    first = next(iter(refused.values()))
-    fields = tuple(FieldError(f"/items/{place}", no.detail) for place, no in refused.items())
-    detail = f"{len(refused)} of {admission.batch.size} items are refused: {first.detail}"
+    first = next(iter(rejected.values()))
+    fields = tuple(FieldError(f"/items/{index}", error.detail) for index, error in rejected.items())
+    detail = f"{len(rejected)} of {admission.batch.size} items are refused: {first.detail}"
     if isinstance(first, NotPermitted):
         return type(first)(detail, policy=first.policy, fields=fields)
     if not isinstance(first, LimitReached):
         return type(first)(detail, fields=fields)
-    waits = [no.retry_after for no in refused.values() if no.retry_after is not None]
+    waits = [error.retry_after for error in rejected.values() if error.retry_after is not None]
     return type(first)(
         detail,
         policy=first.policy,
@@ -176,33 +175,31 @@ def batch_rejection(admission: BatchAdmission, admitted: BatchAdmissionResult) -
 
 
 def quotas_after(admitted: BatchAdmissionResult) -> tuple[Quota, ...]:
-    """How the tenant's limits stand after the last item that was taken in."""
-    standings = (
-        one.quotas for one in reversed(admitted.results) if isinstance(one, AdmissionResult)
-    )
-    return next(standings, ())
+    """Return the tenant's quotas after the last item that was admitted."""
+    quotas = (one.quotas for one in reversed(admitted.results) if isinstance(one, AdmissionResult))
+    return next(quotas, ())
 
 
 def _validated_indexes(admission: BatchAdmission) -> list[int]:
-    refused = {one.index for one in admission.rejected}
-    return [place for place in range(admission.batch.size) if place not in refused]
+    rejected = {one.index for one in admission.rejected}
+    return [index for index in range(admission.batch.size) if index not in rejected]
 
 
 def build_batch_snapshot(
     admission: BatchAdmission, admitted: BatchAdmissionResult, now: datetime
 ) -> BatchSnapshot:
-    """A batch as it stands the moment it was taken in."""
-    items = [BatchItem(one.index, rejection=one.problem) for one in admission.rejected]
+    """Return the batch as it is right after its admission."""
+    items = [BatchItem(item.index, rejection=item.problem) for item in admission.rejected]
     jobs: list[Job] = []
-    for place, asked, verdict in zip(
+    for index, one, result in zip(
         _validated_indexes(admission), admission.admissions, admitted.results, strict=True
     ):
-        if isinstance(verdict, AdmissionResult):
-            job = asked.job if verdict.record is None else verdict.record.job
+        if isinstance(result, AdmissionResult):
+            job = one.job if result.record is None else result.record.job
             jobs.append(job)
-            items.append(BatchItem(place, job.id, verdict.cache_status, job))
-        elif verdict is not None:
-            items.append(BatchItem(place, rejection=verdict))
+            items.append(BatchItem(index, job.id, result.cache_status, job))
+        elif result is not None:
+            items.append(BatchItem(index, rejection=result))
     counts = count_by_status(jobs)
     return BatchSnapshot(
         batch=admission.batch,
@@ -213,7 +210,7 @@ def build_batch_snapshot(
 
 
 def count_by_status(jobs: Sequence[Job]) -> BatchCounts:
-    """How many of these stand in each public status."""
+    """Return the number of jobs by public status."""
     names = [str(job.status) for job in jobs]
     return BatchCounts(**{name: names.count(name) for name in set(names)})
 
@@ -221,7 +218,7 @@ def count_by_status(jobs: Sequence[Job]) -> BatchCounts:
 def accepted_jobs(
     admission: BatchAdmission, admitted: BatchAdmissionResult
 ) -> Iterator[tuple[Admission, AdmissionResult]]:
-    """The jobs that were taken in."""
-    for asked, verdict in zip(admission.admissions, admitted.results, strict=True):
-        if isinstance(verdict, AdmissionResult):
-            yield asked, verdict
+    """Yield the admissions that created or found a job, with their results."""
+    for one, result in zip(admission.admissions, admitted.results, strict=True):
+        if isinstance(result, AdmissionResult):
+            yield one, result

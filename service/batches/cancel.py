@@ -1,4 +1,4 @@
-"""Cancels what is left of a batch, job by job, and says of each what came of it."""
+"""Cancels the open jobs of a batch, and reports the outcome of each."""
 
 import asyncio
 from collections import Counter
@@ -10,10 +10,10 @@ from core.batches import MAX_BATCH_ITEMS, BatchItem, BatchSnapshot
 from core.errors import GatewayError, NotFound
 from core.jobs.job import CancelOutcome, Job, JobState
 from core.store.batches import ItemSlice
+from core.store.interfaces import BatchRepository
 from core.tenants.api_keys import Credential, Scope
-from service.context import AppContext
 from service.errors import JobContended
-from service.jobs.cancel import Cancellation, cancel_job
+from service.jobs.cancel import JobCanceller
 
 MAX_CONCURRENT_CANCELS: Final = 16
 ALL_ITEMS: Final = ItemSlice(0, MAX_BATCH_ITEMS)
@@ -26,7 +26,7 @@ _CANCEL_ORDER: Final = (
 
 @dataclass(frozen=True, slots=True)
 class ItemCancellation:
-    """What became of one item's cancel; `fault` where nothing did."""
+    """The result for one item: an outcome, or the error of its cancel."""
 
     item: BatchItem
     job: Job
@@ -36,39 +36,43 @@ class ItemCancellation:
 
 @dataclass(frozen=True, slots=True)
 class BatchCancellation:
-    """The batch afterwards, and each job that had not ended."""
+    """The batch after the cancel, and the result for each job that was open."""
 
     view: BatchSnapshot
     items: tuple[ItemCancellation, ...]
 
     @property
     def outcomes(self) -> Mapping[str, int]:
-        """How many of each outcome."""
+        """Return the number of items by outcome."""
         found = Counter(one.outcome for one in self.items)
         return {str(outcome): found[outcome] for outcome in CancelOutcome}
 
 
 async def cancel_batch(
-    context: AppContext, credential: Credential, batch_id: str
+    batches: BatchRepository, canceller: JobCanceller, credential: Credential, batch_id: str
 ) -> BatchCancellation:
-    """Cancel as far as possible. To repeat it is safe. Raises `NotFound`, the store's errors."""
-    view = await context.batches.read(credential, batch_id, ALL_ITEMS, Scope.CANCEL)
-    done: list[ItemCancellation] = []
+    """Cancel as far as possible; safe to repeat. Raises `NotFound` and the store's errors."""
+    view = await batches.read(credential, batch_id, ALL_ITEMS, Scope.CANCEL)
+    results: list[ItemCancellation] = []
     for group in _cancel_groups(view):
         answers = await asyncio.gather(
-            *(_cancel_item(context, credential, item, job) for item, job in group),
+            *(_cancel_item(canceller, credential, item, job) for item, job in group),
             return_exceptions=True,
         )
         for answer in answers:
             if isinstance(answer, BaseException):
                 raise answer
-            done.append(answer)
-    after = await context.batches.read(credential, batch_id, ItemSlice(0, 1), Scope.CANCEL)
-    return BatchCancellation(after, tuple(sorted(done, key=lambda one: one.item.index)))
+            results.append(answer)
+    after = await batches.read(credential, batch_id, ItemSlice(0, 1), Scope.CANCEL)
+    return BatchCancellation(after, tuple(sorted(results, key=lambda one: one.item.index)))
 
 
 def _cancel_groups(view: BatchSnapshot) -> Iterator[Sequence[tuple[BatchItem, Job]]]:
-    """Whoever would take the place of another goes before that one: nothing is begun on the way."""
+    """Yield the open jobs in groups to cancel together.
+
+    Followers go before leaders, and queued jobs before running ones: otherwise a cancel would
+    promote a follower, or start a queued job, that is to be cancelled too.
+    """
     rest = [(item, item.job) for item in view.items if item.job and not item.job.is_final]
     for states in _CANCEL_ORDER:
         turn = [(item, job) for item, job in reversed(rest) if job.state in states]
@@ -77,10 +81,10 @@ def _cancel_groups(view: BatchSnapshot) -> Iterator[Sequence[tuple[BatchItem, Jo
 
 
 async def _cancel_item(
-    context: AppContext, credential: Credential, item: BatchItem, job: Job
+    canceller: JobCanceller, credential: Credential, item: BatchItem, job: Job
 ) -> ItemCancellation:
     try:
-        cancelled: Cancellation = await cancel_job(context, credential, job.id)
+        cancelled = await canceller.cancel(credential, job.id)
     except (JobContended, NotFound) as fault:
         return ItemCancellation(item, job, error=fault)
     return ItemCancellation(item, cancelled.job, cancelled.outcome)

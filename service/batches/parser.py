@@ -1,6 +1,6 @@
-"""What the body of a batch asks for: its fields; its items, with their inputs as they came. Pure.
+"""Parses the body of a batch; the inputs of its items are kept byte for byte. Pure.
 
-What is wrong with the body as a whole is raised; what is wrong with an item stays with the item.
+An error of the body as a whole is raised; an error of one item is kept with the item.
 """
 
 from collections.abc import Iterator, Mapping
@@ -15,22 +15,26 @@ from core.errors import (
     InvalidInput,
     MalformedRequest,
 )
-from service.jobs.submit_options import OptionPolicy, SubmitOptions, parse_option_values
+from service.jobs.submit_options import (
+    SUBMIT_OPTIONS,
+    OptionPolicy,
+    SubmitOptions,
+    parse_option_values,
+)
 from service.parsing.json_body import parse_object
 from service.parsing.json_offsets import TextRange, locate_elements, locate_fields
 
 _BATCH_FIELDS: Final = frozenset({"items", "admit", "reference", "webhook"})
 _SHARED_OPTIONS: Final = ("reference", "webhook")
-"""What a batch itself has of a submit's options."""
+"""The options of a submit that the batch itself has too."""
 _ITEM_FIELDS: Final = frozenset({"model_id", "input"})
-_SUBMIT_ONLY_OPTIONS: Final = frozenset({"dry_run"})
 
 
 @dataclass(frozen=True, slots=True)
 class ParsedBatchItem:
     """One item: `body` is its input, byte for byte.
 
-    `fault`: why it cannot become a job; `body` is then the item as it came.
+    `error`: why it cannot become a job; `body` is then the whole item as it was sent.
     """
 
     index: int
@@ -42,7 +46,7 @@ class ParsedBatchItem:
 
 @dataclass(frozen=True, slots=True)
 class ParsedBatch:
-    """What a batch's body asks for."""
+    """The parsed body of a batch."""
 
     items: tuple[ParsedBatchItem, ...]
     admission_mode: AdmissionMode = AdmissionMode.ALL_OR_NOTHING
@@ -51,7 +55,7 @@ class ParsedBatch:
 
 
 def parse_batch(body: bytes, policy: OptionPolicy, max_input_bytes: int) -> ParsedBatch:
-    """The batch. An input has at most `max_input_bytes` bytes. Raises `MalformedRequest`."""
+    """Parse a batch. An input has at most `max_input_bytes` bytes. Raises `MalformedRequest`."""
     value = parse_object(body)
     text = body.decode()
     spans = locate_fields(text)
@@ -135,52 +139,49 @@ def _invalid_item(*errors: FieldError) -> InvalidInput:
 def _parse_options(
     values: Mapping[str, Any], policy: OptionPolicy, path: str
 ) -> tuple[SubmitOptions, list[FieldError]]:
-    """Options by the names of a submit's query, each as JSON has such a thing."""
-    texts, wrong = {}, []
+    """Parse options in JSON: the names of a submit's query, each with a JSON value."""
+    texts, errors = {}, []
     for name, value in values.items():
-        kind = _OPTION_TYPES.get(name, _ANY_SCALAR)
-        if name in _SUBMIT_ONLY_OPTIONS:
-            wrong.append(FieldError(f"{path}{name}", "is not an option of an item"))
-        elif not kind.matches(value):
-            wrong.append(FieldError(f"{path}{name[:64]}", f"must be {kind.name}"))
-        else:
+        option = SUBMIT_OPTIONS.get(name)
+        if option is not None and not option.for_items:
+            errors.append(FieldError(f"{path}{name}", "is not an option of an item"))
+            continue
+        kind = _ANY_SCALAR if option is None else _JSON_TYPES[option.schema["type"]]
+        if kind.matches(value):
             texts[name] = _to_query_text(value)
-    options, wrong_options = parse_option_values(texts, policy, path)
-    return options, [*wrong, *wrong_options]
+        else:
+            errors.append(FieldError(f"{path}{name[:64]}", f"must be {kind.name}"))
+    options, more = parse_option_values(texts, policy, path)
+    return options, [*errors, *more]
 
 
 @dataclass(frozen=True, slots=True)
 class _JsonType:
-    """What JSON may say for an option."""
+    """What an option's value may be in JSON."""
 
     name: str
     types: tuple[type, ...]
 
     def matches(self, value: object) -> bool:
-        """Whether `value` is of this kind; to Python a boolean is a number too."""
+        """Return whether `value` is of this type; a Python boolean is an integer too."""
         if isinstance(value, bool):
             return bool in self.types
         return isinstance(value, self.types)
 
 
 _ANY_SCALAR: Final = _JsonType("a text, a number or a boolean", (str, int, float, bool))
-_STRING: Final = _JsonType("a text", (str,))
-_INTEGER: Final = _JsonType("a whole number", (int, float))
-_OPTION_TYPES: Final[Mapping[str, _JsonType]] = {
-    "webhook": _STRING,
-    "reference": _STRING,
-    "priority": _STRING,
-    "cache": _STRING,
-    "webhook_intermediate_status": _JsonType("true or false", (bool,)),
-    "timeout": _INTEGER,
-    "start_timeout": _INTEGER,
-    "max_cost": _JsonType("an amount in USD, such as 1.50", (int, float, str)),
+_JSON_TYPES: Final[Mapping[str, _JsonType]] = {
+    "string": _JsonType("a text", (str,)),
+    "boolean": _JsonType("true or false", (bool,)),
+    "integer": _JsonType("a whole number", (int, float)),
+    "number": _JsonType("an amount in USD, such as 1.50", (int, float, str)),
 }
+"""By the type in the option's JSON Schema. Amounts may be texts, so that no digit is lost."""
 
 
 def _to_query_text(value: object) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, float) and value.is_integer():
-        return str(int(value))  # a whole number in JSON Schema's sense
+        return str(int(value))  # 5.0 is an integer in JSON Schema
     return str(value)

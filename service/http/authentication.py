@@ -17,7 +17,7 @@ _SCHEME: Final = "bearer"
 
 
 def bearer_credential(headers: Headers) -> Credential:
-    """The tenant key of `Authorization: Bearer …` (RFC 6750). Raises `Unauthenticated`."""
+    """Parse the API key of `Authorization: Bearer …` (RFC 6750). Raises `Unauthenticated`."""
     key = bearer_token(headers)
     if key is None:
         raise Unauthenticated
@@ -25,9 +25,9 @@ def bearer_credential(headers: Headers) -> Credential:
 
 
 def bearer_token(headers: Headers) -> str | None:
-    """What the `Authorization` field presents as bearer, if it does.
+    """Return the bearer token, or None.
 
-    Two such fields present nothing: who stands between might have judged the other one.
+    Two `Authorization` headers are none: a proxy might have checked the other one.
     """
     fields = headers.getlist("authorization")
     if len(fields) != 1:
@@ -37,14 +37,14 @@ def bearer_token(headers: Headers) -> str | None:
 
 
 def request_credential(request: Request) -> Credential:
-    """The key that is presented, not yet looked up. Raises `Unauthenticated`."""
+    """Return the request's API key, well-formed but not looked up yet. Raises `Unauthenticated`."""
     credential = bearer_credential(request.headers)
     request_context(request.scope).tenant = credential.tenant
     return credential
 
 
 async def authenticate_tenant(request: Request, scope: Scope) -> str:
-    """The tenant whose live key may act within `scope`.
+    """Return the name of the tenant, if its key is valid and has `scope`.
 
     Raises `Unauthenticated`, `NotPermitted`.
     """
@@ -54,12 +54,12 @@ async def authenticate_tenant(request: Request, scope: Scope) -> str:
 
 
 def request_links(request: Request) -> Links:
-    """Where the caller finds jobs."""
+    """Return the links of the API at the address that the caller uses."""
     return build_links(request.scope, app_context(request.scope).policy.public_url)
 
 
 async def read_json_body(request: Request) -> dict[str, Any]:
-    """The JSON object that was sent; no body at all is an empty one. Raises `MalformedRequest`."""
+    """Return the JSON object of the body; an empty body is `{}`. Raises `MalformedRequest`."""
     check_content_type(request.headers)
     body = await read_body(request, app_context(request.scope).policy.body_limits)
     if not body:

@@ -1,4 +1,4 @@
-"""What a route is made of, as a value. Knows no address."""
+"""An API operation as a value, the route class that serves it, and JSON responses."""
 
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ JsonObject = Mapping[str, Any]
 
 
 class Tag(StrEnum):
-    """The groups of the documentation."""
+    """The groups of the API reference."""
 
     REQUESTS = "Requests"
     BATCHES = "Batches"
@@ -30,7 +30,7 @@ class Tag(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ApiOperation:
-    """One method of one path. `answers` and `extra` are OpenAPI's `responses` and operation."""
+    """One method of one path. `openapi_extra` is merged into its OpenAPI operation."""
 
     method: str
     path: str
@@ -44,25 +44,25 @@ class ApiOperation:
 
 
 class RawRoute(APIRoute):
-    """A documented route whose handler takes the request and gives the answer, nothing between.
+    """A documented route whose handler takes the request and returns the response itself.
 
-    FastAPI's dependencies and models cost about as much as everything else that a submit does.
+    FastAPI's dependencies and models take about as much CPU as the rest of a submit.
     """
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """The endpoint itself."""
+        """Return the endpoint function itself."""
         return self.endpoint
 
 
 def json_bytes_response(
     body: bytes, status: int = 200, headers: Mapping[str, str] | None = None
 ) -> Response:
-    """JSON bytes as an answer."""
+    """Return a response with a JSON body."""
     return Response(body, status, headers, "application/json")
 
 
 def json_response(
     document: object, status: int = 200, headers: Mapping[str, str] | None = None
 ) -> Response:
-    """A document as an answer."""
+    """Return `document` as a JSON response."""
     return json_bytes_response(orjson.dumps(document), status, headers)

@@ -1,7 +1,7 @@
-"""The short way from the edge to an endpoint: one look at the address, one call, nothing between.
+"""Routes a request from the middleware to its handler with one match and one call.
 
-FastAPI's own way (five middlewares, two exit stacks, two exception wrappers) is taken by whatever
-has no endpoint here. Knows no endpoint by name.
+FastAPI's own path (five middlewares, two exit stacks, two exception wrappers) serves the requests
+that match no route here.
 """
 
 import re
@@ -22,7 +22,7 @@ _HTTP: Final = "http"
 
 @dataclass(frozen=True, slots=True)
 class FastRoute:
-    """One endpoint, and what opens it."""
+    """A method and path pattern, and the handler of the route that has them."""
 
     method: str
     match: Callable[[str], re.Match[str] | None]
@@ -31,13 +31,10 @@ class FastRoute:
 
 
 class FastRouter:
-    """Wraps an application that knows the same endpoints, and all else."""
+    """Serves `routes` directly, and passes every other request to `fallback`."""
 
     def __init__(self, routes: Sequence[APIRoute], fallback: ASGIApp) -> None:
-        """The endpoints of `routes` take a request and give an answer; the first that fits is it.
-
-        Their paths hold texts alone: nothing is converted.
-        """
+        """The first matching route wins. Path parameters are passed as text: no converters."""
         self._fallback = fallback
         self._routes = tuple(
             FastRoute(method, route.path_regex.match, route.endpoint, route)
@@ -46,7 +43,7 @@ class FastRouter:
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one exchange."""
+        """Serve one request."""
         if scope["type"] != _HTTP or not self._match_route(scope):
             await self._fallback(scope, receive, send)
             return
@@ -57,14 +54,14 @@ class FastRouter:
         await response(scope, receive, send)
 
     def _match_route(self, scope: Scope) -> bool:
-        """Whether an endpoint was found; it stands in the scope then, as Starlette has it."""
-        # Behind a proxy's prefix the router itself knows what to leave out.
+        """Return whether a route matches, and put it into `scope` as Starlette does."""
+        # Starlette's own router strips the prefix of a proxy.
         if scope.get("root_path"):
             return False
         method, path = scope["method"], scope["path"]
-        for door in self._routes:
-            if door.method == method and (match := door.match(path)):
+        for route in self._routes:
+            if route.method == method and (match := route.match(path)):
                 scope["path_params"] = match.groupdict()
-                scope["endpoint"], scope["route"] = door.handler, door.route
+                scope["endpoint"], scope["route"] = route.handler, route.route
                 return True
         return False

@@ -1,7 +1,7 @@
-"""`Idempotency-Key`: what a caller wrote, as the text that names its submit. Pure; knows no store.
+"""Parses the `Idempotency-Key` header. Pure.
 
-The field of draft-ietf-httpapi-idempotency-key-header: a string of RFC 9651, `"abc"`. The same
-without quotes, as most clients write it, is the same key.
+The header of draft-ietf-httpapi-idempotency-key-header: a string of RFC 9651, `"abc"`. The same
+text without quotes, as most clients send it, is the same key.
 """
 
 import re
@@ -15,7 +15,7 @@ IDEMPOTENCY_KEY: Final = "idempotency-key"
 IDEMPOTENCY_REPLAYED: Final = "idempotency-replayed"
 MAX_KEY_LENGTH: Final = 255
 _DIGEST_CHARS: Final = 32
-_WHITESPACE: Final = " \t"  # what HTTP lets stand around a value
+_WHITESPACE: Final = " \t"  # HTTP's optional whitespace around a value (RFC 9110, 5.6.3)
 
 _STRING: Final = r'"((?:[ !#-\[\]-~]|\\["\\])*)"'
 _BARE_ITEMS: Final = (
@@ -30,20 +30,20 @@ _BARE_ITEMS: Final = (
 _PARAMETERS: Final = rf"(?:; *[a-z*][a-z0-9_.*-]*(?:=(?:{'|'.join(_BARE_ITEMS)}))?)*"
 _QUOTED: Final = re.compile(_STRING + _PARAMETERS)
 _ESCAPED: Final = re.compile(r"\\(.)")
-# A comma is how HTTP joins several fields of one name: two keys must not pass as one.
+# Proxies join two headers of one name with a comma: two keys must not pass as one.
 _UNQUOTED: Final = re.compile(r"[!-+\--~]+")
 
 
 def parse_idempotency_key(headers: Sequence[str]) -> str | None:
-    """The key of a submit: 1 to 255 characters of ASCII. None: it has none.
+    """Return the key, 1 to 255 ASCII characters; None: the submit has none.
 
-    Parameters after the string mean nothing and are ignored (RFC 9651, section 1.2). Raises
-    `MalformedRequest`.
+    Parameters after the string have no meaning here and are ignored (RFC 9651, section 1.2).
+    Raises `MalformedRequest`.
     """
     if not headers:
         return None
     if len(headers) > 1:
-        raise MalformedRequest("Idempotency-Key stands there more than once.")
+        raise MalformedRequest("The request has more than one Idempotency-Key.")
     text = _parse_value(headers[0].strip(_WHITESPACE))
     if text is None or not text.strip():
         raise MalformedRequest(
@@ -55,7 +55,7 @@ def parse_idempotency_key(headers: Sequence[str]) -> str | None:
 
 
 def digest_idempotency_key(text: str) -> str:
-    """The form in which the store knows a key: half of its SHA-256, in hex; enough for a tenant."""
+    """Return the key's name in the store: half of its SHA-256, in hex. Unique within a tenant."""
     return sha256(text.encode()).hexdigest()[:_DIGEST_CHARS]
 
 

@@ -1,7 +1,4 @@
-"""The outermost layer of every exchange: ids, headers, errors as problems, one event at the end.
-
-Plain ASGI. Knows no routes beyond the template that one was matched by.
-"""
+"""The outermost ASGI layer: request ids, common headers, errors as problems, one event each."""
 
 import asyncio
 from datetime import timedelta
@@ -21,7 +18,7 @@ from service.problems import MEDIA_TYPE, Problem, defect_of, problem_of
 UNMATCHED: Final = "unmatched"
 CLIENT_CLOSED_REQUEST: Final = 499
 NO_STORE_PREFIXES: Final = ("/v1", "/admin")
-"""Addresses whose answers nobody between may keep."""
+"""Path prefixes whose responses intermediaries must not cache."""
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
@@ -33,20 +30,20 @@ class GatewayMiddleware:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one exchange; nothing leaves here."""
+        """Serve one request. No exception leaves this layer."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        resources = app_context(scope)
-        exchange = open_request_context(scope, resources.ids, resources.span_of)
-        began = resources.clock.monotonic()
+        context = app_context(scope)
+        exchange = open_request_context(scope, context.ids, context.span_of)
+        started_at = context.clock.monotonic()
         inner = scope if scope["method"] != "HEAD" else {**scope, "method": "GET"}
         try:
-            answering = _ResponseSender(scope, exchange, send, resources.emit)
-            await self._serve(inner, receive, answering, exchange)
+            sender = _ResponseSender(scope, exchange, send, context.emit)
+            await self._serve(inner, receive, sender, exchange)
         finally:
-            took = resources.clock.monotonic() - began
-            resources.emit(_request_served(scope["method"], inner, exchange, took))
+            duration = context.clock.monotonic() - started_at
+            context.emit(_request_served(scope["method"], inner, exchange, duration))
 
     async def _serve(
         self,
@@ -60,23 +57,23 @@ class GatewayMiddleware:
         except ClientDisconnect:
             request_context.status = CLIENT_CLOSED_REQUEST
         except asyncio.CancelledError:
-            # The server's patience with open calls is over; it would answer 500, with a trace.
+            # The shutdown timeout is over. uvicorn itself would answer 500 and log a traceback.
             await sender.send_problem(CutOff(), scope, receive)
         except GatewayError as error:
             await sender.send_problem(error, scope, receive)
-        except Exception as error:  # noqa: BLE001 - the outermost layer: a defect is answered and logged
+        except Exception as error:  # noqa: BLE001 - the outermost layer: a defect is reported and logged
             await sender.send_problem(defect_of(error), scope, receive)
 
 
 _NO_STORE_HEADERS: Final = (
     (b"cache-control", b"no-store"),
-    # Documents, not pages: a browser that is led to one runs and embeds nothing.
+    # These are documents, not pages: a browser must not run or embed anything from them.
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
 )
 
 
 class _ResponseSender:
-    """The way out: every answer gets its headers here, and HEAD loses its body."""
+    """Sends the response: adds the common headers, and drops the body of a HEAD request."""
 
     def __init__(
         self, scope: Scope, request_context: RequestContext, send: Send, emit: Emit
@@ -117,7 +114,7 @@ class _ResponseSender:
 
 
 def problem_response(problem: Problem) -> Response:
-    """A problem document as an answer."""
+    """Return a response with a problem document (RFC 9457)."""
     return Response(problem.body, problem.status, dict(problem.headers), MEDIA_TYPE)
 
 

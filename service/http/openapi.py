@@ -1,4 +1,4 @@
-"""Building blocks of the OpenAPI description: schemas, parameters, responses."""
+"""Building blocks of the OpenAPI document: schemas, parameters, responses."""
 
 from collections.abc import Mapping
 from datetime import timedelta
@@ -16,7 +16,7 @@ ADMIN_TOKEN_SCHEME: Final = "admin_token"  # noqa: S105 - the name of a scheme
 
 
 ADMIN_SECURITY: Final[Mapping[str, Any]] = {"security": [{ADMIN_TOKEN_SCHEME: []}]}
-"""Goes into each operation of the operators' API."""
+"""Part of every operation of the admin API."""
 
 
 EXAMPLE_ERRORS: Final[Mapping[int, GatewayError]] = {
@@ -43,11 +43,11 @@ EXAMPLE_ERRORS: Final[Mapping[int, GatewayError]] = {
     ),
     503: core_errors.StoreUnavailable(),
 }
-"""The problem that stands for its status in the description."""
+"""The example problem of each status in the API reference."""
 
 
 def problem_responses(*statuses: int) -> dict[int, dict[str, Any]]:
-    """Rows of OpenAPI's `responses` for these statuses."""
+    """Return the rows of OpenAPI's `responses` for these statuses."""
     return {status: _problem_response(EXAMPLE_ERRORS[status]) for status in statuses}
 
 
@@ -62,7 +62,7 @@ def _problem_response(error: GatewayError) -> dict[str, Any]:
 def parameter(
     name: str, description: str, schema: Mapping[str, Any], location: str = "query"
 ) -> dict[str, Any]:
-    """One of OpenAPI's `parameters`."""
+    """Return one of OpenAPI's `parameters`."""
     return {
         "name": name,
         "in": location,
@@ -76,38 +76,38 @@ Schema = Mapping[str, Any]
 
 
 def enum_schema(kind: type[Any]) -> Schema:
-    """A text of a closed set."""
+    """Return the schema of a string enum."""
     return {"type": "string", "enum": [str(word) for word in kind]}
 
 
 def object_schema(required: str, /, **properties: Schema) -> Schema:
-    """An object; `required` names the fields that are always there, with blanks between."""
+    """Return the schema of an object; `required` holds field names, separated by spaces."""
     return {"type": "object", "required": required.split(), "properties": properties}
 
 
 def closed_object_schema(required: str, /, **properties: Schema) -> Schema:
-    """An object that is sent to us: a field that nobody reads is a mistake."""
+    """Return the schema of an object in a request: unknown fields are rejected."""
     return {**object_schema(required, **properties), "additionalProperties": False}
 
 
 def array_schema(items: Schema) -> Schema:
-    """An array."""
+    """Return the schema of an array."""
     return {"type": "array", "items": items}
 
 
 def ref(name: str) -> Schema:
-    """A schema of `COMPONENTS`, by name."""
+    """Return a reference to a schema of the components."""
     return {"$ref": f"#/components/schemas/{name}"}
 
 
 def request_body_spec(component: str, example: Schema, *, required: bool = True) -> Schema:
-    """OpenAPI's `requestBody`, with an example; one that is left out is an empty object."""
+    """Return OpenAPI's `requestBody` with an example."""
     content = {"application/json": {"schema": ref(component), "example": example}}
     return {"required": required, "content": content}
 
 
 def response_spec(description: str, component: str, example: Schema) -> Schema:
-    """One row of OpenAPI's `responses`, with an example."""
+    """Return one row of OpenAPI's `responses` with an example."""
     return {
         "description": description,
         "content": {"application/json": {"schema": ref(component), "example": example}},

@@ -1,4 +1,4 @@
-"""What a caller prefers (RFC 7240). Pure. A preference that is not understood is no error."""
+"""Parses the `Prefer` header (RFC 7240): unknown preferences are ignored, as it requires."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -9,15 +9,17 @@ PREFER: Final = "prefer"
 PREFERENCE_APPLIED: Final = "preference-applied"
 _WAIT: Final = "wait"
 _MAX_DIGITS: Final = 9
-# A comma inside quotes separates nothing; quotes that never end take all that follows.
+# A comma inside quotes does not separate; an unclosed quote runs to the end.
 _PARTS: Final = re.compile(r'(?:[^,"]|"(?:\\.|[^"\\])*"?)+')
 
 
 def parse_wait_preference(headers: Sequence[str], max_wait: timedelta) -> timedelta | None:
-    """How long a caller would wait, by `Prefer: wait=N`; `longest` at most. None: not at all.
+    """Return the wait of `Prefer: wait=N`, at most `max_wait`; None: the caller does not wait.
 
-    Of several, the first counts (RFC 7240, section 2).
+    The first of several preferences counts (RFC 7240, section 2).
     """
+    if not headers:
+        return None
     value = next((value for name, value in _parse_preferences(headers) if name == _WAIT), "")
     if not (value.isascii() and value.isdigit() and len(value) <= _MAX_DIGITS):
         return None
@@ -25,7 +27,7 @@ def parse_wait_preference(headers: Sequence[str], max_wait: timedelta) -> timede
 
 
 def preference_applied_header(wait: timedelta) -> dict[str, str]:
-    """The header that says which wait was granted."""
+    """Return the header with the wait that was granted."""
     return {PREFERENCE_APPLIED: f"{_WAIT}={int(wait.total_seconds())}"}
 
 

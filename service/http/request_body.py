@@ -1,4 +1,4 @@
-"""Reading a request's body: bounded in size and time, and JSON that means one thing."""
+"""Reads a request's body within limits of size and time, and checks its media type."""
 
 import asyncio
 from collections.abc import Mapping
@@ -11,12 +11,12 @@ from service.parsing.json_body import BodyLimits
 
 
 async def read_body(request: Request, limits: BodyLimits) -> bytes:
-    """The whole body. Raises `BodyTooLarge` as soon as that is known, `BodyTooSlow`.
+    """Return the whole body. Raises `BodyTooLarge` as early as possible, and `BodyTooSlow`.
 
-    What a caller still sends after a refusal, the server drops unread.
+    The server discards what the caller sends after the error response.
     """
-    announced = request.headers.get("content-length", "")
-    if announced.isdigit() and int(announced) > limits.max_bytes:
+    length = request.headers.get("content-length", "")
+    if length.isdigit() and int(length) > limits.max_bytes:
         raise _too_large(limits)
     try:
         async with asyncio.timeout(limits.timeout.total_seconds()):
@@ -40,7 +40,7 @@ def _too_large(limits: BodyLimits) -> BodyTooLarge:
 
 
 def check_content_type(headers: Mapping[str, str]) -> None:
-    """Raises `UnsupportedMedia` for a body that calls itself anything but plain JSON."""
+    """Raise `UnsupportedMedia` unless the body is declared as JSON without content encoding."""
     kind = headers.get("content-type", "application/json").partition(";")[0].strip().lower()
     is_json = kind == "application/json" or (
         kind.startswith("application/") and kind.endswith("+json")

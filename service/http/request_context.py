@@ -1,4 +1,4 @@
-"""What is known of one HTTP exchange while it lasts. Travels in the ASGI scope, typed."""
+"""The context of one HTTP request, kept in its ASGI scope; links to the API."""
 
 import re
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from core.ids import IdSource
 from core.observability.trace_context import SpanNamer, parse_traceparent
 from core.representations.jobs import Links
 
-_SCOPE_KEY: Final = "gateway.exchange"
+_SCOPE_KEY: Final = "gateway.request_context"
 
 
 _VALID_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,128}")
@@ -22,7 +22,7 @@ _OUR_ID_CHARS: Final = 24
 
 @dataclass(slots=True)
 class RequestContext:
-    """Filled in by handlers for the line that is logged at the end; not shown to anybody else."""
+    """What handlers report about a request, for its `RequestServed` event and its problem."""
 
     request_id: str
     tenant: str | None = None
@@ -30,33 +30,30 @@ class RequestContext:
     code: str | None = None
     status: int | None = None
     trace: str | None = None
-    """The `traceparent` of this exchange's own span; the caller's, when we make none."""
+    """The `traceparent` of this request's own span; the caller's if there is no own span."""
     caller_trace: str | None = None
     is_head: bool = False
-    """A HEAD: it is served as a GET, and its body is dropped."""
+    """A HEAD request is served as a GET, and its body is dropped."""
     wait_time: timedelta | None = None
-    """How much of its time the caller had asked to wait."""
+    """How long the request waited because the caller had requested it (`Prefer: wait`)."""
 
 
 def open_request_context(scope: Scope, ids: IdSource, span_of: SpanNamer) -> RequestContext:
-    """Begin an exchange; a sane `X-Request-Id` of the caller's is kept."""
-    text = _header(scope, b"x-request-id")
-    sane = _VALID_ID.fullmatch(text) is not None
-    request_id = text if sane else f"x_{ids.secret().hex()[:_OUR_ID_CHARS]}"
+    """Create the context of a request. A valid `X-Request-Id` of the caller is kept."""
+    # Of a header that is sent twice the first counts.
+    headers = dict(reversed(scope["headers"]))
+    text = headers.get(b"x-request-id", b"").decode("latin-1")
+    is_valid = _VALID_ID.fullmatch(text) is not None
+    request_id = text if is_valid else f"x_{ids.secret().hex()[:_OUR_ID_CHARS]}"
     exchange = RequestContext(request_id, is_head=scope["method"] == "HEAD")
-    exchange.caller_trace = parse_traceparent(_header(scope, b"traceparent"))
+    exchange.caller_trace = parse_traceparent(headers.get(b"traceparent", b"").decode("latin-1"))
     exchange.trace = span_of(exchange.caller_trace)
     scope[_SCOPE_KEY] = exchange
     return exchange
 
 
-def _header(scope: Scope, header_name: bytes) -> str:
-    found: bytes = next((value for name, value in scope["headers"] if name == header_name), b"")
-    return found.decode("latin-1")
-
-
 def request_context(scope: Scope) -> RequestContext:
-    """The exchange that is under way."""
+    """Return the context of the request that `scope` belongs to."""
     exchange: RequestContext = scope[_SCOPE_KEY]
     return exchange
 
@@ -65,7 +62,7 @@ _HOST: Final = re.compile(r"(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?:
 
 
 def build_links(scope: Scope, public_url: str | None) -> Links:
-    """Links from `public_url`, or else from the address that was called."""
+    """Return links based on `public_url`, or else on the address of the request."""
     return Links(public_url or f"{scope['scheme']}://{_host(scope)}{scope.get('root_path', '')}")
 
 

@@ -1,8 +1,9 @@
-"""The face's one decision: may this submit become a job, and which. Pure; knows no HTTP."""
+"""Admission: decides whether a submit may become a job, and builds that job. Pure; no HTTP."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
 import orjson
 
@@ -12,88 +13,76 @@ from core.jobs.timeline import TimelineEntry, TimelineKind
 from core.money import MicroUsd, to_usd
 from core.observability.events import CacheLookup, CostSaved, Emit, JobAdmitted
 from core.tenants.api_keys import Credential
-from core.tenants.cache_policy import PAID_CACHE_STATUSES, CacheOption, CacheRule, CacheStatus
+from core.tenants.cache_policy import PAID_CACHE_STATUSES, CacheOption, CachePolicy, CacheStatus
 from core.transactions.admission import Admission, AdmissionResult, CacheRequest
 from service.errors import CostAboveLimit
-from service.jobs.submit_options import Deadlines, SubmitOptions
-from service.models import SEED, KnownModel, ModelCard, ModelRegistry, estimate_cost, validate_input
+from service.jobs.submit_options import Deadlines, OptionPolicy, SubmitOptions
+from service.models import SEED, ModelCard, ModelRegistry, estimate_cost, validate_input
 from service.parsing.json_body import parse_object, reject_duplicate_keys
 
 ADMITTED: Final = "admitted"
 
 
 @dataclass(frozen=True, slots=True)
-class SubmitRequest:
-    """A submit as it came in: `body` is RunComfy's, untouched; `trace` a `traceparent` of W3C's."""
+class ParsedSubmit:
+    """A submit as the caller sent it. `body` is RunComfy's, and is passed on byte for byte."""
 
     credential: Credential
     model_id: str
     options: SubmitOptions
     body: bytes
     trace: str | None = None
+    """A W3C `traceparent`."""
     idempotency_digest: str | None = None
-    """The digest of the caller's key."""
-
-
-@dataclass(frozen=True, slots=True)
-class ModelDefaults:
-    """What holds for the model where the submit does not say."""
-
-    deadlines: Deadlines
-    cache: CacheRule
+    """Digest of the caller's idempotency key."""
 
 
 def build_admission(
-    request: SubmitRequest,
+    submit: ParsedSubmit,
     models: ModelRegistry,
-    model_defaults: ModelDefaults,
+    options: OptionPolicy,
+    cache: CachePolicy,
     job_id: str,
     now: datetime,
 ) -> Admission:
-    """The job to take in.
+    """Return what the store is to admit: the job, checked and priced.
 
     Raises `UnknownModel`, `InvalidInput`, `MalformedRequest`, `CostAboveLimit`.
     """
-    card = _find_card(models, request.model_id, now)
-    value = parse_object(request.body)
+    card = models.lookup(submit.model_id, now)
+    value = parse_object(submit.body)
     validate_input(card, value)
-    reject_duplicate_keys(request.body)
-    judged = _PricedInput(card, value, estimate_cost(card, value))
-    _check_cost(request.options.max_cost, judged.price)
+    # After the schema: it bounds the depth that this second parser recurses to.
+    reject_duplicate_keys(submit.body)
+    price = estimate_cost(card, value)
+    _check_cost(submit.options.max_cost, price)
+    deadlines = options.deadlines_of(submit.model_id)
+    identity = fingerprint(submit.model_id, value, card.defaults if card else NO_DEFAULTS)
+    requested = _requested_cache(submit.options.cache, card, value)
     return Admission(
-        credential=request.credential,
-        job=_build_job(request, model_defaults.deadlines, judged, job_id, now),
-        input=request.body,
+        credential=submit.credential,
+        job=_build_job(submit, deadlines, price, identity, job_id, now),
+        input=submit.body,
         entry=TimelineEntry(now, TimelineKind.ADMISSION, ADMITTED, JobState.QUEUED),
-        cache=CacheRequest(_requested_cache(request.options.cache, judged), model_defaults.cache),
-        idempotency=request.idempotency_digest,
-        dry_run=request.options.dry_run,
+        cache=CacheRequest(requested, cache.rule_for(submit.model_id)),
+        idempotency=submit.idempotency_digest,
+        dry_run=submit.options.dry_run,
     )
 
 
-def _requested_cache(option: CacheOption | None, priced: "_PricedInput") -> CacheOption | None:
-    """What the submit asks for; an absent seed asks for another result, if nothing else does.
+def _requested_cache(
+    option: CacheOption | None, card: ModelCard | None, value: Mapping[str, object]
+) -> CacheOption | None:
+    """Return the submit's own cache option, or what its input implies; None: the tenant's setting.
 
-    So does the input of a model whose schema nobody knows: it may have a seed.
+    An absent seed requests a new result each time. So may the input of a model without a schema: it
+    could have a seed.
     """
-    card = priced.card
     if option is not None:
         return option
     if card is None or card.checks is None:
         return CacheOption.OFF
-    return CacheOption.OFF if card.has_seed and priced.value.get(SEED) is None else None
-
-
-@dataclass(frozen=True, slots=True)
-class _PricedInput:
-    card: ModelCard | None
-    value: dict[str, Any]
-    price: MicroUsd | None
-
-
-def _find_card(models: ModelRegistry, model_id: str, now: datetime) -> ModelCard | None:
-    found = models.lookup(model_id, now)
-    return found.card if isinstance(found, KnownModel) else None
+    return CacheOption.OFF if card.checks.has_seed and value.get(SEED) is None else None
 
 
 def _check_cost(limit: MicroUsd | None, price: MicroUsd | None) -> None:
@@ -110,32 +99,36 @@ def _check_cost(limit: MicroUsd | None, price: MicroUsd | None) -> None:
 
 
 def _build_job(
-    request: SubmitRequest, deadlines: Deadlines, priced: _PricedInput, job_id: str, now: datetime
+    submit: ParsedSubmit,
+    deadlines: Deadlines,
+    price: MicroUsd | None,
+    identity: str,
+    job_id: str,
+    now: datetime,
 ) -> Job:
-    options = request.options
+    options = submit.options
     finish = options.timeout or deadlines.timeout
     start = min(options.start_timeout or deadlines.start_timeout or finish, finish)
-    defaults = priced.card.defaults if priced.card else NO_DEFAULTS
     return Job(
         id=job_id,
-        tenant=request.credential.tenant,
-        model_id=request.model_id,
-        fingerprint=fingerprint(request.model_id, priced.value, defaults),
+        tenant=submit.credential.tenant,
+        model_id=submit.model_id,
+        fingerprint=identity,
         created_at=now,
         updated_at=now,
         start_deadline=now + start,
         deadline=now + finish,
         reference=options.reference,
         webhook=options.webhook,
-        webhook_intermediate=options.webhook_intermediate,
-        trace=request.trace,
-        estimate=priced.price,
+        webhook_intermediate=options.webhook_intermediate_status,
+        trace=submit.trace,
+        estimate=price,
         priority=int(options.priority),
     )
 
 
 def emit_admitted(emit: Emit, admission: Admission, admitted: AdmissionResult) -> None:
-    """What observers learn of a submit that the store took."""
+    """Emit the events of a submit that the store admitted."""
     job = admission.job if admitted.record is None else admitted.record.job
     if admitted.cache_status is not CacheStatus.REPLAYED:
         price = job.estimate if admitted.cache_status in PAID_CACHE_STATUSES else None
@@ -146,7 +139,7 @@ def emit_admitted(emit: Emit, admission: Admission, admitted: AdmissionResult) -
 
 
 def dry_run_to_json(admission: Admission, admitted: AdmissionResult) -> bytes:
-    """What the submit would have met: nothing is stored, and nothing spent."""
+    """Return what the submit would have led to: nothing is stored, and nothing is spent."""
     job = admission.job
     price = None if job.estimate is None else to_usd(job.estimate)
     return orjson.dumps(

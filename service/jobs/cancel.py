@@ -1,6 +1,6 @@
-"""What a cancel means in each state of a job, and the step that makes it so. Knows no HTTP.
+"""Cancelling a job: what a cancel means in each state, and the write that does it.
 
-Honest: nothing is called cancelled that RunComfy may still be running.
+A job is reported as cancelled only if RunComfy cannot be running it.
 """
 
 from collections.abc import Callable, Mapping
@@ -8,26 +8,29 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
+from core.clock import Clock
 from core.deduplication.coalescing import cancel_for_successor, handover
 from core.errors import NotFound
+from core.ids import IdSource
 from core.jobs.job import BillingStatus, CancelOutcome, Job, JobState, Trigger
 from core.jobs.timeline import TimelineEntry, TimelineKind
+from core.observability.events import Emit
 from core.observability.job_events import change_events, handover_events
+from core.store.interfaces import JobRepository, WebhookConfigRepository
 from core.store.jobs import Projection
 from core.tenants.api_keys import Credential, Scope
 from core.transactions.job_update import Change, WriteResult
 from core.transactions.notifications import needs_endpoints, with_deliveries
-from service.context import AppContext
 from service.errors import JobContended
 
 CANCEL_REQUESTED: Final = "cancel_asked"
 MAX_TRIES: Final = 5
-"""A worker writes a job's record a few times a second at most; five losses in a row are no race."""
+"""Tries against concurrent writes. A worker writes a job a few times a second at most."""
 
 
 @dataclass(frozen=True, slots=True)
 class CancelDecision:
-    """What the caller is told, and the job's next record where it changes."""
+    """The outcome for the caller, and the job's next record if it changes."""
 
     outcome: CancelOutcome
     after: Job | None = None
@@ -42,7 +45,7 @@ def _cancel_immediately(job: Job, now: datetime) -> CancelDecision:
         finished_at=now,
         cancel_requested_at=now,
         cancel_outcome=CancelOutcome.CANCELLED,
-        # A resend was approved: what became of the first one is still not known.
+        # A resend was approved, so an earlier submit of this job may have been charged.
         billed=BillingStatus.UNKNOWN if job.resends_approved else BillingStatus.NO,
     )
     return CancelDecision(CancelOutcome.CANCELLED, after)
@@ -91,74 +94,89 @@ DECISIONS: Final[Mapping[JobState, Callable[[Job, datetime], CancelDecision]]] =
 
 
 def decide_cancel(job: Job, now: datetime) -> CancelDecision:
-    """What a cancel of `job` means now."""
+    """Return what a cancel of `job` means now."""
     return DECISIONS[job.state](job, now)
 
 
 @dataclass(frozen=True, slots=True)
 class Cancellation:
-    """What became of a cancel."""
+    """The result of a cancel."""
 
     job: Job
     outcome: CancelOutcome
 
 
-async def cancel_job(context: AppContext, credential: Credential, job_id: str) -> Cancellation:
-    """Cancel as far as possible. Raises `NotFound`, `JobContended` and the store's errors."""
-    for _ in range(MAX_TRIES):
-        view = await context.jobs.read(credential, job_id, Projection.STATUS, Scope.CANCEL)
-        before, now = view.record.job, context.clock.now()
-        decision = decide_cancel(before, now)
-        if decision.after is None:
-            return Cancellation(before, decision.outcome)
-        change = await _build_change(context, before, decision, now)
-        outcome = await context.jobs.store(change)
-        if outcome is WriteResult.HAS_FOLLOWERS:
-            handed_on = await _hand_over(context, before, now)
-            if handed_on is None:
-                continue
-            change, decision = handed_on, CancelDecision(CancelOutcome.CANCELLED)
-            outcome = await context.jobs.store(change)
-        if outcome is WriteResult.STORED:
-            _emit_change(context, change)
-            return Cancellation(change.after, decision.outcome)
-        if outcome is WriteResult.NOT_FOUND:
-            raise NotFound
-    raise JobContended
+class JobCanceller:
+    """Cancels jobs for the holders of keys."""
 
+    def __init__(
+        self,
+        jobs: JobRepository,
+        webhook_configs: WebhookConfigRepository,
+        clock: Clock,
+        ids: IdSource,
+        emit: Emit,
+    ) -> None:
+        """`webhook_configs` are read for the deliveries that a cancel creates; `ids` name them."""
+        self._jobs = jobs
+        self._webhook_configs = webhook_configs
+        self._clock = clock
+        self._ids = ids
+        self._emit = emit
 
-async def _hand_over(context: AppContext, before: Job, now: datetime) -> Change | None:
-    """Others wait for what RunComfy is doing: one of them takes it over. None: not any more."""
-    heir = await context.jobs.load_successor(before.id)
-    if heir is None:
-        return None
-    change = handover(before, cancel_for_successor(before, now), heir, now)
-    return await _with_deliveries(context, change, now)
+    async def cancel(self, credential: Credential, job_id: str) -> Cancellation:
+        """Cancel as far as possible.
 
+        Raises `NotFound`, `JobContended` and the store's errors.
+        """
+        for _ in range(MAX_TRIES):
+            view = await self._jobs.read(credential, job_id, Projection.STATUS, Scope.CANCEL)
+            before, now = view.record.job, self._clock.now()
+            decision = decide_cancel(before, now)
+            if decision.after is None:
+                return Cancellation(before, decision.outcome)
+            change = await self._build_change(before, decision, now)
+            outcome = await self._jobs.store(change)
+            if outcome is WriteResult.HAS_FOLLOWERS:
+                handed_over = await self._hand_over(before, now)
+                if handed_over is None:
+                    continue
+                change, decision = handed_over, CancelDecision(CancelOutcome.CANCELLED)
+                outcome = await self._jobs.store(change)
+            if outcome is WriteResult.STORED:
+                self._emit_change(change)
+                return Cancellation(change.after, decision.outcome)
+            if outcome is WriteResult.NOT_FOUND:
+                raise NotFound
+        raise JobContended
 
-async def _build_change(
-    context: AppContext, before: Job, decision: CancelDecision, now: datetime
-) -> Change:
-    after = decision.after or before
-    entry = TimelineEntry(
-        now, TimelineKind.CALLER, CANCEL_REQUESTED, after.state, status=after.status
-    )
-    change = Change(before, after, (entry,), wake_worker=decision.wake_worker)
-    return await _with_deliveries(context, change, now)
+    async def _hand_over(self, before: Job, now: datetime) -> Change | None:
+        """The change that makes a follower the leader; None: no follower is left."""
+        successor = await self._jobs.load_successor(before.id)
+        if successor is None:
+            return None
+        change = handover(before, cancel_for_successor(before, now), successor, now)
+        return await self._with_deliveries(change, now)
 
+    async def _build_change(self, before: Job, decision: CancelDecision, now: datetime) -> Change:
+        after = decision.after or before
+        entry = TimelineEntry(
+            now, TimelineKind.CALLER, CANCEL_REQUESTED, after.state, status=after.status
+        )
+        change = Change(before, after, (entry,), wake_worker=decision.wake_worker)
+        return await self._with_deliveries(change, now)
 
-async def _with_deliveries(context: AppContext, change: Change, now: datetime) -> Change:
-    if not needs_endpoints(change.before, change.after):
-        return change
-    known = await context.webhooks.configs.load_versioned(change.after.tenant)
-    return with_deliveries(change, known, context.ids, now)
+    async def _with_deliveries(self, change: Change, now: datetime) -> Change:
+        if not needs_endpoints(change.before, change.after):
+            return change
+        config = await self._webhook_configs.load_versioned(change.after.tenant)
+        return with_deliveries(change, config, self._ids, now)
 
-
-def _emit_change(context: AppContext, change: Change) -> None:
-    if change.successor is not None:
-        events = handover_events(change)
-    else:
-        moved = change.before.state is not change.after.state
-        events = change_events(change, Trigger.CANCEL_REQUESTED if moved else None)
-    for event in events:
-        context.emit(event)
+    def _emit_change(self, change: Change) -> None:
+        if change.successor is not None:
+            events = handover_events(change)
+        else:
+            moved = change.before.state is not change.after.state
+            events = change_events(change, Trigger.CANCEL_REQUESTED if moved else None)
+        for event in events:
+            self._emit(event)

@@ -1,31 +1,37 @@
-"""Deleting a job at its owner's wish: only one that has ended, and of which nobody is to hear."""
+"""Deleting a job that has ended and has no delivery or settlement pending."""
 
 from typing import Final
 
 from core.errors import NotFound
-from core.observability.events import JobDeleted
+from core.observability.events import Emit, JobDeleted
+from core.store.interfaces import JobIndexRepository, JobRepository
 from core.store.job_index import DeletionResult
 from core.store.jobs import Projection
 from core.tenants.api_keys import Credential, Scope
-from service.context import AppContext
 from service.errors import JobContended, JobHasPendingWork, JobOpen
 
 MAX_TRIES: Final = 5
 
 
-async def delete_job(context: AppContext, credential: Credential, job_id: str) -> None:
-    """Forget a job, its input and its output. What it cost stays in the books.
+async def delete_job(
+    jobs: JobRepository,
+    job_index: JobIndexRepository,
+    emit: Emit,
+    credential: Credential,
+    job_id: str,
+) -> None:
+    """Delete a job, its input and its output. Its cost stays in the tenant's usage.
 
     Raises `NotFound`, `JobOpen`, `JobHasPendingWork`, `JobContended` and the store's errors.
     """
     for _ in range(MAX_TRIES):
-        view = await context.jobs.read(credential, job_id, Projection.STATUS, Scope.CANCEL)
+        view = await jobs.read(credential, job_id, Projection.STATUS, Scope.CANCEL)
         job = view.record.job
         if not job.is_final:
             raise JobOpen
-        match await context.job_index.delete(job):
+        match await job_index.delete(job):
             case DeletionResult.DELETED:
-                context.emit(JobDeleted(job.id, job.tenant, job.model_id, job.trace))
+                emit(JobDeleted(job.id, job.tenant, job.model_id, job.trace))
                 return
             case DeletionResult.NOT_FOUND:
                 raise NotFound

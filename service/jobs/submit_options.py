@@ -1,6 +1,9 @@
-"""What a submit's query asks for: one table of names and readers. Pure; knows no HTTP.
+"""The options of a submit: one row for each, with its parser and its description. Pure; no HTTP.
 
-Unknown names are refused: a typo in `max_cost` must not cost money.
+The query of a submit, the items of a batch and the API reference are made from these rows. To add
+an option, add a row to `SUBMIT_OPTIONS` and a field of the same name to `SubmitOptions`.
+
+Unknown names are rejected: a typo in `max_cost` must not cost money.
 """
 
 from collections.abc import Callable, Mapping
@@ -16,6 +19,7 @@ from core.tenants.limits import Priority
 from core.webhooks.url_policy import TargetPolicy
 from service.parsing.fields import (
     MAX_ECHOED_CHARS,
+    MAX_REFERENCE_LENGTH,
     InvalidField,
     enum_parser,
     parse_boolean,
@@ -34,7 +38,10 @@ MAX_OFFSET: Final = 999_999_999
 
 @dataclass(frozen=True, slots=True)
 class Deadlines:
-    """How long a job of one model may take: to its end, and until it starts (None: to its end)."""
+    """How long a job of one model may take until its end, and until its start.
+
+    `start_timeout` None: as long as `timeout`.
+    """
 
     timeout: timedelta
     start_timeout: timedelta | None = None
@@ -42,7 +49,7 @@ class Deadlines:
 
 @dataclass(frozen=True, slots=True)
 class OptionPolicy:
-    """What callers may ask for. `by_model` replaces `deadlines` for the models that it names."""
+    """Defaults and maxima of the options; `by_model` replaces `deadlines` for single models."""
 
     deadlines: Deadlines
     max_deadlines: Deadlines
@@ -50,16 +57,16 @@ class OptionPolicy:
     by_model: Mapping[str, Deadlines] = field(default_factory=dict)
 
     def deadlines_of(self, model_id: str) -> Deadlines:
-        """What holds for a job of `model_id` that asks for nothing."""
+        """Return the defaults for a job of `model_id`."""
         return self.by_model.get(model_id, self.deadlines)
 
 
 @dataclass(frozen=True, slots=True)
 class SubmitOptions:
-    """A submit's options; None where the caller left it to us."""
+    """The options of one submit; None: not given, the gateway's or the tenant's default applies."""
 
     webhook: str | None = None
-    webhook_intermediate: bool = False
+    webhook_intermediate_status: bool = False
     timeout: timedelta | None = None
     start_timeout: timedelta | None = None
     max_cost: MicroUsd | None = None
@@ -69,30 +76,51 @@ class SubmitOptions:
     dry_run: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class SubmitOption:
+    """How one option is read, and how the API reference describes it.
+
+    `schema` is the JSON Schema of its value. `for_items`: an item of a batch may have it too.
+    """
+
+    parse: Callable[[str, OptionPolicy], Any]
+    schema: Mapping[str, Any]
+    description: str
+    for_items: bool = True
+
+
+NO_OPTIONS: Final = SubmitOptions()
+
+
 def parse_options(query: str, policy: OptionPolicy) -> SubmitOptions:
-    """The options of a submit. Raises `MalformedRequest` with every wrong option by name."""
-    options, wrong = parse_option_values(parse_query(query), policy, "?")
-    raise_query_errors(wrong)
+    """Parse the query of a submit. Raises `MalformedRequest`, which names every wrong option."""
+    if not query:
+        return NO_OPTIONS
+    options, errors = parse_option_values(parse_query(query), policy, "?")
+    if errors:
+        raise_query_errors(errors)
     return options
 
 
 def parse_option_values(
-    values_by_name: Mapping[str, str], policy: OptionPolicy, path: str
+    texts: Mapping[str, str], policy: OptionPolicy, path: str
 ) -> tuple[SubmitOptions, tuple[FieldError, ...]]:
-    """The options that are right, and what is wrong with the others; `path` begins their paths."""
+    """Parse options by name. Returns the valid ones, and an error for each other.
 
-    def read(name: str, text: str) -> object:
-        if name not in OPTION_PARSERS:
+    The errors' paths begin with `path`.
+    """
+
+    def parse(name: str, text: str) -> object:
+        if name not in SUBMIT_OPTIONS:
             raise InvalidField(_unknown_option(name))
-        return OPTION_PARSERS[name](text, policy)
+        return SUBMIT_OPTIONS[name].parse(text, policy)
 
-    values, wrong = parse_fields(values_by_name, read, path)
-    named = {_FIELD_NAMES.get(name, name): value for name, value in values.items()}
-    return SubmitOptions(**named), wrong
+    values, errors = parse_fields(texts, parse, path)
+    return SubmitOptions(**values), errors
 
 
 def _unknown_option(name: str) -> str:
-    near = get_close_matches(name, OPTION_PARSERS, n=1) if len(name) <= MAX_ECHOED_CHARS else []
+    near = get_close_matches(name, SUBMIT_OPTIONS, n=1) if len(name) <= MAX_ECHOED_CHARS else []
     return f"is not an option; did you mean {near[0]}?" if near else "is not an option"
 
 
@@ -117,15 +145,55 @@ def _parse_priority(text: str) -> Priority:
 PRIORITIES: Final = {priority.name.lower(): priority for priority in Priority}
 
 _parse_cache: Final = enum_parser(CacheOption)
-OPTION_PARSERS: Final[Mapping[str, Callable[[str, OptionPolicy], Any]]] = {
-    "webhook": lambda text, policy: parse_webhook_url(text, policy.target_policy),
-    "webhook_intermediate_status": lambda text, _: parse_boolean(text),
-    "timeout": _parse_timeout,
-    "start_timeout": _parse_start_timeout,
-    "max_cost": lambda text, _: parse_usd(text),
-    "priority": lambda text, _: _parse_priority(text),
-    "reference": lambda text, _: parse_printable(text),
-    "cache": lambda text, _: _parse_cache(text),
-    "dry_run": lambda text, _: parse_boolean(text),
+_FLAG: Final = {"type": "boolean", "default": False}
+_SECONDS: Final = {"type": "integer", "minimum": 1}
+
+SUBMIT_OPTIONS: Final[Mapping[str, SubmitOption]] = {
+    "webhook": SubmitOption(
+        lambda text, policy: parse_webhook_url(text, policy.target_policy),
+        {"type": "string"},
+        "URL that receives the webhooks of this request, in place of the tenant's default.",
+    ),
+    "webhook_intermediate_status": SubmitOption(
+        lambda text, _: parse_boolean(text),
+        _FLAG,
+        "Also send a webhook for each status before the end.",
+    ),
+    "timeout": SubmitOption(
+        _parse_timeout, _SECONDS, "Maximum seconds to the end; after that the job expires."
+    ),
+    "start_timeout": SubmitOption(
+        _parse_start_timeout,
+        _SECONDS,
+        "Maximum seconds to wait for the start; if exceeded, the job expires at no cost.",
+    ),
+    "max_cost": SubmitOption(
+        lambda text, _: parse_usd(text),
+        {"type": "number", "minimum": 0},
+        "USD. The submit is rejected if its estimate is higher, or not known.",
+    ),
+    "priority": SubmitOption(
+        lambda text, _: _parse_priority(text),
+        {"type": "string", "enum": list(PRIORITIES)},
+        "Order among the tenant's own waiting jobs. Default: `normal`.",
+    ),
+    "reference": SubmitOption(
+        lambda text, _: parse_printable(text),
+        {"type": "string", "maxLength": MAX_REFERENCE_LENGTH},
+        "Your own string. It is returned with the request, its events and its webhooks.",
+    ),
+    "cache": SubmitOption(
+        lambda text, _: _parse_cache(text),
+        {"type": "string", "enum": list(CacheOption)},
+        "`use`: return a stored result of the same input, or join an identical request in flight; "
+        "`refresh`: do not return a stored result; `off`: neither, and this request serves no "
+        "other. Default: the setting of the tenant and the model, and `off` for an input without "
+        "`seed` if the model has one. `Gateway-Cache` returns the outcome.",
+    ),
+    "dry_run": SubmitOption(
+        lambda text, _: parse_boolean(text),
+        _FLAG,
+        "Check and price the request and return what would happen; nothing is stored or spent.",
+        for_items=False,
+    ),
 }
-_FIELD_NAMES: Final = {"webhook_intermediate_status": "webhook_intermediate"}

@@ -1,23 +1,21 @@
-"""Figures of the HTTP face for Prometheus: what it did, and how the whole gateway stands."""
+"""The service's Prometheus metrics: its own events, and the state of the whole gateway."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Final
 
 from core.clock import Clock
 from core.errors import StoreUnavailable
-from core.observability.event_metrics import LabelLimiter, MetricSample
 from core.observability.events import Event, RequestServed
 from core.observability.gateway_state import GatewayState
-from core.observability.metric_definitions import MetricSource
+from core.observability.metrics import served_duration
 from core.observability.prometheus import CONTENT_TYPE, MetricsRegistry
-from core.observability.state_metrics import gauges
 from service.metrics.multiprocess import multiprocess_registry
 
 ACCEPTED: Final = "accepted"
 STATE_MAX_AGE: Final = timedelta(seconds=2)
-"""How long a reading of the store serves: several scrapers ask Redis no more often."""
+"""How long a state snapshot is reused, so that several scrapers cost Redis one read."""
 _SERVER_ERROR: Final = 500
 _CLIENT_ERROR: Final = 400
 
@@ -25,7 +23,7 @@ ReadGatewayState = Callable[[], Awaitable[GatewayState]]
 
 
 class ServiceMetrics:
-    """One process's figures. An `Emit`, and what `/metrics` shows."""
+    """One process's metrics: an `Emit` that counts events, and the content of `/metrics`."""
 
     def __init__(
         self,
@@ -34,7 +32,7 @@ class ServiceMetrics:
         read_gateway_state: ReadGatewayState,
         clock: Clock,
     ) -> None:
-        """Tell submits by their route's template, `submit_route`."""
+        """`submit_route` is the path template by which submits are recognised."""
         self.content_type = CONTENT_TYPE
         self._registry = registry
         self._submit_route = submit_route
@@ -47,13 +45,17 @@ class ServiceMetrics:
         """Count `event`."""
         self._registry(event)
         if isinstance(event, RequestServed) and self._is_submit(event):
-            for sample in submission_samples(event):
-                self._registry.record(sample)
+            self._registry.record("gateway_submissions_total", (event.code or ACCEPTED,))
+            self._registry.record(
+                "gateway_submission_duration_seconds",
+                (_result(event.status),),
+                served_duration(event),
+            )
 
     async def render(self) -> bytes:
-        """The figures in Prometheus's text format.
+        """Return the metrics in Prometheus' text format.
 
-        A store that does not answer leaves out what only it knows: old levels would be lies.
+        While Redis does not answer, the state gauges are left out: old values would mislead.
         """
         async with self._state_lock:
             await self._refresh_state()
@@ -64,31 +66,14 @@ class ServiceMetrics:
         if self._state_read_at is not None and now - self._state_read_at < STATE_MAX_AGE:
             return
         try:
-            self._registry.set_state_gauges(gauges(await self._read_gateway_state()))
+            self._registry.set_state(await self._read_gateway_state())
             self._state_read_at = self._clock.monotonic()
         except StoreUnavailable:
-            self._registry.set_state_gauges(())
+            self._registry.set_state(None)
             self._state_read_at = None
 
     def _is_submit(self, event: RequestServed) -> bool:
         return event.route == self._submit_route and event.method == "POST"
-
-
-def build_service_registry(version: str, labels: LabelLimiter) -> MetricsRegistry:
-    """The series of a service, with the version that runs."""
-    figures = MetricsRegistry(MetricSource.SERVICE, labels)
-    figures.record(MetricSample("gateway_build_info", ("service", version)))
-    figures.record(MetricSample("gateway_redis_up"))
-    return figures
-
-
-def submission_samples(event: RequestServed) -> Iterator[MetricSample]:
-    """What a submit's answer says in figures."""
-    yield MetricSample("gateway_submissions_total", (event.code or ACCEPTED,))
-    own = event.duration - (event.wait_duration or timedelta())
-    yield MetricSample(
-        "gateway_submission_duration_seconds", (_result(event.status),), own.total_seconds()
-    )
 
 
 def _result(status: int) -> str:

@@ -1,7 +1,7 @@
-"""Figures of several processes as one: the client library's own way, by files that they share.
+"""Metrics of several processes as one, by the multiprocess mode of the client library.
 
-Each seat of a crew has its files, which go over to whoever takes the seat next: counts go on, and
-there are no more files than seats.
+The processes share a directory. Each slot has its own files, which a restarted process takes over:
+counters continue, and the number of files is bounded.
 """
 
 import fcntl
@@ -20,44 +20,44 @@ from prometheus_client.multiprocess import MultiProcessCollector, mark_process_d
 from prometheus_client.registry import Collector
 
 DIRECTORY_VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
-"""The client library's only switch; it looks when it is imported."""
+"""Enables the library's multiprocess mode. It is read when the library is imported."""
 DIRECTORY_PREFIX: Final = "gateway-metrics-"
 MIN_STALE_AGE: Final = timedelta(minutes=1)
-"""A folder so new may not be locked yet by the crew that made it."""
+"""A newer directory may not be locked yet by the process that created it."""
 
 
 def multiprocess_registry(process_registry: CollectorRegistry) -> CollectorRegistry:
-    """What a scrape is told: `own`, or, in a crew, the figures of all its members, dead or alive.
+    """Return the registry for a scrape: this process's own, or one over all service processes.
 
-    Counts of a member that died stay; its gauges go (`release_slot`).
+    Counters of a process that died are kept; its gauges are not (`release_slot`).
     """
     directory = os.environ.get(DIRECTORY_VARIABLE)  # noqa: TID251 - see there
     if not directory:
         return process_registry
-    together = CollectorRegistry()
-    MultiProcessCollector(together, directory)  # type: ignore[no-untyped-call]  # left untyped
-    together.register(_ProcessMetricsCollector(Path(directory)))
-    return together
+    combined = CollectorRegistry()
+    MultiProcessCollector(combined, directory)  # type: ignore[no-untyped-call]  # left untyped
+    combined.register(_ProcessMetricsCollector(Path(directory)))
+    return combined
 
 
 def register_slot(slot: int) -> None:
-    """Keep this process's figures in the seat's files. To be called before it has any figure."""
+    """Keep this process's metrics in the files of `slot`. Call it before any metric exists."""
     values.ValueClass = values.MultiProcessValue(lambda: slot)  # type: ignore[no-untyped-call]  # left untyped
     directory = os.environ[DIRECTORY_VARIABLE]  # noqa: TID251 - see there
     _pid_file(directory, slot).write_text(str(os.getpid()), encoding="ascii")
 
 
 def release_slot(slot: int, directory: str) -> None:
-    """Show no gauges of the process that had the seat; it has ended."""
+    """Drop the gauges of the slot's process, which has ended."""
     mark_process_dead(slot, directory)  # type: ignore[no-untyped-call]  # the library left it untyped
     _pid_file(directory, slot).unlink(missing_ok=True)
 
 
 @contextmanager
 def shared_directory(now: datetime) -> Iterator[str]:
-    """A folder for a crew's figures, gone with it; those of crews that were killed go now.
+    """Create a temporary directory for the metrics, and remove stale ones of killed processes.
 
-    A crew holds a lock on its folder, which the system gives up for it however it ends.
+    A lock marks a directory as in use. The system releases it even if the process is killed.
     """
     remove_stale_directories(Path(gettempdir()), now)
     with TemporaryDirectory(prefix=DIRECTORY_PREFIX) as path, _lock_directory(Path(path)):
@@ -65,24 +65,24 @@ def shared_directory(now: datetime) -> Iterator[str]:
 
 
 def remove_stale_directories(parent: Path, now: datetime) -> None:
-    """Remove from `place` the folders that no crew holds and that are ours to remove."""
-    for folder in parent.glob(f"{DIRECTORY_PREFIX}*"):
+    """Remove the directories in `parent` that are ours and that no process has locked."""
+    for directory in parent.glob(f"{DIRECTORY_PREFIX}*"):
         with suppress(OSError):
-            made = folder.lstat().st_mtime
-            if now.timestamp() - made >= MIN_STALE_AGE.total_seconds():
-                with _lock_directory(folder):
-                    shutil.rmtree(folder)
+            created = directory.lstat().st_mtime
+            if now.timestamp() - created >= MIN_STALE_AGE.total_seconds():
+                with _lock_directory(directory):
+                    shutil.rmtree(directory)
 
 
 @contextmanager
 def _lock_directory(directory: Path) -> Iterator[None]:
-    """Raises `OSError` where another holds it, or it is no folder."""
-    held = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    """Hold the lock. Raises `OSError` if another process has it, or this is no directory."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
-        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
     finally:
-        os.close(held)
+        os.close(descriptor)
 
 
 def _pid_file(directory: str, slot: int) -> Path:
@@ -90,17 +90,17 @@ def _pid_file(directory: str, slot: int) -> Path:
 
 
 class _ProcessMetricsCollector(Collector):
-    """What the library shows of a process, of each member by its seat."""
+    """The library's process metrics of every service process, labelled by slot."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
 
     def collect(self) -> Iterator[Metric]:
         families: dict[str, Metric] = {}
-        for note in sorted(self._directory.glob("*.pid")):
-            for family in _read_process_metrics(note):
+        for pid_file in sorted(self._directory.glob("*.pid")):
+            for family in _read_process_metrics(pid_file):
                 samples = [
-                    one._replace(labels={"process_index": note.stem}) for one in family.samples
+                    one._replace(labels={"process_index": pid_file.stem}) for one in family.samples
                 ]
                 family.samples = []
                 families.setdefault(family.name, family).samples += samples

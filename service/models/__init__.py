@@ -1,4 +1,4 @@
-"""The models: cards, catalogue, validation of inputs, prices. Knows no HTTP and no store."""
+"""Models: cards, catalogue, validation of inputs, prices. Knows no HTTP and no store."""
 
 from service.models.card import (
     SEED,
@@ -11,11 +11,9 @@ from service.models.card import (
 from service.models.catalogue_entry import MAX_MODEL_ID_LENGTH, MODEL_ID_PATTERN, is_model_id
 from service.models.registry import (
     CATALOGUE_MAX_AGE,
-    KnownModel,
     ModelPage,
     ModelQuery,
     ModelRegistry,
-    UnverifiedModel,
 )
 
 __all__ = [
@@ -24,12 +22,10 @@ __all__ = [
     "MODEL_ID_PATTERN",
     "SEED",
     "CardSource",
-    "KnownModel",
     "ModelCard",
     "ModelPage",
     "ModelQuery",
     "ModelRegistry",
-    "UnverifiedModel",
     "estimate_cost",
     "is_model_id",
     "load_cards",

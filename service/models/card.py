@@ -1,6 +1,6 @@
-"""What the gateway knows of one model, whether from a card of ours or from RunComfy's catalogue.
+"""Model cards: what the gateway knows of a model, from its own cards or RunComfy's catalogue.
 
-Cards are read tolerantly: what is odd is left out and told of in `remarks`.
+Catalogue documents are parsed tolerantly: what is not understood is left out, and a remark added.
 """
 
 from collections.abc import Iterable, Mapping
@@ -22,7 +22,7 @@ from service.models.validation import MAX_ERRORS, InputValidator, UncompilableSc
 
 
 class CardSource(StrEnum):
-    """Where a card comes from."""
+    """The source of a card."""
 
     LOCAL = "local"
     CATALOGUE = "catalogue"
@@ -30,19 +30,21 @@ class CardSource(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class InputChecks:
-    """All that is checked of a model's input, compiled once."""
+    """Everything that is checked of a model's input, compiled once."""
 
     validator: InputValidator
     defaults: Defaults
     media: tuple[MediaField, ...]
     rules: tuple[InputRule, ...]
+    has_seed: bool = False
+    """Whether the input has a `seed`: a caller who leaves it out expects a new result each time."""
 
 
 @dataclass(frozen=True, slots=True)
 class ModelCard:
-    """One model. `checks` is None where it has no usable schema; `remarks` say what was left out.
+    """One model. `checks` is None if it has no usable schema; `remarks` list what was left out.
 
-    `shown` is the JSON document of `GET /v1/models/{model_id}`; nobody may change it.
+    `source_document` is the JSON of `GET /v1/models/{model_id}`; it is shared and must not change.
     """
 
     model_id: str
@@ -57,17 +59,11 @@ class ModelCard:
 
     @property
     def defaults(self) -> Defaults:
-        """What absent fields of the input mean."""
+        """The defaults of absent input fields."""
         return self.checks.defaults if self.checks else NO_DEFAULTS
 
-    @property
-    def has_seed(self) -> bool:
-        """Whether the input has a `seed`: who leaves it out wants another result each time."""
-        fields = self.checks.validator.schema.get("properties") if self.checks else None
-        return isinstance(fields, Mapping) and SEED in fields
-
     def representation(self, *, include_schema: bool = True) -> dict[str, object]:
-        """The model as RunComfy's catalogue shows it, with everything that RunComfy itself said."""
+        """Return the model as RunComfy's catalogue has it, unknown fields included."""
         return {
             name: value
             for name, value in self.source_document.items()
@@ -85,7 +81,7 @@ _CATALOGUE_FIELDS: Final = (
 
 
 def validate_input(card: ModelCard | None, value: object) -> None:
-    """Raise `InvalidInput` with the fields at fault; without a card or a schema, only by shape."""
+    """Raise `InvalidInput` with every invalid field; without a schema, check only the shape."""
     errors = _shape_errors(value)
     if not errors and card and card.checks and isinstance(value, dict):
         errors = _input_errors(card.checks, value)
@@ -94,7 +90,7 @@ def validate_input(card: ModelCard | None, value: object) -> None:
 
 
 def estimate_cost(card: ModelCard | None, value: Mapping[str, object]) -> MicroUsd | None:
-    """What this valid input will cost, as far as the card's price tells; None where unknown."""
+    """Return the estimated cost of a valid input; None if the card's price does not cover it."""
     return estimate_price(card.price, value, card.defaults) if card else None
 
 
@@ -122,33 +118,33 @@ def _summary(errors: tuple[FieldError, ...]) -> str:
 
 
 def load_cards() -> tuple[ModelCard, ...]:
-    """The cards that ship with the gateway, read from package data, sorted by file name."""
+    """Read the cards in the package data, sorted by file name."""
     folder = files("service.models") / "cards"
     names = sorted(entry.name for entry in folder.iterdir() if entry.name.endswith(".json"))
     return tuple(parse_local_card(orjson.loads((folder / name).read_bytes())) for name in names)
 
 
 def parse_local_card(document: Mapping[str, object]) -> ModelCard:
-    """A card of ours, written by hand: RunComfy's fields, and those that only we know.
+    """Parse one of the gateway's own cards: RunComfy's fields, and these of ours.
 
     `unknown_fields` (`refuse` or `pass`), `surcharges`, `media`, `rules`, `sample`, `description`,
-    `media_note`. A mistake in these raises.
+    `media_note`. A mistake in these raises `KeyError`, `TypeError` or `ValueError`.
     """
-    shown = {
+    document_fields = {
         name: document[name] for name in (*_CATALOGUE_FIELDS, *_LOCAL_FIELDS) if name in document
     }
-    extras = LocalExtensions(
+    extensions = LocalExtensions(
         forbid_unknown_fields=document.get("unknown_fields") == "refuse",
         media=tuple(_parse_media_field(entry) for entry in _entries(document, "media")),
         rules=tuple(parse_rule(_to_strings(entry)) for entry in _entries(document, "rules")),
         surcharges=tuple(_parse_surcharge(entry) for entry in _entries(document, "surcharges")),
     )
-    return parse_card(str(document["model_id"]), shown, CardSource.LOCAL, extras)
+    return parse_card(str(document["model_id"]), document_fields, CardSource.LOCAL, extensions)
 
 
 @dataclass(frozen=True, slots=True)
 class LocalExtensions:
-    """What a card of ours says beyond RunComfy's own document."""
+    """What one of the gateway's own cards has beyond RunComfy's fields."""
 
     forbid_unknown_fields: bool = False
     media: tuple[MediaField, ...] = ()
@@ -165,7 +161,7 @@ def parse_card(
     source: CardSource,
     extensions: LocalExtensions = NO_LOCAL_EXTENSIONS,
 ) -> ModelCard:
-    """A card from a document in the shape of RunComfy's catalogue; anything may be missing."""
+    """Parse a document of RunComfy's catalogue; any field may be missing."""
     name = document.get("display_name")
     kind = document.get("kind")
     checks, remarks = _build_checks(document.get("input_schema"), extensions)
@@ -194,8 +190,13 @@ def _build_checks(
     except (UnreadableSchema, UncompilableSchema) as error:
         return None, (f"the input schema is not usable, inputs pass unchecked: {error}",)
     by_path = {entry.path: entry for entry in (*media_fields(schema), *extensions.media)}
+    properties = validator.schema.get("properties")
     checks = InputChecks(
-        validator, defaults_of(read.schema), tuple(by_path.values()), extensions.rules
+        validator,
+        defaults_of(read.schema),
+        tuple(by_path.values()),
+        extensions.rules,
+        has_seed=isinstance(properties, Mapping) and SEED in properties,
     )
     return checks, read.remarks
 

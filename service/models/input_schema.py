@@ -1,6 +1,6 @@
-"""RunComfy's input schemas, brought to JSON Schema draft 2020-12. Knows their quirks, no model.
+"""Normalises RunComfy's input schemas to JSON Schema draft 2020-12.
 
-What is not understood is left unchecked and told of in the remarks: a quirk never refuses a caller.
+What is not understood is left unchecked, and a remark added: a quirk must not reject a request.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -34,19 +34,19 @@ _DROPPED: Final = object()
 
 
 class UnreadableSchema(ValueError):
-    """The schema is no object, or nested too deeply to be one that a model has."""
+    """The schema is not an object, or it is nested too deeply."""
 
 
 @dataclass(frozen=True, slots=True)
 class NormalisedSchema:
-    """A schema of draft 2020-12, and one sentence for each part of the original that it lacks."""
+    """A schema of draft 2020-12, and a remark for each part of the original that was dropped."""
 
     schema: Mapping[str, object]
     remarks: tuple[str, ...]
 
 
 def normalise_schema(schema: object, *, forbid_unknown_fields: bool = False) -> NormalisedSchema:
-    """The assertions of `schema` with sound defaults; `closed` refuses fields it does not name.
+    """Return the supported assertions of `schema`; `forbid_unknown_fields` closes its objects.
 
     Raises `UnreadableSchema`.
     """
@@ -58,9 +58,9 @@ def normalise_schema(schema: object, *, forbid_unknown_fields: bool = False) -> 
 
 
 def defaults_of(schema: object) -> Defaults:
-    """The defaults of a normalised schema: of fields that are not required, at every depth.
+    """Return the defaults of a normalised schema's optional fields, at every depth.
 
-    The "default" of a required field is a sample on RunComfy's pages, and never filled in.
+    The "default" of a required field is a sample on RunComfy's pages, and is never filled in.
     """
     fields = _properties(schema)
     required = _required(schema)
@@ -86,7 +86,7 @@ def _required(schema: object) -> frozenset[str]:
 
 @dataclass(slots=True)
 class _SchemaNormaliser:
-    """One reading of one schema; `remarks` grows as it goes."""
+    """Normalises one schema, and collects the remarks."""
 
     forbid_unknown_fields: bool
     remarks: list[str] = field(default_factory=list)
@@ -140,7 +140,7 @@ class _SchemaNormaliser:
 
 
 def _allow_null(node: Mapping[str, object], result: dict[str, object]) -> None:
-    # A default of null says that RunComfy itself sends null here, whatever the type says.
+    # A default of null means that RunComfy accepts null here, whatever `type` is.
     if node.get("nullable") is not True and not ("default" in node and node["default"] is None):
         return
     kinds = result.get("type")
@@ -152,7 +152,7 @@ def _allow_null(node: Mapping[str, object], result: dict[str, object]) -> None:
 
 
 def _is_in_combination(path: str) -> bool:
-    # Inside a combination, closing one branch would refuse the fields that the others name.
+    # Closing one branch of a combination would reject the fields of the other branches.
     return not _COMBINATIONS.isdisjoint(path.split("/"))
 
 
@@ -210,7 +210,7 @@ def _parse_schema_map(reader: _SchemaNormaliser, value: object, path: str) -> ob
 
 
 _NUMBER: Final = _accept_if(_is_number)
-# Every keyword that is checked, and how its value is read.
+# The supported keywords, with the parser of each.
 _KEYWORD_PARSERS: Final[Mapping[str, _KeywordParser]] = {
     "type": _parse_type,
     "enum": _accept_if(lambda value: isinstance(value, list) and bool(value)),
@@ -236,7 +236,7 @@ _KEYWORD_PARSERS: Final[Mapping[str, _KeywordParser]] = {
     "anyOf": _parse_schema_list,
     "oneOf": _parse_schema_list,
     "not": _parse_schema,
-    # A reference elsewhere would have to be fetched; a validator must open no connection.
+    # Only references within the schema: a validator must not open connections.
     "$ref": _accept_if(lambda value: isinstance(value, str) and value.startswith("#/")),
     "$defs": _parse_schema_map,
     "definitions": _parse_schema_map,

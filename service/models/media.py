@@ -1,6 +1,7 @@
-"""Whether a string may stand in a media field: a public https URL or a `data:` URI.
+"""Validates media fields: a public https URL, or a `data:` URI.
 
-Resolves no name and fetches nothing: RunComfy does. File extensions say nothing, and are not read.
+Nothing is resolved or fetched here: RunComfy does that. File extensions are not checked, because
+they do not determine the media type.
 """
 
 import re
@@ -24,14 +25,14 @@ from service.models.validation import json_pointer
 
 
 class MediaKind(StrEnum):
-    """What a media field holds; also the first half of its media types."""
+    """The kind of a media field; also the type of its media types (`image/…`)."""
 
     IMAGE = "image"
     VIDEO = "video"
     AUDIO = "audio"
 
 
-# Source: RunComfy's page for images and videos (decimal megabytes). It gives no bound for audio.
+# Source: RunComfy's page for images and videos (decimal megabytes). It has no limit for audio.
 MAX_MEDIA_BYTES: Final[Mapping[MediaKind, int]] = {
     MediaKind.IMAGE: 50_000_000,
     MediaKind.VIDEO: 100_000_000,
@@ -39,7 +40,7 @@ MAX_MEDIA_BYTES: Final[Mapping[MediaKind, int]] = {
 }
 
 
-# A pre-signed URL with a session token passes 2,048 characters.
+# Pre-signed URLs with a session token are longer than 2,048 characters.
 _URL_POLICY: Final = TargetPolicy(max_length=8192)
 
 
@@ -49,16 +50,16 @@ _HEAD_CHARS: Final = 256
 _MAX_HOST_LENGTH: Final = 253
 
 
-# Names that only a cloud's own machines resolve to its metadata service, and habits of intranets
-# and of clusters that no registry lists; `core.webhooks.url_policy` has the reserved ones.
+# Names of cloud metadata services, and names that intranets and clusters use without any registry;
+# `core.webhooks.url_policy` has the reserved ones.
 PRIVATE_NAMES: Final = frozenset(
     {"metadata.goog", "metadata.tencentyun.com", "localdomain", "lan", "home", "corp"}
     | {"intranet", "private", "svc"}
 )
 
 
-# Nearly every URL in practice. Whatever this passes, the full judgement passes too, at ten times
-# the price; a test holds the one against the other.
+# A fast check that nearly every URL passes. Whatever passes it also passes the full check, which
+# takes ten times as long; a test compares the two.
 _PLAIN_URL: Final = re.compile(
     r"https://(?P<host>(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+(?P<top>[a-z]{2,63}))"
     r"/[A-Za-z0-9\-._~/:@!$&'()*+,;=%?]{0,2000}"
@@ -82,19 +83,19 @@ _BASE64_ALPHABET: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz
 def find_media_error(
     text: str, kind: MediaKind, max_bytes: int, subtypes: frozenset[str] = frozenset()
 ) -> str | None:
-    """Why `text` cannot be a media field's value, or None.
+    """Return why `text` is not a valid media value, or None.
 
-    `max_bytes` and `subtypes` (the second half of media types; none means any) bind `data:` URIs
-    alone: what a URL leads to is not known here.
+    `max_bytes` and `subtypes` (the second half of media types; empty: any) apply to `data:` URIs
+    only: the content behind a URL is not known here.
     """
     if text[:5].lower() == "data:":
         return _find_data_uri_error(text, kind, max_bytes, subtypes)
-    refused = None if is_plain_url(text) else find_url_error(text)
-    return f"must be a public https URL or a data: URI; {refused}" if refused else None
+    error = None if is_plain_url(text) else find_url_error(text)
+    return f"must be a public https URL or a data: URI; {error}" if error else None
 
 
 def is_plain_url(url: str) -> bool:
-    """Whether `url` is so ordinary that one look is enough."""
+    """Return whether `url` passes the fast check; if not, it may still be valid."""
     found = _PLAIN_URL.fullmatch(url)
     return (
         found is not None
@@ -105,7 +106,7 @@ def is_plain_url(url: str) -> bool:
 
 
 def find_url_error(url: str) -> str | None:
-    """Why RunComfy should not be asked to fetch `url`, or None."""
+    """Return why RunComfy must not fetch `url`, or None."""
     target = parse_url(url, _URL_POLICY)
     if isinstance(target, Refusal):
         return target.message
@@ -142,17 +143,17 @@ def _find_data_uri_error(
 
 
 def decoded_size(payload: str) -> int | None:
-    """The bytes that a base64 text (RFC 4648, section 4, padded) stands for; None if it is none."""
+    """Return the decoded size of padded base64 (RFC 4648, section 4); None if it is invalid."""
     if not payload.isascii() or len(payload) % 4:
         return None
-    filling = len(payload[-2:]) - len(payload[-2:].rstrip("="))
-    # Deleting the alphabet is faster than decoding, and leaves nothing of a sound text.
-    if payload[: len(payload) - filling].encode().translate(None, _BASE64_ALPHABET):
+    padding = len(payload[-2:]) - len(payload[-2:].rstrip("="))
+    # Deleting the alphabet is faster than decoding, and leaves nothing of a valid text.
+    if payload[: len(payload) - padding].encode().translate(None, _BASE64_ALPHABET):
         return None
-    return len(payload) // 4 * 3 - filling
+    return len(payload) // 4 * 3 - padding
 
 
-# RunComfy's words in `format`; a plural marks a list of them.
+# RunComfy's values of `format`; the plurals mark lists.
 FORMATS: Final[Mapping[str, MediaKind]] = {
     "image_uri": MediaKind.IMAGE,
     "image_uris": MediaKind.IMAGE,
@@ -163,7 +164,7 @@ FORMATS: Final[Mapping[str, MediaKind]] = {
 }
 
 
-# Kinder than the page's decimal megabytes, because no one says which the rule means.
+# The larger reading of "MB": RunComfy does not document which one its rule means.
 _MEBIBYTE: Final = 2**20
 
 
@@ -172,7 +173,7 @@ FieldPath = tuple[str | None, ...]
 
 @dataclass(frozen=True, slots=True)
 class MediaField:
-    """Where media stand (`path`; None is every item of a list) and what they may be."""
+    """The path of a media field (None: every item of a list), and what it may hold."""
 
     path: FieldPath
     kind: MediaKind
@@ -182,12 +183,12 @@ class MediaField:
 
 
 def media_fields(schema: object, path: FieldPath = ()) -> Iterator[MediaField]:
-    """The media fields of a schema as RunComfy writes it, by their `format`."""
+    """Yield the media fields of one of RunComfy's schemas, by their `format`."""
     if not isinstance(schema, Mapping):
         return
-    word = schema.get("format")
-    if isinstance(word, str) and word in FORMATS:
-        yield _parse_media_field(schema, path, FORMATS[word])
+    format_name = schema.get("format")
+    if isinstance(format_name, str) and format_name in FORMATS:
+        yield _parse_media_field(schema, path, FORMATS[format_name])
         return
     fields = schema.get("properties")
     for name, inner in fields.items() if isinstance(fields, Mapping) else ():
@@ -198,8 +199,8 @@ def media_fields(schema: object, path: FieldPath = ()) -> Iterator[MediaField]:
 def _parse_media_field(
     schema: Mapping[str, object], path: FieldPath, kind: MediaKind
 ) -> MediaField:
-    most = min([MAX_MEDIA_BYTES[kind], *_size_limits(schema)])
-    return MediaField(path, kind, most, allows_empty=schema.get("default") == "")
+    max_bytes = min([MAX_MEDIA_BYTES[kind], *_size_limits(schema)])
+    return MediaField(path, kind, max_bytes, allows_empty=schema.get("default") == "")
 
 
 def _size_limits(schema: Mapping[str, object]) -> Iterator[int]:
@@ -211,25 +212,28 @@ def _size_limits(schema: Mapping[str, object]) -> Iterator[int]:
 
 
 def media_errors(fields: tuple[MediaField, ...], value: object) -> Iterator[FieldError]:
-    """What is wrong with the media of an input. Values that are no strings are the schema's."""
+    """Yield the errors of an input's media. Values that are not strings are left to the schema."""
     for field in fields:
+        # Most media fields of a model are optional, and absent from most inputs.
+        if isinstance(value, dict) and field.path and field.path[0] not in value:
+            continue
         for path, text in _values_at(value, field.path):
             if isinstance(text, str) and (text or not field.allows_empty):
-                wrong = find_media_error(text, field.kind, field.max_bytes, field.subtypes)
-                if wrong:
-                    yield FieldError(json_pointer(path), wrong)
+                error = find_media_error(text, field.kind, field.max_bytes, field.subtypes)
+                if error:
+                    yield FieldError(json_pointer(path), error)
 
 
 _LocatedValue = tuple[tuple[str | int, ...], object]
 
 
 def _values_at(value: object, path: FieldPath) -> Sequence[_LocatedValue]:
-    """What stands at `path`, each with the way to it; of lists there, what is in them."""
+    """Return the values at `path` with their paths; lists there are flattened."""
     found: list[_LocatedValue] = [((), value)]
     for step in path:
-        found = [inner for here, box in found for inner in _child_values(box, step, here)]
-    while any(isinstance(box, list) for _, box in found):
-        found = [inner for here, box in found for inner in _child_values(box, None, here)]
+        found = [inner for here, item in found for inner in _child_values(item, step, here)]
+    while any(isinstance(item, list) for _, item in found):
+        found = [inner for here, item in found for inner in _child_values(item, None, here)]
     return found
 
 

@@ -1,4 +1,4 @@
-"""What a request will cost, as far as the price list tells. An estimate: the bill is RunComfy's."""
+"""Estimates the cost of a request from RunComfy's price list. RunComfy's own bill counts."""
 
 import re
 from collections.abc import Mapping
@@ -12,13 +12,13 @@ from core.money import MicroUsd
 
 
 class PriceUnit(StrEnum):
-    """What is paid for; RunComfy's words in `price_unit`."""
+    """What is charged for; the values of RunComfy's `price_unit`."""
 
     SECOND = "second"
     OUTPUT = "output"
 
 
-# The fields that say how many units a request asks for; the first that is there counts.
+# The fields with the number of units of a request; the first that is present counts.
 QUANTITY_FIELDS: Final[Mapping[PriceUnit, tuple[str, ...]]] = {
     PriceUnit.SECOND: ("duration",),
     PriceUnit.OUTPUT: ("num_outputs", "num_images", "n"),
@@ -27,14 +27,14 @@ _DEFAULT_QUANTITIES: Final[Mapping[PriceUnit, Decimal | None]] = {
     PriceUnit.SECOND: None,
     PriceUnit.OUTPUT: Decimal(1),
 }
-# Beyond this a figure is no quantity, and its price no longer a number that a ledger can hold.
+# Larger quantities are no quantities: their price would overflow the budgets' integers.
 _MAX_UNITS: Final = 1_000_000
 _QUANTITY_TEXT: Final = re.compile(r"([0-9]{1,7}(?:\.[0-9]{1,6})?)s?")
 
 
 @dataclass(frozen=True, slots=True)
 class Surcharge:
-    """Another rate for requests whose `field` (or its default) equals `value`."""
+    """A rate for requests whose `field`, or its default, equals `value`."""
 
     field: str
     value: object
@@ -43,7 +43,7 @@ class Surcharge:
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """Micro-dollars per unit; the first surcharge that fits takes the rate's place."""
+    """Micro-dollars per unit; the first surcharge that matches replaces the rate."""
 
     unit: PriceUnit
     rate: MicroUsd
@@ -53,7 +53,7 @@ class Price:
 def estimate_price(
     price: Price | None, value: Mapping[str, object], defaults: Defaults
 ) -> MicroUsd | None:
-    """The estimate for an input, rounded up; None where price or quantity is not known."""
+    """Return the estimate, rounded up; None if the price or the quantity is not known."""
     if price is None:
         return None
     units = _quantity(price.unit, value, defaults)
@@ -81,7 +81,7 @@ def _quantity(unit: PriceUnit, value: Mapping[str, object], defaults: Defaults) 
 
 
 def _parse_units(quantity: object) -> Decimal | None:
-    """A positive number of units, also as digits in a string (`"5"`, `"8s"`), else None."""
+    """Return a positive number of units, also of strings such as `"5"` and `"8s"`, else None."""
     if isinstance(quantity, str):
         figure = _QUANTITY_TEXT.fullmatch(quantity)
         units = Decimal(figure[1]) if figure else None

@@ -1,6 +1,6 @@
-"""The models that the gateway knows, as one immutable book: look-up, search, pages.
+"""The registry of models: an immutable set of cards with look-up, search and pages.
 
-Cards of ours come before RunComfy's catalogue. Knows no store: it is handed what was synced.
+The gateway's own cards take precedence over RunComfy's catalogue.
 """
 
 from collections.abc import Iterable, Mapping
@@ -14,27 +14,13 @@ from service.models.card import ModelCard
 from service.models.catalogue_entry import is_model_id, parse_catalogue_card
 
 MAX_PAGE_SIZE: Final = 100
-# RunComfy adds models by the day: beyond some missed syncs, an absence proves nothing.
+# RunComfy adds models daily: after some missed syncs a missing model may still exist.
 CATALOGUE_MAX_AGE: Final = timedelta(hours=3)
 
 
 @dataclass(frozen=True, slots=True)
-class KnownModel:
-    """A model with a card."""
-
-    card: ModelCard
-
-
-@dataclass(frozen=True, slots=True)
-class UnverifiedModel:
-    """A model that only RunComfy may know: its input goes on unchecked and unpriced."""
-
-    model_id: str
-
-
-@dataclass(frozen=True, slots=True)
 class ModelQuery:
-    """What a caller asks of the list; RunComfy's own parameters. Empty means any."""
+    """Filters and page of the model list, by RunComfy's own parameters. Empty: no filter."""
 
     search: str = ""
     category: str = ""
@@ -46,14 +32,14 @@ class ModelQuery:
 
 @dataclass(frozen=True, slots=True)
 class ModelPage:
-    """One page of the list, `total` counted before paging."""
+    """One page of the list; `total` counts all matches."""
 
     cards: tuple[ModelCard, ...]
     total: int
     query: ModelQuery
 
     def representation(self) -> dict[str, object]:
-        """The answer of `GET /v1/models`."""
+        """Return the response of `GET /v1/models`."""
         return {
             "models": [
                 card.representation(include_schema=self.query.include_schema) for card in self.cards
@@ -66,9 +52,9 @@ class ModelPage:
 
 @dataclass(frozen=True, slots=True)
 class ModelRegistry:
-    """The book. `by_id` is sorted by id; `synced_at` is None where no catalogue ever came.
+    """The cards by id, sorted; `synced_at` is None until a catalogue has been read.
 
-    `sources` holds each catalogue document's card, so that the next book need not compile it again.
+    `cards_by_document` lets the next registry reuse the cards of unchanged documents.
     """
 
     local_cards: tuple[ModelCard, ...]
@@ -87,13 +73,13 @@ class ModelRegistry:
         max_age: timedelta = CATALOGUE_MAX_AGE,
         known_cards: Mapping[bytes, ModelCard | None] | None = None,
     ) -> Self:
-        """A book of our cards and of the catalogue's documents (one model's JSON each).
+        """Build a registry of own cards and of the catalogue's documents (one JSON per model).
 
-        Compiles about a thousand schemas a second; call it in a thread when the catalogue is new.
+        Compiles about a thousand schemas a second: call it in a thread for a new catalogue.
         """
-        before = known_cards or {}
+        known = known_cards or {}
         sources = {
-            document: before[document] if document in before else parse_catalogue_card(document)
+            document: known[document] if document in known else parse_catalogue_card(document)
             for document in documents
         }
         ours = tuple(local_cards)
@@ -102,7 +88,7 @@ class ModelRegistry:
         return cls(ours, by_id, synced_at, MappingProxyType(sources), max_age)
 
     def with_catalogue(self, documents: Iterable[bytes], synced_at: datetime) -> "ModelRegistry":
-        """The same book over a newer catalogue; cards whose document is unchanged are kept."""
+        """Return a registry with a newer catalogue; cards of unchanged documents are reused."""
         return ModelRegistry.build(
             self.local_cards,
             documents,
@@ -113,37 +99,37 @@ class ModelRegistry:
 
     @property
     def unreadable_count(self) -> int:
-        """How many documents of the catalogue were no models at all."""
+        """The number of catalogue documents that could not be parsed."""
         return sum(card is None for card in self.cards_by_document.values())
 
-    def lookup(self, model_id: str, now: datetime) -> KnownModel | UnverifiedModel:
-        """The model of that id.
+    def lookup(self, model_id: str, now: datetime) -> ModelCard | None:
+        """Return the model's card; None: it is not known, and submits pass unchecked.
 
-        One that nobody knows is `UnknownModel` while the catalogue is fresh. With no catalogue, or
-        a stale one, it is `UnverifiedModel`: RunComfy rejects an unknown model without charge, and
-        an outage of the sync must not hide a new model. A malformed id is `MalformedRequest`.
+        Without a fresh catalogue an unknown model may exist: RunComfy rejects one that does not
+        without charge, and an outage of the sync must not hide a new model. Raises `UnknownModel`
+        while the catalogue is fresh, and `MalformedRequest` for a malformed id.
         """
         card = self.by_id.get(model_id)
         if card:
-            return KnownModel(card)
+            return card
         if not is_model_id(model_id):
             raise MalformedRequest("That is not a model id: names in ASCII, separated by slashes.")
         if self.is_fresh(now):
             raise UnknownModel(f"No model {model_id} is known; see GET /v1/models.")
-        return UnverifiedModel(model_id)
+        return None
 
     def is_fresh(self, now: datetime) -> bool:
-        """Whether the catalogue is young enough to say that a model does not exist."""
+        """Return whether the catalogue is recent enough to prove that a model does not exist."""
         return self.synced_at is not None and now - self.synced_at < self.max_age
 
     def card(self, model_id: str) -> ModelCard:
-        """The card to show for an id. Raises `UnknownModel` also where submits would go through."""
+        """Return the card of an id. Raises `UnknownModel`, even if a submit would pass."""
         if model_id not in self.by_id:
             raise UnknownModel
         return self.by_id[model_id]
 
     def page(self, query: ModelQuery) -> ModelPage:
-        """The models that fit, by id. Raises `MalformedRequest` for a page that cannot be."""
+        """Return a page of the matching models, by id. Raises `MalformedRequest` for a bad page."""
         if not 0 < query.limit <= MAX_PAGE_SIZE or query.offset < 0:
             raise MalformedRequest(
                 f"limit must be between 1 and {MAX_PAGE_SIZE}, and offset not below 0."
@@ -153,7 +139,7 @@ class ModelRegistry:
         return ModelPage(cards, len(found), query)
 
     def categories_representation(self) -> dict[str, object]:
-        """The answer of `GET /v1/models/categories`: every category of every model, sorted."""
+        """Return the response of `GET /v1/models/categories`: all categories, sorted."""
         return {
             "categories": sorted({name for card in self.by_id.values() for name in card.categories})
         }

@@ -1,4 +1,4 @@
-"""Holds the present book of models, as fresh as the worker's last sync. Knows no HTTP."""
+"""Caches the model registry, and refreshes it after each catalogue sync of a worker."""
 
 import asyncio
 from datetime import datetime, timedelta
@@ -7,17 +7,17 @@ from typing import NoReturn
 from core.clock import Clock
 from core.errors import StoreUnavailable
 from core.observability.events import Emit, OperationalWarning, RedisDisconnected, RedisReconnected
+from core.store.interfaces import CatalogueRepository
 from service.models import ModelRegistry
-from service.ports import CatalogueAccess
 
 
 class ModelRegistryCache:
-    """One process's models. Handlers read `models`; nobody else changes it."""
+    """One process's registry: handlers read `registry`, which only this class replaces."""
 
     def __init__(
-        self, registry: ModelRegistry, catalogue: CatalogueAccess, clock: Clock, emit: Emit
+        self, registry: ModelRegistry, catalogue: CatalogueRepository, clock: Clock, emit: Emit
     ) -> None:
-        """Begin with `models`, and look to `catalogue` for newer ones."""
+        """Start with `registry`; newer models come from `catalogue`."""
         self.registry = registry
         self._catalogue = catalogue
         self._clock = clock
@@ -25,25 +25,25 @@ class ModelRegistryCache:
         self._disconnected_at: timedelta | None = None
 
     async def refresh(self) -> None:
-        """Take up a catalogue that was synced since. Raises `StoreUnavailable`."""
+        """Load the catalogue if it was synced since. Raises `StoreUnavailable`."""
         synced_at = await self._catalogue.synced_at()
         if synced_at is None or synced_at == self.registry.synced_at:
             return
         snapshot = await self._catalogue.load()
         at: datetime = snapshot.synced_at or synced_at
-        # Compiling hundreds of schemas takes longer than callers should wait.
+        # Compiling hundreds of schemas would block the event loop for a second.
         self.registry = await asyncio.to_thread(
             self.registry.with_catalogue, tuple(snapshot.models.values()), at
         )
 
     async def refresh_forever(self, interval: timedelta) -> NoReturn:
-        """Refresh for ever. A store that is away is told of once, and once when it is back."""
+        """Refresh periodically. An outage of Redis is reported once, and once when it ends."""
         while True:
             try:
                 await self.refresh()
             except StoreUnavailable as error:
                 self._report_disconnected(error)
-            except Exception as error:  # noqa: BLE001 - an outermost loop: the old book still serves
+            except Exception as error:  # noqa: BLE001 - an outermost loop: the old registry still serves
                 self._emit(
                     OperationalWarning("catalogue_invalid", type(error).__name__, error=error)
                 )

@@ -1,4 +1,4 @@
-"""Rules about an input that its schema cannot say, as data in the card. Knows no model by name."""
+"""Cross-field rules that JSON Schema cannot express, as data in a card."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,16 +10,16 @@ from service.models.validation import json_pointer
 
 
 class InputRule(Protocol):
-    """One rule. The input has passed the schema when it is asked."""
+    """One rule. It is checked after the schema, so that it can rely on types."""
 
     def check(self, value: Mapping[str, object], defaults: Defaults) -> FieldError | None:
-        """What is wrong with `value`, absent fields counted as their defaults."""
+        """Return the error of `value`, or None. Absent fields count as their defaults."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class SumEquals:
-    """The sum of `part` over the items of `parts` is `total`. No items: no rule.
+    """The sum of `part` over the items of `parts` must equal `total`, if there are items.
 
     Source: the description of `multi_prompt` on RunComfy's pages for Kling 3.0.
     """
@@ -29,7 +29,7 @@ class SumEquals:
     total: str
 
     def check(self, value: Mapping[str, object], defaults: Defaults) -> FieldError | None:
-        """See `Rule.check`."""
+        """See `InputRule.check`."""
         items = value.get(self.parts)
         if not isinstance(items, list) or not items:
             return None
@@ -52,6 +52,6 @@ RULES: Final[Mapping[str, type[SumEquals]]] = {"sum_equals": SumEquals}
 
 
 def parse_rule(document: Mapping[str, str]) -> InputRule:
-    """A rule as a card holds it: its name under `rule`, its arguments beside it."""
+    """Parse a card's rule: its name is in `rule`, its arguments are the other fields."""
     arguments = {name: text for name, text in document.items() if name != "rule"}
     return RULES[document["rule"]](**arguments)

@@ -1,6 +1,6 @@
-"""Whether an input fits a schema, and what to tell the caller if not. Knows no model.
+"""Validates inputs against JSON Schema, with error messages for callers.
 
-Messages never repeat a value of the input, and errors are few however many there are.
+Messages never contain a value of the input, and their number is bounded.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,11 +19,11 @@ MAX_ERRORS: Final = 20
 _MAX_MESSAGE_LENGTH: Final = 300
 _MAX_NAME_LENGTH: Final = 100
 _MAX_LISTED: Final = 20
-# The library gathers every error before it gives the first: a body of a million wrong items would
-# hold the process for seconds. Beyond this many values only the first error is looked for.
+# The library collects all errors before it yields the first: a body with a million invalid items
+# would block the process for seconds. Of larger inputs only the first error is computed.
 _MAX_VALUES: Final = 2_000
 
-# The text of an error by the keyword that it breaks; in braces what the library says of it.
+# Error messages by schema keyword; in braces the details that the library gives.
 MESSAGES: Final[Mapping[str, str]] = {
     "type": "must be of type {types}",
     "enum": "must be one of {options}",
@@ -49,23 +49,23 @@ MESSAGES: Final[Mapping[str, str]] = {
 
 
 class UncompilableSchema(ValueError):
-    """The schema cannot be made into a validator."""
+    """The schema cannot be compiled."""
 
 
 @dataclass(frozen=True, slots=True)
 class InputValidator:
-    """A schema, compiled once; a check of a usual input takes about a microsecond."""
+    """A schema, compiled once: checking a typical input takes about a microsecond."""
 
     schema: Mapping[str, object]
     compiled: Draft202012Validator
 
     def errors(self, value: object) -> tuple[FieldError, ...]:
-        """What is wrong with `value`: nothing, or at most `MAX_ERRORS` errors."""
+        """Return the errors of `value`, at most `MAX_ERRORS`."""
         if self.compiled.is_valid(value):
             return ()
         found = self._first_error(value) if _is_large(value) else self.compiled.iter_errors(value)
-        told = (told for error in found for told in self._field_errors(error))
-        return tuple(islice(told, MAX_ERRORS))
+        errors = (field for error in found for field in self._field_errors(error))
+        return tuple(islice(errors, MAX_ERRORS))
 
     def _first_error(self, value: object) -> Iterator[ValidationError]:
         try:
@@ -74,17 +74,19 @@ class InputValidator:
             yield error
 
     def _field_errors(self, error: ValidationError) -> Iterator[FieldError]:
-        facts = error.kind.as_dict() if error.kind.name in _DETAILED_KEYWORDS else {}
+        details = error.kind.as_dict() if error.kind.name in _DETAILED_KEYWORDS else {}
         if error.kind.name == "required":
-            yield FieldError(json_pointer([*error.instance_path, facts["property"]]), "is required")
+            yield FieldError(
+                json_pointer([*error.instance_path, details["property"]]), "is required"
+            )
         elif error.kind.name == "additionalProperties":
             known = self._fields_at(error.schema_path[:-1])
-            for name in islice(facts["unexpected"], MAX_ERRORS):
+            for name in islice(details["unexpected"], MAX_ERRORS):
                 yield FieldError(
                     json_pointer([*error.instance_path, name]), _unknown_field(name, known)
                 )
         else:
-            shown = {name: _format_detail(fact) for name, fact in facts.items()}
+            shown = {name: _format_detail(detail) for name, detail in details.items()}
             text = MESSAGES.get(error.kind.name, "does not fit the schema").format_map(shown)
             yield FieldError(json_pointer(error.instance_path), truncate_message(text))
 
@@ -96,7 +98,7 @@ class InputValidator:
         return list(fields) if isinstance(fields, Mapping) else []
 
 
-# Asking for the facts of a combination would build the errors of every branch.
+# The details of a combination would hold the errors of every branch.
 _DETAILED_KEYWORDS: Final = frozenset(MESSAGES) - {"anyOf", "oneOf", "not"} | {
     "required",
     "additionalProperties",
@@ -106,10 +108,10 @@ _DETAILED_KEYWORDS: Final = frozenset(MESSAGES) - {"anyOf", "oneOf", "not"} | {
 def compile_schema(
     schema: object, *, forbid_unknown_fields: bool = False
 ) -> tuple[InputValidator, NormalisedSchema]:
-    """A validator of a schema as RunComfy writes it, and what was left out of it.
+    """Compile one of RunComfy's schemas. Returns the validator and the normalised schema.
 
-    A field whose own default does not fit it is not checked: RunComfy itself contradicts the
-    schema there. Raises `UnreadableSchema` or `UncompilableSchema`.
+    A field whose own default is invalid is not checked: there RunComfy contradicts its schema.
+    Raises `UnreadableSchema` or `UncompilableSchema`.
     """
     read = normalise_schema(schema, forbid_unknown_fields=forbid_unknown_fields)
     validator = InputValidator(read.schema, _compile_validator(read.schema))
@@ -149,7 +151,7 @@ def _without_checks(schema: Mapping[str, object], names: set[str]) -> dict[str, 
 
 
 def json_pointer(path: Sequence[str | int]) -> str:
-    """The JSON Pointer (RFC 6901) of `path`; names that nobody would read to the end are cut."""
+    """Return the JSON Pointer (RFC 6901) of `path`; very long names are truncated."""
     return "".join(f"/{_escape(str(step))}" for step in path)
 
 
@@ -158,7 +160,7 @@ def _escape(step: str) -> str:
 
 
 def truncate_message(text: str) -> str:
-    """`text`, cut to the length of a message."""
+    """Return `text`, truncated to the maximum length of a message."""
     return _truncate(text, _MAX_MESSAGE_LENGTH)
 
 

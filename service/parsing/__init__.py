@@ -1,1 +1,1 @@
-"""Parses JSON bodies and fields, and says what is wrong with each."""
+"""Parses JSON bodies and fields, and reports what is wrong with each."""

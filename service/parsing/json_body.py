@@ -12,18 +12,18 @@ from core.errors import MalformedRequest
 
 @dataclass(frozen=True, slots=True)
 class BodyLimits:
-    """How much is read (`size` in bytes) and for how long."""
+    """Maximum size of a body, and the time within which it must arrive."""
 
     max_bytes: int
     timeout: timedelta
 
 
 _TOO_DEEP: Final = "depth limit exceeded"
-"""orjson's word for what is valid JSON and goes deeper than 1024 levels."""
+"""orjson's message for JSON that is nested deeper than 1024 levels."""
 
 
 def parse_object(body: bytes) -> dict[str, Any]:
-    """The JSON object in `body`. Raises `MalformedRequest`, which says where, never what."""
+    """Return the JSON object in `body`. Raises `MalformedRequest` with the error's position."""
     try:
         value = orjson.loads(body)
     except orjson.JSONDecodeError as error:
@@ -37,10 +37,10 @@ def parse_object(body: bytes) -> dict[str, Any]:
 
 
 def reject_duplicate_keys(body: bytes) -> None:
-    """Raises `MalformedRequest` when an object names a field twice.
+    """Raise `MalformedRequest` if an object has a field twice.
 
-    We check the last one; RunComfy might read the first, and charge for it. `body` is known to be
-    valid JSON of bounded depth.
+    The gateway checks the last one; RunComfy might read the first, and charge for it. `body` must
+    be valid JSON of bounded depth: this parser recurses.
     """
     _DUPLICATE_KEY_DECODER.decode(body.decode())
 
@@ -51,7 +51,7 @@ def _reject_duplicates(pairs: list[tuple[str, Any]]) -> None:
 
 
 def _ignore_number(_: str) -> None:
-    # Its value does not matter here; reading an endless number would cost.
+    # The value is not used, and converting a number of a million digits would take seconds.
     return None
 
 

@@ -1,6 +1,6 @@
-"""Where the values of an object stand in a JSON text, so that a part is passed on as it came. Pure.
+"""Finds the text ranges of values in JSON, so that a part is passed on byte for byte. Pure.
 
-The text is known to be valid JSON: nothing is checked here but names that stand twice.
+The text must be valid JSON: only duplicate names are checked here.
 """
 
 import json
@@ -11,13 +11,13 @@ from typing import Final
 from core.errors import MalformedRequest
 
 TextRange = tuple[int, int]
-"""Of a value: its first character, and the one after its last."""
+"""Start and end of a value: its first character, and the one after its last."""
 
 _WHITESPACE: Final = re.compile(r"[ \t\n\r]*")
 
 
 def _ignore_number(_: str) -> None:
-    # Only the end of a number matters; to read an endless one would cost.
+    # Only the end of a number matters; converting one of a million digits would take seconds.
     return None
 
 
@@ -25,7 +25,7 @@ _DECODER: Final = json.JSONDecoder(parse_int=_ignore_number, parse_float=_ignore
 
 
 def locate_fields(text: str, start: int = 0) -> Mapping[str, TextRange]:
-    """The values of the object that begins at `at`, by name. Raises `MalformedRequest`."""
+    """Return the ranges of an object's values by name. Raises `MalformedRequest` for duplicates."""
     found: dict[str, TextRange] = {}
     start = _skip_whitespace(text, _skip_whitespace(text, start) + 1)
     while text[start] != "}":
@@ -40,7 +40,7 @@ def locate_fields(text: str, start: int = 0) -> Mapping[str, TextRange]:
 
 
 def locate_elements(text: str, start: int) -> Iterator[TextRange]:
-    """The elements of the array that begins at `at`, in their order."""
+    """Yield the ranges of the elements of the array at `start`, in order."""
     start = _skip_whitespace(text, start + 1)
     while text[start] != "]":
         end = _value_end(text, start)
@@ -61,6 +61,6 @@ def _skip_whitespace(text: str, start: int) -> int:
 
 
 def _next_member(text: str, end: int) -> int:
-    """The next member, or the bracket that closes."""
+    """Return the position of the next member, or of the closing bracket."""
     at = _skip_whitespace(text, end)
     return _skip_whitespace(text, at + 1) if text[at] == "," else at

@@ -1,6 +1,6 @@
-"""uvicorn's HTTP/1.1 protocol with bounds on a request's head, which it has none of itself.
+"""uvicorn's HTTP/1.1 protocol with limits for a request's head: uvicorn itself has none.
 
-Without them a connection could fill the memory, or stay open for ever, before any key is seen.
+Without them a connection could fill the memory, or stay open for ever, before authentication.
 """
 
 import asyncio
@@ -10,9 +10,9 @@ from typing import Final
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 MAX_HEAD_BYTES: Final = 64 * 1024
-"""Bytes of request line and headers, give or take what one read of the socket brings."""
+"""Maximum size of request line and headers, accurate to one read of the socket."""
 HEAD_TIMEOUT: Final = timedelta(seconds=15)
-"""How long a head may take, from the connection or from its first byte."""
+"""Time for a head to arrive, from the connection or from its first byte."""
 _TOO_LARGE: Final = "Request header fields too large."
 
 
@@ -26,32 +26,32 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def connection_made(  # type: ignore[override]  # as uvicorn's own
         self, transport: asyncio.Transport
     ) -> None:
-        """Begin to wait for a first request."""
+        """Start the timer for the first request."""
         super().connection_made(transport)
         self._start_head_timer()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Wait for nothing any more."""
+        """Cancel the timer."""
         self._cancel_head_timer()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Count what belongs to a head that is not complete yet."""
+        """Count the bytes of an incomplete head."""
         super().data_received(data)
         self._head_bytes = self._head_bytes + len(data) if self._is_reading_head else 0
-        # Nearly every head arrives whole: a timer is for those that do not.
+        # Nearly every head arrives in one read; only the others need a timer.
         if self._is_reading_head and self._head_timer is None:
             self._start_head_timer()
         if self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
             self.send_400_response(_TOO_LARGE)
 
     def on_message_begin(self) -> None:
-        """A request's first byte is there."""
+        """Start to count: a request begins."""
         self._is_reading_head = True
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
-        """A request's head is there."""
+        """Stop to count: the head is complete."""
         self._is_reading_head = False
         self._cancel_head_timer()
         super().on_headers_complete()

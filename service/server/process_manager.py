@@ -1,6 +1,6 @@
-"""Several front ends on one socket, as processes. Knows processes and signals; knows no HTTP.
+"""Runs several service processes on one socket. Knows processes and signals, no HTTP.
 
-The parent serves nobody: it opens the socket, replaces members that die, and stops them all.
+The parent serves no requests: it opens the socket, restarts children that die, and stops them all.
 """
 
 import os
@@ -21,30 +21,30 @@ from core.observability.events import Emit, OperationalWarning
 from service.metrics.multiprocess import DIRECTORY_VARIABLE, release_slot, shared_directory
 
 STARTUP_FAILED: Final = 3
-"""How a member ends that cannot serve at all; others would end likewise."""
+"""Exit code of a child that cannot start; the others would fail for the same reason."""
 
 
 class ChildProcess(Protocol):
-    """A process, as `subprocess.Popen` is one."""
+    """What is used of `subprocess.Popen`."""
 
     pid: int
 
     def poll(self) -> int | None:
-        """Its exit code; None while it runs."""
+        """Return the exit code; None while it runs."""
         ...
 
     def terminate(self) -> None:
-        """Ask it to stop."""
+        """Send SIGTERM."""
         ...
 
     def kill(self) -> None:
-        """End it."""
+        """Send SIGKILL."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class ProcessManagerPolicy:
-    """How many, how long they may drain, and how soon one that died is replaced."""
+    """Number of children, time for them to drain, and minimum time between two starts of one."""
 
     processes: int
     drain_timeout: timedelta
@@ -54,7 +54,7 @@ class ProcessManagerPolicy:
 
 @dataclass(slots=True)
 class _ProcessSlot:
-    """One place in the crew: who has it, and when it may next be given away."""
+    """A numbered child process, and when it may be restarted at the earliest."""
 
     number: int
     process: ChildProcess | None
@@ -62,7 +62,7 @@ class _ProcessSlot:
 
 
 class ProcessManager:
-    """Keeps its seats filled until it is asked to stop."""
+    """Keeps a fixed number of child processes running until `stop`."""
 
     def __init__(
         self,
@@ -71,57 +71,57 @@ class ProcessManager:
         clock: Clock,
         emit: Emit,
     ) -> None:
-        """`start` makes a member for the seat of this number, the first 0."""
+        """`start` starts the child of a slot; slots are numbered from 0."""
         self._start = start
         self._policy = policy
         self._clock = clock
         self._emit = emit
         self._stopping = False
         self.on_exit: Callable[[int], None] = lambda _: None
-        """Told the number of each seat whose member has ended, before another takes it."""
+        """Called with the slot of each child that has ended, before its successor starts."""
 
     def stop(self) -> None:
-        """End `run` soon; may be called from a signal's handler."""
+        """Let `run` return soon. May be called from a signal handler."""
         self._stopping = True
 
     def run(self) -> int:
-        """Serve until `stop`. The exit code: not 0 only when a member could not begin to serve."""
-        seats = [self._start_slot(number) for number in range(self._policy.processes)]
+        """Run until `stop`. Return the exit code: not 0 only if a child could not start."""
+        slots = [self._start_slot(number) for number in range(self._policy.processes)]
         code = 0
         while not (self._stopping or code):
             self._wait()
-            for seat in seats:
-                code = code or self._supervise(seat)
-        self._terminate([seat.process for seat in seats if seat.process is not None])
+            for slot in slots:
+                code = code or self._supervise(slot)
+        self._terminate([slot.process for slot in slots if slot.process is not None])
         return code
 
     def _start_slot(self, number: int) -> _ProcessSlot:
-        member = self._start(number)
-        return _ProcessSlot(number, member, self._clock.monotonic() + self._policy.restart_delay)
+        process = self._start(number)
+        return _ProcessSlot(number, process, self._clock.monotonic() + self._policy.restart_delay)
 
     def _supervise(self, slot: _ProcessSlot) -> int:
-        ended = None if slot.process is None else slot.process.poll()
-        if slot.process is not None and ended is not None:
+        exit_code = None if slot.process is None else slot.process.poll()
+        if slot.process is not None and exit_code is not None:
             self.on_exit(slot.number)
             self._emit(
                 OperationalWarning(
-                    "child_process_died", f"process {slot.process.pid} ended with {ended}"
+                    "child_process_died", f"process {slot.process.pid} ended with {exit_code}"
                 )
             )
             slot.process = None
         if slot.process is None and self._clock.monotonic() >= slot.restart_at:
-            fresh = self._start_slot(slot.number)
-            slot.process, slot.restart_at = fresh.process, fresh.restart_at
-        return STARTUP_FAILED if ended == STARTUP_FAILED else 0
+            restarted = self._start_slot(slot.number)
+            slot.process, slot.restart_at = restarted.process, restarted.restart_at
+        return STARTUP_FAILED if exit_code == STARTUP_FAILED else 0
 
     def _terminate(self, processes: list[ChildProcess]) -> None:
-        for member in processes:
-            member.terminate()
+        for process in processes:
+            process.terminate()
         deadline = self._clock.monotonic() + self._policy.drain_timeout
-        while any(member.poll() is None for member in processes):
+        while any(process.poll() is None for process in processes):
             if self._clock.monotonic() >= deadline:
-                for member in processes:
-                    member.kill()
+                for process in processes:
+                    process.kill()
             self._wait()
 
     def _wait(self) -> None:
@@ -130,7 +130,7 @@ class ProcessManager:
 
 @dataclass(frozen=True, slots=True)
 class BindAddress:
-    """Where a crew listens."""
+    """The address of the shared socket."""
 
     host: str
     port: int
@@ -140,22 +140,22 @@ class BindAddress:
 def run_process_manager(
     address: BindAddress, policy: ProcessManagerPolicy, clock: Clock, emit: Emit
 ) -> int:
-    """Run members (`python -m service`) until SIGTERM or SIGINT; the exit code.
+    """Run children (`python -m service`) until SIGTERM or SIGINT, and return the exit code.
 
-    Raises `OSError` when the address cannot be had.
+    Raises `OSError` if the address cannot be bound.
     """
-    with _open_socket(address) as shared, shared_directory(clock.now()) as figures:
-        crew = ProcessManager(
-            lambda seat: _start_process(shared, figures, seat), policy, clock, emit
+    with _open_socket(address) as shared, shared_directory(clock.now()) as metrics_directory:
+        manager = ProcessManager(
+            lambda slot: _start_process(shared, metrics_directory, slot), policy, clock, emit
         )
-        crew.on_exit = lambda seat: release_slot(seat, figures)
+        manager.on_exit = lambda slot: release_slot(slot, metrics_directory)
 
-        def stopped(_: int, __: FrameType | None) -> None:
-            crew.stop()
+        def stop(_: int, __: FrameType | None) -> None:
+            manager.stop()
 
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, stopped)
-        return crew.run()
+            signal.signal(number, stop)
+        return manager.run()
 
 
 @contextmanager
@@ -167,11 +167,11 @@ def _open_socket(bind_address: BindAddress) -> Iterator[socket.socket]:
 
 
 def _start_process(shared: socket.socket, metrics_directory: str, slot: int) -> ChildProcess:
-    # A member inherits the environment, which it reads its settings from. Its stdin ends when we
-    # do, however we end: no member outlives its parent.
+    # A child reads its settings from the environment that it inherits. Its stdin is closed when the
+    # parent ends, even by SIGKILL: no child outlives its parent.
     return subprocess.Popen(  # noqa: S603 - our own interpreter and module
         [sys.executable, "-m", "service", str(shared.fileno()), str(slot)],
-        env={**os.environ, DIRECTORY_VARIABLE: metrics_directory},  # noqa: TID251 - handed on, not read
+        env={**os.environ, DIRECTORY_VARIABLE: metrics_directory},  # noqa: TID251 - passed on, not read
         stdin=subprocess.PIPE,
         pass_fds=(shared.fileno(),),
     )

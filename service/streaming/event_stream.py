@@ -1,4 +1,4 @@
-"""A job's events as a stream (server-sent events, WHATWG HTML 9.2): history first, then live."""
+"""A job's events as server-sent events (WHATWG HTML 9.2): past events first, then live ones."""
 
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
@@ -19,13 +19,15 @@ MEDIA_TYPE: Final = "text/event-stream"
 
 
 HEARTBEAT: Final = b": \n\n"
+"""A comment: proxies keep the connection open, and clients ignore it."""
 
 
 RETRY: Final = b"retry: 1000\n\n"
-"""After how many milliseconds a browser calls again when the connection broke."""
+"""Tells browsers to reconnect after this many milliseconds."""
 
 
 FROM_START: Final = -1
+"""Smaller than every event number: all events are sent."""
 
 
 _MAX_DIGITS: Final = 9
@@ -35,22 +37,22 @@ EstimateFinish = Callable[[Job], Estimate | None]
 
 
 def parse_last_event_id(header: str | None) -> int:
-    """The number in `Last-Event-ID`; what is none of ours begins at the start."""
-    known = header is not None and header.isascii() and header.isdigit()
-    return int(header) if header and known and len(header) <= _MAX_DIGITS else FROM_START
+    """Return the number in `Last-Event-ID`; `FROM_START` for an id that is not ours."""
+    is_number = header is not None and header.isascii() and header.isdigit()
+    return int(header) if header and is_number and len(header) <= _MAX_DIGITS else FROM_START
 
 
 def pending_events(view: JobView, last_event_number: int) -> tuple[StatusChange, ...]:
-    """What a caller who has seen `after` has still to be told."""
+    """Return the events after `last_event_number`."""
     return tuple(
-        stone for stone in status_changes(view.timeline) if stone.position > last_event_number
+        change for change in status_changes(view.timeline) if change.position > last_event_number
     )
 
 
 def format_event(
     view: JobView, status_change: StatusChange, estimate_finish: EstimateFinish
 ) -> bytes:
-    """One event. The present one carries the whole document, a past one what is known of it."""
+    """Return one event: the latest with the full document, a past one with what was true then."""
     job, event = view.record.job, EVENT_OF_STATUS[status_change.status]
     if status_change == status_changes(view.timeline)[-1]:
         body = event_to_json(view.record, event, status_change.at, estimate_finish(job))
@@ -62,7 +64,7 @@ def format_event(
 
 @dataclass(slots=True)
 class EventStreamSession:
-    """One caller's way through a job's events. `seen` is the number of the last that was sent."""
+    """One caller's stream. `last_event_number` is that of the last event that was sent."""
 
     subscription: Subscription
     read: ReadJob
@@ -70,17 +72,18 @@ class EventStreamSession:
     heartbeat: timedelta
     last_event_number: int
     _is_read_pending: bool = False
-    """A look at the record failed: it is made up for with the next heartbeat."""
+    """The last read failed: it is repeated with the next heartbeat."""
 
     async def stream(self, first: JobView) -> AsyncIterator[bytes]:
-        """Every event after `seen`, until the job's end or the process's. Raises `CallerError`.
+        """Yield every event until the job ends or the process stops. Raises `CallerError`.
 
-        The record is held no longer than it takes to tell of it: thousands wait at once.
+        The record is released before each wait: thousands of streams can be open, and an output
+        may be large.
         """
         yield RETRY + self._format_pending(first)
-        over = first.record.job.is_final
+        is_final = first.record.job.is_final
         del first
-        while not over:
+        while not is_final:
             wake = await self.subscription.wait(self.heartbeat)
             if wake in STOP_REASONS:
                 return
@@ -88,7 +91,7 @@ class EventStreamSession:
                 yield HEARTBEAT
             view = await self._read_if_changed(wake)
             if view is not None:
-                over = view.record.job.is_final
+                is_final = view.record.job.is_final
                 yield self._format_pending(view)
                 del view
 
@@ -105,6 +108,6 @@ class EventStreamSession:
 
     def _format_pending(self, view: JobView) -> bytes:
         self.subscription.seen_version = view.record.job.version
-        stones = pending_events(view, self.last_event_number)
-        self.last_event_number = stones[-1].position if stones else self.last_event_number
-        return b"".join(format_event(view, stone, self.estimate_finish) for stone in stones)
+        events = pending_events(view, self.last_event_number)
+        self.last_event_number = events[-1].position if events else self.last_event_number
+        return b"".join(format_event(view, event, self.estimate_finish) for event in events)

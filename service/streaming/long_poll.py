@@ -1,4 +1,4 @@
-"""Waiting for a job's end, and for a caller's leaving. Knows no store: it is given how to read."""
+"""Long poll: waits for the end of a job, or until the caller disconnects. Knows no store."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -21,9 +21,9 @@ _DISCONNECT: Final = "http.disconnect"
 async def wait_for_end(
     subscription: Subscription, read: ReadJob, max_wait: timedelta, clock: Clock
 ) -> JobView | None:
-    """The job once it has ended, or as it stands after `span` or when the process stops.
+    """Return the job after its end, or as it is after `max_wait` or when the process stops.
 
-    None: the store does not tell, or not to this key. Raises `ClientDisconnect`; the job goes on.
+    None: it cannot be read, or this key may not. Raises `ClientDisconnect`; the job goes on.
     """
     until = clock.monotonic() + max_wait
     while True:
@@ -36,7 +36,7 @@ async def wait_for_end(
 
 
 async def _try_read(read: ReadJob) -> JobView | None:
-    # The job is taken in: what goes wrong with a look at it is no answer to its submit.
+    # The job was admitted: an error of this read must not become the answer to its submit.
     try:
         return await read()
     except (StoreUnavailable, CallerError):
@@ -45,12 +45,12 @@ async def _try_read(read: ReadJob) -> JobView | None:
 
 @asynccontextmanager
 async def watch_disconnect(subscription: Subscription, receive: Receive) -> AsyncIterator[None]:
-    """While the body runs, a caller who goes away ends the waits of `waiter`."""
-    listening = asyncio.create_task(_wait_for_disconnect(subscription, receive))
+    """End the waits of `subscription` if the caller disconnects while the body runs."""
+    watcher = asyncio.create_task(_wait_for_disconnect(subscription, receive))
     try:
         yield
     finally:
-        listening.cancel()
+        watcher.cancel()
 
 
 async def _wait_for_disconnect(subscription: Subscription, receive: Receive) -> None:

@@ -1,4 +1,4 @@
-"""Who waits in this process for which job. Knows no store and no HTTP; keeps places, no records."""
+"""Subscriptions to job changes within this process. Holds no records, knows no store."""
 
 import asyncio
 from collections.abc import Mapping
@@ -14,20 +14,20 @@ class WakeReason(Enum):
     """Why a wait ended."""
 
     CHANGED = auto()
-    """The job has a new version, or may have: its record is to be read."""
+    """The job has a new version, or may have one: read its record."""
     TIMEOUT = auto()
-    """Nothing was heard in the time that was given."""
+    """Nothing changed within the maximum wait."""
     DISCONNECTED = auto()
-    """The caller has gone."""
+    """The caller disconnected."""
     CLOSED = auto()
-    """The process stops."""
+    """The process is shutting down."""
 
 
 STOP_REASONS: Final = frozenset({WakeReason.DISCONNECTED, WakeReason.CLOSED})
 
 
 class Subscription(AbstractContextManager["Subscription"]):
-    """One caller's place. Any number of changes between two waits is one wake: nothing piles up."""
+    """One caller's subscription to one job. Changes between two waits are merged into one wake."""
 
     __slots__ = (
         "_final_only",
@@ -41,12 +41,12 @@ class Subscription(AbstractContextManager["Subscription"]):
     )
 
     def __init__(self, subscriptions: "Subscriptions", job_id: str, *, final_only: bool) -> None:
-        """Made by `Subscriptions.join` alone."""
+        """Called by `Subscriptions.subscribe` only."""
         self.job_id = job_id
         self.seen_version = 0
-        """The newest version that its holder has read: what is told of older ones is no news."""
+        """The newest version that the subscriber has read; older ones do not wake it."""
         self.wait_time = timedelta()
-        """How long it has waited in all."""
+        """Total time spent in `wait`."""
         self._subscriptions = subscriptions
         self._final_only = final_only
         self._is_stale = False
@@ -54,7 +54,7 @@ class Subscription(AbstractContextManager["Subscription"]):
         self._wake_future: asyncio.Future[None] | None = None
 
     def __exit__(self, *_: object) -> None:
-        """Give the place up."""
+        """Unsubscribe."""
         self._subscriptions.unsubscribe(self)
 
     async def wait(self, max_wait: timedelta) -> WakeReason:
@@ -63,27 +63,27 @@ class Subscription(AbstractContextManager["Subscription"]):
             await self._sleep(max_wait)
         if self._stop_reason is not None:
             return self._stop_reason
-        news, self._is_stale = self._is_stale, False
-        return WakeReason.CHANGED if news else WakeReason.TIMEOUT
+        changed, self._is_stale = self._is_stale, False
+        return WakeReason.CHANGED if changed else WakeReason.TIMEOUT
 
     def switch_job(self, job_id: str) -> None:
-        """Wait for another job instead, which may have changed already."""
+        """Subscribe to another job instead, which may have changed already."""
         if job_id != self.job_id:
             self._subscriptions.switch_job(self, job_id)
             self.mark_stale()
 
     def notify(self, version: int, *, ended: bool) -> None:
-        """The job has this version now."""
+        """Wake the subscriber if this version of the job is new to it."""
         if version > self.seen_version and (ended or not self._final_only):
             self.mark_stale()
 
     def mark_stale(self) -> None:
-        """The job may have changed."""
+        """Wake the subscriber: the job may have changed."""
         self._is_stale = True
         self._wake()
 
     def stop(self, reason: WakeReason) -> None:
-        """End every wait with `DISCONNECTED` or `CLOSED`; the first reason stays."""
+        """End this and every later wait with `DISCONNECTED` or `CLOSED`; the first reason stays."""
         self._stop_reason = self._stop_reason or reason
         self._wake()
 
@@ -106,10 +106,10 @@ class Subscription(AbstractContextManager["Subscription"]):
 
 
 class Subscriptions:
-    """All who wait in this process, by job. `changed` and `missed` listen to the change feed."""
+    """All subscriptions of this process, by job. A `core.store.pubsub.JobChangeListener`."""
 
     def __init__(self, clock: Clock, max_subscriptions: int) -> None:
-        """Give out at most `most` places at any time."""
+        """Allow at most `max_subscriptions` at any time: each holds an open connection."""
         self.clock: Final = clock
         self._max_subscriptions = max_subscriptions
         self._count = 0
@@ -117,57 +117,61 @@ class Subscriptions:
         self._by_job: dict[str, set[Subscription]] = {}
 
     def __len__(self) -> int:
-        """How many places are taken."""
+        """Return the number of subscriptions."""
         return self._count
 
     @property
     def by_job(self) -> Mapping[str, set[Subscription]]:
-        """Who waits for what."""
+        """The subscriptions by job id."""
         return self._by_job
 
     def subscribe(self, job_id: str, *, final_only: bool = False) -> Subscription | None:
-        """A place, to be given up by its holder. None: all are taken, or the process stops.
+        """Return a subscription, to be used as a context manager.
 
-        With `ends_only` no change wakes it but the job's end.
+        None: the maximum is reached, or the process is shutting down. With `final_only` only the
+        job's end wakes it.
         """
         if self._closed or self._count >= self._max_subscriptions:
             return None
-        waiter = Subscription(self, job_id, final_only=final_only)
-        self._by_job.setdefault(job_id, set()).add(waiter)
+        subscription = Subscription(self, job_id, final_only=final_only)
+        self._by_job.setdefault(job_id, set()).add(subscription)
         self._count += 1
-        return waiter
+        return subscription
 
     def unsubscribe(self, subscription: Subscription) -> None:
-        """Take a place back."""
-        places = self._by_job.get(subscription.job_id, set())
-        if subscription in places:
+        """Remove a subscription; without effect if it was removed before."""
+        of_job = self._by_job.get(subscription.job_id, set())
+        if subscription in of_job:
             self._count -= 1
-            places.remove(subscription)
-            if not places:
+            of_job.remove(subscription)
+            if not of_job:
                 del self._by_job[subscription.job_id]
 
     def switch_job(self, subscription: Subscription, job_id: str) -> None:
-        """Give a waiter a place at another job."""
+        """Move a subscription to another job."""
         self.unsubscribe(subscription)
         subscription.job_id = job_id
         self._by_job.setdefault(job_id, set()).add(subscription)
         self._count += 1
 
     def job_changed(self, job_id: str, version: int, *, ended: bool) -> None:
-        """See `core.store.pubsub.JobChangeListener`."""
-        for waiter in self._by_job.get(job_id, ()):
-            waiter.notify(version, ended=ended)
+        """Notify the subscribers of a job. See `core.store.pubsub.JobChangeListener`."""
+        for subscription in self._by_job.get(job_id, ()):
+            subscription.notify(version, ended=ended)
 
     def invalidate_all(self) -> None:
-        """See `core.store.pubsub.JobChangeListener`: everybody looks for himself once."""
-        for waiter in self._all():
-            waiter.mark_stale()
+        """Let every subscriber read its job once: changes may have been missed.
+
+        See `core.store.pubsub.JobChangeListener`.
+        """
+        for subscription in self._all():
+            subscription.mark_stale()
 
     def close(self) -> None:
-        """The process stops: every wait ends now, and no new one begins."""
+        """End every wait now, and accept no new subscription: the process is shutting down."""
         self._closed = True
-        for waiter in self._all():
-            waiter.stop(WakeReason.CLOSED)
+        for subscription in self._all():
+            subscription.stop(WakeReason.CLOSED)
 
     def _all(self) -> list[Subscription]:
-        return [waiter for places in self._by_job.values() for waiter in places]
+        return [one for of_job in self._by_job.values() for one in of_job]

@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 from core.errors import FieldError, InvalidInput
-from core.retention import RETENTION
+from core.retention import DELIVERY_RETENTION
 from core.webhooks.custom_headers import header_error, header_list_error
 from core.webhooks.delivery import UNDELIVERED_STATES, DeliveryState, WebhookEventType
 from core.webhooks.endpoint import (
@@ -123,7 +123,7 @@ def parse_delivery_query(fields: Mapping[str, str], now: datetime) -> DeliveryQu
     """Which deliveries are asked for. Raises `MalformedRequest`."""
     values = parse_query_fields(fields, _QUERY_PARSERS)
     named = {_FIELD_NAMES.get(name, name): value for name, value in values.items()}
-    return DeliveryQuery(**{"since": now - 2 * RETENTION, "until": now} | named)
+    return DeliveryQuery(**{"since": now - DELIVERY_RETENTION, "until": now} | named)
 
 
 def _parse_body(

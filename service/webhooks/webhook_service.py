@@ -17,6 +17,7 @@ from core.errors import Conflict, FieldError, InvalidInput, NotFound
 from core.ids import IdSource, is_valid_id
 from core.retention import RETENTION
 from core.store.deliveries import DeliveryRange
+from core.store.interfaces import DeliveryRepository, ReplayRepository, WebhookConfigRepository
 from core.store.webhook_endpoints import WebhookConfigUpdate
 from core.tenants.tenant import is_tenant_name
 from core.transactions.notifications import system_delivery
@@ -34,7 +35,6 @@ from core.webhooks.endpoint import DEFAULT_ENDPOINT_ID, DisabledReason, Endpoint
 from core.webhooks.replay import Replay, ReplayRange
 from core.webhooks.secrets import SecretKind, encode_webhook_secret
 from core.webhooks.signing_keys import encode_signing_key
-from service.ports import DeliveryAccess, ReplayAccess, WebhookConfigAccess
 from service.webhooks.parser import DeliveryQuery, EndpointInput, EndpointPolicy, SecretRotation
 
 _MAX_TRIES: Final = 5
@@ -65,9 +65,9 @@ class DisabledEndpoint:
 class WebhookService:
     """The use cases, over the stores."""
 
-    configs: WebhookConfigAccess
-    deliveries: DeliveryAccess
-    replays: ReplayAccess
+    configs: WebhookConfigRepository
+    deliveries: DeliveryRepository
+    replays: ReplayRepository
     clock: Clock
     ids: IdSource
     policy: EndpointPolicy

@@ -29,9 +29,9 @@ async def test_a_tenant_has_at_first_what_it_was_created_with(backend: StoreBack
     now = backend.clock.now()
     made = Tenant("eve", now, webhook="https://eve.example/", webhook_secrets=("whsec_x",))
     assert await backend.tenants.create(made, ApiKey("digest-eve", "eve", now))
-    assert await backend.webhooks.load("eve") == initial_config(made)
-    assert await backend.webhooks.load("ada") == WebhookConfig("ada")
-    assert await backend.webhooks.load("nobody") is None
+    assert await backend.webhook_configs.load("eve") == initial_config(made)
+    assert await backend.webhook_configs.load("ada") == WebhookConfig("ada")
+    assert await backend.webhook_configs.load("nobody") is None
 
 
 async def test_what_operators_change_at_the_tenant_is_seen_in_its_setup(
@@ -42,10 +42,10 @@ async def test_what_operators_change_at_the_tenant_is_seen_in_its_setup(
     setup = WebhookConfig("ada").with_endpoint(
         Endpoint("ep_1", "https://a.example/", before.created_at)
     )
-    assert await backend.webhooks.update(WebhookConfigUpdate(WebhookConfig("ada"), setup))
+    assert await backend.webhook_configs.update(WebhookConfigUpdate(WebhookConfig("ada"), setup))
     after = replace(before, version=before.version + 1, webhook="https://new.example/")
     assert await backend.tenants.change(before, after)
-    changed = await backend.webhooks.load("ada")
+    changed = await backend.webhook_configs.load("ada")
     assert changed is not None
     assert [(end.id, end.url) for end in changed.endpoints] == [
         (DEFAULT_ENDPOINT_ID, "https://new.example/"),
@@ -64,10 +64,10 @@ async def test_of_two_changes_of_one_version_one_is_made(backend: StoreBackend) 
         timeout=timedelta(seconds=2.5),
     )
     after = before.with_endpoint(end)
-    assert await backend.webhooks.update(WebhookConfigUpdate(before, after))
-    assert await backend.webhooks.load("ada") == after
-    assert not await backend.webhooks.update(WebhookConfigUpdate(before, after))
-    assert await backend.webhooks.load("bob") == WebhookConfig("bob")
+    assert await backend.webhook_configs.update(WebhookConfigUpdate(before, after))
+    assert await backend.webhook_configs.load("ada") == after
+    assert not await backend.webhook_configs.update(WebhookConfigUpdate(before, after))
+    assert await backend.webhook_configs.load("bob") == WebhookConfig("bob")
 
 
 async def test_a_change_brings_its_callbacks_and_its_replay_or_nothing(
@@ -80,12 +80,12 @@ async def test_a_change_brings_its_callbacks_and_its_replay_or_nothing(
     replay = Replay("ada").with_range(ReplayRange(now, now))
     change = WebhookConfigUpdate(before, after, (told,), Replay("ada"), replay)
     stale = replace(change, replay_before=Replay("ada", 7))
-    assert not await backend.webhooks.update(stale)
-    assert (await backend.webhooks.load("ada"), await backend.deliveries.load(told.id)) == (
+    assert not await backend.webhook_configs.update(stale)
+    assert (await backend.webhook_configs.load("ada"), await backend.deliveries.load(told.id)) == (
         before,
         None,
     )
-    assert await backend.webhooks.update(change)
+    assert await backend.webhook_configs.update(change)
     assert await backend.deliveries.load(told.id) == told
     assert await backend.probe.outbox() == {told.id: to_ms(now)}
     assert await backend.replays.load("ada") == replay
@@ -119,7 +119,9 @@ HOOK = Endpoint("ep_1", "https://a.example/", datetime(2026, 3, 1, tzinfo=UTC))
 async def add_endpoint(backend: StoreBackend) -> None:
     """Add an endpoint, as the tenant does."""
     before = WebhookConfig("ada")
-    assert await backend.webhooks.update(WebhookConfigUpdate(before, before.with_endpoint(HOOK)))
+    assert await backend.webhook_configs.update(
+        WebhookConfigUpdate(before, before.with_endpoint(HOOK))
+    )
 
 
 async def set_tenant_webhook(backend: StoreBackend) -> None:
@@ -132,15 +134,15 @@ async def set_tenant_webhook(backend: StoreBackend) -> None:
 
 async def test_a_setup_has_a_mark_that_stays_with_it(backend: StoreBackend) -> None:
     first, nobody = (
-        await backend.webhooks.load_versioned("ada"),
-        await backend.webhooks.load_versioned("nobody"),
+        await backend.webhook_configs.load_versioned("ada"),
+        await backend.webhook_configs.load_versioned("nobody"),
     )
     assert (first.config, nobody.config) == (WebhookConfig("ada"), WebhookConfig("nobody"))
-    assert await backend.webhooks.load_versioned("ada") == first
+    assert await backend.webhook_configs.load_versioned("ada") == first
     await add_endpoint(backend)
-    second = await backend.webhooks.load_versioned("ada")
+    second = await backend.webhook_configs.load_versioned("ada")
     await set_tenant_webhook(backend)
-    third = await backend.webhooks.load_versioned("ada")
+    third = await backend.webhook_configs.load_versioned("ada")
     assert [len(known.config.endpoints) for known in (first, second, third)] == [0, 1, 1]
     assert len({known.version_digest for known in (first, second, third, nobody)}) == 4
 
@@ -150,7 +152,7 @@ async def test_callbacks_that_were_made_for_other_endpoints_are_refused_with_the
     backend: StoreBackend, change_endpoints: Callable[[StoreBackend], Awaitable[None]]
 ) -> None:
     job = await admit_job(backend)
-    known = await backend.webhooks.load_versioned("ada")
+    known = await backend.webhook_configs.load_versioned("ada")
     await change_endpoints(backend)
     now = backend.clock.now()
     ending = replace(cancellation_change(job, now), config_digest=known.version_digest)
@@ -158,7 +160,7 @@ async def test_callbacks_that_were_made_for_other_endpoints_are_refused_with_the
     held = await backend.jobs.load_view(job.id)
     assert held is not None
     assert (held.record.job, len(held.timeline), held.delivery_ids) == (job, 1, ())
-    anew = await backend.webhooks.load_versioned("ada")
+    anew = await backend.webhook_configs.load_versioned("ada")
     told = delivery_for(ending.after)
     ending = replace(ending, config_digest=anew.version_digest, deliveries=(told,))
     assert await backend.jobs.store(ending) is WriteResult.STORED

@@ -13,8 +13,8 @@ import yaml
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models.dashboard import Dashboard as GrafanaDashboard
 
-from core.observability.metric_definitions import METRIC_DEFINITIONS
-from core.observability.metric_labels import INTERNAL_ERRORS
+from core.observability.events import INTERNAL_ERROR_CODES
+from core.observability.metrics import METRICS
 from deploy.grafana.boards.index import DASHBOARDS
 from deploy.grafana.build import FOLDER, build_dashboard, dashboard_json
 from deploy.grafana.layout import COLUMNS, lay_out
@@ -49,7 +49,7 @@ PROCESS_NAMES: Final = frozenset(
 )
 """What the client library shows of each process by itself (Linux)."""
 KNOWN: Final = (
-    {name for series in METRIC_DEFINITIONS for name in series.prometheus_names}
+    {name for series in METRICS for name in series.prometheus_names}
     | RECORDED
     | PROCESS_NAMES
     | {"up"}
@@ -150,7 +150,7 @@ def test_every_alert_is_tried_firing_and_silent() -> None:
 
 def test_the_alert_on_defects_knows_every_code() -> None:
     (expr,) = (rule["expr"] for rule in ALERTS if rule["alert"] == "GatewayInternalErrors")
-    assert all(code in expr for code in INTERNAL_ERRORS)
+    assert all(code in expr for code in INTERNAL_ERROR_CODES)
 
 
 @marks.PROMTOOL

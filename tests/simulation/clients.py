@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import timedelta
 from random import Random
-from typing import Any, Final, cast
+from typing import Final
 
 from core.clock import Clock
 from core.errors import Defect, GatewayError
@@ -20,12 +20,10 @@ from core.transactions.admission import CACHE_BYPASS, Admission, CacheRequest
 from core.transactions.job_update import Change
 from core.transactions.notifications import needs_endpoints, with_deliveries
 from core.webhooks.secrets import encode_webhook_secret
-from service.context import AppContext
-from service.jobs.cancel import cancel_job
-from service.webhooks.webhook_service import WebhookService
+from service.jobs.cancel import JobCanceller
 from tests.simulation.event_log import SimulationLog
 from tests.simulation.plan import Fault, SeededRandomness
-from tests.simulation.process import ProcessJobs, ProcessTenants, ProcessWebhooks, StoreConnection
+from tests.simulation.process import ProcessJobs, ProcessWebhooks, StoreConnection
 from tests.support.memory_store.stores import MemoryStores
 from tests.support.upstream import FakeRunComfy
 
@@ -84,35 +82,11 @@ class SimulatedService:
         return ProcessJobs(self.connection, self.stores)
 
     @property
-    def resources(self) -> AppContext:
-        """The context with what `cancel_job` reads; the rest is left empty."""
-        empty = cast("Any", None)
-        return AppContext(
-            jobs=self.jobs,
-            job_index=empty,
-            batches=empty,
-            tenants=ProcessTenants(self.connection, self.stores),
-            usage=empty,
-            circuit_breaker=empty,
-            admin=empty,
-            worker_heartbeats=empty,
-            model_cache=empty,
-            run_times=empty,
-            subscriptions=empty,
-            metrics=empty,
-            webhooks=WebhookService(
-                configs=ProcessWebhooks(self.connection, self.stores),
-                deliveries=empty,
-                replays=empty,
-                clock=self.clock,
-                ids=self.ids,
-                policy=empty,
-            ),
-            clock=self.clock,
-            ids=self.ids,
-            policy=empty,
-            emit=self.log.emit_for("service"),
-        )
+    def canceller(self) -> JobCanceller:
+        """The service's use case of cancelling."""
+        configs = ProcessWebhooks(self.connection, self.stores)
+        emit = self.log.emit_for("service")
+        return JobCanceller(self.jobs, configs, self.clock, self.ids, emit)
 
 
 async def run_caller(service: SimulatedService, number: int, active: timedelta) -> None:
@@ -143,7 +117,7 @@ def _reuse(face: SimulatedService, rng: Random) -> CacheRequest:
 
 async def _cancel(face: SimulatedService, asking: Credential, job_id: str) -> None:
     try:
-        told = await cancel_job(face.resources, asking, job_id)
+        told = await face.canceller.cancel(asking, job_id)
         face.log.note("caller", f"cancel: {told.outcome}", job_id)
         face.log.cancels.setdefault(job_id, []).append(told.outcome)
     except GatewayError as error:

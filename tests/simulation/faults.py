@@ -9,10 +9,11 @@ import orjson
 
 from core.clock import Clock
 from core.money import MicroUsd
+from core.observability.outcomes import FailureKind
 from tests.simulation.plan import Fault, SeededRandomness
 from tests.support.upstream import RequestOutcome, RequestPlan, SubmitOutcome, SubmitPlan
 from worker.ports import Unreachable, UpstreamFault
-from worker.webhooks.outcomes import AttemptFailed, AttemptResult, Delivered, FailureKind
+from worker.webhooks.outcomes import AttemptFailed, AttemptResult, Delivered
 from worker.webhooks.sender import AttemptRequest
 
 SECOND: Final = timedelta(seconds=1)

@@ -200,6 +200,10 @@ class ProcessJobs:
         """See `JobStore.load`."""
         return await self.connection.call(lambda: self.stores.jobs.load(job_id))
 
+    async def load_view(self, job_id: str) -> JobView | None:
+        """See `JobStore.load_view`."""
+        return await self.connection.call(lambda: self.stores.jobs.load_view(job_id))
+
     async def load_input(self, job_id: str) -> bytes | None:
         """See `JobStore.load_input`."""
         return await self.connection.call(lambda: self.stores.jobs.load_input(job_id))
@@ -300,15 +304,17 @@ class ProcessWebhooks:
 
     async def load(self, tenant: str) -> WebhookConfig | None:
         """See `WebhookConfigStore.load`."""
-        return await self.connection.call(lambda: self.stores.webhooks.load(tenant))
+        return await self.connection.call(lambda: self.stores.webhook_configs.load(tenant))
 
     async def load_versioned(self, tenant: str) -> VersionedConfig:
         """See `WebhookConfigStore.load_versioned`."""
-        return await self.connection.call(lambda: self.stores.webhooks.load_versioned(tenant))
+        return await self.connection.call(
+            lambda: self.stores.webhook_configs.load_versioned(tenant)
+        )
 
     async def update(self, update: WebhookConfigUpdate) -> bool:
         """See `WebhookConfigStore.update`."""
-        return await self.connection.call(lambda: self.stores.webhooks.update(update))
+        return await self.connection.call(lambda: self.stores.webhook_configs.update(update))
 
 
 @dataclass(frozen=True, slots=True)

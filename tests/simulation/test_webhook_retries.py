@@ -13,6 +13,7 @@ from core.clock import from_ms
 from core.jobs.job import Job, JobState, Trigger
 from core.jobs.timeline import TimelineEntry, TimelineKind
 from core.observability.events import EndpointDisabled, Event
+from core.observability.outcomes import FailureKind
 from core.retention import RETENTION
 from core.store.webhook_endpoints import WebhookConfigUpdate
 from core.tenants.api_keys import ApiKey, Credential
@@ -33,7 +34,7 @@ from tests.support.memory_store.webhooks import MemoryEventStreams
 from tests.support.records import HOUR, SECOND, MidpointRandom, job, tenant
 from worker.webhooks.decisions import DeliveryContext, decide_action
 from worker.webhooks.delivery_worker import DeliveryDependencies, DeliveryPolicy, DeliveryWorker
-from worker.webhooks.outcomes import AttemptFailed, AttemptResult, Delivered, FailureKind
+from worker.webhooks.outcomes import AttemptFailed, AttemptResult, Delivered
 from worker.webhooks.replay_worker import ReplayPolicy, ReplayWorker
 from worker.webhooks.retry_schedule import SchedulePolicy
 from worker.webhooks.sender import AttemptRequest
@@ -62,7 +63,7 @@ class DeliverySimulation:
             DeliveryDependencies(
                 outbox=self.stores.deliveries,
                 jobs=self.stores.jobs,
-                webhook_configs=self.stores.webhooks,
+                webhook_configs=self.stores.webhook_configs,
                 sender=self,
                 event_streams=MemoryEventStreams(),
                 clock=self.clock,
@@ -181,7 +182,7 @@ async def test_secrets_rotated_on_the_way_overlap_and_then_the_old_one_is_gone()
     await journey.run(3 * HOUR)
     setup = await journey.mailroom.load_config("video-team")
     rotated = setup.with_rotated_secret(SecretKind.HMAC, "whsec_new", journey.clock.now(), DAY)
-    assert await journey.stores.webhooks.update(WebhookConfigUpdate(setup, rotated))
+    assert await journey.stores.webhook_configs.update(WebhookConfigUpdate(setup, rotated))
     turn = journey.clock.now()
     await journey.run(6 * DAY)
     for at, attempt in journey.sent:

@@ -15,10 +15,10 @@ from starlette.types import Receive, Send
 from starlette.types import Scope as AsgiScope
 
 from core.jobs.run_times import PollHintPolicy
-from core.observability.event_metrics import LabelLimiter
 from core.observability.events import Emit, Event
 from core.observability.gateway_state import GatewayState
-from core.observability.prometheus import CONTENT_TYPE
+from core.observability.metric_types import MetricSource
+from core.observability.prometheus import CONTENT_TYPE, MetricsRegistry
 from core.store.run_times import RunTimeCache
 from core.tenants.api_keys import ALL_SCOPES, ApiKey, Scope, api_key_digest, build_api_key
 from core.tenants.limits import Limits
@@ -27,7 +27,7 @@ from core.webhooks.url_policy import TargetPolicy
 from service.app import create_app
 from service.context import SUBMIT_ROUTE, AppContext, HttpPolicy
 from service.jobs.submit_options import Deadlines, OptionPolicy
-from service.metrics.metrics import ServiceMetrics, build_service_registry
+from service.metrics.metrics import ServiceMetrics
 from service.models import ModelRegistry, load_cards
 from service.models.registry_cache import ModelRegistryCache
 from service.operator_context import AdminContext
@@ -153,7 +153,7 @@ class LazyMetrics:
 
     @cached_property
     def _metrics(self) -> ServiceMetrics:
-        figures = build_service_registry("0", LabelLimiter({}))
+        figures = MetricsRegistry(MetricSource.SERVICE, "0", {})
         return ServiceMetrics(
             figures, SUBMIT_ROUTE, partial(_empty_state, self._clock), self._clock
         )
@@ -173,7 +173,7 @@ async def _empty_state(clock: FakeClock) -> GatewayState:
 def webhook_service_over(stores: MemoryStores, clock: FakeClock) -> WebhookService:
     """The use cases of callbacks over in-memory stores."""
     return WebhookService(
-        configs=stores.webhooks,
+        configs=stores.webhook_configs,
         deliveries=stores.deliveries,
         replays=stores.replays,
         clock=clock,
@@ -218,7 +218,7 @@ def _admin_context(stores: MemoryStores, clock: FakeClock, emit: Emit) -> AdminC
         tenants=stores.tenants,
         jobs=stores.jobs,
         job_index=stores.job_index,
-        webhook_configs=stores.webhooks,
+        webhook_configs=stores.webhook_configs,
         operations=stores.operations,
         usage=stores.usage,
         clock=clock,

@@ -3,41 +3,17 @@
 A probe looks behind the stores' methods at what they keep: indexes, counters, messages, lifetimes.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import timedelta
-from typing import Protocol
+from typing import Any, Protocol
 
 from core.store import keys
-from core.store.batches import BatchStore
-from core.store.circuit_breaker import CircuitBreakerStore
 from core.store.client import RedisClient
-from core.store.deliveries import DeliveryStore
-from core.store.job_index import JobIndex
-from core.store.jobs import JobStore
-from core.store.model_catalogue import CatalogueStore
-from core.store.run_times import RunTimeStore
 from core.store.scripts import LuaScripts, load_scripts
-from core.store.tenants import TenantStore
-from core.store.webhook_endpoints import WebhookConfigStore
-from core.store.webhook_replays import ReplayStore
-from core.store.worker_heartbeats import WorkerHeartbeats
+from core.store.stores import Stores, open_stores
 from tests.support.clock import FakeClock
-from tests.support.memory_store.batches import MemoryBatchStore
-from tests.support.memory_store.job_index import MemoryJobIndex
-from tests.support.memory_store.jobs import MemoryJobStore
-from tests.support.memory_store.shared_state import (
-    MemoryCatalogueStore,
-    MemoryCircuitBreakerStore,
-    MemoryWorkerHeartbeats,
-)
 from tests.support.memory_store.state import MemoryState
-from tests.support.memory_store.stores import MemoryRunTimeStore, memory_stores
-from tests.support.memory_store.tenants import MemoryTenantStore
-from tests.support.memory_store.webhooks import (
-    MemoryDeliveryStore,
-    MemoryReplayStore,
-    MemoryWebhookConfigStore,
-)
+from tests.support.memory_store.stores import memory_stores
 
 
 class StoreProbe(Protocol):
@@ -89,62 +65,27 @@ class StoreProbe(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class StoreBackend:
-    """All stores of one kind, empty, and the clock that they go by."""
+class StoreBackend(Stores):
+    """All stores of one kind, empty, and the clock that they read."""
 
     clock: FakeClock
-    jobs: JobStore | MemoryJobStore
-    batches: BatchStore | MemoryBatchStore
-    job_index: JobIndex | MemoryJobIndex
-    deliveries: DeliveryStore | MemoryDeliveryStore
-    tenants: TenantStore | MemoryTenantStore
-    webhooks: WebhookConfigStore | MemoryWebhookConfigStore
-    replays: ReplayStore | MemoryReplayStore
-    circuit_breakers: CircuitBreakerStore | MemoryCircuitBreakerStore
-    catalogue: CatalogueStore | MemoryCatalogueStore
-    heartbeats: WorkerHeartbeats | MemoryWorkerHeartbeats
-    run_times: RunTimeStore | MemoryRunTimeStore
     probe: StoreProbe
 
 
 def memory_backend(clock: FakeClock) -> StoreBackend:
-    """The twins."""
+    """The in-memory stores."""
     stores = memory_stores(clock)
-    return StoreBackend(
-        clock=clock,
-        jobs=stores.jobs,
-        batches=stores.batches,
-        job_index=stores.job_index,
-        deliveries=stores.deliveries,
-        tenants=stores.tenants,
-        webhooks=stores.webhooks,
-        replays=stores.replays,
-        circuit_breakers=stores.circuit_breakers,
-        catalogue=stores.catalogue,
-        heartbeats=stores.heartbeats,
-        run_times=stores.run_times,
-        probe=MemoryProbe(stores.memory),
-    )
+    return StoreBackend(**_fields_of(stores), clock=clock, probe=MemoryProbe(stores.memory))
 
 
 def redis_backend(clock: FakeClock, wire: RedisClient) -> StoreBackend:
-    """The real ones, over an empty Redis."""
-    scripts = LuaScripts(wire, load_scripts())
-    return StoreBackend(
-        clock=clock,
-        jobs=JobStore(wire, scripts, clock),
-        batches=BatchStore(wire, scripts, clock),
-        job_index=JobIndex(wire, scripts, clock),
-        deliveries=DeliveryStore(wire, scripts, clock),
-        tenants=TenantStore(wire, scripts, clock),
-        webhooks=WebhookConfigStore(wire, scripts, clock),
-        replays=ReplayStore(wire, scripts, clock),
-        circuit_breakers=CircuitBreakerStore(wire, scripts, clock),
-        catalogue=CatalogueStore(wire, scripts),
-        heartbeats=WorkerHeartbeats(wire, clock),
-        run_times=RunTimeStore(wire),
-        probe=RedisProbe(wire),
-    )
+    """The stores over an empty Redis."""
+    stores = open_stores(wire, LuaScripts(wire, load_scripts()), clock)
+    return StoreBackend(**_fields_of(stores), clock=clock, probe=RedisProbe(wire))
+
+
+def _fields_of(stores: Stores) -> dict[str, Any]:
+    return {field.name: getattr(stores, field.name) for field in fields(Stores)}
 
 
 class MemoryProbe:

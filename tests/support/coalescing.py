@@ -12,6 +12,7 @@ from core.deduplication.coalescing import cancel_for_successor, expire_for_succe
 from core.jobs.job import BillingStatus, FollowUp, Job, JobError, JobRecord, JobState, Trigger
 from core.money import MicroUsd
 from core.store import keys
+from core.store.jobs import JobStore
 from core.transactions.admission import AdmissionResult, CacheRequest
 from core.transactions.job_update import Change, WriteResult
 from service.jobs.cancel import decide_cancel
@@ -143,7 +144,8 @@ class CoalescingHarness:
         if isinstance(self.stores.jobs, MemoryJobStore):
             del self.stores.jobs._memory.jobs[job.id]
         else:
-            await self.stores.jobs._wire.execute("DEL", keys.job(job.id))
+            assert isinstance(self.stores.jobs, JobStore)
+            await self.stores.jobs._client.execute("DEL", keys.job(job.id))
 
     async def assert_retained_for(self, job: Job, at_least: timedelta) -> None:
         """The record is kept for so long from now on."""
@@ -151,7 +153,8 @@ class CoalescingHarness:
             memory = self.stores.jobs._memory
             left = (memory.jobs[job.id].expires_at or 0) - memory.now
         else:
-            left = await self.stores.jobs._wire.execute("PTTL", keys.job(job.id))
+            assert isinstance(self.stores.jobs, JobStore)
+            left = await self.stores.jobs._client.execute("PTTL", keys.job(job.id))
         assert left >= at_least // timedelta(milliseconds=1)
 
     async def decide(self, job: Job, *, promote: bool = False) -> tuple[Job, Transition | None]:

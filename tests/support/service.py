@@ -7,8 +7,10 @@ from typing import Any
 import httpx
 import pytest
 
+from core.clock import SystemClock
 from core.store.client import RedisClient, build_connection_pool
 from core.store.scripts import LuaScripts, load_scripts
+from core.store.stores import open_stores
 from service.composition import (
     build_admin_context,
 )
@@ -27,8 +29,8 @@ def settings_for(url: str, monkeypatch: pytest.MonkeyPatch) -> ServiceSettings:
 async def key_of(settings: ServiceSettings, name: str = "video-team") -> str:
     """A new tenant's key."""
     async with RedisClient(build_connection_pool(settings.redis, "test")) as wire:
-        scripts = LuaScripts(wire, load_scripts())
-        desk = build_admin_context(settings, wire, scripts, "test", lambda _: None)
+        stores = open_stores(wire, LuaScripts(wire, load_scripts()), SystemClock())
+        desk = build_admin_context(settings, stores, "test", lambda _: None)
         return (await create_tenant(desk, name, {})).key
 
 

@@ -15,13 +15,16 @@ from core.billing.usage import Usage
 from core.jobs.job import BillingStatus, FollowUp, Job, JobState
 from core.jobs.timeline import TimelineEntry, TimelineKind
 from core.money import MicroUsd
-from core.store.circuit_breaker import CircuitBreakerStore
 from core.store.client import RedisClient
-from core.store.jobs import JobStore
-from core.store.operations import OperationsStore
+from core.store.interfaces import (
+    CircuitBreakerRepository,
+    JobRepository,
+    OperationsRepository,
+    TenantRepository,
+    UsageRepository,
+)
 from core.store.scripts import LuaScripts, load_scripts
-from core.store.tenants import TenantStore
-from core.store.usage import UsageStore
+from core.store.stores import Stores, open_stores
 from core.tenants.api_keys import ApiKey, Credential, api_key_digest
 from core.tenants.cache_policy import TenantCachePolicy
 from core.tenants.limits import Limits
@@ -30,14 +33,7 @@ from core.transactions.admission import Admission, AdmissionResult
 from core.transactions.job_update import Change, WriteResult
 from tests.support.clock import FakeClock
 from tests.support.ids import SeededIds
-from tests.support.memory_store.jobs import MemoryJobStore
-from tests.support.memory_store.shared_state import MemoryCircuitBreakerStore
 from tests.support.memory_store.stores import MemoryStores, memory_stores
-from tests.support.memory_store.tenants import (
-    MemoryOperationsStore,
-    MemoryTenantStore,
-    MemoryUsageStore,
-)
 from tests.support.redis import redis_client
 
 BACKENDS: Final = ("memory", "redis")
@@ -60,11 +56,11 @@ class StoreHarness:
     """One gateway's stores."""
 
     clock: FakeClock
-    jobs: JobStore | MemoryJobStore
-    tenants: TenantStore | MemoryTenantStore
-    usage: UsageStore | MemoryUsageStore
-    operations: OperationsStore | MemoryOperationsStore
-    circuit_breakers: CircuitBreakerStore | MemoryCircuitBreakerStore
+    jobs: JobRepository
+    tenants: TenantRepository
+    usage: UsageRepository
+    operations: OperationsRepository
+    circuit_breakers: CircuitBreakerRepository
     ids: SeededIds = field(default_factory=lambda: SeededIds(Random(1)))
 
     async def tenant(
@@ -166,26 +162,21 @@ class StoreHarness:
 
 
 def memory_harness(clock: FakeClock | None = None) -> tuple[StoreHarness, MemoryStores]:
-    """A gateway over a new memory."""
+    """Return a gateway over a new memory, and its stores."""
     clock = clock or FakeClock()
     stores = memory_stores(clock)
-    gateway = StoreHarness(
-        clock, stores.jobs, stores.tenants, stores.usage, stores.operations, stores.circuit_breakers
-    )
-    return gateway, stores
+    return _harness_over(stores, clock), stores
 
 
 def redis_harness(wire: RedisClient, clock: FakeClock | None = None) -> StoreHarness:
-    """A gateway over the Redis behind `wire`."""
+    """Return a gateway over the Redis behind `wire`."""
     clock = clock or FakeClock()
-    scripts = LuaScripts(wire, load_scripts())
+    return _harness_over(open_stores(wire, LuaScripts(wire, load_scripts()), clock), clock)
+
+
+def _harness_over(stores: Stores, clock: FakeClock) -> StoreHarness:
     return StoreHarness(
-        clock=clock,
-        jobs=JobStore(wire, scripts, clock),
-        tenants=TenantStore(wire, scripts, clock),
-        usage=UsageStore(wire),
-        operations=OperationsStore(wire, scripts, clock),
-        circuit_breakers=CircuitBreakerStore(wire, scripts, clock),
+        clock, stores.jobs, stores.tenants, stores.usage, stores.operations, stores.circuit_breakers
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from core.backoff import Backoff, ProportionalInterval
+from core.retention import LATE_RESULT_TIMEOUT
 from core.tenants.tenant import DoubtPolicy
 
 SECOND = timedelta(seconds=1)
@@ -75,8 +76,7 @@ class LifecyclePolicy:
     late_result_polling: ProportionalInterval = ProportionalInterval(
         min_delay=5 * SECOND, max_delay=30 * MINUTE, ratio=0.2
     )
-    late_result_timeout: timedelta = timedelta(days=6)
-    """How long after its end a job's paid result is still waited for."""
+    late_result_timeout: timedelta = LATE_RESULT_TIMEOUT
     max_concurrent_submits: int = 10
     max_pending_submits: int = 50
     """Under way or waiting for a place; fewer than a worker's jobs, so that polls keep going while

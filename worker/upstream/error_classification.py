@@ -5,47 +5,14 @@ Knows the exceptions of the HTTP libraries; knows no answers and does no I/O.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import Enum, StrEnum
+from enum import Enum
 from http import HTTPStatus
 from typing import Final
 
 import aiohttp
 import httpx
 
-
-class FaultKind(StrEnum):
-    """The closed set of fault words; they label metrics."""
-
-    INVALID_ID = "bad_name"  # a model id or request id that no URL of RunComfy can hold
-    CONNECT_ERROR = "connect_error"
-    CONNECT_TIMEOUT = "connect_timeout"
-    DEADLINE = "deadline"  # the whole call took too long, however busy it was
-    ERROR_IN_200 = "error_in_200"
-    FAILED = "failed"  # the request itself failed, by RunComfy's word
-    NOT_FOUND = "gone"
-    HTML = "html"
-    HTTP_429 = "http_429"
-    HTTP_4XX = "http_4xx"
-    HTTP_5XX = "http_5xx"
-    HTTP_UNEXPECTED = "http_odd"  # a status that no rule expects
-    MISSING_ID = "id_less"
-    MALFORMED = "malformed"  # JSON, but not of the documented shape
-    NOT_JSON = "not_json"
-    NO_OUTPUT = "no_output"
-    OVERSIZED = "oversized"
-    POOL_TIMEOUT = "pool_timeout"
-    PROTOCOL_ERROR = "protocol_error"
-    PROXY_ERROR = "proxy_error"
-    READ_TIMEOUT = "read_timeout"
-    REDIRECT = "redirect"
-    ACCOUNT_REJECTED = "refused_account"
-    RESET = "reset"
-    UNKNOWN = "unknown"
-    WRITE_ERROR = "write_error"
-    WRITE_TIMEOUT = "write_timeout"
-
-
-FAULT_KINDS: Final = frozenset(kind.value for kind in FaultKind)
+from core.observability.outcomes import FaultKind
 
 
 class BillingEffect(Enum):

@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from core.jobs.job import JobRecord
+from core.observability.outcomes import FailureKind
 from core.representations.webhooks import cloud_event, webhook_body, webhook_data
 from core.transactions.notifications import ENDPOINT_DISABLED
 from core.webhooks.circuit_breaker import EndpointCircuit, EndpointCircuitPolicy
@@ -18,7 +19,7 @@ from core.webhooks.endpoint import (
     RedisStream,
     parse_stream_url,
 )
-from worker.webhooks.outcomes import AttemptResult, Delivered, FailureKind
+from worker.webhooks.outcomes import AttemptResult, Delivered
 from worker.webhooks.retry_schedule import SchedulePolicy
 from worker.webhooks.sender import AttemptRequest
 

@@ -15,6 +15,7 @@ from core.errors import StoreUnavailable
 from core.ids import IdSource
 from core.jobs.timeline import TimelineEntry, TimelineKind
 from core.observability.events import DeliveryAttempted, Emit, EndpointDisabled
+from core.observability.outcomes import FailureKind
 from core.store.deliveries import AttemptWriteResult
 from core.store.webhook_endpoints import WebhookConfigUpdate
 from core.transactions.notifications import endpoint_disabled_deliveries
@@ -40,7 +41,7 @@ from worker.webhooks.decisions import (
     disable_reason,
     duration_ms,
 )
-from worker.webhooks.outcomes import AttemptFailed, AttemptResult, Delivered, FailureKind
+from worker.webhooks.outcomes import AttemptFailed, AttemptResult, Delivered
 from worker.webhooks.retry_schedule import SchedulePolicy, next_attempt_at
 from worker.webhooks.sender import AttemptRequest
 

@@ -4,7 +4,9 @@ import random
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from worker.webhooks.outcomes import AttemptResult, Delivered, FailureKind
+from core.observability.outcomes import FailureKind
+from core.retention import MAX_DELIVERY_AGE
+from worker.webhooks.outcomes import AttemptResult, Delivered
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +34,7 @@ class SchedulePolicy:
     )
     jitter: float = 0.1
     max_retry_after: timedelta = timedelta(hours=6)
-    max_age: timedelta = timedelta(days=5, hours=18)
-    """No attempt begins later than this after the first was due, though a breaker may hold some
-    back. Above `longest`, and by more than a day below the time for which results are kept."""
+    max_age: timedelta = MAX_DELIVERY_AGE
 
     @property
     def max_attempts(self) -> int:

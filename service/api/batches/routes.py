@@ -166,7 +166,8 @@ async def list_batches(request: Request) -> Response:
 async def cancel(request: Request) -> Response:
     """Cancel whatever has not ended, as far as that is possible, and say of each how far."""
     credential, batch_id = await credential_and_id(request, Scope.CANCEL, "batch_id")
-    done = await cancel_batch(app_context(request.scope), credential, batch_id)
+    context = app_context(request.scope)
+    done = await cancel_batch(context.batches, context.job_canceller, credential, batch_id)
     return json_bytes_response(batch_cancellation_to_json(done))
 
 

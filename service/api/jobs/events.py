@@ -1,4 +1,4 @@
-"""One request's events as they happen (server-sent events)."""
+"""The event stream of a request (server-sent events)."""
 
 import asyncio
 from contextlib import ExitStack
@@ -37,39 +37,42 @@ LAST_EVENT_ID_HEADER: Final = "last-event-id"
 
 
 _MAX_UNREAD_HEARTBEATS: Final = 2
-"""Heartbeats that a caller may leave unread."""
+"""A caller who reads nothing for so many heartbeats is disconnected."""
 
 
 async def stream_events(request: Request) -> Response:
-    """History first, then live, until the end. 204, which ends a browser's calls, after that."""
+    """Stream past events, then live ones, until the job ends.
+
+    204 if nothing is left to send: it stops a browser from reconnecting.
+    """
     if request_context(request.scope).is_head:
         await load_view(request, Projection.STATUS)
         return Response(media_type=MEDIA_TYPE)
     credential, job_id = await credential_and_id(request, Scope.READ)
-    resources = app_context(request.scope)
-    waiter = resources.subscriptions.subscribe(job_id)
-    if waiter is None:
-        await load_view(request, Projection.STATUS)
+    context = app_context(request.scope)
+    subscription = context.subscriptions.subscribe(job_id)
+    if subscription is None:
+        await load_view(request, Projection.STATUS)  # an invalid key or id is reported first
         raise TooManyWaiters
-    read = partial(resources.jobs.read, credential, job_id, Projection.ALL)
-    with ExitStack() as place:
-        place.enter_context(waiter)
+    read = partial(context.jobs.read, credential, job_id, Projection.ALL)
+    with ExitStack() as stack:
+        stack.enter_context(subscription)
         first = await read()
         request_context(request.scope).job_id = job_id
         seen = parse_last_event_id(request.headers.get(LAST_EVENT_ID_HEADER))
         if first.record.job.is_final and not pending_events(first, seen):
             return Response(status_code=204)
-        place.pop_all()  # from here on the stream keeps the place
-    heartbeat = resources.policy.heartbeat
-    following = EventStreamSession(waiter, read, _finish_estimator(resources), heartbeat, seen)
-    return EventStreamResponse(following, first, _MAX_UNREAD_HEARTBEATS * heartbeat)
+        stack.pop_all()  # the response ends the subscription
+    heartbeat = context.policy.heartbeat
+    session = EventStreamSession(subscription, read, _finish_estimator(context), heartbeat, seen)
+    return EventStreamResponse(session, first, _MAX_UNREAD_HEARTBEATS * heartbeat)
 
 
 def _finish_estimator(context: AppContext) -> EstimateFinish:
-    def foretell(job: Job) -> Estimate | None:
+    def estimate(job: Job) -> Estimate | None:
         return estimate_finish(job, context.run_times.get(job.model_id), context.clock.now())
 
-    return foretell
+    return estimate
 
 
 OPERATIONS: Final = (
@@ -78,27 +81,28 @@ OPERATIONS: Final = (
         "/v1/requests/{request_id}/events",
         stream_events,
         "events",
-        "Follow a request's events",
+        "Stream the events of a request",
         Tag.REQUESTS,
         {
             200: EVENT_STREAM_RESPONSE,
-            204: {"description": "It has ended, and all of it was seen (`Last-Event-ID`)."},
+            204: {"description": "The request has ended, and `Last-Event-ID` is its last event."},
             **problem_responses(401, 403, 404, 503),
         },
         {"parameters": [JOB_ID, LAST_EVENT_ID]},
-        "Server-sent events, named and shaped as callbacks are: first what has been, then what "
-        "happens, until the end. Resumes after `Last-Event-ID`; a comment shows that it lives.",
+        "Server-sent events with the names and fields of webhooks: past events first, then live "
+        "ones, until the request ends. Resumes after `Last-Event-ID`. A comment is sent as "
+        "heartbeat.",
     ),
 )
 
 
 class EventStreamResponse(Response):
-    """Sends what `following` finds. Whoever does not take it within `patience` is dropped."""
+    """Sends the events of a session, and disconnects a caller who does not read in time."""
 
     def __init__(
         self, session: EventStreamSession, first: JobView, send_timeout: timedelta
     ) -> None:
-        """Begin with the view `first`, read after the place was taken."""
+        """`first` is the job as it was read after the subscription had begun."""
         self.status_code = 200
         self.media_type = MEDIA_TYPE
         self.background = None
@@ -108,25 +112,25 @@ class EventStreamResponse(Response):
         self._send_timeout = send_timeout.total_seconds()
 
     async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
-        """Send until the end; the place is given up whatever happens."""
+        """Send until the end, and always end the subscription."""
         first, self._first = self._first, None
-        with self._session.subscription as waiter:
+        with self._session.subscription as subscription:
             try:
-                async with watch_disconnect(waiter, receive):
+                async with watch_disconnect(subscription, receive):
                     if first is not None:
                         await self._send_events(send, first)
             finally:
-                request_context(scope).wait_time = waiter.wait_time
+                request_context(scope).wait_time = subscription.wait_time
 
     async def _send_events(self, send: Send, first: JobView) -> None:
         start = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
         await send(start)
         try:
-            async for piece in self._session.stream(first):
+            async for chunk in self._session.stream(first):
                 async with asyncio.timeout(self._send_timeout):
-                    await send({"type": "http.response.body", "body": piece, "more_body": True})
+                    await send({"type": "http.response.body", "body": chunk, "more_body": True})
         except TimeoutError as error:
             raise ClientDisconnect from error
         except CallerError:
-            pass  # the key was revoked, or the record is gone: there is nothing more to tell
+            pass  # the key was revoked, or the job was deleted: end the stream
         await send({"type": "http.response.body", "body": b"", "more_body": False})

@@ -1,4 +1,4 @@
-"""Which of its jobs a tenant asks for: the query of the list, as a table of names. Pure."""
+"""Parses the query of the job list. Pure."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, Final
@@ -19,28 +19,28 @@ from service.parsing.fields import (
 
 
 def parse_job_query(query: str) -> JobQuery:
-    """The filters and the page. Raises `MalformedRequest` with every wrong field by name."""
+    """Parse filters and page. Raises `MalformedRequest`, which names every wrong field."""
     return parse_job_filters(parse_query(query))
 
 
 def parse_job_filters(fields: Mapping[str, str]) -> JobQuery:
-    """The same of fields that are known apart."""
+    """Parse filters and page from fields that are already separated."""
     values = parse_query_fields(fields, _PARSERS)
-    found = JobQuery(**values)
+    parsed = JobQuery(**values)
     if (
-        found.created_after is not None
-        and found.created_before is not None
-        and found.created_after >= found.created_before
+        parsed.created_after is not None
+        and parsed.created_before is not None
+        and parsed.created_after >= parsed.created_before
     ):
         raise_query_errors([FieldError("?created_before", "must be later than created_after")])
-    return found
+    return parsed
 
 
 def _parse_cursor(text: str) -> Cursor:
     try:
         return Cursor.parse(text)
     except ValueError as error:
-        raise InvalidField("must be the next_cursor of a page before") from error
+        raise InvalidField("must be the next_cursor of a previous page") from error
 
 
 _PARSERS: Final[Mapping[str, Callable[[str], Any]]] = {

@@ -1,6 +1,7 @@
-"""Whose job a call asks for, and its record: at once, or when it has ended (`Prefer: wait=N`)."""
+"""The job that a call is about: its id, its record, and its record once it has ended."""
 
 from collections.abc import Mapping
+from datetime import timedelta
 from functools import partial
 
 from starlette.requests import Request
@@ -13,23 +14,27 @@ from service.context import app_context
 from service.http.authentication import request_credential
 from service.http.prefer_header import PREFER, parse_wait_preference, preference_applied_header
 from service.http.request_context import request_context
-from service.streaming.long_poll import wait_for_end, watch_disconnect
+from service.streaming.long_poll import ReadJob, wait_for_end, watch_disconnect
+from service.streaming.subscriptions import Subscription
 
 
 async def credential_and_id(
     request: Request, scope: Scope, parameter: str = "request_id"
 ) -> tuple[Credential, str]:
-    """Whose request (or what `name` says) is asked for. What cannot be an id is not looked for."""
+    """Return the caller's credential, and the id in the path.
+
+    A malformed id is `NotFound` to a valid key, without a read of the store's data.
+    """
     credential = request_credential(request)
-    wanted: str = request.path_params[parameter]
-    if not is_valid_id(wanted):
+    path_id: str = request.path_params[parameter]
+    if not is_valid_id(path_id):
         await app_context(request.scope).jobs.authenticate(credential, scope)
         raise NotFound
-    return credential, wanted
+    return credential, path_id
 
 
 async def load_view(request: Request, projection: Projection) -> JobView:
-    """The job as it stands."""
+    """Return the job as it is now."""
     credential, job_id = await credential_and_id(request, Scope.READ)
     view = await app_context(request.scope).jobs.read(credential, job_id, projection)
     request_context(request.scope).job_id = job_id
@@ -39,21 +44,36 @@ async def load_view(request: Request, projection: Projection) -> JobView:
 async def load_view_when_ended(
     request: Request, projection: Projection
 ) -> tuple[JobView, Mapping[str, str]]:
-    """The job once it has ended, if the caller would rather wait; and the headers that say so."""
-    resources, exchange = app_context(request.scope), request_context(request.scope)
-    wait = parse_wait_preference(request.headers.getlist(PREFER), resources.policy.max_wait)
+    """Return the job, after its end if the caller prefers to wait, and headers for the response."""
+    context = app_context(request.scope)
+    wait = parse_wait_preference(request.headers.getlist(PREFER), context.policy.max_wait)
     if wait is None:
         return await load_view(request, projection), {}
     credential, job_id = await credential_and_id(request, Scope.READ)
-    waiter = resources.subscriptions.subscribe(job_id, final_only=True)
-    if waiter is None:
+    subscription = context.subscriptions.subscribe(job_id, final_only=True)
+    if subscription is None:
+        # This process has no capacity for another wait: the caller gets the present status.
         return await load_view(request, projection), {}
-    read = partial(resources.jobs.read, credential, job_id, projection)
-    with waiter:
+    read = partial(context.jobs.read, credential, job_id, projection)
+    with subscription:
         view = await read()
-        exchange.job_id = job_id
+        request_context(request.scope).job_id = job_id
         if not view.record.job.is_final:
-            async with watch_disconnect(waiter, request.receive):
-                view = await wait_for_end(waiter, read, wait, resources.clock) or view
-            exchange.wait_time = waiter.wait_time
+            view = await wait_until_ended(request, subscription, read, wait) or view
         return view, preference_applied_header(wait)
+
+
+async def wait_until_ended(
+    request: Request, subscription: Subscription, read: ReadJob, max_wait: timedelta
+) -> JobView | None:
+    """Return the job after its end, or as it is after `max_wait`; None: it cannot be read now.
+
+    Raises `ClientDisconnect`; the job goes on.
+    """
+    try:
+        async with watch_disconnect(subscription, request.receive):
+            clock = app_context(request.scope).clock
+            return await wait_for_end(subscription, read, max_wait, clock)
+    finally:
+        # Latency metrics leave out the time that the caller chose to wait.
+        request_context(request.scope).wait_time = subscription.wait_time

@@ -1,6 +1,6 @@
-"""Requests: their list, and one's status, result, details, cancellation and deletion.
+"""Operations on requests: list, status, result, details, cancel and delete.
 
-Each read is one round trip.
+Each read is one round trip to the store.
 """
 
 from math import ceil
@@ -35,26 +35,25 @@ from service.http.authentication import request_credential, request_links
 from service.http.endpoint import ApiOperation, Tag, json_bytes_response, json_response
 from service.http.openapi import problem_responses, response_spec
 from service.http.request_context import request_context
-from service.jobs.cancel import cancel_job
 from service.jobs.delete import delete_job
 from service.parsing.fields import parse_boolean, parse_query, parse_query_fields
 
 
 async def status(request: Request) -> Response:
-    """Where a job stands."""
-    resources = app_context(request.scope)
+    """Return the status of a job."""
+    context = app_context(request.scope)
     view, headers = await load_view_when_ended(request, Projection.STATUS)
-    job, now = view.record.job, resources.clock.now()
-    history = resources.run_times.get(job.model_id)
+    job, now = view.record.job, context.clock.now()
+    history = context.run_times.get(job.model_id)
     if not job.is_final:
-        hint = poll_hint(job, history, now, resources.policy.hints)
+        hint = poll_hint(job, history, now, context.policy.hints)
         headers = {**headers, "retry-after": str(ceil(hint.total_seconds()))}
     body = status_to_json(job, request_links(request), estimate_finish(job, history, now))
     return json_bytes_response(body, headers=headers)
 
 
 async def result(request: Request) -> Response:
-    """What a job brought, or where it stands."""
+    """Return the result of a job; before its end, the status."""
     includes_cost = _parse_include_cost(request)
     view, headers = await load_view_when_ended(request, Projection.RESULT)
     return json_bytes_response(
@@ -63,7 +62,7 @@ async def result(request: Request) -> Response:
 
 
 async def detail(request: Request) -> Response:
-    """Everything about a job, with its history."""
+    """Return a job with its timeline and deliveries."""
     view = await load_view(request, Projection.ALL)
     links = request_links(request)
     return json_bytes_response(
@@ -72,30 +71,31 @@ async def detail(request: Request) -> Response:
 
 
 async def cancel(request: Request) -> Response:
-    """Cancel as far as that is possible, and say how far."""
+    """Cancel as far as possible, and return the outcome."""
     credential, job_id = await credential_and_id(request, Scope.CANCEL)
-    cancelled = await cancel_job(app_context(request.scope), credential, job_id)
+    cancelled = await app_context(request.scope).job_canceller.cancel(credential, job_id)
     request_context(request.scope).job_id = job_id
     return json_bytes_response(cancellation_to_json(cancelled.job, cancelled.outcome))
 
 
 async def list_requests(request: Request) -> Response:
-    """The tenant's jobs, newest first."""
-    resources, credential = app_context(request.scope), request_credential(request)
+    """Return a page of the tenant's jobs, newest first."""
+    context, credential = app_context(request.scope), request_credential(request)
     try:
         query = parse_job_query(request.url.query)
     except MalformedRequest:
-        await resources.jobs.authenticate(credential, Scope.READ)
+        await context.jobs.authenticate(credential, Scope.READ)
         raise
-    page = await resources.job_index.list_page(credential, query)
+    page = await context.job_index.list_page(credential, query)
     return json_response(job_page_representation(page, request_links(request)))
 
 
 async def delete(request: Request) -> Response:
-    """Forget a job that has ended."""
+    """Delete a job that has ended."""
     credential, job_id = await credential_and_id(request, Scope.CANCEL)
     request_context(request.scope).job_id = job_id
-    await delete_job(app_context(request.scope), credential, job_id)
+    context = app_context(request.scope)
+    await delete_job(context.jobs, context.job_index, context.emit, credential, job_id)
     return Response(status_code=204)
 
 
@@ -119,37 +119,37 @@ OPERATIONS: Final = (
         "List requests, newest first",
         Tag.REQUESTS,
         {
-            200: response_spec("A page of them.", "Requests", REQUESTS_EXAMPLE),
+            200: response_spec("A page of requests.", "Requests", REQUESTS_EXAMPLE),
             **problem_responses(400, 401, 403, 503),
         },
         {"parameters": JOB_LIST_PARAMETERS},
-        "Filters are joined by *and*. A page may hold fewer than `limit` and still have a "
-        "`next_cursor`: a filter looks through a bounded number at a time. What is admitted, ends "
-        "or is deleted meanwhile neither repeats nor hides an older request.",
+        "Filters are combined with *and*. A page may have fewer than `limit` requests and still "
+        "have a `next_cursor`: a filter reads a bounded number at a time. Requests that are "
+        "admitted, end or are deleted meanwhile neither repeat nor hide older ones.",
     ),
     ApiOperation(
         "GET",
         f"{_REQUEST_PATH}/status",
         status,
         "status",
-        "Where a request stands",
+        "Get the status of a request",
         Tag.REQUESTS,
-        {200: response_spec("The present status.", "Status", STATUS_EXAMPLE), **_PROBLEMS},
+        {200: response_spec("The current status.", "Status", STATUS_EXAMPLE), **_PROBLEMS},
         {"parameters": [JOB_ID, PREFER_WAIT]},
-        "`Retry-After` hints at when to ask again, until the request has ended; it and "
-        "`estimated_finish` are learnt from the model's last runs. `Prefer: wait=N` waits for the "
-        "end first.",
+        "Until the request has ended, `Retry-After` suggests when to poll again. It and "
+        "`estimated_finish` are computed from the model's last runs. `Prefer: wait=N` waits for "
+        "the end first.",
     ),
     ApiOperation(
         "GET",
         f"{_REQUEST_PATH}/result",
         result,
         "result",
-        "What a request brought",
+        "Get the result of a request",
         Tag.REQUESTS,
         {
             200: response_spec(
-                "The result; before the end the present status.", "Result", RESULT_EXAMPLE
+                "The result; before the end the current status.", "Result", RESULT_EXAMPLE
             ),
             **problem_responses(400, 401, 403, 404, 503),
         },
@@ -164,19 +164,20 @@ OPERATIONS: Final = (
         "Cancel a request",
         Tag.REQUESTS,
         {
-            200: response_spec("What became of the cancel.", "Cancel", CANCEL_EXAMPLE),
+            200: response_spec("The outcome of the cancel.", "Cancel", CANCEL_EXAMPLE),
             **problem_responses(401, 403, 404, 409, 503),
         },
         {"parameters": [JOB_ID]},
-        "Free and at once while the request waits with the gateway; passed on to RunComfy after "
-        "that (`requested`); a request that RunComfy already runs is `not_cancellable`.",
+        "Immediate and free while the request waits in the gateway. After that the cancel is "
+        "passed on to RunComfy (`requested`); a request that RunComfy already runs is "
+        "`not_cancellable`.",
     ),
     ApiOperation(
         "GET",
         _REQUEST_PATH,
         detail,
         "detail",
-        "Everything about a request",
+        "Get all details of a request",
         Tag.REQUESTS,
         {
             200: response_spec("The request with its timeline.", "Detail", DETAIL_EXAMPLE),
@@ -191,10 +192,13 @@ OPERATIONS: Final = (
         "delete_request",
         "Delete a request",
         Tag.REQUESTS,
-        {204: {"description": "It is gone."}, **problem_responses(401, 403, 404, 409, 503)},
+        {
+            204: {"description": "The request is deleted."},
+            **problem_responses(401, 403, 404, 409, 503),
+        },
         {"parameters": [JOB_ID]},
-        "Its input, output, history and callbacks are forgotten at once; what it cost stays in "
-        "the usage. Only of a request that has ended, with no callback still to come; `held` ones "
-        "go with it. It takes a key that may cancel.",
+        "Deletes input, output, timeline and deliveries; the cost stays in the usage. Only for a "
+        "request that has ended and has no delivery pending; `held` deliveries are deleted too. "
+        "Requires a key with the scope `cancel`.",
     ),
 )

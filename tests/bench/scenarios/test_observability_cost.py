@@ -10,12 +10,14 @@ from typing import Any, Final
 import orjson
 import pytest
 
+from core.clock import SystemClock
 from core.observability.events import Emit, Event
 from core.observability.logs import configure_logging
 from core.observability.prometheus import MetricsRegistry
 from core.settings import LogFormat, LogLevel
 from core.store.client import RedisClient, build_connection_pool
 from core.store.scripts import LuaScripts, load_scripts
+from core.store.stores import open_stores
 from service.app import create_app
 from service.composition import build_admin_context, open_app_context
 from service.context import AppContext
@@ -130,8 +132,8 @@ async def test_telling_is_a_small_part_of_a_request(
     settings: ServiceSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with RedisClient(build_connection_pool(settings.redis, "bench")) as wire:
-        scripts = LuaScripts(wire, load_scripts())
-        desk = build_admin_context(settings, wire, scripts, "bench", lambda _: None)
+        stores = open_stores(wire, LuaScripts(wire, load_scripts()), SystemClock())
+        desk = build_admin_context(settings, stores, "bench", lambda _: None)
         key = (await create_tenant(desk, "bench", {})).key
     counting = MetricsRegistry.__call__
     found: dict[tuple[str, str], list[float]] = {}

@@ -9,32 +9,18 @@ from functools import partial
 import pytest
 
 from core.clock import SystemClock
-from core.ids import SystemIds
 from core.observability.events import Event
 from core.settings import RedisPolicy
-from core.store.batches import BatchStore
-from core.store.circuit_breaker import CircuitBreakerStore
 from core.store.client import RedisClient, build_connection_pool
-from core.store.job_index import JobIndex
-from core.store.jobs import JobStore
-from core.store.model_catalogue import CatalogueStore
-from core.store.run_times import RunTimeCache, RunTimeStore
 from core.store.scripts import LuaScripts, load_scripts
-from core.store.tenants import TenantStore
-from core.store.usage import UsageStore
-from core.store.worker_heartbeats import WorkerHeartbeats
+from core.store.stores import open_stores
 from service.app import create_app
 from service.composition import (
-    build_admin_context,
-    build_http_policy,
-    build_webhook_service,
+    build_app_context,
     open_app_context,
 )
 from service.context import AppContext
-from service.models import ModelRegistry, load_cards
-from service.models.registry_cache import ModelRegistryCache
 from service.settings import ServiceSettings
-from service.streaming.subscriptions import Subscriptions
 from simulator.private_redis import PrivateRedis
 from tests.support.app import KLING_INPUT, KLING_PATH
 from tests.support.service import BASE, key_of, open_caller, settings_for
@@ -61,29 +47,9 @@ def open_counted(
     settings: ServiceSettings, policy: RedisPolicy, events: list[Event]
 ) -> CountedResources:
     """The real stores without background refreshes, so that every round trip is a handler's."""
-    clock, wire = SystemClock(), RedisClient(build_connection_pool(policy, "test"))
-    scripts = LuaScripts(wire, load_scripts())
-    resources = AppContext(
-        jobs=JobStore(wire, scripts, clock),
-        job_index=JobIndex(wire, scripts, clock),
-        batches=BatchStore(wire, scripts, clock),
-        tenants=TenantStore(wire, scripts, clock),
-        usage=UsageStore(wire),
-        circuit_breaker=CircuitBreakerStore(wire, scripts, clock),
-        admin=build_admin_context(settings, wire, scripts, "test", events.append),
-        webhooks=build_webhook_service(settings, wire, scripts),
-        worker_heartbeats=WorkerHeartbeats(wire, clock),
-        model_cache=ModelRegistryCache(
-            ModelRegistry.build(load_cards()), CatalogueStore(wire, scripts), clock, events.append
-        ),
-        run_times=RunTimeCache(RunTimeStore(wire), clock, events.append),
-        subscriptions=Subscriptions(clock, 10),
-        metrics=NoMetrics(),
-        clock=clock,
-        ids=SystemIds(),
-        policy=build_http_policy(settings),
-        emit=events.append,
-    )
+    wire = RedisClient(build_connection_pool(policy, "test"))
+    stores = open_stores(wire, LuaScripts(wire, load_scripts()), SystemClock())
+    resources = build_app_context(settings, stores, NoMetrics(), events.append)
     return CountedResources(wire, resources)
 
 

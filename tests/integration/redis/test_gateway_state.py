@@ -11,24 +11,22 @@ from core.billing.balance import AccountBalance
 from core.clock import to_ms
 from core.jobs.job import JobState, Trigger
 from core.money import MicroUsd
-from core.observability.event_metrics import LabelLimiter
 from core.observability.events import Event
+from core.observability.metric_types import MetricSource
+from core.observability.prometheus import MetricsRegistry
 from core.store import keys
-from core.store.circuit_breaker import CircuitBreakerStore
 from core.store.client import RedisClient, build_connection_pool
 from core.store.connection import RoundTripObserver
-from core.store.gateway_state import STUCK_AFTER, GatewayStateStore, GatewayStateStores
-from core.store.model_catalogue import CatalogueStore
-from core.store.operations import OperationsStore
+from core.store.gateway_state import STUCK_AFTER, GatewayStateStore
 from core.store.scripts import LuaScripts, load_scripts
-from core.store.webhook_endpoints import WebhookConfigStore, WebhookConfigUpdate
+from core.store.webhook_endpoints import WebhookConfigUpdate
 from core.tenants.api_keys import ApiKey
 from core.tenants.limits import Limits, Window, usage_windows_at
 from core.tenants.tenant import Tenant
 from core.webhooks.circuit_breaker import EndpointCircuit
 from core.webhooks.delivery import CircuitUpdate
 from core.webhooks.endpoint import DisabledReason, Endpoint
-from service.metrics.metrics import ServiceMetrics, build_service_registry
+from service.metrics.metrics import ServiceMetrics
 from tests.support.backends import StoreBackend, redis_backend
 from tests.support.clock import FakeClock
 from tests.support.redis import redis_policy
@@ -44,8 +42,6 @@ class StateHarness:
 
     subject: StoreBackend
     gateway_state: GatewayStateStore
-    operations: OperationsStore
-    webhook_configs: WebhookConfigStore
     wire: RedisClient
     events: list[Event]
 
@@ -58,21 +54,13 @@ async def harness(redis_flushed: str) -> AsyncIterator[StateHarness]:
     source = build_connection_pool(redis_policy(redis_flushed), "test")
     async with RedisClient(source, RoundTripObserver(clock, told.append)) as wire:
         scripts = LuaScripts(wire, load_scripts())
-        controls = OperationsStore(wire, scripts, clock)
-        parts = GatewayStateStores(
-            scripts,
-            controls,
-            CircuitBreakerStore(wire, scripts, clock),
-            CatalogueStore(wire, scripts),
-            WebhookConfigStore(wire, scripts, clock),
-        )
         subject = redis_backend(clock, wire)
         for name, limits in (("ada", BUDGET), ("bob", Limits())):
             tenant = Tenant(name, clock.now(), limits=limits)
             key = ApiKey(f"digest-{name}", name, clock.now())
             assert await subject.tenants.create(tenant, key)
-        overview = GatewayStateStore(wire, parts, clock, 10)
-        yield StateHarness(subject, overview, controls, parts.webhooks, wire, told)
+        overview = GatewayStateStore(wire, scripts, subject, clock, 10)
+        yield StateHarness(subject, overview, wire, told)
 
 
 async def test_an_empty_gateway(harness: StateHarness) -> None:
@@ -116,7 +104,7 @@ async def test_jobs_in_doubt_and_overdue_jobs(harness: StateHarness) -> None:
 
 
 async def test_endpoints_that_get_nothing(harness: StateHarness) -> None:
-    setups, now = harness.webhook_configs, harness.subject.clock.now()
+    setups, now = harness.subject.webhook_configs, harness.subject.clock.now()
     before = await setups.load("ada")
     assert before is not None
     for number, why in enumerate((None, DisabledReason.GONE, DisabledReason.BY_OWNER)):
@@ -166,8 +154,8 @@ async def test_deliveries_of_a_paused_endpoint_are_not_due(harness: StateHarness
 
 async def test_the_wallet_the_workers_and_the_pauses(harness: StateHarness) -> None:
     now = harness.subject.clock.now()
-    await harness.operations.store_balance(AccountBalance(MicroUsd(9_000_000), now))
-    await harness.operations.set_minimum_balance(MicroUsd(1_000_000))
+    await harness.subject.operations.store_balance(AccountBalance(MicroUsd(9_000_000), now))
+    await harness.subject.operations.set_minimum_balance(MicroUsd(1_000_000))
     await harness.subject.heartbeats.record("w1")
     await harness.wire.execute("ZADD", keys.WORKERS, to_ms(now - timedelta(minutes=2)), "w2")
     known = (await harness.gateway_state.read()).dependencies
@@ -202,7 +190,7 @@ async def test_round_trips_are_emitted(harness: StateHarness) -> None:
 
 async def test_the_figures_show_it(harness: StateHarness) -> None:
     await admit_job(harness.subject)
-    figures = build_service_registry("1", LabelLimiter({}))
+    figures = MetricsRegistry(MetricSource.SERVICE, "1", {})
     clock = harness.subject.clock
     metrics = ServiceMetrics(figures, "/submit", harness.gateway_state.read, clock)
     text = (await metrics.render()).decode()

@@ -15,8 +15,7 @@ from core.operations import Pause
 from core.retention import DELIVERY_RETENTION, RETENTION
 from core.store import keys
 from core.store.client import RedisClient
-from core.store.key_lifetimes import KEY_CLEANUP, KeyOwner
-from core.store.keys import KEY_SPECS
+from core.store.keys import KEY_SPECS, KeyOwner
 from core.store.operations import OperationsStore
 from core.store.scripts import LuaScripts, load_scripts
 from core.tenants.api_keys import ApiKey
@@ -63,12 +62,12 @@ JOB_ENDINGS: Final = (
     (Trigger.CLAIMED, Trigger.NO_ANSWER, Trigger.RESEND_APPROVED, *DONE),
 )
 EXPIRING_PATTERNS: Final = frozenset({KeyOwner.JOB, KeyOwner.DELIVERY})
+OWNERS: Final = {spec.pattern: spec.owner for spec in KEY_SPECS}
 DAY: Final = timedelta(days=1)
 
 
-def test_every_key_pattern_names_its_cleanup() -> None:
-    assert set(KEY_CLEANUP) == {row.pattern for row in KEY_SPECS}
-    assert all(freed.cleanup for freed in KEY_CLEANUP.values())
+def test_every_key_names_its_cleanup() -> None:
+    assert all(spec.cleanup for spec in KEY_SPECS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,11 +111,7 @@ class RetentionHarness:
         found = {}
         for name in await every_key(self.wire):
             held = await contents_of(self.wire, name)
-            if (
-                KEY_CLEANUP[pattern_of(name)].owner in EXPIRING_PATTERNS
-                or "req_" in held
-                or "msg_" in held
-            ):
+            if OWNERS[pattern_of(name)] in EXPIRING_PATTERNS or "req_" in held or "msg_" in held:
                 found[name] = held
         return found
 
@@ -203,9 +198,7 @@ async def test_what_was_is_gone_when_its_time_is_over(harness: RetentionHarness)
     waits = await harness.admit("ada")
     await apply_triggers(harness.subject, waits, Trigger.CANCEL_REQUESTED)
     await take_messages(harness.wire)
-    assert {
-        KEY_CLEANUP[pattern_of(name)].owner for name in await every_key(harness.wire)
-    } >= EXPIRING_PATTERNS
+    assert {OWNERS[pattern_of(name)] for name in await every_key(harness.wire)} >= EXPIRING_PATTERNS
 
     await pass_time(harness.wire, harness.clock, RETENTION - timedelta(hours=1))
     await harness.trim()

@@ -6,9 +6,10 @@ from typing import Final
 
 from core.circuit_breaker import CircuitBreaker
 from core.clock import from_ms, to_ms
+from core.retention import HEARTBEAT_RETENTION
 from core.store.codecs import CIRCUIT_BREAKER_CODEC
 from core.store.model_catalogue import CatalogueSnapshot
-from core.store.worker_heartbeats import HEARTBEAT_RETENTION, Durability
+from core.store.worker_heartbeats import Durability
 from tests.support.memory_store.quotas import allowance
 from tests.support.memory_store.state import MemoryState, StoredRecord
 

@@ -9,6 +9,7 @@ from datetime import timedelta
 
 from core.clock import Clock
 from core.jobs.run_times import RunHistory
+from core.store.stores import Stores
 from tests.support.memory_store.batches import MemoryBatchStore
 from tests.support.memory_store.job_index import MemoryJobIndex
 from tests.support.memory_store.jobs import MemoryJobStore
@@ -52,23 +53,10 @@ class MemoryRunTimeStore:
 
 
 @dataclass(frozen=True, slots=True)
-class MemoryStores:
-    """One fake of each store, over the same state."""
+class MemoryStores(Stores):
+    """One store of each kind, over the same memory."""
 
     memory: MemoryState
-    jobs: MemoryJobStore
-    batches: MemoryBatchStore
-    job_index: MemoryJobIndex
-    run_times: MemoryRunTimeStore
-    deliveries: MemoryDeliveryStore
-    tenants: MemoryTenantStore
-    webhooks: MemoryWebhookConfigStore
-    replays: MemoryReplayStore
-    usage: MemoryUsageStore
-    operations: MemoryOperationsStore
-    circuit_breakers: MemoryCircuitBreakerStore
-    catalogue: MemoryCatalogueStore
-    heartbeats: MemoryWorkerHeartbeats
 
 
 def memory_stores(clock: Clock) -> MemoryStores:
@@ -82,7 +70,7 @@ def memory_stores(clock: Clock) -> MemoryStores:
         run_times=MemoryRunTimeStore(memory),
         deliveries=MemoryDeliveryStore(memory),
         tenants=MemoryTenantStore(memory),
-        webhooks=MemoryWebhookConfigStore(memory),
+        webhook_configs=MemoryWebhookConfigStore(memory),
         replays=MemoryReplayStore(memory),
         usage=MemoryUsageStore(memory),
         operations=MemoryOperationsStore(memory),

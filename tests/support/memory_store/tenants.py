@@ -10,8 +10,9 @@ from core.billing.usage import Usage, WindowUsage
 from core.clock import from_ms, to_ms
 from core.money import MicroUsd
 from core.operations import AuditEntry, Pause
+from core.retention import DELETED_TENANT_RETENTION
 from core.store.codecs import API_KEY_CODEC, TENANT_CODEC
-from core.store.tenants import DELETED_TENANT_RETENTION, MAX_KEYS_PER_TENANT
+from core.store.tenants import MAX_KEYS_PER_TENANT
 from core.store.wake_queue import WAKE_GRACE
 from core.tenants.api_keys import ApiKey, ApiKeyUsage
 from core.tenants.limits import GlobalLimits, Limits, UsageWindow, usage_windows_at

@@ -1,12 +1,9 @@
--- Writes the closing event's callbacks of a batch that has ended, unless somebody has done so.
--- Extra KEYS are record, channel and list of each delivery; extra ARGV are id, doc, due and created
--- instant, channel, life and oldest instant of each. Returns 1, or 0 when somebody was first.
--- Protects: a batch is told of once, whoever dies on the way.
+-- Stores the deliveries of a finished batch's closing event. Returns 1, or 0 if they were stored before.
+-- Guarantees: a batch sends its closing event once, even if a worker dies while storing it.
+-- Further KEYS and ARGV: new deliveries (lib/enqueue_delivery.lua).
 -- USES: enqueue_delivery
 -- KEYS: batches outbox ...
 -- ARGV: batch ...
-
-local FIXED_KEYS, FIXED_ARGUMENTS = 2, 1
 
 if redis.call('ZREM', batches, batch) == 0 then return 0 end
 enqueue_deliveries(outbox, nil, FIXED_KEYS, FIXED_ARGUMENTS)

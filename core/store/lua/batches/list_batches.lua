@@ -1,5 +1,5 @@
--- A page of a tenant's batches for a key's holder, newest first, from the one after `after`.
--- Returns { verdict, flat rows of doc, finished_at and counts, the last id that was looked at }.
+-- Returns a page of a tenant's batches, newest first, starting after batch `after`:
+-- { 'ok', flat rows of doc, finished_at and counts, cursor } or { the error of the API key }.
 -- USES: authenticate
 -- KEYS: api_key tenant batch_index
 -- ARGV: now tenant_name scope after limit

@@ -1,5 +1,5 @@
--- A batch for a key's holder, with the records of the jobs of some of its items, in one step.
--- Returns { verdict, doc, finished_at, counts, items, docs }; the doc of a job that is gone is empty.
+-- Returns a batch with some of its items: { 'ok', doc, finished_at, counts, items, docs of their jobs },
+-- { 'not_found' } or { the error of the API key }. The doc of an expired job is ''.
 -- USES: authenticate
 -- KEYS: api_key tenant record items
 -- ARGV: now tenant_name scope first last

@@ -1,17 +1,22 @@
--- Takes jobs in, one or a batch: the key is looked up, identical requests are found, every limit is
--- checked, the money reserved, the records, their indexes and rings written; or nothing is.
--- Returns { { 'unauthenticated' | 'not_permitted' | 'key_missing' | 'key_reused' } }, or
--- { { 'replayed', id, doc, output } }, or one answer for each job and then the quotas:
--- { 'admitted', slot, reserved, fate, doc, output } or { 'refused', policy, retry after in ms or -1 },
--- and at last rows of { policy, limit, remaining, reset in ms }, flat.
--- `all_or_nothing`: all jobs or none; then those that would fit are told as { 'fits' }. `dry_run`: nothing is written.
--- An item's `doc` and `entry` are those of a job that is paid for. For one that is not, `unpaid_templates` has four
--- lines with places to fill in: what closes `doc` after its first `open_length` bytes if it joins, and if it
--- is served, and the entries of both.
--- `batch` names the batch that the jobs are, or is empty; `rejected_items` are its items that came not
--- this far, as JSON pairs of place (from 0) and text. Outputs are not told of batches.
--- Protects: 202 means that Redis has the job; no limit is passed by racing requests; of identical
--- requests under way at most one is paid for.
+-- Admits one job, or the items of a batch. It checks the API key, finds identical requests, checks every
+-- limit, reserves the money, and writes records, indexes and messages; or it writes nothing.
+--
+-- Returns { { 'unauthenticated' | 'not_permitted' | 'key_missing' | 'key_reused' } },
+-- or { { 'replayed', id, doc, output } } for a repeated idempotency key,
+-- or one answer for each job, and last the quotas as flat rows of { policy, limit, remaining, reset (ms) }:
+--   { 'admitted', has slot, reserved, cache status, doc, output }
+--   { 'refused', policy, retry after (ms, or -1) }
+--   { 'fits' } if the job itself could be admitted, but with `all_or_nothing` another one could not
+--
+-- `dry_run`: nothing is written.
+-- `doc` and `entry` of an item are those of a job that is paid for. `unpaid_templates` has four lines for one
+-- that is not: the end of `doc`, to follow its first `open_length` bytes, for a follower and for a cache hit,
+-- and the timeline entries of both. Their placeholders are replaced here.
+-- `batch` is '' without a batch. `rejected_items`: items that were invalid, as JSON pairs of index and problem.
+-- Batches get no outputs in the answer.
+--
+-- Guarantees: after a 202 Redis has the job; concurrent requests together pass no limit; of identical
+-- requests in flight at most one is paid for.
 -- USES: authenticate zadd_batch concurrency quota dedup_index job_indexes
 -- LATER: load_fair_queue fair_queue
 -- LATER: load_batch_parts batch create_batch
@@ -29,7 +34,7 @@ local auth_error, scopes = authenticate(api_key, policy.disabled, tenant_name, s
 if auth_error then return { { auth_error } } end
 local instant = tonumber(now)
 
--- A key that may submit and not read learns that there is a result, and not which.
+-- An API key without the scope `read` learns that there is a result, but not its output.
 local function readable_output(output)
   return output and string.find(scopes, 'read', 1, true) and output or ''
 end
@@ -48,14 +53,14 @@ elseif policy.idempotency_required then
   return { { 'key_missing' } }
 end
 
--- What is known once for all items, and moves on with each that fits.
+-- State shared by all items, updated with each admissible one.
 local items = read_items()
 local arrival, uses_rate = read_arrival(policy, rate, instant), false
 local today, this_month = read_window(day), read_window(month)
 local waiting, account, dedup_entries, batch_leaders = nil, nil, {}, {}
 preload(tenant_name, items[1].model, policy)
 
--- Whether the item is paid for, or what serves it instead.
+-- Decides whether the item is paid for, follows a leader, or is a cache hit.
 local function resolve_cache_status(item)
   local mode = item.requested_mode ~= '' and item.requested_mode or policy.cache or item.default_mode
   item.cache_status = 'off'
@@ -132,7 +137,7 @@ for index, item in ipairs(items) do
   end
 end
 
--- `unpaid_templates` holds no words of a caller, so that a place to fill in is surely ours.
+-- `unpaid_templates` contains no text of a caller, so that every placeholder in it is the gateway's.
 local function fill_unpaid(item)
   local is_hit, saved = item.cache_status == 'hit', item.saved ~= '' and item.saved or 'null'
   local filled = string.gsub(string.gsub(unpaid_templates, '"@saved@"', saved), '@(%l+)@', {
@@ -166,7 +171,7 @@ local function write_record(item)
   redis.call('RPUSH', NAMES.job .. item.id .. ':timeline', item.entry)
 end
 
--- What many items change in one place, collected to be written with few commands.
+-- Changes of shared keys are collected and written together: each command of a script costs time.
 local scores, new_index_sizes, used, states = {}, {}, {}, {}
 local starting, queued, urgent = {}, {}, {}
 
@@ -185,7 +190,7 @@ local function add_usage(item, ending)
   end
 end
 
--- Where the tenant's jobs are listed: as `update_status_index` does it for one.
+-- Adds the item to the tenant's indexes, as `update_status_index` does for one job.
 local function index_item(item, status)
   collect(job_index_of(tenant_name), item.index_score, item.id)
   if item.reference ~= '' then collect(reference_index_of(tenant_name), item.reference, item.id) end

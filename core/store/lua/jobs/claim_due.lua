@@ -1,7 +1,7 @@
--- Hands out what is due in an index of records, oldest first, each under a lease.
--- The lease is the new score: whoever settles later must find it unchanged.
--- `rate_limit_name` names the global limit on how many may be handed out a second; empty: none.
--- Returns the documents. Record keys are made here, since only the index knows the ids.
+-- Claims due members of an index, oldest first, and returns their documents. A claimed member's score becomes
+-- the end of its lease, so that no other worker gets it before.
+-- `rate_limit_name`: the global limit on claims per second; '' for none.
+-- The record keys are built here, because only the index has the ids.
 -- USES: gcra
 -- KEYS: index limits rate
 -- ARGV: prefix now lease limit rate_limit_name

@@ -1,7 +1,6 @@
--- Takes a job that has ended out of everything, over the version that was read; what it cost stays
--- booked. Callbacks about it go with it once none is to be tried any more.
--- Returns 'deleted', 'conflict' (somebody was first), 'has_pending_work' (a callback or an errand is to come, or
--- others have not taken its result yet) or 'not_found'.
+-- Deletes a finished job with its deliveries, over the version that was read. Its usage stays counted.
+-- Returns 'deleted', 'conflict' (it has changed since), 'has_pending_work' (a delivery, its cost, its late result
+-- or a follower still needs it) or 'not_found'.
 -- USES: job_indexes retention dedup_index followers
 -- KEYS: job timeline job_deliveries tenant_deliveries
 -- ARGV: expected id tenant_name

@@ -1,14 +1,13 @@
--- A page of a tenant's jobs, newest first, out of one index. What the index does not tell, the texts
--- of `needles` do: each must stand in the record's document. Ranks hold for the length of one call.
--- Returns { 'ok', documents, id that was passed last, its place }; the id is '' at the end.
--- Protects: no call reads more than `max_read` records, or passes more than `max_skipped`, however
--- few of them fit. `model_part` is what follows the point in the scores of those that may fit ('' : any).
--- `cursor_score` '' is the beginning, else the score among whose equals the page goes on: after `after_id`.
+-- Returns a page of a tenant's jobs, newest first, from one index: { 'ok', docs, last id, its score }. The id is
+-- '' on the last page. Further ARGV: texts that the doc of a matching job contains.
+-- `model_part`: the fraction of the scores of jobs that may match; '' for any.
+-- `cursor_score`: the score at which the page continues, after `after_id`; '' for the first page.
+-- Guarantees: a call reads at most `max_read` records and skips at most `max_skipped` entries, however few match.
 -- USES: authenticate
 -- KEYS: api_key tenant index tenant_jobs
 -- ARGV: now tenant_name scope low high cursor_score after_id limit model_part max_read max_skipped ...
 
-local FIXED_ARGUMENTS, BATCH = 11, 200
+local BATCH = 200
 
 local function rank_after()
   local rank = redis.call('ZREVRANK', index, after_id)

@@ -1,18 +1,16 @@
--- A follower whose leader ended without a result becomes a paid job of its own, and leads in its place.
--- Returns 'stored', 'conflict', 'not_found', 'other_leader' (another leads, or led after `expected_leader`,
--- whose end is
--- the reason: it follows that one now), or 'over_budget' (its tenant's money does not cover it now;
--- nothing was written), or 'webhook_config_changed' as in update_job.
--- Protects: of identical requests under way at most one is paid for; no budget is passed.
--- Extra KEYS and ARGV are the new deliveries, as in update_job.
+-- Turns a follower whose leader ended without a result into a job that is paid for, and makes it the leader.
+-- Returns 'stored', 'conflict' (it has changed since), 'not_found',
+-- 'other_leader' (the follower has another leader than `expected_leader`, whose end is the reason to promote),
+-- 'over_budget' (its tenant's money does not cover it; nothing was written) or
+-- 'webhook_config_changed' (as in update_job).
+-- Guarantees: of identical requests in flight at most one is paid for; no budget is exceeded.
+-- Further KEYS and ARGV: new deliveries (lib/enqueue_delivery.lua).
 -- USES: wake_worker enqueue_delivery ledger zadd_batch concurrency fair_queue quota publish_change
 -- USES: unsubmitted_index dedup_index followers job_indexes batch webhook_config_version
 -- KEYS: job timeline due states tenant day month account_balance outbox job_deliveries webhooks ...
--- ARGV: expected id version doc entry now tenant_name model priority price first_deadline
--- ARGV: message_template message_ttl wake_due_at status_before status index_score expected_leader config_digest
+-- ARGV: expected id version doc entry now tenant_name model priority price? first_deadline?
+-- ARGV: message_template message_ttl wake_due_at status_before status index_score expected_leader? config_digest?
 -- ARGV: ...
-
-local FIXED_KEYS, FIXED_ARGUMENTS = 11, 19
 
 local stored = redis.call('HMGET', job, 'version', 'dedup_key', 'leader', 'batch', 'batch_status')
 if not stored[1] then return 'not_found' end
@@ -24,7 +22,7 @@ local function recheck()
   return 'other_leader'
 end
 
--- Somebody was first: what became of that one is not known to whoever decided this.
+-- Another follower was promoted first. The caller has not seen its state, so the job is checked again.
 if before ~= expected_leader then return recheck() end
 local current_leader = redis.call('HGET', dedup_key, 'leader')
 if current_leader then

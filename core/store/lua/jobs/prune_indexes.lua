@@ -1,7 +1,7 @@
--- Takes jobs whose records are gone out of their tenant's indexes: looks at `batch_size` of those made before
--- `created_before` (ms), oldest first, after the `offset` entries that are still there.
--- Returns { how many were gone, how many have been passed now ('' when all were looked at) }.
--- Protects: indexes end with what they index; no call is long.
+-- Removes expired jobs from their tenant's indexes: checks `batch_size` of the jobs created before
+-- `created_before` (ms), oldest first, after the first `offset` that still exist.
+-- Returns { number removed, offset of the next step, or '' if all were checked }.
+-- Guarantees: no job stays in an index for ever; each call is short.
 -- USES: job_indexes
 -- KEYS: tenant_jobs
 -- ARGV: tenant_name offset created_before batch_size

@@ -1,5 +1,5 @@
--- One job for a key's holder: the key is checked and the record read in one step.
--- Returns { verdict, doc, polls, output, timeline, delivery ids }; what was not asked for is empty.
+-- Returns a job: { 'ok', doc, polls, output, timeline, delivery ids }, { 'not_found' } or { the error of the API
+-- key }. Parts that `depth` (status, result or all) does not include are empty.
 -- USES: authenticate
 -- KEYS: api_key tenant job timeline job_deliveries
 -- ARGV: now tenant_name scope depth

@@ -1,4 +1,4 @@
--- The job that a follower follows now. Returns { doc, polls, output }, or nothing for who follows none.
+-- Returns { doc, polls, output } of the job that a follower waits for, or {} if it waits for none.
 -- KEYS: job
 
 local leader = redis.call('HGET', job, 'leader')

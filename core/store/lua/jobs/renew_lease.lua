@@ -1,5 +1,4 @@
--- Moves a job's place in the due index while its record still is the version that the caller holds.
--- Returns 1, or 0 when it is somebody else's now.
+-- Changes a job's score in the due index if the record still has the expected version. Returns 1 or 0.
 -- KEYS: job due
 -- ARGV: expected id due_at polled
 

@@ -1,27 +1,28 @@
--- Stores a job's next record over the version that was read, and everything that goes with it.
--- Returns 'stored', 'conflict' (somebody was first; `successor_conflict`: at the successor), 'no_slot' (it may not be
--- submitted yet), 'has_followers' (others follow its work, which may go on: it must be handed on) or 'not_found'.
--- 'webhook_config_changed': the callbacks were made for other endpoints than the tenant has now.
--- Protects: no reader sees half of a change; no final state without its callbacks; no slot and no
--- money is left behind by an end.
--- `due_at` 'keep' leaves the job's place in the index as it is: a lease that somebody holds stays.
--- Extra KEYS are record, channel and list of each new delivery; extra ARGV are `entry_count` timeline
--- entries and then id, doc, due and created instant, channel, life and oldest instant of each delivery.
--- With a `successor` its running work, slot and reservation go to that follower in the same step.
+-- Stores a job's next record over the version that was read, with everything that changes with it.
+-- Returns 'stored', or without writing anything:
+--   'conflict'                it has changed since
+--   'successor_conflict'      the successor has changed since
+--   'no_slot'                 it may not be submitted before it has a slot
+--   'has_followers'           others wait for its running work, which must be handed over to one of them
+--   'webhook_config_changed'  the deliveries were made for other endpoints than the tenant has now
+--   'not_found'
+-- `due_at`: when the job runs next; 'keep' keeps the score, and with it another worker's lease; '' for never.
+-- `successor`: the follower that takes over the running work, its slot and its reservation in the same step.
+-- Further KEYS: of new deliveries. Further ARGV: `entry_count` timeline entries, then new deliveries
+-- (lib/enqueue_delivery.lua).
+-- Guarantees: no reader sees half of a change; no final state is stored without its deliveries; a finished job
+-- leaves no slot and no reservation behind.
 -- USES: wake_worker enqueue_delivery ledger zadd_batch concurrency fair_queue publish_change record_run_time
 -- USES: unsubmitted_index dedup_index followers job_indexes batch retention transfer_work
 -- USES: webhook_config_version
 -- KEYS: job timeline due states in_doubt outbox job_deliveries message wake_queue day month tenant webhooks ...
--- ARGV: expected id version doc before state due_at output ttl now
--- ARGV: message_name message_body message_ttl tenant_name model is_final settlement_status cost
--- ARGV: message_template wake_due_at run_time max_run_times status_before status index_score min_ttl
--- ARGV: notify_followers shared_cost output_expires_at saved
--- ARGV: successor successor_expected successor_version successor_doc successor_tenant successor_entry
--- ARGV: successor_day successor_month
--- ARGV: successor_status_before successor_status successor_index_score config_digest
--- ARGV: entry_count ...
-
-local FIXED_KEYS, FIXED_ARGUMENTS = 13, 43
+-- ARGV: expected id version doc before state due_at output? ttl now
+-- ARGV: message_name? message_body? message_ttl tenant_name model is_final settlement_status cost
+-- ARGV: message_template wake_due_at run_time? max_run_times status_before status index_score min_ttl
+-- ARGV: notify_followers shared_cost output_expires_at saved?
+-- ARGV: successor? successor_expected? successor_version? successor_doc? successor_tenant?
+-- ARGV: successor_entry? successor_day? successor_month? successor_status_before? successor_status?
+-- ARGV: successor_index_score? config_digest? entry_count ...
 
 local FIELDS = {
   'version', 'slot', 'dedup_key', 'leader', 'idempotency', 'cache_ms', 'reserved', 'batch', 'batch_status',
@@ -75,7 +76,7 @@ local function update_coalescing()
       id = successor, version = successor_version, doc = successor_doc,
         tenant = successor_tenant, entry = successor_entry,
       windows = { successor_day, successor_month }, model = model, now = now, ttl_seconds = ttl,
-      place = successor_index_score, status_before = successor_status_before, status = successor_status,
+      index_score = successor_index_score, status_before = successor_status_before, status = successor_status,
     })
     transfer_slot(tenant_name, successor_tenant, wake_options)
     redis.call('HDEL', job, 'slot')

@@ -1,5 +1,5 @@
--- The word that refuses this key, or nil and its scopes when it may act within `scope`. `disabled` is the
--- tenant's field. Notes the key's use, to the minute.
+-- Returns the error of an API key ('unauthenticated' or 'not_permitted'), or nil and its scopes. `disabled` is the
+-- tenant's field. Records the key's last use, to the minute.
 local function authenticate(api_key, disabled, tenant_name, scope, now)
   local stored = redis.call('HMGET', api_key, 'tenant', 'expires', 'scopes', 'last_used_at')
   if stored[1] ~= tenant_name then return 'unauthenticated' end

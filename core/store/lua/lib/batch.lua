@@ -1,6 +1,6 @@
--- How the jobs of a batch stand: a counter in its hash for each public status. Each job's record says
--- by which of them it is counted, so that nothing is counted twice. Who brings the last open job to
--- its end marks the batch as ended, in the same step: a worker then finds it and tells of it, once.
+-- Counters of a batch's jobs in each public status. A job's record has the status under which it is counted, so
+-- that repeating a step counts nothing twice. The change that ends the last open job marks the batch as finished;
+-- a worker then sends its closing event.
 
 local function complete_if_finished(batch, now, ttl_seconds)
   local record = NAMES.batch .. batch
@@ -11,12 +11,12 @@ local function complete_if_finished(batch, now, ttl_seconds)
   redis.call('EXPIRE', record, ttl_seconds)
   redis.call('EXPIRE', record .. ':items', ttl_seconds)
   if stored[3] then redis.call('EXPIRE', stored[3], ttl_seconds) end
-  if stored[4] then redis.call('EXPIRE', stored[4], ttl_seconds + 86400) end
+  if stored[4] then redis.call('EXPIRE', stored[4], ttl_seconds + 86400) end  -- a day longer than its last batch
 end
 
 local OPEN_STATUSES = { in_queue = true, in_progress = true }
 
--- `batch` and `batch_status` as the job's record has them; both false for a job that came alone.
+-- `batch` and `batch_status` are fields of the job's record, false for a job without a batch.
 local function update_batch_counts(job, batch, batch_status, status, now, ttl_seconds)
   if not batch or batch_status == status then return end
   redis.call('HSET', job, 'batch_status', status)

@@ -1,11 +1,10 @@
--- What runs and what may: caps and pauses of the whole gateway, each tenant and each model, the slots in
--- use, whose turn it is. `target` is 'all', 'tenant:x' or 'model:y', in caps, pauses and slots alike.
--- Tenants, models and jobs are found by indexes, hence their keys are made here, from the names that
--- core/store/keys.py states.
+-- Concurrency: limits and pauses of the whole gateway, of each tenant and of each model, and the slots in use.
+-- A `target` is 'all', 'tenant:x' or 'model:y', in limits, pauses and slots alike.
+-- Keys are built here, because tenants, models and jobs are found through indexes.
 
--- What was read is not read again: no script changes a cap or a weight after that.
+-- Read once per script: no script changes a limit or a weight after reading it.
 local caps, weights, running, started, cached = {}, {}, {}, {}, {}
--- Slots that are as good as taken: whoever decides about several jobs writes after the last decision.
+-- Slots that jobs of this script are going to take: a batch writes only after its last decision.
 local planned = {}
 
 local function cap_of(target)
@@ -42,7 +41,7 @@ local function plan_start(tenant, model)
   end
 end
 
--- Reads at once what an admission is going to ask for.
+-- Reads with two commands what an admission needs.
 local function preload(tenant, model, policy)
   local as_tenant, as_model = 'tenant:' .. tenant, 'model:' .. model
   local used = redis.call('HMGET', NAMES.running, 'all', as_tenant, as_model)
@@ -54,13 +53,13 @@ local function preload(tenant, model, policy)
   weights[tenant] = policy.weight
 end
 
--- Full or paused.
+-- Whether the target is at its limit or paused.
 local function is_blocked(target)
   local cap = cap_of(target)
   return cap and in_use(target) >= cap or is_paused(target)
 end
 
--- Counters that have come to nought are removed: hashes hold who is there, not who ever was.
+-- Removes a counter at zero, so that the hash does not keep every tenant and model that ever ran a job.
 local function add_to_counter(hash, field, by)
   local sum = redis.call('HINCRBY', hash, field, by)
   if sum == 0 then redis.call('HDEL', hash, field) end
@@ -75,13 +74,13 @@ local function take_slots(tenant, model, number)
     as_model, running[as_model])
 end
 
--- When a tenant's next turn starts: no earlier than now, no earlier than what it has had allows.
+-- The tenant's next start tag: not before the current virtual time, and not before its own last one allows.
 local function next_start_tag(tenant)
   local tags = redis.call('HMGET', NAMES.queue_tags, '@virtual_time', tenant)
   return math.max(tonumber(tags[1]) or 0, tonumber(tags[2]) or 0)
 end
 
--- Each start moves the tenant's next one on by its share.
+-- Each started job moves the tenant's tag on by 1 / weight.
 local function advance_tag(tenant, times)
   local start, share = next_start_tag(tenant), 1 / math.max(weight_of(tenant), 0.001)
   for _ = 2, times do start = start + share end
@@ -97,7 +96,7 @@ local function refresh_model(model)
   end
 end
 
--- Puts a tenant where it belongs after its tag, its cap, its pause or its slots have changed.
+-- Updates the queues after a change of the tenant's tag, limit, pause or slots.
 local function refresh_tenant(tenant)
   local models = redis.call('ZRANGE', NAMES.queue_models .. tenant, 0, -1)
   if #models == 0 then return end
@@ -112,7 +111,7 @@ local function refresh_tenant(tenant)
   end
 end
 
--- Jobs of one tenant have got slots, as their records say: of each its id and its model.
+-- Starts jobs of one tenant (id and model of each) whose records have the field `slot`.
 local function start_jobs(tenant, jobs, wake_options)
   local numbers, due, wake_messages = {}, {}, {}
   local from, to = string.find(wake_options.template, '@job@', 1, true)
@@ -133,8 +132,8 @@ local function start_jobs(tenant, jobs, wake_options)
   refresh_tenant(tenant)
 end
 
--- Whether a job that comes now runs now: there is room, and nobody waits who could run before it.
--- Who asks for several asks before it writes.
+-- Whether a new job can start now: a slot is free, and no waiting job could take it first.
+-- A batch must call this for all its jobs before it writes.
 local function can_start_now(tenant, model)
   if is_blocked('all') or is_blocked('tenant:' .. tenant) or is_blocked('model:' .. model) then return false end
   if cached.has_ready_models == nil then cached.has_ready_models = redis.call('EXISTS', NAMES.queue_ready) == 1 end

@@ -1,7 +1,6 @@
--- A batch's own record as its jobs are taken in. `batch_fields` is what is known of it as a whole; `statuses` are
--- those of jobs by their fates.
+-- The record of a new batch. `batch_fields` are the batch's own; `statuses` maps cache statuses to public ones.
 
--- What became of each item of the batch, in their order.
+-- One row for each item, in order: "<job id> <cache status>", "! <policy> <retry after>" or "? <problem>".
 local function batch_rows(items, answers, rejected)
   local rows, position = {}, 1
   for _, pair in ipairs(cjson.decode(rejected)) do rows[pair[1] + 1] = '? ' .. pair[2] end
@@ -14,7 +13,7 @@ local function batch_rows(items, answers, rejected)
   return rows
 end
 
--- Batches whose records are gone leave the list as new ones come.
+-- Each new batch removes up to three expired ones from the index.
 local function index_batch(batch_index, batch, now)
   for _, old in ipairs(redis.call('ZRANGE', batch_index, 0, 2)) do
     if redis.call('EXISTS', NAMES.batch .. old) == 0 then redis.call('ZREM', batch_index, old) end

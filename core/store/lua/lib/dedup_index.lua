@@ -1,6 +1,5 @@
--- One paid job for identical requests: who leads (its work is paid for), who follows, what is kept.
--- `dedup_key` is the hash of one canonical input within one scope: `leader`, `leader_tenant` (its tenant), and of the
--- last success `output`, `cost`, `source`, `until`.
+-- Deduplication of identical requests: `dedup_key` is a hash for one fingerprint within one scope, with the leader
+-- (`leader`, `leader_tenant`), whose work is paid for, and the last success (`output`, `cost`, `source`, `expires_at`).
 
 local function dedup_key_of(policy, tenant_name, fingerprint)
   return NAMES.dedup .. (policy.cache_shared and '@shared' or tenant_name) .. ':' .. fingerprint
@@ -14,7 +13,7 @@ local function read_dedup_entry(dedup_key, now)
   }
 end
 
--- `expires` false: nothing is kept there that would be forgotten by and by.
+-- `expires`: whether the hash has an expiry from an earlier success, which must not end it under the leader.
 local function set_leader(dedup_key, id, tenant_name, expires)
   redis.call('HSET', dedup_key, 'leader', id, 'leader_tenant', tenant_name)
   if expires then redis.call('PERSIST', dedup_key) end

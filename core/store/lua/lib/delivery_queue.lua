@@ -1,5 +1,5 @@
--- Note when a channel must be looked at next: when its first callback is due and may leave, or when
--- a courier's lease runs out. A channel with nothing in it is not looked at.
+-- Schedules a queue's next check: when its first delivery is due and its circuit allows an attempt, or when a
+-- lease ends. An empty queue is not checked.
 local function reschedule_queue(outbox, queue_name, delivery_queue, in_flight, circuit, now, max_concurrency)
   local first = redis.call('ZRANGE', delivery_queue, 0, 0, 'WITHSCORES')[2]
   local lease = redis.call('ZRANGE', in_flight, 0, 0, 'WITHSCORES')[2]
@@ -16,7 +16,7 @@ local function reschedule_queue(outbox, queue_name, delivery_queue, in_flight, c
   end
 end
 
--- Store a channel's breaker over the version that was read; absent counts as version 0.
+-- Stores a circuit over the version that was read; an absent one has version 0.
 local function store_circuit(circuit, expected, version, doc, until_at, max_concurrency, ttl_seconds)
   if (redis.call('HGET', circuit, 'version') or '0') ~= expected then return false end
   if version == expected then return true end

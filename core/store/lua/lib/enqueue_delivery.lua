@@ -1,5 +1,5 @@
--- Write a callback's record, list it for its tenant, and put it into its channel if it is due at all.
--- The channel is then looked at no later than that; whether it may leave, the claim decides.
+-- Stores a delivery, adds it to its tenant's index, and queues it if it is due at all. Whether an attempt may
+-- start is decided when it is claimed.
 local function enqueue_delivery(outbox, record, delivery_queue, delivery_index, new_delivery)
   redis.call('HSET', record, 'version', new_delivery.version, 'doc', new_delivery.doc)
   redis.call('EXPIRE', record, new_delivery.ttl_seconds)
@@ -12,8 +12,9 @@ local function enqueue_delivery(outbox, record, delivery_queue, delivery_index, 
   end
 end
 
--- New deliveries: KEYS and ARGV from these places on are theirs. Those that tell of a job's step stand in
--- its list too; `job_deliveries` nil: they are about no job.
+-- New deliveries: of each, three KEYS (record, queue, tenant's index) after `key_position` and seven ARGV (id, doc,
+-- due, created, queue name, TTL in seconds, prune others before) after `position`. `job_deliveries`: the list of the
+-- job that they are about, or nil.
 local function enqueue_deliveries(outbox, job_deliveries, key_position, position)
   for index = key_position + 1, #KEYS, 3 do
     enqueue_delivery(outbox, KEYS[index], KEYS[index + 1], KEYS[index + 2], {

@@ -1,15 +1,15 @@
--- Whose waiting job gets a slot next: start-time fair queueing over tenants by weight, priority and
--- age within a tenant.
+-- Start-time fair queueing (Goyal, Vin, Cheng 1996): which waiting job gets the next slot. Tenants take turns by
+-- weight; within a tenant jobs run by priority, then age.
 --
--- A job waits in the queue of its tenant and its model. `queue_tenants` of a model holds the tenants that have
--- such a queue and are neither full nor paused, by tag; `queue_ready` holds the models that are neither full
--- nor paused, by their first tenant's tag. So whatever stands first in `queue_ready` can run: no look is in
--- vain, and nothing that may run is out of sight. A change of a tenant costs as many steps as it has
--- models waiting; nothing here costs more with more jobs or more tenants.
+-- A job waits in the queue of its tenant and model. `queue_tenants` of a model has the tenants with such a queue
+-- that are neither at their limit nor paused, by tag. `queue_ready` has the models that are neither at their limit
+-- nor paused, by the tag of their first tenant. So the first entry of `queue_ready` can always run, and every job
+-- that can run is reachable. A change of a tenant costs one step per model with waiting jobs; the cost of
+-- everything else depends neither on the number of jobs nor of tenants.
 
 local function queue_of(tenant, model) return NAMES.queue_jobs .. tenant .. ':' .. model end
 
--- By model, the jobs with their ranks and the first rank: one after the other as they are given.
+-- Returns, by model, the jobs with their ranks and the first rank. A rank is priority * 1e15 + order of arrival.
 local function rank_jobs(jobs)
   local queues, age = {}, redis.call('HINCRBY', NAMES.queue_tags, '@arrivals', #jobs) - #jobs
   for position, job in ipairs(jobs) do
@@ -22,7 +22,7 @@ local function rank_jobs(jobs)
   return queues
 end
 
--- Jobs of one tenant begin to wait: of each its id, its model and its priority.
+-- Queues jobs of one tenant: id, model and priority of each.
 local function enqueue_jobs(tenant, jobs)
   local queues = rank_jobs(jobs)
   for model, queue in pairs(queues) do
@@ -50,7 +50,7 @@ local function refresh_queue(tenant, model)
   end
 end
 
--- A job that stops waiting for another reason than a slot.
+-- Removes a job that ends without having had a slot.
 local function dequeue_job(tenant, model, id)
   if redis.call('ZREM', queue_of(tenant, model), id) == 0 then return end
   add_to_counter(NAMES.waiting, tenant, -1)
@@ -58,7 +58,7 @@ local function dequeue_job(tenant, model, id)
   refresh_model(model)
 end
 
--- A job that waits is wanted more urgently than it was: it keeps its age.
+-- Raises the priority of a waiting job, if it is lower; its place by age stays.
 local function raise_priority(tenant, model, id, priority)
   local queue = queue_of(tenant, model)
   local rank = tonumber(redis.call('ZSCORE', queue, id) or '')
@@ -86,7 +86,7 @@ local function start_next_job(model, wake_options)
   end
 end
 
--- Hands out free slots, at most `max_starts`; whoever frees slots or adds jobs calls this.
+-- Starts waiting jobs on free slots, at most `max_starts`. Called after slots became free or jobs were queued.
 local function dispatch(max_starts, wake_options)
   for _ = 1, max_starts do
     if is_blocked('all') then return end
@@ -96,7 +96,7 @@ local function dispatch(max_starts, wake_options)
   end
 end
 
--- A job with a slot has ended: the slot is free for its tenant and its model.
+-- Frees the slot of a job that has ended.
 local function release_slot(tenant, model)
   local tenant_was_blocked, model_was_blocked = is_blocked('tenant:' .. tenant), is_blocked('model:' .. model)
   for _, target in ipairs({ 'all', 'tenant:' .. tenant, 'model:' .. model }) do
@@ -106,8 +106,8 @@ local function release_slot(tenant, model)
   if model_was_blocked then refresh_model(model) end
 end
 
--- A slot goes from one tenant to another with the work that holds it, even beyond a cap. The first one's
--- next job may run in its stead.
+-- Moves a slot to another tenant with the running work, even beyond that tenant's limit. The first tenant may
+-- then start its next job.
 local function transfer_slot(from, to, wake_options)
   if from == to then return end
   local was_blocked = is_blocked('tenant:' .. from)

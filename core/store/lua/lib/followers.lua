@@ -1,6 +1,6 @@
--- Who follows whom, and what becomes of them and of a result as the leader goes. A follower's record
--- names in `leader` the job that it follows now; that is written anew when another takes the lead, so
--- that no record of a job that has ended is needed to find it.
+-- Followers of a leader, and what happens to them and to the result when the leader ends. The field `leader` of a
+-- follower's record is its current leader; it is rewritten when another job takes the lead, so that no expired
+-- record is needed to find it.
 
 local function follow(leader, id, deadline)
   redis.call('HSET', NAMES.job .. id, 'leader', leader)
@@ -11,7 +11,7 @@ local function unfollow(leader, id) redis.call('ZREM', NAMES.followers .. leader
 
 local function has_followers(id) return redis.call('EXISTS', NAMES.followers .. id) == 1 end
 
--- Followers look at their leader when it has news; they look now and then anyway.
+-- Makes the followers due now. They are polled at intervals anyway, so a lost wake-up costs only time.
 local function wake_followers(leader, now)
   local ids = redis.call('ZRANGE', NAMES.followers .. leader, 0, -1)
   for first = 1, #ids, 500 do
@@ -24,12 +24,12 @@ local function wake_followers(leader, now)
   end
 end
 
--- Spans, not instants, are told to Redis: its clock is not the gateway's.
+-- A duration, not an instant: Redis's clock may differ from the gateway's.
 local function expire_dedup_entry(dedup_key, until_at, now)
   redis.call('PEXPIRE', dedup_key, string.format('%.0f', math.max(until_at - now, 0)))
 end
 
--- Nobody joins any more. What an earlier success left stays for its time.
+-- Ends the lead: nobody joins any more. An earlier success is kept until its expiry.
 local function clear_leader(dedup_key, id, now)
   if redis.call('HGET', dedup_key, 'leader') ~= id then return end
   redis.call('HDEL', dedup_key, 'leader', 'leader_tenant')
@@ -44,14 +44,14 @@ local function cache_result(dedup_key, id, output, cost, now, until_at)
   if redis.call('HEXISTS', dedup_key, 'leader') == 0 then expire_dedup_entry(dedup_key, until_at, now) end
 end
 
--- Whoever followed `before` follows `leader` from now on.
+-- Moves the followers of `before` to `leader`.
 local function move_followers(before, leader)
   local members = redis.call('ZRANGE', NAMES.followers .. before, 0, -1, 'WITHSCORES')
   for index = 1, #members, 2 do follow(leader, members[index], members[index + 1]) end
   redis.call('DEL', NAMES.followers .. before)
 end
 
--- `successor` leads in the place of `leader`: the others follow it.
+-- Makes `successor`, a follower of `leader`, the leader of the other followers.
 local function replace_leader(dedup_key, leader, successor, successor_tenant)
   unfollow(leader, successor)
   redis.call('HDEL', NAMES.job .. successor, 'leader')

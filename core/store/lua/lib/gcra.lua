@@ -1,5 +1,7 @@
--- GCRA with a second's burst: how many of `requested` may go now at `per_second`, and from when the next.
--- What a clock left that was put back since (by a minute or more) counts for nothing.
+-- Rate limit by GCRA with a burst of one second. Returns how many of `requested` tokens are granted at `per_second`,
+-- and when the next one is available (ms).
+-- An arrival time more than a minute beyond the burst was written by a clock that has been set back since, and is
+-- ignored; clocks that differ a little must still respect each other's tokens.
 local function take_tokens(rate, per_second, requested, now)
   local interval = 1000 / per_second
   local burst = math.max(1, math.floor(per_second)) * interval

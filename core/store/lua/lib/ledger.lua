@@ -1,7 +1,7 @@
--- Books what a job's money has come to in its tenant's windows; only differences are added, so that
--- saying the same twice books once. reserved = settled + released + held, always. A window whose time
--- is over stays gone: it would come back without one.
--- `settlement_status` is 'held', 'free', 'spent' (at `cost`) or 'estimated' (spent, nobody will say how much).
+-- Books a job's settlement in its tenant's usage windows. Only differences are added, so that repeating a step books
+-- nothing twice; reserved = settled + released + held at all times. An expired window is not created again, because
+-- it would get no expiry.
+-- `settlement_status` is 'held', 'free', 'spent' (`cost` is known) or 'estimated' (spent, and the cost stays unknown).
 local function settle(job, windows, model, settlement_status, cost)
   local totals = redis.call('HMGET', job, 'reserved', 'settled', 'released')
   local before = { tonumber(totals[1] or 0), tonumber(totals[2] or 0), tonumber(totals[3] or 0) }

@@ -1,4 +1,4 @@
--- Tell whoever listens that a job has a new version. Nobody may be listening: nothing is kept.
+-- Publishes that a job has a new version. Redis does not store the message.
 local function publish_change(id, version, state)
   redis.call('PUBLISH', NAMES.changes, id .. ' ' .. version .. ' ' .. state)
 end

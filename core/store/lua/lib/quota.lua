@@ -1,5 +1,5 @@
--- The admission's checks. Each adds a row { policy, limit, remaining, reset in ms } for the caller's
--- RateLimit fields, flat, and the first that refuses says so. Nothing is written before all have passed.
+-- The limits that an admission checks. Each check adds a row { policy, limit, remaining, reset (ms) } for the RateLimit
+-- header fields, flat, and returns a rejection or nil. Nothing is written before all checks have passed.
 
 local FIELDS = {
   'requests_per_minute', 'burst', 'waiting', 'jobs_per_day', 'jobs_per_month', 'usd_per_request',
@@ -8,7 +8,7 @@ local FIELDS = {
 }
 local NUMBERS = 13
 
--- A limit that is not set is not there. The first `NUMBERS` are numbers, the others words.
+-- Returns the limits that are set. The first `NUMBERS` fields are numbers, the others texts.
 local function read_policy(tenant)
   local stored, policy = redis.call('HMGET', tenant, unpack(FIELDS)), {}
   for at = 1, NUMBERS do policy[FIELDS[at]] = tonumber(stored[at]) end
@@ -25,9 +25,9 @@ local function add_row(rows, policy, limit, remaining, reset)
   rows[last + 1], rows[last + 2], rows[last + 3], rows[last + 4] = policy, limit, remaining, reset
 end
 
--- Whether an id is as a pattern of core.tenants.limits.lua_pattern says. The parts between its stars are looked
--- for one after the other, each as far left as it goes: one `find` for the whole would try all ways to
--- place them, and whoever chooses the id would choose how many there are.
+-- Whether a model id matches a pattern of core.tenants.limits.lua_pattern. The parts between the stars are searched one
+-- after the other, each at its first position. One `find` of the whole pattern would backtrack, and the caller
+-- who chooses the id would choose for how long.
 local function matches_pattern(model, pattern)
   local from, at = 1, 1
   while true do
@@ -47,13 +47,13 @@ end
 
 local allowed_models = {}
 
--- The items of a batch are mostly of few models: each is looked for once.
+-- The items of a batch have few models: each is matched once.
 local function is_model_allowed(patterns, model)
   if allowed_models[model] == nil then allowed_models[model] = matches_any_pattern(patterns, model) end
   return allowed_models[model]
 end
 
--- What is reserved for a request at `price`, '' where nobody knows it.
+-- The amount to reserve for a request at `price`, '' for an unknown one.
 local function amount_of(policy, price) return tonumber(price) or policy.unknown_price_counts or 0 end
 
 local function read_account(account_balance)
@@ -61,7 +61,7 @@ local function read_account(account_balance)
   return { balance = tonumber(account[1]), minimum = tonumber(account[2]) }
 end
 
--- What concerns one paid request alone, whatever was spent before.
+-- Checks what depends on this request alone, not on earlier spending.
 local function check_price(policy, account, price, amount, rows)
   if price == '' and policy.unknown_price == 'refuse' then return reject('unknown-price') end
   local max_amount = policy.usd_per_request
@@ -73,9 +73,8 @@ local function check_price(policy, account, price, amount, rows)
   return nil
 end
 
--- GCRA: the theoretical arrival time of the next submit, in ms. One that lies a minute further ahead
--- than it can is of a clock that was put back since, and counts for nothing: clocks that merely differ
--- a little must not forget each other's submits.
+-- GCRA: the theoretical arrival time of the next submit (ms). One more than a minute beyond the burst is ignored, as
+-- in lib/gcra.lua.
 local function read_arrival(policy, rate, now)
   local limit = policy.requests_per_minute
   if not limit or limit <= 0 then return now end
@@ -84,7 +83,7 @@ local function read_arrival(policy, rate, now)
   return arrival > now + tolerance + 60000 and now or arrival
 end
 
--- The refusal, or nil and the arrival time after this submit (nil where there is no limit).
+-- Returns a rejection, or nil and the arrival time after this submit (nil without a limit).
 local function check_rate(policy, before, now, rows)
   local limit = policy.requests_per_minute
   if not limit then return nil, nil end
@@ -109,7 +108,7 @@ local function read_window(window)
   return { jobs = tonumber(used[1]) or 0, usd = (tonumber(used[2]) or 0) - (tonumber(used[3]) or 0) }
 end
 
--- `increment` nil: this one does not count here, and the row only tells.
+-- `increment` nil: the request does not count here; only the row is added.
 local function check_count(name, limit, used, increment, reset, rows)
   if not limit then return nil end
   local remaining = limit - used - (increment or 0)
@@ -118,7 +117,7 @@ local function check_count(name, limit, used, increment, reset, rows)
   return nil
 end
 
--- `reset` is negative for a job made just before the border and admitted just after it.
+-- `reset` is negative for a job created just before the end of the window and admitted just after it.
 local function check_window(kind, policy, used, amount, reset, rows)
   reset = math.max(reset, 0)
   return check_count('jobs-per-' .. kind, policy['jobs_per_' .. kind], used.jobs, 1, reset, rows)

@@ -1,4 +1,4 @@
--- Keep how long a model's run took (ms), the last `max_run_times` of them; the count tells readers of news.
+-- Records a run time (ms) of a model, keeps the last `max_run_times`, and counts it, so that readers see a new one.
 local function record_run_time(model, run_time, max_run_times)
   redis.call('LPUSH', NAMES.runs .. model, run_time)
   redis.call('LTRIM', NAMES.runs .. model, 0, max_run_times - 1)

@@ -1,5 +1,5 @@
--- How long what is known of a job is kept, as its tenant wishes: the input not longer than it may have
--- to be sent, the whole not longer than `result_ttl` (ms), once nobody has to be told of it any more.
+-- How long a job's data is kept, within its tenant's settings: the input only while it may still have to be submitted,
+-- the record for `result_ttl` (ms) once no delivery about it is pending.
 local SENDABLE = { queued = true, submitting = true, in_doubt = true, following = true }
 
 local function delete_input(tenant, job, state)
@@ -7,7 +7,7 @@ local function delete_input(tenant, job, state)
   if redis.call('HGET', NAMES.tenant .. tenant, 'keep_inputs') == '0' then redis.call('HDEL', job, 'input') end
 end
 
--- Whether a callback about the job is still to be tried.
+-- Whether a delivery about the job is pending.
 local function has_pending_deliveries(job_deliveries)
   for _, id in ipairs(redis.call('LRANGE', job_deliveries, 0, -1)) do
     local doc = redis.call('HGET', NAMES.delivery .. id, 'doc')
@@ -16,7 +16,7 @@ local function has_pending_deliveries(job_deliveries)
   return false
 end
 
--- No less than `min_ttl` ms from now, whatever was said before.
+-- Extends the expiry to at least `min_ttl` ms from now.
 local function extend_ttl(job, timeline, job_deliveries, min_ttl)
   for _, key in ipairs({ job, timeline, job_deliveries }) do
     local left = redis.call('PTTL', key)
@@ -24,8 +24,8 @@ local function extend_ttl(job, timeline, job_deliveries, min_ttl)
   end
 end
 
--- Redis's own clock, in ms: spans that are counted from one reading of it end together, while each
--- PEXPIRE of a script counts from an instant of its own.
+-- Redis's own clock, in ms. Expiries computed from one reading of it end together; each PEXPIRE of a script would
+-- count from a slightly later instant.
 local function redis_time_ms()
   local time = redis.call('TIME')
   return time[1] * 1000 + math.floor(time[2] / 1000)
@@ -35,10 +35,10 @@ local function expire(keys, at)
   for _, key in ipairs(keys) do redis.call('PEXPIREAT', key, string.format('%.0f', at)) end
 end
 
--- Sets when a job that has ended goes. `tenant_ttl` is for a job that nobody must look at again (`due_at` is
--- '') or be told of, and no less than `min_ttl` ms where somebody was told or is still to take the result
--- over (`followed`); until then it stands in the
--- record by its instant, and the job is kept for `ttl` seconds, as its idempotency `key` is.
+-- Sets the expiry of a finished job: `ttl` seconds, or the tenant's shorter `result_ttl` if nothing is left to do
+-- (`due_at` is '') and no delivery is pending; then at least `min_ttl` ms if a delivery was made or a follower still
+-- needs the result (`followed`). Until then `expires_at` in the record has the tenant's time, which
+-- `apply_tenant_ttl` applies later. The idempotency key always expires after `ttl`.
 local function set_retention(job, timeline, job_deliveries, options)
   local tenant_ttl = tonumber(redis.call('HGET', NAMES.tenant .. options.tenant, 'result_ttl') or '')
   local left = options.ttl * 1000
@@ -55,8 +55,7 @@ local function set_retention(job, timeline, job_deliveries, options)
   expire({ job, timeline, job_deliveries }, started_at + left)
 end
 
--- The last callback about a job has been tried: its tenant's own time holds now, but no less than
--- `min_ttl` ms from now.
+-- Applies the tenant's `result_ttl` after the last delivery attempt, but at least `min_ttl` ms from now.
 local function apply_tenant_ttl(job, timeline, job_deliveries, id, now, min_ttl)
   local at = tonumber(redis.call('HGET', job, 'expires_at') or '')
   if not at or redis.call('ZSCORE', NAMES.due, id) or has_pending_deliveries(job_deliveries) then return end

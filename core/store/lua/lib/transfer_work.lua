@@ -1,4 +1,5 @@
--- A follower takes over running work whose own caller has gone: upstream id, slot, money and all.
+-- Hands running work over to a follower, because the leader's caller cancelled or its deadline passed: upstream id,
+-- slot and reservation.
 local function transfer_work(dedup_key, leader, reserved, successor)
   local record = NAMES.job .. successor.id
   replace_leader(dedup_key, leader, successor.id, successor.tenant)

@@ -1,5 +1,5 @@
--- Keeps the index of jobs that RunComfy has not got, so that the oldest one is found at once. A job
--- whose submit surely did not leave keeps its age; one that comes back from doubt begins anew.
+-- The index of jobs that RunComfy does not have yet. A job whose submit certainly did not reach RunComfy keeps its
+-- age; one that returns from doubt gets a new one.
 local UNSUBMITTED_STATES = { queued = true, submitting = true }
 
 local function update_unsubmitted(id, before, state, at)

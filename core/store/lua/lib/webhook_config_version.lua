@@ -1,6 +1,6 @@
--- Whether a tenant's endpoints are others than callbacks were made for. They are known by the digest of
--- the two records that say where events go: versions would repeat where a replica takes over that had
--- not yet heard of the last one. `config_digest` '' : no endpoint is concerned.
+-- Whether a tenant's webhook config is another than the one deliveries were made for. It is identified by a digest, not
+-- by a version: a replica that takes over without the last change would assign the same version again.
+-- `config_digest` is '' if no endpoint is concerned.
 local function webhook_config_changed(tenant, webhooks, config_digest)
   if config_digest == '' then return false end
   local doc, config_doc = redis.call('HGET', tenant, 'doc'), redis.call('HGET', webhooks, 'doc')

@@ -1,4 +1,4 @@
--- Writes a shared record over the version that was read; absent counts as version 0. Returns 1 or 0.
+-- Stores a shared record over the version that was read; an absent record has version 0. Returns 1 or 0.
 -- KEYS: record
 -- ARGV: expected version doc
 

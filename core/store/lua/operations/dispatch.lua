@@ -1,4 +1,4 @@
--- Hands out slots that are free, whatever freed them (limits that were raised, say), at most 100.
+-- Dispatches waiting jobs to free slots, at most 100. Returns the number of slots in use.
 -- KEYS: running
 -- USES: zadd_batch concurrency fair_queue
 -- ARGV: now message_template message_ttl wake_due_at

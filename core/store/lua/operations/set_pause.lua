@@ -1,5 +1,4 @@
--- Pauses or resumes everything, one tenant or one model ('all', 'tenant:x', 'model:y'), and hands out
--- what that frees. Returns 1.
+-- Pauses or resumes a target ('all', 'tenant:x' or 'model:y'), and dispatches jobs that this allows to run.
 -- USES: zadd_batch concurrency fair_queue
 -- KEYS: pauses
 -- ARGV: target paused_now now message_template message_ttl wake_due_at

@@ -1,4 +1,4 @@
--- Takes one submit's share of the global rate. Returns 0, or from when (ms) the next may be had.
+-- Takes a token of the global submit rate. Returns 0, or when the next one is available (ms).
 -- USES: gcra
 -- KEYS: limits rate
 -- ARGV: now

@@ -1,5 +1,5 @@
--- Gives a tenant one more key, unless it has `max_keys` already; those that ran out make room. Returns 1,
--- 0, or -1 without the tenant (a deleted one's record is still there for its open jobs).
+-- Adds an API key. Returns 1, 0 if the tenant has `max_keys` unexpired keys, or -1 without the tenant. (The record of
+-- a deleted tenant still exists, so the set of tenants decides.)
 -- KEYS: tenants api_key tenant_keys
 -- ARGV: name digest scopes expires key_doc max_keys now api_key_prefix
 

@@ -1,4 +1,4 @@
--- Says whether a key may act at all. Returns 'ok' or the refusal's word.
+-- Checks an API key. Returns 'ok', 'unauthenticated' or 'not_permitted'.
 -- USES: authenticate
 -- KEYS: api_key tenant
 -- ARGV: now tenant_name scope

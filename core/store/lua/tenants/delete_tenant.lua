@@ -1,6 +1,6 @@
--- Ends a tenant: its keys go at once, its record stays (disabled, for its open jobs and their
--- callbacks) until `ttl_seconds` seconds have passed. Extra ARGV are its fields and values. Returns how many
--- keys were revoked, or -1 when the record has changed. Extra KEYS go with the record.
+-- Deletes a tenant: its API keys at once, its record (which its open jobs and their deliveries need) after
+-- `ttl_seconds`. Returns the number of revoked keys, or -1 if the record has changed since.
+-- Further KEYS expire with the record. Further ARGV: the tenant's fields and values.
 -- KEYS: tenant tenants tenant_keys queue_tags waiting ...
 -- ARGV: expected name api_key_prefix ttl_seconds ...
 
@@ -10,7 +10,7 @@ for _, digest in ipairs(digests) do redis.call('DEL', api_key_prefix .. digest) 
 redis.call('DEL', tenant_keys)
 redis.call('SREM', tenants, name)
 if redis.call('HEXISTS', waiting, name) == 0 then redis.call('HDEL', queue_tags, name) end
-redis.call('HSET', tenant, unpack(ARGV, 5))
+redis.call('HSET', tenant, unpack(ARGV, FIXED_ARGUMENTS + 1))
 redis.call('EXPIRE', tenant, ttl_seconds)
-for index = 6, #KEYS do redis.call('EXPIRE', KEYS[index], ttl_seconds) end
+for index = FIXED_KEYS + 1, #KEYS do redis.call('EXPIRE', KEYS[index], ttl_seconds) end
 return #digests

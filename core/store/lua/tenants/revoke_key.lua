@@ -1,4 +1,4 @@
--- Ends one of a tenant's keys. Returns 1, or 0 when it is none of its keys.
+-- Deletes an API key of a tenant. Returns 1, or 0 if it is not one of its keys.
 -- KEYS: api_key tenant_keys
 -- ARGV: digest
 

@@ -1,13 +1,10 @@
--- Stores a tenant's endpoints over the version that was read (absent counts as 0), with what goes with
--- it: callbacks that tell of the change, and a replay of what an endpoint missed while it was disabled.
--- Returns 1, or 0 when somebody was first (to the endpoints, or to the replay).
--- Extra KEYS are record, channel and list of each callback; extra ARGV its id, doc, due, created,
--- channel, life and oldest instant.
+-- Stores a tenant's webhook config over the version that was read (an absent one has version 0), with the
+-- deliveries that report the change, and a replay of what an endpoint missed while it was disabled.
+-- Returns 1, or 0 if the config or the replay has changed since.
+-- Further KEYS and ARGV: new deliveries (lib/enqueue_delivery.lua).
 -- USES: enqueue_delivery
 -- KEYS: webhooks outbox replays replay ...
 -- ARGV: expected version doc replay_expected replay_version replay_doc tenant_name now ttl_seconds ...
-
-local FIXED_KEYS, FIXED_ARGUMENTS = 4, 9
 
 if (redis.call('HGET', webhooks, 'version') or '0') ~= expected then return 0 end
 if replay_doc ~= '' then

@@ -1,7 +1,7 @@
--- Hands out due callbacks, each under a lease, in turns over the channels that may be used now.
--- Returns the callbacks' documents and, after each, its channel's breaker ('' for one as new).
--- Protects: a dead receiver holds no more than its own channel's places, and delays nobody else.
--- Keys of channels and callbacks are made here, since only the outbox knows their names.
+-- Claims due deliveries, in turn over the queues whose circuit allows it, each with a lease.
+-- Returns the deliveries' documents, each followed by its queue's circuit ('' for a new one).
+-- Guarantees: an endpoint that does not answer uses up its own concurrency only, and delays no other.
+-- Keys of queues and deliveries are built here, because only the outbox has their names.
 -- USES: delivery_queue
 -- KEYS: outbox
 -- ARGV: now lease limit max_concurrency queue_prefix delivery_prefix

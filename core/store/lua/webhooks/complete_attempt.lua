@@ -1,13 +1,13 @@
--- Stores what became of a claimed callback over the version that was read, gives its place in the
--- channel back, and stores the channel's breaker unless somebody changed that meanwhile.
--- Returns { 'stored', 'conflict' or 'not_found', whether the breaker was stored (1) or must be learnt anew (0) }.
--- Protects: a result outlives its last callback: a job's record, timeline and list live on for `min_ttl`
--- ms. `job_id` is '' for what is about no job.
+-- Stores the result of a delivery attempt over the version that was read, ends its lease, and stores the
+-- endpoint's circuit breaker if that has not changed since.
+-- Returns { 'stored', 'conflict' or 'not_found', 1 if the circuit was stored, else 0 }.
+-- `job_id`: '' for a delivery that is not about a job.
+-- Guarantees: a job with its result is kept for `min_ttl` ms after its last attempt.
 -- USES: delivery_queue retention
 -- KEYS: delivery attempts outbox delivery_queue in_flight circuit job timeline job_deliveries
--- ARGV: expected id version doc due_at attempt entry ttl_seconds now min_ttl job_id
--- ARGV: queue_name max_concurrency circuit_expected circuit_version circuit_doc circuit_until
--- ARGV: circuit_max_concurrency
+-- ARGV: expected id version doc due_at? attempt? entry? ttl_seconds now min_ttl job_id?
+-- ARGV: queue_name max_concurrency circuit_expected circuit_version circuit_doc circuit_until?
+-- ARGV: circuit_max_concurrency?
 
 local result = 'stored'
 local stored = redis.call('HGET', delivery, 'version')

@@ -1,7 +1,6 @@
--- How the outbox stands: of the `max_queues` channels that are looked at next, how many callbacks are to
--- come, are due now, are in couriers' hands; how many channels are held back; when the first callback
--- that is due became so (ms, or ''). What waits for a held-back channel is not due.
--- Keys of channels are made here, since only the outbox knows their names.
+-- Returns the state of the `max_queues` queues that are checked next: { pending, due, in flight, number of
+-- paused queues, when the oldest due delivery became due (ms, or '') }. In a paused queue nothing counts as due.
+-- Keys of queues are built here, because only the outbox has their names.
 -- KEYS: outbox
 -- ARGV: now max_queues queue_prefix
 

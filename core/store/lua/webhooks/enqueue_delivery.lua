@@ -1,5 +1,5 @@
--- Stores a callback's record over the version that was read (absent counts as 0), to be sent when due.
--- Returns 1, or 0 when somebody was first.
+-- Stores a delivery over the version that was read (an absent one has version 0) and queues it if it is due.
+-- Returns 1, or 0 if it has changed since.
 -- USES: enqueue_delivery
 -- KEYS: delivery outbox delivery_queue delivery_index
 -- ARGV: expected version id doc due created queue_name ttl_seconds prune_before

@@ -1,5 +1,5 @@
--- Stores how far a tenant's replay is over the version that was read; with no `due` it has ended.
--- Returns 1 or 0.
+-- Stores a replay's progress over the version that was read. `due` is '' at its end. Returns 1, or 0 if it has
+-- changed since.
 -- KEYS: replay replays
 -- ARGV: expected version doc tenant_name due ttl_seconds
 

@@ -80,6 +80,8 @@ def test_every_key_is_in_the_catalogue_and_nothing_else() -> None:
 def test_no_two_rows_are_the_same_key() -> None:
     patterns = [row.pattern for row in keys.KEY_SPECS]
     assert len(patterns) == len(set(patterns))
+    names = [row.name for row in keys.KEY_SPECS]
+    assert len(names) == len(set(names))
 
 
 @pytest.mark.parametrize("row", keys.KEY_SPECS, ids=lambda row: row.pattern)

@@ -88,6 +88,35 @@ def test_the_digest_is_that_of_the_whole_text() -> None:
     assert other.sha != script.sha
 
 
+def test_a_script_with_more_keys_or_arguments_knows_how_many_have_names() -> None:
+    text = compile_script("x", "-- KEYS: a b\n-- ARGV: c ...\nreturn 1\n", {}).text
+    assert "local FIXED_KEYS, FIXED_ARGUMENTS = 2, 1" in text
+
+
+NAMED: Final = compile_script("x", "-- KEYS: job due\n-- ARGV: id note? now ...\nreturn 1\n", {})
+
+
+def test_a_call_by_name_is_ordered_by_the_header() -> None:
+    assert NAMED.order_keys({"due": "d", "job": "j"}) == ["j", "d"]
+    assert NAMED.order_arguments({"now": 1, "id": "i", "note": "n"}) == ["i", "n", 1]
+    assert NAMED.order_arguments({"now": 1, "id": "i"}) == ["i", "", 1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"id": "i"}, r"unknown \[\], missing \['now'\]"),
+        ({"id": "i", "now": 1, "nwo": 2}, r"unknown \['nwo'\], missing \[\]"),
+        ({"id": "i", "now": 1, "...": 2}, r"unknown \['\.\.\.'\]"),
+    ],
+)
+def test_a_wrong_or_missing_name_is_refused(arguments: dict[str, Argument], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        NAMED.order_arguments(arguments)
+    with pytest.raises(ValueError, match=r"missing \['due'\]"):
+        NAMED.order_keys({"job": "j"})
+
+
 def test_an_unknown_part_is_an_error_at_once() -> None:
     with pytest.raises(KeyError, match="ring"):
         compile_script("x", SOURCE, {})

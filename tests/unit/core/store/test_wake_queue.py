@@ -10,7 +10,8 @@ from arq.jobs import deserialize_job
 
 from core.clock import to_ms
 from core.jobs.job import JobState
-from core.store.wake_queue import ANY_VERSION, MESSAGE_TTL, WAKE_FUNCTION, is_current, wake_message
+from core.retention import MESSAGE_TTL
+from core.store.wake_queue import ANY_VERSION, WAKE_FUNCTION, is_current, wake_message
 from tests.support.records import NOW, SECOND, job
 
 

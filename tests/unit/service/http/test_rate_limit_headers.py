@@ -10,9 +10,9 @@ from core.billing.balance import AccountBalance
 from core.billing.settlement import ReservationTotals
 from core.billing.usage import Usage, UsageTotals, WindowUsage
 from core.money import MicroUsd
-from core.quotas import Quota, QuotaPolicy
+from core.quotas import QUOTA_RULES, Quota, QuotaPolicy
 from core.tenants.limits import Limits, Priority, UnknownPrice, usage_windows_at
-from service.rate_limit_headers import QUOTA_DEFINITIONS, rate_limit_headers
+from service.rate_limit_headers import rate_limit_headers
 from service.tenants.usage import usage_representation
 from tests.support.app import KLING, KLING_INPUT, KLING_PATH, AppHarness
 from tests.support.clock import START
@@ -41,7 +41,8 @@ def test_every_policy_with_a_quota_has_its_shape() -> None:
         QuotaPolicy.UNKNOWN_PRICE,
         QuotaPolicy.MINIMUM_BALANCE,
     }
-    assert set(QUOTA_DEFINITIONS) == set(QuotaPolicy) - never
+    assert set(QUOTA_RULES) == set(QuotaPolicy)
+    assert {policy for policy, rule in QUOTA_RULES.items() if rule.unit is None} == never
 
 
 def test_requests_concurrency_and_money_have_their_units() -> None:

@@ -1,6 +1,8 @@
 """What a submit's query says of reuse. The other options are tried through the face."""
 
+from dataclasses import fields
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,12 +12,13 @@ from core.tenants.cache_policy import CacheOption
 from core.webhooks.url_policy import TargetPolicy
 from service.api.jobs.parameters import SUBMIT_PARAMETERS
 from service.jobs.submit_options import (
-    OPTION_PARSERS,
+    SUBMIT_OPTIONS,
     Deadlines,
     OptionPolicy,
     SubmitOptions,
     parse_options,
 )
+from tests.support.app import AppHarness
 
 DEADLINES = Deadlines(timedelta(hours=2))
 POLICY = OptionPolicy(DEADLINES, DEADLINES, TargetPolicy())
@@ -55,6 +58,23 @@ def test_a_wrong_wish_is_refused_in_words(query: str, message: str) -> None:
     assert [error.message for error in refused.value.fields] == [message]
 
 
-def test_every_option_is_described() -> None:
+OPTION_NAMES = set(SUBMIT_OPTIONS)
+ITEM_OPTION_NAMES = {name for name, option in SUBMIT_OPTIONS.items() if option.for_items}
+
+
+def test_every_option_has_a_field_and_a_parameter() -> None:
     described = {known["name"] for known in SUBMIT_PARAMETERS if known["in"] == "query"}
-    assert described == set(OPTION_PARSERS)
+    assert described == OPTION_NAMES
+    assert {one.name for one in fields(SubmitOptions)} == OPTION_NAMES
+
+
+async def test_an_item_of_a_batch_has_every_option_that_is_meant_for_it(app: AppHarness) -> None:
+    async with app.client() as caller:
+        document = (await caller.get("/openapi.json")).json()
+    item = document["components"]["schemas"]["NewItem"]
+    assert set(item["properties"]) - {"model_id", "input"} == ITEM_OPTION_NAMES
+
+
+def test_every_option_of_an_item_is_in_the_docs() -> None:
+    page = (Path(__file__).parents[4] / "docs" / "batches.md").read_text()
+    assert [name for name in ITEM_OPTION_NAMES if f"`{name}`" not in page] == []

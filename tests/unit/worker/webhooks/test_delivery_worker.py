@@ -14,6 +14,7 @@ from core.jobs.job import BillingStatus, JobRecord, JobState
 from core.jobs.timeline import TimelineKind
 from core.money import MicroUsd
 from core.observability.events import DeliveryAttempted, EndpointDisabled, Event
+from core.observability.outcomes import FailureKind
 from core.store.deliveries import AttemptWriteResult
 from core.store.webhook_endpoints import WebhookConfigUpdate
 from core.transactions.job_update import WriteResult as Stored
@@ -45,7 +46,7 @@ from tests.support.records import NOW, SECOND, MidpointRandom, at, delivery, job
 from tests.support.worker import StubJobStore
 from worker.webhooks.decisions import delivery_after
 from worker.webhooks.delivery_worker import DeliveryDependencies, DeliveryPolicy, DeliveryWorker
-from worker.webhooks.outcomes import AttemptFailed, AttemptResult, Delivered, FailureKind
+from worker.webhooks.outcomes import AttemptFailed, AttemptResult, Delivered
 from worker.webhooks.sender import AttemptRequest
 
 D = DeliveryState

@@ -6,7 +6,9 @@ from itertools import pairwise
 
 import pytest
 
-from worker.webhooks.outcomes import AttemptFailed, AttemptResult, Delivered, FailureKind
+from core.observability.outcomes import FailureKind
+from core.retention import MAX_ATTEMPT_INTERVAL
+from worker.webhooks.outcomes import AttemptFailed, AttemptResult, Delivered
 from worker.webhooks.retry_schedule import SchedulePolicy, next_attempt_at
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
@@ -78,3 +80,5 @@ def test_a_greedy_receiver_is_bounded_and_the_result_outlives_it() -> None:
     for seed in range(20):
         assert attempt_instants(greedy, POLICY, seed)[-1] - NOW <= POLICY.max_duration
     assert POLICY.max_duration + timedelta(hours=24) < timedelta(days=7)
+    assert POLICY.max_duration < POLICY.max_age
+    assert max(POLICY.delays) * (1 + POLICY.jitter) <= MAX_ATTEMPT_INTERVAL

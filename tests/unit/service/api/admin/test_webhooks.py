@@ -188,7 +188,7 @@ async def test_use_shows_which_endpoint_gets_nothing_since_when_why_and_what_it_
     assert (await caller.get("/v1/usage")).json()["disabled_endpoints"] == []
     setup = await app.resources.webhooks.load_config(TENANT)
     lost = setup.with_disabled_endpoint("default", DisabledReason.FAILING, app.clock.now())
-    assert await app.stores.webhooks.update(WebhookConfigUpdate(setup, lost))
+    assert await app.stores.webhook_configs.update(WebhookConfigUpdate(setup, lost))
     job = (await caller.post(KLING_PATH, json=KLING_INPUT)).json()["request_id"]
     await caller.post(f"/v1/requests/{job}/cancel")  # held for the one, sent to the other
     await create_delivery(app, 1, D.FAILED)

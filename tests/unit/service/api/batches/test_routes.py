@@ -355,7 +355,7 @@ async def test_the_end_is_told_once_to_the_batchs_own_address(app: AppHarness) -
     closer = BatchCompleter(
         BatchCompleterDependencies(
             app.stores.batches,
-            app.stores.webhooks,
+            app.stores.webhook_configs,
             app.clock,
             app.resources.ids,
             app.events.append,

@@ -3,7 +3,8 @@
 import re
 from pathlib import Path
 
-from core.observability.metric_labels import UPSTREAM_CALLS, WARNINGS
+from core.observability.events import WARNING_CODES
+from core.observability.metrics import UPSTREAM_CALLS
 
 ROOT = Path(__file__).parents[4]
 _LITERAL = re.compile(r'OperationalWarning\(\s*(?:code=)?"([a-z_]+)"')
@@ -20,7 +21,7 @@ def test_every_trouble_has_its_label() -> None:
     told = set(_LITERAL.findall(sources("core", "service", "worker")))
     # The worker's loops and chores tell of their failures under their own names.
     told |= {f"{name}_failed" for name in _KEYWORD.findall(sources("worker"))}
-    assert told - set(WARNINGS) == set()
+    assert told - WARNING_CODES == set()
     assert "job_step_failed" in told
 
 

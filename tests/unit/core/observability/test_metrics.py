@@ -1,9 +1,9 @@
 """Events and overviews as figures: only series that exist, labels within their sets."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from datetime import timedelta
-from typing import get_args
+from typing import NamedTuple, get_args
 
 import pytest
 
@@ -12,7 +12,6 @@ from core.billing.settlement import ReservationTotals, SettlementStatus
 from core.circuit_breaker import BreakerReason, BreakerState, CircuitBreaker
 from core.jobs.job import JobState, Trigger
 from core.money import MicroUsd
-from core.observability.event_metrics import LabelLimiter, MetricSample, metric_samples
 from core.observability.events import (
     BatchAdmitted,
     BatchCompleted,
@@ -44,14 +43,15 @@ from core.observability.gateway_state import (
     TenantState,
     WindowState,
 )
-from core.observability.metric_definitions import (
-    DEFINITIONS_BY_NAME,
-    METRIC_DEFINITIONS,
+from core.observability.metric_types import (
+    OTHER,
+    Label,
+    LabelLimiter,
+    LabelValues,
     MetricKind,
     MetricSource,
 )
-from core.observability.metric_labels import OTHER, Label
-from core.observability.state_metrics import gauges
+from core.observability.metrics import METRICS
 from core.tenants.cache_policy import CacheStatus
 from core.tenants.limits import GlobalLimits, Window
 from core.webhooks.delivery import DeliveryState
@@ -59,10 +59,38 @@ from core.webhooks.endpoint import DisabledReason
 from tests.support.records import NOW
 
 SECOND = timedelta(seconds=1)
+DEFINITIONS_BY_NAME = {metric.name: metric for metric in METRICS}
 CREDENTIALS = ("demo", "a/model")
 MOVED = JobTransitioned(
     "req_1", *CREDENTIALS, Trigger.COLLECTED, JobState.COLLECTING, JobState.SUCCEEDED, SECOND
 )
+
+
+class MetricSample(NamedTuple):
+    """What one event, or one snapshot of Redis, records in one series."""
+
+    metric: str
+    labels: LabelValues = ()
+    value: float = 1.0
+
+
+def metric_samples(event: Event) -> Iterator[MetricSample]:
+    """What `event` records, in the order of the metrics."""
+    for metric in METRICS:
+        for handler in metric.handlers:
+            if isinstance(event, handler.event_type):
+                value = handler.value(event)
+                if value is not None:
+                    yield MetricSample(metric.name, handler.labels(event), value)
+
+
+def gauges(state: GatewayState) -> Iterator[MetricSample]:
+    """What `state` shows."""
+    for metric in METRICS:
+        if metric.read_state is not None:
+            for labels, value in metric.read_state(state):
+                yield MetricSample(metric.name, labels, value)
+
 
 # An event -> what it adds up to.
 SAMPLES_OF: dict[Event, list[MetricSample]] = {
@@ -224,7 +252,7 @@ def test_events_and_overviews_tell_of_series_that_exist() -> None:
 
 
 def test_an_overview_says_all_that_the_catalogue_promises() -> None:
-    promised = {series.name for series in METRIC_DEFINITIONS if series.source is MetricSource.REDIS}
+    promised = {series.name for series in METRICS if series.source is MetricSource.REDIS}
     assert {level.metric for level in gauges(FULL_STATE)} == promised
 
 
@@ -257,7 +285,7 @@ def test_labels_keep_to_their_sets() -> None:
     assert [book.limit(call, name) for name in ("submit", "dance")] == ["submit", OTHER]
 
 
-@pytest.mark.parametrize("series", METRIC_DEFINITIONS, ids=lambda series: series.name)
+@pytest.mark.parametrize("series", METRICS, ids=lambda series: series.name)
 def test_names_follow_the_conventions(series: object) -> None:
     one = DEFINITIONS_BY_NAME[getattr(series, "name", "")]
     assert one.name.startswith("gateway_")

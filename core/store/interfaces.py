@@ -1,0 +1,263 @@
+"""One Protocol per store, for callers that also run over the in-memory stores of the tests.
+
+The classes of this package implement them over Redis and document each method in full.
+Every method may raise `StoreUnavailable`.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from core.batches import Batch, BatchSnapshot
+from core.billing.balance import AccountBalance
+from core.billing.usage import Usage
+from core.circuit_breaker import CircuitBreaker
+from core.jobs.job import Job, JobRecord
+from core.jobs.query import JobPage, JobQuery
+from core.jobs.run_times import RunHistory
+from core.money import MicroUsd
+from core.operations import AuditEntry, Pause
+from core.store.batches import BatchPage, ItemSlice
+from core.store.deliveries import AttemptWriteResult, DeliveryRange
+from core.store.job_index import DeletionResult
+from core.store.jobs import JobView, Projection
+from core.store.model_catalogue import CatalogueSnapshot
+from core.store.webhook_endpoints import WebhookConfigUpdate
+from core.store.worker_heartbeats import Durability
+from core.tenants.api_keys import ApiKey, ApiKeyUsage, Credential, Scope
+from core.tenants.limits import GlobalLimits, Limits
+from core.tenants.tenant import Tenant
+from core.transactions.admission import (
+    Admission,
+    AdmissionResult,
+    BatchAdmission,
+    BatchAdmissionResult,
+)
+from core.transactions.job_update import Change, WriteResult
+from core.webhooks.circuit_breaker import EndpointCircuit
+from core.webhooks.config import VersionedConfig, WebhookConfig
+from core.webhooks.delivery import (
+    CircuitUpdate,
+    ClaimedDelivery,
+    Delivery,
+    DeliveryAttempt,
+    DeliveryUpdate,
+)
+from core.webhooks.endpoint import RedisStream
+from core.webhooks.replay import Replay
+
+
+class JobRepository(Protocol):
+    """Jobs. See `core.store.jobs.JobStore`."""
+
+    async def authenticate(self, credential: Credential, scope: Scope | None = None) -> None: ...
+
+    async def admit(self, admission: Admission) -> AdmissionResult: ...
+
+    async def read(
+        self, credential: Credential, job_id: str, projection: Projection, scope: Scope = Scope.READ
+    ) -> JobView: ...
+
+    async def load(self, job_id: str) -> JobRecord | None: ...
+
+    async def load_view(self, job_id: str) -> JobView | None: ...
+
+    async def load_input(self, job_id: str) -> bytes | None: ...
+
+    async def store(self, change: Change) -> WriteResult: ...
+
+    async def load_successor(self, job_id: str) -> Job | None: ...
+
+    async def load_leader(self, job: Job) -> JobRecord | None: ...
+
+    async def claim_due(self, lease: timedelta, limit: int) -> Sequence[Job]: ...
+
+    async def reschedule(
+        self, job: Job, next_run_at: datetime, *, polled: bool = False
+    ) -> bool: ...
+
+    async def list_in_doubt(self, limit: int) -> Sequence[Job]: ...
+
+
+class JobIndexRepository(Protocol):
+    """Tenants' lists of jobs. See `core.store.job_index.JobIndex`."""
+
+    async def list_page(self, credential: Credential, query: JobQuery) -> JobPage: ...
+
+    async def list_page_for_tenant(self, tenant: str, query: JobQuery) -> JobPage: ...
+
+    async def delete(self, job: Job) -> DeletionResult: ...
+
+    async def prune(
+        self, tenant: str, offset: int, created_before: datetime
+    ) -> tuple[int, int | None]: ...
+
+    async def acquire_prune_lock(self, worker: str, lease: timedelta) -> bool: ...
+
+
+class BatchRepository(Protocol):
+    """Batches. See `core.store.batches.BatchStore`."""
+
+    async def admit(self, admission: BatchAdmission) -> BatchAdmissionResult: ...
+
+    async def read(
+        self,
+        credential: Credential,
+        batch_id: str,
+        item_slice: ItemSlice,
+        scope: Scope = Scope.READ,
+    ) -> BatchSnapshot: ...
+
+    async def list_page(
+        self, credential: Credential, after: str | None, limit: int
+    ) -> BatchPage: ...
+
+    async def claim_completed(self, lease: timedelta, limit: int) -> Sequence[Batch]: ...
+
+    async def load(self, batch_id: str) -> BatchSnapshot | None: ...
+
+    async def complete(self, batch: Batch, deliveries: tuple[Delivery, ...]) -> bool: ...
+
+
+class DeliveryRepository(Protocol):
+    """Webhook deliveries. See `core.store.deliveries.DeliveryStore`."""
+
+    async def claim_due(self, lease: timedelta, limit: int) -> Sequence[ClaimedDelivery]: ...
+
+    async def complete_attempt(self, completion: DeliveryUpdate) -> AttemptWriteResult: ...
+
+    async def load_circuit(self, name: str) -> EndpointCircuit: ...
+
+    async def update_circuit(self, update: CircuitUpdate) -> bool: ...
+
+    async def enqueue(self, before: Delivery | None, after: Delivery) -> bool: ...
+
+    async def load(self, delivery_id: str) -> Delivery | None: ...
+
+    async def list_attempts(self, delivery_id: str) -> Sequence[DeliveryAttempt]: ...
+
+    async def list_oldest_first(
+        self, tenant: str, delivery_range: DeliveryRange, limit: int
+    ) -> Sequence[str]: ...
+
+    async def list_newest_first(
+        self, tenant: str, delivery_range: DeliveryRange, limit: int
+    ) -> Sequence[str]: ...
+
+
+class WebhookConfigRepository(Protocol):
+    """Tenants' webhook endpoints. See `core.store.webhook_endpoints.WebhookConfigStore`."""
+
+    async def load(self, tenant: str) -> WebhookConfig | None: ...
+
+    async def load_versioned(self, tenant: str) -> VersionedConfig: ...
+
+    async def update(self, update: WebhookConfigUpdate) -> bool: ...
+
+
+class ReplayRepository(Protocol):
+    """Replays of webhook deliveries. See `core.store.webhook_replays.ReplayStore`."""
+
+    async def load(self, tenant: str) -> Replay: ...
+
+    async def claim_due(self, lease: timedelta, limit: int) -> Sequence[Replay]: ...
+
+    async def update(self, before: Replay, after: Replay, due_at: datetime) -> bool: ...
+
+
+class EventStreamWriter(Protocol):
+    """Redis streams that tenants read. See `core.store.event_streams.EventStreams`."""
+
+    async def append(self, tenant: str, stream: RedisStream, event: bytes) -> None: ...
+
+
+class TenantRepository(Protocol):
+    """Tenants and their API keys. See `core.store.tenants.TenantStore`."""
+
+    async def create(self, tenant: Tenant, key: ApiKey) -> bool: ...
+
+    async def load(self, name: str) -> Tenant | None: ...
+
+    async def list_names(self) -> frozenset[str]: ...
+
+    async def change(self, before: Tenant, after: Tenant) -> bool: ...
+
+    async def delete(self, before: Tenant, after: Tenant) -> bool: ...
+
+    async def add_key(self, key: ApiKey) -> bool: ...
+
+    async def revoke_key(self, tenant: str, digest: str) -> bool: ...
+
+    async def list_keys(self, tenant: str) -> Sequence[ApiKeyUsage]: ...
+
+
+class UsageRepository(Protocol):
+    """Tenants' usage. See `core.store.usage.UsageStore`."""
+
+    async def read(self, tenant: str, limits: Limits, now: datetime) -> Usage: ...
+
+
+class OperationsRepository(Protocol):
+    """Limits, pauses, balance and audit log. See `core.store.operations.OperationsStore`."""
+
+    async def load_limits(self) -> GlobalLimits: ...
+
+    async def set_limits(self, limits: GlobalLimits, base: GlobalLimits | None = None) -> None: ...
+
+    async def list_pauses(self) -> Sequence[Pause]: ...
+
+    async def pause(self, pause: Pause) -> None: ...
+
+    async def resume(self, pause: Pause) -> None: ...
+
+    async def dispatch(self) -> int: ...
+
+    async def load_balance(self) -> AccountBalance: ...
+
+    async def store_balance(self, balance: AccountBalance) -> None: ...
+
+    async def set_minimum_balance(self, minimum: MicroUsd | None) -> None: ...
+
+    async def append_audit_entry(self, entry: AuditEntry) -> None: ...
+
+    async def list_audit_entries(self, limit: int) -> Sequence[AuditEntry]: ...
+
+
+class CircuitBreakerRepository(Protocol):
+    """The shared circuit breaker. See `core.store.circuit_breaker.CircuitBreakerStore`."""
+
+    async def load(self) -> CircuitBreaker: ...
+
+    async def compare_and_set(self, before: CircuitBreaker, after: CircuitBreaker) -> bool: ...
+
+    async def take_submit_token(self) -> datetime | None: ...
+
+
+class CatalogueRepository(Protocol):
+    """RunComfy's model catalogue. See `core.store.model_catalogue.CatalogueStore`."""
+
+    async def replace(self, snapshot: CatalogueSnapshot) -> None: ...
+
+    async def synced_at(self) -> datetime | None: ...
+
+    async def load(self) -> CatalogueSnapshot: ...
+
+
+class RunTimeRepository(Protocol):
+    """Run times of finished jobs. See `core.store.run_times.RunTimeStore`."""
+
+    async def load_counts(self) -> Mapping[str, int]: ...
+
+    async def load(self, models: Iterable[str]) -> Mapping[str, RunHistory]: ...
+
+
+class HeartbeatRepository(Protocol):
+    """Heartbeats of the workers. See `core.store.worker_heartbeats.WorkerHeartbeats`."""
+
+    async def record(self, worker: str) -> None: ...
+
+    async def remove(self, worker: str) -> None: ...
+
+    async def last_seen(self) -> datetime | None: ...
+
+    async def load_durability(self) -> Durability: ...

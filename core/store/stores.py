@@ -1,0 +1,73 @@
+"""All stores of one process, wired once."""
+
+from dataclasses import dataclass
+
+from core.clock import Clock
+from core.store.batches import BatchStore
+from core.store.circuit_breaker import CircuitBreakerStore
+from core.store.client import RedisClient
+from core.store.deliveries import DeliveryStore
+from core.store.interfaces import (
+    BatchRepository,
+    CatalogueRepository,
+    CircuitBreakerRepository,
+    DeliveryRepository,
+    HeartbeatRepository,
+    JobIndexRepository,
+    JobRepository,
+    OperationsRepository,
+    ReplayRepository,
+    RunTimeRepository,
+    TenantRepository,
+    UsageRepository,
+    WebhookConfigRepository,
+)
+from core.store.job_index import JobIndex
+from core.store.jobs import JobStore
+from core.store.model_catalogue import CatalogueStore
+from core.store.operations import OperationsStore
+from core.store.run_times import RunTimeStore
+from core.store.scripts import LuaScripts
+from core.store.tenants import TenantStore
+from core.store.usage import UsageStore
+from core.store.webhook_endpoints import WebhookConfigStore
+from core.store.webhook_replays import ReplayStore
+from core.store.worker_heartbeats import WorkerHeartbeats
+
+
+@dataclass(frozen=True, slots=True)
+class Stores:
+    """One store of each kind, over one connection pool or one memory."""
+
+    jobs: JobRepository
+    job_index: JobIndexRepository
+    batches: BatchRepository
+    deliveries: DeliveryRepository
+    webhook_configs: WebhookConfigRepository
+    replays: ReplayRepository
+    tenants: TenantRepository
+    usage: UsageRepository
+    operations: OperationsRepository
+    circuit_breakers: CircuitBreakerRepository
+    catalogue: CatalogueRepository
+    run_times: RunTimeRepository
+    heartbeats: HeartbeatRepository
+
+
+def open_stores(client: RedisClient, scripts: LuaScripts, clock: Clock) -> Stores:
+    """Return the stores over Redis. Nothing is sent yet: `client` connects with the first call."""
+    return Stores(
+        jobs=JobStore(client, scripts, clock),
+        job_index=JobIndex(client, scripts, clock),
+        batches=BatchStore(client, scripts, clock),
+        deliveries=DeliveryStore(client, scripts, clock),
+        webhook_configs=WebhookConfigStore(client, scripts, clock),
+        replays=ReplayStore(client, scripts, clock),
+        tenants=TenantStore(client, scripts, clock),
+        usage=UsageStore(client),
+        operations=OperationsStore(client, scripts, clock),
+        circuit_breakers=CircuitBreakerStore(client, scripts, clock),
+        catalogue=CatalogueStore(client, scripts),
+        run_times=RunTimeStore(client),
+        heartbeats=WorkerHeartbeats(client, clock),
+    )
