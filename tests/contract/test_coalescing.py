@@ -146,9 +146,9 @@ async def test_a_follower_that_is_cancelled_leaves_the_others(
     await coalescing.run(leader)
     assert await coalescing.cancel(second) is WriteResult.STORED
     assert await coalescing.state(second) is JobState.CANCELLED
-    heir = await coalescing.stores.jobs.load_successor(leader.id)
-    assert heir is not None
-    assert heir.id == first.id
+    successor = await coalescing.stores.jobs.load_successor(leader.id)
+    assert successor is not None
+    assert successor.id == first.id
     assert await coalescing.state(leader) is JobState.RUNNING
 
 
@@ -159,7 +159,7 @@ async def test_a_follower_that_is_cancelled_leaves_the_others(
 async def test_the_one_with_the_latest_deadline_takes_over_work_slot_and_money(
     coalescing: CoalescingHarness, ended: str
 ) -> None:
-    leader, other, heir = await leader_with_followers(coalescing)
+    leader, other, successor = await leader_with_followers(coalescing)
     running = await coalescing.run(leader)
     if ended == "cancelled":
         assert await coalescing.cancel(leader) is WriteResult.HAS_FOLLOWERS
@@ -167,7 +167,7 @@ async def test_the_one_with_the_latest_deadline_takes_over_work_slot_and_money(
     else:
         taker = await coalescing.hand_over(leader, EXPIRE_LEADER)
     gone = await coalescing.current(leader)
-    assert taker.id == heir.id
+    assert taker.id == successor.id
     assert (taker.state, taker.upstream_id) == (JobState.RUNNING, running.upstream_id)
     assert taker.leader is None
     assert gone.is_final
@@ -195,24 +195,24 @@ async def test_work_is_transferred_as_long_as_a_follower_is_left(
 
 
 async def test_new_requests_follow_the_successor(coalescing: CoalescingHarness) -> None:
-    leader, heir = await leader_with_followers(coalescing, 2)
+    leader, successor = await leader_with_followers(coalescing, 2)
     await coalescing.run(leader)
     await coalescing.hand_over(leader)
     late = await coalescing.submit_job()
-    assert late.leader == heir.id
-    await coalescing.succeed(heir)
+    assert late.leader == successor.id
+    await coalescing.succeed(successor)
     assert await coalescing.step_follower(late) is WriteResult.STORED
-    assert (await coalescing.submit_job()).leader == heir.id  # a hit
+    assert (await coalescing.submit_job()).leader == successor.id  # a hit
 
 
 async def test_a_successor_that_was_cancelled_first_takes_nothing_over(
     coalescing: CoalescingHarness,
 ) -> None:
-    leader, heir = await leader_with_followers(coalescing, 2)
+    leader, successor = await leader_with_followers(coalescing, 2)
     await coalescing.run(leader)
     seen = await coalescing.stores.jobs.load_successor(leader.id)
     assert seen is not None
-    await coalescing.cancel(heir)
+    await coalescing.cancel(successor)
     held, now = await coalescing.current(leader), coalescing.stores.clock.now()
     late = coalescing.handover_change(held, seen, now)
     assert await coalescing.stores.jobs.store(late) is WriteResult.SUCCESSOR_CONFLICT
@@ -226,11 +226,11 @@ async def test_a_slot_that_goes_to_another_tenant_frees_one_for_a_waiting_job(
     """Regression: the slot that became free for the first tenant stayed unused."""
     await coalescing.stores.set_limits("bee", Limits(running=1))
     leader = await coalescing.submit_job("bee")
-    heir = await coalescing.submit_job("cow")
+    successor = await coalescing.submit_job("cow")
     waiting = await coalescing.submit_job("bee", fingerprint="1:g")
     await coalescing.run(leader)
     assert await coalescing.stores.start(waiting.id) is WriteResult.NO_SLOT
-    assert (await coalescing.hand_over(leader)).id == heir.id
+    assert (await coalescing.hand_over(leader)).id == successor.id
     assert await coalescing.stores.start(waiting.id) is WriteResult.STORED
 
 
@@ -238,10 +238,10 @@ async def test_a_successor_of_another_tenant_is_charged_to_that_tenant(
     coalescing: CoalescingHarness,
 ) -> None:
     leader = await coalescing.submit_job("bee")
-    heir = await coalescing.submit_job("cow")
+    successor = await coalescing.submit_job("cow")
     await coalescing.run(leader)
     await coalescing.hand_over(leader)
-    await coalescing.succeed(heir)
+    await coalescing.succeed(successor)
     assert await totals_for(coalescing, "bee") == ReservationTotals(PRICE, released=PRICE)
     assert await totals_for(coalescing, "cow") == ReservationTotals(PRICE, COST, PRICE - COST)
 
@@ -250,13 +250,13 @@ async def test_a_leader_whose_first_submit_may_have_been_charged_is_not_reported
     coalescing: CoalescingHarness,
 ) -> None:
     """Regression: after an approved resend the outcome of the first submit is unknown."""
-    leader, heir = await leader_with_followers(coalescing, 2)
+    leader, successor = await leader_with_followers(coalescing, 2)
     await coalescing.apply_triggers(leader, Trigger.CLAIMED, Trigger.NO_ANSWER)
     await coalescing.apply_triggers(leader, Trigger.RESEND_APPROVED, resends_approved=1)
     await coalescing.run(leader)
     await coalescing.hand_over(leader)
     assert (await coalescing.current(leader)).billed is BillingStatus.UNKNOWN
-    await coalescing.succeed(heir)
+    await coalescing.succeed(successor)
     assert await totals_for(coalescing) == ReservationTotals(2 * PRICE, PRICE + COST, PRICE - COST)
 
 
@@ -264,9 +264,9 @@ async def test_a_successor_gets_the_event_of_a_start_that_it_had_not_polled(
     coalescing: CoalescingHarness,
 ) -> None:
     """Regression: it copied its leader's status: no poll found a change, no event was sent."""
-    leader, heir = await leader_with_followers(coalescing, 2)
+    leader, successor = await leader_with_followers(coalescing, 2)
     await coalescing.run(leader)
-    assert (await coalescing.current(heir)).status == "in_queue"
+    assert (await coalescing.current(successor)).status == "in_queue"
     taker = await coalescing.hand_over(leader)
     assert (taker.status, taker.upstream_running) == ("in_queue", False)
 

@@ -415,13 +415,13 @@ async def test_a_successor_keeps_no_unwanted_input(backend: StoreBackend) -> Non
     await change_tenant(backend, keep_inputs=False)
     await submit_sharing(backend, "req_1")
     await submit_sharing(backend, "req_2")
-    leader, heir = [await backend.jobs.load(name) for name in ("req_1", "req_2")]
+    leader, successor = [await backend.jobs.load(name) for name in ("req_1", "req_2")]
     assert leader is not None
-    assert heir is not None
+    assert successor is not None
     running = await apply_triggers(backend, leader.job, *RUNNING)
     assert await backend.jobs.load_input("req_2") is not None
     now = backend.clock.now()
-    change = handover(running, cancel_for_successor(running, now), heir.job, now)
+    change = handover(running, cancel_for_successor(running, now), successor.job, now)
     assert await backend.jobs.store(change) is WriteResult.STORED
     assert await backend.jobs.load_input("req_2") is None
     assert await page_ids(backend, JobQuery(status=PublicStatus.CANCELLED)) == ["req_1"]

@@ -50,7 +50,7 @@ async def create_tenants(stores: MemoryStores, chance: SeededRandomness, clock: 
             webhook=WEBHOOK.format(name) if name == TENANTS[0] else None,
             webhook_secrets=(encode_webhook_secret(name.encode() * 8),),
             doubt=policy,
-            cache_policy=_sharing(chance, rng),
+            cache_policy=_cache_policy(chance, rng),
             limits=Limits(running=rng.choice((None, 1, 3)), weight=rng.choice((1.0, 4.0))),
         )
         key = ApiKey(credential(name).digest, name, clock.now())
@@ -59,7 +59,7 @@ async def create_tenants(stores: MemoryStores, chance: SeededRandomness, clock: 
     await stores.operations.set_limits(GlobalLimits(running=running, submits_per_second=50))
 
 
-def _sharing(chance: SeededRandomness, rng: Random) -> TenantCachePolicy:
+def _cache_policy(chance: SeededRandomness, rng: Random) -> TenantCachePolicy:
     if not chance.occurs(Fault.IDENTICAL_REQUESTS, rng, factor=9):
         return TenantCachePolicy()
     return TenantCachePolicy(shared=rng.random() < 1 / 2, promote=rng.random() < 1 / 2)
@@ -94,14 +94,14 @@ async def run_caller(service: SimulatedService, number: int, active: timedelta) 
     rng = service.randomness.stream(f"caller:{number}")
     await service.clock.sleep(active / 2 * rng.random())
     tenant = rng.choice(TENANTS)
-    reuse = _reuse(service, rng)
+    cache = _cache_request(service, rng)
     job = _job(service, tenant, rng)
     entry = TimelineEntry(job.created_at, TimelineKind.ADMISSION, "admitted", JobState.QUEUED)
     body = (
         job.id.encode()
     )  # identifies the payer in the ledger: identical requests share a fingerprint
     try:
-        await service.jobs.admit(Admission(credential(tenant), job, body, entry, reuse))
+        await service.jobs.admit(Admission(credential(tenant), job, body, entry, cache))
     except GatewayError:
         return
     while service.randomness.occurs(Fault.CANCELS, rng, factor=2.5):
@@ -109,32 +109,32 @@ async def run_caller(service: SimulatedService, number: int, active: timedelta) 
         await _cancel(service, credential(tenant), job.id)
 
 
-def _reuse(face: SimulatedService, rng: Random) -> CacheRequest:
-    if not face.randomness.occurs(Fault.IDENTICAL_REQUESTS, rng, factor=9):
+def _cache_request(service: SimulatedService, rng: Random) -> CacheRequest:
+    if not service.randomness.occurs(Fault.IDENTICAL_REQUESTS, rng, factor=9):
         return CACHE_BYPASS
     return CacheRequest(rng.choice((None, None, None, CacheOption.REFRESH, CacheOption.OFF)))
 
 
-async def _cancel(face: SimulatedService, asking: Credential, job_id: str) -> None:
+async def _cancel(service: SimulatedService, caller: Credential, job_id: str) -> None:
     try:
-        told = await face.canceller.cancel(asking, job_id)
-        face.log.note("caller", f"cancel: {told.outcome}", job_id)
-        face.log.cancels.setdefault(job_id, []).append(told.outcome)
+        cancelled = await service.canceller.cancel(caller, job_id)
+        service.log.note("caller", f"cancel: {cancelled.outcome}", job_id)
+        service.log.cancels.setdefault(job_id, []).append(cancelled.outcome)
     except GatewayError as error:
-        face.log.note("caller", f"cancel: {error.code}", job_id)
+        service.log.note("caller", f"cancel: {error.code}", job_id)
         if isinstance(error, Defect):
-            face.log.violations.append(f"{job_id}: a cancel met a defect, {error}")
+            service.log.violations.append(f"{job_id}: a cancel raised a defect, {error}")
 
 
-def _job(face: SimulatedService, tenant: str, rng: Random) -> Job:
-    now = face.clock.now()
+def _job(service: SimulatedService, tenant: str, rng: Random) -> Job:
+    now = service.clock.now()
     finish = timedelta(hours=2)
-    if face.randomness.occurs(Fault.DEADLINES, rng, factor=3):
+    if service.randomness.occurs(Fault.DEADLINES, rng, factor=3):
         finish = rng.choice((5, 40, 200)) * SECOND
     start = min(finish, rng.choice((timedelta(hours=1), 3 * SECOND, 30 * SECOND)))
-    short = face.randomness.occurs(Fault.DEADLINES, rng, factor=3)
+    short = service.randomness.occurs(Fault.DEADLINES, rng, factor=3)
     return Job(
-        id=face.ids.job_id(now),
+        id=service.ids.job_id(now),
         tenant=tenant,
         model_id="kling/standard",
         fingerprint="f",
@@ -144,7 +144,7 @@ def _job(face: SimulatedService, tenant: str, rng: Random) -> Job:
         start_deadline=now + (start if short else finish),
         deadline=now + finish,
         webhook=rng.choice(WEBHOOKS),
-        webhook_intermediate=face.randomness.occurs(Fault.PROGRESS_EVENTS, rng, factor=3),
+        webhook_intermediate=service.randomness.occurs(Fault.PROGRESS_EVENTS, rng, factor=3),
     )
 
 
@@ -170,12 +170,12 @@ def _resolution(runcomfy: FakeRunComfy, job: Job, rng: Random) -> Resolution:
     return rng.choice((MarkLost(), Resend()))
 
 
-async def _resolve(face: SimulatedService, job: Job, resolution: Resolution) -> None:
-    now = face.clock.now()
+async def _resolve(service: SimulatedService, job: Job, resolution: Resolution) -> None:
+    now = service.clock.now()
     resolved = resolve(job, resolution, "an operator", now)
     change = Change(job, resolved.after, (resolved.entry,))
     if needs_endpoints(job, resolved.after):
-        known = await ProcessWebhooks(face.connection, face.stores).load_versioned(job.tenant)
-        change = with_deliveries(change, known, face.ids, now)
-    outcome = await face.jobs.store(change)
-    face.log.note("operator", f"{resolution!r}: {outcome}", job.id)
+        known = await ProcessWebhooks(service.connection, service.stores).load_versioned(job.tenant)
+        change = with_deliveries(change, known, service.ids, now)
+    outcome = await service.jobs.store(change)
+    service.log.note("operator", f"{resolution!r}: {outcome}", job.id)

@@ -1,6 +1,6 @@
-"""What tests of reuse do in few words: ask for the same, take the paid job on, let followers look.
+"""Identical requests in few words: submit them, run the paid job, let followers poll.
 
-A follower's look is the worker's own decision, stored as the worker stores it.
+A follower's step is the worker's own decision, stored as the worker stores it.
 """
 
 from collections.abc import Callable
@@ -31,11 +31,11 @@ UPSTREAM_ERROR: Final = JobError("upstream_failed", "It broke.")
 
 @dataclass(frozen=True, slots=True)
 class CoalescingHarness:
-    """One gateway's identical requests."""
+    """Identical requests to one gateway."""
 
     stores: StoreHarness
     deleted: list[str] = field(default_factory=list)
-    """Records that went before their time: no recount knows of them."""
+    """Ids of records that were removed early: a recount misses them."""
 
     async def submit(
         self,
@@ -46,21 +46,21 @@ class CoalescingHarness:
         dry_run: bool = False,
         **changes: Any,  # noqa: ANN401 - fields of the record
     ) -> tuple[Job, AdmissionResult]:
-        """A submit of the one input, and what became of it. The job is as the store has it."""
+        """Submit the one input. Returns the stored job and the result of the admission."""
         job = self.stores.job(tenant, **changes)
         admitted = await self.stores.admit(job, cache=reuse, idempotency=key, dry_run=dry_run)
         return (admitted.record.job if admitted.record else job), admitted
 
     async def submit_job(self, tenant: str = "ape", **changes: Any) -> Job:  # noqa: ANN401 - fields of the record
-        """A submit's job."""
+        """Submit the one input. Returns the stored job."""
         return (await self.submit(tenant, **changes))[0]
 
     async def current(self, job: Job) -> Job:
-        """The job as it stands."""
+        """The current job."""
         return (await self.record(job)).job
 
     async def record(self, job: Job) -> JobRecord:
-        """The job as it stands, with what is kept beside it."""
+        """The current record of the job."""
         record = await self.stores.jobs.load(job.id)
         assert record is not None
         return record
@@ -72,7 +72,7 @@ class CoalescingHarness:
         output: bytes | None = None,
         **more: Any,  # noqa: ANN401 - fields of the record
     ) -> Job:
-        """The job after these facts, each stored; `more` and `output` come with the last."""
+        """Store these transitions and return the job; `more` and `output` belong to the last."""
         held = await self.current(job)
         for number, fact in enumerate(facts, start=1):
             last = number == len(facts)
@@ -86,32 +86,32 @@ class CoalescingHarness:
         return held
 
     async def run(self, job: Job) -> Job:
-        """RunComfy has the job and works on it."""
+        """Submit the job to RunComfy, which runs it."""
         await self.apply_triggers(job, Trigger.CLAIMED)
         return await self.apply_triggers(
             job, Trigger.ACCEPTED, upstream_id=f"up-{job.id}", upstream_running=True, attempts=1
         )
 
     async def succeed(self, job: Job, **more: Any) -> Job:  # noqa: ANN401 - fields of the record
-        """The job, which runs, brings the output."""
+        """End the running job with the output."""
         paid = {"billed": BillingStatus.YES, "cost": COST} | more
         return await self.apply_triggers(
             job, Trigger.FINISHED, Trigger.COLLECTED, output=OUTPUT, **paid
         )
 
     async def finish(self, job: Job, **more: Any) -> Job:  # noqa: ANN401 - fields of the record
-        """The job, which has a slot, runs and brings the output."""
+        """Run the job, which has a slot, and end it with the output."""
         await self.run(job)
         return await self.succeed(job, **more)
 
     async def fail(self, job: Job, billed: BillingStatus = BillingStatus.NO) -> Job:
-        """The job, which runs, breaks."""
+        """End the running job as failed."""
         return await self.apply_triggers(
             job, Trigger.RUN_FAILED, error=UPSTREAM_ERROR, billed=billed
         )
 
     async def cancel(self, job: Job) -> WriteResult:
-        """The caller's wish, as the service stores it first."""
+        """Store a caller's cancel, as the service does first."""
         held = await self.current(job)
         decision = decide_cancel(held, self.stores.clock.now())
         assert decision.after is not None
@@ -120,26 +120,26 @@ class CoalescingHarness:
     async def hand_over(
         self, job: Job, ended: Callable[[Job, datetime], Job] = cancel_for_successor
     ) -> Job:
-        """The job's running work goes to a follower: the heir."""
+        """End the job and transfer its running work to its successor, which is returned."""
         held, now = await self.current(job), self.stores.clock.now()
-        heir = await self.stores.jobs.load_successor(job.id)
-        assert heir is not None
-        change = self.handover_change(held, heir, now, ended)
+        successor = await self.stores.jobs.load_successor(job.id)
+        assert successor is not None
+        change = self.handover_change(held, successor, now, ended)
         assert await self.stores.jobs.store(change) is WriteResult.STORED
-        return await self.current(heir)
+        return await self.current(successor)
 
     @staticmethod
     def handover_change(
         held: Job,
-        heir: Job,
+        successor: Job,
         now: datetime,
         ended: Callable[[Job, datetime], Job] = cancel_for_successor,
     ) -> Change:
-        """The step by which a job ends and another goes on with its work."""
-        return handover(held, ended(held, now), heir, now)
+        """The change that ends a job and transfers its work."""
+        return handover(held, ended(held, now), successor, now)
 
     async def delete_record(self, job: Job) -> None:
-        """The record goes, as by `DELETE`."""
+        """Remove the record, as a deletion does."""
         self.deleted.append(job.id)
         if isinstance(self.stores.jobs, MemoryJobStore):
             del self.stores.jobs._memory.jobs[job.id]
@@ -148,7 +148,7 @@ class CoalescingHarness:
             await self.stores.jobs._client.execute("DEL", keys.job(job.id))
 
     async def assert_retained_for(self, job: Job, at_least: timedelta) -> None:
-        """The record is kept for so long from now on."""
+        """The record's TTL is `at_least` so long."""
         if isinstance(self.stores.jobs, MemoryJobStore):
             memory = self.stores.jobs._memory
             left = (memory.jobs[job.id].expires_at or 0) - memory.now
@@ -158,14 +158,14 @@ class CoalescingHarness:
         assert left >= at_least // timedelta(milliseconds=1)
 
     async def decide(self, job: Job, *, promote: bool = False) -> tuple[Job, Transition | None]:
-        """What a worker decides at a look; None: to wait."""
+        """The follower's job, and the worker's decision about it; None: to wait."""
         held = await self.current(job)
         leader = await self.stores.jobs.load_leader(held)
         decided = decide_follow(held, leader, self.stores.clock.now(), promote=promote)
         return held, decided if isinstance(decided, Transition) else None
 
     async def store_transition(self, held: Job, move: Transition) -> WriteResult:
-        """What was decided, perhaps a while ago, is stored."""
+        """Store a decision, which may be out of date."""
         return await self.stores.jobs.store(
             Change(
                 before=held,
@@ -177,7 +177,7 @@ class CoalescingHarness:
         )
 
     async def step_follower(self, job: Job, *, promote: bool = False) -> WriteResult | None:
-        """A worker's whole step of a follower; None: it waits."""
+        """Decide and store the step of a follower; None: it waits."""
         held, move = await self.decide(job, promote=promote)
         if move is None:
             return None
@@ -187,13 +187,13 @@ class CoalescingHarness:
         return outcome
 
     async def notify(self, job: Job) -> WriteResult:
-        """A worker's step of a hit: its callbacks are written, and its lifetime begins."""
+        """Run a cache hit's follow-up: its deliveries are written, its retention begins."""
         held = await self.current(job)
         assert held.follow_up is FollowUp.NOTIFY
         return await self.store_transition(held, finish_notification(held, self.stores.clock.now()))
 
     async def state(self, job: Job) -> JobState:
-        """Where the job stands."""
+        """The job's current state."""
         return (await self.current(job)).state
 
 

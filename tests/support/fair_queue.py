@@ -1,4 +1,4 @@
-"""Fills a tenant's lane, for tests of what many waiting jobs cost."""
+"""Fills a tenant's queue, for tests of the cost of many waiting jobs."""
 
 from typing import Final
 
@@ -13,9 +13,9 @@ return redis.call('HINCRBY', KEYS[2], ARGV[2], ARGV[1])
 
 
 async def fill_queue(wire: RedisClient, tenant: str, model_id: str, count: int) -> None:
-    """So many more wait behind those who do.
+    """Add entries to the end of a tenant's queue.
 
-    They stand in the lane alone: a waiting job's record is read when its turn comes, not before.
+    They have no records: a waiting job's record is read only when it gets a slot.
     """
     lane = f"{LUA_NAMES['queue_jobs']}{tenant}:{model_id}"
     await wire.execute("EVAL", _FILL, 2, lane, keys.WAITING, count, tenant)

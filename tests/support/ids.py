@@ -1,4 +1,4 @@
-"""Names that a test can foresee, in the shape of the real ones."""
+"""Predictable ids in the form of the real ones."""
 
 from datetime import datetime
 from random import Random
@@ -13,10 +13,10 @@ _RANDOM_BYTES: Final = 10
 
 
 class SeededIds:
-    """Every name follows from the seed."""
+    """Ids that follow from a seed."""
 
     def __init__(self, rng: Random) -> None:
-        """Chance comes from `rng` alone."""
+        """Draw from `rng` alone."""
         self._rng = rng
 
     def job_id(self, now: datetime) -> str:

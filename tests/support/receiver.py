@@ -35,7 +35,7 @@ OK: Final = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nset-cookie: a=b\r\n\r\nok"
 
 
 class Loopback:
-    """Every name is 127.0.0.1."""
+    """A resolver for which every name is 127.0.0.1."""
 
     async def resolve(self, host: str) -> tuple[Address, ...]:
         assert host
@@ -44,7 +44,7 @@ class Loopback:
 
 @dataclass
 class RecordingReceiver:
-    """A server that keeps what it got: heads, bodies, and the SNI of each connection."""
+    """Keeps what a server received: heads, bodies, and the SNI of each connection."""
 
     port: int = 0
     connections: int = 0
@@ -72,7 +72,7 @@ async def serve(
     reader: asyncio.StreamReader,
     writer: asyncio.StreamWriter,
 ) -> None:
-    """Keep each request of one connection, then behave."""
+    """Record each request of one connection, then behave."""
     receiver.connections += 1
     try:
         while True:
@@ -91,7 +91,7 @@ async def serve(
 async def running_receiver(
     behavior: Behaviour, tls: ssl.SSLContext | None = None
 ) -> AsyncIterator[RecordingReceiver]:
-    """A receiver on loopback."""
+    """Run a receiver on loopback."""
     receiver = RecordingReceiver()
     tasks: set[asyncio.Task[None]] = set()
 

@@ -24,7 +24,7 @@ ResponseFor = Callable[[httpx.Request], httpx.Response | Awaitable[httpx.Respons
 
 @dataclass
 class MockReadTransport:
-    """The road of the reads, over the same kind of client as the other."""
+    """The transport of reads, over a mock client like that of submits."""
 
     client: httpx.AsyncClient
 
@@ -34,7 +34,7 @@ class MockReadTransport:
 
 @dataclass
 class UpstreamClientHarness:
-    """A client and a catalogue whose RunComfy is `answer`; what was asked and told is kept."""
+    """A client and a catalogue whose RunComfy is `answer`; requests and events are kept."""
 
     answer: ResponseFor
     limits: UpstreamLimits = field(default_factory=UpstreamLimits)

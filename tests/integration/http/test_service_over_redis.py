@@ -58,12 +58,12 @@ async def test_an_accept_is_one_command_and_one_round_trip(
 ) -> None:
     settings = settings_for(redis_flushed, monkeypatch)
     key = await key_of(settings)
-    face = open_counted(settings, settings.redis, [])
+    counted = open_counted(settings, settings.redis, [])
 
     @asynccontextmanager
     async def opened() -> AsyncIterator[AppContext]:
-        async with face.wire:
-            yield face.resources
+        async with counted.wire:
+            yield counted.resources
 
     async with open_caller(create_app(opened), key) as caller:
         await caller.post(KLING_PATH, json=KLING_INPUT)  # loads the script
@@ -73,9 +73,9 @@ async def test_an_accept_is_one_command_and_one_round_trip(
             "refuse": partial(caller.post, KLING_PATH, json={}),
         }.items():
             await call()
-            before = face.wire.round_trips, face.wire.commands
+            before = counted.wire.round_trips, counted.wire.commands
             await call()
-            costs[name] = face.wire.round_trips - before[0], face.wire.commands - before[1]
+            costs[name] = counted.wire.round_trips - before[0], counted.wire.commands - before[1]
 
     assert costs == {"accept": (1, 1), "refuse": (1, 1)}
 
