@@ -27,7 +27,7 @@ class QuotaPolicy(StrEnum):
 REQUESTS: Final = "requests"
 CONCURRENCY: Final = "concurrent-requests"
 MONEY: Final = "microdollars"
-"""Ours: draft-ietf-httpapi-ratelimit-headers has no unit of money."""
+"""The gateway's own unit: draft-ietf-httpapi-ratelimit-headers has no unit of money."""
 
 
 @dataclass(frozen=True, slots=True)

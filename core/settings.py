@@ -94,10 +94,16 @@ class MetricsSettings(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     max_tenants: int = Field(
-        100, ge=0, description="Tenants that figures name, the first met; the rest is `other`."
+        100,
+        ge=0,
+        description="Maximum number of distinct tenant labels in metrics; further tenants are "
+        "reported as `other`.",
     )
     max_models: int = Field(
-        100, ge=0, description="Models that figures name, the first met; the rest is `other`."
+        100,
+        ge=0,
+        description="Maximum number of distinct model labels in metrics; further models are "
+        "reported as `other`.",
     )
 
     @property
@@ -121,47 +127,46 @@ class ProcessSettings(BaseSettings):
 
     redis_url: RedisUrl = Field(
         SecretStr("redis://127.0.0.1:6379/0"),
-        description="Where Redis is: `redis://`, `rediss://` (TLS) or `unix://`.",
+        description="URL of Redis: `redis://`, `rediss://` (TLS) or `unix://`.",
     )
     redis_sentinels: tuple[str, ...] = Field(
-        (), description='JSON list of Sentinels, `["host:26379"]`; empty: none are asked.'
+        (), description='JSON list of Redis Sentinels: `["host:26379"]`. Empty: no Sentinel.'
     )
-    redis_master: str = Field("mymaster", description="The name of the master that Sentinels know.")
-    redis_timeout: Seconds = Field(
-        timedelta(seconds=3), description="Longest wait for an answer of Redis."
-    )
+    redis_master: str = Field("mymaster", description="Name of the master in Sentinel.")
+    redis_timeout: Seconds = Field(timedelta(seconds=3), description="Timeout of a Redis command.")
     redis_connect_timeout: Seconds = Field(
-        timedelta(seconds=2), description="Longest wait for a connection to Redis."
+        timedelta(seconds=2), description="Timeout of connecting to Redis."
     )
     sinks: SinkUrls = Field(
         {},
         description=(
-            "JSON object of Redis servers, besides the gateway's own, whose streams tenants may "
-            'have their events written to: `{"analytics": "rediss://…"}`.'
+            "JSON object of further Redis servers to which tenants may have webhook events "
+            'written as streams: `{"analytics": "rediss://…"}`.'
         ),
     )
     public_url: str | None = Field(
-        None, description="Base of the URLs that callers are given; default: the one they called."
+        None, description="Base of the URLs in responses. Default: the base URL of the request."
     )
     log_format: LogFormat = Field(
-        LogFormat.AUTO, description="`json`, `console`, or `auto`: console on a terminal."
+        LogFormat.AUTO,
+        description="`json`, `console`, or `auto`: console on a terminal, else JSON.",
     )
     traces: bool = Field(
         default=False,
-        description="Whether to send traces by OTLP over HTTP; needs the extra `otel`. Where to, "
-        "`OTEL_EXPORTER_OTLP_ENDPOINT` says.",
+        description="Export traces by OTLP over HTTP to `OTEL_EXPORTER_OTLP_ENDPOINT`; needs the "
+        "extra `otel`.",
     )
     traces_sample_ratio: float = Field(
         1.0,
         ge=0,
         le=1,
-        description="Share of the traces that begin here to keep; a caller's `traceparent` decides "
-        "for its own.",
+        description="Ratio of new traces to sample. A trace that a caller's `traceparent` "
+        "continues keeps the caller's decision.",
     )
-    log_level: LogLevel = Field(LogLevel.INFO, description="Least level that is logged.")
+    log_level: LogLevel = Field(LogLevel.INFO, description="Lowest level that is logged.")
 
     metrics: MetricsSettings = Field(
-        MetricsSettings(), description="What bounds the number of series."
+        MetricsSettings(), description="Limits on the number of time series."
     )
 
     @model_validator(mode="after")
@@ -177,7 +182,7 @@ class ProcessSettings(BaseSettings):
 
     @property
     def redis(self) -> RedisPolicy:
-        """The Redis group. Raises `ValueError` for a Sentinel without a port."""
+        """Return the Redis settings. Raises `ValueError` for a Sentinel without a port."""
         pairs = [address.rpartition(":") for address in self.redis_sentinels]
         return RedisPolicy(
             url=self.redis_url,

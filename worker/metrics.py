@@ -8,9 +8,9 @@ from core.observability.prometheus import MetricsRegistry
 
 
 def serve_metrics(host: str, port: int, metrics: MetricsRegistry) -> Callable[[], None]:
-    """Answer `/metrics` on its own thread. Returns what stops it.
+    """Serve `/metrics` on a thread of its own, so that a busy event loop does not delay a scrape.
 
-    Raises `OSError` when the port is taken.
+    Returns a function that stops it. Raises `OSError` if the port is in use.
     """
     server, thread = start_http_server(port, addr=host, registry=metrics.registry)
 

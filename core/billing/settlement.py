@@ -67,23 +67,3 @@ class ReservationTotals:
     def used(self) -> int:
         """What counts against a budget."""
         return self.reserved - self.released
-
-
-def totals_of(reserved: int, settlement: Settlement) -> ReservationTotals:
-    """Return the amounts of a reservation with this settlement.
-
-    A cost above the estimate raises the reservation. The Lua library `ledger` computes the same in
-    the store: change both together.
-    """
-    match settlement.status:
-        case SettlementStatus.HELD:
-            return ReservationTotals(reserved)
-        case SettlementStatus.FREE:
-            return ReservationTotals(reserved, released=reserved)
-        case SettlementStatus.ESTIMATED:
-            return ReservationTotals(reserved, settled=reserved)
-        case SettlementStatus.SPENT:
-            total = max(reserved, settlement.cost)
-            return ReservationTotals(
-                total, settled=settlement.cost, released=total - settlement.cost
-            )

@@ -112,7 +112,8 @@ def handover(before: Job, after: Job, successor: Job, now: datetime) -> Change:
     return Change(
         before=before,
         after=after,
-        entries=(_timeline_entry(after, Trigger.HANDED_OVER, new_leader.id, now),),
+        entry=_timeline_entry(after, Trigger.HANDED_OVER, new_leader.id, now),
+        trigger=Trigger.HANDED_OVER,
         successor=Successor(
             successor, new_leader, _timeline_entry(new_leader, Trigger.TAKEN_OVER, before.id, now)
         ),

@@ -51,7 +51,7 @@ class StatusChange:
 
 def status_changes(timeline: Sequence[TimelineEntry]) -> tuple[StatusChange, ...]:
     """Return every change of the public status, oldest first."""
-    # Delivery entries are written after the fact, with the state at that time: they are skipped.
+    # Delivery entries are skipped: an attempt is recorded later than the change that it reports.
     found: list[StatusChange] = []
     for number, entry in enumerate(timeline):
         status = entry.status or PUBLIC_STATUS[entry.state]

@@ -250,10 +250,6 @@ WARNING_CODES: Final = frozenset(
         "second_acceptance",
     }
 )
-INTERNAL_ERROR_CODES: Final = frozenset(
-    {"delivery_step_failed", "illegal_transition", "internal_error", "job_step_failed"}
-)
-"""The warnings that mean a defect of the gateway: the log has a traceback."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
-"""The events of a job's change: its transition and its settlement. Pure.
+"""Builds the events of a job write: its transition and its money. Pure.
 
-Services, workers and operators change jobs; all emit the events of this module.
+The service, the workers and operators all write jobs, and emit the same events for it.
 """
 
 from collections.abc import Iterator
@@ -13,27 +13,17 @@ from core.observability.events import CostSaved, CostSettled, Event, JobTransiti
 from core.transactions.job_update import Change
 
 
-def change_events(
-    change: Change, trigger: Trigger | None, detail: str | None = None
-) -> Iterator[Event]:
-    """Return the events of a stored change; `trigger` None: the state has not changed."""
-    if trigger is not None:
-        yield _transition_event(change.before, change.after, trigger, detail)
-    job = change.after
-    if trigger is Trigger.LEADER_SUCCEEDED and job.cost_saved:
+def change_events(change: Change) -> Iterator[Event]:
+    """Return the events of a change that was stored, in the order in which they happened."""
+    job, detail = change.after, change.entry.detail if change.entry is not None else None
+    if change.trigger is not None:
+        yield _transition_event(change.before, job, change.trigger, detail)
+    if change.trigger is Trigger.LEADER_SUCCEEDED and job.cost_saved:
         yield CostSaved(job.id, job.tenant, job.model_id, job.cost_saved)
     yield from _settlement_events(change.before, job)
-
-
-def handover_events(change: Change) -> Iterator[Event]:
-    """Return the events of a handover: the leader's end, and the successor's transition."""
-    (entry,) = change.entries
-    yield from change_events(change, Trigger.HANDED_OVER, entry.detail)
     if change.successor is not None:
-        new_leader = change.successor
-        yield _transition_event(
-            new_leader.before, new_leader.after, Trigger.TAKEN_OVER, new_leader.entry.detail
-        )
+        taken = change.successor
+        yield _transition_event(taken.before, taken.after, Trigger.TAKEN_OVER, taken.entry.detail)
 
 
 def _transition_event(
@@ -56,15 +46,13 @@ def _transition_event(
 
 
 def _settlement_events(before: Job, after: Job) -> Iterator[CostSettled]:
-    previous, current = settlement_of(before), settlement_of(after)
-    if current == previous or current.status is SettlementStatus.HELD:
+    was, now = settlement_of(before), settlement_of(after)
+    if now == was or now.status is SettlementStatus.HELD:
         return
-    if current.status is SettlementStatus.FREE and before.state is JobState.FOLLOWING:
-        return  # a follower has no reservation that could be released
-    amount = (
-        current.cost if current.status is SettlementStatus.SPENT else after.estimate or MicroUsd(0)
-    )
-    yield CostSettled(after.id, after.tenant, after.model_id, current.status, amount)
+    if now.status is SettlementStatus.FREE and before.state is JobState.FOLLOWING:
+        return  # a follower reserves nothing, so that nothing is released
+    amount = now.cost if now.status is SettlementStatus.SPENT else after.estimate or MicroUsd(0)
+    yield CostSettled(after.id, after.tenant, after.model_id, now.status, amount)
 
 
 def _duration_between(start: datetime | None, end: datetime | None) -> timedelta | None:

@@ -86,13 +86,6 @@ class MetricDefinition:
     handlers: tuple[EventHandler, ...] = ()
     read_state: StateReader | None = None
 
-    @property
-    def prometheus_names(self) -> tuple[str, ...]:
-        """The names under which Prometheus stores it."""
-        if self.kind is not MetricKind.HISTOGRAM:
-            return (self.name,)
-        return tuple(f"{self.name}_{part}" for part in ("bucket", "sum", "count"))
-
 
 _E = TypeVar("_E", bound=Event)
 

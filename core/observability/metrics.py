@@ -12,7 +12,7 @@ from typing import Final
 from core.billing.settlement import SettlementStatus
 from core.circuit_breaker import BreakerState
 from core.jobs.job import FINAL_STATES, JobState, Trigger
-from core.money import to_usd
+from core.money import to_usd, usd_or_none
 from core.observability.events import (
     WARNING_CODES,
     BatchAdmitted,
@@ -162,10 +162,6 @@ def _tenant_and_model(event: JobAdmitted | CostSaved) -> LabelValues:
     return event.tenant, event.model_id
 
 
-def _estimate(event: JobAdmitted) -> float | None:
-    return None if event.estimate is None else to_usd(event.estimate)
-
-
 _API: Final = (
     _counter(
         "gateway_http_requests_total",
@@ -213,7 +209,7 @@ _API: Final = (
         _SERVICE,
         "Estimated cost of the admitted jobs, in USD.",
         (TENANT, MODEL),
-        on(JobAdmitted, _tenant_and_model, _estimate),
+        on(JobAdmitted, _tenant_and_model, lambda event: usd_or_none(event.estimate)),
     ),
     _counter(
         "gateway_cache_requests_total",

@@ -10,8 +10,8 @@ from datetime import datetime
 from typing import Final
 
 from core.circuit_breaker import BreakerReason, BreakerState
-from core.jobs.job import OPEN_STATES, JobState
-from core.money import MicroUsd, to_usd
+from core.jobs.job import OPEN_STATES
+from core.money import MicroUsd, to_usd, usd_or_none
 from core.observability.gateway_state import GatewayState, TenantState, WindowState
 from core.observability.metric_types import (
     MODEL,
@@ -51,25 +51,29 @@ def _age(since: datetime | None, state: GatewayState) -> float:
     return 0.0 if since is None else max((state.read_at - since).total_seconds(), 0.0)
 
 
-def _usd(amount: MicroUsd | None) -> float | None:
-    return None if amount is None else to_usd(amount)
-
-
 def _timestamp(at: datetime | None) -> float | None:
     return None if at is None else at.timestamp()
 
 
-def _by_tenant(value: Callable[[TenantState], float | None]) -> StateReader:
+def _per_tenant(
+    name: str, text: str, value: Callable[[TenantState], float | None]
+) -> MetricDefinition:
+    """Return a gauge with one value per tenant."""
+
     def read(state: GatewayState) -> Iterator[Reading]:
         for tenant in state.tenants:
             number = value(tenant)
             if number is not None:
                 yield (tenant.name,), number
 
-    return read
+    return _state_by(name, text, (TENANT,), read)
 
 
-def _by_window(value: Callable[[WindowState], float | None]) -> StateReader:
+def _per_window(
+    name: str, text: str, value: Callable[[WindowState], float | None]
+) -> MetricDefinition:
+    """Return a gauge with one value per tenant and usage window."""
+
     def read(state: GatewayState) -> Iterator[Reading]:
         for tenant in state.tenants:
             for window in tenant.windows:
@@ -77,7 +81,7 @@ def _by_window(value: Callable[[WindowState], float | None]) -> StateReader:
                 if number is not None:
                     yield (tenant.name, window.window), number
 
-    return read
+    return _state_by(name, text, (TENANT, _WINDOW), read)
 
 
 _JOB_STATE: Final = (
@@ -85,7 +89,7 @@ _JOB_STATE: Final = (
         "gateway_jobs",
         "Open jobs, by state.",
         (closed_label("state", *OPEN_STATES),),
-        lambda state: (((JobState(one),), count) for one, count in state.jobs.by_state.items()),
+        lambda state: (((one,), count) for one, count in state.jobs.by_state.items()),
     ),
     _state(
         "gateway_oldest_unsubmitted_job_age_seconds",
@@ -102,11 +106,8 @@ _JOB_STATE: Final = (
         "Jobs more than 60 s past their due time.",
         lambda state: state.jobs.stuck,
     ),
-    _state_by(
-        "gateway_waiting_jobs",
-        "Jobs that wait for a slot.",
-        (TENANT,),
-        _by_tenant(lambda tenant: tenant.waiting),
+    _per_tenant(
+        "gateway_waiting_jobs", "Jobs that wait for a slot.", lambda tenant: tenant.waiting
     ),
     _state(
         "gateway_slots_in_use", "Slots in use, in total.", lambda state: state.concurrency.running
@@ -116,17 +117,13 @@ _JOB_STATE: Final = (
         "Slots in total; absent without a limit.",
         lambda state: state.concurrency.limits.running,
     ),
-    _state_by(
-        "gateway_tenant_slots_in_use",
-        "A tenant's slots in use.",
-        (TENANT,),
-        _by_tenant(lambda tenant: tenant.running),
+    _per_tenant(
+        "gateway_tenant_slots_in_use", "A tenant's slots in use.", lambda tenant: tenant.running
     ),
-    _state_by(
+    _per_tenant(
         "gateway_tenant_slots_limit",
         "A tenant's slots; absent without a limit.",
-        (TENANT,),
-        _by_tenant(lambda tenant: tenant.slot_limit),
+        lambda tenant: tenant.slot_limit,
     ),
     _state_by(
         "gateway_model_slots_in_use",
@@ -231,38 +228,35 @@ _COST_AND_UPSTREAM_STATE: Final = (
         (TENANT, _WINDOW, closed_label("type", "settled", "released", "held", "saved")),
         _tenant_cost,
     ),
-    _state_by(
+    _per_window(
         "gateway_tenant_jobs",
         "A tenant's jobs in the current day or month (UTC).",
-        (TENANT, _WINDOW),
-        _by_window(lambda window: window.jobs),
+        lambda window: window.jobs,
     ),
-    _state_by(
+    _per_window(
         "gateway_tenant_budget_usd",
         "A tenant's budget in USD; absent without one.",
-        (TENANT, _WINDOW),
-        _by_window(lambda window: _usd(window.budget)),
+        lambda window: usd_or_none(window.budget),
     ),
-    _state_by(
+    _per_window(
         "gateway_tenant_budget_remaining_usd",
         "The unused part of a tenant's budget in USD; absent without one.",
-        (TENANT, _WINDOW),
-        _by_window(_budget_remaining),
+        _budget_remaining,
     ),
     _state(
         "gateway_account_balance_usd",
         "RunComfy's account balance in USD, as last read.",
-        lambda state: _usd(state.dependencies.account_balance.balance),
+        lambda state: usd_or_none(state.dependencies.account_balance.balance),
     ),
     _state(
         "gateway_account_minimum_balance_usd",
         "The account balance in USD below which no submit is admitted.",
-        lambda state: _usd(state.dependencies.account_balance.minimum),
+        lambda state: usd_or_none(state.dependencies.account_balance.minimum),
     ),
     _state(
         "gateway_account_spend_usd_per_hour",
         "How fast the account balance falls; absent until two reads were made.",
-        lambda state: _usd(state.dependencies.account_balance.burn_per_hour),
+        lambda state: usd_or_none(state.dependencies.account_balance.burn_per_hour),
     ),
     _state(
         "gateway_account_balance_read_timestamp_seconds",

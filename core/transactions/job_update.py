@@ -1,33 +1,33 @@
-"""An update of a job, one atomic write, with its result. Values only."""
+"""The atomic write of a job, and its results. Values only."""
 
 from dataclasses import dataclass
 from enum import StrEnum
 
-from core.jobs.job import Job
+from core.jobs.job import Job, Trigger
 from core.jobs.timeline import TimelineEntry
 from core.webhooks.delivery import Delivery
 
 
 class WriteResult(StrEnum):
-    """The result of a change."""
+    """The store's answer to a job write. Whatever is not `STORED` has written nothing."""
 
     STORED = "stored"
     CONFLICT = "conflict"
-    """Another process changed the record first; nothing was written."""
+    """The record is no longer `Change.before`."""
     NO_SLOT = "no_slot"
-    """No slot is free for the submit."""
+    """The job may not be submitted before a slot is free."""
     HAS_FOLLOWERS = "has_followers"
-    """Followers wait for its running work, which must be handed over to one of them."""
+    """Others follow the running work: it must be handed over to one of them."""
     SUCCESSOR_CONFLICT = "successor_conflict"
-    """Another process changed the successor's record first; nothing was written."""
+    """The successor's record is no longer `Successor.before`."""
     OTHER_LEADER = "other_leader"
-    """Another job became the leader first; this one follows it now."""
+    """Another follower was promoted first; the job follows that one now."""
     WEBHOOK_CONFIG_CHANGED = "webhook_config_changed"
-    """The deliveries were made for an older webhook configuration; nothing was written."""
+    """The tenant's endpoints are no longer those for which the deliveries were made."""
     OVER_BUDGET = "over_budget"
-    """The tenant's budget does not cover the job now; nothing was written."""
+    """The tenant's budget does not cover the job now."""
     NOT_FOUND = "not_found"
-    """The record does not exist any more."""
+    """The record has been deleted or has expired."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,22 +41,26 @@ class Successor:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A change of one job, stored only if the record still is `before`.
+    """One atomic write of one job: the new record and everything that must appear with it.
 
-    The timeline entries, the webhook deliveries and, with `wake_worker`, the message that wakes a
-    worker are part of the same write.
+    The store refuses it unless the record still is `before` (optimistic concurrency).
     """
 
     before: Job
     after: Job
-    entries: tuple[TimelineEntry, ...] = ()
+    entry: TimelineEntry | None = None
+    """The line that the write adds to the job's timeline."""
+    trigger: Trigger | None = None
+    """What moved the state machine; None: the job stays in its state. Only observers read it."""
     output: bytes | None = None
     deliveries: tuple[Delivery, ...] = ()
     config_digest: str | None = None
-    """The version digest of the webhook configuration that `deliveries` were made for. The write is
-    refused if it has changed. None: the change concerns no endpoint."""
+    """The version of the webhook config for which `deliveries` were made, also when it called for
+    none. The store refuses the write if another version is in force, or a delivery could be missed.
+    None: the write concerns no endpoint."""
     wake_worker: bool = False
+    """Wake a worker immediately; else the job runs when `after.next_run_at` is due."""
     successor: Successor | None = None
     expected_leader: str | None = None
-    """For the promotion of a follower: the leader that ended. A follower that has another leader by
-    then is not promoted."""
+    """For the promotion of a follower: the leader with end is its reason. Refused if the job
+    follows another by then: two promotions of one group would be two paid submits."""

@@ -55,7 +55,7 @@ async def resolve_in_doubt(admin: AdminContext, job_id: str, resolution: Resolut
 
 async def _build_change(admin: AdminContext, before: Job, resolved: ResolutionResult) -> Change:
     after = resolved.after
-    change = Change(before, after, (resolved.entry,), wake_worker=not after.is_final)
+    change = Change(before, after, resolved.entry, resolved.trigger, wake_worker=not after.is_final)
     if not needs_endpoints(before, after):
         return change
     known = await admin.webhook_configs.load_versioned(after.tenant)
@@ -63,7 +63,7 @@ async def _build_change(admin: AdminContext, before: Job, resolved: ResolutionRe
 
 
 async def _emit_resolution(admin: AdminContext, change: Change, resolved: ResolutionResult) -> None:
-    for event in change_events(change, resolved.trigger, resolved.entry.detail):
+    for event in change_events(change):
         admin.emit(event)
     await admin.record_action("doubt.resolve", change.after.id, resolved.entry.detail or "")
 

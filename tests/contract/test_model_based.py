@@ -47,7 +47,6 @@ from tests.support.clock import FakeClock
 from tests.support.coalescing import EXPIRE_LEADER, OUTPUT, CoalescingHarness
 from tests.support.redis import redis_client
 from tests.support.store_harness import StoreHarness, memory_harness, redis_harness
-from worker.jobs.decisions.transition import Transition
 
 Act = Callable[[StoreHarness], Awaitable[Any]]
 
@@ -73,7 +72,7 @@ class StoreStateMachine(RuleBasedStateMachine):
             self.runner, clock, stores.memory, spec, redis_harness(self.wire, clock)
         )
         self.passed = timedelta()
-        self.decided: list[tuple[Job, Transition]] = []
+        self.decided: list[Change] = []
 
     @initialize(
         given=st.tuples(*(loose_limits for _ in TENANTS)),
@@ -188,17 +187,17 @@ class StoreStateMachine(RuleBasedStateMachine):
     def decide_only(self, job: str, *, promote: bool) -> None:
         held = self._record(job)
         if held.state is JobState.FOLLOWING:
-            _, move = self.pair.run_both(
+            change = self.pair.run_both(
                 lambda gateway: CoalescingHarness(gateway).decide(held, promote=promote)
             )
-            if move is not None:
-                self.decided.append((held, move))
+            if change is not None:
+                self.decided.append(change)
 
     @precondition(lambda self: self.decided)
     @rule()
     def carry_out_late(self) -> None:
-        held, move = self.decided.pop(0)
-        self.pair.run_both(lambda gateway: CoalescingHarness(gateway).store_transition(held, move))
+        change = self.decided.pop(0)
+        self.pair.run_both(lambda gateway: gateway.jobs.store(change))
 
     @rule(job=jobs, running=st.booleans())
     def accept(self, job: str, *, running: bool) -> None:

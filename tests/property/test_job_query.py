@@ -3,7 +3,7 @@ from hypothesis import strategies as st
 
 from core.errors import MalformedRequest
 from core.jobs.query import SCORE_STEPS_PER_MS, Cursor
-from service.api.jobs.list_query import parse_job_query
+from service.jobs.list_query import parse_job_query
 
 
 @given(

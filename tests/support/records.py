@@ -106,7 +106,7 @@ def fault(kind: str = "server_error", http_status: int | None = 500) -> Upstream
 
 def rules(policy: LifecyclePolicy = POLICY) -> DecisionContext:
     """The decisions' context, without jitter."""
-    return DecisionContext(policy, MidpointRandom())
+    return DecisionContext("worker-a", policy, MidpointRandom())
 
 
 def at(seconds: float) -> datetime:

@@ -95,7 +95,7 @@ def cancellation_change(before: Job, now: datetime, *notices: Delivery) -> Chang
     """The change that cancels a queued job, with its deliveries."""
     after = before.transition(Trigger.CANCEL_REQUESTED, now, next_run_at=None, finished_at=now)
     line = timeline_entry(now, "cancel_asked", after.state)
-    return Change(before, after, entries=(line,), deliveries=notices)
+    return Change(before, after, entry=line, deliveries=notices)
 
 
 def enqueue_jobless_delivery(backend: StoreBackend, name: str, **changes: Any) -> Delivery:  # noqa: ANN401 - fields of the record

@@ -11,16 +11,16 @@ from core.jobs.in_doubt import Attach, MarkLost, Resend, Resolution
 from core.representations.jobs import job_details_to_json, job_page_representation
 from service.admin.in_doubt import list_in_doubt, resolve_in_doubt
 from service.admin.jobs import list_jobs
+from service.admin.representations import in_doubt_representation
 from service.api.admin.authentication import ADMIN_ROOT, admin_openapi_extra, require_admin
-from service.api.admin.representations import in_doubt_representation
 from service.api.admin.schemas import IN_DOUBT_EXAMPLE, RESOLUTION_EXAMPLE, RESOLUTIONS
-from service.api.jobs.list_query import parse_job_query
 from service.api.jobs.parameters import JOB_ID, JOB_LIST_PARAMETERS, TENANT
 from service.api.schemas import DETAIL_EXAMPLE, REQUESTS_EXAMPLE
 from service.http.authentication import read_json_body, request_links
 from service.http.endpoint import ApiOperation, Tag, json_bytes_response, json_response
 from service.http.openapi import problem_responses, request_body_spec, response_spec
 from service.http.request_context import request_context
+from service.jobs.list_query import parse_job_query
 from service.operator_context import AdminContext
 
 

@@ -6,12 +6,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from service.admin.limits_and_pauses import change_limits, load_limits, parse_pause, pause, resume
-from service.api.admin.authentication import ADMIN_ROOT, admin_openapi_extra, require_admin
-from service.api.admin.representations import (
+from service.admin.representations import (
     audit_entry_representation,
     gateway_representation,
     pauses_representation,
 )
+from service.api.admin.authentication import ADMIN_ROOT, admin_openapi_extra, require_admin
 from service.api.admin.schemas import AUDIT_EXAMPLE, GATEWAY_EXAMPLE, LIMITS_EXAMPLE
 from service.http.authentication import read_json_body
 from service.http.endpoint import ApiOperation, Tag, json_response

@@ -9,8 +9,7 @@ from starlette.responses import Response
 
 from core.errors import InvalidInput
 from core.tenants.api_keys import ALL_SCOPES, Scope
-from service.api.admin.authentication import ADMIN_ROOT, admin_openapi_extra, require_admin
-from service.api.admin.representations import (
+from service.admin.representations import (
     key_representation,
     new_key_representation,
     new_secret_representation,
@@ -18,6 +17,7 @@ from service.api.admin.representations import (
     step_representation,
     tenant_representation,
 )
+from service.api.admin.authentication import ADMIN_ROOT, admin_openapi_extra, require_admin
 from service.api.admin.schemas import (
     CREATE_KEY_EXAMPLE,
     KEY_EXAMPLE,

@@ -10,12 +10,6 @@ from service.api.admin.authentication import ADMIN_ROOT, admin_openapi_extra, re
 from service.api.jobs.parameters import TENANT
 from service.api.webhooks.deliveries import DELIVERY_ID, DELIVERY_PARAMETERS
 from service.api.webhooks.endpoints import ENDPOINT_ID
-from service.api.webhooks.representations import (
-    deliveries_representation,
-    endpoint_representation,
-    endpoints_representation,
-    replay_representation,
-)
 from service.api.webhooks.schemas import (
     DELIVERIES_EXAMPLE,
     DELIVERY_EXAMPLE,
@@ -36,6 +30,12 @@ from service.parsing.fields import parse_query
 from service.tenants.tenants import load_tenant
 from service.webhooks import admin_webhooks
 from service.webhooks.parser import parse_delivery_query, parse_replay, parse_test_request
+from service.webhooks.representations import (
+    deliveries_representation,
+    endpoint_representation,
+    endpoints_representation,
+    replay_representation,
+)
 from service.webhooks.webhook_service import WebhookService
 
 

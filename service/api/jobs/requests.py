@@ -20,7 +20,6 @@ from core.representations.jobs import (
 )
 from core.store.jobs import Projection
 from core.tenants.api_keys import Scope
-from service.api.jobs.list_query import parse_job_query
 from service.api.jobs.lookup import credential_and_id, load_view, load_view_when_ended
 from service.api.jobs.parameters import INCLUDE_COST, JOB_ID, JOB_LIST_PARAMETERS, PREFER_WAIT
 from service.api.schemas import (
@@ -36,6 +35,7 @@ from service.http.endpoint import ApiOperation, Tag, json_bytes_response, json_r
 from service.http.openapi import problem_responses, response_spec
 from service.http.request_context import request_context
 from service.jobs.delete import delete_job
+from service.jobs.list_query import parse_job_query
 from service.parsing.fields import parse_boolean, parse_query, parse_query_fields
 
 

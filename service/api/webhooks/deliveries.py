@@ -13,7 +13,6 @@ from core.webhooks.delivery import Delivery, DeliveryAttempt, DeliveryState
 from service.api.jobs.lookup import load_view
 from service.api.jobs.parameters import JOB_ID
 from service.api.schemas import INSTANT, TEXT
-from service.api.webhooks.representations import deliveries_representation, replay_representation
 from service.api.webhooks.schemas import (
     DELIVERIES_EXAMPLE,
     DELIVERY_EXAMPLE,
@@ -33,6 +32,7 @@ from service.webhooks.parser import (
     parse_replay,
     parse_test_request,
 )
+from service.webhooks.representations import deliveries_representation, replay_representation
 
 
 async def list_request_deliveries(request: Request) -> Response:

@@ -9,11 +9,6 @@ from core.errors import NotFound
 from core.tenants.api_keys import Scope
 from core.webhooks.signing_keys import public_key
 from service.api.jobs.parameters import TENANT
-from service.api.webhooks.representations import (
-    endpoint_representation,
-    endpoints_representation,
-    secret_representation,
-)
 from service.api.webhooks.schemas import (
     ENDPOINT_CHANGE_EXAMPLE,
     ENDPOINT_EXAMPLE,
@@ -28,6 +23,11 @@ from service.http.authentication import authenticate_tenant, read_json_body
 from service.http.endpoint import ApiOperation, Tag, json_response
 from service.http.openapi import parameter, problem_responses, request_body_spec, response_spec
 from service.webhooks.parser import parse_endpoint, parse_rotation
+from service.webhooks.representations import (
+    endpoint_representation,
+    endpoints_representation,
+    secret_representation,
+)
 
 
 async def list_endpoints(request: Request) -> Response:

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from random import Random
 from typing import Any, Final
 
 import pytest
@@ -19,7 +20,7 @@ from core.observability.events import Event
 from core.store import keys
 from core.store.client import RedisClient
 from core.store.deliveries import DeliveryStore
-from core.store.event_streams import EVENT_FIELD, EventStreamPolicy, EventStreams
+from core.store.event_streams import EVENT_FIELD, EventStreams
 from core.store.scripts import LuaScripts, load_scripts
 from core.store.tenants import TenantStore
 from core.store.webhook_endpoints import WebhookConfigStore, WebhookConfigUpdate
@@ -35,7 +36,7 @@ from tests.support.redis import redis_client
 from tests.support.tls import CertificateAuthority, tls_proxy
 from worker.composition import open_worker_components
 from worker.settings import WorkerSettings
-from worker.webhooks.delivery_worker import DeliveryPolicy
+from worker.webhooks.decisions import DeliveryRules
 from worker.webhooks.retry_schedule import SchedulePolicy
 
 PASSWORD: Final = "p@ss/w:rd#?%"
@@ -47,7 +48,8 @@ USERS: Final = (
 SOON: Final = 10.0
 REDIS_TIMEOUT: Final = timedelta(seconds=1)
 """How long a Redis that hangs may hold the delivery worker up."""
-QUICK: Final = DeliveryPolicy(
+QUICK: Final = DeliveryRules(
+    Random(1),
     SchedulePolicy(delays=(timedelta(), *[timedelta(milliseconds=200)] * 30)),
     EndpointCircuitPolicy(
         initial_pause=timedelta(milliseconds=100), max_pause=timedelta(milliseconds=400)
@@ -145,9 +147,10 @@ async def test_a_second_redis_that_goes_and_comes_back_gets_every_event(
     async with (
         redis_client(redis_flushed, REDIS_TIMEOUT) as own,
         redis_client(other_redis.url, REDIS_TIMEOUT) as other,
-        delivery_worker(
-            redis_flushed, 20, QUICK, EventStreams(own, {"analytics": other}, EventStreamPolicy())
-        ) as (_, loop),
+        delivery_worker(redis_flushed, 20, QUICK, EventStreams(own, {"analytics": other})) as (
+            _,
+            loop,
+        ),
         tenant_with_stream(redis_flushed, new=False) as team,
         running_loop(loop),
     ):
@@ -191,9 +194,10 @@ async def test_a_second_redis_that_hangs_delays_no_other_delivery(
     async with (
         redis_client(redis_flushed, REDIS_TIMEOUT) as own,
         redis_client(other_redis.url, REDIS_TIMEOUT) as other,
-        delivery_worker(
-            redis_flushed, 20, QUICK, EventStreams(own, {"analytics": other}, EventStreamPolicy())
-        ) as (_, loop),
+        delivery_worker(redis_flushed, 20, QUICK, EventStreams(own, {"analytics": other})) as (
+            _,
+            loop,
+        ),
         tenant_with_stream(redis_flushed, new=False) as team,
     ):
         here = Endpoint("ep_2", "stream:here", SystemClock().now(), EndpointKind.STREAM)

@@ -53,7 +53,7 @@ async def apply_trigger(app: AppHarness, job_id: str, fact: Trigger, **parts: An
     after = before.transition(fact, now, **parts)
     status = 502 if fact is Trigger.NO_ANSWER else None
     entry = TimelineEntry(now, TimelineKind.UPSTREAM, fact, after.state, "server_error: no", status)
-    assert await app.stores.jobs.store(Change(before, after, (entry,))) is WriteResult.STORED
+    assert await app.stores.jobs.store(Change(before, after, entry)) is WriteResult.STORED
     return after
 
 

@@ -42,12 +42,14 @@ from core.webhooks.secrets import Secret, encode_webhook_secret
 from tests.support.clock import FakeClock
 from tests.support.ids import SeededIds
 from tests.support.memory_store.webhooks import MemoryEventStreams
+from tests.support.partial_stores import partial_stores
 from tests.support.records import NOW, SECOND, MidpointRandom, at, delivery, job
 from tests.support.worker import StubJobStore
-from worker.webhooks.decisions import delivery_after
-from worker.webhooks.delivery_worker import DeliveryDependencies, DeliveryPolicy, DeliveryWorker
+from worker.webhooks.decisions import DeliveryRules, delivery_after
+from worker.webhooks.delivery_worker import DeliveryWorker
 from worker.webhooks.outcomes import AttemptFailed, AttemptResult, Delivered
 from worker.webhooks.sender import AttemptRequest
+from worker.webhooks.transport import DeliveryTransport
 
 D = DeliveryState
 DURATION = timedelta(milliseconds=42.4)
@@ -87,19 +89,16 @@ class DeliveryHarness:
 
     def __post_init__(self) -> None:
         self.jobs.records[DONE.id] = JobRecord(DONE, 3, b'{"a":1}')
+        stores = partial_stores(
+            jobs=self.jobs, deliveries=self, webhook_configs=ContendedWebhookConfigs(self)
+        )
         self.courier = DeliveryWorker(
-            DeliveryDependencies(
-                outbox=self,
-                jobs=self.jobs,
-                webhook_configs=ContendedWebhookConfigs(self),
-                sender=self,
-                event_streams=self.streams,
-                clock=self.clock,
-                rng=MidpointRandom(),
-                ids=SeededIds(Random(1)),
-                emit=self.events.append,
-            ),
-            DeliveryPolicy(),
+            stores,
+            DeliveryTransport(self, self.streams, self.clock),
+            DeliveryRules(MidpointRandom()),
+            self.clock,
+            SeededIds(Random(1)),
+            self.events.append,
         )
 
     async def send(self, attempt: AttemptRequest) -> AttemptResult:

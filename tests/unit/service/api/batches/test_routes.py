@@ -18,7 +18,7 @@ from core.tenants.limits import Limits
 from core.transactions.job_update import Change, WriteResult
 from service.parsing.json_body import BodyLimits
 from tests.support.app import KLING, KLING_INPUT, AppHarness
-from worker.batches.completion import BatchCompleter, BatchCompleterDependencies
+from worker.batches.completion import BatchCompleter
 
 URL: Final = "/v1/batches"
 UNKNOWN: Final = "bat_01KAP7ZJ5V9GQH6MTB2X0C4E8R"
@@ -352,15 +352,7 @@ async def test_the_end_is_told_once_to_the_batchs_own_address(app: AppHarness) -
     async with app.client(key) as caller:
         await post_batch(caller, item(0), reference="films", webhook="https://own.example/hook")
         await post_batch(caller, item(1))
-    closer = BatchCompleter(
-        BatchCompleterDependencies(
-            app.stores.batches,
-            app.stores.webhook_configs,
-            app.clock,
-            app.resources.ids,
-            app.events.append,
-        )
-    )
+    closer = BatchCompleter(app.stores, app.clock, app.resources.ids, app.events.append)
     await closer.run_once()
     assert app.stores.memory.deliveries == {}
     await end_all(app)
