@@ -1,29 +1,23 @@
-"""What every tier has: a scrubbed environment, a private Redis. The pure ones have no network."""
-
-from __future__ import annotations
+"""Fixtures of every tier: a clean environment and a private Redis. Pure tiers have no network."""
 
 import gc
 import os
-from typing import TYPE_CHECKING, Final
+from collections.abc import Iterator
+from typing import Final
 
 import pytest
 import pytest_socket
 
-from simulator.private_redis import private_redis
+from simulator.private_redis import PrivateRedis, private_redis
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from simulator.private_redis import PrivateRedis
-
-# What a developer's shell may hold must not change what a test sees.
+# Variables of a developer's shell must not change the result of a test.
 CLEARED_PREFIXES: Final = ("GATEWAY_", "RUNCOMFY_")
 NO_SOCKET_TIERS: Final = ("tests/unit/", "tests/property/")
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _clean_environment() -> Iterator[None]:
-    # Once a run: at each test it cost as much as a pure test itself.
+    # Once per run: for each test it would cost as much as a pure test itself.
     with pytest.MonkeyPatch.context() as patch:
         for name in [name for name in os.environ if name.startswith(CLEARED_PREFIXES)]:
             patch.delenv(name)
@@ -31,7 +25,7 @@ def _clean_environment() -> Iterator[None]:
 
 
 def pytest_collection_finish() -> None:
-    """What was collected stays: let the collector of garbage not walk it again at each turn."""
+    """Freeze the collected tests, so that the garbage collector does not scan them again."""
     gc.collect()
     gc.freeze()
 
@@ -49,14 +43,14 @@ def _pure_tests_open_no_socket(request: pytest.FixtureRequest) -> Iterator[None]
 
 @pytest.fixture(scope="session")
 def redis_server() -> Iterator[PrivateRedis]:
-    """One private Redis for the whole run; never the developer's own, since tests flush it."""
+    """One private Redis for the whole run; never the developer's own, because tests flush it."""
     with private_redis() as server:
         yield server
 
 
 @pytest.fixture(scope="session")
 def redis_url(redis_server: PrivateRedis) -> str:
-    """The URL of the run's private Redis. What an earlier test left may still be in it."""
+    """The URL of the run's private Redis, with what earlier tests have left in it."""
     return redis_server.url
 
 
@@ -69,6 +63,6 @@ def redis_flushed(redis_server: PrivateRedis) -> str:
 
 @pytest.fixture
 def own_redis() -> Iterator[PrivateRedis]:
-    """A Redis of this test's own, to stop, kill and restart."""
+    """A Redis for this test alone, to stop, kill and restart."""
     with private_redis() as server:
         yield server

@@ -3,41 +3,35 @@
 Knows commands and environment, as an operator would; writes to the store only what a run needs.
 """
 
-from __future__ import annotations
-
 import asyncio
 import os
 import shutil
 import sys
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
+from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
-from pydantic import SecretStr
 from redis import Redis
 
 from core.clock import SystemClock
 from core.money import MicroUsd
-from core.settings import RedisPolicy
-from core.store.client import RedisClient, build_connection_pool
+from core.store.client import RedisClient
 from core.store.scripts import LuaScripts, load_scripts
 from core.store.tenants import TenantStore
 from core.tenants.api_keys import ApiKey, api_key_digest, build_api_key
 from core.tenants.limits import Limits
 from core.tenants.tenant import Tenant
 from core.webhooks.secrets import encode_webhook_secret
-from simulator.private_redis import LOOPBACK, free_port
+from simulator.private_redis import LOOPBACK, PrivateRedis, free_port
 from simulator.stack import ManagedProcess, gateway_command, without_settings
+from tests.bench.load import Loader, LoadRequest, LoadResult
+from tests.support.redis import redis_client
 
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-    from pathlib import Path
-
-    from simulator.private_redis import PrivateRedis
-    from tests.bench.load import Loader, LoadRequest, LoadResult
-
+REDIS_TIMEOUT: Final = timedelta(seconds=30)
 TENANT: Final = "bench"
 KEY: Final = build_api_key(TENANT, b"k" * 32)
 MODEL: Final = "kling/kling-3.0/standard/image-to-video"
@@ -200,7 +194,7 @@ class Bench:
         """Do something with the store."""
 
         async def acted() -> Any:  # noqa: ANN401 - what `do` returns
-            async with open_client(self.redis.url) as wire:
+            async with redis_client(self.redis.url, REDIS_TIMEOUT) as wire:
                 return await do(wire)
 
         return asyncio.run(acted())
@@ -218,15 +212,6 @@ class Bench:
         """Begin to count anew."""
         with Redis.from_url(self.redis.url) as client:
             client.config_resetstat()
-
-
-@asynccontextmanager
-async def open_client(url: str) -> AsyncIterator[RedisClient]:
-    """The product's own connection to Redis."""
-    patience = timedelta(seconds=30)
-    policy = RedisPolicy(SecretStr(url), (), "", patience, patience)
-    async with RedisClient(build_connection_pool(policy, "bench")) as wire:
-        yield wire
 
 
 def pin_command(cores: tuple[int, ...]) -> tuple[str, ...]:

@@ -3,22 +3,19 @@
 As fast as Python gets: what is measured is the gateway, and these share its machine.
 """
 
-from __future__ import annotations
-
 import argparse
 import asyncio
 import signal
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable
+from typing import Final
 
 import httptools
 import uvloop
 
 from simulator.private_redis import LOOPBACK
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+Answer = Callable[[str, str, bytes, dict[str, str]], bytes]
 
-    Answer = Callable[[str, str, bytes, dict[str, str]], bytes]
 
 _HEAD: Final = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
 

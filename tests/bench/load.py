@@ -3,8 +3,6 @@
 Knows HTTP/1.1; knows nothing of who answers.
 """
 
-from __future__ import annotations
-
 import asyncio
 import json
 import os
@@ -12,16 +10,14 @@ import shutil
 import subprocess
 import tempfile
 import time
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import Final, Protocol
 
 from simulator.private_redis import LOOPBACK
 from tests.bench.results import percentile
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
 
 NUMBER: Final = "@n@"
 """Stands for a number that no other request of the run has."""

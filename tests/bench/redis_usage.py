@@ -1,20 +1,20 @@
 """Jobs and callbacks like real ones, in numbers, and what Redis holds of them."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 from collections import Counter
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from random import Random
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from core.jobs.job import BillingStatus, Job, JobState, Trigger
 from core.jobs.timeline import TimelineEntry, TimelineKind
 from core.money import MicroUsd
+from core.store.client import RedisClient
 from core.tenants.api_keys import ApiKey, Credential
 from core.tenants.limits import Limits
 from core.tenants.tenant import Tenant
@@ -22,18 +22,18 @@ from core.transactions.admission import Admission, CacheRequest
 from core.transactions.job_update import Change, WriteResult
 from core.transactions.notifications import job_deliveries
 from core.webhooks.config import WebhookConfig
-from core.webhooks.delivery import CircuitUpdate, DeliveryAttempt, DeliveryState, DeliveryUpdate
+from core.webhooks.delivery import (
+    CircuitUpdate,
+    ClaimedDelivery,
+    DeliveryAttempt,
+    DeliveryState,
+    DeliveryUpdate,
+)
 from core.webhooks.endpoint import Endpoint
 from tests.support.backends import StoreBackend, redis_backend
-from tests.support.clock import AdjustableClock
+from tests.support.clock import FakeClock
 from tests.support.ids import SeededIds
 from tests.support.redis import every_key, pattern_of, redis_client
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-
-    from core.store.client import RedisClient
-    from core.webhooks.delivery import ClaimedDelivery
 
 TENANT: Final = "video-team"
 MODEL: Final = "kling/kling-3.0/standard/image-to-video"
@@ -65,7 +65,7 @@ class StoreUsageHarness:
     """A gateway over a private Redis, its time in the hands of the bench."""
 
     backend: StoreBackend
-    clock: AdjustableClock
+    clock: FakeClock
     wire: RedisClient
     ids: SeededIds = field(default_factory=lambda: SeededIds(Random(1)))
 
@@ -202,7 +202,7 @@ async def open_usage_harness(url: str, *, packed: bool = True) -> AsyncIterator[
 
     `packed`: hashes as in the deployments of `deploy/`.
     """
-    clock = AdjustableClock()
+    clock = FakeClock()
     async with redis_client(url) as wire:
         await wire.execute("CONFIG", "SET", "appendonly", "no")
         if packed:

@@ -3,18 +3,17 @@
 Needs nothing but an installed environment. Judges nothing: a missed target is shown, not failed.
 """
 
-from __future__ import annotations
-
 import argparse
 import os
 import platform
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from simulator.private_redis import private_redis
 from simulator.stack import ROOT
@@ -22,9 +21,6 @@ from tests.bench.harness import FULL, SMOKE, Bench, Scale, leave_first_core_to_s
 from tests.bench.load import OwnLoader, open_loader
 from tests.bench.results import BenchReport
 from tests.bench.scenarios import jobs, polling, service, submit
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
 
 RESULTS: Final = ROOT / ".bench"
 SCENARIOS: Final[Mapping[str, Callable[[Bench, BenchReport], None]]] = {

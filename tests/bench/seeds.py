@@ -1,11 +1,10 @@
 """Puts jobs and callbacks into the store as the product does, without service or worker."""
 
-from __future__ import annotations
-
 import asyncio
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, Self
 
 from core.clock import SystemClock
 from core.ids import SystemIds
@@ -13,6 +12,7 @@ from core.jobs.job import BillingStatus, Job, JobState
 from core.jobs.timeline import TimelineEntry, TimelineKind
 from core.money import MicroUsd
 from core.store import keys
+from core.store.client import RedisClient
 from core.store.deliveries import DeliveryStore
 from core.store.jobs import JobStore
 from core.store.scripts import LuaScripts, load_scripts
@@ -23,11 +23,6 @@ from tests.bench.harness import KEY, MODEL, TENANT
 from tests.bench.upstream import request_id
 from tests.support.fair_queue import fill_queue
 from tests.support.records import delivery_to
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Sequence
-
-    from core.store.client import RedisClient
 
 MAX_CONCURRENCY: Final = 200
 MAX_AGE_SECONDS: Final = 300
@@ -45,7 +40,7 @@ class StoreSeeder:
     outbox: DeliveryStore
 
     @classmethod
-    def open(cls, wire: RedisClient) -> StoreSeeder:
+    def open(cls, wire: RedisClient) -> Self:
         """Over the product's own stores."""
         scripts, clock = LuaScripts(wire, load_scripts()), SystemClock()
         return cls(wire, JobStore(wire, scripts, clock), DeliveryStore(wire, scripts, clock))

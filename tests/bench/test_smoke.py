@@ -1,8 +1,7 @@
 """A little of every scenario: that the bench runs, and counts that no machine's speed changes."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Final
+from pathlib import Path
+from typing import Final
 
 import pytest
 
@@ -10,9 +9,6 @@ from tests.bench.harness import SMOKE
 from tests.bench.load import LoadRequest, OwnLoader, Wrk, content_length, open_loader, request_bytes
 from tests.bench.results import BenchReport, Measurement, PerformanceTarget, percentile
 from tests.bench.run import SCENARIOS, measure, write_results
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 CALLS_A_JOB: Final = 3
 """One submit, one look at what ends at once, one result."""

@@ -3,21 +3,17 @@
 `/figures` tells what was asked, and how late each end was noticed.
 """
 
-from __future__ import annotations
-
 import re
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import count
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import orjson
 
 from tests.bench.http_server import arguments, serve
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 _ID: Final = re.compile(r"/v1/requests/up-(\d+)-(\d+)/(status|result|cancel)")
 

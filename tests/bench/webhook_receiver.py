@@ -1,7 +1,5 @@
 """A receiver of callbacks that answers at once and remembers when each one came."""
 
-from __future__ import annotations
-
 import time
 from dataclasses import dataclass, field
 

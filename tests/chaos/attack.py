@@ -1,22 +1,18 @@
 """The attack: three tenants submit while processes are killed and RunComfy misbehaves.
 
-Speaks HTTP and signals only. What came of it is for `tests.chaos.audit` to judge.
+Uses HTTP and signals only. `tests.chaos.audit` checks the outcome.
 """
-
-from __future__ import annotations
 
 import asyncio
 import time
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final
+from random import Random
+from typing import Any, Final
 
 import httpx
 
-if TYPE_CHECKING:
-    from random import Random
-
-    from simulator.stack import ManagedProcess, Stack, TenantCredentials
+from simulator.stack import ManagedProcess, Stack, TenantCredentials
 
 MODEL: Final = "kling/kling-3.0/standard/image-to-video"
 IMAGE: Final = "https://images.example.com/start.png"
@@ -40,9 +36,9 @@ RUNCOMFY_FAULTS: Final[tuple[dict[str, Any], ...]] = (
 
 @dataclass(frozen=True, slots=True)
 class AttackProfile:
-    """How large an attack.
+    """The size of an attack.
 
-    `over` is how long the killing lasts; submits are spread over half of it.
+    `over`: how long processes are killed; submits are spread over half of it.
     """
 
     jobs: int
@@ -66,7 +62,7 @@ LONG: Final = AttackProfile(
 
 @dataclass(slots=True)
 class AttackRecord:
-    """What was done: the ids that got a 202 by tenant, refusals by status, kills by instant."""
+    """Accepted ids with their tenants, refusals by status, instants of the kills."""
 
     accepted: dict[str, str] = field(default_factory=dict)
     """Request id -> tenant."""
@@ -76,7 +72,7 @@ class AttackRecord:
 
 
 class Attack:
-    """Runs one form against a running stack."""
+    """Runs one profile against a running stack."""
 
     def __init__(
         self, stack: Stack, tenants: list[TenantCredentials], form: AttackProfile, rng: Random
@@ -88,7 +84,7 @@ class Attack:
         self.campaign = AttackRecord()
 
     async def run(self) -> AttackRecord:
-        """Submit, kill and break until the form is fulfilled; then heal everything."""
+        """Submit, kill and inject faults until the profile is done; then end all faults."""
         await self._inject_faults()
         async with asyncio.TaskGroup() as group:
             group.create_task(self._submit_all())

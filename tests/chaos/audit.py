@@ -1,20 +1,17 @@
 """The audit after an attack, from the gateway's API, the ledger, the receiver and Redis."""
 
-from __future__ import annotations
-
 import asyncio
 import time
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import httpx
 import redis.asyncio
 
-if TYPE_CHECKING:
-    from simulator.stack import Stack, TenantCredentials
-    from tests.chaos.attack import AttackRecord
+from simulator.stack import Stack, TenantCredentials
+from tests.chaos.attack import AttackRecord
 
 FINAL: Final = frozenset({"completed", "failed", "cancelled"})
 MAX_CONCURRENCY: Final = 16
@@ -22,7 +19,7 @@ MAX_CONCURRENCY: Final = 16
 
 @dataclass(frozen=True, slots=True)
 class JobFinding:
-    """One accepted job as it stands, everything that the API tells of it."""
+    """One accepted job: everything that the API returns of it."""
 
     tenant: str
     document: dict[str, Any]
@@ -33,25 +30,25 @@ class JobFinding:
 
     @property
     def settled(self) -> bool:
-        """Ended, or visibly in doubt."""
+        """Whether it has ended or is in doubt."""
         return self.document["status"] in FINAL or self.document["state"] == "in_doubt"
 
 
 @dataclass(slots=True)
 class AuditReport:
-    """What the audit found. Empty `breaches`: every promise was kept."""
+    """Figures and violations. Without violations every promise was kept."""
 
     figures: dict[str, Any] = field(default_factory=dict)
     violations: list[str] = field(default_factory=list)
 
     def demand(self, kept: bool, otherwise: str) -> None:  # noqa: FBT001 - an assertion's shape
-        """Note a breach unless the promise was kept."""
+        """Add a violation unless the promise was kept."""
         if not kept:
             self.violations.append(otherwise)
 
 
 class Audit:
-    """Looks until everything has come to rest, then judges."""
+    """Waits until all jobs and deliveries have ended, then checks the promises."""
 
     def __init__(
         self, stack: Stack, tenants: list[TenantCredentials], campaign: AttackRecord
@@ -61,7 +58,7 @@ class Audit:
         self._campaign = campaign
 
     async def run(self, patience: timedelta) -> AuditReport:
-        """Judge once all is settled and delivered, or patience has run out."""
+        """Check once all has ended and was delivered, or after `patience`."""
         report = AuditReport()
         async with httpx.AsyncClient(trust_env=False, timeout=20) as http:
             findings = await self._settled(http, patience)
@@ -99,7 +96,7 @@ class Audit:
     async def _resolve_doubts(
         self, http: httpx.AsyncClient, findings: list[JobFinding], report: AuditReport
     ) -> None:
-        """As an operator would: look it up in RunComfy's history, attach it or call it lost."""
+        """Resolve as an operator does: attach the request that RunComfy lists, or mark as lost."""
         doubtful = [f for f in findings if f.document["state"] == "in_doubt"]
         entries = (await http.get(f"{self._stack.runcomfy_url}/_sim/ledger")).json()["entries"]
         held = {f.document["upstream_request_id"] for f in findings if _has_id(f)}
@@ -115,7 +112,7 @@ class Audit:
     async def _delivered(
         self, http: httpx.AsyncClient, findings: list[JobFinding], patience: timedelta
     ) -> dict[str, Counter[tuple[str, str]]]:
-        """Per hook: how often each (request, webhook-id) was taken with a 200."""
+        """Count by webhook how often each (request, webhook-id) was answered with 200."""
         deadline = time.monotonic() + patience.total_seconds()
         while True:
             taken = await self._callbacks(http)
@@ -155,7 +152,7 @@ class Audit:
         states = Counter(f.document["state"] for f in findings)
         report.figures |= {
             "accepted (202)": len(campaign.accepted),
-            "refused while something was away": dict(campaign.refused),
+            "refused while something was down": dict(campaign.refused),
             "kill -9 of workers / of Redis": (
                 f"{len(campaign.worker_kills)} / {len(campaign.redis_kills)}"
             ),
@@ -180,7 +177,7 @@ def _check_jobs(findings: list[JobFinding], report: AuditReport) -> None:
 def _check_ledger(
     findings: list[JobFinding], ledger: list[dict[str, Any]], report: AuditReport
 ) -> None:
-    """Every prompt carries a mark of its own, and nobody approved a resend."""
+    """No job is paid twice: every prompt has its own mark, and no operator approved a resend."""
     for marker, count in Counter(entry["marker"] for entry in ledger).items():
         report.demand(count == 1, f"job {marker} was paid for {count} times")
     paid = {entry["request_id"] for entry in ledger}
@@ -199,9 +196,9 @@ def _check_webhooks(
             ids[request_id].add(webhook_id)
     for finding in findings:
         seen = len(ids[finding.request_id])
-        report.demand(seen == 1, f"{finding.request_id} was called back under {seen} ids")
+        report.demand(seen == 1, f"{finding.request_id} was delivered under {seen} ids")
     repeated = sum(n - 1 for counts in taken.values() for n in counts.values())
-    report.figures["callbacks taken twice (same id)"] = repeated
+    report.figures["deliveries accepted twice (same id)"] = repeated
 
 
 def _has_id(finding: JobFinding) -> bool:
@@ -217,7 +214,7 @@ def _was_in_doubt(finding: JobFinding) -> bool:
 
 
 def _lags(findings: list[JobFinding]) -> list[float]:
-    """From RunComfy's own end of a job to our record of it; a doubt waits for its operator."""
+    """Seconds from the end at RunComfy to the end on record; without jobs that were in doubt."""
     return [
         (_instant(f.document["finished_at"]) - _instant(f.document["upstream_finished_at"]))
         for f in findings
@@ -228,7 +225,7 @@ def _lags(findings: list[JobFinding]) -> list[float]:
 
 
 def _recovery_delays(findings: list[JobFinding]) -> list[float]:
-    """From a claim whose worker died to the doubt that another worker declared."""
+    """Seconds from the claim of a worker that died to the doubt that another worker recorded."""
     spans = []
     for finding in findings:
         claimed = None

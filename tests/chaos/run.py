@@ -1,9 +1,7 @@
-"""`python -m tests.chaos.run [--form short|usual|long] [--seed N]`: attack, audit, print the table.
+"""`python -m tests.chaos.run [--form short|standard|long] [--seed N]`: attack, audit, print.
 
 Exits 1 on any broken promise. Needs nothing but an installed environment.
 """
-
-from __future__ import annotations
 
 import argparse
 import asyncio
@@ -11,31 +9,27 @@ import os
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from simulator.private_redis import Fsync
-from simulator.stack import StackPlan, run_stack, without_settings
+from simulator.stack import Stack, StackPlan, TenantCredentials, run_stack, without_settings
 from tests.chaos.attack import LONG, SHORT, STANDARD, Attack, AttackProfile
 from tests.chaos.audit import Audit, AuditReport
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from simulator.stack import Stack, TenantCredentials
-
-PROFILES: Final = {"short": SHORT, "usual": STANDARD, "long": LONG}
+PROFILES: Final = {"short": SHORT, "standard": STANDARD, "long": LONG}
 PACE: Final = ("--queue-seconds", "0..1", "--run-seconds", "0.5..6")
 PATIENCE: Final = timedelta(minutes=12)
-"""More than the ten minutes to the fifth attempt at a callback whose first four failed."""
+"""Above the ten minutes to the fifth attempt at a delivery, if four fail."""
 TENANTS: Final = ("north", "east", "west")
 
 
 def run_attack(form: AttackProfile, folder: Path, environment: Mapping[str, str]) -> AuditReport:
-    """One attack on a stack of its own in `folder`, and its audit."""
+    """Run one attack on a new stack in `folder`, then the audit."""
     surroundings = {
         **environment,
         "GATEWAY_DOUBT__HOLD": "3600",
@@ -67,20 +61,20 @@ async def _attack_and_audit(
 
 
 def table(report: AuditReport) -> str:
-    """The figures and the breaches, readable."""
+    """The figures and the violations as text."""
     width = max(len(name) for name in report.figures)
     rows = [f"{name:<{width}}  {value}" for name, value in report.figures.items()]
-    breaches = [f"BREACH  {breach}" for breach in report.violations[:50]]
-    verdict = (
-        f"{len(report.violations)} breaches" if report.violations else "every promise was kept"
+    violations = [f"VIOLATION  {violation}" for violation in report.violations[:50]]
+    result = (
+        f"{len(report.violations)} violations" if report.violations else "every promise was kept"
     )
-    return "\n".join([*rows, *breaches, verdict])
+    return "\n".join([*rows, *violations, result])
 
 
 def main() -> int:
-    """The command."""
+    """Run the command. Returns its exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--form", choices=PROFILES, default="usual")
+    parser.add_argument("--form", choices=PROFILES, default="standard")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--keep", type=Path, help="keep logs and data in this folder")
     given = parser.parse_args()

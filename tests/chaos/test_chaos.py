@@ -1,18 +1,13 @@
-"""The short form of the attack. The longer ones: `make chaos`, `make chaos FORM=long`."""
-
-from __future__ import annotations
+"""The short form of the attack. The longer ones: `make chaos CHAOS="--form long"`."""
 
 import os
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from simulator.stack import without_settings
 from tests.chaos.attack import SHORT
 from tests.chaos.run import run_attack, table
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 @pytest.mark.timeout(900)

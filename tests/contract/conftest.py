@@ -1,38 +1,31 @@
-"""Each test of this folder runs twice: over the twins in memory, and over a real Redis."""
+"""Each test of this folder runs twice: on the in-memory stores, and on a real Redis."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Final
+from collections.abc import AsyncIterator
+from typing import Final
 
 import pytest
 
-from core.store.client import RedisClient, build_connection_pool
 from core.tenants.api_keys import ApiKey
 from core.tenants.tenant import Tenant
 from tests.contract.shared_tenants import open_coalescing
-from tests.support.backends import memory_backend, redis_backend
+from tests.support.backends import StoreBackend, memory_backend, redis_backend
 from tests.support.clock import FakeClock
-from tests.support.redis import redis_policy
+from tests.support.coalescing import CoalescingHarness
+from tests.support.redis import redis_client
 from tests.support.store_harness import BACKENDS
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from tests.support.backends import StoreBackend
-    from tests.support.coalescing import CoalescingHarness
 
 TENANTS: Final = ("ada", "bob")
 
 
 @pytest.fixture(params=["memory", "redis"])
 async def backend(request: pytest.FixtureRequest) -> AsyncIterator[StoreBackend]:
-    """Empty stores, in which two tenants have a key each."""
+    """Stores with two tenants, `ada` and `bob`, with one key each."""
     clock = FakeClock()
     if request.param == "memory":
         yield await _with_tenants(memory_backend(clock))
         return
     url: str = request.getfixturevalue("redis_flushed")
-    async with RedisClient(build_connection_pool(redis_policy(url), "contract")) as wire:
+    async with redis_client(url) as wire:
         yield await _with_tenants(redis_backend(clock, wire))
 
 
@@ -45,6 +38,6 @@ async def _with_tenants(backend: StoreBackend) -> StoreBackend:
 
 @pytest.fixture(params=BACKENDS)
 async def coalescing(request: pytest.FixtureRequest) -> AsyncIterator[CoalescingHarness]:
-    """Identical requests of one tenant and of two that share; Redis' books are counted again."""
+    """Tenants with identical requests: one alone, two that share. Checks counters at the end."""
     async with open_coalescing(request) as flight:
         yield flight

@@ -1,36 +1,31 @@
-"""The twin and Redis side by side: what is done to one is done to the other; they answer alike."""
+"""The in-memory stores and Redis side by side: each call is made to both, with equal results."""
 
-from __future__ import annotations
-
+import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from core.errors import CallerError, LimitReached
+from tests.support.clock import FakeClock
+from tests.support.memory_store.state import MemoryState
+from tests.support.store_harness import StoreHarness
 
-if TYPE_CHECKING:
-    import asyncio
-    from collections.abc import Awaitable, Callable
-
-    from tests.support.clock import AdjustableClock
-    from tests.support.memory_store.state import MemoryState
-    from tests.support.store_harness import StoreHarness
-
-    Act = Callable[[StoreHarness], Awaitable[Any]]
+Act = Callable[[StoreHarness], Awaitable[Any]]
 
 
 @dataclass(slots=True)
 class LockstepHarness:
-    """The two gateways, and the loop in which both live."""
+    """Both store harnesses, and the event loop that they share."""
 
     runner: asyncio.Runner
-    clock: AdjustableClock
+    clock: FakeClock
     memory: MemoryState
     fake: StoreHarness
     redis: StoreHarness
 
     def run_both(self, operation: Act) -> Any:  # noqa: ANN401 - whatever the act gives
-        """Do it in both; the answers have to be the same."""
+        """Call both; the results must be equal."""
         said, told = (
             self.runner.run(_outcome(operation, gateway)) for gateway in (self.fake, self.redis)
         )

@@ -1,31 +1,26 @@
-"""Identical requests of tenants who share them, and what tests of those look at."""
+"""Tenants that share identical requests, and reads that their tests need."""
 
-from __future__ import annotations
-
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
+import pytest
+
+from core.billing.settlement import ReservationTotals
+from core.jobs.job import Job
 from core.tenants.cache_policy import TenantCachePolicy
 from tests.support.coalescing import SECOND, CoalescingHarness
 from tests.support.consistency import find_inconsistencies
 from tests.support.redis import redis_client
 from tests.support.store_harness import open_harness, redis_harness
 
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    import pytest
-
-    from core.billing.settlement import ReservationTotals
-    from core.jobs.job import Job
-
 SHARED: Final = TenantCachePolicy(shared=True)
 
 
 @asynccontextmanager
 async def open_coalescing(request: pytest.FixtureRequest) -> AsyncIterator[CoalescingHarness]:
-    """With a tenant of its own and two that share; Redis' books are counted again at the end."""
+    """A harness with one tenant alone and two that share. Checks Redis's counters at the end."""
     if request.param == "memory":
         async with open_harness("memory", request) as gateway:
             yield await _create_tenants(CoalescingHarness(gateway))
@@ -48,12 +43,12 @@ async def totals_for(coalescing: CoalescingHarness, tenant: str = "ape") -> Rese
 
 
 async def due_jobs(coalescing: CoalescingHarness) -> set[str]:
-    """Who must be looked at now; looked at again a second later."""
+    """Claim the ids of the due jobs, with a lease of one second."""
     return {job.id for job in await coalescing.stores.jobs.claim_due(SECOND, 100)}
 
 
 async def leader_with_followers(coalescing: CoalescingHarness, size: int = 3) -> list[Job]:
-    """A job and those that follow it; the last of them has the latest deadline."""
+    """A leader and its followers, the last of which has the latest deadline."""
     now = coalescing.stores.clock.now()
     return [
         await coalescing.submit_job(deadline=now + (number + 1) * timedelta(hours=1))

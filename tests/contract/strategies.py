@@ -1,6 +1,4 @@
-"""What a random act on a gateway is made of: few names and small numbers, so that acts meet."""
-
-from __future__ import annotations
+"""Strategies for random calls: few names and small numbers, so that the calls interact."""
 
 from datetime import timedelta
 from typing import Final
@@ -23,7 +21,7 @@ amounts = st.integers(0, 6).map(MicroUsd)
 budget = st.none() | st.integers(0, 20).map(MicroUsd)
 limits = st.builds(
     Limits,
-    # So slow that what Redis forgets of them by its own clock is long past by ours.
+    # So slow that a key which Redis expires by its own clock has long expired by the test's.
     requests_per_minute=st.sampled_from((None, None, 0, 1, 2, 6)),
     burst=st.none() | st.integers(1, 8),
     running=small_integers,

@@ -1,9 +1,6 @@
-"""What a store takes in, from whom, and who may read it afterwards."""
-
-from __future__ import annotations
+"""Which keys may submit a job, and which may read it afterwards."""
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -13,6 +10,7 @@ from core.jobs.job import JobRecord
 from core.store.jobs import Projection
 from core.tenants.api_keys import ApiKey, Credential, Scope
 from core.tenants.tenant import Tenant
+from tests.support.backends import StoreBackend
 from tests.support.store_steps import (
     BODY,
     SECOND,
@@ -22,12 +20,9 @@ from tests.support.store_steps import (
     tenant_credential,
 )
 
-if TYPE_CHECKING:
-    from tests.support.backends import StoreBackend
-
 
 async def add_key(backend: StoreBackend, tenant: str, **changes: object) -> Credential:
-    """A further tenant's key; `changes` are fields of the key or the tenant's `disabled`."""
+    """The credential of a third tenant; `changes` are fields of its key, or `disabled`."""
     now = backend.clock.now()
     disabled = bool(changes.pop("disabled", False))
     record = replace(ApiKey(f"digest-{tenant}", tenant, now), **changes)  # type: ignore[arg-type]  # its fields
@@ -63,7 +58,7 @@ async def test_a_job_without_a_due_time_is_looked_for_after_the_ring(backend: St
 
 
 async def assert_refused(backend: StoreBackend, presented: Credential) -> type[Exception]:
-    """The refusal of a submit; nothing of it may have been kept."""
+    """The error of a refused submit, of which nothing may be stored."""
     wish = replace(admission_of(new_job(backend.clock.now())), credential=presented)
     with pytest.raises((Unauthenticated, NotPermitted)) as refusal:
         await backend.jobs.admit(wish)

@@ -1,10 +1,8 @@
-"""Batches: one decision for many jobs, counts of how they stand, and one telling of their end."""
-
-from __future__ import annotations
+"""Batches: one admission of many jobs, counts by status, and one completion event."""
 
 from dataclasses import replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import pytest
 
@@ -15,8 +13,15 @@ from core.store.batches import ItemSlice
 from core.tenants.api_keys import Credential
 from core.tenants.cache_policy import CacheOption, CacheStatus
 from core.tenants.limits import Limits
-from core.transactions.admission import Admission, BatchAdmission, CacheRequest, RejectedItem
+from core.transactions.admission import (
+    Admission,
+    BatchAdmission,
+    BatchAdmissionResult,
+    CacheRequest,
+    RejectedItem,
+)
 from core.transactions.job_update import Change, WriteResult
+from tests.support.backends import StoreBackend
 from tests.support.store_steps import (
     SECOND,
     admission_of,
@@ -24,10 +29,6 @@ from tests.support.store_steps import (
     new_job,
     tenant_credential,
 )
-
-if TYPE_CHECKING:
-    from core.transactions.admission import BatchAdmissionResult
-    from tests.support.backends import StoreBackend
 
 ALL: Final = ItemSlice(0, 1000)
 LEASE: Final = timedelta(seconds=30)
@@ -41,7 +42,7 @@ def jobs_of(backend: StoreBackend, *names: str, batch: str = "bat_1") -> list[Jo
 
 
 def batch_of(backend: StoreBackend, *admissions: Admission, **changes: Any) -> BatchAdmission:  # noqa: ANN401 - fields of the record
-    """The jobs as a batch; `refused` items come in between."""
+    """A batch of the jobs; `refused` items are placed between them."""
     refused = changes.pop("refused", ())
     key = changes.pop("idempotency", None)
     size = len(admissions) + len(refused)
@@ -76,7 +77,7 @@ async def batch_counts(backend: StoreBackend, batch: str = "bat_1") -> BatchCoun
     return view.counts
 
 
-async def test_a_batch_is_read_as_it_was_taken_in(backend: StoreBackend) -> None:
+async def test_a_batch_is_read_as_it_was_admitted(backend: StoreBackend) -> None:
     jobs = jobs_of(backend, "a", "b")
     problem = RejectedItem(1, b'{"code":"invalid_input"}')
     done = await admit_batch(
@@ -122,7 +123,9 @@ async def test_all_or_nothing(backend: StoreBackend) -> None:
     assert (await admit_batch(backend, *jobs[:2])).stored  # nothing was used up
 
 
-async def test_what_fits_is_taken_in_and_the_rest_is_told_why(backend: StoreBackend) -> None:
+async def test_what_fits_is_admitted_and_the_rest_is_rejected_with_its_reason(
+    backend: StoreBackend,
+) -> None:
     await set_limits(backend, Limits(jobs_per_day=2))
     done = await admit_batch(
         backend, *jobs_of(backend, "a", "b", "c"), admission_mode=AdmissionMode.PARTIAL
@@ -205,7 +208,9 @@ async def test_the_counts_go_with_the_jobs(backend: StoreBackend) -> None:
     assert await backend.batches.claim_completed(LEASE, 10) == []
 
 
-async def test_the_last_end_ends_the_batch_and_it_is_told_once(backend: StoreBackend) -> None:
+async def test_the_last_end_completes_the_batch_which_is_claimed_once(
+    backend: StoreBackend,
+) -> None:
     a, b = jobs_of(backend, "a", "b")
     await admit_batch(backend, a, b)
     await end_job(backend, a)
@@ -227,7 +232,9 @@ async def test_the_last_end_ends_the_batch_and_it_is_told_once(backend: StoreBac
     assert await backend.batches.claim_completed(LEASE, 10) == []
 
 
-async def test_a_record_that_changes_after_the_end_tells_nothing(backend: StoreBackend) -> None:
+async def test_a_record_that_changes_after_the_end_completes_no_batch_again(
+    backend: StoreBackend,
+) -> None:
     (a,) = jobs_of(backend, "a")
     await admit_batch(backend, a)
     await end_job(backend, a)

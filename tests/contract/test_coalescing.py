@@ -1,9 +1,4 @@
-"""Identical requests in flight: one is paid for, the others follow; who takes over, and who pays.
-
-The same in the twin and in Redis.
-"""
-
-from __future__ import annotations
+"""Identical requests in flight: one is paid for, the others follow; take-over and its cost."""
 
 from datetime import timedelta
 from typing import Final
@@ -49,7 +44,7 @@ async def test_a_follower_is_joined_by_way_of_its_leader(coalescing: CoalescingH
     assert {job.leader for job in followers} == {leader.id}
 
 
-async def test_those_who_share_follow_each_other_and_nobody_else(
+async def test_tenants_that_share_follow_each_other_and_no_other(
     coalescing: CoalescingHarness,
 ) -> None:
     leader = await coalescing.submit_job("bee")
@@ -65,7 +60,7 @@ async def test_those_who_share_follow_each_other_and_nobody_else(
         (Limits(running=1, waiting=0), CacheStatus.COLLAPSED),
     ],
 )
-async def test_a_follower_needs_neither_money_nor_a_place(
+async def test_a_follower_needs_neither_money_nor_a_slot(
     coalescing: CoalescingHarness, limits: Limits, found: CacheStatus
 ) -> None:
     await coalescing.stores.set_limits("ape", limits)
@@ -114,7 +109,7 @@ async def test_followers_wake_when_their_leader_has_news(coalescing: CoalescingH
     assert ids <= await due_jobs(coalescing)
 
 
-async def test_a_success_is_everybodys_and_paid_by_one(coalescing: CoalescingHarness) -> None:
+async def test_a_success_serves_all_and_is_paid_by_one(coalescing: CoalescingHarness) -> None:
     leader, *followers = await leader_with_followers(coalescing)
     await coalescing.finish(leader)
     for follower in followers:
@@ -151,20 +146,20 @@ async def test_a_follower_that_is_cancelled_leaves_the_others(
     await coalescing.run(leader)
     assert await coalescing.cancel(second) is WriteResult.STORED
     assert await coalescing.state(second) is JobState.CANCELLED
-    heir = await coalescing.stores.jobs.load_successor(leader.id)
-    assert heir is not None
-    assert heir.id == first.id
+    successor = await coalescing.stores.jobs.load_successor(leader.id)
+    assert successor is not None
+    assert successor.id == first.id
     assert await coalescing.state(leader) is JobState.RUNNING
 
 
-# --- handing on running work
+# --- transferring running work
 
 
 @pytest.mark.parametrize("ended", ["cancelled", "expired"])
 async def test_the_one_with_the_latest_deadline_takes_over_work_slot_and_money(
     coalescing: CoalescingHarness, ended: str
 ) -> None:
-    leader, other, heir = await leader_with_followers(coalescing)
+    leader, other, successor = await leader_with_followers(coalescing)
     running = await coalescing.run(leader)
     if ended == "cancelled":
         assert await coalescing.cancel(leader) is WriteResult.HAS_FOLLOWERS
@@ -172,7 +167,7 @@ async def test_the_one_with_the_latest_deadline_takes_over_work_slot_and_money(
     else:
         taker = await coalescing.hand_over(leader, EXPIRE_LEADER)
     gone = await coalescing.current(leader)
-    assert taker.id == heir.id
+    assert taker.id == successor.id
     assert (taker.state, taker.upstream_id) == (JobState.RUNNING, running.upstream_id)
     assert taker.leader is None
     assert gone.is_final
@@ -186,7 +181,7 @@ async def test_the_one_with_the_latest_deadline_takes_over_work_slot_and_money(
     assert (await coalescing.stores.usage_of("ape")).running == 0
 
 
-async def test_work_is_handed_on_as_often_as_somebody_wants_it(
+async def test_work_is_transferred_as_long_as_a_follower_is_left(
     coalescing: CoalescingHarness,
 ) -> None:
     crew = await leader_with_followers(coalescing, 5)
@@ -199,25 +194,25 @@ async def test_work_is_handed_on_as_often_as_somebody_wants_it(
     assert await coalescing.state(holder) is JobState.CANCELLING
 
 
-async def test_new_requests_follow_the_heir(coalescing: CoalescingHarness) -> None:
-    leader, heir = await leader_with_followers(coalescing, 2)
+async def test_new_requests_follow_the_successor(coalescing: CoalescingHarness) -> None:
+    leader, successor = await leader_with_followers(coalescing, 2)
     await coalescing.run(leader)
     await coalescing.hand_over(leader)
     late = await coalescing.submit_job()
-    assert late.leader == heir.id
-    await coalescing.succeed(heir)
+    assert late.leader == successor.id
+    await coalescing.succeed(successor)
     assert await coalescing.step_follower(late) is WriteResult.STORED
-    assert (await coalescing.submit_job()).leader == heir.id  # a hit
+    assert (await coalescing.submit_job()).leader == successor.id  # a hit
 
 
-async def test_an_heir_that_was_cancelled_first_inherits_nothing(
+async def test_a_successor_that_was_cancelled_first_takes_nothing_over(
     coalescing: CoalescingHarness,
 ) -> None:
-    leader, heir = await leader_with_followers(coalescing, 2)
+    leader, successor = await leader_with_followers(coalescing, 2)
     await coalescing.run(leader)
     seen = await coalescing.stores.jobs.load_successor(leader.id)
     assert seen is not None
-    await coalescing.cancel(heir)
+    await coalescing.cancel(successor)
     held, now = await coalescing.current(leader), coalescing.stores.clock.now()
     late = coalescing.handover_change(held, seen, now)
     assert await coalescing.stores.jobs.store(late) is WriteResult.SUCCESSOR_CONFLICT
@@ -225,61 +220,61 @@ async def test_an_heir_that_was_cancelled_first_inherits_nothing(
     assert (await coalescing.current(leader)).cancel_outcome is CancelOutcome.REQUESTED
 
 
-async def test_a_slot_that_goes_to_another_tenant_leaves_its_own_to_who_waits(
+async def test_a_slot_that_goes_to_another_tenant_frees_one_for_a_waiting_job(
     coalescing: CoalescingHarness,
 ) -> None:
-    """Found: the slot that became free for the first tenant was given to nobody."""
+    """Regression: the slot that became free for the first tenant stayed unused."""
     await coalescing.stores.set_limits("bee", Limits(running=1))
     leader = await coalescing.submit_job("bee")
-    heir = await coalescing.submit_job("cow")
+    successor = await coalescing.submit_job("cow")
     waiting = await coalescing.submit_job("bee", fingerprint="1:g")
     await coalescing.run(leader)
     assert await coalescing.stores.start(waiting.id) is WriteResult.NO_SLOT
-    assert (await coalescing.hand_over(leader)).id == heir.id
+    assert (await coalescing.hand_over(leader)).id == successor.id
     assert await coalescing.stores.start(waiting.id) is WriteResult.STORED
 
 
-async def test_an_heir_of_another_tenant_pays_in_its_own_books(
+async def test_a_successor_of_another_tenant_is_charged_to_that_tenant(
     coalescing: CoalescingHarness,
 ) -> None:
     leader = await coalescing.submit_job("bee")
-    heir = await coalescing.submit_job("cow")
+    successor = await coalescing.submit_job("cow")
     await coalescing.run(leader)
     await coalescing.hand_over(leader)
-    await coalescing.succeed(heir)
+    await coalescing.succeed(successor)
     assert await totals_for(coalescing, "bee") == ReservationTotals(PRICE, released=PRICE)
     assert await totals_for(coalescing, "cow") == ReservationTotals(PRICE, COST, PRICE - COST)
 
 
-async def test_a_leader_whose_first_submit_may_have_been_charged_does_not_say_it_was_free(
+async def test_a_leader_whose_first_submit_may_have_been_charged_is_not_reported_as_free(
     coalescing: CoalescingHarness,
 ) -> None:
-    """Found: after an approved resend, what became of the first submit is not known."""
-    leader, heir = await leader_with_followers(coalescing, 2)
+    """Regression: after an approved resend the outcome of the first submit is unknown."""
+    leader, successor = await leader_with_followers(coalescing, 2)
     await coalescing.apply_triggers(leader, Trigger.CLAIMED, Trigger.NO_ANSWER)
     await coalescing.apply_triggers(leader, Trigger.RESEND_APPROVED, resends_approved=1)
     await coalescing.run(leader)
     await coalescing.hand_over(leader)
     assert (await coalescing.current(leader)).billed is BillingStatus.UNKNOWN
-    await coalescing.succeed(heir)
+    await coalescing.succeed(successor)
     assert await totals_for(coalescing) == ReservationTotals(2 * PRICE, PRICE + COST, PRICE - COST)
 
 
-async def test_an_heir_is_told_of_its_start_though_it_had_not_heard_of_it(
+async def test_a_successor_gets_the_event_of_a_start_that_it_had_not_polled(
     coalescing: CoalescingHarness,
 ) -> None:
-    """Found: it took its leader's words over, so that no poll had any news, nor its callback."""
-    leader, heir = await leader_with_followers(coalescing, 2)
+    """Regression: it copied its leader's status: no poll found a change, no event was sent."""
+    leader, successor = await leader_with_followers(coalescing, 2)
     await coalescing.run(leader)
-    assert (await coalescing.current(heir)).status == "in_queue"
+    assert (await coalescing.current(successor)).status == "in_queue"
     taker = await coalescing.hand_over(leader)
     assert (taker.status, taker.upstream_running) == ("in_queue", False)
 
 
-async def test_work_that_runcomfy_has_cancelled_is_not_handed_on(
+async def test_work_that_runcomfy_has_cancelled_is_not_transferred(
     coalescing: CoalescingHarness,
 ) -> None:
-    """Found: who joined while RunComfy was asked to cancel got the cancelled work."""
+    """Regression: a request that joined during the cancel at RunComfy got the cancelled work."""
     leader, late = await leader_with_followers(coalescing, 2)
     await coalescing.run(leader)
     assert (
@@ -289,7 +284,7 @@ async def test_work_that_runcomfy_has_cancelled_is_not_handed_on(
     assert await coalescing.state(late) is JobState.QUEUED
 
 
-async def test_work_that_may_go_on_is_wanted(coalescing: CoalescingHarness) -> None:
+async def test_work_that_has_followers_may_not_be_ended(coalescing: CoalescingHarness) -> None:
     leader, _ = await leader_with_followers(coalescing, 2)
     held, now = await coalescing.run(leader), coalescing.stores.clock.now()
     after = held.transition(

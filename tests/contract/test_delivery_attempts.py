@@ -1,12 +1,10 @@
-"""What an attempt at a callback met is stored with what follows from it, once."""
-
-from __future__ import annotations
+"""The outcome of a delivery attempt is stored once, with its consequences."""
 
 import asyncio
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -23,6 +21,7 @@ from core.webhooks.delivery import (
     DeliveryState,
     DeliveryUpdate,
 )
+from tests.support.backends import StoreBackend
 from tests.support.store_steps import (
     SECOND,
     admit_job,
@@ -32,17 +31,11 @@ from tests.support.store_steps import (
     timeline_entry,
 )
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from tests.support.backends import StoreBackend
-
-
 JOB = "req_1"
 
 
 async def store_ended_job(backend: StoreBackend) -> Delivery:
-    """A delivery as its job's end wrote it."""
+    """The delivery that a job's end has written."""
     job = await admit_job(backend)
     delivery = delivery_for(job)
     await backend.jobs.store(cancellation_change(job, backend.clock.now(), delivery))
@@ -50,7 +43,7 @@ async def store_ended_job(backend: StoreBackend) -> Delivery:
 
 
 async def store_attempt(backend: StoreBackend, before: Delivery, after: Delivery) -> WriteResult:
-    """Store one more attempt."""
+    """Store the next attempt."""
     now = backend.clock.now()
     attempt = DeliveryAttempt(now, after.attempts, "server_error", 12, 500, "oops ü")
     line = timeline_entry(now, "server_error", JobState.CANCELLED)
@@ -60,7 +53,7 @@ async def store_attempt(backend: StoreBackend, before: Delivery, after: Delivery
 
 
 def failed_attempt(before: Delivery) -> Delivery:
-    """To be tried again five seconds after it was due."""
+    """A failed attempt, to be retried five seconds after it was due."""
     assert before.next_attempt_at is not None
     due_at = before.next_attempt_at + 5 * SECOND
     return replace(
@@ -69,7 +62,7 @@ def failed_attempt(before: Delivery) -> Delivery:
 
 
 def delivered(before: Delivery) -> Delivery:
-    """Delivered."""
+    """A successful attempt."""
     return replace(
         before,
         version=before.version + 1,
@@ -112,7 +105,7 @@ async def test_the_last_attempt_takes_it_out_of_the_outbox(backend: StoreBackend
     assert list(await backend.deliveries.claim_due(SECOND, 9)) == []
 
 
-async def test_of_many_couriers_exactly_one_settles_and_what_each_did_is_kept(
+async def test_of_many_workers_exactly_one_completes_and_every_attempt_is_kept(
     backend: StoreBackend,
 ) -> None:
     before = await store_ended_job(backend)
@@ -130,8 +123,8 @@ async def test_an_unknown_delivery_is_not_brought_to_life(backend: StoreBackend)
     assert await backend.probe.outbox() == {}
 
 
-async def test_a_vanished_jobs_timeline_is_not_begun_anew(backend: StoreBackend) -> None:
-    """Its callbacks may outlive it; a timeline without a record would never expire."""
+async def test_a_vanished_jobs_timeline_is_not_created_again(backend: StoreBackend) -> None:
+    """Deliveries may outlive their job; a timeline without a record would never expire."""
     before = await store_ended_job(backend)
     await backend.probe.forget_job(JOB)
     assert await store_attempt(backend, before, failed_attempt(before)) is WriteResult.STORED

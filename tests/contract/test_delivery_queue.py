@@ -1,12 +1,11 @@
-"""The outbox: turns over channels, breakers over them, leases, what is kept and for how long."""
-
-from __future__ import annotations
+"""The delivery queues: fairness between endpoints, circuit breakers, leases and retention."""
 
 from collections import Counter
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from datetime import timedelta
 
 from core.clock import to_ms
+from core.jobs.job import Job
 from core.retention import DELIVERY_RETENTION, RESULT_GRACE_PERIOD, RETENTION
 from core.store.deliveries import DeliveryRange
 from core.store.jobs import Projection
@@ -14,36 +13,33 @@ from core.transactions.job_update import WriteResult
 from core.webhooks.circuit_breaker import EndpointCircuit, EndpointCircuitPolicy
 from core.webhooks.delivery import (
     CircuitUpdate,
+    Delivery,
     DeliveryState,
     WebhookEventType,
 )
+from tests.support.backends import StoreBackend
 from tests.support.store_steps import (
+    LEASE,
     SECOND,
     admit_job,
+    attempt_completion,
     cancellation_change,
+    claim_deliveries,
     enqueue_jobless_delivery,
     tenant_credential,
     timeline_entry,
 )
 
-if TYPE_CHECKING:
-    from datetime import timedelta
-
-    from core.jobs.job import Job
-    from core.webhooks.delivery import Delivery
-    from tests.support.backends import StoreBackend
-from tests.support.store_steps import LEASE, attempt_completion, claim_deliveries
-
 MAX_CONCURRENCY = EndpointCircuitPolicy().max_concurrency
 
 
 def is_close_to(ttl: timedelta | None, span: timedelta) -> bool:
-    """Whether a record lives so long: Redis' own clock runs on while a test looks."""
+    """Whether a TTL is `span`, less the time that Redis's own clock has moved during the test."""
     return ttl is not None and abs(ttl - span) < SECOND
 
 
 async def enqueue_deliveries(backend: StoreBackend, channel: str, number: int) -> list[str]:
-    """So many deliveries in one channel."""
+    """Enqueue deliveries for one endpoint."""
     names = [f"msg_{channel}_{index:04}" for index in range(number)]
     for name in names:
         assert await backend.deliveries.enqueue(
@@ -186,7 +182,7 @@ async def test_what_is_held_waits_in_no_channel_and_is_listed(backend: StoreBack
 
 
 async def ended_job(backend: StoreBackend) -> tuple[Job, Delivery]:
-    """A job that has ended, with its callback."""
+    """A job that has ended, with its delivery."""
     job = await admit_job(backend)
     now = backend.clock.now()
     told = enqueue_jobless_delivery(

@@ -1,8 +1,6 @@
-"""A dry run says what the submit would meet, and writes nothing. The twin and Redis agree."""
+"""A dry run returns what the submit would return, and writes nothing."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import pytest
 
@@ -12,13 +10,10 @@ from core.errors import (
 from core.money import MicroUsd
 from core.tenants.cache_policy import CacheOption
 from core.tenants.limits import Limits
-from core.transactions.admission import CacheRequest
+from core.transactions.admission import AdmissionResult, CacheRequest
 from tests.support.coalescing import CoalescingHarness
 from tests.support.redis import redis_client
 from tests.support.store_harness import memory_harness, redis_harness
-
-if TYPE_CHECKING:
-    from core.transactions.admission import AdmissionResult
 
 OFF: Final = CacheRequest(requested=CacheOption.OFF)
 
@@ -40,7 +35,7 @@ async def _create_tenants(coalescing: CoalescingHarness) -> None:
 
 
 @pytest.mark.parametrize("case", CASES)
-async def test_a_dry_run_says_what_the_submit_then_meets(
+async def test_a_dry_run_returns_what_the_submit_then_returns(
     coalescing: CoalescingHarness, case: str
 ) -> None:
     await _create_tenants(coalescing)
@@ -54,7 +49,7 @@ def _summary(admitted: AdmissionResult) -> tuple[object, ...]:
     return admitted.cache_status, admitted.has_slot, admitted.reserved, admitted.quotas
 
 
-async def test_a_dry_run_meets_the_refusal(coalescing: CoalescingHarness) -> None:
+async def test_a_dry_run_is_refused_as_the_submit_is(coalescing: CoalescingHarness) -> None:
     await coalescing.stores.set_limits("ape", Limits(usd_per_day=MicroUsd(1)))
     with pytest.raises(BudgetReached):
         await coalescing.submit(dry_run=True)
@@ -79,7 +74,7 @@ async def test_a_dry_run_writes_nothing_to_redis(redis_flushed: str, case: str) 
         assert await dump() == before
 
 
-async def test_a_dry_run_writes_nothing_to_the_twin() -> None:
+async def test_a_dry_run_writes_nothing_to_the_memory_store() -> None:
     gateway, stores = memory_harness()
     flight = CoalescingHarness(gateway)
     await gateway.tenant("ape")

@@ -1,22 +1,15 @@
-"""Who gets the next slot, and that no slot stands idle while anything may run."""
-
-from __future__ import annotations
+"""Which job gets the next slot, and that no slot is idle while a job may run."""
 
 from collections import Counter
-from typing import TYPE_CHECKING
+from collections.abc import AsyncIterator
 
 import pytest
 
+from core.jobs.job import Job
 from core.operations import Pause
 from core.tenants.limits import GlobalLimits, Limits, Priority
 from core.transactions.job_update import WriteResult
-from tests.support.store_harness import BACKENDS, open_harness
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from core.jobs.job import Job
-    from tests.support.store_harness import StoreHarness
+from tests.support.store_harness import BACKENDS, StoreHarness, open_harness
 
 ONE_SLOT = GlobalLimits(running=1)
 
@@ -28,7 +21,7 @@ async def harness(request: pytest.FixtureRequest) -> AsyncIterator[StoreHarness]
 
 
 async def _run_until_empty(harness: StoreHarness, jobs: list[Job]) -> list[Job]:
-    """One slot: whoever can be claimed runs and ends, until nobody is left. In order of service."""
+    """With one slot, run and end jobs until none is left. Returns them in that order."""
     order: list[Job] = []
     left = {job.id: job for job in jobs}
     while left:
@@ -50,7 +43,7 @@ async def test_a_job_without_a_slot_cannot_be_claimed(harness: StoreHarness) -> 
 
 
 async def test_an_end_without_a_ring_of_its_own_rings_for_the_next(harness: StoreHarness) -> None:
-    """The next one's message was given no lifetime where the ended job had no message."""
+    """Regression: the next job's wake-up message got no TTL if the ended job had had no message."""
     await harness.operations.set_limits(ONE_SLOT)
     await harness.tenant("ape")
     first, second = [await harness.submit("ape") for _ in range(2)]
@@ -59,7 +52,7 @@ async def test_an_end_without_a_ring_of_its_own_rings_for_the_next(harness: Stor
 
 
 async def test_within_a_tenant_priority_goes_first_then_age(harness: StoreHarness) -> None:
-    """Ids made in the same millisecond are in no order; arrivals are."""
+    """Arrivals are ordered, where ids of one millisecond are not."""
     await harness.operations.set_limits(ONE_SLOT)
     await harness.tenant("ape")
     await harness.operations.pause(Pause.everything())
@@ -124,7 +117,7 @@ async def test_a_full_model_holds_no_other_model_up(harness: StoreHarness) -> No
 
 
 async def test_many_tenants_behind_a_full_model_hide_nobody(harness: StoreHarness) -> None:
-    """A bounded search through tenants that cannot run passed over one who could."""
+    """Regression: a bounded search through tenants that could not run missed one that could."""
     await harness.operations.set_limits(GlobalLimits(running=2, models=(("m/slow", 1),)))
     await harness.tenant("ape")
     first = [await harness.submit("ape", "m/slow"), await harness.submit("ape", "m/fast")]
@@ -138,7 +131,7 @@ async def test_many_tenants_behind_a_full_model_hide_nobody(harness: StoreHarnes
 
 
 async def test_full_tenants_in_front_of_a_freed_model_hide_nobody(harness: StoreHarness) -> None:
-    """When the first few that waited for a model were full, the model stood idle for ever."""
+    """Regression: when the first tenants waiting for a model were full, the model stayed idle."""
     await harness.operations.set_limits(GlobalLimits(models=(("m/slow", 1),)))
     await harness.tenant("ape")
     holder = await harness.submit("ape", "m/slow")
@@ -229,7 +222,7 @@ async def test_an_urgent_job_of_a_full_model_lets_others_by(harness: StoreHarnes
     assert await harness.start(other.id) is WriteResult.STORED
 
 
-async def test_a_large_change_hands_out_a_hundred_and_nobody_overtakes_the_rest(
+async def test_a_large_change_gives_out_a_hundred_slots_and_no_job_overtakes_the_rest(
     harness: StoreHarness,
 ) -> None:
     await harness.operations.set_limits(ONE_SLOT)

@@ -1,11 +1,9 @@
-"""The list of a tenant's jobs: its order, its filters, its pages under change, what leaves it."""
-
-from __future__ import annotations
+"""The list of a tenant's jobs: order, filters, pages during changes, removal."""
 
 from dataclasses import replace
 from datetime import timedelta
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -18,9 +16,10 @@ from core.store.job_index import PRUNE_BATCH_SIZE, DeletionResult
 from core.store.jobs import Projection
 from core.tenants.api_keys import ApiKey, Credential, Scope
 from core.tenants.tenant import Tenant
-from core.transactions.admission import CacheRequest
+from core.transactions.admission import AdmissionResult, CacheRequest
 from core.transactions.job_update import Change, WriteResult
 from core.webhooks.delivery import DeliveryState
+from tests.support.backends import StoreBackend
 from tests.support.store_steps import (
     SECOND,
     admission_of,
@@ -34,10 +33,6 @@ from tests.support.store_steps import (
     tenant_credential,
 )
 
-if TYPE_CHECKING:
-    from core.transactions.admission import AdmissionResult
-    from tests.support.backends import StoreBackend
-
 MILLISECOND = timedelta(milliseconds=1)
 CORRUPT_CURSORS = 'order 7, "ü\\'
 RUNNING = (Trigger.CLAIMED, Trigger.ACCEPTED)
@@ -45,7 +40,7 @@ FAILED = (*RUNNING, Trigger.RUN_FAILED)
 
 
 async def admit_next(backend: StoreBackend, name: str, **fields: Any) -> Job:  # noqa: ANN401 - fields of the record
-    """A job that was taken in this moment, its own millisecond later than the one before."""
+    """Admit a job, one millisecond later than the one before."""
     backend.clock.move(MILLISECOND)
     job = replace(new_job(backend.clock.now(), name), **fields)
     await backend.jobs.admit(admission_of(job))
@@ -53,13 +48,13 @@ async def admit_next(backend: StoreBackend, name: str, **fields: Any) -> Job:  #
 
 
 async def page_ids(backend: StoreBackend, query: JobQuery | None = None) -> list[str]:
-    """Ids of one page."""
+    """The ids of one page."""
     page = await backend.job_index.list_page(tenant_credential(), query or JobQuery())
     return [job.id for job in page.jobs]
 
 
 async def all_ids(backend: StoreBackend, query: JobQuery) -> list[str]:
-    """Ids of all pages."""
+    """The ids of each page."""
     found: list[str] = []
     while True:
         page = await backend.job_index.list_page(tenant_credential(), query)
@@ -79,7 +74,7 @@ async def test_the_newest_comes_first_and_no_other_tenant_s(backend: StoreBacken
     ].id == "req_z"
 
 
-async def test_the_records_are_as_they_stand(backend: StoreBackend) -> None:
+async def test_a_page_has_the_current_records(backend: StoreBackend) -> None:
     job = await apply_triggers(backend, await admit_next(backend, "req_1"), *RUNNING)
     assert await backend.job_index.list_page(tenant_credential(), JobQuery()) == JobPage((job,))
 
@@ -209,7 +204,7 @@ async def test_instants_bound_a_page(backend: StoreBackend) -> None:
     assert await page_ids(backend, JobQuery(created_after=before, created_before=after)) == []
 
 
-async def test_models_that_share_a_part_are_told_apart(backend: StoreBackend) -> None:
+async def test_models_with_a_common_part_are_distinguished(backend: StoreBackend) -> None:
     one = "kling/standard"
     other = next(
         name for n in count() if score_fraction_of(name := f"other/{n}") == score_fraction_of(one)
@@ -227,7 +222,7 @@ async def test_models_that_share_a_part_are_told_apart(backend: StoreBackend) ->
         ("MAX_RECORDS_READ", JobQuery(status=PublicStatus.COMPLETED)),
     ],
 )
-async def test_a_page_looks_at_no_more_than_so_many(
+async def test_a_page_reads_a_bounded_number_of_entries(
     backend: StoreBackend, monkeypatch: pytest.MonkeyPatch, bound: str, query: JobQuery
 ) -> None:
     for module in ("core.store.job_index", "tests.support.memory_store.job_index"):
@@ -257,7 +252,7 @@ async def test_only_a_live_key_that_may_read_lists(backend: StoreBackend) -> Non
 
 
 async def end_with_delivery(backend: StoreBackend, name: str = "req_1") -> Job:
-    """A cancelled job whose callback has arrived."""
+    """A cancelled job whose delivery has succeeded."""
     job = await admit_job(backend, name)
     change = cancellation_change(job, backend.clock.now(), delivery_for(job, f"msg_{name}"))
     assert await backend.jobs.store(change) is WriteResult.STORED
@@ -282,7 +277,7 @@ async def test_what_is_deleted_is_nowhere(backend: StoreBackend) -> None:
     assert await page_ids(backend, JobQuery(status=PublicStatus.CANCELLED)) == []
 
 
-async def test_a_callback_that_is_to_come_keeps_its_job(backend: StoreBackend) -> None:
+async def test_a_pending_delivery_keeps_its_job(backend: StoreBackend) -> None:
     job = await admit_job(backend)
     change = cancellation_change(job, backend.clock.now(), delivery_for(job))
     await backend.jobs.store(change)
@@ -294,7 +289,7 @@ async def test_a_callback_that_is_to_come_keeps_its_job(backend: StoreBackend) -
     assert await backend.job_index.delete(change.after) is DeletionResult.DELETED
 
 
-async def test_an_errand_keeps_its_job(backend: StoreBackend) -> None:
+async def test_a_follow_up_keeps_its_job(backend: StoreBackend) -> None:
     job = await apply_triggers(backend, await admit_job(backend), *RUNNING, Trigger.FINISHED)
     now = backend.clock.now()
     after = job.transition(
@@ -312,17 +307,17 @@ async def test_an_errand_keeps_its_job(backend: StoreBackend) -> None:
     assert await backend.job_index.delete(done) is DeletionResult.DELETED
 
 
-# --- what a tenant lets be kept
+# --- retention by tenant
 
 
 async def change_tenant(backend: StoreBackend, **wish: Any) -> None:  # noqa: ANN401 - fields of the record
-    """Change the tenant."""
+    """Change fields of the tenant."""
     before = await backend.tenants.load("ada")
     assert before is not None
     assert await backend.tenants.change(before, replace(before, version=before.version + 1, **wish))
 
 
-async def test_an_input_is_kept_until_it_can_no_more_be_sent(backend: StoreBackend) -> None:
+async def test_an_input_is_kept_until_it_cannot_be_sent_any_more(backend: StoreBackend) -> None:
     await change_tenant(backend, keep_inputs=False)
     job = await apply_triggers(
         backend, await admit_job(backend), Trigger.CLAIMED, Trigger.NO_ANSWER
@@ -355,7 +350,7 @@ async def test_no_end_keeps_an_unwanted_input(
 
 
 def is_close_to(ttl: timedelta | None, span: timedelta) -> bool:
-    """Whether a record lives so long: Redis' own clock runs on while a test looks."""
+    """Whether a TTL is `span`, less the time that Redis's own clock has moved during the test."""
     return ttl is not None and abs(ttl - span) < SECOND
 
 
@@ -368,7 +363,7 @@ async def test_a_shorter_life_begins_with_the_end(backend: StoreBackend) -> None
     assert is_close_to(await backend.probe.ttl_of_job("req_2"), RETENTION)
 
 
-async def test_no_life_is_shorter_than_a_day_after_the_last_callback(backend: StoreBackend) -> None:
+async def test_no_life_is_shorter_than_a_day_after_the_last_delivery(backend: StoreBackend) -> None:
     await change_tenant(backend, result_ttl=60 * SECOND)
     job = await admit_job(backend)
     await backend.jobs.store(cancellation_change(job, backend.clock.now(), delivery_for(job)))
@@ -384,7 +379,7 @@ async def test_no_life_is_shorter_than_a_day_after_the_last_callback(backend: St
     assert is_close_to(await backend.probe.ttl_of_job("req_1"), timedelta(hours=24))
 
 
-async def test_a_longer_life_than_a_day_is_kept_to_after_the_callback(
+async def test_a_longer_life_than_a_day_holds_after_the_delivery_too(
     backend: StoreBackend,
 ) -> None:
     await change_tenant(backend, result_ttl=timedelta(days=3))
@@ -411,22 +406,22 @@ async def test_what_it_cost_is_awaited_before_a_short_life_begins(backend: Store
 
 
 async def submit_sharing(backend: StoreBackend, name: str) -> AdmissionResult:
-    """A submit that may share."""
+    """Submit a request that may share work."""
     wish = replace(admission_of(new_job(backend.clock.now(), name)), cache=CacheRequest())
     return await backend.jobs.admit(wish)
 
 
-async def test_who_takes_over_what_runs_keeps_no_unwanted_input(backend: StoreBackend) -> None:
+async def test_a_successor_keeps_no_unwanted_input(backend: StoreBackend) -> None:
     await change_tenant(backend, keep_inputs=False)
     await submit_sharing(backend, "req_1")
     await submit_sharing(backend, "req_2")
-    leader, heir = [await backend.jobs.load(name) for name in ("req_1", "req_2")]
+    leader, successor = [await backend.jobs.load(name) for name in ("req_1", "req_2")]
     assert leader is not None
-    assert heir is not None
+    assert successor is not None
     running = await apply_triggers(backend, leader.job, *RUNNING)
     assert await backend.jobs.load_input("req_2") is not None
     now = backend.clock.now()
-    change = handover(running, cancel_for_successor(running, now), heir.job, now)
+    change = handover(running, cancel_for_successor(running, now), successor.job, now)
     assert await backend.jobs.store(change) is WriteResult.STORED
     assert await backend.jobs.load_input("req_2") is None
     assert await page_ids(backend, JobQuery(status=PublicStatus.CANCELLED)) == ["req_1"]
@@ -469,6 +464,6 @@ async def test_one_worker_trims_at_a_time(backend: StoreBackend) -> None:
     assert not await backend.job_index.acquire_prune_lock("two", 60 * SECOND)
 
 
-def test_the_tenant_s_wishes_are_off_by_default(backend: StoreBackend) -> None:
+def test_retention_options_are_off_by_default(backend: StoreBackend) -> None:
     tenant = Tenant("ada", backend.clock.now())
     assert (tenant.keep_inputs, tenant.result_ttl) == (True, None)

@@ -1,17 +1,15 @@
-"""One step of one job: all of it or nothing, over the version that was read, and by one writer."""
-
-from __future__ import annotations
+"""One step of one job: atomic, over the version that was read, by one writer."""
 
 import asyncio
 from collections import Counter
 from datetime import timedelta
-from typing import TYPE_CHECKING
 
 from core.clock import to_ms
 from core.jobs.job import JobState, Trigger
 from core.retention import RETENTION
 from core.store.jobs import Projection
 from core.transactions.job_update import Change, WriteResult
+from tests.support.backends import StoreBackend
 from tests.support.store_steps import (
     SECOND,
     admit_job,
@@ -22,9 +20,6 @@ from tests.support.store_steps import (
     tenant_credential,
     timeline_entry,
 )
-
-if TYPE_CHECKING:
-    from tests.support.backends import StoreBackend
 
 WRITERS = 50
 
@@ -113,7 +108,7 @@ async def test_counters_are_a_recount_of_the_records_whatever_races(backend: Sto
     assert set(await backend.probe.in_doubt()) == doubtful
 
 
-async def test_a_final_state_brings_its_callbacks_in_the_same_step(backend: StoreBackend) -> None:
+async def test_a_final_state_writes_its_deliveries_in_the_same_step(backend: StoreBackend) -> None:
     before = await admit_job(backend)
     now = backend.clock.now()
     first, second = delivery_for(before, "msg_1"), delivery_for(before, "msg_2")
@@ -128,7 +123,7 @@ async def test_a_final_state_brings_its_callbacks_in_the_same_step(backend: Stor
     assert view.delivery_ids == ("msg_1", "msg_2")
 
 
-async def test_the_same_end_twice_calls_back_once(backend: StoreBackend) -> None:
+async def test_the_same_end_twice_writes_one_delivery(backend: StoreBackend) -> None:
     before = await admit_job(backend)
     end = cancellation_change(before, backend.clock.now(), delivery_for(before))
     assert await backend.jobs.store(end) is WriteResult.STORED
@@ -182,7 +177,7 @@ async def test_what_is_in_doubt_is_listed_the_longest_first(backend: StoreBacken
     assert {job.state for job in everyone} == {JobState.IN_DOUBT}
 
 
-async def test_a_resolved_doubt_is_listed_no_more(backend: StoreBackend) -> None:
+async def test_a_resolved_job_is_no_longer_listed_in_doubt(backend: StoreBackend) -> None:
     job = await apply_triggers(
         backend, await admit_job(backend), Trigger.CLAIMED, Trigger.NO_ANSWER
     )
@@ -194,7 +189,7 @@ async def test_a_resolved_doubt_is_listed_no_more(backend: StoreBackend) -> None
     assert await backend.probe.in_doubt() == {}
 
 
-async def test_a_change_may_ring(backend: StoreBackend) -> None:
+async def test_a_change_may_wake_a_worker(backend: StoreBackend) -> None:
     before = await admit_job(backend)
     backend.clock.move(SECOND)
     now = backend.clock.now()

@@ -1,14 +1,13 @@
-"""What is due is handed out once, under a lease, and comes back if nobody says otherwise."""
-
-from __future__ import annotations
+"""Due jobs are claimed once, under a lease, and are due again when it ends."""
 
 import asyncio
+from collections.abc import Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING
 
 from core.clock import to_ms
-from core.jobs.job import Trigger
+from core.jobs.job import Job, Trigger
 from core.transactions.job_update import Change, WriteResult
+from tests.support.backends import StoreBackend
 from tests.support.store_steps import (
     SECOND,
     admit_job,
@@ -17,17 +16,11 @@ from tests.support.store_steps import (
     delivery_for,
 )
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from core.jobs.job import Job
-    from tests.support.backends import StoreBackend
-
 LEASE = 15 * SECOND
 
 
 async def claim_ids(backend: StoreBackend, limit: int = 100) -> list[str]:
-    """The ids that a claim brings now."""
+    """Claim the due jobs and return their ids."""
     return [job.id for job in await backend.jobs.claim_due(LEASE, limit)]
 
 
@@ -39,13 +32,13 @@ async def test_nothing_is_due_before_its_time(backend: StoreBackend) -> None:
     assert await claim_ids(backend) == ["req_1"]
 
 
-async def test_what_is_claimed_is_the_record_as_it_stands(backend: StoreBackend) -> None:
+async def test_a_claim_returns_the_current_record(backend: StoreBackend) -> None:
     job = await apply_triggers(backend, await admit_job(backend), Trigger.CLAIMED)
     backend.clock.move(SECOND)
     assert list(await backend.jobs.claim_due(LEASE, 1)) == [job]
 
 
-async def test_the_oldest_comes_first_and_no_more_than_asked_for(backend: StoreBackend) -> None:
+async def test_the_oldest_comes_first_and_no_more_than_requested(backend: StoreBackend) -> None:
     for name in ("req_c", "req_a", "req_b"):
         await admit_job(backend, name)
         backend.clock.move(SECOND)
@@ -61,7 +54,7 @@ async def test_of_equal_age_the_names_decide(backend: StoreBackend) -> None:
     assert await claim_ids(backend) == ["req_a", "req_b", "req_c"]
 
 
-async def test_a_lease_keeps_everybody_off_until_it_ends(backend: StoreBackend) -> None:
+async def test_a_leased_job_is_not_claimed_until_the_lease_ends(backend: StoreBackend) -> None:
     await admit_job(backend)
     backend.clock.move(5 * SECOND)
     assert await claim_ids(backend) == ["req_1"]
@@ -71,7 +64,7 @@ async def test_a_lease_keeps_everybody_off_until_it_ends(backend: StoreBackend) 
     assert await claim_ids(backend) == ["req_1"]
 
 
-async def test_many_claim_at_once_and_each_job_is_handed_out_once(backend: StoreBackend) -> None:
+async def test_concurrent_claims_return_each_job_once(backend: StoreBackend) -> None:
     for number in range(30):
         await admit_job(backend, f"req_{number}")
     backend.clock.move(5 * SECOND)
@@ -91,7 +84,7 @@ async def test_a_vanished_record_is_swept_out_of_the_index(backend: StoreBackend
     assert set(await backend.probe.due()) == {"req_here"}
 
 
-async def test_a_job_is_put_off_and_its_polls_are_counted(backend: StoreBackend) -> None:
+async def test_a_job_is_rescheduled_and_its_polls_are_counted(backend: StoreBackend) -> None:
     job = await admit_job(backend)
     later = backend.clock.now() + timedelta(minutes=1)
     assert await backend.jobs.reschedule(job, later)
@@ -102,7 +95,7 @@ async def test_a_job_is_put_off_and_its_polls_are_counted(backend: StoreBackend)
     assert await backend.probe.due() == {job.id: to_ms(later)}
 
 
-async def test_only_the_present_version_is_put_off(backend: StoreBackend) -> None:
+async def test_only_the_current_version_is_rescheduled(backend: StoreBackend) -> None:
     old = await admit_job(backend)
     await apply_triggers(backend, old, Trigger.CLAIMED)
     due = await backend.probe.due()
@@ -124,8 +117,8 @@ async def test_an_ended_or_vanished_job_is_not_put_back_into_the_index(
     assert ended.id not in await backend.probe.due()
 
 
-async def test_a_note_leaves_the_lease_of_whoever_works_on_the_job(backend: StoreBackend) -> None:
-    """A caller's wish to cancel came while a slow submit was kept alive by its lease."""
+async def test_a_note_leaves_the_lease_on_the_job(backend: StoreBackend) -> None:
+    """A caller cancels while a slow submit renews its lease."""
     job = await apply_triggers(backend, await admit_job(backend), Trigger.CLAIMED)
     until = backend.clock.now() + LEASE
     assert await backend.jobs.reschedule(job, until)

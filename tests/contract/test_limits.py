@@ -1,14 +1,14 @@
-"""Each limit says no at its edge, says why and until when, and takes nothing when it refuses."""
+"""Each limit refuses from its bound on, with reason and time, and stores nothing then."""
 
-from __future__ import annotations
-
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from core.billing.balance import AccountBalance
+from core.billing.settlement import ReservationTotals
 from core.errors import (
     BudgetReached,
     CallerError,
@@ -25,13 +25,7 @@ from core.store.tenants import MAX_KEYS_PER_TENANT
 from core.tenants.api_keys import ApiKey, api_key_digest
 from core.tenants.limits import GlobalLimits, Limits, Priority, UnknownPrice
 from core.transactions.job_update import WriteResult
-from tests.support.store_harness import BACKENDS, open_harness
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from core.billing.settlement import ReservationTotals
-    from tests.support.store_harness import StoreHarness
+from tests.support.store_harness import BACKENDS, StoreHarness, open_harness
 
 SECOND = timedelta(seconds=1)
 LAST_MOMENT = datetime(2026, 3, 31, 23, 59, 59, 999_000, tzinfo=UTC)
@@ -92,7 +86,7 @@ async def test_the_third_of_two_is_refused_and_leaves_nothing(
         (Limits(running=0, waiting=0), {}, LimitReached),
     ],
 )
-async def test_what_is_never_allowed_is_refused_at_once(
+async def test_what_is_never_allowed_is_refused_without_retry(
     harness: StoreHarness, limits: Limits, changes: dict[str, Any], kind: type[CallerError]
 ) -> None:
     await harness.tenant("ape", limits)
@@ -132,7 +126,9 @@ async def test_what_was_released_can_be_spent_again(harness: StoreHarness) -> No
         await harness.submit("ape", estimate=MicroUsd(1))
 
 
-async def test_a_job_that_runs_at_once_needs_no_place_to_wait(harness: StoreHarness) -> None:
+async def test_a_job_that_runs_immediately_needs_no_place_in_the_queue(
+    harness: StoreHarness,
+) -> None:
     await harness.operations.set_limits(GlobalLimits(models=(("m/slow", 1),)))
     await harness.tenant("ape")
     for _ in range(3):
@@ -153,7 +149,7 @@ async def test_an_unknown_price_counts_at_the_configured_figure(harness: StoreHa
 
 
 async def test_large_figures_stay_exact(harness: StoreHarness) -> None:
-    """Lua writes 10^14 as 1e+14, which no reader of integers takes."""
+    """Lua writes 10^14 as 1e+14, which does not parse as an integer."""
     most = MicroUsd(10**15)
     await harness.tenant("ape", Limits(usd_per_day=most))
     admitted = await harness.admit(harness.job("ape", estimate=MicroUsd(10**14)))
@@ -177,7 +173,7 @@ async def test_the_rate_refills_one_by_one(harness: StoreHarness) -> None:
         await harness.submit("ape")
 
 
-async def test_a_clock_put_back_locks_nobody_out(harness: StoreHarness) -> None:
+async def test_a_clock_that_is_put_back_blocks_no_submit(harness: StoreHarness) -> None:
     await harness.tenant("ape", Limits(requests_per_minute=2))
     for _ in range(2):
         await harness.submit("ape")
@@ -271,7 +267,7 @@ async def test_a_job_made_before_midnight_and_admitted_after_it_counts_for_its_o
     await harness.submit("ape")
 
 
-async def test_below_the_wallets_floor_nothing_is_admitted(harness: StoreHarness) -> None:
+async def test_below_the_minimum_balance_nothing_is_admitted(harness: StoreHarness) -> None:
     await harness.tenant("ape")
     await harness.operations.store_balance(AccountBalance(MicroUsd(5)))
     await harness.submit("ape")
@@ -331,7 +327,7 @@ async def test_a_deleted_tenant_cannot_be_changed_or_given_a_key(harness: StoreH
     assert "ape" not in await harness.tenants.list_names()
 
 
-async def test_nobody_revokes_anothers_key(harness: StoreHarness) -> None:
+async def test_a_tenant_cannot_revoke_the_key_of_another(harness: StoreHarness) -> None:
     for name in ("ape", "bee"):
         await harness.tenant(name)
     assert not await harness.tenants.revoke_key("ape", api_key_digest("bee"))
@@ -350,7 +346,7 @@ async def test_a_new_tenant_is_not_paused_by_what_one_of_its_name_left(
     assert await harness.operations.list_pauses() == []
 
 
-async def test_operators_who_change_other_limits_at_once_undo_nothing(
+async def test_concurrent_changes_of_other_limits_undo_nothing(
     harness: StoreHarness,
 ) -> None:
     controls = harness.operations
@@ -380,7 +376,7 @@ async def test_a_day_that_a_clock_ahead_began_keeps_what_it_took(harness: StoreH
         await harness.submit("ape")
 
 
-async def test_keys_that_ran_out_make_room_for_new_ones(harness: StoreHarness) -> None:
+async def test_expired_keys_do_not_count_towards_the_limit(harness: StoreHarness) -> None:
     await harness.tenant("ape")
     now = harness.clock.now()
     for number in range(1, MAX_KEYS_PER_TENANT):

@@ -1,10 +1,9 @@
-"""Whatever is done, the plain Python specification and the scripts in Redis agree."""
-
-from __future__ import annotations
+"""The in-memory stores and the scripts in Redis agree after any sequence of calls."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import Any, ClassVar, Final
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
@@ -22,7 +21,10 @@ from hypothesis.stateful import (
 
 from core.billing.balance import AccountBalance
 from core.jobs.job import BillingStatus, FollowUp, Job, JobState
+from core.money import MicroUsd
 from core.operations import Pause
+from core.store.client import RedisClient
+from core.tenants.cache_policy import TenantCachePolicy
 from core.tenants.limits import GlobalLimits, Limits, Priority
 from core.transactions.job_update import Change
 from tests.contract.lockstep import LockstepHarness
@@ -41,27 +43,21 @@ from tests.contract.strategies import (
     tenants,
 )
 from tests.support import queue_state
-from tests.support.clock import AdjustableClock
+from tests.support.clock import FakeClock
 from tests.support.coalescing import EXPIRE_LEADER, OUTPUT, CoalescingHarness
 from tests.support.redis import redis_client
 from tests.support.store_harness import StoreHarness, memory_harness, redis_harness
 
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+Act = Callable[[StoreHarness], Awaitable[Any]]
 
-    from core.money import MicroUsd
-    from core.store.client import RedisClient
-    from core.tenants.cache_policy import TenantCachePolicy
-
-    Act = Callable[[StoreHarness], Awaitable[Any]]
 
 NEAR_MIDNIGHT: Final = datetime(2026, 3, 30, 23, 59, 59, 999_000, tzinfo=UTC)
 MAX_RUN_TIME: Final = timedelta(days=6)
-"""Less than finished jobs are kept: Redis' own clock, which expires them, stands still here."""
+"""Below the retention of finished jobs: Redis's own clock, which expires them, does not move."""
 
 
 class StoreStateMachine(RuleBasedStateMachine):
-    """Random acts. Hypothesis makes a machine for each example; all share a loop and a Redis."""
+    """Random calls. Hypothesis makes a machine for each example; all share a loop and a Redis."""
 
     jobs = Bundle("jobs")
     runner: ClassVar[asyncio.Runner]
@@ -69,7 +65,7 @@ class StoreStateMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        clock = AdjustableClock(NEAR_MIDNIGHT)
+        clock = FakeClock(NEAR_MIDNIGHT)
         spec, stores = memory_harness(clock)
         self.runner.run(self.wire.execute("FLUSHALL"))
         self.pair = LockstepHarness(
@@ -353,7 +349,7 @@ class StoreStateMachine(RuleBasedStateMachine):
 
 
 @pytest.mark.timeout(300)
-def test_the_twin_and_redis_never_differ(redis_flushed: str) -> None:
+def test_memory_and_redis_never_differ(redis_flushed: str) -> None:
     with asyncio.Runner() as runner:
         wire = redis_client(redis_flushed)
         try:
@@ -363,7 +359,7 @@ def test_the_twin_and_redis_never_differ(redis_flushed: str) -> None:
                     max_examples=50,
                     stateful_step_count=40,
                     deadline=None,
-                    # A failure is short enough to read; to shrink it takes minutes on real Redis.
+                    # A failure is short enough to read, and shrinking takes minutes on real Redis.
                     phases=(Phase.explicit, Phase.reuse, Phase.generate),
                     suppress_health_check=list(HealthCheck),
                 ),

@@ -1,9 +1,4 @@
-"""Who of the followers is paid for when the leader is not; of identical requests in flight.
-
-The same in the twin and in Redis.
-"""
-
-from __future__ import annotations
+"""Promotion: when a leader ends without a result, one of its followers is submitted instead."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -42,7 +37,7 @@ async def test_when_a_leader_is_cancelled_in_the_queue_one_is_submitted_in_its_p
 
 
 @pytest.mark.parametrize(("promote", "state"), [(True, JobState.QUEUED), (False, JobState.FAILED)])
-async def test_a_failure_is_told_or_tried_again(
+async def test_a_failure_fails_the_followers_or_promotes_one(
     coalescing: CoalescingHarness, *, promote: bool, state: JobState
 ) -> None:
     leader, follower = await leader_with_followers(coalescing, 2)
@@ -77,10 +72,10 @@ async def test_in_doubt_followers_wait_and_are_never_promoted(
     assert await totals_for(coalescing) == ReservationTotals(PRICE, settled=PRICE)
 
 
-async def test_of_two_that_are_promoted_at_once_one_leads_and_the_other_follows(
+async def test_of_two_concurrent_promotions_one_leads_and_the_other_follows(
     coalescing: CoalescingHarness,
 ) -> None:
-    """Found: the second made the first its own successor: an endless chain, and all lost."""
+    """Regression: the second made the first its own successor, and all were lost in a cycle."""
     leader, first, second, third = await leader_with_followers(coalescing, 4)
     await coalescing.cancel(leader)
     decided = [await coalescing.decide(job) for job in (first, second)]
@@ -100,7 +95,7 @@ async def test_of_two_that_are_promoted_at_once_one_leads_and_the_other_follows(
 async def test_a_promotion_that_comes_late_does_not_pay_for_what_is_there_by_then(
     coalescing: CoalescingHarness,
 ) -> None:
-    """Found: the other was promoted first and succeeded; the late one was paid for again."""
+    """Regression: another was promoted first and succeeded; the late one was paid for again."""
     leader, first, second = await leader_with_followers(coalescing)
     await coalescing.cancel(leader)
     change = await coalescing.decide(second)
@@ -113,7 +108,7 @@ async def test_a_promotion_that_comes_late_does_not_pay_for_what_is_there_by_the
     assert (await totals_for(coalescing)).reserved == 2 * PRICE
 
 
-async def test_a_new_request_that_came_between_leads_those_who_were_left(
+async def test_a_new_request_that_came_between_leads_the_remaining_followers(
     coalescing: CoalescingHarness,
 ) -> None:
     leader, first, second = await leader_with_followers(coalescing)
@@ -144,7 +139,7 @@ async def test_failures_move_through_as_many_promotions_as_there_are_followers(
 
 
 async def test_a_deleted_leader_leaves_no_follower_behind(coalescing: CoalescingHarness) -> None:
-    """Found: who led after it was named in its record alone."""
+    """Regression: only the deleted record named the next leader."""
     leader, first, second = await leader_with_followers(coalescing)
     await coalescing.cancel(leader)
     await coalescing.step_follower(first)
@@ -155,10 +150,10 @@ async def test_a_deleted_leader_leaves_no_follower_behind(coalescing: Coalescing
     await coalescing.finish(first)
 
 
-async def test_a_result_that_is_kept_shortly_is_there_for_who_follows(
+async def test_a_result_with_a_short_retention_is_there_for_its_followers(
     coalescing: CoalescingHarness,
 ) -> None:
-    """Found: a tenant's short time took the record away before its followers had looked."""
+    """Regression: a tenant's short retention removed the record before its followers had polled."""
     await coalescing.stores.tenant("dog", result_ttl=timedelta(seconds=60))
     leader, follower = [await coalescing.submit_job("dog") for _ in range(2)]
     await coalescing.finish(leader)
@@ -175,10 +170,10 @@ async def test_a_result_that_is_kept_shortly_is_there_for_who_follows(
         Limits(usd_per_request=MicroUsd(PRICE - 1)),
     ],
 )
-async def test_who_cannot_pay_fails_and_the_next_is_asked(
+async def test_a_follower_over_budget_fails_and_the_next_is_promoted(
     coalescing: CoalescingHarness, limits: Limits
 ) -> None:
-    """Found: what a single request may cost was not asked when a follower was promoted."""
+    """Regression: the maximum price of a request was not checked at a promotion."""
     now = coalescing.stores.clock.now()
     leader = await coalescing.submit_job("bee")
     poor = await coalescing.submit_job("cow", deadline=now + timedelta(hours=1))
@@ -193,7 +188,7 @@ async def test_who_cannot_pay_fails_and_the_next_is_asked(
     assert await coalescing.state(other) is JobState.QUEUED
 
 
-async def test_what_nobody_knows_the_price_of_is_not_bought_for_who_refuses_that(
+async def test_a_model_of_unknown_price_is_not_submitted_for_a_tenant_that_refuses_it(
     coalescing: CoalescingHarness,
 ) -> None:
     leader = await coalescing.submit_job("bee", estimate=None)
@@ -214,7 +209,7 @@ async def test_a_promoted_job_waits_its_turn(coalescing: CoalescingHarness) -> N
     assert await coalescing.stores.start(follower.id) is WriteResult.STORED
 
 
-async def test_a_promotion_with_callbacks_for_other_endpoints_is_refused(
+async def test_a_promotion_with_deliveries_for_other_endpoints_is_refused(
     coalescing: CoalescingHarness,
 ) -> None:
     leader, first = await leader_with_followers(coalescing, 2)
@@ -227,8 +222,10 @@ async def test_a_promotion_with_callbacks_for_other_endpoints_is_refused(
     assert await coalescing.step_follower(first) is WriteResult.STORED
 
 
-async def test_a_promotion_that_changes_the_word_is_told(coalescing: CoalescingHarness) -> None:
-    """Found: the callback of a follower that goes back into the queue was dropped."""
+async def test_a_promotion_that_changes_the_status_has_its_event(
+    coalescing: CoalescingHarness,
+) -> None:
+    """Regression: the delivery of a follower that goes back into the queue was dropped."""
     leader, follower = await leader_with_followers(coalescing, 2)
     await coalescing.run(leader)
     await coalescing.step_follower(follower)
@@ -259,7 +256,7 @@ async def test_a_cancel_that_came_too_late_still_keeps_the_result(
     job = await coalescing.run(await coalescing.submit_job())
     await coalescing.cancel(job)
     another = await coalescing.submit_job()
-    assert another.leader is None  # nobody joins what is being cancelled
+    assert another.leader is None  # no request joins a job that is being cancelled
     await coalescing.apply_triggers(job, Trigger.NOT_CANCELLABLE)
     await coalescing.succeed(job)
     assert (await coalescing.submit_job()).leader == job.id

@@ -1,19 +1,13 @@
-"""Money: reserved = settled + released + held, in the job's own windows, whenever it is told."""
+"""Money: reserved = settled + released + held, in the windows of the job's admission."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
 from core.billing.settlement import ReservationTotals
 from core.jobs.job import BillingStatus, JobState
-from tests.support.store_harness import BACKENDS, MODEL, PRICE, open_harness
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from tests.support.store_harness import StoreHarness
+from tests.support.store_harness import BACKENDS, MODEL, PRICE, StoreHarness, open_harness
 
 
 @pytest.fixture(params=BACKENDS)
@@ -23,7 +17,7 @@ async def harness(request: pytest.FixtureRequest) -> AsyncIterator[StoreHarness]
 
 
 async def _totals(harness: StoreHarness) -> ReservationTotals:
-    """The same in the day, in the month, and in both for the model."""
+    """The amounts, equal in the day and in the month, for the tenant and for the model."""
     windows = (await harness.usage_of("ape")).windows
     found = {window.total.reservations for window in windows}
     found |= {window.models[MODEL].reservations for window in windows}
@@ -57,7 +51,7 @@ async def _totals(harness: StoreHarness) -> ReservationTotals:
         (JobState.SUCCEEDED, {"cost": 2_000_000}, ReservationTotals(2_000_000, 2_000_000)),
     ],
 )
-async def test_what_a_job_comes_to(
+async def test_the_amounts_of_each_end(
     harness: StoreHarness, state: JobState, changes: dict[str, Any], booking: ReservationTotals
 ) -> None:
     await harness.tenant("ape")

@@ -1,12 +1,11 @@
-"""What a submit finds of its like: kept results and keys. The twin and Redis agree."""
-
-from __future__ import annotations
+"""The result cache and idempotency keys, as a submit reads them."""
 
 from datetime import timedelta
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import pytest
 
+from core.billing.usage import UsageTotals
 from core.errors import (
     BudgetReached,
     IdempotencyKeyMissing,
@@ -30,9 +29,6 @@ from core.transactions.admission import CacheRequest
 from tests.support.coalescing import CACHE_REQUEST, COST, OUTPUT, SECOND, CoalescingHarness
 from tests.support.redis import redis_client
 from tests.support.store_harness import PRICE, redis_harness
-
-if TYPE_CHECKING:
-    from core.billing.usage import UsageTotals
 
 SHARED: Final = TenantCachePolicy(shared=True)
 REFRESH: Final = CacheRequest(requested=CacheOption.REFRESH)
@@ -82,7 +78,7 @@ async def test_a_kept_result_is_a_job_of_its_own_that_has_ended(
     assert (day.jobs, day.reused_jobs, day.cost_saved, day.reservations.used) == (2, 1, COST, COST)
 
 
-async def test_a_hit_s_callbacks_are_an_errand_and_its_life_begins_after_it(
+async def test_a_hit_s_deliveries_are_a_follow_up_and_its_life_begins_after_it(
     coalescing: CoalescingHarness,
 ) -> None:
     await coalescing.finish(await coalescing.submit_job())
@@ -103,7 +99,7 @@ async def test_a_hit_saves_what_is_unknown_as_nothing(coalescing: CoalescingHarn
     assert (await _usage_today(coalescing)).cost_saved == 0
 
 
-async def test_a_cost_that_is_still_to_come_is_worth_the_estimate(
+async def test_a_cost_that_is_still_unknown_counts_as_the_estimate(
     coalescing: CoalescingHarness,
 ) -> None:
     await coalescing.finish(await coalescing.submit_job(), cost=None, follow_up=FollowUp.READ_COST)
@@ -163,7 +159,7 @@ async def test_what_each_option_reads_joins_and_leaves(
     alone: CacheStatus,
     after: CacheStatus,
 ) -> None:
-    """The page's table: with nothing there, with one under way, with a result too, and then."""
+    """The documented table: with nothing cached, one in flight, a result too, and afterwards."""
     both = "1:both"
     await coalescing.finish(await coalescing.submit_job(fingerprint=both))
     await coalescing.submit_job(reuse=REFRESH, fingerprint=both)
@@ -183,7 +179,7 @@ async def test_a_refresh_puts_its_result_in_the_place_of_the_old_one(
 ) -> None:
     await coalescing.finish(await coalescing.submit_job())
     second = await coalescing.submit_job(reuse=REFRESH)
-    assert (await coalescing.submit_job()).leader != second.id  # the old one serves until then
+    assert (await coalescing.submit_job()).leader != second.id  # the old result serves until then
     await coalescing.finish(second)
     assert (await coalescing.submit_job()).leader == second.id
 
@@ -223,7 +219,7 @@ async def test_the_submit_comes_before_the_tenant_before_the_model(
         (None, timedelta(days=7), timedelta(days=7)),
     ],
 )
-async def test_a_result_is_kept_for_its_tenant_s_lifetime_or_else_the_usual_one(
+async def test_a_result_is_kept_for_its_tenant_s_lifetime_or_else_the_default(
     coalescing: CoalescingHarness, own: timedelta | None, usual: timedelta, lasts: timedelta
 ) -> None:
     await coalescing.stores.tenant("fox", cache_policy=TenantCachePolicy(lifetime=own))
@@ -238,7 +234,7 @@ async def test_a_result_is_kept_for_its_tenant_s_lifetime_or_else_the_usual_one(
 async def test_no_result_is_kept_longer_than_runcomfy_keeps_its_output(
     coalescing: CoalescingHarness,
 ) -> None:
-    """A job that was found ended five days late has two days left."""
+    """A job whose end was noticed five days late has two days left."""
     job = await coalescing.run(await coalescing.submit_job())
     ended = coalescing.stores.clock.now()
     coalescing.stores.clock.shift(timedelta(days=5))
@@ -260,7 +256,7 @@ async def test_a_result_that_is_too_old_already_is_not_kept(coalescing: Coalesci
 async def test_a_tenant_whose_results_are_kept_shorter_has_none_reused_for_longer(
     coalescing: CoalescingHarness,
 ) -> None:
-    """Found: the result stayed in the cache after its tenant's own time."""
+    """Regression: the result stayed in the cache after its tenant's own retention."""
     await coalescing.stores.tenant("fox", result_ttl=HOUR)
     await coalescing.finish(await coalescing.submit_job("fox"))
     coalescing.stores.clock.shift(HOUR - SECOND)
@@ -269,7 +265,7 @@ async def test_a_tenant_whose_results_are_kept_shorter_has_none_reused_for_longe
     assert (await coalescing.submit("fox", dry_run=True))[1].cache_status is CacheStatus.MISS
 
 
-async def test_tenants_share_nothing_unless_an_operator_says_so(
+async def test_tenants_share_nothing_unless_an_operator_allows_it(
     coalescing: CoalescingHarness,
 ) -> None:
     await coalescing.stores.tenant("dog", cache_policy=TenantCachePolicy())
@@ -336,7 +332,7 @@ async def test_a_tenant_may_have_to_send_one(coalescing: CoalescingHarness) -> N
         (Limits(running=0, waiting=0), LimitReached),
     ],
 )
-async def test_a_submit_that_is_refused_burns_no_key_and_leads_nobody(
+async def test_a_refused_submit_uses_no_key_and_has_no_followers(
     coalescing: CoalescingHarness, limits: Limits, refusal: type[Exception]
 ) -> None:
     await coalescing.stores.tenant("fox", limits)
@@ -347,7 +343,7 @@ async def test_a_submit_that_is_refused_burns_no_key_and_leads_nobody(
     assert found == [CacheStatus.MISS, CacheStatus.REPLAYED]
 
 
-async def test_a_replay_takes_part_in_no_limit(coalescing: CoalescingHarness) -> None:
+async def test_a_replay_counts_in_no_limit(coalescing: CoalescingHarness) -> None:
     tight = Limits(requests_per_minute=1, burst=1, jobs_per_day=1, usd_per_day=PRICE)
     await coalescing.stores.tenant("fox", tight)
     await coalescing.submit("fox", key="k")

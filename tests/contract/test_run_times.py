@@ -1,23 +1,18 @@
-"""Run times: what a success adds to its model's history, once, and what adds nothing."""
-
-from __future__ import annotations
+"""Run times: a success adds one to its model's history; nothing else does."""
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from core.jobs.job import Job, JobState, Trigger
 from core.jobs.run_times import MAX_RUNS, RunHistory
 from core.transactions.job_update import Change, WriteResult
+from tests.support.backends import StoreBackend
 from tests.support.store_steps import SECOND, admission_of, apply_triggers, new_job
-
-if TYPE_CHECKING:
-    from tests.support.backends import StoreBackend
 
 
 async def collecting_job(
     backend: StoreBackend, job_id: str = "req_1", model_id: str = "kling/a"
 ) -> Job:
-    """A job whose result is there; RunComfy has had it for 42 s."""
+    """A job that has run for 42 s and now has its result."""
     now = backend.clock.now()
     job = replace(
         new_job(now, job_id),
@@ -45,7 +40,7 @@ async def test_a_success_is_remembered_with_its_end(backend: StoreBackend) -> No
     assert (await backend.run_times.load(["kling/a"]))["kling/a"].times == (42 * SECOND,)
 
 
-async def test_what_is_learnt_after_the_end_is_no_second_run(backend: StoreBackend) -> None:
+async def test_a_change_after_the_end_is_no_second_run(backend: StoreBackend) -> None:
     ended = await apply_triggers(backend, await collecting_job(backend), Trigger.COLLECTED)
     later = Change(ended, ended.evolve(backend.clock.now(), follow_up=None))
 

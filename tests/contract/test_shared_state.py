@@ -1,21 +1,16 @@
-"""What all processes share: tenants, the breaker, the catalogue, signs of life."""
-
-from __future__ import annotations
+"""What all processes share: tenants, circuit breaker, catalogue, worker heartbeats."""
 
 import asyncio
 from dataclasses import replace
 from datetime import timedelta
-from typing import TYPE_CHECKING
 
 from core.circuit_breaker import BreakerPolicy, BreakerState, CircuitBreaker
 from core.store.model_catalogue import CatalogueSnapshot
 from core.tenants.api_keys import ApiKey
 from core.tenants.cache_policy import CacheMode, TenantCachePolicy
 from core.tenants.tenant import DoubtPolicy, Tenant
+from tests.support.backends import StoreBackend
 from tests.support.store_steps import SECOND, tenant_credential
-
-if TYPE_CHECKING:
-    from tests.support.backends import StoreBackend
 
 POLICY = BreakerPolicy()
 SHARING = TenantCachePolicy(CacheMode.OFF, timedelta(hours=36), shared=True, promote=True)
@@ -58,7 +53,7 @@ async def test_a_breaker_that_was_never_written_is_closed(backend: StoreBackend)
     assert await backend.circuit_breakers.load() == CircuitBreaker()
 
 
-async def test_of_many_swaps_of_one_version_exactly_one_wins(backend: StoreBackend) -> None:
+async def test_of_many_writes_of_one_version_exactly_one_wins(backend: StoreBackend) -> None:
     before, now = await backend.circuit_breakers.load(), backend.clock.now()
     nexts = [before.record_account_refusal(f"worker {number}", now, POLICY) for number in range(20)]
     won = await asyncio.gather(
@@ -68,7 +63,7 @@ async def test_of_many_swaps_of_one_version_exactly_one_wins(backend: StoreBacke
     assert await backend.circuit_breakers.load() == nexts[won.index(True)]
 
 
-async def test_an_old_breaker_swaps_nothing(backend: StoreBackend) -> None:
+async def test_an_old_breaker_replaces_nothing(backend: StoreBackend) -> None:
     first, now = await backend.circuit_breakers.load(), backend.clock.now()
     opened = first.record_account_refusal("402", now, POLICY)
     assert await backend.circuit_breakers.compare_and_set(first, opened)
@@ -86,7 +81,7 @@ async def test_a_catalogue_that_was_never_read_is_empty_and_has_no_age(
     assert await backend.catalogue.load() == CatalogueSnapshot()
 
 
-async def test_a_new_catalogue_takes_the_place_of_the_last_one(backend: StoreBackend) -> None:
+async def test_a_new_catalogue_replaces_the_last_one(backend: StoreBackend) -> None:
     now = backend.clock.now()
     first = CatalogueSnapshot(now, {"a/b": b'{"x":1}', "c/d": b"{}"}, b"[]")
     await backend.catalogue.replace(first)
@@ -97,7 +92,7 @@ async def test_a_new_catalogue_takes_the_place_of_the_last_one(backend: StoreBac
     assert await backend.catalogue.synced_at() == now + SECOND
 
 
-async def test_the_last_sign_of_life_is_seen_until_its_worker_leaves(backend: StoreBackend) -> None:
+async def test_the_last_heartbeat_is_seen_until_its_worker_leaves(backend: StoreBackend) -> None:
     assert await backend.heartbeats.last_seen() is None
     await backend.heartbeats.record("one")
     seen = backend.clock.now()
@@ -118,6 +113,6 @@ async def test_a_worker_unseen_for_an_hour_is_forgotten(backend: StoreBackend) -
     assert await backend.heartbeats.last_seen() is None
 
 
-async def test_the_store_says_how_safe_it_is(backend: StoreBackend) -> None:
+async def test_the_store_reports_its_durability(backend: StoreBackend) -> None:
     durability = await backend.heartbeats.load_durability()
     assert durability == replace(durability, aof=True, maxmemory_policy="noeviction")

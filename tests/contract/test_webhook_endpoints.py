@@ -1,10 +1,8 @@
-"""Tenants' endpoints and replays: one record each, changed whole, by one writer."""
+"""Tenants' endpoints and replays: one record each, replaced as a whole, by one writer."""
 
-from __future__ import annotations
-
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -17,6 +15,7 @@ from core.webhooks.config import WebhookConfig, initial_config
 from core.webhooks.delivery import DeliveryState
 from core.webhooks.endpoint import DEFAULT_ENDPOINT_ID, Endpoint
 from core.webhooks.replay import Replay, ReplayRange
+from tests.support.backends import StoreBackend
 from tests.support.store_steps import (
     SECOND,
     admit_job,
@@ -24,11 +23,6 @@ from tests.support.store_steps import (
     delivery_for,
     enqueue_jobless_delivery,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
-    from tests.support.backends import StoreBackend
 
 
 async def test_a_tenant_has_at_first_what_it_was_created_with(backend: StoreBackend) -> None:
@@ -123,7 +117,7 @@ HOOK = Endpoint("ep_1", "https://a.example/", datetime(2026, 3, 1, tzinfo=UTC))
 
 
 async def add_endpoint(backend: StoreBackend) -> None:
-    """The tenant's own change."""
+    """Add an endpoint, as the tenant does."""
     before = WebhookConfig("ada")
     assert await backend.webhook_configs.update(
         WebhookConfigUpdate(before, before.with_endpoint(HOOK))
@@ -131,7 +125,7 @@ async def add_endpoint(backend: StoreBackend) -> None:
 
 
 async def set_tenant_webhook(backend: StoreBackend) -> None:
-    """An operator's change, at the tenant itself."""
+    """Change the tenant's default endpoint, as an operator does."""
     before = await backend.tenants.load("ada")
     assert before is not None
     after = replace(before, version=before.version + 1, webhook=HOOK.url)

@@ -1,7 +1,5 @@
 """The files that deploy the gateway, read as data."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

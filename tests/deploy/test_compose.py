@@ -1,18 +1,13 @@
 """`docker compose up` is a demo that cannot spend, and with a token it is not the demo's heir."""
 
-from __future__ import annotations
-
 import re
 from itertools import pairwise
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import pytest
 
 from docs.generate import groups
-from tests.support.deployment import ROOT, TOKEN, run_tool
-
-if TYPE_CHECKING:
-    from tests.support.deployment import ComposeFile
+from tests.support.deployment import ROOT, TOKEN, ComposeFile, run_tool
 
 SIMULATED: Final = "http://runcomfy:8100"
 REDIS: Final = {

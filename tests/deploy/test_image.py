@@ -1,21 +1,17 @@
 """The image holds what runs, pinned, and nothing of a checkout besides."""
 
-from __future__ import annotations
-
 import re
 import socket
 import threading
 import tomllib
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import pytest
 
 from deploy.healthcheck import main
 from tests.support.deployment import ROOT, run_tool
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 DOCKERFILE: Final = (ROOT / "deploy/Dockerfile").read_text()
 PROJECT: Final = tomllib.loads((ROOT / "pyproject.toml").read_text())

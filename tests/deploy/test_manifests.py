@@ -1,7 +1,5 @@
 """The Kubernetes objects: hardened as the image is, and no more trusting than they have to be."""
 
-from __future__ import annotations
-
 from typing import Any, Final
 
 import yaml

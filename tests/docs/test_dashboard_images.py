@@ -1,10 +1,9 @@
 """The README's pictures can be drawn of whatever Prometheus answers."""
 
-from __future__ import annotations
-
 from itertools import product
 from math import nan
-from typing import TYPE_CHECKING, Final
+from pathlib import Path
+from typing import Final
 
 import matplotlib as mpl
 import pytest
@@ -14,9 +13,6 @@ from deploy.grafana.draw import IMAGES, MAX_COLOURS, save
 from deploy.grafana.live_prometheus import TimeSeries
 from deploy.grafana.panel import Dashboard, Panel, PanelType, PanelUnit, PromQuery
 from deploy.grafana.render import STYLE, PanelData, render_dashboard
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 MOST_BYTES: Final = 250_000
 # What a panel may get: values of one series, over three instants.

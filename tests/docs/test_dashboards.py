@@ -1,7 +1,5 @@
 """Dashboards, alerts and runbooks: fresh, well-formed, and about series that exist."""
 
-from __future__ import annotations
-
 import json
 import re
 import shutil

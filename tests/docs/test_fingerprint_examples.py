@@ -1,7 +1,5 @@
 """The fingerprints that docs/idempotency-and-caching.md shows are those of the code."""
 
-from __future__ import annotations
-
 import json
 import re
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Pages that are made from code are as the code is: run `make docs`."""
 
-from __future__ import annotations
-
 import pytest
 
 from docs.generate import PAGES, ROOT, groups

@@ -1,7 +1,5 @@
 """What runs with the gateway may be passed on with it, and is listed."""
 
-from __future__ import annotations
-
 import re
 
 from docs.licences import PAGE, ROOT, licence, running

@@ -1,7 +1,5 @@
 """What must not creep back into the product's source."""
 
-from __future__ import annotations
-
 import ast
 from functools import cache
 from pathlib import Path

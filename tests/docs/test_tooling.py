@@ -1,7 +1,5 @@
 """What the pages and the tools say of each other is true."""
 
-from __future__ import annotations
-
 import os
 import re
 import shutil

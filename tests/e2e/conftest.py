@@ -1,38 +1,24 @@
-"""Real processes. Fixtures find what a test's processes left behind."""
+"""Stacks of real processes. What a test leaves behind is killed."""
 
-from __future__ import annotations
-
-import os
-import secrets
-import signal
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
-from simulator.stack import StackPlan, run_stack
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from simulator.stack import Stack
-from tests.support.processes import MarkedProcesses
+from simulator.stack import Stack
+from tests.support.processes import MarkedProcesses, marked_processes
+from tests.support.stack import running_stack
 
 
 @pytest.fixture
 def marked() -> Iterator[MarkedProcesses]:
-    """A mark for the processes of this test; what bears it still at the end is killed."""
-    marked = MarkedProcesses(secrets.token_hex(8))
-    yield marked
-    for pid in marked.running():
-        os.kill(pid, signal.SIGKILL)
+    """A mark for the processes that this test starts itself."""
+    with marked_processes() as marked:
+        yield marked
 
 
 @pytest.fixture
-def stack(marked: MarkedProcesses, tmp_path: Path) -> Iterator[Stack]:
-    """A whole stack of this test's own: one service, one worker, a fast simulated RunComfy."""
-    fast = ("--queue-seconds", "0..0.2", "--run-seconds", "0.2..0.5")
-    with run_stack(
-        StackPlan(tmp_path, environment=marked.environment, runcomfy_options=fast)
-    ) as stack:
+def stack(tmp_path: Path) -> Iterator[Stack]:
+    """A stack of this test's own: one service, one worker, a fast simulated RunComfy."""
+    with running_stack(tmp_path) as stack:
         yield stack

@@ -1,25 +1,19 @@
-"""Batches by real processes: identical items are paid for once, and the end is told of once."""
-
-from __future__ import annotations
+"""Batches by real processes: identical items are paid for once, completion is sent once."""
 
 import json
 import time
+from collections.abc import Iterator
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final
+from pathlib import Path
+from typing import Any, Final
 
 import httpx
 import pytest
 
 from simulator.demo import wait_for
 from simulator.example import load_kling_example
-from simulator.stack import StackPlan, run_stack
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from simulator.stack import Stack
-    from tests.support.processes import MarkedProcesses
+from simulator.stack import Stack
+from tests.support.stack import paid_submits, runcomfy_pace, running_stack, tenant_client
 
 NAME: Final = "batches"
 SOON: Final = timedelta(seconds=60)
@@ -28,19 +22,17 @@ OTHERS: Final = 5
 
 
 @pytest.fixture
-def slow_stack(marked: MarkedProcesses, tmp_path: Path) -> Iterator[Stack]:
-    """Jobs run for four seconds; two workers, either of which may die."""
-    pace = ("--queue-seconds", "0..0", "--run-seconds", "4..4")
-    plan = StackPlan(tmp_path, environment=marked.environment, runcomfy_options=pace, workers=2)
-    with run_stack(plan) as stack:
+def slow_stack(tmp_path: Path) -> Iterator[Stack]:
+    """Jobs run for four seconds. Two workers, of which either may die."""
+    pace = runcomfy_pace("0..0", "4..4")
+    with running_stack(tmp_path, runcomfy_options=pace, workers=2) as stack:
         yield stack
 
 
 @pytest.fixture
 def http(slow_stack: Stack) -> Iterator[httpx.Client]:
-    bearer = slow_stack.create_tenant(NAME).auth_header
-    with httpx.Client(base_url=slow_stack.url, headers=bearer, timeout=30, trust_env=False) as http:
-        yield http
+    with tenant_client(slow_stack, NAME) as tenant:
+        yield tenant.http
 
 
 def item(prompt: str, **options: str) -> dict[str, Any]:
@@ -50,26 +42,21 @@ def item(prompt: str, **options: str) -> dict[str, Any]:
 
 
 def events(stack: Stack) -> list[dict[str, Any]]:
-    """The closing events that the receiver got, by their ids."""
+    """The `batch.completed` events that the receiver got, without repetitions."""
     answer = httpx.get(f"{stack.receiver.url}/_recv/calls", params={"name": NAME}, trust_env=False)
     calls = {call["webhook_id"]: json.loads(call["body"]) for call in answer.json()["calls"]}
     return [body for body in calls.values() if body["type"] == "batch.completed"]
 
 
-def paid_requests(stack: Stack) -> int:
-    answer = httpx.get(f"{stack.runcomfy_url}/_sim/ledger/summary", trust_env=False)
-    return int(answer.json()["submissions"])
-
-
 @pytest.mark.timeout(150)
-def test_a_batch_outlives_its_workers_and_is_told_of_once(
+def test_a_batch_outlives_its_workers_and_is_completed_once(
     slow_stack: Stack, http: httpx.Client
 ) -> None:
     drafts = [item("The same.")] * IDENTICAL + [item(f"Shot {n}.") for n in range(OTHERS)]
     answer = http.post("/v1/batches", json={"items": drafts, "reference": "films"})
     assert answer.status_code == 202, answer.text
     url = answer.json()["batch_url"]
-    wait_for(lambda: paid_requests(slow_stack) == 1 + OTHERS or None, SOON, "the starts")
+    wait_for(lambda: paid_submits(slow_stack) == 1 + OTHERS or None, SOON, "the starts")
     for worker in slow_stack.workers:
         worker.kill()
     for worker in slow_stack.workers:
@@ -81,15 +68,15 @@ def test_a_batch_outlives_its_workers_and_is_told_of_once(
 
     document = wait_for(ended, SOON, "the end of the batch")
     assert document["counts"]["completed"] == IDENTICAL + OTHERS
-    assert paid_requests(slow_stack) == 1 + OTHERS
-    (event,) = wait_for(lambda: events(slow_stack) or None, SOON, "the closing event")
+    assert paid_submits(slow_stack) == 1 + OTHERS
+    (event,) = wait_for(lambda: events(slow_stack) or None, SOON, "batch.completed")
     assert event["data"]["counts"] == document["counts"]
     assert event["data"]["reference"] == "films"
-    time.sleep(3)  # three looks of each worker
+    time.sleep(3)  # three polls of each worker
     assert len(events(slow_stack)) == 1
 
     again = http.post("/v1/batches", json={"items": drafts})
     assert (again.status_code, again.json()["status"]) == (200, "completed")
     assert {one["gateway_cache"] for one in again.json()["items"]} == {"hit"}
-    wait_for(lambda: len(events(slow_stack)) > 1 or None, SOON, "the second closing event")
-    assert paid_requests(slow_stack) == 1 + OTHERS
+    wait_for(lambda: len(events(slow_stack)) > 1 or None, SOON, "the second batch.completed")
+    assert paid_submits(slow_stack) == 1 + OTHERS

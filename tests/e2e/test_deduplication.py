@@ -1,85 +1,59 @@
-"""Identical requests over real processes: paid for once, whatever becomes of the one that pays."""
-
-from __future__ import annotations
+"""Identical requests over real processes are paid for once, however their leader ends."""
 
 import asyncio
 import json
 import time
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Iterator
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final
+from pathlib import Path
+from typing import Any, Final
 
 import httpx
 import pytest
 
 from simulator.demo import wait_for
 from simulator.example import load_kling_example
-from simulator.stack import Stack, StackPlan, run_stack
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from tests.support.processes import MarkedProcesses
+from tests.support.stack import (
+    SUBMIT_PATH,
+    TenantClient,
+    runcomfy_pace,
+    running_stack,
+    tenant_client,
+)
 
 BURST: Final = 500
 RACE: Final = 100
 CONNECTIONS: Final = 50
 RUN_SECONDS: Final = 4
 LONG_RUN: Final = 30
-"""Longer than so many submits take on a busy machine."""
+"""Seconds; longer than the burst takes on a busy machine."""
 NAME: Final = "reuse"
-SOON: Final = timedelta(seconds=60)
 LATE: Final = timedelta(seconds=120)
-PATH: Final = f"/v1/models/{load_kling_example().model_id}"
-ENDED: Final = {"completed", "failed", "cancelled"}
 
 
-@dataclass(frozen=True, slots=True)
-class DedupCaller:
-    """A tenant in front of a stack of two services."""
-
-    stack: Stack
-    bearer: dict[str, str]
-    http: httpx.Client
-
-    def submit(self, **options: Any) -> httpx.Response:  # noqa: ANN401 - query parameters
-        return self.http.post(PATH, params=options, json=load_kling_example().input)
+class DedupCaller(TenantClient):
+    """A tenant in front of two services."""
 
     def follower_ids(self, size: int = 4, **of_the_first: Any) -> list[str]:  # noqa: ANN401 - query parameters
-        """Ids of one that pays, and of those that follow it."""
+        """The ids of a leader and its followers."""
         answers = [self.submit(**of_the_first), *(self.submit() for _ in range(size - 1))]
         found = [answer.headers["gateway-cache"] for answer in answers]
         assert found == ["miss", *["joined"] * (size - 1)]
         return [answer.json()["request_id"] for answer in answers]
 
-    def status(self, request_id: str) -> str:
-        return str(self.http.get(f"/v1/requests/{request_id}/status").json()["status"])
-
     def cancel(self, request_id: str) -> str:
         return str(self.http.post(f"/v1/requests/{request_id}/cancel").json()["outcome"])
 
-    def status_becomes(self, request_id: str, *wanted: str) -> str:
-        def look() -> str | None:
-            status = self.status(request_id)
-            return status if status in wanted else None
-
-        return wait_for(look, SOON, f"{request_id} to come to {wanted}")
-
-    def wait_for_end(self, requests: list[str]) -> list[str]:
-        return [self.status_becomes(each, *ENDED) for each in requests]
+    def wait_for_ends(self, requests: list[str]) -> list[str]:
+        return [self.wait_for_end(each) for each in requests]
 
     def outputs(self, requests: list[str]) -> Counter[str]:
         found = [self.http.get(f"/v1/requests/{each}/result").json()["output"] for each in requests]
         return Counter(json.dumps(output, sort_keys=True) for output in found)
 
-    def paid(self) -> int:
-        summary = self.http.get(f"{self.stack.runcomfy_url}/_sim/ledger/summary").json()
-        return int(summary["submissions"])
-
     def callbacks(self, number: int) -> Counter[tuple[str, str]]:
-        """Ends that were told, by request and event, once there are so many."""
+        """Deliveries by request and event, once there are `number`."""
         url = f"{self.stack.receiver.url}/_recv/calls"
 
         def look() -> Counter[tuple[str, str]] | None:
@@ -92,27 +66,25 @@ class DedupCaller:
 
 
 @pytest.fixture
-def caller(marked: MarkedProcesses, tmp_path: Path) -> Iterator[DedupCaller]:
-    """Two services, two workers; what is submitted starts at once and runs for four seconds."""
-    pace = ("--queue-seconds", "0..0", "--run-seconds", f"{RUN_SECONDS}..{RUN_SECONDS}")
-    plan = StackPlan(
-        tmp_path, environment=marked.environment, services=2, workers=2, runcomfy_options=pace
-    )
-    with run_stack(plan) as stack:
-        bearer = stack.create_tenant(NAME).auth_header
-        with httpx.Client(base_url=stack.url, headers=bearer, timeout=30, trust_env=False) as http:
-            yield DedupCaller(stack, bearer, http)
+def caller(tmp_path: Path) -> Iterator[DedupCaller]:
+    """Two services, two workers; jobs start immediately and run for four seconds."""
+    pace = runcomfy_pace("0..0", f"{RUN_SECONDS}..{RUN_SECONDS}")
+    with (
+        running_stack(tmp_path, services=2, workers=2, runcomfy_options=pace) as stack,
+        tenant_client(stack, NAME) as client,
+    ):
+        yield DedupCaller(stack, client.http)
 
 
 async def _submit_concurrently(
     caller: DedupCaller, number: int, headers: dict[str, str], **options: str
 ) -> list[httpx.Response]:
-    """The same submit so many times, in turn to the one service and the other."""
+    """Send the same submit `number` times, alternating between the services."""
     limits = httpx.Limits(max_connections=CONNECTIONS)
     async with httpx.AsyncClient(
-        headers=caller.bearer | headers, limits=limits, timeout=60, trust_env=False
+        headers={**caller.http.headers, **headers}, limits=limits, timeout=60, trust_env=False
     ) as http:
-        urls = [service.url + PATH for service in caller.stack.services]
+        urls = [service.url + SUBMIT_PATH for service in caller.stack.services]
         return await asyncio.gather(
             *(
                 http.post(urls[index % len(urls)], params=options, json=load_kling_example().input)
@@ -122,7 +94,7 @@ async def _submit_concurrently(
 
 
 @pytest.mark.timeout(240)
-def test_five_hundred_at_once_are_paid_for_once(caller: DedupCaller) -> None:
+def test_five_hundred_concurrent_submits_are_paid_for_once(caller: DedupCaller) -> None:
     began = time.monotonic()
     pace = {"run": [LONG_RUN, LONG_RUN]}
     caller.http.post(f"{caller.stack.runcomfy_url}/_sim/pace", json=pace)
@@ -133,11 +105,13 @@ def test_five_hundred_at_once_are_paid_for_once(caller: DedupCaller) -> None:
     assert len(set(requests)) == BURST
     assert found == {"miss": 1, "joined": BURST - 1}
     told = caller.callbacks(BURST)
-    print(f"\n{BURST} accepted in {took:.2f} s, all told after {time.monotonic() - began:.2f} s")
+    print(
+        f"\n{BURST} accepted in {took:.2f} s, all delivered after {time.monotonic() - began:.2f} s"
+    )
     assert told == Counter((each, "request.completed") for each in requests)
-    assert set(caller.wait_for_end(requests[::25])) == {"completed"}
+    assert set(caller.wait_for_ends(requests[::25])) == {"completed"}
     assert len(caller.outputs(requests)) == 1
-    assert caller.paid() == 1
+    assert caller.paid_submits() == 1
     day = caller.http.get("/v1/usage").json()["windows"][0]
     assert (day["jobs"]["used"], day["reused"]["jobs"]) == (BURST, BURST - 1)
     assert day["reused"]["saved_usd"] == pytest.approx((BURST - 1) * day["usd"]["settled"])
@@ -145,27 +119,27 @@ def test_five_hundred_at_once_are_paid_for_once(caller: DedupCaller) -> None:
 
 
 @pytest.mark.timeout(180)
-def test_when_the_worker_of_the_one_that_pays_is_killed_all_end_well(caller: DedupCaller) -> None:
+def test_when_the_worker_of_the_leader_is_killed_all_end_well(caller: DedupCaller) -> None:
     requests = caller.follower_ids()
-    caller.status_becomes(requests[0], "in_progress")
+    caller.wait_for_status(requests[0], "in_progress")
     for worker in caller.stack.workers:
         worker.kill()
     for worker in caller.stack.workers:
         worker.start()
-    assert caller.wait_for_end(requests) == ["completed"] * 4
+    assert caller.wait_for_ends(requests) == ["completed"] * 4
     assert len(caller.outputs(requests)) == 1
-    assert caller.paid() == 1
+    assert caller.paid_submits() == 1
     assert caller.callbacks(4) == Counter((each, "request.completed") for each in requests)
 
 
 @pytest.mark.timeout(180)
-def test_the_one_that_pays_is_cancelled_while_it_waits(caller: DedupCaller) -> None:
+def test_the_leader_is_cancelled_while_it_waits(caller: DedupCaller) -> None:
     caller.stack.run_gateway("pause", "--tenant", NAME)
     first, *others = caller.follower_ids()
     assert caller.cancel(first) == "cancelled"
     caller.stack.run_gateway("resume", "--tenant", NAME)
-    assert caller.wait_for_end(others) == ["completed"] * 3
-    assert caller.paid() == 1
+    assert caller.wait_for_ends(others) == ["completed"] * 3
+    assert caller.paid_submits() == 1
     told = caller.callbacks(4)
     assert told == Counter(
         [(first, "request.cancelled"), *((each, "request.completed") for each in others)]
@@ -173,28 +147,28 @@ def test_the_one_that_pays_is_cancelled_while_it_waits(caller: DedupCaller) -> N
 
 
 @pytest.mark.timeout(180)
-def test_the_one_that_pays_is_cancelled_while_it_runs(caller: DedupCaller) -> None:
+def test_the_leader_is_cancelled_while_it_runs(caller: DedupCaller) -> None:
     first, *others = caller.follower_ids()
-    caller.status_becomes(first, "in_progress")
+    caller.wait_for_status(first, "in_progress")
     assert caller.cancel(first) == "cancelled"
     assert caller.status(first) == "cancelled"
-    assert caller.wait_for_end(others) == ["completed"] * 3
+    assert caller.wait_for_ends(others) == ["completed"] * 3
     assert len(caller.outputs(others)) == 1
-    assert caller.paid() == 1
+    assert caller.paid_submits() == 1
     assert caller.callbacks(4)[first, "request.cancelled"] == 1
 
 
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("waiting", [True, False], ids=["while it waits", "while it runs"])
-def test_the_time_of_the_one_that_pays_runs_out(caller: DedupCaller, *, waiting: bool) -> None:
+def test_the_deadline_of_the_leader_passes(caller: DedupCaller, *, waiting: bool) -> None:
     if waiting:
         caller.stack.run_gateway("pause", "--tenant", NAME)
     first, *others = caller.follower_ids(timeout=2)
-    assert caller.status_becomes(first, *ENDED) == "failed"
+    assert caller.wait_for_end(first) == "failed"
     if waiting:
         caller.stack.run_gateway("resume", "--tenant", NAME)
-    assert caller.wait_for_end(others) == ["completed"] * 3
-    assert caller.paid() == 1
+    assert caller.wait_for_ends(others) == ["completed"] * 3
+    assert caller.paid_submits() == 1
     told = caller.callbacks(4)
     assert told == Counter(
         [(first, "request.failed"), *((each, "request.completed") for each in others)]
@@ -210,5 +184,5 @@ def test_a_key_that_is_raced_is_one_request(caller: DedupCaller) -> None:
     (request,) = {answer.json()["request_id"] for answer in answers}
     replayed = Counter(answer.headers.get("idempotency-replayed") for answer in answers)
     assert replayed == {None: 1, "true": RACE - 1}
-    assert caller.wait_for_end([request]) == ["completed"]
-    assert caller.paid() == 1
+    assert caller.wait_for_ends([request]) == ["completed"]
+    assert caller.paid_submits() == 1

@@ -1,6 +1,4 @@
-"""`make demo` keeps its promises: it shows the job's whole way and leaves nothing behind."""
-
-from __future__ import annotations
+"""`make demo` prints every step of a job and leaves nothing behind."""
 
 import io
 import re
@@ -8,18 +6,14 @@ import signal
 import socket
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from simulator.console import Console
 from simulator.demo import run_demo
 from simulator.stack import ROOT, StackPlan
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from tests.support.processes import MarkedProcesses
+from tests.support.processes import MarkedProcesses
 
 DEMO = [sys.executable, "-m", "simulator.demo"]
 SEEN = (
@@ -36,7 +30,7 @@ SEEN = (
 )
 
 
-def test_the_demo_shows_a_job_s_whole_way_and_leaves_nothing(marked: MarkedProcesses) -> None:
+def test_the_demo_prints_every_step_of_a_job_and_leaves_nothing(marked: MarkedProcesses) -> None:
     done = subprocess.run(
         DEMO, env=marked.environment, cwd=ROOT, capture_output=True, text=True, check=False
     )

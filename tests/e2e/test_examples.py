@@ -1,15 +1,15 @@
-"""The programs of `examples/` do what they say, against real processes."""
-
-from __future__ import annotations
+"""The programs of `examples/` work as documented, against real processes."""
 
 import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final
+from pathlib import Path
+from typing import Any, Final
 
 import httpx
 import pytest
@@ -19,11 +19,6 @@ from simulator.demo import wait_for
 from simulator.example import load_kling_example
 from simulator.stack import ROOT, Stack, StackPlan, TenantCredentials, run_stack, without_settings
 from tests.support import marks
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-    from pathlib import Path
-
 
 EXAMPLES: Final = ROOT / "examples"
 FAST: Final = ("--queue-seconds", "0..0.2", "--run-seconds", "0.2..0.5")
@@ -53,7 +48,7 @@ def tenant(stack: Stack, request: pytest.FixtureRequest) -> TenantCredentials:
 
 @pytest.fixture
 def api(stack: Stack, tenant: TenantCredentials) -> Iterator[httpx.Client]:
-    """The gateway, as this test's tenant calls it."""
+    """A client of the gateway for this test's tenant."""
     with httpx.Client(
         base_url=stack.url, headers=tenant.auth_header, timeout=10, trust_env=False
     ) as api:
@@ -68,12 +63,12 @@ class Receiver:
 
     @property
     def url(self) -> str:
-        """Where it listens."""
+        """Its URL."""
         (line,) = self.lines("listening on ")
         return line.removeprefix("listening on ")
 
     def lines(self, start: str) -> list[str]:
-        """What it printed that begins so."""
+        """The printed lines that begin with `start`."""
         return [line for line in self.log.read_text().splitlines() if line.startswith(start)]
 
     def await_line(self, start: str) -> str:
@@ -257,7 +252,7 @@ class Submitting:
         )
 
     def paid(self, marker: str) -> int:
-        """How many submits with this marker RunComfy charged for."""
+        """The number of submits with this marker that RunComfy charged for."""
         ledger = httpx.get(f"{self.stack.runcomfy_url}/_sim/ledger", trust_env=False).json()
         return sum(entry["marker"] == marker for entry in ledger["entries"])
 
@@ -282,7 +277,7 @@ def test_submit_and_wait_shows_the_result_and_pays_once_for_one_key(
     assert submitting.paid(marker) == 1
 
 
-def test_submit_and_wait_says_why_there_is_no_result(submitting: Submitting) -> None:
+def test_submit_and_wait_prints_why_there_is_no_result(submitting: Submitting) -> None:
     failed = submitting.run(PROMPT="She smiles. [sim:fail]")
     assert (failed.returncode, "failed" in failed.stdout) == (1, True), failed.stdout
     assert "upstream_failed" in failed.stderr

@@ -1,33 +1,18 @@
-"""Waiting through the whole stack: the worker's steps reach a caller of another process at once."""
-
-from __future__ import annotations
-
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
-
-import httpx
+"""Long polls through the whole stack: a worker's steps reach a caller of a service immediately."""
 
 from simulator.example import load_kling_example
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from simulator.stack import Stack
-
-
-@contextmanager
-def open_caller(stack: Stack) -> Iterator[httpx.Client]:
-    """A tenant with an HTTP client."""
-    headers = {"authorization": f"Bearer {stack.create_tenant('waiting').key}"}
-    with httpx.Client(base_url=stack.url, headers=headers, timeout=40) as caller:
-        yield caller
+from simulator.stack import Stack
+from tests.support.stack import tenant_client
 
 
 def test_a_submit_that_waits_is_answered_with_the_result(stack: Stack) -> None:
     example = load_kling_example()
-    with open_caller(stack) as caller:
-        answer = caller.post(
-            f"/v1/models/{example.model_id}", json=example.input, headers={"prefer": "wait=30"}
+    with tenant_client(stack, "waiting") as tenant:
+        answer = tenant.http.post(
+            f"/v1/models/{example.model_id}",
+            json=example.input,
+            headers={"prefer": "wait=30"},
+            timeout=40,
         )
 
     assert answer.status_code == 200, answer.text
@@ -36,14 +21,14 @@ def test_a_submit_that_waits_is_answered_with_the_result(stack: Stack) -> None:
     assert answer.json()["output"]
 
 
-def test_a_stream_tells_the_whole_life_in_order_and_ends(stack: Stack) -> None:
+def test_a_stream_sends_all_events_in_order_and_ends(stack: Stack) -> None:
     example = load_kling_example()
-    with open_caller(stack) as caller:
-        job = caller.post(f"/v1/models/{example.model_id}", json=example.input).json()
+    with tenant_client(stack, "waiting") as tenant:
+        job = tenant.http.post(f"/v1/models/{example.model_id}", json=example.input).json()
         path = f"/v1/requests/{job['request_id']}/events"
-        told = caller.get(path).text
+        told = tenant.http.get(path).text
         ids = [line for line in told.splitlines() if line.startswith("id: ")]
-        again = caller.get(path, headers={"last-event-id": ids[-1].removeprefix("id: ")})
+        again = tenant.http.get(path, headers={"last-event-id": ids[-1].removeprefix("id: ")})
 
     events = [line for line in told.splitlines() if line.startswith("event: ")]
     assert events[0] == "event: request.in_queue"

@@ -1,6 +1,4 @@
-"""`gateway serve --processes N`: one port, one set of figures, no member outlives its parent."""
-
-from __future__ import annotations
+"""`gateway serve --processes N`: one port, one set of metrics, no child outlives its parent."""
 
 import json
 import os
@@ -11,11 +9,12 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import httpx
 import pytest
@@ -24,11 +23,7 @@ from simulator.demo import wait_for
 from simulator.example import load_kling_example
 from simulator.private_redis import free_port
 from tests.support import marks
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from tests.support.processes import MarkedProcesses
+from tests.support.processes import MarkedProcesses
 
 ROOT: Final = Path(__file__).parents[2]
 CHILDREN: Final = 3
@@ -42,7 +37,7 @@ COUNT: Final = re.compile(
 
 
 class MultiprocessService:
-    """A parent and its members."""
+    """The parent process and its children."""
 
     def __init__(
         self, parent: subprocess.Popen[bytes], port: int, marked: MarkedProcesses, place: Path
@@ -53,30 +48,30 @@ class MultiprocessService:
         self._marked = marked
 
     def child_pids(self) -> set[int]:
-        """Process ids of the members that run."""
+        """The process ids of the children."""
         alive = self._marked.running().items()
         return {pid for pid, command in alive if "-m service" in command}
 
     def has_all_children(self, *, without: int = 0) -> set[int]:
-        """The members, once all seats are taken by others than `without`."""
+        """The children, once all run and none is `without`."""
 
         def look() -> set[int] | None:
             members = self.child_pids()
             return members if len(members) == CHILDREN and without not in members else None
 
-        return wait_for(look, SOON, "a full crew")
+        return wait_for(look, SOON, "all children")
 
     def get(self, path: str) -> httpx.Response:
-        """Ask whichever member takes the connection."""
+        """Send a request, which any child may answer."""
         return httpx.get(self.url + path, trust_env=False, timeout=10)
 
     def metrics(self) -> Path:
-        """Where the members keep what they count."""
+        """The folder of the children's metrics."""
         (folder,) = self.metrics_folder.iterdir()
         return folder
 
     def counted(self) -> float:
-        """How many calls for nothing the figures know of."""
+        """The number of unmatched requests in the metrics."""
         found = COUNT.search(self.get("/metrics").text)
         return float(found[1]) if found else 0.0
 
@@ -85,7 +80,7 @@ class MultiprocessService:
 def running_multiprocess_service(
     redis_url: str, marked: MarkedProcesses, log: Path
 ) -> Iterator[MultiprocessService]:
-    """A crew that answers."""
+    """A service that answers, with all children running."""
     port = free_port()
     place = log.with_name("place")
     place.mkdir()
@@ -119,25 +114,25 @@ def is_answering(service: MultiprocessService) -> bool:
 def service(
     redis_flushed: str, marked: MarkedProcesses, tmp_path: Path
 ) -> Iterator[MultiprocessService]:
-    """A crew of three."""
+    """A service of three processes."""
     with running_multiprocess_service(redis_flushed, marked, tmp_path / "log") as crew:
         yield crew
 
 
-def test_counts_add_up_whoever_is_asked(service: MultiprocessService) -> None:
+def test_counts_add_up_in_the_answer_of_any_child(service: MultiprocessService) -> None:
     for _ in range(CALLS):
         assert service.get("/nowhere").status_code == 404
     assert {service.counted() for _ in range(3 * CHILDREN)} == {CALLS}
 
 
-def test_gauges_are_not_doubled_and_each_member_shows_its_process(
+def test_gauges_are_not_doubled_and_each_child_has_its_process_metrics(
     service: MultiprocessService,
 ) -> None:
     def all_seats() -> str | None:
         text = service.get("/metrics").text
         return text if text.count("process_open_fds{") == CHILDREN else None
 
-    shown = wait_for(all_seats, SOON, "every member's figures")
+    shown = wait_for(all_seats, SOON, "the metrics of every child")
     assert "pid=" not in shown
     assert re.findall(r"^gateway_redis_up (.*)", shown, re.MULTILINE) == ["1.0"]
     assert re.findall(r"^gateway_build_info.* (.*)", shown, re.MULTILINE) == ["1.0"]
@@ -149,7 +144,7 @@ def test_gauges_are_not_doubled_and_each_member_shows_its_process(
 
 
 @marks.PROMTOOL
-def test_promtool_finds_nothing_to_say_of_a_crews_figures(service: MultiprocessService) -> None:
+def test_promtool_accepts_the_metrics_of_several_processes(service: MultiprocessService) -> None:
     done = subprocess.run(
         [str(shutil.which("promtool")), "check", "metrics"],
         input=service.get("/metrics").content,
@@ -159,7 +154,7 @@ def test_promtool_finds_nothing_to_say_of_a_crews_figures(service: MultiprocessS
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
 
 
-def test_who_waits_anywhere_is_counted_whoever_is_asked(
+def test_waiters_of_all_children_are_counted_in_the_answer_of_any(
     service: MultiprocessService, marked: MarkedProcesses, redis_flushed: str
 ) -> None:
     create = [sys.executable, "-m", "cli.main", "tenant", "create", "demo", "--json"]

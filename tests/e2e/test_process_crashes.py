@@ -1,104 +1,56 @@
-"""Parts of the stack die or leave; every job that was accepted ends, and is paid for once."""
-
-from __future__ import annotations
+"""Processes are killed or stopped; every accepted job ends, and is paid for once."""
 
 import time
+from collections.abc import Iterator
 from datetime import timedelta
-from typing import TYPE_CHECKING, Final
+from pathlib import Path
 
-import httpx
 import pytest
 
 from simulator.demo import wait_for
-from simulator.example import load_kling_example
-from simulator.stack import Stack, StackPlan, run_stack
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from tests.support.processes import MarkedProcesses
-
-FINAL: Final = {"completed", "failed", "cancelled"}
-RUN_SECONDS: Final = 3
-
-
-class CrashTestCaller:
-    """A tenant with an HTTP client."""
-
-    def __init__(self, stack: Stack, http: httpx.Client) -> None:
-        self._http = http
-        self._ledger = f"{stack.runcomfy_url}/_sim/ledger/summary"
-
-    def submit(self) -> httpx.Response:
-        example = load_kling_example()
-        alone = {"cache": "off"}
-        return self._http.post(f"/v1/models/{example.model_id}", json=example.input, params=alone)
-
-    def status(self, request_id: str) -> str:
-        return str(self._http.get(f"/v1/requests/{request_id}/status").json()["status"])
-
-    def ended(self, request_id: str, within: timedelta = timedelta(seconds=40)) -> str:
-        def look() -> str | None:
-            status = self.status(request_id)
-            return status if status in FINAL else None
-
-        return wait_for(look, within, "the end of the job")
-
-    def running(self, request_id: str) -> None:
-        wait_for(
-            lambda: self.status(request_id) == "in_progress" or None,
-            timedelta(seconds=20),
-            "the start of the job",
-        )
-
-    def paid(self) -> int:
-        return int(self._http.get(self._ledger).json()["submissions"])
+from simulator.stack import Stack
+from tests.support.stack import TenantClient, runcomfy_pace, running_stack, tenant_client
 
 
 @pytest.fixture
-def slow_stack(marked: MarkedProcesses, tmp_path: Path) -> Iterator[Stack]:
-    """Jobs start at once and run for three seconds."""
-    pace = ("--queue-seconds", "0..0", "--run-seconds", f"{RUN_SECONDS}..{RUN_SECONDS}")
-    with run_stack(
-        StackPlan(tmp_path, environment=marked.environment, runcomfy_options=pace)
-    ) as stack:
+def slow_stack(tmp_path: Path) -> Iterator[Stack]:
+    """Jobs start immediately and run for three seconds."""
+    with running_stack(tmp_path, runcomfy_options=runcomfy_pace("0..0", "3..3")) as stack:
         yield stack
 
 
 @pytest.fixture
-def caller(slow_stack: Stack) -> Iterator[CrashTestCaller]:
-    headers = slow_stack.create_tenant("e2e").auth_header
-    url = slow_stack.url
-    with httpx.Client(base_url=url, headers=headers, timeout=10, trust_env=False) as http:
-        yield CrashTestCaller(slow_stack, http)
+def caller(slow_stack: Stack) -> Iterator[TenantClient]:
+    """A tenant whose submits are never served from the cache."""
+    with tenant_client(slow_stack, "e2e", cache="off") as caller:
+        yield caller
 
 
 def test_a_worker_killed_in_the_middle_of_a_job_does_not_pay_twice(
-    slow_stack: Stack, caller: CrashTestCaller
+    slow_stack: Stack, caller: TenantClient
 ) -> None:
-    request_id = caller.submit().json()["request_id"]
-    caller.running(request_id)
+    request_id = caller.submitted()
+    caller.wait_for_status(request_id, "in_progress")
     worker = slow_stack.workers[0]
     worker.kill()
     worker.start()
-    assert caller.ended(request_id) == "completed"
-    assert caller.paid() == 1
+    assert caller.wait_for_end(request_id) == "completed"
+    assert caller.paid_submits() == 1
 
 
 @pytest.mark.timeout(120)
 def test_without_redis_submits_are_refused_and_both_processes_recover(
-    slow_stack: Stack, caller: CrashTestCaller
+    slow_stack: Stack, caller: TenantClient
 ) -> None:
     assert slow_stack.redis is not None
-    before = caller.submit().json()["request_id"]
-    caller.running(before)
+    before = caller.submitted()
+    caller.wait_for_status(before, "in_progress")
     slow_stack.redis.kill()
     refused = caller.submit()
     assert refused.status_code == 503
     assert int(refused.headers["retry-after"]) > 0
     assert refused.headers["content-type"] == "application/problem+json"
-    time.sleep(3)  # longer than one round of reconnecting
+    time.sleep(3)  # longer than one attempt to reconnect
     slow_stack.redis.start()
 
     def accepted() -> str | None:
@@ -106,12 +58,12 @@ def test_without_redis_submits_are_refused_and_both_processes_recover(
         return answer.json()["request_id"] if answer.status_code == 202 else None
 
     after = wait_for(accepted, timedelta(seconds=30), "a 202 after the outage")
-    assert [caller.ended(before), caller.ended(after)] == ["completed", "completed"]
-    assert caller.paid() == 2
+    assert [caller.wait_for_end(before), caller.wait_for_end(after)] == ["completed", "completed"]
+    assert caller.paid_submits() == 2
 
 
-def test_told_to_stop_both_processes_drain_and_exit_with_0(
-    slow_stack: Stack, caller: CrashTestCaller
+def test_on_sigterm_both_processes_drain_and_exit_with_0(
+    slow_stack: Stack, caller: TenantClient
 ) -> None:
     caller.submit()
     began = time.monotonic()

@@ -1,14 +1,14 @@
 """No secret in a log line, an answer, a figure or a page, whatever fails."""
 
-from __future__ import annotations
-
 import json
 import os
 import re
 import secrets
 import signal
+from collections.abc import Iterator
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final, Self
+from pathlib import Path
+from typing import Any, Final, Self
 from urllib.parse import quote
 
 import httpx
@@ -17,17 +17,11 @@ import redis
 
 from simulator.demo import wait_for
 from simulator.example import load_kling_example
-from simulator.stack import Stack, StackPlan, run_stack
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from simulator.private_redis import PrivateRedis
-    from tests.support.processes import MarkedProcesses
+from simulator.private_redis import PrivateRedis
+from simulator.stack import Stack
+from tests.support.stack import running_stack
 
 SOON: Final = timedelta(seconds=40)
-FAST: Final = ("--queue-seconds", "0..0.2", "--run-seconds", "0.2..0.5")
 RUNCOMFY_TOKEN: Final = "simulated-token"
 FAULTS: Final = (
     {"kind": "html", "call": "submit"},
@@ -49,7 +43,7 @@ PAGES: Final = ("/docs", "/openapi.json", "/metrics", "/healthz", "/readyz", "/v
 
 
 class RecordedAnswers:
-    """Every answer that a caller got, as text."""
+    """Keeps every answer that a caller received, as text."""
 
     def __init__(self, stack: Stack) -> None:
         self.recorded: list[str] = []
@@ -62,7 +56,7 @@ class RecordedAnswers:
         self._http.close()
 
     def call(self, method: str, path: str, key: str | None = None, **more: Any) -> httpx.Response:  # noqa: ANN401 - of httpx
-        """Ask, and remember the whole answer. The address asked for is the caller's own text."""
+        """Send a request and keep the whole answer; the URL is the caller's own text."""
         headers = {**more.pop("headers", {})}
         if key is not None:
             headers["authorization"] = f"Bearer {key}"
@@ -80,7 +74,7 @@ class RecordedAnswers:
 
 @pytest.fixture
 def password(own_redis: PrivateRedis) -> str:
-    """The password that Redis asks for from now on."""
+    """The password that Redis requires from now on."""
     password = secrets.token_urlsafe(24)
     with redis.Redis.from_url(own_redis.url) as admin:
         admin.config_set("requirepass", password)
@@ -89,29 +83,24 @@ def password(own_redis: PrivateRedis) -> str:
 
 @pytest.fixture
 def sink_password() -> str:
-    """The password in the address of a sink that is not there."""
+    """The password in the URL of a sink that does not exist."""
     return secrets.token_urlsafe(24)
 
 
 @pytest.fixture
-def stack(
-    own_redis: PrivateRedis,
-    password: str,
-    sink_password: str,
-    marked: MarkedProcesses,
-    tmp_path: Path,
+def verbose_stack(
+    own_redis: PrivateRedis, password: str, sink_password: str, tmp_path: Path
 ) -> Iterator[Stack]:
-    """A stack that tells all it can."""
+    """A stack that logs at DEBUG, with a password for each Redis."""
     url = own_redis.url.replace("redis://", f"redis://:{password}@")
     sinks = json.dumps({"lost": f"redis://:{sink_password}@127.0.0.1:9/0"})
-    told = {"GATEWAY_REDIS_URL": url, "GATEWAY_LOG_LEVEL": "DEBUG", "GATEWAY_SINKS": sinks}
-    plan = StackPlan(tmp_path, environment={**marked.environment, **told}, runcomfy_options=FAST)
-    with run_stack(plan) as stack:
+    own = {"GATEWAY_REDIS_URL": url, "GATEWAY_LOG_LEVEL": "DEBUG", "GATEWAY_SINKS": sinks}
+    with running_stack(tmp_path, own) as stack:
         yield stack
 
 
 def use_every_key_wrongly(answers: RecordedAnswers, good: str, admin: str) -> list[str]:
-    """Wrong keys, keys in wrong places; the further secrets that this makes."""
+    """Send wrong keys, and keys in wrong places. Returns the keys that were made up for it."""
     mangled = good[:-1] + ("0" if good[-1] != "0" else "1")
     unknown = re.sub(r"_([^_]+)_", "_stranger_", good)
     for key in (mangled, unknown, admin, "nonsense-" + secrets.token_urlsafe(12)):
@@ -128,9 +117,9 @@ def use_every_key_wrongly(answers: RecordedAnswers, good: str, admin: str) -> li
 
 
 def add_endpoint(answers: RecordedAnswers, key: str, header: str) -> None:
-    """Endpoints that refuse the connection: one is sent a secret of its own, one is a sink."""
-    wish = {"url": "http://127.0.0.1:9/hook", "headers": {"authorization": f"Bearer {header}"}}
-    for each in (wish, {"url": "stream:jobs@lost"}):
+    """Add two endpoints that cannot be reached: one with a secret header, one with a stream."""
+    endpoint = {"url": "http://127.0.0.1:9/hook", "headers": {"authorization": f"Bearer {header}"}}
+    for each in (endpoint, {"url": "stream:jobs@lost"}):
         made = answers.call("POST", "/v1/webhooks/endpoints", key, json=each)
         assert made.status_code == 201, made.text
     answers.call("GET", "/v1/webhooks/endpoints", key)
@@ -138,16 +127,16 @@ def add_endpoint(answers: RecordedAnswers, key: str, header: str) -> None:
 
 
 def break_things(stack: Stack, answers: RecordedAnswers, key: str) -> None:
-    """Spoil calls and callbacks, and kill what can be killed."""
+    """Make calls and deliveries fail, and kill and restart a worker."""
     for fault in FAULTS:
-        told = httpx.post(
+        answer = httpx.post(
             f"{stack.runcomfy_url}/_sim/faults", json={**fault, "times": 1}, trust_env=False
         )
-        assert told.is_success, told.text
-    for manner in RECEIVER_BEHAVIORS:
+        assert answer.is_success, answer.text
+    for behavior in RECEIVER_BEHAVIORS:
         behave = f"{stack.receiver.url}/_recv/behaviour"
-        told = httpx.post(behave, json={**manner, "times": 2}, trust_env=False)
-        assert told.is_success, told.text
+        answer = httpx.post(behave, json={**behavior, "times": 2}, trust_env=False)
+        assert answer.is_success, answer.text
     for _ in range(6):
         answers.submit(key)
     stack.workers[0].kill()
@@ -157,7 +146,7 @@ def break_things(stack: Stack, answers: RecordedAnswers, key: str) -> None:
 
 
 def pause_redis(own_redis: PrivateRedis, answers: RecordedAnswers, key: str) -> None:
-    """Redis falls silent for a while."""
+    """Stop Redis for the time of one submit."""
     assert own_redis.pid is not None
     os.kill(own_redis.pid, signal.SIGSTOP)
     try:
@@ -167,7 +156,7 @@ def pause_redis(own_redis: PrivateRedis, answers: RecordedAnswers, key: str) -> 
 
 
 def read_everything(stack: Stack, answers: RecordedAnswers, key: str, admin: str, job: str) -> None:
-    """Every page and document that there is."""
+    """Read every page and every resource."""
     for path in PAGES:
         answers.call("GET", path, key)
     for part in ("", "/status", "/result"):
@@ -180,33 +169,40 @@ def read_everything(stack: Stack, answers: RecordedAnswers, key: str, admin: str
 
 
 @pytest.mark.timeout(180)
-def test_nothing_that_is_said_holds_a_secret(
-    stack: Stack, own_redis: PrivateRedis, password: str, sink_password: str
+def test_no_log_or_answer_holds_a_secret(
+    verbose_stack: Stack, own_redis: PrivateRedis, password: str, sink_password: str
 ) -> None:
-    tenant, admin = stack.create_tenant("spy"), stack.environment["GATEWAY_ADMIN_TOKEN"]
+    tenant, admin = (
+        verbose_stack.create_tenant("spy"),
+        verbose_stack.environment["GATEWAY_ADMIN_TOKEN"],
+    )
     hook_password = secrets.token_urlsafe(16)
-    with RecordedAnswers(stack) as answers:
+    with RecordedAnswers(verbose_stack) as answers:
         wrong = use_every_key_wrongly(answers, tenant.key, admin)
         add_endpoint(answers, tenant.key, header := secrets.token_urlsafe(24))
         hook = f"https://me:{hook_password}@hooks.example.com/"
         answers.submit(tenant.key, params={"webhook": hook})
-        break_things(stack, answers, tenant.key)
+        break_things(verbose_stack, answers, tenant.key)
         job = answers.submit(tenant.key).json()["request_id"]
         pause_redis(own_redis, answers, tenant.key)
         wait_for(lambda: ended(answers, tenant.key, job), SOON, "the end of a job")
-        read_everything(stack, answers, tenant.key, admin, job)
+        read_everything(verbose_stack, answers, tenant.key, admin, job)
 
-    logs = {child.name: child.log.read_text() for child in [*stack.services, *stack.workers]}
-    said = {**logs, "answers": "\n".join(answers.recorded)}
-    assert all(len(text) > 2000 for text in said.values())
+    logs = {
+        child.name: child.log.read_text()
+        for child in [*verbose_stack.services, *verbose_stack.workers]
+    }
+    texts = {**logs, "answers": "\n".join(answers.recorded)}
+    assert all(len(text) > 2000 for text in texts.values())
     assert '"event":"delivery_attempted"' in logs["worker-1"]
-    assert '"url":"stream:jobs@lost"' in said["answers"]
-    assert "The store does not answer (ConnectionError)" in said["answers"]
+    assert '"url":"stream:jobs@lost"' in texts["answers"]
+    assert "The store does not answer (ConnectionError)" in texts["answers"]
     for secret in (tenant.key, *wrong):
-        hide(said, secret, tenant.key.rpartition("_")[2])
+        assert_absent(secret, texts)
+        assert_absent(tenant.key.rpartition("_")[2], texts)
     passwords = (password, hook_password, sink_password)
     for secret in (tenant.webhook_secret, admin, RUNCOMFY_TOKEN, header, *passwords):
-        hide(said, secret)
+        assert_absent(secret, texts)
 
 
 def ended(answers: RecordedAnswers, key: str, job: str) -> bool | None:
@@ -215,10 +211,9 @@ def ended(answers: RecordedAnswers, key: str, job: str) -> bool | None:
     return (answer.is_success and answer.json()["status"] in {"completed", "failed"}) or None
 
 
-def hide(said: dict[str, str], *texts: str) -> None:
-    """Nothing said holds one of these, nor its greater part."""
-    for text in texts:
-        for where, all_of_it in said.items():
-            for part in (text, text[: 2 * len(text) // 3]):
-                found = all_of_it.find(part)
-                assert found < 0, (where, all_of_it[max(0, found - 200) : found + 20])
+def assert_absent(secret: str, texts: dict[str, str]) -> None:
+    """Neither the secret nor its first two thirds occur in any of `texts`."""
+    for part in (secret, secret[: 2 * len(secret) // 3]):
+        for source, text in texts.items():
+            found = text.find(part)
+            assert found < 0, (source, text[max(0, found - 200) : found + 20])

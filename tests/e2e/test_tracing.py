@@ -1,16 +1,15 @@
-"""One trace from a caller's POST to the receiver's 200, told by OpenTelemetry's own protocol."""
-
-from __future__ import annotations
+"""One trace from a caller's POST to the receiver's 200, exported by OTLP."""
 
 import subprocess
 import sys
 import threading
 from collections import Counter
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import httpx
 import pytest
@@ -18,21 +17,16 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from simulator.demo import wait_for
 from simulator.example import load_kling_example
-from simulator.stack import Stack, StackPlan, run_stack
+from simulator.stack import Stack
+from tests.support.stack import runcomfy_pace, running_stack
 from tests.support.traces import SAMPLED, SPAN, TRACE
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
-    from tests.support.processes import MarkedProcesses
 
 ROOT: Final = Path(__file__).parents[2]
 SOON: Final = timedelta(seconds=30)
-FAST: Final = ("--queue-seconds", "0..0", "--run-seconds", "0.2..0.2")
 
 
 class OtlpCollector:
-    """What an OTLP endpoint was sent."""
+    """An OTLP endpoint that keeps what it receives."""
 
     def __init__(self) -> None:
         self.spans: list[Any] = []
@@ -67,7 +61,7 @@ def running_collector() -> Iterator[OtlpCollector]:
             self.end_headers()
 
         def log_message(self, *_: object) -> None:
-            """Say nothing."""
+            """Print nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     collector.url = f"http://127.0.0.1:{server.server_port}"
@@ -89,7 +83,7 @@ def collector() -> Iterator[OtlpCollector]:
 
 
 def callback_of(stack: Stack, job: str) -> Mapping[str, str] | None:
-    """The headers of the callback about a job, once it came."""
+    """The headers of the delivery for a job; None before it arrives."""
     calls = httpx.get(f"{stack.receiver.url}/_recv/calls", trust_env=False).json()["calls"]
     return next((call["headers"] for call in calls if job in call["body"]), None)
 
@@ -103,11 +97,15 @@ def submit(stack: Stack, headers: Mapping[str, str]) -> str:
 
 
 def test_one_trace_leads_from_the_caller_s_post_to_the_receiver_s_200(
-    marked: MarkedProcesses, collector: OtlpCollector, tmp_path: Path
+    collector: OtlpCollector, tmp_path: Path
 ) -> None:
-    told = {"GATEWAY_TRACES": "true", "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url}
-    surroundings = {**marked.environment, **told, "OTEL_BSP_SCHEDULE_DELAY": "100"}
-    with run_stack(StackPlan(tmp_path, environment=surroundings, runcomfy_options=FAST)) as stack:
+    environment = {
+        "GATEWAY_TRACES": "true",
+        "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url,
+        "OTEL_BSP_SCHEDULE_DELAY": "100",
+    }
+    pace = runcomfy_pace("0..0", "0.2..0.2")
+    with running_stack(tmp_path, environment, runcomfy_options=pace) as stack:
         tenant = stack.create_tenant("traced")
         job = submit(stack, {**tenant.auth_header, "traceparent": SAMPLED})
         headers = wait_for(lambda: callback_of(stack, job), SOON, "the callback")
@@ -132,7 +130,7 @@ def test_one_trace_leads_from_the_caller_s_post_to_the_receiver_s_200(
 
 
 def ended(collector: OtlpCollector) -> bool | None:
-    """Whether the last span of the trace came."""
+    """Whether the last span of the trace has arrived."""
     seen = Counter(span.name for span in collector.of(TRACE))
     return bool(seen["webhook"] and seen["job"] and seen["runcomfy submit"]) or None
 

@@ -1,32 +1,27 @@
-"""Callbacks by real processes: what a death repeats, what operators and tenants do themselves."""
-
-from __future__ import annotations
+"""Webhooks by real processes: repetitions after a crash, actions of operators and tenants."""
 
 import json
 import os
 import signal
 import time
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import httpx
 import pytest
 
 from simulator.demo import wait_for
 from simulator.example import load_kling_example
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from simulator.stack import Stack
+from simulator.stack import Stack
 
 SOON: Final = timedelta(seconds=20)
 NAME: Final = "hooked"
 
 
 class WebhookTenant:
-    """A tenant whose callbacks go to the receiver."""
+    """A tenant whose webhooks go to the simulated receiver."""
 
     def __init__(self, stack: Stack, http: httpx.Client) -> None:
         self.stack = stack
@@ -38,7 +33,7 @@ class WebhookTenant:
         return answer.json()
 
     def finish(self) -> str:
-        """A request, taken to its end; its id."""
+        """Submit a request and wait for its result. Returns its id."""
         example = load_kling_example()
         request_id: str = self.call("POST", f"/v1/models/{example.model_id}", **example.input)[
             "request_id"
@@ -60,7 +55,7 @@ class WebhookTenant:
         self._receiver("DELETE", "secret")
 
     def calls(self, event: str = "request.completed") -> list[dict[str, Any]]:
-        """What the receiver got, in order."""
+        """The requests that the receiver got, in order."""
         found = self._receiver("GET", "calls", params={"name": NAME})["calls"]
         return [call for call in found if json.loads(call["body"])["type"] == event]
 
@@ -85,7 +80,7 @@ def tenant(stack: Stack) -> Iterator[WebhookTenant]:
 
 @contextmanager
 def stopped_process(pid: int) -> Iterator[None]:
-    """The process stands still for the length of the block."""
+    """Stop the process for the length of the block."""
     os.kill(pid, signal.SIGSTOP)
     try:
         yield
@@ -106,7 +101,7 @@ def test_a_worker_killed_after_the_receivers_200_sends_the_same_id_again(
     tenant.await_calls(1)
     with stopped_process(
         redis.pid
-    ):  # the receiver answers meanwhile, and nobody can write that down
+    ):  # the receiver answers meanwhile, and the worker cannot store that
         time.sleep(1.5)
         worker.kill()
     worker.start()

@@ -1,13 +1,14 @@
-"""Those outside the worker: callers who submit and cancel, operators who resolve doubts."""
-
-from __future__ import annotations
+"""Clients of the simulated gateway: callers submit and cancel, operators resolve doubts."""
 
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Final
+from random import Random
+from typing import Final
 
+from core.clock import Clock
 from core.errors import Defect, GatewayError
-from core.jobs.in_doubt import Attach, MarkLost, Resend, resolve
+from core.ids import IdSource
+from core.jobs.in_doubt import Attach, MarkLost, Resend, Resolution, resolve
 from core.jobs.job import Job, JobState
 from core.jobs.timeline import TimelineEntry, TimelineKind
 from core.store.wake_queue import WAKE_GRACE
@@ -20,20 +21,11 @@ from core.transactions.job_update import Change
 from core.transactions.notifications import needs_endpoints, with_deliveries
 from core.webhooks.secrets import encode_webhook_secret
 from service.jobs.cancel import JobCanceller
-from tests.simulation.plan import Fault
-from tests.simulation.process import ProcessJobs, ProcessWebhooks
-
-if TYPE_CHECKING:
-    from random import Random
-
-    from core.clock import Clock
-    from core.ids import IdSource
-    from core.jobs.in_doubt import Resolution
-    from tests.simulation.event_log import SimulationLog
-    from tests.simulation.plan import SeededRandomness
-    from tests.simulation.process import StoreConnection
-    from tests.support.memory_store.stores import MemoryStores
-    from tests.support.upstream import FakeRunComfy
+from tests.simulation.event_log import SimulationLog
+from tests.simulation.plan import Fault, SeededRandomness
+from tests.simulation.process import ProcessJobs, ProcessWebhooks, StoreConnection
+from tests.support.memory_store.stores import MemoryStores
+from tests.support.upstream import FakeRunComfy
 
 SECOND: Final = timedelta(seconds=1)
 TENANTS: Final = ("ada", "bob")
@@ -43,12 +35,12 @@ POLICIES: Final = (DoubtPolicy.HOLD, DoubtPolicy.FAIL, DoubtPolicy.RESEND)
 
 
 def credential(tenant: str) -> Credential:
-    """The tenant's one key."""
+    """The credential of the tenant's only key."""
     return Credential(tenant, f"digest-of-{tenant}")
 
 
 async def create_tenants(stores: MemoryStores, chance: SeededRandomness, clock: Clock) -> None:
-    """Write the tenants: one with a default endpoint, one without."""
+    """Create the tenants: one with a default endpoint, one without."""
     rng = chance.stream("tenants")
     for name in TENANTS:
         policy = rng.choice(POLICIES) if chance.occurs(Fault.POLICIES, rng, factor=9) else None
@@ -58,7 +50,7 @@ async def create_tenants(stores: MemoryStores, chance: SeededRandomness, clock: 
             webhook=WEBHOOK.format(name) if name == TENANTS[0] else None,
             webhook_secrets=(encode_webhook_secret(name.encode() * 8),),
             doubt=policy,
-            cache_policy=_sharing(chance, rng),
+            cache_policy=_cache_policy(chance, rng),
             limits=Limits(running=rng.choice((None, 1, 3)), weight=rng.choice((1.0, 4.0))),
         )
         key = ApiKey(credential(name).digest, name, clock.now())
@@ -67,7 +59,7 @@ async def create_tenants(stores: MemoryStores, chance: SeededRandomness, clock: 
     await stores.operations.set_limits(GlobalLimits(running=running, submits_per_second=50))
 
 
-def _sharing(chance: SeededRandomness, rng: Random) -> TenantCachePolicy:
+def _cache_policy(chance: SeededRandomness, rng: Random) -> TenantCachePolicy:
     if not chance.occurs(Fault.IDENTICAL_REQUESTS, rng, factor=9):
         return TenantCachePolicy()
     return TenantCachePolicy(shared=rng.random() < 1 / 2, promote=rng.random() < 1 / 2)
@@ -75,7 +67,7 @@ def _sharing(chance: SeededRandomness, rng: Random) -> TenantCachePolicy:
 
 @dataclass(frozen=True, slots=True)
 class SimulatedService:
-    """What the service has, and the operators' commands: a line to the store of their own."""
+    """The service and the operators' commands, over a store connection of their own."""
 
     connection: StoreConnection
     stores: MemoryStores
@@ -86,7 +78,7 @@ class SimulatedService:
 
     @property
     def jobs(self) -> ProcessJobs:
-        """The job store, as the face reaches it."""
+        """The job store over the service's connection."""
         return ProcessJobs(self.connection, self.stores)
 
     @property
@@ -98,16 +90,18 @@ class SimulatedService:
 
 
 async def run_caller(service: SimulatedService, number: int, active: timedelta) -> None:
-    """One caller: submits once, and may cancel once or twice."""
+    """Run one caller: it submits once, and may cancel several times."""
     rng = service.randomness.stream(f"caller:{number}")
     await service.clock.sleep(active / 2 * rng.random())
     tenant = rng.choice(TENANTS)
-    reuse = _reuse(service, rng)
+    cache = _cache_request(service, rng)
     job = _job(service, tenant, rng)
     entry = TimelineEntry(job.created_at, TimelineKind.ADMISSION, "admitted", JobState.QUEUED)
-    body = job.id.encode()  # the ledger's word for who paid; of twins the fingerprint is the same
+    body = (
+        job.id.encode()
+    )  # identifies the payer in the ledger: identical requests share a fingerprint
     try:
-        await service.jobs.admit(Admission(credential(tenant), job, body, entry, reuse))
+        await service.jobs.admit(Admission(credential(tenant), job, body, entry, cache))
     except GatewayError:
         return
     while service.randomness.occurs(Fault.CANCELS, rng, factor=2.5):
@@ -115,32 +109,32 @@ async def run_caller(service: SimulatedService, number: int, active: timedelta) 
         await _cancel(service, credential(tenant), job.id)
 
 
-def _reuse(face: SimulatedService, rng: Random) -> CacheRequest:
-    if not face.randomness.occurs(Fault.IDENTICAL_REQUESTS, rng, factor=9):
+def _cache_request(service: SimulatedService, rng: Random) -> CacheRequest:
+    if not service.randomness.occurs(Fault.IDENTICAL_REQUESTS, rng, factor=9):
         return CACHE_BYPASS
     return CacheRequest(rng.choice((None, None, None, CacheOption.REFRESH, CacheOption.OFF)))
 
 
-async def _cancel(face: SimulatedService, asking: Credential, job_id: str) -> None:
+async def _cancel(service: SimulatedService, caller: Credential, job_id: str) -> None:
     try:
-        told = await face.canceller.cancel(asking, job_id)
-        face.log.note("caller", f"cancel: {told.outcome}", job_id)
-        face.log.cancels.setdefault(job_id, []).append(told.outcome)
+        cancelled = await service.canceller.cancel(caller, job_id)
+        service.log.note("caller", f"cancel: {cancelled.outcome}", job_id)
+        service.log.cancels.setdefault(job_id, []).append(cancelled.outcome)
     except GatewayError as error:
-        face.log.note("caller", f"cancel: {error.code}", job_id)
+        service.log.note("caller", f"cancel: {error.code}", job_id)
         if isinstance(error, Defect):
-            face.log.violations.append(f"{job_id}: a cancel met a defect, {error}")
+            service.log.violations.append(f"{job_id}: a cancel raised a defect, {error}")
 
 
-def _job(face: SimulatedService, tenant: str, rng: Random) -> Job:
-    now = face.clock.now()
+def _job(service: SimulatedService, tenant: str, rng: Random) -> Job:
+    now = service.clock.now()
     finish = timedelta(hours=2)
-    if face.randomness.occurs(Fault.DEADLINES, rng, factor=3):
+    if service.randomness.occurs(Fault.DEADLINES, rng, factor=3):
         finish = rng.choice((5, 40, 200)) * SECOND
     start = min(finish, rng.choice((timedelta(hours=1), 3 * SECOND, 30 * SECOND)))
-    short = face.randomness.occurs(Fault.DEADLINES, rng, factor=3)
+    short = service.randomness.occurs(Fault.DEADLINES, rng, factor=3)
     return Job(
-        id=face.ids.job_id(now),
+        id=service.ids.job_id(now),
         tenant=tenant,
         model_id="kling/standard",
         fingerprint="f",
@@ -150,12 +144,12 @@ def _job(face: SimulatedService, tenant: str, rng: Random) -> Job:
         start_deadline=now + (start if short else finish),
         deadline=now + finish,
         webhook=rng.choice(WEBHOOKS),
-        webhook_intermediate=face.randomness.occurs(Fault.PROGRESS_EVENTS, rng, factor=3),
+        webhook_intermediate=service.randomness.occurs(Fault.PROGRESS_EVENTS, rng, factor=3),
     )
 
 
 async def run_operator(service: SimulatedService, runcomfy: FakeRunComfy) -> None:
-    """An operator: looks at the doubts now and then, and resolves some. Never tires."""
+    """Run an operator, who resolves some of the jobs in doubt until the faults end."""
     rng = service.randomness.stream("operator")
     while not service.randomness.faults_ended:
         await service.clock.sleep(rng.choice((2, 20)) * rng.random() * SECOND)
@@ -169,19 +163,19 @@ async def run_operator(service: SimulatedService, runcomfy: FakeRunComfy) -> Non
 
 
 def _resolution(runcomfy: FakeRunComfy, job: Job, rng: Random) -> Resolution:
-    """Attach what RunComfy's own pages show; where they show nothing (yet), lose or resend."""
+    """Attach the request that RunComfy lists; where it lists none (yet), mark as lost or resend."""
     entries = runcomfy.entries_of_job(job.id)
     if entries and rng.random() < 3 / 4:
         return Attach(entries[-1].upstream_id)
     return rng.choice((MarkLost(), Resend()))
 
 
-async def _resolve(face: SimulatedService, job: Job, resolution: Resolution) -> None:
-    now = face.clock.now()
+async def _resolve(service: SimulatedService, job: Job, resolution: Resolution) -> None:
+    now = service.clock.now()
     resolved = resolve(job, resolution, "an operator", now)
     change = Change(job, resolved.after, resolved.entry, resolved.trigger)
     if needs_endpoints(job, resolved.after):
-        known = await ProcessWebhooks(face.connection, face.stores).load_versioned(job.tenant)
-        change = with_deliveries(change, known, face.ids, now)
-    outcome = await face.jobs.store(change)
-    face.log.note("operator", f"{resolution!r}: {outcome}", job.id)
+        known = await ProcessWebhooks(service.connection, service.stores).load_versioned(job.tenant)
+        change = with_deliveries(change, known, service.ids, now)
+    outcome = await service.jobs.store(change)
+    service.log.note("operator", f"{resolution!r}: {outcome}", job.id)

@@ -1,26 +1,19 @@
-"""What happened in a run, and a job store that writes it down and judges each change."""
-
-from __future__ import annotations
+"""The log of a run, and a job store that logs and checks every change."""
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from datetime import timedelta
+from typing import Final
 
-from core.jobs.job import TRANSITIONS, JobState
+from core.clock import Clock
+from core.jobs.job import TRANSITIONS, CancelOutcome, Job, JobState
+from core.observability.events import Event
 from core.store.codecs import JOB_CODEC
-from core.transactions.job_update import WriteResult
+from core.transactions.admission import Admission, AdmissionResult
+from core.transactions.job_update import Change, WriteResult
 from tests.support.memory_store.jobs import MemoryJobStore
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from datetime import timedelta
-
-    from core.clock import Clock
-    from core.jobs.job import CancelOutcome, Job
-    from core.observability.events import Event
-    from core.transactions.admission import Admission, AdmissionResult
-    from core.transactions.job_update import Change
-    from tests.support.memory_store.state import MemoryState
+from tests.support.memory_store.state import MemoryState
 
 SERVES: Final = frozenset(JobState) - {JobState.FAILED, JobState.CANCELLED, JobState.EXPIRED}
 STEPS: Final = frozenset((before, after) for (before, _), after in TRANSITIONS.items())
@@ -28,7 +21,7 @@ STEPS: Final = frozenset((before, after) for (before, _), after in TRANSITIONS.i
 
 @dataclass(frozen=True, slots=True)
 class LogEntry:
-    """Something that happened: when, where, what, to which job."""
+    """One line of the log: time, process, text, job."""
 
     at: timedelta
     where: str
@@ -36,27 +29,27 @@ class LogEntry:
     job_id: str | None = None
 
     def __str__(self) -> str:
-        """For people."""
+        """Return the line as a report prints it."""
         return f"{self.at.total_seconds():12.3f} {self.where:10} {self.text} {self.job_id or ''}"
 
 
 @dataclass(slots=True)
 class SimulationLog:
-    """The run's story, what broke on the way, and every event of every process."""
+    """Lines in order, violations found on the way, and every event of every process."""
 
     clock: Clock
     entries: list[LogEntry] = field(default_factory=list)
     violations: list[str] = field(default_factory=list)
     events: list[tuple[str, Event]] = field(default_factory=list)
     cancels: dict[str, list[CancelOutcome]] = field(default_factory=dict)
-    """What callers were told of their cancels, by job."""
+    """Outcomes that callers' cancels returned, by job."""
 
     def note(self, where: str, what: object, job_id: str | None = None) -> None:
-        """Write a line."""
+        """Add a line."""
         self.entries.append(LogEntry(self.clock.monotonic(), where, what, job_id))
 
     def emit_for(self, process: str) -> Callable[[Event], None]:
-        """A process' `Emit`."""
+        """The `Emit` of a process."""
 
         def emit(event: Event) -> None:
             self.events.append((process, event))
@@ -64,18 +57,18 @@ class SimulationLog:
 
         return emit
 
-    def story(self) -> str:
-        """All lines."""
+    def text(self) -> str:
+        """All lines as text."""
         return "\n".join(map(str, self.entries))
 
 
 class CheckedJobStore(MemoryJobStore):
-    """The twin, with a witness: each stored change must be a legal step from what was there."""
+    """Checks that each stored change is a legal transition from the record it replaces."""
 
-    def __init__(self, memory: MemoryState, journal: SimulationLog) -> None:
-        """Breaches go to `journal`."""
+    def __init__(self, memory: MemoryState, log: SimulationLog) -> None:
+        """Violations are added to `log`."""
         super().__init__(memory)
-        self._log = journal
+        self._log = log
         self._given_up: set[str] = set()
 
     async def admit(self, admission: Admission) -> AdmissionResult:
@@ -89,7 +82,7 @@ class CheckedJobStore(MemoryJobStore):
         """See `JobStore.store`."""
         before, after = change.before, change.after
         held, leader = self._current(after.id), self._leader_of(after.id)
-        heir = None if change.successor is None else self._current(change.successor.after.id)
+        successor = None if change.successor is None else self._current(change.successor.after.id)
         outcome = await super().store(change)
         what = f"{before.state} v{before.version} -> {after.state} v{after.version}: {outcome} "
         if (entry := change.entry) is not None:
@@ -97,8 +90,8 @@ class CheckedJobStore(MemoryJobStore):
         self._log.note("store", what, after.id)
         if outcome is WriteResult.STORED and held is not None:
             self._check_transition(held, before, after)
-        if outcome is WriteResult.STORED and heir is not None and change.successor is not None:
-            self._check_transition(heir, change.successor.before, change.successor.after)
+        if outcome is WriteResult.STORED and successor is not None and change.successor is not None:
+            self._check_transition(successor, change.successor.before, change.successor.after)
         promoted = before.state is JobState.FOLLOWING and after.state is JobState.QUEUED
         if (
             promoted
@@ -120,12 +113,12 @@ class CheckedJobStore(MemoryJobStore):
         return None if leader is None else self._current(leader)
 
     def _check_coalescing(self) -> None:
-        """Of identical requests under way one is paid for, but for what is being cancelled."""
-        flights = self._memory.coalescing
+        """Of identical requests in flight one is paid for; those being cancelled do not count."""
+        coalescing = self._memory.coalescing
         leading: Counter[object] = Counter()
-        for name, part in flights.dedup_keys.items():
+        for name, part in coalescing.dedup_keys.items():
             job = self._current(name)
-            if name in flights.leaders or name in self._given_up or job is None or job.is_final:
+            if name in coalescing.leaders or name in self._given_up or job is None or job.is_final:
                 continue
             leading[part.scope_and_fingerprint] += 1
         if any(number > 1 for number in leading.values()):

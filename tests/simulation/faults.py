@@ -1,31 +1,24 @@
-"""How RunComfy and the receivers behave in a run, drawn from its plan."""
-
-from __future__ import annotations
+"""The behavior of RunComfy and of the receivers in a run, drawn from its plan."""
 
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import TYPE_CHECKING, Final
+from random import Random
+from typing import Final
 
 import orjson
 
+from core.clock import Clock
 from core.money import MicroUsd
 from core.observability.outcomes import FailureKind
-from tests.simulation.plan import Fault
+from tests.simulation.plan import Fault, SeededRandomness
 from tests.support.upstream import RequestOutcome, RequestPlan, SubmitOutcome, SubmitPlan
 from worker.ports import Unreachable, UpstreamFault
-from worker.webhooks.outcomes import AttemptFailed, Delivered
-
-if TYPE_CHECKING:
-    from random import Random
-
-    from core.clock import Clock
-    from tests.simulation.plan import SeededRandomness
-    from worker.webhooks.outcomes import AttemptResult
-    from worker.webhooks.sender import AttemptRequest
+from worker.webhooks.outcomes import AttemptFailed, AttemptResult, Delivered
+from worker.webhooks.sender import AttemptRequest
 
 SECOND: Final = timedelta(seconds=1)
 QUICK: Final = (0.1, 1.0, 12.0)
-"""Submits within a lease, at most, in seconds."""
+"""Longest duration of a submit that stays within its lease, in seconds."""
 PRICE: Final = MicroUsd(420_000)
 
 SUBMIT_FAULTS: Final = (
@@ -39,10 +32,10 @@ SUBMIT_FAULTS: Final = (
 
 
 class RandomUpstreamBehavior:
-    """A `tests.support.upstream.UpstreamBehavior` by chance."""
+    """A `tests.support.upstream.UpstreamBehavior` that draws each outcome."""
 
     def __init__(self, chance: SeededRandomness, clock: Clock, active: timedelta) -> None:
-        """Reads are away in a window of the active time, if the plan says so."""
+        """With `READS_UNAVAILABLE`, reads fail during one window of the active period."""
         self._chance = chance
         self._clock = clock
         self._submits = chance.stream("submits")
@@ -138,7 +131,7 @@ class RandomUpstreamBehavior:
 
 @dataclass(frozen=True, slots=True)
 class DeliveredWebhook:
-    """A callback that reached its receiver."""
+    """A delivery that reached its receiver."""
 
     webhook_id: str
     url: str
@@ -149,7 +142,7 @@ class DeliveredWebhook:
 
 @dataclass(slots=True)
 class SimulatedReceivers:
-    """All receivers: what they took, by webhook id."""
+    """All receivers, with the deliveries that they accepted by webhook id."""
 
     randomness: SeededRandomness
     clock: Clock
@@ -157,7 +150,7 @@ class SimulatedReceivers:
     received: list[DeliveredWebhook] = field(default_factory=list)
 
     async def send(self, attempt: AttemptRequest) -> AttemptResult:
-        """Take a callback, or fail; sometimes both, when the answer is lost."""
+        """Accept a delivery or fail, or accept it and lose the answer."""
         await self.clock.sleep(self.rng.choice((0.01, 1.0, 15.0)) * self.rng.random() * SECOND)
         failed = self.randomness.occurs(Fault.RECEIVER, self.rng, factor=2)
         if not failed or self.rng.random() < 1 / 2:

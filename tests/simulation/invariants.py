@@ -1,40 +1,32 @@
-"""What must hold after every run: the design's invariants, by ledger, records and receivers.
+"""The invariants of the design, checked against ledger, records and receivers after a run.
 
-Each check yields a sentence for each breach; none means that it holds.
+Each check yields one sentence for each violation.
 """
 
-from __future__ import annotations
-
 from collections import Counter
-from typing import TYPE_CHECKING, Final
+from collections.abc import Iterator, Sequence
+from typing import Final
 
 import orjson
 
 from core.jobs.in_doubt import POLICY_ACTOR
-from core.jobs.job import BillingStatus, CancelOutcome, JobState, Trigger
+from core.jobs.job import BillingStatus, CancelOutcome, Job, JobState, Trigger
 from core.observability.events import OperationalWarning, SubmitAnswered
 from core.store.codecs import DELIVERY_CODEC, TIMELINE_ENTRY_CODEC
-from core.webhooks.delivery import EVENT_OF_STATUS, DeliveryState
+from core.webhooks.delivery import EVENT_OF_STATUS, Delivery, DeliveryState
 from tests.simulation.clients import TENANTS, WEBHOOK
-from tests.simulation.plan import IN_DOUBT_FAULTS
+from tests.simulation.plan import IN_DOUBT_FAULTS, Plan
+from tests.simulation.worker import SimulatedWorker, SimulationContext
+from tests.support.memory_store.state import MemoryState
+from tests.support.upstream import LedgerEntry
 from worker.jobs.policies import LifecyclePolicy
 from worker.webhooks.retry_schedule import SchedulePolicy
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from core.jobs.job import Job
-    from core.webhooks.delivery import Delivery
-    from tests.simulation.plan import Plan
-    from tests.simulation.worker import SimulatedWorker, SimulationContext
-    from tests.support.memory_store.state import MemoryState
-    from tests.support.upstream import LedgerEntry
 
 FINAL_EVENTS: Final = frozenset({"request.completed", "request.failed", "request.cancelled"})
 
 
 def all_ended(around: SimulationContext, workers: Sequence[SimulatedWorker]) -> bool:
-    """Whether nothing is left to be done."""
+    """Whether no work is left."""
     memory = around.stores.memory
     if (
         memory.due
@@ -48,7 +40,7 @@ def all_ended(around: SimulationContext, workers: Sequence[SimulatedWorker]) -> 
 def violations_of(
     plan: Plan, around: SimulationContext, workers: Sequence[SimulatedWorker]
 ) -> tuple[str, ...]:
-    """Every breach of every invariant, in words."""
+    """All violations of all invariants."""
     memory = around.stores.memory
     found = [
         f"{job.id}: {breach}"
@@ -67,7 +59,7 @@ def violations_of(
 
 
 def _paid_once(around: SimulationContext, job: Job) -> Iterator[str]:
-    """At most one paid submit, but for approved resends."""
+    """A job has at most one paid submit, plus one for each approved resend."""
     taken = len(around.runcomfy.entries_of_job(job.id))
     if taken > 1 + job.resends_approved:
         yield f"{taken} paid submits, {job.resends_approved} resends approved"
@@ -81,13 +73,13 @@ def _is_final(_: SimulationContext, job: Job) -> Iterator[str]:
 
 
 def _has_no_follow_up(_: SimulationContext, job: Job) -> Iterator[str]:
-    """What was still to be learnt about it was learnt, or given up."""
+    """Follow-up tasks are finished or given up."""
     if job.follow_up is not None:
         yield f"the errand {job.follow_up} was never done"
 
 
 def _resends_were_approved(around: SimulationContext, job: Job) -> Iterator[str]:
-    """Each by a line of its own in the timeline, and by a policy only once."""
+    """Each resend has its own timeline entry; a tenant's policy resends a job only once."""
     lines = [TIMELINE_ENTRY_CODEC.decode(entry) for entry in around.stores.memory.timelines[job.id]]
     approved = [line.detail or "" for line in lines if line.code == Trigger.RESEND_APPROVED]
     if len(approved) != job.resends_approved:
@@ -97,7 +89,7 @@ def _resends_were_approved(around: SimulationContext, job: Job) -> Iterator[str]
 
 
 def _cancel_answer_was_true(around: SimulationContext, job: Job) -> Iterator[str]:
-    """Who was told that it is cancelled was told the truth, and so is the record."""
+    """A cancel that returned `cancelled` was effective, and the record agrees."""
     told = around.log.cancels.get(job.id, ())
     if CancelOutcome.CANCELLED in told and job.state is not JobState.CANCELLED:
         yield f"a caller was told that it is cancelled, and it is {job.state}"
@@ -106,7 +98,7 @@ def _cancel_answer_was_true(around: SimulationContext, job: Job) -> Iterator[str
 
 
 def _lost_only_after_grace(around: SimulationContext, job: Job) -> Iterator[str]:
-    """RunComfy's word that it does not know a request is believed only after a while."""
+    """A 404 from RunComfy is accepted only after it has been repeated for a while."""
     entry = _entry(around, job)
     if entry is None or job.error is None or job.error.code != "upstream_lost":
         return
@@ -118,7 +110,7 @@ def _lost_only_after_grace(around: SimulationContext, job: Job) -> Iterator[str]
 
 
 def _has_its_output(around: SimulationContext, job: Job) -> Iterator[str]:
-    """What succeeded, or came late, has the output of the request that it names."""
+    """A result, in time or late, is the output of the upstream request on the record."""
     output = around.stores.memory.jobs[job.id].output
     if job.state is not JobState.SUCCEEDED and not job.late:
         if output is not None:
@@ -132,7 +124,7 @@ def _has_its_output(around: SimulationContext, job: Job) -> Iterator[str]:
 
 
 def _billed_correctly(around: SimulationContext, job: Job) -> Iterator[str]:
-    """`no` and `yes` agree with the ledger; whatever is not known is `unknown`."""
+    """`billed` is `no` or `yes` as in the ledger, and `unknown` where it cannot be known."""
     if _shares(job):
         if (job.billed, job.cost, job.upstream_id) != (BillingStatus.NO, 0, None):
             yield f"has another's result, billed {job.billed} at {job.cost}"
@@ -152,7 +144,7 @@ def _billed_correctly(around: SimulationContext, job: Job) -> Iterator[str]:
 
 
 def _leader_loss_is_justified(around: SimulationContext, job: Job) -> Iterator[str]:
-    """Nobody loses his leader, but where its money is not known and nobody may pay again."""
+    """A follower fails with its leader only where another submit might be paid twice."""
     if job.error is None or job.error.code != "leader_lost":
         return
     if job.leader is None or around.stores.memory.job(job.leader) is None:
@@ -167,7 +159,7 @@ def _saved_amount_is_correct(around: SimulationContext, job: Job) -> Iterator[st
 
 
 def _has_one_final_delivery(around: SimulationContext, job: Job) -> Iterator[str]:
-    """A final state has one delivery for its endpoint, and that was delivered or tried out."""
+    """A final state has one delivery for its endpoint, delivered or exhausted."""
     url = job.webhook or (WEBHOOK.format(job.tenant) if job.tenant == TENANTS[0] else None)
     final = [row for row in _deliveries(around.stores.memory, job) if row.event in FINAL_EVENTS]
     if len(final) != (url is not None):
@@ -194,7 +186,7 @@ def _deliveries_arrive(around: SimulationContext, job: Job) -> Iterator[str]:
 
 
 def _deliveries_match_events(around: SimulationContext, job: Job) -> Iterator[str]:
-    """What a receiver reads says what the event says."""
+    """A payload carries the status of its event type."""
     for received in around.receivers.received:
         if received.job_id != job.id or received.event not in FINAL_EVENTS:
             continue
@@ -220,7 +212,7 @@ JOB_CHECKS: Final = (
 
 
 def _nothing_left(memory: MemoryState) -> Iterator[str]:
-    """No lease, no doubt, no callback stays for ever."""
+    """No lease, no doubt and no delivery is left."""
     turns = memory.fair_queue
     indexes: dict[str, object] = {
         "due": memory.due,
@@ -246,7 +238,7 @@ def _counters_match_records(memory: MemoryState) -> Iterator[str]:
 
 
 def _totals_match_ledger(memory: MemoryState) -> Iterator[str]:
-    """With everything over, nothing is held, and what was settled is what RunComfy charged."""
+    """No reservation is held, and the settled amount is what RunComfy charged."""
     for job in memory.all_jobs():
         booking = memory.accounts[job.id].booking
         if booking.held or min(booking.settled, booking.released) < 0:
@@ -256,7 +248,7 @@ def _totals_match_ledger(memory: MemoryState) -> Iterator[str]:
 
 
 def _no_unexpected_errors(around: SimulationContext) -> Iterator[str]:
-    """No step and no delivery ended in an exception that nobody expected."""
+    """No step and no delivery ended in an unexpected exception."""
     for process, event in around.log.events:
         if isinstance(event, OperationalWarning) and event.error is not None:
             yield f"{process}: {event.code} {event.detail} ({event.job_id})"
@@ -265,7 +257,7 @@ def _no_unexpected_errors(around: SimulationContext) -> Iterator[str]:
 def _no_acceptance_lost(
     around: SimulationContext, workers: Sequence[SimulatedWorker]
 ) -> Iterator[str]:
-    """An acceptance that reached a process is on record, unless that process died of it."""
+    """An acceptance that a process received is on record, unless the process died then."""
     survivors = {worker.lifetime.name for worker in workers if worker.lifetime.alive}
     timelines = around.stores.memory.timelines
     for process, event in around.log.events:
@@ -291,19 +283,19 @@ def _entry(around: SimulationContext, job: Job) -> LedgerEntry | None:
 
 
 def _shares(job: Job) -> bool:
-    """Whether it has another's result."""
+    """Whether the job has another job's result."""
     return job.state is JobState.SUCCEEDED and job.leader is not None
 
 
 def _payer(around: SimulationContext, job: Job) -> Job:
-    """Whose work brought the job's result."""
+    """The job that produced the result."""
     if not _shares(job):
         return job
     return next(each for each in around.stores.memory.all_jobs() if each.id == job.leader)
 
 
 def _own(around: SimulationContext, job: Job) -> list[LedgerEntry]:
-    """What the job answers for: what it submitted and did not hand on, and what it was handed."""
+    """The ledger entries of the job: submitted and not handed over, or taken over."""
     lines = [TIMELINE_ENTRY_CODEC.decode(entry) for entry in around.stores.memory.timelines[job.id]]
     gone = job.upstream_id if any(line.code == Trigger.HANDED_OVER for line in lines) else None
     own = [each for each in around.runcomfy.entries_of_job(job.id) if each.upstream_id != gone]

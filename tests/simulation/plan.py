@@ -1,6 +1,4 @@
-"""What a run is made of: how many of everything, what may go wrong, and the seed of all chance."""
-
-from __future__ import annotations
+"""The input of a run: numbers of workers and jobs, possible faults, and the seed."""
 
 from dataclasses import dataclass
 from enum import StrEnum, auto
@@ -9,34 +7,34 @@ from typing import Final
 
 
 class Fault(StrEnum):
-    """A kind of trouble. A run has some of them, so that each combination gets its turn."""
+    """A kind of fault. A run enables some, so that all combinations are tried."""
 
     DEATHS = auto()
     """A process dies at an await, before or after what it awaits took effect."""
     STORE_UNAVAILABLE = auto()
-    """The store is away for everybody for a while."""
+    """The store is unreachable for all processes for a while."""
     STORE_PARTITIONED = auto()
-    """The store is away for one process for a while."""
+    """The store is unreachable for one process for a while."""
     STORE_ANSWER_LOST = auto()
-    """The store does what it was asked, and its answer is lost."""
+    """The store executes a command, and its answer is lost."""
     STORE_LATE = auto()
-    """The store falls silent, and does what it was asked some time afterwards."""
+    """The store does not answer, and executes the command later."""
     WAKE_MESSAGES = auto()
-    """Rings get lost, come twice, come late."""
+    """Wake-up messages are lost, repeated or late."""
     LOST_BEFORE = auto()
-    """A submit is lost on its way."""
+    """A submit is lost before it arrives."""
     LOST_AFTER = auto()
     """A submit arrives, perhaps late, and its answer is lost."""
     SLOW_SUBMITS = auto()
     """A submit takes longer than a lease."""
     NOT_SENT = auto()
-    """RunComfy cannot be connected to."""
+    """A connection to RunComfy cannot be opened."""
     THROTTLED = auto()
-    """RunComfy says 429."""
+    """RunComfy answers 429."""
     REJECTED = auto()
-    """RunComfy refuses the input."""
+    """RunComfy rejects the input."""
     REFUSED = auto()
-    """RunComfy refuses the account."""
+    """RunComfy rejects the account."""
     READS_FAIL = auto()
     """Reads get no usable answer now and then."""
     READS_UNAVAILABLE = auto()
@@ -45,13 +43,13 @@ class Fault(StrEnum):
     NOT_YET_VISIBLE = auto()
     """A new id is unknown for a while."""
     TEMPORARILY_MISSING = auto()
-    """After a read that failed, a known id is once said to be unknown."""
+    """After a failed read, a known id is reported once as unknown."""
     FORGOTTEN = auto()
-    """An id is unknown from some time on, for ever."""
+    """From some time on an id is unknown."""
     RESULT_AFTER_STATUS = auto()
-    """The status says that it ended before the result does."""
+    """The status is final before the result can be read."""
     UPSTREAM_FAILURES = auto()
-    """Requests fail upstream, for money or for free."""
+    """Requests fail upstream, charged or free."""
     NO_OUTPUT = auto()
     LATE_COST = auto()
     NO_COST = auto()
@@ -62,17 +60,17 @@ class Fault(StrEnum):
     LOST_CANCELS = auto()
     """A cancel is carried out, and its answer is lost."""
     OPERATORS = auto()
-    """Doubts are resolved by people."""
+    """Operators resolve jobs in doubt."""
     DEADLINES = auto()
     """Callers set short deadlines."""
     RECEIVER = auto()
-    """The receiver fails, or takes a callback and its answer is lost."""
+    """The receiver fails, or accepts a delivery and its answer is lost."""
     PROGRESS_EVENTS = auto()
-    """Callers ask for callbacks on the way."""
+    """Callers request progress events."""
     POLICIES = auto()
-    """Tenants fail or resend what is in doubt."""
+    """Tenants' policies fail or resend jobs in doubt."""
     IDENTICAL_REQUESTS = auto()
-    """Callers ask for the same; tenants share, and try again what failed."""
+    """Callers send identical requests; tenants share results and promote followers."""
 
 
 IN_DOUBT_FAULTS: Final = frozenset(
@@ -85,14 +83,15 @@ IN_DOUBT_FAULTS: Final = frozenset(
         Fault.LOST_AFTER,
     }
 )
-"""Only these may bring a submit into doubt."""
+"""The only faults that may bring a submit into doubt."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """One run. `intensity` is how often each kind of trouble strikes where it can.
+    """One run.
 
-    `die_at`: the first worker dies at its so-many-th await, once; beside what `faults` bring.
+    `intensity` scales the probability of every enabled fault. `die_at`: the number of the await at
+    which the first worker dies, once, whatever `faults` bring.
     """
 
     seed: int
@@ -103,7 +102,7 @@ class Plan:
     die_at: int | None = None
 
     def __str__(self) -> str:
-        """As it is written in a test."""
+        """Return the expression that builds it, to be pasted into a test."""
         names = ", ".join(f"Fault.{fault.name}" for fault in Fault if fault in self.faults)
         return (
             f"Plan(seed={self.seed}, workers={self.workers}, jobs={self.jobs}, "
@@ -112,20 +111,20 @@ class Plan:
 
 
 class SeededRandomness:
-    """All chance of a run, in streams by name, so that one kind's draws do not shift another's."""
+    """Random streams by name: the draws of one do not shift those of another."""
 
     def __init__(self, plan: Plan) -> None:
-        """Everything follows from the plan."""
+        """All streams are derived from the plan's seed."""
         self._plan = plan
         self.faults_ended = False
-        """From then on nothing goes wrong."""
+        """When true, no fault occurs any more."""
 
     def stream(self, name: str) -> Random:
-        """The stream of this name, from its beginning."""
+        """A new generator at the stream's beginning."""
         return Random(f"{self._plan.seed}:{name}")
 
     def occurs(self, fault: Fault, rng: Random, *, factor: float = 1.0) -> bool:
-        """Whether this trouble happens here and now."""
+        """Draw whether the fault occurs at this point."""
         if self.faults_ended or fault not in self._plan.faults:
             return False
         return rng.random() < self._plan.intensity * factor

@@ -1,55 +1,47 @@
-"""A process that may die, and its ways to the outside. Knows when it dies, not what it does.
+"""A process that may die, and its connections. Decides when it dies, not what it does.
 
-Everything that a process awaits passes through here: once it is dead, nothing of it has any effect.
+All that a process awaits passes through here: after its death nothing of it has an effect.
 """
 
-from __future__ import annotations
-
 import asyncio
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
-from typing import TYPE_CHECKING, Final, TypeVar
+from datetime import datetime, timedelta
+from typing import Final, TypeVar
 
+from core.circuit_breaker import CircuitBreaker
+from core.clock import Clock
 from core.errors import StoreSilent, StoreUnavailable
-from core.tenants.api_keys import Scope
-from tests.simulation.plan import Fault
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
-    from datetime import datetime
-
-    from core.circuit_breaker import CircuitBreaker
-    from core.clock import Clock
-    from core.jobs.job import Job, JobRecord
-    from core.store.deliveries import AttemptWriteResult
-    from core.store.jobs import JobView, Projection
-    from core.store.webhook_endpoints import WebhookConfigUpdate
-    from core.tenants.api_keys import Credential
-    from core.tenants.tenant import Tenant
-    from core.transactions.admission import Admission, AdmissionResult
-    from core.transactions.job_update import Change, WriteResult
-    from core.webhooks.circuit_breaker import EndpointCircuit
-    from core.webhooks.config import VersionedConfig, WebhookConfig
-    from core.webhooks.delivery import CircuitUpdate, ClaimedDelivery, DeliveryUpdate
-    from tests.simulation.plan import SeededRandomness
-    from tests.support.memory_store.stores import MemoryStores
-    from tests.support.upstream import FakeRunComfy
-    from worker.ports import CancelAnswer, ResultAnswer, StatusAnswer, SubmitAnswer
-    from worker.webhooks.outcomes import AttemptResult as SendOutcome
-    from worker.webhooks.sender import AttemptRequest
+from core.jobs.job import Job, JobRecord
+from core.store.deliveries import AttemptWriteResult
+from core.store.jobs import JobView, Projection
+from core.store.webhook_endpoints import WebhookConfigUpdate
+from core.tenants.api_keys import Credential, Scope
+from core.tenants.tenant import Tenant
+from core.transactions.admission import Admission, AdmissionResult
+from core.transactions.job_update import Change, WriteResult
+from core.webhooks.circuit_breaker import EndpointCircuit
+from core.webhooks.config import VersionedConfig, WebhookConfig
+from core.webhooks.delivery import CircuitUpdate, ClaimedDelivery, DeliveryUpdate
+from tests.simulation.plan import Fault, SeededRandomness
+from tests.support.memory_store.stores import MemoryStores
+from tests.support.upstream import FakeRunComfy
+from worker.ports import CancelAnswer, ResultAnswer, StatusAnswer, SubmitAnswer
+from worker.webhooks.outcomes import AttemptResult as SendOutcome
+from worker.webhooks.sender import AttemptRequest
 
 T = TypeVar("T")
 DEATH_FACTOR: Final = 0.1
-"""Deaths per await, relative to a plan's intensity: a step has many awaits."""
+"""Probability of a death per await, relative to the plan's intensity: a step has many awaits."""
 LATENCIES: Final = (0.0, 0.0, 0.0, 0.001, 0.02, 0.3)
 
 
 class ProcessDied(BaseException):
-    """The process is no more. Not an Exception: nothing of the product may handle it."""
+    """The process is dead. Not an `Exception`, so that no code of the product handles it."""
 
 
 class ProcessLifetime:
-    """One process' life. `die_at` is the number of the await at which it must die, if any."""
+    """The life of one process. `die_at`: the number of the await at which it must die, if any."""
 
     def __init__(
         self,
@@ -59,7 +51,7 @@ class ProcessLifetime:
         mortal: bool = False,
         die_at: int | None = None,
     ) -> None:
-        """Alive, at its first await; `mortal` ones may die of the plan's deaths."""
+        """Alive, at its first await; only `mortal` processes die by the plan's faults."""
         self.name = name
         self.awaits = 0
         self.alive = True
@@ -70,40 +62,40 @@ class ProcessLifetime:
         self._die_at = die_at
 
     async def checkpoint(self) -> None:
-        """An await: others run, and the process may die. Raises `ProcessDied`."""
+        """Let other tasks run; the process may die meanwhile. Raises `ProcessDied`."""
         self.check()
         await asyncio.sleep(self._rng.choice(LATENCIES))
         self.check()
         self.awaits += 1
-        struck = self._mortal and self._chance.occurs(Fault.DEATHS, self._rng, factor=DEATH_FACTOR)
-        if struck or self.awaits == self._die_at:
+        dies = self._mortal and self._chance.occurs(Fault.DEATHS, self._rng, factor=DEATH_FACTOR)
+        if dies or self.awaits == self._die_at:
             self.alive = False
             self.on_death()
             raise ProcessDied(self.name)
 
     def check(self) -> None:
-        """Raises `ProcessDied` for a dead process."""
+        """Raise `ProcessDied` if the process is dead."""
         if not self.alive:
             raise ProcessDied(self.name)
 
 
 class StoreAvailability:
-    """When the store is away: for everybody, and for each process by itself."""
+    """Outages of the store: for all processes, and for each one."""
 
     def __init__(self, clock: Clock, chance: SeededRandomness, active: timedelta) -> None:
-        """Drawn in advance."""
+        """All outages are drawn in advance."""
         self._clock = clock
         self._chance = chance
         self._active = active
         self._outages = {"": self._drawn("", Fault.STORE_UNAVAILABLE)}
 
     def is_down(self, process: str) -> bool:
-        """Whether this process gets no connection now."""
+        """Whether the process cannot connect now."""
         if process not in self._outages:
             self._outages[process] = self._drawn(process, Fault.STORE_PARTITIONED)
         now = self._clock.monotonic()
-        storms = (*self._outages[""], *self._outages[process])
-        return not self._chance.faults_ended and any(start <= now < end for start, end in storms)
+        outages = (*self._outages[""], *self._outages[process])
+        return not self._chance.faults_ended and any(start <= now < end for start, end in outages)
 
     def _drawn(self, process: str, fault: Fault) -> tuple[tuple[timedelta, timedelta], ...]:
         rng, drawn = self._chance.stream(f"weather:{process}"), []
@@ -116,21 +108,21 @@ class StoreAvailability:
 
 
 class StoreConnection:
-    """A process' connection to the store: a command may be refused, lost, late, or unanswered."""
+    """A process's connection to the store: commands may be refused, lost, late or unanswered."""
 
     def __init__(
-        self, life: ProcessLifetime, chance: SeededRandomness, weather: StoreAvailability
+        self, life: ProcessLifetime, chance: SeededRandomness, availability: StoreAvailability
     ) -> None:
-        """Over the weather that it meets."""
+        """Commands fail during the outages of `availability`."""
         self._life = life
         self._chance = chance
-        self._weather = weather
+        self._availability = availability
         self._rng = chance.stream(f"line:{life.name}")
 
     async def call(self, command: Callable[[], Awaitable[T]]) -> T:
-        """Carry out a command, or not, and answer, or not. Raises what `core.store` raises."""
+        """Execute a command, or lose it or its answer. Raises what `core.store` raises."""
         await self._life.checkpoint()
-        if self._weather.is_down(self._life.name):
+        if self._availability.is_down(self._life.name):
             await self._fail(command)
         if self._chance.occurs(Fault.STORE_LATE, self._rng, factor=0.2):
             self._later(command)
@@ -162,7 +154,7 @@ class StoreConnection:
 
 @dataclass(frozen=True, slots=True)
 class ProcessClock:
-    """Time, for one process."""
+    """The clock of one process."""
 
     clock: Clock
     lifetime: ProcessLifetime
@@ -176,14 +168,14 @@ class ProcessClock:
         return self.clock.monotonic()
 
     async def sleep(self, span: timedelta) -> None:
-        """See `core.clock.Clock`. The dead do not wake."""
+        """See `core.clock.Clock`. A dead process does not wake."""
         await self.clock.sleep(span)
         await self.lifetime.checkpoint()
 
 
 @dataclass(frozen=True, slots=True)
 class ProcessJobs:
-    """The job store, as one process reaches it."""
+    """The job store, over the connection of one process."""
 
     connection: StoreConnection
     stores: MemoryStores
@@ -213,15 +205,15 @@ class ProcessJobs:
         return await self.connection.call(lambda: self.stores.jobs.load_view(job_id))
 
     async def load_input(self, job_id: str) -> bytes | None:
-        """See `JobStore.input`."""
+        """See `JobStore.load_input`."""
         return await self.connection.call(lambda: self.stores.jobs.load_input(job_id))
 
     async def load_leader(self, job: Job) -> JobRecord | None:
-        """See `JobStore.leader`."""
+        """See `JobStore.load_leader`."""
         return await self.connection.call(lambda: self.stores.jobs.load_leader(job))
 
     async def load_successor(self, job_id: str) -> Job | None:
-        """See `JobStore.heir`."""
+        """See `JobStore.load_successor`."""
         return await self.connection.call(lambda: self.stores.jobs.load_successor(job_id))
 
     async def store(self, change: Change) -> WriteResult:
@@ -239,13 +231,13 @@ class ProcessJobs:
         return await self.connection.call(lambda: self.stores.jobs.claim_due(lease, limit))
 
     async def list_in_doubt(self, limit: int) -> Sequence[Job]:
-        """See `JobStore.doubts`."""
+        """See `JobStore.list_in_doubt`."""
         return await self.connection.call(lambda: self.stores.jobs.list_in_doubt(limit))
 
 
 @dataclass(frozen=True, slots=True)
 class ProcessTenants:
-    """The tenant store, as one process reaches it."""
+    """The tenant store, over the connection of one process."""
 
     connection: StoreConnection
     stores: MemoryStores
@@ -257,7 +249,7 @@ class ProcessTenants:
 
 @dataclass(frozen=True, slots=True)
 class ProcessBreakers:
-    """The breaker's store, as one process reaches it."""
+    """The breaker's store, over the connection of one process."""
 
     connection: StoreConnection
     stores: MemoryStores
@@ -267,19 +259,19 @@ class ProcessBreakers:
         return await self.connection.call(self.stores.circuit_breakers.load)
 
     async def compare_and_set(self, before: CircuitBreaker, after: CircuitBreaker) -> bool:
-        """See `CircuitBreakerStore.swap`."""
+        """See `CircuitBreakerStore.compare_and_set`."""
         return await self.connection.call(
             lambda: self.stores.circuit_breakers.compare_and_set(before, after)
         )
 
     async def take_submit_token(self) -> datetime | None:
-        """See `CircuitBreakerStore.take_submit`."""
+        """See `CircuitBreakerStore.take_submit_token`."""
         return await self.connection.call(self.stores.circuit_breakers.take_submit_token)
 
 
 @dataclass(frozen=True, slots=True)
 class ProcessOutbox:
-    """The delivery store, as one process reaches it."""
+    """The delivery store, over the connection of one process."""
 
     connection: StoreConnection
     stores: MemoryStores
@@ -289,13 +281,13 @@ class ProcessOutbox:
         return await self.connection.call(lambda: self.stores.deliveries.claim_due(lease, limit))
 
     async def complete_attempt(self, completion: DeliveryUpdate) -> AttemptWriteResult:
-        """See `DeliveryStore.settle`."""
+        """See `DeliveryStore.complete_attempt`."""
         return await self.connection.call(
             lambda: self.stores.deliveries.complete_attempt(completion)
         )
 
     async def load_circuit(self, name: str) -> EndpointCircuit:
-        """See `DeliveryStore.channel`."""
+        """See `DeliveryStore.load_circuit`."""
         return await self.connection.call(lambda: self.stores.deliveries.load_circuit(name))
 
     async def update_circuit(self, update: CircuitUpdate) -> bool:
@@ -305,7 +297,7 @@ class ProcessOutbox:
 
 @dataclass(frozen=True, slots=True)
 class ProcessWebhooks:
-    """The store of endpoints, as one process reaches it."""
+    """The store of endpoints, over the connection of one process."""
 
     connection: StoreConnection
     stores: MemoryStores
@@ -315,19 +307,19 @@ class ProcessWebhooks:
         return await self.connection.call(lambda: self.stores.webhook_configs.load(tenant))
 
     async def load_versioned(self, tenant: str) -> VersionedConfig:
-        """See `WebhookConfigStore.marked`."""
+        """See `WebhookConfigStore.load_versioned`."""
         return await self.connection.call(
             lambda: self.stores.webhook_configs.load_versioned(tenant)
         )
 
     async def update(self, update: WebhookConfigUpdate) -> bool:
-        """See `WebhookConfigStore.change`."""
+        """See `WebhookConfigStore.update`."""
         return await self.connection.call(lambda: self.stores.webhook_configs.update(update))
 
 
 @dataclass(frozen=True, slots=True)
 class ProcessUpstream:
-    """RunComfy, as one process reaches it: it may die before a call leaves, and after it."""
+    """RunComfy, called by one process, which may die before a call leaves or after it."""
 
     lifetime: ProcessLifetime
     runcomfy: FakeRunComfy
@@ -357,7 +349,7 @@ class ProcessUpstream:
 
 @dataclass(frozen=True, slots=True)
 class ProcessSender:
-    """The receivers, as one process reaches them."""
+    """The receivers, called by one process."""
 
     lifetime: ProcessLifetime
     send_to: Callable[[AttemptRequest], Awaitable[SendOutcome]]

@@ -1,6 +1,4 @@
-"""The long form: `python -m tests.simulation.run_many 50000 [first seed]` lives through as many."""
-
-from __future__ import annotations
+"""The long form: `python -m tests.simulation.run_many 50000 [first seed]` runs so many plans."""
 
 import sys
 from random import Random
@@ -13,7 +11,7 @@ REPORT_EVERY: Final = 1000
 
 
 def plan_of(seed: int) -> Plan:
-    """A plan for each number: from quiet ones to those in which everything goes wrong."""
+    """The plan of a seed: from few and rare faults to nearly all of them."""
     rng = Random(seed)
     share = rng.choice((0.1, 0.3, 0.7))
     spared = rng.choice((frozenset(), frozenset(), IN_DOUBT_FAULTS))
@@ -27,7 +25,7 @@ def plan_of(seed: int) -> Plan:
 
 
 def main(arguments: list[str]) -> int:
-    """Stops at the first breach and tells its story; 0 when there was none."""
+    """Run plans until one violates an invariant, and print its report. Returns the exit code."""
     runs = int(arguments[0]) if arguments else REPORT_EVERY
     first = int(arguments[1]) if len(arguments) > 1 else 0
     for number, seed in enumerate(range(first, first + runs), start=1):
@@ -36,7 +34,7 @@ def main(arguments: list[str]) -> int:
             print(report)
             return 1
         if number % REPORT_EVERY == 0:
-            print(f"{number} runs, no breach", flush=True)
+            print(f"{number} runs, no violation", flush=True)
     return 0
 
 

@@ -1,13 +1,13 @@
-"""Everything together, from a plan to its report. Nothing here waits; all chance is the plan's."""
-
-from __future__ import annotations
+"""Runs a plan and returns its report. Nothing waits; all randomness comes from the plan."""
 
 import asyncio
+from collections.abc import Coroutine
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from itertools import count
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
+from core.jobs.job import Job
 from tests.simulation.clients import SimulatedService, create_tenants, run_caller, run_operator
 from tests.simulation.event_log import CheckedJobStore, SimulationLog
 from tests.simulation.faults import RandomUpstreamBehavior, SimulatedReceivers
@@ -26,37 +26,32 @@ from tests.support.memory_store.stores import memory_stores
 from tests.support.upstream import FakeRunComfy
 from worker.jobs.policies import LifecyclePolicy
 
-if TYPE_CHECKING:
-    from collections.abc import Coroutine
-
-    from core.jobs.job import Job
-
 SECOND: Final = timedelta(seconds=1)
 ACTIVE_PERIOD: Final = (40, 120, 300)
 END_TIMEOUT: Final = timedelta(days=8)
-"""After everything healed: above the six days for which a late result is waited for."""
+"""Time after the faults have ended: above the six days for which a late result is awaited."""
 MAX_STEP: Final = timedelta(hours=3)
 
 
 @dataclass(frozen=True, slots=True)
 class SimulationReport:
-    """What a run came to."""
+    """The result of a run."""
 
     plan: Plan
     violations: tuple[str, ...]
     log_text: str
     awaits: int
-    """Of the first worker: the places where it could have died."""
+    """The number of awaits of the first worker, at each of which it could have died."""
     jobs: tuple[Job, ...]
-    """As they ended."""
+    """The jobs at the end."""
 
     def __str__(self) -> str:
-        """What to read when it went wrong."""
+        """Return plan, violations and log."""
         return "\n".join(("", str(self.plan), *self.violations, self.log_text))
 
 
 def run(plan: Plan) -> SimulationReport:
-    """Live through a plan."""
+    """Run a plan in virtual time."""
     errors: list[str] = []
 
     def on_error(context: dict[str, Any]) -> None:
@@ -72,10 +67,10 @@ def run(plan: Plan) -> SimulationReport:
 
 
 class SimulationRun:
-    """One run's world."""
+    """The state of one run."""
 
     def __init__(self, plan: Plan, clock: LoopClock) -> None:
-        """Nothing has happened yet."""
+        """Open stores and upstream; no process runs yet."""
         self._plan = plan
         self._clock = clock
         self.randomness = SeededRandomness(plan)
@@ -89,14 +84,14 @@ class SimulationRun:
         self._background: set[asyncio.Task[None]] = set()
 
     async def execute(self) -> SimulationReport:
-        """Trouble, then healing, then time, then judgement."""
+        """Run with faults, then without them until all has ended, then check the invariants."""
         await create_tenants(self._context.stores, self.randomness, self._clock)
         for _ in range(self._plan.workers):
             self._start_worker()
-        face = self._open_service()
+        service = self._open_service()
         for number in range(self._plan.jobs):
-            self._spawn(run_caller(face, number, self._active))
-        self._spawn(run_operator(face, self._context.runcomfy))
+            self._spawn(run_caller(service, number, self._active))
+        self._spawn(run_operator(service, self._context.runcomfy))
         await self._clock.sleep(self._active)
         self.randomness.faults_ended = True
         await self._until_ended()
@@ -104,7 +99,7 @@ class SimulationRun:
         return SimulationReport(
             plan=self._plan,
             violations=tuple(self.log.violations) + found,
-            log_text=self.log.story(),
+            log_text=self.log.text(),
             awaits=self.workers[0].lifetime.awaits,
             jobs=tuple(self._context.stores.memory.all_jobs()),
         )
@@ -153,7 +148,7 @@ class SimulationRun:
         loop.call_later(pause, self._start_worker)
 
     def _on_wake(self, name: str) -> None:
-        """Hand a message to one of the workers, as arq does, or as the plan has it."""
+        """Pass a message to one of the workers, as arq does, unless a fault occurs."""
         job_id, _, version = name.rpartition(":")
         times, delay = 1, 0.05
         if self.randomness.occurs(Fault.WAKE_MESSAGES, self._wakes, factor=3):

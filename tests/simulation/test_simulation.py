@@ -1,6 +1,4 @@
-"""The proof: whatever dies, falls silent or comes twice, and whenever, the invariants hold."""
-
-from __future__ import annotations
+"""The invariants hold whichever process dies, call is lost or message repeated, and whenever."""
 
 from datetime import timedelta
 from typing import Final
@@ -15,7 +13,7 @@ from tests.simulation.runner import SimulationReport, run
 
 RUNS: Final = 2000
 IDENTICAL_REQUEST_RUNS: Final = 1000
-"""Beside those, which hold identical requests too; the long form runs more of both."""
+"""Further runs, of identical requests only; `run_many` runs more of both."""
 SEEDS: Final = st.integers(min_value=0, max_value=2**32)
 FAULTS: Final = st.one_of(
     st.frozensets(st.sampled_from(Fault), max_size=4),
@@ -44,12 +42,12 @@ SAME_PLANS: Final = st.builds(
 RECOVERY_TIMEOUT: Final = timedelta(seconds=30)
 
 
-# Each failed before its bug was mended; the name says what went wrong.
+# Each failed before its bug was fixed, which its name describes.
 REGRESSIONS: Final = {
-    "a wish to cancel ended the renewals of a slow submit's lease": Plan(
+    "a cancel ended the renewals of a slow submit's lease": Plan(
         seed=1, jobs=1, faults=frozenset({Fault.SLOW_SUBMITS, Fault.CANCELS}), intensity=0.6
     ),
-    "a wish to cancel moved a leased job back to an old due time": Plan(
+    "a cancel moved a leased job back to an old due time": Plan(
         seed=0, jobs=1, faults=frozenset({Fault.SLOW_SUBMITS, Fault.CANCELS}), intensity=0.6
     ),
     "a resend that ended free hid the charge of the first submit": Plan(
@@ -114,7 +112,7 @@ def _holds(report: SimulationReport) -> None:
     deadline=None,
     database=None,
     suppress_health_check=[HealthCheck.too_slow],
-    # A failure is told by its plan; shrinking takes faults away until only its causes are left.
+    # A failure is reported by its plan; shrinking removes faults until only the causes are left.
     phases=(Phase.generate, Phase.shrink),
 )
 @given(PLANS)
@@ -137,7 +135,7 @@ def test_every_run_of_identical_requests_keeps_the_invariants(plan: Plan) -> Non
 
 
 @pytest.mark.parametrize("bug", REGRESSIONS)
-def test_what_once_went_wrong_stays_right(bug: str) -> None:
+def test_bugs_that_were_fixed_do_not_come_back(bug: str) -> None:
     _holds(run(REGRESSIONS[bug]))
 
 
@@ -158,7 +156,7 @@ SCENARIOS: Final = {
 
 @pytest.mark.parametrize("scene", SCENARIOS)
 def test_a_worker_may_die_at_any_await(scene: str) -> None:
-    """Not by chance: at each await of the first worker in turn."""
+    """Systematically: at each await of the first worker in turn."""
     for seed in range(3):
         faults = SCENARIOS[scene]
         jobs = 3 if Fault.IDENTICAL_REQUESTS in faults else 1
@@ -169,26 +167,26 @@ def test_a_worker_may_die_at_any_await(scene: str) -> None:
 
 
 def test_a_death_costs_an_open_job_at_most_half_a_minute() -> None:
-    """Unless it left a submit in doubt: then a person or the hold decides."""
+    """Unless it left a submit in doubt: then an operator or the policy decides."""
     for seed in range(8):
         whole = Plan(seed, workers=2, jobs=1)
-        usual = run(whole)
-        for number in range(1, usual.awaits + 1):
+        undisturbed = run(whole)
+        for number in range(1, undisturbed.awaits + 1):
             late = run(_dying(whole, number))
             _holds(late)
-            if late.jobs and late.jobs[0].state is JobState.SUCCEEDED and usual.jobs:
-                ends = [job.finished_at for job in (*late.jobs, *usual.jobs)]
+            if late.jobs and late.jobs[0].state is JobState.SUCCEEDED and undisturbed.jobs:
+                ends = [job.finished_at for job in (*late.jobs, *undisturbed.jobs)]
                 assert ends[0] is not None
                 assert ends[1] is not None
                 assert ends[0] - ends[1] <= RECOVERY_TIMEOUT, str(late)
 
 
-def test_the_same_plan_tells_the_same_story() -> None:
+def test_the_same_plan_gives_the_same_log() -> None:
     plan = Plan(7, workers=3, jobs=4, faults=frozenset(Fault), intensity=0.3)
     assert run(plan).log_text == run(plan).log_text
 
 
-def test_other_seeds_tell_other_stories() -> None:
+def test_other_seeds_give_other_logs() -> None:
     faults = frozenset(Fault)
     assert run(Plan(1, faults=faults)).log_text != run(Plan(2, faults=faults)).log_text
 

@@ -1,19 +1,18 @@
-"""Days of callbacks in milliseconds: the real courier over the twins, by a clock that is moved."""
-
-from __future__ import annotations
+"""Days of deliveries in milliseconds: the real delivery worker, in-memory stores, a moved clock."""
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from random import Random
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import pytest
 
 from core.clock import from_ms
-from core.jobs.job import JobState, Trigger
+from core.jobs.job import Job, JobState, Trigger
 from core.jobs.timeline import TimelineEntry, TimelineKind
-from core.observability.events import EndpointDisabled
+from core.observability.events import EndpointDisabled, Event
 from core.observability.outcomes import FailureKind
 from core.retention import RETENTION
 from core.store.webhook_endpoints import WebhookConfigUpdate
@@ -25,10 +24,11 @@ from core.webhooks.delivery import Delivery, DeliveryState, WebhookEventType
 from core.webhooks.endpoint import DEFAULT_ENDPOINT_ID, DisabledReason
 from core.webhooks.secrets import SecretKind, encode_webhook_secret
 from service.webhooks.requests import EndpointChange, NewEndpoint
+from service.webhooks.webhook_service import WebhookService
 from tests.support.app import webhook_service_over
 from tests.support.clock import FakeClock
 from tests.support.ids import SeededIds
-from tests.support.memory_store.stores import memory_stores
+from tests.support.memory_store.stores import MemoryStores, memory_stores
 from tests.support.memory_store.webhooks import MemoryEventStreams
 from tests.support.records import HOUR, SECOND, MidpointRandom, job, tenant
 from worker.webhooks.decisions import DeliveryContext, DeliveryRules, decide_action
@@ -38,15 +38,6 @@ from worker.webhooks.replay_worker import ReplayPolicy, ReplayWorker
 from worker.webhooks.retry_schedule import SchedulePolicy
 from worker.webhooks.sender import AttemptRequest
 from worker.webhooks.transport import DeliveryTransport
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from datetime import datetime
-
-    from core.jobs.job import Job
-    from core.observability.events import Event
-    from service.webhooks.webhook_service import WebhookService
-    from tests.support.memory_store.stores import MemoryStores
 
 D = DeliveryState
 DAY: Final = timedelta(days=1)
@@ -58,7 +49,7 @@ SECRET = encode_webhook_secret(b"s" * 32)
 
 @dataclass
 class DeliverySimulation:
-    """A courier, the receivers that it meets, and the time. Receivers answer by `meet`."""
+    """A delivery worker, its receivers and the time. Receivers answer as set by `meet`."""
 
     respond: Callable[[AttemptRequest], AttemptResult] = lambda _: Delivered(200, DURATION)
     clock: FakeClock = field(default_factory=FakeClock)
@@ -85,7 +76,7 @@ class DeliverySimulation:
         return self.respond(attempt)
 
     async def create_tenant(self, *endpoints: str) -> None:
-        """The tenant, with these endpoints; the first is its default."""
+        """Create the tenant with these endpoints; the first is its default."""
         made = tenant(webhook=endpoints[0], webhook_secrets=(SECRET,))
         key = ApiKey("digest", made.name, self.clock.now())
         assert await self.stores.tenants.create(made, key)
@@ -93,7 +84,7 @@ class DeliverySimulation:
             await self.mailroom.create_endpoint(made.name, NewEndpoint(url=url))
 
     async def end_job(self, number: int = 1) -> Job:
-        """A job ends now, and its endpoints are told."""
+        """End a job now, with a delivery to each endpoint."""
         now = self.clock.now()
         before = job(JobState.QUEUED, id=f"req_{number}", created_at=now, updated_at=now)
         line = TimelineEntry(now, TimelineKind.ADMISSION, "admitted", before.state)
@@ -106,7 +97,7 @@ class DeliverySimulation:
         return after
 
     async def run(self, span: timedelta) -> None:
-        """Let time pass; whatever becomes due is done at its own instant."""
+        """Move the time from one due instant to the next, and deliver at each."""
         end = self.clock.now() + span
         while (due := self._next()) is not None and due <= end:
             self.clock.move(max(due - self.clock.now(), timedelta()))
@@ -121,12 +112,12 @@ class DeliverySimulation:
         return from_ms(min(times)) if times else None
 
     async def deliveries(self) -> list[Delivery]:
-        """All of them, by age."""
+        """All deliveries, oldest first."""
         found = [await self.stores.deliveries.load(name) for name in self.stores.memory.deliveries]
         return [each for each in found if each is not None]
 
     async def states(self, endpoint: str = DEFAULT_ENDPOINT_ID) -> Counter[str]:
-        """How an endpoint's deliveries stand."""
+        """The states of an endpoint's deliveries."""
         return Counter(str(d.state) for d in await self.deliveries() if d.endpoint_id == endpoint)
 
 
@@ -135,14 +126,14 @@ def answer_unavailable(_: AttemptRequest) -> AttemptResult:
 
 
 def refuse_dead_host(attempt: AttemptRequest) -> AttemptResult:
-    """Nobody is at the dead one's address."""
+    """Fail every attempt at the dead endpoint."""
     if attempt.url == DEAD:
         return AttemptFailed(FailureKind.TIMEOUT, DURATION)
     return Delivered(200, DURATION)
 
 
 def assert_retained_past_last_attempt(journey: DeliverySimulation, ended: Job) -> None:
-    """By a day, so that whoever was told last can still fetch the result."""
+    """By a day, so that the receiver of the last attempt can still fetch the result."""
     expires_at = journey.stores.memory.jobs[ended.id].expires_at
     assert expires_at is not None
     assert from_ms(expires_at) >= journey.sent[-1][0] + DAY
@@ -166,7 +157,7 @@ async def test_twelve_attempts_over_84_7_hours_and_the_result_outlives_them_by_a
     assert_retained_past_last_attempt(journey, ended)
 
 
-async def test_a_result_outlives_even_a_callback_that_was_sent_anew_on_its_last_day() -> None:
+async def test_a_result_outlives_even_a_delivery_that_was_resent_on_its_last_day() -> None:
     journey = DeliverySimulation(answer_unavailable)
     await journey.create_tenant(DEAD)
     ended = await journey.end_job()

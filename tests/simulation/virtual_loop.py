@@ -1,27 +1,22 @@
 """An event loop without waiting: when nothing is ready, its time jumps to the next timer."""
 
-from __future__ import annotations
-
 import asyncio
 import selectors
+from collections.abc import Callable, Coroutine
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from tests.support.clock import START
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
-
 
 T = TypeVar("T")
 
 
 class DeadlockDetected(Exception):
-    """Nothing is ready, and no timer will ever make anything ready."""
+    """No task is ready, and no timer is set: the loop would wait for ever."""
 
 
 class _TimeJumpSelector(selectors.SelectSelector):
-    """Where a loop would wait for sockets, time passes at once. No socket is ever ready."""
+    """A selector that moves the virtual time instead of waiting. No socket is ever ready."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -35,10 +30,10 @@ class _TimeJumpSelector(selectors.SelectSelector):
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
-    """asyncio's own loop in virtual time: deterministic, as callbacks run first in, first out."""
+    """The event loop of asyncio in virtual time. Deterministic: callbacks run in FIFO order."""
 
     def __init__(self) -> None:
-        """It is nought."""
+        """The time is 0."""
         self._selector_clock = _TimeJumpSelector()
         super().__init__(self._selector_clock)
 
@@ -51,9 +46,9 @@ class LoopClock:
     """The gateway's clock on the running loop's time."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        """At the loop's nought it is `START`."""
+        """The date is `START` when the loop's time is 0."""
         self._loop = loop
-        # Asked some twenty times an instant.
+        # Cached: read about twenty times at each instant.
         self._asked_at, self._elapsed, self._now = 0.0, timedelta(), START
 
     def now(self) -> datetime:
@@ -81,7 +76,7 @@ def run_virtually(
     main: Callable[[LoopClock], Coroutine[Any, Any, T]],
     on_error: Callable[[dict[str, Any]], None],
 ) -> T:
-    """Run `main` to its end on a loop of its own; `on_error` is told of every task that broke."""
+    """Run `main` to its end on a new loop; `on_error` is called for every task that failed."""
     loop = VirtualLoop()
     loop.set_exception_handler(lambda _, context: on_error(context))
     try:

@@ -1,33 +1,44 @@
-"""A simulated worker process: the real lifecycle, gate, courier and loops, over lines that fail."""
-
-from __future__ import annotations
+"""A simulated worker process: the real processor, delivery worker and loops over faults."""
 
 import asyncio
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from math import inf
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from core.circuit_breaker import BreakerPolicy
+from core.clock import Clock
 from core.errors import StoreUnavailable
+from core.jobs.job import Job
 from core.store.wake_queue import is_current
+from core.webhooks.delivery import ClaimedDelivery
+from tests.simulation.event_log import SimulationLog
+from tests.simulation.faults import SimulatedReceivers
+from tests.simulation.plan import SeededRandomness
 from tests.simulation.process import (
     ProcessBreakers,
     ProcessClock,
     ProcessJobs,
+    ProcessLifetime,
     ProcessOutbox,
     ProcessSender,
     ProcessTenants,
     ProcessUpstream,
     ProcessWebhooks,
+    StoreAvailability,
     StoreConnection,
 )
 from tests.support.ids import SeededIds
+from tests.support.memory_store.state import MemoryState
+from tests.support.memory_store.stores import MemoryStores
 from tests.support.memory_store.webhooks import MemoryEventStreams
 from tests.support.partial_stores import partial_stores
+from tests.support.upstream import FakeRunComfy
 from worker.jobs.decisions.transition import DecisionContext
 from worker.jobs.job_processor import JobProcessor
 from worker.jobs.job_writer import JobWriter
+from worker.jobs.policies import LifecyclePolicy
 from worker.jobs.submission import JobSubmitter
 from worker.jobs.submit_gate import CircuitBreakerGate
 from worker.scheduling.lease_loop import LeaseLoop, LoopPolicy, WorkSource
@@ -35,37 +46,8 @@ from worker.webhooks.decisions import DeliveryRules
 from worker.webhooks.delivery_worker import DeliveryWorker
 from worker.webhooks.transport import DeliveryTransport
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from core.clock import Clock
-    from core.jobs.job import Job
-    from core.webhooks.delivery import ClaimedDelivery
-    from tests.simulation.event_log import SimulationLog
-    from tests.simulation.faults import SimulatedReceivers
-    from tests.simulation.plan import SeededRandomness
-    from tests.simulation.process import ProcessLifetime, StoreAvailability
-    from tests.support.memory_store.state import MemoryState
-    from tests.support.memory_store.stores import MemoryStores
-    from tests.support.upstream import FakeRunComfy
-    from worker.jobs.policies import LifecyclePolicy
-
 DELIVERY_LEASE: Final = timedelta(seconds=30)
 TICK: Final = timedelta(seconds=1)
-
-
-@dataclass(frozen=True, slots=True)
-class SimulationContext:
-    """What all processes share."""
-
-    clock: Clock
-    randomness: SeededRandomness
-    store_availability: StoreAvailability
-    stores: MemoryStores
-    runcomfy: FakeRunComfy
-    receivers: SimulatedReceivers
-    log: SimulationLog
-    due: DueWaiter
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +61,7 @@ class DueWaiter:
     """Sleeps until something is due in an index, so that idle loops cost a run nothing."""
 
     def __init__(self, memory: MemoryState) -> None:
-        """Told of each write to an index."""
+        """Subscribes to the writes to both indexes."""
         self._memory = memory
         self._sleepers: list[_DueSleeper] = []
         memory.on_due_change = self._notify
@@ -96,7 +78,7 @@ class DueWaiter:
                 self._sleepers.remove(sleeper)
 
     def _notify(self) -> None:
-        """Wake those for whom something is due earlier than they thought."""
+        """Wake the sleepers whose index now has an earlier time."""
         early = [each for each in self._sleepers if _first(each.index) < each.until]
         for sleeper in early:
             self._sleepers.remove(sleeper)
@@ -108,8 +90,22 @@ def _first(index: Mapping[str, int]) -> float:
     return min(index.values(), default=inf)
 
 
+@dataclass(frozen=True, slots=True)
+class SimulationContext:
+    """Everything that the processes share."""
+
+    clock: Clock
+    randomness: SeededRandomness
+    store_availability: StoreAvailability
+    stores: MemoryStores
+    runcomfy: FakeRunComfy
+    receivers: SimulatedReceivers
+    log: SimulationLog
+    due: DueWaiter
+
+
 class SimulatedWorker:
-    """Runs until it dies. A later one with another name takes its place."""
+    """Runs until it dies; a new one with another name replaces it."""
 
     def __init__(
         self, life: ProcessLifetime, around: SimulationContext, policy: LifecyclePolicy
@@ -137,7 +133,7 @@ class SimulatedWorker:
         ]
 
     async def wake(self, job_id: str, version: int) -> None:
-        """As `worker.main` answers the doorbell."""
+        """Process a wake-up message as `worker.main` does."""
         try:
             record = await self._jobs.load(job_id)
         except StoreUnavailable:
@@ -147,11 +143,11 @@ class SimulatedWorker:
 
     @property
     def is_busy(self) -> int:
-        """How much is under way."""
+        """The number of steps and deliveries in progress."""
         return self._watcher.in_flight + self._courier.in_flight
 
     def stop(self) -> None:
-        """Stop the loops of a dead worker that wait for nothing of ours."""
+        """Stop the loops of a dead worker."""
         for task in self._tasks:
             task.cancel()
 

@@ -1,7 +1,5 @@
 """Checks of API keys."""
 
-from __future__ import annotations
-
 from core.errors import Unauthenticated
 from core.tenants.api_keys import parse_api_key
 

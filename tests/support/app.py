@@ -1,24 +1,28 @@
-"""The HTTP face over in-memory stores, driven through ASGI. No sockets, no real clock."""
+"""The HTTP API over in-memory stores, called through ASGI. No sockets, no real clock."""
 
-from __future__ import annotations
-
+from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import cache, cached_property, partial
 from random import Random
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import httpx
+from fastapi import FastAPI
 from fastapi.routing import iter_route_contexts
 from pydantic import SecretStr
+from starlette.types import Receive, Send
+from starlette.types import Scope as AsgiScope
 
 from core.jobs.run_times import PollHintPolicy
+from core.observability.events import Emit, Event
 from core.observability.gateway_state import GatewayState
 from core.observability.metric_types import MetricSource
 from core.observability.prometheus import CONTENT_TYPE, MetricsRegistry
 from core.store.run_times import RunTimeCache
 from core.tenants.api_keys import ALL_SCOPES, ApiKey, Scope, api_key_digest, build_api_key
+from core.tenants.limits import Limits
 from core.tenants.tenant import NO_LIMITS, Tenant
 from core.webhooks.url_policy import TargetPolicy
 from service.app import create_app
@@ -35,16 +39,6 @@ from service.webhooks.webhook_service import WebhookService
 from tests.support.clock import FakeClock
 from tests.support.ids import SeededIds
 from tests.support.memory_store.stores import MemoryStores, memory_stores
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from fastapi import FastAPI
-    from starlette.types import Receive, Send
-    from starlette.types import Scope as AsgiScope
-
-    from core.observability.events import Emit, Event
-    from core.tenants.limits import Limits
 
 KLING: Final = "kling/kling-3.0/standard/image-to-video"
 KLING_PATH: Final = f"/v1/models/{KLING}"
@@ -80,12 +74,12 @@ def _models() -> ModelRegistry:
 
 @cache
 def _app() -> FastAPI:
-    """One for all faces: to make one takes 30 ms, more than most tests, and it holds nothing."""
+    """One app for all harnesses: it has no state, and takes 30 ms to build."""
     return create_app(_never_opened)
 
 
 def _never_opened() -> AbstractAsyncContextManager[AppContext]:
-    raise AssertionError("each face hands its own resources to each call")
+    raise AssertionError("each harness passes its own context to each call")
 
 
 class ApiOperation(NamedTuple):
@@ -108,7 +102,7 @@ def api_operations() -> list[ApiOperation]:
 
 @dataclass(slots=True)
 class AppHarness:
-    """A running face and what a test looks at."""
+    """A running API, and what a test reads: stores, clock and emitted events."""
 
     resources: AppContext
     stores: MemoryStores
@@ -123,7 +117,7 @@ class AppHarness:
         scopes: frozenset[Scope] = ALL_SCOPES,
         limits: Limits = NO_LIMITS,
     ) -> str:
-        """Make a tenant; its key."""
+        """Create a tenant and return its key."""
         key = build_api_key(name, self.resources.ids.secret())
         now = self.clock.now()
         await self.stores.tenants.create(
@@ -133,7 +127,7 @@ class AppHarness:
         return key
 
     def client(self, key: str | None = None) -> httpx.AsyncClient:
-        """A caller with `key`."""
+        """An HTTP client with `key`."""
         headers = {} if key is None else {"authorization": f"Bearer {key}"}
         return httpx.AsyncClient(
             transport=httpx.ASGITransport(self.serve),
@@ -143,7 +137,7 @@ class AppHarness:
         )
 
     async def serve(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
-        """The application, as a server whose lifespan has begun calls it."""
+        """Call the application as a server does after its start."""
         await _app()({**scope, "state": {"resources": self.resources}}, receive, send)
 
     @asynccontextmanager
@@ -151,11 +145,11 @@ class AppHarness:
         yield self.resources
 
     def events_of(self, kind: type[Event]) -> list[Any]:
-        """The events of one kind."""
+        """The emitted events of one kind."""
         return [event for event in self.events if isinstance(event, kind)]
 
     def enable_admin_api(self, token: str) -> None:
-        """Turn the operators' API on."""
+        """Turn the admin API on."""
         self.replace_resources(policy=replace(self.resources.policy, admin_token=SecretStr(token)))
 
     def admin_context_with(self, **parts: Any) -> AdminContext:  # noqa: ANN401 - fields of Stores
@@ -163,18 +157,18 @@ class AppHarness:
         admin = self.resources.admin
         return replace(admin, stores=replace(admin.stores, **parts))
 
-    def replace_resources(self, **parts: Any) -> None:  # noqa: ANN401 - fields of Resources
-        """Put other parts in."""
+    def replace_resources(self, **parts: Any) -> None:  # noqa: ANN401 - fields of AppContext
+        """Replace parts of the context."""
         self.resources = replace(self.resources, **parts)
 
 
 class LazyMetrics:
-    """A face's figures, made of its events when somebody asks: few tests do, and it takes 2 ms."""
+    """Metrics computed from the events when they are read: few tests do, and it takes 2 ms."""
 
     content_type = CONTENT_TYPE
 
     def __init__(self, events: list[Event], clock: FakeClock) -> None:
-        """Of `events`, to which more may come."""
+        """Read `events`, to which more may be added."""
         self._events, self._clock, self._counted = events, clock, 0
 
     @cached_property
@@ -197,7 +191,7 @@ async def _empty_state(clock: FakeClock) -> GatewayState:
 
 
 def webhook_service_over(stores: MemoryStores, clock: FakeClock) -> WebhookService:
-    """The use cases of callbacks over in-memory stores."""
+    """The webhook service over in-memory stores."""
     return WebhookService(
         configs=stores.webhook_configs,
         deliveries=stores.deliveries,
@@ -209,7 +203,7 @@ def webhook_service_over(stores: MemoryStores, clock: FakeClock) -> WebhookServi
 
 
 def open_app(policy: HttpPolicy = POLICY) -> AppHarness:
-    """A face over empty stores."""
+    """An API over empty stores."""
     clock = FakeClock()
     stores = memory_stores(clock)
     events: list[Event] = []

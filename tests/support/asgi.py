@@ -1,17 +1,13 @@
-"""One raw ASGI call: what came so far can be seen while it lasts, and the caller can hang up."""
-
-from __future__ import annotations
+"""One raw ASGI call, whose answer can be read while it lasts, and which can be disconnected."""
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
+
+from starlette.types import ASGIApp, Message
 
 from tests.support.clock import run_ready_tasks
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from starlette.types import ASGIApp, Message
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +21,7 @@ class ServerSentEvent:
 
 @dataclass(slots=True)
 class AsgiCall:
-    """A call that is under way."""
+    """A call in progress."""
 
     messages: list[Message] = field(default_factory=list)
     _body: list[bytes] = field(default_factory=list)
@@ -43,7 +39,7 @@ class AsgiCall:
         method: str = "GET",
         body: bytes = b"",
     ) -> Self:
-        """Call `app` and let it get as far as it gets."""
+        """Start a call of `app` and let it run until it waits."""
         call = cls(_body=[body])
         call._unread.set()
         scope = {
@@ -61,7 +57,7 @@ class AsgiCall:
 
     @property
     def status(self) -> int | None:
-        """The answer's status, once there is one."""
+        """The answer's status; None before it has begun."""
         return self.messages[0]["status"] if self.messages else None
 
     @property
@@ -86,17 +82,17 @@ class AsgiCall:
 
     @property
     def ended(self) -> bool:
-        """Whether the answer is whole."""
+        """Whether the answer is complete."""
         last = self.messages[-1] if self.messages else {"type": "nothing"}
         return last["type"] == "http.response.body" and not last.get("more_body", False)
 
     async def disconnect(self) -> None:
-        """The caller goes away."""
+        """Disconnect the caller."""
         self._disconnected.set()
         await run_ready_tasks()
 
     def stop_reading(self) -> None:
-        """From now on the caller takes nothing: what is sent waits for it."""
+        """Stop reading: what is sent from now on waits."""
         self._unread.clear()
 
     async def receive(self) -> Message:

@@ -1,70 +1,66 @@
-"""The two subjects of the contract: the twins in memory, and the stores over a real Redis.
+"""The two backends of the contract tests: the in-memory stores, and the stores over a real Redis.
 
-A probe looks behind the stores' methods at what they keep: indexes, counters, messages, lifetimes.
+A probe reads what the stores' methods do not return: indexes, counters, messages and TTLs.
 """
-
-from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from core.store import keys
+from core.store.client import RedisClient
 from core.store.scripts import LuaScripts, load_scripts
 from core.store.stores import Stores, open_stores
+from tests.support.clock import FakeClock
+from tests.support.memory_store.state import MemoryState
 from tests.support.memory_store.stores import memory_stores
-
-if TYPE_CHECKING:
-    from core.store.client import RedisClient
-    from tests.support.clock import FakeClock
-    from tests.support.memory_store.state import MemoryState
 
 
 class StoreProbe(Protocol):
-    """What a store keeps, where its methods do not tell. Scores are milliseconds."""
+    """Reads the contents of a store that its methods do not return. Scores are milliseconds."""
 
     async def due(self) -> dict[str, int]:
-        """Jobs by when somebody must look."""
+        """Jobs with the instants at which they are due."""
         ...
 
     async def in_doubt(self) -> dict[str, int]:
-        """Jobs in doubt by since when."""
+        """Jobs in doubt with the instants since which they are."""
         ...
 
     async def outbox(self) -> dict[str, int]:
-        """Deliveries that wait, by when the next attempt is due; those under way, by lease."""
+        """Waiting deliveries with their next attempt; those in flight with the end of the lease."""
         ...
 
     async def channels(self) -> dict[str, int]:
-        """Channels by when they must be looked at."""
+        """Delivery queues with the instants at which they are due."""
         ...
 
     async def tenant_jobs(self, tenant: str) -> dict[str, int]:
-        """A tenant's jobs by age."""
+        """A tenant's jobs with their scores in the list."""
         ...
 
     async def states(self) -> dict[str, int]:
-        """How many jobs are counted in each state; noughts left out."""
+        """The number of jobs by state, without zeros."""
         ...
 
     async def wake_queue(self) -> dict[str, int]:
-        """Messages by when they were left."""
+        """Wake-up messages with the instants of their creation."""
         ...
 
     async def ttl_of_job(self, job_id: str) -> timedelta | None:
-        """How long the record is kept from now; None for ever."""
+        """The record's TTL; None without one."""
         ...
 
     async def ttl_of_delivery(self, delivery_id: str) -> timedelta | None:
-        """How long the record is kept from now; None for ever."""
+        """The record's TTL; None without one."""
         ...
 
     async def timeline_length(self, job_id: str) -> int:
-        """How many lines a job's timeline has."""
+        """The number of entries in a job's timeline."""
         ...
 
     async def forget_job(self, job_id: str) -> None:
-        """Lose the record and its timeline, as when their time is over; no index."""
+        """Remove the record and its timeline, as their expiry does, and no index entry."""
         ...
 
 
@@ -93,10 +89,10 @@ def _fields_of(stores: Stores) -> dict[str, Any]:
 
 
 class MemoryProbe:
-    """Reads the twins' memory."""
+    """Reads the state of the in-memory stores."""
 
     def __init__(self, memory: MemoryState) -> None:
-        """Of these twins."""
+        """Read `memory`."""
         self._memory = memory
 
     async def due(self) -> dict[str, int]:
@@ -151,10 +147,10 @@ class MemoryProbe:
 
 
 class RedisProbe:
-    """Reads Redis' keys."""
+    """Reads Redis's keys."""
 
     def __init__(self, wire: RedisClient) -> None:
-        """Over the stores' own wire."""
+        """Read through the stores' own client."""
         self._wire = wire
 
     async def due(self) -> dict[str, int]:
@@ -188,7 +184,7 @@ class RedisProbe:
         return {name: number for name, number in counts.items() if number}
 
     async def wake_queue(self) -> dict[str, int]:
-        """See `StoreProbe`: those whose bytes are there, as arq needs them."""
+        """See `StoreProbe`: only messages whose job data exists, as arq needs both."""
         messages = await self._scores(keys.WAKE_QUEUE)
         return {
             name: score

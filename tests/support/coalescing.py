@@ -1,33 +1,25 @@
-"""What tests of reuse do in few words: ask for the same, take the paid job on, let followers look.
+"""Identical requests in few words: submit them, run the paid job, let followers poll.
 
-A follower's look is the worker's own decision, stored as the worker stores it.
+A follower's step is the worker's own decision, stored as the worker stores it.
 """
 
-from __future__ import annotations
-
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final
+from datetime import datetime, timedelta
+from typing import Any, Final
 
 from core.deduplication.coalescing import cancel_for_successor, expire_for_successor, handover
-from core.jobs.job import BillingStatus, FollowUp, Job, JobError, JobState, Trigger
+from core.jobs.job import BillingStatus, FollowUp, Job, JobError, JobRecord, JobState, Trigger
 from core.money import MicroUsd
 from core.store import keys
 from core.store.jobs import JobStore
-from core.transactions.admission import CacheRequest
+from core.transactions.admission import AdmissionResult, CacheRequest
 from core.transactions.job_update import Change, WriteResult
 from service.jobs.cancel import decide_cancel
 from tests.support.memory_store.jobs import MemoryJobStore
+from tests.support.store_harness import StoreHarness
 from worker.jobs.decisions.after_end import finish_notification
 from worker.jobs.decisions.follow_leader import decide_follow, fail_over_budget
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from datetime import datetime
-
-    from core.jobs.job import JobRecord
-    from core.transactions.admission import AdmissionResult
-    from tests.support.store_harness import StoreHarness
 
 CACHE_REQUEST: Final = CacheRequest()
 SECOND: Final = timedelta(seconds=1)
@@ -38,11 +30,11 @@ UPSTREAM_ERROR: Final = JobError("upstream_failed", "It broke.")
 
 @dataclass(frozen=True, slots=True)
 class CoalescingHarness:
-    """One gateway's identical requests."""
+    """Identical requests to one gateway."""
 
     stores: StoreHarness
     deleted: list[str] = field(default_factory=list)
-    """Records that went before their time: no recount knows of them."""
+    """Ids of records that were removed early: a recount misses them."""
 
     async def submit(
         self,
@@ -53,21 +45,21 @@ class CoalescingHarness:
         dry_run: bool = False,
         **changes: Any,  # noqa: ANN401 - fields of the record
     ) -> tuple[Job, AdmissionResult]:
-        """A submit of the one input, and what became of it. The job is as the store has it."""
+        """Submit the one input. Returns the stored job and the result of the admission."""
         job = self.stores.job(tenant, **changes)
         admitted = await self.stores.admit(job, cache=reuse, idempotency=key, dry_run=dry_run)
         return (admitted.record.job if admitted.record else job), admitted
 
     async def submit_job(self, tenant: str = "ape", **changes: Any) -> Job:  # noqa: ANN401 - fields of the record
-        """A submit's job."""
+        """Submit the one input. Returns the stored job."""
         return (await self.submit(tenant, **changes))[0]
 
     async def current(self, job: Job) -> Job:
-        """The job as it stands."""
+        """The current job."""
         return (await self.record(job)).job
 
     async def record(self, job: Job) -> JobRecord:
-        """The job as it stands, with what is kept beside it."""
+        """The current record of the job."""
         record = await self.stores.jobs.load(job.id)
         assert record is not None
         return record
@@ -79,7 +71,7 @@ class CoalescingHarness:
         output: bytes | None = None,
         **more: Any,  # noqa: ANN401 - fields of the record
     ) -> Job:
-        """The job after these facts, each stored; `more` and `output` come with the last."""
+        """Store these transitions and return the job; `more` and `output` belong to the last."""
         held = await self.current(job)
         for number, fact in enumerate(facts, start=1):
             last = number == len(facts)
@@ -93,32 +85,32 @@ class CoalescingHarness:
         return held
 
     async def run(self, job: Job) -> Job:
-        """RunComfy has the job and works on it."""
+        """Submit the job to RunComfy, which runs it."""
         await self.apply_triggers(job, Trigger.CLAIMED)
         return await self.apply_triggers(
             job, Trigger.ACCEPTED, upstream_id=f"up-{job.id}", upstream_running=True, attempts=1
         )
 
     async def succeed(self, job: Job, **more: Any) -> Job:  # noqa: ANN401 - fields of the record
-        """The job, which runs, brings the output."""
+        """End the running job with the output."""
         paid = {"billed": BillingStatus.YES, "cost": COST} | more
         return await self.apply_triggers(
             job, Trigger.FINISHED, Trigger.COLLECTED, output=OUTPUT, **paid
         )
 
     async def finish(self, job: Job, **more: Any) -> Job:  # noqa: ANN401 - fields of the record
-        """The job, which has a slot, runs and brings the output."""
+        """Run the job, which has a slot, and end it with the output."""
         await self.run(job)
         return await self.succeed(job, **more)
 
     async def fail(self, job: Job, billed: BillingStatus = BillingStatus.NO) -> Job:
-        """The job, which runs, breaks."""
+        """End the running job as failed."""
         return await self.apply_triggers(
             job, Trigger.RUN_FAILED, error=UPSTREAM_ERROR, billed=billed
         )
 
     async def cancel(self, job: Job) -> WriteResult:
-        """The caller's wish, as the service stores it first."""
+        """Store a caller's cancel, as the service does first."""
         held = await self.current(job)
         decision = decide_cancel(held, self.stores.clock.now())
         assert decision.after is not None
@@ -127,26 +119,26 @@ class CoalescingHarness:
     async def hand_over(
         self, job: Job, ended: Callable[[Job, datetime], Job] = cancel_for_successor
     ) -> Job:
-        """The job's running work goes to a follower: the heir."""
+        """End the job and transfer its running work to its successor, which is returned."""
         held, now = await self.current(job), self.stores.clock.now()
-        heir = await self.stores.jobs.load_successor(job.id)
-        assert heir is not None
-        change = self.handover_change(held, heir, now, ended)
+        successor = await self.stores.jobs.load_successor(job.id)
+        assert successor is not None
+        change = self.handover_change(held, successor, now, ended)
         assert await self.stores.jobs.store(change) is WriteResult.STORED
-        return await self.current(heir)
+        return await self.current(successor)
 
     @staticmethod
     def handover_change(
         held: Job,
-        heir: Job,
+        successor: Job,
         now: datetime,
         ended: Callable[[Job, datetime], Job] = cancel_for_successor,
     ) -> Change:
-        """The step by which a job ends and another goes on with its work."""
-        return handover(held, ended(held, now), heir, now)
+        """The change that ends a job and transfers its work."""
+        return handover(held, ended(held, now), successor, now)
 
     async def delete_record(self, job: Job) -> None:
-        """The record goes, as by `DELETE`."""
+        """Remove the record, as a deletion does."""
         self.deleted.append(job.id)
         if isinstance(self.stores.jobs, MemoryJobStore):
             del self.stores.jobs._memory.jobs[job.id]
@@ -155,7 +147,7 @@ class CoalescingHarness:
             await self.stores.jobs._client.execute("DEL", keys.job(job.id))
 
     async def assert_retained_for(self, job: Job, at_least: timedelta) -> None:
-        """The record is kept for so long from now on."""
+        """The record's TTL is `at_least` so long."""
         if isinstance(self.stores.jobs, MemoryJobStore):
             memory = self.stores.jobs._memory
             left = (memory.jobs[job.id].expires_at or 0) - memory.now
@@ -165,14 +157,14 @@ class CoalescingHarness:
         assert left >= at_least // timedelta(milliseconds=1)
 
     async def decide(self, job: Job, *, promote: bool = False) -> Change | None:
-        """What a worker decides at a look; None: to wait."""
+        """The worker's decision about a follower; None: to wait."""
         held = await self.current(job)
         leader = await self.stores.jobs.load_leader(held)
         decided = decide_follow(held, leader, self.stores.clock.now(), promote=promote)
         return decided if isinstance(decided, Change) else None
 
     async def step_follower(self, job: Job, *, promote: bool = False) -> WriteResult | None:
-        """A worker's whole step of a follower; None: it waits."""
+        """Decide and store the step of a follower; None: it waits."""
         change = await self.decide(job, promote=promote)
         if change is None:
             return None
@@ -183,13 +175,13 @@ class CoalescingHarness:
         return outcome
 
     async def notify(self, job: Job) -> WriteResult:
-        """A worker's step of a hit: its callbacks are written, and its lifetime begins."""
+        """Run a cache hit's follow-up: its deliveries are written, its retention begins."""
         held = await self.current(job)
         assert held.follow_up is FollowUp.NOTIFY
         return await self.stores.jobs.store(finish_notification(held, self.stores.clock.now()))
 
     async def state(self, job: Job) -> JobState:
-        """Where the job stands."""
+        """The job's current state."""
         return (await self.current(job)).state
 
 

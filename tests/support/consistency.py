@@ -1,28 +1,23 @@
-"""Counts again, from the jobs' records, what the scripts keep in counters and indexes."""
-
-from __future__ import annotations
+"""Recounts from the job records what the scripts keep in counters and indexes."""
 
 from collections import Counter, defaultdict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from core.jobs.job import JobState
+from core.jobs.job import Job, JobState
 from core.store import keys
+from core.store.client import RedisClient
 from core.store.codecs import JOB_CODEC
 from core.store.keys import LUA_NAMES
 from core.tenants.limits import usage_windows_at
 from tests.support import queue_state
-
-if TYPE_CHECKING:
-    from core.jobs.job import Job
-    from core.store.client import RedisClient
 
 AMOUNTS: Final = ("reserved", "settled", "released")
 
 
 @dataclass(frozen=True, slots=True)
 class JobAccounting:
-    """A job's record, with what it has booked and whether it has a slot."""
+    """A job's record with its amounts, and whether it has a slot."""
 
     job: Job
     has_slot: bool
@@ -30,7 +25,7 @@ class JobAccounting:
 
 
 async def records(wire: RedisClient) -> list[JobAccounting]:
-    """Every job that Redis has."""
+    """All jobs in Redis."""
     found = []
     for name in await wire.execute("KEYS", keys.JOB_PREFIX + "*"):
         if name.count(b":") == keys.JOB_PREFIX.count(":"):
@@ -41,7 +36,7 @@ async def records(wire: RedisClient) -> list[JobAccounting]:
 
 
 async def windows(wire: RedisClient) -> dict[str, dict[str, int]]:
-    """Every window's figures, noughts left out, by the window's key."""
+    """The figures of all usage windows by key, without zeros."""
     found = {}
     for name in await wire.execute("KEYS", keys.usage("*", "*")):
         flat = await wire.execute("HGETALL", name)
@@ -51,7 +46,7 @@ async def windows(wire: RedisClient) -> dict[str, dict[str, int]]:
 
 
 def windows_of(held: list[JobAccounting]) -> dict[str, dict[str, int]]:
-    """The same, by the records."""
+    """The same figures, computed from the records."""
     sums: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for each in held:
         for span in usage_windows_at(each.job.created_at):
@@ -68,7 +63,7 @@ def _reuse(job: Job) -> dict[str, int]:
 
 
 async def find_inconsistencies(wire: RedisClient) -> list[str]:
-    """What does not agree, in words. Redis must be quiet."""
+    """All inconsistencies as sentences. Nothing may write to Redis meanwhile."""
     held, seen = await records(wire), await queue_state.read_redis(wire)
     found = []
     if await windows(wire) != windows_of(held):
@@ -94,7 +89,7 @@ async def find_inconsistencies(wire: RedisClient) -> list[str]:
 
 
 async def _find_stuck_queues(wire: RedisClient, seen: queue_state.QueueState) -> list[str]:
-    """Lanes that nobody looks at, and slots that stand idle while a job may run."""
+    """Queues that dispatch does not see, and idle slots while a job may run."""
     found = []
     paused = {name.decode() for name in await wire.execute("SMEMBERS", keys.PAUSES)}
     for tenant, model in seen.queues:
@@ -104,7 +99,7 @@ async def _find_stuck_queues(wire: RedisClient, seen: queue_state.QueueState) ->
         in_lanes = await wire.execute("ZSCORE", LUA_NAMES["queue_models"] + tenant, model)
         tenant_open = _open(f"tenant:{tenant}", own, paused, seen)
         if in_lanes is None or in_turns != tenant_open:
-            found.append(f"the lane of {tenant} for {model} is not where it belongs")
+            found.append(f"the queue of {tenant} for {model} is in the wrong index")
         may_run = tenant_open and _open(f"model:{model}", of_model, paused, seen)
         if may_run and model not in seen.queue_heads:
             found.append(f"{model} is open and {tenant} waits for it, unseen")

@@ -1,22 +1,17 @@
 """A courier over a real Redis and real sockets; a receiver that answers, one that never does."""
 
-from __future__ import annotations
-
 import asyncio
 import time
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from random import Random
-from typing import TYPE_CHECKING, Final
-
-from pydantic import SecretStr
+from typing import Final
 
 from core.clock import SystemClock
 from core.ids import SystemIds
-from core.observability.events import DeliveryAttempted, OperationalWarning
-from core.settings import RedisPolicy
-from core.store.client import RedisClient, build_connection_pool
+from core.observability.events import DeliveryAttempted, Event, OperationalWarning
 from core.store.interfaces import DeliveryRepository, EventStreamWriter
 from core.store.scripts import LuaScripts, load_scripts
 from core.store.stores import open_stores
@@ -27,16 +22,12 @@ from core.webhooks.secrets import encode_webhook_secret
 from core.webhooks.url_policy import AllowedTargets, TargetPolicy
 from tests.support.memory_store.webhooks import MemoryEventStreams
 from tests.support.records import delivery_to
+from tests.support.redis import redis_client
 from worker.scheduling.lease_loop import LeaseLoop, LoopPolicy, WorkSource
 from worker.webhooks.decisions import DeliveryRules
 from worker.webhooks.delivery_worker import DeliveryWorker
 from worker.webhooks.sender import SenderPolicy, open_sender
 from worker.webhooks.transport import DeliveryTransport
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
-
-    from core.observability.events import Event
 
 TENANT: Final = "bench"
 LEASE: Final = timedelta(seconds=30)
@@ -122,13 +113,6 @@ class DeliveryWorkerHarness:
             await self.changed.wait()
 
 
-def open_client(redis_url: str) -> RedisClient:
-    """A connection to this Redis."""
-    patience = timedelta(seconds=5)
-    policy = RedisPolicy(SecretStr(redis_url), (), "", patience, patience)
-    return RedisClient(build_connection_pool(policy, "bench"))
-
-
 @asynccontextmanager
 async def delivery_worker(
     redis_url: str,
@@ -140,7 +124,7 @@ async def delivery_worker(
     targets = TargetPolicy(AllowedTargets.parse(["127.0.0.0/8"]))
     clock = SystemClock()
     async with (
-        open_client(redis_url) as wire,
+        redis_client(redis_url) as wire,
         open_sender(
             SenderPolicy(targets=targets, max_connections=max_concurrency), clock
         ) as sender,

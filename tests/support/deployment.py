@@ -1,6 +1,4 @@
-"""Reads the deployment's files with the tools that check them."""
-
-from __future__ import annotations
+"""Reads the deployment's files with the tools that use them."""
 
 import os
 import subprocess
@@ -21,7 +19,7 @@ TOKEN: Final = "a-token-that-costs-money"
 
 
 def run_tool(name: str, *arguments: str, **environment: str) -> str:
-    """What one of the environment's tools printed. It must end with 0."""
+    """Run one of the environment's tools and return its output. Its exit code must be 0."""
     done = subprocess.run(
         [TOOLS / name, *arguments],
         cwd=ROOT,
@@ -36,22 +34,22 @@ def run_tool(name: str, *arguments: str, **environment: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class ComposeFile:
-    """The compose file as its reader resolves it."""
+    """The compose file with all variables resolved."""
 
     document: dict[str, Any]
 
     @property
     def services(self) -> dict[str, dict[str, Any]]:
-        """By name."""
+        """The services by name."""
         return dict(self.document["services"])
 
     @property
     def gateway_services(self) -> dict[str, dict[str, Any]]:
-        """Those that run our image."""
+        """The services that run the gateway's image."""
         return {name: s for name, s in self.services.items() if "gateway" in s["image"]}
 
     def environment(self, service: str) -> dict[str, str]:
-        """What a service's process finds there: the files' variables, then its own."""
+        """The variables of a service's process: from its files, then its own."""
         found: dict[str, str] = {}
         for file in self.services[service].get("env_file", ()):
             lines = (ROOT / file).read_text().splitlines()
@@ -61,6 +59,6 @@ class ComposeFile:
 
 def load_compose(**environment: str) -> ComposeFile:
     """Return docker-compose.yml as podman-compose resolves it; Podman itself is not needed."""
-    # `config` runs Podman for its version alone; Python answers that where Podman is missing.
+    # `config` runs Podman only for its version, which Python answers where Podman is missing.
     words = ("--podman-path", sys.executable, "config")
     return ComposeFile(yaml.safe_load(run_tool("podman-compose", *words, **environment)))

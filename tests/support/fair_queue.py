@@ -1,14 +1,10 @@
-"""Fills a tenant's lane, for tests of what many waiting jobs cost."""
+"""Fills a tenant's queue, for tests of the cost of many waiting jobs."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from core.store import keys
+from core.store.client import RedisClient
 from core.store.keys import LUA_NAMES
-
-if TYPE_CHECKING:
-    from core.store.client import RedisClient
 
 _FILL: Final = """
 for i = 1, ARGV[1] do redis.call('ZADD', KEYS[1], 1e15 + 1e9 + i, 'req_filler' .. i) end
@@ -17,9 +13,9 @@ return redis.call('HINCRBY', KEYS[2], ARGV[2], ARGV[1])
 
 
 async def fill_queue(wire: RedisClient, tenant: str, model_id: str, count: int) -> None:
-    """So many more wait behind those who do.
+    """Add entries to the end of a tenant's queue.
 
-    They stand in the lane alone: a waiting job's record is read when its turn comes, not before.
+    They have no records: a waiting job's record is read only when it gets a slot.
     """
     lane = f"{LUA_NAMES['queue_jobs']}{tenant}:{model_id}"
     await wire.execute("EVAL", _FILL, 2, lane, keys.WAITING, count, tenant)

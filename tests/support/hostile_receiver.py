@@ -1,9 +1,7 @@
-"""Receivers that mean harm, in a process of their own: each manner answers one request its way.
+"""Hostile receivers in a process of their own: each behavior answers one request in its way.
 
-Blocking sockets and threads: what a receiver sends must be bounded by who reads, not by us.
+Blocking sockets and threads: the amount that is sent must be bounded by the reader.
 """
-
-from __future__ import annotations
 
 import socket
 import struct
@@ -11,12 +9,10 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+from typing import Final
 
 ROOT: Final = Path(__file__).parents[2]
 OK: Final = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
@@ -39,7 +35,7 @@ def _send_slowly(line: socket.socket, piece: bytes) -> None:
 
 
 def _reset(line: socket.socket) -> None:
-    time.sleep(0.1)  # what was sent is to be read first
+    time.sleep(0.1)  # so that what was sent is read first
     line.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
     line.close()
 
@@ -116,7 +112,7 @@ def main() -> None:
 
 @contextmanager
 def hostile_receiver() -> Iterator[int]:
-    """Its port; the first word of a path is a manner, blanks written `_`."""
+    """Run the receivers and yield their port; a URL's path names the behavior (`_` for a space)."""
     command = [sys.executable, "-m", "tests.support.hostile_receiver"]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None

@@ -1,26 +1,22 @@
-"""Names that a test can foresee, in the shape of the real ones."""
+"""Predictable ids in the form of the real ones."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Final
+from datetime import datetime
+from random import Random
+from typing import Final
 
 from ulid import ULID
 
 from core.clock import to_ms
 from core.ids import SECRET_BYTES
 
-if TYPE_CHECKING:
-    from datetime import datetime
-    from random import Random
-
 _RANDOM_BYTES: Final = 10
 
 
 class SeededIds:
-    """Every name follows from the seed."""
+    """Ids that follow from a seed."""
 
     def __init__(self, rng: Random) -> None:
-        """Chance comes from `rng` alone."""
+        """Draw from `rng` alone."""
         self._rng = rng
 
     def job_id(self, now: datetime) -> str:

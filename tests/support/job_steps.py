@@ -1,21 +1,17 @@
-"""Jobs moved on in memory, as a worker would move them: record, timeline and news in one step."""
+"""Moves the only job of an `AppHarness` as a worker would: record, timeline and notification."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from core.jobs.job import BillingStatus, Job, Trigger
 from core.jobs.timeline import TimelineEntry, TimelineKind
 from core.transactions.job_update import Change, WriteResult
-
-if TYPE_CHECKING:
-    from tests.support.app import AppHarness
+from tests.support.app import AppHarness
 
 OUTPUT = b'{"video":"https://storage.example/out.mp4"}'
 
 
 def only_job(app: AppHarness) -> Job:
-    """The one job that was taken in."""
+    """The only job that was admitted."""
     (job,) = app.stores.memory.all_jobs()
     return job
 
@@ -26,7 +22,7 @@ async def apply_trigger(
     output: bytes | None = None,
     **changes: Any,  # noqa: ANN401 - fields of the record
 ) -> Job:
-    """Move the only job by `fact`."""
+    """Apply `trigger` to the only job."""
     before, now = only_job(app), app.clock.now()
     after = before.transition(trigger, now, **changes)
     entry = TimelineEntry(now, TimelineKind.TRANSITION, trigger, after.state, status=after.status)
@@ -36,7 +32,7 @@ async def apply_trigger(
 
 
 async def start_run(app: AppHarness) -> Job:
-    """From the queue into RunComfy's hands, in progress there."""
+    """Move the job from the queue to running at RunComfy."""
     now = app.clock.now()
     await apply_trigger(app, Trigger.CLAIMED, attempts=1, sent_at=now)
     await apply_trigger(app, Trigger.ACCEPTED, upstream_id="up-1", running_since=now)
@@ -46,7 +42,7 @@ async def start_run(app: AppHarness) -> Job:
 
 
 async def finish_run(app: AppHarness) -> Job:
-    """From RunComfy's hands to the end, with a result."""
+    """End the running job with a result."""
     await apply_trigger(app, Trigger.FINISHED)
     now = app.clock.now()
     return await apply_trigger(

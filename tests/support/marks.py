@@ -1,6 +1,4 @@
-"""What some tests need beside Python, as marks. `.ci/run` installs Prometheus and runs those."""
-
-from __future__ import annotations
+"""Marks of tests that need more than Python; they are skipped where it is missing."""
 
 import shutil
 import sys
@@ -10,19 +8,21 @@ import pytest
 
 from deploy.grafana.live_prometheus import is_available
 
-PROMETHEUS: Final = pytest.mark.skipif(  # `make test` needs nothing but Python; .ci/run installs it
-    not is_available(), reason="Prometheus is not installed"
+PROMETHEUS: Final = (
+    pytest.mark.skipif(  # `make test` needs only Python; .ci/run installs Prometheus
+        not is_available(), reason="Prometheus is not installed"
+    )
 )
-PROMTOOL: Final = pytest.mark.skipif(  # as for Prometheus, which brings it
+PROMTOOL: Final = pytest.mark.skipif(  # as for Prometheus, which includes it
     shutil.which("promtool") is None, reason="promtool is not installed"
 )
-NODE: Final = pytest.mark.skipif(  # `make test` needs nothing but Python, which verifies beside it
+NODE: Final = pytest.mark.skipif(  # `make test` needs only Python, which verifies the same
     shutil.which("node") is None or shutil.which("npm") is None,
     reason="node or npm is not installed",
 )
 MAKE: Final = pytest.mark.skipif(  # CONTRIBUTING.md says how to run the tests without it
     shutil.which("make") is None, reason="make is not installed"
 )
-LINUX: Final = pytest.mark.skipif(  # PR_SET_PDEATHSIG is of Linux alone; nothing elsewhere does it
+LINUX: Final = pytest.mark.skipif(  # PR_SET_PDEATHSIG exists only on Linux
     sys.platform != "linux", reason="only Linux kills the child for us"
 )

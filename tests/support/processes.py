@@ -1,27 +1,20 @@
-"""Starts the gateway's processes for tests and waits for them."""
-
-from __future__ import annotations
+"""Starts single processes of the gateway, and finds those that a test left behind."""
 
 import os
+import secrets
+import signal
 import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Final
 
 import httpx
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-from typing import TYPE_CHECKING, Final
-
 from simulator.stack import without_settings
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 
 ROOT = Path(__file__).parents[2]
 
@@ -33,7 +26,7 @@ READY_TIMEOUT = 20.0
 
 
 def environment(redis_url: str, port: int, **more: str) -> dict[str, str]:
-    """What the process reads."""
+    """The variables of a gateway process, on top of this process's own."""
     own = {"GATEWAY_REDIS_URL": redis_url, "GATEWAY_PORT": str(port)}
     return {**os.environ, **own, **more}
 
@@ -47,7 +40,7 @@ def free_port() -> int:
 
 
 def run_gateway(redis_url: str, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
-    """Run a command to its end."""
+    """Run a command of the CLI to its end."""
     return subprocess.run(
         [*GATEWAY, *arguments],
         cwd=ROOT,
@@ -61,7 +54,7 @@ def run_gateway(redis_url: str, *arguments: str, **more: str) -> subprocess.Comp
 
 @contextmanager
 def running_service(redis_url: str, log: Path) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
-    """A running front end and its port."""
+    """A front end that answers, and its port."""
     port = free_port()
     with log.open("wb") as lines:
         process = subprocess.Popen(
@@ -69,7 +62,7 @@ def running_service(redis_url: str, log: Path) -> Iterator[tuple[subprocess.Pope
         )
     try:
         until = time.monotonic() + READY_TIMEOUT
-        while not is_answering(port):
+        while not is_answering(f"http://127.0.0.1:{port}"):
             assert process.poll() is None, log.read_text()
             assert time.monotonic() < until, log.read_text()
             time.sleep(0.05)
@@ -79,10 +72,10 @@ def running_service(redis_url: str, log: Path) -> Iterator[tuple[subprocess.Pope
         process.wait()
 
 
-def is_answering(port: int) -> bool:
-    """Whether the front end answers."""
+def is_answering(url: str) -> bool:
+    """Whether the front end at `url` answers its liveness check."""
     try:
-        return httpx.get(f"http://127.0.0.1:{port}/healthz").is_success
+        return httpx.get(f"{url}/healthz", trust_env=False).is_success
     except httpx.TransportError:
         return False
 
@@ -91,14 +84,14 @@ MARK_VARIABLE: Final = "PROCESS_MARK"
 
 
 class MarkedProcesses:
-    """Every process that was started with this test's mark in its environment, and their heirs."""
+    """Processes with one mark in their environment: those of a test, and all that they started."""
 
     def __init__(self, mark: str) -> None:
         self._entry = f"{MARK_VARIABLE}={mark}".encode()
         self.environment = {**without_settings(os.environ), MARK_VARIABLE: mark}
 
     def running(self) -> dict[int, str]:
-        """Command lines of those that run, by process id. Needs /proc: empty elsewhere."""
+        """Command lines by process id. Needs /proc: empty on other systems."""
         found = {}
         for folder in Path("/proc").glob("[0-9]*"):
             try:
@@ -106,12 +99,27 @@ class MarkedProcesses:
                     command = (folder / "cmdline").read_bytes().replace(b"\0", b" ")
                     found[int(folder.name)] = command.decode(errors="replace")
             except OSError:
-                continue  # it ended while we looked, or is not ours
+                continue  # it has ended, or belongs to another user
         return found
 
     def wait_until_gone(self, within_seconds: float = 5) -> bool:
-        """Whether all have ended, at once or a little later."""
+        """Whether all have ended within the time."""
         deadline = time.monotonic() + within_seconds
         while self.running() and time.monotonic() < deadline:
             time.sleep(0.05)
         return not self.running()
+
+    def kill(self) -> None:
+        """Kill those that still run."""
+        for pid in self.running():
+            os.kill(pid, signal.SIGKILL)
+
+
+@contextmanager
+def marked_processes() -> Iterator[MarkedProcesses]:
+    """A new mark; processes that still carry it after the block are killed."""
+    marked = MarkedProcesses(secrets.token_hex(8))
+    try:
+        yield marked
+    finally:
+        marked.kill()

@@ -1,18 +1,13 @@
-"""What can be seen of waiting, slots and money, in the twin and in Redis, in one form."""
+"""The state of queues, slots and coalescing in one form, read from memory or from Redis."""
 
-from __future__ import annotations
-
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from core.store import keys
+from core.store.client import RedisClient
 from core.store.keys import LUA_NAMES
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from core.store.client import RedisClient
-    from tests.support.memory_store.state import MemoryState
+from tests.support.memory_store.state import MemoryState
 
 VIRTUAL_NOW: Final = "@virtual_time"
 ARRIVALS: Final = "@arrivals"
@@ -20,7 +15,7 @@ ARRIVALS: Final = "@arrivals"
 
 @dataclass(frozen=True, slots=True)
 class DedupState:
-    """Who leads, and what may be reused: of which job, worth what, until when."""
+    """The leader and the cached result of one input; `expires_at` in milliseconds."""
 
     leader: str | None
     result_of: str | None = None
@@ -30,7 +25,7 @@ class DedupState:
 
 @dataclass(frozen=True, slots=True)
 class QueueState:
-    """The whole state that dispatch goes by, and what it has done."""
+    """The whole state that dispatch reads and writes."""
 
     due: Mapping[str, int]
     wake_queue: frozenset[str]
@@ -42,19 +37,19 @@ class QueueState:
     slots: frozenset[str]
     queues: Mapping[tuple[str, str], tuple[str, ...]]
     next_tenants: Mapping[str, Mapping[str, float]]
-    """By model, the tags of those with jobs of it that are neither full nor paused."""
+    """By model, the tags of tenants with waiting jobs that are neither full nor paused."""
     queue_heads: Mapping[str, float]
-    """The first tag of each model that is neither full nor paused."""
+    """The lowest tag of each model that is neither full nor paused."""
     leaders: Mapping[str, str]
-    """Whom each follower follows."""
+    """The leader of each follower."""
     followers: Mapping[str, Mapping[str, float]]
-    """Of each job that is followed, the ends of its followers' times."""
+    """By leader, the deadlines of its followers."""
     inputs: Mapping[str, DedupState]
-    """What is known of each canonical input, by scope and fingerprint."""
+    """The entry of each canonical input, by scope and fingerprint."""
 
 
 def read_memory(memory: MemoryState) -> QueueState:
-    """The twin's."""
+    """The state of the in-memory stores."""
     turns = memory.fair_queue
     tenants = {place.tenant for place in turns.waiting.values()}
     lanes: dict[tuple[str, str], list[tuple[int, int, str]]] = {}
@@ -102,7 +97,7 @@ def _inputs(memory: MemoryState) -> dict[str, DedupState]:
 
 
 async def read_redis(wire: RedisClient) -> QueueState:
-    """What Redis holds."""
+    """The state in Redis."""
     fair = await _hash(wire, keys.QUEUE_TAGS)
     fair.pop(ARRIVALS, None)
     virtual_now = float(fair.pop(VIRTUAL_NOW, 0))

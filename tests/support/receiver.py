@@ -1,27 +1,21 @@
 """A webhook receiver and a sender for tests."""
 
-from __future__ import annotations
-
 import asyncio
 import re
 import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from core.clock import SystemClock
 from core.webhooks.secrets import encode_webhook_secret
-from core.webhooks.url_policy import AllowedTargets, TargetPolicy
+from core.webhooks.url_policy import Address, AllowedTargets, TargetPolicy
 from worker.webhooks.sender import AttemptRequest, Sender, SenderPolicy, open_sender
 
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
-
-    from core.webhooks.url_policy import Address
-
-    Behaviour = Callable[[asyncio.StreamWriter], Awaitable[None]]
+Behaviour = Callable[[asyncio.StreamWriter], Awaitable[None]]
 
 
 SECRET: Final = encode_webhook_secret(bytes(range(32)))
@@ -41,7 +35,7 @@ OK: Final = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nset-cookie: a=b\r\n\r\nok"
 
 
 class Loopback:
-    """Every name is 127.0.0.1."""
+    """A resolver for which every name is 127.0.0.1."""
 
     async def resolve(self, host: str) -> tuple[Address, ...]:
         assert host
@@ -50,7 +44,7 @@ class Loopback:
 
 @dataclass
 class RecordingReceiver:
-    """A server that keeps what it got: heads, bodies, and the SNI of each connection."""
+    """Keeps what a server received: heads, bodies, and the SNI of each connection."""
 
     port: int = 0
     connections: int = 0
@@ -78,7 +72,7 @@ async def serve(
     reader: asyncio.StreamReader,
     writer: asyncio.StreamWriter,
 ) -> None:
-    """Keep each request of one connection, then behave."""
+    """Record each request of one connection, then behave."""
     receiver.connections += 1
     try:
         while True:
@@ -97,7 +91,7 @@ async def serve(
 async def running_receiver(
     behavior: Behaviour, tls: ssl.SSLContext | None = None
 ) -> AsyncIterator[RecordingReceiver]:
-    """A receiver on loopback."""
+    """Run a receiver on loopback."""
     receiver = RecordingReceiver()
     tasks: set[asyncio.Task[None]] = set()
 

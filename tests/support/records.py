@@ -1,11 +1,9 @@
-"""Records as tests need them: readable defaults, keywords for what matters."""
-
-from __future__ import annotations
+"""Builders of records: readable defaults, keywords for what matters to a test."""
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from random import Random
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from core.jobs.job import FINAL_STATES, BillingStatus, Job, JobState
 from core.tenants.tenant import Tenant
@@ -16,9 +14,6 @@ from tests.support.clock import START
 from worker.jobs.decisions.transition import DecisionContext
 from worker.jobs.policies import LifecyclePolicy
 from worker.ports import UpstreamFault
-
-if TYPE_CHECKING:
-    from datetime import datetime
 
 NOW: Final = START
 SECOND: Final = timedelta(seconds=1)
@@ -46,7 +41,7 @@ _BY_STATE: Final[dict[JobState, dict[str, Any]]] = {
 
 
 class MidpointRandom(Random):
-    """Chance without any: every draw is the middle, so that spread waits are exact."""
+    """Every draw is the middle, so that waits with jitter are exact."""
 
     def random(self) -> float:
         """One half."""
@@ -54,7 +49,7 @@ class MidpointRandom(Random):
 
 
 def job(state: JobState = JobState.QUEUED, **changes: Any) -> Job:  # noqa: ANN401 - fields of the record
-    """A job as it looks in `state`: sent and taken at `NOW` where the state says so."""
+    """A job in `state`: submitted and accepted at `NOW` where the state implies it."""
     plain = Job(
         id="req_1",
         tenant="video-team",
@@ -77,7 +72,7 @@ def tenant(**changes: Any) -> Tenant:  # noqa: ANN401 - fields of the record
 
 
 def delivery(**changes: Any) -> Delivery:  # noqa: ANN401 - fields of the record
-    """A pending callback of `job()`, due at `NOW`."""
+    """A pending delivery of `job()`, due at `NOW`."""
     plain = Delivery(
         id="msg_1",
         job_id="req_1",
@@ -91,7 +86,7 @@ def delivery(**changes: Any) -> Delivery:  # noqa: ANN401 - fields of the record
 
 
 def delivery_to(url: str, tenant: str, now: datetime, **changes: Any) -> Delivery:  # noqa: ANN401 - fields of the record
-    """A callback of no job, due `now`, in the channel of its address."""
+    """A delivery of no job, due `now`, in the queue of its URL."""
     own = {
         "job_id": None,
         "tenant": tenant,
@@ -105,12 +100,12 @@ def delivery_to(url: str, tenant: str, now: datetime, **changes: Any) -> Deliver
 
 
 def fault(kind: str = "server_error", http_status: int | None = 500) -> UpstreamFault:
-    """What went wrong in a call."""
+    """A fault of an upstream call."""
     return UpstreamFault(kind, f"RunComfy says {kind}", http_status)
 
 
 def rules(policy: LifecyclePolicy = POLICY) -> DecisionContext:
-    """Rules whose waits are not spread."""
+    """The decisions' context, without jitter."""
     return DecisionContext("worker-a", policy, MidpointRandom())
 
 

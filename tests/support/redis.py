@@ -1,54 +1,25 @@
-"""Time that passes for Redis and for the stores alike, and what Redis then still holds."""
+"""Connections to a private Redis, the passing of time in it, and the keys that it holds."""
 
-from __future__ import annotations
-
+import asyncio
+import re
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from pydantic import SecretStr
 
 from core.settings import RedisPolicy
-from core.store.client import RedisClient, build_connection_pool
-
-if TYPE_CHECKING:
-    pass
-from typing import TYPE_CHECKING
-
 from core.store import keys
-
-if TYPE_CHECKING:
-    from core.store.client import RedisClient
-import asyncio
-import re
-from typing import TYPE_CHECKING
-
+from core.store.client import RedisClient, build_connection_pool
 from core.store.keys import KEY_SPECS
+from tests.support.clock import FakeClock
 
-if TYPE_CHECKING:
-    from core.store.client import RedisClient
-    from tests.support.clock import AdjustableClock
-from tests.support.clock import AdjustableClock
-
-
-def redis_client(url: str) -> RedisClient:
-    """A connection for a test."""
-    patience = timedelta(seconds=10)
-    policy = RedisPolicy(SecretStr(url), (), "", patience, patience)
-    return RedisClient(build_connection_pool(policy, "test"))
-
-
-def redis_policy(url: str) -> RedisPolicy:
-    """A patient connection to the private Redis of the tests."""
-    patience = timedelta(seconds=5)
-    return RedisPolicy(SecretStr(url), (), "", patience, patience)
-
+TIMEOUT: Final = timedelta(seconds=10)
+"""Long enough for a busy machine: a test that waits for it has failed."""
 
 MILLISECOND: Final = timedelta(milliseconds=1)
 
-
-OPEN: Final = frozenset({"channel", "model", "fingerprint"})
-"""Parts of names that may hold colons."""
-
+MAY_HOLD_COLONS: Final = frozenset({"channel", "model", "fingerprint"})
+"""Placeholders of key patterns."""
 
 _READ: Final[dict[str, tuple[str, ...]]] = {
     "hash": ("HGETALL",),
@@ -59,13 +30,23 @@ _READ: Final[dict[str, tuple[str, ...]]] = {
 }
 
 
+def redis_policy(url: str, timeout: timedelta = TIMEOUT) -> RedisPolicy:
+    """Settings of a plain connection to `url`."""
+    return RedisPolicy(SecretStr(url), (), "", timeout, timeout)
+
+
+def redis_client(url: str, timeout: timedelta = TIMEOUT) -> RedisClient:
+    """The product's own client, to be entered with `async with`."""
+    return RedisClient(build_connection_pool(redis_policy(url, timeout), "test"))
+
+
 async def every_key(wire: RedisClient) -> list[str]:
-    """All of them."""
+    """All keys in order."""
     return sorted(name.decode() for name in await wire.execute("KEYS", "*"))
 
 
-async def pass_time(wire: RedisClient, clock: AdjustableClock, span: timedelta) -> None:
-    """Be `span` later: what has an end by then is gone, all other ends are so much nearer."""
+async def pass_time(wire: RedisClient, clock: FakeClock, span: timedelta) -> None:
+    """Move `clock`, and shorten every TTL by `span`: Redis has a clock of its own."""
     clock.shift(span)
     names = await every_key(wire)
     left = await asyncio.gather(*(wire.execute("PTTL", name) for name in names))
@@ -78,21 +59,21 @@ async def pass_time(wire: RedisClient, clock: AdjustableClock, span: timedelta) 
 
 
 async def take_messages(wire: RedisClient) -> None:
-    """As a worker's arq does with each of its messages."""
+    """Remove every wake-up message, as a worker's arq does when it runs them."""
     for name in await wire.execute("ZRANGE", keys.WAKE_QUEUE, 0, -1):
         await wire.execute("DEL", keys.arq_message(name.decode()))
     await wire.execute("DEL", keys.WAKE_QUEUE)
 
 
 async def contents_of(wire: RedisClient, key: str) -> str:
-    """Everything that a key holds, as one text."""
+    """Everything that a key holds, as one string."""
     kind = (await wire.execute("TYPE", key)).decode()
     command, *rest = _READ[kind]
     return str(await wire.execute(command, key, *rest))
 
 
 def pattern_of(key: str) -> str:
-    """The catalogue's pattern that a key was made by: of those that fit, the most exact one."""
+    """The pattern of the key catalogue that fits `key`; of several, the most specific."""
     fitting = [row.pattern for row in KEY_SPECS if _as_expression(row.pattern).fullmatch(key)]
     return max(fitting, key=lambda pattern: len(re.sub(r"{\w+}", "", pattern)))
 
@@ -100,7 +81,7 @@ def pattern_of(key: str) -> str:
 def _as_expression(pattern: str) -> re.Pattern[str]:
     parts = re.split(r"{(\w+)}", pattern)
     texts: list[Any] = [re.escape(part) for part in parts]
-    texts[1::2] = [".+" if name in OPEN else "[^:]+" for name in parts[1::2]]
+    texts[1::2] = [".+" if name in MAY_HOLD_COLONS else "[^:]+" for name in parts[1::2]]
     if pattern.startswith("arq:"):
         texts[1::2] = [".+"]
     return re.compile("".join(texts))

@@ -1,9 +1,8 @@
-"""A service over a real Redis, in process."""
+"""A service over a real Redis, in this process."""
 
-from __future__ import annotations
-
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import httpx
 import pytest
@@ -19,21 +18,17 @@ from service.settings import ServiceSettings
 from service.tenants.settings import TenantSettings
 from service.tenants.tenants import create_tenant
 
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-
 BASE = "http://gateway.test"
 
 
 def settings_for(url: str, monkeypatch: pytest.MonkeyPatch) -> ServiceSettings:
-    """Settings as a process would read them."""
+    """Settings as a process reads them."""
     monkeypatch.setenv("GATEWAY_REDIS_URL", url)
     return ServiceSettings()
 
 
 async def key_of(settings: ServiceSettings, name: str = "video-team") -> str:
-    """A new tenant's key."""
+    """Create a tenant and return its key."""
     async with RedisClient(build_connection_pool(settings.redis, "test")) as wire:
         stores = open_stores(wire, LuaScripts(wire, load_scripts()), SystemClock())
         desk = build_admin_context(settings, stores, "test", lambda _: None)
@@ -42,7 +37,7 @@ async def key_of(settings: ServiceSettings, name: str = "video-team") -> str:
 
 @asynccontextmanager
 async def open_caller(app: Any, key: str) -> AsyncIterator[httpx.AsyncClient]:  # noqa: ANN401 - FastAPI
-    """A caller of a running app."""
+    """Start the app and yield an HTTP client of it."""
     async with app.router.lifespan_context(app) as state:
 
         async def call(scope: Any, receive: Any, send: Any) -> None:  # noqa: ANN401 - ASGI's own

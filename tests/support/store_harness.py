@@ -1,19 +1,28 @@
-"""A gateway's stores with a clock that can jump, over the twin's memory or over a real Redis.
+"""A gateway's stores and their clock, in memory or over a real Redis, for tests of limits.
 
-Tests act on it in few words: a tenant, a submit, what became of a job.
+Its methods do in one call what a test needs: create a tenant, submit, end a job.
 """
 
-from __future__ import annotations
-
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from random import Random
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
+import pytest
+
+from core.billing.usage import Usage
 from core.jobs.job import BillingStatus, FollowUp, Job, JobState
 from core.jobs.timeline import TimelineEntry, TimelineKind
 from core.money import MicroUsd
 from core.store.client import RedisClient
+from core.store.interfaces import (
+    CircuitBreakerRepository,
+    JobRepository,
+    OperationsRepository,
+    TenantRepository,
+    UsageRepository,
+)
 from core.store.scripts import LuaScripts, load_scripts
 from core.store.stores import Stores, open_stores
 from core.tenants.api_keys import ApiKey, Credential, api_key_digest
@@ -21,36 +30,11 @@ from core.tenants.cache_policy import TenantCachePolicy
 from core.tenants.limits import Limits
 from core.tenants.tenant import Tenant
 from core.transactions.admission import Admission, AdmissionResult
-from core.transactions.job_update import Change
+from core.transactions.job_update import Change, WriteResult
+from tests.support.clock import FakeClock
 from tests.support.ids import SeededIds
-from tests.support.memory_store.stores import memory_stores
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    import pytest
-
-    from core.billing.usage import Usage
-    from core.store.interfaces import (
-        CircuitBreakerRepository,
-        JobRepository,
-        OperationsRepository,
-        TenantRepository,
-        UsageRepository,
-    )
-    from core.transactions.job_update import WriteResult
-    from tests.support.memory_store.stores import MemoryStores
-from typing import TYPE_CHECKING
-
-import pytest
-
+from tests.support.memory_store.stores import MemoryStores, memory_stores
 from tests.support.redis import redis_client
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from core.store.client import RedisClient
-from tests.support.clock import AdjustableClock
 
 BACKENDS: Final = ("memory", "redis")
 
@@ -71,7 +55,7 @@ NO_CACHE_POLICY: Final = TenantCachePolicy()
 class StoreHarness:
     """One gateway's stores."""
 
-    clock: AdjustableClock
+    clock: FakeClock
     jobs: JobRepository
     tenants: TenantRepository
     usage: UsageRepository
@@ -86,7 +70,7 @@ class StoreHarness:
         cache_policy: TenantCachePolicy = NO_CACHE_POLICY,
         **more: Any,  # noqa: ANN401 - fields of the tenant
     ) -> None:
-        """Make a tenant whose key is its own name."""
+        """Create a tenant whose key is its own name."""
         now = self.clock.now()
         created = await self.tenants.create(
             Tenant(name, now, limits=limits, cache_policy=cache_policy, **more),
@@ -95,14 +79,14 @@ class StoreHarness:
         assert created
 
     async def set_limits(self, name: str, limits: Limits) -> bool:
-        """Put other limits in force."""
+        """Change a tenant's limits."""
         before = await self.tenants.load(name)
         assert before is not None
         after = replace(before, limits=limits, version=before.version + 1)
         return await self.tenants.change(before, after)
 
     async def set_cache_policy(self, name: str, cache_policy: TenantCachePolicy) -> bool:
-        """Let a tenant share otherwise than before."""
+        """Change a tenant's cache policy."""
         before = await self.tenants.load(name)
         assert before is not None
         after = replace(before, cache_policy=cache_policy, version=before.version + 1)
@@ -117,19 +101,19 @@ class StoreHarness:
         return await self.tenants.delete(before, after)
 
     def job(self, tenant: str, model: str = MODEL, **changes: Any) -> Job:  # noqa: ANN401 - fields of the record
-        """A job as the service makes it."""
+        """A new job, as the service builds it."""
         now = self.clock.now()
         plain = Job(self.ids.job_id(now), tenant, model, "1:f", now, now, estimate=PRICE)
         return replace(plain, **changes)
 
     async def admit(self, job: Job, **more: Any) -> AdmissionResult:  # noqa: ANN401 - fields of the admission
-        """Take a job in."""
+        """Admit a job."""
         entry = TimelineEntry(job.created_at, TimelineKind.ADMISSION, "admitted", JobState.QUEUED)
         credential = Credential(job.tenant, api_key_digest(job.tenant))
         return await self.jobs.admit(Admission(credential, job, b"{}", entry, **more))
 
     async def submit(self, tenant: str, model: str = MODEL, **changes: Any) -> Job:  # noqa: ANN401 - fields of the record
-        """A job that was taken in."""
+        """Admit a new job and return it."""
         job = self.job(tenant, model, **changes)
         await self.admit(job)
         return job
@@ -148,49 +132,49 @@ class StoreHarness:
         return await self.jobs.store(Change(record.job, after, output=output))
 
     async def start(self, job_id: str) -> WriteResult:
-        """A worker claims the job for its submit."""
+        """Claim the job for its submit, as a worker does."""
         return await self.update(job_id, JobState.SUBMITTING, billed=BillingStatus.UNKNOWN)
 
     async def succeed(
         self, job_id: str, cost: int | None = None, output: bytes | None = None
     ) -> WriteResult:
-        """The job ends well; without `cost`, RunComfy will say later what it took."""
-        told = None if cost is None else MicroUsd(cost)
-        follow_up = FollowUp.READ_COST if told is None else None
+        """End the job as succeeded; without `cost`, it is read later."""
+        charged = None if cost is None else MicroUsd(cost)
+        follow_up = FollowUp.READ_COST if charged is None else None
         return await self.update(
             job_id,
             JobState.SUCCEEDED,
             output,
             billed=BillingStatus.YES,
-            cost=told,
+            cost=charged,
             follow_up=follow_up,
         )
 
     async def cancel(self, job_id: str) -> WriteResult:
-        """The job ends without a charge."""
+        """End the job as cancelled, without a charge."""
         return await self.update(
             job_id, JobState.CANCELLED, billed=BillingStatus.NO, follow_up=None
         )
 
     async def usage_of(self, tenant: str) -> Usage:
-        """How a tenant stands now."""
+        """A tenant's current usage."""
         return await self.usage.read(tenant, NO_LIMITS, self.clock.now())
 
 
-def memory_harness(clock: AdjustableClock | None = None) -> tuple[StoreHarness, MemoryStores]:
-    """Return a gateway over a new memory, and its stores."""
-    clock = clock or AdjustableClock()
+def memory_harness(clock: FakeClock | None = None) -> tuple[StoreHarness, MemoryStores]:
+    """Return a harness over new in-memory stores, and those stores."""
+    clock = clock or FakeClock()
     stores = memory_stores(clock)
     return _harness_over(stores, clock), stores
 
 
-def redis_harness(wire: RedisClient, clock: AdjustableClock | None = None) -> StoreHarness:
-    """Return a gateway over the Redis behind `wire`."""
-    clock = clock or AdjustableClock()
+def redis_harness(wire: RedisClient, clock: FakeClock | None = None) -> StoreHarness:
+    """Return a harness over the Redis behind `wire`."""
+    clock = clock or FakeClock()
     return _harness_over(open_stores(wire, LuaScripts(wire, load_scripts()), clock), clock)
 
 
-def _harness_over(stores: Stores, clock: AdjustableClock) -> StoreHarness:
+def _harness_over(stores: Stores, clock: FakeClock) -> StoreHarness:
     return StoreHarness(
         clock, stores.jobs, stores.tenants, stores.usage, stores.operations, stores.circuit_breakers
     )
@@ -198,7 +182,7 @@ def _harness_over(stores: Stores, clock: AdjustableClock) -> StoreHarness:
 
 @asynccontextmanager
 async def open_harness(backend: str, request: pytest.FixtureRequest) -> AsyncIterator[StoreHarness]:
-    """An empty gateway; Redis is started only where it is asked for."""
+    """Yield an empty harness; Redis is started only if `backend` needs it."""
     if backend == "memory":
         yield memory_harness()[0]
         return

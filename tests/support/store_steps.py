@@ -1,39 +1,25 @@
-"""What the tests of the contract ask of a store: admissions, changes, deliveries."""
-
-from __future__ import annotations
+"""Calls that the contract tests make to a store: admissions, changes, deliveries."""
 
 from dataclasses import replace
-from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final
+from datetime import datetime, timedelta
+from typing import Any, Final
 
 from core.jobs.job import Job, JobState, Trigger
 from core.jobs.timeline import TimelineEntry, TimelineKind
 from core.tenants.api_keys import Credential
 from core.transactions.admission import Admission
 from core.transactions.job_update import Change, WriteResult
-from core.webhooks.delivery import Delivery, WebhookEventType
-
-if TYPE_CHECKING:
-    from datetime import datetime
-
-    from tests.support.backends import StoreBackend
-from typing import TYPE_CHECKING
-
 from core.webhooks.circuit_breaker import EndpointCircuit
 from core.webhooks.delivery import (
     CircuitUpdate,
+    ClaimedDelivery,
+    Delivery,
     DeliveryAttempt,
     DeliveryState,
     DeliveryUpdate,
+    WebhookEventType,
 )
-
-if TYPE_CHECKING:
-    from datetime import timedelta
-
-    from core.jobs.job import Job
-    from core.webhooks.delivery import ClaimedDelivery, Delivery
-    from tests.support.backends import StoreBackend
-
+from tests.support.backends import StoreBackend
 
 SECOND: Final = timedelta(seconds=1)
 
@@ -45,7 +31,7 @@ WEBHOOK: Final = "https://hooks.test/ada"
 
 
 def tenant_credential(tenant: str = "ada") -> Credential:
-    """The tenant's own key."""
+    """The credential of the tenant's key."""
     return Credential(tenant, f"digest-{tenant}")
 
 
@@ -63,25 +49,25 @@ def new_job(now: datetime, job_id: str = "req_1", tenant: str = "ada") -> Job:
 
 
 def timeline_entry(now: datetime, what: str, state: JobState = JobState.QUEUED) -> TimelineEntry:
-    """A line of a timeline."""
+    """An entry of a timeline."""
     return TimelineEntry(now, TimelineKind.TRANSITION, what, state)
 
 
 def admission_of(job: Job) -> Admission:
-    """Its owner's wish to have it taken in."""
+    """The admission of the job by its tenant."""
     line = TimelineEntry(job.created_at, TimelineKind.ADMISSION, "admitted", job.state)
     return Admission(tenant_credential(job.tenant), job, BODY, line)
 
 
 async def admit_job(backend: StoreBackend, job_id: str = "req_1", tenant: str = "ada") -> Job:
-    """A job that was taken in this moment."""
+    """Admit a new job and return it."""
     job = new_job(backend.clock.now(), job_id, tenant)
     await backend.jobs.admit(admission_of(job))
     return job
 
 
 async def apply_triggers(backend: StoreBackend, before: Job, *facts: Trigger) -> Job:
-    """The job after these facts, each stored; due in a second, or nothing to do after the end."""
+    """Store these transitions and return the job; it is due in a second unless it has ended."""
     for fact in facts:
         now = backend.clock.now()
         after = before.transition(fact, now, next_run_at=now + SECOND)
@@ -93,7 +79,7 @@ async def apply_triggers(backend: StoreBackend, before: Job, *facts: Trigger) ->
 
 
 def delivery_for(job: Job, delivery_id: str = "msg_1") -> Delivery:
-    """A callback that tells of the job's end."""
+    """A delivery for the job's end."""
     return Delivery(
         id=delivery_id,
         job_id=job.id,
@@ -106,14 +92,14 @@ def delivery_for(job: Job, delivery_id: str = "msg_1") -> Delivery:
 
 
 def cancellation_change(before: Job, now: datetime, *notices: Delivery) -> Change:
-    """A queued job's end, with its callbacks."""
+    """The change that cancels a queued job, with its deliveries."""
     after = before.transition(Trigger.CANCEL_REQUESTED, now, next_run_at=None, finished_at=now)
     line = timeline_entry(now, "cancel_asked", after.state)
     return Change(before, after, entry=line, deliveries=notices)
 
 
 def enqueue_jobless_delivery(backend: StoreBackend, name: str, **changes: Any) -> Delivery:  # noqa: ANN401 - fields of the record
-    """A delivery about no job, due now, in the channel `a`."""
+    """A delivery of no job, due now, in the queue `a`."""
     now = backend.clock.now()
     plain = Delivery(
         id=name,
@@ -138,7 +124,7 @@ def attempt_completion(
     channel: EndpointCircuit | None = None,
     **changes: Any,  # noqa: ANN401 - fields of the record
 ) -> DeliveryUpdate:
-    """What an attempt came to: delivered, unless `changes` say otherwise."""
+    """The completion of an attempt: delivered, unless `changes` differ."""
     before = claimed.delivery
     ended = {
         "state": DeliveryState.DELIVERED,
@@ -152,5 +138,5 @@ def attempt_completion(
 
 
 async def claim_deliveries(backend: StoreBackend, available: int) -> list[ClaimedDelivery]:
-    """What couriers with so much room are given."""
+    """Claim up to `available` deliveries."""
     return list(await backend.deliveries.claim_due(LEASE, available))

@@ -1,9 +1,4 @@
-"""TLS before a server that speaks none: the Redis that comes by a wheel is built without it.
-
-Knows nothing of what passes.
-"""
-
-from __future__ import annotations
+"""A certificate authority, and a TLS proxy: the Redis from the wheel is built without TLS."""
 
 import asyncio
 import ssl
@@ -32,9 +27,9 @@ _WITHIN: Final = 10.0
 
 @contextmanager
 def tls_proxy(port: int, *, certificate: Path, key: Path) -> Iterator[int]:
-    """End TLS at the port that is yielded, and pass everything on to `port`, both on loopback.
+    """Terminate TLS at the yielded port and forward to `port`, both on loopback.
 
-    Runs in a thread of its own, so that a test may use it whatever loop it has.
+    Runs in its own thread, so that it does not depend on a test's event loop.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
@@ -49,7 +44,7 @@ def tls_proxy(port: int, *, certificate: Path, key: Path) -> Iterator[int]:
 
 
 class _TlsProxy:
-    """The server, and its two signs: that it is open, and that it is to end."""
+    """The server, with a signal that it is open and one to stop it."""
 
     def __init__(self, port: int, context: ssl.SSLContext) -> None:
         self.opened: Future[int] = Future()
@@ -142,7 +137,7 @@ class CertificateAuthority:
         key: ec.EllipticCurvePrivateKey,
         *extensions: x509.ExtensionType,
     ) -> None:
-        """Write a certificate of two days as `<stem>.pem`, and its key as `<stem>.key`."""
+        """Write a certificate for two days as `<stem>.pem`, and its key as `<stem>.key`."""
         now = datetime.now(UTC)
         builder = (
             x509.CertificateBuilder(CA_NAME, name, key.public_key())
@@ -150,7 +145,7 @@ class CertificateAuthority:
             .not_valid_before(now)
             .not_valid_after(now + timedelta(days=2))
         )
-        # Python 3.13 verifies strictly (VERIFY_X509_STRICT), which asks for both identifiers.
+        # Python 3.13 verifies strictly (VERIFY_X509_STRICT), which requires both identifiers.
         subject = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
         issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key())
         for extension in (subject, issuer, *extensions):

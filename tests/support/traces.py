@@ -1,6 +1,4 @@
-"""Traces that a test can foresee."""
-
-from __future__ import annotations
+"""Predictable trace and span ids."""
 
 from random import Random
 from typing import Final
@@ -15,5 +13,5 @@ NOT_SAMPLED: Final = f"00-{TRACE}-{SPAN}-00"
 
 
 def seeded_spans(share: float = 1.0) -> RandomSpanNamer:
-    """Names from a seed."""
+    """Ids from a seed."""
     return RandomSpanNamer(SeededIds(Random(1)), Random(1), share)

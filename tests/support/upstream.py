@@ -1,18 +1,19 @@
-"""RunComfy with a ledger: what it took and charges is known exactly, whatever its callers learn.
+"""RunComfy with a ledger: what it accepted and charged is known, whatever its callers learn.
 
 Implements `worker.ports.Upstream` without HTTP. An `UpstreamBehavior` decides each call's outcome.
 """
 
-from __future__ import annotations
-
 import asyncio
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from enum import StrEnum, auto
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import Final, Protocol
 
+from core.clock import Clock
 from core.money import MicroUsd
 from worker.ports import (
     Accepted,
+    CancelAnswer,
     CancelSucceeded,
     Finished,
     Indeterminate,
@@ -21,23 +22,20 @@ from worker.ports import (
     NotSent,
     Rejected,
     RequestNotFound,
+    ResultAnswer,
     RunCancelled,
     RunCompleted,
     RunFailed,
+    StatusAnswer,
+    SubmitAnswer,
     Unreachable,
     UpstreamFault,
     UpstreamTimes,
 )
 
-if TYPE_CHECKING:
-    from datetime import datetime, timedelta
-
-    from core.clock import Clock
-    from worker.ports import CancelAnswer, ResultAnswer, StatusAnswer, SubmitAnswer
-
 
 class SubmitOutcome(StrEnum):
-    """What becomes of a submit."""
+    """The outcome of a submit."""
 
     ACCEPTED = auto()
     LOST_BEFORE = auto()
@@ -52,7 +50,7 @@ REACHES_UPSTREAM: Final = frozenset({SubmitOutcome.ACCEPTED, SubmitOutcome.LOST_
 
 
 class RequestOutcome(StrEnum):
-    """How a request ends, and whether that costs."""
+    """The end of a request, and whether it is charged."""
 
     COMPLETED = auto()
     FAILED_FREE = auto()
@@ -62,7 +60,7 @@ class RequestOutcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SubmitPlan:
-    """How a submit goes: `arrives` and `answers` after so long, `retry_after` as it is told."""
+    """The course of a submit: when it arrives, when it is answered, and the `Retry-After`."""
 
     outcome: SubmitOutcome
     arrives_after: timedelta
@@ -72,7 +70,7 @@ class SubmitPlan:
 
 @dataclass(frozen=True, slots=True)
 class RequestPlan:
-    """How a request goes once it was taken; spans count from then. None: never."""
+    """The course of an accepted request; spans count from its acceptance. None: never."""
 
     visible_after: timedelta
     starts_after: timedelta
@@ -86,7 +84,7 @@ class RequestPlan:
 
 @dataclass(slots=True)
 class LedgerEntry:
-    """A paid submission in the ledger."""
+    """An accepted submit in the ledger."""
 
     upstream_id: str
     job_id: str
@@ -96,40 +94,40 @@ class LedgerEntry:
 
     @property
     def charged(self) -> bool:
-        """Whether RunComfy keeps the money."""
+        """Whether RunComfy charges for it."""
         return self.cancelled_at is None and self.plan.outcome is not RequestOutcome.FAILED_FREE
 
     @property
     def output(self) -> dict[str, object]:
-        """What it brings."""
+        """The output of the request."""
         return {"video": f"https://media.test/{self.upstream_id}.mp4"}
 
 
 class UpstreamBehavior(Protocol):
-    """What RunComfy feels like."""
+    """Decides the outcome of each call."""
 
     def plan_submit(self) -> SubmitPlan:
-        """The next submit."""
+        """The course of the next submit."""
         ...
 
     def plan_request(self) -> RequestPlan:
-        """The next request that is taken."""
+        """The course of the next accepted request."""
         ...
 
     def read_fault(self) -> Unreachable | None:
-        """The next read's trouble."""
+        """The fault of the next read; None: it succeeds."""
         ...
 
     def is_temporarily_missing(self, upstream_id: str) -> bool:
-        """Whether the next read says, once, that it does not know this id."""
+        """Whether the next read answers, once, that this id is unknown."""
         ...
 
     def latency(self) -> timedelta:
-        """How long the next read or cancel takes."""
+        """The duration of the next read or cancel."""
         ...
 
     def unknown_status(self) -> str | None:
-        """A word nobody documented, for the next status."""
+        """An undocumented word for the next status, if any."""
         ...
 
     def cancel_answer_lost(self) -> bool:
@@ -139,7 +137,7 @@ class UpstreamBehavior(Protocol):
 
 @dataclass(slots=True)
 class FakeRunComfy:
-    """The account's whole history. The body of a submit is its job's id."""
+    """A RunComfy account with its ledger. The body of a submit is its job's id."""
 
     clock: Clock
     behavior: UpstreamBehavior
@@ -147,11 +145,11 @@ class FakeRunComfy:
     submits: int = 0
 
     def entries_of_job(self, job_id: str) -> list[LedgerEntry]:
-        """What was taken for a job."""
+        """The accepted submits of a job."""
         return [entry for entry in self.ledger if entry.job_id == job_id]
 
     async def submit(self, model_id: str, body: bytes) -> SubmitAnswer:
-        """See `worker.ports.Upstream`. What has left arrives, whatever becomes of its caller."""
+        """See `worker.ports.Upstream`. A submit that has left arrives, even if its caller dies."""
         del model_id
         going, self.submits = self.behavior.plan_submit(), self.submits + 1
         upstream_id = f"up-{self.submits}"
@@ -218,7 +216,7 @@ class FakeRunComfy:
         )
 
     def _find(self, upstream_id: str) -> LedgerEntry | None:
-        """The request as RunComfy's own reads see it: not too early, not for ever."""
+        """The request, if reads find it: not yet too early, not yet forgotten."""
         for entry in self.ledger:
             if entry.upstream_id == upstream_id:
                 forgotten = entry.plan.forgotten_after

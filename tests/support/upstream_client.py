@@ -1,55 +1,30 @@
 """A RunComfy client over a mock transport."""
 
-from __future__ import annotations
-
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Final
+from datetime import datetime
+from typing import Final
 
 import httpx
 from pydantic import SecretStr
 
-from core.observability.events import UpstreamCalled
+from core.observability.events import Event, UpstreamCalled
+from tests.support.clock import TickingClock
 from worker.upstream.catalogue import RunComfyCatalogue
 from worker.upstream.client import RunComfyClient
 from worker.upstream.config import UpstreamAccess, UpstreamLimits
 from worker.upstream.http_client import HttpClient
 from worker.upstream.http_request import HttpRequest, HttpResponse, send_request
 
-if TYPE_CHECKING:
-    from core.observability.events import Event
-
-
 TOKEN: Final = "tok-5ecret-0123456789"
-
-
-NOW: Final = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 
 
 ResponseFor = Callable[[httpx.Request], httpx.Response | Awaitable[httpx.Response]]
 
 
-class TickingClock:
-    """Each look at the monotonic clock takes one second."""
-
-    def __init__(self) -> None:
-        self._elapsed = timedelta(0)
-
-    def now(self) -> datetime:
-        return NOW
-
-    def monotonic(self) -> timedelta:
-        self._elapsed += timedelta(seconds=1)
-        return self._elapsed
-
-    async def sleep(self, span: timedelta) -> None:
-        raise AssertionError(f"the client slept {span}")
-
-
 @dataclass
 class MockReadTransport:
-    """The road of the reads, over the same kind of client as the other."""
+    """The transport of reads, over a mock client like that of submits."""
 
     client: httpx.AsyncClient
 
@@ -59,7 +34,7 @@ class MockReadTransport:
 
 @dataclass
 class UpstreamClientHarness:
-    """A client and a catalogue whose RunComfy is `answer`; what was asked and told is kept."""
+    """A client and a catalogue whose RunComfy is `answer`; requests and events are kept."""
 
     answer: ResponseFor
     limits: UpstreamLimits = field(default_factory=UpstreamLimits)

@@ -1,15 +1,16 @@
 """A lifecycle whose store, RunComfy and gate do what a test tells them. No sockets, no waiting."""
 
-from __future__ import annotations
-
 from collections import deque
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from core.errors import StoreSilent, StoreUnavailable
-from core.jobs.job import JobRecord
-from core.observability.events import JobTransitioned, OperationalWarning
+from core.jobs.job import Job, JobRecord, Trigger
+from core.observability.events import Event, JobTransitioned, OperationalWarning
+from core.tenants.tenant import Tenant
 from core.transactions.job_update import Change, WriteResult
 from core.webhooks.config import VersionedConfig, WebhookConfig, initial_config
 from tests.support.clock import FakeClock
@@ -19,17 +20,9 @@ from tests.support.records import POLICY, MidpointRandom, tenant
 from worker.jobs.decisions.transition import DecisionContext
 from worker.jobs.job_processor import JobProcessor
 from worker.jobs.job_writer import JobWriter
+from worker.jobs.policies import LifecyclePolicy
 from worker.jobs.submission import JobSubmitter
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-    from datetime import datetime
-
-    from core.jobs.job import Job, Trigger
-    from core.observability.events import Event
-    from core.tenants.tenant import Tenant
-    from worker.jobs.policies import LifecyclePolicy
-    from worker.ports import CancelAnswer, ResultAnswer, StatusAnswer, SubmitAnswer
+from worker.ports import CancelAnswer, ResultAnswer, StatusAnswer, SubmitAnswer
 
 BODY = b'{"prompt": "a  cat"}'
 

@@ -1,7 +1,5 @@
 """The body that the floors validate, as anybody would write it with pydantic."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field

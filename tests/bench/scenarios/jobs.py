@@ -1,29 +1,22 @@
 """Jobs through the whole pipeline, many jobs open at once, callbacks, and deaths."""
 
-from __future__ import annotations
-
 import time
+from collections.abc import Callable
 from datetime import timedelta
 from math import log
 from random import Random
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import httpx
 from redis import Redis
 
 from core.jobs.run_times import MAX_RUNS
 from core.store import keys
-from tests.bench.harness import bearer
+from simulator.stack import ManagedProcess
+from tests.bench.harness import Bench, bearer
 from tests.bench.load import cpu_seconds, memory_mb
-from tests.bench.results import PerformanceTarget, percentile
+from tests.bench.results import BenchReport, PerformanceTarget, percentile
 from tests.bench.seeds import MAX_AGE_SECONDS, StoreSeeder
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from simulator.stack import ManagedProcess
-    from tests.bench.harness import Bench
-    from tests.bench.results import BenchReport
 
 END_TIMEOUT: Final = 60.0
 POLL_INTERVAL: Final = 0.05

@@ -1,19 +1,17 @@
 """Time to list a page among a million jobs: `python -m tests.bench.scenarios.listing [jobs]`."""
 
-from __future__ import annotations
-
 import asyncio
 import sys
 import time
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from statistics import quantiles
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from core.clock import to_ms
 from core.jobs.job import BillingStatus, Job, JobState, PublicStatus
-from core.jobs.query import JobQuery, reference_score, score_of
+from core.jobs.query import JobPage, JobQuery, reference_score, score_of
 from core.money import MicroUsd
 from core.store import keys
 from core.store.codecs import JOB_CODEC
@@ -26,11 +24,6 @@ from tests.bench.redis_usage import (
     open_usage_harness,
     run_in_batches,
 )
-
-if TYPE_CHECKING:
-    from datetime import datetime
-
-    from core.jobs.query import JobPage
 
 JOBS_IN_ALL: Final = 1_000_000
 CHUNK: Final = 5_000

@@ -1,11 +1,10 @@
 """Bytes in Redis per job and per delivery: `python -m tests.bench.scenarios.memory [jobs]`."""
 
-from __future__ import annotations
-
 import asyncio
 import sys
+from collections import Counter
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from simulator.private_redis import private_redis
 from tests.bench.redis_usage import (
@@ -16,9 +15,6 @@ from tests.bench.redis_usage import (
     run_in_batches,
 )
 from tests.support.redis import take_messages
-
-if TYPE_CHECKING:
-    from collections import Counter
 
 JOBS: Final = 10_000
 SAMPLE: Final = 200

@@ -1,27 +1,21 @@
 """A day of jobs, looked at by the product's own schedule and by fixed ones. A pure simulation."""
 
-from __future__ import annotations
-
 import math
 from collections import deque
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from heapq import heappop, heappush
 from random import Random
 from statistics import mean
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from core.backoff import ProportionalInterval
 from core.jobs.run_times import MAX_RUNS, RunHistory
-from tests.bench.results import PerformanceTarget, percentile
+from tests.bench.harness import Bench
+from tests.bench.results import BenchReport, PerformanceTarget, percentile
 from worker.jobs.decisions.poll_schedule import first_poll_delay, next_poll_delay
 from worker.jobs.policies import LifecyclePolicy
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from tests.bench.harness import Bench
-    from tests.bench.results import BenchReport
 
 SCENARIO: Final = "polling"
 DAY: Final = 86_400.0

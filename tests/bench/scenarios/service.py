@@ -1,39 +1,30 @@
 """Reads, cache hits, admission with a long queue, start-up: the smaller scenarios."""
 
-from __future__ import annotations
-
 import json
 import time
+from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import httpx
 from redis import Redis
 
 from core.clock import SystemClock
-from core.jobs.job import BillingStatus, JobState
+from core.jobs.job import BillingStatus, Job, JobState
 from core.store import keys
+from core.store.client import RedisClient
 from core.store.operations import OperationsStore
 from core.store.scripts import LuaScripts, load_scripts
 from core.tenants.limits import GlobalLimits
 from core.transactions.job_update import Change
-from tests.bench.harness import bearer
-from tests.bench.load import LoadRequest, memory_mb
-from tests.bench.results import PerformanceTarget
+from simulator.stack import ManagedProcess
+from tests.bench.harness import Bench, bearer
+from tests.bench.load import LoadRequest, LoadResult, memory_mb
+from tests.bench.results import BenchReport, PerformanceTarget
 from tests.bench.scenarios.jobs import wait_until
 from tests.bench.scenarios.submit import CONNECTIONS, INPUT, MAX_SCRIPT_US, SUBMIT
 from tests.bench.seeds import StoreSeeder
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from core.jobs.job import Job
-    from core.store.client import RedisClient
-    from simulator.stack import ManagedProcess
-    from tests.bench.harness import Bench
-    from tests.bench.load import LoadResult
-    from tests.bench.results import BenchReport
 
 OUTPUT: Final = b'{"video":"https://media.example.com/out.mp4"}'
 _CACHEABLE: Final = {**INPUT, "prompt": "The same each time."}

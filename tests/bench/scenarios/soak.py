@@ -4,23 +4,19 @@ Each wave is admitted, runs, ends and is told of; then its time passes, for the 
 is the soak's) and for Redis (whose lifetimes are cut short by as much), which frees it by itself.
 """
 
-from __future__ import annotations
-
 import asyncio
 import sys
 import time
+from collections.abc import Sequence
 from datetime import timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from core.retention import DELIVERY_RETENTION, RETENTION
 from simulator.private_redis import private_redis
 from tests.bench.redis_usage import StoreUsageHarness, open_usage_harness, run_in_batches
 from tests.support.redis import every_key, take_messages
 from worker.maintenance.index_pruning import IndexPruner, PrunePolicy
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 WARMING: Final = 2
 WAVES: Final = 8

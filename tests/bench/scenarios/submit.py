@@ -1,23 +1,16 @@
 """Accepting a job, with everything on, beside what one would write instead."""
 
-from __future__ import annotations
-
 import json
 from contextlib import ExitStack
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import httpx
 
-from tests.bench.harness import MODEL, ONE_CORE, bearer
-from tests.bench.load import NUMBER, LoadRequest, cpu_seconds, memory_mb
-from tests.bench.results import PerformanceTarget
-
-if TYPE_CHECKING:
-    from simulator.stack import ManagedProcess
-    from tests.bench.harness import Bench
-    from tests.bench.load import LoadResult
-    from tests.bench.results import BenchReport
+from simulator.stack import ManagedProcess
+from tests.bench.harness import MODEL, ONE_CORE, Bench, bearer
+from tests.bench.load import NUMBER, LoadRequest, LoadResult, cpu_seconds, memory_mb
+from tests.bench.results import BenchReport, PerformanceTarget
 
 SCENARIO: Final = "accept"
 BASELINES: Final = ("fastapi_only", "single_redis_call", "fastapi_arq", "sequential_redis_calls")

@@ -5,13 +5,12 @@ same bodies to the same receiver, as many at once, in one process with the loop 
 CPU time is told too: unlike the rates it says the same on a machine that others use meanwhile.
 """
 
-from __future__ import annotations
-
 import asyncio
 import time
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from statistics import median
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import httpx
 import pytest
@@ -22,17 +21,14 @@ from core.ids import SystemIds
 from core.jobs.job import BillingStatus, JobRecord, JobState
 from core.representations.webhooks import webhook_body, webhook_data
 from core.store import keys
+from core.store.client import RedisClient
 from core.store.codecs import JOB_CODEC
 from core.webhooks.delivery import Delivery, WebhookEventType
+from simulator.private_redis import PrivateRedis
 from tests.bench.minimal_receiver import receiver_process
-from tests.support.delivery_worker import TENANT, delivery_worker, open_client, running_loop
+from tests.support.delivery_worker import TENANT, delivery_worker, running_loop
 from tests.support.records import delivery_to, job
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
-
-    from core.store.client import RedisClient
-    from simulator.private_redis import PrivateRedis
+from tests.support.redis import redis_client
 
 COUNT: Final = 1500
 JOBS_HELD: Final = 100
@@ -98,7 +94,7 @@ async def measure_worker(redis_url: str, url: str) -> ThroughputResult:
     """From the first claim to the last record."""
     async with (
         delivery_worker(redis_url, WORKER_MAX_CONCURRENCY) as (office, loop),
-        open_client(redis_url) as wire,
+        redis_client(redis_url) as wire,
     ):
         held = await create_ended_jobs(wire)
         due = [delivery(url, held[number % JOBS_HELD]) for number in range(COUNT)]

@@ -3,18 +3,17 @@
 The test is caller and worker at once, on the same two cores as the service and Redis.
 """
 
-from __future__ import annotations
-
 import asyncio
 import json
 import os
 import time
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from statistics import quantiles
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import pytest
 
@@ -29,9 +28,6 @@ from core.store.scripts import LuaScripts, load_scripts
 from core.transactions.job_update import Change, WriteResult
 from tests.support.app import KLING_INPUT, KLING_PATH
 from tests.support.processes import run_gateway, running_service
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
 
 pytestmark = [pytest.mark.bench, pytest.mark.timeout(300)]
 

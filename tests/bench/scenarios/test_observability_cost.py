@@ -1,16 +1,17 @@
 """What figures and log lines cost of a request's CPU, in the real face over a real Redis."""
 
-from __future__ import annotations
-
 import time
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final
+from pathlib import Path
+from typing import Any, Final
 
 import orjson
 import pytest
 
 from core.clock import SystemClock
+from core.observability.events import Emit, Event
 from core.observability.logs import configure_logging
 from core.observability.prometheus import MetricsRegistry
 from core.settings import LogFormat, LogLevel
@@ -19,18 +20,11 @@ from core.store.scripts import LuaScripts, load_scripts
 from core.store.stores import open_stores
 from service.app import create_app
 from service.composition import build_admin_context, open_app_context
+from service.context import AppContext
 from service.settings import ServiceSettings
 from service.tenants.settings import TenantSettings
 from service.tenants.tenants import create_tenant
 from tests.support.app import KLING_INPUT, KLING_PATH
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-    from pathlib import Path
-
-    from core.observability.events import Emit, Event
-    from core.store.stores import open_stores
-from service.context import AppContext
 
 CALLS: Final = 150
 ROUNDS: Final = 15

@@ -1,16 +1,11 @@
 """Callbacks to a live receiver, with and without as many due to a host that never answers."""
 
-from __future__ import annotations
-
 import time
-from typing import TYPE_CHECKING
 
 import pytest
 
+from simulator.private_redis import PrivateRedis
 from tests.support.delivery_worker import delivery_worker, running_loop, running_receiver
-
-if TYPE_CHECKING:
-    from simulator.private_redis import PrivateRedis
 
 COUNT = 1000
 MAX_CONCURRENCY = 100

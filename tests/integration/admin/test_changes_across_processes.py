@@ -1,67 +1,47 @@
-"""Operators beside real processes: what a command changes, every process goes by at once."""
-
-from __future__ import annotations
+"""Operators' commands beside real processes: every process applies a change immediately."""
 
 import json
-import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import httpx
 import pytest
 
 from simulator.demo import wait_for
-from simulator.example import load_kling_example
-from simulator.stack import Stack, StackPlan, run_stack, without_settings
+from simulator.stack import Stack
+from tests.support.stack import TenantClient, runcomfy_pace, running_stack, tenant_client
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+TenantFactory = Callable[..., TenantClient]
 
 TOKEN: Final = "operators-token-of-32-characters"
 SOON: Final = timedelta(seconds=20)
-FAST: Final = ("--queue-seconds", "0..0.1", "--run-seconds", "0.3..0.5", "--balance-usd", "50")
+PACE: Final = (*runcomfy_pace("0..0.1", "0.3..0.5"), "--balance-usd", "50")
 
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """Two services, one worker, a simulated RunComfy."""
-    environment = {**without_settings(os.environ), "GATEWAY_ADMIN_TOKEN": TOKEN}
+    """Two services, one worker, a simulated RunComfy with 50 USD in the account."""
+    environment = {"GATEWAY_ADMIN_TOKEN": TOKEN}
     folder = tmp_path_factory.mktemp("stack")
-    with run_stack(
-        StackPlan(folder, environment=environment, services=2, runcomfy_options=FAST)
-    ) as stack:
+    with running_stack(folder, environment, services=2, runcomfy_options=PACE) as stack:
         yield stack
 
 
-class TenantCaller:
-    """A tenant's caller, at either service."""
-
-    def __init__(self, stack: Stack, name: str, *flags: str) -> None:
-        self.name = name
-        self._headers = stack.create_tenant(name, *flags).auth_header
-        self._urls = [service.url for service in stack.services]
-
-    def submit(self, service: int = 0) -> httpx.Response:
-        example = load_kling_example()
-        path = f"{self._urls[service]}/v1/models/{example.model_id}"
-        alone = {"cache": "off"}
-        return httpx.post(
-            path, json=example.input, params=alone, headers=self._headers, trust_env=False
+@pytest.fixture
+def tenant_of(stack: Stack) -> Iterator[TenantFactory]:
+    """Creates tenants whose submits are never served from the cache."""
+    with ExitStack() as clients:
+        yield lambda name, *flags: clients.enter_context(
+            tenant_client(stack, name, *flags, cache="off")
         )
 
-    def get(self, path: str) -> Any:  # noqa: ANN401 - any JSON
-        return httpx.get(self._urls[1] + path, headers=self._headers, trust_env=False).json()
 
-    def ended(self, request_id: str) -> str:
-        def look() -> str | None:
-            word = str(self.get(f"/v1/requests/{request_id}/status")["status"])
-            return word if word in {"completed", "failed", "cancelled"} else None
-
-        return wait_for(look, SOON, "the end of the job")
-
-
-def test_a_limit_holds_over_both_services_and_is_raised_by_a_command(stack: Stack) -> None:
-    team = TenantCaller(stack, "counted", "--jobs-per-day", "3")
+def test_a_limit_holds_over_both_services_and_is_raised_by_a_command(
+    stack: Stack, tenant_of: TenantFactory
+) -> None:
+    team = tenant_of("counted", "--jobs-per-day", "3")
     answers = [team.submit(number % 2) for number in range(5)]
     assert [answer.status_code for answer in answers] == [202, 202, 202, 429, 429]
     assert answers[-1].json()["violated-policies"] == ["jobs-per-day"]
@@ -69,26 +49,30 @@ def test_a_limit_holds_over_both_services_and_is_raised_by_a_command(stack: Stac
     assert [team.submit(number % 2).status_code for number in range(2)] == [202, 429]
 
 
-def test_paused_jobs_wait_and_end_when_resumed(stack: Stack) -> None:
-    team = TenantCaller(stack, "paused")
+def test_paused_jobs_wait_and_end_when_resumed(stack: Stack, tenant_of: TenantFactory) -> None:
+    team = tenant_of("paused")
     stack.run_gateway("pause", "--tenant", "paused")
-    request_id = team.submit().json()["request_id"]
-    assert team.get("/v1/usage")["waiting"]["used"] == 1
+    request_id = team.submitted()
+    assert team.http.get("/v1/usage").json()["waiting"]["used"] == 1
     stack.run_gateway("resume", "--tenant", "paused")
-    assert team.ended(request_id) == "completed"
+    assert team.wait_for_end(request_id) == "completed"
 
 
-def test_money_is_reserved_then_settled_at_what_it_cost(stack: Stack) -> None:
-    team = TenantCaller(stack, "billed", "--usd-per-day", "1.26")
-    request_id = team.submit().json()["request_id"]
+def test_money_is_reserved_then_settled_at_what_it_cost(
+    tenant_of: TenantFactory,
+) -> None:
+    team = tenant_of("billed", "--usd-per-day", "1.26")
+    request_id = team.submitted()
     assert team.submit().status_code == 402
-    assert team.ended(request_id) == "completed"
-    day = team.get("/v1/usage")["windows"][0]
+    assert team.wait_for_end(request_id) == "completed"
+    day = team.http.get("/v1/usage").json()["windows"][0]
     assert (day["usd"]["settled"], day["usd"]["reserved"]) == (1.26, 0)
 
 
-def test_the_worker_reads_the_balance_and_a_floor_above_it_refuses(stack: Stack) -> None:
-    team = TenantCaller(stack, "poor")
+def test_the_worker_reads_the_balance_and_a_minimum_above_it_refuses(
+    stack: Stack, tenant_of: TenantFactory
+) -> None:
+    team = tenant_of("poor")
 
     def read() -> float | None:
         wallet = json.loads(stack.run_gateway("limits", "show", "--json"))["account_balance"]
@@ -106,11 +90,13 @@ def test_the_worker_reads_the_balance_and_a_floor_above_it_refuses(stack: Stack)
     assert team.submit().status_code == 202
 
 
-def test_a_doubt_is_listed_with_all_that_is_known_and_resolved(stack: Stack) -> None:
-    team = TenantCaller(stack, "doubtful")
+def test_a_job_in_doubt_is_listed_with_all_that_is_known_and_resolved(
+    stack: Stack, tenant_of: TenantFactory
+) -> None:
+    team = tenant_of("doubtful")
     rule = {"call": "submit", "kind": "reset_after", "times": 1}
     httpx.post(f"{stack.runcomfy_url}/_sim/faults", json=rule, trust_env=False)
-    request_id = team.submit().json()["request_id"]
+    request_id = team.submitted()
 
     def listed() -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = json.loads(stack.run_gateway("doubt", "list", "--json"))
@@ -121,13 +107,13 @@ def test_a_doubt_is_listed_with_all_that_is_known_and_resolved(stack: Stack) -> 
     assert doubt["what_came_back"].startswith("reset")
     ledger = httpx.get(f"{stack.runcomfy_url}/_sim/ledger", trust_env=False).json()["entries"]
     stack.run_gateway("doubt", "resolve", request_id, "--attach", ledger[-1]["request_id"])
-    assert team.ended(request_id) == "completed"
+    assert team.wait_for_end(request_id) == "completed"
     assert listed() == []
 
 
-def test_a_tenant_deleted_while_its_job_runs(stack: Stack) -> None:
-    team = TenantCaller(stack, "leaving")
-    request_id = team.submit().json()["request_id"]
+def test_a_tenant_deleted_while_its_job_runs(stack: Stack, tenant_of: TenantFactory) -> None:
+    team = tenant_of("leaving")
+    request_id = team.submitted()
     stack.run_gateway("tenant", "delete", "leaving")
     assert team.submit().status_code == 401
     operator = httpx.Client(

@@ -1,9 +1,8 @@
-"""Operators' commands over a real Redis: one JSON document each, and what they say is so."""
-
-from __future__ import annotations
+"""Operators' commands over a real Redis: each prints one JSON document, which is true."""
 
 import json
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -11,27 +10,24 @@ from typer.testing import CliRunner
 from cli.main import app
 from cli.run_command import audit_actor
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
 
 class CommandRunner:
     """Runs commands in this process, over the test's Redis."""
 
     def __call__(self, *words: str) -> Any:  # noqa: ANN401 - any JSON
-        """The one JSON document that a command printed."""
+        """Run a command and return the one JSON document that it printed."""
         ran = CliRunner().invoke(app, [*words, "--json"], catch_exceptions=False)
         assert ran.exit_code == 0, ran.stderr
         return json.loads(ran.stdout)
 
     def text(self, *words: str) -> str:
-        """What a command says to people."""
+        """Run a command and return its text output."""
         ran = CliRunner().invoke(app, list(words), catch_exceptions=False)
         assert ran.exit_code == 0, ran.stderr
         return ran.stdout
 
     def error_of(self, *words: str) -> str:
-        """The one line of a command that could not do what it was asked."""
+        """Run a command that fails, and return the one line that it printed."""
         ran = CliRunner().invoke(app, [*words, "--json"], catch_exceptions=False)
         assert (ran.exit_code, ran.stdout) == (1, "")
         assert ran.stderr.startswith("gateway: ")
@@ -41,7 +37,7 @@ class CommandRunner:
 
 @pytest.fixture
 def operator(redis_flushed: str, monkeypatch: pytest.MonkeyPatch) -> CommandRunner:
-    """An operator whose environment names the test's Redis."""
+    """A runner of commands, with the test's Redis in the environment."""
     monkeypatch.setenv("GATEWAY_REDIS_URL", redis_flushed)
     return CommandRunner()
 

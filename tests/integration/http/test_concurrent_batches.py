@@ -1,28 +1,18 @@
 """A thousand items in one call, and batches that race, against two real service processes."""
 
-from __future__ import annotations
-
 import asyncio
-import os
-import signal
 import time
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Sequence
+from typing import Any, Final
 
 import httpx
 import pytest
 
 from core.store import keys
+from core.store.client import RedisClient
 from simulator.example import load_kling_example
-from simulator.stack import StackPlan, run_stack
-from tests.support.processes import MarkedProcesses
+from simulator.stack import Stack, TenantCredentials
 from tests.support.redis import redis_client
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-    from pathlib import Path
-
-    from core.store.client import RedisClient
-    from simulator.stack import Stack, TenantCredentials
 
 SIZE: Final = 1000
 BATCHES: Final = 6
@@ -31,20 +21,7 @@ DAY: Final = 100
 PATIENCE: Final = 60
 WEEK: Final = 7 * 86_400
 MAX_SCRIPT_MS: Final = 500
-"""Far above the 40 to 60 ms that it takes: other work of the machine is in it."""
-
-
-@pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """Two services over one Redis. No worker: nothing that was admitted ends meanwhile."""
-    marked = MarkedProcesses("batches")
-    folder: Path = tmp_path_factory.mktemp("batches")
-    with run_stack(
-        StackPlan(folder, environment=marked.environment, services=2, workers=0)
-    ) as stack:
-        yield stack
-    for pid in marked.running():
-        os.kill(pid, signal.SIGKILL)
+"""Far above the 40 to 60 ms that it takes: other processes of the machine add to it."""
 
 
 def items(number: int, mark: str) -> list[dict[str, Any]]:
@@ -59,15 +36,15 @@ def items(number: int, mark: str) -> list[dict[str, Any]]:
     ]
 
 
-def test_a_thousand_items_are_one_decision(stack: Stack) -> None:
-    tenant = stack.create_tenant("thousand", "--running", "5", "--jobs-per-day", str(2 * SIZE))
+def test_a_thousand_items_are_one_decision(idle_stack: Stack) -> None:
+    tenant = idle_stack.create_tenant("thousand", "--running", "5", "--jobs-per-day", str(2 * SIZE))
     body = {"items": items(SIZE, "thousand"), "reference": "thousand"}
 
     async def take() -> None:
-        async with _caller(tenant) as http, redis_client(stack.redis_url) as wire:
+        async with _caller(tenant) as http, redis_client(idle_stack.redis_url) as wire:
             await wire.execute("CONFIG", "RESETSTAT")
             began = time.monotonic()
-            answer = await http.post(f"{stack.url}/v1/batches", json=body)
+            answer = await http.post(f"{idle_stack.url}/v1/batches", json=body)
             took = time.monotonic() - began
             spent = await _script(wire)
             assert answer.status_code == httpx.codes.ACCEPTED, answer.text
@@ -102,20 +79,22 @@ def test_a_thousand_items_are_one_decision(stack: Stack) -> None:
 
 
 @pytest.mark.parametrize(("admit", "admitted"), [("all", 90), ("fit", DAY)])
-def test_racing_batches_pass_no_limit(stack: Stack, admit: str, admitted: int) -> None:
-    tenant = stack.create_tenant(f"race-{admit}", "--jobs-per-day", str(DAY), "--running", "10")
+def test_racing_batches_pass_no_limit(idle_stack: Stack, admit: str, admitted: int) -> None:
+    tenant = idle_stack.create_tenant(
+        f"race-{admit}", "--jobs-per-day", str(DAY), "--running", "10"
+    )
 
     async def race() -> tuple[Sequence[httpx.Response], dict[str, Any]]:
         async with _caller(tenant) as http:
             sent = [
                 http.post(
-                    f"{stack.services[number % 2].url}/v1/batches",
+                    f"{idle_stack.services[number % 2].url}/v1/batches",
                     json={"admit": admit, "items": items(ITEMS, f"{admit}-{number}")},
                 )
                 for number in range(BATCHES)
             ]
             answers = await asyncio.gather(*sent)
-            usage = await http.get(f"{stack.url}/v1/usage")
+            usage = await http.get(f"{idle_stack.url}/v1/usage")
             return answers, usage.json()
 
     answers, usage = asyncio.run(race())
@@ -130,7 +109,7 @@ def test_racing_batches_pass_no_limit(stack: Stack, admit: str, admitted: int) -
 
 
 async def _script(wire: RedisClient) -> float:
-    """How many milliseconds the scripts took that were called since."""
+    """Milliseconds that scripts took since the statistics were reset."""
     text = (await wire.execute("INFO", "commandstats")).decode()
     lines = [line for line in text.splitlines() if line.startswith("cmdstat_eval")]
     rows = [dict(part.split("=") for part in line.partition(":")[2].split(",")) for line in lines]

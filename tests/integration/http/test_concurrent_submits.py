@@ -1,69 +1,44 @@
-"""200 submits at once, from 20 connections, against two service processes: no limit is passed."""
-
-from __future__ import annotations
+"""200 concurrent submits over 20 connections to two service processes: no limit is exceeded."""
 
 import asyncio
-import os
-import signal
 from collections import Counter
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import httpx
-import pytest
 
 from simulator.example import load_kling_example
-from simulator.stack import StackPlan, run_stack
-from tests.support.processes import MarkedProcesses
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from simulator.stack import Stack
+from simulator.stack import Stack
 
 SUBMITS: Final = 200
 CONNECTIONS: Final = 20
 SECONDS: Final = (3, 5, 7, 10)
 PATIENCE: Final = 60
 PRICES: Final = (Decimal("0.084"), Decimal("0.126"))
-"""A second of video without and with sound, as the model's page has it."""
-
-
-@pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """Two services over one Redis. No worker: nothing that was admitted ends meanwhile."""
-    marked = MarkedProcesses("races")
-    folder: Path = tmp_path_factory.mktemp("races")
-    with run_stack(
-        StackPlan(folder, environment=marked.environment, services=2, workers=0)
-    ) as stack:
-        yield stack
-    for pid in marked.running():
-        os.kill(pid, signal.SIGKILL)
+"""The price of a second of video without and with sound, from the model's page."""
 
 
 @dataclass(frozen=True, slots=True)
 class RaceResult:
-    """What the submits were answered, and how the tenant stands afterwards."""
+    """The answers to the submits, and the tenant's usage afterwards."""
 
     answers: list[httpx.Response]
     usage: dict[str, Any]
 
     @property
     def codes(self) -> Counter[int]:
-        """Answers by status."""
+        """The number of answers by status code."""
         return Counter(answer.status_code for answer in self.answers)
 
     @property
     def policies(self) -> set[str]:
-        """Which limits refused."""
+        """The limits that refused."""
         refused = [a.json() for a in self.answers if a.status_code != httpx.codes.ACCEPTED]
         return {policy for problem in refused for policy in problem["violated-policies"]}
 
     def seconds(self, *, admitted: bool) -> list[int]:
-        """The durations of what was admitted, or of what was refused, in the order of sending."""
+        """The video durations of admitted or of refused submits, in the order of sending."""
         return [
             SECONDS[number % len(SECONDS)]
             for number, answer in enumerate(self.answers)
@@ -97,28 +72,28 @@ async def _submit(http: httpx.AsyncClient, base: str, number: int) -> httpx.Resp
     return await http.post(path, json=body, params={"cache": "off"})
 
 
-def test_fifty_a_day_are_fifty(stack: Stack) -> None:
-    race = _run_race(stack, "fifty", "--jobs-per-day", "50")
+def test_fifty_a_day_are_fifty(idle_stack: Stack) -> None:
+    race = _run_race(idle_stack, "fifty", "--jobs-per-day", "50")
     assert race.codes == {202: 50, 429: 150}
     assert race.policies == {"jobs-per-day"}
 
 
-def test_a_minutes_burst_is_not_passed(stack: Stack) -> None:
-    race = _run_race(stack, "burst", "--requests-per-minute", "1", "--running", "200")
+def test_a_minutes_burst_is_not_passed(idle_stack: Stack) -> None:
+    race = _run_race(idle_stack, "burst", "--requests-per-minute", "1", "--running", "200")
     assert race.codes[202] in {1, 2}  # a second minute may begin meanwhile
     assert race.policies == {"requests-per-minute"}
 
 
-def test_running_and_waiting_are_not_passed(stack: Stack) -> None:
-    race = _run_race(stack, "places", "--running", "7", "--waiting", "13")
+def test_running_and_waiting_are_not_passed(idle_stack: Stack) -> None:
+    race = _run_race(idle_stack, "places", "--running", "7", "--waiting", "13")
     assert race.codes == {202: 20, 429: 180}
     assert race.policies == {"waiting"}
 
 
-def test_a_budget_is_not_passed_by_a_micro_dollar(stack: Stack) -> None:
-    """Prices differ by duration; whatever was refused would have been too much at the end, too."""
+def test_a_budget_is_not_passed_by_a_micro_dollar(idle_stack: Stack) -> None:
+    """Prices differ by duration; each refused submit would exceed the budget at the end, too."""
     budget = Decimal("60.000001")
-    race = _run_race(stack, "purse", "--usd-per-day", str(budget))
+    race = _run_race(idle_stack, "purse", "--usd-per-day", str(budget))
     assert race.codes.keys() == {202, 402}
     assert race.policies == {"usd-per-day"}
     used = Decimal(str(_usage_today(race)["usd"]["used"]))

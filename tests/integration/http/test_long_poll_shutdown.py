@@ -1,26 +1,21 @@
-"""Those who wait in a real process: its stop lets them all go at once, in good order."""
-
-from __future__ import annotations
+"""Long polls and streams in a real process: its stop answers them all immediately."""
 
 import asyncio
 import json
 import signal
 import time
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import httpx
 
 from tests.support.app import KLING_INPUT, KLING_PATH
 from tests.support.processes import run_gateway, running_service
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
 STOP_TIMEOUT = 5.0
-"""Seconds; the graceful time is 10."""
+"""Seconds; the time for a graceful stop is 10."""
 
 
-async def test_a_stop_ends_streams_and_answers_who_waits(
+async def test_a_stop_ends_streams_and_answers_long_polls(
     redis_flushed: str, tmp_path: Path
 ) -> None:
     made = await asyncio.to_thread(run_gateway, redis_flushed, "tenant", "create", "demo", "--json")
@@ -51,7 +46,7 @@ async def test_a_stop_ends_streams_and_answers_who_waits(
     assert took < STOP_TIMEOUT
 
 
-async def test_a_submit_that_waits_hears_of_a_cancel_by_another_call(
+async def test_a_submit_that_waits_returns_when_another_call_cancels(
     redis_flushed: str, tmp_path: Path
 ) -> None:
     made = await asyncio.to_thread(run_gateway, redis_flushed, "tenant", "create", "demo", "--json")
@@ -79,7 +74,7 @@ async def test_a_submit_that_waits_hears_of_a_cancel_by_another_call(
 
 
 async def subscription_count(caller: httpx.AsyncClient) -> int:
-    """How many the process says wait."""
+    """The number of waiters in the process's metrics."""
     text = (await caller.get("/metrics")).text
     line = next(row for row in text.splitlines() if row.startswith("gateway_job_subscriptions "))
     return int(float(line.split()[1]))

@@ -1,26 +1,22 @@
-"""The API's description against the running stack: whatever it promises, schemathesis tries.
+"""The OpenAPI document against the running stack, checked by schemathesis.
 
-All checks, every phase, a fixed seed; `make fuzz` shows the figures.
+All checks, every phase, a fixed seed; `make fuzz` prints the numbers.
 """
 
-from __future__ import annotations
-
-import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import httpx
 import pytest
 
 from simulator.example import load_kling_example
-from simulator.stack import Stack, StackPlan, run_stack, without_settings
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from simulator.stack import Stack
+from tests.support.stack import runcomfy_pace, running_stack
 
 FUZZER: Final = Path(sys.executable).with_name("schemathesis")
 CONFIG: Final = Path(__file__).with_name("schemathesis.toml")
@@ -31,10 +27,8 @@ _FIGURES: Final = re.compile(r"(\d+) generated")
 
 @pytest.fixture
 def stack(tmp_path: Path) -> Iterator[Stack]:
-    """Jobs end at once, so that every kind of answer is met."""
-    fast = ("--queue-seconds", "0..0.1", "--run-seconds", "0.1..0.3")
-    plan = StackPlan(tmp_path, environment=without_settings(os.environ), runcomfy_options=fast)
-    with run_stack(plan) as stack:
+    """Jobs end soon, so that the fuzzer reads every kind of answer."""
+    with running_stack(tmp_path, runcomfy_options=runcomfy_pace("0..0.1", "0.1..0.3")) as stack:
         yield stack
 
 

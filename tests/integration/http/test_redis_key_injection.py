@@ -1,21 +1,16 @@
-"""What callers write into addresses is part of a key's name: it must not name another key."""
-
-from __future__ import annotations
+"""Parts of URLs become parts of Redis keys: they must not select another key."""
 
 from functools import partial
-from typing import TYPE_CHECKING
 
+import pytest
+
+from core.observability.events import Event
 from core.store import keys
 from core.store.client import RedisClient, build_connection_pool
 from service.app import create_app
 from service.composition import open_app_context
 from tests.support.app import KLING_INPUT, KLING_PATH
 from tests.support.service import key_of, open_caller, settings_for
-
-if TYPE_CHECKING:
-    import pytest
-
-    from core.observability.events import Event
 
 TOKEN = "operators-token-of-32-characters"
 ENDPOINTS = "/v1/webhooks/endpoints"
@@ -43,7 +38,7 @@ OPERATORS = (
 )
 
 
-async def test_nobody_reaches_another_key_by_an_address(
+async def test_no_url_selects_another_key(
     redis_flushed: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GATEWAY_ADMIN_TOKEN", TOKEN)

@@ -1,16 +1,16 @@
-"""The face over a real Redis: what an accept costs, and what an outage looks like."""
-
-from __future__ import annotations
+"""The service over a real Redis: the cost of a submit, and answers during an outage."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
 
 import pytest
 
 from core.clock import SystemClock
+from core.observability.events import Event
+from core.settings import RedisPolicy
 from core.store.client import RedisClient, build_connection_pool
 from core.store.scripts import LuaScripts, load_scripts
 from core.store.stores import open_stores
@@ -21,27 +21,21 @@ from service.composition import (
 )
 from service.context import AppContext
 from service.settings import ServiceSettings
+from simulator.private_redis import PrivateRedis
 from tests.support.app import KLING_INPUT, KLING_PATH
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from core.observability.events import Event
-    from core.settings import RedisPolicy
-    from simulator.private_redis import PrivateRedis
 from tests.support.service import BASE, key_of, open_caller, settings_for
 
 
 @dataclass
 class CountedResources:
-    """Resources whose wire a test can read."""
+    """A context and the Redis client behind it."""
 
     wire: RedisClient
     resources: AppContext
 
 
 class NoMetrics:
-    """Shows nothing."""
+    """Renders nothing."""
 
     content_type = "text/plain"
 
@@ -52,7 +46,7 @@ class NoMetrics:
 def open_counted(
     settings: ServiceSettings, policy: RedisPolicy, events: list[Event]
 ) -> CountedResources:
-    """The real stores, without the background refresh, so that every trip is a handler's."""
+    """The real stores without background refreshes, so that every round trip is a handler's."""
     wire = RedisClient(build_connection_pool(policy, "test"))
     stores = open_stores(wire, LuaScripts(wire, load_scripts()), SystemClock())
     resources = build_app_context(settings, stores, NoMetrics(), events.append)
@@ -64,12 +58,12 @@ async def test_an_accept_is_one_command_and_one_round_trip(
 ) -> None:
     settings = settings_for(redis_flushed, monkeypatch)
     key = await key_of(settings)
-    face = open_counted(settings, settings.redis, [])
+    counted = open_counted(settings, settings.redis, [])
 
     @asynccontextmanager
     async def opened() -> AsyncIterator[AppContext]:
-        async with face.wire:
-            yield face.resources
+        async with counted.wire:
+            yield counted.resources
 
     async with open_caller(create_app(opened), key) as caller:
         await caller.post(KLING_PATH, json=KLING_INPUT)  # loads the script
@@ -79,9 +73,9 @@ async def test_an_accept_is_one_command_and_one_round_trip(
             "refuse": partial(caller.post, KLING_PATH, json={}),
         }.items():
             await call()
-            before = face.wire.round_trips, face.wire.commands
+            before = counted.wire.round_trips, counted.wire.commands
             await call()
-            costs[name] = face.wire.round_trips - before[0], face.wire.commands - before[1]
+            costs[name] = counted.wire.round_trips - before[0], counted.wire.commands - before[1]
 
     assert costs == {"accept": (1, 1), "refuse": (1, 1)}
 
@@ -112,7 +106,7 @@ async def test_a_job_s_way_through_the_real_store(
 
 
 @pytest.mark.parametrize("turns", [0, 1, 2, 5, 10, 20, 50, 100])
-async def test_a_face_that_stops_as_it_starts_does_stop(
+async def test_a_service_that_is_stopped_while_it_starts_stops(
     redis_flushed: str, monkeypatch: pytest.MonkeyPatch, turns: int
 ) -> None:
     settings = settings_for(redis_flushed, monkeypatch)
@@ -146,7 +140,7 @@ async def test_redis_goes_and_comes_back(
     assert again.status_code == 202
 
 
-async def test_a_face_may_start_before_its_redis(
+async def test_a_service_may_start_before_its_redis(
     own_redis: PrivateRedis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = settings_for(own_redis.url, monkeypatch)

@@ -1,22 +1,17 @@
 """`gateway serve` and `gateway tenant` as processes: signals, hostile bytes, one-line errors."""
 
-from __future__ import annotations
-
 import json
 import signal
 import socket
 import subprocess
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import httpx
 import pytest
 
 from tests.support.app import KLING_INPUT, KLING_PATH
-
-if TYPE_CHECKING:
-    pass
 from tests.support.processes import (
     GATEWAY,
     ROOT,
@@ -30,7 +25,7 @@ from tests.support.processes import (
 
 @pytest.fixture
 def tenant(redis_flushed: str) -> dict[str, Any]:
-    """A new tenant, as the command printed it."""
+    """Create a tenant and return the document that the command printed."""
     document: dict[str, Any] = json.loads(
         run_gateway(redis_flushed, "tenant", "create", "demo", "--json").stdout
     )
@@ -71,7 +66,7 @@ def test_what_cannot_be_done_is_one_line(redis_flushed: str, arguments: tuple[st
     assert ran.stderr.count("\n") == 1
 
 
-def test_without_redis_a_command_says_so_in_one_line() -> None:
+def test_without_redis_a_command_fails_with_one_line() -> None:
     ran = run_gateway(f"redis://127.0.0.1:{free_port()}", "tenant", "list")
     assert ran.returncode == 1
     assert ran.stderr.count("\n") == 1
@@ -111,9 +106,11 @@ def test_a_port_that_is_taken_is_no_success(redis_flushed: str, tmp_path: Path) 
 
 
 def send_raw(port: int, sent: bytes) -> bytes:
-    """Raw bytes in, the beginning of the answer out."""
+    """Send raw bytes and return the beginning of the answer."""
     with socket.create_connection(("127.0.0.1", port), timeout=10) as wire:
-        with suppress(BrokenPipeError, ConnectionResetError):  # it need not hear us out
+        with suppress(
+            BrokenPipeError, ConnectionResetError
+        ):  # it may close before it has read everything
             wire.sendall(sent)
         return wire.recv(4096)
 
@@ -142,7 +139,7 @@ def test_hostile_bytes_are_answered_or_cut_and_the_log_keeps_no_key(
         endless_path = send_raw(port, b"GET /" + b"x" * 2_000_000)
         garbage = send_raw(port, b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03 hello\r\n\r\n")
         assert process.poll() is None
-        assert is_answering(port)
+        assert is_answering(f"http://127.0.0.1:{port}")
 
     assert (large.status_code, large.json()["code"]) == (413, "body_too_large")
     assert good.status_code == 202

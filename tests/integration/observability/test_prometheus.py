@@ -1,15 +1,14 @@
-"""The real stack under a real Prometheus: everything that is asked of it has an answer."""
-
-from __future__ import annotations
+"""The real stack under a real Prometheus: every query of dashboards and alerts has data."""
 
 import os
 import shutil
 import subprocess
 import time
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import httpx
 import promql_parser
@@ -18,18 +17,12 @@ import yaml
 
 from deploy.grafana.boards.index import DASHBOARDS
 from deploy.grafana.demo_traffic import SIMULATOR_OPTIONS, open_demo_traffic
-from deploy.grafana.live_prometheus import RULES_FOLDER, fill_variables, run_prometheus
+from deploy.grafana.live_prometheus import RULES_FOLDER, Prometheus, fill_variables, run_prometheus
+from deploy.grafana.panel import Panel
 from service.metrics.metrics import STATE_MAX_AGE
 from simulator.demo import wait_for
-from simulator.stack import StackPlan, run_stack, without_settings
+from simulator.stack import Stack, StackPlan, run_stack, without_settings
 from tests.support import marks
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from deploy.grafana.live_prometheus import Prometheus
-    from deploy.grafana.panel import Panel
-    from simulator.stack import Stack
 
 pytestmark = [
     marks.PROMETHEUS,
@@ -49,7 +42,7 @@ ALERTS: Final = [
 
 
 class MonitoredStack:
-    """A stack that has worked, what watched it, and every secret that was used."""
+    """A stack after some work, its Prometheus, and every secret that was used."""
 
     def __init__(self, stack: Stack, prometheus: Prometheus, secrets: list[str]) -> None:
         self.stack = stack
@@ -59,7 +52,7 @@ class MonitoredStack:
 
 @pytest.fixture(scope="module")
 def monitored(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MonitoredStack]:
-    """Two services and two workers after half a minute of work with faults, told of in full."""
+    """Two services and two workers after half a minute of work with faults, logging at DEBUG."""
     folder = tmp_path_factory.mktemp("watched")
     environment = {
         **without_settings(os.environ),
@@ -82,13 +75,13 @@ def monitored(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MonitoredSta
 
 
 def _is_scraped(prometheus: Prometheus, since: float) -> bool:
-    """Whether every target was asked after that instant (seconds since the epoch)."""
+    """Whether every target was scraped after that instant (seconds since the epoch)."""
     found = prometheus.query("timestamp(up)")
     return bool(found) and all(line.points[-1][1] > since for line in found)
 
 
 def series(panel: Panel, prometheus: Prometheus) -> dict[str, int]:
-    """How many series each of the panel's queries returns."""
+    """The number of series that each query of the panel returns."""
     return {q.expr: len(prometheus.query_range(q.expr, SPAN, STEP)) for q in panel.queries}
 
 
@@ -109,7 +102,7 @@ def test_few_panels_may_be_empty() -> None:
 
 
 def selectors(expr: Any) -> Iterator[str]:  # noqa: ANN401 - the parser's many kinds of node
-    """Every selector of an expression, without its span."""
+    """The selectors of an expression without their ranges."""
     if isinstance(expr, promql_parser.VectorSelector):
         yield expr.prettify()
     for part in ("lhs", "rhs", "expr", "vector_selector"):
@@ -119,7 +112,7 @@ def selectors(expr: Any) -> Iterator[str]:  # noqa: ANN401 - the parser's many k
         yield from selectors(argument)
 
 
-# Selectors that rightly find nothing after half a minute, by the reason.
+# Selectors that match nothing after half a minute of work, with the reason.
 ABSENT: Final = {
     "gateway_account_spend_usd_per_hour": "known after two readings, a minute apart",
 }
@@ -147,11 +140,11 @@ def test_two_replicas_show_the_same_levels_and_do_not_add_up(monitored: Monitore
     assert ask("max(gateway_workers)")[0].points[0][1] == 2
     admitted = ask("sum(gateway_jobs_admitted_total)")[0].points[0][1]
     today = ask('sum(max by (tenant) (gateway_tenant_jobs{window="day"}))')[0].points[0][1]
-    assert abs(admitted - today) <= 5  # the one is read a moment after the other
+    assert abs(admitted - today) <= 5  # one is read a moment after the other
 
 
 @marks.PROMTOOL
-def test_promtool_finds_nothing_to_say_of_the_metrics(monitored: MonitoredStack) -> None:
+def test_promtool_accepts_the_metrics(monitored: MonitoredStack) -> None:
     promtool = shutil.which("promtool")
     assert promtool is not None
     for child in (*monitored.stack.services, *monitored.stack.workers):

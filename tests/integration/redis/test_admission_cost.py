@@ -1,25 +1,25 @@
 """An admission costs the same however many jobs wait and however many tenants there are."""
 
-from __future__ import annotations
-
 import asyncio
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from statistics import median
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import pytest
 
 from core.store import keys
+from core.store.client import RedisClient
 from core.tenants.limits import GlobalLimits
 from tests.support.fair_queue import fill_queue
 from tests.support.redis import redis_client
-from tests.support.store_harness import MODEL, StoreHarness, redis_harness
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
-
-    from core.store.client import RedisClient
-from tests.support.store_harness import EVERY_LIMIT, UNREACHABLE_LIMIT
+from tests.support.store_harness import (
+    EVERY_LIMIT,
+    MODEL,
+    UNREACHABLE_LIMIT,
+    StoreHarness,
+    redis_harness,
+)
 
 TENANTS: Final = 1000
 
@@ -35,25 +35,25 @@ BATCH: Final = 25
 
 @dataclass(frozen=True, slots=True)
 class AdmissionBench:
-    """A gateway whose tenant `t0` has jobs waiting."""
+    """Stores whose tenant `t0` has waiting jobs."""
 
     gateway: StoreHarness
     wire: RedisClient
 
     async def fill(self, waiting: int) -> None:
-        """So many of `t0` wait, one of them really, the others behind it in the lane alone."""
+        """Let jobs of `t0` wait: one real job, and entries of the queue behind it."""
         held = int(await self.wire.execute("HGET", keys.WAITING, "t0") or 0)
         await fill_queue(self.wire, "t0", MODEL, waiting - held)
 
     async def commands(self, tenant: str) -> int:
-        """How many commands one admission runs inside Redis."""
+        """The number of commands that one admission runs inside Redis."""
         await self.wire.execute("CONFIG", "RESETSTAT")
         await self.gateway.submit(tenant)
         stats = await self._stats()
         return sum(calls for name, (calls, _) in stats.items() if name != "config|resetstat")
 
     async def microseconds(self, tenants: Sequence[str]) -> list[float]:
-        """The script's time in Redis, per call, by batches."""
+        """The script's time in Redis per call, for each batch of calls."""
         found = []
         for start in range(BATCHES):
             await self.wire.execute("CONFIG", "RESETSTAT")
@@ -87,7 +87,7 @@ async def admission_bench(redis_flushed: str) -> AsyncIterator[AdmissionBench]:
 
 
 async def _thousand(admission_bench: AdmissionBench) -> list[str]:
-    """A thousand more tenants, each with a waiting job."""
+    """Add a thousand tenants, each with a waiting job."""
     names = [f"t{number}" for number in range(1, TENANTS + 1)]
     await asyncio.gather(*(admission_bench.gateway.tenant(name, EVERY_LIMIT) for name in names))
     await asyncio.gather(*(admission_bench.gateway.submit(name) for name in names))

@@ -1,24 +1,19 @@
-"""What keys, the cache and single flight cost an admission: no trip more, and few commands."""
-
-from __future__ import annotations
+"""The cost of keys, cache and coalescing in an admission: no further round trip, few commands."""
 
 import time
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from statistics import median
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import pytest
 
+from core.store.client import RedisClient
 from core.tenants.limits import GlobalLimits
 from core.transactions.admission import CACHE_BYPASS
 from tests.support.coalescing import CACHE_REQUEST, CoalescingHarness
 from tests.support.redis import redis_client
 from tests.support.store_harness import EVERY_LIMIT, redis_harness
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
-
-    from core.store.client import RedisClient
 
 KINDS: Final[Mapping[str, dict[str, Any]]] = {
     "off": {"reuse": CACHE_BYPASS},
@@ -40,7 +35,7 @@ MAX_COMMANDS: Final = {
     "replayed": 4,
     "dry run": 10,
 }
-"""How many commands inside Redis each may run."""
+"""The most commands that each may run inside Redis."""
 FOLLOWERS: Final = 300
 ROUNDS: Final = 40
 BATCH: Final = 25
@@ -48,14 +43,14 @@ BATCH: Final = 25
 
 @dataclass
 class CountedCoalescing:
-    """A flight whose trips to Redis are counted."""
+    """A coalescing harness that counts the calls to Redis."""
 
     coalescing: CoalescingHarness
     wire: RedisClient
     trips: list[str] = field(default_factory=list)
 
     async def submit(self, kind: str, number: int) -> None:
-        """A submit of this kind, unlike the earlier ones where it has to be."""
+        """Submit a request of this kind; its input is new where the kind requires it."""
         given: dict[str, Any] = {
             name: f"{value}{number}" if value in {"new", "1:new"} else value
             for name, value in KINDS[kind].items()
@@ -63,7 +58,7 @@ class CountedCoalescing:
         await self.coalescing.submit("ape", **given)
 
     async def commands(self, kind: str, number: int) -> dict[str, int]:
-        """Calls by command, of one submit."""
+        """The calls of one submit, by command."""
         await self.wire.execute("CONFIG", "RESETSTAT")
         self.trips.clear()
         await self.submit(kind, number)
@@ -75,7 +70,7 @@ class CountedCoalescing:
         return found
 
     async def spent(self) -> float:
-        """Microseconds that scripts took inside Redis so far."""
+        """The microseconds that scripts have taken inside Redis."""
         text = (await self.wire.execute("INFO", "commandstats")).decode()
         line = next(line for line in text.splitlines() if line.startswith("cmdstat_evalsha:"))
         return float(line.split(",")[1].split("=")[1])
@@ -85,7 +80,7 @@ class CountedCoalescing:
 async def counted_coalescing(
     redis_flushed: str, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[CountedCoalescing]:
-    """A tenant with every limit, one open job, one kept result, one key; all slots are taken."""
+    """A tenant with every limit, one open job, one cached result, one key; no slot is free."""
     async with redis_client(redis_flushed) as wire:
         flight = CoalescingHarness(redis_harness(wire))
         await flight.stores.tenant("ape", EVERY_LIMIT)
@@ -127,7 +122,7 @@ async def test_no_crowd_of_followers_adds_a_command(counted_coalescing: CountedC
 async def test_the_time_of_an_admission_by_what_is_found(
     counted_coalescing: CountedCoalescing,
 ) -> None:
-    """Turn about, since a busy machine's moods last for seconds."""
+    """Measure both alternately, since a machine stays busy for seconds."""
     calls: dict[str, list[float]] = {kind: [] for kind in KINDS}
     inside: dict[str, list[float]] = {kind: [] for kind in KINDS}
     number = 0

@@ -1,8 +1,6 @@
-"""A master that becomes a replica: callers get 503, never 500, and then a new connection."""
+"""A master that becomes a replica: calls get 503, never 500, then a new connection."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 import redis.asyncio
@@ -12,9 +10,6 @@ from core.errors import StoreUnavailable
 from core.settings import ProcessSettings
 from core.store.client import RedisClient, build_connection_pool
 from simulator.private_redis import private_redis
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 async def test_a_write_to_a_demoted_master_is_an_outage_and_not_a_defect(tmp_path: Path) -> None:

@@ -1,25 +1,20 @@
-"""Shares of the slots against shares due, and how long a light tenant waits, on a real Redis."""
-
-from __future__ import annotations
+"""Shares of the slots by weight, and the wait of a light tenant, on a real Redis."""
 
 import asyncio
 from collections import Counter
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import pytest
 
+from core.jobs.job import Job
 from core.store import keys
+from core.store.client import RedisClient
 from core.tenants.limits import GlobalLimits, Limits
 from tests.support.redis import redis_client
 from tests.support.store_harness import StoreHarness, redis_harness
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from core.jobs.job import Job
-    from core.store.client import RedisClient
 
 WEIGHTS: Final = {"one": 1, "two": 2, "four": 4}
 HEAVY: Final = 10_000
@@ -29,17 +24,17 @@ BATCH: Final = 250
 
 @dataclass(slots=True)
 class FairQueueHarness:
-    """A gateway with few slots: the test ends running jobs, and sees who gets their places."""
+    """Stores with few slots: a test ends running jobs, and reads which jobs get their slots."""
 
     gateway: StoreHarness
     wire: RedisClient
     served: list[str] = field(default_factory=list)
-    """Tenants in the order in which they got slots."""
+    """The tenants in the order in which they got slots."""
     owners: dict[str, str] = field(default_factory=dict)
     running: list[str] = field(default_factory=list)
 
     async def submit(self, tenant: str, number: int = 1) -> list[Job]:
-        """As many jobs of a tenant, in few round trips."""
+        """Submit jobs of a tenant in few round trips."""
         jobs = [self.gateway.job(tenant) for _ in range(number)]
         for start in range(0, number, BATCH):
             batch = jobs[start : start + BATCH]
@@ -48,7 +43,7 @@ class FairQueueHarness:
         return jobs
 
     async def listen(self) -> None:
-        """Take the rings out of the queue: whom they call has a slot."""
+        """Remove the wake-up messages: the jobs that they name have a slot."""
         flat = await self.wire.execute("ZPOPMIN", keys.WAKE_QUEUE, BATCH)
         for name in flat[::2]:
             job_id = name.decode().partition(":")[0]
@@ -56,7 +51,7 @@ class FairQueueHarness:
             self.served.append(self.owners[job_id])
 
     async def run_next(self) -> None:
-        """The oldest running job ends; its slot goes to whoever is next."""
+        """End the oldest running job; its slot goes to the next one."""
         await self.gateway.succeed(self.running.pop(0), 0)
         await self.listen()
 
@@ -72,7 +67,7 @@ async def harness(redis_flushed: str) -> AsyncIterator[FairQueueHarness]:
 
 
 async def test_shares_are_as_due_whatever_the_load(harness: FairQueueHarness) -> None:
-    """One has 10,000 waiting, another just enough, the third more: the weights alone decide."""
+    """One tenant has 10,000 waiting jobs, another just enough: only the weights count."""
     for name, load in (("one", HEAVY), ("two", 210), ("four", 450)):
         await harness.submit(name, load)
     await harness.listen()
@@ -117,8 +112,8 @@ async def test_a_newcomers_first_job_waits_one_turn_behind_ten_thousand(
     assert harness.served[before:] == ["one"]
 
 
-async def test_who_had_much_alone_owes_nothing(harness: FairQueueHarness) -> None:
-    """What nobody else wanted is not held against whom it was given to."""
+async def test_a_tenant_that_ran_alone_is_not_put_behind_later(harness: FairQueueHarness) -> None:
+    """Slots that no other tenant wanted do not count against the tenant that got them."""
     for _ in range(100):
         await harness.submit("one")
         await harness.listen()
@@ -133,6 +128,6 @@ async def test_who_had_much_alone_owes_nothing(harness: FairQueueHarness) -> Non
 
 
 def _longest_gap(served: list[str], name: str) -> int:
-    """The most turns from one of a tenant's slots to its next."""
+    """The most slots between two of one tenant."""
     places = [place for place, tenant in enumerate(served) if tenant == name]
     return max(after - before for before, after in pairwise(places))

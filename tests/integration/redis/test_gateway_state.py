@@ -1,10 +1,9 @@
-"""One reading of Redis tells how everything stands, at the same cost for any number of jobs."""
+"""One read of Redis returns the gateway's state, at the same cost for any number of jobs."""
 
-from __future__ import annotations
-
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import pytest
 
@@ -12,6 +11,7 @@ from core.billing.balance import AccountBalance
 from core.clock import to_ms
 from core.jobs.job import JobState, Trigger
 from core.money import MicroUsd
+from core.observability.events import Event
 from core.observability.metric_types import MetricSource
 from core.observability.prometheus import MetricsRegistry
 from core.store import keys
@@ -32,18 +32,13 @@ from tests.support.clock import FakeClock
 from tests.support.redis import redis_policy
 from tests.support.store_steps import SECOND, admit_job, apply_triggers, enqueue_jobless_delivery
 
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from core.observability.events import Event
-
 F: Final = Trigger
 BUDGET: Final = Limits(running=4, usd_per_day=MicroUsd(5_000_000))
 
 
 @dataclass(frozen=True, slots=True)
 class StateHarness:
-    """The stores over a real Redis, and what reads them all."""
+    """The stores over a real Redis, and the reader of the state."""
 
     subject: StoreBackend
     gateway_state: GatewayStateStore
@@ -53,7 +48,7 @@ class StateHarness:
 
 @pytest.fixture
 async def harness(redis_flushed: str) -> AsyncIterator[StateHarness]:
-    """Two tenants, one with a budget; nothing else."""
+    """Two tenants, one of them with a budget."""
     clock = FakeClock()
     told: list[Event] = []
     source = build_connection_pool(redis_policy(redis_flushed), "test")
@@ -98,7 +93,7 @@ async def test_jobs_by_state_and_the_oldest_that_runcomfy_has_not_got(
     assert sum((await harness.gateway_state.read()).jobs.by_state.values()) == 1
 
 
-async def test_doubts_and_what_nobody_looks_at(harness: StateHarness) -> None:
+async def test_jobs_in_doubt_and_overdue_jobs(harness: StateHarness) -> None:
     subject = harness.subject
     since = subject.clock.now()
     await apply_triggers(subject, await admit_job(subject), F.CLAIMED, F.NO_ANSWER)
@@ -138,7 +133,7 @@ async def test_tenants_slots_queue_and_money(harness: StateHarness) -> None:
     assert (month.window, month.jobs, month.budget) == (Window.MONTH, 6, None)
 
 
-async def test_callbacks_of_a_held_back_endpoint_are_not_due(harness: StateHarness) -> None:
+async def test_deliveries_of_a_paused_endpoint_are_not_due(harness: StateHarness) -> None:
     subject, now = harness.subject, harness.subject.clock.now()
     for name, channel in (("msg_1", "a"), ("msg_2", "a"), ("msg_3", "b")):
         assert await subject.deliveries.enqueue(
@@ -174,7 +169,7 @@ async def test_a_reading_costs_the_same_however_many_jobs_there_are(harness: Sta
         await harness.gateway_state.read()
         return harness.wire.commands - before[0], harness.wire.round_trips - before[1]
 
-    await harness.gateway_state.read()  # the script is sent once
+    await harness.gateway_state.read()  # the script is loaded once
     few = await cost()
     for number in range(300):
         await admit_job(harness.subject, f"req_{number}", "bob")
@@ -186,7 +181,7 @@ async def test_a_reading_costs_the_same_however_many_jobs_there_are(harness: Sta
     assert few[1] <= 4
 
 
-async def test_round_trips_are_told(harness: StateHarness) -> None:
+async def test_round_trips_are_emitted(harness: StateHarness) -> None:
     trips = harness.wire.round_trips
     harness.events.clear()
     await harness.wire.execute("PING")

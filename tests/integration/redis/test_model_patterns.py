@@ -1,10 +1,9 @@
-"""Which models a tenant may use: a real Redis reads patterns as they are meant, and as fast."""
-
-from __future__ import annotations
+"""Patterns of the models that a tenant may use: Redis matches them correctly and fast."""
 
 import re
+from collections.abc import AsyncIterator
 from random import Random
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import pytest
 
@@ -13,13 +12,10 @@ from core.tenants.limits import Limits
 from tests.support.redis import redis_client
 from tests.support.store_harness import StoreHarness, redis_harness
 
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
 MAX_LENGTH_ID: Final = "a/" * 127 + "a"
 TRIES: Final = 500
 MAX_MICROSECONDS: Final = 20_000
-"""An admission takes some hundreds; what tries all ways to place four parts took 440,000."""
+"""An admission takes some hundreds; a match that backtracked took 440,000."""
 
 
 @pytest.fixture
@@ -41,7 +37,7 @@ async def test_an_id_of_a_callers_choosing_cannot_hold_redis_up(redis_flushed: s
     assert int(spent[1]) < MAX_MICROSECONDS
 
 
-async def test_stars_stand_for_any_text_and_the_rest_for_itself(harness: StoreHarness) -> None:
+async def test_stars_match_any_text_and_the_rest_matches_itself(harness: StoreHarness) -> None:
     rng, allowed = Random(7), 0
     await harness.tenant("ape")
     for _ in range(TRIES):

@@ -1,18 +1,19 @@
-"""What everything costs in Redis and at RunComfy, as counts: no machine's speed changes them."""
+"""The cost of every operation in calls to Redis and RunComfy: independent of a machine's speed."""
 
-from __future__ import annotations
-
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
 from random import Random
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import pytest
 
 from core.circuit_breaker import BreakerPolicy
+from core.jobs.job import Job
 from core.money import MicroUsd
+from core.store.client import RedisClient
 from core.store.jobs import JobStore, Projection
 from core.store.scripts import LuaScripts, load_scripts
 from core.store.stores import open_stores
@@ -21,28 +22,29 @@ from tests.support.ids import SeededIds
 from tests.support.memory_store.webhooks import MemoryEventStreams
 from tests.support.records import MidpointRandom, delivery_to
 from tests.support.redis import redis_client
-from tests.support.store_harness import redis_harness
+from tests.support.store_harness import StoreHarness, redis_harness
 from worker.jobs.decisions.transition import DecisionContext
 from worker.jobs.job_processor import JobProcessor
 from worker.jobs.job_writer import JobWriter
 from worker.jobs.policies import LifecyclePolicy
 from worker.jobs.submission import JobSubmitter
 from worker.jobs.submit_gate import CircuitBreakerGate
-from worker.ports import Accepted, Finished, InProgress, RunCompleted, UpstreamTimes
+from worker.ports import (
+    Accepted,
+    CancelAnswer,
+    Finished,
+    InProgress,
+    ResultAnswer,
+    RunCompleted,
+    StatusAnswer,
+    SubmitAnswer,
+    UpstreamTimes,
+)
 from worker.webhooks.decisions import DeliveryRules
 from worker.webhooks.delivery_worker import DeliveryWorker
-from worker.webhooks.outcomes import Delivered
+from worker.webhooks.outcomes import AttemptResult, Delivered
+from worker.webhooks.sender import AttemptRequest
 from worker.webhooks.transport import DeliveryTransport
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
-
-    from core.jobs.job import Job
-    from core.store.client import RedisClient
-    from tests.support.store_harness import StoreHarness
-    from worker.ports import CancelAnswer, ResultAnswer, StatusAnswer, SubmitAnswer
-    from worker.webhooks.outcomes import AttemptResult
-    from worker.webhooks.sender import AttemptRequest
 
 TENANT: Final = "team"
 HOOK: Final = "https://hooks.example.com/done"
@@ -57,7 +59,7 @@ MAX_COMMANDS_PER_ADMISSION: Final = 36
 
 @dataclass(slots=True)
 class FixedPollsUpstream:
-    """A RunComfy whose request takes `POLLS` looks."""
+    """A RunComfy whose requests end at the poll number `POLLS`."""
 
     calls: list[str] = field(default_factory=list)
 
@@ -82,7 +84,7 @@ class FixedPollsUpstream:
 
 
 class AcceptingSender:
-    """A receiver that takes everything."""
+    """A receiver that accepts everything."""
 
     async def send(self, attempt: AttemptRequest) -> AttemptResult:
         assert attempt.url == HOOK
@@ -91,7 +93,7 @@ class AcceptingSender:
 
 @dataclass(slots=True)
 class CostMeter:
-    """A gateway over a counted wire."""
+    """Stores over a Redis client whose calls are counted."""
 
     wire: RedisClient
     gateway: StoreHarness
@@ -99,13 +101,13 @@ class CostMeter:
     upstream: FixedPollsUpstream = field(default_factory=FixedPollsUpstream)
 
     async def commands_of(self, act: Callable[[], Awaitable[object]]) -> tuple[int, int]:
-        """Round trips and commands of one act."""
+        """The round trips and commands of one operation."""
         before = self.wire.round_trips, self.wire.commands
         await act()
         return self.wire.round_trips - before[0], self.wire.commands - before[1]
 
     def lifecycle(self) -> JobProcessor:
-        """A worker's, over the same store."""
+        """A job processor over the same stores."""
         clock, scripts = self.gateway.clock, LuaScripts(self.wire, load_scripts())
         stores = open_stores(self.wire, scripts, clock)
         context = DecisionContext("worker", LifecyclePolicy(), MidpointRandom())
@@ -167,16 +169,16 @@ async def test_a_job_costs_a_few_round_trips_beside_its_polls(meter: CostMeter) 
             ending = cost
         else:
             polls.append(cost)
-    # A look without news is one write; one with news may have to ask whom it concerns.
+    # A poll without news is one write; one with news may have to read the endpoints.
     assert min(polls) == (1, 1)
     assert max(polls)[0] <= 2
-    # The look that saw the end is a poll like another: its one write is not counted.
+    # The poll that found the end is one like the others: its one write is not counted.
     assert spent[0] + ending[0] - 1 <= MAX_CALLS_PER_JOB
     assert meter.upstream.calls == ["submit", *["status"] * POLLS, "result"]
 
 
 async def _begin(meter: CostMeter, lifecycle: JobProcessor, job: Job) -> None:
-    """As the bell does: load, then advance."""
+    """Load and advance, as a wake-up message does."""
     record = await meter.jobs.load(job.id)
     assert record is not None
     await lifecycle.advance(record.job)
@@ -201,7 +203,7 @@ async def test_a_claim_of_many_is_one_command(meter: CostMeter) -> None:
     assert len(claimed) == 20
 
 
-async def test_a_delivery_is_a_claim_a_look_and_a_settlement(meter: CostMeter) -> None:
+async def test_a_delivery_is_a_claim_a_read_and_a_completion(meter: CostMeter) -> None:
     clock, scripts = meter.gateway.clock, LuaScripts(meter.wire, load_scripts())
     stores = open_stores(meter.wire, scripts, clock)
     outbox = stores.deliveries

@@ -1,12 +1,11 @@
-"""Nothing of a job or a callback outlives it: every key family, after all retention is over."""
+"""Nothing of a job or a delivery outlives its retention: checked for every key pattern."""
 
-from __future__ import annotations
-
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from random import Random
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import pytest
 
@@ -15,6 +14,7 @@ from core.jobs.query import JobQuery
 from core.operations import Pause
 from core.retention import DELIVERY_RETENTION, RETENTION
 from core.store import keys
+from core.store.client import RedisClient
 from core.store.keys import KEY_SPECS, KeyOwner
 from core.store.operations import OperationsStore
 from core.store.scripts import LuaScripts, load_scripts
@@ -22,12 +22,12 @@ from core.tenants.api_keys import ApiKey
 from core.tenants.cache_policy import CacheStatus
 from core.tenants.limits import Limits, usage_windows_at
 from core.tenants.tenant import Tenant
-from core.transactions.admission import CacheRequest
+from core.transactions.admission import AdmissionResult, CacheRequest
 from core.transactions.job_update import Change, WriteResult
 from core.webhooks.circuit_breaker import EndpointCircuit
 from core.webhooks.delivery import DeliveryState
 from tests.support.backends import StoreBackend, redis_backend
-from tests.support.clock import AdjustableClock
+from tests.support.clock import FakeClock
 from tests.support.ids import SeededIds
 from tests.support.redis import (
     contents_of,
@@ -49,12 +49,6 @@ from tests.support.store_steps import (
 )
 from worker.jobs.decisions.after_end import finish_notification
 from worker.maintenance.index_pruning import IndexPruner, PrunePolicy
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from core.store.client import RedisClient
-    from core.transactions.admission import AdmissionResult
 
 RUNNING: Final = (Trigger.CLAIMED, Trigger.ACCEPTED)
 DONE: Final = (*RUNNING, Trigger.FINISHED, Trigger.COLLECTED)
@@ -78,22 +72,22 @@ def test_every_key_names_its_cleanup() -> None:
 
 @dataclass(frozen=True, slots=True)
 class RetentionHarness:
-    """A gateway over real Redis whose time a test can let pass."""
+    """Stores over a real Redis in which a test can let time pass."""
 
     subject: StoreBackend
-    clock: AdjustableClock
+    clock: FakeClock
     wire: RedisClient
     ids: SeededIds
 
     async def admit(self, tenant: str, **fields: Any) -> Job:  # noqa: ANN401 - fields of the record
-        """A job that was taken in."""
+        """Admit a job."""
         now = self.clock.now()
         job = replace(new_job(now, self.ids.job_id(now), tenant), **fields)
         await self.subject.jobs.admit(admission_of(job))
         return job
 
     async def set_cache_policy(self, tenant: str, key: str) -> AdmissionResult:
-        """A submit of what others submit too, under a key of its own."""
+        """Submit a request identical to others, with its own idempotency key."""
         now = self.clock.now()
         wish = admission_of(new_job(now, self.ids.job_id(now), tenant))
         self.clock.shift(SECOND)
@@ -102,18 +96,18 @@ class RetentionHarness:
         )
 
     async def newest(self, number: int) -> Job:
-        """The last job of `ada` but so many."""
+        """The job of `ada` at that place, counted from the last."""
         page = await self.subject.job_index.list_page_for_tenant("ada", JobQuery())
         return page.jobs[number - 1]
 
     async def trim(self) -> None:
-        """What a worker does every minute."""
+        """Run the worker's periodic maintenance."""
         subject = self.subject
         trimmer = IndexPruner("w", subject.job_index, subject.tenants, self.clock, PrunePolicy())
         await trimmer.run_once()
 
     async def is_expired(self) -> dict[str, str]:
-        """What is still there of any job or callback, by key."""
+        """The contents of all keys that belong to jobs or deliveries, by key."""
         found = {}
         for name in await every_key(self.wire):
             held = await contents_of(self.wire, name)
@@ -130,8 +124,8 @@ async def harness(redis_flushed: str) -> AsyncIterator[RetentionHarness]:
 
 @asynccontextmanager
 async def open_harness(url: str) -> AsyncIterator[RetentionHarness]:
-    """Two tenants; the one has a slot too few, the other lets little be kept."""
-    clock = AdjustableClock()
+    """Two tenants: one with a slot too few, one with a short retention."""
+    clock = FakeClock()
     clock.set(datetime.now(UTC))
     now = clock.now()
     async with redis_client(url) as wire:
@@ -146,7 +140,7 @@ async def open_harness(url: str) -> AsyncIterator[RetentionHarness]:
 
 
 async def run_jobs(harness: RetentionHarness, tenant: str) -> None:
-    """One job for each way to end, and some callbacks for each way of theirs."""
+    """Create a job for each way to end, and deliveries for each way of theirs."""
     subject = harness.subject
     for number, facts in enumerate(JOB_ENDINGS):
         job = await harness.admit(tenant, reference=f"order {number}")
@@ -168,7 +162,7 @@ async def run_jobs(harness: RetentionHarness, tenant: str) -> None:
 
 
 async def run_deliveries(harness: RetentionHarness, tenant: str) -> None:
-    """Three callbacks: one arrives, one is given up after a second try, one is held."""
+    """Three deliveries: one succeeds, one fails after a second attempt, one is held."""
     subject, now = harness.subject, harness.clock.now()
     for channel in ("a", "b", "c"):
         job = await harness.admit(tenant)
@@ -275,7 +269,7 @@ async def test_a_deleted_tenant_leaves_nothing(harness: RetentionHarness) -> Non
     assert await harness.is_expired() == {}
 
 
-async def test_a_booking_into_a_window_whose_time_is_over_makes_no_new_one(
+async def test_a_settlement_in_an_expired_window_creates_no_new_one(
     harness: RetentionHarness,
 ) -> None:
     job = await apply_triggers(harness.subject, await harness.admit("ada"), *RUNNING)

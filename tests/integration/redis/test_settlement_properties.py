@@ -1,12 +1,10 @@
-"""Under any interleaving on a real Redis: the books balance, and no slot is idle or lost."""
-
-from __future__ import annotations
+"""Under any interleaving on a real Redis amounts add up, and no slot is idle or lost."""
 
 import asyncio
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from random import Random
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
@@ -16,15 +14,12 @@ from core.errors import CallerError
 from core.jobs.job import BillingStatus, FollowUp, JobState
 from core.money import MicroUsd
 from core.operations import Pause
+from core.store.client import RedisClient
 from core.tenants.limits import GlobalLimits, Limits
-from core.transactions.job_update import Change
+from core.transactions.job_update import Change, WriteResult
 from tests.support import consistency
 from tests.support.redis import redis_client
 from tests.support.store_harness import StoreHarness, redis_harness
-
-if TYPE_CHECKING:
-    from core.store.client import RedisClient
-    from core.transactions.job_update import WriteResult
 
 TENANTS: Final = ("ape", "bee", "cow")
 MODELS: Final = ("kling/fast", "kling/slow")
@@ -36,14 +31,14 @@ MIN_VALUE: Final = 0
 
 @dataclass(frozen=True, slots=True)
 class ConcurrentOperations:
-    """What the tasks of one example share."""
+    """The state that the tasks of one example share."""
 
     gateways: list[StoreHarness]
     rng: Random
     jobs: list[str]
 
     async def run_operation(self) -> None:
-        """One random act over a random connection."""
+        """Make one random call over a random connection."""
         gateway = self.rng.choice(self.gateways)
         acts = (self._submit, self._submit, self._claim, self._end, self._end, self._operate)
         with suppress(CallerError):
@@ -65,7 +60,7 @@ class ConcurrentOperations:
         await self._move(gateway, JobState.SUBMITTING, billed=BillingStatus.UNKNOWN)
 
     async def _end(self, gateway: StoreHarness) -> None:
-        """Again and again, differently each time: the last word counts."""
+        """Store a job's end, perhaps again with another cost: the last one counts."""
         cost = self.rng.choice((None, 0, 699, 700, 701, 2_000_000))
         await self._move(
             gateway,
@@ -107,7 +102,7 @@ class ConcurrentOperations:
 
 
 async def _watch(wire: RedisClient, done: asyncio.Event) -> None:
-    """At any moment: nothing is negative, nothing is held twice, models sum up to the whole."""
+    """At any moment nothing is negative or held twice, and models add up to the total."""
     while not done.is_set():
         for window in (await consistency.windows(wire)).values():
             assert min(window.values(), default=0) >= MIN_VALUE
@@ -143,7 +138,7 @@ async def _live(url: str, seed: int) -> list[str]:
 
 
 async def _drain(world: ConcurrentOperations, wire: RedisClient) -> list[str]:
-    """Let everything run to its end: no lane is stuck, and nothing is left in any counter."""
+    """Let every job end: no queue is stuck, and every counter is 0."""
     gateway = world.gateways[0]
     for what in ("all", "tenant:ape", "model:kling/slow"):
         await gateway.operations.resume(Pause(what))
@@ -161,7 +156,7 @@ async def _drain(world: ConcurrentOperations, wire: RedisClient) -> list[str]:
 
 
 @pytest.mark.timeout(300)
-def test_the_books_and_the_slots_agree_with_a_recount(redis_url: str) -> None:
+def test_amounts_and_slots_agree_with_a_recount(redis_url: str) -> None:
     @settings(
         max_examples=25,
         deadline=None,

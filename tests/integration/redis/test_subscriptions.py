@@ -1,22 +1,18 @@
-"""Changes heard over a real Redis: who is woken, what survives its restart, what is remembered."""
-
-from __future__ import annotations
+"""Job changes over a real Redis: subscriptions that wake, a restart, run times."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
-
-from pydantic import SecretStr
+from typing import Any
 
 from core.clock import SystemClock
 from core.ids import SystemIds
 from core.jobs.job import BillingStatus, Job, JobState, Trigger
 from core.jobs.run_times import MAX_RUNS, run_time
 from core.jobs.timeline import TimelineEntry, TimelineKind
-from core.observability.events import OperationalWarning
-from core.settings import RedisPolicy
+from core.observability.events import Event, OperationalWarning
 from core.store.client import RedisClient, build_connection_pool
 from core.store.jobs import JobStore, Projection
 from core.store.pubsub import JobChangeSubscriber
@@ -28,25 +24,17 @@ from core.tenants.tenant import Tenant
 from core.transactions.admission import Admission
 from core.transactions.job_update import Change, WriteResult
 from service.streaming.subscriptions import Subscription, Subscriptions, WakeReason
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from core.observability.events import Event
-    from simulator.private_redis import PrivateRedis
+from simulator.private_redis import PrivateRedis
+from tests.support.records import SECOND
+from tests.support.redis import redis_client, redis_policy
 
 SOON = timedelta(seconds=8)
 BRIEFLY = timedelta(milliseconds=300)
 
 
-def policy_of(url: str) -> RedisPolicy:
-    second = timedelta(seconds=1)
-    return RedisPolicy(SecretStr(url), (), "", timeout=second, connect_timeout=second)
-
-
 @dataclass(frozen=True, slots=True)
 class SubscriptionHarness:
-    """What a service process has of this, over a real Redis."""
+    """The parts of a service process that wait for changes, over a real Redis."""
 
     wire: RedisClient
     jobs: JobStore
@@ -56,7 +44,7 @@ class SubscriptionHarness:
     credential: Credential
 
     async def admit(self, **changes: Any) -> Job:  # noqa: ANN401 - fields of the record
-        """A new job in the queue."""
+        """Admit a job."""
         now = SystemClock().now()
         job = Job(
             id=SystemIds().job_id(now),
@@ -72,7 +60,7 @@ class SubscriptionHarness:
         return job
 
     async def apply_trigger(self, job: Job, fact: Trigger, **changes: Any) -> Job:  # noqa: ANN401 - as above
-        """The job one fact on."""
+        """Store the job's next transition."""
         now = SystemClock().now()
         after = job.transition(fact, now, **changes)
         entry = TimelineEntry(now, TimelineKind.TRANSITION, fact, after.state, status=after.status)
@@ -80,7 +68,7 @@ class SubscriptionHarness:
         return after
 
     def subscribe(self, job: Job, *, ends_only: bool = False) -> Subscription:
-        """A place beside `job`."""
+        """Subscribe to the job."""
         waiter = self.subscriptions.subscribe(job.id, final_only=ends_only)
         assert waiter is not None
         return waiter
@@ -88,15 +76,13 @@ class SubscriptionHarness:
 
 @asynccontextmanager
 async def open_harness(url: str) -> AsyncIterator[SubscriptionHarness]:
-    """A house whose feed listens, and a tenant."""
+    """A harness whose subscriber listens, with one tenant."""
     clock, events = SystemClock(), list[Any]()
     async with AsyncExitStack() as stack:
-        wire = await stack.enter_async_context(
-            RedisClient(build_connection_pool(policy_of(url), "test"))
-        )
+        wire = await stack.enter_async_context(redis_client(url, SECOND))
         scripts = LuaScripts(wire, load_scripts())
         waiters = Subscriptions(clock, 10_000)
-        source = build_connection_pool(policy_of(url), "feed")
+        source = build_connection_pool(redis_policy(url, SECOND), "feed")
         feed = asyncio.create_task(JobChangeSubscriber(source, waiters, clock, events.append).run())
         stack.push_async_callback(_ended, feed)
         key = build_api_key("video-team", b"k" * 32)
@@ -129,7 +115,7 @@ async def _listening(wire: RedisClient) -> None:
     raise TimeoutError
 
 
-async def test_a_stored_change_wakes_who_waits_for_that_job(redis_flushed: str) -> None:
+async def test_a_stored_change_wakes_the_subscriptions_to_that_job(redis_flushed: str) -> None:
     async with open_harness(redis_flushed) as h:
         job, other = await h.admit(), await h.admit()
         waiter, deaf = h.subscribe(job), h.subscribe(other)
@@ -139,7 +125,7 @@ async def test_a_stored_change_wakes_who_waits_for_that_job(redis_flushed: str) 
         assert await deaf.wait(BRIEFLY) is WakeReason.TIMEOUT
 
 
-async def test_who_waits_for_the_end_hears_only_of_it(redis_flushed: str) -> None:
+async def test_a_wait_for_the_end_is_woken_only_by_it(redis_flushed: str) -> None:
     async with open_harness(redis_flushed) as h:
         job = await h.admit()
         waiter = h.subscribe(job, ends_only=True)
@@ -152,7 +138,7 @@ async def test_who_waits_for_the_end_hears_only_of_it(redis_flushed: str) -> Non
         assert await waiter.wait(SOON) is WakeReason.CHANGED
 
 
-async def test_a_change_that_lost_its_race_tells_nobody(redis_flushed: str) -> None:
+async def test_a_change_that_lost_its_race_wakes_no_subscription(redis_flushed: str) -> None:
     async with open_harness(redis_flushed) as h:
         job = await h.admit()
         held = await h.apply_trigger(job, Trigger.CLAIMED)
@@ -175,7 +161,7 @@ async def test_foreign_messages_do_no_harm(redis_flushed: str) -> None:
         assert h.events == []
 
 
-async def test_a_restart_of_redis_lets_everybody_look_once(own_redis: PrivateRedis) -> None:
+async def test_a_restart_of_redis_wakes_every_subscription_once(own_redis: PrivateRedis) -> None:
     async with open_harness(own_redis.url) as h:
         jobs = [await h.admit() for _ in range(50)]
         waiters = [h.subscribe(job, ends_only=True) for job in jobs]

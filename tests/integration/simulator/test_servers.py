@@ -1,20 +1,15 @@
-"""The two servers as processes, over real sockets: broken connections, silence, signals, files."""
-
-from __future__ import annotations
+"""The two servers as processes: broken connections, missing answers, signals, files."""
 
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
 import httpx
 import pytest
 from standardwebhooks import Webhook
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 KLING = "/v1/models/kling/kling-3.0/standard/image-to-video"
 INPUT = {"prompt": "a cliff", "start_image_url": "https://example.org/input.png"}
@@ -24,7 +19,7 @@ AT_ONCE = ("--queue-seconds", "0", "--run-seconds", "0")
 
 @contextmanager
 def running_simulator(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """A simulator process on a free port, and its address from the line that says it is ready."""
+    """Start a simulator process on a free port; yields the URL that it printed when ready."""
     command = [sys.executable, "-m", "simulator", *arguments, "--port", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
@@ -78,7 +73,7 @@ def test_a_prompt_can_break_its_own_connection(client: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize("kind", ["hang", "slow"])
-def test_a_silent_submit_is_booked(client: httpx.Client, kind: str) -> None:
+def test_a_submit_without_an_answer_is_in_the_ledger(client: httpx.Client, kind: str) -> None:
     client.post("/_sim/faults", json={"kind": kind, "times": 1, "seconds": 30})
     with pytest.raises(httpx.ReadTimeout):
         client.post(KLING, json=INPUT, timeout=0.2)
@@ -120,7 +115,7 @@ def test_a_signal_ends_it_soon_and_well_though_an_answer_hangs(number: signal.Si
         assert hung.wait(timeout=4) != 0
 
 
-def test_the_receiver_verifies_says_so_and_misbehaves_on_order() -> None:
+def test_the_receiver_verifies_prints_it_and_misbehaves_on_request() -> None:
     body = '{"type":"request.completed","data":{"request_id":"r-1"}}'
     with running_simulator("receiver", "--secret", SECRET) as (process, url):
         now = datetime.now(UTC)
@@ -146,7 +141,7 @@ def test_the_receiver_verifies_says_so_and_misbehaves_on_order() -> None:
         assert said == ["webhook verified: request.completed r-1 hook=demo id=msg_1"] * 4
 
 
-def test_a_bad_secret_is_told_in_one_line() -> None:
+def test_a_bad_secret_is_reported_in_one_line() -> None:
     command = [sys.executable, "-m", "simulator", "receiver", "--secret", "whsec_"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 2

@@ -1,10 +1,8 @@
-"""What a failed request looks like over real sockets, and that each failure becomes the right fact.
+"""Failed requests over real sockets: each failure becomes the right answer to the worker.
 
 The server reads each request whole, counts it, and only then misbehaves: what it counted may have
-been billed. Should an upgrade of an HTTP library shift one row, this fails before money does.
+been billed. If an upgrade of an HTTP library changes a row, these tests fail before money is lost.
 """
-
-from __future__ import annotations
 
 import asyncio
 import contextlib
@@ -13,7 +11,7 @@ import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import aiohttp
 import httpx
@@ -22,6 +20,7 @@ from httpx_aiohttp import AiohttpTransport
 from pydantic import SecretStr
 
 from core.clock import SystemClock
+from core.observability.events import Event
 from worker.ports import (
     Accepted,
     Finished,
@@ -38,9 +37,6 @@ from worker.upstream.http_client import open_http_client
 from worker.upstream.http_request import HttpRequest
 from worker.upstream.transports import create_upstream_tls_context, open_post_client, open_reader
 
-if TYPE_CHECKING:
-    from core.observability.events import Event
-
 Behaviour = Callable[[asyncio.StreamWriter], Awaitable[None]]
 
 BRIEF: Final = UpstreamLimits(
@@ -55,7 +51,7 @@ BRIEF: Final = UpstreamLimits(
 
 @dataclass
 class RawUpstream:
-    """A raw server. `behave` is what it does after it has read a request whole."""
+    """A raw server. `behave` runs after it has read a request whole."""
 
     behavior: Behaviour
     port: int = 0
@@ -228,7 +224,7 @@ async def test_no_tls_session_is_not_sent() -> None:
         _upstream(_close) as upstream,
         _client(f"https://127.0.0.1:{upstream.port}") as client,
     ):
-        # The server waits for a request's end, and so never answers the handshake.
+        # The server waits for the end of a request, and so never answers the handshake.
         answer = await client.submit("m", b"{}")
 
         assert isinstance(answer, NotSent)
@@ -342,7 +338,7 @@ async def test_a_read_survives_a_connection_closed_between_calls() -> None:
 async def test_the_transport_of_the_reads_would_call_an_arrived_post_not_sent(
     behave: Behaviour,
 ) -> None:
-    """Why nobody submits through it. Once this fails, the library has mended it."""
+    """The reason not to submit through it. If this test fails, the library has fixed that."""
     async with (
         _upstream(behave) as upstream,
         aiohttp.ClientSession() as session,

@@ -1,14 +1,14 @@
-"""Endpoints come and go while jobs end: each end is told to those in force when it was written."""
-
-from __future__ import annotations
+"""Endpoints change while jobs end: each end goes to the endpoints valid when it was written."""
 
 import asyncio
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from random import Random
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from core.jobs.job import Trigger
+from core.clock import Clock
+from core.jobs.job import Job, Trigger
+from core.store.client import RedisClient
 from core.store.deliveries import DeliveryStore
 from core.store.jobs import JobStore
 from core.store.scripts import LuaScripts, load_scripts
@@ -22,11 +22,6 @@ from tests.support.redis import redis_client
 from tests.support.store_harness import redis_harness
 from worker.jobs.job_writer import JobWriter
 
-if TYPE_CHECKING:
-    from core.clock import Clock
-    from core.jobs.job import Job
-    from core.store.client import RedisClient
-
 TENANT: Final = "team"
 WORKERS: Final = 2
 JOBS: Final = 150
@@ -35,7 +30,7 @@ CHANGES: Final = 40
 
 @dataclass(frozen=True, slots=True)
 class EndNotices:
-    """Whom a job's end was told to, and what may have been in force when it was written."""
+    """The endpoints of a job's end, and those that may have been valid when it was written."""
 
     notified: frozenset[str]
     allowed: tuple[frozenset[str], ...]
@@ -43,18 +38,18 @@ class EndNotices:
 
 @dataclass(slots=True)
 class EndpointOwner:
-    """Adds and removes endpoints, and remembers which were in force after each change."""
+    """Adds and removes endpoints, and keeps those that were valid after each change."""
 
     store: WebhookConfigStore
     clock: Clock
     all_endpoints: list[frozenset[str]] = field(default_factory=lambda: [frozenset()])
-    """The last one may be on its way."""
+    """In order of the changes; the last may not be stored yet."""
     confirmed: int = 0
-    """The last one that surely was in force."""
+    """Index of the last that is certainly stored."""
     in_force: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def change_again_and_again(self, queued: list[Job], rng: Random) -> None:
-        """Make a change whenever a few more jobs have been taken up."""
+        """Make a change each time a few more jobs have started."""
         setup = WebhookConfig(TENANT)
         for number in range(CHANGES):
             while JOBS - len(queued) < number * JOBS // CHANGES:
@@ -73,7 +68,7 @@ class EndpointOwner:
 
 
 class EndingWorker:
-    """Writes ends as a worker's process does, over a connection of its own."""
+    """Stores ends as a worker does, over its own connection."""
 
     def __init__(self, wire: RedisClient, clock: Clock, owner: EndpointOwner, seed: int) -> None:
         scripts = LuaScripts(wire, load_scripts())
@@ -86,7 +81,7 @@ class EndingWorker:
         self._clock = clock
 
     async def end_all(self, queued: list[Job]) -> list[EndNotices]:
-        """End what is left, one after the other."""
+        """End the remaining jobs, one after the other."""
         found = []
         while queued:
             job = queued.pop()
@@ -108,7 +103,7 @@ class EndingWorker:
         )
 
 
-async def test_every_end_is_told_to_the_endpoints_that_are_in_force(redis_flushed: str) -> None:
+async def test_every_end_goes_to_the_endpoints_that_are_valid(redis_flushed: str) -> None:
     async with AsyncExitStack() as stack:
         own, *wires = [
             await stack.enter_async_context(redis_client(redis_flushed)) for _ in range(1 + WORKERS)

@@ -1,25 +1,24 @@
-"""Events in the streams of a second Redis: one that is away, one that wants TLS and a login."""
-
-from __future__ import annotations
+"""Events in the streams of a second Redis: one that is down, one with TLS and a login."""
 
 import asyncio
 import json
 import os
 import signal
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import pytest
-from pydantic import SecretStr
 
 from core.clock import SystemClock
 from core.ids import SystemIds
-from core.settings import RedisPolicy
+from core.observability.events import Event
 from core.store import keys
-from core.store.client import RedisClient, build_connection_pool
+from core.store.client import RedisClient
 from core.store.deliveries import DeliveryStore
 from core.store.event_streams import EVENT_FIELD, EventStreams
 from core.store.scripts import LuaScripts, load_scripts
@@ -29,22 +28,16 @@ from core.tenants.api_keys import ApiKey
 from core.tenants.tenant import Tenant
 from core.transactions.notifications import system_delivery
 from core.webhooks.circuit_breaker import EndpointCircuitPolicy
-from core.webhooks.delivery import DeliveryState, WebhookEventType
+from core.webhooks.delivery import Delivery, DeliveryState, WebhookEventType
 from core.webhooks.endpoint import Endpoint, EndpointKind, queue_of_endpoint
 from simulator.private_redis import PrivateRedis, private_redis
 from tests.support.delivery_worker import TENANT, delivery_worker, running_loop
+from tests.support.redis import redis_client
 from tests.support.tls import CertificateAuthority, tls_proxy
 from worker.composition import open_worker_components
 from worker.settings import WorkerSettings
 from worker.webhooks.decisions import DeliveryRules
 from worker.webhooks.retry_schedule import SchedulePolicy
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-    from pathlib import Path
-
-    from core.observability.events import Event
-    from core.webhooks.delivery import Delivery
 
 PASSWORD: Final = "p@ss/w:rd#?%"
 IN_URL: Final = "p%40ss%2Fw%3Ard%23%3F%25"
@@ -53,6 +46,8 @@ USERS: Final = (
     f"sink on >{PASSWORD} ~gw:sink:* -@all +xadd +xrange +client",
 )
 SOON: Final = 10.0
+REDIS_TIMEOUT: Final = timedelta(seconds=1)
+"""How long a Redis that hangs may hold the delivery worker up."""
 QUICK: Final = DeliveryRules(
     Random(1),
     SchedulePolicy(delays=(timedelta(), *[timedelta(milliseconds=200)] * 30)),
@@ -64,27 +59,14 @@ QUICK: Final = DeliveryRules(
 
 @pytest.fixture
 def other_redis() -> Iterator[PrivateRedis]:
-    """The second one."""
+    """The second Redis."""
     with private_redis() as server:
         yield server
 
 
-def policy_of(url: str) -> RedisPolicy:
-    """Impatient."""
-    second = timedelta(seconds=1)
-    return RedisPolicy(SecretStr(url), (), "", second, second)
-
-
-@asynccontextmanager
-async def open_client(url: str) -> AsyncIterator[RedisClient]:
-    """A connection of the test's own."""
-    async with RedisClient(build_connection_pool(policy_of(url), "test")) as wire:
-        yield wire
-
-
 @dataclass(frozen=True)
 class StreamTenant:
-    """A tenant whose events go to a stream, and what became of them."""
+    """A tenant whose events go to a stream, with reads of their deliveries."""
 
     wire: RedisClient
     webhook_configs: WebhookConfigStore
@@ -92,7 +74,7 @@ class StreamTenant:
     endpoint: Endpoint
 
     async def enqueue(self, count: int) -> list[str]:
-        """So many events, due now."""
+        """Enqueue events that are due now."""
         setup = await self.webhook_configs.load(TENANT)
         assert setup is not None
         made = []
@@ -106,13 +88,13 @@ class StreamTenant:
         return [delivery.id for delivery in made]
 
     async def read(self, delivery_id: str) -> Delivery:
-        """One of them."""
+        """One delivery."""
         found = await self.outbox.load(delivery_id)
         assert found is not None
         return found
 
     async def stream_entries(self, ids: list[str]) -> list[Delivery]:
-        """All of them, once they are delivered."""
+        """The deliveries, once all have succeeded."""
 
         async def look() -> list[Delivery] | None:
             rows = [await self.read(name) for name in ids]
@@ -123,14 +105,14 @@ class StreamTenant:
         return rows
 
     async def outcomes(self, delivery_id: str) -> list[str]:
-        """What its attempts met."""
+        """The outcomes of its attempts."""
         return [attempt.outcome for attempt in await self.outbox.list_attempts(delivery_id)]
 
 
-async def poll_until(look: Callable[[], Any]) -> Any:  # noqa: ANN401 - what `look` finds
-    """What `look` finds, once it finds something."""
+async def poll_until(poll: Callable[[], Any]) -> Any:  # noqa: ANN401 - what `poll` returns
+    """The first true result of `poll`."""
     async with asyncio.timeout(SOON):
-        while not (found := await look()):  # noqa: ASYNC110 - another server tells nobody
+        while not (found := await poll()):  # noqa: ASYNC110 - another server sends no event
             await asyncio.sleep(0.02)
         return found
 
@@ -139,7 +121,7 @@ async def poll_until(look: Callable[[], Any]) -> Any:  # noqa: ANN401 - what `lo
 async def tenant_with_stream(url: str, *, new: bool = True) -> AsyncIterator[StreamTenant]:
     """The tenant with the endpoint `stream:jobs@analytics`."""
     clock = SystemClock()
-    async with open_client(url) as wire:
+    async with redis_client(url) as wire:
         scripts = LuaScripts(wire, load_scripts())
         setups = WebhookConfigStore(wire, scripts, clock)
         if new:
@@ -153,7 +135,7 @@ async def tenant_with_stream(url: str, *, new: bool = True) -> AsyncIterator[Str
 
 
 async def events_in(wire: RedisClient) -> list[dict[str, Any]]:
-    """The stream's CloudEvents."""
+    """The CloudEvents in the stream."""
     entries = await wire.execute("XRANGE", keys.event_stream(TENANT, "jobs"), "-", "+")
     assert all(fields[0] == EVENT_FIELD.encode() for _, fields in entries)
     return [json.loads(fields[1]) for _, fields in entries]
@@ -163,8 +145,8 @@ async def test_a_second_redis_that_goes_and_comes_back_gets_every_event(
     redis_flushed: str, other_redis: PrivateRedis
 ) -> None:
     async with (
-        open_client(redis_flushed) as own,
-        open_client(other_redis.url) as other,
+        redis_client(redis_flushed, REDIS_TIMEOUT) as own,
+        redis_client(other_redis.url, REDIS_TIMEOUT) as other,
         delivery_worker(redis_flushed, 20, QUICK, EventStreams(own, {"analytics": other})) as (
             _,
             loop,
@@ -205,13 +187,13 @@ async def test_a_second_redis_that_goes_and_comes_back_gets_every_event(
     }
 
 
-async def test_a_second_redis_that_hangs_delays_nobody_else(
+async def test_a_second_redis_that_hangs_delays_no_other_delivery(
     redis_flushed: str, other_redis: PrivateRedis
 ) -> None:
     assert other_redis.pid is not None
     async with (
-        open_client(redis_flushed) as own,
-        open_client(other_redis.url) as other,
+        redis_client(redis_flushed, REDIS_TIMEOUT) as own,
+        redis_client(other_redis.url, REDIS_TIMEOUT) as other,
         delivery_worker(redis_flushed, 20, QUICK, EventStreams(own, {"analytics": other})) as (
             _,
             loop,
@@ -238,10 +220,10 @@ async def test_a_second_redis_that_hangs_delays_nobody_else(
             os.kill(other_redis.pid, signal.SIGCONT)
         written = await events_in(other)
     assert took < timedelta(seconds=1.5)
-    assert {event["id"] for event in written} == set(ids)  # some perhaps twice, under one id
+    assert {event["id"] for event in written} == set(ids)  # some may be there twice, with one id
 
 
-# --- addresses with a login
+# --- URLs with a login
 
 
 @pytest.fixture(scope="module")
@@ -254,20 +236,20 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> CertificateAuthority:
 
 @dataclass(frozen=True)
 class ProtectedRedis:
-    """A Redis that writes only for `sink` with its password, and speaks TLS at a second port."""
+    """A Redis in which only the user `sink` may write, with TLS at a second port."""
 
     server: PrivateRedis
     tls_port: int
 
     @property
     def plain(self) -> str:
-        """Its address without TLS or login."""
+        """Its URL without TLS and login."""
         return f"127.0.0.1:{self.server.port}/0"
 
 
 @pytest.fixture(scope="module")
 def protected(authority: CertificateAuthority) -> Iterator[ProtectedRedis]:
-    """One, whose certificate is for `localhost`."""
+    """A running one, whose certificate is for `localhost`."""
     authority.server("DNS:localhost")
     folder = authority.folder
     pair = {"certificate": folder / "DNS_localhost.pem", "key": folder / "DNS_localhost.key"}
@@ -294,7 +276,7 @@ FAILS: Final = {
 
 @dataclass(frozen=True)
 class StreamAttempt:
-    """What one attempt at a sink came to, and everything that was said."""
+    """The outcome of one attempt at a stream, and everything that was logged."""
 
     delivery: Delivery
     outcomes: list[str]
@@ -304,7 +286,7 @@ class StreamAttempt:
 async def attempt_delivery(
     url: str, redis_url: str, monkeypatch: pytest.MonkeyPatch, folder: Path
 ) -> StreamAttempt:
-    """One event for a sink, by a worker's own parts as its settings make them."""
+    """Write one event with a worker's components, built from its settings."""
     monkeypatch.setenv("GATEWAY_REDIS_URL", redis_url)
     monkeypatch.setenv("GATEWAY_RUNCOMFY_TOKEN", "unused")
     monkeypatch.setenv("GATEWAY_RUNCOMFY_URL", "http://127.0.0.1:1")
@@ -334,7 +316,7 @@ def _none() -> list[Event]:
 
 
 def address(template: str, protected: ProtectedRedis, authority: CertificateAuthority) -> str:
-    """A template filled in."""
+    """The URL that a template gives for this Redis."""
     ca = authority.folder / "ca.pem"
     return template.format(password=IN_URL, plain=protected.plain, tls=protected.tls_port, ca=ca)
 
@@ -347,7 +329,7 @@ def attempt(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> Callable[[str], Awaitable[StreamAttempt]]:
-    """Tries a sink by its address' template; whatever comes of it, no password is told."""
+    """Tries a stream by its URL's template; checks that no password is logged."""
 
     async def try_at(template: str) -> StreamAttempt:
         url = address(template, protected, authority)
@@ -360,7 +342,7 @@ def attempt(
 
 
 @pytest.mark.parametrize("template", WORKS.values(), ids=WORKS.keys())
-async def test_a_sink_s_address_may_ask_for_tls_and_hold_a_login(
+async def test_a_stream_s_url_may_name_tls_and_a_login(
     template: str,
     protected: ProtectedRedis,
     authority: CertificateAuthority,
@@ -368,12 +350,12 @@ async def test_a_sink_s_address_may_ask_for_tls_and_hold_a_login(
 ) -> None:
     it = await attempt(template)
     assert (it.delivery.state, it.outcomes) == (DeliveryState.DELIVERED, ["delivered"])
-    async with open_client(address(WORKS["a login"], protected, authority)) as wire:
+    async with redis_client(address(WORKS["a login"], protected, authority)) as wire:
         assert it.delivery.id in [event["id"] for event in await events_in(wire)]
 
 
 @pytest.mark.parametrize("template", FAILS.values(), ids=FAILS.keys())
-async def test_a_sink_that_cannot_be_had_fails_the_attempt_and_tells_no_password(
+async def test_an_unreachable_stream_fails_the_attempt_and_logs_no_password(
     template: str, attempt: Callable[[str], Awaitable[StreamAttempt]]
 ) -> None:
     it = await attempt(template)

@@ -1,22 +1,17 @@
-"""Receivers that mean harm cost one attempt each: no more time, memory or turns of the loop."""
-
-from __future__ import annotations
+"""Hostile receivers cost one attempt each: bounded time, memory and use of the event loop."""
 
 import asyncio
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import pytest
 
 from tests.support.hostile_receiver import BEHAVIORS, hostile_receiver
 from tests.support.receiver import POLICY, new_attempt, open_test_sender
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from worker.webhooks.outcomes import AttemptResult
+from worker.webhooks.outcomes import AttemptResult
 
 MALFORMED: Final = {"bad_answer"}
 DELIVERED: Final = {"delivered"}
@@ -51,27 +46,27 @@ EXPECTED: Final = {
     "noise after the answer": DELIVERED | MALFORMED,  # as above
     "body of a 204": DELIVERED | MALFORMED,
 }
-"""A 2xx that was understood is a success, whatever comes after it."""
+"""A 2xx that could be parsed is a success, whatever follows it."""
 SLACK: Final = timedelta(seconds=2)
 AT_ONCE: Final = 32
-"""What one endpoint gets at once."""
+"""The concurrency of one endpoint."""
 MAX_MB: Final = 48
 
 
 @pytest.fixture(scope="module")
 def hostile() -> Iterator[int]:
-    """The port of all of them."""
+    """The port of the hostile receivers."""
     with hostile_receiver() as port:
         yield port
 
 
 def url(port: int, manner: str) -> str:
-    """Where one of them is."""
+    """The URL of one behavior."""
     return f"http://hooks.example:{port}/{manner.replace(' ', '_')}"
 
 
 def resident_mb() -> float:
-    """Memory of this process. Needs /proc."""
+    """The memory of this process. Needs /proc."""
     status = Path("/proc/self/status").read_text(encoding="ascii")
     line = next(line for line in status.splitlines() if line.startswith("VmRSS"))
     return int(line.split()[1]) / 1024
@@ -91,7 +86,7 @@ async def test_one_attempt_ends_in_time_with_an_outcome(hostile: int, manner: st
 
 
 async def _peak() -> float:
-    """The most memory until it is cancelled."""
+    """Record the peak memory until cancelled."""
     most = resident_mb()
     try:
         while True:
@@ -111,7 +106,7 @@ async def test_many_at_once_fill_no_memory_and_leave_turns_to_others(
         outcomes: list[AttemptResult] = await asyncio.gather(
             *(sender.send(new_attempt(url(hostile, manner))) for _ in range(AT_ONCE))
         )
-        await asyncio.sleep(0.3)  # what comes unasked on idle connections
+        await asyncio.sleep(0.3)  # data that arrives on idle connections
         watching.cancel()
         peak = await watching
     assert {outcome.label for outcome in outcomes} <= EXPECTED[manner]
@@ -129,7 +124,7 @@ async def test_a_dripping_body_holds_its_place_for_a_moment_only(hostile: int) -
 
 
 @pytest.mark.parametrize("manner", ["answers unasked", "noise after the answer"])
-async def test_what_comes_unasked_answers_no_later_request(hostile: int, manner: str) -> None:
+async def test_unexpected_data_answers_no_later_request(hostile: int, manner: str) -> None:
     async with open_test_sender() as sender:
         first = await sender.send(new_attempt(url(hostile, manner)))
         await asyncio.sleep(0.05)

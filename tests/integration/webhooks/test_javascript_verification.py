@@ -1,7 +1,5 @@
 """Our signatures, verified by the JavaScript library that receivers use."""
 
-from __future__ import annotations
-
 import json
 import shutil
 import subprocess
@@ -29,7 +27,7 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def verifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The script beside the library it imports, installed without running anybody's scripts."""
+    """The script beside the library that it imports, installed without running package scripts."""
     home = tmp_path_factory.mktemp("js")
     for name in ("package.json", "verify.mjs"):
         shutil.copy(JS / name, home)
@@ -48,7 +46,7 @@ def verifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def case(secret: str, *signed_by: str, body: str = BODY, age: timedelta = timedelta(0)) -> object:
-    """What a receiver that knows `secret` gets, signed by others perhaps."""
+    """A signed request as a receiver with `secret` gets it; it may be signed with other secrets."""
     headers = sign(
         BODY.encode(),
         webhook_id="msg_1",

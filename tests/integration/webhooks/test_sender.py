@@ -1,11 +1,9 @@
 """Attempts over real sockets: pinning and SNI, pooling, and receivers that misbehave."""
 
-from __future__ import annotations
-
 import asyncio
 import ssl
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING
 
 import aiohttp
 import pytest
@@ -14,15 +12,6 @@ from standardwebhooks import Webhook
 from core.clock import SystemClock
 from core.observability.outcomes import FailureKind
 from core.webhooks.url_policy import AllowedTargets, TargetPolicy
-from worker.webhooks.http_session import create_session
-from worker.webhooks.outcomes import AttemptFailed, AttemptResult, Delivered
-from worker.webhooks.resolved_target import SystemResolver
-from worker.webhooks.sender import SenderPolicy, open_sender
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
-
-    Behaviour = Callable[[asyncio.StreamWriter], Awaitable[None]]
 from tests.support.receiver import (
     BODY,
     OK,
@@ -34,6 +23,12 @@ from tests.support.receiver import (
     running_receiver,
 )
 from tests.support.tls import CertificateAuthority
+from worker.webhooks.http_session import create_session
+from worker.webhooks.outcomes import AttemptFailed, AttemptResult, Delivered
+from worker.webhooks.resolved_target import SystemResolver
+from worker.webhooks.sender import SenderPolicy, open_sender
+
+Behaviour = Callable[[asyncio.StreamWriter], Awaitable[None]]
 
 
 def answer_and_close(answer: bytes) -> Behaviour:
@@ -224,7 +219,7 @@ async def test_two_hundred_is_enough(behave: Behaviour) -> None:
     assert received == 1
 
 
-async def test_nobody_listens() -> None:
+async def test_a_refused_connection() -> None:
     async with running_receiver(answer_with(OK)) as receiver:
         port = receiver.port
     async with open_test_sender() as sender:
@@ -262,7 +257,7 @@ async def test_connections_serve_again_and_keep_no_cookie() -> None:
     assert not any("cookie" in head.lower() for head in receiver.heads)
 
 
-async def test_proxies_of_the_environment_are_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_proxies_of_the_environment_are_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "all_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:1")
     outcome, _ = await deliver(answer_with(OK))
@@ -280,7 +275,7 @@ async def test_slots_bound_what_is_under_way() -> None:
         if open_now == 3:
             full.set()
         await full.wait()
-        await asyncio.sleep(0.02)  # for one too many to come
+        await asyncio.sleep(0.02)  # for a request too many to arrive
         open_now -= 1
         writer.write(OK)
 

@@ -1,6 +1,4 @@
-"""A host that never answers holds its own channel's places, nobody else's. Counted, not timed."""
-
-from __future__ import annotations
+"""A host that never answers uses its own endpoint's slots only. Counted, not timed."""
 
 import asyncio
 
@@ -18,7 +16,7 @@ async def test_what_is_due_to_a_black_hole_does_not_hold_up_a_live_receiver(
         running_receiver(answers=True) as live,
         running_receiver(answers=False) as black_hole,
     ):
-        # Each delivery has a path of its own, as callers who write ids into their URLs have.
+        # Each delivery has its own path, as with callers that write ids into their URLs.
         paths = [f"{black_hole.url}/{number}" for number in range(COUNT)]
         async with delivery_worker(redis_flushed, AT_ONCE) as (office, loop):
             lost = await office.enqueue(1, paths)

@@ -1,10 +1,8 @@
-"""How a job comes in: the twin of `admit_jobs.lua`, for one job."""
-
-from __future__ import annotations
+"""The fake of `admit_jobs.lua` for one job."""
 
 from dataclasses import replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from core.billing.settlement import ReservationTotals
 from core.clock import MILLISECOND
@@ -21,39 +19,35 @@ from core.errors import (
     RequestDeleted,
     Unauthenticated,
 )
-from core.jobs.job import FollowUp, JobRecord, JobState
+from core.jobs.job import FollowUp, Job, JobRecord, JobState
 from core.jobs.query import score_of
 from core.jobs.timeline import TimelineEntry, TimelineKind
 from core.money import MicroUsd
 from core.store.admission import CACHE_HIT, JOINED
 from core.store.codecs import JOB_CODEC, TIMELINE_ENTRY_CODEC
 from core.store.wake_queue import WAKE_GRACE
-from core.tenants.api_keys import Scope
+from core.tenants.api_keys import Credential, Scope
 from core.tenants.cache_policy import CacheStatus, TenantCachePolicy
 from core.tenants.limits import usage_windows_at
 from core.transactions.admission import Admission, AdmissionResult
+from tests.support.memory_store.coalescing import CacheDecision
 from tests.support.memory_store.quotas import AdmissionCheck, AdmissionInputs
 from tests.support.memory_store.state import JobCharges, MemoryState, StoredRecord, set_score
 from tests.support.memory_store.tenants import dispatch_slots, wake_worker_for
-
-if TYPE_CHECKING:
-    from core.jobs.job import Job
-    from core.tenants.api_keys import Credential
-    from tests.support.memory_store.coalescing import CacheDecision
 
 MAX_DISPATCHED_PER_ADMISSION: Final = 2
 KEY_USE_RESOLUTION: Final = timedelta(minutes=1)
 
 
 def admit(memory: MemoryState, admission: Admission) -> AdmissionResult:
-    """Take a job in, or say what serves it."""
+    """Admit a job, or return the job that serves the request."""
     authenticate(memory, admission.credential, Scope.SUBMIT)
     replayed = _replay(memory, admission, memory.cache_policy_of(admission.job.tenant))
     return replayed or admit_without_key(memory, admission)
 
 
 def admit_without_key(memory: MemoryState, admission: Admission) -> AdmissionResult:
-    """The same without a look at its key. Raises what a limit says."""
+    """Admit a job whose key was checked before. Raises the error of the limit that refuses it."""
     job = admission.job
     policy = memory.cache_policy_of(job.tenant)
     fate = memory.coalescing.decide(admission, policy, memory.now)
@@ -80,7 +74,7 @@ def admit_without_key(memory: MemoryState, admission: Admission) -> AdmissionRes
 
 
 def visible_output(memory: MemoryState, admission: Admission, output: bytes | None) -> bytes | None:
-    """What a key may learn of a result that is there: nothing, where it may only submit."""
+    """The record as the key may read it: without the result if it may only submit."""
     return output if Scope.READ in memory.keys[admission.credential.digest].scopes else None
 
 
@@ -101,7 +95,7 @@ def _replay(
     if row is None:
         raise RequestDeleted
     if row.expires_at is not None and row.expires_at <= memory.now:
-        return None  # the key goes with its job
+        return None  # an idempotency key ends with its job
     output = visible_output(memory, admission, row.output)
     record = JobRecord(JOB_CODEC.decode(row.doc), output=output)
     return AdmissionResult(
@@ -155,7 +149,7 @@ def _admit(
 def enter_queue(
     memory: MemoryState, job: Job, decision: CacheDecision, *, starts_immediately: bool
 ) -> None:
-    """A paid job gets a slot or waits for one; identical ones may join it."""
+    """Give a paid job a slot or a place in the queue; identical requests may join it."""
     if decision.dedup_key is not None:
         memory.coalescing.lead(job.id, decision.dedup_key)
     if starts_immediately:
@@ -203,7 +197,7 @@ def _write(memory: MemoryState, admission: Admission, amount: MicroUsd) -> None:
 
 
 def authenticate(memory: MemoryState, credential: Credential, scope: Scope | None) -> None:
-    """Raises what refuses the key."""
+    """Raise the error with which the key is refused, if any."""
     key = memory.keys.get(credential.digest)
     if key is None or key.tenant != credential.tenant:
         raise Unauthenticated
@@ -219,7 +213,7 @@ def authenticate(memory: MemoryState, credential: Credential, scope: Scope | Non
 
 
 def move_state_count(memory: MemoryState, before: Job, after: Job) -> None:
-    """A job moves from one state to another."""
+    """Count a job in its new state."""
     if before.state is after.state:
         return
     memory.states[before.state] -= 1

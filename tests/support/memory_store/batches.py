@@ -1,13 +1,12 @@
-"""The twin of the batch store: it admits job by job, and counts by looking at the jobs."""
-
-from __future__ import annotations
+"""The fake of the batch store: it admits job by job, and counts the jobs at each read."""
 
 from collections import Counter
+from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from datetime import timedelta
 
-from core.batches import AdmissionMode, BatchCounts, BatchItem, BatchSnapshot
+from core.batches import AdmissionMode, Batch, BatchCounts, BatchItem, BatchSnapshot
 from core.clock import from_ms, to_ms
 from core.errors import (
     CallerError,
@@ -15,32 +14,28 @@ from core.errors import (
     IdempotencyMismatch,
     NotFound,
 )
+from core.jobs.job import Job
 from core.retention import RETENTION
-from core.store.batches import BatchPage
+from core.store.batches import BatchPage, ItemSlice
 from core.store.codecs import JOB_CODEC
-from core.tenants.api_keys import Scope
-from core.transactions.admission import BatchAdmissionResult
+from core.tenants.api_keys import Credential, Scope
+from core.transactions.admission import (
+    Admission,
+    AdmissionResult,
+    BatchAdmission,
+    BatchAdmissionResult,
+)
+from core.webhooks.delivery import Delivery
 from tests.support.memory_store.admission import admit_without_key, authenticate
 from tests.support.memory_store.state import BatchRow, MemoryState, due_members
 from tests.support.memory_store.webhooks import enqueue_delivery
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from datetime import timedelta
-
-    from core.batches import Batch
-    from core.jobs.job import Job
-    from core.store.batches import ItemSlice
-    from core.tenants.api_keys import Credential
-    from core.transactions.admission import Admission, AdmissionResult, BatchAdmission
-    from core.webhooks.delivery import Delivery
-
 
 class MemoryBatchStore:
-    """Twin of `core.store.batches.BatchStore`."""
+    """Fake of `core.store.batches.BatchStore`."""
 
     def __init__(self, memory: MemoryState) -> None:
-        """Over `memory`."""
+        """Share `memory` with the other stores."""
         self._memory = memory
 
     async def admit(self, admission: BatchAdmission) -> BatchAdmissionResult:
@@ -50,7 +45,7 @@ class MemoryBatchStore:
         earlier = _find_existing(memory, admission)
         if earlier is not None:
             return BatchAdmissionResult((), stored=False, existing_batch_id=earlier)
-        # What becomes of each is found out on a copy: either all of it comes true, or nothing does.
+        # Tried on a copy first: either all items are admitted, or nothing changes.
         found = _admit_each(_copy(memory), admission.admissions)
         refused = [verdict for verdict in found if isinstance(verdict, CallerError)]
         if len(refused) == len(found) or (
@@ -83,7 +78,7 @@ class MemoryBatchStore:
         return replace(_view(memory, row), items=tuple(_now(memory, item) for item in items))
 
     async def list_page(self, credential: Credential, after: str | None, limit: int) -> BatchPage:
-        """See `BatchStore.newest_first`."""
+        """See `BatchStore.list_page`."""
         memory = self._memory
         authenticate(memory, credential, Scope.READ)
         own = [row for row in memory.batches.values() if row.batch.tenant == credential.tenant]
@@ -113,7 +108,7 @@ class MemoryBatchStore:
         return None if row is None else _view(self._memory, row)
 
     async def complete(self, batch: Batch, deliveries: tuple[Delivery, ...]) -> bool:
-        """See `BatchStore.tell`."""
+        """See `BatchStore.complete`."""
         if self._memory.completed_batches.pop(batch.id, None) is None:
             return False
         for delivery in deliveries:
@@ -122,7 +117,7 @@ class MemoryBatchStore:
 
 
 def record_end(memory: MemoryState, job: Job) -> None:
-    """A job has ended, perhaps the last of its batch."""
+    """Note the end of a job, perhaps the last of its batch."""
     if job.is_final and job.batch is not None:
         _close(memory, job.batch)
 
@@ -177,7 +172,7 @@ def _copy(memory: MemoryState) -> MemoryState:
 
 
 def _without_listeners(*_: object, **__: object) -> None:
-    """Nobody is told of what only might be."""
+    """The listener of a trial copy: it notifies nothing."""
 
 
 def _items(

@@ -1,26 +1,21 @@
 """Identical requests in plain Python: the specification of `lib/dedup_index.lua`."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from datetime import timedelta
+from typing import Final
 
 from core.clock import to_ms
+from core.jobs.job import Job
+from core.money import MicroUsd
 from core.tenants.cache_policy import CacheMode, CacheOption, CacheStatus, TenantCachePolicy
-
-if TYPE_CHECKING:
-    from datetime import timedelta
-
-    from core.jobs.job import Job
-    from core.money import MicroUsd
-    from core.transactions.admission import Admission, CacheRequest
+from core.transactions.admission import Admission, CacheRequest
 
 SHARED_SCOPE: Final = "@shared"
 
 
 @dataclass(frozen=True, slots=True)
 class CachedResult:
-    """A success that may be reused until an instant in milliseconds."""
+    """A cached success; instants in milliseconds."""
 
     source: str
     output: bytes
@@ -38,7 +33,7 @@ class DedupEntry:
 
 @dataclass(frozen=True, slots=True)
 class DedupKey:
-    """What a job that is paid for, or follows, has to do with others: its input, its lifetime."""
+    """The input of a job that leads or follows, and the lifetime of its cached result."""
 
     scope_and_fingerprint: tuple[str, str]
     lifetime: timedelta
@@ -46,7 +41,7 @@ class DedupKey:
 
 @dataclass(frozen=True, slots=True)
 class CacheDecision:
-    """What becomes of a submit, whose job or result serves it, and what is kept of it after."""
+    """The cache lookup of a submit: its status, the job or result that serves it, its retention."""
 
     status: CacheStatus
     source: str | None = None
@@ -55,22 +50,22 @@ class CacheDecision:
 
     @property
     def is_paid(self) -> bool:
-        """Whether it becomes a paid job."""
+        """Whether the submit becomes a paid job."""
         return self.status in {CacheStatus.MISS, CacheStatus.BYPASS}
 
 
 @dataclass(slots=True)
 class CoalescingState:
-    """Who leads, who follows whom, and what is kept. Jobs are known by id alone."""
+    """Leaders, followers and cached results. Jobs are known by id alone."""
 
     entries: dict[tuple[str, str], DedupEntry] = field(default_factory=dict)
     dedup_keys: dict[str, DedupKey] = field(default_factory=dict)
     leaders: dict[str, str] = field(default_factory=dict)
-    """Of each follower, the job that it follows now."""
+    """The current leader by follower."""
     followers: dict[str, dict[str, float]] = field(default_factory=dict)
 
     def decide(self, admission: Admission, policy: TenantCachePolicy, now: int) -> CacheDecision:
-        """What the submit meets."""
+        """Look an input up for a submit."""
         job, request = admission.job, admission.cache
         mode = request.requested or policy.cache or request.default.mode
         if mode in {CacheOption.OFF, CacheMode.OFF}:
@@ -84,27 +79,27 @@ class CoalescingState:
         return CacheDecision(CacheStatus.MISS, dedup_key=part)
 
     def lead(self, job_id: str, part: DedupKey) -> None:
-        """A paid job: identical ones may join it."""
+        """Add a paid job: identical requests may join it."""
         self.dedup_keys[job_id] = part
         self.entries.setdefault(part.scope_and_fingerprint, DedupEntry()).leader = job_id
 
     def follow(self, job: Job, leader: str, part: DedupKey) -> None:
-        """A job that shares `leader`'s work."""
+        """Add a job that shares the work of `leader`."""
         self.dedup_keys[job.id] = part
         self.leaders[job.id] = leader
         until = float("inf") if job.deadline is None else to_ms(job.deadline)
         self.followers.setdefault(leader, {})[job.id] = until
 
     def followers_of(self, leader: str) -> dict[str, float]:
-        """Who follows this very job."""
+        """The followers of the job."""
         return self.followers.get(leader, {})
 
     def unfollow(self, job_id: str) -> None:
-        """A follower ends."""
+        """Remove a follower that has ended."""
         self.followers_of(self.leaders[job_id]).pop(job_id, None)
 
     def stop_leading(self, job_id: str, now: int) -> None:
-        """Nobody joins it any more. A result that has had its time goes with it."""
+        """Remove a leader, and an expired result with it: later requests do not join."""
         once = self.entries[self.dedup_keys[job_id].scope_and_fingerprint]
         if once.leader == job_id:
             once.leader = None
@@ -112,14 +107,14 @@ class CoalescingState:
                 once.cached = None
 
     def take_over(self, leader: str, successor: str) -> None:
-        """`heir` leads in the place of `leader`."""
+        """Make `successor` the leader in place of `leader`."""
         del self.leaders[successor]
         self.followers_of(leader).pop(successor, None)
         self.reassign_followers(leader, successor)
         self.entries[self.dedup_keys[successor].scope_and_fingerprint].leader = successor
 
     def reassign_followers(self, leader: str, other: str) -> None:
-        """Who followed `leader` follows `other` from now on."""
+        """Move the followers of `leader` to `other`."""
         moving = self.followers.pop(leader, {})
         self.followers.setdefault(other, {}).update(moving)
         self.leaders.update(dict.fromkeys(moving, other))

@@ -1,26 +1,20 @@
-"""Who runs next, by brute force: what `lib/dispatch.lua` does with indexes, as a specification.
+"""Start-time fair queueing by brute force: the specification of `lib/dispatch.lua`.
 
-Start-time fair queueing. A tenant's tag says from when on (in virtual time) it may have its next
-slot; virtual time is the start of the slot that was given last.
+A tenant's tag is the virtual time from which on it may have its next slot; the virtual time is the
+start of the slot that was given last.
 """
 
-from __future__ import annotations
-
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
 
+from core.jobs.job import Job
 from core.tenants.limits import GlobalLimits, Limits
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from core.jobs.job import Job
 
 
 @dataclass(frozen=True, slots=True)
 class QueuedJob:
-    """One job that waits or runs. `number` counts arrivals."""
+    """One job that waits or runs. `arrival_number` counts arrivals."""
 
     tenant: str
     model: str
@@ -30,7 +24,7 @@ class QueuedJob:
 
 @dataclass(slots=True)
 class FairQueue:
-    """Waiting jobs and slots. `limits_of` a tenant that is not known are none."""
+    """Waiting jobs and slots. `limits_of` returns no limits for an unknown tenant."""
 
     limits_of: Callable[[str], Limits]
     limits: GlobalLimits = field(default_factory=GlobalLimits)
@@ -42,18 +36,18 @@ class FairQueue:
     _arrivals: int = 0
 
     def running(self) -> Counter[str]:
-        """Slots in use, by the names that pauses have too."""
+        """Slots in use by scope: `all`, `tenant:x`, `model:y`, as pauses are named."""
         used: Counter[str] = Counter()
         for place in self.slots.values():
             used.update(("all", f"tenant:{place.tenant}", f"model:{place.model}"))
         return used
 
     def waiting_count(self, tenant: str) -> int:
-        """How many of a tenant's jobs wait."""
+        """The number of a tenant's waiting jobs."""
         return sum(place.tenant == tenant for place in self.waiting.values())
 
     def is_closed(self, limit_name: str) -> bool:
-        """Whether everything (`all`), one tenant (`tenant:x`) or one model is full or paused."""
+        """Whether a scope is full or paused."""
         kind, _, name = limit_name.partition(":")
         caps = {
             "all": lambda: self.limits.running,
@@ -64,15 +58,15 @@ class FairQueue:
         return limit_name in self.pauses or (cap is not None and self.running()[limit_name] >= cap)
 
     def is_open(self, tenant: str, model: str) -> bool:
-        """Whether nothing that is full or paused keeps such a job from running."""
+        """Whether no scope of the job is full or paused."""
         return not any(map(self.is_closed, ("all", f"tenant:{tenant}", f"model:{model}")))
 
     def can_start_immediately(self, tenant: str, model: str) -> bool:
-        """Whether a job that comes now runs now: there is room, and no other could take it."""
+        """Whether a new job runs immediately: a slot is free, and no waiting job can take it."""
         return self.is_open(tenant, model) and self.next_job() is None
 
     def next_job(self) -> str | None:
-        """Whose turn it is: the tenant of the least tag, of its jobs the most urgent and oldest."""
+        """The next job: of the tenant with the least tag, the most urgent, then the oldest."""
         able = {i: p for i, p in self.waiting.items() if self.is_open(p.tenant, p.model)}
         if not able:
             return None
@@ -81,31 +75,31 @@ class FairQueue:
         return min(own)[2]
 
     def enqueue(self, job: Job) -> None:
-        """A job joins the queue; a tenant that had none there starts no earlier than now."""
+        """Add a job; a tenant without waiting jobs starts at the virtual time or later."""
         if not self.waiting_count(job.tenant):
             self.tags[job.tenant] = self._next_start(job.tenant)
         self._arrivals += 1
         self.waiting[job.id] = QueuedJob(job.tenant, job.model_id, job.priority, self._arrivals)
 
     def raise_priority(self, job_id: str, tenant: str, priority: int) -> None:
-        """A job that waits is wanted more urgently by its own tenant: it keeps its age."""
+        """Raise the priority of a waiting job, which keeps its age."""
         place = self.waiting.get(job_id)
         if place is not None and place.tenant == tenant and priority < place.priority:
             self.waiting[job_id] = replace(place, priority=priority)
 
     def transfer_slot(self, job_id: str, successor: str, tenant: str) -> None:
-        """A slot goes to the job that takes over its holder's work."""
+        """Move a slot to the job that takes over the work of its holder."""
         self.slots[successor] = replace(self.slots.pop(job_id), tenant=tenant)
 
     def assign_slot(self, job_id: str, tenant: str, model: str) -> None:
-        """A job gets a slot, and its tenant's next turn comes a weight's worth later."""
+        """Give a job a slot, and move its tenant's tag by 1/weight."""
         self.waiting.pop(job_id, None)
         self.slots[job_id] = QueuedJob(tenant, model, 0, 0)
         self.virtual_now = self._next_start(tenant)
         self.tags[tenant] = self.virtual_now + 1 / self.limits_of(tenant).weight
 
     def dispatch(self, limit: int) -> list[str]:
-        """Give free slots away, in turn. Returns who got one."""
+        """Give free slots to the next jobs. Returns those jobs."""
         given: list[str] = []
         while len(given) < limit and (job_id := self.next_job()) is not None:
             place = self.waiting[job_id]
@@ -114,7 +108,7 @@ class FairQueue:
         return given
 
     def remove(self, job_id: str) -> bool:
-        """A job is over, or stops waiting. Returns whether it had a slot."""
+        """Remove a job that has ended or waits no longer. Returns whether it had a slot."""
         self.waiting.pop(job_id, None)
         return self.slots.pop(job_id, None) is not None
 

@@ -1,35 +1,26 @@
 """Request coalescing in memory: the fake of `lib/dedup_index.lua`, `promote_follower.lua`."""
 
-from __future__ import annotations
-
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
+from core.billing.balance import AccountBalance
 from core.billing.settlement import SettlementStatus, settlement_of
 from core.clock import to_ms
 from core.deduplication.coalescing import cacheable_until, first_deadline, shared_cost
-from core.jobs.job import JobState
+from core.jobs.job import Job, JobState
 from core.store.codecs import JOB_CODEC, TENANT_CODEC, TIMELINE_ENTRY_CODEC
 from core.tenants.cache_policy import CacheStatus
-from core.tenants.limits import UnknownPrice, usage_windows_at
-from core.transactions.job_update import WriteResult
+from core.tenants.limits import Limits, UnknownPrice, usage_windows_at
+from core.transactions.job_update import Change, Successor, WriteResult
 from tests.support.memory_store.admission import enter_queue, move_state_count
 from tests.support.memory_store.coalescing import CacheDecision, CachedResult, DedupKey
 from tests.support.memory_store.job_index import forget_input
-from tests.support.memory_store.state import set_score
+from tests.support.memory_store.state import MemoryState, StoredRecord, set_score
 from tests.support.memory_store.tenants import dispatch_slots
 from tests.support.memory_store.webhooks import webhook_config_changed, write_deliveries
 
-if TYPE_CHECKING:
-    from core.billing.balance import AccountBalance
-    from core.jobs.job import Job
-    from core.tenants.limits import Limits
-    from core.transactions.job_update import Change, Successor
-    from tests.support.memory_store.state import MemoryState, StoredRecord
-
 
 def is_current(memory: MemoryState, job: Job) -> bool:
-    """Whether nobody changed the record since."""
+    """Whether the stored record still has the version of `job`."""
     row = memory.job(job.id)
     return row is not None and row.version == job.version
 
@@ -37,7 +28,7 @@ def is_current(memory: MemoryState, job: Job) -> bool:
 def has_followers(
     memory: MemoryState, before: Job, after: Job, successor: Successor | None
 ) -> bool:
-    """Whether others follow running work that this change would end."""
+    """Whether the change would end running work that has followers."""
     lost = after.state is JobState.EXPIRED and settlement_of(after).status is SettlementStatus.HELD
     ends = after.state is JobState.CANCELLING or lost
     followed = bool(memory.coalescing.followers_of(after.id))
@@ -45,7 +36,7 @@ def has_followers(
 
 
 def update_coalescing(memory: MemoryState, before: Job, after: Job, change: Change) -> None:
-    """What followers and later requests learn of a step."""
+    """Apply a job's step to its followers and to later requests."""
     flights = memory.coalescing
     part = flights.dedup_keys.get(after.id)
     if part is None:
@@ -118,7 +109,7 @@ def _reserve(memory: MemoryState, job_id: str, amount: int) -> None:
 
 
 def _is_over_limit(limits: Limits, wallet: AccountBalance, job: Job, amount: int) -> bool:
-    """Whether the tenant could not submit this one now, whatever it spent before."""
+    """Whether the job's price alone exceeds a limit of its tenant."""
     unknown = job.estimate is None and limits.unknown_price is UnknownPrice.REFUSE
     dear = limits.usd_per_request is not None and amount > limits.usd_per_request
     known = wallet.balance is not None and wallet.minimum is not None
@@ -126,7 +117,7 @@ def _is_over_limit(limits: Limits, wallet: AccountBalance, job: Job, amount: int
 
 
 def promote(memory: MemoryState, row: StoredRecord, change: Change) -> WriteResult:
-    """A follower takes the lead as a paid job of its own."""
+    """Make a follower the leader, as a paid job of its own."""
     job = change.after
     flights, part = memory.coalescing, memory.coalescing.dedup_keys[job.id]
     before, leads = flights.leaders[job.id], flights.entries[part.scope_and_fingerprint].leader

@@ -1,13 +1,11 @@
-"""Twin of the list of jobs, and of how long what is known of a job is kept."""
+"""The fakes of the job list and of `lib/retention.lua`."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+from datetime import datetime, timedelta
 
 from core.clock import MILLISECOND, to_ms
 from core.errors import NotPermitted, Unauthenticated
-from core.jobs.job import JobState
-from core.jobs.query import Cursor, JobPage, score_fraction_of
+from core.jobs.job import Job, JobState
+from core.jobs.query import Cursor, JobPage, JobQuery, score_fraction_of
 from core.retention import RESULT_GRACE_PERIOD, RETENTION
 from core.store.codecs import DELIVERY_CODEC, JOB_CODEC, TENANT_CODEC
 from core.store.job_index import (
@@ -17,16 +15,9 @@ from core.store.job_index import (
     PRUNE_BATCH_SIZE,
     DeletionResult,
 )
-from core.tenants.api_keys import Scope
-
-if TYPE_CHECKING:
-    from datetime import datetime, timedelta
-
-    from core.jobs.job import Job
-    from core.jobs.query import JobQuery
-    from core.tenants.api_keys import Credential
-    from core.tenants.tenant import Tenant
-    from tests.support.memory_store.state import MemoryState, StoredRecord
+from core.tenants.api_keys import Credential, Scope
+from core.tenants.tenant import Tenant
+from tests.support.memory_store.state import MemoryState, StoredRecord
 
 SENDABLE = frozenset({JobState.QUEUED, JobState.SUBMITTING, JobState.IN_DOUBT, JobState.FOLLOWING})
 
@@ -37,14 +28,14 @@ def _tenant(memory: MemoryState, name: str) -> Tenant | None:
 
 
 def forget_input(memory: MemoryState, row: StoredRecord, job: Job) -> None:
-    """As the script part of that name."""
+    """As the part of the Lua scripts with this name."""
     tenant = _tenant(memory, job.tenant)
     if tenant is not None and not tenant.keep_inputs and job.state not in SENDABLE:
         row.input = None
 
 
 def has_pending_delivery(memory: MemoryState, job_id: str) -> bool:
-    """Whether a callback about the job is still to be tried."""
+    """Whether a delivery of the job is still pending."""
     rows = (memory.delivery(name) for name in memory.job_deliveries.get(job_id, ()))
     return any(
         row is not None and DELIVERY_CODEC.decode(row.doc).next_attempt_at is not None
@@ -53,7 +44,7 @@ def has_pending_delivery(memory: MemoryState, job_id: str) -> bool:
 
 
 def start_retention(memory: MemoryState, row: StoredRecord, job: Job) -> None:
-    """As the script part of that name."""
+    """As the part of the Lua scripts with this name."""
     tenant, left = _tenant(memory, job.tenant), RETENTION
     own = tenant.result_ttl if tenant is not None else None
     if own is not None and own < left:
@@ -66,28 +57,28 @@ def start_retention(memory: MemoryState, row: StoredRecord, job: Job) -> None:
 
 
 def update_retention(memory: MemoryState, row: StoredRecord, job_id: str) -> None:
-    """As the script part of that name."""
+    """As the part of the Lua scripts with this name."""
     if row.retained_until is None or job_id in memory.due or has_pending_delivery(memory, job_id):
         return
     row.expires_at = max(row.retained_until, memory.ms_after(RESULT_GRACE_PERIOD))
 
 
 def _matches_model(place: float, query: JobQuery) -> bool:
-    """Whether a place is one of the model asked for, where that is looked at."""
+    """Whether an entry is of the requested model, where the query names one."""
     if query.model_id is None or query.reference is not None:
         return True
     return place % 1 == score_fraction_of(query.model_id)
 
 
 class MemoryJobIndex:
-    """Twin of `core.store.job_index.ListedJobs`: it sorts all jobs and looks at each."""
+    """Fake of `core.store.job_index.JobIndex`: it sorts and filters all jobs."""
 
     def __init__(self, memory: MemoryState) -> None:
-        """Over `memory`."""
+        """Share `memory` with the other stores."""
         self._memory = memory
 
     async def list_page(self, credential: Credential, query: JobQuery) -> JobPage:
-        """See `ListedJobs.page`."""
+        """See `JobIndex.list_page`."""
         memory, key = self._memory, self._memory.keys.get(credential.digest)
         tenant = memory.tenants.get(credential.tenant)
         if key is None or key.tenant != credential.tenant or tenant is None or tenant.disabled:
@@ -99,7 +90,7 @@ class MemoryJobIndex:
         return await self.list_page_for_tenant(credential.tenant, query)
 
     async def list_page_for_tenant(self, tenant: str, query: JobQuery) -> JobPage:
-        """See `ListedJobs.list_page_for_tenant`."""
+        """See `JobIndex.list_page_for_tenant`."""
         found: list[Job] = []
         read, behind = 0, self._index(tenant, query)
         for number, (place, name) in enumerate(behind, start=1):
@@ -118,7 +109,7 @@ class MemoryJobIndex:
         return JobPage(tuple(found))
 
     def _index(self, tenant: str, query: JobQuery) -> list[tuple[float, str]]:
-        """What the page goes through: those of its reference or its status, or all."""
+        """The candidates of a page: jobs of its reference or status, or all."""
         cursor = query.cursor
         behind = None if cursor is None else (cursor.score, cursor.job_id)
         stretch = query.reference is None
@@ -143,7 +134,7 @@ class MemoryJobIndex:
         return row is not None and JOB_CODEC.decode(row.doc).status is query.status
 
     async def delete(self, job: Job) -> DeletionResult:
-        """See `ListedJobs.delete`."""
+        """See `JobIndex.delete`."""
         memory, row = self._memory, self._memory.job(job.id)
         if row is None:
             return DeletionResult.NOT_FOUND
@@ -164,7 +155,7 @@ class MemoryJobIndex:
     async def prune(
         self, tenant: str, offset: int, created_before: datetime
     ) -> tuple[int, int | None]:
-        """See `ListedJobs.trim`."""
+        """See `JobIndex.prune`."""
         index = self._memory.tenant_jobs.get(tenant, {})
         step = sorted((place, name) for name, place in index.items())[offset:][:PRUNE_BATCH_SIZE]
         ripe = [name for place, name in step if place < to_ms(created_before)]
@@ -175,7 +166,7 @@ class MemoryJobIndex:
         return len(gone), None if over else offset + len(ripe) - len(gone)
 
     async def acquire_prune_lock(self, worker: str, lease: timedelta) -> bool:
-        """See `ListedJobs.acquire_prune_lock`."""
+        """See `JobIndex.acquire_prune_lock`."""
         memory = self._memory
         if not worker or memory.now < memory.prune_lock_until:
             return False

@@ -1,20 +1,19 @@
-"""The twin of the job store; see `tests.support.memory_store.stores`."""
+"""The fake of the job store; see `tests.support.memory_store.stores`."""
 
-from __future__ import annotations
-
+from collections.abc import Sequence
 from dataclasses import replace
-from datetime import timedelta
-from typing import TYPE_CHECKING, Final
+from datetime import datetime, timedelta
+from typing import Final
 
 from core.billing.settlement import settlement_of
 from core.clock import to_ms
 from core.errors import NotFound
-from core.jobs.job import JobRecord, JobState
+from core.jobs.job import Job, JobRecord, JobState
 from core.jobs.run_times import MAX_RUNS, run_time
 from core.store.codecs import JOB_CODEC, TIMELINE_ENTRY_CODEC
 from core.store.jobs import JobView, Projection
 from core.store.wake_queue import wake_message
-from core.tenants.api_keys import Scope
+from core.tenants.api_keys import Credential, Scope
 from core.transactions.admission import Admission, AdmissionResult
 from core.transactions.job_update import Change, WriteResult
 from tests.support.memory_store.admission import admit, authenticate, move_state_count
@@ -32,21 +31,14 @@ from tests.support.memory_store.state import MemoryState, StoredRecord, due_memb
 from tests.support.memory_store.tenants import dispatch_slots
 from tests.support.memory_store.webhooks import webhook_config_changed, write_deliveries
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from datetime import datetime
-
-    from core.jobs.job import Job
-    from core.tenants.api_keys import Credential
-
 MAX_DISPATCHED_PER_END: Final = 4
 
 
 class MemoryJobStore:
-    """Twin of `core.store.jobs.JobStore`."""
+    """Fake of `core.store.jobs.JobStore`."""
 
     def __init__(self, memory: MemoryState) -> None:
-        """Over `memory`."""
+        """Share `memory` with the other stores."""
         self._memory = memory
 
     async def authenticate(self, credential: Credential, scope: Scope | None = None) -> None:
@@ -93,12 +85,12 @@ class MemoryJobStore:
         )
 
     async def load_view(self, job_id: str) -> JobView | None:
-        """See `JobStore.view`."""
+        """See `JobStore.load_view`."""
         record = await self.load(job_id)
         return None if record is None else self._with_history(record)
 
     async def load_input(self, job_id: str) -> bytes | None:
-        """See `JobStore.input`."""
+        """See `JobStore.load_input`."""
         row = self._memory.job(job_id)
         return None if row is None else row.input
 
@@ -150,7 +142,7 @@ class MemoryJobStore:
         return WriteResult.STORED
 
     async def load_successor(self, job_id: str) -> Job | None:
-        """See `JobStore.heir`."""
+        """See `JobStore.load_successor`."""
         followers = self._memory.coalescing.followers_of(job_id)
         if not followers:
             return None
@@ -158,7 +150,7 @@ class MemoryJobStore:
         return None if record is None else record.job
 
     async def load_leader(self, job: Job) -> JobRecord | None:
-        """See `JobStore.leader`."""
+        """See `JobStore.load_leader`."""
         leader = self._memory.coalescing.leaders.get(job.id)
         return None if leader is None else await self.load(leader)
 
@@ -192,7 +184,7 @@ class MemoryJobStore:
         return True
 
     async def list_in_doubt(self, limit: int) -> Sequence[Job]:
-        """See `JobStore.doubts`."""
+        """See `JobStore.list_in_doubt`."""
         oldest = sorted((since, name) for name, since in self._memory.in_doubt.items())
         records = [await self.load(name) for _, name in oldest[:limit]]
         return [record.job for record in records if record is not None]
@@ -213,7 +205,7 @@ def _claim(
     lease: timedelta,
     limit: int,
 ) -> list[StoredRecord]:
-    """What is due, each now under a lease; a member without a record is swept out."""
+    """Lease what is due; remove members without a record."""
     until = to_ms(memory.clock.now() + lease)
     claimed: list[StoredRecord] = []
     for name in due_members(index, memory.now, limit):

@@ -1,24 +1,18 @@
-"""What a tenant may do now, as a specification: the limits of `admit_jobs.lua` in plain Python."""
-
-from __future__ import annotations
+"""The limits of `admit_jobs.lua` in plain Python, as their specification."""
 
 import math
 import re
 from dataclasses import dataclass, field
-from datetime import timedelta
-from typing import TYPE_CHECKING, Final
+from datetime import datetime, timedelta
+from typing import Final
 
+from core.billing.balance import AccountBalance
+from core.billing.usage import UsageTotals
 from core.clock import to_ms
+from core.jobs.job import Job
 from core.quotas import Quota, QuotaPolicy
 from core.store.refusals import build_limit_error
 from core.tenants.limits import Limits, UnknownPrice, usage_windows_at
-
-if TYPE_CHECKING:
-    from datetime import datetime
-
-    from core.billing.balance import AccountBalance
-    from core.billing.usage import UsageTotals
-    from core.jobs.job import Job
 
 _MS: Final = timedelta(milliseconds=1)
 _CLOCKS_DIFFER: Final = 60_000
@@ -28,7 +22,7 @@ _WAITING_RETRY: Final = 5000.0
 
 @dataclass(frozen=True, slots=True)
 class AdmissionInputs:
-    """Where the tenant stands when a job of it comes: `arrival` is the rate's state, in ms."""
+    """A tenant's usage at an admission. `arrival` is the state of the rate limit, in ms."""
 
     limits: Limits
     account_balance: AccountBalance
@@ -42,26 +36,26 @@ class AdmissionInputs:
 
 @dataclass(slots=True)
 class AdmissionCheck:
-    """The checks of one admission, in order: each adds its row, the first that refuses raises."""
+    """The checks of one admission in order: each adds its row, the first that refuses raises."""
 
     job: Job
     now: datetime
     inputs: AdmissionInputs
     paid: bool = True
-    """Another pays for what serves it: it counts as a job, and not in money or places."""
+    """Check a job that another job pays for: it counts as a job, without money or a slot."""
     quotas: list[Quota] = field(default_factory=list)
     arrival: float | None = None
 
     @property
     def amount(self) -> int:
-        """What is reserved, in micro-dollars."""
+        """The job's reservation in micro-USD."""
         if not self.paid:
             return 0
         price = self.job.estimate
         return int(self.inputs.limits.unknown_price_counts if price is None else price)
 
     def check(self) -> None:
-        """Raises what the store raises for the first limit that does not allow the job."""
+        """Raise the store's error for the first limit that refuses the job."""
         self._check_request()
         self._check_rate()
         for span, use in zip(
@@ -145,7 +139,7 @@ class AdmissionCheck:
 def allowance(
     arrival: float | None, per_second: float, wanted: int, now: int
 ) -> tuple[int, float | None, float]:
-    """GCRA with a second's burst: how many may go, its next state, from when the next may."""
+    """GCRA with a burst of one second: tokens granted, next state, instant of the next token."""
     interval = 1000 / per_second
     burst = max(1, math.floor(per_second)) * interval
     before = _plausible_arrival(arrival, now, burst)
@@ -155,6 +149,6 @@ def allowance(
 
 
 def _plausible_arrival(arrival: float | None, now: int, tolerance: float) -> float:
-    """A rate's state; one that lies too far ahead is of a clock that was put back since."""
+    """A rate limit's state; one far ahead was written before the clock was set back."""
     believed = arrival is not None and arrival <= now + tolerance + _CLOCKS_DIFFER
     return max(arrival, now) if arrival is not None and believed else now

@@ -1,9 +1,8 @@
-"""Twins of the stores of what all processes share: the breaker, the catalogue, signs of life."""
-
-from __future__ import annotations
+"""The fakes of what all processes share: circuit breaker, catalogue, worker heartbeats."""
 
 import math
-from typing import TYPE_CHECKING, Final
+from datetime import datetime
+from typing import Final
 
 from core.circuit_breaker import CircuitBreaker
 from core.clock import from_ms, to_ms
@@ -14,17 +13,14 @@ from core.store.worker_heartbeats import Durability
 from tests.support.memory_store.quotas import allowance
 from tests.support.memory_store.state import MemoryState, StoredRecord
 
-if TYPE_CHECKING:
-    from datetime import datetime
-
 SAFE_DURABILITY: Final = Durability(aof=True, appendfsync="always", maxmemory_policy="noeviction")
 
 
 class MemoryCircuitBreakerStore:
-    """Twin of `core.store.circuit_breaker.CircuitBreakerStore`."""
+    """Fake of `core.store.circuit_breaker.CircuitBreakerStore`."""
 
     def __init__(self, memory: MemoryState) -> None:
-        """Over `memory`."""
+        """Share `memory` with the other stores."""
         self._memory = memory
 
     async def load(self) -> CircuitBreaker:
@@ -33,14 +29,14 @@ class MemoryCircuitBreakerStore:
         return CIRCUIT_BREAKER_CODEC.decode(row.doc) if row.doc else CircuitBreaker()
 
     async def compare_and_set(self, before: CircuitBreaker, after: CircuitBreaker) -> bool:
-        """See `CircuitBreakerStore.swap`."""
+        """See `CircuitBreakerStore.compare_and_set`."""
         if self._memory.breaker.version != before.version:
             return False
         self._memory.breaker = StoredRecord(after.version, CIRCUIT_BREAKER_CODEC.encode(after))
         return True
 
     async def take_submit_token(self) -> datetime | None:
-        """See `CircuitBreakerStore.take_submit`."""
+        """See `CircuitBreakerStore.take_submit_token`."""
         memory, per_second = self._memory, self._memory.fair_queue.limits.submits_per_second
         if per_second is None:
             return None
@@ -51,10 +47,10 @@ class MemoryCircuitBreakerStore:
 
 
 class MemoryCatalogueStore:
-    """Twin of `core.store.model_catalogue.CatalogueStore`."""
+    """Fake of `core.store.model_catalogue.CatalogueStore`."""
 
     def __init__(self, memory: MemoryState) -> None:
-        """Over `memory`."""
+        """Share `memory` with the other stores."""
         self._memory = memory
 
     async def replace(self, snapshot: CatalogueSnapshot) -> None:
@@ -78,21 +74,21 @@ class MemoryCatalogueStore:
 
 
 class MemoryWorkerHeartbeats:
-    """Twin of `core.store.worker_heartbeats.WorkerHeartbeats`."""
+    """Fake of `core.store.worker_heartbeats.WorkerHeartbeats`."""
 
     def __init__(self, memory: MemoryState) -> None:
-        """Over `memory`."""
+        """Share `memory` with the other stores."""
         self._memory = memory
 
     async def record(self, worker: str) -> None:
-        """See `WorkerHeartbeats.sign`."""
+        """See `WorkerHeartbeats.record`."""
         memory = self._memory
         memory.workers[worker] = memory.now
         oldest = to_ms(memory.clock.now() - HEARTBEAT_RETENTION)
         memory.workers = {name: seen for name, seen in memory.workers.items() if seen > oldest}
 
     async def remove(self, worker: str) -> None:
-        """See `WorkerHeartbeats.leave`."""
+        """See `WorkerHeartbeats.remove`."""
         self._memory.workers.pop(worker, None)
 
     async def last_seen(self) -> datetime | None:
@@ -100,5 +96,5 @@ class MemoryWorkerHeartbeats:
         return from_ms(max(self._memory.workers.values())) if self._memory.workers else None
 
     async def load_durability(self) -> Durability:
-        """See `WorkerHeartbeats.durability`."""
+        """See `WorkerHeartbeats.load_durability`."""
         return SAFE_DURABILITY

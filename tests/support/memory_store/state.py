@@ -1,36 +1,28 @@
-"""What Redis would hold, in Python: one memory for all stores of a test: they move together.
+"""The contents of Redis as Python values: one state for all stores of a test.
 
-Instants are kept as Redis keeps them (milliseconds), records as the bytes of the real codecs.
+Instants are milliseconds, as in Redis; records are the bytes of the real codecs.
 """
 
-from __future__ import annotations
-
 from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from datetime import datetime, timedelta
+from typing import Protocol, TypeVar
 
+from core.batches import Batch, BatchItem
 from core.billing.balance import AccountBalance
 from core.billing.settlement import ReservationTotals
 from core.billing.usage import UsageTotals
-from core.clock import to_ms
+from core.clock import Clock, to_ms
+from core.jobs.job import Job
+from core.operations import AuditEntry
 from core.store.codecs import JOB_CODEC, TENANT_CODEC
+from core.store.wake_queue import WakeMessage
 from core.tenants.cache_policy import TenantCachePolicy
-from core.tenants.limits import Limits
+from core.tenants.limits import Limits, UsageWindow
 from core.webhooks.circuit_breaker import EndpointCircuit
 from tests.support.memory_store.coalescing import CoalescingState
 from tests.support.memory_store.fair_queue import FairQueue
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from datetime import datetime
-
-    from core.batches import Batch, BatchItem
-    from core.clock import Clock
-    from core.jobs.job import Job
-    from core.operations import AuditEntry
-    from core.store.wake_queue import WakeMessage
-    from core.tenants.limits import UsageWindow
 
 
 @dataclass(slots=True)
@@ -44,12 +36,12 @@ class StoredRecord:
     polls: int = 0
     expires_at: int | None = None
     retained_until: int | None = None
-    """When the tenant's own retention is over, once nobody awaits anything of the job."""
+    """End of the tenant's own retention, once no delivery or follower needs the job."""
 
 
 @dataclass(slots=True)
 class KeyRow:
-    """What admission reads of a key."""
+    """The fields of a key that an admission reads."""
 
     tenant: str
     expires_at: int | None
@@ -60,7 +52,7 @@ class KeyRow:
 
 @dataclass(slots=True)
 class TenantRow:
-    """What admission reads of a tenant."""
+    """The fields of a tenant that an admission reads."""
 
     disabled: bool
     doc: bytes
@@ -69,7 +61,7 @@ class TenantRow:
 
 @dataclass(slots=True)
 class BatchRow:
-    """A batch as it was admitted; its counts are a recount over its jobs."""
+    """A batch as admitted; its counts are computed from its jobs."""
 
     batch: Batch
     items: tuple[BatchItem, ...]
@@ -82,7 +74,7 @@ _R = TypeVar("_R", StoredRecord, TenantRow, BatchRow)
 
 @dataclass(frozen=True, slots=True)
 class JobCharges:
-    """What a job has cost its tenant so far; `spans` are the windows that it counts in."""
+    """A job's reserved, settled and released amounts; `spans` are the windows that it counts in."""
 
     tenant: str
     model: str
@@ -93,20 +85,20 @@ class JobCharges:
 
 
 class ChangeListener(Protocol):
-    """Who hears of a change; see `core.store.pubsub.JobChangeListener.changed`."""
+    """The subscriber to changes; see `core.store.pubsub.JobChangeListener`."""
 
     def __call__(self, job_id: str, version: int, *, ended: bool) -> None:
-        """A job has a new version."""
+        """Called when a job has a new version."""
 
 
 def _no_listener(job_id: str, version: int, *, ended: bool) -> None:
-    """Nobody listens: what is told is lost."""
+    """Ignore the change: there is no subscriber."""
     del job_id, version, ended
 
 
 @dataclass(slots=True)
 class MemoryDeliveryQueue:
-    """What waits for an endpoint, what is on its way there, and the breaker over it."""
+    """The deliveries that wait for an endpoint, those in flight, and its circuit."""
 
     waiting: dict[str, int] = field(default_factory=dict)
     in_flight: dict[str, int] = field(default_factory=dict)
@@ -115,7 +107,7 @@ class MemoryDeliveryQueue:
 
 @dataclass(slots=True)
 class MemoryState:
-    """Everything. `changed` is called after each write to an index of what is due."""
+    """The state. `on_due_change` is called after each write to a due index."""
 
     clock: Clock
     jobs: dict[str, StoredRecord] = field(default_factory=dict)
@@ -158,12 +150,12 @@ class MemoryState:
     batches: dict[str, BatchRow] = field(default_factory=dict)
     completed_batches: dict[str, int] = field(default_factory=dict)
     idempotency: dict[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
-    """By tenant and digest: the fingerprint of the request, and its job."""
+    """Request fingerprint and job id, by tenant and digest of the idempotency key."""
     _last_reading: tuple[datetime | None, int] = (None, 0)
-    """The last answer of the clock, and its milliseconds: asked again at every step."""
+    """The last instant of the clock and its milliseconds, cached: it is read at every step."""
 
     def __post_init__(self) -> None:
-        """Dispatch goes by the tenants' limits as they stand."""
+        """Let the fair queue read the current limits of the tenants."""
         self.fair_queue = FairQueue(self.limits_of)
 
     @property
@@ -175,37 +167,37 @@ class MemoryState:
         return self._last_reading[1]
 
     def job(self, job_id: str) -> StoredRecord | None:
-        """A job's row, unless it is gone."""
+        """A job's row; None if expired or missing."""
         return self._live(self.jobs, job_id)
 
     def delivery(self, delivery_id: str) -> StoredRecord | None:
-        """A delivery's row, unless it is gone."""
+        """A delivery's row; None if expired or missing."""
         return self._live(self.deliveries, delivery_id)
 
     def delivery_queue(self, name: str) -> MemoryDeliveryQueue:
-        """A channel, as new where nothing was ever in it."""
+        """A delivery queue, empty if new."""
         return self.delivery_queues.setdefault(name, MemoryDeliveryQueue())
 
     def batch(self, batch_id: str) -> BatchRow | None:
-        """A batch's row, unless it is gone."""
+        """A batch's row; None if expired or missing."""
         return self._live(self.batches, batch_id)
 
     def all_jobs(self) -> list[Job]:
-        """All records, in the order of their admission."""
+        """All job records in the order of their admission."""
         return [JOB_CODEC.decode(row.doc) for row in self.jobs.values()]
 
     def limits_of(self, tenant: str) -> Limits:
-        """A tenant's limits; none where the record is gone."""
+        """A tenant's limits; none if the record is missing."""
         row = self._live(self.tenants, tenant)
         return Limits() if row is None else TENANT_CODEC.decode(row.doc).limits
 
     def cache_policy_of(self, tenant: str) -> TenantCachePolicy:
-        """What a tenant's submits may share; as is usual where the record is gone."""
+        """A tenant's cache policy; the default if the record is missing."""
         row = self._live(self.tenants, tenant)
         return TenantCachePolicy() if row is None else TENANT_CODEC.decode(row.doc).cache_policy
 
     def usage_in(self, tenant: str, window: UsageWindow, model: str | None = None) -> UsageTotals:
-        """What a tenant used in a window (of one model): a recount over every job ever admitted."""
+        """A tenant's usage in a window (of one model), summed over all jobs ever admitted."""
         accounts = [
             account
             for account in self.accounts.values()
@@ -226,11 +218,11 @@ class MemoryState:
         )
 
     def wake(self, wake_message: WakeMessage) -> None:
-        """Leave a message in the queue, and tell whoever listens."""
+        """Add a wake-up message and call the listener."""
         self.wake_by_name(wake_message.name)
 
     def wake_by_name(self, name: str) -> None:
-        """As `ring`; of a message, only its name is kept."""
+        """As `wake`; only the message's name is kept."""
         self.wake_queue[name] = self.now
         self.on_wake(name)
 
@@ -239,7 +231,7 @@ class MemoryState:
         return self.now + span // timedelta(milliseconds=1)
 
     def tenant(self, name: str) -> TenantRow | None:
-        """A tenant's row, unless it is gone."""
+        """A tenant's row; None if missing."""
         return self._live(self.tenants, name)
 
     def _live(self, rows: dict[str, _R], name: str) -> _R | None:
@@ -250,13 +242,13 @@ class MemoryState:
 
 
 def due_members(index: Mapping[str, int], now: int, limit: int) -> list[str]:
-    """Ids whose score has come, lowest first, then by name: ZRANGEBYSCORE with a LIMIT."""
+    """Ids whose score is due, lowest first, then by name: ZRANGEBYSCORE with a LIMIT."""
     ripe = sorted((score, name) for name, score in index.items() if score <= now)
     return [name for _, name in ripe[:limit]]
 
 
 def set_score(index: dict[str, int], name: str, instant: datetime | None) -> None:
-    """Set a score, or take the member out."""
+    """Set a score, or remove the member."""
     if instant is None:
         index.pop(name, None)
     else:

@@ -1,14 +1,13 @@
-"""Twins of the stores over one shared memory; `tests/contract` holds them to what Redis does.
+"""Fakes of the stores over one shared state; `tests/contract` compares them with Redis.
 
-Each method does all its work in one turn of the event loop, as a Lua script does in one of Redis.
+Each method does its work without an await, as a Lua script is one step of Redis.
 """
 
-from __future__ import annotations
-
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING
 
+from core.clock import Clock
 from core.jobs.run_times import RunHistory
 from core.store.stores import Stores
 from tests.support.memory_store.batches import MemoryBatchStore
@@ -31,21 +30,16 @@ from tests.support.memory_store.webhooks import (
     MemoryWebhookConfigStore,
 )
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-
-    from core.clock import Clock
-
 
 class MemoryRunTimeStore:
-    """Twin of `core.store.run_times.RunTimeStore`."""
+    """Fake of `core.store.run_times.RunTimeStore`."""
 
     def __init__(self, memory: MemoryState) -> None:
-        """Over `memory`."""
+        """Share `memory` with the other stores."""
         self._memory = memory
 
     async def load_counts(self) -> Mapping[str, int]:
-        """See `RunTimeStore.counts`."""
+        """See `RunTimeStore.load_counts`."""
         return dict(self._memory.run_counts)
 
     async def load(self, models: Iterable[str]) -> Mapping[str, RunHistory]:
@@ -66,7 +60,7 @@ class MemoryStores(Stores):
 
 
 def memory_stores(clock: Clock) -> MemoryStores:
-    """Empty stores that go by `clock`."""
+    """Empty stores with the time of `clock`."""
     memory = MemoryState(clock)
     return MemoryStores(
         memory=memory,

@@ -1,53 +1,45 @@
-"""Twins of the stores about tenants: who they are, what they used, and operators' switches."""
+"""Fakes of the stores of tenants, usage, limits and pauses."""
 
-from __future__ import annotations
-
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from datetime import datetime
+from typing import Final
 
 from core.billing.balance import AccountBalance
 from core.billing.usage import Usage, WindowUsage
 from core.clock import from_ms, to_ms
-from core.operations import Pause
+from core.money import MicroUsd
+from core.operations import AuditEntry, Pause
 from core.retention import DELETED_TENANT_RETENTION
 from core.store.codecs import API_KEY_CODEC, TENANT_CODEC
 from core.store.tenants import MAX_KEYS_PER_TENANT
 from core.store.wake_queue import WAKE_GRACE
-from core.tenants.api_keys import ApiKeyUsage
-from core.tenants.limits import GlobalLimits, usage_windows_at
+from core.tenants.api_keys import ApiKey, ApiKeyUsage
+from core.tenants.limits import GlobalLimits, Limits, UsageWindow, usage_windows_at
+from core.tenants.tenant import Tenant
 from tests.support.memory_store.state import KeyRow, MemoryState, TenantRow
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from datetime import datetime
-
-    from core.money import MicroUsd
-    from core.operations import AuditEntry
-    from core.tenants.api_keys import ApiKey
-    from core.tenants.limits import Limits, UsageWindow
-    from core.tenants.tenant import Tenant
-
 MAX_DISPATCHED_PER_CHANGE: Final = 100
-"""How many slots one change of limits or pauses hands out at most."""
+"""Most slots that one change of limits or pauses gives out."""
 
 
 def dispatch_slots(memory: MemoryState, limit: int) -> None:
-    """Give free slots away: each job that gets one is due soon, and rung for at once."""
+    """Give out free slots: each job that gets one is due soon, and a worker is woken for it."""
     for job_id in memory.fair_queue.dispatch(limit):
         wake_worker_for(memory, job_id)
 
 
 def wake_worker_for(memory: MemoryState, job_id: str) -> None:
-    """Call a worker to a job that has just got its slot."""
+    """Wake a worker for a job that has just got its slot."""
     memory.due[job_id] = to_ms(memory.clock.now() + WAKE_GRACE)
     memory.wake_by_name(f"{job_id}:0")
 
 
 class MemoryTenantStore:
-    """Twin of `core.store.tenants.TenantStore`."""
+    """Fake of `core.store.tenants.TenantStore`."""
 
     def __init__(self, memory: MemoryState) -> None:
-        """Over `memory`."""
+        """Share `memory` with the other stores."""
         self._memory = memory
 
     async def create(self, tenant: Tenant, key: ApiKey) -> bool:
@@ -65,7 +57,7 @@ class MemoryTenantStore:
         return None if row is None else TENANT_CODEC.decode(row.doc)
 
     async def list_names(self) -> frozenset[str]:
-        """See `TenantStore.names`."""
+        """See `TenantStore.list_names`."""
         found = [await self.load(name) for name in self._memory.tenants]
         return frozenset(
             tenant.name for tenant in found if tenant is not None and tenant.deleted_at is None
@@ -138,10 +130,10 @@ class MemoryTenantStore:
 
 
 class MemoryUsageStore:
-    """Twin of `core.store.usage.UsageStore`: nothing is counted before it is asked for."""
+    """Fake of `core.store.usage.UsageStore`: it sums at each read."""
 
     def __init__(self, memory: MemoryState) -> None:
-        """Over `memory`."""
+        """Share `memory` with the other stores."""
         self._memory = memory
 
     async def read(self, tenant: str, limits: Limits, now: datetime) -> Usage:
@@ -167,14 +159,14 @@ class MemoryUsageStore:
 
 
 class MemoryOperationsStore:
-    """Twin of `core.store.operations.OperationsStore`."""
+    """Fake of `core.store.operations.OperationsStore`."""
 
     def __init__(self, memory: MemoryState) -> None:
-        """Over `memory`."""
+        """Share `memory` with the other stores."""
         self._memory = memory
 
     async def load_limits(self) -> GlobalLimits:
-        """See `OperationsStore.limits`."""
+        """See `OperationsStore.load_limits`."""
         limits = self._memory.fair_queue.limits
         return replace(limits, models=tuple(sorted(limits.models)))
 
@@ -193,7 +185,7 @@ class MemoryOperationsStore:
         dispatch_slots(self._memory, MAX_DISPATCHED_PER_CHANGE)
 
     async def list_pauses(self) -> Sequence[Pause]:
-        """See `OperationsStore.pauses`."""
+        """See `OperationsStore.list_pauses`."""
         return [Pause(name) for name in sorted(self._memory.fair_queue.pauses)]
 
     async def pause(self, pause: Pause) -> None:
@@ -211,7 +203,7 @@ class MemoryOperationsStore:
         return len(self._memory.fair_queue.slots)
 
     async def load_balance(self) -> AccountBalance:
-        """See `OperationsStore.wallet`."""
+        """See `OperationsStore.load_balance`."""
         return self._memory.account_balance
 
     async def store_balance(self, balance: AccountBalance) -> None:
@@ -225,9 +217,9 @@ class MemoryOperationsStore:
         self._memory.account_balance = replace(self._memory.account_balance, minimum=minimum)
 
     async def append_audit_entry(self, entry: AuditEntry) -> None:
-        """See `OperationsStore.note`."""
+        """See `OperationsStore.append_audit_entry`."""
         self._memory.audit.append(entry)
 
     async def list_audit_entries(self, limit: int) -> Sequence[AuditEntry]:
-        """See `OperationsStore.audit`."""
+        """See `OperationsStore.list_audit_entries`."""
         return self._memory.audit[::-1][:limit]

@@ -1,11 +1,11 @@
-"""Twins of the stores of callbacks, endpoints and replays. `tests/contract` holds them to Redis."""
+"""Fakes of the stores of deliveries, endpoints and replays."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from datetime import datetime, timedelta
 
 from core.clock import to_ms
 from core.errors import StoreUnavailable
+from core.jobs.job import Job
 from core.retention import DELIVERY_RETENTION, RESULT_GRACE_PERIOD
 from core.store.codecs import (
     DELIVERY_ATTEMPT_CODEC,
@@ -15,31 +15,31 @@ from core.store.codecs import (
     TIMELINE_ENTRY_CODEC,
     WEBHOOK_CONFIG_CODEC,
 )
-from core.store.deliveries import AttemptWriteResult
-from core.store.webhook_endpoints import parse_webhook_config, version_digest
-from core.transactions.job_update import WriteResult
+from core.store.deliveries import AttemptWriteResult, DeliveryRange
+from core.store.webhook_endpoints import WebhookConfigUpdate, parse_webhook_config, version_digest
+from core.transactions.job_update import Change, WriteResult
 from core.webhooks.circuit_breaker import EndpointCircuit, EndpointCircuitPolicy
 from core.webhooks.config import VersionedConfig, WebhookConfig
-from core.webhooks.delivery import ClaimedDelivery
+from core.webhooks.delivery import (
+    CircuitUpdate,
+    ClaimedDelivery,
+    Delivery,
+    DeliveryAttempt,
+    DeliveryUpdate,
+)
+from core.webhooks.endpoint import RedisStream
 from core.webhooks.replay import Replay
 from tests.support.memory_store.job_index import update_retention
-from tests.support.memory_store.state import StoredRecord, due_members
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from datetime import datetime, timedelta
-
-    from core.jobs.job import Job
-    from core.store.deliveries import DeliveryRange
-    from core.store.webhook_endpoints import WebhookConfigUpdate
-    from core.transactions.job_update import Change
-    from core.webhooks.delivery import CircuitUpdate, Delivery, DeliveryAttempt, DeliveryUpdate
-    from core.webhooks.endpoint import RedisStream
-    from tests.support.memory_store.state import MemoryDeliveryQueue, MemoryState
+from tests.support.memory_store.state import (
+    MemoryDeliveryQueue,
+    MemoryState,
+    StoredRecord,
+    due_members,
+)
 
 
 def enqueue_delivery(memory: MemoryState, delivery: Delivery) -> None:
-    """As the script part of that name."""
+    """As the part of the Lua scripts with this name."""
     expires_at = memory.ms_after(DELIVERY_RETENTION)
     memory.deliveries[delivery.id] = StoredRecord(
         delivery.version, DELIVERY_CODEC.encode(delivery), expires_at=expires_at
@@ -56,17 +56,17 @@ def enqueue_delivery(memory: MemoryState, delivery: Delivery) -> None:
 
 
 def write_deliveries(memory: MemoryState, job: Job, deliveries: Sequence[Delivery]) -> None:
-    """The new deliveries of a step of a job."""
+    """Enqueue the new deliveries of a job's step."""
     for delivery in deliveries:
         enqueue_delivery(memory, delivery)
         memory.job_deliveries.setdefault(job.id, []).append(delivery.id)
 
 
 class MemoryDeliveryStore:
-    """Twin of `core.store.deliveries.DeliveryStore`."""
+    """Fake of `core.store.deliveries.DeliveryStore`."""
 
     def __init__(self, memory: MemoryState, policy: EndpointCircuitPolicy | None = None) -> None:
-        """Over `memory`."""
+        """Share `memory` with the other stores."""
         self._memory = memory
         self._max_concurrency = (policy or EndpointCircuitPolicy()).max_concurrency
 
@@ -113,7 +113,7 @@ class MemoryDeliveryStore:
         self._memory.on_due_change()
 
     async def complete_attempt(self, completion: DeliveryUpdate) -> AttemptWriteResult:
-        """See `DeliveryStore.settle`."""
+        """See `DeliveryStore.complete_attempt`."""
         memory, after, move = self._memory, completion.after, completion.circuit
         channel, row = memory.delivery_queue(move.queue), memory.delivery(after.id)
         channel.in_flight.pop(after.id, None)
@@ -159,7 +159,7 @@ class MemoryDeliveryStore:
             memory.timelines[job_id].append(TIMELINE_ENTRY_CODEC.encode(settlement.entry))
 
     async def load_circuit(self, name: str) -> EndpointCircuit:
-        """See `DeliveryStore.channel`."""
+        """See `DeliveryStore.load_circuit`."""
         return self._memory.delivery_queue(name).state
 
     async def update_circuit(self, update: CircuitUpdate) -> bool:
@@ -172,7 +172,7 @@ class MemoryDeliveryStore:
         return True
 
     async def enqueue(self, before: Delivery | None, after: Delivery) -> bool:
-        """See `DeliveryStore.post`."""
+        """See `DeliveryStore.enqueue`."""
         row = self._memory.delivery(after.id)
         if (row.version if row else 0) != (before.version if before else 0):
             return False
@@ -186,7 +186,7 @@ class MemoryDeliveryStore:
         return None if row is None else DELIVERY_CODEC.decode(row.doc)
 
     async def list_attempts(self, delivery_id: str) -> Sequence[DeliveryAttempt]:
-        """See `DeliveryStore.attempts`."""
+        """See `DeliveryStore.list_attempts`."""
         return [
             DELIVERY_ATTEMPT_CODEC.decode(row) for row in self._memory.attempts.get(delivery_id, ())
         ]
@@ -200,7 +200,7 @@ class MemoryDeliveryStore:
     async def list_newest_first(
         self, tenant: str, delivery_range: DeliveryRange, limit: int
     ) -> Sequence[str]:
-        """See `DeliveryStore.newest_first`."""
+        """See `DeliveryStore.list_newest_first`."""
         return self._between(tenant, delivery_range, limit, backwards=True)
 
     def _between(
@@ -217,23 +217,23 @@ class MemoryDeliveryStore:
 
 
 def webhook_documents(memory: MemoryState, tenant: str) -> tuple[bytes | None, bytes | None]:
-    """The two records that say where a tenant's events go."""
+    """The two records with a tenant's endpoints."""
     known, changed = memory.tenants.get(tenant), memory.webhook_configs.get(tenant)
     return None if known is None else known.doc, None if changed is None else changed.doc
 
 
 def webhook_config_changed(memory: MemoryState, change: Change) -> bool:
-    """Whether the endpoints are others than its callbacks were made for."""
+    """Whether the endpoints have changed since the deliveries were built."""
     if change.config_digest is None:
         return False
     return version_digest(*webhook_documents(memory, change.after.tenant)) != change.config_digest
 
 
 class MemoryWebhookConfigStore:
-    """Twin of `core.store.webhook_endpoints.WebhookConfigStore`."""
+    """Fake of `core.store.webhook_endpoints.WebhookConfigStore`."""
 
     def __init__(self, memory: MemoryState) -> None:
-        """Over `memory`."""
+        """Share `memory` with the other stores."""
         self._memory = memory
 
     async def load(self, tenant: str) -> WebhookConfig | None:
@@ -241,14 +241,14 @@ class MemoryWebhookConfigStore:
         return parse_webhook_config(*webhook_documents(self._memory, tenant))
 
     async def load_versioned(self, tenant: str) -> VersionedConfig:
-        """See `WebhookConfigStore.marked`."""
+        """See `WebhookConfigStore.load_versioned`."""
         documents = webhook_documents(self._memory, tenant)
         return VersionedConfig(
             parse_webhook_config(*documents) or WebhookConfig(tenant), version_digest(*documents)
         )
 
     async def update(self, update: WebhookConfigUpdate) -> bool:
-        """See `WebhookConfigStore.change`."""
+        """See `WebhookConfigStore.update`."""
         memory, tenant = self._memory, update.after.tenant
         row, replay = memory.webhook_configs.get(tenant), memory.replays.get(tenant)
         if (row.version if row else 0) != update.before.version:
@@ -270,10 +270,10 @@ class MemoryWebhookConfigStore:
 
 
 class MemoryReplayStore:
-    """Twin of `core.store.webhook_replays.ReplayStore`."""
+    """Fake of `core.store.webhook_replays.ReplayStore`."""
 
     def __init__(self, memory: MemoryState) -> None:
-        """Over `memory`."""
+        """Share `memory` with the other stores."""
         self._memory = memory
 
     async def load(self, tenant: str) -> Replay:
@@ -290,7 +290,7 @@ class MemoryReplayStore:
         return [REPLAY_CODEC.decode(memory.replays[name].doc) for name in names]
 
     async def update(self, before: Replay, after: Replay, due_at: datetime) -> bool:
-        """See `ReplayStore.move`."""
+        """See `ReplayStore.update`."""
         memory, row = self._memory, self._memory.replays.get(after.tenant)
         if (row.version if row else 0) != before.version:
             return False
@@ -303,10 +303,10 @@ class MemoryReplayStore:
 
 
 class MemoryEventStreams:
-    """Twin of `core.store.event_streams.EventStreams`. `away` names sinks that do not answer."""
+    """Fake of `EventStreams`. `unavailable` names the Redis servers that do not answer."""
 
     def __init__(self) -> None:
-        """Nothing was written yet."""
+        """Start with no events."""
         self.written: list[tuple[str, RedisStream, bytes]] = []
         self.unavailable: set[str | None] = set()
 
@@ -322,5 +322,5 @@ def _until(state: EndpointCircuit) -> int:
 
 
 def _stored(state: EndpointCircuit) -> EndpointCircuit:
-    """As it comes back from its bytes."""
+    """Return the record after a round trip through its codec."""
     return ENDPOINT_CIRCUIT_CODEC.decode(ENDPOINT_CIRCUIT_CODEC.encode(state))

@@ -1,7 +1,5 @@
 """What the command shows of itself."""
 
-from __future__ import annotations
-
 import pytest
 from typer.testing import CliRunner
 

@@ -1,7 +1,5 @@
 """A wrong or missing setting is one line that names its variable, and never its value."""
 
-from __future__ import annotations
-
 import pytest
 
 from cli.settings_errors import EXIT_INVALID_SETTINGS, load_settings

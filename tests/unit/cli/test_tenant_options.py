@@ -1,7 +1,5 @@
 """The flags of tenants' settings, and what commands print."""
 
-from __future__ import annotations
-
 import json
 from functools import cache
 from typing import Any

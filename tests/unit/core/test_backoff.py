@@ -1,7 +1,5 @@
 """Waits between tries: they double or grow with the time waited, within bounds, and are spread."""
 
-from __future__ import annotations
-
 from datetime import timedelta
 from random import Random
 

@@ -1,7 +1,5 @@
 """When submits stop, for how long, and what lets them go on."""
 
-from __future__ import annotations
-
 from datetime import timedelta
 
 import pytest

@@ -1,7 +1,5 @@
 """Ids say what they name, sort by age and never meet."""
 
-from __future__ import annotations
-
 import re
 from datetime import timedelta
 

@@ -1,7 +1,5 @@
 """Amounts are exact, and a figure that is none is refused, however it was meant."""
 
-from __future__ import annotations
-
 from decimal import Decimal
 
 import pytest

@@ -1,17 +1,11 @@
 """A face, a tenant's key, and a caller who holds it."""
 
-from __future__ import annotations
+from collections.abc import AsyncIterator
 
-from typing import TYPE_CHECKING
-
+import httpx
 import pytest
 
 from tests.support.app import AppHarness, open_app
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    import httpx
 
 
 @pytest.fixture

@@ -1,7 +1,5 @@
 """Settings of the face: from variables to policies, and what is refused."""
 
-from __future__ import annotations
-
 from datetime import timedelta
 
 import pytest

@@ -1,10 +1,8 @@
 """A world under a clock that only the test moves, and a client over its ASGI app."""
 
-from __future__ import annotations
-
-from datetime import timedelta
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from itertools import count
-from typing import TYPE_CHECKING
 
 import httpx
 import pytest
@@ -13,15 +11,12 @@ from simulator.runcomfy.app import create_runcomfy_app
 from simulator.runcomfy.catalogue import load_catalogue
 from simulator.runcomfy.job import DurationRange, Pace
 from simulator.runcomfy.state import RunComfyState, SimulatorConfig
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
 from tests.support.clock import SelfAdvancingClock
 
 
 @pytest.fixture
 def clock() -> SelfAdvancingClock:
-    return SelfAdvancingClock()
+    return SelfAdvancingClock(datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC))
 
 
 @pytest.fixture

@@ -1,16 +1,11 @@
-from __future__ import annotations
-
 import socket
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from simulator.demo import demo_environment
 from simulator.dev_stack import build_plan, lock_folder, real_url
 from simulator.stack import StackFailed, without_settings
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 SHELL = {
     "PATH": "/bin",

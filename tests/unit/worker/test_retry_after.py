@@ -1,7 +1,5 @@
 """Retry-After in both of its forms, and in none."""
 
-from __future__ import annotations
-
 from datetime import UTC, datetime, timedelta
 from typing import Final
 

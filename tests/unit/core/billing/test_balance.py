@@ -1,8 +1,6 @@
 """Names of pauses, and how fast a wallet burns."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+from datetime import timedelta
 
 import pytest
 
@@ -10,9 +8,6 @@ from core.billing.balance import AccountBalance, record_balance
 from core.money import MicroUsd
 from core.operations import Pause
 from tests.support.records import HOUR, MINUTE, NOW, SECOND
-
-if TYPE_CHECKING:
-    from datetime import timedelta
 
 USD = 1_000_000
 

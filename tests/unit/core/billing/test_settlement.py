@@ -1,7 +1,5 @@
 """What a job's money has come to: a verdict for every end, and books that always balance."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from typing import Any
 

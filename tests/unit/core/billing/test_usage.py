@@ -1,7 +1,5 @@
 """Use as values: nothing used is nothing held."""
 
-from __future__ import annotations
-
 from core.billing.settlement import ReservationTotals
 from core.billing.usage import Usage, UsageTotals, WindowUsage
 from core.tenants.limits import Limits, usage_windows_at

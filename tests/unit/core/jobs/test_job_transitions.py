@@ -1,7 +1,5 @@
 """The state table, walked: no way into a dead end, no way back to a submit that nobody approved."""
 
-from __future__ import annotations
-
 from itertools import product
 from random import Random
 from typing import Any, Final, cast

@@ -1,7 +1,5 @@
 """What a model's last runs foretell, and what they do not."""
 
-from __future__ import annotations
-
 from datetime import timedelta
 
 import pytest

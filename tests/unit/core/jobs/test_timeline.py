@@ -1,7 +1,5 @@
 """A job's changes of status, found in its timeline."""
 
-from __future__ import annotations
-
 from core.jobs.job import JobState, PublicStatus
 from core.jobs.timeline import StatusChange, TimelineEntry, TimelineKind, status_changes
 from tests.support.records import NOW, at

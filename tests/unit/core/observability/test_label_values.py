@@ -1,7 +1,5 @@
 """The label values that are text in the code are in the labels' sets."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 

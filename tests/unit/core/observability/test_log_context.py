@@ -1,7 +1,5 @@
 """Who works on what is known below, and never mixed up."""
 
-from __future__ import annotations
-
 import asyncio
 
 from core.observability.log_context import (

@@ -1,12 +1,11 @@
 """Log lines: one JSON object each, every event has a word, no secret gets through."""
 
-from __future__ import annotations
-
 import io
 import json
 import logging
+from collections.abc import Iterator
 from datetime import timedelta
-from typing import TYPE_CHECKING, get_args
+from typing import get_args
 
 import pytest
 
@@ -17,9 +16,6 @@ from core.settings import LogFormat, LogLevel
 from core.tenants.api_keys import build_api_key
 from core.webhooks.secrets import encode_webhook_secret
 from tests.support.traces import NOT_SAMPLED, SAMPLED, TRACE
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 KEY = build_api_key("video-team", b"k" * 32)
 SECRET = encode_webhook_secret(b"s" * 32)

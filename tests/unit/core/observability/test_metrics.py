@@ -1,10 +1,9 @@
 """What events and the state record in metrics: only defined ones, labels within their sets."""
 
-from __future__ import annotations
-
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, NamedTuple, get_args
+from typing import NamedTuple, get_args
 
 import pytest
 
@@ -58,9 +57,6 @@ from core.tenants.limits import GlobalLimits, Window
 from core.webhooks.delivery import DeliveryState
 from core.webhooks.endpoint import DisabledReason
 from tests.support.records import NOW
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
 
 SECOND = timedelta(seconds=1)
 DEFINITIONS_BY_NAME = {metric.name: metric for metric in METRICS}

@@ -1,7 +1,5 @@
 """Spans out of events: ids, parents, times, and nothing for what is not kept."""
 
-from __future__ import annotations
-
 from datetime import timedelta
 
 from opentelemetry.sdk.resources import Resource

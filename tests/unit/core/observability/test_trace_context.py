@@ -1,7 +1,5 @@
 """Which trace goes on, and under which name."""
 
-from __future__ import annotations
-
 import pytest
 
 from core.observability.trace_context import TraceContext, parse_traceparent, pass_through

@@ -1,7 +1,5 @@
 """The exact JSON that callers and receivers read, at every stage of a job."""
 
-from __future__ import annotations
-
 from dataclasses import fields, replace
 from datetime import timedelta
 from typing import Any

@@ -1,7 +1,5 @@
 """Records survive the wire unchanged, and older and newer gateways read each other's."""
 
-from __future__ import annotations
-
 from datetime import timedelta
 from typing import Any
 

@@ -1,7 +1,5 @@
 """A key is revoked in one step: half of it would leave a key that is listed nowhere, or counts."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from core.store.client import Argument, RedisClient

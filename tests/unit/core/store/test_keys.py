@@ -1,7 +1,5 @@
 """The catalogue of keys names every key that the code can make, once."""
 
-from __future__ import annotations
-
 import re
 from fnmatch import fnmatchcase
 

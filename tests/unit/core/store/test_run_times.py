@@ -1,22 +1,15 @@
 """The process's copy of run times: what it reads, and how it takes an outage."""
 
-from __future__ import annotations
-
 import asyncio
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from datetime import timedelta
-from typing import TYPE_CHECKING
 
 from core.errors import StoreUnavailable
 from core.jobs.run_times import RunHistory
-from core.observability.events import OperationalWarning
+from core.observability.events import Event, OperationalWarning
 from core.store.run_times import RunTimeCache
 from tests.support.clock import FakeClock
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-
-    from core.observability.events import Event
 
 EVERY = timedelta(seconds=5)
 

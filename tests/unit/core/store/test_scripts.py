@@ -1,7 +1,5 @@
 """Script headers: names become locals, calls are checked against them, parts are put in front."""
 
-from __future__ import annotations
-
 import hashlib
 from typing import Any, Final
 

@@ -1,7 +1,5 @@
 """A tenant's hash: what the scripts decide by stands beside the record, in plain words."""
 
-from __future__ import annotations
-
 from datetime import timedelta
 
 import pytest

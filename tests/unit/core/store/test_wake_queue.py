@@ -1,7 +1,5 @@
 """The ring is a message that arq itself can read, one per version of a job."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Names, keys and secrets: what we mint we read, and a typo is told without asking the store."""
 
-from __future__ import annotations
-
 import base64
 import hashlib
 

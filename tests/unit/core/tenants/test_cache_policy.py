@@ -1,7 +1,5 @@
 """What is usual for a model, and lifetimes that no result has."""
 
-from __future__ import annotations
-
 from datetime import timedelta
 
 import pytest

@@ -1,7 +1,5 @@
 """Limits that no rule could go by are refused; windows are UTC's; patterns mean the whole id."""
 
-from __future__ import annotations
-
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 

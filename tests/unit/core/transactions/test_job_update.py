@@ -1,7 +1,5 @@
 """What a change is asked to carry, and how long its end is kept."""
 
-from __future__ import annotations
-
 from datetime import timedelta
 
 import pytest

@@ -1,7 +1,5 @@
 """Which step of a job calls for a callback, and to whom."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from random import Random
 

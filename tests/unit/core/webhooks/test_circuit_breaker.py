@@ -1,7 +1,5 @@
 """The breaker over an endpoint: when it closes, for how long, and what opens it."""
 
-from __future__ import annotations
-
 from datetime import timedelta
 from itertools import pairwise
 

@@ -1,7 +1,5 @@
 """Endpoints and secrets as values: filters, rotation, headers, streams, bounds."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from datetime import timedelta
 

@@ -1,7 +1,5 @@
 """A replay's steps: what it takes, how it goes on, where it ends."""
 
-from __future__ import annotations
-
 import pytest
 
 from core.errors import Conflict

@@ -1,7 +1,5 @@
 """What may be called: the table of hostile URLs, the address rules, the operator's list."""
 
-from __future__ import annotations
-
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 import pytest

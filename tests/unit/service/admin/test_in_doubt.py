@@ -1,30 +1,23 @@
 """Submits in doubt: everything known is shown, and each decision does what it says, once."""
 
-from __future__ import annotations
+from typing import Any
 
-from typing import TYPE_CHECKING, Any
-
+import httpx
 import pytest
 
 from core.billing.settlement import SettlementStatus
 from core.errors import Conflict, InvalidInput, NotFound
-from core.jobs.in_doubt import Attach, MarkLost, Resend
-from core.jobs.job import BillingStatus, JobState, Trigger
+from core.jobs.in_doubt import Attach, MarkLost, Resend, Resolution
+from core.jobs.job import BillingStatus, Job, JobState, Trigger
 from core.jobs.timeline import TimelineEntry, TimelineKind
 from core.observability.events import AdminAction, CostSettled, JobTransitioned
 from core.store.codecs import DELIVERY_CODEC, JOB_CODEC
 from core.transactions.job_update import Change, WriteResult
 from service.admin.in_doubt import list_in_doubt, resolve_in_doubt
+from service.operator_context import AdminContext
 from tests.support.app import KLING, KLING_INPUT, KLING_PATH, AppHarness
 from tests.support.memory_store.jobs import MemoryJobStore
 from tests.support.records import SECOND
-
-if TYPE_CHECKING:
-    import httpx
-
-    from core.jobs.in_doubt import Resolution
-    from core.jobs.job import Job
-    from service.operator_context import AdminContext
 
 TOKEN = "operators-token-of-32-characters"
 

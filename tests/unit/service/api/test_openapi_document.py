@@ -1,14 +1,13 @@
 """Tables that must stay whole, and the small pure parts."""
 
-from __future__ import annotations
-
 import re
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jsonschema_rs
 import orjson
 import pytest
+from starlette.types import Scope
 
 from core.errors import (
     Defect,
@@ -25,9 +24,6 @@ from service.errors import MethodNotAllowed
 from service.http.request_context import build_links
 from service.problems import STATUS, TYPE_PREFIX, problem_of
 from tests.support.app import api_operations, open_app
-
-if TYPE_CHECKING:
-    from starlette.types import Scope
 
 
 def every_error(kind: type[GatewayError] = GatewayError) -> set[type[GatewayError]]:

@@ -1,10 +1,9 @@
 """What every answer carries, and what must not creep back in."""
 
-from __future__ import annotations
-
 from datetime import timedelta
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
+import httpx
 import pytest
 from starlette.datastructures import Headers
 
@@ -15,11 +14,7 @@ from service.app import create_app
 from service.http.dependencies import check_token
 from service.http.middleware import GatewayMiddleware
 from service.settings import ServiceSettings
-
-if TYPE_CHECKING:
-    import httpx
-
-    from tests.support.app import AppHarness
+from tests.support.app import AppHarness
 
 ANYWHERE: Final = ("/healthz", "/metrics", "/docs", "/openapi.json", "/nowhere")
 PRIVATE: Final = ("/v1/models", "/v1/requests/req_1", "/admin/v1/tenants", "/admin/v1/nowhere")

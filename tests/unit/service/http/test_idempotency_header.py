@@ -1,7 +1,5 @@
 """`Idempotency-Key`, as the draft and as clients write it."""
 
-from __future__ import annotations
-
 import re
 
 import pytest

@@ -1,23 +1,18 @@
 """What every answer has, and what becomes of calls that fit no route or meet a defect."""
 
-from __future__ import annotations
-
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import httpx
 import orjson
 import pytest
+from starlette.types import Message
 
 from core.errors import IllegalTransition
 from core.observability.events import OperationalWarning, RequestServed
+from core.transactions.admission import Admission, AdmissionResult
 from tests.support.app import KLING_INPUT, KLING_PATH, AppHarness
 from tests.support.memory_store.jobs import MemoryJobStore
-
-if TYPE_CHECKING:
-    import httpx
-    from starlette.types import Message
-
-    from core.transactions.admission import Admission, AdmissionResult
 
 
 @pytest.mark.parametrize(

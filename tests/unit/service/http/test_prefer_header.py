@@ -1,7 +1,5 @@
 """`Prefer: wait=N`, as RFC 7240 lets it be written."""
 
-from __future__ import annotations
-
 from datetime import timedelta
 
 import pytest

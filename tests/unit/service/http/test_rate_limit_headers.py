@@ -1,11 +1,9 @@
 """What callers read about limits: fields of every submit, refusals by name, their own use."""
 
-from __future__ import annotations
-
 import re
 from datetime import timedelta
-from typing import TYPE_CHECKING
 
+import httpx
 import pytest
 
 from core.billing.balance import AccountBalance
@@ -18,9 +16,6 @@ from service.rate_limit_headers import rate_limit_headers
 from service.tenants.usage import usage_representation
 from tests.support.app import KLING, KLING_INPUT, KLING_PATH, AppHarness
 from tests.support.clock import START
-
-if TYPE_CHECKING:
-    import httpx
 
 # One member of the lists, as the draft's grammar has it.
 FIELD_MEMBER = re.compile(r'"[a-z-]+"(;[a-z]+=([0-9]{1,15}|"[a-z-]+"))+')

@@ -1,17 +1,10 @@
 """The caller's trace goes into the job, under our own span when we make one."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
+from core.jobs.job import Job
 from core.observability.events import RequestServed
 from core.observability.trace_context import TraceContext
-from tests.support.app import KLING_INPUT, KLING_PATH
+from tests.support.app import KLING_INPUT, KLING_PATH, AppHarness
 from tests.support.traces import SAMPLED, TRACE, seeded_spans
-
-if TYPE_CHECKING:
-    from core.jobs.job import Job
-    from tests.support.app import AppHarness
 
 
 async def submit_job(app: AppHarness, key: str, traceparent: str | None) -> Job:

@@ -1,10 +1,8 @@
 """What a cancel means in each state, and that races end in one clear outcome."""
 
-from __future__ import annotations
-
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
 
+import httpx
 import pytest
 
 from core.billing.settlement import SettlementStatus
@@ -18,9 +16,6 @@ from core.webhooks.delivery import WebhookEventType
 from service.jobs.cancel import DECISIONS, MAX_TRIES, decide_cancel
 from tests.support.app import KLING, KLING_INPUT, KLING_PATH, AppHarness
 from tests.support.memory_store.jobs import MemoryJobStore
-
-if TYPE_CHECKING:
-    import httpx
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 S, C = JobState, CancelOutcome

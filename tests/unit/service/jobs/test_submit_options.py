@@ -1,11 +1,9 @@
 """What a submit's query says of reuse. The other options are tried through the face."""
 
-from __future__ import annotations
-
 from dataclasses import fields
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -20,9 +18,7 @@ from service.jobs.submit_options import (
     SubmitOptions,
     parse_options,
 )
-
-if TYPE_CHECKING:
-    from tests.support.app import AppHarness
+from tests.support.app import AppHarness
 
 DEADLINES = Deadlines(timedelta(hours=2))
 POLICY = OptionPolicy(DEADLINES, DEADLINES, TargetPolicy())

@@ -1,7 +1,5 @@
 """What `/metrics` shows: events since the start, and the store's levels while it answers."""
 
-from __future__ import annotations
-
 from datetime import timedelta
 
 import pytest

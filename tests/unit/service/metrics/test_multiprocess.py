@@ -1,11 +1,8 @@
 """A killed crew's folder goes at the next start; a living one's stays."""
 
-from __future__ import annotations
-
 import os
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -17,9 +14,6 @@ from service.metrics.multiprocess import (
     shared_directory,
 )
 from tests.support.records import NOW
-
-if TYPE_CHECKING:
-    from datetime import datetime
 
 
 @pytest.fixture

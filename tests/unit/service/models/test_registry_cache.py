@@ -1,10 +1,7 @@
 """The book of models follows the catalogue, and an outage is told of once."""
 
-from __future__ import annotations
-
 import asyncio
-from datetime import timedelta
-from typing import TYPE_CHECKING
+from datetime import datetime, timedelta
 
 import orjson
 import pytest
@@ -12,13 +9,9 @@ import pytest
 from core.errors import StoreUnavailable
 from core.observability.events import OperationalWarning, RedisDisconnected, RedisReconnected
 from core.store.model_catalogue import CatalogueSnapshot
+from service.models.registry_cache import ModelRegistryCache
+from tests.support.app import AppHarness
 from tests.support.clock import run_ready_tasks
-
-if TYPE_CHECKING:
-    from datetime import datetime
-
-    from service.models.registry_cache import ModelRegistryCache
-    from tests.support.app import AppHarness
 
 DOCUMENT = orjson.dumps({"model_id": "some/model", "display_name": "Some"})
 EVERY = timedelta(seconds=5)

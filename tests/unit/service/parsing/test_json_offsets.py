@@ -1,7 +1,5 @@
 """A value cut out of a text where it stands is the value that a parser finds there."""
 
-from __future__ import annotations
-
 import pytest
 
 from core.errors import MalformedRequest

@@ -1,18 +1,13 @@
 """A request's head is bounded in size and time; its body is not the protocol's affair."""
 
-from __future__ import annotations
-
 import asyncio
-from typing import TYPE_CHECKING
 
 import pytest
 import uvicorn
+from starlette.types import Receive, Scope, Send
 from uvicorn.server import ServerState
 
 from service.server.http_protocol import HEAD_TIMEOUT, MAX_HEAD_BYTES, BoundedHttpProtocol
-
-if TYPE_CHECKING:
-    from starlette.types import Receive, Scope, Send
 
 
 class RecordingTransport(asyncio.Transport):

@@ -1,31 +1,14 @@
 """A crew keeps its seats filled, and gives up only when nobody can begin."""
 
-from __future__ import annotations
-
+from collections.abc import Callable
 from datetime import timedelta
 from itertools import count
-from typing import TYPE_CHECKING
 
 from core.observability.events import Event, OperationalWarning
 from service.server.process_manager import STARTUP_FAILED, ProcessManager, ProcessManagerPolicy
-from tests.support.clock import FakeClock
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from tests.support.clock import TickingClock
 
 NOW = timedelta(0)
-
-
-class SteppingClock(FakeClock):
-    """A second passes whenever it is read."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._read = 0
-
-    def monotonic(self) -> timedelta:
-        self._read += 1
-        return timedelta(seconds=self._read)
 
 
 class FakeChildProcess:
@@ -59,7 +42,7 @@ class ProcessManagerHarness:
         self.released: list[int] = []
         self._deaf = deaf
         policy = ProcessManagerPolicy(2, drain_timeout=timedelta(seconds=5), poll_interval=NOW)
-        self.manager = ProcessManager(self._start, policy, SteppingClock(), self.events.append)
+        self.manager = ProcessManager(self._start, policy, TickingClock(), self.events.append)
         self.manager.on_exit = self.released.append
 
     def _start(self, seat: int) -> FakeChildProcess:

@@ -1,30 +1,24 @@
 """`Prefer: wait=N`: the result if it comes in time, the usual answer if not, and nothing polled."""
 
-from __future__ import annotations
-
 import asyncio
 from dataclasses import replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import httpx
 import orjson
 import pytest
 
 from core.errors import StoreUnavailable
 from core.jobs.job import BillingStatus, JobError, Trigger
 from core.observability.events import RequestServed
-from core.tenants.api_keys import Scope
+from core.store.jobs import JobView, Projection
+from core.tenants.api_keys import Credential, Scope
 from tests.support.app import KLING_INPUT, KLING_PATH, AppHarness
 from tests.support.asgi import AsgiCall
 from tests.support.clock import run_ready_tasks
 from tests.support.job_steps import OUTPUT, apply_trigger, finish_run, only_job, start_run
 from tests.support.memory_store.jobs import MemoryJobStore
-
-if TYPE_CHECKING:
-    import httpx
-
-    from core.store.jobs import JobView, Projection
-    from core.tenants.api_keys import Credential
 
 WAIT_10 = {"prefer": "wait=10"}
 TEN = timedelta(seconds=10)

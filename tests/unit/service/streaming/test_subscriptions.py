@@ -1,7 +1,5 @@
 """Places of those who wait: who is woken, by what, and that nothing is left behind."""
 
-from __future__ import annotations
-
 import asyncio
 from datetime import timedelta
 

@@ -1,21 +1,17 @@
 """Tenants by file: what is compared, what is done, what is left alone."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from core.errors import Conflict, InvalidInput
+from service.operator_context import AdminContext
 from service.parsing.models import parse_model
 from service.tenants.apply_file import PlanAction, TenantsFile, apply, plan, preview
 from service.tenants.settings import Difference
 from service.tenants.tenants import delete_tenant, load_tenant
+from tests.support.app import AppHarness
 from tests.support.records import tenant
-
-if TYPE_CHECKING:
-    from service.operator_context import AdminContext
-    from tests.support.app import AppHarness
 
 
 @pytest.fixture

@@ -1,7 +1,5 @@
 """A tenant's settings: every one of the records is in the table, read strictly and shown truly."""
 
-from __future__ import annotations
-
 from dataclasses import fields
 from datetime import timedelta
 from typing import Any

@@ -1,8 +1,6 @@
-from __future__ import annotations
-
 import random
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
 import httpx
 import pytest
@@ -10,11 +8,7 @@ from standardwebhooks import Webhook
 
 from simulator.receiver.app import create_receiver_app
 from simulator.receiver.inbox import Inbox
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from tests.support.clock import SelfAdvancingClock
+from tests.support.clock import SelfAdvancingClock
 
 SECRET = "whsec_" + "c2VjcmV0LW9mLXRoZS10ZXN0cw=="
 BODY = '{"type":"request.completed","data":{"request_id":"r-1"}}'

@@ -1,12 +1,7 @@
-from __future__ import annotations
+import httpx
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    import httpx
-
-    from simulator.runcomfy.state import RunComfyState
-    from tests.support.clock import SelfAdvancingClock
+from simulator.runcomfy.state import RunComfyState
+from tests.support.clock import SelfAdvancingClock
 
 KLING = "/v1/models/kling/kling-3.0/standard/image-to-video"
 INPUT = {"prompt": "a cliff", "start_image_url": "https://example.org/input.png"}

@@ -1,9 +1,8 @@
-from __future__ import annotations
-
 import random
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import httpx
 import pytest
 
 from simulator.runcomfy.fault_effects import EFFECTS
@@ -17,11 +16,7 @@ from simulator.runcomfy.faults import (
 )
 from simulator.script_fields import ScriptError
 from simulator.script_rules import RuleFrequency, RuleList
-
-if TYPE_CHECKING:
-    import httpx
-
-    from tests.support.clock import SelfAdvancingClock
+from tests.support.clock import SelfAdvancingClock
 
 KLING = "/v1/models/kling/kling-3.0/standard/image-to-video"
 INPUT = {"prompt": "a cliff", "start_image_url": "https://example.org/input.png"}

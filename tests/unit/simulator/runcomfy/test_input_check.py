@@ -1,14 +1,8 @@
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import pytest
 
 from simulator.runcomfy.catalogue import load_catalogue
 from simulator.runcomfy.input_check import validate_input
-
-if TYPE_CHECKING:
-    from simulator.script_fields import Json
+from simulator.script_fields import Json
 
 MODELS = load_catalogue().models
 KLING = "kling/kling-3.0/standard/image-to-video"

@@ -1,17 +1,11 @@
-from __future__ import annotations
-
 from datetime import timedelta
-from typing import TYPE_CHECKING
 
+import httpx
 import pytest
 
 from simulator.runcomfy.faults import SimulatedFaultKind
 from simulator.runcomfy.prompt_triggers import NO_TRIGGERS, parse_triggers
-
-if TYPE_CHECKING:
-    import httpx
-
-    from tests.support.clock import SelfAdvancingClock
+from tests.support.clock import SelfAdvancingClock
 
 KLING = "/v1/models/kling/kling-3.0/standard/image-to-video"
 

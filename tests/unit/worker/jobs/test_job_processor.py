@@ -1,7 +1,5 @@
 """The steps of a job's life: act, learn, decide, store, tell. Submits have a file of their own."""
 
-from __future__ import annotations
-
 import asyncio
 from collections import deque
 from dataclasses import replace

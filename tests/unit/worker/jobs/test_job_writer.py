@@ -1,10 +1,9 @@
 """A tenant's endpoints are read once for many changes, and no change is told to others."""
 
-from __future__ import annotations
-
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from random import Random
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import pytest
 
@@ -20,9 +19,6 @@ from tests.support.partial_stores import partial_stores
 from tests.support.records import NOW, job
 from tests.support.worker import StubJobStore
 from worker.jobs.job_writer import JobWriter, WebhookConfigCache
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 FIRST: Final = Endpoint("ep_1", "https://one.example/", NOW)
 SECOND: Final = Endpoint("ep_2", "https://two.example/", NOW)

@@ -1,17 +1,16 @@
 """The one paid call: never twice unasked, its answer never lost, its lease kept."""
 
-from __future__ import annotations
-
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import pytest
 
 from core.errors import StoreUnavailable
 from core.jobs.job import BillingStatus, CancelOutcome, Job, JobState, Trigger
 from core.observability.events import SubmitAnswered
+from core.transactions.job_update import Change, WriteResult
 from tests.support.clock import run_ready_tasks
 from tests.support.records import MINUTE, NOW, POLICY, SECOND, at, fault, job
 from tests.support.worker import WorkerHarness
@@ -22,11 +21,6 @@ from worker.ports import (
     Rejected,
     SubmitAnswer,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from core.transactions.job_update import Change, WriteResult
 
 S, F = JobState, Trigger
 ACCEPTED = Accepted("up-9")

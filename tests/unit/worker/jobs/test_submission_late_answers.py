@@ -1,11 +1,11 @@
 """A submit that takes its time: its lease is kept, its answer meets the job as it then stands."""
 
-from __future__ import annotations
-
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from datetime import datetime
+from typing import Any
 
 import pytest
 
@@ -25,10 +25,6 @@ from worker.ports import (
     SubmitAnswer,
     UpstreamTimes,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from datetime import datetime
 
 S = JobState
 ACCEPTED = Accepted("up-9")

@@ -1,24 +1,17 @@
 """The gate before every paid call: one breaker for all workers, one probe at a time."""
 
-from __future__ import annotations
-
 import asyncio
+from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import pytest
 
 from core.circuit_breaker import BreakerPolicy, BreakerReason, BreakerState, CircuitBreaker
-from core.observability.events import CircuitBreakerTransitioned
+from core.observability.events import CircuitBreakerTransitioned, Event
 from tests.support.clock import FakeClock
 from tests.support.records import MINUTE, NOW, SECOND, at, fault
 from worker.jobs.submit_gate import CircuitBreakerGate, breaker_after
 from worker.ports import Accepted, Indeterminate, NotSent, Rejected, SubmitAnswer
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from core.observability.events import Event
 
 S = BreakerState
 POLICY = BreakerPolicy(failure_threshold=3)

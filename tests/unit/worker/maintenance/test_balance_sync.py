@@ -1,27 +1,20 @@
 """The wallet's watch: read once a minute for all, told to each, never to a host nobody named."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import TYPE_CHECKING
 
 import pytest
 from pydantic import SecretStr, ValidationError
 
 from core.billing.balance import AccountBalance
 from core.money import MicroUsd
-from core.observability.events import AccountBalanceRead, OperationalWarning
+from core.observability.events import AccountBalanceRead, Event, OperationalWarning
 from tests.support.clock import FakeClock
 from tests.support.partial_stores import partial_stores
 from tests.support.records import MINUTE, fault
 from worker.maintenance.balance_sync import BalanceSync
 from worker.ports import Unreachable
 from worker.settings import RUNCOMFY_ACCOUNT_URL, RUNCOMFY_URL, WorkerSettings
-
-if TYPE_CHECKING:
-    from core.observability.events import Event
-
 
 FULL = MicroUsd(100_000_000)
 

@@ -1,16 +1,14 @@
 """Chores: the catalogue is read when it is old, a failure changes nothing, weaknesses are told."""
 
-from __future__ import annotations
-
 import asyncio
 from collections import deque
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from datetime import datetime
 
 import pytest
 
 from core.errors import StoreUnavailable
-from core.observability.events import OperationalWarning
+from core.observability.events import Event, OperationalWarning
 from core.store.model_catalogue import CatalogueSnapshot
 from core.store.worker_heartbeats import Durability
 from tests.support.clock import FakeClock
@@ -19,11 +17,6 @@ from worker.maintenance.catalogue_sync import CatalogueSync
 from worker.maintenance.durability_check import durability_issues, warn_if_not_durable
 from worker.ports import CatalogueModel, Unreachable
 from worker.scheduling.periodic import PeriodicTask, run_periodically
-
-if TYPE_CHECKING:
-    from datetime import datetime
-
-    from core.observability.events import Event
 
 DOWN = Unreachable(fault())
 MODELS = (CatalogueModel("kling/a", b'{"id":"a"}'), CatalogueModel("wan/b", b'{"id":"b"}'))

@@ -1,7 +1,5 @@
 """Trimming: whose turn it is, how far back, and how much at once."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 

@@ -1,25 +1,18 @@
 """The loop: never twice at once, never more than there is room for, never ended by one item."""
 
-from __future__ import annotations
-
 import asyncio
 from collections import Counter
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
-from typing import TYPE_CHECKING
 
 import pytest
 
 from core.errors import StoreSilent, StoreUnavailable
-from core.observability.events import OperationalWarning, RedisDisconnected, RedisReconnected
+from core.observability.events import Event, OperationalWarning, RedisDisconnected, RedisReconnected
 from tests.support.clock import FakeClock, run_ready_tasks
 from tests.support.records import HOUR, SECOND
 from worker.scheduling.lease_loop import LeaseLoop, LoopPolicy, WorkSource
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
-
-    from core.observability.events import Event
 
 
 class LeaseLoopHarness:

@@ -1,19 +1,12 @@
 """RunComfy's balance: exact where it can be, never a guess, asked with GET of the host given."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import httpx
 import pytest
 
 from core.money import MicroUsd
-from tests.support.upstream_client import TOKEN
+from tests.support.upstream_client import TOKEN, HarnessFactory, UpstreamClientHarness
 from worker.ports import BalanceSource, Unreachable
 from worker.upstream.balance import RunComfyBalance
-
-if TYPE_CHECKING:
-    from tests.support.upstream_client import HarnessFactory, UpstreamClientHarness
 
 
 def source(harness: UpstreamClientHarness) -> BalanceSource:

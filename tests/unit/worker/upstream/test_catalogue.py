@@ -1,16 +1,11 @@
-from __future__ import annotations
-
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import httpx
 import orjson
 
+from tests.support.upstream_client import HarnessFactory
 from worker.ports import CatalogueModel, CatalogueSource, Unreachable
 from worker.upstream.config import UpstreamLimits
-
-if TYPE_CHECKING:
-    from tests.support.upstream_client import HarnessFactory
 
 
 def _entry(number: int, **more: object) -> dict[str, object]:

@@ -1,11 +1,11 @@
-from __future__ import annotations
-
 from datetime import timedelta
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import httpx
+import pytest
 
 from core.observability.events import UpstreamCalled
+from tests.support.upstream_client import HarnessFactory
 from worker.ports import (
     Accepted,
     CancelSucceeded,
@@ -18,11 +18,6 @@ from worker.ports import (
     Upstream,
 )
 from worker.upstream.client import RunComfyClient
-
-if TYPE_CHECKING:
-    import pytest
-
-    from tests.support.upstream_client import HarnessFactory
 
 TOKEN: Final = "tok-5ecret-0123456789"
 

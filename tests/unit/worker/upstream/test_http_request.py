@@ -1,17 +1,13 @@
-from __future__ import annotations
-
 import asyncio
+from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import httpx
 import pytest
 
 from worker.upstream.error_classification import ResponseTooLarge
 from worker.upstream.http_request import HttpRequest, parse_capped_retry_after, send_request
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
 
 NOW: Final = datetime(2026, 3, 1, 12, tzinfo=UTC)
 

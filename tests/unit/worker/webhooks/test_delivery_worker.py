@@ -1,12 +1,10 @@
 """One attempt for each delivery that is due: what is sent, what is stored, what is told."""
 
-from __future__ import annotations
-
 from collections import deque
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import orjson
 import pytest
@@ -15,17 +13,21 @@ from core.errors import StoreUnavailable
 from core.jobs.job import BillingStatus, JobRecord, JobState
 from core.jobs.timeline import TimelineKind
 from core.money import MicroUsd
-from core.observability.events import DeliveryAttempted, EndpointDisabled
+from core.observability.events import DeliveryAttempted, EndpointDisabled, Event
 from core.observability.outcomes import FailureKind
 from core.store.deliveries import AttemptWriteResult
+from core.store.webhook_endpoints import WebhookConfigUpdate
 from core.transactions.job_update import WriteResult as Stored
 from core.webhooks.circuit_breaker import EndpointCircuit, EndpointCircuitPolicy
 from core.webhooks.config import WebhookConfig
 from core.webhooks.delivery import (
     EVENT_OF_STATUS,
+    CircuitUpdate,
     ClaimedDelivery,
+    Delivery,
     DeliveryAttempt,
     DeliveryState,
+    DeliveryUpdate,
     WebhookEventType,
 )
 from core.webhooks.endpoint import (
@@ -46,13 +48,8 @@ from tests.support.worker import StubJobStore
 from worker.webhooks.decisions import DeliveryRules, delivery_after
 from worker.webhooks.delivery_worker import DeliveryWorker
 from worker.webhooks.outcomes import AttemptFailed, AttemptResult, Delivered
+from worker.webhooks.sender import AttemptRequest
 from worker.webhooks.transport import DeliveryTransport
-
-if TYPE_CHECKING:
-    from core.observability.events import Event
-    from core.store.webhook_endpoints import WebhookConfigUpdate
-    from core.webhooks.delivery import CircuitUpdate, Delivery, DeliveryUpdate
-    from worker.webhooks.sender import AttemptRequest
 
 D = DeliveryState
 DURATION = timedelta(milliseconds=42.4)

@@ -1,7 +1,5 @@
 """Statuses, excerpts."""
 
-from __future__ import annotations
-
 from datetime import timedelta
 
 import pytest

@@ -1,17 +1,11 @@
 """From URL to one checked address: rebinding, mixed answers, turns, SNI."""
 
-from __future__ import annotations
-
 from ipaddress import IPv4Address, IPv6Address, ip_address
-from typing import TYPE_CHECKING
 
 import pytest
 
-from core.webhooks.url_policy import AllowedTargets, Refusal, RefusalReason, TargetPolicy
+from core.webhooks.url_policy import Address, AllowedTargets, Refusal, RefusalReason, TargetPolicy
 from worker.webhooks.resolved_target import PinnedTarget, resolve
-
-if TYPE_CHECKING:
-    from core.webhooks.url_policy import Address
 
 STRICT = TargetPolicy()
 URL = "https://hooks.example/x?y"

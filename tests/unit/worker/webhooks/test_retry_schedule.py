@@ -1,7 +1,5 @@
 """Twelve attempts over 84.7 hours, jitter, Retry-After, the end."""
 
-from __future__ import annotations
-
 import random
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise

@@ -24,6 +24,7 @@ from core.observability.log_context import LogContext, bind_log_context
 from core.observability.outcomes import FailureKind
 from core.webhooks.secrets import encode_webhook_secret
 from core.webhooks.url_policy import Address, AllowedTargets, TargetPolicy
+from tests.support.clock import TickingClock
 from tests.support.traces import SAMPLED
 from worker.webhooks.outcomes import AttemptFailed, AttemptResult, Delivered
 from worker.webhooks.sender import (
@@ -39,24 +40,6 @@ SECRETS = (encode_webhook_secret(bytes(range(32))), encode_webhook_secret(bytes(
 BODY = b'{"type":"request.completed"}'
 ATTEMPT = AttemptRequest("msg_1", "https://hooks.example/x?y=%7Ea", BODY, SECRETS)
 POLICY = SenderPolicy(targets=TargetPolicy(allowed=AllowedTargets.parse(["*.internal.example"])))
-
-
-class QuarterSecondClock:
-    """Each look at the monotonic clock is a quarter of a second later."""
-
-    def __init__(self, start: datetime) -> None:
-        self.start = start
-        self.reads = 0
-
-    def now(self) -> datetime:
-        return self.start
-
-    def monotonic(self) -> timedelta:
-        self.reads += 1
-        return DURATION * self.reads
-
-    async def sleep(self, span: timedelta) -> None:
-        raise AssertionError(span)
 
 
 class StaticResolver:
@@ -145,7 +128,7 @@ async def send(
     now: datetime | None = None,
 ) -> AttemptResult:
     session = cast("aiohttp.ClientSession", FakeSession(handler))
-    clock = QuarterSecondClock(now or datetime(2026, 11, 22, tzinfo=UTC))
+    clock = TickingClock(now or datetime(2026, 11, 22, tzinfo=UTC), DURATION)
     return await Sender(session, StaticResolver(address), clock, POLICY).send(attempt)
 
 

@@ -1,7 +1,5 @@
 """Signatures: what receivers check, rotation, the instant's zone."""
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import hmac

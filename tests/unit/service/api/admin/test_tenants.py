@@ -1,23 +1,17 @@
 """The operators' API: who gets in, and what each call does. Over the in-memory stores."""
 
-from __future__ import annotations
-
+from collections.abc import AsyncIterator, Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import httpx
 import pytest
 
 from core.errors import StoreUnavailable
 from core.money import MicroUsd
+from core.operations import AuditEntry
 from tests.support.app import KLING, KLING_INPUT, KLING_PATH, AppHarness, api_operations
 from tests.support.memory_store.tenants import MemoryOperationsStore
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
-
-    import httpx
-
-    from core.operations import AuditEntry
 
 TOKEN = "operators-token-of-32-characters"
 ADMIN = [one for one in api_operations() if one.path.startswith("/admin/")]

@@ -1,25 +1,18 @@
 """Callbacks in operators' hands, by HTTP; and what anybody reads of endpoints that get nothing."""
 
-from __future__ import annotations
-
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import httpx
 import pytest
 
 from core.store.webhook_endpoints import WebhookConfigUpdate
 from core.webhooks.delivery import Delivery, DeliveryState, WebhookEventType
 from core.webhooks.endpoint import DisabledReason, queue_of_endpoint
 from service.webhooks.webhook_service import MAX_SCANNED
-from tests.support.app import KLING_INPUT, KLING_PATH
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    import httpx
-
-    from tests.support.app import AppHarness
+from tests.support.app import KLING_INPUT, KLING_PATH, AppHarness
 
 TOKEN = "operators-token-of-32-characters"
 TENANT = "video-team"

@@ -1,10 +1,9 @@
 """Batches over HTTP: what they may hold, what they are answered, how they end."""
 
-from __future__ import annotations
-
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
+import httpx
 import orjson
 import pytest
 
@@ -18,13 +17,8 @@ from core.tenants.api_keys import Scope
 from core.tenants.limits import Limits
 from core.transactions.job_update import Change, WriteResult
 from service.parsing.json_body import BodyLimits
-from tests.support.app import KLING, KLING_INPUT
+from tests.support.app import KLING, KLING_INPUT, AppHarness
 from worker.batches.completion import BatchCompleter
-
-if TYPE_CHECKING:
-    import httpx
-
-    from tests.support.app import AppHarness
 
 URL: Final = "/v1/batches"
 UNKNOWN: Final = "bat_01KAP7ZJ5V9GQH6MTB2X0C4E8R"

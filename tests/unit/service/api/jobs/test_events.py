@@ -1,31 +1,24 @@
 """The event stream: history, then live, once each, and how it ends."""
 
-from __future__ import annotations
-
 import asyncio
 from dataclasses import replace
 from datetime import timedelta
-from typing import TYPE_CHECKING
 
+import httpx
 import orjson
 import pytest
 
 from core.errors import StoreUnavailable
 from core.jobs.job import Trigger
 from core.observability.events import RequestServed
-from core.tenants.api_keys import Scope
+from core.store.jobs import JobView, Projection
+from core.tenants.api_keys import Credential, Scope
 from service.streaming.event_stream import FROM_START, HEARTBEAT, parse_last_event_id
 from tests.support.app import KLING_INPUT, KLING_PATH, AppHarness
 from tests.support.asgi import AsgiCall
 from tests.support.clock import run_ready_tasks
 from tests.support.job_steps import OUTPUT, apply_trigger, finish_run, only_job, start_run
 from tests.support.memory_store.jobs import MemoryJobStore
-
-if TYPE_CHECKING:
-    import httpx
-
-    from core.store.jobs import JobView, Projection
-    from core.tenants.api_keys import Credential
 
 HEARTBEAT_INTERVAL = timedelta(seconds=15)
 WHOLE = ["request.in_queue", "request.in_progress", "request.completed"]

@@ -1,12 +1,12 @@
 """The list of a tenant's requests, and deleting one, through the face."""
 
-from __future__ import annotations
-
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import httpx
 import pytest
 
+from core.jobs.job import Job
 from core.jobs.query import MAX_JOBS_PER_PAGE
 from core.observability.events import JobDeleted, JobTransitioned
 from core.store.job_index import DeletionResult
@@ -14,11 +14,6 @@ from core.tenants.api_keys import Scope
 from service.jobs.delete import MAX_TRIES
 from tests.support.app import KLING, KLING_INPUT, KLING_PATH, AppHarness
 from tests.support.memory_store.job_index import MemoryJobIndex
-
-if TYPE_CHECKING:
-    import httpx
-
-    from core.jobs.job import Job
 
 SECOND = timedelta(seconds=1)
 

@@ -1,10 +1,9 @@
 """Status, result, details, models, health: what callers read."""
 
-from __future__ import annotations
+from datetime import datetime, timedelta
+from typing import Any
 
-from datetime import timedelta
-from typing import TYPE_CHECKING, Any
-
+import httpx
 import orjson
 import pytest
 
@@ -17,11 +16,6 @@ from core.tenants.api_keys import build_api_key
 from core.transactions.job_update import Change
 from tests.support.app import KLING, KLING_INPUT, KLING_PATH, AppHarness
 from tests.support.memory_store.shared_state import MemoryWorkerHeartbeats
-
-if TYPE_CHECKING:
-    from datetime import datetime
-
-    import httpx
 
 
 @pytest.fixture

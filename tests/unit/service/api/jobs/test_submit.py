@@ -1,12 +1,12 @@
 """Submitting: what is accepted, and how everything else is refused with nothing stored."""
 
-from __future__ import annotations
-
 import asyncio
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import httpx
 import orjson
 import pytest
 
@@ -16,16 +16,10 @@ from core.money import MicroUsd
 from core.observability.events import JobAdmitted, RequestServed
 from core.tenants.api_keys import Credential, Scope, build_api_key
 from core.tenants.limits import Priority
+from core.transactions.admission import Admission, AdmissionResult
 from service.parsing.json_body import BodyLimits
 from tests.support.app import KLING, KLING_INPUT, KLING_PATH, POLICY, AppHarness
 from tests.support.memory_store.jobs import MemoryJobStore
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    import httpx
-
-    from core.transactions.admission import Admission, AdmissionResult
 
 JSON = {"content-type": "application/json"}
 

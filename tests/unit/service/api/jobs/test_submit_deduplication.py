@@ -1,16 +1,15 @@
 """Repetitions over HTTP: keys, hits, followers, dry runs, and what a cancel means for those."""
 
-from __future__ import annotations
-
 import asyncio
 from dataclasses import replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import Any, Final, cast
 
+import httpx
 import orjson
 import pytest
 
-from core.jobs.job import CancelOutcome, JobState
+from core.jobs.job import CancelOutcome, Job, JobState
 from core.observability.events import CacheLookup, CostSaved, JobAdmitted
 from core.retention import RETENTION
 from core.tenants.api_keys import Scope
@@ -20,11 +19,6 @@ from tests.support.app import KLING_INPUT, KLING_PATH, POLICY, AppHarness
 from tests.support.clock import run_ready_tasks
 from tests.support.coalescing import OUTPUT, CoalescingHarness
 from tests.support.store_harness import StoreHarness
-
-if TYPE_CHECKING:
-    import httpx
-
-    from core.jobs.job import Job
 
 TENANT: Final = "video-team"
 KEY: Final = {"idempotency-key": '"one"'}

@@ -1,11 +1,10 @@
 """Callbacks in the hands of their tenant: endpoints, secrets, deliveries, replays, by HTTP."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import httpx
 import pytest
 
 from core.store.codecs import DELIVERY_ATTEMPT_CODEC
@@ -13,13 +12,8 @@ from core.tenants.api_keys import Scope
 from core.webhooks.delivery import Delivery, DeliveryAttempt, DeliveryState, WebhookEventType
 from core.webhooks.endpoint import MAX_ENDPOINTS, queue_of_endpoint
 from core.webhooks.signing_keys import public_key
-from tests.support.app import KLING_INPUT, KLING_PATH
+from tests.support.app import KLING_INPUT, KLING_PATH, AppHarness
 from tests.support.clock import START
-
-if TYPE_CHECKING:
-    import httpx
-
-    from tests.support.app import AppHarness
 
 ENDPOINTS = "/v1/webhooks/endpoints"
 URL = "https://hooks.example.com/runcomfy"

@@ -1,7 +1,5 @@
 """What is still learnt about a job that has ended: its cost, a late result, a second acceptance."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from datetime import timedelta
 

@@ -1,7 +1,5 @@
 """What a result means for a job that RunComfy calls finished."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import orjson

@@ -1,7 +1,5 @@
 """What each state of the job that pays means for one that follows it, as a table."""
 
-from __future__ import annotations
-
 from itertools import product
 from typing import Any, Final
 

@@ -1,9 +1,7 @@
 """While RunComfy has a job: polls, cancels, deadlines, outages."""
 
-from __future__ import annotations
-
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from datetime import timedelta
 
 import pytest
 
@@ -31,9 +29,6 @@ from worker.ports import (
     StatusAnswer,
     Unreachable,
 )
-
-if TYPE_CHECKING:
-    from datetime import timedelta
 
 S, F = JobState, Trigger
 LATER = at(1)

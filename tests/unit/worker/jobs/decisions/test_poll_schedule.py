@@ -1,7 +1,5 @@
 """When the next look is due, by what is known of the model."""
 
-from __future__ import annotations
-
 from datetime import timedelta
 
 import pytest

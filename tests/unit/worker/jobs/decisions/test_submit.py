@@ -1,8 +1,7 @@
 """Before RunComfy has a job: claims, every answer to a submit, doubt and its end."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
+from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -20,9 +19,6 @@ from worker.jobs.decisions.submit import (
     submit_deadline,
 )
 from worker.ports import Accepted, Indeterminate, NotSent, Rejected, SubmitAnswer
-
-if TYPE_CHECKING:
-    from datetime import datetime, timedelta
 
 S, F = JobState, Trigger
 LATER = at(1)

@@ -1,7 +1,5 @@
 """What is said of money, in every end of a job: a job that was sent twice is never called free."""
 
-from __future__ import annotations
-
 import pytest
 
 from core.jobs.job import BillingStatus, Job, JobState
