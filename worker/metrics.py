@@ -1,4 +1,4 @@
-"""The worker's `/metrics`, served on a thread of its own."""
+"""The worker's metrics, served to Prometheus by a thread of their own."""
 
 from collections.abc import Callable
 

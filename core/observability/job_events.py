@@ -46,6 +46,8 @@ def _transition_event(
 
 
 def _settlement_events(before: Job, after: Job) -> Iterator[CostSettled]:
+    if not after.is_final:  # an open job's reservation is held
+        return
     was, now = settlement_of(before), settlement_of(after)
     if now == was or now.status is SettlementStatus.HELD:
         return

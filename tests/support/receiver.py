@@ -12,9 +12,9 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final
 
 from core.clock import SystemClock
+from core.webhooks.secrets import encode_webhook_secret
 from core.webhooks.url_policy import AllowedTargets, TargetPolicy
 from worker.webhooks.sender import AttemptRequest, Sender, SenderPolicy, open_sender
-from worker.webhooks.signing import encode_secret
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     Behaviour = Callable[[asyncio.StreamWriter], Awaitable[None]]
 
 
-SECRET: Final = encode_secret(bytes(range(32)))
+SECRET: Final = encode_webhook_secret(bytes(range(32)))
 
 
 BODY: Final = '{"type":"request.completed","data":{"prompt":"perché"}}'.encode()

@@ -1,4 +1,4 @@
-"""Completes batches whose last job has ended: one webhook event for each."""
+"""Completes batches after their last job has ended: one webhook event for each."""
 
 from datetime import timedelta
 from typing import Final
@@ -27,7 +27,7 @@ class BatchCompleter:
         self._emit = emit
 
     async def run_once(self) -> None:
-        """Complete every batch whose last job has ended."""
+        """Complete every batch that has no open job left."""
         while claimed := await self._batches.claim_completed(LEASE, CLAIM_LIMIT):
             for batch in claimed:
                 await self._complete(batch)

@@ -16,8 +16,8 @@ from worker.jobs.decisions.transition import Reschedule
 
 MAX_CACHED_CONFIGS: Final = 1000
 _MAX_TRIES: Final = 5
-"""Tenants change their endpoints by hand, so that a second refusal is rare already. A job whose
-write is refused more often runs again when its lease ends."""
+"""Tenants change their endpoints by hand, so that a second refusal is rare already. After
+more refusals the job runs again when its lease ends."""
 
 
 class JobWriter:
@@ -33,9 +33,9 @@ class JobWriter:
         """Where the events of a write go; the worker's other events about a job go there too."""
 
     async def apply(self, decision: Change | Reschedule) -> Job | None:
-        """Write a decision. Returns the next record; None where the job has nothing more to do now.
+        """Write a decision. Returns the next record; None if this worker has nothing more to do.
 
-        That is so after `Reschedule`, and where another writer came first: the job is then theirs.
+        That is so after `Reschedule`, and if another process wrote the record first.
         """
         if isinstance(decision, Reschedule):
             await self._jobs.reschedule(decision.job, decision.next_run_at, polled=True)

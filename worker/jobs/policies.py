@@ -14,7 +14,7 @@ HOUR = timedelta(hours=1)
 
 @dataclass(frozen=True, slots=True)
 class AdaptivePolling:
-    """Polling of a model whose last runs tell when its jobs end.
+    """Polling of a model with enough known runs to predict when its jobs end.
 
     The figures come from simulated days (`tests/bench/scenarios/polling.py`): no other delays that
     make as many calls detected the ends sooner.

@@ -108,7 +108,7 @@ class JobSubmitter:
 
     async def _release_claim(self, claimed: Job) -> Job | None:
         """Undo a claim that may have been stored or not: nothing has been sent."""
-        fault = UpstreamFault("store_silent", "The store fell silent before the submit.")
+        fault = UpstreamFault("store_silent", "Redis did not answer the claim; nothing was sent.")
         while True:
             try:
                 record = await self._jobs.load(claimed.id)
@@ -145,7 +145,7 @@ class JobSubmitter:
     async def _decide(self, submitted: Job, job: Job, answer: SubmitAnswer) -> Change | None:
         """Decide what the answer to the submit of `submitted` means for `job`, the current record.
 
-        Only an acceptance counts beyond its own submit; any other answer tells nothing of a resend.
+        Only an acceptance counts beyond its own submit; other answers mean nothing for a resend.
         """
         is_relevant = isinstance(answer, Accepted) or _is_same_submit(submitted, job)
         if is_relevant and job.can(submit.SUBMIT_TRIGGERS[type(answer)]):
@@ -160,7 +160,7 @@ class JobSubmitter:
         return after_end.record_second_acceptance(job, upstream_id, self._clock.now())
 
     async def declare_lost(self, job: Job) -> Job | None:
-        """Mark a submit in doubt whose lease ran out: its worker has died."""
+        """Mark a submit in doubt after its lease ran out: its worker has died."""
         policy = await self._doubt_policy(job)
         lost = submit.mark_lease_lost(job, policy, self._clock.now(), self._context)
         return await self._writer.apply(lost)
@@ -198,7 +198,7 @@ class JobSubmitter:
             job, pause = renewed, self._policy.renew_interval
 
     async def _renew_lease(self, job: Job) -> Job | None:
-        """Return the record whose lease was renewed; None if the submit is no longer this one.
+        """Return the record that the renewed lease is for; None if the submit is another one.
 
         A requested cancel makes a new version of the record, and must not cost the lease.
         """

@@ -46,8 +46,8 @@ class Redactor:
     def _clean(self, text: str) -> str:
         # Twice: before the cut, which could leave half a token, and after control characters that
         # split one are removed.
-        shown = self._without_token(text)[:_MAX_INPUT_LENGTH]
-        spaced = " ".join(shown.split())
+        bounded = self._without_token(text)[:_MAX_INPUT_LENGTH]
+        spaced = " ".join(bounded.split())
         return self._without_token("".join(char for char in spaced if char.isprintable()))
 
     def _without_token(self, text: str) -> str:

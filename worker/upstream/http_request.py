@@ -63,7 +63,7 @@ async def send_request(
                 _build_request(client, request), stream=True, follow_redirects=False
             )
             await read_bounded(response.aiter_bytes(), body, request.max_bytes)
-    except Exception as error:  # noqa: BLE001 - whatever it is, a paid submit may stand behind it
+    except Exception as error:  # noqa: BLE001 - whatever it is, RunComfy may have taken the submit
         broke = error
     finally:
         if response is not None:

@@ -1,6 +1,6 @@
 """The two transports to RunComfy: httpx for POSTs, aiohttp for reads.
 
-POSTs, paid ones above all, use plain httpx with a new connection each: only its errors tell
+POSTs, paid ones above all, use plain httpx with a new connection each: only its errors show
 reliably whether the request left. aiohttp reports some lost requests as connect errors, but costs a
 fraction of the CPU: reads may be repeated, and use it.
 """

@@ -39,7 +39,7 @@ ORPHANED: Final = "orphaned"
 ENDPOINT_DELETED: Final = "endpoint_deleted"
 OVERDUE: Final = "overdue"
 
-# The gateway's own failures: they tell nothing about the receiver.
+# The gateway's own failures: they are no evidence about the receiver.
 _LOCAL_FAILURES: Final = frozenset({FailureKind.BUSY, FailureKind.SEND_ERROR})
 # Failures to reach the server, whatever the path. Of the URLs that came with submits only these
 # count against their origin: one job's wrong path must not delay another job's delivery.

@@ -17,7 +17,7 @@ class Delivered:
 
     @property
     def label(self) -> str:
-        """The outcome in one word, beside the kinds of `Refused`."""
+        """The result as one word, as `FailureKind` is for failures."""
         return DELIVERED
 
 

@@ -1,4 +1,4 @@
-"""Resolves a URL to one allowed address, for each attempt anew.
+"""Resolves a URL to one allowed address, for each attempt again.
 
 The attempt then connects to that address: a name that is resolved a second time could by then point
 to a private address (DNS rebinding). The rules are those of `core.webhooks.url_policy`.

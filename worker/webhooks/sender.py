@@ -8,17 +8,19 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Final
 
+import aiohttp
 import httpx
+from aiohttp.http_exceptions import HttpProcessingError
+from yarl import URL
 
 from core.clock import Clock
 from core.observability.log_context import current_log_context
 from core.observability.outcomes import FailureKind
 from core.webhooks.url_policy import Refusal, RefusalReason, TargetPolicy
 from worker.retry_after import parse_retry_after
-from worker.webhooks.aiohttp_transport import PooledTransport
+from worker.webhooks.http_session import create_session
 from worker.webhooks.outcomes import (
     AttemptFailed,
     AttemptResult,
@@ -71,34 +73,37 @@ class AttemptRequest:
     timeout: timedelta | None = None
 
 
-# First match wins, after the exception's causes (`_KINDS_BY_CAUSE`). The last row matches the rest:
-# requests that could not be built or sent at all.
+# First match wins, after the exception's causes (`_KINDS_BY_CAUSE`): subclasses before their bases.
 KINDS_BY_EXCEPTION: Final[tuple[tuple[type[Exception], FailureKind], ...]] = (
-    (httpx.PoolTimeout, FailureKind.BUSY),
-    (httpx.TimeoutException, FailureKind.TIMEOUT),
     (TimeoutError, FailureKind.TIMEOUT),
-    (httpx.ConnectError, FailureKind.CONNECT_ERROR),
-    (httpx.NetworkError, FailureKind.RESET),
-    (httpx.RemoteProtocolError, FailureKind.INVALID_RESPONSE),
-    (httpx.DecodingError, FailureKind.INVALID_RESPONSE),
-    (Exception, FailureKind.SEND_ERROR),
+    (aiohttp.ServerFingerprintMismatch, FailureKind.CONNECT_ERROR),
+    (aiohttp.ServerConnectionError, FailureKind.RESET),
+    (aiohttp.ClientConnectorError, FailureKind.CONNECT_ERROR),
+    (aiohttp.ClientConnectionError, FailureKind.RESET),
+    (aiohttp.ClientPayloadError, FailureKind.RESET),
+    (aiohttp.ClientHttpProxyError, FailureKind.SEND_ERROR),
+    (aiohttp.ClientResponseError, FailureKind.INVALID_RESPONSE),
+    (HttpProcessingError, FailureKind.INVALID_RESPONSE),
+    (aiohttp.ClientError, FailureKind.SEND_ERROR),
+    (OSError, FailureKind.RESET),
 )
 _KINDS_BY_CAUSE: Final = (
     (ssl.SSLError, FailureKind.TLS_ERROR),
     (socket.gaierror, FailureKind.DNS_ERROR),
 )
-# What sending may raise. httpx's `StreamError` and `CookieConflict` would be bugs of ours.
-_SEND_ERRORS: Final = (httpx.HTTPError, httpx.InvalidURL, TimeoutError)
+# What sending may raise; anything else is a bug in the gateway, and surfaces as one.
+_SEND_ERRORS: Final = (aiohttp.ClientError, HttpProcessingError, OSError)
+_CHUNK_SIZE: Final = 16 * 1024
 
 
 class Sender:
     """Makes attempts concurrently. None raises, whatever the receiver does."""
 
     def __init__(
-        self, client: httpx.AsyncClient, resolver: Resolver, clock: Clock, policy: SenderPolicy
+        self, session: aiohttp.ClientSession, resolver: Resolver, clock: Clock, policy: SenderPolicy
     ) -> None:
-        """Send by `client`, which must neither follow redirects nor read the environment."""
-        self._client = client
+        """Send by `session`, see `worker.webhooks.http_session`."""
+        self._session = session
         self._resolver = resolver
         self._clock = clock
         self._policy = policy
@@ -127,69 +132,74 @@ class Sender:
         try:
             start = await self._read_excerpt(answer, min(deadline, rest))
         finally:
-            await answer.aclose()
+            _close(answer)
         return self._classify(answer, printable_text(start, self._policy.max_excerpt_bytes))
 
-    async def _open_response(self, attempt: AttemptRequest) -> httpx.Response | Refusal:
+    async def _open_response(self, attempt: AttemptRequest) -> aiohttp.ClientResponse | Refusal:
         pinned = await resolve(
             attempt.url, self._policy.targets, self._resolver, rotation=attempt.number - 1
         )
         if isinstance(pinned, Refusal):
             return pinned
-        request = self._build_request(attempt, pinned)
-        return await self._client.send(request, stream=True, follow_redirects=False)
+        return await self._session.post(
+            URL(pinned.url, encoded=True),
+            data=attempt.body,
+            headers=self._build_headers(attempt, pinned),
+            allow_redirects=False,
+            server_hostname=pinned.server_name,
+        )
 
-    def _build_request(self, attempt: AttemptRequest, pinned: PinnedTarget) -> httpx.Request:
-        signed = sign(
+    def _build_headers(
+        self, attempt: AttemptRequest, pinned: PinnedTarget
+    ) -> tuple[tuple[str, str], ...]:
+        signature = sign(
             attempt.body,
             webhook_id=attempt.webhook_id,
             timestamp=self._clock.now(),
             secrets=attempt.secrets,
             keys=attempt.keys,
         )
-        ours = (
+        own = (
             ("host", pinned.target.authority),
             ("user-agent", self._policy.user_agent),
             ("content-type", "application/json"),
             ("accept", "*/*"),
             ("accept-encoding", "identity"),
-            *signed,
+            *signature,
             *_trace_headers(),
         )
-        theirs = {name.lower() for name, _ in attempt.headers}
-        headers = (*(row for row in ours if row[0] not in theirs), *attempt.headers)
-        timeouts = httpx.Timeout(
-            self._policy.total_timeout.total_seconds(),
-            connect=self._policy.connect_timeout.total_seconds(),
-        )
-        extensions: dict[str, object] = {"timeout": timeouts.as_dict()}
-        if pinned.server_name is not None:
-            extensions["sni_hostname"] = pinned.server_name
-        return httpx.Request(
-            "POST", pinned.url, headers=headers, content=attempt.body, extensions=extensions
-        )
+        overridden = {name.lower() for name, _ in attempt.headers}
+        return (*(row for row in own if row[0] not in overridden), *attempt.headers)
 
-    async def _read_excerpt(self, response: httpx.Response, deadline: float) -> bytes:
+    async def _read_excerpt(self, response: aiohttp.ClientResponse, deadline: float) -> bytes:
         """Return the start of the body; one that breaks or is slow is no error.
 
         Short answers are read to their end, so that the connection can be reused.
         """
         start, size = bytearray(), 0
-        with contextlib.suppress(httpx.HTTPError, TimeoutError):
+        with contextlib.suppress(*_SEND_ERRORS):
             async with asyncio.timeout_at(deadline):
-                async for chunk in response.aiter_raw():
+                async for chunk in response.content.iter_chunked(_CHUNK_SIZE):
                     start += chunk[: self._policy.max_excerpt_bytes - len(start)]
                     size += len(chunk)
                     if size >= self._policy.max_response_bytes:
                         break
         return bytes(start)
 
-    def _classify(self, response: httpx.Response, excerpt: str) -> AttemptResult:
-        kind = kind_of_status(response.status_code)
+    def _classify(self, response: aiohttp.ClientResponse, excerpt: str) -> AttemptResult:
+        kind = kind_of_status(response.status)
         if kind is None:
-            return Delivered(response.status_code, _UNMEASURED, excerpt)
-        wait = parse_retry_after(response.headers.get("retry-after"), self._clock.now())
-        return AttemptFailed(kind, _UNMEASURED, response.status_code, wait, excerpt)
+            return Delivered(response.status, _UNMEASURED, excerpt)
+        delay = parse_retry_after(response.headers.get("retry-after"), self._clock.now())
+        return AttemptFailed(kind, _UNMEASURED, response.status, delay, excerpt)
+
+
+def _close(response: aiohttp.ClientResponse) -> None:
+    # The rest of an unread answer must not be drained: its connection is closed instead.
+    if response.content.at_eof():
+        response.release()
+    else:
+        response.close()
 
 
 def _trace_headers() -> tuple[tuple[str, str], ...]:
@@ -245,18 +255,16 @@ async def open_sender(
 ) -> AsyncIterator[Sender]:
     """Yield a sender; by default with the system's resolver and trusted CAs."""
     system = SystemResolver(timeout=policy.connect_timeout)
-    transport = PooledTransport(
-        tls or create_webhook_tls_context(), policy.keep_alive, policy.max_response_bytes
-    )
-    client = httpx.AsyncClient(
-        transport=transport,
-        trust_env=False,
-        follow_redirects=False,
-        cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
+    session = create_session(
+        tls or create_webhook_tls_context(),
+        policy.connect_timeout,
+        policy.total_timeout,
+        policy.keep_alive,
+        policy.max_response_bytes,
     )
     try:
-        async with client:
-            yield Sender(client, resolver or system, clock, policy)
+        async with session:
+            yield Sender(session, resolver or system, clock, policy)
     finally:
         system.close()
 

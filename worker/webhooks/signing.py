@@ -8,16 +8,6 @@ from standardwebhooks import Webhook
 
 from core.webhooks.signing_keys import private_key
 
-PREFIX = "whsec_"
-
-
-def encode_secret(raw: bytes) -> str:
-    """The form in which a secret is shown to its tenant: `whsec_` and base64.
-
-    The specification asks for 24 to 64 random bytes; ours are 32.
-    """
-    return PREFIX + base64.b64encode(raw).decode("ascii")
-
 
 def sign(
     body: bytes,

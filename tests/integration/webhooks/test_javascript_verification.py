@@ -11,12 +11,13 @@ from typing import Final
 
 import pytest
 
+from core.webhooks.secrets import encode_webhook_secret
 from core.webhooks.signing_keys import encode_signing_key, public_key
 from tests.support import marks
-from worker.webhooks.signing import encode_secret, sign
+from worker.webhooks.signing import sign
 
 JS: Final = Path(__file__).parent / "js"
-OLD, NEW, STRANGER = (encode_secret(bytes([seed]) * 32) for seed in (1, 2, 3))
+OLD, NEW, STRANGER = (encode_webhook_secret(bytes([seed]) * 32) for seed in (1, 2, 3))
 KEY, NEXT_KEY = (encode_signing_key(bytes([seed]) * 32) for seed in (4, 5))
 BODY: Final = '{"type":"request.completed","data":{"prompt":"perché 🎬 ok"}}'
 

@@ -7,14 +7,14 @@ import ssl
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-import httpx
+import aiohttp
 import pytest
 from standardwebhooks import Webhook
 
 from core.clock import SystemClock
 from core.observability.outcomes import FailureKind
 from core.webhooks.url_policy import AllowedTargets, TargetPolicy
-from worker.webhooks.aiohttp_transport import PooledTransport
+from worker.webhooks.http_session import create_session
 from worker.webhooks.outcomes import AttemptFailed, AttemptResult, Delivered
 from worker.webhooks.resolved_target import SystemResolver
 from worker.webhooks.sender import SenderPolicy, open_sender
@@ -256,7 +256,7 @@ async def test_connections_serve_again_and_keep_no_cookie() -> None:
         for _ in range(3):
             await sender.send(new_attempt(f"http://hooks.example:{receiver.port}/"))
         # Kept cookies would grow for as long as the worker lives.
-        assert len(sender._client.cookies) == 0
+        assert list(sender._session.cookie_jar) == []
     assert receiver.connections == 1
     assert len(receiver.heads) == 3
     assert not any("cookie" in head.lower() for head in receiver.heads)
@@ -312,8 +312,8 @@ async def test_name_that_is_really_loopback_is_blocked() -> None:
     assert outcome.label == "blocked_target"
 
 
-async def test_transport_resolves_no_name_even_if_asked() -> None:
-    transport = PooledTransport(ssl.create_default_context(), timedelta(seconds=1), 1024)
-    async with httpx.AsyncClient(transport=transport) as client:
-        with pytest.raises(httpx.ConnectError, match="must go to addresses"):
-            await client.post("http://localhost:1/")
+async def test_session_resolves_no_name_even_if_asked() -> None:
+    second, tls = timedelta(seconds=1), ssl.create_default_context()
+    async with create_session(tls, second, second, second, 1024) as session:
+        with pytest.raises(aiohttp.ClientConnectorError, match="must go to addresses"):
+            await session.post("http://localhost:1/")

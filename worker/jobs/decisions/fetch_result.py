@@ -1,4 +1,4 @@
-"""Decides from the result call for a job whose status call reported its end."""
+"""Decides from the result call, after the status call reported a job's end."""
 
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -54,7 +54,7 @@ def decide_result(
             done = CancelOutcome.CANCELLED
             return finish(job, Trigger.CANCEL_DONE, now, cancel_outcome=done, **fields)
         case InProgress(_, word):
-            fault = UpstreamFault("disagree", f"The result still says {word}.")
+            fault = UpstreamFault("disagree", f"The result call still reports {word}.")
             return _retry_fetch(job, fault, None, now, context)
         case RequestNotFound(fault):
             return _retry_fetch(job, fault, None, now, context)
@@ -107,7 +107,10 @@ def _give_up_fetch(
         Trigger.COLLECT_FAILED,
         now,
         fault=fault,
-        error=JobError("result_unavailable", "RunComfy finished, but its result stays away."),
+        error=JobError(
+            "result_unavailable",
+            "RunComfy finished the request, but its result could not be fetched.",
+        ),
         billed=BillingStatus.UNKNOWN,
         follow_up=FollowUp.AWAIT_LATE_RESULT,
         next_run_at=now + context.policy.late_result_polling.max_delay,

@@ -23,7 +23,8 @@ _TIMED_OUT: Final = JobError(
 )
 _LEADER_LOST: Final = JobError("leader_lost", "The request that the job had joined is gone.")
 _OVER_BUDGET: Final = JobError(
-    "budget_reached", "The request that the job had joined ended, and the budget covers no other."
+    "budget_reached",
+    "The request that the job had joined ended without a result, and the budget covers no other.",
 )
 _UNSUBMITTED: Final = frozenset({JobState.QUEUED, JobState.FOLLOWING})
 
@@ -35,7 +36,7 @@ def decide_follow(
 
     If the leader was cancelled or ran out of its own time, a follower takes its place. If it
     failed, its followers fail too, unless their tenant chose to try again (`promote`). Where the
-    leader may have been billed nobody tries again: that would be a second payment without an
+    leader may have been billed, no follower tries again: that would be a second payment without an
     operator's decision.
     """
     if leader is None:

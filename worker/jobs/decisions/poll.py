@@ -31,7 +31,7 @@ from worker.ports import (
 
 
 def expire_running(job: Job, now: datetime, cancel_answer: CancelAnswer) -> Change:
-    """Return the end of a job whose deadline has passed while RunComfy has it.
+    """Return the end of a job that passed its deadline while RunComfy has it.
 
     `cancel_answer` is RunComfy's answer to the cancel that was sent first. Unless that cancel
     succeeded, the run may still be billed: the job ends, and its result is awaited.
@@ -93,7 +93,7 @@ def _continue_polling(
     history = context.run_history_of(job.model_id)
     delay = next_poll_delay(elapsed, history, context.policy, context.rng)
     due_at = cap_at_deadline(job, now + delay)
-    # An undocumented status word does not tell the phase: the last known one stays.
+    # An undocumented status word has no known phase: the last known one stays.
     is_running = answer.is_running if answer.is_documented else job.upstream_running
     seen = (answer.status_word, is_running, answer.queue_position)
     known = (job.upstream_status, job.upstream_running, job.queue_position)
@@ -150,7 +150,7 @@ def _handle_not_found(
     known_for = now - (job.running_since or now)
     missed_for = now - (job.upstream_error_since or now)
     attempts = job.read_attempts + 1
-    # Elapsed time alone proves nothing: Redis may have been unavailable, and nobody polled.
+    # Elapsed time alone proves nothing: Redis may have been unavailable, and the job not polled.
     if (
         attempts < context.policy.min_not_found_polls
         or min(known_for, missed_for) < context.policy.not_found_timeout

@@ -52,7 +52,7 @@ def claim_submit(job: Job, now: datetime, context: DecisionContext) -> Change:
 
 
 def end_before_submit(job: Job, now: datetime) -> Change | None:
-    """Return the end, free, of a queued job that was cancelled or whose time is up; else None."""
+    """Return the end, free, of a queued job that was cancelled or is out of time; else None."""
     if job.cancel_requested_at is not None:
         return cancel_unsubmitted(job, now)
     limit = submit_deadline(job)
@@ -183,6 +183,8 @@ def _retry_submit(
 def mark_lease_lost(
     job: Job, doubt_policy: DoubtPolicy, now: datetime, context: DecisionContext
 ) -> Change:
-    """Return the step into `in_doubt` for a submit whose worker stopped renewing its lease."""
-    fault = UpstreamFault("worker_lost", "The worker died between the intent and the answer.")
+    """Return the step into `in_doubt` after the worker of a submit stopped renewing its lease."""
+    fault = UpstreamFault(
+        "worker_lost", "The worker stopped before it could record RunComfy's answer."
+    )
     return mark_in_doubt(job, fault, doubt_policy, now, context)

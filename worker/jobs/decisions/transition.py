@@ -64,7 +64,7 @@ def cost_fields(billed: BillingStatus, cost: MicroUsd | None) -> dict[str, Any]:
 
 
 def billed_if_free(job: Job) -> BillingStatus:
-    """Return the billing status of a job whose last submit cost nothing.
+    """Return the billing status for a last submit that cost nothing.
 
     After an approved resend it stays unknown: the first submit, in doubt, may have been charged.
     """

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import itertools
 import socket
 import ssl
-from dataclasses import replace
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
-from typing import TYPE_CHECKING
+from typing import cast
+from unittest.mock import Mock
 
 import aiohttp
-import httpx
 import pytest
 from aiohttp.client_reqrep import ConnectionKey
+from aiohttp.http_exceptions import BadHttpMessage
+from multidict import CIMultiDict
 from standardwebhooks import Webhook
+from yarl import URL
 
 from core.observability.log_context import LogContext, bind_log_context
 from core.observability.outcomes import FailureKind
-from core.webhooks.url_policy import AllowedTargets, TargetPolicy
+from core.webhooks.secrets import encode_webhook_secret
+from core.webhooks.url_policy import Address, AllowedTargets, TargetPolicy
 from tests.support.traces import SAMPLED
-from worker.webhooks import aiohttp_transport as transport
 from worker.webhooks.outcomes import AttemptFailed, AttemptResult, Delivered
 from worker.webhooks.sender import (
     KINDS_BY_EXCEPTION,
@@ -28,15 +33,9 @@ from worker.webhooks.sender import (
     SenderPolicy,
     failure_kind_of_error,
 )
-from worker.webhooks.signing import encode_secret
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
-
-    from core.webhooks.url_policy import Address
 
 DURATION = timedelta(milliseconds=250)
-SECRETS = (encode_secret(bytes(range(32))), encode_secret(bytes(range(32, 64))))
+SECRETS = (encode_webhook_secret(bytes(range(32))), encode_webhook_secret(bytes(range(32, 64))))
 BODY = b'{"type":"request.completed"}'
 ATTEMPT = AttemptRequest("msg_1", "https://hooks.example/x?y=%7Ea", BODY, SECRETS)
 POLICY = SenderPolicy(targets=TargetPolicy(allowed=AllowedTargets.parse(["*.internal.example"])))
@@ -71,38 +70,103 @@ class StaticResolver:
         return self.known
 
 
+@dataclass(frozen=True)
+class ReceivedRequest:
+    """What the session was asked to send; header names are in lower case."""
+
+    url: URL
+    headers: dict[str, str]
+    content: bytes
+    server_hostname: str | None
+
+
+@dataclass
+class FakeResponse:
+    """An answer whose body is not read yet."""
+
+    status: int
+    headers: CIMultiDict[str]
+    content: FakeBody
+    closed: list[str] = field(default_factory=list)
+
+    def release(self) -> None:
+        self.closed.append("released")
+
+    def close(self) -> None:
+        self.closed.append("closed")
+
+
+class FakeBody:
+    """A body in parts; an error among them breaks it off."""
+
+    def __init__(self, parts: Iterable[bytes | Exception]) -> None:
+        self.parts = iter(parts)
+        self.sent = 0
+        self.ended = False
+
+    async def iter_chunked(self, size: int) -> AsyncIterator[bytes]:
+        for part in self.parts:
+            if isinstance(part, Exception):
+                raise part
+            assert len(part) <= size
+            self.sent += len(part)
+            yield part
+        self.ended = True
+
+    def at_eof(self) -> bool:
+        return self.ended
+
+
+class FakeSession:
+    """Hands each request to `handler`."""
+
+    def __init__(self, handler: Callable[[ReceivedRequest], FakeResponse]) -> None:
+        self.handler = handler
+
+    async def post(
+        self,
+        url: URL,
+        *,
+        data: bytes,
+        headers: Iterable[tuple[str, str]],
+        allow_redirects: bool,
+        server_hostname: str | None,
+    ) -> FakeResponse:
+        assert not allow_redirects
+        named = {name.lower(): value for name, value in headers}
+        return self.handler(ReceivedRequest(url, named, data, server_hostname))
+
+
 async def send(
-    handler: Callable[[httpx.Request], httpx.Response],
+    handler: Callable[[ReceivedRequest], FakeResponse],
     attempt: AttemptRequest = ATTEMPT,
     *,
     address: str | None = "8.8.8.8",
     now: datetime | None = None,
 ) -> AttemptResult:
-    async with httpx.AsyncClient(transport=httpx.MockTransport(handler)) as client:
-        clock = QuarterSecondClock(now or datetime(2026, 11, 22, tzinfo=UTC))
-        return await Sender(client, StaticResolver(address), clock, POLICY).send(attempt)
+    session = cast("aiohttp.ClientSession", FakeSession(handler))
+    clock = QuarterSecondClock(now or datetime(2026, 11, 22, tzinfo=UTC))
+    return await Sender(session, StaticResolver(address), clock, POLICY).send(attempt)
 
 
-def answer(status: int, body: bytes = b"", **headers: str) -> httpx.Response:
+def answer(status: int, body: bytes = b"", **headers: str) -> FakeResponse:
     """An answer as it comes from a wire: its body not yet read."""
-    named = {name.replace("_", "-"): value for name, value in headers.items()}
-    return httpx.Response(status, headers=named, stream=httpx.ByteStream(body))
+    named = CIMultiDict((name.replace("_", "-"), value) for name, value in headers.items())
+    return FakeResponse(status, named, FakeBody([body]))
 
 
 async def test_request_goes_to_the_address_and_names_the_host() -> None:
-    seen: list[httpx.Request] = []
+    seen: list[ReceivedRequest] = []
 
-    def receiver(request: httpx.Request) -> httpx.Response:
+    def receiver(request: ReceivedRequest) -> FakeResponse:
         seen.append(request)
         return answer(204)
 
     assert await send(receiver, now=datetime.now(UTC)) == Delivered(204, DURATION)
     (request,) = seen
-    assert request.method == "POST"
     assert str(request.url) == "https://8.8.8.8/x?y=%7Ea"
     assert request.headers["host"] == "hooks.example"
-    assert request.extensions["sni_hostname"] == "hooks.example"
-    assert request.extensions["timeout"]["connect"] == 5
+    assert request.server_hostname == "hooks.example"
     assert request.content == BODY
     assert request.headers["content-type"] == "application/json"
     for secret in SECRETS:
@@ -112,8 +176,8 @@ async def test_request_goes_to_the_address_and_names_the_host() -> None:
 async def test_each_attempt_tries_the_next_address() -> None:
     called: list[str] = []
 
-    def receiver(request: httpx.Request) -> httpx.Response:
-        called.append(request.url.host)
+    def receiver(request: ReceivedRequest) -> FakeResponse:
+        called.append(str(request.url.host))
         return answer(500)
 
     for number in (1, 2, 3):
@@ -124,7 +188,7 @@ async def test_each_attempt_tries_the_next_address() -> None:
 async def test_the_receiver_is_told_the_trace_if_there_is_one() -> None:
     seen: list[str | None] = []
 
-    def receiver(request: httpx.Request) -> httpx.Response:
+    def receiver(request: ReceivedRequest) -> FakeResponse:
         seen.append(request.headers.get("traceparent"))
         return answer(200)
 
@@ -135,15 +199,15 @@ async def test_the_receiver_is_told_the_trace_if_there_is_one() -> None:
 
 
 async def test_plain_http_has_no_server_name() -> None:
-    seen: list[httpx.Request] = []
+    seen: list[ReceivedRequest] = []
 
-    def receiver(request: httpx.Request) -> httpx.Response:
+    def receiver(request: ReceivedRequest) -> FakeResponse:
         seen.append(request)
         return answer(200, b"thanks\n")
 
     attempt = AttemptRequest("msg_1", "http://a.internal.example:9000/", BODY, SECRETS)
     assert await send(receiver, attempt, address="10.0.0.1") == Delivered(200, DURATION, "thanks")
-    assert "sni_hostname" not in seen[0].extensions
+    assert seen[0].server_hostname is None
     assert str(seen[0].url) == "http://10.0.0.1:9000/"
     assert seen[0].headers["host"] == "a.internal.example:9000"
 
@@ -151,7 +215,7 @@ async def test_plain_http_has_no_server_name() -> None:
 async def test_redirect_is_a_failure_and_not_followed() -> None:
     calls: list[str] = []
 
-    def receiver(request: httpx.Request) -> httpx.Response:
+    def receiver(request: ReceivedRequest) -> FakeResponse:
         calls.append(str(request.url))
         return answer(307, location="https://169.254.169.254/")
 
@@ -176,7 +240,7 @@ async def test_retry_after_is_carried() -> None:
     ("address", "kind"), [("127.0.0.1", FailureKind.BLOCKED_TARGET), (None, FailureKind.DNS_ERROR)]
 )
 async def test_unfit_target_is_not_called(address: str | None, kind: FailureKind) -> None:
-    def receiver(request: httpx.Request) -> httpx.Response:
+    def receiver(request: ReceivedRequest) -> FakeResponse:
         raise AssertionError(request)
 
     outcome = await send(receiver, address=address)
@@ -186,89 +250,91 @@ async def test_unfit_target_is_not_called(address: str | None, kind: FailureKind
     assert outcome.excerpt
 
 
-class EndlessBody(httpx.AsyncByteStream):
-    """An answer without end, that counts what was read of it."""
-
-    def __init__(self) -> None:
-        self.sent = 0
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        while True:
-            self.sent += 5000
-            yield b"a" * 5000
-
-
-class BrokenBody(httpx.AsyncByteStream):
-    """An answer that breaks off."""
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        yield b"half an ans"
-        raise httpx.ReadError("reset")
-
-
-async def test_answer_is_read_to_a_bound() -> None:
-    endless = EndlessBody()
-    outcome = await send(lambda _: httpx.Response(500, stream=endless))
+async def test_answer_is_read_to_a_bound_and_its_connection_closed() -> None:
+    endless = answer(500)
+    endless.content = FakeBody(itertools.repeat(b"a" * 5000))
+    outcome = await send(lambda _: endless)
     assert outcome == AttemptFailed(FailureKind.SERVER_ERROR, DURATION, 500, None, "a" * 1024)
-    assert 16 * 1024 <= endless.sent < 16 * 1024 + 5000
+    assert 16 * 1024 <= endless.content.sent < 16 * 1024 + 5000
+    assert endless.closed == ["closed"]
+
+
+async def test_an_answer_that_was_read_to_its_end_gives_its_connection_back() -> None:
+    short = answer(200, b"thanks")
+    assert await send(lambda _: short) == Delivered(200, DURATION, "thanks")
+    assert short.closed == ["released"]
 
 
 async def test_the_status_was_said_though_the_rest_broke_off() -> None:
-    outcome = await send(lambda _: httpx.Response(200, stream=BrokenBody()))
+    broken = answer(200)
+    broken.content = FakeBody([b"half an ans", aiohttp.ClientPayloadError("reset")])
+    outcome = await send(lambda _: broken)
     assert outcome == Delivered(200, DURATION, "half an ans")
+    assert broken.closed == ["closed"]
 
 
 # --- every exception has a kind
 
-ERRORS = {
-    httpx.PoolTimeout: FailureKind.BUSY,
-    httpx.ConnectTimeout: FailureKind.TIMEOUT,
-    httpx.ReadTimeout: FailureKind.TIMEOUT,
-    httpx.WriteTimeout: FailureKind.TIMEOUT,
-    httpx.TimeoutException: FailureKind.TIMEOUT,
-    httpx.ConnectError: FailureKind.CONNECT_ERROR,
-    httpx.ReadError: FailureKind.RESET,
-    httpx.WriteError: FailureKind.RESET,
-    httpx.CloseError: FailureKind.RESET,
-    httpx.NetworkError: FailureKind.RESET,
-    httpx.RemoteProtocolError: FailureKind.INVALID_RESPONSE,
-    httpx.DecodingError: FailureKind.INVALID_RESPONSE,
-    httpx.LocalProtocolError: FailureKind.SEND_ERROR,
-    httpx.ProtocolError: FailureKind.SEND_ERROR,
-    httpx.ProxyError: FailureKind.SEND_ERROR,
-    httpx.UnsupportedProtocol: FailureKind.SEND_ERROR,
-    httpx.TooManyRedirects: FailureKind.SEND_ERROR,
-    httpx.TransportError: FailureKind.SEND_ERROR,
-    httpx.RequestError: FailureKind.SEND_ERROR,
-    httpx.HTTPError: FailureKind.SEND_ERROR,
-    httpx.HTTPStatusError: FailureKind.SEND_ERROR,
-    httpx.InvalidURL: FailureKind.SEND_ERROR,
-}
-# Mistakes in our own use of httpx: they surface as the defects that they are.
-DEFECTS = {
-    httpx.CookieConflict,
-    httpx.StreamError,
-    httpx.StreamConsumed,
-    httpx.StreamClosed,
-    httpx.ResponseNotRead,
-    httpx.RequestNotRead,
+KEY = ConnectionKey("8.8.8.8", 443, True, True, None, None, None)  # noqa: FBT003 - aiohttp's
+ERRORS: dict[type[Exception], FailureKind] = {
+    TimeoutError: FailureKind.TIMEOUT,
+    aiohttp.ConnectionTimeoutError: FailureKind.TIMEOUT,
+    aiohttp.SocketTimeoutError: FailureKind.TIMEOUT,
+    aiohttp.ServerTimeoutError: FailureKind.TIMEOUT,
+    aiohttp.ClientConnectorError: FailureKind.CONNECT_ERROR,
+    aiohttp.ClientConnectorDNSError: FailureKind.CONNECT_ERROR,
+    aiohttp.ServerFingerprintMismatch: FailureKind.CONNECT_ERROR,
+    aiohttp.ServerDisconnectedError: FailureKind.RESET,
+    aiohttp.ServerConnectionError: FailureKind.RESET,
+    aiohttp.ClientConnectionResetError: FailureKind.RESET,
+    aiohttp.ClientConnectionError: FailureKind.RESET,
+    aiohttp.ClientOSError: FailureKind.RESET,
+    aiohttp.ClientPayloadError: FailureKind.RESET,
+    OSError: FailureKind.RESET,
+    ConnectionResetError: FailureKind.RESET,
+    aiohttp.ClientResponseError: FailureKind.INVALID_RESPONSE,
+    BadHttpMessage: FailureKind.INVALID_RESPONSE,
+    aiohttp.ClientHttpProxyError: FailureKind.SEND_ERROR,
+    aiohttp.InvalidURL: FailureKind.SEND_ERROR,
+    aiohttp.NonHttpUrlClientError: FailureKind.SEND_ERROR,
+    aiohttp.ClientError: FailureKind.SEND_ERROR,
+    aiohttp.ClientConnectorSSLError: FailureKind.TLS_ERROR,
+    aiohttp.ClientConnectorCertificateError: FailureKind.TLS_ERROR,
 }
 
 
-def test_every_exception_of_httpx_is_in_the_table() -> None:
-    exported = {getattr(httpx, name) for name in httpx.__all__}
-    raised = {it for it in exported if isinstance(it, type) and issubclass(it, Exception)}
-    assert raised == set(ERRORS) | DEFECTS
+TEXT = "http://10.0.0.1 is not for everybody's eyes"
+ARGUMENTS: dict[type[Exception], tuple[object, ...]] = {
+    aiohttp.ClientConnectorCertificateError: (KEY, ssl.SSLCertVerificationError("name")),
+    aiohttp.ClientConnectorError: (KEY, OSError(TEXT)),
+    aiohttp.ClientResponseError: (Mock(), ()),
+    aiohttp.ServerFingerprintMismatch: (b"", b"", TEXT, 443),
+}
+
+
+def made(error: type[Exception]) -> Exception:
+    """One of the kind, with a text that no tenant may read."""
+    base = next((kind for kind in ARGUMENTS if issubclass(error, kind)), None)
+    built = error(*ARGUMENTS[base]) if base else error(TEXT)
+    if error is aiohttp.ClientConnectorSSLError:
+        built.__cause__ = ssl.SSLError(TEXT)
+    return built
 
 
 @pytest.mark.parametrize(("error", "kind"), ERRORS.items(), ids=str)
 async def test_exception_becomes_its_kind(error: type[Exception], kind: FailureKind) -> None:
-    def receiver(request: httpx.Request) -> httpx.Response:
-        if error is httpx.HTTPStatusError:
-            raise httpx.HTTPStatusError("x", request=request, response=httpx.Response(500))
-        raise error("http://10.0.0.1 is not for everybody's eyes")
+    def receiver(_: ReceivedRequest) -> FakeResponse:
+        raise made(error)
 
     assert await send(receiver) == AttemptFailed(kind, DURATION)
+
+
+async def test_a_mistake_of_ours_surfaces_as_the_defect_that_it_is() -> None:
+    def receiver(_: ReceivedRequest) -> FakeResponse:
+        raise ValueError("a header with a line break")
+
+    with pytest.raises(ValueError, match="line break"):
+        await send(receiver)
 
 
 @pytest.mark.parametrize(
@@ -281,7 +347,7 @@ async def test_exception_becomes_its_kind(error: type[Exception], kind: FailureK
     ],
 )
 def test_cause_tells_more_than_the_error(cause: Exception, kind: FailureKind) -> None:
-    middle, outer = OSError(), httpx.ConnectError("x")
+    middle, outer = OSError(), aiohttp.ClientConnectorError(KEY, OSError("x"))
     middle.__cause__, outer.__cause__ = cause, middle
     assert failure_kind_of_error(outer) is kind
 
@@ -290,11 +356,7 @@ def test_every_row_of_the_table_is_reached() -> None:
     used = {
         next(row for row in KINDS_BY_EXCEPTION if issubclass(error, row[0])) for error in ERRORS
     }
-    assert set(KINDS_BY_EXCEPTION) - used == {(TimeoutError, FailureKind.TIMEOUT)}
-    assert failure_kind_of_error(TimeoutError()) is FailureKind.TIMEOUT
-
-
-# --- the transport's table over aiohttp's exceptions
+    assert set(KINDS_BY_EXCEPTION) == used
 
 
 def subclasses(kind: type[Exception]) -> Iterator[type[Exception]]:
@@ -303,47 +365,15 @@ def subclasses(kind: type[Exception]) -> Iterator[type[Exception]]:
         yield from subclasses(child)
 
 
-AIOHTTP = {
-    aiohttp.ServerDisconnectedError: httpx.ReadError,
-    aiohttp.ClientConnectionResetError: httpx.ReadError,
-    aiohttp.ClientOSError: httpx.ReadError,
-    aiohttp.ClientConnectorError: httpx.ConnectError,
-    aiohttp.ClientConnectorSSLError: httpx.ConnectError,
-    aiohttp.ClientConnectorCertificateError: httpx.ConnectError,
-    aiohttp.ConnectionTimeoutError: httpx.ConnectTimeout,
-    aiohttp.SocketTimeoutError: httpx.ReadTimeout,
-    aiohttp.ServerTimeoutError: httpx.ReadTimeout,
-    aiohttp.ClientPayloadError: httpx.ReadError,
-    aiohttp.ClientResponseError: httpx.RemoteProtocolError,
-    aiohttp.InvalidURL: httpx.UnsupportedProtocol,
-    aiohttp.ClientError: httpx.LocalProtocolError,
-}
-
-
-@pytest.mark.parametrize(("theirs", "ours"), AIOHTTP.items(), ids=str)
-def test_aiohttp_s_errors_keep_their_meaning(
-    theirs: type[Exception], ours: type[httpx.RequestError]
-) -> None:
-    assert next(word for kind, word in transport.HTTPX_ERRORS if issubclass(theirs, kind)) is ours
-
-
-def test_every_exception_of_aiohttp_has_a_word() -> None:
+def test_every_exception_of_aiohttp_has_a_kind() -> None:
     for error in set(subclasses(aiohttp.ClientError)):
-        assert any(issubclass(error, kind) for kind, _ in transport.HTTPX_ERRORS)
+        assert any(issubclass(error, kind) for kind, _ in KINDS_BY_EXCEPTION)
 
 
-def test_no_row_of_the_transport_s_table_hides_another() -> None:
-    kinds = [kind for kind, _ in transport.HTTPX_ERRORS]
+def test_no_row_of_the_table_hides_another() -> None:
+    kinds = [kind for kind, _ in KINDS_BY_EXCEPTION]
     for place, kind in enumerate(kinds):
         assert not issubclass(kind, tuple(kinds[:place]))
-
-
-def test_certificate_s_flaw_is_a_tls_error_in_the_transport_s_words() -> None:
-    key = ConnectionKey("8.8.8.8", 443, True, True, None, None, None)  # noqa: FBT003 - aiohttp's
-    flaw = aiohttp.ClientConnectorCertificateError(key, ssl.SSLCertVerificationError("name"))
-    with pytest.raises(httpx.ConnectError) as caught:
-        transport._raise_as_httpx_error(flaw)
-    assert failure_kind_of_error(caught.value) is FailureKind.TLS_ERROR
 
 
 def test_an_attempt_shows_neither_secret_nor_body() -> None:

@@ -12,8 +12,9 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from standardwebhooks import Webhook, WebhookVerificationError
 
+from core.webhooks.secrets import encode_webhook_secret
 from core.webhooks.signing_keys import encode_signing_key, public_key
-from worker.webhooks.signing import encode_secret, sign
+from worker.webhooks.signing import sign
 
 NOW = datetime(2026, 11, 22, 15, 0, 0, 900_000, tzinfo=UTC)
 OLD, NEW = bytes(range(32)), bytes(range(32, 64))
@@ -21,7 +22,7 @@ BODY = '{"type":"request.completed","data":{"prompt":"così"}}'.encode()
 
 
 def headers(*secrets: bytes, at: datetime = NOW, body: bytes = BODY) -> dict[str, str]:
-    texts = [encode_secret(secret) for secret in secrets]
+    texts = [encode_webhook_secret(secret) for secret in secrets]
     return dict(sign(body, webhook_id="msg_1", timestamp=at, secrets=texts))
 
 
@@ -49,11 +50,11 @@ def test_every_live_secret_signs() -> None:
 def test_each_secret_verifies_and_a_stranger_s_does_not() -> None:
     sent = headers(OLD, NEW, at=datetime.now(UTC))
     for secret in (OLD, NEW):
-        Webhook(encode_secret(secret)).verify(BODY, sent)
+        Webhook(encode_webhook_secret(secret)).verify(BODY, sent)
     with pytest.raises(WebhookVerificationError):
-        Webhook(encode_secret(bytes(32))).verify(BODY, sent)
+        Webhook(encode_webhook_secret(bytes(32))).verify(BODY, sent)
     with pytest.raises(WebhookVerificationError):
-        Webhook(encode_secret(OLD)).verify(BODY + b" ", sent)
+        Webhook(encode_webhook_secret(OLD)).verify(BODY + b" ", sent)
 
 
 def test_an_attempt_s_instant_is_signed_whatever_its_zone() -> None:
@@ -65,8 +66,8 @@ def test_an_attempt_s_instant_is_signed_whatever_its_zone() -> None:
 
 
 def test_secret_has_the_form_that_libraries_read() -> None:
-    assert encode_secret(OLD).startswith("whsec_")
-    assert base64.b64decode(encode_secret(OLD).removeprefix("whsec_")) == OLD
+    assert encode_webhook_secret(OLD).startswith("whsec_")
+    assert base64.b64decode(encode_webhook_secret(OLD).removeprefix("whsec_")) == OLD
 
 
 def test_nothing_goes_out_unsigned() -> None:
@@ -81,7 +82,9 @@ KEYS = [encode_signing_key(secret) for secret in (OLD, NEW)]
 
 def test_ed25519_signs_beside_the_secrets_and_each_public_key_verifies() -> None:
     signed = dict(
-        sign(BODY, webhook_id="msg_1", timestamp=NOW, secrets=[encode_secret(OLD)], keys=KEYS)
+        sign(
+            BODY, webhook_id="msg_1", timestamp=NOW, secrets=[encode_webhook_secret(OLD)], keys=KEYS
+        )
     )
     symmetric, *asymmetric = signed["webhook-signature"].split()
     stamp = signed["webhook-timestamp"]
