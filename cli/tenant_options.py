@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from service.tenants.settings import FIELDS, TenantSettings, settings_representation
+from service.tenants.settings import TenantSettings
 
 _OPTION_TYPES: Final = {
     "string": str,
@@ -33,17 +33,22 @@ class SettingOption:
 
 def _setting_options() -> dict[str, SettingOption]:
     """Return an option for each setting but `disabled`, which has commands of its own."""
-    defaults = settings_representation(TenantSettings())
+    defaults = TenantSettings().model_dump(mode="json")
+    document = TenantSettings.model_json_schema()
     return {
-        name: SettingOption(
-            _option_type(field.schema),
-            field.description,
-            _metavar(field.schema),
-            defaults[name],
-        )
-        for name, field in FIELDS.items()
+        name: _setting_option(schema, document.get("$defs", {}), defaults[name])
+        for name, schema in document["properties"].items()
         if name != "disabled"
     }
+
+
+def _setting_option(
+    schema: Mapping[str, Any], definitions: Mapping[str, Any], default: object
+) -> SettingOption:
+    # Of a setting that may be null, the schema of the other values comes first.
+    values, *_ = schema.get("anyOf", [schema])
+    values = definitions.get(values.get("$ref", "").rpartition("/")[2], values)
+    return SettingOption(_option_type(values), schema["description"], _metavar(values), default)
 
 
 def _option_type(schema: Mapping[str, Any]) -> type:
@@ -54,7 +59,7 @@ def _option_type(schema: Mapping[str, Any]) -> type:
 def _metavar(schema: Mapping[str, Any]) -> str | None:
     if schema["type"] == "array":
         return "ID,ID,…"
-    return "|".join(filter(None, schema.get("enum", ()))) or None
+    return "|".join(schema.get("enum", ())) or None
 
 
 SETTING_OPTIONS: Final[Mapping[str, SettingOption]] = _setting_options()

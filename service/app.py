@@ -1,10 +1,12 @@
-"""Puts the HTTP face together: routes, the edge around them, resources while it runs."""
+"""Builds the application: routes, middleware, and a lifespan that opens the context."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Final, TypedDict
 
 from fastapi import FastAPI
+from fastapi.middleware.asyncexitstack import AsyncExitStackMiddleware
+from fastapi.routing import iter_route_contexts
 from starlette.exceptions import HTTPException
 from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.requests import Request
@@ -14,18 +16,10 @@ from starlette.types import ASGIApp, Scope
 
 from core.errors import GatewayError, MalformedRequest, NotFound
 from service.api import health, models, usage
-from service.api.admin import (
-    jobs as admin_jobs,
-)
-from service.api.admin import (
-    operations as admin_operations,
-)
-from service.api.admin import (
-    tenants as admin_tenants,
-)
-from service.api.admin import (
-    webhooks as admin_webhooks,
-)
+from service.api.admin import jobs as admin_jobs
+from service.api.admin import operations as admin_operations
+from service.api.admin import tenants as admin_tenants
+from service.api.admin import webhooks as admin_webhooks
 from service.api.batches import routes as batch_routes
 from service.api.docs import add_docs_routes
 from service.api.jobs import events, requests, submit
@@ -44,27 +38,30 @@ OPERATIONS: Final = (
     *submit.OPERATIONS,
     *requests.OPERATIONS,
     *batch_routes.OPERATIONS,
-    *deliveries.OPERATIONS,
-    *webhook_endpoints.OPERATIONS,
     *events.OPERATIONS,
-    *models.OPERATIONS,
-    *usage.OPERATIONS,
-    *admin_tenants.OPERATIONS,
-    *admin_webhooks.OPERATIONS,
-    *admin_operations.OPERATIONS,
-    *admin_jobs.OPERATIONS,
     *health.OPERATIONS,
+)
+ROUTERS: Final = (
+    requests.router,
+    models.router,
+    usage.router,
+    deliveries.router,
+    webhook_endpoints.router,
+    admin_webhooks.router,
+    admin_tenants.router,
+    admin_operations.router,
+    admin_jobs.router,
 )
 
 
 class AppState(TypedDict):
-    """What the lifespan hands to every request."""
+    """The ASGI state of every request."""
 
     resources: AppContext
 
 
 def create_app(open_context: OpenAppContext) -> FastAPI:
-    """The application. Nothing is opened before its lifespan begins."""
+    """Return the application. Nothing is opened before its lifespan begins."""
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[AppState]:
@@ -80,18 +77,21 @@ def create_app(open_context: OpenAppContext) -> FastAPI:
     )
     for endpoint in OPERATIONS:
         _add_operation(app, endpoint)
+    for router in ROUTERS:
+        app.include_router(router)
     add_docs_routes(app)
     return app
 
 
 class _GatewayApp(FastAPI):
-    """FastAPI as the keeper of routes and their description; what surrounds them is ours."""
+    """FastAPI with the gateway's own middleware in place of the default stack."""
 
     def build_middleware_stack(self) -> ASGIApp:
-        """Called once, with the first exchange. Errors stay with the edge, the outermost layer."""
+        """Build the stack, with the first request. `GatewayMiddleware` handles all errors."""
         straight = [route for route in self.router.routes if isinstance(route, RawRoute)]
         handlers = {HTTPException: _handle_http_exception}
-        return GatewayMiddleware(FastRouter(straight, ExceptionMiddleware(self.router, handlers)))
+        routed = AsyncExitStackMiddleware(self.router)
+        return GatewayMiddleware(FastRouter(straight, ExceptionMiddleware(routed, handlers)))
 
 
 def _add_operation(app: FastAPI, operation: ApiOperation) -> None:
@@ -105,7 +105,7 @@ def _add_operation(app: FastAPI, operation: ApiOperation) -> None:
         summary=operation.summary,
         description=operation.description,
         tags=[operation.tag],
-        status_code=status,
+        status_code=int(status),
         response_class=Response,
         response_description=operation.responses[status]["description"],
         responses={code: dict(answer) for code, answer in operation.responses.items()},
@@ -115,7 +115,7 @@ def _add_operation(app: FastAPI, operation: ApiOperation) -> None:
 
 
 async def _handle_http_exception(request: Request, error: Exception) -> Response:
-    """What the router has no handler for; anything else that Starlette refuses is malformed."""
+    """Turn the errors of Starlette's router into problems; answer OPTIONS."""
     if not isinstance(error, HTTPException):
         raise error
     allow = allowed_methods(request.app, request.scope)
@@ -139,7 +139,8 @@ def allowed_methods(app: FastAPI, scope: Scope) -> str:
 
     An address of its own may fit another's template too; its methods are not meant there.
     """
-    routes = [route for route in app.routes if route.matches(dict(scope))[0] is not Match.NONE]
+    known = iter_route_contexts(app.routes)
+    routes = [route for route in known if route.matches(dict(scope))[0] is not Match.NONE]
     own = [route for route in routes if getattr(route, "path", None) == scope["path"]]
     methods = {"OPTIONS"}
     for route in own or routes:

@@ -151,12 +151,7 @@ def build_admin_context(
     """Return what an operator's actions need; `actor` is the name in the audit log."""
     return AdminContext(
         actor=actor,
-        tenants=stores.tenants,
-        jobs=stores.jobs,
-        job_index=stores.job_index,
-        webhook_configs=stores.webhook_configs,
-        operations=stores.operations,
-        usage=stores.usage,
+        stores=stores,
         clock=SystemClock(),
         ids=SystemIds(),
         target_policy=settings.target_policy(),

@@ -8,7 +8,8 @@ from cli.output import JsonOption, print_document, print_table
 from cli.run_command import run_admin
 from core.representations.jobs import job_page_representation
 from service.admin.jobs import list_jobs
-from service.jobs.list_query import parse_job_filters
+from service.jobs.list_query import JobListQuery
+from service.parsing.models import parse_model
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 
@@ -53,7 +54,9 @@ def list_all(
         "cursor": cursor,
     }
     filters = {name: text for name, text in options.items() if text is not None}
-    page = run_admin(lambda admin: list_jobs(admin, tenant, parse_job_filters(filters)))
+    page = run_admin(
+        lambda admin: list_jobs(admin, tenant, parse_model(JobListQuery, filters).job_query())
+    )
     document = job_page_representation(page)
     if as_json:
         print_document(document, as_json=True)

@@ -10,6 +10,7 @@ from cli.run_command import run_admin
 from core.operations import Pause
 from service.admin import limits_and_pauses, representations
 from service.operator_context import AdminContext
+from service.parsing.models import parse_model
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 
@@ -77,8 +78,10 @@ def _parse_model_limit(text: str) -> tuple[str, float | None]:
 
 def _change_limits(fields: dict[str, Any], *, as_json: bool) -> None:
     async def change(admin: AdminContext) -> dict[str, Any]:
-        gateway = await limits_and_pauses.change_limits(admin, fields)
-        pauses = await admin.operations.list_pauses()
+        gateway = await limits_and_pauses.change_limits(
+            admin, parse_model(limits_and_pauses.LimitChanges, fields)
+        )
+        pauses = await admin.stores.operations.list_pauses()
         return representations.gateway_representation(gateway, pauses)
 
     print_document(run_admin(change), as_json=as_json)
@@ -117,7 +120,9 @@ def _pause_target(everything: object, tenant: str | None, model: str | None) -> 
 
 
 def _set_paused(action: PauseAction, target: dict[str, object], *, as_json: bool) -> None:
-    pauses = run_admin(lambda admin: action(admin, limits_and_pauses.parse_pause(target)))
+    pauses = run_admin(
+        lambda admin: action(admin, parse_model(limits_and_pauses.PauseTarget, target).pause())
+    )
     print_document({"paused": representations.pauses_representation(pauses)}, as_json=as_json)
 
 
@@ -127,6 +132,6 @@ def audit(
     as_json: JsonOption = False,
 ) -> None:
     """List the newest entries of the audit log."""
-    entries = run_admin(lambda admin: admin.operations.list_audit_entries(limit))
+    entries = run_admin(lambda admin: admin.stores.operations.list_audit_entries(limit))
     rows = [representations.audit_entry_representation(entry) for entry in entries]
     print_table(rows, _AUDIT_COLUMNS, as_json=as_json)

@@ -1,6 +1,7 @@
 """`gateway tenant …`: tenants, their settings, usage and default webhook secret."""
 
 from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -10,9 +11,12 @@ from cli.output import JsonOption, print_document, print_table
 from cli.run_command import CommandContext, load_toml, run_admin, run_command
 from cli.tenant_options import unset_fields, with_tenant_options
 from service.admin import representations
+from service.parsing.models import parse_model
 from service.tenants import apply_file, tenants
+from service.tenants.apply_file import TenantsFile
+from service.tenants.settings import TenantSettings
 from service.tenants.usage import usage_representation
-from service.webhooks.parser import parse_overlap
+from service.webhooks.requests import SecretRotation
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 
@@ -61,7 +65,9 @@ def create(
     name: NameArgument, *, fields: Mapping[str, object], as_json: JsonOption = False
 ) -> None:
     """Create a tenant with its first API key. The key is shown only once."""
-    new_tenant = run_admin(lambda admin: tenants.create_tenant(admin, name, fields))
+    new_tenant = run_admin(
+        lambda admin: tenants.create_tenant(admin, name, parse_model(TenantSettings, fields))
+    )
     print_document(representations.new_tenant_representation(new_tenant), as_json=as_json)
 
 
@@ -91,7 +97,9 @@ def enable(name: NameArgument, *, as_json: JsonOption = False) -> None:
 
 
 def _change(name: str, fields: Mapping[str, object], *, as_json: bool) -> None:
-    changed = run_admin(lambda admin: tenants.change_tenant(admin, name, fields))
+    changed = run_admin(
+        lambda admin: tenants.change_tenant(admin, name, parse_model(TenantSettings, fields))
+    )
     if as_json:
         print_document(representations.tenant_representation(changed.tenant), as_json=True)
         return
@@ -177,7 +185,7 @@ def apply(
 ) -> None:
     """Create and change tenants as a file describes. Settings left out get their defaults."""
     action = apply_file.preview if dry_run else apply_file.apply
-    steps = run_admin(lambda admin: action(admin, load_toml(file)))
+    steps = run_admin(lambda admin: action(admin, parse_model(TenantsFile, load_toml(file))))
     if as_json:
         print_table([representations.step_representation(step) for step in steps], (), as_json=True)
         return
@@ -214,9 +222,11 @@ def webhook_secret(
         tenant = run_admin(lambda admin: tenants.retire_webhook_secret(admin, name))
         document = {"tenant": name, "webhook_secrets": len(tenant.webhook_secrets)}
     else:
-        fields = {} if overlap is None else {"overlap_seconds": overlap}
+        fields = {} if overlap is None else {"overlap": overlap}
         new_secret = run_admin(
-            lambda admin: tenants.rotate_webhook_secret(admin, name, parse_overlap(fields))
+            lambda admin: tenants.rotate_webhook_secret(
+                admin, name, timedelta(seconds=parse_model(SecretRotation, fields).overlap)
+            )
         )
         document = {"tenant": name, **representations.new_secret_representation(new_secret)}
     print_document(document, as_json=as_json)

@@ -8,8 +8,15 @@ import typer
 
 from cli.run_command import CommandContext, run_command
 from core.representations.webhooks import delivery_representation
+from service.parsing.models import parse_model
 from service.webhooks import admin_webhooks, representations
-from service.webhooks.parser import parse_delivery_query, parse_replay, parse_rotation
+from service.webhooks.requests import (
+    DeliveryQuery,
+    EndpointChange,
+    NewEndpoint,
+    ReplayRequest,
+    SecretRotation,
+)
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 
@@ -60,7 +67,9 @@ def add(
     fields = _without_none(url=url, payload=payload, timeout=timeout)
     fields |= {"events": event} if event else {}
     endpoint = run_command(
-        lambda context: admin_webhooks.add_endpoint(context.admin, context.webhooks, tenant, fields)
+        lambda context: admin_webhooks.add_endpoint(
+            context.admin, context.webhooks, tenant, parse_model(NewEndpoint, fields)
+        )
     )
     _print_json(representations.endpoint_representation(endpoint), as_json=as_json)
 
@@ -84,7 +93,7 @@ def disable(
 def _set_enabled(endpoint_ref: tuple[str, str], *, enabled: bool, as_json: bool) -> None:
     endpoint = run_command(
         lambda context: admin_webhooks.change_endpoint(
-            context.admin, context.webhooks, endpoint_ref, {"enabled": enabled}
+            context.admin, context.webhooks, endpoint_ref, EndpointChange(enabled=enabled)
         )
     )
     _print_json(representations.endpoint_representation(endpoint), as_json=as_json)
@@ -104,9 +113,7 @@ def list_deliveries(
     """List a tenant's deliveries, newest first."""
     fields = _without_none(status=status, since=since, until=until, limit=str(limit), cursor=cursor)
     page = run_command(
-        lambda context: context.webhooks.list_deliveries(
-            tenant, parse_delivery_query(fields, context.webhooks.clock.now())
-        )
+        lambda context: context.webhooks.list_deliveries(tenant, parse_model(DeliveryQuery, fields))
     )
     document = representations.deliveries_representation(page.deliveries)
     _print_json(document | {"next_cursor": page.cursor}, as_json=as_json)
@@ -140,7 +147,7 @@ def replay(
     fields = _without_none(since=since, until=until, status=status, endpoint_id=endpoint)
 
     async def run(context: CommandContext) -> dict[str, object]:
-        period = parse_replay(fields, context.webhooks.clock.now())
+        period = parse_model(ReplayRequest, fields).range(context.webhooks.clock.now())
         queue = await admin_webhooks.replay(context.admin, context.webhooks, tenant, period)
         return {"tenant": tenant, "waiting": len(queue.ranges)}
 
@@ -175,7 +182,7 @@ def rotate(
     """Create a new signing secret, shown only once; of a key pair, the public key is shown."""
 
     async def run(context: CommandContext) -> dict[str, Any]:
-        rotation = parse_rotation(_without_none(kind=kind, overlap=overlap))
+        rotation = parse_model(SecretRotation, _without_none(kind=kind, overlap=overlap))
         secret = await admin_webhooks.rotate_secret(
             context.admin, context.webhooks, tenant, rotation
         )

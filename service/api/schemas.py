@@ -1,13 +1,11 @@
 """The shapes that callers read, as JSON Schema with real examples, for the API's description."""
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
 from core.jobs.job import BillingStatus, CancelOutcome, JobState, PublicStatus
 from core.jobs.timeline import TimelineKind
 from core.quotas import QuotaPolicy
-from core.tenants.limits import Window
-from core.webhooks.endpoint import DisabledReason
 from service.http.openapi import Schema, array_schema, enum_schema, object_schema, ref
 
 EXAMPLE_REQUEST_ID: Final = "req_01KAP7ZJ5V3Q8M0RWX4T2YDN6C"
@@ -94,19 +92,6 @@ _DETAIL: Final[Mapping[str, Schema]] = {
 }
 
 
-_MODEL_FIELDS: Final[Mapping[str, Schema]] = {
-    "model_id": TEXT,
-    "display_name": TEXT,
-    "kind": TEXT,
-    "categories": array_schema(TEXT),
-    "base_price_usd": {"type": "number"},
-    "price_unit": {"type": "string", "description": "`second` or `output`."},
-    "pricing_note": TEXT,
-    "input_schema": {"type": "object"},
-    "output_schema": {"type": "object"},
-}
-
-
 _SUMMARY_FIELDS: Final = (
     "request_id",
     "status",
@@ -116,31 +101,6 @@ _SUMMARY_FIELDS: Final = (
     "finished_at",
     "cost",
     "billed",
-)
-
-
-_NUMBER: Final = {"type": ["number", "null"]}
-
-
-_COUNT_USAGE: Final = object_schema(
-    "used limit remaining", used={"type": "integer"}, limit=_NUMBER, remaining=_NUMBER
-)
-
-
-_REUSE_USAGE: Final = object_schema(
-    "jobs saved_usd",
-    jobs={"type": "integer", "description": "Jobs that got a result which another had paid for."},
-    saved_usd={"type": "number", "description": "What these would have cost."},
-)
-
-
-_COST_USAGE: Final = object_schema(
-    "used settled reserved limit remaining",
-    used={"type": "number", "description": "USD: settled and reserved."},
-    settled={"type": "number"},
-    reserved={"type": "number", "description": "Of jobs that may still turn out either way."},
-    limit=_NUMBER,
-    remaining=_NUMBER,
 )
 
 
@@ -165,15 +125,6 @@ COMPONENTS: Final[Mapping[str, Schema]] = {
         status=enum_schema(PublicStatus),
         outcome=enum_schema(CancelOutcome),
     ),
-    "Model": object_schema("model_id", **_MODEL_FIELDS),
-    "Models": object_schema(
-        "models total limit offset",
-        models=array_schema(ref("Model")),
-        total={"type": "integer"},
-        limit={"type": "integer"},
-        offset={"type": "integer"},
-    ),
-    "Categories": object_schema("categories", categories=array_schema(TEXT)),
     "Health": object_schema("status", status=TEXT),
     "Readiness": object_schema("status checks", status=TEXT, checks={"type": "object"}),
     "Problem": object_schema(
@@ -188,36 +139,6 @@ COMPONENTS: Final[Mapping[str, Schema]] = {
         request_id=TEXT,
         errors=array_schema(object_schema("path message", path=TEXT, message=TEXT)),
         **{"violated-policies": array_schema(enum_schema(QuotaPolicy))},
-    ),
-    "Usage": object_schema(
-        "tenant at running waiting windows disabled_endpoints",
-        tenant=TEXT,
-        at=INSTANT,
-        running=_COUNT_USAGE,
-        waiting=_COUNT_USAGE,
-        requests_per_minute=_NUMBER,
-        usd_per_request=_NUMBER,
-        windows=array_schema(
-            object_schema(
-                "window resets_at jobs usd reused models",
-                window=enum_schema(Window),
-                resets_at=INSTANT,
-                jobs=_COUNT_USAGE,
-                usd=_COST_USAGE,
-                reused=_REUSE_USAGE,
-                models={"type": "object", "additionalProperties": {"type": "object"}},
-            )
-        ),
-        disabled_endpoints=array_schema(
-            object_schema(
-                "endpoint_id url reason disabled_at owed",
-                endpoint_id=TEXT,
-                url=TEXT,
-                reason=enum_schema(DisabledReason),
-                disabled_at=INSTANT,
-                owed={"type": "integer", "description": "Sent when it is enabled again."},
-            )
-        ),
     ),
 }
 
@@ -302,22 +223,6 @@ DETAIL_EXAMPLE: Final = {
 }
 
 
-MODEL_EXAMPLE: Final = {
-    "model_id": EXAMPLE_MODEL_ID,
-    "display_name": "Kling 3.0 Standard Image to Video",
-    "kind": "video",
-    "categories": ["image-to-video"],
-    "base_price_usd": 0.084,
-    "price_unit": "second",
-}
-
-
-MODELS_EXAMPLE: Final = {"models": [MODEL_EXAMPLE], "total": 1, "limit": 50, "offset": 0}
-
-
-CATEGORIES_EXAMPLE: Final = {"categories": ["image-to-video", "text-to-image"]}
-
-
 HEALTH_EXAMPLE: Final = {"status": "ok"}
 
 
@@ -330,43 +235,6 @@ READY_EXAMPLE: Final = {
 NOT_READY_EXAMPLE: Final = {
     "status": "not_ready",
     "checks": {"redis": "ok", "worker": "not_seen", "upstream": "failing"},
-}
-
-
-_COST_EXAMPLE: Final = {"used": 3.78, "settled": 2.52, "reserved": 1.26}
-
-
-_REUSE_EXAMPLE: Final = {"jobs": 1, "saved_usd": 1.26}
-
-
-_TOTALS_EXAMPLE: Final = {
-    "jobs": {"used": 3, "limit": 50, "remaining": 47},
-    "usd": {**_COST_EXAMPLE, "limit": 25.0, "remaining": 21.22},
-    "reused": _REUSE_EXAMPLE,
-    "models": {EXAMPLE_MODEL_ID: {"jobs": 3, "usd": _COST_EXAMPLE, "reused": _REUSE_EXAMPLE}},
-}
-
-
-USAGE_EXAMPLE: Final = {
-    "tenant": "video-team",
-    "at": "2025-11-22T14:58:34.120000Z",
-    "running": {"used": 1, "limit": 5, "remaining": 4},
-    "waiting": {"used": 0, "limit": 100, "remaining": 100},
-    "requests_per_minute": 60,
-    "usd_per_request": None,
-    "windows": [
-        {"window": "day", "resets_at": "2025-11-23T00:00:00Z", **_TOTALS_EXAMPLE},
-        {"window": "month", "resets_at": "2025-12-01T00:00:00Z", **_TOTALS_EXAMPLE},
-    ],
-    "disabled_endpoints": [
-        {
-            "endpoint_id": "ep_01KAP7ZJ5V3Q8M0RWX4T2YDN6C",
-            "url": "https://old.example/hooks",
-            "reason": "failing",
-            "disabled_at": "2025-11-20T09:12:00Z",
-            "owed": 37,
-        }
-    ],
 }
 
 
@@ -385,7 +253,7 @@ RATELIMIT_HEADERS: Final = {
 }
 
 
-EVENT_STREAM_RESPONSE: Final[Schema] = {
+EVENT_STREAM_RESPONSE: Final[dict[str, Any]] = {
     "description": "The events.",
     "content": {
         "text/event-stream": {

@@ -10,6 +10,8 @@ from fastapi.routing import APIRoute
 from starlette.requests import Request
 from starlette.responses import Response
 
+from service.http.openapi import Responses
+
 Handler = Callable[[Request], Awaitable[Response]]
 JsonObject = Mapping[str, Any]
 
@@ -23,7 +25,7 @@ class Tag(StrEnum):
     WEBHOOKS = "Webhooks"
     USAGE = "Usage"
     ADMIN_TENANTS = "Operators: tenants"
-    ADMIN_WEBHOOKS = "Operators: callbacks"
+    ADMIN_WEBHOOKS = "Operators: webhooks"
     ADMIN_OPERATIONS = "Operators: limits, pauses, doubts"
     HEALTH = "Operation"
 
@@ -38,15 +40,15 @@ class ApiOperation:
     name: str
     summary: str
     tag: Tag
-    responses: Mapping[int, JsonObject]
+    responses: Responses
     openapi_extra: JsonObject = field(default_factory=dict)
     description: str = ""
 
 
 class RawRoute(APIRoute):
-    """A documented route whose handler takes the request and returns the response itself.
+    """A documented route. Its handler takes the request and returns the response itself.
 
-    FastAPI's dependencies and models take about as much CPU as the rest of a submit.
+    FastAPI's routing and models take longer than most handlers (docs/adr/0020).
     """
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:

@@ -1,54 +1,61 @@
-"""Parses the query of the job list. Pure."""
+"""The query of a tenant's job list."""
 
-from collections.abc import Callable, Mapping
-from typing import Any, Final
+from datetime import datetime
+from typing import Annotated
 
-from core.errors import FieldError
-from core.jobs.job import PublicStatus
-from core.jobs.query import MAX_JOBS_PER_PAGE, Cursor, JobQuery
-from service.parsing.fields import (
-    InvalidField,
-    enum_parser,
-    parse_integer,
-    parse_printable,
-    parse_query,
-    parse_query_fields,
-    parse_timestamp,
-    raise_query_errors,
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    ValidationInfo,
+    WithJsonSchema,
+    field_validator,
 )
 
-
-def parse_job_query(query: str) -> JobQuery:
-    """Parse filters and page. Raises `MalformedRequest`, which names every wrong field."""
-    return parse_job_filters(parse_query(query))
-
-
-def parse_job_filters(fields: Mapping[str, str]) -> JobQuery:
-    """Parse filters and page from fields that are already separated."""
-    values = parse_query_fields(fields, _PARSERS)
-    parsed = JobQuery(**values)
-    if (
-        parsed.created_after is not None
-        and parsed.created_before is not None
-        and parsed.created_after >= parsed.created_before
-    ):
-        raise_query_errors([FieldError("?created_before", "must be later than created_after")])
-    return parsed
+from core.jobs.job import PublicStatus
+from core.jobs.query import DEFAULT_JOBS_PER_PAGE, MAX_JOBS_PER_PAGE, Cursor, JobQuery
+from service.parsing.fields import MAX_REFERENCE_LENGTH, InvalidField, parse_printable
+from service.parsing.models import RequestModel, Timestamp, WholeNumberOption, optional
 
 
-def _parse_cursor(text: str) -> Cursor:
+def _parse_cursor(text: object) -> Cursor:
     try:
-        return Cursor.parse(text)
+        return Cursor.parse(str(text))
     except ValueError as error:
         raise InvalidField("must be the next_cursor of a previous page") from error
 
 
-_PARSERS: Final[Mapping[str, Callable[[str], Any]]] = {
-    "status": enum_parser(PublicStatus),
-    "model_id": parse_printable,
-    "reference": parse_printable,
-    "created_after": parse_timestamp,
-    "created_before": parse_timestamp,
-    "limit": lambda text: parse_integer(text, 1, MAX_JOBS_PER_PAGE),
-    "cursor": _parse_cursor,
-}
+_Name = Annotated[
+    str,
+    AfterValidator(parse_printable),
+    Field(json_schema_extra={"minLength": 1, "maxLength": MAX_REFERENCE_LENGTH}),
+]
+_Cursor = Annotated[
+    Cursor, BeforeValidator(_parse_cursor), WithJsonSchema({"type": "string", "minLength": 1})
+]
+
+
+class JobListQuery(RequestModel):
+    """Filters, which are combined with *and*, and the page."""
+
+    status: PublicStatus | None = optional("Only requests with this status.")
+    model_id: _Name | None = optional("Only requests of this model.")
+    reference: _Name | None = optional("Only requests with this `reference`.")
+    created_after: Timestamp | None = optional("Created at this time or later.")
+    created_before: Timestamp | None = optional("Created before this time.")
+    limit: Annotated[int, WholeNumberOption(1, MAX_JOBS_PER_PAGE)] = Field(
+        DEFAULT_JOBS_PER_PAGE, description="Page size."
+    )
+    cursor: _Cursor | None = optional("`next_cursor` of the previous page.")
+
+    @field_validator("created_before")
+    @classmethod
+    def _is_after_its_start(cls, value: datetime | None, info: ValidationInfo) -> datetime | None:
+        start = info.data.get("created_after")
+        if value is not None and start is not None and start >= value:
+            raise InvalidField("must be later than created_after")
+        return value
+
+    def job_query(self) -> JobQuery:
+        """Return the query as the stores take it."""
+        return JobQuery(**dict(self))

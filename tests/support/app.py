@@ -7,9 +7,10 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import cache, cached_property, partial
 from random import Random
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import httpx
+from fastapi.routing import iter_route_contexts
 from pydantic import SecretStr
 
 from core.jobs.run_times import PollHintPolicy
@@ -29,7 +30,7 @@ from service.models.registry_cache import ModelRegistryCache
 from service.operator_context import AdminContext
 from service.parsing.json_body import BodyLimits
 from service.streaming.subscriptions import Subscriptions
-from service.webhooks.parser import EndpointPolicy
+from service.webhooks.requests import EndpointPolicy
 from service.webhooks.webhook_service import WebhookService
 from tests.support.clock import FakeClock
 from tests.support.ids import SeededIds
@@ -87,6 +88,24 @@ def _never_opened() -> AbstractAsyncContextManager[AppContext]:
     raise AssertionError("each face hands its own resources to each call")
 
 
+class ApiOperation(NamedTuple):
+    """One method of one path of the API."""
+
+    method: str
+    path: str
+    name: str
+
+
+def api_operations() -> list[ApiOperation]:
+    """Every documented operation."""
+    return [
+        ApiOperation(method, route.path or "", route.unique_id)
+        for route in iter_route_contexts(_app().routes)
+        if getattr(route, "include_in_schema", False)
+        for method in route.methods or ()
+    ]
+
+
 @dataclass(slots=True)
 class AppHarness:
     """A running face and what a test looks at."""
@@ -139,9 +158,10 @@ class AppHarness:
         """Turn the operators' API on."""
         self.replace_resources(policy=replace(self.resources.policy, admin_token=SecretStr(token)))
 
-    def admin_context_with(self, **parts: Any) -> AdminContext:  # noqa: ANN401 - fields of Desk
-        """The operators' desk with other parts in."""
-        return replace(self.resources.admin, **parts)
+    def admin_context_with(self, **parts: Any) -> AdminContext:  # noqa: ANN401 - fields of Stores
+        """Return the admin context with other stores."""
+        admin = self.resources.admin
+        return replace(admin, stores=replace(admin.stores, **parts))
 
     def replace_resources(self, **parts: Any) -> None:  # noqa: ANN401 - fields of Resources
         """Put other parts in."""
@@ -221,12 +241,7 @@ def open_app(policy: HttpPolicy = POLICY) -> AppHarness:
 def _admin_context(stores: MemoryStores, clock: FakeClock, emit: Emit) -> AdminContext:
     return AdminContext(
         actor="admin-api",
-        tenants=stores.tenants,
-        jobs=stores.jobs,
-        job_index=stores.job_index,
-        webhook_configs=stores.webhook_configs,
-        operations=stores.operations,
-        usage=stores.usage,
+        stores=stores,
         clock=clock,
         ids=SeededIds(Random(2)),
         target_policy=TargetPolicy(),

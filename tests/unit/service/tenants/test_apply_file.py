@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from core.errors import Conflict, InvalidInput
-from service.tenants.apply_file import PlanAction, apply, plan, preview
+from service.parsing.models import parse_model
+from service.tenants.apply_file import PlanAction, TenantsFile, apply, plan, preview
 from service.tenants.settings import Difference
 from service.tenants.tenants import delete_tenant, load_tenant
 from tests.support.records import tenant
@@ -23,8 +24,8 @@ def admin_context(app: AppHarness) -> AdminContext:
     return app.resources.admin
 
 
-def file(**tenants: Any) -> dict[str, object]:  # noqa: ANN401 - tables of a file
-    return {"tenants": tenants}
+def file(**tenants: Any) -> TenantsFile:  # noqa: ANN401 - tables of a file
+    return parse_model(TenantsFile, {"tenants": tenants})
 
 
 async def test_a_new_tenant_is_created_with_a_key_shown_once(admin_context: AdminContext) -> None:
@@ -41,7 +42,7 @@ async def test_twice_is_once(admin_context: AdminContext) -> None:
     again = await apply(admin_context, file(ads={"usd_per_day": 5}, film={}))
     assert [(step.action, step.changes) for step in again] == [(PlanAction.KEEP, ())] * 2
     assert await load_tenant(admin_context, "ads") == before
-    assert len(await admin_context.operations.list_audit_entries(10)) == 2
+    assert len(await admin_context.stores.operations.list_audit_entries(10)) == 2
 
 
 async def test_what_the_file_leaves_out_of_a_tenant_gets_its_default(
@@ -69,8 +70,8 @@ async def test_a_tenant_that_the_file_does_not_name_is_told_of_and_left_alone(
 async def test_a_preview_changes_nothing(admin_context: AdminContext) -> None:
     (step,) = await preview(admin_context, file(ads={"running": 1}))
     assert (step.action, step.key) == (PlanAction.CREATE, None)
-    assert await admin_context.tenants.list_names() == frozenset()
-    assert await admin_context.operations.list_audit_entries(10) == []
+    assert await admin_context.stores.tenants.list_names() == frozenset()
+    assert await admin_context.stores.operations.list_audit_entries(10) == []
 
 
 @pytest.mark.parametrize(
@@ -89,8 +90,8 @@ async def test_a_wrong_file_does_nothing_at_all(
     admin_context: AdminContext, document: dict[str, object]
 ) -> None:
     with pytest.raises(InvalidInput):
-        await apply(admin_context, document)
-    assert await admin_context.tenants.list_names() == frozenset()
+        await apply(admin_context, parse_model(TenantsFile, document))
+    assert await admin_context.stores.tenants.list_names() == frozenset()
 
 
 async def test_a_deleted_tenant_s_name_is_not_given_anew_by_a_file(
@@ -100,7 +101,7 @@ async def test_a_deleted_tenant_s_name_is_not_given_anew_by_a_file(
     await delete_tenant(admin_context, "ads")
     with pytest.raises(Conflict, match="ads"):
         await apply(admin_context, file(film={}, ads={}))
-    assert await admin_context.tenants.list_names() == frozenset()
+    assert await admin_context.stores.tenants.list_names() == frozenset()
 
 
 def test_a_plan_is_pure() -> None:
