@@ -111,6 +111,13 @@ def test_the_page_on_tenants_lists_every_limit() -> None:
     assert [limit.name for limit in fields(Limits) if f"`{limit.name}`" not in page] == []
 
 
+@pytest.mark.parametrize("folder", ["docs", "docs/adr"])
+def test_the_index_of_a_folder_lists_every_page(folder: str) -> None:
+    index = (ROOT / folder / "README.md").read_text(encoding="utf-8")
+    pages = sorted(path.name for path in (ROOT / folder).glob("*.md") if path.stem != "README")
+    assert [name for name in pages if f"({name})" not in index] == []
+
+
 def test_the_queries_of_the_metrics_page_are_promql() -> None:
     page = (ROOT / "docs/metrics.md").read_text(encoding="utf-8")
     queries = re.findall(r"\| `((?:sum|max|min|histogram_quantile)[^`]*\(.*?)` \|", page)
