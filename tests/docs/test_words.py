@@ -22,10 +22,27 @@ FOLDERS: Final = (
     "deploy",
     "docs",
     "examples",
+    "service",
     "simulator",
+    "worker",
 )
 """Folders and files that are checked: Python, Lua, Markdown and YAML."""
-NOT_YET: Final = ("core/webhooks/config.py",)
+NOT_YET: Final = (
+    "core/webhooks/config.py",
+    "service/admin/representations.py",
+    "service/api/admin",
+    "service/api/batches",
+    "service/api/docs.py",
+    "service/api/health.py",
+    "service/api/openapi_document.py",
+    "service/api/schemas.py",
+    "service/api/usage.py",
+    "service/api/webhooks",
+    "service/http/routes.py",
+    "service/parsing/models.py",
+    "service/settings.py",
+    "service/webhooks/representations.py",
+)
 """Parts of these that are still to be rewritten."""
 SUFFIXES: Final = frozenset({".py", ".lua", ".md", ".yml", ".yaml"})
 

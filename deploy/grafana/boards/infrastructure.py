@@ -92,7 +92,7 @@ INFRASTRUCTURE = Dashboard(
             ),
             thresholds=(1,),
             lower_is_worse=True,
-            runbook="redis-away",
+            runbook="redis-down",
         ),
         Panel(
             "CPU",
@@ -142,7 +142,7 @@ INFRASTRUCTURE = Dashboard(
             (PromQuery(rate("gateway_http_requests_total", "status"), "{{status}}"),),
             PanelUnit.PER_SECOND,
             PanelType.STACK,
-            runbook="accept-failing",
+            runbook="submissions-failing",
         ),
         Panel(
             "HTTP latency (p95)",
@@ -166,14 +166,14 @@ INFRASTRUCTURE = Dashboard(
             "Operational warnings by code; the log has each one.",
             (PromQuery(increase("gateway_warnings_total", "code") + " > 0", "{{code}}"),),
             panel_type=PanelType.STACK,
-            runbook="defects",
+            runbook="internal-errors",
             empty_reason="No warning in this period.",
         ),
         Panel(
             "Redis disconnects",
             "By process.",
             (PromQuery(increase("gateway_redis_disconnects_total", "instance"), "{{instance}}"),),
-            runbook="redis-away",
+            runbook="redis-down",
         ),
         Panel(
             "State snapshot duration",

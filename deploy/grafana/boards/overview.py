@@ -23,13 +23,13 @@ OVERVIEW = Dashboard(
             "Share of submits in the last hour without a server error (5xx). Target: 99.9 %.",
             "1 - gateway:submission_failed:ratio_rate1h",
             PanelUnit.RATIO,
-        ).with_thresholds(0.999, 0.99, runbook="accept-failing", lower_is_worse=True),
+        ).with_thresholds(0.999, 0.99, runbook="submissions-failing", lower_is_worse=True),
         number_panel(
             "Webhooks on time",
             "Share of deliveries in the last hour that arrived within 30 s. Target: 99 %.",
             "1 - gateway:delivery_late:ratio_rate1h",
             PanelUnit.RATIO,
-        ).with_thresholds(0.99, 0.95, runbook="callbacks-late", lower_is_worse=True),
+        ).with_thresholds(0.99, 0.95, runbook="deliveries-late", lower_is_worse=True),
         number_panel(
             "Open jobs",
             "Jobs that have not ended.",
@@ -50,7 +50,7 @@ OVERVIEW = Dashboard(
             "Workers",
             "Workers with a heartbeat in the last 30 s.",
             max_gauge("gateway_workers"),
-        ).with_thresholds(2, 1, runbook="worker-gone", lower_is_worse=True),
+        ).with_thresholds(2, 1, runbook="no-workers", lower_is_worse=True),
         number_panel(
             "Spent today",
             "Settled cost of today's jobs (UTC), over all tenants in the metrics.",
@@ -62,7 +62,7 @@ OVERVIEW = Dashboard(
             "RunComfy balance when last read.",
             max_gauge("gateway_account_balance_usd"),
             PanelUnit.USD,
-        ).with_thresholds(50, 10, runbook="wallet-low", lower_is_worse=True),
+        ).with_thresholds(50, 10, runbook="account-balance-low", lower_is_worse=True),
         Panel(
             "Submits",
             "Submits per second by result. Refused: the caller's error. Failed: a server error.",
@@ -76,7 +76,7 @@ OVERVIEW = Dashboard(
             quantiles("gateway_submission_duration_seconds", '{result="accepted"}'),
             PanelUnit.SECONDS,
             thresholds=(0.25, 1),
-            runbook="accept-failing",
+            runbook="submissions-failing",
         ),
         Panel(
             "Open jobs by state",
@@ -100,7 +100,7 @@ OVERVIEW = Dashboard(
             ),
             PanelUnit.SECONDS,
             thresholds=(10, 30),
-            runbook="callbacks-late",
+            runbook="deliveries-late",
         ),
         Panel(
             "Cost per hour",
@@ -127,7 +127,7 @@ OVERVIEW = Dashboard(
                 PromQuery("gateway:delivery_late:ratio_rate1h / 0.01", "delivery, 1 h"),
             ),
             thresholds=(6, 14.4),
-            runbook="accept-failing",
+            runbook="submissions-failing",
         ),
         Panel(
             "Circuit breaker",

@@ -76,7 +76,7 @@ TENANTS = Dashboard(
             PanelUnit.RATIO,
             thresholds=(0.25, 0.1),
             lower_is_worse=True,
-            runbook="budget-spent",
+            runbook="budget-nearly-spent",
         ),
         Panel(
             "Cost by model",
@@ -138,7 +138,7 @@ TENANTS = Dashboard(
                 ),
             ),
             panel_type=PanelType.STACK,
-            runbook="budget-spent",
+            runbook="budget-nearly-spent",
         ),
         Panel(
             "Unsuccessful jobs",

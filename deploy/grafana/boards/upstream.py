@@ -33,7 +33,7 @@ UPSTREAM = Dashboard(
             (PromQuery(quantile(0.95, _CALLS, "call"), "{{call}}"),),
             PanelUnit.SECONDS,
             thresholds=(2.5, 10),
-            runbook="submits-stopped",
+            runbook="circuit-breaker-open",
         ),
         Panel(
             "Failed calls",
@@ -46,7 +46,7 @@ UPSTREAM = Dashboard(
             ),
             PanelUnit.PER_SECOND,
             PanelType.STACK,
-            runbook="submits-stopped",
+            runbook="circuit-breaker-open",
         ),
         Panel(
             "Submits by outcome",
@@ -93,7 +93,7 @@ UPSTREAM = Dashboard(
             "Circuit breaker state",
             "Closed: jobs are submitted. Open: none is. Probing: one submit at a time.",
             (PromQuery(max_gauge("gateway_circuit_breaker_state", "state"), "{{state}}"),),
-            runbook="submits-stopped",
+            runbook="circuit-breaker-open",
         ),
         Panel(
             "Circuit breaker reason",
@@ -108,13 +108,13 @@ UPSTREAM = Dashboard(
             (PromQuery("time() - max(gateway_catalogue_read_timestamp_seconds)", "age"),),
             PanelUnit.SECONDS,
             thresholds=(3600, 10800),
-            runbook="catalogue-old",
+            runbook="catalogue-stale",
         ),
         Panel(
             "Models in the catalogue",
             "A drop means fewer models at RunComfy, or an incomplete read.",
             (PromQuery(max_gauge("gateway_catalogue_models"), "models"),),
-            runbook="catalogue-old",
+            runbook="catalogue-stale",
         ),
         Panel(
             "Account balance",
@@ -124,7 +124,7 @@ UPSTREAM = Dashboard(
                 PromQuery(max_gauge("gateway_account_minimum_balance_usd"), "minimum"),
             ),
             PanelUnit.USD,
-            runbook="wallet-low",
+            runbook="account-balance-low",
         ),
         Panel(
             "Balance lasts",
@@ -139,7 +139,7 @@ UPSTREAM = Dashboard(
             PanelUnit.SECONDS,
             thresholds=(172800, 86400),
             lower_is_worse=True,
-            runbook="wallet-low",
+            runbook="account-balance-low",
             empty_reason="The spend is known after two different readings, a minute apart.",
         ),
     ),

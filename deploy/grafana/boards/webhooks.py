@@ -28,7 +28,7 @@ WEBHOOKS = Dashboard(
             "1 - gateway:delivery_late:ratio_rate1h",
             PanelUnit.RATIO,
             width=6,
-        ).with_thresholds(0.99, 0.95, runbook="callbacks-late", lower_is_worse=True),
+        ).with_thresholds(0.99, 0.95, runbook="deliveries-late", lower_is_worse=True),
         number_panel(
             "Pending",
             "Deliveries with an attempt to come.",
@@ -40,21 +40,21 @@ WEBHOOKS = Dashboard(
             "Deliveries past the time of their next attempt.",
             max_gauge("gateway_deliveries_due"),
             width=6,
-        ).with_thresholds(100, 1000, runbook="callback-backlog"),
+        ).with_thresholds(100, 1000, runbook="delivery-backlog"),
         number_panel(
             "Oldest due",
             "How long the oldest due delivery has been due.",
             max_gauge("gateway_oldest_due_delivery_age_seconds"),
             PanelUnit.SECONDS,
             width=6,
-        ).with_thresholds(30, 120, runbook="callback-backlog"),
+        ).with_thresholds(30, 120, runbook="delivery-backlog"),
         Panel(
             "Attempts by outcome",
             "Per second.",
             (PromQuery(rate(f"{_ATTEMPTS}_count", "outcome"), "{{outcome}}"),),
             PanelUnit.PER_SECOND,
             PanelType.STACK,
-            runbook="callbacks-late",
+            runbook="deliveries-late",
         ),
         Panel(
             "Lag",
@@ -62,7 +62,7 @@ WEBHOOKS = Dashboard(
             quantiles("gateway_delivery_lag_seconds"),
             PanelUnit.SECONDS,
             thresholds=(5, 30),
-            runbook="callbacks-late",
+            runbook="deliveries-late",
         ),
         Panel(
             "Attempt duration (p95)",
@@ -83,7 +83,7 @@ WEBHOOKS = Dashboard(
             ),
             PanelUnit.RATIO,
             thresholds=(0.1, 0.5),
-            runbook="callbacks-late",
+            runbook="deliveries-late",
         ),
         Panel(
             "Backlog",
@@ -92,7 +92,7 @@ WEBHOOKS = Dashboard(
                 PromQuery(max_gauge("gateway_deliveries_pending"), "pending"),
                 PromQuery(max_gauge("gateway_deliveries_due"), "due"),
             ),
-            runbook="callback-backlog",
+            runbook="delivery-backlog",
         ),
         Panel(
             "Oldest due delivery",
@@ -100,7 +100,7 @@ WEBHOOKS = Dashboard(
             (PromQuery(max_gauge("gateway_oldest_due_delivery_age_seconds"), "age"),),
             PanelUnit.SECONDS,
             thresholds=(30, 120),
-            runbook="callback-backlog",
+            runbook="delivery-backlog",
         ),
         Panel(
             "Ended",
@@ -113,7 +113,7 @@ WEBHOOKS = Dashboard(
             ),
             PanelUnit.PER_SECOND,
             PanelType.STACK,
-            runbook="callbacks-given-up",
+            runbook="deliveries-failed",
         ),
         Panel(
             "Endpoints",
@@ -147,7 +147,7 @@ WEBHOOKS = Dashboard(
                 ),
                 PromQuery('sum(gateway_worker_tasks_limit{loop="deliveries"})', "limit"),
             ),
-            runbook="callback-backlog",
+            runbook="delivery-backlog",
         ),
     ),
 )
