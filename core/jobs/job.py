@@ -134,6 +134,7 @@ class PublicStatus(StrEnum):
 PUBLIC_STATUS: Final[Mapping[JobState, PublicStatus]] = {
     _S.QUEUED: PublicStatus.IN_QUEUE,
     _S.SUBMITTING: PublicStatus.IN_QUEUE,
+    # Not failed yet: an operator may attach it or approve a resend, so callers continue to poll.
     _S.IN_DOUBT: PublicStatus.IN_QUEUE,
     _S.RUNNING: PublicStatus.IN_PROGRESS,
     _S.CANCELLING: PublicStatus.IN_PROGRESS,

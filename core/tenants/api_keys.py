@@ -1,4 +1,8 @@
-"""API keys: format, checksum, hash and scopes."""
+"""API keys: format, checksum, hash and scopes.
+
+A key is `rcg_<tenant>_<secret><checksum>`. It names its tenant, so that the owner of a leaked key
+can be found; the checksum finds a typo without a call to the store.
+"""
 
 import base64
 import hashlib
@@ -11,6 +15,7 @@ from typing import Final
 
 from core.errors import Unauthenticated
 
+# The secret is 32 bytes in base32 without padding, the checksum a CRC-32 in hex.
 _KEY: Final = re.compile(r"rcg_([a-z0-9-]{1,40})_([A-Za-z2-7]{52})([0-9a-f]{8})")
 MAX_API_KEY_LENGTH: Final = 128
 

@@ -11,6 +11,7 @@ from typing import Final
 
 from core.retention import FAILURE_RESET_AFTER
 
+# Far above any `max_pause`; without a limit the exponent would grow with every pause.
 _MAX_DOUBLINGS: Final = 16
 
 

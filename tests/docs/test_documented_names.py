@@ -1,6 +1,7 @@
 """The pages name only metrics, settings, commands and files that exist."""
 
 import re
+from dataclasses import fields
 from functools import cache
 from pathlib import Path
 from typing import Final
@@ -11,8 +12,10 @@ from typer.testing import CliRunner
 
 from cli.main import app
 from core.observability.metrics import METRICS
+from core.tenants.limits import Limits
 from core.webhooks.delivery import WebhookEventType
 from docs.generate import ROOT, groups
+from service.jobs.submit_options import SUBMIT_OPTIONS
 
 PAGES: Final = sorted({*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")} - {ROOT / "CHANGELOG.md"})
 METRIC_NAMES: Final = {
@@ -90,6 +93,29 @@ def is_command(first: str, second: str) -> bool:
 def test_the_page_on_webhooks_lists_every_event_type() -> None:
     page = (ROOT / "docs/webhooks.md").read_text(encoding="utf-8")
     assert [event for event in WebhookEventType if f"`{event}`" not in page] == []
+
+
+def test_the_readme_lists_every_option_of_a_submit() -> None:
+    page = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert [name for name in SUBMIT_OPTIONS if f"`{name}`" not in page] == []
+
+
+def test_the_page_on_batches_lists_every_option_of_an_item() -> None:
+    page = (ROOT / "docs/batches.md").read_text(encoding="utf-8")
+    options = [name for name, option in SUBMIT_OPTIONS.items() if option.for_items]
+    assert [name for name in options if f"`{name}`" not in page] == []
+
+
+def test_the_page_on_tenants_lists_every_limit() -> None:
+    page = (ROOT / "docs/tenants.md").read_text(encoding="utf-8")
+    assert [limit.name for limit in fields(Limits) if f"`{limit.name}`" not in page] == []
+
+
+@pytest.mark.parametrize("folder", ["docs", "docs/adr"])
+def test_the_index_of_a_folder_lists_every_page(folder: str) -> None:
+    index = (ROOT / folder / "README.md").read_text(encoding="utf-8")
+    pages = sorted(path.name for path in (ROOT / folder).glob("*.md") if path.stem != "README")
+    assert [name for name in pages if f"({name})" not in index] == []
 
 
 def test_the_queries_of_the_metrics_page_are_promql() -> None:

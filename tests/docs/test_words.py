@@ -13,13 +13,23 @@ import pytest
 
 ROOT: Final = Path(__file__).parents[2]
 FOLDERS: Final = (
-    *("core", "service", "worker", "cli", "docs", "examples"),
-    *("README.md", "CHANGELOG.md", "SECURITY.md"),
+    "CHANGELOG.md",
+    "CONTRIBUTING.md",
+    "README.md",
+    "SECURITY.md",
+    "cli",
+    "core",
+    "deploy",
+    "docs",
+    "examples",
+    "service",
+    "simulator",
+    "worker",
 )
-"""Folders (or files) that are checked: Python, Lua, Markdown, YAML and JSON below them."""
+"""Folders and files that are checked: Python, Lua, Markdown and YAML."""
 NOT_YET: Final = (
-    "core/settings.py",
     "core/webhooks/config.py",
+    "service/admin/representations.py",
     "service/api/admin",
     "service/api/batches",
     "service/api/docs.py",
@@ -31,6 +41,7 @@ NOT_YET: Final = (
     "service/http/routes.py",
     "service/parsing/models.py",
     "service/settings.py",
+    "service/webhooks/representations.py",
 )
 """Parts of these that are still to be rewritten."""
 SUFFIXES: Final = frozenset({".py", ".lua", ".md", ".yml", ".yaml"})
@@ -66,7 +77,6 @@ BANNED_IN_NAMES: Final[Mapping[str, str]] = {
     "says": "report",
     "seat": "slot",
     "shelf": "cache",
-    "shown": "representation, to_json",
     "silence": "timeout",
     "silent": "disabled, quiet",
     "standing": "state, settlement",
@@ -131,6 +141,7 @@ BANNED_IN_PROSE: Final[Mapping[str, str]] = {
 
 ALLOWED: Final[Mapping[tuple[str, str], str]] = {
     ("core/errors.py", "StoreSilent"): "named after its problem code, `store_silent`",
+    ("deploy/ci/smoke.py", "comes to"): "part of the example's prompt: comes to life",
 }
 _WORDS: Final = "|".join(BANNED_IN_PROSE).replace(" ", r"\s+")
 _PROSE: Final = re.compile(rf"(?<![\w.-])(?:{_WORDS})(?![\w-])", re.IGNORECASE)
