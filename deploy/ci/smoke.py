@@ -285,7 +285,7 @@ class SmokeTest:
         self.call_receiver("/_recv/secret", f"{secret!r}.encode()")
         example = json.loads((ROOT / "simulator/example.json").read_text())
         bearer = {"Authorization": f"Bearer {created['key']}"}
-        body = {**example["input"], "prompt": f"A still photograph becomes a film. {prompt_suffix}"}
+        body = {**example["input"], "prompt": f"A still photograph comes to life. {prompt_suffix}"}
         url = f"{self.url}/v1/models/{example['model_id']}"
         answer = self.http.post(url, headers=bearer, json=body)
         expect(answer.status_code == httpx.codes.ACCEPTED, f"{answer.status_code} {answer.text}")
