@@ -23,7 +23,7 @@ _SUBMIT_TRIGGERS: Final = frozenset({Trigger.NO_ANSWER, Trigger.NOT_SENT, Trigge
 
 
 def tenant_representation(tenant: Tenant) -> JsonObject:
-    """Return a tenant without its secrets."""
+    """A tenant without its secrets."""
     return {
         "tenant": tenant.name,
         "created_at": iso(tenant.created_at),
@@ -34,7 +34,7 @@ def tenant_representation(tenant: Tenant) -> JsonObject:
 
 
 def new_tenant_representation(new_tenant: NewTenant) -> JsonObject:
-    """Return a new tenant with its secrets, which are returned only once."""
+    """A tenant with what is shown once."""
     return tenant_representation(new_tenant.tenant) | {
         "key": new_tenant.key,
         "webhook_secret": new_tenant.webhook_secret,
