@@ -15,7 +15,7 @@ JsonObject = dict[str, Any]
 
 
 def endpoint_representation(endpoint: Endpoint) -> JsonObject:
-    """Return an endpoint. Headers may contain secrets: only their names are returned."""
+    """Return an endpoint. Header values may be secrets: only the names are included."""
     fields = {
         "id": endpoint.id,
         "kind": endpoint.kind,
@@ -41,17 +41,17 @@ def deliveries_representation(
     rows: Sequence[tuple[Delivery, Sequence[DeliveryAttempt]]], cursor: str | None = None
 ) -> JsonObject:
     """Return a page of deliveries; `cursor` is that of the next page."""
-    page = [delivery_representation(delivery, attempts) for delivery, attempts in rows]
-    return {"deliveries": page} | ({"next_cursor": cursor} if cursor else {})
+    deliveries = [delivery_representation(delivery, attempts) for delivery, attempts in rows]
+    return {"deliveries": deliveries} | ({"next_cursor": cursor} if cursor else {})
 
 
 def secret_representation(kind: SecretKind, secret: str) -> JsonObject:
-    """Return a new secret; of a key pair the public key."""
+    """Return a new secret, which is returned only once; of a signing key the public half."""
     return {"secret": secret} if kind is SecretKind.HMAC else {"public_key": public_key(secret)}
 
 
 def replay_representation(replay_range: ReplayRange, replay: Replay) -> JsonObject:
-    """Return a range of deliveries to send again, and the number of queued replays."""
+    """Return a range that is to be replayed, and the number of ranges that wait."""
     return without_none(
         {
             "since": replay_range.since,

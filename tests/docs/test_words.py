@@ -29,19 +29,9 @@ FOLDERS: Final = (
 """Folders and files that are checked: Python, Lua, Markdown and YAML."""
 NOT_YET: Final = (
     "core/webhooks/config.py",
-    "service/admin/representations.py",
-    "service/api/admin",
     "service/api/batches",
-    "service/api/docs.py",
-    "service/api/health.py",
     "service/api/openapi_document.py",
-    "service/api/schemas.py",
-    "service/api/usage.py",
     "service/api/webhooks",
-    "service/http/routes.py",
-    "service/parsing/models.py",
-    "service/settings.py",
-    "service/webhooks/representations.py",
 )
 """Parts of these that are still to be rewritten."""
 SUFFIXES: Final = frozenset({".py", ".lua", ".md", ".yml", ".yaml"})
@@ -142,6 +132,7 @@ BANNED_IN_PROSE: Final[Mapping[str, str]] = {
 ALLOWED: Final[Mapping[tuple[str, str], str]] = {
     ("core/errors.py", "StoreSilent"): "named after its problem code, `store_silent`",
     ("deploy/ci/smoke.py", "comes to"): "part of the example's prompt: comes to life",
+    ("service/api/usage.py", "owed"): "a field of the callers' API",
 }
 _WORDS: Final = "|".join(BANNED_IN_PROSE).replace(" ", r"\s+")
 _PROSE: Final = re.compile(rf"(?<![\w.-])(?:{_WORDS})(?![\w-])", re.IGNORECASE)
