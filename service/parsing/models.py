@@ -76,10 +76,11 @@ def model_example(model: type[BaseModel]) -> object:
 
 def optional(description: str | None = None) -> Any:  # noqa: ANN401 - stands for any default
     """Return the default of a field that may be left out, but is never null in JSON."""
-    return Field(None, description=description, json_schema_extra=_without_null)
+    return Field(None, description=description, json_schema_extra=without_null)
 
 
-def _without_null(schema: dict[str, Any]) -> None:
+def without_null(schema: dict[str, Any]) -> None:
+    """Remove null from a field's schema, and its default."""
     schema.pop("default", None)
     schema.update(schema.pop("anyOf")[0])
 
