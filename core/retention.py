@@ -1,7 +1,7 @@
 """How long records are kept, and the time limits that must fit into those periods.
 
-All of them stand here, because each depends on another: shortening one alone loses results that a
-caller may still fetch, or deliveries that are still to be attempted.
+They are in one module because each depends on another: shortening one alone loses results that a
+caller may still fetch, or deliveries that are still pending.
 """
 
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""Puts the HTTP face together: routes, the edge around them, resources while it runs."""
+"""Builds the application: routes, middleware, and a lifespan that opens the context."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -56,13 +56,13 @@ ROUTERS: Final = (
 
 
 class AppState(TypedDict):
-    """What the lifespan hands to every request."""
+    """The ASGI state of every request."""
 
     resources: AppContext
 
 
 def create_app(open_context: OpenAppContext) -> FastAPI:
-    """The application. Nothing is opened before its lifespan begins."""
+    """Return the application. Nothing is opened before its lifespan begins."""
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[AppState]:
@@ -85,10 +85,10 @@ def create_app(open_context: OpenAppContext) -> FastAPI:
 
 
 class _GatewayApp(FastAPI):
-    """FastAPI as the keeper of routes and their description; what surrounds them is ours."""
+    """FastAPI with the gateway's own middleware in place of the default stack."""
 
     def build_middleware_stack(self) -> ASGIApp:
-        """Called once, with the first exchange. Errors stay with the edge, the outermost layer."""
+        """Build the stack, with the first request. `GatewayMiddleware` handles all errors."""
         straight = [route for route in self.router.routes if isinstance(route, RawRoute)]
         handlers = {HTTPException: _handle_http_exception}
         routed = AsyncExitStackMiddleware(self.router)
@@ -116,7 +116,7 @@ def _add_operation(app: FastAPI, operation: ApiOperation) -> None:
 
 
 async def _handle_http_exception(request: Request, error: Exception) -> Response:
-    """What the router has no handler for; anything else that Starlette refuses is malformed."""
+    """Turn the errors of Starlette's router into problems; answer OPTIONS."""
     if not isinstance(error, HTTPException):
         raise error
     allow = allowed_methods(request.app, request.scope)

@@ -105,5 +105,5 @@ class AppContext:
 
 def app_context(scope: Scope) -> AppContext:
     """Return the context that the lifespan opened."""
-    resources: AppContext = scope["state"]["resources"]
-    return resources
+    context: AppContext = scope["state"]["resources"]
+    return context

@@ -6,14 +6,7 @@ from core.clock import Clock
 from core.ids import IdSource
 from core.observability.events import AdminAction, Emit
 from core.operations import AuditEntry
-from core.store.interfaces import (
-    JobIndexRepository,
-    JobRepository,
-    OperationsRepository,
-    TenantRepository,
-    UsageRepository,
-    WebhookConfigRepository,
-)
+from core.store.stores import Stores
 from core.webhooks.url_policy import TargetPolicy
 
 
@@ -22,12 +15,7 @@ class AdminContext:
     """What operators' use cases need. `actor` is the name in the audit log."""
 
     actor: str
-    tenants: TenantRepository
-    jobs: JobRepository
-    job_index: JobIndexRepository
-    webhook_configs: WebhookConfigRepository
-    operations: OperationsRepository
-    usage: UsageRepository
+    stores: Stores
     clock: Clock
     ids: IdSource
     target_policy: TargetPolicy
@@ -36,5 +24,5 @@ class AdminContext:
     async def record_action(self, action: str, subject: str, change: str = "") -> None:
         """Append an action to the audit log and emit it; `change` must hold no secret."""
         entry = AuditEntry(self.clock.now(), self.actor, action, subject, change)
-        await self.operations.append_audit_entry(entry)
+        await self.stores.operations.append_audit_entry(entry)
         self.emit(AdminAction(self.actor, action, subject, change))

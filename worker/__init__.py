@@ -1,1 +1,1 @@
-"""The hands: the only process that calls RunComfy and that delivers webhooks."""
+"""Runs jobs: the only process that calls RunComfy or delivers webhooks."""

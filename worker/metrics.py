@@ -1,26 +1,16 @@
-"""Figures of a worker for Prometheus, answered on a thread of their own. Decides nothing."""
+"""The worker's `/metrics`, served on a thread of its own."""
 
 from collections.abc import Callable
 
 from prometheus_client import start_http_server
 
-from core.observability.event_metrics import LabelLimiter, MetricSample
-from core.observability.metric_definitions import MetricSource
 from core.observability.prometheus import MetricsRegistry
 
 
-def build_worker_metrics(version: str, label_limiter: LabelLimiter) -> MetricsRegistry:
-    """The series of a worker, with the version that runs."""
-    figures = MetricsRegistry(MetricSource.WORKER, label_limiter)
-    figures.record(MetricSample("gateway_build_info", ("worker", version)))
-    figures.record(MetricSample("gateway_redis_up"))
-    return figures
-
-
 def serve_metrics(host: str, port: int, metrics: MetricsRegistry) -> Callable[[], None]:
-    """Answer `/metrics` on its own thread. Returns what stops it.
+    """Serve `/metrics` on a thread of its own, so that a busy event loop does not delay a scrape.
 
-    Raises `OSError` when the port is taken.
+    Returns a function that stops it. Raises `OSError` if the port is in use.
     """
     server, thread = start_http_server(port, addr=host, registry=metrics.registry)
 

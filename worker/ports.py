@@ -1,6 +1,6 @@
-"""What the lifecycle needs from outside, and every answer it can get. Knows nothing concrete.
+"""RunComfy as the worker calls it: the interfaces, and every answer they can return.
 
-Answers are values, not exceptions: each names what is now known, above all about money.
+Answers are values, not exceptions: each states what is known now, above all about billing.
 """
 
 from collections.abc import Mapping
@@ -8,18 +8,14 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from core.jobs.job import Job, JobRecord
 from core.money import MicroUsd
-from core.tenants.tenant import Tenant
-from core.transactions.job_update import Change, WriteResult
-from core.webhooks.config import VersionedConfig, WebhookConfig
 
 
 @dataclass(frozen=True, slots=True)
 class UpstreamFault:
-    """What went wrong in a call, for the timeline and the problem document.
+    """Why a call failed, for the timeline and the problem document.
 
-    `kind` is of a closed set (`worker.upstream.error_classification.KINDS`): it may label a metric.
+    `kind` is of a closed set (`core.observability.outcomes.FaultKind`): it may label a metric.
     `code` is RunComfy's own numeric code where it sent one. `message` holds no secret.
     """
 
@@ -31,14 +27,14 @@ class UpstreamFault:
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """The submit was taken and will be billed; `upstream_id` is RunComfy's request id."""
+    """RunComfy took the submit and will bill it; `upstream_id` is its request id."""
 
     upstream_id: str
 
 
 @dataclass(frozen=True, slots=True)
 class NotSent:
-    """The submit surely started no work; it may be sent again after `retry_after`."""
+    """The submit certainly started no work; it may be sent again after `retry_after`."""
 
     fault: UpstreamFault
     retry_after: timedelta | None = None
@@ -46,7 +42,10 @@ class NotSent:
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """The submit was refused and is free; `account_refused` (401, 402, 403): stop submitting."""
+    """RunComfy refused the submit, free of charge.
+
+    `account_rejected` (401, 402, 403): the refusal is about the account, not about this input.
+    """
 
     fault: UpstreamFault
     account_rejected: bool = False
@@ -54,7 +53,7 @@ class Rejected:
 
 @dataclass(frozen=True, slots=True)
 class Indeterminate:
-    """Nobody knows whether the submit was taken: money may be gone. Never sent again by itself."""
+    """Whether RunComfy took the submit is unknown; it may be billed. Never resent automatically."""
 
     fault: UpstreamFault
 
@@ -64,7 +63,10 @@ SubmitAnswer = Accepted | NotSent | Rejected | Indeterminate
 
 @dataclass(frozen=True, slots=True)
 class InProgress:
-    """Still going on upstream. `word` is RunComfy's; `known` is False for one nobody documented."""
+    """The request is queued or running at RunComfy.
+
+    `is_documented` is False for a status word that RunComfy does not document.
+    """
 
     is_running: bool
     status_word: str
@@ -74,21 +76,21 @@ class InProgress:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """The status call says that the request ended in some way; the result call has the truth."""
+    """The status call reports an end of some kind; the result call is the authority."""
 
     status_word: str
 
 
 @dataclass(frozen=True, slots=True)
 class RequestNotFound:
-    """RunComfy does not know the id: deleted, expired, or not yet visible."""
+    """RunComfy does not know the id: it is deleted, expired, or not visible yet."""
 
     fault: UpstreamFault
 
 
 @dataclass(frozen=True, slots=True)
 class Unreachable:
-    """The read got no usable answer; asking again costs nothing."""
+    """The call got no usable answer; repeating it costs nothing."""
 
     fault: UpstreamFault
     retry_after: timedelta | None = None
@@ -99,7 +101,7 @@ StatusAnswer = InProgress | Finished | RequestNotFound | Unreachable
 
 @dataclass(frozen=True, slots=True)
 class UpstreamTimes:
-    """RunComfy's own instants, aware, where it gave them."""
+    """RunComfy's own times, timezone-aware; None where it stated none."""
 
     created_at: datetime | None = None
     finished_at: datetime | None = None
@@ -107,10 +109,7 @@ class UpstreamTimes:
 
 @dataclass(frozen=True, slots=True)
 class RunCompleted:
-    """The final output.
-
-    `output` is RunComfy's object, unread. `cost` is absent until it is known.
-    """
+    """The final output: RunComfy's object as it came. `cost` is None while RunComfy has none."""
 
     output: Mapping[str, object]
     cost: MicroUsd | None
@@ -119,7 +118,7 @@ class RunCompleted:
 
 @dataclass(frozen=True, slots=True)
 class RunFailed:
-    """RunComfy says that the request failed, or completed it without any output (`kind` tells)."""
+    """The request failed, or completed without any output (see `fault.kind`)."""
 
     fault: UpstreamFault
     cost: MicroUsd | None
@@ -128,7 +127,7 @@ class RunFailed:
 
 @dataclass(frozen=True, slots=True)
 class RunCancelled:
-    """RunComfy says that the request was cancelled."""
+    """The request was cancelled."""
 
     cost: MicroUsd | None
     times: UpstreamTimes
@@ -139,131 +138,75 @@ ResultAnswer = RunCompleted | RunFailed | RunCancelled | InProgress | RequestNot
 
 @dataclass(frozen=True, slots=True)
 class CancelSucceeded:
-    """RunComfy cancelled it before it ran."""
+    """RunComfy cancelled the request before it ran."""
 
 
 @dataclass(frozen=True, slots=True)
 class NotCancellable:
-    """RunComfy will not cancel it: it runs, or it has ended."""
+    """RunComfy does not cancel the request: it is running, or has ended."""
 
 
 CancelAnswer = CancelSucceeded | NotCancellable | RequestNotFound | Unreachable
 
 
 class Upstream(Protocol):
-    """The calls of RunComfy's Model API that a job's life needs.
-
-    None of them raises for an answer.
-    """
+    """The calls of RunComfy's Model API on one request. None raises, whatever RunComfy answers."""
 
     async def submit(self, model_id: str, body: bytes) -> SubmitAnswer:
-        """Send the one paid call. `body` is the model's input as JSON, sent byte for byte."""
+        """Send the one paid call. `body` is the model's input as JSON, sent byte for byte.
+
+        Never call this twice for one claim: each call may be billed.
+        """
         ...
 
     async def get_status(self, upstream_id: str) -> StatusAnswer:
-        """Ask where a request stands."""
+        """Read the status of a request."""
         ...
 
     async def get_result(self, upstream_id: str) -> ResultAnswer:
-        """Ask for the final output, with its cost."""
+        """Read the final output, with its cost."""
         ...
 
     async def cancel(self, upstream_id: str) -> CancelAnswer:
-        """Ask RunComfy to cancel a request that it still has queued."""
+        """Cancel a request that RunComfy still has queued. May be repeated."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class CatalogueModel:
-    """One model as RunComfy's catalogue has it; `document` is its JSON, unread, as bytes."""
+    """One model of RunComfy's catalogue; `document` is its JSON as it came."""
 
     model_id: str
     document: bytes
 
 
 class CatalogueSource(Protocol):
-    """Where the worker reads the models that RunComfy offers."""
+    """RunComfy's model catalogue."""
 
     async def list_models(self) -> tuple[CatalogueModel, ...] | Unreachable:
-        """Every model of the catalogue with its schemas, all pages."""
+        """Return every model with its schemas, from all pages."""
         ...
 
     async def list_categories(self) -> bytes | Unreachable:
-        """The categories document, unread."""
+        """Return the categories document as it came."""
         ...
 
 
 class BalanceSource(Protocol):
-    """Where the worker reads what is left on the RunComfy account."""
+    """The balance of the RunComfy account."""
 
     async def get_balance(self) -> MicroUsd | Unreachable:
-        """The balance; below zero where RunComfy lets it."""
-        ...
-
-
-class JobReader(Protocol):
-    """Where jobs are looked up."""
-
-    async def load(self, job_id: str) -> JobRecord | None:
-        """The job as it stands."""
-        ...
-
-
-class JobRepository(JobReader, Protocol):
-    """What the lifecycle asks of the job store."""
-
-    async def load_input(self, job_id: str) -> bytes | None:
-        """The body to submit."""
-        ...
-
-    async def store(self, change: Change) -> WriteResult:
-        """Make a change true, or say who was first."""
-        ...
-
-    async def load_leader(self, job: Job) -> JobRecord | None:
-        """The job that a follower follows now; None when it is gone."""
-        ...
-
-    async def load_successor(self, job_id: str) -> Job | None:
-        """Of those who follow a job, the one whose time lasts longest."""
-        ...
-
-    async def reschedule(self, job: Job, next_run_at: datetime, *, polled: bool = False) -> bool:
-        """Look again later; False when the record moved on."""
-        ...
-
-
-class TenantReader(Protocol):
-    """What the lifecycle asks of the tenant store."""
-
-    async def load(self, name: str) -> Tenant | None:
-        """The tenant as it stands."""
-        ...
-
-
-class WebhookConfigReader(Protocol):
-    """Where tenants' events go."""
-
-    async def load(self, tenant: str) -> WebhookConfig | None:
-        """A tenant's endpoints and secrets; None for an unknown tenant."""
-        ...
-
-
-class VersionedConfigReader(Protocol):
-    """Where a job's callbacks go."""
-
-    async def load_versioned(self, tenant: str) -> VersionedConfig:
-        """A tenant's endpoints, with their mark; none for an unknown tenant."""
+        """Return the balance; RunComfy may let it fall below zero."""
         ...
 
 
 class SubmitGate(Protocol):
-    """Whether a submit may leave now. Told what each one met."""
+    """Decides whether a submit may be sent now, from the results of earlier ones."""
 
     async def blocked_until(self) -> datetime | None:
-        """None: go ahead; else when to ask again."""
+        """Return when to check again; None if a submit may be sent now."""
         ...
 
     async def record_result(self, answer: SubmitAnswer) -> None:
-        """Note what a submit met."""
+        """Record the answer to a submit."""
         ...

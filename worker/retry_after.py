@@ -1,4 +1,4 @@
-"""Reads how long another server asks us to wait. Pure; how far it is heeded is its reader's."""
+"""Parses the `Retry-After` header. Pure; callers decide how far to honour it."""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -7,13 +7,13 @@ from typing import Final
 
 _SECONDS: Final = re.compile(r"[0-9]+")
 _MAX_DIGITS: Final = 9
-"""More are as good as for ever, and would be too many for a span."""
+"""Longer values would overflow a timedelta; 30 years are as good."""
 
 
 def parse_retry_after(value: str | None, now: datetime) -> timedelta | None:
-    """The wait of a `Retry-After` header (RFC 9110, 10.2.3: seconds or a date), none below 0.
+    """Return the delay of a `Retry-After` header (RFC 9110, 10.2.3: seconds or a date).
 
-    None where it is absent or is neither. A date in the past asks for no wait.
+    None if it is absent or invalid. A date in the past is a delay of 0.
     """
     text = (value or "").strip()
     if _SECONDS.fullmatch(text):

@@ -81,7 +81,7 @@ def _change_limits(fields: dict[str, Any], *, as_json: bool) -> None:
         gateway = await limits_and_pauses.change_limits(
             admin, parse_model(limits_and_pauses.LimitChanges, fields)
         )
-        pauses = await admin.operations.list_pauses()
+        pauses = await admin.stores.operations.list_pauses()
         return representations.gateway_representation(gateway, pauses)
 
     print_document(run_admin(change), as_json=as_json)
@@ -132,6 +132,6 @@ def audit(
     as_json: JsonOption = False,
 ) -> None:
     """List the newest entries of the audit log."""
-    entries = run_admin(lambda admin: admin.operations.list_audit_entries(limit))
+    entries = run_admin(lambda admin: admin.stores.operations.list_audit_entries(limit))
     rows = [representations.audit_entry_representation(entry) for entry in entries]
     print_table(rows, _AUDIT_COLUMNS, as_json=as_json)

@@ -1,6 +1,6 @@
-"""What observers are told of a job's change: the fact that moved it, and its money. Pure.
+"""Builds the events of a job write: its transition and its money. Pure.
 
-Services, workers and operators change jobs, and tell of it alike.
+The service, the workers and operators all write jobs, and emit the same events for it.
 """
 
 from collections.abc import Iterator
@@ -13,25 +13,17 @@ from core.observability.events import CostSaved, CostSettled, Event, JobTransiti
 from core.transactions.job_update import Change
 
 
-def change_events(
-    change: Change, trigger: Trigger | None, detail: str | None = None
-) -> Iterator[Event]:
-    """What a change that was stored says. `fact` None: the job stays where it was."""
-    if trigger is not None:
-        yield _transition_event(change.before, change.after, trigger, detail)
-    job = change.after
-    if trigger is Trigger.LEADER_SUCCEEDED and job.cost_saved:
+def change_events(change: Change) -> Iterator[Event]:
+    """Return the events of a change that was stored, in the order in which they happened."""
+    job, detail = change.after, change.entry.detail if change.entry is not None else None
+    if change.trigger is not None:
+        yield _transition_event(change.before, job, change.trigger, detail)
+    if change.trigger is Trigger.LEADER_SUCCEEDED and job.cost_saved:
         yield CostSaved(job.id, job.tenant, job.model_id, job.cost_saved)
     yield from _settlement_events(change.before, job)
-
-
-def handover_events(change: Change) -> Iterator[Event]:
-    """What a handover says: how the one job ended, and that the other goes on with its work."""
-    (entry,) = change.entries
-    yield from change_events(change, Trigger.HANDED_OVER, entry.detail)
     if change.successor is not None:
-        heir = change.successor
-        yield _transition_event(heir.before, heir.after, Trigger.TAKEN_OVER, heir.entry.detail)
+        taken = change.successor
+        yield _transition_event(taken.before, taken.after, Trigger.TAKEN_OVER, taken.entry.detail)
 
 
 def _transition_event(
@@ -58,7 +50,7 @@ def _settlement_events(before: Job, after: Job) -> Iterator[CostSettled]:
     if now == was or now.status is SettlementStatus.HELD:
         return
     if now.status is SettlementStatus.FREE and before.state is JobState.FOLLOWING:
-        return  # it had reserved nothing that could be given back
+        return  # a follower reserves nothing, so that nothing is released
     amount = now.cost if now.status is SettlementStatus.SPENT else after.estimate or MicroUsd(0)
     yield CostSettled(after.id, after.tenant, after.model_id, now.status, amount)
 

@@ -176,8 +176,12 @@ def _unpaid_templates() -> bytes:
     Four lines: record and then entry, each of a follower and of a cache hit. The script replaces
     the `@…@` placeholders.
     """
-    joins = {"state": JobState.FOLLOWING, "next_run_at": "@check@", "leader": _LEADER_PLACEHOLDER}
-    served = {
+    follower = {
+        "state": JobState.FOLLOWING,
+        "next_run_at": "@check@",
+        "leader": _LEADER_PLACEHOLDER,
+    }
+    hit = {
         "state": JobState.SUCCEEDED,
         "next_run_at": "@now@",
         "finished_at": "@now@",
@@ -187,26 +191,18 @@ def _unpaid_templates() -> bytes:
         "leader": _LEADER_PLACEHOLDER,
         "cost_saved": "@saved@",
     }
-    joined = TimelineEntry(
-        _PLACEHOLDER_TIME,
-        TimelineKind.ADMISSION,
-        JOINED,
-        JobState.FOLLOWING,
-        _LEADER_PLACEHOLDER,
-        status=PublicStatus.IN_QUEUE,
-    )
-    hit = TimelineEntry(
-        _PLACEHOLDER_TIME,
-        TimelineKind.ADMISSION,
-        CACHE_HIT,
-        JobState.SUCCEEDED,
-        _LEADER_PLACEHOLDER,
-    )
     entries = (
-        TIMELINE_ENTRY_CODEC.encode(entry).replace(_PLACEHOLDER_TIME_JSON, b"@at@")
-        for entry in (joined, hit)
+        _entry_template(JOINED, JobState.FOLLOWING, PublicStatus.IN_QUEUE),
+        _entry_template(CACHE_HIT, JobState.SUCCEEDED, None),
     )
-    return b"\n".join((_json_tail(joins), _json_tail(served), *entries))
+    return b"\n".join((_json_tail(follower), _json_tail(hit), *entries))
+
+
+def _entry_template(code: str, state: JobState, status: PublicStatus | None) -> bytes:
+    entry = TimelineEntry(
+        _PLACEHOLDER_TIME, TimelineKind.ADMISSION, code, state, _LEADER_PLACEHOLDER, status=status
+    )
+    return TIMELINE_ENTRY_CODEC.encode(entry).replace(_PLACEHOLDER_TIME_JSON, b"@at@")
 
 
 def _json_tail(fields: dict[str, Any]) -> bytes:

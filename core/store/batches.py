@@ -60,7 +60,7 @@ class BatchStore:
         self._clock = clock
 
     async def admit(self, admission: BatchAdmission) -> BatchAdmissionResult:
-        """Take in all jobs of a batch or those that fit, as it asks, in one decision.
+        """Admit all jobs of a batch, or in partial mode those that fit, in one decision.
 
         Raises `Unauthenticated`, `NotPermitted`, `IdempotencyKeyMissing`, `IdempotencyMismatch`.
         """

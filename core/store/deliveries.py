@@ -152,10 +152,10 @@ class DeliveryStore:
     async def enqueue(self, before: Delivery | None, after: Delivery) -> bool:
         """Queue a new delivery, or `before` again; return False if that has changed since."""
         name, *arguments = new_delivery_arguments([after], self._clock.now())
-        record, channel, listed = new_delivery_keys([after])
+        record, queue, index = new_delivery_keys([after])
         queued = await self._scripts.call(
             "enqueue_delivery",
-            [record, keys.OUTBOX, channel, listed],
+            [record, keys.OUTBOX, queue, index],
             [before.version if before else 0, after.version, name, *arguments],
         )
         return bool(queued)

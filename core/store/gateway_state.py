@@ -141,14 +141,14 @@ class GatewayStateStore:
 
     async def _dependencies(self, now: datetime) -> Dependencies:
         parts, since = self._stores, to_ms(now - MAX_HEARTBEAT_AGE)
-        wallet, breaker, synced_at, models, workers = await asyncio.gather(
+        balance, breaker, synced_at, models, workers = await asyncio.gather(
             parts.operations.load_balance(),
             parts.circuit_breakers.load(),
             parts.catalogue.synced_at(),
             self._client.execute("HLEN", keys.CATALOGUE_MODELS),
             self._client.execute("ZCOUNT", keys.WORKERS, since, "+inf"),
         )
-        return Dependencies(wallet, breaker, synced_at, int(models), int(workers))
+        return Dependencies(balance, breaker, synced_at, int(models), int(workers))
 
     async def _delivery_backlog(self, now: datetime) -> DeliveryBacklog:
         endpoints, (pending, due, busy, held_back, oldest) = await asyncio.gather(

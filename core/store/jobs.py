@@ -150,10 +150,7 @@ class JobStore:
             _update_keys(change, message),
             _update_arguments(change, message, now),
             new_delivery_keys(change.deliveries),
-            [
-                *map(TIMELINE_ENTRY_CODEC.encode, change.entries),
-                *new_delivery_arguments(change.deliveries, now),
-            ],
+            new_delivery_arguments(change.deliveries, now),
         )
         return WriteResult(result.decode())
 
@@ -260,6 +257,7 @@ def _common_arguments(change: Change, now: datetime) -> dict[str, Argument]:
         "now": to_ms(now),
         "tenant_name": after.tenant,
         "model": after.model_id,
+        "entry": "" if change.entry is None else TIMELINE_ENTRY_CODEC.encode(change.entry),
         "message_template": template,
         "message_ttl": message_ttl,
         "wake_due_at": wake_due_at,
@@ -287,7 +285,6 @@ def _update_arguments(
         "cost": int(settlement.cost),
         "run_time": "" if duration is None else duration // MILLISECOND,
         "max_run_times": MAX_RUNS,
-        "entry_count": len(change.entries),
     }
     arguments |= _cache_arguments(change, now) | _successor_arguments(change.successor)
     if message is not None:
@@ -331,10 +328,10 @@ def _successor_arguments(successor: Successor | None) -> dict[str, Argument]:
 
 
 def _promotion_arguments(change: Change, now: datetime) -> dict[str, Argument]:
-    job, (entry,) = change.after, change.entries
-    deadline = first_deadline(job)
+    if change.entry is None:
+        raise ValueError("a promotion adds an entry to the timeline")
+    job, deadline = change.after, first_deadline(change.after)
     return _common_arguments(change, now) | {
-        "entry": TIMELINE_ENTRY_CODEC.encode(entry),
         "priority": int(job.priority),
         "price": "" if job.estimate is None else int(job.estimate),
         "first_deadline": "" if deadline is None else to_ms(deadline),

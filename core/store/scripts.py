@@ -121,7 +121,7 @@ def _item_reader(fields: Sequence[str], first: int) -> tuple[str, ...]:
 
 
 def _fixed_counts(keys: Sequence[str], arguments: Sequence[str]) -> tuple[str, ...]:
-    """Tell a script with further keys or arguments how many have names."""
+    """Return the Lua line that counts named keys and arguments, if a script takes more."""
     if _REST not in keys and _REST not in arguments:
         return ()
     counts = f"{len(_without_rest(keys))}, {len(_without_rest(arguments))}"

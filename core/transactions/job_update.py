@@ -1,38 +1,38 @@
-"""What a store is asked to make true in one atomic step. Values only."""
+"""The atomic write of a job, and its results. Values only."""
 
 from dataclasses import dataclass
 from enum import StrEnum
 
-from core.jobs.job import Job
+from core.jobs.job import Job, Trigger
 from core.jobs.timeline import TimelineEntry
 from core.webhooks.delivery import Delivery
 
 
 class WriteResult(StrEnum):
-    """What became of a change."""
+    """The store's answer to a job write. Whatever is not `STORED` has written nothing."""
 
     STORED = "stored"
     CONFLICT = "conflict"
-    """Somebody else changed the record first; nothing was written."""
+    """The record is no longer `Change.before`."""
     NO_SLOT = "no_slot"
-    """It may not be submitted before a slot is free."""
+    """The job may not be submitted before a slot is free."""
     HAS_FOLLOWERS = "has_followers"
-    """Others follow its running work, which must be handed on to one of them."""
+    """Others follow the running work: it must be handed over to one of them."""
     SUCCESSOR_CONFLICT = "successor_conflict"
-    """Somebody else changed the heir's record first; nothing was written."""
+    """The successor's record is no longer `Successor.before`."""
     OTHER_LEADER = "other_leader"
-    """Another took the lead before; the job follows that one now."""
+    """Another follower was promoted first; the job follows that one now."""
     WEBHOOK_CONFIG_CHANGED = "webhook_config_changed"
-    """The tenant's endpoints are others than its callbacks were made for; nothing was written."""
+    """The tenant's endpoints are no longer those for which the deliveries were made."""
     OVER_BUDGET = "over_budget"
-    """The tenant's money does not cover the job now; nothing was written."""
+    """The tenant's budget does not cover the job now."""
     NOT_FOUND = "not_found"
-    """There is no such record any more."""
+    """The record has been deleted or has expired."""
 
 
 @dataclass(frozen=True, slots=True)
 class Successor:
-    """A follower that goes on with the work of the job that ends in the same step."""
+    """A follower that takes over the work of the job that ends in the same write."""
 
     before: Job
     after: Job
@@ -41,21 +41,26 @@ class Successor:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One step of one job: stored only if the record still is `before`.
+    """One atomic write of one job: the new record and everything that must appear with it.
 
-    With it go its timeline, its callbacks and, with `ring`, a message that wakes a worker at once.
+    The store refuses it unless the record still is `before` (optimistic concurrency).
     """
 
     before: Job
     after: Job
-    entries: tuple[TimelineEntry, ...] = ()
+    entry: TimelineEntry | None = None
+    """The line that the write adds to the job's timeline."""
+    trigger: Trigger | None = None
+    """What moved the state machine; None: the job stays in its state. Only observers read it."""
     output: bytes | None = None
     deliveries: tuple[Delivery, ...] = ()
     config_digest: str | None = None
-    """What the endpoints are known by that `deliveries` were made for, or none were needed for:
-    refused where others are in force by then. None: no endpoint is concerned."""
+    """The version of the webhook config for which `deliveries` were made, also when it called for
+    none. The store refuses the write if another version is in force, or a delivery could be missed.
+    None: the write concerns no endpoint."""
     wake_worker: bool = False
+    """Wake a worker immediately; else the job runs when `after.next_run_at` is due."""
     successor: Successor | None = None
     expected_leader: str | None = None
-    """Of a follower that is promoted: the job whose end is the reason. Who follows another by then
-    is not promoted."""
+    """For the promotion of a follower: the leader with end is its reason. Refused if the job
+    follows another by then: two promotions of one group would be two paid submits."""

@@ -1,4 +1,4 @@
-"""Submits in doubt: what is known of each, and what a person decides."""
+"""Submits in doubt: list them, and resolve one by an operator's decision."""
 
 import asyncio
 import re
@@ -22,27 +22,27 @@ MAX_LISTED: Final = 1000
 
 
 async def list_in_doubt(admin: AdminContext) -> Sequence[JobView]:
-    """Jobs in doubt with their history, the longest first; at most 1,000."""
-    jobs = await admin.jobs.list_in_doubt(MAX_LISTED)
-    found = await asyncio.gather(*(admin.jobs.load_view(job.id) for job in jobs))
+    """Return jobs in doubt with their timelines, the oldest first; at most 1,000."""
+    jobs = await admin.stores.jobs.list_in_doubt(MAX_LISTED)
+    found = await asyncio.gather(*(admin.stores.jobs.load_view(job.id) for job in jobs))
     return [view for view in found if view is not None]
 
 
 async def resolve_in_doubt(admin: AdminContext, job_id: str, resolution: Resolution) -> Job:
-    """Carry out what a person decided.
+    """Apply an operator's decision, and return the job.
 
-    Raises `NotFound`, `InvalidInput` for what can be no id of RunComfy's, and `Conflict` when the
-    job is not in doubt (any more).
+    Raises `NotFound`, `InvalidInput` for a malformed RunComfy id, and `Conflict` if the job is not
+    in doubt, or no longer.
     """
     if isinstance(resolution, Attach) and not is_upstream_id(resolution.upstream_id):
-        raise InvalidInput("An id of RunComfy's has letters, digits, _ and -, at most 128 of them.")
+        raise InvalidInput("A RunComfy id has letters, digits, _ and -, at most 128 of them.")
     for _ in range(MAX_TRIES):
-        record = await admin.jobs.load(job_id) if is_valid_id(job_id) else None
+        record = await admin.stores.jobs.load(job_id) if is_valid_id(job_id) else None
         if record is None:
             raise NotFound(f"There is no job {job_id}.")
         resolved = resolve(record.job, resolution, admin.actor, admin.clock.now())
         change = await _build_change(admin, record.job, resolved)
-        match await admin.jobs.store(change):
+        match await admin.stores.jobs.store(change):
             case WriteResult.STORED:
                 await _emit_resolution(admin, change, resolved)
                 return resolved.after
@@ -50,20 +50,20 @@ async def resolve_in_doubt(admin: AdminContext, job_id: str, resolution: Resolut
                 raise NotFound(f"There is no job {job_id}.")
             case _:
                 continue
-    raise Conflict("The job kept changing meanwhile; look at it again.")
+    raise Conflict("The job changed too often meanwhile; read it again.")
 
 
 async def _build_change(admin: AdminContext, before: Job, resolved: ResolutionResult) -> Change:
     after = resolved.after
-    change = Change(before, after, (resolved.entry,), wake_worker=not after.is_final)
+    change = Change(before, after, resolved.entry, resolved.trigger, wake_worker=not after.is_final)
     if not needs_endpoints(before, after):
         return change
-    known = await admin.webhook_configs.load_versioned(after.tenant)
-    return with_deliveries(change, known, admin.ids, after.updated_at)
+    config = await admin.stores.webhook_configs.load_versioned(after.tenant)
+    return with_deliveries(change, config, admin.ids, after.updated_at)
 
 
 async def _emit_resolution(admin: AdminContext, change: Change, resolved: ResolutionResult) -> None:
-    for event in change_events(change, resolved.trigger, resolved.entry.detail):
+    for event in change_events(change):
         admin.emit(event)
     await admin.record_action("doubt.resolve", change.after.id, resolved.entry.detail or "")
 
@@ -75,5 +75,5 @@ _UPSTREAM_ID: Final = re.compile(UPSTREAM_ID_PATTERN)
 
 
 def is_upstream_id(text: str) -> bool:
-    """Whether RunComfy could have given this id to a request (its own clients' rule)."""
+    """Return whether `text` is a well-formed RunComfy request id, by its own clients' rule."""
     return _UPSTREAM_ID.fullmatch(text) is not None

@@ -1,4 +1,4 @@
-"""Any tenant's jobs, for operators."""
+"""Lists any tenant's jobs for operators."""
 
 from core.jobs.query import JobPage, JobQuery
 from service.operator_context import AdminContext
@@ -6,7 +6,10 @@ from service.tenants.tenants import load_tenant_or_deleted
 
 
 async def list_jobs(admin: AdminContext, tenant: str, query: JobQuery) -> JobPage:
-    """A page of a tenant's jobs, newest first; also of one deleted of late. Raises `NotFound`."""
-    return await admin.job_index.list_page_for_tenant(
+    """Return a page of a tenant's jobs, newest first; also of a recently deleted tenant.
+
+    Raises `NotFound`.
+    """
+    return await admin.stores.job_index.list_page_for_tenant(
         (await load_tenant_or_deleted(admin, tenant)).name, query
     )

@@ -1,4 +1,4 @@
-"""What holds for all tenants together: limits, the minimum account balance, pauses."""
+"""Settings of the whole gateway: limits, the minimum account balance, pauses."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -26,7 +26,7 @@ def _check_model_id(text: str) -> str:
     return text
 
 
-# The pattern looks ahead, which pydantic's own engine does not: here it is only documented.
+# The pattern has a lookahead, which pydantic's regex engine lacks: here it is only documented.
 ModelId = Annotated[
     str,
     Field(
@@ -40,7 +40,7 @@ ModelId = Annotated[
 
 @dataclass(frozen=True, slots=True)
 class GatewayLimits:
-    """The limits of the whole gateway, and the wallet that it watches."""
+    """The limits of the whole gateway, and its RunComfy account balance."""
 
     limits: GlobalLimits
     account_balance: AccountBalance
@@ -59,7 +59,7 @@ class LimitChanges(RequestModel):
     models: Mapping[ModelId, Annotated[int, WholeNumber(0)] | None] = Field(
         {},
         description="Model ids with how many of their jobs may run at the same time; null: no "
-        "limit. Models that are left out keep theirs.",
+        "limit. Omitted models keep their limit.",
     )
     minimum_balance_usd: Usd | None = Field(
         None, description="Below this account balance submits are refused."
@@ -92,16 +92,16 @@ class PauseTarget(RequestModel):
         return self
 
     def pause(self) -> Pause:
-        """Return the same as the stores have it."""
+        """Return the pause as the store has it."""
         if self.tenant is not None:
             return Pause.tenant(self.tenant)
         return Pause.everything() if self.model is None else Pause.model(self.model)
 
 
 async def load_limits(admin: AdminContext) -> GatewayLimits:
-    """What is in force."""
+    """Return the current limits."""
     return GatewayLimits(
-        await admin.operations.load_limits(), await admin.operations.load_balance()
+        await admin.stores.operations.load_limits(), await admin.stores.operations.load_balance()
     )
 
 
@@ -113,9 +113,9 @@ async def change_limits(admin: AdminContext, changes: LimitChanges) -> GatewayLi
     before = await load_limits(admin)
     after = changes.applied_to(before)
     if after.limits != before.limits:
-        await admin.operations.set_limits(after.limits, before.limits)
+        await admin.stores.operations.set_limits(after.limits, before.limits)
     if after.account_balance.minimum != before.account_balance.minimum:
-        await admin.operations.set_minimum_balance(after.account_balance.minimum)
+        await admin.stores.operations.set_minimum_balance(after.account_balance.minimum)
     old, new = limits_representation(before), limits_representation(after)
     changed = tuple(
         Difference(name, old[name], new[name]) for name in old if old[name] != new[name]
@@ -126,7 +126,7 @@ async def change_limits(admin: AdminContext, changes: LimitChanges) -> GatewayLi
 
 
 def limits_representation(gateway: GatewayLimits) -> dict[str, object]:
-    """The limits as JSON shows them."""
+    """Return the limits as JSON."""
     return {
         "running": gateway.limits.running,
         "submits_per_second": gateway.limits.submits_per_second,
@@ -137,19 +137,19 @@ def limits_representation(gateway: GatewayLimits) -> dict[str, object]:
 
 
 async def pause(admin: AdminContext, target: Pause) -> Sequence[Pause]:
-    """Dispatch no more of it; what runs goes on. Returns all that is paused now.
+    """Stop dispatching the target's jobs; running jobs continue. Returns all pauses.
 
-    Raises `NotFound` for a tenant that never was: a slip of the pen would stop nobody.
+    Raises `NotFound` for an unknown tenant: with a typo the pause would have no effect.
     """
     if target.tenant_name is not None:
         await load_tenant_or_deleted(admin, target.tenant_name)
-    await admin.operations.pause(target)
+    await admin.stores.operations.pause(target)
     await admin.record_action("pause", target.target)
-    return await admin.operations.list_pauses()
+    return await admin.stores.operations.list_pauses()
 
 
 async def resume(admin: AdminContext, target: Pause) -> Sequence[Pause]:
-    """Dispatch it again. Returns all that is still paused."""
-    await admin.operations.resume(target)
+    """Dispatch the target's jobs again. Returns the remaining pauses."""
+    await admin.stores.operations.resume(target)
     await admin.record_action("resume", target.target)
-    return await admin.operations.list_pauses()
+    return await admin.stores.operations.list_pauses()

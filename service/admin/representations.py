@@ -124,7 +124,7 @@ def _entry_representation(entry: TimelineEntry) -> JsonObject:
 
 
 def gateway_representation(gateway: GatewayLimits, pauses: Sequence[Pause]) -> JsonObject:
-    """Global limits, the wallet and what is paused."""
+    """Return the gateway's limits, account balance and pauses."""
     return limits_representation(gateway) | {
         "account_balance": account_balance_representation(gateway.account_balance),
         "paused": pauses_representation(pauses),

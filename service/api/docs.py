@@ -1,6 +1,6 @@
-"""The API's own description: OpenAPI, and Swagger UI from files that ship with the gateway.
+"""The API reference: OpenAPI, and Swagger UI from files that ship with the gateway.
 
-The browser is sent nowhere else; a policy in the answer says so to it too.
+The browser loads nothing from other hosts, and a content security policy forbids it.
 """
 
 from importlib.resources import files

@@ -1,4 +1,4 @@
-"""Health and figures, for machines that watch the process. No key is asked for."""
+"""Health checks and metrics, for monitoring. No authentication is required."""
 
 import asyncio
 from typing import Final
@@ -25,14 +25,14 @@ _ALIVE: Final = orjson.dumps({"status": OK})
 
 
 async def healthz(_: Request) -> Response:
-    """Alive: the process answers. Asks nobody else, so that an outage of Redis restarts nothing."""
+    """Report that the process answers. An outage of Redis must not restart it."""
     return json_bytes_response(_ALIVE)
 
 
 async def readyz(request: Request) -> Response:
-    """Ready: the store answers, a worker was seen of late, and RunComfy did not refuse the account.
+    """Report whether Redis answers, a worker was seen recently, and RunComfy accepts the account.
 
-    Submits that merely fail make nobody unready: jobs wait, and reads are as good as ever.
+    An open circuit breaker alone does not make the service unready: jobs wait, and reads work.
     """
     checks = await _checks(app_context(request.scope))
     ready = UNREADY.isdisjoint(checks.values())
@@ -62,14 +62,14 @@ def _upstream_check(breaker: CircuitBreaker) -> str:
 
 
 async def metrics(request: Request) -> Response:
-    """Figures in Prometheus' text format."""
-    figures = app_context(request.scope).metrics
-    return Response(await figures.render(), headers={"content-type": figures.content_type})
+    """Return the metrics in Prometheus' text format."""
+    renderer = app_context(request.scope).metrics
+    return Response(await renderer.render(), headers={"content-type": renderer.content_type})
 
 
 _NO_AUTHENTICATION: Final[JsonObject] = {"security": []}
 _METRICS_RESPONSE: Final = {
-    "description": "The figures.",
+    "description": "The metrics.",
     "content": {
         "text/plain": {
             "schema": {"type": "string"},
@@ -84,7 +84,7 @@ OPERATIONS: Final = (
         "/healthz",
         healthz,
         "healthz",
-        "Alive?",
+        "Liveness check",
         Tag.HEALTH,
         {200: response_spec("The process answers.", "Health", HEALTH_EXAMPLE)},
         _NO_AUTHENTICATION,
@@ -94,16 +94,16 @@ OPERATIONS: Final = (
         "/readyz",
         readyz,
         "readyz",
-        "Ready?",
+        "Readiness check",
         Tag.HEALTH,
         {
             200: response_spec(
-                "Redis answers, a worker was seen, RunComfy takes the account.",
+                "Redis answers, a worker was seen, RunComfy accepts the account.",
                 "Readiness",
                 READY_EXAMPLE,
             ),
             503: response_spec(
-                "A part is missing; `checks` says which.", "Readiness", NOT_READY_EXAMPLE
+                "A check failed; `checks` names it.", "Readiness", NOT_READY_EXAMPLE
             ),
         },
         _NO_AUTHENTICATION,
@@ -113,7 +113,7 @@ OPERATIONS: Final = (
         "/metrics",
         metrics,
         "metrics",
-        "Figures",
+        "Metrics",
         Tag.HEALTH,
         {200: _METRICS_RESPONSE},
         _NO_AUTHENTICATION,

@@ -58,7 +58,7 @@ _LINKS: Final = {
 _STATUS: Final[Mapping[str, Schema]] = {
     "request_id": TEXT,
     "status": enum_schema(PublicStatus),
-    "queue_position": {"type": "integer", "description": "While RunComfy says it."},
+    "queue_position": {"type": "integer", "description": "While RunComfy reports it."},
     "estimated_finish": {
         **object_schema("p50 p90", p50=INSTANT, p90=INSTANT),
         "description": "By when half of such runs, and nine of ten, have ended. While RunComfy "
@@ -271,7 +271,7 @@ EVENT_STREAM_RESPONSE: Final[dict[str, Any]] = {
     "description": "The events.",
     "content": {
         "text/event-stream": {
-            # Of each event: of a stream as a whole a schema can say nothing.
+            # The schema of one event: JSON Schema cannot describe a stream.
             "schema": object_schema("event data", id=TEXT, event=TEXT, data=TEXT),
             "example": {
                 "id": "0",

@@ -28,7 +28,7 @@ class _Quota(Document):
 class _Cost(Document):
     used: float = Field(description="USD: settled and reserved.")
     settled: float
-    reserved: float = Field(description="Of jobs whose cost is not final yet.")
+    reserved: float = Field(description="Of jobs without a final cost yet.")
 
 
 class _Budget(_Cost):

@@ -123,7 +123,7 @@ class BatchValidator:
 
 
 def _with_item_paths(error: CallerError) -> CallerError:
-    """Return the error with paths that begin at the item, whose field `input` is."""
+    """Return the error with paths that begin at the item: its field `input` holds the input."""
     if error.fields:
         fields = tuple(FieldError(f"/input{one.path}", one.message) for one in error.fields)
     else:

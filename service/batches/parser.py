@@ -58,7 +58,7 @@ def parse_batch(body: bytes, policy: OptionPolicy, max_input_bytes: int) -> Pars
     """Parse a batch. An input has at most `max_input_bytes` bytes. Raises `MalformedRequest`."""
     value = parse_object(body)
     text = body.decode()
-    spans = locate_fields(text)
+    fields = locate_fields(text)
     wrong = [*_unknown_field_errors(value), *_items_errors(value.get("items"))]
     admit, wrong_admit = _parse_admission_mode(value)
     own: dict[str, Any] = {name: value[name] for name in _SHARED_OPTIONS if name in value}
@@ -66,8 +66,8 @@ def parse_batch(body: bytes, policy: OptionPolicy, max_input_bytes: int) -> Pars
     wrong += [*wrong_admit, *wrong_options]
     if wrong:
         raise _malformed(tuple(wrong))
-    places = locate_elements(text, spans["items"][0])
-    items = tuple(_parse_items(text, value["items"], places, policy, max_input_bytes))
+    ranges = locate_elements(text, fields["items"][0])
+    items = tuple(_parse_items(text, value["items"], ranges, policy, max_input_bytes))
     return ParsedBatch(items, admit, options.reference, options.webhook)
 
 
@@ -87,12 +87,12 @@ def _items_errors(items: Any) -> Iterator[FieldError]:  # noqa: ANN401 - JSON
 
 
 def _parse_admission_mode(value: Mapping[str, Any]) -> tuple[AdmissionMode, list[FieldError]]:
-    asked = value.get("admit", AdmissionMode.ALL_OR_NOTHING)
-    if asked not in list(AdmissionMode):
+    mode = value.get("admit", AdmissionMode.ALL_OR_NOTHING)
+    if mode not in list(AdmissionMode):
         return AdmissionMode.ALL_OR_NOTHING, [
             FieldError("/admit", f"must be one of {', '.join(AdmissionMode)}")
         ]
-    return AdmissionMode(asked), []
+    return AdmissionMode(mode), []
 
 
 def _parse_items(

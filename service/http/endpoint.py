@@ -25,7 +25,7 @@ class Tag(StrEnum):
     WEBHOOKS = "Webhooks"
     USAGE = "Usage"
     ADMIN_TENANTS = "Operators: tenants"
-    ADMIN_WEBHOOKS = "Operators: callbacks"
+    ADMIN_WEBHOOKS = "Operators: webhooks"
     ADMIN_OPERATIONS = "Operators: limits, pauses, doubts"
     HEALTH = "Operation"
 
@@ -46,7 +46,7 @@ class ApiOperation:
 
 
 class RawRoute(APIRoute):
-    """A documented route whose handler takes the request and returns the response itself.
+    """A documented route. Its handler takes the request and returns the response itself.
 
     FastAPI's routing and models take longer than most handlers (docs/adr/0020).
     """

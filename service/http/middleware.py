@@ -18,7 +18,7 @@ from service.problems import MEDIA_TYPE, Problem, defect_of, problem_of
 UNMATCHED: Final = "unmatched"
 CLIENT_CLOSED_REQUEST: Final = 499
 NO_STORE_PREFIXES: Final = ("/v1", "/admin")
-"""Path prefixes whose responses intermediaries must not cache."""
+"""Path prefixes of responses that intermediaries must not cache."""
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 

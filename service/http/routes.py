@@ -23,7 +23,7 @@ from service.parsing.models import field_errors, invalid_input
 
 
 class StrictRequest(Request):
-    """A request whose body and query are parsed by this gateway's rules.
+    """A request with body and query parsed by this gateway's rules.
 
     FastAPI reads the body before it runs dependencies, so an error here would be reported to a
     caller who is not authenticated. It is kept in `error`; a value that no model accepts takes the

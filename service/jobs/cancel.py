@@ -15,7 +15,7 @@ from core.ids import IdSource
 from core.jobs.job import BillingStatus, CancelOutcome, Job, JobState, Trigger
 from core.jobs.timeline import TimelineEntry, TimelineKind
 from core.observability.events import Emit
-from core.observability.job_events import change_events, handover_events
+from core.observability.job_events import change_events
 from core.store.interfaces import JobRepository, WebhookConfigRepository
 from core.store.jobs import Projection
 from core.tenants.api_keys import Credential, Scope
@@ -163,7 +163,8 @@ class JobCanceller:
         entry = TimelineEntry(
             now, TimelineKind.CALLER, CANCEL_REQUESTED, after.state, status=after.status
         )
-        change = Change(before, after, (entry,), wake_worker=decision.wake_worker)
+        trigger = Trigger.CANCEL_REQUESTED if after.state is not before.state else None
+        change = Change(before, after, entry, trigger, wake_worker=decision.wake_worker)
         return await self._with_deliveries(change, now)
 
     async def _with_deliveries(self, change: Change, now: datetime) -> Change:
@@ -173,10 +174,5 @@ class JobCanceller:
         return with_deliveries(change, config, self._ids, now)
 
     def _emit_change(self, change: Change) -> None:
-        if change.successor is not None:
-            events = handover_events(change)
-        else:
-            moved = change.before.state is not change.after.state
-            events = change_events(change, Trigger.CANCEL_REQUESTED if moved else None)
-        for event in events:
+        for event in change_events(change):
             self._emit(event)

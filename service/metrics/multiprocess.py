@@ -65,7 +65,7 @@ def shared_directory(now: datetime) -> Iterator[str]:
 
 
 def remove_stale_directories(parent: Path, now: datetime) -> None:
-    """Remove the directories in `parent` that are ours and that no process has locked."""
+    """Remove the metrics directories in `parent` that no process has locked."""
     for directory in parent.glob(f"{DIRECTORY_PREFIX}*"):
         with suppress(OSError):
             created = directory.lstat().st_mtime

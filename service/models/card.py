@@ -125,7 +125,7 @@ def load_cards() -> tuple[ModelCard, ...]:
 
 
 def parse_local_card(document: Mapping[str, object]) -> ModelCard:
-    """Parse one of the gateway's own cards: RunComfy's fields, and these of ours.
+    """Parse one of the gateway's own cards: RunComfy's fields, and these of its own.
 
     `unknown_fields` (`refuse` or `pass`), `surcharges`, `media`, `rules`, `sample`, `description`,
     `media_note`. A mistake in these raises `KeyError`, `TypeError` or `ValueError`.

@@ -34,7 +34,7 @@ _QUANTITY_TEXT: Final = re.compile(r"([0-9]{1,7}(?:\.[0-9]{1,6})?)s?")
 
 @dataclass(frozen=True, slots=True)
 class Surcharge:
-    """A rate for requests whose `field`, or its default, equals `value`."""
+    """A rate for requests in which `field`, or its default, equals `value`."""
 
     field: str
     value: object

@@ -86,8 +86,8 @@ class InputValidator:
                     json_pointer([*error.instance_path, name]), _unknown_field(name, known)
                 )
         else:
-            shown = {name: _format_detail(detail) for name, detail in details.items()}
-            text = MESSAGES.get(error.kind.name, "does not fit the schema").format_map(shown)
+            formatted = {name: _format_detail(detail) for name, detail in details.items()}
+            text = MESSAGES.get(error.kind.name, "does not fit the schema").format_map(formatted)
             yield FieldError(json_pointer(error.instance_path), truncate_message(text))
 
     def _fields_at(self, path: Sequence[str | int]) -> list[str]:
@@ -110,7 +110,7 @@ def compile_schema(
 ) -> tuple[InputValidator, NormalisedSchema]:
     """Compile one of RunComfy's schemas. Returns the validator and the normalised schema.
 
-    A field whose own default is invalid is not checked: there RunComfy contradicts its schema.
+    A field with an invalid default is not checked: there RunComfy contradicts its schema.
     Raises `UnreadableSchema` or `UncompilableSchema`.
     """
     read = normalise_schema(schema, forbid_unknown_fields=forbid_unknown_fields)
@@ -179,11 +179,11 @@ def _unknown_field(name: str, known: list[str]) -> str:
 
 def _format_detail(detail: object) -> str:
     if isinstance(detail, list):
-        shown = [
+        formatted = [
             *map(_format_detail, detail[:_MAX_LISTED]),
             *(["…"] if len(detail) > _MAX_LISTED else []),
         ]
-        return ", ".join(shown)
+        return ", ".join(formatted)
     return detail if isinstance(detail, str) else orjson.dumps(detail, default=str).decode()
 
 

@@ -1,6 +1,6 @@
-"""Parses fields by tables of names: a reader raises `InvalidField`, and every error is reported.
+"""Parses named fields: a parser raises `InvalidField`, and the errors of all fields are reported.
 
-Pure. Which names there are, and which of the readers here belongs to each, other modules say.
+Pure. Other modules define the names and choose a parser for each.
 """
 
 import re
@@ -17,7 +17,7 @@ from core.webhooks.url_policy import Refusal, TargetPolicy, check_url
 MAX_REFERENCE_LENGTH: Final = 256
 USD_PATTERN: Final = r"[0-9]{1,9}(?:\.[0-9]{1,6})?"
 MAX_ECHOED_CHARS: Final = 64
-"""Characters that are told of a name that nobody knows."""
+"""Unknown names are truncated to this length in error messages."""
 _MAX_FIELDS: Final = 64
 _MAX_DIGITS: Final = 20
 _USD: Final = re.compile(USD_PATTERN)
@@ -28,25 +28,28 @@ W = TypeVar("W", bound=StrEnum)
 
 
 class InvalidField(ValueError):
-    """The value does not fit its field; the text says what would."""
+    """The value is invalid for its field; the message describes a valid one."""
 
 
 def parse_fields(
     fields: Mapping[str, T], parse: Callable[[str, T], Any], path: str
 ) -> tuple[dict[str, Any], tuple[FieldError, ...]]:
-    """What `read` makes of each field, and what is wrong with the others; `path` begins theirs."""
-    wrong: list[FieldError] = []
+    """Parse each field. Returns the valid values, and an error for each other field.
+
+    The errors' paths begin with `path`.
+    """
+    errors: list[FieldError] = []
     values: dict[str, Any] = {}
     for name, value in fields.items():
         try:
             values[name] = parse(name, value)
-        except InvalidField as unfit:
-            wrong.append(FieldError(f"{path}{name[:MAX_ECHOED_CHARS]}", str(unfit)))
-    return values, tuple(wrong)
+        except InvalidField as error:
+            errors.append(FieldError(f"{path}{name[:MAX_ECHOED_CHARS]}", str(error)))
+    return values, tuple(errors)
 
 
 def parse_query(query: str) -> Mapping[str, str]:
-    """A query's fields. Raises `MalformedRequest` for one given twice, too many, or no UTF-8."""
+    """Parse a query. Raises `MalformedRequest` for duplicates, too many fields, invalid UTF-8."""
     if not query:
         return {}
     try:
@@ -64,40 +67,40 @@ def parse_query(query: str) -> Mapping[str, str]:
 def parse_query_fields(
     fields: Mapping[str, str], parsers: Mapping[str, Callable[[str], Any]]
 ) -> dict[str, Any]:
-    """A query's fields by their readers. Raises `MalformedRequest` with every wrong one by name."""
+    """Parse the fields of a query. Raises `MalformedRequest`, which names every wrong one."""
 
-    def read(name: str, text: str) -> object:
+    def parse(name: str, text: str) -> object:
         if name not in parsers:
             raise InvalidField(f"is none of {', '.join(parsers)}")
         return parsers[name](text)
 
-    values, wrong = parse_fields(fields, read, "?")
-    raise_query_errors(wrong)
+    values, errors = parse_fields(fields, parse, "?")
+    raise_query_errors(errors)
     return values
 
 
 def raise_query_errors(errors: Sequence[FieldError]) -> None:
-    """Raises `MalformedRequest` when anything in a query is wrong."""
+    """Raise `MalformedRequest` if there are errors."""
     if errors:
         raise query_error(errors)
 
 
 def query_error(errors: Sequence[FieldError]) -> MalformedRequest:
-    """Return the error for these options of a query."""
+    """Return the error that names these options of a query."""
     named = ", ".join(error.path for error in errors[:3])
     return MalformedRequest(f"Options of the query are wrong: {named}.", fields=tuple(errors))
 
 
 def parse_integer(text: str, minimum: int, maximum: int, unit: str = "") -> int:
-    """A whole number."""
-    known = text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS
-    if not known or not minimum <= int(text) <= maximum:
+    """Parse an integer in decimal digits."""
+    is_number = text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS
+    if not is_number or not minimum <= int(text) <= maximum:
         raise InvalidField(f"must be a whole number{unit} from {minimum} to {maximum}")
     return int(text)
 
 
 def parse_boolean(text: str) -> bool:
-    """A yes or no."""
+    """Parse `true`, `false`, `1` or `0`."""
     word = text.lower()
     if word not in _BOOLEANS:
         raise InvalidField("must be true or false")
@@ -105,44 +108,44 @@ def parse_boolean(text: str) -> bool:
 
 
 def parse_timestamp(text: str) -> datetime:
-    """An instant (ISO 8601); one without a zone is UTC."""
+    """Parse a time in ISO 8601; without a time zone it is UTC."""
     try:
-        found = datetime.fromisoformat(text)
+        parsed = datetime.fromisoformat(text)
     except ValueError as error:
         raise InvalidField("must be an instant, such as 2026-11-22T08:00:00Z") from error
-    return found if found.tzinfo else found.replace(tzinfo=UTC)
+    return parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)
 
 
 def parse_printable(text: str) -> str:
-    """A caller's own string, or a name."""
+    """Check a string of the caller: not too long, and printable."""
     if not 0 < len(text) <= MAX_REFERENCE_LENGTH or not text.isprintable():
         raise InvalidField(f"must be 1 to {MAX_REFERENCE_LENGTH} printable characters")
     return text
 
 
 def enum_parser(kind: type[W]) -> Callable[[object], W]:
-    """A reader of one word of a closed set."""
+    """Return a parser of the values of `kind`."""
 
-    def read(value: object) -> W:
+    def parse(value: object) -> W:
         if not isinstance(value, str) or value not in list(kind):
             raise InvalidField(f"must be one of {', '.join(kind)}")
         return kind(value)
 
-    return read
+    return parse
 
 
 def parse_usd(value: object) -> MicroUsd:
-    """An amount in USD: a number, or its digits."""
-    readable = not isinstance(value, str) or _USD.fullmatch(value)
-    amount = from_usd(value) if readable else None
+    """Parse an amount in USD: a number, or a string of digits."""
+    is_amount = not isinstance(value, str) or _USD.fullmatch(value)
+    amount = from_usd(value) if is_amount else None
     if amount is None:
         raise InvalidField("must be an amount in USD, such as 1.50")
     return amount
 
 
 def parse_webhook_url(url: str, policy: TargetPolicy) -> str:
-    """A URL that callbacks may be sent to."""
-    judged = check_url(url, policy)
-    if isinstance(judged, Refusal):
-        raise InvalidField(judged.message)
+    """Check that webhooks may be sent to `url`, and return it."""
+    checked = check_url(url, policy)
+    if isinstance(checked, Refusal):
+        raise InvalidField(checked.message)
     return url

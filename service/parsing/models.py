@@ -46,7 +46,7 @@ M = TypeVar("M", bound=BaseModel)
 
 
 class RequestModel(BaseModel):
-    """A JSON object that a caller sends: a field that nobody reads is a mistake."""
+    """A JSON object that a caller sends: unknown fields are rejected."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -193,15 +193,15 @@ def parse_model(model: type[M], raw: Mapping[str, object]) -> M:
 
 def invalid_input(errors: Sequence[FieldError]) -> InvalidInput:
     """Return the error for these fields; its detail has the first few of them."""
-    shown = "; ".join(
+    detail = "; ".join(
         f"{error.path.removeprefix('/') or 'The body'} {error.message}"
         for error in errors[:_ERRORS_IN_DETAIL]
     )
-    return InvalidInput(f"{shown}.".replace("?.", "?"), fields=tuple(errors))
+    return InvalidInput(f"{detail}.".replace("?.", "?"), fields=tuple(errors))
 
 
 def field_errors(errors: Sequence[ErrorDetails], kind: type[Any]) -> tuple[FieldError, ...]:
-    """Return pydantic's errors as ours, paths as JSON pointers (RFC 6901).
+    """Return pydantic's errors as field errors, with paths as JSON pointers (RFC 6901).
 
     `kind` is the type that was validated; the nearest name to an unknown one is found in it.
     """

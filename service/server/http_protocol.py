@@ -17,7 +17,7 @@ _TOO_LARGE: Final = "Request header fields too large."
 
 
 class BoundedHttpProtocol(HttpToolsProtocol):
-    """Closes connections whose request head is too large or too slow."""
+    """Closes connections with a request head that is too large or too slow."""
 
     _head_bytes: int = 0
     _is_reading_head: bool = True

@@ -23,7 +23,7 @@ HEARTBEAT: Final = b": \n\n"
 
 
 RETRY: Final = b"retry: 1000\n\n"
-"""Tells browsers to reconnect after this many milliseconds."""
+"""Makes browsers reconnect after this many milliseconds."""
 
 
 FROM_START: Final = -1
@@ -37,7 +37,7 @@ EstimateFinish = Callable[[Job], Estimate | None]
 
 
 def parse_last_event_id(header: str | None) -> int:
-    """Return the number in `Last-Event-ID`; `FROM_START` for an id that is not ours."""
+    """Return the number in `Last-Event-ID`; `FROM_START` for an unknown id."""
     is_number = header is not None and header.isascii() and header.isdigit()
     return int(header) if header and is_number and len(header) <= _MAX_DIGITS else FROM_START
 

@@ -1,4 +1,4 @@
-"""A tenant's keys: several may be live, so that one can be replaced before it ends."""
+"""A tenant's API keys. Several can be valid at a time, so that keys rotate without downtime."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,52 +22,52 @@ _ID_LENGTH: Final = 16
 
 @dataclass(frozen=True, slots=True)
 class NewKey:
-    """A key's text, shown once, and its record."""
+    """A new key: its text, which is returned only once, and its record."""
 
     key: str
     record: ApiKey
 
 
 def key_id(record: ApiKey) -> str:
-    """The name of a key in lists and commands: the beginning of its digest."""
+    """Return the id of a key in lists and commands: the start of its digest."""
     return record.digest[:_ID_LENGTH]
 
 
 async def create_key(
     admin: AdminContext, tenant: str, scopes: frozenset[Scope], expires_at: datetime | None
 ) -> NewKey:
-    """One more key. Raises `NotFound`, `InvalidInput`, and `Conflict` when there are 20 already."""
+    """Create a key. Raises `NotFound`, `InvalidInput`, and `Conflict` beyond 20 keys."""
     now = admin.clock.now()
     if expires_at is not None and expires_at <= now:
-        raise InvalidInput("expires_at must lie in the future.")
+        raise InvalidInput("expires_at must be in the future.")
     if not scopes:
         raise InvalidInput("A key needs at least one scope.")
     await load_tenant(admin, tenant)
     text = build_api_key(tenant, admin.ids.secret())
     record = ApiKey(api_key_digest(text), tenant, now, scopes, expires_at)
-    if not await admin.tenants.add_key(record):
-        raise Conflict(f"The tenant {tenant} has as many keys as may be; revoke one first.")
-    ends = "never" if expires_at is None else expires_at.isoformat()
-    change = f"scopes {','.join(sorted(scopes))}; expires {ends}"
+    if not await admin.stores.tenants.add_key(record):
+        raise Conflict(f"The tenant {tenant} has the maximum number of keys; revoke one first.")
+    expiry = "never" if expires_at is None else expires_at.isoformat()
+    change = f"scopes {','.join(sorted(scopes))}; expires {expiry}"
     await admin.record_action("key.create", f"{tenant}/{key_id(record)}", change)
     return NewKey(text, record)
 
 
 async def list_keys(admin: AdminContext, tenant: str) -> Sequence[ApiKeyUsage]:
-    """A tenant's keys, oldest first. Raises `NotFound`."""
+    """Return a tenant's keys, oldest first. Raises `NotFound`."""
     await load_tenant(admin, tenant)
-    return await admin.tenants.list_keys(tenant)
+    return await admin.stores.tenants.list_keys(tenant)
 
 
 async def revoke_key(admin: AdminContext, tenant: str, key_or_id: str) -> ApiKey:
-    """End a key at once. `named`: its id, or the key itself where it leaked.
+    """Revoke a key with immediate effect. `key_or_id`: its id, or the key itself if it leaked.
 
-    The jobs that it submitted go on and end; no new ones come. Raises `NotFound`.
+    Jobs that were submitted with it continue. Raises `NotFound`.
     """
-    wanted = _digest_prefix(key_or_id)
+    prefix = _digest_prefix(key_or_id)
     for use in await list_keys(admin, tenant):
-        if use.api_key.digest.startswith(wanted):
-            await admin.tenants.revoke_key(tenant, use.api_key.digest)
+        if use.api_key.digest.startswith(prefix):
+            await admin.stores.tenants.revoke_key(tenant, use.api_key.digest)
             await admin.record_action("key.revoke", f"{tenant}/{key_id(use.api_key)}")
             return use.api_key
     raise NotFound(f"The tenant {tenant} has no such key.")
@@ -79,4 +79,4 @@ def _digest_prefix(key_or_id: str) -> str:
     try:
         return parse_api_key(key_or_id).digest
     except Unauthenticated as error:
-        raise NotFound("That is neither a key's id nor a key.") from error
+        raise NotFound("That is neither the id of a key nor a key.") from error

@@ -1,7 +1,7 @@
-"""Tenants as a file says they are: compared with those that there are, then made so.
+"""Applies a file of tenants: compares it with the stored ones, then creates and changes them.
 
-The file is the whole truth of the tenants that it names: a setting that it leaves out has its
-default. Tenants that it does not name are told of and left alone.
+The file is complete for each tenant that it names: a setting that it omits gets its default.
+Tenants that it does not name are listed and left unchanged.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ from service.tenants.tenants import change_tenant, create_tenant, list_tenants
 
 
 class PlanAction(StrEnum):
-    """What becomes of one tenant."""
+    """What a plan does with one tenant."""
 
     CREATE = "create"
     CHANGE = "change"
@@ -52,7 +52,7 @@ class TenantsFile(RequestModel):
 
 
 def plan(desired: Mapping[str, TenantSettings], current: Sequence[Tenant]) -> tuple[PlanStep, ...]:
-    """What must be done so that tenants are as the file says."""
+    """Return the steps that make the tenants match the file."""
     known = {tenant.name: TenantSettings.of(tenant) for tenant in current}
     named = tuple(_plan_step(name, known.get(name), settings) for name, settings in desired.items())
     others = (
@@ -69,12 +69,12 @@ def _plan_step(name: str, before: TenantSettings | None, after: TenantSettings) 
 
 
 async def preview(admin: AdminContext, file: TenantsFile) -> tuple[PlanStep, ...]:
-    """The plan, carried out in no part. Raises `InvalidInput`; `Conflict` for a deleted name."""
+    """Return the plan without applying it. Raises `InvalidInput`; `Conflict` for a deleted name."""
     for settings in file.tenants.values():
         settings.check_webhook(admin.target_policy)
     steps = plan(file.tenants, await list_tenants(admin))
     new = [step.tenant for step in steps if step.action is PlanAction.CREATE]
-    held = await asyncio.gather(*map(admin.tenants.load, new))
+    held = await asyncio.gather(*map(admin.stores.tenants.load, new))
     taken = [name for name, tenant in zip(new, held, strict=True) if tenant is not None]
     if taken:
         raise Conflict(f"Deleted less than 30 days ago: {', '.join(taken)}.")
@@ -82,7 +82,7 @@ async def preview(admin: AdminContext, file: TenantsFile) -> tuple[PlanStep, ...
 
 
 async def apply(admin: AdminContext, file: TenantsFile) -> tuple[PlanStep, ...]:
-    """Make the tenants so; done twice, the second time does nothing. Raises as its parts do."""
+    """Apply the plan. Idempotent. Raises as `preview`, `create_tenant` and `change_tenant`."""
     steps = await preview(admin, file)
     return tuple([await _apply_step(admin, step) for step in steps])
 

@@ -1,4 +1,4 @@
-"""Tenants: create, look at, change, delete; their webhook secrets."""
+"""Use cases of tenants: create, read, change and delete; their webhook secrets."""
 
 import asyncio
 from collections.abc import Callable
@@ -21,12 +21,12 @@ from service.tenants.settings import (
 
 MAX_TRIES: Final = 5
 MAX_LIVE_SECRETS: Final = 2
-"""The newest webhook secret, and the one before it while receivers move over."""
+"""The newest webhook secret, and the previous one while receivers are being updated."""
 
 
 @dataclass(frozen=True, slots=True)
 class NewTenant:
-    """A tenant, and what is shown of it once."""
+    """A new tenant with its API key and webhook secret, which are returned only once."""
 
     tenant: Tenant
     key: str
@@ -34,12 +34,12 @@ class NewTenant:
 
 
 async def create_tenant(admin: AdminContext, name: str, settings: TenantSettings) -> NewTenant:
-    """Make a tenant with its first key. Raises `InvalidInput`, or `Conflict` for a taken name."""
+    """Create a tenant with a first key. Raises `InvalidInput`, or `Conflict` for a taken name."""
     check_tenant_name(name)
     settings.check_webhook(admin.target_policy)
     made = build_tenant(admin, name, settings)
     key = ApiKey(api_key_digest(made.key), name, made.tenant.created_at)
-    if not await admin.tenants.create(made.tenant, key):
+    if not await admin.stores.tenants.create(made.tenant, key):
         raise await _name_conflict(admin, name)
     changes = diff_settings(TenantSettings(), TenantSettings.of(made.tenant))
     await admin.record_action("tenant.create", name, format_differences(changes))
@@ -47,21 +47,21 @@ async def create_tenant(admin: AdminContext, name: str, settings: TenantSettings
 
 
 async def _name_conflict(admin: AdminContext, name: str) -> Conflict:
-    held = await admin.tenants.load(name)
+    held = await admin.stores.tenants.load(name)
     if held is not None and held.deleted_at is not None:
         return Conflict(f"A tenant {name} was deleted less than 30 days ago.")
     return Conflict(f"The tenant {name} exists already.")
 
 
 def build_tenant(admin: AdminContext, name: str, settings: TenantSettings) -> NewTenant:
-    """A tenant with a first key and webhook secret, not yet stored."""
+    """Return a tenant with a first key and webhook secret; it is not stored yet."""
     secret = encode_webhook_secret(admin.ids.secret())
     bare = Tenant(name=name, created_at=admin.clock.now(), webhook_secrets=(secret,))
     return NewTenant(settings.apply_to(bare), build_api_key(name, admin.ids.secret()), secret)
 
 
 async def load_tenant(admin: AdminContext, name: str) -> Tenant:
-    """A tenant that is not deleted. Raises `NotFound`."""
+    """Return a tenant that is not deleted. Raises `NotFound`."""
     tenant = await load_tenant_or_deleted(admin, name)
     if tenant.deleted_at is not None:
         raise _tenant_not_found(name)
@@ -69,8 +69,8 @@ async def load_tenant(admin: AdminContext, name: str) -> Tenant:
 
 
 async def load_tenant_or_deleted(admin: AdminContext, name: str) -> Tenant:
-    """A tenant, also one deleted of late: its bill is still due. Raises `NotFound`."""
-    tenant = await admin.tenants.load(name) if is_tenant_name(name) else None
+    """Return a tenant, also a recently deleted one: its usage is still read. Raises `NotFound`."""
+    tenant = await admin.stores.tenants.load(name) if is_tenant_name(name) else None
     if tenant is None:
         raise _tenant_not_found(name)
     return tenant
@@ -81,22 +81,22 @@ def _tenant_not_found(name: str) -> NotFound:
 
 
 async def list_tenants(admin: AdminContext) -> tuple[Tenant, ...]:
-    """Every tenant by name; those that are deleted are left out."""
-    names = sorted(await admin.tenants.list_names())
-    found = await asyncio.gather(*map(admin.tenants.load, names))
+    """Return all tenants that are not deleted, by name."""
+    names = sorted(await admin.stores.tenants.list_names())
+    found = await asyncio.gather(*map(admin.stores.tenants.load, names))
     return tuple(tenant for tenant in found if tenant is not None and tenant.deleted_at is None)
 
 
 @dataclass(frozen=True, slots=True)
 class TenantChange:
-    """A tenant as it now is, and what changed."""
+    """A tenant after a change, and what changed."""
 
     tenant: Tenant
     changes: tuple[Difference, ...]
 
 
 async def change_tenant(admin: AdminContext, name: str, settings: TenantSettings) -> TenantChange:
-    """Change the settings that were given in `settings`; in force with the next submit.
+    """Change the fields that are set in `settings`; they apply from the next submit.
 
     Raises `InvalidInput`, `NotFound`.
     """
@@ -113,19 +113,19 @@ async def change_tenant(admin: AdminContext, name: str, settings: TenantSettings
 
 
 def with_settings(tenant: Tenant, settings: TenantSettings) -> Tenant:
-    """The tenant's next record; itself where nothing changes."""
+    """Return the tenant's next record; the same object if nothing changes."""
     changed = settings.apply_to(tenant)
     return tenant if changed == tenant else replace(changed, version=tenant.version + 1)
 
 
 async def delete_tenant(admin: AdminContext, name: str) -> None:
-    """End a tenant: its keys stop at once, its open jobs go on and are called back."""
+    """Delete a tenant: its keys are invalid immediately; open jobs continue and send webhooks."""
     for _ in range(MAX_TRIES):
         before = await load_tenant(admin, name)
         after = replace(
             before, disabled=True, deleted_at=admin.clock.now(), version=before.version + 1
         )
-        if await admin.tenants.delete(before, after):
+        if await admin.stores.tenants.delete(before, after):
             await admin.record_action("tenant.delete", name)
             return
     raise _contended(name)
@@ -160,7 +160,7 @@ async def rotate_webhook_secret(
 
 
 async def retire_webhook_secret(admin: AdminContext, name: str) -> Tenant:
-    """Callbacks are signed with the newest secret alone from now on."""
+    """Sign webhooks with the newest secret only from now on."""
 
     def decide(tenant: Tenant) -> Tenant:
         newest = tenant.webhook_secrets[:1]
@@ -180,22 +180,25 @@ async def retire_webhook_secret(admin: AdminContext, name: str) -> Tenant:
 
 
 async def load_usage(admin: AdminContext, name: str) -> Usage:
-    """What a tenant used, and how its limits stand; also of one deleted of late."""
+    """Return a tenant's usage and remaining limits; also of a recently deleted one."""
     tenant = await load_tenant_or_deleted(admin, name)
-    return await admin.usage.read(name, tenant.limits, admin.clock.now())
+    return await admin.stores.usage.read(name, tenant.limits, admin.clock.now())
 
 
 async def _update_tenant(
     admin: AdminContext, name: str, decide: Callable[[Tenant], Tenant]
 ) -> tuple[Tenant, Tenant]:
-    """The record before and after `decide`; somebody else's change in between is built upon."""
+    """Store what `decide` returns, and return the record before and after.
+
+    After a concurrent change `decide` is called again with the new record.
+    """
     for _ in range(MAX_TRIES):
         before = await load_tenant(admin, name)
         after = decide(before)
-        if after is before or await admin.tenants.change(before, after):
+        if after is before or await admin.stores.tenants.change(before, after):
             return before, after
     raise _contended(name)
 
 
 def _contended(name: str) -> Conflict:
-    return Conflict(f"The tenant {name} kept changing meanwhile; try again.")
+    return Conflict(f"The tenant {name} changed too often meanwhile; try again.")

@@ -1,4 +1,4 @@
-"""How a tenant's use is shown. Pure. Money is USD with at most six decimals."""
+"""A tenant's usage as JSON. Pure. Money is in USD with at most six decimals."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -16,15 +16,15 @@ _LIMIT_FIELDS: Final[Mapping[Window, tuple[str, str]]] = {
     Window.DAY: ("jobs_per_day", "usd_per_day"),
     Window.MONTH: ("jobs_per_month", "usd_per_month"),
 }
-"""The limits of each window: on jobs, on money."""
+"""The names of each window's limits: on jobs, on money."""
 
 
 def usage_representation(
     tenant: str, usage: Usage, now: datetime, disabled_endpoints: Sequence[DisabledEndpoint] = ()
 ) -> JsonObject:
-    """What a tenant used, how its limits stand, and which of its endpoints get nothing.
+    """Return a tenant's usage, remaining limits and disabled endpoints.
 
-    Of money, `used` counts against the budget: what is `settled`, and what is still `reserved`.
+    Of money, `used` counts against the budget: `settled` plus what is still `reserved`.
     """
     limits = usage.limits
     return {
@@ -36,7 +36,7 @@ def usage_representation(
         "usd_per_request": usd_or_none(limits.usd_per_request),
         "windows": [_window_representation(window, limits) for window in usage.windows],
         "disabled_endpoints": [
-            _disabled_endpoint_representation(silence) for silence in disabled_endpoints
+            _disabled_endpoint_representation(endpoint) for endpoint in disabled_endpoints
         ],
     }
 

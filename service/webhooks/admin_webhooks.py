@@ -1,4 +1,4 @@
-"""Endpoints and callbacks in operators' hands: what tenants do themselves, and noted."""
+"""Operators' use cases of webhooks: those of tenants, with an entry in the audit log."""
 
 from core.webhooks.delivery import Delivery
 from core.webhooks.endpoint import Endpoint
@@ -11,10 +11,10 @@ from service.webhooks.webhook_service import WebhookService
 async def add_endpoint(
     admin: AdminContext, webhooks: WebhookService, tenant: str, new: NewEndpoint
 ) -> Endpoint:
-    """Make an endpoint. Raises as `WebhookService.create_endpoint`."""
-    made = await webhooks.create_endpoint(tenant, new)
-    await admin.record_action("webhook.add", tenant, made.id)
-    return made
+    """Create an endpoint. Raises as `WebhookService.create_endpoint`."""
+    endpoint = await webhooks.create_endpoint(tenant, new)
+    await admin.record_action("webhook.add", tenant, endpoint.id)
+    return endpoint
 
 
 async def change_endpoint(
@@ -23,7 +23,7 @@ async def change_endpoint(
     endpoint_ref: tuple[str, str],
     change: EndpointChange,
 ) -> Endpoint:
-    """Change, disable or enable one; `named` is its tenant and its id."""
+    """Change, disable or enable an endpoint; `endpoint_ref` is its tenant and its id."""
     tenant, endpoint_id = endpoint_ref
     changed = await webhooks.change_endpoint(tenant, endpoint_id, change)
     # Values may hold secrets: a URL's query, a header.
@@ -37,7 +37,7 @@ async def change_endpoint(
 async def delete_endpoint(
     admin: AdminContext, webhooks: WebhookService, tenant: str, endpoint_id: str
 ) -> None:
-    """Delete one; what waits for it is given up."""
+    """Delete an endpoint; its pending deliveries are dropped."""
     await webhooks.delete_endpoint(tenant, endpoint_id)
     await admin.record_action("webhook.remove", tenant, endpoint_id)
 
@@ -45,7 +45,7 @@ async def delete_endpoint(
 async def resend(
     admin: AdminContext, webhooks: WebhookService, tenant: str, delivery_id: str
 ) -> Delivery:
-    """Send one callback anew."""
+    """Send one delivery again."""
     delivery = await webhooks.resend(tenant, delivery_id)
     await admin.record_action("webhook.resend", tenant, delivery_id)
     return delivery
@@ -54,7 +54,7 @@ async def resend(
 async def replay(
     admin: AdminContext, webhooks: WebhookService, tenant: str, replay_range: ReplayRange
 ) -> Replay:
-    """Send a stretch of callbacks anew. Raises `NotFound` for an unknown tenant."""
+    """Send a range of deliveries again. Raises `NotFound` for an unknown tenant."""
     await webhooks.load_config(tenant)
     after = await webhooks.replay(tenant, replay_range)
     span = f"{replay_range.since.isoformat()} to {replay_range.until.isoformat()}"
@@ -69,15 +69,15 @@ async def send_test(
     admin: AdminContext, webhooks: WebhookService, tenant: str, endpoint_id: str | None
 ) -> tuple[Delivery, ...]:
     """Send a test event."""
-    made = await webhooks.send_test_events(tenant, endpoint_id)
+    deliveries = await webhooks.send_test_events(tenant, endpoint_id)
     await admin.record_action("webhook.test", tenant, endpoint_id or "all")
-    return made
+    return deliveries
 
 
 async def rotate_secret(
     admin: AdminContext, webhooks: WebhookService, tenant: str, rotation: SecretRotation
 ) -> str:
-    """Make a new secret, or a new key."""
+    """Create a new secret or signing key, and return it."""
     new = await webhooks.rotate_secret(tenant, rotation)
     await admin.record_action("webhook.rotate", tenant, rotation.kind)
     return new

@@ -72,7 +72,7 @@ class EndpointPolicy:
 
 def _check_event(event: WebhookEventType) -> WebhookEventType:
     if event not in _SUBSCRIBABLE:
-        raise InvalidField("is sent to every endpoint: nobody subscribes to it")
+        raise InvalidField("is sent to every endpoint and cannot be subscribed to")
     return event
 
 

@@ -1,6 +1,6 @@
-"""What tenants and operators do with callbacks: endpoints, secrets, resending. Knows no HTTP.
+"""Use cases of webhooks: endpoints, secrets, deliveries and replays. Knows no HTTP.
 
-Every change is made upon the record as it stands: who was first wins, the other tries anew.
+Writes use optimistic concurrency: the first writer wins, and the others retry.
 """
 
 import asyncio
@@ -46,14 +46,14 @@ from service.webhooks.requests import (
 _MAX_TRIES: Final = 5
 _SCAN_PAGE_SIZE: Final = 100
 MAX_SCANNED: Final = 1000
-"""How many deliveries one page looks through for those of the status asked for."""
+"""How many deliveries are read for one page with a filter by status."""
 OUTSTANDING_STATES: Final = UNDELIVERED_STATES | {DeliveryState.PENDING}
-"""What an endpoint is sent when it is enabled again."""
+"""States of deliveries that an endpoint gets when it is enabled again."""
 
 
 @dataclass(frozen=True, slots=True)
 class DeliveryPage:
-    """A page of deliveries with their attempts; `cursor` is there while more may follow."""
+    """A page of deliveries with their attempts; `cursor` is None on the last page."""
 
     deliveries: tuple[tuple[Delivery, Sequence[DeliveryAttempt]], ...]
     cursor: str | None
@@ -69,7 +69,7 @@ class DisabledEndpoint:
 
 @dataclass(frozen=True, slots=True)
 class WebhookService:
-    """The use cases, over the stores."""
+    """The use cases of tenants; `admin_webhooks` adds the audit log for operators."""
 
     configs: WebhookConfigRepository
     deliveries: DeliveryRepository
@@ -81,22 +81,22 @@ class WebhookService:
     # Endpoints and secrets
 
     async def load_config(self, tenant: str) -> WebhookConfig:
-        """A tenant's endpoints and secrets. Raises `NotFound` for an unknown tenant."""
-        setup = await self.find_config(tenant)
-        if setup is None:
+        """Return a tenant's endpoints and secrets. Raises `NotFound` for an unknown tenant."""
+        config = await self.find_config(tenant)
+        if config is None:
             raise NotFound("There is no such tenant.")
-        return setup
+        return config
 
     async def find_config(self, tenant: str) -> WebhookConfig | None:
-        """The same; None where no tenant has that name. The text may be a stranger's."""
+        """Return the same, or None for an unknown tenant. The name may be any text."""
         return await self.configs.load(tenant) if is_tenant_name(tenant) else None
 
     async def disabled_endpoints(self, tenant: str) -> tuple[DisabledEndpoint, ...]:
-        """The endpoints that get nothing, and what each is owed of the newest `MAX_SCANNED`."""
-        setup = await self.load_config(tenant)
-        disabled = [end for end in setup.endpoints if end.disabled_reason is not None]
-        owed = await self._count_pending(tenant) if disabled else {}
-        return tuple(DisabledEndpoint(end, owed.get(end.id, 0)) for end in disabled)
+        """Return the disabled endpoints, with their pending ones of the newest `MAX_SCANNED`."""
+        config = await self.load_config(tenant)
+        disabled = [one for one in config.endpoints if one.disabled_reason is not None]
+        pending = await self._count_pending(tenant) if disabled else {}
+        return tuple(DisabledEndpoint(one, pending.get(one.id, 0)) for one in disabled)
 
     async def _count_pending(self, tenant: str) -> Counter[str | None]:
         now = self.clock.now()
@@ -114,9 +114,9 @@ class WebhookService:
         now = self.clock.now()
         endpoint_id = self.ids.endpoint_id(now)
 
-        def decide(setup: WebhookConfig) -> WebhookConfig:
-            name = endpoint_id if setup.find_endpoint(DEFAULT_ENDPOINT_ID) else DEFAULT_ENDPOINT_ID
-            return setup.with_endpoint(new.applied_to(Endpoint(name, "", now), now))
+        def decide(config: WebhookConfig) -> WebhookConfig:
+            name = endpoint_id if config.find_endpoint(DEFAULT_ENDPOINT_ID) else DEFAULT_ENDPOINT_ID
+            return config.with_endpoint(new.applied_to(Endpoint(name, "", now), now))
 
         after = await self._update_config(tenant, decide)
         return after.endpoints[-1]
@@ -124,7 +124,7 @@ class WebhookService:
     async def change_endpoint(
         self, tenant: str, endpoint_id: str, change: EndpointChange
     ) -> Endpoint:
-        """Change an endpoint. One that is enabled again gets what it missed, if it is kept still.
+        """Change an endpoint. If it is enabled again, the deliveries that it missed are replayed.
 
         Raises `NotFound`, `Conflict`.
         """
@@ -153,17 +153,17 @@ class WebhookService:
         raise _contended()
 
     async def delete_endpoint(self, tenant: str, endpoint_id: str) -> None:
-        """Delete an endpoint; what waits for it is given up. Raises `NotFound`."""
-        await self._update_config(tenant, lambda setup: setup.without_endpoint(endpoint_id))
+        """Delete an endpoint; its pending deliveries are dropped. Raises `NotFound`."""
+        await self._update_config(tenant, lambda config: config.without_endpoint(endpoint_id))
 
     async def rotate_secret(self, tenant: str, rotation: SecretRotation) -> str:
-        """Make a new secret or key, and return it; those before it end after the overlap."""
+        """Create and return a secret or signing key; the previous ones end after the overlap."""
         mint = encode_webhook_secret if rotation.kind is SecretKind.HMAC else encode_signing_key
         new, now = mint(self.ids.secret()), self.clock.now()
         overlap = timedelta(seconds=rotation.overlap)
         await self._update_config(
             tenant,
-            lambda setup: setup.with_rotated_secret(rotation.kind, new, now, overlap),
+            lambda config: config.with_rotated_secret(rotation.kind, new, now, overlap),
         )
         return new
 
@@ -174,33 +174,33 @@ class WebhookService:
 
         Raises `NotFound`, `Conflict`.
         """
-        setup, now = await self.load_config(tenant), self.clock.now()
-        chosen = setup.endpoints if endpoint_id is None else (setup.get_endpoint(endpoint_id),)
+        config, now = await self.load_config(tenant), self.clock.now()
+        chosen = config.endpoints if endpoint_id is None else (config.get_endpoint(endpoint_id),)
         enabled = [endpoint for endpoint in chosen if endpoint.disabled_reason is None]
         if not enabled:
             raise Conflict("There is no enabled endpoint to test.")
-        made = []
+        deliveries = []
         for endpoint in enabled:
             data = orjson.dumps({"endpoint_id": endpoint.id}).decode()
             named = (self.ids.delivery_id(now), now)
-            delivery = system_delivery(setup, endpoint, WebhookEventType.TEST, data, named)
+            delivery = system_delivery(config, endpoint, WebhookEventType.TEST, data, named)
             await self.deliveries.enqueue(None, delivery)
             await self._update_circuit(delivery.queue, EndpointCircuit.reset_pause)
-            made.append(delivery)
-        return tuple(made)
+            deliveries.append(delivery)
+        return tuple(deliveries)
 
     # Deliveries
 
     async def list_deliveries(self, tenant: str, query: DeliveryQuery) -> DeliveryPage:
-        """A tenant's deliveries, newest first."""
+        """Return a page of a tenant's deliveries, newest first."""
         found: list[Delivery] = []
         cursor, scanned = query.cursor, 0
         since, until = query.created_between(self.clock.now())
         while len(found) < query.limit and scanned < MAX_SCANNED:
             span = DeliveryRange(since, until, cursor)
-            # One more than wanted tells whether any follow.
-            asked = _SCAN_PAGE_SIZE if query.status else query.limit - len(found) + 1
-            ids = await self.deliveries.list_newest_first(tenant, span, asked)
+            # One more than requested shows whether another page follows.
+            count = _SCAN_PAGE_SIZE if query.status else query.limit - len(found) + 1
+            ids = await self.deliveries.list_newest_first(tenant, span, count)
             loaded = await asyncio.gather(*map(self.deliveries.load, ids))
             for name, delivery in zip(ids, loaded, strict=True):
                 cursor, scanned = name, scanned + 1
@@ -208,7 +208,7 @@ class WebhookService:
                     found.append(delivery)
                 if len(found) == query.limit:
                     break
-            if len(ids) < asked and (not ids or cursor == ids[-1]):
+            if len(ids) < count and (not ids or cursor == ids[-1]):
                 cursor = None
                 break
         return DeliveryPage(await self.with_attempts(found), cursor)
@@ -216,17 +216,17 @@ class WebhookService:
     async def with_attempts(
         self, deliveries: Sequence[Delivery]
     ) -> tuple[tuple[Delivery, Sequence[DeliveryAttempt]], ...]:
-        """Deliveries, each with what its attempts met."""
+        """Return the deliveries, each with its attempts."""
         attempts = await asyncio.gather(*(self.deliveries.list_attempts(d.id) for d in deliveries))
         return tuple(zip(deliveries, attempts, strict=True))
 
     async def load_deliveries(self, ids: Sequence[str]) -> tuple[Delivery, ...]:
-        """The deliveries of these ids that are still there."""
+        """Return the deliveries with these ids that still exist."""
         loaded = await asyncio.gather(*map(self.deliveries.load, ids))
         return tuple(delivery for delivery in loaded if delivery is not None)
 
     async def resend(self, tenant: str, delivery_id: str) -> Delivery:
-        """Send one event anew, now, under its old id. Raises `NotFound`, `Conflict`."""
+        """Send a delivery again, under the same id. Raises `NotFound`, `Conflict`."""
         for _ in range(_MAX_TRIES):
             before = await self.deliveries.load(delivery_id) if is_valid_id(delivery_id) else None
             if before is None or before.tenant != tenant:
@@ -238,7 +238,7 @@ class WebhookService:
         raise _contended()
 
     async def replay(self, tenant: str, replay_range: ReplayRange) -> Replay:
-        """Have a stretch of events sent anew, a few each second. Raises `Conflict`."""
+        """Send a range of deliveries again, at a limited rate. Raises `Conflict`."""
         for _ in range(_MAX_TRIES):
             before = await self.replays.load(tenant)
             after = before.with_range(replay_range)
@@ -259,7 +259,10 @@ class WebhookService:
     async def _update_circuit(
         self, queue: str, transition: Callable[[EndpointCircuit], EndpointCircuit]
     ) -> None:
-        """Let a channel's breaker know of a person's wish; no loss if others are faster."""
+        """Apply an operator's or a tenant's action to a circuit breaker.
+
+        It only sends deliveries earlier, so that giving up after some tries loses nothing.
+        """
         for _ in range(_MAX_TRIES):
             before = await self.deliveries.load_circuit(queue)
             after = transition(before)
@@ -270,4 +273,4 @@ class WebhookService:
 
 
 def _contended() -> Conflict:
-    return Conflict("Somebody else kept changing the same; ask again.")
+    return Conflict("The record changed too often meanwhile; try again.")

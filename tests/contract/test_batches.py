@@ -254,7 +254,7 @@ async def test_a_promoted_follower_is_counted_on(backend: StoreBackend) -> None:
     )
     entry = admission_of(jobs[1]).entry
     outcome = await backend.jobs.store(
-        Change(follower.job, promoted, entries=(entry,), expected_leader="req_a")
+        Change(follower.job, promoted, entry=entry, expected_leader="req_a")
     )
     assert outcome is WriteResult.STORED
     assert await batch_counts(backend) == BatchCounts(in_queue=1, cancelled=1)

@@ -36,7 +36,7 @@ async def test_a_change_moves_the_record_and_its_indexes_together(backend: Store
     after = before.transition(
         Trigger.CLAIMED, now, next_run_at=now + 15 * SECOND, lease_holder="w", attempts=1
     )
-    change = Change(before, after, entries=(timeline_entry(now, "claimed", after.state),))
+    change = Change(before, after, timeline_entry(now, "claimed", after.state))
     assert await backend.jobs.store(change) is WriteResult.STORED
     view = await backend.jobs.read(tenant_credential(), before.id, Projection.ALL)
     assert view.record.job == after

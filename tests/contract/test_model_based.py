@@ -52,7 +52,6 @@ if TYPE_CHECKING:
     from core.money import MicroUsd
     from core.store.client import RedisClient
     from core.tenants.cache_policy import TenantCachePolicy
-    from worker.jobs.decisions.transition import Transition
 
     Act = Callable[[StoreHarness], Awaitable[Any]]
 
@@ -77,7 +76,7 @@ class StoreStateMachine(RuleBasedStateMachine):
             self.runner, clock, stores.memory, spec, redis_harness(self.wire, clock)
         )
         self.passed = timedelta()
-        self.decided: list[tuple[Job, Transition]] = []
+        self.decided: list[Change] = []
 
     @initialize(
         given=st.tuples(*(loose_limits for _ in TENANTS)),
@@ -192,17 +191,17 @@ class StoreStateMachine(RuleBasedStateMachine):
     def decide_only(self, job: str, *, promote: bool) -> None:
         held = self._record(job)
         if held.state is JobState.FOLLOWING:
-            _, move = self.pair.run_both(
+            change = self.pair.run_both(
                 lambda gateway: CoalescingHarness(gateway).decide(held, promote=promote)
             )
-            if move is not None:
-                self.decided.append((held, move))
+            if change is not None:
+                self.decided.append(change)
 
     @precondition(lambda self: self.decided)
     @rule()
     def carry_out_late(self) -> None:
-        held, move = self.decided.pop(0)
-        self.pair.run_both(lambda gateway: CoalescingHarness(gateway).store_transition(held, move))
+        change = self.decided.pop(0)
+        self.pair.run_both(lambda gateway: gateway.jobs.store(change))
 
     @rule(job=jobs, running=st.booleans())
     def accept(self, job: str, *, running: bool) -> None:

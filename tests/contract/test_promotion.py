@@ -17,7 +17,7 @@ from core.money import MicroUsd
 from core.tenants.cache_policy import CacheOption
 from core.tenants.limits import GlobalLimits, Limits, UnknownPrice
 from core.transactions.admission import CacheRequest
-from core.transactions.job_update import Change, WriteResult
+from core.transactions.job_update import WriteResult
 from core.webhooks.delivery import Delivery, WebhookEventType
 from tests.contract.shared_tenants import due_jobs, leader_with_followers, totals_for
 from tests.support.coalescing import OUTPUT, UPSTREAM_ERROR, CoalescingHarness
@@ -84,7 +84,7 @@ async def test_of_two_that_are_promoted_at_once_one_leads_and_the_other_follows(
     leader, first, second, third = await leader_with_followers(coalescing, 4)
     await coalescing.cancel(leader)
     decided = [await coalescing.decide(job) for job in (first, second)]
-    outcomes = [await coalescing.store_transition(held, move) for held, move in decided if move]
+    outcomes = [await coalescing.stores.jobs.store(change) for change in decided if change]
     assert outcomes == [WriteResult.STORED, WriteResult.OTHER_LEADER]
     assert await coalescing.step_follower(second) is None
     followed = await coalescing.stores.jobs.load_leader(second)
@@ -103,11 +103,11 @@ async def test_a_promotion_that_comes_late_does_not_pay_for_what_is_there_by_the
     """Found: the other was promoted first and succeeded; the late one was paid for again."""
     leader, first, second = await leader_with_followers(coalescing)
     await coalescing.cancel(leader)
-    held, move = await coalescing.decide(second)
-    assert move is not None
+    change = await coalescing.decide(second)
+    assert change is not None
     await coalescing.step_follower(first)
     await coalescing.finish(first)
-    assert await coalescing.store_transition(held, move) is WriteResult.OTHER_LEADER
+    assert await coalescing.stores.jobs.store(change) is WriteResult.OTHER_LEADER
     await coalescing.step_follower(second)
     assert (await coalescing.record(second)).output == OUTPUT
     assert (await totals_for(coalescing)).reserved == 2 * PRICE
@@ -219,11 +219,9 @@ async def test_a_promotion_with_callbacks_for_other_endpoints_is_refused(
 ) -> None:
     leader, first = await leader_with_followers(coalescing, 2)
     await coalescing.cancel(leader)
-    held, move = await coalescing.decide(first)
+    move = await coalescing.decide(first)
     assert move is not None
-    assert move.entry is not None
-    change = Change(held, move.after, (move.entry,), expected_leader=move.expected_leader)
-    refused = replace(change, config_digest="another")
+    refused = replace(move, config_digest="another")
     assert await coalescing.stores.jobs.store(refused) is WriteResult.WEBHOOK_CONFIG_CHANGED
     assert await coalescing.state(first) is JobState.FOLLOWING
     assert await coalescing.step_follower(first) is WriteResult.STORED
@@ -235,18 +233,15 @@ async def test_a_promotion_that_changes_the_word_is_told(coalescing: CoalescingH
     await coalescing.run(leader)
     await coalescing.step_follower(follower)
     await coalescing.fail(leader)
-    held, move = await coalescing.decide(follower, promote=True)
+    move = await coalescing.decide(follower, promote=True)
     assert move is not None
     now = coalescing.stores.clock.now()
     notice = Delivery(
-        "msg_1", held.id, "ape", WebhookEventType.IN_QUEUE, "https://a.test/", now, now
+        "msg_1", follower.id, "ape", WebhookEventType.IN_QUEUE, "https://a.test/", now, now
     )
-    assert move.entry is not None
-    change = Change(
-        held, move.after, (move.entry,), deliveries=(notice,), expected_leader=move.expected_leader
-    )
+    change = replace(move, deliveries=(notice,))
     assert await coalescing.stores.jobs.store(change) is WriteResult.STORED
-    view = await coalescing.stores.jobs.load_view(held.id)
+    view = await coalescing.stores.jobs.load_view(follower.id)
     assert view is not None
     assert view.delivery_ids == ("msg_1",)
 

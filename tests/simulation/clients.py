@@ -179,7 +179,7 @@ def _resolution(runcomfy: FakeRunComfy, job: Job, rng: Random) -> Resolution:
 async def _resolve(face: SimulatedService, job: Job, resolution: Resolution) -> None:
     now = face.clock.now()
     resolved = resolve(job, resolution, "an operator", now)
-    change = Change(job, resolved.after, (resolved.entry,))
+    change = Change(job, resolved.after, resolved.entry, resolved.trigger)
     if needs_endpoints(job, resolved.after):
         known = await ProcessWebhooks(face.connection, face.stores).load_versioned(job.tenant)
         change = with_deliveries(change, known, face.ids, now)

@@ -92,7 +92,8 @@ class CheckedJobStore(MemoryJobStore):
         heir = None if change.successor is None else self._current(change.successor.after.id)
         outcome = await super().store(change)
         what = f"{before.state} v{before.version} -> {after.state} v{after.version}: {outcome} "
-        what += " ".join(f"[{entry.code} {entry.detail or ''}]" for entry in change.entries)
+        if (entry := change.entry) is not None:
+            what += f"[{entry.code} {entry.detail or ''}]"
         self._log.note("store", what, after.id)
         if outcome is WriteResult.STORED and held is not None:
             self._check_transition(held, before, after)

@@ -14,6 +14,7 @@ from core.clock import from_ms
 from core.jobs.job import JobState, Trigger
 from core.jobs.timeline import TimelineEntry, TimelineKind
 from core.observability.events import EndpointDisabled
+from core.observability.outcomes import FailureKind
 from core.retention import RETENTION
 from core.store.webhook_endpoints import WebhookConfigUpdate
 from core.tenants.api_keys import ApiKey, Credential
@@ -30,12 +31,13 @@ from tests.support.ids import SeededIds
 from tests.support.memory_store.stores import memory_stores
 from tests.support.memory_store.webhooks import MemoryEventStreams
 from tests.support.records import HOUR, SECOND, MidpointRandom, job, tenant
-from worker.webhooks.decisions import DeliveryContext, decide_action
-from worker.webhooks.delivery_worker import DeliveryDependencies, DeliveryPolicy, DeliveryWorker
-from worker.webhooks.outcomes import AttemptFailed, AttemptResult, Delivered, FailureKind
+from worker.webhooks.decisions import DeliveryContext, DeliveryRules, decide_action
+from worker.webhooks.delivery_worker import DeliveryWorker
+from worker.webhooks.outcomes import AttemptFailed, AttemptResult, Delivered
 from worker.webhooks.replay_worker import ReplayPolicy, ReplayWorker
 from worker.webhooks.retry_schedule import SchedulePolicy
 from worker.webhooks.sender import AttemptRequest
+from worker.webhooks.transport import DeliveryTransport
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -67,18 +69,12 @@ class DeliverySimulation:
         self.stores: MemoryStores = memory_stores(self.clock)
         self.mailroom: WebhookService = webhook_service_over(self.stores, self.clock)
         self.courier = DeliveryWorker(
-            DeliveryDependencies(
-                outbox=self.stores.deliveries,
-                jobs=self.stores.jobs,
-                webhook_configs=self.stores.webhook_configs,
-                sender=self,
-                event_streams=MemoryEventStreams(),
-                clock=self.clock,
-                rng=MidpointRandom(),
-                ids=SeededIds(Random(3)),
-                emit=self.events.append,
-            ),
-            DeliveryPolicy(),
+            self.stores,
+            DeliveryTransport(self, MemoryEventStreams(), self.clock),
+            DeliveryRules(MidpointRandom()),
+            self.clock,
+            SeededIds(Random(3)),
+            self.events.append,
         )
         self.replayer = ReplayWorker(
             self.stores.replays, self.stores.deliveries, self.clock, ReplayPolicy()
@@ -203,7 +199,7 @@ async def test_a_death_after_the_receivers_200_sends_the_same_again() -> None:
     await journey.create_tenant(LIVE)
     await journey.end_job()
     (claimed,) = await journey.stores.deliveries.claim_due(LEASE, 5)
-    doomed = await journey.courier._load_context(claimed.delivery)
+    doomed = await journey.courier._load_context(claimed)
     await journey.send(_first_action(journey, doomed))
     await journey.run(LEASE)
     ids = [attempt.webhook_id for _, attempt in journey.sent]

@@ -24,12 +24,16 @@ from tests.simulation.process import (
 )
 from tests.support.ids import SeededIds
 from tests.support.memory_store.webhooks import MemoryEventStreams
+from tests.support.partial_stores import partial_stores
 from worker.jobs.decisions.transition import DecisionContext
 from worker.jobs.job_processor import JobProcessor
-from worker.jobs.job_writer import JobDependencies
+from worker.jobs.job_writer import JobWriter
+from worker.jobs.submission import JobSubmitter
 from worker.jobs.submit_gate import CircuitBreakerGate
 from worker.scheduling.lease_loop import LeaseLoop, LoopPolicy, WorkSource
-from worker.webhooks.delivery_worker import DeliveryDependencies, DeliveryPolicy, DeliveryWorker
+from worker.webhooks.decisions import DeliveryRules
+from worker.webhooks.delivery_worker import DeliveryWorker
+from worker.webhooks.transport import DeliveryTransport
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -161,41 +165,34 @@ class SimulatedWorker:
 
     def _loop_of_steps(self, line: StoreConnection) -> LeaseLoop[Job]:
         around, name = self._context, self.lifetime.name
-        breakers = ProcessBreakers(line, around.stores)
-        lifecycle = JobProcessor(
-            JobDependencies(
-                worker_id=name,
-                jobs=self._jobs,
-                tenants=self._tenants,
-                webhook_configs=self._webhooks,
-                upstream=ProcessUpstream(self.lifetime, around.runcomfy),
-                submit_gate=CircuitBreakerGate(breakers, self._clock, BreakerPolicy(), self._emit),
-                clock=self._clock,
-                ids=SeededIds(around.randomness.stream(f"ids:{name}")),
-                emit=self._emit,
-                decision_context=DecisionContext(
-                    self._policy, around.randomness.stream(f"rules:{name}")
-                ),
-            )
+        stores = partial_stores(
+            jobs=self._jobs,
+            tenants=self._tenants,
+            webhook_configs=self._webhooks,
+            circuit_breakers=ProcessBreakers(line, around.stores),
         )
+        upstream = ProcessUpstream(self.lifetime, around.runcomfy)
+        clock, ids = self._clock, SeededIds(around.randomness.stream(f"ids:{name}"))
+        rules = DecisionContext(name, self._policy, around.randomness.stream(f"rules:{name}"))
+        gate = CircuitBreakerGate(stores.circuit_breakers, clock, BreakerPolicy(), self._emit)
+        writer = JobWriter(stores, clock, ids, self._emit)
+        submitter = JobSubmitter(stores, upstream, gate, writer, clock, rules)
+        lifecycle = JobProcessor(stores, upstream, submitter, writer, clock, rules)
         work = WorkSource("job_step", self._claim_jobs, lifecycle.advance, lambda job: job.id)
         return LeaseLoop(work, LoopPolicy(8, TICK), self._clock, self._emit)
 
     def _loop_of_deliveries(self) -> LeaseLoop[ClaimedDelivery]:
-        around = self._context
+        around, name = self._context, self.lifetime.name
+        sender = ProcessSender(self.lifetime, around.receivers.send)
         courier = DeliveryWorker(
-            DeliveryDependencies(
-                outbox=self._outbox,
-                jobs=self._jobs,
-                webhook_configs=self._webhooks,
-                sender=ProcessSender(self.lifetime, around.receivers.send),
-                event_streams=MemoryEventStreams(),
-                clock=self._clock,
-                rng=around.randomness.stream(f"courier:{self.lifetime.name}"),
-                ids=SeededIds(around.randomness.stream(f"events:{self.lifetime.name}")),
-                emit=self._emit,
+            partial_stores(
+                jobs=self._jobs, deliveries=self._outbox, webhook_configs=self._webhooks
             ),
-            DeliveryPolicy(),
+            DeliveryTransport(sender, MemoryEventStreams(), self._clock),
+            DeliveryRules(around.randomness.stream(f"courier:{name}")),
+            self._clock,
+            SeededIds(around.randomness.stream(f"events:{name}")),
+            self._emit,
         )
         work = WorkSource(
             "delivery_step",

@@ -14,9 +14,9 @@ from fastapi.routing import iter_route_contexts
 from pydantic import SecretStr
 
 from core.jobs.run_times import PollHintPolicy
-from core.observability.event_metrics import LabelLimiter
 from core.observability.gateway_state import GatewayState
-from core.observability.prometheus import CONTENT_TYPE
+from core.observability.metric_types import MetricSource
+from core.observability.prometheus import CONTENT_TYPE, MetricsRegistry
 from core.store.run_times import RunTimeCache
 from core.tenants.api_keys import ALL_SCOPES, ApiKey, Scope, api_key_digest, build_api_key
 from core.tenants.tenant import NO_LIMITS, Tenant
@@ -24,7 +24,7 @@ from core.webhooks.url_policy import TargetPolicy
 from service.app import create_app
 from service.context import SUBMIT_ROUTE, AppContext, HttpPolicy
 from service.jobs.submit_options import Deadlines, OptionPolicy
-from service.metrics.metrics import ServiceMetrics, build_service_registry
+from service.metrics.metrics import ServiceMetrics
 from service.models import ModelRegistry, load_cards
 from service.models.registry_cache import ModelRegistryCache
 from service.operator_context import AdminContext
@@ -158,9 +158,10 @@ class AppHarness:
         """Turn the operators' API on."""
         self.replace_resources(policy=replace(self.resources.policy, admin_token=SecretStr(token)))
 
-    def admin_context_with(self, **parts: Any) -> AdminContext:  # noqa: ANN401 - fields of Desk
-        """The operators' desk with other parts in."""
-        return replace(self.resources.admin, **parts)
+    def admin_context_with(self, **parts: Any) -> AdminContext:  # noqa: ANN401 - fields of Stores
+        """Return the admin context with other stores."""
+        admin = self.resources.admin
+        return replace(admin, stores=replace(admin.stores, **parts))
 
     def replace_resources(self, **parts: Any) -> None:  # noqa: ANN401 - fields of Resources
         """Put other parts in."""
@@ -178,7 +179,7 @@ class LazyMetrics:
 
     @cached_property
     def _metrics(self) -> ServiceMetrics:
-        figures = build_service_registry("0", LabelLimiter({}))
+        figures = MetricsRegistry(MetricSource.SERVICE, "0", {})
         return ServiceMetrics(
             figures, SUBMIT_ROUTE, partial(_empty_state, self._clock), self._clock
         )
@@ -240,12 +241,7 @@ def open_app(policy: HttpPolicy = POLICY) -> AppHarness:
 def _admin_context(stores: MemoryStores, clock: FakeClock, emit: Emit) -> AdminContext:
     return AdminContext(
         actor="admin-api",
-        tenants=stores.tenants,
-        jobs=stores.jobs,
-        job_index=stores.job_index,
-        webhook_configs=stores.webhook_configs,
-        operations=stores.operations,
-        usage=stores.usage,
+        stores=stores,
         clock=clock,
         ids=SeededIds(Random(2)),
         target_policy=TargetPolicy(),

@@ -20,7 +20,6 @@ from service.jobs.cancel import decide_cancel
 from tests.support.memory_store.jobs import MemoryJobStore
 from worker.jobs.decisions.after_end import finish_notification
 from worker.jobs.decisions.follow_leader import decide_follow, fail_over_budget
-from worker.jobs.decisions.transition import Transition
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -165,40 +164,29 @@ class CoalescingHarness:
             left = await self.stores.jobs._client.execute("PTTL", keys.job(job.id))
         assert left >= at_least // timedelta(milliseconds=1)
 
-    async def decide(self, job: Job, *, promote: bool = False) -> tuple[Job, Transition | None]:
+    async def decide(self, job: Job, *, promote: bool = False) -> Change | None:
         """What a worker decides at a look; None: to wait."""
         held = await self.current(job)
         leader = await self.stores.jobs.load_leader(held)
         decided = decide_follow(held, leader, self.stores.clock.now(), promote=promote)
-        return held, decided if isinstance(decided, Transition) else None
-
-    async def store_transition(self, held: Job, move: Transition) -> WriteResult:
-        """What was decided, perhaps a while ago, is stored."""
-        return await self.stores.jobs.store(
-            Change(
-                before=held,
-                after=move.after,
-                entries=() if move.entry is None else (move.entry,),
-                output=move.output,
-                expected_leader=move.expected_leader,
-            )
-        )
+        return decided if isinstance(decided, Change) else None
 
     async def step_follower(self, job: Job, *, promote: bool = False) -> WriteResult | None:
         """A worker's whole step of a follower; None: it waits."""
-        held, move = await self.decide(job, promote=promote)
-        if move is None:
+        change = await self.decide(job, promote=promote)
+        if change is None:
             return None
-        outcome = await self.store_transition(held, move)
+        outcome = await self.stores.jobs.store(change)
         if outcome is WriteResult.OVER_BUDGET:
-            await self.store_transition(held, fail_over_budget(held, self.stores.clock.now()))
+            failed = fail_over_budget(change.before, self.stores.clock.now())
+            await self.stores.jobs.store(failed)
         return outcome
 
     async def notify(self, job: Job) -> WriteResult:
         """A worker's step of a hit: its callbacks are written, and its lifetime begins."""
         held = await self.current(job)
         assert held.follow_up is FollowUp.NOTIFY
-        return await self.store_transition(held, finish_notification(held, self.stores.clock.now()))
+        return await self.stores.jobs.store(finish_notification(held, self.stores.clock.now()))
 
     async def state(self, job: Job) -> JobState:
         """Where the job stands."""

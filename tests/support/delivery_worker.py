@@ -17,11 +17,10 @@ from core.ids import SystemIds
 from core.observability.events import DeliveryAttempted, OperationalWarning
 from core.settings import RedisPolicy
 from core.store.client import RedisClient, build_connection_pool
-from core.store.deliveries import DeliveryStore
-from core.store.jobs import JobStore
+from core.store.interfaces import DeliveryRepository, EventStreamWriter
 from core.store.scripts import LuaScripts, load_scripts
+from core.store.stores import open_stores
 from core.store.tenants import TenantStore
-from core.store.webhook_endpoints import WebhookConfigStore
 from core.tenants.api_keys import ApiKey
 from core.tenants.tenant import Tenant
 from core.webhooks.secrets import encode_webhook_secret
@@ -29,13 +28,10 @@ from core.webhooks.url_policy import AllowedTargets, TargetPolicy
 from tests.support.memory_store.webhooks import MemoryEventStreams
 from tests.support.records import delivery_to
 from worker.scheduling.lease_loop import LeaseLoop, LoopPolicy, WorkSource
-from worker.webhooks.delivery_worker import (
-    DeliveryDependencies,
-    DeliveryPolicy,
-    DeliveryWorker,
-    EventStreamWriter,
-)
+from worker.webhooks.decisions import DeliveryRules
+from worker.webhooks.delivery_worker import DeliveryWorker
 from worker.webhooks.sender import SenderPolicy, open_sender
+from worker.webhooks.transport import DeliveryTransport
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -97,7 +93,7 @@ async def running_receiver(*, answers: bool) -> AsyncIterator[CountingReceiver]:
 class DeliveryWorkerHarness:
     """A running courier. `done` is when each delivery's first attempt ended, by id."""
 
-    outbox: DeliveryStore
+    outbox: DeliveryRepository
     done: dict[str, float] = field(default_factory=dict)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -137,7 +133,7 @@ def open_client(redis_url: str) -> RedisClient:
 async def delivery_worker(
     redis_url: str,
     max_concurrency: int,
-    pace: DeliveryPolicy | None = None,
+    pace: DeliveryRules | None = None,
     streams: EventStreamWriter | None = None,
 ) -> AsyncIterator[tuple[DeliveryWorkerHarness, LeaseLoop[object]]]:
     """One worker's courier, not yet running."""
@@ -153,20 +149,15 @@ async def delivery_worker(
         now = clock.now()
         tenant = Tenant(TENANT, now, webhook_secrets=(encode_webhook_secret(b"s" * 32),))
         await TenantStore(wire, scripts, clock).create(tenant, ApiKey("digest", TENANT, now))
-        office = DeliveryWorkerHarness(DeliveryStore(wire, scripts, clock))
+        stores = open_stores(wire, scripts, clock)
+        office = DeliveryWorkerHarness(stores.deliveries)
         courier = DeliveryWorker(
-            DeliveryDependencies(
-                outbox=office.outbox,
-                jobs=JobStore(wire, scripts, clock),
-                webhook_configs=WebhookConfigStore(wire, scripts, clock),
-                sender=sender,
-                event_streams=streams or MemoryEventStreams(),
-                clock=clock,
-                rng=Random(1),
-                ids=SystemIds(),
-                emit=office.on_event,
-            ),
-            pace or DeliveryPolicy(),
+            stores,
+            DeliveryTransport(sender, streams or MemoryEventStreams(), clock),
+            DeliveryRules(Random(1)) if pace is None else pace,
+            clock,
+            SystemIds(),
+            office.on_event,
         )
         work = WorkSource(
             name="delivery_step",

@@ -30,7 +30,7 @@ async def apply_trigger(
     before, now = only_job(app), app.clock.now()
     after = before.transition(trigger, now, **changes)
     entry = TimelineEntry(now, TimelineKind.TRANSITION, trigger, after.state, status=after.status)
-    change = Change(before, after, (entry,), output)
+    change = Change(before, after, entry, output=output)
     assert await app.stores.jobs.store(change) is WriteResult.STORED
     return after
 

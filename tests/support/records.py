@@ -111,7 +111,7 @@ def fault(kind: str = "server_error", http_status: int | None = 500) -> Upstream
 
 def rules(policy: LifecyclePolicy = POLICY) -> DecisionContext:
     """Rules whose waits are not spread."""
-    return DecisionContext(policy, MidpointRandom())
+    return DecisionContext("worker-a", policy, MidpointRandom())
 
 
 def at(seconds: float) -> datetime:

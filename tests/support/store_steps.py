@@ -109,7 +109,7 @@ def cancellation_change(before: Job, now: datetime, *notices: Delivery) -> Chang
     """A queued job's end, with its callbacks."""
     after = before.transition(Trigger.CANCEL_REQUESTED, now, next_run_at=None, finished_at=now)
     line = timeline_entry(now, "cancel_asked", after.state)
-    return Change(before, after, entries=(line,), deliveries=notices)
+    return Change(before, after, entry=line, deliveries=notices)
 
 
 def enqueue_jobless_delivery(backend: StoreBackend, name: str, **changes: Any) -> Delivery:  # noqa: ANN401 - fields of the record

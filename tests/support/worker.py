@@ -14,10 +14,12 @@ from core.transactions.job_update import Change, WriteResult
 from core.webhooks.config import VersionedConfig, WebhookConfig, initial_config
 from tests.support.clock import FakeClock
 from tests.support.ids import SeededIds
+from tests.support.partial_stores import partial_stores
 from tests.support.records import POLICY, MidpointRandom, tenant
 from worker.jobs.decisions.transition import DecisionContext
 from worker.jobs.job_processor import JobProcessor
-from worker.jobs.job_writer import JobDependencies
+from worker.jobs.job_writer import JobWriter
+from worker.jobs.submission import JobSubmitter
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -196,20 +198,13 @@ class WorkerHarness:
     events: list[Event] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.lifecycle = JobProcessor(
-            JobDependencies(
-                worker_id="worker-a",
-                jobs=self.jobs,
-                tenants=self.tenants,
-                webhook_configs=StubWebhookConfigs(self.tenants),
-                upstream=self.upstream,
-                submit_gate=self.gate,
-                clock=self.clock,
-                ids=SeededIds(Random(1)),
-                emit=self.events.append,
-                decision_context=DecisionContext(self.policy, MidpointRandom()),
-            )
+        stores = partial_stores(
+            jobs=self.jobs, tenants=self.tenants, webhook_configs=StubWebhookConfigs(self.tenants)
         )
+        context = DecisionContext("worker-a", self.policy, MidpointRandom())
+        writer = JobWriter(stores, self.clock, SeededIds(Random(1)), self.events.append)
+        submitter = JobSubmitter(stores, self.upstream, self.gate, writer, self.clock, context)
+        self.lifecycle = JobProcessor(stores, self.upstream, submitter, writer, self.clock, context)
 
     async def advance(self, job: Job) -> Job | None:
         """Put `job` on the shelf, take it on, and say how it stands then."""

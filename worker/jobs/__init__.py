@@ -1,1 +1,1 @@
-"""Runs jobs: processor, submit, writes and their events."""
+"""Runs a job's steps: submit, poll, fetch the result, and write the changes."""

@@ -1,13 +1,13 @@
-"""Takes a job one step on: act, learn, decide, store, tell.
+"""Advances a job by one step: call RunComfy, decide from its answer, write the change.
 
-Knows the steps; knows no RunComfy wire, no Redis, no arq. What an answer means is the affair of
-`worker.decisions`.
+What an answer means is decided in `worker.jobs.decisions`.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Final
 
+from core.clock import Clock
 from core.deduplication.coalescing import (
     cancel_for_successor,
     expire_for_successor,
@@ -15,32 +15,46 @@ from core.deduplication.coalescing import (
     next_follower_poll_at,
 )
 from core.jobs.job import CancelOutcome, FollowUp, Job, JobState
-from core.transactions.job_update import WriteResult
-from worker.jobs import job_events
-from worker.jobs.decisions import (
-    after_end,
-    fetch_result,
-    follow_leader,
-    poll,
-)
-from worker.jobs.decisions.transition import Reschedule, Transition
-from worker.jobs.job_writer import JobDependencies, JobWriter
+from core.observability.events import JobPolled
+from core.store.stores import Stores
+from core.transactions.job_update import Change, WriteResult
+from worker.jobs.decisions import after_end, fetch_result, follow_leader, poll
+from worker.jobs.decisions.transition import DecisionContext, Reschedule
+from worker.jobs.job_writer import JobWriter
 from worker.jobs.submission import JobSubmitter
-from worker.ports import CancelSucceeded
+from worker.ports import (
+    CancelSucceeded,
+    Finished,
+    InProgress,
+    RequestNotFound,
+    StatusAnswer,
+    Upstream,
+)
 
 
 class JobProcessor:
     """The steps of a job's life, one coroutine per state."""
 
-    def __init__(self, deps: JobDependencies) -> None:
-        """Nothing is under way yet. See `worker.jobs.submission` for what bounds paid calls."""
-        self._deps = deps
-        self._writer = JobWriter(deps)
-        self._submitter = JobSubmitter(deps, self._writer)
+    def __init__(
+        self,
+        stores: Stores,
+        upstream: Upstream,
+        submitter: JobSubmitter,
+        writer: JobWriter,
+        clock: Clock,
+        context: DecisionContext,
+    ) -> None:
+        """Steps before RunComfy has the job are `submitter`'s, which bounds the paid calls."""
+        self._jobs = stores.jobs
+        self._tenants = stores.tenants
+        self._upstream = upstream
+        self._writer = writer
+        self._clock = clock
+        self._context = context
         self._steps: Mapping[JobState, Callable[[Job], Awaitable[Job | None]]] = {
-            JobState.QUEUED: self._submitter.submit,
-            JobState.SUBMITTING: self._submitter.declare_lost,
-            JobState.IN_DOUBT: self._submitter.expire_doubt_hold,
+            JobState.QUEUED: submitter.submit,
+            JobState.SUBMITTING: submitter.declare_lost,
+            JobState.IN_DOUBT: submitter.expire_doubt_hold,
             JobState.RUNNING: self._poll,
             JobState.CANCELLING: self._cancel,
             JobState.COLLECTING: self._fetch_result,
@@ -57,9 +71,9 @@ class JobProcessor:
         return tuple(self._steps)
 
     async def advance(self, job: Job) -> None:
-        """Take a job on until it has to wait.
+        """Run a job's steps until it has to wait.
 
-        Raises `StoreUnavailable`; its lease then runs out.
+        Raises `StoreUnavailable`; the job runs again when its lease ends.
         """
         following: Job | None = job
         while following is not None:
@@ -69,104 +83,91 @@ class JobProcessor:
                 return
 
     def _runs_immediately(self, job: Job) -> bool:
-        """Whether the next step follows at once: a result to fetch, or a time that has come."""
+        """Return whether the next step follows now: a result to fetch, or a time that has come."""
         if job.state is JobState.COLLECTING:
             return job.upstream_error is None
-        return job.next_run_at is not None and job.next_run_at <= self._deps.clock.now()
-
-    # Running
+        return job.next_run_at is not None and job.next_run_at <= self._clock.now()
 
     async def _poll(self, job: Job) -> Job | None:
-        upstream_id, now = _require_upstream_id(job), self._deps.clock.now()
+        upstream_id, now = _require_upstream_id(job), self._clock.now()
         if job.cancel_outcome is CancelOutcome.REQUESTED:
-            passed_on = poll.forward_cancel(job, now)
-            return await self._apply_unless_followed(job, passed_on, cancel_for_successor)
+            forwarded = poll.forward_cancel(job, now)
+            return await self._apply_unless_followed(forwarded, cancel_for_successor)
         if job.deadline is not None and now >= job.deadline:
             return await self._expire(job)
-        answer = await self._deps.upstream.get_status(upstream_id)
-        self._deps.emit(job_events.job_polled_event(job, answer))
-        decided = poll.decide_poll(job, answer, self._deps.clock.now(), self._deps.decision_context)
-        return await self._writer.apply(job, decided)
+        answer = await self._upstream.get_status(upstream_id)
+        self._writer.emit(
+            JobPolled(job.id, job.tenant, job.model_id, _upstream_status_label(answer))
+        )
+        decision = poll.decide_poll(job, answer, self._clock.now(), self._context)
+        return await self._writer.apply(decision)
 
     async def _expire(self, job: Job) -> Job | None:
-        """RunComfy is asked to cancel, unless others wait for what it is doing."""
-        if await self._deps.jobs.load_successor(job.id) is not None:
+        """Cancel the run at RunComfy, unless other jobs wait for its result."""
+        if await self._jobs.load_successor(job.id) is not None:
             return await self._hand_over(job, expire_for_successor)
-        asked = await self._deps.upstream.cancel(_require_upstream_id(job))
-        overdue = poll.expire_running(job, self._deps.clock.now(), asked)
-        return await self._apply_unless_followed(job, overdue, expire_for_successor)
+        answer = await self._upstream.cancel(_require_upstream_id(job))
+        expired = poll.expire_running(job, self._clock.now(), answer)
+        return await self._apply_unless_followed(expired, expire_for_successor)
 
     async def _cancel(self, job: Job) -> Job | None:
-        answer = await self._deps.upstream.cancel(_require_upstream_id(job))
-        now = self._deps.clock.now()
+        answer = await self._upstream.cancel(_require_upstream_id(job))
+        now = self._clock.now()
         overdue = job.deadline is not None and now >= job.deadline
         if overdue and not isinstance(answer, CancelSucceeded):
-            return await self._writer.apply(job, poll.expire_running(job, now, answer))
-        decided = poll.decide_cancel(job, answer, now, self._deps.decision_context)
-        return await self._writer.apply(job, decided)
+            return await self._writer.apply(poll.expire_running(job, now, answer))
+        return await self._writer.apply(poll.decide_cancel(job, answer, now, self._context))
 
     async def _fetch_result(self, job: Job) -> Job | None:
-        answer = await self._deps.upstream.get_result(_require_upstream_id(job))
-        decided = fetch_result.decide_result(
-            job, answer, self._deps.clock.now(), self._deps.decision_context
-        )
-        return await self._writer.apply(job, decided)
+        answer = await self._upstream.get_result(_require_upstream_id(job))
+        decision = fetch_result.decide_result(job, answer, self._clock.now(), self._context)
+        return await self._writer.apply(decision)
 
     async def _run_follow_up(self, job: Job) -> Job | None:
         if job.follow_up is FollowUp.NOTIFY:
-            await self._writer.apply(
-                job, after_end.finish_notification(job, self._deps.clock.now())
-            )
-            return None
-        if job.follow_up is None or job.upstream_id is None:
-            return None
-        answer = await self._deps.upstream.get_result(job.upstream_id)
-        now, decide = self._deps.clock.now(), _FOLLOW_UPS[job.follow_up]
-        await self._writer.apply(job, decide(job, answer, now, self._deps.decision_context))
+            await self._writer.apply(after_end.finish_notification(job, self._clock.now()))
+        elif job.follow_up is not None and job.upstream_id is not None:
+            answer = await self._upstream.get_result(job.upstream_id)
+            decide = _FOLLOW_UPS[job.follow_up]
+            await self._writer.apply(decide(job, answer, self._clock.now(), self._context))
         return None
 
-    # Sharing another job's work
-
     async def _follow(self, job: Job) -> Job | None:
-        # The next look is set before this one: news that comes meanwhile must not be put off.
-        await self._deps.jobs.reschedule(job, next_follower_poll_at(job, self._deps.clock.now()))
-        leader = await self._deps.jobs.load_leader(job)
-        promote = (
-            await self._allows_promotion(job)
-            if leader is not None and leader.job.is_final
-            else False
-        )
-        decided = follow_leader.decide_follow(job, leader, self._deps.clock.now(), promote=promote)
-        if isinstance(decided, Reschedule):
+        # Rescheduled before the leader is read: a wake-up that comes meanwhile sets an earlier
+        # time, which this must not overwrite.
+        await self._jobs.reschedule(job, next_follower_poll_at(job, self._clock.now()))
+        leader = await self._jobs.load_leader(job)
+        is_over = leader is not None and leader.job.is_final
+        promote = is_over and await self._allows_promotion(job)
+        decision = follow_leader.decide_follow(job, leader, self._clock.now(), promote=promote)
+        if isinstance(decision, Reschedule):
             return None
-        if await self._writer.apply_transition(job, decided) is WriteResult.OVER_BUDGET:
-            await self._writer.apply_transition(
-                job, follow_leader.fail_over_budget(job, self._deps.clock.now())
-            )
+        if await self._writer.write(decision) is WriteResult.OVER_BUDGET:
+            await self._writer.write(follow_leader.fail_over_budget(job, self._clock.now()))
         return None
 
     async def _allows_promotion(self, job: Job) -> bool:
-        tenant = await self._deps.tenants.load(job.tenant)
+        tenant = await self._tenants.load(job.tenant)
         return tenant is not None and tenant.cache_policy.promote
 
     async def _apply_unless_followed(
-        self, job: Job, transition: Transition, for_successor: Callable[[Job, datetime], Job]
+        self, change: Change, for_successor: Callable[[Job, datetime], Job]
     ) -> Job | None:
-        """Make a move true that ends running work, or hand that on to who still wants it."""
-        outcome = await self._writer.apply_transition(job, transition)
-        if outcome is WriteResult.HAS_FOLLOWERS:
-            return await self._hand_over(job, for_successor)
-        return transition.after if outcome is WriteResult.STORED else None
+        """Write a change that ends running work, or hand that work over to a follower."""
+        result = await self._writer.write(change)
+        if result is WriteResult.HAS_FOLLOWERS:
+            return await self._hand_over(change.before, for_successor)
+        return change.after if result is WriteResult.STORED else None
 
     async def _hand_over(
         self, job: Job, for_successor: Callable[[Job, datetime], Job]
     ) -> Job | None:
-        """Somebody who was first at the job or at its heir is waited out: the lease runs on."""
-        heir, now = await self._deps.jobs.load_successor(job.id), self._deps.clock.now()
-        if heir is None:
-            await self._deps.jobs.reschedule(job, now)
-            return None
-        await self._writer.hand_over(handover(job, for_successor(job, now), heir, now))
+        """Hand the work over. If another writer came first, the job runs again after its lease."""
+        successor, now = await self._jobs.load_successor(job.id), self._clock.now()
+        if successor is None:
+            await self._jobs.reschedule(job, now)
+        else:
+            await self._writer.write(handover(job, for_successor(job, now), successor, now))
         return None
 
 
@@ -177,7 +178,19 @@ _FOLLOW_UPS: Final = {
 
 
 def _require_upstream_id(job: Job) -> str:
-    """The table lets no job run without RunComfy's id."""
+    """The state table lets no job run without RunComfy's id."""
     if job.upstream_id is None:
         raise ValueError(f"job {job.id} runs without an upstream id")
     return job.upstream_id
+
+
+def _upstream_status_label(answer: StatusAnswer) -> str:
+    match answer:
+        case InProgress(is_running):
+            return "running" if is_running else "queued"
+        case Finished():
+            return "ended"
+        case RequestNotFound():
+            return "gone"
+        case _:
+            return "unreachable"

@@ -1,123 +1,91 @@
-"""Writes job updates together with the webhook deliveries that they cause."""
+"""Writes changes of jobs, with the webhook deliveries and the events that they cause."""
 
-from dataclasses import dataclass
 from typing import Final
 
 from core.clock import Clock
 from core.ids import IdSource
 from core.jobs.job import Job
 from core.observability.events import Emit
-from core.observability.job_events import handover_events
+from core.observability.job_events import change_events
+from core.store.interfaces import WebhookConfigRepository
+from core.store.stores import Stores
 from core.transactions.job_update import Change, WriteResult
 from core.transactions.notifications import needs_endpoints, with_deliveries
 from core.webhooks.config import VersionedConfig
-from worker.jobs import job_events
-from worker.jobs.decisions.transition import DecisionContext, Reschedule, Transition
-from worker.ports import JobRepository, SubmitGate, TenantReader, Upstream, VersionedConfigReader
+from worker.jobs.decisions.transition import Reschedule
 
-
-@dataclass(frozen=True, slots=True)
-class JobDependencies:
-    """What the lifecycle works with. `name` is this worker's own, unlike any other's."""
-
-    worker_id: str
-    jobs: JobRepository
-    tenants: TenantReader
-    webhook_configs: VersionedConfigReader
-    upstream: Upstream
-    submit_gate: SubmitGate
-    clock: Clock
-    ids: IdSource
-    emit: Emit
-    decision_context: DecisionContext
+MAX_CACHED_CONFIGS: Final = 1000
+_MAX_TRIES: Final = 5
+"""Tenants change their endpoints by hand, so that a second refusal is rare already. A job whose
+write is refused more often runs again when its lease ends."""
 
 
 class JobWriter:
-    """Writes what was decided."""
+    """Writes what was decided for a job."""
 
-    def __init__(self, deps: JobDependencies) -> None:
-        """Write by `hands`."""
-        self._deps = deps
-        self._job_store = NotifyingJobStore(deps.jobs, deps.webhook_configs, deps.ids, deps.clock)
+    def __init__(self, stores: Stores, clock: Clock, ids: IdSource, emit: Emit) -> None:
+        """Deliveries get their ids from `ids`; no webhook config is read yet."""
+        self._jobs = stores.jobs
+        self._configs = WebhookConfigCache(stores.webhook_configs)
+        self._clock = clock
+        self._ids = ids
+        self.emit = emit
+        """Where the events of a write go; the worker's other events about a job go there too."""
 
-    async def apply(self, job: Job, decision: Transition | Reschedule) -> Job | None:
-        """Make a decision true. None: there is nothing more to do here, or somebody was first."""
+    async def apply(self, decision: Change | Reschedule) -> Job | None:
+        """Write a decision. Returns the next record; None where the job has nothing more to do now.
+
+        That is so after `Reschedule`, and where another writer came first: the job is then theirs.
+        """
         if isinstance(decision, Reschedule):
-            await self._deps.jobs.reschedule(job, decision.next_run_at, polled=True)
+            await self._jobs.reschedule(decision.job, decision.next_run_at, polled=True)
             return None
-        stored = await self.apply_transition(job, decision) is WriteResult.STORED
+        stored = await self.write(decision) is WriteResult.STORED
         return decision.after if stored else None
 
-    async def apply_transition(self, job: Job, transition: Transition) -> WriteResult:
-        """Make a move true, or say what stood in its way."""
-        change = Change(
-            before=job,
-            after=transition.after,
-            entries=() if transition.entry is None else (transition.entry,),
-            output=transition.output,
-            expected_leader=transition.expected_leader,
-        )
-        outcome = await self._job_store.store(change)
-        if outcome is WriteResult.STORED:
-            for event in job_events.job_updated_events(change, transition):
-                self._deps.emit(event)
-        return outcome
+    async def write(self, change: Change) -> WriteResult:
+        """Write a change with its deliveries, and emit its events if it was stored."""
+        if needs_endpoints(change.before, change.after):
+            result = await self._store_with_deliveries(change)
+        else:
+            result = await self._jobs.store(change)
+        if result is WriteResult.STORED:
+            for event in change_events(change):
+                self.emit(event)
+        return result
 
-    async def hand_over(self, change: Change) -> None:
-        """Write a handover (see `core.deduplication.coalescing`), unless the record has changed."""
-        if await self._job_store.store(change) is WriteResult.STORED:
-            for event in handover_events(change):
-                self._deps.emit(event)
-
-
-MAX_CACHED_CONFIGS: Final = 1000
-
-
-_MAX_TRIES: Final = 5
-"""Endpoints change by hand; a change that is refused more often waits for the job's next look."""
-
-
-class NotifyingJobStore:
-    """What stands before the job store, and knows whom a change is to be told to."""
-
-    def __init__(
-        self, jobs: JobRepository, configs: VersionedConfigReader, ids: IdSource, clock: Clock
-    ) -> None:
-        """Read no endpoints yet."""
-        self._jobs = jobs
-        self._configs = WebhookConfigCache(configs)
-        self._ids = ids
-        self._clock = clock
-
-    async def store(self, change: Change) -> WriteResult:
-        """Make a change true, or say why not. Its callbacks are made here."""
-        if not needs_endpoints(change.before, change.after):
-            return await self._jobs.store(change)
-        outcome = WriteResult.WEBHOOK_CONFIG_CHANGED
+    async def _store_with_deliveries(self, change: Change) -> WriteResult:
+        result = WriteResult.WEBHOOK_CONFIG_CHANGED
         for _ in range(_MAX_TRIES):
-            known = await self._configs.get(change.after.tenant)
-            announcing = with_deliveries(change, known, self._ids, self._clock.now())
-            outcome = await self._jobs.store(announcing)
-            if outcome is not WriteResult.WEBHOOK_CONFIG_CHANGED:
+            config = await self._configs.get(change.after.tenant)
+            complete = with_deliveries(change, config, self._ids, self._clock.now())
+            result = await self._jobs.store(complete)
+            if result is not WriteResult.WEBHOOK_CONFIG_CHANGED:
                 break
-            self._configs.invalidate(known)
-        return outcome
+            self._configs.invalidate(config)
+        return result
 
 
 class WebhookConfigCache:
-    """Tenants' endpoints as they were read last. Whether they still are, only the store knows."""
+    """Tenants' webhook configs as last read.
 
-    def __init__(self, configs: VersionedConfigReader, max_size: int = MAX_CACHED_CONFIGS) -> None:
-        """Keep at most so many."""
+    They never expire: the store refuses a write that was made with an outdated one, which costs one
+    more round trip only when a config has changed.
+    """
+
+    def __init__(
+        self, configs: WebhookConfigRepository, max_size: int = MAX_CACHED_CONFIGS
+    ) -> None:
+        """Keep at most `max_size` configs; the oldest is dropped first."""
         self._configs = configs
         self._max_size = max_size
         self._entries: dict[str, VersionedConfig] = {}
 
     async def get(self, tenant: str) -> VersionedConfig:
-        """A tenant's endpoints, from the store only where they are not kept."""
-        kept = self._entries.get(tenant)
-        if kept is not None:
-            return kept
+        """Return a tenant's config; it is read from the store if it is not cached."""
+        cached = self._entries.get(tenant)
+        if cached is not None:
+            return cached
         found = await self._configs.load_versioned(tenant)
         if len(self._entries) >= self._max_size:
             self._entries.pop(next(iter(self._entries)))
@@ -125,6 +93,6 @@ class WebhookConfigCache:
         return found
 
     def invalidate(self, config: VersionedConfig) -> None:
-        """These are in force no more. What was read since stays."""
+        """Drop a config that the store refused; a newer one that was read meanwhile stays."""
         if self._entries.get(config.config.tenant) is config:
             del self._entries[config.config.tenant]

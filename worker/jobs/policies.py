@@ -1,7 +1,4 @@
-"""How long, how often and how many times: the numbers of a job's life, as values.
-
-Reads no settings.
-"""
+"""The times and limits of a job's life in the worker, as values."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -17,51 +14,51 @@ HOUR = timedelta(hours=1)
 
 @dataclass(frozen=True, slots=True)
 class AdaptivePolling:
-    """How looks are spent where a model's last runs tell when its jobs end.
+    """Polling of a model whose last runs tell when its jobs end.
 
-    Found by simulating days (`the polling benchmark`): of waits that make as many calls, none
-    found ends sooner.
+    The figures come from simulated days (`tests/bench/scenarios/polling.py`): no other delays that
+    make as many calls detected the ends sooner.
     """
 
     target_lag: timedelta = 0.15 * SECOND
-    """See `RunHistory.optimal_poll_delay`. More saves calls and finds ends later."""
+    """See `RunHistory.optimal_poll_delay`. A higher value saves calls and detects ends later."""
     max_delay_early: timedelta = 15 * SECOND
-    """The longest wait before the share `early_ratio` of the last runs had ended."""
+    """Maximum delay until a fraction `early_ratio` of the last runs had ended."""
     early_ratio: float = 0.02
     max_delay_young: timedelta = 2.5 * SECOND
-    """The longest wait from then on, in a job's first minute (`old_after`)."""
+    """Maximum delay after that, until the job is `old_after` old."""
     max_delay_old: timedelta = 5 * SECOND
-    """The same of an older job."""
+    """Maximum delay after that."""
     old_after: timedelta = MINUTE
     jitter: float = 0.05
 
 
 @dataclass(frozen=True, slots=True)
 class LifecyclePolicy:
-    """The numbers of a job's life with us."""
+    """The times and limits of a job's life."""
 
     lease: timedelta = 15 * SECOND
-    """How long a worker may hold a job without a sign of life; a dead one's jobs wait this long."""
+    """How long a worker holds a job without renewal; the jobs of a dead worker wait this long."""
     renew_interval: timedelta = 4 * SECOND
-    """How often a worker renews the lease of a submit that is on its way."""
+    """How often a worker renews the lease of a submit in flight: three tries fit into one lease."""
     initial_poll_delay: timedelta = 2 * SECOND
     polling: ProportionalInterval = ProportionalInterval(
         min_delay=SECOND, max_delay=15 * SECOND, ratio=0.1
     )
-    """Where little is known of a model. Its bounds hold for every wait."""
+    """For a model with few known runs. Its minimum and maximum hold for all polling."""
     adaptive_polling: AdaptivePolling = AdaptivePolling()
     outage_polling: ProportionalInterval = ProportionalInterval(
         min_delay=2 * SECOND, max_delay=MINUTE, ratio=0.3
     )
-    """Between reads while RunComfy gives no usable answer."""
+    """Between calls while RunComfy gives no usable answer."""
     resubmit_backoff: Backoff = Backoff(initial_delay=SECOND, max_delay=MINUTE, jitter=0.2)
-    """Before a submit that surely did not leave is tried again."""
+    """Before a submit that certainly was not sent is tried again."""
     not_found_timeout: timedelta = MINUTE
-    """How long RunComfy may say that it does not know an id before it is believed."""
+    """How long RunComfy must answer 404 for a known id before the job fails."""
     min_not_found_polls: int = 4
-    """How many times in a row it must have said so by then."""
+    """How many times in a row it must have answered 404 by then."""
     result_fetch_timeout: timedelta = HOUR
-    """How long the result of a finished job is asked for."""
+    """How long the fetch of a finished job's result is retried."""
     doubt_policy: DoubtPolicy = DoubtPolicy.HOLD
     doubt_hold: timedelta = 15 * MINUTE
     cost_read_delays: tuple[timedelta, ...] = (
@@ -72,12 +69,12 @@ class LifecyclePolicy:
         2 * HOUR,
         12 * HOUR,
     )
-    """When a cost that was absent at the end is read again, each counted from the one before."""
+    """When a cost that was absent at the end is read again, each after the read before."""
     late_result_polling: ProportionalInterval = ProportionalInterval(
         min_delay=5 * SECOND, max_delay=30 * MINUTE, ratio=0.2
     )
     late_result_timeout: timedelta = LATE_RESULT_TIMEOUT
     max_concurrent_submits: int = 10
     max_pending_submits: int = 50
-    """Under way or waiting for a place; fewer than a worker's jobs, so that polls keep going while
-    RunComfy's submits hang."""
+    """Submits in flight or waiting for one of the slots. Lower than a worker's concurrency, so that
+    polls continue while submits hang."""

@@ -1,6 +1,6 @@
-"""The one paid call of a job: claim, send, and the answer, or its absence, on record.
+"""Sends the one paid call of a job, and records its answer or that there was none.
 
-Knows what may be sent and when; what an answer means is the affair of `worker.decisions`.
+What an answer means is decided in `worker.jobs.decisions.submit`.
 """
 
 import asyncio
@@ -9,94 +9,114 @@ from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from typing import Final
 
+from core.clock import Clock
 from core.errors import StoreSilent, StoreUnavailable
 from core.jobs.job import Job, JobState
-from core.observability.events import OperationalWarning
+from core.observability.events import OperationalWarning, SubmitAnswered
+from core.store.stores import Stores
 from core.tenants.tenant import DoubtPolicy
-from worker.jobs import job_events
+from core.transactions.job_update import Change
 from worker.jobs.decisions import after_end, submit
-from worker.jobs.decisions.transition import Transition
-from worker.jobs.job_writer import JobDependencies, JobWriter
-from worker.ports import Accepted, Indeterminate, NotSent, SubmitAnswer, UpstreamFault
+from worker.jobs.decisions.transition import DecisionContext
+from worker.jobs.job_writer import JobWriter
+from worker.ports import (
+    Accepted,
+    Indeterminate,
+    NotSent,
+    SubmitAnswer,
+    SubmitGate,
+    Upstream,
+    UpstreamFault,
+)
 
 STORE_RETRY_DELAY: Final = timedelta(milliseconds=500)
 SUBMIT_QUEUE_FULL_DELAY: Final = timedelta(seconds=1)
-"""When a job is looked at again that found too many others before it at this worker."""
+"""When a job runs again that found too many submits queued in this worker."""
 
 
 class JobSubmitter:
-    """The steps of a job before RunComfy has it, and while nobody knows whether it has."""
+    """The steps of a job that RunComfy does not have yet, or for which that is in doubt."""
 
-    def __init__(self, deps: JobDependencies, writer: JobWriter) -> None:
-        """At most `max_concurrent_submits` paid calls of this process are under way at any time."""
-        self._deps = deps
+    def __init__(
+        self,
+        stores: Stores,
+        upstream: Upstream,
+        gate: SubmitGate,
+        writer: JobWriter,
+        clock: Clock,
+        context: DecisionContext,
+    ) -> None:
+        """At most `max_concurrent_submits` paid calls of this process are in flight."""
+        self._jobs = stores.jobs
+        self._tenants = stores.tenants
+        self._upstream = upstream
+        self._gate = gate
         self._writer = writer
-        self._policy = deps.decision_context.policy
+        self._clock = clock
+        self._context = context
+        self._policy = context.policy
         self._submit_slots = asyncio.Semaphore(self._policy.max_concurrent_submits)
-        self._queued = 0
+        self._pending = 0
 
     async def submit(self, job: Job) -> Job | None:
-        """Send a queued job, unless too many are before it or it may not leave now."""
-        if self._queued >= self._policy.max_pending_submits:
-            later = self._deps.clock.now() + SUBMIT_QUEUE_FULL_DELAY
-            await self._deps.jobs.reschedule(job, later)
+        """Send a queued job, or reschedule it if it may not be sent now."""
+        if self._pending >= self._policy.max_pending_submits:
+            await self._jobs.reschedule(job, self._clock.now() + SUBMIT_QUEUE_FULL_DELAY)
             return None
-        self._queued += 1
+        self._pending += 1
         try:
-            return await self._wait_and_submit(job)
+            # Wait for the slot before anything is checked: the gate may close, and the job's time
+            # run out, during the wait.
+            async with self._submit_slots:
+                return await self._submit_unless_blocked(job)
         finally:
-            self._queued -= 1
+            self._pending -= 1
 
-    async def _wait_and_submit(self, job: Job) -> Job | None:
-        # The wait for a place comes first: the gate may close, and time run out, while it lasts.
-        async with self._submit_slots:
-            overdue = submit.end_before_submit(job, self._deps.clock.now())
-            if overdue is not None:
-                return await self._writer.apply(job, overdue)
-            # Asked for together: one round trip of the store's.
-            closed_until, body = await asyncio.gather(
-                self._deps.submit_gate.blocked_until(), self._deps.jobs.load_input(job.id)
-            )
-            if closed_until is None:
-                return await self._submit_once(job, body)
-            limit = submit.submit_deadline(job) or closed_until
-            await self._deps.jobs.reschedule(job, min(closed_until, limit))
+    async def _submit_unless_blocked(self, job: Job) -> Job | None:
+        ended = submit.end_before_submit(job, self._clock.now())
+        if ended is not None:
+            return await self._writer.apply(ended)
+        # Sent together, the two reads cost one round trip.
+        blocked_until, body = await asyncio.gather(
+            self._gate.blocked_until(), self._jobs.load_input(job.id)
+        )
+        if blocked_until is not None:
+            deadline = submit.submit_deadline(job) or blocked_until
+            await self._jobs.reschedule(job, min(blocked_until, deadline))
             return None
+        return None if body is None else await self._claim_and_send(job, body)
 
-    async def _submit_once(self, job: Job, body: bytes | None) -> Job | None:
-        if body is None:
-            return None
-        now = self._deps.clock.now()
-        claim = submit.claim_submit(job, self._deps.worker_id, now, self._deps.decision_context)
+    async def _claim_and_send(self, job: Job, body: bytes) -> Job | None:
+        claim = submit.claim_submit(job, self._clock.now(), self._context)
         try:
-            held = await self._writer.apply(job, claim)
+            claimed = await self._writer.apply(claim)
         except StoreSilent:
             return await self._release_claim(claim.after)
-        if held is None:
+        if claimed is None:
             return None
-        async with self._hold_lease(held):
-            answer = await self._deps.upstream.submit(held.model_id, body)
-            self._deps.emit(job_events.submit_answered_event(held, answer))
+        async with self._hold_lease(claimed):
+            answer = await self._upstream.submit(claimed.model_id, body)
+            self._writer.emit(_submit_answered_event(claimed, answer))
             following, _ = await asyncio.gather(
-                self._record_answer(held, answer), self._record_gate_result(answer)
+                self._record_answer(claimed, answer), self._record_gate_result(answer)
             )
         return following
 
     async def _record_gate_result(self, answer: SubmitAnswer) -> None:
         with suppress(StoreUnavailable):
-            await self._deps.submit_gate.record_result(answer)
+            await self._gate.record_result(answer)
 
-    async def _release_claim(self, claim: Job) -> Job | None:
-        """Whether the claim was written is unknown, but nothing was sent: take it back."""
-        never = NotSent(UpstreamFault("store_silent", "The store fell silent before the submit."))
+    async def _release_claim(self, claimed: Job) -> Job | None:
+        """Undo a claim that may have been stored or not: nothing has been sent."""
+        fault = UpstreamFault("store_silent", "The store fell silent before the submit.")
         while True:
             try:
-                record = await self._deps.jobs.load(claim.id)
-                if record is None or not _is_same_submit(record.job, claim):
+                record = await self._jobs.load(claimed.id)
+                if record is None or not _is_same_submit(record.job, claimed):
                     return None
-                return await self._apply_answer(record.job, never)
+                return await self._apply_answer(record.job, NotSent(fault))
             except StoreUnavailable:
-                await self._deps.clock.sleep(STORE_RETRY_DELAY)
+                await self._clock.sleep(STORE_RETRY_DELAY)
 
     async def _record_answer(self, job: Job, answer: SubmitAnswer) -> Job | None:
         """Store a submit's answer, however long that takes: it is the only trace of money spent."""
@@ -104,64 +124,60 @@ class JobSubmitter:
             try:
                 return await self._apply_answer(job, answer)
             except StoreUnavailable:
-                await self._deps.clock.sleep(STORE_RETRY_DELAY)
+                await self._clock.sleep(STORE_RETRY_DELAY)
 
-    async def _apply_answer(self, job: Job, answer: SubmitAnswer) -> Job | None:
-        """Against the record as it stands: the job's lease may have been lost on the way."""
-        held = job
+    async def _apply_answer(self, submitted: Job, answer: SubmitAnswer) -> Job | None:
+        """Apply the answer to the job's current record: the lease may have been lost meanwhile."""
+        job = submitted
         while True:
-            move = await self._decide(held, job, answer)
-            if move is None:
+            change = await self._decide(submitted, job, answer)
+            if change is None:
                 return None
-            stored = await self._writer.apply(job, move)
+            stored = await self._writer.apply(change)
             if stored is not None:
                 return stored
-            record = await self._deps.jobs.load(job.id)
+            record = await self._jobs.load(job.id)
             if record is None:
                 self._warn(job, "job_record_missing", _upstream_id(answer))
                 return None
             job = record.job
 
-    async def _decide(self, held: Job, job: Job, answer: SubmitAnswer) -> Transition | None:
-        """What the answer to the submit of `held` means for the record as it stands.
+    async def _decide(self, submitted: Job, job: Job, answer: SubmitAnswer) -> Change | None:
+        """Decide what the answer to the submit of `submitted` means for `job`, the current record.
 
-        Only an acceptance counts beyond its own submit: another answer says nothing of a resend.
+        Only an acceptance counts beyond its own submit; any other answer tells nothing of a resend.
         """
-        now = self._deps.clock.now()
-        concerned = isinstance(answer, Accepted) or _is_same_submit(held, job)
-        if concerned and job.can(job_events.SUBMIT_TRIGGERS[type(answer)]):
-            doubt = self._policy.doubt_policy
+        is_relevant = isinstance(answer, Accepted) or _is_same_submit(submitted, job)
+        if is_relevant and job.can(submit.SUBMIT_TRIGGERS[type(answer)]):
+            policy = self._policy.doubt_policy
             if isinstance(answer, Indeterminate):
-                doubt = await self._doubt_policy(job)
-            return submit.decide_submit(job, answer, doubt, now, self._deps.decision_context)
+                policy = await self._doubt_policy(job)
+            return submit.decide_submit(job, answer, policy, self._clock.now(), self._context)
         upstream_id = _upstream_id(answer)
         if upstream_id is None or upstream_id == job.upstream_id:
             return None
         self._warn(job, "second_acceptance", upstream_id)
-        return after_end.record_second_acceptance(job, upstream_id, now)
+        return after_end.record_second_acceptance(job, upstream_id, self._clock.now())
 
     async def declare_lost(self, job: Job) -> Job | None:
-        """Reached only when nobody renewed the lease of a submit: its worker died."""
-        doubt = await self._doubt_policy(job)
-        lost = submit.mark_lease_lost(
-            job, doubt, self._deps.clock.now(), self._deps.decision_context
-        )
-        return await self._writer.apply(job, lost)
+        """Mark a submit in doubt whose lease ran out: its worker has died."""
+        policy = await self._doubt_policy(job)
+        lost = submit.mark_lease_lost(job, policy, self._clock.now(), self._context)
+        return await self._writer.apply(lost)
 
     async def expire_doubt_hold(self, job: Job) -> Job | None:
-        """The hold ran out."""
-        doubt = await self._doubt_policy(job)
-        overdue = submit.decide_expired_hold(job, doubt, self._deps.clock.now())
-        return await self._writer.apply(job, overdue)
+        """Apply the doubt policy to a job that no operator resolved in time."""
+        policy = await self._doubt_policy(job)
+        return await self._writer.apply(submit.decide_expired_hold(job, policy, self._clock.now()))
 
     async def _doubt_policy(self, job: Job) -> DoubtPolicy:
-        tenant = await self._deps.tenants.load(job.tenant)
+        tenant = await self._tenants.load(job.tenant)
         own = tenant.doubt if tenant is not None else None
         return own or self._policy.doubt_policy
 
     @asynccontextmanager
     async def _hold_lease(self, job: Job) -> AsyncIterator[None]:
-        """While the body runs, the job stays ours: the lease is renewed until it ends."""
+        """Renew the job's lease until the body ends."""
         renewing = asyncio.create_task(self._renew_lease_forever(job))
         try:
             yield
@@ -171,9 +187,9 @@ class JobSubmitter:
     async def _renew_lease_forever(self, held: Job) -> None:
         job, pause = held, self._policy.renew_interval
         while True:
-            await self._deps.clock.sleep(pause)
+            await self._clock.sleep(pause)
             try:
-                renewed = await self._renew_lease_once(job)
+                renewed = await self._renew_lease(job)
             except StoreUnavailable:
                 pause = STORE_RETRY_DELAY
                 continue
@@ -181,26 +197,38 @@ class JobSubmitter:
                 return
             job, pause = renewed, self._policy.renew_interval
 
-    async def _renew_lease_once(self, job: Job) -> Job | None:
-        """The record whose lease was renewed; None when the submit is not ours any more.
+    async def _renew_lease(self, job: Job) -> Job | None:
+        """Return the record whose lease was renewed; None if the submit is no longer this one.
 
-        A wish to cancel makes a new version of it, and must not cost the lease.
+        A requested cancel makes a new version of the record, and must not cost the lease.
         """
-        until = self._deps.clock.now() + self._policy.lease
-        if await self._deps.jobs.reschedule(job, until):
+        until = self._clock.now() + self._policy.lease
+        if await self._jobs.reschedule(job, until):
             return job
-        record = await self._deps.jobs.load(job.id)
+        record = await self._jobs.load(job.id)
         if record is None or not _is_same_submit(record.job, job):
             return None
         if record.job.state is not JobState.SUBMITTING:
             return None
-        await self._deps.jobs.reschedule(record.job, until)
+        await self._jobs.reschedule(record.job, until)
         return record.job
 
     def _warn(self, job: Job, code: str, upstream_id: str | None) -> None:
-        self._deps.emit(
+        self._writer.emit(
             OperationalWarning(code=code, detail=f"upstream id {upstream_id}", job_id=job.id)
         )
+
+
+def _submit_answered_event(job: Job, answer: SubmitAnswer) -> SubmitAnswered:
+    fault = None if isinstance(answer, Accepted) else answer.fault
+    return SubmitAnswered(
+        job_id=job.id,
+        tenant=job.tenant,
+        model_id=job.model_id,
+        outcome=submit.SUBMIT_TRIGGERS[type(answer)],
+        upstream_id=_upstream_id(answer),
+        detail=None if fault is None else f"{fault.kind}: {fault.message}",
+    )
 
 
 def _upstream_id(answer: SubmitAnswer) -> str | None:
@@ -208,7 +236,7 @@ def _upstream_id(answer: SubmitAnswer) -> str | None:
 
 
 def _is_same_submit(one: Job, other: Job) -> bool:
-    """Whether two records of a job speak of one submit; each claim makes another."""
+    """Return whether two records of a job are of the same submit; each claim begins another."""
     return (one.lease_holder, one.sent_at, one.attempts) == (
         other.lease_holder,
         other.sent_at,

@@ -1,59 +1,44 @@
-"""The gate before every paid call: asks the shared breaker, and tells it what submits met."""
+"""The circuit breaker's guard before every paid call."""
 
 import asyncio
 from datetime import datetime
-from typing import Final, Protocol
+from typing import Final
 
 from core.circuit_breaker import BreakerPolicy, BreakerState, CircuitBreaker
 from core.clock import Clock
 from core.observability.events import CircuitBreakerTransitioned, Emit
+from core.store.interfaces import CircuitBreakerRepository
 from worker.ports import Accepted, Indeterminate, NotSent, Rejected, SubmitAnswer
 
 _MAX_TRIES: Final = 5
 THROTTLED_STATUSES: Final = frozenset({429, 503})
 
 
-class SharedCircuitBreaker(Protocol):
-    """What the gate asks of the store."""
-
-    async def load(self) -> CircuitBreaker:
-        """The breaker as it stands."""
-        ...
-
-    async def compare_and_set(self, before: CircuitBreaker, after: CircuitBreaker) -> bool:
-        """Store the next one, unless somebody was first."""
-        ...
-
-    async def take_submit_token(self) -> datetime | None:
-        """Take a share of the global rate; None: go ahead."""
-        ...
-
-
 class CircuitBreakerGate:
-    """Lets submits through while the breaker allows it, one at a time while it probes."""
+    """Lets submits through while the circuit is closed, one at a time while it is half-open."""
 
     def __init__(
-        self, breaker: SharedCircuitBreaker, clock: Clock, policy: BreakerPolicy, emit: Emit
+        self, breaker: CircuitBreakerRepository, clock: Clock, policy: BreakerPolicy, emit: Emit
     ) -> None:
-        """All workers with the same store share one breaker."""
+        """All workers with the same store share one circuit breaker."""
         self._breaker = breaker
         self._clock = clock
         self._policy = policy
         self._emit = emit
 
     async def blocked_until(self) -> datetime | None:
-        """None: go ahead; else when to ask again."""
+        """Return when to check again; None if a submit may be sent now."""
         now = self._clock.now()
-        # Together, since the breaker is nearly always closed: a share that is taken in vain while
-        # it is not delays the first submit after it by one share at most.
-        breaker, turn = await asyncio.gather(
+        # Sent together, since the circuit is nearly always closed. A rate token that is taken while
+        # it is open is wasted, and delays the first submit after it by one token at most.
+        breaker, token_at = await asyncio.gather(
             self._breaker.load(), self._breaker.take_submit_token()
         )
         until = breaker.blocked_until(now)
         if until is not None:
             return self._next_check_at(breaker, until, now)
         if breaker.state is BreakerState.CLOSED:
-            return turn
+            return token_at
         probing = breaker.start_probe(now, self._policy)
         if await self._compare_and_set(breaker, probing):
             return None
@@ -65,7 +50,7 @@ class CircuitBreakerGate:
         return min(until, now + self._policy.probe_check_interval)
 
     async def record_result(self, answer: SubmitAnswer) -> None:
-        """Note what a submit met. Somebody else's note in between is read and built upon."""
+        """Record the answer to a submit, on top of what other workers recorded meanwhile."""
         for _ in range(_MAX_TRIES):
             breaker = await self._breaker.load()
             after = breaker_after(breaker, answer, self._clock.now(), self._policy)
@@ -84,7 +69,10 @@ class CircuitBreakerGate:
 def breaker_after(
     breaker: CircuitBreaker, answer: SubmitAnswer, now: datetime, policy: BreakerPolicy
 ) -> CircuitBreaker:
-    """The breaker after a submit's answer. A refused input is as good a sign of life as a yes."""
+    """Return the circuit after a submit's answer.
+
+    A rejected input counts as a success: RunComfy and the account work.
+    """
     match answer:
         case Accepted() | Rejected(account_rejected=False):
             return breaker.record_success()

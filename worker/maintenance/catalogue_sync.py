@@ -4,18 +4,19 @@ from datetime import timedelta
 
 from core.clock import Clock
 from core.observability.events import Emit, OperationalWarning
-from core.store.model_catalogue import CatalogueSnapshot, CatalogueStore
+from core.store.interfaces import CatalogueRepository
+from core.store.model_catalogue import CatalogueSnapshot
 from worker.ports import CatalogueSource, Unreachable
 from worker.scheduling.periodic import is_recent
 
 
 class CatalogueSync:
-    """Copies RunComfy's catalogue into the store when the copy there is old."""
+    """Copies RunComfy's catalogue into the store when the copy there is too old."""
 
     def __init__(
         self,
         source: CatalogueSource,
-        store: CatalogueStore,
+        store: CatalogueRepository,
         clock: Clock,
         emit: Emit,
         max_age: timedelta,
@@ -28,15 +29,17 @@ class CatalogueSync:
         self._max_age = max_age
 
     async def run_once(self) -> None:
-        """Read the catalogue if it is time. A failed or empty read leaves the old copy as it is."""
+        """Replace the copy if it is too old. A failed or empty read keeps the old copy."""
         now = self._clock.now()
         synced_at = await self._store.synced_at()
         if synced_at is not None and is_recent(synced_at, now, self._max_age):
             return
         models = await self._source.list_models()
         if isinstance(models, Unreachable) or not models:
-            why = models.fault.message if isinstance(models, Unreachable) else "It holds no model."
-            self._emit(OperationalWarning(code="catalogue_fetch_failed", detail=why))
+            detail = (
+                models.fault.message if isinstance(models, Unreachable) else "It holds no model."
+            )
+            self._emit(OperationalWarning(code="catalogue_fetch_failed", detail=detail))
             return
         categories: bytes | Unreachable | None = await self._source.list_categories()
         if isinstance(categories, Unreachable):

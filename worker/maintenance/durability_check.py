@@ -1,17 +1,21 @@
 """Warns when Redis is configured so that it can lose accepted jobs."""
 
 from core.observability.events import Emit, OperationalWarning
-from core.store.worker_heartbeats import Durability, WorkerHeartbeats
+from core.store.interfaces import HeartbeatRepository
+from core.store.worker_heartbeats import Durability
 
 
-async def warn_if_not_durable(heartbeats: WorkerHeartbeats, emit: Emit) -> None:
-    """Say once, loudly, where Redis is set up so that it can lose what was answered with 202."""
-    for weakness in durability_issues(await heartbeats.load_durability()):
-        emit(OperationalWarning(code="redis_not_durable", detail=weakness))
+async def warn_if_not_durable(heartbeats: HeartbeatRepository, emit: Emit) -> None:
+    """Emit a warning for each Redis setting with which accepted jobs (202) can be lost."""
+    for issue in durability_issues(await heartbeats.load_durability()):
+        emit(OperationalWarning(code="redis_not_durable", detail=issue))
 
 
 def durability_issues(durability: Durability) -> tuple[str, ...]:
-    """What the promise needs and this Redis does not have; unknown settings are not judged."""
+    """Return one sentence for each setting that breaks durability.
+
+    A setting that is None could not be read, as with managed Redis, and is not reported.
+    """
     found: list[str] = []
     if durability.aof is False:
         found.append("appendonly is off: a crash of Redis loses accepted jobs")

@@ -1,63 +1,37 @@
-"""Takes jobs whose time is over out of their tenants' indexes. One worker at a time does it.
+"""Removes expired jobs from their tenants' indexes. One worker at a time does it.
 
-Redis frees the records by itself; a member of an index has no lifetime there.
+Redis expires the records by itself, but members of a sorted set have no lifetime of their own.
 """
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Protocol
+from datetime import timedelta
 
 from core.clock import Clock
 from core.retention import RETENTION
+from core.store.interfaces import JobIndexRepository, TenantRepository
 from core.tenants.tenant import Tenant
-
-
-class PrunableJobIndex(Protocol):
-    """What the trimmer asks of the list of jobs. See `core.store.job_index.ListedJobs`."""
-
-    async def acquire_prune_lock(self, worker: str, lease: timedelta) -> bool:
-        """Whether this worker trims until the lease ends."""
-        ...
-
-    async def prune(
-        self, tenant: str, offset: int, created_before: datetime
-    ) -> tuple[int, int | None]:
-        """One bounded step: how many were gone, and how many were passed."""
-        ...
-
-
-class TenantDirectory(Protocol):
-    """Who has jobs."""
-
-    async def list_names(self) -> frozenset[str]:
-        """Every tenant."""
-        ...
-
-    async def load(self, name: str) -> Tenant | None:
-        """One of them."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
 class PrunePolicy:
-    """How often, and how many steps for each tenant at most: what is left waits for the next."""
+    """How often indexes are pruned, and at most how many steps a run takes for each tenant."""
 
     interval: timedelta = timedelta(minutes=1)
     max_steps: int = 500
 
 
 class IndexPruner:
-    """Looks through what was made longer ago than its tenant's jobs are kept, oldest first."""
+    """Prunes jobs that are older than their tenant's retention, oldest first."""
 
     def __init__(
         self,
         worker_id: str,
-        index: PrunableJobIndex,
-        tenants: TenantDirectory,
+        index: JobIndexRepository,
+        tenants: TenantRepository,
         clock: Clock,
         policy: PrunePolicy,
     ) -> None:
-        """`name` is the worker's."""
+        """`worker_id` holds the lock that only one worker has."""
         self._worker_id = worker_id
         self._index = index
         self._tenants = tenants
@@ -65,7 +39,7 @@ class IndexPruner:
         self._policy = policy
 
     async def run_once(self) -> None:
-        """Trim every tenant's indexes, unless another worker does."""
+        """Prune every tenant's indexes, unless another worker does."""
         if not await self._index.acquire_prune_lock(self._worker_id, self._policy.interval):
             return
         for name in sorted(await self._tenants.list_names()):
@@ -75,8 +49,8 @@ class IndexPruner:
 
     async def _prune(self, tenant: Tenant) -> None:
         horizon = self._clock.now() - (tenant.result_ttl or RETENTION)
-        passed: int | None = 0
+        offset: int | None = 0
         for _ in range(self._policy.max_steps):
-            if passed is None:
+            if offset is None:
                 return
-            _, passed = await self._index.prune(tenant.name, passed, horizon)
+            _, offset = await self._index.prune(tenant.name, offset, horizon)

@@ -1,1 +1,1 @@
-"""When work runs: the lease loop, arq wake-ups and periodic tasks."""
+"""Starts work: the lease loop, wake-ups by arq, and periodic tasks."""

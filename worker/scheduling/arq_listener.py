@@ -1,7 +1,7 @@
-"""arq's side of the worker: answers the doorbell. Knows arq's calling convention; decides nothing.
+"""Receives wake-up messages through arq.
 
-arq is at-least-once, and in maintenance mode only: nothing here is relied on for safety. A ring
-that is lost or doubled costs latency; the record's version decides who acts.
+Nothing here is relied on for safety: arq delivers at least once and is in maintenance mode. A
+wake-up that is lost or doubled costs latency only; the record's version decides who acts.
 """
 
 import asyncio
@@ -22,61 +22,60 @@ from core.store.keys import WAKE_QUEUE
 from core.store.wake_queue import WAKE_FUNCTION
 
 WakeHandler = Callable[[str, int], Awaitable[None]]
-_CONTEXT_KEY: Final = "answer"
+_CONTEXT_KEY: Final = "handler"
 
 
 class PoolSource(Protocol):
-    """Makes the connection pool that arq works on."""
+    """Makes the connection pool for arq."""
 
     def __call__(self) -> ArqRedis:
-        """A new, unconnected client."""
+        """Return a new client that is not connected yet."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class WakeListenerPolicy:
-    """How arq listens. `wake_timeout` bounds how long a message counts as being answered."""
+    """How arq reads messages. `wake_timeout` bounds the handling of one."""
 
     max_concurrency: int = 100
     poll_interval: timedelta = timedelta(milliseconds=50)
     max_read: int = 2000
-    """Above all that can be in progress or orphaned at once, or new ones would not be seen."""
+    """More than can be in progress or orphaned together; else arq would not reach new messages."""
     wake_timeout: timedelta = timedelta(seconds=60)
     retry_delay: timedelta = timedelta(milliseconds=500)
 
 
 async def handle_wake(context: dict[str, Any], job_id: str, version: int) -> None:
-    """The one arq function: somebody rang for a job."""
-    answer: WakeHandler = context[_CONTEXT_KEY]
-    await answer(job_id, version)
+    """The one arq function: a job has a step to run now."""
+    handler: WakeHandler = context[_CONTEXT_KEY]
+    await handler(job_id, version)
 
 
 class WakeListener:
-    """Listens to the doorbell until it is stopped. A Redis that is away ends nothing."""
+    """Receives wake-ups until it is cancelled, also across outages of Redis."""
 
     def __init__(
         self, pool: PoolSource, handler: WakeHandler, policy: WakeListenerPolicy, clock: Clock
     ) -> None:
-        """`answer` is called with the id and version of each message."""
+        """`handler` is called with the job id and version of each message."""
         self._pool = pool
         self._handler = handler
         self._policy = policy
         self._clock = clock
-        self._arq_worker: _ArqWorker | None = None
 
     async def run(self) -> None:
-        """Listen for ever.
+        """Receive forever.
 
-        A listener that lost Redis is retired, since arq's counters leak then.
+        After an outage of Redis a new arq worker is built: the counters of the old one leak.
         """
         while True:
-            listener = self._arq_worker = self._build_arq_worker()
+            arq_worker = self._build_arq_worker()
             try:
-                await listener.async_run()
+                await arq_worker.async_run()
             except STORE_ERRORS:
                 await self._clock.sleep(self._policy.retry_delay)
             finally:
-                await listener.shut_down()
+                await arq_worker.shut_down()
 
     def _build_arq_worker(self) -> "_ArqWorker":
         return _ArqWorker(
@@ -107,14 +106,14 @@ class WakeListener:
 
 
 class _ArqWorker(Worker):
-    """arq's worker with its shutdown mended.
+    """arq's worker with a fixed shutdown.
 
     arq gathers its cancelled tasks without `return_exceptions`: the first one ends the process, and
-    every claim of the others stays locked until its key expires.
+    the messages of the others stay locked until their keys expire.
     """
 
     async def shut_down(self) -> None:
-        """Stop, and unlock what was claimed and not finished."""
+        """Stop, and unlock the messages that were claimed and not finished."""
         self.allow_pick_jobs = False
         unfinished = [name for name, task in self.tasks.items() if not task.done()]
         for task in self.tasks.values():

@@ -1,6 +1,6 @@
-"""A loop that claims what is due under short leases and works on it, many at once.
+"""Claims due work under short leases and handles many items concurrently.
 
-Knows nothing of jobs or callbacks. What a dead process held comes back when its lease runs out.
+The work of a process that died is claimed by another when its leases expire.
 """
 
 import asyncio
@@ -19,19 +19,19 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class LoopPolicy:
-    """How much at once, and how often to look."""
+    """How much work runs concurrently, and how often the loop claims more."""
 
     max_concurrency: int
     poll_interval: timedelta = timedelta(milliseconds=100)
     store_retry_delay: timedelta = timedelta(milliseconds=500)
     min_available: int | None = None
-    """Look again before the tick only where the last look left something, and when there is room
-    for so many. None: whenever anything ends, since what is due may have waited for that."""
+    """Claim before the next interval only if the last claim was full and this many can be taken.
+    None: claim whenever an item ends, since due work may have waited for that."""
 
 
 @dataclass(frozen=True, slots=True)
 class WorkSource(Generic[T]):
-    """What the loop claims and does. `claim(room)` leases at most `room` items that are due."""
+    """What the loop claims and handles. `claim(limit)` leases at most `limit` due items."""
 
     name: str
     claim: Callable[[int], Awaitable[Sequence[T]]]
@@ -40,7 +40,7 @@ class WorkSource(Generic[T]):
 
 
 class LeaseLoop(Generic[T]):
-    """Claims and works until it is cancelled; then what is under way can be drained."""
+    """Claims and handles work until it is cancelled; what is in flight can then be drained."""
 
     def __init__(self, work: WorkSource[T], policy: LoopPolicy, clock: Clock, emit: Emit) -> None:
         """Nothing runs before `run`."""
@@ -55,20 +55,20 @@ class LeaseLoop(Generic[T]):
 
     @property
     def in_flight(self) -> int:
-        """How many items are under way."""
+        """How many items are being handled."""
         return len(self._tasks)
 
     @property
     def capacity(self) -> int:
-        """How many items may be under way."""
+        """How many items may be handled concurrently."""
         return self._policy.max_concurrency
 
     def wake(self) -> None:
-        """Something may have become due this moment: look at once."""
+        """Claim immediately: something may have become due."""
         self._wake_event.set()
 
     def start(self, item: T) -> asyncio.Task[None]:
-        """Work on one item in the background. One that is under way already is not begun twice."""
+        """Handle one item in the background; an item in flight is not started a second time."""
         name = self._work.id_of(item)
         running = self._tasks.get(name)
         if running is not None:
@@ -79,7 +79,7 @@ class LeaseLoop(Generic[T]):
         return task
 
     async def run(self) -> None:
-        """Claim and work, for ever. A store that is away is waited for."""
+        """Claim and handle forever. While Redis is unavailable, wait for it."""
         while True:
             claimed = await self._claim()
             for item in claimed:
@@ -92,7 +92,7 @@ class LeaseLoop(Generic[T]):
             self._wake_event.clear()
 
     async def drain(self, grace_period: timedelta) -> int:
-        """Wait for what is under way, then cut it off. Returns how many were cut."""
+        """Wait for the items in flight, then cancel the rest. Returns how many were cancelled."""
         tasks = list(self._tasks.values())
         if not tasks:
             return 0
@@ -103,17 +103,17 @@ class LeaseLoop(Generic[T]):
         return len(late)
 
     async def _claim(self) -> Sequence[T]:
-        room = self._policy.max_concurrency - len(self._tasks)
-        if room <= 0:
+        available = self._policy.max_concurrency - len(self._tasks)
+        if available <= 0:
             self._has_more = True
             return ()
         try:
-            claimed = await self._work.claim(room)
+            claimed = await self._work.claim(available)
         except StoreUnavailable as error:
             await self._wait_for_store(error)
             return ()
         self._emit_if_reconnected()
-        self._has_more = len(claimed) >= room
+        self._has_more = len(claimed) >= available
         return claimed
 
     async def _wait_for_store(self, error: StoreUnavailable) -> None:
@@ -128,7 +128,7 @@ class LeaseLoop(Generic[T]):
             self._disconnected_at = None
 
     async def _handle_safely(self, item: T) -> None:
-        """The outermost place for one item: its lease brings it back, whatever went wrong."""
+        """Handle one item; if that fails in any way, it is claimed again when its lease ends."""
         try:
             await self._work.handle(item)
         except StoreUnavailable:
@@ -145,6 +145,7 @@ class LeaseLoop(Generic[T]):
 
     def _on_done(self, name: str) -> None:
         del self._tasks[name]
-        room, batch = self._policy.max_concurrency - len(self._tasks), self._policy.min_available
-        if room > 0 if batch is None else self._has_more and room >= batch:
+        available = self._policy.max_concurrency - len(self._tasks)
+        enough = self._policy.min_available
+        if available > 0 if enough is None else self._has_more and available >= enough:
             self._wake_event.set()

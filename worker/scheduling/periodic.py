@@ -11,29 +11,24 @@ from core.observability.events import Emit, OperationalWarning
 
 
 def is_recent(at: datetime, now: datetime, span: timedelta) -> bool:
-    """Whether `at` is nearer than `span`. One far ahead is of a clock that was put back since."""
+    """Return whether `at` is within `span` of now.
+
+    A time far in the future does not count: the clock that wrote it was wrong.
+    """
     return abs(now - at) < span
 
 
 HEARTBEAT_INTERVAL: Final = timedelta(seconds=5)
-
-
 SYNC_CHECK_INTERVAL: Final = timedelta(seconds=15)
-
-
 RUN_TIMES_INTERVAL: Final = timedelta(seconds=5)
-
-
 DISPATCH_INTERVAL: Final = timedelta(seconds=3)
-
-
 PRUNE_INTERVAL: Final = timedelta(seconds=20)
-"""Whose turn it is has it for a minute."""
+"""How often each worker tries to prune; one of them does, once a minute (`PrunePolicy`)."""
 
 
 @dataclass(frozen=True, slots=True)
 class PeriodicTask:
-    """Something to be done every so often."""
+    """Something to run every `interval`; a failure emits the warning `<name>_failed`."""
 
     name: str
     interval: timedelta
@@ -41,12 +36,12 @@ class PeriodicTask:
 
 
 async def run_periodically(task: PeriodicTask, clock: Clock, emit: Emit) -> None:
-    """Do a chore for ever. A store that is away only delays it."""
+    """Run a task forever. While Redis is unavailable its runs are skipped."""
     while True:
         try:
             await task.run()
         except StoreUnavailable:
             pass
-        except Exception as error:  # noqa: BLE001 - a failed chore must not end the worker
+        except Exception as error:  # noqa: BLE001 - a failed task must not end the worker
             emit(OperationalWarning(code=f"{task.name}_failed", detail=str(error), error=error))
         await clock.sleep(task.interval)

@@ -1,1 +1,1 @@
-"""RunComfy as the worker sees it: the only code that knows its API, and that can spend money."""
+"""The client of RunComfy's API: the only code that knows the API, and that can spend money."""

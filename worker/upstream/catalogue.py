@@ -1,4 +1,4 @@
-"""RunComfy's catalogue, all pages, as `worker.ports.CatalogueSource`. Reads no schema or price."""
+"""RunComfy's model catalogue, from all pages, as `worker.ports.CatalogueSource`."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -6,10 +6,10 @@ from typing import Final
 
 import orjson
 
+from core.observability.outcomes import FaultKind
 from worker.ports import CatalogueModel, RequestNotFound, Unreachable, UpstreamFault
 from worker.upstream import json_parser
 from worker.upstream.config import UpstreamLimits
-from worker.upstream.error_classification import FaultKind
 from worker.upstream.faults import Redactor
 from worker.upstream.http_client import ApiCall, HttpClient
 from worker.upstream.http_request import HttpResponse
@@ -20,7 +20,7 @@ PAGE_SIZE: Final = 100  # RunComfy's own limit
 
 @dataclass(frozen=True, slots=True)
 class CataloguePage:
-    """One page: its usable models by id, how many entries it held in all, its size in bytes."""
+    """One page: its valid models by id, the number of all its entries, its size in bytes."""
 
     models: Mapping[str, json_parser.Document]
     entries: int
@@ -35,24 +35,24 @@ class _PageCollector:
     size: int = 0
 
     def add(self, page: CataloguePage) -> bool:
-        """Add a page; say whether another may follow it."""
+        """Add a page; return whether another may follow."""
         new = page.models.keys() - self.models.keys()
         self.models.update(page.models)
         self.offset += page.entries
         self.size += page.size
-        # A page without news means that `offset` is not heeded: it would come for ever.
+        # A page without new models means that RunComfy ignores `offset`: reading would never end.
         return bool(new) and (page.total is None or self.offset < page.total)
 
 
 class RunComfyCatalogue:
-    """See `worker.ports.CatalogueSource`. All or nothing: a half catalogue would hide models."""
+    """See `worker.ports.CatalogueSource`. An incomplete read is an error: it would hide models."""
 
     def __init__(self, http: HttpClient, limits: UpstreamLimits) -> None:
         self._http = http
         self._limits = limits
 
     async def list_models(self) -> tuple[CatalogueModel, ...] | Unreachable:
-        """Every model; those listed without a schema are asked for singly, up to a bound."""
+        """Return every model; up to a limit, those listed without a schema are read one by one."""
         found = await self._fetch_pages()
         if isinstance(found, Unreachable):
             return found
@@ -60,7 +60,7 @@ class RunComfyCatalogue:
         return tuple(CatalogueModel(name, orjson.dumps(doc)) for name, doc in found.items())
 
     async def list_categories(self) -> bytes | Unreachable:
-        """The categories document, unread."""
+        """Return the categories document as it came."""
         return await self._http.call(
             self._build_call("categories", "/v1/models/categories"), _parse_raw
         )
@@ -89,7 +89,7 @@ class RunComfyCatalogue:
                 continue
             doc = await self._http.call(self._build_call("model", path), _parse_model)
             if isinstance(doc, Unreachable):
-                # The rest of the catalogue is worth more than the missing schemas.
+                # A catalogue without some schemas is better than none.
                 return
             models[name] = {**models[name], **doc}
 

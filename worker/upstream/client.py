@@ -1,12 +1,13 @@
-"""RunComfy's four calls on a request, as `worker.ports.Upstream`. Knows the paths; knows no jobs.
+"""RunComfy's four calls on a request, as `worker.ports.Upstream`.
 
-Cancel is a POST and goes the way of the submit: its rare calls need no keep-alive, and the reads'
-transport can then refuse every POST.
+A cancel is a POST and uses the same client as the submit: its rare calls need no keep-alive, and
+the transport for reads can then refuse every POST.
 """
 
 from datetime import timedelta
 from typing import Final
 
+from core.observability.outcomes import FaultKind
 from worker.ports import (
     CancelAnswer,
     Rejected,
@@ -18,7 +19,6 @@ from worker.ports import (
 )
 from worker.upstream import json_parser
 from worker.upstream.config import UpstreamLimits
-from worker.upstream.error_classification import FaultKind
 from worker.upstream.faults import DEFAULT_MESSAGES
 from worker.upstream.http_client import ApiCall, HttpClient
 from worker.upstream.responses import parse_cancel, parse_result, parse_status, parse_submit
@@ -38,7 +38,7 @@ class RunComfyClient:
     async def submit(self, model_id: str, body: bytes) -> SubmitAnswer:
         """Send the one paid call, once.
 
-        Cancelling this coroutine leaves the outcome unknown: shield it.
+        If this coroutine is cancelled the outcome is unknown: shield it.
         """
         path = json_parser.build_model_path(model_id)
         if path is None:
@@ -47,7 +47,7 @@ class RunComfyClient:
         return await self._http.call(call, parse_submit)
 
     async def get_status(self, upstream_id: str) -> StatusAnswer:
-        """Ask where a request stands."""
+        """Read the status of a request."""
         path = json_parser.build_request_path(upstream_id, "status")
         if path is None:
             return RequestNotFound(_INVALID_ID)
@@ -55,7 +55,7 @@ class RunComfyClient:
         return await self._http.call(call, parse_status)
 
     async def get_result(self, upstream_id: str) -> ResultAnswer:
-        """Ask for the final output, with its cost."""
+        """Read the final output, with its cost."""
         path = json_parser.build_request_path(upstream_id, "result")
         if path is None:
             return RequestNotFound(_INVALID_ID)
@@ -63,7 +63,7 @@ class RunComfyClient:
         return await self._http.call(call, parse_result)
 
     async def cancel(self, upstream_id: str) -> CancelAnswer:
-        """Ask RunComfy to cancel a request that it still has queued. May be repeated."""
+        """Cancel a request that RunComfy still has queued. May be repeated."""
         path = json_parser.build_request_path(upstream_id, "cancel")
         if path is None:
             return RequestNotFound(_INVALID_ID)

@@ -1,4 +1,4 @@
-"""Where RunComfy is, who we are there, and how long and how much we listen. Reads no settings."""
+"""RunComfy's address, the token, and the bounds of calls, as values."""
 
 import re
 from dataclasses import dataclass
@@ -9,24 +9,24 @@ from urllib.parse import urlsplit
 from pydantic import SecretStr
 
 MiB: Final = 1024 * 1024
-# A read that outlives the watcher's lease of 15 s would be done twice at once.
+# A read that outlives the job's lease of 15 s would be made by two workers concurrently.
 MAX_READ_DEADLINE: Final = timedelta(seconds=15)
 _TOKEN: Final = re.compile(r"[!-~]+")
 
 
 @dataclass(frozen=True, slots=True)
 class UpstreamAccess:
-    """RunComfy's base URL (without `/v1`) and our token.
+    """RunComfy's base URL (without `/v1`) and the token.
 
-    Raises ValueError, never with the token in it, for a URL that is not plain `http(s)://host[:port][/path]`
-    and for a token that no header can carry.
+    Raises `ValueError`, never with the token in it, for a URL that is not plain
+    `http(s)://host[:port][/path]` and for a token that no header can contain.
     """
 
     base_url: str
     token: SecretStr
 
     def __post_init__(self) -> None:
-        """Refuse at start what would fail, or leak, at the first call."""
+        """Refuse at start what would fail, or leak the token, at the first call."""
         parts = urlsplit(self.base_url)
         if parts.scheme not in {"http", "https"} or not parts.hostname or parts.port == 0:
             raise ValueError("RunComfy's base URL must be http:// or https:// with a host")
@@ -36,16 +36,16 @@ class UpstreamAccess:
             raise ValueError("RunComfy's token is empty or holds characters no header can carry")
 
     def url(self, path: str) -> str:
-        """The absolute URL of `path`, which starts with a slash and is already quoted."""
+        """Return the absolute URL of `path`, which starts with a slash and is already quoted."""
         return self.base_url.rstrip("/") + path
 
 
 @dataclass(frozen=True, slots=True)
 class UpstreamLimits:
-    """Bounds of time and of size. A `*_deadline` spans a whole call, connect to last byte.
+    """Bounds of time and size. A `*_deadline` covers a whole call, from connect to the last byte.
 
-    `*_connections` bound the sockets, not the callers: keep fewer calls at once than connections,
-    since one that waits longer than `connect_timeout` for a free connection fails.
+    Keep fewer concurrent calls than `*_connections`: a call that waits longer than
+    `connect_timeout` for a free connection fails.
     """
 
     connect_timeout: timedelta = timedelta(seconds=5)
@@ -62,6 +62,6 @@ class UpstreamLimits:
     max_read_connections: int = 200
 
     def __post_init__(self) -> None:
-        """Hold reads below the lease under which they are made."""
+        """Keep reads shorter than the lease under which they are made."""
         if self.read_deadline >= MAX_READ_DEADLINE:
             raise ValueError(f"read_deadline must stay below {MAX_READ_DEADLINE}")

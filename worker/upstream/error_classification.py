@@ -1,97 +1,64 @@
-"""What each failure says about money: tables over exceptions, HTTP statuses and RunComfy's codes.
+"""Classifies failures by what they mean for billing, in three tables.
 
-Knows the exceptions of the HTTP libraries; knows no answers and does no I/O.
+They cover exceptions of the HTTP libraries, HTTP statuses and RunComfy's error codes.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import Enum, StrEnum
+from enum import Enum
 from http import HTTPStatus
 from typing import Final
 
 import aiohttp
 import httpx
 
-
-class FaultKind(StrEnum):
-    """The closed set of fault words; they label metrics."""
-
-    INVALID_ID = "bad_name"  # a model id or request id that no URL of RunComfy can hold
-    CONNECT_ERROR = "connect_error"
-    CONNECT_TIMEOUT = "connect_timeout"
-    DEADLINE = "deadline"  # the whole call took too long, however busy it was
-    ERROR_IN_200 = "error_in_200"
-    FAILED = "failed"  # the request itself failed, by RunComfy's word
-    NOT_FOUND = "gone"
-    HTML = "html"
-    HTTP_429 = "http_429"
-    HTTP_4XX = "http_4xx"
-    HTTP_5XX = "http_5xx"
-    HTTP_UNEXPECTED = "http_odd"  # a status that no rule expects
-    MISSING_ID = "id_less"
-    MALFORMED = "malformed"  # JSON, but not of the documented shape
-    NOT_JSON = "not_json"
-    NO_OUTPUT = "no_output"
-    OVERSIZED = "oversized"
-    POOL_TIMEOUT = "pool_timeout"
-    PROTOCOL_ERROR = "protocol_error"
-    PROXY_ERROR = "proxy_error"
-    READ_TIMEOUT = "read_timeout"
-    REDIRECT = "redirect"
-    ACCOUNT_REJECTED = "refused_account"
-    RESET = "reset"
-    UNKNOWN = "unknown"
-    WRITE_ERROR = "write_error"
-    WRITE_TIMEOUT = "write_timeout"
-
-
-FAULT_KINDS: Final = frozenset(kind.value for kind in FaultKind)
+from core.observability.outcomes import FaultKind
 
 
 class BillingEffect(Enum):
-    """What a submit's end says about money."""
+    """What the end of a submit means for billing."""
 
-    NOT_SENT = "surely no work was started; it may be sent again"
-    REJECTED = "refused for what it asks; costs nothing"
-    ACCOUNT_REJECTED = "refused for who asks (token, balance, permission); costs nothing"
-    INDETERMINATE = "nobody knows"
+    NOT_SENT = "certainly no work was started; it may be sent again"
+    REJECTED = "rejected because of its input; free"
+    ACCOUNT_REJECTED = "rejected because of the account (token, balance, permission); free"
+    INDETERMINATE = "unknown; it may be billed"
 
 
 @dataclass(frozen=True, slots=True)
 class Classification:
-    """One row's judgement."""
+    """What one row of a table states."""
 
     billing_effect: BillingEffect
     kind: FaultKind
 
 
 class ResponseTooLarge(Exception):
-    """The answer is larger than we read."""
+    """The answer exceeds the bound for its size."""
 
 
 class UnsafeMethod(Exception):
-    """Something other than a GET was sent through the transport for reads."""
+    """Something other than a GET was given to the transport for reads."""
 
 
 UNCLASSIFIED: Final = Classification(BillingEffect.INDETERMINATE, FaultKind.UNKNOWN)
 
-# Looked up by exact class: a subclass that nobody has read is never trusted to mean "not sent".
+# Looked up by exact class: an unknown subclass never counts as "not sent".
 CLASSIFICATIONS_BY_EXCEPTION: Final[Mapping[type[Exception], Classification]] = {
     # No connection, or no TLS session on it: the request cannot have left.
     httpx.ConnectError: Classification(BillingEffect.NOT_SENT, FaultKind.CONNECT_ERROR),
     httpx.ConnectTimeout: Classification(BillingEffect.NOT_SENT, FaultKind.CONNECT_TIMEOUT),
-    # It still stood in our own queue for a connection.
+    # It was still waiting for a connection from our own pool.
     httpx.PoolTimeout: Classification(BillingEffect.NOT_SENT, FaultKind.POOL_TIMEOUT),
-    # Raised from the URL, before a connection is sought.
+    # Raised for the URL, before a connection is opened.
     httpx.UnsupportedProtocol: Classification(BillingEffect.NOT_SENT, FaultKind.INVALID_ID),
     httpx.InvalidURL: Classification(BillingEffect.NOT_SENT, FaultKind.INVALID_ID),
     # Raised while the head is built, before its first byte is written (HTTP/1.1; we never offer 2).
     httpx.LocalProtocolError: Classification(BillingEffect.NOT_SENT, FaultKind.PROTOCOL_ERROR),
-    # Our own guard, before a connection is sought.
+    # Our own check, before a connection is opened.
     UnsafeMethod: Classification(BillingEffect.NOT_SENT, FaultKind.UNKNOWN),
-    # We use no proxy, so whoever raises this is not one we know.
+    # We use no proxy, so the cause is unknown.
     httpx.ProxyError: Classification(BillingEffect.INDETERMINATE, FaultKind.PROXY_ERROR),
-    # Bytes have left. How many the other side acted on, it alone knows.
+    # Bytes have left; whether RunComfy acted on them is unknown.
     httpx.WriteError: Classification(BillingEffect.INDETERMINATE, FaultKind.WRITE_ERROR),
     httpx.WriteTimeout: Classification(BillingEffect.INDETERMINATE, FaultKind.WRITE_TIMEOUT),
     # The whole request has left.
@@ -105,7 +72,7 @@ CLASSIFICATIONS_BY_EXCEPTION: Final[Mapping[type[Exception], Classification]] = 
     httpx.TooManyRedirects: Classification(BillingEffect.INDETERMINATE, FaultKind.REDIRECT),
     ResponseTooLarge: Classification(BillingEffect.INDETERMINATE, FaultKind.OVERSIZED),
     TimeoutError: Classification(BillingEffect.INDETERMINATE, FaultKind.DEADLINE),
-    # Classes that httpx 0.28 only derives from, or raises for misuse that we do not commit.
+    # Classes that httpx 0.28 uses as bases only, or raises for misuse of its API.
     httpx.HTTPError: UNCLASSIFIED,
     httpx.RequestError: UNCLASSIFIED,
     httpx.HTTPStatusError: UNCLASSIFIED,
@@ -121,8 +88,7 @@ CLASSIFICATIONS_BY_EXCEPTION: Final[Mapping[type[Exception], Classification]] = 
     httpx.CookieConflict: UNCLASSIFIED,
 }
 
-# The transport of the reads calls most of these ConnectTimeout; the metric should not. Words only:
-# no money hangs on them. Most specific first.
+# For the metrics of reads only: nothing about billing depends on these. Most specific first.
 KINDS_BY_AIOHTTP_ERROR: Final[tuple[tuple[type[Exception], FaultKind], ...]] = (
     (aiohttp.ServerDisconnectedError, FaultKind.RESET),
     (aiohttp.ConnectionTimeoutError, FaultKind.CONNECT_TIMEOUT),
@@ -138,9 +104,9 @@ _ACCOUNT_REJECTED: Final = Classification(
     BillingEffect.ACCOUNT_REJECTED, FaultKind.ACCOUNT_REJECTED
 )
 
-# 400, 401, 402, 403, 404, 422 and 429 are RunComfy's own. The others mean, by RFC 9110, 6585, 7725
-# and 8470, that the request was turned away before it was acted on. Absent, and so no answer:
-# 408 and 499 (a proxy says them of requests it has passed on), 409 (may mean "already under way").
+# RunComfy documents 400, 401, 402, 403, 404, 422 and 429. The others mean by RFC 9110, 6585, 7725
+# and 8470 that the request was rejected before it was processed. Left out, and so indeterminate:
+# 408 and 499 (a proxy sends them for requests that it has forwarded), 409 (may mean "in progress").
 CLASSIFICATIONS_BY_STATUS: Final[Mapping[int, Classification]] = {
     400: _REJECTED,
     401: _ACCOUNT_REJECTED,
@@ -164,8 +130,8 @@ CLASSIFICATIONS_BY_STATUS: Final[Mapping[int, Classification]] = {
     451: _REJECTED,
 }
 
-# RunComfy's codes that speak of the account, whatever their HTTP status: no balance; token missing,
-# expired or revoked.
+# RunComfy's codes about the account, whatever their HTTP status: no balance; token missing, expired
+# or revoked.
 ACCOUNT_CODES: Final = frozenset({"400002", "400004"})
 NOT_FOUND_CODE: Final = "404001"
 _CODE_DIGITS: Final = 6
@@ -178,12 +144,12 @@ _KINDS_BY_STATUS_CLASS: Final[Mapping[int, FaultKind]] = {
 
 
 def classify_exception(error: Exception) -> Classification:
-    """What `error`, raised while submitting over stock httpx, says about money."""
+    """Return what an exception of httpx during a submit means for billing."""
     return CLASSIFICATIONS_BY_EXCEPTION.get(type(error), UNCLASSIFIED)
 
 
 def fault_kind_of(error: Exception) -> FaultKind:
-    """The word for `error`, over either transport."""
+    """Return the kind of fault of an exception of either transport."""
     for candidate in (error.__cause__, error):
         for known, kind in KINDS_BY_AIOHTTP_ERROR:
             if isinstance(candidate, known):
@@ -192,22 +158,22 @@ def fault_kind_of(error: Exception) -> FaultKind:
 
 
 def classify_status(status: int, *, has_retry_after: bool) -> Classification:
-    """What a status other than 2xx says about money."""
+    """Return what a status other than 2xx means for billing."""
     if status == HTTPStatus.SERVICE_UNAVAILABLE and has_retry_after:
-        # It names the time at which it will begin to take requests: it took none.
+        # With `Retry-After`, RunComfy states that it does not take requests yet.
         return Classification(BillingEffect.NOT_SENT, FaultKind.HTTP_5XX)
-    doubtful = Classification(
+    indeterminate = Classification(
         BillingEffect.INDETERMINATE,
         _KINDS_BY_STATUS_CLASS.get(status // 100, FaultKind.HTTP_UNEXPECTED),
     )
-    return CLASSIFICATIONS_BY_STATUS.get(status, doubtful)
+    return CLASSIFICATIONS_BY_STATUS.get(status, indeterminate)
 
 
 def classify_code(code: str) -> Classification:
-    """What an error code inside an HTTP 200 says about money.
+    """Return what an error code inside an HTTP 200 means for billing.
 
-    A code of the 4xxxxx families means what its first three digits mean as an HTTP status; 500001
-    and codes that nobody documented mean nothing.
+    A code 4xxxxx means what its first three digits mean as an HTTP status. 500001 and undocumented
+    codes are indeterminate.
     """
     if code in ACCOUNT_CODES:
         return _ACCOUNT_REJECTED

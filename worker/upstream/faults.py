@@ -1,21 +1,28 @@
-"""Puts what went wrong into words that are safe to show. Pure."""
+"""Describes failed calls in text that is safe to show. Pure."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from core.observability.outcomes import FaultKind
 from worker.ports import UpstreamFault
 from worker.upstream import json_parser
-from worker.upstream.error_classification import FaultKind, fault_kind_of
+from worker.upstream.error_classification import fault_kind_of
 from worker.upstream.http_request import HttpResponse
 
-# For replies that hold no words of their own, or none for people.
+MAX_MESSAGE_LENGTH: Final = 500
+MAX_LABEL_LENGTH: Final = 64
+REDACTED: Final = "[redacted]"
+# Longer than what is kept, since control characters are removed after this cut.
+_MAX_INPUT_LENGTH: Final = 8 * MAX_MESSAGE_LENGTH
+
+# For answers without a text of their own, or with none for people.
 DEFAULT_MESSAGES: Final[Mapping[FaultKind, str]] = {
-    FaultKind.INVALID_ID: "no URL of RunComfy can hold this id",
-    FaultKind.FAILED: "RunComfy says that the request failed, and not why",
+    FaultKind.INVALID_ID: "no URL of RunComfy can contain this id",
+    FaultKind.FAILED: "RunComfy reported that the request failed, without a reason",
     FaultKind.HTML: "an HTML page instead of JSON",
     FaultKind.MISSING_ID: "an answer without a usable request id",
-    FaultKind.MALFORMED: "JSON that lacks what this call documents",
+    FaultKind.MALFORMED: "JSON without the fields that this call documents",
     FaultKind.NOT_JSON: "an answer that is not JSON",
     FaultKind.NO_OUTPUT: "RunComfy completed the request without any output",
     FaultKind.REDIRECT: "a redirect, which is not followed since the token would go with it",
@@ -24,20 +31,21 @@ DEFAULT_MESSAGES: Final[Mapping[FaultKind, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Redactor:
-    """Takes one token out of texts. Its repr does not show the token."""
+    """Removes one token from texts. Its repr does not show the token."""
 
     token: str = field(repr=False)
 
     def redact_message(self, text: str) -> str:
-        """`text` on one line, at most 500 characters."""
+        """Return `text` on one line, at most 500 characters."""
         return self._clean(text)[:MAX_MESSAGE_LENGTH]
 
     def redact_label(self, text: str) -> str:
-        """`text` as a word of the timeline, at most 64 characters."""
+        """Return `text` as a timeline code, at most 64 characters."""
         return self._clean(text)[:MAX_LABEL_LENGTH]
 
     def _clean(self, text: str) -> str:
-        # Twice: before the cut, which could halve it, and after control characters that split it.
+        # Twice: before the cut, which could leave half a token, and after control characters that
+        # split one are removed.
         shown = self._without_token(text)[:_MAX_INPUT_LENGTH]
         spaced = " ".join(shown.split())
         return self._without_token("".join(char for char in spaced if char.isprintable()))
@@ -47,7 +55,7 @@ class Redactor:
 
 
 def fault_of(kind: FaultKind, response: HttpResponse, redactor: Redactor) -> UpstreamFault:
-    """The fault of `kind` behind `reply`: RunComfy's words, else the exception's, else ours."""
+    """Return the fault, with RunComfy's message, else the exception's, else a default one."""
     doc = json_parser.parse_object(response.body) or {}
     code = json_parser.parse_error_code(doc)
     return UpstreamFault(
@@ -65,11 +73,11 @@ def _default_message(kind: FaultKind, response: HttpResponse) -> str:
         name = type(response.error).__name__
         return f"{name}: {response.error}" if str(response.error) else name
     status = "" if response.status is None else f" (HTTP {response.status})"
-    return DEFAULT_MESSAGES.get(kind, f"no explanation came with it: {kind.value}") + status
+    return DEFAULT_MESSAGES.get(kind, f"no explanation: {kind.value}") + status
 
 
 def classify_unreadable(response: HttpResponse) -> FaultKind:
-    """The word for a reply in which no JSON object was found."""
+    """Return the kind of fault of an answer without a JSON object."""
     if response.error is not None:
         return fault_kind_of(response.error)
     if json_parser.is_html(response.body, response.content_type):
@@ -77,16 +85,3 @@ def classify_unreadable(response: HttpResponse) -> FaultKind:
     return (
         FaultKind.NOT_JSON if json_parser.parse_json(response.body) is None else FaultKind.MALFORMED
     )
-
-
-MAX_MESSAGE_LENGTH: Final = 500
-
-
-MAX_LABEL_LENGTH: Final = 64
-
-
-REDACTED: Final = "[redacted]"
-
-
-# Longer than what is kept, since control characters are dropped after this cut.
-_MAX_INPUT_LENGTH: Final = 8 * MAX_MESSAGE_LENGTH

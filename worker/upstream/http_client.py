@@ -1,7 +1,4 @@
-"""The line to RunComfy: each call authorised, bounded, timed and told to observers, then read.
-
-Knows the token and the clients; knows no paths and no documents.
-"""
+"""Makes calls to RunComfy: adds the token, bounds and times each call, emits its event."""
 
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -25,7 +22,7 @@ AnswerT = TypeVar("AnswerT")
 
 @dataclass(frozen=True, slots=True)
 class ApiCall:
-    """One call: its name for observers, what to send, and its bounds (`size` in bytes)."""
+    """One call: its name in metrics, what to send, and its bounds."""
 
     name: str
     method: str
@@ -36,10 +33,10 @@ class ApiCall:
 
 
 class UpstreamReader(Protocol):
-    """The way for reads."""
+    """The transport for reads."""
 
     async def send_request(self, request: HttpRequest, now: datetime) -> HttpResponse:
-        """Make one exchange. Raises nothing but cancellation."""
+        """Send one request and read its answer. Raises nothing but cancellation."""
         ...
 
 
@@ -47,14 +44,14 @@ class UpstreamReader(Protocol):
 async def open_http_client(
     access: UpstreamAccess, limits: UpstreamLimits, clock: Clock, emit: Emit
 ) -> AsyncIterator["HttpClient"]:
-    """A line over real clients of both kinds. `emit` must not raise."""
+    """Yield a client over the network. `emit` must not raise."""
     tls = create_upstream_tls_context()
     async with open_post_client(limits, tls) as posts, open_reader(limits, tls) as reads:
         yield HttpClient(access, posts, reads, clock, emit)
 
 
 class HttpClient:
-    """Makes calls. `posts` carries whatever is not a GET, `reads` the GETs."""
+    """Makes calls: GETs over `reads`, everything else over `posts`."""
 
     def __init__(
         self,
@@ -64,7 +61,7 @@ class HttpClient:
         clock: Clock,
         emit: Emit,
     ) -> None:
-        """Take what is open. `emit` must not raise: a paid id would be lost."""
+        """`emit` must not raise: the id of a paid request would be lost."""
         self._access = access
         self._posts = posts
         self._reads = reads
@@ -73,9 +70,9 @@ class HttpClient:
         self.redactor = Redactor(access.token.get_secret_value())
 
     def with_base_url(self, base_url: str) -> "HttpClient":
-        """The same line to another address of RunComfy's, which the operator named.
+        """Return a client of another API with the same token. Raises `ValueError` for a bad URL.
 
-        Raises `ValueError` for what is no base URL.
+        The token goes there: only pass a URL that the operator configured.
         """
         access = UpstreamAccess(base_url, self._access.token)
         return HttpClient(access, self._posts, self._reads, self._clock, self._emit)
@@ -83,7 +80,7 @@ class HttpClient:
     async def call(
         self, api_call: ApiCall, parse: Callable[[HttpResponse, Redactor], AnswerT]
     ) -> AnswerT:
-        """Make `call` and `read` what came back. Raises nothing but cancellation."""
+        """Make the call and parse the answer. Raises nothing but cancellation."""
         began = self._clock.monotonic()
         prepared, now = self._build_request(api_call), self._clock.now()
         if api_call.method == "GET":
@@ -109,7 +106,7 @@ class HttpClient:
         headers = {
             "Authorization": f"Bearer {self._access.token.get_secret_value()}",
             "Accept": "application/json",
-            # Unpacked answers would have to be bounded twice.
+            # A compressed answer would have to be bounded twice.
             "Accept-Encoding": "identity",
             "User-Agent": "runcomfy-gateway",
         }
@@ -119,9 +116,9 @@ class HttpClient:
 
 
 def outcome_of(answer: object) -> str:
-    """The call's outcome as a metric label: `ok`, or the kind of its fault.
+    """Return the call's outcome as a metric label: `ok`, or the kind of its fault.
 
-    A request that failed is an answer like another: the call itself went well.
+    The answer that a request failed counts as `ok`: the call itself succeeded.
     """
     if isinstance(answer, NotSent | Rejected | Indeterminate | RequestNotFound | Unreachable):
         return answer.fault.kind

@@ -1,4 +1,4 @@
-"""One HTTP exchange, bounded in time and size, as a value. Knows httpx; knows no URLs, no JSON."""
+"""One HTTP request and its answer, as values, bounded in time and size."""
 
 import asyncio
 import contextlib
@@ -18,9 +18,9 @@ MAX_RETRY_AFTER: Final = timedelta(hours=1)
 
 @dataclass(frozen=True, slots=True)
 class HttpResponse:
-    """What came back: as much as there was, and what broke it off, if anything.
+    """An answer, or as much of it as arrived, and the error that ended it, if any.
 
-    `status` is None when no answer began. `body` may be cut short when `broke` is set.
+    `status` is None if no answer began. `body` may be incomplete if `error` is set.
     """
 
     status: int | None
@@ -31,13 +31,13 @@ class HttpResponse:
 
     @property
     def is_success(self) -> bool:
-        """A 2xx status line arrived."""
+        """Whether a 2xx status line arrived."""
         return self.status is not None and HTTPStatus(200) <= self.status < HTTPStatus(300)
 
 
 @dataclass(frozen=True, slots=True)
 class HttpRequest:
-    """One request. `deadline` spans it whole, connect to last byte; `size` bounds the answer."""
+    """One request. `deadline` covers all of it, from connect to the last byte of the answer."""
 
     method: str
     url: str
@@ -50,9 +50,9 @@ class HttpRequest:
 async def send_request(
     client: httpx.AsyncClient, request: HttpRequest, now: datetime
 ) -> HttpResponse:
-    """Send `ask` and read its answer within its bounds. Raises nothing but cancellation.
+    """Send a request and read its answer within its bounds. Raises nothing but cancellation.
 
-    Redirects are not followed: the token would go with them. `now` dates a Retry-After.
+    Redirects are not followed: the token would go with them. `now` is for dates in `Retry-After`.
     """
     body = bytearray()
     response: httpx.Response | None = None
@@ -81,7 +81,10 @@ def _build_request(client: httpx.AsyncClient, request: HttpRequest) -> httpx.Req
 
 
 async def read_bounded(chunks: AsyncIterable[bytes], body: bytearray, max_bytes: int) -> None:
-    """Add `chunks` to `body`, which keeps what came before a break. Raises `ResponseTooLarge`."""
+    """Append `chunks` to `body`, which keeps what arrived before an error.
+
+    Raises `ResponseTooLarge`, and whatever `chunks` raises.
+    """
     async for chunk in chunks:
         if len(body) + len(chunk) > max_bytes:
             raise ResponseTooLarge(f"the answer is larger than {max_bytes} bytes")
@@ -91,7 +94,7 @@ async def read_bounded(chunks: AsyncIterable[bytes], body: bytearray, max_bytes:
 def build_response(
     status: int, headers: Mapping[str, str], body: bytes, error: Exception | None, now: datetime
 ) -> HttpResponse:
-    """An answer that began. `headers` are looked up by their lower-case names, `now` dates them."""
+    """Return the value of an answer that began. `headers` must find lower-case names."""
     return HttpResponse(
         status=status,
         body=body,
@@ -102,6 +105,6 @@ def build_response(
 
 
 def parse_capped_retry_after(value: str | None, now: datetime) -> timedelta | None:
-    """The span a `Retry-After` header asks for, within 1 hour; None where there is none."""
-    asked = parse_retry_after(value, now)
-    return None if asked is None else min(asked, MAX_RETRY_AFTER)
+    """Return the delay of a `Retry-After` header, at most 1 hour; None if there is none."""
+    delay = parse_retry_after(value, now)
+    return None if delay is None else min(delay, MAX_RETRY_AFTER)

@@ -1,7 +1,4 @@
-"""RunComfy's JSON, field by field: bytes and loose values in, exact values out. Pure.
-
-Knows every quirk of the documents; knows nothing of HTTP or of what is done with the values.
-"""
+"""Parses RunComfy's JSON field by field, with all the variants that its API returns. Pure."""
 
 import re
 from collections.abc import Mapping
@@ -21,7 +18,7 @@ Document = Mapping[str, object]
 
 
 class Phase(Enum):
-    """What a status word means."""
+    """The meaning of a status word."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -30,8 +27,8 @@ class Phase(Enum):
     CANCELLED = "cancelled"
 
 
-# Documented: in_queue, in_progress, completed, cancelled. The rest is what RunComfy's own clients
-# handle, and what other queues of the kind say.
+# Documented: in_queue, in_progress, completed, cancelled. The others are those that RunComfy's own
+# clients handle, and that similar APIs use.
 PHASES_BY_STATUS: Final[Mapping[str, Phase]] = {
     "in_queue": Phase.QUEUED,
     "pending": Phase.QUEUED,
@@ -58,19 +55,19 @@ _MAX_LISTED_ERRORS: Final = 5
 _ERROR_CODE: Final = re.compile(r"[45][0-9]{5}")
 _NO_ERROR: Final = frozenset({"", "0", "none", "null"})
 _MAX_USD: Final = 1_000_000
-# Epoch figures above this are milliseconds: as seconds they would lie beyond the year 5000.
+# Larger epoch figures are milliseconds: as seconds they would be after the year 5000.
 _MIN_EPOCH_MILLISECONDS: Final = 100_000_000_000
 _EPOCH_DIGITS: Final = re.compile(r"[0-9]{9,13}(\.[0-9]+)?")
 
 
 def parse_object(body: bytes) -> Document | None:
-    """The JSON object in `body`, or None for anything else."""
+    """Return the JSON object in `body`; None for anything else."""
     found = parse_json(body)
     return found if isinstance(found, dict) else None
 
 
 def parse_json(body: bytes) -> object:
-    """The JSON value in `body`, or None where there is none."""
+    """Return the JSON value in `body`; None if it is not JSON."""
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError:
@@ -78,7 +75,10 @@ def parse_json(body: bytes) -> object:
 
 
 def is_html(body: bytes, content_type: str) -> bool:
-    """A page for people, whatever it is labelled: a CDN stands in front of RunComfy."""
+    """Return whether `body` is an HTML page, as the CDN before RunComfy sends.
+
+    The content type alone is not reliable.
+    """
     opening = body[:256].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     labelled = content_type.lower().startswith(("text/html", "application/xhtml"))
     return opening.startswith((b"<!doctype", b"<html", b"<head", b"<body")) or (
@@ -87,14 +87,17 @@ def is_html(body: bytes, content_type: str) -> bool:
 
 
 def parse_request_id(value: object) -> str | None:
-    """A request id: letters, digits, `_`, `-`, at most 128 of them (RunComfy's own clients)."""
+    """Return a valid request id, else None: 1 to 128 letters, digits, `_` and `-`.
+
+    The rule is that of RunComfy's own clients.
+    """
     if isinstance(value, int) and not isinstance(value, bool):
         value = str(value)
     return value if isinstance(value, str) and _REQUEST_ID.fullmatch(value) else None
 
 
 def build_model_path(model_id: str) -> str | None:
-    """The model's URL path, quoted; None for an id that would lead to another path."""
+    """Return the model's URL path, quoted; None for an id that would result in another path."""
     steps = model_id.split("/")
     if len(model_id) > _MAX_MODEL_ID_LENGTH or not {"", ".", ".."}.isdisjoint(steps):
         return None
@@ -102,29 +105,29 @@ def build_model_path(model_id: str) -> str | None:
 
 
 def build_request_path(upstream_id: str, call: str) -> str | None:
-    """The URL path of a call on a request; None for what is no request id."""
+    """Return the URL path of a call on a request; None for an invalid request id."""
     return f"/v1/requests/{upstream_id}/{call}" if parse_request_id(upstream_id) else None
 
 
 def parse_status_word(doc: Document) -> str | None:
-    """The status as a word; None where there is none."""
+    """Return the normalised status word; None if there is none."""
     return normalize_word(doc.get("status"))
 
 
 def normalize_word(value: object) -> str | None:
-    """A text in lower case, its parts joined by `_`; None for an empty one and for no text."""
+    """Return a string in lower case, its words joined by `_`; None if empty or no string."""
     if not isinstance(value, str) or not value.strip():
         return None
     return "_".join(value.lower().replace("-", " ").split())
 
 
 def parse_phase(doc: Document) -> Phase | None:
-    """What the status word means; None for an absent word and for one that nobody documented."""
+    """Return the meaning of the status word; None if it is absent or unknown."""
     return PHASES_BY_STATUS.get(parse_status_word(doc) or "")
 
 
 def parse_queue_position(doc: Document) -> int | None:
-    """The place in RunComfy's queue, where it gives one."""
+    """Return the position in RunComfy's queue, if it states one."""
     value = doc.get("queue_position")
     if isinstance(value, str) and value.isascii() and value.isdecimal():
         value = int(value[:9])
@@ -134,10 +137,10 @@ def parse_queue_position(doc: Document) -> int | None:
 
 
 def parse_error_code(doc: Document) -> str | None:
-    """RunComfy's own error code, int or string; None where the document reports no error.
+    """Return RunComfy's own error code, an int or string; None if the document reports no error.
 
-    `parse_error_code` may hold anything; `code` counts only if it is a code (six digits,
-    4 or 5 first), since other services put 0 or 200 there.
+    `error_code` may be any text; `code` counts only if it has six digits and begins with 4 or 5,
+    since other services put 0 or 200 there.
     """
     for holder in (doc, doc.get("error")):
         if isinstance(holder, dict):
@@ -162,10 +165,10 @@ def _code_to_text(value: object) -> str | None:
 
 
 def parse_error_text(value: object, depth: int = _MAX_TEXT_DEPTH) -> str | None:
-    """The words of an error under any of the keys that RunComfy uses, or None.
+    """Return the text of an error under any of the keys that RunComfy uses, or None.
 
-    Takes the document, a text, or a list of validation errors (`loc` and `msg`, as pydantic has
-    them). Unbounded: whoever shows it cuts it.
+    `value` is the document, a string, or a list of validation errors (`loc` and `msg`, as in
+    pydantic). The text is not bounded: callers must truncate it.
     """
     if isinstance(value, str):
         return value.strip() or None
@@ -194,9 +197,9 @@ def _with_location(loc: object, text: str) -> str:
 
 
 def parse_output(doc: Document) -> Mapping[str, object] | None:
-    """The output: an object as it is, anything else as `{"output": …}`; None where it is empty.
+    """Return the output: an object as it is, anything else as `{"output": …}`; None if empty.
 
-    Documented is an object. A bare URL or list was paid for all the same, so it is kept.
+    RunComfy documents an object, but a bare URL or list was paid for too, so it is kept.
     """
     value = doc.get("output")
     if value is None or value in ("", [], {}):
@@ -205,26 +208,26 @@ def parse_output(doc: Document) -> Mapping[str, object] | None:
 
 
 def parse_cost(doc: Document) -> MicroUsd | None:
-    """What the request cost, as number or string; None while RunComfy does not say."""
+    """Return the request's cost, a number or string; None while RunComfy does not state it."""
     value = doc.get("cost")
     try:
         if isinstance(value, bool) or not isinstance(value, int | float | str):
             return None
-        # A figure nobody is billed would not fit where money is added up.
+        # A larger figure is an error, and Redis could not add it exactly.
         return from_usd(value) if Decimal(str(value)) <= _MAX_USD else None
     except DecimalException:
         return None
 
 
 def parse_times(doc: Document) -> UpstreamTimes:
-    """RunComfy's own instants."""
+    """Return RunComfy's own times."""
     return UpstreamTimes(
         parse_instant(doc.get("created_at")), parse_instant(doc.get("finished_at"))
     )
 
 
 def parse_instant(value: object) -> datetime | None:
-    """An aware instant from ISO 8601 (UTC where it names no zone) or epoch seconds or milliseconds.
+    """Return an aware time from ISO 8601 (UTC if it has no zone), or epoch seconds or milliseconds.
 
     None for anything else.
     """

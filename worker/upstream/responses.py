@@ -1,7 +1,12 @@
-"""Judges what came back from the one paid call. Every doubt ends as `Indeterminate`. Pure."""
+"""Parses RunComfy's answers. Pure.
+
+For a submit every doubt ends as `Indeterminate`: only certainty that no work was started allows a
+second submit.
+"""
 
 from http import HTTPStatus
 
+from core.observability.outcomes import FaultKind
 from worker.ports import (
     Accepted,
     CancelAnswer,
@@ -23,24 +28,25 @@ from worker.ports import (
     UpstreamFault,
 )
 from worker.upstream import error_classification, json_parser
-from worker.upstream.error_classification import BillingEffect, Classification, FaultKind
+from worker.upstream.error_classification import BillingEffect, Classification
 from worker.upstream.faults import Redactor, classify_unreadable, fault_of
 from worker.upstream.http_request import HttpResponse
 from worker.upstream.json_parser import Document, Phase
 
 
 def parse_submit(response: HttpResponse, redactor: Redactor) -> SubmitAnswer:
-    """What a submit's reply says: taken, surely not sent, refused, or nobody knows.
+    """Return the answer to a submit: accepted, not sent, rejected, or unknown.
 
-    An id that arrived whole counts even if the connection broke after it: work behind it is paid.
+    A complete id counts even if the connection broke after it: its run is billed.
     """
     doc = json_parser.parse_object(response.body)
     if response.is_success and doc is not None and json_parser.parse_error_code(doc) is None:
         upstream_id = json_parser.parse_request_id(doc.get("request_id"))
         if upstream_id is not None:
             return Accepted(upstream_id)
-    verdict = _classify(response, doc)
-    return _build_answer(verdict, response, fault_of(verdict.kind, response, redactor))
+    classification = _classify(response, doc)
+    fault = fault_of(classification.kind, response, redactor)
+    return _build_answer(classification, response, fault)
 
 
 def _classify(response: HttpResponse, doc: json_parser.Document | None) -> Classification:
@@ -64,18 +70,18 @@ def _classify(response: HttpResponse, doc: json_parser.Document | None) -> Class
 
 
 def _classify_by_status(response: HttpResponse, status: int, code: str | None) -> Classification:
-    verdict = error_classification.classify_status(
+    classification = error_classification.classify_status(
         status, has_retry_after=response.retry_after is not None
     )
     if (
-        verdict.billing_effect in {BillingEffect.REJECTED, BillingEffect.NOT_SENT}
+        classification.billing_effect in {BillingEffect.REJECTED, BillingEffect.NOT_SENT}
         and code in error_classification.ACCOUNT_CODES
     ):
         return error_classification.classify_code(code)
-    # A firewall's page about one prompt must not stop every tenant's submits.
+    # A firewall's HTML page about one prompt must not open the circuit for all tenants.
     if status == HTTPStatus.FORBIDDEN and json_parser.is_html(response.body, response.content_type):
         return Classification(BillingEffect.REJECTED, FaultKind.HTML)
-    return verdict
+    return classification
 
 
 def _build_answer(
@@ -93,7 +99,7 @@ def _build_answer(
 
 
 def parse_status(response: HttpResponse, redactor: Redactor) -> StatusAnswer:
-    """Where a request stands. Of an ended one it says no more: the result is the authority."""
+    """Return the status. For an ended request it has no details: the result is the authority."""
     doc = parse_document(response, redactor)
     if isinstance(doc, RequestNotFound | Unreachable):
         return doc
@@ -106,7 +112,7 @@ def parse_status(response: HttpResponse, redactor: Redactor) -> StatusAnswer:
 
 
 def parse_result(response: HttpResponse, redactor: Redactor) -> ResultAnswer:
-    """How a request ended, or where it stands when it has not."""
+    """Return how a request ended, or its status if it has not ended."""
     doc = parse_document(response, redactor)
     if isinstance(doc, RequestNotFound | Unreachable):
         return doc
@@ -149,27 +155,27 @@ def _build_completed(
 
 def _build_in_progress(doc: Document, word: str, redactor: Redactor) -> InProgress:
     phase = json_parser.parse_phase(doc)
-    # As it came: lower case would hide an echoed token from the scrub.
-    unknown = redactor.redact_label(str(doc.get("status")))
+    # In its original case: the redactor would not recognise a token in lower case.
+    undocumented = redactor.redact_label(str(doc.get("status")))
     return InProgress(
         is_running=phase is Phase.RUNNING,
-        status_word=unknown if phase is None else word,
+        status_word=undocumented if phase is None else word,
         is_documented=phase is not None,
         queue_position=json_parser.parse_queue_position(doc),
     )
 
 
 def parse_cancel(response: HttpResponse, redactor: Redactor) -> CancelAnswer:
-    """Whether RunComfy cancelled it. Only its own word counts; silence is asked again."""
+    """Return whether RunComfy cancelled the request; only its explicit answer counts."""
     if response.status == HTTPStatus.CONFLICT:
-        # Its state forbids it. Should that state be "cancelled", the next status call says so.
+        # The request's state forbids it. If that state is "cancelled", the next poll reports it.
         return NotCancellable()
     doc = parse_document(response, redactor)
     if isinstance(doc, RequestNotFound | Unreachable):
         return doc
     outcome = json_parser.normalize_word(doc.get("outcome"))
     phase = json_parser.parse_phase(doc)
-    # A repeated cancel is told "not_cancellable" of what the first one cancelled.
+    # A repeated cancel is answered "not_cancellable" after the first one succeeded.
     if phase is Phase.CANCELLED or outcome in {"cancelled", "canceled"}:
         return CancelSucceeded()
     if outcome == "not_cancellable" or phase in json_parser.FINAL_PHASES | {Phase.RUNNING}:
@@ -180,9 +186,10 @@ def parse_cancel(response: HttpResponse, redactor: Redactor) -> CancelAnswer:
 def parse_document(
     response: HttpResponse, redactor: Redactor
 ) -> Document | RequestNotFound | Unreachable:
-    """The JSON object of a usable answer; one that arrived whole counts though the rest broke.
+    """Return the JSON object of a usable answer, also if the connection broke after it.
 
-    404 says that the id is gone, unless it is a page: then the edge spoke, not RunComfy.
+    404 means that the id is unknown, unless it is an HTML page: that comes from the CDN, not from
+    RunComfy.
     """
     if not response.is_success:
         return _classify_error_response(response, redactor)
@@ -190,7 +197,7 @@ def parse_document(
     if doc is None:
         return build_unreachable(classify_unreadable(response), response, redactor)
     code = json_parser.parse_error_code(doc)
-    # A failed request carries its own error: that is an answer, and no fault of the call.
+    # The document of a failed request contains the request's error: the call itself succeeded.
     if code is None or json_parser.parse_phase(doc) is not None:
         return doc
     if code == error_classification.NOT_FOUND_CODE:
@@ -211,14 +218,15 @@ def _classify_error_response(
     is_page = json_parser.is_html(response.body, response.content_type)
     if response.status == HTTPStatus.NOT_FOUND and not is_page:
         return RequestNotFound(fault_of(FaultKind.NOT_FOUND, response, redactor))
-    verdict = error_classification.classify_status(response.status, has_retry_after=False)
-    blamed_on_page = is_page and verdict.billing_effect in {
+    classification = error_classification.classify_status(response.status, has_retry_after=False)
+    is_from_cdn = is_page and classification.billing_effect in {
         BillingEffect.REJECTED,
         BillingEffect.ACCOUNT_REJECTED,
     }
-    return build_unreachable(FaultKind.HTML if blamed_on_page else verdict.kind, response, redactor)
+    kind = FaultKind.HTML if is_from_cdn else classification.kind
+    return build_unreachable(kind, response, redactor)
 
 
 def build_unreachable(kind: FaultKind, response: HttpResponse, redactor: Redactor) -> Unreachable:
-    """The read's fault, with the pause that the answer asked for."""
+    """Return the read's fault, with the delay that the answer requested."""
     return Unreachable(fault_of(kind, response, redactor), response.retry_after)

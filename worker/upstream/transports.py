@@ -1,7 +1,8 @@
-"""Opens the client for POSTs to RunComfy. Knows sockets and TLS; holds no token.
+"""The two transports to RunComfy: httpx for POSTs, aiohttp for reads.
 
-Paid and other POSTs go over stock httpx, a fresh connection each: only its errors say truly whether
-the request left. Reads go another way (`worker.upstream.transports`), at a fraction of the CPU.
+POSTs, paid ones above all, use plain httpx with a new connection each: only its errors tell
+reliably whether the request left. aiohttp reports some lost requests as connect errors, but costs a
+fraction of the CPU: reads may be repeated, and use it.
 """
 
 import asyncio
@@ -22,7 +23,7 @@ from worker.upstream.http_request import HttpRequest, HttpResponse, build_respon
 
 
 def create_upstream_tls_context() -> ssl.SSLContext:
-    """One context for both ways: building it reads the CA store, 36 ms."""
+    """Return one context for both transports: building it reads the CA store, 36 ms."""
     return httpx.create_ssl_context(trust_env=False)
 
 
@@ -30,7 +31,7 @@ def create_upstream_tls_context() -> ssl.SSLContext:
 async def open_post_client(
     limits: UpstreamLimits, tls: ssl.SSLContext
 ) -> AsyncIterator[httpx.AsyncClient]:
-    """The client for POST: no keep-alive, no retries, no redirects, no proxies, no cookies."""
+    """Yield the client for POST: no keep-alive, retries, redirects, proxies or cookies."""
     span = limits.submit_read_timeout.total_seconds()
     connect = limits.connect_timeout.total_seconds()
     async with httpx.AsyncClient(
@@ -54,21 +55,21 @@ _DNS_TTL_SECONDS: Final = 300
 
 
 class AiohttpReader:
-    """Makes the exchanges that cost nothing."""
+    """Sends GET requests, which cost nothing and may be repeated."""
 
     def __init__(self, session: aiohttp.ClientSession) -> None:
-        """Take a session that is open."""
+        """Send over an open session."""
         self._session = session
 
     async def send_request(self, request: HttpRequest, now: datetime) -> HttpResponse:
-        """Send `ask` and read its answer within its bounds. Raises nothing but cancellation.
+        """Send a request and read its answer within its bounds. Raises nothing but cancellation.
 
-        As `worker.upstream.http_request.exchange`: redirects are not followed, `now` dates a
-        Retry-After. aiohttp repeats a GET once on a connection that was dropped.
+        As `worker.upstream.http_request.send_request`, for GET only. aiohttp itself repeats a GET
+        once if a reused connection was closed.
         """
         if request.method != "GET":
             return HttpResponse(
-                None, error=UnsafeMethod(f"{request.method} may not go where reads go")
+                None, error=UnsafeMethod(f"{request.method} must not use the transport for reads")
             )
         body = bytearray()
         response: aiohttp.ClientResponse | None = None
@@ -79,11 +80,11 @@ class AiohttpReader:
                     URL(request.url, encoded=True), headers=request.headers, allow_redirects=False
                 )
                 await read_bounded(response.content.iter_any(), body, request.max_bytes)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the job is looked at again
+        except Exception as error:  # noqa: BLE001 - whatever it is, the job is polled again
             broke = error
         finally:
             if response is not None:
-                # What was not read to its end leaves with its connection.
+                # An answer that was not read to its end closes its connection.
                 response.release()
         if response is None:
             return HttpResponse(status=None, error=broke)
@@ -92,7 +93,7 @@ class AiohttpReader:
 
 @asynccontextmanager
 async def open_reader(limits: UpstreamLimits, tls: ssl.SSLContext) -> AsyncIterator[AiohttpReader]:
-    """The way for GET: no cookies, no proxies, nothing unpacked."""
+    """Yield the transport for GET: no cookies, no proxies, no decompression."""
     connector = aiohttp.TCPConnector(
         limit=limits.max_read_connections, ttl_dns_cache=_DNS_TTL_SECONDS, ssl=tls
     )

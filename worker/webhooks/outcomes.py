@@ -1,36 +1,15 @@
-"""What one attempt at a callback can come to, as values. Knows no HTTP client and no schedule."""
+"""The results of one delivery attempt, as values."""
 
 from dataclasses import dataclass
 from datetime import timedelta
-from enum import StrEnum
 from typing import Final
 
-
-class FailureKind(StrEnum):
-    """Why an attempt failed. A closed set: it may label a metric.
-
-    `busy` and `unsendable` are the gateway's own doing, the rest the receiver's or the way's.
-    """
-
-    GONE = "gone"
-    THROTTLED = "slow_down"
-    REDIRECT = "redirect"
-    CLIENT_ERROR = "client_error"
-    SERVER_ERROR = "server_error"
-    INVALID_RESPONSE = "bad_answer"
-    TIMEOUT = "timeout"
-    CONNECT_ERROR = "connect_error"
-    TLS_ERROR = "tls_error"
-    DNS_ERROR = "dns_error"
-    RESET = "reset"
-    BLOCKED_TARGET = "blocked_target"
-    BUSY = "busy"
-    SEND_ERROR = "unsendable"
+from core.observability.outcomes import DELIVERED, FailureKind
 
 
 @dataclass(frozen=True, slots=True)
 class Delivered:
-    """The receiver took it (2xx). `excerpt` is the start of its answer, as safe text."""
+    """The receiver answered 2xx. `excerpt` is the start of its answer, as printable text."""
 
     status: int
     duration: timedelta
@@ -39,15 +18,16 @@ class Delivered:
     @property
     def label(self) -> str:
         """The outcome in one word, beside the kinds of `Refused`."""
-        return "delivered"
+        return DELIVERED
 
 
 @dataclass(frozen=True, slots=True)
 class AttemptFailed:
-    """The receiver did not take it, or was not reached. `status` is None without an answer.
+    """The receiver did not accept the event, or was not reached.
 
-    `retry_after` is how long the receiver asked us to wait. `excerpt` is the start of its answer,
-    or our own sentence where there was none; a tenant may read it.
+    `status` is None without an answer. `retry_after` is the delay that the receiver requested.
+    `excerpt` is the start of its answer, or the gateway's own message if there was none; the tenant
+    can read it.
     """
 
     kind: FailureKind
@@ -58,14 +38,14 @@ class AttemptFailed:
 
     @property
     def label(self) -> str:
-        """The outcome in one word."""
+        """The result as one word."""
         return self.kind.value
 
 
 AttemptResult = Delivered | AttemptFailed
 
-# Before the classes of `_BY_CLASS`. Source: the Standard Webhooks specification, "Success, failure
-# and reacting": 410 asks us to stop, 429, 502 and 504 to slow down; 503 says the same by RFC 9110.
+# These take precedence over `_BY_CLASS`. Source: the Standard Webhooks specification: 410 requests
+# no further events, 429, 502 and 504 a lower rate; so does 503 by RFC 9110.
 _BY_STATUS: Final = {
     410: FailureKind.GONE,
     429: FailureKind.THROTTLED,
@@ -81,7 +61,7 @@ _BY_CLASS: Final = {
 
 
 def kind_of_status(status: int) -> FailureKind | None:
-    """Why an answer of this status is a failure; None for 2xx, the only success."""
+    """Return why an answer with this status is a failure; None for 2xx, the only success."""
     hundreds = status // 100
     return (
         None
@@ -91,6 +71,6 @@ def kind_of_status(status: int) -> FailureKind | None:
 
 
 def printable_text(data: bytes, limit: int) -> str:
-    """The first `limit` bytes as text without control characters, for people to read."""
+    """Return the first `limit` bytes as text without control characters."""
     text = data[:limit].decode(errors="replace")
     return "".join(char if char.isprintable() else " " for char in text).strip()

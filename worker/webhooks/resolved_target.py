@@ -1,4 +1,8 @@
-"""Resolves a URL to one allowed address, at each attempt, by `core.webhooks.url_policy`."""
+"""Resolves a URL to one allowed address, for each attempt anew.
+
+The attempt then connects to that address: a name that is resolved a second time could by then point
+to a private address (DNS rebinding). The rules are those of `core.webhooks.url_policy`.
+"""
 
 import asyncio
 import socket
@@ -21,30 +25,30 @@ from core.webhooks.url_policy import (
 
 
 class Resolver(Protocol):
-    """Who knows the addresses of a name."""
+    """Looks up the addresses of a host name."""
 
     async def resolve(self, host: str) -> tuple[Address, ...]:
-        """All addresses of `host`; none when there are none or nobody knows."""
+        """Return all addresses of `host`; none if it has none or the lookup fails."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class PinnedTarget:
-    """A target and the one checked address to connect to: nobody resolves its name again."""
+    """A target and the one checked address to connect to."""
 
     target: Target
     address: Address
 
     @property
     def url(self) -> str:
-        """The URL to connect to, by address."""
+        """The URL with the address in place of the host name."""
         v6 = isinstance(self.address, IPv6Address)
         host = f"[{self.address}]" if v6 else str(self.address)
         return f"{self.target.scheme}://{host}:{self.target.port}{self.target.path}"
 
     @property
     def server_name(self) -> str | None:
-        """The name that the certificate must hold and that SNI says; None to go by address."""
+        """The name for SNI and for the check of the certificate; None to use the address."""
         by_name = self.target.scheme == "https" and self.target.address is None
         return self.target.host if by_name else None
 
@@ -52,9 +56,9 @@ class PinnedTarget:
 async def resolve(
     url: str, policy: TargetPolicy, resolver: Resolver, *, rotation: int = 0
 ) -> PinnedTarget | Refusal:
-    """Check a URL, resolve its name once, check every address, pick one.
+    """Check a URL, resolve its name once, check every address, and pick one.
 
-    Each `turn` picks the next address, so that one dead address does not cost all attempts.
+    Each `rotation` picks the next address, so that one dead address does not fail all attempts.
     """
     target = check_url(url, policy)
     if isinstance(target, Refusal):
@@ -67,9 +71,9 @@ async def resolve(
 def pin(
     target: Target, addresses: Sequence[Address], policy: TargetPolicy, rotation: int
 ) -> PinnedTarget | Refusal:
-    """One of `addresses`, or why none: a single bad one among them condemns the name.
+    """Return one of `addresses`, or a refusal if a single one of them is forbidden.
 
-    IPv4 goes first: a container without an IPv6 route still gets IPv6 answers from DNS.
+    IPv4 comes first: a container without an IPv6 route still gets IPv6 addresses from DNS.
     """
     if not addresses:
         return Refusal(RefusalReason.UNRESOLVED, "the host's name does not resolve")
@@ -80,21 +84,21 @@ def pin(
     return PinnedTarget(target, ordered[rotation % len(ordered)])
 
 
-# The event loop's default pool has a handful of threads for everything: names that never resolve
-# would stop all lookups. These are for names alone.
+# The event loop's default pool has few threads: names that never resolve would block all lookups,
+# and everything else that runs there.
 _MAX_THREADS: Final = 32
 
 
 class SystemResolver:
-    """The machine's own resolver (`getaddrinfo`), in threads of its own."""
+    """The operating system's resolver (`getaddrinfo`), in threads of its own."""
 
     def __init__(self, timeout: timedelta) -> None:
-        """Give up on a name after `timeout`; its thread is busy for as long as the system is."""
+        """Give up on a name after `timeout`; its thread is busy until the system call returns."""
         self._timeout = timeout
         self._executor = ThreadPoolExecutor(_MAX_THREADS, thread_name_prefix="webhook-dns")
 
     async def resolve(self, host: str) -> tuple[Address, ...]:
-        """See `Resolver.addresses`."""
+        """See `Resolver.resolve`."""
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(self._timeout.total_seconds()):
@@ -103,7 +107,7 @@ class SystemResolver:
             return ()
 
     def close(self) -> None:
-        """Drop what waits; a lookup under way ends in its thread, unheard."""
+        """Drop waiting lookups; one in progress ends in its thread, and its result is dropped."""
         self._executor.shutdown(wait=False, cancel_futures=True)
 
 

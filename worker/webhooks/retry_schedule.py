@@ -1,20 +1,21 @@
-"""When a callback is tried again, and when no more. Knows no HTTP, no queue and no endpoint."""
+"""Computes when a delivery is attempted again, and when no more. Pure."""
 
 import random
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from core.observability.outcomes import FailureKind
 from core.retention import MAX_DELIVERY_AGE
-from worker.webhooks.outcomes import AttemptResult, Delivered, FailureKind
+from worker.webhooks.outcomes import AttemptResult, Delivered
 
 
 @dataclass(frozen=True, slots=True)
 class SchedulePolicy:
-    """The waits before each attempt, each counted from the end of the attempt before.
+    """The delays before each attempt, each counted from the end of the attempt before.
 
-    `jitter` is the part by which a wait may be shorter or longer, so that what failed together
-    does not return together. `max_retry_after` bounds what a receiver may ask for: `longest`
-    plus a day must fit into the time that results are kept.
+    `jitter` is the fraction by which a delay is made shorter or longer, so that deliveries that
+    failed together are not retried together. `max_retry_after` bounds the receiver's `Retry-After`:
+    `max_duration` plus a day must not exceed the retention of results (`core.retention`).
     """
 
     delays: tuple[timedelta, ...] = (
@@ -37,14 +38,14 @@ class SchedulePolicy:
 
     @property
     def max_attempts(self) -> int:
-        """How many attempts there are in all."""
+        """The number of attempts, the first included."""
         return len(self.delays)
 
     @property
     def max_duration(self) -> timedelta:
-        """The latest that the last attempt can start after the first, not counting attempts."""
-        waits = [max(wait, self.max_retry_after) for wait in self.delays[1:]]
-        return sum(waits, timedelta(0)) * (1 + self.jitter)
+        """The longest time from the first attempt to the last, without the attempts themselves."""
+        delays = [max(delay, self.max_retry_after) for delay in self.delays[1:]]
+        return sum(delays, timedelta(0)) * (1 + self.jitter)
 
 
 def next_attempt_at(
@@ -54,9 +55,9 @@ def next_attempt_at(
     rng: random.Random,
     policy: SchedulePolicy,
 ) -> datetime | None:
-    """When to try again after the attempt of this number (from 1) ended `now`; None for never.
+    """Return when the next attempt is due after number `attempt_number` (from 1) ended `now`.
 
-    Never earlier than the receiver asked by `Retry-After`, as far as the policy's bound goes.
+    None if there is none. The receiver's `Retry-After` is honoured up to the policy's maximum.
     """
     if (
         isinstance(outcome, Delivered)
@@ -64,6 +65,6 @@ def next_attempt_at(
         or attempt_number >= policy.max_attempts
     ):
         return None
-    wait = policy.delays[attempt_number] * rng.uniform(1 - policy.jitter, 1 + policy.jitter)
-    asked = min(outcome.retry_after or timedelta(0), policy.max_retry_after)
-    return now + max(wait, asked * rng.uniform(1, 1 + policy.jitter))
+    delay = policy.delays[attempt_number] * rng.uniform(1 - policy.jitter, 1 + policy.jitter)
+    requested = min(outcome.retry_after or timedelta(0), policy.max_retry_after)
+    return now + max(delay, requested * rng.uniform(1, 1 + policy.jitter))

@@ -1,4 +1,4 @@
-"""One attempt at a callback: resolve, sign, send, say what it came to. Knows no outbox."""
+"""Makes one delivery attempt by HTTP: resolve, sign, send, classify the answer."""
 
 import asyncio
 import contextlib
@@ -15,6 +15,7 @@ import httpx
 
 from core.clock import Clock
 from core.observability.log_context import current_log_context
+from core.observability.outcomes import FailureKind
 from core.webhooks.url_policy import Refusal, RefusalReason, TargetPolicy
 from worker.retry_after import parse_retry_after
 from worker.webhooks.aiohttp_transport import PooledTransport
@@ -22,7 +23,6 @@ from worker.webhooks.outcomes import (
     AttemptFailed,
     AttemptResult,
     Delivered,
-    FailureKind,
     kind_of_status,
     printable_text,
 )
@@ -32,14 +32,15 @@ from worker.webhooks.signing import sign
 
 @dataclass(frozen=True, slots=True)
 class SenderPolicy:
-    """Bounds of one attempt, sizes in bytes. `total` counts from the name's resolution on.
+    """Bounds of one attempt, sizes in bytes. `total_timeout` includes the DNS lookup.
 
-    `rest` is how long an answer's body is read once its status was said: that is enough to judge.
+    `body_timeout` bounds the read of the body: the status line alone decides the result.
     `max_response_bytes` bounds an answer with its head and framing; a longer one closes its
     connection.
 
-    `connections` is how many attempts may be under way at once; further ones wait, and their wait
-    does not count against the receiver. `keep_alive` stays under the 5 s of Node.js and uvicorn.
+    `max_connections` is the number of concurrent attempts; the wait of further ones does not count
+    against the receiver. `keep_alive` is below the 5 s of Node.js and uvicorn: a receiver that
+    closes first would break an attempt.
     """
 
     targets: TargetPolicy = field(default_factory=TargetPolicy)
@@ -55,9 +56,9 @@ class SenderPolicy:
 
 @dataclass(frozen=True, slots=True)
 class AttemptRequest:
-    """What is to be sent, where. `number` counts from 1; `secrets` and `keys` are all live ones.
+    """What to send, and where. `number` counts from 1; `secrets` and `keys` are all live ones.
 
-    `timeout` may shorten the policy's `total`; `headers` are the tenant's own.
+    `timeout` may shorten the policy's `total_timeout`; `headers` are the endpoint's own.
     """
 
     webhook_id: str
@@ -70,8 +71,8 @@ class AttemptRequest:
     timeout: timedelta | None = None
 
 
-# First match wins; the chain of causes (`_KINDS_BY_CAUSE`) goes before. The last row ends the
-# walk: what remains is what we could not even send.
+# First match wins, after the exception's causes (`_KINDS_BY_CAUSE`). The last row matches the rest:
+# requests that could not be built or sent at all.
 KINDS_BY_EXCEPTION: Final[tuple[tuple[type[Exception], FailureKind], ...]] = (
     (httpx.PoolTimeout, FailureKind.BUSY),
     (httpx.TimeoutException, FailureKind.TIMEOUT),
@@ -86,17 +87,17 @@ _KINDS_BY_CAUSE: Final = (
     (ssl.SSLError, FailureKind.TLS_ERROR),
     (socket.gaierror, FailureKind.DNS_ERROR),
 )
-# What sending may raise. httpx's `StreamError` and `CookieConflict` would be mistakes of ours.
+# What sending may raise. httpx's `StreamError` and `CookieConflict` would be bugs of ours.
 _SEND_ERRORS: Final = (httpx.HTTPError, httpx.InvalidURL, TimeoutError)
 
 
 class Sender:
-    """Makes attempts, many at once. None raises for what a receiver does."""
+    """Makes attempts concurrently. None raises, whatever the receiver does."""
 
     def __init__(
         self, client: httpx.AsyncClient, resolver: Resolver, clock: Clock, policy: SenderPolicy
     ) -> None:
-        """Send by `client`, which must not follow redirects or read the environment."""
+        """Send by `client`, which must neither follow redirects nor read the environment."""
         self._client = client
         self._resolver = resolver
         self._clock = clock
@@ -104,7 +105,7 @@ class Sender:
         self._slots = asyncio.Semaphore(policy.max_connections)
 
     async def send(self, attempt: AttemptRequest) -> AttemptResult:
-        """Make one attempt and say what it came to."""
+        """Make one attempt and return its result."""
         async with self._slots:
             start = self._clock.monotonic()
             outcome = await self._send_bounded(attempt)
@@ -169,9 +170,9 @@ class Sender:
         )
 
     async def _read_excerpt(self, response: httpx.Response, deadline: float) -> bytes:
-        """What can be had of the answer; its status was said, so a broken or slow rest is no error.
+        """Return the start of the body; one that breaks or is slow is no error.
 
-        Short answers are read to their end, so that the connection can serve again.
+        Short answers are read to their end, so that the connection can be reused.
         """
         start, size = bytearray(), 0
         with contextlib.suppress(httpx.HTTPError, TimeoutError):
@@ -192,7 +193,7 @@ class Sender:
 
 
 def _trace_headers() -> tuple[tuple[str, str], ...]:
-    """W3C Trace Context, for a receiver that goes on with the caller's trace."""
+    """W3C Trace Context, for a receiver that continues the caller's trace."""
     present = current_log_context()
     trace = present and present.trace
     return (("traceparent", trace),) if trace else ()
@@ -202,7 +203,7 @@ _UNMEASURED: Final = timedelta(0)
 
 
 def failure_kind_of_error(error: Exception) -> FailureKind:
-    """Why an attempt that ended by this exception failed."""
+    """Return why an attempt failed that ended with this exception."""
     causes = tuple(_cause_chain(error))
     for theirs, kind in _KINDS_BY_CAUSE:
         if any(isinstance(cause, theirs) for cause in causes):
@@ -217,10 +218,11 @@ def _cause_chain(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _describe_error(error: Exception) -> str:
-    # An error's own text may name an address of ours; a certificate's flaw is the receiver's own.
+    # An error's text may contain internal addresses, and a tenant reads it. A certificate's flaw is
+    # the receiver's, and the tenant needs it.
     for cause in _cause_chain(error):
         if isinstance(cause, ssl.SSLCertVerificationError):
-            # aiohttp's own subclass lacks what the real one, its cause, has.
+            # aiohttp's subclass lacks the attribute; its cause, the real error, has it.
             words = getattr(cause, "verify_message", "")
             if isinstance(words, str) and words:
                 return words
@@ -241,7 +243,7 @@ async def open_sender(
     resolver: Resolver | None = None,
     tls: ssl.SSLContext | None = None,
 ) -> AsyncIterator[Sender]:
-    """A sender on the real network; by default with the machine's resolver and trusted CAs."""
+    """Yield a sender; by default with the system's resolver and trusted CAs."""
     system = SystemResolver(timeout=policy.connect_timeout)
     transport = PooledTransport(
         tls or create_webhook_tls_context(), policy.keep_alive, policy.max_response_bytes
@@ -260,7 +262,7 @@ async def open_sender(
 
 
 def create_webhook_tls_context() -> ssl.SSLContext:
-    """The public CAs that httpx brings, and those that the machine trusts (an internal one)."""
+    """Return a context with httpx's public CAs and those that the system trusts (internal ones)."""
     context = httpx.create_ssl_context(trust_env=False)
     context.load_default_certs()
     return context

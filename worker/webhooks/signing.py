@@ -1,4 +1,4 @@
-"""Standard Webhooks signatures over the exact bytes sent. Knows no URL and keeps no secret."""
+"""Standard Webhooks signatures over the exact bytes that are sent."""
 
 import base64
 from collections.abc import Sequence
@@ -27,18 +27,18 @@ def sign(
     secrets: Sequence[str],
     keys: Sequence[str] = (),
 ) -> tuple[tuple[str, str], ...]:
-    """The three headers that prove where `body` comes from.
+    """Return the three headers of the Standard Webhooks specification.
 
-    One signature per live secret (`v1`, HMAC) and per live key (`v1a`, ed25519), so that a receiver
-    may know the old or the new one while they are rotated. `at` is the instant of this attempt,
-    aware: receivers refuse old ones. `body` is UTF-8. Raises ValueError without a secret or with a
-    naive instant.
+    There is one signature per live secret (`v1`, HMAC) and per live key (`v1a`, ed25519), so that a
+    receiver may verify with the old or the new one during a rotation. `timestamp` is the time of
+    this attempt: receivers reject old ones. `body` is UTF-8. Raises `ValueError` without any secret
+    or key, and for a naive timestamp.
     """
     if not (secrets or keys):
-        raise ValueError("a callback needs at least one secret to be signed with")
+        raise ValueError("a delivery needs at least one secret to be signed with")
     if timestamp.tzinfo is None:
-        raise ValueError("the instant of an attempt must be aware")
-    # The library takes any instant's digits for UTC, whatever its zone says.
+        raise ValueError("the timestamp of an attempt must be timezone-aware")
+    # The library ignores a datetime's time zone and takes its digits for UTC.
     moment, text = timestamp.astimezone(UTC), body.decode()
     stamp = str(int(moment.timestamp()))
     signed = f"{webhook_id}.{stamp}.".encode() + body

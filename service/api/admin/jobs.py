@@ -83,7 +83,7 @@ async def resolve_in_doubt(
 
 
 async def _detail(request: Request, admin: AdminContext, links: Links, job_id: str) -> Response:
-    view = await admin.jobs.load_view(job_id) if is_valid_id(job_id) else None
+    view = await admin.stores.jobs.load_view(job_id) if is_valid_id(job_id) else None
     if view is None:
         raise NotFound
     request_context(request.scope).job_id = job_id

@@ -34,7 +34,7 @@ async def change_limits(admin: Admin, changes: LimitChanges = _NO_CHANGES) -> Js
 
 
 async def _gateway(admin: AdminContext, limits: GatewayLimits) -> JsonObject:
-    pauses = await admin.operations.list_pauses()
+    pauses = await admin.stores.operations.list_pauses()
     return representations.gateway_representation(limits, pauses)
 
 
@@ -58,5 +58,5 @@ async def resume(admin: Admin, target: PauseTarget) -> JsonObject:
 @router.get("/audit", response_model=Audit, responses=problem_responses(400), name="audit")
 async def list_audit_entries(admin: Admin, query: Annotated[AuditQuery, Query()]) -> JsonObject:
     """List what operators did, newest first."""
-    entries = await admin.operations.list_audit_entries(query.limit)
+    entries = await admin.stores.operations.list_audit_entries(query.limit)
     return {"entries": [representations.audit_entry_representation(entry) for entry in entries]}

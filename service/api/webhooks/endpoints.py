@@ -104,8 +104,8 @@ async def rotate_secret(
     new one. With `ed25519` the first call turns such signatures (`v1a`) on.
     """
     new = await context.webhooks.rotate_secret(tenant, rotation)
-    shown = secret_representation(rotation.kind, new)
-    return {"kind": rotation.kind, **shown, "overlap": rotation.overlap}
+    secret = secret_representation(rotation.kind, new)
+    return {"kind": rotation.kind, **secret, "overlap": rotation.overlap}
 
 
 @router.get(

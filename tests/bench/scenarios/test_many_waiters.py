@@ -131,7 +131,7 @@ async def apply_trigger(bench: WaitersBench, job: Job, fact: Trigger, **changes:
     after = job.transition(fact, now, **changes)
     entry = TimelineEntry(now, TimelineKind.TRANSITION, fact, after.state, status=after.status)
     output = OUTPUT if fact is Trigger.COLLECTED else None
-    assert await bench.jobs.store(Change(job, after, (entry,), output)) is WriteResult.STORED
+    assert await bench.jobs.store(Change(job, after, entry, output=output)) is WriteResult.STORED
     return after
 
 

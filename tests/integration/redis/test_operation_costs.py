@@ -13,10 +13,9 @@ import pytest
 
 from core.circuit_breaker import BreakerPolicy
 from core.money import MicroUsd
-from core.store.deliveries import DeliveryStore
 from core.store.jobs import JobStore, Projection
 from core.store.scripts import LuaScripts, load_scripts
-from core.store.webhook_endpoints import WebhookConfigStore
+from core.store.stores import open_stores
 from core.tenants.api_keys import Credential, api_key_digest
 from tests.support.ids import SeededIds
 from tests.support.memory_store.webhooks import MemoryEventStreams
@@ -25,12 +24,15 @@ from tests.support.redis import redis_client
 from tests.support.store_harness import redis_harness
 from worker.jobs.decisions.transition import DecisionContext
 from worker.jobs.job_processor import JobProcessor
-from worker.jobs.job_writer import JobDependencies
+from worker.jobs.job_writer import JobWriter
 from worker.jobs.policies import LifecyclePolicy
+from worker.jobs.submission import JobSubmitter
 from worker.jobs.submit_gate import CircuitBreakerGate
 from worker.ports import Accepted, Finished, InProgress, RunCompleted, UpstreamTimes
-from worker.webhooks.delivery_worker import DeliveryDependencies, DeliveryPolicy, DeliveryWorker
+from worker.webhooks.decisions import DeliveryRules
+from worker.webhooks.delivery_worker import DeliveryWorker
 from worker.webhooks.outcomes import Delivered
+from worker.webhooks.transport import DeliveryTransport
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -105,23 +107,12 @@ class CostMeter:
     def lifecycle(self) -> JobProcessor:
         """A worker's, over the same store."""
         clock, scripts = self.gateway.clock, LuaScripts(self.wire, load_scripts())
-        policy = LifecyclePolicy()
-        return JobProcessor(
-            JobDependencies(
-                worker_id="worker",
-                jobs=self.jobs,
-                tenants=self.gateway.tenants,
-                webhook_configs=WebhookConfigStore(self.wire, scripts, clock),
-                upstream=self.upstream,
-                submit_gate=CircuitBreakerGate(
-                    self.gateway.circuit_breakers, clock, BreakerPolicy(), lambda _: None
-                ),
-                clock=clock,
-                ids=SeededIds(Random(3)),
-                emit=lambda _: None,
-                decision_context=DecisionContext(policy, MidpointRandom()),
-            )
-        )
+        stores = open_stores(self.wire, scripts, clock)
+        context = DecisionContext("worker", LifecyclePolicy(), MidpointRandom())
+        gate = CircuitBreakerGate(stores.circuit_breakers, clock, BreakerPolicy(), lambda _: None)
+        writer = JobWriter(stores, clock, SeededIds(Random(3)), lambda _: None)
+        submitter = JobSubmitter(stores, self.upstream, gate, writer, clock, context)
+        return JobProcessor(stores, self.upstream, submitter, writer, clock, context)
 
 
 @pytest.fixture
@@ -212,22 +203,17 @@ async def test_a_claim_of_many_is_one_command(meter: CostMeter) -> None:
 
 async def test_a_delivery_is_a_claim_a_look_and_a_settlement(meter: CostMeter) -> None:
     clock, scripts = meter.gateway.clock, LuaScripts(meter.wire, load_scripts())
-    outbox = DeliveryStore(meter.wire, scripts, clock)
+    stores = open_stores(meter.wire, scripts, clock)
+    outbox = stores.deliveries
     posted = delivery_to(HOOK, TENANT, clock.now(), data="{}")
     assert await meter.commands_of(lambda: outbox.enqueue(None, posted)) == (1, 1)
     courier = DeliveryWorker(
-        DeliveryDependencies(
-            outbox=outbox,
-            jobs=meter.jobs,
-            webhook_configs=WebhookConfigStore(meter.wire, scripts, clock),
-            sender=AcceptingSender(),
-            event_streams=MemoryEventStreams(),
-            clock=clock,
-            rng=MidpointRandom(),
-            ids=SeededIds(Random(4)),
-            emit=lambda _: None,
-        ),
-        DeliveryPolicy(),
+        stores,
+        DeliveryTransport(AcceptingSender(), MemoryEventStreams(), clock),
+        DeliveryRules(MidpointRandom()),
+        clock,
+        SeededIds(Random(4)),
+        lambda _: None,
     )
 
     async def deliver() -> None:

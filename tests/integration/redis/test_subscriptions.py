@@ -76,7 +76,7 @@ class SubscriptionHarness:
         now = SystemClock().now()
         after = job.transition(fact, now, **changes)
         entry = TimelineEntry(now, TimelineKind.TRANSITION, fact, after.state, status=after.status)
-        assert await self.jobs.store(Change(job, after, (entry,))) is WriteResult.STORED
+        assert await self.jobs.store(Change(job, after, entry)) is WriteResult.STORED
         return after
 
     def subscribe(self, job: Job, *, ends_only: bool = False) -> Subscription:

@@ -17,9 +17,10 @@ from core.transactions.job_update import Change, WriteResult
 from core.webhooks.config import WebhookConfig
 from core.webhooks.endpoint import Endpoint
 from tests.support.ids import SeededIds
+from tests.support.partial_stores import partial_stores
 from tests.support.redis import redis_client
 from tests.support.store_harness import redis_harness
-from worker.jobs.job_writer import NotifyingJobStore
+from worker.jobs.job_writer import JobWriter
 
 if TYPE_CHECKING:
     from core.clock import Clock
@@ -79,7 +80,8 @@ class EndingWorker:
         self._jobs = JobStore(wire, scripts, clock)
         self._deliveries = DeliveryStore(wire, scripts, clock)
         setups, ids = WebhookConfigStore(wire, scripts, clock), SeededIds(Random(seed))
-        self._announcer = NotifyingJobStore(self._jobs, setups, ids, clock)
+        stores = partial_stores(jobs=self._jobs, webhook_configs=setups)
+        self._writer = JobWriter(stores, clock, ids, lambda _: None)
         self._owner = owner
         self._clock = clock
 
@@ -95,9 +97,7 @@ class EndingWorker:
     async def _end(self, job: Job) -> EndNotices:
         now, first = self._clock.now(), self._owner.confirmed
         after = job.transition(Trigger.CANCEL_REQUESTED, now, next_run_at=None, finished_at=now)
-        while (
-            outcome := await self._announcer.store(Change(job, after))
-        ) is not WriteResult.STORED:
+        while (outcome := await self._writer.write(Change(job, after))) is not WriteResult.STORED:
             assert outcome is WriteResult.WEBHOOK_CONFIG_CHANGED
         possible = tuple(self._owner.all_endpoints[first:])
         view = await self._jobs.load_view(job.id)

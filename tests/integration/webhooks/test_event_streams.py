@@ -9,6 +9,7 @@ import signal
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from random import Random
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
@@ -20,7 +21,7 @@ from core.settings import RedisPolicy
 from core.store import keys
 from core.store.client import RedisClient, build_connection_pool
 from core.store.deliveries import DeliveryStore
-from core.store.event_streams import EVENT_FIELD, EventStreamPolicy, EventStreams
+from core.store.event_streams import EVENT_FIELD, EventStreams
 from core.store.scripts import LuaScripts, load_scripts
 from core.store.tenants import TenantStore
 from core.store.webhook_endpoints import WebhookConfigStore, WebhookConfigUpdate
@@ -35,7 +36,7 @@ from tests.support.delivery_worker import TENANT, delivery_worker, running_loop
 from tests.support.tls import CertificateAuthority, tls_proxy
 from worker.composition import open_worker_components
 from worker.settings import WorkerSettings
-from worker.webhooks.delivery_worker import DeliveryPolicy
+from worker.webhooks.decisions import DeliveryRules
 from worker.webhooks.retry_schedule import SchedulePolicy
 
 if TYPE_CHECKING:
@@ -52,7 +53,8 @@ USERS: Final = (
     f"sink on >{PASSWORD} ~gw:sink:* -@all +xadd +xrange +client",
 )
 SOON: Final = 10.0
-QUICK: Final = DeliveryPolicy(
+QUICK: Final = DeliveryRules(
+    Random(1),
     SchedulePolicy(delays=(timedelta(), *[timedelta(milliseconds=200)] * 30)),
     EndpointCircuitPolicy(
         initial_pause=timedelta(milliseconds=100), max_pause=timedelta(milliseconds=400)
@@ -163,9 +165,10 @@ async def test_a_second_redis_that_goes_and_comes_back_gets_every_event(
     async with (
         open_client(redis_flushed) as own,
         open_client(other_redis.url) as other,
-        delivery_worker(
-            redis_flushed, 20, QUICK, EventStreams(own, {"analytics": other}, EventStreamPolicy())
-        ) as (_, loop),
+        delivery_worker(redis_flushed, 20, QUICK, EventStreams(own, {"analytics": other})) as (
+            _,
+            loop,
+        ),
         tenant_with_stream(redis_flushed, new=False) as team,
         running_loop(loop),
     ):
@@ -209,9 +212,10 @@ async def test_a_second_redis_that_hangs_delays_nobody_else(
     async with (
         open_client(redis_flushed) as own,
         open_client(other_redis.url) as other,
-        delivery_worker(
-            redis_flushed, 20, QUICK, EventStreams(own, {"analytics": other}, EventStreamPolicy())
-        ) as (_, loop),
+        delivery_worker(redis_flushed, 20, QUICK, EventStreams(own, {"analytics": other})) as (
+            _,
+            loop,
+        ),
         tenant_with_stream(redis_flushed, new=False) as team,
     ):
         here = Endpoint("ep_2", "stream:here", SystemClock().now(), EndpointKind.STREAM)

@@ -148,7 +148,8 @@ def promote(memory: MemoryState, row: StoredRecord, change: Change) -> WriteResu
             return WriteResult.OVER_BUDGET
     row.version, row.doc = job.version, JOB_CODEC.encode(job)
     _reserve(memory, job.id, amount)
-    memory.timelines[job.id].extend(map(TIMELINE_ENTRY_CODEC.encode, change.entries))
+    if change.entry is not None:
+        memory.timelines[job.id].append(TIMELINE_ENTRY_CODEC.encode(change.entry))
     write_deliveries(memory, job, change.deliveries)
     move_state_count(memory, change.before, job)
     set_score(memory.due, job.id, first_deadline(job))

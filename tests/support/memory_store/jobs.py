@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
-from core.billing.settlement import settlement_of, totals_of
+from core.billing.settlement import settlement_of
 from core.clock import to_ms
 from core.errors import NotFound
 from core.jobs.job import JobRecord, JobState
@@ -27,6 +27,7 @@ from tests.support.memory_store.followers import (
 )
 from tests.support.memory_store.job_index import forget_input, start_retention
 from tests.support.memory_store.quotas import allowance
+from tests.support.memory_store.settlement import totals_of
 from tests.support.memory_store.state import MemoryState, StoredRecord, due_members, set_score
 from tests.support.memory_store.tenants import dispatch_slots
 from tests.support.memory_store.webhooks import webhook_config_changed, write_deliveries
@@ -133,9 +134,9 @@ class MemoryJobStore:
             forget_input(memory, row, after)
         if after.next_run_at is None or after.next_run_at != before.next_run_at:
             set_score(memory.due, after.id, after.next_run_at)
-        memory.timelines.setdefault(after.id, []).extend(
-            map(TIMELINE_ENTRY_CODEC.encode, change.entries)
-        )
+        timeline = memory.timelines.setdefault(after.id, [])
+        if change.entry is not None:
+            timeline.append(TIMELINE_ENTRY_CODEC.encode(change.entry))
         write_deliveries(memory, after, change.deliveries)
         if change.wake_worker:
             memory.wake(wake_message(after, memory.clock.now()))

@@ -1,19 +1,21 @@
-"""What is still learnt about a job that has ended: its cost, a result that came late."""
+"""Decides what still changes in a job that has ended: its cost, or a result that came late."""
 
+from dataclasses import replace
 from datetime import datetime
+from typing import Any
 
 import orjson
 
 from core.jobs.job import BillingStatus, FollowUp, Job
+from core.transactions.job_update import Change
 from worker.jobs.decisions.transition import (
     DecisionContext,
     Reschedule,
-    Transition,
+    annotate,
     billed_from_cost,
     billed_if_free,
     cost_fields,
     cost_follow_up_fields,
-    timeline_entry,
 )
 from worker.ports import (
     InProgress,
@@ -25,97 +27,73 @@ from worker.ports import (
     Unreachable,
 )
 
+_DONE: dict[str, Any] = {"follow_up": None, "next_run_at": None}
 
-def finish_notification(job: Job, now: datetime) -> Transition:
-    """The callbacks of a job that was finished when it came are written with this step."""
-    return Transition(after=job.evolve(now, follow_up=None, next_run_at=None), entry=None)
+
+def finish_notification(job: Job, now: datetime) -> Change:
+    """Return the change with which the deliveries of a job that began finished are written.
+
+    A cache hit is final when it is admitted; admission makes no deliveries.
+    """
+    return Change(job, job.evolve(now, **_DONE))
 
 
 def decide_cost_read(
     job: Job, answer: ResultAnswer, now: datetime, context: DecisionContext
-) -> Transition:
-    """What a later look at the result says about a cost that was absent at the end."""
+) -> Change:
+    """Decide from a later read of the result, for a cost that was absent at the end."""
     if isinstance(answer, RunCompleted | RunFailed | RunCancelled) and answer.cost is not None:
-        billed = (
-            BillingStatus.YES
-            if isinstance(answer, RunCompleted)
-            else billed_from_cost(job, answer.cost)
-        )
-        after = job.evolve(
-            now,
-            follow_up=None,
-            next_run_at=None,
-            read_attempts=0,
-            **cost_fields(billed, answer.cost),
-        )
-        return Transition(after=after, entry=timeline_entry(after, "cost_read", now))
-    tries = job.read_attempts + 1
-    waits = context.policy.cost_read_delays
-    if tries >= len(waits):
-        after = job.evolve(now, follow_up=None, next_run_at=None, read_attempts=tries)
-        return Transition(after=after, entry=timeline_entry(after, "cost_unknown", now))
-    return Transition(
-        after=job.evolve(now, read_attempts=tries, next_run_at=now + waits[tries]), entry=None
-    )
+        completed = isinstance(answer, RunCompleted)
+        billed = BillingStatus.YES if completed else billed_from_cost(job, answer.cost)
+        fields = _DONE | cost_fields(billed, answer.cost)
+        return annotate(job, "cost_read", now, read_attempts=0, **fields)
+    attempts, delays = job.read_attempts + 1, context.policy.cost_read_delays
+    if attempts >= len(delays):
+        return annotate(job, "cost_unknown", now, read_attempts=attempts, **_DONE)
+    due_at = now + delays[attempts]
+    return Change(job, job.evolve(now, read_attempts=attempts, next_run_at=due_at))
 
 
 def decide_late_result(
     job: Job, answer: ResultAnswer, now: datetime, context: DecisionContext
-) -> Transition | Reschedule:
-    """What a look after the end says about a result that may still come, paid for as it is."""
+) -> Change | Reschedule:
+    """Decide from a read of the result after the end: it may be paid for, and may still come."""
     match answer:
         case RunCompleted(output, cost, times):
-            after = job.evolve(
-                now,
-                late=True,
-                upstream_finished_at=times.finished_at,
-                **(
-                    {"follow_up": None, "next_run_at": None}
-                    | cost_follow_up_fields(cost, now, context)
-                ),
-                **cost_fields(BillingStatus.YES, cost),
+            fields = _DONE | cost_follow_up_fields(cost, now, context)
+            fields |= cost_fields(BillingStatus.YES, cost)
+            change = annotate(
+                job, "late_result", now, late=True, upstream_finished_at=times.finished_at, **fields
             )
-            entry = timeline_entry(after, "late_result", now)
-            return Transition(after=after, entry=entry, output=orjson.dumps(output))
+            return replace(change, output=orjson.dumps(output))
         case RunFailed(fault, cost, _):
-            after = job.evolve(
-                now,
-                follow_up=None,
-                next_run_at=None,
-                **cost_fields(billed_from_cost(job, cost), cost),
-            )
-            return Transition(
-                after=after, entry=timeline_entry(after, "late_failure", now, fault=fault)
-            )
+            fields = _DONE | cost_fields(billed_from_cost(job, cost), cost)
+            return annotate(job, "late_failure", now, fault=fault, **fields)
         case RunCancelled(cost, _):
             billed = BillingStatus.YES if cost else billed_if_free(job)
-            after = job.evolve(now, follow_up=None, next_run_at=None, **cost_fields(billed, cost))
-            return Transition(after=after, entry=timeline_entry(after, "late_cancel", now))
+            return annotate(job, "late_cancel", now, **_DONE, **cost_fields(billed, cost))
         case InProgress() | RequestNotFound() | Unreachable():
-            waited = now - (job.finished_at or now)
-            if waited < context.policy.late_result_timeout:
-                return Reschedule(
-                    now + context.policy.late_result_polling.delay(waited, context.rng)
-                )
-            after = job.evolve(now, follow_up=None, next_run_at=None)
-            return Transition(after=after, entry=timeline_entry(after, "late_watch_ended", now))
+            return _wait_for_late_result(job, now, context)
 
 
-def record_second_acceptance(job: Job, upstream_id: str, now: datetime) -> Transition:
-    """RunComfy accepted a submit that the job can no longer take: its id is kept in the timeline.
+def _wait_for_late_result(job: Job, now: datetime, context: DecisionContext) -> Change | Reschedule:
+    waited = now - (job.finished_at or now)
+    if waited >= context.policy.late_result_timeout:
+        return annotate(job, "late_watch_ended", now, **_DONE)
+    return Reschedule(job, now + context.policy.late_result_polling.delay(waited, context.rng))
 
-    When the job ended without any (its doubt was given up), what it brings is waited for.
+
+def record_second_acceptance(job: Job, upstream_id: str, now: datetime) -> Change:
+    """Return the change that keeps the id of a submit that the job can no longer take.
+
+    A job that ended without an id (its doubt was given up) then waits for the result of this one.
     """
-    if not job.is_final or job.upstream_id is not None:
-        after = job.evolve(now)
-    else:
-        after = job.evolve(
-            now,
-            upstream_id=upstream_id,
-            follow_up=FollowUp.AWAIT_LATE_RESULT,
-            next_run_at=now,
-            billed=BillingStatus.UNKNOWN,
-        )
-    return Transition(
-        after=after, entry=timeline_entry(after, "second_acceptance", now, detail=upstream_id)
-    )
+    fields: dict[str, Any] = {}
+    if job.is_final and job.upstream_id is None:
+        fields = {
+            "upstream_id": upstream_id,
+            "follow_up": FollowUp.AWAIT_LATE_RESULT,
+            "next_run_at": now,
+            "billed": BillingStatus.UNKNOWN,
+        }
+    return annotate(job, "second_acceptance", now, detail=upstream_id, **fields)

@@ -1,5 +1,6 @@
-"""What the result call means for a job that RunComfy calls finished."""
+"""Decides from the result call for a job whose status call reported its end."""
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -7,17 +8,17 @@ import orjson
 
 from core.jobs.job import BillingStatus, CancelOutcome, FollowUp, Job, JobError, Trigger
 from core.money import MicroUsd
+from core.transactions.job_update import Change
 from worker.jobs.decisions.transition import (
     REACHABLE_FIELDS,
     DecisionContext,
     Reschedule,
-    Transition,
     billed_from_cost,
     billed_if_free,
     cost_fields,
     cost_follow_up_fields,
     finish,
-    transition_to,
+    transition,
 )
 from worker.ports import (
     InProgress,
@@ -34,28 +35,24 @@ from worker.ports import (
 
 def decide_result(
     job: Job, answer: ResultAnswer, now: datetime, context: DecisionContext
-) -> Transition | Reschedule:
-    """What the result call means for a job that RunComfy calls finished.
-
-    The result is the truth.
-    """
+) -> Change | Reschedule:
+    """Decide from the result call. It is the authority where the status call differs."""
     match answer:
         case RunCompleted(output, cost, times):
-            ending = _final_fields(BillingStatus.YES, cost, times) | cost_follow_up_fields(
-                cost, now, context
-            )
-            move = finish(job, Trigger.COLLECTED, now, **ending)
-            return Transition(move.after, move.entry, move.trigger, output=orjson.dumps(output))
+            fields = _final_fields(BillingStatus.YES, cost, times)
+            fields |= cost_follow_up_fields(cost, now, context)
+            collected = finish(job, Trigger.COLLECTED, now, **fields)
+            return replace(collected, output=orjson.dumps(output))
         case RunFailed(fault, cost, times):
+            fields = _final_fields(billed_from_cost(job, cost), cost, times)
+            fields |= cost_follow_up_fields(cost, now, context)
             error = JobError(_failure_code(fault), fault.message, fault.code)
-            ending = _final_fields(
-                billed_from_cost(job, cost), cost, times
-            ) | cost_follow_up_fields(cost, now, context)
-            return finish(job, Trigger.RUN_FAILED, now, fault=fault, error=error, **ending)
+            return finish(job, Trigger.RUN_FAILED, now, fault=fault, error=error, **fields)
         case RunCancelled(cost, times):
-            ending = _final_fields(BillingStatus.YES if cost else billed_if_free(job), cost, times)
+            billed = BillingStatus.YES if cost else billed_if_free(job)
+            fields = _final_fields(billed, cost, times)
             done = CancelOutcome.CANCELLED
-            return finish(job, Trigger.CANCEL_DONE, now, cancel_outcome=done, **ending)
+            return finish(job, Trigger.CANCEL_DONE, now, cancel_outcome=done, **fields)
         case InProgress(_, word):
             fault = UpstreamFault("disagree", f"The result still says {word}.")
             return _retry_fetch(job, fault, None, now, context)
@@ -81,33 +78,40 @@ def _retry_fetch(
     retry_after: timedelta | None,
     now: datetime,
     context: DecisionContext,
-) -> Transition | Reschedule:
+) -> Change | Reschedule:
     since = job.upstream_error_since or now
     if now - since >= context.policy.result_fetch_timeout:
-        error = JobError("result_unavailable", "RunComfy finished, but its result stays away.")
-        return finish(
-            job,
-            Trigger.COLLECT_FAILED,
-            now,
-            fault=fault,
-            error=error,
-            billed=BillingStatus.UNKNOWN,
-            follow_up=FollowUp.AWAIT_LATE_RESULT,
-            next_run_at=now + context.policy.late_result_polling.max_delay,
-        )
-    wait = max(
-        context.policy.outage_polling.delay(now - since, context.rng), retry_after or timedelta()
-    )
+        return _give_up_fetch(job, fault, now, context)
+    delay = context.policy.outage_polling.delay(now - since, context.rng)
+    due_at = now + max(delay, retry_after or timedelta())
+    # The record is written only when the fault changes: an outage costs one write, not one a poll.
     if job.upstream_error == fault.kind:
-        return Reschedule(now + wait)
-    after = job.transition(
+        return Reschedule(job, due_at)
+    return transition(
+        job,
         Trigger.RETRY_COLLECT,
         now,
+        fault=fault,
         upstream_error=fault.kind,
         upstream_error_since=since,
-        next_run_at=now + wait,
+        next_run_at=due_at,
     )
-    return transition_to(after, Trigger.RETRY_COLLECT, now, fault=fault)
+
+
+def _give_up_fetch(
+    job: Job, fault: UpstreamFault, now: datetime, context: DecisionContext
+) -> Change:
+    """Fail the job, but go on waiting for its result: it is paid for."""
+    return finish(
+        job,
+        Trigger.COLLECT_FAILED,
+        now,
+        fault=fault,
+        error=JobError("result_unavailable", "RunComfy finished, but its result stays away."),
+        billed=BillingStatus.UNKNOWN,
+        follow_up=FollowUp.AWAIT_LATE_RESULT,
+        next_run_at=now + context.policy.late_result_polling.max_delay,
+    )
 
 
 def _failure_code(fault: UpstreamFault) -> str:

@@ -1,4 +1,4 @@
-"""What a follower learns from the job whose paid work it shares, and who goes on with that work."""
+"""Decides for a follower from its leader's record: wait, share its result, or take its place."""
 
 from dataclasses import replace
 from datetime import datetime
@@ -11,7 +11,8 @@ from core.deduplication.coalescing import (
     shared_cost,
 )
 from core.jobs.job import BillingStatus, Job, JobError, JobRecord, JobState, Trigger
-from worker.jobs.decisions.transition import Reschedule, Transition, finish, transition_to
+from core.transactions.job_update import Change
+from worker.jobs.decisions.transition import Reschedule, finish, transition
 
 _NOT_STARTED: Final = JobError(
     "start_timeout", "The job's time ran out before the request that it had joined was sent."
@@ -29,12 +30,13 @@ _UNSUBMITTED: Final = frozenset({JobState.QUEUED, JobState.FOLLOWING})
 
 def decide_follow(
     job: Job, leader: JobRecord | None, now: datetime, *, promote: bool
-) -> Transition | Reschedule:
-    """What its leader's record says to a follower.
+) -> Change | Reschedule:
+    """Decide for a follower from its leader's record.
 
-    A leader that went for its own caller's reasons leaves its place to a follower; what made it
-    fail is told to all, unless the tenant wants to try again (`promote`). Nobody tries again where
-    money may be gone: that would be a second payment without a person's word.
+    If the leader was cancelled or ran out of its own time, a follower takes its place. If it
+    failed, its followers fail too, unless their tenant chose to try again (`promote`). Where the
+    leader may have been billed nobody tries again: that would be a second payment without an
+    operator's decision.
     """
     if leader is None:
         return _fail(job, _LEADER_LOST, now)
@@ -50,18 +52,17 @@ def decide_follow(
         case JobState.CANCELLED | JobState.EXPIRED | JobState.FAILED:
             return _fail(job, leader.job.error or _LEADER_LOST, now)
         case _:
-            return _expire_if_overdue(job, leader.job, now) or _mirror_leader_status(
-                job, leader.job, now
-            )
+            overdue = _expire_if_overdue(job, leader.job, now)
+            return overdue or _mirror_leader_status(job, leader.job, now)
 
 
-def fail_over_budget(job: Job, now: datetime) -> Transition:
-    """The follower could not take its leader's place: its tenant cannot pay for it."""
+def fail_over_budget(job: Job, now: datetime) -> Change:
+    """Return the end of a follower that cannot be promoted: its tenant's budget is used up."""
     return _fail(job, _OVER_BUDGET, now)
 
 
-def _finish_with_leader_result(job: Job, leader: JobRecord, now: datetime) -> Transition:
-    move = finish(
+def _finish_with_leader_result(job: Job, leader: JobRecord, now: datetime) -> Change:
+    change = finish(
         job,
         Trigger.LEADER_SUCCEEDED,
         now,
@@ -72,28 +73,28 @@ def _finish_with_leader_result(job: Job, leader: JobRecord, now: datetime) -> Tr
         cost_saved=shared_cost(leader.job),
         upstream_finished_at=leader.job.upstream_finished_at,
     )
-    return Transition(move.after, move.entry, move.trigger, output=leader.output)
+    return replace(change, output=leader.output)
 
 
-def _fail(job: Job, error: JobError, now: datetime) -> Transition:
+def _fail(job: Job, error: JobError, now: datetime) -> Change:
     return finish(job, Trigger.LEADER_FAILED, now, detail=job.leader, error=error)
 
 
-def _promote(job: Job, leader_id: str, now: datetime) -> Transition:
-    after = job.transition(
+def _promote(job: Job, leader_id: str, now: datetime) -> Change:
+    change = transition(
+        job,
         Trigger.PROMOTED,
         now,
+        detail=leader_id,
         leader=None,
         upstream_status=None,
         upstream_running=False,
         next_run_at=None,
     )
-    return replace(
-        transition_to(after, Trigger.PROMOTED, now, detail=leader_id), expected_leader=leader_id
-    )
+    return replace(change, expected_leader=leader_id)
 
 
-def _expire_if_overdue(job: Job, leader: Job, now: datetime) -> Transition | None:
+def _expire_if_overdue(job: Job, leader: Job, now: datetime) -> Change | None:
     if job.deadline is not None and now >= job.deadline:
         return finish(job, Trigger.DEADLINE_EXCEEDED, now, error=_TIMED_OUT)
     unsent = leader.is_final or leader.state in _UNSUBMITTED
@@ -102,19 +103,20 @@ def _expire_if_overdue(job: Job, leader: Job, now: datetime) -> Transition | Non
     return None
 
 
-def _mirror_leader_status(job: Job, leader: Job, now: datetime) -> Transition | Reschedule:
+def _mirror_leader_status(job: Job, leader: Job, now: datetime) -> Change | Reschedule:
     seen = (leader.upstream_status, leader.upstream_running, leader.queue_position)
     if seen == (job.upstream_status, job.upstream_running, job.queue_position):
-        return Reschedule(next_follower_poll_at(job, now))
-    word, in_progress, position = seen
-    after = job.transition(
+        return Reschedule(job, next_follower_poll_at(job, now))
+    status, is_running, position = seen
+    change = transition(
+        job,
         Trigger.STILL_RUNNING,
         now,
-        upstream_status=word,
-        upstream_running=in_progress,
+        detail=leader.id,
+        upstream_status=status,
+        upstream_running=is_running,
         queue_position=position,
         leader=leader.id,
     )
-    if after.status is job.status:
-        return Transition(after=after, entry=None, trigger=Trigger.STILL_RUNNING)
-    return transition_to(after, Trigger.STILL_RUNNING, now, detail=leader.id)
+    # The caller's timeline has a line only where the status that the caller reads changes.
+    return change if change.after.status is not job.status else replace(change, entry=None)

@@ -1,6 +1,6 @@
-"""When to ask RunComfy again how far a job is: by what its model's last runs took.
+"""Computes when to poll a job next, from the run times of its model's last jobs. Pure.
 
-Pure. Every wait is for one job alone; how many looks all jobs may have a second is the store's.
+The total rate of polls is limited elsewhere, in the script `claim_due`.
 """
 
 from datetime import timedelta
@@ -12,7 +12,7 @@ from worker.jobs.policies import AdaptivePolling, LifecyclePolicy
 
 
 def first_poll_delay(history: RunHistory, policy: LifecyclePolicy, rng: Random) -> timedelta:
-    """The wait from RunComfy's acceptance to the first look."""
+    """Return the delay from RunComfy's acceptance to the first poll."""
     if not history.has_enough_runs:
         return policy.initial_poll_delay
     return next_poll_delay(timedelta(), history, policy, rng)
@@ -21,24 +21,24 @@ def first_poll_delay(history: RunHistory, policy: LifecyclePolicy, rng: Random) 
 def next_poll_delay(
     elapsed: timedelta, history: RunHistory, policy: LifecyclePolicy, rng: Random
 ) -> timedelta:
-    """The wait before the next look at a job that RunComfy has had for `elapsed`."""
+    """Return the delay before the next poll of a job that RunComfy accepted `elapsed` ago."""
     if not history.has_enough_runs:
         return policy.polling.delay(elapsed, rng)
-    wait = history.optimal_poll_delay(elapsed, policy.adaptive_polling.target_lag)
-    if wait is None:
-        # It outlasted them all: often at first, then ever more rarely, as nobody knows why.
+    delay = history.optimal_poll_delay(elapsed, policy.adaptive_polling.target_lag)
+    if delay is None:
+        # It has run longer than all known runs: poll often at first, then less and less often.
         return policy.polling.delay(elapsed - history.times[-1], rng)
-    most = _max_delay(elapsed, wait, history, policy.adaptive_polling)
-    within = min(max(wait, policy.polling.min_delay), most, policy.polling.max_delay)
-    return add_jitter(within, policy.adaptive_polling.jitter, rng)
+    longest = _max_delay(elapsed, delay, history, policy.adaptive_polling)
+    bounded = min(max(delay, policy.polling.min_delay), longest, policy.polling.max_delay)
+    return add_jitter(bounded, policy.adaptive_polling.jitter, rng)
 
 
 def _max_delay(
-    elapsed: timedelta, wait: timedelta, history: RunHistory, adaptive: AdaptivePolling
+    elapsed: timedelta, delay: timedelta, history: RunHistory, adaptive: AdaptivePolling
 ) -> timedelta:
-    """Histories are short, and a failure ends sooner than any run: no wait is trusted too far."""
+    """Bound the computed delay: histories are short, and failures end sooner than any run."""
     dense = adaptive.max_delay_young if elapsed < adaptive.old_after else adaptive.max_delay_old
-    soon = elapsed + min(wait, adaptive.max_delay_old)
+    soon = elapsed + min(delay, adaptive.max_delay_old)
     return (
         adaptive.max_delay_early if history.fraction_ended(soon) < adaptive.early_ratio else dense
     )

@@ -1,21 +1,30 @@
-"""What happens to a job before RunComfy has it: the claim, the submit's answer, doubt."""
+"""Decides for a job that RunComfy does not have yet: the claim, the submit's answer, doubt."""
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Final
 
 from core.jobs.in_doubt import POLICY_ACTOR, Resend, resolve
 from core.jobs.job import BillingStatus, CancelOutcome, Job, JobError, Trigger
 from core.tenants.tenant import DoubtPolicy
+from core.transactions.job_update import Change
 from worker.jobs.decisions.poll_schedule import first_poll_delay
 from worker.jobs.decisions.transition import (
     DecisionContext,
-    Transition,
     billed_if_free,
     cap_at_deadline,
     finish,
-    transition_to,
+    record_transition,
+    transition,
 )
 from worker.ports import Accepted, Indeterminate, NotSent, Rejected, SubmitAnswer, UpstreamFault
+
+SUBMIT_TRIGGERS: Final[Mapping[type[SubmitAnswer], Trigger]] = {
+    Accepted: Trigger.ACCEPTED,
+    NotSent: Trigger.NOT_SENT,
+    Rejected: Trigger.REJECTED,
+    Indeterminate: Trigger.NO_ANSWER,
+}
 
 _START_TIMEOUT: Final = JobError(
     "start_timeout", "The job's time ran out before it was sent to RunComfy."
@@ -25,22 +34,25 @@ _RESEND_TIMEOUT: Final = JobError(
 )
 
 
-def claim_submit(job: Job, holder: str, now: datetime, context: DecisionContext) -> Transition:
-    """The intent to submit, written before anything leaves."""
-    after = job.transition(
+def claim_submit(job: Job, now: datetime, context: DecisionContext) -> Change:
+    """Return the claim: the intent to submit, stored before anything is sent.
+
+    A worker that dies after it leaves the job `submitting`, never `queued`: it is not sent again.
+    """
+    return transition(
+        job,
         Trigger.CLAIMED,
         now,
         attempts=job.attempts + 1,
-        lease_holder=holder,
+        lease_holder=context.worker_id,
         sent_at=now,
         next_run_at=now + context.policy.lease,
         billed=BillingStatus.UNKNOWN,
     )
-    return transition_to(after, Trigger.CLAIMED, now)
 
 
-def end_before_submit(job: Job, now: datetime) -> Transition | None:
-    """The end of a job that still waits with us, if it was cancelled or its time is up; free."""
+def end_before_submit(job: Job, now: datetime) -> Change | None:
+    """Return the end, free, of a queued job that was cancelled or whose time is up; else None."""
     if job.cancel_requested_at is not None:
         return cancel_unsubmitted(job, now)
     limit = submit_deadline(job)
@@ -51,13 +63,16 @@ def end_before_submit(job: Job, now: datetime) -> Transition | None:
 
 
 def submit_deadline(job: Job) -> datetime | None:
-    """Until when a job may wait with us. `start_deadline` binds no resend: one submit had left."""
+    """Return until when a job may wait to be sent.
+
+    `start_deadline` does not bind a resend: the first submit has left.
+    """
     limits = (job.deadline,) if job.resends_approved else (job.start_deadline, job.deadline)
     return min((limit for limit in limits if limit is not None), default=None)
 
 
-def cancel_unsubmitted(job: Job, now: datetime) -> Transition:
-    """A job that nothing has left for is cancelled at once, and free."""
+def cancel_unsubmitted(job: Job, now: datetime) -> Change:
+    """Return the end of a cancelled job for which nothing is being sent."""
     return finish(
         job,
         Trigger.CANCEL_REQUESTED,
@@ -74,15 +89,15 @@ def decide_submit(
     doubt_policy: DoubtPolicy,
     now: datetime,
     context: DecisionContext,
-) -> Transition:
-    """What a submit's answer means. `job` is submitting, or in doubt when the answer came late."""
+) -> Change:
+    """Decide from a submit's answer for a job that is submitting, or in doubt if it came late."""
     match answer:
         case Accepted(upstream_id):
             return accept(job, upstream_id, now, context)
         case NotSent(fault, retry_after):
             return _retry_submit(job, fault, retry_after, now, context)
-        case Rejected(fault, account_refused):
-            code = "upstream_account_refused" if account_refused else "upstream_rejected"
+        case Rejected(fault, account_rejected):
+            code = "upstream_account_refused" if account_rejected else "upstream_rejected"
             error = JobError(code, fault.message, fault.code)
             return finish(
                 job, Trigger.REJECTED, now, fault=fault, error=error, billed=billed_if_free(job)
@@ -91,13 +106,14 @@ def decide_submit(
             return mark_in_doubt(job, fault, doubt_policy, now, context)
 
 
-def accept(job: Job, upstream_id: str, now: datetime, context: DecisionContext) -> Transition:
-    """RunComfy has the job, and says so."""
-    wished = job.cancel_requested_at is not None
-    wait = first_poll_delay(context.run_history_of(job.model_id), context.policy, context.rng)
-    due_at = now if wished else cap_at_deadline(job, now + wait)
+def accept(job: Job, upstream_id: str, now: datetime, context: DecisionContext) -> Change:
+    """Return the step into `running`, with the first poll; a requested cancel is forwarded now."""
+    history = context.run_history_of(job.model_id)
+    delay = first_poll_delay(history, context.policy, context.rng)
+    is_cancelled = job.cancel_requested_at is not None
+    due_at = now if is_cancelled else cap_at_deadline(job, now + delay)
     after = job.accept(upstream_id, now, due_at)
-    return transition_to(after, Trigger.ACCEPTED, now, detail=upstream_id)
+    return record_transition(job, after, Trigger.ACCEPTED, detail=upstream_id)
 
 
 def mark_in_doubt(
@@ -106,31 +122,35 @@ def mark_in_doubt(
     doubt_policy: DoubtPolicy,
     now: datetime,
     context: DecisionContext,
-) -> Transition:
-    """Nobody knows whether it was taken. It waits for a person as long as the policy says."""
+) -> Change:
+    """Return the step into `in_doubt`: whether RunComfy took the submit is unknown.
+
+    Under the policy `hold` it waits for an operator; the other policies apply immediately.
+    """
     hold = context.policy.doubt_hold if doubt_policy is DoubtPolicy.HOLD else timedelta()
-    after = job.transition(
+    return transition(
+        job,
         Trigger.NO_ANSWER,
         now,
+        fault=fault,
         in_doubt_since=now,
         next_run_at=cap_at_deadline(job, now + hold),
         billed=BillingStatus.UNKNOWN,
     )
-    return transition_to(after, Trigger.NO_ANSWER, now, fault=fault)
 
 
-def decide_expired_hold(job: Job, doubt_policy: DoubtPolicy, now: datetime) -> Transition:
-    """The hold ran out and nobody came: send once more if the policy says so, else give up."""
-    timely = job.deadline is None or now < job.deadline
-    if doubt_policy is DoubtPolicy.RESEND and timely and job.resends_approved == 0:
+def decide_expired_hold(job: Job, doubt_policy: DoubtPolicy, now: datetime) -> Change:
+    """Decide for a job in doubt that no operator resolved in time: resend once, or fail."""
+    in_time = job.deadline is None or now < job.deadline
+    if doubt_policy is DoubtPolicy.RESEND and in_time and job.resends_approved == 0:
         resent = resolve(job, Resend(), POLICY_ACTOR, now)
-        return Transition(after=resent.after, entry=resent.entry, trigger=resent.trigger)
+        return Change(job, resent.after, resent.entry, resent.trigger)
     error = JobError(
         "submit_in_doubt",
         "RunComfy gave no usable answer to the submit: it may have been taken and billed.",
     )
-    fact = Trigger.MARKED_LOST if timely else Trigger.DEADLINE_EXCEEDED
-    return finish(job, fact, now, error=error, billed=BillingStatus.UNKNOWN)
+    trigger = Trigger.MARKED_LOST if in_time else Trigger.DEADLINE_EXCEEDED
+    return finish(job, trigger, now, error=error, billed=BillingStatus.UNKNOWN)
 
 
 def _retry_submit(
@@ -139,16 +159,18 @@ def _retry_submit(
     retry_after: timedelta | None,
     now: datetime,
     context: DecisionContext,
-) -> Transition:
+) -> Change:
     failures = job.send_failures + 1
-    wait = max(
-        context.policy.resubmit_backoff.delay(failures, context.rng), retry_after or timedelta()
-    )
+    delay = context.policy.resubmit_backoff.delay(failures, context.rng)
+    due_at = now + max(delay, retry_after or timedelta())
     limit = submit_deadline(job)
-    due_at = now + wait if limit is None else min(now + wait, limit)
-    after = job.transition(
+    if limit is not None:
+        due_at = min(due_at, limit)
+    return transition(
+        job,
         Trigger.NOT_SENT,
         now,
+        fault=fault,
         attempts=job.attempts - 1,
         send_failures=failures,
         sent_at=None,
@@ -156,12 +178,11 @@ def _retry_submit(
         next_run_at=now if job.cancel_requested_at is not None else due_at,
         billed=billed_if_free(job),
     )
-    return transition_to(after, Trigger.NOT_SENT, now, fault=fault)
 
 
 def mark_lease_lost(
     job: Job, doubt_policy: DoubtPolicy, now: datetime, context: DecisionContext
-) -> Transition:
-    """A submit whose worker gave no sign of life in time: its answer, if any, died with it."""
+) -> Change:
+    """Return the step into `in_doubt` for a submit whose worker stopped renewing its lease."""
     fault = UpstreamFault("worker_lost", "The worker died between the intent and the answer.")
     return mark_in_doubt(job, fault, doubt_policy, now, context)

@@ -1,4 +1,4 @@
-"""What a decision is, and the small steps that the decisions share."""
+"""Builds the changes that decisions return, and what all decisions share. Pure."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -10,6 +10,7 @@ from core.jobs.job import BillingStatus, FollowUp, Job, Trigger
 from core.jobs.run_times import RunHistory
 from core.jobs.timeline import TimelineEntry, TimelineKind
 from core.money import MicroUsd
+from core.transactions.job_update import Change
 from worker.jobs.policies import LifecyclePolicy
 from worker.ports import UpstreamFault
 
@@ -17,25 +18,15 @@ SOURCE_RUNCOMFY = "runcomfy"
 
 
 @dataclass(frozen=True, slots=True)
-class Transition:
-    """The next record, what moved it (None: only a field changed), and what goes with it."""
-
-    after: Job
-    entry: TimelineEntry | None
-    trigger: Trigger | None = None
-    output: bytes | None = None
-    expected_leader: str | None = None
-    """See `core.transactions.job_update.Change`."""
-
-
-@dataclass(frozen=True, slots=True)
 class Reschedule:
-    """Nothing changed: look again at `due_at`."""
+    """The record stays as it is; the job runs again at `next_run_at`."""
 
+    job: Job
     next_run_at: datetime
 
 
 RunHistoryLookup = Callable[[str], RunHistory]
+"""Returns how long the last runs of a model took."""
 
 
 def _empty_history(_: str) -> RunHistory:
@@ -44,12 +35,13 @@ def _empty_history(_: str) -> RunHistory:
 
 @dataclass(frozen=True, slots=True)
 class DecisionContext:
-    """What every decision needs beside the job and the answer."""
+    """What a decision needs beside the job, the answer and the time."""
 
+    worker_id: str
+    """Unique among all workers: it names the holder of a submit's lease."""
     policy: LifecyclePolicy
     rng: Random
     run_history_of: RunHistoryLookup = _empty_history
-    """How long the last runs of a model took."""
 
 
 REACHABLE_FIELDS: Mapping[str, Any] = {
@@ -61,23 +53,26 @@ REACHABLE_FIELDS: Mapping[str, Any] = {
 
 
 def cap_at_deadline(job: Job, next_run_at: datetime) -> datetime:
-    """`due_at`, but no later than the job's own end of time."""
+    """Return `next_run_at`, or the job's deadline if that comes first."""
     return next_run_at if job.deadline is None else min(next_run_at, job.deadline)
 
 
 def cost_fields(billed: BillingStatus, cost: MicroUsd | None) -> dict[str, Any]:
-    """The fields of the record that tell what was charged, and who says so."""
+    """Return the fields that state what was charged, and the source of that figure."""
     source = None if cost is None else SOURCE_RUNCOMFY
     return {"billed": billed, "cost": cost, "cost_source": source}
 
 
 def billed_if_free(job: Job) -> BillingStatus:
-    """What is known of money when this submit cost nothing: an earlier one in doubt may have."""
+    """Return the billing status of a job whose last submit cost nothing.
+
+    After an approved resend it stays unknown: the first submit, in doubt, may have been charged.
+    """
     return BillingStatus.UNKNOWN if job.resends_approved else BillingStatus.NO
 
 
 def billed_from_cost(job: Job, cost: MicroUsd | None) -> BillingStatus:
-    """What a failed job's cost says; RunComfy tells no other way."""
+    """Return the billing status of a failed job. RunComfy states it by the cost alone."""
     if cost is None:
         return BillingStatus.UNKNOWN
     return BillingStatus.YES if cost > 0 else billed_if_free(job)
@@ -86,7 +81,7 @@ def billed_from_cost(job: Job, cost: MicroUsd | None) -> BillingStatus:
 def cost_follow_up_fields(
     cost: MicroUsd | None, now: datetime, context: DecisionContext
 ) -> dict[str, Any]:
-    """The fields that send somebody to read a cost that RunComfy has not told yet."""
+    """Return the fields that schedule a later read of a cost that RunComfy has not stated yet."""
     if cost is not None:
         return {}
     return {
@@ -96,7 +91,13 @@ def cost_follow_up_fields(
     }
 
 
-def finish(
+def finish(job: Job, trigger: Trigger, now: datetime, **changes: Any) -> Change:  # noqa: ANN401 - see `transition`
+    """Return the transition to a final state; `changes` as for `transition`."""
+    ended = {"next_run_at": None, "finished_at": now, "queue_position": None}
+    return transition(job, trigger, now, **ended | changes)
+
+
+def transition(
     job: Job,
     trigger: Trigger,
     now: datetime,
@@ -104,51 +105,61 @@ def finish(
     fault: UpstreamFault | None = None,
     detail: str | None = None,
     **changes: Any,  # noqa: ANN401 - fields of the record
-) -> Transition:
-    """A move to a final state."""
-    changes = {"next_run_at": None, "finished_at": now, "queue_position": None} | changes
-    return transition_to(
-        job.transition(trigger, now, **changes), trigger, now, fault=fault, detail=detail
+) -> Change:
+    """Return the change that a trigger makes, with its line in the timeline.
+
+    Raises `IllegalTransition` for a trigger that the state does not have.
+    """
+    return record_transition(
+        job, job.transition(trigger, now, **changes), trigger, fault=fault, detail=detail
     )
 
 
-def transition_to(
+def record_transition(
+    before: Job,
     after: Job,
     trigger: Trigger,
-    now: datetime,
     *,
     fault: UpstreamFault | None = None,
     detail: str | None = None,
-) -> Transition:
-    """A move by a fact, with its line in the timeline."""
-    note = TimelineKind.UPSTREAM if fault is not None else TimelineKind.TRANSITION
+) -> Change:
+    """Return the change from one record to the next, with its line in the timeline."""
     entry = TimelineEntry(
-        at=now,
-        kind=note,
+        at=after.updated_at,
+        kind=TimelineKind.TRANSITION if fault is None else TimelineKind.UPSTREAM,
         code=trigger,
         state=after.state,
         detail=detail if fault is None else f"{fault.kind}: {fault.message}",
-        http_status=fault.http_status if fault else None,
+        http_status=None if fault is None else fault.http_status,
         status=after.status_override,
     )
-    return Transition(after=after, entry=entry, trigger=trigger)
+    return Change(before, after, entry, trigger)
 
 
-def timeline_entry(
-    after: Job,
+def annotate(
+    job: Job,
     event: str,
     now: datetime,
     *,
     fault: UpstreamFault | None = None,
     detail: str | None = None,
+    **changes: Any,  # noqa: ANN401 - fields of the record
+) -> Change:
+    """Return a change of some fields within the same state, with a line in the timeline."""
+    after = job.evolve(now, **changes)
+    return Change(job, after, upstream_entry(after, event, fault=fault, detail=detail))
+
+
+def upstream_entry(
+    after: Job, event: str, *, fault: UpstreamFault | None = None, detail: str | None = None
 ) -> TimelineEntry:
-    """A line in the timeline about something RunComfy said that moved no state."""
+    """Return a timeline line about an answer of RunComfy's that changed no state."""
     return TimelineEntry(
-        at=now,
+        at=after.updated_at,
         kind=TimelineKind.UPSTREAM,
         code=event,
         state=after.state,
-        detail=detail or (fault.message if fault else None),
-        http_status=fault.http_status if fault else None,
+        detail=detail or (None if fault is None else fault.message),
+        http_status=None if fault is None else fault.http_status,
         status=after.status_override,
     )

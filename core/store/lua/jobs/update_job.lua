@@ -8,8 +8,7 @@
 --   'not_found'
 -- `due_at`: when the job runs next; 'keep' keeps the score, and with it another worker's lease; '' for never.
 -- `successor`: the follower that takes over the running work, its slot and its reservation in the same step.
--- Further KEYS: of new deliveries. Further ARGV: `entry_count` timeline entries, then new deliveries
--- (lib/enqueue_delivery.lua).
+-- Further KEYS and ARGV: new deliveries (lib/enqueue_delivery.lua).
 -- Guarantees: no reader sees half of a change; no final state is stored without its deliveries; a finished job
 -- leaves no slot and no reservation behind.
 -- USES: wake_worker enqueue_delivery ledger zadd_batch concurrency fair_queue publish_change record_run_time
@@ -22,7 +21,7 @@
 -- ARGV: notify_followers shared_cost output_expires_at saved?
 -- ARGV: successor? successor_expected? successor_version? successor_doc? successor_tenant?
 -- ARGV: successor_entry? successor_day? successor_month? successor_status_before? successor_status?
--- ARGV: successor_index_score? config_digest? entry_count ...
+-- ARGV: successor_index_score? config_digest? entry? ...
 
 local FIELDS = {
   'version', 'slot', 'dedup_key', 'leader', 'idempotency', 'cache_ms', 'reserved', 'batch', 'batch_status',
@@ -56,12 +55,8 @@ publish_change(id, version, state)
 if run_time ~= '' then record_run_time(model, run_time, max_run_times) end
 if due_at == '' then redis.call('ZREM', due, id) elseif due_at ~= 'keep' then redis.call('ZADD', due, due_at, id) end
 
-local position = FIXED_ARGUMENTS
-for _ = 1, tonumber(entry_count) do
-  position = position + 1
-  redis.call('RPUSH', timeline, ARGV[position])
-end
-enqueue_deliveries(outbox, job_deliveries, FIXED_KEYS, position)
+if entry ~= '' then redis.call('RPUSH', timeline, entry) end
+enqueue_deliveries(outbox, job_deliveries, FIXED_KEYS, FIXED_ARGUMENTS)
 if message_name ~= '' then
   wake_worker(message, wake_queue, message_name, message_body, message_ttl, now)
 end

@@ -27,7 +27,7 @@ end
 
 -- Whether a model id matches a pattern of core.tenants.limits.lua_pattern. The parts between the stars are searched one
 -- after the other, each at its first position. One `find` of the whole pattern would backtrack, and the caller
--- who chooses the id would choose for how long.
+-- chooses the id, and with it for how long.
 local function matches_pattern(model, pattern)
   local from, at = 1, 1
   while true do

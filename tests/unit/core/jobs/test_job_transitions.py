@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import product
 from random import Random
 from typing import Any, Final, cast
+from unittest.mock import Mock
 
 import pytest
 
@@ -19,10 +20,9 @@ from core.jobs.job import (
     Trigger,
 )
 from tests.support.records import NOW, SECOND, job
+from worker.jobs.decisions.submit import SUBMIT_TRIGGERS
 from worker.jobs.decisions.transition import DecisionContext
-from worker.jobs.job_events import SUBMIT_TRIGGERS
 from worker.jobs.job_processor import JobProcessor
-from worker.jobs.job_writer import JobDependencies
 from worker.jobs.policies import LifecyclePolicy
 from worker.ports import Accepted, Indeterminate, NotSent, Rejected
 
@@ -179,14 +179,10 @@ def test_final_is_what_the_table_leads_out_of_no_more(state: JobState) -> None:
 
 
 def test_each_state_has_a_step_and_nothing_else_has() -> None:
-    steps = JobProcessor(_unemployed_states()).states
+    rules = DecisionContext("worker", LifecyclePolicy(), Random(0))
+    unused = cast("Any", Mock())
+    steps = JobProcessor(unused, unused, unused, unused, unused, rules).states
     assert sorted(steps) == sorted(JobState)
-
-
-def _unemployed_states() -> JobDependencies:
-    none = cast("Any", None)
-    rules = DecisionContext(LifecyclePolicy(), Random(0))
-    return JobDependencies("w", none, none, none, none, none, none, none, none, rules)
 
 
 ENDS: Final = tuple(pair for pair, after in TRANSITIONS.items() if after in FINAL_STATES)

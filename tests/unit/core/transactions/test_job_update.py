@@ -24,8 +24,8 @@ def test_a_result_outlives_the_last_callback_by_a_day() -> None:
 def test_a_bare_change_carries_nothing_and_wakes_nobody() -> None:
     before = job()
     change = Change(before=before, after=before.evolve(LATER))
-    assert (change.entries, change.output, change.deliveries, change.wake_worker) == (
-        (),
+    assert (change.entry, change.output, change.deliveries, change.wake_worker) == (
+        None,
         None,
         (),
         False,

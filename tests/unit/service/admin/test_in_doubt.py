@@ -60,7 +60,7 @@ async def apply_trigger(app: AppHarness, job_id: str, fact: Trigger, **parts: An
     after = before.transition(fact, now, **parts)
     status = 502 if fact is Trigger.NO_ANSWER else None
     entry = TimelineEntry(now, TimelineKind.UPSTREAM, fact, after.state, "server_error: no", status)
-    assert await app.stores.jobs.store(Change(before, after, (entry,))) is WriteResult.STORED
+    assert await app.stores.jobs.store(Change(before, after, entry)) is WriteResult.STORED
     return after
 
 
@@ -111,7 +111,7 @@ async def test_a_decision_is_carried_out_told_and_noted(
     assert [moved.after for moved in app.events_of(JobTransitioned)] == [state]
     assert [cost.settlement for cost in app.events_of(CostSettled)] == settled
     assert [done.action for done in app.events_of(AdminAction)] == ["doubt.resolve"]
-    (entry,) = await admin_context.operations.list_audit_entries(10)
+    (entry,) = await admin_context.stores.operations.list_audit_entries(10)
     assert (entry.actor, entry.subject) == ("admin-api", job.id)
     assert await list_in_doubt(admin_context) == []
 
@@ -133,7 +133,7 @@ async def test_what_is_not_in_doubt_is_no_matter_for_a_decision(
         await resolve_in_doubt(admin_context, job_in_doubt.id, Resend())
     with pytest.raises(NotFound):
         await resolve_in_doubt(admin_context, "req_0", MarkLost())
-    assert len(await admin_context.operations.list_audit_entries(10)) == 1
+    assert len(await admin_context.stores.operations.list_audit_entries(10)) == 1
 
 
 @pytest.mark.parametrize("upstream_id", ["", "../x", "a b", "x" * 129, "é"])

@@ -42,7 +42,7 @@ async def test_twice_is_once(admin_context: AdminContext) -> None:
     again = await apply(admin_context, file(ads={"usd_per_day": 5}, film={}))
     assert [(step.action, step.changes) for step in again] == [(PlanAction.KEEP, ())] * 2
     assert await load_tenant(admin_context, "ads") == before
-    assert len(await admin_context.operations.list_audit_entries(10)) == 2
+    assert len(await admin_context.stores.operations.list_audit_entries(10)) == 2
 
 
 async def test_what_the_file_leaves_out_of_a_tenant_gets_its_default(
@@ -70,8 +70,8 @@ async def test_a_tenant_that_the_file_does_not_name_is_told_of_and_left_alone(
 async def test_a_preview_changes_nothing(admin_context: AdminContext) -> None:
     (step,) = await preview(admin_context, file(ads={"running": 1}))
     assert (step.action, step.key) == (PlanAction.CREATE, None)
-    assert await admin_context.tenants.list_names() == frozenset()
-    assert await admin_context.operations.list_audit_entries(10) == []
+    assert await admin_context.stores.tenants.list_names() == frozenset()
+    assert await admin_context.stores.operations.list_audit_entries(10) == []
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ async def test_a_wrong_file_does_nothing_at_all(
 ) -> None:
     with pytest.raises(InvalidInput):
         await apply(admin_context, parse_model(TenantsFile, document))
-    assert await admin_context.tenants.list_names() == frozenset()
+    assert await admin_context.stores.tenants.list_names() == frozenset()
 
 
 async def test_a_deleted_tenant_s_name_is_not_given_anew_by_a_file(
@@ -101,7 +101,7 @@ async def test_a_deleted_tenant_s_name_is_not_given_anew_by_a_file(
     await delete_tenant(admin_context, "ads")
     with pytest.raises(Conflict, match="ads"):
         await apply(admin_context, file(film={}, ads={}))
-    assert await admin_context.tenants.list_names() == frozenset()
+    assert await admin_context.stores.tenants.list_names() == frozenset()
 
 
 def test_a_plan_is_pure() -> None:

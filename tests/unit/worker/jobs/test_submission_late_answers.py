@@ -122,7 +122,8 @@ async def test_what_is_accepted_after_it_was_given_up_is_kept_and_awaited(
     assert (after.follow_up, after.billed) == (FollowUp.AWAIT_LATE_RESULT, BillingStatus.UNKNOWN)
     assert worker.jobs.due["req_1"] == at(5)
     assert worker.warnings == ["second_acceptance"]
-    (entry,) = worker.jobs.changes[-1].entries
+    entry = worker.jobs.changes[-1].entry
+    assert entry is not None
     assert (entry.code, entry.detail) == ("second_acceptance", "up-9")
 
 

@@ -13,6 +13,7 @@ from core.billing.balance import AccountBalance
 from core.money import MicroUsd
 from core.observability.events import AccountBalanceRead, OperationalWarning
 from tests.support.clock import FakeClock
+from tests.support.partial_stores import partial_stores
 from tests.support.records import MINUTE, fault
 from worker.maintenance.balance_sync import BalanceSync
 from worker.ports import Unreachable
@@ -51,7 +52,8 @@ class BalanceSyncHarness:
     events: list[Event] = field(default_factory=list)
 
     def watch(self) -> BalanceSync:
-        return BalanceSync(self.account, self.account, self.clock, self.events.append)
+        store = partial_stores(operations=self.account).operations
+        return BalanceSync(self.account, store, self.clock, self.events.append)
 
 
 async def test_the_first_look_reads_and_tells() -> None:

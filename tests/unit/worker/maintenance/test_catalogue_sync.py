@@ -39,7 +39,7 @@ class StubCatalogue:
         self.reads = 0
         self.events: list[Event] = []
         self.clock = FakeClock()
-        self.sync = CatalogueSync(self, self, self.clock, self.events.append, HOUR)  # type: ignore[arg-type]  # a twin
+        self.sync = CatalogueSync(self, self, self.clock, self.events.append, HOUR)
 
     async def list_models(self) -> tuple[CatalogueModel, ...] | Unreachable:
         self.reads += 1

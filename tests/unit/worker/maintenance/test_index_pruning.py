@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from core.retention import RETENTION
 from core.tenants.tenant import Tenant
 from tests.support.clock import FakeClock
+from tests.support.partial_stores import partial_stores
 from worker.maintenance.index_pruning import IndexPruner, PrunePolicy
 
 DAY = timedelta(days=1)
@@ -51,7 +52,9 @@ class FakeTenantNames:
 
 def trimmer(listed: FakeJobIndex, clock: FakeClock, steps: int = 10) -> IndexPruner:
     """Of the worker `w`."""
-    return IndexPruner("w", listed, FakeTenantNames(), clock, PrunePolicy(max_steps=steps))
+    stores = partial_stores(job_index=listed, tenants=FakeTenantNames())
+    policy = PrunePolicy(max_steps=steps)
+    return IndexPruner("w", stores.job_index, stores.tenants, clock, policy)
 
 
 async def test_each_tenant_is_looked_through_as_far_as_its_jobs_are_kept() -> None:

@@ -16,6 +16,7 @@ from core.jobs.job import BillingStatus, JobRecord, JobState
 from core.jobs.timeline import TimelineKind
 from core.money import MicroUsd
 from core.observability.events import DeliveryAttempted, EndpointDisabled
+from core.observability.outcomes import FailureKind
 from core.store.deliveries import AttemptWriteResult
 from core.transactions.job_update import WriteResult as Stored
 from core.webhooks.circuit_breaker import EndpointCircuit, EndpointCircuitPolicy
@@ -39,11 +40,13 @@ from core.webhooks.secrets import Secret, encode_webhook_secret
 from tests.support.clock import FakeClock
 from tests.support.ids import SeededIds
 from tests.support.memory_store.webhooks import MemoryEventStreams
+from tests.support.partial_stores import partial_stores
 from tests.support.records import NOW, SECOND, MidpointRandom, at, delivery, job
 from tests.support.worker import StubJobStore
-from worker.webhooks.decisions import delivery_after
-from worker.webhooks.delivery_worker import DeliveryDependencies, DeliveryPolicy, DeliveryWorker
-from worker.webhooks.outcomes import AttemptFailed, AttemptResult, Delivered, FailureKind
+from worker.webhooks.decisions import DeliveryRules, delivery_after
+from worker.webhooks.delivery_worker import DeliveryWorker
+from worker.webhooks.outcomes import AttemptFailed, AttemptResult, Delivered
+from worker.webhooks.transport import DeliveryTransport
 
 if TYPE_CHECKING:
     from core.observability.events import Event
@@ -89,19 +92,16 @@ class DeliveryHarness:
 
     def __post_init__(self) -> None:
         self.jobs.records[DONE.id] = JobRecord(DONE, 3, b'{"a":1}')
+        stores = partial_stores(
+            jobs=self.jobs, deliveries=self, webhook_configs=ContendedWebhookConfigs(self)
+        )
         self.courier = DeliveryWorker(
-            DeliveryDependencies(
-                outbox=self,
-                jobs=self.jobs,
-                webhook_configs=ContendedWebhookConfigs(self),
-                sender=self,
-                event_streams=self.streams,
-                clock=self.clock,
-                rng=MidpointRandom(),
-                ids=SeededIds(Random(1)),
-                emit=self.events.append,
-            ),
-            DeliveryPolicy(),
+            stores,
+            DeliveryTransport(self, self.streams, self.clock),
+            DeliveryRules(MidpointRandom()),
+            self.clock,
+            SeededIds(Random(1)),
+            self.events.append,
         )
 
     async def send(self, attempt: AttemptRequest) -> AttemptResult:

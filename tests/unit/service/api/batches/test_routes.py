@@ -19,7 +19,7 @@ from core.tenants.limits import Limits
 from core.transactions.job_update import Change, WriteResult
 from service.parsing.json_body import BodyLimits
 from tests.support.app import KLING, KLING_INPUT
-from worker.batches.completion import BatchCompleter, BatchCompleterDependencies
+from worker.batches.completion import BatchCompleter
 
 if TYPE_CHECKING:
     import httpx
@@ -358,15 +358,7 @@ async def test_the_end_is_told_once_to_the_batchs_own_address(app: AppHarness) -
     async with app.client(key) as caller:
         await post_batch(caller, item(0), reference="films", webhook="https://own.example/hook")
         await post_batch(caller, item(1))
-    closer = BatchCompleter(
-        BatchCompleterDependencies(
-            app.stores.batches,
-            app.stores.webhook_configs,
-            app.clock,
-            app.resources.ids,
-            app.events.append,
-        )
-    )
+    closer = BatchCompleter(app.stores, app.clock, app.resources.ids, app.events.append)
     await closer.run_once()
     assert app.stores.memory.deliveries == {}
     await end_all(app)

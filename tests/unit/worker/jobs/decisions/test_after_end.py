@@ -11,13 +11,14 @@ import pytest
 from core.jobs.job import BillingStatus, FollowUp, Job, JobError, JobState
 from core.jobs.timeline import TimelineKind
 from core.money import MicroUsd
+from core.transactions.job_update import Change
 from tests.support.records import MINUTE, NOW, POLICY, SECOND, at, fault, job, rules
 from worker.jobs.decisions.after_end import (
     decide_cost_read,
     decide_late_result,
     record_second_acceptance,
 )
-from worker.jobs.decisions.transition import Reschedule, Transition
+from worker.jobs.decisions.transition import Reschedule
 from worker.ports import (
     InProgress,
     RequestNotFound,
@@ -41,8 +42,8 @@ EXPIRED = job(
 )
 
 
-def moved(decided: Transition | Reschedule) -> Transition:
-    assert isinstance(decided, Transition)
+def moved(decided: Change | Reschedule) -> Change:
+    assert isinstance(decided, Change)
     return decided
 
 
@@ -173,7 +174,8 @@ OPEN_ENDED: dict[str, ResultAnswer] = {
 def test_a_late_result_is_awaited_ever_more_rarely(
     answer: ResultAnswer, waited: int, wait: int
 ) -> None:
-    assert decide_late_result(EXPIRED, answer, at(waited), rules()) == Reschedule(at(waited + wait))
+    decided = decide_late_result(EXPIRED, answer, at(waited), rules())
+    assert decided == Reschedule(EXPIRED, at(waited + wait))
 
 
 @pytest.mark.parametrize("answer", OPEN_ENDED.values(), ids=OPEN_ENDED)

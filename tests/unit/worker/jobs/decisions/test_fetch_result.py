@@ -10,9 +10,10 @@ import pytest
 from core.jobs.job import BillingStatus, CancelOutcome, FollowUp, Job, JobState, Trigger
 from core.jobs.timeline import TimelineKind
 from core.money import MicroUsd
+from core.transactions.job_update import Change
 from tests.support.records import HOUR, NOW, POLICY, SECOND, at, fault, job, rules
 from worker.jobs.decisions.fetch_result import decide_result
-from worker.jobs.decisions.transition import Reschedule, Transition
+from worker.jobs.decisions.transition import Reschedule
 from worker.ports import (
     InProgress,
     RequestNotFound,
@@ -36,12 +37,12 @@ NO_OUTPUT = UpstreamFault("no_output", "Completed without output.", 200)
 COLLECTING = job(S.COLLECTING)
 
 
-def decide(record: Job, answer: ResultAnswer, seconds: float = 1) -> Transition | Reschedule:
+def decide(record: Job, answer: ResultAnswer, seconds: float = 1) -> Change | Reschedule:
     return decide_result(record, answer, at(seconds), rules())
 
 
-def moved(decided: Transition | Reschedule) -> Transition:
-    assert isinstance(decided, Transition)
+def moved(decided: Change | Reschedule) -> Change:
+    assert isinstance(decided, Change)
     return decided
 
 
@@ -217,13 +218,13 @@ def test_the_waits_for_a_result_grow() -> None:
     down = Unreachable(fault("server_error"))
     away = replace(COLLECTING, upstream_error="server_error", upstream_error_since=NOW)
     waits = [decide(away, down, seconds) for seconds in (10, 100, 1000)]
-    assert waits == [Reschedule(at(13)), Reschedule(at(130)), Reschedule(at(1060))]
+    assert waits == [Reschedule(away, at(seconds)) for seconds in (13, 130, 1060)]
 
 
 @pytest.mark.parametrize("answer", [answer for answer, _, _ in AWAY.values()], ids=AWAY)
 def test_a_result_that_stays_away_is_given_up_and_still_awaited(answer: ResultAnswer) -> None:
     away = replace(COLLECTING, upstream_error="timeout", upstream_error_since=NOW)
-    assert isinstance(decide(away, answer, HOUR / SECOND - 1), Transition | Reschedule)
+    assert isinstance(decide(away, answer, HOUR / SECOND - 1), Change | Reschedule)
     move = moved(decide(away, answer, HOUR / SECOND))
     after = move.after
     assert (after.state, move.trigger, after.billed) == (

@@ -20,11 +20,12 @@ from core.jobs.job import (
 )
 from core.money import MicroUsd
 from core.tenants.cache_policy import TenantCachePolicy
+from core.transactions.job_update import Change
 from core.webhooks.delivery import WebhookEventType
 from tests.support.records import HOUR, NOW, SECOND, at, job, tenant
 from tests.support.worker import WorkerHarness
 from worker.jobs.decisions.follow_leader import decide_follow, fail_over_budget
-from worker.jobs.decisions.transition import Reschedule, Transition
+from worker.jobs.decisions.transition import Reschedule
 
 S: Final = JobState
 BROKEN: Final = JobError("upstream_failed", "It broke.")
@@ -82,9 +83,9 @@ def test_what_a_follower_learns(
     billed = {"billed": BillingStatus.UNKNOWN} if unknown else {}
     times = {"start": {"start_deadline": NOW}, "finish": {"deadline": NOW}}.get(late, {})
     decided = decide_follow(follower(**times), leader(state, **billed), NOW, promote=promote)
-    found = decided.after.state if isinstance(decided, Transition) else None
+    found = decided.after.state if isinstance(decided, Change) else None
     assert found is expected(state, unknown=unknown, promote=promote, late=late)
-    if isinstance(decided, Transition) and decided.after.is_final:
+    if isinstance(decided, Change) and decided.after.is_final:
         assert (decided.after.next_run_at, decided.after.finished_at) == (None, NOW)
         assert decided.after.billed is BillingStatus.NO
 
@@ -94,13 +95,13 @@ def test_nobody_is_promoted_where_money_may_be_gone() -> None:
         decided = decide_follow(
             follower(), leader(state, billed=BillingStatus.UNKNOWN), NOW, promote=promote
         )
-        assert not (isinstance(decided, Transition) and decided.trigger is Trigger.PROMOTED)
+        assert not (isinstance(decided, Change) and decided.trigger is Trigger.PROMOTED)
 
 
 def test_a_success_is_shared_at_no_cost() -> None:
     paid = leader(S.SUCCEEDED, cost=COST, billed=BillingStatus.YES, upstream_finished_at=at(-5))
     move = decide_follow(follower(leader="req_before"), paid, NOW, promote=False)
-    assert isinstance(move, Transition)
+    assert isinstance(move, Change)
     assert move.output == b"{}"
     after = move.after
     assert (after.cost, after.cost_source, after.cost_saved) == (0, "shared", COST)
@@ -111,20 +112,20 @@ def test_a_success_is_shared_at_no_cost() -> None:
 def test_a_cost_that_is_not_told_yet_saves_the_estimate() -> None:
     paid = leader(S.SUCCEEDED, cost=None, estimate=COST, follow_up=FollowUp.READ_COST)
     move = decide_follow(follower(), paid, NOW, promote=False)
-    assert isinstance(move, Transition)
+    assert isinstance(move, Change)
     assert move.after.cost_saved == COST
 
 
 def test_a_failure_is_told_in_its_own_words() -> None:
     move = decide_follow(follower(), leader(S.FAILED), NOW, promote=False)
-    assert isinstance(move, Transition)
+    assert isinstance(move, Change)
     assert move.after.error == BROKEN
 
 
 @pytest.mark.parametrize("lost", [None, leader(S.CANCELLED, billed=BillingStatus.UNKNOWN)])
 def test_a_leader_without_words_is_told_as_gone(lost: JobRecord | None) -> None:
     move = decide_follow(follower(), lost, NOW, promote=True)
-    assert isinstance(move, Transition)
+    assert isinstance(move, Change)
     assert move.after.error is not None
     assert (move.after.state, move.after.error.code) == (S.FAILED, "leader_lost")
 
@@ -132,7 +133,7 @@ def test_a_leader_without_words_is_told_as_gone(lost: JobRecord | None) -> None:
 def test_a_promoted_job_names_whose_place_it_takes_and_starts_afresh() -> None:
     held = follower(upstream_status="in_progress", upstream_running=True)
     move = decide_follow(held, leader(S.CANCELLED), NOW, promote=False)
-    assert isinstance(move, Transition)
+    assert isinstance(move, Change)
     assert move.expected_leader == "req_lead"
     after = move.after
     assert (after.leader, after.next_run_at, after.upstream_status) == (None, None, None)
@@ -142,23 +143,22 @@ def test_a_promoted_job_names_whose_place_it_takes_and_starts_afresh() -> None:
 def test_its_leaders_words_are_its_own() -> None:
     running = leader(S.RUNNING, upstream_status="in_progress", upstream_running=True)
     move = decide_follow(follower(), running, NOW, promote=False)
-    assert isinstance(move, Transition)
+    assert isinstance(move, Change)
     assert (move.after.state, move.after.status) == (S.FOLLOWING, "in_progress")
     assert move.entry is not None
     again = decide_follow(move.after, running, NOW, promote=False)
-    assert again == Reschedule(NOW + FOLLOWER_POLL_INTERVAL)
+    assert again == Reschedule(move.after, NOW + FOLLOWER_POLL_INTERVAL)
 
 
 def test_another_place_in_the_queue_is_no_line_in_the_timeline() -> None:
     move = decide_follow(follower(), leader(S.RUNNING, queue_position=3), NOW, promote=False)
-    assert isinstance(move, Transition)
+    assert isinstance(move, Change)
     assert (move.entry, move.after.queue_position) == (None, 3)
 
 
 def test_the_next_look_is_no_later_than_a_deadline() -> None:
-    assert decide_follow(
-        follower(start_deadline=at(3)), leader(S.QUEUED), NOW, promote=False
-    ) == Reschedule(at(3))
+    job = follower(start_deadline=at(3))
+    assert decide_follow(job, leader(S.QUEUED), NOW, promote=False) == Reschedule(job, at(3))
 
 
 def test_who_cannot_pay_fails_free() -> None:
@@ -232,7 +232,8 @@ def test_an_heir_goes_on_at_once_with_the_same_request_and_its_own_words() -> No
     taken = change.successor.after
     assert (taken.upstream_id, taken.next_run_at, taken.leader) == (held.upstream_id, at(1), None)
     assert taken.status == heir.status
-    assert [entry.detail for entry in (*change.entries, change.successor.entry)] == [
+    assert change.entry is not None
+    assert [entry.detail for entry in (change.entry, change.successor.entry)] == [
         "req_1",
         "req_lead",
     ]

@@ -17,9 +17,10 @@ from core.jobs.job import (
     Trigger,
 )
 from core.jobs.timeline import TimelineKind
+from core.transactions.job_update import Change
 from tests.support.records import HOUR, NOW, POLICY, SECOND, at, fault, job, rules
 from worker.jobs.decisions.poll import decide_cancel, decide_poll, expire_running, forward_cancel
-from worker.jobs.decisions.transition import Reschedule, Transition
+from worker.jobs.decisions.transition import Reschedule
 from worker.ports import (
     CancelAnswer,
     CancelSucceeded,
@@ -48,16 +49,16 @@ CANCELLING = job(
 )
 
 
-def moved(decided: Transition | Reschedule) -> Transition:
-    assert isinstance(decided, Transition)
+def moved(decided: Change | Reschedule) -> Change:
+    assert isinstance(decided, Change)
     return decided
 
 
-def poll(record: Job, answer: StatusAnswer, seconds: float = 1) -> Transition | Reschedule:
+def poll(record: Job, answer: StatusAnswer, seconds: float = 1) -> Change | Reschedule:
     return decide_poll(record, answer, at(seconds), rules())
 
 
-def cancel(record: Job, answer: CancelAnswer, seconds: float = 1) -> Transition | Reschedule:
+def cancel(record: Job, answer: CancelAnswer, seconds: float = 1) -> Change | Reschedule:
     return decide_cancel(record, answer, at(seconds), rules())
 
 
@@ -87,16 +88,17 @@ def test_a_place_that_moved_is_kept_without_a_line() -> None:
 
 
 def test_no_news_is_only_waited_for() -> None:
-    assert poll(RUNNING, RUNS) == Reschedule(LATER + SECOND)
+    assert poll(RUNNING, RUNS) == Reschedule(RUNNING, LATER + SECOND)
 
 
 @pytest.mark.parametrize(("elapsed", "wait"), [(0, 1), (20, 2), (50, 5), (100, 10), (3600, 15)])
 def test_polls_grow_rarer(elapsed: int, wait: int) -> None:
-    assert poll(RUNNING, RUNS, elapsed) == Reschedule(at(elapsed + wait))
+    assert poll(RUNNING, RUNS, elapsed) == Reschedule(RUNNING, at(elapsed + wait))
 
 
 def test_the_last_poll_is_at_the_jobs_end() -> None:
-    assert poll(replace(RUNNING, deadline=at(2)), RUNS) == Reschedule(at(2))
+    ending = replace(RUNNING, deadline=at(2))
+    assert poll(ending, RUNS) == Reschedule(ending, at(2))
     assert moved(poll(job(S.RUNNING, deadline=at(2)), RUNS)).after.next_run_at == at(2)
 
 
@@ -146,8 +148,8 @@ def test_an_outage_is_shown_once_and_then_waited_out(record: Job) -> None:
     assert move.after.next_run_at == at(3)
     assert move.entry is not None
     assert (move.entry.code, move.entry.http_status) == ("server_error", 502)
-    assert decide(move.after, DOWN, 101) == Reschedule(at(101 + 30))
-    assert decide(move.after, DOWN, 3601) == Reschedule(at(3601 + 60))
+    assert decide(move.after, DOWN, 101) == Reschedule(move.after, at(101 + 30))
+    assert decide(move.after, DOWN, 3601) == Reschedule(move.after, at(3601 + 60))
 
 
 def test_an_outage_that_changes_is_one_outage_with_a_new_line() -> None:
@@ -206,7 +208,7 @@ def test_a_404_on_both_sides_of_an_outage_of_the_store_is_not_believed() -> None
     )
     for looks in range(1, FIXED_POLLS):
         decided = poll(record, GONE, 200 + looks)
-        assert isinstance(decided, Transition)
+        assert isinstance(decided, Change)
         record = decided.after
         assert (record.state, record.read_attempts) == (S.RUNNING, looks)
     assert moved(poll(record, GONE, 300)).after.state is S.FAILED

@@ -9,6 +9,7 @@ import pytest
 from core.jobs.job import BillingStatus, CancelOutcome, Job, JobState, Trigger
 from core.jobs.timeline import TimelineKind
 from core.tenants.tenant import DoubtPolicy
+from core.transactions.job_update import Change
 from tests.support.records import MINUTE, NOW, POLICY, SECOND, at, fault, job, rules
 from worker.jobs.decisions.submit import (
     claim_submit,
@@ -23,8 +24,6 @@ from worker.ports import Accepted, Indeterminate, NotSent, Rejected, SubmitAnswe
 if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
-    from worker.jobs.decisions.transition import Transition
-
 S, F = JobState, Trigger
 LATER = at(1)
 HOLD, FAIL, RESEND = DoubtPolicy.HOLD, DoubtPolicy.FAIL, DoubtPolicy.RESEND
@@ -34,7 +33,7 @@ REFUSED = Rejected(fault("invalid_input", 422))
 
 def answered(
     record: Job, answer: SubmitAnswer, doubt: DoubtPolicy = HOLD, now: datetime = LATER
-) -> Transition:
+) -> Change:
     return decide_submit(record, answer, doubt, now, rules())
 
 
@@ -50,10 +49,10 @@ def resent(state: JobState, **changes: Any) -> Job:  # noqa: ANN401 - fields of 
 
 
 def test_a_claim_writes_the_intent_before_anything_leaves() -> None:
-    move = claim_submit(job(billed=BillingStatus.NO), "worker-b", LATER, rules())
+    move = claim_submit(job(billed=BillingStatus.NO), LATER, rules())
     after = move.after
     assert (after.state, move.trigger) == (S.SUBMITTING, F.CLAIMED)
-    assert (after.attempts, after.lease_holder, after.sent_at) == (1, "worker-b", LATER)
+    assert (after.attempts, after.lease_holder, after.sent_at) == (1, "worker-a", LATER)
     assert after.next_run_at == LATER + POLICY.lease
     assert after.billed is BillingStatus.UNKNOWN
     assert move.entry is not None
@@ -65,7 +64,7 @@ def test_a_claim_writes_the_intent_before_anything_leaves() -> None:
 
 
 def test_a_claim_after_a_resend_is_the_second_submit() -> None:
-    assert claim_submit(resent(S.QUEUED), "worker-b", LATER, rules()).after.attempts == 2
+    assert claim_submit(resent(S.QUEUED), LATER, rules()).after.attempts == 2
 
 
 # --- a job that waits with us
@@ -309,7 +308,7 @@ def test_what_ends_a_doubt_that_nobody_resolves(
 def test_a_policy_of_resending_resends_exactly_once() -> None:
     record, sent = job(), 0
     for _ in range(9):
-        record = claim_submit(record, "worker-a", LATER, rules()).after
+        record = claim_submit(record, LATER, rules()).after
         sent += 1
         record = answered(record, Indeterminate(fault()), RESEND).after
         record = decide_expired_hold(record, RESEND, LATER).after

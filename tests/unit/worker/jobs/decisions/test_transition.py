@@ -7,12 +7,13 @@ import pytest
 from core.jobs.job import BillingStatus, Job, JobState
 from core.money import MicroUsd
 from core.tenants.tenant import DoubtPolicy
+from core.transactions.job_update import Change
 from tests.support.records import NOW, at, fault, job, rules
 from worker.jobs.decisions.after_end import decide_cost_read, decide_late_result
 from worker.jobs.decisions.fetch_result import decide_result
 from worker.jobs.decisions.poll import decide_cancel, expire_running
 from worker.jobs.decisions.submit import decide_submit, end_before_submit
-from worker.jobs.decisions.transition import Reschedule, Transition
+from worker.jobs.decisions.transition import Reschedule
 from worker.ports import (
     CancelSucceeded,
     NotSent,
@@ -30,11 +31,11 @@ TIMES = UpstreamTimes()
 FREE, COST = MicroUsd(0), MicroUsd(840_000)
 
 
-def answered(record: Job, answer: SubmitAnswer) -> Transition:
+def answered(record: Job, answer: SubmitAnswer) -> Change:
     return decide_submit(record, answer, DoubtPolicy.HOLD, LATER, rules())
 
 
-def free_ends(approved: int) -> dict[str, Transition | Reschedule | None]:
+def free_ends(approved: int) -> dict[str, Change | Reschedule | None]:
     """Every end that costs nothing by itself, of a job with this many approved resends."""
 
     def of(state: JobState, **changes: object) -> Job:
@@ -71,7 +72,7 @@ def test_what_was_sent_once_may_be_free_and_twice_is_unknown(
     end: str, approved: int, billed: BillingStatus
 ) -> None:
     move = free_ends(approved)[end]
-    assert isinstance(move, Transition)
+    assert isinstance(move, Change)
     assert move.after.billed is billed
 
 
@@ -83,5 +84,5 @@ def test_what_cost_something_is_billed_whatever_went_before(approved: int) -> No
         RunCancelled(COST, TIMES),
     ):
         move = decide_result(job(S.COLLECTING, resends_approved=approved), answer, LATER, rules())
-        assert isinstance(move, Transition)
+        assert isinstance(move, Change)
         assert (move.after.billed, move.after.cost) == (BillingStatus.YES, COST)
