@@ -21,7 +21,9 @@ from pydantic import (
     Strict,
     TypeAdapter,
     ValidationError,
+    ValidationInfo,
     WithJsonSchema,
+    field_validator,
 )
 from pydantic_core import CoreSchema, ErrorDetails, core_schema
 
@@ -49,6 +51,15 @@ class RequestModel(BaseModel):
     """A JSON object that a caller sends: unknown fields are rejected."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _is_not_null(cls, value: object, info: ValidationInfo) -> object:
+        field = cls.model_fields[info.field_name or ""]
+        # `optional` fields are None when they are left out; a null that is sent is a mistake.
+        if value is None and field.json_schema_extra is without_null:
+            raise InvalidField("must not be null")
+        return value
 
 
 class Document(BaseModel):
