@@ -44,6 +44,7 @@ OPERATIONS: Final = (
 ROUTERS: Final = (
     requests.router,
     models.router,
+    batch_routes.router,
     usage.router,
     deliveries.router,
     webhook_endpoints.router,

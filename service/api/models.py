@@ -3,7 +3,7 @@
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Path, Query
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, model_validator
 from starlette.responses import Response
 
 from service.api.schemas import EXAMPLE_MODEL_ID
@@ -11,11 +11,19 @@ from service.context import SUBMIT_ROUTE
 from service.http.dependencies import Context, Reader
 from service.http.endpoint import Tag, json_response
 from service.http.openapi import problem_responses
-from service.http.routes import GatewayRoute, operation_id
+from service.http.routes import UNREADABLE_OPTION, GatewayRoute, operation_id
 from service.jobs.submit_options import MAX_OFFSET
 from service.models import ModelQuery
 from service.models.registry import MAX_PAGE_SIZE
-from service.parsing.models import Document, FlagOption, WholeNumberOption, example, optional
+from service.parsing.fields import InvalidField
+from service.parsing.models import (
+    Document,
+    FlagOption,
+    RequestModel,
+    WholeNumberOption,
+    example,
+    optional,
+)
 
 _MODEL_EXAMPLE: Final[dict[str, Any]] = {
     "model_id": EXAMPLE_MODEL_ID,
@@ -62,10 +70,17 @@ class Categories(Document):
     categories: list[str]
 
 
-class ModelListQuery(Document):
+class ModelListQuery(RequestModel):
     """Filters and page; as with RunComfy an unknown option has no effect."""
 
     model_config = ConfigDict(extra="ignore")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _is_readable(cls, options: dict[str, object]) -> dict[str, object]:
+        if UNREADABLE_OPTION in options:  # this model does not forbid it
+            raise InvalidField("is not readable")
+        return options
 
     search: str = Field("", description="Words that the id or the name must contain.")
     category: str = Field("", description="A category.")

@@ -7,9 +7,11 @@ from typing import Any, Final
 import orjson
 from fastapi.openapi.utils import get_openapi
 from fastapi.routing import iter_route_contexts
+from pydantic.json_schema import models_json_schema
 from starlette.routing import BaseRoute
 
 from service.api.batches.schemas import COMPONENTS as BATCH_COMPONENTS
+from service.api.batches.schemas import BatchSummary
 from service.api.schemas import COMPONENTS
 from service.api.webhooks.schemas import COMPONENTS as WEBHOOK_COMPONENTS
 from service.api.webhooks.schemas import webhooks_section
@@ -35,7 +37,11 @@ def openapi_document(routes: Sequence[BaseRoute]) -> bytes:
         title=TITLE, version=version(DISTRIBUTION), description=_API_DESCRIPTION, routes=routes
     )
     components = document["components"]
-    schemas = components["schemas"] | {**COMPONENTS, **BATCH_COMPONENTS, **WEBHOOK_COMPONENTS}
+    _, events = models_json_schema(
+        [(BatchSummary, "serialization")], ref_template="#/components/schemas/{model}"
+    )
+    schemas = components["schemas"] | events["$defs"]
+    schemas |= {**COMPONENTS, **BATCH_COMPONENTS, **WEBHOOK_COMPONENTS}
     components["schemas"] = {n: s for n, s in schemas.items() if n not in _FASTAPI_ERRORS}
     components["securitySchemes"][_TENANT_SCHEME] = {
         "type": "http",

@@ -1,12 +1,39 @@
 """The shapes that callers read, as JSON Schema with real examples, for the API's description."""
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Annotated, Any, Final
+
+from pydantic import Field, WithJsonSchema
 
 from core.jobs.job import BillingStatus, CancelOutcome, JobState, PublicStatus
 from core.jobs.timeline import TimelineKind
 from core.quotas import QuotaPolicy
 from service.http.openapi import Schema, array_schema, enum_schema, object_schema, ref
+from service.parsing.models import Document, optional, without_null
+
+
+class _FieldProblem(Document):
+    path: str
+    message: str
+
+
+class Problem(Document):
+    """An error (RFC 9457)."""
+
+    type: Annotated[str, WithJsonSchema({"type": "string", "format": "uri"})]
+    title: str
+    status: int
+    detail: str
+    code: str = Field(description="A stable word; `docs/errors.md` lists them.")
+    retryable: bool
+    billed: BillingStatus
+    request_id: str | None = optional()
+    errors: list[_FieldProblem] | None = optional()
+    violated_policies: list[QuotaPolicy] | None = Field(
+        None, alias="violated-policies", json_schema_extra=without_null
+    )
+    retry_after: int | None = optional("Seconds; of an item of a batch.")
+
 
 EXAMPLE_REQUEST_ID: Final = "req_01KAP7ZJ5V3Q8M0RWX4T2YDN6C"
 
@@ -127,19 +154,6 @@ COMPONENTS: Final[Mapping[str, Schema]] = {
     ),
     "Health": object_schema("status", status=TEXT),
     "Readiness": object_schema("status checks", status=TEXT, checks={"type": "object"}),
-    "Problem": object_schema(
-        "type title status detail code retryable billed",
-        type={"type": "string", "format": "uri"},
-        title=TEXT,
-        status={"type": "integer"},
-        detail=TEXT,
-        code={"type": "string", "description": "A stable word; `docs/errors.md` lists them."},
-        retryable={"type": "boolean"},
-        billed=enum_schema(BillingStatus),
-        request_id=TEXT,
-        errors=array_schema(object_schema("path message", path=TEXT, message=TEXT)),
-        **{"violated-policies": array_schema(enum_schema(QuotaPolicy))},
-    ),
 }
 
 

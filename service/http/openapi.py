@@ -18,10 +18,6 @@ Responses = dict[int | str, dict[str, Any]]
 ADMIN_TOKEN_SCHEME: Final = "admin_token"  # noqa: S105 - the name of a scheme
 
 
-ADMIN_SECURITY: Final[Mapping[str, Any]] = {"security": [{ADMIN_TOKEN_SCHEME: []}]}
-"""Part of every operation of the admin API."""
-
-
 EXAMPLE_ERRORS: Final[Mapping[int, GatewayError]] = {
     400: core_errors.MalformedRequest("Options of the query are wrong: ?max_cots."),
     401: core_errors.Unauthenticated(),

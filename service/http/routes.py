@@ -52,11 +52,13 @@ class StrictRequest(Request):
             return QueryParams(parse_query(self.url.query))
         except GatewayError as error:
             self.error = error
-            return QueryParams({"": ""})
+            return QueryParams({UNREADABLE_OPTION: ""})
 
 
 KEY_CHECK: Final = "gateway.key_check"
 """The scope's entry for a check of the key that the store would have made."""
+UNREADABLE_OPTION: Final = ""
+"""The only option of a query that could not be read; no model has a field of that name."""
 _UNREADABLE: Final = object()
 _FIXED_OPTIONS: Final = {
     # A field that a representation leaves out stays out.

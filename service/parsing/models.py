@@ -21,7 +21,9 @@ from pydantic import (
     Strict,
     TypeAdapter,
     ValidationError,
+    ValidationInfo,
     WithJsonSchema,
+    field_validator,
 )
 from pydantic_core import CoreSchema, ErrorDetails, core_schema
 
@@ -50,6 +52,15 @@ class RequestModel(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _is_not_null(cls, value: object, info: ValidationInfo) -> object:
+        field = cls.model_fields[info.field_name or ""]
+        # `optional` fields are None when they are left out; a null that is sent is a mistake.
+        if value is None and field.json_schema_extra is without_null:
+            raise InvalidField("must not be null")
+        return value
+
 
 class Document(BaseModel):
     """A JSON object that callers receive.
@@ -76,10 +87,11 @@ def model_example(model: type[BaseModel]) -> object:
 
 def optional(description: str | None = None) -> Any:  # noqa: ANN401 - stands for any default
     """Return the default of a field that may be left out, but is never null in JSON."""
-    return Field(None, description=description, json_schema_extra=_without_null)
+    return Field(None, description=description, json_schema_extra=without_null)
 
 
-def _without_null(schema: dict[str, Any]) -> None:
+def without_null(schema: dict[str, Any]) -> None:
+    """Remove null from a field's schema, and its default."""
     schema.pop("default", None)
     schema.update(schema.pop("anyOf")[0])
 

@@ -1,15 +1,15 @@
 """Batches: many submits in one call, their common status, the cancel of the rest."""
 
 import asyncio
-import re
-from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Annotated, Final
 
+from fastapi import APIRouter, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
-from core.batches import MAX_BATCH_ITEMS, BatchSnapshot, BatchStatus
-from core.errors import CallerError, StoreSilent
+from core.batches import BatchSnapshot, BatchStatus
+from core.errors import CallerError, NotFound, StoreSilent
+from core.ids import is_valid_id
 from core.observability.events import BatchAdmitted as BatchAdmittedEvent
 from core.store.batches import ItemSlice
 from core.tenants.api_keys import Credential, Scope
@@ -20,14 +20,17 @@ from service.api.batches.representations import (
     batch_to_json,
 )
 from service.api.batches.schemas import (
-    BATCH_CANCEL_EXAMPLE,
     BATCH_EXAMPLE,
-    BATCHES_EXAMPLE,
     NEW_BATCH_EXAMPLE,
+    Batch,
+    BatchCancel,
+    Batches,
+    BatchListQuery,
+    ItemQuery,
 )
-from service.api.jobs.lookup import credential_and_id
 from service.api.jobs.parameters import IDEMPOTENCY_KEY as KEY_PARAMETER
 from service.api.schemas import RATELIMIT_HEADERS
+from service.batches import cancel
 from service.batches.admission import (
     BatchContext,
     BatchValidator,
@@ -36,11 +39,11 @@ from service.batches.admission import (
     build_batch_snapshot,
     quotas_after,
 )
-from service.batches.cancel import ALL_ITEMS, cancel_batch
 from service.batches.parser import parse_batch
 from service.context import AppContext, app_context
 from service.errors import AcceptanceUnclear
 from service.http.authentication import request_credential, request_links
+from service.http.dependencies import BatchId, CancelKey, Context, ReadKey, RequestLinks
 from service.http.endpoint import ApiOperation, Tag, json_bytes_response
 from service.http.idempotency_header import (
     IDEMPOTENCY_KEY,
@@ -48,17 +51,12 @@ from service.http.idempotency_header import (
     digest_idempotency_key,
     parse_idempotency_key,
 )
-from service.http.openapi import parameter, problem_responses, request_body_spec, response_spec
+from service.http.openapi import problem_responses, request_body_spec, response_spec
 from service.http.request_body import check_content_type, read_body
 from service.http.request_context import request_context
+from service.http.routes import GatewayRoute, operation_id
 from service.jobs.admission import emit_admitted
-from service.parsing.fields import InvalidField, parse_integer, parse_query, parse_query_fields
 from service.rate_limit_headers import rate_limit_headers
-
-DEFAULT_ITEM_COUNT: Final = 100
-MAX_PAGE_SIZE: Final = 100
-DEFAULT_PAGE_SIZE: Final = 20
-_BATCH_ID: Final = re.compile(r"bat_[A-Za-z0-9]{1,64}")
 
 
 async def submit(request: Request) -> Response:
@@ -73,7 +71,7 @@ async def submit(request: Request) -> Response:
     admitted = await _admit(resources, admission)
     if admitted.existing_batch_id is not None:
         view = await resources.batches.read(
-            credential, admitted.existing_batch_id, ALL_ITEMS, Scope.SUBMIT
+            credential, admitted.existing_batch_id, cancel.ALL_ITEMS, Scope.SUBMIT
         )
         return _response(request, view, {IDEMPOTENCY_REPLAYED: "true"})
     if not admitted.stored:
@@ -140,83 +138,6 @@ def _response(request: Request, view: BatchSnapshot, headers: dict[str, str]) ->
     return json_bytes_response(batch_to_json(view, base), status, headers)
 
 
-async def read(request: Request) -> Response:
-    """A batch as it stands, with a page of its items."""
-    credential, batch_id = await credential_and_id(request, Scope.READ, "batch_id")
-    span = _parse_slice(request)
-    view = await app_context(request.scope).batches.read(credential, batch_id, span)
-    return json_bytes_response(batch_to_json(view, request_links(request).base))
-
-
-async def list_batches(request: Request) -> Response:
-    """The tenant's batches, newest first."""
-    credential = request_credential(request)
-    resources = app_context(request.scope)
-    try:
-        asked = parse_query_fields(parse_query(request.url.query), _PAGE_PARSERS)
-    except CallerError:
-        await resources.jobs.authenticate(credential, Scope.READ)
-        raise
-    page = await resources.batches.list_page(
-        credential, asked.get("cursor"), asked.get("limit", DEFAULT_PAGE_SIZE)
-    )
-    return json_bytes_response(batch_page_to_json(page, request_links(request).base))
-
-
-async def cancel(request: Request) -> Response:
-    """Cancel whatever has not ended, as far as that is possible, and say of each how far."""
-    credential, batch_id = await credential_and_id(request, Scope.CANCEL, "batch_id")
-    context = app_context(request.scope)
-    done = await cancel_batch(context.batches, context.job_canceller, credential, batch_id)
-    return json_bytes_response(batch_cancellation_to_json(done))
-
-
-def _parse_slice(request: Request) -> ItemSlice:
-    asked = parse_query_fields(parse_query(request.url.query), _SLICE_PARSERS)
-    return ItemSlice(asked.get("offset", 0), asked.get("limit", DEFAULT_ITEM_COUNT))
-
-
-def _parse_cursor(text: str) -> str:
-    if not _BATCH_ID.fullmatch(text):
-        raise InvalidField("must be the next_cursor of a page before")
-    return text
-
-
-_SLICE_PARSERS: Final = {
-    "offset": lambda text: parse_integer(text, 0, MAX_BATCH_ITEMS),
-    "limit": lambda text: parse_integer(text, 1, MAX_BATCH_ITEMS),
-}
-_PAGE_PARSERS: Final[Mapping[str, Callable[[str], Any]]] = {
-    "limit": lambda text: parse_integer(text, 1, MAX_PAGE_SIZE),
-    "cursor": _parse_cursor,
-}
-
-BATCH_ID: Final = parameter(
-    "batch_id", "The id that the batch was given.", {"type": "string"}, "path"
-)
-_OFFSET: Final = parameter(
-    "offset",
-    "The first item's index.",
-    {"type": "integer", "minimum": 0, "maximum": MAX_BATCH_ITEMS, "default": 0},
-)
-_LIMIT: Final = parameter(
-    "limit",
-    "How many items.",
-    {"type": "integer", "minimum": 1, "maximum": MAX_BATCH_ITEMS, "default": DEFAULT_ITEM_COUNT},
-)
-_PAGE: Final = [
-    parameter(
-        "limit",
-        "Page size.",
-        {"type": "integer", "minimum": 1, "maximum": MAX_PAGE_SIZE, "default": DEFAULT_PAGE_SIZE},
-    ),
-    parameter(
-        "cursor",
-        "`next_cursor` of the page before.",
-        {"type": "string", "pattern": f"^{_BATCH_ID.pattern}$"},
-    ),
-]
-
 OPERATIONS: Final = (
     ApiOperation(
         "POST",
@@ -249,46 +170,70 @@ OPERATIONS: Final = (
         "taken in together or not at all, with `fit` each that its input and the limits allow. "
         "What is refused counts in no limit.",
     ),
-    ApiOperation(
-        "GET",
-        "/v1/batches",
-        list_batches,
-        "list_batches",
-        "List batches, newest first",
-        Tag.BATCHES,
-        {
-            200: response_spec("A page of them, without items.", "Batches", BATCHES_EXAMPLE),
-            **problem_responses(400, 401, 403, 503),
-        },
-        {"parameters": _PAGE},
-    ),
-    ApiOperation(
-        "GET",
-        "/v1/batches/{batch_id}",
-        read,
-        "batch",
-        "Where a batch stands",
-        Tag.BATCHES,
-        {
-            200: response_spec("The counts, and a page of items.", "Batch", BATCH_EXAMPLE),
-            **problem_responses(400, 401, 403, 404, 503),
-        },
-        {"parameters": [BATCH_ID, _OFFSET, _LIMIT]},
-        "An item whose request was deleted, or is not kept any more, has no `status`.",
-    ),
-    ApiOperation(
-        "POST",
-        "/v1/batches/{batch_id}/cancel",
-        cancel,
-        "cancel_batch",
-        "Cancel the rest of a batch",
-        Tag.BATCHES,
-        {
-            200: response_spec("What came of it.", "BatchCancel", BATCH_CANCEL_EXAMPLE),
-            **problem_responses(401, 403, 404, 503),
-        },
-        {"parameters": [BATCH_ID]},
-        "Every request of the batch that has not ended is cancelled as by its own `cancel`; to "
-        "repeat it is safe.",
-    ),
 )
+
+router = APIRouter(
+    tags=[Tag.BATCHES],
+    route_class=GatewayRoute,
+    responses=problem_responses(401, 403, 503),
+    generate_unique_id_function=operation_id,
+)
+
+
+# Batches are large and their JSON is ready: a response of bytes is not validated again.
+
+
+@router.get("/v1/batches", response_model=Batches, responses=problem_responses(400))
+async def list_batches(
+    key: ReadKey, context: Context, links: RequestLinks, query: Annotated[BatchListQuery, Query()]
+) -> Response:
+    """List batches, newest first.
+
+    Without their items.
+    """
+    page = await context.batches.list_page(key, query.cursor, query.limit)
+    return json_bytes_response(batch_page_to_json(page, links.base))
+
+
+@router.get(
+    "/v1/batches/{batch_id}",
+    response_model=Batch,
+    responses=problem_responses(400, 404),
+    name="batch",
+)
+async def show_batch(
+    key: ReadKey,
+    context: Context,
+    links: RequestLinks,
+    batch_id: BatchId,
+    query: Annotated[ItemQuery, Query()],
+) -> Response:
+    """Show the state of a batch.
+
+    Its counts and a page of its items. An item has no `status` once its request was deleted or is
+    no longer stored.
+    """
+    await _check_id(context, key, batch_id, Scope.READ)
+    view = await context.batches.read(key, batch_id, ItemSlice(query.offset, query.limit))
+    return json_bytes_response(batch_to_json(view, links.base))
+
+
+@router.post(
+    "/v1/batches/{batch_id}/cancel", response_model=BatchCancel, responses=problem_responses(404)
+)
+async def cancel_batch(key: CancelKey, context: Context, batch_id: BatchId) -> Response:
+    """Cancel the rest of a batch.
+
+    Every request of the batch that has not ended is cancelled as by its own `cancel`; it is safe
+    to repeat.
+    """
+    await _check_id(context, key, batch_id, Scope.CANCEL)
+    done = await cancel.cancel_batch(context.batches, context.job_canceller, key, batch_id)
+    return json_bytes_response(batch_cancellation_to_json(done))
+
+
+async def _check_id(context: AppContext, key: Credential, batch_id: str, scope: Scope) -> None:
+    """Raises `NotFound` to a valid key for an id that no batch can have."""
+    if not is_valid_id(batch_id):
+        await context.jobs.authenticate(key, scope)
+        raise NotFound

@@ -1,92 +1,37 @@
-"""The shapes of batches, as JSON Schema with examples."""
+"""What the operations on batches accept and return."""
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Annotated, Any, Final
+
+from pydantic import Field
 
 from core.batches import MAX_BATCH_ITEMS, AdmissionMode, BatchStatus
 from core.jobs.job import CancelOutcome, PublicStatus
 from core.tenants.cache_policy import CacheOption, CacheStatus
-from service.api.schemas import EXAMPLE_MODEL_ID, EXAMPLE_REQUEST_ID, INPUT_EXAMPLE, INSTANT, TEXT
-from service.http.openapi import (
-    Schema,
-    array_schema,
-    closed_object_schema,
-    enum_schema,
-    object_schema,
-    ref,
-)
+from service.api.schemas import EXAMPLE_MODEL_ID, EXAMPLE_REQUEST_ID, INPUT_EXAMPLE, TEXT, Problem
+from service.http.openapi import Schema, closed_object_schema, ref
 from service.jobs.submit_options import PRIORITIES
 from service.parsing.fields import MAX_REFERENCE_LENGTH
+from service.parsing.models import (
+    Document,
+    RequestModel,
+    TimeText,
+    WholeNumberOption,
+    example,
+    optional,
+)
 
-_COUNT: Final = {"type": "integer"}
 _URL: Final = {"type": "string", "format": "uri"}
 _REFERENCE: Final = {"type": "string", "minLength": 1, "maxLength": MAX_REFERENCE_LENGTH}
 _SECONDS: Final = {"type": "integer", "minimum": 1}
-_ERROR: Final = {
-    "description": "The problem that a submit of this item alone would be answered with; "
-    "`retry_after` in seconds.",
-    **ref("Problem"),
-}
+MAX_PAGE_SIZE: Final = 100
 _ADMIT: Final = {
     "type": "string",
     "enum": list(AdmissionMode),
     "default": AdmissionMode.ALL_OR_NOTHING,
 }
-_SUMMARY: Final[Mapping[str, Schema]] = {
-    "batch_id": TEXT,
-    "status": {
-        **enum_schema(BatchStatus),
-        "description": "`completed`: every request of it has ended, well or not.",
-    },
-    "reference": TEXT,
-    "created_at": INSTANT,
-    "finished_at": INSTANT,
-    "counts": object_schema(
-        f"total refused {' '.join(PublicStatus)}",
-        total=_COUNT,
-        refused=_COUNT,
-        **{str(status): _COUNT for status in PublicStatus},
-    ),
-}
-_REQUIRED: Final = "batch_id status created_at counts"
-_BATCH: Final[Mapping[str, Schema]] = {**_SUMMARY, "batch_url": _URL, "cancel_url": _URL}
 
 COMPONENTS: Final[Mapping[str, Schema]] = {
-    "Batch": object_schema(
-        f"{_REQUIRED} batch_url cancel_url items", **_BATCH, items=array_schema(ref("Item"))
-    ),
-    "Batches": object_schema(
-        "batches",
-        batches=array_schema(object_schema(f"{_REQUIRED} batch_url cancel_url", **_BATCH)),
-        next_cursor=TEXT,
-    ),
-    "Item": object_schema(
-        "index",
-        index=_COUNT,
-        request_id=TEXT,
-        status=enum_schema(PublicStatus),
-        gateway_cache=enum_schema(CacheStatus),
-        reference=TEXT,
-        error=_ERROR,
-    ),
-    "BatchCancel": object_schema(
-        f"{_REQUIRED} outcomes items",
-        **_SUMMARY,
-        outcomes=object_schema(
-            " ".join(CancelOutcome), **{str(word): _COUNT for word in CancelOutcome}
-        ),
-        items=array_schema(
-            object_schema(
-                "index request_id status",
-                index=_COUNT,
-                request_id=TEXT,
-                status=enum_schema(PublicStatus),
-                outcome=enum_schema(CancelOutcome),
-                error=_ERROR,
-            )
-        ),
-    ),
-    "BatchEvent": object_schema(_REQUIRED, **_SUMMARY),
     "NewBatch": closed_object_schema(
         "items",
         items={
@@ -151,10 +96,6 @@ BATCH_EXAMPLE: Final = {
         },
     ],
 }
-BATCHES_EXAMPLE: Final = {
-    "batches": [{**_RUNNING_EXAMPLE, **_LINKS}],
-    "next_cursor": EXAMPLE_BATCH_ID,
-}
 BATCH_EVENT_EXAMPLE: Final = {**_COMPLETED_EXAMPLE, "counts": {**_COUNTS, "completed": 2}}
 BATCH_CANCEL_EXAMPLE: Final = {
     **_COMPLETED_EXAMPLE,
@@ -188,3 +129,102 @@ NEW_BATCH_EXAMPLE: Final = {
         },
     ],
 }
+
+
+class BatchListQuery(RequestModel):
+    """A page of the tenant's batches."""
+
+    limit: Annotated[int, WholeNumberOption(1, MAX_PAGE_SIZE)] = Field(20, description="Page size.")
+    cursor: Annotated[str, Field(pattern=r"^bat_[A-Za-z0-9]{1,64}$")] | None = optional(
+        "`next_cursor` of the previous page."
+    )
+
+
+class ItemQuery(RequestModel):
+    """Which of a batch's items to show."""
+
+    offset: Annotated[int, WholeNumberOption(0, MAX_BATCH_ITEMS)] = Field(
+        0, description="The first item's index."
+    )
+    limit: Annotated[int, WholeNumberOption(1, MAX_BATCH_ITEMS)] = Field(
+        100, description="Number of items."
+    )
+
+
+class _Counts(Document):
+    total: int
+    refused: int
+    in_queue: int
+    in_progress: int
+    completed: int
+    failed: int
+    cancelled: int
+
+
+class BatchSummary(Document):
+    """A batch without its items."""
+
+    batch_id: str
+    status: BatchStatus = Field(
+        description="`completed`: every request of it has ended, successfully or not."
+    )
+    reference: str | None = optional()
+    created_at: TimeText
+    finished_at: TimeText | None = optional()
+    counts: _Counts
+
+
+class _LinkedSummary(BatchSummary):
+    batch_url: str
+    cancel_url: str
+
+
+class _Item(Document):
+    index: int
+    request_id: str | None = optional()
+    status: PublicStatus | None = optional()
+    gateway_cache: CacheStatus | None = optional()
+    reference: str | None = optional()
+    error: Problem | None = optional("The problem of a submit with this item alone.")
+
+
+class Batch(_LinkedSummary):
+    """A batch with a page of its items."""
+
+    model_config = example(BATCH_EXAMPLE)
+
+    items: list[_Item]
+
+
+class Batches(Document):
+    """A page of batches, without their items."""
+
+    model_config = example(
+        {"batches": [{**_RUNNING_EXAMPLE, **_LINKS}], "next_cursor": EXAMPLE_BATCH_ID}
+    )
+
+    batches: list[_LinkedSummary]
+    next_cursor: str | None = optional()
+
+
+class _Outcomes(Document):
+    requested: int
+    cancelled: int
+    not_cancellable: int
+
+
+class _CancelledItem(Document):
+    index: int
+    request_id: str
+    status: PublicStatus
+    outcome: CancelOutcome | None = optional()
+    error: Problem | None = optional("The problem of a submit with this item alone.")
+
+
+class BatchCancel(BatchSummary):
+    """What cancelling the rest of a batch did, item by item."""
+
+    model_config = example(BATCH_CANCEL_EXAMPLE)
+
+    outcomes: _Outcomes
+    items: list[_CancelledItem]

@@ -311,6 +311,7 @@ async def test_a_pause_of_a_tenant_that_never_was_is_404(operator: httpx.AsyncCl
         {},
         {"all": False},
         {"all": True, "tenant": "ads"},
+        {"all": True, "tenant": None},
         {"tenant": "Bad Name"},
         {"model": "a b"},
         {"model": 7},
