@@ -5,6 +5,8 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Final, TypedDict
 
 from fastapi import FastAPI
+from fastapi.middleware.asyncexitstack import AsyncExitStackMiddleware
+from fastapi.routing import iter_route_contexts
 from starlette.exceptions import HTTPException
 from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.requests import Request
@@ -14,18 +16,10 @@ from starlette.types import ASGIApp, Scope
 
 from core.errors import GatewayError, MalformedRequest, NotFound
 from service.api import health, models, usage
-from service.api.admin import (
-    jobs as admin_jobs,
-)
-from service.api.admin import (
-    operations as admin_operations,
-)
-from service.api.admin import (
-    tenants as admin_tenants,
-)
-from service.api.admin import (
-    webhooks as admin_webhooks,
-)
+from service.api.admin import jobs as admin_jobs
+from service.api.admin import operations as admin_operations
+from service.api.admin import tenants as admin_tenants
+from service.api.admin import webhooks as admin_webhooks
 from service.api.batches import routes as batch_routes
 from service.api.docs import add_docs_routes
 from service.api.jobs import events, requests, submit
@@ -44,16 +38,18 @@ OPERATIONS: Final = (
     *submit.OPERATIONS,
     *requests.OPERATIONS,
     *batch_routes.OPERATIONS,
-    *deliveries.OPERATIONS,
-    *webhook_endpoints.OPERATIONS,
     *events.OPERATIONS,
     *models.OPERATIONS,
-    *usage.OPERATIONS,
-    *admin_tenants.OPERATIONS,
-    *admin_webhooks.OPERATIONS,
-    *admin_operations.OPERATIONS,
-    *admin_jobs.OPERATIONS,
     *health.OPERATIONS,
+)
+ROUTERS: Final = (
+    usage.router,
+    deliveries.router,
+    webhook_endpoints.router,
+    admin_webhooks.router,
+    admin_tenants.router,
+    admin_operations.router,
+    admin_jobs.router,
 )
 
 
@@ -80,6 +76,8 @@ def create_app(open_context: OpenAppContext) -> FastAPI:
     )
     for endpoint in OPERATIONS:
         _add_operation(app, endpoint)
+    for router in ROUTERS:
+        app.include_router(router)
     add_docs_routes(app)
     return app
 
@@ -91,7 +89,8 @@ class _GatewayApp(FastAPI):
         """Called once, with the first exchange. Errors stay with the edge, the outermost layer."""
         straight = [route for route in self.router.routes if isinstance(route, RawRoute)]
         handlers = {HTTPException: _handle_http_exception}
-        return GatewayMiddleware(FastRouter(straight, ExceptionMiddleware(self.router, handlers)))
+        routed = AsyncExitStackMiddleware(self.router)
+        return GatewayMiddleware(FastRouter(straight, ExceptionMiddleware(routed, handlers)))
 
 
 def _add_operation(app: FastAPI, operation: ApiOperation) -> None:
@@ -105,7 +104,7 @@ def _add_operation(app: FastAPI, operation: ApiOperation) -> None:
         summary=operation.summary,
         description=operation.description,
         tags=[operation.tag],
-        status_code=status,
+        status_code=int(status),
         response_class=Response,
         response_description=operation.responses[status]["description"],
         responses={code: dict(answer) for code, answer in operation.responses.items()},
@@ -139,7 +138,8 @@ def allowed_methods(app: FastAPI, scope: Scope) -> str:
 
     An address of its own may fit another's template too; its methods are not meant there.
     """
-    routes = [route for route in app.routes if route.matches(dict(scope))[0] is not Match.NONE]
+    known = iter_route_contexts(app.routes)
+    routes = [route for route in known if route.matches(dict(scope))[0] is not Match.NONE]
     own = [route for route in routes if getattr(route, "path", None) == scope["path"]]
     methods = {"OPTIONS"}
     for route in own or routes:

@@ -12,7 +12,7 @@ from core.tenants.cache_policy import CacheMode, CachePolicy, CacheRule
 from core.webhooks.url_policy import AllowedTargets, TargetPolicy
 from service.jobs.submit_options import Deadlines, OptionPolicy
 from service.parsing.json_body import BodyLimits
-from service.webhooks.parser import EndpointPolicy
+from service.webhooks.requests import EndpointPolicy
 
 MEBIBYTE: Final = 2**20
 MAX_BODY_BYTES: Final = 64 * MEBIBYTE

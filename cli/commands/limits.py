@@ -74,9 +74,10 @@ def _apply_limits(raw: dict[str, Any], *, as_json: bool) -> None:
     from cli.run_command import run_admin  # noqa: PLC0415 - `--help` waits for no heavy library
     from service.admin import limits_and_pauses as controls  # noqa: PLC0415 - as above
     from service.api.admin import representations as documents  # noqa: PLC0415 - as above
+    from service.parsing.models import parse_model  # noqa: PLC0415 - as above
 
     async def act(desk: "AdminContext") -> dict[str, Any]:
-        gateway = await controls.change_limits(desk, raw)
+        gateway = await controls.change_limits(desk, parse_model(controls.LimitChanges, raw))
         return documents.gateway_representation(gateway, await desk.operations.list_pauses())
 
     print_document(run_admin(act), as_json=as_json)
@@ -120,8 +121,9 @@ def _set_paused(act: "PauseAction", target: dict[str, object], *, as_json: bool)
     from cli.run_command import run_admin  # noqa: PLC0415 - `--help` waits for no heavy library
     from service.admin import limits_and_pauses as controls  # noqa: PLC0415 - as above
     from service.api.admin import representations as documents  # noqa: PLC0415 - as above
+    from service.parsing.models import parse_model  # noqa: PLC0415 - as above
 
-    pauses = run_admin(lambda desk: act(desk, controls.parse_pause(target)))
+    pauses = run_admin(lambda desk: act(desk, parse_model(controls.PauseTarget, target).pause()))
     print_document({"paused": documents.pauses_representation(pauses)}, as_json=as_json)
 
 

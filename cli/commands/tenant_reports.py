@@ -10,6 +10,7 @@ from cli.run_command import CommandContext, load_toml, run_admin, run_command
 from core.billing.usage import Usage
 from service.api.admin.representations import step_representation
 from service.operator_context import AdminContext
+from service.parsing.models import parse_model
 from service.tenants import apply_file as declared
 from service.tenants.tenants import load_usage
 from service.tenants.usage import usage_representation
@@ -74,7 +75,7 @@ async def _run_plan(
     admin: AdminContext, file: Path, *, dry_run: bool
 ) -> Sequence[declared.PlanStep]:
     act = declared.preview if dry_run else declared.apply
-    return await act(admin, load_toml(file))
+    return await act(admin, parse_model(declared.TenantsFile, load_toml(file)))
 
 
 def _format_step(step: declared.PlanStep) -> list[str]:

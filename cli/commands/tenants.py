@@ -1,6 +1,7 @@
 """`gateway tenant …`: flags in, text or JSON out. What is done is in `service.administration`."""
 
 from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -39,9 +40,13 @@ def create(
     """Create a tenant with its first key. The key is shown here and never again."""
     from cli.run_command import run_admin  # noqa: PLC0415 - `--help` waits for no heavy library
     from service.api.admin import representations as documents  # noqa: PLC0415 - as above
+    from service.parsing.models import parse_model  # noqa: PLC0415 - as above
     from service.tenants import tenants  # noqa: PLC0415 - as above
+    from service.tenants.settings import TenantSettings  # noqa: PLC0415 - as above
 
-    made = run_admin(lambda desk: tenants.create_tenant(desk, name, fields))
+    made = run_admin(
+        lambda desk: tenants.create_tenant(desk, name, parse_model(TenantSettings, fields))
+    )
     print_document(documents.new_tenant_representation(made), as_json=as_json)
 
 
@@ -73,9 +78,13 @@ def enable(name: NameArgument, *, as_json: JsonOption = False) -> None:
 def _change(name: str, fields: Mapping[str, object], *, as_json: bool) -> None:
     from cli.run_command import run_admin  # noqa: PLC0415 - `--help` waits for no heavy library
     from service.api.admin import representations as documents  # noqa: PLC0415 - as above
+    from service.parsing.models import parse_model  # noqa: PLC0415 - as above
     from service.tenants import tenants  # noqa: PLC0415 - as above
+    from service.tenants.settings import TenantSettings  # noqa: PLC0415 - as above
 
-    changed = run_admin(lambda desk: tenants.change_tenant(desk, name, fields))
+    changed = run_admin(
+        lambda desk: tenants.change_tenant(desk, name, parse_model(TenantSettings, fields))
+    )
     if as_json:
         print_document(documents.tenant_representation(changed.tenant), as_json=True)
         return
@@ -150,8 +159,10 @@ def webhook_secret(
     """Make a new webhook secret, shown once; callbacks carry both signatures for `--overlap`."""
     from cli.run_command import run_admin  # noqa: PLC0415 - `--help` waits for no heavy library
     from service.api.admin import representations as documents  # noqa: PLC0415 - as above
+    from service.operator_context import AdminContext  # noqa: PLC0415 - as above
+    from service.parsing.models import parse_model  # noqa: PLC0415 - as above
     from service.tenants import tenants  # noqa: PLC0415 - as above
-    from service.webhooks.parser import parse_overlap  # noqa: PLC0415 - as above
+    from service.webhooks.requests import SecretRotation  # noqa: PLC0415 - as above
 
     if retire:
         left = run_admin(lambda desk: tenants.retire_webhook_secret(desk, name))
@@ -159,6 +170,11 @@ def webhook_secret(
             {"tenant": name, "webhook_secrets": len(left.webhook_secrets)}, as_json=as_json
         )
         return
-    given = {} if overlap is None else {"overlap_seconds": overlap}
-    made = run_admin(lambda desk: tenants.rotate_webhook_secret(desk, name, parse_overlap(given)))
+    given = {} if overlap is None else {"overlap": overlap}
+
+    async def act(desk: AdminContext) -> tenants.NewWebhookSecret:
+        span = timedelta(seconds=parse_model(SecretRotation, given).overlap)
+        return await tenants.rotate_webhook_secret(desk, name, span)
+
+    made = run_admin(act)
     print_document({"tenant": name, **documents.new_secret_representation(made)}, as_json=as_json)

@@ -12,8 +12,15 @@ from service.api.webhooks.representations import (
     endpoint_representation,
     secret_representation,
 )
+from service.parsing.models import parse_model
 from service.webhooks import admin_webhooks as callbacks
-from service.webhooks.parser import parse_delivery_query, parse_replay, parse_rotation
+from service.webhooks.requests import (
+    DeliveryQuery,
+    EndpointChange,
+    NewEndpoint,
+    ReplayRequest,
+    SecretRotation,
+)
 
 Fields = Mapping[str, Any]
 
@@ -38,7 +45,9 @@ def add(tenant: str, fields: Fields) -> Any:  # noqa: ANN401 - as above
     """Make an endpoint."""
 
     async def work(room: CommandContext) -> object:
-        made = await callbacks.add_endpoint(room.admin, room.webhooks, tenant, fields)
+        made = await callbacks.add_endpoint(
+            room.admin, room.webhooks, tenant, parse_model(NewEndpoint, fields)
+        )
         return endpoint_representation(made)
 
     return _run(work)
@@ -49,7 +58,9 @@ def change(tenant: str, endpoint_id: str, fields: Fields) -> Any:  # noqa: ANN40
 
     async def work(room: CommandContext) -> object:
         named = (tenant, endpoint_id)
-        changed = await callbacks.change_endpoint(room.admin, room.webhooks, named, fields)
+        changed = await callbacks.change_endpoint(
+            room.admin, room.webhooks, named, parse_model(EndpointChange, fields)
+        )
         return endpoint_representation(changed)
 
     return _run(work)
@@ -59,9 +70,7 @@ def deliveries(tenant: str, fields: Mapping[str, str]) -> Any:  # noqa: ANN401 -
     """A tenant's deliveries, newest first."""
 
     async def work(room: CommandContext) -> object:
-        page = await room.webhooks.list_deliveries(
-            tenant, parse_delivery_query(fields, room.webhooks.clock.now())
-        )
+        page = await room.webhooks.list_deliveries(tenant, parse_model(DeliveryQuery, fields))
         return deliveries_representation(page.deliveries) | {"next_cursor": page.cursor}
 
     return _run(work)
@@ -81,7 +90,7 @@ def replay(tenant: str, fields: Fields) -> Any:  # noqa: ANN401 - as above
     """Send a stretch of deliveries anew."""
 
     async def work(room: CommandContext) -> object:
-        stretch = parse_replay(fields, room.webhooks.clock.now())
+        stretch = parse_model(ReplayRequest, fields).range(room.webhooks.clock.now())
         after = await callbacks.replay(room.admin, room.webhooks, tenant, stretch)
         return {"tenant": tenant, "waiting": len(after.ranges)}
 
@@ -102,7 +111,7 @@ def rotate(tenant: str, fields: Fields) -> Any:  # noqa: ANN401 - as above
     """Make a new secret, or a new key of which the public half is shown."""
 
     async def work(room: CommandContext) -> object:
-        rotation = parse_rotation(fields)
+        rotation = parse_model(SecretRotation, fields)
         new = await callbacks.rotate_secret(room.admin, room.webhooks, tenant, rotation)
         return secret_representation(rotation.kind, new)
 

@@ -1,27 +1,41 @@
-"""What holds for all tenants together: global limits, the wallet's floor, pauses."""
+"""What holds for all tenants together: limits, the minimum account balance, pauses."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Annotated, Final, Literal, Self
+
+from pydantic import AfterValidator, Field, model_validator
 
 from core.billing.balance import AccountBalance
-from core.errors import InvalidInput
-from core.money import usd_or_none
+from core.money import from_usd, usd_or_none
 from core.operations import Pause
 from core.tenants.limits import MAX_RATE, MIN_RATE, GlobalLimits
-from core.tenants.tenant import check_tenant_name
-from service.models import is_model_id
+from service.models import MAX_MODEL_ID_LENGTH, MODEL_ID_PATTERN, is_model_id
 from service.operator_context import AdminContext
-from service.parsing.fields import InvalidField, parse_fields, parse_usd
-from service.tenants.settings import (
-    Difference,
-    format_differences,
-    parse_json_integer,
-    raise_input_errors,
-)
+from service.parsing.fields import InvalidField
+from service.parsing.models import Absent, Number, RequestModel, Usd, WholeNumber, example
+from service.tenants.settings import Difference, TenantName, format_differences
 from service.tenants.tenants import load_tenant_or_deleted
 
 MINIMUM_BALANCE_FIELD: Final = "minimum_balance_usd"
+
+
+def _check_model_id(text: str) -> str:
+    if not is_model_id(text):
+        raise InvalidField("must be a model id")
+    return text
+
+
+# The pattern looks ahead, which pydantic's own engine does not: here it is only documented.
+ModelId = Annotated[
+    str,
+    Field(
+        strict=True,
+        max_length=MAX_MODEL_ID_LENGTH,
+        json_schema_extra={"pattern": f"^{MODEL_ID_PATTERN}$"},
+    ),
+    AfterValidator(_check_model_id),
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +46,58 @@ class GatewayLimits:
     account_balance: AccountBalance
 
 
+class LimitChanges(RequestModel):
+    """The gateway's limits to change; a field that is left out keeps its limit, null removes it."""
+
+    model_config = example({"running": 50, "models": {"kling/kling-3.0/pro/image-to-video": None}})
+
+    running: Annotated[int, WholeNumber(0)] | None = Field(
+        None, description="Jobs of all tenants that run at RunComfy at the same time."
+    )
+    submits_per_second: Annotated[float, Number(MIN_RATE, MAX_RATE)] | None = None
+    polls_per_second: Annotated[float, Number(MIN_RATE, MAX_RATE)] | None = None
+    models: Mapping[ModelId, Annotated[int, WholeNumber(0)] | None] = Field(
+        {},
+        description="Model ids with how many of their jobs may run at the same time; null: no "
+        "limit. Models that are left out keep theirs.",
+    )
+    minimum_balance_usd: Usd | None = Field(
+        None, description="Below this account balance submits are refused."
+    )
+
+    def applied_to(self, base: GatewayLimits) -> GatewayLimits:
+        """Return `base` with the fields that were given."""
+        given = {name: getattr(self, name) for name in self.model_fields_set}
+        models = dict(base.limits.models) | given.pop("models", {})
+        given["models"] = tuple(sorted((m, cap) for m, cap in models.items() if cap is not None))
+        balance = base.account_balance
+        if MINIMUM_BALANCE_FIELD in given:
+            balance = replace(balance, minimum=from_usd(given.pop(MINIMUM_BALANCE_FIELD)))
+        return GatewayLimits(replace(base.limits, **given), balance)
+
+
+class PauseTarget(RequestModel):
+    """What to pause or resume: everything, one tenant, or one model."""
+
+    model_config = example({"tenant": "video-team"}, {"minProperties": 1, "maxProperties": 1})
+
+    all: Literal[True] | Absent = None
+    tenant: TenantName | Absent = None
+    model: ModelId | Absent = None
+
+    @model_validator(mode="after")
+    def _names_one(self) -> Self:
+        if sum(value is not None for value in (self.all, self.tenant, self.model)) != 1:
+            raise InvalidField("must name one of: all (true), a tenant, a model id")
+        return self
+
+    def pause(self) -> Pause:
+        """Return the same as the stores have it."""
+        if self.tenant is not None:
+            return Pause.tenant(self.tenant)
+        return Pause.everything() if self.model is None else Pause.model(self.model)
+
+
 async def load_limits(admin: AdminContext) -> GatewayLimits:
     """What is in force."""
     return GatewayLimits(
@@ -39,71 +105,24 @@ async def load_limits(admin: AdminContext) -> GatewayLimits:
     )
 
 
-async def change_limits(admin: AdminContext, raw: Mapping[str, object]) -> GatewayLimits:
-    """Change the limits that `raw` names (null: none); in force at once. Raises `InvalidInput`.
+async def change_limits(admin: AdminContext, changes: LimitChanges) -> GatewayLimits:
+    """Change the limits that were given (null: none); they apply immediately.
 
-    What runs goes on; fewer are dispatched until it fits.
+    Jobs that run are not stopped; fewer are dispatched until the limits hold.
     """
     before = await load_limits(admin)
-    after = parse_limits(raw, before)
+    after = changes.applied_to(before)
     if after.limits != before.limits:
         await admin.operations.set_limits(after.limits, before.limits)
     if after.account_balance.minimum != before.account_balance.minimum:
         await admin.operations.set_minimum_balance(after.account_balance.minimum)
-    was, will_be = limits_representation(before), limits_representation(after)
-    changes = [Difference(name, was[name], will_be[name]) for name in was]
-    changed = tuple(change for change in changes if change.before != change.after)
+    old, new = limits_representation(before), limits_representation(after)
+    changed = tuple(
+        Difference(name, old[name], new[name]) for name in old if old[name] != new[name]
+    )
     if changed:
         await admin.record_action("limits.set", "gateway", format_differences(changed))
     return await load_limits(admin)
-
-
-def parse_limits(raw: Mapping[str, object], base: GatewayLimits) -> GatewayLimits:
-    """`base` with the fields of `raw` in place. Raises `InvalidInput` naming every wrong one."""
-    values, wrong = parse_fields(raw, lambda name, value: _parse_limit(name, value, base), "/")
-    raise_input_errors(wrong)
-    floor = values.pop(MINIMUM_BALANCE_FIELD, base.account_balance.minimum)
-    return GatewayLimits(
-        replace(base.limits, **values), replace(base.account_balance, minimum=floor)
-    )
-
-
-def _parse_limit(name: str, value: object, base: GatewayLimits) -> object:
-    if name == "models":
-        return _parse_model_limits(value, dict(base.limits.models))
-    if name not in _PARSERS:
-        raise InvalidField("is no limit of the gateway")
-    return None if value is None else _PARSERS[name](value)
-
-
-def _parse_rate(value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise InvalidField("must be a number")
-    if not MIN_RATE <= value <= MAX_RATE:
-        raise InvalidField(f"must be from {MIN_RATE} to {MAX_RATE:g}")
-    return float(value)
-
-
-_PARSERS: Final[Mapping[str, Callable[[object], Any]]] = {
-    "running": lambda value: parse_json_integer(value, 0),
-    "submits_per_second": _parse_rate,
-    "polls_per_second": _parse_rate,
-    MINIMUM_BALANCE_FIELD: parse_usd,
-}
-
-
-def _parse_model_limits(value: object, limits: dict[str, int]) -> tuple[tuple[str, int], ...]:
-    """Caps by model id; null takes a model's cap away, models that are not named keep theirs."""
-    if not isinstance(value, dict):
-        raise InvalidField("must be an object of model ids with how many may run at once")
-    for model_id, cap in value.items():
-        if not is_model_id(model_id):
-            raise InvalidField("must name model ids")
-        if cap is None:
-            limits.pop(model_id, None)
-        else:
-            limits[model_id] = parse_json_integer(cap, 0)
-    return tuple(sorted(limits.items()))
 
 
 def limits_representation(gateway: GatewayLimits) -> dict[str, object]:
@@ -115,19 +134,6 @@ def limits_representation(gateway: GatewayLimits) -> dict[str, object]:
         "models": dict(gateway.limits.models),
         MINIMUM_BALANCE_FIELD: usd_or_none(gateway.account_balance.minimum),
     }
-
-
-def parse_pause(raw: Mapping[str, object]) -> Pause:
-    """What `{"all": true}`, `{"tenant": name}` or `{"model": id}` means. Raises `InvalidInput`."""
-    match dict(raw):
-        case {"all": True, **rest} if not rest:
-            return Pause.everything()
-        case {"tenant": str(name), **rest} if not rest:
-            return Pause.tenant(check_tenant_name(name))
-        case {"model": str(model_id), **rest} if not rest and is_model_id(model_id):
-            return Pause.model(model_id)
-        case _:
-            raise InvalidInput("Name one: all (true), a tenant, or a model id.")
 
 
 async def pause(admin: AdminContext, target: Pause) -> Sequence[Pause]:

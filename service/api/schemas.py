@@ -1,13 +1,11 @@
 """The shapes that callers read, as JSON Schema with real examples, for the API's description."""
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
 from core.jobs.job import BillingStatus, CancelOutcome, JobState, PublicStatus
 from core.jobs.timeline import TimelineKind
 from core.quotas import QuotaPolicy
-from core.tenants.limits import Window
-from core.webhooks.endpoint import DisabledReason
 from service.http.openapi import Schema, array_schema, enum_schema, object_schema, ref
 
 EXAMPLE_REQUEST_ID: Final = "req_01KAP7ZJ5V3Q8M0RWX4T2YDN6C"
@@ -119,31 +117,6 @@ _SUMMARY_FIELDS: Final = (
 )
 
 
-_NUMBER: Final = {"type": ["number", "null"]}
-
-
-_COUNT_USAGE: Final = object_schema(
-    "used limit remaining", used={"type": "integer"}, limit=_NUMBER, remaining=_NUMBER
-)
-
-
-_REUSE_USAGE: Final = object_schema(
-    "jobs saved_usd",
-    jobs={"type": "integer", "description": "Jobs that got a result which another had paid for."},
-    saved_usd={"type": "number", "description": "What these would have cost."},
-)
-
-
-_COST_USAGE: Final = object_schema(
-    "used settled reserved limit remaining",
-    used={"type": "number", "description": "USD: settled and reserved."},
-    settled={"type": "number"},
-    reserved={"type": "number", "description": "Of jobs that may still turn out either way."},
-    limit=_NUMBER,
-    remaining=_NUMBER,
-)
-
-
 COMPONENTS: Final[Mapping[str, Schema]] = {
     "Status": object_schema("request_id status status_url result_url cancel_url", **_STATUS),
     "Result": object_schema("request_id status model_id created_at billed", **_RESULT),
@@ -188,36 +161,6 @@ COMPONENTS: Final[Mapping[str, Schema]] = {
         request_id=TEXT,
         errors=array_schema(object_schema("path message", path=TEXT, message=TEXT)),
         **{"violated-policies": array_schema(enum_schema(QuotaPolicy))},
-    ),
-    "Usage": object_schema(
-        "tenant at running waiting windows disabled_endpoints",
-        tenant=TEXT,
-        at=INSTANT,
-        running=_COUNT_USAGE,
-        waiting=_COUNT_USAGE,
-        requests_per_minute=_NUMBER,
-        usd_per_request=_NUMBER,
-        windows=array_schema(
-            object_schema(
-                "window resets_at jobs usd reused models",
-                window=enum_schema(Window),
-                resets_at=INSTANT,
-                jobs=_COUNT_USAGE,
-                usd=_COST_USAGE,
-                reused=_REUSE_USAGE,
-                models={"type": "object", "additionalProperties": {"type": "object"}},
-            )
-        ),
-        disabled_endpoints=array_schema(
-            object_schema(
-                "endpoint_id url reason disabled_at owed",
-                endpoint_id=TEXT,
-                url=TEXT,
-                reason=enum_schema(DisabledReason),
-                disabled_at=INSTANT,
-                owed={"type": "integer", "description": "Sent when it is enabled again."},
-            )
-        ),
     ),
 }
 
@@ -333,43 +276,6 @@ NOT_READY_EXAMPLE: Final = {
 }
 
 
-_COST_EXAMPLE: Final = {"used": 3.78, "settled": 2.52, "reserved": 1.26}
-
-
-_REUSE_EXAMPLE: Final = {"jobs": 1, "saved_usd": 1.26}
-
-
-_TOTALS_EXAMPLE: Final = {
-    "jobs": {"used": 3, "limit": 50, "remaining": 47},
-    "usd": {**_COST_EXAMPLE, "limit": 25.0, "remaining": 21.22},
-    "reused": _REUSE_EXAMPLE,
-    "models": {EXAMPLE_MODEL_ID: {"jobs": 3, "usd": _COST_EXAMPLE, "reused": _REUSE_EXAMPLE}},
-}
-
-
-USAGE_EXAMPLE: Final = {
-    "tenant": "video-team",
-    "at": "2025-11-22T14:58:34.120000Z",
-    "running": {"used": 1, "limit": 5, "remaining": 4},
-    "waiting": {"used": 0, "limit": 100, "remaining": 100},
-    "requests_per_minute": 60,
-    "usd_per_request": None,
-    "windows": [
-        {"window": "day", "resets_at": "2025-11-23T00:00:00Z", **_TOTALS_EXAMPLE},
-        {"window": "month", "resets_at": "2025-12-01T00:00:00Z", **_TOTALS_EXAMPLE},
-    ],
-    "disabled_endpoints": [
-        {
-            "endpoint_id": "ep_01KAP7ZJ5V3Q8M0RWX4T2YDN6C",
-            "url": "https://old.example/hooks",
-            "reason": "failing",
-            "disabled_at": "2025-11-20T09:12:00Z",
-            "owed": 37,
-        }
-    ],
-}
-
-
 RATELIMIT_HEADERS: Final = {
     "RateLimit-Policy": {
         "description": "The tenant's limits (draft-ietf-httpapi-ratelimit-headers-11).",
@@ -385,7 +291,7 @@ RATELIMIT_HEADERS: Final = {
 }
 
 
-EVENT_STREAM_RESPONSE: Final[Schema] = {
+EVENT_STREAM_RESPONSE: Final[dict[str, Any]] = {
     "description": "The events.",
     "content": {
         "text/event-stream": {

@@ -10,6 +10,8 @@ from fastapi.routing import APIRoute
 from starlette.requests import Request
 from starlette.responses import Response
 
+from service.http.openapi import Responses
+
 Handler = Callable[[Request], Awaitable[Response]]
 JsonObject = Mapping[str, Any]
 
@@ -38,7 +40,7 @@ class ApiOperation:
     name: str
     summary: str
     tag: Tag
-    responses: Mapping[int, JsonObject]
+    responses: Responses
     openapi_extra: JsonObject = field(default_factory=dict)
     description: str = ""
 

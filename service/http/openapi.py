@@ -12,6 +12,9 @@ from core.quotas import QuotaPolicy
 from service import errors as service_errors
 from service.problems import MEDIA_TYPE, problem_of
 
+Schema = Mapping[str, Any]
+Responses = dict[int | str, dict[str, Any]]
+"""OpenAPI's `responses` as FastAPI takes them."""
 ADMIN_TOKEN_SCHEME: Final = "admin_token"  # noqa: S105 - the name of a scheme
 
 
@@ -46,7 +49,7 @@ EXAMPLE_ERRORS: Final[Mapping[int, GatewayError]] = {
 """The example problem of each status in the API reference."""
 
 
-def problem_responses(*statuses: int) -> dict[int, dict[str, Any]]:
+def problem_responses(*statuses: int) -> Responses:
     """Return the rows of OpenAPI's `responses` for these statuses."""
     return {status: _problem_response(EXAMPLE_ERRORS[status]) for status in statuses}
 
@@ -70,9 +73,6 @@ def parameter(
         "description": description,
         "schema": dict(schema),
     }
-
-
-Schema = Mapping[str, Any]
 
 
 def enum_schema(kind: type[Any]) -> Schema:
@@ -106,7 +106,7 @@ def request_body_spec(component: str, example: Schema, *, required: bool = True)
     return {"required": required, "content": content}
 
 
-def response_spec(description: str, component: str, example: Schema) -> Schema:
+def response_spec(description: str, component: str, example: Schema) -> dict[str, Any]:
     """Return one row of OpenAPI's `responses` with an example."""
     return {
         "description": description,

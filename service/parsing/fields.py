@@ -79,8 +79,13 @@ def parse_query_fields(
 def raise_query_errors(errors: Sequence[FieldError]) -> None:
     """Raises `MalformedRequest` when anything in a query is wrong."""
     if errors:
-        named = ", ".join(error.path for error in errors[:3])
-        raise MalformedRequest(f"Options of the query are wrong: {named}.", fields=tuple(errors))
+        raise query_error(errors)
+
+
+def query_error(errors: Sequence[FieldError]) -> MalformedRequest:
+    """Return the error for these options of a query."""
+    named = ", ".join(error.path for error in errors[:3])
+    return MalformedRequest(f"Options of the query are wrong: {named}.", fields=tuple(errors))
 
 
 def parse_integer(text: str, minimum: int, maximum: int, unit: str = "") -> int:

@@ -1,352 +1,206 @@
-"""A tenant's settings by name: how each is read from JSON, and shown. One table; pure.
+"""A tenant's settings: one model for the admin API, `tenants.toml` and the command's options."""
 
-The admin API's bodies, `tenants.toml` and the command's flags all go through it.
-"""
-
-import re
-from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from dataclasses import fields as dataclass_fields
 from datetime import timedelta
-from difflib import get_close_matches
-from enum import StrEnum
-from typing import Any, Final
+from typing import Annotated, Any, Final, Literal
 
-from core.errors import FieldError, InvalidInput
-from core.money import to_usd, usd_or_none
+from pydantic import Field
+
+from core.errors import FieldError
+from core.money import from_usd, usd_or_none
 from core.retention import MAX_CACHE_LIFETIME, MIN_CACHE_LIFETIME, RETENTION
 from core.tenants.cache_policy import CacheMode, TenantCachePolicy
 from core.tenants.limits import MAX_WEIGHT, MIN_WEIGHT, Limits, Priority, UnknownPrice
-from core.tenants.tenant import DEFAULT_CACHE_POLICY, NO_LIMITS, DoubtPolicy, Tenant
+from core.tenants.tenant import NAME_PATTERN, DoubtPolicy, Tenant
 from core.webhooks.url_policy import TargetPolicy
-from service.jobs.submit_options import PRIORITIES
-from service.parsing.fields import (
-    USD_PATTERN,
-    InvalidField,
-    enum_parser,
-    parse_fields,
-    parse_usd,
-    parse_webhook_url,
+from service.parsing.fields import InvalidField, parse_webhook_url
+from service.parsing.models import (
+    Flag,
+    Number,
+    RequestModel,
+    Usd,
+    WholeNumber,
+    example,
+    invalid_input,
 )
 
 MAX_MODEL_PATTERNS: Final = 100
-MAX_COUNT: Final = 1_000_000_000
 MIN_RESULT_TTL: Final = timedelta(minutes=1)
-_PATTERN: Final = re.compile(r"[A-Za-z0-9._/*-]{1,200}")
-USD_SCHEMA: Final[dict[str, Any]] = {
-    "type": ["number", "string"],
-    "minimum": 0,
-    "maximum": 1_000_000_000,
-    "pattern": f"^{USD_PATTERN}$",
-}
-"""An amount in USD: a number, or its digits where a float is not exact enough."""
-
-ParseSetting = Callable[[object, TargetPolicy], Any]
-FormatSetting = Callable[[Any], object]
-
-
-@dataclass(frozen=True, slots=True)
-class TenantSettings:
-    """All of a tenant that an operator sets; the default is a tenant without limits."""
-
-    webhook: str | None = None
-    disabled: bool = False
-    doubt: DoubtPolicy | None = None
-    keep_inputs: bool = True
-    result_ttl: timedelta | None = None
-    limits: Limits = NO_LIMITS
-    cache_policy: TenantCachePolicy = DEFAULT_CACHE_POLICY
+_PLAIN_LIMITS: Final = (
+    "requests_per_minute",
+    "burst",
+    "running",
+    "waiting",
+    "jobs_per_day",
+    "jobs_per_month",
+    "weight",
+    "models",
+    "unknown_price",
+)
+"""Settings that `Limits` holds under the same name and in the same form."""
+_USD_LIMITS: Final = ("usd_per_request", "usd_per_day", "usd_per_month", "unknown_price_counts")
+"""Settings that `Limits` holds in micro-dollars."""
 
 
-_SETTING_NAMES: Final = tuple(field.name for field in dataclass_fields(TenantSettings))
+def _seconds(minimum: timedelta, maximum: timedelta) -> WholeNumber:
+    return WholeNumber(int(minimum.total_seconds()), int(maximum.total_seconds()))
 
 
-@dataclass(frozen=True, slots=True)
-class SettingField:
-    """One setting: its reader, which raises `InvalidField`, its JSON form, and its JSON Schema."""
-
-    parse: ParseSetting
-    format: FormatSetting
-    schema: Mapping[str, object]
-    description: str
+TenantName = Annotated[str, Field(strict=True, pattern=f"^{NAME_PATTERN}$")]
+_Positive = Annotated[int, WholeNumber(1)]
+_Count = Annotated[int, WholeNumber(0)]
+_ModelPattern = Annotated[str, Field(strict=True, pattern=r"^[A-Za-z0-9._/*-]{1,200}$")]
 
 
-def _identity(value: object) -> object:
-    return value
+class TenantSettings(RequestModel):
+    """All that an operator sets of a tenant; the default is a tenant without limits.
 
+    Values are those of JSON: money in USD, durations in seconds. null means no limit, or the
+    gateway's own setting.
+    """
 
-def _optional(parse: ParseSetting) -> ParseSetting:
-    return lambda value, policy: None if value is None else parse(value, policy)
+    model_config = example({"usd_per_day": 50, "waiting": None})
 
-
-def parse_json_integer(value: object, minimum: int, maximum: int = MAX_COUNT) -> int:
-    """A whole number from `least` to `most`. Raises `InvalidField`."""
-    if isinstance(value, float) and value.is_integer():  # to JSON 5.0 is as whole as 5
-        value = int(value)
-    if isinstance(value, bool) or not isinstance(value, int) or not minimum <= value <= maximum:
-        raise InvalidField(f"must be a whole number from {minimum} to {maximum}")
-    return value
-
-
-def _count_field(description: str, minimum: int) -> SettingField:
-    schema = {"type": ["integer", "null"], "minimum": minimum, "maximum": MAX_COUNT}
-    return SettingField(
-        _optional(lambda value, _: parse_json_integer(value, minimum)),
-        _identity,
-        schema,
-        description,
+    webhook: Annotated[str, Field(strict=True, json_schema_extra={"format": "uri"})] | None = Field(
+        None, description="URL for the webhooks of submits that name none."
     )
-
-
-def _money_field(description: str) -> SettingField:
-    schema = USD_SCHEMA | {"type": [*USD_SCHEMA["type"], "null"]}
-    return SettingField(
-        _optional(lambda value, _: parse_usd(value)), usd_or_none, schema, description
+    disabled: Flag = Field(default=False, description="Refuse every key of the tenant.")
+    doubt: DoubtPolicy | None = Field(
+        None,
+        description="What happens to a submit in doubt that no operator resolves; "
+        "null: the worker's setting.",
     )
-
-
-def _parse_weight(value: object, _: TargetPolicy) -> float:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not is_number or not MIN_WEIGHT <= float(str(value)) <= MAX_WEIGHT:
-        raise InvalidField(f"must be a number from {MIN_WEIGHT} to {MAX_WEIGHT:g}")
-    return float(str(value))
-
-
-def _parse_models(value: object, _: TargetPolicy) -> tuple[str, ...]:
-    fits = isinstance(value, list | tuple) and len(value) <= MAX_MODEL_PATTERNS
-    patterns = tuple(value) if fits and isinstance(value, list | tuple) else ()
-    if not fits or not all(isinstance(one, str) and _PATTERN.fullmatch(one) for one in patterns):
-        raise InvalidField(
-            f"must be a list of at most {MAX_MODEL_PATTERNS} model ids, in which * stands for any"
-        )
-    return patterns
-
-
-def _enum_parser(kind: type[StrEnum]) -> ParseSetting:
-    read = enum_parser(kind)
-    return lambda value, _: read(value)
-
-
-def _parse_priority(value: object, _: TargetPolicy) -> Priority:
-    if not isinstance(value, str) or value not in TENANT_PRIORITIES:
-        raise InvalidField(f"must be one of {', '.join(TENANT_PRIORITIES)}")
-    return TENANT_PRIORITIES[value]
-
-
-def _parse_boolean(value: object, _: TargetPolicy) -> bool:
-    if not isinstance(value, bool):
-        raise InvalidField("must be true or false")
-    return value
-
-
-def _choice_field(no: str, yes: str, description: str) -> SettingField:
-    words = (no, yes)
-
-    def read(value: object, _: TargetPolicy) -> bool:
-        if value not in words:
-            raise InvalidField(f"must be one of {no}, {yes}")
-        return value == yes
-
-    return SettingField(
-        read, lambda flag: words[flag], {"type": "string", "enum": list(words)}, description
+    keep_inputs: Flag = Field(
+        default=True,
+        description="Keep an input after it can no longer be sent to RunComfy.",
     )
-
-
-def _seconds_field(description: str, minimum: timedelta, maximum: timedelta) -> SettingField:
-    edges = int(minimum.total_seconds()), int(maximum.total_seconds())
-
-    def show(span: timedelta | None) -> int | None:
-        return None if span is None else int(span.total_seconds())
-
-    read = _optional(lambda value, _: timedelta(seconds=parse_json_integer(value, *edges)))
-    schema = {"type": ["integer", "null"], "minimum": edges[0], "maximum": edges[1]}
-    return SettingField(read, show, schema, description)
-
-
-def _parse_webhook(value: object, policy: TargetPolicy) -> str:
-    if not isinstance(value, str):
-        raise InvalidField("must be a URL")
-    return parse_webhook_url(value, policy)
-
-
-TENANT_PRIORITIES: Final = {name: PRIORITIES[name] for name in ("high", "normal")}
-"""What a tenant may be held to. Not `low`: submits that ask for nothing are `normal`."""
-
-LIMIT_FIELDS: Final[Mapping[str, SettingField]] = {
-    "requests_per_minute": _count_field("Submits a minute.", 1),
-    "burst": _count_field("Submits at once after an idle minute; null: a minute's.", 1),
-    "running": _count_field("Jobs at RunComfy at once; more wait.", 0),
-    "waiting": _count_field("Jobs that may wait; more are refused.", 0),
-    "jobs_per_day": _count_field("Jobs a day (UTC).", 0),
-    "jobs_per_month": _count_field("Jobs a month (UTC).", 0),
-    "usd_per_request": _money_field("Largest estimate of one request, in USD."),
-    "usd_per_day": _money_field("Budget of a day (UTC), in USD."),
-    "usd_per_month": _money_field("Budget of a month (UTC), in USD."),
-    "weight": SettingField(
-        _parse_weight,
-        _identity,
-        {"type": "number", "minimum": MIN_WEIGHT, "maximum": MAX_WEIGHT},
-        "Share of the turns among tenants.",
-    ),
-    "models": SettingField(
-        _parse_models,
-        list,
-        {
-            "type": "array",
-            "maxItems": MAX_MODEL_PATTERNS,
-            "items": {"type": "string", "pattern": f"^{_PATTERN.pattern}$"},
-        },
-        "Model ids that it may use, * for any text; empty: all.",
-    ),
-    "priority": SettingField(
-        _parse_priority,
-        lambda priority: Priority(priority).name.lower(),
-        {"type": "string", "enum": list(TENANT_PRIORITIES)},
-        "Largest priority that it may ask for.",
-    ),
-    "unknown_price": SettingField(
-        _enum_parser(UnknownPrice),
-        str,
-        {"type": "string", "enum": list(UnknownPrice)},
-        "What becomes of a submit whose price is not known.",
-    ),
-    "unknown_price_counts": SettingField(
-        lambda value, _: parse_usd(value),
-        to_usd,
-        USD_SCHEMA,
-        "What an unknown price counts at, in USD.",
-    ),
-}
-CACHE_FIELDS: Final[Mapping[str, SettingField]] = {
-    "cache": SettingField(
-        _optional(_enum_parser(CacheMode)),
-        _identity,
-        {"type": ["string", "null"], "enum": [*CacheMode, None]},
-        "Whether its submits share results and running jobs; null: as the service is set.",
-    ),
-    "cache_lifetime": _seconds_field(
-        "Seconds that a stored result serves; null: as the service is set.",
-        MIN_CACHE_LIFETIME,
-        MAX_CACHE_LIFETIME,
-    ),
-    "cache_shared": SettingField(
-        _parse_boolean,
-        _identity,
-        {"type": "boolean"},
-        "Its results serve all tenants that are shared too, and theirs serve it.",
-    ),
-    "idempotency": _choice_field(
-        "optional", "required", "Whether its submits must carry an `Idempotency-Key`."
-    ),
-    "shared_failure": _choice_field(
+    result_ttl: Annotated[int, _seconds(MIN_RESULT_TTL, RETENTION)] | None = Field(
+        None,
+        description="Seconds that an ended request is kept, but at least one day after the last "
+        "attempt of a webhook about it; null: 7 days.",
+    )
+    requests_per_minute: _Positive | None = Field(None, description="Submits per minute.")
+    burst: _Positive | None = Field(
+        None, description="Submits in quick succession after an idle minute; null: one minute's."
+    )
+    running: _Count | None = Field(
+        None, description="Jobs that run at RunComfy at the same time; others wait."
+    )
+    waiting: _Count | None = Field(
+        None, description="Jobs that may wait; further submits are refused."
+    )
+    jobs_per_day: _Count | None = Field(None, description="Jobs per day (UTC).")
+    jobs_per_month: _Count | None = Field(None, description="Jobs per month (UTC).")
+    usd_per_request: Usd | None = Field(
+        None, description="Largest estimated cost of one request, in USD."
+    )
+    usd_per_day: Usd | None = Field(None, description="Budget per day (UTC), in USD.")
+    usd_per_month: Usd | None = Field(None, description="Budget per month (UTC), in USD.")
+    weight: Annotated[float, Number(MIN_WEIGHT, MAX_WEIGHT)] = Field(
+        1.0, description="Share of the capacity relative to other tenants."
+    )
+    models: Annotated[tuple[_ModelPattern, ...], Field(max_length=MAX_MODEL_PATTERNS)] = Field(
+        (), description="Model ids that the tenant may use, `*` for any text; empty: all models."
+    )
+    # Not `low`: submits without a `priority` are `normal`.
+    priority: Literal["high", "normal"] = Field(
+        "high", description="Highest priority that its submits may request."
+    )
+    unknown_price: UnknownPrice = Field(
+        UnknownPrice.COUNT, description="How to treat a submit with an unknown price."
+    )
+    unknown_price_counts: Usd = Field(
+        0.0, description="Amount that counts for an unknown price, in USD."
+    )
+    cache: CacheMode | None = Field(
+        None,
+        description="Share results of equal inputs, and jobs that still run; "
+        "null: the gateway's setting.",
+    )
+    cache_lifetime: Annotated[int, _seconds(MIN_CACHE_LIFETIME, MAX_CACHE_LIFETIME)] | None = Field(
+        None, description="Seconds that a cached result is used; null: the gateway's setting."
+    )
+    cache_shared: Flag = Field(
+        default=False, description="Share cached results with every other tenant that shares them."
+    )
+    idempotency: Literal["optional", "required"] = Field(
+        "optional", description="Whether submits need an `Idempotency-Key`."
+    )
+    shared_failure: Literal["tell", "promote"] = Field(
         "tell",
-        "promote",
-        "When a paid job that its submits joined fails: tell all, or submit one of them anew.",
-    ),
-}
-TENANT_FIELDS: Final[Mapping[str, SettingField]] = {
-    "webhook": SettingField(
-        _optional(_parse_webhook),
-        _identity,
-        {"type": ["string", "null"], "format": "uri"},
-        "Where callbacks go that name no URL of their own.",
-    ),
-    "disabled": SettingField(_parse_boolean, _identity, {"type": "boolean"}, "No key of it works."),
-    "doubt": SettingField(
-        _optional(_enum_parser(DoubtPolicy)),
-        _identity,
-        {"type": ["string", "null"], "enum": [*DoubtPolicy, None]},
-        "What becomes of unattended submits in doubt; null: as the worker is set.",
-    ),
-    "keep_inputs": SettingField(
-        _parse_boolean,
-        _identity,
-        {"type": "boolean"},
-        "Whether an input is kept when it can no more be asked to be sent.",
-    ),
-    "result_ttl": _seconds_field(
-        "Seconds that an ended request is kept, though never less than a day after the last "
-        "attempt at a callback about it; null: 7 days.",
-        MIN_RESULT_TTL,
-        RETENTION,
-    ),
-}
-FIELDS: Final[Mapping[str, SettingField]] = {**TENANT_FIELDS, **LIMIT_FIELDS, **CACHE_FIELDS}
-"""Every setting of a tenant; a test compares it with the records."""
-ATTRIBUTES: Final = {
-    "cache_lifetime": "lifetime",
-    "cache_shared": "shared",
-    "idempotency": "idempotency_required",
-    "shared_failure": "promote",
-}
-"""What the records call those that operators know by another name."""
-
-
-def parse_settings(
-    raw: Mapping[str, object], base: TenantSettings, policy: TargetPolicy
-) -> TenantSettings:
-    """`base` with the fields of `raw` in place. Raises `InvalidInput` naming every wrong one."""
-
-    def read(name: str, value: object) -> object:
-        if name not in FIELDS:
-            raise InvalidField(_unknown_setting(name))
-        return FIELDS[name].parse(value, policy)
-
-    values, wrong = parse_fields(raw, read, "/")
-    raise_input_errors(wrong)
-    return replace(
-        base,
-        **_select_fields(values, TENANT_FIELDS),
-        limits=replace(base.limits, **_select_fields(values, LIMIT_FIELDS)),
-        cache_policy=replace(base.cache_policy, **_select_fields(values, CACHE_FIELDS)),
+        description="When a paid job that other submits joined fails: `tell` fails them all, "
+        "`promote` submits one of them again.",
     )
 
+    @staticmethod
+    def of(tenant: Tenant) -> "TenantSettings":
+        """Return the settings that the record holds."""
+        limits, cache = tenant.limits, tenant.cache_policy
+        values: dict[str, Any] = {name: getattr(limits, name) for name in _PLAIN_LIMITS}
+        values |= {name: usd_or_none(getattr(limits, name)) for name in _USD_LIMITS}
+        # Not validated again: the record was, and a bound may have become narrower since.
+        return TenantSettings.model_construct(
+            None,
+            **values,
+            webhook=tenant.webhook,
+            disabled=tenant.disabled,
+            doubt=tenant.doubt,
+            keep_inputs=tenant.keep_inputs,
+            result_ttl=_to_seconds(tenant.result_ttl),
+            priority="high" if limits.priority is Priority.HIGH else "normal",
+            cache=cache.cache,
+            cache_lifetime=_to_seconds(cache.lifetime),
+            cache_shared=cache.shared,
+            idempotency="required" if cache.idempotency_required else "optional",
+            shared_failure="promote" if cache.promote else "tell",
+        )
 
-def _select_fields(values: Mapping[str, Any], table: Mapping[str, SettingField]) -> dict[str, Any]:
-    return {ATTRIBUTES.get(name, name): value for name, value in values.items() if name in table}
+    def apply_to(self, tenant: Tenant) -> Tenant:
+        """Return the record with these settings, otherwise unchanged."""
+        limits: dict[str, Any] = {name: getattr(self, name) for name in _PLAIN_LIMITS}
+        limits |= {name: from_usd(getattr(self, name)) for name in _USD_LIMITS}
+        return replace(
+            tenant,
+            webhook=self.webhook,
+            disabled=self.disabled,
+            doubt=self.doubt,
+            keep_inputs=self.keep_inputs,
+            result_ttl=_to_timedelta(self.result_ttl),
+            limits=Limits(**limits, priority=Priority[self.priority.upper()]),
+            cache_policy=TenantCachePolicy(
+                cache=self.cache,
+                lifetime=_to_timedelta(self.cache_lifetime),
+                shared=self.cache_shared,
+                idempotency_required=self.idempotency == "required",
+                promote=self.shared_failure == "promote",
+            ),
+        )
+
+    def changed_by(self, changes: "TenantSettings") -> "TenantSettings":
+        """Return these settings with the fields that were given in `changes`."""
+        given = {name: getattr(changes, name) for name in changes.model_fields_set}
+        return self.model_copy(update=given)
+
+    def check_webhook(self, policy: TargetPolicy) -> None:
+        """Raises `InvalidInput` for a webhook URL that the policy does not allow."""
+        try:
+            if self.webhook is not None:
+                parse_webhook_url(self.webhook, policy)
+        except InvalidField as error:
+            raise invalid_input((FieldError("/webhook", str(error)),)) from error
 
 
-def raise_input_errors(errors: Sequence[FieldError]) -> None:
-    """Raises `InvalidInput` when anything is wrong."""
-    if errors:
-        told = "; ".join(f"{error.path.removeprefix('/')} {error.message}" for error in errors[:3])
-        raise InvalidInput(f"{told}.".replace("?.", "?"), fields=tuple(errors))
+def _to_seconds(span: timedelta | None) -> int | None:
+    return None if span is None else int(span.total_seconds())
 
 
-def _unknown_setting(name: str) -> str:
-    near = get_close_matches(name, FIELDS, n=1) if len(name) <= len(max(FIELDS, key=len)) else []
-    return f"is no setting; did you mean {near[0]}?" if near else "is no setting"
-
-
-def settings_of(tenant: Tenant) -> TenantSettings:
-    """What an operator set of a tenant."""
-    return TenantSettings(**{name: getattr(tenant, name) for name in _SETTING_NAMES})
-
-
-def apply_settings(tenant: Tenant, settings: TenantSettings) -> Tenant:
-    """The tenant with these settings, otherwise as it was."""
-    return replace(tenant, **{name: getattr(settings, name) for name in _SETTING_NAMES})
-
-
-def settings_representation(settings: TenantSettings) -> dict[str, object]:
-    """The settings as JSON, every field."""
-    return (
-        _fields_representation(settings, TENANT_FIELDS)
-        | _fields_representation(settings.limits, LIMIT_FIELDS)
-        | _fields_representation(settings.cache_policy, CACHE_FIELDS)
-    )
-
-
-def _fields_representation(record: object, table: Mapping[str, SettingField]) -> dict[str, object]:
-    return {
-        name: field.format(getattr(record, ATTRIBUTES.get(name, name)))
-        for name, field in table.items()
-    }
+def _to_timedelta(seconds: int | None) -> timedelta | None:
+    return None if seconds is None else timedelta(seconds=seconds)
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One setting that changes; values as JSON shows them."""
+    """One setting that changes, with its values as JSON shows them."""
 
     field: str
     before: object
@@ -357,15 +211,13 @@ class Difference:
 
 
 def diff_settings(before: TenantSettings, after: TenantSettings) -> tuple[Difference, ...]:
-    """What changes from one to the other."""
-    was, will_be = settings_representation(before), settings_representation(after)
-    return tuple(
-        Difference(name, was[name], will_be[name]) for name in FIELDS if was[name] != will_be[name]
-    )
+    """Return what changes from one to the other."""
+    old, new = before.model_dump(mode="json"), after.model_dump(mode="json")
+    return tuple(Difference(name, old[name], new[name]) for name in new if old[name] != new[name])
 
 
 def format_differences(changes: tuple[Difference, ...]) -> str:
-    """The changes as the audit log has them."""
+    """Return the changes as the audit log stores them."""
     return "; ".join(map(str, changes))
 
 

@@ -1,7 +1,7 @@
 """Tenants: create, look at, change, delete; their webhook secrets."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
@@ -15,11 +15,8 @@ from service.operator_context import AdminContext
 from service.tenants.settings import (
     Difference,
     TenantSettings,
-    apply_settings,
     diff_settings,
     format_differences,
-    parse_settings,
-    settings_of,
 )
 
 MAX_TRIES: Final = 5
@@ -36,14 +33,15 @@ class NewTenant:
     webhook_secret: str
 
 
-async def create_tenant(admin: AdminContext, name: str, raw: Mapping[str, object]) -> NewTenant:
+async def create_tenant(admin: AdminContext, name: str, settings: TenantSettings) -> NewTenant:
     """Make a tenant with its first key. Raises `InvalidInput`, or `Conflict` for a taken name."""
     check_tenant_name(name)
-    made = build_tenant(admin, name, parse_settings(raw, TenantSettings(), admin.target_policy))
+    settings.check_webhook(admin.target_policy)
+    made = build_tenant(admin, name, settings)
     key = ApiKey(api_key_digest(made.key), name, made.tenant.created_at)
     if not await admin.tenants.create(made.tenant, key):
         raise await _name_conflict(admin, name)
-    changes = diff_settings(TenantSettings(), settings_of(made.tenant))
+    changes = diff_settings(TenantSettings(), TenantSettings.of(made.tenant))
     await admin.record_action("tenant.create", name, format_differences(changes))
     return made
 
@@ -59,9 +57,7 @@ def build_tenant(admin: AdminContext, name: str, settings: TenantSettings) -> Ne
     """A tenant with a first key and webhook secret, not yet stored."""
     secret = encode_webhook_secret(admin.ids.secret())
     bare = Tenant(name=name, created_at=admin.clock.now(), webhook_secrets=(secret,))
-    return NewTenant(
-        apply_settings(bare, settings), build_api_key(name, admin.ids.secret()), secret
-    )
+    return NewTenant(settings.apply_to(bare), build_api_key(name, admin.ids.secret()), secret)
 
 
 async def load_tenant(admin: AdminContext, name: str) -> Tenant:
@@ -99,17 +95,18 @@ class TenantChange:
     changes: tuple[Difference, ...]
 
 
-async def change_tenant(admin: AdminContext, name: str, raw: Mapping[str, object]) -> TenantChange:
-    """Change the settings that `raw` names; in force with the next submit.
+async def change_tenant(admin: AdminContext, name: str, settings: TenantSettings) -> TenantChange:
+    """Change the settings that were given in `settings`; in force with the next submit.
 
     Raises `InvalidInput`, `NotFound`.
     """
+    settings.check_webhook(admin.target_policy)
 
     def decide(tenant: Tenant) -> Tenant:
-        return with_settings(tenant, parse_settings(raw, settings_of(tenant), admin.target_policy))
+        return with_settings(tenant, TenantSettings.of(tenant).changed_by(settings))
 
     before, after = await _update_tenant(admin, name, decide)
-    changes = diff_settings(settings_of(before), settings_of(after))
+    changes = diff_settings(TenantSettings.of(before), TenantSettings.of(after))
     if changes:
         await admin.record_action("tenant.change", name, format_differences(changes))
     return TenantChange(after, changes)
@@ -117,9 +114,8 @@ async def change_tenant(admin: AdminContext, name: str, raw: Mapping[str, object
 
 def with_settings(tenant: Tenant, settings: TenantSettings) -> Tenant:
     """The tenant's next record; itself where nothing changes."""
-    if settings == settings_of(tenant):
-        return tenant
-    return apply_settings(replace(tenant, version=tenant.version + 1), settings)
+    changed = settings.apply_to(tenant)
+    return tenant if changed == tenant else replace(changed, version=tenant.version + 1)
 
 
 async def delete_tenant(admin: AdminContext, name: str) -> None:

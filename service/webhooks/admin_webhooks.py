@@ -1,37 +1,36 @@
 """Endpoints and callbacks in operators' hands: what tenants do themselves, and noted."""
 
-from collections.abc import Mapping
-from typing import Any
-
 from core.webhooks.delivery import Delivery
 from core.webhooks.endpoint import Endpoint
 from core.webhooks.replay import Replay, ReplayRange
 from service.operator_context import AdminContext
-from service.webhooks.parser import SecretRotation, parse_endpoint
+from service.webhooks.requests import EndpointChange, NewEndpoint, SecretRotation
 from service.webhooks.webhook_service import WebhookService
-
-Fields = Mapping[str, Any]
 
 
 async def add_endpoint(
-    admin: AdminContext, webhooks: WebhookService, tenant: str, fields: Fields
+    admin: AdminContext, webhooks: WebhookService, tenant: str, new: NewEndpoint
 ) -> Endpoint:
-    """Make an endpoint. Raises as `WebhookService.create`."""
-    made = await webhooks.create_endpoint(tenant, parse_endpoint(fields, webhooks.policy))
+    """Make an endpoint. Raises as `WebhookService.create_endpoint`."""
+    made = await webhooks.create_endpoint(tenant, new)
     await admin.record_action("webhook.add", tenant, made.id)
     return made
 
 
 async def change_endpoint(
-    admin: AdminContext, webhooks: WebhookService, endpoint_ref: tuple[str, str], fields: Fields
+    admin: AdminContext,
+    webhooks: WebhookService,
+    endpoint_ref: tuple[str, str],
+    change: EndpointChange,
 ) -> Endpoint:
     """Change, disable or enable one; `named` is its tenant and its id."""
     tenant, endpoint_id = endpoint_ref
-    changed = await webhooks.change_endpoint(
-        tenant, endpoint_id, parse_endpoint(fields, webhooks.policy)
-    )
+    changed = await webhooks.change_endpoint(tenant, endpoint_id, change)
     # Values may hold secrets: a URL's query, a header.
-    await admin.record_action("webhook.change", tenant, f"{endpoint_id}: {', '.join(fields)}")
+    names = ", ".join(
+        name for name in EndpointChange.model_fields if name in change.model_fields_set
+    )
+    await admin.record_action("webhook.change", tenant, f"{endpoint_id}: {names}")
     return changed
 
 

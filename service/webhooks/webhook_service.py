@@ -7,13 +7,13 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import timedelta
 from typing import Final
 
 import orjson
 
 from core.clock import Clock
-from core.errors import Conflict, FieldError, InvalidInput, NotFound
+from core.errors import Conflict, NotFound
 from core.ids import IdSource, is_valid_id
 from core.retention import RETENTION
 from core.store.deliveries import DeliveryRange
@@ -31,11 +31,17 @@ from core.webhooks.delivery import (
     DeliveryState,
     WebhookEventType,
 )
-from core.webhooks.endpoint import DEFAULT_ENDPOINT_ID, DisabledReason, Endpoint, queue_of_endpoint
+from core.webhooks.endpoint import DEFAULT_ENDPOINT_ID, Endpoint, queue_of_endpoint
 from core.webhooks.replay import Replay, ReplayRange
 from core.webhooks.secrets import SecretKind, encode_webhook_secret
 from core.webhooks.signing_keys import encode_signing_key
-from service.webhooks.parser import DeliveryQuery, EndpointInput, EndpointPolicy, SecretRotation
+from service.webhooks.requests import (
+    DeliveryQuery,
+    EndpointChange,
+    EndpointPolicy,
+    NewEndpoint,
+    SecretRotation,
+)
 
 _MAX_TRIES: Final = 5
 _SCAN_PAGE_SIZE: Final = 100
@@ -102,45 +108,44 @@ class WebhookService:
             each.endpoint_id for each in found if each and each.state in OUTSTANDING_STATES
         )
 
-    async def create_endpoint(self, tenant: str, endpoint_input: EndpointInput) -> Endpoint:
+    async def create_endpoint(self, tenant: str, new: NewEndpoint) -> Endpoint:
         """A new endpoint; the first becomes the default. Raises `InvalidInput`, `Conflict`."""
-        if "url" not in endpoint_input.fields:
-            wrong = FieldError("/url", "is needed")
-            raise InvalidInput("The body does not fit: /url is needed.", fields=(wrong,))
+        self.policy.check_url(new.url)
         now = self.clock.now()
         endpoint_id = self.ids.endpoint_id(now)
 
         def decide(setup: WebhookConfig) -> WebhookConfig:
             name = endpoint_id if setup.find_endpoint(DEFAULT_ENDPOINT_ID) else DEFAULT_ENDPOINT_ID
-            made = _with_input(Endpoint(name, "", now), endpoint_input, now)
-            return setup.with_endpoint(made)
+            return setup.with_endpoint(new.applied_to(Endpoint(name, "", now), now))
 
         after = await self._update_config(tenant, decide)
         return after.endpoints[-1]
 
     async def change_endpoint(
-        self, tenant: str, endpoint_id: str, endpoint_input: EndpointInput
+        self, tenant: str, endpoint_id: str, change: EndpointChange
     ) -> Endpoint:
         """Change an endpoint. One that is enabled again gets what it missed, if it is kept still.
 
         Raises `NotFound`, `Conflict`.
         """
+        if "url" in change.model_fields_set:
+            self.policy.check_url(change.url)
         now = self.clock.now()
         for _ in range(_MAX_TRIES):
             before = await self.load_config(tenant)
             held = before.get_endpoint(endpoint_id)
-            after = before.with_replaced_endpoint(_with_input(held, endpoint_input, now))
-            change = WebhookConfigUpdate(before, after)
+            after = before.with_replaced_endpoint(change.applied_to(held, now))
+            update = WebhookConfigUpdate(before, after)
             if (
                 held.disabled_reason is not None
                 and after.get_endpoint(endpoint_id).disabled_reason is None
             ):
                 missed = ReplayRange(now - RETENTION, now, endpoint_id=endpoint_id)
                 replay = await self.replays.load(tenant)
-                change = replace(
-                    change, replay_before=replay, replay_after=replay.with_range(missed)
+                update = replace(
+                    update, replay_before=replay, replay_after=replay.with_range(missed)
                 )
-            if await self.configs.update(change):
+            if await self.configs.update(update):
                 await self._update_circuit(
                     queue_of_endpoint(tenant, endpoint_id), EndpointCircuit.reset
                 )
@@ -155,9 +160,10 @@ class WebhookService:
         """Make a new secret or key, and return it; those before it end after the overlap."""
         mint = encode_webhook_secret if rotation.kind is SecretKind.HMAC else encode_signing_key
         new, now = mint(self.ids.secret()), self.clock.now()
+        overlap = timedelta(seconds=rotation.overlap)
         await self._update_config(
             tenant,
-            lambda setup: setup.with_rotated_secret(rotation.kind, new, now, rotation.overlap),
+            lambda setup: setup.with_rotated_secret(rotation.kind, new, now, overlap),
         )
         return new
 
@@ -189,15 +195,16 @@ class WebhookService:
         """A tenant's deliveries, newest first."""
         found: list[Delivery] = []
         cursor, scanned = query.cursor, 0
+        since, until = query.created_between(self.clock.now())
         while len(found) < query.limit and scanned < MAX_SCANNED:
-            span = DeliveryRange(query.since, query.until, cursor)
+            span = DeliveryRange(since, until, cursor)
             # One more than wanted tells whether any follow.
-            asked = _SCAN_PAGE_SIZE if query.state else query.limit - len(found) + 1
+            asked = _SCAN_PAGE_SIZE if query.status else query.limit - len(found) + 1
             ids = await self.deliveries.list_newest_first(tenant, span, asked)
             loaded = await asyncio.gather(*map(self.deliveries.load, ids))
             for name, delivery in zip(ids, loaded, strict=True):
                 cursor, scanned = name, scanned + 1
-                if delivery is not None and query.state in {None, delivery.state}:
+                if delivery is not None and query.status in {None, delivery.state}:
                     found.append(delivery)
                 if len(found) == query.limit:
                     break
@@ -260,17 +267,6 @@ class WebhookService:
                 CircuitUpdate(queue, before, after)
             ):
                 return
-
-
-def _with_input(endpoint: Endpoint, endpoint_input: EndpointInput, now: datetime) -> Endpoint:
-    changed = replace(endpoint, **endpoint_input.fields)
-    if endpoint_input.enabled is None or endpoint_input.enabled == (
-        endpoint.disabled_reason is None
-    ):
-        return changed
-    if endpoint_input.enabled:
-        return replace(changed, disabled_reason=None, disabled_at=None)
-    return replace(changed, disabled_reason=DisabledReason.BY_OWNER, disabled_at=now)
 
 
 def _contended() -> Conflict:

@@ -23,8 +23,7 @@ from core.transactions.notifications import job_deliveries
 from core.webhooks.delivery import Delivery, DeliveryState, WebhookEventType
 from core.webhooks.endpoint import DEFAULT_ENDPOINT_ID, DisabledReason
 from core.webhooks.secrets import SecretKind, encode_webhook_secret
-from core.webhooks.url_policy import TargetPolicy
-from service.webhooks.parser import EndpointInput, EndpointPolicy, parse_endpoint
+from service.webhooks.requests import EndpointChange, NewEndpoint
 from tests.support.app import webhook_service_over
 from tests.support.clock import FakeClock
 from tests.support.ids import SeededIds
@@ -90,7 +89,7 @@ class DeliverySimulation:
         key = ApiKey("digest", made.name, self.clock.now())
         assert await self.stores.tenants.create(made, key)
         for url in endpoints[1:]:
-            await self.mailroom.create_endpoint(made.name, EndpointInput({"url": url}))
+            await self.mailroom.create_endpoint(made.name, NewEndpoint(url=url))
 
     async def end_job(self, number: int = 1) -> Job:
         """A job ends now, and its endpoints are told."""
@@ -300,7 +299,7 @@ async def test_after_five_days_an_endpoint_is_disabled_and_gets_it_all_when_enab
     journey.respond = lambda _: Delivered(200, DURATION)
     tried, now = len(journey.sent), journey.clock.now()
     await journey.mailroom.change_endpoint(
-        "video-team", DEFAULT_ENDPOINT_ID, EndpointInput({}, enabled=True)
+        "video-team", DEFAULT_ENDPOINT_ID, EndpointChange(enabled=True)
     )
     await journey.run(DAY)
     recent = [d for d in await journey.deliveries() if d.endpoint_id == DEFAULT_ENDPOINT_ID]
@@ -319,7 +318,7 @@ async def test_enabled_again_an_endpoint_has_five_new_days() -> None:
         await journey.end_job(number)
         await journey.run(2 * HOUR)
     await journey.mailroom.change_endpoint(
-        "video-team", DEFAULT_ENDPOINT_ID, EndpointInput({}, enabled=True)
+        "video-team", DEFAULT_ENDPOINT_ID, EndpointChange(enabled=True)
     )
     await journey.run(DAY)
     setup = await journey.mailroom.load_config("video-team")
@@ -357,8 +356,8 @@ async def test_a_changed_url_holds_for_what_waits_already(url: str) -> None:
     await journey.create_tenant(DEAD)
     await journey.end_job()
     await journey.run(HOUR)
-    draft = parse_endpoint({"url": url}, EndpointPolicy(TargetPolicy()))
-    await journey.mailroom.change_endpoint("video-team", DEFAULT_ENDPOINT_ID, draft)
+    change = EndpointChange(url=url)
+    await journey.mailroom.change_endpoint("video-team", DEFAULT_ENDPOINT_ID, change)
     journey.respond = lambda _: Delivered(200, DURATION)
     await journey.run(DAY)
     assert await journey.states() == {"delivered": 1}

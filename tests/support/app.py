@@ -7,9 +7,10 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import cache, cached_property, partial
 from random import Random
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import httpx
+from fastapi.routing import iter_route_contexts
 from pydantic import SecretStr
 
 from core.jobs.run_times import PollHintPolicy
@@ -29,7 +30,7 @@ from service.models.registry_cache import ModelRegistryCache
 from service.operator_context import AdminContext
 from service.parsing.json_body import BodyLimits
 from service.streaming.subscriptions import Subscriptions
-from service.webhooks.parser import EndpointPolicy
+from service.webhooks.requests import EndpointPolicy
 from service.webhooks.webhook_service import WebhookService
 from tests.support.clock import FakeClock
 from tests.support.ids import SeededIds
@@ -85,6 +86,24 @@ def _app() -> FastAPI:
 
 def _never_opened() -> AbstractAsyncContextManager[AppContext]:
     raise AssertionError("each face hands its own resources to each call")
+
+
+class ApiOperation(NamedTuple):
+    """One method of one path of the API."""
+
+    method: str
+    path: str
+    name: str
+
+
+def api_operations() -> list[ApiOperation]:
+    """Every documented operation."""
+    return [
+        ApiOperation(method, route.path or "", route.unique_id)
+        for route in iter_route_contexts(_app().routes)
+        if getattr(route, "include_in_schema", False)
+        for method in route.methods or ()
+    ]
 
 
 @dataclass(slots=True)

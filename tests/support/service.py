@@ -16,6 +16,7 @@ from service.composition import (
     build_admin_context,
 )
 from service.settings import ServiceSettings
+from service.tenants.settings import TenantSettings
 from service.tenants.tenants import create_tenant
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ async def key_of(settings: ServiceSettings, name: str = "video-team") -> str:
     async with RedisClient(build_connection_pool(settings.redis, "test")) as wire:
         stores = open_stores(wire, LuaScripts(wire, load_scripts()), SystemClock())
         desk = build_admin_context(settings, stores, "test", lambda _: None)
-        return (await create_tenant(desk, name, {})).key
+        return (await create_tenant(desk, name, TenantSettings())).key
 
 
 @asynccontextmanager

@@ -15,7 +15,7 @@ from core.tenants.tenant import Tenant
 from service.admin.limits_and_pauses import GatewayLimits, limits_representation
 from service.tenants.api_keys import NewKey, key_id
 from service.tenants.apply_file import PlanStep
-from service.tenants.settings import Difference, settings_of, settings_representation
+from service.tenants.settings import Difference, TenantSettings
 from service.tenants.tenants import NewTenant, NewWebhookSecret
 
 JsonObject = dict[str, Any]
@@ -27,7 +27,7 @@ def tenant_representation(tenant: Tenant) -> JsonObject:
     return {
         "tenant": tenant.name,
         "created_at": iso(tenant.created_at),
-        **settings_representation(settings_of(tenant)),
+        **TenantSettings.of(tenant).model_dump(mode="json"),
         "webhook_secrets": len(tenant.webhook_secrets),
         "webhook_overlap_ends_at": iso(tenant.webhook_overlap_ends_at),
     }

@@ -1,206 +1,134 @@
 """A tenant's endpoints and secrets, and the public keys that its receivers may check with."""
 
-from typing import Final
+from typing import Any, Final
 
-from starlette.requests import Request
+from fastapi import APIRouter
 from starlette.responses import Response
 
 from core.errors import NotFound
-from core.tenants.api_keys import Scope
 from core.webhooks.signing_keys import public_key
-from service.api.jobs.parameters import TENANT
 from service.api.webhooks.representations import (
     endpoint_representation,
     endpoints_representation,
     secret_representation,
 )
-from service.api.webhooks.schemas import (
-    ENDPOINT_CHANGE_EXAMPLE,
-    ENDPOINT_EXAMPLE,
-    ENDPOINTS_EXAMPLE,
-    NEW_ENDPOINT_EXAMPLE,
-    PUBLIC_KEYS_EXAMPLE,
-    ROTATION_EXAMPLE,
-    SECRET_EXAMPLE,
+from service.api.webhooks.schemas import Endpoint, Endpoints, Secret, WebhookKeys
+from service.http.dependencies import Context, EndpointId, Reader, Submitter, TenantPath
+from service.http.endpoint import Tag
+from service.http.openapi import problem_responses
+from service.http.routes import GatewayRoute, operation_id
+from service.webhooks.requests import EndpointChange, NewEndpoint, SecretRotation
+
+JsonObject = dict[str, Any]
+_ROOT: Final = "/v1/webhooks/endpoints"
+_WRITE_PROBLEMS: Final = problem_responses(400, 409, 413, 415, 422)
+
+router = APIRouter(
+    tags=[Tag.WEBHOOKS],
+    route_class=GatewayRoute,
+    responses=problem_responses(401, 403, 503),
+    generate_unique_id_function=operation_id,
 )
-from service.context import app_context
-from service.http.authentication import authenticate_tenant, read_json_body
-from service.http.endpoint import ApiOperation, Tag, json_response
-from service.http.openapi import parameter, problem_responses, request_body_spec, response_spec
-from service.webhooks.parser import parse_endpoint, parse_rotation
+# What an omitted body means.
+_NO_CHANGE: Final = EndpointChange()
+_DEFAULT_ROTATION: Final = SecretRotation()
 
 
-async def list_endpoints(request: Request) -> Response:
-    """The tenant's endpoints."""
-    tenant = await authenticate_tenant(request, Scope.READ)
-    setup = await app_context(request.scope).webhooks.load_config(tenant)
-    return json_response(endpoints_representation(setup.endpoints))
+@router.get(_ROOT, response_model=Endpoints)
+async def list_endpoints(tenant: Reader, context: Context) -> JsonObject:
+    """List endpoints."""
+    config = await context.webhooks.load_config(tenant)
+    return endpoints_representation(config.endpoints)
 
 
-async def show_endpoint(request: Request) -> Response:
-    """One endpoint."""
-    tenant = await authenticate_tenant(request, Scope.READ)
-    setup = await app_context(request.scope).webhooks.load_config(tenant)
-    endpoint = setup.get_endpoint(request.path_params["endpoint_id"])
-    return json_response(endpoint_representation(endpoint))
+@router.post(_ROOT, response_model=Endpoint, status_code=201, responses=_WRITE_PROBLEMS)
+async def create_endpoint(
+    tenant: Submitter, context: Context, response: Response, new: NewEndpoint
+) -> JsonObject:
+    """Create an endpoint.
+
+    The first is the `default`: a submit's own `webhook` replaces it. The others get the events of
+    every request.
+    """
+    endpoint = await context.webhooks.create_endpoint(tenant, new)
+    response.headers["location"] = f"{_ROOT}/{endpoint.id}"
+    return endpoint_representation(endpoint)
 
 
-async def create_endpoint(request: Request) -> Response:
-    """Make one more endpoint."""
-    tenant = await authenticate_tenant(request, Scope.SUBMIT)
-    mailroom = app_context(request.scope).webhooks
-    draft = parse_endpoint(await read_json_body(request), mailroom.policy)
-    endpoint = await mailroom.create_endpoint(tenant, draft)
-    where = {"location": f"/v1/webhooks/endpoints/{endpoint.id}"}
-    return json_response(endpoint_representation(endpoint), 201, where)
+@router.get(f"{_ROOT}/{{endpoint_id}}", response_model=Endpoint, responses=problem_responses(404))
+async def show_endpoint(tenant: Reader, context: Context, endpoint_id: EndpointId) -> JsonObject:
+    """Show an endpoint."""
+    config = await context.webhooks.load_config(tenant)
+    return endpoint_representation(config.get_endpoint(endpoint_id))
 
 
-async def change_endpoint(request: Request) -> Response:
-    """Change the fields that the body names."""
-    tenant = await authenticate_tenant(request, Scope.SUBMIT)
-    mailroom = app_context(request.scope).webhooks
-    draft = parse_endpoint(await read_json_body(request), mailroom.policy)
-    endpoint = await mailroom.change_endpoint(tenant, request.path_params["endpoint_id"], draft)
-    return json_response(endpoint_representation(endpoint))
+@router.patch(
+    f"{_ROOT}/{{endpoint_id}}",
+    response_model=Endpoint,
+    responses={**_WRITE_PROBLEMS, **problem_responses(404)},
+)
+async def change_endpoint(
+    tenant: Submitter,
+    context: Context,
+    endpoint_id: EndpointId,
+    change: EndpointChange = _NO_CHANGE,
+) -> JsonObject:
+    """Change, disable or enable an endpoint.
+
+    An endpoint that is enabled again is sent what it missed, a few events per second.
+    """
+    changed = await context.webhooks.change_endpoint(tenant, endpoint_id, change)
+    return endpoint_representation(changed)
 
 
-async def delete_endpoint(request: Request) -> Response:
-    """Delete an endpoint."""
-    tenant = await authenticate_tenant(request, Scope.SUBMIT)
-    await app_context(request.scope).webhooks.delete_endpoint(
-        tenant, request.path_params["endpoint_id"]
-    )
-    return Response(status_code=204)
+@router.delete(f"{_ROOT}/{{endpoint_id}}", status_code=204, responses=problem_responses(404, 409))
+async def delete_endpoint(tenant: Submitter, context: Context, endpoint_id: EndpointId) -> None:
+    """Delete an endpoint.
+
+    Its pending deliveries are given up.
+    """
+    await context.webhooks.delete_endpoint(tenant, endpoint_id)
 
 
-async def rotate_secret(request: Request) -> Response:
-    """Make a new secret, which is shown here and never again; of a key the public half."""
-    tenant = await authenticate_tenant(request, Scope.SUBMIT)
-    rotation = parse_rotation(await read_json_body(request))
-    new = await app_context(request.scope).webhooks.rotate_secret(tenant, rotation)
-    made = secret_representation(rotation.kind, new)
-    document = {"kind": rotation.kind, **made, "overlap": rotation.overlap.total_seconds()}
-    return json_response(document)
+@router.post(
+    "/v1/webhooks/secret/rotate",
+    response_model=Secret,
+    responses=problem_responses(400, 409, 413, 415, 422),
+)
+async def rotate_secret(
+    tenant: Submitter, context: Context, rotation: SecretRotation = _DEFAULT_ROTATION
+) -> JsonObject:
+    """Create a new secret.
+
+    It is shown once. Until `overlap` has passed, webhooks carry the signatures of the old and the
+    new one. With `ed25519` the first call turns such signatures (`v1a`) on.
+    """
+    new = await context.webhooks.rotate_secret(tenant, rotation)
+    shown = secret_representation(rotation.kind, new)
+    return {"kind": rotation.kind, **shown, "overlap": rotation.overlap}
 
 
-async def list_public_keys(request: Request) -> Response:
-    """The public keys that a tenant's callbacks may be checked with. No key is asked for."""
-    resources = app_context(request.scope)
-    setup = await resources.webhooks.find_config(request.path_params["tenant"])
-    live = setup.live_signing_keys(resources.clock.now()) if setup is not None else ()
-    if setup is None or not live:
+@router.get(
+    "/.well-known/webhook-keys/{tenant}",
+    response_model=WebhookKeys,
+    responses=problem_responses(404),
+    openapi_extra={"security": []},
+    name="webhook_keys",
+)
+async def list_public_keys(context: Context, response: Response, tenant: TenantPath) -> JsonObject:
+    """List the public keys that verify a tenant's webhooks.
+
+    No key is needed for it.
+    """
+    config = await context.webhooks.find_config(tenant)
+    live = config.live_signing_keys(context.clock.now()) if config is not None else ()
+    if config is None or not live:
         raise NotFound("No public keys are published under that name.")
-    ends = {key.text: key.expires_at for key in setup.signing_keys}
-    keys = [
-        {"key": public_key(text), **({"ends_at": ends[text]} if ends[text] else {})}
-        for text in live
-    ]
-    return json_response({"keys": keys}, headers={"cache-control": "max-age=300"})
-
-
-_ENDPOINTS_PATH: Final = "/v1/webhooks/endpoints"
-_ENDPOINT_PATH: Final = f"{_ENDPOINTS_PATH}/{{endpoint_id}}"
-ENDPOINT_ID: Final = parameter("endpoint_id", "`default`, or `ep_…`.", {"type": "string"}, "path")
-
-OPERATIONS: Final = (
-    ApiOperation(
-        "GET",
-        _ENDPOINTS_PATH,
-        list_endpoints,
-        "list_endpoints",
-        "List endpoints",
-        Tag.WEBHOOKS,
-        {
-            200: response_spec("All of them.", "Endpoints", ENDPOINTS_EXAMPLE),
-            **problem_responses(401, 403, 503),
-        },
-    ),
-    ApiOperation(
-        "POST",
-        _ENDPOINTS_PATH,
-        create_endpoint,
-        "create_endpoint",
-        "Make an endpoint",
-        Tag.WEBHOOKS,
-        {
-            201: response_spec("The new endpoint.", "Endpoint", ENDPOINT_EXAMPLE),
-            **problem_responses(400, 401, 403, 409, 413, 415, 422, 503),
-        },
-        {"requestBody": request_body_spec("NewEndpoint", NEW_ENDPOINT_EXAMPLE)},
-        "The first is the `default`: a submit's own `webhook` stands in for it. The others get "
-        "the events of every request.",
-    ),
-    ApiOperation(
-        "GET",
-        _ENDPOINT_PATH,
-        show_endpoint,
-        "show_endpoint",
-        "Show an endpoint",
-        Tag.WEBHOOKS,
-        {
-            200: response_spec("The endpoint.", "Endpoint", ENDPOINT_EXAMPLE),
-            **problem_responses(401, 403, 404, 503),
-        },
-        {"parameters": [ENDPOINT_ID]},
-    ),
-    ApiOperation(
-        "PATCH",
-        _ENDPOINT_PATH,
-        change_endpoint,
-        "change_endpoint",
-        "Change, disable or enable an endpoint",
-        Tag.WEBHOOKS,
-        {
-            200: response_spec("The endpoint.", "Endpoint", ENDPOINT_EXAMPLE),
-            **problem_responses(400, 401, 403, 404, 409, 413, 415, 422, 503),
-        },
-        {
-            "parameters": [ENDPOINT_ID],
-            "requestBody": request_body_spec(
-                "EndpointChange", ENDPOINT_CHANGE_EXAMPLE, required=False
-            ),
-        },
-        "An endpoint that is enabled again is sent what it missed, a few events each second.",
-    ),
-    ApiOperation(
-        "DELETE",
-        _ENDPOINT_PATH,
-        delete_endpoint,
-        "delete_endpoint",
-        "Delete an endpoint",
-        Tag.WEBHOOKS,
-        {
-            204: {"description": "It is gone; what waited for it is given up."},
-            **problem_responses(401, 403, 404, 409, 503),
-        },
-        {"parameters": [ENDPOINT_ID]},
-    ),
-    ApiOperation(
-        "POST",
-        "/v1/webhooks/secret/rotate",
-        rotate_secret,
-        "rotate_secret",
-        "Make a new secret",
-        Tag.WEBHOOKS,
-        {
-            200: response_spec("Shown once.", "Secret", SECRET_EXAMPLE),
-            **problem_responses(400, 401, 403, 409, 422, 503),
-        },
-        {"requestBody": request_body_spec("Rotation", ROTATION_EXAMPLE, required=False)},
-        "Until `overlap` is over, callbacks carry the signatures of the old and the new one. With "
-        "`ed25519` the first call turns such signatures (`v1a`) on.",
-    ),
-    ApiOperation(
-        "GET",
-        "/.well-known/webhook-keys/{tenant}",
-        list_public_keys,
-        "webhook_keys",
-        "Public keys of a tenant's callbacks",
-        Tag.WEBHOOKS,
-        {
-            200: response_spec("The live ones.", "WebhookKeys", PUBLIC_KEYS_EXAMPLE),
-            **problem_responses(404, 503),
-        },
-        {"parameters": [TENANT], "security": []},
-    ),
-)
+    ends = {key.text: key.expires_at for key in config.signing_keys}
+    response.headers["cache-control"] = "max-age=300"
+    return {
+        "keys": [
+            {"key": public_key(text), **({"ends_at": ends[text]} if ends[text] else {})}
+            for text in live
+        ]
+    }

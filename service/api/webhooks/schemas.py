@@ -1,14 +1,14 @@
-"""The shapes of callbacks, endpoints and events, as JSON Schema with examples."""
+"""What the operations about webhooks return, and the events that receivers get."""
 
 from collections.abc import Mapping
 from typing import Any, Final
+
+from pydantic import Field
 
 from core.jobs.job import PublicStatus
 from core.webhooks.delivery import DeliveryState, WebhookEventType
 from core.webhooks.endpoint import (
     INTERMEDIATE_EVENTS,
-    MAX_ENDPOINT_TIMEOUT,
-    MIN_ENDPOINT_TIMEOUT,
     DisabledReason,
     EndpointKind,
     PayloadStyle,
@@ -16,126 +16,154 @@ from core.webhooks.endpoint import (
 from core.webhooks.secrets import SecretKind
 from service.api.batches.schemas import BATCH_EVENT_EXAMPLE
 from service.api.schemas import EXAMPLE_MODEL_ID, EXAMPLE_REQUEST_ID, INSTANT, RESULT_EXAMPLE, TEXT
-from service.http.openapi import (
-    Schema,
-    array_schema,
-    closed_object_schema,
-    enum_schema,
-    object_schema,
-    ref,
-)
-from service.webhooks.parser import MAX_OVERLAP
+from service.http.openapi import Schema, enum_schema, object_schema, ref
+from service.parsing.models import Absent, Document, OffsetTime, TimeText, example
 
-_NUMBER: Final = {"type": "number"}
-_SUBSCRIBABLE_EVENTS: Final = [
-    event for event in WebhookEventType if event is not WebhookEventType.TEST
-]
-
-_ATTEMPT: Final = object_schema(
-    "at number outcome took_ms",
-    at=INSTANT,
-    number={"type": "integer"},
-    outcome=TEXT,
-    took_ms={"type": "integer"},
-    http_status={"type": "integer"},
-    answer={"type": "string", "description": "The start of what the receiver said; 1 KiB."},
-)
-_ENDPOINT_FIELDS: Final[Mapping[str, Schema]] = {
-    "url": {
-        "type": "string",
-        "description": "`https://…`; or `stream:<name>` (a Redis stream of the gateway's, "
-        "CloudEvents 1.0), `stream:<name>@<sink>` for one that the operator offers.",
-    },
-    "events": {
-        "type": ["array", "null"],
-        "minItems": 1,
-        "items": {"type": "string", "enum": [event.value for event in _SUBSCRIBABLE_EVENTS]},
-        "description": "Null: the ends, and what is on the way where the submit asked for it.",
-    },
-    "payload": enum_schema(PayloadStyle),
-    "timeout": {
-        "type": "number",
-        "minimum": MIN_ENDPOINT_TIMEOUT.total_seconds(),
-        "maximum": MAX_ENDPOINT_TIMEOUT.total_seconds(),
-        "description": "Seconds for one attempt.",
-    },
+_DELIVERY_EXAMPLE: Final[dict[str, Any]] = {
+    "id": "msg_01KAP82C9S1T4V6X8Z0B2D4F6H",
+    "request_id": EXAMPLE_REQUEST_ID,
+    "event": "request.completed",
+    "status": "pending",
+    "endpoint_id": "default",
+    "url": "https://hooks.example/runcomfy",
+    "created_at": "2025-11-22T15:00:02.480000Z",
+    "next_attempt_at": "2025-11-22T15:00:07.612000Z",
+    "last_outcome": "server_error",
+    "attempts": [
+        {
+            "at": "2025-11-22T15:00:02.611000Z",
+            "number": 1,
+            "outcome": "server_error",
+            "took_ms": 84,
+            "http_status": 500,
+        }
+    ],
+}
+_ENDPOINT_EXAMPLE: Final[dict[str, Any]] = {
+    "id": "default",
+    "kind": "http",
+    "url": "https://hooks.example/runcomfy",
+    "payload": "full",
+    "headers": ["authorization"],
+    "timeout": 20.0,
+    "created_at": "2025-11-22T14:50:00Z",
+    "enabled": True,
 }
 
-_WRITABLE_ENDPOINT_FIELDS: Final[Mapping[str, Schema]] = {
-    "headers": {
-        "type": "object",
-        "additionalProperties": {"type": "string", "pattern": "^[ -~]{1,1024}$"},
-        "description": "Sent with each callback; an authorization, say.",
-    },
-    "enabled": {"type": "boolean"},
-}
-_NON_EMPTY_TEXT: Final = {"type": "string", "minLength": 1}
+
+class _Attempt(Document):
+    at: TimeText
+    number: int
+    outcome: str
+    took_ms: int
+    http_status: int | Absent = None
+    answer: str | Absent = Field(None, description="The start of the receiver's response; 1 KiB.")
+
+
+class Delivery(Document):
+    """One event to one endpoint, with its attempts."""
+
+    model_config = example(_DELIVERY_EXAMPLE)
+
+    id: str = Field(description="The `webhook-id` of every attempt.")
+    request_id: str | Absent = None
+    event: WebhookEventType
+    status: DeliveryState
+    endpoint_id: str | Absent = None
+    url: str
+    created_at: TimeText
+    next_attempt_at: TimeText | Absent = None
+    finished_at: TimeText | Absent = None
+    resent_at: TimeText | Absent = None
+    last_outcome: str | Absent = None
+    attempts: list[_Attempt]
+
+
+class Deliveries(Document):
+    """A page of deliveries."""
+
+    model_config = example({"deliveries": [_DELIVERY_EXAMPLE]})
+
+    deliveries: list[Delivery]
+    next_cursor: str | Absent = None
+
+
+class Endpoint(Document):
+    """An endpoint."""
+
+    model_config = example(_ENDPOINT_EXAMPLE)
+
+    id: str
+    kind: EndpointKind
+    url: str
+    events: list[WebhookEventType] | Absent = Field(
+        None, description="Left out: the final events, and those that the submit requested."
+    )
+    payload: PayloadStyle
+    headers: list[str] = Field(description="Their names; values stay hidden.")
+    timeout: float = Field(description="Seconds for one attempt.")
+    created_at: OffsetTime
+    enabled: bool
+    disabled_reason: DisabledReason | Absent = None
+    disabled_at: OffsetTime | Absent = None
+
+
+class Endpoints(Document):
+    """All endpoints of a tenant."""
+
+    model_config = example({"endpoints": [_ENDPOINT_EXAMPLE]})
+
+    endpoints: list[Endpoint]
+
+
+class Replay(Document):
+    """A range of deliveries that is sent again, a few per second."""
+
+    model_config = example(
+        {
+            "since": "2025-11-21T00:00:00Z",
+            "until": "2025-11-22T00:00:00Z",
+            "statuses": ["failed", "held"],
+            "waiting": 1,
+        }
+    )
+
+    since: OffsetTime
+    until: OffsetTime
+    statuses: list[DeliveryState]
+    endpoint_id: str | Absent = None
+    waiting: int = Field(description="Replays of the tenant that are not finished.")
+
+
+class Secret(Document):
+    """A new secret, which is shown once, or the public half of a new key."""
+
+    model_config = example(
+        {"kind": "hmac", "secret": "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD", "overlap": 86400.0}
+    )
+
+    kind: SecretKind
+    secret: str | Absent = None
+    public_key: str | Absent = None
+    overlap: float = Field(description="Seconds.")
+
+
+class _PublicKey(Document):
+    key: str
+    ends_at: OffsetTime | Absent = None
+
+
+class WebhookKeys(Document):
+    """The public keys that are valid."""
+
+    model_config = example(
+        {"keys": [{"key": "whpk_MCowBQYDK2VwAyEAExampleExampleExampleExample="}]}
+    )
+
+    keys: list[_PublicKey]
+
 
 COMPONENTS: Final[Mapping[str, Schema]] = {
-    "Delivery": object_schema(
-        "id event status url created_at attempts",
-        id={"type": "string", "description": "The `webhook-id` of every attempt."},
-        request_id=TEXT,
-        event=enum_schema(WebhookEventType),
-        status=enum_schema(DeliveryState),
-        endpoint_id=TEXT,
-        url=TEXT,
-        created_at=INSTANT,
-        next_attempt_at=INSTANT,
-        finished_at=INSTANT,
-        resent_at=INSTANT,
-        last_outcome=TEXT,
-        attempts=array_schema(_ATTEMPT),
-    ),
-    "Deliveries": object_schema(
-        "deliveries", deliveries=array_schema(ref("Delivery")), next_cursor=TEXT
-    ),
-    "Endpoint": object_schema(
-        "id kind url payload headers timeout created_at enabled",
-        id=TEXT,
-        kind=enum_schema(EndpointKind),
-        **_ENDPOINT_FIELDS,
-        headers={"type": "array", "items": TEXT, "description": "Their names; values stay hidden."},
-        created_at=INSTANT,
-        enabled={"type": "boolean"},
-        disabled_reason=enum_schema(DisabledReason),
-        disabled_at=INSTANT,
-    ),
-    "Endpoints": object_schema("endpoints", endpoints=array_schema(ref("Endpoint"))),
-    "NewEndpoint": closed_object_schema("url", **_ENDPOINT_FIELDS, **_WRITABLE_ENDPOINT_FIELDS),
-    "EndpointChange": closed_object_schema("", **_ENDPOINT_FIELDS, **_WRITABLE_ENDPOINT_FIELDS),
-    "Replay": object_schema(
-        "since until statuses waiting",
-        since=INSTANT,
-        until=INSTANT,
-        statuses=array_schema(enum_schema(DeliveryState)),
-        endpoint_id=TEXT,
-        waiting={"type": "integer", "description": "Replays of yours that are not done."},
-    ),
-    "ReplayDraft": closed_object_schema(
-        "since",
-        since=INSTANT,
-        until=INSTANT,
-        status=enum_schema(DeliveryState),
-        endpoint_id=_NON_EMPTY_TEXT,
-    ),
-    "Secret": object_schema(
-        "kind overlap", kind=enum_schema(SecretKind), secret=TEXT, public_key=TEXT, overlap=_NUMBER
-    ),
-    "Rotation": closed_object_schema(
-        "",
-        kind=enum_schema(SecretKind),
-        overlap={
-            "type": "number",
-            "minimum": 0,
-            "maximum": MAX_OVERLAP.total_seconds(),
-            "description": "Seconds; a day unless told.",
-        },
-    ),
-    "TestDraft": closed_object_schema("", endpoint_id=_NON_EMPTY_TEXT),
-    "WebhookKeys": object_schema(
-        "keys", keys=array_schema(object_schema("key", key=TEXT, ends_at=INSTANT))
-    ),
     "StatusEvent": object_schema(
         "request_id status model_id created_at",
         request_id=TEXT,
@@ -156,63 +184,6 @@ COMPONENTS: Final[Mapping[str, Schema]] = {
     ),
     "TestEvent": object_schema("endpoint_id", endpoint_id=TEXT),
 }
-
-_ID: Final = "msg_01KAP82C9S1T4V6X8Z0B2D4F6H"
-DELIVERY_EXAMPLE: Final = {
-    "id": _ID,
-    "request_id": EXAMPLE_REQUEST_ID,
-    "event": "request.completed",
-    "status": "pending",
-    "endpoint_id": "default",
-    "url": "https://hooks.example/runcomfy",
-    "created_at": "2025-11-22T15:00:02.480000Z",
-    "next_attempt_at": "2025-11-22T15:00:07.612000Z",
-    "last_outcome": "server_error",
-    "attempts": [
-        {
-            "at": "2025-11-22T15:00:02.611000Z",
-            "number": 1,
-            "outcome": "server_error",
-            "took_ms": 84,
-            "http_status": 500,
-        }
-    ],
-}
-DELIVERIES_EXAMPLE: Final = {"deliveries": [DELIVERY_EXAMPLE]}
-ENDPOINT_EXAMPLE: Final = {
-    "id": "default",
-    "kind": "http",
-    "url": "https://hooks.example/runcomfy",
-    "payload": "full",
-    "headers": ["authorization"],
-    "timeout": 20.0,
-    "created_at": "2025-11-22T14:50:00Z",
-    "enabled": True,
-}
-ENDPOINTS_EXAMPLE: Final = {"endpoints": [ENDPOINT_EXAMPLE]}
-REPLAY_EXAMPLE: Final = {
-    "since": "2025-11-21T00:00:00Z",
-    "until": "2025-11-22T00:00:00Z",
-    "statuses": ["failed", "held"],
-    "waiting": 1,
-}
-SECRET_EXAMPLE: Final = {
-    "kind": "hmac",
-    "secret": "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD",
-    "overlap": 86400.0,
-}
-PUBLIC_KEYS_EXAMPLE: Final = {
-    "keys": [{"key": "whpk_MCowBQYDK2VwAyEAExampleExampleExampleExample="}]
-}
-NEW_ENDPOINT_EXAMPLE: Final = {
-    "url": "https://hooks.example/runcomfy",
-    "events": ["request.completed"],
-    "payload": "thin",
-}
-ENDPOINT_CHANGE_EXAMPLE: Final = {"events": None, "timeout": 10}
-REPLAY_REQUEST_EXAMPLE: Final = {"since": "2025-11-21T00:00:00Z"}
-TEST_REQUEST_EXAMPLE: Final = {"endpoint_id": "default"}
-ROTATION_EXAMPLE: Final = {"overlap": 86400}
 
 _DATA_COMPONENTS: Final[Mapping[WebhookEventType, str]] = {
     **{

@@ -20,6 +20,7 @@ from core.store.stores import open_stores
 from service.app import create_app
 from service.composition import build_admin_context, open_app_context
 from service.settings import ServiceSettings
+from service.tenants.settings import TenantSettings
 from service.tenants.tenants import create_tenant
 from tests.support.app import KLING_INPUT, KLING_PATH
 
@@ -140,7 +141,7 @@ async def test_telling_is_a_small_part_of_a_request(
     async with RedisClient(build_connection_pool(settings.redis, "bench")) as wire:
         stores = open_stores(wire, LuaScripts(wire, load_scripts()), SystemClock())
         desk = build_admin_context(settings, stores, "bench", lambda _: None)
-        key = (await create_tenant(desk, "bench", {})).key
+        key = (await create_tenant(desk, "bench", TenantSettings())).key
     counting = MetricsRegistry.__call__
     found: dict[tuple[str, str], list[float]] = {}
     with (tmp_path / "log").open("w") as lines:

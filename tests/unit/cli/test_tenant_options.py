@@ -14,19 +14,18 @@ from cli.commands.limits import parse_number
 from cli.main import app
 from cli.output import print_document, print_table
 from cli.tenant_options import SETTING_OPTIONS, options_to_fields, unset_fields
-from core.webhooks.url_policy import TargetPolicy
-from service.tenants.settings import FIELDS, TenantSettings, parse_settings
+from service.parsing.models import parse_model
+from service.tenants.settings import TenantSettings
 
 
 def test_every_setting_has_its_flag() -> None:
     # `disabled` has two commands of its own.
-    assert {*SETTING_OPTIONS, "disabled"} == set(FIELDS)
+    assert {*SETTING_OPTIONS, "disabled"} == set(TenantSettings.model_fields)
 
 
 def test_clearing_everything_is_the_default() -> None:
     wish = unset_fields([f"--{name.replace('_', '-')}" for name in SETTING_OPTIONS])
     assert set(wish) == set(SETTING_OPTIONS)
-    policy = TargetPolicy()
     some = {
         "usd_per_day": 1,
         "models": ["a"],
@@ -37,8 +36,8 @@ def test_clearing_everything_is_the_default() -> None:
         "idempotency": "required",
         "shared_failure": "promote",
     }
-    full = parse_settings(some, TenantSettings(), policy)
-    assert parse_settings(wish, full, policy) == TenantSettings()
+    full = parse_model(TenantSettings, some)
+    assert full.changed_by(parse_model(TenantSettings, wish)) == TenantSettings()
 
 
 @cache

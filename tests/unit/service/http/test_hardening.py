@@ -11,8 +11,8 @@ from starlette.datastructures import Headers
 from core.errors import Unauthenticated
 from core.settings import ProcessSettings
 from core.store.client import build_connection_pool, build_retrying_pool
-from service.api.admin.authentication import check_token
 from service.app import create_app
+from service.http.dependencies import check_token
 from service.http.middleware import GatewayMiddleware
 from service.settings import ServiceSettings
 

@@ -68,6 +68,7 @@ async def test_an_unknown_address_is_a_404_problem(caller: httpx.AsyncClient, pa
         ("GET", "/v1/requests/req_1/cancel", "OPTIONS, POST"),
         ("HEAD", "/v1/requests/req_1/cancel", "OPTIONS, POST"),
         ("POST", "/healthz", "GET, HEAD, OPTIONS"),
+        ("POST", "/admin/v1/limits", "GET, HEAD, OPTIONS, PATCH"),
     ],
 )
 async def test_a_wrong_method_is_told_the_right_ones(

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from core.errors import Conflict, InvalidInput
-from service.tenants.apply_file import PlanAction, apply, plan, preview
+from service.parsing.models import parse_model
+from service.tenants.apply_file import PlanAction, TenantsFile, apply, plan, preview
 from service.tenants.settings import Difference
 from service.tenants.tenants import delete_tenant, load_tenant
 from tests.support.records import tenant
@@ -23,8 +24,8 @@ def admin_context(app: AppHarness) -> AdminContext:
     return app.resources.admin
 
 
-def file(**tenants: Any) -> dict[str, object]:  # noqa: ANN401 - tables of a file
-    return {"tenants": tenants}
+def file(**tenants: Any) -> TenantsFile:  # noqa: ANN401 - tables of a file
+    return parse_model(TenantsFile, {"tenants": tenants})
 
 
 async def test_a_new_tenant_is_created_with_a_key_shown_once(admin_context: AdminContext) -> None:
@@ -89,7 +90,7 @@ async def test_a_wrong_file_does_nothing_at_all(
     admin_context: AdminContext, document: dict[str, object]
 ) -> None:
     with pytest.raises(InvalidInput):
-        await apply(admin_context, document)
+        await apply(admin_context, parse_model(TenantsFile, document))
     assert await admin_context.tenants.list_names() == frozenset()
 
 

@@ -12,22 +12,17 @@ import pytest
 from core.errors import InvalidInput
 from core.money import MicroUsd
 from core.tenants.cache_policy import CacheMode, TenantCachePolicy
-from core.tenants.limits import Limits, Priority, UnknownPrice
+from core.tenants.limits import Priority, UnknownPrice
 from core.tenants.tenant import DoubtPolicy
 from core.webhooks.url_policy import TargetPolicy
+from service.parsing.models import parse_model
 from service.tenants.settings import (
-    ATTRIBUTES,
-    CACHE_FIELDS,
-    FIELDS,
-    LIMIT_FIELDS,
-    TENANT_FIELDS,
     Difference,
     TenantSettings,
     diff_settings,
     format_differences,
-    parse_settings,
-    settings_representation,
 )
+from tests.support.records import tenant
 
 PLAIN = TenantSettings()
 FULL: dict[str, Any] = {
@@ -59,52 +54,60 @@ FULL: dict[str, Any] = {
 
 
 def read(**raw: Any) -> TenantSettings:  # noqa: ANN401 - any JSON
-    return parse_settings(raw, PLAIN, TargetPolicy())
+    settings = parse_model(TenantSettings, raw)
+    settings.check_webhook(TargetPolicy())
+    return settings
 
 
-def test_the_table_has_every_setting_of_the_records() -> None:
-    assert set(LIMIT_FIELDS) == {field.name for field in fields(Limits)}
-    reuse = {ATTRIBUTES.get(name, name) for name in CACHE_FIELDS}
-    assert reuse == {field.name for field in fields(TenantCachePolicy)}
-    assert {*TENANT_FIELDS, "limits", "cache_policy"} == {
-        field.name for field in fields(TenantSettings)
-    }
-    assert set(FULL) == set(FIELDS)
+def test_every_field_of_the_records_is_set_by_some_setting() -> None:
+    plain, full = PLAIN.apply_to(tenant()), read(**FULL).apply_to(tenant())
+    for before, after in (
+        (plain.limits, full.limits),
+        (plain.cache_policy, full.cache_policy),
+    ):
+        same = [f.name for f in fields(before) if getattr(before, f.name) == getattr(after, f.name)]
+        assert same == []
+    for name in ("webhook", "disabled", "doubt", "keep_inputs", "result_ttl"):
+        assert getattr(plain, name) != getattr(full, name)
+    assert set(FULL) == set(TenantSettings.model_fields)
 
 
-def test_everything_is_read_and_shown_again() -> None:
+def test_everything_is_read_stored_and_shown_again() -> None:
     settings = read(**FULL)
-    assert settings.doubt is DoubtPolicy.RESEND
-    assert settings.limits.usd_per_month == MicroUsd(400_000_001)
-    assert settings.limits.priority is Priority.NORMAL
-    assert settings.limits.unknown_price is UnknownPrice.REFUSE
-    assert settings.cache_policy == TenantCachePolicy(
+    record = settings.apply_to(tenant())
+    assert record.doubt is DoubtPolicy.RESEND
+    assert record.limits.usd_per_month == MicroUsd(400_000_001)
+    assert record.limits.priority is Priority.NORMAL
+    assert record.limits.unknown_price is UnknownPrice.REFUSE
+    assert record.cache_policy == TenantCachePolicy(
         cache=CacheMode.OFF,
         lifetime=timedelta(days=1),
         shared=True,
         idempotency_required=True,
         promote=True,
     )
-    assert settings_representation(settings) == FULL
+    assert settings.model_dump(mode="json") == FULL
+    assert TenantSettings.of(record) == settings
 
 
 def test_what_is_shown_can_be_sent_back() -> None:
-    shown = orjson.loads(orjson.dumps(settings_representation(PLAIN)))
-    assert parse_settings(shown, read(**FULL), TargetPolicy()) == PLAIN
+    shown = orjson.loads(PLAIN.model_dump_json())
+    assert read(**FULL).changed_by(read(**shown)) == PLAIN
 
 
 def test_what_is_left_out_stays() -> None:
     before = read(**FULL)
-    after = parse_settings({"usd_per_day": 30}, before, TargetPolicy())
+    after = before.changed_by(read(usd_per_day=30))
     assert diff_settings(before, after) == (Difference("usd_per_day", 25.5, 30.0),)
 
 
-@pytest.mark.parametrize("name", [n for n, f in FIELDS.items() if "null" in f.schema["type"]])  # type: ignore[operator]  # a list or a word
+NULLABLE = [name for name, field in TenantSettings.model_fields.items() if field.default is None]
+
+
+@pytest.mark.parametrize("name", NULLABLE)
 def test_null_takes_a_limit_away(name: str) -> None:
-    assert (
-        settings_representation(parse_settings({name: None}, read(**FULL), TargetPolicy()))[name]
-        is None
-    )
+    changed = read(**FULL).changed_by(read(**{name: None}))
+    assert changed.model_dump(mode="json")[name] is None
 
 
 @pytest.mark.parametrize(
@@ -169,7 +172,8 @@ def test_null_takes_a_limit_away(name: str) -> None:
 def test_a_wrong_value_is_named(name: str, value: object) -> None:
     with pytest.raises(InvalidInput) as refused:
         read(**{name: value})
-    assert [error.path for error in refused.value.fields] == [f"/{name}"]
+    # Of a list the wrong item is named: /models/0.
+    assert [error.path.split("/")[1] for error in refused.value.fields] == [name]
 
 
 def test_every_wrong_one_is_named_at_once_and_a_typo_is_helped() -> None:
@@ -182,7 +186,7 @@ def test_every_wrong_one_is_named_at_once_and_a_typo_is_helped() -> None:
     ("given", "sentence"),
     [
         ({"result_ttl": 90.5}, "result_ttl must be a whole number from 60 to 604800."),
-        ({"usd_per_dya": 1}, "usd_per_dya is no setting; did you mean usd_per_day?"),
+        ({"usd_per_dya": 1}, "usd_per_dya is not known here; did you mean usd_per_day?"),
     ],
 )
 def test_a_sentence_says_what_would_fit(given: dict[str, object], sentence: str) -> None:

@@ -9,8 +9,7 @@ import pytest
 
 from core.errors import StoreUnavailable
 from core.money import MicroUsd
-from service.app import OPERATIONS
-from tests.support.app import KLING, KLING_INPUT, KLING_PATH, AppHarness
+from tests.support.app import KLING, KLING_INPUT, KLING_PATH, AppHarness, api_operations
 from tests.support.memory_store.tenants import MemoryOperationsStore
 
 if TYPE_CHECKING:
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
     from core.operations import AuditEntry
 
 TOKEN = "operators-token-of-32-characters"
-ADMIN = [endpoint for endpoint in OPERATIONS if endpoint.path.startswith("/admin/")]
+ADMIN = [one for one in api_operations() if one.path.startswith("/admin/")]
 
 
 @pytest.fixture

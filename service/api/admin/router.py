@@ -1,0 +1,29 @@
+"""What the operations of the admin API share."""
+
+from typing import Final
+
+from fastapi import APIRouter
+from fastapi.routing import APIRoute
+
+from service.http.endpoint import Tag
+from service.http.openapi import problem_responses
+from service.http.routes import GatewayRoute
+
+ADMIN_ROOT: Final = "/admin/v1"
+WRITE_PROBLEMS: Final = problem_responses(400, 409, 413, 415, 422)
+"""What an operation with a body reports beside the problems of every operation."""
+
+
+def admin_router(tag: Tag) -> APIRouter:
+    """Return a router for operations that are documented under `tag`."""
+    return APIRouter(
+        prefix=ADMIN_ROOT,
+        tags=[tag],
+        route_class=GatewayRoute,
+        responses=problem_responses(401, 404, 503),
+        generate_unique_id_function=_operation_id,
+    )
+
+
+def _operation_id(route: APIRoute) -> str:
+    return f"admin_{route.name}"

@@ -1,0 +1,75 @@
+"""What operations declare as arguments: the context, the caller, the operator."""
+
+import hmac
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Final
+
+from fastapi import Depends, Path, Security
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from starlette.datastructures import Headers
+from starlette.requests import Request
+
+from core.errors import NotFound, Unauthenticated
+from core.representations.jobs import Links
+from core.tenants.api_keys import Scope
+from service.context import AppContext, app_context
+from service.http.authentication import authenticate_tenant, bearer_token, request_links
+from service.http.openapi import ADMIN_TOKEN_SCHEME
+from service.operator_context import AdminContext
+
+_ADMIN_BEARER: Final = HTTPBearer(
+    scheme_name=ADMIN_TOKEN_SCHEME,
+    description="`GATEWAY_ADMIN_TOKEN`. Without that setting this API is off (404).",
+    auto_error=False,
+)
+"""Documents the scheme; `check_token` decides."""
+
+
+# FastAPI runs a dependency that is no coroutine in a thread: these are coroutines to save that.
+async def _app_context(request: Request) -> AppContext:
+    return app_context(request.scope)
+
+
+async def _links(request: Request) -> Links:
+    return request_links(request)
+
+
+async def require_admin(
+    request: Request,
+    _: Annotated[HTTPAuthorizationCredentials | None, Security(_ADMIN_BEARER)],
+) -> AdminContext:
+    """Return the operator's context for the operators' token. Raises `Unauthenticated`."""
+    context = app_context(request.scope)
+    token = context.policy.admin_token
+    if token is None:
+        # Answered as any unknown address: whether the setting is missing concerns no caller.
+        raise NotFound("There is nothing at this address.")
+    check_token(request.headers, token.get_secret_value())
+    return context.admin
+
+
+def check_token(headers: Headers, token: str) -> None:
+    """Raises `Unauthenticated` unless `headers` present `token`; takes as long for any other."""
+    presented = bearer_token(headers) or ""
+    if not hmac.compare_digest(presented.encode(), token.encode()):
+        raise Unauthenticated("The operators' token is needed: `Authorization: Bearer …`.")
+
+
+def tenant_with(scope: Scope) -> Callable[[Request], Awaitable[str]]:
+    """Return a dependency: the tenant's name, if its live key may act within `scope`."""
+
+    async def authenticate(request: Request) -> str:
+        return await authenticate_tenant(request, scope)
+
+    return authenticate
+
+
+Context = Annotated[AppContext, Depends(_app_context)]
+RequestLinks = Annotated[Links, Depends(_links)]
+Admin = Annotated[AdminContext, Depends(require_admin)]
+Reader = Annotated[str, Depends(tenant_with(Scope.READ))]
+Submitter = Annotated[str, Depends(tenant_with(Scope.SUBMIT))]
+TenantPath = Annotated[str, Path(description="The tenant's name.")]
+RequestId = Annotated[str, Path(description="The id that the submit returned.")]
+EndpointId = Annotated[str, Path(description="`default`, or `ep_…`.")]
+DeliveryId = Annotated[str, Path(description="The `webhook-id` of its attempts.")]

@@ -1,0 +1,109 @@
+"""The route class of every operation that is not on the hot path.
+
+FastAPI validates queries and bodies and writes the API description; this class adds what it does
+not do: bodies bounded in size and time, JSON without duplicate fields, queries without duplicate
+options, and errors in the form of this API.
+"""
+
+import inspect
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, Final
+
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
+from pydantic_core import ErrorDetails
+from starlette.datastructures import QueryParams
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+
+from core.errors import FieldError, GatewayError
+from service.http.authentication import read_json_body
+from service.parsing.fields import parse_query, query_error
+from service.parsing.models import field_errors, invalid_input
+
+
+class StrictRequest(Request):
+    """A request whose body and query are parsed by this gateway's rules.
+
+    FastAPI reads the body before it runs dependencies, so an error here would be reported to a
+    caller who is not authenticated. It is kept in `error`; a value that no model accepts takes the
+    place of what could not be read, and the route raises the error after the dependencies ran.
+    """
+
+    error: Exception | None = None
+    _object: object = None
+
+    async def body(self) -> bytes:
+        """Return a text that is not empty: an omitted body is an empty object."""
+        try:
+            self._object = await read_json_body(self)
+        except (GatewayError, ClientDisconnect) as error:
+            self._object, self.error = _UNREADABLE, error
+        return b"{}"
+
+    async def json(self) -> object:
+        """Return the JSON object that `body` read."""
+        return self._object
+
+    @property
+    def query_params(self) -> QueryParams:
+        """The options of the query."""
+        try:
+            return QueryParams(parse_query(self.url.query))
+        except GatewayError as error:
+            self.error = error
+            return QueryParams({"": ""})
+
+
+_UNREADABLE: Final = object()
+_FIXED_OPTIONS: Final = {
+    # A field that a representation leaves out stays out.
+    "response_model_exclude_unset": True,
+    # A body without a content type is JSON; `read_json_body` refuses other types.
+    "strict_content_type": False,
+}
+
+
+class GatewayRoute(APIRoute):
+    """A route of FastAPI's that reads strictly and raises this gateway's errors."""
+
+    def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:  # noqa: ANN401 - FastAPI's
+        """The first line of the endpoint's docstring is the summary, the rest the description."""
+        summary, _, description = inspect.cleandoc(endpoint.__doc__ or "").partition("\n\n")
+        texts = {"summary": summary.rstrip("."), "description": " ".join(description.split())}
+        super().__init__(path, endpoint, **{**options, **texts, **_FIXED_OPTIONS})
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Return FastAPI's handler over a `StrictRequest`."""
+        handle = super().get_route_handler()
+
+        async def handler(request: Request) -> Response:
+            strict = StrictRequest(request.scope, request.receive)
+            try:
+                return await handle(strict)
+            except RequestValidationError as error:
+                raise strict.error or self._request_error(error.errors()) from error
+
+        return handler
+
+    def _request_error(self, errors: Sequence[ErrorDetails]) -> GatewayError:
+        """Return 400 for what is wrong with the query, else 422 for the body."""
+        in_query = [_without_source(error) for error in errors if error["loc"][0] == "query"]
+        kind: Any = object
+        if in_query:
+            kind = self.dependant.query_params[0].field_info.annotation
+            found = field_errors(in_query, kind)
+            return query_error([FieldError(f"?{one.path[1:]}", one.message) for one in found])
+        if self.body_field is not None:
+            kind = self.body_field.field_info.annotation
+        return invalid_input(field_errors([_without_source(error) for error in errors], kind))
+
+
+def _without_source(error: ErrorDetails) -> ErrorDetails:
+    """Return the error without the first part of its location: FastAPI's "body" or "query"."""
+    return {**error, "loc": error["loc"][1:]}
+
+
+def operation_id(route: APIRoute) -> str:
+    """Return the operation's id in the API's description: the name of its function."""
+    return route.name
