@@ -86,7 +86,7 @@ def _change(name: str, fields: Mapping[str, object], *, as_json: bool) -> None:
         lambda desk: tenants.change_tenant(desk, name, parse_model(TenantSettings, fields))
     )
     if as_json:
-        print_document(documents.tenant_representation(changed.tenant), as_json=True)
+        print_document(documents.tenant_representation(changed.details), as_json=True)
         return
     print("\n".join(map(str, changed.changes)) or "nothing to change")
 
@@ -98,7 +98,7 @@ def show(name: NameArgument, *, as_json: JsonOption = False) -> None:
     from service.api.admin import representations as documents  # noqa: PLC0415 - as above
     from service.tenants import tenants  # noqa: PLC0415 - as above
 
-    tenant = run_admin(lambda desk: tenants.load_tenant(desk, name))
+    tenant = run_admin(lambda desk: tenants.load_details(desk, name))
     print_document(documents.tenant_representation(tenant), as_json=as_json)
 
 
@@ -167,7 +167,7 @@ def webhook_secret(
     if retire:
         left = run_admin(lambda desk: tenants.retire_webhook_secret(desk, name))
         print_document(
-            {"tenant": name, "webhook_secrets": len(left.webhook_secrets)}, as_json=as_json
+            {"tenant": name, "webhook_secrets": len(left.config.secrets)}, as_json=as_json
         )
         return
     given = {} if overlap is None else {"overlap": overlap}

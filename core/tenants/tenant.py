@@ -39,16 +39,10 @@ class DoubtPolicy(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Tenant:
-    """A team that shares the RunComfy account.
-
-    `webhook_secrets` are newest first; those after the first end at `webhook_overlap_ends_at`, if
-    that is set.
-    """
+    """A team that shares the RunComfy account. Its webhooks are in `WebhookConfig`."""
 
     name: str
     created_at: datetime
-    webhook: str | None = None
-    webhook_secrets: tuple[str, ...] = ()
     disabled: bool = False
     doubt: DoubtPolicy | None = None
     """None: as the operator's setting says."""
@@ -62,7 +56,6 @@ class Tenant:
     version: int = 1
     """Counts the record's changes."""
     deleted_at: datetime | None = None
-    webhook_overlap_ends_at: datetime | None = None
 
 
 def is_tenant_name(name: str) -> bool:
