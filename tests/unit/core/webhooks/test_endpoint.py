@@ -20,7 +20,7 @@ from core.webhooks.endpoint import (
 )
 from core.webhooks.secrets import MAX_SECRETS, Secret, SecretKind
 from core.webhooks.signing_keys import encode_signing_key, public_key
-from tests.support.records import HOUR, NOW
+from tests.support.records import HOUR, NOW, SECRET, webhook_config
 
 E = WebhookEventType
 DAY = timedelta(days=1)
