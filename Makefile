@@ -1,9 +1,9 @@
-# Thin names for commands that work without make; CONTRIBUTING.md lists those.
+# Short names of commands that also work without make; CONTRIBUTING.md lists both.
 .DEFAULT_GOAL := help
 .PHONY: help install demo up test check lint types imports format docs dashboards lock clean \
 	unit property contract integration e2e chaos bench benchsmoke containers fuzz licences sbom
 
-# Where a shell sets it, every process of every test would compile what it imports anew.
+# If the shell sets it, every process of every test compiles its imports again.
 unexport PYTHONDONTWRITEBYTECODE
 
 bin := .venv/bin
@@ -11,80 +11,80 @@ bin := .venv/bin
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-install: ## make .venv with the gateway command in it
+install: ## create .venv with the gateway command
 	@deploy/install.sh
 
-demo: install ## run one real request end to end, without a RunComfy key
+demo: install ## run one request end to end against a simulated RunComfy
 	@$(bin)/python -m simulator.demo
 
-up: install ## leave the whole stack running (RUNCOMFY_API_TOKEN set: the real RunComfy)
+up: install ## run the whole stack until Ctrl-C (RUNCOMFY_API_TOKEN set: real RunComfy)
 	@$(bin)/python -m simulator.dev_stack
 
-test: install ## pass every test
+test: install ## run every test
 	$(bin)/pytest
 
 check: lint types imports ## lint, types and import contracts
 
-lint: install ## style and mistakes
+lint: install ## ruff: lint and format check
 	$(bin)/ruff check
 	$(bin)/ruff format --check
 
 types: install ## mypy, strict
 	$(bin)/mypy
 
-imports: install ## who may import whom
+imports: install ## import-linter: dependencies between packages
 	$(bin)/lint-imports
 
-format: install ## put the code into shape
+format: install ## format the code and fix lint errors
 	$(bin)/ruff format
 	$(bin)/ruff check --fix
 
-unit: install ## pure tests, no sockets
+unit: install ## unit tests, no sockets
 	$(bin)/pytest tests/unit
 
-property: install ## whatever Hypothesis tries; pure
+property: install ## property tests by Hypothesis
 	$(bin)/pytest tests/property
 
-contract: install ## fakes and real things by the same tests
+contract: install ## the same tests on the fakes and on the real stores
 	$(bin)/pytest tests/contract
 
-integration: install ## tests against a real Redis
+integration: install ## tests with a real Redis
 	$(bin)/pytest tests/integration
 
 e2e: install ## tests with real processes
 	$(bin)/pytest tests/e2e
 
-chaos: install ## kill the real processes at random (CHAOS="--form long" for more)
+chaos: install ## kill real processes at random (CHAOS="--form long": for longer)
 	$(bin)/python -m tests.chaos.run $(CHAOS)
 
-bench: install ## measure everything beside its floor, in 10 minutes (BENCH="--only accept")
+bench: install ## benchmarks beside their baselines, 10 minutes (BENCH="--only accept")
 	$(bin)/python -m tests.bench.run $(BENCH)
 
-benchsmoke: install ## a little of every measurement, in a minute; CI runs it too
+benchsmoke: install ## a short run of every benchmark, one minute; CI runs it too
 	$(bin)/pytest tests/bench
 
-containers: install ## build the image and try docker-compose.yml (needs root and Podman)
+containers: install ## build the image and test docker-compose.yml (needs root and Podman)
 	deploy/ci/containers.sh
 
 docs: install ## write the generated pages
 	$(bin)/python -m docs.generate
 
-dashboards: install ## write the dashboards, and draw them from real data (needs prometheus)
+dashboards: install ## write the dashboards and their images (needs prometheus)
 	$(bin)/python -m deploy.grafana.build
 	$(bin)/python -m deploy.grafana.draw
 
-fuzz: install ## hold the service to its own description; shows the figures
+fuzz: install ## test the service against its OpenAPI document
 	$(bin)/pytest -s tests/integration/http/test_openapi_fuzzing.py
 
-licences: install ## list what runs with us and under which licence
+licences: install ## write docs/licences.md: dependencies and their licences
 	$(bin)/python -m docs.licences
 
-sbom: install ## write dist/sbom.json, the bill of materials of what runs (CycloneDX)
+sbom: install ## write dist/sbom.json, the bill of materials (CycloneDX)
 	@mkdir -p dist
 	$(bin)/cyclonedx-py requirements requirements.runtime.lock --output-reproducible -o dist/sbom.json
 
-lock: ## pin every dependency by hash again
+lock: ## resolve and pin every dependency by hash
 	deploy/lock.sh
 
-clean: ## forget the environment and all caches
+clean: ## remove .venv and all caches
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .demo

@@ -1,1 +1,1 @@
-"""The `gateway` command: reads the environment, calls one thing, prints. Decides nothing."""
+"""The `gateway` command: parses options, calls `service` or `worker`, prints the answer."""

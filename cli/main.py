@@ -1,36 +1,90 @@
-"""The `gateway` command. Heavy parts are imported by the subcommand that needs them."""
+"""The `gateway` command: its options and its list of commands.
 
+A command's module is imported when the command is called: what it needs (Redis, pydantic, the web
+framework) takes a second to import, and `gateway --help` needs names and help texts only.
+"""
+
+from collections.abc import Mapping
+from importlib import import_module
 from importlib.metadata import version
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import typer
-
-from cli.commands import in_doubt as doubts
-from cli.commands import jobs, keys, tenants, webhooks
-from cli.commands import limits as controls
+from typer.core import TyperCommand, TyperGroup
+from typer.main import get_command
 
 DISTRIBUTION: Final = "runcomfy-gateway"
+COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
+    "serve": ("cli.commands.serve:serve", "Run the HTTP service until SIGTERM."),
+    "work": (
+        "cli.commands.work:work",
+        "Run a worker until SIGTERM: it submits and polls jobs, and delivers webhooks.",
+    ),
+    "tenant": ("cli.commands.tenants:app", "Create, show and change tenants."),
+    "key": ("cli.commands.keys:app", "Create, list and revoke API keys."),
+    "limits": (
+        "cli.commands.limits:app",
+        "Show and set the limits of the whole gateway and the minimum account balance.",
+    ),
+    "doubt": (
+        "cli.commands.in_doubt:app",
+        "List and resolve jobs in doubt: RunComfy may have received and charged them.",
+    ),
+    "job": ("cli.commands.jobs:app", "List a tenant's jobs."),
+    "pause": (
+        "cli.commands.limits:pause",
+        "Stop submitting jobs: all, a tenant's or a model's. Running ones go on, new ones queue.",
+    ),
+    "resume": ("cli.commands.limits:resume", "End a pause: queued jobs are submitted."),
+    "audit": ("cli.commands.limits:audit", "List operators' actions, newest first."),
+    "webhook": (
+        "cli.commands.webhooks:app",
+        "Manage a tenant's webhook endpoints, secrets and deliveries.",
+    ),
+}
+"""By name: `module:attribute` of a `typer.Typer` or a function, and the help text."""
+
+
+class LazyCommand(TyperCommand):
+    """A name and a help text in place of a command, which is imported when it is called."""
+
+    def __init__(self, name: str, target: str, help_text: str) -> None:
+        super().__init__(name, help=help_text)
+        self._target = target
+
+    def make_context(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - Typer's private types
+        """Return the context of the real command, which then parses and runs in place of this."""
+        module, _, attribute = self._target.partition(":")
+        target = getattr(import_module(module), attribute)
+        if not isinstance(target, typer.Typer):
+            function, target = target, typer.Typer(add_completion=False)
+            target.command()(function)
+        command = get_command(target)
+        command.help = self.help
+        return command.make_context(*args, **kwargs)
+
+
+class GatewayGroup(TyperGroup):
+    """Every command of `gateway`, in the order of its help."""
+
+    def __init__(self, **attributes: Any) -> None:  # noqa: ANN401 - handed on to Typer
+        super().__init__(**attributes)
+        for name, (target, help_text) in COMMANDS.items():
+            self.add_command(LazyCommand(name, target, help_text))
+
 
 app = typer.Typer(
     name="gateway",
+    cls=GatewayGroup,
     help="Self-hosted gateway for RunComfy's Model API. Configured by GATEWAY_… variables.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.add_typer(tenants.app, name="tenant")
-app.add_typer(keys.app, name="key")
-app.add_typer(controls.limits, name="limits")
-app.add_typer(doubts.app, name="doubt")
-app.add_typer(jobs.app, name="job")
-app.command()(controls.pause)
-app.command()(controls.resume)
-app.command()(controls.audit)
-app.add_typer(webhooks.app, name="webhook")
 
 
-def _show_version(*, wanted: bool) -> None:
-    if wanted:
+def _show_version(*, requested: bool) -> None:
+    if requested:
         print(f"{DISTRIBUTION} {version(DISTRIBUTION)}")
         raise typer.Exit
 
@@ -42,34 +96,13 @@ def gateway(
         bool,
         typer.Option(
             "--version",
-            callback=lambda wanted: _show_version(wanted=wanted),
+            callback=lambda requested: _show_version(requested=requested),
             is_eager=True,
             help="Show the version and exit.",
         ),
     ] = False,
 ) -> None:
     """Options of every command."""
-
-
-@app.command()
-def serve(
-    *,
-    processes: Annotated[
-        int, typer.Option(min=1, max=64, help="Processes that share the port and the figures.")
-    ] = 1,
-) -> None:
-    """Run one HTTP front end until SIGTERM."""
-    from cli.commands.serve import serve as run  # noqa: PLC0415 - `--help` must not wait for FastAPI
-
-    run(processes)
-
-
-@app.command()
-def work() -> None:
-    """Run one worker until SIGTERM: it submits to RunComfy, polls, and delivers callbacks."""
-    from cli.commands.work import work as run  # noqa: PLC0415 - nor for arq and httpx
-
-    run()
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""What a command prints: one JSON document, or lines for people. Knows no command."""
+"""Printing of one JSON document, or of lines and tables for people."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ _EMPTY_CELL: Final = "-"
 
 
 def print_document(document: Mapping[str, object], *, as_json: bool) -> None:
-    """A document: JSON, or a line for each field."""
+    """Print a document as JSON, or as one line per field."""
     if as_json:
         print(json.dumps(document))
         return
@@ -23,7 +23,7 @@ def print_document(document: Mapping[str, object], *, as_json: bool) -> None:
 def print_table(
     rows: Sequence[Mapping[str, object]], columns: Sequence[str], *, as_json: bool
 ) -> None:
-    """A list: a JSON array with everything, or a table of some columns."""
+    """Print a list as a JSON array of whole rows, or as a table of some columns."""
     if as_json:
         print(json.dumps(list(rows)))
         return

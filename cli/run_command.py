@@ -1,6 +1,7 @@
-"""An operator's command: settings, a desk over the store, one act, and what went wrong in one line.
+"""Runs an operator's command: settings, stores, one action, and one line on stderr for an error.
 
-Commands work on Redis themselves, so that the first tenant needs no service.
+Commands work on Redis directly, so that they need no running service: the first tenant is created
+before there is one.
 """
 
 import asyncio
@@ -27,24 +28,24 @@ from service.webhooks.webhook_service import WebhookService
 
 T = TypeVar("T")
 EXIT_FAILED: Final = 1
-"""Exit status of a command that could not do what it was asked."""
+"""Exit status of a command that failed."""
 
 
 @dataclass(frozen=True, slots=True)
 class CommandContext:
-    """Where an operator works: the desk, and the mailroom for what is done with callbacks."""
+    """What a command works with."""
 
     admin: AdminContext
     webhooks: WebhookService
 
 
 def run_admin(action: Callable[[AdminContext], Coroutine[Any, Any, T]]) -> T:
-    """Do `act` to its end. What goes wrong ends the process with one line on stderr."""
-    return run_command(lambda room: action(room.admin))
+    """Return what `action` returns. An error ends the process with one line on stderr."""
+    return run_command(lambda context: action(context.admin))
 
 
 def run_command(action: Callable[[CommandContext], Coroutine[Any, Any, T]]) -> T:
-    """As `perform`, for what needs more than the desk."""
+    """Do the same for an action that needs webhooks too."""
     settings = load_settings(ServiceSettings)
     try:
         return asyncio.run(_run(settings, action))
@@ -63,23 +64,23 @@ async def _run(
 
 
 def audit_actor() -> str:
-    """Whom the audit log names: the account that runs this, whatever its environment says."""
-    number = os.getuid()
+    """Return the audit log's name for the account that runs this; `USER` could be forged."""
+    uid = os.getuid()
     try:
-        return f"cli:{pwd.getpwuid(number).pw_name}"
-    except KeyError:  # a container's user need not have a name
-        return f"cli:uid-{number}"
+        return f"cli:{pwd.getpwuid(uid).pw_name}"
+    except KeyError:  # a container's user may have no name
+        return f"cli:uid-{uid}"
 
 
 def _discard_event(_: Event) -> None:
-    """A command has no log beside its own output."""
+    """Ignore an event: a command has no log beside its own output."""
 
 
 def load_toml(path: Path) -> Mapping[str, object]:
-    """A file's tables. Raises `InvalidInput`."""
+    """Return a file's tables. Raises `InvalidInput`."""
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InvalidInput(f"{path}: {error.strerror}.") from error
-    except ValueError as error:  # TOML's and UTF-8's errors alike
+    except ValueError as error:  # the base of TOML's and UTF-8's errors
         raise InvalidInput(f"{path}: {error}.") from error

@@ -1,4 +1,4 @@
-"""Settings from the environment, or one line that names the variable at fault. Knows no command."""
+"""Loads settings from the environment; an error is one line that names the wrong variable."""
 
 import re
 import sys
@@ -12,7 +12,7 @@ from pydantic_settings import BaseSettings, SettingsError
 from core.settings import ENV_PREFIX
 
 EXIT_INVALID_SETTINGS: Final = 2
-"""Exit status of a process whose environment is wrong; as for a wrong option."""
+"""Exit status for wrong settings; the same as for a wrong option."""
 
 _FIELD_ERROR: Final = re.compile(r"(?P<field>[a-z][a-z0-9_]*): (?P<why>.+)", re.DOTALL)
 _UNREADABLE: Final = re.compile(r'field "(?P<field>[^"]+)"')
@@ -21,7 +21,7 @@ S = TypeVar("S", bound=BaseSettings)
 
 
 def load_settings(kind: type[S]) -> S:
-    """What `kind` reads. A wrong or missing setting ends the process with one line on stderr."""
+    """Return settings. A wrong or missing one ends the process with one line on stderr."""
     try:
         return kind()
     except ValidationError as error:
@@ -34,12 +34,12 @@ def load_settings(kind: type[S]) -> S:
 
 
 def describe_error(error: ErrorDetails, kind: type[BaseModel]) -> str:
-    """An error by its variable's name; never with the value, which may be a secret."""
+    """Return an error's text with its variable's name; never the value, which may be a secret."""
     variable, rest = _variable_at([str(step) for step in error["loc"]], kind)
     why = error["msg"].removeprefix("Value error, ").split("\n", 1)[0]
     if error["type"] == "missing" and not rest:
         return f"{variable} is not set"
-    # A rule over several settings names the one at fault itself, as no place is given for it.
+    # A validator of several settings has no location: it names the wrong one in its text.
     named = None if variable else _FIELD_ERROR.fullmatch(why)
     if named is not None:
         variable, why = ENV_PREFIX + named["field"].upper(), named["why"]
@@ -47,19 +47,22 @@ def describe_error(error: ErrorDetails, kind: type[BaseModel]) -> str:
 
 
 def describe_unreadable(message: str, kind: type[BaseModel]) -> str:
-    """A value that is no JSON where JSON is wanted. Of a group only its own name is known."""
+    """Return the text for a value that is not JSON.
+
+    pydantic-settings names the group only: every variable of it that needs JSON is listed.
+    """
     found = _UNREADABLE.search(message)
     if found is None:
         return "a setting must be JSON"
     inner = _nested_settings(kind, found["field"])
     fields = inner.model_fields if inner else {}
-    wanted = [name for name, field in fields.items() if get_origin(field.annotation)]
-    names = [f"{found['field']}__{name}" for name in wanted] or [found["field"]]
+    json_fields = [name for name, field in fields.items() if get_origin(field.annotation)]
+    names = [f"{found['field']}__{name}" for name in json_fields] or [found["field"]]
     return f"{' or '.join(map(_variable_name, names))}: must be JSON"
 
 
 def _variable_at(location: Sequence[str], kind: type[BaseModel]) -> tuple[str, Sequence[str]]:
-    """The variable that holds `place`, groups joined by `__`, and what is inside its value."""
+    """Return the variable of an error's location, groups joined by `__`, and the rest of it."""
     if not location:
         return "", ()
     names, inner = [location[0]], _nested_settings(kind, location[0])

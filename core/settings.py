@@ -1,4 +1,4 @@
-"""Settings that both processes have: where Redis is, how to log. Read at the door only."""
+"""Settings of both processes: Redis, logs, metrics, traces. Read once, when a process starts."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ ENV_PREFIX = "GATEWAY_"
 
 
 def _seconds(value: object) -> object:
-    """Digits from the environment are seconds; ISO 8601 durations pass through."""
+    """Parse digits as seconds; leave ISO 8601 durations to pydantic."""
     if isinstance(value, str) and value.strip().replace(".", "", 1).isdigit():
         return timedelta(seconds=float(value))
     return value
@@ -37,11 +37,11 @@ def _has_telemetry() -> bool:
 
 
 Seconds = Annotated[timedelta, BeforeValidator(_seconds)]
-"""A span given in the environment as a number of seconds, or as an ISO 8601 duration."""
+"""A duration in the environment: a number of seconds, or an ISO 8601 duration."""
 
 
 def _redis_url(url: SecretStr) -> SecretStr:
-    """Refuses what would be read otherwise than it was meant, in words without the password."""
+    """Reject a URL that would be misread. The error text must not contain the password."""
     text = url.get_secret_value()
     if not text.startswith(("redis://", "rediss://", "unix://")):
         raise ValueError("must start with redis://, rediss:// or unix://")
@@ -51,17 +51,17 @@ def _redis_url(url: SecretStr) -> SecretStr:
     except ValueError:
         parts = None
     if parts is None or ("@" in text and "@" not in parts.netloc and parts.scheme != "unix"):
-        raise ValueError("is no URL; write / ? # @ : in a password as %2F %3F %23 %40 %3A")
+        raise ValueError("is not a valid URL; write / ? # @ : in a password as %2F %3F %23 %40 %3A")
     return url
 
 
 RedisUrl = Annotated[SecretStr, AfterValidator(_redis_url)]
 SinkUrls = Mapping[Annotated[str, Field(pattern=r"^[a-z0-9-]{1,32}$")], RedisUrl]
-"""Redis servers by the names that tenants use for them."""
+"""Redis servers, by the names that tenants use for them."""
 
 
 class LogFormat(StrEnum):
-    """How log lines look."""
+    """The format of log lines."""
 
     AUTO = "auto"
     JSON = "json"
@@ -69,7 +69,7 @@ class LogFormat(StrEnum):
 
 
 class LogLevel(StrEnum):
-    """The least level of a line that is written; Python's own words."""
+    """The minimum level of log lines; Python's own names."""
 
     DEBUG = "DEBUG"
     INFO = "INFO"
@@ -79,7 +79,7 @@ class LogLevel(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class RedisPolicy:
-    """How to reach Redis, and how long to wait for it."""
+    """How to connect to Redis, and how long to wait for it."""
 
     url: SecretStr
     sentinels: tuple[tuple[str, int], ...]
@@ -89,25 +89,31 @@ class RedisPolicy:
 
 
 class MetricsSettings(BaseModel):
-    """What bounds the number of series."""
+    """Limits on the number of time series."""
 
     model_config = ConfigDict(frozen=True)
 
     max_tenants: int = Field(
-        100, ge=0, description="Tenants that figures name, the first met; the rest is `other`."
+        100,
+        ge=0,
+        description="Maximum number of distinct tenant labels in metrics; further tenants are "
+        "reported as `other`.",
     )
     max_models: int = Field(
-        100, ge=0, description="Models that figures name, the first met; the rest is `other`."
+        100,
+        ge=0,
+        description="Maximum number of distinct model labels in metrics; further models are "
+        "reported as `other`.",
     )
 
     @property
     def label_limits(self) -> dict[str, int]:
-        """How many values each of these labels takes."""
+        """The maximum number of values of each label."""
         return {"tenant": self.max_tenants, "model": self.max_models}
 
 
 class ProcessSettings(BaseSettings):
-    """What every process of the gateway reads from its environment."""
+    """The settings of every process of the gateway."""
 
     model_config = SettingsConfigDict(
         env_prefix=ENV_PREFIX,
@@ -121,47 +127,46 @@ class ProcessSettings(BaseSettings):
 
     redis_url: RedisUrl = Field(
         SecretStr("redis://127.0.0.1:6379/0"),
-        description="Where Redis is: `redis://`, `rediss://` (TLS) or `unix://`.",
+        description="URL of Redis: `redis://`, `rediss://` (TLS) or `unix://`.",
     )
     redis_sentinels: tuple[str, ...] = Field(
-        (), description='JSON list of Sentinels, `["host:26379"]`; empty: none are asked.'
+        (), description='JSON list of Redis Sentinels: `["host:26379"]`. Empty: no Sentinel.'
     )
-    redis_master: str = Field("mymaster", description="The name of the master that Sentinels know.")
-    redis_timeout: Seconds = Field(
-        timedelta(seconds=3), description="Longest wait for an answer of Redis."
-    )
+    redis_master: str = Field("mymaster", description="Name of the master in Sentinel.")
+    redis_timeout: Seconds = Field(timedelta(seconds=3), description="Timeout of a Redis command.")
     redis_connect_timeout: Seconds = Field(
-        timedelta(seconds=2), description="Longest wait for a connection to Redis."
+        timedelta(seconds=2), description="Timeout of connecting to Redis."
     )
     sinks: SinkUrls = Field(
         {},
         description=(
-            "JSON object of Redis servers, besides the gateway's own, whose streams tenants may "
-            'have their events written to: `{"analytics": "rediss://…"}`.'
+            "JSON object of further Redis servers to which tenants may have webhook events "
+            'written as streams: `{"analytics": "rediss://…"}`.'
         ),
     )
     public_url: str | None = Field(
-        None, description="Base of the URLs that callers are given; default: the one they called."
+        None, description="Base of the URLs in responses. Default: the base URL of the request."
     )
     log_format: LogFormat = Field(
-        LogFormat.AUTO, description="`json`, `console`, or `auto`: console on a terminal."
+        LogFormat.AUTO,
+        description="`json`, `console`, or `auto`: console on a terminal, else JSON.",
     )
     traces: bool = Field(
         default=False,
-        description="Whether to send traces by OTLP over HTTP; needs the extra `otel`. Where to, "
-        "`OTEL_EXPORTER_OTLP_ENDPOINT` says.",
+        description="Export traces by OTLP over HTTP to `OTEL_EXPORTER_OTLP_ENDPOINT`; needs the "
+        "extra `otel`.",
     )
     traces_sample_ratio: float = Field(
         1.0,
         ge=0,
         le=1,
-        description="Share of the traces that begin here to keep; a caller's `traceparent` decides "
-        "for its own.",
+        description="Ratio of new traces to sample. A trace that a caller's `traceparent` "
+        "continues keeps the caller's decision.",
     )
-    log_level: LogLevel = Field(LogLevel.INFO, description="Least level that is logged.")
+    log_level: LogLevel = Field(LogLevel.INFO, description="Lowest level that is logged.")
 
     metrics: MetricsSettings = Field(
-        MetricsSettings(), description="What bounds the number of series."
+        MetricsSettings(), description="Limits on the number of time series."
     )
 
     @model_validator(mode="after")
@@ -177,7 +182,7 @@ class ProcessSettings(BaseSettings):
 
     @property
     def redis(self) -> RedisPolicy:
-        """The Redis group. Raises `ValueError` for a Sentinel without a port."""
+        """Return the Redis settings. Raises `ValueError` for a Sentinel without a port."""
         pairs = [address.rpartition(":") for address in self.redis_sentinels]
         return RedisPolicy(
             url=self.redis_url,

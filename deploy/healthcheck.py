@@ -1,4 +1,4 @@
-"""Exits 0 if one of the URLs given answers 200, else 1. Needs nothing but Python."""
+"""Exits with 0 if one of the given URLs answers 200, else with 1. Standard library only."""
 
 import sys
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ _TIMEOUT_SECONDS: Final = 3
 
 
 def is_responding(url: str) -> bool:
-    """Whether a GET is answered by 200. A proxy of the environment is not asked."""
+    """Return whether a GET is answered with 200. Proxies of the environment are not used."""
     try:
         with build_opener(ProxyHandler({})).open(url, timeout=_TIMEOUT_SECONDS) as answer:
             return bool(answer.status == HTTPStatus.OK)
@@ -19,7 +19,7 @@ def is_responding(url: str) -> bool:
 
 
 def main(urls: Sequence[str]) -> int:
-    """The exit code."""
+    """Return the exit code."""
     return 0 if any(map(is_responding, urls)) else 1
 
 

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Makes .venv/ with the `gateway` command in it, from requirements.lock and nothing else.
-# Needs Python 3.11 or newer and pip; a second call finds its stamp and does nothing.
+# Creates .venv/ with the `gateway` command, from requirements.lock only.
+# Needs Python 3.11 or newer and pip. Does nothing if .venv/ is up to date.
 set -eu
 
 cd "$(dirname "$0")/.."
@@ -12,7 +12,7 @@ fail() {
     exit 1
 }
 
-# A name on PATH is not enough: version managers leave stand-ins that do not run.
+# Being on PATH is not enough: version managers install shims that fail when called.
 runs() {
     "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1
 }
@@ -32,8 +32,8 @@ find_python() {
     fail "no Python 3.11 or newer found; on Debian or Ubuntu: apt-get install python3 python3-pip"
 }
 
-# What the environment was made from and where: a moved checkout has scripts that point nowhere.
-wanted() {
+# Print what .venv depends on. The path too: scripts of a moved checkout have a wrong interpreter.
+inputs() {
     cat requirements.lock pyproject.toml deploy/install.sh | cksum
     pwd -P
     printf '%s\n' "${PYTHON:-any}"
@@ -44,7 +44,7 @@ make_venv() {
         "$python" -m venv --clear "$venv"
         return
     fi
-    # Debian keeps ensurepip in python3-venv; without it the system's pip fills the environment.
+    # Debian ships ensurepip in python3-venv; without it the system's pip installs into .venv.
     "$python" -m pip --version >/dev/null 2>&1 ||
         fail "$python has neither ensurepip nor pip; on Debian or Ubuntu: apt-get install python3-venv"
     "$python" -m venv --clear --without-pip "$venv"
@@ -58,18 +58,18 @@ pip() {
     fi
 }
 
-if [ -f "$stamp" ] && runs "$venv/bin/python" && [ "$(cat "$stamp")" = "$(wanted)" ]; then
+if [ -f "$stamp" ] && runs "$venv/bin/python" && [ "$(cat "$stamp")" = "$(inputs)" ]; then
     exit 0
 fi
 python=$(find_python)
 rm -f "$stamp"
 if ! runs "$venv/bin/python" || [ -n "${PYTHON:-}" ]; then
-    echo "install: making $venv"
+    echo "install: creating $venv"
     make_venv
 fi
-echo "install: filling $venv from requirements.lock"
+echo "install: installing requirements.lock"
 pip install --quiet --require-hashes --only-binary :all: -r requirements.lock
-# The build backend came by the lock too, so that nothing unhashed is fetched.
+# The build backend is in the lock too, so that nothing without a hash is fetched.
 pip install --quiet --no-deps --no-build-isolation --editable .
-wanted >"$stamp"
+inputs >"$stamp"
 echo "install: done; the command is $venv/bin/gateway"

@@ -1,9 +1,9 @@
 #!/bin/sh
-# Writes the locks anew: every version pinned, every file hashed, no address in them.
-# The resolver lives in an environment of its own that is thrown away.
-#   requirements.lock          everything, for those who work on the gateway
-#   requirements.runtime.lock  what runs, for images; the same versions
-#   requirements.build.lock    what makes the wheel; the same versions
+# Writes the lock files: every version pinned, every file hashed, no URL in them.
+# The resolver runs in a temporary environment.
+#   requirements.lock          all dependencies, for development
+#   requirements.runtime.lock  dependencies of the image; the same versions
+#   requirements.build.lock    dependencies of building the wheel; the same versions
 set -eu
 
 cd "$(dirname "$0")/.."
@@ -23,6 +23,6 @@ compile pyproject.toml --constraint requirements.lock -o requirements.runtime.lo
 printf 'hatchling\n' >"$scratch/build.in"
 compile "$scratch/build.in" --constraint requirements.lock -o requirements.build.lock
 if grep -n '://' requirements*.lock; then
-    echo "lock: an address got into a lock" >&2
+    echo "lock: a lock file contains a URL" >&2
     exit 1
 fi

@@ -28,8 +28,8 @@ from worker.settings import WorkerSettings
 ROOT: Final = Path(__file__).parents[1]
 _MADE: Final = "<!-- Made by `make docs`; edit the code instead. -->\n"
 _SETTINGS_ABOUT: Final = (
-    "Read from the environment once, at the start. Spans are seconds, or ISO 8601 durations "
-    "(`PT5M`). A wrong or missing one stops the process with one line that names it.\n"
+    "Read from the environment once, at start. Durations are seconds, or ISO 8601 durations "
+    "(`PT5M`). A wrong or missing setting stops the process with one line that names it.\n"
 )
 _MOST_VALUES: Final = 12
 BEGIN: Final = "<!-- states:begin -->"

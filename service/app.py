@@ -39,10 +39,11 @@ OPERATIONS: Final = (
     *requests.OPERATIONS,
     *batch_routes.OPERATIONS,
     *events.OPERATIONS,
-    *models.OPERATIONS,
     *health.OPERATIONS,
 )
 ROUTERS: Final = (
+    requests.router,
+    models.router,
     usage.router,
     deliveries.router,
     webhook_endpoints.router,

@@ -1,4 +1,4 @@
-"""What the HTTP face reads from its environment. Knows policies; policies do not know it."""
+"""Settings of `gateway serve`, and the policies made from them."""
 
 from collections.abc import Mapping
 from datetime import timedelta
@@ -16,7 +16,7 @@ from service.webhooks.requests import EndpointPolicy
 
 MEBIBYTE: Final = 2**20
 MAX_BODY_BYTES: Final = 64 * MEBIBYTE
-"""RunComfy's clients send at most this much in one request."""
+"""Largest request of RunComfy's own clients."""
 
 _Positive = Annotated[Seconds, Field(gt=timedelta(0))]
 _Lifetime = Annotated[Seconds, Field(ge=MIN_CACHE_LIFETIME, le=MAX_CACHE_LIFETIME)]
@@ -24,7 +24,7 @@ _ModelPattern = Annotated[str, Field(pattern=r"^[A-Za-z0-9._/*-]{1,200}$")]
 
 
 class ModelTimeouts(BaseModel):
-    """One model's own deadlines."""
+    """Default timeouts of one model."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -33,19 +33,19 @@ class ModelTimeouts(BaseModel):
 
 
 class WebhookSettings(BaseModel):
-    """Where callbacks may go."""
+    """Allowed webhook URLs."""
 
     model_config = ConfigDict(frozen=True)
 
     allowed_targets: tuple[str, ...] = Field(
         (),
-        description="JSON list of host names, `*.suffix` patterns, addresses and CIDRs that "
-        "callbacks may reach although they are private or loopback; `http` is allowed to these.",
+        description="JSON list of host names, `*.suffix` patterns, IP addresses and CIDRs to which "
+        "webhooks may be sent even if they are private, loopback or use `http`.",
     )
 
 
 class ModelCache(BaseModel):
-    """What is usual for some models."""
+    """Cache defaults of some models; None keeps the general default."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -54,27 +54,27 @@ class ModelCache(BaseModel):
 
 
 class CacheSettings(BaseModel):
-    """Which results are reused where neither the submit nor its tenant says."""
+    """Result cache defaults, for submits that neither the caller nor the tenant configured."""
 
     model_config = ConfigDict(frozen=True)
 
     default: CacheMode = Field(
         CacheMode.USE,
-        description="`use`: submits of equal input share a result, or the job that is under way; "
-        "`off`: each is paid for.",
+        description="`use`: submits with equal input share a stored result or a running job; "
+        "`off`: each one runs and is paid for.",
     )
     lifetime: _Lifetime = Field(
-        MAX_CACHE_LIFETIME, description="How long a result is reused; 7 days at most."
+        MAX_CACHE_LIFETIME, description="How long a stored result is used; at most 7 days."
     )
     models: Mapping[_ModelPattern, ModelCache] = Field(
         {},
-        description="JSON object of other defaults by model id, in which `*` stands for any text "
-        'and the first that fits counts: `{"flux/*": {"default": "off"}, '
+        description="JSON object of defaults by model id pattern (`*` matches any text; the first "
+        'match applies): `{"flux/*": {"default": "off"}, '
         '"kling/*": {"lifetime": 3600}}`.',
     )
 
     def policy(self) -> CachePolicy:
-        """The same as a policy."""
+        """Return the cache policy."""
         return CachePolicy(
             default=CacheRule(self.default, self.lifetime),
             by_model=tuple(
@@ -87,83 +87,89 @@ class CacheSettings(BaseModel):
 class ServiceSettings(ProcessSettings):
     """Settings of `gateway serve`."""
 
-    host: str = Field("127.0.0.1", description="Address to listen on; `0.0.0.0` for all.")
-    port: int = Field(8000, ge=0, le=65_535, description="Port to listen on; 0 picks a free one.")
+    host: str = Field("127.0.0.1", description="Address to listen on; `0.0.0.0`: all interfaces.")
+    port: int = Field(8000, ge=0, le=65_535, description="Port to listen on; 0: any free port.")
     admin_token: SecretStr | None = Field(
-        None, min_length=32, description="Token of the operators' API; without it that API is off."
+        None, min_length=32, description="Token of the admin API; unset: the admin API is off."
     )
     max_body_bytes: int = Field(
         MEBIBYTE,
         gt=0,
         le=MAX_BODY_BYTES,
-        description="Largest body of a submit, in bytes; 64 MiB at most, for `data:` URIs.",
+        description="Largest body of a submit, in bytes; at most 64 MiB, for `data:` URIs.",
     )
     max_batch_bytes: int = Field(
         16 * MEBIBYTE,
         gt=0,
         le=MAX_BODY_BYTES,
-        description="Largest body of a batch, in bytes; `max_body_bytes` holds for each input too.",
+        description="Largest body of a batch, in bytes. Each input is limited by "
+        "`GATEWAY_MAX_BODY_BYTES` too.",
     )
     body_timeout: _Positive = Field(
-        timedelta(seconds=30), description="Longest time that a body may take to arrive."
+        timedelta(seconds=30), description="Timeout of receiving a request body."
     )
     default_timeout: _Positive = Field(
-        timedelta(hours=2), description="Longest life of a job whose submit names no `timeout`."
+        timedelta(hours=2), description="Default `timeout` of a submit: the longest life of a job."
     )
     max_timeout: _Positive = Field(
         timedelta(hours=24), description="Largest `timeout` and `start_timeout` of a submit."
     )
     default_start_timeout: _Positive | None = Field(
-        None, description="Longest wait for the start without `start_timeout`; default: `timeout`."
+        None,
+        description="Default `start_timeout` of a submit: the longest wait for its start. Unset: "
+        "its `timeout`.",
     )
     model_timeouts: Mapping[str, ModelTimeouts] = Field(
         {},
-        description="JSON object of other defaults by model: "
+        description="JSON object of default timeouts by model id: "
         '`{"kling/…": {"timeout": 3600, "start_timeout": 600}}`.',
     )
     catalogue_max_age: _Positive = Field(
         timedelta(hours=3),
-        description="How long RunComfy's catalogue may say that a model does not exist.",
+        description="Maximum age of the model catalogue. An older one no longer decides that a "
+        "model id is unknown.",
     )
     catalogue_refresh_interval: _Positive = Field(
-        timedelta(seconds=5), description="How often to look for a newer catalogue in Redis."
+        timedelta(seconds=5), description="How often Redis is checked for a newer model catalogue."
     )
     worker_timeout: _Positive = Field(
-        timedelta(seconds=30), description="After this long without a worker, `/readyz` says no."
+        timedelta(seconds=30),
+        description="Longest time without a worker's heartbeat before `/readyz` fails.",
     )
     min_retry_after: _Positive = Field(
-        timedelta(seconds=2), description="Shortest `Retry-After` on the status of a job."
+        timedelta(seconds=2), description="Smallest `Retry-After` on a job's status."
     )
     max_retry_after: _Positive = Field(
-        timedelta(seconds=30), description="Longest `Retry-After`, for a model whose runs are long."
+        timedelta(seconds=30), description="Largest `Retry-After`, for models with long runs."
     )
     run_times_refresh_interval: _Positive = Field(
-        timedelta(seconds=5), description="How often to look for new run times of models in Redis."
+        timedelta(seconds=5), description="How often models' run times are read from Redis."
     )
     max_wait: _Positive = Field(
-        timedelta(seconds=60), description="Longest wait that `Prefer: wait=N` is granted."
+        timedelta(seconds=60), description="Longest wait for a result with `Prefer: wait=N`."
     )
     heartbeat_interval: _Positive = Field(
-        timedelta(seconds=15), description="How often a silent event stream shows that it lives."
+        timedelta(seconds=15),
+        description="Interval of keep-alive comments on an idle event stream.",
     )
     max_subscriptions: int = Field(
         10_000,
         ge=0,
-        description="Callers that may wait or follow events in one process; beyond that, streams "
-        "are refused and waits are answered at once.",
+        description="Maximum number of callers that wait or read event streams in one process. "
+        "Beyond it streams are refused and waits return immediately.",
     )
     shutdown_timeout: _Positive = Field(
-        timedelta(seconds=10), description="Longest wait for open calls after SIGTERM."
+        timedelta(seconds=10), description="Longest wait for open requests after SIGTERM."
     )
     keep_alive_timeout: _Positive = Field(
-        timedelta(seconds=30), description="How long an idle connection stays open."
+        timedelta(seconds=30), description="How long an idle connection is kept open."
     )
-    backlog: int = Field(2048, gt=0, description="Connections that may wait to be accepted.")
-    cache: CacheSettings = Field(
-        CacheSettings(), description="Which results are reused where nobody says otherwise."
+    backlog: int = Field(
+        2048, gt=0, description="Maximum number of connections that wait to be accepted."
     )
+    cache: CacheSettings = Field(CacheSettings(), description="Result cache defaults.")
     webhooks: WebhookSettings = Field(
-        WebhookSettings(), description="Where callbacks may go (shared with the worker)."
+        WebhookSettings(), description="Allowed webhook URLs (shared with the worker)."
     )
 
     @model_validator(mode="after")
@@ -177,15 +183,15 @@ class ServiceSettings(ProcessSettings):
         return self
 
     def target_policy(self) -> TargetPolicy:
-        """Which callback URLs are accepted."""
+        """Return the rules for webhook URLs."""
         return TargetPolicy(AllowedTargets.parse(self.webhooks.allowed_targets))
 
     def endpoint_policy(self) -> EndpointPolicy:
-        """Where tenants' endpoints may be."""
+        """Return the rules for tenants' endpoints."""
         return EndpointPolicy(self.target_policy(), frozenset(self.sinks))
 
     def option_policy(self) -> OptionPolicy:
-        """What submits may ask for."""
+        """Return the rules and defaults of submit options."""
         default = Deadlines(self.default_timeout, self.default_start_timeout)
         return OptionPolicy(
             deadlines=default,
@@ -200,9 +206,9 @@ class ServiceSettings(ProcessSettings):
         )
 
     def body_limits(self) -> BodyLimits:
-        """How much of a body is read."""
+        """Return the limits of a submit's body."""
         return BodyLimits(self.max_body_bytes, self.body_timeout)
 
     def batch_limits(self) -> BodyLimits:
-        """The same of a batch."""
+        """Return the limits of a batch's body."""
         return BodyLimits(self.max_batch_bytes, self.body_timeout)

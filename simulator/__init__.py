@@ -1,4 +1,4 @@
-"""A RunComfy look-alike and a webhook receiver, both scripted while they run.
+"""A simulated RunComfy and a webhook receiver, both scripted over HTTP while they run.
 
-Shares no code with the product, so that a mistake there cannot hide a mistake here.
+Shares no code with the product: the same mistake on both sides would hide itself.
 """

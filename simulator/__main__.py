@@ -20,7 +20,7 @@ from simulator.server import serve
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the server that the first argument names until it is told to stop."""
+    """Run the server named by the first argument until a stop signal."""
     parser = _build_parser()
     options = parser.parse_args(arguments)
     try:
@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m simulator", description=__doc__)
     commands = parser.add_subparsers(required=True)
-    _add_runcomfy(commands.add_parser("runcomfy", help="a look-alike of RunComfy's Model API"))
+    _add_runcomfy(commands.add_parser("runcomfy", help="a simulated RunComfy Model API"))
     _add_receiver(commands.add_parser("receiver", help="a webhook receiver"))
     return parser
 
@@ -42,9 +42,11 @@ def _add_runcomfy(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--queue-seconds", type=_parse_range, default="1..2", metavar="LOW..HIGH")
     parser.add_argument("--run-seconds", type=_parse_range, default="2..6", metavar="LOW..HIGH")
     parser.add_argument("--cost-delay-seconds", type=_parse_seconds, default="0")
-    parser.add_argument("--token", help="the only token taken; any is, when left out")
+    parser.add_argument("--token", help="the only accepted token; default: any token")
     parser.add_argument("--balance-usd", type=float, default=100.0)
-    parser.add_argument("--enforce-balance", action="store_true", help="402 when it is used up")
+    parser.add_argument(
+        "--enforce-balance", action="store_true", help="answer 402 when the balance is used up"
+    )
     parser.set_defaults(run=_run_runcomfy)
 
 
@@ -56,12 +58,12 @@ def _add_receiver(parser: argparse.ArgumentParser) -> None:
 
 def _add_address(parser: argparse.ArgumentParser, *, port: int) -> None:
     parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--port", type=int, default=port, help="0 takes a free one")
+    parser.add_argument("--port", type=int, default=port, help="0: any free port")
     parser.add_argument("--seed", type=int, default=0)
 
 
 def _run_runcomfy(options: argparse.Namespace) -> None:
-    setup = SimulatorConfig(
+    config = SimulatorConfig(
         pace=Pace(queue=options.queue_seconds, run=options.run_seconds),
         seed=options.seed,
         token=options.token,
@@ -69,17 +71,17 @@ def _run_runcomfy(options: argparse.Namespace) -> None:
         balance=round(options.balance_usd * MICRO_PER_USD),
         enforce_balance=options.enforce_balance,
     )
-    # Ids are not seeded: two runs of the look-alike must never give out the same one.
-    world = RunComfyState(setup, load_catalogue(), ids=lambda: str(uuid.uuid4()))
-    app = runcomfy_app(world, WallClock())
+    # Ids are not seeded: two runs of the simulator must never return the same one.
+    state = RunComfyState(config, load_catalogue(), ids=lambda: str(uuid.uuid4()))
+    app = runcomfy_app(state, WallClock())
     serve(app, name="runcomfy", host=options.host, port=options.port, write_line=_write_line)
 
 
 def _run_receiver(options: argparse.Namespace) -> None:
-    mailbox = Inbox(random.Random(options.seed))
+    inbox = Inbox(random.Random(options.seed))
     for secret in options.secret:
-        mailbox.add_secret(secret)
-    app = receiver_app(mailbox, WallClock(), _write_line)
+        inbox.add_secret(secret)
+    app = receiver_app(inbox, WallClock(), _write_line)
     serve(app, name="receiver", host=options.host, port=options.port, write_line=_write_line)
 
 
@@ -87,7 +89,7 @@ def _parse_range(text: str) -> DurationRange:
     low, dots, high = text.partition("..")
     span = DurationRange(_parse_seconds(low), _parse_seconds(high if dots else low))
     if span.minimum > span.maximum:
-        message = f"{text!r}: the low bound is above the high one"
+        message = f"{text!r}: the lower bound is above the upper one"
         raise argparse.ArgumentTypeError(message)
     return span
 
@@ -96,7 +98,7 @@ def _parse_seconds(text: str) -> timedelta:
     try:
         span = timedelta(seconds=float(text))
     except ValueError:
-        message = f"{text!r} is no number of seconds"
+        message = f"{text!r} is not a number of seconds"
         raise argparse.ArgumentTypeError(message) from None
     if span < timedelta(0):
         message = f"{text!r} is below 0"

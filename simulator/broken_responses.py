@@ -1,6 +1,6 @@
-"""Answers that are none: a closed or reset connection, silence, lateness, a body without end.
+"""Broken responses: closed or reset connection, no response, a late one, an endless body.
 
-Each is an ASGI response; closing and resetting need the connection that ``simulator.server`` lends.
+Each is an ASGI response; closing and resetting need the connection of ``simulator.server``.
 """
 
 import asyncio
@@ -22,12 +22,12 @@ _NO_LINGER = struct.pack("ii", 1, 0)
 
 
 def connection_extension(transport: asyncio.Transport) -> dict[str, dict[object, object]]:
-    """The ASGI extension that lets an answer break its own connection."""
+    """Return the ASGI extension by which a response can break its own connection."""
     return {CONNECTION_EXTENSION: {"transport": transport}}
 
 
 class HangingResponse(Response):
-    """Never answers; ends when the client goes away."""
+    """No response; ends when the client disconnects."""
 
     async def __call__(
         self,
@@ -41,42 +41,41 @@ class HangingResponse(Response):
 
 
 class ClosedConnection(HangingResponse):
-    """Closes the connection without a byte of answer."""
+    """Closes the connection before the first byte of a response."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Close, then see the disconnect through, so that the server writes nothing either."""
+        """Close, then wait for the disconnect, so that the server writes no response either."""
         _transport(scope).abort()
         await super().__call__(scope, receive, send)
 
 
 class ResetConnection(ClosedConnection):
-    """Like Closed, but with a TCP reset."""
+    """Resets the connection (TCP RST) in place of closing it."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Ask the kernel for RST, then close."""
-        lent = _transport(scope).get_extra_info("socket")
-        lent.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
+        """Set the socket option for RST, then close."""
+        connection = _transport(scope).get_extra_info("socket")
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
         await super().__call__(scope, receive, send)
 
 
 class DelayedResponse(Response):
-    """Another answer, after a while."""
+    """Another response, after a delay."""
 
     def __init__(self, response: Response, delay: timedelta, clock: SimulatorClock) -> None:
-        """Wait on ``clock``."""
         super().__init__()
         self._response = response
         self._delay = delay
         self._clock = clock
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Wait, then answer."""
+        """Wait, then respond."""
         await self._clock.sleep(self._delay)
         await self._response(scope, receive, send)
 
 
 def huge_response(size: int, status: int = 200) -> Response:
-    """A JSON string of ``size`` bytes that never closes its quote, sent as the reader takes it."""
+    """Return an unterminated JSON string of ``size`` bytes, streamed at the reader's speed."""
     return StreamingResponse(_filler(size), status_code=status, media_type="application/json")
 
 
@@ -87,8 +86,8 @@ async def _filler(size: int) -> AsyncIterator[bytes]:
 
 
 def _transport(scope: Scope) -> asyncio.Transport:
-    lent = scope.get("extensions", {}).get(CONNECTION_EXTENSION)
-    if lent is None:
+    extension = scope.get("extensions", {}).get(CONNECTION_EXTENSION)
+    if extension is None:
         text = "a connection can only be broken behind simulator.server"
         raise RuntimeError(text)
-    return cast("asyncio.Transport", lent["transport"])
+    return cast("asyncio.Transport", extension["transport"])

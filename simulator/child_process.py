@@ -1,4 +1,4 @@
-"""Starts child processes that cannot outlive the one that starts them. Knows not what they do."""
+"""Starts child processes that end with their parent."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ def spawn(
 ) -> subprocess.Popen[bytes]:
     """Start a command in a session of its own, with all of its output added to `log`.
 
-    A session of its own keeps a terminal's Ctrl-C to us, who then stop the children in order.
-    Linux kills the child when we die; elsewhere a parent killed by -9 leaves it behind. Linux
-    watches the *thread* that started it: use one that lives as long as the child should.
+    A session of its own: a terminal's Ctrl-C reaches the parent only, which stops its children in
+    order. Linux kills the child when the parent dies; elsewhere a parent killed by SIGKILL leaves
+    it running. On Linux the end of the starting *thread* counts: use one that lives long enough.
     """
     with log.open("ab") as output:
         return subprocess.Popen(
@@ -38,14 +38,14 @@ def spawn(
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            preexec_fn=_die_with_parent(),  # noqa: PLW1509 - it makes two system calls and takes no lock
+            preexec_fn=_die_with_parent(),  # noqa: PLW1509 - two system calls, no lock
         )
 
 
 def signal_and_wait(
     process: subprocess.Popen[bytes], signum: signal.Signals, *, timeout_seconds: float
 ) -> None:
-    """Signal a child and wait for its end; past the time its whole session is killed."""
+    """Signal a child and wait for its end; after the timeout kill its whole session."""
     process.send_signal(signum)
     try:
         process.wait(timeout_seconds)
@@ -61,9 +61,9 @@ def _die_with_parent() -> Callable[[], None] | None:
     prctl = ctypes.CDLL(None, use_errno=True).prctl
     parent = os.getpid()
 
-    def hold() -> None:
+    def die_with_parent() -> None:
         prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-        if os.getppid() != parent:  # it died before the call above could take hold
+        if os.getppid() != parent:  # the parent died before the call above
             os._exit(1)
 
-    return hold
+    return die_with_parent

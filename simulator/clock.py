@@ -1,4 +1,4 @@
-"""Time as an argument: the shape that the simulator asks for, and the machine's own clock."""
+"""The simulator's clock as an argument, and the system clock."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
@@ -6,24 +6,24 @@ from typing import Protocol
 
 
 class SimulatorClock(Protocol):
-    """What the simulator needs to know of time."""
+    """Time as the simulator uses it."""
 
     def now(self) -> datetime:
-        """An aware instant in UTC."""
+        """Return the current time, aware, in UTC."""
         ...
 
     async def sleep(self, duration: timedelta) -> None:
-        """Return when the span has passed."""
+        """Return after the duration."""
         ...
 
 
 class WallClock:
-    """The machine's clock."""
+    """The system clock."""
 
     def now(self) -> datetime:
-        """The present, in UTC."""
+        """Return the current time in UTC."""
         return datetime.now(UTC)
 
     async def sleep(self, duration: timedelta) -> None:
-        """Give way to other tasks for the span."""
+        """Return after the duration."""
         await asyncio.sleep(duration.total_seconds())

@@ -1,6 +1,6 @@
-"""Shows one real request travel through the whole stack, step by step: `make demo`.
+"""Runs one request through the whole stack and prints each step: `make demo`.
 
-Knows the gateway as its callers do, by HTTP and by its command line.
+Uses the gateway as callers and operators do, by HTTP and by its command line.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from simulator.stack import TenantCredentials
 
 NAME: Final = "demo"
-# Long enough to see each status, short enough to wait for.
+# Long enough to show each status.
 SIMULATOR_OPTIONS: Final = ("--queue-seconds", "2..3", "--run-seconds", "3..5", "--seed", "7")
 FINAL_STATUSES: Final = frozenset({"completed", "failed", "cancelled"})
 
@@ -42,24 +42,24 @@ _MAX_TEXT_LENGTH: Final = 90
 
 
 class DemoFailed(RuntimeError):
-    """A step did not show what it had to; the message says which and what was seen."""
+    """A step failed; the message has the expectation and what was returned instead."""
 
 
 @dataclass(frozen=True, slots=True)
 class Demo:
-    """One run: a stack that stands, somebody to tell, and an HTTP client."""
+    """One run: a started stack, a console and an HTTP client."""
 
     stack: Stack
     console: Console
     http: httpx.Client
     name: str
-    """Of the tenant and its hook."""
+    """Name of the tenant and of its webhook path."""
 
     def run(self, example: Example) -> None:
-        """Walk through the steps.
+        """Run every step.
 
         Raises:
-            DemoFailed, StackFailed, httpx.HTTPError: a step went wrong.
+            DemoFailed, StackFailed, httpx.HTTPError: a step failed.
         """
         self.show_stack()
         tenant = self.create_tenant()
@@ -70,28 +70,28 @@ class Demo:
         self.show_ledger(example)
 
     def show_stack(self) -> None:
-        """Show what runs where."""
+        """Print the address of each process."""
         stack = self.stack
-        server = "private, append-only file on" if stack.redis else "as GATEWAY_REDIS_URL says"
-        self.console.print_step("The stack stands; every port is on loopback")
+        server = "private, with append-only file" if stack.redis else "from GATEWAY_REDIS_URL"
+        self.console.print_step("The stack is up; every port is on loopback")
         self.console.print_table(
             [
                 ("redis", stack.redis_url, server),
-                ("runcomfy", stack.runcomfy_url, "simulated: no key, no money"),
-                ("receiver", stack.receiver.url, "takes webhooks, checks signatures"),
+                ("runcomfy", stack.runcomfy_url, "simulated: needs no key, costs nothing"),
+                ("receiver", stack.receiver.url, "receives webhooks, verifies signatures"),
                 ("service", stack.url, "gateway serve"),
                 ("worker", stack.workers[0].url, "gateway work (its metrics)"),
             ]
         )
 
     def create_tenant(self) -> TenantCredentials:
-        """Make a tenant as an operator would."""
+        """Create a tenant as an operator does."""
         self.console.print_step("A tenant is created: gateway tenant create")
         tenant = self.stack.create_tenant(self.name)
         self.console.print_table(
             [
                 ("tenant", tenant.name, ""),
-                ("key", f"{tenant.key[:16]}…", "shown once, kept as a hash"),
+                ("key", f"{tenant.key[:16]}…", "shown once, stored as a hash"),
                 (
                     "webhook",
                     self.stack.webhook_url(self.name),
@@ -102,7 +102,7 @@ class Demo:
         return tenant
 
     def submit(self, example: Example, tenant: TenantCredentials) -> str:
-        """Send the request and return its id."""
+        """Submit the request and return its id."""
         self.console.print_step("The request of RunComfy's API page is sent to the gateway")
         shown = example.curl(self.stack.url, "$KEY", max_length=_MAX_TEXT_LENGTH)
         self.console.print_detail(shown)
@@ -117,25 +117,25 @@ class Demo:
         return str(answer.json()["request_id"])
 
     def watch_status(self, request_id: str, tenant: TenantCredentials) -> None:
-        """Show each change of status until the end."""
-        self.console.print_step("The worker submits it to RunComfy and follows it")
+        """Print each change of status until the end."""
+        self.console.print_step("The worker submits it to RunComfy and polls it")
         url = f"{self.stack.url}/v1/requests/{request_id}/status"
-        began, before = time.monotonic(), ""
+        started, previous = time.monotonic(), ""
 
         def at_end() -> str | None:
-            nonlocal before
+            nonlocal previous
             document = self._get(url, tenant)
-            seen = _status_line(document)
-            if seen != before:
-                self.console.print_detail(f"{time.monotonic() - began:5.1f} s  {seen}")
-                before = seen
+            current = _status_line(document)
+            if current != previous:
+                self.console.print_detail(f"{time.monotonic() - started:5.1f} s  {current}")
+                previous = current
             return document["status"] if document["status"] in FINAL_STATUSES else None
 
         status = wait_for(at_end, _JOB_TIMEOUT, "the end of the job")
         expect(status == "completed", f"the job ended as {status}, not as completed")
 
     def show_result(self, request_id: str, tenant: TenantCredentials) -> None:
-        """Show what came out, what it cost, and that the file is there."""
+        """Print the result and its cost, and download the file."""
         self.console.print_step("The result")
         url = f"{self.stack.url}/v1/requests/{request_id}/result?include_cost=true"
         document = self._get(url, tenant)
@@ -151,14 +151,14 @@ class Demo:
                 ("cost", f"{document.get('cost')} USD", f"billed: {document.get('billed')}"),
             ]
         )
-        expect(document.get("billed") == "yes", "a completed job must say that it was billed")
+        expect(document.get("billed") == "yes", "a completed job must be billed")
 
     def show_webhook(self, request_id: str) -> None:
-        """Show the callback and that its signature holds."""
+        """Print the webhook and verify its signature."""
         self.console.print_step("The webhook")
         url = f"{self.stack.receiver.url}/_recv/calls?name={self.name}"
         call = wait_for(
-            lambda: _find_webhook(self._get(url), request_id), _WEBHOOK_TIMEOUT, "a callback"
+            lambda: _find_webhook(self._get(url), request_id), _WEBHOOK_TIMEOUT, "the webhook"
         )
         self.console.print_table(
             [
@@ -171,7 +171,7 @@ class Demo:
         self.console.print_success("signature verified (Standard Webhooks)")
 
     def show_ledger(self, example: Example) -> None:
-        """Show what RunComfy would have charged for."""
+        """Print what RunComfy would have charged."""
         self.console.print_step("The simulated RunComfy's ledger")
         ledger = self._get(f"{self.stack.runcomfy_url}/_sim/ledger")
         for entry in ledger["entries"]:
@@ -180,8 +180,8 @@ class Demo:
             )
         expect(ledger["total"] == 1, f"expected one paid submission, found {ledger['total']}")
         same = ledger["entries"][0]["input"] == example.input
-        expect(same, "the input that RunComfy got differs from the one that was sent")
-        self.console.print_success("one paid submission, its input exactly as it was sent")
+        expect(same, "the input that RunComfy received differs from the submitted one")
+        self.console.print_success("one paid submission, with exactly the submitted input")
 
     def _get(self, url: str, tenant: TenantCredentials | None = None) -> dict[str, Any]:
         answer = self.http.get(url, headers=tenant.auth_header if tenant else {})
@@ -192,7 +192,7 @@ class Demo:
 
 
 def expect(condition: object, message: str) -> None:
-    """Raise `DemoFailed` saying what was seen instead, unless it is true."""
+    """Raise `DemoFailed` unless the condition is true."""
     if not condition:
         raise DemoFailed(message)
 
@@ -201,10 +201,10 @@ ValueT = TypeVar("ValueT")
 
 
 def wait_for(poll: Callable[[], ValueT | None], timeout: timedelta, description: str) -> ValueT:
-    """Look again and again until something is seen, and return it.
+    """Call `poll` until it returns a value, and return that.
 
     Raises:
-        DemoFailed: nothing was seen within the time.
+        DemoFailed: there was none within the timeout.
     """
     deadline = time.monotonic() + timeout.total_seconds()
     while (seen := poll()) is None:
@@ -229,35 +229,37 @@ def _find_webhook(calls: Mapping[str, Any], request_id: str) -> dict[str, Any] |
 
 
 def run_demo(console: Console, plan: StackPlan) -> int:
-    """Start the stack, walk through the demo, stop all, and return the exit code."""
+    """Start the stack, run the demo, stop everything, and return the exit code."""
     stack: Stack | None = None
     try:
         with run_stack(plan) as stack, httpx.Client(timeout=10, trust_env=False) as client:
-            # In somebody else's Redis an earlier demo's tenant may still be.
+            # A Redis from GATEWAY_REDIS_URL may still have the tenant of an earlier demo.
             name = NAME if stack.redis else f"{NAME}-{secrets.token_hex(3)}"
             Demo(stack, console, client, name).run(load_kling_example())
-    except StackFailed as problem:
-        console.print_failure(str(problem), problem.log)
-    except (RedisMissing, RedisNotStarted) as problem:
-        console.print_failure(str(problem), ())
-    except (DemoFailed, httpx.HTTPError) as problem:
-        console.print_failure(str(problem), recent_logs(stack))
+    except StackFailed as error:
+        console.print_failure(str(error), error.log)
+    except (RedisMissing, RedisNotStarted) as error:
+        console.print_failure(str(error), ())
+    except (DemoFailed, httpx.HTTPError) as error:
+        console.print_failure(str(error), recent_logs(stack))
     else:
         return 0
     return 1
 
 
 def recent_logs(stack: Stack | None) -> list[str]:
-    """What the processes of the product wrote last, each line with the process's name."""
+    """Return the last log lines of the product, each with its process's name."""
     product = [] if stack is None else [*stack.services, *stack.workers]
     return [f"{child.name}: {line}" for child in product for line in child.tail(15)]
 
 
 def main() -> int:
-    """Run the demo on this machine; 0 when every step showed what it had to."""
+    """Run the demo; return 0 if every step passed."""
     environment = dict(os.environ)
-    tell = Console(sys.stdout, supports_colour(sys.stdout, environment), total_steps=7)
-    tell.print_title("runcomfy-gateway: one request of RunComfy's API page, end to end, simulated")
+    console = Console(sys.stdout, supports_colour(sys.stdout, environment), total_steps=7)
+    console.print_title(
+        "runcomfy-gateway: one request of RunComfy's API page, end to end, simulated"
+    )
     began = time.monotonic()
     try:
         with stop_on_signal(), tempfile.TemporaryDirectory(prefix="gw-demo-") as folder:
@@ -266,20 +268,20 @@ def main() -> int:
                 environment=demo_environment(environment),
                 runcomfy_options=SIMULATOR_OPTIONS,
             )
-            code = run_demo(tell, plan)
+            code = run_demo(console, plan)
     except StopRequested as stop:
-        tell.print_text(f"\n{stop}: all processes stopped.")
+        console.print_text(f"\n{stop}: all processes stopped.")
         return stop.exit_code
     span = time.monotonic() - began
     if code == 0:
-        tell.print_done(f"Every step as it should be, in {span:.1f} s. All processes stopped.")
+        console.print_done(f"Every step passed, in {span:.1f} s. All processes stopped.")
     else:
-        tell.print_text("\nAll processes stopped.")
+        console.print_text("\nAll processes stopped.")
     return code
 
 
 def demo_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return the surroundings less all settings but the Redis that the demo is to use."""
+    """Return the environment without the gateway's settings, except the URL of Redis."""
     kept = {URL_VARIABLE: url} if (url := environment.get(URL_VARIABLE)) else {}
     return {**without_settings(environment), **kept}
 

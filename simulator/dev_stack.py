@@ -1,6 +1,6 @@
-"""Leaves the whole stack running until Ctrl-C: `make up`.
+"""Runs the whole stack until Ctrl-C: `make up`.
 
-Against the simulated RunComfy, or the real one where a token of its is set.
+RunComfy is simulated, unless a RunComfy token is set.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ RUNCOMFY_URL_VARIABLE: Final = "GATEWAY_RUNCOMFY_URL"
 PORT: Final = 8000
 METRICS_PORT: Final = 9100
 COST_WARNING: Final = (
-    "This stack talks to the real RunComfy. What you submit COSTS MONEY on the account of the\n"
-    "token that is set; the request below about 1.26 USD (10 s of video with audio)."
+    "This stack uses the real RunComfy. Every submit COSTS MONEY on the account of the token;\n"
+    "the request below about 1.26 USD (10 s of video with audio)."
 )
 
 _POLL_INTERVAL: Final = timedelta(milliseconds=500)
@@ -43,22 +43,22 @@ _POLL_INTERVAL: Final = timedelta(milliseconds=500)
 def build_plan(
     environment: Mapping[str, str], folder: Path, choose_port: Callable[[int], int]
 ) -> StackPlan:
-    """Decide what to run: the real RunComfy where a token is set, else the simulated one.
+    """Return what to run: the real RunComfy if a token is set, else the simulated one.
 
     Args:
-        environment: the surroundings, settings of the product among them.
-        folder: gets a folder for each of the two.
+        environment: environment variables, including settings of the gateway.
+        folder: gets one subfolder for each kind of run.
         choose_port: returns a free port, given the preferred one.
 
     Raises:
-        StackFailed: the port that the surroundings name is none.
+        StackFailed: GATEWAY_PORT is not a number.
     """
     token = next((environment[name] for name in TOKEN_VARIABLES if environment.get(name)), None)
     named = environment.get("GATEWAY_PORT")
     if named and not named.isdecimal():
         raise StackFailed(f"GATEWAY_PORT must be a number, not {named}")
     return StackPlan(
-        # Apart: a job left waiting in a simulated run must never be sent to the real RunComfy.
+        # Separate: a job left over from a simulated run must never be sent to the real RunComfy.
         folder=folder / ("real" if token else "simulated"),
         environment=environment,
         real_token=token,
@@ -68,12 +68,12 @@ def build_plan(
 
 
 def real_url(plan: StackPlan) -> str:
-    """Where a run that is not simulated submits to."""
+    """Return the URL of the real RunComfy."""
     return plan.environment.get(RUNCOMFY_URL_VARIABLE) or "https://model-api.runcomfy.net"
 
 
 def choose_port(port: int) -> int:
-    """Return the port if nobody listens on it, else a free one."""
+    """Return the port if it is free, else another free one."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -85,10 +85,10 @@ def choose_port(port: int) -> int:
 
 @contextmanager
 def lock_folder(folder: Path) -> Iterator[None]:
-    """Hold the folder: two Redis servers on one append-only file would ruin it.
+    """Lock the folder: two Redis servers would corrupt its append-only file.
 
     Raises:
-        StackFailed: another run holds it.
+        StackFailed: another run has the lock.
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     with (folder / "lock").open("w") as lock:
@@ -100,20 +100,28 @@ def lock_folder(folder: Path) -> Iterator[None]:
 
 
 def print_summary(stack: Stack, console: Console) -> None:
-    """Print where everything is, a fresh tenant's key, and a command that works when pasted."""
+    """Print every address, the key of a new tenant, and a command to paste."""
     tenant = stack.create_tenant(f"up-{secrets.token_hex(3)}")
     outside = real_url(stack.plan) if stack.runcomfy is None else stack.runcomfy.url
     console.print_table(
         [
-            ("API", stack.url, "point a RunComfy client here"),
-            ("pages", f"{stack.url}/docs", "the API, to try out"),
+            ("API", stack.url, "base URL for a RunComfy client"),
+            ("docs", f"{stack.url}/docs", "interactive API documentation"),
             ("metrics", f"{stack.url}/metrics", f"and {stack.workers[0].url}/metrics"),
-            ("RunComfy", outside, "simulated: no money" if stack.runcomfy else "REAL: costs money"),
-            ("webhooks", f"{stack.receiver.url}/_recv/calls", "what the receiver got"),
-            ("Redis", stack.redis_url, f"kept in {stack.plan.folder}" if stack.redis else "yours"),
+            (
+                "RunComfy",
+                outside,
+                "simulated: costs nothing" if stack.runcomfy else "REAL: costs money",
+            ),
+            ("webhooks", f"{stack.receiver.url}/_recv/calls", "received webhooks"),
+            (
+                "Redis",
+                stack.redis_url,
+                f"data in {stack.plan.folder}" if stack.redis else "from GATEWAY_REDIS_URL",
+            ),
             ("logs", str(stack.plan.folder), ""),
             ("tenant", tenant.name, ""),
-            ("key", tenant.key, "new on each start; earlier ones stay good"),
+            ("key", tenant.key, "new at each start; earlier ones stay valid"),
         ]
     )
     if stack.runcomfy is None:
@@ -126,30 +134,30 @@ def print_summary(stack: Stack, console: Console) -> None:
 
 
 def wait_for_failure(stack: Stack) -> None:
-    """Return never; raise `StackFailed` once a process has ended."""
+    """Never return; raise `StackFailed` when a process has ended."""
     while all(child.pid is not None for child in stack.processes):
         time.sleep(_POLL_INTERVAL.total_seconds())
-    fallen = next(child for child in stack.processes if child.pid is None)
-    raise StackFailed(f"{fallen.name} ended with {fallen.exit_code}", fallen.tail())
+    ended = next(child for child in stack.processes if child.pid is None)
+    raise StackFailed(f"{ended.name} ended with {ended.exit_code}", ended.tail())
 
 
 def main() -> int:
-    """Run until a signal comes (then 0) or a process ends by itself (then 1)."""
+    """Run until a signal (return 0) or until a process ends (return 1)."""
     environment = dict(os.environ)
-    tell = Console(sys.stdout, supports_colour(sys.stdout, environment))
+    console = Console(sys.stdout, supports_colour(sys.stdout, environment))
     try:
         with stop_on_signal(), lock_folder(FOLDER):
             plan = build_plan(environment, FOLDER, choose_port)
             with run_stack(plan) as stack:
-                print_summary(stack, tell)
+                print_summary(stack, console)
                 wait_for_failure(stack)
     except StopRequested:
-        tell.print_done("All processes stopped.")
+        console.print_done("All processes stopped.")
         return 0
-    except StackFailed as problem:
-        tell.print_failure(str(problem), problem.log)
-    except (RedisMissing, RedisNotStarted, httpx.HTTPError) as problem:
-        tell.print_failure(str(problem), ())
+    except StackFailed as error:
+        console.print_failure(str(error), error.log)
+    except (RedisMissing, RedisNotStarted, httpx.HTTPError) as error:
+        console.print_failure(str(error), ())
     return 1
 
 

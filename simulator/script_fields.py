@@ -1,7 +1,4 @@
-"""Reads a JSON object field by field, so that a typing error in a script is told and not ignored.
-
-Knows nothing of what the fields mean.
-"""
+"""Reads a JSON object field by field, so that a mistyped name is an error and not ignored."""
 
 from collections.abc import Mapping
 from datetime import timedelta
@@ -14,48 +11,48 @@ ValueT = TypeVar("ValueT")
 
 
 class ScriptError(ValueError):
-    """A script that cannot be followed; the text says which field and why."""
+    """An invalid script; the text has the field and the reason."""
 
 
 class Fields:
-    """The fields of one JSON object; ``finish`` refuses those that nobody read."""
+    """The fields of one JSON object; ``reject_unknown`` refuses those that were not read."""
 
     def __init__(self, document: object) -> None:
-        """Raise ScriptError when the document is not an object."""
+        """Raise ScriptError if the document is not an object."""
         if not isinstance(document, Mapping):
             text = f"expected an object, got {document!r:.80}"
             raise ScriptError(text)
         self._unread = dict(document)
 
     def raw(self, name: str) -> Any:  # noqa: ANN401 - any JSON value is meant
-        """The value as it stands; None when absent."""
+        """Return any value; None if absent."""
         return self._unread.pop(name, None)
 
     def text(self, name: str) -> str | None:
-        """A string."""
+        """Return a string; None if absent."""
         return self._pop_typed(name, str)
 
     def text_or_default(self, name: str, default: str) -> str:
-        """A string, or what it usually is."""
+        """Return a string."""
         value = self.text(name)
         return default if value is None else value
 
     def integer_or_default(self, name: str, default: int) -> int:
-        """An integer of at least 0, or what it usually is."""
+        """Return an integer of at least 0."""
         value = self.integer(name)
         return default if value is None else value
 
     def duration_or_default(self, name: str, default: timedelta) -> timedelta:
-        """A number of seconds, or what it usually is."""
+        """Return a duration from a number of seconds."""
         value = self.duration(name)
         return default if value is None else value
 
     def boolean(self, name: str) -> bool | None:
-        """True or false."""
+        """Return true or false; None if absent."""
         return self._pop_typed(name, bool)
 
     def integer(self, name: str) -> int | None:
-        """An integer of at least 0."""
+        """Return an integer of at least 0; None if absent."""
         number = self.number(name)
         if number is not None and number != int(number):
             text = f"{name}: expected a whole number"
@@ -63,7 +60,7 @@ class Fields:
         return None if number is None else int(number)
 
     def number(self, name: str) -> float | None:
-        """A number of at least 0."""
+        """Return a number of at least 0; None if absent."""
         value = self.raw(name)
         if value is None:
             return None
@@ -73,12 +70,12 @@ class Fields:
         return float(value)
 
     def duration(self, name: str) -> timedelta | None:
-        """A number of seconds."""
+        """Return a duration from a number of seconds; None if absent."""
         seconds = self.number(name)
         return None if seconds is None else timedelta(seconds=seconds)
 
     def choice(self, name: str, choices: type[EnumT]) -> EnumT | None:
-        """One word out of a list."""
+        """Return a member of an enum; None if absent."""
         value = self.text(name)
         if value is None:
             return None
@@ -88,7 +85,7 @@ class Fields:
         return choices(value)
 
     def reject_unknown(self) -> None:
-        """Raise ScriptError when a field was not read."""
+        """Raise ScriptError if a field was not read."""
         if self._unread:
             text = f"unknown fields: {', '.join(sorted(self._unread))}"
             raise ScriptError(text)

@@ -1,7 +1,4 @@
-"""An ordered list of rules, each with a dose that says how often it acts.
-
-Knows nothing of what the rules do.
-"""
+"""An ordered list of rules, each with a limit on how often it applies."""
 
 import random
 from collections.abc import Callable, Iterable
@@ -15,24 +12,24 @@ RuleT = TypeVar("RuleT")
 
 @dataclass(frozen=True, slots=True)
 class RuleFrequency:
-    """How often a rule acts: at most ``times``, at ``rate`` (0 to 1); None means no bound."""
+    """How often a rule applies: at most ``times``, with probability ``rate``; None: no limit."""
 
     times: int | None = None
     rate: float | None = None
 
     @classmethod
     def parse(cls, fields: Fields) -> "RuleFrequency":
-        """Take ``times`` and ``rate``; raise ScriptError when the rate is above 1."""
-        dose = cls(times=fields.integer("times"), rate=fields.number("rate"))
-        if dose.rate is not None and dose.rate > 1:
+        """Read ``times`` and ``rate``. Raises ScriptError for a rate above 1."""
+        frequency = cls(times=fields.integer("times"), rate=fields.number("rate"))
+        if frequency.rate is not None and frequency.rate > 1:
             text = "rate: expected a number from 0 to 1"
             raise ScriptError(text)
-        return dose
+        return frequency
 
 
 @dataclass(slots=True)
 class RuleEntry(Generic[RuleT]):
-    """A rule, its dose, and how often it has acted."""
+    """A rule, its frequency, and how often it has applied."""
 
     rule: RuleT
     frequency: RuleFrequency
@@ -40,33 +37,32 @@ class RuleEntry(Generic[RuleT]):
 
     @property
     def is_exhausted(self) -> bool:
-        """Whether the rule has acted as often as it may."""
+        """Whether the rule has applied as often as it may."""
         return self.frequency.times is not None and self.use_count >= self.frequency.times
 
 
 class RuleList(Generic[RuleT]):
-    """The first rule that fits, is not spent and is drawn, acts."""
+    """Rules of which the first that matches, is not exhausted and is sampled applies."""
 
     def __init__(self, rng: random.Random) -> None:
-        """Draw rates from ``chance``."""
         self._rng = rng
         self._entries: list[RuleEntry[RuleT]] = []
 
     @property
     def entries(self) -> tuple[RuleEntry[RuleT], ...]:
-        """All rules in order, spent ones too."""
+        """All rules in order, including exhausted ones."""
         return tuple(self._entries)
 
     def extend(self, rules: Iterable[tuple[RuleT, RuleFrequency]]) -> None:
-        """Add rules behind those that are there."""
-        self._entries.extend(RuleEntry(rule, dose) for rule, dose in rules)
+        """Append rules."""
+        self._entries.extend(RuleEntry(rule, frequency) for rule, frequency in rules)
 
     def clear(self) -> None:
-        """Forget all rules."""
+        """Remove all rules."""
         self._entries.clear()
 
     def take_match(self, matches: Callable[[RuleT], bool]) -> RuleT | None:
-        """The rule that acts now, counted as used; None when none does."""
+        """Return the rule that applies, counted as used; None if none does."""
         for entry in self._entries:
             if not entry.is_exhausted and matches(entry.rule) and self._is_sampled(entry.frequency):
                 entry.use_count += 1

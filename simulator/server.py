@@ -1,6 +1,6 @@
-"""Serves one ASGI app on one port: says when it is ready, lends out connections, stops fast.
+"""Serves one ASGI app on one port.
 
-Knows uvicorn; knows nothing of what is served.
+Prints a line when it is ready, gives responses access to their connection, and stops fast.
 """
 
 import contextlib
@@ -17,7 +17,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from simulator.broken_responses import connection_extension
 
 WriteLine = Callable[[str], None]
-# Whole seconds are all that uvicorn takes. Slow answers are given up after this.
+# uvicorn takes whole seconds. Responses that take longer are aborted.
 _SHUTDOWN_TIMEOUT_SECONDS = 1
 
 
@@ -39,7 +39,7 @@ class _QuietServer(Server):
         self._write_line(f"simulator {self._name} ready at http://{host}:{port}")
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        # Left to itself, uvicorn would answer 500 to those that are kept waiting on purpose.
+        # uvicorn would answer 500 to requests that are kept waiting on purpose.
         for connection in tuple(self.server_state.connections):
             cast("_ConnectionExposingProtocol", connection).transport.abort()
         await super().shutdown(sockets)
@@ -56,7 +56,7 @@ class _QuietServer(Server):
 
 
 def serve(app: ASGIApp, *, name: str, host: str, port: int, write_line: WriteLine) -> None:
-    """Run until SIGTERM or SIGINT. Port 0 takes a free one; the ready line tells which."""
+    """Run until SIGTERM or SIGINT. Port 0: any free port; the ready line has it."""
     config = Config(
         app,
         host=host,

@@ -1,4 +1,4 @@
-"""Turns "please stop" signals into an exception, so that every `with` block gets to clean up."""
+"""Turns stop signals into an exception, so that every `with` block can clean up."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class StopRequested(BaseException):
-    """Somebody asked us to stop. Not an `Exception`: no handler for failures may swallow it."""
+    """A stop signal came. Not an `Exception`: no handler of errors may swallow it."""
 
     def __init__(self, signum: int) -> None:
         super().__init__(signal.Signals(signum).name)
@@ -28,9 +28,9 @@ class StopRequested(BaseException):
 
 @contextmanager
 def stop_on_signal() -> Iterator[None]:
-    """Within the block the first stop signal raises `StopRequested`; later ones are ignored.
+    """Raise `StopRequested` on the first stop signal within the block; ignore later ones.
 
-    Cleaning up takes a moment, and an impatient second Ctrl-C must not cut it short.
+    Cleaning up takes a moment; a second Ctrl-C must not interrupt it.
     """
 
     def stop(number: int, _frame: FrameType | None) -> NoReturn:

@@ -1,6 +1,6 @@
 """Runs the real processes together: Redis, a RunComfy, a receiver, services and workers.
 
-Knows their commands and environment, as an operator would. Knows nothing of their code.
+Processes are started as an operator does, by command and environment.
 """
 
 from __future__ import annotations
@@ -32,19 +32,19 @@ SETTING_PREFIXES: Final = ("GATEWAY_", "RUNCOMFY_")
 _RUNCOMFY_URL: Final = "GATEWAY_RUNCOMFY_URL"
 _ACCOUNT_URL: Final = "GATEWAY_RUNCOMFY_ACCOUNT_URL"
 _RUNCOMFY_TOKEN: Final = "GATEWAY_RUNCOMFY_TOKEN"
-# The service cannot spend money because it is never told how.
+# The service cannot spend money: it gets neither the token nor RunComfy's URL.
 WORKER_ONLY_SETTINGS: Final = frozenset(
     {_RUNCOMFY_URL, _RUNCOMFY_TOKEN, "RUNCOMFY_API_TOKEN", "RUNCOMFY_TOKEN"}
 )
 
 _READY_TIMEOUT: Final = timedelta(seconds=30)
 _POLL_INTERVAL: Final = timedelta(milliseconds=25)
-# Twice the 10 s in which service and worker promise to drain.
+# Twice the 10 s in which service and worker drain.
 _STOP_TIMEOUT: Final = timedelta(seconds=20)
 
 
 class StackFailed(RuntimeError):
-    """A process ended, stayed silent or refused; `log` holds its last lines."""
+    """A process ended, did not become ready or failed; `log` has its last lines."""
 
     def __init__(self, message: str, log: Sequence[str] = ()) -> None:
         super().__init__(message)
@@ -74,18 +74,18 @@ class ManagedProcess:
 
     @property
     def exit_code(self) -> int | None:
-        """How its last run ended; negative for a signal, None while it runs or never ran."""
+        """Exit code of its last run; negative for a signal, None while it runs or never ran."""
         return None if self._process is None else self._process.poll()
 
     def start(self) -> None:
-        """Start it unless it runs; `wait_until_ready` tells when it can be used."""
+        """Start it unless it runs. It can be used after `wait_until_ready`."""
         if self.pid is None:
             self._process = spawn(
                 self.command, log=self.log, environment=self.environment, folder=ROOT
             )
 
     def wait_until_ready(self, path: str | None = None) -> None:
-        """Return once it answers, at another path than its usual one if so wished.
+        """Return once `path`, by default `ready_path`, answers with 200.
 
         Raises:
             StackFailed: it ended, or did not answer within 30 s.
@@ -99,27 +99,27 @@ class ManagedProcess:
             time.sleep(_POLL_INTERVAL.total_seconds())
 
     def terminate(self) -> None:
-        """Send SIGTERM and return at once."""
+        """Send SIGTERM and return immediately."""
         if self.pid is not None and self._process is not None:
             self._process.terminate()
 
     def stop(self, timeout: timedelta = _STOP_TIMEOUT) -> int | None:
-        """Stop it in good order, kill it past the time, and return its exit code."""
+        """Stop it by SIGTERM, kill it after the timeout, and return its exit code."""
         self._signal_and_wait(signal.SIGTERM, timeout)
         return self.exit_code
 
     def kill(self) -> None:
-        """Kill it at once, as a crash would (SIGKILL)."""
+        """Kill it like a crash (SIGKILL)."""
         self._signal_and_wait(signal.SIGKILL, _STOP_TIMEOUT)
 
     def restart(self) -> None:
-        """Stop it in good order if it runs, start it, and return once it is ready."""
+        """Stop it if it runs, start it, and return once it is ready."""
         self.stop()
         self.start()
         self.wait_until_ready()
 
     def tail(self, lines: int = 20) -> list[str]:
-        """The last lines that it wrote."""
+        """Return its last log lines."""
         return (
             self.log.read_text(errors="replace").splitlines()[-lines:] if self.log.exists() else []
         )
@@ -131,28 +131,28 @@ class ManagedProcess:
 
 @dataclass(frozen=True, slots=True)
 class StackPlan:
-    """What to run. Ports left out are free ones, so that stacks can stand side by side."""
+    """What to run. Ports left out are free ones, so that several stacks can run."""
 
     folder: Path
-    """Gets the logs, one file for each process, and Redis's data."""
+    """Folder for the logs, one file per process, and for Redis's data."""
     environment: Mapping[str, str] = field(default_factory=dict)
-    """The surroundings. A `GATEWAY_REDIS_URL` in it is used instead of a private Redis."""
+    """Environment variables. A `GATEWAY_REDIS_URL` replaces the private Redis."""
     services: int = 1
     workers: int = 1
     runcomfy_options: tuple[str, ...] = ()
     """Further arguments of the simulated RunComfy."""
     real_token: str | None = None
-    """A RunComfy token: no simulator is started, and what is submitted costs money."""
+    """A RunComfy token: no simulator is started, and submits cost money."""
     port: int | None = None
-    """Of the first service."""
+    """Port of the first service."""
     metrics_port: int | None = None
-    """Of the first worker."""
+    """Metrics port of the first worker."""
     fsync: Fsync = Fsync.EVERYSEC
 
 
 @dataclass(frozen=True, slots=True)
 class TenantCredentials:
-    """What `gateway tenant create` gives out."""
+    """What `gateway tenant create` returns."""
 
     name: str
     key: str
@@ -172,7 +172,7 @@ class Stack:
     redis_url: str
     redis: PrivateRedis | None
     environment: Mapping[str, str]
-    """What services and the `gateway` command are given. No RunComfy token is among it."""
+    """Environment of services and `gateway` commands, without a RunComfy token."""
     runcomfy: ManagedProcess | None
     receiver: ManagedProcess
     services: list[ManagedProcess] = field(default_factory=list)
@@ -186,22 +186,22 @@ class Stack:
 
     @property
     def url(self) -> str:
-        """Of the first service."""
+        """URL of the first service."""
         return self.services[0].url
 
     @property
     def runcomfy_url(self) -> str:
-        """Of the simulated RunComfy.
+        """URL of the simulated RunComfy.
 
         Raises:
-            StackFailed: this stack talks to the real one.
+            StackFailed: this stack uses the real one.
         """
         if self.runcomfy is None:
             raise StackFailed("no simulated RunComfy in this stack")
         return self.runcomfy.url
 
     def webhook_url(self, name: str) -> str:
-        """Where the receiver takes callbacks under a name."""
+        """Return the receiver's webhook URL for a name."""
         return f"{self.receiver.url}/hooks/{name}"
 
     def add_service(self, port: int | None = None) -> ManagedProcess:
@@ -209,20 +209,26 @@ class Stack:
         port = port or free_port()
         url = f"http://{LOOPBACK}:{port}"
         public = self.services[0].url if self.services else url
-        given = {"GATEWAY_HOST": LOOPBACK, "GATEWAY_PORT": str(port), "GATEWAY_PUBLIC_URL": public}
-        child = self._start_product("service", len(self.services), "serve", given, url, "/healthz")
+        settings = {
+            "GATEWAY_HOST": LOOPBACK,
+            "GATEWAY_PORT": str(port),
+            "GATEWAY_PUBLIC_URL": public,
+        }
+        child = self._start_product(
+            "service", len(self.services), "serve", settings, url, "/healthz"
+        )
         self.services.append(child)
         return child
 
     def add_worker(self, port: int | None = None) -> ManagedProcess:
         """Start one more `gateway work`, not yet ready."""
         port = port or free_port()
-        given = {
+        settings = {
             **self._runcomfy_settings(),
             "GATEWAY_WORKER_METRICS_PORT": str(port),
         }
         url = f"http://{LOOPBACK}:{port}"
-        child = self._start_product("worker", len(self.workers), "work", given, url, "/metrics")
+        child = self._start_product("worker", len(self.workers), "work", settings, url, "/metrics")
         self.workers.append(child)
         return child
 
@@ -242,35 +248,35 @@ class Stack:
             timeout=_READY_TIMEOUT.total_seconds(),
         )
         if done.returncode:
-            said = [*done.stdout.splitlines(), *done.stderr.splitlines()]
-            raise StackFailed(f"gateway {arguments[0]} exited {done.returncode}", said[-20:])
+            output = [*done.stdout.splitlines(), *done.stderr.splitlines()]
+            raise StackFailed(f"gateway {arguments[0]} exited {done.returncode}", output[-20:])
         return done.stdout
 
     def create_tenant(self, name: str, *flags: str) -> TenantCredentials:
-        """Create a tenant whose callbacks go to the receiver, which is told the secret.
+        """Create a tenant with the receiver as webhook, and give the receiver its secret.
 
         Args:
-            name: of the tenant and of its hook.
+            name: of the tenant and of its webhook path.
             flags: further flags of `gateway tenant create`.
 
         Raises:
             StackFailed: the command failed.
         """
-        given = json.loads(
+        created = json.loads(
             self.run_gateway(
                 "tenant", "create", name, "--webhook", self.webhook_url(name), "--json", *flags
             )
         )
-        tenant = TenantCredentials(given["tenant"], given["key"], given["webhook_secret"])
-        told = {"name": name, "secret": tenant.webhook_secret}
-        httpx.post(f"{self.receiver.url}/_recv/secret", json=told, trust_env=False)
+        tenant = TenantCredentials(created["tenant"], created["key"], created["webhook_secret"])
+        document = {"name": name, "secret": tenant.webhook_secret}
+        httpx.post(f"{self.receiver.url}/_recv/secret", json=document, trust_env=False)
         return tenant
 
     def _runcomfy_settings(self) -> dict[str, str]:
         if self.runcomfy is None:
-            known = self.plan.environment.get(_RUNCOMFY_URL)
-            given = {_RUNCOMFY_TOKEN: self.plan.real_token or ""}
-            return given if known is None else {**given, _RUNCOMFY_URL: known}
+            url = self.plan.environment.get(_RUNCOMFY_URL)
+            token = {_RUNCOMFY_TOKEN: self.plan.real_token or ""}
+            return token if url is None else {**token, _RUNCOMFY_URL: url}
         return {
             _RUNCOMFY_TOKEN: "simulated-token",
             _RUNCOMFY_URL: self.runcomfy.url,
@@ -300,12 +306,12 @@ class Stack:
 
 
 def gateway_command() -> Path:
-    """The command as the install put it beside this interpreter."""
+    """Return the path of the command installed beside this interpreter."""
     return Path(sys.executable).with_name("gateway")
 
 
 def without_settings(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment less everything that would configure the product."""
+    """Return the environment without the gateway's settings."""
     return {
         name: value for name, value in environment.items() if not name.startswith(SETTING_PREFIXES)
     }
@@ -313,10 +319,10 @@ def without_settings(environment: Mapping[str, str]) -> dict[str, str]:
 
 @contextmanager
 def run_stack(plan: StackPlan) -> Iterator[Stack]:
-    """Run the plan's processes for the length of the block, which begins when all are ready.
+    """Run the plan's processes for the duration of the block, which starts when all are ready.
 
     Raises:
-        StackFailed: a process would not come up; the others have been stopped.
+        StackFailed: a process did not become ready; the others have been stopped.
         RedisMissing, RedisNotStarted: from the private Redis.
     """
     plan.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -340,7 +346,7 @@ def run_stack(plan: StackPlan) -> Iterator[Stack]:
 
 
 def stop_all(*groups: Iterable[ManagedProcess]) -> None:
-    """Stop group after group in good order, the members of a group side by side."""
+    """Stop group after group, the processes of a group in parallel."""
     for group in groups:
         members = list(group)
         for child in members:
@@ -389,12 +395,12 @@ def _wait_for_all(stack: Stack) -> None:
     for child in stack.processes:
         child.wait_until_ready()
     for service in stack.services if stack.workers else ():
-        service.wait_until_ready("/readyz")  # 200 once it has seen Redis and a worker
+        service.wait_until_ready("/readyz")  # 200 once Redis and a worker are there
 
 
 def _is_responding(url: str) -> bool:
     try:
-        # Not by the environment: a proxy set there does not know our loopback.
+        # A proxy of the environment cannot reach this loopback.
         return httpx.get(url, timeout=2, trust_env=False).status_code == httpx.codes.OK
     except httpx.HTTPError:
         return False

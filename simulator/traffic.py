@@ -1,7 +1,7 @@
-"""Sends a request now and then, so that a demo's dashboards move: `python -m simulator.traffic`.
+"""Sends requests at random intervals, to fill the dashboards: `python -m simulator.traffic`.
 
-Knows the gateway as its callers do, by HTTP and its command. Sends nothing unless `DEMO_TRAFFIC=on`
-says that RunComfy is simulated: a request to the real one costs money.
+Uses the gateway as callers do, by HTTP and its command. Sends nothing unless `DEMO_TRAFFIC=on`,
+which is set only where RunComfy is simulated: a request to the real one costs money.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from simulator.example import Example
 
 ENABLE_VARIABLE: Final = "DEMO_TRAFFIC"
-# By name, with the flags of `gateway tenant create`. Two jobs at once are few: some have to wait.
+# By name, with options of `gateway tenant create`. Two running jobs are few: some have to wait.
 TENANT_OPTIONS: Final = {
     "shop": ("--running", "2", "--usd-per-day", "20000"),
     "studio": ("--running", "6", "--usd-per-day", "20000", "--weight", "2"),
@@ -38,25 +38,25 @@ TENANT_OPTIONS: Final = {
 
 _READY_POLL_INTERVAL: Final = timedelta(seconds=2)
 _COMMAND_TIMEOUT: Final = timedelta(seconds=30)
-# Takes differ in their prompt alone. Every eighth is one of a few, which come again and again.
+# Variants differ in their prompt only. On average every eighth repeats one of a few.
 _VARIANTS: Final = 1_000_000
 _REPEATED_VARIANTS: Final = 5
 _REPEAT_EVERY: Final = 8
-# The receiver remembers every callback; a demo may run for weeks.
+# The receiver keeps every webhook in memory; a demo may run for weeks.
 _RESET_EVERY: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
 class TrafficPattern:
-    """One kind of request, and how often it comes among the others."""
+    """One kind of request, and its weight among the others."""
 
     name: str
     weight: int
     prompt_suffix: str = ""
-    """Added to the prompt: what the simulated RunComfy is to do with it."""
+    """Added to the prompt: a trigger for the simulated RunComfy."""
     overrides: tuple[tuple[str, object], ...] = ()
     cancels: bool = False
-    """Whether its caller thinks better of it at once."""
+    """Whether it is cancelled right after the submit."""
 
 
 PATTERNS: Final = (
@@ -70,12 +70,12 @@ PATTERNS: Final = (
 
 
 def choose_pattern(rng: random.Random) -> TrafficPattern:
-    """One of the kinds, by their weights."""
-    return rng.choices(PATTERNS, [kind.weight for kind in PATTERNS])[0]
+    """Return a pattern, chosen by weight."""
+    return rng.choices(PATTERNS, [pattern.weight for pattern in PATTERNS])[0]
 
 
 def build_input(pattern: TrafficPattern, example: Example, variant: int) -> dict[str, object]:
-    """The example's input as a request of this kind."""
+    """Return the example's input for this pattern."""
     parts = (str(example.input["prompt"]), f"Take {variant}.", pattern.prompt_suffix)
     return {
         **example.input,
@@ -86,7 +86,7 @@ def build_input(pattern: TrafficPattern, example: Example, variant: int) -> dict
 
 @dataclass(frozen=True, slots=True)
 class TrafficGenerator:
-    """Callers of one gateway, whose callbacks go to one receiver."""
+    """Callers of one gateway; all webhooks go to one receiver."""
 
     gateway: str
     receiver: str
@@ -95,25 +95,25 @@ class TrafficGenerator:
     write_line: Callable[[str], None]
 
     def create_tenants(self) -> list[TenantCredentials]:
-        """New tenants: the keys of earlier ones were shown once, to somebody who is gone."""
+        """Create new tenants: the keys of an earlier run cannot be read again."""
         return [
             self._create_tenant(f"{name}-{secrets.token_hex(3)}", flags)
             for name, flags in TENANT_OPTIONS.items()
         ]
 
     def send(self, tenant: TenantCredentials, pattern: TrafficPattern) -> None:
-        """Submit one request, and cancel it where that is its kind.
+        """Submit one request, and cancel it if the pattern says so.
 
         Raises:
-            httpx.HTTPError: nobody answered.
+            httpx.HTTPError: there was no answer.
         """
         example = load_kling_example()
-        again = self.rng.randrange(_REPEAT_EVERY) == 0
-        take = self.rng.randrange(_REPEATED_VARIANTS if again else _VARIANTS)
+        repeats = self.rng.randrange(_REPEAT_EVERY) == 0
+        variant = self.rng.randrange(_REPEATED_VARIANTS if repeats else _VARIANTS)
         answer = self.http.post(
             f"{self.gateway}/v1/models/{example.model_id}",
             headers=tenant.auth_header,
-            json=build_input(pattern, example, take),
+            json=build_input(pattern, example, variant),
         )
         request_id = answer.json().get("request_id") if answer.is_success else None
         self.write_line(f"{tenant.name} {pattern.name} {answer.status_code} {request_id or '-'}")
@@ -123,11 +123,11 @@ class TrafficGenerator:
             )
 
     def reset_receiver(self) -> None:
-        """Let the receiver forget what it got."""
+        """Delete the webhooks in the receiver's memory."""
         self.http.post(f"{self.receiver}/_recv/reset")
 
     def is_ready(self) -> bool:
-        """Whether the gateway has its Redis and a worker, and the receiver stands."""
+        """Return whether the gateway has Redis and a worker, and the receiver is up."""
         urls = (f"{self.gateway}/readyz", f"{self.receiver}/_recv/healthz")
         try:
             return all(self.http.get(url).is_success for url in urls)
@@ -144,15 +144,15 @@ class TrafficGenerator:
             check=True,
             timeout=_COMMAND_TIMEOUT.total_seconds(),
         )
-        given = json.loads(done.stdout)
-        tenant = TenantCredentials(given["tenant"], given["key"], given["webhook_secret"])
-        told = {"name": name, "secret": tenant.webhook_secret}
-        self.http.post(f"{self.receiver}/_recv/secret", json=told).raise_for_status()
+        created = json.loads(done.stdout)
+        tenant = TenantCredentials(created["tenant"], created["key"], created["webhook_secret"])
+        document = {"name": name, "secret": tenant.webhook_secret}
+        self.http.post(f"{self.receiver}/_recv/secret", json=document).raise_for_status()
         return tenant
 
 
 def run(generator: TrafficGenerator, min_pause: timedelta, max_pause: timedelta) -> None:
-    """Send for ever; an outage of the gateway is said and waited out."""
+    """Send for ever; report an outage of the gateway and continue after it."""
     while not generator.is_ready():
         time.sleep(_READY_POLL_INTERVAL.total_seconds())
     tenants, sent = generator.create_tenants(), 0
@@ -171,7 +171,7 @@ def run(generator: TrafficGenerator, min_pause: timedelta, max_pause: timedelta)
 def main(
     arguments: Sequence[str] | None = None, environment: Mapping[str, str] = os.environ
 ) -> int:
-    """Send until a stop signal comes; 0 then, and 0 at once where it is not switched on."""
+    """Send until a stop signal; return 0 then, and immediately if it is switched off."""
     options = _parse_options(arguments)
     if environment.get(ENABLE_VARIABLE) != "on":
         _write_line(f"{ENABLE_VARIABLE} is not on: nothing is sent, nothing is spent")
@@ -192,7 +192,7 @@ def _parse_options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--gateway", default="http://127.0.0.1:8000")
     parser.add_argument("--receiver", default="http://127.0.0.1:8200")
     parser.add_argument(
-        "--pause-seconds", type=float, nargs=2, default=(2.0, 10.0), metavar=("LEAST", "MOST")
+        "--pause-seconds", type=float, nargs=2, default=(2.0, 10.0), metavar=("MIN", "MAX")
     )
     parser.add_argument("--seed", type=int, default=None)
     return parser.parse_args(arguments)

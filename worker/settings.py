@@ -1,4 +1,4 @@
-"""What a worker reads from its environment. Nothing else reads it."""
+"""Settings of `gateway work`."""
 
 from datetime import timedelta
 from typing import Final, Self
@@ -14,66 +14,75 @@ RUNCOMFY_ACCOUNT_URL: Final = "https://api.runcomfy.net"
 
 
 class WebhookDeliverySettings(BaseModel):
-    """Callbacks."""
+    """Webhook delivery."""
 
     model_config = ConfigDict(frozen=True)
 
     allowed_targets: tuple[str, ...] = Field(
         (),
         description=(
-            "JSON list of host patterns and CIDRs that callbacks may reach although they are "
-            "private or loopback; `http` is allowed to these alone."
+            "JSON list of host patterns, IP addresses and CIDRs to which webhooks may be sent "
+            "even if they are private, loopback or use `http`."
         ),
     )
     max_concurrency: int = Field(
-        100, ge=1, le=1000, description="Callbacks under way at once, a worker."
+        100, ge=1, le=1000, description="Maximum number of concurrent webhook attempts per worker."
     )
     max_stream_length: int = Field(
-        10_000, ge=1, description="About how many events a Redis stream of a tenant holds."
+        10_000,
+        ge=1,
+        description="Approximate maximum length of a tenant's Redis stream, in events.",
     )
     replay_per_second: int = Field(
-        20, ge=1, le=1000, description="Events of one tenant that a replay sends anew in a second."
+        20,
+        ge=1,
+        le=1000,
+        description="Deliveries per second that a replay sends again, per tenant.",
     )
 
 
 class DoubtSettings(BaseModel):
-    """Submits whose answer was lost."""
+    """Handling of in-doubt submits: RunComfy's answer was lost."""
 
     model_config = ConfigDict(frozen=True)
 
     policy: DoubtPolicy = Field(
         DoubtPolicy.HOLD,
-        description="`hold` for a person, `fail` at once, or `resend` once (may be charged twice).",
+        description="What to do with an in-doubt submit: `hold` it for an operator, `fail` it, or "
+        "`resend` it once (may be charged twice).",
     )
     hold: Seconds = Field(
-        timedelta(minutes=15), description="How long `hold` waits for a person before it fails."
+        timedelta(minutes=15),
+        description="How long `hold` waits for an operator before the job fails.",
     )
 
 
 class PollSettings(BaseModel):
-    """Asking RunComfy how far a job is."""
+    """Polling of job status at RunComfy."""
 
     model_config = ConfigDict(frozen=True)
 
     initial_delay: Seconds = Field(
         timedelta(seconds=2),
-        description="Before the first poll of a job, while little is known of its model's runs.",
+        description="Delay before the first poll, while few run times of the model are known.",
     )
     min_interval: Seconds = Field(
-        timedelta(seconds=1), description="Shortest wait between two polls."
+        timedelta(seconds=1), description="Shortest interval between two polls of a job."
     )
     max_interval: Seconds = Field(
-        timedelta(seconds=15), description="Longest wait between two polls."
+        timedelta(seconds=15), description="Longest interval between two polls of a job."
     )
     max_concurrency: int = Field(
-        100, ge=1, le=1000, description="Jobs worked on at once, a worker."
+        100, ge=1, le=1000, description="Maximum number of jobs processed concurrently per worker."
     )
 
 
 class WorkerSettings(ProcessSettings):
-    """A worker's settings."""
+    """Settings of one worker."""
 
-    runcomfy_url: str = Field(RUNCOMFY_URL, description="RunComfy's Model API, without `/v1`.")
+    runcomfy_url: str = Field(
+        RUNCOMFY_URL, description="URL of RunComfy's Model API, without `/v1`."
+    )
     runcomfy_token: SecretStr = Field(
         description="RunComfy's API token; `RUNCOMFY_API_TOKEN` is accepted too.",
         validation_alias=AliasChoices(f"{ENV_PREFIX}RUNCOMFY_TOKEN", "RUNCOMFY_API_TOKEN"),
@@ -81,22 +90,22 @@ class WorkerSettings(ProcessSettings):
     runcomfy_account_url: str | None = Field(
         None,
         description=(
-            "RunComfy's account API, for the balance; default: RunComfy's own "
-            f"(`{RUNCOMFY_ACCOUNT_URL}`) where the Model API is RunComfy's own, else none is asked."
+            "URL of RunComfy's account API, for the balance. Default: "
+            f"`{RUNCOMFY_ACCOUNT_URL}` if the Model API is RunComfy's own, else no balance is read."
         ),
     )
     worker_metrics_port: int = Field(
-        9100, ge=0, le=65535, description="Port of the worker's `/metrics`; 0: any free one."
+        9100, ge=0, le=65535, description="Port of the worker's `/metrics`; 0: any free port."
     )
     worker_metrics_host: str = Field("127.0.0.1", description="Address of the worker's `/metrics`.")
     submit_max_concurrency: int = Field(
-        10, ge=1, le=50, description="Paid calls at once, a worker."
+        10, ge=1, le=50, description="Maximum number of concurrent submits to RunComfy per worker."
     )
     catalogue_sync_interval: Seconds = Field(
-        timedelta(minutes=10), description="How often RunComfy's catalogue is read."
+        timedelta(minutes=10), description="How often the model catalogue is read from RunComfy."
     )
     drain_timeout: Seconds = Field(
-        timedelta(seconds=10), description="How long a stopping worker finishes what it began."
+        timedelta(seconds=10), description="Longest wait for running tasks after SIGTERM."
     )
     webhooks: WebhookDeliverySettings = Field(WebhookDeliverySettings(), description="")
     doubt: DoubtSettings = Field(DoubtSettings(), description="")
@@ -104,7 +113,11 @@ class WorkerSettings(ProcessSettings):
 
     @property
     def account_url(self) -> str | None:
-        """Where the balance is read. The token goes to no host that the operator did not name."""
+        """Return where to read the balance; None: nowhere.
+
+        The token must not be sent to a host that the operator did not configure: RunComfy's account
+        API is the default only beside RunComfy's own Model API.
+        """
         if self.runcomfy_account_url is not None:
             return self.runcomfy_account_url
         return RUNCOMFY_ACCOUNT_URL if self.runcomfy_url.rstrip("/") == RUNCOMFY_URL else None

@@ -1,26 +1,33 @@
-"""`gateway doubt …`: submits that may or may not have been taken, and been charged."""
+"""`gateway doubt …`: submits whose answer was lost, so that RunComfy may have charged them."""
 
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
 from cli.output import JsonOption, print_document, print_table
+from cli.run_command import run_admin
+from core.jobs.in_doubt import Attach, MarkLost, Resend
+from service.admin import representations
+from service.admin.in_doubt import list_in_doubt, resolve_in_doubt
 
-app = typer.Typer(no_args_is_help=True, help="Submits in doubt: list and resolve them.")
+app = typer.Typer(no_args_is_help=True, add_completion=False)
+
+_COLUMNS: Final = (
+    "request_id",
+    "tenant",
+    "model_id",
+    "sent_at",
+    "held_until",
+    "what_came_back",
+)
 
 
 @app.command("list")
 def list_all(*, as_json: JsonOption = False) -> None:
-    """List submits in doubt, the longest first. `--json` tells all that is known of each."""
-    from cli.run_command import run_admin  # noqa: PLC0415 - `--help` waits for no heavy library
-    from service.admin import in_doubt as doubts  # noqa: PLC0415 - as above
-    from service.api.admin import representations as documents  # noqa: PLC0415 - as above
-
-    views = run_admin(doubts.list_in_doubt)
-    columns = ("request_id", "tenant", "model_id", "sent_at", "held_until", "what_came_back")
-    print_table(
-        [documents.in_doubt_representation(view) for view in views], columns, as_json=as_json
-    )
+    """List jobs in doubt, oldest first. `--json` adds each submit's history."""
+    views = run_admin(list_in_doubt)
+    rows = [representations.in_doubt_representation(view) for view in views]
+    print_table(rows, _COLUMNS, as_json=as_json)
 
 
 @app.command()
@@ -28,23 +35,22 @@ def resolve(
     request_id: Annotated[str, typer.Argument(help="The gateway's id of the request.")],
     *,
     attach: Annotated[
-        str | None, typer.Option(metavar="UPSTREAM_ID", help="RunComfy has it under this id.")
+        str | None,
+        typer.Option(metavar="UPSTREAM_ID", help="RunComfy has the job, under this id."),
     ] = None,
-    lost: Annotated[bool, typer.Option("--lost", help="Fail it, `billed: unknown`.")] = False,
+    lost: Annotated[
+        bool, typer.Option("--lost", help="Fail the job with `billed: unknown`.")
+    ] = False,
     resend: Annotated[
-        bool, typer.Option("--resend", help="Send it once more; it may be charged twice.")
+        bool, typer.Option("--resend", help="Submit it once more; it may be charged twice.")
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Say what became of a submit in doubt: one of --attach, --lost and --resend."""
-    from cli.run_command import run_admin  # noqa: PLC0415 - `--help` waits for no heavy library
-    from core.jobs.in_doubt import Attach, MarkLost, Resend  # noqa: PLC0415 - as above
-    from service.admin import in_doubt as doubts  # noqa: PLC0415 - as above
-
+    """Resolve a job in doubt by one of --attach, --lost and --resend."""
     if (attach is not None) + lost + resend != 1:
         raise typer.BadParameter("name one of --attach, --lost and --resend")
     resolution = Attach(attach) if attach is not None else MarkLost() if lost else Resend()
-    job = run_admin(lambda desk: doubts.resolve_in_doubt(desk, request_id, resolution))
+    job = run_admin(lambda admin: resolve_in_doubt(admin, request_id, resolution))
     document = {
         "request_id": job.id,
         "status": job.status,

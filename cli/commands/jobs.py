@@ -1,12 +1,18 @@
-"""`gateway job …`: what a tenant has submitted."""
+"""`gateway job …`: a tenant's jobs."""
 
 from typing import Annotated, Final
 
 import typer
 
 from cli.output import JsonOption, print_document, print_table
+from cli.run_command import run_admin
+from core.representations.jobs import job_page_representation
+from service.admin.jobs import list_jobs
+from service.jobs.list_query import JobListQuery
+from service.parsing.models import parse_model
 
-app = typer.Typer(no_args_is_help=True, help="A tenant's jobs.")
+app = typer.Typer(no_args_is_help=True, add_completion=False)
+
 _COLUMNS: Final = (
     "request_id",
     "status",
@@ -21,29 +27,24 @@ _COLUMNS: Final = (
 
 @app.callback()
 def job() -> None:
-    """Options of every such command."""
+    """Keep `list` a subcommand: Typer makes a group with a single command that command itself."""
 
 
 @app.command("list")
 def list_all(
-    tenant: Annotated[str, typer.Argument(help="Whose.")],
+    tenant: Annotated[str, typer.Argument(help="Tenant name.")],
     *,
     status: Annotated[str | None, typer.Option(help="`failed`, `in_queue`, …")] = None,
-    model: Annotated[str | None, typer.Option(help="A model's id.")] = None,
-    reference: Annotated[str | None, typer.Option(help="The caller's own.")] = None,
-    after: Annotated[str | None, typer.Option(help="Made at this instant or later.")] = None,
-    before: Annotated[str | None, typer.Option(help="Made before this instant.")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=200, help="How many.")] = 50,
-    cursor: Annotated[str | None, typer.Option(help="Where the page before ended.")] = None,
+    model: Annotated[str | None, typer.Option(help="Model id.")] = None,
+    reference: Annotated[str | None, typer.Option(help="The caller's own reference.")] = None,
+    after: Annotated[str | None, typer.Option(help="Created at this time or later.")] = None,
+    before: Annotated[str | None, typer.Option(help="Created before this time.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=200, help="Jobs per page.")] = 50,
+    cursor: Annotated[str | None, typer.Option(help="Cursor from the previous page.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """List a tenant's jobs, newest first. The last line says how to go on."""
-    from cli.run_command import run_admin  # noqa: PLC0415 - `--help` waits for no heavy library
-    from core.representations.jobs import job_page_representation  # noqa: PLC0415 - as above
-    from service.admin import jobs  # noqa: PLC0415 - as above
-    from service.api.jobs.list_query import parse_job_filters  # noqa: PLC0415 - as above
-
-    given = {
+    """List a tenant's jobs, newest first. The cursor of the next page is printed last."""
+    options = {
         "status": status,
         "model_id": model,
         "reference": reference,
@@ -52,8 +53,10 @@ def list_all(
         "limit": str(limit),
         "cursor": cursor,
     }
-    filters = {name: text for name, text in given.items() if text is not None}
-    page = run_admin(lambda desk: jobs.list_jobs(desk, tenant, parse_job_filters(filters)))
+    filters = {name: text for name, text in options.items() if text is not None}
+    page = run_admin(
+        lambda admin: list_jobs(admin, tenant, parse_model(JobListQuery, filters).job_query())
+    )
     document = job_page_representation(page)
     if as_json:
         print_document(document, as_json=True)

@@ -1,4 +1,4 @@
-"""`gateway key …`: a tenant's keys."""
+"""`gateway key …`: a tenant's API keys."""
 
 from datetime import timedelta
 from typing import Annotated, Final
@@ -6,13 +6,18 @@ from typing import Annotated, Final
 import typer
 
 from cli.output import JsonOption, print_document, print_table
+from cli.run_command import run_admin
+from core.tenants.api_keys import Scope
+from service.admin import representations
+from service.tenants import api_keys
 
 MAX_DAYS: Final = 36_500
-"""A date beyond the calendar's end is none."""
+"""A hundred years: an end far beyond it is outside Python's calendar."""
 
-app = typer.Typer(no_args_is_help=True, help="Create, list and revoke a tenant's keys.")
+app = typer.Typer(no_args_is_help=True, add_completion=False)
 
-TenantArgument = Annotated[str, typer.Argument(help="The tenant's name.")]
+TenantArgument = Annotated[str, typer.Argument(help="Tenant name.")]
+_COLUMNS: Final = ("key_id", "scopes", "created_at", "expires_at", "last_used_at")
 
 
 @app.command()
@@ -20,57 +25,44 @@ def create(
     tenant: TenantArgument,
     *,
     scopes: Annotated[
-        str, typer.Option(help="Some of submit, read, cancel, with commas.")
+        str, typer.Option(help="Comma-separated: submit, read, cancel.")
     ] = "submit,read,cancel",
     expires_in_days: Annotated[
         float | None,
-        typer.Option(min=0, max=MAX_DAYS, help="How long it lives; without: until revoked."),
+        typer.Option(min=0, max=MAX_DAYS, help="Days until it expires; default: never."),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Give a tenant one more key. It is shown here and never again."""
-    from cli.run_command import run_admin  # noqa: PLC0415 - `--help` waits for no heavy library
-    from core.tenants.api_keys import Scope  # noqa: PLC0415 - as above
-    from service.api.admin import representations as documents  # noqa: PLC0415 - as above
-    from service.tenants import api_keys as keys  # noqa: PLC0415 - as above
-
-    wanted = {name.strip() for name in scopes.split(",")}
-    if not wanted <= set(Scope):
+    """Create one more API key for a tenant. The key is shown only once."""
+    names = {name.strip() for name in scopes.split(",")}
+    if not names <= set(Scope):
         raise typer.BadParameter(f"must be some of {', '.join(Scope)}", param_hint="--scopes")
-    live_for = None if expires_in_days is None else timedelta(days=expires_in_days)
-    chosen = frozenset(map(Scope, wanted))
-    made = run_admin(
-        lambda desk: keys.create_key(
-            desk, tenant, chosen, None if live_for is None else desk.clock.now() + live_for
+    chosen = frozenset(map(Scope, names))
+    lifetime = None if expires_in_days is None else timedelta(days=expires_in_days)
+    new_key = run_admin(
+        lambda admin: api_keys.create_key(
+            admin, tenant, chosen, None if lifetime is None else admin.clock.now() + lifetime
         )
     )
-    print_document(documents.new_key_representation(made), as_json=as_json)
+    print_document(representations.new_key_representation(new_key), as_json=as_json)
 
 
 @app.command("list")
 def list_all(tenant: TenantArgument, *, as_json: JsonOption = False) -> None:
-    """List a tenant's keys by id, with their last use."""
-    from cli.run_command import run_admin  # noqa: PLC0415 - `--help` waits for no heavy library
-    from service.api.admin import representations as documents  # noqa: PLC0415 - as above
-    from service.tenants import api_keys as keys  # noqa: PLC0415 - as above
-
-    uses = run_admin(lambda desk: keys.list_keys(desk, tenant))
-    columns = ("key_id", "scopes", "created_at", "expires_at", "last_used_at")
-    print_table([documents.key_representation(use) for use in uses], columns, as_json=as_json)
+    """List a tenant's API keys by id, with the time of their last use."""
+    uses = run_admin(lambda admin: api_keys.list_keys(admin, tenant))
+    rows = [representations.key_representation(use) for use in uses]
+    print_table(rows, _COLUMNS, as_json=as_json)
 
 
 @app.command()
 def revoke(
     tenant: TenantArgument,
-    key: Annotated[str, typer.Argument(help="The key's id, or a key that leaked, whole.")],
+    key: Annotated[str, typer.Argument(help="Key id, or the whole key.")],
     *,
     as_json: JsonOption = False,
 ) -> None:
-    """End a key at once. Jobs that it submitted go on and end; no new ones come."""
-    from cli.run_command import run_admin  # noqa: PLC0415 - `--help` waits for no heavy library
-    from service.tenants import api_keys as keys  # noqa: PLC0415 - as above
-
-    record = run_admin(lambda desk: keys.revoke_key(desk, tenant, key))
-    print_document(
-        {"tenant": tenant, "key_id": keys.key_id(record), "revoked": True}, as_json=as_json
-    )
+    """Revoke an API key immediately. Jobs submitted with it continue."""
+    record = run_admin(lambda admin: api_keys.revoke_key(admin, tenant, key))
+    document = {"tenant": tenant, "key_id": api_keys.key_id(record), "revoked": True}
+    print_document(document, as_json=as_json)

@@ -1,62 +1,68 @@
-"""`gateway limits …`, `pause`, `resume`, `audit`: what holds for all tenants together."""
+"""`gateway limits …`, `pause`, `resume`, `audit`: what applies to all tenants together."""
 
 from collections.abc import Callable, Coroutine, Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 
 from cli.output import JsonOption, print_document, print_table
+from cli.run_command import run_admin
+from core.operations import Pause
+from service.admin import limits_and_pauses, representations
+from service.operator_context import AdminContext
+from service.parsing.models import parse_model
 
-if TYPE_CHECKING:
-    from core.operations import Pause
-    from service.operator_context import AdminContext
+app = typer.Typer(no_args_is_help=True, add_completion=False)
 
-    PauseAction = Callable[[AdminContext, Pause], Coroutine[Any, Any, Sequence[Pause]]]
-
-limits = typer.Typer(no_args_is_help=True, help="Limits of the whole gateway, and its wallet.")
-
-AllOption = Annotated[bool, typer.Option("--all", help="Everything.")]
-TenantOption = Annotated[str | None, typer.Option("--tenant", help="A tenant's name.")]
-ModelOption = Annotated[str | None, typer.Option("--model", help="A model's id.")]
+PauseAction = Callable[[AdminContext, Pause], Coroutine[Any, Any, Sequence[Pause]]]
+AllOption = Annotated[bool, typer.Option("--all", help="Every job.")]
+TenantOption = Annotated[str | None, typer.Option("--tenant", help="Jobs of this tenant.")]
+ModelOption = Annotated[str | None, typer.Option("--model", help="Jobs of this model id.")]
+_AUDIT_COLUMNS: Final = ("at", "actor", "action", "subject", "change")
 
 
-@limits.command("show")
+@app.command("show")
 def show_limits(*, as_json: JsonOption = False) -> None:
-    """Show the limits of the gateway, the wallet and what is paused."""
-    _apply_limits({}, as_json=as_json)
+    """Show the gateway's limits, the account balance and what is paused."""
+    _change_limits({}, as_json=as_json)
 
 
-@limits.command("set")
+@app.command("set")
 def set_limits(
     *,
-    running: Annotated[str | None, typer.Option(help="Jobs at RunComfy at once.")] = None,
-    submits_per_second: Annotated[str | None, typer.Option(help="Submits a second.")] = None,
-    polls_per_second: Annotated[str | None, typer.Option(help="Polls a second.")] = None,
+    running: Annotated[str | None, typer.Option(help="Maximum of running jobs.")] = None,
+    submits_per_second: Annotated[
+        str | None, typer.Option(help="Maximum of submits per second.")
+    ] = None,
+    polls_per_second: Annotated[
+        str | None, typer.Option(help="Maximum of polls per second.")
+    ] = None,
     minimum_balance: Annotated[
-        str | None, typer.Option(help="USD; below this balance submits are refused.")
+        str | None, typer.Option(help="USD; submits are refused while the balance is below it.")
     ] = None,
     model: Annotated[
-        list[str] | None, typer.Option(help="ID=N: how many of its jobs may run at once.")
+        list[str] | None,
+        typer.Option(metavar="ID=N", help="Maximum of running jobs of a model; may be repeated."),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Set limits; `none` takes one away. What runs goes on."""
-    given = {
+    """Set limits; `none` removes one. Running jobs continue."""
+    options = {
         "running": running,
         "submits_per_second": submits_per_second,
         "polls_per_second": polls_per_second,
         "minimum_balance_usd": minimum_balance,
     }
-    raw: dict[str, Any] = {
-        name: parse_number(text) for name, text in given.items() if text is not None
+    fields: dict[str, Any] = {
+        name: parse_number(text) for name, text in options.items() if text is not None
     }
     if model:
-        raw["models"] = dict(map(_parse_model_limit, model))
-    _apply_limits(raw, as_json=as_json)
+        fields["models"] = dict(map(_parse_model_limit, model))
+    _change_limits(fields, as_json=as_json)
 
 
 def parse_number(text: str) -> float | None:
-    """A number, or None for `none`. Raises `typer.BadParameter`."""
+    """Return a number, or None for `none`. Raises `typer.BadParameter`."""
     if text == "none":
         return None
     try:
@@ -66,21 +72,19 @@ def parse_number(text: str) -> float | None:
 
 
 def _parse_model_limit(text: str) -> tuple[str, float | None]:
-    model_id, _, cap = text.rpartition("=")
-    return model_id, parse_number(cap)
+    model_id, _, maximum = text.rpartition("=")
+    return model_id, parse_number(maximum)
 
 
-def _apply_limits(raw: dict[str, Any], *, as_json: bool) -> None:
-    from cli.run_command import run_admin  # noqa: PLC0415 - `--help` waits for no heavy library
-    from service.admin import limits_and_pauses as controls  # noqa: PLC0415 - as above
-    from service.api.admin import representations as documents  # noqa: PLC0415 - as above
-    from service.parsing.models import parse_model  # noqa: PLC0415 - as above
+def _change_limits(fields: dict[str, Any], *, as_json: bool) -> None:
+    async def change(admin: AdminContext) -> dict[str, Any]:
+        gateway = await limits_and_pauses.change_limits(
+            admin, parse_model(limits_and_pauses.LimitChanges, fields)
+        )
+        pauses = await admin.operations.list_pauses()
+        return representations.gateway_representation(gateway, pauses)
 
-    async def act(desk: "AdminContext") -> dict[str, Any]:
-        gateway = await controls.change_limits(desk, parse_model(controls.LimitChanges, raw))
-        return documents.gateway_representation(gateway, await desk.operations.list_pauses())
-
-    print_document(run_admin(act), as_json=as_json)
+    print_document(run_admin(change), as_json=as_json)
 
 
 def pause(
@@ -90,10 +94,9 @@ def pause(
     model: ModelOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Dispatch no more of everything, a tenant or a model: its jobs wait, what runs goes on."""
-    from service.admin import limits_and_pauses as controls  # noqa: PLC0415 - as above
-
-    _set_paused(controls.pause, _pause_target(everything or None, tenant, model), as_json=as_json)
+    """Pause the jobs that one option names."""
+    target = _pause_target(everything or None, tenant, model)
+    _set_paused(limits_and_pauses.pause, target, as_json=as_json)
 
 
 def resume(
@@ -103,41 +106,32 @@ def resume(
     model: ModelOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Dispatch again what was paused."""
-    from service.admin import limits_and_pauses as controls  # noqa: PLC0415 - as above
-
-    _set_paused(controls.resume, _pause_target(everything or None, tenant, model), as_json=as_json)
+    """End the pause that one option names."""
+    target = _pause_target(everything or None, tenant, model)
+    _set_paused(limits_and_pauses.resume, target, as_json=as_json)
 
 
 def _pause_target(everything: object, tenant: str | None, model: str | None) -> dict[str, object]:
-    named = {"all": everything, "tenant": tenant, "model": model}
-    given = {name: value for name, value in named.items() if value is not None}
-    if len(given) != 1:
+    options = {"all": everything, "tenant": tenant, "model": model}
+    target = {name: value for name, value in options.items() if value is not None}
+    if len(target) != 1:
         raise typer.BadParameter("name one of --all, --tenant and --model")
-    return given
+    return target
 
 
-def _set_paused(act: "PauseAction", target: dict[str, object], *, as_json: bool) -> None:
-    from cli.run_command import run_admin  # noqa: PLC0415 - `--help` waits for no heavy library
-    from service.admin import limits_and_pauses as controls  # noqa: PLC0415 - as above
-    from service.api.admin import representations as documents  # noqa: PLC0415 - as above
-    from service.parsing.models import parse_model  # noqa: PLC0415 - as above
-
-    pauses = run_admin(lambda desk: act(desk, parse_model(controls.PauseTarget, target).pause()))
-    print_document({"paused": documents.pauses_representation(pauses)}, as_json=as_json)
+def _set_paused(action: PauseAction, target: dict[str, object], *, as_json: bool) -> None:
+    pauses = run_admin(
+        lambda admin: action(admin, parse_model(limits_and_pauses.PauseTarget, target).pause())
+    )
+    print_document({"paused": representations.pauses_representation(pauses)}, as_json=as_json)
 
 
 def audit(
     *,
-    limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many.")] = 100,
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="Number of entries.")] = 100,
     as_json: JsonOption = False,
 ) -> None:
-    """List what operators did, newest first."""
-    from cli.run_command import run_admin  # noqa: PLC0415 - `--help` waits for no heavy library
-    from service.api.admin import representations as documents  # noqa: PLC0415 - as above
-
-    entries = run_admin(lambda desk: desk.operations.list_audit_entries(limit))
-    columns = ("at", "actor", "action", "subject", "change")
-    print_table(
-        [documents.audit_entry_representation(entry) for entry in entries], columns, as_json=as_json
-    )
+    """List the newest entries of the audit log."""
+    entries = run_admin(lambda admin: admin.operations.list_audit_entries(limit))
+    rows = [representations.audit_entry_representation(entry) for entry in entries]
+    print_table(rows, _AUDIT_COLUMNS, as_json=as_json)

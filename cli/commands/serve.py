@@ -1,6 +1,9 @@
-"""`gateway serve`."""
+"""`gateway serve`. Apart from `work`: a front end loads no client for RunComfy."""
 
 import sys
+from typing import Annotated
+
+import typer
 
 from cli.settings_errors import load_settings
 from service.server.process_manager import STARTUP_FAILED
@@ -8,15 +11,20 @@ from service.server.run import run, run_multiprocess
 from service.settings import ServiceSettings
 
 
-def serve(workers: int) -> None:
-    """Run the HTTP face as the environment says, in `workers` processes."""
+def serve(
+    *,
+    processes: Annotated[
+        int, typer.Option(min=1, max=64, help="Processes that share the port and the metrics.")
+    ] = 1,
+) -> None:
+    """Run the HTTP service, configured by the environment."""
     settings = load_settings(ServiceSettings)
-    if workers == 1:
+    if processes == 1:
         run(settings)
         return
     try:
-        run_multiprocess(settings, workers)
+        run_multiprocess(settings, processes)
     except OSError as error:
-        where = f"{settings.host}:{settings.port}"
-        print(f"gateway: cannot listen on {where}: {error.strerror}", file=sys.stderr)
+        address = f"{settings.host}:{settings.port}"
+        print(f"gateway: cannot listen on {address}: {error.strerror}", file=sys.stderr)
         raise SystemExit(STARTUP_FAILED) from None

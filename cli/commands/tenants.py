@@ -1,24 +1,36 @@
-"""`gateway tenant …`: flags in, text or JSON out. What is done is in `service.administration`."""
+"""`gateway tenant …`: tenants, their settings, usage and default webhook secret."""
 
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import typer
 
 from cli.output import JsonOption, print_document, print_table
+from cli.run_command import CommandContext, load_toml, run_admin, run_command
 from cli.tenant_options import unset_fields, with_tenant_options
+from service.admin import representations
+from service.parsing.models import parse_model
+from service.tenants import apply_file, tenants
+from service.tenants.apply_file import TenantsFile
+from service.tenants.settings import TenantSettings
+from service.tenants.usage import usage_representation
+from service.webhooks.requests import SecretRotation
 
-app = typer.Typer(no_args_is_help=True, help="Create, show and change tenants.")
+app = typer.Typer(no_args_is_help=True, add_completion=False)
 
 NameArgument = Annotated[
-    str, typer.Argument(help="Lower-case letters, digits, inner hyphens; at most 40.")
+    str,
+    typer.Argument(help="Lower-case letters, digits and inner hyphens; at most 40 characters."),
 ]
 ClearOption = Annotated[
-    list[str] | None, typer.Option(help="Take a setting away: `usd-per-day`; may be repeated.")
+    list[str] | None,
+    typer.Option(
+        metavar="SETTING", help="Reset a setting, such as `usd-per-day`; may be repeated."
+    ),
 ]
-_COLUMNS: Final = (
+_LIST_COLUMNS: Final = (
     "tenant",
     "disabled",
     "requests_per_minute",
@@ -30,6 +42,21 @@ _COLUMNS: Final = (
     "weight",
     "cache",
 )
+_USAGE_COLUMNS: Final = (
+    "window",
+    "model",
+    "jobs",
+    "used_usd",
+    "settled_usd",
+    "reserved_usd",
+    "limit",
+)
+_PLAN_SIGNS: Final[Mapping[str, str]] = {
+    "create": "+",
+    "change": "~",
+    "keep": " ",
+    "unlisted": "?",
+}
 
 
 @app.command()
@@ -37,17 +64,11 @@ _COLUMNS: Final = (
 def create(
     name: NameArgument, *, fields: Mapping[str, object], as_json: JsonOption = False
 ) -> None:
-    """Create a tenant with its first key. The key is shown here and never again."""
-    from cli.run_command import run_admin  # noqa: PLC0415 - `--help` waits for no heavy library
-    from service.api.admin import representations as documents  # noqa: PLC0415 - as above
-    from service.parsing.models import parse_model  # noqa: PLC0415 - as above
-    from service.tenants import tenants  # noqa: PLC0415 - as above
-    from service.tenants.settings import TenantSettings  # noqa: PLC0415 - as above
-
-    made = run_admin(
-        lambda desk: tenants.create_tenant(desk, name, parse_model(TenantSettings, fields))
+    """Create a tenant with its first API key. The key is shown only once."""
+    new_tenant = run_admin(
+        lambda admin: tenants.create_tenant(admin, name, parse_model(TenantSettings, fields))
     )
-    print_document(documents.new_tenant_representation(made), as_json=as_json)
+    print_document(representations.new_tenant_representation(new_tenant), as_json=as_json)
 
 
 @app.command()
@@ -59,34 +80,28 @@ def change(
     clear: ClearOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Change settings; in force with the next submit. What runs or waits goes on."""
+    """Change settings, from the next submit on. Running and waiting jobs continue."""
     _change(name, {**fields, **unset_fields(clear)}, as_json=as_json)
 
 
 @app.command()
 def disable(name: NameArgument, *, as_json: JsonOption = False) -> None:
-    """Let no key of a tenant work; its open jobs go on."""
+    """Disable all API keys of a tenant. Its open jobs continue."""
     _change(name, {"disabled": True}, as_json=as_json)
 
 
 @app.command()
 def enable(name: NameArgument, *, as_json: JsonOption = False) -> None:
-    """Let a tenant's keys work again."""
+    """Enable a tenant's API keys again."""
     _change(name, {"disabled": False}, as_json=as_json)
 
 
 def _change(name: str, fields: Mapping[str, object], *, as_json: bool) -> None:
-    from cli.run_command import run_admin  # noqa: PLC0415 - `--help` waits for no heavy library
-    from service.api.admin import representations as documents  # noqa: PLC0415 - as above
-    from service.parsing.models import parse_model  # noqa: PLC0415 - as above
-    from service.tenants import tenants  # noqa: PLC0415 - as above
-    from service.tenants.settings import TenantSettings  # noqa: PLC0415 - as above
-
     changed = run_admin(
-        lambda desk: tenants.change_tenant(desk, name, parse_model(TenantSettings, fields))
+        lambda admin: tenants.change_tenant(admin, name, parse_model(TenantSettings, fields))
     )
     if as_json:
-        print_document(documents.tenant_representation(changed.details), as_json=True)
+        print_document(representations.tenant_representation(changed.details), as_json=True)
         return
     print("\n".join(map(str, changed.changes)) or "nothing to change")
 
@@ -94,54 +109,99 @@ def _change(name: str, fields: Mapping[str, object], *, as_json: bool) -> None:
 @app.command()
 def show(name: NameArgument, *, as_json: JsonOption = False) -> None:
     """Show a tenant, without its secrets."""
-    from cli.run_command import run_admin  # noqa: PLC0415 - `--help` waits for no heavy library
-    from service.api.admin import representations as documents  # noqa: PLC0415 - as above
-    from service.tenants import tenants  # noqa: PLC0415 - as above
-
-    tenant = run_admin(lambda desk: tenants.load_details(desk, name))
-    print_document(documents.tenant_representation(tenant), as_json=as_json)
+    tenant = run_admin(lambda admin: tenants.load_details(admin, name))
+    print_document(representations.tenant_representation(tenant), as_json=as_json)
 
 
 @app.command("list")
 def list_all(*, as_json: JsonOption = False) -> None:
     """List every tenant."""
-    from cli.run_command import run_admin  # noqa: PLC0415 - `--help` waits for no heavy library
-    from service.api.admin import representations as documents  # noqa: PLC0415 - as above
-    from service.tenants import tenants  # noqa: PLC0415 - as above
-
     found = run_admin(tenants.list_tenants)
-    print_table([documents.tenant_representation(one) for one in found], _COLUMNS, as_json=as_json)
-
-
-@app.command()
-def usage(name: NameArgument, *, as_json: JsonOption = False) -> None:
-    """Show what a tenant used in this day and month (UTC)."""
-    from cli.commands import tenant_reports as reports  # noqa: PLC0415 - as above
-
-    reports.print_usage(name, as_json=as_json)
+    rows = [representations.tenant_representation(tenant) for tenant in found]
+    print_table(rows, _LIST_COLUMNS, as_json=as_json)
 
 
 @app.command()
 def delete(name: NameArgument, *, as_json: JsonOption = False) -> None:
-    """End a tenant: its keys stop at once, its open jobs go on and are called back."""
-    from cli.run_command import run_admin  # noqa: PLC0415 - `--help` waits for no heavy library
-    from service.tenants import tenants  # noqa: PLC0415 - as above
-
-    run_admin(lambda desk: tenants.delete_tenant(desk, name))
+    """Delete a tenant: its API keys stop working; open jobs finish and are reported."""
+    run_admin(lambda admin: tenants.delete_tenant(admin, name))
     print_document({"tenant": name, "deleted": True}, as_json=as_json)
+
+
+@app.command()
+def usage(name: NameArgument, *, as_json: JsonOption = False) -> None:
+    """Show a tenant's usage of the current day and month (UTC)."""
+
+    async def load(context: CommandContext) -> dict[str, Any]:
+        used = await tenants.load_usage(context.admin, name)
+        disabled = await context.webhooks.disabled_endpoints(name)
+        return usage_representation(name, used, context.admin.clock.now(), disabled)
+
+    document = run_command(load)
+    if as_json:
+        print_document(document, as_json=True)
+    else:
+        _print_usage(document)
+
+
+def _print_usage(document: Mapping[str, Any]) -> None:
+    for field in ("running", "waiting"):
+        print(f"{field}: {document[field]['used']} of {_format_limit(document[field]['limit'])}")
+    rows = [row for window in document["windows"] for row in _usage_rows(window)]
+    print_table(rows, _USAGE_COLUMNS, as_json=False)
+    for endpoint in document["disabled_endpoints"]:
+        since = f"{endpoint['reason']} since {endpoint['disabled_at']}"
+        pending = f"{endpoint['owed']} deliveries pending"
+        print(f"endpoint {endpoint['endpoint_id']} is disabled: {since}, {pending}")
+
+
+def _usage_rows(window: Mapping[str, Any]) -> list[dict[str, object]]:
+    jobs, money = window["jobs"], window["usd"]
+    limit = f"{_format_limit(jobs['limit'])} jobs, {_format_limit(money['limit'])} USD"
+    total = {"model": "all", "jobs": jobs["used"], "limit": limit, **_amounts(money)}
+    models = (
+        {"model": model, "jobs": used["jobs"], **_amounts(used["usd"])}
+        for model, used in window["models"].items()
+    )
+    return [{"window": window["window"], **row} for row in (total, *models)]
+
+
+def _amounts(money: Mapping[str, float]) -> dict[str, object]:
+    return {f"{name}_usd": f"{money[name]:.6f}" for name in ("used", "settled", "reserved")}
+
+
+def _format_limit(value: object) -> str:
+    return "no limit" if value is None else str(value)
 
 
 @app.command()
 def apply(
     file: Annotated[Path, typer.Argument(help="A TOML file with tables [tenants.NAME].")],
     *,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show the difference.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show the changes without making them.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Make tenants as a file says: what it leaves out of a tenant is set back to its default."""
-    from cli.commands import tenant_reports as reports  # noqa: PLC0415 - as above
+    """Create and change tenants as a file describes. Settings left out get their defaults."""
+    action = apply_file.preview if dry_run else apply_file.apply
+    steps = run_admin(lambda admin: action(admin, parse_model(TenantsFile, load_toml(file))))
+    if as_json:
+        print_table([representations.step_representation(step) for step in steps], (), as_json=True)
+        return
+    for step in steps:
+        print("\n".join(_format_step(step)))
+    if dry_run:
+        print("Nothing was changed (--dry-run).")
 
-    reports.print_plan(file, dry_run=dry_run, as_json=as_json)
+
+def _format_step(step: apply_file.PlanStep) -> list[str]:
+    shown_once = {"key": step.key, "webhook_secret": step.webhook_secret}
+    return [
+        f"{_PLAN_SIGNS[step.action]} {step.tenant} ({step.action})",
+        *(f"    {change}" for change in step.changes),
+        *(f"    {name}: {text}" for name, text in shown_once.items() if text is not None),
+    ]
 
 
 @app.command()
@@ -149,32 +209,24 @@ def webhook_secret(
     name: NameArgument,
     *,
     retire: Annotated[
-        bool, typer.Option("--retire", help="End the one before the newest instead.")
+        bool, typer.Option("--retire", help="Create none; end the previous secret now.")
     ] = False,
     overlap: Annotated[
-        float | None, typer.Option(help="Seconds for which the one before still counts; a day.")
+        float | None,
+        typer.Option(help="Seconds for which the previous secret stays valid; default: a day."),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Make a new webhook secret, shown once; callbacks carry both signatures for `--overlap`."""
-    from cli.run_command import run_admin  # noqa: PLC0415 - `--help` waits for no heavy library
-    from service.api.admin import representations as documents  # noqa: PLC0415 - as above
-    from service.operator_context import AdminContext  # noqa: PLC0415 - as above
-    from service.parsing.models import parse_model  # noqa: PLC0415 - as above
-    from service.tenants import tenants  # noqa: PLC0415 - as above
-    from service.webhooks.requests import SecretRotation  # noqa: PLC0415 - as above
-
+    """Create a new webhook secret, shown only once. During the overlap both sign deliveries."""
     if retire:
-        left = run_admin(lambda desk: tenants.retire_webhook_secret(desk, name))
-        print_document(
-            {"tenant": name, "webhook_secrets": len(left.config.secrets)}, as_json=as_json
+        tenant = run_admin(lambda admin: tenants.retire_webhook_secret(admin, name))
+        document = {"tenant": name, "webhook_secrets": len(tenant.config.secrets)}
+    else:
+        fields = {} if overlap is None else {"overlap": overlap}
+        new_secret = run_admin(
+            lambda admin: tenants.rotate_webhook_secret(
+                admin, name, timedelta(seconds=parse_model(SecretRotation, fields).overlap)
+            )
         )
-        return
-    given = {} if overlap is None else {"overlap": overlap}
-
-    async def act(desk: AdminContext) -> tenants.NewWebhookSecret:
-        span = timedelta(seconds=parse_model(SecretRotation, given).overlap)
-        return await tenants.rotate_webhook_secret(desk, name, span)
-
-    made = run_admin(act)
-    print_document({"tenant": name, **documents.new_secret_representation(made)}, as_json=as_json)
+        document = {"tenant": name, **representations.new_secret_representation(new_secret)}
+    print_document(document, as_json=as_json)

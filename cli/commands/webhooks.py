@@ -1,41 +1,54 @@
-"""`gateway webhook …`: arguments in, JSON out. See `cli.commands.webhook_operations`."""
+"""`gateway webhook …`: a tenant's endpoints, secrets and deliveries; every answer is JSON."""
 
 import json
-from types import ModuleType
+from datetime import datetime
 from typing import Annotated, Any
 
 import typer
 
-app = typer.Typer(no_args_is_help=True, help="Endpoints, secrets and callbacks of a tenant.")
+from cli.run_command import CommandContext, run_command
+from core.representations.webhooks import delivery_representation
+from service.parsing.models import parse_model
+from service.webhooks import admin_webhooks, representations
+from service.webhooks.requests import (
+    DeliveryQuery,
+    EndpointChange,
+    NewEndpoint,
+    ReplayRequest,
+    SecretRotation,
+)
 
-TenantArgument = Annotated[str, typer.Argument(help="The tenant's name.")]
+app = typer.Typer(no_args_is_help=True, add_completion=False)
+
+TenantArgument = Annotated[str, typer.Argument(help="Tenant name.")]
 EndpointArgument = Annotated[str, typer.Argument(help="`default`, or `ep_…`.")]
-CompactJsonOption = Annotated[
-    bool, typer.Option("--json", help="Print one JSON document, without blanks.")
+CompactJsonOption = Annotated[bool, typer.Option("--json", help="Print the JSON on one line.")]
+StatusOption = Annotated[
+    str | None, typer.Option(metavar="pending|delivered|failed|held", help="Delivery status.")
 ]
-StatusOption = Annotated[str | None, typer.Option(help="pending, delivered, failed or held.")]
-SinceOption = Annotated[str | None, typer.Option(help="An instant, such as 2026-11-22T08:00:00Z.")]
-UntilOption = Annotated[str | None, typer.Option(help="An instant; now unless told.")]
+SinceOption = Annotated[
+    str | None, typer.Option(metavar="TIME", help="Such as 2026-11-22T08:00:00Z.")
+]
+UntilOption = Annotated[str | None, typer.Option(metavar="TIME", help="Default: now.")]
 
 
-def _webhook_commands() -> ModuleType:
-    from cli.commands import webhook_operations as mailroom  # noqa: PLC0415 - `--help` must not wait for the store's libraries
-
-    return mailroom
+def _print_json(document: object, *, as_json: bool) -> None:
+    indent = None if as_json else 2
+    print(json.dumps(document, indent=indent, ensure_ascii=False, default=datetime.isoformat))
 
 
 def _without_none(**fields: str | float | None) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value is not None}
 
 
-def _print_json(document: object, *, as_json: bool) -> None:
-    print(json.dumps(document, indent=None if as_json else 2, ensure_ascii=False))
-
-
 @app.command()
 def endpoints(tenant: TenantArgument, *, as_json: CompactJsonOption = False) -> None:
     """List a tenant's endpoints."""
-    _print_json(_webhook_commands().endpoints(tenant), as_json=as_json)
+    config = run_command(lambda context: context.webhooks.load_config(tenant))
+    _print_json(
+        [representations.endpoint_representation(endpoint) for endpoint in config.endpoints],
+        as_json=as_json,
+    )
 
 
 @app.command()
@@ -43,33 +56,47 @@ def add(
     tenant: TenantArgument,
     url: Annotated[str, typer.Argument(help="https://…, or stream:<name>[@<sink>].")],
     *,
-    event: Annotated[list[str] | None, typer.Option(help="Only these; may be repeated.")] = None,
-    payload: Annotated[str | None, typer.Option(help="full or thin.")] = None,
-    timeout: Annotated[float | None, typer.Option(help="Seconds for one attempt.")] = None,
+    event: Annotated[
+        list[str] | None, typer.Option(help="Event type; may be repeated. Default: all.")
+    ] = None,
+    payload: Annotated[str | None, typer.Option(metavar="full|thin")] = None,
+    timeout: Annotated[float | None, typer.Option(help="Seconds per attempt.")] = None,
     as_json: CompactJsonOption = False,
 ) -> None:
-    """Make an endpoint. The first is the default."""
+    """Add an endpoint. The first one is the default."""
     fields = _without_none(url=url, payload=payload, timeout=timeout)
     fields |= {"events": event} if event else {}
-    _print_json(_webhook_commands().add(tenant, fields), as_json=as_json)
+    endpoint = run_command(
+        lambda context: admin_webhooks.add_endpoint(
+            context.admin, context.webhooks, tenant, parse_model(NewEndpoint, fields)
+        )
+    )
+    _print_json(representations.endpoint_representation(endpoint), as_json=as_json)
 
 
 @app.command()
 def enable(
     tenant: TenantArgument, endpoint_id: EndpointArgument, *, as_json: CompactJsonOption = False
 ) -> None:
-    """Enable an endpoint: it is sent what it missed."""
-    _print_json(_webhook_commands().change(tenant, endpoint_id, {"enabled": True}), as_json=as_json)
+    """Enable an endpoint. Deliveries held while it was disabled are sent."""
+    _set_enabled((tenant, endpoint_id), enabled=True, as_json=as_json)
 
 
 @app.command()
 def disable(
     tenant: TenantArgument, endpoint_id: EndpointArgument, *, as_json: CompactJsonOption = False
 ) -> None:
-    """Disable an endpoint: what it misses is held for it."""
-    _print_json(
-        _webhook_commands().change(tenant, endpoint_id, {"enabled": False}), as_json=as_json
+    """Disable an endpoint. Its deliveries are held until it is enabled."""
+    _set_enabled((tenant, endpoint_id), enabled=False, as_json=as_json)
+
+
+def _set_enabled(endpoint_ref: tuple[str, str], *, enabled: bool, as_json: bool) -> None:
+    endpoint = run_command(
+        lambda context: admin_webhooks.change_endpoint(
+            context.admin, context.webhooks, endpoint_ref, EndpointChange(enabled=enabled)
+        )
     )
+    _print_json(representations.endpoint_representation(endpoint), as_json=as_json)
 
 
 @app.command("deliveries")
@@ -79,13 +106,17 @@ def list_deliveries(
     status: StatusOption = None,
     since: SinceOption = None,
     until: UntilOption = None,
-    limit: Annotated[int, typer.Option(help="At most so many.")] = 50,
-    cursor: Annotated[str | None, typer.Option(help="`next_cursor` of the page before.")] = None,
+    limit: Annotated[int, typer.Option(help="Deliveries per page.")] = 50,
+    cursor: Annotated[str | None, typer.Option(help="`next_cursor` of the previous page.")] = None,
     as_json: CompactJsonOption = False,
 ) -> None:
-    """List a tenant's callbacks, newest first."""
+    """List a tenant's deliveries, newest first."""
     fields = _without_none(status=status, since=since, until=until, limit=str(limit), cursor=cursor)
-    _print_json(_webhook_commands().deliveries(tenant, fields), as_json=as_json)
+    page = run_command(
+        lambda context: context.webhooks.list_deliveries(tenant, parse_model(DeliveryQuery, fields))
+    )
+    document = representations.deliveries_representation(page.deliveries)
+    _print_json(document | {"next_cursor": page.cursor}, as_json=as_json)
 
 
 @app.command()
@@ -95,23 +126,32 @@ def resend(
     *,
     as_json: CompactJsonOption = False,
 ) -> None:
-    """Send one callback anew."""
-    _print_json(_webhook_commands().resend(tenant, delivery_id), as_json=as_json)
+    """Send one delivery again."""
+    delivery = run_command(
+        lambda context: admin_webhooks.resend(context.admin, context.webhooks, tenant, delivery_id)
+    )
+    _print_json(delivery_representation(delivery, ()), as_json=as_json)
 
 
 @app.command()
 def replay(
     tenant: TenantArgument,
     *,
-    since: Annotated[str, typer.Option(help="An instant, such as 2026-11-22T08:00:00Z.")],
+    since: Annotated[str, typer.Option(metavar="TIME", help="Such as 2026-11-22T08:00:00Z.")],
     until: UntilOption = None,
     status: StatusOption = None,
-    endpoint: Annotated[str | None, typer.Option(help="Only of this endpoint.")] = None,
+    endpoint: Annotated[str | None, typer.Option(help="Only for this endpoint.")] = None,
     as_json: CompactJsonOption = False,
 ) -> None:
-    """Send a stretch of callbacks anew, a few each second; by default what was missed."""
+    """Send the deliveries of a period again, a few per second: by default failed and held ones."""
     fields = _without_none(since=since, until=until, status=status, endpoint_id=endpoint)
-    _print_json(_webhook_commands().replay(tenant, fields), as_json=as_json)
+
+    async def run(context: CommandContext) -> dict[str, object]:
+        period = parse_model(ReplayRequest, fields).range(context.webhooks.clock.now())
+        queue = await admin_webhooks.replay(context.admin, context.webhooks, tenant, period)
+        return {"tenant": tenant, "waiting": len(queue.ranges)}
+
+    _print_json(run_command(run), as_json=as_json)
 
 
 @app.command("test")
@@ -121,22 +161,31 @@ def send_test(
     endpoint: Annotated[str | None, typer.Option(help="Only to this endpoint.")] = None,
     as_json: CompactJsonOption = False,
 ) -> None:
-    """Send a test event."""
-    _print_json(_webhook_commands().test(tenant, endpoint), as_json=as_json)
+    """Send a test event to each endpoint."""
+    deliveries = run_command(
+        lambda context: admin_webhooks.send_test(context.admin, context.webhooks, tenant, endpoint)
+    )
+    _print_json([delivery_representation(delivery, ()) for delivery in deliveries], as_json=as_json)
 
 
 @app.command()
 def rotate(
     tenant: TenantArgument,
     *,
-    kind: Annotated[str | None, typer.Option(help="hmac or ed25519.")] = None,
+    kind: Annotated[str | None, typer.Option(metavar="hmac|ed25519")] = None,
     overlap: Annotated[
-        float | None, typer.Option(help="Seconds for which the old one still counts; a day.")
+        float | None,
+        typer.Option(help="Seconds for which the previous secret stays valid; default: a day."),
     ] = None,
     as_json: CompactJsonOption = False,
 ) -> None:
-    """Make a new secret, which is shown here and never again; of a key the public half."""
-    _print_json(
-        _webhook_commands().rotate(tenant, _without_none(kind=kind, overlap=overlap)),
-        as_json=as_json,
-    )
+    """Create a new signing secret, shown only once; of a key pair, the public key is shown."""
+
+    async def run(context: CommandContext) -> dict[str, Any]:
+        rotation = parse_model(SecretRotation, _without_none(kind=kind, overlap=overlap))
+        secret = await admin_webhooks.rotate_secret(
+            context.admin, context.webhooks, tenant, rotation
+        )
+        return representations.secret_representation(rotation.kind, secret)
+
+    _print_json(run_command(run), as_json=as_json)

@@ -1,4 +1,4 @@
-"""`gateway work`."""
+"""`gateway work`. Apart from `serve`: a worker loads no web framework."""
 
 from cli.settings_errors import load_settings
 from worker.main import run
@@ -6,5 +6,5 @@ from worker.settings import WorkerSettings
 
 
 def work() -> None:
-    """Run a worker as the environment says."""
+    """Run a worker, configured by the environment."""
     run(load_settings(WorkerSettings))

@@ -1,9 +1,9 @@
 #!/bin/sh
-# Builds the image, brings docker-compose.yml up with Podman, and lets smoke.py try it. Needs root,
+# Builds the image, starts docker-compose.yml with Podman and runs smoke.py against it. Needs root,
 # Debian's podman buildah runc netavark aardvark-dns iptables debootstrap catatonit, and .venv.
-# For machines without Docker and without a registry: bases are made from Debian's own packages,
-# so it proves our files, not the official images. Everything lies in one folder, removed at the end
-# (LAB=folder keeps the bases there for the next run).
+# For machines without Docker and without an image registry: base images are built from Debian
+# packages, so this tests the files of this repository, not the official images. All data is in one
+# folder, which is removed at the end (LAB=folder keeps the base images for the next run).
 set -eu
 cd "$(dirname "$0")/../.."
 
@@ -11,12 +11,12 @@ skip() {
     echo "containers: SKIPPED: $*"
     exit 0
 }
-[ "$(uname -s)" = Linux ] || skip "this is no Linux"
+[ "$(uname -s)" = Linux ] || skip "needs Linux"
 [ "$(id -u)" = 0 ] || skip "needs root"
 for tool in podman buildah runc iptables-save debootstrap catatonit; do
     command -v "$tool" >/dev/null || skip "$tool is not installed"
 done
-[ -x .venv/bin/podman-compose ] || skip "no .venv with podman-compose in it: make install"
+[ -x .venv/bin/podman-compose ] || skip "podman-compose is not in .venv: run make install"
 
 kept=${LAB:-}
 lab=${kept:-$(mktemp -d)}
@@ -34,11 +34,11 @@ compose() {
         -p gwsmoke -f docker-compose.yml -f deploy/ci/compose.podman.yml "$@"
 }
 
-# netavark leaves its chains behind; they go unless somebody had them before us.
-forget_rules() {
+# netavark leaves its iptables chains behind. Remove them, unless they existed before this run.
+remove_rules() {
     [ -z "$rules_before" ] || return 0
     netavark_rules | grep -v ' NETAVARK[^ ]* ' | while read -r table rule; do
-        # shellcheck disable=SC2086 # a rule is many words
+        # shellcheck disable=SC2086 # a rule is several words
         eval iptables -t "$table" -D $rule
     done
     for table in nat filter; do
@@ -55,7 +55,7 @@ clean() {
     compose down -v -t 5 >"$lab/down.log" 2>&1 || cat "$lab/down.log"
     podman rm -fa >/dev/null 2>&1 || true
     podman network prune -f >/dev/null 2>&1 || true
-    forget_rules || echo "containers: some NETAVARK rules could not be removed"
+    remove_rules || echo "containers: some NETAVARK rules could not be removed"
     echo "$forwarding" >/proc/sys/net/ipv4/ip_forward
     if [ -z "$kept" ]; then
         podman system reset -f >/dev/null 2>&1 || true
@@ -65,7 +65,7 @@ clean() {
     exit "$status"
 }
 
-# overlay: vfs copies for seconds at each start. runc: crun refuses hybrid cgroups.
+# overlay: vfs copies the image for seconds at each start. runc: crun refuses hybrid cgroups.
 configure() {
     cat >"$lab/storage.conf" <<END
 [storage]
@@ -100,7 +100,7 @@ stand_in() { # NAME COMMAND TAR-OPTIONS...
 
 make_bases() {
     if [ ! -e "$lab/base/.made" ]; then
-        # shellcheck disable=SC2016 # apt's own notation
+        # shellcheck disable=SC2016 # expanded by apt
         mirror=$(apt-get indextargets --format '$(SITE)' | head -1)
         debootstrap --variant=minbase --include=python3,python3-venv,ca-certificates,redis-server \
             bookworm "$lab/base" "$mirror" >"$lab/debootstrap.log" || {
@@ -115,12 +115,12 @@ make_bases() {
     stand_in redis redis-server
 }
 
-secret() { # NAME KEY VALUE, in the form in which Podman 4 takes one for pods
+secret() { # NAME KEY VALUE, in the format of Podman 4 for pods
     podman secret rm "$1" >/dev/null 2>&1 || true
     printf '{"%s": "%s"}' "$2" "$(printf %s "$3" | base64)" | podman secret create "$1" - >/dev/null
 }
 
-# The machine's own certificates, in case it reaches its package index through a proxy of its own.
+# The host's certificates, for a host whose package index is behind a proxy with its own CA.
 certificates=/etc/ssl/certs
 build="--isolation=chroot --network=host --pull-never --format=docker"
 build="$build --volume=$certificates:$certificates:ro"
@@ -130,7 +130,7 @@ unset RUNCOMFY_API_TOKEN
 trap clean EXIT
 trap 'exit 130' INT TERM
 configure
-echo "containers: making the bases"
+echo "containers: building the base images"
 make_bases
 echo "containers: building the image"
 compose build service >"$lab/build.log" 2>&1 || {

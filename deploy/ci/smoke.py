@@ -1,7 +1,6 @@
-"""Tries the compose file's containers, as a caller and as an operator: see containers.sh.
+"""Tests the compose file's containers as a caller and as an operator: see containers.sh.
 
-Knows Podman's command and the project's container names. Prints each thing it saw; ends at the
-first that is not as it should be.
+Prints one line per passed check, and stops at the first that fails.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ GATEWAY_SERVICES: Final = ("service", "worker", "runcomfy", "receiver")
 ALL_SERVICES: Final = ("redis", *GATEWAY_SERVICES, "traffic")
 STOP_GRACE_PERIOD: Final = timedelta(seconds=20)
 FINAL_STATUSES: Final = frozenset({"completed", "failed", "cancelled"})
-# Inside a container: who am I, what may I write and become, what could I build with?
+# Runs in a container: its user, writable folders, capabilities, build tools, and the token.
 INSPECT_SCRIPT: Final = """
 import json, os, pathlib, shutil
 def writable(path):
@@ -50,41 +49,41 @@ print(json.dumps({
 """
 EXPECTED_HARDENING: Final = {
     "uid": 10001,
-    "writable": ["/tmp"],  # noqa: S108 - a container's own, and empty
+    "writable": ["/tmp"],  # noqa: S108 - the container's own, and empty
     "capabilities": 0,
     "no_new_privileges": "1",
     "tools": [],
 }
-# This machine's Prometheus in a container's network, by that network's names.
+# The host's Prometheus in a container's network namespace, with that network's DNS.
 PROMETHEUS_SCRIPT: Final = """
 mount --bind "$0/resolv.conf" /etc/resolv.conf
 exec prometheus --config.file=deploy/prometheus/prometheus.yml \\
     --storage.tsdb.path="$0" --web.listen-address=127.0.0.1:PORT
 """
 PROMETHEUS_PORT: Final = 19473
-# What Podman must read otherwise: it publishes each container's port on this machine.
+# Changes for Podman, which publishes each container's port on the host.
 PODMAN_SUBSTITUTIONS: Final = (
     (r"image: runcomfy-gateway$", "image: localhost/runcomfy-gateway:local"),
     (r"replicas: 2$", "replicas: 1"),
     (r"(containerPort: 8000)", r"\1, hostIP: 127.0.0.1, hostPort: PORT"),
-    (r"(containerPort: 9100)", r"\1, hostIP: 127.0.0.1, hostPort: FIGURES"),
+    (r"(containerPort: 9100)", r"\1, hostIP: 127.0.0.1, hostPort: METRICS"),
 )
 
 ValueT = TypeVar("ValueT")
 
 
 class CheckFailed(AssertionError):
-    """What was seen instead."""
+    """A check failed; the text has what was found."""
 
 
 def expect(condition: object, message: str) -> None:
-    """Raise unless it is true."""
+    """Raise `CheckFailed` unless the condition is true."""
     if not condition:
         raise CheckFailed(message)
 
 
 def wait_for(poll: Callable[[], ValueT | None], timeout: timedelta, description: str) -> ValueT:
-    """Look twice a second until something is seen."""
+    """Call `poll` twice a second until it returns a value, and return that."""
     deadline = time.monotonic() + timeout.total_seconds()
     while (seen := poll()) is None:
         expect(
@@ -95,45 +94,45 @@ def wait_for(poll: Callable[[], ValueT | None], timeout: timedelta, description:
 
 
 def run_unchecked(*command: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
-    """A command that has ended, whatever it ended with."""
+    """Run a command and return it, whatever its exit code."""
     return subprocess.run(
         command, cwd=ROOT, input=stdin, capture_output=True, text=True, check=False
     )
 
 
 def run_checked(*command: str, stdin: str = "") -> str:
-    """What a command printed. Its failure is raised with its last words."""
+    """Run a command and return its output. Raises `CheckFailed` with its last output."""
     done = run_unchecked(*command, stdin=stdin)
-    said = (done.stdout + done.stderr)[-2000:]
-    expect(done.returncode == 0, f"{' '.join(command[:6])}: exit {done.returncode}\n{said}")
+    output = (done.stdout + done.stderr)[-2000:]
+    expect(done.returncode == 0, f"{' '.join(command[:6])}: exit {done.returncode}\n{output}")
     return done.stdout
 
 
 @dataclass(frozen=True, slots=True)
 class SmokeTest:
-    """The checks, in the order of a stack's life."""
+    """The checks, in the order in which they run."""
 
     project: str
     port: int
-    """Where the compose file publishes the front end: `GATEWAY_PORT`."""
+    """The service's published port: `GATEWAY_PORT`."""
     compose: tuple[str, ...]
     http: httpx.Client
 
     @property
     def url(self) -> str:
-        """Of the front end, from outside."""
+        """URL of the service, from outside the containers."""
         return f"http://127.0.0.1:{self.port}"
 
     def container_name(self, service: str) -> str:
-        """Of a service's container."""
+        """Return the name of a service's container."""
         return f"{self.project}_{service}_1"
 
     def run_inside(self, service: str, *command: str) -> str:
-        """What a command printed inside of a service's container."""
+        """Run a command in a service's container and return its output."""
         return run_checked("podman", "exec", self.container_name(service), *command)
 
     def start(self) -> None:
-        """Bring it up and wait until it takes requests."""
+        """Start the stack and wait until it accepts requests."""
         began = time.monotonic()
         run_checked(*self.compose, "up", "-d", *ALL_SERVICES)
         up = time.monotonic() - began
@@ -142,20 +141,20 @@ class SmokeTest:
         print_check(f"up after {up:.1f} s, ready through the published port after {ready:.1f} s")
 
     def is_ready(self) -> bool | None:
-        """True once the front end says so."""
+        """Return True once the service is ready, else None."""
         try:
             return self.http.get(f"{self.url}/readyz").is_success or None
         except httpx.HTTPError:
             return None
 
     def check_health(self) -> None:
-        """Run the health checks by hand: Podman's own need systemd."""
+        """Run the health checks directly: Podman needs systemd to run them itself."""
         for service in ("redis", *GATEWAY_SERVICES):
             run_checked("podman", "healthcheck", "run", self.container_name(service))
         print_check(f"healthy: redis, {', '.join(GATEWAY_SERVICES)}")
 
     def check_hardening(self) -> None:
-        """Nothing to write, nothing to become, nothing to build with, and one holds the token."""
+        """Check file system, privileges and tools of each container, and who has the token."""
         for service in GATEWAY_SERVICES:
             seen = json.loads(self.run_inside(service, "python3", "-c", INSPECT_SCRIPT))
             token = seen.pop("token")
@@ -164,32 +163,32 @@ class SmokeTest:
         print_check(f"hardened: {EXPECTED_HARDENING}; the worker alone holds the RunComfy token")
 
     def check_submit(self) -> None:
-        """A request through the published port, its result, and its signed callback."""
+        """Submit a request through the published port; check its result and signed webhook."""
         request_id, bearer = self.submit_request("smoke", prompt_suffix="")
         document = self.wait_for_result(request_id, bearer)
         expect(document["status"] == "completed", f"{document}")
         call = wait_for(
-            lambda: self.find_webhook("smoke", request_id), timedelta(seconds=20), "a callback"
+            lambda: self.find_webhook("smoke", request_id), timedelta(seconds=20), "a webhook"
         )
-        expect(call["verified"], f"callback: {call['reason']}")
-        print_check(f"{request_id} completed, cost {document.get('cost')}, callback verified")
+        expect(call["verified"], f"webhook: {call['reason']}")
+        print_check(f"{request_id} completed, cost {document.get('cost')}, webhook verified")
 
     def check_scraping(self) -> None:
-        """Our Prometheus file finds both by name. The images of Prometheus and Grafana stay out."""
+        """Check that prometheus.yml finds both by DNS; the official images are not started."""
         if shutil.which("prometheus") is None:
-            print_check("SKIPPED: prometheus is not installed, so prometheus.yml was not tried")
+            print_check("SKIPPED: prometheus is not installed, so prometheus.yml was not tested")
             return
         pid = run_checked(
             "podman", "inspect", "-f", "{{.State.Pid}}", self.container_name("service")
         ).strip()
         script = PROMETHEUS_SCRIPT.replace("PORT", str(PROMETHEUS_PORT))
         enter = ("nsenter", f"--net=/proc/{pid}/ns/net", "unshare", "--mount", "sh", "-ec", script)
-        with tempfile.TemporaryDirectory() as place:
-            Path(place, "resolv.conf").write_text(
+        with tempfile.TemporaryDirectory() as folder:
+            Path(folder, "resolv.conf").write_text(
                 self.run_inside("service", "cat", "/etc/resolv.conf")
             )
             quiet = subprocess.DEVNULL
-            with subprocess.Popen((*enter, place), cwd=ROOT, stdout=quiet, stderr=quiet) as child:
+            with subprocess.Popen((*enter, folder), cwd=ROOT, stdout=quiet, stderr=quiet) as child:
                 try:
                     up = wait_for(self.scraped_targets, timedelta(seconds=60), "both in Prometheus")
                 finally:
@@ -197,17 +196,19 @@ class SmokeTest:
         print_check(f"Prometheus found by name: {up}")
 
     def scraped_targets(self) -> str | None:
-        """The jobs that answer Prometheus, once each does."""
+        """Return the scraped jobs, once both are up, else None."""
         url = f"http://127.0.0.1:{PROMETHEUS_PORT}/api/v1/query?query=up"
-        ask = f"from urllib.request import urlopen as u; print(u({url!r}).read().decode())"
-        done = run_unchecked("podman", "exec", self.container_name("service"), "python3", "-c", ask)
+        code = f"from urllib.request import urlopen as u; print(u({url!r}).read().decode())"
+        done = run_unchecked(
+            "podman", "exec", self.container_name("service"), "python3", "-c", code
+        )
         rows = json.loads(done.stdout)["data"]["result"] if done.returncode == 0 else []
         up = sorted(row["metric"]["job"] for row in rows if row["value"][1] == "1")
         return ", ".join(up) if set(up) == {"gateway-service", "gateway-worker"} else None
 
     def check_crash_recovery(self) -> None:
-        """The worker and Redis die with a job under way, which ends all the same."""
-        request_id, bearer = self.submit_request("deaths", prompt_suffix="[sim:run=8]")
+        """Kill the worker and Redis while a job runs; the job must still complete."""
+        request_id, bearer = self.submit_request("crash", prompt_suffix="[sim:run=8]")
         wait_for(
             lambda: self.get_status(request_id, bearer) == "in_progress" or None,
             timedelta(seconds=20),
@@ -216,13 +217,15 @@ class SmokeTest:
         for service in ("worker", "redis"):
             run_checked("podman", "kill", "--signal", "KILL", self.container_name(service))
             run_checked("podman", "start", self.container_name(service))
-        wait_for(self.is_ready, timedelta(seconds=40), "readyz after the deaths")
+        wait_for(self.is_ready, timedelta(seconds=40), "readyz after the crashes")
         document = self.wait_for_result(request_id, bearer)
         expect(document["status"] == "completed", f"{document}")
-        print_check(f"{request_id} completed although the worker and Redis were killed under it")
+        print_check(
+            f"{request_id} completed although the worker and Redis were killed while it ran"
+        )
 
     def check_traffic(self) -> None:
-        """The generator's requests are accepted."""
+        """Check that the traffic generator's requests are accepted."""
         wait_for(
             lambda: re.search(r"traffic: .* 202 ", self.logs("traffic")),
             timedelta(seconds=40),
@@ -232,11 +235,11 @@ class SmokeTest:
         print_check(f"traffic: {len(lines)} requests, the last: {lines[-1]}")
 
     def logs(self, service: str) -> str:
-        """What a container wrote on stdout."""
+        """Return a container's log."""
         return run_checked("podman", "logs", self.container_name(service))
 
     def check_shutdown(self) -> None:
-        """SIGTERM, and the end well within the grace time, with 0."""
+        """Stop each container: it must exit with 0 within the grace period."""
         for service in ("traffic", *GATEWAY_SERVICES):
             began = time.monotonic()
             run_checked(
@@ -255,16 +258,16 @@ class SmokeTest:
             print_check(f"{service} stopped in {took:.1f} s, exit 0")
 
     def check_kubernetes(self, manifests: Sequence[Path]) -> None:
-        """The Kubernetes pods run as they are written, on the compose stack's Redis."""
+        """Run the Kubernetes pods with the compose stack's Redis."""
         text = "\n---\n".join(path.read_text() for path in manifests)
         network = f"{self.project}_default"
         for service in ("runcomfy", "receiver"):
             run_checked("podman", "start", self.container_name(service))
         for pattern, instead in PODMAN_SUBSTITUTIONS:
             text = re.sub(pattern, instead, text, flags=re.MULTILINE)
-        given = text.replace("hostPort: PORT", f"hostPort: {self.port}")
-        given = given.replace("hostPort: FIGURES", f"hostPort: {self.port + 1}")
-        run_checked("podman", "play", "kube", "--network", network, "-", stdin=given)
+        manifest = text.replace("hostPort: PORT", f"hostPort: {self.port}")
+        manifest = manifest.replace("hostPort: METRICS", f"hostPort: {self.port + 1}")
+        run_checked("podman", "play", "kube", "--network", network, "-", stdin=manifest)
         pod = "gateway-service-pod-0-service"
         wait_for(self.is_ready, timedelta(seconds=40), "readyz of the pod")
         for each in (pod, "gateway-worker-pod-0-worker"):
@@ -274,14 +277,14 @@ class SmokeTest:
         print_check("the Kubernetes pods run, ready and hardened")
 
     def submit_request(self, tenant: str, prompt_suffix: str) -> tuple[str, dict[str, str]]:
-        """Submit the API page's request as a new tenant: its id, and the tenant's header."""
+        """Submit the example as a new tenant; return its id and the tenant's header."""
         hook = f"http://receiver:8200/hooks/{tenant}"
         create = ("gateway", "tenant", "create", tenant, "--webhook", hook, "--json")
-        given = json.loads(self.run_inside("service", *create))
-        secret = json.dumps({"name": tenant, "secret": given["webhook_secret"]})
+        created = json.loads(self.run_inside("service", *create))
+        secret = json.dumps({"name": tenant, "secret": created["webhook_secret"]})
         self.call_receiver("/_recv/secret", f"{secret!r}.encode()")
         example = json.loads((ROOT / "simulator/example.json").read_text())
-        bearer = {"Authorization": f"Bearer {given['key']}"}
+        bearer = {"Authorization": f"Bearer {created['key']}"}
         body = {**example["input"], "prompt": f"A still photograph comes to life. {prompt_suffix}"}
         url = f"{self.url}/v1/models/{example['model_id']}"
         answer = self.http.post(url, headers=bearer, json=body)
@@ -289,7 +292,7 @@ class SmokeTest:
         return str(answer.json()["request_id"]), bearer
 
     def get_status(self, request_id: str, auth_header: dict[str, str]) -> str | None:
-        """The caller's word for where the job is; None while nobody answers."""
+        """Return the job's status; None while the service does not answer."""
         try:
             answer = self.http.get(
                 f"{self.url}/v1/requests/{request_id}/status", headers=auth_header
@@ -299,7 +302,7 @@ class SmokeTest:
         return str(answer.json()["status"]) if answer.is_success else None
 
     def wait_for_result(self, request_id: str, auth_header: dict[str, str]) -> dict[str, Any]:
-        """The result, once there is one."""
+        """Wait for the end of a request and return its result."""
         wait_for(
             lambda: self.get_status(request_id, auth_header) in FINAL_STATUSES or None,
             timedelta(seconds=90),
@@ -309,24 +312,24 @@ class SmokeTest:
         return dict(self.http.get(url, headers=auth_header).json())
 
     def find_webhook(self, tenant: str, request_id: str) -> dict[str, Any] | None:
-        """The callback about a request, if it came."""
+        """Return the webhook about a request; None before it arrived."""
         calls = json.loads(self.call_receiver(f"/_recv/calls?name={tenant}", "None"))["calls"]
         return next((dict(call) for call in calls if request_id in call["body"]), None)
 
     def call_receiver(self, path: str, data: str) -> str:
-        """What the receiver answers. Its port is not published, so it is asked from inside."""
+        """Call the receiver from inside its container: its port is not published."""
         url = f"http://127.0.0.1:8200{path}"
-        ask = f"from urllib.request import urlopen as u; print(u({url!r}, {data}).read().decode())"
-        return self.run_inside("receiver", "python3", "-c", ask)
+        code = f"from urllib.request import urlopen as u; print(u({url!r}, {data}).read().decode())"
+        return self.run_inside("receiver", "python3", "-c", code)
 
 
 def print_check(line: str) -> None:
-    """One thing seen."""
+    """Print a passed check."""
     print(f"containers: ok: {line}", flush=True)
 
 
 def main() -> int:
-    """0 when everything was as it should be."""
+    """Return 0 if every check passed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--project", required=True)
     parser.add_argument("--port", type=int, required=True)
@@ -345,8 +348,8 @@ def main() -> int:
             smoke.check_crash_recovery()
             smoke.check_shutdown()
             smoke.check_kubernetes(options.play)
-        except CheckFailed as problem:
-            print(f"containers: FAILED: {problem}", flush=True)
+        except CheckFailed as error:
+            print(f"containers: FAILED: {error}", flush=True)
             for service in ALL_SERVICES:
                 tail = run_unchecked(
                     "podman", "logs", "--tail", "12", smoke.container_name(service)

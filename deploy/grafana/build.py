@@ -1,7 +1,6 @@
-"""Writes the dashboards as Grafana reads them: `python -m deploy.grafana.build`.
+"""Writes the dashboards' JSON from the tables in `boards`: `python -m deploy.grafana.build`.
 
-Knows Grafana's own model (its foundation SDK); the panels are tables in `boards`. A test fails when
-the JSON in `dashboards/` is not what this makes.
+Uses Grafana's foundation SDK. A test fails if the JSON in `dashboards/` is not up to date.
 """
 
 import json
@@ -39,14 +38,14 @@ from deploy.grafana.panel import Dashboard, Panel, PanelType, PromQuery
 FOLDER: Final = Path(__file__).parent / "dashboards"
 SOURCE: Final = DataSourceRef(type_val="prometheus", uid="${datasource}")
 RUNBOOKS: Final = "docs/runbooks"
-"""Where the pages of docs/runbooks are published; each dashboard has a field to set it."""
+"""Default base of the links to runbooks; each dashboard has a variable to change it."""
 _GREEN, _YELLOW, _RED = "green", "#EAB839", "red"
 
 AnyPanel = timeseries.Panel | stat.Panel | bargauge.Panel
 
 
 def build_dashboard(dashboard: Dashboard) -> dict[str, Any]:
-    """One dashboard's JSON."""
+    """Return one dashboard as JSON."""
     built = (
         builders.Dashboard(dashboard.title)
         .uid(dashboard.uid)
@@ -92,13 +91,13 @@ def _build_label_variable(label: str, title: str, metric: str) -> builders.Query
 def _breaker_annotation() -> builders.AnnotationQuery:
     return (
         builders.AnnotationQuery()
-        .name("Breaker")
+        .name("Circuit breaker")
         .datasource(SOURCE)
         .enable(enable=True)
         .icon_color("orange")
         .expr("sum by (state) (increase(gateway_circuit_breaker_transitions_total[1m])) > 0")
         .step("60s")
-        .title_format("breaker: {{state}}")
+        .title_format("circuit breaker: {{state}}")
     )
 
 
@@ -156,7 +155,7 @@ def _thresholds(panel: Panel) -> builders.ThresholdsConfig:
 
 
 def threshold_steps(panel: Panel) -> Sequence[tuple[float | None, str]]:
-    """Grafana's rising steps; the first has no value."""
+    """Return the steps of thresholds, ascending; Grafana's first step has no value."""
     if not panel.thresholds:
         return ((None, _GREEN),)
     worse = (_YELLOW, _RED) if len(panel.thresholds) > 1 else (_RED,)
@@ -215,7 +214,7 @@ _PANEL_BUILDERS: Final[Mapping[PanelType, Any]] = {
 
 
 def dashboard_json(dashboard: Dashboard) -> str:
-    """The file of one dashboard."""
+    """Return the text of one dashboard's file."""
     return json.dumps(build_dashboard(dashboard), indent=1, sort_keys=True) + "\n"
 
 

@@ -1,6 +1,6 @@
-"""Work with faults, so that every dashboard has something to show. Drives a stack as callers do.
+"""Traffic with faults, so that every panel has data. Uses a stack as callers do.
 
-Times are scripted, chance is seeded: two runs look alike.
+Times are fixed and random numbers seeded: two runs look alike.
 """
 
 import json
@@ -30,7 +30,7 @@ SIMULATOR_OPTIONS: Final = (
     "--balance-usd",
     "400",
 )
-"""How the simulated RunComfy is started."""
+"""Options of the simulated RunComfy."""
 TENANT_OPTIONS: Final[Mapping[str, tuple[str, ...]]] = {
     "video-team": ("--usd-per-day", "90", "--usd-per-month", "900", "--running", "12"),
     "shop": ("--usd-per-day", "30", "--running", "8", "--weight", "2"),
@@ -62,17 +62,17 @@ SUBMIT_INTERVAL: Final = timedelta(milliseconds=200)
 
 @dataclass(frozen=True, slots=True)
 class UnusualRequest:
-    """Something unusual that a caller sends: the `first` time, and every so many submits again."""
+    """An unusual request: the submit of number `first`, and every `every`th after it."""
 
     first: int
     every: int
     prompt: str = ""
     query: Mapping[str, str] = field(default_factory=dict)
     idempotent: bool = False
-    """Under a key of the model's, so that all but the first are repetitions."""
+    """With one idempotency key per model, so that all but the first are replayed."""
 
     def applies_to(self, number: int) -> bool:
-        """Whether the submit of this number is one."""
+        """Return whether the submit of this number is one."""
         return number >= self.first and (number - self.first) % self.every == 0
 
 
@@ -87,12 +87,12 @@ UNUSUAL_REQUESTS: Final = (
 
 
 class DemoTraffic:
-    """Callers of three teams, at some submits a second."""
+    """Callers of three tenants, at five submits per second."""
 
     def __init__(
         self, stack: Stack, http: httpx.Client, rng: Random, executor: ThreadPoolExecutor
     ) -> None:
-        """`http` has a service's address as base; calls that wait for their job go by `waiting`."""
+        """`http` has a service's base URL; submits that wait for their job run in `executor`."""
         self._stack = stack
         self._rng = rng
         self._http = http
@@ -102,7 +102,7 @@ class DemoTraffic:
         self._open_requests: list[tuple[TenantCredentials, str]] = []
 
     def run(self, duration: timedelta) -> None:
-        """Send for so long, then leave what is open to itself."""
+        """Send requests for the duration; open ones are left running."""
         until = time.monotonic() + duration.total_seconds()
         while time.monotonic() < until:
             began = time.monotonic()
@@ -163,7 +163,7 @@ class DemoTraffic:
 
 @contextmanager
 def open_demo_traffic(stack: Stack, rng: Random) -> Iterator[DemoTraffic]:
-    """The stack with limits, faults and callers."""
+    """Set limits, faults and tenants on a stack, and yield its traffic."""
     stack.run_gateway(*LIMITS_COMMAND)
     _post_rules(f"{stack.runcomfy_url}/_sim/faults", FAULT_RULES)
     _post_rules(f"{stack.receiver.url}/_recv/behaviour", RECEIVER_BEHAVIOURS)

@@ -1,7 +1,7 @@
 """Draws every dashboard from real data into docs/images: `python -m deploy.grafana.draw [SECONDS]`.
 
-Starts a stack under a Prometheus, lets it work with faults, asks what the panels ask, and draws the
-answers.
+Starts a stack and a Prometheus, sends traffic with faults, runs the panels' queries and draws the
+results.
 """
 
 import os
@@ -35,7 +35,7 @@ SEED: Final = 7
 
 
 def query_panel(panel: Panel, prometheus: Prometheus, duration: timedelta) -> PanelData:
-    """What Prometheus has for a panel."""
+    """Return the results of a panel's queries."""
     lines = [
         (_format_legend(query.legend, line, panel), line)
         for query in panel.queries
@@ -51,7 +51,7 @@ def _format_legend(pattern: str, line: TimeSeries, panel: Panel) -> str:
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Write a picture with as few colours as it needs, a quarter of the size."""
+    """Write an image with few colours, which makes it a quarter of the size."""
     drawn = BytesIO()
     figure.savefig(drawn, dpi=100)
     Image.open(drawn).convert("RGB").quantize(MAX_COLOURS).save(path, optimize=True)
@@ -59,7 +59,7 @@ def save(figure: Figure, path: Path) -> None:
 
 @contextmanager
 def run_loaded_stack(duration: timedelta, folder: Path) -> Iterator[Prometheus]:
-    """A Prometheus that has watched two services and two workers for so long."""
+    """Run two services and two workers under traffic; yield their Prometheus afterwards."""
     environment = without_settings(os.environ)
     plan = StackPlan(
         folder, environment=environment, services=2, workers=2, runcomfy_options=SIMULATOR_OPTIONS
@@ -75,7 +75,7 @@ def run_loaded_stack(duration: timedelta, folder: Path) -> Iterator[Prometheus]:
 
 
 def main() -> None:
-    """Run, wait, draw."""
+    """Run the stack, then write every image."""
     span = timedelta(seconds=float(sys.argv[1])) if len(sys.argv) > 1 else SPAN
     IMAGES.mkdir(parents=True, exist_ok=True)
     with (

@@ -1,4 +1,4 @@
-"""Where panels stand: rows of 24 columns, filled from the left. Pure."""
+"""Layout of panels in rows of 24 columns, filled from the left."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ COLUMNS: Final = 24
 
 @dataclass(frozen=True, slots=True)
 class PanelPosition:
-    """A panel with its corner, in Grafana's grid."""
+    """A panel with its top left corner in Grafana's grid."""
 
     panel: Panel
     x: int
@@ -19,7 +19,7 @@ class PanelPosition:
 
 
 def lay_out(panels: Sequence[Panel]) -> Iterator[PanelPosition]:
-    """Each panel's place; a row is as high as its first panel."""
+    """Return each panel's position; a row is as high as its first panel."""
     x = y = height = 0
     for panel in panels:
         if x + panel.width > COLUMNS:

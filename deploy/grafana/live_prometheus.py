@@ -1,7 +1,4 @@
-"""A real Prometheus over real processes, for tests and pictures: started, asked, stopped.
-
-Knows Prometheus's command and its HTTP API; knows nothing of what it scrapes.
-"""
+"""Runs a real Prometheus over a stack's processes and queries it, for tests and images."""
 
 import json
 import shutil
@@ -25,35 +22,35 @@ VARIABLES: Final[Mapping[str, str]] = {
     "$tenant": ".*",
     "$model": ".*",
 }
-"""What Grafana would put in the place of its variables."""
+"""Values for Grafana's variables."""
 
 
 class QueryFailed(RuntimeError):
-    """Prometheus did not understand, or could not carry out, an expression."""
+    """Prometheus could not parse or evaluate an expression."""
 
 
 @dataclass(frozen=True, slots=True)
 class TimeSeries:
-    """One series of an answer: its labels, and its points as (seconds, value)."""
+    """One series of a result: its labels, and its points as (Unix seconds, value)."""
 
     labels: Mapping[str, str]
     points: Sequence[tuple[float, float]]
 
 
 class Prometheus:
-    """One that runs."""
+    """Client of a running Prometheus."""
 
     def __init__(self, http: httpx.Client) -> None:
-        """`http` has its address as base."""
+        """`http` has its base URL."""
         self._http = http
 
     def query(self, expr: str) -> list[TimeSeries]:
-        """How `expr` stands now. Raises `QueryFailed`."""
+        """Return the current result of `expr`. Raises `QueryFailed`."""
         rows = self._call_api("query", query=fill_variables(expr))
         return [TimeSeries(row["metric"], [_point(row["value"])]) for row in rows]
 
     def query_range(self, expr: str, duration: timedelta, step: timedelta) -> list[TimeSeries]:
-        """How `expr` stood during the last `span`. Raises `QueryFailed`."""
+        """Return the result of `expr` over the last `duration`. Raises `QueryFailed`."""
         now = float(self._call_api("query", query="time()")[1])
         rows = self._call_api(
             "query_range",
@@ -73,7 +70,7 @@ class Prometheus:
 
 
 def fill_variables(expr: str) -> str:
-    """`expr` with Grafana's variables filled in."""
+    """Return `expr` with values for Grafana's variables."""
     for name, value in VARIABLES.items():
         expr = expr.replace(name, value)
     return expr
@@ -84,13 +81,13 @@ def _point(pair: Sequence[Any]) -> tuple[float, float]:
 
 
 def is_available() -> bool:
-    """Whether this machine has a Prometheus."""
+    """Return whether Prometheus is installed."""
     return shutil.which("prometheus") is not None
 
 
 @contextmanager
 def run_prometheus(stack: Stack, folder: Path) -> Iterator[Prometheus]:
-    """A Prometheus that scrapes the stack's services and workers each second, with our rules."""
+    """Run a Prometheus with this repository's rules, which scrapes the stack every second."""
     folder.mkdir(parents=True, exist_ok=True)
     config = folder / "prometheus.json"
     config.write_text(json.dumps(_build_config(stack)), encoding="utf-8")  # JSON is YAML

@@ -1,14 +1,11 @@
-"""What a panel is, as plain data, and the few shapes of query that most of them share.
-
-Knows PromQL; knows no Grafana.
-"""
+"""Panels and dashboards as values, and the PromQL expressions that most panels share."""
 
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
 
 class PanelType(StrEnum):
-    """How a panel draws."""
+    """The visualization of a panel."""
 
     LINES = "lines"
     STACK = "stack"
@@ -17,7 +14,7 @@ class PanelType(StrEnum):
 
 
 class PanelUnit(StrEnum):
-    """Grafana's names of the units that we use."""
+    """Units, by Grafana's names."""
 
     COUNT = "short"
     SECONDS = "s"
@@ -30,7 +27,7 @@ class PanelUnit(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class PromQuery:
-    """One PromQL expression; `legend` names its lines."""
+    """One PromQL expression, and the legend of its series."""
 
     expr: str
     legend: str = ""
@@ -38,10 +35,11 @@ class PromQuery:
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """One panel. `width` is of 24; `levels` are thresholds: from there on it is yellow, then red.
+    """One panel. `width` is in 24ths of the dashboard.
 
-    `falling` turns the levels round: below the first it is yellow, below the second red.
-    `runbook` is a page of docs/runbooks. `may_be_empty` says why it rightly may show nothing.
+    From the first of `thresholds` on a value is yellow, from the second on red; with
+    `lower_is_worse` below them. `runbook` is a page of docs/runbooks. `empty_reason` is why the
+    panel may show nothing.
     """
 
     title: str
@@ -58,12 +56,12 @@ class Panel:
     def with_thresholds(
         self, *thresholds: float, runbook: str, lower_is_worse: bool = False
     ) -> "Panel":
-        """The same with thresholds, and the page that says what to do beyond them."""
+        """Return the panel with thresholds, and the runbook for values beyond them."""
         return replace(self, thresholds=thresholds, runbook=runbook, lower_is_worse=lower_is_worse)
 
     @property
     def height(self) -> int:
-        """In Grafana's grid."""
+        """Height in rows of Grafana's grid."""
         return 4 if self.panel_type is PanelType.NUMBER else 8
 
 
@@ -83,27 +81,27 @@ RATE_INTERVAL = "$__rate_interval"
 def number_panel(
     title: str, description: str, expr: str, unit: PanelUnit = PanelUnit.COUNT, width: int = 3
 ) -> Panel:
-    """A small panel with one figure."""
+    """Return a small panel with one number."""
     return Panel(title, description, (PromQuery(expr),), unit, PanelType.NUMBER, width)
 
 
 def rate(metric: str, by: str) -> str:
-    """Per second, summed over processes."""
+    """Return the rate of a counter per second, summed over processes."""
     return f"sum by ({by}) (rate({metric}[{RATE_INTERVAL}]))"
 
 
 def increase(metric: str, by: str) -> str:
-    """By how much a counter grew in each step, over all processes."""
+    """Return the increase of a counter per step, summed over processes."""
     return f"sum by ({by}) (increase({metric}[{RATE_INTERVAL}]))"
 
 
 def max_gauge(metric: str, by: str = "") -> str:
-    """What Redis holds: every service shows the same, so the largest is taken, not the sum."""
+    """Return a gauge read from Redis. Every service exports the same value: `max`, not `sum`."""
     return f"max by ({by}) ({metric})" if by else f"max({metric})"
 
 
 def quantile(ratio: float, histogram: str, by: str = "", selector: str = "") -> str:
-    """A quantile of a histogram over all processes."""
+    """Return a quantile of a histogram over all processes."""
     labels = f"le, {by}" if by else "le"
     return (
         f"histogram_quantile({ratio}, "
@@ -112,6 +110,6 @@ def quantile(ratio: float, histogram: str, by: str = "", selector: str = "") -> 
 
 
 def quantiles(histogram: str, selector: str = "") -> tuple[PromQuery, ...]:
-    """The median, and how bad it gets."""
+    """Return the median, p95 and p99 of a histogram."""
     shares = (0.5, 0.95, 0.99)
     return tuple(PromQuery(quantile(s, histogram, "", selector), f"p{s * 100:.0f}") for s in shares)

@@ -1,4 +1,4 @@
-"""Draws one dashboard's answers as a picture, laid out as Grafana would. Knows matplotlib alone.
+"""Draws one dashboard with matplotlib, in Grafana's layout.
 
 Colours and fonts are not Grafana's.
 """
@@ -30,7 +30,7 @@ STYLE: Final[Any] = {
     "font.size": 7.5,
     "axes.prop_cycle": cycler(color=(_GREEN, _YELLOW, *_EXTRA_COLOURS)),
 }
-"""For `matplotlib.rc_context`."""
+"""Settings for `matplotlib.rc_context`."""
 _COLUMN_INCHES, _ROW_INCHES, _TITLE_INCHES = 0.72, 0.42, 0.6  # inches
 _MAX_LINES: Final = 9
 _MIN_TICKS, _MAX_TICKS, _LONG_LEGEND = 2, 7, 24
@@ -45,30 +45,30 @@ _STEPS: Final[Mapping[PanelUnit, Sequence[float]]] = {
 
 @dataclass(frozen=True, slots=True)
 class PanelData:
-    """A panel with its lines, each under its legend."""
+    """A panel with its series by legend."""
 
     panel: Panel
     lines: Sequence[tuple[str, TimeSeries]]
 
     @property
     def last_values(self) -> Sequence[tuple[str, float]]:
-        """How each line stands at its end."""
+        """The last value of each series."""
         return [(name, line.points[-1][1]) for name, line in self.lines if line.points]
 
     @property
     def visible_lines(self) -> Sequence[tuple[str, TimeSeries]]:
-        """The lines to draw: where there are too many, those that show anything at all."""
+        """The series to draw: all, or if there are too many those with values."""
         if len(self.lines) <= _MAX_LINES:
             return self.lines
         return [(name, line) for name, line in self.lines if _has_values(line)][:_MAX_LINES]
 
     def format(self, value: float) -> str:
-        """A figure in the panel's unit."""
+        """Return a value in the panel's unit."""
         return format_value(value, self.panel.unit)
 
 
 def render_dashboard(dashboard: Dashboard, query: Callable[[Panel], PanelData]) -> Figure:
-    """One dashboard."""
+    """Return one dashboard as a figure."""
     places = list(lay_out(dashboard.panels))
     rows = max(place.y + place.panel.height for place in places)
     height = rows * _ROW_INCHES + _TITLE_INCHES
@@ -147,7 +147,7 @@ def _finish_clock(axes: Axes, days: Sequence[float]) -> None:
 
 
 def _tick_step(top: float, unit: PanelUnit) -> float | None:
-    """What to count in where tens are odd: minutes, mebibytes."""
+    """Set ticks at round numbers of units that are not decimal: minutes, mebibytes."""
     steps = _STEPS.get(unit, ())
     return next((step for step in steps if _MIN_TICKS * step <= top <= _MAX_TICKS * step), None)
 
@@ -226,6 +226,6 @@ _FORMATTERS: Final[Mapping[PanelUnit, Callable[[float], str]]] = {
 
 
 def format_value(value: float, unit: PanelUnit) -> str:
-    """A figure as people read it."""
+    """Return a value as text for people."""
     form = _FORMATTERS.get(unit)
     return _format_plain(value) if form is None else form(value)

@@ -13,7 +13,7 @@ from core.tenants.limits import MAX_RATE, MIN_RATE, GlobalLimits
 from service.models import MAX_MODEL_ID_LENGTH, MODEL_ID_PATTERN, is_model_id
 from service.operator_context import AdminContext
 from service.parsing.fields import InvalidField
-from service.parsing.models import Absent, Number, RequestModel, Usd, WholeNumber, example
+from service.parsing.models import Number, RequestModel, Usd, WholeNumber, example, optional
 from service.tenants.settings import Difference, TenantName, format_differences
 from service.tenants.tenants import load_tenant_or_deleted
 
@@ -81,9 +81,9 @@ class PauseTarget(RequestModel):
 
     model_config = example({"tenant": "video-team"}, {"minProperties": 1, "maxProperties": 1})
 
-    all: Literal[True] | Absent = None
-    tenant: TenantName | Absent = None
-    model: ModelId | Absent = None
+    all: Literal[True] | None = optional()
+    tenant: TenantName | None = optional()
+    model: ModelId | None = optional()
 
     @model_validator(mode="after")
     def _names_one(self) -> Self:

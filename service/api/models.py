@@ -1,114 +1,118 @@
-"""The catalogue, in RunComfy's shapes."""
+"""The model catalogue, in RunComfy's shapes."""
 
-from collections.abc import Mapping
-from typing import Final
+from typing import Annotated, Any, Final
 
-from starlette.requests import Request
+from fastapi import APIRouter, Path, Query
+from pydantic import ConfigDict, Field
 from starlette.responses import Response
 
-from core.errors import MalformedRequest
-from core.tenants.api_keys import Scope
-from service.api.jobs.parameters import MODEL_ID, MODEL_LIST_PARAMETERS
-from service.api.schemas import CATEGORIES_EXAMPLE, MODEL_EXAMPLE, MODELS_EXAMPLE
-from service.context import SUBMIT_ROUTE, app_context
-from service.http.authentication import authenticate_tenant
-from service.http.endpoint import ApiOperation, Tag, json_response
-from service.http.openapi import problem_responses, response_spec
+from service.api.schemas import EXAMPLE_MODEL_ID
+from service.context import SUBMIT_ROUTE
+from service.http.dependencies import Context, Reader
+from service.http.endpoint import Tag, json_response
+from service.http.openapi import problem_responses
+from service.http.routes import GatewayRoute, operation_id
 from service.jobs.submit_options import MAX_OFFSET
-from service.models import ModelQuery, ModelRegistry
-from service.parsing.fields import parse_boolean, parse_query
+from service.models import ModelQuery
+from service.models.registry import MAX_PAGE_SIZE
+from service.parsing.models import Document, FlagOption, WholeNumberOption, example, optional
 
-_MAX_DIGITS: Final = len(str(MAX_OFFSET))
+_MODEL_EXAMPLE: Final[dict[str, Any]] = {
+    "model_id": EXAMPLE_MODEL_ID,
+    "display_name": "Kling 3.0 Standard Image to Video",
+    "kind": "video",
+    "categories": ["image-to-video"],
+    "base_price_usd": 0.084,
+    "price_unit": "second",
+}
 
 
-async def list_models(request: Request) -> Response:
-    """The models that fit a query, a page of them."""
-    models = await _authorized_registry(request)
-    page = models.page(_parse_model_query(parse_query(request.url.query)))
+class Model(Document):
+    """A model as RunComfy's catalogue has it, unknown fields included."""
+
+    model_config = ConfigDict(extra="allow") | example(_MODEL_EXAMPLE)
+
+    model_id: str
+    display_name: str | None = optional()
+    kind: str | None = optional()
+    categories: list[str] | None = optional()
+    base_price_usd: float | None = optional()
+    price_unit: str | None = optional("`second` or `output`.")
+    pricing_note: str | None = optional()
+    input_schema: dict[str, Any] | None = optional()
+    output_schema: dict[str, Any] | None = optional()
+
+
+class Models(Document):
+    """A page of models."""
+
+    model_config = example({"models": [_MODEL_EXAMPLE], "total": 1, "limit": 50, "offset": 0})
+
+    models: list[Model]
+    total: int
+    limit: int
+    offset: int
+
+
+class Categories(Document):
+    """Every category of every model."""
+
+    model_config = example({"categories": ["image-to-video", "text-to-image"]})
+
+    categories: list[str]
+
+
+class ModelListQuery(Document):
+    """Filters and page; as with RunComfy an unknown option has no effect."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    search: str = Field("", description="Words that the id or the name must contain.")
+    category: str = Field("", description="A category.")
+    kind: str = Field("", description="A kind, such as `video`.")
+    limit: Annotated[int, WholeNumberOption(1, MAX_PAGE_SIZE)] = Field(50, description="Page size.")
+    offset: Annotated[int, WholeNumberOption(0, MAX_OFFSET)] = Field(
+        0, description="Number of models to skip."
+    )
+    include_schema: FlagOption = Field(default=False, description="Include the schemas.")
+
+
+router = APIRouter(
+    tags=[Tag.MODELS],
+    route_class=GatewayRoute,
+    responses=problem_responses(401, 403, 503),
+    generate_unique_id_function=operation_id,
+)
+
+
+# The catalogue's documents are passed on as they are: a response that is ready is not validated.
+
+
+@router.get("/v1/models", response_model=Models, responses=problem_responses(400))
+async def list_models(
+    _: Reader, context: Context, query: Annotated[ModelListQuery, Query()]
+) -> Response:
+    """List models."""
+    page = context.model_cache.registry.page(ModelQuery(**dict(query)))
     return json_response(page.representation())
 
 
-async def list_categories(request: Request) -> Response:
-    """Every category."""
-    models = await _authorized_registry(request)
-    return json_response(models.categories_representation())
+@router.get("/v1/models/categories", response_model=Categories)
+async def list_categories(_: Reader, context: Context) -> Response:
+    """List categories."""
+    return json_response(context.model_cache.registry.categories_representation())
 
 
-async def show_model(request: Request) -> Response:
-    """One model with its schemas."""
-    models = await _authorized_registry(request)
-    card = models.card(request.path_params["model_id"])
-    return json_response(card.representation())
-
-
-async def _authorized_registry(request: Request) -> ModelRegistry:
-    await authenticate_tenant(request, Scope.READ)
-    return app_context(request.scope).model_cache.registry
-
-
-def _parse_model_query(fields: Mapping[str, str]) -> ModelQuery:
-    default = ModelQuery()
-    try:
-        return ModelQuery(
-            search=fields.get("search", ""),
-            category=fields.get("category", ""),
-            kind=fields.get("kind", ""),
-            limit=_parse_count(fields.get("limit"), default.limit),
-            offset=_parse_count(fields.get("offset"), default.offset),
-            include_schema=parse_boolean(fields.get("include_schema", "false")),
-        )
-    except ValueError as error:
-        raise MalformedRequest(
-            "limit and offset must be whole numbers, include_schema true or false."
-        ) from error
-
-
-def _parse_count(text: str | None, default: int) -> int:
-    if text is None:
-        return default
-    if not text.isascii() or len(text) > _MAX_DIGITS:
-        raise ValueError
-    return int(text)
-
-
-_PROBLEMS: Final = problem_responses(401, 403, 503)
-
-OPERATIONS: Final = (
-    ApiOperation(
-        "GET",
-        "/v1/models",
-        list_models,
-        "list_models",
-        "List models",
-        Tag.MODELS,
-        {
-            200: response_spec("A page of models.", "Models", MODELS_EXAMPLE),
-            **problem_responses(400),
-            **_PROBLEMS,
-        },
-        {"parameters": MODEL_LIST_PARAMETERS},
-    ),
-    ApiOperation(
-        "GET",
-        "/v1/models/categories",
-        list_categories,
-        "list_categories",
-        "List categories",
-        Tag.MODELS,
-        {200: response_spec("Every category.", "Categories", CATEGORIES_EXAMPLE), **_PROBLEMS},
-    ),
-    ApiOperation(
-        "GET",
-        SUBMIT_ROUTE,
-        show_model,
-        "show_model",
-        "Show a model with its schemas",
-        Tag.MODELS,
-        {
-            200: response_spec("The model.", "Model", MODEL_EXAMPLE),
-            **problem_responses(404),
-            **_PROBLEMS,
-        },
-        {"parameters": [MODEL_ID]},
-    ),
-)
+@router.get(SUBMIT_ROUTE, response_model=Model, responses=problem_responses(404))
+async def show_model(
+    _: Reader,
+    context: Context,
+    model_id: Annotated[
+        str,
+        Path(
+            description="RunComfy's id of the model; it holds slashes.", examples=[EXAMPLE_MODEL_ID]
+        ),
+    ],
+) -> Response:
+    """Show a model with its schemas."""
+    return json_response(context.model_cache.registry.card(model_id).representation())

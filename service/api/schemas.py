@@ -92,19 +92,6 @@ _DETAIL: Final[Mapping[str, Schema]] = {
 }
 
 
-_MODEL_FIELDS: Final[Mapping[str, Schema]] = {
-    "model_id": TEXT,
-    "display_name": TEXT,
-    "kind": TEXT,
-    "categories": array_schema(TEXT),
-    "base_price_usd": {"type": "number"},
-    "price_unit": {"type": "string", "description": "`second` or `output`."},
-    "pricing_note": TEXT,
-    "input_schema": {"type": "object"},
-    "output_schema": {"type": "object"},
-}
-
-
 _SUMMARY_FIELDS: Final = (
     "request_id",
     "status",
@@ -138,15 +125,6 @@ COMPONENTS: Final[Mapping[str, Schema]] = {
         status=enum_schema(PublicStatus),
         outcome=enum_schema(CancelOutcome),
     ),
-    "Model": object_schema("model_id", **_MODEL_FIELDS),
-    "Models": object_schema(
-        "models total limit offset",
-        models=array_schema(ref("Model")),
-        total={"type": "integer"},
-        limit={"type": "integer"},
-        offset={"type": "integer"},
-    ),
-    "Categories": object_schema("categories", categories=array_schema(TEXT)),
     "Health": object_schema("status", status=TEXT),
     "Readiness": object_schema("status checks", status=TEXT, checks={"type": "object"}),
     "Problem": object_schema(
@@ -243,22 +221,6 @@ DETAIL_EXAMPLE: Final = {
         }
     ],
 }
-
-
-MODEL_EXAMPLE: Final = {
-    "model_id": EXAMPLE_MODEL_ID,
-    "display_name": "Kling 3.0 Standard Image to Video",
-    "kind": "video",
-    "categories": ["image-to-video"],
-    "base_price_usd": 0.084,
-    "price_unit": "second",
-}
-
-
-MODELS_EXAMPLE: Final = {"models": [MODEL_EXAMPLE], "total": 1, "limit": 50, "offset": 0}
-
-
-CATEGORIES_EXAMPLE: Final = {"categories": ["image-to-video", "text-to-image"]}
 
 
 HEALTH_EXAMPLE: Final = {"status": "ok"}

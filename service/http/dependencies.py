@@ -2,6 +2,7 @@
 
 import hmac
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Annotated, Final
 
 from fastapi import Depends, Path, Security
@@ -11,10 +12,16 @@ from starlette.requests import Request
 
 from core.errors import NotFound, Unauthenticated
 from core.representations.jobs import Links
-from core.tenants.api_keys import Scope
+from core.tenants.api_keys import Credential, Scope
 from service.context import AppContext, app_context
-from service.http.authentication import authenticate_tenant, bearer_token, request_links
+from service.http.authentication import (
+    authenticate_tenant,
+    bearer_token,
+    request_credential,
+    request_links,
+)
 from service.http.openapi import ADMIN_TOKEN_SCHEME
+from service.http.routes import KEY_CHECK
 from service.operator_context import AdminContext
 
 _ADMIN_BEARER: Final = HTTPBearer(
@@ -64,11 +71,27 @@ def tenant_with(scope: Scope) -> Callable[[Request], Awaitable[str]]:
     return authenticate
 
 
+def key_with(scope: Scope) -> Callable[[Request], Awaitable[Credential]]:
+    """Return a dependency: the key of the request, which the store checks with what it reads.
+
+    That saves a round trip. A request with an error never reaches the store: `GatewayRoute` then
+    checks the key before it reports the error.
+    """
+
+    async def credential(request: Request) -> Credential:
+        key = request_credential(request)
+        request.scope[KEY_CHECK] = partial(app_context(request.scope).jobs.authenticate, key, scope)
+        return key
+
+    return credential
+
+
 Context = Annotated[AppContext, Depends(_app_context)]
 RequestLinks = Annotated[Links, Depends(_links)]
 Admin = Annotated[AdminContext, Depends(require_admin)]
 Reader = Annotated[str, Depends(tenant_with(Scope.READ))]
 Submitter = Annotated[str, Depends(tenant_with(Scope.SUBMIT))]
+ReadKey = Annotated[Credential, Depends(key_with(Scope.READ))]
 TenantPath = Annotated[str, Path(description="The tenant's name.")]
 RequestId = Annotated[str, Path(description="The id that the submit returned.")]
 EndpointId = Annotated[str, Path(description="`default`, or `ep_…`.")]

@@ -48,7 +48,7 @@ class ApiOperation:
 class RawRoute(APIRoute):
     """A documented route whose handler takes the request and returns the response itself.
 
-    FastAPI's dependencies and models take about as much CPU as the rest of a submit.
+    FastAPI's routing and models take longer than most handlers (docs/adr/0020).
     """
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:

@@ -55,6 +55,8 @@ class StrictRequest(Request):
             return QueryParams({"": ""})
 
 
+KEY_CHECK: Final = "gateway.key_check"
+"""The scope's entry for a check of the key that the store would have made."""
 _UNREADABLE: Final = object()
 _FIXED_OPTIONS: Final = {
     # A field that a representation leaves out stays out.
@@ -82,6 +84,8 @@ class GatewayRoute(APIRoute):
             try:
                 return await handle(strict)
             except RequestValidationError as error:
+                if KEY_CHECK in request.scope:
+                    await request.scope[KEY_CHECK]()
                 raise strict.error or self._request_error(error.errors()) from error
 
         return handler

@@ -15,6 +15,7 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    Field,
     GetCoreSchemaHandler,
     PlainSerializer,
     Strict,
@@ -22,7 +23,6 @@ from pydantic import (
     ValidationError,
     WithJsonSchema,
 )
-from pydantic.json_schema import SkipJsonSchema
 from pydantic_core import CoreSchema, ErrorDetails, core_schema
 
 from core.errors import FieldError, InvalidInput
@@ -72,6 +72,16 @@ def model_example(model: type[BaseModel]) -> object:
     """Return the example that `example` set."""
     extra: Any = model.model_config["json_schema_extra"]
     return extra["examples"][0]
+
+
+def optional(description: str | None = None) -> Any:  # noqa: ANN401 - stands for any default
+    """Return the default of a field that may be left out, but is never null in JSON."""
+    return Field(None, description=description, json_schema_extra=_without_null)
+
+
+def _without_null(schema: dict[str, Any]) -> None:
+    schema.pop("default", None)
+    schema.update(schema.pop("anyOf")[0])
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,8 +168,6 @@ TimeText = Annotated[str, WithJsonSchema({"type": "string", "format": "date-time
 """A point in time that is text already (ISO 8601)."""
 OffsetTime = Annotated[datetime, PlainSerializer(datetime.isoformat)]
 """A point in time in a document, with `+00:00` for UTC."""
-Absent = SkipJsonSchema[None]
-"""The value of a field that is left out; in JSON it is never null."""
 Flag = Annotated[bool, Strict()]
 """true or false, and not a word or a number for it."""
 Text = Annotated[str, Strict()]

@@ -25,7 +25,6 @@ from core.webhooks.secrets import SecretKind
 from core.webhooks.url_policy import TargetPolicy
 from service.parsing.fields import InvalidField, parse_webhook_url
 from service.parsing.models import (
-    Absent,
     Flag,
     Number,
     RequestModel,
@@ -34,6 +33,7 @@ from service.parsing.models import (
     WholeNumberOption,
     example,
     invalid_input,
+    optional,
 )
 
 MAX_OVERLAP: Final = timedelta(days=7)
@@ -178,9 +178,9 @@ class ReplayRequest(RequestModel):
     model_config = example({"since": "2025-11-21T00:00:00Z"})
 
     since: Timestamp
-    until: Timestamp | Absent = None
-    status: DeliveryState | Absent = None
-    endpoint_id: _Name | Absent = None
+    until: Timestamp | None = optional()
+    status: DeliveryState | None = optional()
+    endpoint_id: _Name | None = optional()
 
     def range(self, now: datetime) -> ReplayRange:
         """Return the range. Raises `InvalidInput` where its end is before its start."""
@@ -196,9 +196,7 @@ class TestEventRequest(RequestModel):
 
     model_config = example({"endpoint_id": "default"})
 
-    endpoint_id: _Name | Absent = Field(
-        None, description="Left out: every endpoint that is enabled."
-    )
+    endpoint_id: _Name | None = optional("Left out: every endpoint that is enabled.")
 
 
 class DeliveryQuery(RequestModel):

@@ -1,8 +1,8 @@
-"""Two small real files that stand for what a model makes: a one-second video and a picture."""
+"""Two small files as outputs of models: a one-second video and an image."""
 
 from pathlib import Path
 
 
 def media_path(name: str) -> Path:
-    """The file on disk, whether or not it exists."""
+    """Return a file's path, whether or not it exists."""
     return Path(__file__).parent / name

@@ -1,1 +1,1 @@
-"""A webhook receiver that verifies signatures, remembers every callback and misbehaves on order."""
+"""A webhook receiver that verifies signatures, keeps every webhook and can be made to fail."""

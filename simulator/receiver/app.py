@@ -1,12 +1,12 @@
-"""The receiver's HTTP face.
+"""The receiver's HTTP API.
 
 | call | does |
 | --- | --- |
-| ``POST /hooks/{name}`` | a callback; remembered whatever the answer |
-| ``GET /_recv/calls?name=`` | callbacks in the order they came |
-| ``POST /_recv/behaviour`` | adds behaviours: ``manner``, ``rate`` ...; ``DELETE`` forgets all |
-| ``POST /_recv/secret`` | ``{"secret": "whsec_...", "name": null}`` adds; ``DELETE`` forgets all |
-| ``POST /_recv/reset`` | forgets callbacks and behaviours; ``GET /_recv/healthz`` answers ``ok`` |
+| ``POST /hooks/{name}`` | receives a webhook, and keeps it whatever the response |
+| ``GET /_recv/calls?name=`` | lists webhooks in the order of arrival |
+| ``POST /_recv/behaviour`` | adds behaviours: ``manner``, ``rate`` ...; ``DELETE`` removes all |
+| ``POST /_recv/secret`` | ``{"secret": "whsec_...", "name": null}`` adds; ``DELETE`` removes all |
+| ``POST /_recv/reset`` | deletes webhooks and behaviours; ``GET /_recv/healthz`` answers ``ok`` |
 """
 
 from collections.abc import Callable
@@ -39,41 +39,40 @@ WriteLine = Callable[[str], None]
 
 
 def create_receiver_app(inbox: Inbox, clock: SimulatorClock, write_line: WriteLine) -> Starlette:
-    """``say`` is told one line for each verified callback."""
-    face = ReceiverApi(inbox, clock, write_line)
+    """Return the app; ``write_line`` gets one line per verified webhook."""
+    api = ReceiverApi(inbox, clock, write_line)
     return Starlette(
         routes=[
-            Route("/hooks/{name}", face.receive, methods=["POST"]),
-            Route("/_recv/calls", face.list_webhooks, methods=["GET"]),
-            Route("/_recv/behaviour", face.add_behaviours, methods=["POST"]),
-            Route("/_recv/behaviour", face.clear_behaviours, methods=["DELETE"]),
-            Route("/_recv/secret", face.add_secret, methods=["POST"]),
-            Route("/_recv/secret", face.clear_secrets, methods=["DELETE"]),
-            Route("/_recv/reset", face.reset, methods=["POST"]),
-            Route("/_recv/healthz", face.healthz, methods=["GET"]),
+            Route("/hooks/{name}", api.receive, methods=["POST"]),
+            Route("/_recv/calls", api.list_webhooks, methods=["GET"]),
+            Route("/_recv/behaviour", api.add_behaviours, methods=["POST"]),
+            Route("/_recv/behaviour", api.clear_behaviours, methods=["DELETE"]),
+            Route("/_recv/secret", api.add_secret, methods=["POST"]),
+            Route("/_recv/secret", api.clear_secrets, methods=["DELETE"]),
+            Route("/_recv/reset", api.reset, methods=["POST"]),
+            Route("/_recv/healthz", api.healthz, methods=["GET"]),
         ]
     )
 
 
 class ReceiverApi:
-    """Endpoints over one mailbox."""
+    """Endpoints over one inbox."""
 
     def __init__(self, inbox: Inbox, clock: SimulatorClock, write_line: WriteLine) -> None:
-        """Time comes from ``clock``."""
         self._inbox = inbox
         self._clock = clock
         self._write_line = write_line
 
     async def receive(self, request: Request) -> Response:
-        """Remember a callback, then meet it as scripted."""
-        callback = await self._parse_webhook(request)
-        self._inbox.webhooks.append(callback)
-        if callback.is_verified:
-            self._write_line(summary_line(callback))
-        return build_response(callback, self._clock)
+        """Keep a webhook, then respond as scripted."""
+        webhook = await self._parse_webhook(request)
+        self._inbox.webhooks.append(webhook)
+        if webhook.is_verified:
+            self._write_line(summary_line(webhook))
+        return build_response(webhook, self._clock)
 
     async def list_webhooks(self, request: Request) -> Response:
-        """What came."""
+        """List the webhooks."""
         name = request.query_params.get("name")
         found = [call for call in self._inbox.webhooks if name in {None, call.name}]
         return _json_response(
@@ -101,22 +100,22 @@ class ReceiverApi:
         return _json_response({"status": "trusted"})
 
     async def clear_behaviours(self, _request: Request) -> Response:
-        """Forget all behaviours; callbacks and secrets stay."""
+        """Remove all behaviours; webhooks and secrets stay."""
         self._inbox.rules.clear()
         return _json_response({"status": "forgotten"})
 
     async def clear_secrets(self, _request: Request) -> Response:
-        """Forget all secrets."""
+        """Remove all secrets."""
         self._inbox.clear_secrets()
         return _json_response({"status": "forgotten"})
 
     async def reset(self, _request: Request) -> Response:
-        """Start afresh."""
+        """Delete webhooks and behaviours."""
         self._inbox.reset()
         return _json_response({"status": "reset"})
 
     async def healthz(self, _request: Request) -> Response:
-        """Alive."""
+        """Answer a health check."""
         return _json_response({"status": "ok"})
 
     async def _parse_webhook(self, request: Request) -> WebhookCall:
@@ -133,7 +132,7 @@ class ReceiverApi:
 
 
 def build_response(webhook: WebhookCall, clock: SimulatorClock) -> Response:
-    """What the sender gets; 401 where a plain 200 was due to a callback without a signature."""
+    """Return the response; 401 in place of 200 for a webhook without a valid signature."""
     behaviour = webhook.behaviour
     match behaviour.mode:
         case ResponseMode.HANG:

@@ -1,7 +1,4 @@
-"""What the receiver remembers, how it verifies, and how it is told to misbehave.
-
-Knows Standard Webhooks; knows nothing of RunComfy and no web server.
-"""
+"""The receiver's memory, signature check (Standard Webhooks) and scripted behaviours."""
 
 import random
 from collections.abc import Mapping
@@ -24,7 +21,7 @@ DEFAULT_SIZE = 64 * 1024 * 1024
 
 
 class ResponseMode(StrEnum):
-    """How a callback is met."""
+    """How the receiver responds to a webhook."""
 
     ANSWER = "answer"
     SLOW = "slow"
@@ -36,7 +33,7 @@ class ResponseMode(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Behaviour:
-    """How callbacks to one hook are met; ``name`` None is every hook."""
+    """The response to webhooks at one path; ``name`` None: at every path."""
 
     mode: ResponseMode = ResponseMode.ANSWER
     name: str | None = None
@@ -48,7 +45,7 @@ class Behaviour:
 
 @dataclass(frozen=True, slots=True)
 class WebhookCall:
-    """One callback as it came. ``reason`` tells why it was not verified."""
+    """One received webhook. ``rejection_reason``: why it was not verified."""
 
     name: str
     path: str
@@ -60,26 +57,25 @@ class WebhookCall:
 
     @property
     def is_verified(self) -> bool:
-        """Whether a known secret signed it."""
+        """Whether it is signed with a known secret."""
         return self.rejection_reason is None
 
     @property
     def webhook_id(self) -> str | None:
-        """The same on every attempt of one delivery."""
+        """The delivery's id, the same in every attempt."""
         return self.headers.get("webhook-id")
 
 
 class Inbox:
-    """Secrets by hook, callbacks in the order they came, and the script of behaviours."""
+    """Secrets by path, webhooks in the order of arrival, and scripted behaviours."""
 
     def __init__(self, rng: random.Random) -> None:
-        """Draw rates from ``chance``."""
         self.rules: RuleList[Behaviour] = RuleList(rng)
         self.webhooks: list[WebhookCall] = []
         self._secrets: list[tuple[str | None, Webhook]] = []
 
     def add_secret(self, secret: str, name: str | None = None) -> None:
-        """Accept signatures by a ``whsec_`` secret at one hook or at all; ScriptError if bad."""
+        """Accept signatures with a ``whsec_`` secret at one path or at all. Raises ScriptError."""
         try:
             self._secrets.append((name, Webhook(secret)))
         except (ValueError, EmptyWebhookSecretError) as error:
@@ -87,22 +83,22 @@ class Inbox:
             raise ScriptError(text) from error
 
     def clear_secrets(self) -> None:
-        """Forget all secrets."""
+        """Remove all secrets."""
         self._secrets.clear()
 
     def reset(self) -> None:
-        """Forget callbacks and behaviours; secrets stay."""
+        """Delete webhooks and behaviours; secrets stay."""
         self.webhooks.clear()
         self.rules.clear()
 
     def take_behaviour(self, name: str) -> Behaviour:
-        """The scripted behaviour for a hook, used up by asking; a plain 200 otherwise."""
+        """Return the scripted behaviour for a path and count it as used; by default a 200."""
         return self.rules.take_match(lambda rule: rule.name in {None, name}) or Behaviour()
 
     def verification_error(self, name: str, headers: Mapping[str, str], body: bytes) -> str | None:
-        """Why no secret vouches for a callback; None when one does.
+        """Return why no secret verifies a webhook; None if one does.
 
-        The library reads the machine's clock and refuses timestamps more than 5 minutes off it.
+        The library uses the system clock and rejects timestamps more than 5 minutes off.
         """
         reasons = [
             _verification_error(secret, headers, body)
@@ -111,17 +107,17 @@ class Inbox:
         ]
         if None in reasons:
             return None
-        return reasons[-1] if reasons else "no secret is known for this hook"
+        return reasons[-1] if reasons else "no secret is known for this path"
 
 
 def parse_behaviours(documents: object) -> list[tuple[Behaviour, RuleFrequency]]:
-    """Behaviours from JSON, one object or a list; ScriptError tells what is wrong."""
+    """Parse behaviours, one object or a list. Raises ScriptError."""
     rows = documents if isinstance(documents, list) else [documents]
     return [_parse_behaviour(row) for row in rows]
 
 
 def summary_line(webhook: WebhookCall) -> str:
-    """One line for a reader: type, request, hook and webhook id."""
+    """Return a log line: type, request, path and webhook id."""
     try:
         body = orjson.loads(webhook.body)
         kind, request_id = body["type"], body["data"]["request_id"]
@@ -149,6 +145,6 @@ def _parse_behaviour(document: object) -> tuple[Behaviour, RuleFrequency]:
         delay=fields.duration_or_default("seconds", DEFAULT_DELAY),
         size=fields.integer_or_default("size", DEFAULT_SIZE),
     )
-    dose = RuleFrequency.parse(fields)
+    frequency = RuleFrequency.parse(fields)
     fields.reject_unknown()
-    return behaviour, dose
+    return behaviour, frequency

@@ -1,6 +1,6 @@
-"""What each call is answered when nothing is scripted to go wrong.
+"""The response to each call without a fault: an HTTP status and a JSON document.
 
-Pure but for what the world remembers; knows no HTTP beyond a status and a JSON document.
+Changes nothing but the state that it is given.
 """
 
 import re
@@ -30,7 +30,7 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 
 @dataclass(frozen=True, slots=True)
 class ApiRequest:
-    """One call as it came in. ``given`` is a submit's JSON object, None when it is none."""
+    """One call. ``payload``: a submit's JSON object; None if the body is not one."""
 
     base_url: str
     now: datetime
@@ -44,7 +44,7 @@ class ApiRequest:
 
     @property
     def render_context(self) -> RenderContext:
-        """What documents need of it."""
+        """The values that documents depend on."""
         return RenderContext(now=self.now, base_url=self.base_url)
 
 
@@ -62,7 +62,7 @@ CallHandler = Callable[[RunComfyState, ApiRequest], ApiResponse]
 def authenticate_and_handle(
     handler: CallHandler, state: RunComfyState, api_request: ApiRequest
 ) -> ApiResponse:
-    """The call's answer, or 400004 without the right token."""
+    """Return the handler's response, or 400004 without a valid token."""
     token = state.config.token
     if not api_request.token or token not in {None, api_request.token}:
         return _error_response(
@@ -72,7 +72,7 @@ def authenticate_and_handle(
 
 
 def submit(state: RunComfyState, api_request: ApiRequest) -> ApiResponse:
-    """Accept, book, and tell where to look."""
+    """Accept a request, charge it, and return its URLs."""
     model = state.catalogue.models.get(api_request.model_id)
     if model is None:
         return _error_response(
@@ -81,37 +81,37 @@ def submit(state: RunComfyState, api_request: ApiRequest) -> ApiResponse:
     if api_request.payload is None:
         detail = [{"loc": ["body"], "msg": "Input should be a JSON object", "type": "json_invalid"}]
         return _error_response(RunComfyErrorCode.VALIDATION_FAILED, "Validation error", detail)
-    faults = validate_input(api_request.payload, model.card["input_schema"])
-    if faults:
-        return _error_response(RunComfyErrorCode.VALIDATION_FAILED, "Validation error", faults)
+    errors = validate_input(api_request.payload, model.card["input_schema"])
+    if errors:
+        return _error_response(RunComfyErrorCode.VALIDATION_FAILED, "Validation error", errors)
     if state.is_out_of_balance:
         return _error_response(RunComfyErrorCode.INSUFFICIENT_BALANCE, "Insufficient balance")
-    order = ValidatedSubmit(model, api_request.payload, api_request.triggers, api_request.anomaly)
+    valid = ValidatedSubmit(model, api_request.payload, api_request.triggers, api_request.anomaly)
     return ApiResponse(
-        200, submit_document(state.submit(order, api_request.now), api_request.render_context)
+        200, submit_document(state.submit(valid, api_request.now), api_request.render_context)
     )
 
 
 def status(state: RunComfyState, api_request: ApiRequest) -> ApiResponse:
-    """Where a request stands."""
+    """Return a request's status."""
     return _handle_request_call(
         state, api_request, lambda job: status_document(job, api_request.render_context)
     )
 
 
 def result(state: RunComfyState, api_request: ApiRequest) -> ApiResponse:
-    """What came of a request; with ``include_cost`` what it cost."""
+    """Return a request's result; with ``include_cost`` its cost."""
 
     def document(job: SimulatedRequest) -> Json:
-        costed = _is_true(api_request.query.get("include_cost"))
-        cost = cost_document(job, api_request.now, state.config.cost_delay) if costed else {}
+        include_cost = _is_true(api_request.query.get("include_cost"))
+        cost = cost_document(job, api_request.now, state.config.cost_delay) if include_cost else {}
         return {**result_document(job, api_request.render_context), **cost}
 
     return _handle_request_call(state, api_request, document)
 
 
 def cancel(state: RunComfyState, api_request: ApiRequest) -> ApiResponse:
-    """Cancel a waiting request."""
+    """Cancel a queued request."""
     return _handle_request_call(
         state,
         api_request,
@@ -120,13 +120,13 @@ def cancel(state: RunComfyState, api_request: ApiRequest) -> ApiResponse:
 
 
 def models(state: RunComfyState, api_request: ApiRequest) -> ApiResponse:
-    """One page of the catalogue."""
+    """Return one page of the catalogue."""
     query = api_request.query
     limit, offset = query.get("limit", "20"), query.get("offset", "0")
     if not (limit.isdecimal() and offset.isdecimal()):
         detail = [{"loc": ["query"], "msg": "limit and offset are integers", "type": "int_parsing"}]
         return _error_response(RunComfyErrorCode.VALIDATION_FAILED, "Validation error", detail)
-    wanted = CatalogueQuery(
+    catalogue_query = CatalogueQuery(
         search=query.get("search", ""),
         category=query.get("category", ""),
         kind=query.get("kind", ""),
@@ -134,16 +134,16 @@ def models(state: RunComfyState, api_request: ApiRequest) -> ApiResponse:
         limit=min(int(limit), MAX_LIMIT),
         offset=int(offset),
     )
-    return ApiResponse(200, state.catalogue.page(wanted))
+    return ApiResponse(200, state.catalogue.page(catalogue_query))
 
 
 def categories(state: RunComfyState, _api_request: ApiRequest) -> ApiResponse:
-    """All categories."""
+    """Return all categories."""
     return ApiResponse(200, {"categories": state.catalogue.categories})
 
 
 def model(state: RunComfyState, api_request: ApiRequest) -> ApiResponse:
-    """One card with its schemas."""
+    """Return one model with its schemas."""
     found = state.catalogue.models.get(api_request.model_id)
     if found is None:
         return _error_response(
@@ -153,13 +153,13 @@ def model(state: RunComfyState, api_request: ApiRequest) -> ApiResponse:
 
 
 def balance(state: RunComfyState, _api_request: ApiRequest) -> ApiResponse:
-    """What is left, in USD and in micro-dollars."""
-    left = state.config.balance
-    return ApiResponse(200, {"balance_usd": left / MICRO_PER_USD, "balance_microdollars": left})
+    """Return the balance, in USD and in micro-dollars."""
+    amount = state.config.balance
+    return ApiResponse(200, {"balance_usd": amount / MICRO_PER_USD, "balance_microdollars": amount})
 
 
 def not_found() -> ApiResponse:
-    """What a deleted or expired request is answered."""
+    """Return the response for a deleted or expired request."""
     return _error_response(RunComfyErrorCode.NOT_FOUND, "Request not found")
 
 

@@ -1,4 +1,4 @@
-"""The look-alike's HTTP face: reads a call, asks for its answer, lets a rule spoil it."""
+"""The simulated RunComfy's HTTP API: parses a call, gets its response, applies a fault rule."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -27,45 +27,44 @@ RequestHandler = Callable[[Request], Awaitable[Response]]
 
 
 def create_runcomfy_app(state: RunComfyState, clock: SimulatorClock) -> Starlette:
-    """RunComfy's calls, the files that outputs point to, and ``/_sim`` to script it all."""
-    face = RunComfyApi(state, clock)
+    """Return the app: RunComfy's API, the files of outputs, and ``/_sim`` for scripting."""
+    api = RunComfyApi(state, clock)
     return Starlette(
         routes=[
-            *_request_routes(face),
-            *_model_routes(face),
+            *_request_routes(api),
+            *_model_routes(api),
             Route(
-                "/prod/v2/balance", face.build_handler(SimulatedOperation.BALANCE, answers.balance)
+                "/prod/v2/balance", api.build_handler(SimulatedOperation.BALANCE, answers.balance)
             ),
-            Route("/media/{request_id}/{name}", face.serve_media),
+            Route("/media/{request_id}/{name}", api.serve_media),
             *build_control_routes(state),
         ]
     )
 
 
 class RunComfyApi:
-    """Endpoints over one world."""
+    """Endpoints over one state."""
 
     def __init__(self, state: RunComfyState, clock: SimulatorClock) -> None:
-        """Time comes from ``clock``."""
         self._state = state
         self._clock = clock
 
     def build_handler(self, operation: SimulatedOperation, handler: CallHandler) -> RequestHandler:
-        """A handler that counts the call, and carries it out unless a rule says otherwise."""
+        """Return a handler that counts the call and executes it unless a fault rule applies."""
 
         async def handle(request: Request) -> Response:
-            asked = await self._parse_request(request)
+            api_request = await self._parse_request(request)
             self._state.calls[operation] += 1
-            rule = self._find_rule(operation, asked)
+            rule = self._find_rule(operation, api_request)
             if rule is None:
-                return build_response(authenticate_and_handle(handler, self._state, asked))
+                return build_response(authenticate_and_handle(handler, self._state, api_request))
             self._state.faulty_calls[operation] += 1
-            return build_faulty_response(self._build_fault(rule, operation, handler, asked))
+            return build_faulty_response(self._build_fault(rule, operation, handler, api_request))
 
         return handle
 
     async def serve_media(self, request: Request) -> Response:
-        """A finished request's file, with ranges; no token needed, as on any CDN."""
+        """Return a finished request's file, with ranges and without a token, like a CDN."""
         job = self._state.jobs.get(request.path_params["request_id"])
         name = request.path_params["name"]
         if job is None or job.status_at(self._clock.now()) is not Status.COMPLETED:
@@ -107,7 +106,7 @@ class RunComfyApi:
         )
 
     async def _parse_request(self, request: Request) -> ApiRequest:
-        given = _parse_object(await request.body()) if request.method == "POST" else None
+        payload = _parse_object(await request.body()) if request.method == "POST" else None
         headers, params = request.headers, request.path_params
         scheme, _, token = headers.get("authorization", "").partition(" ")
         return ApiRequest(
@@ -117,8 +116,8 @@ class RunComfyApi:
             model_id=params.get("model_id", ""),
             request_id=params.get("request_id", ""),
             query=request.query_params,
-            payload=given,
-            triggers=NO_TRIGGERS if given is None else parse_triggers(given),
+            payload=payload,
+            triggers=NO_TRIGGERS if payload is None else parse_triggers(payload),
         )
 
 

@@ -1,6 +1,6 @@
-"""The models on offer: their public cards, and what a request to each costs and makes.
+"""The models: their public cards, prices and outputs.
 
-Kling's card is RunComfy's own; the others are made up, each for one quirk.
+Kling's card is RunComfy's own; the others are invented, each for one special case.
 """
 
 from collections.abc import Iterable, Mapping
@@ -18,7 +18,7 @@ _SCHEMAS = ("input_schema", "output_schema")
 
 @dataclass(frozen=True, slots=True)
 class Tariff:
-    """``rate`` micro-dollars a unit; ``muted_rate`` applies where audio is switched off."""
+    """``rate`` micro-dollars per unit; ``muted_rate`` applies without audio."""
 
     unit: str
     rate: int
@@ -27,7 +27,7 @@ class Tariff:
 
 @dataclass(frozen=True, slots=True)
 class SimulatedModel:
-    """A public card, and the two things that a card does not tell exactly."""
+    """A public card, and the price and output kind, which a card has as text only."""
 
     card: Json
     tariff: Tariff
@@ -35,20 +35,20 @@ class SimulatedModel:
 
     @property
     def model_id(self) -> str:
-        """The id, slashes and all."""
+        """The model id, with its slashes."""
         return str(self.card["model_id"])
 
     def price_of(self, payload: Json) -> int:
-        """In micro-dollars, by seconds or by outputs; Kling's rates are those of its page."""
-        silent = self._value(payload, "generate_audio") is False
+        """Return the price in micro-dollars, by seconds or outputs; Kling's is that of its page."""
+        muted = self._value(payload, "generate_audio") is False
         rate = self.tariff.rate
-        if silent and self.tariff.muted_rate is not None:
+        if muted and self.tariff.muted_rate is not None:
             rate = self.tariff.muted_rate
         units = "duration" if self.tariff.unit == "second" else "num_images"
         return round(rate * (self._value(payload, units) or 1))
 
     def product_of(self, payload: Json) -> Product:
-        """What a request with this input makes."""
+        """Return the output of a request with this input."""
         count = self._value(payload, "num_images") if self.output_kind == "image" else 1
         return Product(kind=self.output_kind, count=count or 1)
 
@@ -60,7 +60,7 @@ class SimulatedModel:
 
 @dataclass(frozen=True, slots=True)
 class CatalogueQuery:
-    """How a client narrows the list; empty strings match everything."""
+    """Filters and page of the model list; empty strings match everything."""
 
     search: str = ""
     category: str = ""
@@ -72,17 +72,17 @@ class CatalogueQuery:
 
 @dataclass(frozen=True, slots=True)
 class SimulatedCatalogue:
-    """All models, by id."""
+    """All models by id."""
 
     models: Mapping[str, SimulatedModel]
 
     @property
     def categories(self) -> list[str]:
-        """Every category that a card names, sorted."""
+        """Every category of a card, sorted."""
         return sorted({name for model in self.models.values() for name in model.card["categories"]})
 
     def page(self, query: CatalogueQuery) -> Json:
-        """``models``, ``total``, ``limit``, ``offset``; cards without schemas unless asked for."""
+        """Return ``models``, ``total``, ``limit``, ``offset``; schemas are optional."""
         found = [model.card for model in self.models.values() if _matches(model.card, query)]
         limit = min(query.limit, MAX_LIMIT)
         shown = found[query.offset : query.offset + limit]
@@ -91,7 +91,7 @@ class SimulatedCatalogue:
 
 
 def load_catalogue(path: Path | None = None) -> SimulatedCatalogue:
-    """Read the file beside this module, or another of the same shape."""
+    """Read the file beside this module, or another in the same format."""
     rows = orjson.loads((path or Path(__file__).with_name("catalogue.json")).read_bytes())
     return SimulatedCatalogue({model.model_id: model for model in _models(rows)})
 

@@ -1,13 +1,13 @@
-"""The ``/_sim`` calls: script faults, change settings, read the ledger and the counters.
+"""The ``/_sim`` API: script faults, change settings, read the ledger and the counters.
 
 | call | does |
 | --- | --- |
-| ``POST /_sim/faults`` | adds rules, one object or a list; ``GET`` lists, ``DELETE`` forgets them |
-| ``GET /_sim/ledger?marker=`` | every paid submission; ``/_sim/ledger/summary`` sums them up |
-| ``GET /_sim/calls`` | calls of each sort, and how many of them a rule spoiled |
+| ``POST /_sim/faults`` | adds rules, one object or a list; ``GET`` lists, ``DELETE`` removes them |
+| ``GET /_sim/ledger?marker=`` | paid submissions; ``/_sim/ledger/summary`` has totals |
+| ``GET /_sim/calls`` | calls per operation, and how many of them failed by a rule |
 | ``POST /_sim/balance`` | ``{"usd": 5, "enforce": true}`` |
 | ``POST /_sim/pace`` | ``{"queue": [0, 1], "run": [2, 6]}`` seconds, ``{"cost_delay": 3}`` |
-| ``POST /_sim/reset`` | back to the start; ``GET /_sim/healthz`` answers ``ok`` |
+| ``POST /_sim/reset`` | restores the initial state; ``GET /_sim/healthz`` answers ``ok`` |
 """
 
 from collections import Counter
@@ -31,7 +31,7 @@ WriteHandler = Callable[[RunComfyState, object], object]
 
 
 def build_control_routes(state: RunComfyState) -> list[Route]:
-    """Routes over one world."""
+    """Return the routes over one state."""
     return [
         Route("/_sim/healthz", _build_read_endpoint(state, _healthz), methods=["GET"]),
         Route("/_sim/faults", _build_read_endpoint(state, _list_faults), methods=["GET"]),

@@ -1,7 +1,4 @@
-"""The JSON shapes of RunComfy's answers about requests.
-
-Knows the shapes and how an oddity bends them; decides nothing.
-"""
+"""RunComfy's JSON documents about requests, and their anomalies."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -22,20 +19,20 @@ _FILE_NAMES = {"video": "output.mp4", "image": "output.png"}
 
 @dataclass(frozen=True, slots=True)
 class RenderContext:
-    """What an answer depends on besides the request: the time, and the address that was called."""
+    """What a document depends on besides the request: the time and the called base URL."""
 
     now: datetime
     base_url: str
 
 
 def submit_document(job: SimulatedRequest, context: RenderContext) -> Json:
-    """``request_id`` and three addresses."""
+    """Return ``request_id`` and three URLs."""
     cancel_url = f"{_address(job, context)}/cancel"
     return {"request_id": job.request_id, **_addresses(job, context), "cancel_url": cancel_url}
 
 
 def status_document(job: SimulatedRequest, context: RenderContext) -> Json:
-    """With ``queue_position`` while it waits."""
+    """Return the status, with ``queue_position`` while the request is queued."""
     status = job.status_at(context.now)
     document: Json = {
         "request_id": job.request_id,
@@ -48,7 +45,7 @@ def status_document(job: SimulatedRequest, context: RenderContext) -> Json:
 
 
 def result_document(job: SimulatedRequest, context: RenderContext) -> Json:
-    """The current status before the end; the outputs after it."""
+    """Return the current status; after the end with the output."""
     status = job.status_at(context.now)
     finished_at = job.finished_at(context.now)
     document: Json = {
@@ -66,7 +63,7 @@ def result_document(job: SimulatedRequest, context: RenderContext) -> Json:
 
 
 def cost_document(job: SimulatedRequest, now: datetime, delay: timedelta) -> Json:
-    """``cost`` in USD from ``delay`` after the end on; empty before."""
+    """Return ``cost`` in USD, once ``delay`` has passed since the end; empty before."""
     finished_at = job.finished_at(now)
     if finished_at is None or now < finished_at + delay:
         return {}
@@ -74,13 +71,13 @@ def cost_document(job: SimulatedRequest, now: datetime, delay: timedelta) -> Jso
 
 
 def cancel_document(job: SimulatedRequest, outcome: SimulatedCancelOutcome, now: datetime) -> Json:
-    """Status after the attempt, and its outcome."""
+    """Return the status after the cancel call, and its outcome."""
     status = job.status_at(now)
     return {"request_id": job.request_id, "status": status.value, "outcome": outcome.value}
 
 
 def output_document(job: SimulatedRequest, context: RenderContext) -> Json:
-    """One product under its own name, several under the plural."""
+    """Return one output under its name, several under the plural."""
     product = job.product
     if product.kind == "text":
         return {"text": "A quiet street after rain, seen from above."}
@@ -89,7 +86,7 @@ def output_document(job: SimulatedRequest, context: RenderContext) -> Json:
 
 
 def file_names(product: Product) -> tuple[str, ...]:
-    """The last part of each output's address."""
+    """Return the file name of each output."""
     if product.kind not in _FILE_NAMES:
         return ()
     stem, dot, suffix = _FILE_NAMES[product.kind].partition(".")
@@ -98,7 +95,7 @@ def file_names(product: Product) -> tuple[str, ...]:
 
 
 def apply_anomaly(document: Json, anomaly: Anomaly) -> Json:
-    """The document as the oddity has it, whatever the request's true state."""
+    """Return the document changed by an anomaly, whatever the request's real state."""
     match anomaly.kind:
         case AnomalyKind.UNKNOWN_WORD:
             return {**_without_final_fields(document), "status": anomaly.status_word}

@@ -1,4 +1,4 @@
-"""RunComfy's numeric error codes and the body that carries them."""
+"""RunComfy's numeric error codes and error body."""
 
 from enum import IntEnum
 
@@ -6,7 +6,7 @@ from simulator.script_fields import Json
 
 
 class RunComfyErrorCode(IntEnum):
-    """The codes that are known from RunComfy's documentation."""
+    """The codes in RunComfy's documentation."""
 
     INVALID_ID = 400001
     INSUFFICIENT_BALANCE = 400002
@@ -30,13 +30,13 @@ _CODE_BY_STATUS = {status: code for code, status in HTTP_STATUS.items()}
 
 
 def error_document(code: int, message: str, detail: list[Json] | None = None) -> Json:
-    """``detail`` is the list of a 422: ``loc``, ``msg``, ``type`` for each."""
+    """Return an error body; ``detail`` is the list of a 422: ``loc``, ``msg``, ``type`` each."""
     document: Json = {"error_code": int(code), "error_message": message}
     return document if detail is None else {**document, "detail": detail}
 
 
 def error_for_status(status: int) -> Json:
-    """A body for any HTTP status; without a code where none is known."""
+    """Return a body for any HTTP status; without a code if none is known."""
     code = _CODE_BY_STATUS.get(status)
     message = f"Simulated error {status}"
     return {"message": message} if code is None else error_document(code, message)

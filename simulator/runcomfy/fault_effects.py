@@ -1,4 +1,4 @@
-"""Turns a rule that fired, and the answer the call would have had, into what the client gets."""
+"""Builds the response of a triggered fault rule from the call's normal response."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ _PAGE = """<!DOCTYPE html><html><head><title>{status} | edge</title></head>
 
 @dataclass(frozen=True, slots=True)
 class TriggeredFault:
-    """A rule that fired. ``answer`` is None where the call was not carried out."""
+    """A triggered rule. ``answer`` is None if the call was not executed."""
 
     rule: FaultRule
     operation: SimulatedOperation
@@ -36,22 +36,22 @@ class TriggeredFault:
 
     @property
     def document(self) -> Json:
-        """The document to spoil."""
+        """The document of the normal response."""
         return self.answer.document if self.answer else {}
 
     @property
     def status(self) -> int:
-        """Its HTTP status."""
+        """The HTTP status of the normal response."""
         return self.answer.status if self.answer else 200
 
 
 def build_response(answer: ApiResponse) -> Response:
-    """The answer as JSON."""
+    """Return the normal response as JSON."""
     return _json_response(answer.document, answer.status)
 
 
 def build_faulty_response(fault: TriggeredFault) -> Response:
-    """What the client gets instead."""
+    """Return the response of the fault."""
     return EFFECTS[fault.rule.kind](fault)
 
 
@@ -94,15 +94,15 @@ def _missing_id(fault: TriggeredFault) -> Response:
 
 
 def _anomalous(fault: TriggeredFault) -> Response:
-    twist = fault.rule.anomaly
-    # At a submit the oddity is the request's own and shows later; refusals have nothing to bend.
+    anomaly = fault.rule.anomaly
+    # At a submit the anomaly is stored with the request; an error has no status to change.
     if (
-        twist is None
+        anomaly is None
         or fault.operation is SimulatedOperation.SUBMIT
         or "status" not in fault.document
     ):
         return _json_response(fault.document, fault.status)
-    return _json_response(apply_anomaly(fault.document, twist), fault.status)
+    return _json_response(apply_anomaly(fault.document, anomaly), fault.status)
 
 
 def _redirect(fault: TriggeredFault) -> Response:

@@ -1,6 +1,6 @@
-"""Rules for things that go wrong: which call, what happens, and whether the call still counts.
+"""Fault rules: which call fails, how, and whether it is executed all the same.
 
-Choosing is pure but for the count of uses; acting on a choice is ``effects``.
+``fault_effects`` builds the responses.
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ DEFAULT_LOCATION = "https://elsewhere.example/moved"
 
 
 class SimulatedOperation(StrEnum):
-    """The calls that rules and counters tell apart."""
+    """The operations of rules and counters."""
 
     SUBMIT = "submit"
     STATUS = "status"
@@ -28,7 +28,7 @@ class SimulatedOperation(StrEnum):
 
 
 class SimulatedFaultKind(StrEnum):
-    """Everything that can go wrong."""
+    """Every kind of fault."""
 
     THROTTLED = "429"
     ERROR = "error"
@@ -66,7 +66,7 @@ _JOB_OPERATIONS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class FaultTraits:
-    """What is fixed about a kind: whether the call is carried out (a submit booked), and where."""
+    """Per kind: whether the call is executed (a submit charged), and possible operations."""
 
     is_executed: bool
     operations: frozenset[SimulatedOperation] = _ALL_OPERATIONS
@@ -104,7 +104,7 @@ FAULT_TRAITS = {
 
 @dataclass(frozen=True, slots=True)
 class CallContext:
-    """One call as rules see it."""
+    """What a rule can match of a call."""
 
     operation: SimulatedOperation
     model_id: str | None = None
@@ -113,7 +113,7 @@ class CallContext:
 
 @dataclass(frozen=True, slots=True)
 class FaultRule:
-    """One thing that goes wrong. ``call`` None is any call; each kind reads the fields it needs."""
+    """One fault. ``operation`` None: any; each kind uses the fields that it needs."""
 
     kind: SimulatedFaultKind
     operation: SimulatedOperation | None = None
@@ -129,26 +129,26 @@ class FaultRule:
     size: int = DEFAULT_SIZE
 
     def __post_init__(self) -> None:
-        """Raise ScriptError when the kind cannot happen to the call."""
+        """Raise ScriptError for a kind that is impossible for the operation."""
         if self.operation is not None and self.operation not in FAULT_TRAITS[self.kind].operations:
-            text = f"call: {self.kind} cannot happen to {self.operation}"
+            text = f"call: {self.kind} is not possible for {self.operation}"
             raise ScriptError(text)
 
     @property
     def executes_call(self) -> bool:
-        """Whether the call is carried out although its answer goes wrong."""
+        """Whether the call is executed although its response is faulty."""
         return FAULT_TRAITS[self.kind].is_executed if self.is_executed is None else self.is_executed
 
     @property
     def anomaly(self) -> Anomaly | None:
-        """What a kind that is an oddity does to answers; None for the others."""
+        """The anomaly of a kind that is one; None for the others."""
         if self.kind.value not in list(AnomalyKind):
             return None
         plain = Anomaly(AnomalyKind(self.kind.value), status_word=self.status_word)
         return plain if self.body is None else Anomaly(plain.kind, self.status_word, self.body)
 
     def matches(self, context: CallContext) -> bool:
-        """Whether the rule speaks of this call."""
+        """Return whether the rule matches a call."""
         return (
             context.operation in FAULT_TRAITS[self.kind].operations
             and self.operation in {None, context.operation}
@@ -158,13 +158,13 @@ class FaultRule:
 
 
 def parse_rules(documents: object) -> list[tuple[FaultRule, RuleFrequency]]:
-    """Rules from JSON, one object or a list; ScriptError tells what is wrong with them."""
+    """Parse rules, one object or a list. Raises ScriptError."""
     rows = documents if isinstance(documents, list) else [documents]
     return [_parse_rule(row) for row in rows]
 
 
 def rule_to_json(rule: FaultRule) -> Json:
-    """What identifies a rule when it is listed."""
+    """Return a rule's identifying fields."""
     return {
         "kind": rule.kind.value,
         "call": rule.operation.value if rule.operation else "any",
@@ -194,9 +194,9 @@ def _parse_rule(document: object) -> tuple[FaultRule, RuleFrequency]:
         location=fields.text_or_default("location", DEFAULT_LOCATION),
         size=fields.integer_or_default("size", DEFAULT_SIZE),
     )
-    dose = RuleFrequency.parse(fields)
+    frequency = RuleFrequency.parse(fields)
     fields.reject_unknown()
-    return rule, dose
+    return rule, frequency
 
 
 def _parse_operation(fields: Fields) -> SimulatedOperation | None:

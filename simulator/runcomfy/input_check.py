@@ -1,6 +1,6 @@
-"""Checks a model's input as far as RunComfy's published schemas let one: top-level fields only.
+"""Validates a model's input by RunComfy's published schemas: top-level fields only.
 
-A ``required`` name that is no property is not enforced; such names occur in real schemas.
+A ``required`` name that is not a property is ignored; such names occur in real schemas.
 """
 
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
 
 
 def validate_input(payload: Json, schema: Json) -> list[Json]:
-    """One entry for each thing wrong, as in the ``detail`` of a 422; empty when all is well."""
+    """Return one entry per error, as in the ``detail`` of a 422; empty if there is none."""
     properties: Json = schema["properties"]
     missing = [
         _validation_error(name, "missing", "Field required")

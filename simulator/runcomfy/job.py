@@ -1,6 +1,6 @@
-"""The life of one request: where it stands is a function of when it was sent in and of now.
+"""One request: its status is a function of its submit time and the current time.
 
-Knows no HTTP, no JSON and no clock. Money is in micro-dollars.
+Money is in micro-dollars.
 """
 
 import math
@@ -13,7 +13,7 @@ UNKNOWN_WORD = "warming_up"
 
 
 class Status(StrEnum):
-    """The documented words, and ``failed``, which only RunComfy's clients show."""
+    """The documented status words, and ``failed``, which only RunComfy's clients mention."""
 
     IN_QUEUE = "in_queue"
     IN_PROGRESS = "in_progress"
@@ -23,14 +23,14 @@ class Status(StrEnum):
 
 
 class SimulatedCancelOutcome(StrEnum):
-    """What became of the wish to cancel."""
+    """Outcome of a cancel call."""
 
     CANCELLED = "cancelled"
     NOT_CANCELLABLE = "not_cancellable"
 
 
 class AnomalyKind(StrEnum):
-    """How a request's answers depart from the plain story."""
+    """How a request's responses differ from a normal run."""
 
     FAILED = "failed"
     COMPLETED_WITHOUT_OUTPUT = "completed_without_output"
@@ -38,13 +38,13 @@ class AnomalyKind(StrEnum):
     UNKNOWN_WORD = "unknown_word"
 
 
-# Nothing is charged where the result says failed. RunComfy does not say so; this is our guess.
+# Nothing is charged for a failed result. RunComfy does not document it; this is an assumption.
 FAILING_ANOMALIES = frozenset({AnomalyKind.FAILED, AnomalyKind.STATUS_RESULT_DISAGREE})
 
 
 @dataclass(frozen=True, slots=True)
 class Anomaly:
-    """An oddity and its details."""
+    """An anomaly and its details."""
 
     kind: AnomalyKind
     status_word: str = UNKNOWN_WORD
@@ -53,19 +53,19 @@ class Anomaly:
 
 @dataclass(frozen=True, slots=True)
 class DurationRange:
-    """A length of time between two bounds."""
+    """A duration between two bounds."""
 
     minimum: timedelta
     maximum: timedelta
 
     def sample(self, rng: random.Random) -> timedelta:
-        """Evenly between the bounds; one draw, also when they are the same."""
+        """Return a uniform sample; one random number is drawn even if the bounds are equal."""
         return self.minimum + (self.maximum - self.minimum) * rng.random()
 
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How long requests wait and run."""
+    """How long requests queue and run."""
 
     queue: DurationRange
     run: DurationRange
@@ -73,7 +73,7 @@ class Pace:
 
 @dataclass(frozen=True, slots=True)
 class Product:
-    """What a model makes: ``video``, ``image`` or ``text``, and how many."""
+    """A model's output: ``video``, ``image`` or ``text``, and the number of files."""
 
     kind: str
     count: int = 1
@@ -81,7 +81,7 @@ class Product:
 
 @dataclass(frozen=True, slots=True)
 class SimulatedRequest:
-    """One accepted request. ``place`` is its first position in the queue, counted from 1."""
+    """One accepted request. Queue positions are counted from 1."""
 
     request_id: str
     model_id: str
@@ -95,7 +95,7 @@ class SimulatedRequest:
     cancelled_at: datetime | None = None
 
     def status_at(self, now: datetime) -> Status:
-        """The plain story, in which nothing fails."""
+        """Return the status without anomalies."""
         if self.cancelled_at is not None:
             return Status.CANCELLED
         if now < self.starts_at:
@@ -103,7 +103,7 @@ class SimulatedRequest:
         return Status.IN_PROGRESS if now < self.ends_at else Status.COMPLETED
 
     def queue_position_at(self, now: datetime) -> int:
-        """Falls evenly from ``place`` to 1 while the request waits."""
+        """Return a position that falls evenly to 1 while the request is queued."""
         wait = self.starts_at - self.submitted_at
         left = self.starts_at - now
         return (
@@ -119,19 +119,19 @@ class SimulatedRequest:
         )
 
     def finished_at(self, now: datetime) -> datetime | None:
-        """When it ended; None while it has not."""
+        """Return when it ended; None before."""
         if self.cancelled_at is not None:
             return self.cancelled_at
         return self.ends_at if now >= self.ends_at else None
 
     @property
     def charge(self) -> int:
-        """What it costs in the end: nothing when cancelled or failed."""
+        """The final cost: 0 if cancelled or failed."""
         failing = self.anomaly is not None and self.anomaly.kind in FAILING_ANOMALIES
         return 0 if failing or self.cancelled_at is not None else self.price
 
     def cancel(self, now: datetime) -> tuple["SimulatedRequest", SimulatedCancelOutcome]:
-        """Only a waiting request can be cancelled; asking twice changes nothing."""
+        """Cancel a queued request. A second call changes nothing."""
         status = self.status_at(now)
         if status is Status.CANCELLED:
             return self, SimulatedCancelOutcome.CANCELLED

@@ -1,14 +1,14 @@
-"""Marks inside a prompt that script a single request, where rules cannot be set beforehand.
+"""Marks in a prompt that script a single request, without a rule set beforehand.
 
 | mark | does |
 | --- | --- |
 | ``[sim:KIND]`` | the fault of that kind at the submit (``fail`` is short for ``failed``) |
 | ``[sim:KIND=VALUE]`` | the same with a detail: seconds, HTTP status or status word |
-| ``[sim:KIND*N]`` | only the first N times that this prompt is sent in |
-| ``[sim:queue=S]`` ``[sim:run=S]`` | waits or runs S seconds |
+| ``[sim:KIND*N]`` | only the first N submits of this prompt |
+| ``[sim:queue=S]`` ``[sim:run=S]`` | queues or runs for S seconds |
 | ``[mark:TEXT]`` | the ledger's ``marker`` |
 
-A mark that cannot be read is not a mark. The first fault in a prompt is the one that happens.
+An invalid mark is ignored. The first fault in a prompt applies.
 """
 
 import re
@@ -27,7 +27,7 @@ _ALIASES = {"fail": SimulatedFaultKind.FAILED}
 
 @dataclass(frozen=True, slots=True)
 class PromptTriggers:
-    """What a prompt asks for. ``times`` bounds the fault; spans override the pace."""
+    """The marks of a prompt. ``max_times`` limits the fault; durations override the pace."""
 
     rule: FaultRule | None = None
     max_times: int | None = None
@@ -36,7 +36,7 @@ class PromptTriggers:
     marker: str | None = None
 
     def pace_or_default(self, default: Pace) -> Pace:
-        """The usual pace, except for what the prompt says."""
+        """Return the default pace with the prompt's durations."""
         queue = default.queue if self.queue is None else DurationRange(self.queue, self.queue)
         run = default.run if self.run is None else DurationRange(self.run, self.run)
         return Pace(queue=queue, run=run)
@@ -46,7 +46,7 @@ NO_TRIGGERS = PromptTriggers()
 
 
 def parse_triggers(payload: Json) -> PromptTriggers:
-    """The marks in the input's ``prompt``."""
+    """Return the marks in the input's ``prompt``."""
     prompt = payload.get("prompt")
     if not isinstance(prompt, str) or "[" not in prompt:
         return NO_TRIGGERS

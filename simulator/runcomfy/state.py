@@ -1,6 +1,6 @@
-"""All that the look-alike remembers: requests, ledger, balance, counters and rules.
+"""The simulated RunComfy's state: requests, ledger, balance, counters and rules.
 
-Knows no HTTP. Time, chance and ids come from outside. Money is in micro-dollars.
+Time, randomness and ids are arguments. Money is in micro-dollars.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ _MAX_QUEUE_POSITION = 12
 
 @dataclass(frozen=True, slots=True)
 class SimulatorConfig:
-    """How a world starts. ``token`` None takes any; ``enforce_balance`` refuses what is unpaid."""
+    """Settings. ``token`` None: any is accepted; ``enforce_balance``: refuse when it is used up."""
 
     pace: Pace
     seed: int = 0
@@ -50,7 +50,7 @@ class PaidSubmission:
 
 @dataclass(frozen=True, slots=True)
 class ValidatedSubmit:
-    """A valid submission: the model, its input, and what the script has in store for it."""
+    """A valid submit: the model, its input, and scripted triggers and anomalies."""
 
     model: SimulatedModel
     input: Json
@@ -64,14 +64,13 @@ class RunComfyState:
     def __init__(
         self, config: SimulatorConfig, catalogue: SimulatedCatalogue, ids: IdFactory
     ) -> None:
-        """Start empty."""
         self.catalogue = catalogue
         self._ids = ids
         self._initial_config = config
         self.reset()
 
     def reset(self) -> None:
-        """Back to the start: nothing remembered, no rules, the dice as they were."""
+        """Restore the initial state, including the seeds."""
         self.config = self._initial_config
         self.jobs: dict[str, SimulatedRequest] = {}
         self.ledger: list[PaidSubmission] = []
@@ -82,23 +81,23 @@ class RunComfyState:
         self._trigger_counts: Counter[str] = Counter()
 
     def update_config(self, config: SimulatorConfig) -> None:
-        """Change settings for what comes, until the next reset."""
+        """Change the settings until the next reset."""
         self.config = config
 
     @property
     def is_out_of_balance(self) -> bool:
-        """Whether a submit is to be refused for want of money."""
+        """Whether a submit is refused because the balance is used up."""
         return self.config.enforce_balance and self.config.balance <= 0
 
     def take_rule(self, context: CallContext) -> FaultRule | None:
-        """The scripted rule for a call, used up by asking."""
+        """Return the rule for a call and count it as used; None if none applies."""
         if context.request_id in self.jobs:
             model_id = self.jobs[context.request_id].model_id
             context = replace(context, model_id=model_id)
         return self.rules.take_match(lambda rule: rule.matches(context))
 
     def take_triggered_rule(self, triggers: PromptTriggers, prompt: str) -> FaultRule | None:
-        """The rule that a prompt carries, as often as the prompt allows."""
+        """Return the rule of a prompt, at most as often as the prompt allows."""
         if triggers.rule is None:
             return None
         self._trigger_counts[prompt] += 1
@@ -106,7 +105,7 @@ class RunComfyState:
         return None if spent else triggers.rule
 
     def submit(self, submit: ValidatedSubmit, now: datetime) -> SimulatedRequest:
-        """Accept and book a request. Its delays are the next of the seeded row."""
+        """Accept and charge a request. Its durations come from the seeded generator."""
         pace = submit.triggers.pace_or_default(self.config.pace)
         starts_at = now + pace.queue.sample(self._rng)
         job = SimulatedRequest(
@@ -127,7 +126,7 @@ class RunComfyState:
     def cancel(
         self, job: SimulatedRequest, now: datetime
     ) -> tuple[SimulatedRequest, SimulatedCancelOutcome]:
-        """Cancel while it waits, and give the money back."""
+        """Cancel a queued request and refund it."""
         changed, outcome = job.cancel(now)
         self.jobs[job.request_id] = changed
         self._charge(changed.charge - job.charge)

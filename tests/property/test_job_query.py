@@ -3,9 +3,11 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.errors import MalformedRequest
+from core.errors import InvalidInput, MalformedRequest
 from core.jobs.query import SCORE_STEPS_PER_MS, Cursor
-from service.api.jobs.list_query import parse_job_query
+from service.jobs.list_query import JobListQuery
+from service.parsing.fields import parse_query
+from service.parsing.models import parse_model
 
 
 @given(
@@ -19,6 +21,6 @@ def test_a_cursor_is_read_as_it_was_written(place: int, job_id: str) -> None:
 @given(query=st.text(max_size=60))
 def test_any_query_is_read_or_refused(query: str) -> None:
     try:
-        parse_job_query(query)
-    except MalformedRequest:
+        parse_model(JobListQuery, parse_query(query)).job_query()
+    except (MalformedRequest, InvalidInput):
         return

@@ -1,4 +1,4 @@
-"""All dashboards, in the order in which an operator reads them."""
+"""All dashboards, in the order of Grafana's list."""
 
 from deploy.grafana.boards.infrastructure import INFRASTRUCTURE
 from deploy.grafana.boards.jobs import JOBS

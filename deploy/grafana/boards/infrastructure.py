@@ -1,4 +1,4 @@
-"""Redis and our processes."""
+"""Dashboard of Redis and the gateway's processes."""
 
 from deploy.grafana.panel import (
     Dashboard,
@@ -15,13 +15,13 @@ from deploy.grafana.panel import (
 _GATEWAY_JOBS = '{job=~"gateway-.*"}'
 
 INFRASTRUCTURE = Dashboard(
-    "gateway-machines",
+    "gateway-infrastructure",
     "Gateway: Redis and processes",
-    "What everything runs on.",
+    "Latency, memory and durability of Redis; CPU, memory and requests of each process.",
     (
         Panel(
-            "Round trips to Redis",
-            "Median and 99th percentile, by who asks.",
+            "Redis latency",
+            "Round trip, median and 99th percentile, by process type.",
             (
                 PromQuery(
                     quantile(0.5, "gateway_redis_round_trip_duration_seconds", "job"), "{{job}} p50"
@@ -36,15 +36,15 @@ INFRASTRUCTURE = Dashboard(
             runbook="redis-slow",
         ),
         Panel(
-            "Round trips per second",
-            "Each carries all commands of one turn of the event loop.",
+            "Redis round trips",
+            "Per second. One round trip carries all commands of one event loop iteration.",
             (PromQuery(rate("gateway_redis_round_trip_duration_seconds_count", "job"), "{{job}}"),),
             PanelUnit.PER_SECOND,
             PanelType.STACK,
         ),
         Panel(
-            "Commands of Redis",
-            "Per second, ours and others'.",
+            "Redis commands",
+            "Per second, including those of other clients.",
             (
                 PromQuery(
                     "max(rate(gateway_redis_commands_total[$__rate_interval]))",
@@ -54,8 +54,8 @@ INFRASTRUCTURE = Dashboard(
             PanelUnit.PER_SECOND,
         ),
         Panel(
-            "Memory of Redis",
-            "Used, and `maxmemory` (0: none, so that the machine's end is Redis's end).",
+            "Redis memory",
+            "Used memory and `maxmemory` (0: no limit; Redis is killed when the host runs out).",
             (
                 PromQuery(max_gauge("gateway_redis_memory_bytes"), "used"),
                 PromQuery(max_gauge("gateway_redis_memory_limit_bytes"), "limit"),
@@ -64,7 +64,7 @@ INFRASTRUCTURE = Dashboard(
             runbook="redis-memory",
         ),
         Panel(
-            "Keys and connections",
+            "Redis keys and connections",
             "A number of keys that only grows is a leak.",
             (
                 PromQuery(max_gauge("gateway_redis_keys"), "keys"),
@@ -72,20 +72,20 @@ INFRASTRUCTURE = Dashboard(
             ),
         ),
         Panel(
-            "Can Redis lose anything?",
-            "1 where the append-only file is on, and where its last write went well.",
+            "Redis durability",
+            "1: the append-only file is on, and its last write succeeded.",
             (
-                PromQuery("min(gateway_redis_aof_enabled)", "file on"),
-                PromQuery("min(gateway_redis_aof_last_write_ok)", "write well"),
+                PromQuery("min(gateway_redis_aof_enabled)", "AOF enabled"),
+                PromQuery("min(gateway_redis_aof_last_write_ok)", "last AOF write ok"),
                 PromQuery(
-                    "max(increase(gateway_redis_evicted_keys_total[5m]))", "evicted in 5 min"
+                    "max(increase(gateway_redis_evicted_keys_total[5m]))", "keys evicted in 5 min"
                 ),
             ),
             runbook="redis-not-durable",
         ),
         Panel(
-            "Reached",
-            "Whether each process answers Prometheus, and Redis answers each process.",
+            "Reachable",
+            "1: the process answers Prometheus, and Redis answers the process.",
             (
                 PromQuery(f"up{_GATEWAY_JOBS}", "{{job}} {{instance}}"),
                 PromQuery("gateway_redis_up", "Redis for {{instance}}"),
@@ -96,7 +96,7 @@ INFRASTRUCTURE = Dashboard(
         ),
         Panel(
             "CPU",
-            "Cores in use; the members of a crew together.",
+            "Cores in use; all processes of one `gateway serve` together.",
             (
                 PromQuery(
                     rate(f"process_cpu_seconds_total{_GATEWAY_JOBS}", "instance"), "{{instance}}"
@@ -106,8 +106,8 @@ INFRASTRUCTURE = Dashboard(
             thresholds=(0.8, 0.95),
         ),
         Panel(
-            "Memory of processes",
-            "Resident; the members of a crew together.",
+            "Process memory",
+            "Resident; all processes of one `gateway serve` together.",
             (
                 PromQuery(
                     f"sum by (instance) (process_resident_memory_bytes{_GATEWAY_JOBS})",
@@ -118,7 +118,7 @@ INFRASTRUCTURE = Dashboard(
         ),
         Panel(
             "Open files",
-            "Share of what each process may open.",
+            "Share of each process's limit.",
             (
                 PromQuery(
                     "max by (instance) "
@@ -130,23 +130,23 @@ INFRASTRUCTURE = Dashboard(
             thresholds=(0.5, 0.8),
         ),
         Panel(
-            "Requests by route",
-            "HTTP calls per second.",
+            "HTTP requests by route",
+            "Requests per second.",
             (PromQuery(rate("gateway_http_requests_total", "route"), "{{route}}"),),
             PanelUnit.PER_SECOND,
             PanelType.STACK,
         ),
         Panel(
-            "Answers by status",
-            "HTTP calls per second.",
+            "HTTP responses by status",
+            "Requests per second.",
             (PromQuery(rate("gateway_http_requests_total", "status"), "{{status}}"),),
             PanelUnit.PER_SECOND,
             PanelType.STACK,
             runbook="accept-failing",
         ),
         Panel(
-            "Time to answer (95 %)",
-            "By route, to the end of the answer.",
+            "HTTP latency (p95)",
+            "By route, to the end of the response.",
             (
                 PromQuery(
                     quantile(0.95, "gateway_http_request_duration_seconds", "route"), "{{route}}"
@@ -156,28 +156,28 @@ INFRASTRUCTURE = Dashboard(
             thresholds=(0.25, 1),
         ),
         Panel(
-            "Work in hand",
-            "Of each worker: steps of jobs, attempts at callbacks.",
+            "Tasks in progress",
+            "Per worker: job steps and webhook attempts.",
             (PromQuery("gateway_worker_tasks_in_progress", "{{instance}} {{loop}}"),),
             runbook="oldest-job",
         ),
         Panel(
             "Warnings",
-            "What an operator should read of; the log has each.",
+            "Operational warnings by code; the log has each one.",
             (PromQuery(increase("gateway_warnings_total", "code") + " > 0", "{{code}}"),),
             panel_type=PanelType.STACK,
             runbook="defects",
-            empty_reason="Nothing may be wrong for the whole span.",
+            empty_reason="No warning in this period.",
         ),
         Panel(
-            "Times that Redis was lost",
+            "Redis disconnects",
             "By process.",
             (PromQuery(increase("gateway_redis_disconnects_total", "instance"), "{{instance}}"),),
             runbook="redis-away",
         ),
         Panel(
-            "Reading all levels",
-            "How long one reading of Redis for these figures takes.",
+            "State snapshot duration",
+            "Time of one read of the gauges from Redis.",
             (PromQuery("gateway_state_read_duration_seconds", "{{instance}}"),),
             PanelUnit.SECONDS,
             thresholds=(0.1, 1),
@@ -185,7 +185,7 @@ INFRASTRUCTURE = Dashboard(
         ),
         Panel(
             "Versions",
-            "Processes by what they run.",
+            "Number of processes by version.",
             (
                 PromQuery(
                     "sum by (process, version) (gateway_build_info)", "{{process}} {{version}}"

@@ -1,4 +1,4 @@
-"""The life of jobs: how many, how old, how long each part takes."""
+"""Dashboard of jobs: counts, ages, and the duration of each phase."""
 
 from deploy.grafana.panel import (
     RATE_INTERVAL,
@@ -20,11 +20,11 @@ _MODEL = '{model=~"$model"}'
 JOBS = Dashboard(
     "gateway-jobs",
     "Gateway: jobs",
-    "The life of jobs: how many, how old, and how long each part of it takes.",
+    "Counts and ages of jobs, and the duration of each phase.",
     (
         Panel(
             "Admitted",
-            "Jobs taken in per second.",
+            "Jobs admitted per second, by model.",
             (
                 PromQuery(
                     rate(f"gateway_jobs_admitted_total{_TENANT_AND_MODEL}", "model"), "{{model}}"
@@ -35,7 +35,7 @@ JOBS = Dashboard(
         ),
         Panel(
             "Ended",
-            "Jobs ended per second.",
+            "Jobs ended per second, by final state.",
             (
                 PromQuery(
                     rate(f"gateway_jobs_ended_total{_TENANT_AND_MODEL}", "state"), "{{state}}"
@@ -46,8 +46,8 @@ JOBS = Dashboard(
             runbook="nothing-finishing",
         ),
         Panel(
-            "Ends that were no success",
-            "Share of ended jobs, by state.",
+            "Unsuccessful jobs",
+            "Share of ended jobs, by final state.",
             (
                 PromQuery(
                     f"{rate(_UNSUCCESSFUL, 'state')} / on () group_left () "
@@ -59,38 +59,38 @@ JOBS = Dashboard(
             thresholds=(0.05, 0.2),
         ),
         Panel(
-            "Open by state",
-            "Where the open jobs stand.",
+            "Open jobs by state",
+            "Jobs that have not ended.",
             (PromQuery(max_gauge("gateway_jobs", "state"), "{{state}}"),),
             panel_type=PanelType.STACK,
         ),
         Panel(
-            "Oldest unsent job",
-            "Age of the oldest job that RunComfy has not got.",
+            "Oldest unsubmitted job",
+            "Age of the oldest job not yet submitted to RunComfy.",
             (PromQuery(max_gauge("gateway_oldest_unsubmitted_job_age_seconds"), "age"),),
             PanelUnit.SECONDS,
             thresholds=(300, 900),
             runbook="oldest-job",
         ),
         Panel(
-            "In doubt, stuck",
-            "Submits without an answer, and jobs that nobody looks at though it is time.",
+            "In doubt, overdue",
+            "Submits whose answer was lost, and jobs more than 60 s past their due time.",
             (
                 PromQuery(max_gauge('gateway_jobs{state="in_doubt"}'), "in doubt"),
-                PromQuery(max_gauge("gateway_stuck_jobs"), "stuck"),
+                PromQuery(max_gauge("gateway_stuck_jobs"), "overdue"),
             ),
             thresholds=(1,),
             runbook="jobs-in-doubt",
         ),
         Panel(
-            "Before RunComfy",
-            "From admission to RunComfy's acceptance, waiting for a slot included.",
+            "Start delay",
+            "From admission to RunComfy's acceptance, including the wait for a slot.",
             quantiles("gateway_job_start_delay_seconds"),
             PanelUnit.SECONDS,
         ),
         Panel(
-            "At RunComfy (median)",
-            "From its acceptance to a success.",
+            "Run duration (median)",
+            "From RunComfy's acceptance to success.",
             (
                 PromQuery(
                     quantile(0.5, "gateway_job_run_duration_seconds", "model", _MODEL), "{{model}}"
@@ -99,35 +99,35 @@ JOBS = Dashboard(
             PanelUnit.SECONDS,
         ),
         Panel(
-            "After RunComfy",
-            "From RunComfy's `finished_at` to our record of the end.",
+            "Detection lag",
+            "From RunComfy's `finished_at` to the end recorded by the gateway.",
             quantiles("gateway_detection_lag_seconds", _MODEL),
             PanelUnit.SECONDS,
             thresholds=(5, 15),
             runbook="nothing-finishing",
         ),
         Panel(
-            "Our own overhead",
-            "A finished job's time without RunComfy: before its acceptance and after its end.",
+            "Gateway overhead",
+            "Time of a finished job outside RunComfy: before its acceptance and after its end.",
             quantiles("gateway_job_overhead_seconds"),
             PanelUnit.SECONDS,
         ),
         Panel(
-            "From admission to the end",
-            "The 95th percentile by how it ended.",
+            "Total duration (p95)",
+            "From admission to the end, by final state.",
             (PromQuery(quantile(0.95, "gateway_job_duration_seconds", "state"), "{{state}}"),),
             PanelUnit.SECONDS,
         ),
         Panel(
-            "Facts",
-            "What moves jobs, per second.",
+            "Transitions",
+            "State transitions per second, by trigger.",
             (PromQuery(rate("gateway_job_transitions_total", "trigger"), "{{trigger}}"),),
             PanelUnit.PER_SECOND,
             PanelType.STACK,
         ),
         Panel(
             "Waiting for a slot",
-            "By tenant; a queue that only grows is a quota too small or a RunComfy too slow.",
+            "By tenant. A growing queue means too small a limit or a slow RunComfy.",
             (
                 PromQuery(
                     max_gauge('gateway_waiting_jobs{tenant=~"$tenant"}', "tenant"), "{{tenant}}"
@@ -138,7 +138,7 @@ JOBS = Dashboard(
         ),
         Panel(
             "Slots in use",
-            "All of them, and those of each model, with the limits where there are any.",
+            "In total and per model, with the limits that are set.",
             (
                 PromQuery(max_gauge("gateway_slots_in_use"), "all"),
                 PromQuery(max_gauge("gateway_slots_limit"), "limit"),
@@ -146,8 +146,8 @@ JOBS = Dashboard(
             ),
         ),
         Panel(
-            "Age of the oldest doubt",
-            "After `GATEWAY_DOUBT__HOLD` (15 min) nobody can attach it any more.",
+            "Oldest job in doubt",
+            "After `GATEWAY_DOUBT__HOLD` (15 min) it fails and can no longer be attached.",
             (PromQuery(max_gauge("gateway_oldest_in_doubt_job_age_seconds"), "age"),),
             PanelUnit.SECONDS,
             thresholds=(300, 720),

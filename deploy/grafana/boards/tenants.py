@@ -1,4 +1,4 @@
-"""Who uses the account, and what it costs."""
+"""Dashboard of usage and cost per tenant."""
 
 from deploy.grafana.panel import (
     Dashboard,
@@ -33,7 +33,7 @@ def _window(window: str, booking: str) -> str:
 TENANTS = Dashboard(
     "gateway-tenants",
     "Gateway: tenants and spend",
-    "Who uses the account, what it costs, and what is left.",
+    "Usage, cost and remaining budget of each tenant.",
     (
         Panel(
             "Cost today",
@@ -50,22 +50,22 @@ TENANTS = Dashboard(
             PanelType.BARS,
         ),
         Panel(
-            "Held",
-            "Reserved by jobs whose cost is not known yet.",
+            "Reserved",
+            "Estimates of jobs whose cost is not settled yet.",
             (PromQuery(max_gauge(_window("day", "held"), "tenant"), "{{tenant}}"),),
             PanelUnit.USD,
             PanelType.BARS,
         ),
         Panel(
             "Saved today",
-            "What jobs did not cost since another had paid, since 00:00 UTC.",
+            "Cost avoided by the result cache and request coalescing, since 00:00 UTC.",
             (PromQuery(max_gauge(_window("day", "saved"), "tenant"), "{{tenant}}"),),
             PanelUnit.USD,
             PanelType.BARS,
         ),
         Panel(
-            "Budget left",
-            "Share of a tenant's day and month that is left.",
+            "Remaining budget",
+            "Share of a tenant's daily and monthly budget.",
             (
                 PromQuery(
                     f"max by (tenant, window) (gateway_tenant_budget_remaining_usd{_TENANT}) / "
@@ -80,7 +80,7 @@ TENANTS = Dashboard(
         ),
         Panel(
             "Cost by model",
-            "Settled per hour, by the model that made it.",
+            "Settled per hour.",
             (
                 PromQuery(
                     "3600 * sum by (model) (rate(gateway_cost_settled_usd_total"
@@ -92,8 +92,8 @@ TENANTS = Dashboard(
             PanelType.STACK,
         ),
         Panel(
-            "What became of reservations",
-            "Per hour: told by RunComfy, counted by estimate, given back.",
+            "Settlements",
+            "Per hour: cost reported by RunComfy, cost by estimate, released.",
             (
                 PromQuery(
                     "3600 * sum by (settlement) "
@@ -105,16 +105,16 @@ TENANTS = Dashboard(
             PanelType.STACK,
         ),
         Panel(
-            "What submits found",
-            "Per second: a result (hit), a job to join, nothing (miss); off; an earlier answer.",
+            "Cache results",
+            "Submits per second: hit (stored result), joined (running job), miss, off, replayed.",
             (PromQuery(rate("gateway_cache_requests_total", "result"), "{{result}}"),),
             PanelUnit.PER_SECOND,
             PanelType.STACK,
         ),
         Panel(
-            "Share that need not be paid",
-            "Hits and joins, of the submits that were compared.",
-            (PromQuery(_CACHE_HIT_RATIO, "found"), PromQuery(_REPLAY_RATIO, "replayed")),
+            "Cache hit ratio",
+            "Hits and joins among submits that may use the cache; replays among all submits.",
+            (PromQuery(_CACHE_HIT_RATIO, "hit or joined"), PromQuery(_REPLAY_RATIO, "replayed")),
             PanelUnit.RATIO,
         ),
         Panel(
@@ -130,7 +130,7 @@ TENANTS = Dashboard(
         ),
         Panel(
             "Refused submits",
-            "By the problem's code, each step.",
+            "By problem code, per step.",
             (
                 PromQuery(
                     increase('gateway_submissions_total{outcome!="accepted"}', "outcome"),
@@ -141,8 +141,8 @@ TENANTS = Dashboard(
             runbook="budget-spent",
         ),
         Panel(
-            "Ended without success",
-            "Jobs by tenant and state, each step.",
+            "Unsuccessful jobs",
+            "By tenant and final state, per step.",
             (
                 PromQuery(
                     increase(
@@ -157,14 +157,14 @@ TENANTS = Dashboard(
         ),
         Panel(
             "Waiting for a slot",
-            "Turns are fair by weight; a long queue is its own tenant's.",
+            "Dispatching is fair by weight: a long queue delays its own tenant only.",
             (PromQuery(max_gauge(f"gateway_waiting_jobs{_TENANT}", "tenant"), "{{tenant}}"),),
             panel_type=PanelType.STACK,
             runbook="oldest-job",
         ),
         Panel(
             "Slots in use",
-            "By tenant, with its limit where it has one.",
+            "By tenant, with the limits that are set.",
             (
                 PromQuery(
                     max_gauge(f"gateway_tenant_slots_in_use{_TENANT}", "tenant"), "{{tenant}}"

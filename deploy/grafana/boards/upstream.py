@@ -1,4 +1,4 @@
-"""RunComfy as we meet it: calls, faults, polls, the breaker, the catalogue, the wallet."""
+"""Dashboard of RunComfy: calls, errors, polls, circuit breaker, catalogue, balance."""
 
 from deploy.grafana.panel import (
     Dashboard,
@@ -18,26 +18,26 @@ _CALLS = "gateway_upstream_call_duration_seconds"
 UPSTREAM = Dashboard(
     "gateway-upstream",
     "Gateway: RunComfy",
-    "RunComfy as we meet it: calls, faults, polls, the breaker, the catalogue, the wallet.",
+    "Calls, errors, polls, circuit breaker, model catalogue and account balance.",
     (
         Panel(
             "Calls",
-            "Calls per second by kind.",
+            "Calls per second, by operation.",
             (PromQuery(rate(f"{_CALLS}_count", "call"), "{{call}}"),),
             PanelUnit.PER_SECOND,
             PanelType.STACK,
         ),
         Panel(
-            "Time of calls (95 %)",
-            "Whole calls, connect to last byte.",
+            "Call latency (p95)",
+            "From connecting to the last byte.",
             (PromQuery(quantile(0.95, _CALLS, "call"), "{{call}}"),),
             PanelUnit.SECONDS,
             thresholds=(2.5, 10),
             runbook="submits-stopped",
         ),
         Panel(
-            "Faults",
-            "Calls per second that got no usable answer, by the word for it.",
+            "Failed calls",
+            "Calls per second without a usable answer, by outcome.",
             (
                 PromQuery(
                     rate(f'{_CALLS}_count{{outcome!="ok"}}', "call, outcome"),
@@ -50,7 +50,7 @@ UPSTREAM = Dashboard(
         ),
         Panel(
             "Submits by outcome",
-            "`no_answer` is a submit in doubt: money may be gone.",
+            "`no_answer` puts the job in doubt: it may be charged.",
             (PromQuery(rate("gateway_upstream_submits_total", "outcome"), "{{outcome}}"),),
             PanelUnit.PER_SECOND,
             PanelType.STACK,
@@ -58,21 +58,21 @@ UPSTREAM = Dashboard(
         ),
         Panel(
             "Polls by outcome",
-            "Status calls about running jobs, per second.",
+            "Status calls per second.",
             (PromQuery(rate(f"gateway_polls_total{_MODEL}", "outcome"), "{{outcome}}"),),
             PanelUnit.PER_SECOND,
             PanelType.STACK,
         ),
         Panel(
             "Polls by model",
-            "Who causes them.",
+            "Status calls per second.",
             (PromQuery(rate(f"gateway_polls_total{_MODEL}", "model"), "{{model}}"),),
             PanelUnit.PER_SECOND,
             PanelType.STACK,
         ),
         Panel(
             "Polls per job",
-            "Fewer is cheaper for RunComfy, more is quicker for callers.",
+            "More polls detect the end of a job earlier.",
             (
                 PromQuery(
                     f"sum by (model) (rate(gateway_polls_total{_MODEL}[$__rate_interval])) / "
@@ -83,28 +83,28 @@ UPSTREAM = Dashboard(
         ),
         Panel(
             "Detection lag",
-            "From RunComfy's `finished_at` to our record of the end.",
+            "From RunComfy's `finished_at` to the end recorded by the gateway.",
             quantiles("gateway_detection_lag_seconds", _MODEL),
             PanelUnit.SECONDS,
             thresholds=(5, 15),
             runbook="nothing-finishing",
         ),
         Panel(
-            "Breaker: state",
-            "Closed: submits leave. Open: none does. Probing: one finds out.",
+            "Circuit breaker state",
+            "Closed: jobs are submitted. Open: none is. Probing: one submit at a time.",
             (PromQuery(max_gauge("gateway_circuit_breaker_state", "state"), "{{state}}"),),
             runbook="submits-stopped",
         ),
         Panel(
-            "Breaker: why",
-            "1 while submits are stopped, by reason.",
+            "Circuit breaker reason",
+            "1 while no jobs are submitted, by reason.",
             (PromQuery(max_gauge("gateway_circuit_breaker_open", "reason"), "{{reason}}"),),
             thresholds=(1,),
             runbook="upstream-refused",
         ),
         Panel(
-            "Age of the catalogue",
-            "Since a worker last read RunComfy's models.",
+            "Catalogue age",
+            "Since a worker last read RunComfy's model catalogue.",
             (PromQuery("time() - max(gateway_catalogue_read_timestamp_seconds)", "age"),),
             PanelUnit.SECONDS,
             thresholds=(3600, 10800),
@@ -112,35 +112,35 @@ UPSTREAM = Dashboard(
         ),
         Panel(
             "Models in the catalogue",
-            "A fall means that RunComfy offers less, or that a reading went wrong.",
+            "A drop means fewer models at RunComfy, or an incomplete read.",
             (PromQuery(max_gauge("gateway_catalogue_models"), "models"),),
             runbook="catalogue-old",
         ),
         Panel(
-            "Wallet",
-            "RunComfy's balance, and the floor below which no submit is admitted.",
+            "Account balance",
+            "RunComfy balance, and the minimum below which no submit is admitted.",
             (
                 PromQuery(max_gauge("gateway_account_balance_usd"), "balance"),
-                PromQuery(max_gauge("gateway_account_minimum_balance_usd"), "floor"),
+                PromQuery(max_gauge("gateway_account_minimum_balance_usd"), "minimum"),
             ),
             PanelUnit.USD,
             runbook="wallet-low",
         ),
         Panel(
-            "How long the wallet lasts",
-            "At the present burn.",
+            "Balance lasts",
+            "At the current spend.",
             (
                 PromQuery(
                     "3600 * max(gateway_account_balance_usd) / "
                     "(max(gateway_account_spend_usd_per_hour) > 0)",
-                    "lasts",
+                    "time left",
                 ),
             ),
             PanelUnit.SECONDS,
             thresholds=(172800, 86400),
             lower_is_worse=True,
             runbook="wallet-low",
-            empty_reason="The burn is known after two readings, a minute apart, that differ.",
+            empty_reason="The spend is known after two different readings, a minute apart.",
         ),
     ),
 )

@@ -1,4 +1,4 @@
-"""Do results arrive? Attempts, lag, backlog."""
+"""Dashboard of webhooks: attempts, lag, backlog, endpoints."""
 
 from deploy.grafana.panel import (
     Dashboard,
@@ -18,32 +18,32 @@ _ATTEMPTS = "gateway_delivery_attempt_duration_seconds"
 _TENANT = '{tenant=~"$tenant"}'
 
 WEBHOOKS = Dashboard(
-    "gateway-callbacks",
-    "Gateway: callbacks",
-    "Do results arrive? Attempts, lag, backlog.",
+    "gateway-webhooks",
+    "Gateway: webhooks",
+    "Attempts, lag and backlog of deliveries; state of the endpoints.",
     (
         number_panel(
-            "In time",
-            "Share of callbacks in the last hour that arrived within 30 s. Target: 99 %.",
+            "On time",
+            "Share of deliveries in the last hour that arrived within 30 s. Target: 99 %.",
             "1 - gateway:delivery_late:ratio_rate1h",
             PanelUnit.RATIO,
             width=6,
         ).with_thresholds(0.99, 0.95, runbook="callbacks-late", lower_is_worse=True),
         number_panel(
             "Pending",
-            "Callbacks that will be tried (again).",
+            "Deliveries with an attempt to come.",
             max_gauge("gateway_deliveries_pending"),
             width=6,
         ),
         number_panel(
             "Due now",
-            "Callbacks whose time has come.",
+            "Deliveries past the time of their next attempt.",
             max_gauge("gateway_deliveries_due"),
             width=6,
         ).with_thresholds(100, 1000, runbook="callback-backlog"),
         number_panel(
             "Oldest due",
-            "How long the callback that is due longest has been due.",
+            "How long the oldest due delivery has been due.",
             max_gauge("gateway_oldest_due_delivery_age_seconds"),
             PanelUnit.SECONDS,
             width=6,
@@ -65,15 +65,15 @@ WEBHOOKS = Dashboard(
             runbook="callbacks-late",
         ),
         Panel(
-            "Time of attempts (95 %)",
-            "A receiver may take 20 s.",
+            "Attempt duration (p95)",
+            "An endpoint may take 20 s by default.",
             (PromQuery(quantile(0.95, _ATTEMPTS, "outcome"), "{{outcome}}"),),
             PanelUnit.SECONDS,
             thresholds=(5, 15),
         ),
         Panel(
-            "Share of attempts that fail",
-            "Receivers that are away show here long before anything is given up.",
+            "Failed attempts",
+            "Share of attempts. An unreachable endpoint shows here hours before deliveries fail.",
             (
                 PromQuery(
                     f'sum(rate({_ATTEMPTS}_count{{outcome!="delivered"}}[$__rate_interval])) / '
@@ -87,7 +87,7 @@ WEBHOOKS = Dashboard(
         ),
         Panel(
             "Backlog",
-            "What waits for a later attempt, and what is due.",
+            "Deliveries with an attempt to come, and those due now.",
             (
                 PromQuery(max_gauge("gateway_deliveries_pending"), "pending"),
                 PromQuery(max_gauge("gateway_deliveries_due"), "due"),
@@ -95,8 +95,8 @@ WEBHOOKS = Dashboard(
             runbook="callback-backlog",
         ),
         Panel(
-            "Age of the oldest due callback",
-            "Couriers claim what is due ten times a second.",
+            "Oldest due delivery",
+            "Workers claim due deliveries ten times a second.",
             (PromQuery(max_gauge("gateway_oldest_due_delivery_age_seconds"), "age"),),
             PanelUnit.SECONDS,
             thresholds=(30, 120),
@@ -104,7 +104,7 @@ WEBHOOKS = Dashboard(
         ),
         Panel(
             "Ended",
-            "Delivered, or given up after the last attempt, per second.",
+            "Deliveries per second: delivered, or failed after the last attempt.",
             (
                 PromQuery(
                     rate(f"gateway_deliveries_ended_total{_TENANT}", "tenant, state"),
@@ -117,32 +117,34 @@ WEBHOOKS = Dashboard(
         ),
         Panel(
             "Endpoints",
-            "With callbacks to come; held back: they failed or asked for a pause.",
+            "With deliveries to come; backing off after failures or `Retry-After`.",
             (
-                PromQuery(max_gauge("gateway_endpoints_pending"), "with callbacks to come"),
-                PromQuery(max_gauge("gateway_endpoints_backing_off"), "held back"),
+                PromQuery(max_gauge("gateway_endpoints_pending"), "with deliveries to come"),
+                PromQuery(max_gauge("gateway_endpoints_backing_off"), "backing off"),
             ),
             runbook="endpoint-disabled",
         ),
         Panel(
-            "Endpoints disabled",
-            "They get nothing before somebody enables them, by why.",
+            "Disabled endpoints",
+            "Their deliveries are held until they are enabled, by reason.",
             (PromQuery(max_gauge("gateway_disabled_endpoints", "reason"), "{{reason}}"),),
             panel_type=PanelType.BARS,
             runbook="endpoint-disabled",
         ),
         Panel(
-            "Became disabled",
-            "In each step, by why.",
+            "Newly disabled endpoints",
+            "Per step, by reason.",
             (PromQuery(increase("gateway_endpoints_disabled_total", "reason"), "{{reason}}"),),
             panel_type=PanelType.STACK,
             runbook="endpoint-disabled",
         ),
         Panel(
-            "Couriers at work",
-            "Attempts under way, and how many may be.",
+            "Delivery concurrency",
+            "Attempts in progress, and their limit.",
             (
-                PromQuery('sum(gateway_worker_tasks_in_progress{loop="deliveries"})', "under way"),
+                PromQuery(
+                    'sum(gateway_worker_tasks_in_progress{loop="deliveries"})', "in progress"
+                ),
                 PromQuery('sum(gateway_worker_tasks_limit{loop="deliveries"})', "limit"),
             ),
             runbook="callback-backlog",

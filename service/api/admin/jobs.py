@@ -1,7 +1,8 @@
 """Operators: any tenant's requests, and submits in doubt."""
 
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
+from fastapi import Query
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -10,16 +11,15 @@ from core.ids import is_valid_id
 from core.representations.jobs import Links, job_details_to_json, job_page_representation
 from service.admin import in_doubt
 from service.admin.jobs import list_jobs
-from service.api.admin.representations import in_doubt_representation
+from service.admin.representations import in_doubt_representation
 from service.api.admin.router import WRITE_PROBLEMS, admin_router
 from service.api.admin.schemas import InDoubtList, ResolutionRequest
-from service.api.jobs.list_query import parse_job_query
-from service.api.jobs.parameters import JOB_LIST_PARAMETERS
 from service.api.schemas import DETAIL_EXAMPLE, REQUESTS_EXAMPLE
 from service.http.dependencies import Admin, RequestLinks
 from service.http.endpoint import Tag, json_bytes_response, json_response
 from service.http.openapi import Responses, problem_responses, response_spec
 from service.http.request_context import request_context
+from service.jobs.list_query import JobListQuery
 from service.operator_context import AdminContext
 
 router = admin_router(Tag.ADMIN_OPERATIONS)
@@ -34,16 +34,15 @@ _DETAIL: Final[Responses] = {
         200: response_spec("A page of them.", "Requests", REQUESTS_EXAMPLE),
         **problem_responses(400),
     },
-    openapi_extra={"parameters": JOB_LIST_PARAMETERS},
 )
 async def list_requests(
-    request: Request, admin: Admin, links: RequestLinks, tenant: str
+    admin: Admin, links: RequestLinks, tenant: str, query: Annotated[JobListQuery, Query()]
 ) -> Response:
     """List a tenant's requests, newest first.
 
     As the tenant's own `GET /v1/requests`.
     """
-    page = await list_jobs(admin, tenant, parse_job_query(request.url.query))
+    page = await list_jobs(admin, tenant, query.job_query())
     return json_response(job_page_representation(page, links))
 
 

@@ -4,9 +4,8 @@ from typing import Annotated, Any, Final
 
 from fastapi import Query
 
-from service.admin import limits_and_pauses
+from service.admin import limits_and_pauses, representations
 from service.admin.limits_and_pauses import GatewayLimits, LimitChanges, PauseTarget
-from service.api.admin import representations
 from service.api.admin.router import WRITE_PROBLEMS, admin_router
 from service.api.admin.schemas import Audit, AuditQuery, Gateway, Paused
 from service.http.dependencies import Admin

@@ -11,7 +11,6 @@ from service.admin.limits_and_pauses import LimitChanges
 from service.api.schemas import EXAMPLE_MODEL_ID, EXAMPLE_REQUEST_ID
 from service.parsing.fields import InvalidField
 from service.parsing.models import (
-    Absent,
     Document,
     FlagOption,
     Instant,
@@ -20,6 +19,7 @@ from service.parsing.models import (
     TimeText,
     WholeNumberOption,
     example,
+    optional,
 )
 from service.tenants.apply_file import PlanAction
 from service.tenants.settings import TenantName, TenantSettings
@@ -137,8 +137,8 @@ class _PlanStep(Document):
     action: PlanAction
     changes: list[_Change]
     # Only of a tenant that was created.
-    key: str | Absent = None
-    webhook_secret: str | Absent = None
+    key: str | None = optional()
+    webhook_secret: str | None = optional()
 
 
 class Plan(Document):
@@ -339,8 +339,8 @@ class ResolutionRequest(RequestModel):
 
     resolution: Literal["attach", "lost", "resend"]
     upstream_request_id: (
-        Annotated[str, Field(strict=True, pattern=f"^{UPSTREAM_ID_PATTERN}$")] | Absent
-    ) = Field(None, description="RunComfy's id; only with `attach`, which needs it.")
+        Annotated[str, Field(strict=True, pattern=f"^{UPSTREAM_ID_PATTERN}$")] | None
+    ) = optional("RunComfy's id; only with `attach`, which needs it.")
 
     @model_validator(mode="after")
     def _attach_has_an_id(self) -> Self:

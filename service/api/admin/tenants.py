@@ -5,7 +5,7 @@ from typing import Annotated, Any, Final
 
 from fastapi import Query
 
-from service.api.admin import representations
+from service.admin import representations
 from service.api.admin.router import WRITE_PROBLEMS, admin_router
 from service.api.admin.schemas import (
     ApplyQuery,

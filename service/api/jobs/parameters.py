@@ -2,12 +2,9 @@
 
 from typing import Final
 
-from core.jobs.job import PublicStatus
-from core.jobs.query import DEFAULT_JOBS_PER_PAGE, MAX_JOBS_PER_PAGE
-from service.api.schemas import INPUT_EXAMPLE, INSTANT, TEXT
+from service.api.schemas import INPUT_EXAMPLE, TEXT
 from service.http.openapi import parameter
-from service.jobs.submit_options import MAX_OFFSET, SUBMIT_OPTIONS
-from service.parsing.fields import MAX_REFERENCE_LENGTH
+from service.jobs.submit_options import SUBMIT_OPTIONS
 
 _FLAG: Final = {"type": "boolean", "default": False}
 
@@ -62,45 +59,6 @@ SUBMIT_PARAMETERS: Final = [
         parameter(name, option.description, option.schema)
         for name, option in SUBMIT_OPTIONS.items()
     ),
-]
-
-
-MODEL_LIST_PARAMETERS: Final = [
-    parameter("search", "Words that the id or the name must contain.", TEXT),
-    parameter("category", "A category.", TEXT),
-    parameter("kind", "A kind, such as `video`.", TEXT),
-    parameter("limit", "Page size.", {"type": "integer", "minimum": 1, "maximum": 100}),
-    parameter(
-        "offset",
-        "Number of models to skip.",
-        {"type": "integer", "minimum": 0, "maximum": MAX_OFFSET},
-    ),
-    parameter("include_schema", "Include the schemas.", _FLAG),
-]
-
-
-_NAME: Final = {"type": "string", "minLength": 1, "maxLength": MAX_REFERENCE_LENGTH}
-
-
-JOB_LIST_PARAMETERS: Final = [
-    parameter(
-        "status", "Only requests with this status.", {"type": "string", "enum": list(PublicStatus)}
-    ),
-    parameter("model_id", "Only requests of this model.", _NAME),
-    parameter("reference", "Only requests with this `reference`.", _NAME),
-    parameter("created_after", "Created at this time or later.", INSTANT),
-    parameter("created_before", "Created before this time.", INSTANT),
-    parameter(
-        "limit",
-        "Page size.",
-        {
-            "type": "integer",
-            "minimum": 1,
-            "maximum": MAX_JOBS_PER_PAGE,
-            "default": DEFAULT_JOBS_PER_PAGE,
-        },
-    ),
-    parameter("cursor", "`next_cursor` of the previous page.", {"type": "string", "minLength": 1}),
 ]
 
 

@@ -4,12 +4,12 @@ Each read is one round trip to the store.
 """
 
 from math import ceil
-from typing import Final
+from typing import Annotated, Final
 
+from fastapi import APIRouter, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
-from core.errors import MalformedRequest
 from core.jobs.run_times import estimate_finish, poll_hint
 from core.representations.jobs import (
     cancellation_to_json,
@@ -20,9 +20,8 @@ from core.representations.jobs import (
 )
 from core.store.jobs import Projection
 from core.tenants.api_keys import Scope
-from service.api.jobs.list_query import parse_job_query
 from service.api.jobs.lookup import credential_and_id, load_view, load_view_when_ended
-from service.api.jobs.parameters import INCLUDE_COST, JOB_ID, JOB_LIST_PARAMETERS, PREFER_WAIT
+from service.api.jobs.parameters import INCLUDE_COST, JOB_ID, PREFER_WAIT
 from service.api.schemas import (
     CANCEL_EXAMPLE,
     DETAIL_EXAMPLE,
@@ -31,11 +30,14 @@ from service.api.schemas import (
     STATUS_EXAMPLE,
 )
 from service.context import app_context
-from service.http.authentication import request_credential, request_links
+from service.http.authentication import request_links
+from service.http.dependencies import Context, ReadKey, RequestLinks
 from service.http.endpoint import ApiOperation, Tag, json_bytes_response, json_response
 from service.http.openapi import problem_responses, response_spec
 from service.http.request_context import request_context
+from service.http.routes import GatewayRoute, operation_id
 from service.jobs.delete import delete_job
+from service.jobs.list_query import JobListQuery
 from service.parsing.fields import parse_boolean, parse_query, parse_query_fields
 
 
@@ -78,18 +80,6 @@ async def cancel(request: Request) -> Response:
     return json_bytes_response(cancellation_to_json(cancelled.job, cancelled.outcome))
 
 
-async def list_requests(request: Request) -> Response:
-    """Return a page of the tenant's jobs, newest first."""
-    context, credential = app_context(request.scope), request_credential(request)
-    try:
-        query = parse_job_query(request.url.query)
-    except MalformedRequest:
-        await context.jobs.authenticate(credential, Scope.READ)
-        raise
-    page = await context.job_index.list_page(credential, query)
-    return json_response(job_page_representation(page, request_links(request)))
-
-
 async def delete(request: Request) -> Response:
     """Delete a job that has ended."""
     credential, job_id = await credential_and_id(request, Scope.CANCEL)
@@ -106,27 +96,10 @@ def _parse_include_cost(request: Request) -> bool:
     )
 
 
-_REQUESTS_PATH: Final = "/v1/requests"
 _REQUEST_PATH: Final = "/v1/requests/{request_id}"
 _PROBLEMS: Final = problem_responses(401, 403, 404, 503)
 
 OPERATIONS: Final = (
-    ApiOperation(
-        "GET",
-        _REQUESTS_PATH,
-        list_requests,
-        "list_requests",
-        "List requests, newest first",
-        Tag.REQUESTS,
-        {
-            200: response_spec("A page of requests.", "Requests", REQUESTS_EXAMPLE),
-            **problem_responses(400, 401, 403, 503),
-        },
-        {"parameters": JOB_LIST_PARAMETERS},
-        "Filters are combined with *and*. A page may have fewer than `limit` requests and still "
-        "have a `next_cursor`: a filter reads a bounded number at a time. Requests that are "
-        "admitted, end or are deleted meanwhile neither repeat nor hide older ones.",
-    ),
     ApiOperation(
         "GET",
         f"{_REQUEST_PATH}/status",
@@ -202,3 +175,28 @@ OPERATIONS: Final = (
         "Requires a key with the scope `cancel`.",
     ),
 )
+
+
+router = APIRouter(
+    tags=[Tag.REQUESTS], route_class=GatewayRoute, generate_unique_id_function=operation_id
+)
+
+
+@router.get(
+    "/v1/requests",
+    responses={
+        200: response_spec("A page of requests.", "Requests", REQUESTS_EXAMPLE),
+        **problem_responses(400, 401, 403, 503),
+    },
+)
+async def list_requests(
+    key: ReadKey, context: Context, links: RequestLinks, query: Annotated[JobListQuery, Query()]
+) -> Response:
+    """List requests, newest first.
+
+    Filters are combined with *and*. A page may have fewer than `limit` requests and still have a
+    `next_cursor`: a filter reads a bounded number at a time. Requests that are admitted, end or
+    are deleted meanwhile neither repeat nor hide older ones.
+    """
+    page = await context.job_index.list_page(key, query.job_query())
+    return json_response(job_page_representation(page, links))

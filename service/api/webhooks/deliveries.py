@@ -8,12 +8,12 @@ from starlette.requests import Request
 from core.representations.webhooks import delivery_representation
 from core.store.jobs import Projection
 from service.api.jobs.lookup import load_view
-from service.api.webhooks.representations import deliveries_representation, replay_representation
 from service.api.webhooks.schemas import Deliveries, Delivery, Replay
 from service.http.dependencies import Context, DeliveryId, Reader, RequestId, Submitter
 from service.http.endpoint import Tag
 from service.http.openapi import problem_responses
 from service.http.routes import GatewayRoute, operation_id
+from service.webhooks.representations import deliveries_representation, replay_representation
 from service.webhooks.requests import DeliveryQuery, ReplayRequest, TestEventRequest
 
 JsonObject = dict[str, Any]

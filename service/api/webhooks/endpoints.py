@@ -7,16 +7,16 @@ from starlette.responses import Response
 
 from core.errors import NotFound
 from core.webhooks.signing_keys import public_key
-from service.api.webhooks.representations import (
-    endpoint_representation,
-    endpoints_representation,
-    secret_representation,
-)
 from service.api.webhooks.schemas import Endpoint, Endpoints, Secret, WebhookKeys
 from service.http.dependencies import Context, EndpointId, Reader, Submitter, TenantPath
 from service.http.endpoint import Tag
 from service.http.openapi import problem_responses
 from service.http.routes import GatewayRoute, operation_id
+from service.webhooks.representations import (
+    endpoint_representation,
+    endpoints_representation,
+    secret_representation,
+)
 from service.webhooks.requests import EndpointChange, NewEndpoint, SecretRotation
 
 JsonObject = dict[str, Any]

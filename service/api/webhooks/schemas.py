@@ -17,7 +17,7 @@ from core.webhooks.secrets import SecretKind
 from service.api.batches.schemas import BATCH_EVENT_EXAMPLE
 from service.api.schemas import EXAMPLE_MODEL_ID, EXAMPLE_REQUEST_ID, INSTANT, RESULT_EXAMPLE, TEXT
 from service.http.openapi import Schema, enum_schema, object_schema, ref
-from service.parsing.models import Absent, Document, OffsetTime, TimeText, example
+from service.parsing.models import Document, OffsetTime, TimeText, example, optional
 
 _DELIVERY_EXAMPLE: Final[dict[str, Any]] = {
     "id": "msg_01KAP82C9S1T4V6X8Z0B2D4F6H",
@@ -56,8 +56,8 @@ class _Attempt(Document):
     number: int
     outcome: str
     took_ms: int
-    http_status: int | Absent = None
-    answer: str | Absent = Field(None, description="The start of the receiver's response; 1 KiB.")
+    http_status: int | None = optional()
+    answer: str | None = optional("The start of the receiver's response; 1 KiB.")
 
 
 class Delivery(Document):
@@ -66,16 +66,16 @@ class Delivery(Document):
     model_config = example(_DELIVERY_EXAMPLE)
 
     id: str = Field(description="The `webhook-id` of every attempt.")
-    request_id: str | Absent = None
+    request_id: str | None = optional()
     event: WebhookEventType
     status: DeliveryState
-    endpoint_id: str | Absent = None
+    endpoint_id: str | None = optional()
     url: str
     created_at: TimeText
-    next_attempt_at: TimeText | Absent = None
-    finished_at: TimeText | Absent = None
-    resent_at: TimeText | Absent = None
-    last_outcome: str | Absent = None
+    next_attempt_at: TimeText | None = optional()
+    finished_at: TimeText | None = optional()
+    resent_at: TimeText | None = optional()
+    last_outcome: str | None = optional()
     attempts: list[_Attempt]
 
 
@@ -85,7 +85,7 @@ class Deliveries(Document):
     model_config = example({"deliveries": [_DELIVERY_EXAMPLE]})
 
     deliveries: list[Delivery]
-    next_cursor: str | Absent = None
+    next_cursor: str | None = optional()
 
 
 class Endpoint(Document):
@@ -96,16 +96,16 @@ class Endpoint(Document):
     id: str
     kind: EndpointKind
     url: str
-    events: list[WebhookEventType] | Absent = Field(
-        None, description="Left out: the final events, and those that the submit requested."
+    events: list[WebhookEventType] | None = optional(
+        "Left out: the final events, and those that the submit requested."
     )
     payload: PayloadStyle
     headers: list[str] = Field(description="Their names; values stay hidden.")
     timeout: float = Field(description="Seconds for one attempt.")
     created_at: OffsetTime
     enabled: bool
-    disabled_reason: DisabledReason | Absent = None
-    disabled_at: OffsetTime | Absent = None
+    disabled_reason: DisabledReason | None = optional()
+    disabled_at: OffsetTime | None = optional()
 
 
 class Endpoints(Document):
@@ -131,7 +131,7 @@ class Replay(Document):
     since: OffsetTime
     until: OffsetTime
     statuses: list[DeliveryState]
-    endpoint_id: str | Absent = None
+    endpoint_id: str | None = optional()
     waiting: int = Field(description="Replays of the tenant that are not finished.")
 
 
@@ -143,14 +143,14 @@ class Secret(Document):
     )
 
     kind: SecretKind
-    secret: str | Absent = None
-    public_key: str | Absent = None
+    secret: str | None = optional()
+    public_key: str | None = optional()
     overlap: float = Field(description="Seconds.")
 
 
 class _PublicKey(Document):
     key: str
-    ends_at: OffsetTime | Absent = None
+    ends_at: OffsetTime | None = optional()
 
 
 class WebhookKeys(Document):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from typer.testing import CliRunner
 
-from cli.main import app
+from cli.main import COMMANDS, app
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["-h"], ["tenant", "--help"]])
@@ -19,6 +19,13 @@ def test_help_names_commands_and_flags() -> None:
     shown = CliRunner().invoke(app, ["--help"], env={"COLUMNS": "200"}).output
     words = ("serve", "work", "tenant", "--version", "--install-completion")
     assert [word for word in words if word not in shown] == []
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_can_be_imported_and_has_its_help(name: str) -> None:
+    shown = CliRunner().invoke(app, [name, "--help"], env={"COLUMNS": "200"})
+    assert shown.exit_code == 0
+    assert COMMANDS[name][1] in shown.output
 
 
 def test_the_version_is_shown() -> None:

@@ -19,12 +19,24 @@ from worker.settings import WorkerSettings
         (
             "GATEWAY_REDIS_URL",
             "redis://:s3cret/x@host:1/0",
-            "gateway: GATEWAY_REDIS_URL: is no URL",
+            "gateway: GATEWAY_REDIS_URL: is not a valid URL",
         ),
-        ("GATEWAY_REDIS_URL", "redis://:1/s3cret@host/0", "gateway: GATEWAY_REDIS_URL: is no URL"),
-        ("GATEWAY_REDIS_URL", "redis://:s3cret@[::1/0", "gateway: GATEWAY_REDIS_URL: is no URL"),
+        (
+            "GATEWAY_REDIS_URL",
+            "redis://:1/s3cret@host/0",
+            "gateway: GATEWAY_REDIS_URL: is not a valid URL",
+        ),
+        (
+            "GATEWAY_REDIS_URL",
+            "redis://:s3cret@[::1/0",
+            "gateway: GATEWAY_REDIS_URL: is not a valid URL",
+        ),
         ("GATEWAY_SINKS", "redis://:s3cret@x", "gateway: GATEWAY_SINKS: must be JSON"),
-        ("GATEWAY_SINKS", '{"a": "redis://:s3cret#x@h"}', "gateway: GATEWAY_SINKS: a: is no URL"),
+        (
+            "GATEWAY_SINKS",
+            '{"a": "redis://:s3cret#x@h"}',
+            "gateway: GATEWAY_SINKS: a: is not a valid URL",
+        ),
         ("GATEWAY_SINKS", '{"a": "https://:s3cret@h"}', "gateway: GATEWAY_SINKS: a: must start"),
         ("GATEWAY_SINKS", '{"A b": "redis://:s3cret@h"}', "gateway: GATEWAY_SINKS: A b."),
         ("GATEWAY_REDIS_SENTINELS", "s3cret", "gateway: GATEWAY_REDIS_SENTINELS: must be JSON"),

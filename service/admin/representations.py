@@ -1,4 +1,4 @@
-"""What operators read, as JSON values. Pure; the admin API and `--json` show the same."""
+"""JSON of the admin API and of `--json` in commands. Pure."""
 
 from collections.abc import Sequence
 from typing import Any, Final

@@ -1,4 +1,4 @@
-"""How endpoints, callbacks and replays are shown to their tenant and to operators. Pure."""
+"""JSON of endpoints, deliveries and replays, for tenants and operators. Pure."""
 
 from collections.abc import Sequence
 from typing import Any
