@@ -1,6 +1,6 @@
-"""A batch: many submits under one decision, one status and one closing event. Pure values.
+"""A batch: many submits with one admission, one status and one completion event. Pure values.
 
-Its jobs are jobs like any other; the batch counts them and owns none.
+Its jobs are ordinary jobs; the batch counts them and does not own them.
 """
 
 from dataclasses import dataclass
@@ -14,22 +14,20 @@ from core.jobs.job import Job
 from core.tenants.cache_policy import CacheStatus
 
 MAX_BATCH_ITEMS: Final = 1000
-
-
 BATCH_FINGERPRINT_VERSION: Final = "b1"
 
 
 class AdmissionMode(StrEnum):
-    """What becomes of a batch that cannot be taken in as a whole."""
+    """What happens to a batch that cannot be admitted as a whole."""
 
     ALL_OR_NOTHING = "all"
-    """Nothing is taken in."""
+    """No item is admitted."""
     PARTIAL = "fit"
-    """Each item that can be is taken in, in their order."""
+    """Each item that can be admitted is, in the order of the items."""
 
 
 class BatchStatus(StrEnum):
-    """Whether any job of a batch has still to end."""
+    """Whether any job of a batch is still open."""
 
     IN_PROGRESS = "in_progress"
     COMPLETED = "completed"
@@ -37,7 +35,7 @@ class BatchStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """The record; it never changes. `size` counts all items, also those that were refused."""
+    """The record; it never changes. `size` counts all items, rejected ones included."""
 
     id: str
     tenant: str
@@ -46,25 +44,25 @@ class Batch:
     admission_mode: AdmissionMode = AdmissionMode.ALL_OR_NOTHING
     reference: str | None = None
     webhook: str | None = None
-    """Where the closing event goes, in place of the tenant's default endpoint."""
+    """The URL of the completion event, in place of the tenant's default endpoint."""
     trace: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class BatchItem:
-    """An item as it stands: a job, or why there is none. `job` None: its record is gone."""
+    """An item: its job, or the reason why it has none. `job` is None once its record expired."""
 
     index: int
     job_id: str | None = None
     cache_status: CacheStatus | None = None
     job: Job | None = None
     rejection: CallerError | bytes | None = None
-    """The limit that said no, or a problem document."""
+    """The limit that rejected it, or a problem document."""
 
 
 @dataclass(frozen=True, slots=True)
 class BatchCounts:
-    """How many jobs stand in each public status."""
+    """The number of jobs in each public status."""
 
     in_queue: int = 0
     in_progress: int = 0
@@ -79,13 +77,13 @@ class BatchCounts:
 
     @property
     def open(self) -> int:
-        """Those that have still to end."""
+        """Jobs that have not ended."""
         return self.in_queue + self.in_progress
 
 
 @dataclass(frozen=True, slots=True)
 class BatchSnapshot:
-    """A batch as it stands, with those of its items that were asked for."""
+    """A batch at one moment, with the requested range of its items."""
 
     batch: Batch
     counts: BatchCounts
@@ -94,14 +92,15 @@ class BatchSnapshot:
 
     @property
     def status(self) -> BatchStatus:
-        """The word that a caller sees."""
+        """The status that callers see."""
         return BatchStatus.IN_PROGRESS if self.counts.open else BatchStatus.COMPLETED
 
 
 def batch_fingerprint(parts: list[str], mode: AdmissionMode) -> str:
-    """What two batches of one `Idempotency-Key` must share: the same items in the same order.
+    """Return a digest that is equal for the same items in the same order.
 
-    `parts` holds each item's fingerprint, or of one without any what stands for it.
+    Two batches with one `Idempotency-Key` must have the same. `parts` holds each item's
+    fingerprint; an item without one is represented by another text.
     """
     digest = sha256("\n".join((mode, *parts)).encode()).hexdigest()
     return f"{BATCH_FINGERPRINT_VERSION}:{digest}"

@@ -1,6 +1,6 @@
-"""The breaker over RunComfy: whether submits may leave, for all workers together. Pure.
+"""The circuit breaker for submits to RunComfy, shared by all workers. Pure.
 
-Reads go on whatever it says: they cost nothing, and paid jobs must be watched.
+It never stops reads: they cost nothing, and jobs that are paid for must be polled.
 """
 
 from dataclasses import dataclass, replace
@@ -9,14 +9,14 @@ from enum import StrEnum
 
 
 class BreakerState(StrEnum):
-    """Whether submits may leave."""
+    """Whether submits may be sent."""
 
     CLOSED = "closed"
     """They may."""
     OPEN = "open"
-    """They may not, before `until`."""
+    """They may not, before `retry_at`."""
     HALF_OPEN = "probing"
-    """One submit is finding out; the others wait, at the longest until `until`."""
+    """One submit is sent as a probe; the others wait, until `retry_at` at the longest."""
 
 
 class BreakerReason(StrEnum):
@@ -25,30 +25,30 @@ class BreakerReason(StrEnum):
     ACCOUNT_REFUSED = "account_refused"
     """RunComfy refused the account: 401, 402 or 403. An operator must act."""
     FAILING = "failing"
-    """Submits in a row got no usable answer."""
+    """Several submits in a row got no usable answer."""
 
 
 @dataclass(frozen=True, slots=True)
 class BreakerPolicy:
-    """When to stop, and for how long."""
+    """When the breaker opens, and for how long."""
 
     failure_threshold: int = 5
     """Submits in a row without a usable answer that open the breaker."""
     initial_pause: timedelta = timedelta(seconds=15)
     max_pause: timedelta = timedelta(minutes=5)
     probe_timeout: timedelta = timedelta(seconds=45)
-    """How long a probe may take before another is let through."""
+    """How long a probe may take before another one is sent."""
     probe_check_interval: timedelta = timedelta(seconds=2)
-    """When those who wait for a probe ask how it went: it rarely takes all its time."""
+    """How often waiting submits check the probe, which rarely takes all of `probe_timeout`."""
     throttle_pause: timedelta = timedelta(seconds=2)
-    """The pause after a 429 that named none; doubled for each further one."""
+    """The pause after a 429 without `Retry-After`; doubled for each further one."""
 
 
 @dataclass(frozen=True, slots=True)
 class CircuitBreaker:
     """The record that all workers share.
 
-    `until` is when an open or probing breaker is asked again.
+    An open or probing breaker lets the next submit pass at `retry_at`.
     """
 
     version: int = 0
@@ -64,7 +64,10 @@ class CircuitBreaker:
     throttled_until: datetime | None = None
 
     def blocked_until(self, now: datetime) -> datetime | None:
-        """None: a submit may leave (as a probe, if it is not closed); else when to ask again."""
+        """Return when a submit may be tried again; None if it may be sent now.
+
+        A submit that passes a breaker which is not closed is a probe.
+        """
         if self.throttled_until is not None and now < self.throttled_until:
             return self.throttled_until
         if self.state is BreakerState.CLOSED or self.retry_at is None or now >= self.retry_at:
@@ -72,24 +75,26 @@ class CircuitBreaker:
         return self.retry_at
 
     def start_probe(self, now: datetime, policy: BreakerPolicy) -> "CircuitBreaker":
-        """One submit is on its way to find out."""
+        """Return the breaker after a probe was sent."""
         return self._next(state=BreakerState.HALF_OPEN, retry_at=now + policy.probe_timeout)
 
     def record_success(self) -> "CircuitBreaker":
-        """A submit got a usable answer. A pause that RunComfy asked for by 429 goes on."""
-        calm = CircuitBreaker(version=self.version, throttled_until=self.throttled_until)
-        return self if self == calm else replace(calm, version=self.version + 1)
+        """Return the breaker after a usable answer. A pause after a 429 continues."""
+        # The version changes only if the record does: most successes write nothing to Redis.
+        closed = CircuitBreaker(version=self.version, throttled_until=self.throttled_until)
+        return self if self == closed else replace(closed, version=self.version + 1)
 
     def record_account_refusal(
         self, detail: str, now: datetime, policy: BreakerPolicy
     ) -> "CircuitBreaker":
-        """RunComfy refused the account."""
+        """Return the breaker after RunComfy refused the account."""
         if self.state is BreakerState.OPEN and self.reason is BreakerReason.ACCOUNT_REFUSED:
             return self
         return self._open(BreakerReason.ACCOUNT_REFUSED, detail, now, policy)
 
     def record_failure(self, detail: str, now: datetime, policy: BreakerPolicy) -> "CircuitBreaker":
-        """A submit got no usable answer. One that left before the opening tells nothing new."""
+        """Return the breaker after a submit without a usable answer."""
+        # Submits that were sent before the opening fail after it; they are no new evidence.
         if self.state is BreakerState.OPEN:
             return self
         failures = self.consecutive_failures + 1
@@ -100,7 +105,11 @@ class CircuitBreaker:
     def record_throttle(
         self, retry_after: timedelta | None, now: datetime, policy: BreakerPolicy
     ) -> "CircuitBreaker":
-        """RunComfy said 429: all workers wait. Several that left together count as one."""
+        """Return the breaker after a 429: all workers pause.
+
+        Further 429s without `Retry-After` during the pause answer submits that were sent before
+        it, and do not lengthen it.
+        """
         pausing_until = self.throttled_until if self.throttled_until is not None else now
         if retry_after is None and now < pausing_until:
             return self

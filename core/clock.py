@@ -1,4 +1,4 @@
-"""Time as an argument, and how it is written. Alone reads the machine's clocks and sleeps."""
+"""Time as an argument, and its formats. The only module that reads the system clock or sleeps."""
 
 import asyncio
 import time
@@ -9,14 +9,14 @@ MILLISECOND: Final = timedelta(milliseconds=1)
 
 
 class Clock(Protocol):
-    """What the gateway asks of time."""
+    """The source of time."""
 
     def now(self) -> datetime:
-        """The present instant, aware, in UTC."""
+        """Return the current time, timezone-aware, in UTC."""
         ...
 
     def monotonic(self) -> timedelta:
-        """Time since an arbitrary start; never steps back."""
+        """Return the time since an arbitrary start; it never goes back."""
         ...
 
     async def sleep(self, span: timedelta) -> None:
@@ -25,14 +25,14 @@ class Clock(Protocol):
 
 
 class SystemClock:
-    """The machine's own time."""
+    """The system clock."""
 
     def now(self) -> datetime:
-        """The wall clock, aware, in UTC."""
+        """Return the wall-clock time, timezone-aware, in UTC."""
         return datetime.now(UTC)
 
     def monotonic(self) -> timedelta:
-        """The monotonic clock."""
+        """Return the reading of the monotonic clock."""
         return timedelta(seconds=time.monotonic())
 
     async def sleep(self, span: timedelta) -> None:
@@ -41,15 +41,15 @@ class SystemClock:
 
 
 def to_ms(instant: datetime) -> int:
-    """Milliseconds since the epoch, the form in which Redis scores hold instants."""
+    """Return the milliseconds since the epoch: the form of instants in Redis scores."""
     return round(instant.timestamp() * 1000)
 
 
 def from_ms(milliseconds: int) -> datetime:
-    """The instant that `to_ms` wrote."""
+    """Return the instant of a value made by `to_ms`."""
     return datetime.fromtimestamp(milliseconds / 1000, UTC)
 
 
 def iso(instant: datetime | None) -> str | None:
-    """An instant as callers and operators read it: ISO 8601, UTC written as `Z`."""
+    """Return an instant in ISO 8601 with `Z` for UTC, as callers and operators read it."""
     return None if instant is None else instant.isoformat().replace("+00:00", "Z")

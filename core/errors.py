@@ -1,14 +1,14 @@
-"""The error tree. Knows what went wrong and whose fault it is; knows no HTTP status.
+"""The error tree. Separates errors of the caller from those of the gateway; knows no HTTP status.
 
-GatewayError                 code: a stable word for machines; str(error): safe to show to a caller
-|- CallerError               the caller can mend it; the gateway never retries
+GatewayError                 code: stable, for programs; str(error): safe to show to a caller
+|- CallerError               the caller can correct it; the gateway never retries
 |  |- Unauthenticated        |- NotPermitted         |- NotFound          |- UnknownModel
 |  |- MalformedRequest       |- InvalidInput         |- BodyTooLarge      |- Conflict
 |  |- LimitReached           |- BudgetReached        |- ModelNotAllowed
 |  |- IdempotencyKeyMissing  |- IdempotencyMismatch  |- RequestDeleted
-|- Unavailable               a part that the answer needs is away for now
-|  |- StoreUnavailable      |- StoreSilent: a StoreUnavailable that may have been carried out
-|- Defect                    our bug: always logged with its trace
+|- Unavailable               a dependency is temporarily unavailable
+|  |- StoreUnavailable      |- StoreSilent: the command may have been executed all the same
+|- Defect                    a bug of the gateway: always logged with its traceback
    |- IllegalTransition
 """
 
@@ -21,7 +21,7 @@ from core.quotas import Quota
 
 @dataclass(frozen=True, slots=True)
 class FieldError:
-    """One thing wrong with one field: `path` as a JSON Pointer (RFC 6901), `message` for people."""
+    """An invalid field: `path` is a JSON Pointer (RFC 6901), `message` is for people."""
 
     path: str
     message: str
@@ -41,7 +41,11 @@ class GatewayError(Exception):
         fields: tuple[FieldError, ...] = (),
         retry_after: timedelta | None = None,
     ) -> None:
-        """Keep what a problem document shows; `detail` defaults to the class's own sentence."""
+        """Keep what a problem document shows.
+
+        `detail` defaults to the first line of the class's docstring, so that line is a sentence
+        for callers.
+        """
         self.detail = detail or (type(self).__doc__ or "").split("\n", 1)[0]
         self.fields = fields
         self.retry_after = retry_after
@@ -49,7 +53,7 @@ class GatewayError(Exception):
 
 
 class CallerError(GatewayError):
-    """The request cannot be served as it stands."""
+    """The request cannot be served without a change."""
 
     code = "bad_request"
     title = "Bad request"
@@ -96,7 +100,7 @@ class NotPermitted(CallerError):
         policy: str | None = None,
         fields: tuple[FieldError, ...] = (),
     ) -> None:
-        """`policy` is a `core.quotas.QuotaPolicy`, where the tenant's limits are the reason."""
+        """`policy` is a `core.quotas.QuotaPolicy` if one of the tenant's limits is the reason."""
         self.policy = policy
         super().__init__(detail, fields=fields)
 
@@ -137,7 +141,7 @@ class IdempotencyMismatch(CallerError):
 
 
 class RequestDeleted(CallerError):
-    """The request that this `Idempotency-Key` began was deleted; use a new key for a new one."""
+    """The request with this `Idempotency-Key` was deleted; use a new key for a new request."""
 
     code = "request_deleted"
     title = "Request deleted"
@@ -159,14 +163,14 @@ class LimitReached(CallerError):
         quotas: tuple[Quota, ...] = (),
         fields: tuple[FieldError, ...] = (),
     ) -> None:
-        """`policy` is a word of `core.quotas.QuotaPolicy`; `quotas` is how all limits stand."""
+        """`policy` is the reached `core.quotas.QuotaPolicy`; `quotas` are all limits."""
         self.policy = policy
         self.quotas = quotas
         super().__init__(detail, fields=fields, retry_after=retry_after)
 
 
 class BudgetReached(LimitReached):
-    """A budget does not allow for this request."""
+    """A budget of this tenant does not cover this request."""
 
     code = "budget_reached"
     title = "Budget reached"
@@ -181,7 +185,7 @@ class ModelNotAllowed(NotPermitted):
 
 
 class Unavailable(GatewayError):
-    """A part of the gateway is away for now; try again."""
+    """A part of the gateway is temporarily unavailable; try again."""
 
     code = "unavailable"
     title = "Temporarily unavailable"
@@ -189,13 +193,13 @@ class Unavailable(GatewayError):
 
 
 class StoreUnavailable(Unavailable):
-    """The store does not answer; nothing was accepted and nothing was spent."""
+    """The store does not respond; nothing was accepted and nothing was spent."""
 
     code = "store_unavailable"
 
 
 class StoreSilent(StoreUnavailable):
-    """The store fell silent after it was asked: whether it did what it was asked is not known."""
+    """The store did not answer; it is unknown whether it executed the command."""
 
     code = "store_silent"
 
@@ -208,6 +212,6 @@ class Defect(GatewayError):
 
 
 class IllegalTransition(Defect):
-    """The state table has no row for this state and fact."""
+    """The state table has no row for this state and trigger."""
 
     code = "illegal_transition"

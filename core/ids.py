@@ -1,6 +1,6 @@
-"""Identifiers as an argument. The only module that draws secrets and ids from chance.
+"""Identifiers as an argument. The only module that generates random ids and secrets.
 
-Ids are ULIDs (time first, so that they sort by age) behind a prefix that says what they name.
+An id is a prefix for its type and a ULID, which begins with the time, so that ids sort by age.
 """
 
 import re
@@ -14,36 +14,36 @@ from core.clock import to_ms
 
 _RANDOM_BYTES = 10
 SECRET_BYTES = 32
-# RunComfy's own bound on its ids; ours are shorter.
+# RunComfy's own limit on its ids; the gateway's are shorter.
 _ID_PATTERN: Final = re.compile(r"[A-Za-z0-9_-]{1,128}")
 
 
 class IdSource(Protocol):
-    """Where new names come from."""
+    """The source of new ids and secrets."""
 
     def job_id(self, now: datetime) -> str:
-        """A new job's id, `req_…`: letters and digits after the prefix, as RunComfy's own ids."""
+        """Return a new job id, `req_…`: letters and digits after the prefix, as RunComfy's ids."""
         ...
 
     def delivery_id(self, now: datetime) -> str:
-        """A new delivery's id, `msg_…`: the `webhook-id` of every attempt."""
+        """Return a new delivery id, `msg_…`: the `webhook-id` of every attempt."""
         ...
 
     def endpoint_id(self, now: datetime) -> str:
-        """A new endpoint's id, `ep_…`."""
+        """Return a new endpoint id, `ep_…`."""
         ...
 
     def batch_id(self, now: datetime) -> str:
-        """A new batch's id, `bat_…`."""
+        """Return a new batch id, `bat_…`."""
         ...
 
     def secret(self) -> bytes:
-        """32 unguessable bytes."""
+        """Return 32 random bytes."""
         ...
 
 
 class SystemIds:
-    """Names from the operating system's randomness."""
+    """Ids and secrets from the operating system's random source."""
 
     def job_id(self, now: datetime) -> str:
         """See `IdSource.job_id`."""
@@ -67,7 +67,10 @@ class SystemIds:
 
 
 def is_valid_id(text: str) -> bool:
-    """Whether any of our ids could read so. What cannot must not become part of a key's name."""
+    """Return whether `text` has the form of an id.
+
+    Check it before a text from outside becomes part of the name of a Redis key.
+    """
     return _ID_PATTERN.fullmatch(text) is not None
 
 

@@ -6,13 +6,13 @@ from typing import Final, NewType
 MicroUsd = NewType("MicroUsd", int)
 _MICRO: Final = 1_000_000
 _MAX_USD: Final = 1_000_000_000
-"""No price is larger; beyond it a hostile figure would cost memory, and then the process."""
+"""No price is larger. Without a limit, an amount such as `1e999999999` exhausts the memory."""
 
 
 def from_usd(amount: object) -> MicroUsd | None:
-    """Micro-dollars of a USD figure as JSON gives it (number or digits in a string), else None.
+    """Return the micro-dollars of a USD amount: a JSON number, or digits in a string; else None.
 
-    Negative, infinite and boolean figures are no amounts, nor is one above 10^9 USD.
+    Negative, infinite and boolean values are not amounts, nor is one above 10^9 USD.
     """
     if isinstance(amount, bool) or not isinstance(amount, int | float | str | Decimal):
         return None
@@ -26,10 +26,10 @@ def from_usd(amount: object) -> MicroUsd | None:
 
 
 def to_usd(amount: MicroUsd) -> float:
-    """The figure a caller reads: USD, at most six decimals."""
+    """Return the amount in USD, with at most six decimals, as callers read it."""
     return amount / _MICRO
 
 
 def usd_or_none(amount: MicroUsd | None) -> float | None:
-    """The same of an amount that may not be known, or not be limited."""
+    """Return the amount in USD, or None if it is unknown or unlimited."""
     return None if amount is None else to_usd(amount)

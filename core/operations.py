@@ -1,4 +1,4 @@
-"""Operators' records: pauses and the audit log."""
+"""Records of operators' actions: pauses and the audit log."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -9,35 +9,35 @@ EVERYTHING: Final = "all"
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """What is paused: everything (`all`), one tenant (`tenant:x`) or one model (`model:y`)."""
+    """A pause of dispatching: of all jobs (`all`), a tenant (`tenant:x`) or a model (`model:y`)."""
 
     target: str
 
     @classmethod
     def everything(cls) -> "Pause":
-        """All dispatching."""
+        """Return the pause of all dispatching."""
         return cls(EVERYTHING)
 
     @classmethod
     def tenant(cls, name: str) -> "Pause":
-        """One tenant's jobs."""
+        """Return the pause of one tenant's jobs."""
         return cls(f"tenant:{name}")
 
     @classmethod
     def model(cls, model_id: str) -> "Pause":
-        """One model's jobs."""
+        """Return the pause of one model's jobs."""
         return cls(f"model:{model_id}")
 
     @property
     def tenant_name(self) -> str | None:
-        """The tenant whose jobs it stops, if it stops one's."""
+        """The paused tenant, if it is the pause of one tenant."""
         kind, _, name = self.target.partition(":")
         return name if kind == "tenant" else None
 
 
 @dataclass(frozen=True, slots=True)
 class AuditEntry:
-    """One act of an operator. `change` is a sentence without secrets."""
+    """One action of an operator. `change` is a sentence without secrets."""
 
     at: datetime
     actor: str

@@ -1,4 +1,4 @@
-"""The limits a tenant can run into, and how much of each is left."""
+"""The names of a tenant's limits, and how much of each is left."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 
 
 class QuotaPolicy(StrEnum):
-    """The limits by the names that refusals and `RateLimit` fields give them."""
+    """The limits, by their names in problem documents and in `RateLimit` headers."""
 
     REQUESTS = "requests-per-minute"
     WAITING = "waiting"
@@ -27,7 +27,7 @@ class QuotaPolicy(StrEnum):
 REQUESTS: Final = "requests"
 CONCURRENCY: Final = "concurrent-requests"
 MONEY: Final = "microdollars"
-"""Ours: draft-ietf-httpapi-ratelimit-headers has no unit of money."""
+"""The gateway's own unit: draft-ietf-httpapi-ratelimit-headers has no unit of money."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +84,10 @@ QUOTA_RULES: Final[Mapping[QuotaPolicy, QuotaRule]] = {
 
 
 class Quota(NamedTuple):
-    """How one limit stands after a decision. Money is in micro-dollars.
+    """One limit after an admission decision. Money is in micro-dollars.
 
-    A tuple: each submit is answered with eight, and frozen dataclasses take three times as long.
+    A named tuple: each answer to a submit has eight of them, and creating a frozen dataclass takes
+    three times as long.
     """
 
     policy: QuotaPolicy

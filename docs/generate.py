@@ -1,6 +1,6 @@
-"""Writes every page that is made from code: settings, errors, Redis keys, the state diagram.
+"""Write every page that is made from code: settings, errors, Redis keys, metrics, state diagram.
 
-`python -m docs.generate` from the root of the repository. A test fails when a page is not fresh.
+Run `python -m docs.generate` from the root of the repository. A test fails when a page is stale.
 """
 
 import json
@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import Enum
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -16,9 +17,8 @@ from pydantic.fields import FieldInfo
 
 from core.errors import GatewayError
 from core.jobs.job import FINAL_STATES, TRANSITIONS
-from core.observability.metric_definitions import METRIC_DEFINITIONS as SERIES
-from core.observability.metric_definitions import MetricDefinition, MetricKind, MetricSource
-from core.observability.metric_labels import Label
+from core.observability.metric_types import Label, MetricDefinition, MetricKind, MetricSource
+from core.observability.metrics import METRICS
 from core.settings import ENV_PREFIX, ProcessSettings
 from core.store.keys import KEY_SPECS, KeySpec
 from service.problems import BILLED, STATUS
@@ -26,14 +26,10 @@ from service.settings import ServiceSettings
 from worker.settings import WorkerSettings
 
 ROOT: Final = Path(__file__).parents[1]
-_MADE: Final = "<!-- Made by `make docs`; edit the code instead. -->\n"
-_SETTINGS_ABOUT: Final = (
-    "Read from the environment once, at start. Durations are seconds, or ISO 8601 durations "
-    "(`PT5M`). A wrong or missing setting stops the process with one line that names it.\n"
-)
-_MOST_VALUES: Final = 12
-BEGIN: Final = "<!-- states:begin -->"
-END: Final = "<!-- states:end -->"
+_MAX_LISTED_VALUES: Final = 12
+BEGIN: Final = "<!-- generated:begin, by `make docs`; edit the code instead -->"
+END: Final = "<!-- generated:end -->"
+"""The part of a page between these is generated; the rest is written by hand."""
 
 GROUPS: Final[Sequence[tuple[str, type[BaseModel]]]] = (
     ("Both processes", ProcessSettings),
@@ -44,7 +40,7 @@ GROUPS: Final[Sequence[tuple[str, type[BaseModel]]]] = (
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One variable of the environment. `default` None: it must be set."""
+    """One environment variable. `default` None: it must be set."""
 
     name: str
     default: str | None
@@ -52,7 +48,7 @@ class Setting:
 
 
 def settings_of(kind: type[BaseModel], path: str = ENV_PREFIX) -> Iterator[Setting]:
-    """The variables of a settings class, nested groups taken apart."""
+    """Yield the variables of a settings class, those of nested groups included."""
     for name, field in kind.model_fields.items():
         variable = _alias(field) or path + name.upper()
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
@@ -62,7 +58,7 @@ def settings_of(kind: type[BaseModel], path: str = ENV_PREFIX) -> Iterator[Setti
 
 
 def groups() -> Iterator[tuple[str, list[Setting]]]:
-    """Each group's own variables: those of both processes stand in the first alone."""
+    """Yield each group with its own variables; those of both processes are in the first only."""
     shared = {setting.name for setting in settings_of(ProcessSettings)}
     for title, kind in GROUPS:
         own = [s for s in settings_of(kind) if kind is ProcessSettings or s.name not in shared]
@@ -76,10 +72,10 @@ def _alias(field: FieldInfo) -> str | None:
 
 
 def _default(field: FieldInfo) -> str | None:
-    return None if field.is_required() else _shown(field.default)
+    return None if field.is_required() else _format_default(field.default)
 
 
-def _shown(value: object) -> str:
+def _format_default(value: object) -> str:
     match value:
         case None:
             return ""
@@ -95,9 +91,9 @@ def _shown(value: object) -> str:
             return str(value)
 
 
-def settings_page() -> str:
-    """`docs/settings.md`."""
-    parts = [f"# Settings\n\n{_MADE}", _SETTINGS_ABOUT]
+def settings_tables() -> str:
+    """Return the tables of `docs/settings.md`, one for each process."""
+    parts = []
     for title, settings in groups():
         rows = [(f"`{s.name}`", _cell(s), s.description) for s in settings]
         parts.append(f"## {title}\n\n{_table(('Variable', 'Default', 'Meaning'), rows)}")
@@ -111,7 +107,7 @@ def _cell(setting: Setting) -> str:
 
 
 def example_environment() -> str:
-    """`.env.example`: every variable, commented out with its default."""
+    """Return `.env.example`: every variable, commented out with its default."""
     lines = ["# Made by `make docs`; edit the code instead. Copy to .env and uncomment."]
     for title, settings in groups():
         lines += ["", f"# {title.replace('`', '')}"]
@@ -121,16 +117,12 @@ def example_environment() -> str:
     return "\n".join(lines) + "\n"
 
 
-def errors_page() -> str:
-    """`docs/errors.md`: the codes that callers meet."""
+def errors_table() -> str:
+    """Return the table of `docs/errors.md`: the codes that callers meet."""
     known = sorted(STATUS.items(), key=lambda row: (row[1], row[0].code))
     rows = [_error_row(kind, status) for kind, status in known]
     head = ("Code", "Status", "Retryable", "Billed", "Meaning")
-    return (
-        f"# Errors\n\n{_MADE}\n"
-        "Every error is `application/problem+json` (RFC 9457); `code` is the stable word.\n\n"
-        f"{_table(head, [row for row in rows if row])}"
-    )
+    return _table(head, [row for row in rows if row])
 
 
 def _error_row(kind: type[GatewayError], status: int) -> tuple[str, ...]:
@@ -141,11 +133,10 @@ def _error_row(kind: type[GatewayError], status: int) -> tuple[str, ...]:
     return (f"`{kind.code}`", str(status), "yes" if kind.retryable else "no", billed, meaning)
 
 
-def keys_page() -> str:
-    """`docs/generated/redis-keys.md`."""
+def keys_table() -> str:
+    """Return the table of `docs/generated/redis-keys.md`."""
     rows = [_key_row(spec) for spec in KEY_SPECS]
-    head = ("Key", "Type", "Lifetime", "Belongs to", "Removed by", "Contents")
-    return f"# Redis keys\n\n{_MADE}\n{_table(head, rows)}"
+    return _table(("Key", "Type", "Lifetime", "Belongs to", "Removed by", "Contents"), rows)
 
 
 def _key_row(spec: KeySpec) -> tuple[str, ...]:
@@ -153,46 +144,35 @@ def _key_row(spec: KeySpec) -> tuple[str, ...]:
     return pattern, spec.kind, spec.lifetime, spec.owner, spec.cleanup, spec.contents
 
 
-_SHOWN_BY: Final[Mapping[MetricSource, tuple[str, str]]] = {
+_METRIC_SOURCES: Final[Mapping[MetricSource, tuple[str, str]]] = {
     MetricSource.SERVICE: (
-        "What a service did",
-        "Of each service's own: `sum` over instances.",
+        "Service",
+        "Each service process exports its own values: `sum` over instances.",
     ),
     MetricSource.WORKER: (
-        "What a worker did",
-        "Of each worker's own: `sum` over instances.",
+        "Worker",
+        "Each worker exports its own values: `sum` over instances.",
     ),
     MetricSource.BOTH: (
-        "What either did",
-        "Services and workers have these: `sum` over instances and jobs.",
+        "Service and worker",
+        "Services and workers export their own values: `sum` over instances and jobs.",
     ),
     MetricSource.REDIS: (
-        "How the whole gateway stands",
+        "State of the whole gateway",
         (
-            "Read from Redis at the scrape, by every service alike: take `max by (…)` over "
-            "instances, never `sum`. Absent while Redis does not answer. The reading's cost grows "
-            "with the tenants that are named, not with jobs."
+            "Every service reads the same values from Redis at each scrape: use `max by (…)` over "
+            "instances, never `sum`. They are absent while Redis does not answer. The cost of a "
+            "scrape grows with the number of labelled tenants, not of jobs."
         ),
     ),
 }
-_METRICS_ABOUT: Final = (
-    "Services show theirs at `/metrics`, workers at `/metrics` of `GATEWAY_WORKER_METRICS_PORT`. "
-    "Labels keep to closed sets: a value that has no place there becomes `other`. Tenants and "
-    "models are the first so many that a process meets (`GATEWAY_METRICS__MAX_TENANTS`, "
-    "`GATEWAY_METRICS__MAX_MODELS`): set these above what you have. Counters begin at zero where "
-    "their labels are closed. Each process also shows the usual `process_…` series; of a service "
-    "with `--processes`, every member does, told apart by `process_index`, while all else is one "
-    "sum.\n\n"
-    "Rules and alerts are in `deploy/prometheus`, dashboards in `deploy/grafana` "
-    "(`make dashboards`), what to do in [runbooks](runbooks/README.md).\n"
-)
 
 
-def metrics_page() -> str:
-    """`docs/metrics.md`: every series."""
-    parts = [f"# Metrics\n\n{_MADE}", _METRICS_ABOUT]
-    for source, (title, about) in _SHOWN_BY.items():
-        rows = [_series_row(series) for series in SERIES if series.source is source]
+def metrics_tables() -> str:
+    """Return the tables of `docs/metrics.md`, one for each source."""
+    parts = []
+    for source, (title, about) in _METRIC_SOURCES.items():
+        rows = [_series_row(series) for series in METRICS if series.source is source]
         table = _table(("Name", "Kind", "Labels", "Meaning"), rows)
         parts.append(f"## {title}\n\n{about}\n\n{table}")
     return "\n".join(parts)
@@ -205,28 +185,27 @@ def _series_row(series: MetricDefinition) -> tuple[str, ...]:
 
 
 def _label(label: Label) -> str:
-    if len(label.values) > _MOST_VALUES or not label.values:
+    if len(label.values) > _MAX_LISTED_VALUES or not label.values:
         return f"`{label.name}`"
     return f"`{label.name}` ({', '.join(sorted(label.values))})"
 
 
 def state_diagram() -> str:
-    """The table of a job's life as a Mermaid diagram."""
+    """Return the transition table as a Mermaid diagram."""
     lines = ["```mermaid", "stateDiagram-v2", "    [*] --> queued"]
-    facts: dict[tuple[str, str], list[str]] = {}
-    for (state, fact), after in TRANSITIONS.items():
-        facts.setdefault((state, after), []).append(fact)
-    lines += [f"    {a} --> {b}: {', '.join(words)}" for (a, b), words in facts.items()]
+    triggers: dict[tuple[str, str], list[str]] = {}
+    for (state, trigger), after in TRANSITIONS.items():
+        triggers.setdefault((state, after), []).append(trigger)
+    lines += [f"    {a} --> {b}: {', '.join(words)}" for (a, b), words in triggers.items()]
     lines += [f"    {state} --> [*]" for state in sorted(FINAL_STATES)]
-    return "\n".join([*lines, "```"])
+    return "\n".join([*lines, "```\n"])
 
 
-def architecture_page() -> str:
-    """`docs/architecture.md` as it stands, with today's diagram between its marks."""
-    page = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
-    before, _, rest = page.partition(BEGIN)
+def _marked_page(name: str, generate: Callable[[], str]) -> str:
+    """Return a page with its generated part replaced."""
+    before, _, rest = (ROOT / name).read_text(encoding="utf-8").partition(BEGIN)
     _, _, after = rest.partition(END)
-    return f"{before}{BEGIN}\n{state_diagram()}\n{END}{after}"
+    return f"{before}{BEGIN}\n\n{generate()}\n{END}{after}"
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -238,21 +217,24 @@ def _escaped(cell: str) -> str:
     return cell.replace("|", "\\|").replace("\n", " ")
 
 
+_MARKED: Final[Mapping[str, Callable[[], str]]] = {
+    "docs/settings.md": settings_tables,
+    "docs/errors.md": errors_table,
+    "docs/generated/redis-keys.md": keys_table,
+    "docs/metrics.md": metrics_tables,
+    "docs/architecture.md": state_diagram,
+}
 PAGES: Final[Mapping[str, Callable[[], str]]] = {
-    "docs/settings.md": settings_page,
     ".env.example": example_environment,
-    "docs/errors.md": errors_page,
-    "docs/generated/redis-keys.md": keys_page,
-    "docs/metrics.md": metrics_page,
-    "docs/architecture.md": architecture_page,
+    **{name: partial(_marked_page, name, generate) for name, generate in _MARKED.items()},
 }
 
 
 def main() -> None:
     """Write every page."""
-    for name, made in PAGES.items():
+    for name, generate in PAGES.items():
         path = ROOT / name
-        text = made()
+        text = generate()
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
         print(name)

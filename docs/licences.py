@@ -1,6 +1,6 @@
-"""Writes `docs/licences.md`: what runs with the gateway, and under which licence.
+"""Write `docs/licences.md`: every runtime dependency with its licence.
 
-`python -m docs.licences` in an environment made from the lock. Development tools are left out.
+Run `python -m docs.licences` in an environment made from the lock. Development tools are left out.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,17 +15,18 @@ ROOT: Final = Path(__file__).parents[1]
 PAGE: Final = ROOT / "docs/licences.md"
 OURS: Final = "runcomfy-gateway"
 EXTRAS: Final = ("", "demo", "otel")
-"""What operators may install; `dev` and `sbom` run nowhere but on a developer's machine."""
+"""The extras that operators may install; `dev` and `sbom` are for developers only."""
 _BY_TEXT: Final = {"httpx-aiohttp": "BSD-3-Clause"}
-"""Those that carry their licence's text alone, read by hand."""
+"""Packages without licence metadata; these were read from the licence's text."""
 _ELSEWHERE: Final = {"async-timeout": "Apache Software License"}
-"""Those that only some Pythons need (this one: before 3.11.3, which Debian 12 has)."""
+"""Packages that only some Pythons need (this one: before 3.11.3, as in Debian 12)."""
 _CLASSIFIER: Final = "License :: OSI Approved :: "
 _HEAD: Final = """# Licences
 
 <!-- Made by `make licences`. -->
 
-The gateway is under Apache-2.0 ([LICENSE](../LICENSE)). With it run, under licences of their own:
+The gateway is licensed under Apache-2.0 ([LICENSE](../LICENSE)). Its runtime dependencies have
+these licences; a test refuses any that is not permissive.
 
 | Package | Licence |
 | --- | --- |
@@ -33,11 +34,11 @@ The gateway is under Apache-2.0 ([LICENSE](../LICENSE)). With it run, under lice
 
 
 def running() -> Mapping[str, Distribution]:
-    """What the gateway needs to run, by name, with all that this needs in turn."""
+    """Return the gateway's runtime dependencies by name, indirect ones included."""
     found: dict[str, Distribution] = {}
-    waiting = list(_needs(distribution(OURS), EXTRAS))
-    while waiting:
-        need = waiting.pop()
+    pending = list(_needs(distribution(OURS), EXTRAS))
+    while pending:
+        need = pending.pop()
         name = canonicalize_name(need.name)
         if name in found:
             continue
@@ -45,7 +46,7 @@ def running() -> Mapping[str, Distribution]:
             found[name] = distribution(name)
         except PackageNotFoundError:  # of another Python or system
             continue
-        waiting.extend(_needs(found[name], ("", *need.extras)))
+        pending.extend(_needs(found[name], ("", *need.extras)))
     return dict(sorted(found.items()))
 
 
@@ -58,24 +59,24 @@ def _needs(of: Distribution, extras: tuple[str, ...]) -> Iterator[Requirement]:
 
 
 def licence(of: Distribution) -> str:
-    """What a package says of its licence: the expression, else the classifiers, else its words."""
-    if expression := _BY_TEXT.get(of.name) or "".join(_said(of, "License-Expression")):
+    """Return a package's licence: its SPDX expression, else its classifiers, else its own text."""
+    if expression := _BY_TEXT.get(of.name) or "".join(_metadata(of, "License-Expression")):
         return expression
     kinds = [
         line.removeprefix(_CLASSIFIER)
-        for line in _said(of, "Classifier")
+        for line in _metadata(of, "Classifier")
         if line.startswith(_CLASSIFIER)
     ]
-    first_line = "".join(_said(of, "License")).split("\n", 1)[0]
-    return "; ".join(kinds) or first_line or "not said"
+    first_line = "".join(_metadata(of, "License")).split("\n", 1)[0]
+    return "; ".join(kinds) or first_line or "unknown"
 
 
-def _said(of: Distribution, field: str) -> Sequence[str]:
+def _metadata(of: Distribution, field: str) -> Sequence[str]:
     return of.metadata.get_all(field) or ()
 
 
 def page() -> str:
-    """The page."""
+    """Return the page."""
     licences = _ELSEWHERE | {name: licence(found) for name, found in running().items()}
     return _HEAD + "".join(f"| {name} | {licences[name]} |\n" for name in sorted(licences))
 

@@ -18,7 +18,7 @@ const FINAL = ["completed", "failed", "cancelled"];
 // Seconds that one call waits on the server. The client's own time-out must be longer.
 const WAIT = 30;
 const ATTEMPTS = 6;
-// Codes after which nobody knows whether the request exists. The same key answers that.
+// Codes after which it is unknown whether the request exists. The same key answers that.
 const SAFE_WITH_KEY = ["acceptance_unclear", "cut_off"];
 
 /** Returns the problem document (RFC 9457), or one made of what a proxy answered. */

@@ -28,11 +28,11 @@ WAIT = 30
 """Seconds that one call waits on the server. The client's own time-out must be longer."""
 ATTEMPTS = 6
 SAFE_WITH_KEY = ("acceptance_unclear", "cut_off")
-"""Codes after which nobody knows whether the request exists. The same key answers that."""
+"""Codes after which it is unknown whether the request exists; repeating the key answers that."""
 
 
 class Refused(Exception):
-    """The gateway will not do it; `problem` says why."""
+    """The gateway refused the call; `problem` has the reason."""
 
     def __init__(self, problem: dict[str, Any]) -> None:
         """Show the problem's code and detail."""

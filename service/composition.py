@@ -10,8 +10,8 @@ from typing import Final
 from core.clock import Clock, SystemClock
 from core.ids import SystemIds
 from core.jobs.run_times import PollHintPolicy
-from core.observability.event_metrics import LabelLimiter
 from core.observability.events import Emit, Event, RequestServed
+from core.observability.metric_types import MetricSource
 from core.observability.prometheus import MetricsRegistry
 from core.observability.trace_context import SpanNamer, pass_through
 from core.observability.tracing import TracingPolicy, open_tracing
@@ -31,7 +31,7 @@ from service.context import (
     HttpPolicy,
     MetricsRenderer,
 )
-from service.metrics.metrics import ServiceMetrics, build_service_registry
+from service.metrics.metrics import ServiceMetrics
 from service.models import ModelRegistry, load_cards
 from service.models.registry_cache import ModelRegistryCache
 from service.operator_context import AdminContext
@@ -72,7 +72,7 @@ async def open_app_context(
     """
     clock = SystemClock()
     release = version(DISTRIBUTION)
-    registry = build_service_registry(release, LabelLimiter(settings.metrics.label_limits))
+    registry = MetricsRegistry(MetricSource.SERVICE, release, settings.metrics.label_limits)
     traces = TracingPolicy(settings.traces, settings.traces_sample_ratio, "service", release)
     async with AsyncExitStack() as stack:
         tracing = stack.enter_context(open_tracing(traces, clock, SystemIds()))

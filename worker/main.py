@@ -18,9 +18,9 @@ from core.clock import SystemClock
 from core.errors import StoreUnavailable
 from core.ids import SystemIds
 from core.jobs.job import FINAL_STATES
-from core.observability.event_metrics import LabelLimiter
 from core.observability.events import BatchCompleted, Emit, Event, JobTransitioned
 from core.observability.logs import configure_logging
+from core.observability.metric_types import MetricSource
 from core.observability.prometheus import MetricsRegistry
 from core.observability.trace_context import SpanNamer
 from core.observability.tracing import TracingPolicy, open_tracing
@@ -29,7 +29,7 @@ from core.store.keys import WAKE_QUEUE
 from core.store.wake_queue import is_current
 from worker.composition import WorkerComponents, open_worker_components
 from worker.maintenance.durability_check import warn_if_not_durable
-from worker.metrics import build_worker_metrics, serve_metrics
+from worker.metrics import serve_metrics
 from worker.scheduling.arq_listener import WakeListener, WakeListenerPolicy
 from worker.scheduling.periodic import (
     DISPATCH_INTERVAL,
@@ -71,8 +71,8 @@ def run(settings: WorkerSettings) -> None:
     log = configure_logging(settings.log_format, settings.log_level, sys.stderr)
     for name in NOISY_LOGGERS:
         logging.getLogger(name).setLevel(logging.WARNING)
-    metrics = build_worker_metrics(
-        version(DISTRIBUTION), LabelLimiter(settings.metrics.label_limits)
+    metrics = MetricsRegistry(
+        MetricSource.WORKER, version(DISTRIBUTION), settings.metrics.label_limits
     )
     stop_metrics = serve_metrics(
         settings.worker_metrics_host, settings.worker_metrics_port, metrics

@@ -1,20 +1,10 @@
-"""The worker's metrics, served to Prometheus by a thread of their own."""
+"""The worker's `/metrics`, served on a thread of its own."""
 
 from collections.abc import Callable
 
 from prometheus_client import start_http_server
 
-from core.observability.event_metrics import LabelLimiter, MetricSample
-from core.observability.metric_definitions import MetricSource
 from core.observability.prometheus import MetricsRegistry
-
-
-def build_worker_metrics(version: str, label_limiter: LabelLimiter) -> MetricsRegistry:
-    """Return the worker's registry, with the build info set."""
-    registry = MetricsRegistry(MetricSource.WORKER, label_limiter)
-    registry.record(MetricSample("gateway_build_info", ("worker", version)))
-    registry.record(MetricSample("gateway_redis_up"))
-    return registry
 
 
 def serve_metrics(host: str, port: int, metrics: MetricsRegistry) -> Callable[[], None]:

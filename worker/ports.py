@@ -15,8 +15,8 @@ from core.money import MicroUsd
 class UpstreamFault:
     """Why a call failed, for the timeline and the problem document.
 
-    `kind` is a `worker.upstream.error_classification.FaultKind`, a closed set: it may label a
-    metric. `code` is RunComfy's own numeric code, if it sent one. `message` contains no secret.
+    `kind` is of a closed set (`core.observability.outcomes.FaultKind`): it may label a metric.
+    `code` is RunComfy's own numeric code where it sent one. `message` holds no secret.
     """
 
     kind: str

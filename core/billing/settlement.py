@@ -1,8 +1,8 @@
-"""What a job's money has come to. Pure; the store books the differences in its tenant's windows.
+"""The settlement of a job's reservation. Pure; the store adds the differences to usage windows.
 
-At any moment, for every job and so for every window: reserved = settled + released + held, where
-held is what may still turn out either way. A figure never moves between windows: a job's money
-stays in the day and the month (UTC) in which it was admitted.
+Invariant, for every job and so for every window: reserved = settled + released + held, where held
+is the part that is not decided yet. An amount never moves between windows: it stays in the day and
+the month (UTC) in which the job was admitted.
 """
 
 from dataclasses import dataclass
@@ -16,21 +16,21 @@ ZERO: Final = MicroUsd(0)
 
 
 class SettlementStatus(StrEnum):
-    """How a job's reservation stands."""
+    """What became of a job's reservation."""
 
     HELD = "held"
-    """It may turn out either way: the job is open, in doubt, or its cost is being asked for."""
+    """Not decided: the job is open or in doubt, or its cost is still to be read."""
     FREE = "free"
-    """Nothing was charged: all of it is released."""
+    """Nothing was charged: the whole reservation is released."""
     SPENT = "spent"
-    """RunComfy said what was charged."""
+    """RunComfy reported the cost."""
     ESTIMATED = "estimated"
-    """Something was or may have been charged, and nobody will say how much: the estimate counts."""
+    """Something was or may have been charged, but no cost was reported: the estimate counts."""
 
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """A verdict, with the cost where it was told."""
+    """The status of a reservation, with the cost if RunComfy reported it."""
 
     status: SettlementStatus
     cost: MicroUsd = ZERO
@@ -40,7 +40,7 @@ _HELD: Final = Settlement(SettlementStatus.HELD)
 
 
 def settlement_of(job: Job) -> Settlement:
-    """How the job's reservation stands."""
+    """Return the settlement of the job's reservation."""
     if job.is_final and job.cost is not None:
         return Settlement(SettlementStatus.SPENT, job.cost)
     if not job.is_final or job.follow_up is not None:
@@ -52,7 +52,7 @@ def settlement_of(job: Job) -> Settlement:
 
 @dataclass(frozen=True, slots=True)
 class ReservationTotals:
-    """What one job, or one window, has booked so far, in micro-dollars."""
+    """The amounts of one job, or the sums of one window, in micro-dollars."""
 
     reserved: int = 0
     settled: int = 0
@@ -60,29 +60,10 @@ class ReservationTotals:
 
     @property
     def held(self) -> int:
-        """Neither spent nor given back."""
+        """Neither spent nor released."""
         return self.reserved - self.settled - self.released
 
     @property
     def used(self) -> int:
         """What counts against a budget."""
         return self.reserved - self.released
-
-
-def totals_of(reserved: int, settlement: Settlement) -> ReservationTotals:
-    """The booking of a reservation that stands so; the script `ledger` does the same in the store.
-
-    A cost above the estimate raises the reservation with it.
-    """
-    match settlement.status:
-        case SettlementStatus.HELD:
-            return ReservationTotals(reserved)
-        case SettlementStatus.FREE:
-            return ReservationTotals(reserved, released=reserved)
-        case SettlementStatus.ESTIMATED:
-            return ReservationTotals(reserved, settled=reserved)
-        case SettlementStatus.SPENT:
-            total = max(reserved, settlement.cost)
-            return ReservationTotals(
-                total, settled=settlement.cost, released=total - settlement.cost
-            )

@@ -1,4 +1,4 @@
-"""What a tenant used, and how its limits stand. Values only; money in micro-dollars."""
+"""A tenant's usage and its limits. Values only; money in micro-dollars."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,19 +9,19 @@ from core.tenants.limits import Limits, UsageWindow
 
 @dataclass(frozen=True, slots=True)
 class UsageTotals:
-    """What was used in one window, in all or of one model."""
+    """Usage in one window, in total or of one model."""
 
     jobs: int = 0
     reservations: ReservationTotals = field(default_factory=ReservationTotals)
     reused_jobs: int = 0
-    """Of the jobs, those that got a result which another paid for."""
+    """The part of `jobs` that got the result of another job."""
     cost_saved: int = 0
     """What these would have cost, in micro-dollars."""
 
 
 @dataclass(frozen=True, slots=True)
 class WindowUsage:
-    """One window's use, in all and by model."""
+    """Usage in one window, in total and by model."""
 
     window: UsageWindow
     total: UsageTotals
@@ -30,7 +30,7 @@ class WindowUsage:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """How a tenant stands now."""
+    """A tenant's present usage and limits."""
 
     limits: Limits
     windows: tuple[WindowUsage, ...]

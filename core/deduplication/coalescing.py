@@ -1,6 +1,6 @@
-"""Identical requests and the one that is paid for: joining, inheriting, handing on. Pure.
+"""Request coalescing: followers wait for the job of a leader, and may take over its work. Pure.
 
-Knows records alone. Who follows whom is the store's to know.
+Works on records only; the store knows which jobs follow a leader.
 """
 
 from datetime import datetime, timedelta
@@ -13,24 +13,24 @@ from core.retention import MAX_CACHE_LIFETIME
 from core.transactions.job_update import Change, Successor
 
 FOLLOWER_POLL_INTERVAL: Final = timedelta(seconds=10)
-"""How often a follower looks at its leader unasked; its leader's news wake it at once."""
+"""How often a follower reads its leader without a message; a change of the leader wakes it."""
 ZERO_COST: Final = MicroUsd(0)
 COST_SOURCE_CACHE: Final = "cache"
 COST_SOURCE_LEADER: Final = "shared"
-"""Where the cost of 0 comes from."""
+"""The sources of a cost of 0: a cached result, or the result of a leader."""
 TIMEOUT_ERROR: Final = JobError(
-    "timeout", "The job's time ran out while RunComfy was working on it."
+    "timeout", "The job's deadline passed while RunComfy was working on it."
 )
 
 
 def first_deadline(job: Job) -> datetime | None:
-    """The first of the job's deadlines."""
+    """Return the first of the job's deadlines, if any."""
     limits = (job.start_deadline, job.deadline)
     return min((limit for limit in limits if limit is not None), default=None)
 
 
 def next_follower_poll_at(job: Job, now: datetime) -> datetime:
-    """When a follower looks at its leader next, unless it is woken."""
+    """Return when a follower reads its leader next, unless it is woken before."""
     limits = (job.start_deadline, job.deadline)
     return min(
         limit
@@ -40,19 +40,20 @@ def next_follower_poll_at(job: Job, now: datetime) -> datetime:
 
 
 def shared_cost(job: Job) -> MicroUsd | None:
-    """What a success that others share would have cost each of them."""
+    """Return what each follower of a succeeded job would have paid for the result."""
     return job.estimate if job.cost is None else job.cost
 
 
 def cacheable_until(job: Job, now: datetime) -> datetime:
-    """When RunComfy deletes a success's output."""
+    """Return when RunComfy deletes the output of a succeeded job."""
     return (job.upstream_finished_at or now) + MAX_CACHE_LIFETIME
 
 
 def take_over(successor: Job, leader: Job, now: datetime) -> Job:
-    """The follower that goes on with its leader's running work, at once.
+    """Return the follower that continues its leader's running work.
 
-    How far that is, its next poll tells it, and its callbacks with it.
+    It is due immediately: its first poll reads the upstream status, and triggers the webhooks that
+    belong to it.
     """
     return successor.transition(
         Trigger.TAKEN_OVER,
@@ -70,9 +71,9 @@ def take_over(successor: Job, leader: Job, now: datetime) -> Job:
 
 
 def cancel_for_successor(leader: Job, now: datetime) -> Job:
-    """The job whose caller cancels it while others want its work: over for him, and free.
+    """Return the leader that its caller cancelled while followers need its work: it ends, unbilled.
 
-    What an earlier submit in doubt may have cost stays his.
+    A possible charge for an earlier submit in doubt stays with the leader.
     """
     return leader.transition(
         Trigger.HANDED_OVER,
@@ -86,7 +87,7 @@ def cancel_for_successor(leader: Job, now: datetime) -> Job:
 
 
 def expire_for_successor(leader: Job, now: datetime) -> Job:
-    """The job whose time is up while others want its work: over for its caller, and free."""
+    """Return the leader that timed out while followers need its work: it ends, unbilled."""
     return leader.transition(
         Trigger.DEADLINE_EXCEEDED,
         now,
@@ -98,23 +99,23 @@ def expire_for_successor(leader: Job, now: datetime) -> Job:
 
 
 def _billed_without_last_submit(job: Job) -> BillingStatus:
-    """What is known of a job's money when another pays for its last submit."""
+    """Return the billing status of a job if another job pays for its last submit."""
     return BillingStatus.UNKNOWN if job.resends_approved else BillingStatus.NO
 
 
 def handover(before: Job, after: Job, successor: Job, now: datetime) -> Change:
-    """One step for two jobs: `before` ends as `after`, and its follower has its work.
+    """Return one change of two jobs: `before` ends as `after`, and `successor` has its work.
 
-    Each timeline names the other job. The callbacks of the end are the caller's to add.
+    Each timeline names the other job. The caller adds the webhook deliveries of the end.
     """
-    taker = take_over(successor, before, now)
+    new_leader = take_over(successor, before, now)
     return Change(
         before=before,
         after=after,
-        entry=_timeline_entry(after, Trigger.HANDED_OVER, taker.id, now),
+        entry=_timeline_entry(after, Trigger.HANDED_OVER, new_leader.id, now),
         trigger=Trigger.HANDED_OVER,
         successor=Successor(
-            successor, taker, _timeline_entry(taker, Trigger.TAKEN_OVER, before.id, now)
+            successor, new_leader, _timeline_entry(new_leader, Trigger.TAKEN_OVER, before.id, now)
         ),
     )
 

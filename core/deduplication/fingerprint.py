@@ -1,6 +1,7 @@
-"""When two inputs are the same request. Knows canonical JSON and defaults; knows no model.
+"""The fingerprint of an input: equal for inputs that may share a result. Knows no model.
 
-Two inputs with one fingerprint may share a result, so a doubt always makes two fingerprints.
+A wrong match would give a caller the result of another input, while a missed match only costs
+money. So whatever is not certainly equal gets a different fingerprint.
 """
 
 from collections.abc import Iterable, Mapping
@@ -25,18 +26,18 @@ _NOT_JSON: Final = "The input holds a value that JSON cannot carry."
 
 @dataclass(frozen=True, slots=True)
 class Defaults:
-    """What absent fields mean: `values` of this object, `nested` by field, `items` of a list."""
+    """Defaults of absent fields: `values` of this object, `nested` by field, `items` of a list."""
 
     values: Mapping[str, object] = field(default_factory=dict)
     nested: Mapping[str, "Defaults"] = field(default_factory=dict)
     items: "Defaults | None" = None
 
     def __bool__(self) -> bool:
-        """Whether anything below here has a default."""
+        """Return whether there is any default, at any depth."""
         return bool(self.values or self.nested or self.items)
 
     def effective(self, value: Mapping[str, object], name: str) -> object:
-        """What the field `name` of `value` means; absent and null mean the default, if any."""
+        """Return the field `name` of `value`; its default, if any, if it is absent or null."""
         given = value.get(name)
         return self.values.get(name) if given is None else given
 
@@ -45,7 +46,7 @@ NO_DEFAULTS: Final = Defaults()
 
 
 def fill_defaults(value: object, defaults: Defaults) -> object:
-    """`value` with every absent field that has a default filled in; `value` itself stays as it is.
+    """Return a copy of `value` in which absent fields have their defaults.
 
     A default that is an object gets its own missing fields; an absent object without a default
     stays absent.
@@ -62,10 +63,12 @@ def fill_defaults(value: object, defaults: Defaults) -> object:
 
 
 def fingerprint(model_id: str, value: dict[str, object], defaults: Defaults) -> str:
-    """`1:` and the SHA-256 of the canonical request, in hex (RFC 8785 over model and filled input).
+    """Return `1:` and the SHA-256, in hex, of the canonical JSON (RFC 8785) of model and input.
 
-    `value` is JSON as a parser gives it: dicts and lists, found not to be `is_nested_deeper` than
-    `MAX_DEPTH`. Numbers of equal value are one (10 and 10.0); absent and default are one.
+    `value` is parsed JSON, not nested deeper than `MAX_DEPTH` (see `is_nested_deeper`). Numbers of
+    equal value are equal (10 and 10.0), and so are an absent field and its default.
+
+    Raises `InvalidInput` for a value that JSON cannot represent.
     """
     whole = fill_defaults(value, defaults)
     document: dict[str, object] = {"v": FINGERPRINT_VERSION, "model": model_id, "input": whole}
@@ -81,7 +84,7 @@ def _digest(document: bytes) -> str:
 
 
 def _sorted_json(document: dict[str, object]) -> bytes:
-    # The bytes of RFC 8785 for what `_is_simple`, at a tenth of the time.
+    # The same bytes as RFC 8785 for an input that `_is_simple`, in a tenth of the time.
     try:
         return orjson.dumps(document, option=orjson.OPT_SORT_KEYS)
     except orjson.JSONEncodeError as error:
@@ -96,13 +99,14 @@ def _canonical(document: dict[str, object]) -> bytes:
 
 
 def is_nested_deeper(value: object, max_depth: int) -> bool:
-    """Whether lists and objects inside `value` go further down than `levels`."""
+    """Return whether lists and objects inside `value` are nested deeper than `max_depth`."""
+    # Level by level: recursion on hostile input would exhaust the stack.
     layer = [value] if isinstance(value, _CONTAINER_TYPES) else []
     for _ in range(max_depth + 1):
         layer = [
             item
-            for box in layer
-            for item in (box.values() if isinstance(box, dict) else box)
+            for container in layer
+            for item in (container.values() if isinstance(container, dict) else container)
             if isinstance(item, _CONTAINER_TYPES)
         ]
         if not layer:
@@ -117,12 +121,12 @@ def _children(value: object) -> Iterable[object]:
 
 
 def _is_simple(value: object) -> bool:
-    """Whether every JSON writer that sorts keys agrees with RFC 8785 on `value`.
+    """Return whether any JSON writer that sorts keys writes `value` as RFC 8785 requires.
 
-    Not so: whole numbers written as floats, very large and very small ones, and the order of keys
-    beyond ASCII.
+    Writers differ in whole numbers that are floats, in very large and very small numbers, and in
+    the order of keys beyond ASCII.
     """
-    # One loop and exact types: every submit comes through here.
+    # One loop and exact types: this runs for every submit.
     left = [value]
     while left:
         item = left.pop()
@@ -147,14 +151,14 @@ def _is_simple_number(value: object) -> bool:
 
 
 def _has_large_numbers(value: object) -> bool:
-    # RFC 8785 knows doubles alone: beyond 2^53 it would make two seeds one, or refuse them.
+    # RFC 8785 has doubles only: beyond 2^53 it would make two seeds equal, or reject them.
     if isinstance(value, int | float):
         return abs(value) > _MAX_SAFE_INTEGER
     return any(map(_has_large_numbers, _children(value)))
 
 
 def _exact(value: object) -> object:
-    """`value` with numbers as `n…` and strings as `s…`, so that no digit is lost or mistaken."""
+    """Return `value` with numbers as `n…` and strings as `s…`, so that no digit is lost."""
     if isinstance(value, bool) or value is None:
         return value
     if isinstance(value, str):

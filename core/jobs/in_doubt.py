@@ -1,4 +1,4 @@
-"""How a submit in doubt is resolved by a person (or, for a resend, by the tenant's policy).
+"""The resolution of an in-doubt submit by an operator or, for a resend, by the tenant's policy.
 
 Pure.
 """
@@ -11,24 +11,24 @@ from core.jobs.job import BillingStatus, Job, JobError, JobState, Trigger
 from core.jobs.timeline import TimelineEntry, TimelineKind
 
 POLICY_ACTOR = "policy"
-"""Who approved a resend that no person did."""
+"""The actor of a resend that the tenant's policy approved."""
 
 
 @dataclass(frozen=True, slots=True)
 class Attach:
-    """RunComfy has it, under this id: the job goes on from there."""
+    """RunComfy has the request under this id: the job continues with it."""
 
     upstream_id: str
 
 
 @dataclass(frozen=True, slots=True)
 class MarkLost:
-    """RunComfy does not have it, or nobody will ever know: the job fails, `billed: unknown`."""
+    """RunComfy does not have it, or that cannot be found out: the job fails, `billed: unknown`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Resend:
-    """Exactly one further submit may leave, though the first may have been charged."""
+    """Exactly one further submit may be sent, although the first one may have been charged."""
 
 
 Resolution = Attach | MarkLost | Resend
@@ -36,7 +36,7 @@ Resolution = Attach | MarkLost | Resend
 
 @dataclass(frozen=True, slots=True)
 class ResolutionResult:
-    """The job after its resolution, the fact, and its line in the timeline."""
+    """The job after its resolution, the trigger, and the timeline entry."""
 
     after: Job
     trigger: Trigger
@@ -44,22 +44,22 @@ class ResolutionResult:
 
 
 def resolve(job: Job, resolution: Resolution, actor: str, now: datetime) -> ResolutionResult:
-    """What a resolution makes of a job.
+    """Return the job after `resolution` by `actor`.
 
-    `by` names who decided. Raises `Conflict` if it has no doubt.
+    Raises `Conflict` if the job is not in doubt.
     """
     if job.state is not JobState.IN_DOUBT:
         raise Conflict(f"The job is {job.state}, not in doubt.")
-    after, fact, word = _apply_resolution(job, resolution, now)
+    after, trigger, word = _apply_resolution(job, resolution, now)
     entry = TimelineEntry(
         at=now,
         kind=TimelineKind.OPERATOR,
-        code=fact,
+        code=trigger,
         state=after.state,
         detail=f"{word} by {actor}",
         status=after.status_override,
     )
-    return ResolutionResult(after, fact, entry)
+    return ResolutionResult(after, trigger, entry)
 
 
 def _apply_resolution(job: Job, resolution: Resolution, now: datetime) -> tuple[Job, Trigger, str]:

@@ -1,9 +1,7 @@
-"""A job's life: its states, the facts that move it, and the record.
+"""A job: its states, the triggers of its transitions, and the record. Pure.
 
-Pure; knows no store and no RunComfy.
-
-The table is the only statement of what may follow what. Redis holds what `Job.after` computed, and
-stores it only over the version that was read.
+`TRANSITIONS` is the only definition of which state may follow which. Redis stores a record that
+`Job.transition` computed, and only over the version that was read.
 """
 
 from collections.abc import Mapping
@@ -17,22 +15,22 @@ from core.money import MicroUsd
 
 
 class JobState(StrEnum):
-    """Where a job stands."""
+    """The state of a job."""
 
     QUEUED = "queued"
-    """Ours alone: nothing has left for RunComfy."""
+    """In the gateway only: nothing was sent to RunComfy."""
     SUBMITTING = "submitting"
-    """The intent to submit is written down; the request may be on its way."""
+    """The intent to submit is stored; the request may have been sent."""
     IN_DOUBT = "in_doubt"
-    """The request left and no usable answer came: money may be gone."""
+    """The request was sent and got no usable answer: it may have been charged."""
     RUNNING = "running"
     """RunComfy has it, queued or in progress there."""
     CANCELLING = "cancelling"
-    """RunComfy has it and is being asked to cancel it."""
+    """RunComfy has it; a cancel is being sent."""
     COLLECTING = "collecting"
     """RunComfy has finished; the result is being fetched."""
     FOLLOWING = "following"
-    """An identical request is under way: this one waits for its result, and is not paid for."""
+    """An identical job is in flight: this one waits for its result, and is not paid for."""
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     CANCELLED = "cancelled"
@@ -40,7 +38,7 @@ class JobState(StrEnum):
 
 
 class Trigger(StrEnum):
-    """Something that happened. The table says what it means."""
+    """An event that moves a job, by `TRANSITIONS`."""
 
     CLAIMED = "claimed"
     ACCEPTED = "accepted"
@@ -67,7 +65,6 @@ class Trigger(StrEnum):
 
 
 _S, _T = JobState, Trigger
-
 
 TRANSITIONS: Final[Mapping[tuple[JobState, Trigger], JobState]] = {
     (_S.QUEUED, _T.CLAIMED): _S.SUBMITTING,
@@ -108,23 +105,24 @@ TRANSITIONS: Final[Mapping[tuple[JobState, Trigger], JobState]] = {
     (_S.FOLLOWING, _T.CANCEL_REQUESTED): _S.CANCELLED,
     (_S.FOLLOWING, _T.DEADLINE_EXCEEDED): _S.EXPIRED,
 }
-"""`(state, fact) -> next state`; an absent pair is illegal.
+"""`(state, trigger) -> next state`; an absent pair is illegal.
 
-A worker that lost its lease may still bring an answer: `in_doubt` takes it, whichever it is, and
-`queued` (a resend was approved meanwhile) takes an acceptance, which saves the second charge.
-A `following` job takes part in another's paid work; when that one's caller goes, it inherits the
-work (`handed_on` is the other side of it), and when it ends without a result, it may be promoted.
+A worker that lost its lease may still deliver the answer to a submit. `in_doubt` accepts every
+such answer. `queued` (a resend was approved meanwhile) accepts an acceptance, which avoids the
+second charge.
+
+A `following` job shares the paid work of a leader. If the leader is cancelled or times out, a
+follower takes over its work (`inherited`; the leader's trigger is `handed_on`). If the leader ends
+without a result, a follower may be promoted and submits again.
 """
 
-
 FINAL_STATES: Final = frozenset(JobState) - {state for state, _ in TRANSITIONS}
-
 
 OPEN_STATES: Final = tuple(sorted(frozenset(JobState) - FINAL_STATES))
 
 
 class PublicStatus(StrEnum):
-    """The words that a caller sees; RunComfy's own, and `failed`."""
+    """The statuses that callers see: RunComfy's own, and `failed`."""
 
     IN_QUEUE = "in_queue"
     IN_PROGRESS = "in_progress"
@@ -146,7 +144,7 @@ PUBLIC_STATUS: Final[Mapping[JobState, PublicStatus]] = {
     _S.CANCELLED: PublicStatus.CANCELLED,
     _S.EXPIRED: PublicStatus.FAILED,
 }
-"""Per state; a job that RunComfy itself still has queued reads `in_queue` (see `Job.status`)."""
+"""By state; a job that is queued at RunComfy is `in_queue` all the same (see `Job.status`)."""
 
 
 class BillingStatus(StrEnum):
@@ -158,7 +156,7 @@ class BillingStatus(StrEnum):
 
 
 class CancelOutcome(StrEnum):
-    """What became of a cancel; the contract's three words."""
+    """What became of a cancel; the three values of the callers' API."""
 
     REQUESTED = "requested"
     CANCELLED = "cancelled"
@@ -166,19 +164,19 @@ class CancelOutcome(StrEnum):
 
 
 class FollowUp(StrEnum):
-    """What is still to be done for a job that has ended."""
+    """A task that remains after a job has ended."""
 
     READ_COST = "read_cost"
-    """RunComfy had not yet said what it cost."""
+    """RunComfy had not reported the cost yet."""
     AWAIT_LATE_RESULT = "await_late_result"
-    """It ended with us while RunComfy may still finish it: what was paid for is kept."""
+    """The job ended here while RunComfy may still finish it: a result that was paid for is kept."""
     NOTIFY = "notify"
-    """It was finished when it came: its callbacks are still to be written."""
+    """It was admitted with a cached result: its webhook deliveries are still to be created."""
 
 
 @dataclass(frozen=True, slots=True)
 class JobError:
-    """Why a job failed: a stable word, a sentence, and RunComfy's own code where it sent one."""
+    """Why a job failed: a stable code, a sentence, and RunComfy's own code if it sent one."""
 
     code: str
     message: str
@@ -189,8 +187,8 @@ class JobError:
 class Job:
     """The record.
 
-    Instants are aware UTC; `version` counts its changes; `due_at` is when somebody must look at it
-    next (while a worker holds it: when that worker's lease runs out).
+    Instants are timezone-aware, in UTC. `version` counts the changes. `next_run_at` is when a
+    worker must process the job next; while a worker holds it, when that worker's lease expires.
     """
 
     id: str
@@ -210,15 +208,15 @@ class Job:
     trace: str | None = None
     estimate: MicroUsd | None = None
     priority: int = 1
-    """Among its tenant's waiting jobs; lower goes first (`core.tenants.limits.Priority`)."""
+    """Order among the tenant's waiting jobs; lower is first (`core.tenants.limits.Priority`)."""
 
     attempts: int = 0
-    """Submits that may have left."""
+    """Submits that may have been sent."""
     send_failures: int = 0
-    """Submits in a row that surely did not leave."""
+    """Submits in a row that were certainly not sent."""
     resends_approved: int = 0
     lease_holder: str | None = None
-    """The worker that claimed it last: a record is mine only if it says so."""
+    """The worker that claimed it last; another worker must not write the record."""
     sent_at: datetime | None = None
     in_doubt_since: datetime | None = None
     upstream_id: str | None = None
@@ -227,10 +225,10 @@ class Job:
     queue_position: int | None = None
     running_since: datetime | None = None
     upstream_error_since: datetime | None = None
-    """Since when RunComfy gives no usable answer about this job."""
+    """Since when RunComfy returns no usable answer about this job."""
     upstream_error: str | None = None
     read_attempts: int = 0
-    """Reads in a row without a usable answer, or errands done."""
+    """Reads in a row without a usable answer, or attempts of the follow-up."""
 
     cancel_requested_at: datetime | None = None
     cancel_outcome: CancelOutcome | None = None
@@ -243,31 +241,34 @@ class Job:
     late: bool = False
     follow_up: FollowUp | None = None
     leader: str | None = None
-    """The job whose paid work serves this one: it follows that job, or has its result."""
+    """The job that pays for this one's result: this one follows it, or has its result."""
     cost_saved: MicroUsd | None = None
-    """What the result would have cost had it been paid for again."""
+    """What the result would have cost if it had been paid for again."""
     batch: str | None = None
-    """The batch that it came with."""
+    """The batch that it was submitted with."""
 
     @property
     def is_final(self) -> bool:
-        """Whether no fact can move it any more."""
+        """Whether no trigger can move it any more."""
         return self.state in FINAL_STATES
 
     @property
     def status(self) -> PublicStatus:
-        """The word that a caller sees."""
+        """The status that callers see."""
         if self.state in _UPSTREAM_STATES and not self.upstream_running:
             return PublicStatus.IN_QUEUE
         return PUBLIC_STATUS[self.state]
 
     @property
     def status_override(self) -> PublicStatus | None:
-        """The same word where the state alone would say another; what a timeline's entry needs."""
+        """`status` where it differs from the state's own; a timeline entry stores it."""
         return None if self.status is PUBLIC_STATUS[self.state] else self.status
 
     def transition(self, trigger: Trigger, now: datetime, **changes: Any) -> Self:  # noqa: ANN401 - fields of the record
-        """The next record. Raises `IllegalTransition` for a pair that the table does not have."""
+        """Return the next record.
+
+        Raises `IllegalTransition` for a pair that `TRANSITIONS` does not have.
+        """
         state = TRANSITIONS.get((self.state, trigger))
         if state is None:
             raise IllegalTransition(f"{self.state} has no {trigger}")
@@ -276,9 +277,9 @@ class Job:
         return self.evolve(now, state=state, **changes)
 
     def accept(self, upstream_id: str, now: datetime, next_run_at: datetime) -> Self:
-        """RunComfy has it under this id, as its answer says, or a person; look again at `due_at`.
+        """Return the job that RunComfy has under `upstream_id`, first polled at `next_run_at`.
 
-        Raises `IllegalTransition`.
+        The id comes from RunComfy's answer or from an operator. Raises `IllegalTransition`.
         """
         return self.transition(
             Trigger.ACCEPTED,
@@ -293,27 +294,24 @@ class Job:
         )
 
     def evolve(self, now: datetime, **changes: Any) -> Self:  # noqa: ANN401 - fields of the record
-        """The same job with some fields changed: one version on."""
+        """Return the job with some fields changed and the next version."""
         return replace(self, version=self.version + 1, updated_at=now, **changes)
 
     def can(self, trigger: Trigger) -> bool:
-        """Whether the table has a row for `fact` in the present state."""
+        """Return whether `trigger` is legal in the present state."""
         return (self.state, trigger) in TRANSITIONS
 
 
 _TOO_LATE: Final = CancelOutcome.NOT_CANCELLABLE
-
-
 _CANCEL_OUTCOMES: Final = {_S.CANCELLED: CancelOutcome.CANCELLED}
-"""What an open cancel comes to when the job ends; any other end was quicker than it."""
-
+"""The outcome of a pending cancel when the job ends; any other end came before the cancel."""
 
 _UPSTREAM_STATES: Final = frozenset({_S.RUNNING, _S.CANCELLING, _S.FOLLOWING})
 
 
 @dataclass(frozen=True, slots=True)
 class JobRecord:
-    """A job as the store holds it: the record, and what is kept beside it."""
+    """A job with what the store keeps beside the record."""
 
     job: Job
     polls: int = 0

@@ -1,9 +1,9 @@
-"""A tenant's jobs as a list, newest first: what is asked for, what fits, where a page ends. Pure.
+"""A query of a tenant's jobs, newest first: filters, page size and cursor. Pure.
 
-A job's place among its tenant's is the millisecond in which it was made; what a double has left
-below that tells models apart, so that others are passed over unread. Among equals the id decides.
-A cursor names the last job that was looked at: what is admitted, ended or deleted meanwhile neither
-repeats nor hides any job that stands behind it.
+Jobs are sorted by the millisecond of their admission. The bits of the score that a double has left
+below a millisecond distinguish models, so that jobs of other models are skipped without a read.
+Jobs with equal scores are sorted by id. A cursor names the last job that was read: jobs that are
+admitted, end or are deleted between two pages neither repeat nor hide a later one.
 """
 
 import base64
@@ -21,43 +21,49 @@ from core.jobs.job import Job, PublicStatus
 MAX_JOBS_PER_PAGE: Final = 200
 DEFAULT_JOBS_PER_PAGE: Final = 50
 SCORE_STEPS_PER_MS: Final = 4096
-"""Of a millisecond: 12 bits, beside 41 for the instant, of a double's 53."""
+"""Parts of a millisecond: 12 bits of a double's 53; the instant takes 41."""
 _CURSOR: Final = re.compile(r"([0-9]{1,16})\.([A-Za-z0-9_-]{1,128})")
 _NUMBER_BYTES: Final = 6
-"""48 bits: a score of Redis' holds them exactly."""
+"""48 bits: a Redis score, a double, holds them exactly."""
 
 
 def score_fraction_of(model_id: str) -> float:
-    """What a model adds to its jobs' places. Two may share one: the record has the last word."""
+    """Return the part of a score that stands for a model, below 1.
+
+    Two models may share it, so the record itself is compared too.
+    """
     return zlib.crc32(model_id.encode()) % SCORE_STEPS_PER_MS / SCORE_STEPS_PER_MS
 
 
 def score_of(job: Job) -> float:
-    """Where a job stands among its tenant's: a score of Redis'."""
+    """Return the Redis score of a job in its tenant's index."""
     return to_ms(job.created_at) + score_fraction_of(job.model_id)
 
 
 def reference_score(reference: str) -> int:
-    """What a reference is indexed by. Two may share one: the record has the last word."""
+    """Return the index score of a caller's reference.
+
+    Two references may share it, so the record itself is compared too.
+    """
     return int.from_bytes(hashlib.sha256(reference.encode()).digest()[:_NUMBER_BYTES], "big")
 
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """The place behind a job."""
+    """The position after a job."""
 
     score: float
     job_id: str
 
     @property
     def token(self) -> str:
-        """The form in which callers hold it; they are not to read it."""
+        """The opaque text that callers send back."""
         plain = f"{int(self.score * SCORE_STEPS_PER_MS)}.{self.job_id}".encode()
         return base64.urlsafe_b64encode(plain).decode().rstrip("=")
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """What `text` was made of. Raises `ValueError` for any other text."""
+        """Return the cursor of a token. Raises `ValueError` for any other text."""
         try:
             plain = base64.b64decode(text + "=" * (-len(text) % 4), b"-_", validate=True)
             found = _CURSOR.fullmatch(plain.decode("ascii"))
@@ -70,7 +76,7 @@ class Cursor:
 
 @dataclass(frozen=True, slots=True)
 class JobQuery:
-    """Which jobs, and how many: made from `after` on and before `before`, to the millisecond."""
+    """Filters and page size. `created_after` is inclusive, `created_before` exclusive, in ms."""
 
     status: PublicStatus | None = None
     model_id: str | None = None
@@ -81,7 +87,7 @@ class JobQuery:
     cursor: Cursor | None = None
 
     def matches(self, job: Job) -> bool:
-        """Whether a job is asked for."""
+        """Return whether `job` passes the filters."""
         made = to_ms(job.created_at)
         return (
             self.status in {None, job.status}
@@ -94,7 +100,7 @@ class JobQuery:
 
 @dataclass(frozen=True, slots=True)
 class JobPage:
-    """Some of the jobs. `cursor` is there while there are older ones to look through."""
+    """One page. `cursor` is None on the last page."""
 
     jobs: tuple[Job, ...]
     cursor: Cursor | None = None

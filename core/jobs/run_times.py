@@ -1,4 +1,4 @@
-"""How long a model's runs take, told from its last ones. Pure statistics; knows no store."""
+"""Statistics of a model's run times, from its most recent runs. Pure."""
 
 from bisect import bisect_right
 from collections.abc import Iterable
@@ -10,17 +10,17 @@ from typing import Final, Self
 from core.jobs.job import Job, JobState
 
 MAX_RUNS: Final = 200
-"""Runs that are kept of a model, the last ones."""
+"""The most recent runs that are kept of a model."""
 MIN_RUNS: Final = 20
-"""Below this many runs nothing is foretold."""
+"""With fewer runs there is no estimate."""
 _HINT_QUANTILE: Final = 0.1
-"""A hint is to come too late for one in ten of the jobs that take it."""
+"""One in ten jobs has ended when the poll hint expires: later hints would delay more callers."""
 _RUNNING: Final = frozenset({JobState.RUNNING, JobState.CANCELLING})
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """By when half of all such jobs have ended (`p50`), and nine of ten (`p90`)."""
+    """When half of such jobs have ended (`p50`), and when nine of ten have (`p90`)."""
 
     p50: datetime
     p90: datetime
@@ -28,51 +28,54 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True)
 class RunHistory:
-    """A model's run times, shortest first: from RunComfy's acceptance to its end."""
+    """A model's run times, shortest first: from RunComfy's acceptance to the end."""
 
     times: tuple[timedelta, ...] = ()
 
     @classmethod
     def from_newest_first(cls, newest_first: Iterable[timedelta]) -> Self:
-        """The last `KEPT` of these runs."""
+        """Return the history of the last `MAX_RUNS` of these runs."""
         return cls(tuple(sorted(tuple(newest_first)[:MAX_RUNS])))
 
     @property
     def has_enough_runs(self) -> bool:
-        """Whether there are enough runs to tell anything by."""
+        """Whether there are enough runs for an estimate."""
         return len(self.times) >= MIN_RUNS
 
     def fraction_ended(self, elapsed: timedelta) -> float:
-        """Which share of the runs had ended at `elapsed`; 0 where none is known."""
+        """Return the share of runs that had ended at `elapsed`; 0 if no run is known."""
         return bisect_right(self.times, elapsed) / len(self.times) if self.times else 0.0
 
     def optimal_poll_delay(self, elapsed: timedelta, target_lag: timedelta) -> timedelta | None:
-        """After how much more time to look, so that nobody's end is `patience` old on average.
+        """Return the delay before the next poll that keeps the average detection lag at the target.
 
-        The average is over all runs that were going on at `elapsed`; one that had not ended by the
-        look counts nothing. So a look is far off while few runs end, and near where many do. For
-        any cost of a look against a second of delay this spends the looks best: where runs end at
-        a steady rate the wait is as the root of what both cost.
-        None: there is no run to go by, or none took so long.
+        The average is over all runs that were in progress at `elapsed`; a run that has not ended
+        by the poll counts as 0. So polls are rare while few runs end, and frequent while many do.
+        For any price of a poll relative to a second of lag, this uses polls best: where runs end
+        at a constant rate, the delay grows with the square root of that ratio.
+
+        None: there are too few runs, or none took so long.
         """
         first = bisect_right(self.times, elapsed)
-        going_on = len(self.times) - first
-        if not self.has_enough_runs or not going_on:
+        in_progress = len(self.times) - first
+        if not self.has_enough_runs or not in_progress:
             return None
-        # The delays of the first k ends, k * wait - their sum, are to be `patience` times all runs.
-        owed = target_lag * going_on
-        wait = timedelta.max
-        for ends, time in enumerate(self.times[first:], start=1):
-            if time - elapsed >= wait:
+        # After a delay d, the lags of the k runs that ended in it add up to k * d - sum(ends), and
+        # must equal target_lag * in_progress. Solved for d with k = 1, 2, … until the next run
+        # would end after d.
+        lag_and_ends = target_lag * in_progress
+        delay = timedelta.max
+        for ended, time in enumerate(self.times[first:], start=1):
+            if time - elapsed >= delay:
                 break
-            owed += time - elapsed
-            wait = owed / ends
-        return wait
+            lag_and_ends += time - elapsed
+            delay = lag_and_ends / ended
+        return delay
 
     def remaining(self, elapsed: timedelta, quantile: float) -> timedelta | None:
-        """After how much more time `share` of the runs had ended that were going on at `elapsed`.
+        """Return the time until `quantile` of the runs in progress at `elapsed` had ended.
 
-        By nearest rank. None: fewer than `LEAST` runs are known, or none took so long.
+        By nearest rank. None: fewer than `MIN_RUNS` runs are known, or none took so long.
         """
         if len(self.times) < MIN_RUNS:
             return None
@@ -81,19 +84,20 @@ class RunHistory:
 
 
 def run_time(before: Job, after: Job) -> timedelta | None:
-    """What a change adds to its model's history: the run that ended with it, if it succeeded.
+    """Return the run time that a change adds to its model's history; None unless it succeeded.
 
-    RunComfy's own instant of the end counts where it fits between ours; its clock may be off.
+    RunComfy's own end time is used if it lies between acceptance and end as the gateway recorded
+    them; else RunComfy's clock is wrong.
     """
     since, ended = after.running_since, after.finished_at
     if before.is_final or after.state is not JobState.SUCCEEDED or since is None or ended is None:
         return None
-    theirs = after.upstream_finished_at
-    return (theirs if theirs is not None and since < theirs <= ended else ended) - since
+    reported = after.upstream_finished_at
+    return (reported if reported is not None and since < reported <= ended else ended) - since
 
 
 def estimate_finish(job: Job, history: RunHistory, now: datetime) -> Estimate | None:
-    """When a job that RunComfy has will end. None: it has it not, or nothing can be foretold."""
+    """Return when a running job will end; None if it is not running, or too little is known."""
     if job.running_since is None or job.state not in _RUNNING:
         return None
     elapsed = now - job.running_since
@@ -103,14 +107,14 @@ def estimate_finish(job: Job, history: RunHistory, now: datetime) -> Estimate | 
 
 @dataclass(frozen=True, slots=True)
 class PollHintPolicy:
-    """The shortest and the longest wait that callers are told between two looks at a job."""
+    """The limits of the `Retry-After` that callers get as a poll hint."""
 
     min_delay: timedelta
     max_delay: timedelta
 
 
 def poll_hint(job: Job, history: RunHistory, now: datetime, policy: PollHintPolicy) -> timedelta:
-    """After what time it is worth looking at a job again."""
+    """Return the delay after which a caller should poll the job again."""
     if job.running_since is None or job.state not in _RUNNING:
         return policy.min_delay
     remaining = history.remaining(now - job.running_since, _HINT_QUANTILE)

@@ -1,4 +1,4 @@
-"""A job's timeline, and the status changes found in it."""
+"""A job's timeline, and the status changes in it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from core.jobs.job import PUBLIC_STATUS, JobState, PublicStatus
 
 
 class TimelineKind(StrEnum):
-    """What an entry of a job's timeline tells of."""
+    """The subject of a timeline entry."""
 
     ADMISSION = "admitted"
     TRANSITION = "moved"
@@ -21,9 +21,9 @@ class TimelineKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class TimelineEntry:
-    """One line of a job's history.
+    """One entry of a job's timeline.
 
-    `what` is a stable word (a fact, a call's answer, an outcome).
+    `code` is a stable word: a trigger, the answer of a call, an outcome.
     """
 
     at: datetime
@@ -34,14 +34,14 @@ class TimelineEntry:
     http_status: int | None = None
     count: int | None = None
     status: PublicStatus | None = None
-    """What callers saw from then on; None: as the state says."""
+    """The status that callers saw from then on; None: the status of `state`."""
 
 
 @dataclass(frozen=True, slots=True)
 class StatusChange:
-    """A status that the job came to. `number` is its entry's place in the timeline, from 0.
+    """A change of a job's public status. `position` is that of its timeline entry, from 0.
 
-    Timelines only grow, so that a number means the same thing for ever.
+    Timelines only grow, so a position never changes: event streams use it as their event id.
     """
 
     position: int
@@ -50,7 +50,8 @@ class StatusChange:
 
 
 def status_changes(timeline: Sequence[TimelineEntry]) -> tuple[StatusChange, ...]:
-    """Every change of status, oldest first. Entries of callbacks come late, and do not count."""
+    """Return every change of the public status, oldest first."""
+    # Delivery entries are skipped: an attempt is recorded later than the change that it reports.
     found: list[StatusChange] = []
     for number, entry in enumerate(timeline):
         status = entry.status or PUBLIC_STATUS[entry.state]

@@ -1,1 +1,1 @@
-"""Events, and what reads them: metrics, logs and traces."""
+"""Events, and their observers: metrics, logs and traces."""

@@ -1,8 +1,9 @@
-"""What observers are told. Metrics and logs are readers of these; business code only emits them."""
+"""The events that business code emits. Metrics, logs and traces are made from them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Final
 
 from core.billing.settlement import SettlementStatus
 from core.circuit_breaker import BreakerReason, BreakerState
@@ -15,7 +16,7 @@ from core.webhooks.endpoint import DisabledReason
 
 @dataclass(frozen=True, slots=True)
 class JobAdmitted:
-    """A submit was accepted: the store has it."""
+    """A submit was admitted: its job is stored."""
 
     job_id: str
     tenant: str
@@ -26,7 +27,10 @@ class JobAdmitted:
 
 @dataclass(frozen=True, slots=True)
 class CacheLookup:
-    """A submit was compared with what was there, and accepted. `job_id` is whose answer it got."""
+    """An accepted submit was looked up in the result cache.
+
+    `job_id` is the job that the caller got: a new one, or the one of an earlier submit.
+    """
 
     job_id: str
     tenant: str
@@ -36,7 +40,7 @@ class CacheLookup:
 
 @dataclass(frozen=True, slots=True)
 class CostSaved:
-    """A job ended well at another's cost: at once, or with the job that it had joined."""
+    """A job succeeded with the result of another: a cached one, or that of its leader."""
 
     job_id: str
     tenant: str
@@ -46,7 +50,7 @@ class CostSaved:
 
 @dataclass(frozen=True, slots=True)
 class BatchAdmitted:
-    """A batch was accepted: of `size` items the store has `admitted` as jobs."""
+    """A batch was accepted: of `size` items, `admitted` were stored as jobs."""
 
     batch_id: str
     tenant: str
@@ -57,9 +61,9 @@ class BatchAdmitted:
 
 @dataclass(frozen=True, slots=True)
 class BatchCompleted:
-    """The last job of a batch has ended, and its closing event was written. `age`: from its start.
+    """The last job of a batch has ended, and the completion event was stored.
 
-    `deliveries`: how many callbacks that made.
+    `age` is the time since the batch was admitted, `deliveries` the number of webhook deliveries.
     """
 
     batch_id: str
@@ -74,7 +78,7 @@ class BatchCompleted:
 
 @dataclass(frozen=True, slots=True)
 class JobTransitioned:
-    """A job's record took a fact. `run_duration`, `detection_lag`: at some jobs' ends only."""
+    """A trigger moved a job. `run_duration` and `detection_lag` are None before the end."""
 
     job_id: str
     tenant: str
@@ -86,15 +90,15 @@ class JobTransitioned:
     upstream_id: str | None = None
     detail: str | None = None
     run_duration: timedelta | None = None
-    """From RunComfy's acceptance to our record of the end."""
+    """From RunComfy's acceptance until the gateway recorded the end."""
     detection_lag: timedelta | None = None
-    """From RunComfy's own `finished_at` to our record of the end."""
+    """From RunComfy's own `finished_at` until the gateway recorded the end."""
     trace: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class JobDeleted:
-    """A job that had ended was deleted at its owner's wish: nothing is left of it but this line."""
+    """A caller deleted an ended job: only the log line of this event is left of it."""
 
     job_id: str
     tenant: str
@@ -104,7 +108,7 @@ class JobDeleted:
 
 @dataclass(frozen=True, slots=True)
 class JobPolled:
-    """RunComfy was asked how far a job is. `outcome` is a word of a closed set."""
+    """A running job was polled. `outcome` is a word of a closed set."""
 
     job_id: str
     tenant: str
@@ -114,7 +118,7 @@ class JobPolled:
 
 @dataclass(frozen=True, slots=True)
 class CostSettled:
-    """What an ended job's money came to is known now, or known not to become known."""
+    """The reservation of an ended job was settled: its cost is known, or will not become known."""
 
     job_id: str
     tenant: str
@@ -125,9 +129,10 @@ class CostSettled:
 
 @dataclass(frozen=True, slots=True)
 class SubmitAnswered:
-    """What a paid submit met.
+    """A paid submit was answered, or not.
 
-    Told before it is stored, so that a log has the id whatever dies next.
+    Emitted before the answer is stored, so that the log has RunComfy's id even if the process or
+    Redis fails next.
     """
 
     job_id: str
@@ -140,7 +145,7 @@ class SubmitAnswered:
 
 @dataclass(frozen=True, slots=True)
 class UpstreamCalled:
-    """One call to RunComfy ended. `outcome` is a word of a closed set."""
+    """A call to RunComfy ended. `outcome` is `ok` or a `FaultKind`."""
 
     call: str
     outcome: str
@@ -150,9 +155,10 @@ class UpstreamCalled:
 
 @dataclass(frozen=True, slots=True)
 class DeliveryAttempted:
-    """One attempt at a callback ended. `outcome` is a word of a closed set.
+    """A webhook attempt ended. `outcome` is `delivered` or a `FailureKind`.
 
-    `state` is where the callback stands now; `lag` is how long the event took to arrive, if it did.
+    `state` is the delivery's new state; `lag` is the time from the event to its delivery, if it
+    was delivered.
     """
 
     delivery_id: str
@@ -168,7 +174,7 @@ class DeliveryAttempted:
 
 @dataclass(frozen=True, slots=True)
 class EndpointDisabled:
-    """An endpoint gets nothing any more: it said that it is gone, or took nothing for days."""
+    """A webhook endpoint was disabled: it answered 410, or failed for days."""
 
     tenant: str
     endpoint_id: str
@@ -177,11 +183,12 @@ class EndpointDisabled:
 
 @dataclass(frozen=True, slots=True)
 class RequestServed:
-    """One HTTP call was answered. `route` is the template, never the path; `code` an error's word.
+    """An HTTP request was served.
 
-    `status` 499: the caller left before the answer. `duration` holds `wait_duration`, the time
-    that the caller asked to wait for the job. `trace` is what was passed on, `caller_trace` what
-    the caller sent (`traceparent`s).
+    `route` is the template, never the path; `code` is the problem's code. `status` 499 means that
+    the caller disconnected before the answer. `duration` includes `wait_duration`, the time that
+    the caller chose to wait for the job. `caller_trace` is the `traceparent` that the caller sent,
+    `trace` the one that was passed on.
     """
 
     request_id: str
@@ -199,39 +206,66 @@ class RequestServed:
 
 @dataclass(frozen=True, slots=True)
 class RedisAnswered:
-    """One round trip to the store ended: many a second, for figures alone."""
+    """A round trip to Redis ended. Too frequent to log; used by a metric."""
 
     duration: timedelta
 
 
 @dataclass(frozen=True, slots=True)
 class RedisDisconnected:
-    """The store stopped answering."""
+    """Redis stopped answering."""
 
     detail: str
 
 
 @dataclass(frozen=True, slots=True)
 class RedisReconnected:
-    """The store answers again."""
+    """Redis answers again."""
 
     downtime: timedelta
 
 
+WARNING_CODES: Final = frozenset(
+    {
+        "balance_fetch_failed",
+        "balance_sync_failed",
+        "batch_completion_failed",
+        "catalogue_fetch_failed",
+        "catalogue_invalid",
+        "catalogue_sync_failed",
+        "child_process_died",
+        "delivery_step_failed",
+        "dispatch_failed",
+        "heartbeat_failed",
+        "illegal_transition",
+        "index_pruning_failed",
+        "internal_error",
+        "job_record_missing",
+        "job_step_failed",
+        "pubsub_disconnected",
+        "redis_not_durable",
+        "replay_failed",
+        "run_times_invalid",
+        "run_times_refresh_failed",
+        "second_acceptance",
+    }
+)
+
+
 @dataclass(frozen=True, slots=True)
 class OperationalWarning:
-    """Something an operator should read; `code` is a stable word."""
+    """Something an operator should read. `code` is one of `WARNING_CODES`."""
 
     code: str
     detail: str
     job_id: str | None = None
     error: BaseException | None = None
-    """The exception behind it, when it is a defect: its trace belongs into the log."""
+    """The exception, if the warning means a defect: the log gets its traceback."""
 
 
 @dataclass(frozen=True, slots=True)
 class CircuitBreakerTransitioned:
-    """Submits to RunComfy were stopped, are being tried, or go on."""
+    """The circuit breaker for submits opened, sends a probe, or closed."""
 
     before: BreakerState
     after: BreakerState
@@ -241,7 +275,7 @@ class CircuitBreakerTransitioned:
 
 @dataclass(frozen=True, slots=True)
 class AccountBalanceRead:
-    """How RunComfy's balance stands; told every minute by every worker, whoever read it."""
+    """RunComfy's account balance, emitted every minute by every worker."""
 
     balance: MicroUsd
     spend_per_hour: MicroUsd | None
@@ -250,7 +284,7 @@ class AccountBalanceRead:
 
 @dataclass(frozen=True, slots=True)
 class AdminAction:
-    """An operator did something; the audit log has the same."""
+    """An operator's action; the audit log has the same entry."""
 
     actor: str
     action: str

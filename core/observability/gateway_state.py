@@ -1,4 +1,4 @@
-"""How the whole gateway stands at one moment, as the store has it. Values only."""
+"""A snapshot of the gateway's state in Redis. Values only."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,19 +15,19 @@ from core.webhooks.endpoint import DisabledReason
 
 @dataclass(frozen=True, slots=True)
 class WindowState:
-    """A tenant's use of its present day or month."""
+    """A tenant's usage in the present day or month."""
 
     window: Window
     jobs: int
     reservations: ReservationTotals
     budget: MicroUsd | None = None
     cost_saved: int = 0
-    """What its jobs did not cost since another had paid, in micro-USD."""
+    """What its jobs saved by sharing the results of others, in micro-dollars."""
 
 
 @dataclass(frozen=True, slots=True)
 class TenantState:
-    """One tenant's slots, queue, money, and why endpoints of its get nothing."""
+    """One tenant's slots, queue and cost, and the reasons of its disabled endpoints."""
 
     name: str
     running: int = 0
@@ -39,9 +39,10 @@ class TenantState:
 
 @dataclass(frozen=True, slots=True)
 class DeliveryBacklog:
-    """Callbacks to come, of the endpoints that are looked at next.
+    """Deliveries to come, of the endpoints that are due first.
 
-    An endpoint that is held back for now has none that are due. `endpoints` counts all with any.
+    An endpoint that is backing off has no due deliveries. `endpoints` counts every endpoint with
+    pending deliveries.
     """
 
     pending: int = 0
@@ -54,7 +55,7 @@ class DeliveryBacklog:
 
 @dataclass(frozen=True, slots=True)
 class RedisHealth:
-    """What Redis says of itself; None where it does not tell. Sizes in bytes."""
+    """Figures of Redis's `INFO`; None if the server does not report one. Sizes in bytes."""
 
     memory: int | None = None
     memory_limit: int | None = None
@@ -69,7 +70,7 @@ class RedisHealth:
 
 @dataclass(frozen=True, slots=True)
 class OpenJobsState:
-    """The open jobs."""
+    """Open jobs by state, and the ages of the oldest ones."""
 
     by_state: Mapping[JobState, int] = field(default_factory=dict)
     oldest_unsubmitted_at: datetime | None = None
@@ -79,7 +80,7 @@ class OpenJobsState:
 
 @dataclass(frozen=True, slots=True)
 class ConcurrencyState:
-    """Slots in use, and what bounds them."""
+    """Slots in use, their limits, and the number of pauses."""
 
     running: int = 0
     by_model: Mapping[str, int] = field(default_factory=dict)
@@ -89,7 +90,7 @@ class ConcurrencyState:
 
 @dataclass(frozen=True, slots=True)
 class Dependencies:
-    """What the gateway leans on: RunComfy as last met, and the workers."""
+    """The state of RunComfy as last seen, and the number of workers."""
 
     account_balance: AccountBalance = field(default_factory=AccountBalance)
     circuit_breaker: CircuitBreaker = field(default_factory=CircuitBreaker)
@@ -100,7 +101,7 @@ class Dependencies:
 
 @dataclass(frozen=True, slots=True)
 class GatewayState:
-    """The reading, made at `read_at` in `took`. Its cost does not grow with the number of jobs."""
+    """The snapshot. The cost of reading it does not grow with the number of jobs."""
 
     read_at: datetime
     read_duration: timedelta = timedelta()

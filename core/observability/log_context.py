@@ -1,6 +1,7 @@
-"""What the present task works on, for the lines and spans about it. Nothing may decide by it.
+"""The job or delivery that the present task works on, for log lines and spans only.
 
-It travels with the task, so that a client deep below need not know jobs to be told of with one.
+A context variable carries it, so that an HTTP client need not know about jobs. No decision may
+depend on it.
 """
 
 from collections.abc import Awaitable, Callable, Iterator
@@ -18,7 +19,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class LogContext:
-    """A job, or a callback about one. `trace` is what is passed on, `parent` what `trace` is of."""
+    """A job or a webhook delivery. `trace` is the `traceparent` to pass on, `parent` its parent."""
 
     tenant: str
     job_id: str | None
@@ -30,13 +31,13 @@ _CURRENT: Final[ContextVar[LogContext | None]] = ContextVar("subject", default=N
 
 
 def current_log_context() -> LogContext | None:
-    """What the present task works on, if that is known."""
+    """Return the log context of the present task, if any."""
     return _CURRENT.get()
 
 
 @contextmanager
 def bind_log_context(context: LogContext) -> Iterator[None]:
-    """While the body runs, it is about `present`."""
+    """Set the log context for the body of a `with` statement."""
     token = _CURRENT.set(context)
     try:
         yield
@@ -47,7 +48,7 @@ def bind_log_context(context: LogContext) -> Iterator[None]:
 def with_log_context(
     context_of: Callable[[T], LogContext], handle: Callable[[T], Awaitable[None]]
 ) -> Callable[[T], Awaitable[None]]:
-    """`handle`, known to be about what it handles."""
+    """Return `handle` with the log context of its item."""
 
     async def handled(item: T) -> None:
         with bind_log_context(context_of(item)):
@@ -57,12 +58,12 @@ def with_log_context(
 
 
 def job_log_context(job: Job) -> LogContext:
-    """A job's step: calls made for it are children of its submit."""
+    """Return the context of a job: calls to RunComfy are children of the submit's span."""
     return LogContext(job.tenant, job.id, job.trace, job.trace)
 
 
 def delivery_log_context(delivery: Delivery, span_namer: SpanNamer) -> LogContext:
-    """One attempt at a callback, which the receiver is told as its parent."""
-    # Without a trace there is none to begin: a callback is nobody's first call.
+    """Return the context of a delivery attempt; the receiver gets the attempt as parent span."""
+    # A delivery never starts a trace: without one, there is none.
     own = delivery.trace and span_namer(delivery.trace)
     return LogContext(delivery.tenant, delivery.job_id, own, delivery.trace)

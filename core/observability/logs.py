@@ -1,6 +1,7 @@
-"""How log lines look: events and the libraries' own records, one line each, without secrets.
+"""Log lines: one per event and per record of a library, without secrets.
 
-Knows structlog; knows no business. `configure_logging` is called once, by a process's entry point.
+The only module that knows structlog. `configure_logging` is called once, by the entry point of a
+process.
 """
 
 import logging
@@ -54,14 +55,15 @@ _LEVELS_OF: Final[Mapping[type[Event], int]] = {
     UpstreamCalled: _D,
     AccountBalanceRead: _D,
 }
-"""Not told at `info`: a poll is one of thousands; of an admission the call is told of."""
+"""The others are logged at `info`. Polls are too many for it, and an admission already has the line
+of its HTTP request."""
 
 _INNER_CAPITAL: Final = re.compile(r"(?<!^)(?=[A-Z])")
 LOG_LINES: Final[Mapping[type[Event], tuple[str, int]]] = {
     kind: (_INNER_CAPITAL.sub("_", kind.__name__).lower(), _LEVELS_OF.get(kind, _I))
     for kind in get_args(Event)
 }
-"""Each event's word, made of its name, and its level."""
+"""The name of each event's line, from its class name, and the level."""
 
 _FIELDS: Final = {kind: tuple(field.name for field in fields(kind)) for kind in LOG_LINES}
 
@@ -71,14 +73,14 @@ _SECRETS: Final = (
     (re.compile(r"(?i)\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]+"), r"\1 ***"),
     (re.compile(r"(?i)\b(redis|rediss|unix|https?)://[^\s/@\"']+@"), r"\1://***@"),
 )
-# Every secret's pattern needs one of these: looking for them first makes most lines cheap.
+# Each pattern needs one of these: a line without any of them skips the regular expressions.
 _SECRET_HINTS: Final = ("rcg_", "whsec_", "whsk_", "bearer", "basic", "@")
 
 
 def redact(text: str) -> str:
-    """`text` without keys, webhook secrets, bearer tokens and passwords in URLs.
+    """Return `text` without keys, webhook secrets, bearer tokens and passwords in URLs.
 
-    A key keeps its tenant's name, so that a leaked one finds its owner.
+    A key keeps its tenant's name, so that an operator can find the owner of a leaked one.
     """
     lower = text.lower()
     if not any(mark in lower for mark in _SECRET_HINTS):
@@ -89,27 +91,27 @@ def redact(text: str) -> str:
 
 
 LineWriter = Callable[[int, str, dict[str, Any]], None]
-"""Writes one line: its level, its word, its fields."""
+"""Writes one line: level, name, fields."""
 
 
 class EventLog:
     """Writes each event as one line; an `Emit`."""
 
     def __init__(self, write: LineWriter, min_level: int) -> None:
-        """Hand what is of level `least` or above to `write`."""
+        """Pass lines of `min_level` or above to `write`."""
         self._write = write
         self._min_level = min_level
 
     def __call__(self, event: Event) -> None:
-        """Write `event`, its fields without those that are empty."""
-        word, level = LOG_LINES[type(event)]
+        """Write `event`; fields that are None are left out."""
+        name, level = LOG_LINES[type(event)]
         if level >= self._min_level:
-            self._write(level, word, _event_fields(event))
+            self._write(level, name, _event_fields(event))
 
 
 def configure_logging(log_format: LogFormat, level: LogLevel, stream: TextIO) -> EventLog:
-    """Send every line of this process to `stream`."""
-    least = logging.getLevelNamesMapping()[level]
+    """Send every log line of this process to `stream`; return the log of its events."""
+    min_level = logging.getLevelNamesMapping()[level]
     processors = _processors(is_json=_is_json(log_format, stream))
     handler = logging.StreamHandler(stream)
     handler.setFormatter(
@@ -118,32 +120,33 @@ def configure_logging(log_format: LogFormat, level: LogLevel, stream: TextIO) ->
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *processors],
         )
     )
-    logging.basicConfig(handlers=[handler], level=least, force=True)
+    logging.basicConfig(handlers=[handler], level=min_level, force=True)
     logger = structlog.wrap_logger(
         structlog.PrintLogger(stream),
         processors=processors,
-        wrapper_class=structlog.make_filtering_bound_logger(least),
+        wrapper_class=structlog.make_filtering_bound_logger(min_level),
     )
     if _is_json(log_format, stream):
-        return EventLog(_direct_writer(stream, logger, SystemClock()), least)
-    return EventLog(lambda level, word, shown: logger.log(level, word, **shown), least)
+        return EventLog(_direct_writer(stream, logger, SystemClock()), min_level)
+    return EventLog(lambda level, name, line: logger.log(level, name, **line), min_level)
 
 
 def _direct_writer(
     stream: TextIO, logger: structlog.typing.FilteringBoundLogger, clock: Clock
 ) -> LineWriter:
-    """The lines that structlog would write, at a quarter of its time: one for every request.
+    """Return a writer of the JSON lines that structlog would write, in a quarter of its time.
 
-    What holds an exception is structlog's: it knows how to lay them out.
+    There is one line per request, so this is on the hot path. Lines with an exception go to
+    structlog, which formats the traceback.
     """
 
-    def write(level: int, word: str, shown: dict[str, Any]) -> None:
-        if "exc_info" in shown:
-            logger.log(level, word, **shown)
+    def write(level: int, name: str, line: dict[str, Any]) -> None:
+        if "exc_info" in line:
+            logger.log(level, name, **line)
             return
-        shown["event"], shown["level"] = word, _LEVEL_NAMES[level]
-        shown["timestamp"] = clock.now()
-        stream.write(_redact_line(None, "", _as_json(None, "", shown)) + "\n")
+        line["event"], line["level"] = name, _LEVEL_NAMES[level]
+        line["timestamp"] = clock.now()
+        stream.write(_redact_line(None, "", _as_json(None, "", line)) + "\n")
         stream.flush()
 
     return write
@@ -177,28 +180,28 @@ def _redact_line(_: WrappedLogger, __: str, line: Any) -> str:  # noqa: ANN401 -
 
 
 def _event_fields(event: Event) -> dict[str, object]:
-    shown: dict[str, object] = {}
-    for name in _FIELDS[type(event)]:
-        value = getattr(event, name)
+    line: dict[str, object] = {}
+    for field in _FIELDS[type(event)]:
+        value = getattr(event, field)
         if value is not None:
-            shown[name] = _to_seconds(value) if isinstance(value, timedelta) else value
-    shown.pop("caller_trace", None)
-    _add_identifiers(shown)
+            line[field] = _to_seconds(value) if isinstance(value, timedelta) else value
+    line.pop("caller_trace", None)
+    _add_identifiers(line)
     if isinstance(event, OperationalWarning) and event.error is not None:
-        shown["exc_info"] = shown.pop("error")
-    return shown
+        line["exc_info"] = line.pop("error")
+    return line
 
 
-def _add_identifiers(shown: dict[str, object]) -> None:
-    """Name the job, tenant and trace of a line, also where its event does not know them."""
-    present = current_log_context()
-    trace = shown.pop("trace", None) or (present and present.trace)
+def _add_identifiers(line: dict[str, object]) -> None:
+    """Add the job, tenant and trace of the log context where the event has none."""
+    context = current_log_context()
+    trace = line.pop("trace", None) or (context and context.trace)
     if isinstance(trace, str):
-        shown["trace_id"] = TraceContext.parse(trace).trace_id
-    if present is not None:
-        shown.setdefault("tenant", present.tenant)
-        if present.job_id is not None:
-            shown.setdefault("job_id", present.job_id)
+        line["trace_id"] = TraceContext.parse(trace).trace_id
+    if context is not None:
+        line.setdefault("tenant", context.tenant)
+        if context.job_id is not None:
+            line.setdefault("job_id", context.job_id)
 
 
 def _to_seconds(span: timedelta) -> float:

@@ -1,7 +1,8 @@
-"""Events -> OpenTelemetry spans, sent by OTLP over HTTP. The only module that knows OpenTelemetry.
+"""OpenTelemetry spans made from events, sent by OTLP over HTTP.
 
-A span is made when it is over, under the ids that were passed on while it lasted. Where to send
-them, the standard variables say (`OTEL_EXPORTER_OTLP_ENDPOINT`, `OTEL_BSP_…`).
+The only module that knows OpenTelemetry. A span is created when it ends, with the ids that were
+passed on while it lasted. The standard variables configure the export
+(`OTEL_EXPORTER_OTLP_ENDPOINT`, `OTEL_BSP_…`).
 """
 
 from collections.abc import Iterator, Mapping
@@ -42,7 +43,7 @@ Attributes = Mapping[str, str | int | None]
 def open_span_emitter(
     process: str, version: str, span_namer: SpanNamer, clock: Clock
 ) -> Iterator["SpanEmitter"]:
-    """An `Emit` that sends spans in the background; at the end it sends the rest."""
+    """Open an `Emit` that sends spans in the background; on exit it sends the remaining ones."""
     resource = Resource.create({"service.name": f"{SCOPE}-{process}", "service.version": version})
     sending = BatchSpanProcessor(OTLPSpanExporter())
     try:
@@ -53,7 +54,7 @@ def open_span_emitter(
 
 @dataclass(frozen=True, slots=True)
 class _SpanData:
-    """A span as an event tells it. `trace` is its own `traceparent`."""
+    """The span of an event. `trace` is its own `traceparent`, `parent` that of its parent."""
 
     name: str
     kind: SpanKind
@@ -65,12 +66,12 @@ class _SpanData:
 
 
 class SpanEmitter:
-    """Makes a span of each event that is one; an `Emit`."""
+    """Creates spans from the events that have one; an `Emit`."""
 
     def __init__(
         self, processor: SpanProcessor, resource: Resource, span_namer: SpanNamer, clock: Clock
     ) -> None:
-        """Hand spans to `sending`; `span_of` names those that nobody was told of."""
+        """Pass spans to `processor`; `span_namer` names those that were not passed on."""
         self._processor = processor
         self._resource = resource
         self._span_namer = span_namer
@@ -78,10 +79,10 @@ class SpanEmitter:
         self._scope = InstrumentationScope(SCOPE)
 
     def __call__(self, event: Event) -> None:
-        """Tell of `event`, unless its trace is not kept."""
-        told = self._span_data(event)
-        if told is not None and TraceContext.parse(told.trace).sampled:
-            self._processor.on_end(self._span(told))
+        """Send the span of `event`, if it has one and its trace is sampled."""
+        data = self._span_data(event)
+        if data is not None and TraceContext.parse(data.trace).sampled:
+            self._processor.on_end(self._span(data))
 
     def _span_data(self, event: Event) -> _SpanData | None:
         match event:
@@ -97,35 +98,35 @@ class SpanEmitter:
                 return None
 
     def _call(self, event: UpstreamCalled) -> _SpanData | None:
-        present = current_log_context()
-        trace = self._child_of(present)
-        if present is None or trace is None:
+        context = current_log_context()
+        trace = self._child_of(context)
+        if context is None or trace is None:
             return None
         return _SpanData(
             name=f"runcomfy {event.call}",
             kind=SpanKind.CLIENT,
             trace=trace,
-            parent=present.trace,
+            parent=context.trace,
             duration=event.duration,
             failed=event.outcome not in _SUCCESS_OUTCOMES,
             attributes={
-                "gateway.job_id": present.job_id,
-                "gateway.tenant": present.tenant,
+                "gateway.job_id": context.job_id,
+                "gateway.tenant": context.tenant,
                 "gateway.outcome": event.outcome,
                 "http.response.status_code": event.http_status,
             },
         )
 
     def _job(self, event: JobTransitioned) -> _SpanData | None:
-        present = current_log_context()
-        trace = self._child_of(present)
-        if present is None or trace is None:
+        context = current_log_context()
+        trace = self._child_of(context)
+        if context is None or trace is None:
             return None
         return _SpanData(
             name="job",
             kind=SpanKind.INTERNAL,
             trace=trace,
-            parent=present.trace,
+            parent=context.trace,
             duration=event.age,
             failed=event.after in _FAILED_STATES,
             attributes={
@@ -138,7 +139,7 @@ class SpanEmitter:
         )
 
     def _child_of(self, context: LogContext | None) -> str | None:
-        """A new span of the trace that is passed on; None where there is none."""
+        """Return a new `traceparent` in the trace of `context`; None without one."""
         return None if context is None or context.trace is None else self._span_namer(context.trace)
 
     def _span(self, data: _SpanData) -> ReadableSpan:
@@ -178,14 +179,14 @@ def _request(event: RequestServed, trace: str) -> _SpanData:
 
 
 def _attempt(event: DeliveryAttempted) -> _SpanData | None:
-    present = current_log_context()
-    if present is None or present.trace is None:
+    context = current_log_context()
+    if context is None or context.trace is None:
         return None
     return _SpanData(
-        name="callback",
+        name="webhook",
         kind=SpanKind.CLIENT,
-        trace=present.trace,
-        parent=present.parent,
+        trace=context.trace,
+        parent=context.parent,
         duration=event.duration,
         failed=event.outcome not in _SUCCESS_OUTCOMES,
         attributes={

@@ -1,9 +1,9 @@
-"""Shows figures to Prometheus: one registry a process, made from the catalogue of series.
+"""Exposes the metrics to Prometheus: one registry per process, built from `METRICS`.
 
-Knows the client library; decides nothing. What a service or a worker adds is in its own `metrics`.
+The only module of core that knows the client library.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from itertools import product
 from typing import Any, Final
 
@@ -21,23 +21,30 @@ from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from core.observability.event_metrics import LabelLimiter, MetricSample, metric_samples
 from core.observability.events import Event
-from core.observability.metric_definitions import (
-    DEFINITIONS_BY_NAME,
-    METRIC_DEFINITIONS,
+from core.observability.gateway_state import GatewayState
+from core.observability.metric_types import (
+    EventHandler,
+    LabelLimiter,
+    LabelValues,
     MetricDefinition,
     MetricKind,
     MetricSource,
 )
+from core.observability.metrics import METRICS
+from core.observability.state_metrics import STATE_METRICS
 
 CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
 _MAX_ZERO_SERIES: Final = 32
-
+_METHODS: Final = {
+    MetricKind.COUNTER: "inc",
+    MetricKind.GAUGE: "set",
+    MetricKind.HISTOGRAM: "observe",
+}
+_MULTIPROCESS_MODES: Final = {"gateway_redis_up": "livemin", "gateway_job_subscriptions": "livesum"}
+"""How processes that share their metrics combine a gauge; the others show the largest value."""
 
 RegistryTransform = Callable[[CollectorRegistry], CollectorRegistry]
-_MULTIPROCESS_MODES: Final = {"gateway_redis_up": "livemin", "gateway_job_subscriptions": "livesum"}
-"""How processes that share their figures show a gauge as one; others show the largest."""
 
 
 def _unchanged(registry: CollectorRegistry) -> CollectorRegistry:
@@ -45,56 +52,58 @@ def _unchanged(registry: CollectorRegistry) -> CollectorRegistry:
 
 
 class MetricsRegistry:
-    """One process's figures. An `Emit`."""
+    """The metrics of one process. An `Emit`."""
 
-    def __init__(self, source: MetricSource, limiter: LabelLimiter) -> None:
-        """Show the series of `source`, and those of both processes."""
-        # Else as many series again, of instants that nobody asks for; there is no other switch.
+    def __init__(self, source: MetricSource, version: str, label_limits: Mapping[str, int]) -> None:
+        """Expose the metrics of `source` (`SERVICE` or `WORKER`) and those of both processes.
+
+        `label_limits` overrides the number of values of an open label, by the label's name.
+        """
+        # The library adds a `_created` series to each counter, which doubles the number of series
+        # for nothing; there is no switch per registry.
         disable_created_metrics()  # type: ignore[no-untyped-call]  # the library left it untyped
-        self._limiter = limiter
+        limiter = LabelLimiter(label_limits)
         self._registry = CollectorRegistry()
         self._gauge_functions: list[Callable[[], None]] = []
         self._registry.register(_RefreshCollector(self.refresh))
+        self._recorders = {
+            metric.name: _Recorder(metric, self._registry, limiter)
+            for metric in METRICS
+            if metric.source in {source, MetricSource.BOTH}
+        }
+        self._handlers = _handlers_by_event(self._recorders)
         self._state = _StateCollector(limiter)
-        self._recorders: dict[tuple[str, tuple[str, ...]], Callable[[float], None]] = {}
-        own = [s for s in METRIC_DEFINITIONS if s.source in {source, MetricSource.BOTH}]
-        self._metrics = {series.name: _metric(series, self._registry) for series in own}
-        for series in own:
-            self._initialize_at_zero(series)
         self._registry.register(self._state)
         ProcessCollector(registry=self._registry)
+        self.record("gateway_build_info", (source, version))
+        self.record("gateway_redis_up")
 
     def __call__(self, event: Event) -> None:
-        """Count what happened."""
-        for sample in metric_samples(event):
-            self.record(sample)
+        """Move the metrics that `event` moves."""
+        for handler, record in self._handlers.get(type(event), ()):
+            value = handler.value(event)
+            if value is not None:
+                record(handler.labels(event), value)
 
-    def record(self, sample: MetricSample) -> None:
-        """Count one figure; one that this process does not show is passed over."""
-        # What a label does not fit is never kept here: `_taker` keeps fitted labels alone.
-        take = self._recorders.get((sample.metric, sample.labels))
-        if take is None:
-            if sample.metric not in self._metrics:
-                return
-            take = self._recorder(sample.metric, sample.labels)
-        take(sample.value)
+    def record(self, name: str, labels: LabelValues = (), value: float = 1.0) -> None:
+        """Increment a counter by `value`, observe it in a histogram, or set a gauge to it."""
+        self._recorders[name].record(labels, value)
 
-    def set_state_gauges(self, gauges: Iterable[MetricSample]) -> None:
-        """Show these readings of the store from now on, and none that were shown before."""
-        self._state.gauges = tuple(gauges)
+    def set_state(self, state: GatewayState | None) -> None:
+        """Expose this snapshot of Redis from now on, or none."""
+        self._state.state = state
 
     def set_gauge_function(
-        self, metric: str, labels: tuple[str, ...], function: Callable[[], float]
+        self, name: str, labels: LabelValues, function: Callable[[], float]
     ) -> None:
-        """Ask `read` how a gauge stands, at every scrape."""
-        child = self._child(metric, labels)
-        self._gauge_functions.append(lambda: child.set(function()))
+        """Set a gauge to what `function` returns, at every scrape."""
+        self._gauge_functions.append(lambda: self.record(name, labels, function()))
 
     def render(self, transform: RegistryTransform = _unchanged) -> bytes:
-        """The figures in Prometheus's text format.
+        """Return the metrics in Prometheus's text format.
 
-        `shown` may put those of several processes in the place of this one's; what was last read
-        of the store goes with them.
+        `transform` may replace this process's registry with one that combines several processes;
+        the snapshot of Redis is added to it.
         """
         self.refresh()
         registry = transform(self._registry)
@@ -103,41 +112,71 @@ class MetricsRegistry:
         return generate_latest(registry)
 
     def refresh(self) -> None:
-        """Bring the watched gauges up to date, for others who show them with theirs."""
-        for set_level in self._gauge_functions:
-            set_level()
+        """Call the gauge functions, for other processes that expose this one's metrics."""
+        for set_gauge in self._gauge_functions:
+            set_gauge()
 
     @property
     def registry(self) -> CollectorRegistry:
         """For the library's own server."""
         return self._registry
 
-    def _recorder(self, name: str, labels: tuple[str, ...]) -> Callable[[float], None]:
-        fitted = _limited_labels(DEFINITIONS_BY_NAME[name], labels, self._limiter)
-        taker = self._recorders.get((name, fitted))
-        if taker is None:
-            taker = getattr(self._child(name, fitted), _METHODS[DEFINITIONS_BY_NAME[name].kind])
-            self._recorders[name, fitted] = taker
-        return taker
 
-    def _child(self, name: str, labels: tuple[str, ...]) -> Any:  # noqa: ANN401 - three classes of the library
-        metric = self._metrics[name]
-        return metric.labels(*labels) if labels else metric
+Record = Callable[[LabelValues, float], None]
 
-    def _initialize_at_zero(self, definition: MetricDefinition) -> None:
-        """A counter that appears with its first 1 hides that first event from `increase`."""
-        closed = list(product(*(sorted(label.values) for label in definition.labels)))
-        if (
-            definition.kind is not MetricKind.GAUGE
-            and definition.labels
-            and len(closed) <= _MAX_ZERO_SERIES
-        ):
-            for labels in closed:
-                self._recorder(definition.name, labels)
+
+class _Recorder:
+    """One metric of this process."""
+
+    def __init__(
+        self, metric: MetricDefinition, registry: CollectorRegistry, limiter: LabelLimiter
+    ) -> None:
+        self.definition = metric
+        self._limiter = limiter
+        self._metric = _client_metric(metric, registry)
+        self._children: dict[LabelValues, Callable[[float], None]] = {}
+        self._initialize_at_zero()
+
+    def record(self, labels: LabelValues, value: float) -> None:
+        # Keys are limited values only, so the dict stays bounded whatever values occur.
+        child = self._children.get(labels)
+        if child is None:
+            child = self._child(self._limiter.limit_all(self.definition.labels, labels))
+        child(value)
+
+    def _child(self, labels: LabelValues) -> Callable[[float], None]:
+        child = self._children.get(labels)
+        if child is None:
+            series = self._metric.labels(*labels) if labels else self._metric
+            child = getattr(series, _METHODS[self.definition.kind])
+            self._children[labels] = child
+        return child
+
+    def _initialize_at_zero(self) -> None:
+        """Create the series of closed label sets, with the value 0.
+
+        A counter that first appears with the value 1 hides that 1 from `increase`.
+        """
+        labels = self.definition.labels
+        combinations = list(product(*(sorted(label.values) for label in labels)))
+        is_gauge = self.definition.kind is MetricKind.GAUGE
+        if labels and not is_gauge and len(combinations) <= _MAX_ZERO_SERIES:
+            for values in combinations:
+                self._child(values)
+
+
+def _handlers_by_event(
+    recorders: Mapping[str, _Recorder],
+) -> dict[type, list[tuple[EventHandler, Record]]]:
+    handlers: dict[type, list[tuple[EventHandler, Record]]] = {}
+    for recorder in recorders.values():
+        for handler in recorder.definition.handlers:
+            handlers.setdefault(handler.event_type, []).append((handler, recorder.record))
+    return handlers
 
 
 class _RefreshCollector(Collector):
-    """Comes first in its registry, and brings the watched gauges up to date."""
+    """The first collector of its registry: calls the gauge functions before the others collect."""
 
     def __init__(self, refresh: Callable[[], None]) -> None:
         self._refresh = refresh
@@ -148,73 +187,47 @@ class _RefreshCollector(Collector):
 
 
 class _StateCollector(Collector):
-    """The last reading of the store."""
+    """The last snapshot of Redis."""
 
     def __init__(self, limiter: LabelLimiter) -> None:
-        self.gauges: tuple[MetricSample, ...] = ()
+        self.state: GatewayState | None = None
         self._limiter = limiter
 
     def collect(self) -> Iterator[Metric]:
-        families: dict[str, GaugeMetricFamily | CounterMetricFamily] = {}
-        for sample in _sum_by_labels(self.gauges, self._limiter):
-            series = DEFINITIONS_BY_NAME[sample.metric]
-            family = families.setdefault(sample.metric, _family(series))
-            family.add_metric(sample.labels, sample.value)
-        yield from families.values()
+        state = self.state
+        if state is not None:
+            for metric in STATE_METRICS:
+                totals = self._totals(metric, state)
+                if totals:
+                    yield _family(metric, totals)
+
+    def _totals(self, metric: MetricDefinition, state: GatewayState) -> dict[LabelValues, float]:
+        """Return the values by limited labels; those that become `other` are added up."""
+        totals: dict[LabelValues, float] = {}
+        for labels, value in metric.read_state(state) if metric.read_state else ():
+            limited = self._limiter.limit_all(metric.labels, labels)
+            totals[limited] = totals.get(limited, 0.0) + value
+        return totals
 
 
-_METHODS: Final = {
-    MetricKind.COUNTER: "inc",
-    MetricKind.GAUGE: "set",
-    MetricKind.HISTOGRAM: "observe",
-}
+def _family(
+    metric: MetricDefinition, totals: Mapping[LabelValues, float]
+) -> GaugeMetricFamily | CounterMetricFamily:
+    names = [label.name for label in metric.labels]
+    kind = CounterMetricFamily if metric.kind is MetricKind.COUNTER else GaugeMetricFamily
+    family = kind(metric.name, metric.help, labels=names)
+    for labels, value in totals.items():
+        family.add_metric(labels, value)
+    return family
 
 
-def _limited_labels(
-    definition: MetricDefinition, labels: tuple[str, ...], limiter: LabelLimiter
-) -> tuple[str, ...]:
-    if not labels:
-        return labels
-    return tuple(limiter.limit(one, v) for one, v in zip(definition.labels, labels, strict=True))
-
-
-def _sum_by_labels(gauges: Iterable[MetricSample], limiter: LabelLimiter) -> Iterator[MetricSample]:
-    """What falls together under `other` is added up."""
-    sums: dict[tuple[str, tuple[str, ...]], float] = {}
-    for level in gauges:
-        key = (
-            level.metric,
-            _limited_labels(DEFINITIONS_BY_NAME[level.metric], level.labels, limiter),
-        )
-        sums[key] = sums.get(key, 0.0) + level.value
-    return (MetricSample(series, labels, amount) for (series, labels), amount in sums.items())
-
-
-def _family(definition: MetricDefinition) -> GaugeMetricFamily | CounterMetricFamily:
-    names = [label.name for label in definition.labels]
-    kind = CounterMetricFamily if definition.kind is MetricKind.COUNTER else GaugeMetricFamily
-    return kind(definition.name, definition.help, labels=names)
-
-
-def _metric(definition: MetricDefinition, registry: CollectorRegistry) -> MetricWrapperBase:
-    names = [label.name for label in definition.labels]
-    match definition.kind:
+def _client_metric(metric: MetricDefinition, registry: CollectorRegistry) -> MetricWrapperBase:
+    name, text, labels = metric.name, metric.help, [label.name for label in metric.labels]
+    match metric.kind:
         case MetricKind.COUNTER:
-            return Counter(definition.name, definition.help, names, registry=registry)
+            return Counter(name, text, labels, registry=registry)
         case MetricKind.GAUGE:
-            together: Any = _MULTIPROCESS_MODES.get(definition.name, "livemax")
-            return Gauge(
-                definition.name,
-                definition.help,
-                names,
-                registry=registry,
-                multiprocess_mode=together,
-            )
+            mode: Any = _MULTIPROCESS_MODES.get(name, "livemax")
+            return Gauge(name, text, labels, registry=registry, multiprocess_mode=mode)
         case MetricKind.HISTOGRAM:
-            return Histogram(
-                definition.name,
-                definition.help,
-                names,
-                registry=registry,
-                buckets=definition.buckets,
-            )
+            return Histogram(name, text, labels, registry=registry, buckets=metric.buckets)

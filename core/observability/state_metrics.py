@@ -1,148 +1,344 @@
-"""An overview in figures. Pure; knows no Prometheus and no Redis.
+"""The metrics that are read from Redis: name, labels, help, and the part of the state they show.
 
-What is not known, or not limited, is left out: an absent series says so more honestly than a zero.
+A value that is unknown, or a limit that is not set, is left out: a 0 would be wrong, and an absent
+series makes the alert expressions that compare with it false.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
+from typing import Final
 
 from core.circuit_breaker import BreakerReason, BreakerState
-from core.jobs.job import JobState
-from core.money import MicroUsd, to_usd
-from core.observability.event_metrics import MetricSample
-from core.observability.gateway_state import (
-    DeliveryBacklog,
-    Dependencies,
-    GatewayState,
-    RedisHealth,
-    TenantState,
+from core.jobs.job import OPEN_STATES
+from core.money import MicroUsd, to_usd, usd_or_none
+from core.observability.gateway_state import GatewayState, TenantState, WindowState
+from core.observability.metric_types import (
+    MODEL,
+    TENANT,
+    Label,
+    MetricDefinition,
+    MetricKind,
+    MetricSource,
+    Reading,
+    StateReader,
+    closed_label,
 )
+from core.tenants.limits import Window
 from core.webhooks.endpoint import DisabledReason
 
-
-def gauges(gateway_state: GatewayState) -> Iterator[MetricSample]:
-    """Every figure of the overview."""
-    yield MetricSample(
-        "gateway_state_read_duration_seconds", (), gateway_state.read_duration.total_seconds()
-    )
-    yield from _jobs(gateway_state)
-    yield from _concurrency(gateway_state)
-    for tenant in gateway_state.tenants:
-        yield from _tenant(tenant)
-    yield from _deliveries(gateway_state.deliveries, gateway_state.read_at)
-    yield from _disabled(gateway_state.tenants)
-    yield from _dependencies(gateway_state.dependencies)
-    yield from _store(gateway_state.redis)
+_WINDOW: Final = closed_label("window", *Window)
 
 
-def _jobs(gateway_state: GatewayState) -> Iterator[MetricSample]:
-    jobs, now = gateway_state.jobs, gateway_state.read_at
-    for state, count in jobs.by_state.items():
-        yield MetricSample("gateway_jobs", (JobState(state),), count)
-    yield MetricSample(
-        "gateway_oldest_unsubmitted_job_age_seconds", (), _age(jobs.oldest_unsubmitted_at, now)
-    )
-    yield MetricSample(
-        "gateway_oldest_in_doubt_job_age_seconds", (), _age(jobs.oldest_in_doubt_at, now)
-    )
-    yield MetricSample("gateway_stuck_jobs", (), jobs.stuck)
+def _state(name: str, text: str, value: Callable[[GatewayState], float | None]) -> MetricDefinition:
+    """Return a gauge without labels."""
+
+    def read(state: GatewayState) -> Iterable[Reading]:
+        number = value(state)
+        return () if number is None else (((), number),)
+
+    return _state_by(name, text, (), read)
 
 
-def _concurrency(gateway_state: GatewayState) -> Iterator[MetricSample]:
-    slots = gateway_state.concurrency
-    yield MetricSample("gateway_slots_in_use", (), slots.running)
-    yield from _optional("gateway_slots_limit", slots.limits.running)
-    yield MetricSample("gateway_pauses", (), slots.pauses)
-    for model, count in slots.by_model.items():
-        yield MetricSample("gateway_model_slots_in_use", (model,), count)
-    for model, limit in slots.limits.models:
-        yield MetricSample("gateway_model_slots_limit", (model,), limit)
+def _state_by(
+    name: str, text: str, labels: tuple[Label, ...], read: StateReader
+) -> MetricDefinition:
+    kind = MetricKind.COUNTER if name.endswith("_total") else MetricKind.GAUGE
+    return MetricDefinition(name, kind, MetricSource.REDIS, text, labels, read_state=read)
 
 
-def _tenant(tenant: TenantState) -> Iterator[MetricSample]:
-    name = tenant.name
-    yield MetricSample("gateway_waiting_jobs", (name,), tenant.waiting)
-    yield MetricSample("gateway_tenant_slots_in_use", (name,), tenant.running)
-    yield from _optional("gateway_tenant_slots_limit", tenant.slot_limit, name)
-    for use in tenant.windows:
-        labels = (name, use.window)
-        yield MetricSample("gateway_tenant_jobs", labels, use.jobs)
-        for booking in ("settled", "released", "held"):
-            amount = to_usd(getattr(use.reservations, booking))
-            yield MetricSample("gateway_tenant_cost_usd", (*labels, booking), amount)
-        yield MetricSample(
-            "gateway_tenant_cost_usd", (*labels, "saved"), to_usd(MicroUsd(use.cost_saved))
-        )
-        if use.budget is not None:
-            yield MetricSample("gateway_tenant_budget_usd", labels, to_usd(use.budget))
-            left = MicroUsd(use.budget - use.reservations.used)
-            yield MetricSample("gateway_tenant_budget_remaining_usd", labels, to_usd(left))
+def _age(since: datetime | None, state: GatewayState) -> float:
+    return 0.0 if since is None else max((state.read_at - since).total_seconds(), 0.0)
 
 
-def _deliveries(backlog: DeliveryBacklog, now: datetime) -> Iterator[MetricSample]:
-    yield MetricSample("gateway_deliveries_pending", (), backlog.pending)
-    yield MetricSample("gateway_deliveries_in_progress", (), backlog.in_flight)
-    yield MetricSample("gateway_deliveries_due", (), backlog.due)
-    yield MetricSample("gateway_endpoints_pending", (), backlog.endpoints)
-    yield MetricSample("gateway_endpoints_backing_off", (), backlog.paused)
-    age = _age(backlog.oldest_due_at, now)
-    yield MetricSample("gateway_oldest_due_delivery_age_seconds", (), age)
+def _timestamp(at: datetime | None) -> float | None:
+    return None if at is None else at.timestamp()
 
 
-def _disabled(tenants: Sequence[TenantState]) -> Iterator[MetricSample]:
-    counts = Counter(reason for tenant in tenants for reason in tenant.disabled_reasons)
+def _per_tenant(
+    name: str, text: str, value: Callable[[TenantState], float | None]
+) -> MetricDefinition:
+    """Return a gauge with one value per tenant."""
+
+    def read(state: GatewayState) -> Iterator[Reading]:
+        for tenant in state.tenants:
+            number = value(tenant)
+            if number is not None:
+                yield (tenant.name,), number
+
+    return _state_by(name, text, (TENANT,), read)
+
+
+def _per_window(
+    name: str, text: str, value: Callable[[WindowState], float | None]
+) -> MetricDefinition:
+    """Return a gauge with one value per tenant and usage window."""
+
+    def read(state: GatewayState) -> Iterator[Reading]:
+        for tenant in state.tenants:
+            for window in tenant.windows:
+                number = value(window)
+                if number is not None:
+                    yield (tenant.name, window.window), number
+
+    return _state_by(name, text, (TENANT, _WINDOW), read)
+
+
+_JOB_STATE: Final = (
+    _state_by(
+        "gateway_jobs",
+        "Open jobs, by state.",
+        (closed_label("state", *OPEN_STATES),),
+        lambda state: (((one,), count) for one, count in state.jobs.by_state.items()),
+    ),
+    _state(
+        "gateway_oldest_unsubmitted_job_age_seconds",
+        "Age of the oldest job that RunComfy has not received yet; 0 without one.",
+        lambda state: _age(state.jobs.oldest_unsubmitted_at, state),
+    ),
+    _state(
+        "gateway_oldest_in_doubt_job_age_seconds",
+        "How long the oldest in-doubt submit has waited for an operator; 0 without one.",
+        lambda state: _age(state.jobs.oldest_in_doubt_at, state),
+    ),
+    _state(
+        "gateway_stuck_jobs",
+        "Jobs more than 60 s past their due time.",
+        lambda state: state.jobs.stuck,
+    ),
+    _per_tenant(
+        "gateway_waiting_jobs", "Jobs that wait for a slot.", lambda tenant: tenant.waiting
+    ),
+    _state(
+        "gateway_slots_in_use", "Slots in use, in total.", lambda state: state.concurrency.running
+    ),
+    _state(
+        "gateway_slots_limit",
+        "Slots in total; absent without a limit.",
+        lambda state: state.concurrency.limits.running,
+    ),
+    _per_tenant(
+        "gateway_tenant_slots_in_use", "A tenant's slots in use.", lambda tenant: tenant.running
+    ),
+    _per_tenant(
+        "gateway_tenant_slots_limit",
+        "A tenant's slots; absent without a limit.",
+        lambda tenant: tenant.slot_limit,
+    ),
+    _state_by(
+        "gateway_model_slots_in_use",
+        "A model's slots in use.",
+        (MODEL,),
+        lambda state: (((one,), count) for one, count in state.concurrency.by_model.items()),
+    ),
+    _state_by(
+        "gateway_model_slots_limit",
+        "A model's slots; absent without a limit.",
+        (MODEL,),
+        lambda state: (((one,), limit) for one, limit in state.concurrency.limits.models),
+    ),
+    _state(
+        "gateway_pauses", "Pauses that operators have set.", lambda state: state.concurrency.pauses
+    ),
+)
+
+
+def _disabled_endpoints(state: GatewayState) -> Iterator[Reading]:
+    counts = Counter(reason for tenant in state.tenants for reason in tenant.disabled_reasons)
     for reason in DisabledReason:
-        yield MetricSample("gateway_disabled_endpoints", (reason,), counts[reason])
+        yield (reason,), counts[reason]
 
 
-def _dependencies(dependencies: Dependencies) -> Iterator[MetricSample]:
-    wallet, breaker = dependencies.account_balance, dependencies.circuit_breaker
-    yield from _optional_usd("gateway_account_balance_usd", wallet.balance)
-    yield from _optional_usd("gateway_account_minimum_balance_usd", wallet.minimum)
-    yield from _optional_usd("gateway_account_spend_usd_per_hour", wallet.burn_per_hour)
-    yield from _optional_timestamp("gateway_account_balance_read_timestamp_seconds", wallet.read_at)
-    for state in BreakerState:
-        yield MetricSample("gateway_circuit_breaker_state", (state,), breaker.state is state)
+_WEBHOOK_STATE: Final = (
+    _state(
+        "gateway_deliveries_pending",
+        "Deliveries with attempts to come, of the 500 endpoints that are due first.",
+        lambda state: state.deliveries.pending,
+    ),
+    _state(
+        "gateway_deliveries_in_progress",
+        "Deliveries that a worker is sending.",
+        lambda state: state.deliveries.in_flight,
+    ),
+    _state(
+        "gateway_deliveries_due",
+        "Due deliveries of endpoints that are not backing off.",
+        lambda state: state.deliveries.due,
+    ),
+    _state(
+        "gateway_endpoints_pending",
+        "Endpoints with pending deliveries.",
+        lambda state: state.deliveries.endpoints,
+    ),
+    _state(
+        "gateway_endpoints_backing_off",
+        "Of these, endpoints that get no attempt now: they failed, or sent `Retry-After`.",
+        lambda state: state.deliveries.paused,
+    ),
+    _state_by(
+        "gateway_disabled_endpoints",
+        "Disabled endpoints of the tenants that have their own label value, by reason.",
+        (closed_label("reason", *DisabledReason),),
+        _disabled_endpoints,
+    ),
+    _state(
+        "gateway_oldest_due_delivery_age_seconds",
+        "How long the oldest due delivery has been due; 0 without one.",
+        lambda state: _age(state.deliveries.oldest_due_at, state),
+    ),
+)
+
+
+def _tenant_cost(state: GatewayState) -> Iterator[Reading]:
+    for tenant in state.tenants:
+        for one in tenant.windows:
+            amounts = {
+                "settled": one.reservations.settled,
+                "released": one.reservations.released,
+                "held": one.reservations.held,
+                "saved": one.cost_saved,
+            }
+            for part, amount in amounts.items():
+                yield (tenant.name, one.window, part), to_usd(MicroUsd(amount))
+
+
+def _budget_remaining(window: WindowState) -> float | None:
+    if window.budget is None:
+        return None
+    return to_usd(MicroUsd(window.budget - window.reservations.used))
+
+
+def _breaker_state(state: GatewayState) -> Iterator[Reading]:
+    breaker = state.dependencies.circuit_breaker
+    for one in BreakerState:
+        yield (one,), breaker.state is one
+
+
+def _breaker_open(state: GatewayState) -> Iterator[Reading]:
+    breaker = state.dependencies.circuit_breaker
     stopped = breaker.state is not BreakerState.CLOSED
     for reason in BreakerReason:
-        yield MetricSample(
-            "gateway_circuit_breaker_open", (reason,), stopped and breaker.reason is reason
-        )
-    yield from _optional_timestamp(
-        "gateway_catalogue_read_timestamp_seconds", dependencies.catalogue_read_at
-    )
-    yield MetricSample("gateway_catalogue_models", (), dependencies.catalogue_models)
-    yield MetricSample("gateway_workers", (), dependencies.workers)
+        yield (reason,), stopped and breaker.reason is reason
 
 
-def _store(health: RedisHealth) -> Iterator[MetricSample]:
-    yield from _optional("gateway_redis_memory_bytes", health.memory)
-    yield from _optional("gateway_redis_memory_limit_bytes", health.memory_limit)
-    yield from _optional("gateway_redis_clients", health.clients)
-    yield from _optional("gateway_redis_keys", health.keys)
-    yield from _optional("gateway_redis_commands_total", health.commands)
-    yield from _optional("gateway_redis_evicted_keys_total", health.evicted_keys)
-    yield from _optional("gateway_redis_aof_enabled", health.aof)
-    yield from _optional("gateway_redis_aof_last_write_ok", health.aof_write_ok)
-    if health.uptime is not None:
-        yield MetricSample("gateway_redis_uptime_seconds", (), health.uptime.total_seconds())
+_COST_AND_UPSTREAM_STATE: Final = (
+    _state_by(
+        "gateway_tenant_cost_usd",
+        "A tenant's cost in the current day or month (UTC), in USD.",
+        (TENANT, _WINDOW, closed_label("type", "settled", "released", "held", "saved")),
+        _tenant_cost,
+    ),
+    _per_window(
+        "gateway_tenant_jobs",
+        "A tenant's jobs in the current day or month (UTC).",
+        lambda window: window.jobs,
+    ),
+    _per_window(
+        "gateway_tenant_budget_usd",
+        "A tenant's budget in USD; absent without one.",
+        lambda window: usd_or_none(window.budget),
+    ),
+    _per_window(
+        "gateway_tenant_budget_remaining_usd",
+        "The unused part of a tenant's budget in USD; absent without one.",
+        _budget_remaining,
+    ),
+    _state(
+        "gateway_account_balance_usd",
+        "RunComfy's account balance in USD, as last read.",
+        lambda state: usd_or_none(state.dependencies.account_balance.balance),
+    ),
+    _state(
+        "gateway_account_minimum_balance_usd",
+        "The account balance in USD below which no submit is admitted.",
+        lambda state: usd_or_none(state.dependencies.account_balance.minimum),
+    ),
+    _state(
+        "gateway_account_spend_usd_per_hour",
+        "How fast the account balance falls; absent until two reads were made.",
+        lambda state: usd_or_none(state.dependencies.account_balance.burn_per_hour),
+    ),
+    _state(
+        "gateway_account_balance_read_timestamp_seconds",
+        "When the account balance was last read.",
+        lambda state: _timestamp(state.dependencies.account_balance.read_at),
+    ),
+    _state_by(
+        "gateway_circuit_breaker_state",
+        "1 for the present state of the circuit breaker for submits, 0 for the others.",
+        (closed_label("state", *BreakerState),),
+        _breaker_state,
+    ),
+    _state_by(
+        "gateway_circuit_breaker_open",
+        "1 for the reason while the circuit breaker stops submits, else 0.",
+        (closed_label("reason", *BreakerReason),),
+        _breaker_open,
+    ),
+    _state(
+        "gateway_catalogue_read_timestamp_seconds",
+        "When the model catalogue was last read.",
+        lambda state: _timestamp(state.dependencies.catalogue_read_at),
+    ),
+    _state(
+        "gateway_catalogue_models",
+        "Models in the catalogue.",
+        lambda state: state.dependencies.catalogue_models,
+    ),
+    _state(
+        "gateway_workers",
+        "Workers with a heartbeat in the last 30 s.",
+        lambda state: state.dependencies.workers,
+    ),
+)
 
 
-def _optional(metric: str, value: float | None, *labels: str) -> Iterator[MetricSample]:
-    if value is not None:
-        yield MetricSample(metric, labels, value)
+def _uptime(state: GatewayState) -> float | None:
+    return None if state.redis.uptime is None else state.redis.uptime.total_seconds()
 
 
-def _optional_usd(metric: str, value: MicroUsd | None) -> Iterator[MetricSample]:
-    if value is not None:
-        yield MetricSample(metric, (), to_usd(value))
+_REDIS_STATE: Final = (
+    _state(
+        "gateway_redis_memory_bytes", "Memory that Redis uses.", lambda state: state.redis.memory
+    ),
+    _state(
+        "gateway_redis_memory_limit_bytes",
+        "Redis's `maxmemory`; 0 without one.",
+        lambda state: state.redis.memory_limit,
+    ),
+    _state("gateway_redis_clients", "Connections to Redis.", lambda state: state.redis.clients),
+    _state("gateway_redis_keys", "Keys in Redis.", lambda state: state.redis.keys),
+    _state(
+        "gateway_redis_commands_total",
+        "Commands that Redis processed.",
+        lambda state: state.redis.commands,
+    ),
+    _state(
+        "gateway_redis_evicted_keys_total",
+        "Keys that Redis evicted because of `maxmemory`.",
+        lambda state: state.redis.evicted_keys,
+    ),
+    _state(
+        "gateway_redis_aof_enabled",
+        "1 if Redis keeps an append-only file, else 0.",
+        lambda state: state.redis.aof,
+    ),
+    _state(
+        "gateway_redis_aof_last_write_ok",
+        "1 if the last write to the append-only file succeeded, else 0.",
+        lambda state: state.redis.aof_write_ok,
+    ),
+    _state("gateway_redis_uptime_seconds", "Time since Redis started.", _uptime),
+    _state(
+        "gateway_state_read_duration_seconds",
+        "Time that the read of these metrics took.",
+        lambda state: state.read_duration.total_seconds(),
+    ),
+)
 
-
-def _optional_timestamp(metric: str, at: datetime | None) -> Iterator[MetricSample]:
-    if at is not None:
-        yield MetricSample(metric, (), at.timestamp())
-
-
-def _age(since: datetime | None, now: datetime) -> float:
-    return 0.0 if since is None else max((now - since).total_seconds(), 0.0)
+STATE_METRICS: Final = (
+    *_JOB_STATE,
+    *_WEBHOOK_STATE,
+    *_COST_AND_UPSTREAM_STATE,
+    *_REDIS_STATE,
+)

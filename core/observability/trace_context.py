@@ -1,6 +1,6 @@
-"""W3C Trace Context: reading, making and passing on a `traceparent`. Pure.
+"""W3C Trace Context: parse, create and pass on a `traceparent`. Pure.
 
-https://www.w3.org/TR/trace-context/#traceparent-header
+Source: https://www.w3.org/TR/trace-context/#traceparent-header
 """
 
 import re
@@ -12,7 +12,7 @@ from typing import Final
 from core.ids import IdSource
 
 SpanNamer = Callable[[str | None], str | None]
-"""From the `traceparent` that a step comes in to the one that its own span is known by."""
+"""Maps the `traceparent` of a parent to that of the step's own span."""
 
 # Ids of zeros and version ff are invalid.
 _TRACEPARENT: Final = re.compile(
@@ -22,18 +22,18 @@ _SAMPLED: Final = 1
 
 
 def parse_traceparent(header: str | None) -> str | None:
-    """The header when it is well-formed, else None: a bad one is no error, and not passed on."""
+    """Return the header if it is well-formed, else None: a malformed one is ignored."""
     return header if header and _TRACEPARENT.fullmatch(header) else None
 
 
 def pass_through(traceparent: str | None) -> str | None:
-    """What a part that makes no spans of its own tells the next one: what it was told itself."""
+    """Return `traceparent` unchanged: the `SpanNamer` of a process that creates no spans."""
     return traceparent
 
 
 @dataclass(frozen=True, slots=True)
 class TraceContext:
-    """A well-formed `traceparent` taken apart; ids in lower-case hex."""
+    """The parts of a `traceparent`; ids in lower-case hex."""
 
     trace_id: str
     span_id: str
@@ -41,7 +41,7 @@ class TraceContext:
 
     @classmethod
     def parse(cls, traceparent: str) -> "TraceContext":
-        """What `traceparent`, a well-formed one, says."""
+        """Parse a well-formed `traceparent`."""
         _, trace_id, span_id, flags = traceparent.split("-")
         return cls(trace_id, span_id, bool(int(flags, 16) & _SAMPLED))
 
@@ -53,9 +53,10 @@ class TraceContext:
 
 @dataclass(frozen=True, slots=True)
 class RandomSpanNamer:
-    """A `SpanNamer` that names new spans.
+    """A `SpanNamer` that creates new span ids.
 
-    Whether a trace is kept, its beginner decides: the caller, or, for `share` of the others, we.
+    The starter of a trace decides whether it is sampled: the caller, or, for traces that start
+    here, `sample_ratio`.
     """
 
     ids: IdSource

@@ -1,6 +1,6 @@
-"""Whether this process makes spans, and by what. The OpenTelemetry extra is loaded only if it does.
+"""Opens tracing for a process. OpenTelemetry, an extra, is imported only if tracing is enabled.
 
-Called by the composition alone.
+Only the compositions call it.
 """
 
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ def _ignore_event(_: Event) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Tracing:
-    """What names spans, and what is told of events to make them of."""
+    """Names spans, and receives the events to create them from. The default creates none."""
 
     span_namer: SpanNamer = pass_through
     emit: Emit = _ignore_event
@@ -28,7 +28,7 @@ class Tracing:
 
 @dataclass(frozen=True, slots=True)
 class TracingPolicy:
-    """Who tells (`process`, of which `version`), and the share of own traces that is kept."""
+    """Whether and how to trace. `sample_ratio` is the sampled share of the traces started here."""
 
     enabled: bool
     sample_ratio: float
@@ -38,7 +38,7 @@ class TracingPolicy:
 
 @contextmanager
 def open_tracing(policy: TracingPolicy, clock: Clock, ids: IdSource) -> Iterator[Tracing]:
-    """The tracing that `policy` asks for. At the end what is not sent yet is sent."""
+    """Open the tracing of `policy`. On exit the remaining spans are sent."""
     if not policy.enabled:
         yield Tracing()
         return

@@ -1,4 +1,4 @@
-"""JSON of batches."""
+"""JSON representation of batches."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from core.representations.jobs import count_fields, without_none
 
 
 def batch_summary(snapshot: BatchSnapshot) -> dict[str, Any]:
-    """What an answer and the closing event say of a batch as a whole."""
+    """Return the summary of a batch, in API answers and in the completion event."""
     batch = snapshot.batch
     return without_none(
         {

@@ -1,8 +1,6 @@
-"""What callers and receivers read about jobs and batches, as JSON in RunComfy's shapes.
+"""JSON representations of jobs, in the shapes of RunComfy's API. Pure.
 
-Pure; knows no HTTP.
-
-Both processes need these: the service answers with them, the worker's callbacks carry them.
+The service answers with them, and the worker sends them in webhooks.
 """
 
 from collections.abc import Mapping
@@ -24,12 +22,12 @@ from core.webhooks.delivery import EVENT_OF_STATUS, WebhookEventType
 
 @dataclass(frozen=True, slots=True)
 class Links:
-    """Where a caller finds a job; `base` is the gateway's own address without a trailing slash."""
+    """Builds the URLs of a job. `base` is the gateway's own URL without a trailing slash."""
 
     base: str
 
     def for_job(self, job_id: str) -> dict[str, str]:
-        """RunComfy's three URLs, pointing at us."""
+        """Return RunComfy's three URLs, at this gateway."""
         root = f"{self.base}/v1/requests/{job_id}"
         return {
             "status_url": f"{root}/status",
@@ -39,22 +37,22 @@ class Links:
 
 
 def without_none(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """What is known of these fields: those that are None are left out."""
+    """Return the fields that are not None."""
     return {name: value for name, value in fields.items() if value is not None}
 
 
 def status_to_json(job: Job, links: Links, estimate: Estimate | None = None) -> bytes:
-    """The answer to a submit and to a status call."""
+    """Return the answer to a submit and to a status request."""
     return orjson.dumps(_status_fields(job, links) | _estimate_fields(estimate))
 
 
 def cancellation_to_json(job: Job, outcome: CancelOutcome) -> bytes:
-    """The answer to a cancel."""
+    """Return the answer to a cancel request."""
     return orjson.dumps({"request_id": job.id, "status": job.status, "outcome": outcome})
 
 
 def result_to_json(record: JobRecord, *, include_cost: bool) -> bytes:
-    """The answer to a result call: before the end the present status, then output or error."""
+    """Return the answer to a result request: the status until the end, then output or error."""
     return orjson.dumps(result_fields(record, include_cost=include_cost))
 
 
@@ -64,13 +62,13 @@ def event_to_json(
     timestamp: datetime,
     estimate: Estimate | None = None,
 ) -> bytes:
-    """An event of a stream: a callback's type, timestamp and data, and what is foretold."""
+    """Return an event of an event stream: type, timestamp and data of a webhook, and estimates."""
     data = result_fields(record, include_cost=True) | _estimate_fields(estimate)
     return orjson.dumps({"type": event, "timestamp": iso(timestamp), "data": data})
 
 
 def past_status_to_json(job: Job, status: PublicStatus, timestamp: datetime) -> bytes:
-    """The same of a status that the job has left: only what was true then and still is."""
+    """Return the event of an earlier status, without the fields that were set later."""
     data = {
         "request_id": job.id,
         "status": status,
@@ -83,7 +81,7 @@ def past_status_to_json(job: Job, status: PublicStatus, timestamp: datetime) -> 
 
 
 def job_summary(job: Job, links: Links | None = None) -> dict[str, Any]:
-    """A job as a line of a list."""
+    """Return a job as an item of a list."""
     return without_none(
         {
             "request_id": job.id,
@@ -100,9 +98,9 @@ def job_summary(job: Job, links: Links | None = None) -> dict[str, Any]:
 
 
 def job_page_representation(page: JobPage, links: Links | None = None) -> dict[str, Any]:
-    """A page of a list of jobs; `next_cursor` while there may be more."""
-    shown = [job_summary(job, links) for job in page.jobs]
-    return {"requests": shown} | ({"next_cursor": page.cursor.token} if page.cursor else {})
+    """Return a page of jobs, with `next_cursor` unless it is the last one."""
+    requests = [job_summary(job, links) for job in page.jobs]
+    return {"requests": requests} | ({"next_cursor": page.cursor.token} if page.cursor else {})
 
 
 def job_details_to_json(
@@ -111,7 +109,7 @@ def job_details_to_json(
     timeline: tuple[TimelineEntry, ...],
     delivery_ids: tuple[str, ...],
 ) -> bytes:
-    """Everything about one job, with its history."""
+    """Return everything about one job, with its timeline."""
     job = record.job
     more = {
         "state": job.state,
@@ -181,7 +179,7 @@ def _estimate_fields(estimate: Estimate | None) -> dict[str, Any]:
 
 
 def count_fields(view: BatchSnapshot) -> dict[str, int]:
-    """All items, those that were refused, and jobs by public status."""
+    """Return the numbers of all items, of rejected items, and of jobs by public status."""
     refused = view.batch.size - view.counts.admitted
     by_status = {str(status): getattr(view.counts, status) for status in PublicStatus}
     return {"total": view.batch.size, "refused": refused, **by_status}

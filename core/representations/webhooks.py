@@ -1,4 +1,4 @@
-"""JSON of webhook events and deliveries."""
+"""JSON representations of webhook events and deliveries."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -16,28 +16,28 @@ from core.webhooks.endpoint import INTERMEDIATE_EVENTS, PayloadStyle
 def webhook_data(
     record: JobRecord, event: WebhookEventType, payload: PayloadStyle = PayloadStyle.FULL
 ) -> bytes:
-    """What a callback about a job says: of an end the result, of the way there where it stood then.
+    """Return the data of an event about a job: the result at the end, else the status.
 
-    A status on the way may be told of after it has passed; what came later is not in it.
+    An intermediate event may be delivered after later ones; it has no fields that were set later.
     """
-    job, passing = record.job, event in INTERMEDIATE_EVENTS
+    job, is_intermediate = record.job, event in INTERMEDIATE_EVENTS
     head = {"request_id": job.id, "status": STATUS_OF_EVENT[event]}
     if payload is PayloadStyle.THIN:
         return orjson.dumps(without_none(head | {"reference": job.reference}))
-    if passing:
+    if is_intermediate:
         more = {"model_id": job.model_id, "created_at": iso(job.created_at)}
         return orjson.dumps(without_none(head | more | {"reference": job.reference}))
     return orjson.dumps(result_fields(record, include_cost=True))
 
 
 def webhook_body(event: WebhookEventType, timestamp: datetime, data: bytes) -> bytes:
-    """The body of a callback: Standard Webhooks' type, timestamp and data (JSON)."""
+    """Return the body of a webhook: Standard Webhooks' type, timestamp and data (JSON)."""
     fields = {"type": event, "timestamp": iso(timestamp), "data": orjson.Fragment(data)}
     return orjson.dumps(fields)
 
 
 def cloud_event(delivery: Delivery, data: bytes) -> bytes:
-    """The same event as CloudEvents 1.0 in JSON; `id` is the `webhook-id` of a callback."""
+    """Return the event as CloudEvents 1.0 in JSON; `id` is what `webhook-id` is over HTTP."""
     return orjson.dumps(
         without_none(
             {
@@ -57,7 +57,7 @@ def cloud_event(delivery: Delivery, data: bytes) -> bytes:
 def delivery_representation(
     delivery: Delivery, attempts: Sequence[DeliveryAttempt]
 ) -> dict[str, Any]:
-    """One callback with its attempts, as its tenant reads it."""
+    """Return a delivery with its attempts, as its tenant reads it."""
     return without_none(
         {
             "id": delivery.id,

@@ -12,8 +12,6 @@ from typing import Final
 from core.errors import Unauthenticated
 
 _KEY: Final = re.compile(r"rcg_([a-z0-9-]{1,40})_([A-Za-z2-7]{52})([0-9a-f]{8})")
-
-
 MAX_API_KEY_LENGTH: Final = 128
 
 
@@ -30,7 +28,7 @@ ALL_SCOPES: Final = frozenset(Scope)
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """What the store keeps of a key: never the key itself."""
+    """The stored record of a key; the key itself is never stored."""
 
     digest: str
     tenant: str
@@ -49,25 +47,31 @@ class ApiKeyUsage:
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """A key as it was presented: whose it claims to be, and the digest that the store knows."""
+    """A presented key: the tenant that it names, and the digest to look up."""
 
     tenant: str
     digest: str
 
 
 def build_api_key(tenant: str, secret: bytes) -> str:
-    """A new key's text from 32 unguessable bytes. It is shown once and never stored."""
+    """Return the text of a new key from 32 random bytes. It is shown once and never stored."""
     body = base64.b32encode(secret).decode().rstrip("=")
     return f"rcg_{tenant}_{body}{_check_digits(tenant, body)}"
 
 
 def api_key_digest(key: str) -> str:
-    """The form under which the store knows a key: SHA-256 in hex, unsalted (256 bits of chance)."""
+    """Return the digest under which a key is stored: its SHA-256 in hex.
+
+    A salt or a slow hash would add nothing: a key has 256 random bits.
+    """
     return hashlib.sha256(key.encode()).hexdigest()
 
 
 def parse_api_key(key: str) -> Credential:
-    """Take a presented key apart. Raises `Unauthenticated` when it cannot be one of ours."""
+    """Parse a presented key, without a call to the store.
+
+    Raises `Unauthenticated` if its format or its checksum is wrong.
+    """
     match = _KEY.fullmatch(key) if len(key) <= MAX_API_KEY_LENGTH else None
     if match is None or _check_digits(match[1], match[2]) != match[3]:
         raise Unauthenticated

@@ -1,4 +1,4 @@
-"""What submits of one input may share: words, a tenant's policy, what is usual. Knows no store."""
+"""The result cache: options of a submit, a tenant's policy, the default policy. Values only."""
 
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -10,44 +10,44 @@ from core.retention import MAX_CACHE_LIFETIME, MIN_CACHE_LIFETIME
 
 
 class CacheMode(StrEnum):
-    """Whether submits share results where they say nothing themselves."""
+    """Whether submits without a `cache` option use the result cache."""
 
     USE = "use"
     OFF = "off"
 
 
 class CacheOption(StrEnum):
-    """What one submit asks for."""
+    """The `cache` option of a submit."""
 
     USE = "use"
     REFRESH = "refresh"
-    """Read no stored result; join what is under way; store the new result."""
+    """Read no stored result; join an identical job in flight; store the new result."""
     OFF = "off"
-    """Neither read, nor join, nor be joined, nor store."""
+    """Read no result, join no job, let no job join, store no result."""
 
 
 class CacheStatus(StrEnum):
-    """What a submit found of its like: `Gateway-Cache` says it, of a replay another field does."""
+    """The cache result of a submit: the value of `Gateway-Cache`, except `REPLAYED`."""
 
     HIT = "hit"
-    """A kept result."""
+    """A stored result."""
     COLLAPSED = "joined"
-    """A paid job under way."""
+    """An identical paid job is in flight."""
     MISS = "miss"
-    """Nothing: it is paid for, and others may share it."""
+    """Nothing was found: the job is paid for, and others may share it."""
     BYPASS = "off"
-    """Nothing was looked for."""
+    """The cache was not read."""
     REPLAYED = "replayed"
-    """The same `Idempotency-Key`: the first job again, no new one."""
+    """The same `Idempotency-Key`: the first job is returned. Reported as `Idempotency-Replayed`."""
 
 
 PAID_CACHE_STATUSES: Final = frozenset({CacheStatus.MISS, CacheStatus.BYPASS})
-"""What is paid for."""
+"""The results of a submit that is paid for."""
 
 
 @dataclass(frozen=True, slots=True)
 class CacheRule:
-    """Whether results are shared, and for how long from their end."""
+    """Whether results are shared, and for how long after the job's end."""
 
     mode: CacheMode = CacheMode.USE
     lifetime: timedelta = MAX_CACHE_LIFETIME
@@ -59,28 +59,31 @@ class CacheRule:
 
 @dataclass(frozen=True, slots=True)
 class CachePolicy:
-    """What is usual, for every model and for those whose ids fit a pattern (`*`: any text)."""
+    """The default rule, and the rules of models by a pattern of their ids (`*`: any text)."""
 
     default: CacheRule = field(default_factory=CacheRule)
     by_model: tuple[tuple[str, CacheRule], ...] = ()
 
     def rule_for(self, model_id: str) -> CacheRule:
-        """What holds where neither the submit nor its tenant says; of patterns the first counts."""
-        fitting = (use for pattern, use in self.by_model if fnmatchcase(model_id, pattern))
-        return next(fitting, self.default)
+        """Return the rule for a model; the first pattern that matches decides.
+
+        It applies if neither the submit nor its tenant has an option.
+        """
+        matching = (rule for pattern, rule in self.by_model if fnmatchcase(model_id, pattern))
+        return next(matching, self.default)
 
 
 @dataclass(frozen=True, slots=True)
 class TenantCachePolicy:
-    """What an operator lets a tenant share; None: as is usual."""
+    """A tenant's cache policy; None: the default policy applies."""
 
     cache: CacheMode | None = None
     lifetime: timedelta | None = None
     shared: bool = False
-    """Its results serve all tenants that are shared too, and theirs serve it."""
+    """Its results are shared with all tenants that have this set too."""
     idempotency_required: bool = False
     promote: bool = False
-    """When the paid job that others joined fails, one of them is submitted anew."""
+    """If a job with followers fails, one follower is submitted again."""
 
     def __post_init__(self) -> None:
         """Raises `ValueError` for a lifetime that no result has."""

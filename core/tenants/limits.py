@@ -1,6 +1,6 @@
-"""What a tenant may do, and what the whole gateway may do at once, as values. Knows no store.
+"""The limits of a tenant and of the whole gateway. Values only.
 
-None always means: no limit. Resets are in UTC: a day starts at 00:00, a month on its 1st.
+None always means: no limit. Windows are in UTC: a day starts at 00:00, a month on its 1st.
 """
 
 import re
@@ -13,20 +13,10 @@ from typing import Final
 from core.money import MicroUsd
 
 _ZERO: Final = MicroUsd(0)
-
-
 MIN_WEIGHT: Final = 0.001
-
-
 MAX_WEIGHT: Final = 1000.0
-
-
 MIN_RATE: Final = 0.001
-
-
 MAX_RATE: Final = 100_000.0
-
-
 _NON_NEGATIVE_FIELDS: Final = (
     "requests_per_minute",
     "running",
@@ -41,7 +31,7 @@ _NON_NEGATIVE_FIELDS: Final = (
 
 
 class Priority(IntEnum):
-    """Which of a tenant's own waiting jobs goes first; lower goes first."""
+    """The order of a tenant's own waiting jobs; lower is first."""
 
     HIGH = 0
     NORMAL = 1
@@ -49,10 +39,10 @@ class Priority(IntEnum):
 
 
 class UnknownPrice(StrEnum):
-    """What becomes of a submit whose price is not known."""
+    """What happens to a submit with an unknown price."""
 
     COUNT = "count"
-    """It counts at a configured figure."""
+    """It is counted at `Limits.unknown_price_counts`."""
     REFUSE = "refuse"
 
 
@@ -62,7 +52,7 @@ class Limits:
 
     requests_per_minute: int | None = None
     burst: int | None = None
-    """How many submits may come at once after a pause; None: as many as a minute allows."""
+    """How many submits may arrive together after a pause; None: as many as a minute allows."""
     running: int | None = None
     waiting: int | None = None
     jobs_per_day: int | None = None
@@ -71,16 +61,16 @@ class Limits:
     usd_per_day: MicroUsd | None = None
     usd_per_month: MicroUsd | None = None
     weight: float = 1.0
-    """Its share of the slots while others want them too."""
+    """Its share of the slots while other tenants wait for slots too."""
     models: tuple[str, ...] = ()
     """Patterns with `*`, each for a whole model id; empty: every model."""
     priority: Priority = Priority.HIGH
-    """The largest priority that the tenant may ask for."""
+    """The highest priority that the tenant's submits may have."""
     unknown_price: UnknownPrice = UnknownPrice.COUNT
     unknown_price_counts: MicroUsd = _ZERO
 
     def __post_init__(self) -> None:
-        """Raises `ValueError` for figures that no rule could go by."""
+        """Raises `ValueError` for a value out of range."""
         for name in _NON_NEGATIVE_FIELDS:
             value = getattr(self, name)
             if value is not None and value < 0:
@@ -95,16 +85,16 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class GlobalLimits:
-    """What all tenants together may do."""
+    """The limits of all tenants together."""
 
     running: int | None = None
     submits_per_second: float | None = None
     polls_per_second: float | None = None
     models: tuple[tuple[str, int], ...] = ()
-    """Model ids with how many of their jobs may run at once."""
+    """Model ids, each with the number of its jobs that may run concurrently."""
 
     def __post_init__(self) -> None:
-        """Raises `ValueError` for figures that no rule could go by."""
+        """Raises `ValueError` for a value out of range."""
         for name in ("submits_per_second", "polls_per_second"):
             rate = getattr(self, name)
             if rate is not None and not MIN_RATE <= rate <= MAX_RATE:
@@ -114,7 +104,7 @@ class GlobalLimits:
 
 
 class Window(StrEnum):
-    """The spans over which use is counted."""
+    """The periods over which usage is counted."""
 
     DAY = "day"
     MONTH = "month"
@@ -130,13 +120,13 @@ class UsageWindow:
 
 
 def usage_windows_at(now: datetime) -> tuple[UsageWindow, UsageWindow]:
-    """The day and the month that `now` falls into, in UTC."""
+    """Return the day and the month of `now`, in UTC."""
     return _usage_windows_of(now.astimezone(UTC).date())
 
 
 @lru_cache(maxsize=8)
 def _usage_windows_of(today: date) -> tuple[UsageWindow, UsageWindow]:
-    # Kept, since every admission and every change of a job asks, and strftime is slow.
+    # Cached: every admission and every change of a job needs them, and strftime is slow.
     day = datetime(today.year, today.month, today.day, tzinfo=UTC)
     month = day.replace(day=1)
     following = (month + timedelta(days=32)).replace(day=1)
@@ -147,11 +137,9 @@ def _usage_windows_of(today: date) -> tuple[UsageWindow, UsageWindow]:
 
 
 _LUA_MAGIC: Final = re.compile(r"([^a-zA-Z0-9*])")
-
-
-_STARS: Final = re.compile(r"\*+")  # one after another they would only cost time
+_STARS: Final = re.compile(r"\*+")  # `.*.*` would match the same, in quadratic time
 
 
 def lua_pattern(pattern: str) -> str:
-    """A model pattern in Lua's own pattern language, for the script that decides admissions."""
+    """Return a model pattern as a Lua pattern, for the admission script."""
     return "^" + _STARS.sub(".*", _LUA_MAGIC.sub(r"%\1", pattern)) + "$"

@@ -1,8 +1,4 @@
-"""Tenants and their keys as values: names, key format, scopes. Knows no store.
-
-A key reads `rcg_<tenant>_<secret><check>`: it names its tenant, so that a leaked one finds its
-owner, and its check digits tell a typo from a refused key without asking the store.
-"""
+"""The tenant record. Values only."""
 
 import re
 from dataclasses import dataclass
@@ -16,25 +12,20 @@ from core.tenants.limits import Limits
 
 NAME_PATTERN: Final = r"[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?"
 
-
 _NAME: Final = re.compile(NAME_PATTERN)
-
-
 NO_LIMITS: Final = Limits()
-
-
 DEFAULT_CACHE_POLICY: Final = TenantCachePolicy()
 
 
 class DoubtPolicy(StrEnum):
-    """What becomes of a submit in doubt that no person resolves."""
+    """What to do with an in-doubt submit that no operator resolves."""
 
     HOLD = "hold"
-    """Wait for a person for a while, then fail it."""
+    """Wait for an operator for the hold time, then fail the job."""
     FAIL = "fail"
-    """Fail it at once."""
+    """Fail the job immediately."""
     RESEND = "resend"
-    """Send it once more: rather a double charge than a missing result."""
+    """Send it once more: a double charge is preferred to a missing result."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,26 +36,26 @@ class Tenant:
     created_at: datetime
     disabled: bool = False
     doubt: DoubtPolicy | None = None
-    """None: as the operator's setting says."""
+    """None: the gateway's setting applies."""
     limits: Limits = NO_LIMITS
     cache_policy: TenantCachePolicy = DEFAULT_CACHE_POLICY
     keep_inputs: bool = True
-    """False: an input is forgotten as soon as it can no more be asked to be sent."""
+    """False: an input is deleted as soon as it cannot be needed for a submit any more."""
     result_ttl: timedelta | None = None
-    """How long an ended job is kept, if less than `core.retention.RETENTION`. It is kept anyway
-    while a webhook attempt for it is pending, and for a day after the last one."""
+    """How long an ended job is kept, if less than `core.retention.RETENTION`. A pending webhook
+    attempt keeps it longer, until a day after the last attempt."""
     version: int = 1
-    """Counts the record's changes."""
+    """Counts the changes of the record."""
     deleted_at: datetime | None = None
 
 
 def is_tenant_name(name: str) -> bool:
-    """Whether a tenant could have this name."""
+    """Return whether a tenant could have this name."""
     return _NAME.fullmatch(name) is not None
 
 
 def check_tenant_name(name: str) -> str:
-    """A tenant's name: 1 to 40 lower-case letters, digits, inner hyphens. Raises `InvalidInput`."""
+    """Return `name` if a tenant may have it, else raise `InvalidInput`."""
     if not is_tenant_name(name):
         raise InvalidInput(
             "A tenant's name has 1 to 40 lower-case letters, digits and inner hyphens."

@@ -1,1 +1,1 @@
-"""What a store is asked to do in one atomic step, and its results. Values only."""
+"""The atomic writes of the store, with their results. Values only."""

@@ -1,4 +1,4 @@
-"""What a store is asked to admit in one atomic step, and what it answers."""
+"""Admissions of jobs and batches, each one atomic write, with their results."""
 
 from dataclasses import dataclass
 
@@ -16,7 +16,7 @@ from core.tenants.cache_policy import CacheOption, CacheRule, CacheStatus
 class CacheRequest:
     """Whether a job may share a result with identical ones.
 
-    `asked` by the submit itself; `usual` where neither it nor its tenant says anything.
+    `requested` is the submit's own option; `default` applies if neither it nor its tenant has one.
     """
 
     requested: CacheOption | None = None
@@ -28,10 +28,10 @@ CACHE_BYPASS = CacheRequest(requested=CacheOption.OFF)
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """A job to be taken in, if the credential may submit.
+    """A job to admit, if the credential may submit.
 
-    `input` is RunComfy's body, byte for byte. `idempotency` is the digest of the caller's key. With
-    `dry_run` everything is decided and nothing is stored.
+    `input` is the body for RunComfy, byte for byte as the caller sent it. `idempotency` is the
+    digest of the caller's key. With `dry_run` everything is decided and nothing is stored.
     """
 
     credential: Credential
@@ -45,20 +45,20 @@ class Admission:
 
 @dataclass(frozen=True, slots=True)
 class AdmissionResult:
-    """The store has the job. `quotas` are the tenant's limits as they stand now."""
+    """The job is stored. `quotas` are the tenant's limits after the admission."""
 
     has_slot: bool
-    """It has a slot already; else it waits for its turn."""
+    """It has a slot already; else it waits for one."""
     reserved: MicroUsd
     quotas: tuple[Quota, ...] = ()
     cache_status: CacheStatus = CacheStatus.BYPASS
     record: JobRecord | None = None
-    """The job as the store has it, where that is not as it came: a hit, a joiner, a replay."""
+    """The stored job where it differs from the submitted one: a hit, a follower, a replay."""
 
 
 @dataclass(frozen=True, slots=True)
 class RejectedItem:
-    """An item that did not get as far as the limits; `problem` is its problem document as JSON."""
+    """An item rejected before the limits were checked; `problem` is its problem document (JSON)."""
 
     index: int
     problem: bytes
@@ -66,10 +66,11 @@ class RejectedItem:
 
 @dataclass(frozen=True, slots=True)
 class BatchAdmission:
-    """What is asked of the store: all of `admissions` in one step, or those of them that fit.
+    """A batch to admit: all of `admissions` in one step, or those that the limits allow.
 
-    They are of one tenant and one instant, in the order of their items; `refused` are the rest.
-    `fingerprint` is of all inputs together; `idempotency` is the digest of the caller's key.
+    They belong to one tenant, have the same `created_at`, and are in the order of their items;
+    `rejected` are the other items. `fingerprint` is of all inputs together; `idempotency` is the
+    digest of the caller's key.
     """
 
     batch: Batch
@@ -81,12 +82,12 @@ class BatchAdmission:
 
 @dataclass(frozen=True, slots=True)
 class BatchAdmissionResult:
-    """What became of each admission, in their order. `stored` False: the batch is not there.
+    """The result of each admission, in their order. `stored` False: nothing was stored.
 
-    None: nothing stands against the item itself.
+    A result of None: the item itself could have been admitted.
     """
 
     results: tuple[AdmissionResult | CallerError | None, ...]
     stored: bool
     existing_batch_id: str | None = None
-    """The batch that the same `Idempotency-Key` began; nothing else was looked at then."""
+    """The batch with the same `Idempotency-Key`; if there is one, nothing else was checked."""

@@ -62,5 +62,5 @@ class Change:
     """Wake a worker immediately; else the job runs when `after.next_run_at` is due."""
     successor: Successor | None = None
     expected_leader: str | None = None
-    """For the promotion of a follower: the leader whose end is its reason. Refused if the job
+    """For the promotion of a follower: the leader with end is its reason. Refused if the job
     follows another by then: two promotions of one group would be two paid submits."""

@@ -1,4 +1,4 @@
-"""Which callbacks a change calls for. Pure; they are written in the same step as the change."""
+"""The webhook deliveries of a change. Pure; they are stored in the same write as the change."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -16,15 +16,15 @@ from core.webhooks.delivery import EVENT_OF_STATUS, Delivery, DeliveryState, Web
 from core.webhooks.endpoint import DEFAULT_ENDPOINT_ID, Endpoint, queue_of_endpoint, queue_of_url
 
 ENDPOINT_DISABLED = "endpoint_disabled"
-"""The outcome of a delivery that is held."""
+"""The last outcome of a delivery that is held."""
 
 
 def job_deliveries(
     before: Job, after: Job, config: WebhookConfig, ids: IdSource, now: datetime
 ) -> tuple[Delivery, ...]:
-    """The deliveries for this step: exactly one for each endpoint that wants the event.
+    """Return the deliveries of a change: exactly one for each endpoint subscribed to the event.
 
-    A URL that came with the submit stands in for the tenant's default endpoint, and for no other.
+    The `webhook` URL of a submit replaces the tenant's default endpoint, and no other.
     """
     if not needs_endpoints(before, after):
         return ()
@@ -43,13 +43,13 @@ def job_deliveries(
 def with_deliveries(
     change: Change, config: VersionedConfig, ids: IdSource, now: datetime
 ) -> Change:
-    """The change with its callbacks, to be refused should `known` not be in force any more."""
-    told = job_deliveries(change.before, change.after, config.config, ids, now)
-    return replace(change, deliveries=told, config_digest=config.version_digest)
+    """Return the change with its deliveries; the store refuses it if `config` is outdated."""
+    deliveries = job_deliveries(change.before, change.after, config.config, ids, now)
+    return replace(change, deliveries=deliveries, config_digest=config.version_digest)
 
 
 def needs_endpoints(before: Job, after: Job) -> bool:
-    """Whether the tenant's endpoints must be known to decide `notices`."""
+    """Return whether the change has an event, so that the webhook configuration is needed."""
     if before.follow_up is FollowUp.NOTIFY:
         return after.follow_up is None
     return after.status is not before.status or (after.is_final and not before.is_final)
@@ -62,14 +62,14 @@ def system_delivery(
     data: str,
     id_and_time: tuple[str, datetime],
 ) -> Delivery:
-    """An event about no job, for one endpoint; `made` is its id and the present instant."""
+    """Return the delivery of an event that is not about a job, to one endpoint."""
     return replace(_new_delivery(config.tenant, endpoint, event, id_and_time), data=data)
 
 
 def endpoint_disabled_deliveries(
     config: WebhookConfig, disabled_endpoint: Endpoint, ids: IdSource, now: datetime
 ) -> tuple[Delivery, ...]:
-    """What the tenant's other endpoints are told when one was disabled."""
+    """Return the deliveries to the tenant's other endpoints after one was disabled."""
     event = WebhookEventType.ENDPOINT_DISABLED
     data = orjson.dumps(
         {
@@ -91,7 +91,7 @@ def endpoint_disabled_deliveries(
 def batch_deliveries(
     snapshot: BatchSnapshot, config: WebhookConfig, ids: IdSource, now: datetime
 ) -> tuple[Delivery, ...]:
-    """The closing event of a batch: exactly one for each endpoint that wants it."""
+    """Return the deliveries of a batch's end: exactly one for each endpoint subscribed to it."""
     batch, event = snapshot.batch, WebhookEventType.BATCH_COMPLETED
     data = orjson.dumps(batch_summary(snapshot)).decode()
     return tuple(
@@ -119,7 +119,7 @@ def _matching_endpoints(
 def _new_delivery(
     tenant: str, endpoint: Endpoint, event: WebhookEventType, id_and_time: tuple[str, datetime]
 ) -> Delivery:
-    """An event for one endpoint, held where that is disabled."""
+    """Return the delivery of an event to one endpoint; it is held if that is disabled."""
     delivery_id, now = id_and_time
     held = endpoint.disabled_reason is not None
     return Delivery(

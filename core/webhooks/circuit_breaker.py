@@ -1,7 +1,8 @@
-"""The breaker over one endpoint: how many attempts may be under way, and not before when. Pure.
+"""The circuit breaker of one delivery queue: how many concurrent attempts, and from when. Pure.
 
-A channel is what fails together: an endpoint of a tenant's, or the origin of the URLs that come
-with its submits. All couriers share its record; a dead receiver costs one probe at a time.
+A queue holds what fails together: the deliveries to one endpoint of a tenant, or to one origin of
+the URLs that came with its submits. All workers share the record; a dead receiver costs one probe
+at a time.
 """
 
 from dataclasses import dataclass, replace
@@ -15,28 +16,31 @@ _MAX_DOUBLINGS: Final = 16
 
 @dataclass(frozen=True, slots=True)
 class EndpointCircuitPolicy:
-    """When a channel is held back, and for how long."""
+    """When a queue is paused or slowed down, and for how long."""
 
     max_concurrency: int = 32
-    """Attempts of a healthy channel under way at once, over all couriers."""
+    """Concurrent attempts for a healthy queue, over all workers."""
     slow_threshold: timedelta = timedelta(seconds=5)
-    """An answer that takes longer halves what may be under way: a few slow receivers would hold
-    all of a worker's places."""
+    """An answer that takes longer halves the concurrency: otherwise a few slow receivers would
+    occupy the whole capacity of a worker."""
     min_concurrency: int = 4
-    """Not below this, however slow."""
+    """The lower limit for slow receivers."""
     failure_threshold: int = 3
-    """Failures in a row that break a channel."""
+    """Failures in a row that open the circuit."""
     initial_pause: timedelta = timedelta(seconds=5)
     max_pause: timedelta = timedelta(minutes=5)
     max_retry_after: timedelta = timedelta(hours=1)
-    """The longest pause that a receiver may ask for all its deliveries (`Retry-After`)."""
+    """The longest `Retry-After` that pauses a whole queue."""
     disable_after: timedelta = timedelta(days=5)
     failure_reset_after: timedelta = FAILURE_RESET_AFTER
 
 
 @dataclass(frozen=True, slots=True)
 class EndpointCircuit:
-    """The record. `at_once` None: as the policy says. Nothing is claimed before `until`."""
+    """The record. `max_concurrency` None: that of the policy.
+
+    Before `paused_until` no delivery of the queue is claimed.
+    """
 
     version: int = 0
     max_concurrency: int | None = None
@@ -51,21 +55,26 @@ class EndpointCircuit:
     def record_success(
         self, now: datetime, policy: EndpointCircuitPolicy, duration: timedelta = timedelta()
     ) -> "EndpointCircuit":
-        """The receiver took something: what was narrowed widens twofold, unless it took it slowly.
+        """Return the circuit after a success: the concurrency doubles, or halves if it was slow.
 
-        A pause that it asked for goes on.
+        A pause that the receiver requested continues.
         """
-        wide = self.max_concurrency or policy.max_concurrency
-        wide = (
-            max(wide // 2, policy.min_concurrency) if duration > policy.slow_threshold else wide * 2
-        )
-        at_once = None if wide >= policy.max_concurrency else wide
+        limit = self.max_concurrency or policy.max_concurrency
+        if duration > policy.slow_threshold:
+            limit = max(limit // 2, policy.min_concurrency)
+        else:
+            limit *= 2
+        # None is the policy's limit: a healthy circuit stays equal to itself, and is not rewritten.
+        concurrency = None if limit >= policy.max_concurrency else limit
         until = self.paused_until if self._is_paused(now) and not self.is_open else None
-        calm = EndpointCircuit(version=self.version, max_concurrency=at_once, paused_until=until)
-        return self if self == calm else replace(calm, version=self.version + 1)
+        closed = EndpointCircuit(
+            version=self.version, max_concurrency=concurrency, paused_until=until
+        )
+        return self if self == closed else replace(closed, version=self.version + 1)
 
     def record_failure(self, now: datetime, policy: EndpointCircuitPolicy) -> "EndpointCircuit":
-        """An attempt failed. One that left before the channel was closed tells nothing new."""
+        """Return the circuit after a failed attempt."""
+        # Attempts that were sent before the pause fail during it; they are no new evidence.
         if self._is_paused(now):
             return self
         since = self._failing_since(now, policy)
@@ -87,7 +96,7 @@ class EndpointCircuit:
     def record_throttle(
         self, retry_after: timedelta | None, now: datetime, policy: EndpointCircuitPolicy
     ) -> "EndpointCircuit":
-        """The receiver asked for less: a pause, then half as much at once."""
+        """Return the circuit after a 429 or 503: a pause, then half the concurrency."""
         if self._is_paused(now) and retry_after is None:
             return self
         pause = max(
@@ -102,15 +111,15 @@ class EndpointCircuit:
         )
 
     def reset_pause(self) -> "EndpointCircuit":
-        """A person says that the receiver may be back: one attempt may leave at once."""
+        """Return the circuit without its pause: the next attempt may be made immediately."""
         return self if self.paused_until is None else self._next(paused_until=None)
 
     def reset(self) -> "EndpointCircuit":
-        """As new: what was held back flows, and nothing is held against the endpoint any more."""
+        """Return a closed circuit without a history of failures."""
         return EndpointCircuit(version=self.version + 1)
 
     def is_exhausted(self, now: datetime, policy: EndpointCircuitPolicy) -> bool:
-        """Whether the endpoint has failed for so long that it is to be disabled."""
+        """Return whether the endpoint has failed for so long that it must be disabled."""
         return self.failing_since is not None and now - self.failing_since >= policy.disable_after
 
     def _is_paused(self, now: datetime) -> bool:

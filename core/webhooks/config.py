@@ -25,14 +25,14 @@ class WebhookConfig:
     signing_keys: tuple[Secret, ...] = ()
 
     def get_endpoint(self, endpoint_id: str) -> Endpoint:
-        """One endpoint. Raises `NotFound`."""
+        """Return one endpoint. Raises `NotFound`."""
         found = self.find_endpoint(endpoint_id)
         if found is None:
             raise NotFound("There is no such endpoint.")
         return found
 
     def find_endpoint(self, endpoint_id: str) -> Endpoint | None:
-        """One endpoint, if it is there."""
+        """Return one endpoint, or None."""
         return next((end for end in self.endpoints if end.id == endpoint_id), None)
 
     @property
@@ -42,22 +42,28 @@ class WebhookConfig:
         return None if endpoint is None else endpoint.url
 
     def live_secrets(self, now: datetime) -> tuple[str, ...]:
-        """What deliveries are signed with now, newest first."""
+        """Return the secrets that sign deliveries now, newest first."""
         return live_texts(self.secrets, now)
 
     def live_signing_keys(self, now: datetime) -> tuple[str, ...]:
-        """The ed25519 keys that deliveries are signed with now; none where it was not asked for."""
+        """Return the ed25519 keys that sign deliveries now; none unless the tenant created one."""
         return live_texts(self.signing_keys, now)
 
     def with_endpoint(self, endpoint: Endpoint) -> "WebhookConfig":
-        """With one more. Raises `Conflict` when there are too many, or one for the same URL."""
+        """Return the configuration with one more endpoint.
+
+        Raises `Conflict` if there are too many, or one for the same URL.
+        """
         if len(self.endpoints) >= MAX_ENDPOINTS:
             raise Conflict(f"A tenant has at most {MAX_ENDPOINTS} endpoints.")
         self._reject_duplicate_url(endpoint)
         return self._next(endpoints=(*self.endpoints, endpoint))
 
     def with_replaced_endpoint(self, endpoint: Endpoint) -> "WebhookConfig":
-        """With this record in place of the one of its id. Raises `NotFound`, `Conflict`."""
+        """Return the configuration with this endpoint in place of the one with its id.
+
+        Raises `NotFound`, `Conflict`.
+        """
         self.get_endpoint(endpoint.id)
         self._reject_duplicate_url(endpoint)
         return self._next(
@@ -65,16 +71,17 @@ class WebhookConfig:
         )
 
     def without_endpoint(self, endpoint_id: str) -> "WebhookConfig":
-        """With one less. Raises `NotFound`."""
+        """Return the configuration without one endpoint. Raises `NotFound`."""
         self.get_endpoint(endpoint_id)
         return self._next(endpoints=tuple(e for e in self.endpoints if e.id != endpoint_id))
 
     def with_rotated_secret(
         self, kind: SecretKind, new_secret: str, now: datetime, overlap: timedelta
     ) -> "WebhookConfig":
-        """With a new secret; those before it end after `overlap` at the latest.
+        """Return the configuration with a new secret; the older ones expire after `overlap`.
 
-        Raises `Conflict` when too many are live: a receiver must not be cut off unforeseen.
+        Raises `Conflict` if too many are live: dropping the oldest would break receivers that
+        still verify with it.
         """
         held = self.secrets if kind is SecretKind.HMAC else self.signing_keys
         live = [secret for secret in held if is_live(secret, now)]
@@ -109,7 +116,7 @@ class WebhookConfig:
     def with_disabled_endpoint(
         self, endpoint_id: str, reason: DisabledReason, now: datetime
     ) -> "WebhookConfig":
-        """With one endpoint disabled. Raises `NotFound`."""
+        """Return the configuration with one endpoint disabled. Raises `NotFound`."""
         end = replace(self.get_endpoint(endpoint_id), disabled_reason=reason, disabled_at=now)
         return self.with_replaced_endpoint(end)
 

@@ -1,4 +1,4 @@
-"""A callback on its way to an endpoint: the record and its states. Knows no HTTP and no signing."""
+"""A webhook delivery, one event to one endpoint: the record and its states. Knows no HTTP."""
 
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -11,18 +11,18 @@ from core.webhooks.circuit_breaker import EndpointCircuit
 
 
 class DeliveryState(StrEnum):
-    """Where a delivery stands."""
+    """The state of a delivery."""
 
     PENDING = "pending"
     DELIVERED = "delivered"
     FAILED = "failed"
-    """Every attempt was made, or nobody is there to take it."""
+    """Every attempt was made, or its endpoint does not exist any more."""
     HELD = "held"
     """Its endpoint is disabled; it is sent when that is enabled again."""
 
 
 class WebhookEventType(StrEnum):
-    """What a callback tells of."""
+    """The type of a webhook event."""
 
     IN_QUEUE = "request.in_queue"
     IN_PROGRESS = "request.in_progress"
@@ -44,19 +44,17 @@ EVENT_OF_STATUS: Final = {
 
 STATUS_OF_EVENT: Final = {event: status for status, event in EVENT_OF_STATUS.items()}
 
-
 UNDELIVERED_STATES: Final = frozenset({DeliveryState.FAILED, DeliveryState.HELD})
-"""What an endpoint never took."""
+"""The states of events that an endpoint has not received."""
 
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
     """One event for one endpoint. `id` is the `webhook-id` of every attempt.
 
-    `due_at` is when the next attempt is due. `endpoint` is the id of the tenant's endpoint, None
-    for a URL that came with a submit. `channel` is what it shares a breaker with
-    (`core.webhooks.circuit_breaker`). `data` is the event's own data as JSON, for events that
-    are not about a job.
+    `endpoint_id` is None for a URL that came with a submit. `queue` names the deliveries that share
+    a circuit breaker (`core.webhooks.circuit_breaker`). `data` is the event's data as JSON, for
+    events that are not about a job.
     """
 
     id: str
@@ -72,21 +70,21 @@ class Delivery:
     last_outcome: str | None = None
     finished_at: datetime | None = None
     trace: str | None = None
-    """The `traceparent` that its job was submitted under."""
+    """The `traceparent` of its job's submit."""
     endpoint_id: str | None = None
     queue: str = ""
     data: str | None = None
     resent_at: datetime | None = None
     attempts_before_resend: int = 0
-    """Attempts made before it was last sent anew: the schedule begins again there."""
+    """Attempts made before the last resend; the retry schedule restarts after them."""
 
     @property
     def round_started_at(self) -> datetime:
-        """When the present round of attempts began."""
+        """When the present series of attempts started."""
         return self.resent_at or self.created_at
 
     def resend(self, now: datetime) -> "Delivery":
-        """The same event, to be sent anew from the first attempt on."""
+        """Return the delivery, due now and with a new series of attempts."""
         return replace(
             self,
             version=self.version + 1,
@@ -98,7 +96,7 @@ class Delivery:
         )
 
     def finish(self, state: DeliveryState, reason: str, now: datetime) -> "Delivery":
-        """Ended, or held, without a further attempt."""
+        """Return the delivery, ended or held, without a further attempt."""
         return replace(
             self,
             version=self.version + 1,
@@ -111,7 +109,7 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True)
 class DeliveryAttempt:
-    """One attempt, as it is kept. `outcome` is a word of a closed set; `took_ms` its duration."""
+    """The record of one attempt. `outcome` is `delivered` or a `FailureKind`."""
 
     at: datetime
     number: int
@@ -123,7 +121,7 @@ class DeliveryAttempt:
 
 @dataclass(frozen=True, slots=True)
 class ClaimedDelivery:
-    """A delivery under a courier's lease, and its channel as it stood when it was claimed."""
+    """A delivery leased to a worker, and the circuit of its queue when it was claimed."""
 
     delivery: Delivery
     circuit: EndpointCircuit
@@ -131,7 +129,7 @@ class ClaimedDelivery:
 
 @dataclass(frozen=True, slots=True)
 class CircuitUpdate:
-    """A channel's next record, stored only over `before`; both the same where nothing changed."""
+    """The next record of a circuit, stored only over `before`; the two are equal if unchanged."""
 
     queue: str
     before: EndpointCircuit
@@ -140,7 +138,7 @@ class CircuitUpdate:
 
 @dataclass(frozen=True, slots=True)
 class DeliveryUpdate:
-    """What became of a claimed delivery and of its channel. Without an attempt none was sent."""
+    """The update of a claimed delivery and of its circuit. `attempt` None: none was made."""
 
     before: Delivery
     after: Delivery

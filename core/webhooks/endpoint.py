@@ -1,4 +1,4 @@
-"""Where a tenant's events go, and what proves that they are ours. Pure; knows no store, no HTTP."""
+"""A tenant's webhook endpoints: HTTP receivers and Redis streams. Pure."""
 
 import re
 from dataclasses import dataclass
@@ -10,55 +10,46 @@ from urllib.parse import urlsplit
 from core.webhooks.delivery import WebhookEventType
 
 MAX_ENDPOINTS: Final = 16
-
-
 MAX_ENDPOINT_TIMEOUT: Final = timedelta(seconds=20)
-
-
 MIN_ENDPOINT_TIMEOUT: Final = timedelta(seconds=1)
-
-
 DEFAULT_ENDPOINT_ID: Final = "default"
-"""The endpoint that stands in where a submit names no `webhook`."""
-
+"""The endpoint of submits without a `webhook` option."""
 
 INTERMEDIATE_EVENTS: Final = frozenset({WebhookEventType.IN_QUEUE, WebhookEventType.IN_PROGRESS})
-
-
 UNFILTERED_EVENTS: Final = frozenset({WebhookEventType.TEST})
-"""Sent to an endpoint whatever its filter says."""
+"""Sent to an endpoint regardless of its filter."""
 
 
 class EndpointKind(StrEnum):
-    """What takes the events."""
+    """The kind of receiver."""
 
     HTTP = "http"
     STREAM = "redis_stream"
 
 
 class PayloadStyle(StrEnum):
-    """How much an event carries."""
+    """How much data an event has."""
 
     FULL = "full"
     THIN = "thin"
-    """The id, the status and the caller's reference: for receivers that ask for the rest."""
+    """The id, the status and the caller's reference; the receiver reads the rest by the API."""
 
 
 class DisabledReason(StrEnum):
-    """Why an endpoint gets nothing."""
+    """Why an endpoint is disabled."""
 
     BY_OWNER = "by_owner"
     GONE = "gone"
     """It answered 410."""
     FAILING = "failing"
-    """It took nothing for days."""
+    """It failed for days, without a success."""
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
     """One receiver. `url` of a stream is `stream:<name>` or `stream:<name>@<sink>`.
 
-    `events` None: the ends, and what is on the way where the submit asked for it.
+    `events` None: final events, and intermediate ones if the submit requested them.
     """
 
     id: str
@@ -73,7 +64,10 @@ class Endpoint:
     disabled_at: datetime | None = None
 
     def is_subscribed_to(self, event: WebhookEventType, *, include_intermediate: bool) -> bool:
-        """Whether `event` goes there. `asked`: the submit asked for what is on the way."""
+        """Return whether the endpoint gets `event`.
+
+        `include_intermediate`: the submit requested intermediate events.
+        """
         if event in UNFILTERED_EVENTS:
             return True
         if self.events is not None:
@@ -82,14 +76,14 @@ class Endpoint:
 
 
 def queue_of_endpoint(tenant: str, endpoint_id: str) -> str:
-    """What an endpoint's deliveries wait in."""
+    """Return the queue of an endpoint's deliveries."""
     return f"{tenant}/{endpoint_id}"
 
 
 def queue_of_url(tenant: str, url: str) -> str:
-    """What deliveries to URLs that came with submits wait in: one channel for each origin.
+    """Return the queue of deliveries to a URL that came with a submit: one per origin.
 
-    Callers write ids into their paths; by the whole URL every delivery would have its own breaker.
+    Not one per URL: callers put ids into paths, so every delivery would have its own breaker.
     """
     parts = urlsplit(url)
     return f"{tenant}/{parts.scheme.lower()}://{parts.netloc.lower()}"
@@ -102,13 +96,13 @@ _STREAM: Final = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class RedisStream:
-    """A Redis stream: `sink` is a Redis that the operator named; None is the gateway's own."""
+    """A Redis stream. `sink` names a Redis server of the settings; None is the gateway's own."""
 
     name: str
     sink: str | None = None
 
 
 def parse_stream_url(url: str) -> RedisStream | None:
-    """The stream that `stream:<name>[@<sink>]` names; None when it is none."""
+    """Parse `stream:<name>[@<sink>]`; return None for any other text."""
     found = _STREAM.fullmatch(url)
     return None if found is None else RedisStream(found["name"], found["sink"])

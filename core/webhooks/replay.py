@@ -1,4 +1,4 @@
-"""Sending a stretch of events anew, a few at a time: the record and its steps. Pure."""
+"""Replay: resending the deliveries of a period, a few at a time. Pure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -13,9 +13,9 @@ MAX_RANGES: Final = 20
 
 @dataclass(frozen=True, slots=True)
 class ReplayRange:
-    """The deliveries of `[since, until]` in one of `states`, for one endpoint or all.
+    """The deliveries of `[since, until]` in one of `states`, of one endpoint or of all.
 
-    `after` is the last delivery that was looked at, oldest first.
+    They are read oldest first; `last_delivery_id` is the last one that was read.
     """
 
     since: datetime
@@ -25,7 +25,7 @@ class ReplayRange:
     last_delivery_id: str | None = None
 
     def matches(self, delivery: Delivery) -> bool:
-        """Whether a delivery is to be sent anew. What is under way anyhow is not."""
+        """Return whether a delivery is to be resent; a pending one is sent anyway."""
         return (
             delivery.state in self.states
             and delivery.state is not DeliveryState.PENDING
@@ -35,20 +35,20 @@ class ReplayRange:
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """What is still to be sent anew for one tenant, one stretch after the other."""
+    """The ranges of one tenant that are still to be resent, one after the other."""
 
     tenant: str
     version: int = 0
     ranges: tuple[ReplayRange, ...] = ()
 
     def with_range(self, replay_range: ReplayRange) -> "Replay":
-        """With one more stretch. Raises `Conflict` when too many wait already."""
+        """Return the replay with one more range. Raises `Conflict` if there are too many."""
         if len(self.ranges) >= MAX_RANGES:
-            raise Conflict("Too many replays wait already; they go on by themselves.")
+            raise Conflict("Too many replays are waiting already; try again when some have ended.")
         return self._next((*self.ranges, replay_range))
 
     def advance(self, scanned_ids: Sequence[str], *, limit: int) -> "Replay":
-        """After a look at these ids; fewer than `asked` say that the stretch has ended."""
+        """Return the replay after these ids were read; fewer than `limit` end the first range."""
         first, *rest = self.ranges
         if len(scanned_ids) < limit:
             return self._next(tuple(rest))

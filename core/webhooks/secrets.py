@@ -9,7 +9,7 @@ from typing import Final
 
 
 def encode_webhook_secret(secret: bytes) -> str:
-    """A Standard Webhooks secret: `whsec_` and the base64 of 32 bytes."""
+    """Return a Standard Webhooks secret: `whsec_` and the base64 of 32 bytes."""
     return "whsec_" + base64.b64encode(secret).decode()
 
 
@@ -18,7 +18,7 @@ MAX_SECRETS: Final = 5
 
 @dataclass(frozen=True, slots=True)
 class Secret:
-    """A `whsec_` secret (HMAC) or a `whsk_` seed (ed25519). None: it has no end yet."""
+    """A `whsec_` secret (HMAC) or a `whsk_` seed (ed25519). `expires_at` None: no expiry."""
 
     text: str
     expires_at: datetime | None = None
@@ -32,7 +32,7 @@ class SecretKind(StrEnum):
 
 
 def ending_at(secret: Secret, ends_at: datetime | None) -> Secret:
-    """With this end, unless its own comes before."""
+    """Return the secret with this end, unless its own is earlier."""
     if ends_at is None:
         return secret
     return replace(secret, expires_at=min(secret.expires_at or ends_at, ends_at))

@@ -1,4 +1,4 @@
-"""Ed25519 keys in the form of Standard Webhooks: `whsk_`, `whpk_`. Knows no headers, no tenant."""
+"""Ed25519 keys in the text format of Standard Webhooks: `whsk_`, `whpk_`."""
 
 import base64
 from typing import Final
@@ -10,17 +10,17 @@ PUBLIC_PREFIX: Final = "whpk_"
 
 
 def encode_signing_key(seed: bytes) -> str:
-    """A secret key's text: `whsk_` and the base64 of a seed of 32 unguessable bytes (RFC 8032)."""
+    """Return the text of a secret key: `whsk_` and the base64 of 32 random bytes (RFC 8032)."""
     return _SECRET_PREFIX + base64.b64encode(seed).decode()
 
 
 def private_key(text: str) -> Ed25519PrivateKey:
-    """The key that `encode_signing_key` wrote. Raises `ValueError`."""
+    """Parse the text of a secret key. Raises `ValueError`."""
     seed = base64.b64decode(text.removeprefix(_SECRET_PREFIX), validate=True)
     return Ed25519PrivateKey.from_private_bytes(seed)
 
 
 def public_key(text: str) -> str:
-    """The public half of a secret key: `whpk_` and the base64 of its 32 bytes."""
+    """Return the public key of a secret key: `whpk_` and the base64 of its 32 bytes."""
     raw = private_key(text).public_key().public_bytes_raw()
     return PUBLIC_PREFIX + base64.b64encode(raw).decode()

@@ -1,6 +1,7 @@
-"""Which outside addresses may be called at all: URLs, host names and IP addresses, judged unasked.
+"""The SSRF policy: which URLs, host names and IP addresses webhooks may be sent to.
 
-Knows no DNS and no HTTP client. A name's addresses are judged by `check_address` once resolved.
+Knows no DNS and no HTTP client. The addresses of a name are checked by `check_address` when they
+are resolved, at each attempt: a name can change its address after it was accepted.
 """
 
 import re
@@ -22,7 +23,7 @@ Network = IPv4Network | IPv6Network
 
 
 class AddressKind(StrEnum):
-    """What an IP address is for. A closed set: it may label a metric."""
+    """The purpose of an IP address."""
 
     PUBLIC = "public"
     LOOPBACK = "loopback"
@@ -38,12 +39,12 @@ class AddressKind(StrEnum):
     RESERVED = "reserved"
 
 
-# What an operator's list can open. The other kinds are no place for a receiver, whoever asks:
-# a wide CIDR or a pattern must not open a metadata service by accident.
+# The kinds that an operator's list can allow. No receiver has an address of another kind, and a
+# wide CIDR or pattern must not allow a metadata service by accident.
 ALLOWABLE_KINDS: Final = frozenset({AddressKind.LOOPBACK, AddressKind.PRIVATE, AddressKind.SHARED})
 
 # First match wins. Source: IANA special-purpose address registries (RFC 6890 and its updates), and
-# the clouds' documentation for the metadata services, some of which live in public ranges.
+# the clouds' documentation for the metadata services, some of which are in public ranges.
 ADDRESS_RULES: Final[tuple[tuple[Network, AddressKind], ...]] = tuple(
     (ip_network(network), kind)
     for kind, networks in (
@@ -108,12 +109,12 @@ LOCAL_SUFFIXES: Final = frozenset(
 
 
 def classify_address(address: Address) -> AddressKind:
-    """What `address` is for, by `ADDRESS_RULES`."""
+    """Return the kind of `address`, by `ADDRESS_RULES`."""
     return next(kind for network, kind in ADDRESS_RULES if address in network)
 
 
 class RefusalReason(StrEnum):
-    """Why a target is refused. A closed set: it may label a metric."""
+    """Why a target is refused."""
 
     TOO_LONG = "too_long"
     NOT_A_URL = "not_a_url"
@@ -129,7 +130,7 @@ class RefusalReason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A target that may not be called; `message` may be shown to a caller, it names no address."""
+    """The refusal of a target. `message` is safe to show to a caller: it contains no address."""
 
     reason: RefusalReason
     message: str
@@ -137,7 +138,7 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class AllowedTargets:
-    """What the operator opened: exact names, `*.` suffixes (with their dot), networks."""
+    """The operator's list of allowed targets: exact names, suffixes (with their dot), networks."""
 
     names: frozenset[str] = frozenset()
     suffixes: tuple[str, ...] = ()
@@ -145,9 +146,9 @@ class AllowedTargets:
 
     @classmethod
     def parse(cls, entries: Iterable[str]) -> Self:
-        """Read host names, `*.suffix` patterns, addresses and CIDRs.
+        """Parse host names, `*.suffix` patterns, addresses and CIDRs.
 
-        Raises ValueError with a message that names the entry.
+        Raises `ValueError` with a message that contains the entry.
         """
         names: set[str] = set()
         suffixes: list[str] = []
@@ -165,20 +166,20 @@ class AllowedTargets:
         return cls(frozenset(names), tuple(suffixes), tuple(networks))
 
     def allows_host(self, host: str) -> bool:
-        """Whether the list opens this lower-case name."""
+        """Return whether the list contains this lower-case name."""
         return host in self.names or host.endswith(self.suffixes)
 
     def allows_address(self, address: Address) -> bool:
-        """Whether the list opens this address."""
+        """Return whether the list contains this address."""
         return any(address in network for network in self.networks)
 
 
 @dataclass(frozen=True, slots=True)
 class TargetPolicy:
-    """What may be called. Targets on the operator's list may use `http` and any port as well.
+    """The rules for targets. Targets on the operator's list may also use `http` and any port.
 
-    `ports` are those of public targets. Only two: with more, a tenant could scan the ports of
-    strangers from our address. `max_length` is in characters.
+    `ports` are those of public targets. There are only two: with more, a tenant could use the
+    gateway to scan the ports of other hosts. `max_length` is in characters.
     """
 
     allowed: AllowedTargets = field(default_factory=AllowedTargets)
@@ -188,11 +189,11 @@ class TargetPolicy:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A URL taken apart by us, so that no second parser can read it another way.
+    """The parts of a URL. The request is built from them, so that no second parser can differ.
 
-    `host` is a lower-case name or an address in its canonical text, without brackets; `path` holds
-    the query too. `address` is set where the host is one. `opened` says that the operator's list
-    names the host, so that its addresses may be local.
+    `host` is a lower-case name, or an address in canonical form without brackets; `path` includes
+    the query. `address` is set if the host is an address. `is_allowed`: the operator's list
+    contains the host, so its addresses may be local.
     """
 
     scheme: str
@@ -204,7 +205,7 @@ class Target:
 
     @property
     def authority(self) -> str:
-        """The `Host` header: the port only where it is not the scheme's own (RFC 9110, 7.2)."""
+        """The `Host` header, with the port unless it is the scheme's default (RFC 9110, 7.2)."""
         host = f"[{self.host}]" if isinstance(self.address, IPv6Address) else self.host
         return host if self.port == DEFAULT_PORTS[self.scheme] else f"{host}:{self.port}"
 
@@ -213,7 +214,7 @@ DEFAULT_PORTS: Final = {"https": 443, "http": 80}
 _MAX_PORT: Final = 65_535
 _HTTPS_ONLY: Final = "the URL must begin with https://"
 _MAX_NAME: Final = 253
-# RFC 3986: what is outside of this set must be percent-encoded, and a host be written in punycode.
+# RFC 3986: other characters must be percent-encoded, and a host be written in punycode.
 _CHARACTERS: Final = re.compile(r"[A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=%]+")
 _URL: Final = re.compile(
     r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<authority>[^/?#]*)(?P<path>(?:/[^?#]*)?(?:\?[^#]*)?)"
@@ -222,15 +223,15 @@ _AUTHORITY: Final = re.compile(
     r"(?:\[(?P<v6>[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*)\]|(?P<name>[A-Za-z0-9._-]+))(?::(?P<port>[0-9]{1,5}))?"
 )
 _LABEL: Final = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")
-# A host whose last label is a number is an IPv4 address to `inet_aton` and to browsers (WHATWG URL,
-# "ends in a number checker"), whatever the labels before it look like.
+# A host with a number as its last label is an IPv4 address to `inet_aton` and to browsers (WHATWG
+# URL, "ends in a number checker"), regardless of the labels before it.
 _NUMBER: Final = re.compile(r"[0-9]+|0x[0-9a-f]*")
 
 
 def check_url(url: str, policy: TargetPolicy) -> Target | Refusal:
-    """Judge a URL without asking DNS: what must be refused at submit time.
+    """Check a URL without DNS, when it is submitted.
 
-    A name that passes is judged again by `check_address` once its addresses are known.
+    A name that passes is checked again by `check_address` when its addresses are resolved.
     """
     target = parse_url(url, policy)
     if isinstance(target, Refusal):
@@ -243,7 +244,7 @@ def check_url(url: str, policy: TargetPolicy) -> Target | Refusal:
 
 
 def parse_url(url: str, policy: TargetPolicy) -> Target | Refusal:
-    """Take a URL apart, refusing whatever two parsers might read in two ways."""
+    """Parse a URL; refuse everything that two parsers might read differently."""
     parts = _split(url, policy.max_length)
     if isinstance(parts, Refusal):
         return parts
@@ -259,16 +260,17 @@ def parse_url(url: str, policy: TargetPolicy) -> Target | Refusal:
 
 
 def parse_host(text: str) -> Address | str | Refusal:
-    """A host without brackets as an address or a lower-case name.
+    """Parse a host without brackets: an address, or a lower-case name.
 
-    Refused: addresses in any but their usual notation, a trailing dot, whatever is not ASCII.
+    Addresses in an unusual notation (octal, hexadecimal, short), names with a trailing dot and
+    names that are not ASCII are refused.
     """
     host = text.lower()
     if ":" in host or _NUMBER.fullmatch(host.rstrip(".").rpartition(".")[2]):
         try:
             return ip_address(host)
         except ValueError:
-            message = "an IP address must be written in its usual notation"
+            message = "an IP address must be written in its standard notation"
             return Refusal(RefusalReason.NONSTANDARD_ADDRESS, message)
     if not _is_name(host):
         return Refusal(
@@ -278,23 +280,23 @@ def parse_host(text: str) -> Address | str | Refusal:
 
 
 def is_local_name(host: str) -> bool:
-    """Whether this lower-case name means something only inside some network."""
+    """Return whether this lower-case name has a meaning only inside a network."""
     labels = host.split(".")
     tails = {".".join(labels[-count:]) for count in (1, 2)}
     return len(labels) == 1 or not tails.isdisjoint(LOCAL_SUFFIXES)
 
 
 def check_address(target: Target, address: Address, policy: TargetPolicy) -> Refusal | None:
-    """Judge one address that the target's host stands for or resolved to."""
+    """Check one address of the target's host; return None if it may be called."""
     kind = classify_address(address)
-    opened = target.is_allowed or policy.allowed.allows_address(address)
-    if kind is not AddressKind.PUBLIC and not (opened and kind in ALLOWABLE_KINDS):
+    allowed = target.is_allowed or policy.allowed.allows_address(address)
+    if kind is not AddressKind.PUBLIC and not (allowed and kind in ALLOWABLE_KINDS):
         return Refusal(RefusalReason.ADDRESS, f"the host's address is {kind_phrase(kind)}")
-    return None if opened else _check_scheme_and_port(target, policy)
+    return None if allowed else _check_scheme_and_port(target, policy)
 
 
 def kind_phrase(kind: AddressKind) -> str:
-    """The kind in a sentence: "link-local"."""
+    """Return the kind as part of a sentence: "link-local"."""
     return kind.replace("_", "-")
 
 
@@ -324,7 +326,7 @@ def _parse_authority(text: str, default_port: int) -> tuple[Address | str, int] 
 
 
 def _check_name(target: Target, policy: TargetPolicy) -> Refusal | None:
-    # With networks on the list, only the resolved address tells whether the target is opened.
+    # If the list has networks, the target may be allowed by its address, which is resolved later.
     if target.is_allowed or policy.allowed.networks:
         return None
     if is_local_name(target.host):

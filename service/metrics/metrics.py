@@ -1,18 +1,16 @@
 """The service's Prometheus metrics: its own events, and the state of the whole gateway."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Final
 
 from core.clock import Clock
 from core.errors import StoreUnavailable
-from core.observability.event_metrics import LabelLimiter, MetricSample
 from core.observability.events import Event, RequestServed
 from core.observability.gateway_state import GatewayState
-from core.observability.metric_definitions import MetricSource
+from core.observability.metrics import served_duration
 from core.observability.prometheus import CONTENT_TYPE, MetricsRegistry
-from core.observability.state_metrics import gauges
 from service.metrics.multiprocess import multiprocess_registry
 
 ACCEPTED: Final = "accepted"
@@ -47,8 +45,12 @@ class ServiceMetrics:
         """Count `event`."""
         self._registry(event)
         if isinstance(event, RequestServed) and self._is_submit(event):
-            for sample in submission_samples(event):
-                self._registry.record(sample)
+            self._registry.record("gateway_submissions_total", (event.code or ACCEPTED,))
+            self._registry.record(
+                "gateway_submission_duration_seconds",
+                (_result(event.status),),
+                served_duration(event),
+            )
 
     async def render(self) -> bytes:
         """Return the metrics in Prometheus' text format.
@@ -64,31 +66,14 @@ class ServiceMetrics:
         if self._state_read_at is not None and now - self._state_read_at < STATE_MAX_AGE:
             return
         try:
-            self._registry.set_state_gauges(gauges(await self._read_gateway_state()))
+            self._registry.set_state(await self._read_gateway_state())
             self._state_read_at = self._clock.monotonic()
         except StoreUnavailable:
-            self._registry.set_state_gauges(())
+            self._registry.set_state(None)
             self._state_read_at = None
 
     def _is_submit(self, event: RequestServed) -> bool:
         return event.route == self._submit_route and event.method == "POST"
-
-
-def build_service_registry(version: str, labels: LabelLimiter) -> MetricsRegistry:
-    """Return the registry of a service process, with its version."""
-    registry = MetricsRegistry(MetricSource.SERVICE, labels)
-    registry.record(MetricSample("gateway_build_info", ("service", version)))
-    registry.record(MetricSample("gateway_redis_up"))
-    return registry
-
-
-def submission_samples(event: RequestServed) -> Iterator[MetricSample]:
-    """Yield the metric samples of one submit."""
-    yield MetricSample("gateway_submissions_total", (event.code or ACCEPTED,))
-    own = event.duration - (event.wait_duration or timedelta())
-    yield MetricSample(
-        "gateway_submission_duration_seconds", (_result(event.status),), own.total_seconds()
-    )
 
 
 def _result(status: int) -> str:

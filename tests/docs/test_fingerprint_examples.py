@@ -1,4 +1,4 @@
-"""The fingerprints that docs/reuse.md shows are those of the code."""
+"""The fingerprints that docs/idempotency-and-caching.md shows are those of the code."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from core.deduplication.fingerprint import fingerprint
 from service.models import load_cards
 
-PAGE = Path(__file__).parents[2] / "docs/reuse.md"
+PAGE = Path(__file__).parents[2] / "docs/idempotency-and-caching.md"
 MODEL = "kling/kling-3.0/standard/image-to-video"
 _ROW = re.compile(r"^\| `(\{.*\})` \| `(1:[0-9a-f]{8})…` \|$", re.MULTILINE)
 

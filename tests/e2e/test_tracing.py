@@ -117,14 +117,14 @@ def test_one_trace_leads_from_the_caller_s_post_to_the_receiver_s_200(
     by_name = {span.name: span for span in spans.values()}
     submitted = by_name["POST /v1/models/{model_id:path}"]
     assert submitted.parent_span_id.hex() == SPAN
-    worked = ("runcomfy submit", "runcomfy status", "runcomfy result", "job", "callback")
+    worked = ("runcomfy submit", "runcomfy status", "runcomfy result", "job", "webhook")
     for name in worked:
         assert by_name[name].parent_span_id == submitted.span_id, name
         assert collector.services[by_name[name].span_id] == "runcomfy-gateway-worker"
     version, trace_id, told_span, flags = headers["traceparent"].split("-")
     assert (version, trace_id, flags) == ("00", TRACE, "01")
-    assert spans[told_span] is by_name["callback"]
-    attributes = {pair.key: pair.value for pair in by_name["callback"].attributes}
+    assert spans[told_span] is by_name["webhook"]
+    attributes = {pair.key: pair.value for pair in by_name["webhook"].attributes}
     assert attributes["http.response.status_code"].int_value == 200
     assert attributes["gateway.job_id"].string_value == job
     for log in (stack.services[0], stack.workers[0]):
@@ -134,7 +134,7 @@ def test_one_trace_leads_from_the_caller_s_post_to_the_receiver_s_200(
 def ended(collector: OtlpCollector) -> bool | None:
     """Whether the last span of the trace came."""
     seen = Counter(span.name for span in collector.of(TRACE))
-    return bool(seen["callback"] and seen["job"] and seen["runcomfy submit"]) or None
+    return bool(seen["webhook"] and seen["job"] and seen["runcomfy submit"]) or None
 
 
 def test_switched_off_the_caller_s_trace_still_reaches_the_receiver(stack: Stack) -> None:

@@ -3,8 +3,9 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.billing.settlement import ReservationTotals, Settlement, SettlementStatus, totals_of
+from core.billing.settlement import ReservationTotals, Settlement, SettlementStatus
 from core.money import MicroUsd
+from tests.support.memory_store.settlement import totals_of
 
 amounts = st.integers(0, 10**15).map(MicroUsd)
 

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Final
 import orjson
 
 from core.money import MicroUsd
+from core.observability.outcomes import FailureKind
 from tests.simulation.plan import Fault
 from tests.support.upstream import RequestOutcome, RequestPlan, SubmitOutcome, SubmitPlan
 from worker.ports import Unreachable, UpstreamFault
-from worker.webhooks.outcomes import AttemptFailed, Delivered, FailureKind
+from worker.webhooks.outcomes import AttemptFailed, Delivered
 
 if TYPE_CHECKING:
     from random import Random

@@ -14,6 +14,7 @@ from core.clock import from_ms
 from core.jobs.job import JobState, Trigger
 from core.jobs.timeline import TimelineEntry, TimelineKind
 from core.observability.events import EndpointDisabled
+from core.observability.outcomes import FailureKind
 from core.retention import RETENTION
 from core.store.webhook_endpoints import WebhookConfigUpdate
 from core.tenants.api_keys import ApiKey, Credential
@@ -32,7 +33,7 @@ from tests.support.memory_store.webhooks import MemoryEventStreams
 from tests.support.records import HOUR, SECOND, MidpointRandom, job, tenant, webhook_config
 from worker.webhooks.decisions import DeliveryContext, DeliveryRules, decide_action
 from worker.webhooks.delivery_worker import DeliveryWorker
-from worker.webhooks.outcomes import AttemptFailed, AttemptResult, Delivered, FailureKind
+from worker.webhooks.outcomes import AttemptFailed, AttemptResult, Delivered
 from worker.webhooks.replay_worker import ReplayPolicy, ReplayWorker
 from worker.webhooks.retry_schedule import SchedulePolicy
 from worker.webhooks.sender import AttemptRequest

@@ -14,9 +14,9 @@ from fastapi.routing import iter_route_contexts
 from pydantic import SecretStr
 
 from core.jobs.run_times import PollHintPolicy
-from core.observability.event_metrics import LabelLimiter
 from core.observability.gateway_state import GatewayState
-from core.observability.prometheus import CONTENT_TYPE
+from core.observability.metric_types import MetricSource
+from core.observability.prometheus import CONTENT_TYPE, MetricsRegistry
 from core.store.run_times import RunTimeCache
 from core.tenants.api_keys import ALL_SCOPES, ApiKey, Scope, api_key_digest, build_api_key
 from core.tenants.tenant import NO_LIMITS, Tenant
@@ -25,7 +25,7 @@ from core.webhooks.url_policy import TargetPolicy
 from service.app import create_app
 from service.context import SUBMIT_ROUTE, AppContext, HttpPolicy
 from service.jobs.submit_options import Deadlines, OptionPolicy
-from service.metrics.metrics import ServiceMetrics, build_service_registry
+from service.metrics.metrics import ServiceMetrics
 from service.models import ModelRegistry, load_cards
 from service.models.registry_cache import ModelRegistryCache
 from service.operator_context import AdminContext
@@ -180,7 +180,7 @@ class LazyMetrics:
 
     @cached_property
     def _metrics(self) -> ServiceMetrics:
-        figures = build_service_registry("0", LabelLimiter({}))
+        figures = MetricsRegistry(MetricSource.SERVICE, "0", {})
         return ServiceMetrics(
             figures, SUBMIT_ROUTE, partial(_empty_state, self._clock), self._clock
         )

@@ -3,9 +3,9 @@
 from typing import Final
 
 from core.money import MicroUsd, from_usd
+from core.observability.outcomes import FaultKind
 from worker.ports import RequestNotFound, Unreachable
 from worker.upstream.config import UpstreamLimits
-from worker.upstream.error_classification import FaultKind
 from worker.upstream.faults import Redactor
 from worker.upstream.http_client import ApiCall, HttpClient
 from worker.upstream.http_request import HttpResponse

@@ -6,10 +6,10 @@ from typing import Final
 
 import orjson
 
+from core.observability.outcomes import FaultKind
 from worker.ports import CatalogueModel, RequestNotFound, Unreachable, UpstreamFault
 from worker.upstream import json_parser
 from worker.upstream.config import UpstreamLimits
-from worker.upstream.error_classification import FaultKind
 from worker.upstream.faults import Redactor
 from worker.upstream.http_client import ApiCall, HttpClient
 from worker.upstream.http_request import HttpResponse

@@ -7,6 +7,7 @@ the transport for reads can then refuse every POST.
 from datetime import timedelta
 from typing import Final
 
+from core.observability.outcomes import FaultKind
 from worker.ports import (
     CancelAnswer,
     Rejected,
@@ -18,7 +19,6 @@ from worker.ports import (
 )
 from worker.upstream import json_parser
 from worker.upstream.config import UpstreamLimits
-from worker.upstream.error_classification import FaultKind
 from worker.upstream.faults import DEFAULT_MESSAGES
 from worker.upstream.http_client import ApiCall, HttpClient
 from worker.upstream.responses import parse_cancel, parse_result, parse_status, parse_submit

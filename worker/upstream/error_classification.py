@@ -5,47 +5,14 @@ They cover exceptions of the HTTP libraries, HTTP statuses and RunComfy's error 
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import Enum, StrEnum
+from enum import Enum
 from http import HTTPStatus
 from typing import Final
 
 import aiohttp
 import httpx
 
-
-class FaultKind(StrEnum):
-    """The closed set of faults; they label metrics."""
-
-    INVALID_ID = "bad_name"  # a model id or request id that no URL of RunComfy can contain
-    CONNECT_ERROR = "connect_error"
-    CONNECT_TIMEOUT = "connect_timeout"
-    DEADLINE = "deadline"  # the whole call took too long, though bytes still arrived
-    ERROR_IN_200 = "error_in_200"
-    FAILED = "failed"  # RunComfy reported that the request itself failed
-    NOT_FOUND = "gone"
-    HTML = "html"
-    HTTP_429 = "http_429"
-    HTTP_4XX = "http_4xx"
-    HTTP_5XX = "http_5xx"
-    HTTP_UNEXPECTED = "http_odd"  # a status without a rule
-    MISSING_ID = "id_less"
-    MALFORMED = "malformed"  # JSON, but not of the documented shape
-    NOT_JSON = "not_json"
-    NO_OUTPUT = "no_output"
-    OVERSIZED = "oversized"
-    POOL_TIMEOUT = "pool_timeout"
-    PROTOCOL_ERROR = "protocol_error"
-    PROXY_ERROR = "proxy_error"
-    READ_TIMEOUT = "read_timeout"
-    REDIRECT = "redirect"
-    ACCOUNT_REJECTED = "refused_account"
-    RESET = "reset"
-    UNKNOWN = "unknown"
-    WRITE_ERROR = "write_error"
-    WRITE_TIMEOUT = "write_timeout"
-
-
-FAULT_KINDS: Final = frozenset(kind.value for kind in FaultKind)
+from core.observability.outcomes import FaultKind
 
 
 class BillingEffect(Enum):

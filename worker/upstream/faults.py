@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from core.observability.outcomes import FaultKind
 from worker.ports import UpstreamFault
 from worker.upstream import json_parser
-from worker.upstream.error_classification import FaultKind, fault_kind_of
+from worker.upstream.error_classification import fault_kind_of
 from worker.upstream.http_request import HttpResponse
 
 MAX_MESSAGE_LENGTH: Final = 500

@@ -6,6 +6,7 @@ second submit.
 
 from http import HTTPStatus
 
+from core.observability.outcomes import FaultKind
 from worker.ports import (
     Accepted,
     CancelAnswer,
@@ -27,7 +28,7 @@ from worker.ports import (
     UpstreamFault,
 )
 from worker.upstream import error_classification, json_parser
-from worker.upstream.error_classification import BillingEffect, Classification, FaultKind
+from worker.upstream.error_classification import BillingEffect, Classification
 from worker.upstream.faults import Redactor, classify_unreadable, fault_of
 from worker.upstream.http_request import HttpResponse
 from worker.upstream.json_parser import Document, Phase

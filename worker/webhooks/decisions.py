@@ -9,6 +9,7 @@ from core.ids import IdSource
 from core.jobs.job import JobRecord
 from core.jobs.timeline import TimelineEntry, TimelineKind
 from core.observability.events import DeliveryAttempted
+from core.observability.outcomes import FailureKind
 from core.representations.webhooks import cloud_event, webhook_body, webhook_data
 from core.store.webhook_endpoints import WebhookConfigUpdate
 from core.transactions.notifications import ENDPOINT_DISABLED, endpoint_disabled_deliveries
@@ -29,7 +30,7 @@ from core.webhooks.endpoint import (
     RedisStream,
     parse_stream_url,
 )
-from worker.webhooks.outcomes import AttemptResult, Delivered, FailureKind
+from worker.webhooks.outcomes import AttemptResult, Delivered
 from worker.webhooks.retry_schedule import SchedulePolicy, next_attempt_at
 from worker.webhooks.sender import AttemptRequest
 from worker.webhooks.transport import StreamAppend

@@ -2,31 +2,9 @@
 
 from dataclasses import dataclass
 from datetime import timedelta
-from enum import StrEnum
 from typing import Final
 
-
-class FailureKind(StrEnum):
-    """Why an attempt failed. A closed set: it may label a metric.
-
-    `busy` and `unsendable` are the gateway's own failures, the others the receiver's or the
-    network's.
-    """
-
-    GONE = "gone"
-    THROTTLED = "slow_down"
-    REDIRECT = "redirect"
-    CLIENT_ERROR = "client_error"
-    SERVER_ERROR = "server_error"
-    INVALID_RESPONSE = "bad_answer"
-    TIMEOUT = "timeout"
-    CONNECT_ERROR = "connect_error"
-    TLS_ERROR = "tls_error"
-    DNS_ERROR = "dns_error"
-    RESET = "reset"
-    BLOCKED_TARGET = "blocked_target"
-    BUSY = "busy"
-    SEND_ERROR = "unsendable"
+from core.observability.outcomes import DELIVERED, FailureKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +17,8 @@ class Delivered:
 
     @property
     def label(self) -> str:
-        """The result as one word, as `FailureKind` is for failures."""
-        return "delivered"
+        """The outcome in one word, beside the kinds of `Refused`."""
+        return DELIVERED
 
 
 @dataclass(frozen=True, slots=True)

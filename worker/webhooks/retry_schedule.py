@@ -4,8 +4,9 @@ import random
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from core.observability.outcomes import FailureKind
 from core.retention import MAX_DELIVERY_AGE
-from worker.webhooks.outcomes import AttemptResult, Delivered, FailureKind
+from worker.webhooks.outcomes import AttemptResult, Delivered
 
 
 @dataclass(frozen=True, slots=True)

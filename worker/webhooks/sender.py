@@ -15,6 +15,7 @@ import httpx
 
 from core.clock import Clock
 from core.observability.log_context import current_log_context
+from core.observability.outcomes import FailureKind
 from core.webhooks.url_policy import Refusal, RefusalReason, TargetPolicy
 from worker.retry_after import parse_retry_after
 from worker.webhooks.aiohttp_transport import PooledTransport
@@ -22,7 +23,6 @@ from worker.webhooks.outcomes import (
     AttemptFailed,
     AttemptResult,
     Delivered,
-    FailureKind,
     kind_of_status,
     printable_text,
 )

@@ -5,9 +5,10 @@ from typing import Protocol
 
 from core.clock import Clock
 from core.errors import StoreUnavailable
+from core.observability.outcomes import FailureKind
 from core.store.interfaces import EventStreamWriter
 from core.webhooks.endpoint import RedisStream
-from worker.webhooks.outcomes import AttemptFailed, AttemptResult, Delivered, FailureKind
+from worker.webhooks.outcomes import AttemptFailed, AttemptResult, Delivered
 from worker.webhooks.sender import AttemptRequest
 
 

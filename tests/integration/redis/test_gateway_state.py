@@ -12,7 +12,8 @@ from core.billing.balance import AccountBalance
 from core.clock import to_ms
 from core.jobs.job import JobState, Trigger
 from core.money import MicroUsd
-from core.observability.event_metrics import LabelLimiter
+from core.observability.metric_types import MetricSource
+from core.observability.prometheus import MetricsRegistry
 from core.store import keys
 from core.store.client import RedisClient, build_connection_pool
 from core.store.connection import RoundTripObserver
@@ -25,7 +26,7 @@ from core.tenants.tenant import Tenant
 from core.webhooks.circuit_breaker import EndpointCircuit
 from core.webhooks.delivery import CircuitUpdate
 from core.webhooks.endpoint import DisabledReason, Endpoint
-from service.metrics.metrics import ServiceMetrics, build_service_registry
+from service.metrics.metrics import ServiceMetrics
 from tests.support.backends import StoreBackend, redis_backend
 from tests.support.clock import FakeClock
 from tests.support.redis import redis_policy
@@ -194,7 +195,7 @@ async def test_round_trips_are_told(harness: StateHarness) -> None:
 
 async def test_the_figures_show_it(harness: StateHarness) -> None:
     await admit_job(harness.subject)
-    figures = build_service_registry("1", LabelLimiter({}))
+    figures = MetricsRegistry(MetricSource.SERVICE, "1", {})
     clock = harness.subject.clock
     metrics = ServiceMetrics(figures, "/submit", harness.gateway_state.read, clock)
     text = (await metrics.render()).decode()

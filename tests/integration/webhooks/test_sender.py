@@ -12,9 +12,10 @@ import pytest
 from standardwebhooks import Webhook
 
 from core.clock import SystemClock
+from core.observability.outcomes import FailureKind
 from core.webhooks.url_policy import AllowedTargets, TargetPolicy
 from worker.webhooks.aiohttp_transport import PooledTransport
-from worker.webhooks.outcomes import AttemptFailed, AttemptResult, Delivered, FailureKind
+from worker.webhooks.outcomes import AttemptFailed, AttemptResult, Delivered
 from worker.webhooks.resolved_target import SystemResolver
 from worker.webhooks.sender import SenderPolicy, open_sender
 

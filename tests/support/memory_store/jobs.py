@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
-from core.billing.settlement import settlement_of, totals_of
+from core.billing.settlement import settlement_of
 from core.clock import to_ms
 from core.errors import NotFound
 from core.jobs.job import JobRecord, JobState
@@ -27,6 +27,7 @@ from tests.support.memory_store.followers import (
 )
 from tests.support.memory_store.job_index import forget_input, start_retention
 from tests.support.memory_store.quotas import allowance
+from tests.support.memory_store.settlement import totals_of
 from tests.support.memory_store.state import MemoryState, StoredRecord, due_members, set_score
 from tests.support.memory_store.tenants import dispatch_slots
 from tests.support.memory_store.webhooks import webhook_config_changed, write_deliveries

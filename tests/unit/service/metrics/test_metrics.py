@@ -8,9 +8,10 @@ import pytest
 
 from core.errors import StoreUnavailable
 from core.jobs.job import JobState
-from core.observability.event_metrics import LabelLimiter
 from core.observability.gateway_state import GatewayState, OpenJobsState, TenantState
-from service.metrics.metrics import STATE_MAX_AGE, ServiceMetrics, build_service_registry
+from core.observability.metric_types import MetricSource
+from core.observability.prometheus import MetricsRegistry
+from service.metrics.metrics import STATE_MAX_AGE, ServiceMetrics
 from tests.support.clock import FakeClock
 from tests.support.records import NOW
 
@@ -40,7 +41,7 @@ def clock() -> FakeClock:
 def open_metrics(clock: FakeClock, most: int = 9) -> tuple[ServiceMetrics, StubStateReader]:
     """A service's figures over such a store."""
     readings = StubStateReader()
-    figures = build_service_registry("1.2", LabelLimiter({"tenant": most}))
+    figures = MetricsRegistry(MetricSource.SERVICE, "1.2", {"tenant": most})
     return ServiceMetrics(figures, "/submit", readings.read, clock), readings
 
 

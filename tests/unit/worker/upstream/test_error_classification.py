@@ -6,8 +6,9 @@ import aiohttp
 import httpx
 import pytest
 
+from core.observability.outcomes import FaultKind
 from worker.upstream import error_classification as errors
-from worker.upstream.error_classification import BillingEffect, Classification, FaultKind
+from worker.upstream.error_classification import BillingEffect, Classification
 
 
 def _with_descendants(root: type[Exception]) -> set[type[Exception]]:
@@ -166,8 +167,8 @@ def test_kinds_are_label_words_and_rows_use_no_others() -> None:
         *errors.CLASSIFICATIONS_BY_STATUS.values(),
     }
 
-    assert all(kind.replace("_", "").isalnum() and kind.islower() for kind in errors.FAULT_KINDS)
-    assert {row.kind.value for row in rows} <= errors.FAULT_KINDS
+    assert all(kind.replace("_", "").isalnum() and kind.islower() for kind in FaultKind)
+    assert {row.kind.value for row in rows} <= {*FaultKind}
 
 
 def _misreported(cause: Exception) -> httpx.ConnectTimeout:

@@ -8,6 +8,7 @@ import orjson
 import pytest
 
 from core.money import MicroUsd
+from core.observability.outcomes import FaultKind
 from worker.ports import (
     CancelAnswer,
     CancelSucceeded,
@@ -21,7 +22,7 @@ from worker.ports import (
     Unreachable,
     UpstreamTimes,
 )
-from worker.upstream.error_classification import FaultKind, ResponseTooLarge
+from worker.upstream.error_classification import ResponseTooLarge
 from worker.upstream.faults import Redactor
 from worker.upstream.http_request import HttpResponse
 from worker.upstream.responses import parse_cancel, parse_result, parse_status

@@ -6,8 +6,9 @@ import httpx
 import orjson
 import pytest
 
+from core.observability.outcomes import FaultKind
 from worker.ports import Accepted, Indeterminate, NotSent, Rejected, SubmitAnswer
-from worker.upstream.error_classification import FAULT_KINDS, FaultKind, ResponseTooLarge
+from worker.upstream.error_classification import ResponseTooLarge
 from worker.upstream.faults import Redactor
 from worker.upstream.http_request import HttpResponse
 from worker.upstream.responses import parse_submit
@@ -148,6 +149,6 @@ def test_an_echoed_token_is_scrubbed(status: int) -> None:
     answer = _read(status, {"message": "bad token tok-5ecret", "error_code": "tok-5ecret"})
 
     assert not isinstance(answer, Accepted)
-    assert answer.fault.kind in FAULT_KINDS
+    assert answer.fault.kind in {*FaultKind}
     assert "tok-5ecret" not in repr(answer)
     assert "[redacted]" in answer.fault.message

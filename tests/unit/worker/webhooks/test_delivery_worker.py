@@ -16,6 +16,7 @@ from core.jobs.job import BillingStatus, JobRecord, JobState
 from core.jobs.timeline import TimelineKind
 from core.money import MicroUsd
 from core.observability.events import DeliveryAttempted, EndpointDisabled
+from core.observability.outcomes import FailureKind
 from core.store.deliveries import AttemptWriteResult
 from core.transactions.job_update import WriteResult as Stored
 from core.webhooks.circuit_breaker import EndpointCircuit, EndpointCircuitPolicy
@@ -44,7 +45,7 @@ from tests.support.records import NOW, SECOND, MidpointRandom, at, delivery, job
 from tests.support.worker import StubJobStore
 from worker.webhooks.decisions import DeliveryRules, delivery_after
 from worker.webhooks.delivery_worker import DeliveryWorker
-from worker.webhooks.outcomes import AttemptFailed, AttemptResult, Delivered, FailureKind
+from worker.webhooks.outcomes import AttemptFailed, AttemptResult, Delivered
 from worker.webhooks.transport import DeliveryTransport
 
 if TYPE_CHECKING:

@@ -6,13 +6,8 @@ from datetime import timedelta
 
 import pytest
 
-from worker.webhooks.outcomes import (
-    AttemptFailed,
-    Delivered,
-    FailureKind,
-    kind_of_status,
-    printable_text,
-)
+from core.observability.outcomes import FailureKind
+from worker.webhooks.outcomes import AttemptFailed, Delivered, kind_of_status, printable_text
 
 SLOW = {429, 502, 503, 504}
 

@@ -8,8 +8,9 @@ from itertools import pairwise
 
 import pytest
 
+from core.observability.outcomes import FailureKind
 from core.retention import MAX_ATTEMPT_INTERVAL
-from worker.webhooks.outcomes import AttemptFailed, AttemptResult, Delivered, FailureKind
+from worker.webhooks.outcomes import AttemptFailed, AttemptResult, Delivered
 from worker.webhooks.retry_schedule import SchedulePolicy, next_attempt_at
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)

@@ -16,10 +16,11 @@ from aiohttp.client_reqrep import ConnectionKey
 from standardwebhooks import Webhook
 
 from core.observability.log_context import LogContext, bind_log_context
+from core.observability.outcomes import FailureKind
 from core.webhooks.url_policy import AllowedTargets, TargetPolicy
 from tests.support.traces import SAMPLED
 from worker.webhooks import aiohttp_transport as transport
-from worker.webhooks.outcomes import AttemptFailed, AttemptResult, Delivered, FailureKind
+from worker.webhooks.outcomes import AttemptFailed, AttemptResult, Delivered
 from worker.webhooks.sender import (
     KINDS_BY_EXCEPTION,
     AttemptRequest,

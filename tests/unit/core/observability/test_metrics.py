@@ -1,10 +1,10 @@
-"""Events and overviews as figures: only series that exist, labels within their sets."""
+"""What events and the state record in metrics: only defined ones, labels within their sets."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, NamedTuple, get_args
 
 import pytest
 
@@ -13,7 +13,6 @@ from core.billing.settlement import ReservationTotals, SettlementStatus
 from core.circuit_breaker import BreakerReason, BreakerState, CircuitBreaker
 from core.jobs.job import JobState, Trigger
 from core.money import MicroUsd
-from core.observability.event_metrics import LabelLimiter, MetricSample, metric_samples
 from core.observability.events import (
     BatchAdmitted,
     BatchCompleted,
@@ -45,14 +44,15 @@ from core.observability.gateway_state import (
     TenantState,
     WindowState,
 )
-from core.observability.metric_definitions import (
-    DEFINITIONS_BY_NAME,
-    METRIC_DEFINITIONS,
+from core.observability.metric_types import (
+    OTHER,
+    Label,
+    LabelLimiter,
+    LabelValues,
     MetricKind,
     MetricSource,
 )
-from core.observability.metric_labels import OTHER, Label
-from core.observability.state_metrics import gauges
+from core.observability.metrics import METRICS
 from core.tenants.cache_policy import CacheStatus
 from core.tenants.limits import GlobalLimits, Window
 from core.webhooks.delivery import DeliveryState
@@ -60,15 +60,43 @@ from core.webhooks.endpoint import DisabledReason
 from tests.support.records import NOW
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
 SECOND = timedelta(seconds=1)
+DEFINITIONS_BY_NAME = {metric.name: metric for metric in METRICS}
 CREDENTIALS = ("demo", "a/model")
 MOVED = JobTransitioned(
     "req_1", *CREDENTIALS, Trigger.COLLECTED, JobState.COLLECTING, JobState.SUCCEEDED, SECOND
 )
 
-# An event -> what it adds up to.
+
+class MetricSample(NamedTuple):
+    """What one event, or one snapshot of Redis, records in one series."""
+
+    metric: str
+    labels: LabelValues = ()
+    value: float = 1.0
+
+
+def metric_samples(event: Event) -> Iterator[MetricSample]:
+    """What `event` records, in the order of the metrics."""
+    for metric in METRICS:
+        for handler in metric.handlers:
+            if isinstance(event, handler.event_type):
+                value = handler.value(event)
+                if value is not None:
+                    yield MetricSample(metric.name, handler.labels(event), value)
+
+
+def gauges(state: GatewayState) -> Iterator[MetricSample]:
+    """What `state` shows."""
+    for metric in METRICS:
+        if metric.read_state is not None:
+            for labels, value in metric.read_state(state):
+                yield MetricSample(metric.name, labels, value)
+
+
+# An event -> what it records.
 SAMPLES_OF: dict[Event, list[MetricSample]] = {
     JobAdmitted("req_1", *CREDENTIALS, MicroUsd(630_000)): [
         MetricSample("gateway_jobs_admitted_total", CREDENTIALS),
@@ -187,7 +215,7 @@ FULL_STATE = GatewayState(
 
 
 @pytest.mark.parametrize("event", SAMPLES_OF, ids=lambda event: type(event).__name__)
-def test_what_an_event_says(event: Event) -> None:
+def test_what_an_event_records(event: Event) -> None:
     assert list(metric_samples(event)) == SAMPLES_OF[event]
 
 
@@ -195,12 +223,12 @@ def test_every_event_is_counted_or_left_out_on_purpose() -> None:
     counted = {type(event) for event in SAMPLES_OF}
     assert {kind.__name__ for kind in get_args(Event)} - {k.__name__ for k in counted} == {
         "AdminAction",  # the audit log has it
-        "JobDeleted",  # its call is counted, and its line tells which
-        "AccountBalanceRead",  # read from the store with the other levels
+        "JobDeleted",  # its HTTP request is counted, and its log line has the id
+        "AccountBalanceRead",  # read from Redis with the other gauges
     }
 
 
-def test_an_end_is_told_once_and_a_clock_that_is_behind_makes_no_negative_lag() -> None:
+def test_an_end_is_counted_once_and_a_clock_that_is_behind_makes_no_negative_lag() -> None:
     after_the_end = replace(MOVED, before=JobState.SUCCEEDED)
     assert [sample.metric for sample in metric_samples(after_the_end)] == [
         "gateway_job_transitions_total"
@@ -211,57 +239,69 @@ def test_an_end_is_told_once_and_a_clock_that_is_behind_makes_no_negative_lag() 
     )
 
 
-def _check(told: Iterable[MetricSample], kinds: set[MetricSource]) -> None:
-    for sample in told:
+def _check(samples: Iterable[MetricSample], sources: set[MetricSource]) -> None:
+    for sample in samples:
         series = DEFINITIONS_BY_NAME[sample.metric]
-        assert series.source in kinds
+        assert series.source in sources
         assert len(sample.labels) == len(series.labels)
         for label, value in zip(series.labels, sample.labels, strict=True):
             assert not label.values or value in label.values, (series.name, label.name, value)
 
 
-def test_events_and_overviews_tell_of_series_that_exist() -> None:
+def test_events_and_states_record_metrics_that_exist() -> None:
     events = {MetricSource.BOTH, MetricSource.SERVICE, MetricSource.WORKER}
     for event in SAMPLES_OF:
         _check(metric_samples(event), events)
     _check(gauges(FULL_STATE), {MetricSource.REDIS})
 
 
-def test_an_overview_says_all_that_the_catalogue_promises() -> None:
-    promised = {series.name for series in METRIC_DEFINITIONS if series.source is MetricSource.REDIS}
-    assert {level.metric for level in gauges(FULL_STATE)} == promised
+def test_a_full_state_has_every_state_metric() -> None:
+    defined = {series.name for series in METRICS if series.source is MetricSource.REDIS}
+    assert {level.metric for level in gauges(FULL_STATE)} == defined
 
 
-def test_levels() -> None:
-    told = {(level.metric, level.labels): level.value for level in gauges(FULL_STATE)}
-    assert told["gateway_oldest_unsubmitted_job_age_seconds", ()] == 5
-    assert told["gateway_oldest_in_doubt_job_age_seconds", ()] == 0
-    assert told["gateway_oldest_due_delivery_age_seconds", ()] == 4
+def test_every_metric_has_a_source_or_is_recorded_by_name() -> None:
+    by_name = {m.name for m in METRICS if not m.handlers and m.read_state is None}
+    assert by_name == {
+        "gateway_build_info",
+        "gateway_job_subscriptions",
+        "gateway_submission_duration_seconds",
+        "gateway_submissions_total",
+        "gateway_worker_tasks_in_progress",
+        "gateway_worker_tasks_limit",
+    }
+
+
+def test_gauges() -> None:
+    shown = {(level.metric, level.labels): level.value for level in gauges(FULL_STATE)}
+    assert shown["gateway_oldest_unsubmitted_job_age_seconds", ()] == 5
+    assert shown["gateway_oldest_in_doubt_job_age_seconds", ()] == 0
+    assert shown["gateway_oldest_due_delivery_age_seconds", ()] == 4
     reasons = ("gone", "failing", "by_owner")
-    assert [told["gateway_disabled_endpoints", (why,)] for why in reasons] == [2, 1, 0]
-    assert told["gateway_tenant_cost_usd", ("demo", "day", "held")] == 1.5
-    assert told["gateway_tenant_cost_usd", ("demo", "day", "saved")] == 0.25
-    assert told["gateway_tenant_budget_remaining_usd", ("demo", "day")] == 1.5
-    assert told["gateway_circuit_breaker_state", ("probing",)] == 1
-    assert told["gateway_circuit_breaker_open", ("failing",)] == 1
-    assert told["gateway_circuit_breaker_open", ("account_refused",)] == 0
-    assert told["gateway_redis_aof_last_write_ok", ()] == 0
+    assert [shown["gateway_disabled_endpoints", (why,)] for why in reasons] == [2, 1, 0]
+    assert shown["gateway_tenant_cost_usd", ("demo", "day", "held")] == 1.5
+    assert shown["gateway_tenant_cost_usd", ("demo", "day", "saved")] == 0.25
+    assert shown["gateway_tenant_budget_remaining_usd", ("demo", "day")] == 1.5
+    assert shown["gateway_circuit_breaker_state", ("probing",)] == 1
+    assert shown["gateway_circuit_breaker_open", ("failing",)] == 1
+    assert shown["gateway_circuit_breaker_open", ("account_refused",)] == 0
+    assert shown["gateway_redis_aof_last_write_ok", ()] == 0
 
 
 def test_what_is_not_known_is_left_out() -> None:
-    told = {level.metric for level in gauges(GatewayState(NOW))}
+    shown = {level.metric for level in gauges(GatewayState(NOW))}
     unlimited = {"gateway_slots_limit", "gateway_account_balance_usd", "gateway_redis_aof_enabled"}
-    assert not told & unlimited
+    assert not shown & unlimited
 
 
-def test_labels_keep_to_their_sets() -> None:
-    book = LabelLimiter({"tenant": 2})
+def test_label_values_are_limited() -> None:
+    limiter = LabelLimiter({"tenant": 2})
     tenant, call = Label("tenant", max_values=9), Label("call", frozenset({"submit"}))
-    assert [book.limit(tenant, name) for name in ("a", "b", "c", "a")] == ["a", "b", OTHER, "a"]
-    assert [book.limit(call, name) for name in ("submit", "dance")] == ["submit", OTHER]
+    assert [limiter.limit(tenant, name) for name in ("a", "b", "c", "a")] == ["a", "b", OTHER, "a"]
+    assert [limiter.limit(call, name) for name in ("submit", "dance")] == ["submit", OTHER]
 
 
-@pytest.mark.parametrize("series", METRIC_DEFINITIONS, ids=lambda series: series.name)
+@pytest.mark.parametrize("series", METRICS, ids=lambda series: series.name)
 def test_names_follow_the_conventions(series: object) -> None:
     one = DEFINITIONS_BY_NAME[getattr(series, "name", "")]
     assert one.name.startswith("gateway_")

@@ -1,0 +1,463 @@
+"""Every metric: name, labels, help, and the events that move it.
+
+To add one, add a row here, or in `core.observability.state_metrics` if it is read from Redis.
+`docs/metrics.md` is generated from these tables; a test checks that dashboards and alerts use no
+other name.
+"""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Final
+
+from core.billing.settlement import SettlementStatus
+from core.circuit_breaker import BreakerState
+from core.jobs.job import FINAL_STATES, JobState, Trigger
+from core.money import to_usd, usd_or_none
+from core.observability.events import (
+    WARNING_CODES,
+    BatchAdmitted,
+    BatchCompleted,
+    CacheLookup,
+    CircuitBreakerTransitioned,
+    CostSaved,
+    CostSettled,
+    DeliveryAttempted,
+    EndpointDisabled,
+    JobAdmitted,
+    JobPolled,
+    JobTransitioned,
+    OperationalWarning,
+    RedisAnswered,
+    RedisDisconnected,
+    RedisReconnected,
+    RequestServed,
+    SubmitAnswered,
+    UpstreamCalled,
+)
+from core.observability.metric_types import (
+    MODEL,
+    TENANT,
+    EventHandler,
+    Label,
+    LabelValues,
+    MetricDefinition,
+    MetricKind,
+    MetricSource,
+    closed_label,
+    on,
+)
+from core.observability.outcomes import DELIVERED, FailureKind, FaultKind
+from core.observability.state_metrics import STATE_METRICS
+from core.tenants.cache_policy import CacheStatus
+from core.webhooks.delivery import DeliveryState
+from core.webhooks.endpoint import DisabledReason
+
+_SERVICE, _WORKER, _BOTH = MetricSource.SERVICE, MetricSource.WORKER, MetricSource.BOTH
+
+_ROUTE: Final = Label("route", max_values=100)
+_FINAL_STATE: Final = closed_label("state", *FINAL_STATES)
+_LOOP: Final = closed_label("loop", "jobs", "deliveries")
+
+UPSTREAM_CALLS: Final = (
+    "submit",
+    "status",
+    "result",
+    "cancel",
+    "models",
+    "model",
+    "categories",
+    "balance",
+)
+_ENDED_DELIVERY_STATES: Final = (DeliveryState.DELIVERED, DeliveryState.FAILED, DeliveryState.HELD)
+
+# Histogram bounds, in seconds.
+_HTTP_BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+_CALL_BUCKETS: Final = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+_JOB_BUCKETS: Final = (1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 7200.0)
+# fmt: off
+_LAG_BUCKETS: Final = (
+    0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 900.0, 3600.0,
+)
+# fmt: on
+_REDIS_BUCKETS: Final = (0.0002, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.25, 1.0, 3.0)
+
+
+def _counter(
+    name: str, source: MetricSource, text: str, labels: tuple[Label, ...], *handlers: EventHandler
+) -> MetricDefinition:
+    return MetricDefinition(name, MetricKind.COUNTER, source, text, labels, (), handlers)
+
+
+def _gauge(
+    name: str, source: MetricSource, text: str, labels: tuple[Label, ...], *handlers: EventHandler
+) -> MetricDefinition:
+    return MetricDefinition(name, MetricKind.GAUGE, source, text, labels, (), handlers)
+
+
+def _histogram(
+    name: str,
+    source: MetricSource,
+    text: str,
+    buckets: tuple[float, ...],
+    labels: tuple[Label, ...],
+    *handlers: EventHandler,
+) -> MetricDefinition:
+    return MetricDefinition(name, MetricKind.HISTOGRAM, source, text, labels, buckets, handlers)
+
+
+def _duration(event: RedisAnswered | UpstreamCalled | DeliveryAttempted) -> float:
+    return event.duration.total_seconds()
+
+
+# ------------------------------------------------------------------------------- either process
+
+_PROCESS: Final = (
+    _gauge(
+        "gateway_build_info",
+        _BOTH,
+        "The running version; always 1.",
+        (closed_label("process", "service", "worker"), Label("version", max_values=5)),
+    ),
+    _gauge(
+        "gateway_redis_up",
+        _BOTH,
+        "1 while Redis answers this process, else 0.",
+        (),
+        on(RedisDisconnected, value=lambda _: 0),
+        on(RedisReconnected),
+    ),
+    _counter(
+        "gateway_redis_disconnects_total",
+        _BOTH,
+        "Times that Redis stopped answering.",
+        (),
+        on(RedisDisconnected),
+    ),
+    _histogram(
+        "gateway_redis_round_trip_duration_seconds",
+        _BOTH,
+        "Duration of round trips to Redis.",
+        _REDIS_BUCKETS,
+        (),
+        on(RedisAnswered, value=_duration),
+    ),
+    _counter(
+        "gateway_warnings_total",
+        _BOTH,
+        "Operational warnings, by code.",
+        (closed_label("code", *WARNING_CODES),),
+        on(OperationalWarning, lambda event: (event.code,)),
+    ),
+)
+
+# ------------------------------------------------------------------------------------- the API
+
+
+def served_duration(event: RequestServed) -> float:
+    """Return the seconds that the gateway itself took: without the wait that the caller chose."""
+    return (event.duration - (event.wait_duration or timedelta())).total_seconds()
+
+
+def _tenant_and_model(event: JobAdmitted | CostSaved) -> LabelValues:
+    return event.tenant, event.model_id
+
+
+_API: Final = (
+    _counter(
+        "gateway_http_requests_total",
+        _SERVICE,
+        "HTTP requests served, by route template.",
+        (_ROUTE, Label("method", max_values=10), Label("status", max_values=60)),
+        on(RequestServed, lambda event: (event.route, event.method, str(event.status))),
+    ),
+    _histogram(
+        "gateway_http_request_duration_seconds",
+        _SERVICE,
+        "Duration of HTTP requests, without the time that a caller chose to wait for a job.",
+        _HTTP_BUCKETS,
+        (_ROUTE,),
+        on(RequestServed, lambda event: (event.route,), served_duration),
+    ),
+    _counter(
+        "gateway_submissions_total",
+        _SERVICE,
+        "Submits received, by outcome: `accepted`, or the problem's code.",
+        (Label("outcome", max_values=60),),
+    ),
+    _histogram(
+        "gateway_submission_duration_seconds",
+        _SERVICE,
+        "Duration of submits, by result: `accepted` (2xx), `refused` (4xx) or `failed` (5xx).",
+        _HTTP_BUCKETS,
+        (closed_label("result", "accepted", "refused", "failed"),),
+    ),
+    _gauge(
+        "gateway_job_subscriptions",
+        _SERVICE,
+        "Callers that wait for a job or read its event stream.",
+        (),
+    ),
+    _counter(
+        "gateway_jobs_admitted_total",
+        _SERVICE,
+        "Jobs admitted.",
+        (TENANT, MODEL),
+        on(JobAdmitted, _tenant_and_model),
+    ),
+    _counter(
+        "gateway_cost_reserved_usd_total",
+        _SERVICE,
+        "Estimated cost of the admitted jobs, in USD.",
+        (TENANT, MODEL),
+        on(JobAdmitted, _tenant_and_model, lambda event: usd_or_none(event.estimate)),
+    ),
+    _counter(
+        "gateway_cache_requests_total",
+        _SERVICE,
+        "Accepted submits by cache result: `hit`, `joined` (an identical job in flight), `miss`, "
+        "`off`, or `replayed` (by idempotency key).",
+        (closed_label("result", *CacheStatus),),
+        on(CacheLookup, lambda event: (event.result,)),
+    ),
+    _counter(
+        "gateway_cost_saved_usd_total",
+        _BOTH,
+        "Cost that jobs saved by sharing the result of another job, in USD.",
+        (TENANT, MODEL),
+        on(CostSaved, _tenant_and_model, lambda event: to_usd(event.amount)),
+    ),
+    _counter(
+        "gateway_batches_total",
+        _BOTH,
+        "Batches admitted, and batches completed.",
+        (closed_label("phase", "admitted", "ended"),),
+        on(BatchAdmitted, lambda _: ("admitted",)),
+        on(BatchCompleted, lambda _: ("ended",)),
+    ),
+)
+
+# ------------------------------------------------------------------------------------------ jobs
+
+
+def _is_end(event: JobTransitioned) -> bool:
+    return event.after in FINAL_STATES and event.before not in FINAL_STATES
+
+
+def _start_delay(event: JobTransitioned) -> float | None:
+    return event.age.total_seconds() if event.trigger is Trigger.ACCEPTED else None
+
+
+def _age_at_end(event: JobTransitioned) -> float | None:
+    return event.age.total_seconds() if _is_end(event) else None
+
+
+def _run_duration(event: JobTransitioned) -> float | None:
+    if event.run_duration is None or event.after is not JobState.SUCCEEDED or not _is_end(event):
+        return None
+    return event.run_duration.total_seconds()
+
+
+def _detection_lag(event: JobTransitioned) -> float | None:
+    if event.detection_lag is None or not _is_end(event):
+        return None
+    # RunComfy's clock may be ahead of the gateway's: a negative difference is not a lag.
+    return max(event.detection_lag.total_seconds(), 0.0)
+
+
+def _overhead(event: JobTransitioned) -> float | None:
+    lag = _detection_lag(event)
+    if lag is None or event.run_duration is None:
+        return None
+    return (event.age - event.run_duration).total_seconds() + lag
+
+
+_JOBS: Final = (
+    _counter(
+        "gateway_job_transitions_total",
+        _BOTH,
+        "Job state transitions, by trigger.",
+        (closed_label("trigger", *Trigger),),
+        on(JobTransitioned, lambda event: (event.trigger,)),
+    ),
+    _counter(
+        "gateway_jobs_ended_total",
+        _BOTH,
+        "Jobs that ended, by final state.",
+        (TENANT, MODEL, _FINAL_STATE),
+        on(
+            JobTransitioned,
+            lambda event: (event.tenant, event.model_id, event.after),
+            lambda event: 1 if _is_end(event) else None,
+        ),
+    ),
+    _histogram(
+        "gateway_job_duration_seconds",
+        _BOTH,
+        "Time from a job's admission to its end.",
+        _JOB_BUCKETS,
+        (_FINAL_STATE,),
+        on(JobTransitioned, lambda event: (event.after,), _age_at_end),
+    ),
+    _histogram(
+        "gateway_job_start_delay_seconds",
+        _WORKER,
+        "Time from admission until RunComfy accepts the job, including the wait for a slot.",
+        _LAG_BUCKETS,
+        (),
+        on(JobTransitioned, value=_start_delay),
+    ),
+    _histogram(
+        "gateway_job_run_duration_seconds",
+        _WORKER,
+        "Time from RunComfy's acceptance to the stored result, for succeeded jobs.",
+        _JOB_BUCKETS,
+        (MODEL,),
+        on(JobTransitioned, lambda event: (event.model_id,), _run_duration),
+    ),
+    _histogram(
+        "gateway_detection_lag_seconds",
+        _WORKER,
+        "Time from RunComfy's `finished_at` until the gateway stores the end.",
+        _LAG_BUCKETS,
+        (MODEL,),
+        on(JobTransitioned, lambda event: (event.model_id,), _detection_lag),
+    ),
+    _histogram(
+        "gateway_job_overhead_seconds",
+        _WORKER,
+        "Time that the gateway adds to a job: before RunComfy accepts it and after it finishes.",
+        _LAG_BUCKETS,
+        (),
+        on(JobTransitioned, value=_overhead),
+    ),
+    _counter(
+        "gateway_cost_settled_usd_total",
+        _BOTH,
+        "Settled cost of ended jobs in USD: `spent` (reported by RunComfy), `estimated` (not "
+        "reported) or `free` (released).",
+        (
+            TENANT,
+            MODEL,
+            closed_label(
+                "settlement",
+                SettlementStatus.SPENT,
+                SettlementStatus.ESTIMATED,
+                SettlementStatus.FREE,
+            ),
+        ),
+        on(
+            CostSettled,
+            lambda event: (event.tenant, event.model_id, event.settlement),
+            lambda event: to_usd(event.amount),
+        ),
+    ),
+)
+
+# -------------------------------------------------------------------------------------- RunComfy
+
+_UPSTREAM: Final = (
+    _counter(
+        "gateway_upstream_submits_total",
+        _WORKER,
+        "Paid submits sent to RunComfy, by outcome.",
+        (
+            closed_label(
+                "outcome", Trigger.ACCEPTED, Trigger.NOT_SENT, Trigger.REJECTED, Trigger.NO_ANSWER
+            ),
+        ),
+        on(SubmitAnswered, lambda event: (event.outcome,)),
+    ),
+    _histogram(
+        "gateway_upstream_call_duration_seconds",
+        _WORKER,
+        "Duration of calls to RunComfy, by outcome: `ok`, or the kind of fault.",
+        _CALL_BUCKETS,
+        (closed_label("call", *UPSTREAM_CALLS), closed_label("outcome", "ok", *FaultKind)),
+        on(UpstreamCalled, lambda event: (event.call, event.outcome), _duration),
+    ),
+    _counter(
+        "gateway_polls_total",
+        _WORKER,
+        "Polls of running jobs, by outcome.",
+        (MODEL, closed_label("outcome", "queued", "running", "ended", "gone", "unreachable")),
+        on(JobPolled, lambda event: (event.model_id, event.outcome)),
+    ),
+    _counter(
+        "gateway_circuit_breaker_transitions_total",
+        _WORKER,
+        "State changes of the circuit breaker for submits.",
+        (closed_label("state", *BreakerState),),
+        on(CircuitBreakerTransitioned, lambda event: (event.after,)),
+    ),
+)
+
+# -------------------------------------------------------------------------------------- webhooks
+
+
+def _delivery_ended(state: DeliveryState) -> EventHandler:
+    # Adds 0 for the other states too: a counter that first appears with the value 1 hides that 1
+    # from `increase`.
+    return on(
+        DeliveryAttempted,
+        lambda event: (event.tenant, state),
+        lambda event: event.state is state,
+    )
+
+
+def _delivery_lag(event: DeliveryAttempted) -> float | None:
+    return None if event.lag is None else event.lag.total_seconds()
+
+
+_WEBHOOKS: Final = (
+    _histogram(
+        "gateway_delivery_attempt_duration_seconds",
+        _WORKER,
+        "Duration of webhook attempts, by outcome.",
+        _CALL_BUCKETS,
+        (closed_label("outcome", DELIVERED, *FailureKind),),
+        on(DeliveryAttempted, lambda event: (event.outcome,), _duration),
+    ),
+    _counter(
+        "gateway_deliveries_ended_total",
+        _WORKER,
+        "Webhook deliveries that need no further attempt, by final state.",
+        (TENANT, closed_label("state", *_ENDED_DELIVERY_STATES)),
+        *map(_delivery_ended, _ENDED_DELIVERY_STATES),
+    ),
+    _histogram(
+        "gateway_delivery_lag_seconds",
+        _WORKER,
+        "Time from an event until its receiver answers 2xx.",
+        _LAG_BUCKETS,
+        (),
+        on(DeliveryAttempted, value=_delivery_lag),
+    ),
+    _counter(
+        "gateway_endpoints_disabled_total",
+        _WORKER,
+        "Webhook endpoints that were disabled, by reason.",
+        (closed_label("reason", *DisabledReason),),
+        on(EndpointDisabled, lambda event: (event.reason,)),
+    ),
+    _gauge(
+        "gateway_worker_tasks_in_progress",
+        _WORKER,
+        "Jobs or deliveries that this worker is processing.",
+        (_LOOP,),
+    ),
+    _gauge(
+        "gateway_worker_tasks_limit",
+        _WORKER,
+        "Jobs or deliveries that this worker processes concurrently at most.",
+        (_LOOP,),
+    ),
+)
+
+METRICS: Final[Sequence[MetricDefinition]] = (
+    *_PROCESS,
+    *_API,
+    *_JOBS,
+    *_UPSTREAM,
+    *_WEBHOOKS,
+    *STATE_METRICS,
+)

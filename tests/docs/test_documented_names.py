@@ -1,0 +1,100 @@
+"""The pages name only metrics, settings, commands and files that exist."""
+
+import re
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+import promql_parser
+import pytest
+from typer.testing import CliRunner
+
+from cli.main import app
+from core.observability.metrics import METRICS
+from core.webhooks.delivery import WebhookEventType
+from docs.generate import ROOT, groups
+
+PAGES: Final = sorted({*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")} - {ROOT / "CHANGELOG.md"})
+METRIC_NAMES: Final = {
+    f"{metric.name}{suffix}"
+    for metric in METRICS
+    for suffix in (("", "_bucket", "_sum", "_count") if metric.buckets else ("",))
+}
+SETTINGS: Final = {setting.name for _, settings in groups() for setting in settings}
+FIELDS: Final = frozenset({"gateway_cache", "gateway_status"})
+"""Fields of the API that look like metrics."""
+PLACEHOLDERS: Final = frozenset({"GATEWAY_API_KEY", "GATEWAY_URL", "GATEWAY_ADMIN_URL"})
+"""Variables of the examples' shells; the gateway reads none of them."""
+PRODUCT_FILE: Final = re.compile(
+    r"(?<![\w/.])((?:core|service|worker|cli|simulator|deploy|tests|docs)/[\w./-]+\.\w+)"
+)
+
+
+by_page: Final = pytest.mark.parametrize(
+    "page", PAGES, ids=lambda page: str(page.relative_to(ROOT)).replace("/", "-")
+)
+
+
+@by_page
+def test_every_metric_that_a_page_names_exists(page: Path) -> None:
+    names = re.findall(r"\b(gateway_[a-z_]+[a-z])\b(?!…)", page.read_text(encoding="utf-8"))
+    assert set(names) - METRIC_NAMES - FIELDS == set()
+
+
+@by_page
+def test_every_setting_that_a_page_names_exists(page: Path) -> None:
+    names = set(re.findall(r"\bGATEWAY_[A-Z_]+[A-Z]\b(?![_…])", page.read_text(encoding="utf-8")))
+    assert names - SETTINGS - PLACEHOLDERS == set()
+
+
+@by_page
+def test_every_file_that_a_page_names_exists(page: Path) -> None:
+    names = set(PRODUCT_FILE.findall(page.read_text(encoding="utf-8")))
+    assert {name for name in names if not (ROOT / name).exists()} == set()
+
+
+@by_page
+def test_every_section_that_a_page_links_to_exists(page: Path) -> None:
+    links = re.findall(r"\]\(([^)#\s:]*)#([^)]+)\)", page.read_text(encoding="utf-8"))
+    missing = [
+        (name, anchor)
+        for name, anchor in links
+        if anchor not in anchors_of((page.parent / name).resolve() if name else page)
+    ]
+    assert missing == []
+
+
+@cache
+def anchors_of(page: Path) -> set[str]:
+    """The anchors that GitHub gives a page's headings."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@by_page
+def test_every_command_that_a_page_names_exists(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    blocks = re.findall(r"^ *```\w*\n(.*?)^ *```", text, re.MULTILINE | re.DOTALL)
+    code = "\n".join([*blocks, *re.findall(r"`([^`\n]+)`", text)])
+    named = re.findall(r"^(?:\$ )?gateway ([a-z]+)(?: ([a-z][a-z-]*))?", code, re.MULTILINE)
+    assert {words for words in named if not is_command(*words)} == set()
+
+
+@cache
+def is_command(first: str, second: str) -> bool:
+    """Whether `gateway first second` is a command; `second` may be an argument of a command."""
+    words = [first, second] if second else [first]
+    return CliRunner().invoke(app, [*words, "--help"]).exit_code == 0
+
+
+def test_the_page_on_webhooks_lists_every_event_type() -> None:
+    page = (ROOT / "docs/webhooks.md").read_text(encoding="utf-8")
+    assert [event for event in WebhookEventType if f"`{event}`" not in page] == []
+
+
+def test_the_queries_of_the_metrics_page_are_promql() -> None:
+    page = (ROOT / "docs/metrics.md").read_text(encoding="utf-8")
+    queries = re.findall(r"\| `((?:sum|max|min|histogram_quantile)[^`]*\(.*?)` \|", page)
+    assert len(queries) >= 15
+    for query in queries:
+        promql_parser.parse(query)
