@@ -101,7 +101,7 @@ def _change(name: str, fields: Mapping[str, object], *, as_json: bool) -> None:
         lambda admin: tenants.change_tenant(admin, name, parse_model(TenantSettings, fields))
     )
     if as_json:
-        print_document(representations.tenant_representation(changed.tenant), as_json=True)
+        print_document(representations.tenant_representation(changed.details), as_json=True)
         return
     print("\n".join(map(str, changed.changes)) or "nothing to change")
 
@@ -109,7 +109,7 @@ def _change(name: str, fields: Mapping[str, object], *, as_json: bool) -> None:
 @app.command()
 def show(name: NameArgument, *, as_json: JsonOption = False) -> None:
     """Show a tenant, without its secrets."""
-    tenant = run_admin(lambda admin: tenants.load_tenant(admin, name))
+    tenant = run_admin(lambda admin: tenants.load_details(admin, name))
     print_document(representations.tenant_representation(tenant), as_json=as_json)
 
 
@@ -220,7 +220,7 @@ def webhook_secret(
     """Create a new webhook secret, shown only once. During the overlap both sign deliveries."""
     if retire:
         tenant = run_admin(lambda admin: tenants.retire_webhook_secret(admin, name))
-        document = {"tenant": name, "webhook_secrets": len(tenant.webhook_secrets)}
+        document = {"tenant": name, "webhook_secrets": len(tenant.config.secrets)}
     else:
         fields = {} if overlap is None else {"overlap": overlap}
         new_secret = run_admin(

@@ -174,7 +174,9 @@ class EventStreamWriter(Protocol):
 class TenantRepository(Protocol):
     """Tenants and their API keys. See `core.store.tenants.TenantStore`."""
 
-    async def create(self, tenant: Tenant, key: ApiKey) -> bool: ...
+    async def create(
+        self, tenant: Tenant, key: ApiKey, config: WebhookConfig | None = None
+    ) -> bool: ...
 
     async def load(self, name: str) -> Tenant | None: ...
 

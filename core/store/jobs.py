@@ -157,7 +157,7 @@ class JobStore:
     async def _promote(self, change: Change, now: datetime) -> WriteResult:
         result = await self._scripts.call_by_name(
             "promote_follower",
-            _common_keys(change.after) | {"account_balance": keys.ACCOUNT_BALANCE},
+            _promotion_keys(change.after),
             _promotion_arguments(change, now),
             new_delivery_keys(change.deliveries),
             new_delivery_arguments(change.deliveries, now),
@@ -229,7 +229,6 @@ def _common_keys(job: Job) -> dict[str, str]:
         "job_deliveries": keys.job_deliveries(job.id),
         "day": day,
         "month": month,
-        "tenant": keys.tenant(job.tenant),
         "webhooks": keys.webhooks(job.tenant),
     }
 
@@ -243,6 +242,13 @@ def _update_keys(change: Change, message: WakeMessage | None) -> dict[str, str]:
         "in_doubt": keys.IN_DOUBT,
         "message": message.key if message else keys.WAKE_QUEUE,
         "wake_queue": keys.WAKE_QUEUE,
+    }
+
+
+def _promotion_keys(job: Job) -> dict[str, str]:
+    return _common_keys(job) | {
+        "tenant": keys.tenant(job.tenant),
+        "account_balance": keys.ACCOUNT_BALANCE,
     }
 
 

@@ -10,13 +10,14 @@ from core.jobs.job import PublicStatus
 from core.retention import DELETED_TENANT_RETENTION
 from core.store import keys
 from core.store.client import Argument, RedisClient, ttl_seconds
-from core.store.codecs import API_KEY_CODEC, TENANT_CODEC
+from core.store.codecs import API_KEY_CODEC, TENANT_CODEC, WEBHOOK_CONFIG_CODEC
 from core.store.scripts import LuaScripts
 from core.store.wake_queue import dispatch_arguments
 from core.tenants.api_keys import ApiKey, ApiKeyUsage
 from core.tenants.cache_policy import TenantCachePolicy
 from core.tenants.limits import Limits, lua_pattern
 from core.tenants.tenant import Tenant
+from core.webhooks.config import WebhookConfig
 
 MAX_KEYS_PER_TENANT: Final = 20
 
@@ -30,8 +31,14 @@ class TenantStore:
         self._scripts = scripts
         self._clock = clock
 
-    async def create(self, tenant: Tenant, key: ApiKey) -> bool:
-        """Store a new tenant with its first API key; return False if the name is taken."""
+    async def create(
+        self, tenant: Tenant, key: ApiKey, config: WebhookConfig | None = None
+    ) -> bool:
+        """Store a new tenant with its first API key; return False if the name is taken.
+
+        Without `config` the tenant has no webhook endpoint and no secret.
+        """
+        config = config or WebhookConfig(tenant.name)
         created = await self._scripts.call(
             "create_tenant",
             [
@@ -40,8 +47,15 @@ class TenantStore:
                 keys.api_key(key.digest),
                 keys.tenant_keys(tenant.name),
                 keys.PAUSES,
+                keys.webhooks(tenant.name),
             ],
-            [tenant.name, *_key_arguments(key), *tenant_fields(tenant)],
+            [
+                tenant.name,
+                *_key_arguments(key),
+                config.version,
+                WEBHOOK_CONFIG_CODEC.encode(config),
+                *tenant_fields(tenant),
+            ],
         )
         return bool(created)
 

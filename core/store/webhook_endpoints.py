@@ -1,6 +1,5 @@
 """Tenants' webhook endpoints and secrets."""
 
-import asyncio
 import hashlib
 from dataclasses import dataclass
 
@@ -8,10 +7,10 @@ from core.clock import Clock, to_ms
 from core.retention import DELIVERY_RETENTION
 from core.store import keys
 from core.store.client import RedisClient, ttl_seconds
-from core.store.codecs import REPLAY_CODEC, TENANT_CODEC, WEBHOOK_CONFIG_CODEC
+from core.store.codecs import REPLAY_CODEC, WEBHOOK_CONFIG_CODEC
 from core.store.deliveries import new_delivery_arguments, new_delivery_keys
 from core.store.scripts import LuaScripts
-from core.webhooks.config import VersionedConfig, WebhookConfig, initial_config, reconcile
+from core.webhooks.config import VersionedConfig, WebhookConfig
 from core.webhooks.delivery import Delivery
 from core.webhooks.replay import Replay
 
@@ -38,21 +37,20 @@ class WebhookConfigStore:
 
     async def load(self, tenant: str) -> WebhookConfig | None:
         """Return a tenant's webhook config; None for an unknown tenant."""
-        return parse_webhook_config(*await self._load_documents(tenant))
+        document = await self._load_document(tenant)
+        return None if document is None else WEBHOOK_CONFIG_CODEC.decode(document)
 
     async def load_versioned(self, tenant: str) -> VersionedConfig:
         """Return a tenant's config and its digest; empty for an unknown tenant."""
-        documents = await self._load_documents(tenant)
-        return VersionedConfig(
-            parse_webhook_config(*documents) or WebhookConfig(tenant), version_digest(*documents)
+        document = await self._load_document(tenant)
+        config = (
+            WebhookConfig(tenant) if document is None else WEBHOOK_CONFIG_CODEC.decode(document)
         )
+        return VersionedConfig(config, version_digest(document))
 
-    async def _load_documents(self, tenant: str) -> tuple[bytes | None, bytes | None]:
-        tenant_document, config_document = await asyncio.gather(
-            self._client.execute("HGET", keys.tenant(tenant), "doc"),
-            self._client.execute("HGET", keys.webhooks(tenant), "doc"),
-        )
-        return tenant_document, config_document
+    async def _load_document(self, tenant: str) -> bytes | None:
+        document: bytes | None = await self._client.execute("HGET", keys.webhooks(tenant), "doc")
+        return document
 
     async def update(self, update: WebhookConfigUpdate) -> bool:
         """Store an update atomically; return False if config or replay has changed since."""
@@ -83,21 +81,6 @@ class WebhookConfigStore:
         return bool(changed)
 
 
-def parse_webhook_config(
-    tenant_document: bytes | None, config_document: bytes | None
-) -> WebhookConfig | None:
-    """Combine the tenant's record with the webhook config; None without a tenant."""
-    if tenant_document is None:
-        return None
-    record = TENANT_CODEC.decode(tenant_document)
-    return (
-        initial_config(record)
-        if config_document is None
-        else reconcile(WEBHOOK_CONFIG_CODEC.decode(config_document), record)
-    )
-
-
-def version_digest(tenant_document: bytes | None, config_document: bytes | None) -> str:
-    """Return the digest of the two records, as `lib/webhook_config_version.lua` computes it."""
-    both = (tenant_document or b"") + b"\n" + (config_document or b"")
-    return hashlib.sha1(both, usedforsecurity=False).hexdigest()
+def version_digest(document: bytes | None) -> str:
+    """Return the digest of a config, as `lib/webhook_config_version.lua` computes it."""
+    return hashlib.sha1(document or b"", usedforsecurity=False).hexdigest()

@@ -30,16 +30,10 @@ class DoubtPolicy(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Tenant:
-    """A team that shares the RunComfy account.
-
-    `webhook_secrets` are newest first; those after the first end at `webhook_overlap_ends_at`, if
-    that is set.
-    """
+    """A team that shares the RunComfy account. Its webhooks are in `WebhookConfig`."""
 
     name: str
     created_at: datetime
-    webhook: str | None = None
-    webhook_secrets: tuple[str, ...] = ()
     disabled: bool = False
     doubt: DoubtPolicy | None = None
     """None: the gateway's setting applies."""
@@ -53,7 +47,6 @@ class Tenant:
     version: int = 1
     """Counts the changes of the record."""
     deleted_at: datetime | None = None
-    webhook_overlap_ends_at: datetime | None = None
 
 
 def is_tenant_name(name: str) -> bool:

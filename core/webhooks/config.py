@@ -4,7 +4,6 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from core.errors import Conflict, NotFound
-from core.tenants.tenant import Tenant
 from core.webhooks.endpoint import (
     DEFAULT_ENDPOINT_ID,
     MAX_ENDPOINTS,
@@ -17,18 +16,13 @@ from core.webhooks.secrets import MAX_SECRETS, Secret, SecretKind, ending_at, is
 
 @dataclass(frozen=True, slots=True)
 class WebhookConfig:
-    """A tenant's endpoints and secrets, newest first; one record, changed as a whole.
-
-    What operators set at the tenant itself stands in `seen_…` as it was when this was written.
-    """
+    """A tenant's endpoints and secrets, newest first; one record, changed as a whole."""
 
     tenant: str
     version: int = 0
     endpoints: tuple[Endpoint, ...] = ()
     secrets: tuple[Secret, ...] = ()
     signing_keys: tuple[Secret, ...] = ()
-    last_applied_webhook: str | None = None
-    last_applied_secrets: tuple[str, ...] = ()
 
     def get_endpoint(self, endpoint_id: str) -> Endpoint:
         """Return one endpoint. Raises `NotFound`."""
@@ -40,6 +34,12 @@ class WebhookConfig:
     def find_endpoint(self, endpoint_id: str) -> Endpoint | None:
         """Return one endpoint, or None."""
         return next((end for end in self.endpoints if end.id == endpoint_id), None)
+
+    @property
+    def default_url(self) -> str | None:
+        """The URL of the default endpoint, which an operator sets as the tenant's `webhook`."""
+        endpoint = self.find_endpoint(DEFAULT_ENDPOINT_ID)
+        return None if endpoint is None else endpoint.url
 
     def live_secrets(self, now: datetime) -> tuple[str, ...]:
         """Return the secrets that sign deliveries now, newest first."""
@@ -94,6 +94,25 @@ class WebhookConfig:
             return self._next(secrets=secrets)
         return self._next(signing_keys=secrets)
 
+    def with_default_url(self, url: str | None, now: datetime) -> "WebhookConfig":
+        """With another URL of the default endpoint, which is enabled; None removes the endpoint.
+
+        Another endpoint with that URL is removed: it would get every event twice.
+        """
+        if url == self.default_url:
+            return self
+        others = tuple(e for e in self.endpoints if e.id != DEFAULT_ENDPOINT_ID and e.url != url)
+        if url is None:
+            return self._next(endpoints=others)
+        held = self.find_endpoint(DEFAULT_ENDPOINT_ID) or Endpoint(DEFAULT_ENDPOINT_ID, url, now)
+        kind = EndpointKind.HTTP
+        default = replace(held, url=url, kind=kind, disabled_reason=None, disabled_at=None)
+        return self._next(endpoints=(default, *others))
+
+    def without_older_secrets(self) -> "WebhookConfig":
+        """With the newest HMAC secret only."""
+        return self if len(self.secrets) <= 1 else self._next(secrets=self.secrets[:1])
+
     def with_disabled_endpoint(
         self, endpoint_id: str, reason: DisabledReason, now: datetime
     ) -> "WebhookConfig":
@@ -117,58 +136,7 @@ class VersionedConfig:
     version_digest: str
 
 
-def initial_config(tenant: Tenant) -> WebhookConfig:
-    """What a tenant has whose setup was never changed: what it was created with."""
-    first = tenant.webhook
-    return WebhookConfig(
-        tenant=tenant.name,
-        endpoints=()
-        if first is None
-        else (Endpoint(DEFAULT_ENDPOINT_ID, first, tenant.created_at),),
-        secrets=_secrets_of(tenant),
-        last_applied_webhook=first,
-        last_applied_secrets=tenant.webhook_secrets,
-    )
-
-
-def reconcile(config: WebhookConfig, tenant: Tenant) -> WebhookConfig:
-    """A setup with what operators changed at the tenant since it was written: that goes before."""
-    if tenant.webhook != config.last_applied_webhook:
-        config = replace(
-            config, endpoints=_with_default(config, tenant), last_applied_webhook=tenant.webhook
-        )
-    if tenant.webhook_secrets != config.last_applied_secrets:
-        secrets = _with_secrets(config, tenant)
-        config = replace(config, secrets=secrets, last_applied_secrets=tenant.webhook_secrets)
-    return config
-
-
-def _with_default(config: WebhookConfig, tenant: Tenant) -> tuple[Endpoint, ...]:
-    url = tenant.webhook
-    others = tuple(
-        end for end in config.endpoints if end.id != DEFAULT_ENDPOINT_ID and end.url != url
-    )
-    if url is None:
-        return others
-    held = config.find_endpoint(DEFAULT_ENDPOINT_ID) or Endpoint(
-        DEFAULT_ENDPOINT_ID, url, tenant.created_at
-    )
-    kind = EndpointKind.HTTP
-    return (replace(held, url=url, kind=kind, disabled_reason=None, disabled_at=None), *others)
-
-
-def _secrets_of(tenant: Tenant) -> tuple[Secret, ...]:
-    newest, older = tenant.webhook_secrets[:1], tenant.webhook_secrets[1:]
-    ends_at = tenant.webhook_overlap_ends_at
-    return (*(Secret(text) for text in newest), *(Secret(text, ends_at) for text in older))
-
-
-def _with_secrets(config: WebhookConfig, tenant: Tenant) -> tuple[Secret, ...]:
-    """A new one comes to those that are live; where one was only retired, no other stays."""
-    given = _secrets_of(tenant)
-    new = [secret for secret in given if secret.text not in config.last_applied_secrets]
-    if not new:
-        return given
-    ended = set(config.last_applied_secrets) - set(tenant.webhook_secrets)
-    kept = (secret for secret in config.secrets if secret.text not in ended)
-    return (*new, *(ending_at(secret, tenant.webhook_overlap_ends_at) for secret in kept))
+def initial_config(tenant: str, url: str | None, secret: str, now: datetime) -> WebhookConfig:
+    """Return the config that a new tenant gets, with a default endpoint if there is a URL."""
+    endpoint = () if url is None else (Endpoint(DEFAULT_ENDPOINT_ID, url, now),)
+    return WebhookConfig(tenant, endpoints=endpoint, secrets=(Secret(secret),))

@@ -11,31 +11,33 @@ from core.money import usd_or_none
 from core.operations import AuditEntry, Pause
 from core.store.jobs import JobView
 from core.tenants.api_keys import ApiKeyUsage
-from core.tenants.tenant import Tenant
 from service.admin.limits_and_pauses import GatewayLimits, limits_representation
 from service.tenants.api_keys import NewKey, key_id
 from service.tenants.apply_file import PlanStep
-from service.tenants.settings import Difference, TenantSettings
-from service.tenants.tenants import NewTenant, NewWebhookSecret
+from service.tenants.settings import Difference
+from service.tenants.tenants import NewTenant, NewWebhookSecret, TenantDetails
 
 JsonObject = dict[str, Any]
 _SUBMIT_TRIGGERS: Final = frozenset({Trigger.NO_ANSWER, Trigger.NOT_SENT, Trigger.CLAIMED})
 
 
-def tenant_representation(tenant: Tenant) -> JsonObject:
+def tenant_representation(details: TenantDetails) -> JsonObject:
     """A tenant without its secrets."""
+    tenant, secrets = details.tenant, details.config.secrets
     return {
         "tenant": tenant.name,
         "created_at": iso(tenant.created_at),
-        **TenantSettings.of(tenant).model_dump(mode="json"),
-        "webhook_secrets": len(tenant.webhook_secrets),
-        "webhook_overlap_ends_at": iso(tenant.webhook_overlap_ends_at),
+        **details.settings.model_dump(mode="json"),
+        "webhook_secrets": len(secrets),
+        "webhook_overlap_ends_at": iso(
+            max((secret.expires_at for secret in secrets if secret.expires_at), default=None)
+        ),
     }
 
 
 def new_tenant_representation(new_tenant: NewTenant) -> JsonObject:
     """A tenant with what is shown once."""
-    return tenant_representation(new_tenant.tenant) | {
+    return tenant_representation(new_tenant.details) | {
         "key": new_tenant.key,
         "webhook_secret": new_tenant.webhook_secret,
     }

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from core.errors import Conflict
-from core.tenants.tenant import Tenant
 from service.operator_context import AdminContext
 from service.parsing.models import RequestModel, example
 from service.tenants.settings import (
@@ -19,7 +18,7 @@ from service.tenants.settings import (
     TenantSettings,
     diff_settings,
 )
-from service.tenants.tenants import change_tenant, create_tenant, list_tenants
+from service.tenants.tenants import TenantDetails, change_tenant, create_tenant, list_tenants
 
 
 class PlanAction(StrEnum):
@@ -51,9 +50,11 @@ class TenantsFile(RequestModel):
     tenants: Mapping[TenantName, TenantSettings]
 
 
-def plan(desired: Mapping[str, TenantSettings], current: Sequence[Tenant]) -> tuple[PlanStep, ...]:
-    """Return the steps that make the tenants match the file."""
-    known = {tenant.name: TenantSettings.of(tenant) for tenant in current}
+def plan(
+    desired: Mapping[str, TenantSettings], current: Sequence[TenantDetails]
+) -> tuple[PlanStep, ...]:
+    """What must be done so that tenants are as the file says."""
+    known = {details.tenant.name: details.settings for details in current}
     named = tuple(_plan_step(name, known.get(name), settings) for name, settings in desired.items())
     others = (
         PlanStep(name, PlanAction.UNLISTED, known[name]) for name in known if name not in desired

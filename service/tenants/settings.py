@@ -133,8 +133,8 @@ class TenantSettings(RequestModel):
     )
 
     @staticmethod
-    def of(tenant: Tenant) -> "TenantSettings":
-        """Return the settings that the record holds."""
+    def of(tenant: Tenant, webhook: str | None) -> "TenantSettings":
+        """Return the settings that the record holds; `webhook` is its default endpoint's URL."""
         limits, cache = tenant.limits, tenant.cache_policy
         values: dict[str, Any] = {name: getattr(limits, name) for name in _PLAIN_LIMITS}
         values |= {name: usd_or_none(getattr(limits, name)) for name in _USD_LIMITS}
@@ -142,7 +142,7 @@ class TenantSettings(RequestModel):
         return TenantSettings.model_construct(
             None,
             **values,
-            webhook=tenant.webhook,
+            webhook=webhook,
             disabled=tenant.disabled,
             doubt=tenant.doubt,
             keep_inputs=tenant.keep_inputs,
@@ -156,12 +156,11 @@ class TenantSettings(RequestModel):
         )
 
     def apply_to(self, tenant: Tenant) -> Tenant:
-        """Return the record with these settings, otherwise unchanged."""
+        """Return the record with these settings but `webhook`, which is in the webhook config."""
         limits: dict[str, Any] = {name: getattr(self, name) for name in _PLAIN_LIMITS}
         limits |= {name: from_usd(getattr(self, name)) for name in _USD_LIMITS}
         return replace(
             tenant,
-            webhook=self.webhook,
             disabled=self.disabled,
             doubt=self.doubt,
             keep_inputs=self.keep_inputs,

@@ -8,9 +8,11 @@ from typing import Final
 
 from core.billing.usage import Usage
 from core.errors import Conflict, NotFound
+from core.store.webhook_endpoints import WebhookConfigUpdate
 from core.tenants.api_keys import ApiKey, api_key_digest, build_api_key
 from core.tenants.tenant import Tenant, check_tenant_name, is_tenant_name
-from core.webhooks.secrets import encode_webhook_secret
+from core.webhooks.config import WebhookConfig, initial_config
+from core.webhooks.secrets import SecretKind, encode_webhook_secret
 from service.operator_context import AdminContext
 from service.tenants.settings import (
     Difference,
@@ -20,28 +22,40 @@ from service.tenants.settings import (
 )
 
 MAX_TRIES: Final = 5
-MAX_LIVE_SECRETS: Final = 2
-"""The newest webhook secret, and the previous one while receivers are being updated."""
+
+
+@dataclass(frozen=True, slots=True)
+class TenantDetails:
+    """A tenant with its webhook config."""
+
+    tenant: Tenant
+    config: WebhookConfig
+
+    @property
+    def settings(self) -> TenantSettings:
+        """All settings of the tenant."""
+        return TenantSettings.of(self.tenant, self.config.default_url)
 
 
 @dataclass(frozen=True, slots=True)
 class NewTenant:
-    """A new tenant with its API key and webhook secret, which are returned only once."""
+    """A new tenant, and what is shown of it once."""
 
-    tenant: Tenant
+    details: TenantDetails
     key: str
     webhook_secret: str
 
 
 async def create_tenant(admin: AdminContext, name: str, settings: TenantSettings) -> NewTenant:
-    """Create a tenant with a first key. Raises `InvalidInput`, or `Conflict` for a taken name."""
+    """Create a tenant with its first key. Raises `InvalidInput`; `Conflict` for a taken name."""
     check_tenant_name(name)
     settings.check_webhook(admin.target_policy)
     made = build_tenant(admin, name, settings)
-    key = ApiKey(api_key_digest(made.key), name, made.tenant.created_at)
-    if not await admin.stores.tenants.create(made.tenant, key):
+    tenant = made.details.tenant
+    key = ApiKey(api_key_digest(made.key), name, tenant.created_at)
+    if not await admin.stores.tenants.create(tenant, key, made.details.config):
         raise await _name_conflict(admin, name)
-    changes = diff_settings(TenantSettings(), TenantSettings.of(made.tenant))
+    changes = diff_settings(TenantSettings(), made.details.settings)
     await admin.record_action("tenant.create", name, format_differences(changes))
     return made
 
@@ -54,10 +68,22 @@ async def _name_conflict(admin: AdminContext, name: str) -> Conflict:
 
 
 def build_tenant(admin: AdminContext, name: str, settings: TenantSettings) -> NewTenant:
-    """Return a tenant with a first key and webhook secret; it is not stored yet."""
-    secret = encode_webhook_secret(admin.ids.secret())
-    bare = Tenant(name=name, created_at=admin.clock.now(), webhook_secrets=(secret,))
-    return NewTenant(settings.apply_to(bare), build_api_key(name, admin.ids.secret()), secret)
+    """Return a tenant with a first key and webhook secret, not yet stored."""
+    secret, now = encode_webhook_secret(admin.ids.secret()), admin.clock.now()
+    tenant = settings.apply_to(Tenant(name=name, created_at=now))
+    config = initial_config(name, settings.webhook, secret, now)
+    key = build_api_key(name, admin.ids.secret())
+    return NewTenant(TenantDetails(tenant, config), key, secret)
+
+
+async def load_details(admin: AdminContext, name: str) -> TenantDetails:
+    """Return a tenant that is not deleted, with its webhook config. Raises `NotFound`."""
+    return await _with_config(admin, await load_tenant(admin, name))
+
+
+async def _with_config(admin: AdminContext, tenant: Tenant) -> TenantDetails:
+    config = await admin.stores.webhook_configs.load(tenant.name)
+    return TenantDetails(tenant, config or WebhookConfig(tenant.name))
 
 
 async def load_tenant(admin: AdminContext, name: str) -> Tenant:
@@ -80,18 +106,19 @@ def _tenant_not_found(name: str) -> NotFound:
     return NotFound(f"There is no tenant {name}.")
 
 
-async def list_tenants(admin: AdminContext) -> tuple[Tenant, ...]:
-    """Return all tenants that are not deleted, by name."""
+async def list_tenants(admin: AdminContext) -> tuple[TenantDetails, ...]:
+    """Return every tenant by name, without deleted ones."""
     names = sorted(await admin.stores.tenants.list_names())
     found = await asyncio.gather(*map(admin.stores.tenants.load, names))
-    return tuple(tenant for tenant in found if tenant is not None and tenant.deleted_at is None)
+    tenants = (tenant for tenant in found if tenant is not None and tenant.deleted_at is None)
+    return tuple(await asyncio.gather(*(_with_config(admin, tenant) for tenant in tenants)))
 
 
 @dataclass(frozen=True, slots=True)
 class TenantChange:
     """A tenant after a change, and what changed."""
 
-    tenant: Tenant
+    details: TenantDetails
     changes: tuple[Difference, ...]
 
 
@@ -103,17 +130,26 @@ async def change_tenant(admin: AdminContext, name: str, settings: TenantSettings
     settings.check_webhook(admin.target_policy)
 
     def decide(tenant: Tenant) -> Tenant:
-        return with_settings(tenant, TenantSettings.of(tenant).changed_by(settings))
+        # Without the webhook, which the second step compares and changes.
+        before = TenantSettings.of(tenant, None)
+        return with_settings(tenant, before.changed_by(settings))
 
     before, after = await _update_tenant(admin, name, decide)
-    changes = diff_settings(TenantSettings.of(before), TenantSettings.of(after))
+    config_before = config_after = (await _with_config(admin, after)).config
+    if "webhook" in settings.model_fields_set:
+        url, now = settings.webhook, admin.clock.now()
+        config_before, config_after = await _update_config(
+            admin, name, lambda config: config.with_default_url(url, now)
+        )
+    details = TenantDetails(after, config_after)
+    changes = diff_settings(TenantDetails(before, config_before).settings, details.settings)
     if changes:
         await admin.record_action("tenant.change", name, format_differences(changes))
-    return TenantChange(after, changes)
+    return TenantChange(details, changes)
 
 
 def with_settings(tenant: Tenant, settings: TenantSettings) -> Tenant:
-    """Return the tenant's next record; the same object if nothing changes."""
+    """Return the tenant's next record; the same one if nothing changes."""
     changed = settings.apply_to(tenant)
     return tenant if changed == tenant else replace(changed, version=tenant.version + 1)
 
@@ -142,41 +178,29 @@ class NewWebhookSecret:
 async def rotate_webhook_secret(
     admin: AdminContext, name: str, overlap: timedelta
 ) -> NewWebhookSecret:
-    """A new webhook secret. The one before counts for `overlap`, or until it is retired."""
-    made = NewWebhookSecret(encode_webhook_secret(admin.ids.secret()), admin.clock.now() + overlap)
+    """Create a webhook secret. Older ones are live for `overlap`, or until they are retired.
 
-    def decide(tenant: Tenant) -> Tenant:
-        return replace(
-            tenant,
-            webhook_secrets=(made.secret, *tenant.webhook_secrets)[:MAX_LIVE_SECRETS],
-            webhook_overlap_ends_at=made.previous_end_at,
-            version=tenant.version + 1,
-        )
-
-    await _update_tenant(admin, name, decide)
-    ends = made.previous_end_at.isoformat(timespec="seconds")
+    Raises `NotFound`; `Conflict` if too many secrets are live.
+    """
+    secret, now = encode_webhook_secret(admin.ids.secret()), admin.clock.now()
+    await load_tenant(admin, name)
+    await _update_config(
+        admin,
+        name,
+        lambda config: config.with_rotated_secret(SecretKind.HMAC, secret, now, overlap),
+    )
+    ends = (now + overlap).isoformat(timespec="seconds")
     await admin.record_action("webhook-secret.rotate", name, f"the one before ends {ends}")
-    return made
+    return NewWebhookSecret(secret, now + overlap)
 
 
-async def retire_webhook_secret(admin: AdminContext, name: str) -> Tenant:
-    """Sign webhooks with the newest secret only from now on."""
-
-    def decide(tenant: Tenant) -> Tenant:
-        newest = tenant.webhook_secrets[:1]
-        if newest == tenant.webhook_secrets:
-            return tenant
-        return replace(
-            tenant,
-            webhook_secrets=newest,
-            webhook_overlap_ends_at=None,
-            version=tenant.version + 1,
-        )
-
-    before, after = await _update_tenant(admin, name, decide)
+async def retire_webhook_secret(admin: AdminContext, name: str) -> TenantDetails:
+    """Sign webhooks with the newest secret alone from now on."""
+    tenant = await load_tenant(admin, name)
+    before, after = await _update_config(admin, name, WebhookConfig.without_older_secrets)
     if after is not before:
         await admin.record_action("webhook-secret.retire", name)
-    return after
+    return TenantDetails(tenant, after)
 
 
 async def load_usage(admin: AdminContext, name: str) -> Usage:
@@ -196,6 +220,20 @@ async def _update_tenant(
         before = await load_tenant(admin, name)
         after = decide(before)
         if after is before or await admin.stores.tenants.change(before, after):
+            return before, after
+    raise _contended(name)
+
+
+async def _update_config(
+    admin: AdminContext, name: str, decide: Callable[[WebhookConfig], WebhookConfig]
+) -> tuple[WebhookConfig, WebhookConfig]:
+    """Return the webhook config before and after `decide`, repeated on concurrent changes."""
+    for _ in range(MAX_TRIES):
+        before = await admin.stores.webhook_configs.load(name) or WebhookConfig(name)
+        after = decide(before)
+        if after is before or await admin.stores.webhook_configs.update(
+            WebhookConfigUpdate(before, after)
+        ):
             return before, after
     raise _contended(name)
 

@@ -25,6 +25,7 @@ from core.store.tenants import TenantStore
 from core.tenants.api_keys import ApiKey, api_key_digest, build_api_key
 from core.tenants.limits import Limits
 from core.tenants.tenant import Tenant
+from core.webhooks.config import initial_config
 from core.webhooks.secrets import encode_webhook_secret
 from simulator.private_redis import LOOPBACK, PrivateRedis, free_port
 from simulator.stack import ManagedProcess, gateway_command, without_settings
@@ -241,12 +242,7 @@ def bearer() -> dict[str, str]:
 async def _create_tenant(wire: RedisClient, limits: Limits, webhook: str | None) -> None:
     clock = SystemClock()
     now = clock.now()
-    tenant = Tenant(
-        TENANT,
-        now,
-        webhook=webhook,
-        webhook_secrets=(encode_webhook_secret(b"s" * 32),),
-        limits=limits,
-    )
-    scripts = LuaScripts(wire, load_scripts())
-    await TenantStore(wire, scripts, clock).create(tenant, ApiKey(api_key_digest(KEY), TENANT, now))
+    config = initial_config(TENANT, webhook, encode_webhook_secret(b"s" * 32), now)
+    store = TenantStore(wire, LuaScripts(wire, load_scripts()), clock)
+    key = ApiKey(api_key_digest(KEY), TENANT, now)
+    await store.create(Tenant(TENANT, now, limits=limits), key, config)

@@ -9,6 +9,7 @@ from core.store.model_catalogue import CatalogueSnapshot
 from core.tenants.api_keys import ApiKey
 from core.tenants.cache_policy import CacheMode, TenantCachePolicy
 from core.tenants.tenant import DoubtPolicy, Tenant
+from core.webhooks.config import initial_config
 from tests.support.backends import StoreBackend
 from tests.support.store_steps import SECOND, tenant_credential
 
@@ -18,10 +19,10 @@ SHARING = TenantCachePolicy(CacheMode.OFF, timedelta(hours=36), shared=True, pro
 
 async def test_a_tenant_is_kept_as_it_was_given(backend: StoreBackend) -> None:
     now = backend.clock.now()
-    tenant = Tenant(
-        "cyd", now, "https://cyd.test/h", ("whsec_x",), doubt=DoubtPolicy.FAIL, cache_policy=SHARING
-    )
-    assert await backend.tenants.create(tenant, ApiKey("digest-cyd", "cyd", now))
+    tenant = Tenant("cyd", now, doubt=DoubtPolicy.FAIL, cache_policy=SHARING)
+    config = initial_config("cyd", "https://cyd.test/h", "whsec_x", now)
+    assert await backend.tenants.create(tenant, ApiKey("digest-cyd", "cyd", now), config)
+    assert await backend.webhook_configs.load("cyd") == config
     assert await backend.tenants.load("cyd") == tenant
     assert await backend.tenants.list_names() == {"ada", "bob", "cyd"}
     await backend.jobs.authenticate(tenant_credential("cyd"))
@@ -29,10 +30,13 @@ async def test_a_tenant_is_kept_as_it_was_given(backend: StoreBackend) -> None:
 
 async def test_a_taken_name_is_left_as_it_is(backend: StoreBackend) -> None:
     before = await backend.tenants.load("ada")
-    other = Tenant("ada", backend.clock.now(), webhook="https://other.test/")
+    config = await backend.webhook_configs.load("ada")
+    other = Tenant("ada", backend.clock.now(), disabled=True)
+    other_config = initial_config("ada", "https://other.test/", "whsec_x", backend.clock.now())
     key = ApiKey("digest-other", "ada", backend.clock.now())
-    assert not await backend.tenants.create(other, key)
+    assert not await backend.tenants.create(other, key, other_config)
     assert await backend.tenants.load("ada") == before
+    assert await backend.webhook_configs.load("ada") == config
 
 
 async def test_what_a_tenant_may_share_changes_and_is_taken_back(backend: StoreBackend) -> None:

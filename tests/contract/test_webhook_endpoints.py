@@ -27,9 +27,9 @@ from tests.support.store_steps import (
 
 async def test_a_tenant_has_at_first_what_it_was_created_with(backend: StoreBackend) -> None:
     now = backend.clock.now()
-    made = Tenant("eve", now, webhook="https://eve.example/", webhook_secrets=("whsec_x",))
-    assert await backend.tenants.create(made, ApiKey("digest-eve", "eve", now))
-    assert await backend.webhook_configs.load("eve") == initial_config(made)
+    made = initial_config("eve", "https://eve.example/", "whsec_x", now)
+    assert await backend.tenants.create(Tenant("eve", now), ApiKey("digest-eve", "eve", now), made)
+    assert await backend.webhook_configs.load("eve") == made
     assert await backend.webhook_configs.load("ada") == WebhookConfig("ada")
     assert await backend.webhook_configs.load("nobody") is None
 
@@ -37,21 +37,18 @@ async def test_a_tenant_has_at_first_what_it_was_created_with(backend: StoreBack
 async def test_what_operators_change_at_the_tenant_is_seen_in_its_setup(
     backend: StoreBackend,
 ) -> None:
-    before = await backend.tenants.load("ada")
-    assert before is not None
-    setup = WebhookConfig("ada").with_endpoint(
-        Endpoint("ep_1", "https://a.example/", before.created_at)
-    )
+    now = backend.clock.now()
+    setup = WebhookConfig("ada").with_endpoint(Endpoint("ep_1", "https://a.example/", now))
     assert await backend.webhook_configs.update(WebhookConfigUpdate(WebhookConfig("ada"), setup))
-    after = replace(before, version=before.version + 1, webhook="https://new.example/")
-    assert await backend.tenants.change(before, after)
+    after = setup.with_default_url("https://new.example/", now)
+    assert await backend.webhook_configs.update(WebhookConfigUpdate(setup, after))
     changed = await backend.webhook_configs.load("ada")
     assert changed is not None
     assert [(end.id, end.url) for end in changed.endpoints] == [
         (DEFAULT_ENDPOINT_ID, "https://new.example/"),
         ("ep_1", "https://a.example/"),
     ]
-    assert changed.version == setup.version
+    assert changed.version == setup.version + 1
 
 
 async def test_of_two_changes_of_one_version_one_is_made(backend: StoreBackend) -> None:
@@ -125,11 +122,11 @@ async def add_endpoint(backend: StoreBackend) -> None:
 
 
 async def set_tenant_webhook(backend: StoreBackend) -> None:
-    """Change the tenant's default endpoint, as an operator does."""
-    before = await backend.tenants.load("ada")
+    """An operator's change of the tenant's webhook."""
+    before = await backend.webhook_configs.load("ada")
     assert before is not None
-    after = replace(before, version=before.version + 1, webhook=HOOK.url)
-    assert await backend.tenants.change(before, after)
+    after = before.with_default_url(HOOK.url, backend.clock.now())
+    assert await backend.webhook_configs.update(WebhookConfigUpdate(before, after))
 
 
 async def test_a_setup_has_a_mark_that_stays_with_it(backend: StoreBackend) -> None:

@@ -19,6 +19,7 @@ from core.tenants.tenant import DoubtPolicy, Tenant
 from core.transactions.admission import CACHE_BYPASS, Admission, CacheRequest
 from core.transactions.job_update import Change
 from core.transactions.notifications import needs_endpoints, with_deliveries
+from core.webhooks.config import initial_config
 from core.webhooks.secrets import encode_webhook_secret
 from service.jobs.cancel import JobCanceller
 from tests.simulation.event_log import SimulationLog
@@ -47,14 +48,15 @@ async def create_tenants(stores: MemoryStores, chance: SeededRandomness, clock: 
         tenant = Tenant(
             name,
             clock.now(),
-            webhook=WEBHOOK.format(name) if name == TENANTS[0] else None,
-            webhook_secrets=(encode_webhook_secret(name.encode() * 8),),
             doubt=policy,
             cache_policy=_cache_policy(chance, rng),
             limits=Limits(running=rng.choice((None, 1, 3)), weight=rng.choice((1.0, 4.0))),
         )
         key = ApiKey(credential(name).digest, name, clock.now())
-        await stores.tenants.create(tenant, key)
+        url = WEBHOOK.format(name) if name == TENANTS[0] else None
+        secret = encode_webhook_secret(name.encode() * 8)
+        config = initial_config(name, url, secret, clock.now())
+        await stores.tenants.create(tenant, key, config)
     running = rng.choice((None, 2, 5))
     await stores.operations.set_limits(GlobalLimits(running=running, submits_per_second=50))
 

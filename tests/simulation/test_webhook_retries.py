@@ -30,7 +30,7 @@ from tests.support.clock import FakeClock
 from tests.support.ids import SeededIds
 from tests.support.memory_store.stores import MemoryStores, memory_stores
 from tests.support.memory_store.webhooks import MemoryEventStreams
-from tests.support.records import HOUR, SECOND, MidpointRandom, job, tenant
+from tests.support.records import HOUR, SECOND, MidpointRandom, job, tenant, webhook_config
 from worker.webhooks.decisions import DeliveryContext, DeliveryRules, decide_action
 from worker.webhooks.delivery_worker import DeliveryWorker
 from worker.webhooks.outcomes import AttemptFailed, AttemptResult, Delivered
@@ -76,10 +76,11 @@ class DeliverySimulation:
         return self.respond(attempt)
 
     async def create_tenant(self, *endpoints: str) -> None:
-        """Create the tenant with these endpoints; the first is its default."""
-        made = tenant(webhook=endpoints[0], webhook_secrets=(SECRET,))
+        """The tenant, with these endpoints; the first is its default."""
+        made = tenant()
         key = ApiKey("digest", made.name, self.clock.now())
-        assert await self.stores.tenants.create(made, key)
+        config = webhook_config(endpoints[0], SECRET)
+        assert await self.stores.tenants.create(made, key, config)
         for url in endpoints[1:]:
             await self.mailroom.create_endpoint(made.name, NewEndpoint(url=url))
 

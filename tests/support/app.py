@@ -24,6 +24,7 @@ from core.store.run_times import RunTimeCache
 from core.tenants.api_keys import ALL_SCOPES, ApiKey, Scope, api_key_digest, build_api_key
 from core.tenants.limits import Limits
 from core.tenants.tenant import NO_LIMITS, Tenant
+from core.webhooks.config import WebhookConfig
 from core.webhooks.url_policy import TargetPolicy
 from service.app import create_app
 from service.context import SUBMIT_ROUTE, AppContext, HttpPolicy
@@ -121,8 +122,9 @@ class AppHarness:
         key = build_api_key(name, self.resources.ids.secret())
         now = self.clock.now()
         await self.stores.tenants.create(
-            Tenant(name, now, webhook=webhook, limits=limits),
+            Tenant(name, now, limits=limits),
             ApiKey(api_key_digest(key), name, now, scopes),
+            WebhookConfig(name).with_default_url(webhook, now),
         )
         return key
 

@@ -18,6 +18,7 @@ from core.store.stores import open_stores
 from core.store.tenants import TenantStore
 from core.tenants.api_keys import ApiKey
 from core.tenants.tenant import Tenant
+from core.webhooks.config import initial_config
 from core.webhooks.secrets import encode_webhook_secret
 from core.webhooks.url_policy import AllowedTargets, TargetPolicy
 from tests.support.memory_store.webhooks import MemoryEventStreams
@@ -131,8 +132,10 @@ async def delivery_worker(
     ):
         scripts = LuaScripts(wire, load_scripts())
         now = clock.now()
-        tenant = Tenant(TENANT, now, webhook_secrets=(encode_webhook_secret(b"s" * 32),))
-        await TenantStore(wire, scripts, clock).create(tenant, ApiKey("digest", TENANT, now))
+        config = initial_config(TENANT, None, encode_webhook_secret(b"s" * 32), now)
+        await TenantStore(wire, scripts, clock).create(
+            Tenant(TENANT, now), ApiKey("digest", TENANT, now), config
+        )
         stores = open_stores(wire, scripts, clock)
         office = DeliveryWorkerHarness(stores.deliveries)
         courier = DeliveryWorker(

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from core.jobs.job import FINAL_STATES, BillingStatus, Job, JobState
 from core.tenants.tenant import Tenant
+from core.webhooks.config import WebhookConfig, initial_config
 from core.webhooks.delivery import Delivery, WebhookEventType
 from core.webhooks.endpoint import queue_of_url
 from core.webhooks.secrets import encode_webhook_secret
@@ -63,12 +64,17 @@ def job(state: JobState = JobState.QUEUED, **changes: Any) -> Job:  # noqa: ANN4
     return replace(plain, **_BY_STATE.get(state, _ACCEPTED_FIELDS | ended) | changes)
 
 
+SECRET: Final = encode_webhook_secret(b"s" * 32)
+
+
 def tenant(**changes: Any) -> Tenant:  # noqa: ANN401 - fields of the record
-    """The tenant of `job()`, with one webhook secret."""
-    plain = Tenant(
-        name="video-team", created_at=NOW, webhook_secrets=(encode_webhook_secret(b"s" * 32),)
-    )
-    return replace(plain, **changes)
+    """The tenant of `job()`."""
+    return replace(Tenant(name="video-team", created_at=NOW), **changes)
+
+
+def webhook_config(url: str | None = None, secret: str = SECRET) -> WebhookConfig:
+    """The webhook config with which `tenant()` was created."""
+    return initial_config("video-team", url, secret, NOW)
 
 
 def delivery(**changes: Any) -> Delivery:  # noqa: ANN401 - fields of the record

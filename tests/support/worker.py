@@ -12,11 +12,11 @@ from core.jobs.job import Job, JobRecord, Trigger
 from core.observability.events import Event, JobTransitioned, OperationalWarning
 from core.tenants.tenant import Tenant
 from core.transactions.job_update import Change, WriteResult
-from core.webhooks.config import VersionedConfig, WebhookConfig, initial_config
+from core.webhooks.config import VersionedConfig, WebhookConfig
 from tests.support.clock import FakeClock
 from tests.support.ids import SeededIds
 from tests.support.partial_stores import partial_stores
-from tests.support.records import POLICY, MidpointRandom, tenant
+from tests.support.records import POLICY, MidpointRandom, tenant, webhook_config
 from worker.jobs.decisions.transition import DecisionContext
 from worker.jobs.job_processor import JobProcessor
 from worker.jobs.job_writer import JobWriter
@@ -167,15 +167,13 @@ class StubTenantStore:
 
 @dataclass
 class StubWebhookConfigs:
-    """What the tenant was created with."""
+    """One tenant's config."""
 
-    tenants: StubTenantStore
+    config: WebhookConfig = field(default_factory=webhook_config)
 
     async def load_versioned(self, tenant: str) -> VersionedConfig:
-        found = await self.tenants.load(tenant)
-        return VersionedConfig(
-            WebhookConfig(tenant) if found is None else initial_config(found), "mark"
-        )
+        found = self.config if self.config.tenant == tenant else WebhookConfig(tenant)
+        return VersionedConfig(found, "mark")
 
 
 @dataclass
@@ -187,12 +185,13 @@ class WorkerHarness:
     upstream: ScriptedUpstream = field(default_factory=ScriptedUpstream)
     gate: StubGate = field(default_factory=StubGate)
     tenants: StubTenantStore = field(default_factory=StubTenantStore)
+    webhook_configs: StubWebhookConfigs = field(default_factory=StubWebhookConfigs)
     clock: FakeClock = field(default_factory=FakeClock)
     events: list[Event] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         stores = partial_stores(
-            jobs=self.jobs, tenants=self.tenants, webhook_configs=StubWebhookConfigs(self.tenants)
+            jobs=self.jobs, tenants=self.tenants, webhook_configs=self.webhook_configs
         )
         context = DecisionContext("worker-a", self.policy, MidpointRandom())
         writer = JobWriter(stores, self.clock, SeededIds(Random(1)), self.events.append)

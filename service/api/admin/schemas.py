@@ -84,8 +84,10 @@ class Tenant(TenantSettings, _TenantHead):
 
     model_config = example(_TENANT_EXAMPLE)
 
-    webhook_secrets: int = Field(description="The newest, and the one before it.")
-    webhook_overlap_ends_at: TimeText | None = Field(description="When the one before ends.")
+    webhook_secrets: int = Field(description="Number of webhook secrets.")
+    webhook_overlap_ends_at: TimeText | None = Field(
+        description="When the last of the older webhook secrets ends."
+    )
 
 
 class Tenants(Document):

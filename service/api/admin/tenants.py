@@ -71,7 +71,7 @@ async def apply_tenants(
 @router.get("/tenants/{tenant}", response_model=Tenant)
 async def show_tenant(admin: Admin, tenant: str) -> JsonObject:
     """Show a tenant."""
-    return representations.tenant_representation(await tenants.load_tenant(admin, tenant))
+    return representations.tenant_representation(await tenants.load_details(admin, tenant))
 
 
 @router.patch("/tenants/{tenant}", response_model=Tenant, responses=WRITE_PROBLEMS)
@@ -84,7 +84,7 @@ async def change_tenant(
     run or wait above a lowered limit are not stopped.
     """
     changed = await tenants.change_tenant(admin, tenant, settings)
-    return representations.tenant_representation(changed.tenant)
+    return representations.tenant_representation(changed.details)
 
 
 @router.delete("/tenants/{tenant}", status_code=204, responses=problem_responses(409))

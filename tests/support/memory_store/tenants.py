@@ -11,13 +11,14 @@ from core.clock import from_ms, to_ms
 from core.money import MicroUsd
 from core.operations import AuditEntry, Pause
 from core.retention import DELETED_TENANT_RETENTION
-from core.store.codecs import API_KEY_CODEC, TENANT_CODEC
+from core.store.codecs import API_KEY_CODEC, TENANT_CODEC, WEBHOOK_CONFIG_CODEC
 from core.store.tenants import MAX_KEYS_PER_TENANT
 from core.store.wake_queue import WAKE_GRACE
 from core.tenants.api_keys import ApiKey, ApiKeyUsage
 from core.tenants.limits import GlobalLimits, Limits, UsageWindow, usage_windows_at
 from core.tenants.tenant import Tenant
-from tests.support.memory_store.state import KeyRow, MemoryState, TenantRow
+from core.webhooks.config import WebhookConfig
+from tests.support.memory_store.state import KeyRow, MemoryState, StoredRecord, TenantRow
 
 MAX_DISPATCHED_PER_CHANGE: Final = 100
 """Most slots that one change of limits or pauses gives out."""
@@ -42,11 +43,17 @@ class MemoryTenantStore:
         """Share `memory` with the other stores."""
         self._memory = memory
 
-    async def create(self, tenant: Tenant, key: ApiKey) -> bool:
+    async def create(
+        self, tenant: Tenant, key: ApiKey, config: WebhookConfig | None = None
+    ) -> bool:
         """See `TenantStore.create`."""
         if self._memory.tenant(tenant.name) is not None:
             return False
         self._memory.tenants[tenant.name] = TenantRow(tenant.disabled, TENANT_CODEC.encode(tenant))
+        config = config or WebhookConfig(tenant.name)
+        self._memory.webhook_configs[tenant.name] = StoredRecord(
+            config.version, WEBHOOK_CONFIG_CODEC.encode(config)
+        )
         self._memory.fair_queue.pauses.discard(f"tenant:{tenant.name}")
         self._write_key(key)
         return True

@@ -16,7 +16,7 @@ from core.store.codecs import (
     WEBHOOK_CONFIG_CODEC,
 )
 from core.store.deliveries import AttemptWriteResult, DeliveryRange
-from core.store.webhook_endpoints import WebhookConfigUpdate, parse_webhook_config, version_digest
+from core.store.webhook_endpoints import WebhookConfigUpdate, version_digest
 from core.transactions.job_update import Change, WriteResult
 from core.webhooks.circuit_breaker import EndpointCircuit, EndpointCircuitPolicy
 from core.webhooks.config import VersionedConfig, WebhookConfig
@@ -216,17 +216,17 @@ class MemoryDeliveryStore:
         return [name for name in following if first <= listed[name] <= last][:limit]
 
 
-def webhook_documents(memory: MemoryState, tenant: str) -> tuple[bytes | None, bytes | None]:
-    """The two records with a tenant's endpoints."""
-    known, changed = memory.tenants.get(tenant), memory.webhook_configs.get(tenant)
-    return None if known is None else known.doc, None if changed is None else changed.doc
+def webhook_document(memory: MemoryState, tenant: str) -> bytes | None:
+    """The tenant's webhook config as stored; it expires with the tenant."""
+    row = memory.webhook_configs.get(tenant)
+    return None if row is None or memory.tenant(tenant) is None else row.doc
 
 
 def webhook_config_changed(memory: MemoryState, change: Change) -> bool:
-    """Whether the endpoints have changed since the deliveries were built."""
+    """Whether the config is another than the one that the deliveries were made for."""
     if change.config_digest is None:
         return False
-    return version_digest(*webhook_documents(memory, change.after.tenant)) != change.config_digest
+    return version_digest(webhook_document(memory, change.after.tenant)) != change.config_digest
 
 
 class MemoryWebhookConfigStore:
@@ -238,14 +238,14 @@ class MemoryWebhookConfigStore:
 
     async def load(self, tenant: str) -> WebhookConfig | None:
         """See `WebhookConfigStore.load`."""
-        return parse_webhook_config(*webhook_documents(self._memory, tenant))
+        document = webhook_document(self._memory, tenant)
+        return None if document is None else WEBHOOK_CONFIG_CODEC.decode(document)
 
     async def load_versioned(self, tenant: str) -> VersionedConfig:
         """See `WebhookConfigStore.load_versioned`."""
-        documents = webhook_documents(self._memory, tenant)
-        return VersionedConfig(
-            parse_webhook_config(*documents) or WebhookConfig(tenant), version_digest(*documents)
-        )
+        document = webhook_document(self._memory, tenant)
+        config = await self.load(tenant) or WebhookConfig(tenant)
+        return VersionedConfig(config, version_digest(document))
 
     async def update(self, update: WebhookConfigUpdate) -> bool:
         """See `WebhookConfigStore.update`."""

@@ -30,7 +30,7 @@ if current_leader then
   return recheck()
 end
 
-if webhook_config_changed(tenant, webhooks, config_digest) then return 'webhook_config_changed' end
+if webhook_config_changed(webhooks, config_digest) then return 'webhook_config_changed' end
 
 local policy = read_policy(tenant)
 local amount = amount_of(policy, price)

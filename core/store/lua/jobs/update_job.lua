@@ -14,7 +14,7 @@
 -- USES: wake_worker enqueue_delivery ledger zadd_batch concurrency fair_queue publish_change record_run_time
 -- USES: unsubmitted_index dedup_index followers job_indexes batch retention transfer_work
 -- USES: webhook_config_version
--- KEYS: job timeline due states in_doubt outbox job_deliveries message wake_queue day month tenant webhooks ...
+-- KEYS: job timeline due states in_doubt outbox job_deliveries message wake_queue day month webhooks ...
 -- ARGV: expected id version doc before state due_at output? ttl now
 -- ARGV: message_name? message_body? message_ttl tenant_name model is_final settlement_status cost
 -- ARGV: message_template wake_due_at run_time? max_run_times status_before status index_score min_ttl
@@ -37,7 +37,7 @@ elseif dedup_key and before == 'running'
     and (state == 'cancelling' or (state == 'expired' and settlement_status == 'held')) then
   if has_followers(id) then return 'has_followers' end
 end
-if webhook_config_changed(tenant, webhooks, config_digest) then return 'webhook_config_changed' end
+if webhook_config_changed(webhooks, config_digest) then return 'webhook_config_changed' end
 local wake_options = { now = now, due_at = wake_due_at, template = message_template, ttl = message_ttl }
 
 redis.call('HSET', job, 'version', version, 'doc', doc)

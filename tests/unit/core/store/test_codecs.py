@@ -16,15 +16,15 @@ from core.store.codecs import (
     DELIVERY_CODEC,
     JOB_CODEC,
     TENANT_CODEC,
+    WEBHOOK_CONFIG_CODEC,
     Codec,
 )
 from core.tenants.api_keys import ApiKey, Scope
 from core.tenants.cache_policy import CacheMode, TenantCachePolicy
 from core.tenants.tenant import DoubtPolicy, Tenant
 from core.webhooks.delivery import Delivery, DeliveryAttempt
-from tests.support.records import NOW, delivery, job
+from tests.support.records import NOW, delivery, job, webhook_config
 
-SECRETS = ("whsec_one", "whsec_two")
 SAMPLES: tuple[tuple[Codec[Any], Any], ...] = (
     (DELIVERY_CODEC, delivery()),
     (
@@ -32,7 +32,8 @@ SAMPLES: tuple[tuple[Codec[Any], Any], ...] = (
         delivery(next_attempt_at=None, attempts=12, last_outcome="gone", finished_at=NOW),
     ),
     (DELIVERY_ATTEMPT_CODEC, DeliveryAttempt(NOW, 3, "timeout", 20_000, None, "ünïcode")),
-    (TENANT_CODEC, Tenant("ada", NOW, "https://a.test/", SECRETS, doubt=DoubtPolicy.RESEND)),
+    (TENANT_CODEC, Tenant("ada", NOW, doubt=DoubtPolicy.RESEND)),
+    (WEBHOOK_CONFIG_CODEC, webhook_config("https://a.test/")),
     (TENANT_CODEC, Tenant("bob", NOW, disabled=True)),
     (
         TENANT_CODEC,

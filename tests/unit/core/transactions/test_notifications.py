@@ -12,11 +12,11 @@ from core.transactions.notifications import (
     job_deliveries,
     needs_endpoints,
 )
-from core.webhooks.config import WebhookConfig, initial_config
+from core.webhooks.config import WebhookConfig
 from core.webhooks.delivery import Delivery, DeliveryState, WebhookEventType
 from core.webhooks.endpoint import DEFAULT_ENDPOINT_ID, DisabledReason, Endpoint, queue_of_url
 from tests.support.ids import SeededIds
-from tests.support.records import NOW, SECOND, job, tenant
+from tests.support.records import NOW, SECOND, job, webhook_config
 
 S = JobState
 LATER = NOW + SECOND
@@ -41,8 +41,7 @@ STEPS: dict[str, tuple[Job, Job, bool, WebhookEventType | None]] = {
 
 def deliveries_of(before: Job, after: Job, default: str | None) -> tuple[Delivery, ...]:
     """The notices of a step, where the tenant has a default endpoint or none."""
-    made = tenant(webhook=default)
-    return job_deliveries(before, after, initial_config(made), SeededIds(Random(1)), LATER)
+    return job_deliveries(before, after, webhook_config(default), SeededIds(Random(1)), LATER)
 
 
 @pytest.mark.parametrize(("before", "after", "asked", "event"), STEPS.values(), ids=STEPS.keys())

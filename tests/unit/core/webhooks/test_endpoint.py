@@ -1,12 +1,13 @@
 """Endpoints and secrets as values: filters, rotation, headers, streams, bounds."""
 
-from dataclasses import replace
+from __future__ import annotations
+
 from datetime import timedelta
 
 import pytest
 
 from core.errors import Conflict, NotFound
-from core.webhooks.config import WebhookConfig, initial_config, reconcile
+from core.webhooks.config import WebhookConfig
 from core.webhooks.custom_headers import MAX_HEADERS, header_error, header_list_error
 from core.webhooks.delivery import WebhookEventType
 from core.webhooks.endpoint import (
@@ -19,7 +20,7 @@ from core.webhooks.endpoint import (
 )
 from core.webhooks.secrets import MAX_SECRETS, Secret, SecretKind
 from core.webhooks.signing_keys import encode_signing_key, public_key
-from tests.support.records import HOUR, NOW, tenant
+from tests.support.records import HOUR, NOW, SECRET, webhook_config
 
 E = WebhookEventType
 DAY = timedelta(days=1)
@@ -46,12 +47,12 @@ def test_what_an_endpoint_wants() -> None:
 
 
 def test_a_tenant_begins_with_what_it_was_created_with() -> None:
-    setup = initial_config(tenant(webhook="https://hooks.example/"))
+    setup = webhook_config("https://hooks.example/")
     (endpoint,) = setup.endpoints
     assert (endpoint.id, endpoint.url) == (DEFAULT_ENDPOINT_ID, "https://hooks.example/")
-    assert setup.live_secrets(NOW) == tenant().webhook_secrets
+    assert setup.live_secrets(NOW) == (SECRET,)
     assert (setup.version, setup.live_signing_keys(NOW)) == (0, ())
-    assert initial_config(tenant()).endpoints == ()
+    assert webhook_config().endpoints == ()
 
 
 def test_endpoints_are_bounded_and_each_url_is_told_once() -> None:
@@ -179,65 +180,45 @@ def test_keys_are_written_as_standard_webhooks_has_it() -> None:
     assert public_key(text) == "whpk_11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo="
 
 
-OWN = tenant(webhook="https://first.example/", webhook_secrets=("one",))
-
-
 def changed_by_tenant() -> WebhookConfig:
-    """The tenant made a second endpoint, and a secret of its own."""
-    setup = initial_config(OWN).with_endpoint(new_endpoint())
+    """The tenant made a second endpoint, and a second secret."""
+    setup = webhook_config("https://first.example/", "one").with_endpoint(new_endpoint())
     return setup.with_rotated_secret(SecretKind.HMAC, "own", NOW, DAY)
 
 
-def test_what_a_tenant_changed_stays_while_operators_change_nothing() -> None:
+def test_the_same_default_url_changes_nothing() -> None:
     setup = changed_by_tenant()
-    assert reconcile(setup, OWN) is setup
+    assert setup.default_url == "https://first.example/"
+    assert setup.with_default_url("https://first.example/", NOW) is setup
+    assert webhook_config().with_default_url(None, NOW) == webhook_config()
 
 
 def test_an_operator_moves_the_default_endpoint_and_no_other() -> None:
     disabled = changed_by_tenant().with_disabled_endpoint(
         DEFAULT_ENDPOINT_ID, DisabledReason.GONE, NOW
     )
-    moved = reconcile(disabled, replace(OWN, webhook="https://second.example/"))
+    moved = disabled.with_default_url("https://second.example/", NOW)
     assert [(e.id, e.url) for e in moved.endpoints] == [
         (DEFAULT_ENDPOINT_ID, "https://second.example/"),
         ("ep_1", new_endpoint().url),
     ]
     assert moved.get_endpoint(DEFAULT_ENDPOINT_ID).disabled_reason is None
-    assert moved.secrets == disabled.secrets
-    gone = reconcile(disabled, replace(OWN, webhook=None))
+    assert (moved.secrets, moved.version) == (disabled.secrets, disabled.version + 1)
+    gone = disabled.with_default_url(None, NOW)
     assert [e.id for e in gone.endpoints] == ["ep_1"]
-    taken = reconcile(disabled, replace(OWN, webhook=new_endpoint().url))
+    taken = disabled.with_default_url(new_endpoint().url, NOW)
     assert [e.id for e in taken.endpoints] == [DEFAULT_ENDPOINT_ID]
 
 
-def test_an_operators_new_secret_comes_to_those_that_are_live() -> None:
-    setup = reconcile(changed_by_tenant(), replace(OWN, webhook_secrets=("two", "one")))
-    assert setup.live_secrets(NOW) == ("two", "own", "one")
-    assert setup.live_secrets(NOW + DAY) == ("two", "own")
-    third = reconcile(setup, replace(OWN, webhook_secrets=("three", "two")))
-    assert third.live_secrets(NOW) == ("three", "two", "own")
+def test_an_operators_rotation_ends_all_older_secrets_with_its_overlap() -> None:
+    rotated = changed_by_tenant().with_rotated_secret(SecretKind.HMAC, "two", NOW, HOUR)
+    assert rotated.live_secrets(NOW) == ("two", "own", "one")
+    assert rotated.live_secrets(NOW + HOUR) == ("two",)
+    later = changed_by_tenant().with_rotated_secret(SecretKind.HMAC, "two", NOW, 2 * DAY)
+    assert later.live_secrets(NOW + DAY) == ("two", "own")
 
 
-def test_an_operators_overlap_ends_the_older_ones_at_the_latest() -> None:
-    hour = NOW + HOUR
-    rotated = replace(OWN, webhook_secrets=("two", "one"), webhook_overlap_ends_at=hour)
-    assert initial_config(rotated).live_secrets(hour) == ("two",)
-    setup = reconcile(changed_by_tenant(), rotated)  # the tenant's own overlap is a day
-    assert setup.live_secrets(NOW) == ("two", "own", "one")
-    assert setup.live_secrets(hour) == ("two",)
-    later = replace(rotated, webhook_overlap_ends_at=NOW + 2 * DAY)
-    assert reconcile(changed_by_tenant(), later).live_secrets(NOW + DAY) == ("two", "own")
-
-
-def test_of_two_new_secrets_of_an_operator_the_older_one_ends() -> None:
-    twice = replace(OWN, webhook_secrets=("three", "two"), webhook_overlap_ends_at=NOW + DAY)
-    setup = reconcile(changed_by_tenant(), twice)
-    assert setup.live_secrets(NOW) == ("three", "two", "own")
-    assert setup.live_secrets(NOW + DAY) == ("three",)
-
-
-def test_where_an_operator_retires_secrets_only_theirs_stays() -> None:
-    setup = reconcile(changed_by_tenant(), replace(OWN, webhook_secrets=("two", "one")))
-    left = reconcile(setup, replace(OWN, webhook_secrets=("two",)))
-    assert left.live_secrets(NOW) == ("two",)
-    assert reconcile(left, replace(OWN, webhook_secrets=("two",))) is left
+def test_where_older_secrets_are_retired_the_newest_stays() -> None:
+    left = changed_by_tenant().without_older_secrets()
+    assert left.live_secrets(NOW) == ("own",)
+    assert left.without_older_secrets() is left

@@ -9,9 +9,9 @@ from service.operator_context import AdminContext
 from service.parsing.models import parse_model
 from service.tenants.apply_file import PlanAction, TenantsFile, apply, plan, preview
 from service.tenants.settings import Difference
-from service.tenants.tenants import delete_tenant, load_tenant
+from service.tenants.tenants import TenantDetails, delete_tenant, load_tenant
 from tests.support.app import AppHarness
-from tests.support.records import tenant
+from tests.support.records import tenant, webhook_config
 
 
 @pytest.fixture
@@ -101,4 +101,4 @@ async def test_a_deleted_tenant_s_name_is_not_given_anew_by_a_file(
 
 
 def test_a_plan_is_pure() -> None:
-    assert plan({}, [tenant()])[0].action is PlanAction.UNLISTED
+    assert plan({}, [TenantDetails(tenant(), webhook_config())])[0].action is PlanAction.UNLISTED

@@ -65,7 +65,7 @@ def test_every_field_of_the_records_is_set_by_some_setting() -> None:
     ):
         same = [f.name for f in fields(before) if getattr(before, f.name) == getattr(after, f.name)]
         assert same == []
-    for name in ("webhook", "disabled", "doubt", "keep_inputs", "result_ttl"):
+    for name in ("disabled", "doubt", "keep_inputs", "result_ttl"):
         assert getattr(plain, name) != getattr(full, name)
     assert set(FULL) == set(TenantSettings.model_fields)
 
@@ -85,7 +85,7 @@ def test_everything_is_read_stored_and_shown_again() -> None:
         promote=True,
     )
     assert settings.model_dump(mode="json") == FULL
-    assert TenantSettings.of(record) == settings
+    assert TenantSettings.of(record, settings.webhook) == settings
 
 
 def test_what_is_shown_can_be_sent_back() -> None:

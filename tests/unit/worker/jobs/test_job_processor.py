@@ -13,7 +13,7 @@ from core.money import MicroUsd
 from core.observability.events import CostSettled, JobPolled, JobTransitioned, SubmitAnswered
 from core.tenants.tenant import DoubtPolicy
 from core.webhooks.delivery import WebhookEventType
-from tests.support.records import NOW, POLICY, SECOND, at, fault, job, tenant
+from tests.support.records import NOW, POLICY, SECOND, at, fault, job, tenant, webhook_config
 from tests.support.worker import BODY, WorkerHarness
 from worker.ports import (
     Accepted,
@@ -44,7 +44,7 @@ def test_every_state_has_a_step(worker: WorkerHarness) -> None:
 
 
 async def test_from_the_queue_to_the_result(worker: WorkerHarness) -> None:
-    worker.tenants.tenant = tenant(webhook="https://hooks.example/")
+    worker.webhook_configs.config = webhook_config("https://hooks.example/")
     worker.upstream.submits = deque([Accepted("up-9")])
     worker.upstream.statuses = deque([RUNS, Finished("completed")])
     worker.upstream.results = deque([DONE])
@@ -278,7 +278,7 @@ async def test_a_late_result_that_is_not_there_yet_is_awaited(worker: WorkerHarn
 async def test_an_end_is_stored_together_with_its_callback(
     worker: WorkerHarness, own: str | None, default: str | None, url: str | None
 ) -> None:
-    worker.tenants.tenant = tenant(webhook=default)
+    worker.webhook_configs.config = webhook_config(default)
     worker.upstream.results = deque([DONE])
     await worker.advance(job(S.COLLECTING, webhook=own))
     (change,) = worker.jobs.changes
