@@ -33,7 +33,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "job": ("cli.commands.jobs:app", "List a tenant's jobs."),
     "pause": (
         "cli.commands.limits:pause",
-        "Stop submitting jobs: all, a tenant's or a model's. Running ones go on, new ones queue.",
+        "Stop submitting jobs: all, a tenant's or a model's. Running jobs continue, others queue.",
     ),
     "resume": ("cli.commands.limits:resume", "End a pause: queued jobs are submitted."),
     "audit": ("cli.commands.limits:audit", "List operators' actions, newest first."),

@@ -57,8 +57,8 @@ def run_command(action: Callable[[CommandContext], Coroutine[Any, Any, T]]) -> T
 async def _run(
     settings: ServiceSettings, action: Callable[[CommandContext], Coroutine[Any, Any, T]]
 ) -> T:
-    async with RedisClient(build_connection_pool(settings.redis, "cli")) as wire:
-        stores = open_stores(wire, LuaScripts(wire, load_scripts()), SystemClock())
+    async with RedisClient(build_connection_pool(settings.redis, "cli")) as client:
+        stores = open_stores(client, LuaScripts(client, load_scripts()), SystemClock())
         admin = build_admin_context(settings, stores, audit_actor(), _discard_event)
         return await action(CommandContext(admin, build_webhook_service(settings, stores)))
 

@@ -104,8 +104,8 @@ class Demo:
     def submit(self, example: Example, tenant: TenantCredentials) -> str:
         """Submit the request and return its id."""
         self.console.print_step("The request of RunComfy's API page is sent to the gateway")
-        shown = example.curl(self.stack.url, "$KEY", max_length=_MAX_TEXT_LENGTH)
-        self.console.print_detail(shown)
+        command = example.curl(self.stack.url, "$KEY", max_length=_MAX_TEXT_LENGTH)
+        self.console.print_detail(command)
         answer = self.http.post(
             f"{self.stack.url}/v1/models/{example.model_id}",
             headers=tenant.auth_header,

@@ -20,9 +20,9 @@ class Example:
 
     def curl(self, base_url: str, key: str, *, max_length: int | None = None) -> str:
         """Return a command that submits it; texts are cut to `max_length` characters."""
-        shown = {name: _truncate(value, max_length) for name, value in self.input.items()}
+        fields = {name: _truncate(value, max_length) for name, value in self.input.items()}
         # Inside single quotes a shell interprets nothing but the quote itself.
-        body = json.dumps(shown, indent=2, ensure_ascii=False).replace("'", "'\\''")
+        body = json.dumps(fields, indent=2, ensure_ascii=False).replace("'", "'\\''")
         return (
             f"curl {base_url}/v1/models/{self.model_id} \\\n"
             f"  -H 'Authorization: Bearer {key}' \\\n"

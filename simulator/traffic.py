@@ -102,7 +102,7 @@ class TrafficGenerator:
         ]
 
     def send(self, tenant: TenantCredentials, pattern: TrafficPattern) -> None:
-        """Submit one request, and cancel it if the pattern says so.
+        """Submit one request, and cancel it if the pattern requires it.
 
         Raises:
             httpx.HTTPError: there was no answer.

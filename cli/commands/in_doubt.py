@@ -1,4 +1,4 @@
-"""`gateway doubt …`: submits whose answer was lost, so that RunComfy may have charged them."""
+"""`gateway doubt …`: submits without an answer, which RunComfy may have charged."""
 
 from typing import Annotated, Final
 

@@ -188,11 +188,11 @@ def apply(
 
 
 def _format_step(step: apply_file.PlanStep) -> list[str]:
-    shown_once = {"key": step.key, "webhook_secret": step.webhook_secret}
+    secrets = {"key": step.key, "webhook_secret": step.webhook_secret}
     return [
         f"{_PLAN_SIGNS[step.action]} {step.tenant} ({step.action})",
         *(f"    {change}" for change in step.changes),
-        *(f"    {name}: {text}" for name, text in shown_once.items() if text is not None),
+        *(f"    {name}: {text}" for name, text in secrets.items() if text is not None),
     ]
 
 

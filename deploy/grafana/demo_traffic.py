@@ -1,6 +1,6 @@
 """Traffic with faults, so that every panel has data. Uses a stack as callers do.
 
-Times are fixed and random numbers seeded: two runs look alike.
+Times are fixed and random numbers seeded: two runs are alike.
 """
 
 import json

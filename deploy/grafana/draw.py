@@ -79,13 +79,19 @@ def main() -> None:
     span = timedelta(seconds=float(sys.argv[1])) if len(sys.argv) > 1 else SPAN
     IMAGES.mkdir(parents=True, exist_ok=True)
     with (
-        tempfile.TemporaryDirectory() as place,
-        run_loaded_stack(span, Path(place)) as prometheus,
+        tempfile.TemporaryDirectory() as folder,
+        run_loaded_stack(span, Path(folder)) as prometheus,
         mpl.rc_context(STYLE),
     ):
+        # All queries first: drawing takes minutes on a slow machine, and the stack is idle then.
+        results = {
+            panel: query_panel(panel, prometheus, span)
+            for board in DASHBOARDS
+            for panel in board.panels
+        }
         for board in DASHBOARDS:
             path = IMAGES / f"{board.uid}.png"
-            save(render_dashboard(board, lambda panel: query_panel(panel, prometheus, span)), path)
+            save(render_dashboard(board, results.__getitem__), path)
             print(path)
 
 

@@ -42,12 +42,12 @@ def new_tenant_representation(new_tenant: NewTenant) -> JsonObject:
 
 
 def new_secret_representation(new_secret: NewWebhookSecret) -> JsonObject:
-    """A webhook secret, shown once."""
+    """Return a new webhook secret."""
     return {"webhook_secret": new_secret.secret, "previous_end_at": iso(new_secret.previous_end_at)}
 
 
 def key_representation(use: ApiKeyUsage) -> JsonObject:
-    """A key by its id."""
+    """Return an API key by its id."""
     return {
         "key_id": key_id(use.api_key),
         "tenant": use.api_key.tenant,
@@ -59,12 +59,12 @@ def key_representation(use: ApiKeyUsage) -> JsonObject:
 
 
 def new_key_representation(new_key: NewKey) -> JsonObject:
-    """A key with its text, shown once."""
+    """Return a new API key with its text."""
     return key_representation(ApiKeyUsage(new_key.record, None)) | {"key": new_key.key}
 
 
 def step_representation(step: PlanStep) -> JsonObject:
-    """One tenant's part of `tenant apply`."""
+    """Return one tenant's step of `tenant apply`."""
     once = {"key": step.key, "webhook_secret": step.webhook_secret} if step.key else {}
     return {
         "tenant": step.tenant,
@@ -75,12 +75,12 @@ def step_representation(step: PlanStep) -> JsonObject:
 
 
 def difference_representation(difference: Difference) -> JsonObject:
-    """One changed setting."""
+    """Return one changed setting."""
     return {"field": difference.field, "from": difference.before, "to": difference.after}
 
 
 def in_doubt_representation(view: JobView) -> JsonObject:
-    """All that is known of a submit in doubt. `held_until`: then the tenant's policy decides."""
+    """Return a job in doubt. At `held_until` the tenant's policy applies."""
     job = view.record.job
     return {
         "request_id": job.id,
@@ -124,7 +124,7 @@ def _entry_representation(entry: TimelineEntry) -> JsonObject:
 
 
 def gateway_representation(gateway: GatewayLimits, pauses: Sequence[Pause]) -> JsonObject:
-    """Global limits, the wallet and what is paused."""
+    """Return the global limits, the account balance and the pauses."""
     return limits_representation(gateway) | {
         "account_balance": account_balance_representation(gateway.account_balance),
         "paused": pauses_representation(pauses),
@@ -132,7 +132,7 @@ def gateway_representation(gateway: GatewayLimits, pauses: Sequence[Pause]) -> J
 
 
 def account_balance_representation(balance: AccountBalance) -> JsonObject:
-    """RunComfy's balance as it was last read."""
+    """Return RunComfy's balance when it was last read."""
     hours = (
         None
         if balance.time_remaining is None
@@ -147,12 +147,12 @@ def account_balance_representation(balance: AccountBalance) -> JsonObject:
 
 
 def pauses_representation(pauses: Sequence[Pause]) -> list[str]:
-    """What is paused: `all`, `tenant:x`, `model:y`."""
+    """Return the pauses: `all`, `tenant:x`, `model:y`."""
     return [pause.target for pause in pauses]
 
 
 def audit_entry_representation(entry: AuditEntry) -> JsonObject:
-    """One act."""
+    """Return one operator's action."""
     return {
         "at": iso(entry.at),
         "actor": entry.actor,

@@ -15,7 +15,7 @@ JsonObject = dict[str, Any]
 
 
 def endpoint_representation(endpoint: Endpoint) -> JsonObject:
-    """An endpoint. Headers may hold secrets: only their names are shown."""
+    """Return an endpoint. Headers may contain secrets: only their names are returned."""
     fields = {
         "id": endpoint.id,
         "kind": endpoint.kind,
@@ -33,25 +33,25 @@ def endpoint_representation(endpoint: Endpoint) -> JsonObject:
 
 
 def endpoints_representation(endpoints: Sequence[Endpoint]) -> JsonObject:
-    """All of a tenant's."""
+    """Return all endpoints of a tenant."""
     return {"endpoints": [endpoint_representation(endpoint) for endpoint in endpoints]}
 
 
 def deliveries_representation(
     rows: Sequence[tuple[Delivery, Sequence[DeliveryAttempt]]], cursor: str | None = None
 ) -> JsonObject:
-    """A page of callbacks; `cursor` leads to the next one."""
-    shown = [delivery_representation(delivery, attempts) for delivery, attempts in rows]
-    return {"deliveries": shown} | ({"next_cursor": cursor} if cursor else {})
+    """Return a page of deliveries; `cursor` is that of the next page."""
+    page = [delivery_representation(delivery, attempts) for delivery, attempts in rows]
+    return {"deliveries": page} | ({"next_cursor": cursor} if cursor else {})
 
 
 def secret_representation(kind: SecretKind, secret: str) -> JsonObject:
-    """What is shown once of a new secret; of a key the public half."""
+    """Return a new secret; of a key pair the public key."""
     return {"secret": secret} if kind is SecretKind.HMAC else {"public_key": public_key(secret)}
 
 
 def replay_representation(replay_range: ReplayRange, replay: Replay) -> JsonObject:
-    """A stretch that is to be sent anew, and how many wait with it."""
+    """Return a range of deliveries to send again, and the number of queued replays."""
     return without_none(
         {
             "since": replay_range.since,

@@ -85,8 +85,8 @@ class SimulatedCatalogue:
         """Return ``models``, ``total``, ``limit``, ``offset``; schemas are optional."""
         found = [model.card for model in self.models.values() if _matches(model.card, query)]
         limit = min(query.limit, MAX_LIMIT)
-        shown = found[query.offset : query.offset + limit]
-        cards = shown if query.include_schema else [_without_schemas(card) for card in shown]
+        page = found[query.offset : query.offset + limit]
+        cards = page if query.include_schema else [_without_schemas(card) for card in page]
         return {"models": cards, "total": len(found), "limit": limit, "offset": query.offset}
 
 

@@ -74,7 +74,7 @@ JOBS = Dashboard(
         ),
         Panel(
             "In doubt, overdue",
-            "Submits whose answer was lost, and jobs more than 60 s past their due time.",
+            "Submits without an answer, and jobs more than 60 s past their due time.",
             (
                 PromQuery(max_gauge('gateway_jobs{state="in_doubt"}'), "in doubt"),
                 PromQuery(max_gauge("gateway_stuck_jobs"), "overdue"),

@@ -37,7 +37,7 @@ OVERVIEW = Dashboard(
         ),
         number_panel(
             "In doubt",
-            "Submits whose answer was lost: they may be charged; an operator must resolve them.",
+            "Submits without an answer: they may be charged; an operator must resolve them.",
             max_gauge('gateway_jobs{state="in_doubt"}'),
         ).with_thresholds(1, runbook="jobs-in-doubt"),
         number_panel(

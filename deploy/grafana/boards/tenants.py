@@ -51,7 +51,7 @@ TENANTS = Dashboard(
         ),
         Panel(
             "Reserved",
-            "Estimates of jobs whose cost is not settled yet.",
+            "Estimates of jobs without a settled cost.",
             (PromQuery(max_gauge(_window("day", "held"), "tenant"), "{{tenant}}"),),
             PanelUnit.USD,
             PanelType.BARS,

@@ -170,3 +170,30 @@ def test_a_tenant_s_jobs_are_listed(operator: CommandRunner) -> None:
     assert "?status" in operator.error_of("job", "list", "ads", "--status", "done")
     assert "no tenant nobody" in operator.error_of("job", "list", "nobody")
     assert operator.text("job", "list", "ads").startswith("request_id  status")
+
+
+def test_a_tenant_s_webhooks(operator: CommandRunner) -> None:
+    operator("tenant", "create", "ads")
+    url = "https://receiver.example/hook"
+    made = operator("webhook", "add", "ads", url, "--event", "request.completed", "--timeout", "5")
+    assert (made["url"], made["events"], made["timeout"]) == (url, ["request.completed"], 5)
+    shown = operator("webhook", "endpoints", "ads")
+    assert [endpoint["id"] for endpoint in shown] == [made["id"]]
+    assert operator("webhook", "disable", "ads", made["id"])["enabled"] is False
+    assert operator("webhook", "enable", "ads", made["id"])["enabled"] is True
+    (sent,) = operator("webhook", "test", "ads", "--endpoint", made["id"])
+    assert (sent["endpoint_id"], sent["status"]) == (made["id"], "pending")
+    page = operator("webhook", "deliveries", "ads", "--status", "pending")
+    assert ([delivery["id"] for delivery in page["deliveries"]], page["next_cursor"]) == (
+        [sent["id"]],
+        None,
+    )
+    since = ("--since", "2026-11-22T08:00:00Z")
+    # Enabling the endpoint has queued a replay already.
+    assert operator("webhook", "replay", "ads", *since) == {"tenant": "ads", "waiting": 2}
+    assert operator("webhook", "rotate", "ads")["secret"].startswith("whsec_")
+    assert "public_key" in operator("webhook", "rotate", "ads", "--kind", "ed25519")
+    assert url in operator.text("webhook", "endpoints", "ads")
+    assert "no such tenant" in operator.error_of("webhook", "replay", "nobody", *since)
+    operator.error_of("webhook", "resend", "ads", "msg_none")
+    operator.error_of("webhook", "deliveries", "ads", "--status", "done")
