@@ -47,7 +47,7 @@ end
 
 @dataclass(frozen=True, slots=True)
 class JobMix:
-    """One in `share` jobs is such a one."""
+    """A kind of job; one in `share` jobs is of it."""
 
     share: int
     state: JobState
@@ -66,7 +66,7 @@ KINDS: Final = (
 
 
 def build_job(number: int, began: datetime) -> Job:
-    """The job of that number; of each kind the first comes early."""
+    """The job with that number; the first of each kind is near the beginning."""
     kind = next(kind for kind in KINDS if number % kind.share == kind.share // 3)
     made = began + number * EVERY
     final = kind.state not in {JobState.RUNNING, JobState.QUEUED}
@@ -92,7 +92,7 @@ def build_job(number: int, began: datetime) -> Job:
 
 
 async def fill(house: StoreUsageHarness, first: int, until: int) -> None:
-    """Write these jobs as admission and its changes would have, without what a list never reads."""
+    """Write jobs as their admission and changes would, without what a list never reads."""
     began = house.clock.now()
     for start in range(first, until, CHUNK):
         arguments: list[str | bytes | float] = []
@@ -105,7 +105,7 @@ async def fill(house: StoreUsageHarness, first: int, until: int) -> None:
 
 
 async def time_query(house: StoreUsageHarness, what: str, query: JobQuery) -> JobPage:
-    """Ask again and again; print how long it took."""
+    """Read the page repeatedly and print the time that it takes."""
     listed, took = house.backend.job_index, []
     await house.wire.execute("CONFIG", "RESETSTAT")
     page = await listed.list_page_for_tenant(TENANT, query)
@@ -135,7 +135,7 @@ async def follow_pages(house: StoreUsageHarness, what: str, query: JobQuery) -> 
 
 
 async def measure(url: str, jobs: int) -> None:
-    """Fill, ask, and print."""
+    """Fill, read and print."""
     async with open_usage_harness(url) as house:
         print(f"admission in Redis, no jobs: {await admission(house):.0f} us")
         empty = await house.memory()

@@ -56,7 +56,7 @@ async def measure(url: str, jobs: int, *, packed: bool) -> None:
 
 
 async def _warm(house: StoreUsageHarness) -> None:
-    """What there is once, whatever number of jobs: scripts, windows, histories."""
+    """The memory that does not depend on the number of jobs: scripts, windows, histories."""
     job = await house.start(await house.admit(0, hook=True))
     await house.finish(job)
     await house.deliver()

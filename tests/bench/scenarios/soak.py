@@ -1,7 +1,7 @@
 """Checks that memory is freed after waves of jobs: `python -m tests.bench.scenarios.soak`.
 
-Each wave is admitted, runs, ends and is told of; then its time passes, for the stores (whose clock
-is the soak's) and for Redis (whose lifetimes are cut short by as much), which frees it by itself.
+Each wave is admitted, runs, ends and is delivered; then its retention passes: the stores' clock is
+moved, and the TTLs in Redis are shortened by as much, so that Redis frees the keys itself.
 """
 
 import asyncio
@@ -22,14 +22,14 @@ WARMING: Final = 2
 WAVES: Final = 8
 JOBS: Final = 4_000
 DELIVERIES_PER_WAVE: Final = 4
-"""One job in so many has a callback; one in as many is cancelled while it waits."""
+"""One job in so many has a webhook; one in as many is cancelled while it waits."""
 MAX_GROWTH: Final = 0.05
 SHORT: Final = 50
-"""Milliseconds that are left of a life whose end has been brought near."""
+"""Milliseconds that remain of a TTL which has been shortened to its end."""
 
 
 async def run_wave(house: StoreUsageHarness, first: int) -> None:
-    """One wave."""
+    """Run one wave."""
     taken = await run_in_batches(
         [
             partial(house.admit, n, hook=n % DELIVERIES_PER_WAVE == 0)
@@ -44,7 +44,7 @@ async def run_wave(house: StoreUsageHarness, first: int) -> None:
 
 
 async def advance_time(house: StoreUsageHarness, span: timedelta) -> None:
-    """Let `span` pass: what has an end by then gets it in a moment, of Redis' own doing."""
+    """Let `span` pass: keys that end within it are expired soon by Redis itself."""
     house.clock.shift(span)
     names, milliseconds = await every_key(house.wire), span // timedelta(milliseconds=1)
     lives = await run_in_batches([partial(house.wire.execute, "PTTL", name) for name in names])
@@ -59,7 +59,7 @@ async def advance_time(house: StoreUsageHarness, span: timedelta) -> None:
 
 
 async def _wait_until_freed(house: StoreUsageHarness) -> None:
-    """Redis frees what is over a few at a time; it is waited for."""
+    """Wait while Redis frees expired keys, a few at a time."""
     before = -1
     while (now := await house.wire.execute("DBSIZE")) != before:
         before = now
@@ -95,9 +95,9 @@ POLICY: Final = PrunePolicy()
 
 
 def main() -> None:
-    """Run over a private Redis; the exit status says whether memory came back.
+    """Run over a private Redis; the exit code is 0 if the memory was freed.
 
-    The first waves are the warming up: scripts, windows, histories and buffers are made once.
+    The first waves warm up: scripts, windows, histories and buffers are created once.
     """
     waves = int(sys.argv[1]) if len(sys.argv) > 1 else WAVES
     with private_redis() as server:
