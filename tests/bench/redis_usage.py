@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -30,6 +30,7 @@ from core.webhooks.delivery import (
     DeliveryUpdate,
 )
 from core.webhooks.endpoint import Endpoint
+from tests.bench.concurrency import run_in_batches
 from tests.support.backends import StoreBackend, redis_backend
 from tests.support.clock import FakeClock
 from tests.support.ids import SeededIds
@@ -186,14 +187,6 @@ class StoreUsageHarness:
             )
             found[row] = round(sum(map(int, sizes)) / len(some) * len(names))
         return found
-
-
-async def run_in_batches(calls: Sequence[Callable[[], Coroutine[Any, Any, Any]]]) -> list[Any]:
-    """Run the calls, some at a time, and return their results."""
-    done: list[Any] = []
-    for start in range(0, len(calls), MAX_CONCURRENCY):
-        done += await asyncio.gather(*(call() for call in calls[start : start + MAX_CONCURRENCY]))
-    return done
 
 
 @asynccontextmanager

@@ -1,9 +1,9 @@
 """Stores jobs and deliveries as the product does, without service and worker."""
 
-import asyncio
-from collections.abc import Awaitable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any, Final, Self
 
 from core.clock import SystemClock
@@ -19,12 +19,12 @@ from core.store.scripts import LuaScripts, load_scripts
 from core.tenants.api_keys import Credential, api_key_digest
 from core.transactions.admission import Admission
 from core.transactions.job_update import Change
+from tests.bench.concurrency import run_in_batches
 from tests.bench.harness import KEY, MODEL, TENANT
 from tests.bench.upstream import request_id
 from tests.support.fair_queue import fill_queue
 from tests.support.records import delivery_to
 
-MAX_CONCURRENCY: Final = 200
 MAX_AGE_SECONDS: Final = 300
 CREDENTIAL: Final = Credential(TENANT, api_key_digest(KEY))
 PRICE: Final = MicroUsd(1_260_000)
@@ -59,7 +59,7 @@ class StoreSeeder:
             )
             for _ in range(count)
         ]
-        await run_in_batches([self._admit(job) for job in made])
+        await run_in_batches([partial(self._admit, job) for job in made])
         return made
 
     async def _admit(self, job: Job) -> None:
@@ -89,7 +89,7 @@ class StoreSeeder:
                 next_run_at=now + timedelta(seconds=number % 100 / 10),
             )
             made.append((job, after))
-        await run_in_batches([self.jobs.store(Change(job, after)) for job, after in made])
+        await run_in_batches([partial(self.jobs.store, Change(job, after)) for job, after in made])
         # Wake-up messages are useless: these jobs have been submitted.
         await self.wire.execute("DEL", keys.WAKE_QUEUE)
         return [after for _, after in made]
@@ -106,15 +106,9 @@ class StoreSeeder:
         made = [
             delivery_to(url, TENANT, now, id=ids.delivery_id(now), data=DATA) for _ in range(count)
         ]
-        await run_in_batches([self.outbox.enqueue(None, delivery) for delivery in made])
+        await run_in_batches([partial(self.outbox.enqueue, None, delivery) for delivery in made])
         return [delivery.id for delivery in made]
 
     async def waiting(self, count: int) -> None:
         """Add jobs of the tenant that wait for a slot."""
         await fill_queue(self.wire, TENANT, MODEL, count)
-
-
-async def run_in_batches(calls: Sequence[Awaitable[Any]]) -> None:
-    """Await all, some at a time, so that no script waits behind ten thousand others."""
-    for start in range(0, len(calls), MAX_CONCURRENCY):
-        await asyncio.gather(*calls[start : start + MAX_CONCURRENCY])

@@ -17,7 +17,7 @@ from tests.support.clock import FakeClock
 from tests.support.ids import SeededIds
 from tests.support.partial_stores import partial_stores
 from tests.support.records import POLICY, MidpointRandom, tenant
-from worker.jobs.decisions.transition import DecisionContext
+from worker.jobs.decisions.transition import DecisionContext, Reschedule
 from worker.jobs.job_processor import JobProcessor
 from worker.jobs.job_writer import JobWriter
 from worker.jobs.policies import LifecyclePolicy
@@ -25,6 +25,12 @@ from worker.jobs.submission import JobSubmitter
 from worker.ports import CancelAnswer, ResultAnswer, StatusAnswer, SubmitAnswer
 
 BODY = b'{"prompt": "a  cat"}'
+
+
+def assert_change(decided: Change | Reschedule) -> Change:
+    """The decision, which must be a change and not only a later poll."""
+    assert isinstance(decided, Change)
+    return decided
 
 
 @dataclass

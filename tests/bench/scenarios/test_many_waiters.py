@@ -7,7 +7,7 @@ import asyncio
 import json
 import os
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -26,6 +26,7 @@ from core.store.client import RedisClient, build_connection_pool
 from core.store.jobs import JobStore
 from core.store.scripts import LuaScripts, load_scripts
 from core.transactions.job_update import Change, WriteResult
+from tests.bench.concurrency import run_in_batches
 from tests.support.app import KLING_INPUT, KLING_PATH
 from tests.support.processes import run_gateway, running_service
 
@@ -33,6 +34,7 @@ pytestmark = [pytest.mark.bench, pytest.mark.timeout(300)]
 
 WAITERS: Final = 2000
 MAX_CONCURRENCY: Final = 50
+"""The backlog of a socket is finite."""
 PACE: Final = 200.0
 """Jobs that end per second, where they do not all end together."""
 OUTPUT: Final = b'{"video":"https://storage.example/out.mp4"}'
@@ -148,14 +150,6 @@ async def end(bench: WaitersBench, job: Job) -> None:
     await apply_trigger(bench, job, Trigger.COLLECTED, finished_at=now, billed=BillingStatus.YES)
 
 
-async def run_in_batches(calls: list[Callable[[], Any]]) -> list[Any]:
-    """All of them, a few at a time: the backlog of a socket is finite."""
-    done: list[Any] = []
-    for start in range(0, len(calls), MAX_CONCURRENCY):
-        done += await asyncio.gather(*(call() for call in calls[start : start + MAX_CONCURRENCY]))
-    return done
-
-
 @asynccontextmanager
 async def open_bench(redis_url: str, port: int, pid: int, key: str) -> AsyncIterator[WaitersBench]:
     """A bench with its own store."""
@@ -198,7 +192,9 @@ async def measure_release(bench: WaitersBench, kind: str, pace: float | None) ->
     tasks = await start_waiters(bench, kind)
     full = bench.memory()
     ids = await bench.ids()
-    jobs = await run_in_batches([partial(run_until_collecting, bench, job_id) for job_id in ids])
+    jobs = await run_in_batches(
+        [partial(run_until_collecting, bench, job_id) for job_id in ids], MAX_CONCURRENCY
+    )
     await asyncio.sleep(1)
     await end_jobs(bench, jobs, pace)
     await asyncio.gather(*tasks)
