@@ -1,4 +1,4 @@
-"""Names of pauses, and how fast a wallet burns."""
+"""Account balances and their rate of decrease."""
 
 from datetime import timedelta
 

@@ -1,4 +1,4 @@
-"""Names, keys and secrets: what we mint we read, and a typo is told without asking the store."""
+"""Keys and secrets: what is minted can be parsed, and typos are found without the store."""
 
 import base64
 import hashlib

@@ -1,4 +1,4 @@
-"""What a change is asked to carry, and how long its end is kept."""
+"""Which data a change may carry."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Chores: the catalogue is read when it is old, a failure changes nothing, weaknesses are told."""
+"""The catalogue is read when it is old; a failure changes nothing."""
 
 from datetime import datetime
 
