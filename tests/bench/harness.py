@@ -1,6 +1,6 @@
-"""What every scenario stands on: a private Redis, processes on their cores, a tenant with a key.
+"""The basis of every scenario: a private Redis, processes on their cores, a tenant with a key.
 
-Knows commands and environment, as an operator would; writes to the store only what a run needs.
+Uses commands and environment as an operator does; writes to the store only what a run needs.
 """
 
 import asyncio
@@ -48,14 +48,14 @@ LIMITS: Final = Limits(
     usd_per_month=MicroUsd(10**15),
     models=("flux/*", "kling/*"),
 )
-"""Every limit is set, and none is met."""
+"""Every limit is set, and none is reached."""
 ONE_CORE: Final = (0,)
 OTHER_CORE: Final = (1,)
 
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """How much of everything a run does."""
+    """The size of a run."""
 
     rounds: int
     seconds: float
@@ -67,7 +67,7 @@ class Scale:
     waiting: int
     starts: int
     timed: bool = True
-    """Whether figures are held against their targets."""
+    """Whether figures are compared with their targets."""
 
 
 FULL: Final = Scale(
@@ -97,7 +97,7 @@ SMOKE: Final = Scale(
 
 @dataclass(slots=True)
 class Bench:
-    """One run's surroundings."""
+    """The environment of one run."""
 
     scale: Scale
     folder: Path
@@ -109,7 +109,7 @@ class Bench:
     def service(
         self, members: int = 1, cores: tuple[int, ...] = ONE_CORE
     ) -> Iterator[ManagedProcess]:
-        """A front end that is ready."""
+        """Start a front end and wait until it is ready."""
         port = free_port()
         own = {"GATEWAY_HOST": LOOPBACK, "GATEWAY_PORT": str(port)}
         command = (str(gateway_command()), "serve", "--processes", str(members))
@@ -120,7 +120,7 @@ class Bench:
     def worker(
         self, upstream: ManagedProcess, settings: Mapping[str, str] = MappingProxyType({})
     ) -> Iterator[ManagedProcess]:
-        """A worker that is ready, for this RunComfy."""
+        """Start a worker for this RunComfy and wait until it is ready."""
         port = free_port()
         own = {
             "GATEWAY_RUNCOMFY_TOKEN": "simulated-token",
@@ -135,7 +135,7 @@ class Bench:
 
     @contextmanager
     def baseline(self, name: str, cores: tuple[int, ...] = ONE_CORE) -> Iterator[ManagedProcess]:
-        """One of the apps in `floors`, by uvicorn as the gateway uses it."""
+        """Start a baseline, with uvicorn as the gateway uses it."""
         port = free_port()
         command = (
             *(sys.executable, "-m", "uvicorn", f"tests.bench.baselines.{name}:app"),
@@ -148,7 +148,7 @@ class Bench:
 
     @contextmanager
     def external_server(self, kind: str, *flags: str) -> Iterator[ManagedProcess]:
-        """The fast RunComfy (`upstream`) or the fast receiver of callbacks (`webhook_receiver`)."""
+        """Start the fast RunComfy (`upstream`) or the fast receiver (`webhook_receiver`)."""
         port = free_port()
         command = (sys.executable, "-m", f"tests.bench.{kind}", "--port", str(port), *flags)
         with self.running(f"{kind}-{port}", command, {}, port, OTHER_CORE) as child:
@@ -164,7 +164,7 @@ class Bench:
         cores: tuple[int, ...],
         ready: str = "/healthz",
     ) -> Iterator[ManagedProcess]:
-        """A process on its cores, ready."""
+        """Start a process on its cores and wait until it is ready."""
         child = ManagedProcess(
             name=name,
             command=(*pin_command(cores), *command),
@@ -192,7 +192,7 @@ class Bench:
         self.with_store(lambda wire: _create_tenant(wire, limits, webhook))
 
     def with_store(self, do: Callable[[RedisClient], Awaitable[Any]]) -> Any:  # noqa: ANN401 - what `do` returns
-        """Do something with the store."""
+        """Call `do` with a Redis client."""
 
         async def acted() -> Any:  # noqa: ANN401 - what `do` returns
             async with redis_client(self.redis.url, REDIS_TIMEOUT) as wire:
@@ -210,27 +210,27 @@ class Bench:
         }
 
     def reset_commands(self) -> None:
-        """Begin to count anew."""
+        """Reset the counts."""
         with Redis.from_url(self.redis.url) as client:
             client.config_resetstat()
 
 
 def pin_command(cores: tuple[int, ...]) -> tuple[str, ...]:
-    """The words before a command that keep it on these cores; none where that cannot be."""
+    """The prefix of a command that pins it to these cores; empty where that is not possible."""
     taskset, known = shutil.which("taskset"), os.cpu_count() or 1
     wanted = [str(core) for core in cores if core < known]
     return (taskset, "-c", ",".join(wanted)) if taskset and wanted and known > 1 else ()
 
 
 def leave_first_core_to_server(redis: PrivateRedis) -> None:
-    """Leave the first core to what is measured: Redis, this process and its load take another."""
+    """Pin Redis, this process and its load to another core than that of the measured process."""
     if hasattr(os, "sched_setaffinity") and (os.cpu_count() or 1) > 1:
         for pid in (0, redis.pid or 0):
             os.sched_setaffinity(pid, OTHER_CORE)
 
 
 def port_of(child: ManagedProcess) -> int:
-    """Where it listens."""
+    """The port on which the process listens."""
     return int(child.url.rpartition(":")[2])
 
 

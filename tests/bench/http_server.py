@@ -1,6 +1,6 @@
-"""A small HTTP/1.1 server for the two ends outside: asks a function, keeps nothing itself.
+"""A small HTTP/1.1 server for the simulated RunComfy and receiver: a function gives each answer.
 
-As fast as Python gets: what is measured is the gateway, and these share its machine.
+As fast as Python allows, because it shares the machine with the gateway that is measured.
 """
 
 import argparse
@@ -24,7 +24,7 @@ class BenchHttpConnection(asyncio.Protocol):
     """One connection. `answer` gets method, path, body and headers, and gives a JSON body."""
 
     def __init__(self, answer: Answer) -> None:
-        """Ask `answer`."""
+        """Call `answer` for each request."""
         self._answer = answer
         self._transport: asyncio.Transport | None = None
         self._begin()
@@ -56,7 +56,7 @@ class BenchHttpConnection(asyncio.Protocol):
         self._body += body
 
     def on_message_complete(self) -> None:
-        """Answer; a request that comes next begins anew."""
+        """Answer, and prepare for the next request."""
         method = self._parser.get_method().decode()
         body = self._answer(method, self._path, self._body, self._headers)
         self._path, self._body, self._headers = "", b"", {}

@@ -1,7 +1,4 @@
-"""Puts load on an HTTP address: by `wrk` where it is installed, else by a loop of our own.
-
-Knows HTTP/1.1; knows nothing of who answers.
-"""
+"""Puts load on an HTTP server: with `wrk` where it is installed, else with an asyncio loop."""
 
 import asyncio
 import json
@@ -20,15 +17,15 @@ from simulator.private_redis import LOOPBACK
 from tests.bench.results import percentile
 
 NUMBER: Final = "@n@"
-"""Stands for a number that no other request of the run has."""
+"""A placeholder for a number that is unique in the run."""
 _SCRIPT: Final = Path(__file__).with_name("wrk_request.lua")
 _APART: Final = 10_000_000
-"""Between the first numbers of two loads."""
+"""The distance between the first numbers of two loads."""
 
 
 @dataclass(frozen=True, slots=True)
 class LoadRequest:
-    """One kind of request; `NUMBER` in body and headers is made new each time."""
+    """One kind of request; `NUMBER` in body and headers is replaced each time."""
 
     path: str
     method: str = "GET"
@@ -38,7 +35,7 @@ class LoadRequest:
 
 @dataclass(frozen=True, slots=True)
 class LoadResult:
-    """What a load met. `errors` are answers other than 2xx and 3xx, and broken connections."""
+    """The result of a load. `errors`: answers other than 2xx and 3xx, and broken connections."""
 
     requests: int
     seconds: float
@@ -48,12 +45,12 @@ class LoadResult:
 
     @property
     def per_second(self) -> float:
-        """Requests answered in a second."""
+        """Answered requests per second."""
         return self.requests / self.seconds
 
 
 class Loader(Protocol):
-    """What puts load on a port of this machine."""
+    """Puts load on a port of this machine."""
 
     @property
     def name(self) -> str:
@@ -61,12 +58,12 @@ class Loader(Protocol):
         ...
 
     def load(self, port: int, ask: LoadRequest, connections: int, seconds: float) -> LoadResult:
-        """Ask over so many connections, each as fast as it is answered."""
+        """Send requests over so many connections, each as fast as it is answered."""
         ...
 
 
 def open_loader() -> Loader:
-    """The best one that this machine has."""
+    """The best loader of this machine."""
     found = shutil.which("wrk")
     return OwnLoader() if found is None else Wrk(found)
 
@@ -104,7 +101,7 @@ class Wrk:
 
 @dataclass(slots=True)
 class OwnLoader:
-    """A loop of our own; it takes a core of Python's speed, so that ratios are flatter."""
+    """An asyncio loop; it is limited by one core of Python, so that ratios are flatter."""
 
     _numbers: Iterator[int] = field(default_factory=_first_numbers)
 
@@ -153,7 +150,7 @@ async def _call(
 
 
 def request_bytes(ask: LoadRequest, number: int) -> bytes:
-    """The request as it goes over the wire."""
+    """The request's bytes."""
     body = ask.body.replace(NUMBER, str(number))
     own = {**_with_headers(ask), "content-length": str(len(body.encode()))}
     lines = [f"{ask.method} {ask.path} HTTP/1.1", f"host: {LOOPBACK}"]
@@ -162,7 +159,7 @@ def request_bytes(ask: LoadRequest, number: int) -> bytes:
 
 
 def content_length(head: bytes) -> int:
-    """How long the body is that follows; 0 where the head does not say."""
+    """The length of the body that follows; 0 without a `content-length`."""
     _, found, rest = head.lower().partition(b"content-length:")
     return int(rest.split(b"\r\n")[0]) if found else 0
 
@@ -173,7 +170,7 @@ def _with_headers(ask: LoadRequest) -> dict[str, str]:
 
 
 def cpu_seconds(pid: int) -> float:
-    """CPU time of a process and of its children that live (Linux)."""
+    """CPU time of a process and of its living children (Linux)."""
     ticks = os.sysconf("SC_CLK_TCK")
     return sum(sum(map(int, _stat(one)[11:13])) for one in process_tree(pid)) / ticks
 

@@ -22,7 +22,7 @@ class MinimalReceiver(asyncio.Protocol):
     _buffer: bytes = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keep it."""
+        """Keep the transport."""
         self._transport = cast("asyncio.Transport", transport)  # uvloop's own is of no such class
 
     def data_received(self, data: bytes) -> None:

@@ -1,9 +1,9 @@
-"""Jobs and callbacks like real ones, in numbers, and what Redis holds of them."""
+"""Realistic jobs and deliveries in bulk, and the memory that they use in Redis."""
 
 import asyncio
 import json
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -30,6 +30,7 @@ from core.webhooks.delivery import (
     DeliveryUpdate,
 )
 from core.webhooks.endpoint import Endpoint
+from tests.bench.concurrency import run_in_batches
 from tests.support.backends import StoreBackend, redis_backend
 from tests.support.clock import FakeClock
 from tests.support.ids import SeededIds
@@ -62,7 +63,7 @@ LEASE: Final = timedelta(seconds=30)
 
 @dataclass(slots=True)
 class StoreUsageHarness:
-    """A gateway over a private Redis, its time in the hands of the bench."""
+    """Stores over a private Redis, with a clock that the bench moves."""
 
     backend: StoreBackend
     clock: FakeClock
@@ -70,7 +71,7 @@ class StoreUsageHarness:
     ids: SeededIds = field(default_factory=lambda: SeededIds(Random(1)))
 
     async def admit(self, number: int, *, hook: bool = False, cache: bool = False) -> Job:
-        """A job that was submitted with a reference; no two have the same input."""
+        """Submit a job with a reference; no two have the same input."""
         now = self.clock.now()
         job = Job(
             id=self.ids.job_id(now),
@@ -93,7 +94,7 @@ class StoreUsageHarness:
         return job
 
     async def step(self, job: Job, fact: Trigger, **changes: Any) -> Job:  # noqa: ANN401 - fields of the record
-        """One fact on."""
+        """Store the next transition of the job."""
         now = self.clock.now()
         detail = changes.get("upstream_id")
         after = job.transition(fact, now, **changes)
@@ -108,7 +109,7 @@ class StoreUsageHarness:
         return after
 
     async def start(self, job: Job) -> Job:
-        """RunComfy has it, and runs it."""
+        """Submit the job to RunComfy, which runs it."""
         now = self.clock.now()
         holder = "worker-7f9c:41:0f3a9b1c"
         job = await self.step(
@@ -127,7 +128,7 @@ class StoreUsageHarness:
         )
 
     async def finish(self, job: Job) -> Job:
-        """It has ended well."""
+        """End the job as succeeded."""
         job = await self.step(job, Trigger.FINISHED, upstream_status="completed")
         return await self.step(
             job,
@@ -140,7 +141,7 @@ class StoreUsageHarness:
         )
 
     async def deliver(self) -> int:
-        """Every callback that is due arrives; how many did."""
+        """Complete every due delivery. Returns their number."""
         total = 0
         while claimed := await self.backend.deliveries.claim_due(LEASE, MAX_CONCURRENCY):
             await run_in_batches([partial(self._deliver_webhook, each) for each in claimed])
@@ -188,17 +189,9 @@ class StoreUsageHarness:
         return found
 
 
-async def run_in_batches(calls: Sequence[Callable[[], Coroutine[Any, Any, Any]]]) -> list[Any]:
-    """All of them, some at a time."""
-    done: list[Any] = []
-    for start in range(0, len(calls), MAX_CONCURRENCY):
-        done += await asyncio.gather(*(call() for call in calls[start : start + MAX_CONCURRENCY]))
-    return done
-
-
 @asynccontextmanager
 async def open_usage_harness(url: str, *, packed: bool = True) -> AsyncIterator[StoreUsageHarness]:
-    """A gateway with one tenant. What is written is not logged: the disk is not measured here.
+    """Stores with one tenant. Redis does not write to disk, which is not measured here.
 
     `packed`: hashes as in the deployments of `deploy/`.
     """
@@ -208,7 +201,9 @@ async def open_usage_harness(url: str, *, packed: bool = True) -> AsyncIterator[
         if packed:
             await wire.execute("CONFIG", "SET", "hash-max-listpack-value", PACKED)
         subject = redis_backend(clock, wire)
-        clock.set(datetime.now(UTC))  # as Redis' own, by which it forgets stored results
+        clock.set(
+            datetime.now(UTC)
+        )  # the time of Redis's own clock, by which cached results expire
         now = clock.now()
         made = ApiKey("digest", TENANT, now)
         assert await subject.tenants.create(Tenant(TENANT, now, limits=Limits()), made)

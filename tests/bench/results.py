@@ -1,7 +1,4 @@
-"""What a bench found: figures with their spread, held against targets; as a table and as JSON.
-
-Knows no process and no load.
-"""
+"""Results of a bench: figures with their spread, compared with targets, as a table or JSON."""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -12,18 +9,18 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class PerformanceTarget:
-    """What a median is to reach."""
+    """The target of a median."""
 
     minimum: float | None = None
     maximum: float | None = None
 
     def is_met(self, value: float) -> bool:
-        """Whether `value` is within it."""
+        """Whether `value` meets the target."""
         above = self.minimum is None or value >= self.minimum
         return above and (self.maximum is None or value <= self.maximum)
 
     def __str__(self) -> str:
-        """In few characters."""
+        """Return the target in few characters."""
         parts = [f">= {self.minimum:g}" if self.minimum is not None else ""]
         parts.append(f"<= {self.maximum:g}" if self.maximum is not None else "")
         return " ".join(part for part in parts if part)
@@ -41,7 +38,7 @@ class Measurement:
 
     @property
     def median(self) -> float:
-        """The middle one."""
+        """The median."""
         return median(self.values)
 
     @property
@@ -58,13 +55,13 @@ class Measurement:
         return (self.scenario, self.name, _short(self.median), spread, self.unit, goal, verdict)
 
     def document(self) -> dict[str, Any]:
-        """As JSON has it."""
+        """Return the fields for JSON."""
         return {**asdict(self), "median": self.median, "held": self.is_met}
 
 
 @dataclass(slots=True)
 class BenchReport:
-    """Everything that one run found. `notes` are lines for people."""
+    """All results of one run. `notes` are lines for its reader."""
 
     environment: dict[str, Any]
     measurements: list[Measurement] = field(default_factory=list)
@@ -78,7 +75,7 @@ class BenchReport:
         values: float | Iterable[float],
         target: PerformanceTarget | None = None,
     ) -> None:
-        """Note a figure: once, or of every round; what is noted again is another round."""
+        """Add a figure of one round or of all; a figure that is added again is another round."""
         found = (values,) if isinstance(values, int | float) else tuple(values)
         for place, known in enumerate(self.measurements):
             if (known.scenario, known.name) == (scenario, what):
@@ -88,7 +85,7 @@ class BenchReport:
             self.measurements.append(Measurement(scenario, what, unit, found, target))
 
     def note(self, line: str) -> None:
-        """Say something about this run."""
+        """Add a note about this run."""
         self.notes.append(line)
 
     def document(self) -> str:

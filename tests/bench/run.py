@@ -1,6 +1,6 @@
 """`python -m tests.bench.run [--only accept,reads] [--rounds N]`: measure, print, keep JSON.
 
-Needs nothing but an installed environment. Judges nothing: a missed target is shown, not failed.
+Needs only an installed environment. A missed target is shown; it is no failure.
 """
 
 import argparse
@@ -57,7 +57,7 @@ def measure(names: Sequence[str], scale: Scale, folder: Path) -> BenchReport:
 
 
 def describe_environment(loader: str, scale: Scale) -> dict[str, object]:
-    """What the figures were found on."""
+    """The machine and the versions that were measured."""
     return {
         "at": datetime.now(UTC),
         "python": platform.python_version(),
@@ -71,7 +71,7 @@ def describe_environment(loader: str, scale: Scale) -> dict[str, object]:
 
 
 def write_results(report: BenchReport, folder: Path) -> Path:
-    """Leave the run as JSON."""
+    """Write the run as JSON."""
     folder.mkdir(exist_ok=True)
     file = folder / f"bench-{datetime.now(UTC):%Y%m%dT%H%M%S}.json"
     file.write_text(report.document(), encoding="utf-8")
@@ -79,7 +79,7 @@ def write_results(report: BenchReport, folder: Path) -> Path:
 
 
 def main() -> int:
-    """The command."""
+    """Run the command."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", help="names of scenarios, with commas")
     parser.add_argument("--smoke", action="store_true", help="a little of everything, untimed")

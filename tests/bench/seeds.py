@@ -1,9 +1,9 @@
-"""Puts jobs and callbacks into the store as the product does, without service or worker."""
+"""Stores jobs and deliveries as the product does, without service and worker."""
 
-import asyncio
-from collections.abc import Awaitable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any, Final, Self
 
 from core.clock import SystemClock
@@ -19,12 +19,12 @@ from core.store.scripts import LuaScripts, load_scripts
 from core.tenants.api_keys import Credential, api_key_digest
 from core.transactions.admission import Admission
 from core.transactions.job_update import Change
+from tests.bench.concurrency import run_in_batches
 from tests.bench.harness import KEY, MODEL, TENANT
 from tests.bench.upstream import request_id
 from tests.support.fair_queue import fill_queue
 from tests.support.records import delivery_to
 
-MAX_CONCURRENCY: Final = 200
 MAX_AGE_SECONDS: Final = 300
 CREDENTIAL: Final = Credential(TENANT, api_key_digest(KEY))
 PRICE: Final = MicroUsd(1_260_000)
@@ -33,7 +33,7 @@ DATA: Final = '{"request_id":"req_1","status":"completed","output":{"video":"htt
 
 @dataclass(frozen=True, slots=True)
 class StoreSeeder:
-    """What writes them."""
+    """Writes jobs and deliveries."""
 
     wire: RedisClient
     jobs: JobStore
@@ -41,12 +41,12 @@ class StoreSeeder:
 
     @classmethod
     def open(cls, wire: RedisClient) -> Self:
-        """Over the product's own stores."""
+        """A seeder over the product's own stores."""
         scripts, clock = LuaScripts(wire, load_scripts()), SystemClock()
         return cls(wire, JobStore(wire, scripts, clock), DeliveryStore(wire, scripts, clock))
 
     async def admit(self, count: int, **fields: Any) -> list[Job]:  # noqa: ANN401 - of the record
-        """So many jobs that wait for a worker, or for their turn."""
+        """Admit jobs that wait for a worker or for a slot."""
         now, ids = datetime.now(UTC), SystemIds()
         finish = now + timedelta(hours=2)
         made = [
@@ -59,7 +59,7 @@ class StoreSeeder:
             )
             for _ in range(count)
         ]
-        await run_in_batches([self._admit(job) for job in made])
+        await run_in_batches([partial(self._admit, job) for job in made])
         return made
 
     async def _admit(self, job: Job) -> None:
@@ -89,32 +89,26 @@ class StoreSeeder:
                 next_run_at=now + timedelta(seconds=number % 100 / 10),
             )
             made.append((job, after))
-        await run_in_batches([self.jobs.store(Change(job, after)) for job, after in made])
-        # No ring is answered: they are beyond their submit.
+        await run_in_batches([partial(self.jobs.store, Change(job, after)) for job, after in made])
+        # Wake-up messages are useless: these jobs have been submitted.
         await self.wire.execute("DEL", keys.WAKE_QUEUE)
         return [after for _, after in made]
 
     async def history(self, times: Sequence[timedelta]) -> None:
-        """How long the model's last runs took."""
+        """Store the run times of the model."""
         taken = [int(time.total_seconds() * 1000) for time in times]
         await self.wire.execute("LPUSH", keys.run_times(MODEL), *taken)
         await self.wire.execute("HSET", keys.RUN_COUNTS, MODEL, len(taken))
 
     async def callbacks(self, count: int, url: str) -> list[str]:
-        """So many callbacks to this address, all due now; their ids."""
+        """Enqueue deliveries to this URL, all due now. Returns their ids."""
         now, ids = datetime.now(UTC), SystemIds()
         made = [
             delivery_to(url, TENANT, now, id=ids.delivery_id(now), data=DATA) for _ in range(count)
         ]
-        await run_in_batches([self.outbox.enqueue(None, delivery) for delivery in made])
+        await run_in_batches([partial(self.outbox.enqueue, None, delivery) for delivery in made])
         return [delivery.id for delivery in made]
 
     async def waiting(self, count: int) -> None:
-        """So many more of the tenant's jobs wait for a slot."""
+        """Add jobs of the tenant that wait for a slot."""
         await fill_queue(self.wire, TENANT, MODEL, count)
-
-
-async def run_in_batches(calls: Sequence[Awaitable[Any]]) -> None:
-    """All of them, a few at a time: a script is not to be behind ten thousand others."""
-    for start in range(0, len(calls), MAX_CONCURRENCY):
-        await asyncio.gather(*calls[start : start + MAX_CONCURRENCY])

@@ -1,4 +1,4 @@
-"""A little of every scenario: that the bench runs, and counts that no machine's speed changes."""
+"""A short run of every scenario: it works, and counts do not depend on the machine's speed."""
 
 from pathlib import Path
 from typing import Final
@@ -11,9 +11,9 @@ from tests.bench.results import BenchReport, Measurement, PerformanceTarget, per
 from tests.bench.run import SCENARIOS, measure, write_results
 
 CALLS_A_JOB: Final = 3
-"""One submit, one look at what ends at once, one result."""
+"""One submit, one poll of a job that has ended, one result."""
 SLOW: Final = frozenset({"recovery", "start", "cache"})
-"""Whatever waits for a lease or starts processes again and again is left to the whole bench."""
+"""Scenarios that wait for a lease or start many processes run only in the whole bench."""
 
 
 @pytest.mark.parametrize("name", sorted(SCENARIOS.keys() - SLOW))
@@ -27,7 +27,7 @@ def test_a_scenario_runs(name: str, tmp_path: Path) -> None:
     assert write_results(report, tmp_path).read_text().startswith("{")
 
 
-def test_figures_are_held_against_their_targets() -> None:
+def test_figures_are_compared_with_their_targets() -> None:
     report = BenchReport({})
     report.add("a", "fast", "x", [1.0, 3.0], PerformanceTarget(minimum=2))
     report.add("a", "fast", "x", 5.0)
@@ -47,7 +47,7 @@ def test_shares_are_by_nearest_rank() -> None:
     )
 
 
-def test_every_request_is_made_new() -> None:
+def test_every_request_gets_a_new_number() -> None:
     ask = LoadRequest("/x", "POST", {"idempotency-key": "k-@n@"}, '{"p":"@n@"}')
     one, other = request_bytes(ask, 1), request_bytes(ask, 22)
     assert one.startswith(b"POST /x HTTP/1.1\r\n")

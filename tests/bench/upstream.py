@@ -1,6 +1,6 @@
-"""A RunComfy that costs next to nothing: a request's id says when it ends, so nothing is kept.
+"""A RunComfy that costs next to nothing: a request's id contains its end, so no state is kept.
 
-`/figures` tells what was asked, and how late each end was noticed.
+`/figures` returns the number of calls, and how late each end was noticed.
 """
 
 import re
@@ -25,7 +25,7 @@ def request_id(ends_at: float, number: int) -> str:
 
 @dataclass(slots=True)
 class BenchUpstream:
-    """What was asked of it. Lags are seconds from an end to the first poll that saw it."""
+    """The calls to it. Lags are seconds from an end to the first poll that found it."""
 
     run_seconds: float
     numbers: Iterator[int] = field(default_factory=lambda: count(1))
@@ -53,7 +53,7 @@ class BenchUpstream:
         return orjson.dumps(self.figures() if path == "/figures" else {"models": [], "total": 0})
 
     def figures(self) -> dict[str, object]:
-        """For the bench."""
+        """The figures for the bench."""
         return {
             "calls": self.calls,
             "lags": self.lags,

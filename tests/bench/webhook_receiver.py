@@ -1,4 +1,4 @@
-"""A receiver of callbacks that answers at once and remembers when each one came."""
+"""A webhook receiver that answers immediately and records each arrival."""
 
 import time
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ from tests.bench.http_server import arguments, serve
 
 @dataclass(slots=True)
 class WebhookReceiver:
-    """When each callback came first, by its id; and by the upstream id in its output."""
+    """The first arrival of each delivery, by its id and by the upstream id in its output."""
 
     arrivals: dict[str, float] = field(default_factory=dict)
     upstream: dict[str, float] = field(default_factory=dict)

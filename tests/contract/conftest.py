@@ -12,7 +12,7 @@ from tests.support.backends import StoreBackend, memory_backend, redis_backend
 from tests.support.clock import FakeClock
 from tests.support.coalescing import CoalescingHarness
 from tests.support.redis import redis_client
-from tests.support.store_harness import BACKENDS
+from tests.support.store_harness import BACKENDS, StoreHarness, open_harness
 
 TENANTS: Final = ("ada", "bob")
 
@@ -41,3 +41,10 @@ async def coalescing(request: pytest.FixtureRequest) -> AsyncIterator[Coalescing
     """Tenants with identical requests: one alone, two that share. Checks counters at the end."""
     async with open_coalescing(request) as flight:
         yield flight
+
+
+@pytest.fixture(params=BACKENDS)
+async def harness(request: pytest.FixtureRequest) -> AsyncIterator[StoreHarness]:
+    """Stores without tenants, with a clock and calls for tests of limits and money."""
+    async with open_harness(request.param, request) as harness:
+        yield harness

@@ -2,7 +2,6 @@
 
 from collections import Counter
 from dataclasses import replace
-from datetime import timedelta
 
 from core.clock import to_ms
 from core.jobs.job import Job
@@ -18,6 +17,7 @@ from core.webhooks.delivery import (
     WebhookEventType,
 )
 from tests.support.backends import StoreBackend
+from tests.support.redis import is_close_to
 from tests.support.store_steps import (
     LEASE,
     SECOND,
@@ -31,11 +31,6 @@ from tests.support.store_steps import (
 )
 
 MAX_CONCURRENCY = EndpointCircuitPolicy().max_concurrency
-
-
-def is_close_to(ttl: timedelta | None, span: timedelta) -> bool:
-    """Whether a TTL is `span`, less the time that Redis's own clock has moved during the test."""
-    return ttl is not None and abs(ttl - span) < SECOND
 
 
 async def enqueue_deliveries(backend: StoreBackend, channel: str, number: int) -> list[str]:

@@ -1,7 +1,6 @@
 """Which job gets the next slot, and that no slot is idle while a job may run."""
 
 from collections import Counter
-from collections.abc import AsyncIterator
 
 import pytest
 
@@ -9,15 +8,9 @@ from core.jobs.job import Job
 from core.operations import Pause
 from core.tenants.limits import GlobalLimits, Limits, Priority
 from core.transactions.job_update import WriteResult
-from tests.support.store_harness import BACKENDS, StoreHarness, open_harness
+from tests.support.store_harness import StoreHarness
 
 ONE_SLOT = GlobalLimits(running=1)
-
-
-@pytest.fixture(params=BACKENDS)
-async def harness(request: pytest.FixtureRequest) -> AsyncIterator[StoreHarness]:
-    async with open_harness(request.param, request) as gateway:
-        yield gateway
 
 
 async def _run_until_empty(harness: StoreHarness, jobs: list[Job]) -> list[Job]:

@@ -20,6 +20,7 @@ from core.transactions.admission import AdmissionResult, CacheRequest
 from core.transactions.job_update import Change, WriteResult
 from core.webhooks.delivery import DeliveryState
 from tests.support.backends import StoreBackend
+from tests.support.redis import is_close_to
 from tests.support.store_steps import (
     SECOND,
     admission_of,
@@ -347,11 +348,6 @@ async def test_no_end_keeps_an_unwanted_input(
     await change_tenant(backend, keep_inputs=kept)
     await apply_triggers(backend, await admit_job(backend), *facts)
     assert (await backend.jobs.load_input("req_1") is not None) is kept
-
-
-def is_close_to(ttl: timedelta | None, span: timedelta) -> bool:
-    """Whether a TTL is `span`, less the time that Redis's own clock has moved during the test."""
-    return ttl is not None and abs(ttl - span) < SECOND
 
 
 async def test_a_shorter_life_begins_with_the_end(backend: StoreBackend) -> None:

@@ -1,6 +1,5 @@
 """Each limit refuses from its bound on, with reason and time, and stores nothing then."""
 
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -25,16 +24,10 @@ from core.store.tenants import MAX_KEYS_PER_TENANT
 from core.tenants.api_keys import ApiKey, api_key_digest
 from core.tenants.limits import GlobalLimits, Limits, Priority, UnknownPrice
 from core.transactions.job_update import WriteResult
-from tests.support.store_harness import BACKENDS, StoreHarness, open_harness
+from tests.support.store_harness import StoreHarness
 
 SECOND = timedelta(seconds=1)
 LAST_MOMENT = datetime(2026, 3, 31, 23, 59, 59, 999_000, tzinfo=UTC)
-
-
-@pytest.fixture(params=BACKENDS)
-async def harness(request: pytest.FixtureRequest) -> AsyncIterator[StoreHarness]:
-    async with open_harness(request.param, request) as gateway:
-        yield gateway
 
 
 async def _reserved(harness: StoreHarness, window: int = 0) -> tuple[int, ReservationTotals]:

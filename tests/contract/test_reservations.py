@@ -1,19 +1,12 @@
 """Money: reserved = settled + released + held, in the windows of the job's admission."""
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
 from core.billing.settlement import ReservationTotals
 from core.jobs.job import BillingStatus, JobState
-from tests.support.store_harness import BACKENDS, MODEL, PRICE, StoreHarness, open_harness
-
-
-@pytest.fixture(params=BACKENDS)
-async def harness(request: pytest.FixtureRequest) -> AsyncIterator[StoreHarness]:
-    async with open_harness(request.param, request) as gateway:
-        yield gateway
+from tests.support.store_harness import MODEL, PRICE, StoreHarness
 
 
 async def _totals(harness: StoreHarness) -> ReservationTotals:

@@ -10,19 +10,19 @@ from tests.support.deployment import ROOT, TOKEN, ComposeFile, load_compose
 
 @pytest.fixture(scope="session")
 def simulated_compose() -> ComposeFile:
-    """As it is without a RunComfy token."""
+    """The compose file without a RunComfy token."""
     return load_compose(RUNCOMFY_API_TOKEN="")
 
 
 @pytest.fixture(scope="session")
 def real_compose() -> ComposeFile:
-    """As it is with one."""
+    """The compose file with a RunComfy token."""
     return load_compose(RUNCOMFY_API_TOKEN=TOKEN)
 
 
 @pytest.fixture(scope="session")
 def manifests() -> list[dict[str, Any]]:
-    """Every Kubernetes object that is written down."""
+    """All Kubernetes objects of deploy/k8s."""
     return [
         document
         for path in sorted((ROOT / "deploy/k8s").rglob("*.yaml"))

@@ -1,4 +1,4 @@
-"""`docker compose up` is a demo that cannot spend, and with a token it is not the demo's heir."""
+"""`docker compose up` is a demo that costs nothing; with a token it shares no data with it."""
 
 import re
 from itertools import pairwise

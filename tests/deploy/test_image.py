@@ -1,4 +1,4 @@
-"""The image holds what runs, pinned, and nothing of a checkout besides."""
+"""The image holds pinned packages and the gateway, and nothing else of a checkout."""
 
 import re
 import socket
@@ -18,7 +18,7 @@ PROJECT: Final = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 
 def entries(lock: str) -> dict[str, str]:
-    """A lock's entries, hashes and all, by name."""
+    """The entries of a lock file with their hashes, by name."""
     text = (ROOT / lock).read_text().strip()
     return {entry.partition("==")[0]: entry for entry in re.split(r"\n(?=\S)", text)}
 
@@ -80,7 +80,7 @@ def test_every_package_of_the_wheel_is_copied() -> None:
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Good at one path, bad at all others."""
+    """Answers 200 at one path and 503 at all others."""
 
     def do_GET(self) -> None:
         self.send_response(200 if self.path == "/good" else 503)
@@ -92,7 +92,7 @@ class Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def health_server() -> Iterator[str]:
-    """Where a server of such answers is."""
+    """The URL of a server that answers so."""
     with HTTPServer(("127.0.0.1", 0), Handler) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()

@@ -1,4 +1,4 @@
-"""The Kubernetes objects: hardened as the image is, and no more trusting than they have to be."""
+"""The Kubernetes objects: hardened as the image is, with least privilege."""
 
 from typing import Any, Final
 
@@ -10,7 +10,7 @@ from worker.settings import WorkerSettings
 
 Manifest = dict[str, Any]
 
-# What Kubernetes' "restricted" Pod Security Standard asks of a pod, and of each container.
+# What the "restricted" Pod Security Standard requires of a pod, and of each container.
 POD: Final = {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
 CONTAINER: Final = {
     "allowPrivilegeEscalation": False,

@@ -1,4 +1,4 @@
-"""The README's pictures can be drawn of whatever Prometheus answers."""
+"""The README's pictures can be drawn from any answer of Prometheus."""
 
 from itertools import product
 from math import nan
@@ -15,7 +15,7 @@ from deploy.grafana.panel import Dashboard, Panel, PanelType, PanelUnit, PromQue
 from deploy.grafana.render import STYLE, PanelData, render_dashboard
 
 MOST_BYTES: Final = 250_000
-# What a panel may get: values of one series, over three instants.
+# Possible answers to a panel: values of one series at three instants.
 ANSWERS: Final = {
     "nothing": None,
     "no number": (nan, nan, nan),
@@ -25,7 +25,7 @@ ANSWERS: Final = {
 
 
 def panel(look: PanelType, unit: PanelUnit) -> Panel:
-    """One of this kind."""
+    """A panel of this kind."""
     return Panel(f"{look} {unit}", "", (PromQuery("x"),), unit, look, 6)
 
 

@@ -1,4 +1,4 @@
-"""Dashboards, alerts and runbooks: fresh, well-formed, and about series that exist."""
+"""Dashboards, alerts and runbooks are up to date, well-formed, and use metrics that exist."""
 
 import json
 import re
@@ -31,7 +31,7 @@ BOARD_IDS: Final = [board.uid for board in DASHBOARDS]
 
 
 def rules_of(name: str) -> list[dict[str, Any]]:
-    """The rules of one file."""
+    """The rules in one file."""
     document = yaml.safe_load((RULES / name).read_text(encoding="utf-8"))
     return [rule for group in document["groups"] for rule in group["rules"]]
 
@@ -48,7 +48,7 @@ PROCESS_NAMES: Final = frozenset(
         "process_virtual_memory_bytes",
     }
 )
-"""What the client library shows of each process by itself (Linux)."""
+"""Metrics that the client library itself adds for each process (Linux)."""
 INTERNAL_ERROR_CODES: Final = frozenset(
     {"delivery_step_failed", "illegal_transition", "internal_error", "job_step_failed"}
 )

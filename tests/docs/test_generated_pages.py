@@ -1,4 +1,4 @@
-"""Pages that are made from code are as the code is: run `make docs`."""
+"""Generated pages are up to date: `make docs` writes them."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What runs with the gateway may be passed on with it, and is listed."""
+"""Dependencies may be distributed with the gateway, and are listed."""
 
 import re
 

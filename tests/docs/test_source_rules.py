@@ -1,4 +1,4 @@
-"""What must not creep back into the product's source."""
+"""Rules of the product's source that no linter knows."""
 
 import ast
 from functools import cache
@@ -12,13 +12,13 @@ SECRET_NAMES: Final = ("token", "secret", "password", "signature", "digest")
 
 @cache
 def trees() -> tuple[tuple[Path, ast.Module], ...]:
-    """Every file of the product."""
+    """All files of the product, parsed."""
     paths = [path for root in PRODUCT for path in sorted((ROOT / root).rglob("*.py"))]
     return tuple((path, ast.parse(path.read_text(encoding="utf-8"))) for path in paths)
 
 
 def test_no_middleware_costs_a_task_for_each_request() -> None:
-    """Starlette's `BaseHTTPMiddleware` does: twenty times the price of plain ASGI."""
+    """Starlette's `BaseHTTPMiddleware` creates one: it costs twenty times as much as plain ASGI."""
     assert trees()
     for path, tree in trees():
         names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
@@ -27,8 +27,8 @@ def test_no_middleware_costs_a_task_for_each_request() -> None:
         assert "middleware" not in called, path
 
 
-def test_secrets_are_never_compared_by_how_far_they_agree() -> None:
-    """`==` stops at the first wrong byte, and so tells how many were right."""
+def test_secrets_are_compared_in_constant_time() -> None:
+    """`==` stops at the first wrong byte, so its duration reveals how many were right."""
     for path, tree in trees():
         for node in ast.walk(tree):
             if isinstance(node, ast.Compare) and isinstance(node.ops[0], ast.Eq | ast.NotEq):
@@ -37,8 +37,8 @@ def test_secrets_are_never_compared_by_how_far_they_agree() -> None:
                 assert not named, (path, node.lineno, sides)
 
 
-def test_unit_tests_leave_what_hypothesis_tries_to_its_own_tier() -> None:
-    """With it the tier took half a minute, and was run less often."""
+def test_unit_tests_do_not_use_hypothesis() -> None:
+    """With Hypothesis the tier took half a minute, and was run less often."""
     files = list((ROOT / "tests/unit").rglob("*.py"))
     assert files
     assert [path for path in files if "hypothesis" in path.read_text(encoding="utf-8")] == []

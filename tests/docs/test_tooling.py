@@ -1,4 +1,4 @@
-"""What the pages and the tools say of each other is true."""
+"""Pages and tools agree with each other."""
 
 import os
 import re

@@ -23,7 +23,7 @@ from simulator.demo import wait_for
 from simulator.example import load_kling_example
 from simulator.private_redis import free_port
 from tests.support import marks
-from tests.support.processes import MarkedProcesses
+from tests.support.processes import MarkedProcesses, is_answering
 
 ROOT: Final = Path(__file__).parents[2]
 CHILDREN: Final = 3
@@ -92,22 +92,14 @@ def running_multiprocess_service(
             env={**marked.environment, **own},
             stderr=lines,
         )
-    crew = MultiprocessService(parent, port, marked, place)
+    service = MultiprocessService(parent, port, marked, place)
     try:
-        wait_for(lambda: is_answering(crew) or None, SOON, "an answer")
-        crew.has_all_children()
-        yield crew
+        wait_for(lambda: is_answering(service.url) or None, SOON, "an answer")
+        service.has_all_children()
+        yield service
     finally:
         parent.kill()
         parent.wait()
-
-
-def is_answering(service: MultiprocessService) -> bool:
-    """Whether the port answers."""
-    try:
-        return service.get("/healthz").is_success
-    except httpx.TransportError:
-        return False
 
 
 @pytest.fixture
@@ -115,8 +107,8 @@ def service(
     redis_flushed: str, marked: MarkedProcesses, tmp_path: Path
 ) -> Iterator[MultiprocessService]:
     """A service of three processes."""
-    with running_multiprocess_service(redis_flushed, marked, tmp_path / "log") as crew:
-        yield crew
+    with running_multiprocess_service(redis_flushed, marked, tmp_path / "log") as service:
+        yield service
 
 
 def test_counts_add_up_in_the_answer_of_any_child(service: MultiprocessService) -> None:
@@ -214,13 +206,13 @@ def test_a_call_that_hangs_does_not_hold_the_end_up(
     redis_flushed: str, marked: MarkedProcesses, tmp_path: Path
 ) -> None:
     marked.environment["GATEWAY_SHUTDOWN_TIMEOUT"] = "1"
-    with running_multiprocess_service(redis_flushed, marked, tmp_path / "log") as crew:
-        address = ("127.0.0.1", int(crew.url.rpartition(":")[2]))
+    with running_multiprocess_service(redis_flushed, marked, tmp_path / "log") as service:
+        address = ("127.0.0.1", int(service.url.rpartition(":")[2]))
         with socket.create_connection(address) as wire:
             head = "POST /v1/models/a/b HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n"
             wire.sendall(f"{head}Authorization: Bearer x\r\n\r\n".encode())
-            crew.parent.terminate()
-            assert crew.parent.wait(timeout=10) == 0
+            service.parent.terminate()
+            assert service.parent.wait(timeout=10) == 0
     assert marked.wait_until_gone()
 
 

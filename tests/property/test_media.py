@@ -35,5 +35,5 @@ BASE64 = re.compile(r"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3
 
 @given(st.text("QUJD=-_ \né", max_size=12))
 def test_a_text_has_a_decoded_size_exactly_when_it_is_base64(text: str) -> None:
-    # Python's own decoder lets superfluous padding pass, and so cannot judge here.
+    # Python's own decoder accepts superfluous padding, and so is no reference here.
     assert (decoded_size(text) is not None) == bool(BASE64.fullmatch(text))

@@ -1,4 +1,4 @@
-"""A courier over a real Redis and real sockets; a receiver that answers, one that never does."""
+"""A delivery worker over a real Redis and real sockets, and a receiver that may never answer."""
 
 import asyncio
 import time
@@ -40,7 +40,7 @@ DATA: Final = '{"prompt":"The camera slowly dollies in."}'
 
 @dataclass
 class CountingReceiver:
-    """Takes what comes; answers at once, or never."""
+    """Counts what it receives; answers immediately, or never."""
 
     answers: bool
     port: int = 0
@@ -49,11 +49,11 @@ class CountingReceiver:
 
     @property
     def url(self) -> str:
-        """Where it listens."""
+        """Its URL."""
         return f"http://127.0.0.1:{self.port}/hooks"
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """One connection."""
+        """Serve one connection."""
         self.connections += 1
         try:
             while self.answers:
@@ -71,7 +71,7 @@ class CountingReceiver:
 
 @asynccontextmanager
 async def running_receiver(*, answers: bool) -> AsyncIterator[CountingReceiver]:
-    """A receiver on a port of its own."""
+    """Run a receiver on a free port."""
     receiver = CountingReceiver(answers)
     server = await asyncio.start_server(receiver.serve, "127.0.0.1", 0, backlog=1024)
     receiver.port = server.sockets[0].getsockname()[1]
@@ -83,14 +83,14 @@ async def running_receiver(*, answers: bool) -> AsyncIterator[CountingReceiver]:
 
 @dataclass
 class DeliveryWorkerHarness:
-    """A running courier. `done` is when each delivery's first attempt ended, by id."""
+    """A delivery worker's queue. `done`: when each delivery's first attempt ended, by id."""
 
     outbox: DeliveryRepository
     done: dict[str, float] = field(default_factory=dict)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def enqueue(self, count: int, urls: Sequence[str]) -> list[str]:
-        """So many deliveries for each of the URLs, all due now; their ids."""
+        """Enqueue `count` deliveries for each URL, all due now. Returns their ids."""
         now, ids = SystemClock().now(), SystemIds()
         posted = [
             delivery_to(url, TENANT, now, id=ids.delivery_id(now), data=DATA)
@@ -101,14 +101,14 @@ class DeliveryWorkerHarness:
         return [delivery.id for delivery in posted]
 
     def on_event(self, event: Event) -> None:
-        """An attempt ended."""
+        """Note the end of an attempt."""
         assert not isinstance(event, OperationalWarning), event
         if isinstance(event, DeliveryAttempted):
             self.done.setdefault(event.delivery_id, time.monotonic())
             self.changed.set()
 
     async def finished(self, ids: Sequence[str]) -> None:
-        """Return when each of them was tried once."""
+        """Wait until each of them was attempted once."""
         while not self.done.keys() >= set(ids):
             self.changed.clear()
             await self.changed.wait()
@@ -121,7 +121,7 @@ async def delivery_worker(
     pace: DeliveryRules | None = None,
     streams: EventStreamWriter | None = None,
 ) -> AsyncIterator[tuple[DeliveryWorkerHarness, LeaseLoop[object]]]:
-    """One worker's courier, not yet running."""
+    """A delivery worker and its loop, which does not run yet."""
     targets = TargetPolicy(AllowedTargets.parse(["127.0.0.0/8"]))
     clock = SystemClock()
     async with (
@@ -137,28 +137,28 @@ async def delivery_worker(
             Tenant(TENANT, now), ApiKey("digest", TENANT, now), config
         )
         stores = open_stores(wire, scripts, clock)
-        office = DeliveryWorkerHarness(stores.deliveries)
-        courier = DeliveryWorker(
+        harness = DeliveryWorkerHarness(stores.deliveries)
+        worker = DeliveryWorker(
             stores,
             DeliveryTransport(sender, streams or MemoryEventStreams(), clock),
             DeliveryRules(Random(1)) if pace is None else pace,
             clock,
             SystemIds(),
-            office.on_event,
+            harness.on_event,
         )
         work = WorkSource(
             name="delivery_step",
-            claim=lambda room: office.outbox.claim_due(LEASE, room),
-            handle=courier.deliver,
+            claim=lambda room: harness.outbox.claim_due(LEASE, room),
+            handle=worker.deliver,
             id_of=lambda claimed: claimed.delivery.id,
         )
-        loop = LeaseLoop(work, LoopPolicy(max_concurrency=max_concurrency), clock, office.on_event)
-        yield office, loop  # type: ignore[misc]  # a test only runs it
+        loop = LeaseLoop(work, LoopPolicy(max_concurrency=max_concurrency), clock, harness.on_event)
+        yield harness, loop  # type: ignore[misc]  # a test only runs it
 
 
 @asynccontextmanager
 async def running_loop(loop: LeaseLoop[object]) -> AsyncIterator[None]:
-    """Claim and deliver for the length of the block."""
+    """Run the loop for the length of the block."""
     task = asyncio.create_task(loop.run())
     try:
         yield

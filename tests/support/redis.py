@@ -65,6 +65,11 @@ async def take_messages(wire: RedisClient) -> None:
     await wire.execute("DEL", keys.WAKE_QUEUE)
 
 
+def is_close_to(ttl: timedelta | None, span: timedelta) -> bool:
+    """Whether a TTL is `span`, less the time that Redis's own clock has moved during the test."""
+    return ttl is not None and abs(ttl - span) < timedelta(seconds=1)
+
+
 async def contents_of(wire: RedisClient, key: str) -> str:
     """Everything that a key holds, as one string."""
     kind = (await wire.execute("TYPE", key)).decode()

@@ -1,4 +1,4 @@
-"""A lifecycle whose store, RunComfy and gate do what a test tells them. No sockets, no waiting."""
+"""A job processor over stubs: a test sets what store, RunComfy and gate return. No sockets."""
 
 from collections import deque
 from collections.abc import Awaitable, Callable
@@ -17,7 +17,7 @@ from tests.support.clock import FakeClock
 from tests.support.ids import SeededIds
 from tests.support.partial_stores import partial_stores
 from tests.support.records import POLICY, MidpointRandom, tenant, webhook_config
-from worker.jobs.decisions.transition import DecisionContext
+from worker.jobs.decisions.transition import DecisionContext, Reschedule
 from worker.jobs.job_processor import JobProcessor
 from worker.jobs.job_writer import JobWriter
 from worker.jobs.policies import LifecyclePolicy
@@ -27,12 +27,18 @@ from worker.ports import CancelAnswer, ResultAnswer, StatusAnswer, SubmitAnswer
 BODY = b'{"prompt": "a  cat"}'
 
 
+def assert_change(decided: Change | Reschedule) -> Change:
+    """The decision, which must be a change and not only a later poll."""
+    assert isinstance(decided, Change)
+    return decided
+
+
 @dataclass
 class StubJobStore:
-    """A job store with one job at most of each id. `away`: it does not answer.
+    """A job store that keeps records only. `unavailable`: every call raises `StoreUnavailable`.
 
-    `silent` holds, for the next calls of `store`, whether a silent one was carried out; None: it
-    answers.
+    `lost_answers` has one value for each of the next calls of `store`: True or False for a lost
+    answer, with the change stored or not; None: the call is answered.
     """
 
     records: dict[str, JobRecord] = field(default_factory=dict)
@@ -104,7 +110,7 @@ class StubJobStore:
 
 @dataclass
 class ScriptedUpstream:
-    """RunComfy as a list of answers per call. `meanwhile` runs while a submit is on its way."""
+    """RunComfy as a list of answers per call. `during_submit` runs before a submit is answered."""
 
     submits: deque[SubmitAnswer] = field(default_factory=deque)
     statuses: deque[StatusAnswer] = field(default_factory=deque)
@@ -140,7 +146,7 @@ class ScriptedUpstream:
 
 @dataclass
 class StubGate:
-    """A gate that is closed until `until`."""
+    """A gate that is closed until `reopens_at`."""
 
     reopens_at: datetime | None = None
     recorded: list[SubmitAnswer] = field(default_factory=list)
@@ -157,7 +163,7 @@ class StubGate:
 
 @dataclass
 class StubTenantStore:
-    """The one tenant, or none."""
+    """A store with one tenant, or none."""
 
     tenant: Tenant | None = field(default_factory=tenant)
 
@@ -178,7 +184,7 @@ class StubWebhookConfigs:
 
 @dataclass
 class WorkerHarness:
-    """A worker, `worker-a`, and all that it meets."""
+    """A job processor, `worker-a`, with its stubs and the events that it emits."""
 
     policy: LifecyclePolicy = POLICY
     jobs: StubJobStore = field(default_factory=StubJobStore)
@@ -199,7 +205,7 @@ class WorkerHarness:
         self.lifecycle = JobProcessor(stores, self.upstream, submitter, writer, self.clock, context)
 
     async def advance(self, job: Job) -> Job | None:
-        """Put `job` on the shelf, take it on, and say how it stands then."""
+        """Store `job`, process it once, and return it as stored afterwards."""
         await self.lifecycle.advance(self.jobs.add(job))
         return self.now_is(job.id)
 
@@ -208,7 +214,7 @@ class WorkerHarness:
         return None if record is None else record.job
 
     def last_change(self, **changes: Any) -> None:  # noqa: ANN401 - fields of the record
-        """Somebody else changes the record."""
+        """Change the record as a concurrent writer would."""
         job = self.jobs.job()
         self.jobs.add(replace(job, version=job.version + 1, **changes))
 

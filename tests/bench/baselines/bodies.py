@@ -1,4 +1,4 @@
-"""The body that the floors validate, as anybody would write it with pydantic."""
+"""The body that the baselines validate, written with pydantic in the usual way."""
 
 from typing import Literal
 
@@ -13,14 +13,14 @@ class Part(BaseModel):
 
 
 class Element(BaseModel):
-    """Something that the video refers to."""
+    """A reference of the video."""
 
     frontal_image_url: str
     reference_image_urls: list[str] = []
 
 
 class Kling(BaseModel):
-    """What the Kling model takes."""
+    """The input of the Kling model."""
 
     model_config = ConfigDict(extra="forbid")
 

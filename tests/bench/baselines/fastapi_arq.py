@@ -1,4 +1,4 @@
-"""What one writes in an afternoon: FastAPI, pydantic, arq's `enqueue_job`. No key, no quota."""
+"""A minimal gateway: FastAPI, pydantic, arq's `enqueue_job`. No key, no limits."""
 
 import os
 from collections.abc import AsyncIterator
@@ -43,5 +43,5 @@ async def submit(
 
 @app.get("/healthz")
 async def alive() -> dict[str, str]:
-    """It runs."""
+    """Answer the liveness check."""
     return {"status": "ok"}

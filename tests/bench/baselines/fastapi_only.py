@@ -23,5 +23,5 @@ async def status(request_id: str) -> AcceptedResponse:
 
 @app.get("/healthz")
 async def alive() -> dict[str, str]:
-    """It runs."""
+    """Answer the liveness check."""
     return {"status": "ok"}

@@ -1,4 +1,4 @@
-"""What an admission checks and writes, one Redis call after another."""
+"""The checks and writes of an admission, one Redis call after another."""
 
 import hashlib
 import os
@@ -17,7 +17,7 @@ UNREACHABLE_LIMIT = 10**9
 
 
 async def count_in_window(key: str, by: int, life: int) -> None:
-    """Count in a window; refuse what is too much."""
+    """Count in a window, and refuse above its limit."""
     used = await redis.incrby(key, by)
     if used == by:
         await redis.expire(key, life)
@@ -54,5 +54,5 @@ async def submit(
 
 @app.get("/healthz")
 async def alive() -> dict[str, str]:
-    """It runs."""
+    """Answer the liveness check."""
     return {"status": "ok"}

@@ -1,4 +1,4 @@
-"""The same with one Redis call in it, by redis-py as it comes."""
+"""The same route with one Redis call by redis-py."""
 
 import os
 from uuid import uuid4
@@ -29,5 +29,5 @@ async def status(request_id: str) -> AcceptedResponse:
 
 @app.get("/healthz")
 async def alive() -> dict[str, str]:
-    """It runs."""
+    """Answer the liveness check."""
     return {"status": "ok"}

@@ -1,4 +1,4 @@
-"""Jobs through the whole pipeline, many jobs open at once, callbacks, and deaths."""
+"""Jobs through the whole pipeline, many open jobs, deliveries, and crashes."""
 
 import time
 from collections.abc import Callable
@@ -33,7 +33,7 @@ POLL_CONCURRENCY: Final = {"GATEWAY_POLL__MAX_CONCURRENCY": "150"}
 
 
 def pipeline(bench: Bench, report: BenchReport) -> None:
-    """Jobs that RunComfy ends at once: submit, poll, result, callback; one worker's core."""
+    """Jobs that RunComfy ends immediately: submit, poll, result, delivery; one worker's core."""
     for _ in range(1 if not bench.scale.timed else bench.scale.rounds):
         with (
             bench.external_server("upstream") as upstream,
@@ -65,7 +65,7 @@ def _report_pipeline(
 
 
 def callback_lag(bench: Bench, report: BenchReport) -> None:
-    """From the poll that saw an end to the callback's arrival, on an idle machine."""
+    """Time from the poll that found an end to the delivery's arrival, on an idle machine."""
     jobs = min(100, bench.scale.jobs)
     with (
         bench.external_server("upstream", "--run-seconds", "0.3") as upstream,
@@ -90,7 +90,7 @@ def callback_lag(bench: Bench, report: BenchReport) -> None:
 
 
 def open_jobs(bench: Bench, report: BenchReport) -> None:
-    """Many jobs open on one worker: what they cost, and how late it is."""
+    """Many open jobs on one worker: their cost, and the worker's lag."""
     count, watched = bench.scale.open_jobs, bench.scale.watch_seconds
     with bench.external_server("upstream") as upstream:
         _seed_open(bench, count, watched)
@@ -124,7 +124,7 @@ def open_jobs(bench: Bench, report: BenchReport) -> None:
 
 
 def fastest_polls(bench: Bench, report: BenchReport) -> None:
-    """As many polls as one core makes: every job is always due."""
+    """The polls that one core can make: every job is always due."""
     watched = bench.scale.watch_seconds / 2
     with bench.external_server("upstream") as upstream:
         _seed_open(bench, bench.scale.open_jobs // 5, 3600)
@@ -154,7 +154,7 @@ def fastest_polls(bench: Bench, report: BenchReport) -> None:
 
 
 def _seed_open(bench: Bench, count: int, within: float) -> None:
-    """Jobs of a model whose runs are known: some end within the watch, most do not."""
+    """Jobs of a model with known run times: some end during the measurement, most do not."""
     bench.reset()
     rng = Random(1)
     runs = [timedelta(seconds=rng.lognormvariate(log(MEDIAN_RUN), 0.25)) for _ in range(MAX_RUNS)]
@@ -171,7 +171,7 @@ def _seed_open(bench: Bench, count: int, within: float) -> None:
 
 
 def _watch(bench: Bench, seconds: float) -> list[float]:
-    """How far the job that is due longest is behind its time, again and again."""
+    """Sample how long the oldest due job is overdue."""
     until, behind = time.monotonic() + seconds, []
     with Redis.from_url(bench.redis.url) as client:
         while time.monotonic() < until:
@@ -182,7 +182,7 @@ def _watch(bench: Bench, seconds: float) -> list[float]:
 
 
 def deliveries(bench: Bench, report: BenchReport) -> None:
-    """Callbacks to one live receiver."""
+    """Deliveries to one live receiver."""
     count = bench.scale.deliveries
     for _ in range(bench.scale.rounds):
         with (
@@ -197,7 +197,7 @@ def deliveries(bench: Bench, report: BenchReport) -> None:
 
 
 def _delivered(bench: Bench, upstream: ManagedProcess, receiver: ManagedProcess) -> list[float]:
-    """When each callback came."""
+    """The arrival of each delivery."""
     count, url = bench.scale.deliveries, f"{receiver.url}/hooks"
     bench.with_store(lambda wire: StoreSeeder.open(wire).callbacks(count, url))
     with bench.worker(upstream):
@@ -206,7 +206,7 @@ def _delivered(bench: Bench, upstream: ManagedProcess, receiver: ManagedProcess)
 
 
 def recovery(bench: Bench, report: BenchReport) -> None:
-    """A worker is killed while jobs are open; another looks at all of them again."""
+    """A worker is killed while jobs are open; another polls all of them again."""
     count = min(200, bench.scale.open_jobs)
     with bench.external_server("upstream") as upstream:
         bench.reset()
@@ -223,7 +223,7 @@ def recovery(bench: Bench, report: BenchReport) -> None:
 
 
 def redis_death(bench: Bench, report: BenchReport) -> None:
-    """Redis is killed and comes back: when the service takes jobs again."""
+    """Redis is killed and restarted: time until the service admits jobs again."""
     from tests.bench.scenarios.submit import SUBMIT  # noqa: PLC0415 - the scenario needs one submit of it
 
     bench.reset()
@@ -244,7 +244,7 @@ def redis_death(bench: Bench, report: BenchReport) -> None:
 
 
 def read_metrics(child: ManagedProcess) -> dict[str, Any]:
-    """What an end outside tells."""
+    """The figures of the simulated RunComfy or receiver."""
     return get_json(child, "/figures")
 
 
@@ -255,9 +255,9 @@ def get_json(child: ManagedProcess, path: str) -> dict[str, Any]:
 
 
 def wait_until(done: Callable[[], bool], within: float = END_TIMEOUT) -> None:
-    """Return once it is so. Raises `TimeoutError`."""
+    """Wait until `done` returns true. Raises `TimeoutError`."""
     until = time.monotonic() + within
     while not done():
         if time.monotonic() > until:
-            raise TimeoutError("the bench waited in vain")
+            raise TimeoutError("the bench waited too long")
         time.sleep(POLL_INTERVAL)

@@ -16,13 +16,13 @@ from core.money import MicroUsd
 from core.store import keys
 from core.store.codecs import JOB_CODEC
 from simulator.private_redis import private_redis
+from tests.bench.concurrency import run_in_batches
 from tests.bench.redis_usage import (
     MODEL,
     TENANT,
     TRACE,
     StoreUsageHarness,
     open_usage_harness,
-    run_in_batches,
 )
 
 JOBS_IN_ALL: Final = 1_000_000
@@ -47,7 +47,7 @@ end
 
 @dataclass(frozen=True, slots=True)
 class JobMix:
-    """One in `share` jobs is such a one."""
+    """A kind of job; one in `share` jobs is of it."""
 
     share: int
     state: JobState
@@ -66,7 +66,7 @@ KINDS: Final = (
 
 
 def build_job(number: int, began: datetime) -> Job:
-    """The job of that number; of each kind the first comes early."""
+    """The job with that number; the first of each kind is near the beginning."""
     kind = next(kind for kind in KINDS if number % kind.share == kind.share // 3)
     made = began + number * EVERY
     final = kind.state not in {JobState.RUNNING, JobState.QUEUED}
@@ -91,9 +91,9 @@ def build_job(number: int, began: datetime) -> Job:
     )
 
 
-async def fill(house: StoreUsageHarness, first: int, until: int) -> None:
-    """Write these jobs as admission and its changes would have, without what a list never reads."""
-    began = house.clock.now()
+async def fill(harness: StoreUsageHarness, first: int, until: int) -> None:
+    """Write jobs as their admission and changes would, without what a list never reads."""
+    began = harness.clock.now()
     for start in range(first, until, CHUNK):
         arguments: list[str | bytes | float] = []
         for number in range(start, min(until, start + CHUNK)):
@@ -101,19 +101,19 @@ async def fill(house: StoreUsageHarness, first: int, until: int) -> None:
             named = reference_score(job.reference or "")
             arguments += [job.id, JOB_CODEC.encode(job), score_of(job), job.status, named]
         index = keys.tenant_jobs(TENANT)
-        await house.wire.execute("EVAL", _FILL, 2, index, keys.references(TENANT), *arguments)
+        await harness.wire.execute("EVAL", _FILL, 2, index, keys.references(TENANT), *arguments)
 
 
-async def time_query(house: StoreUsageHarness, what: str, query: JobQuery) -> JobPage:
-    """Ask again and again; print how long it took."""
-    listed, took = house.backend.job_index, []
-    await house.wire.execute("CONFIG", "RESETSTAT")
+async def time_query(harness: StoreUsageHarness, what: str, query: JobQuery) -> JobPage:
+    """Read the page repeatedly and print the time that it takes."""
+    listed, took = harness.backend.job_index, []
+    await harness.wire.execute("CONFIG", "RESETSTAT")
     page = await listed.list_page_for_tenant(TENANT, query)
     for _ in range(CALLS):
         began = time.perf_counter()
         page = await listed.list_page_for_tenant(TENANT, query)
         took.append((time.perf_counter() - began) * 1000)
-    stats = (await house.wire.execute("INFO", "commandstats")).decode()
+    stats = (await harness.wire.execute("INFO", "commandstats")).decode()
     row = next(line for line in stats.splitlines() if line.startswith("cmdstat_evalsha:"))
     inside = float(row.partition("usec_per_call=")[2].partition(",")[0]) / 1000
     cuts = quantiles(took, n=100)
@@ -122,11 +122,11 @@ async def time_query(house: StoreUsageHarness, what: str, query: JobQuery) -> Jo
     return page
 
 
-async def follow_pages(house: StoreUsageHarness, what: str, query: JobQuery) -> None:
+async def follow_pages(harness: StoreUsageHarness, what: str, query: JobQuery) -> None:
     """Follow the cursors to the end."""
     began, pages, found = time.perf_counter(), 0, 0
     while True:
-        page = await house.backend.job_index.list_page_for_tenant(TENANT, query)
+        page = await harness.backend.job_index.list_page_for_tenant(TENANT, query)
         pages, found = pages + 1, found + len(page.jobs)
         if page.cursor is None:
             break
@@ -135,40 +135,40 @@ async def follow_pages(house: StoreUsageHarness, what: str, query: JobQuery) -> 
 
 
 async def measure(url: str, jobs: int) -> None:
-    """Fill, ask, and print."""
-    async with open_usage_harness(url) as house:
-        print(f"admission in Redis, no jobs: {await admission(house):.0f} us")
-        empty = await house.memory()
-        await fill(house, 0, jobs)
+    """Fill, read and print."""
+    async with open_usage_harness(url) as harness:
+        print(f"admission in Redis, no jobs: {await admission(harness):.0f} us")
+        empty = await harness.memory()
+        await fill(harness, 0, jobs)
         print(
-            f"{jobs} jobs, {(await house.memory() - empty) / 1e9:.2f} GB of documents and indexes"
+            f"{jobs} jobs, {(await harness.memory() - empty) / 1e9:.2f} GB of documents and indexes"
         )
-        print(f"admission in Redis, {jobs} jobs: {await admission(house):.0f} us")
-        middle = house.clock.now() + jobs // 2 * EVERY
+        print(f"admission in Redis, {jobs} jobs: {await admission(harness):.0f} us")
+        middle = harness.clock.now() + jobs // 2 * EVERY
         print(f"{'query':44}{'found':>5} {'':5}{'p50 ms':>8}{'p99 ms':>8}{'in Redis':>9}")
-        first = await time_query(house, "the newest 50", JobQuery())
-        await time_query(house, "the newest 200", JobQuery(limit=200))
-        await time_query(house, "the 50 after a cursor", JobQuery(cursor=first.cursor))
-        await time_query(house, "50 before the middle", JobQuery(created_before=middle))
+        first = await time_query(harness, "the newest 50", JobQuery())
+        await time_query(harness, "the newest 200", JobQuery(limit=200))
+        await time_query(harness, "the 50 after a cursor", JobQuery(cursor=first.cursor))
+        await time_query(harness, "50 before the middle", JobQuery(created_before=middle))
         for status in PublicStatus:
-            await time_query(house, f"status={status}", JobQuery(status=status))
-        await time_query(house, "a reference", JobQuery(reference=f"order-{jobs // 2:08}"))
-        await time_query(house, "a reference that nobody gave", JobQuery(reference="order"))
-        await time_query(house, "a model of nine in ten", JobQuery(model_id=MODEL))
-        await time_query(house, "a model of one in ten", JobQuery(model_id=OTHER))
-        await time_query(house, "a rare model, where there is none", JobQuery(model_id=RARE))
+            await time_query(harness, f"status={status}", JobQuery(status=status))
+        await time_query(harness, "a reference", JobQuery(reference=f"order-{jobs // 2:08}"))
+        await time_query(harness, "a reference that nobody gave", JobQuery(reference="order"))
+        await time_query(harness, "a model of nine in ten", JobQuery(model_id=MODEL))
+        await time_query(harness, "a model of one in ten", JobQuery(model_id=OTHER))
+        await time_query(harness, "a rare model, where there is none", JobQuery(model_id=RARE))
         failed = JobQuery(status=PublicStatus.FAILED, model_id=RARE)
-        await time_query(house, "failed of a rare model", failed)
-        await follow_pages(house, "all of a rare model", JobQuery(model_id=RARE, limit=200))
-        await follow_pages(house, "all failed", JobQuery(status=PublicStatus.FAILED, limit=200))
+        await time_query(harness, "failed of a rare model", failed)
+        await follow_pages(harness, "all of a rare model", JobQuery(model_id=RARE, limit=200))
+        await follow_pages(harness, "all failed", JobQuery(status=PublicStatus.FAILED, limit=200))
 
 
-async def admission(house: StoreUsageHarness) -> float:
+async def admission(harness: StoreUsageHarness) -> float:
     """Microseconds that an admission takes inside Redis."""
-    await run_in_batches([partial(house.admit, number) for number in range(50)])
-    await house.wire.execute("CONFIG", "RESETSTAT")
-    await run_in_batches([partial(house.admit, number) for number in range(2000)])
-    stats = (await house.wire.execute("INFO", "commandstats")).decode()
+    await run_in_batches([partial(harness.admit, number) for number in range(50)])
+    await harness.wire.execute("CONFIG", "RESETSTAT")
+    await run_in_batches([partial(harness.admit, number) for number in range(2000)])
+    stats = (await harness.wire.execute("INFO", "commandstats")).decode()
     row = next(line for line in stats.splitlines() if line.startswith("cmdstat_evalsha:"))
     return float(row.partition("usec_per_call=")[2].partition(",")[0])
 

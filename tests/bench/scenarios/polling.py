@@ -1,4 +1,4 @@
-"""A day of jobs, looked at by the product's own schedule and by fixed ones. A pure simulation."""
+"""A day of jobs, polled by the product's schedule and by fixed ones. A pure simulation."""
 
 import math
 from collections import deque
@@ -22,7 +22,7 @@ DAY: Final = 86_400.0
 JOBS_FULL: Final = 12_000
 JOBS_SMOKE: Final = 400
 FAILING: Final = 0.04
-"""The share of jobs that RunComfy gives up in the first half of their run."""
+"""The share of jobs that fail in the first half of their run."""
 BURST_SECONDS: Final = 600
 """In each twelfth such span RunComfy's queue is long."""
 BURST_DELAY: Final = 25.0
@@ -32,7 +32,7 @@ MAX_POLLS_RATIO: Final = 0.4
 
 @dataclass(frozen=True, slots=True)
 class ModelProfile:
-    """What runs, how often, and how long: a lognormal by its median (s) and sigma."""
+    """A model, its frequency, and its run time: a lognormal by median (s) and sigma."""
 
     name: str
     share: float
@@ -50,7 +50,7 @@ MODELS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class SimulatedRun:
-    """One job: when RunComfy took it, and after how much more time it ended."""
+    """One job: when RunComfy accepted it, and its duration from then."""
 
     accepted_at: float
     model: str
@@ -60,7 +60,7 @@ class SimulatedRun:
 
 @dataclass(frozen=True, slots=True)
 class PollingResult:
-    """What a schedule made of a job."""
+    """The result of a schedule for one job."""
 
     run_time: timedelta
     polls: int
@@ -85,14 +85,14 @@ def day(rng: Random, jobs: int, sigmas: float = 1.0) -> list[SimulatedRun]:
 
 @dataclass(slots=True)
 class RunTimeHistory:
-    """The histories that workers keep, as far as they go at an instant."""
+    """The run times that workers know at an instant."""
 
     runs: dict[str, deque[timedelta]] = field(default_factory=dict)
     known: dict[str, RunHistory] = field(default_factory=dict)
     going_on: list[tuple[float, str, timedelta]] = field(default_factory=list)
 
     def at(self, instant: float, model: str) -> RunHistory:
-        """A model's history by then."""
+        """A model's history at the instant."""
         while self.going_on and self.going_on[0][0] <= instant:
             _, name, took = heappop(self.going_on)
             self.runs.setdefault(name, deque(maxlen=MAX_RUNS)).appendleft(took)
@@ -102,7 +102,7 @@ class RunTimeHistory:
         return self.known[model]
 
     def began(self, job: SimulatedRun) -> None:
-        """A job that will end; only what succeeds is remembered."""
+        """Add a job that will end; only successes are recorded."""
         if not job.failed:
             took = job.run_time
             heappush(self.going_on, (job.accepted_at + took.total_seconds(), job.model, took))
@@ -111,7 +111,7 @@ class RunTimeHistory:
 def poll_until_end(
     jobs: Sequence[SimulatedRun], wait: Callable[[timedelta, RunHistory, int], timedelta]
 ) -> list[PollingResult]:
-    """Every job, looked at until its end. `wait` gets time elapsed, history, looks so far."""
+    """Poll every job until its end. `wait` gets the time elapsed, the history, the polls so far."""
     memory, seen = RunTimeHistory(), []
     for job in jobs:
         history = memory.at(job.accepted_at, job.model)
@@ -141,12 +141,12 @@ def proportional_schedule(rng: Random) -> Callable[..., timedelta]:
 
 
 def fixed_schedule(seconds: float) -> Callable[..., timedelta]:
-    """A look every so often."""
+    """A fixed interval."""
     return lambda _, __, ___: timedelta(seconds=seconds)
 
 
 def run(bench: Bench, report: BenchReport) -> None:
-    """The product's schedule beside fixed ones and its own past, over the same days."""
+    """The product's schedule beside fixed ones and its earlier one, over the same days."""
     count = JOBS_FULL if bench.scale.timed else JOBS_SMOKE
     compared: dict[str, list[list[PollingResult]]] = {}
     for seed in range(bench.scale.rounds):

@@ -31,7 +31,7 @@ _CACHEABLE: Final = {**INPUT, "prompt": "The same each time."}
 
 
 def reads(bench: Bench, report: BenchReport) -> None:
-    """Status and result of a job, beside a GET that does nothing and one that asks Redis."""
+    """Status and result of a job, beside a GET that does nothing and one that reads Redis."""
     bench.reset()
     job: Job = bench.with_store(_finished)
     with ExitStack() as running:
@@ -77,7 +77,7 @@ async def _finished(wire: RedisClient) -> Job:
 def interleaved(
     bench: Bench, asked: dict[str, tuple[ManagedProcess, LoadRequest]]
 ) -> dict[str, list[LoadResult]]:
-    """A B A B: each of these, round by round."""
+    """Measure each of these in turn, round by round."""
     found: dict[str, list[LoadResult]] = {name: [] for name in asked}
     for child, ask in asked.values():
         bench.load(child, ask, CONNECTIONS, 0.2)
@@ -88,7 +88,7 @@ def interleaved(
 
 
 def cache(bench: Bench, report: BenchReport) -> None:
-    """A submit that a kept result answers."""
+    """A submit that a cached result answers."""
     bench.reset()
     ask = LoadRequest(f"{SUBMIT.path}?cache=use", "POST", bearer(), json.dumps(_CACHEABLE))
     with bench.external_server("upstream") as upstream:
@@ -109,7 +109,7 @@ def cache(bench: Bench, report: BenchReport) -> None:
 
 
 def _follow_ups_per_second(bench: Bench, upstream: ManagedProcess) -> float:
-    """How fast a worker does what hits leave to it: their callbacks, had anybody asked for some."""
+    """The rate at which a worker does the follow-ups of cache hits."""
     with bench.worker(upstream), Redis.from_url(bench.redis.url) as client:
         left, began = int(client.zcard(keys.DUE)), time.monotonic()
         wait_until(lambda: client.zcard(keys.DUE) == 0)
@@ -117,7 +117,7 @@ def _follow_ups_per_second(bench: Bench, upstream: ManagedProcess) -> float:
 
 
 def _until_hit(service: ManagedProcess, ask: LoadRequest) -> int:
-    """The last status of the same submit: 200 once its result is kept."""
+    """The last status of the same submit: 200 once its result is cached."""
     headers = {**ask.headers, "content-type": "application/json"}
     status = 0
     for _ in range(50):
@@ -161,7 +161,7 @@ async def _delay_queue(wire: RedisClient, waiting: int) -> None:
 
 
 def start(bench: Bench, report: BenchReport) -> None:
-    """From the command to the first answer, and what an idle process holds."""
+    """Time from the command to the first answer, and the memory of an idle process."""
     bench.reset()
     taken: dict[str, list[Any]] = {}
     with bench.external_server("upstream") as upstream:

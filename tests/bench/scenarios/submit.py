@@ -1,4 +1,4 @@
-"""Accepting a job, with everything on, beside what one would write instead."""
+"""Submits with every feature in use, beside the baselines."""
 
 import json
 from contextlib import ExitStack
@@ -15,12 +15,12 @@ from tests.bench.results import BenchReport, PerformanceTarget
 SCENARIO: Final = "accept"
 BASELINES: Final = ("fastapi_only", "single_redis_call", "fastapi_arq", "sequential_redis_calls")
 MIN_RATIOS: Final = {"fastapi_only": 0.75, "fastapi_arq": 2.5, "sequential_redis_calls": 4.0}
-"""Throughput of the gateway over each floor's."""
+"""Throughput of the gateway relative to each baseline."""
 MAX_P99_RATIO: Final = 2.0
 MAX_SCRIPT_US: Final = 120.0
 TWO_PROCESSES: Final = 1.4
 CONNECTIONS: Final = 32
-"""Connections at which ratios are held against targets."""
+"""The number of connections at which ratios are compared with targets."""
 _WARM_SECONDS: Final = 1
 _DEFERRED: Final = (400, 404, 422)
 
@@ -52,7 +52,7 @@ IDEMPOTENCY_HEADER: Final = {"idempotency-key": f"key-{NUMBER}"}
 
 
 def run(bench: Bench, report: BenchReport) -> None:
-    """The gateway and every floor, in turns; then one process against two."""
+    """The gateway and every baseline in turn; then one process against two."""
     bench.reset()
     with ExitStack() as running:
         gateway = running.enter_context(bench.service())
@@ -66,7 +66,7 @@ def run(bench: Bench, report: BenchReport) -> None:
 
 
 def full_submit(gateway: ManagedProcess, report: BenchReport) -> LoadRequest:
-    """A submit with everything that this gateway knows, tried out."""
+    """A submit that uses every feature, checked once."""
     keyed = replace(SUBMIT, headers={**SUBMIT.headers, **IDEMPOTENCY_HEADER})
     answer = httpx.post(
         gateway.url + keyed.path,
@@ -88,7 +88,7 @@ def compare_to_baselines(
     ask: LoadRequest,
     connections: int,
 ) -> None:
-    """A B C A B C: rates, latencies, CPU, and the gateway's ratio to each floor by round."""
+    """Measure in turn: rates, latencies, CPU, and the gateway's ratio to each baseline by round."""
     rounds: dict[str, list[LoadResult]] = {name: [] for name in processes}
     cpu: dict[str, list[float]] = {name: [] for name in processes}
     for child in processes.values():

@@ -1,8 +1,8 @@
-"""Signed callbacks a second from one worker's courier, beside what plain httpx manages.
+"""Signed deliveries per second of one worker, beside plain httpx.
 
-The floor does less: no Redis, no signature, no record, no checks of where it sends. Both send the
-same bodies to the same receiver, as many at once, in one process with the loop that workers use.
-CPU time is told too: unlike the rates it says the same on a machine that others use meanwhile.
+The baseline does less: no Redis, no signature, no record, no check of the target. Both send the
+same bodies to the same receiver, with equal concurrency, in one process with the workers' loop.
+CPU time is printed too: unlike the rates it does not depend on other processes of the machine.
 """
 
 import asyncio
@@ -35,7 +35,7 @@ JOBS_HELD: Final = 100
 WORKER_MAX_CONCURRENCY: Final = 100
 """The default of `GATEWAY_WEBHOOKS__MAX_CONCURRENCY`."""
 MAX_CONCURRENCY: Final = 32
-"""What one endpoint gets at once (`EndpointCircuitPolicy.at_once`)."""
+"""The concurrency of one endpoint (`EndpointCircuitPolicy.max_concurrency`)."""
 ROUNDS: Final = 4
 MIN_RATIO: Final = 500
 MAX_SECONDS: Final = 60.0
@@ -46,7 +46,7 @@ DONE: Final = JobRecord(
 
 
 async def create_ended_jobs(wire: RedisClient) -> list[str]:
-    """Jobs that have ended, with their history; their ids."""
+    """Store jobs that have ended, with their timelines. Returns their ids."""
     ids = [f"req_{number}" for number in range(JOBS_HELD)]
     document = JOB_CODEC.encode(DONE.job)
     for name in ids:
@@ -56,7 +56,7 @@ async def create_ended_jobs(wire: RedisClient) -> list[str]:
 
 
 def delivery(url: str, job_id: str) -> Delivery:
-    """One that is due."""
+    """A delivery that is due."""
     now = SystemClock().now()
     own = {
         "id": SystemIds().delivery_id(now),
@@ -68,30 +68,30 @@ def delivery(url: str, job_id: str) -> Delivery:
 
 @dataclass(frozen=True)
 class ThroughputResult:
-    """What one run came to."""
+    """The result of one run."""
 
     per_second: float
     cpu_ms: float
-    """Of this process, for each."""
+    """CPU seconds of this process per delivery."""
 
     def __str__(self) -> str:
         return f"{self.per_second:.0f} a second at {self.cpu_ms:.2f} ms"
 
 
 class Stopwatch:
-    """From its making on."""
+    """The start of the measurement."""
 
     def __init__(self) -> None:
         self._began, self._cpu = time.monotonic(), time.process_time()
 
     def rate(self) -> ThroughputResult:
-        """Of `COUNT` that are done now."""
+        """The result, now that `COUNT` are done."""
         took, cpu = time.monotonic() - self._began, time.process_time() - self._cpu
         return ThroughputResult(COUNT / took, 1000 * cpu / COUNT)
 
 
 async def measure_worker(redis_url: str, url: str) -> ThroughputResult:
-    """From the first claim to the last record."""
+    """Measure from the first claim to the last record."""
     async with (
         delivery_worker(redis_url, WORKER_MAX_CONCURRENCY) as (office, loop),
         redis_client(redis_url) as wire,
@@ -133,7 +133,7 @@ async def measure_httpx(url: str) -> ThroughputResult:
 
 @pytest.mark.bench
 @pytest.mark.timeout(300)
-def test_a_courier_sends_hundreds_of_signed_callbacks_a_second(redis_server: PrivateRedis) -> None:
+def test_a_worker_sends_hundreds_of_signed_deliveries_a_second(redis_server: PrivateRedis) -> None:
     rates: dict[str, list[ThroughputResult]] = {"courier": [], "httpx": []}
     with receiver_process() as url:
         ways: dict[str, Callable[[], Coroutine[None, None, ThroughputResult]]] = {
@@ -150,6 +150,6 @@ def test_a_courier_sends_hundreds_of_signed_callbacks_a_second(redis_server: Pri
     print(f"\nmedians: {courier:.0f} signed deliveries, {floor:.0f} plain ({courier / floor:.2f}x)")
     own = 1000 / median(rate.cpu_ms for rate in rates["courier"])
     print(f"with a core of its own: {own:.0f} signed deliveries a second")
-    # By CPU time: on a machine that others use meanwhile the rates say what those left over.
+    # By CPU time: rates depend on the other processes of the machine.
     assert own >= MIN_RATIO
     assert courier > floor

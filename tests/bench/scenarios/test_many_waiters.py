@@ -1,13 +1,13 @@
-"""Thousands who wait in one service process: what they cost, and how fast they are let go.
+"""Thousands of long polls and streams in one service process: their cost, and their latency.
 
-The test is caller and worker at once, on the same two cores as the service and Redis.
+The test is both caller and worker, on the same two cores as the service and Redis.
 """
 
 import asyncio
 import json
 import os
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -26,6 +26,7 @@ from core.store.client import RedisClient, build_connection_pool
 from core.store.jobs import JobStore
 from core.store.scripts import LuaScripts, load_scripts
 from core.transactions.job_update import Change, WriteResult
+from tests.bench.concurrency import run_in_batches
 from tests.support.app import KLING_INPUT, KLING_PATH
 from tests.support.processes import run_gateway, running_service
 
@@ -33,15 +34,16 @@ pytestmark = [pytest.mark.bench, pytest.mark.timeout(300)]
 
 WAITERS: Final = 2000
 MAX_CONCURRENCY: Final = 50
+"""The backlog of a socket is finite."""
 PACE: Final = 200.0
-"""Jobs that end in a second, where they do not all end at once."""
+"""Jobs that end per second, where they do not all end together."""
 OUTPUT: Final = b'{"video":"https://storage.example/out.mp4"}'
 BODY: Final = json.dumps(KLING_INPUT)
 
 
 @dataclass(slots=True)
 class WaitersBench:
-    """One run: where the service is, and what was seen when."""
+    """One run: the service, and the instants that were recorded."""
 
     port: int
     pid: int
@@ -67,12 +69,12 @@ class WaitersBench:
         return reader, writer
 
     async def ids(self) -> list[str]:
-        """Every job that was taken in."""
+        """All admitted jobs."""
         names = await self.wire.execute("ZRANGE", keys.tenant_jobs("demo"), 0, -1)
         return [name.decode() for name in names]
 
     async def waiting(self) -> int:
-        """How many the service says wait."""
+        """The number of waiters in the service's metrics."""
         reader, writer = await self.open("GET", "/metrics")
         text = await reader.readexactly(_length(await reader.readuntil(b"\r\n\r\n")))
         writer.close()
@@ -89,7 +91,7 @@ class WaitersBench:
 
 
 async def wait_for_result(bench: WaitersBench) -> None:
-    """One submit that waits for its result."""
+    """Send one submit that waits for its result."""
     reader, writer = await bench.open("POST", KLING_PATH, prefer="wait=60", body=BODY)
     head = await reader.readuntil(b"\r\n\r\n")
     body = await reader.readexactly(_length(head))
@@ -100,7 +102,7 @@ async def wait_for_result(bench: WaitersBench) -> None:
 
 
 async def read_stream(bench: WaitersBench, job_id: str) -> None:
-    """One stream, read to its end."""
+    """Read one stream to its end."""
     reader, writer = await bench.open("GET", f"/v1/requests/{job_id}/events")
     await reader.readuntil(b"event: request.completed\n")
     bench.notified_at[job_id] = time.monotonic()
@@ -108,7 +110,7 @@ async def read_stream(bench: WaitersBench, job_id: str) -> None:
 
 
 async def submit_job(bench: WaitersBench) -> str:
-    """A job that nobody waits for."""
+    """Submit a job without waiting."""
     reader, writer = await bench.open("POST", KLING_PATH, body=BODY)
     head = await reader.readuntil(b"\r\n\r\n")
     document = json.loads(await reader.readexactly(_length(head)))
@@ -122,7 +124,7 @@ def _length(head: bytes) -> int:
 
 
 async def apply_trigger(bench: WaitersBench, job: Job, fact: Trigger, **changes: Any) -> Job:  # noqa: ANN401 - fields
-    """The job one fact on, as a worker would have it."""
+    """Store the next transition of the job, as a worker does."""
     now = SystemClock().now()
     after = job.transition(fact, now, **changes)
     entry = TimelineEntry(now, TimelineKind.TRANSITION, fact, after.state, status=after.status)
@@ -132,7 +134,7 @@ async def apply_trigger(bench: WaitersBench, job: Job, fact: Trigger, **changes:
 
 
 async def run_until_collecting(bench: WaitersBench, job_id: str) -> Job:
-    """The job with its result about to be stored."""
+    """Move the job to the state before its end."""
     record = await bench.jobs.load(job_id)
     assert record is not None
     now = SystemClock().now()
@@ -142,23 +144,15 @@ async def run_until_collecting(bench: WaitersBench, job_id: str) -> Job:
 
 
 async def end(bench: WaitersBench, job: Job) -> None:
-    """The job's end, and the moment at which Redis was asked for it."""
+    """End the job, and note the instant of the call to Redis."""
     bench.ended[job.id] = time.monotonic()
     now = SystemClock().now()
     await apply_trigger(bench, job, Trigger.COLLECTED, finished_at=now, billed=BillingStatus.YES)
 
 
-async def run_in_batches(calls: list[Callable[[], Any]]) -> list[Any]:
-    """All of them, a few at a time: the backlog of a socket is finite."""
-    done: list[Any] = []
-    for start in range(0, len(calls), MAX_CONCURRENCY):
-        done += await asyncio.gather(*(call() for call in calls[start : start + MAX_CONCURRENCY]))
-    return done
-
-
 @asynccontextmanager
 async def open_bench(redis_url: str, port: int, pid: int, key: str) -> AsyncIterator[WaitersBench]:
-    """A bench with a store of its own."""
+    """A bench with its own store."""
     settings = ProcessSettings(redis_url=redis_url)  # type: ignore[arg-type]  # pydantic reads it
     async with RedisClient(build_connection_pool(settings.redis, "bench")) as wire:
         jobs = JobStore(wire, LuaScripts(wire, load_scripts()), SystemClock())
@@ -166,7 +160,7 @@ async def open_bench(redis_url: str, port: int, pid: int, key: str) -> AsyncIter
 
 
 async def start_waiters(bench: WaitersBench, kind: str) -> list[asyncio.Task[None]]:
-    """`WAITERS` callers who wait, each for a job of their own."""
+    """Start `WAITERS` callers, each waiting for its own job."""
     ids = await bench.ids()
     tasks: list[asyncio.Task[None]] = []
     for number in range(WAITERS):
@@ -180,7 +174,7 @@ async def start_waiters(bench: WaitersBench, kind: str) -> list[asyncio.Task[Non
 
 
 async def end_jobs(bench: WaitersBench, jobs: list[Job], pace: float | None) -> None:
-    """End every job, all at once or `pace` a second."""
+    """End every job, all together or `pace` per second."""
     if pace is None:
         await asyncio.gather(*(end(bench, job) for job in jobs))
         return
@@ -198,7 +192,9 @@ async def measure_release(bench: WaitersBench, kind: str, pace: float | None) ->
     tasks = await start_waiters(bench, kind)
     full = bench.memory()
     ids = await bench.ids()
-    jobs = await run_in_batches([partial(run_until_collecting, bench, job_id) for job_id in ids])
+    jobs = await run_in_batches(
+        [partial(run_until_collecting, bench, job_id) for job_id in ids], MAX_CONCURRENCY
+    )
     await asyncio.sleep(1)
     await end_jobs(bench, jobs, pace)
     await asyncio.gather(*tasks)
@@ -218,7 +214,7 @@ async def measure_release(bench: WaitersBench, kind: str, pace: float | None) ->
 
 
 def keep(file: Path, figures: dict[str, Any]) -> None:
-    """Leave the figures for the page that shows them."""
+    """Write the figures for docs/performance.md."""
     file.write_text(json.dumps(figures, indent=2), encoding="utf-8")
 
 

@@ -1,4 +1,4 @@
-"""What figures and log lines cost of a request's CPU, in the real face over a real Redis."""
+"""The share of metrics and logs in a request's CPU time, in the real service over Redis."""
 
 import time
 from collections.abc import AsyncIterator
@@ -30,12 +30,12 @@ CALLS: Final = 150
 ROUNDS: Final = 15
 BODY: Final = orjson.dumps(KLING_INPUT)
 MAX_RATIO: Final = 1.0
-"""Telling of a call never doubles it, even on a machine with others at work (alone: a fifth)."""
+"""Metrics and logs never double the cost of a call, even on a busy machine (idle: a fifth)."""
 
 
 @dataclass
 class SwitchableEmit:
-    """An `Emit` in which figures and lines can be turned on and off."""
+    """An `Emit` whose metrics and log lines can be turned on and off."""
 
     metrics: Emit
     log: Emit
@@ -54,7 +54,7 @@ MODES: Final = {"neither": (False, False), "figures": (True, False), "both": (Tr
 
 @dataclass
 class DirectAsgiCaller:
-    """Calls the application as a server does: no client and no socket in the figures."""
+    """Calls the application as a server does, so that no client and no socket is measured."""
 
     app: Any
     state: dict[str, Any]
@@ -97,7 +97,7 @@ class DirectAsgiCaller:
 async def open_service(
     settings: ServiceSettings, key: str, log: Emit
 ) -> AsyncIterator[tuple[DirectAsgiCaller, SwitchableEmit]]:
-    """The face as a process opens it, its telling in our hands."""
+    """The service as a process opens it, with a switchable `Emit`."""
     kept: list[SwitchableEmit] = []
 
     @asynccontextmanager
@@ -122,14 +122,14 @@ async def cpu_per_call(caller: DirectAsgiCaller, method: str, path: str, body: b
 
 @pytest.fixture
 def settings(redis_flushed: str, monkeypatch: pytest.MonkeyPatch) -> ServiceSettings:
-    """As a process would read them, and round trips counted only where figures are."""
+    """Settings as a process reads them; round trips are counted only with metrics."""
     monkeypatch.setenv("GATEWAY_REDIS_URL", redis_flushed)
     return ServiceSettings()
 
 
 @pytest.mark.bench
 @pytest.mark.timeout(120)
-async def test_telling_is_a_small_part_of_a_request(
+async def test_metrics_and_logs_are_a_small_part_of_a_request(
     settings: ServiceSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with RedisClient(build_connection_pool(settings.redis, "bench")) as wire:

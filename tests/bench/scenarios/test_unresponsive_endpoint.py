@@ -1,4 +1,4 @@
-"""Callbacks to a live receiver, with and without as many due to a host that never answers."""
+"""Deliveries to a live receiver, with and without as many due to a host that never answers."""
 
 import time
 
@@ -30,7 +30,7 @@ async def live_delivery_times(redis_url: str, *, beside_a_black_hole: bool) -> l
 
 @pytest.mark.bench
 @pytest.mark.timeout(120)
-async def test_a_black_hole_beside_it_does_not_double_a_live_receivers_p99(
+async def test_an_unresponsive_host_does_not_double_the_p99_of_a_live_receiver(
     redis_server: PrivateRedis, redis_flushed: str
 ) -> None:
     alone: list[list[float]] = []

@@ -1,4 +1,4 @@
-"""Ids say what they name, sort by age and never meet."""
+"""Ids name their kind, sort by age and never collide."""
 
 import re
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""A face, a tenant's key, and a caller who holds it."""
+"""An API over in-memory stores, a tenant's key, and a client with that key."""
 
 from collections.abc import AsyncIterator
 

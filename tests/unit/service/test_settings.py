@@ -1,4 +1,4 @@
-"""Settings of the face: from variables to policies, and what is refused."""
+"""Settings of the service: from variables to policies, and what is refused."""
 
 from datetime import timedelta
 

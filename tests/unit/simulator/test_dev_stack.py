@@ -1,4 +1,3 @@
-import socket
 from pathlib import Path
 
 import pytest
@@ -54,8 +53,3 @@ def test_two_runs_cannot_hold_one_folder(tmp_path: Path) -> None:
         pass
     with lock_folder(tmp_path):
         pass  # given back
-
-
-def test_the_unit_tier_has_no_network() -> None:
-    with pytest.raises(UserWarning, match=r"tried to use socket"):
-        socket.create_connection(("127.0.0.1", 9))

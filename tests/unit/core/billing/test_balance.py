@@ -1,4 +1,4 @@
-"""Names of pauses, and how fast a wallet burns."""
+"""Account balances and their rate of decrease."""
 
 from datetime import timedelta
 
@@ -6,7 +6,6 @@ import pytest
 
 from core.billing.balance import AccountBalance, record_balance
 from core.money import MicroUsd
-from core.operations import Pause
 from tests.support.records import HOUR, MINUTE, NOW, SECOND
 
 USD = 1_000_000
@@ -18,11 +17,6 @@ def balance_after(*figures: tuple[timedelta, int], minimum: int | None = None) -
     for after, usd in figures:
         wallet = record_balance(wallet, MicroUsd(usd * USD), NOW + after)
     return wallet
-
-
-def test_pauses_are_named_as_the_slots_are() -> None:
-    names = [Pause.everything(), Pause.tenant("x"), Pause.model("a/b")]
-    assert [pause.target for pause in names] == ["all", "tenant:x", "model:a/b"]
 
 
 def test_one_reading_tells_no_burn() -> None:

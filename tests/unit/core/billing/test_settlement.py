@@ -1,4 +1,4 @@
-"""What a job's money has come to: a verdict for every end, and books that always balance."""
+"""The settlement of a job's reservation: one status for every end, and amounts that add up."""
 
 from dataclasses import replace
 from typing import Any

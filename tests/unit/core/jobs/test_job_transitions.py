@@ -1,4 +1,4 @@
-"""The state table, walked: no way into a dead end, no way back to a submit that nobody approved."""
+"""The transition table: no dead ends, and no second submit without an approval."""
 
 from itertools import product
 from random import Random

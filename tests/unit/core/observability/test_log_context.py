@@ -1,4 +1,4 @@
-"""Who works on what is known below, and never mixed up."""
+"""The log context is visible in called code, and never mixed between tasks."""
 
 import asyncio
 

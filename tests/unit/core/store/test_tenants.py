@@ -1,4 +1,4 @@
-"""A tenant's hash: what the scripts decide by stands beside the record, in plain words."""
+"""A tenant's hash: the fields that the scripts read stand beside the record."""
 
 from datetime import timedelta
 

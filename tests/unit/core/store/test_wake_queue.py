@@ -1,4 +1,4 @@
-"""The ring is a message that arq itself can read, one per version of a job."""
+"""A wake-up is a message that arq itself can read, one per version of a job."""
 
 from dataclasses import replace
 from typing import Any

@@ -1,4 +1,4 @@
-"""What is usual for a model, and lifetimes that no result has."""
+"""The default cache policy of a model, and lifetimes that are refused."""
 
 from datetime import timedelta
 

@@ -1,22 +1,13 @@
-"""What a change is asked to carry, and how long its end is kept."""
-
-from datetime import timedelta
+"""Which data a change may carry."""
 
 import pytest
 
 from core.errors import IllegalTransition
 from core.jobs.job import TRANSITIONS, JobState, Trigger
-from core.retention import RETENTION
 from core.transactions.job_update import Change, WriteResult
 from tests.support.records import NOW, SECOND, job
-from worker.webhooks.retry_schedule import SchedulePolicy
 
 LATER = NOW + SECOND
-
-
-def test_a_result_outlives_the_last_callback_by_a_day() -> None:
-    assert timedelta(days=7) == RETENTION
-    assert SchedulePolicy().max_duration + timedelta(days=1) < RETENTION
 
 
 def test_a_bare_change_carries_nothing_and_wakes_nobody() -> None:

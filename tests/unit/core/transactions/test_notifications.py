@@ -1,4 +1,4 @@
-"""Which step of a job calls for a callback, and to whom."""
+"""Which steps of a job create deliveries, and to which endpoints."""
 
 from dataclasses import replace
 from random import Random

@@ -1,7 +1,5 @@
 """Endpoints and secrets as values: filters, rotation, headers, streams, bounds."""
 
-from __future__ import annotations
-
 from datetime import timedelta
 
 import pytest

@@ -1,4 +1,4 @@
-"""Submits in doubt: everything known is shown, and each decision does what it says, once."""
+"""Submits in doubt: everything known is returned, and each resolution takes effect once."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What a submit's query says of reuse. The other options are tried through the face."""
+"""The cache options of a submit. The other options are tested through the API."""
 
 from dataclasses import fields
 from datetime import timedelta

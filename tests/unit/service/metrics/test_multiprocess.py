@@ -1,4 +1,4 @@
-"""A killed crew's folder goes at the next start; a living one's stays."""
+"""The metrics folder of a killed service is removed at the next start; a live one stays."""
 
 import os
 from datetime import datetime, timedelta

@@ -1,4 +1,4 @@
-"""The book of models follows the catalogue, and an outage is told of once."""
+"""The model registry follows the catalogue, and an outage is reported once."""
 
 import asyncio
 from datetime import datetime, timedelta

@@ -1,4 +1,4 @@
-"""A value cut out of a text where it stands is the value that a parser finds there."""
+"""A value that is cut out of a text by its offsets is the value that a parser finds."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""A crew keeps its seats filled, and gives up only when nobody can begin."""
+"""A process manager replaces dead children, and gives up only when none can start."""
 
 from collections.abc import Callable
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""`Prefer: wait=N`: the result if it comes in time, the usual answer if not, and nothing polled."""
+"""`Prefer: wait=N`: the result if it comes in time, else the plain answer, without polling."""
 
 import asyncio
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Places of those who wait: who is woken, by what, and that nothing is left behind."""
+"""Subscriptions to jobs: which are woken, by what, and that none is left behind."""
 
 import asyncio
 from datetime import timedelta

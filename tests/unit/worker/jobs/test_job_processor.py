@@ -1,4 +1,4 @@
-"""The steps of a job's life: act, learn, decide, store, tell. Submits have a file of their own."""
+"""The steps of a job: call, decide, store, emit. Submits have their own file."""
 
 import asyncio
 from collections import deque

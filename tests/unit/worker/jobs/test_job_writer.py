@@ -1,4 +1,4 @@
-"""A tenant's endpoints are read once for many changes, and no change is told to others."""
+"""A tenant's endpoints are read once for many changes, and every change goes to current ones."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace

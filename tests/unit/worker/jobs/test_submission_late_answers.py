@@ -1,4 +1,4 @@
-"""A submit that takes its time: its lease is kept, its answer meets the job as it then stands."""
+"""A slow submit: its lease is renewed, and its answer meets a job that may have changed."""
 
 import asyncio
 from collections import deque

@@ -1,4 +1,4 @@
-"""The wallet's watch: read once a minute for all, told to each, never to a host nobody named."""
+"""The balance is read once a minute by one worker, and emitted by each."""
 
 from dataclasses import dataclass, field
 from datetime import timedelta

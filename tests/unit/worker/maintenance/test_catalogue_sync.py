@@ -1,22 +1,15 @@
-"""Chores: the catalogue is read when it is old, a failure changes nothing, weaknesses are told."""
+"""The catalogue is read when it is old; a failure changes nothing."""
 
-import asyncio
-from collections import deque
-from contextlib import suppress
 from datetime import datetime
 
 import pytest
 
-from core.errors import StoreUnavailable
 from core.observability.events import Event, OperationalWarning
 from core.store.model_catalogue import CatalogueSnapshot
-from core.store.worker_heartbeats import Durability
 from tests.support.clock import FakeClock
-from tests.support.records import HOUR, NOW, SECOND, at, fault
+from tests.support.records import HOUR, NOW, at, fault
 from worker.maintenance.catalogue_sync import CatalogueSync
-from worker.maintenance.durability_check import durability_issues, warn_if_not_durable
 from worker.ports import CatalogueModel, Unreachable
-from worker.scheduling.periodic import PeriodicTask, run_periodically
 
 DOWN = Unreachable(fault())
 MODELS = (CatalogueModel("kling/a", b'{"id":"a"}'), CatalogueModel("wan/b", b'{"id":"b"}'))
@@ -91,63 +84,6 @@ async def test_categories_that_cannot_be_read_leave_the_old_ones() -> None:
     await shop.sync.run_once()
     assert set(shop.stored.models) == {"kling/a", "wan/b"}
     assert (shop.stored.categories, shop.stored.synced_at) == (b'["old"]', NOW)
-
-
-# What Redis says -> the settings that are complained of.
-STORES: dict[str, tuple[Durability, list[str]]] = {
-    "safe": (Durability(True, "always", "noeviction"), []),  # noqa: FBT003 - a field
-    "no AOF": (Durability(False, "always", "noeviction"), ["appendonly"]),  # noqa: FBT003 - a field
-    "no AOF, so no more of it": (Durability(False, "no", None), ["appendonly"]),  # noqa: FBT003 - a field
-    "each second": (Durability(True, "everysec", "noeviction"), ["appendfsync"]),  # noqa: FBT003 - a field
-    "when it likes": (Durability(True, "no", "noeviction"), ["appendfsync"]),  # noqa: FBT003 - a field
-    "evicts": (Durability(True, "always", "allkeys-lru"), ["maxmemory-policy"]),  # noqa: FBT003 - a field
-    "all": (Durability(False, None, "volatile-ttl"), ["appendonly", "maxmemory-policy"]),  # noqa: FBT003 - a field
-    "does not tell": (Durability(None, None, None), []),
-    "tells half": (Durability(None, "everysec", None), ["appendfsync"]),
-}
-
-
-@pytest.mark.parametrize(("durability", "named"), STORES.values(), ids=STORES)
-def test_what_the_promise_needs_and_this_store_lacks(
-    durability: Durability, named: list[str]
-) -> None:
-    assert [weakness.split()[0] for weakness in durability_issues(durability)] == named
-
-
-async def test_each_weakness_is_told() -> None:
-    class Weak:
-        async def load_durability(self) -> Durability:
-            return Durability(aof=False, appendfsync=None, maxmemory_policy="allkeys-lru")
-
-    events: list[Event] = []
-    await warn_if_not_durable(Weak(), events.append)  # type: ignore[arg-type]  # a twin
-    assert [event.code for event in events if isinstance(event, OperationalWarning)] == [
-        "redis_not_durable"
-    ] * 2
-
-
-async def test_a_chore_goes_on_whatever_one_run_met() -> None:
-    clock = FakeClock()
-    events: list[Event] = []
-    runs: list[datetime] = []
-    mishaps: deque[Exception | None] = deque([None, StoreUnavailable(), KeyError("x"), None])
-
-    async def do() -> None:
-        runs.append(clock.now())
-        if mishaps and (mishap := mishaps.popleft()) is not None:
-            raise mishap
-
-    keeping = asyncio.create_task(
-        run_periodically(PeriodicTask("sweep", 5 * SECOND, do), clock, events.append)
-    )
-    await clock.advance(22 * SECOND)
-    keeping.cancel()
-    with suppress(asyncio.CancelledError):
-        await keeping
-    assert runs == [at(0), at(5), at(10), at(15), at(20)]
-    (event,) = events
-    assert isinstance(event, OperationalWarning)
-    assert (event.code, type(event.error)) == ("sweep_failed", KeyError)
 
 
 async def test_an_empty_catalogue_does_not_hide_every_model() -> None:

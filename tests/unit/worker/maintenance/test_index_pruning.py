@@ -1,4 +1,4 @@
-"""Trimming: whose turn it is, how far back, and how much at once."""
+"""Pruning of indexes: which tenant is next, how far back, and how much in one step."""
 
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta

@@ -1,4 +1,4 @@
-"""The loop: never twice at once, never more than there is room for, never ended by one item."""
+"""The loop starts no item twice, respects its capacity, and survives a failing item."""
 
 import asyncio
 from collections import Counter

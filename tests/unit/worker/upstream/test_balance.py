@@ -1,4 +1,4 @@
-"""RunComfy's balance: exact where it can be, never a guess, asked with GET of the host given."""
+"""RunComfy's balance: exact or unknown, read with GET from the configured host."""
 
 import httpx
 import pytest

@@ -1,4 +1,4 @@
-"""One attempt for each delivery that is due: what is sent, what is stored, what is told."""
+"""One attempt for each due delivery: what is sent, stored and emitted."""
 
 from collections import deque
 from dataclasses import dataclass, field, replace

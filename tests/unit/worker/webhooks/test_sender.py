@@ -1,7 +1,5 @@
 """One attempt, without a network: what is sent, how every answer and error is named."""
 
-from __future__ import annotations
-
 import itertools
 import socket
 import ssl

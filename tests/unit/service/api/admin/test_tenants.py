@@ -1,4 +1,4 @@
-"""The operators' API: who gets in, and what each call does. Over the in-memory stores."""
+"""The admin API: authentication, and the effect of each call. Over the in-memory stores."""
 
 from collections.abc import AsyncIterator, Sequence
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""Callbacks in operators' hands, by HTTP; and what anybody reads of endpoints that get nothing."""
+"""Webhooks in the admin API, and the reads of disabled endpoints."""
 
 from collections.abc import AsyncIterator
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""The list of a tenant's requests, and deleting one, through the face."""
+"""The list of a tenant's requests, and the deletion of one, through the API."""
 
 from datetime import timedelta
 from typing import Any

@@ -1,21 +1,16 @@
 """Status, result, details, models, health: what callers read."""
 
-from datetime import datetime, timedelta
 from typing import Any
 
 import httpx
-import orjson
 import pytest
 
-from core.circuit_breaker import BreakerReason, BreakerState, CircuitBreaker
-from core.errors import StoreUnavailable
 from core.jobs.job import BillingStatus, Job, Trigger
 from core.money import MicroUsd
 from core.store.codecs import JOB_CODEC
 from core.tenants.api_keys import build_api_key
 from core.transactions.job_update import Change
-from tests.support.app import KLING, KLING_INPUT, KLING_PATH, AppHarness
-from tests.support.memory_store.shared_state import MemoryWorkerHeartbeats
+from tests.support.app import KLING_INPUT, KLING_PATH, AppHarness
 
 
 @pytest.fixture
@@ -140,97 +135,7 @@ async def test_without_a_live_key_no_name_is_judged(app: AppHarness, name: str) 
 # --- models
 
 
-async def test_models_are_listed_in_runcomfy_s_shape(caller: httpx.AsyncClient) -> None:
-    document = (await caller.get("/v1/models?search=kling&limit=1")).json()
-    assert [model["model_id"] for model in document["models"]] == [KLING]
-    assert (document["total"], document["limit"], document["offset"]) == (1, 1, 0)
-    assert "input_schema" not in document["models"][0]
-
-
-async def test_schemas_are_listed_when_asked_for(caller: httpx.AsyncClient) -> None:
-    document = (await caller.get("/v1/models?include_schema=true")).json()
-    assert "input_schema" in document["models"][0]
-
-
-@pytest.mark.parametrize(
-    "query", ["limit=0", "limit=101", "limit=x", "offset=-1", "limit=%D9%A3", "include_schema=x"]
-)
-async def test_a_page_that_cannot_be_is_refused(caller: httpx.AsyncClient, query: str) -> None:
-    assert (await caller.get(f"/v1/models?{query}")).status_code == 400
-
-
-async def test_one_model_and_the_categories(caller: httpx.AsyncClient) -> None:
-    assert (await caller.get(KLING_PATH)).json()["model_id"] == KLING
-    categories = (await caller.get("/v1/models/categories")).json()
-    assert categories == {"categories": ["image-to-video"]}
-
-
-async def test_a_model_that_nobody_knows_is_404(caller: httpx.AsyncClient) -> None:
-    answer = await caller.get("/v1/models/some/model")
-    assert (answer.status_code, answer.json()["code"]) == (404, "unknown_model")
-
-
-@pytest.mark.parametrize("path", ["/v1/models", "/v1/models/categories", KLING_PATH])
-async def test_the_catalogue_is_for_key_holders(app: AppHarness, path: str) -> None:
-    async with app.client() as nobody:
-        assert (await nobody.get(path)).status_code == 401
-
-
 # --- operation
-
-
-async def test_alive_is_always_alive(app: AppHarness) -> None:
-    async with app.client() as probe:
-        answer = await probe.get("/healthz")
-    assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
-
-
-class UnavailableHeartbeats(MemoryWorkerHeartbeats):
-    """The store is away."""
-
-    async def last_seen(self) -> datetime | None:
-        raise StoreUnavailable
-
-
-CHECKS = {"redis": "ok", "worker": "ok", "upstream": "ok"}
-
-
-async def readiness(app: AppHarness) -> tuple[int, dict[str, str]]:
-    async with app.client() as probe:
-        answer = await probe.get("/readyz")
-    checks: dict[str, str] = orjson.loads(answer.content)["checks"]
-    return answer.status_code, checks
-
-
-async def test_ready_needs_a_worker_of_late(app: AppHarness) -> None:
-    assert await readiness(app) == (503, CHECKS | {"worker": "not_seen"})
-    await app.stores.heartbeats.record("w1")
-    app.clock.move(timedelta(seconds=30))
-    assert await readiness(app) == (200, CHECKS)
-    app.clock.move(timedelta(seconds=1))
-    assert await readiness(app) == (503, CHECKS | {"worker": "not_seen"})
-
-
-@pytest.mark.parametrize(
-    ("reason", "status", "word"),
-    [
-        (BreakerReason.ACCOUNT_REFUSED, 503, "refused"),
-        (BreakerReason.FAILING, 200, "failing"),
-    ],
-)
-async def test_only_a_refused_account_makes_unready(
-    app: AppHarness, reason: BreakerReason, status: int, word: str
-) -> None:
-    await app.stores.heartbeats.record("w1")
-    opened = CircuitBreaker(1, BreakerState.OPEN, reason, retry_at=app.clock.now())
-    await app.stores.circuit_breakers.compare_and_set(CircuitBreaker(), opened)
-    assert await readiness(app) == (status, CHECKS | {"upstream": word})
-
-
-async def test_ready_needs_the_store(app: AppHarness) -> None:
-    app.replace_resources(worker_heartbeats=UnavailableHeartbeats(app.stores.memory))
-    unknown = {"redis": "no_answer", "worker": "unchecked", "upstream": "unchecked"}
-    assert await readiness(app) == (503, unknown)
 
 
 async def test_figures_count_by_template_never_by_path(

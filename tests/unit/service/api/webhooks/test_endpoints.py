@@ -1,4 +1,4 @@
-"""Callbacks in the hands of their tenant: endpoints, secrets, deliveries, replays, by HTTP."""
+"""Webhooks in the tenants' API: endpoints, secrets, deliveries, replays."""
 
 from dataclasses import replace
 from datetime import timedelta

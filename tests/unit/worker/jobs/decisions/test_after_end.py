@@ -9,8 +9,8 @@ import pytest
 from core.jobs.job import BillingStatus, FollowUp, Job, JobError, JobState
 from core.jobs.timeline import TimelineKind
 from core.money import MicroUsd
-from core.transactions.job_update import Change
 from tests.support.records import MINUTE, NOW, POLICY, SECOND, at, fault, job, rules
+from tests.support.worker import assert_change
 from worker.jobs.decisions.after_end import (
     decide_cost_read,
     decide_late_result,
@@ -38,11 +38,6 @@ UNPRICED = job(S.SUCCEEDED, follow_up=FollowUp.READ_COST, billed=BillingStatus.Y
 EXPIRED = job(
     S.EXPIRED, follow_up=FollowUp.AWAIT_LATE_RESULT, error=JobError("timeout", "Time ran out.")
 )
-
-
-def moved(decided: Change | Reschedule) -> Change:
-    assert isinstance(decided, Change)
-    return decided
 
 
 # --- the cost
@@ -110,7 +105,9 @@ def test_the_last_look_at_a_cost_is_told_and_the_others_are_not() -> None:
 
 
 def test_a_late_result_is_kept_and_marked_though_the_state_stays() -> None:
-    move = moved(decide_late_result(EXPIRED, RunCompleted(OUTPUT, COST, TIMES), LATER, rules()))
+    move = assert_change(
+        decide_late_result(EXPIRED, RunCompleted(OUTPUT, COST, TIMES), LATER, rules())
+    )
     after = move.after
     assert (after.state, after.late, after.error) == (S.EXPIRED, True, EXPIRED.error)
     assert (after.billed, after.cost, after.upstream_finished_at) == (
@@ -126,7 +123,7 @@ def test_a_late_result_is_kept_and_marked_though_the_state_stays() -> None:
 
 
 def test_a_late_result_without_a_cost_has_it_read_later() -> None:
-    after = moved(
+    after = assert_change(
         decide_late_result(EXPIRED, RunCompleted(OUTPUT, None, TIMES), LATER, rules())
     ).after
     assert (after.follow_up, after.read_attempts) == (FollowUp.READ_COST, 0)
@@ -154,7 +151,7 @@ LATE_ENDS: dict[str, tuple[ResultAnswer, BillingStatus, int | None, str]] = {
 def test_a_late_end_without_a_result_settles_what_was_charged(
     answer: ResultAnswer, billed: BillingStatus, cost: int | None, what: str
 ) -> None:
-    move = moved(decide_late_result(EXPIRED, answer, LATER, rules()))
+    move = assert_change(decide_late_result(EXPIRED, answer, LATER, rules()))
     after = move.after
     assert (after.billed, after.cost, after.late) == (billed, cost, False)
     assert (after.follow_up, after.next_run_at, move.output) == (None, None, None)
@@ -180,7 +177,7 @@ def test_a_late_result_is_awaited_ever_more_rarely(
 def test_the_watch_for_a_late_result_ends_before_the_record_does(answer: ResultAnswer) -> None:
     end = NOW + POLICY.late_result_timeout
     assert isinstance(decide_late_result(EXPIRED, answer, end - SECOND, rules()), Reschedule)
-    move = moved(decide_late_result(EXPIRED, answer, end, rules()))
+    move = assert_change(decide_late_result(EXPIRED, answer, end, rules()))
     assert (move.after.follow_up, move.after.next_run_at) == (None, None)
     assert move.after.billed is BillingStatus.UNKNOWN
     assert move.entry is not None

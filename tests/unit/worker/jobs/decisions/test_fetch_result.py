@@ -10,6 +10,7 @@ from core.jobs.timeline import TimelineKind
 from core.money import MicroUsd
 from core.transactions.job_update import Change
 from tests.support.records import HOUR, NOW, POLICY, SECOND, at, fault, job, rules
+from tests.support.worker import assert_change
 from worker.jobs.decisions.fetch_result import decide_result
 from worker.jobs.decisions.transition import Reschedule
 from worker.ports import (
@@ -37,11 +38,6 @@ COLLECTING = job(S.COLLECTING)
 
 def decide(record: Job, answer: ResultAnswer, seconds: float = 1) -> Change | Reschedule:
     return decide_result(record, answer, at(seconds), rules())
-
-
-def moved(decided: Change | Reschedule) -> Change:
-    assert isinstance(decided, Change)
-    return decided
 
 
 # The answer -> the state, billed, cost, the error's word, the errand.
@@ -135,7 +131,7 @@ def test_what_ends_a_job(
     code: str | None,
     errand: FollowUp | None,
 ) -> None:
-    after = moved(decide(COLLECTING, answer)).after
+    after = assert_change(decide(COLLECTING, answer)).after
     assert (after.state, after.billed, after.cost) == (state, billed, cost)
     assert after.cost_source == (None if cost is None else "runcomfy")
     assert (after.error.code if after.error else None) == code
@@ -145,11 +141,11 @@ def test_what_ends_a_job(
 
 
 def test_the_output_goes_with_the_end_and_nothing_else_does() -> None:
-    move = moved(decide(COLLECTING, RunCompleted(OUTPUT, COST, TIMES)))
+    move = assert_change(decide(COLLECTING, RunCompleted(OUTPUT, COST, TIMES)))
     assert move.output is not None
     assert orjson.loads(move.output) == OUTPUT
     assert (move.trigger, move.after.late) == (F.COLLECTED, False)
-    assert moved(decide(COLLECTING, RunFailed(FAILED, COST, TIMES))).output is None
+    assert assert_change(decide(COLLECTING, RunFailed(FAILED, COST, TIMES))).output is None
 
 
 @pytest.mark.parametrize("answer", [end[0] for end in ENDS.values()], ids=ENDS)
@@ -157,7 +153,7 @@ def test_an_end_forgets_the_trouble_before_it(answer: ResultAnswer) -> None:
     troubled = replace(
         COLLECTING, upstream_error="timeout", upstream_error_since=NOW, read_attempts=4
     )
-    after = moved(decide(troubled, answer)).after
+    after = assert_change(decide(troubled, answer)).after
     assert (after.upstream_error, after.upstream_error_since, after.read_attempts) == (
         None,
         None,
@@ -166,7 +162,7 @@ def test_an_end_forgets_the_trouble_before_it(answer: ResultAnswer) -> None:
 
 
 def test_a_failure_tells_runcomfys_words_and_code() -> None:
-    move = moved(decide(COLLECTING, RunFailed(FAILED, FREE, TIMES)))
+    move = assert_change(decide(COLLECTING, RunFailed(FAILED, FREE, TIMES)))
     assert move.after.error is not None
     assert move.after.error.message == "The image is unreadable."
     assert move.after.error.upstream_code == "4001"
@@ -178,7 +174,7 @@ def test_a_failure_tells_runcomfys_words_and_code() -> None:
 
 
 def test_a_cancel_on_runcomfys_side_is_told_as_one() -> None:
-    move = moved(decide(COLLECTING, RunCancelled(FREE, TIMES)))
+    move = assert_change(decide(COLLECTING, RunCancelled(FREE, TIMES)))
     assert (move.trigger, move.after.cancel_outcome) == (F.CANCEL_DONE, CancelOutcome.CANCELLED)
 
 
@@ -200,7 +196,7 @@ AWAY: dict[str, tuple[ResultAnswer, str, float]] = {
 def test_a_result_that_is_away_is_fetched_again(
     answer: ResultAnswer, kind: str, due: float
 ) -> None:
-    move = moved(decide(COLLECTING, answer))
+    move = assert_change(decide(COLLECTING, answer))
     after = move.after
     assert (after.state, move.trigger) == (S.COLLECTING, F.RETRY_COLLECT)
     assert (after.upstream_error, after.upstream_error_since, after.next_run_at) == (
@@ -223,7 +219,7 @@ def test_the_waits_for_a_result_grow() -> None:
 def test_a_result_that_stays_away_is_given_up_and_still_awaited(answer: ResultAnswer) -> None:
     away = replace(COLLECTING, upstream_error="timeout", upstream_error_since=NOW)
     assert isinstance(decide(away, answer, HOUR / SECOND - 1), Change | Reschedule)
-    move = moved(decide(away, answer, HOUR / SECOND))
+    move = assert_change(decide(away, answer, HOUR / SECOND))
     after = move.after
     assert (after.state, move.trigger, after.billed) == (
         S.FAILED,

@@ -17,6 +17,7 @@ from core.jobs.job import (
 from core.jobs.timeline import TimelineKind
 from core.transactions.job_update import Change
 from tests.support.records import HOUR, NOW, POLICY, SECOND, at, fault, job, rules
+from tests.support.worker import assert_change
 from worker.jobs.decisions.poll import decide_cancel, decide_poll, expire_running, forward_cancel
 from worker.jobs.decisions.transition import Reschedule
 from worker.ports import (
@@ -44,11 +45,6 @@ CANCELLING = job(
 )
 
 
-def moved(decided: Change | Reschedule) -> Change:
-    assert isinstance(decided, Change)
-    return decided
-
-
 def poll(record: Job, answer: StatusAnswer, seconds: float = 1) -> Change | Reschedule:
     return decide_poll(record, answer, at(seconds), rules())
 
@@ -61,7 +57,7 @@ def cancel(record: Job, answer: CancelAnswer, seconds: float = 1) -> Change | Re
 
 
 def test_news_of_a_running_job_is_kept_and_told() -> None:
-    move = moved(poll(job(S.RUNNING), InProgress(False, "in_queue", queue_position=4)))  # noqa: FBT003 - a field
+    move = assert_change(poll(job(S.RUNNING), InProgress(False, "in_queue", queue_position=4)))  # noqa: FBT003 - a field
     after = move.after
     assert (after.state, move.trigger) == (S.RUNNING, F.STILL_RUNNING)
     assert (after.upstream_status, after.upstream_running, after.queue_position) == (
@@ -72,13 +68,13 @@ def test_news_of_a_running_job_is_kept_and_told() -> None:
     assert after.status is PublicStatus.IN_QUEUE
     assert move.entry is not None
     assert (move.entry.kind, move.entry.code) == (TimelineKind.UPSTREAM, "in_queue")
-    runs = moved(poll(after, RUNS, 2)).after
+    runs = assert_change(poll(after, RUNS, 2)).after
     assert (runs.status, runs.queue_position) == (PublicStatus.IN_PROGRESS, None)
 
 
 def test_a_place_that_moved_is_kept_without_a_line() -> None:
     waiting = job(S.RUNNING, upstream_status="in_queue", queue_position=4)
-    move = moved(poll(waiting, InProgress(False, "in_queue", queue_position=3)))  # noqa: FBT003 - a field
+    move = assert_change(poll(waiting, InProgress(False, "in_queue", queue_position=3)))  # noqa: FBT003 - a field
     assert (move.after.queue_position, move.entry) == (3, None)
 
 
@@ -94,13 +90,13 @@ def test_polls_grow_rarer(elapsed: int, wait: int) -> None:
 def test_the_last_poll_is_at_the_jobs_end() -> None:
     ending = replace(RUNNING, deadline=at(2))
     assert poll(ending, RUNS) == Reschedule(ending, at(2))
-    assert moved(poll(job(S.RUNNING, deadline=at(2)), RUNS)).after.next_run_at == at(2)
+    assert assert_change(poll(job(S.RUNNING, deadline=at(2)), RUNS)).after.next_run_at == at(2)
 
 
 @pytest.mark.parametrize("running", [True, False])
 def test_a_word_that_nobody_documented_leaves_the_phase_alone(*, running: bool) -> None:
     before = job(S.RUNNING, upstream_status="known", upstream_running=running)
-    move = moved(
+    move = assert_change(
         poll(before, InProgress(is_running=False, status_word="warming_up", is_documented=False))
     )
     assert (move.after.upstream_status, move.after.upstream_running) == ("warming_up", running)
@@ -115,7 +111,7 @@ def test_a_word_that_nobody_documented_leaves_the_phase_alone(*, running: bool) 
 
 def test_an_end_is_collected_at_once_under_a_lease() -> None:
     troubled = replace(RUNNING, upstream_error="timeout", upstream_error_since=NOW, read_attempts=3)
-    move = moved(poll(troubled, Finished("completed")))
+    move = assert_change(poll(troubled, Finished("completed")))
     after = move.after
     assert (after.state, move.trigger, after.upstream_status) == (
         S.COLLECTING,
@@ -137,7 +133,7 @@ def test_an_end_is_collected_at_once_under_a_lease() -> None:
 @pytest.mark.parametrize("record", [RUNNING, CANCELLING], ids=["running", "cancelling"])
 def test_an_outage_is_shown_once_and_then_waited_out(record: Job) -> None:
     decide = poll if record.state is S.RUNNING else cancel
-    move = moved(decide(record, DOWN, 1))
+    move = assert_change(decide(record, DOWN, 1))
     assert (move.after.state, move.trigger) == (record.state, None)
     assert (move.after.upstream_error, move.after.upstream_error_since) == ("server_error", at(1))
     assert move.after.next_run_at == at(3)
@@ -148,16 +144,16 @@ def test_an_outage_is_shown_once_and_then_waited_out(record: Job) -> None:
 
 
 def test_an_outage_that_changes_is_one_outage_with_a_new_line() -> None:
-    down = moved(poll(RUNNING, DOWN)).after
-    move = moved(poll(down, Unreachable(fault("timeout", None)), 11))
+    down = assert_change(poll(RUNNING, DOWN)).after
+    move = assert_change(poll(down, Unreachable(fault("timeout", None)), 11))
     assert (move.after.upstream_error, move.after.upstream_error_since) == ("timeout", at(1))
     assert move.entry is not None
     assert move.entry.code == "timeout"
 
 
 def test_the_first_good_answer_clears_an_outage_though_nothing_else_is_new() -> None:
-    down = moved(poll(RUNNING, DOWN)).after
-    move = moved(poll(down, RUNS, 11))
+    down = assert_change(poll(RUNNING, DOWN)).after
+    move = assert_change(poll(down, RUNS, 11))
     assert (
         move.after.upstream_error,
         move.after.upstream_error_since,
@@ -171,8 +167,8 @@ def test_the_first_good_answer_clears_an_outage_though_nothing_else_is_new() -> 
 @pytest.mark.parametrize(("asked", "wait"), [(SECOND, 2 * SECOND), (HOUR, HOUR)])
 def test_runcomfys_own_pause_is_honoured(asked: timedelta, wait: timedelta) -> None:
     slow = Unreachable(fault("throttled", 429), asked)
-    assert moved(poll(RUNNING, slow)).after.next_run_at == LATER + wait
-    assert moved(poll(replace(RUNNING, deadline=at(9)), slow)).after.next_run_at == min(
+    assert assert_change(poll(RUNNING, slow)).after.next_run_at == LATER + wait
+    assert assert_change(poll(replace(RUNNING, deadline=at(9)), slow)).after.next_run_at == min(
         LATER + wait, at(9)
     )
 
@@ -206,7 +202,7 @@ def test_a_404_on_both_sides_of_an_outage_of_the_store_is_not_believed() -> None
         assert isinstance(decided, Change)
         record = decided.after
         assert (record.state, record.read_attempts) == (S.RUNNING, looks)
-    assert moved(poll(record, GONE, 300)).after.state is S.FAILED
+    assert assert_change(poll(record, GONE, 300)).after.state is S.FAILED
 
 
 @pytest.mark.parametrize("state", [S.RUNNING, S.CANCELLING])
@@ -227,7 +223,7 @@ def test_a_404_is_believed_after_a_while(
     if not believed:
         assert isinstance(decided, Reschedule) or decided.after.state is state
         return
-    after = moved(decided).after
+    after = assert_change(decided).after
     assert (after.state, after.billed, after.finished_at) == (
         S.FAILED,
         BillingStatus.UNKNOWN,
@@ -254,7 +250,7 @@ def test_a_wish_from_before_becomes_a_cancel() -> None:
 
 
 def test_a_cancel_that_runcomfy_did_is_free() -> None:
-    move = moved(cancel(CANCELLING, CancelSucceeded()))
+    move = assert_change(cancel(CANCELLING, CancelSucceeded()))
     after = move.after
     assert (after.state, after.billed, after.finished_at) == (S.CANCELLED, BillingStatus.NO, LATER)
     assert (after.cancel_outcome, after.next_run_at) == (CancelOutcome.CANCELLED, None)
@@ -262,7 +258,7 @@ def test_a_cancel_that_runcomfy_did_is_free() -> None:
 
 
 def test_a_cancel_that_runcomfy_refused_lets_the_job_go_on() -> None:
-    move = moved(cancel(CANCELLING, NotCancellable()))
+    move = assert_change(cancel(CANCELLING, NotCancellable()))
     after = move.after
     assert (after.state, after.next_run_at) == (S.RUNNING, LATER)
     assert after.cancel_outcome is CancelOutcome.NOT_CANCELLABLE
@@ -271,7 +267,7 @@ def test_a_cancel_that_runcomfy_refused_lets_the_job_go_on() -> None:
 
 
 def test_a_cancel_whose_answer_was_lost_is_asked_again() -> None:
-    after = moved(cancel(CANCELLING, DOWN)).after
+    after = assert_change(cancel(CANCELLING, DOWN)).after
     assert (after.state, after.cancel_outcome) == (S.CANCELLING, CancelOutcome.REQUESTED)
     assert after.next_run_at == at(3)
 

@@ -1,4 +1,4 @@
-"""When the next look is due, by what is known of the model."""
+"""When the next poll is due, by the run times that are known of the model."""
 
 from datetime import timedelta
 

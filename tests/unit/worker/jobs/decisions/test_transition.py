@@ -1,4 +1,4 @@
-"""What is said of money, in every end of a job: a job that was sent twice is never called free."""
+"""`billed` at every end of a job: a job that was sent twice is never called free."""
 
 import pytest
 
