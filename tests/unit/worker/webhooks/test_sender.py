@@ -61,22 +61,6 @@ class ReceivedRequest:
     server_hostname: str | None
 
 
-@dataclass
-class FakeResponse:
-    """An answer whose body is not read yet."""
-
-    status: int
-    headers: CIMultiDict[str]
-    content: FakeBody
-    closed: list[str] = field(default_factory=list)
-
-    def release(self) -> None:
-        self.closed.append("released")
-
-    def close(self) -> None:
-        self.closed.append("closed")
-
-
 class FakeBody:
     """A body in parts; an error among them breaks it off."""
 
@@ -96,6 +80,22 @@ class FakeBody:
 
     def at_eof(self) -> bool:
         return self.ended
+
+
+@dataclass
+class FakeResponse:
+    """An answer whose body is not read yet."""
+
+    status: int
+    headers: CIMultiDict[str]
+    content: FakeBody
+    closed: list[str] = field(default_factory=list)
+
+    def release(self) -> None:
+        self.closed.append("released")
+
+    def close(self) -> None:
+        self.closed.append("closed")
 
 
 class FakeSession:
