@@ -1,0 +1,1 @@
+"""The HTTP service: admits requests and answers them. It cannot call RunComfy."""

@@ -1,4 +1,7 @@
-"""The worker's metrics, served to Prometheus by a thread of their own."""
+"""Serves the worker's metrics on a thread of its own.
+
+They are defined in `core.observability.metrics`.
+"""
 
 from collections.abc import Callable
 

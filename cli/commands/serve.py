@@ -1,4 +1,4 @@
-"""`gateway serve`. Apart from `work`: a front end loads no client for RunComfy."""
+"""`gateway serve`. Its own module, so that the service does not import the RunComfy client."""
 
 import sys
 from typing import Annotated

@@ -1,4 +1,7 @@
-"""The events that business code emits. Metrics, logs and traces are made from them."""
+"""The events that business code emits. Metrics, logs and traces are made from them.
+
+Webhook events are something else: `core.webhooks.delivery.WebhookEventType`.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,4 +1,8 @@
-"""Each tenant's index of jobs: pages, deletion, and pruning of expired jobs."""
+"""Each tenant's index of jobs: pages, deletion, and pruning of expired jobs.
+
+No index has the jobs of all tenants. `gw:due` also has ended jobs with follow-up work, and
+`gw:states` only counts.
+"""
 
 from datetime import datetime, timedelta
 from enum import StrEnum

@@ -1,4 +1,4 @@
-"""Limits in the answers of the admission script, as quotas and errors."""
+"""Converts the admission script's quota rows and rejections to `Quota` values and errors."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final

@@ -1,4 +1,4 @@
-"""An API operation as a value, the route class that serves it, and JSON responses."""
+"""An operation of the hot path as a value, and the route class that serves it."""
 
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field

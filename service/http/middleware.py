@@ -35,15 +35,15 @@ class GatewayMiddleware:
             await self._app(scope, receive, send)
             return
         context = app_context(scope)
-        exchange = open_request_context(scope, context.ids, context.span_of)
+        request_context = open_request_context(scope, context.ids, context.span_of)
         started_at = context.clock.monotonic()
         inner = scope if scope["method"] != "HEAD" else {**scope, "method": "GET"}
         try:
-            sender = _ResponseSender(scope, exchange, send, context.emit)
-            await self._serve(inner, receive, sender, exchange)
+            sender = _ResponseSender(scope, request_context, send, context.emit)
+            await self._serve(inner, receive, sender, request_context)
         finally:
             duration = context.clock.monotonic() - started_at
-            context.emit(_request_served(scope["method"], inner, exchange, duration))
+            context.emit(_request_served(scope["method"], inner, request_context, duration))
 
     async def _serve(
         self,

@@ -45,17 +45,17 @@ def open_request_context(scope: Scope, ids: IdSource, span_of: SpanNamer) -> Req
     text = headers.get(b"x-request-id", b"").decode("latin-1")
     is_valid = _VALID_ID.fullmatch(text) is not None
     request_id = text if is_valid else f"x_{ids.secret().hex()[:_OUR_ID_CHARS]}"
-    exchange = RequestContext(request_id, is_head=scope["method"] == "HEAD")
-    exchange.caller_trace = parse_traceparent(headers.get(b"traceparent", b"").decode("latin-1"))
-    exchange.trace = span_of(exchange.caller_trace)
-    scope[_SCOPE_KEY] = exchange
-    return exchange
+    opened = RequestContext(request_id, is_head=scope["method"] == "HEAD")
+    opened.caller_trace = parse_traceparent(headers.get(b"traceparent", b"").decode("latin-1"))
+    opened.trace = span_of(opened.caller_trace)
+    scope[_SCOPE_KEY] = opened
+    return opened
 
 
 def request_context(scope: Scope) -> RequestContext:
     """Return the context of the request that `scope` belongs to."""
-    exchange: RequestContext = scope[_SCOPE_KEY]
-    return exchange
+    opened: RequestContext = scope[_SCOPE_KEY]
+    return opened
 
 
 _HOST: Final = re.compile(r"(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")

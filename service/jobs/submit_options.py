@@ -1,7 +1,8 @@
 """The options of a submit: one row for each, with its parser and its description. Pure; no HTTP.
 
-The query of a submit, the items of a batch and the API reference are made from these rows. To add
-an option, add a row to `SUBMIT_OPTIONS` and a field of the same name to `SubmitOptions`.
+The parsers of a submit's query and of a batch item and the reference of the query are made from
+these rows. To add an option, add a row to `SUBMIT_OPTIONS`, a field of the same name to
+`SubmitOptions`, and a field to `NewItem` in `service.api.batches.schemas`; tests compare them.
 
 Unknown names are rejected: a typo in `max_cost` must not cost money.
 """

@@ -1,4 +1,4 @@
-"""The service's Prometheus metrics: its own events, and the state of the whole gateway."""
+"""Records and renders the service's metrics. They are defined in `core.observability.metrics`."""
 
 import asyncio
 from collections.abc import Awaitable, Callable

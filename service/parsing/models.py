@@ -17,7 +17,6 @@ from pydantic import (
     ConfigDict,
     Field,
     GetCoreSchemaHandler,
-    PlainSerializer,
     Strict,
     TypeAdapter,
     ValidationError,
@@ -178,8 +177,6 @@ Instant = Annotated[datetime, BeforeValidator(_parse_instant)]
 """A point in time with its zone (RFC 3339), in UTC once it is parsed."""
 TimeText = Annotated[str, WithJsonSchema({"type": "string", "format": "date-time"})]
 """A point in time that is text already (ISO 8601)."""
-OffsetTime = Annotated[datetime, PlainSerializer(datetime.isoformat)]
-"""A point in time in a document, with `+00:00` for UTC."""
 Flag = Annotated[bool, Strict()]
 """true or false, and not a word or a number for it."""
 Text = Annotated[str, Strict()]

@@ -53,7 +53,7 @@ class TenantsFile(RequestModel):
 def plan(
     desired: Mapping[str, TenantSettings], current: Sequence[TenantDetails]
 ) -> tuple[PlanStep, ...]:
-    """What must be done so that tenants are as the file says."""
+    """Return the steps that make the tenants match the file."""
     known = {details.tenant.name: details.settings for details in current}
     named = tuple(_plan_step(name, known.get(name), settings) for name, settings in desired.items())
     others = (

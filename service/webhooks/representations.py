@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from core.clock import iso
 from core.representations.jobs import without_none
 from core.representations.webhooks import delivery_representation
 from core.webhooks.delivery import Delivery, DeliveryAttempt
@@ -24,10 +25,10 @@ def endpoint_representation(endpoint: Endpoint) -> JsonObject:
         "payload": endpoint.payload,
         "headers": [name for name, _ in endpoint.headers],
         "timeout": endpoint.timeout.total_seconds(),
-        "created_at": endpoint.created_at,
+        "created_at": iso(endpoint.created_at),
         "enabled": endpoint.disabled_reason is None,
         "disabled_reason": endpoint.disabled_reason,
-        "disabled_at": endpoint.disabled_at,
+        "disabled_at": iso(endpoint.disabled_at),
     }
     return without_none(fields)
 
@@ -54,8 +55,8 @@ def replay_representation(replay_range: ReplayRange, replay: Replay) -> JsonObje
     """Return a range that is to be replayed, and the number of ranges that wait."""
     return without_none(
         {
-            "since": replay_range.since,
-            "until": replay_range.until,
+            "since": iso(replay_range.since),
+            "until": iso(replay_range.until),
             "statuses": sorted(replay_range.states),
             "endpoint_id": replay_range.endpoint_id,
             "waiting": len(replay.ranges),

@@ -1,4 +1,4 @@
-"""The circuit breaker's guard before every paid call."""
+"""Applies the circuit breaker to submits, the only calls that cost money."""
 
 import asyncio
 from datetime import datetime

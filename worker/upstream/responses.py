@@ -1,7 +1,7 @@
 """Parses RunComfy's answers. Pure.
 
-For a submit every doubt ends as `Indeterminate`: only certainty that no work was started allows a
-second submit.
+Status words are mapped by `json_parser.PHASES_BY_STATUS`. Any ambiguous answer to a submit becomes
+`Indeterminate`: only certainty that no work was started allows a second submit.
 """
 
 from http import HTTPStatus

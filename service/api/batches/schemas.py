@@ -42,7 +42,7 @@ COMPONENTS: Final[Mapping[str, Schema]] = {
         },
         admit=_ADMIT,
         reference=_REFERENCE,
-        webhook={**_URL, "description": "Where `batch.completed` goes; no request's callback."},
+        webhook={**_URL, "description": "The URL that receives `batch.completed` only."},
     ),
     "NewItem": closed_object_schema(
         "model_id input",

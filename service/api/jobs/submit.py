@@ -49,16 +49,16 @@ async def submit(request: Request) -> Response:
 
     An invalid key gets 401 whatever else is wrong, so that it learns nothing about the input.
     """
-    context, exchange = app_context(request.scope), request_context(request.scope)
+    context, current = app_context(request.scope), request_context(request.scope)
     credential = bearer_credential(request.headers)
-    exchange.tenant = credential.tenant
+    current.tenant = credential.tenant
     try:
-        admission = await _build_admission(request, context, credential, exchange.trace)
+        admission = await _build_admission(request, context, credential, current.trace)
     except CallerError:
         await context.jobs.authenticate(credential, Scope.SUBMIT)
         raise
     if admission.dry_run:
-        admitted, _ = await _admit(context, exchange, admission)
+        admitted, _ = await _admit(context, current, admission)
         return json_bytes_response(
             dry_run_to_json(admission, admitted), headers=_outcome_headers(admitted)
         )
@@ -67,10 +67,10 @@ async def submit(request: Request) -> Response:
     job_id, subscriptions = admission.job.id, context.subscriptions
     subscription = subscriptions.subscribe(job_id, final_only=True) if wait else None
     if wait is None or subscription is None:
-        admitted, record = await _admit(context, exchange, admission)
+        admitted, record = await _admit(context, current, admission)
         return _response(request, context, record, _outcome_headers(admitted))
     with subscription:
-        admitted, record = await _admit(context, exchange, admission)
+        admitted, record = await _admit(context, current, admission)
         headers = _outcome_headers(admitted) | preference_applied_header(wait)
         if not record.job.is_final:
             subscription.switch_job(record.job.id)
@@ -100,18 +100,18 @@ async def _build_admission(
 
 
 async def _admit(
-    context: AppContext, exchange: RequestContext, admission: Admission
+    context: AppContext, current: RequestContext, admission: Admission
 ) -> tuple[AdmissionResult, JobRecord]:
     """Return the outcome, and the job as the store has it: another one for a hit or a replay."""
     try:
         admitted = await context.jobs.admit(admission)
     except StoreSilent as error:
         # The job may exist. Its id in the problem lets the caller find out.
-        exchange.job_id = admission.job.id
+        current.job_id = admission.job.id
         raise AcceptanceUnclear(retry_after=error.retry_after) from error
     record = admitted.record or JobRecord(admission.job)
     if not admission.dry_run:
-        exchange.job_id = record.job.id
+        current.job_id = record.job.id
         emit_admitted(context.emit, admission, admitted)
     return admitted, record
 

@@ -5,6 +5,7 @@ from typing import Any, Final
 from fastapi import APIRouter
 from starlette.responses import Response
 
+from core.clock import iso
 from core.errors import NotFound
 from core.webhooks.signing_keys import public_key
 from service.api.webhooks.schemas import Endpoint, Endpoints, Secret, WebhookKeys
@@ -128,7 +129,7 @@ async def list_public_keys(context: Context, response: Response, tenant: TenantP
     response.headers["cache-control"] = "max-age=300"
     return {
         "keys": [
-            {"key": public_key(text), **({"ends_at": ends[text]} if ends[text] else {})}
+            {"key": public_key(text), **({"ends_at": iso(ends[text])} if ends[text] else {})}
             for text in live
         ]
     }

@@ -17,7 +17,7 @@ from core.webhooks.secrets import SecretKind
 from service.api.batches.schemas import BATCH_EVENT_EXAMPLE
 from service.api.schemas import EXAMPLE_MODEL_ID, EXAMPLE_REQUEST_ID, INSTANT, RESULT_EXAMPLE, TEXT
 from service.http.openapi import Schema, enum_schema, object_schema, ref
-from service.parsing.models import Document, OffsetTime, TimeText, example, optional
+from service.parsing.models import Document, TimeText, example, optional
 
 _DELIVERY_EXAMPLE: Final[dict[str, Any]] = {
     "id": "msg_01KAP82C9S1T4V6X8Z0B2D4F6H",
@@ -102,10 +102,10 @@ class Endpoint(Document):
     payload: PayloadStyle
     headers: list[str] = Field(description="Their names; values stay hidden.")
     timeout: float = Field(description="Seconds for one attempt.")
-    created_at: OffsetTime
+    created_at: TimeText
     enabled: bool
     disabled_reason: DisabledReason | None = optional()
-    disabled_at: OffsetTime | None = optional()
+    disabled_at: TimeText | None = optional()
 
 
 class Endpoints(Document):
@@ -128,8 +128,8 @@ class Replay(Document):
         }
     )
 
-    since: OffsetTime
-    until: OffsetTime
+    since: TimeText
+    until: TimeText
     statuses: list[DeliveryState]
     endpoint_id: str | None = optional()
     waiting: int = Field(description="Replays of the tenant that are not finished.")
@@ -150,7 +150,7 @@ class Secret(Document):
 
 class _PublicKey(Document):
     key: str
-    ends_at: OffsetTime | None = optional()
+    ends_at: TimeText | None = optional()
 
 
 class WebhookKeys(Document):
@@ -195,14 +195,14 @@ _DATA_COMPONENTS: Final[Mapping[WebhookEventType, str]] = {
     WebhookEventType.TEST: "TestEvent",
 }
 _EVENT_SUMMARIES: Final[Mapping[WebhookEventType, str]] = {
-    WebhookEventType.IN_QUEUE: "A request stands in the queue; when it was asked for.",
-    WebhookEventType.IN_PROGRESS: "A request runs; when it was asked for.",
+    WebhookEventType.IN_QUEUE: "A request is queued. Sent only if the submit requested it.",
+    WebhookEventType.IN_PROGRESS: "A request is running. Sent only if the submit requested it.",
     WebhookEventType.BATCH_COMPLETED: "The last request of a batch has ended.",
     WebhookEventType.COMPLETED: "A request has its result.",
     WebhookEventType.FAILED: "A request failed, or its time ran out.",
     WebhookEventType.CANCELLED: "A request was cancelled.",
-    WebhookEventType.ENDPOINT_DISABLED: "Another endpoint of yours gets nothing any more.",
-    WebhookEventType.TEST: "You asked for it.",
+    WebhookEventType.ENDPOINT_DISABLED: "Another endpoint of the tenant was disabled.",
+    WebhookEventType.TEST: "A test event, sent on request.",
 }
 _DATA_EXAMPLES: Final[Mapping[str, Schema]] = {
     "Result": RESULT_EXAMPLE,
@@ -222,9 +222,9 @@ _DATA_EXAMPLES: Final[Mapping[str, Schema]] = {
     "TestEvent": {"endpoint_id": "default"},
 }
 _HEADERS: Final = [
-    ("webhook-id", "The same on every attempt: keep it, to know a callback that comes again."),
+    ("webhook-id", "The same on every attempt: use it to discard duplicates."),
     ("webhook-timestamp", "Seconds since the epoch, of this attempt."),
-    ("webhook-signature", "One signature for each live secret (`v1`) and key (`v1a`)."),
+    ("webhook-signature", "One signature for each valid secret (`v1`) and key (`v1a`)."),
 ]
 
 
@@ -259,7 +259,7 @@ def _operation(event: WebhookEventType) -> Mapping[str, Any]:
             "content": {"application/json": {"schema": schema, "example": example}},
         },
         "responses": {
-            "2XX": {"description": "Taken. Anything else is tried again, 410 excepted."},
+            "2XX": {"description": "Delivered. Any other status except 410 is retried."},
             "410": {"description": "Gone: the endpoint is disabled."},
         },
     }

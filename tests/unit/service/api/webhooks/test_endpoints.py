@@ -58,7 +58,7 @@ async def test_the_first_endpoint_is_the_default_and_the_next_has_a_name(
         "payload": "full",
         "headers": [],
         "timeout": 20.0,
-        "created_at": "2026-03-01T12:00:00+00:00",
+        "created_at": "2026-03-01T12:00:00Z",
         "enabled": True,
     }
     second = await caller.post(ENDPOINTS, json={"url": "stream:jobs@analytics"})
