@@ -45,14 +45,18 @@ async def require_admin(
     request: Request,
     _: Annotated[HTTPAuthorizationCredentials | None, Security(_ADMIN_BEARER)],
 ) -> AdminContext:
-    """Return the operator's context for the operators' token. Raises `Unauthenticated`."""
-    context = app_context(request.scope)
-    token = context.policy.admin_token
+    """Return the operator's context for the operators' token. Raises as `check_operator`."""
+    check_operator(request)
+    return app_context(request.scope).admin
+
+
+def check_operator(request: Request) -> None:
+    """Raise `Unauthenticated` without the operators' token, `NotFound` if the admin API is off."""
+    token = app_context(request.scope).policy.admin_token
     if token is None:
         # Answered as any unknown address: whether the setting is missing concerns no caller.
         raise NotFound("There is nothing at this address.")
     check_token(request.headers, token.get_secret_value())
-    return context.admin
 
 
 def check_token(headers: Headers, token: str) -> None:

@@ -17,7 +17,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from core.errors import FieldError, GatewayError
-from service.http.authentication import read_json_body
+from service.http.authentication import read_json_body, request_credential
 from service.parsing.fields import parse_query, query_error
 from service.parsing.models import field_errors, invalid_input
 
@@ -26,12 +26,14 @@ class StrictRequest(Request):
     """A request with body and query parsed by this gateway's rules.
 
     FastAPI reads the body before it runs dependencies, so an error here would be reported to a
-    caller who is not authenticated. It is kept in `error`; a value that no model accepts takes the
-    place of what could not be read, and the route raises the error after the dependencies ran.
+    caller whose key is not known to be live. It is kept in `error`; a value that no model accepts
+    takes the place of what could not be read, and the route raises the error after the
+    dependencies ran.
     """
 
     error: Exception | None = None
     _object: object = None
+    _options: QueryParams | None = None
 
     async def body(self) -> bytes:
         """Return a text that is not empty: an omitted body is an empty object."""
@@ -47,12 +49,16 @@ class StrictRequest(Request):
 
     @property
     def query_params(self) -> QueryParams:
-        """The options of the query."""
-        try:
-            return QueryParams(parse_query(self.url.query))
-        except GatewayError as error:
-            self.error = error
-            return QueryParams({UNREADABLE_OPTION: ""})
+        """The options of the query, parsed once: FastAPI asks for them with each dependency."""
+        if self._options is None:
+            try:
+                # As a submit's: `url` fails on a query that is not UTF-8.
+                text = self.scope["query_string"].decode("latin-1")
+                self._options = QueryParams(parse_query(text))
+            except GatewayError as error:
+                self.error = self.error or error
+                self._options = QueryParams({UNREADABLE_OPTION: ""})
+        return self._options
 
 
 KEY_CHECK: Final = "gateway.key_check"
@@ -77,11 +83,21 @@ class GatewayRoute(APIRoute):
         texts = {"summary": summary.rstrip("."), "description": " ".join(description.split())}
         super().__init__(path, endpoint, **{**options, **texts, **_FIXED_OPTIONS})
 
+    @staticmethod
+    def check_caller(request: Request) -> None:
+        """Raise `Unauthenticated` for what cannot be a key, without a call to the store.
+
+        Called before a body is read; the operation's dependencies then check the key itself.
+        """
+        request_credential(request)
+
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Return FastAPI's handler over a `StrictRequest`."""
         handle = super().get_route_handler()
 
         async def handler(request: Request) -> Response:
+            if self.body_field is not None:
+                self.check_caller(request)
             strict = StrictRequest(request.scope, request.receive)
             try:
                 return await handle(strict)

@@ -42,7 +42,10 @@ def reject_duplicate_keys(body: bytes) -> None:
     The gateway checks the last one; RunComfy might read the first, and charge for it. `body` must
     be valid JSON of bounded depth: this parser recurses.
     """
-    _DUPLICATE_KEY_DECODER.decode(body.decode())
+    try:
+        _DUPLICATE_KEY_DECODER.decode(body.decode())
+    except RecursionError:  # it nests less deeply than orjson
+        raise MalformedRequest("The body is nested too deeply.") from None
 
 
 def _reject_duplicates(pairs: list[tuple[str, Any]]) -> None:

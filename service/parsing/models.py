@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from difflib import get_close_matches
+from functools import cache
 from typing import Annotated, Any, Final, TypeVar
 
 from pydantic import (
@@ -40,6 +41,8 @@ from service.parsing.fields import (
 
 MAX_COUNT: Final = 1_000_000_000
 _ERRORS_IN_DETAIL: Final = 3
+_MAX_FIELD_ERRORS: Final = 64
+"""A body of a megabyte has room for 100,000 wrong fields; nobody reads so many."""
 # RFC 3339. `fromisoformat` accepts more, also timestamps without a zone.
 _RFC3339: Final = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d.*[Zz+-]")
 
@@ -217,7 +220,10 @@ def field_errors(errors: Sequence[ErrorDetails], kind: type[Any]) -> tuple[Field
     for error in errors:
         path = "".join(f"/{_escape(part)}" for part in error["loc"] if part != "[key]")
         # Of several errors of one field (a union has one for each member) the first is enough.
-        found.setdefault(path, FieldError(path, _message(error, kind)))
+        if path not in found:
+            found[path] = FieldError(path, _message(error, kind))
+        if len(found) == _MAX_FIELD_ERRORS:
+            break
     return tuple(found.values())
 
 
@@ -252,10 +258,15 @@ _MESSAGES: Final = {
 
 
 def _unknown_name(name: str, kind: type[Any]) -> str:
-    names = set(_property_names(TypeAdapter(kind).json_schema()))
+    names = _names_in(kind)  # type: ignore[arg-type]  # every type is hashable
     is_short = len(name) <= max(map(len, names), default=0)
     near = get_close_matches(name, names, n=1) if is_short else []
     return f"is not known here; did you mean {near[0]}?" if near else "is not known here"
+
+
+@cache
+def _names_in(kind: Any) -> frozenset[str]:  # noqa: ANN401 - any type that pydantic knows
+    return frozenset(_property_names(TypeAdapter(kind).json_schema()))
 
 
 def _property_names(schema: Mapping[str, Any]) -> Iterator[str]:

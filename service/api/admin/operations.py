@@ -3,13 +3,14 @@
 from typing import Annotated, Any, Final
 
 from fastapi import Query
+from starlette.responses import Response
 
 from service.admin import limits_and_pauses, representations
 from service.admin.limits_and_pauses import GatewayLimits, LimitChanges, PauseTarget
 from service.api.admin.router import WRITE_PROBLEMS, admin_router
 from service.api.admin.schemas import Audit, AuditQuery, Gateway, Paused
 from service.http.dependencies import Admin
-from service.http.endpoint import Tag
+from service.http.endpoint import Tag, json_response
 from service.http.openapi import problem_responses
 from service.operator_context import AdminContext
 
@@ -19,13 +20,13 @@ _NO_CHANGES: Final = LimitChanges()
 
 
 @router.get("/limits", response_model=Gateway)
-async def show_limits(admin: Admin) -> JsonObject:
+async def show_limits(admin: Admin) -> Response:
     """Show the gateway's limits, account balance and pauses."""
     return await _gateway(admin, await limits_and_pauses.load_limits(admin))
 
 
 @router.patch("/limits", response_model=Gateway, responses=WRITE_PROBLEMS)
-async def change_limits(admin: Admin, changes: LimitChanges = _NO_CHANGES) -> JsonObject:
+async def change_limits(admin: Admin, changes: LimitChanges = _NO_CHANGES) -> Response:
     """Change the gateway's limits or the minimum account balance.
 
     Only what the body has; null removes a limit. Jobs that run are not stopped.
@@ -33,9 +34,9 @@ async def change_limits(admin: Admin, changes: LimitChanges = _NO_CHANGES) -> Js
     return await _gateway(admin, await limits_and_pauses.change_limits(admin, changes))
 
 
-async def _gateway(admin: AdminContext, limits: GatewayLimits) -> JsonObject:
+async def _gateway(admin: AdminContext, limits: GatewayLimits) -> Response:
     pauses = await admin.stores.operations.list_pauses()
-    return representations.gateway_representation(limits, pauses)
+    return json_response(representations.gateway_representation(limits, pauses))
 
 
 @router.post("/pause", response_model=Paused, responses=WRITE_PROBLEMS)

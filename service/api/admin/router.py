@@ -4,7 +4,9 @@ from typing import Final
 
 from fastapi import APIRouter
 from fastapi.routing import APIRoute
+from starlette.requests import Request
 
+from service.http.dependencies import check_operator
 from service.http.endpoint import Tag
 from service.http.openapi import problem_responses
 from service.http.routes import GatewayRoute
@@ -14,12 +16,21 @@ WRITE_PROBLEMS: Final = problem_responses(400, 409, 413, 415, 422)
 """What an operation with a body reports beside the problems of every operation."""
 
 
+class AdminRoute(GatewayRoute):
+    """A route that reads the body of nobody but an operator."""
+
+    @staticmethod
+    def check_caller(request: Request) -> None:
+        """Raise as `check_operator`."""
+        check_operator(request)
+
+
 def admin_router(tag: Tag) -> APIRouter:
     """Return a router for operations that are documented under `tag`."""
     return APIRouter(
         prefix=ADMIN_ROOT,
         tags=[tag],
-        route_class=GatewayRoute,
+        route_class=AdminRoute,
         responses=problem_responses(401, 404, 503),
         generate_unique_id_function=_operation_id,
     )

@@ -1,9 +1,18 @@
 """The rules that `GatewayRoute` adds to FastAPI, for any of its operations."""
 
+import json
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import timedelta
+
 import httpx
 import pytest
 
-from tests.support.app import AppHarness
+from core.tenants.api_keys import ApiKey
+from core.tenants.tenant import Tenant
+from core.webhooks.config import WebhookConfig
+from service.parsing.json_body import BodyLimits
+from tests.support.app import AppHarness, api_operations
 
 TOKEN = "operators-token-of-32-characters"
 TENANTS = "/admin/v1/tenants"
@@ -65,3 +74,61 @@ async def test_null_is_no_value_of_a_field_that_may_only_be_left_out(
 ) -> None:
     answer = await caller.post("/v1/webhooks/test", json={"endpoint_id": None})
     assert answer.json()["errors"] == [{"path": "/endpoint_id", "message": "must not be null"}]
+
+
+WITH_BODY = sorted(
+    {(one.method, one.path) for one in api_operations() if one.method in {"POST", "PUT", "PATCH"}}
+    - {("POST", "/v1/models/{model_id:path}"), ("POST", "/v1/batches")}
+)
+"""The two others check the key's format themselves, before they read the body."""
+
+
+@pytest.mark.parametrize(("method", "path"), WITH_BODY)
+@pytest.mark.parametrize("key", [None, "gw_nobody", TOKEN])
+async def test_no_body_is_read_of_a_caller_without_a_key(
+    app: AppHarness, method: str, path: str, key: str | None
+) -> None:
+    app.enable_admin_api(TOKEN)
+    if path.startswith("/admin/") and key == TOKEN:
+        key = await app.tenant()
+    reads = []
+
+    async def body() -> AsyncIterator[bytes]:
+        reads.append(1)
+        yield b"{}"
+
+    async with app.client(key) as stranger:
+        refused = await stranger.request(method, path, content=body(), headers=JSON)
+    assert (refused.status_code, reads) == (401, [])
+
+
+async def test_errors_of_unknown_fields_are_bounded(caller: httpx.AsyncClient) -> None:
+    # Each error once built a JSON schema to find the nearest name: 22 KB cost 3.5 s.
+    wrong = await caller.patch(
+        "/v1/webhooks/endpoints/default", json={f"f{n}": 0 for n in range(300)}
+    )
+    assert wrong.status_code == 422
+    assert len(wrong.json()["errors"]) == 64
+
+
+async def test_deep_nesting_is_401_without_a_key_and_400_with_one(
+    app: AppHarness, key: str
+) -> None:
+    deep = b'{"a":' * 1000 + b"1" + b"}" * 1000
+    limits = BodyLimits(len(deep), timedelta(seconds=5))
+    app.replace_resources(policy=replace(app.resources.policy, body_limits=limits))
+    async with app.client() as stranger, app.client(key) as caller:
+        refused = await stranger.post("/v1/webhooks/test", content=deep, headers=JSON)
+        wrong = await caller.post("/v1/webhooks/test", content=deep, headers=JSON)
+    assert refused.status_code == 401
+    assert (wrong.status_code, wrong.json()["detail"]) == (400, "The body is nested too deeply.")
+
+
+async def test_a_record_outside_of_the_bounds_of_today_is_still_listed(app: AppHarness) -> None:
+    app.enable_admin_api(TOKEN)
+    now = app.clock.now()
+    old = Tenant("old", now, result_ttl=timedelta(seconds=1))
+    assert await app.stores.tenants.create(old, ApiKey("d", "old", now), WebhookConfig("old"))
+    async with app.client(TOKEN) as operator:
+        listed = await operator.get(TENANTS)
+    assert [one["result_ttl"] for one in json.loads(listed.content)["tenants"]] == [1]
