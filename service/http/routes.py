@@ -49,7 +49,7 @@ class StrictRequest(Request):
 
     @property
     def query_params(self) -> QueryParams:
-        """The options of the query, parsed once: FastAPI asks for them with each dependency."""
+        """The options of the query, parsed once: FastAPI reads them for each dependency."""
         if self._options is None:
             try:
                 # As a submit's: `url` fails on a query that is not UTF-8.

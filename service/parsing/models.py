@@ -42,7 +42,7 @@ from service.parsing.fields import (
 MAX_COUNT: Final = 1_000_000_000
 _ERRORS_IN_DETAIL: Final = 3
 _MAX_FIELD_ERRORS: Final = 64
-"""A body of a megabyte has room for 100,000 wrong fields; nobody reads so many."""
+"""A body of a megabyte has room for 100,000 wrong fields."""
 # RFC 3339. `fromisoformat` accepts more, also timestamps without a zone.
 _RFC3339: Final = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d.*[Zz+-]")
 

@@ -17,7 +17,7 @@ WRITE_PROBLEMS: Final = problem_responses(400, 409, 413, 415, 422)
 
 
 class AdminRoute(GatewayRoute):
-    """A route that reads the body of nobody but an operator."""
+    """A route that reads a body only if the caller is an operator."""
 
     @staticmethod
     def check_caller(request: Request) -> None:
