@@ -226,9 +226,9 @@ _API: Final = (
         "gateway_batches_total",
         _BOTH,
         "Batches admitted, and batches completed.",
-        (closed_label("phase", "admitted", "ended"),),
+        (closed_label("phase", "admitted", "completed"),),
         on(BatchAdmitted, lambda _: ("admitted",)),
-        on(BatchCompleted, lambda _: ("ended",)),
+        on(BatchCompleted, lambda _: ("completed",)),
     ),
 )
 

@@ -1,4 +1,4 @@
-"""Batches: admission, reads, and the closing event."""
+"""Batches: admission, reads, and the completion event."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -113,7 +113,7 @@ class BatchStore:
         return BatchPage(tuple(_parse_batch(row) for row in rows), cursor.decode() or None)
 
     async def claim_completed(self, lease: timedelta, limit: int) -> Sequence[Batch]:
-        """Claim finished batches without a closing event; no other worker gets them in `lease`."""
+        """Claim finished batches without a completion event; no other worker gets them in `lease`."""
         now = self._clock.now()
         documents = await self._scripts.call(
             "claim_due",
@@ -130,7 +130,7 @@ class BatchStore:
         return None if row[0] is None else _parse_batch(row)
 
     async def complete(self, batch: Batch, deliveries: tuple[Delivery, ...]) -> bool:
-        """Store the deliveries of the closing event; return False if it was stored before."""
+        """Store the deliveries of the completion event; return False if it was stored before."""
         completed = await self._scripts.call(
             "complete_batch",
             [keys.BATCHES, keys.OUTBOX, *new_delivery_keys(deliveries)],

@@ -90,7 +90,7 @@ _JOB_SPECS: Final = (
         "the tenant's batches by creation time (ms)"),
     KeySpec("batches", "gw:batches", "sorted set", KeyOwner.GATEWAY,
         _FOREVER, "members: `complete_batch`",
-        "finished batches without their closing event, by next attempt (ms)"),
+        "finished batches without their completion event, by next attempt (ms)"),
     KeySpec("due", "gw:due", "sorted set", KeyOwner.GATEWAY,
         _FOREVER, "members: `update_job` when nothing is left to do",
         "jobs by next run or end of lease (ms)"),

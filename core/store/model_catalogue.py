@@ -20,7 +20,7 @@ class CatalogueSnapshot:
 
 
 class CatalogueStore:
-    """The catalogue in Redis. Workers replace it as a whole; front ends read it as a whole."""
+    """The catalogue in Redis. Workers replace it as a whole; services read it as a whole."""
 
     def __init__(self, client: RedisClient, scripts: LuaScripts) -> None:
         """Send commands through `client`."""

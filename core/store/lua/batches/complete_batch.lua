@@ -1,5 +1,5 @@
--- Stores the deliveries of a finished batch's closing event. Returns 1, or 0 if they were stored before.
--- Guarantees: a batch sends its closing event once, even if a worker dies while storing it.
+-- Stores the deliveries of a finished batch's completion event. Returns 1, or 0 if they were stored before.
+-- Guarantees: a batch sends its completion event once, even if a worker dies while storing it.
 -- Further KEYS and ARGV: new deliveries (lib/enqueue_delivery.lua).
 -- USES: enqueue_delivery
 -- KEYS: batches outbox ...

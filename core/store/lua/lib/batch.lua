@@ -1,6 +1,6 @@
 -- Counters of a batch's jobs in each public status. A job's record has the status under which it is counted, so
 -- that repeating a step counts nothing twice. The change that ends the last open job marks the batch as finished;
--- a worker then sends its closing event.
+-- a worker then sends its completion event.
 
 local function complete_if_finished(batch, now, ttl_seconds)
   local record = NAMES.batch .. batch

@@ -109,7 +109,7 @@ SAMPLES_OF: dict[Event, list[MetricSample]] = {
     ],
     BatchAdmitted("bat_1", "demo", 3, 2): [MetricSample("gateway_batches_total", ("admitted",))],
     BatchCompleted("bat_1", "demo", 1, 1, 0, SECOND, 1): [
-        MetricSample("gateway_batches_total", ("ended",))
+        MetricSample("gateway_batches_total", ("completed",))
     ],
     replace(MOVED, trigger=Trigger.ACCEPTED, before=JobState.SUBMITTING, after=JobState.RUNNING): [
         MetricSample("gateway_job_transitions_total", ("accepted",)),
