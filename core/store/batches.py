@@ -113,7 +113,7 @@ class BatchStore:
         return BatchPage(tuple(_parse_batch(row) for row in rows), cursor.decode() or None)
 
     async def claim_completed(self, lease: timedelta, limit: int) -> Sequence[Batch]:
-        """Claim finished batches without a completion event; no other worker gets them in `lease`."""
+        """Claim finished batches without a completion event, for `lease` each."""
         now = self._clock.now()
         documents = await self._scripts.call(
             "claim_due",
