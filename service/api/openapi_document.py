@@ -75,7 +75,7 @@ def _model_examples(routes: Sequence[BaseRoute]) -> dict[str, Any]:
 
 
 def _use_examples(operation: Mapping[str, Any], examples: Mapping[str, Any]) -> None:
-    """Show each model's example where a body of it is described: Swagger UI looks there."""
+    """Show each model's example where a body of it is described: Swagger UI reads it there."""
     for body in (operation.get("requestBody", {}), *operation["responses"].values()):
         for content in body.get("content", {}).values():
             schema = content.get("schema", {})
@@ -87,7 +87,7 @@ def _use_examples(operation: Mapping[str, Any], examples: Mapping[str, Any]) -> 
 
 
 def _remove_fastapi_errors(operation: dict[str, Any]) -> None:
-    """FastAPI documents its own 422 for every operation with a parameter; ours are problems."""
+    """FastAPI documents its own 422 for every operation with a parameter; it is never sent."""
     for status, response in list(operation["responses"].items()):
         if _FASTAPI_ERRORS[0] in str(response.get("content")):
             del operation["responses"][status]

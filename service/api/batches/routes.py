@@ -60,24 +60,24 @@ from service.rate_limit_headers import rate_limit_headers
 
 
 async def submit(request: Request) -> Response:
-    """Take a batch in. A wrong key learns nothing: what is wrong with the rest is said after it."""
-    resources = app_context(request.scope)
+    """Admit a batch. An error of the body is reported only to a caller whose key is valid."""
+    context = app_context(request.scope)
     credential = request_credential(request)
     try:
-        admission = await _parse_admission(request, resources, credential)
+        admission = await _parse_admission(request, context, credential)
     except CallerError:
-        await resources.jobs.authenticate(credential, Scope.SUBMIT)
+        await context.jobs.authenticate(credential, Scope.SUBMIT)
         raise
-    admitted = await _admit(resources, admission)
+    admitted = await _admit(context, admission)
     if admitted.existing_batch_id is not None:
-        view = await resources.batches.read(
+        view = await context.batches.read(
             credential, admitted.existing_batch_id, cancel.ALL_ITEMS, Scope.SUBMIT
         )
         return _response(request, view, {IDEMPOTENCY_REPLAYED: "true"})
     if not admitted.stored:
         raise batch_rejection(admission, admitted)
-    view = build_batch_snapshot(admission, admitted, resources.clock.now())
-    _emit_batch(resources, admission, admitted, view)
+    view = build_batch_snapshot(admission, admitted, context.clock.now())
+    _emit_batch(context, admission, admitted, view)
     return _response(request, view, dict(rate_limit_headers(quotas_after(admitted))))
 
 
@@ -88,7 +88,9 @@ async def _parse_admission(
     key = parse_idempotency_key(request.headers.getlist(IDEMPOTENCY_KEY))
     policy, now = context.policy, context.clock.now()
     body = await read_body(request, policy.batch_body_limits)
-    judge = BatchValidator(context.model_cache.registry, policy.options, policy.cache, context.ids)
+    validator = BatchValidator(
+        context.model_cache.registry, policy.options, policy.cache, context.ids
+    )
     call = BatchContext(
         batch_id=context.ids.batch_id(now),
         credential=credential,
@@ -98,23 +100,23 @@ async def _parse_admission(
     )
 
     def decide() -> BatchAdmission:
-        return judge.build_admission(
+        return validator.build_admission(
             parse_batch(body, policy.options, policy.body_limits.max_bytes), call
         )
 
-    # A thousand inputs take longer to judge than other callers should wait.
+    # Validating a thousand inputs would block the event loop for other callers.
     return await asyncio.to_thread(decide)
 
 
 async def _admit(context: AppContext, admission: BatchAdmission) -> BatchAdmissionResult:
     try:
         return await context.batches.admit(admission)
-    except StoreSilent as silence:
+    except StoreSilent as error:
         raise AcceptanceUnclear(
-            "The store fell silent while it took the batch in: whether it has it is not known. "
-            f"GET /v1/batches/{admission.batch.id} will tell.",
-            retry_after=silence.retry_after,
-        ) from silence
+            "Redis did not answer during the admission: it is not known whether the batch exists. "
+            f"GET /v1/batches/{admission.batch.id} returns it if it exists.",
+            retry_after=error.retry_after,
+        ) from error
 
 
 def _emit_batch(
@@ -123,15 +125,16 @@ def _emit_batch(
     admitted: BatchAdmissionResult,
     view: BatchSnapshot,
 ) -> None:
-    for asked, verdict in accepted_jobs(admission, admitted):
-        emit_admitted(context.emit, asked, verdict)
+    for item, result in accepted_jobs(admission, admitted):
+        emit_admitted(context.emit, item, result)
     batch = view.batch
-    told = BatchAdmittedEvent(batch.id, batch.tenant, batch.size, view.counts.admitted, batch.trace)
-    context.emit(told)
+    context.emit(
+        BatchAdmittedEvent(batch.id, batch.tenant, batch.size, view.counts.admitted, batch.trace)
+    )
 
 
 def _response(request: Request, view: BatchSnapshot, headers: dict[str, str]) -> Response:
-    """202, or 200 where nothing has still to be done."""
+    """Return 202, or 200 if every job of the batch has ended."""
     base = request_links(request).base
     status = 200 if view.status is BatchStatus.COMPLETED else 202
     headers = {"location": f"{base}/v1/batches/{view.batch.id}"} | headers
@@ -144,7 +147,7 @@ OPERATIONS: Final = (
         "/v1/batches",
         submit,
         "submit_batch",
-        "Submit many requests at once",
+        "Submit many requests in one call",
         Tag.BATCHES,
         {
             202: {
@@ -153,7 +156,7 @@ OPERATIONS: Final = (
             },
             200: {
                 **response_spec(
-                    "Every request has ended: results that were kept, or a replay.",
+                    "Every request has ended: cached results, or an idempotent replay.",
                     "Batch",
                     BATCH_EXAMPLE,
                 ),
