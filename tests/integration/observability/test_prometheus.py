@@ -96,7 +96,7 @@ def test_a_panel_has_something_to_show(panel: Panel, monitored: MonitoredStack) 
 
 def test_few_panels_may_be_empty() -> None:
     assert {panel.title for _, panel in PANELS if panel.empty_reason} == {
-        "How long the wallet lasts",
+        "Balance lasts",
         "Warnings",
     }
 
