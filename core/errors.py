@@ -81,7 +81,7 @@ class BodyTooLarge(CallerError):
 
 
 class Unauthenticated(CallerError):
-    """A live key is needed: send `Authorization: Bearer <key>`."""
+    """A valid API key is required: send `Authorization: Bearer <key>`."""
 
     code = "unauthenticated"
     title = "Unauthenticated"

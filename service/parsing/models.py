@@ -249,7 +249,7 @@ def _message(error: ErrorDetails, kind: type[Any]) -> str:
 
 
 _MESSAGES: Final = {
-    "missing": "is needed",
+    "missing": "is required",
     "bool_type": "must be true or false",
     "model_type": "must be a JSON object",
     "model_attributes_type": "must be a JSON object",
