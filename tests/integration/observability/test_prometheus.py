@@ -26,12 +26,11 @@ from tests.support import marks
 
 pytestmark = [
     marks.PROMETHEUS,
-    pytest.mark.timeout(180),
 ]
 
 SPAN: Final = timedelta(seconds=35)
 STEP: Final = timedelta(seconds=1)
-SOON: Final = timedelta(seconds=30)
+SOON: Final = timedelta(seconds=60)
 TOKEN: Final = "operators-token-of-32-characters"
 PANELS: Final = [(board, panel) for board in DASHBOARDS for panel in board.panels]
 ALERTS: Final = [

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any, Final
 
-import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
@@ -155,7 +154,6 @@ async def _drain(world: ConcurrentOperations, wire: RedisClient) -> list[str]:
     )
 
 
-@pytest.mark.timeout(300)
 def test_amounts_and_slots_agree_with_a_recount(redis_url: str) -> None:
     @settings(
         max_examples=25,
