@@ -43,7 +43,7 @@ PASSWORD: Final = "p@ss/w:rd#?%"
 IN_URL: Final = "p%40ss%2Fw%3Ard%23%3F%25"
 USERS: Final = (
     "default on nopass resetkeys resetchannels -@all +ping",
-    f"sink on >{PASSWORD} ~gw:sink:* -@all +xadd +xrange +client",
+    f"sink on >{PASSWORD} ~gw:events:* -@all +xadd +xrange +client",
 )
 SOON: Final = 60.0
 REDIS_TIMEOUT: Final = timedelta(seconds=1)
