@@ -8,6 +8,7 @@ GatewayError                 code: stable, for programs; str(error): safe to sho
 |  |- IdempotencyKeyMissing  |- IdempotencyMismatch  |- RequestDeleted
 |- Unavailable               a dependency is temporarily unavailable
 |  |- StoreUnavailable      |- StoreTimeout: the command may have been executed all the same
+|  |- StoreUnsupported
 |- Defect                    a bug of the gateway: always logged with its traceback
    |- IllegalTransition
 """
@@ -202,6 +203,12 @@ class StoreTimeout(StoreUnavailable):
     """The store did not answer; it is unknown whether it executed the command."""
 
     code = "store_silent"
+
+
+class StoreUnsupported(StoreUnavailable):
+    """The store is not a server that the gateway can use."""
+
+    code = "store_unsupported"
 
 
 class Defect(GatewayError):

@@ -121,6 +121,10 @@ class RedisConnection(asyncio.Protocol):
         """See `asyncio.Protocol`."""
         self._terminate(exc or RedisConnectionError("Redis closed the connection"))
 
+    async def abandon(self) -> None:
+        """End the connection: its server is no longer the master."""
+        self._terminate(RedisConnectionError("another server is the master now"))
+
     def close(self) -> None:
         """Stop the timer; redis-py closes the connection itself."""
         if self._timer is not None:
