@@ -4,7 +4,6 @@ import asyncio
 from collections import deque
 from dataclasses import replace
 
-import orjson
 import pytest
 
 from core.billing.settlement import SettlementStatus
@@ -30,7 +29,7 @@ from worker.ports import (
 S, F = JobState, Trigger
 RUNS = InProgress(is_running=True, status_word="in_progress")
 COST = MicroUsd(840_000)
-DONE = RunCompleted({"video": "https://cdn.example/a.mp4"}, COST, UpstreamTimes())
+DONE = RunCompleted(b'{"video": "https://cdn.example/a.mp4"}', COST, UpstreamTimes())
 DOWN = Unreachable(fault())
 
 
@@ -62,8 +61,7 @@ async def test_from_the_queue_to_the_result(worker: WorkerHarness) -> None:
         BillingStatus.YES,
         COST,
     )
-    assert record.output is not None
-    assert orjson.loads(record.output) == DONE.output
+    assert record.output == DONE.output
     assert worker.triggers == [F.CLAIMED, F.ACCEPTED, F.STILL_RUNNING, F.FINISHED, F.COLLECTED]
     assert worker.upstream.bodies == [BODY]
     assert worker.upstream.calls == [
