@@ -83,8 +83,9 @@ def build_sentinel_pool(policy: RedisPolicy, options: dict[str, Any]) -> Connect
     Login, database and TLS files come from the URL; a `rediss://` URL means TLS to the Sentinels
     as well. `options` are redis-py's options of every connection.
     """
-    known = dict(ConnectionPool.from_url(policy.url.get_secret_value()).connection_kwargs)
-    uses_tls = known.pop("connection_class", None) is SSLConnection
+    template = ConnectionPool.from_url(policy.url.get_secret_value())
+    known = dict(template.connection_kwargs)
+    uses_tls = template.connection_class is SSLConnection
     login = {name: known.pop(name) for name in ("db", "username", "password") if name in known}
     for address_part in ("host", "port"):
         known.pop(address_part, None)
