@@ -21,14 +21,11 @@ from service.api.batches.representations import (
 )
 from service.api.batches.schemas import (
     NEW_BATCH_BODY,
-    Batch,
-    BatchCancel,
-    Batches,
     BatchListQuery,
     ItemQuery,
 )
 from service.api.jobs.parameters import IDEMPOTENCY_KEY as KEY_PARAMETER
-from service.api.schemas import RATELIMIT_HEADERS
+from service.api.jobs.parameters import RATELIMIT_HEADERS
 from service.batches import cancel
 from service.batches.admission import (
     BatchContext,
@@ -165,10 +162,10 @@ def _response(request: Request, view: BatchSnapshot, headers: dict[str, str]) ->
     return json_bytes_response(batch_to_json(view, base), status, headers)
 
 
-# Batches are large and their JSON is ready: a response of bytes is not validated again.
-
-
-@router.get("/v1/batches", response_model=Batches, responses=problem_responses(400))
+@router.get(
+    "/v1/batches",
+    responses={200: json_content("A page of batches.", "Batches"), **problem_responses(400)},
+)
 async def list_batches(
     key: ReadKey, context: Context, links: RequestLinks, query: Annotated[BatchListQuery, Query()]
 ) -> Response:
@@ -182,8 +179,7 @@ async def list_batches(
 
 @router.get(
     "/v1/batches/{batch_id}",
-    response_model=Batch,
-    responses=problem_responses(400, 404),
+    responses={200: json_content("The batch.", "Batch"), **problem_responses(400, 404)},
     name="batch",
 )
 async def show_batch(
@@ -204,7 +200,11 @@ async def show_batch(
 
 
 @router.post(
-    "/v1/batches/{batch_id}/cancel", response_model=BatchCancel, responses=problem_responses(404)
+    "/v1/batches/{batch_id}/cancel",
+    responses={
+        200: json_content("What became of each item.", "BatchCancel"),
+        **problem_responses(404),
+    },
 )
 async def cancel_batch(key: CancelKey, context: Context, batch_id: BatchId) -> Response:
     """Cancel the rest of a batch.

@@ -16,8 +16,7 @@ from core.tenants.api_keys import Credential, Scope
 from core.tenants.cache_policy import CacheStatus
 from core.transactions.admission import Admission, AdmissionResult
 from service.api.jobs.lookup import wait_until_ended
-from service.api.jobs.parameters import SUBMIT_BODY, SUBMIT_PARAMETERS
-from service.api.schemas import RATELIMIT_HEADERS
+from service.api.jobs.parameters import RATELIMIT_HEADERS, SUBMIT_BODY, SUBMIT_PARAMETERS
 from service.context import SUBMIT_ROUTE, AppContext, app_context
 from service.errors import AcceptanceUnclear
 from service.http.authentication import bearer_credential
