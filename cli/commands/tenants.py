@@ -97,13 +97,13 @@ def enable(name: NameArgument, *, as_json: JsonOption = False) -> None:
 
 
 def _change(name: str, fields: Mapping[str, object], *, as_json: bool) -> None:
-    changed = run_admin(
+    details, changes = run_admin(
         lambda admin: tenants.change_tenant(admin, name, parse_model(TenantSettings, fields))
     )
     if as_json:
-        print_document(representations.tenant_representation(changed.details), as_json=True)
+        print_document(representations.tenant_representation(details), as_json=True)
         return
-    print("\n".join(map(str, changed.changes)) or "nothing to change")
+    print("\n".join(map(str, changes)) or "nothing to change")
 
 
 @app.command()

@@ -35,14 +35,6 @@ _LIMIT_PREFIX, _PROBLEM_PREFIX = b"! ", b"? "
 
 
 @dataclass(frozen=True, slots=True)
-class ItemSlice:
-    """The items of a batch to read."""
-
-    offset: int = 0
-    limit: int = 100
-
-
-@dataclass(frozen=True, slots=True)
 class BatchPage:
     """Batches without their items; `cursor` is None on the last page."""
 
@@ -78,23 +70,26 @@ class BatchStore:
         self,
         credential: Credential,
         batch_id: str,
-        item_slice: ItemSlice,
+        indexes: range,
         scope: Scope = Scope.READ,
     ) -> BatchSnapshot:
-        """Return one of the credential's batches. Raises `NotFound`, also for another tenant's."""
+        """Return one of the credential's batches, with the items at `indexes`.
+
+        Raises `NotFound`, also for another tenant's.
+        """
         answer = await self._scripts.call(
             "read_batch",
             [*credential_keys(credential), keys.batch(batch_id), keys.batch_items(batch_id)],
             [
                 *self._authentication_arguments(credential, scope),
-                item_slice.offset,
-                item_slice.offset + item_slice.limit - 1,
+                indexes.start,
+                indexes.stop - 1,
             ],
         )
         raise_if_rejected(answer[0])
         _, doc, finished_at, counts, rows, docs = answer
         snapshot = _parse_batch(
-            [doc, finished_at, *counts], _parse_items(item_slice.offset, rows, docs)
+            [doc, finished_at, *counts], _parse_items(indexes.start, rows, docs)
         )
         if snapshot.batch.tenant != credential.tenant:
             raise NotFound

@@ -17,7 +17,7 @@ from core.jobs.job import Job, JobRecord
 from core.jobs.query import JobPage, JobQuery
 from core.jobs.run_times import RunHistory
 from core.money import MicroUsd
-from core.store.batches import BatchPage, ItemSlice
+from core.store.batches import BatchPage
 from core.store.deliveries import AttemptWriteResult, DeliveryRange
 from core.store.job_index import DeletionResult
 from core.store.jobs import JobView, Projection
@@ -104,7 +104,7 @@ class BatchRepository(Protocol):
         self,
         credential: Credential,
         batch_id: str,
-        item_slice: ItemSlice,
+        indexes: range,
         scope: Scope = Scope.READ,
     ) -> BatchSnapshot: ...
 

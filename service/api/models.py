@@ -3,46 +3,14 @@
 from typing import Annotated
 
 from fastapi import Path, Query
-from pydantic import ConfigDict, Field, model_validator
 from starlette.responses import Response
 
 from service.context import SUBMIT_ROUTE
 from service.http.dependencies import Context, Reader
 from service.http.json_response import json_response
 from service.http.openapi import Tag, json_content, problem_responses
-from service.http.strict_route import UNREADABLE_OPTION, api_router
-from service.jobs.submit_options import MAX_OFFSET
+from service.http.strict_route import api_router
 from service.models import ModelQuery
-from service.models.registry import MAX_PAGE_SIZE
-from service.parsing.fields import InvalidField
-from service.parsing.request_models import (
-    FlagOption,
-    RequestModel,
-    WholeNumberOption,
-)
-
-
-class ModelListQuery(RequestModel):
-    """Filters and page; as with RunComfy an unknown option has no effect."""
-
-    model_config = ConfigDict(extra="ignore")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _is_readable(cls, options: dict[str, object]) -> dict[str, object]:
-        if UNREADABLE_OPTION in options:  # this model does not forbid it
-            raise InvalidField("is not readable")
-        return options
-
-    search: str = Field("", description="Words that the id or the name must contain.")
-    category: str = Field("", description="A category.")
-    kind: str = Field("", description="A kind, such as `video`.")
-    limit: Annotated[int, WholeNumberOption(1, MAX_PAGE_SIZE)] = Field(50, description="Page size.")
-    offset: Annotated[int, WholeNumberOption(0, MAX_OFFSET)] = Field(
-        0, description="Number of models to skip."
-    )
-    include_schema: FlagOption = Field(default=False, description="Include the schemas.")
-
 
 router = api_router(Tag.MODELS, 401, 403, 503)
 
@@ -52,10 +20,10 @@ router = api_router(Tag.MODELS, 401, 403, 503)
     responses={200: json_content("A page of models.", "Models"), **problem_responses(400)},
 )
 async def list_models(
-    _: Reader, context: Context, query: Annotated[ModelListQuery, Query()]
+    _: Reader, context: Context, query: Annotated[ModelQuery, Query()]
 ) -> Response:
     """List models."""
-    page = context.model_cache.registry.page(ModelQuery(**dict(query)))
+    page = context.model_cache.registry.page(query)
     return json_response(page.representation())
 
 

@@ -17,7 +17,7 @@ from core.money import MicroUsd, from_usd
 from service.models.input_schema import UnreadableSchema, defaults_of
 from service.models.media import MAX_MEDIA_BYTES, MediaField, MediaKind, media_errors, media_fields
 from service.models.pricing import Price, PriceUnit, Surcharge, estimate_price
-from service.models.rules import InputRule, parse_rule
+from service.models.rules import SumEquals, parse_rule
 from service.models.validation import MAX_ERRORS, InputValidator, UncompilableSchema, compile_schema
 
 
@@ -35,7 +35,7 @@ class InputChecks:
     validator: InputValidator
     defaults: Defaults
     media: tuple[MediaField, ...]
-    rules: tuple[InputRule, ...]
+    rules: tuple[SumEquals, ...]
     has_seed: bool = False
     """Whether the input has a `seed`: a caller who leaves it out expects a new result each time."""
 
@@ -148,7 +148,7 @@ class LocalExtensions:
 
     forbid_unknown_fields: bool = False
     media: tuple[MediaField, ...] = ()
-    rules: tuple[InputRule, ...] = ()
+    rules: tuple[SumEquals, ...] = ()
     surcharges: tuple[Surcharge, ...] = ()
 
 

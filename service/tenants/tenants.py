@@ -114,16 +114,12 @@ async def list_tenants(admin: AdminContext) -> tuple[TenantDetails, ...]:
     return tuple(await asyncio.gather(*(_with_config(admin, tenant) for tenant in tenants)))
 
 
-@dataclass(frozen=True, slots=True)
-class TenantChange:
-    """A tenant after a change, and what changed."""
-
-    details: TenantDetails
-    changes: tuple[Difference, ...]
-
-
-async def change_tenant(admin: AdminContext, name: str, settings: TenantSettings) -> TenantChange:
+async def change_tenant(
+    admin: AdminContext, name: str, settings: TenantSettings
+) -> tuple[TenantDetails, tuple[Difference, ...]]:
     """Change the fields that are set in `settings`; they apply from the next submit.
+
+    Returns the tenant after the change, and what changed.
 
     Raises `InvalidInput`, `NotFound`.
     """
@@ -145,7 +141,7 @@ async def change_tenant(admin: AdminContext, name: str, settings: TenantSettings
     changes = diff_settings(TenantDetails(before, config_before).settings, details.settings)
     if changes:
         await admin.record_action("tenant.change", name, format_differences(changes))
-    return TenantChange(details, changes)
+    return details, changes
 
 
 def with_settings(tenant: Tenant, settings: TenantSettings) -> Tenant:

@@ -23,7 +23,6 @@ from worker.jobs.decisions.transition import DecisionContext, Reschedule
 from worker.jobs.job_writer import JobWriter
 from worker.jobs.submission import JobSubmitter
 from worker.ports import (
-    CancelSucceeded,
     Finished,
     InProgress,
     RequestNotFound,
@@ -114,7 +113,7 @@ class JobProcessor:
         answer = await self._upstream.cancel(_require_upstream_id(job))
         now = self._clock.now()
         overdue = job.deadline is not None and now >= job.deadline
-        if overdue and not isinstance(answer, CancelSucceeded):
+        if overdue and answer is not CancelOutcome.CANCELLED:
             return await self._writer.apply(poll.expire_running(job, now, answer))
         return await self._writer.apply(poll.decide_cancel(job, answer, now, self._context))
 

@@ -86,8 +86,8 @@ async def change_tenant(
     Only those that the body has; null removes a limit. They apply from the next submit: jobs that
     run or wait above a lowered limit are not stopped.
     """
-    changed = await tenants.change_tenant(admin, tenant, settings)
-    return json_response(representations.tenant_representation(changed.details))
+    changed, _ = await tenants.change_tenant(admin, tenant, settings)
+    return json_response(representations.tenant_representation(changed))
 
 
 @router.delete("/tenants/{tenant}", status_code=204, responses=problem_responses(409))

@@ -11,7 +11,6 @@ from core.batches import BatchSnapshot, BatchStatus
 from core.errors import CallerError, NotFound, StoreTimeout
 from core.ids import is_valid_id
 from core.observability.events import BatchAdmitted as BatchAdmittedEvent
-from core.store.batches import ItemSlice
 from core.tenants.api_keys import Credential, Scope
 from core.transactions.admission import BatchAdmission, BatchAdmissionResult
 from service.api.batches.representations import (
@@ -195,7 +194,8 @@ async def show_batch(
     no longer stored.
     """
     await _check_id(context, key, batch_id, Scope.READ)
-    view = await context.batches.read(key, batch_id, ItemSlice(query.offset, query.limit))
+    indexes = range(query.offset, query.offset + query.limit)
+    view = await context.batches.read(key, batch_id, indexes)
     return json_bytes_response(batch_to_json(view, links.base))
 
 
