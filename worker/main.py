@@ -78,9 +78,9 @@ def run(settings: WorkerSettings) -> None:
         settings.traces, settings.traces_sample_ratio, "worker", version(DISTRIBUTION)
     )
     try:
-        with open_tracing(tracing_policy, SystemClock(), SystemIds()) as tracing:
-            subscribers: list[Emit] = [metrics, log, tracing.emit]
-            uvloop.run(_run_worker(settings, metrics, subscribers, tracing.span_namer))
+        with open_tracing(tracing_policy, SystemClock(), SystemIds()) as (span_namer, trace):
+            subscribers: list[Emit] = [metrics, log, trace]
+            uvloop.run(_run_worker(settings, metrics, subscribers, span_namer))
     finally:
         stop_metrics()
 

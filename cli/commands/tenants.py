@@ -228,5 +228,5 @@ def webhook_secret(
                 admin, name, timedelta(seconds=parse_model(SecretRotation, fields).overlap)
             )
         )
-        document = {"tenant": name, **representations.new_secret_representation(new_secret)}
+        document = {"tenant": name, **representations.new_secret_representation(*new_secret)}
     print_document(document, as_json=as_json)

@@ -163,18 +163,12 @@ async def delete_tenant(admin: AdminContext, name: str) -> None:
     raise _contended(name)
 
 
-@dataclass(frozen=True, slots=True)
-class NewWebhookSecret:
-    """A webhook secret, shown once, and when those before it end."""
-
-    secret: str
-    previous_end_at: datetime
-
-
 async def rotate_webhook_secret(
     admin: AdminContext, name: str, overlap: timedelta
-) -> NewWebhookSecret:
+) -> tuple[str, datetime]:
     """Create a webhook secret. Older ones are live for `overlap`, or until they are retired.
+
+    Returns the secret, which is shown once, and when the older ones end.
 
     Raises `NotFound`; `Conflict` if too many secrets are live.
     """
@@ -187,7 +181,7 @@ async def rotate_webhook_secret(
     )
     ends = (now + overlap).isoformat(timespec="seconds")
     await admin.record_action("webhook-secret.rotate", name, f"the one before ends {ends}")
-    return NewWebhookSecret(secret, now + overlap)
+    return secret, now + overlap
 
 
 async def retire_webhook_secret(admin: AdminContext, name: str) -> TenantDetails:
@@ -202,7 +196,7 @@ async def retire_webhook_secret(admin: AdminContext, name: str) -> TenantDetails
 async def load_usage(admin: AdminContext, name: str) -> Usage:
     """Return a tenant's usage and remaining limits; also of a recently deleted one."""
     tenant = await load_tenant_or_deleted(admin, name)
-    return await admin.stores.usage.read(name, tenant.limits, admin.clock.now())
+    return await admin.stores.tenants.read_usage(name, tenant.limits, admin.clock.now())
 
 
 async def _update_tenant(

@@ -272,11 +272,11 @@ async def test_batches_are_listed_newest_first(backend: StoreBackend) -> None:
         await admit_batch(backend, *jobs, id=f"bat_{number}")
         backend.clock.move(SECOND)
     first = await backend.batches.list_page(tenant_credential(), None, 2)
-    assert [view.batch.id for view in first.batches] == ["bat_2", "bat_1"]
+    assert [view.batch.id for view in first.items] == ["bat_2", "bat_1"]
     second = await backend.batches.list_page(tenant_credential(), first.cursor, 2)
-    assert ([view.batch.id for view in second.batches], second.cursor) == (["bat_0"], None)
+    assert ([view.batch.id for view in second.items], second.cursor) == (["bat_0"], None)
     others = await backend.batches.list_page(tenant_credential("bob"), None, 2)
-    assert others.batches == ()
+    assert others.items == ()
 
 
 async def test_waiting_jobs_keep_the_order_of_their_items(backend: StoreBackend) -> None:

@@ -86,11 +86,11 @@ async def submit_batch(request: Request) -> Response:
     try:
         admission = await _parse_admission(request, context, credential)
     except CallerError:
-        await context.jobs.authenticate(credential, Scope.SUBMIT)
+        await context.stores.jobs.authenticate(credential, Scope.SUBMIT)
         raise
     admitted = await _admit(context, admission)
     if admitted.existing_batch_id is not None:
-        view = await context.batches.read(
+        view = await context.stores.batches.read(
             credential, admitted.existing_batch_id, cancel.ALL_ITEMS, Scope.SUBMIT
         )
         return _response(request, view, {IDEMPOTENCY_REPLAYED: "true"})
@@ -130,7 +130,7 @@ async def _parse_admission(
 
 async def _admit(context: AppContext, admission: BatchAdmission) -> BatchAdmissionResult:
     try:
-        return await context.batches.admit(admission)
+        return await context.stores.batches.admit(admission)
     except StoreTimeout as error:
         raise AcceptanceUnclear(
             "Redis did not answer during the admission: it is not known whether the batch exists. "
@@ -172,7 +172,7 @@ async def list_batches(
 
     Without their items.
     """
-    page = await context.batches.list_page(key, query.cursor, query.limit)
+    page = await context.stores.batches.list_page(key, query.cursor, query.limit)
     return json_bytes_response(batch_page_to_json(page, links.base))
 
 
@@ -195,7 +195,7 @@ async def show_batch(
     """
     await _check_id(context, key, batch_id, Scope.READ)
     indexes = range(query.offset, query.offset + query.limit)
-    view = await context.batches.read(key, batch_id, indexes)
+    view = await context.stores.batches.read(key, batch_id, indexes)
     return json_bytes_response(batch_to_json(view, links.base))
 
 
@@ -213,12 +213,12 @@ async def cancel_batch(key: CancelKey, context: Context, batch_id: BatchId) -> R
     to repeat.
     """
     await _check_id(context, key, batch_id, Scope.CANCEL)
-    done = await cancel.cancel_batch(context.batches, context.job_canceller, key, batch_id)
+    done = await cancel.cancel_batch(context.stores.batches, context.job_canceller, key, batch_id)
     return json_bytes_response(batch_cancellation_to_json(done))
 
 
 async def _check_id(context: AppContext, key: Credential, batch_id: str, scope: Scope) -> None:
     """Raises `NotFound` to a valid key for an id that no batch can have."""
     if not is_valid_id(batch_id):
-        await context.jobs.authenticate(key, scope)
+        await context.stores.jobs.authenticate(key, scope)
         raise NotFound

@@ -15,8 +15,8 @@ from core.errors import (
     NotFound,
 )
 from core.jobs.job import Job
+from core.page import Page
 from core.retention import RETENTION
-from core.store.batches import BatchPage
 from core.store.codecs import JOB_CODEC
 from core.tenants.api_keys import Credential, Scope
 from core.transactions.admission import (
@@ -77,7 +77,9 @@ class MemoryBatchStore:
         items = row.items[indexes.start : indexes.stop]
         return replace(_view(memory, row), items=tuple(_now(memory, item) for item in items))
 
-    async def list_page(self, credential: Credential, after: str | None, limit: int) -> BatchPage:
+    async def list_page(
+        self, credential: Credential, after: str | None, limit: int
+    ) -> Page[BatchSnapshot, str]:
         """See `BatchStore.list_page`."""
         memory = self._memory
         authenticate(memory, credential, Scope.READ)
@@ -88,7 +90,7 @@ class MemoryBatchStore:
         page = names[start : start + limit]
         found = (memory.batch(name) for name in page)
         views = tuple(_view(memory, row) for row in found if row is not None)
-        return BatchPage(views, page[-1] if len(page) == limit else None)
+        return Page(views, page[-1] if len(page) == limit else None)
 
     async def claim_completed(self, lease: timedelta, limit: int) -> Sequence[Batch]:
         """See `BatchStore.claim_completed`."""
