@@ -8,7 +8,7 @@ GatewayError                 code: stable, for programs; str(error): safe to sho
 |  |- IdempotencyKeyMissing  |- IdempotencyMismatch  |- RequestDeleted
 |- Unavailable               a dependency is temporarily unavailable
 |  |- StoreUnavailable      |- StoreTimeout: the command may have been executed all the same
-|  |- StoreUnsupported
+|  |- StoreUnsupported      |- RecordUnreadable
 |- Defect                    a bug of the gateway: always logged with its traceback
    |- IllegalTransition
 """
@@ -209,6 +209,12 @@ class StoreUnsupported(StoreUnavailable):
     """The store is not a server that the gateway can use."""
 
     code = "store_unsupported"
+
+
+class RecordUnreadable(Unavailable):
+    """This record was written by another release of the gateway, which can read it."""
+
+    code = "record_unreadable"
 
 
 class Defect(GatewayError):

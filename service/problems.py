@@ -44,6 +44,8 @@ STATUS: Final[Mapping[type[core_errors.GatewayError], int]] = {
     core_errors.Unavailable: 503,
     core_errors.StoreUnavailable: 503,
     core_errors.StoreTimeout: 503,
+    core_errors.StoreUnsupported: 503,
+    core_errors.RecordUnreadable: 503,
     service_errors.AcceptanceUnclear: 503,
     service_errors.TooManyWaiters: 503,
     service_errors.CutOff: 503,

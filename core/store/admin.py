@@ -121,7 +121,7 @@ class AdminStore:
     async def list_audit_entries(self, limit: int) -> Sequence[AuditEntry]:
         """Return the latest entries, newest first."""
         rows = await self._client.execute("XREVRANGE", keys.AUDIT, "+", "-", "COUNT", limit)
-        return [AUDIT_ENTRY_CODEC.decode(fields[1]) for _, fields in rows]
+        return decode_readable(AUDIT_ENTRY_CODEC, [fields[1] for _, fields in rows])
 
     async def _set_balance_fields(self, fields: Mapping[str, int | None]) -> None:
         # The admission script compares fields that exist, so an unknown amount must be absent.

@@ -109,7 +109,7 @@ class BatchStore:
             [keys.BATCHES, keys.LIMITS, keys.POLL_RATE],
             [keys.BATCH_PREFIX, to_ms(now), to_ms(now + lease), limit, ""],
         )
-        return [BATCH_CODEC.decode(document) for document in documents]
+        return decode_readable(BATCH_CODEC, rows[1::2])
 
     async def load(self, batch_id: str) -> BatchSnapshot | None:
         """Return any tenant's batch without its items, for a worker."""

@@ -168,7 +168,7 @@ class DeliveryStore:
     async def list_attempts(self, delivery_id: str) -> Sequence[DeliveryAttempt]:
         """Return a delivery's attempts, oldest first."""
         rows = await self._client.execute("LRANGE", keys.attempts(delivery_id), 0, -1)
-        return [DELIVERY_ATTEMPT_CODEC.decode(row) for row in rows]
+        return decode_readable(DELIVERY_ATTEMPT_CODEC, rows)
 
     async def list_oldest_first(
         self, tenant: str, delivery_range: DeliveryRange, limit: int

@@ -85,7 +85,7 @@ class JobIndex:
             ],
         )
         raise_if_rejected(answer[0])
-        jobs = (JOB_CODEC.decode(document) for document in answer[1])
+        jobs = decode_readable(JOB_CODEC, answer[1])
         cursor = Cursor(float(answer[3]), answer[2].decode()) if answer[2] else None
         return Page(tuple(job for job in jobs if query.matches(job)), cursor)
 

@@ -1,9 +1,9 @@
 """A webhook delivery, one event to one endpoint: the record and its states. Knows no HTTP."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
 
 from core.jobs.job import PublicStatus
 from core.jobs.timeline import TimelineEntry
@@ -77,6 +77,8 @@ class Delivery:
     resent_at: datetime | None = None
     attempts_before_resend: int = 0
     """Attempts made before the last resend; the retry schedule restarts after them."""
+    unknown_fields: tuple[Any, ...] = field(default=(), repr=False, compare=False)
+    """What another release has stored; see `core.store.unknown_fields`."""
 
     @property
     def round_started_at(self) -> datetime:
