@@ -20,6 +20,7 @@ from core.observability.log_context import current_log_context
 from core.observability.outcomes import FailureKind
 from core.webhooks.url_policy import Refusal, RefusalReason, TargetPolicy
 from worker.retry_after import parse_retry_after
+from worker.webhooks.dns_resolver import DnsResolver
 from worker.webhooks.http_session import create_session
 from worker.webhooks.outcomes import (
     AttemptFailed,
@@ -28,7 +29,7 @@ from worker.webhooks.outcomes import (
     kind_of_status,
     printable_text,
 )
-from worker.webhooks.resolved_target import PinnedTarget, Resolver, SystemResolver, resolve
+from worker.webhooks.resolved_target import PinnedTarget, Resolver, ResolverUnavailable, resolve
 from worker.webhooks.signing import sign
 
 
@@ -41,13 +42,15 @@ class SenderPolicy:
     connection.
 
     `max_connections` is the number of concurrent attempts; the wait of further ones does not count
-    against the receiver. `keep_alive` is below the 5 s of Node.js and uvicorn: a receiver that
-    closes first would break an attempt.
+    against the receiver. An error that arrives `max_lateness` after the attempt's deadline means
+    that the event loop was blocked; it is no evidence about the receiver. `keep_alive` is below the
+    5 s of Node.js and uvicorn: a receiver that closes first would break an attempt.
     """
 
     targets: TargetPolicy = field(default_factory=TargetPolicy)
     connect_timeout: timedelta = timedelta(seconds=5)
     total_timeout: timedelta = timedelta(seconds=20)
+    max_lateness: timedelta = timedelta(seconds=1)
     body_timeout: timedelta = timedelta(seconds=1)
     max_response_bytes: int = 16 * 1024
     max_excerpt_bytes: int = 1024
@@ -94,6 +97,8 @@ _KINDS_BY_CAUSE: Final = (
 # What sending may raise; anything else is a bug in the gateway, and surfaces as one.
 _SEND_ERRORS: Final = (aiohttp.ClientError, HttpProcessingError, OSError)
 _CHUNK_SIZE: Final = 16 * 1024
+_LATE: Final = "the gateway was too busy to read the answer"
+_NO_RESOLVER: Final = "the gateway could not look up the host's name"
 
 
 class Sender:
@@ -122,7 +127,12 @@ class Sender:
         try:
             async with asyncio.timeout_at(deadline):
                 answer = await self._open_response(attempt)
+        except ResolverUnavailable:
+            return AttemptFailed(FailureKind.BUSY, _UNMEASURED, excerpt=_NO_RESOLVER)
         except _SEND_ERRORS as error:
+            late = asyncio.get_running_loop().time() - deadline
+            if late > self._policy.max_lateness.total_seconds():
+                return AttemptFailed(FailureKind.BUSY, _UNMEASURED, excerpt=_LATE)
             return AttemptFailed(
                 failure_kind_of_error(error), _UNMEASURED, excerpt=_describe_error(error)
             )
@@ -254,7 +264,7 @@ async def open_sender(
     tls: ssl.SSLContext | None = None,
 ) -> AsyncIterator[Sender]:
     """Yield a sender; by default with the system's resolver and trusted CAs."""
-    system = SystemResolver(timeout=policy.connect_timeout)
+    system = DnsResolver(timeout=policy.connect_timeout)
     session = create_session(
         tls or create_webhook_tls_context(),
         policy.connect_timeout,
@@ -266,7 +276,7 @@ async def open_sender(
         async with session:
             yield Sender(session, resolver or system, clock, policy)
     finally:
-        system.close()
+        await system.close()
 
 
 def create_webhook_tls_context() -> ssl.SSLContext:
