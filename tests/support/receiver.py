@@ -5,7 +5,7 @@ import re
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from ipaddress import ip_address
 from typing import Final
@@ -13,6 +13,7 @@ from typing import Final
 from core.clock import SystemClock
 from core.webhooks.secrets import encode_webhook_secret
 from core.webhooks.url_policy import Address, AllowedTargets, TargetPolicy
+from worker.webhooks.receiver_tls import ReceiverTls
 from worker.webhooks.sender import AttemptRequest, Sender, SenderPolicy, open_sender
 
 Behaviour = Callable[[asyncio.StreamWriter], Awaitable[None]]
@@ -26,9 +27,14 @@ BODY: Final = '{"type":"request.completed","data":{"prompt":"perché"}}'.encode(
 
 POLICY: Final = SenderPolicy(
     targets=TargetPolicy(allowed=AllowedTargets.parse(["127.0.0.0/8"])),
-    connect_timeout=timedelta(milliseconds=500),
-    total_timeout=timedelta(seconds=1),
+    connect_timeout=timedelta(seconds=30),
+    total_timeout=timedelta(seconds=60),
 )
+"""Timeouts that a busy machine does not reach."""
+
+
+IMPATIENT: Final = replace(POLICY, total_timeout=timedelta(seconds=1))
+"""For receivers that never answer."""
 
 
 OK: Final = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nset-cookie: a=b\r\n\r\nok"
@@ -111,13 +117,14 @@ async def running_receiver(
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def new_attempt(url: str, number: int = 1) -> AttemptRequest:
-    return AttemptRequest("msg_1", url, BODY, (SECRET,), number)
+def new_attempt(url: str, number: int = 1, queue: str = "") -> AttemptRequest:
+    return AttemptRequest("msg_1", url, BODY, (SECRET,), number, queue=queue)
 
 
 @asynccontextmanager
 async def open_test_sender(
     tls: ssl.SSLContext | None = None, policy: SenderPolicy = POLICY
 ) -> AsyncIterator[Sender]:
-    async with open_sender(policy, SystemClock(), resolver=Loopback(), tls=tls) as sender:
+    contexts = None if tls is None else ReceiverTls(tls)
+    async with open_sender(policy, SystemClock(), resolver=Loopback(), tls=contexts) as sender:
         yield sender

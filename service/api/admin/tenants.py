@@ -23,8 +23,8 @@ from service.api.admin.schemas import (
 )
 from service.api.usage import Usage
 from service.http.dependencies import Admin, Context
-from service.http.endpoint import Tag, json_response
-from service.http.openapi import problem_responses
+from service.http.json_response import json_response
+from service.http.openapi import Tag, problem_responses
 from service.tenants import api_keys, apply_file, tenants
 from service.tenants.apply_file import TenantsFile
 from service.tenants.settings import TenantSettings

@@ -1,4 +1,4 @@
-"""Log lines: one JSON object each, every event has a word, no secret gets through."""
+"""Log lines: one JSON object each, a name for every event, no secrets."""
 
 import io
 import json
@@ -61,7 +61,7 @@ def test_an_event_is_one_json_line_without_its_empty_fields() -> None:
 
 
 def line_of(event: Event) -> dict[str, object]:
-    """What is written of an event."""
+    """The log line of an event."""
     stream = io.StringIO()
     configure_logging(LogFormat.JSON, LogLevel.DEBUG, stream)(event)
     line: dict[str, object] = json.loads(stream.getvalue())
@@ -157,3 +157,14 @@ def test_auto_is_json_where_nobody_watches() -> None:
 )
 def test_secrets_are_blotted_out(text: str, shown: str) -> None:
     assert redact(text) == shown
+
+
+@pytest.mark.parametrize("detail", ["half \ud83d", "\udc80 and more"])
+def test_a_text_that_is_no_unicode_is_logged_all_the_same(detail: str) -> None:
+    stream = io.StringIO()
+    emit = configure_logging(LogFormat.JSON, LogLevel.INFO, stream)
+
+    emit(OperationalWarning("internal_error", detail))
+
+    (line,) = stream.getvalue().splitlines()
+    assert json.loads(line)["detail"] == detail

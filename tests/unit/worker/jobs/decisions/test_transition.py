@@ -1,4 +1,4 @@
-"""`billed` at every end of a job: a job that was sent twice is never called free."""
+"""`billed` in every final state: a job that was sent twice is never reported as free."""
 
 import pytest
 
@@ -34,7 +34,7 @@ def answered(record: Job, answer: SubmitAnswer) -> Change:
 
 
 def free_ends(approved: int) -> dict[str, Change | Reschedule | None]:
-    """Every end that costs nothing by itself, of a job with this many approved resends."""
+    """Every final state that costs nothing by itself, for a job with this many approved resends."""
 
     def of(state: JobState, **changes: object) -> Job:
         return job(state, resends_approved=approved, **changes)
@@ -77,7 +77,7 @@ def test_what_was_sent_once_may_be_free_and_twice_is_unknown(
 @pytest.mark.parametrize("approved", [0, 1])
 def test_what_cost_something_is_billed_whatever_went_before(approved: int) -> None:
     for answer in (
-        RunCompleted({}, COST, TIMES),
+        RunCompleted(b"{}", COST, TIMES),
         RunFailed(fault(), COST, TIMES),
         RunCancelled(COST, TIMES),
     ):
