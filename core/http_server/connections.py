@@ -21,7 +21,7 @@ class ConnectionPolicy:
     head_timeout: timedelta = timedelta(seconds=15)
     """From the connection, or the first byte of a later request, to the end of the head."""
     discard_timeout: timedelta = timedelta(seconds=10)
-    """After the answer, for the rest of a body that nobody reads."""
+    """After the answer, for the rest of a body that is not read."""
     write_window: timedelta = timedelta(seconds=30)
     """How often a caller that reads slowly must have read `min_write_bytes` more."""
     min_write_bytes: int = 64 * 1024

@@ -133,7 +133,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         return before - unsent < self._policy.min_write_bytes
 
     def resume_writing(self) -> None:
-        """Count anew: the caller has read enough for more to be sent."""
+        """Start a new count: the caller has read enough for more to be sent."""
         self._unsent = None
         super().resume_writing()
 
@@ -157,7 +157,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         super().on_message_begin()
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Keep a header of the head; drop a trailer, which nobody has checked (RFC 9110, 6.5.1)."""
+        """Keep a header of the head; drop a trailer, which no check has seen (RFC 9110, 6.5.1)."""
         if self._reading is _Reading.HEAD:
             super().on_header(name, value)
 

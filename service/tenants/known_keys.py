@@ -14,10 +14,10 @@ MAX_KNOWN_KEYS: Final = 10_000
 
 
 class KnownKeys:
-    """Looks keys up, and remembers the valid ones for seconds: a busy caller costs no look-up."""
+    """Checks keys in the store. The valid ones are remembered: a busy caller costs no round trip."""
 
     def __init__(self, jobs: JobRepository, clock: Clock) -> None:
-        """Look keys up in `jobs`."""
+        """Check keys in `jobs`."""
         self._jobs = jobs
         self._clock = clock
         self._known: dict[tuple[Credential, Scope | None], timedelta] = {}

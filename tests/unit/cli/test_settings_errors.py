@@ -1,4 +1,4 @@
-"""A wrong or missing setting is one line that names its variable, and never its value."""
+"""A wrong or missing setting gives one line with its variable's name and without its value."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Submits in doubt: everything known is returned, and each resolution takes effect once."""
+"""Submits in doubt: their details, and resolutions that take effect once."""
 
 from typing import Any
 
@@ -24,13 +24,13 @@ TOKEN = "operators-token-of-32-characters"
 
 @pytest.fixture
 def admin_context(app: AppHarness) -> AdminContext:
-    """An operator over the face's stores."""
+    """The operator's context over the app's stores."""
     return app.resources.admin
 
 
 @pytest.fixture
 async def job_in_doubt(app: AppHarness) -> Job:
-    """A job whose submit got no answer, of a tenant with a webhook."""
+    """A job in doubt of a tenant with a webhook."""
     key = await app.tenant("ads", webhook="https://hooks.example.com/x")
     async with app.client(key) as caller:
         answer = await caller.post(f"{KLING_PATH}?reference=order-7", json=KLING_INPUT)
@@ -104,7 +104,7 @@ async def test_a_decision_is_carried_out_told_and_noted(
     assert [moved.after for moved in app.events_of(JobTransitioned)] == [state]
     assert [cost.settlement for cost in app.events_of(CostSettled)] == settled
     assert [done.action for done in app.events_of(AdminAction)] == ["doubt.resolve"]
-    (entry,) = await admin_context.stores.operations.list_audit_entries(10)
+    (entry,) = await admin_context.stores.admin.list_audit_entries(10)
     assert (entry.actor, entry.subject) == ("admin-api", job.id)
     assert await list_in_doubt(admin_context) == []
 
@@ -126,7 +126,7 @@ async def test_what_is_not_in_doubt_is_no_matter_for_a_decision(
         await resolve_in_doubt(admin_context, job_in_doubt.id, Resend())
     with pytest.raises(NotFound):
         await resolve_in_doubt(admin_context, "req_0", MarkLost())
-    assert len(await admin_context.stores.operations.list_audit_entries(10)) == 1
+    assert len(await admin_context.stores.admin.list_audit_entries(10)) == 1
 
 
 @pytest.mark.parametrize("upstream_id", ["", "../x", "a b", "x" * 129, "é"])
@@ -139,7 +139,7 @@ async def test_what_can_be_no_id_is_not_attached(
 
 
 async def test_a_worker_that_comes_first_is_built_upon(app: AppHarness, job_in_doubt: Job) -> None:
-    """A cancel was noted between the operator's look and the decision."""
+    """A cancel request was stored between the operator's read and the decision."""
 
     class Overtaken(MemoryJobStore):
         async def store(self, change: Change) -> WriteResult:

@@ -1,4 +1,4 @@
-"""One attempt, without a network: what is sent, how every answer and error is named."""
+"""One attempt without a network: what is sent, and the result of every answer and error."""
 
 import itertools
 import socket
@@ -41,7 +41,7 @@ POLICY = SenderPolicy(targets=TargetPolicy(allowed=AllowedTargets.parse(["*.inte
 
 
 class StaticResolver:
-    """Every name has the same addresses, written with spaces between; None for no address."""
+    """Resolves every name to the same addresses, separated by spaces; None for no address."""
 
     def __init__(self, addresses: str | None = "8.8.8.8") -> None:
         self.known = tuple(ip_address(text) for text in (addresses or "").split())
@@ -53,7 +53,7 @@ class StaticResolver:
 
 @dataclass(frozen=True)
 class ReceivedRequest:
-    """What the session was asked to send; header names are in lower case."""
+    """A request as the session received it; header names are in lower case."""
 
     url: URL
     headers: dict[str, str]
@@ -62,7 +62,7 @@ class ReceivedRequest:
 
 
 class FakeBody:
-    """A body in parts; an error among them breaks it off."""
+    """A body in parts; an error among them ends it."""
 
     def __init__(self, parts: Iterable[bytes | Exception]) -> None:
         self.parts = iter(parts)
@@ -84,7 +84,7 @@ class FakeBody:
 
 @dataclass
 class FakeResponse:
-    """An answer whose body is not read yet."""
+    """A response with an unread body."""
 
     status: int
     headers: CIMultiDict[str]
@@ -99,7 +99,7 @@ class FakeResponse:
 
 
 class FakeSession:
-    """Hands each request to `handler`."""
+    """Passes each request to `handler`."""
 
     def __init__(self, handler: Callable[[ReceivedRequest], FakeResponse]) -> None:
         self.handler = handler
@@ -131,7 +131,7 @@ async def send(
 
 
 def answer(status: int, body: bytes = b"", **headers: str) -> FakeResponse:
-    """An answer as it comes from a wire: its body not yet read."""
+    """A response as received: its body is not read yet."""
     named = CIMultiDict((name.replace("_", "-"), value) for name, value in headers.items())
     return FakeResponse(status, named, FakeBody([body]))
 
@@ -294,7 +294,7 @@ ARGUMENTS: dict[type[Exception], tuple[object, ...]] = {
 
 
 def made(error: type[Exception]) -> Exception:
-    """One of the kind, with a text that no tenant may read."""
+    """An error of the given class with a text that tenants must not see."""
     base = next((kind for kind in ARGUMENTS if issubclass(error, kind)), None)
     built = error(*ARGUMENTS[base]) if base else error(TEXT)
     if error is aiohttp.ClientConnectorSSLError:

@@ -1,4 +1,4 @@
-"""Submitting: what is accepted, and how everything else is refused with nothing stored."""
+"""Submits: what is accepted; everything else is refused and stores nothing."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -10,7 +10,7 @@ import httpx
 import orjson
 import pytest
 
-from core.errors import StoreSilent, StoreUnavailable
+from core.errors import StoreTimeout, StoreUnavailable
 from core.jobs.job import JobState
 from core.money import MicroUsd
 from core.observability.events import JobAdmitted, RequestServed
@@ -325,7 +325,7 @@ async def test_with_no_catalogue_ever_an_unknown_model_is_forwarded(
 
 
 class CountingJobStore(MemoryJobStore):
-    """Counts what it is asked."""
+    """Counts its reads and writes."""
 
     calls = 0
 
@@ -405,7 +405,7 @@ async def test_a_key_without_the_scope_is_403(app: AppHarness) -> None:
 
 
 class UnavailableJobStore(MemoryJobStore):
-    """Does not answer."""
+    """Raises `StoreUnavailable` in every call."""
 
     error: StoreUnavailable = StoreUnavailable(retry_after=timedelta(seconds=2))
 
@@ -432,7 +432,7 @@ async def test_a_store_that_fell_silent_leaves_it_open_and_names_the_job(
     app: AppHarness, key: str
 ) -> None:
     silent = UnavailableJobStore(app.stores.memory)
-    silent.error = StoreSilent()
+    silent.error = StoreTimeout()
     app.replace_resources(jobs=silent)
     async with app.client(key) as caller:
         answer = await caller.post(KLING_PATH, json=KLING_INPUT)
