@@ -14,7 +14,7 @@ MAX_KNOWN_KEYS: Final = 10_000
 
 
 class KnownKeys:
-    """Checks keys in the store. The valid ones are remembered: a busy caller costs no round trip."""
+    """Checks keys in the store. Valid ones are remembered: a busy caller costs no round trip."""
 
     def __init__(self, jobs: JobRepository, clock: Clock) -> None:
         """Check keys in `jobs`."""
