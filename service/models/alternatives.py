@@ -2,7 +2,7 @@
 
 The library lists the errors of every branch, with copies of the input: the list of a nested schema
 is exponential, and that of one large array takes seconds and a gigabyte. So alternatives are left
-out where errors are named, and are only asked whether the input is valid.
+out where errors are named, and are only checked for validity.
 """
 
 from collections.abc import Callable, Iterator, Mapping

@@ -232,6 +232,25 @@ async def test_what_an_attempt_comes_to(
     ]
 
 
+@pytest.mark.parametrize(
+    ("status", "excerpt", "detail"),
+    [
+        (None, "TLS: certificate has expired", "TLS: certificate has expired"),
+        (302, "Location: https://elsewhere.example/", "Location: https://elsewhere.example/"),
+        (500, "the receiver's own page", None),
+        (None, "", None),
+    ],
+)
+async def test_the_log_has_the_gateways_own_words(
+    status: int | None, excerpt: str, detail: str | None
+) -> None:
+    failed = AttemptFailed(FailureKind.TLS_ERROR, DURATION, status, excerpt=excerpt)
+    desk = await deliver(delivery(), failed)
+    (event,) = desk.events
+    assert isinstance(event, DeliveryAttempted)
+    assert event.detail == detail
+
+
 async def test_the_twelfth_failure_is_the_last() -> None:
     desk = await deliver(delivery(), *[BROKEN] * 12)
     states = [row.after.state for row in desk.rows]

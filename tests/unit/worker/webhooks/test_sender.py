@@ -3,7 +3,7 @@
 import itertools
 import socket
 import ssl
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
@@ -25,6 +25,7 @@ from core.webhooks.url_policy import Address, AllowedTargets, TargetPolicy
 from tests.support.clock import TickingClock
 from tests.support.traces import SAMPLED
 from worker.webhooks.outcomes import AttemptFailed, AttemptResult, Delivered
+from worker.webhooks.receiver_tls import ReceiverTls
 from worker.webhooks.sender import (
     KINDS_BY_EXCEPTION,
     AttemptRequest,
@@ -37,6 +38,7 @@ DURATION = timedelta(milliseconds=250)
 SECRETS = (encode_webhook_secret(bytes(range(32))), encode_webhook_secret(bytes(range(32, 64))))
 BODY = b'{"type":"request.completed"}'
 ATTEMPT = AttemptRequest("msg_1", "https://hooks.example/x?y=%7Ea", BODY, SECRETS)
+TLS = ssl.create_default_context()
 POLICY = SenderPolicy(targets=TargetPolicy(allowed=AllowedTargets.parse(["*.internal.example"])))
 
 
@@ -112,8 +114,14 @@ class FakeSession:
         headers: Iterable[tuple[str, str]],
         allow_redirects: bool,
         server_hostname: str | None,
+        ssl: ssl.SSLContext,
+        proxy: str | None,
+        proxy_headers: Mapping[str, str] | None,
     ) -> FakeResponse:
         assert not allow_redirects
+        assert proxy is None
+        assert proxy_headers is None
+        assert ssl is TLS
         named = {name.lower(): value for name, value in headers}
         return self.handler(ReceivedRequest(url, named, data, server_hostname))
 
@@ -127,7 +135,8 @@ async def send(
 ) -> AttemptResult:
     session = cast("aiohttp.ClientSession", FakeSession(handler))
     clock = TickingClock(now or datetime(2026, 11, 22, tzinfo=UTC), DURATION)
-    return await Sender(session, StaticResolver(address), clock, POLICY).send(attempt)
+    sender = Sender(session, StaticResolver(address), ReceiverTls(TLS), clock, POLICY)
+    return await sender.send(attempt)
 
 
 def answer(status: int, body: bytes = b"", **headers: str) -> FakeResponse:
@@ -200,7 +209,9 @@ async def test_redirect_is_a_failure_and_not_followed() -> None:
         calls.append(str(request.url))
         return answer(307, location="https://169.254.169.254/")
 
-    assert await send(receiver) == AttemptFailed(FailureKind.REDIRECT, DURATION, 307)
+    assert await send(receiver) == AttemptFailed(
+        FailureKind.REDIRECT, DURATION, 307, excerpt="Location: https://169.254.169.254/"
+    )
     assert len(calls) == 1
 
 
@@ -264,6 +275,7 @@ ERRORS: dict[type[Exception], FailureKind] = {
     aiohttp.ServerTimeoutError: FailureKind.TIMEOUT,
     aiohttp.ClientConnectorError: FailureKind.CONNECT_ERROR,
     aiohttp.ClientConnectorDNSError: FailureKind.CONNECT_ERROR,
+    aiohttp.ClientProxyConnectionError: FailureKind.PROXY_ERROR,
     aiohttp.ServerFingerprintMismatch: FailureKind.CONNECT_ERROR,
     aiohttp.ServerDisconnectedError: FailureKind.RESET,
     aiohttp.ServerConnectionError: FailureKind.RESET,
@@ -275,7 +287,7 @@ ERRORS: dict[type[Exception], FailureKind] = {
     ConnectionResetError: FailureKind.RESET,
     aiohttp.ClientResponseError: FailureKind.INVALID_RESPONSE,
     BadHttpMessage: FailureKind.INVALID_RESPONSE,
-    aiohttp.ClientHttpProxyError: FailureKind.SEND_ERROR,
+    aiohttp.ClientHttpProxyError: FailureKind.PROXY_ERROR,
     aiohttp.InvalidURL: FailureKind.SEND_ERROR,
     aiohttp.NonHttpUrlClientError: FailureKind.SEND_ERROR,
     aiohttp.ClientError: FailureKind.SEND_ERROR,
@@ -307,7 +319,10 @@ async def test_exception_becomes_its_kind(error: type[Exception], kind: FailureK
     def receiver(_: ReceivedRequest) -> FakeResponse:
         raise made(error)
 
-    assert await send(receiver) == AttemptFailed(kind, DURATION)
+    result = await send(receiver)
+    assert isinstance(result, AttemptFailed)
+    assert result.kind is kind
+    assert TEXT not in result.excerpt
 
 
 async def test_a_mistake_of_ours_surfaces_as_the_defect_that_it_is() -> None:
