@@ -137,7 +137,7 @@ def compile_schema(
 
 def _build_validator(schema: Mapping[str, object]) -> InputValidator:
     if is_too_large(schema):
-        raise UncompilableSchema("the schema refers to itself, or has too many alternatives")
+        raise UnusableSchema("the schema refers to itself, or has too many alternatives")
     plain = without_alternatives(schema)
     return InputValidator(
         schema,
