@@ -76,6 +76,7 @@ class OpenJobsState:
     oldest_unsubmitted_at: datetime | None = None
     oldest_in_doubt_at: datetime | None = None
     stuck: int = 0
+    unreadable: int = 0
 
 
 @dataclass(frozen=True, slots=True)

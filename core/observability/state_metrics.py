@@ -106,6 +106,11 @@ _JOB_STATE: Final = (
         "Jobs more than 60 s past their due time.",
         lambda state: state.jobs.stuck,
     ),
+    _state(
+        "gateway_unreadable_jobs",
+        "Jobs whose record this release cannot read; no worker processes them.",
+        lambda state: state.jobs.unreadable,
+    ),
     _per_tenant(
         "gateway_waiting_jobs", "Jobs that wait for a slot.", lambda tenant: tenant.waiting
     ),

@@ -70,20 +70,22 @@ class Codec(Generic[T]):
         return replace(value, **kept)  # type: ignore[type-var]  # see `__init__`
 
 
-def decode_readable(codec: Codec[T], documents: Iterable[bytes]) -> tuple[T, ...]:
+def decode_readable(codec: Codec[T], documents: Iterable[bytes]) -> list[T]:
     """Return the records of a list that this version can read."""
     readable = []
     for document in documents:
         with suppress(RecordUnreadable):
             readable.append(codec.decode(document))
-    return tuple(readable)
+    return readable
 
 
 def record_issue(errors: list[ErrorDetails]) -> str:
     """Return where a record cannot be read and why, without any of its values."""
     found = [error for error in errors if error["type"] != _UNKNOWN_FIELD_ERROR]
     path = ".".join(str(step) for step in found[0]["loc"]) or "document"
-    return f"This record cannot be read by this release of the gateway ({path}: {found[0]['type']})."
+    return (
+        f"This record cannot be read by this release of the gateway ({path}: {found[0]['type']})."
+    )
 
 
 def _without_extra_fields(schema: Any) -> Any:  # noqa: ANN401 - pydantic-core's schemas are nested dicts
@@ -93,7 +95,8 @@ def _without_extra_fields(schema: Any) -> Any:  # noqa: ANN401 - pydantic-core's
     if not isinstance(schema, dict):
         return schema
     changed = {name: _without_extra_fields(part) for name, part in schema.items()}
-    return changed | ({"extra_behavior": "forbid"} if schema.get("type") == "dataclass-args" else {})
+    is_dataclass = schema.get("type") == "dataclass-args"
+    return changed | {"extra_behavior": "forbid"} if is_dataclass else changed
 
 
 JOB_CODEC: Final = Codec(Job)

@@ -1,10 +1,12 @@
 """Webhook deliveries: claims, attempts, circuit breakers of endpoints, and lists."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from core.clock import MILLISECOND, Clock, to_ms
+from core.errors import RecordUnreadable
 from core.retention import DELIVERY_RETENTION, RESULT_GRACE_PERIOD
 from core.store import keys
 from core.store.client import Argument, RedisClient, ttl_seconds
@@ -13,6 +15,7 @@ from core.store.codecs import (
     DELIVERY_CODEC,
     ENDPOINT_CIRCUIT_CODEC,
     TIMELINE_ENTRY_CODEC,
+    decode_readable,
 )
 from core.store.scripts import LuaScripts
 from core.transactions.job_update import WriteResult
@@ -62,8 +65,14 @@ class DeliveryStore:
         self._clock = clock
         self._max_concurrency = (policy or EndpointCircuitPolicy()).max_concurrency
 
-    async def claim_due(self, lease: timedelta, limit: int) -> Sequence[ClaimedDelivery]:
-        """Claim due deliveries, in turn over the queues; no other worker gets them in `lease`."""
+    async def claim_due(
+        self, lease: timedelta, limit: int, in_flight: Mapping[str, int] | None = None
+    ) -> Sequence[ClaimedDelivery]:
+        """Claim due deliveries, in turn over the tenants; no other worker gets them in `lease`.
+
+        `in_flight` is how many the caller has in flight for each tenant. They bound the tenant's
+        share, see the script.
+        """
         now = self._clock.now()
         flat = await self._scripts.call(
             "claim_deliveries",
@@ -73,15 +82,17 @@ class DeliveryStore:
                 to_ms(now + lease),
                 limit,
                 self._max_concurrency,
-                keys.DELIVERY_QUEUE_PREFIX,
-                keys.DELIVERY_PREFIX,
+                *(part for pair in (in_flight or {}).items() for part in pair),
             ],
         )
-        pairs = zip(flat[::2], flat[1::2], strict=True)
-        return [
-            ClaimedDelivery(DELIVERY_CODEC.decode(document), _parse_circuit(held))
-            for document, held in pairs
-        ]
+        claimed = []
+        for document, held in zip(flat[::2], flat[1::2], strict=True):
+            # One that this release cannot read is due again when its lease ends.
+            with suppress(RecordUnreadable):
+                claimed.append(
+                    ClaimedDelivery(DELIVERY_CODEC.decode(document), _parse_circuit(held))
+                )
+        return claimed
 
     async def complete_attempt(self, completion: DeliveryUpdate) -> AttemptWriteResult:
         """Store the result of an attempt, unless the delivery has changed since it was claimed.

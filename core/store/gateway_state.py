@@ -26,8 +26,8 @@ from core.observability.gateway_state import (
 from core.store import keys
 from core.store.client import RedisClient
 from core.store.scripts import LuaScripts
+from core.store.server_check import parse_info
 from core.store.stores import Stores
-from core.store.worker_heartbeats import parse_info
 from core.tenants.limits import UsageWindow, usage_windows_at
 from core.webhooks.endpoint import DisabledReason
 
@@ -82,14 +82,15 @@ class GatewayStateStore:
         )
 
     async def _jobs(self, now: datetime) -> OpenJobsState:
-        counts, unsubmitted, in_doubt, stuck = await asyncio.gather(
+        counts, unsubmitted, in_doubt, stuck, unreadable = await asyncio.gather(
             self._client.execute("HMGET", keys.STATE_COUNTS, *OPEN_STATES),
             self._oldest_in(keys.UNSUBMITTED),
             self._oldest_in(keys.IN_DOUBT),
             self._client.execute("ZCOUNT", keys.DUE, "-inf", to_ms(now - STUCK_AFTER)),
+            self._client.execute("ZCARD", keys.UNREADABLE),
         )
         by_state = {state: int(n or 0) for state, n in zip(OPEN_STATES, counts, strict=True)}
-        return OpenJobsState(by_state, unsubmitted, in_doubt, int(stuck))
+        return OpenJobsState(by_state, unsubmitted, in_doubt, int(stuck), int(unreadable))
 
     async def _concurrency(self) -> ConcurrencyState:
         running, limits, pauses = await asyncio.gather(
@@ -151,13 +152,8 @@ class GatewayStateStore:
         return Dependencies(balance, breaker, synced_at, int(models), int(workers))
 
     async def _delivery_backlog(self, now: datetime) -> DeliveryBacklog:
-        endpoints, (pending, due, busy, held_back, oldest) = await asyncio.gather(
-            self._client.execute("ZCARD", keys.OUTBOX),
-            self._scripts.call(
-                "delivery_backlog",
-                [keys.OUTBOX],
-                [to_ms(now), MAX_ENDPOINTS_READ, keys.DELIVERY_QUEUE_PREFIX],
-            ),
+        pending, due, busy, held_back, oldest, endpoints = await self._scripts.call(
+            "delivery_backlog", [keys.OUTBOX], [to_ms(now), MAX_ENDPOINTS_READ]
         )
         return DeliveryBacklog(
             pending=int(pending),

@@ -18,6 +18,7 @@ from core.jobs.query import Cursor, JobQuery
 from core.jobs.run_times import RunHistory
 from core.money import MicroUsd
 from core.page import Page
+from core.store.admin import UnreadableJob
 from core.store.deliveries import AttemptWriteResult, DeliveryRange
 from core.store.job_index import DeletionResult
 from core.store.jobs import JobView, Projection
@@ -122,7 +123,9 @@ class BatchRepository(Protocol):
 class DeliveryRepository(Protocol):
     """Webhook deliveries. See `core.store.deliveries.DeliveryStore`."""
 
-    async def claim_due(self, lease: timedelta, limit: int) -> Sequence[ClaimedDelivery]: ...
+    async def claim_due(
+        self, lease: timedelta, limit: int, in_flight: Mapping[str, int] | None = None
+    ) -> Sequence[ClaimedDelivery]: ...
 
     async def complete_attempt(self, completion: DeliveryUpdate) -> AttemptWriteResult: ...
 
@@ -219,6 +222,10 @@ class AdminRepository(Protocol):
     async def append_audit_entry(self, entry: AuditEntry) -> None: ...
 
     async def list_audit_entries(self, limit: int) -> Sequence[AuditEntry]: ...
+
+    async def list_unreadable(self, limit: int) -> Sequence[UnreadableJob]: ...
+
+    async def requeue_unreadable(self, job_id: str) -> None: ...
 
 
 class CircuitBreakerRepository(Protocol):

@@ -17,7 +17,7 @@ from core.page import Page
 from core.store import keys
 from core.store.admission import raise_if_rejected
 from core.store.client import Argument, RedisClient
-from core.store.codecs import JOB_CODEC
+from core.store.codecs import JOB_CODEC, decode_readable
 from core.store.jobs import credential_keys
 from core.store.scripts import LuaScripts
 from core.tenants.api_keys import Credential, Scope

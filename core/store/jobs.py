@@ -109,7 +109,7 @@ class JobStore:
             raise NotFound
         return JobView(
             record=JobRecord(job=job, polls=int(answer[2]), output=answer[3] or None),
-            timeline=decode_readable(TIMELINE_ENTRY_CODEC, answer[4]),
+            timeline=tuple(decode_readable(TIMELINE_ENTRY_CODEC, answer[4])),
             delivery_ids=tuple(name.decode() for name in answer[5]),
         )
 
@@ -130,7 +130,7 @@ class JobStore:
             return None
         return JobView(
             record=record,
-            timeline=decode_readable(TIMELINE_ENTRY_CODEC, entries),
+            timeline=tuple(decode_readable(TIMELINE_ENTRY_CODEC, entries)),
             delivery_ids=tuple(name.decode() for name in names),
         )
 
@@ -183,7 +183,7 @@ class JobStore:
             [keys.JOB_PREFIX, to_ms(now), to_ms(now + lease), limit, "polls_per_second"],
         )
         jobs = []
-        for name, document in pairs_of(rows):
+        for name, document in zip(rows[::2], rows[1::2], strict=True):
             try:
                 jobs.append(JOB_CODEC.decode(document))
             except RecordUnreadable:
@@ -191,7 +191,7 @@ class JobStore:
         return jobs
 
     async def _set_aside(self, job_id: str, now: datetime) -> None:
-        """Keep a job from being claimed until a release that can read it is asked to.
+        """Keep a job from being claimed until an operator requeues it.
 
         One record must not end every worker again and again.
         """
@@ -210,8 +210,10 @@ class JobStore:
     async def list_in_doubt(self, limit: int) -> Sequence[Job]:
         """Return jobs in doubt, the longest in doubt first."""
         ids = await self._client.execute("ZRANGE", keys.IN_DOUBT, 0, limit - 1)
-        records = await asyncio.gather(*(self.load(name.decode()) for name in ids))
-        return [record.job for record in records if record is not None]
+        rows = await asyncio.gather(
+            *(self._client.execute("HGET", keys.job(name.decode()), "doc") for name in ids)
+        )
+        return decode_readable(JOB_CODEC, filter(None, rows))
 
     def _authentication_arguments(
         self, credential: Credential, scope: Scope | None

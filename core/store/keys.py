@@ -100,6 +100,9 @@ _JOB_SPECS: Final = (
     KeySpec("in_doubt", "gw:in_doubt", "sorted set", KeyOwner.GATEWAY,
         _FOREVER, "members: `update_job` when the doubt is resolved",
         "jobs in doubt by the time they became so (ms)"),
+    KeySpec("unreadable", "gw:unreadable", "sorted set", KeyOwner.GATEWAY,
+        _FOREVER, "members: `gateway job requeue`, by an operator",
+        "jobs whose record this release cannot read, by the time they were set aside (ms)"),
     KeySpec("unsubmitted", "gw:unsubmitted", "sorted set", KeyOwner.GATEWAY,
         _FOREVER, "members: `update_job` when RunComfy has the job",
         "jobs not yet submitted to RunComfy, by age (ms)"),
@@ -121,8 +124,11 @@ _WEBHOOK_SPECS: Final = (
     KeySpec("attempts", "gw:delivery:{id}:attempts", "list", KeyOwner.DELIVERY,
         "14 days", f"{_EXPIRY}; `delete_job`", "the outcome of each attempt, as JSON"),
     KeySpec("outbox", "gw:outbox", "sorted set", KeyOwner.GATEWAY,
-        _FOREVER, "members: `complete_attempt` when the queue is empty",
-        "delivery queues by next check (ms)"),
+        _FOREVER, "members: `complete_attempt` when the tenant has no delivery queue left",
+        "tenants with delivery queues, by the next turn (ms)"),
+    KeySpec("tenant_queues", "gw:tenant_queues:{tenant}", "sorted set", KeyOwner.DELIVERY,
+        "while deliveries are pending", _WHEN_EMPTY,
+        "the tenant's delivery queues by next check (ms)"),
     KeySpec("delivery_queue", "gw:outbox:{queue}", "sorted set", KeyOwner.DELIVERY,
         "while deliveries are pending", _WHEN_EMPTY,
         "an endpoint's pending deliveries by next attempt (ms)"),
@@ -229,6 +235,7 @@ _TwoIds = Callable[[str, str], str]
 DUE: Final = LUA_NAMES["due"]
 STATE_COUNTS: Final = LUA_NAMES["states"]
 IN_DOUBT: Final = LUA_NAMES["in_doubt"]
+UNREADABLE: Final = LUA_NAMES["unreadable"]
 UNSUBMITTED: Final = LUA_NAMES["unsubmitted"]
 BATCHES: Final = LUA_NAMES["batches"]
 RUN_COUNTS: Final = LUA_NAMES["run_counts"]
@@ -254,8 +261,6 @@ PRUNE_LOCK: Final = LUA_NAMES["prune_lock"]
 
 JOB_PREFIX: Final = LUA_NAMES["job"]
 BATCH_PREFIX: Final = LUA_NAMES["batch"]
-DELIVERY_PREFIX: Final = LUA_NAMES["delivery"]
-DELIVERY_QUEUE_PREFIX: Final = LUA_NAMES["delivery_queue"]
 REPLAY_PREFIX: Final = LUA_NAMES["replay"]
 
 job: Final[_OneId] = _FORMATS["job"].format
@@ -270,6 +275,7 @@ run_times: Final[_OneId] = _FORMATS["runs"].format
 arq_message: Final[_OneId] = _FORMATS["message"].format
 delivery: Final[_OneId] = _FORMATS["delivery"].format
 attempts: Final[_OneId] = _FORMATS["attempts"].format
+tenant_queues: Final[_OneId] = _FORMATS["tenant_queues"].format
 delivery_queue: Final[_OneId] = _FORMATS["delivery_queue"].format
 deliveries_in_flight: Final[_OneId] = _FORMATS["in_flight"].format
 endpoint_circuit: Final[_OneId] = _FORMATS["endpoint_circuit"].format

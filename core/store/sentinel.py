@@ -19,7 +19,7 @@ from redis.exceptions import RedisError
 from core.settings import RedisPolicy
 
 POLL_INTERVAL: Final = timedelta(seconds=1)
-"""How often the Sentinels are asked for the master; their events come earlier."""
+"""How often the master is read from the Sentinels; their events come earlier."""
 RESUBSCRIBE_DELAY: Final = timedelta(seconds=1)
 _ALL_EVENTS: Final = "*"
 """`+switch-master` comes last in a fail-over: earlier ones are needed, and all are rare."""
@@ -55,7 +55,7 @@ def is_replaced(current: Address, states: Sequence[MasterState]) -> bool:
 
 
 class MasterSentinel(Sentinel):
-    """redis-py's Sentinel, asking all Sentinels: the first to answer may have old information."""
+    """redis-py's Sentinel, reading from all Sentinels: the first one's answer may be outdated."""
 
     async def discover_master(self, service_name: str) -> Address:
         """Return the master's address. Raises `MasterNotFoundError`."""

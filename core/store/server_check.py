@@ -9,7 +9,6 @@ from redis.exceptions import ResponseError
 
 MIN_REDIS: Final = (7, 0)
 MIN_VALKEY: Final = (7, 2)
-_LINE_PATTERN: Final = re.compile(r"^(\w+):(.*?)\r?$", re.MULTILINE)
 
 
 class UnsupportedServer(RedisConnectionError):
@@ -20,7 +19,7 @@ def server_issue(info: Mapping[str, str]) -> str | None:
     """Return why the server with this `INFO server` is refused; None if it is supported.
 
     Older versions answer errors of scripts with one code for all, so that a full or read-only
-    server cannot be told from a bug, and ignore `min-replicas-to-write` in scripts. A cluster
+    server looks like a bug, and ignore `min-replicas-to-write` in scripts. A cluster
     refuses scripts over keys of several slots. A server that reports no version is accepted:
     managed ones hide it.
     """
@@ -41,9 +40,11 @@ def server_issue(info: Mapping[str, str]) -> str | None:
     return None
 
 
-def parse_info(text: str) -> dict[str, str]:
-    """Return the fields of an INFO answer."""
-    return dict(_LINE_PATTERN.findall(text))
+def parse_info(text: bytes) -> dict[str, str]:
+    """Parse the answer of Redis's INFO into its fields."""
+    lines = text.decode(errors="replace").splitlines()
+    pairs = (line.partition(":") for line in lines if ":" in line)
+    return {name: value.strip() for name, _, value in pairs}
 
 
 async def connect_to_supported_server(connection: Any) -> None:  # noqa: ANN401 - any class of redis-py
@@ -57,7 +58,7 @@ async def connect_to_supported_server(connection: Any) -> None:  # noqa: ANN401 
         answer = await connection.read_response(disable_decoding=True)
     except ResponseError:  # the login may not be permitted to use INFO
         return
-    issue = server_issue(parse_info(answer.decode(errors="replace")))
+    issue = server_issue(parse_info(answer))
     if issue is not None:
         raise UnsupportedServer(issue)
 

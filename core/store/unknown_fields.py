@@ -31,8 +31,8 @@ def remove_unknown(
 ) -> tuple[UnknownField, ...]:
     """Remove the fields at `locations` from a parsed document and return them.
 
-    A field inside a list item without an `id` is removed and not returned: nothing would tell to
-    which item of the changed list it belongs.
+    A field inside a list item without an `id` is removed and not returned: its item
+    could not be found again in a changed list.
     """
     removed = []
     for location in locations:

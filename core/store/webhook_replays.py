@@ -7,7 +7,7 @@ from core.clock import Clock, to_ms
 from core.retention import DELIVERY_RETENTION
 from core.store import keys
 from core.store.client import RedisClient, ttl_seconds
-from core.store.codecs import REPLAY_CODEC
+from core.store.codecs import REPLAY_CODEC, decode_readable
 from core.store.scripts import LuaScripts
 from core.webhooks.replay import Replay
 

@@ -1,5 +1,5 @@
--- Claims due members of an index, oldest first, and returns their ids, each followed by its document. A claimed member's score becomes
--- the end of its lease, so that no other worker gets it before.
+-- Claims due members of an index, oldest first, and returns their ids, each followed by its document. A claimed
+-- member's score becomes the end of its lease, so that no other worker gets it before.
 -- `rate_limit_name`: the global limit on claims per second; '' for none.
 -- The record keys are built here, because only the index has the ids.
 -- USES: gcra

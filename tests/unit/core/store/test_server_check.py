@@ -35,7 +35,7 @@ def test_others_are_refused_with_a_sentence(info: dict[str, str], sentence: str)
 
 
 def test_info_is_parsed_with_either_line_end() -> None:
-    text = "# Server\r\nredis_version:7.0.15\r\nos:Linux: 6\nredis_mode:standalone\n"
+    text = b"# Server\r\nredis_version:7.0.15\r\nos:Linux: 6\nredis_mode:standalone\n"
     assert parse_info(text) == {
         "redis_version": "7.0.15",
         "os": "Linux: 6",
