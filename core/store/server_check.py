@@ -19,7 +19,7 @@ def server_issue(info: Mapping[str, str]) -> str | None:
     """Return why the server with this `INFO server` is refused; None if it is supported.
 
     Older versions answer errors of scripts with one code for all, so that a full or read-only
-    server looks like a bug, and ignore `min-replicas-to-write` in scripts. A cluster
+    server appears as a bug, and ignore `min-replicas-to-write` in scripts. A cluster
     refuses scripts over keys of several slots. A server that reports no version is accepted:
     managed ones hide it.
     """
