@@ -41,6 +41,13 @@ DISTRIBUTION: Final = "runcomfy-gateway"
 SUBMIT_ROUTE: Final = "/v1/models/{model_id:path}"
 
 
+BATCH_ROUTE: Final = "/v1/batches"
+
+
+KEYED_ROUTES: Final = frozenset({SUBMIT_ROUTE, BATCH_ROUTE})
+"""The routes whose POST takes an `Idempotency-Key`."""
+
+
 PROBE_ROUTES: Final = frozenset({"/healthz", "/readyz", "/metrics"})
 
 

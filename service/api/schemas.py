@@ -8,6 +8,7 @@ from pydantic import Field, WithJsonSchema
 from core.jobs.job import BillingStatus, CancelOutcome, JobState, PublicStatus
 from core.jobs.timeline import TimelineKind
 from core.quotas import QuotaPolicy
+from core.tenants.cache_policy import CacheStatus
 from service.http.openapi import Schema, array_schema, enum_schema, object_schema, ref
 from service.parsing.models import Document, optional, without_null
 
@@ -25,6 +26,9 @@ class Problem(Document):
     status: int
     detail: str
     code: str = Field(description="A stable word; `docs/errors.md` lists them.")
+    error_code: int = Field(description="RunComfy's number, where it has one for this error.")
+    error_message: str = Field(description="`detail`, under RunComfy's name.")
+    message: str = Field(description="`detail`, under the name that other clients read.")
     retryable: bool
     billed: BillingStatus
     request_id: str | None = optional()
@@ -35,7 +39,7 @@ class Problem(Document):
     retry_after: int | None = optional("Seconds; of an item of a batch.")
 
 
-EXAMPLE_REQUEST_ID: Final = "req_01KAP7ZJ5V3Q8M0RWX4T2YDN6C"
+EXAMPLE_REQUEST_ID: Final = "019aac77-eeb8-7a3d-9c1e-5b7f20d4e681"
 
 
 _BASE: Final = f"https://gateway.example/v1/requests/{EXAMPLE_REQUEST_ID}"
@@ -104,6 +108,7 @@ _DETAIL: Final[Mapping[str, Schema]] = {
     "polls": {"type": "integer"},
     "upstream_request_id": TEXT,
     "upstream_status": TEXT,
+    "upstream_result_status": TEXT,
     "upstream_trouble": TEXT,
     "upstream_trouble_since": INSTANT,
     "webhook": TEXT,
@@ -131,9 +136,66 @@ _SUMMARY_FIELDS: Final = (
 )
 
 
+_GATEWAY_STATUS: Final = {
+    **enum_schema(PublicStatus),
+    "description": "The word of all calls that RunComfy does not have.",
+}
+
+
+_STATUS_WORDS: Final[Mapping[str, Schema]] = {
+    "status": {
+        "type": "string",
+        "description": "RunComfy's word: `in_queue`, `in_progress`, `completed` (also of a run "
+        "that failed) or `cancelled`, or the word that RunComfy used for this request's end.",
+    },
+    "gateway_status": _GATEWAY_STATUS,
+}
+
+
+_RESULT_WORDS: Final[Mapping[str, Schema]] = {
+    "status": {
+        "type": "string",
+        "description": "RunComfy's word: `in_queue`, `in_progress`, `succeeded`, `failed` or "
+        "`cancelled`, or the word that RunComfy used for this request's end.",
+    },
+    "gateway_status": _GATEWAY_STATUS,
+}
+
+
+_DRY_RUN: Final = object_schema(
+    "request_id status_url result_url cancel_url dry_run model_id outcome fingerprint",
+    request_id={"type": "string", "description": "Of the request that it would repeat, if any."},
+    **_LINKS,
+    dry_run={"type": "boolean"},
+    model_id=TEXT,
+    outcome=enum_schema(CacheStatus),
+    runs_at_once={"type": "boolean"},
+    estimated_cost={"type": ["number", "null"]},
+    would_cost={"type": ["number", "null"]},
+    fingerprint=TEXT,
+)
+
+
 COMPONENTS: Final[Mapping[str, Schema]] = {
-    "Status": object_schema("request_id status status_url result_url cancel_url", **_STATUS),
-    "Result": object_schema("request_id status model_id created_at billed", **_RESULT),
+    "Status": object_schema(
+        "request_id status gateway_status status_url result_url cancel_url",
+        **{**_STATUS, **_STATUS_WORDS},
+    ),
+    "Result": object_schema(
+        "request_id status gateway_status model_id created_at billed",
+        **{**_RESULT, **_RESULT_WORDS},
+    ),
+    "SubmitAnswer": {
+        "anyOf": [
+            object_schema(
+                "request_id status gateway_status model_id created_at billed "
+                "status_url result_url cancel_url",
+                **{**_RESULT, **_RESULT_WORDS, **_LINKS},
+            ),
+            _DRY_RUN,
+        ]
+    },
+    "EndEvent": object_schema("request_id status model_id created_at billed", **_RESULT),
     "Detail": object_schema(
         "request_id status state model_id created_at billed timeline deliveries",
         **_STATUS,
@@ -147,9 +209,9 @@ COMPONENTS: Final[Mapping[str, Schema]] = {
         **_LINKS,
     ),
     "Cancel": object_schema(
-        "request_id status outcome",
+        "request_id status gateway_status outcome",
         request_id=TEXT,
-        status=enum_schema(PublicStatus),
+        **_STATUS_WORDS,
         outcome=enum_schema(CancelOutcome),
     ),
     "Health": object_schema("status", status=TEXT),
@@ -167,16 +229,21 @@ INPUT_EXAMPLE: Final = {
 ACCEPTED_EXAMPLE: Final = {
     "request_id": EXAMPLE_REQUEST_ID,
     "status": "in_queue",
+    "gateway_status": "in_queue",
     "status_url": f"{_BASE}/status",
     "result_url": f"{_BASE}/result",
     "cancel_url": f"{_BASE}/cancel",
 }
 
 
-STATUS_EXAMPLE: Final = {**ACCEPTED_EXAMPLE, "status": "in_progress"}
+STATUS_EXAMPLE: Final = {
+    **ACCEPTED_EXAMPLE,
+    "status": "in_progress",
+    "gateway_status": "in_progress",
+}
 
 
-RESULT_EXAMPLE: Final = {
+END_EVENT_EXAMPLE: Final = {
     "request_id": EXAMPLE_REQUEST_ID,
     "status": "completed",
     "model_id": EXAMPLE_MODEL_ID,
@@ -184,6 +251,19 @@ RESULT_EXAMPLE: Final = {
     "created_at": "2025-11-22T14:58:34.120000Z",
     "finished_at": "2025-11-22T15:00:02.480000Z",
     "billed": "yes",
+}
+
+
+RESULT_EXAMPLE: Final = {
+    **END_EVENT_EXAMPLE,
+    "status": "succeeded",
+    "gateway_status": "completed",
+}
+
+
+SUBMIT_RESULT_EXAMPLE: Final = {
+    **RESULT_EXAMPLE,
+    **{name: ACCEPTED_EXAMPLE[name] for name in _LINKS},
 }
 
 
@@ -203,19 +283,20 @@ REQUESTS_EXAMPLE: Final = {
             "cancel_url": f"{_BASE}/cancel",
         }
     ],
-    "next_cursor": "MTc2MzgyMzUxNDEyMC5yZXFfMDFLQVA3WkpWNVYzUThNMFJXWDRUMllETjZD",
+    "next_cursor": "NzIyMjk3OTg0NjYzNTUyMC4wMTlhYWM3Ny1lZWI4LTdhM2QtOWMxZS01YjdmMjBkNGU2ODE",
 }
 
 
 CANCEL_EXAMPLE: Final = {
     "request_id": EXAMPLE_REQUEST_ID,
     "status": "cancelled",
+    "gateway_status": "cancelled",
     "outcome": "cancelled",
 }
 
 
 DETAIL_EXAMPLE: Final = {
-    **STATUS_EXAMPLE,
+    **{name: value for name, value in STATUS_EXAMPLE.items() if name != "gateway_status"},
     "model_id": EXAMPLE_MODEL_ID,
     "created_at": "2025-11-22T14:58:34.120000Z",
     "billed": "yes",

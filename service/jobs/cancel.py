@@ -23,7 +23,7 @@ from core.transactions.job_update import Change, WriteResult
 from core.transactions.notifications import needs_endpoints, with_deliveries
 from service.errors import JobContended
 
-CANCEL_REQUESTED: Final = "cancel_asked"
+CANCEL_REQUESTED: Final = "cancel_requested"
 MAX_TRIES: Final = 5
 """Tries against concurrent writes. A worker writes a job a few times a second at most."""
 

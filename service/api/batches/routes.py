@@ -40,7 +40,7 @@ from service.batches.admission import (
     quotas_after,
 )
 from service.batches.parser import parse_batch
-from service.context import AppContext, app_context
+from service.context import BATCH_ROUTE, AppContext, app_context
 from service.errors import AcceptanceUnclear
 from service.http.authentication import request_credential, request_links
 from service.http.dependencies import BatchId, CancelKey, Context, ReadKey, RequestLinks
@@ -113,8 +113,8 @@ async def _admit(context: AppContext, admission: BatchAdmission) -> BatchAdmissi
         return await context.batches.admit(admission)
     except StoreSilent as error:
         raise AcceptanceUnclear(
-            "Redis did not answer during the admission: it is not known whether the batch exists. "
-            f"GET /v1/batches/{admission.batch.id} returns it if it exists.",
+            f"{BATCH_ROUTE}/{admission.batch.id}",
+            has_key=admission.idempotency is not None,
             retry_after=error.retry_after,
         ) from error
 
@@ -144,7 +144,7 @@ def _response(request: Request, view: BatchSnapshot, headers: dict[str, str]) ->
 OPERATIONS: Final = (
     ApiOperation(
         "POST",
-        "/v1/batches",
+        BATCH_ROUTE,
         submit,
         "submit_batch",
         "Submit many requests in one call",
@@ -186,7 +186,7 @@ router = APIRouter(
 # Batches are large and their JSON is ready: a response of bytes is not validated again.
 
 
-@router.get("/v1/batches", response_model=Batches, responses=problem_responses(400))
+@router.get(BATCH_ROUTE, response_model=Batches, responses=problem_responses(400))
 async def list_batches(
     key: ReadKey, context: Context, links: RequestLinks, query: Annotated[BatchListQuery, Query()]
 ) -> Response:

@@ -61,7 +61,7 @@ COMPONENTS: Final[Mapping[str, Schema]] = {
 
 EXAMPLE_BATCH_ID: Final = "bat_01KAP7ZJ5V9GQH6MTB2X0C4E8R"
 _BATCH_URL: Final = f"https://gateway.example/v1/batches/{EXAMPLE_BATCH_ID}"
-_OTHER_REQUEST_ID: Final = "req_01KAP7ZJ5VWM3N5D1T8K7Y2Q4B"
+_OTHER_REQUEST_ID: Final = "019aac77-eeb8-7c05-8e42-91d3a6f0b7c2"
 _COUNTS: Final = {"total": 2, "refused": 0, **dict.fromkeys(map(str, PublicStatus), 0)}
 _RUNNING_EXAMPLE: Final[Mapping[str, Any]] = {
     "batch_id": EXAMPLE_BATCH_ID,

@@ -86,7 +86,7 @@ OPERATIONS: Final = (
         {
             200: EVENT_STREAM_RESPONSE,
             204: {"description": "The request has ended, and `Last-Event-ID` is its last event."},
-            **problem_responses(401, 403, 404, 503),
+            **problem_responses(400, 401, 403, 404, 503),
         },
         {"parameters": [JOB_ID, LAST_EVENT_ID]},
         "Server-sent events with the names and fields of webhooks: past events first, then live "

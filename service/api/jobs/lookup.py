@@ -6,7 +6,7 @@ from functools import partial
 
 from starlette.requests import Request
 
-from core.errors import NotFound
+from core.errors import MalformedId
 from core.ids import is_valid_id
 from core.store.jobs import JobView, Projection
 from core.tenants.api_keys import Credential, Scope
@@ -23,13 +23,13 @@ async def credential_and_id(
 ) -> tuple[Credential, str]:
     """Return the caller's credential, and the id in the path.
 
-    A malformed id is `NotFound` to a valid key, without a read of the store's data.
+    A malformed id is `MalformedId` to a valid key, without a read of the store's data.
     """
     credential = request_credential(request)
     path_id: str = request.path_params[parameter]
     if not is_valid_id(path_id):
         await app_context(request.scope).jobs.authenticate(credential, scope)
-        raise NotFound
+        raise MalformedId
     return credential, path_id
 
 

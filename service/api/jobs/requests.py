@@ -97,7 +97,7 @@ def _parse_include_cost(request: Request) -> bool:
 
 
 _REQUEST_PATH: Final = "/v1/requests/{request_id}"
-_PROBLEMS: Final = problem_responses(401, 403, 404, 503)
+_PROBLEMS: Final = problem_responses(400, 401, 403, 404, 503)
 
 OPERATIONS: Final = (
     ApiOperation(
@@ -138,7 +138,7 @@ OPERATIONS: Final = (
         Tag.REQUESTS,
         {
             200: response_spec("The outcome of the cancel.", "Cancel", CANCEL_EXAMPLE),
-            **problem_responses(401, 403, 404, 409, 503),
+            **problem_responses(400, 401, 403, 404, 409, 503),
         },
         {"parameters": [JOB_ID]},
         "Immediate and free while the request waits in the gateway. After that the cancel is "
@@ -167,7 +167,7 @@ OPERATIONS: Final = (
         Tag.REQUESTS,
         {
             204: {"description": "The request is deleted."},
-            **problem_responses(401, 403, 404, 409, 503),
+            **problem_responses(400, 401, 403, 404, 409, 503),
         },
         {"parameters": [JOB_ID]},
         "Deletes input, output, timeline and deliveries; the cost stays in the usage. Only for a "

@@ -15,7 +15,13 @@ from core.webhooks.endpoint import (
 )
 from core.webhooks.secrets import SecretKind
 from service.api.batches.schemas import BATCH_EVENT_EXAMPLE
-from service.api.schemas import EXAMPLE_MODEL_ID, EXAMPLE_REQUEST_ID, INSTANT, RESULT_EXAMPLE, TEXT
+from service.api.schemas import (
+    END_EVENT_EXAMPLE,
+    EXAMPLE_MODEL_ID,
+    EXAMPLE_REQUEST_ID,
+    INSTANT,
+    TEXT,
+)
 from service.http.openapi import Schema, enum_schema, object_schema, ref
 from service.parsing.models import Document, TimeText, example, optional
 
@@ -187,7 +193,7 @@ COMPONENTS: Final[Mapping[str, Schema]] = {
 
 _DATA_COMPONENTS: Final[Mapping[WebhookEventType, str]] = {
     **{
-        event: "StatusEvent" if event in INTERMEDIATE_EVENTS else "Result"
+        event: "StatusEvent" if event in INTERMEDIATE_EVENTS else "EndEvent"
         for event in WebhookEventType
     },
     WebhookEventType.BATCH_COMPLETED: "BatchSummary",
@@ -205,7 +211,7 @@ _EVENT_SUMMARIES: Final[Mapping[WebhookEventType, str]] = {
     WebhookEventType.TEST: "A test event, sent on request.",
 }
 _DATA_EXAMPLES: Final[Mapping[str, Schema]] = {
-    "Result": RESULT_EXAMPLE,
+    "EndEvent": END_EVENT_EXAMPLE,
     "StatusEvent": {
         "request_id": EXAMPLE_REQUEST_ID,
         "status": "in_progress",
@@ -235,7 +241,7 @@ def webhooks_section() -> Mapping[str, Any]:
 
 def _operation(event: WebhookEventType) -> Mapping[str, Any]:
     component = _DATA_COMPONENTS[event]
-    is_job = component in {"Result", "StatusEvent"}
+    is_job = component in {"EndEvent", "StatusEvent"}
     data = {"anyOf": [ref(component), ref("ThinEvent")]} if is_job else ref(component)
     schema = object_schema(
         "type timestamp data", type={"const": event.value}, timestamp=INSTANT, data=data

@@ -20,9 +20,9 @@ from core.errors import (
 from core.observability.trace_context import parse_traceparent
 from service.api.openapi_document import openapi_document
 from service.app import create_app
-from service.errors import MethodNotAllowed
+from service.errors import RETRYABLE_WITH_KEY, AcceptanceUnclear, CutOff, MethodNotAllowed
 from service.http.request_context import build_links
-from service.problems import STATUS, TYPE_PREFIX, problem_of
+from service.problems import RUNCOMFY_CODES, STATUS, TYPE_PREFIX, problem_of
 from tests.support.app import api_operations, open_app
 
 
@@ -32,13 +32,22 @@ def every_error(kind: type[GatewayError] = GatewayError) -> set[type[GatewayErro
     return own.union(*map(every_error, kind.__subclasses__()))
 
 
+def example_of(kind: type[GatewayError], *, repeatable: bool = True) -> GatewayError:
+    """An error of the class. `repeatable`: sending the call again has no second effect."""
+    if kind is AcceptanceUnclear:
+        return AcceptanceUnclear("/v1/requests/1", has_key=repeatable)
+    if kind is CutOff:
+        return CutOff(is_repeatable=repeatable)
+    return kind(policy="waiting") if issubclass(kind, LimitReached) else kind()
+
+
 def test_every_error_has_its_status() -> None:
     assert every_error() == set(STATUS)
 
 
 @pytest.mark.parametrize("kind", list(STATUS))
 def test_every_problem_says_what_the_contract_asks_for(kind: type[GatewayError]) -> None:
-    error = kind(policy="waiting") if issubclass(kind, LimitReached) else kind()
+    error = example_of(kind)
     problem = problem_of(error)
     document = orjson.loads(problem.body)
     assert document["type"] == TYPE_PREFIX + kind.code
@@ -46,7 +55,24 @@ def test_every_problem_says_what_the_contract_asks_for(kind: type[GatewayError])
     assert re.fullmatch(r"[a-z_]+", document["code"])
     assert document["detail"].endswith(".")
     assert document["billed"] in {"no", "unknown"}
+    assert document["error_message"] == document["message"] == document["detail"]
     assert ("retry-after" in problem.headers) is (problem.status == 503)
+
+
+@pytest.mark.parametrize("kind", RETRYABLE_WITH_KEY)
+def test_where_a_repeat_is_not_free_no_header_invites_to_it(kind: type[GatewayError]) -> None:
+    problem = problem_of(example_of(kind, repeatable=False))
+    assert orjson.loads(problem.body)["retryable"] is False
+    assert "retry-after" not in problem.headers
+
+
+@pytest.mark.parametrize("kind", list(STATUS))
+def test_every_problem_has_a_number_as_runcomfys_clients_expect(kind: type[GatewayError]) -> None:
+    number = orjson.loads(problem_of(example_of(kind)).body)["error_code"]
+    known = {400001, 400002, 400004, 403001, 404001, 422001, 500001}
+    assert number == RUNCOMFY_CODES.get(kind, STATUS[kind] * 1000)
+    assert (number in known) is (kind in RUNCOMFY_CODES)
+    assert number // 100_000 == STATUS[kind] // 100
 
 
 def test_codes_are_of_one_class_each() -> None:

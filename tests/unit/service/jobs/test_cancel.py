@@ -116,7 +116,7 @@ async def test_cancelling_a_waiting_job(app: AppHarness, caller: httpx.AsyncClie
         "outcome": "cancelled",
     }
     entries = [TIMELINE_ENTRY_CODEC.decode(entry) for entry in app.stores.memory.timelines[job_id]]
-    assert (entries[-1].kind, entries[-1].code) == (TimelineKind.CALLER, "cancel_asked")
+    assert (entries[-1].kind, entries[-1].code) == (TimelineKind.CALLER, "cancel_requested")
     assert job_id not in app.stores.memory.due
     (moved,) = app.events_of(JobTransitioned)
     assert (moved.trigger, moved.after) == (Trigger.CANCEL_REQUESTED, S.CANCELLED)

@@ -2,9 +2,9 @@ from datetime import UTC, datetime
 
 import pytest
 
+from core.jobs.runcomfy_status import Phase
 from worker.ports import UpstreamTimes
 from worker.upstream import json_parser as wire
-from worker.upstream.json_parser import Phase
 
 
 @pytest.mark.parametrize("body", [b"", b"null", b"[]", b'"x"', b"{", b"\xff", b"NaN", b"[" * 5000])

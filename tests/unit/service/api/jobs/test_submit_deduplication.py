@@ -90,8 +90,11 @@ async def test_a_hit_is_200_with_the_result_at_once(
     answer = await _post(caller)
     document = answer.json()
     assert (answer.status_code, answer.headers["gateway-cache"]) == (200, "hit")
-    assert (document["status"], document["output"]) == ("completed", orjson.loads(OUTPUT))
+    assert (document["status"], document["output"]) == ("succeeded", orjson.loads(OUTPUT))
+    assert document["gateway_status"] == "completed"
     assert document["request_id"] != paid.id
+    for call in ("status", "result", "cancel"):
+        assert document[f"{call}_url"].endswith(f"/{document['request_id']}/{call}")
     assert answer.headers["location"].endswith(f"{document['request_id']}/status")
     assert app.events_of(CostSaved)[0].amount == 1_000_000
     read = await caller.get(f"/v1/requests/{document['request_id']}/result")
@@ -313,7 +316,7 @@ async def test_a_hit_tells_no_output_to_a_key_that_may_not_read(
         await coalescing.finish(_jobs(app)[0])
         answers = [await _post(writer), await _post(writer, headers=KEY)]
     assert [answer.status_code for answer in answers] == [202, 202]
-    assert [answer.json()["status"] for answer in answers] == ["completed", "completed"]
+    assert [answer.json()["gateway_status"] for answer in answers] == ["completed", "completed"]
     assert all("output" not in answer.json() for answer in answers)
 
 
@@ -337,7 +340,12 @@ async def test_a_dry_run_tells_and_leaves_nothing(
     answer = await _post(caller, params={"dry_run": "true"}, headers=KEY)
     document = answer.json()
     assert (answer.status_code, answer.headers["gateway-cache"]) == (200, "miss")
+    root = f"http://gateway.test/v1/requests/{document['request_id']}"
     assert document == {
+        "request_id": document["request_id"],
+        "status_url": f"{root}/status",
+        "result_url": f"{root}/result",
+        "cancel_url": f"{root}/cancel",
         "dry_run": True,
         "model_id": KLING_PATH.removeprefix("/v1/models/"),
         "outcome": "miss",
