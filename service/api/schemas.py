@@ -295,6 +295,14 @@ CANCEL_EXAMPLE: Final = {
 }
 
 
+NOT_CANCELLABLE_EXAMPLE: Final = {
+    "request_id": EXAMPLE_REQUEST_ID,
+    "status": "completed",
+    "gateway_status": "completed",
+    "outcome": "not_cancellable",
+}
+
+
 DETAIL_EXAMPLE: Final = {
     **{name: value for name, value in STATUS_EXAMPLE.items() if name != "gateway_status"},
     "model_id": EXAMPLE_MODEL_ID,

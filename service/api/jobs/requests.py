@@ -3,6 +3,8 @@
 Each read is one round trip to the store.
 """
 
+from contextlib import nullcontext
+from functools import partial
 from math import ceil
 from typing import Annotated, Final
 
@@ -10,6 +12,7 @@ from fastapi import APIRouter, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
+from core.jobs.job import CancelOutcome, Job
 from core.jobs.run_times import estimate_finish, poll_hint
 from core.representations.jobs import (
     cancellation_to_json,
@@ -18,13 +21,19 @@ from core.representations.jobs import (
     result_to_json,
     status_to_json,
 )
-from core.store.jobs import Projection
-from core.tenants.api_keys import Scope
-from service.api.jobs.lookup import credential_and_id, load_view, load_view_when_ended
+from core.store.jobs import JobView, Projection
+from core.tenants.api_keys import Credential, Scope
+from service.api.jobs.lookup import (
+    credential_and_id,
+    load_view,
+    load_view_when_ended,
+    wait_for_change,
+)
 from service.api.jobs.parameters import INCLUDE_COST, JOB_ID, PREFER_WAIT
 from service.api.schemas import (
     CANCEL_EXAMPLE,
     DETAIL_EXAMPLE,
+    NOT_CANCELLABLE_EXAMPLE,
     REQUESTS_EXAMPLE,
     RESULT_EXAMPLE,
     STATUS_EXAMPLE,
@@ -36,9 +45,11 @@ from service.http.endpoint import ApiOperation, Tag, json_bytes_response, json_r
 from service.http.openapi import problem_responses, response_spec
 from service.http.request_context import request_context
 from service.http.routes import GatewayRoute, operation_id
+from service.jobs.cancel import MAX_CANCEL_WAIT, pending_cancel_outcome
 from service.jobs.delete import delete_job
 from service.jobs.list_query import JobListQuery
 from service.parsing.fields import parse_boolean, parse_query, parse_query_fields
+from service.streaming.subscriptions import Subscription
 
 
 async def status(request: Request) -> Response:
@@ -73,11 +84,33 @@ async def detail(request: Request) -> Response:
 
 
 async def cancel(request: Request) -> Response:
-    """Cancel as far as possible, and return the outcome."""
+    """Cancel as far as possible, and return the outcome: 202 if something was done or requested."""
     credential, job_id = await credential_and_id(request, Scope.CANCEL)
-    cancelled = await app_context(request.scope).job_canceller.cancel(credential, job_id)
-    request_context(request.scope).job_id = job_id
-    return json_bytes_response(cancellation_to_json(cancelled.job, cancelled.outcome))
+    context = app_context(request.scope)
+    # Subscribed before the cancel, so that RunComfy's answer cannot be missed.
+    with context.subscriptions.subscribe(job_id) or nullcontext() as subscription:
+        done = await context.job_canceller.cancel(credential, job_id)
+        request_context(request.scope).job_id = job_id
+        job, outcome = done.job, done.outcome
+        if outcome is CancelOutcome.REQUESTED and subscription is not None:
+            subscription.seen_version = job.version
+            job = await _wait_for_outcome(request, subscription, credential, job)
+            outcome = pending_cancel_outcome(job)
+    return json_bytes_response(cancellation_to_json(job, outcome), 202 if done.is_acted_on else 200)
+
+
+async def _wait_for_outcome(
+    request: Request, subscription: Subscription, credential: Credential, job: Job
+) -> Job:
+    """Return the job once RunComfy answered the cancel, or as it is after `MAX_CANCEL_WAIT`."""
+    jobs = app_context(request.scope).jobs
+    read = partial(jobs.read, credential, job.id, Projection.STATUS, Scope.CANCEL)
+
+    def is_answered(view: JobView) -> bool:
+        return pending_cancel_outcome(view.record.job) is not CancelOutcome.REQUESTED
+
+    view = await wait_for_change(request, is_answered, subscription, read, MAX_CANCEL_WAIT)
+    return job if view is None else view.record.job
 
 
 async def delete(request: Request) -> Response:
@@ -137,13 +170,15 @@ OPERATIONS: Final = (
         "Cancel a request",
         Tag.REQUESTS,
         {
-            200: response_spec("The outcome of the cancel.", "Cancel", CANCEL_EXAMPLE),
+            202: response_spec("Something was cancelled or requested.", "Cancel", CANCEL_EXAMPLE),
+            200: response_spec("Nothing was left to cancel.", "Cancel", NOT_CANCELLABLE_EXAMPLE),
             **problem_responses(400, 401, 403, 404, 409, 503),
         },
         {"parameters": [JOB_ID]},
         "Immediate and free while the request waits in the gateway. After that the cancel is "
-        "passed on to RunComfy (`requested`); a request that RunComfy already runs is "
-        "`not_cancellable`.",
+        "passed on to RunComfy, whose answer is waited for up to 2 s: `cancelled`, or "
+        "`not_cancellable` for a request that RunComfy already runs. `requested` means that no "
+        "answer came; the cancel goes on, and `cancel_outcome` of the request shows its outcome.",
     ),
     ApiOperation(
         "GET",

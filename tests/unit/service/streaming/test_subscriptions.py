@@ -156,3 +156,20 @@ async def test_a_cancelled_wait_leaves_no_sleeper(
     await run_ready_tasks()
 
     assert clock.sleepers == 0
+
+
+async def test_the_timer_of_one_wait_does_not_end_the_next(subscriptions: Subscriptions) -> None:
+    """Regression: a wait that began right after another one had ended returned at once."""
+    waiter = subscribe(subscriptions)
+
+    async def wait_twice() -> tuple[WakeReason, WakeReason]:
+        return await waiter.wait(SPAN), await waiter.wait(SPAN)
+
+    task = asyncio.create_task(wait_twice())
+    await run_ready_tasks()
+    subscriptions.job_changed("req_1", 2, ended=False)
+    await run_ready_tasks()
+
+    assert not task.done()
+    subscriptions.close()
+    assert await task == (WakeReason.CHANGED, WakeReason.CLOSED)
