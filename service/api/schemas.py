@@ -10,7 +10,7 @@ from core.jobs.timeline import TimelineKind
 from core.quotas import QuotaPolicy
 from core.tenants.cache_policy import CacheStatus
 from service.http.openapi import Schema, array_schema, enum_schema, object_schema, ref
-from service.parsing.models import Document, optional, without_null
+from service.parsing.request_models import Document, optional, without_null
 
 
 class _FieldProblem(Document):

@@ -23,7 +23,7 @@ from service.api.schemas import (
     TEXT,
 )
 from service.http.openapi import Schema, enum_schema, object_schema, ref
-from service.parsing.models import Document, TimeText, example, optional
+from service.parsing.request_models import Document, TimeText, example, optional
 
 _DELIVERY_EXAMPLE: Final[dict[str, Any]] = {
     "id": "msg_01KAP82C9S1T4V6X8Z0B2D4F6H",

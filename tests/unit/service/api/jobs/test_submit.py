@@ -10,7 +10,7 @@ import httpx
 import orjson
 import pytest
 
-from core.errors import StoreSilent, StoreUnavailable
+from core.errors import StoreTimeout, StoreUnavailable
 from core.jobs.job import JobState
 from core.money import MicroUsd
 from core.observability.events import JobAdmitted, RequestServed
@@ -434,7 +434,7 @@ async def test_a_silent_store_leaves_it_open_names_the_job_and_says_whether_to_r
     app: AppHarness, key: str, *, has_key: bool
 ) -> None:
     silent = UnavailableJobStore(app.stores.memory)
-    silent.error = StoreSilent()
+    silent.error = StoreTimeout()
     app.replace_resources(jobs=silent)
     headers = {"Idempotency-Key": "one"} if has_key else {}
     async with app.client(key) as caller:
