@@ -53,6 +53,8 @@ def openapi_document(routes: Sequence[BaseRoute]) -> bytes:
         _use_examples(operation, examples)
         _remove_fastapi_errors(operation)
     document["webhooks"] = webhooks_section()
+    # Relative to the document's own URL: it works under any path of a proxy.
+    document["servers"] = [{"url": "."}]
     document["security"] = [{_TENANT_SCHEME: []}]
     return orjson.dumps(document)
 

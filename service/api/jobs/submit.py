@@ -59,7 +59,7 @@ async def submit(request: Request) -> Response:
         raise
     if admission.dry_run:
         admitted, _ = await _admit(context, current, admission)
-        links = build_links(request.scope, context.policy.public_url)
+        links = build_links(request.scope, context.policy.links)
         body = dry_run_to_json(admission, admitted, links)
         return json_bytes_response(body, headers=_outcome_headers(admitted))
     wait = parse_wait_preference(request.headers.getlist(PREFER), context.policy.max_wait)
@@ -129,7 +129,7 @@ def _outcome_headers(admitted: AdmissionResult) -> dict[str, str]:
 def _response(
     request: Request, context: AppContext, record: JobRecord, headers: Mapping[str, str]
 ) -> Response:
-    job, links = record.job, build_links(request.scope, context.policy.public_url)
+    job, links = record.job, build_links(request.scope, context.policy.links)
     headers = {"location": links.for_job(job.id)["status_url"], **headers}
     # A key that may not read gets a record without its output, hence the status.
     if job.is_final and (record.output is not None or job.state is not JobState.SUCCEEDED):

@@ -17,6 +17,7 @@ from core.observability.events import JobAdmitted, RequestServed
 from core.tenants.api_keys import Credential, Scope, build_api_key
 from core.tenants.limits import Priority
 from core.transactions.admission import Admission, AdmissionResult
+from service.context import LinkPolicy
 from service.parsing.json_body import BodyLimits
 from tests.support.app import KLING, KLING_INPUT, KLING_PATH, POLICY, AppHarness
 from tests.support.memory_store.jobs import MemoryJobStore
@@ -117,7 +118,7 @@ async def test_a_start_later_than_the_end_is_the_end(
 async def test_links_begin_with_the_public_url_where_there_is_one(
     app: AppHarness, key: str
 ) -> None:
-    app.replace_resources(policy=replace(POLICY, public_url="https://gateway.example"))
+    app.replace_resources(policy=replace(POLICY, links=LinkPolicy("https://gateway.example")))
     async with app.client(key) as caller:
         answer = await caller.post(KLING_PATH, json=KLING_INPUT)
     assert answer.json()["status_url"].startswith("https://gateway.example/v1/requests/")
