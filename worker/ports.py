@@ -3,11 +3,11 @@
 Answers are values, not exceptions: each states what is known now, above all about billing.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import Literal, Protocol
 
+from core.jobs.job import CancelOutcome
 from core.money import MicroUsd
 
 
@@ -109,12 +109,12 @@ class UpstreamTimes:
 
 @dataclass(frozen=True, slots=True)
 class RunCompleted:
-    """The final output: RunComfy's object as it came. `cost` is None while RunComfy has none.
+    """The final output: RunComfy's object as JSON text. `cost` is None while RunComfy has none.
 
     `status_word` is RunComfy's own word for this end, here and in the other two ends.
     """
 
-    output: Mapping[str, object]
+    output: bytes
     cost: MicroUsd | None
     times: UpstreamTimes
     status_word: str | None = None
@@ -142,17 +142,10 @@ class RunCancelled:
 ResultAnswer = RunCompleted | RunFailed | RunCancelled | InProgress | RequestNotFound | Unreachable
 
 
-@dataclass(frozen=True, slots=True)
-class CancelSucceeded:
-    """RunComfy cancelled the request before it ran."""
-
-
-@dataclass(frozen=True, slots=True)
-class NotCancellable:
-    """RunComfy does not cancel the request: it is running, or has ended."""
-
-
-CancelAnswer = CancelSucceeded | NotCancellable | RequestNotFound | Unreachable
+CancelAnswer = (
+    Literal[CancelOutcome.CANCELLED, CancelOutcome.NOT_CANCELLABLE] | RequestNotFound | Unreachable
+)
+"""`CANCELLED`: before it ran. `NOT_CANCELLABLE`: the request is running, or has ended."""
 
 
 class Upstream(Protocol):

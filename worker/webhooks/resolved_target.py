@@ -4,14 +4,10 @@ The attempt then connects to that address: a name that is resolved a second time
 to a private address (DNS rebinding). The rules are those of `core.webhooks.url_policy`.
 """
 
-import asyncio
-import socket
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import timedelta
-from ipaddress import IPv6Address, ip_address
-from typing import Final, Protocol
+from ipaddress import IPv6Address
+from typing import Protocol
 
 from core.webhooks.url_policy import (
     Address,
@@ -20,30 +16,43 @@ from core.webhooks.url_policy import (
     Target,
     TargetPolicy,
     check_address,
+    check_public_name,
     check_url,
 )
+
+
+class ResolverUnavailable(Exception):
+    """No name could be looked up: the gateway's own name servers cannot be reached."""
 
 
 class Resolver(Protocol):
     """Looks up the addresses of a host name."""
 
     async def resolve(self, host: str) -> tuple[Address, ...]:
-        """Return all addresses of `host`; none if it has none or the lookup fails."""
+        """Return all addresses of `host`; none if it has none or its name servers do not answer.
+
+        Raises `ResolverUnavailable`.
+        """
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class PinnedTarget:
-    """A target and the one checked address to connect to."""
+    """A target and the one checked address to connect to.
+
+    `address` None: the proxy resolves the name. `is_allowed`: by the operator's list, so that it is
+    called directly where there is a proxy.
+    """
 
     target: Target
-    address: Address
+    address: Address | None
+    is_allowed: bool = False
 
     @property
     def url(self) -> str:
         """The URL with the address in place of the host name."""
         v6 = isinstance(self.address, IPv6Address)
-        host = f"[{self.address}]" if v6 else str(self.address)
+        host = f"[{self.address}]" if v6 else str(self.address or self.target.host)
         return f"{self.target.scheme}://{host}:{self.target.port}{self.target.path}"
 
     @property
@@ -54,17 +63,26 @@ class PinnedTarget:
 
 
 async def resolve(
-    url: str, policy: TargetPolicy, resolver: Resolver, *, rotation: int = 0
+    url: str,
+    policy: TargetPolicy,
+    resolver: Resolver,
+    *,
+    rotation: int = 0,
+    proxy_resolves: bool = False,
 ) -> PinnedTarget | Refusal:
     """Check a URL, resolve its name once, check every address, and pick one.
 
     Each `rotation` picks the next address, so that one dead address does not fail all attempts.
+    `proxy_resolves`: only names on the operator's list are resolved; any other must be public by
+    its form, and the proxy gets it.
     """
     target = check_url(url, policy)
     if isinstance(target, Refusal):
         return target
     if target.address is not None:
-        return PinnedTarget(target, target.address)
+        return PinnedTarget(target, target.address, is_allowed=target.is_allowed)
+    if proxy_resolves and not target.is_allowed:
+        return check_public_name(target, policy) or PinnedTarget(target, None)
     return pin(target, await resolver.resolve(target.host), policy, rotation)
 
 
@@ -81,36 +99,6 @@ def pin(
         if refusal := check_address(target, address, policy):
             return refusal
     ordered = sorted(addresses, key=lambda address: address.version)
-    return PinnedTarget(target, ordered[rotation % len(ordered)])
-
-
-# The event loop's default pool has few threads: names that never resolve would block all lookups,
-# and everything else that runs there.
-_MAX_THREADS: Final = 32
-
-
-class SystemResolver:
-    """The operating system's resolver (`getaddrinfo`), in threads of its own."""
-
-    def __init__(self, timeout: timedelta) -> None:
-        """Give up on a name after `timeout`; its thread is busy until the system call returns."""
-        self._timeout = timeout
-        self._executor = ThreadPoolExecutor(_MAX_THREADS, thread_name_prefix="webhook-dns")
-
-    async def resolve(self, host: str) -> tuple[Address, ...]:
-        """See `Resolver.resolve`."""
-        loop = asyncio.get_running_loop()
-        try:
-            async with asyncio.timeout(self._timeout.total_seconds()):
-                return await loop.run_in_executor(self._executor, _resolve_host, host)
-        except (OSError, UnicodeError):  # TimeoutError is an OSError
-            return ()
-
-    def close(self) -> None:
-        """Drop waiting lookups; one in progress ends in its thread, and its result is dropped."""
-        self._executor.shutdown(wait=False, cancel_futures=True)
-
-
-def _resolve_host(host: str) -> tuple[Address, ...]:
-    answers = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-    return tuple(ip_address(answer[4][0]) for answer in answers)
+    chosen = ordered[rotation % len(ordered)]
+    allowed = target.is_allowed or policy.allowed.allows_address(chosen)
+    return PinnedTarget(target, chosen, is_allowed=allowed)

@@ -1,4 +1,4 @@
-"""Submitting: what is accepted, and how everything else is refused with nothing stored."""
+"""Submits: what is accepted; everything else is refused and stores nothing."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -327,7 +327,7 @@ async def test_with_no_catalogue_ever_an_unknown_model_is_forwarded(
 
 
 class CountingJobStore(MemoryJobStore):
-    """Counts what it is asked."""
+    """Counts its reads and writes."""
 
     calls = 0
 
@@ -348,7 +348,7 @@ async def test_without_a_possible_key_the_store_is_not_asked(
     app: AppHarness, authorization: str | None
 ) -> None:
     watched = CountingJobStore(app.stores.memory)
-    app.replace_resources(jobs=watched)
+    app.replace_stores(jobs=watched)
     headers = {} if authorization is None else {"authorization": authorization}
     async with app.client() as caller:
         answer = await caller.post(KLING_PATH, json=KLING_INPUT, headers=headers)
@@ -369,7 +369,7 @@ async def test_of_two_authorization_fields_the_first_was_believed(
 
 async def test_a_submit_asks_the_store_once(app: AppHarness, key: str) -> None:
     watched = CountingJobStore(app.stores.memory)
-    app.replace_resources(jobs=watched)
+    app.replace_stores(jobs=watched)
     async with app.client(key) as caller:
         await caller.post(KLING_PATH, json=KLING_INPUT)
     assert watched.calls == 1
@@ -407,7 +407,7 @@ async def test_a_key_without_the_scope_is_403(app: AppHarness) -> None:
 
 
 class UnavailableJobStore(MemoryJobStore):
-    """Does not answer."""
+    """Raises `StoreUnavailable` in every call."""
 
     error: StoreUnavailable = StoreUnavailable(retry_after=timedelta(seconds=2))
 
@@ -419,7 +419,7 @@ class UnavailableJobStore(MemoryJobStore):
 async def test_a_store_that_is_away_is_503_and_surely_nothing_was_taken(
     app: AppHarness, key: str
 ) -> None:
-    app.replace_resources(jobs=UnavailableJobStore(app.stores.memory))
+    app.replace_stores(jobs=UnavailableJobStore(app.stores.memory))
     async with app.client(key) as caller:
         answer = await caller.post(KLING_PATH, json=KLING_INPUT)
 
@@ -431,12 +431,12 @@ async def test_a_store_that_is_away_is_503_and_surely_nothing_was_taken(
 
 
 @pytest.mark.parametrize("has_key", [True, False])
-async def test_a_silent_store_leaves_it_open_names_the_job_and_says_whether_to_repeat(
+async def test_a_store_that_fell_silent_leaves_it_open_and_names_the_job(
     app: AppHarness, key: str, *, has_key: bool
 ) -> None:
     silent = UnavailableJobStore(app.stores.memory)
     silent.error = StoreTimeout()
-    app.replace_resources(jobs=silent)
+    app.replace_stores(jobs=silent)
     headers = {"Idempotency-Key": "one"} if has_key else {}
     async with app.client(key) as caller:
         answer = await caller.post(KLING_PATH, json=KLING_INPUT, headers=headers)
