@@ -12,6 +12,7 @@ from core.ids import IdSource
 from core.observability.trace_context import SpanNamer, parse_traceparent
 from core.representations.jobs import Links
 from service.context import LinkPolicy
+from service.parsing.body_budget import BodyReservation
 from service.parsing.forwarded import HOST, ForwardedRequest, TrustedProxies, parse_forwarded
 
 _SCOPE_KEY: Final = "gateway.request_context"
@@ -39,6 +40,13 @@ class RequestContext:
     """A HEAD request is served as a GET, and its body is dropped."""
     wait_time: timedelta | None = None
     """How long the request waited because the caller had requested it (`Prefer: wait`)."""
+    body: BodyReservation | None = None
+    """The bytes of its body that count as in flight."""
+
+    def release_body(self) -> None:
+        """Count the body as in flight no longer: what was in it is stored, or refused."""
+        if self.body is not None:
+            self.body.release()
 
 
 def open_request_context(scope: Scope, ids: IdSource, span_of: SpanNamer) -> RequestContext:
@@ -59,6 +67,11 @@ def request_context(scope: Scope) -> RequestContext:
     """Return the context of the request that `scope` belongs to."""
     opened: RequestContext = scope[_SCOPE_KEY]
     return opened
+
+
+def client_address(scope: Scope, policy: LinkPolicy) -> str:
+    """Return the address of the caller, or of the untrusted proxy in front; "" if it has none."""
+    return forwarded_request(scope, policy.trusted_proxies).client or ""
 
 
 def build_links(scope: Scope, policy: LinkPolicy) -> Links:

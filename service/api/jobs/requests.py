@@ -125,7 +125,9 @@ async def cancel(request: Request) -> Response:
     credential, job_id = await credential_and_id(request, Scope.CANCEL)
     context = app_context(request.scope)
     # Subscribed before the cancel, so that RunComfy's answer cannot be missed.
-    with context.subscriptions.subscribe(job_id) or nullcontext() as subscription:
+    with (
+        context.subscriptions.subscribe(job_id, credential.tenant) or nullcontext() as subscription
+    ):
         done = await context.job_canceller.cancel(credential, job_id)
         request_context(request.scope).job_id = job_id
         job, outcome = done.job, done.outcome

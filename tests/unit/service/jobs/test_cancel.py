@@ -206,7 +206,7 @@ async def test_where_no_wait_is_free_a_cancel_is_answered_immediately(
 ) -> None:
     job_id = await submitted(caller)
     await start_run(app)
-    app.replace_resources(subscriptions=Subscriptions(app.clock, 0))
+    app.replace_resources(subscriptions=Subscriptions(app.clock, 0, 0))
     answer = await cancel(caller, job_id)
     assert (answer.status_code, answer.json()["outcome"]) == (202, "requested")
 
