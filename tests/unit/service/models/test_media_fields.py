@@ -10,8 +10,7 @@ from service.models.media import (
     media_errors,
     media_fields,
 )
-
-IMAGE_BOUND = MAX_MEDIA_BYTES[MediaKind.IMAGE]
+from service.models.media_content import ContentRule
 
 
 def found(field: dict[str, Any]) -> list[MediaField]:
@@ -37,20 +36,49 @@ def test_odd_schemas_hold_no_media(schema: object) -> None:
 
 
 @pytest.mark.parametrize(
-    ("validations", "bound"),
+    ("validations", "rules"),
     [
-        ([{"validation_rule": "file_size_mb<", "validation_value": 30}], 30 * 2**20),
-        ([{"validation_rule": "file_size_mb<", "validation_value": 0.5}], 2**19),
-        ([{"validation_rule": "file_size_mb<", "validation_value": 500}], IMAGE_BOUND),
-        ([{"validation_rule": "file_size_mb<", "validation_value": "30"}], IMAGE_BOUND),
-        ([{"validation_rule": "width<", "validation_value": 30}], IMAGE_BOUND),
-        (["file_size_mb<"], IMAGE_BOUND),
-        ("file_size_mb<", IMAGE_BOUND),
+        (
+            [{"validation_rule": "file_size_mb<", "validation_value": 30}],
+            (ContentRule("file_size_mb", "<", 30),),
+        ),
+        (
+            [
+                {
+                    "validation_rule": "width/height >=",
+                    "validation_value": 0.0625,
+                    "validation_error": "The aspect ratio range should be 1:16 to 16:1.",
+                }
+            ],
+            (
+                ContentRule(
+                    "width/height", ">=", 0.0625, "The aspect ratio range should be 1:16 to 16:1."
+                ),
+            ),
+        ),
+        ([{"validation_rule": "file_size_mb<", "validation_value": "30"}], ()),
+        ([{"validation_rule": "file_size_mb<", "validation_value": True}], ()),
+        ([{"validation_rule": "duration<", "validation_value": 30}], ()),
+        (["file_size_mb<"], ()),
+        ("file_size_mb<", ()),
     ],
 )
-def test_runcomfys_own_size_rule_binds_data_uris(validations: object, bound: int) -> None:
+def test_runcomfys_rules_of_content_are_read_and_others_left_out(
+    validations: object, rules: tuple[ContentRule, ...]
+) -> None:
     (field,) = found({"format": "image_uri", "validations": validations})
-    assert field.max_bytes == bound
+    assert field.rules == rules
+
+
+def test_an_optional_field_may_be_empty_and_a_required_one_may_not() -> None:
+    schema = {
+        "required": ["x"],
+        "properties": {"x": {"format": "image_uri"}, "y": {"format": "image_uri"}},
+    }
+    needed, optional = media_fields(schema)
+    assert not needed.allows_empty
+    assert optional.allows_empty
+    assert list(media_errors((optional,), {"y": ""})) == []
 
 
 LIST = (MediaField(("x",), MediaKind.IMAGE, 100),)
