@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Scope
 from core.errors import GatewayError, MalformedRequest, NotFound
 from service.api import health, models, usage
 from service.api.admin import jobs as admin_jobs
-from service.api.admin import operations as admin_operations
+from service.api.admin import limits_and_pauses as admin_limits_and_pauses
 from service.api.admin import tenants as admin_tenants
 from service.api.admin import webhooks as admin_webhooks
 from service.api.batches import routes as batch_routes
@@ -28,7 +28,7 @@ from service.api.webhooks import deliveries
 from service.api.webhooks import endpoints as webhook_endpoints
 from service.context import AppContext
 from service.errors import MethodNotAllowed
-from service.http.endpoint import ApiOperation, RawRoute
+from service.http.api_operation import ApiOperation, RawRoute
 from service.http.fast_router import FastRouter
 from service.http.middleware import GatewayMiddleware
 
@@ -50,7 +50,7 @@ ROUTERS: Final = (
     webhook_endpoints.router,
     admin_webhooks.router,
     admin_tenants.router,
-    admin_operations.router,
+    admin_limits_and_pauses.router,
     admin_jobs.router,
 )
 

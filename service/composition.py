@@ -31,7 +31,7 @@ from service.context import (
     HttpPolicy,
     MetricsRenderer,
 )
-from service.metrics.metrics import ServiceMetrics
+from service.metrics.service_metrics import ServiceMetrics
 from service.models import ModelRegistry, load_cards
 from service.models.registry_cache import ModelRegistryCache
 from service.operator_context import AdminContext

@@ -30,7 +30,7 @@ from worker.jobs.job_processor import JobProcessor
 from worker.jobs.job_writer import JobWriter
 from worker.jobs.policies import LifecyclePolicy
 from worker.jobs.submission import JobSubmitter
-from worker.jobs.submit_gate import CircuitBreakerGate
+from worker.jobs.submit_circuit_breaker import SubmitCircuitBreaker
 from worker.maintenance.balance_sync import BalanceSync
 from worker.maintenance.catalogue_sync import CatalogueSync
 from worker.maintenance.index_pruning import IndexPruner, PrunePolicy
@@ -132,7 +132,7 @@ class _Builder:
 
     def _job_loop(self, upstream: Upstream, context: DecisionContext) -> LeaseLoop[Job]:
         stores, clock, emit = self.stores, self.clock, self.emit
-        gate = CircuitBreakerGate(stores.circuit_breakers, clock, BreakerPolicy(), emit)
+        gate = SubmitCircuitBreaker(stores.circuit_breakers, clock, BreakerPolicy(), emit)
         writer = JobWriter(stores, clock, self.ids, emit)
         submitter = JobSubmitter(stores, upstream, gate, writer, clock, context)
         processor = JobProcessor(stores, upstream, submitter, writer, clock, context)
@@ -173,7 +173,7 @@ class _Builder:
         if url is None:
             return None
         source = RunComfyBalance(http.with_base_url(url), limits)
-        return BalanceSync(source, self.stores.operations, self.clock, self.emit)
+        return BalanceSync(source, self.stores.admin, self.clock, self.emit)
 
 
 def _build_rng() -> Random:

@@ -29,7 +29,7 @@ from core.store.keys import WAKE_QUEUE
 from core.store.wake_queue import is_current
 from worker.composition import WorkerComponents, open_worker_components
 from worker.maintenance.durability_check import warn_if_not_durable
-from worker.metrics import serve_metrics
+from worker.metrics_server import serve_metrics
 from worker.scheduling.arq_listener import WakeListener, WakeListenerPolicy
 from worker.scheduling.periodic import (
     CATALOGUE_CHECK_INTERVAL,
@@ -215,7 +215,7 @@ def _register_load_gauges(metrics: MetricsRegistry, components: WorkerComponents
 
 async def _dispatch(components: WorkerComponents) -> None:
     """Start waiting jobs. Whatever frees a slot does so too; this covers the cases it misses."""
-    await components.stores.operations.dispatch()
+    await components.stores.admin.dispatch()
 
 
 async def _retry_until_connected(

@@ -11,7 +11,7 @@ from cli.output import JsonOption, print_document, print_table
 from cli.run_command import CommandContext, load_toml, run_admin, run_command
 from cli.tenant_options import unset_fields, with_tenant_options
 from service.admin import representations
-from service.parsing.models import parse_model
+from service.parsing.request_models import parse_model
 from service.tenants import apply_file, tenants
 from service.tenants.apply_file import TenantsFile
 from service.tenants.settings import TenantSettings

@@ -8,7 +8,7 @@ import typer
 
 from cli.run_command import CommandContext, run_command
 from core.representations.webhooks import delivery_representation
-from service.parsing.models import parse_model
+from service.parsing.request_models import parse_model
 from service.webhooks import admin_webhooks, representations
 from service.webhooks.requests import (
     DeliveryQuery,

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Protocol
 
+from core.admin import AuditEntry, Pause
 from core.batches import Batch, BatchSnapshot
 from core.billing.balance import AccountBalance
 from core.billing.usage import Usage
@@ -16,7 +17,6 @@ from core.jobs.job import Job, JobRecord
 from core.jobs.query import JobPage, JobQuery
 from core.jobs.run_times import RunHistory
 from core.money import MicroUsd
-from core.operations import AuditEntry, Pause
 from core.store.batches import BatchPage, ItemSlice
 from core.store.deliveries import AttemptWriteResult, DeliveryRange
 from core.store.job_index import DeletionResult
@@ -199,8 +199,8 @@ class UsageRepository(Protocol):
     async def read(self, tenant: str, limits: Limits, now: datetime) -> Usage: ...
 
 
-class OperationsRepository(Protocol):
-    """Limits, pauses, balance and audit log. See `core.store.operations.OperationsStore`."""
+class AdminRepository(Protocol):
+    """Limits, pauses, balance and audit log. See `core.store.admin.AdminStore`."""
 
     async def load_limits(self) -> GlobalLimits: ...
 

@@ -6,14 +6,14 @@ from typing import Annotated, Final, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
+from core.admin import Pause
 from core.billing.balance import AccountBalance
 from core.model_ids import MAX_MODEL_ID_LENGTH, MODEL_ID_PATTERN, is_model_id
 from core.money import from_usd, usd_or_none
-from core.operations import Pause
 from core.tenants.limits import MAX_RATE, MIN_RATE, GlobalLimits
 from service.operator_context import AdminContext
 from service.parsing.fields import InvalidField
-from service.parsing.models import Number, RequestModel, Usd, WholeNumber, example, optional
+from service.parsing.request_models import Number, RequestModel, Usd, WholeNumber, example, optional
 from service.tenants.settings import Difference, TenantName, format_differences
 from service.tenants.tenants import load_tenant_or_deleted
 
@@ -101,7 +101,7 @@ class PauseTarget(RequestModel):
 async def load_limits(admin: AdminContext) -> GatewayLimits:
     """Return the current limits."""
     return GatewayLimits(
-        await admin.stores.operations.load_limits(), await admin.stores.operations.load_balance()
+        await admin.stores.admin.load_limits(), await admin.stores.admin.load_balance()
     )
 
 
@@ -113,9 +113,9 @@ async def change_limits(admin: AdminContext, changes: LimitChanges) -> GatewayLi
     before = await load_limits(admin)
     after = changes.applied_to(before)
     if after.limits != before.limits:
-        await admin.stores.operations.set_limits(after.limits, before.limits)
+        await admin.stores.admin.set_limits(after.limits, before.limits)
     if after.account_balance.minimum != before.account_balance.minimum:
-        await admin.stores.operations.set_minimum_balance(after.account_balance.minimum)
+        await admin.stores.admin.set_minimum_balance(after.account_balance.minimum)
     old, new = limits_representation(before), limits_representation(after)
     changed = tuple(
         Difference(name, old[name], new[name]) for name in old if old[name] != new[name]
@@ -143,13 +143,13 @@ async def pause(admin: AdminContext, target: Pause) -> Sequence[Pause]:
     """
     if target.tenant_name is not None:
         await load_tenant_or_deleted(admin, target.tenant_name)
-    await admin.stores.operations.pause(target)
+    await admin.stores.admin.pause(target)
     await admin.record_action("pause", target.target)
-    return await admin.stores.operations.list_pauses()
+    return await admin.stores.admin.list_pauses()
 
 
 async def resume(admin: AdminContext, target: Pause) -> Sequence[Pause]:
     """Dispatch the target's jobs again. Returns the remaining pauses."""
-    await admin.stores.operations.resume(target)
+    await admin.stores.admin.resume(target)
     await admin.record_action("resume", target.target)
-    return await admin.stores.operations.list_pauses()
+    return await admin.stores.admin.list_pauses()

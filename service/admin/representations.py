@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from typing import Any, Final
 
+from core.admin import AuditEntry, Pause
 from core.billing.balance import AccountBalance
 from core.clock import iso
 from core.jobs.job import Trigger
 from core.jobs.timeline import TimelineEntry, TimelineKind
 from core.money import usd_or_none
-from core.operations import AuditEntry, Pause
 from core.store.jobs import JobView
 from core.tenants.api_keys import ApiKeyUsage
 from service.admin.limits_and_pauses import GatewayLimits, limits_representation

@@ -14,7 +14,7 @@ from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 
 from service.api.openapi_document import TITLE, openapi_document
-from service.http.endpoint import RawRoute, json_bytes_response
+from service.http.api_operation import RawRoute, json_bytes_response
 
 ASSETS: Final = "/docs/assets"
 _CONTENT_SECURITY_POLICY: Final = (

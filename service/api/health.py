@@ -11,7 +11,13 @@ from core.circuit_breaker import BreakerReason, BreakerState, CircuitBreaker
 from core.errors import StoreUnavailable
 from service.api.schemas import HEALTH_EXAMPLE, NOT_READY_EXAMPLE, READY_EXAMPLE
 from service.context import AppContext, app_context
-from service.http.endpoint import ApiOperation, JsonObject, Tag, json_bytes_response, json_response
+from service.http.api_operation import (
+    ApiOperation,
+    JsonObject,
+    Tag,
+    json_bytes_response,
+    json_response,
+)
 from service.http.openapi import response_spec
 
 OK: Final = "ok"

@@ -8,15 +8,15 @@ from starlette.responses import Response
 
 from service.api.schemas import EXAMPLE_MODEL_ID
 from service.context import SUBMIT_ROUTE
+from service.http.api_operation import Tag, json_response
 from service.http.dependencies import Context, Reader
-from service.http.endpoint import Tag, json_response
 from service.http.openapi import problem_responses
-from service.http.routes import UNREADABLE_OPTION, GatewayRoute, operation_id
+from service.http.strict_route import UNREADABLE_OPTION, StrictRoute, operation_id
 from service.jobs.submit_options import MAX_OFFSET
 from service.models import ModelQuery
 from service.models.registry import MAX_PAGE_SIZE
 from service.parsing.fields import InvalidField
-from service.parsing.models import (
+from service.parsing.request_models import (
     Document,
     FlagOption,
     RequestModel,
@@ -94,7 +94,7 @@ class ModelListQuery(RequestModel):
 
 router = APIRouter(
     tags=[Tag.MODELS],
-    route_class=GatewayRoute,
+    route_class=StrictRoute,
     responses=problem_responses(401, 403, 503),
     generate_unique_id_function=operation_id,
 )

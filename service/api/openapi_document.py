@@ -16,7 +16,7 @@ from service.api.schemas import COMPONENTS
 from service.api.webhooks.schemas import COMPONENTS as WEBHOOK_COMPONENTS
 from service.api.webhooks.schemas import webhooks_section
 from service.context import DISTRIBUTION
-from service.parsing.models import model_example
+from service.parsing.request_models import model_example
 
 TITLE: Final = "runcomfy-gateway"
 

@@ -9,7 +9,7 @@ from core.jobs.job import BillingStatus, CancelOutcome, JobState, PublicStatus
 from core.jobs.timeline import TimelineKind
 from core.quotas import QuotaPolicy
 from service.http.openapi import Schema, array_schema, enum_schema, object_schema, ref
-from service.parsing.models import Document, optional, without_null
+from service.parsing.request_models import Document, optional, without_null
 
 
 class _FieldProblem(Document):

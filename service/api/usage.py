@@ -11,11 +11,11 @@ from core.errors import Unauthenticated
 from core.tenants.limits import Window
 from core.webhooks.endpoint import DisabledReason
 from service.api.schemas import EXAMPLE_MODEL_ID
+from service.http.api_operation import Tag
 from service.http.dependencies import Context, Reader
-from service.http.endpoint import Tag
 from service.http.openapi import problem_responses
-from service.http.routes import GatewayRoute, operation_id
-from service.parsing.models import Document, TimeText, example
+from service.http.strict_route import StrictRoute, operation_id
+from service.parsing.request_models import Document, TimeText, example
 from service.tenants.usage import usage_representation
 
 
@@ -112,7 +112,7 @@ class Usage(Document):
 
 
 router = APIRouter(
-    tags=[Tag.USAGE], route_class=GatewayRoute, generate_unique_id_function=operation_id
+    tags=[Tag.USAGE], route_class=StrictRoute, generate_unique_id_function=operation_id
 )
 
 

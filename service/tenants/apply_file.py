@@ -11,7 +11,7 @@ from enum import StrEnum
 
 from core.errors import Conflict
 from service.operator_context import AdminContext
-from service.parsing.models import RequestModel, example
+from service.parsing.request_models import RequestModel, example
 from service.tenants.settings import (
     Difference,
     TenantName,

@@ -14,7 +14,7 @@ from core.tenants.limits import MAX_WEIGHT, MIN_WEIGHT, Limits, Priority, Unknow
 from core.tenants.tenant import NAME_PATTERN, DoubtPolicy, Tenant
 from core.webhooks.url_policy import TargetPolicy
 from service.parsing.fields import InvalidField, parse_webhook_url
-from service.parsing.models import (
+from service.parsing.request_models import (
     Flag,
     Number,
     RequestModel,

@@ -24,7 +24,7 @@ from core.webhooks.replay import ReplayRange
 from core.webhooks.secrets import SecretKind
 from core.webhooks.url_policy import TargetPolicy
 from service.parsing.fields import InvalidField, parse_webhook_url
-from service.parsing.models import (
+from service.parsing.request_models import (
     Flag,
     Number,
     RequestModel,

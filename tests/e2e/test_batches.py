@@ -48,7 +48,6 @@ def events(stack: Stack) -> list[dict[str, Any]]:
     return [body for body in calls.values() if body["type"] == "batch.completed"]
 
 
-@pytest.mark.timeout(150)
 def test_a_batch_outlives_its_workers_and_is_completed_once(
     slow_stack: Stack, http: httpx.Client
 ) -> None:

@@ -93,7 +93,6 @@ async def _submit_concurrently(
         )
 
 
-@pytest.mark.timeout(240)
 def test_five_hundred_concurrent_submits_are_paid_for_once(caller: DedupCaller) -> None:
     began = time.monotonic()
     pace = {"run": [LONG_RUN, LONG_RUN]}
@@ -118,7 +117,6 @@ def test_five_hundred_concurrent_submits_are_paid_for_once(caller: DedupCaller) 
     assert caller.submit().status_code == 200
 
 
-@pytest.mark.timeout(180)
 def test_when_the_worker_of_the_leader_is_killed_all_end_well(caller: DedupCaller) -> None:
     requests = caller.follower_ids()
     caller.wait_for_status(requests[0], "in_progress")
@@ -132,7 +130,6 @@ def test_when_the_worker_of_the_leader_is_killed_all_end_well(caller: DedupCalle
     assert caller.callbacks(4) == Counter((each, "request.completed") for each in requests)
 
 
-@pytest.mark.timeout(180)
 def test_the_leader_is_cancelled_while_it_waits(caller: DedupCaller) -> None:
     caller.stack.run_gateway("pause", "--tenant", NAME)
     first, *others = caller.follower_ids()
@@ -146,7 +143,6 @@ def test_the_leader_is_cancelled_while_it_waits(caller: DedupCaller) -> None:
     )
 
 
-@pytest.mark.timeout(180)
 def test_the_leader_is_cancelled_while_it_runs(caller: DedupCaller) -> None:
     first, *others = caller.follower_ids()
     caller.wait_for_status(first, "in_progress")
@@ -158,7 +154,6 @@ def test_the_leader_is_cancelled_while_it_runs(caller: DedupCaller) -> None:
     assert caller.callbacks(4)[first, "request.cancelled"] == 1
 
 
-@pytest.mark.timeout(180)
 @pytest.mark.parametrize("waiting", [True, False], ids=["while it waits", "while it runs"])
 def test_the_deadline_of_the_leader_passes(caller: DedupCaller, *, waiting: bool) -> None:
     if waiting:
@@ -175,7 +170,6 @@ def test_the_deadline_of_the_leader_passes(caller: DedupCaller, *, waiting: bool
     )
 
 
-@pytest.mark.timeout(180)
 def test_a_key_that_is_raced_is_one_request(caller: DedupCaller) -> None:
     answers = asyncio.run(
         _submit_concurrently(caller, RACE, {"idempotency-key": '"one"'}, cache="off")

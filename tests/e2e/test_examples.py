@@ -22,7 +22,7 @@ from tests.support import marks
 
 EXAMPLES: Final = ROOT / "examples"
 FAST: Final = ("--queue-seconds", "0..0.2", "--run-seconds", "0.2..0.5")
-SOON: Final = timedelta(seconds=20)
+SOON: Final = timedelta(seconds=60)
 OTHER_SECRET: Final = "whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
 LANGUAGES: Final = (
     pytest.param((sys.executable, "py"), id="python"),
@@ -50,7 +50,7 @@ def tenant(stack: Stack, request: pytest.FixtureRequest) -> TenantCredentials:
 def api(stack: Stack, tenant: TenantCredentials) -> Iterator[httpx.Client]:
     """A client of the gateway for this test's tenant."""
     with httpx.Client(
-        base_url=stack.url, headers=tenant.auth_header, timeout=10, trust_env=False
+        base_url=stack.url, headers=tenant.auth_header, timeout=60, trust_env=False
     ) as api:
         yield api
 

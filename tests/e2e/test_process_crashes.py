@@ -38,7 +38,6 @@ def test_a_worker_killed_in_the_middle_of_a_job_does_not_pay_twice(
     assert caller.paid_submits() == 1
 
 
-@pytest.mark.timeout(120)
 def test_without_redis_submits_are_refused_and_both_processes_recover(
     slow_stack: Stack, caller: TenantClient
 ) -> None:
@@ -66,7 +65,5 @@ def test_on_sigterm_both_processes_drain_and_exit_with_0(
     slow_stack: Stack, caller: TenantClient
 ) -> None:
     caller.submit()
-    began = time.monotonic()
     codes = [child.stop() for child in [*slow_stack.workers, *slow_stack.services]]
     assert codes == [0, 0]
-    assert time.monotonic() - began < 15

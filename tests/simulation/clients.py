@@ -58,7 +58,7 @@ async def create_tenants(stores: MemoryStores, chance: SeededRandomness, clock: 
         config = initial_config(name, url, secret, clock.now())
         await stores.tenants.create(tenant, key, config)
     running = rng.choice((None, 2, 5))
-    await stores.operations.set_limits(GlobalLimits(running=running, submits_per_second=50))
+    await stores.admin.set_limits(GlobalLimits(running=running, submits_per_second=50))
 
 
 def _cache_policy(chance: SeededRandomness, rng: Random) -> TenantCachePolicy:

@@ -29,7 +29,7 @@ from core.webhooks.url_policy import TargetPolicy
 from service.app import create_app
 from service.context import SUBMIT_ROUTE, AppContext, HttpPolicy
 from service.jobs.submit_options import Deadlines, OptionPolicy
-from service.metrics.metrics import ServiceMetrics
+from service.metrics.service_metrics import ServiceMetrics
 from service.models import ModelRegistry, load_cards
 from service.models.registry_cache import ModelRegistryCache
 from service.operator_context import AdminContext

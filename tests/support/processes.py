@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 GATEWAY = [sys.executable, "-m", "cli.main"]
 
 
-READY_TIMEOUT = 20.0
+READY_TIMEOUT = 60.0
 
 
 def environment(redis_url: str, port: int, **more: str) -> dict[str, str]:
@@ -47,7 +47,7 @@ def run_gateway(redis_url: str, *arguments: str, **more: str) -> subprocess.Comp
         env=environment(redis_url, 0, **more),
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=120,
         check=False,
     )
 
@@ -102,7 +102,7 @@ class MarkedProcesses:
                 continue  # it has ended, or belongs to another user
         return found
 
-    def wait_until_gone(self, within_seconds: float = 5) -> bool:
+    def wait_until_gone(self, within_seconds: float = 60) -> bool:
         """Whether all have ended within the time."""
         deadline = time.monotonic() + within_seconds
         while self.running() and time.monotonic() < deadline:

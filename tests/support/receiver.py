@@ -5,7 +5,7 @@ import re
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from ipaddress import ip_address
 from typing import Final
@@ -26,9 +26,14 @@ BODY: Final = '{"type":"request.completed","data":{"prompt":"perché"}}'.encode(
 
 POLICY: Final = SenderPolicy(
     targets=TargetPolicy(allowed=AllowedTargets.parse(["127.0.0.0/8"])),
-    connect_timeout=timedelta(milliseconds=500),
-    total_timeout=timedelta(seconds=1),
+    connect_timeout=timedelta(seconds=30),
+    total_timeout=timedelta(seconds=60),
 )
+"""Timeouts that a busy machine does not reach."""
+
+
+IMPATIENT: Final = replace(POLICY, total_timeout=timedelta(seconds=1))
+"""For receivers that never answer."""
 
 
 OK: Final = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nset-cookie: a=b\r\n\r\nok"

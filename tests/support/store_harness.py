@@ -17,9 +17,9 @@ from core.jobs.timeline import TimelineEntry, TimelineKind
 from core.money import MicroUsd
 from core.store.client import RedisClient
 from core.store.interfaces import (
+    AdminRepository,
     CircuitBreakerRepository,
     JobRepository,
-    OperationsRepository,
     TenantRepository,
     UsageRepository,
 )
@@ -59,7 +59,7 @@ class StoreHarness:
     jobs: JobRepository
     tenants: TenantRepository
     usage: UsageRepository
-    operations: OperationsRepository
+    admin: AdminRepository
     circuit_breakers: CircuitBreakerRepository
     ids: SeededIds = field(default_factory=lambda: SeededIds(Random(1)))
 
@@ -176,7 +176,7 @@ def redis_harness(wire: RedisClient, clock: FakeClock | None = None) -> StoreHar
 
 def _harness_over(stores: Stores, clock: FakeClock) -> StoreHarness:
     return StoreHarness(
-        clock, stores.jobs, stores.tenants, stores.usage, stores.operations, stores.circuit_breakers
+        clock, stores.jobs, stores.tenants, stores.usage, stores.admin, stores.circuit_breakers
     )
 
 

@@ -10,7 +10,7 @@ from datetime import timedelta
 from typing import Final
 
 from core.clock import Clock
-from core.errors import StoreSilent, StoreUnavailable
+from core.errors import StoreTimeout, StoreUnavailable
 from core.jobs.job import Job, JobState
 from core.observability.events import OperationalWarning, SubmitAnswered
 from core.store.stores import Stores
@@ -90,7 +90,7 @@ class JobSubmitter:
         claim = submit.claim_submit(job, self._clock.now(), self._context)
         try:
             claimed = await self._writer.apply(claim)
-        except StoreSilent:
+        except StoreTimeout:
             return await self._release_claim(claim.after)
         if claimed is None:
             return None

@@ -15,14 +15,14 @@ from service.admin.representations import in_doubt_representation
 from service.api.admin.router import WRITE_PROBLEMS, admin_router
 from service.api.admin.schemas import InDoubtList, ResolutionRequest
 from service.api.schemas import DETAIL_EXAMPLE, REQUESTS_EXAMPLE
+from service.http.api_operation import Tag, json_bytes_response, json_response
 from service.http.dependencies import Admin, RequestLinks
-from service.http.endpoint import Tag, json_bytes_response, json_response
 from service.http.openapi import Responses, problem_responses, response_spec
 from service.http.request_context import request_context
 from service.jobs.list_query import JobListQuery
 from service.operator_context import AdminContext
 
-router = admin_router(Tag.ADMIN_OPERATIONS)
+router = admin_router(Tag.ADMIN_LIMITS_AND_PAUSES)
 _DETAIL: Final[Responses] = {
     200: response_spec("The request with its timeline.", "Detail", DETAIL_EXAMPLE)
 }

@@ -10,7 +10,7 @@ from service.admin.in_doubt import UPSTREAM_ID_PATTERN
 from service.admin.limits_and_pauses import LimitChanges
 from service.api.schemas import EXAMPLE_MODEL_ID, EXAMPLE_REQUEST_ID
 from service.parsing.fields import InvalidField
-from service.parsing.models import (
+from service.parsing.request_models import (
     Document,
     FlagOption,
     Instant,

@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from core.batches import BatchSnapshot, BatchStatus
-from core.errors import CallerError, NotFound, StoreSilent
+from core.errors import CallerError, NotFound, StoreTimeout
 from core.ids import is_valid_id
 from core.observability.events import BatchAdmitted as BatchAdmittedEvent
 from core.store.batches import ItemSlice
@@ -42,9 +42,9 @@ from service.batches.admission import (
 from service.batches.parser import parse_batch
 from service.context import AppContext, app_context
 from service.errors import AcceptanceUnclear
+from service.http.api_operation import ApiOperation, Tag, json_bytes_response
 from service.http.authentication import request_credential, request_links
 from service.http.dependencies import BatchId, CancelKey, Context, ReadKey, RequestLinks
-from service.http.endpoint import ApiOperation, Tag, json_bytes_response
 from service.http.idempotency_header import (
     IDEMPOTENCY_KEY,
     IDEMPOTENCY_REPLAYED,
@@ -54,7 +54,7 @@ from service.http.idempotency_header import (
 from service.http.openapi import problem_responses, request_body_spec, response_spec
 from service.http.request_body import check_content_type, read_body
 from service.http.request_context import request_context
-from service.http.routes import GatewayRoute, operation_id
+from service.http.strict_route import StrictRoute, operation_id
 from service.jobs.admission import emit_admitted
 from service.rate_limit_headers import rate_limit_headers
 
@@ -111,7 +111,7 @@ async def _parse_admission(
 async def _admit(context: AppContext, admission: BatchAdmission) -> BatchAdmissionResult:
     try:
         return await context.batches.admit(admission)
-    except StoreSilent as error:
+    except StoreTimeout as error:
         raise AcceptanceUnclear(
             "Redis did not answer during the admission: it is not known whether the batch exists. "
             f"GET /v1/batches/{admission.batch.id} returns it if it exists.",
@@ -177,7 +177,7 @@ OPERATIONS: Final = (
 
 router = APIRouter(
     tags=[Tag.BATCHES],
-    route_class=GatewayRoute,
+    route_class=StrictRoute,
     responses=problem_responses(401, 403, 503),
     generate_unique_id_function=operation_id,
 )

@@ -12,7 +12,7 @@ from service.api.schemas import EXAMPLE_MODEL_ID, EXAMPLE_REQUEST_ID, INPUT_EXAM
 from service.http.openapi import Schema, closed_object_schema, ref
 from service.jobs.submit_options import PRIORITIES
 from service.parsing.fields import MAX_REFERENCE_LENGTH
-from service.parsing.models import (
+from service.parsing.request_models import (
     Document,
     RequestModel,
     TimeText,

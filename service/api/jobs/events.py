@@ -21,7 +21,7 @@ from service.api.jobs.parameters import JOB_ID, LAST_EVENT_ID
 from service.api.schemas import EVENT_STREAM_RESPONSE
 from service.context import AppContext, app_context
 from service.errors import TooManyWaiters
-from service.http.endpoint import ApiOperation, Tag
+from service.http.api_operation import ApiOperation, Tag
 from service.http.openapi import problem_responses
 from service.http.request_context import request_context
 from service.streaming.event_stream import (

@@ -30,12 +30,12 @@ from service.api.schemas import (
     STATUS_EXAMPLE,
 )
 from service.context import app_context
+from service.http.api_operation import ApiOperation, Tag, json_bytes_response, json_response
 from service.http.authentication import request_links
 from service.http.dependencies import Context, ReadKey, RequestLinks
-from service.http.endpoint import ApiOperation, Tag, json_bytes_response, json_response
 from service.http.openapi import problem_responses, response_spec
 from service.http.request_context import request_context
-from service.http.routes import GatewayRoute, operation_id
+from service.http.strict_route import StrictRoute, operation_id
 from service.jobs.delete import delete_job
 from service.jobs.list_query import JobListQuery
 from service.parsing.fields import parse_boolean, parse_query, parse_query_fields
@@ -178,7 +178,7 @@ OPERATIONS: Final = (
 
 
 router = APIRouter(
-    tags=[Tag.REQUESTS], route_class=GatewayRoute, generate_unique_id_function=operation_id
+    tags=[Tag.REQUESTS], route_class=StrictRoute, generate_unique_id_function=operation_id
 )
 
 

@@ -7,7 +7,7 @@ from typing import Final
 from starlette.requests import Request
 from starlette.responses import Response
 
-from core.errors import CallerError, StoreSilent
+from core.errors import CallerError, StoreTimeout
 from core.jobs.job import JobRecord, JobState
 from core.jobs.run_times import estimate_finish
 from core.representations.jobs import result_to_json, status_to_json
@@ -20,8 +20,8 @@ from service.api.jobs.parameters import SUBMIT_BODY, SUBMIT_PARAMETERS
 from service.api.schemas import ACCEPTED_EXAMPLE, RATELIMIT_HEADERS, RESULT_EXAMPLE
 from service.context import SUBMIT_ROUTE, AppContext, app_context
 from service.errors import AcceptanceUnclear
+from service.http.api_operation import ApiOperation, Tag, json_bytes_response
 from service.http.authentication import bearer_credential
-from service.http.endpoint import ApiOperation, Tag, json_bytes_response
 from service.http.idempotency_header import (
     IDEMPOTENCY_KEY,
     IDEMPOTENCY_REPLAYED,
@@ -105,7 +105,7 @@ async def _admit(
     """Return the outcome, and the job as the store has it: another one for a hit or a replay."""
     try:
         admitted = await context.jobs.admit(admission)
-    except StoreSilent as error:
+    except StoreTimeout as error:
         # The job may exist. Its id in the problem lets the caller find out.
         current.job_id = admission.job.id
         raise AcceptanceUnclear(retry_after=error.retry_after) from error

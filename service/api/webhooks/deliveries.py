@@ -9,17 +9,17 @@ from core.representations.webhooks import delivery_representation
 from core.store.jobs import Projection
 from service.api.jobs.lookup import load_view
 from service.api.webhooks.schemas import Deliveries, Delivery, Replay
+from service.http.api_operation import Tag
 from service.http.dependencies import Context, DeliveryId, Reader, RequestId, Submitter
-from service.http.endpoint import Tag
 from service.http.openapi import problem_responses
-from service.http.routes import GatewayRoute, operation_id
+from service.http.strict_route import StrictRoute, operation_id
 from service.webhooks.representations import deliveries_representation, replay_representation
 from service.webhooks.requests import DeliveryQuery, ReplayRequest, TestEventRequest
 
 JsonObject = dict[str, Any]
 router = APIRouter(
     tags=[Tag.WEBHOOKS],
-    route_class=GatewayRoute,
+    route_class=StrictRoute,
     responses=problem_responses(401, 403, 503),
     generate_unique_id_function=operation_id,
 )

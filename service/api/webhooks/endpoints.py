@@ -9,10 +9,10 @@ from core.clock import iso
 from core.errors import NotFound
 from core.webhooks.signing_keys import public_key
 from service.api.webhooks.schemas import Endpoint, Endpoints, Secret, WebhookKeys
+from service.http.api_operation import Tag
 from service.http.dependencies import Context, EndpointId, Reader, Submitter, TenantPath
-from service.http.endpoint import Tag
 from service.http.openapi import problem_responses
-from service.http.routes import GatewayRoute, operation_id
+from service.http.strict_route import StrictRoute, operation_id
 from service.webhooks.representations import (
     endpoint_representation,
     endpoints_representation,
@@ -26,7 +26,7 @@ _WRITE_PROBLEMS: Final = problem_responses(400, 409, 413, 415, 422)
 
 router = APIRouter(
     tags=[Tag.WEBHOOKS],
-    route_class=GatewayRoute,
+    route_class=StrictRoute,
     responses=problem_responses(401, 403, 503),
     generate_unique_id_function=operation_id,
 )

@@ -17,7 +17,7 @@ from core.webhooks.secrets import SecretKind
 from service.api.batches.schemas import BATCH_EVENT_EXAMPLE
 from service.api.schemas import EXAMPLE_MODEL_ID, EXAMPLE_REQUEST_ID, INSTANT, RESULT_EXAMPLE, TEXT
 from service.http.openapi import Schema, enum_schema, object_schema, ref
-from service.parsing.models import Document, TimeText, example, optional
+from service.parsing.request_models import Document, TimeText, example, optional
 
 _DELIVERY_EXAMPLE: Final[dict[str, Any]] = {
     "id": "msg_01KAP82C9S1T4V6X8Z0B2D4F6H",

@@ -132,7 +132,6 @@ async def measure_httpx(url: str) -> ThroughputResult:
 
 
 @pytest.mark.bench
-@pytest.mark.timeout(300)
 def test_a_worker_sends_hundreds_of_signed_deliveries_a_second(redis_server: PrivateRedis) -> None:
     rates: dict[str, list[ThroughputResult]] = {"courier": [], "httpx": []}
     with receiver_process() as url:

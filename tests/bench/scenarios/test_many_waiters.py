@@ -30,7 +30,7 @@ from tests.bench.concurrency import run_in_batches
 from tests.support.app import KLING_INPUT, KLING_PATH
 from tests.support.processes import run_gateway, running_service
 
-pytestmark = [pytest.mark.bench, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.bench
 
 WAITERS: Final = 2000
 MAX_CONCURRENCY: Final = 50

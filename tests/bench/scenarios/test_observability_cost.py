@@ -128,7 +128,6 @@ def settings(redis_flushed: str, monkeypatch: pytest.MonkeyPatch) -> ServiceSett
 
 
 @pytest.mark.bench
-@pytest.mark.timeout(120)
 async def test_metrics_and_logs_are_a_small_part_of_a_request(
     settings: ServiceSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -29,7 +29,6 @@ async def live_delivery_times(redis_url: str, *, beside_a_black_hole: bool) -> l
 
 
 @pytest.mark.bench
-@pytest.mark.timeout(120)
 async def test_an_unresponsive_host_does_not_double_the_p99_of_a_live_receiver(
     redis_server: PrivateRedis, redis_flushed: str
 ) -> None:

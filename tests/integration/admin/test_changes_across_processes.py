@@ -16,7 +16,7 @@ from tests.support.stack import TenantClient, runcomfy_pace, running_stack, tena
 TenantFactory = Callable[..., TenantClient]
 
 TOKEN: Final = "operators-token-of-32-characters"
-SOON: Final = timedelta(seconds=20)
+SOON: Final = timedelta(seconds=60)
 PACE: Final = (*runcomfy_pace("0..0.1", "0.3..0.5"), "--balance-usd", "50")
 
 
@@ -79,9 +79,12 @@ def test_the_worker_reads_the_balance_and_a_minimum_above_it_refuses(
         balance: float | None = wallet["balance_usd"]
         return balance
 
+    def is_exported() -> bool:
+        text = httpx.get(f"{stack.url}/metrics", trust_env=False).text
+        return "\ngateway_account_balance_usd 50.0\n" in text
+
     assert wait_for(read, SOON, "the balance") <= 50
-    text = httpx.get(f"{stack.url}/metrics", trust_env=False).text
-    assert "\ngateway_account_balance_usd 50.0\n" in text
+    wait_for(lambda: is_exported() or None, SOON, "the gauge of the balance")
     stack.run_gateway("limits", "set", "--minimum-balance", "50.01")
     try:
         assert team.submit().json()["violated-policies"] == ["wallet"]

@@ -32,7 +32,6 @@ def stack(tmp_path: Path) -> Iterator[Stack]:
         yield stack
 
 
-@pytest.mark.timeout(180)
 def test_the_service_keeps_what_its_description_says(stack: Stack, tmp_path: Path) -> None:
     tenant = stack.create_tenant("fuzz")
     example = load_kling_example()

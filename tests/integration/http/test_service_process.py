@@ -88,7 +88,7 @@ def test_a_signal_ends_it_cleanly(
 ) -> None:
     with running_service(redis_flushed, tmp_path / "log") as (process, _):
         process.send_signal(number)
-        assert process.wait(timeout=15) == 0
+        assert process.wait(timeout=60) == 0
 
 
 def test_a_port_that_is_taken_is_no_success(redis_flushed: str, tmp_path: Path) -> None:
@@ -107,7 +107,7 @@ def test_a_port_that_is_taken_is_no_success(redis_flushed: str, tmp_path: Path) 
 
 def send_raw(port: int, sent: bytes) -> bytes:
     """Send raw bytes and return the beginning of the answer."""
-    with socket.create_connection(("127.0.0.1", port), timeout=10) as wire:
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as wire:
         with suppress(
             BrokenPipeError, ConnectionResetError
         ):  # it may close before it has read everything

@@ -19,19 +19,18 @@ from deploy.grafana.boards.index import DASHBOARDS
 from deploy.grafana.demo_traffic import SIMULATOR_OPTIONS, open_demo_traffic
 from deploy.grafana.live_prometheus import RULES_FOLDER, Prometheus, fill_variables, run_prometheus
 from deploy.grafana.panel import Panel
-from service.metrics.metrics import STATE_MAX_AGE
+from service.metrics.service_metrics import STATE_MAX_AGE
 from simulator.demo import wait_for
 from simulator.stack import Stack, StackPlan, run_stack, without_settings
 from tests.support import marks
 
 pytestmark = [
     marks.PROMETHEUS,
-    pytest.mark.timeout(180),
 ]
 
 SPAN: Final = timedelta(seconds=35)
 STEP: Final = timedelta(seconds=1)
-SOON: Final = timedelta(seconds=30)
+SOON: Final = timedelta(seconds=60)
 TOKEN: Final = "operators-token-of-32-characters"
 PANELS: Final = [(board, panel) for board in DASHBOARDS for panel in board.panels]
 ALERTS: Final = [

@@ -28,7 +28,7 @@ from worker.jobs.job_processor import JobProcessor
 from worker.jobs.job_writer import JobWriter
 from worker.jobs.policies import LifecyclePolicy
 from worker.jobs.submission import JobSubmitter
-from worker.jobs.submit_gate import CircuitBreakerGate
+from worker.jobs.submit_circuit_breaker import SubmitCircuitBreaker
 from worker.ports import (
     Accepted,
     CancelAnswer,
@@ -111,7 +111,7 @@ class CostMeter:
         clock, scripts = self.gateway.clock, LuaScripts(self.wire, load_scripts())
         stores = open_stores(self.wire, scripts, clock)
         context = DecisionContext("worker", LifecyclePolicy(), MidpointRandom())
-        gate = CircuitBreakerGate(stores.circuit_breakers, clock, BreakerPolicy(), lambda _: None)
+        gate = SubmitCircuitBreaker(stores.circuit_breakers, clock, BreakerPolicy(), lambda _: None)
         writer = JobWriter(stores, clock, SeededIds(Random(3)), lambda _: None)
         submitter = JobSubmitter(stores, self.upstream, gate, writer, clock, context)
         return JobProcessor(stores, self.upstream, submitter, writer, clock, context)

@@ -6,14 +6,13 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any, Final
 
-import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from core.admin import Pause
 from core.errors import CallerError
 from core.jobs.job import BillingStatus, FollowUp, JobState
 from core.money import MicroUsd
-from core.operations import Pause
 from core.store.client import RedisClient
 from core.tenants.limits import GlobalLimits, Limits
 from core.transactions.job_update import Change, WriteResult
@@ -71,18 +70,18 @@ class ConcurrentOperations:
         )
 
     async def _operate(self, gateway: StoreHarness) -> None:
-        rng, controls = self.rng, gateway.operations
+        rng, admin = self.rng, gateway.admin
         cap = rng.choice((None, 0, 1, 3))
         pause = Pause(rng.choice(("all", "tenant:ape", "model:kling/slow")))
         match rng.randrange(4):
             case 0:
-                await controls.set_limits(GlobalLimits(running=cap, models=((MODELS[1], 1),)))
+                await admin.set_limits(GlobalLimits(running=cap, models=((MODELS[1], 1),)))
             case 1:
                 await gateway.set_limits(rng.choice(TENANTS), Limits(running=cap, waiting=8))
             case 2:
-                await controls.pause(pause)
+                await admin.pause(pause)
             case _:
-                await controls.resume(pause)
+                await admin.resume(pause)
 
     async def _move(
         self,
@@ -141,8 +140,8 @@ async def _drain(world: ConcurrentOperations, wire: RedisClient) -> list[str]:
     """Let every job end: no queue is stuck, and every counter is 0."""
     gateway = world.gateways[0]
     for what in ("all", "tenant:ape", "model:kling/slow"):
-        await gateway.operations.resume(Pause(what))
-    await gateway.operations.set_limits(GlobalLimits(running=1))
+        await gateway.admin.resume(Pause(what))
+    await gateway.admin.set_limits(GlobalLimits(running=1))
     for name in TENANTS:
         await gateway.set_limits(name, Limits(running=1))
     for _ in world.jobs:
@@ -155,7 +154,6 @@ async def _drain(world: ConcurrentOperations, wire: RedisClient) -> list[str]:
     )
 
 
-@pytest.mark.timeout(300)
 def test_amounts_and_slots_agree_with_a_recount(redis_url: str) -> None:
     @settings(
         max_examples=25,

@@ -28,7 +28,7 @@ from simulator.private_redis import PrivateRedis
 from tests.support.records import SECOND
 from tests.support.redis import redis_client, redis_policy
 
-SOON = timedelta(seconds=8)
+SOON = timedelta(seconds=60)
 BRIEFLY = timedelta(milliseconds=300)
 
 

@@ -114,7 +114,7 @@ def test_as_a_program_it_prints_its_url_and_ends_on_a_signal() -> None:
         with redis.Redis.from_url(_first_line(process)) as client:
             assert client.ping()
         process.send_signal(signal.SIGTERM)
-        assert process.wait(10) == 0
+        assert process.wait(60) == 0
 
 
 @marks.LINUX
@@ -123,7 +123,7 @@ def test_it_dies_with_a_parent_that_is_killed() -> None:
         with redis.Redis.from_url(_first_line(process)) as client:
             server = int(client.info("server")["process_id"])
         process.kill()
-        process.wait(10)
+        process.wait(60)
         assert soon(lambda: not alive(server))
 
 

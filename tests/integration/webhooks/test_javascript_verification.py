@@ -21,7 +21,6 @@ BODY: Final = '{"type":"request.completed","data":{"prompt":"perché 🎬 ok"}}'
 
 pytestmark = [
     marks.NODE,
-    pytest.mark.timeout(180),
 ]
 
 

@@ -20,7 +20,7 @@ from tests.support.memory_store.shared_state import (
 )
 from tests.support.memory_store.state import MemoryState
 from tests.support.memory_store.tenants import (
-    MemoryOperationsStore,
+    MemoryAdminStore,
     MemoryTenantStore,
     MemoryUsageStore,
 )
@@ -73,7 +73,7 @@ def memory_stores(clock: Clock) -> MemoryStores:
         webhook_configs=MemoryWebhookConfigStore(memory),
         replays=MemoryReplayStore(memory),
         usage=MemoryUsageStore(memory),
-        operations=MemoryOperationsStore(memory),
+        admin=MemoryAdminStore(memory),
         circuit_breakers=MemoryCircuitBreakerStore(memory),
         catalogue=MemoryCatalogueStore(memory),
         heartbeats=MemoryWorkerHeartbeats(memory),

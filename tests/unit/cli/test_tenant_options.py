@@ -12,7 +12,7 @@ from cli.commands.limits import parse_number
 from cli.main import app
 from cli.output import print_document, print_table
 from cli.tenant_options import SETTING_OPTIONS, options_to_fields, unset_fields
-from service.parsing.models import parse_model
+from service.parsing.request_models import parse_model
 from service.tenants.settings import TenantSettings
 
 

@@ -248,11 +248,11 @@ def test_events_and_states_record_metrics_that_exist() -> None:
     events = {MetricSource.BOTH, MetricSource.SERVICE, MetricSource.WORKER}
     for event in SAMPLES_OF:
         _check(metric_samples(event), events)
-    _check(gauges(FULL_STATE), {MetricSource.REDIS})
+    _check(gauges(FULL_STATE), {MetricSource.STATE})
 
 
 def test_a_full_state_has_every_state_metric() -> None:
-    defined = {series.name for series in METRICS if series.source is MetricSource.REDIS}
+    defined = {series.name for series in METRICS if series.source is MetricSource.STATE}
     assert {level.metric for level in gauges(FULL_STATE)} == defined
 
 

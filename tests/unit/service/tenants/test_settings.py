@@ -13,7 +13,7 @@ from core.tenants.cache_policy import CacheMode, TenantCachePolicy
 from core.tenants.limits import Priority, UnknownPrice
 from core.tenants.tenant import DoubtPolicy
 from core.webhooks.url_policy import TargetPolicy
-from service.parsing.models import parse_model
+from service.parsing.request_models import parse_model
 from service.tenants.settings import (
     Difference,
     TenantSettings,

@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from core.batches import MAX_BATCH_ITEMS
-from core.errors import StoreSilent
+from core.errors import StoreTimeout
 from core.jobs.job import JobState, Trigger
 from core.money import MicroUsd
 from core.observability.events import BatchAdmitted, JobAdmitted
@@ -339,7 +339,7 @@ async def test_a_key_is_answered_with_the_batch_as_it_stands(
 async def test_a_silent_store_leaves_it_open(app: AppHarness, caller: httpx.AsyncClient) -> None:
     class Silent:
         async def admit(self, _: object) -> None:
-            raise StoreSilent
+            raise StoreTimeout
 
     app.replace_resources(batches=Silent())
     answer = await caller.post(URL, json=batch(item(0)))

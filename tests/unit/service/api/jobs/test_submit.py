@@ -10,7 +10,7 @@ import httpx
 import orjson
 import pytest
 
-from core.errors import StoreSilent, StoreUnavailable
+from core.errors import StoreTimeout, StoreUnavailable
 from core.jobs.job import JobState
 from core.money import MicroUsd
 from core.observability.events import JobAdmitted, RequestServed
@@ -432,7 +432,7 @@ async def test_a_store_that_fell_silent_leaves_it_open_and_names_the_job(
     app: AppHarness, key: str
 ) -> None:
     silent = UnavailableJobStore(app.stores.memory)
-    silent.error = StoreSilent()
+    silent.error = StoreTimeout()
     app.replace_resources(jobs=silent)
     async with app.client(key) as caller:
         answer = await caller.post(KLING_PATH, json=KLING_INPUT)

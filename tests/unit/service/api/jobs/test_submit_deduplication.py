@@ -38,7 +38,7 @@ def coalescing(app: AppHarness) -> CoalescingHarness:
             stores.jobs,
             stores.tenants,
             stores.usage,
-            stores.operations,
+            stores.admin,
             stores.circuit_breakers,
         )
     )

@@ -9,7 +9,7 @@ from core.jobs.job import JobState
 from core.observability.gateway_state import GatewayState, OpenJobsState, TenantState
 from core.observability.metric_types import MetricSource
 from core.observability.prometheus import MetricsRegistry
-from service.metrics.metrics import STATE_MAX_AGE, ServiceMetrics
+from service.metrics.service_metrics import STATE_MAX_AGE, ServiceMetrics
 from tests.support.clock import FakeClock
 from tests.support.records import NOW
 

@@ -26,8 +26,8 @@ class Tag(StrEnum):
     USAGE = "Usage"
     ADMIN_TENANTS = "Operators: tenants"
     ADMIN_WEBHOOKS = "Operators: webhooks"
-    ADMIN_OPERATIONS = "Operators: limits, pauses, doubts"
-    HEALTH = "Operation"
+    ADMIN_LIMITS_AND_PAUSES = "Operators: limits, pauses, doubts"
+    HEALTH = "Health"
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from core.circuit_breaker import BreakerPolicy, BreakerReason, BreakerState, Cir
 from core.observability.events import CircuitBreakerTransitioned, Event
 from tests.support.clock import FakeClock
 from tests.support.records import MINUTE, NOW, SECOND, at, fault
-from worker.jobs.submit_gate import CircuitBreakerGate, breaker_after
+from worker.jobs.submit_circuit_breaker import SubmitCircuitBreaker, breaker_after
 from worker.ports import Accepted, Indeterminate, NotSent, Rejected, SubmitAnswer
 
 S = BreakerState
@@ -57,7 +57,7 @@ class GatePair:
         self.clock = FakeClock()
         self.events: list[Event] = []
         self.one, self.other = (
-            CircuitBreakerGate(self.breakers, self.clock, POLICY, self.events.append)
+            SubmitCircuitBreaker(self.breakers, self.clock, POLICY, self.events.append)
             for _ in range(2)
         )
 

@@ -19,7 +19,7 @@ from starlette.responses import Response
 from core.errors import FieldError, GatewayError
 from service.http.authentication import read_json_body, request_credential
 from service.parsing.fields import parse_query, query_error
-from service.parsing.models import field_errors, invalid_input
+from service.parsing.request_models import field_errors, invalid_input
 
 
 class StrictRequest(Request):
@@ -74,7 +74,7 @@ _FIXED_OPTIONS: Final = {
 }
 
 
-class GatewayRoute(APIRoute):
+class StrictRoute(APIRoute):
     """A route of FastAPI's that reads strictly and raises this gateway's errors."""
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:  # noqa: ANN401 - FastAPI's
