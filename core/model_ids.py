@@ -4,10 +4,11 @@ from typing import Final
 from urllib.parse import quote
 
 MAX_MODEL_ID_LENGTH: Final = 256
-MODEL_ID_PATTERN: Final = (
-    r"^(?!\.{1,2}(?:/|$))[^/\x00-\x1f\x7f]+(?:/(?!\.{1,2}(?:/|$))[^/\x00-\x1f\x7f]+)*$"
-)
+_NAME: Final = r"(?!\.{1,2}(?:/|$))[^/\x00-\x1f\x7f]+"
+MODEL_ID_PATTERN: Final = f"^{_NAME}(?:/{_NAME})*$"
 """The rule of `is_model_id` for the API's description, as far as a pattern can state it."""
+MODEL_PATTERN: Final = r"^[^\x00-\x1f\x7f]{1,256}$"
+"""What a pattern of model ids may be: an id in which `*` stands for any text."""
 # `.` and `..` would change the path of the URL that the id becomes part of.
 _PATH_STEPS: Final = frozenset({"", ".", ".."})
 

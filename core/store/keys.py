@@ -208,7 +208,7 @@ _OPERATIONS_SPECS: Final = (
     KeySpec("catalogue_models", "gw:catalogue", "hash", KeyOwner.MODEL,
         "until the next sync", "the next sync", "RunComfy's model documents by model id"),
     KeySpec("catalogue_meta", "gw:catalogue:meta", "hash", KeyOwner.GATEWAY,
-        _FOREVER, _FIXED_SIZE, "times of the last sync and of the last request for one; categories"),
+        _FOREVER, _FIXED_SIZE, "times of the last sync and of the last request for it; categories"),
     KeySpec("catalogue_claim", "gw:catalogue:claim", "string", KeyOwner.GATEWAY,
         "a minute", _EXPIRY, "a worker synced on request within the last minute"),
     KeySpec("workers", "gw:workers", "sorted set", KeyOwner.GATEWAY,

@@ -28,7 +28,7 @@ from service.parsing.request_models import (
 _MODEL_EXAMPLE: Final[dict[str, Any]] = {
     "model_id": EXAMPLE_MODEL_ID,
     "display_name": "Kling 3.0 Standard Image to Video",
-    "kind": "video",
+    "kind": "model",
     "categories": ["image-to-video"],
     "base_price_usd": 0.084,
     "price_unit": "second",
@@ -42,6 +42,7 @@ class Model(Document):
 
     model_id: str
     display_name: str | None = optional()
+    description: str | None = optional()
     kind: str | None = optional()
     categories: list[str] | None = optional()
     base_price_usd: float | None = optional()
@@ -80,11 +81,12 @@ class ModelListQuery(RequestModel):
     def _is_readable(cls, options: dict[str, object]) -> dict[str, object]:
         if UNREADABLE_OPTION in options:  # this model does not forbid it
             raise InvalidField("is not readable")
-        return options
+        # Clients of RunComfy send options without a value: they mean its default.
+        return {name: value for name, value in options.items() if value != ""}
 
-    search: str = Field("", description="Words that the id or the name must contain.")
+    search: str = Field("", description="Words that id, name or description must contain.")
     category: str = Field("", description="A category.")
-    kind: str = Field("", description="A kind, such as `video`.")
+    kind: str = Field("", description="`model`, `workflow` or `inference`.")
     limit: Annotated[int, WholeNumberOption(1, MAX_PAGE_SIZE)] = Field(50, description="Page size.")
     offset: Annotated[int, WholeNumberOption(0, MAX_OFFSET)] = Field(
         0, description="Number of models to skip."
@@ -130,4 +132,6 @@ async def show_model(
     ],
 ) -> Response:
     """Show a model with its schemas."""
-    return json_response(context.model_cache.registry.card(model_id).representation())
+    models = await context.model_cache.covering([model_id])
+    card = models.card(models.resolve(model_id), context.clock.now())
+    return json_response(card.representation())

@@ -45,6 +45,16 @@ def check_content_type(headers: Mapping[str, str]) -> None:
     is_json = kind == "application/json" or (
         kind.startswith("application/") and kind.endswith("+json")
     )
-    encoding = headers.get("content-encoding", "identity").strip().lower()
-    if not is_json or encoding != "identity":
+    if not is_json:
+        raise UnsupportedMedia
+    check_content_encoding(headers)
+
+
+def check_content_encoding(headers: Mapping[str, str]) -> None:
+    """Raise `UnsupportedMedia` if the body is encoded.
+
+    The only check of a submit, whose body is JSON whatever its content type: clients that were
+    written for RunComfy send none, or `text/plain`.
+    """
+    if headers.get("content-encoding", "identity").strip().lower() != "identity":
         raise UnsupportedMedia

@@ -195,16 +195,21 @@ def _find_data_uri_error(
         return _format_subtypes(kind, subtypes)
     payload = text[head.end() :]
     size = decoded_size(payload)
-    if size is None:
-        return "must hold valid base64 after the comma"
     if not size:
-        return "must not be empty"
+        return "must not be empty" if size == 0 else "must hold valid base64 after the comma"
     found = detect_format(payload) if subtypes else None
     if found and found not in subtypes:
         return f"{_format_subtypes(kind, subtypes)}; the content is {found}"
+    return next(_content_errors(payload, size, max_bytes, rules), None)
+
+
+def _content_errors(
+    payload: str, size: int, max_bytes: int, rules: tuple[ContentRule, ...]
+) -> Iterator[str]:
+    # RunComfy's own text first, if both are broken.
+    yield from content_errors(payload, size, rules)
     if size > max_bytes:
-        return f"must be at most {max_bytes:,} bytes when decoded"
-    return next(content_errors(payload, size, rules), None)
+        yield f"must be at most {max_bytes:,} bytes when decoded"
 
 
 # RunComfy's values of `format`; the plurals mark lists.

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import Field
 
 from core.errors import FieldError
+from core.model_ids import MODEL_PATTERN
 from core.money import from_usd, usd_or_none
 from core.retention import MAX_CACHE_LIFETIME, MIN_CACHE_LIFETIME, RETENTION
 from core.tenants.cache_policy import CacheMode, TenantCachePolicy
@@ -49,7 +50,7 @@ def _seconds(minimum: timedelta, maximum: timedelta) -> WholeNumber:
 TenantName = Annotated[str, Field(strict=True, pattern=f"^{NAME_PATTERN}$")]
 _Positive = Annotated[int, WholeNumber(1)]
 _Count = Annotated[int, WholeNumber(0)]
-_ModelPattern = Annotated[str, Field(strict=True, pattern=r"^[A-Za-z0-9._/*-]{1,200}$")]
+_ModelPattern = Annotated[str, Field(strict=True, pattern=MODEL_PATTERN)]
 
 
 class TenantSettings(RequestModel):

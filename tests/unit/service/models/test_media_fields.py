@@ -14,7 +14,7 @@ from service.models.media_content import ContentRule
 
 
 def found(field: dict[str, Any]) -> list[MediaField]:
-    return list(media_fields({"properties": {"x": field}}))
+    return list(media_fields({"required": ["x"], "properties": {"x": field}}))
 
 
 @pytest.mark.parametrize(("word", "kind"), FORMATS.items())
@@ -104,7 +104,7 @@ def test_strings_and_lists_of_them_are_judged_and_nothing_else(
     assert [error.path for error in media_errors(LIST, value)] == paths
 
 
-def test_an_empty_string_passes_only_where_it_is_runcomfys_own_default() -> None:
+def test_an_empty_string_passes_in_a_required_field_only_as_runcomfys_own_default() -> None:
     (optional,) = found({"format": "image_uri", "default": ""})
     (needed,) = found({"format": "image_uri"})
     assert list(media_errors((optional,), {"x": ""})) == []

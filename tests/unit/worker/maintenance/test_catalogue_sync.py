@@ -42,13 +42,13 @@ class StubCatalogue:
     async def load(self) -> CatalogueSnapshot:
         return self.stored
 
-    async def request_sync(self, now: datetime) -> None:
+    async def request_sync(self, _: datetime) -> None:
         raise AssertionError("the service asks")
 
     async def is_sync_requested(self) -> bool:
         return self.is_requested
 
-    async def claim_requested_sync(self, interval: timedelta) -> bool:
+    async def claim_requested_sync(self, _: timedelta) -> bool:
         claimed, self.claims = self.claims > 0, self.claims - 1
         return claimed
 
