@@ -64,7 +64,7 @@ class CacheSettings(BaseModel):
         None,
         description="`use`: submits with equal input share a stored result or a running job; "
         "`off`: each one runs and is paid for. Unset: `use` for an input that sets the model's "
-        "seed, `off` for any other, whose repetition is a wish for another result.",
+        "seed, `off` for any other, whose repetition requests another result.",
     )
     lifetime: _Lifetime = Field(
         MAX_CACHE_LIFETIME, description="How long a stored result is used; at most 7 days."

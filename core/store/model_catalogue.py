@@ -48,7 +48,7 @@ class CatalogueStore:
         await self._client.execute("HSET", keys.CATALOGUE_META, "requested_at", to_ms(now))
 
     async def is_sync_requested(self) -> bool:
-        """Return whether a new copy was asked for since the last sync."""
+        """Return whether a new copy was requested since the last sync."""
         synced_at, requested_at = await self._client.execute(
             "HMGET", keys.CATALOGUE_META, "synced_at", "requested_at"
         )

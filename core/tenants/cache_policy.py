@@ -49,8 +49,8 @@ PAID_CACHE_STATUSES: Final = frozenset({CacheStatus.MISS, CacheStatus.BYPASS})
 class CacheRule:
     """Whether results are shared, and for how long after the job's end.
 
-    `mode` None: those of inputs that pin the model's seed. Another input that is sent again is a
-    wish for another result.
+    `mode` None: those of inputs that pin the model's seed. Another input that is sent again
+    requests another result.
     """
 
     mode: CacheMode | None = None

@@ -31,5 +31,5 @@ def parse_catalogue_card(
             return overlay_card(local, entry)
         return parse_card(model_id, entry, CardSource.CATALOGUE)
     except (ValueError, TypeError, RecursionError):
-        # Each entry stands alone: whatever RunComfy writes into one, the others are served.
+        # Whatever RunComfy writes into one entry, the others are served.
         return local

@@ -86,7 +86,7 @@ _URL_PARTS: Final = re.compile(
 )
 
 
-# Formats that a model may not read; an extension that is not here says nothing about the content.
+# Formats that a model may not read; an extension that is not here means nothing.
 _MEDIA_EXTENSIONS: Final = frozenset(
     {"jpg", "jpeg", "png", "bmp", "webp", "gif", "tif", "tiff", "svg", "avif", "heic", "heif"}
     | {"ico", "psd", "pdf", "mp4", "m4v", "mov", "webm", "mkv", "avi", "mpg", "mpeg"}

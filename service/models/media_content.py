@@ -58,7 +58,7 @@ def detect_format(payload: str) -> str | None:
 
 
 def image_pixels(payload: str) -> tuple[int, int] | None:
-    """Return width and height of an image in valid base64; None if its header does not say."""
+    """Return width and height of an image in valid base64; None if its header lacks them."""
     if detect_format(payload) not in _MEASURED:
         return None
     try:
@@ -82,12 +82,12 @@ class ContentRule:
     limit: float
     message: str = ""
 
-    def allows(self, figure: float) -> bool:
-        """Return whether the rule holds for this figure."""
-        return _COMPARISONS[self.operator][0](figure, self.limit)
+    def allows(self, value: float) -> bool:
+        """Return whether the rule holds for this value."""
+        return _COMPARISONS[self.operator][0](value, self.limit)
 
     def error(self) -> str:
-        """Return RunComfy's own text, or one that says the same."""
+        """Return RunComfy's own text, or one with the same meaning."""
         words = _COMPARISONS[self.operator][1]
         return self.message or f"must have a {self.measure} of {words} {self.limit:g}"
 
@@ -123,10 +123,10 @@ def _parse_rule(entry: object) -> ContentRule | None:
 
 def content_errors(payload: str, size: int, rules: tuple[ContentRule, ...]) -> Iterator[str]:
     """Yield the text of each rule that valid base64 of `size` bytes breaks, each text once."""
-    figures = {SIZE: size / _MEBIBYTE}
+    measures = {SIZE: size / _MEBIBYTE}
     if any(rule.measure != SIZE for rule in rules) and (pixels := image_pixels(payload)):
         width, height = pixels
-        figures |= {
+        measures |= {
             "width_pixels": width,
             "height_pixels": height,
             "width/height": width / height,
@@ -134,6 +134,6 @@ def content_errors(payload: str, size: int, rules: tuple[ContentRule, ...]) -> I
     broken = (
         rule.error()
         for rule in rules
-        if rule.measure in figures and not rule.allows(figures[rule.measure])
+        if rule.measure in measures and not rule.allows(measures[rule.measure])
     )
     yield from dict.fromkeys(broken)

@@ -1,7 +1,7 @@
 """The fields of an input that multiply its price: how many outputs, how many seconds.
 
-The model's own schema alone says which fields there are. What a field holds is judged before the
-input is priced, so that no value of it makes a request cheaper than it is.
+Which fields there are is read from the model's own schema alone. What a field holds is judged
+before the input is priced, so that no value of it makes a request cheaper than it is.
 """
 
 import re

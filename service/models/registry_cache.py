@@ -32,8 +32,8 @@ class ModelRegistryCache:
     async def covering(self, model_ids: Iterable[str]) -> ModelRegistry:
         """Return the registry; refreshed first if it does not list one of these models.
 
-        A worker is asked for a sync of the catalogue if that does not help: RunComfy may have added
-        the model since. Raises `StoreUnavailable`. Call it for authenticated callers only.
+        If that does not help, a sync is requested of the workers: RunComfy may have added the model
+        since. Raises `StoreUnavailable`. Call it for authenticated callers only.
         """
         wanted = tuple(model_ids)
         now = self._clock.monotonic()

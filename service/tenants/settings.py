@@ -108,7 +108,9 @@ class TenantSettings(RequestModel):
         "high", description="Highest priority that its submits may request."
     )
     unknown_price: UnknownPrice = Field(
-        UnknownPrice.COUNT, description="How to treat a submit with an unknown price."
+        UnknownPrice.COUNT,
+        description="How to treat a submit with an unknown price. `count` refuses it too where a "
+        "limit of money is set and `unknown_price_counts` is 0.",
     )
     unknown_price_counts: Usd = Field(
         0.0, description="Amount that counts for an unknown price, in USD."

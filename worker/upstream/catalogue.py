@@ -138,7 +138,7 @@ def _by_id(entries: list[object]) -> dict[str, json_parser.Document]:
 
 
 def _encode_entry(entry: json_parser.Document) -> bytes:
-    """Return the entry as JSON, without fields that could not be written: it stands alone."""
+    """Return the entry as JSON, without the fields that could not be written."""
     return orjson.dumps(
         {name: value for name, value in entry.items() if not is_nested_deeper(value, _MAX_DEPTH)}
     )
