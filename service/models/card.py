@@ -15,12 +15,12 @@ import orjson
 from core.deduplication.fingerprint import MAX_DEPTH, NO_DEFAULTS, Defaults, is_nested_deeper
 from core.errors import FieldError, InvalidInput
 from core.money import MicroUsd, from_usd
-from service.models.input_schema import UnreadableSchema, defaults_of
+from service.models.input_schema import UnusableSchema, defaults_of
 from service.models.media import MAX_MEDIA_BYTES, MediaField, MediaKind, media_errors, media_fields
 from service.models.pricing import Price, PriceUnit, Surcharge, estimate_price
 from service.models.quantities import Quantity, quantities_of_input, quantities_of_schema
-from service.models.rules import InputRule, parse_rule
-from service.models.validation import MAX_ERRORS, InputValidator, UncompilableSchema, compile_schema
+from service.models.rules import SumEquals, parse_rule
+from service.models.validation import MAX_ERRORS, InputValidator, compile_schema
 
 
 class CardSource(StrEnum):
@@ -39,7 +39,7 @@ class InputChecks:
     validator: InputValidator
     defaults: Defaults
     media: tuple[MediaField, ...]
-    rules: tuple[InputRule, ...]
+    rules: tuple[SumEquals, ...]
     quantities: tuple[Quantity, ...] = ()
     seed_field: str | None = None
     """The field that pins the result: a caller who leaves it out expects another one each time."""
@@ -51,7 +51,7 @@ class LocalExtensions:
 
     forbid_unknown_fields: bool = False
     media: tuple[MediaField, ...] = ()
-    rules: tuple[InputRule, ...] = ()
+    rules: tuple[SumEquals, ...] = ()
     price: Price | None = None
     """The card's own price; its surcharges move with the base price that RunComfy states."""
 
@@ -237,7 +237,7 @@ def _build_checks(
         validator, read = compile_schema(
             schema, forbid_unknown_fields=extensions.forbid_unknown_fields
         )
-    except (UnreadableSchema, UncompilableSchema) as error:
+    except UnusableSchema as error:
         return None, (f"the input schema is not usable, inputs pass unchecked: {error}",)
     media = _merge_media(media_fields(schema), extensions.media)
     empty = frozenset(str(one.path[0]) for one in media if one.allows_empty and len(one.path) == 1)

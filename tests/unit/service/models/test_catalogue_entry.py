@@ -1,4 +1,4 @@
-"""Tests of catalogue entries."""
+"""Catalogue entries."""
 
 import json
 from typing import Any

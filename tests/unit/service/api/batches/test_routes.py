@@ -1,4 +1,4 @@
-"""Batches over HTTP: what they may hold, what they are answered, how they end."""
+"""Batches over HTTP: validation, responses, completion."""
 
 from dataclasses import replace
 from typing import Any, Final
@@ -25,7 +25,7 @@ UNKNOWN: Final = "bat_01KAP7ZJ5V9GQH6MTB2X0C4E8R"
 
 
 def item(number: int = 0, /, **changes: object) -> dict[str, Any]:
-    """An item unlike any other."""
+    """An item with a distinct input."""
     own = {**KLING_INPUT, "prompt": f"Shot {number}."}
     return {"model_id": KLING, "input": own, "reference": f"shot-{number}", **changes}
 
@@ -345,7 +345,7 @@ async def test_a_silent_store_leaves_it_open(app: AppHarness, caller: httpx.Asyn
         async def admit(self, _: object) -> None:
             raise StoreTimeout
 
-    app.replace_resources(batches=Silent())
+    app.replace_stores(batches=Silent())
     answer = await caller.post(URL, json=batch(item(0)))
     assert (answer.status_code, answer.json()["code"]) == (503, "acceptance_unclear")
     assert "/v1/batches/bat_" in answer.json()["detail"]
