@@ -123,6 +123,15 @@ class WorkerSettings(ProcessSettings):
         return RUNCOMFY_ACCOUNT_URL if self.runcomfy_url.rstrip("/") == RUNCOMFY_URL else None
 
     @model_validator(mode="after")
+    def _has_a_journal(self) -> Self:
+        if self.journal.url is None:
+            raise ValueError(
+                "journal__url: is not set: file:///path or s3://bucket/prefix, shared by all "
+                "workers, or off"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _is_readable(self) -> Self:
         account = self.runcomfy_account_url
         if account is not None and not account.startswith(("http://", "https://")):

@@ -15,6 +15,7 @@ from core.circuit_breaker import CircuitBreaker
 from core.jobs.job import Job, JobRecord
 from core.jobs.query import JobPage, JobQuery
 from core.jobs.run_times import RunHistory
+from core.jobs.submission import Submission
 from core.money import MicroUsd
 from core.operations import AuditEntry, Pause
 from core.store.batches import BatchPage, ItemSlice
@@ -63,6 +64,8 @@ class JobRepository(Protocol):
     async def load_view(self, job_id: str) -> JobView | None: ...
 
     async def load_input(self, job_id: str) -> bytes | None: ...
+
+    async def load_submission(self, job: Job) -> Submission | None: ...
 
     async def store(self, change: Change) -> WriteResult: ...
 

@@ -13,7 +13,9 @@ from core.errors import CallerError, NotFound
 from core.jobs.job import Job, JobRecord, JobState
 from core.jobs.query import score_of
 from core.jobs.run_times import MAX_RUNS, run_time
+from core.jobs.submission import IdempotencyRecord, Submission
 from core.jobs.timeline import TimelineEntry
+from core.money import MicroUsd
 from core.retention import RESULT_GRACE_PERIOD, RETENTION
 from core.store import keys
 from core.store.admission import (
@@ -138,6 +140,23 @@ class JobStore:
         """Return the body that the caller sent, byte for byte; None if it is no longer kept."""
         body: bytes | None = await self._client.execute("HGET", keys.job(job_id), "input")
         return body
+
+    async def load_submission(self, job: Job) -> Submission | None:
+        """Return what the submit of a job needs; None if its input is no longer kept."""
+        found = await self._scripts.call(
+            "read_submission", [keys.job(job.id), keys.tenant(job.tenant)], []
+        )
+        if not found:
+            return None
+        body, reserved, keeps, key, value = found
+        fingerprint, _, admitted = value.decode().partition(" ")
+        digest = key.decode().rpartition(":")[2]
+        return Submission(
+            input=body,
+            reserved=MicroUsd(int(reserved)),
+            keeps_input=keeps != b"0",
+            idempotency=IdempotencyRecord(digest, fingerprint) if admitted == job.id else None,
+        )
 
     async def store(self, change: Change) -> WriteResult:
         """Store a change atomically, unless the record has changed since `change.before`."""
