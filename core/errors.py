@@ -7,7 +7,7 @@ GatewayError                 code: stable, for programs; str(error): safe to sho
 |  |- LimitReached           |- BudgetReached        |- ModelNotAllowed
 |  |- IdempotencyKeyMissing  |- IdempotencyMismatch  |- RequestDeleted
 |- Unavailable               a dependency is temporarily unavailable
-|  |- StoreUnavailable      |- StoreSilent: the command may have been executed all the same
+|  |- StoreUnavailable      |- StoreTimeout: the command may have been executed all the same
 |- Defect                    a bug of the gateway: always logged with its traceback
    |- IllegalTransition
 """
@@ -198,7 +198,7 @@ class StoreUnavailable(Unavailable):
     code = "store_unavailable"
 
 
-class StoreSilent(StoreUnavailable):
+class StoreTimeout(StoreUnavailable):
     """The store did not answer; it is unknown whether it executed the command."""
 
     code = "store_silent"

@@ -157,7 +157,7 @@ _METRIC_SOURCES: Final[Mapping[MetricSource, tuple[str, str]]] = {
         "Service and worker",
         "Services and workers export their own values: `sum` over instances and jobs.",
     ),
-    MetricSource.REDIS: (
+    MetricSource.STATE: (
         "State of the whole gateway",
         (
             "Every service reads the same values from Redis at each scrape: use `max by (…)` over "

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Final, TypedDict
+from typing import Final
 
 from fastapi import FastAPI
 from fastapi.middleware.asyncexitstack import AsyncExitStackMiddleware
@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Scope
 from core.errors import GatewayError, MalformedRequest, NotFound
 from service.api import health, models, usage
 from service.api.admin import jobs as admin_jobs
-from service.api.admin import operations as admin_operations
+from service.api.admin import limits_and_pauses as admin_limits_and_pauses
 from service.api.admin import tenants as admin_tenants
 from service.api.admin import webhooks as admin_webhooks
 from service.api.batches import routes as batch_routes
@@ -28,20 +28,18 @@ from service.api.webhooks import deliveries
 from service.api.webhooks import endpoints as webhook_endpoints
 from service.context import AppContext
 from service.errors import MethodNotAllowed
-from service.http.endpoint import ApiOperation, RawRoute
 from service.http.fast_router import FastRouter
 from service.http.middleware import GatewayMiddleware
+from service.http.strict_route import FastRoute
 
 OpenAppContext = Callable[[], AbstractAsyncContextManager[AppContext]]
 
-OPERATIONS: Final = (
-    *submit.OPERATIONS,
-    *requests.OPERATIONS,
-    *batch_routes.OPERATIONS,
-    *events.OPERATIONS,
-    *health.OPERATIONS,
-)
 ROUTERS: Final = (
+    submit.router,
+    requests.fast_router,
+    batch_routes.fast_router,
+    events.router,
+    health.router,
     requests.router,
     models.router,
     batch_routes.router,
@@ -50,22 +48,16 @@ ROUTERS: Final = (
     webhook_endpoints.router,
     admin_webhooks.router,
     admin_tenants.router,
-    admin_operations.router,
+    admin_limits_and_pauses.router,
     admin_jobs.router,
 )
-
-
-class AppState(TypedDict):
-    """The ASGI state of every request."""
-
-    resources: AppContext
 
 
 def create_app(open_context: OpenAppContext) -> FastAPI:
     """Return the application. Nothing is opened before its lifespan begins."""
 
     @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[AppState]:
+    async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, AppContext]]:
         async with open_context() as resources:
             yield {"resources": resources}
 
@@ -76,8 +68,6 @@ def create_app(open_context: OpenAppContext) -> FastAPI:
         lifespan=lifespan,
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
-    for endpoint in OPERATIONS:
-        _add_operation(app, endpoint)
     for router in ROUTERS:
         app.include_router(router)
     add_docs_routes(app)
@@ -89,30 +79,10 @@ class _GatewayApp(FastAPI):
 
     def build_middleware_stack(self) -> ASGIApp:
         """Build the stack, with the first request. `GatewayMiddleware` handles all errors."""
-        straight = [route for route in self.router.routes if isinstance(route, RawRoute)]
+        straight = [route for route in self.router.routes if isinstance(route, FastRoute)]
         handlers = {HTTPException: _handle_http_exception}
         routed = AsyncExitStackMiddleware(self.router)
         return GatewayMiddleware(FastRouter(straight, ExceptionMiddleware(routed, handlers)))
-
-
-def _add_operation(app: FastAPI, operation: ApiOperation) -> None:
-    status, *_ = operation.responses
-    app.router.add_api_route(
-        operation.path,
-        operation.handler,
-        methods=[operation.method],
-        name=operation.name,
-        operation_id=operation.name,
-        summary=operation.summary,
-        description=operation.description,
-        tags=[operation.tag],
-        status_code=int(status),
-        response_class=Response,
-        response_description=operation.responses[status]["description"],
-        responses={code: dict(answer) for code, answer in operation.responses.items()},
-        openapi_extra=dict(operation.openapi_extra),
-        route_class_override=RawRoute,
-    )
 
 
 async def _handle_http_exception(request: Request, error: Exception) -> Response:

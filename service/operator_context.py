@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
+from core.admin import AuditEntry
 from core.clock import Clock
 from core.ids import IdSource
 from core.observability.events import AdminAction, Emit
-from core.operations import AuditEntry
 from core.store.stores import Stores
 from core.webhooks.url_policy import TargetPolicy
 
@@ -24,5 +24,5 @@ class AdminContext:
     async def record_action(self, action: str, subject: str, change: str = "") -> None:
         """Append an action to the audit log and emit it; `change` must hold no secret."""
         entry = AuditEntry(self.clock.now(), self.actor, action, subject, change)
-        await self.stores.operations.append_audit_entry(entry)
+        await self.stores.admin.append_audit_entry(entry)
         self.emit(AdminAction(self.actor, action, subject, change))

@@ -9,7 +9,7 @@ from cli.run_command import run_admin
 from core.representations.jobs import job_page_representation
 from service.admin.jobs import list_jobs
 from service.jobs.list_query import JobListQuery
-from service.parsing.models import parse_model
+from service.parsing.request_models import parse_model
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 

@@ -7,10 +7,10 @@ import typer
 
 from cli.output import JsonOption, print_document, print_table
 from cli.run_command import run_admin
-from core.operations import Pause
+from core.admin import Pause
 from service.admin import limits_and_pauses, representations
 from service.operator_context import AdminContext
-from service.parsing.models import parse_model
+from service.parsing.request_models import parse_model
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 
@@ -81,7 +81,7 @@ def _change_limits(fields: dict[str, Any], *, as_json: bool) -> None:
         gateway = await limits_and_pauses.change_limits(
             admin, parse_model(limits_and_pauses.LimitChanges, fields)
         )
-        pauses = await admin.stores.operations.list_pauses()
+        pauses = await admin.stores.admin.list_pauses()
         return representations.gateway_representation(gateway, pauses)
 
     print_document(run_admin(change), as_json=as_json)
@@ -132,6 +132,6 @@ def audit(
     as_json: JsonOption = False,
 ) -> None:
     """List the newest entries of the audit log."""
-    entries = run_admin(lambda admin: admin.stores.operations.list_audit_entries(limit))
+    entries = run_admin(lambda admin: admin.stores.admin.list_audit_entries(limit))
     rows = [representations.audit_entry_representation(entry) for entry in entries]
     print_table(rows, _AUDIT_COLUMNS, as_json=as_json)

@@ -11,7 +11,7 @@ from cli.output import JsonOption, print_document, print_table
 from cli.run_command import CommandContext, load_toml, run_admin, run_command
 from cli.tenant_options import unset_fields, with_tenant_options
 from service.admin import representations
-from service.parsing.models import parse_model
+from service.parsing.request_models import parse_model
 from service.tenants import apply_file, tenants
 from service.tenants.apply_file import TenantsFile
 from service.tenants.settings import TenantSettings
@@ -97,13 +97,13 @@ def enable(name: NameArgument, *, as_json: JsonOption = False) -> None:
 
 
 def _change(name: str, fields: Mapping[str, object], *, as_json: bool) -> None:
-    changed = run_admin(
+    details, changes = run_admin(
         lambda admin: tenants.change_tenant(admin, name, parse_model(TenantSettings, fields))
     )
     if as_json:
-        print_document(representations.tenant_representation(changed.details), as_json=True)
+        print_document(representations.tenant_representation(details), as_json=True)
         return
-    print("\n".join(map(str, changed.changes)) or "nothing to change")
+    print("\n".join(map(str, changes)) or "nothing to change")
 
 
 @app.command()
@@ -228,5 +228,5 @@ def webhook_secret(
                 admin, name, timedelta(seconds=parse_model(SecretRotation, fields).overlap)
             )
         )
-        document = {"tenant": name, **representations.new_secret_representation(new_secret)}
+        document = {"tenant": name, **representations.new_secret_representation(*new_secret)}
     print_document(document, as_json=as_json)

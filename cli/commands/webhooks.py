@@ -8,7 +8,7 @@ import typer
 
 from cli.run_command import CommandContext, run_command
 from core.representations.webhooks import delivery_representation
-from service.parsing.models import parse_model
+from service.parsing.request_models import parse_model
 from service.webhooks import admin_webhooks, representations
 from service.webhooks.requests import (
     DeliveryQuery,
@@ -115,7 +115,7 @@ def list_deliveries(
     page = run_command(
         lambda context: context.webhooks.list_deliveries(tenant, parse_model(DeliveryQuery, fields))
     )
-    document = representations.deliveries_representation(page.deliveries)
+    document = representations.deliveries_representation(page.items)
     _print_json(document | {"next_cursor": page.cursor}, as_json=as_json)
 
 

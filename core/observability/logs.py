@@ -4,6 +4,7 @@ The only module that knows structlog. `configure_logging` is called once, by the
 process.
 """
 
+import json
 import logging
 import re
 from collections.abc import Callable, Mapping
@@ -159,9 +160,7 @@ def _direct_writer(
 
 
 def _is_json(log_format: LogFormat, stream: TextIO) -> bool:
-    if log_format is LogFormat.AUTO:
-        return not stream.isatty()
-    return log_format is LogFormat.JSON
+    return not stream.isatty() if log_format == "auto" else log_format == "json"
 
 
 def _processors(*, is_json: bool) -> list[Processor]:
@@ -178,7 +177,11 @@ _JSON: Final = orjson.OPT_NON_STR_KEYS | orjson.OPT_UTC_Z
 
 
 def _as_json(_: WrappedLogger, __: str, line: EventDict) -> str:
-    return orjson.dumps(line, default=str, option=_JSON).decode()
+    try:
+        return orjson.dumps(line, default=str, option=_JSON).decode()
+    except orjson.JSONEncodeError:
+        # A lone surrogate or a huge number in a text of others must not end what emitted the event.
+        return json.dumps(line, default=str)
 
 
 def _redact_line(_: WrappedLogger, __: str, line: Any) -> str:  # noqa: ANN401 - structlog's chain

@@ -32,7 +32,7 @@ class MetricSource(StrEnum):
     WORKER = "worker"
     BOTH = "both"
     """Each process counts what it did itself."""
-    REDIS = "state"
+    STATE = "state"
     """Read from Redis; every service exposes the same value: take the `max`, never the `sum`."""
 
 

@@ -44,7 +44,7 @@ def _state_by(
     name: str, text: str, labels: tuple[Label, ...], read: StateReader
 ) -> MetricDefinition:
     kind = MetricKind.COUNTER if name.endswith("_total") else MetricKind.GAUGE
-    return MetricDefinition(name, kind, MetricSource.REDIS, text, labels, read_state=read)
+    return MetricDefinition(name, kind, MetricSource.STATE, text, labels, read_state=read)
 
 
 def _age(since: datetime | None, state: GatewayState) -> float:

@@ -20,7 +20,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ReadOnlyError, RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from core.errors import StoreSilent, StoreUnavailable
+from core.errors import StoreTimeout, StoreUnavailable
 from core.settings import RedisPolicy
 from core.store.connection import RETRY_AFTER, PendingCommand, RedisConnection, RoundTripObserver
 
@@ -96,9 +96,9 @@ async def _close_sentinels(source: ConnectionSource) -> None:
 class RedisClient:
     """Sends commands over one connection, which is opened by the first command.
 
-    When the connection breaks, every pending command fails and none is repeated: with `StoreSilent`
-    if it was sent (Redis may have executed it; only the caller can decide what to do), otherwise
-    with `StoreUnavailable`.
+    When the connection breaks, every pending command fails and none is repeated: with
+    `StoreTimeout` if it was sent (Redis may have executed it; only the caller can decide what to
+    do), otherwise with `StoreUnavailable`.
     """
 
     def __init__(self, source: ConnectionSource, observer: RoundTripObserver | None = None) -> None:
@@ -204,7 +204,7 @@ class RedisClient:
     def _fail_pending(self, unanswered: Iterable[PendingCommand], error: BaseException) -> None:
         cancelled = isinstance(error, asyncio.CancelledError)
         why = None if cancelled else f"The store does not answer ({type(error).__name__})."
-        for waiting, kind in ((unanswered, StoreSilent), (self._unsent, StoreUnavailable)):
+        for waiting, kind in ((unanswered, StoreTimeout), (self._unsent, StoreUnavailable)):
             for pending in waiting:
                 if not pending.reply.done():
                     pending.reply.set_exception(kind(why, retry_after=RETRY_AFTER))

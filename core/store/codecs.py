@@ -8,11 +8,11 @@ from typing import Final, Generic, TypeVar
 
 from pydantic import TypeAdapter
 
+from core.admin import AuditEntry
 from core.batches import Batch
 from core.circuit_breaker import CircuitBreaker
 from core.jobs.job import Job
 from core.jobs.timeline import TimelineEntry
-from core.operations import AuditEntry
 from core.tenants.api_keys import ApiKey
 from core.tenants.tenant import Tenant
 from core.webhooks.circuit_breaker import EndpointCircuit

@@ -94,7 +94,7 @@ class GatewayStateStore:
     async def _concurrency(self) -> ConcurrencyState:
         running, limits, pauses = await asyncio.gather(
             self._load_counts(keys.RUNNING),
-            self._stores.operations.load_limits(),
+            self._stores.admin.load_limits(),
             self._client.execute("SCARD", keys.PAUSES),
         )
         by_model = {
@@ -142,7 +142,7 @@ class GatewayStateStore:
     async def _dependencies(self, now: datetime) -> Dependencies:
         parts, since = self._stores, to_ms(now - MAX_HEARTBEAT_AGE)
         balance, breaker, synced_at, models, workers = await asyncio.gather(
-            parts.operations.load_balance(),
+            parts.admin.load_balance(),
             parts.circuit_breakers.load(),
             parts.catalogue.synced_at(),
             self._client.execute("HLEN", keys.CATALOGUE_MODELS),

@@ -8,17 +8,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Protocol
 
+from core.admin import AuditEntry, Pause
 from core.batches import Batch, BatchSnapshot
 from core.billing.balance import AccountBalance
 from core.billing.usage import Usage
 from core.circuit_breaker import CircuitBreaker
 from core.jobs.job import Job, JobRecord
-from core.jobs.query import JobPage, JobQuery
+from core.jobs.query import Cursor, JobQuery
 from core.jobs.run_times import RunHistory
 from core.jobs.submission import Submission
 from core.money import MicroUsd
-from core.operations import AuditEntry, Pause
-from core.store.batches import BatchPage, ItemSlice
+from core.page import Page
 from core.store.deliveries import AttemptWriteResult, DeliveryRange
 from core.store.job_index import DeletionResult
 from core.store.jobs import JobView, Projection
@@ -85,9 +85,9 @@ class JobRepository(Protocol):
 class JobIndexRepository(Protocol):
     """Tenants' lists of jobs. See `core.store.job_index.JobIndex`."""
 
-    async def list_page(self, credential: Credential, query: JobQuery) -> JobPage: ...
+    async def list_page(self, credential: Credential, query: JobQuery) -> Page[Job, Cursor]: ...
 
-    async def list_page_for_tenant(self, tenant: str, query: JobQuery) -> JobPage: ...
+    async def list_page_for_tenant(self, tenant: str, query: JobQuery) -> Page[Job, Cursor]: ...
 
     async def delete(self, job: Job) -> DeletionResult: ...
 
@@ -107,13 +107,13 @@ class BatchRepository(Protocol):
         self,
         credential: Credential,
         batch_id: str,
-        item_slice: ItemSlice,
+        indexes: range,
         scope: Scope = Scope.READ,
     ) -> BatchSnapshot: ...
 
     async def list_page(
         self, credential: Credential, after: str | None, limit: int
-    ) -> BatchPage: ...
+    ) -> Page[BatchSnapshot, str]: ...
 
     async def claim_completed(self, lease: timedelta, limit: int) -> Sequence[Batch]: ...
 
@@ -195,15 +195,11 @@ class TenantRepository(Protocol):
 
     async def list_keys(self, tenant: str) -> Sequence[ApiKeyUsage]: ...
 
-
-class UsageRepository(Protocol):
-    """Tenants' usage. See `core.store.usage.UsageStore`."""
-
-    async def read(self, tenant: str, limits: Limits, now: datetime) -> Usage: ...
+    async def read_usage(self, tenant: str, limits: Limits, now: datetime) -> Usage: ...
 
 
-class OperationsRepository(Protocol):
-    """Limits, pauses, balance and audit log. See `core.store.operations.OperationsStore`."""
+class AdminRepository(Protocol):
+    """Limits, pauses, balance and audit log. See `core.store.admin.AdminStore`."""
 
     async def load_limits(self) -> GlobalLimits: ...
 

@@ -143,7 +143,7 @@ _WEBHOOK_SPECS: Final = (
         "tenants with a replay, by its next step (ms)"),
     KeySpec("replay", "gw:replay:{tenant}", "hash", KeyOwner.TENANT,
         "14 days after its last step", _EXPIRY, "version, doc"),
-    KeySpec("event_stream", "gw:sink:{tenant}:{stream}", "stream", KeyOwner.TENANT,
+    KeySpec("event_stream", "gw:events:{tenant}:{stream}", "stream", KeyOwner.TENANT,
         "bounded in length", "the gateway trims it; its readers may delete it",
         "events, as CloudEvents 1.0"),
 )

@@ -3,11 +3,13 @@
 from dataclasses import dataclass
 
 from core.clock import Clock
+from core.store.admin import AdminStore
 from core.store.batches import BatchStore
 from core.store.circuit_breaker import CircuitBreakerStore
 from core.store.client import RedisClient
 from core.store.deliveries import DeliveryStore
 from core.store.interfaces import (
+    AdminRepository,
     BatchRepository,
     CatalogueRepository,
     CircuitBreakerRepository,
@@ -15,21 +17,17 @@ from core.store.interfaces import (
     HeartbeatRepository,
     JobIndexRepository,
     JobRepository,
-    OperationsRepository,
     ReplayRepository,
     RunTimeRepository,
     TenantRepository,
-    UsageRepository,
     WebhookConfigRepository,
 )
 from core.store.job_index import JobIndex
 from core.store.jobs import JobStore
 from core.store.model_catalogue import CatalogueStore
-from core.store.operations import OperationsStore
 from core.store.run_times import RunTimeStore
 from core.store.scripts import LuaScripts
 from core.store.tenants import TenantStore
-from core.store.usage import UsageStore
 from core.store.webhook_endpoints import WebhookConfigStore
 from core.store.webhook_replays import ReplayStore
 from core.store.worker_heartbeats import WorkerHeartbeats
@@ -46,8 +44,7 @@ class Stores:
     webhook_configs: WebhookConfigRepository
     replays: ReplayRepository
     tenants: TenantRepository
-    usage: UsageRepository
-    operations: OperationsRepository
+    admin: AdminRepository
     circuit_breakers: CircuitBreakerRepository
     catalogue: CatalogueRepository
     run_times: RunTimeRepository
@@ -64,8 +61,7 @@ def open_stores(client: RedisClient, scripts: LuaScripts, clock: Clock) -> Store
         webhook_configs=WebhookConfigStore(client, scripts, clock),
         replays=ReplayStore(client, scripts, clock),
         tenants=TenantStore(client, scripts, clock),
-        usage=UsageStore(client),
-        operations=OperationsStore(client, scripts, clock),
+        admin=AdminStore(client, scripts, clock),
         circuit_breakers=CircuitBreakerStore(client, scripts, clock),
         catalogue=CatalogueStore(client, scripts),
         run_times=RunTimeStore(client),

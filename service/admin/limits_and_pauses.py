@@ -4,16 +4,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Final, Literal, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
+from core.admin import Pause
 from core.billing.balance import AccountBalance
 from core.money import from_usd, usd_or_none
-from core.operations import Pause
 from core.tenants.limits import MAX_RATE, MIN_RATE, GlobalLimits
 from service.models import MAX_MODEL_ID_LENGTH, MODEL_ID_PATTERN, is_model_id
 from service.operator_context import AdminContext
 from service.parsing.fields import InvalidField
-from service.parsing.models import Number, RequestModel, Usd, WholeNumber, example, optional
+from service.parsing.request_models import Number, RequestModel, Usd, WholeNumber, optional
 from service.tenants.settings import Difference, TenantName, format_differences
 from service.tenants.tenants import load_tenant_or_deleted
 
@@ -49,8 +49,6 @@ class GatewayLimits:
 class LimitChanges(RequestModel):
     """The gateway's limits to change; a field that is left out keeps its limit, null removes it."""
 
-    model_config = example({"running": 50, "models": {"kling/kling-3.0/pro/image-to-video": None}})
-
     running: Annotated[int, WholeNumber(0)] | None = Field(
         None, description="Jobs of all tenants that run at RunComfy at the same time."
     )
@@ -79,7 +77,7 @@ class LimitChanges(RequestModel):
 class PauseTarget(RequestModel):
     """What to pause or resume: everything, one tenant, or one model."""
 
-    model_config = example({"tenant": "video-team"}, {"minProperties": 1, "maxProperties": 1})
+    model_config = ConfigDict(json_schema_extra={"minProperties": 1, "maxProperties": 1})
 
     all: Literal[True] | None = optional()
     tenant: TenantName | None = optional()
@@ -101,7 +99,7 @@ class PauseTarget(RequestModel):
 async def load_limits(admin: AdminContext) -> GatewayLimits:
     """Return the current limits."""
     return GatewayLimits(
-        await admin.stores.operations.load_limits(), await admin.stores.operations.load_balance()
+        await admin.stores.admin.load_limits(), await admin.stores.admin.load_balance()
     )
 
 
@@ -113,9 +111,9 @@ async def change_limits(admin: AdminContext, changes: LimitChanges) -> GatewayLi
     before = await load_limits(admin)
     after = changes.applied_to(before)
     if after.limits != before.limits:
-        await admin.stores.operations.set_limits(after.limits, before.limits)
+        await admin.stores.admin.set_limits(after.limits, before.limits)
     if after.account_balance.minimum != before.account_balance.minimum:
-        await admin.stores.operations.set_minimum_balance(after.account_balance.minimum)
+        await admin.stores.admin.set_minimum_balance(after.account_balance.minimum)
     old, new = limits_representation(before), limits_representation(after)
     changed = tuple(
         Difference(name, old[name], new[name]) for name in old if old[name] != new[name]
@@ -143,13 +141,13 @@ async def pause(admin: AdminContext, target: Pause) -> Sequence[Pause]:
     """
     if target.tenant_name is not None:
         await load_tenant_or_deleted(admin, target.tenant_name)
-    await admin.stores.operations.pause(target)
+    await admin.stores.admin.pause(target)
     await admin.record_action("pause", target.target)
-    return await admin.stores.operations.list_pauses()
+    return await admin.stores.admin.list_pauses()
 
 
 async def resume(admin: AdminContext, target: Pause) -> Sequence[Pause]:
     """Dispatch the target's jobs again. Returns the remaining pauses."""
-    await admin.stores.operations.resume(target)
+    await admin.stores.admin.resume(target)
     await admin.record_action("resume", target.target)
-    return await admin.stores.operations.list_pauses()
+    return await admin.stores.admin.list_pauses()

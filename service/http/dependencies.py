@@ -21,7 +21,7 @@ from service.http.authentication import (
     request_links,
 )
 from service.http.openapi import ADMIN_TOKEN_SCHEME
-from service.http.routes import KEY_CHECK
+from service.http.strict_route import KEY_CHECK
 from service.operator_context import AdminContext
 
 _ADMIN_BEARER: Final = HTTPBearer(
@@ -78,13 +78,15 @@ def tenant_with(scope: Scope) -> Callable[[Request], Awaitable[str]]:
 def key_with(scope: Scope) -> Callable[[Request], Awaitable[Credential]]:
     """Return a dependency: the key of the request, which the store checks with what it reads.
 
-    That saves a round trip. A request with an error never reaches the store: `GatewayRoute` then
+    That saves a round trip. A request with an error never reaches the store: `StrictRoute` then
     checks the key before it reports the error.
     """
 
     async def credential(request: Request) -> Credential:
         key = request_credential(request)
-        request.scope[KEY_CHECK] = partial(app_context(request.scope).jobs.authenticate, key, scope)
+        request.scope[KEY_CHECK] = partial(
+            app_context(request.scope).stores.jobs.authenticate, key, scope
+        )
         return key
 
     return credential

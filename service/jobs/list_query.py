@@ -15,7 +15,7 @@ from pydantic import (
 from core.jobs.job import PublicStatus
 from core.jobs.query import DEFAULT_JOBS_PER_PAGE, MAX_JOBS_PER_PAGE, Cursor, JobQuery
 from service.parsing.fields import MAX_REFERENCE_LENGTH, InvalidField, parse_printable
-from service.parsing.models import RequestModel, Timestamp, WholeNumberOption, optional
+from service.parsing.request_models import RequestModel, Timestamp, WholeNumberOption, optional
 
 
 def _parse_cursor(text: object) -> Cursor:

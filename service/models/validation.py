@@ -13,7 +13,7 @@ import orjson
 from jsonschema_rs import Draft202012Validator, ValidationError
 
 from core.errors import FieldError
-from service.models.input_schema import NormalisedSchema, normalise_schema
+from service.models.input_schema import NormalisedSchema, UnusableSchema, normalise_schema
 
 MAX_ERRORS: Final = 20
 _MAX_MESSAGE_LENGTH: Final = 300
@@ -46,10 +46,6 @@ MESSAGES: Final[Mapping[str, str]] = {
     "not": "has a form that is not allowed here",
     "falseSchema": "is not allowed here",
 }
-
-
-class UncompilableSchema(ValueError):
-    """The schema cannot be compiled."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +107,7 @@ def compile_schema(
     """Compile one of RunComfy's schemas. Returns the validator and the normalised schema.
 
     A field with an invalid default is not checked: there RunComfy contradicts its schema.
-    Raises `UnreadableSchema` or `UncompilableSchema`.
+    Raises `UnusableSchema`.
     """
     read = normalise_schema(schema, forbid_unknown_fields=forbid_unknown_fields)
     validator = InputValidator(read.schema, _compile_validator(read.schema))
@@ -128,7 +124,7 @@ def _compile_validator(schema: Mapping[str, object]) -> Draft202012Validator:
     try:
         return Draft202012Validator(dict(schema), offline=True)
     except (ValueError, RecursionError) as error:
-        raise UncompilableSchema(truncate_message(str(error).split("\n", 1)[0])) from error
+        raise UnusableSchema(truncate_message(str(error).split("\n", 1)[0])) from error
 
 
 def _fields_contradicting_default(validator: InputValidator) -> set[str]:

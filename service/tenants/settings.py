@@ -14,13 +14,12 @@ from core.tenants.limits import MAX_WEIGHT, MIN_WEIGHT, Limits, Priority, Unknow
 from core.tenants.tenant import NAME_PATTERN, DoubtPolicy, Tenant
 from core.webhooks.url_policy import TargetPolicy
 from service.parsing.fields import InvalidField, parse_webhook_url
-from service.parsing.models import (
+from service.parsing.request_models import (
     Flag,
     Number,
     RequestModel,
     Usd,
     WholeNumber,
-    example,
     invalid_input,
 )
 
@@ -58,8 +57,6 @@ class TenantSettings(RequestModel):
     Values are those of JSON: money in USD, durations in seconds. null means no limit, or the
     gateway's own setting.
     """
-
-    model_config = example({"usd_per_day": 50, "waiting": None})
 
     webhook: Annotated[str, Field(strict=True, json_schema_extra={"format": "uri"})] | None = Field(
         None, description="URL for the webhooks of submits that name none."

@@ -81,7 +81,7 @@ async def test_a_follower_counts_in_jobs_and_requests(
 async def test_a_paid_job_that_waits_rises_to_the_highest_follower(
     coalescing: CoalescingHarness,
 ) -> None:
-    await coalescing.stores.operations.set_limits(GlobalLimits(running=1))
+    await coalescing.stores.admin.set_limits(GlobalLimits(running=1))
     running = await coalescing.submit_job(fingerprint="1:first")
     low = await coalescing.submit_job(priority=int(Priority.LOW))
     normal = await coalescing.submit_job(fingerprint="1:second", priority=int(Priority.NORMAL))

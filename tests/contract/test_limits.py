@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from core.admin import Pause
 from core.billing.balance import AccountBalance
 from core.billing.settlement import ReservationTotals
 from core.errors import (
@@ -18,7 +19,6 @@ from core.errors import (
 )
 from core.jobs.job import JobState
 from core.money import MicroUsd
-from core.operations import Pause
 from core.quotas import QuotaPolicy
 from core.store.tenants import MAX_KEYS_PER_TENANT
 from core.tenants.api_keys import ApiKey, api_key_digest
@@ -122,7 +122,7 @@ async def test_what_was_released_can_be_spent_again(harness: StoreHarness) -> No
 async def test_a_job_that_runs_immediately_needs_no_place_in_the_queue(
     harness: StoreHarness,
 ) -> None:
-    await harness.operations.set_limits(GlobalLimits(models=(("m/slow", 1),)))
+    await harness.admin.set_limits(GlobalLimits(models=(("m/slow", 1),)))
     await harness.tenant("ape")
     for _ in range(3):
         await harness.submit("ape", "m/slow")
@@ -199,7 +199,7 @@ async def test_a_clock_put_forward_gives_one_full_burst(harness: StoreHarness) -
 
 async def test_the_submits_of_all_have_their_own_rate(harness: StoreHarness) -> None:
     assert await harness.circuit_breakers.take_submit_token() is None
-    await harness.operations.set_limits(GlobalLimits(submits_per_second=0.1))
+    await harness.admin.set_limits(GlobalLimits(submits_per_second=0.1))
     assert await harness.circuit_breakers.take_submit_token() is None
     again = await harness.circuit_breakers.take_submit_token()
     assert again == harness.clock.now() + 10 * SECOND
@@ -209,7 +209,7 @@ async def test_the_submits_of_all_have_their_own_rate(harness: StoreHarness) -> 
 
 async def test_reads_of_all_share_one_rate(harness: StoreHarness) -> None:
     await harness.tenant("ape")
-    await harness.operations.set_limits(GlobalLimits(polls_per_second=2))
+    await harness.admin.set_limits(GlobalLimits(polls_per_second=2))
     for _ in range(5):
         await harness.submit("ape")
     harness.clock.shift(timedelta(minutes=1))
@@ -262,15 +262,15 @@ async def test_a_job_made_before_midnight_and_admitted_after_it_counts_for_its_o
 
 async def test_below_the_minimum_balance_nothing_is_admitted(harness: StoreHarness) -> None:
     await harness.tenant("ape")
-    await harness.operations.store_balance(AccountBalance(MicroUsd(5)))
+    await harness.admin.store_balance(AccountBalance(MicroUsd(5)))
     await harness.submit("ape")
-    await harness.operations.set_minimum_balance(MicroUsd(5))
+    await harness.admin.set_minimum_balance(MicroUsd(5))
     await harness.submit("ape")
-    await harness.operations.set_minimum_balance(MicroUsd(6))
+    await harness.admin.set_minimum_balance(MicroUsd(6))
     with pytest.raises(BudgetReached) as refused:
         await harness.submit("ape")
     assert refused.value.policy == QuotaPolicy.MINIMUM_BALANCE
-    await harness.operations.store_balance(AccountBalance(None))
+    await harness.admin.store_balance(AccountBalance(None))
     await harness.submit("ape")
 
 
@@ -333,16 +333,16 @@ async def test_a_tenant_cannot_revoke_the_key_of_another(harness: StoreHarness) 
 async def test_a_new_tenant_is_not_paused_by_what_one_of_its_name_left(
     harness: StoreHarness,
 ) -> None:
-    await harness.operations.pause(Pause.tenant("ape"))
+    await harness.admin.pause(Pause.tenant("ape"))
     await harness.tenant("ape")
     assert (await harness.admit(harness.job("ape"))).has_slot
-    assert await harness.operations.list_pauses() == []
+    assert await harness.admin.list_pauses() == []
 
 
 async def test_concurrent_changes_of_other_limits_undo_nothing(
     harness: StoreHarness,
 ) -> None:
-    controls = harness.operations
+    controls = harness.admin
     await controls.set_limits(GlobalLimits(running=9, models=(("m/a", 1), ("m/b", 2))))
     read = await controls.load_limits()
     one = replace(read, running=5, models=(("m/a", 1), ("m/b", 2), ("m/c", 3)))

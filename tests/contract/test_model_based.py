@@ -18,10 +18,10 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from core.admin import Pause
 from core.billing.balance import AccountBalance
 from core.jobs.job import BillingStatus, FollowUp, Job, JobState
 from core.money import MicroUsd
-from core.operations import Pause
 from core.store.client import RedisClient
 from core.tenants.cache_policy import TenantCachePolicy
 from core.tenants.limits import GlobalLimits, Limits, Priority
@@ -81,9 +81,7 @@ class StoreStateMachine(RuleBasedStateMachine):
     def meet(
         self, given: tuple[Limits, ...], shared: tuple[TenantCachePolicy, ...], slots: int | None
     ) -> None:
-        self.pair.run_both(
-            lambda gateway: gateway.operations.set_limits(GlobalLimits(running=slots))
-        )
+        self.pair.run_both(lambda gateway: gateway.admin.set_limits(GlobalLimits(running=slots)))
         for name, own, reuse in zip(TENANTS, given, shared, strict=True):
             self._meet(name, own, reuse)
 
@@ -293,29 +291,27 @@ class StoreStateMachine(RuleBasedStateMachine):
 
     @rule(given=global_limits)
     def limit_all(self, given: GlobalLimits) -> None:
-        self.pair.run_both(lambda gateway: gateway.operations.set_limits(given))
-        self.pair.run_both(lambda gateway: gateway.operations.load_limits())
+        self.pair.run_both(lambda gateway: gateway.admin.set_limits(given))
+        self.pair.run_both(lambda gateway: gateway.admin.load_limits())
 
     @rule(given=pauses)
     def pause(self, given: Pause) -> None:
-        self.pair.run_both(lambda gateway: gateway.operations.pause(given))
-        self.pair.run_both(lambda gateway: gateway.operations.list_pauses())
+        self.pair.run_both(lambda gateway: gateway.admin.pause(given))
+        self.pair.run_both(lambda gateway: gateway.admin.list_pauses())
 
     @rule(given=pauses)
     def resume(self, given: Pause) -> None:
-        self.pair.run_both(lambda gateway: gateway.operations.resume(given))
+        self.pair.run_both(lambda gateway: gateway.admin.resume(given))
 
     @rule()
     def dispatch(self) -> None:
-        self.pair.run_both(lambda gateway: gateway.operations.dispatch())
+        self.pair.run_both(lambda gateway: gateway.admin.dispatch())
 
     @rule(balance=st.none() | amounts, floor=st.none() | amounts)
     def wallet(self, balance: MicroUsd | None, floor: MicroUsd | None) -> None:
-        self.pair.run_both(
-            lambda gateway: gateway.operations.store_balance(AccountBalance(balance))
-        )
-        self.pair.run_both(lambda gateway: gateway.operations.set_minimum_balance(floor))
-        self.pair.run_both(lambda gateway: gateway.operations.load_balance())
+        self.pair.run_both(lambda gateway: gateway.admin.store_balance(AccountBalance(balance)))
+        self.pair.run_both(lambda gateway: gateway.admin.set_minimum_balance(floor))
+        self.pair.run_both(lambda gateway: gateway.admin.load_balance())
 
     @rule()
     def take_submit(self) -> None:

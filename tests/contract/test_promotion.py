@@ -199,7 +199,7 @@ async def test_a_model_of_unknown_price_is_not_submitted_for_a_tenant_that_refus
 
 
 async def test_a_promoted_job_waits_its_turn(coalescing: CoalescingHarness) -> None:
-    await coalescing.stores.operations.set_limits(GlobalLimits(running=1))
+    await coalescing.stores.admin.set_limits(GlobalLimits(running=1))
     leader, follower = await leader_with_followers(coalescing, 2)
     other = await coalescing.submit_job(fingerprint="1:g")
     await coalescing.cancel(leader)

@@ -123,7 +123,6 @@ BANNED_IN_PROSE: Final[Mapping[str, str]] = {
 }
 
 ALLOWED: Final[Mapping[tuple[str, str], str]] = {
-    ("core/errors.py", "StoreSilent"): "named after its problem code, `store_silent`",
     ("deploy/ci/smoke.py", "comes to"): "part of the example's prompt: comes to life",
     ("service/api/usage.py", "owed"): "a field of the callers' API",
 }

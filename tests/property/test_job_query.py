@@ -5,7 +5,7 @@ from core.errors import InvalidInput, MalformedRequest
 from core.jobs.query import SCORE_STEPS_PER_MS, Cursor
 from service.jobs.list_query import JobListQuery
 from service.parsing.fields import parse_query
-from service.parsing.models import parse_model
+from service.parsing.request_models import parse_model
 
 
 @given(

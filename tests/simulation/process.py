@@ -12,7 +12,7 @@ from typing import Final, TypeVar
 
 from core.circuit_breaker import CircuitBreaker
 from core.clock import Clock
-from core.errors import StoreSilent, StoreUnavailable
+from core.errors import StoreTimeout, StoreUnavailable
 from core.jobs.job import Job, JobRecord
 from core.jobs.submission import Submission
 from core.journal.objects import JournalUnavailable, ObjectInfo
@@ -130,21 +130,21 @@ class StoreConnection:
             await self._fail(command)
         if self._chance.occurs(Fault.STORE_LATE, self._rng, factor=0.2):
             self._later(command)
-            raise StoreSilent
+            raise StoreTimeout
         answer = await command()
         await self._life.checkpoint()
         if self._chance.occurs(Fault.STORE_ANSWER_LOST, self._rng, factor=0.4):
-            raise StoreSilent
+            raise StoreTimeout
         return answer
 
     async def _fail(self, command: Callable[[], Awaitable[T]]) -> None:
         if self._chance.occurs(Fault.STORE_ANSWER_LOST, self._rng, factor=2):
             await command()
             await self._life.checkpoint()
-            raise StoreSilent
+            raise StoreTimeout
         if self._chance.occurs(Fault.STORE_LATE, self._rng):
             self._later(command)
-            raise StoreSilent
+            raise StoreTimeout
         raise StoreUnavailable
 
     def _later(self, command: Callable[[], Awaitable[T]]) -> None:

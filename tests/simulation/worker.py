@@ -44,7 +44,7 @@ from worker.jobs.job_writer import JobWriter
 from worker.jobs.paid_submit import PaidSubmitter
 from worker.jobs.policies import LifecyclePolicy
 from worker.jobs.submission import JobSubmitter
-from worker.jobs.submit_gate import CircuitBreakerGate
+from worker.jobs.submit_circuit_breaker import SubmitCircuitBreaker
 from worker.scheduling.lease_loop import LeaseLoop, LoopPolicy, WorkSource
 from worker.webhooks.decisions import DeliveryRules
 from worker.webhooks.delivery_worker import DeliveryWorker
@@ -175,7 +175,7 @@ class SimulatedWorker:
         upstream = ProcessUpstream(self.lifetime, around.runcomfy)
         clock, ids = self._clock, SeededIds(around.randomness.stream(f"ids:{name}"))
         rules = DecisionContext(name, self._policy, around.randomness.stream(f"rules:{name}"))
-        gate = CircuitBreakerGate(stores.circuit_breakers, clock, BreakerPolicy(), self._emit)
+        gate = SubmitCircuitBreaker(stores.circuit_breakers, clock, BreakerPolicy(), self._emit)
         writer = JobWriter(stores, clock, ids, self._emit)
         journal = Journal(
             ProcessObjects(

@@ -10,15 +10,14 @@ from enum import StrEnum, auto
 from typing import Final, Protocol
 
 from core.clock import Clock
+from core.jobs.job import CancelOutcome
 from core.money import MicroUsd
 from worker.ports import (
     Accepted,
     CancelAnswer,
-    CancelSucceeded,
     Finished,
     Indeterminate,
     InProgress,
-    NotCancellable,
     NotSent,
     Rejected,
     RequestNotFound,
@@ -98,9 +97,9 @@ class LedgerEntry:
         return self.cancelled_at is None and self.plan.outcome is not RequestOutcome.FAILED_FREE
 
     @property
-    def output(self) -> dict[str, object]:
+    def output(self) -> bytes:
         """The output of the request."""
-        return {"video": f"https://media.test/{self.upstream_id}.mp4"}
+        return b'{"video":"https://media.test/%s.mp4"}' % self.upstream_id.encode()
 
 
 class UpstreamBehavior(Protocol):
@@ -208,7 +207,7 @@ class FakeRunComfy:
             entry.cancelled_at = self.clock.now()
         if self.behavior.cancel_answer_lost():
             return Unreachable(_fault("read_timeout"))
-        return CancelSucceeded() if queued else NotCancellable()
+        return CancelOutcome.CANCELLED if queued else CancelOutcome.NOT_CANCELLABLE
 
     def _take(self, upstream_id: str, job_id: str) -> None:
         self.ledger.append(

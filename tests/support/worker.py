@@ -7,7 +7,7 @@ from datetime import datetime
 from random import Random
 from typing import Any
 
-from core.errors import StoreSilent, StoreUnavailable
+from core.errors import StoreTimeout, StoreUnavailable
 from core.jobs.job import Job, JobRecord, Trigger
 from core.jobs.submission import Submission
 from core.journal.journal import Journal
@@ -95,7 +95,7 @@ class StubJobStore:
             return self._store(change)
         if carried_out:
             self._store(change)
-        raise StoreSilent
+        raise StoreTimeout
 
     async def reschedule(self, job: Job, next_run_at: datetime, *, polled: bool = False) -> bool:
         self._answer()

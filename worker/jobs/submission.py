@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from core.clock import Clock
-from core.errors import StoreSilent, StoreUnavailable
+from core.errors import StoreTimeout, StoreUnavailable
 from core.jobs.job import Job, JobState
 from core.jobs.submission import Submission
 from core.journal.objects import JournalUnavailable
@@ -98,7 +98,7 @@ class JobSubmitter:
         claim = submit.claim_submit(job, self._clock.now(), self._context)
         try:
             claimed = await self._writer.apply(claim)
-        except StoreSilent:
+        except StoreTimeout:
             return await self._release_claim(claim.after)
         if claimed is None:
             return None

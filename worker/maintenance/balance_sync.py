@@ -6,7 +6,7 @@ from typing import Final
 from core.billing.balance import AccountBalance, record_balance
 from core.clock import Clock
 from core.observability.events import AccountBalanceRead, Emit, OperationalWarning
-from core.store.interfaces import OperationsRepository
+from core.store.interfaces import AdminRepository
 from worker.ports import BalanceSource, Unreachable
 from worker.scheduling.periodic import is_recent
 
@@ -17,7 +17,7 @@ class BalanceSync:
     """Reads RunComfy's balance once a minute for all workers; each emits it for its own metrics."""
 
     def __init__(
-        self, source: BalanceSource, store: OperationsRepository, clock: Clock, emit: Emit
+        self, source: BalanceSource, store: AdminRepository, clock: Clock, emit: Emit
     ) -> None:
         """Admission compares the stored balance with the minimum balance."""
         self._source = source

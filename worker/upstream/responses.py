@@ -6,15 +6,14 @@ Status words are mapped by `json_parser.PHASES_BY_STATUS`. Any ambiguous answer 
 
 from http import HTTPStatus
 
+from core.jobs.job import CancelOutcome
 from core.observability.outcomes import FaultKind
 from worker.ports import (
     Accepted,
     CancelAnswer,
-    CancelSucceeded,
     Finished,
     Indeterminate,
     InProgress,
-    NotCancellable,
     NotSent,
     Rejected,
     RequestNotFound,
@@ -27,7 +26,7 @@ from worker.ports import (
     Unreachable,
     UpstreamFault,
 )
-from worker.upstream import error_classification, json_parser
+from worker.upstream import error_classification, json_parser, tolerant_json
 from worker.upstream.error_classification import BillingEffect, Classification
 from worker.upstream.faults import Redactor, classify_unreadable, fault_of
 from worker.upstream.http_request import HttpResponse
@@ -39,7 +38,7 @@ def parse_submit(response: HttpResponse, redactor: Redactor) -> SubmitAnswer:
 
     A complete id counts even if the connection broke after it: its run is billed.
     """
-    doc = json_parser.parse_object(response.body)
+    doc = tolerant_json.parse_object(response.body)
     if response.is_success and doc is not None and json_parser.parse_error_code(doc) is None:
         upstream_id = json_parser.parse_request_id(doc.get("request_id"))
         if upstream_id is not None:
@@ -143,7 +142,7 @@ def _build_result(
 def _build_completed(
     doc: Document, response: HttpResponse, redactor: Redactor
 ) -> RunCompleted | RunFailed:
-    output = json_parser.parse_output(doc)
+    output = json_parser.parse_output(response.body)
     if output is None:
         return RunFailed(
             fault_of(FaultKind.NO_OUTPUT, response, redactor),
@@ -169,7 +168,7 @@ def parse_cancel(response: HttpResponse, redactor: Redactor) -> CancelAnswer:
     """Return whether RunComfy cancelled the request; only its explicit answer counts."""
     if response.status == HTTPStatus.CONFLICT:
         # The request's state forbids it. If that state is "cancelled", the next poll reports it.
-        return NotCancellable()
+        return CancelOutcome.NOT_CANCELLABLE
     doc = parse_document(response, redactor)
     if isinstance(doc, RequestNotFound | Unreachable):
         return doc
@@ -177,9 +176,9 @@ def parse_cancel(response: HttpResponse, redactor: Redactor) -> CancelAnswer:
     phase = json_parser.parse_phase(doc)
     # A repeated cancel is answered "not_cancellable" after the first one succeeded.
     if phase is Phase.CANCELLED or outcome in {"cancelled", "canceled"}:
-        return CancelSucceeded()
+        return CancelOutcome.CANCELLED
     if outcome == "not_cancellable" or phase in json_parser.FINAL_PHASES | {Phase.RUNNING}:
-        return NotCancellable()
+        return CancelOutcome.NOT_CANCELLABLE
     return build_unreachable(FaultKind.MALFORMED, response, redactor)
 
 
@@ -193,7 +192,7 @@ def parse_document(
     """
     if not response.is_success:
         return _classify_error_response(response, redactor)
-    doc = json_parser.parse_object(response.body)
+    doc = tolerant_json.parse_object(response.body)
     if doc is None:
         return build_unreachable(classify_unreadable(response), response, redactor)
     code = json_parser.parse_error_code(doc)

@@ -7,16 +7,15 @@ from fastapi.routing import APIRoute
 from starlette.requests import Request
 
 from service.http.dependencies import check_operator
-from service.http.endpoint import Tag
-from service.http.openapi import problem_responses
-from service.http.routes import GatewayRoute
+from service.http.openapi import Tag, problem_responses
+from service.http.strict_route import StrictRoute
 
 ADMIN_ROOT: Final = "/admin/v1"
 WRITE_PROBLEMS: Final = problem_responses(400, 409, 413, 415, 422)
 """What an operation with a body reports beside the problems of every operation."""
 
 
-class AdminRoute(GatewayRoute):
+class AdminRoute(StrictRoute):
     """A route that reads a body only if the caller is an operator."""
 
     @staticmethod

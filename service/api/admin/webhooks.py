@@ -8,8 +8,7 @@ from core.representations.webhooks import delivery_representation
 from service.api.admin.router import WRITE_PROBLEMS, admin_router
 from service.api.webhooks.schemas import Deliveries, Delivery, Endpoint, Endpoints, Replay
 from service.http.dependencies import Admin, Context, DeliveryId, EndpointId, TenantPath
-from service.http.endpoint import Tag
-from service.http.openapi import problem_responses
+from service.http.openapi import Tag, problem_responses
 from service.tenants.tenants import load_tenant
 from service.webhooks import admin_webhooks
 from service.webhooks.representations import (
@@ -105,7 +104,7 @@ async def list_deliveries(
 ) -> JsonObject:
     """List a tenant's deliveries, newest first."""
     page = await context.webhooks.list_deliveries(tenant, query)
-    return deliveries_representation(page.deliveries, page.cursor)
+    return deliveries_representation(page.items, page.cursor)
 
 
 @router.post(

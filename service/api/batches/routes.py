@@ -1,17 +1,16 @@
 """Batches: many submits in one call, their common status, the cancel of the rest."""
 
 import asyncio
-from typing import Annotated, Final
+from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 from starlette.requests import Request
 from starlette.responses import Response
 
 from core.batches import BatchSnapshot, BatchStatus
-from core.errors import CallerError, NotFound, StoreSilent
+from core.errors import CallerError, NotFound, StoreTimeout
 from core.ids import is_valid_id
 from core.observability.events import BatchAdmitted as BatchAdmittedEvent
-from core.store.batches import ItemSlice
 from core.tenants.api_keys import Credential, Scope
 from core.transactions.admission import BatchAdmission, BatchAdmissionResult
 from service.api.batches.representations import (
@@ -20,16 +19,12 @@ from service.api.batches.representations import (
     batch_to_json,
 )
 from service.api.batches.schemas import (
-    BATCH_EXAMPLE,
-    NEW_BATCH_EXAMPLE,
-    Batch,
-    BatchCancel,
-    Batches,
+    NEW_BATCH_BODY,
     BatchListQuery,
     ItemQuery,
 )
 from service.api.jobs.parameters import IDEMPOTENCY_KEY as KEY_PARAMETER
-from service.api.schemas import RATELIMIT_HEADERS
+from service.api.jobs.parameters import RATELIMIT_HEADERS
 from service.batches import cancel
 from service.batches.admission import (
     BatchContext,
@@ -44,33 +39,58 @@ from service.context import AppContext, app_context
 from service.errors import AcceptanceUnclear
 from service.http.authentication import request_credential, request_links
 from service.http.dependencies import BatchId, CancelKey, Context, ReadKey, RequestLinks
-from service.http.endpoint import ApiOperation, Tag, json_bytes_response
 from service.http.idempotency_header import (
     IDEMPOTENCY_KEY,
     IDEMPOTENCY_REPLAYED,
     digest_idempotency_key,
     parse_idempotency_key,
 )
-from service.http.openapi import problem_responses, request_body_spec, response_spec
+from service.http.json_response import json_bytes_response
+from service.http.openapi import Tag, json_content, problem_responses
 from service.http.request_body import check_content_type, read_body
 from service.http.request_context import request_context
-from service.http.routes import GatewayRoute, operation_id
+from service.http.strict_route import FastRoute, api_router
 from service.jobs.admission import emit_admitted
 from service.rate_limit_headers import rate_limit_headers
 
+router = api_router(Tag.BATCHES, 401, 403, 503)
+fast_router = api_router(
+    Tag.BATCHES, 400, 401, 402, 403, 408, 413, 415, 422, 429, 503, route=FastRoute
+)
 
-async def submit(request: Request) -> Response:
-    """Admit a batch. An error of the body is reported only to a caller whose key is valid."""
+
+@fast_router.post(
+    "/v1/batches",
+    status_code=202,
+    responses={
+        202: json_content("Accepted, all of it or what fits.", "Batch", headers=RATELIMIT_HEADERS),
+        200: json_content(
+            "Every request has ended: cached results, or an idempotent replay.",
+            "Batch",
+            headers=RATELIMIT_HEADERS,
+        ),
+    },
+    openapi_extra={"parameters": [KEY_PARAMETER], "requestBody": NEW_BATCH_BODY},
+)
+async def submit_batch(request: Request) -> Response:
+    """Submit many requests in one call.
+
+    Each item is a submit: its `input` is passed on byte for byte, its options have the names of
+    the submit's query. One decision is made for all of them: with `admit: all` they are taken in
+    together or not at all, with `fit` each that its input and the limits allow. What is refused
+    counts in no limit.
+    """
+    # An error of the body is reported only to a caller whose key is valid.
     context = app_context(request.scope)
     credential = request_credential(request)
     try:
         admission = await _parse_admission(request, context, credential)
     except CallerError:
-        await context.jobs.authenticate(credential, Scope.SUBMIT)
+        await context.stores.jobs.authenticate(credential, Scope.SUBMIT)
         raise
     admitted = await _admit(context, admission)
     if admitted.existing_batch_id is not None:
-        view = await context.batches.read(
+        view = await context.stores.batches.read(
             credential, admitted.existing_batch_id, cancel.ALL_ITEMS, Scope.SUBMIT
         )
         return _response(request, view, {IDEMPOTENCY_REPLAYED: "true"})
@@ -110,8 +130,8 @@ async def _parse_admission(
 
 async def _admit(context: AppContext, admission: BatchAdmission) -> BatchAdmissionResult:
     try:
-        return await context.batches.admit(admission)
-    except StoreSilent as error:
+        return await context.stores.batches.admit(admission)
+    except StoreTimeout as error:
         raise AcceptanceUnclear(
             "Redis did not answer during the admission: it is not known whether the batch exists. "
             f"GET /v1/batches/{admission.batch.id} returns it if it exists.",
@@ -141,52 +161,10 @@ def _response(request: Request, view: BatchSnapshot, headers: dict[str, str]) ->
     return json_bytes_response(batch_to_json(view, base), status, headers)
 
 
-OPERATIONS: Final = (
-    ApiOperation(
-        "POST",
-        "/v1/batches",
-        submit,
-        "submit_batch",
-        "Submit many requests in one call",
-        Tag.BATCHES,
-        {
-            202: {
-                **response_spec("Accepted, all of it or what fits.", "Batch", BATCH_EXAMPLE),
-                "headers": RATELIMIT_HEADERS,
-            },
-            200: {
-                **response_spec(
-                    "Every request has ended: cached results, or an idempotent replay.",
-                    "Batch",
-                    BATCH_EXAMPLE,
-                ),
-                "headers": RATELIMIT_HEADERS,
-            },
-            **problem_responses(400, 401, 402, 403, 408, 413, 415, 422, 429, 503),
-        },
-        {
-            "parameters": [KEY_PARAMETER],
-            "requestBody": request_body_spec("NewBatch", NEW_BATCH_EXAMPLE),
-        },
-        "Each item is a submit: its `input` is passed on byte for byte, its options have the names "
-        "of the submit's query. One decision is made for all of them: with `admit: all` they are "
-        "taken in together or not at all, with `fit` each that its input and the limits allow. "
-        "What is refused counts in no limit.",
-    ),
+@router.get(
+    "/v1/batches",
+    responses={200: json_content("A page of batches.", "Batches"), **problem_responses(400)},
 )
-
-router = APIRouter(
-    tags=[Tag.BATCHES],
-    route_class=GatewayRoute,
-    responses=problem_responses(401, 403, 503),
-    generate_unique_id_function=operation_id,
-)
-
-
-# Batches are large and their JSON is ready: a response of bytes is not validated again.
-
-
-@router.get("/v1/batches", response_model=Batches, responses=problem_responses(400))
 async def list_batches(
     key: ReadKey, context: Context, links: RequestLinks, query: Annotated[BatchListQuery, Query()]
 ) -> Response:
@@ -194,14 +172,13 @@ async def list_batches(
 
     Without their items.
     """
-    page = await context.batches.list_page(key, query.cursor, query.limit)
+    page = await context.stores.batches.list_page(key, query.cursor, query.limit)
     return json_bytes_response(batch_page_to_json(page, links.base))
 
 
 @router.get(
     "/v1/batches/{batch_id}",
-    response_model=Batch,
-    responses=problem_responses(400, 404),
+    responses={200: json_content("The batch.", "Batch"), **problem_responses(400, 404)},
     name="batch",
 )
 async def show_batch(
@@ -217,12 +194,17 @@ async def show_batch(
     no longer stored.
     """
     await _check_id(context, key, batch_id, Scope.READ)
-    view = await context.batches.read(key, batch_id, ItemSlice(query.offset, query.limit))
+    indexes = range(query.offset, query.offset + query.limit)
+    view = await context.stores.batches.read(key, batch_id, indexes)
     return json_bytes_response(batch_to_json(view, links.base))
 
 
 @router.post(
-    "/v1/batches/{batch_id}/cancel", response_model=BatchCancel, responses=problem_responses(404)
+    "/v1/batches/{batch_id}/cancel",
+    responses={
+        200: json_content("What became of each item.", "BatchCancel"),
+        **problem_responses(404),
+    },
 )
 async def cancel_batch(key: CancelKey, context: Context, batch_id: BatchId) -> Response:
     """Cancel the rest of a batch.
@@ -231,12 +213,12 @@ async def cancel_batch(key: CancelKey, context: Context, batch_id: BatchId) -> R
     to repeat.
     """
     await _check_id(context, key, batch_id, Scope.CANCEL)
-    done = await cancel.cancel_batch(context.batches, context.job_canceller, key, batch_id)
+    done = await cancel.cancel_batch(context.stores.batches, context.job_canceller, key, batch_id)
     return json_bytes_response(batch_cancellation_to_json(done))
 
 
 async def _check_id(context: AppContext, key: Credential, batch_id: str, scope: Scope) -> None:
     """Raises `NotFound` to a valid key for an id that no batch can have."""
     if not is_valid_id(batch_id):
-        await context.jobs.authenticate(key, scope)
+        await context.stores.jobs.authenticate(key, scope)
         raise NotFound

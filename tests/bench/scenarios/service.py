@@ -13,8 +13,8 @@ from redis import Redis
 from core.clock import SystemClock
 from core.jobs.job import BillingStatus, Job, JobState
 from core.store import keys
+from core.store.admin import AdminStore
 from core.store.client import RedisClient
-from core.store.operations import OperationsStore
 from core.store.scripts import LuaScripts, load_scripts
 from core.tenants.limits import GlobalLimits
 from core.transactions.job_update import Change
@@ -153,8 +153,8 @@ def backlog(bench: Bench, report: BenchReport) -> None:
 
 
 async def _delay_queue(wire: RedisClient, waiting: int) -> None:
-    controls = OperationsStore(wire, LuaScripts(wire, load_scripts()), SystemClock())
-    await controls.set_limits(GlobalLimits(running=1))
+    admin = AdminStore(wire, LuaScripts(wire, load_scripts()), SystemClock())
+    await admin.set_limits(GlobalLimits(running=1))
     seeds = StoreSeeder.open(wire)
     await seeds.admit(2)
     await seeds.waiting(waiting)

@@ -19,7 +19,7 @@ from deploy.grafana.boards.index import DASHBOARDS
 from deploy.grafana.demo_traffic import SIMULATOR_OPTIONS, open_demo_traffic
 from deploy.grafana.live_prometheus import RULES_FOLDER, Prometheus, fill_variables, run_prometheus
 from deploy.grafana.panel import Panel
-from service.metrics.metrics import STATE_MAX_AGE
+from service.metrics.service_metrics import STATE_MAX_AGE
 from simulator.demo import wait_for
 from simulator.stack import Stack, StackPlan, run_stack, without_settings
 from tests.support import marks

@@ -79,7 +79,7 @@ class AdmissionBench:
 async def admission_bench(redis_flushed: str) -> AsyncIterator[AdmissionBench]:
     async with redis_client(redis_flushed) as wire:
         gateway = redis_harness(wire)
-        await gateway.operations.set_limits(GlobalLimits(running=1))
+        await gateway.admin.set_limits(GlobalLimits(running=1))
         await gateway.tenant("t0", EVERY_LIMIT)
         for _ in range(2):
             await gateway.submit("t0")
@@ -108,7 +108,7 @@ async def test_no_load_adds_a_command(admission_bench: AdmissionBench) -> None:
 async def test_a_job_that_runs_at_once_costs_no_more_with_more_tenants(
     admission_bench: AdmissionBench,
 ) -> None:
-    await admission_bench.gateway.operations.set_limits(GlobalLimits())
+    await admission_bench.gateway.admin.set_limits(GlobalLimits())
     await admission_bench.gateway.tenant("alone", EVERY_LIMIT)
     few = await admission_bench.commands("alone")
     await _thousand(admission_bench)
@@ -120,11 +120,11 @@ async def test_a_job_that_runs_at_once_costs_no_more_with_more_tenants(
 @pytest.mark.timeout(600)
 async def test_the_time_of_an_admission_by_load(admission_bench: AdmissionBench) -> None:
     print(f"\n{'load':34}{'min':>8}{'median':>8}  microseconds in Redis")
-    await admission_bench.gateway.operations.set_limits(GlobalLimits(running=UNREACHABLE_LIMIT))
+    await admission_bench.gateway.admin.set_limits(GlobalLimits(running=UNREACHABLE_LIMIT))
     free = [f"free{number}" for number in range(BATCH * BATCHES)]
     await asyncio.gather(*(admission_bench.gateway.tenant(name, EVERY_LIMIT) for name in free))
     _print_cost("runs at once", await admission_bench.microseconds(free))
-    await admission_bench.gateway.operations.set_limits(GlobalLimits(running=1))
+    await admission_bench.gateway.admin.set_limits(GlobalLimits(running=1))
     for load in LOADS:
         await admission_bench.fill(load)
         _print_cost(f"{load} waiting", await admission_bench.microseconds(["t0"]))

@@ -85,7 +85,7 @@ async def counted_coalescing(
         flight = CoalescingHarness(redis_harness(wire))
         await flight.stores.tenant("ape", EVERY_LIMIT)
         await flight.finish(await flight.submit_job(fingerprint="1:kept"))
-        await flight.stores.operations.set_limits(GlobalLimits(running=1))
+        await flight.stores.admin.set_limits(GlobalLimits(running=1))
         await flight.submit_job(fingerprint="1:open")
         await flight.submit(key="old", fingerprint="1:old")
         counted = CountedCoalescing(flight, wire)

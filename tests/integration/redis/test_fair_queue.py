@@ -60,7 +60,7 @@ class FairQueueHarness:
 async def harness(redis_flushed: str) -> AsyncIterator[FairQueueHarness]:
     async with redis_client(redis_flushed) as wire:
         gateway = redis_harness(wire)
-        await gateway.operations.set_limits(GlobalLimits(running=SLOTS))
+        await gateway.admin.set_limits(GlobalLimits(running=SLOTS))
         for name, weight in WEIGHTS.items():
             await gateway.tenant(name, Limits(weight=weight))
         yield FairQueueHarness(gateway, wire)

@@ -26,7 +26,7 @@ from core.tenants.tenant import Tenant
 from core.webhooks.circuit_breaker import EndpointCircuit
 from core.webhooks.delivery import CircuitUpdate
 from core.webhooks.endpoint import DisabledReason, Endpoint
-from service.metrics.metrics import ServiceMetrics
+from service.metrics.service_metrics import ServiceMetrics
 from tests.support.backends import StoreBackend, redis_backend
 from tests.support.clock import FakeClock
 from tests.support.redis import redis_policy
@@ -154,8 +154,8 @@ async def test_deliveries_of_a_paused_endpoint_are_not_due(harness: StateHarness
 
 async def test_the_wallet_the_workers_and_the_pauses(harness: StateHarness) -> None:
     now = harness.subject.clock.now()
-    await harness.subject.operations.store_balance(AccountBalance(MicroUsd(9_000_000), now))
-    await harness.subject.operations.set_minimum_balance(MicroUsd(1_000_000))
+    await harness.subject.admin.store_balance(AccountBalance(MicroUsd(9_000_000), now))
+    await harness.subject.admin.set_minimum_balance(MicroUsd(1_000_000))
     await harness.subject.heartbeats.record("w1")
     await harness.wire.execute("ZADD", keys.WORKERS, to_ms(now - timedelta(minutes=2)), "w2")
     known = (await harness.gateway_state.read()).dependencies

@@ -29,7 +29,7 @@ from worker.jobs.job_writer import JobWriter
 from worker.jobs.paid_submit import PaidSubmitter
 from worker.jobs.policies import LifecyclePolicy
 from worker.jobs.submission import JobSubmitter
-from worker.jobs.submit_gate import CircuitBreakerGate
+from worker.jobs.submit_circuit_breaker import SubmitCircuitBreaker
 from worker.ports import (
     Accepted,
     CancelAnswer,
@@ -78,7 +78,7 @@ class FixedPollsUpstream:
     async def get_result(self, upstream_id: str) -> ResultAnswer:
         self.calls.append("result")
         assert upstream_id
-        return RunCompleted({"video": "https://a.example/b.mp4"}, MicroUsd(1), UpstreamTimes())
+        return RunCompleted(b'{"video": "https://a.example/b.mp4"}', MicroUsd(1), UpstreamTimes())
 
     async def cancel(self, upstream_id: str) -> CancelAnswer:
         raise AssertionError(upstream_id)
@@ -112,7 +112,7 @@ class CostMeter:
         clock, scripts = self.gateway.clock, LuaScripts(self.wire, load_scripts())
         stores = open_stores(self.wire, scripts, clock)
         context = DecisionContext("worker", LifecyclePolicy(), MidpointRandom())
-        gate = CircuitBreakerGate(stores.circuit_breakers, clock, BreakerPolicy(), lambda _: None)
+        gate = SubmitCircuitBreaker(stores.circuit_breakers, clock, BreakerPolicy(), lambda _: None)
         ids = SeededIds(Random(3))
         writer = JobWriter(stores, clock, ids, lambda _: None)
         paid = PaidSubmitter(self.upstream, None, clock, ids, context.policy.lease)

@@ -9,14 +9,14 @@ from typing import Any, Final
 
 import pytest
 
+from core.admin import Pause
 from core.jobs.job import FINAL_STATES, FollowUp, Job, Trigger
 from core.jobs.query import JobQuery
-from core.operations import Pause
 from core.retention import DELIVERY_RETENTION, RETENTION
 from core.store import keys
+from core.store.admin import AdminStore
 from core.store.client import RedisClient
 from core.store.keys import KEY_SPECS, KeyOwner
-from core.store.operations import OperationsStore
 from core.store.scripts import LuaScripts, load_scripts
 from core.tenants.api_keys import ApiKey
 from core.tenants.cache_policy import CacheStatus
@@ -98,7 +98,7 @@ class RetentionHarness:
     async def newest(self, number: int) -> Job:
         """The job of `ada` at that place, counted from the last."""
         page = await self.subject.job_index.list_page_for_tenant("ada", JobQuery())
-        return page.jobs[number - 1]
+        return page.items[number - 1]
 
     async def trim(self) -> None:
         """Run the worker's periodic maintenance."""
@@ -192,9 +192,9 @@ async def run_deliveries(harness: RetentionHarness, tenant: str) -> None:
 async def test_what_was_is_gone_when_its_time_is_over(harness: RetentionHarness) -> None:
     for tenant in ("ada", "bob"):
         await run_jobs(harness, tenant)
-    await OperationsStore(
-        harness.wire, LuaScripts(harness.wire, load_scripts()), harness.clock
-    ).pause(Pause.tenant("ada"))
+    await AdminStore(harness.wire, LuaScripts(harness.wire, load_scripts()), harness.clock).pause(
+        Pause.tenant("ada")
+    )
     waits = await harness.admit("ada")
     await apply_triggers(harness.subject, waits, Trigger.CANCEL_REQUESTED)
     await take_messages(harness.wire)

@@ -9,10 +9,10 @@ from typing import Any, Final
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from core.admin import Pause
 from core.errors import CallerError
 from core.jobs.job import BillingStatus, FollowUp, JobState
 from core.money import MicroUsd
-from core.operations import Pause
 from core.store.client import RedisClient
 from core.tenants.limits import GlobalLimits, Limits
 from core.transactions.job_update import Change, WriteResult
@@ -70,18 +70,18 @@ class ConcurrentOperations:
         )
 
     async def _operate(self, gateway: StoreHarness) -> None:
-        rng, controls = self.rng, gateway.operations
+        rng, admin = self.rng, gateway.admin
         cap = rng.choice((None, 0, 1, 3))
         pause = Pause(rng.choice(("all", "tenant:ape", "model:kling/slow")))
         match rng.randrange(4):
             case 0:
-                await controls.set_limits(GlobalLimits(running=cap, models=((MODELS[1], 1),)))
+                await admin.set_limits(GlobalLimits(running=cap, models=((MODELS[1], 1),)))
             case 1:
                 await gateway.set_limits(rng.choice(TENANTS), Limits(running=cap, waiting=8))
             case 2:
-                await controls.pause(pause)
+                await admin.pause(pause)
             case _:
-                await controls.resume(pause)
+                await admin.resume(pause)
 
     async def _move(
         self,
@@ -140,8 +140,8 @@ async def _drain(world: ConcurrentOperations, wire: RedisClient) -> list[str]:
     """Let every job end: no queue is stuck, and every counter is 0."""
     gateway = world.gateways[0]
     for what in ("all", "tenant:ape", "model:kling/slow"):
-        await gateway.operations.resume(Pause(what))
-    await gateway.operations.set_limits(GlobalLimits(running=1))
+        await gateway.admin.resume(Pause(what))
+    await gateway.admin.set_limits(GlobalLimits(running=1))
     for name in TENANTS:
         await gateway.set_limits(name, Limits(running=1))
     for _ in world.jobs:

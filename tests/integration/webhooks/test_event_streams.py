@@ -43,11 +43,11 @@ PASSWORD: Final = "p@ss/w:rd#?%"
 IN_URL: Final = "p%40ss%2Fw%3Ard%23%3F%25"
 USERS: Final = (
     "default on nopass resetkeys resetchannels -@all +ping",
-    f"sink on >{PASSWORD} ~gw:sink:* -@all +xadd +xrange +client",
+    f"sink on >{PASSWORD} ~gw:events:* -@all +xadd +xrange +client",
 )
 SOON: Final = 60.0
 REDIS_TIMEOUT: Final = timedelta(seconds=1)
-LONG_REDIS_TIMEOUT: Final = timedelta(seconds=20)
+LONG_REDIS_TIMEOUT: Final = timedelta(seconds=8)
 """How long a Redis that hangs may hold the delivery worker up."""
 QUICK: Final = DeliveryRules(
     Random(1),
@@ -220,7 +220,9 @@ async def test_a_second_redis_that_hangs_delays_no_other_delivery(
         finally:
             os.kill(other_redis.pid, signal.SIGCONT)
         written = await events_in(other)
-    assert took < LONG_REDIS_TIMEOUT  # nothing waited for the other Redis
+    assert (
+        took < 2 * LONG_REDIS_TIMEOUT
+    )  # at most one timeout of the other Redis, not one a delivery
     assert {event["id"] for event in written} == set(ids)  # some may be there twice, with one id
 
 

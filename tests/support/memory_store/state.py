@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Protocol, TypeVar
 
+from core.admin import AuditEntry
 from core.batches import Batch, BatchItem
 from core.billing.balance import AccountBalance
 from core.billing.settlement import ReservationTotals
 from core.billing.usage import UsageTotals
 from core.clock import Clock, to_ms
 from core.jobs.job import Job
-from core.operations import AuditEntry
 from core.store.codecs import JOB_CODEC, TENANT_CODEC
 from core.store.wake_queue import WakeMessage
 from core.tenants.cache_policy import TenantCachePolicy

@@ -20,9 +20,8 @@ from tests.support.memory_store.shared_state import (
 )
 from tests.support.memory_store.state import MemoryState
 from tests.support.memory_store.tenants import (
-    MemoryOperationsStore,
+    MemoryAdminStore,
     MemoryTenantStore,
-    MemoryUsageStore,
 )
 from tests.support.memory_store.webhooks import (
     MemoryDeliveryStore,
@@ -72,8 +71,7 @@ def memory_stores(clock: Clock) -> MemoryStores:
         tenants=MemoryTenantStore(memory),
         webhook_configs=MemoryWebhookConfigStore(memory),
         replays=MemoryReplayStore(memory),
-        usage=MemoryUsageStore(memory),
-        operations=MemoryOperationsStore(memory),
+        admin=MemoryAdminStore(memory),
         circuit_breakers=MemoryCircuitBreakerStore(memory),
         catalogue=MemoryCatalogueStore(memory),
         heartbeats=MemoryWorkerHeartbeats(memory),

@@ -5,11 +5,11 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
+from core.admin import AuditEntry, Pause
 from core.billing.balance import AccountBalance
 from core.billing.usage import Usage, WindowUsage
 from core.clock import from_ms, to_ms
 from core.money import MicroUsd
-from core.operations import AuditEntry, Pause
 from core.retention import DELETED_TENANT_RETENTION
 from core.store.codecs import API_KEY_CODEC, TENANT_CODEC, WEBHOOK_CONFIG_CODEC
 from core.store.tenants import MAX_KEYS_PER_TENANT
@@ -135,16 +135,8 @@ class MemoryTenantStore:
             doc=API_KEY_CODEC.encode(key),
         )
 
-
-class MemoryUsageStore:
-    """Fake of `core.store.usage.UsageStore`: it sums at each read."""
-
-    def __init__(self, memory: MemoryState) -> None:
-        """Share `memory` with the other stores."""
-        self._memory = memory
-
-    async def read(self, tenant: str, limits: Limits, now: datetime) -> Usage:
-        """See `UsageStore.read`."""
+    async def read_usage(self, tenant: str, limits: Limits, now: datetime) -> Usage:
+        """See `TenantStore.read_usage`."""
         turns = self._memory.fair_queue
         windows = tuple(self._window(tenant, span) for span in usage_windows_at(now))
         return Usage(
@@ -165,20 +157,20 @@ class MemoryUsageStore:
         )
 
 
-class MemoryOperationsStore:
-    """Fake of `core.store.operations.OperationsStore`."""
+class MemoryAdminStore:
+    """Fake of `core.store.admin.AdminStore`."""
 
     def __init__(self, memory: MemoryState) -> None:
         """Share `memory` with the other stores."""
         self._memory = memory
 
     async def load_limits(self) -> GlobalLimits:
-        """See `OperationsStore.load_limits`."""
+        """See `AdminStore.load_limits`."""
         limits = self._memory.fair_queue.limits
         return replace(limits, models=tuple(sorted(limits.models)))
 
     async def set_limits(self, limits: GlobalLimits, base: GlobalLimits | None = None) -> None:
-        """See `OperationsStore.set_limits`."""
+        """See `AdminStore.set_limits`."""
         held, base = await self.load_limits(), base or await self.load_limits()
         changed = {
             name: getattr(limits, name)
@@ -192,41 +184,41 @@ class MemoryOperationsStore:
         dispatch_slots(self._memory, MAX_DISPATCHED_PER_CHANGE)
 
     async def list_pauses(self) -> Sequence[Pause]:
-        """See `OperationsStore.list_pauses`."""
+        """See `AdminStore.list_pauses`."""
         return [Pause(name) for name in sorted(self._memory.fair_queue.pauses)]
 
     async def pause(self, pause: Pause) -> None:
-        """See `OperationsStore.pause`."""
+        """See `AdminStore.pause`."""
         self._memory.fair_queue.pauses.add(pause.target)
 
     async def resume(self, pause: Pause) -> None:
-        """See `OperationsStore.resume`."""
+        """See `AdminStore.resume`."""
         self._memory.fair_queue.pauses.discard(pause.target)
         dispatch_slots(self._memory, MAX_DISPATCHED_PER_CHANGE)
 
     async def dispatch(self) -> int:
-        """See `OperationsStore.dispatch`."""
+        """See `AdminStore.dispatch`."""
         dispatch_slots(self._memory, MAX_DISPATCHED_PER_CHANGE)
         return len(self._memory.fair_queue.slots)
 
     async def load_balance(self) -> AccountBalance:
-        """See `OperationsStore.load_balance`."""
+        """See `AdminStore.load_balance`."""
         return self._memory.account_balance
 
     async def store_balance(self, balance: AccountBalance) -> None:
-        """See `OperationsStore.store_balance`."""
+        """See `AdminStore.store_balance`."""
         self._memory.account_balance = replace(
             balance, minimum=self._memory.account_balance.minimum
         )
 
     async def set_minimum_balance(self, minimum: MicroUsd | None) -> None:
-        """See `OperationsStore.set_minimum_balance`."""
+        """See `AdminStore.set_minimum_balance`."""
         self._memory.account_balance = replace(self._memory.account_balance, minimum=minimum)
 
     async def append_audit_entry(self, entry: AuditEntry) -> None:
-        """See `OperationsStore.append_audit_entry`."""
+        """See `AdminStore.append_audit_entry`."""
         self._memory.audit.append(entry)
 
     async def list_audit_entries(self, limit: int) -> Sequence[AuditEntry]:
-        """See `OperationsStore.list_audit_entries`."""
+        """See `AdminStore.list_audit_entries`."""
         return self._memory.audit[::-1][:limit]

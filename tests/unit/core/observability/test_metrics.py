@@ -1,4 +1,4 @@
-"""What events and the state record in metrics: only defined ones, labels within their sets."""
+"""Events and the gateway's state move defined metrics only, with labels from their sets."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
@@ -70,7 +70,7 @@ MOVED = JobTransitioned(
 
 
 class MetricSample(NamedTuple):
-    """What one event, or one snapshot of Redis, records in one series."""
+    """One value that an event, or a snapshot of Redis, adds to one series."""
 
     metric: str
     labels: LabelValues = ()
@@ -78,7 +78,7 @@ class MetricSample(NamedTuple):
 
 
 def metric_samples(event: Event) -> Iterator[MetricSample]:
-    """What `event` records, in the order of the metrics."""
+    """The samples that `event` adds, in the order of the metrics."""
     for metric in METRICS:
         for handler in metric.handlers:
             if isinstance(event, handler.event_type):
@@ -88,7 +88,7 @@ def metric_samples(event: Event) -> Iterator[MetricSample]:
 
 
 def gauges(state: GatewayState) -> Iterator[MetricSample]:
-    """What `state` shows."""
+    """The samples of `state`."""
     for metric in METRICS:
         if metric.read_state is not None:
             for labels, value in metric.read_state(state):
@@ -256,11 +256,11 @@ def test_events_and_states_record_metrics_that_exist() -> None:
     events = {MetricSource.BOTH, MetricSource.SERVICE, MetricSource.WORKER}
     for event in SAMPLES_OF:
         _check(metric_samples(event), events)
-    _check(gauges(FULL_STATE), {MetricSource.REDIS})
+    _check(gauges(FULL_STATE), {MetricSource.STATE})
 
 
 def test_a_full_state_has_every_state_metric() -> None:
-    defined = {series.name for series in METRICS if series.source is MetricSource.REDIS}
+    defined = {series.name for series in METRICS if series.source is MetricSource.STATE}
     assert {level.metric for level in gauges(FULL_STATE)} == defined
 
 

@@ -1,4 +1,4 @@
-"""Submits in doubt: everything known is returned, and each resolution takes effect once."""
+"""Submits in doubt: their details, and resolutions that take effect once."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ import pytest
 
 from core.billing.settlement import SettlementStatus
 from core.errors import Conflict, InvalidInput, NotFound
-from core.jobs.in_doubt import Attach, MarkLost, Resend, Resolution
+from core.jobs.in_doubt import Attach, Resolution
 from core.jobs.job import BillingStatus, Job, JobState, Trigger
 from core.jobs.timeline import TimelineEntry, TimelineKind
 from core.observability.events import AdminAction, CostSettled, JobTransitioned
@@ -24,13 +24,13 @@ TOKEN = "operators-token-of-32-characters"
 
 @pytest.fixture
 def admin_context(app: AppHarness) -> AdminContext:
-    """An operator over the face's stores."""
+    """The operator's context over the app's stores."""
     return app.resources.admin
 
 
 @pytest.fixture
 async def job_in_doubt(app: AppHarness) -> Job:
-    """A job whose submit got no answer, of a tenant with a webhook."""
+    """A job in doubt of a tenant with a webhook."""
     key = await app.tenant("ads", webhook="https://hooks.example.com/x")
     async with app.client(key) as caller:
         answer = await caller.post(f"{KLING_PATH}?reference=order-7", json=KLING_INPUT)
@@ -81,8 +81,8 @@ def operator(app: AppHarness) -> httpx.AsyncClient:
     ("resolution", "state", "rung", "settled"),
     [
         (Attach("up-7"), JobState.RUNNING, True, []),
-        (Resend(), JobState.QUEUED, True, []),
-        (MarkLost(), JobState.FAILED, False, [SettlementStatus.ESTIMATED]),
+        ("resend", JobState.QUEUED, True, []),
+        ("lost", JobState.FAILED, False, [SettlementStatus.ESTIMATED]),
     ],
 )
 async def test_a_decision_is_carried_out_told_and_noted(
@@ -104,7 +104,7 @@ async def test_a_decision_is_carried_out_told_and_noted(
     assert [moved.after for moved in app.events_of(JobTransitioned)] == [state]
     assert [cost.settlement for cost in app.events_of(CostSettled)] == settled
     assert [done.action for done in app.events_of(AdminAction)] == ["doubt.resolve"]
-    (entry,) = await admin_context.stores.operations.list_audit_entries(10)
+    (entry,) = await admin_context.stores.admin.list_audit_entries(10)
     assert (entry.actor, entry.subject) == ("admin-api", job.id)
     assert await list_in_doubt(admin_context) == []
 
@@ -112,7 +112,7 @@ async def test_a_decision_is_carried_out_told_and_noted(
 async def test_a_lost_one_is_called_back_and_may_have_been_charged(
     app: AppHarness, admin_context: AdminContext, job_in_doubt: Job
 ) -> None:
-    job = await resolve_in_doubt(admin_context, job_in_doubt.id, MarkLost())
+    job = await resolve_in_doubt(admin_context, job_in_doubt.id, "lost")
     assert job.billed is BillingStatus.UNKNOWN
     (row,) = app.stores.memory.deliveries.values()
     assert DELIVERY_CODEC.decode(row.doc).url == "https://hooks.example.com/x"
@@ -121,12 +121,12 @@ async def test_a_lost_one_is_called_back_and_may_have_been_charged(
 async def test_what_is_not_in_doubt_is_no_matter_for_a_decision(
     admin_context: AdminContext, job_in_doubt: Job
 ) -> None:
-    await resolve_in_doubt(admin_context, job_in_doubt.id, Resend())
+    await resolve_in_doubt(admin_context, job_in_doubt.id, "resend")
     with pytest.raises(Conflict):
-        await resolve_in_doubt(admin_context, job_in_doubt.id, Resend())
+        await resolve_in_doubt(admin_context, job_in_doubt.id, "resend")
     with pytest.raises(NotFound):
-        await resolve_in_doubt(admin_context, "req_0", MarkLost())
-    assert len(await admin_context.stores.operations.list_audit_entries(10)) == 1
+        await resolve_in_doubt(admin_context, "req_0", "lost")
+    assert len(await admin_context.stores.admin.list_audit_entries(10)) == 1
 
 
 @pytest.mark.parametrize("upstream_id", ["", "../x", "a b", "x" * 129, "é"])
@@ -139,7 +139,7 @@ async def test_what_can_be_no_id_is_not_attached(
 
 
 async def test_a_worker_that_comes_first_is_built_upon(app: AppHarness, job_in_doubt: Job) -> None:
-    """A cancel was noted between the operator's look and the decision."""
+    """A cancel request was stored between the operator's read and the decision."""
 
     class Overtaken(MemoryJobStore):
         async def store(self, change: Change) -> WriteResult:

@@ -1,4 +1,4 @@
-"""What callers read about limits: fields of every submit, refusals by name, their own use."""
+"""Limits for callers: headers of every submit, named refusals, usage."""
 
 import re
 from datetime import timedelta
@@ -170,8 +170,8 @@ async def test_too_high_a_priority_is_403(app: AppHarness) -> None:
 async def test_an_empty_wallet_refuses_before_anything_queues(
     app: AppHarness, caller: httpx.AsyncClient
 ) -> None:
-    await app.stores.operations.set_minimum_balance(MicroUsd(20_000_000))
-    await app.stores.operations.store_balance(AccountBalance(MicroUsd(19_999_999), app.clock.now()))
+    await app.stores.admin.set_minimum_balance(MicroUsd(20_000_000))
+    await app.stores.admin.store_balance(AccountBalance(MicroUsd(19_999_999), app.clock.now()))
     answer = await caller.post(KLING_PATH, json=KLING_INPUT)
     assert (answer.status_code, answer.json()["violated-policies"]) == (402, ["wallet"])
     assert app.stores.memory.all_jobs() == []

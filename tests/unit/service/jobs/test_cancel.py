@@ -1,4 +1,4 @@
-"""What a cancel means in each state, and that races end in one clear outcome."""
+"""A cancel's effect in each state, and its races with workers."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -93,14 +93,14 @@ def test_runcomfy_s_refusal_is_told_and_not_asked_for_again() -> None:
 
 
 async def submitted(caller: httpx.AsyncClient) -> str:
-    """A new job's id."""
+    """Submit a job and return its id."""
     answer = await caller.post(KLING_PATH, json=KLING_INPUT)
     job_id: str = answer.json()["request_id"]
     return job_id
 
 
 async def cancel(caller: httpx.AsyncClient, job_id: str) -> httpx.Response:
-    """Ask for it."""
+    """Request the cancel."""
     return await caller.post(f"/v1/requests/{job_id}/cancel")
 
 
@@ -188,7 +188,7 @@ async def test_a_key_that_may_only_read_cannot_cancel(
 
 
 class ContendedJobStore(MemoryJobStore):
-    """A worker writes the record first, `losses` times."""
+    """Loses the first `losses` writes to a worker."""
 
     lost_races = 1
 
@@ -207,7 +207,7 @@ class ContendedJobStore(MemoryJobStore):
 
 
 async def test_a_cancel_that_lost_to_a_claim_is_decided_anew(app: AppHarness, key: str) -> None:
-    app.replace_resources(jobs=ContendedJobStore(app.stores.memory))
+    app.replace_stores(jobs=ContendedJobStore(app.stores.memory))
     async with app.client(key) as caller:
         answer = await cancel(caller, await submitted(caller))
 
@@ -219,7 +219,7 @@ async def test_a_cancel_that_lost_to_a_claim_is_decided_anew(app: AppHarness, ke
 async def test_a_race_without_end_is_told_as_such(app: AppHarness, key: str) -> None:
     raced = ContendedJobStore(app.stores.memory)
     raced.lost_races = MAX_TRIES
-    app.replace_resources(jobs=raced)
+    app.replace_stores(jobs=raced)
     async with app.client(key) as caller:
         answer = await cancel(caller, await submitted(caller))
     assert (answer.status_code, answer.json()["code"]) == (409, "job_contended")
@@ -227,7 +227,7 @@ async def test_a_race_without_end_is_told_as_such(app: AppHarness, key: str) -> 
 
 
 class VanishingJobStore(MemoryJobStore):
-    """The record is gone between reading and writing."""
+    """The record disappears between the read and the write."""
 
     async def store(self, change: Change) -> WriteResult:
         assert change.after.id
@@ -235,6 +235,6 @@ class VanishingJobStore(MemoryJobStore):
 
 
 async def test_a_job_that_is_gone_by_then_is_404(app: AppHarness, key: str) -> None:
-    app.replace_resources(jobs=VanishingJobStore(app.stores.memory))
+    app.replace_stores(jobs=VanishingJobStore(app.stores.memory))
     async with app.client(key) as caller:
         assert (await cancel(caller, await submitted(caller))).status_code == 404

@@ -1,4 +1,4 @@
-"""`Prefer: wait=N`: the result if it comes in time, else the plain answer, without polling."""
+"""`Prefer: wait=N`: the result if it arrives in time, otherwise the current state; no polling."""
 
 import asyncio
 from dataclasses import replace
@@ -42,7 +42,7 @@ class ReadCountingJobStore(MemoryJobStore):
 @pytest.fixture
 def jobs(app: AppHarness) -> ReadCountingJobStore:
     store = ReadCountingJobStore(app.stores.memory)
-    app.replace_resources(jobs=store)
+    app.replace_stores(jobs=store)
     return store
 
 

@@ -1,4 +1,4 @@
-"""Tenants by file: what is compared, what is done, what is left alone."""
+"""Tenants from a file: the comparison, the changes, what stays untouched."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import pytest
 
 from core.errors import Conflict, InvalidInput
 from service.operator_context import AdminContext
-from service.parsing.models import parse_model
+from service.parsing.request_models import parse_model
 from service.tenants.apply_file import PlanAction, TenantsFile, apply, plan, preview
 from service.tenants.settings import Difference
 from service.tenants.tenants import TenantDetails, delete_tenant, load_tenant
@@ -16,7 +16,7 @@ from tests.support.records import tenant, webhook_config
 
 @pytest.fixture
 def admin_context(app: AppHarness) -> AdminContext:
-    """An operator over empty stores."""
+    """The operator's context over empty stores."""
     return app.resources.admin
 
 
@@ -38,7 +38,7 @@ async def test_twice_is_once(admin_context: AdminContext) -> None:
     again = await apply(admin_context, file(ads={"usd_per_day": 5}, film={}))
     assert [(step.action, step.changes) for step in again] == [(PlanAction.KEEP, ())] * 2
     assert await load_tenant(admin_context, "ads") == before
-    assert len(await admin_context.stores.operations.list_audit_entries(10)) == 2
+    assert len(await admin_context.stores.admin.list_audit_entries(10)) == 2
 
 
 async def test_what_the_file_leaves_out_of_a_tenant_gets_its_default(
@@ -67,7 +67,7 @@ async def test_a_preview_changes_nothing(admin_context: AdminContext) -> None:
     (step,) = await preview(admin_context, file(ads={"running": 1}))
     assert (step.action, step.key) == (PlanAction.CREATE, None)
     assert await admin_context.stores.tenants.list_names() == frozenset()
-    assert await admin_context.stores.operations.list_audit_entries(10) == []
+    assert await admin_context.stores.admin.list_audit_entries(10) == []
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""A tenant's settings: every one of the records is in the table, read strictly and shown truly."""
+"""Every setting of a tenant is in the table, is read strictly and is shown as stored."""
 
 from dataclasses import fields
 from datetime import timedelta
@@ -13,7 +13,7 @@ from core.tenants.cache_policy import CacheMode, TenantCachePolicy
 from core.tenants.limits import Priority, UnknownPrice
 from core.tenants.tenant import DoubtPolicy
 from core.webhooks.url_policy import TargetPolicy
-from service.parsing.models import parse_model
+from service.parsing.request_models import parse_model
 from service.tenants.settings import (
     Difference,
     TenantSettings,

@@ -4,7 +4,6 @@ import asyncio
 from collections import deque
 from dataclasses import replace
 
-import orjson
 import pytest
 
 from core.billing.settlement import SettlementStatus
@@ -18,11 +17,9 @@ from tests.support.records import NOW, POLICY, SECOND, at, fault, job, tenant, w
 from tests.support.worker import BODY, WorkerHarness
 from worker.ports import (
     Accepted,
-    CancelSucceeded,
     Finished,
     Indeterminate,
     InProgress,
-    NotCancellable,
     RunCompleted,
     Unreachable,
     UpstreamTimes,
@@ -31,7 +28,7 @@ from worker.ports import (
 S, F = JobState, Trigger
 RUNS = InProgress(is_running=True, status_word="in_progress")
 COST = MicroUsd(840_000)
-DONE = RunCompleted({"video": "https://cdn.example/a.mp4"}, COST, UpstreamTimes())
+DONE = RunCompleted(b'{"video": "https://cdn.example/a.mp4"}', COST, UpstreamTimes())
 DOWN = Unreachable(fault())
 
 
@@ -63,8 +60,7 @@ async def test_from_the_queue_to_the_result(worker: WorkerHarness) -> None:
         BillingStatus.YES,
         COST,
     )
-    assert record.output is not None
-    assert orjson.loads(record.output) == DONE.output
+    assert record.output == DONE.output
     assert worker.triggers == [F.CLAIMED, F.ACCEPTED, F.STILL_RUNNING, F.FINISHED, F.COLLECTED]
     assert worker.upstream.bodies == [BODY]
     assert worker.upstream.calls == [
@@ -131,15 +127,18 @@ async def test_a_result_that_is_away_is_left_for_its_time(worker: WorkerHarness)
 
 
 async def test_a_running_job_without_an_id_is_a_defect(worker: WorkerHarness) -> None:
-    with pytest.raises(ValueError, match="without an upstream id"):
-        await worker.advance(job(S.RUNNING, upstream_id=None))
+    after = await worker.advance(job(S.RUNNING, upstream_id=None))
+
+    assert after is not None
+    assert (after.state, after.step_failures) == (S.RUNNING, 1)
+    assert worker.warnings == ["job_step_failed"]
 
 
 # --- cancels
 
 
 async def test_a_wish_from_the_submit_is_passed_on_and_ends_free(worker: WorkerHarness) -> None:
-    worker.upstream.cancels = deque([CancelSucceeded()])
+    worker.upstream.cancels = deque([CancelOutcome.CANCELLED])
     wish = job(S.RUNNING, cancel_requested_at=NOW, cancel_outcome=CancelOutcome.REQUESTED)
     ended = await worker.advance(wish)
     assert ended is not None
@@ -149,7 +148,7 @@ async def test_a_wish_from_the_submit_is_passed_on_and_ends_free(worker: WorkerH
 
 
 async def test_a_cancel_that_is_refused_goes_on_with_the_poll(worker: WorkerHarness) -> None:
-    worker.upstream.cancels = deque([NotCancellable()])
+    worker.upstream.cancels = deque([CancelOutcome.NOT_CANCELLABLE])
     worker.upstream.statuses = deque([RUNS])
     after = await worker.advance(job(S.CANCELLING, cancel_outcome=CancelOutcome.REQUESTED))
     assert after is not None
@@ -163,7 +162,7 @@ async def test_a_wish_noted_while_the_submit_is_on_its_way(worker: WorkerHarness
 
     worker.upstream.during_submit = wish
     worker.upstream.submits = deque([Accepted("up-9")])
-    worker.upstream.cancels = deque([CancelSucceeded()])
+    worker.upstream.cancels = deque([CancelOutcome.CANCELLED])
     ended = await worker.advance(job())
     assert ended is not None
     assert (ended.state, ended.upstream_id, ended.billed) == (S.CANCELLED, "up-9", BillingStatus.NO)
@@ -177,7 +176,8 @@ async def test_a_wish_noted_while_the_submit_is_on_its_way(worker: WorkerHarness
 async def test_out_of_time_is_cancelled_and_its_late_result_fetched(
     worker: WorkerHarness, state: JobState
 ) -> None:
-    worker.upstream.cancels = deque([NotCancellable()])
+    worker.upstream.statuses = deque([RUNS])
+    worker.upstream.cancels = deque([CancelOutcome.NOT_CANCELLABLE])
     worker.upstream.results = deque([DONE])
     late = await worker.advance(job(state, deadline=NOW))
     assert late is not None
@@ -187,20 +187,45 @@ async def test_out_of_time_is_cancelled_and_its_late_result_fetched(
         BillingStatus.YES,
         COST,
     )
-    assert [name for name, _ in worker.upstream.calls] == ["cancel", "result"]
+    names = [name for name, _ in worker.upstream.calls]
+    assert sorted(names[:2]) == ["cancel", "status"]
+    assert names[2:] == ["result"]
     assert worker.triggers == [F.DEADLINE_EXCEEDED]
+
+
+@pytest.mark.parametrize("state", [S.RUNNING, S.CANCELLING])
+async def test_what_finished_is_a_success_after_the_deadline_too(
+    worker: WorkerHarness, state: JobState
+) -> None:
+    worker.upstream.statuses = deque([Finished("completed")])
+    worker.upstream.cancels = deque([CancelOutcome.NOT_CANCELLABLE])
+    worker.upstream.results = deque([DONE])
+    ended = await worker.advance(job(state, deadline=NOW))
+    assert ended is not None
+    assert (ended.state, ended.late, ended.cost) == (S.SUCCEEDED, False, COST)
+
+
+async def test_an_unanswered_cancel_looks_at_the_status_too(worker: WorkerHarness) -> None:
+    worker.upstream.cancels = deque([DOWN])
+    worker.upstream.statuses = deque([Finished("completed")])
+    worker.upstream.results = deque([DONE])
+    ended = await worker.advance(job(S.CANCELLING, cancel_outcome=CancelOutcome.REQUESTED))
+    assert ended is not None
+    assert (ended.state, ended.cancel_outcome) == (S.SUCCEEDED, CancelOutcome.NOT_CANCELLABLE)
+    assert [name for name, _ in worker.upstream.calls] == ["cancel", "status", "result"]
 
 
 @pytest.mark.parametrize(("state", "end"), [(S.RUNNING, S.EXPIRED), (S.CANCELLING, S.CANCELLED)])
 async def test_out_of_time_and_cancelled_in_time_is_over(
     worker: WorkerHarness, state: JobState, end: JobState
 ) -> None:
-    """A caller who asked to cancel reads that it was cancelled, also at the last moment."""
-    worker.upstream.cancels = deque([CancelSucceeded()])
+    """A job that was cancelled in time is `cancelled`, even if its deadline passes too."""
+    worker.upstream.cancels = deque([CancelOutcome.CANCELLED])
+    worker.upstream.statuses = deque([RUNS])
     ended = await worker.advance(job(state, deadline=NOW))
     assert ended is not None
     assert (ended.state, ended.billed, ended.follow_up) == (end, BillingStatus.NO, None)
-    assert [name for name, _ in worker.upstream.calls] == ["cancel"]
+    assert worker.upstream.calls[-1] == ("cancel", "up-1")
 
 
 # --- doubt
@@ -320,7 +345,7 @@ async def test_a_move_is_told_with_all_that_a_reader_needs(worker: WorkerHarness
 
 
 async def test_submits_that_hang_do_not_fill_the_worker() -> None:
-    """Jobs beyond the places and the queue for them are put off, so that polls keep their room."""
+    """Jobs beyond the submit slots and their queue are postponed, so that polls keep theirs."""
     rig = WorkerHarness(policy=replace(POLICY, max_concurrent_submits=1, max_pending_submits=1))
     reached, let_go = asyncio.Event(), asyncio.Event()
 

@@ -1,4 +1,4 @@
-"""A slow submit: its lease is renewed, and its answer meets a job that may have changed."""
+"""A slow submit: its lease is renewed, and the job may have changed when the answer arrives."""
 
 import asyncio
 from collections import deque
@@ -16,7 +16,6 @@ from tests.support.records import MINUTE, NOW, POLICY, SECOND, at, fault, job
 from tests.support.worker import WorkerHarness
 from worker.ports import (
     Accepted,
-    CancelSucceeded,
     Indeterminate,
     InProgress,
     NotSent,
@@ -71,7 +70,7 @@ LATE: dict[str, tuple[Job, SubmitAnswer, JobState | None]] = {
 
 
 async def answer_late(worker: WorkerHarness, meanwhile: Job, answer: SubmitAnswer) -> Job | None:
-    """Submit, and bring the answer when the job stands as `meanwhile`."""
+    """Submit; the answer arrives when the job has become `meanwhile`."""
 
     async def moves_on() -> None:
         worker.jobs.add(meanwhile)
@@ -124,7 +123,7 @@ async def test_what_is_accepted_after_it_was_given_up_is_kept_and_awaited(
 
 
 async def test_a_result_that_is_ready_then_is_fetched_at_once(worker: WorkerHarness) -> None:
-    worker.upstream.results = deque([RunCompleted({"a": 1}, MicroUsd(5), UpstreamTimes())])
+    worker.upstream.results = deque([RunCompleted(b'{"a":1}', MicroUsd(5), UpstreamTimes())])
     after = await answer_late(worker, job(S.FAILED, version=4, upstream_id=None), ACCEPTED)
     assert after is not None
     assert (after.late, after.billed, after.cost) == (True, BillingStatus.YES, 5)
@@ -158,7 +157,7 @@ async def test_an_answer_for_a_job_that_vanished_is_told(worker: WorkerHarness) 
 async def lease_during_submit(
     worker: WorkerHarness, seconds: float, then: Callable[[], None] | None = None
 ) -> datetime | None:
-    """The lease of a submit that takes its time; `then` happens on the way, after 5 s."""
+    """The lease of a slow submit; `then` runs after 5 s."""
     answering = asyncio.Event()
 
     async def wait() -> None:
@@ -187,7 +186,7 @@ async def test_a_wish_to_cancel_does_not_cost_the_lease(worker: WorkerHarness) -
     def wish() -> None:
         worker.last_change(cancel_requested_at=at(5), cancel_outcome=CancelOutcome.REQUESTED)
 
-    worker.upstream.cancels = deque([CancelSucceeded()])
+    worker.upstream.cancels = deque([CancelOutcome.CANCELLED])
     assert await lease_during_submit(worker, 60, wish) == at(60 + 15)
     assert (worker.jobs.job().state, worker.jobs.job().cancel_requested_at) == (S.CANCELLED, at(5))
 

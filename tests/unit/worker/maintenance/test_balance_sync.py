@@ -46,7 +46,7 @@ class BalanceSyncHarness:
     events: list[Event] = field(default_factory=list)
 
     def watch(self) -> BalanceSync:
-        store = partial_stores(operations=self.account).operations
+        store = partial_stores(admin=self.account).admin
         return BalanceSync(self.account, store, self.clock, self.events.append)
 
 

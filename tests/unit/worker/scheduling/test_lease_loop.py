@@ -8,7 +8,7 @@ from datetime import timedelta
 
 import pytest
 
-from core.errors import StoreSilent, StoreUnavailable
+from core.errors import StoreTimeout, StoreUnavailable
 from core.observability.events import Event, OperationalWarning, RedisDisconnected, RedisReconnected
 from tests.support.clock import FakeClock, run_ready_tasks
 from tests.support.records import HOUR, SECOND
@@ -16,7 +16,7 @@ from worker.scheduling.lease_loop import LeaseLoop, LoopPolicy, WorkSource
 
 
 class LeaseLoopHarness:
-    """A loop over named items, each under way until all are let go. It looks only when nudged."""
+    """A loop over named items, all in progress until released. It polls only when woken."""
 
     def __init__(self, at_once: int = 3, batch: int | None = None) -> None:
         self.clock = FakeClock()
@@ -62,7 +62,7 @@ async def harness() -> AsyncIterator[LeaseLoopHarness]:
 
 @asynccontextmanager
 async def running_loop(harness: LeaseLoopHarness) -> AsyncIterator[LeaseLoopHarness]:
-    """The yard while its loop runs."""
+    """The harness while its loop runs."""
     running = asyncio.create_task(harness.loop.run())
     await run_ready_tasks()
     yield harness
@@ -162,7 +162,7 @@ async def test_a_lost_store_is_not_asked_again_before_the_pause_is_over(
 
 async def test_a_store_that_is_lost_again_is_told_again(harness: LeaseLoopHarness) -> None:
     for _ in range(2):
-        harness.error = StoreSilent()
+        harness.error = StoreTimeout()
         await harness.nudge()
         harness.error = None
         await harness.clock.advance(SECOND)
@@ -185,7 +185,7 @@ async def test_an_item_that_fails_is_told_and_ends_nothing(harness: LeaseLoopHar
 
 
 async def test_an_item_whose_store_is_away_is_left_to_its_lease(harness: LeaseLoopHarness) -> None:
-    harness.failures["a"] = StoreSilent()
+    harness.failures["a"] = StoreTimeout()
     await harness.nudge("a")
     assert (harness.events, harness.loop.in_flight) == ([], 0)
 

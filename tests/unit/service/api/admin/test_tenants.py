@@ -1,4 +1,4 @@
-"""The admin API: authentication, and the effect of each call. Over the in-memory stores."""
+"""The admin API of tenants over the in-memory stores: authentication and each call's effect."""
 
 from collections.abc import AsyncIterator, Sequence
 from datetime import timedelta
@@ -7,11 +7,11 @@ from typing import Any
 import httpx
 import pytest
 
+from core.admin import AuditEntry
 from core.errors import StoreUnavailable
 from core.money import MicroUsd
-from core.operations import AuditEntry
 from tests.support.app import KLING, KLING_INPUT, KLING_PATH, AppHarness, api_operations
-from tests.support.memory_store.tenants import MemoryOperationsStore
+from tests.support.memory_store.tenants import MemoryAdminStore
 
 TOKEN = "operators-token-of-32-characters"
 ADMIN = [one for one in api_operations() if one.path.startswith("/admin/")]
@@ -19,7 +19,7 @@ ADMIN = [one for one in api_operations() if one.path.startswith("/admin/")]
 
 @pytest.fixture
 async def operator(app: AppHarness) -> AsyncIterator[httpx.AsyncClient]:
-    """Who holds the operators' token."""
+    """A client with the operators' token."""
     app.enable_admin_api(TOKEN)
     async with app.client(TOKEN) as http:
         yield http
@@ -53,7 +53,7 @@ async def test_without_the_token_nobody_gets_in(
         )
     assert answer.status_code == 401
     assert answer.headers["cache-control"] == "no-store"
-    assert await app.stores.operations.list_audit_entries(10) == []
+    assert await app.stores.admin.list_audit_entries(10) == []
 
 
 async def test_a_tenant_s_key_is_no_token(app: AppHarness) -> None:
@@ -213,7 +213,7 @@ async def test_an_operator_says_how_long_the_secret_before_counts(
     assert setup.live_secrets(now + timedelta(minutes=1)) == (told["webhook_secret"],)
     at_once = (await operator.post(where, json={"overlap_seconds": 0})).json()["webhook_secret"]
     assert (await app.resources.webhooks.load_config("ads")).live_secrets(now) == (at_once,)
-    (entry,) = [e for e in await app.stores.operations.list_audit_entries(1) if e.subject == "ads"]
+    (entry,) = [e for e in await app.stores.admin.list_audit_entries(1) if e.subject == "ads"]
     assert entry.change == "the one before ends 2026-03-01T12:00:00+00:00"
 
 
@@ -376,11 +376,11 @@ async def test_an_odd_count_is_refused(operator: httpx.AsyncClient, limit: str) 
 
 
 async def test_a_store_that_is_away_is_503(app: AppHarness, operator: httpx.AsyncClient) -> None:
-    class Away(MemoryOperationsStore):
+    class Away(MemoryAdminStore):
         async def list_audit_entries(self, limit: int) -> Sequence[AuditEntry]:
             raise StoreUnavailable(f"asked for {limit}")
 
-    app.replace_resources(admin=app.admin_context_with(operations=Away(app.stores.memory)))
+    app.replace_resources(admin=app.admin_context_with(admin=Away(app.stores.memory)))
     assert (await operator.get("/admin/v1/audit")).status_code == 503
 
 

@@ -1,4 +1,4 @@
-"""Batches over HTTP: what they may hold, what they are answered, how they end."""
+"""Batches over HTTP: validation, responses, completion."""
 
 from dataclasses import replace
 from typing import Any, Final
@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from core.batches import MAX_BATCH_ITEMS
-from core.errors import StoreSilent
+from core.errors import StoreTimeout
 from core.jobs.job import JobState, Trigger
 from core.money import MicroUsd
 from core.observability.events import BatchAdmitted, JobAdmitted
@@ -25,7 +25,7 @@ UNKNOWN: Final = "bat_01KAP7ZJ5V9GQH6MTB2X0C4E8R"
 
 
 def item(number: int = 0, /, **changes: object) -> dict[str, Any]:
-    """An item unlike any other."""
+    """An item with a distinct input."""
     own = {**KLING_INPUT, "prompt": f"Shot {number}."}
     return {"model_id": KLING, "input": own, "reference": f"shot-{number}", **changes}
 
@@ -339,9 +339,9 @@ async def test_a_key_is_answered_with_the_batch_as_it_stands(
 async def test_a_silent_store_leaves_it_open(app: AppHarness, caller: httpx.AsyncClient) -> None:
     class Silent:
         async def admit(self, _: object) -> None:
-            raise StoreSilent
+            raise StoreTimeout
 
-    app.replace_resources(batches=Silent())
+    app.replace_stores(batches=Silent())
     answer = await caller.post(URL, json=batch(item(0)))
     assert (answer.status_code, answer.json()["code"]) == (503, "acceptance_unclear")
     assert "/v1/batches/bat_" in answer.json()["detail"]

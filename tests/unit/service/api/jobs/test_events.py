@@ -1,4 +1,4 @@
-"""The event stream: history, then live, once each, and how it ends."""
+"""The event stream: past events, then live ones, each once, and its end."""
 
 import asyncio
 from dataclasses import replace
@@ -208,7 +208,7 @@ async def test_a_revoked_key_ends_the_stream_at_the_next_news(app: AppHarness, k
 
 
 class UnreadableJobStore(MemoryJobStore):
-    """Away to readers while it is told so."""
+    """Unavailable to readers while `away` is set."""
 
     unavailable = False
 
@@ -222,7 +222,7 @@ class UnreadableJobStore(MemoryJobStore):
 
 async def test_news_that_could_not_be_read_come_with_a_heartbeat(app: AppHarness, key: str) -> None:
     jobs = UnreadableJobStore(app.stores.memory)
-    app.replace_resources(jobs=jobs)
+    app.replace_stores(jobs=jobs)
     call = await follow(app, key)
     jobs.unavailable = True
     await start_run(app)

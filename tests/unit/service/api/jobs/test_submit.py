@@ -1,4 +1,4 @@
-"""Submitting: what is accepted, and how everything else is refused with nothing stored."""
+"""Submits: what is accepted; everything else is refused and stores nothing."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -10,7 +10,7 @@ import httpx
 import orjson
 import pytest
 
-from core.errors import StoreSilent, StoreUnavailable
+from core.errors import StoreTimeout, StoreUnavailable
 from core.jobs.job import JobState
 from core.money import MicroUsd
 from core.observability.events import JobAdmitted, RequestServed
@@ -325,7 +325,7 @@ async def test_with_no_catalogue_ever_an_unknown_model_is_forwarded(
 
 
 class CountingJobStore(MemoryJobStore):
-    """Counts what it is asked."""
+    """Counts its reads and writes."""
 
     calls = 0
 
@@ -346,7 +346,7 @@ async def test_without_a_possible_key_the_store_is_not_asked(
     app: AppHarness, authorization: str | None
 ) -> None:
     watched = CountingJobStore(app.stores.memory)
-    app.replace_resources(jobs=watched)
+    app.replace_stores(jobs=watched)
     headers = {} if authorization is None else {"authorization": authorization}
     async with app.client() as caller:
         answer = await caller.post(KLING_PATH, json=KLING_INPUT, headers=headers)
@@ -367,7 +367,7 @@ async def test_of_two_authorization_fields_the_first_was_believed(
 
 async def test_a_submit_asks_the_store_once(app: AppHarness, key: str) -> None:
     watched = CountingJobStore(app.stores.memory)
-    app.replace_resources(jobs=watched)
+    app.replace_stores(jobs=watched)
     async with app.client(key) as caller:
         await caller.post(KLING_PATH, json=KLING_INPUT)
     assert watched.calls == 1
@@ -405,7 +405,7 @@ async def test_a_key_without_the_scope_is_403(app: AppHarness) -> None:
 
 
 class UnavailableJobStore(MemoryJobStore):
-    """Does not answer."""
+    """Raises `StoreUnavailable` in every call."""
 
     error: StoreUnavailable = StoreUnavailable(retry_after=timedelta(seconds=2))
 
@@ -417,7 +417,7 @@ class UnavailableJobStore(MemoryJobStore):
 async def test_a_store_that_is_away_is_503_and_surely_nothing_was_taken(
     app: AppHarness, key: str
 ) -> None:
-    app.replace_resources(jobs=UnavailableJobStore(app.stores.memory))
+    app.replace_stores(jobs=UnavailableJobStore(app.stores.memory))
     async with app.client(key) as caller:
         answer = await caller.post(KLING_PATH, json=KLING_INPUT)
 
@@ -432,8 +432,8 @@ async def test_a_store_that_fell_silent_leaves_it_open_and_names_the_job(
     app: AppHarness, key: str
 ) -> None:
     silent = UnavailableJobStore(app.stores.memory)
-    silent.error = StoreSilent()
-    app.replace_resources(jobs=silent)
+    silent.error = StoreTimeout()
+    app.replace_stores(jobs=silent)
     async with app.client(key) as caller:
         answer = await caller.post(KLING_PATH, json=KLING_INPUT)
 

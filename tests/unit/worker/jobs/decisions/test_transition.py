@@ -1,8 +1,8 @@
-"""`billed` at every end of a job: a job that was sent twice is never called free."""
+"""`billed` in every final state: a job that was sent twice is never reported as free."""
 
 import pytest
 
-from core.jobs.job import BillingStatus, Job, JobState
+from core.jobs.job import BillingStatus, CancelOutcome, Job, JobState
 from core.money import MicroUsd
 from core.tenants.tenant import DoubtPolicy
 from core.transactions.job_update import Change
@@ -13,7 +13,6 @@ from worker.jobs.decisions.poll import decide_cancel, expire_running
 from worker.jobs.decisions.submit import decide_submit, end_before_submit
 from worker.jobs.decisions.transition import Reschedule
 from worker.ports import (
-    CancelSucceeded,
     NotSent,
     Rejected,
     RunCancelled,
@@ -34,7 +33,7 @@ def answered(record: Job, answer: SubmitAnswer) -> Change:
 
 
 def free_ends(approved: int) -> dict[str, Change | Reschedule | None]:
-    """Every end that costs nothing by itself, of a job with this many approved resends."""
+    """Every final state that costs nothing by itself, for a job with this many approved resends."""
 
     def of(state: JobState, **changes: object) -> Job:
         return job(state, resends_approved=approved, **changes)
@@ -44,8 +43,8 @@ def free_ends(approved: int) -> dict[str, Change | Reschedule | None]:
         "rejected": answered(of(S.SUBMITTING), Rejected(fault())),
         "cancelled here": end_before_submit(of(S.QUEUED, cancel_requested_at=NOW), LATER),
         "too late here": end_before_submit(of(S.QUEUED, deadline=NOW), LATER),
-        "cancelled there": decide_cancel(of(S.CANCELLING), CancelSucceeded(), LATER, rules()),
-        "too late there": expire_running(of(S.RUNNING), LATER, CancelSucceeded()),
+        "cancelled there": decide_cancel(of(S.CANCELLING), CancelOutcome.CANCELLED, LATER, rules()),
+        "too late there": expire_running(of(S.RUNNING), LATER, CancelOutcome.CANCELLED),
         "found cancelled": decide_result(
             of(S.COLLECTING), RunCancelled(None, TIMES), LATER, rules()
         ),
@@ -77,7 +76,7 @@ def test_what_was_sent_once_may_be_free_and_twice_is_unknown(
 @pytest.mark.parametrize("approved", [0, 1])
 def test_what_cost_something_is_billed_whatever_went_before(approved: int) -> None:
     for answer in (
-        RunCompleted({}, COST, TIMES),
+        RunCompleted(b"{}", COST, TIMES),
         RunFailed(fault(), COST, TIMES),
         RunCancelled(COST, TIMES),
     ):

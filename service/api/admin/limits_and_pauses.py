@@ -10,12 +10,12 @@ from service.admin.limits_and_pauses import GatewayLimits, LimitChanges, PauseTa
 from service.api.admin.router import WRITE_PROBLEMS, admin_router
 from service.api.admin.schemas import Audit, AuditQuery, Gateway, Paused
 from service.http.dependencies import Admin
-from service.http.endpoint import Tag, json_response
-from service.http.openapi import problem_responses
+from service.http.json_response import json_response
+from service.http.openapi import Tag, problem_responses
 from service.operator_context import AdminContext
 
 JsonObject = dict[str, Any]
-router = admin_router(Tag.ADMIN_OPERATIONS)
+router = admin_router(Tag.ADMIN_LIMITS_AND_PAUSES)
 _NO_CHANGES: Final = LimitChanges()
 
 
@@ -35,7 +35,7 @@ async def change_limits(admin: Admin, changes: LimitChanges = _NO_CHANGES) -> Re
 
 
 async def _gateway(admin: AdminContext, limits: GatewayLimits) -> Response:
-    pauses = await admin.stores.operations.list_pauses()
+    pauses = await admin.stores.admin.list_pauses()
     return json_response(representations.gateway_representation(limits, pauses))
 
 
@@ -59,5 +59,4 @@ async def resume(admin: Admin, target: PauseTarget) -> JsonObject:
 @router.get("/audit", response_model=Audit, responses=problem_responses(400), name="audit")
 async def list_audit_entries(admin: Admin, query: Annotated[AuditQuery, Query()]) -> JsonObject:
     """List what operators did, newest first."""
-    entries = await admin.stores.operations.list_audit_entries(query.limit)
-    return {"entries": [representations.audit_entry_representation(entry) for entry in entries]}
+    return {"entries": await admin.stores.admin.list_audit_entries(query.limit)}

@@ -1,4 +1,4 @@
-from core.operations import Pause
+from core.admin import Pause
 
 
 def test_pauses_are_named_as_the_slots_are() -> None:

@@ -14,7 +14,7 @@ _MAX_TRIES: Final = 5
 THROTTLED_STATUSES: Final = frozenset({429, 503})
 
 
-class CircuitBreakerGate:
+class SubmitCircuitBreaker:
     """Lets submits through while the circuit is closed, one at a time while it is half-open."""
 
     def __init__(

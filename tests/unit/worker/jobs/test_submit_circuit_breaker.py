@@ -1,4 +1,4 @@
-"""The gate before every paid call: one breaker for all workers, one probe at a time."""
+"""The circuit breaker of submits: one for all workers, one probe at a time."""
 
 import asyncio
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from core.circuit_breaker import BreakerPolicy, BreakerReason, BreakerState, Cir
 from core.observability.events import CircuitBreakerTransitioned, Event
 from tests.support.clock import FakeClock
 from tests.support.records import MINUTE, NOW, SECOND, at, fault
-from worker.jobs.submit_gate import CircuitBreakerGate, breaker_after
+from worker.jobs.submit_circuit_breaker import SubmitCircuitBreaker, breaker_after
 from worker.ports import Accepted, Indeterminate, NotSent, Rejected, SubmitAnswer
 
 S = BreakerState
@@ -24,7 +24,7 @@ THROTTLED = NotSent(fault("throttled", 429))
 
 
 class StubCircuitBreakerStore:
-    """The shared record. At the next swaps somebody is first, and writes what `thefts` make."""
+    """The shared record; the next swaps lose to a writer that stores what `thefts` return."""
 
     def __init__(self) -> None:
         self.stored = CircuitBreaker()
@@ -46,18 +46,18 @@ class StubCircuitBreakerStore:
         return True
 
     async def take_submit_token(self) -> None:
-        """No global rate."""
+        """Grant a token: there is no global rate limit."""
 
 
 class GatePair:
-    """Two gates over one breaker and one clock."""
+    """Two workers' breakers over one record and one clock."""
 
     def __init__(self) -> None:
         self.breakers = StubCircuitBreakerStore()
         self.clock = FakeClock()
         self.events: list[Event] = []
         self.one, self.other = (
-            CircuitBreakerGate(self.breakers, self.clock, POLICY, self.events.append)
+            SubmitCircuitBreaker(self.breakers, self.clock, POLICY, self.events.append)
             for _ in range(2)
         )
 

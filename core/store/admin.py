@@ -3,10 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from core.admin import AuditEntry, Pause
 from core.billing.balance import AccountBalance
 from core.clock import Clock, from_ms, to_ms
 from core.money import MicroUsd
-from core.operations import AuditEntry, Pause
 from core.store import keys
 from core.store.client import Argument, RedisClient
 from core.store.codecs import AUDIT_ENTRY_CODEC
@@ -21,7 +21,7 @@ _BALANCE_FIELDS: Final = ("balance", "read_at", "burn_per_hour")
 _MINIMUM_FIELD: Final = "minimum"
 
 
-class OperationsStore:
+class AdminStore:
     """Operators' settings and state of the whole gateway, in Redis."""
 
     def __init__(self, client: RedisClient, scripts: LuaScripts, clock: Clock) -> None:
