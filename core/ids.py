@@ -3,6 +3,7 @@
 An id is a prefix for its type and a ULID, which begins with the time, so that ids sort by age.
 """
 
+import hashlib
 import re
 import secrets
 from datetime import datetime
@@ -72,6 +73,15 @@ def is_valid_id(text: str) -> bool:
     Check it before a text from outside becomes part of the name of a Redis key.
     """
     return _ID_PATTERN.fullmatch(text) is not None
+
+
+def derived_delivery_id(subject: str, at: datetime, event: str, endpoint: str) -> str:
+    """Return the id of the delivery of a job's or batch's end: the same whenever it is made.
+
+    `at` is when the subject was created; `endpoint` is the endpoint's id or URL.
+    """
+    digest = hashlib.sha256(f"{subject}\n{event}\n{endpoint}".encode()).digest()
+    return f"msg_{ULID.from_bytes(to_ms(at).to_bytes(6, 'big') + digest[:_RANDOM_BYTES])}"
 
 
 def _new_id(prefix: str, now: datetime) -> str:

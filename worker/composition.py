@@ -139,7 +139,7 @@ class _Builder:
             job_loop=self._job_loop(upstream, paid, context),
             delivery_loop=self._delivery_loop(transport, span_namer),
             replay_worker=self._replay_worker(),
-            batch_completer=BatchCompleter(stores, clock, self.ids, emit),
+            batch_completer=BatchCompleter(stores, clock, emit),
             catalogue_sync=self._catalogue_sync(http, limits),
             run_times=run_times,
             index_pruner=IndexPruner(
@@ -155,7 +155,7 @@ class _Builder:
     ) -> LeaseLoop[Job]:
         stores, clock, emit = self.stores, self.clock, self.emit
         gate = SubmitCircuitBreaker(stores.circuit_breakers, clock, BreakerPolicy(), emit)
-        writer = JobWriter(stores, clock, self.ids, emit)
+        writer = JobWriter(stores, clock, emit)
         submitter = JobSubmitter(stores, paid, gate, writer, clock, context)
         processor = JobProcessor(stores, upstream, submitter, writer, clock, context)
         source = WorkSource(

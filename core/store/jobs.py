@@ -3,8 +3,9 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from typing import Final
 
 from core.billing.settlement import settlement_of
 from core.clock import MILLISECOND, Clock, to_ms
@@ -38,6 +39,8 @@ from core.tenants.api_keys import Credential, Scope
 from core.tenants.limits import usage_windows_at
 from core.transactions.admission import Admission, AdmissionResult
 from core.transactions.job_update import Change, Successor, WriteResult
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Projection(StrEnum):
@@ -252,6 +255,11 @@ def _common_keys(job: Job) -> dict[str, str]:
     }
 
 
+def _stamp_of(job: Job) -> int:
+    """Return when the record was made, in microseconds: it tells apart equal versions."""
+    return (job.updated_at - _EPOCH) // timedelta(microseconds=1)
+
+
 def _usage_keys(job: Job) -> list[str]:
     return [keys.usage(job.tenant, window.name) for window in usage_windows_at(job.created_at)]
 
@@ -276,6 +284,8 @@ def _common_arguments(change: Change, now: datetime) -> dict[str, Argument]:
     template, message_ttl, wake_due_at = dispatch_arguments(now)
     return {
         "expected": before.version,
+        "expected_stamp": _stamp_of(before),
+        "stamp": _stamp_of(after),
         "id": after.id,
         "version": after.version,
         "doc": JOB_CODEC.encode(after),
@@ -340,6 +350,8 @@ def _successor_arguments(successor: Successor | None) -> dict[str, Argument]:
     return {
         "successor": after.id,
         "successor_expected": before.version,
+        "successor_expected_stamp": _stamp_of(before),
+        "successor_stamp": _stamp_of(after),
         "successor_version": after.version,
         "successor_doc": JOB_CODEC.encode(after),
         "successor_tenant": after.tenant,

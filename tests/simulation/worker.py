@@ -176,7 +176,7 @@ class SimulatedWorker:
         clock, ids = self._clock, SeededIds(around.randomness.stream(f"ids:{name}"))
         rules = DecisionContext(name, self._policy, around.randomness.stream(f"rules:{name}"))
         gate = SubmitCircuitBreaker(stores.circuit_breakers, clock, BreakerPolicy(), self._emit)
-        writer = JobWriter(stores, clock, ids, self._emit)
+        writer = JobWriter(stores, clock, self._emit)
         journal = Journal(
             ProcessObjects(
                 self.lifetime,

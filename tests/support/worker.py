@@ -217,7 +217,7 @@ class WorkerHarness:
         )
         context = DecisionContext("worker-a", self.policy, MidpointRandom())
         ids = SeededIds(Random(1))
-        writer = JobWriter(stores, self.clock, ids, self.events.append)
+        writer = JobWriter(stores, self.clock, self.events.append)
         self.journal = Journal(self.objects, self.clock, self._emit_rare, JOURNAL_TIMEOUT)
         self.paid = PaidSubmitter(self.upstream, self.journal, self.clock, ids, self.policy.lease)
         submitter = JobSubmitter(stores, self.paid, self.gate, writer, self.clock, context)

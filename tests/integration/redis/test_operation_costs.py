@@ -114,7 +114,7 @@ class CostMeter:
         context = DecisionContext("worker", LifecyclePolicy(), MidpointRandom())
         gate = SubmitCircuitBreaker(stores.circuit_breakers, clock, BreakerPolicy(), lambda _: None)
         ids = SeededIds(Random(3))
-        writer = JobWriter(stores, clock, ids, lambda _: None)
+        writer = JobWriter(stores, clock, lambda _: None)
         paid = PaidSubmitter(self.upstream, None, clock, ids, context.policy.lease)
         submitter = JobSubmitter(stores, paid, gate, writer, clock, context)
         return JobProcessor(stores, self.upstream, submitter, writer, clock, context)

@@ -120,7 +120,7 @@ class MemoryJobStore:
         row = memory.job(after.id)
         if row is None:
             return WriteResult.NOT_FOUND
-        if row.version != before.version:
+        if not is_current(memory, before):
             return WriteResult.CONFLICT
         if before.state is JobState.FOLLOWING and after.state is JobState.QUEUED:
             return promote(memory, row, change)
