@@ -199,15 +199,6 @@ class WorkerSettings(ProcessSettings):
         return all(url.startswith("https://") for url in urls)
 
     @model_validator(mode="after")
-    def _has_a_journal(self) -> Self:
-        if self.journal.url is None:
-            raise ValueError(
-                "journal__url: is not set: file:///path or s3://bucket/prefix, shared by all "
-                "workers, or off"
-            )
-        return self
-
-    @model_validator(mode="after")
     def _is_readable(self) -> Self:
         account = self.runcomfy_account_url
         if account is not None and not account.startswith(("http://", "https://")):
@@ -220,4 +211,13 @@ class WorkerSettings(ProcessSettings):
             AllowedTargets.parse(self.webhooks.allowed_targets)
         except ValueError as error:
             raise ValueError(f"webhooks__allowed_targets: {error}") from error
+        return self
+
+    @model_validator(mode="after")
+    def _has_a_journal(self) -> Self:
+        if self.journal.url is None:
+            raise ValueError(
+                "journal__url: is not set: file:///path or s3://bucket/prefix, shared by all "
+                "workers, or off"
+            )
         return self

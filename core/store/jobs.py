@@ -256,7 +256,7 @@ def _common_keys(job: Job) -> dict[str, str]:
 
 
 def _stamp_of(job: Job) -> int:
-    """Return when the record was made, in microseconds: it tells apart equal versions."""
+    """Return when the record was made, in microseconds: it distinguishes equal versions."""
     return (job.updated_at - _EPOCH) // timedelta(microseconds=1)
 
 
