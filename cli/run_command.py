@@ -16,7 +16,7 @@ from typing import Any, Final, TypeVar
 
 from cli.settings_errors import load_settings
 from core.clock import SystemClock
-from core.errors import GatewayError, InvalidInput
+from core.errors import GatewayError, InvalidInput, StoreUnavailable
 from core.observability.events import Event
 from core.store.client import RedisClient, build_connection_pool
 from core.store.scripts import LuaScripts, load_scripts
@@ -49,6 +49,9 @@ def run_command(action: Callable[[CommandContext], Coroutine[Any, Any, T]]) -> T
     settings = load_settings(ServiceSettings)
     try:
         return asyncio.run(_run(settings, action))
+    except StoreUnavailable as error:
+        print(f"gateway: {error.operator_detail}", file=sys.stderr)
+        raise SystemExit(EXIT_FAILED) from None
     except GatewayError as error:
         print(f"gateway: {error}", file=sys.stderr)
         raise SystemExit(EXIT_FAILED) from None

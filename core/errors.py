@@ -197,6 +197,17 @@ class StoreUnavailable(Unavailable):
 
     code = "store_unavailable"
 
+    def __init__(
+        self,
+        detail: str | None = None,
+        *,
+        retry_after: timedelta | None = None,
+        operator_detail: str | None = None,
+    ) -> None:
+        """`operator_detail` names the server and its answer: for logs and commands only."""
+        super().__init__(detail, retry_after=retry_after)
+        self.operator_detail = operator_detail or self.detail
+
 
 class StoreTimeout(StoreUnavailable):
     """The store did not answer; it is unknown whether it executed the command."""

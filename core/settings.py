@@ -14,10 +14,16 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    FilePath,
     SecretStr,
     model_validator,
 )
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    DotEnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 
 ENV_PREFIX = "GATEWAY_"
 
@@ -125,6 +131,11 @@ class ProcessSettings(BaseSettings):
         populate_by_name=True,
     )
 
+    env_file: FilePath | None = Field(
+        None,
+        description="File of further `NAME=value` lines, for services, workers and commands alike; "
+        "a variable of the environment comes first.",
+    )
     redis_url: RedisUrl = Field(
         SecretStr("redis://127.0.0.1:6379/0"),
         description="URL of Redis: `redis://`, `rediss://` (TLS) or `unix://`.",
@@ -168,6 +179,20 @@ class ProcessSettings(BaseSettings):
     metrics: MetricsSettings = Field(
         MetricsSettings(), description="Limits on the number of time series."
     )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Read the environment, then the file that it names."""
+        del dotenv_settings, file_secret_settings
+        named = DotEnvSettingsSource(settings_cls, env_file=env_settings().get("env_file"))
+        return init_settings, env_settings, named
 
     @model_validator(mode="after")
     def _sentinels_are_addressable(self) -> Self:

@@ -199,7 +199,8 @@ async def _open_event_streams(
     named = {
         name: await stack.enter_async_context(
             RedisClient(
-                build_connection_pool(replace(settings.redis, url=url, sentinels=()), "sink")
+                build_connection_pool(replace(settings.redis, url=url, sentinels=()), "sink"),
+                setting="GATEWAY_SINKS",
             )
         )
         for name, url in settings.sinks.items()

@@ -11,7 +11,7 @@ from pydantic.json_schema import models_json_schema
 from starlette.routing import BaseRoute
 
 from service.api.batches.schemas import COMPONENTS as BATCH_COMPONENTS
-from service.api.batches.schemas import BatchSummary
+from service.api.batches.schemas import BatchCompleted
 from service.api.schemas import COMPONENTS
 from service.api.webhooks.schemas import COMPONENTS as WEBHOOK_COMPONENTS
 from service.api.webhooks.schemas import webhooks_section
@@ -38,7 +38,7 @@ def openapi_document(routes: Sequence[BaseRoute]) -> bytes:
     )
     components = document["components"]
     _, events = models_json_schema(
-        [(BatchSummary, "serialization")], ref_template="#/components/schemas/{model}"
+        [(BatchCompleted, "serialization")], ref_template="#/components/schemas/{model}"
     )
     schemas = components["schemas"] | events["$defs"]
     schemas |= {**COMPONENTS, **BATCH_COMPONENTS, **WEBHOOK_COMPONENTS}

@@ -77,7 +77,10 @@ _RESULT: Final[Mapping[str, Schema]] = {
     "error": object_schema("code message", code=TEXT, message=TEXT, upstream_code=TEXT),
     "created_at": INSTANT,
     "finished_at": INSTANT,
-    "cost": {"type": "number", "description": "USD; with `include_cost=true`, once it is known."},
+    "cost": {
+        "type": "number",
+        "description": "USD, once it is known; left out with `include_cost=false`.",
+    },
     "cost_source": TEXT,
     "saved_usd": {"type": "number", "description": "What a reused result would have cost."},
     "billed": enum_schema(BillingStatus),

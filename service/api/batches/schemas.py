@@ -96,7 +96,11 @@ BATCH_EXAMPLE: Final = {
         },
     ],
 }
-BATCH_EVENT_EXAMPLE: Final = {**_COMPLETED_EXAMPLE, "counts": {**_COUNTS, "completed": 2}}
+BATCH_EVENT_EXAMPLE: Final = {
+    **_COMPLETED_EXAMPLE,
+    "counts": {**_COUNTS, "completed": 2},
+    "items_path": f"/v1/batches/{EXAMPLE_BATCH_ID}?limit=1000",
+}
 BATCH_CANCEL_EXAMPLE: Final = {
     **_COMPLETED_EXAMPLE,
     "counts": {**_COUNTS, "cancelled": 2},
@@ -172,6 +176,15 @@ class BatchSummary(Document):
     created_at: TimeText
     finished_at: TimeText | None = optional()
     counts: _Counts
+
+
+class BatchCompleted(BatchSummary):
+    """The data of `batch.completed`."""
+
+    items_path: str = Field(
+        description="Path of the items below the gateway's URL, with their request ids; the output "
+        "of each is at `/v1/requests/{request_id}/result`."
+    )
 
 
 class _LinkedSummary(BatchSummary):

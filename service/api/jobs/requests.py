@@ -90,7 +90,7 @@ async def delete(request: Request) -> Response:
 
 
 def _parse_include_cost(request: Request) -> bool:
-    given = parse_query(request.url.query).get("include_cost", "false")
+    given = parse_query(request.url.query).get("include_cost", "true")
     return bool(
         parse_query_fields({"include_cost": given}, {"include_cost": parse_boolean})["include_cost"]
     )

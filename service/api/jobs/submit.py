@@ -129,7 +129,7 @@ def _response(
     headers = {"location": links.for_job(job.id)["status_url"], **headers}
     # A key that may not read gets a record without its output, hence the status.
     if job.is_final and (record.output is not None or job.state is not JobState.SUCCEEDED):
-        return json_bytes_response(result_to_json(record, include_cost=False), headers=headers)
+        return json_bytes_response(result_to_json(record, include_cost=True), headers=headers)
     estimate = estimate_finish(job, context.run_times.get(job.model_id), context.clock.now())
     return json_bytes_response(status_to_json(job, links, estimate), 202, headers)
 

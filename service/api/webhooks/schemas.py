@@ -190,7 +190,7 @@ _DATA_COMPONENTS: Final[Mapping[WebhookEventType, str]] = {
         event: "StatusEvent" if event in INTERMEDIATE_EVENTS else "Result"
         for event in WebhookEventType
     },
-    WebhookEventType.BATCH_COMPLETED: "BatchSummary",
+    WebhookEventType.BATCH_COMPLETED: "BatchCompleted",
     WebhookEventType.ENDPOINT_DISABLED: "EndpointDisabledEvent",
     WebhookEventType.TEST: "TestEvent",
 }
@@ -218,7 +218,7 @@ _DATA_EXAMPLES: Final[Mapping[str, Schema]] = {
         "reason": "failing",
         "disabled_at": "2025-11-22T15:00:00Z",
     },
-    "BatchSummary": BATCH_EVENT_EXAMPLE,
+    "BatchCompleted": BATCH_EVENT_EXAMPLE,
     "TestEvent": {"endpoint_id": "default"},
 }
 _HEADERS: Final = [
