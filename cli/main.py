@@ -36,6 +36,10 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
         "Stop submitting jobs: all, a tenant's or a model's. Running jobs continue, others queue.",
     ),
     "resume": ("cli.commands.limits:resume", "End a pause: queued jobs are submitted."),
+    "encryption": (
+        "cli.commands.encryption:app",
+        "Create and replace the keys that encrypt webhook secrets in Redis.",
+    ),
     "audit": ("cli.commands.limits:audit", "List operators' actions, newest first."),
     "webhook": (
         "cli.commands.webhooks:app",

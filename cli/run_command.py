@@ -19,6 +19,7 @@ from core.clock import SystemClock
 from core.errors import GatewayError, InvalidInput, StoreUnavailable
 from core.observability.events import Event
 from core.store.client import RedisClient, build_connection_pool
+from core.store.encryption import SecretCipher
 from core.store.scripts import LuaScripts, load_scripts
 from core.store.stores import open_stores
 from service.composition import build_admin_context, build_webhook_service
@@ -61,7 +62,8 @@ async def _run(
     settings: ServiceSettings, action: Callable[[CommandContext], Coroutine[Any, Any, T]]
 ) -> T:
     async with RedisClient(build_connection_pool(settings.redis, "cli")) as client:
-        stores = open_stores(client, LuaScripts(client, load_scripts()), SystemClock())
+        scripts, cipher = LuaScripts(client, load_scripts()), SecretCipher(settings.secret_keys)
+        stores = open_stores(client, scripts, SystemClock(), cipher)
         admin = build_admin_context(settings, stores, audit_actor(), _discard_event)
         return await action(CommandContext(admin, build_webhook_service(settings, stores)))
 

@@ -7,6 +7,7 @@ GatewayError                 code: stable, for programs; str(error): safe to sho
 |  |- LimitReached           |- BudgetReached        |- ModelNotAllowed
 |  |- IdempotencyKeyMissing  |- IdempotencyMismatch  |- RequestDeleted
 |- Unavailable               a dependency is temporarily unavailable
+|  |- SecretsUnreadable: an encryption key is missing
 |  |- StoreUnavailable      |- StoreTimeout: the command may have been executed all the same
 |- Defect                    a bug of the gateway: always logged with its traceback
    |- IllegalTransition
@@ -213,6 +214,12 @@ class StoreTimeout(StoreUnavailable):
     """The store did not answer; it is unknown whether it executed the command."""
 
     code = "store_silent"
+
+
+class SecretsUnreadable(Unavailable):
+    """No key of GATEWAY_ENCRYPTION_KEYS decrypts the tenant's webhook secrets."""
+
+    code = "secrets_unreadable"
 
 
 class Defect(GatewayError):

@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Annotated, Self
 from urllib.parse import urlsplit
 
+from cryptography.fernet import Fernet
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -64,6 +66,28 @@ def _redis_url(url: SecretStr) -> SecretStr:
 RedisUrl = Annotated[SecretStr, AfterValidator(_redis_url)]
 SinkUrls = Mapping[Annotated[str, Field(pattern=r"^[a-z0-9-]{1,32}$")], RedisUrl]
 """Redis servers, by the names that tenants use for them."""
+
+
+def _encryption_keys(keys: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+    try:
+        for key in keys:
+            Fernet(key.get_secret_value())
+    except ValueError:
+        raise ValueError("each must be 32 bytes in URL-safe base64") from None
+    return keys
+
+
+def _key_file(path: Path) -> Path:
+    _encryption_keys(_keys_in(path))
+    return path
+
+
+def _keys_in(path: Path) -> tuple[SecretStr, ...]:
+    return tuple(SecretStr(line) for line in path.read_text(encoding="utf-8").split())
+
+
+EncryptionKeys = Annotated[tuple[SecretStr, ...], AfterValidator(_encryption_keys)]
+"""Fernet keys, newest first."""
 
 
 class LogFormat(StrEnum):
@@ -148,6 +172,15 @@ class ProcessSettings(BaseSettings):
     redis_connect_timeout: Seconds = Field(
         timedelta(seconds=2), description="Timeout of connecting to Redis."
     )
+    encryption_keys: EncryptionKeys = Field(
+        (),
+        description="JSON list of Fernet keys (`gateway encryption new-key`) for webhook secrets "
+        "and header values in Redis: the first encrypts, all decrypt. Empty: no encryption.",
+    )
+    encryption_keys_file: Annotated[FilePath, AfterValidator(_key_file)] | None = Field(
+        None,
+        description="File with one such key per line, before those of `GATEWAY_ENCRYPTION_KEYS`.",
+    )
     sinks: SinkUrls = Field(
         {},
         description=(
@@ -204,6 +237,12 @@ class ProcessSettings(BaseSettings):
         if self.traces and not _has_telemetry():
             raise ValueError("traces: needs the extra: pip install 'runcomfy-gateway[otel]'")
         return self
+
+    @property
+    def secret_keys(self) -> tuple[SecretStr, ...]:
+        """Return the encryption keys, newest first: those of the file, then the others."""
+        in_file = _keys_in(self.encryption_keys_file) if self.encryption_keys_file else ()
+        return (*in_file, *self.encryption_keys)
 
     @property
     def redis(self) -> RedisPolicy:

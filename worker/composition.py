@@ -18,6 +18,7 @@ from core.observability.log_context import delivery_log_context, job_log_context
 from core.observability.trace_context import SpanNamer, pass_through
 from core.store.client import RedisClient, build_connection_pool
 from core.store.connection import RoundTripObserver
+from core.store.encryption import SecretCipher
 from core.store.event_streams import EventStreams
 from core.store.run_times import RunTimeCache
 from core.store.scripts import LuaScripts, load_scripts
@@ -91,7 +92,8 @@ async def open_worker_components(
             open_sender(_build_sender_policy(settings), clock, tls=_build_webhook_tls(settings))
         )
         streams = await _open_event_streams(stack, redis, settings)
-        stores = open_stores(redis, LuaScripts(redis, load_scripts()), clock)
+        scripts, cipher = LuaScripts(redis, load_scripts()), SecretCipher(settings.secret_keys)
+        stores = open_stores(redis, scripts, clock, cipher)
         builder = _Builder(settings, stores, clock, SystemIds(), emit)
         yield builder.components(
             http, limits, DeliveryTransport(sender, streams, clock), span_namer

@@ -201,6 +201,40 @@ def test_a_tenant_s_jobs_are_listed(operator: CommandRunner) -> None:
     assert operator.text("job", "list", "ads").startswith("request_id  status")
 
 
+def raw_webhooks(redis_url: str, tenant: str) -> str:
+    """The stored document of a tenant's webhooks."""
+    with redis.Redis.from_url(redis_url) as client:
+        document = client.hget(f"gw:tenant:{tenant}:webhooks", "doc")
+    assert isinstance(document, bytes)
+    return document.decode()
+
+
+def test_encryption_keys_are_rotated(
+    operator: CommandRunner, redis_flushed: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secret = operator("tenant", "create", "ads", "--webhook", "https://a.example/")[
+        "webhook_secret"
+    ]
+    assert secret in raw_webhooks(redis_flushed, "ads")
+    assert operator.run("encryption", "rewrite").exit_code == 2
+
+    old, new = (operator.text("encryption", "new-key").strip() for _ in range(2))
+    monkeypatch.setenv("GATEWAY_ENCRYPTION_KEYS", json.dumps([old]))
+    assert operator("encryption", "rewrite")["tenants"] == 1
+    by_old = raw_webhooks(redis_flushed, "ads")
+    assert secret not in by_old
+
+    monkeypatch.setenv("GATEWAY_ENCRYPTION_KEYS", json.dumps([new, old]))
+    assert operator("encryption", "rewrite")["tenants"] == 1
+    assert raw_webhooks(redis_flushed, "ads") != by_old
+
+    monkeypatch.setenv("GATEWAY_ENCRYPTION_KEYS", json.dumps([new]))
+    assert operator("webhook", "list", "ads")[0]["url"] == "https://a.example/"
+    monkeypatch.setenv("GATEWAY_ENCRYPTION_KEYS", json.dumps([old]))
+    assert "GATEWAY_ENCRYPTION_KEYS" in operator.error_of("webhook", "list", "ads")
+    assert secret not in raw_webhooks(redis_flushed, "ads")
+
+
 def test_a_tenant_s_webhooks(operator: CommandRunner) -> None:
     operator("tenant", "create", "ads")
     url = "https://receiver.example/hook"

@@ -39,6 +39,12 @@ from worker.settings import WorkerSettings
         ),
         ("GATEWAY_SINKS", '{"a": "https://:s3cret@h"}', "gateway: GATEWAY_SINKS: a: must start"),
         ("GATEWAY_SINKS", '{"A b": "redis://:s3cret@h"}', "gateway: GATEWAY_SINKS: A b."),
+        ("GATEWAY_ENCRYPTION_KEYS", '["s3cret"]', "gateway: GATEWAY_ENCRYPTION_KEYS: each must be"),
+        (
+            "GATEWAY_ENCRYPTION_KEYS_FILE",
+            "/none",
+            "gateway: GATEWAY_ENCRYPTION_KEYS_FILE: Path does",
+        ),
         ("GATEWAY_REDIS_SENTINELS", "s3cret", "gateway: GATEWAY_REDIS_SENTINELS: must be JSON"),
         ("GATEWAY_DEFAULT_TIMEOUT", "99999999", "gateway: GATEWAY_DEFAULT_TIMEOUT: must not be"),
         ("GATEWAY_LOG_FORMAT", "s3cret", "gateway: GATEWAY_LOG_FORMAT: "),
