@@ -3,7 +3,6 @@
 Answers are values, not exceptions: each states what is known now, above all about billing.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -109,9 +108,9 @@ class UpstreamTimes:
 
 @dataclass(frozen=True, slots=True)
 class RunCompleted:
-    """The final output: RunComfy's object as it came. `cost` is None while RunComfy has none."""
+    """The final output: RunComfy's object as JSON text. `cost` is None while RunComfy has none."""
 
-    output: Mapping[str, object]
+    output: bytes
     cost: MicroUsd | None
     times: UpstreamTimes
 

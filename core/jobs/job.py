@@ -57,6 +57,7 @@ class Trigger(StrEnum):
     RETRY_COLLECT = "retry_collect"
     COLLECT_FAILED = "gave_up"
     DEADLINE_EXCEEDED = "out_of_time"
+    STEP_FAILED = "step_failed"
     LEADER_SUCCEEDED = "shared"
     LEADER_FAILED = "leader_failed"
     PROMOTED = "promoted"
@@ -71,6 +72,7 @@ TRANSITIONS: Final[Mapping[tuple[JobState, Trigger], JobState]] = {
     (_S.QUEUED, _T.ACCEPTED): _S.RUNNING,
     (_S.QUEUED, _T.CANCEL_REQUESTED): _S.CANCELLED,
     (_S.QUEUED, _T.DEADLINE_EXCEEDED): _S.EXPIRED,
+    (_S.QUEUED, _T.STEP_FAILED): _S.FAILED,
     (_S.SUBMITTING, _T.ACCEPTED): _S.RUNNING,
     (_S.SUBMITTING, _T.NOT_SENT): _S.QUEUED,
     (_S.SUBMITTING, _T.REJECTED): _S.FAILED,
@@ -81,22 +83,26 @@ TRANSITIONS: Final[Mapping[tuple[JobState, Trigger], JobState]] = {
     (_S.IN_DOUBT, _T.RESEND_APPROVED): _S.QUEUED,
     (_S.IN_DOUBT, _T.MARKED_LOST): _S.FAILED,
     (_S.IN_DOUBT, _T.DEADLINE_EXCEEDED): _S.FAILED,
+    (_S.IN_DOUBT, _T.STEP_FAILED): _S.FAILED,
     (_S.RUNNING, _T.STILL_RUNNING): _S.RUNNING,
     (_S.RUNNING, _T.FINISHED): _S.COLLECTING,
     (_S.RUNNING, _T.RUN_FAILED): _S.FAILED,
     (_S.RUNNING, _T.CANCEL_REQUESTED): _S.CANCELLING,
     (_S.RUNNING, _T.DEADLINE_EXCEEDED): _S.EXPIRED,
+    (_S.RUNNING, _T.STEP_FAILED): _S.FAILED,
     (_S.RUNNING, _T.HANDED_OVER): _S.CANCELLED,
     (_S.CANCELLING, _T.CANCEL_DONE): _S.CANCELLED,
     (_S.CANCELLING, _T.FINISHED): _S.COLLECTING,
     (_S.CANCELLING, _T.NOT_CANCELLABLE): _S.RUNNING,
     (_S.CANCELLING, _T.RUN_FAILED): _S.FAILED,
     (_S.CANCELLING, _T.DEADLINE_EXCEEDED): _S.EXPIRED,
+    (_S.CANCELLING, _T.STEP_FAILED): _S.FAILED,
     (_S.COLLECTING, _T.COLLECTED): _S.SUCCEEDED,
     (_S.COLLECTING, _T.RETRY_COLLECT): _S.COLLECTING,
     (_S.COLLECTING, _T.CANCEL_DONE): _S.CANCELLED,
     (_S.COLLECTING, _T.RUN_FAILED): _S.FAILED,
     (_S.COLLECTING, _T.COLLECT_FAILED): _S.FAILED,
+    (_S.COLLECTING, _T.STEP_FAILED): _S.FAILED,
     (_S.FOLLOWING, _T.STILL_RUNNING): _S.FOLLOWING,
     (_S.FOLLOWING, _T.LEADER_SUCCEEDED): _S.SUCCEEDED,
     (_S.FOLLOWING, _T.LEADER_FAILED): _S.FAILED,
@@ -104,6 +110,7 @@ TRANSITIONS: Final[Mapping[tuple[JobState, Trigger], JobState]] = {
     (_S.FOLLOWING, _T.TAKEN_OVER): _S.RUNNING,
     (_S.FOLLOWING, _T.CANCEL_REQUESTED): _S.CANCELLED,
     (_S.FOLLOWING, _T.DEADLINE_EXCEEDED): _S.EXPIRED,
+    (_S.FOLLOWING, _T.STEP_FAILED): _S.FAILED,
 }
 """`(state, trigger) -> next state`; an absent pair is illegal.
 
@@ -230,6 +237,8 @@ class Job:
     upstream_error: str | None = None
     read_attempts: int = 0
     """Reads in a row without a usable answer, or attempts of the follow-up."""
+    step_failures: int = 0
+    """Steps in this state that raised an exception."""
 
     cancel_requested_at: datetime | None = None
     cancel_outcome: CancelOutcome | None = None
@@ -275,6 +284,8 @@ class Job:
             raise IllegalTransition(f"{self.state} has no {trigger}")
         if self.cancel_outcome is CancelOutcome.REQUESTED and state in FINAL_STATES:
             changes = {"cancel_outcome": _CANCEL_OUTCOMES.get(state, _TOO_LATE)} | changes
+        if state is not self.state:
+            changes = {"step_failures": 0} | changes
         return self.evolve(now, state=state, **changes)
 
     def accept(self, upstream_id: str, now: datetime, next_run_at: datetime) -> Self:

@@ -4,6 +4,7 @@ The only module that knows structlog. `configure_logging` is called once, by the
 process.
 """
 
+import json
 import logging
 import re
 from collections.abc import Callable, Mapping
@@ -174,7 +175,11 @@ _JSON: Final = orjson.OPT_NON_STR_KEYS | orjson.OPT_UTC_Z
 
 
 def _as_json(_: WrappedLogger, __: str, line: EventDict) -> str:
-    return orjson.dumps(line, default=str, option=_JSON).decode()
+    try:
+        return orjson.dumps(line, default=str, option=_JSON).decode()
+    except orjson.JSONEncodeError:
+        # A lone surrogate or a huge number in a text of others must not end what emitted the event.
+        return json.dumps(line, default=str)
 
 
 def _redact_line(_: WrappedLogger, __: str, line: Any) -> str:  # noqa: ANN401 - structlog's chain

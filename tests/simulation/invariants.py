@@ -7,8 +7,6 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-import orjson
-
 from core.jobs.in_doubt import POLICY_ACTOR
 from core.jobs.job import BillingStatus, CancelOutcome, Job, JobState, Trigger
 from core.observability.events import OperationalWarning, SubmitAnswered
@@ -119,7 +117,7 @@ def _has_its_output(around: SimulationContext, job: Job) -> Iterator[str]:
     entry = _entry(around, _payer(around, job))
     if entry is None:
         yield f"succeeded by {job.upstream_id}, which is not in the ledger"
-    elif output is None or orjson.loads(output) != entry.output:
+    elif output is None or output != entry.output:
         yield f"has {output!r} instead of its output"
 
 

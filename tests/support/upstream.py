@@ -98,9 +98,9 @@ class LedgerEntry:
         return self.cancelled_at is None and self.plan.outcome is not RequestOutcome.FAILED_FREE
 
     @property
-    def output(self) -> dict[str, object]:
+    def output(self) -> bytes:
         """The output of the request."""
-        return {"video": f"https://media.test/{self.upstream_id}.mp4"}
+        return b'{"video":"https://media.test/%s.mp4"}' % self.upstream_id.encode()
 
 
 class UpstreamBehavior(Protocol):

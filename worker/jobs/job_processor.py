@@ -14,11 +14,12 @@ from core.deduplication.coalescing import (
     handover,
     next_follower_poll_at,
 )
+from core.errors import StoreUnavailable
 from core.jobs.job import CancelOutcome, FollowUp, Job, JobState
-from core.observability.events import JobPolled
+from core.observability.events import JobPolled, OperationalWarning
 from core.store.stores import Stores
 from core.transactions.job_update import Change, WriteResult
-from worker.jobs.decisions import after_end, fetch_result, follow_leader, poll
+from worker.jobs.decisions import after_end, fetch_result, follow_leader, poll, step_failure
 from worker.jobs.decisions.transition import DecisionContext, Reschedule
 from worker.jobs.job_writer import JobWriter
 from worker.jobs.submission import JobSubmitter
@@ -26,10 +27,14 @@ from worker.ports import (
     CancelSucceeded,
     Finished,
     InProgress,
+    NotCancellable,
     RequestNotFound,
     StatusAnswer,
     Upstream,
 )
+
+MAX_DETAIL_LENGTH: Final = 500
+"""Of an exception's text in a job's timeline."""
 
 
 class JobProcessor:
@@ -78,9 +83,23 @@ class JobProcessor:
         following: Job | None = job
         while following is not None:
             job = following
-            following = await self._steps[job.state](job)
+            following = await self._run_step(job)
             if following is not None and not self._runs_immediately(following):
                 return
+
+    async def _run_step(self, job: Job) -> Job | None:
+        try:
+            return await self._steps[job.state](job)
+        except StoreUnavailable:
+            raise
+        except Exception as error:  # noqa: BLE001 - a fault in one job's data must end that job only
+            detail = f"{type(error).__name__}: {error}"
+            self._writer.emit(OperationalWarning("job_step_failed", detail, job.id, error))
+            failed = step_failure.decide_step_failure(
+                job, detail[:MAX_DETAIL_LENGTH], self._clock.now(), self._context
+            )
+            await self._writer.write(failed)
+            return None
 
     def _runs_immediately(self, job: Job) -> bool:
         """Return whether the next step follows now: a result to fetch, or a time that has come."""
@@ -89,18 +108,23 @@ class JobProcessor:
         return job.next_run_at is not None and job.next_run_at <= self._clock.now()
 
     async def _poll(self, job: Job) -> Job | None:
-        upstream_id, now = _require_upstream_id(job), self._clock.now()
+        now = self._clock.now()
         if job.cancel_outcome is CancelOutcome.REQUESTED:
             forwarded = poll.forward_cancel(job, now)
             return await self._apply_unless_followed(forwarded, cancel_for_successor)
-        if job.deadline is not None and now >= job.deadline:
+        answer = await self._get_status(job)
+        # What has finished is a success, even if it is noticed after the deadline.
+        if _is_overdue(job, now) and not isinstance(answer, Finished):
             return await self._expire(job)
-        answer = await self._upstream.get_status(upstream_id)
+        decision = poll.decide_poll(job, answer, self._clock.now(), self._context)
+        return await self._writer.apply(decision)
+
+    async def _get_status(self, job: Job) -> StatusAnswer:
+        answer = await self._upstream.get_status(_require_upstream_id(job))
         self._writer.emit(
             JobPolled(job.id, job.tenant, job.model_id, _upstream_status_label(answer))
         )
-        decision = poll.decide_poll(job, answer, self._clock.now(), self._context)
-        return await self._writer.apply(decision)
+        return answer
 
     async def _expire(self, job: Job) -> Job | None:
         """Cancel the run at RunComfy, unless other jobs wait for its result."""
@@ -113,8 +137,13 @@ class JobProcessor:
     async def _cancel(self, job: Job) -> Job | None:
         answer = await self._upstream.cancel(_require_upstream_id(job))
         now = self._clock.now()
-        overdue = job.deadline is not None and now >= job.deadline
-        if overdue and not isinstance(answer, CancelSucceeded):
+        # The end may have come before the cancel, and the cancel call may fail for ever.
+        is_answered = isinstance(answer, CancelSucceeded | NotCancellable)
+        if not is_answered or (_is_overdue(job, now) and isinstance(answer, NotCancellable)):
+            status = await self._get_status(job)
+            if isinstance(status, Finished):
+                return await self._writer.apply(poll.decide_poll(job, status, now, self._context))
+        if _is_overdue(job, now) and not isinstance(answer, CancelSucceeded):
             return await self._writer.apply(poll.expire_running(job, now, answer))
         return await self._writer.apply(poll.decide_cancel(job, answer, now, self._context))
 
@@ -175,6 +204,10 @@ _FOLLOW_UPS: Final = {
     FollowUp.READ_COST: after_end.decide_cost_read,
     FollowUp.AWAIT_LATE_RESULT: after_end.decide_late_result,
 }
+
+
+def _is_overdue(job: Job, now: datetime) -> bool:
+    return job.deadline is not None and now >= job.deadline
 
 
 def _require_upstream_id(job: Job) -> str:

@@ -53,6 +53,10 @@ class LifecyclePolicy:
     """Between calls while RunComfy gives no usable answer."""
     resubmit_backoff: Backoff = Backoff(initial_delay=SECOND, max_delay=MINUTE, jitter=0.2)
     """Before a submit that certainly was not sent is tried again."""
+    step_backoff: Backoff = Backoff(initial_delay=SECOND, max_delay=MINUTE, jitter=0.2)
+    """Before a step that raised an exception runs again."""
+    max_step_failures: int = 8
+    """How many steps in one state may raise until the job ends."""
     not_found_timeout: timedelta = MINUTE
     """How long RunComfy must answer 404 for a known id before the job fails."""
     min_not_found_polls: int = 4

@@ -7,7 +7,7 @@ from typing import Final
 from core.observability.outcomes import FaultKind
 from worker.ports import UpstreamFault
 from worker.tls import CA_FILE, tls_failure_of
-from worker.upstream import json_parser
+from worker.upstream import json_parser, tolerant_json
 from worker.upstream.error_classification import fault_kind_of
 from worker.upstream.http_request import HttpResponse
 
@@ -62,7 +62,7 @@ class Redactor:
 
 def fault_of(kind: FaultKind, response: HttpResponse, redactor: Redactor) -> UpstreamFault:
     """Return the fault, with RunComfy's message, else the exception's, else a default one."""
-    doc = json_parser.parse_object(response.body) or {}
+    doc = tolerant_json.parse_object(response.body) or {}
     code = json_parser.parse_error_code(doc)
     return UpstreamFault(
         kind=kind.value,
@@ -100,5 +100,7 @@ def classify_unreadable(response: HttpResponse) -> FaultKind:
     if json_parser.is_html(response.body, response.content_type):
         return FaultKind.HTML
     return (
-        FaultKind.NOT_JSON if json_parser.parse_json(response.body) is None else FaultKind.MALFORMED
+        FaultKind.NOT_JSON
+        if tolerant_json.parse_json(response.body) is None
+        else FaultKind.MALFORMED
     )

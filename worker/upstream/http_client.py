@@ -1,5 +1,6 @@
 """Makes calls to RunComfy: adds the token, bounds and times each call, emits its event."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -17,6 +18,8 @@ from worker.upstream.http_request import HttpRequest, HttpResponse, send_request
 from worker.upstream.transports import EgressRoute, open_post_client, open_reader
 
 OK: Final = "ok"
+LARGE_BODY: Final = 64 * 1024
+"""Larger answers are parsed in a thread: the leases of paid submits are renewed meanwhile."""
 AnswerT = TypeVar("AnswerT")
 
 
@@ -86,7 +89,10 @@ class HttpClient:
             reply = await self._reads.send_request(prepared, now)
         else:
             reply = await send_request(self._posts, prepared, now)
-        answer = parse(reply, self.redactor)
+        if len(reply.body) > LARGE_BODY:
+            answer = await asyncio.to_thread(parse, reply, self.redactor)
+        else:
+            answer = parse(reply, self.redactor)
         took = self._clock.monotonic() - began
         self._emit(UpstreamCalled(api_call.name, outcome_of(answer), reply.status, took))
         return answer

@@ -9,10 +9,9 @@ from itertools import islice
 from typing import Final
 from urllib.parse import quote
 
-import orjson
-
 from core.money import MicroUsd, from_usd
 from worker.ports import UpstreamTimes
+from worker.upstream import tolerant_json
 
 Document = Mapping[str, object]
 
@@ -58,20 +57,6 @@ _MAX_USD: Final = 1_000_000
 # Larger epoch figures are milliseconds: as seconds they would be after the year 5000.
 _MIN_EPOCH_MILLISECONDS: Final = 100_000_000_000
 _EPOCH_DIGITS: Final = re.compile(r"[0-9]{9,13}(\.[0-9]+)?")
-
-
-def parse_object(body: bytes) -> Document | None:
-    """Return the JSON object in `body`; None for anything else."""
-    found = parse_json(body)
-    return found if isinstance(found, dict) else None
-
-
-def parse_json(body: bytes) -> object:
-    """Return the JSON value in `body`; None if it is not JSON."""
-    try:
-        return orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return None
 
 
 def is_html(body: bytes, content_type: str) -> bool:
@@ -196,15 +181,16 @@ def _with_location(loc: object, text: str) -> str:
     return f"{'.'.join(str(step) for step in islice(loc, 10))}: {text}"
 
 
-def parse_output(doc: Document) -> Mapping[str, object] | None:
-    """Return the output: an object as it is, anything else as `{"output": …}`; None if empty.
+def parse_output(body: bytes) -> bytes | None:
+    """Return the output as JSON text: an object as it came, anything else as `{"output": …}`.
 
-    RunComfy documents an object, but a bare URL or list was paid for too, so it is kept.
+    None if it is empty. RunComfy documents an object, but a bare URL or list was paid for too.
     """
-    value = doc.get("output")
-    if value is None or value in ("", [], {}):
+    text = tolerant_json.member_text(body, "output")
+    value = None if text is None else tolerant_json.parse_json(text)
+    if text is None or value is None or value in ("", [], {}):
         return None
-    return value if isinstance(value, dict) else {"output": value}
+    return text if isinstance(value, dict) else b'{"output":%s}' % text
 
 
 def parse_cost(doc: Document) -> MicroUsd | None:

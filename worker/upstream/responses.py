@@ -27,7 +27,7 @@ from worker.ports import (
     Unreachable,
     UpstreamFault,
 )
-from worker.upstream import error_classification, json_parser
+from worker.upstream import error_classification, json_parser, tolerant_json
 from worker.upstream.error_classification import BillingEffect, Classification
 from worker.upstream.faults import Redactor, classify_unreadable, fault_of
 from worker.upstream.http_request import HttpResponse
@@ -39,7 +39,7 @@ def parse_submit(response: HttpResponse, redactor: Redactor) -> SubmitAnswer:
 
     A complete id counts even if the connection broke after it: its run is billed.
     """
-    doc = json_parser.parse_object(response.body)
+    doc = tolerant_json.parse_object(response.body)
     if response.is_success and doc is not None and json_parser.parse_error_code(doc) is None:
         upstream_id = json_parser.parse_request_id(doc.get("request_id"))
         if upstream_id is not None:
@@ -143,7 +143,7 @@ def _build_result(
 def _build_completed(
     doc: Document, response: HttpResponse, redactor: Redactor
 ) -> RunCompleted | RunFailed:
-    output = json_parser.parse_output(doc)
+    output = json_parser.parse_output(response.body)
     if output is None:
         return RunFailed(
             fault_of(FaultKind.NO_OUTPUT, response, redactor),
@@ -193,7 +193,7 @@ def parse_document(
     """
     if not response.is_success:
         return _classify_error_response(response, redactor)
-    doc = json_parser.parse_object(response.body)
+    doc = tolerant_json.parse_object(response.body)
     if doc is None:
         return build_unreachable(classify_unreadable(response), response, redactor)
     code = json_parser.parse_error_code(doc)

@@ -77,7 +77,7 @@ class FixedPollsUpstream:
     async def get_result(self, upstream_id: str) -> ResultAnswer:
         self.calls.append("result")
         assert upstream_id
-        return RunCompleted({"video": "https://a.example/b.mp4"}, MicroUsd(1), UpstreamTimes())
+        return RunCompleted(b'{"video": "https://a.example/b.mp4"}', MicroUsd(1), UpstreamTimes())
 
     async def cancel(self, upstream_id: str) -> CancelAnswer:
         raise AssertionError(upstream_id)

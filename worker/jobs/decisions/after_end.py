@@ -4,8 +4,6 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-import orjson
-
 from core.jobs.job import BillingStatus, FollowUp, Job
 from core.transactions.job_update import Change
 from worker.jobs.decisions.transition import (
@@ -65,7 +63,7 @@ def decide_late_result(
             change = annotate(
                 job, "late_result", now, late=True, upstream_finished_at=times.finished_at, **fields
             )
-            return replace(change, output=orjson.dumps(output))
+            return replace(change, output=output)
         case RunFailed(fault, cost, _):
             fields = _DONE | cost_fields(billed_from_cost(job, cost), cost)
             return annotate(job, "late_failure", now, fault=fault, **fields)

@@ -4,8 +4,6 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
-import orjson
-
 from core.jobs.job import BillingStatus, CancelOutcome, FollowUp, Job, JobError, Trigger
 from core.money import MicroUsd
 from core.transactions.job_update import Change
@@ -42,7 +40,7 @@ def decide_result(
             fields = _final_fields(BillingStatus.YES, cost, times)
             fields |= cost_follow_up_fields(cost, now, context)
             collected = finish(job, Trigger.COLLECTED, now, **fields)
-            return replace(collected, output=orjson.dumps(output))
+            return replace(collected, output=output)
         case RunFailed(fault, cost, times):
             fields = _final_fields(billed_from_cost(job, cost), cost, times)
             fields |= cost_follow_up_fields(cost, now, context)

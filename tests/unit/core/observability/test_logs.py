@@ -174,3 +174,14 @@ def test_auto_is_json_where_nobody_watches() -> None:
 )
 def test_secrets_are_blotted_out(text: str, shown: str) -> None:
     assert redact(text) == shown
+
+
+@pytest.mark.parametrize("detail", ["half \ud83d", "\udc80 and more"])
+def test_a_text_that_is_no_unicode_is_logged_all_the_same(detail: str) -> None:
+    stream = io.StringIO()
+    emit = configure_logging(LogFormat.JSON, LogLevel.INFO, stream)
+
+    emit(OperationalWarning("internal_error", detail))
+
+    (line,) = stream.getvalue().splitlines()
+    assert json.loads(line)["detail"] == detail

@@ -4,7 +4,6 @@ import asyncio
 from collections import deque
 from dataclasses import replace
 
-import orjson
 import pytest
 
 from core.billing.settlement import SettlementStatus
@@ -30,7 +29,7 @@ from worker.ports import (
 S, F = JobState, Trigger
 RUNS = InProgress(is_running=True, status_word="in_progress")
 COST = MicroUsd(840_000)
-DONE = RunCompleted({"video": "https://cdn.example/a.mp4"}, COST, UpstreamTimes())
+DONE = RunCompleted(b'{"video": "https://cdn.example/a.mp4"}', COST, UpstreamTimes())
 DOWN = Unreachable(fault())
 
 
@@ -62,8 +61,7 @@ async def test_from_the_queue_to_the_result(worker: WorkerHarness) -> None:
         BillingStatus.YES,
         COST,
     )
-    assert record.output is not None
-    assert orjson.loads(record.output) == DONE.output
+    assert record.output == DONE.output
     assert worker.triggers == [F.CLAIMED, F.ACCEPTED, F.STILL_RUNNING, F.FINISHED, F.COLLECTED]
     assert worker.upstream.bodies == [BODY]
     assert worker.upstream.calls == [
@@ -130,8 +128,11 @@ async def test_a_result_that_is_away_is_left_for_its_time(worker: WorkerHarness)
 
 
 async def test_a_running_job_without_an_id_is_a_defect(worker: WorkerHarness) -> None:
-    with pytest.raises(ValueError, match="without an upstream id"):
-        await worker.advance(job(S.RUNNING, upstream_id=None))
+    after = await worker.advance(job(S.RUNNING, upstream_id=None))
+
+    assert after is not None
+    assert (after.state, after.step_failures) == (S.RUNNING, 1)
+    assert worker.warnings == ["job_step_failed"]
 
 
 # --- cancels
@@ -176,6 +177,7 @@ async def test_a_wish_noted_while_the_submit_is_on_its_way(worker: WorkerHarness
 async def test_out_of_time_is_cancelled_and_its_late_result_fetched(
     worker: WorkerHarness, state: JobState
 ) -> None:
+    worker.upstream.statuses = deque([RUNS])
     worker.upstream.cancels = deque([NotCancellable()])
     worker.upstream.results = deque([DONE])
     late = await worker.advance(job(state, deadline=NOW))
@@ -186,8 +188,32 @@ async def test_out_of_time_is_cancelled_and_its_late_result_fetched(
         BillingStatus.YES,
         COST,
     )
-    assert [name for name, _ in worker.upstream.calls] == ["cancel", "result"]
+    names = [name for name, _ in worker.upstream.calls]
+    assert sorted(names[:2]) == ["cancel", "status"]
+    assert names[2:] == ["result"]
     assert worker.triggers == [F.DEADLINE_EXCEEDED]
+
+
+@pytest.mark.parametrize("state", [S.RUNNING, S.CANCELLING])
+async def test_what_finished_is_a_success_after_the_deadline_too(
+    worker: WorkerHarness, state: JobState
+) -> None:
+    worker.upstream.statuses = deque([Finished("completed")])
+    worker.upstream.cancels = deque([NotCancellable()])
+    worker.upstream.results = deque([DONE])
+    ended = await worker.advance(job(state, deadline=NOW))
+    assert ended is not None
+    assert (ended.state, ended.late, ended.cost) == (S.SUCCEEDED, False, COST)
+
+
+async def test_an_unanswered_cancel_looks_at_the_status_too(worker: WorkerHarness) -> None:
+    worker.upstream.cancels = deque([DOWN])
+    worker.upstream.statuses = deque([Finished("completed")])
+    worker.upstream.results = deque([DONE])
+    ended = await worker.advance(job(S.CANCELLING, cancel_outcome=CancelOutcome.REQUESTED))
+    assert ended is not None
+    assert (ended.state, ended.cancel_outcome) == (S.SUCCEEDED, CancelOutcome.NOT_CANCELLABLE)
+    assert [name for name, _ in worker.upstream.calls] == ["cancel", "status", "result"]
 
 
 @pytest.mark.parametrize(("state", "end"), [(S.RUNNING, S.EXPIRED), (S.CANCELLING, S.CANCELLED)])
@@ -196,10 +222,11 @@ async def test_out_of_time_and_cancelled_in_time_is_over(
 ) -> None:
     """A job that was cancelled in time is `cancelled`, even if its deadline passes too."""
     worker.upstream.cancels = deque([CancelSucceeded()])
+    worker.upstream.statuses = deque([RUNS])
     ended = await worker.advance(job(state, deadline=NOW))
     assert ended is not None
     assert (ended.state, ended.billed, ended.follow_up) == (end, BillingStatus.NO, None)
-    assert [name for name, _ in worker.upstream.calls] == ["cancel"]
+    assert worker.upstream.calls[-1] == ("cancel", "up-1")
 
 
 # --- doubt

@@ -124,7 +124,7 @@ async def test_what_is_accepted_after_it_was_given_up_is_kept_and_awaited(
 
 
 async def test_a_result_that_is_ready_then_is_fetched_at_once(worker: WorkerHarness) -> None:
-    worker.upstream.results = deque([RunCompleted({"a": 1}, MicroUsd(5), UpstreamTimes())])
+    worker.upstream.results = deque([RunCompleted(b'{"a":1}', MicroUsd(5), UpstreamTimes())])
     after = await answer_late(worker, job(S.FAILED, version=4, upstream_id=None), ACCEPTED)
     assert after is not None
     assert (after.late, after.billed, after.cost) == (True, BillingStatus.YES, 5)

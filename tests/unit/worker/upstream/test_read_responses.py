@@ -129,9 +129,8 @@ def test_a_completed_result() -> None:
 
     answer = parse_result(_reply(200, doc), SCRUB)
 
-    assert answer == RunCompleted(
-        {"video": "https://x/y.mp4", "odd": [1]}, MicroUsd(840_000), times
-    )
+    output = b'{"video":"https://x/y.mp4","odd":[1]}'
+    assert answer == RunCompleted(output, MicroUsd(840_000), times)
 
 
 @pytest.mark.parametrize("output", [None, {}, [], ""])
@@ -147,7 +146,7 @@ def test_an_output_outweighs_an_error_beside_it() -> None:
 
     answer = parse_result(_reply(200, doc), SCRUB)
 
-    assert answer == RunCompleted({"output": "https://x/y.png"}, None, NO_TIMES)
+    assert answer == RunCompleted(b'{"output":"https://x/y.png"}', None, NO_TIMES)
 
 
 def test_a_failed_result_keeps_code_and_words_without_secrets() -> None:

@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 
-import orjson
 import pytest
 
 from core.jobs.job import BillingStatus, CancelOutcome, FollowUp, Job, JobState, Trigger
@@ -30,7 +29,7 @@ LATER = at(1)
 COST = MicroUsd(840_000)
 FREE = MicroUsd(0)
 TIMES = UpstreamTimes(finished_at=at(-3))
-OUTPUT = {"video": {"url": "https://cdn.example/a.mp4"}}
+OUTPUT = b'{"video": {"url": "https://cdn.example/a.mp4"}}'
 FAILED = UpstreamFault("failed", "The image is unreadable.", 200, "4001")
 NO_OUTPUT = UpstreamFault("no_output", "Completed without output.", 200)
 COLLECTING = job(S.COLLECTING)
@@ -143,7 +142,7 @@ def test_what_ends_a_job(
 def test_the_output_goes_with_the_end_and_nothing_else_does() -> None:
     move = assert_change(decide(COLLECTING, RunCompleted(OUTPUT, COST, TIMES)))
     assert move.output is not None
-    assert orjson.loads(move.output) == OUTPUT
+    assert move.output == OUTPUT
     assert (move.trigger, move.after.late) == (F.COLLECTED, False)
     assert assert_change(decide(COLLECTING, RunFailed(FAILED, COST, TIMES))).output is None
 

@@ -1,5 +1,6 @@
 """The effect of each state of the leader on its follower, as a table."""
 
+from collections import deque
 from itertools import product
 from typing import Any, Final
 
@@ -24,6 +25,7 @@ from tests.support.records import HOUR, NOW, SECOND, at, job, tenant
 from tests.support.worker import WorkerHarness
 from worker.jobs.decisions.follow_leader import decide_follow, fail_over_budget
 from worker.jobs.decisions.transition import Reschedule
+from worker.ports import InProgress
 
 S: Final = JobState
 BROKEN: Final = JobError("upstream_failed", "It broke.")
@@ -213,12 +215,13 @@ async def test_running_work_is_handed_on_and_only_its_own_caller_is_told() -> No
     heir = follower(deadline=NOW + HOUR)
     rig.jobs.successors["req_lead"] = heir
     rig.jobs.add(heir)
+    rig.upstream.statuses = deque([InProgress(is_running=True, status_word="in_progress")])
     await rig.advance(held)
     (change,) = rig.jobs.changes
     assert change.successor is not None
     assert (change.after.state, change.after.billed) == (S.EXPIRED, BillingStatus.NO)
     assert [each.event for each in change.deliveries] == [WebhookEventType.FAILED]
-    assert rig.upstream.calls == []  # RunComfy is asked nothing: the work goes on
+    assert [name for name, _ in rig.upstream.calls] == ["status"]  # the work goes on
     assert rig.triggers == [Trigger.HANDED_OVER, Trigger.TAKEN_OVER]
 
 

@@ -77,7 +77,7 @@ def test_what_was_sent_once_may_be_free_and_twice_is_unknown(
 @pytest.mark.parametrize("approved", [0, 1])
 def test_what_cost_something_is_billed_whatever_went_before(approved: int) -> None:
     for answer in (
-        RunCompleted({}, COST, TIMES),
+        RunCompleted(b"{}", COST, TIMES),
         RunFailed(fault(), COST, TIMES),
         RunCancelled(COST, TIMES),
     ):
