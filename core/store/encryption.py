@@ -14,7 +14,7 @@ from core.errors import SecretsUnreadable
 from core.webhooks.config import WebhookConfig
 from core.webhooks.secrets import Secret
 
-# No secret and no header value can contain a NUL, so that none can look encrypted.
+# No secret and no header value can contain a NUL, so that none begins like an encrypted one.
 _MARK: Final = "\0fernet:"
 
 
