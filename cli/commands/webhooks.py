@@ -126,7 +126,7 @@ def list_deliveries(
     page = run_command(
         lambda context: context.webhooks.list_deliveries(tenant, parse_model(DeliveryQuery, fields))
     )
-    document = representations.deliveries_representation(page.deliveries)
+    document = representations.deliveries_representation(page.items)
     if as_json:
         print_document(document | {"next_cursor": page.cursor}, as_json=True)
         return
