@@ -228,7 +228,7 @@ def seconds(example: Example, directive: str) -> float:
     ("proxy", "patience", "idle"),
     [
         (NGINX, "proxy_read_timeout", "keepalive_timeout"),
-        (HAPROXY, "timeout server", "pool-purge-delay"),
+        (HAPROXY, "timeout server", "default-server pool-purge-delay"),
     ],
     ids=["nginx", "haproxy"],
 )
