@@ -25,19 +25,20 @@ _CONTENT_SECURITY_POLICY: Final = (
     "default-src 'none'; connect-src 'self'; img-src 'self' data:; script-src 'self'; "
     "style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
+# Links are relative to `/docs`, so that the page works under any path of a proxy.
 _PAGE: Final = """<!DOCTYPE html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{title}</title>
-<link rel="stylesheet" href="{root}{assets}/swagger-ui.css">
-<link rel="icon" href="{root}{assets}/favicon.png">
+<link rel="stylesheet" href="{assets}/swagger-ui.css">
+<link rel="icon" href="{assets}/favicon.png">
 </head>
 <body>
 <div id="swagger-ui"></div>
-<script src="{root}{assets}/swagger-ui-bundle.js"></script>
-<script src="{root}/docs/swagger.js" data-description="{root}/openapi.json"></script>
+<script src="{assets}/swagger-ui-bundle.js"></script>
+<script src="docs/swagger.js" data-description="openapi.json"></script>
 </body>
 </html>
 """
@@ -71,7 +72,7 @@ def add_docs_routes(app: FastAPI) -> None:
 async def docs(request: Request) -> Response:
     """Swagger UI."""
     _require_docs(request.scope)
-    page = _PAGE.format(title=TITLE, root=request.scope.get("root_path", ""), assets=ASSETS)
+    page = _PAGE.format(title=TITLE, assets=ASSETS.removeprefix("/"))
     return HTMLResponse(page, headers={"content-security-policy": _CONTENT_SECURITY_POLICY})
 
 
