@@ -147,6 +147,7 @@ def test_a_file_holds_settings_and_the_environment_comes_first(
     file = tmp_path / "gateway.env"
     file.write_text(
         "GATEWAY_PORT=8123\nGATEWAY_HOST=10.0.0.1\nRUNCOMFY_API_TOKEN=t0ken\n"
+        "GATEWAY_JOURNAL__URL=off\n"
         'GATEWAY_WEBHOOKS__ALLOWED_TARGETS=["10.0.0.0/8"]\nOTHER=1\n'
     )
     monkeypatch.setenv("GATEWAY_ENV_FILE", str(file))
