@@ -26,7 +26,7 @@ class RunComfyClient:
 
     def submit(self, marks: str = "", **fields: object) -> Json:
         """Submit an input that no other test sends. `marks` script its simulated run."""
-        body = EXAMPLE.input | {"prompt": f"{uuid.uuid4()} {marks}"} | fields
+        body = {**EXAMPLE.input, "prompt": f"{uuid.uuid4()} {marks}", **fields}
         answer = self.http.post(MODEL_PATH, json=body)
         assert answer.is_success, answer.text
         document: Json = answer.json()
