@@ -112,7 +112,7 @@ def build_app_context(
 ) -> AppContext:
     """Return the context over `stores`; no task runs yet."""
     clock = SystemClock()
-    registry = ModelRegistry.build(load_cards(), max_age=settings.catalogue_max_age)
+    registry = ModelRegistry.build(load_cards(), unlisted=settings.models.unlisted)
     return AppContext(
         stores=stores,
         admin=build_admin_context(settings, stores, ADMIN_API_ACTOR, emit),

@@ -223,7 +223,7 @@ async def test_a_result_is_kept_for_its_tenant_s_lifetime_or_else_the_default(
     coalescing: CoalescingHarness, own: timedelta | None, usual: timedelta, lasts: timedelta
 ) -> None:
     await coalescing.stores.tenant("fox", cache_policy=TenantCachePolicy(lifetime=own))
-    asked = CacheRequest(default=CacheRule(lifetime=usual))
+    asked = CacheRequest(default=CacheRule(CacheMode.USE, usual))
     await coalescing.finish(await coalescing.submit_job("fox", reuse=asked))
     coalescing.stores.clock.shift(lasts - timedelta(milliseconds=1))
     assert (await coalescing.submit("fox", asked))[1].cache_status is CacheStatus.HIT

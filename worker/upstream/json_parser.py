@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 from decimal import Decimal, DecimalException
 from itertools import islice
 from typing import Final
-from urllib.parse import quote
 
 from core.jobs.runcomfy_status import PHASES_BY_STATUS, Phase
 from core.money import MicroUsd, from_usd
@@ -17,7 +16,6 @@ Document = Mapping[str, object]
 
 
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,128}")
-_MAX_MODEL_ID_LENGTH: Final = 512
 _TEXT_KEYS: Final = ("error_message", "message", "error", "detail", "msg")
 _MAX_TEXT_DEPTH: Final = 3
 _MAX_LISTED_ERRORS: Final = 5
@@ -49,14 +47,6 @@ def parse_request_id(value: object) -> str | None:
     if isinstance(value, int) and not isinstance(value, bool):
         value = str(value)
     return value if isinstance(value, str) and _REQUEST_ID.fullmatch(value) else None
-
-
-def build_model_path(model_id: str) -> str | None:
-    """Return the model's URL path, quoted; None for an id that would result in another path."""
-    steps = model_id.split("/")
-    if len(model_id) > _MAX_MODEL_ID_LENGTH or not {"", ".", ".."}.isdisjoint(steps):
-        return None
-    return f"/v1/models/{quote(model_id, errors='replace')}"
 
 
 def build_request_path(upstream_id: str, call: str) -> str | None:

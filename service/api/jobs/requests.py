@@ -175,7 +175,8 @@ async def delete_request(request: Request) -> Response:
 
 
 def _parse_include_cost(request: Request) -> bool:
-    given = parse_query(request.url.query).get("include_cost", "false")
+    # Clients of RunComfy send the option without a value too: that is its default.
+    given = parse_query(request.url.query).get("include_cost") or "false"
     return bool(
         parse_query_fields({"include_cost": given}, {"include_cost": parse_boolean})["include_cost"]
     )

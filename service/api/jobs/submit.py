@@ -1,6 +1,7 @@
 """Submit: one round trip to the store, then 202, or the result if the caller waits for it."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Final
 
@@ -20,6 +21,7 @@ from service.api.jobs.parameters import RATELIMIT_HEADERS, SUBMIT_BODY, SUBMIT_P
 from service.context import SUBMIT_ROUTE, AppContext, app_context
 from service.errors import AcceptanceUnclear
 from service.http.authentication import checked_credential
+from service.http.cache_control_header import CACHE_CONTROL, parse_cache_control
 from service.http.idempotency_header import (
     IDEMPOTENCY_KEY,
     IDEMPOTENCY_REPLAYED,
@@ -29,12 +31,13 @@ from service.http.idempotency_header import (
 from service.http.json_response import json_bytes_response
 from service.http.openapi import Tag, json_content
 from service.http.prefer_header import PREFER, parse_wait_preference, preference_applied_header
-from service.http.request_body import check_content_type, read_body
+from service.http.request_body import check_content_encoding, read_body
 from service.http.request_context import RequestContext, build_links, request_context
 from service.http.strict_route import FastRoute, api_router
 from service.jobs.admission import (
     ParsedSubmit,
     build_admission,
+    claim_idempotency,
     dry_run_to_json,
     emit_admitted,
 )
@@ -78,10 +81,17 @@ async def submit(request: Request) -> Response:
     context, current = app_context(request.scope), request_context(request.scope)
     credential = await checked_credential(request, Scope.SUBMIT)
     try:
-        admission = await _build_admission(request, context, credential, current.trace)
+        parsed = await _parse_submit(request, context, credential, current.trace)
     except CallerError:
         await context.stores.jobs.authenticate(credential, Scope.SUBMIT)
         raise
+    try:
+        admission = await _build_admission(context, parsed)
+    except CallerError:
+        replayed = await _find_replay(context, parsed)
+        if replayed is None or replayed.record is None:
+            raise
+        return _response(request, context, replayed.record, _outcome_headers(replayed))
     if admission.dry_run:
         admitted, _ = await _admit(context, current, admission)
         links = build_links(request.scope, context.policy.links)
@@ -108,23 +118,44 @@ async def submit(request: Request) -> Response:
         return _response(request, context, record, headers)
 
 
-async def _build_admission(
+async def _parse_submit(
     request: Request, context: AppContext, credential: Credential, trace: str | None
-) -> Admission:
-    check_content_type(request.headers)
-    key = parse_idempotency_key(request.headers.getlist(IDEMPOTENCY_KEY))
-    policy = context.policy
-    submit = ParsedSubmit(
+) -> ParsedSubmit:
+    headers, policy = request.headers, context.policy
+    check_content_encoding(headers)
+    key = parse_idempotency_key(headers.getlist(IDEMPOTENCY_KEY))
+    options = parse_options(request.scope["query_string"].decode("latin-1"), policy.options)
+    if options.cache is None:
+        options = replace(options, cache=parse_cache_control(headers.getlist(CACHE_CONTROL)))
+    return ParsedSubmit(
         credential=credential,
         model_id=request.path_params["model_id"],
-        options=parse_options(request.scope["query_string"].decode("latin-1"), policy.options),
+        options=options,
         body=await read_body(request, policy.body_limits),
         trace=trace,
         idempotency_digest=None if key is None else digest_idempotency_key(key),
     )
-    now = context.clock.now()
-    models, job_id = context.model_cache.registry, context.ids.job_id(now)
+
+
+async def _build_admission(context: AppContext, submit: ParsedSubmit) -> Admission:
+    models, policy, now = context.model_cache.registry, context.policy, context.clock.now()
+    if not models.lists(submit.model_id):
+        await context.stores.jobs.authenticate(submit.credential, Scope.SUBMIT)
+        models = await context.model_cache.covering([submit.model_id])
+    job_id = context.ids.job_id(now)
     return build_admission(submit, models, policy.options, policy.cache, job_id, now)
+
+
+async def _find_replay(context: AppContext, submit: ParsedSubmit) -> AdmissionResult | None:
+    """Return the job to which the first sending of a refused submit led, if it led to one.
+
+    Raises `Unauthenticated`, `NotPermitted`, `IdempotencyMismatch`, `RequestDeleted`.
+    """
+    claim = None if submit.options.dry_run else claim_idempotency(submit)
+    if claim is not None:
+        return await context.stores.jobs.find_replay(submit.credential, claim)
+    await context.stores.jobs.authenticate(submit.credential, Scope.SUBMIT)
+    return None
 
 
 async def _admit(

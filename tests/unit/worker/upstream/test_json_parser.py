@@ -33,18 +33,6 @@ def test_what_is_no_request_id(value: object) -> None:
     assert wire.parse_request_id(value) is None
 
 
-def test_a_model_id_is_quoted_step_by_step() -> None:
-    assert wire.build_model_path("kling/kling-3.0/x") == "/v1/models/kling/kling-3.0/x"
-    assert wire.build_model_path("a b/c?d#e%2f") == "/v1/models/a%20b/c%3Fd%23e%252f"
-
-
-@pytest.mark.parametrize(
-    "value", ["", "/a", "a/", "a//b", "..", "a/../../requests", ".", "x" * 513]
-)
-def test_a_model_id_cannot_lead_to_another_path(value: str) -> None:
-    assert wire.build_model_path(value) is None
-
-
 def test_a_request_path_takes_only_request_ids() -> None:
     assert wire.build_request_path("r-1", "status") == "/v1/requests/r-1/status"
     assert wire.build_request_path("../x", "status") is None
