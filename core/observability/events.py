@@ -247,6 +247,7 @@ WARNING_CODES: Final = frozenset(
         "internal_error",
         "job_record_missing",
         "job_step_failed",
+        "listed_models_refresh_failed",
         "pubsub_disconnected",
         "redis_not_durable",
         "replay_failed",
