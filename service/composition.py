@@ -53,7 +53,7 @@ def build_http_policy(settings: ServiceSettings) -> HttpPolicy:
         body_limits=settings.body_limits(),
         batch_body_limits=settings.batch_limits(),
         options=settings.option_policy(),
-        public_url=settings.public_url.rstrip("/") if settings.public_url else None,
+        links=settings.link_policy(),
         worker_timeout=settings.worker_timeout,
         hints=PollHintPolicy(settings.min_retry_after, settings.max_retry_after),
         max_wait=settings.max_wait,

@@ -11,9 +11,11 @@ from core.retention import MAX_CACHE_LIFETIME, MIN_CACHE_LIFETIME
 from core.settings import ProcessSettings, Seconds
 from core.tenants.cache_policy import CacheMode, CachePolicy, CacheRule
 from core.webhooks.url_policy import AllowedTargets, TargetPolicy
+from service.context import LinkPolicy
 from service.jobs.submit_options import Deadlines, OptionPolicy
 from service.models import UnlistedPolicy
 from service.parsing.body_budget import BodyBudget, BodyBudgetPolicy
+from service.parsing.forwarded import TrustedProxies
 from service.parsing.json_body import BodyLimits
 from service.webhooks.requests import EndpointPolicy
 
@@ -106,6 +108,11 @@ class ServiceSettings(ProcessSettings):
 
     host: str = Field("127.0.0.1", description="Address to listen on; `0.0.0.0`: all interfaces.")
     port: int = Field(8000, ge=0, le=65_535, description="Port to listen on; 0: any free port.")
+    trusted_proxies: tuple[str, ...] = Field(
+        (),
+        description="JSON list of addresses and networks of proxies. From these peers alone "
+        "`X-Forwarded-Proto`, `-Host`, `-Prefix` and `-For`, or `Forwarded`, are believed.",
+    )
     admin_token: SecretStr | None = Field(
         None, min_length=32, description="Token of the admin API; unset: the admin API is off."
     )
@@ -222,7 +229,18 @@ class ServiceSettings(ProcessSettings):
             self.target_policy()
         except ValueError as error:
             raise ValueError(f"webhooks__allowed_targets: {error}") from error
+        try:
+            self.link_policy()
+        except ValueError as error:
+            raise ValueError(f"trusted_proxies: {error}") from error
         return self
+
+    def link_policy(self) -> LinkPolicy:
+        """Return the base of the URLs in answers."""
+        return LinkPolicy(
+            public_url=self.public_url.rstrip("/") if self.public_url else None,
+            trusted_proxies=TrustedProxies.parse(self.trusted_proxies),
+        )
 
     def target_policy(self) -> TargetPolicy:
         """Return the rules for webhook URLs."""

@@ -194,6 +194,8 @@ def _unpaid_templates() -> bytes:
         "follow_up": FollowUp.NOTIFY,
         "leader": _LEADER_PLACEHOLDER,
         "cost_saved": "@saved@",
+        "upstream_status": "@status@",
+        "upstream_result_status": "@result@",
     }
     entries = (
         _entry_template(JOINED, JobState.FOLLOWING, PublicStatus.IN_QUEUE),

@@ -25,8 +25,9 @@ async def read_body(request: Request, limits: BodyLimits) -> bytes:
     error response. The body counts as in flight until `RequestContext.release_body`.
     """
     current = request_context(request.scope)
-    budget = app_context(request.scope).body_budget
-    current.body = budget.open(current.tenant or "", client_address(request.scope))
+    context = app_context(request.scope)
+    address = client_address(request.scope, context.policy.links)
+    current.body = context.body_budget.open(current.tenant or "", address)
     length = request.headers.get("content-length", "")
     if length.isdigit() and int(length) > limits.max_bytes:
         raise _too_large(limits)

@@ -17,6 +17,7 @@ from core.jobs.job import Job, JobState
 from core.jobs.timeline import TimelineEntry, TimelineKind
 from core.money import MicroUsd, to_usd
 from core.observability.events import CacheLookup, CostSaved, Emit, JobAdmitted
+from core.representations.jobs import Links
 from core.tenants.api_keys import Credential
 from core.tenants.cache_policy import PAID_CACHE_STATUSES, CachePolicy, CacheStatus
 from core.transactions.admission import Admission, AdmissionResult, CacheRequest, IdempotencyClaim
@@ -151,12 +152,19 @@ def emit_admitted(emit: Emit, admission: Admission, admitted: AdmissionResult) -
         emit(CostSaved(job.id, job.tenant, job.model_id, job.cost_saved))
 
 
-def dry_run_to_json(admission: Admission, admitted: AdmissionResult) -> bytes:
-    """Return what the submit would have led to: nothing is stored, and nothing is spent."""
+def dry_run_to_json(admission: Admission, admitted: AdmissionResult, links: Links) -> bytes:
+    """Return what the submit would have led to: nothing is stored, and nothing is spent.
+
+    It has the fields of every answer to a submit. The id is that of the request that the submit
+    would repeat (a replay); else nothing is stored under it.
+    """
     job = admission.job
+    job_id = job.id if admitted.record is None else admitted.record.job.id
     price = None if job.estimate is None else to_usd(job.estimate)
     return orjson.dumps(
         {
+            "request_id": job_id,
+            **links.for_job(job_id),
             "dry_run": True,
             "model_id": job.model_id,
             "outcome": admitted.cache_status,

@@ -29,7 +29,7 @@ from core.tenants.tenant import NO_LIMITS, Tenant
 from core.webhooks.config import WebhookConfig
 from core.webhooks.url_policy import TargetPolicy
 from service.app import create_app
-from service.context import SUBMIT_ROUTE, AppContext, HttpPolicy
+from service.context import SUBMIT_ROUTE, AppContext, HttpPolicy, LinkPolicy
 from service.jobs.submit_options import Deadlines, OptionPolicy
 from service.metrics.service_metrics import ServiceMetrics
 from service.models import ModelRegistry, UnlistedPolicy, load_cards
@@ -64,7 +64,7 @@ POLICY: Final = HttpPolicy(
         target_policy=TargetPolicy(),
         by_model={"slow/model": Deadlines(timedelta(hours=6), timedelta(hours=1))},
     ),
-    public_url=None,
+    links=LinkPolicy(),
     worker_timeout=timedelta(seconds=30),
     hints=PollHintPolicy(timedelta(seconds=2), timedelta(seconds=30)),
     max_wait=timedelta(seconds=60),

@@ -36,7 +36,7 @@ from service.batches.admission import (
     quotas_after,
 )
 from service.batches.parser import ParsedBatch, parse_batch
-from service.context import AppContext, app_context
+from service.context import BATCH_ROUTE, AppContext, app_context
 from service.errors import AcceptanceUnclear
 from service.http.authentication import checked_credential, request_links
 from service.http.dependencies import BatchId, CancelKey, Context, ReadKey, RequestLinks
@@ -61,7 +61,7 @@ fast_router = api_router(
 
 
 @fast_router.post(
-    "/v1/batches",
+    BATCH_ROUTE,
     status_code=202,
     responses={
         202: json_content("Accepted, all of it or what fits.", "Batch", headers=RATELIMIT_HEADERS),
@@ -157,8 +157,8 @@ async def _admit(context: AppContext, admission: BatchAdmission) -> BatchAdmissi
         return await context.stores.batches.admit(admission)
     except StoreTimeout as error:
         raise AcceptanceUnclear(
-            "Redis did not answer during the admission: it is not known whether the batch exists. "
-            f"GET /v1/batches/{admission.batch.id} returns it if it exists.",
+            f"{BATCH_ROUTE}/{admission.batch.id}",
+            has_key=admission.idempotency is not None,
             retry_after=error.retry_after,
         ) from error
 
@@ -186,7 +186,7 @@ def _response(request: Request, view: BatchSnapshot, headers: dict[str, str]) ->
 
 
 @router.get(
-    "/v1/batches",
+    BATCH_ROUTE,
     responses={200: json_content("A page of batches.", "Batches"), **problem_responses(400)},
 )
 async def list_batches(

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from core.errors import CallerError, StoreTimeout
 from core.jobs.job import JobRecord, JobState
 from core.jobs.run_times import estimate_finish
-from core.representations.jobs import result_to_json, status_to_json
+from core.representations.jobs import status_to_json, submit_result_to_json
 from core.store.jobs import Projection
 from core.tenants.api_keys import Credential, Scope
 from core.tenants.cache_policy import CacheStatus
@@ -60,8 +60,9 @@ router = api_router(
             "Accepted: the gateway has the job.", "Status", headers=RATELIMIT_HEADERS
         ),
         200: json_content(
-            "The request has ended: within `Prefer: wait`, or before (cache hit, replay).",
-            "Result",
+            "The request has ended: within `Prefer: wait`, or before (cache hit, replay). Or the "
+            "answer to a dry run.",
+            "SubmitAnswer",
             headers=RATELIMIT_HEADERS,
         ),
     },
@@ -93,9 +94,9 @@ async def submit(request: Request) -> Response:
         return _response(request, context, replayed.record, _outcome_headers(replayed))
     if admission.dry_run:
         admitted, _ = await _admit(context, current, admission)
-        return json_bytes_response(
-            dry_run_to_json(admission, admitted), headers=_outcome_headers(admitted)
-        )
+        links = build_links(request.scope, context.policy.links)
+        body = dry_run_to_json(admission, admitted, links)
+        return json_bytes_response(body, headers=_outcome_headers(admitted))
     wait = parse_wait_preference(request.headers.getlist(PREFER), context.policy.max_wait)
     # Subscribed before the job exists, so that no change of it can be missed.
     job_id, subscriptions = admission.job.id, context.subscriptions
@@ -166,7 +167,11 @@ async def _admit(
     except StoreTimeout as error:
         # The job may exist. Its id in the problem lets the caller find out.
         current.job_id = admission.job.id
-        raise AcceptanceUnclear(retry_after=error.retry_after) from error
+        raise AcceptanceUnclear(
+            f"/v1/requests/{admission.job.id}",
+            has_key=admission.idempotency is not None,
+            retry_after=error.retry_after,
+        ) from error
     current.release_body()
     record = admitted.record or JobRecord(admission.job)
     if not admission.dry_run:
@@ -184,10 +189,10 @@ def _outcome_headers(admitted: AdmissionResult) -> dict[str, str]:
 def _response(
     request: Request, context: AppContext, record: JobRecord, headers: Mapping[str, str]
 ) -> Response:
-    job, links = record.job, build_links(request.scope, context.policy.public_url)
+    job, links = record.job, build_links(request.scope, context.policy.links)
     headers = {"location": links.for_job(job.id)["status_url"], **headers}
     # A key that may not read gets a record without its output, hence the status.
     if job.is_final and (record.output is not None or job.state is not JobState.SUCCEEDED):
-        return json_bytes_response(result_to_json(record, include_cost=False), headers=headers)
+        return json_bytes_response(submit_result_to_json(record, links), headers=headers)
     estimate = estimate_finish(job, context.run_times.get(job.model_id), context.clock.now())
     return json_bytes_response(status_to_json(job, links, estimate), 202, headers)

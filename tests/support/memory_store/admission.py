@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from datetime import timedelta
-from typing import Final
+from typing import Any, Final
 
 from core.billing.settlement import ReservationTotals
 from core.clock import MILLISECOND
@@ -119,11 +119,24 @@ def _apply_decision(memory: MemoryState, job: Job, decision: CacheDecision) -> J
             follow_up=FollowUp.NOTIFY,
             leader=decision.cached.source,
             cost_saved=decision.cached.cost,
+            **_status_words(memory, decision.cached.source),
         )
     if decision.source is not None:
         due_at = next_follower_poll_at(job, now)
         return replace(job, state=JobState.FOLLOWING, next_run_at=due_at, leader=decision.source)
     return job if job.next_run_at is not None else replace(job, next_run_at=now + WAKE_GRACE)
+
+
+def _status_words(memory: MemoryState, source_id: str) -> dict[str, Any]:
+    """RunComfy's words for the end of the job whose result is reused, while its record lasts."""
+    row = memory.jobs.get(source_id)
+    if row is None or (row.expires_at is not None and row.expires_at <= memory.now):
+        return {}
+    source = JOB_CODEC.decode(row.doc)
+    return {
+        "upstream_status": source.upstream_status,
+        "upstream_result_status": source.upstream_result_status,
+    }
 
 
 def _admit(

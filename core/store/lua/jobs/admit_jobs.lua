@@ -130,10 +130,22 @@ for index, item in ipairs(items) do
   end
 end
 
+-- The word that RunComfy used at the end of the job whose result is reused, as JSON. A job's record is JSON in
+-- which a caller's quotes are escaped, so that the pattern finds the field alone.
+local function status_word(source_doc, field)
+  local word = source_doc and string.match(source_doc, '"' .. field .. '":"([a-z_]+)"')
+  return word and '"' .. word .. '"' or 'null'
+end
+
 -- `unpaid_templates` contains no text of a caller, so that every placeholder in it is the gateway's.
 local function fill_unpaid(item)
   local is_hit, saved = item.cache_status == 'hit', item.saved ~= '' and item.saved or 'null'
-  local filled = string.gsub(string.gsub(unpaid_templates, '"@saved@"', saved), '@(%l+)@', {
+  local source_doc = is_hit and redis.call('HGET', NAMES.job .. item.source, 'doc')
+  local quoted = string.gsub(unpaid_templates, '"@(%l+)@"', {
+    saved = saved, status = status_word(source_doc, 'upstream_status'),
+    result = status_word(source_doc, 'upstream_result_status'),
+  })
+  local filled = string.gsub(quoted, '@(%l+)@', {
     leader = item.source, now = now_text, at = item.created_text, check = item.next_run_at_text,
   })
   local joins, served, joined, hit = string.match(filled, '^(.-)\n(.-)\n(.-)\n(.-)$')

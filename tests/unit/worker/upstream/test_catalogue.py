@@ -187,4 +187,4 @@ async def test_absent_categories_are_unreachable(harness_for: HarnessFactory) ->
     categories = await harness_for(lambda _: httpx.Response(404)).catalogue.list_categories()
 
     assert isinstance(categories, Unreachable)
-    assert categories.fault.kind == "gone"
+    assert categories.fault.kind == "not_found"

@@ -3,9 +3,9 @@ from datetime import UTC, datetime
 import orjson
 import pytest
 
+from core.jobs.runcomfy_status import Phase
 from worker.ports import UpstreamTimes
 from worker.upstream import json_parser as wire
-from worker.upstream.json_parser import Phase
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from core.store.model_catalogue import CatalogueSnapshot
 from core.tenants.api_keys import Credential, Scope, build_api_key
 from core.tenants.limits import Priority
 from core.transactions.admission import Admission, AdmissionResult
+from service.context import LinkPolicy
 from service.parsing.json_body import BodyLimits
 from tests.support.app import KLING, KLING_INPUT, KLING_PATH, POLICY, AppHarness
 from tests.support.memory_store.jobs import MemoryJobStore
@@ -36,6 +37,7 @@ async def test_a_submit_is_accepted_with_runcomfy_s_four_fields(
     assert answer.json() == {
         "request_id": job.id,
         "status": "in_queue",
+        "gateway_status": "in_queue",
         "status_url": f"{root}/status",
         "result_url": f"{root}/result",
         "cancel_url": f"{root}/cancel",
@@ -118,7 +120,7 @@ async def test_a_start_later_than_the_end_is_the_end(
 async def test_links_begin_with_the_public_url_where_there_is_one(
     app: AppHarness, key: str
 ) -> None:
-    app.replace_resources(policy=replace(POLICY, public_url="https://gateway.example"))
+    app.replace_resources(policy=replace(POLICY, links=LinkPolicy("https://gateway.example")))
     async with app.client(key) as caller:
         answer = await caller.post(KLING_PATH, json=KLING_INPUT)
     assert answer.json()["status_url"].startswith("https://gateway.example/v1/requests/")
@@ -487,21 +489,24 @@ async def test_a_store_that_is_away_is_503_and_surely_nothing_was_taken(
     assert "request_id" not in problem
 
 
+@pytest.mark.parametrize("has_key", [True, False])
 async def test_a_store_that_fell_silent_leaves_it_open_and_names_the_job(
-    app: AppHarness, key: str
+    app: AppHarness, key: str, *, has_key: bool
 ) -> None:
     silent = UnavailableJobStore(app.stores.memory)
     silent.error = StoreTimeout()
     app.replace_stores(jobs=silent)
+    headers = {"Idempotency-Key": "one"} if has_key else {}
     async with app.client(key) as caller:
-        answer = await caller.post(KLING_PATH, json=KLING_INPUT)
+        answer = await caller.post(KLING_PATH, json=KLING_INPUT, headers=headers)
 
     problem = answer.json()
-    assert answer.status_code == 503
-    assert int(answer.headers["retry-after"]) > 0
-    assert (problem["code"], problem["retryable"]) == ("acceptance_unclear", False)
+    assert (answer.status_code, problem["code"]) == (503, "acceptance_unclear")
+    # A client that repeats after `Retry-After` must not pay twice.
+    assert ("retry-after" in answer.headers, problem["retryable"]) == (has_key, has_key)
+    assert ("Repeat it with the same Idempotency-Key" in problem["detail"]) is has_key
     assert problem["billed"] == "unknown"
-    assert problem["request_id"].startswith("req_")
+    assert f"/v1/requests/{problem['request_id']} " in problem["detail"]
 
 
 # --- bodies in pieces

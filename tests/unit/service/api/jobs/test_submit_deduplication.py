@@ -15,6 +15,7 @@ from core.retention import RETENTION
 from core.tenants.api_keys import Scope
 from core.tenants.cache_policy import CacheMode, CacheRule, CacheStatus, TenantCachePolicy
 from core.tenants.limits import Limits
+from service.jobs.cancel import MAX_CANCEL_WAIT
 from tests.support.app import KLING_INPUT, KLING_PATH, AppHarness
 from tests.support.clock import run_ready_tasks
 from tests.support.coalescing import OUTPUT, CoalescingHarness
@@ -95,8 +96,11 @@ async def test_a_hit_is_200_with_the_result_at_once(
     answer = await _post(caller)
     document = answer.json()
     assert (answer.status_code, answer.headers["gateway-cache"]) == (200, "hit")
-    assert (document["status"], document["output"]) == ("completed", orjson.loads(OUTPUT))
+    assert (document["status"], document["output"]) == ("succeeded", orjson.loads(OUTPUT))
+    assert document["gateway_status"] == "completed"
     assert document["request_id"] != paid.id
+    for call in ("status", "result", "cancel"):
+        assert document[f"{call}_url"].endswith(f"/{document['request_id']}/{call}")
     assert answer.headers["location"].endswith(f"{document['request_id']}/status")
     assert app.events_of(CostSaved)[0].amount == 1_000_000
     read = await caller.get(f"/v1/requests/{document['request_id']}/result")
@@ -431,7 +435,7 @@ async def test_a_hit_tells_no_output_to_a_key_that_may_not_read(
         await coalescing.finish(_jobs(app)[0])
         answers = [await _post(writer), await _post(writer, headers=KEY)]
     assert [answer.status_code for answer in answers] == [202, 202]
-    assert [answer.json()["status"] for answer in answers] == ["completed", "completed"]
+    assert [answer.json()["gateway_status"] for answer in answers] == ["completed", "completed"]
     assert all("output" not in answer.json() for answer in answers)
 
 
@@ -455,7 +459,12 @@ async def test_a_dry_run_tells_and_leaves_nothing(
     answer = await _post(caller, params={"dry_run": "true"}, headers=KEY)
     document = answer.json()
     assert (answer.status_code, answer.headers["gateway-cache"]) == (200, "miss")
+    root = f"http://gateway.test/v1/requests/{document['request_id']}"
     assert document == {
+        "request_id": document["request_id"],
+        "status_url": f"{root}/status",
+        "result_url": f"{root}/result",
+        "cancel_url": f"{root}/cancel",
         "dry_run": True,
         "model_id": KLING_PATH.removeprefix("/v1/models/"),
         "outcome": "miss",
@@ -525,9 +534,10 @@ async def test_who_cancels_alone_cancels_the_work(
 ) -> None:
     leader, follower = [(await _post(caller)).json()["request_id"] for _ in range(2)]
     await coalescing.run(_jobs(app)[0])
-    for request_id, outcome in ((follower, "cancelled"), (leader, "cancellation_requested")):
-        answer = await caller.post(f"/v1/requests/{request_id}/cancel")
-        assert answer.json()["outcome"] in {outcome, "requested"}
+    for request_id, outcome in ((follower, "cancelled"), (leader, "requested")):
+        call = asyncio.create_task(caller.post(f"/v1/requests/{request_id}/cancel"))
+        await app.clock.advance(MAX_CANCEL_WAIT)
+        assert (await call).json()["outcome"] == outcome
     assert [job.state for job in _jobs(app)] == [JobState.CANCELLING, JobState.CANCELLED]
 
 
