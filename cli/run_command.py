@@ -17,9 +17,10 @@ from typing import Any, Final, TypeVar
 from cli.settings_errors import load_settings
 from cli.store_check import exit_for_store
 from core.clock import SystemClock
-from core.errors import GatewayError, InvalidInput, StoreUnsupported
+from core.errors import GatewayError, InvalidInput, StoreUnavailable, StoreUnsupported
 from core.observability.events import Event
 from core.store.client import RedisClient, build_connection_pool
+from core.store.encryption import SecretCipher
 from core.store.scripts import LuaScripts, load_scripts
 from core.store.stores import open_stores
 from service.composition import build_admin_context, build_webhook_service
@@ -52,6 +53,9 @@ def run_command(action: Callable[[CommandContext], Coroutine[Any, Any, T]]) -> T
         return asyncio.run(_run(settings, action))
     except StoreUnsupported as error:
         exit_for_store(error)
+    except StoreUnavailable as error:
+        print(f"gateway: {error.operator_detail}", file=sys.stderr)
+        raise SystemExit(EXIT_FAILED) from None
     except GatewayError as error:
         print(f"gateway: {error}", file=sys.stderr)
         raise SystemExit(EXIT_FAILED) from None
@@ -61,7 +65,8 @@ async def _run(
     settings: ServiceSettings, action: Callable[[CommandContext], Coroutine[Any, Any, T]]
 ) -> T:
     async with RedisClient(build_connection_pool(settings.redis, "cli")) as client:
-        stores = open_stores(client, LuaScripts(client, load_scripts()), SystemClock())
+        scripts, cipher = LuaScripts(client, load_scripts()), SecretCipher(settings.secret_keys)
+        stores = open_stores(client, scripts, SystemClock(), cipher)
         admin = build_admin_context(settings, stores, audit_actor(), _discard_event)
         return await action(CommandContext(admin, build_webhook_service(settings, stores)))
 

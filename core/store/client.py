@@ -17,12 +17,13 @@ from redis.asyncio.connection import AbstractConnection, ConnectionPool
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff, NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import ReadOnlyError, RedisError, ResponseError
+from redis.exceptions import ReadOnlyError, RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from core.errors import StoreTimeout, StoreUnavailable, StoreUnsupported
+from core.errors import StoreRefused, StoreTimeout, StoreUnavailable, StoreUnsupported
 from core.settings import RedisPolicy
 from core.store.connection import RETRY_AFTER, PendingCommand, RedisConnection, RoundTripObserver
+from core.store.outage import REDIS_URL, describe_outage
 from core.store.sentinel import build_sentinel_pool, watched_master
 from core.store.server_check import UnsupportedServer, connect_to_supported_server
 
@@ -98,9 +99,18 @@ class RedisClient:
     do), otherwise with `StoreUnavailable`.
     """
 
-    def __init__(self, source: ConnectionSource, observer: RoundTripObserver | None = None) -> None:
-        """Take connections from `source`; `observer` gets the duration of each round trip."""
+    def __init__(
+        self,
+        source: ConnectionSource,
+        observer: RoundTripObserver | None = None,
+        setting: str = REDIS_URL,
+    ) -> None:
+        """Take connections from `source`; `observer` gets the duration of each round trip.
+
+        `setting` is the one that names the server, for operators.
+        """
         self._source = source
+        self._setting = setting
         self._observer = observer
         self._unsent: deque[PendingCommand] = deque()
         self._connection: RedisConnection | None = None
@@ -128,7 +138,7 @@ class RedisClient:
     async def execute(self, *command: Argument) -> Any:  # noqa: ANN401 - Redis answers in many types
         """Return the answer to a command, undecoded.
 
-        Raises `StoreUnavailable`, `ScriptMissing`, `ResponseError`.
+        Raises `StoreUnavailable`, `ScriptMissing`.
         """
         if self._closed:
             raise StoreUnavailable("The store's connection was closed.")
@@ -146,7 +156,7 @@ class RedisClient:
         """As `execute`, but None if Redis rejects the command: managed servers disable some."""
         try:
             return await self.execute(*command)
-        except ResponseError:
+        except StoreRefused:
             return None
 
     def _ensure_session(self, _: object = None) -> None:
@@ -179,7 +189,8 @@ class RedisClient:
                 opened.close()
             # Commands not yet sent wait for the next connection if this one was lost while idle.
             if why is not None:
-                self._fail_pending(opened.in_flight if opened else (), why)
+                detail = describe_outage(connection, self._setting, why)
+                self._fail_pending(opened.in_flight if opened else (), why, detail)
             await connection.disconnect(nowait=True)
 
     def _cancel_if_closed(self) -> None:
@@ -199,14 +210,18 @@ class RedisClient:
             self.commands += len(batch)
             self._connection.send(batch)
 
-    def _fail_pending(self, unanswered: Iterable[PendingCommand], error: BaseException) -> None:
+    def _fail_pending(
+        self, unanswered: Iterable[PendingCommand], error: BaseException, operator_detail: str
+    ) -> None:
         cancelled = isinstance(error, asyncio.CancelledError)
         why = None if cancelled else f"The store does not answer ({type(error).__name__})."
         unsent: type[StoreUnavailable] = StoreUnavailable
         if isinstance(error, UnsupportedServer):
-            unsent, why = StoreUnsupported, str(error)
+            unsent, why, operator_detail = StoreUnsupported, str(error), str(error)
         for waiting, kind in ((unanswered, StoreTimeout), (self._unsent, unsent)):
             for pending in waiting:
                 if not pending.reply.done():
-                    pending.reply.set_exception(kind(why, retry_after=RETRY_AFTER))
+                    pending.reply.set_exception(
+                        kind(why, retry_after=RETRY_AFTER, operator_detail=operator_detail)
+                    )
         self._unsent.clear()
