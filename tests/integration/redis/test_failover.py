@@ -29,7 +29,7 @@ async def test_a_write_to_a_demoted_master_is_an_outage_and_not_a_defect(tmp_pat
 @pytest.mark.parametrize("command", [["serve"], ["work"], ["tenant", "list"], ["limits", "show"]])
 def test_a_cluster_is_refused_with_one_sentence(tmp_path: Path, command: list[str]) -> None:
     with private_redis(directory=tmp_path, options=("--cluster-enabled", "yes")) as server:
-        token = {"GATEWAY_RUNCOMFY_TOKEN": "a-token"}
+        token = {"GATEWAY_RUNCOMFY_TOKEN": "a-token", "GATEWAY_JOURNAL__URL": "off"}
         ran = run_gateway(server.url, *command, **token)
     assert ran.returncode == 2
     assert ran.stderr.startswith("gateway: Redis Cluster is not supported")
