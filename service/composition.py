@@ -35,8 +35,10 @@ from service.metrics.service_metrics import ServiceMetrics
 from service.models import ModelRegistry, load_cards
 from service.models.registry_cache import ModelRegistryCache
 from service.operator_context import AdminContext
+from service.parsing.body_budget import BodyBudget
 from service.settings import ServiceSettings
 from service.streaming.subscriptions import Subscriptions
+from service.tenants.known_keys import KnownKeys
 from service.webhooks.webhook_service import WebhookService
 
 _CANCEL_RETRY_INTERVAL: Final = timedelta(milliseconds=20)
@@ -116,7 +118,11 @@ def build_app_context(
         admin=build_admin_context(settings, stores, ADMIN_API_ACTOR, emit),
         model_cache=ModelRegistryCache(registry, stores.catalogue, clock, emit),
         run_times=RunTimeCache(stores.run_times, clock, emit),
-        subscriptions=Subscriptions(clock, settings.max_subscriptions),
+        subscriptions=Subscriptions(
+            clock, settings.max_subscriptions, settings.max_subscriptions_per_tenant
+        ),
+        known_keys=KnownKeys(stores.jobs, clock),
+        body_budget=BodyBudget(settings.body_budget_policy()),
         metrics=metrics,
         webhooks=build_webhook_service(settings, stores),
         clock=clock,

@@ -19,8 +19,10 @@ from service.jobs.cancel import JobCanceller
 from service.jobs.submit_options import OptionPolicy
 from service.models.registry_cache import ModelRegistryCache
 from service.operator_context import AdminContext
+from service.parsing.body_budget import BodyBudget
 from service.parsing.json_body import BodyLimits
 from service.streaming.subscriptions import Subscriptions
+from service.tenants.known_keys import KnownKeys
 from service.webhooks.webhook_service import WebhookService
 
 ADMIN_API_ACTOR: Final = "admin-api"
@@ -75,6 +77,8 @@ class AppContext:
     model_cache: ModelRegistryCache
     run_times: RunTimeCache
     subscriptions: Subscriptions
+    known_keys: KnownKeys
+    body_budget: BodyBudget
     metrics: MetricsRenderer
     webhooks: WebhookService
     clock: Clock

@@ -122,7 +122,9 @@ class BatchRepository(Protocol):
 class DeliveryRepository(Protocol):
     """Webhook deliveries. See `core.store.deliveries.DeliveryStore`."""
 
-    async def claim_due(self, lease: timedelta, limit: int) -> Sequence[ClaimedDelivery]: ...
+    async def claim_due(
+        self, lease: timedelta, limit: int, in_flight: Mapping[str, int] | None = None
+    ) -> Sequence[ClaimedDelivery]: ...
 
     async def complete_attempt(self, completion: DeliveryUpdate) -> AttemptWriteResult: ...
 

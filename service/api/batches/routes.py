@@ -37,7 +37,7 @@ from service.batches.admission import (
 from service.batches.parser import parse_batch
 from service.context import AppContext, app_context
 from service.errors import AcceptanceUnclear
-from service.http.authentication import request_credential, request_links
+from service.http.authentication import checked_credential, request_links
 from service.http.dependencies import BatchId, CancelKey, Context, ReadKey, RequestLinks
 from service.http.idempotency_header import (
     IDEMPOTENCY_KEY,
@@ -82,7 +82,7 @@ async def submit_batch(request: Request) -> Response:
     """
     # An error of the body is reported only to a caller whose key is valid.
     context = app_context(request.scope)
-    credential = request_credential(request)
+    credential = await checked_credential(request, Scope.SUBMIT)
     try:
         admission = await _parse_admission(request, context, credential)
     except CallerError:

@@ -50,7 +50,7 @@ async def load_view_when_ended(
     if wait is None:
         return await load_view(request, projection), {}
     credential, job_id = await credential_and_id(request, Scope.READ)
-    subscription = context.subscriptions.subscribe(job_id, final_only=True)
+    subscription = context.subscriptions.subscribe(job_id, credential.tenant, final_only=True)
     if subscription is None:
         # This process has no capacity for another wait: the caller gets the present status.
         return await load_view(request, projection), {}

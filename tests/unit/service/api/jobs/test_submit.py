@@ -277,7 +277,7 @@ async def test_a_limit_on_an_unknown_price_is_refused(caller: httpx.AsyncClient)
     [
         {"content-type": "text/plain"},
         {"content-type": "application/x-www-form-urlencoded"},
-        {"content-type": "application/json", "content-encoding": "gzip"},
+        {"content-type": "application/json", "content-encoding": "br"},
     ],
 )
 async def test_a_body_that_is_no_plain_json_is_415(
