@@ -93,10 +93,7 @@ async def submit(request: Request) -> Response:
             raise
         return _response(request, context, replayed.record, _outcome_headers(replayed))
     if admission.dry_run:
-        admitted, _ = await _admit(context, current, admission)
-        links = build_links(request.scope, context.policy.links)
-        body = dry_run_to_json(admission, admitted, links)
-        return json_bytes_response(body, headers=_outcome_headers(admitted))
+        return await _respond_to_dry_run(request, context, current, admission)
     wait = parse_wait_preference(request.headers.getlist(PREFER), context.policy.max_wait)
     # Subscribed before the job exists, so that no change of it can be missed.
     job_id, subscriptions = admission.job.id, context.subscriptions
@@ -116,6 +113,15 @@ async def submit(request: Request) -> Response:
             view = await wait_until_ended(request, subscription, read, wait)
             record = view.record if view else record
         return _response(request, context, record, headers)
+
+
+async def _respond_to_dry_run(
+    request: Request, context: AppContext, current: RequestContext, admission: Admission
+) -> Response:
+    admitted, _ = await _admit(context, current, admission)
+    links = build_links(request.scope, context.policy.links)
+    body = dry_run_to_json(admission, admitted, links)
+    return json_bytes_response(body, headers=_outcome_headers(admitted))
 
 
 async def _parse_submit(
