@@ -132,7 +132,9 @@ class _Builder:
 
     def _job_loop(self, upstream: Upstream, context: DecisionContext) -> LeaseLoop[Job]:
         stores, clock, emit = self.stores, self.clock, self.emit
-        gate = SubmitCircuitBreaker(stores.circuit_breakers, clock, BreakerPolicy(), emit)
+        gate = SubmitCircuitBreaker(
+            stores.circuit_breakers, stores.jobs, clock, BreakerPolicy(), emit
+        )
         writer = JobWriter(stores, clock, self.ids, emit)
         submitter = JobSubmitter(stores, upstream, gate, writer, clock, context)
         processor = JobProcessor(stores, upstream, submitter, writer, clock, context)

@@ -30,6 +30,8 @@ class FaultKind(StrEnum):
     READ_TIMEOUT = "read_timeout"
     REDIRECT = "redirect"
     ACCOUNT_REJECTED = "refused_account"
+    BALANCE_REJECTED = "refused_balance"
+    MODEL_REJECTED = "refused_model"
     RESET = "reset"
     UNKNOWN = "unknown"
     WRITE_ERROR = "write_error"

@@ -77,12 +77,14 @@ class JobSubmitter:
         if ended is not None:
             return await self._writer.apply(ended)
         # Sent together, the two reads cost one round trip.
-        blocked_until, body = await asyncio.gather(
-            self._gate.blocked_until(), self._jobs.load_input(job.id)
+        block, body = await asyncio.gather(
+            self._gate.find_block(job), self._jobs.load_input(job.id)
         )
-        if blocked_until is not None:
-            deadline = submit.submit_deadline(job) or blocked_until
-            await self._jobs.reschedule(job, min(blocked_until, deadline))
+        if block is not None:
+            await self._writer.apply(submit.wait(job, block, self._clock.now()))
+            return None
+        if job.waiting_for is not None:
+            await self._writer.apply(submit.stop_waiting(job, self._clock.now()))
             return None
         return None if body is None else await self._claim_and_send(job, body)
 
@@ -98,13 +100,13 @@ class JobSubmitter:
             answer = await self._upstream.submit(claimed.model_id, body)
             self._writer.emit(_submit_answered_event(claimed, answer))
             following, _ = await asyncio.gather(
-                self._record_answer(claimed, answer), self._record_gate_result(answer)
+                self._record_answer(claimed, answer), self._record_gate_answer(claimed, answer)
             )
         return following
 
-    async def _record_gate_result(self, answer: SubmitAnswer) -> None:
+    async def _record_gate_answer(self, job: Job, answer: SubmitAnswer) -> None:
         with suppress(StoreUnavailable):
-            await self._gate.record_result(answer)
+            await self._gate.record_answer(job, answer)
 
     async def _release_claim(self, claimed: Job) -> Job | None:
         """Undo a claim that may have been stored or not: nothing has been sent."""

@@ -111,7 +111,9 @@ class CostMeter:
         clock, scripts = self.gateway.clock, LuaScripts(self.wire, load_scripts())
         stores = open_stores(self.wire, scripts, clock)
         context = DecisionContext("worker", LifecyclePolicy(), MidpointRandom())
-        gate = SubmitCircuitBreaker(stores.circuit_breakers, clock, BreakerPolicy(), lambda _: None)
+        gate = SubmitCircuitBreaker(
+            stores.circuit_breakers, stores.jobs, clock, BreakerPolicy(), lambda _: None
+        )
         writer = JobWriter(stores, clock, SeededIds(Random(3)), lambda _: None)
         submitter = JobSubmitter(stores, self.upstream, gate, writer, clock, context)
         return JobProcessor(stores, self.upstream, submitter, writer, clock, context)
