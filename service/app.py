@@ -28,20 +28,18 @@ from service.api.webhooks import deliveries
 from service.api.webhooks import endpoints as webhook_endpoints
 from service.context import AppContext
 from service.errors import MethodNotAllowed
-from service.http.api_operation import ApiOperation, RawRoute
 from service.http.fast_router import FastRouter
 from service.http.middleware import GatewayMiddleware
+from service.http.strict_route import FastRoute
 
 OpenAppContext = Callable[[], AbstractAsyncContextManager[AppContext]]
 
-OPERATIONS: Final = (
-    *submit.OPERATIONS,
-    *requests.OPERATIONS,
-    *batch_routes.OPERATIONS,
-    *events.OPERATIONS,
-    *health.OPERATIONS,
-)
 ROUTERS: Final = (
+    submit.router,
+    requests.fast_router,
+    batch_routes.fast_router,
+    events.router,
+    health.router,
     requests.router,
     models.router,
     batch_routes.router,
@@ -76,8 +74,6 @@ def create_app(open_context: OpenAppContext) -> FastAPI:
         lifespan=lifespan,
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
-    for endpoint in OPERATIONS:
-        _add_operation(app, endpoint)
     for router in ROUTERS:
         app.include_router(router)
     add_docs_routes(app)
@@ -89,30 +85,10 @@ class _GatewayApp(FastAPI):
 
     def build_middleware_stack(self) -> ASGIApp:
         """Build the stack, with the first request. `GatewayMiddleware` handles all errors."""
-        straight = [route for route in self.router.routes if isinstance(route, RawRoute)]
+        straight = [route for route in self.router.routes if isinstance(route, FastRoute)]
         handlers = {HTTPException: _handle_http_exception}
         routed = AsyncExitStackMiddleware(self.router)
         return GatewayMiddleware(FastRouter(straight, ExceptionMiddleware(routed, handlers)))
-
-
-def _add_operation(app: FastAPI, operation: ApiOperation) -> None:
-    status, *_ = operation.responses
-    app.router.add_api_route(
-        operation.path,
-        operation.handler,
-        methods=[operation.method],
-        name=operation.name,
-        operation_id=operation.name,
-        summary=operation.summary,
-        description=operation.description,
-        tags=[operation.tag],
-        status_code=int(status),
-        response_class=Response,
-        response_description=operation.responses[status]["description"],
-        responses={code: dict(answer) for code, answer in operation.responses.items()},
-        openapi_extra=dict(operation.openapi_extra),
-        route_class_override=RawRoute,
-    )
 
 
 async def _handle_http_exception(request: Request, error: Exception) -> Response:

@@ -35,15 +35,19 @@ from worker.maintenance.balance_sync import BalanceSync
 from worker.maintenance.catalogue_sync import CatalogueSync
 from worker.maintenance.index_pruning import IndexPruner, PrunePolicy
 from worker.ports import Upstream
+from worker.proxy import Proxy
 from worker.scheduling.lease_loop import LeaseLoop, LoopPolicy, WorkSource
 from worker.settings import WorkerSettings
+from worker.tls import create_tls_context
 from worker.upstream.balance import RunComfyBalance
 from worker.upstream.catalogue import RunComfyCatalogue
 from worker.upstream.client import RunComfyClient
 from worker.upstream.config import UpstreamAccess, UpstreamLimits
 from worker.upstream.http_client import HttpClient, open_http_client
+from worker.upstream.transports import EgressRoute
 from worker.webhooks.decisions import DeliveryRules
 from worker.webhooks.delivery_worker import DeliveryWorker
+from worker.webhooks.receiver_tls import ReceiverTls
 from worker.webhooks.replay_worker import ReplayPolicy, ReplayWorker
 from worker.webhooks.sender import SenderPolicy, open_sender
 from worker.webhooks.transport import DeliveryTransport
@@ -81,8 +85,11 @@ async def open_worker_components(
         pool = build_connection_pool(settings.redis, "worker")
         redis = await stack.enter_async_context(RedisClient(pool, RoundTripObserver(clock, emit)))
         access = UpstreamAccess(settings.runcomfy_url, settings.runcomfy_token)
-        http = await stack.enter_async_context(open_http_client(access, limits, clock, emit))
-        sender = await stack.enter_async_context(open_sender(_build_sender_policy(settings), clock))
+        route = _build_upstream_route(settings)
+        http = await stack.enter_async_context(open_http_client(access, limits, route, clock, emit))
+        sender = await stack.enter_async_context(
+            open_sender(_build_sender_policy(settings), clock, tls=_build_webhook_tls(settings))
+        )
         streams = await _open_event_streams(stack, redis, settings)
         stores = open_stores(redis, LuaScripts(redis, load_scripts()), clock)
         builder = _Builder(settings, stores, clock, SystemIds(), emit)
@@ -204,8 +211,31 @@ async def _open_event_streams(
 
 def _build_sender_policy(settings: WorkerSettings) -> SenderPolicy:
     allowed = AllowedTargets.parse(settings.webhooks.allowed_targets)
+    proxy = settings.webhooks.proxy
     return SenderPolicy(
-        targets=TargetPolicy(allowed=allowed), max_connections=settings.webhooks.max_concurrency
+        targets=TargetPolicy(allowed=allowed),
+        max_connections=settings.webhooks.max_concurrency,
+        proxy=None if proxy is None else Proxy.parse(proxy),
+        proxy_resolves=settings.webhooks.proxy_resolves,
+    )
+
+
+def _build_webhook_tls(settings: WorkerSettings) -> ReceiverTls:
+    ca_file = settings.webhooks.ca_file
+    return ReceiverTls(
+        create_tls_context(ca_file),
+        {
+            pattern: create_tls_context(ca_file, certificate)
+            for pattern, certificate in settings.webhooks.client_certificates.items()
+        },
+    )
+
+
+def _build_upstream_route(settings: WorkerSettings) -> EgressRoute:
+    proxy = settings.runcomfy.proxy
+    return EgressRoute(
+        create_tls_context(settings.runcomfy.ca_file),
+        None if proxy is None else Proxy.parse(proxy),
     )
 
 

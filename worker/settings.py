@@ -1,16 +1,64 @@
 """Settings of `gateway work`."""
 
+from collections.abc import Mapping
 from datetime import timedelta
-from typing import Final, Self
+from pathlib import Path
+from typing import Annotated, Final, Self
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    model_validator,
+)
 
 from core.settings import ENV_PREFIX, ProcessSettings, Seconds
 from core.tenants.tenant import DoubtPolicy
 from core.webhooks.url_policy import AllowedTargets
+from worker.proxy import Proxy
+from worker.tls import ClientCertificate, create_tls_context
 
 RUNCOMFY_URL: Final = "https://model-api.runcomfy.net"
 RUNCOMFY_ACCOUNT_URL: Final = "https://api.runcomfy.net"
+
+
+def _proxy_url(url: SecretStr) -> SecretStr:
+    Proxy.parse(url)
+    return url
+
+
+def _ca_file(path: Path) -> Path:
+    create_tls_context(path)
+    return path
+
+
+def _certificate(certificate: ClientCertificate) -> ClientCertificate:
+    create_tls_context(certificate=certificate)
+    return certificate
+
+
+ProxyUrl = Annotated[SecretStr, AfterValidator(_proxy_url)]
+CaFile = Annotated[Path, AfterValidator(_ca_file)]
+
+
+class RunComfySettings(BaseModel):
+    """The way to RunComfy."""
+
+    model_config = ConfigDict(frozen=True)
+
+    proxy: ProxyUrl | None = Field(
+        None,
+        description="HTTP proxy (CONNECT) for all calls to RunComfy: "
+        "`http://[user:password@]host:port`.",
+    )
+    ca_file: CaFile | None = Field(
+        None,
+        description="PEM file of CAs to trust at RunComfy beside the system's, such as that of a "
+        "proxy which opens TLS.",
+    )
 
 
 class WebhookDeliverySettings(BaseModel):
@@ -38,6 +86,29 @@ class WebhookDeliverySettings(BaseModel):
         ge=1,
         le=1000,
         description="Deliveries per second that a replay sends again, per tenant.",
+    )
+    proxy: ProxyUrl | None = Field(
+        None,
+        description="HTTP proxy (CONNECT) for webhooks: `http://[user:password@]host:port`. "
+        "Allowed targets are called directly.",
+    )
+    proxy_resolves: bool = Field(
+        default=False,
+        description="Whether the proxy resolves host names. `false`: names are resolved and "
+        "checked here, and the proxy gets the address. `true`: it gets the name, and must itself "
+        "refuse addresses inside your network.",
+    )
+    ca_file: CaFile | None = Field(
+        None, description="PEM file of CAs to trust at webhook receivers beside the system's."
+    )
+    client_certificates: Mapping[
+        str, Annotated[ClientCertificate, AfterValidator(_certificate)]
+    ] = Field(
+        {},
+        description="JSON object of client certificates, as PEM files of the worker, by receiver: "
+        "an endpoint (`acme/default`), a host name, `*.suffix`, or `*` for all; an endpoint "
+        "comes first, then the first that matches: "
+        '`{"*": {"cert": "/etc/gateway/client.pem", "key": "/etc/gateway/client.key"}}`.',
     )
 
 
@@ -107,6 +178,7 @@ class WorkerSettings(ProcessSettings):
     drain_timeout: Seconds = Field(
         timedelta(seconds=10), description="Longest wait for running tasks after SIGTERM."
     )
+    runcomfy: RunComfySettings = Field(RunComfySettings(), description="")
     webhooks: WebhookDeliverySettings = Field(WebhookDeliverySettings(), description="")
     doubt: DoubtSettings = Field(DoubtSettings(), description="")
     poll: PollSettings = Field(PollSettings(), description="")
@@ -122,10 +194,21 @@ class WorkerSettings(ProcessSettings):
             return self.runcomfy_account_url
         return RUNCOMFY_ACCOUNT_URL if self.runcomfy_url.rstrip("/") == RUNCOMFY_URL else None
 
+    def _uses_tls(self) -> bool:
+        urls = (self.runcomfy_url, self.account_url or RUNCOMFY_ACCOUNT_URL)
+        return all(url.startswith("https://") for url in urls)
+
     @model_validator(mode="after")
     def _is_readable(self) -> Self:
         account = self.runcomfy_account_url
         if account is not None and not account.startswith(("http://", "https://")):
             raise ValueError("runcomfy_account_url: must start with http:// or https://")
-        AllowedTargets.parse(self.webhooks.allowed_targets)
+        if self.runcomfy.proxy is not None and not self._uses_tls():
+            raise ValueError("runcomfy__proxy: needs https:// in GATEWAY_RUNCOMFY_URL")
+        if self.webhooks.proxy_resolves and self.webhooks.proxy is None:
+            raise ValueError("webhooks__proxy_resolves: needs GATEWAY_WEBHOOKS__PROXY")
+        try:
+            AllowedTargets.parse(self.webhooks.allowed_targets)
+        except ValueError as error:
+            raise ValueError(f"webhooks__allowed_targets: {error}") from error
         return self

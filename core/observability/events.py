@@ -161,7 +161,7 @@ class DeliveryAttempted:
     """A webhook attempt ended. `outcome` is `delivered` or a `FailureKind`.
 
     `state` is the delivery's new state; `lag` is the time from the event to its delivery, if it
-    was delivered.
+    was delivered. `detail` is why nothing was answered, or where a redirect leads.
     """
 
     delivery_id: str
@@ -173,6 +173,7 @@ class DeliveryAttempted:
     duration: timedelta
     state: DeliveryState = DeliveryState.PENDING
     lag: timedelta | None = None
+    detail: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

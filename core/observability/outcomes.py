@@ -41,7 +41,8 @@ class FaultKind(StrEnum):
 class FailureKind(StrEnum):
     """Why a webhook attempt failed.
 
-    The gateway causes `busy` and `unsendable`; the receiver or the network causes the rest.
+    The gateway causes `busy` and `unsendable`, its proxy `proxy_error`; the receiver or the network
+    causes the rest.
     """
 
     GONE = "gone"
@@ -54,6 +55,7 @@ class FailureKind(StrEnum):
     CONNECT_ERROR = "connect_error"
     TLS_ERROR = "tls_error"
     DNS_ERROR = "dns_error"
+    PROXY_ERROR = "proxy_error"
     RESET = "reset"
     BLOCKED_TARGET = "blocked_target"
     BUSY = "busy"

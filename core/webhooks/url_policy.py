@@ -130,10 +130,14 @@ class RefusalReason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """The refusal of a target. `message` is safe to show to a caller: it contains no address."""
+    """The refusal of a target. `message` is safe to show to a caller: it contains no address.
+
+    `is_allowable`: the operator's list could allow it.
+    """
 
     reason: RefusalReason
     message: str
+    is_allowable: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,8 +295,17 @@ def check_address(target: Target, address: Address, policy: TargetPolicy) -> Ref
     kind = classify_address(address)
     allowed = target.is_allowed or policy.allowed.allows_address(address)
     if kind is not AddressKind.PUBLIC and not (allowed and kind in ALLOWABLE_KINDS):
-        return Refusal(RefusalReason.ADDRESS, f"the host's address is {kind_phrase(kind)}")
+        message = f"the host's address is {kind_phrase(kind)}"
+        return Refusal(RefusalReason.ADDRESS, message, is_allowable=kind in ALLOWABLE_KINDS)
     return None if allowed else _check_scheme_and_port(target, policy)
+
+
+def check_public_name(target: Target, policy: TargetPolicy) -> Refusal | None:
+    """Check a name that is not on the operator's list by its form; return None if it is public."""
+    if is_local_name(target.host):
+        message = "the host's name is not a public one"
+        return Refusal(RefusalReason.LOCAL_NAME, message, is_allowable=True)
+    return _check_scheme_and_port(target, policy)
 
 
 def kind_phrase(kind: AddressKind) -> str:
@@ -329,17 +342,15 @@ def _check_name(target: Target, policy: TargetPolicy) -> Refusal | None:
     # If the list has networks, the target may be allowed by its address, which is resolved later.
     if target.is_allowed or policy.allowed.networks:
         return None
-    if is_local_name(target.host):
-        return Refusal(RefusalReason.LOCAL_NAME, "the host's name is not a public one")
-    return _check_scheme_and_port(target, policy)
+    return check_public_name(target, policy)
 
 
 def _check_scheme_and_port(target: Target, policy: TargetPolicy) -> Refusal | None:
     if target.scheme != "https":
-        return Refusal(RefusalReason.SCHEME, _HTTPS_ONLY)
+        return Refusal(RefusalReason.SCHEME, _HTTPS_ONLY, is_allowable=True)
     if target.port not in policy.ports:
         ports = ", ".join(str(port) for port in sorted(policy.ports))
-        return Refusal(RefusalReason.PORT, f"the port must be one of {ports}")
+        return Refusal(RefusalReason.PORT, f"the port must be one of {ports}", is_allowable=True)
     return None
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Final, Literal, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
 from core.admin import Pause
 from core.billing.balance import AccountBalance
@@ -13,7 +13,7 @@ from core.tenants.limits import MAX_RATE, MIN_RATE, GlobalLimits
 from service.models import MAX_MODEL_ID_LENGTH, MODEL_ID_PATTERN, is_model_id
 from service.operator_context import AdminContext
 from service.parsing.fields import InvalidField
-from service.parsing.request_models import Number, RequestModel, Usd, WholeNumber, example, optional
+from service.parsing.request_models import Number, RequestModel, Usd, WholeNumber, optional
 from service.tenants.settings import Difference, TenantName, format_differences
 from service.tenants.tenants import load_tenant_or_deleted
 
@@ -49,8 +49,6 @@ class GatewayLimits:
 class LimitChanges(RequestModel):
     """The gateway's limits to change; a field that is left out keeps its limit, null removes it."""
 
-    model_config = example({"running": 50, "models": {"kling/kling-3.0/pro/image-to-video": None}})
-
     running: Annotated[int, WholeNumber(0)] | None = Field(
         None, description="Jobs of all tenants that run at RunComfy at the same time."
     )
@@ -79,7 +77,7 @@ class LimitChanges(RequestModel):
 class PauseTarget(RequestModel):
     """What to pause or resume: everything, one tenant, or one model."""
 
-    model_config = example({"tenant": "video-team"}, {"minProperties": 1, "maxProperties": 1})
+    model_config = ConfigDict(json_schema_extra={"minProperties": 1, "maxProperties": 1})
 
     all: Literal[True] | None = optional()
     tenant: TenantName | None = optional()

@@ -14,7 +14,8 @@ from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 
 from service.api.openapi_document import TITLE, openapi_document
-from service.http.api_operation import RawRoute, json_bytes_response
+from service.http.json_response import json_bytes_response
+from service.http.strict_route import FastRoute
 
 ASSETS: Final = "/docs/assets"
 _CONTENT_SECURITY_POLICY: Final = (
@@ -37,7 +38,7 @@ def add_docs_routes(app: FastAPI) -> None:
             page,
             response_class=Response,
             include_in_schema=False,
-            route_class_override=RawRoute,
+            route_class_override=FastRoute,
         )
     app.router.routes.append(Mount(ASSETS, assets))
 

@@ -1,7 +1,7 @@
 """Health checks and metrics, for monitoring. No authentication is required."""
 
 import asyncio
-from typing import Final
+from typing import Any, Final
 
 import orjson
 from starlette.requests import Request
@@ -9,16 +9,10 @@ from starlette.responses import Response
 
 from core.circuit_breaker import BreakerReason, BreakerState, CircuitBreaker
 from core.errors import StoreUnavailable
-from service.api.schemas import HEALTH_EXAMPLE, NOT_READY_EXAMPLE, READY_EXAMPLE
 from service.context import AppContext, app_context
-from service.http.api_operation import (
-    ApiOperation,
-    JsonObject,
-    Tag,
-    json_bytes_response,
-    json_response,
-)
-from service.http.openapi import response_spec
+from service.http.json_response import json_bytes_response, json_response
+from service.http.openapi import Tag, json_content, ref
+from service.http.strict_route import FastRoute, api_router
 
 OK: Final = "ok"
 NO_ANSWER: Final = "no_answer"
@@ -30,15 +24,38 @@ UNREADY: Final = frozenset({NO_ANSWER, NOT_SEEN, REFUSED})
 _ALIVE: Final = orjson.dumps({"status": OK})
 
 
+router = api_router(Tag.HEALTH, route=FastRoute)
+_NO_AUTHENTICATION: Final[dict[str, Any]] = {"security": []}
+
+
+@router.get(
+    "/healthz",
+    responses={200: json_content("The process answers.", "Health")},
+    openapi_extra=_NO_AUTHENTICATION,
+)
 async def healthz(_: Request) -> Response:
-    """Report that the process answers. An outage of Redis must not restart it."""
+    """Liveness check.
+
+    Only that the process answers: an outage of Redis must not restart it.
+    """
     return json_bytes_response(_ALIVE)
 
 
+@router.get(
+    "/readyz",
+    responses={
+        200: json_content(
+            "Redis answers, a worker was seen, RunComfy accepts the account.", "Readiness"
+        ),
+        503: json_content("A check failed; `checks` names it.", "Readiness"),
+    },
+    openapi_extra=_NO_AUTHENTICATION,
+)
 async def readyz(request: Request) -> Response:
-    """Report whether Redis answers, a worker was seen recently, and RunComfy accepts the account.
+    """Readiness check.
 
-    An open circuit breaker alone does not make the service unready: jobs wait, and reads work.
+    Whether Redis answers, a worker was seen recently, and RunComfy accepts the account. An open
+    circuit breaker alone does not make the service unready: jobs wait, and reads work.
     """
     checks = await _checks(app_context(request.scope))
     ready = UNREADY.isdisjoint(checks.values())
@@ -67,61 +84,17 @@ def _upstream_check(breaker: CircuitBreaker) -> str:
     return REFUSED if breaker.reason is BreakerReason.ACCOUNT_REFUSED else FAILING
 
 
-async def metrics(request: Request) -> Response:
-    """Return the metrics in Prometheus' text format."""
-    renderer = app_context(request.scope).metrics
-    return Response(await renderer.render(), headers={"content-type": renderer.content_type})
-
-
-_NO_AUTHENTICATION: Final[JsonObject] = {"security": []}
-_METRICS_RESPONSE: Final = {
-    "description": "The metrics.",
-    "content": {
-        "text/plain": {
-            "schema": {"type": "string"},
-            "example": 'gateway_build_info{version="0.1.0"} 1.0\n',
+@router.get(
+    "/metrics",
+    responses={
+        200: {
+            "description": "The metrics.",
+            "content": {"text/plain": {"schema": ref("PrometheusText")}},
         }
     },
-}
-
-OPERATIONS: Final = (
-    ApiOperation(
-        "GET",
-        "/healthz",
-        healthz,
-        "healthz",
-        "Liveness check",
-        Tag.HEALTH,
-        {200: response_spec("The process answers.", "Health", HEALTH_EXAMPLE)},
-        _NO_AUTHENTICATION,
-    ),
-    ApiOperation(
-        "GET",
-        "/readyz",
-        readyz,
-        "readyz",
-        "Readiness check",
-        Tag.HEALTH,
-        {
-            200: response_spec(
-                "Redis answers, a worker was seen, RunComfy accepts the account.",
-                "Readiness",
-                READY_EXAMPLE,
-            ),
-            503: response_spec(
-                "A check failed; `checks` names it.", "Readiness", NOT_READY_EXAMPLE
-            ),
-        },
-        _NO_AUTHENTICATION,
-    ),
-    ApiOperation(
-        "GET",
-        "/metrics",
-        metrics,
-        "metrics",
-        "Metrics",
-        Tag.HEALTH,
-        {200: _METRICS_RESPONSE},
-        _NO_AUTHENTICATION,
-    ),
+    openapi_extra=_NO_AUTHENTICATION,
 )
+async def metrics(request: Request) -> Response:
+    """Metrics in Prometheus' text format."""
+    renderer = app_context(request.scope).metrics
+    return Response(await renderer.render(), headers={"content-type": renderer.content_type})

@@ -1,17 +1,16 @@
 """The model catalogue, in RunComfy's shapes."""
 
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Query
+from fastapi import Path, Query
 from pydantic import ConfigDict, Field, model_validator
 from starlette.responses import Response
 
-from service.api.schemas import EXAMPLE_MODEL_ID
 from service.context import SUBMIT_ROUTE
-from service.http.api_operation import Tag, json_response
 from service.http.dependencies import Context, Reader
-from service.http.openapi import problem_responses
-from service.http.strict_route import UNREADABLE_OPTION, StrictRoute, operation_id
+from service.http.json_response import json_response
+from service.http.openapi import Tag, problem_responses
+from service.http.strict_route import UNREADABLE_OPTION, api_router
 from service.jobs.submit_options import MAX_OFFSET
 from service.models import ModelQuery
 from service.models.registry import MAX_PAGE_SIZE
@@ -21,24 +20,14 @@ from service.parsing.request_models import (
     FlagOption,
     RequestModel,
     WholeNumberOption,
-    example,
     optional,
 )
-
-_MODEL_EXAMPLE: Final[dict[str, Any]] = {
-    "model_id": EXAMPLE_MODEL_ID,
-    "display_name": "Kling 3.0 Standard Image to Video",
-    "kind": "video",
-    "categories": ["image-to-video"],
-    "base_price_usd": 0.084,
-    "price_unit": "second",
-}
 
 
 class Model(Document):
     """A model as RunComfy's catalogue has it, unknown fields included."""
 
-    model_config = ConfigDict(extra="allow") | example(_MODEL_EXAMPLE)
+    model_config = ConfigDict(extra="allow")
 
     model_id: str
     display_name: str | None = optional()
@@ -54,8 +43,6 @@ class Model(Document):
 class Models(Document):
     """A page of models."""
 
-    model_config = example({"models": [_MODEL_EXAMPLE], "total": 1, "limit": 50, "offset": 0})
-
     models: list[Model]
     total: int
     limit: int
@@ -64,8 +51,6 @@ class Models(Document):
 
 class Categories(Document):
     """Every category of every model."""
-
-    model_config = example({"categories": ["image-to-video", "text-to-image"]})
 
     categories: list[str]
 
@@ -92,12 +77,7 @@ class ModelListQuery(RequestModel):
     include_schema: FlagOption = Field(default=False, description="Include the schemas.")
 
 
-router = APIRouter(
-    tags=[Tag.MODELS],
-    route_class=StrictRoute,
-    responses=problem_responses(401, 403, 503),
-    generate_unique_id_function=operation_id,
-)
+router = api_router(Tag.MODELS, 401, 403, 503)
 
 
 # The catalogue's documents are passed on as they are: a response that is ready is not validated.
@@ -125,7 +105,8 @@ async def show_model(
     model_id: Annotated[
         str,
         Path(
-            description="RunComfy's id of the model; it holds slashes.", examples=[EXAMPLE_MODEL_ID]
+            description="RunComfy's id of the model; it holds slashes.",
+            examples=["kling/kling-3.0/standard/image-to-video"],
         ),
     ],
 ) -> Response:

@@ -1,22 +1,28 @@
-"""The API's description: what all routes share, and the whole document. Knows no handler."""
+"""The API's description: what all routes share, and the whole document. Knows no handler.
+
+Off the hot path FastAPI writes the schemas from the models. `components.json` has those of the
+documents that are written without a model, `examples.json` the example of each component.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
+from importlib.resources import files
 from typing import Any, Final
 
 import orjson
 from fastapi.openapi.utils import get_openapi
-from fastapi.routing import iter_route_contexts
+from pydantic import TypeAdapter
 from pydantic.json_schema import models_json_schema
 from starlette.routing import BaseRoute
 
-from service.api.batches.schemas import COMPONENTS as BATCH_COMPONENTS
-from service.api.batches.schemas import BatchSummary
-from service.api.schemas import COMPONENTS
-from service.api.webhooks.schemas import COMPONENTS as WEBHOOK_COMPONENTS
+from core.jobs.job import BillingStatus, CancelOutcome, JobState, PublicStatus
+from core.jobs.timeline import TimelineKind
+from core.webhooks.endpoint import DisabledReason
+from service.api.batches.schemas import BatchSummary, new_batch_components
+from service.api.schemas import Problem
 from service.api.webhooks.schemas import webhooks_section
 from service.context import DISTRIBUTION
-from service.parsing.request_models import model_example
+from service.http.openapi import Schema
 
 TITLE: Final = "runcomfy-gateway"
 
@@ -29,6 +35,7 @@ _API_DESCRIPTION: Final = (
 
 _TENANT_SCHEME: Final = "tenant_key"
 _FASTAPI_ERRORS: Final = ("HTTPValidationError", "ValidationError")
+_ENUMS: Final = (BillingStatus, CancelOutcome, DisabledReason, JobState, PublicStatus, TimelineKind)
 
 
 def openapi_document(routes: Sequence[BaseRoute]) -> bytes:
@@ -37,24 +44,35 @@ def openapi_document(routes: Sequence[BaseRoute]) -> bytes:
         title=TITLE, version=version(DISTRIBUTION), description=_API_DESCRIPTION, routes=routes
     )
     components = document["components"]
-    _, events = models_json_schema(
-        [(BatchSummary, "serialization")], ref_template="#/components/schemas/{model}"
-    )
-    schemas = components["schemas"] | events["$defs"]
-    schemas |= {**COMPONENTS, **BATCH_COMPONENTS, **WEBHOOK_COMPONENTS}
+    schemas = {**components["schemas"], **_components()}
     components["schemas"] = {n: s for n, s in schemas.items() if n not in _FASTAPI_ERRORS}
     components["securitySchemes"][_TENANT_SCHEME] = {
         "type": "http",
         "scheme": "bearer",
         "description": "A tenant's key, as `gateway tenant create` printed it.",
     }
-    examples = _model_examples(routes)
+    examples = _load("examples.json")
     for operation in _operations(document):
-        _use_examples(operation, examples)
         _remove_fastapi_errors(operation)
-    document["webhooks"] = webhooks_section()
+        _add_examples(operation, examples)
+    document["webhooks"] = webhooks_section(examples)
     document["security"] = [{_TENANT_SCHEME: []}]
     return orjson.dumps(document)
+
+
+def _components() -> Mapping[str, Schema]:
+    """Return the schemas that no route's models have."""
+    _, models = models_json_schema(
+        [(BatchSummary, "serialization"), (Problem, "serialization")],
+        ref_template="#/components/schemas/{model}",
+    )
+    enums = {kind.__name__: TypeAdapter(kind).json_schema() for kind in _ENUMS}
+    return {**models["$defs"], **enums, **new_batch_components(), **_load("components.json")}
+
+
+def _load(name: str) -> Mapping[str, Any]:
+    document: Mapping[str, Any] = orjson.loads((files("service.api") / name).read_bytes())
+    return document
 
 
 def _operations(document: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
@@ -62,28 +80,21 @@ def _operations(document: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         yield from path.values()
 
 
-def _model_examples(routes: Sequence[BaseRoute]) -> dict[str, Any]:
-    """Return the examples of the models in bodies, by component; FastAPI drops nulls from them."""
-    fields = [
-        field
-        for route in iter_route_contexts(routes)
-        for field in (getattr(route, "body_field", None), getattr(route, "response_field", None))
-        if field is not None
-    ]
-    models = [field.field_info.annotation for field in fields]
-    return {model.__name__: model_example(model) for model in models}
+def _add_examples(operation: Mapping[str, Any], examples: Mapping[str, Any]) -> None:
+    """Show the example of each body where the body is described: Swagger UI reads it there.
 
-
-def _use_examples(operation: Mapping[str, Any], examples: Mapping[str, Any]) -> None:
-    """Show each model's example where a body of it is described: Swagger UI reads it there."""
-    for body in (operation.get("requestBody", {}), *operation["responses"].values()):
+    An example may be of a component (`Batch`), or of its use with one status (`Readiness 503`).
+    """
+    bodies = {"": operation.get("requestBody", {}), **operation["responses"]}
+    for status, body in bodies.items():
         for content in body.get("content", {}).values():
             schema = content.get("schema", {})
             # Of an optional body: the model's own defaults are what counts.
             schema.pop("default", None)
             name = schema.get("$ref", "").rpartition("/")[2]
-            if name in examples:
-                content["example"] = examples[name]
+            for key in (f"{name} {status}", name):
+                if key in examples:
+                    content.setdefault("example", examples[key])
 
 
 def _remove_fastapi_errors(operation: dict[str, Any]) -> None:

@@ -2,20 +2,17 @@
 
 import asyncio
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
-from fastapi import APIRouter
 from pydantic import Field
 
 from core.errors import Unauthenticated
 from core.tenants.limits import Window
 from core.webhooks.endpoint import DisabledReason
-from service.api.schemas import EXAMPLE_MODEL_ID
-from service.http.api_operation import Tag
 from service.http.dependencies import Context, Reader
-from service.http.openapi import problem_responses
-from service.http.strict_route import StrictRoute, operation_id
-from service.parsing.request_models import Document, TimeText, example
+from service.http.openapi import Tag, problem_responses
+from service.http.strict_route import api_router
+from service.parsing.request_models import Document, TimeText
 from service.tenants.usage import usage_representation
 
 
@@ -64,42 +61,8 @@ class _DisabledEndpoint(Document):
     owed: int = Field(description="Deliveries that are sent when it is enabled again.")
 
 
-_COST_EXAMPLE: Final = {"used": 3.78, "settled": 2.52, "reserved": 1.26}
-_REUSED_EXAMPLE: Final = {"jobs": 1, "saved_usd": 1.26}
-_TOTALS_EXAMPLE: Final[dict[str, Any]] = {
-    "jobs": {"used": 3, "limit": 50, "remaining": 47},
-    "usd": {**_COST_EXAMPLE, "limit": 25.0, "remaining": 21.22},
-    "reused": _REUSED_EXAMPLE,
-    "models": {EXAMPLE_MODEL_ID: {"jobs": 3, "usd": _COST_EXAMPLE, "reused": _REUSED_EXAMPLE}},
-}
-
-
 class Usage(Document):
     """The day and the month, by model, with the tenant's limits."""
-
-    model_config = example(
-        {
-            "tenant": "video-team",
-            "at": "2025-11-22T14:58:34.120000Z",
-            "running": {"used": 1, "limit": 5, "remaining": 4},
-            "waiting": {"used": 0, "limit": 100, "remaining": 100},
-            "requests_per_minute": 60,
-            "usd_per_request": None,
-            "windows": [
-                {"window": "day", "resets_at": "2025-11-23T00:00:00Z", **_TOTALS_EXAMPLE},
-                {"window": "month", "resets_at": "2025-12-01T00:00:00Z", **_TOTALS_EXAMPLE},
-            ],
-            "disabled_endpoints": [
-                {
-                    "endpoint_id": "ep_01KAP7ZJ5V3Q8M0RWX4T2YDN6C",
-                    "url": "https://old.example/hooks",
-                    "reason": "failing",
-                    "disabled_at": "2025-11-20T09:12:00Z",
-                    "owed": 37,
-                }
-            ],
-        }
-    )
 
     tenant: str
     at: TimeText
@@ -111,9 +74,7 @@ class Usage(Document):
     disabled_endpoints: list[_DisabledEndpoint]
 
 
-router = APIRouter(
-    tags=[Tag.USAGE], route_class=StrictRoute, generate_unique_id_function=operation_id
-)
+router = api_router(Tag.USAGE)
 
 
 @router.get("/v1/usage", response_model=Usage, responses=problem_responses(401, 403, 503))

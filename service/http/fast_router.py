@@ -4,30 +4,17 @@ FastAPI's own path (five middlewares, two exit stacks, two exception wrappers) s
 that match no route here.
 """
 
-import re
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Final
 
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from core.errors import MalformedRequest
 
 _HTTP: Final = "http"
-
-
-@dataclass(frozen=True, slots=True)
-class FastRoute:
-    """A method and path pattern, and the handler of the route that has them."""
-
-    method: str
-    match: Callable[[str], re.Match[str] | None]
-    handler: Callable[[Request], Awaitable[Response]]
-    route: APIRoute
 
 
 class FastRouter:
@@ -37,7 +24,7 @@ class FastRouter:
         """The first matching route wins. Path parameters are passed as text: no converters."""
         self._fallback = fallback
         self._routes = tuple(
-            FastRoute(method, route.path_regex.match, route.endpoint, route)
+            (method, route.path_regex.match, route)
             for route in routes
             for method in route.methods or ()
         )
@@ -59,9 +46,9 @@ class FastRouter:
         if scope.get("root_path"):
             return False
         method, path = scope["method"], scope["path"]
-        for route in self._routes:
-            if route.method == method and (match := route.match(path)):
+        for route_method, match_path, route in self._routes:
+            if route_method == method and (match := match_path(path)):
                 scope["path_params"] = match.groupdict()
-                scope["endpoint"], scope["route"] = route.handler, route.route
+                scope["endpoint"], scope["route"] = route.endpoint, route
                 return True
         return False

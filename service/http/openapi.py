@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import timedelta
+from enum import StrEnum
 from typing import Any, Final
 
 import orjson
@@ -15,6 +16,22 @@ from service.problems import MEDIA_TYPE, problem_of
 Schema = Mapping[str, Any]
 Responses = dict[int | str, dict[str, Any]]
 """OpenAPI's `responses` as FastAPI takes them."""
+
+
+class Tag(StrEnum):
+    """The groups of the API reference."""
+
+    REQUESTS = "Requests"
+    BATCHES = "Batches"
+    MODELS = "Models"
+    WEBHOOKS = "Webhooks"
+    USAGE = "Usage"
+    ADMIN_TENANTS = "Operators: tenants"
+    ADMIN_WEBHOOKS = "Operators: webhooks"
+    ADMIN_LIMITS_AND_PAUSES = "Operators: limits, pauses, doubts"
+    HEALTH = "Health"
+
+
 ADMIN_TOKEN_SCHEME: Final = "admin_token"  # noqa: S105 - the name of a scheme
 
 
@@ -71,40 +88,12 @@ def parameter(
     }
 
 
-def enum_schema(kind: type[Any]) -> Schema:
-    """Return the schema of a string enum."""
-    return {"type": "string", "enum": [str(word) for word in kind]}
-
-
-def object_schema(required: str, /, **properties: Schema) -> Schema:
-    """Return the schema of an object; `required` holds field names, separated by spaces."""
-    return {"type": "object", "required": required.split(), "properties": properties}
-
-
-def closed_object_schema(required: str, /, **properties: Schema) -> Schema:
-    """Return the schema of an object in a request: unknown fields are rejected."""
-    return {**object_schema(required, **properties), "additionalProperties": False}
-
-
-def array_schema(items: Schema) -> Schema:
-    """Return the schema of an array."""
-    return {"type": "array", "items": items}
-
-
 def ref(name: str) -> Schema:
     """Return a reference to a schema of the components."""
     return {"$ref": f"#/components/schemas/{name}"}
 
 
-def request_body_spec(component: str, example: Schema, *, required: bool = True) -> Schema:
-    """Return OpenAPI's `requestBody` with an example."""
-    content = {"application/json": {"schema": ref(component), "example": example}}
-    return {"required": required, "content": content}
-
-
-def response_spec(description: str, component: str, example: Schema) -> dict[str, Any]:
-    """Return one row of OpenAPI's `responses` with an example."""
-    return {
-        "description": description,
-        "content": {"application/json": {"schema": ref(component), "example": example}},
-    }
+def json_content(description: str, component: str, **more: object) -> dict[str, Any]:
+    """Return a row of OpenAPI's `responses`, or its `requestBody`: a body of this component."""
+    content = {"application/json": {"schema": ref(component)}}
+    return {"description": description, "content": content, **more}

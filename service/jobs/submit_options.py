@@ -152,7 +152,7 @@ _SECONDS: Final = {"type": "integer", "minimum": 1}
 SUBMIT_OPTIONS: Final[Mapping[str, SubmitOption]] = {
     "webhook": SubmitOption(
         lambda text, policy: parse_webhook_url(text, policy.target_policy),
-        {"type": "string"},
+        {"type": "string", "format": "uri"},
         "URL that receives the webhooks of this request, in place of the tenant's default.",
     ),
     "webhook_intermediate_status": SubmitOption(
@@ -180,7 +180,7 @@ SUBMIT_OPTIONS: Final[Mapping[str, SubmitOption]] = {
     ),
     "reference": SubmitOption(
         lambda text, _: parse_printable(text),
-        {"type": "string", "maxLength": MAX_REFERENCE_LENGTH},
+        {"type": "string", "minLength": 1, "maxLength": MAX_REFERENCE_LENGTH},
         "Your own string. It is returned with the request, its events and its webhooks.",
     ),
     "cache": SubmitOption(

@@ -18,6 +18,7 @@ MAX_REFERENCE_LENGTH: Final = 256
 USD_PATTERN: Final = r"[0-9]{1,9}(?:\.[0-9]{1,6})?"
 MAX_ECHOED_CHARS: Final = 64
 """Unknown names are truncated to this length in error messages."""
+_ALLOW_HINT: Final = "; an operator can allow it by GATEWAY_WEBHOOKS__ALLOWED_TARGETS"
 _MAX_FIELDS: Final = 64
 _MAX_DIGITS: Final = 20
 _USD: Final = re.compile(USD_PATTERN)
@@ -147,5 +148,5 @@ def parse_webhook_url(url: str, policy: TargetPolicy) -> str:
     """Check that webhooks may be sent to `url`, and return it."""
     checked = check_url(url, policy)
     if isinstance(checked, Refusal):
-        raise InvalidField(checked.message)
+        raise InvalidField(checked.message + (_ALLOW_HINT if checked.is_allowable else ""))
     return url

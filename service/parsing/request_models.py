@@ -73,20 +73,6 @@ class Document(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-def example(value: Mapping[str, Any], rules: Mapping[str, Any] | None = None) -> ConfigDict:
-    """Return a model's configuration: the example of its JSON in the API's description.
-
-    `rules` are keywords of JSON Schema that state what a validator of the model checks.
-    """
-    return ConfigDict(json_schema_extra={"examples": [dict(value)], **(rules or {})})
-
-
-def model_example(model: type[BaseModel]) -> object:
-    """Return the example that `example` set."""
-    extra: Any = model.model_config["json_schema_extra"]
-    return extra["examples"][0]
-
-
 def optional(description: str | None = None) -> Any:  # noqa: ANN401 - stands for any default
     """Return the default of a field that may be left out, but is never null in JSON."""
     return Field(None, description=description, json_schema_extra=without_null)

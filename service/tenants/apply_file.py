@@ -11,7 +11,7 @@ from enum import StrEnum
 
 from core.errors import Conflict
 from service.operator_context import AdminContext
-from service.parsing.request_models import RequestModel, example
+from service.parsing.request_models import RequestModel
 from service.tenants.settings import (
     Difference,
     TenantName,
@@ -44,8 +44,6 @@ class PlanStep:
 
 class TenantsFile(RequestModel):
     """The tenants of a file: tables under `[tenants]`, each with all settings of one tenant."""
-
-    model_config = example({"tenants": {"video-team": {"running": 5, "usd_per_day": 25.0}}})
 
     tenants: Mapping[TenantName, TenantSettings]
 

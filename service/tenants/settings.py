@@ -20,7 +20,6 @@ from service.parsing.request_models import (
     RequestModel,
     Usd,
     WholeNumber,
-    example,
     invalid_input,
 )
 
@@ -58,8 +57,6 @@ class TenantSettings(RequestModel):
     Values are those of JSON: money in USD, durations in seconds. null means no limit, or the
     gateway's own setting.
     """
-
-    model_config = example({"usd_per_day": 50, "waiting": None})
 
     webhook: Annotated[str, Field(strict=True, json_schema_extra={"format": "uri"})] | None = Field(
         None, description="URL for the webhooks of submits that name none."

@@ -31,7 +31,6 @@ from service.parsing.request_models import (
     Text,
     Timestamp,
     WholeNumberOption,
-    example,
     invalid_input,
     optional,
 )
@@ -99,8 +98,6 @@ _Name = Annotated[Text, Field(min_length=1)]
 class EndpointChange(RequestModel):
     """The fields of an endpoint to change."""
 
-    model_config = example({"events": None, "timeout": 10})
-
     url: Text = Field(
         "",
         description="`https://…`; or `stream:<name>` (a Redis stream of the gateway, CloudEvents "
@@ -150,21 +147,11 @@ def _switched(endpoint: Endpoint, now: datetime, *, enabled: bool) -> Endpoint:
 class NewEndpoint(EndpointChange):
     """An endpoint to create."""
 
-    model_config = example(
-        {
-            "url": "https://hooks.example/runcomfy",
-            "events": ["request.completed"],
-            "payload": "thin",
-        }
-    )
-
     url: Text
 
 
 class SecretRotation(RequestModel):
     """Which kind of secret to replace, and how long the previous ones remain valid."""
-
-    model_config = example({"overlap": 86400})
 
     kind: SecretKind = SecretKind.HMAC
     overlap: Annotated[float, Number(0, MAX_OVERLAP.total_seconds(), " of seconds")] = Field(
@@ -174,8 +161,6 @@ class SecretRotation(RequestModel):
 
 class ReplayRequest(RequestModel):
     """A range of deliveries to send again; by default those that failed or were held, until now."""
-
-    model_config = example({"since": "2025-11-21T00:00:00Z"})
 
     since: Timestamp
     until: Timestamp | None = optional()
@@ -193,8 +178,6 @@ class ReplayRequest(RequestModel):
 
 class TestEventRequest(RequestModel):
     """Which endpoint to test."""
-
-    model_config = example({"endpoint_id": "default"})
 
     endpoint_id: _Name | None = optional("Left out: every endpoint that is enabled.")
 

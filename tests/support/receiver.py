@@ -13,6 +13,7 @@ from typing import Final
 from core.clock import SystemClock
 from core.webhooks.secrets import encode_webhook_secret
 from core.webhooks.url_policy import Address, AllowedTargets, TargetPolicy
+from worker.webhooks.receiver_tls import ReceiverTls
 from worker.webhooks.sender import AttemptRequest, Sender, SenderPolicy, open_sender
 
 Behaviour = Callable[[asyncio.StreamWriter], Awaitable[None]]
@@ -116,13 +117,14 @@ async def running_receiver(
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def new_attempt(url: str, number: int = 1) -> AttemptRequest:
-    return AttemptRequest("msg_1", url, BODY, (SECRET,), number)
+def new_attempt(url: str, number: int = 1, queue: str = "") -> AttemptRequest:
+    return AttemptRequest("msg_1", url, BODY, (SECRET,), number, queue=queue)
 
 
 @asynccontextmanager
 async def open_test_sender(
     tls: ssl.SSLContext | None = None, policy: SenderPolicy = POLICY
 ) -> AsyncIterator[Sender]:
-    async with open_sender(policy, SystemClock(), resolver=Loopback(), tls=tls) as sender:
+    contexts = None if tls is None else ReceiverTls(tls)
+    async with open_sender(policy, SystemClock(), resolver=Loopback(), tls=contexts) as sender:
         yield sender

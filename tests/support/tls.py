@@ -1,6 +1,7 @@
 """A certificate authority, and a TLS proxy: the Redis from the wheel is built without TLS."""
 
 import asyncio
+import socket
 import ssl
 import threading
 from collections.abc import Iterator
@@ -41,6 +42,39 @@ def tls_proxy(port: int, *, certificate: Path, key: Path) -> Iterator[int]:
     finally:
         front.stop()
         thread.join()
+
+
+@contextmanager
+def refusing_server(context: ssl.SSLContext) -> Iterator[int]:
+    """Yield the port of a TLS server that refuses its clients by an alert.
+
+    Blocking sockets: asyncio's servers reset a connection whose handshake failed, and the alert is
+    lost.
+    """
+    with socket.create_server((LOOPBACK, 0)) as listener:
+        thread = threading.Thread(target=_refuse_clients, args=(listener, context))
+        thread.start()
+        try:
+            yield listener.getsockname()[1]
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
+            thread.join()
+
+
+def _refuse_clients(listener: socket.socket, context: ssl.SSLContext) -> None:
+    with suppress(OSError):
+        while True:
+            client, _ = listener.accept()
+            client.settimeout(_WITHIN)
+            with context.wrap_socket(
+                client, server_side=True, do_handshake_on_connect=False
+            ) as tls:
+                with suppress(ssl.SSLError):
+                    tls.do_handshake()
+                with suppress(OSError):
+                    tls.shutdown(socket.SHUT_WR)
+                    while tls.recv(_PIECE):
+                        pass
 
 
 class _TlsProxy:
@@ -126,6 +160,18 @@ class CertificateAuthority:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(self.folder / f"{stem}.pem", self.folder / f"{stem}.key")
         return context
+
+    def server_for_clients(self, *names: str) -> ssl.SSLContext:
+        """A server context that accepts only clients with a certificate of this CA."""
+        context = self.server(*names)
+        context.verify_mode = ssl.CERT_REQUIRED
+        context.load_verify_locations(self.folder / "ca.pem")
+        return context
+
+    def client(self, stem: str) -> tuple[Path, Path]:
+        """Return the files of a client's certificate and its key."""
+        self._issue(stem, _common_name(stem), _new_key())
+        return self.folder / f"{stem}.pem", self.folder / f"{stem}.key"
 
     def trusted(self) -> ssl.SSLContext:
         return ssl.create_default_context(cafile=self.folder / "ca.pem")

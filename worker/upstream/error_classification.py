@@ -39,6 +39,10 @@ class ResponseTooLarge(Exception):
     """The answer exceeds the bound for its size."""
 
 
+class TunnelFailed(Exception):
+    """The proxy opened no tunnel to RunComfy: nothing of the request itself was sent."""
+
+
 class UnsafeMethod(Exception):
     """Something other than a GET was given to the transport for reads."""
 
@@ -59,7 +63,9 @@ CLASSIFICATIONS_BY_EXCEPTION: Final[Mapping[type[Exception], Classification]] = 
     httpx.LocalProtocolError: Classification(BillingEffect.NOT_SENT, FaultKind.PROTOCOL_ERROR),
     # Our own check, before a connection is opened.
     UnsafeMethod: Classification(BillingEffect.NOT_SENT, FaultKind.UNKNOWN),
-    # We use no proxy, so the cause is unknown.
+    # Our own finding, whatever httpx raised: see `worker.upstream.http_request`.
+    TunnelFailed: Classification(BillingEffect.NOT_SENT, FaultKind.PROXY_ERROR),
+    # httpx raises it in place of a tunnel, but without that finding it proves nothing.
     httpx.ProxyError: Classification(BillingEffect.INDETERMINATE, FaultKind.PROXY_ERROR),
     # Bytes have left; whether RunComfy acted on them is unknown.
     httpx.WriteError: Classification(BillingEffect.INDETERMINATE, FaultKind.WRITE_ERROR),
@@ -93,6 +99,8 @@ CLASSIFICATIONS_BY_EXCEPTION: Final[Mapping[type[Exception], Classification]] = 
 
 # For the metrics of reads only: nothing about billing depends on these. Most specific first.
 KINDS_BY_AIOHTTP_ERROR: Final[tuple[tuple[type[Exception], FaultKind], ...]] = (
+    (aiohttp.ClientHttpProxyError, FaultKind.PROXY_ERROR),
+    (aiohttp.ClientProxyConnectionError, FaultKind.PROXY_ERROR),
     (aiohttp.ServerDisconnectedError, FaultKind.RESET),
     (aiohttp.ConnectionTimeoutError, FaultKind.CONNECT_TIMEOUT),
     (aiohttp.ServerTimeoutError, FaultKind.READ_TIMEOUT),

@@ -6,6 +6,7 @@ from typing import Final
 
 from core.observability.outcomes import FaultKind
 from worker.ports import UpstreamFault
+from worker.tls import CA_FILE, tls_failure_of
 from worker.upstream import json_parser, tolerant_json
 from worker.upstream.error_classification import fault_kind_of
 from worker.upstream.http_request import HttpResponse
@@ -15,6 +16,11 @@ MAX_LABEL_LENGTH: Final = 64
 REDACTED: Final = "[redacted]"
 # Longer than what is kept, since control characters are removed after this cut.
 _MAX_INPUT_LENGTH: Final = 8 * MAX_MESSAGE_LENGTH
+
+_UNTRUSTED_HINT: Final = "; if the CA is your company's, set GATEWAY_RUNCOMFY__CA_FILE"
+_NO_CONNECTION_HINT: Final = (
+    "; if only a proxy leads out of your network, set GATEWAY_RUNCOMFY__PROXY"
+)
 
 # For answers without a text of their own, or with none for people.
 DEFAULT_MESSAGES: Final[Mapping[FaultKind, str]] = {
@@ -70,10 +76,21 @@ def fault_of(kind: FaultKind, response: HttpResponse, redactor: Redactor) -> Ups
 
 def _default_message(kind: FaultKind, response: HttpResponse) -> str:
     if response.error is not None:
-        name = type(response.error).__name__
-        return f"{name}: {response.error}" if str(response.error) else name
+        return _describe_error(response.error)
     status = "" if response.status is None else f" (HTTP {response.status})"
     return DEFAULT_MESSAGES.get(kind, f"no explanation: {kind.value}") + status
+
+
+def _describe_error(error: Exception) -> str:
+    """Return what failed on the way to RunComfy, and the setting that may fix it."""
+    tls = tls_failure_of(error)
+    if tls is not None:
+        hint = _UNTRUSTED_HINT if tls.setting == CA_FILE else ""
+        return f"TLS with RunComfy failed: {tls.cause}{hint}"
+    name = type(error).__name__
+    text = f"{name}: {error}" if str(error) else name
+    connecting = fault_kind_of(error) in {FaultKind.CONNECT_ERROR, FaultKind.CONNECT_TIMEOUT}
+    return f"{text}{_NO_CONNECTION_HINT}" if connecting else text
 
 
 def classify_unreadable(response: HttpResponse) -> FaultKind:

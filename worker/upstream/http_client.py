@@ -15,7 +15,7 @@ from worker.ports import Indeterminate, NotSent, Rejected, RequestNotFound, Unre
 from worker.upstream.config import UpstreamAccess, UpstreamLimits
 from worker.upstream.faults import Redactor
 from worker.upstream.http_request import HttpRequest, HttpResponse, send_request
-from worker.upstream.transports import create_upstream_tls_context, open_post_client, open_reader
+from worker.upstream.transports import EgressRoute, open_post_client, open_reader
 
 OK: Final = "ok"
 LARGE_BODY: Final = 64 * 1024
@@ -45,11 +45,10 @@ class UpstreamReader(Protocol):
 
 @asynccontextmanager
 async def open_http_client(
-    access: UpstreamAccess, limits: UpstreamLimits, clock: Clock, emit: Emit
+    access: UpstreamAccess, limits: UpstreamLimits, route: EgressRoute, clock: Clock, emit: Emit
 ) -> AsyncIterator["HttpClient"]:
     """Yield a client over the network. `emit` must not raise."""
-    tls = create_upstream_tls_context()
-    async with open_post_client(limits, tls) as posts, open_reader(limits, tls) as reads:
+    async with open_post_client(limits, route) as posts, open_reader(limits, route) as reads:
         yield HttpClient(access, posts, reads, clock, emit)
 
 

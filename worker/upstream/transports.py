@@ -9,6 +9,7 @@ import asyncio
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from datetime import datetime
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Final
@@ -17,25 +18,31 @@ import aiohttp
 import httpx
 from yarl import URL
 
+from worker.proxy import Proxy
 from worker.upstream.config import UpstreamLimits
 from worker.upstream.error_classification import UnsafeMethod
 from worker.upstream.http_request import HttpRequest, HttpResponse, build_response, read_bounded
 
 
-def create_upstream_tls_context() -> ssl.SSLContext:
-    """Return one context for both transports: building it reads the CA store, 36 ms."""
-    return httpx.create_ssl_context(trust_env=False)
+@dataclass(frozen=True, slots=True)
+class EgressRoute:
+    """How to reach RunComfy: one TLS context for both transports, and the proxy, if any."""
+
+    tls: ssl.SSLContext
+    proxy: Proxy | None = None
 
 
 @asynccontextmanager
 async def open_post_client(
-    limits: UpstreamLimits, tls: ssl.SSLContext
+    limits: UpstreamLimits, route: EgressRoute
 ) -> AsyncIterator[httpx.AsyncClient]:
-    """Yield the client for POST: no keep-alive, retries, redirects, proxies or cookies."""
+    """Yield the client for POST: no keep-alive, retries, redirects or cookies."""
     span = limits.submit_read_timeout.total_seconds()
     connect = limits.connect_timeout.total_seconds()
+    proxy = route.proxy
     async with httpx.AsyncClient(
-        verify=tls,
+        verify=route.tls,
+        proxy=None if proxy is None else httpx.Proxy(proxy.url, auth=proxy.auth),
         limits=httpx.Limits(
             max_connections=limits.max_submit_connections, max_keepalive_connections=0
         ),
@@ -57,9 +64,10 @@ _DNS_TTL_SECONDS: Final = 300
 class AiohttpReader:
     """Sends GET requests, which cost nothing and may be repeated."""
 
-    def __init__(self, session: aiohttp.ClientSession) -> None:
-        """Send over an open session."""
+    def __init__(self, session: aiohttp.ClientSession, proxy: Proxy | None = None) -> None:
+        """Send over an open session, through `proxy` if there is one."""
         self._session = session
+        self._proxy = proxy
 
     async def send_request(self, request: HttpRequest, now: datetime) -> HttpResponse:
         """Send a request and read its answer within its bounds. Raises nothing but cancellation.
@@ -77,7 +85,11 @@ class AiohttpReader:
         try:
             async with asyncio.timeout(request.deadline.total_seconds()):
                 response = await self._session.get(
-                    URL(request.url, encoded=True), headers=request.headers, allow_redirects=False
+                    URL(request.url, encoded=True),
+                    headers=request.headers,
+                    allow_redirects=False,
+                    proxy=None if self._proxy is None else self._proxy.url,
+                    proxy_headers=None if self._proxy is None else self._proxy.headers,
                 )
                 await read_bounded(response.content.iter_any(), body, request.max_bytes)
         except Exception as error:  # noqa: BLE001 - whatever it is, the job is polled again
@@ -92,10 +104,10 @@ class AiohttpReader:
 
 
 @asynccontextmanager
-async def open_reader(limits: UpstreamLimits, tls: ssl.SSLContext) -> AsyncIterator[AiohttpReader]:
-    """Yield the transport for GET: no cookies, no proxies, no decompression."""
+async def open_reader(limits: UpstreamLimits, route: EgressRoute) -> AsyncIterator[AiohttpReader]:
+    """Yield the transport for GET: no cookies, no decompression."""
     connector = aiohttp.TCPConnector(
-        limit=limits.max_read_connections, ttl_dns_cache=_DNS_TTL_SECONDS, ssl=tls
+        limit=limits.max_read_connections, ttl_dns_cache=_DNS_TTL_SECONDS, ssl=route.tls
     )
     timeout = aiohttp.ClientTimeout(
         total=None,
@@ -110,4 +122,4 @@ async def open_reader(limits: UpstreamLimits, tls: ssl.SSLContext) -> AsyncItera
         auto_decompress=False,
         trust_env=False,
     ) as session:
-        yield AiohttpReader(session)
+        yield AiohttpReader(session, route.proxy)

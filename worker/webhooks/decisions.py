@@ -30,7 +30,7 @@ from core.webhooks.endpoint import (
     RedisStream,
     parse_stream_url,
 )
-from worker.webhooks.outcomes import AttemptResult, Delivered
+from worker.webhooks.outcomes import AttemptResult, Delivered, kind_of_status
 from worker.webhooks.retry_schedule import SchedulePolicy, next_attempt_at
 from worker.webhooks.sender import AttemptRequest
 from worker.webhooks.transport import StreamAppend
@@ -40,7 +40,9 @@ ENDPOINT_DELETED: Final = "endpoint_deleted"
 OVERDUE: Final = "overdue"
 
 # The gateway's own failures: they are no evidence about the receiver.
-_LOCAL_FAILURES: Final = frozenset({FailureKind.BUSY, FailureKind.SEND_ERROR})
+_LOCAL_FAILURES: Final = frozenset(
+    {FailureKind.BUSY, FailureKind.SEND_ERROR, FailureKind.PROXY_ERROR}
+)
 # Failures to reach the server, whatever the path. Of the URLs that came with submits only these
 # count against their origin: one job's wrong path must not delay another job's delivery.
 _CONNECTION_FAILURES: Final = frozenset(
@@ -132,6 +134,7 @@ def _build_request(
         keys=keys,
         headers=endpoint.headers,
         timeout=endpoint.timeout,
+        queue=delivery.queue,
     )
 
 
@@ -265,7 +268,16 @@ def attempted_event(after: Delivery, result: AttemptResult) -> DeliveryAttempted
         duration=result.duration,
         state=after.state,
         lag=None if arrived_at is None else arrived_at - after.round_started_at,
+        detail=_gateways_own_words(result),
     )
+
+
+def _gateways_own_words(result: AttemptResult) -> str | None:
+    """Return the excerpt if it is not the receiver's answer, which a log need not repeat."""
+    answered = (
+        result.status is not None and kind_of_status(result.status) is not FailureKind.REDIRECT
+    )
+    return None if answered else result.excerpt or None
 
 
 def _timeline_entry(

@@ -7,6 +7,7 @@ requests for another name at that address. aiohttp's is keyed by the server name
 
 import asyncio
 import errno
+import socket
 import ssl
 from datetime import timedelta
 from functools import partial
@@ -16,6 +17,9 @@ import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.resolver import ThreadedResolver
+
+from worker.proxy import Proxy
 
 
 def create_session(
@@ -24,15 +28,19 @@ def create_session(
     read_timeout: timedelta,
     keep_alive: timedelta,
     max_response_bytes: int,
+    proxy: Proxy | None = None,
 ) -> aiohttp.ClientSession:
-    """Return a session without cookies, proxies, decompression or a bound on connections.
+    """Return a session without cookies, decompression or a bound on connections.
 
-    Requests must go to addresses; names are refused. An answer may have `max_response_bytes` bytes,
-    head and framing included. Idle connections are kept for `keep_alive`. Call it while an event
-    loop runs.
+    Requests must go to addresses, or through `proxy`: names other than its own are refused. An
+    answer may have `max_response_bytes` bytes, head and framing included. Idle connections are kept
+    for `keep_alive`. Call it while an event loop runs.
     """
     connector = _Connector(
-        limit=0, ssl=tls, resolver=_RefusingResolver(), keepalive_timeout=keep_alive.total_seconds()
+        limit=0,
+        ssl=tls,
+        resolver=_RefusingResolver(None if proxy is None else proxy.host),
+        keepalive_timeout=keep_alive.total_seconds(),
     )
     connector.limit_response_size(max_response_bytes)
     return aiohttp.ClientSession(
@@ -85,8 +93,15 @@ class _Connector(aiohttp.TCPConnector):
 class _RefusingResolver(AbstractResolver):
     """A second barrier against SSRF: a request to a name fails instead of being resolved."""
 
-    async def resolve(self, host: str, port: int = 0, family: int = 0) -> list[ResolveResult]:
-        del port, family
+    def __init__(self, proxy_host: str | None) -> None:
+        self._proxy_host = proxy_host
+        self._resolver = None if proxy_host is None else ThreadedResolver()
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        if self._resolver is not None and host == self._proxy_host:
+            return await self._resolver.resolve(host, port, family)
         raise OSError(errno.EADDRNOTAVAIL, f"requests must go to addresses, not to {host}")
 
     async def close(self) -> None:

@@ -20,6 +20,7 @@ from core.webhooks.url_policy import (
     Target,
     TargetPolicy,
     check_address,
+    check_public_name,
     check_url,
 )
 
@@ -34,16 +35,21 @@ class Resolver(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class PinnedTarget:
-    """A target and the one checked address to connect to."""
+    """A target and the one checked address to connect to.
+
+    `address` None: the proxy resolves the name. `is_allowed`: by the operator's list, so that it is
+    called directly where there is a proxy.
+    """
 
     target: Target
-    address: Address
+    address: Address | None
+    is_allowed: bool = False
 
     @property
     def url(self) -> str:
         """The URL with the address in place of the host name."""
         v6 = isinstance(self.address, IPv6Address)
-        host = f"[{self.address}]" if v6 else str(self.address)
+        host = f"[{self.address}]" if v6 else str(self.address or self.target.host)
         return f"{self.target.scheme}://{host}:{self.target.port}{self.target.path}"
 
     @property
@@ -54,17 +60,26 @@ class PinnedTarget:
 
 
 async def resolve(
-    url: str, policy: TargetPolicy, resolver: Resolver, *, rotation: int = 0
+    url: str,
+    policy: TargetPolicy,
+    resolver: Resolver,
+    *,
+    rotation: int = 0,
+    proxy_resolves: bool = False,
 ) -> PinnedTarget | Refusal:
     """Check a URL, resolve its name once, check every address, and pick one.
 
     Each `rotation` picks the next address, so that one dead address does not fail all attempts.
+    `proxy_resolves`: only names on the operator's list are resolved; any other must be public by
+    its form, and the proxy gets it.
     """
     target = check_url(url, policy)
     if isinstance(target, Refusal):
         return target
     if target.address is not None:
-        return PinnedTarget(target, target.address)
+        return PinnedTarget(target, target.address, is_allowed=target.is_allowed)
+    if proxy_resolves and not target.is_allowed:
+        return check_public_name(target, policy) or PinnedTarget(target, None)
     return pin(target, await resolver.resolve(target.host), policy, rotation)
 
 
@@ -81,7 +96,9 @@ def pin(
         if refusal := check_address(target, address, policy):
             return refusal
     ordered = sorted(addresses, key=lambda address: address.version)
-    return PinnedTarget(target, ordered[rotation % len(ordered)])
+    chosen = ordered[rotation % len(ordered)]
+    allowed = target.is_allowed or policy.allowed.allows_address(chosen)
+    return PinnedTarget(target, chosen, is_allowed=allowed)
 
 
 # The event loop's default pool has few threads: names that never resolve would block all lookups,

@@ -4,14 +4,13 @@ import asyncio
 import contextlib
 import socket
 import ssl
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Final
 
 import aiohttp
-import httpx
 from aiohttp.http_exceptions import HttpProcessingError
 from yarl import URL
 
@@ -19,7 +18,9 @@ from core.clock import Clock
 from core.observability.log_context import current_log_context
 from core.observability.outcomes import FailureKind
 from core.webhooks.url_policy import Refusal, RefusalReason, TargetPolicy
+from worker.proxy import Proxy
 from worker.retry_after import parse_retry_after
+from worker.tls import cause_chain, create_tls_context, tls_failure_of
 from worker.webhooks.http_session import create_session
 from worker.webhooks.outcomes import (
     AttemptFailed,
@@ -28,6 +29,7 @@ from worker.webhooks.outcomes import (
     kind_of_status,
     printable_text,
 )
+from worker.webhooks.receiver_tls import ReceiverTls
 from worker.webhooks.resolved_target import PinnedTarget, Resolver, SystemResolver, resolve
 from worker.webhooks.signing import sign
 
@@ -43,6 +45,8 @@ class SenderPolicy:
     `max_connections` is the number of concurrent attempts; the wait of further ones does not count
     against the receiver. `keep_alive` is below the 5 s of Node.js and uvicorn: a receiver that
     closes first would break an attempt.
+
+    Through `proxy` go all attempts but those to allowed targets; `proxy_resolves`: by name.
     """
 
     targets: TargetPolicy = field(default_factory=TargetPolicy)
@@ -54,13 +58,16 @@ class SenderPolicy:
     max_connections: int = 256
     keep_alive: timedelta = timedelta(seconds=4)
     user_agent: str = "runcomfy-gateway"
+    proxy: Proxy | None = None
+    proxy_resolves: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class AttemptRequest:
     """What to send, and where. `number` counts from 1; `secrets` and `keys` are all live ones.
 
-    `timeout` may shorten the policy's `total_timeout`; `headers` are the endpoint's own.
+    `timeout` may shorten the policy's `total_timeout`; `headers` are the endpoint's own. `queue` is
+    the delivery's queue, for the choice of a client certificate.
     """
 
     webhook_id: str
@@ -71,6 +78,7 @@ class AttemptRequest:
     keys: tuple[str, ...] = field(default=(), repr=False)
     headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     timeout: timedelta | None = None
+    queue: str = ""
 
 
 # First match wins, after the exception's causes (`_KINDS_BY_CAUSE`): subclasses before their bases.
@@ -78,10 +86,11 @@ KINDS_BY_EXCEPTION: Final[tuple[tuple[type[Exception], FailureKind], ...]] = (
     (TimeoutError, FailureKind.TIMEOUT),
     (aiohttp.ServerFingerprintMismatch, FailureKind.CONNECT_ERROR),
     (aiohttp.ServerConnectionError, FailureKind.RESET),
+    (aiohttp.ClientProxyConnectionError, FailureKind.PROXY_ERROR),
     (aiohttp.ClientConnectorError, FailureKind.CONNECT_ERROR),
     (aiohttp.ClientConnectionError, FailureKind.RESET),
     (aiohttp.ClientPayloadError, FailureKind.RESET),
-    (aiohttp.ClientHttpProxyError, FailureKind.SEND_ERROR),
+    (aiohttp.ClientHttpProxyError, FailureKind.PROXY_ERROR),
     (aiohttp.ClientResponseError, FailureKind.INVALID_RESPONSE),
     (HttpProcessingError, FailureKind.INVALID_RESPONSE),
     (aiohttp.ClientError, FailureKind.SEND_ERROR),
@@ -91,6 +100,8 @@ _KINDS_BY_CAUSE: Final = (
     (ssl.SSLError, FailureKind.TLS_ERROR),
     (socket.gaierror, FailureKind.DNS_ERROR),
 )
+# What a proxy answers where the receiver, not the proxy, is the reason (RFC 9110, 15.6).
+_UNREACHABLE_STATUSES: Final = frozenset({502, 503, 504})
 # What sending may raise; anything else is a bug in the gateway, and surfaces as one.
 _SEND_ERRORS: Final = (aiohttp.ClientError, HttpProcessingError, OSError)
 _CHUNK_SIZE: Final = 16 * 1024
@@ -100,10 +111,16 @@ class Sender:
     """Makes attempts concurrently. None raises, whatever the receiver does."""
 
     def __init__(
-        self, session: aiohttp.ClientSession, resolver: Resolver, clock: Clock, policy: SenderPolicy
+        self,
+        session: aiohttp.ClientSession,
+        resolver: Resolver,
+        tls: ReceiverTls,
+        clock: Clock,
+        policy: SenderPolicy,
     ) -> None:
         """Send by `session`, see `worker.webhooks.http_session`."""
         self._session = session
+        self._tls = tls
         self._resolver = resolver
         self._clock = clock
         self._policy = policy
@@ -123,9 +140,8 @@ class Sender:
             async with asyncio.timeout_at(deadline):
                 answer = await self._open_response(attempt)
         except _SEND_ERRORS as error:
-            return AttemptFailed(
-                failure_kind_of_error(error), _UNMEASURED, excerpt=_describe_error(error)
-            )
+            kind = failure_kind_of_error(error)
+            return AttemptFailed(kind, _UNMEASURED, excerpt=_describe_error(error, kind))
         if isinstance(answer, Refusal):
             return _blocked_target_result(answer)
         rest = asyncio.get_running_loop().time() + self._policy.body_timeout.total_seconds()
@@ -137,16 +153,24 @@ class Sender:
 
     async def _open_response(self, attempt: AttemptRequest) -> aiohttp.ClientResponse | Refusal:
         pinned = await resolve(
-            attempt.url, self._policy.targets, self._resolver, rotation=attempt.number - 1
+            attempt.url,
+            self._policy.targets,
+            self._resolver,
+            rotation=attempt.number - 1,
+            proxy_resolves=self._policy.proxy_resolves,
         )
         if isinstance(pinned, Refusal):
             return pinned
+        proxy = None if pinned.is_allowed else self._policy.proxy
         return await self._session.post(
             URL(pinned.url, encoded=True),
             data=attempt.body,
             headers=self._build_headers(attempt, pinned),
             allow_redirects=False,
             server_hostname=pinned.server_name,
+            ssl=self._tls.context_of(attempt.queue, pinned.target.host),
+            proxy=None if proxy is None else proxy.url,
+            proxy_headers=None if proxy is None else proxy.headers,
         )
 
     def _build_headers(
@@ -190,6 +214,11 @@ class Sender:
         kind = kind_of_status(response.status)
         if kind is None:
             return Delivered(response.status, _UNMEASURED, excerpt)
+        location = response.headers.get("location")
+        if kind is FailureKind.REDIRECT and location is not None:
+            excerpt = printable_text(
+                f"Location: {location}".encode(), self._policy.max_excerpt_bytes
+            )
         delay = parse_retry_after(response.headers.get("retry-after"), self._clock.now())
         return AttemptFailed(kind, _UNMEASURED, response.status, delay, excerpt)
 
@@ -214,29 +243,40 @@ _UNMEASURED: Final = timedelta(0)
 
 def failure_kind_of_error(error: Exception) -> FailureKind:
     """Return why an attempt failed that ended with this exception."""
-    causes = tuple(_cause_chain(error))
+    causes = tuple(cause_chain(error))
     for theirs, kind in _KINDS_BY_CAUSE:
         if any(isinstance(cause, theirs) for cause in causes):
             return kind
+    if isinstance(error, aiohttp.ClientHttpProxyError) and error.status in _UNREACHABLE_STATUSES:
+        return FailureKind.CONNECT_ERROR
     return next(kind for theirs, kind in KINDS_BY_EXCEPTION if isinstance(error, theirs))
 
 
-def _cause_chain(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__
+def _describe_error(error: Exception, kind: FailureKind) -> str:
+    """Return why sending failed, for a tenant and an operator, and the setting that may fix it.
+
+    Other errors' texts may contain internal addresses, and a tenant reads it.
+    """
+    tls = tls_failure_of(error)
+    if tls is not None:
+        hint = "" if tls.setting is None else f" (operator: {_SETTING_PREFIX}{tls.setting})"
+        return f"TLS: {tls.cause}{hint}"
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        if error.status in _UNREACHABLE_STATUSES:
+            return f"the operator's proxy cannot reach the receiver ({error.status})"
+        return f"the operator's proxy answered {error.status} (operator: {_SETTING_PREFIX}PROXY)"
+    if isinstance(error, aiohttp.ClientProxyConnectionError):
+        return f"the operator's proxy cannot be reached (operator: {_SETTING_PREFIX}PROXY)"
+    return _RESET_HINT if kind is FailureKind.RESET else ""
 
 
-def _describe_error(error: Exception) -> str:
-    # An error's text may contain internal addresses, and a tenant reads it. A certificate's flaw is
-    # the receiver's, and the tenant needs it.
-    for cause in _cause_chain(error):
-        if isinstance(cause, ssl.SSLCertVerificationError):
-            # aiohttp's subclass lacks the attribute; its cause, the real error, has it.
-            words = getattr(cause, "verify_message", "")
-            if isinstance(words, str) and words:
-                return words
-    return ""
+_SETTING_PREFIX: Final = "GATEWAY_WEBHOOKS__"
+# With TLS 1.3 a server may refuse a missing certificate after the handshake, by a reset that
+# overtakes its alert.
+_RESET_HINT: Final = (
+    "the connection was closed without an answer; if the receiver wants a client certificate "
+    f"(operator: {_SETTING_PREFIX}CLIENT_CERTIFICATES)"
+)
 
 
 def _blocked_target_result(refusal: Refusal) -> AttemptFailed:
@@ -251,26 +291,21 @@ async def open_sender(
     clock: Clock,
     *,
     resolver: Resolver | None = None,
-    tls: ssl.SSLContext | None = None,
+    tls: ReceiverTls | None = None,
 ) -> AsyncIterator[Sender]:
     """Yield a sender; by default with the system's resolver and trusted CAs."""
     system = SystemResolver(timeout=policy.connect_timeout)
+    tls = tls or ReceiverTls(create_tls_context())
     session = create_session(
-        tls or create_webhook_tls_context(),
+        tls.default,
         policy.connect_timeout,
         policy.total_timeout,
         policy.keep_alive,
         policy.max_response_bytes,
+        policy.proxy,
     )
     try:
         async with session:
-            yield Sender(session, resolver or system, clock, policy)
+            yield Sender(session, resolver or system, tls, clock, policy)
     finally:
         system.close()
-
-
-def create_webhook_tls_context() -> ssl.SSLContext:
-    """Return a context with httpx's public CAs and those that the system trusts (internal ones)."""
-    context = httpx.create_ssl_context(trust_env=False)
-    context.load_default_certs()
-    return context

@@ -14,24 +14,21 @@ from service.admin.jobs import list_jobs
 from service.admin.representations import in_doubt_representation
 from service.api.admin.router import WRITE_PROBLEMS, admin_router
 from service.api.admin.schemas import InDoubtList, ResolutionRequest
-from service.api.schemas import DETAIL_EXAMPLE, REQUESTS_EXAMPLE
-from service.http.api_operation import Tag, json_bytes_response, json_response
 from service.http.dependencies import Admin, RequestLinks
-from service.http.openapi import Responses, problem_responses, response_spec
+from service.http.json_response import json_bytes_response, json_response
+from service.http.openapi import Responses, Tag, json_content, problem_responses
 from service.http.request_context import request_context
 from service.jobs.list_query import JobListQuery
 from service.operator_context import AdminContext
 
 router = admin_router(Tag.ADMIN_LIMITS_AND_PAUSES)
-_DETAIL: Final[Responses] = {
-    200: response_spec("The request with its timeline.", "Detail", DETAIL_EXAMPLE)
-}
+_DETAIL: Final[Responses] = {200: json_content("The request with its timeline.", "Detail")}
 
 
 @router.get(
     "/tenants/{tenant}/requests",
     responses={
-        200: response_spec("A page of them.", "Requests", REQUESTS_EXAMPLE),
+        200: json_content("A page of them.", "Requests"),
         **problem_responses(400),
     },
 )

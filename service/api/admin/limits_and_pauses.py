@@ -9,9 +9,9 @@ from service.admin import limits_and_pauses, representations
 from service.admin.limits_and_pauses import GatewayLimits, LimitChanges, PauseTarget
 from service.api.admin.router import WRITE_PROBLEMS, admin_router
 from service.api.admin.schemas import Audit, AuditQuery, Gateway, Paused
-from service.http.api_operation import Tag, json_response
 from service.http.dependencies import Admin
-from service.http.openapi import problem_responses
+from service.http.json_response import json_response
+from service.http.openapi import Tag, problem_responses
 from service.operator_context import AdminContext
 
 JsonObject = dict[str, Any]

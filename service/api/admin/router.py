@@ -6,9 +6,8 @@ from fastapi import APIRouter
 from fastapi.routing import APIRoute
 from starlette.requests import Request
 
-from service.http.api_operation import Tag
 from service.http.dependencies import check_operator
-from service.http.openapi import problem_responses
+from service.http.openapi import Tag, problem_responses
 from service.http.strict_route import StrictRoute
 
 ADMIN_ROOT: Final = "/admin/v1"

@@ -2,13 +2,12 @@
 
 from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from core.jobs.in_doubt import Attach, MarkLost, Resend, Resolution
 from core.tenants.api_keys import Scope
 from service.admin.in_doubt import UPSTREAM_ID_PATTERN
 from service.admin.limits_and_pauses import LimitChanges
-from service.api.schemas import EXAMPLE_MODEL_ID, EXAMPLE_REQUEST_ID
 from service.parsing.fields import InvalidField
 from service.parsing.request_models import (
     Document,
@@ -18,7 +17,6 @@ from service.parsing.request_models import (
     RequestModel,
     TimeText,
     WholeNumberOption,
-    example,
     optional,
 )
 from service.tenants.apply_file import PlanAction
@@ -47,42 +45,8 @@ class _TenantHead(Document):
     created_at: TimeText
 
 
-_TENANT_EXAMPLE: Final[dict[str, Any]] = {
-    "tenant": "video-team",
-    "created_at": "2025-11-22T14:58:34.120000Z",
-    "webhook": "https://video.example/hooks",
-    "disabled": False,
-    "doubt": None,
-    "keep_inputs": True,
-    "result_ttl": None,
-    "requests_per_minute": 60,
-    "burst": None,
-    "running": 5,
-    "waiting": None,
-    "jobs_per_day": None,
-    "jobs_per_month": None,
-    "usd_per_request": None,
-    "usd_per_day": 25.0,
-    "usd_per_month": None,
-    "weight": 1.0,
-    "models": ["kling/*"],
-    "priority": "high",
-    "unknown_price": "count",
-    "unknown_price_counts": 0.0,
-    "cache": None,
-    "cache_lifetime": None,
-    "cache_shared": False,
-    "idempotency": "optional",
-    "shared_failure": "tell",
-    "webhook_secrets": 1,
-    "webhook_overlap_ends_at": None,
-}
-
-
 class Tenant(TenantSettings, _TenantHead):
     """A tenant without its secrets."""
-
-    model_config = example(_TENANT_EXAMPLE)
 
     webhook_secrets: int = Field(description="Number of webhook secrets.")
     webhook_overlap_ends_at: TimeText | None = Field(
@@ -93,34 +57,17 @@ class Tenant(TenantSettings, _TenantHead):
 class Tenants(Document):
     """Every tenant."""
 
-    model_config = example({"tenants": [_TENANT_EXAMPLE]})
-
     tenants: list[Tenant]
 
 
 class TenantRequest(TenantSettings):
     """A tenant to create."""
 
-    model_config = example(
-        {
-            "tenant": "video-team",
-            "webhook": "https://video.example/hooks",
-            "requests_per_minute": 60,
-            "running": 5,
-            "usd_per_day": 25.0,
-            "models": ["kling/*"],
-        }
-    )
-
     tenant: TenantName
 
 
 class NewTenant(Tenant):
     """A tenant with its first key and webhook secret, which are shown once."""
-
-    model_config = example(
-        _TENANT_EXAMPLE | {"key": "rcg_video-team_…", "webhook_secret": "whsec_…"}
-    )
 
     key: str
     webhook_secret: str
@@ -144,29 +91,7 @@ class _PlanStep(Document):
 class Plan(Document):
     """What applying a file did, or would do, tenant by tenant."""
 
-    model_config = example(
-        {
-            "steps": [
-                {
-                    "tenant": "video-team",
-                    "action": "change",
-                    "changes": [{"field": "usd_per_day", "from": 25.0, "to": 50.0}],
-                }
-            ]
-        }
-    )
-
     steps: list[_PlanStep]
-
-
-_KEY_EXAMPLE: Final[dict[str, Any]] = {
-    "key_id": "9f86d081884c7d65",
-    "tenant": "video-team",
-    "scopes": ["read", "submit"],
-    "created_at": "2025-11-22T14:58:34.120000Z",
-    "expires_at": "2026-02-20T00:00:00Z",
-    "last_used_at": None,
-}
 
 
 class Key(Document):
@@ -183,15 +108,11 @@ class Key(Document):
 class Keys(Document):
     """A tenant's keys."""
 
-    model_config = example({"keys": [_KEY_EXAMPLE]})
-
     keys: list[Key]
 
 
 class KeyRequest(RequestModel):
     """A key to create."""
-
-    model_config = example({"scopes": ["submit", "read"], "expires_at": "2026-02-20T00:00:00Z"})
 
     scopes: Annotated[tuple[Scope, ...], Field(min_length=1)] = tuple(Scope)
     expires_at: Instant | None = None
@@ -200,15 +121,11 @@ class KeyRequest(RequestModel):
 class NewKey(Key):
     """A key with its text, which is shown once."""
 
-    model_config = example(_KEY_EXAMPLE | {"key": "rcg_video-team_…"})
-
     key: str
 
 
 class SecretRequest(RequestModel):
     """A webhook secret to create."""
-
-    model_config = example({"overlap_seconds": 3600})
 
     overlap_seconds: Annotated[float, Number(0, MAX_OVERLAP.total_seconds())] = Field(
         DEFAULT_OVERLAP.total_seconds(),
@@ -218,10 +135,6 @@ class SecretRequest(RequestModel):
 
 class WebhookSecret(Document):
     """A webhook secret, which is shown once."""
-
-    model_config = example(
-        {"webhook_secret": "whsec_…", "previous_end_at": "2025-11-23T14:58:34.120000Z"}
-    )
 
     webhook_secret: str
     previous_end_at: TimeText
@@ -237,31 +150,12 @@ class _AccountBalance(Document):
 class Gateway(LimitChanges):
     """Limits of the whole gateway, RunComfy's account balance, and what is paused."""
 
-    model_config = example(
-        {
-            "running": 50,
-            "submits_per_second": 5.0,
-            "polls_per_second": None,
-            "models": {EXAMPLE_MODEL_ID: 10},
-            "minimum_balance_usd": 20.0,
-            "account_balance": {
-                "balance_usd": 143.2,
-                "read_at": "2025-11-22T14:58:34.120000Z",
-                "spend_usd_per_hour": 6.5,
-                "hours_left": 22.03,
-            },
-            "paused": ["model:flux/flux-pro"],
-        }
-    )
-
     account_balance: _AccountBalance
     paused: list[str]
 
 
 class Paused(Document):
     """Everything that is paused: `all`, `tenant:x`, `model:y`."""
-
-    model_config = example({"paused": ["tenant:video-team"]})
 
     paused: list[str]
 
@@ -296,45 +190,18 @@ class InDoubt(Document):
 class InDoubtList(Document):
     """Submits in doubt."""
 
-    model_config = example(
-        {
-            "doubts": [
-                {
-                    "request_id": EXAMPLE_REQUEST_ID,
-                    "tenant": "video-team",
-                    "model_id": EXAMPLE_MODEL_ID,
-                    "reference": "order 7",
-                    "sent_at": "2025-11-22T14:58:34.120000Z",
-                    "doubt_since": "2025-11-22T14:59:04.120000Z",
-                    "held_until": "2025-11-22T15:14:04.120000Z",
-                    "attempts": 1,
-                    "resends_approved": 0,
-                    "what_came_back": "read_timeout: RunComfy did not answer in time.",
-                    "fingerprint": "1:5f2c0e…",
-                    "estimated_cost": 0.63,
-                    "created_at": "2025-11-22T14:58:33.902000Z",
-                    "submits": [],
-                }
-            ]
-        }
-    )
-
     doubts: list[InDoubt]
 
 
 class ResolutionRequest(RequestModel):
     """An operator's decision about a submit in doubt."""
 
-    model_config = example(
-        {
-            "resolution": "attach",
-            "upstream_request_id": "0b6f6a52-9d0e-4c1b-8a53-0d6c9c1f7a11",
-        },
-        {
+    model_config = ConfigDict(
+        json_schema_extra={
             "if": {"properties": {"resolution": {"const": "attach"}}},
             "then": {"required": ["upstream_request_id"]},
             "else": {"properties": {"upstream_request_id": False}},
-        },
+        }
     )
 
     resolution: Literal["attach", "lost", "resend"]
@@ -365,19 +232,5 @@ class _AuditEntry(Document):
 
 class Audit(Document):
     """The latest actions of operators."""
-
-    model_config = example(
-        {
-            "entries": [
-                {
-                    "at": "2025-11-22T14:58:34.120000Z",
-                    "actor": "cli:ada",
-                    "action": "tenant.change",
-                    "subject": "video-team",
-                    "change": "usd_per_day: 25.0 -> 50.0",
-                }
-            ]
-        }
-    )
 
     entries: list[_AuditEntry]

@@ -22,9 +22,9 @@ from service.api.admin.schemas import (
     WebhookSecret,
 )
 from service.api.usage import Usage
-from service.http.api_operation import Tag, json_response
 from service.http.dependencies import Admin, Context
-from service.http.openapi import problem_responses
+from service.http.json_response import json_response
+from service.http.openapi import Tag, problem_responses
 from service.tenants import api_keys, apply_file, tenants
 from service.tenants.apply_file import TenantsFile
 from service.tenants.settings import TenantSettings

@@ -7,9 +7,8 @@ from fastapi import Depends, Query
 from core.representations.webhooks import delivery_representation
 from service.api.admin.router import WRITE_PROBLEMS, admin_router
 from service.api.webhooks.schemas import Deliveries, Delivery, Endpoint, Endpoints, Replay
-from service.http.api_operation import Tag
 from service.http.dependencies import Admin, Context, DeliveryId, EndpointId, TenantPath
-from service.http.openapi import problem_responses
+from service.http.openapi import Tag, problem_responses
 from service.tenants.tenants import load_tenant
 from service.webhooks import admin_webhooks
 from service.webhooks.representations import (

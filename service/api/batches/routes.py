@@ -1,9 +1,9 @@
 """Batches: many submits in one call, their common status, the cancel of the rest."""
 
 import asyncio
-from typing import Annotated, Final
+from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -20,8 +20,7 @@ from service.api.batches.representations import (
     batch_to_json,
 )
 from service.api.batches.schemas import (
-    BATCH_EXAMPLE,
-    NEW_BATCH_EXAMPLE,
+    NEW_BATCH_BODY,
     Batch,
     BatchCancel,
     Batches,
@@ -42,7 +41,6 @@ from service.batches.admission import (
 from service.batches.parser import parse_batch
 from service.context import AppContext, app_context
 from service.errors import AcceptanceUnclear
-from service.http.api_operation import ApiOperation, Tag, json_bytes_response
 from service.http.authentication import request_credential, request_links
 from service.http.dependencies import BatchId, CancelKey, Context, ReadKey, RequestLinks
 from service.http.idempotency_header import (
@@ -51,16 +49,42 @@ from service.http.idempotency_header import (
     digest_idempotency_key,
     parse_idempotency_key,
 )
-from service.http.openapi import problem_responses, request_body_spec, response_spec
+from service.http.json_response import json_bytes_response
+from service.http.openapi import Tag, json_content, problem_responses
 from service.http.request_body import check_content_type, read_body
 from service.http.request_context import request_context
-from service.http.strict_route import StrictRoute, operation_id
+from service.http.strict_route import FastRoute, api_router
 from service.jobs.admission import emit_admitted
 from service.rate_limit_headers import rate_limit_headers
 
+router = api_router(Tag.BATCHES, 401, 403, 503)
+fast_router = api_router(
+    Tag.BATCHES, 400, 401, 402, 403, 408, 413, 415, 422, 429, 503, route=FastRoute
+)
 
-async def submit(request: Request) -> Response:
-    """Admit a batch. An error of the body is reported only to a caller whose key is valid."""
+
+@fast_router.post(
+    "/v1/batches",
+    status_code=202,
+    responses={
+        202: json_content("Accepted, all of it or what fits.", "Batch", headers=RATELIMIT_HEADERS),
+        200: json_content(
+            "Every request has ended: cached results, or an idempotent replay.",
+            "Batch",
+            headers=RATELIMIT_HEADERS,
+        ),
+    },
+    openapi_extra={"parameters": [KEY_PARAMETER], "requestBody": NEW_BATCH_BODY},
+)
+async def submit_batch(request: Request) -> Response:
+    """Submit many requests in one call.
+
+    Each item is a submit: its `input` is passed on byte for byte, its options have the names of
+    the submit's query. One decision is made for all of them: with `admit: all` they are taken in
+    together or not at all, with `fit` each that its input and the limits allow. What is refused
+    counts in no limit.
+    """
+    # An error of the body is reported only to a caller whose key is valid.
     context = app_context(request.scope)
     credential = request_credential(request)
     try:
@@ -139,48 +163,6 @@ def _response(request: Request, view: BatchSnapshot, headers: dict[str, str]) ->
     status = 200 if view.status is BatchStatus.COMPLETED else 202
     headers = {"location": f"{base}/v1/batches/{view.batch.id}"} | headers
     return json_bytes_response(batch_to_json(view, base), status, headers)
-
-
-OPERATIONS: Final = (
-    ApiOperation(
-        "POST",
-        "/v1/batches",
-        submit,
-        "submit_batch",
-        "Submit many requests in one call",
-        Tag.BATCHES,
-        {
-            202: {
-                **response_spec("Accepted, all of it or what fits.", "Batch", BATCH_EXAMPLE),
-                "headers": RATELIMIT_HEADERS,
-            },
-            200: {
-                **response_spec(
-                    "Every request has ended: cached results, or an idempotent replay.",
-                    "Batch",
-                    BATCH_EXAMPLE,
-                ),
-                "headers": RATELIMIT_HEADERS,
-            },
-            **problem_responses(400, 401, 402, 403, 408, 413, 415, 422, 429, 503),
-        },
-        {
-            "parameters": [KEY_PARAMETER],
-            "requestBody": request_body_spec("NewBatch", NEW_BATCH_EXAMPLE),
-        },
-        "Each item is a submit: its `input` is passed on byte for byte, its options have the names "
-        "of the submit's query. One decision is made for all of them: with `admit: all` they are "
-        "taken in together or not at all, with `fit` each that its input and the limits allow. "
-        "What is refused counts in no limit.",
-    ),
-)
-
-router = APIRouter(
-    tags=[Tag.BATCHES],
-    route_class=StrictRoute,
-    responses=problem_responses(401, 403, 503),
-    generate_unique_id_function=operation_id,
-)
 
 
 # Batches are large and their JSON is ready: a response of bytes is not validated again.

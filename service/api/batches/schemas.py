@@ -1,134 +1,63 @@
 """What the operations on batches accept and return."""
 
-from collections.abc import Mapping
-from typing import Annotated, Any, Final
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Final
 
 from pydantic import Field
 
 from core.batches import MAX_BATCH_ITEMS, AdmissionMode, BatchStatus
 from core.jobs.job import CancelOutcome, PublicStatus
-from core.tenants.cache_policy import CacheOption, CacheStatus
-from service.api.schemas import EXAMPLE_MODEL_ID, EXAMPLE_REQUEST_ID, INPUT_EXAMPLE, TEXT, Problem
-from service.http.openapi import Schema, closed_object_schema, ref
-from service.jobs.submit_options import PRIORITIES
-from service.parsing.fields import MAX_REFERENCE_LENGTH
+from core.tenants.cache_policy import CacheStatus
+from service.api.schemas import Problem
+from service.http.openapi import Schema, json_content, ref
+from service.jobs.submit_options import SUBMIT_OPTIONS
 from service.parsing.request_models import (
     Document,
     RequestModel,
     TimeText,
     WholeNumberOption,
-    example,
     optional,
 )
 
-_URL: Final = {"type": "string", "format": "uri"}
-_REFERENCE: Final = {"type": "string", "minLength": 1, "maxLength": MAX_REFERENCE_LENGTH}
-_SECONDS: Final = {"type": "integer", "minimum": 1}
 MAX_PAGE_SIZE: Final = 100
-_ADMIT: Final = {
-    "type": "string",
-    "enum": list(AdmissionMode),
-    "default": AdmissionMode.ALL_OR_NOTHING,
-}
+NEW_BATCH_BODY: Final = json_content("The submits.", "NewBatch", required=True)
 
-COMPONENTS: Final[Mapping[str, Schema]] = {
-    "NewBatch": closed_object_schema(
-        "items",
-        items={
+
+def new_batch_components() -> Mapping[str, Schema]:
+    """Return the schemas of a batch's body. An item has the options of a submit as fields."""
+    options = {name: option for name, option in SUBMIT_OPTIONS.items() if option.for_items}
+    item = {name: {**one.schema, "description": one.description} for name, one in options.items()}
+    # An amount may be a text, so that no digit is lost.
+    item["max_cost"] |= {"type": ["number", "string"]}
+    batch = {
+        "items": {
             "type": "array",
             "minItems": 1,
             "maxItems": MAX_BATCH_ITEMS,
             "items": ref("NewItem"),
         },
-        admit=_ADMIT,
-        reference=_REFERENCE,
-        webhook={**_URL, "description": "The URL that receives `batch.completed` only."},
-    ),
-    "NewItem": closed_object_schema(
-        "model_id input",
-        model_id=TEXT,
-        input={"type": "object"},
-        webhook=_URL,
-        webhook_intermediate_status={"type": "boolean"},
-        timeout=_SECONDS,
-        start_timeout=_SECONDS,
-        max_cost={"type": ["number", "string"], "description": "USD."},
-        priority={"type": "string", "enum": list(PRIORITIES)},
-        reference=_REFERENCE,
-        cache={"type": "string", "enum": list(CacheOption)},
-    ),
-}
+        "admit": {
+            "type": "string",
+            "enum": list(AdmissionMode),
+            "default": AdmissionMode.ALL_OR_NOTHING,
+        },
+        "reference": item["reference"],
+        "webhook": item["webhook"] | {"description": "Receives `batch.completed` only."},
+    }
+    own = {"model_id": {"type": "string"}, "input": {"type": "object"}}
+    return {
+        "NewBatch": _closed_object(batch, ("items",)),
+        "NewItem": _closed_object({**own, **item}, tuple(own)),
+    }
 
-EXAMPLE_BATCH_ID: Final = "bat_01KAP7ZJ5V9GQH6MTB2X0C4E8R"
-_BATCH_URL: Final = f"https://gateway.example/v1/batches/{EXAMPLE_BATCH_ID}"
-_OTHER_REQUEST_ID: Final = "req_01KAP7ZJ5VWM3N5D1T8K7Y2Q4B"
-_COUNTS: Final = {"total": 2, "refused": 0, **dict.fromkeys(map(str, PublicStatus), 0)}
-_RUNNING_EXAMPLE: Final[Mapping[str, Any]] = {
-    "batch_id": EXAMPLE_BATCH_ID,
-    "status": "in_progress",
-    "reference": "storyboard-7",
-    "created_at": "2025-11-22T14:58:34.120000Z",
-    "counts": {**_COUNTS, "in_queue": 2},
-}
-_COMPLETED_EXAMPLE: Final[Mapping[str, Any]] = {
-    **_RUNNING_EXAMPLE,
-    "status": "completed",
-    "finished_at": "2025-11-22T15:00:02.480000Z",
-}
-_LINKS: Final = {"batch_url": _BATCH_URL, "cancel_url": f"{_BATCH_URL}/cancel"}
-BATCH_EXAMPLE: Final = {
-    **_RUNNING_EXAMPLE,
-    **_LINKS,
-    "items": [
-        {
-            "index": 0,
-            "request_id": EXAMPLE_REQUEST_ID,
-            "status": "in_queue",
-            "gateway_cache": "off",
-            "reference": "shot-1",
-        },
-        {
-            "index": 1,
-            "request_id": _OTHER_REQUEST_ID,
-            "status": "in_queue",
-            "gateway_cache": "off",
-            "reference": "shot-2",
-        },
-    ],
-}
-BATCH_EVENT_EXAMPLE: Final = {**_COMPLETED_EXAMPLE, "counts": {**_COUNTS, "completed": 2}}
-BATCH_CANCEL_EXAMPLE: Final = {
-    **_COMPLETED_EXAMPLE,
-    "counts": {**_COUNTS, "cancelled": 2},
-    "outcomes": {"requested": 0, "cancelled": 2, "not_cancellable": 0},
-    "items": [
-        {
-            "index": 0,
-            "request_id": EXAMPLE_REQUEST_ID,
-            "status": "cancelled",
-            "outcome": "cancelled",
-        },
-        {
-            "index": 1,
-            "request_id": _OTHER_REQUEST_ID,
-            "status": "cancelled",
-            "outcome": "cancelled",
-        },
-    ],
-}
-NEW_BATCH_EXAMPLE: Final = {
-    "admit": "all",
-    "reference": "storyboard-7",
-    "items": [
-        {"model_id": EXAMPLE_MODEL_ID, "input": INPUT_EXAMPLE, "reference": "shot-1"},
-        {
-            "model_id": EXAMPLE_MODEL_ID,
-            "input": {**INPUT_EXAMPLE, "duration": 10},
-            "reference": "shot-2",
-            "priority": "low",
-        },
-    ],
-}
+
+def _closed_object(properties: Schema, required: Sequence[str]) -> Schema:
+    return {
+        "type": "object",
+        "required": required,
+        "properties": properties,
+        "additionalProperties": False,
+    }
 
 
 class BatchListQuery(RequestModel):
@@ -191,17 +120,11 @@ class _Item(Document):
 class Batch(_LinkedSummary):
     """A batch with a page of its items."""
 
-    model_config = example(BATCH_EXAMPLE)
-
     items: list[_Item]
 
 
 class Batches(Document):
     """A page of batches, without their items."""
-
-    model_config = example(
-        {"batches": [{**_RUNNING_EXAMPLE, **_LINKS}], "next_cursor": EXAMPLE_BATCH_ID}
-    )
 
     batches: list[_LinkedSummary]
     next_cursor: str | None = optional()
@@ -223,8 +146,6 @@ class _CancelledItem(Document):
 
 class BatchCancel(BatchSummary):
     """What cancelling the rest of a batch did, item by item."""
-
-    model_config = example(BATCH_CANCEL_EXAMPLE)
 
     outcomes: _Outcomes
     items: list[_CancelledItem]

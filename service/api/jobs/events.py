@@ -18,12 +18,11 @@ from core.store.jobs import JobView, Projection
 from core.tenants.api_keys import Scope
 from service.api.jobs.lookup import credential_and_id, load_view
 from service.api.jobs.parameters import JOB_ID, LAST_EVENT_ID
-from service.api.schemas import EVENT_STREAM_RESPONSE
 from service.context import AppContext, app_context
 from service.errors import TooManyWaiters
-from service.http.api_operation import ApiOperation, Tag
-from service.http.openapi import problem_responses
+from service.http.openapi import Tag, ref
 from service.http.request_context import request_context
+from service.http.strict_route import FastRoute, api_router
 from service.streaming.event_stream import (
     MEDIA_TYPE,
     EstimateFinish,
@@ -40,10 +39,24 @@ _MAX_UNREAD_HEARTBEATS: Final = 2
 """A caller who reads nothing for so many heartbeats is disconnected."""
 
 
-async def stream_events(request: Request) -> Response:
-    """Stream past events, then live ones, until the job ends.
+router = api_router(Tag.REQUESTS, 401, 403, 404, 503, route=FastRoute)
+_STREAM: Final = {"text/event-stream": {"schema": ref("ServerSentEvent")}}
 
-    204 if nothing is left to send: it stops a browser from reconnecting.
+
+@router.get(
+    "/v1/requests/{request_id}/events",
+    responses={
+        200: {"description": "The events.", "content": _STREAM},
+        204: {"description": "The request has ended, and `Last-Event-ID` is its last event."},
+    },
+    openapi_extra={"parameters": [JOB_ID, LAST_EVENT_ID]},
+    name="events",
+)
+async def stream_events(request: Request) -> Response:
+    """Stream the events of a request.
+
+    Server-sent events with the names and fields of webhooks: past events first, then live ones,
+    until the request ends. Resumes after `Last-Event-ID`. A comment is sent as heartbeat.
     """
     if request_context(request.scope).is_head:
         await load_view(request, Projection.STATUS)
@@ -61,6 +74,7 @@ async def stream_events(request: Request) -> Response:
         request_context(request.scope).job_id = job_id
         seen = parse_last_event_id(request.headers.get(LAST_EVENT_ID_HEADER))
         if first.record.job.is_final and not pending_events(first, seen):
+            # It stops a browser from reconnecting.
             return Response(status_code=204)
         stack.pop_all()  # the response ends the subscription
     heartbeat = context.policy.heartbeat
@@ -73,27 +87,6 @@ def _finish_estimator(context: AppContext) -> EstimateFinish:
         return estimate_finish(job, context.run_times.get(job.model_id), context.clock.now())
 
     return estimate
-
-
-OPERATIONS: Final = (
-    ApiOperation(
-        "GET",
-        "/v1/requests/{request_id}/events",
-        stream_events,
-        "events",
-        "Stream the events of a request",
-        Tag.REQUESTS,
-        {
-            200: EVENT_STREAM_RESPONSE,
-            204: {"description": "The request has ended, and `Last-Event-ID` is its last event."},
-            **problem_responses(401, 403, 404, 503),
-        },
-        {"parameters": [JOB_ID, LAST_EVENT_ID]},
-        "Server-sent events with the names and fields of webhooks: past events first, then live "
-        "ones, until the request ends. Resumes after `Last-Event-ID`. A comment is sent as "
-        "heartbeat.",
-    ),
-)
 
 
 class EventStreamResponse(Response):

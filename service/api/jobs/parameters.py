@@ -2,10 +2,10 @@
 
 from typing import Final
 
-from service.api.schemas import INPUT_EXAMPLE, TEXT
-from service.http.openapi import parameter
+from service.http.openapi import json_content, parameter
 from service.jobs.submit_options import SUBMIT_OPTIONS
 
+_TEXT: Final = {"type": "string"}
 _FLAG: Final = {"type": "boolean", "default": False}
 
 
@@ -17,10 +17,10 @@ MODEL_ID: Final = parameter(
 )
 
 
-JOB_ID: Final = parameter("request_id", "The id that the submit returned.", TEXT, "path")
+JOB_ID: Final = parameter("request_id", "The id that the submit returned.", _TEXT, "path")
 
 
-TENANT: Final = parameter("tenant", "The tenant's name.", TEXT, "path")
+TENANT: Final = parameter("tenant", "The tenant's name.", _TEXT, "path")
 
 
 INCLUDE_COST: Final = parameter("include_cost", "Include the cost.", _FLAG)
@@ -47,7 +47,7 @@ IDEMPOTENCY_KEY: Final = parameter(
 
 
 LAST_EVENT_ID: Final = parameter(
-    "Last-Event-ID", "The last event that was received: later ones are sent.", TEXT, "header"
+    "Last-Event-ID", "The last event that was received: later ones are sent.", _TEXT, "header"
 )
 
 
@@ -62,8 +62,8 @@ SUBMIT_PARAMETERS: Final = [
 ]
 
 
-SUBMIT_BODY: Final = {
-    "required": True,
-    "description": "The model's input; `GET /v1/models/{model_id}` returns its schema.",
-    "content": {"application/json": {"schema": {"type": "object"}, "example": INPUT_EXAMPLE}},
-}
+SUBMIT_BODY: Final = json_content(
+    "The model's input; `GET /v1/models/{model_id}` returns its schema.",
+    "ModelInput",
+    required=True,
+)

@@ -6,7 +6,7 @@ Each read is one round trip to the store.
 from math import ceil
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -22,27 +22,34 @@ from core.store.jobs import Projection
 from core.tenants.api_keys import Scope
 from service.api.jobs.lookup import credential_and_id, load_view, load_view_when_ended
 from service.api.jobs.parameters import INCLUDE_COST, JOB_ID, PREFER_WAIT
-from service.api.schemas import (
-    CANCEL_EXAMPLE,
-    DETAIL_EXAMPLE,
-    REQUESTS_EXAMPLE,
-    RESULT_EXAMPLE,
-    STATUS_EXAMPLE,
-)
 from service.context import app_context
-from service.http.api_operation import ApiOperation, Tag, json_bytes_response, json_response
 from service.http.authentication import request_links
 from service.http.dependencies import Context, ReadKey, RequestLinks
-from service.http.openapi import problem_responses, response_spec
+from service.http.json_response import json_bytes_response, json_response
+from service.http.openapi import Tag, json_content, problem_responses
 from service.http.request_context import request_context
-from service.http.strict_route import StrictRoute, operation_id
+from service.http.strict_route import FastRoute, api_router
 from service.jobs.delete import delete_job
 from service.jobs.list_query import JobListQuery
 from service.parsing.fields import parse_boolean, parse_query, parse_query_fields
 
+_PATH: Final = "/v1/requests/{request_id}"
+router = api_router(Tag.REQUESTS, 400, 401, 403, 503)
+fast_router = api_router(Tag.REQUESTS, 401, 403, 404, 503, route=FastRoute)
 
+
+@fast_router.get(
+    f"{_PATH}/status",
+    responses={200: json_content("The current status.", "Status")},
+    openapi_extra={"parameters": [JOB_ID, PREFER_WAIT]},
+)
 async def status(request: Request) -> Response:
-    """Return the status of a job."""
+    """Get the status of a request.
+
+    Until the request has ended, `Retry-After` suggests when to poll again. It and
+    `estimated_finish` are computed from the model's last runs. `Prefer: wait=N` waits for the end
+    first.
+    """
     context = app_context(request.scope)
     view, headers = await load_view_when_ended(request, Projection.STATUS)
     job, now = view.record.job, context.clock.now()
@@ -54,8 +61,19 @@ async def status(request: Request) -> Response:
     return json_bytes_response(body, headers=headers)
 
 
+@fast_router.get(
+    f"{_PATH}/result",
+    responses={
+        200: json_content("The result; before the end the current status.", "Result"),
+        **problem_responses(400),
+    },
+    openapi_extra={"parameters": [JOB_ID, INCLUDE_COST, PREFER_WAIT]},
+)
 async def result(request: Request) -> Response:
-    """Return the result of a job; before its end, the status."""
+    """Get the result of a request.
+
+    `Prefer: wait=N` waits for the end first.
+    """
     includes_cost = _parse_include_cost(request)
     view, headers = await load_view_when_ended(request, Projection.RESULT)
     return json_bytes_response(
@@ -63,8 +81,13 @@ async def result(request: Request) -> Response:
     )
 
 
+@fast_router.get(
+    _PATH,
+    responses={200: json_content("The request with its timeline.", "Detail")},
+    openapi_extra={"parameters": [JOB_ID]},
+)
 async def detail(request: Request) -> Response:
-    """Return a job with its timeline and deliveries."""
+    """Get all details of a request."""
     view = await load_view(request, Projection.ALL)
     links = request_links(request)
     return json_bytes_response(
@@ -72,16 +95,39 @@ async def detail(request: Request) -> Response:
     )
 
 
+@fast_router.post(
+    f"{_PATH}/cancel",
+    responses={
+        200: json_content("The outcome of the cancel.", "Cancel"),
+        **problem_responses(409),
+    },
+    openapi_extra={"parameters": [JOB_ID]},
+)
 async def cancel(request: Request) -> Response:
-    """Cancel as far as possible, and return the outcome."""
+    """Cancel a request.
+
+    Immediate and free while the request waits in the gateway. After that the cancel is passed on
+    to RunComfy (`requested`); a request that RunComfy already runs is `not_cancellable`.
+    """
     credential, job_id = await credential_and_id(request, Scope.CANCEL)
     cancelled = await app_context(request.scope).job_canceller.cancel(credential, job_id)
     request_context(request.scope).job_id = job_id
     return json_bytes_response(cancellation_to_json(cancelled.job, cancelled.outcome))
 
 
-async def delete(request: Request) -> Response:
-    """Delete a job that has ended."""
+@fast_router.delete(
+    _PATH,
+    status_code=204,
+    responses={204: {"description": "The request is deleted."}, **problem_responses(409)},
+    openapi_extra={"parameters": [JOB_ID]},
+)
+async def delete_request(request: Request) -> Response:
+    """Delete a request.
+
+    Deletes input, output, timeline and deliveries; the cost stays in the usage. Only for a request
+    that has ended and has no delivery pending; `held` deliveries are deleted too. Requires a key
+    with the scope `cancel`.
+    """
     credential, job_id = await credential_and_id(request, Scope.CANCEL)
     request_context(request.scope).job_id = job_id
     context = app_context(request.scope)
@@ -96,99 +142,7 @@ def _parse_include_cost(request: Request) -> bool:
     )
 
 
-_REQUEST_PATH: Final = "/v1/requests/{request_id}"
-_PROBLEMS: Final = problem_responses(401, 403, 404, 503)
-
-OPERATIONS: Final = (
-    ApiOperation(
-        "GET",
-        f"{_REQUEST_PATH}/status",
-        status,
-        "status",
-        "Get the status of a request",
-        Tag.REQUESTS,
-        {200: response_spec("The current status.", "Status", STATUS_EXAMPLE), **_PROBLEMS},
-        {"parameters": [JOB_ID, PREFER_WAIT]},
-        "Until the request has ended, `Retry-After` suggests when to poll again. It and "
-        "`estimated_finish` are computed from the model's last runs. `Prefer: wait=N` waits for "
-        "the end first.",
-    ),
-    ApiOperation(
-        "GET",
-        f"{_REQUEST_PATH}/result",
-        result,
-        "result",
-        "Get the result of a request",
-        Tag.REQUESTS,
-        {
-            200: response_spec(
-                "The result; before the end the current status.", "Result", RESULT_EXAMPLE
-            ),
-            **problem_responses(400, 401, 403, 404, 503),
-        },
-        {"parameters": [JOB_ID, INCLUDE_COST, PREFER_WAIT]},
-        "`Prefer: wait=N` waits for the end first.",
-    ),
-    ApiOperation(
-        "POST",
-        f"{_REQUEST_PATH}/cancel",
-        cancel,
-        "cancel",
-        "Cancel a request",
-        Tag.REQUESTS,
-        {
-            200: response_spec("The outcome of the cancel.", "Cancel", CANCEL_EXAMPLE),
-            **problem_responses(401, 403, 404, 409, 503),
-        },
-        {"parameters": [JOB_ID]},
-        "Immediate and free while the request waits in the gateway. After that the cancel is "
-        "passed on to RunComfy (`requested`); a request that RunComfy already runs is "
-        "`not_cancellable`.",
-    ),
-    ApiOperation(
-        "GET",
-        _REQUEST_PATH,
-        detail,
-        "detail",
-        "Get all details of a request",
-        Tag.REQUESTS,
-        {
-            200: response_spec("The request with its timeline.", "Detail", DETAIL_EXAMPLE),
-            **_PROBLEMS,
-        },
-        {"parameters": [JOB_ID]},
-    ),
-    ApiOperation(
-        "DELETE",
-        _REQUEST_PATH,
-        delete,
-        "delete_request",
-        "Delete a request",
-        Tag.REQUESTS,
-        {
-            204: {"description": "The request is deleted."},
-            **problem_responses(401, 403, 404, 409, 503),
-        },
-        {"parameters": [JOB_ID]},
-        "Deletes input, output, timeline and deliveries; the cost stays in the usage. Only for a "
-        "request that has ended and has no delivery pending; `held` deliveries are deleted too. "
-        "Requires a key with the scope `cancel`.",
-    ),
-)
-
-
-router = APIRouter(
-    tags=[Tag.REQUESTS], route_class=StrictRoute, generate_unique_id_function=operation_id
-)
-
-
-@router.get(
-    "/v1/requests",
-    responses={
-        200: response_spec("A page of requests.", "Requests", REQUESTS_EXAMPLE),
-        **problem_responses(400, 401, 403, 503),
-    },
-)
+@router.get("/v1/requests", responses={200: json_content("A page of requests.", "Requests")})
 async def list_requests(
     key: ReadKey, context: Context, links: RequestLinks, query: Annotated[JobListQuery, Query()]
 ) -> Response:

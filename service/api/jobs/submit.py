@@ -17,10 +17,9 @@ from core.tenants.cache_policy import CacheStatus
 from core.transactions.admission import Admission, AdmissionResult
 from service.api.jobs.lookup import wait_until_ended
 from service.api.jobs.parameters import SUBMIT_BODY, SUBMIT_PARAMETERS
-from service.api.schemas import ACCEPTED_EXAMPLE, RATELIMIT_HEADERS, RESULT_EXAMPLE
+from service.api.schemas import RATELIMIT_HEADERS
 from service.context import SUBMIT_ROUTE, AppContext, app_context
 from service.errors import AcceptanceUnclear
-from service.http.api_operation import ApiOperation, Tag, json_bytes_response
 from service.http.authentication import bearer_credential
 from service.http.idempotency_header import (
     IDEMPOTENCY_KEY,
@@ -28,10 +27,12 @@ from service.http.idempotency_header import (
     digest_idempotency_key,
     parse_idempotency_key,
 )
-from service.http.openapi import problem_responses, response_spec
+from service.http.json_response import json_bytes_response
+from service.http.openapi import Tag, json_content
 from service.http.prefer_header import PREFER, parse_wait_preference, preference_applied_header
 from service.http.request_body import check_content_type, read_body
 from service.http.request_context import RequestContext, build_links, request_context
+from service.http.strict_route import FastRoute, api_router
 from service.jobs.admission import (
     ParsedSubmit,
     build_admission,
@@ -44,11 +45,36 @@ from service.rate_limit_headers import rate_limit_headers
 CACHE_HEADER: Final = "gateway-cache"
 
 
-async def submit(request: Request) -> Response:
-    """Admit a job: 202 with its status, or 200 with the result of a job that has ended.
+router = api_router(
+    Tag.REQUESTS, 400, 401, 402, 403, 404, 408, 410, 413, 415, 422, 429, 503, route=FastRoute
+)
 
-    An invalid key gets 401 whatever else is wrong, so that it learns nothing about the input.
+
+@router.post(
+    SUBMIT_ROUTE,
+    status_code=202,
+    responses={
+        202: json_content(
+            "Accepted: the gateway has the job.", "Status", headers=RATELIMIT_HEADERS
+        ),
+        200: json_content(
+            "The request has ended: within `Prefer: wait`, or before (cache hit, replay).",
+            "Result",
+            headers=RATELIMIT_HEADERS,
+        ),
+    },
+    openapi_extra={"parameters": SUBMIT_PARAMETERS, "requestBody": SUBMIT_BODY},
+)
+async def submit(request: Request) -> Response:
+    """Submit a request to a model.
+
+    The body is the model's input; it is passed on byte for byte. Options are query parameters;
+    unknown ones are rejected. With `Prefer: wait=N` the response is the result, if the request
+    ends in time; to disconnect early cancels nothing. `RateLimit` and `RateLimit-Policy` return
+    the tenant's remaining quotas, also if a limit rejects the submit: 429 with `Retry-After`, 402
+    for budgets, 403 for models; `violated-policies` names the limit.
     """
+    # An invalid key gets 401 whatever else is wrong, so that it learns nothing about the input.
     context, current = app_context(request.scope), request_context(request.scope)
     credential = bearer_credential(request.headers)
     current.tenant = credential.tenant
@@ -132,37 +158,3 @@ def _response(
         return json_bytes_response(result_to_json(record, include_cost=False), headers=headers)
     estimate = estimate_finish(job, context.run_times.get(job.model_id), context.clock.now())
     return json_bytes_response(status_to_json(job, links, estimate), 202, headers)
-
-
-OPERATIONS: Final = (
-    ApiOperation(
-        "POST",
-        SUBMIT_ROUTE,
-        submit,
-        "submit",
-        "Submit a request to a model",
-        Tag.REQUESTS,
-        {
-            202: {
-                **response_spec("Accepted: the gateway has the job.", "Status", ACCEPTED_EXAMPLE),
-                "headers": RATELIMIT_HEADERS,
-            },
-            200: {
-                **response_spec(
-                    "The request has ended: within `Prefer: wait`, or before (cache hit, replay).",
-                    "Result",
-                    RESULT_EXAMPLE,
-                ),
-                "headers": RATELIMIT_HEADERS,
-            },
-            **problem_responses(400, 401, 402, 403, 404, 408, 410, 413, 415, 422, 429, 503),
-        },
-        {"parameters": SUBMIT_PARAMETERS, "requestBody": SUBMIT_BODY},
-        "The body is the model's input; it is passed on byte for byte. Options are query "
-        "parameters; unknown ones are rejected. With `Prefer: wait=N` the response is the result, "
-        "if the request ends in time; to disconnect early cancels nothing. `RateLimit` and "
-        "`RateLimit-Policy` return the tenant's remaining quotas, also if a limit rejects the "
-        "submit: 429 with `Retry-After`, 402 for budgets, 403 for models; `violated-policies` "
-        "names the limit.",
-    ),
-)

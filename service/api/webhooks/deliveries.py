@@ -2,27 +2,21 @@
 
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 from starlette.requests import Request
 
 from core.representations.webhooks import delivery_representation
 from core.store.jobs import Projection
 from service.api.jobs.lookup import load_view
 from service.api.webhooks.schemas import Deliveries, Delivery, Replay
-from service.http.api_operation import Tag
 from service.http.dependencies import Context, DeliveryId, Reader, RequestId, Submitter
-from service.http.openapi import problem_responses
-from service.http.strict_route import StrictRoute, operation_id
+from service.http.openapi import Tag, problem_responses
+from service.http.strict_route import api_router
 from service.webhooks.representations import deliveries_representation, replay_representation
 from service.webhooks.requests import DeliveryQuery, ReplayRequest, TestEventRequest
 
 JsonObject = dict[str, Any]
-router = APIRouter(
-    tags=[Tag.WEBHOOKS],
-    route_class=StrictRoute,
-    responses=problem_responses(401, 403, 503),
-    generate_unique_id_function=operation_id,
-)
+router = api_router(Tag.WEBHOOKS, 401, 403, 503)
 _ALL_ENDPOINTS: Final = TestEventRequest()
 
 

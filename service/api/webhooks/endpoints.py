@@ -2,17 +2,15 @@
 
 from typing import Any, Final
 
-from fastapi import APIRouter
 from starlette.responses import Response
 
 from core.clock import iso
 from core.errors import NotFound
 from core.webhooks.signing_keys import public_key
 from service.api.webhooks.schemas import Endpoint, Endpoints, Secret, WebhookKeys
-from service.http.api_operation import Tag
 from service.http.dependencies import Context, EndpointId, Reader, Submitter, TenantPath
-from service.http.openapi import problem_responses
-from service.http.strict_route import StrictRoute, operation_id
+from service.http.openapi import Tag, problem_responses
+from service.http.strict_route import api_router
 from service.webhooks.representations import (
     endpoint_representation,
     endpoints_representation,
@@ -24,12 +22,7 @@ JsonObject = dict[str, Any]
 _ROOT: Final = "/v1/webhooks/endpoints"
 _WRITE_PROBLEMS: Final = problem_responses(400, 409, 413, 415, 422)
 
-router = APIRouter(
-    tags=[Tag.WEBHOOKS],
-    route_class=StrictRoute,
-    responses=problem_responses(401, 403, 503),
-    generate_unique_id_function=operation_id,
-)
+router = api_router(Tag.WEBHOOKS, 401, 403, 503)
 # What an omitted body means.
 _NO_CHANGE: Final = EndpointChange()
 _DEFAULT_ROTATION: Final = SecretRotation()

@@ -5,7 +5,6 @@ from typing import Any, Final
 
 from pydantic import Field
 
-from core.jobs.job import PublicStatus
 from core.webhooks.delivery import DeliveryState, WebhookEventType
 from core.webhooks.endpoint import (
     INTERMEDIATE_EVENTS,
@@ -14,41 +13,8 @@ from core.webhooks.endpoint import (
     PayloadStyle,
 )
 from core.webhooks.secrets import SecretKind
-from service.api.batches.schemas import BATCH_EVENT_EXAMPLE
-from service.api.schemas import EXAMPLE_MODEL_ID, EXAMPLE_REQUEST_ID, INSTANT, RESULT_EXAMPLE, TEXT
-from service.http.openapi import Schema, enum_schema, object_schema, ref
-from service.parsing.request_models import Document, TimeText, example, optional
-
-_DELIVERY_EXAMPLE: Final[dict[str, Any]] = {
-    "id": "msg_01KAP82C9S1T4V6X8Z0B2D4F6H",
-    "request_id": EXAMPLE_REQUEST_ID,
-    "event": "request.completed",
-    "status": "pending",
-    "endpoint_id": "default",
-    "url": "https://hooks.example/runcomfy",
-    "created_at": "2025-11-22T15:00:02.480000Z",
-    "next_attempt_at": "2025-11-22T15:00:07.612000Z",
-    "last_outcome": "server_error",
-    "attempts": [
-        {
-            "at": "2025-11-22T15:00:02.611000Z",
-            "number": 1,
-            "outcome": "server_error",
-            "took_ms": 84,
-            "http_status": 500,
-        }
-    ],
-}
-_ENDPOINT_EXAMPLE: Final[dict[str, Any]] = {
-    "id": "default",
-    "kind": "http",
-    "url": "https://hooks.example/runcomfy",
-    "payload": "full",
-    "headers": ["authorization"],
-    "timeout": 20.0,
-    "created_at": "2025-11-22T14:50:00Z",
-    "enabled": True,
-}
+from service.http.openapi import parameter, ref
+from service.parsing.request_models import Document, TimeText, optional
 
 
 class _Attempt(Document):
@@ -62,8 +28,6 @@ class _Attempt(Document):
 
 class Delivery(Document):
     """One event to one endpoint, with its attempts."""
-
-    model_config = example(_DELIVERY_EXAMPLE)
 
     id: str = Field(description="The `webhook-id` of every attempt.")
     request_id: str | None = optional()
@@ -82,16 +46,12 @@ class Delivery(Document):
 class Deliveries(Document):
     """A page of deliveries."""
 
-    model_config = example({"deliveries": [_DELIVERY_EXAMPLE]})
-
     deliveries: list[Delivery]
     next_cursor: str | None = optional()
 
 
 class Endpoint(Document):
     """An endpoint."""
-
-    model_config = example(_ENDPOINT_EXAMPLE)
 
     id: str
     kind: EndpointKind
@@ -111,22 +71,11 @@ class Endpoint(Document):
 class Endpoints(Document):
     """All endpoints of a tenant."""
 
-    model_config = example({"endpoints": [_ENDPOINT_EXAMPLE]})
-
     endpoints: list[Endpoint]
 
 
 class Replay(Document):
     """A range of deliveries that is sent again, a few per second."""
-
-    model_config = example(
-        {
-            "since": "2025-11-21T00:00:00Z",
-            "until": "2025-11-22T00:00:00Z",
-            "statuses": ["failed", "held"],
-            "waiting": 1,
-        }
-    )
 
     since: TimeText
     until: TimeText
@@ -137,10 +86,6 @@ class Replay(Document):
 
 class Secret(Document):
     """A new secret, which is shown once, or the public half of a new key."""
-
-    model_config = example(
-        {"kind": "hmac", "secret": "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD", "overlap": 86400.0}
-    )
 
     kind: SecretKind
     secret: str | None = optional()
@@ -156,34 +101,8 @@ class _PublicKey(Document):
 class WebhookKeys(Document):
     """The public keys that are valid."""
 
-    model_config = example(
-        {"keys": [{"key": "whpk_MCowBQYDK2VwAyEAExampleExampleExampleExample="}]}
-    )
-
     keys: list[_PublicKey]
 
-
-COMPONENTS: Final[Mapping[str, Schema]] = {
-    "StatusEvent": object_schema(
-        "request_id status model_id created_at",
-        request_id=TEXT,
-        status=enum_schema(PublicStatus),
-        model_id=TEXT,
-        created_at=INSTANT,
-        reference=TEXT,
-    ),
-    "ThinEvent": object_schema(
-        "request_id status", request_id=TEXT, status=enum_schema(PublicStatus), reference=TEXT
-    ),
-    "EndpointDisabledEvent": object_schema(
-        "endpoint_id url reason disabled_at",
-        endpoint_id=TEXT,
-        url=TEXT,
-        reason=enum_schema(DisabledReason),
-        disabled_at=INSTANT,
-    ),
-    "TestEvent": object_schema("endpoint_id", endpoint_id=TEXT),
-}
 
 _DATA_COMPONENTS: Final[Mapping[WebhookEventType, str]] = {
     **{
@@ -204,23 +123,6 @@ _EVENT_SUMMARIES: Final[Mapping[WebhookEventType, str]] = {
     WebhookEventType.ENDPOINT_DISABLED: "Another endpoint of the tenant was disabled.",
     WebhookEventType.TEST: "A test event, sent on request.",
 }
-_DATA_EXAMPLES: Final[Mapping[str, Schema]] = {
-    "Result": RESULT_EXAMPLE,
-    "StatusEvent": {
-        "request_id": EXAMPLE_REQUEST_ID,
-        "status": "in_progress",
-        "model_id": EXAMPLE_MODEL_ID,
-        "created_at": "2025-11-22T14:58:34.120000Z",
-    },
-    "EndpointDisabledEvent": {
-        "endpoint_id": "ep_01KAP7ZJ5V3Q8M0RWX4T2YDN6C",
-        "url": "https://old.example/hooks",
-        "reason": "failing",
-        "disabled_at": "2025-11-22T15:00:00Z",
-    },
-    "BatchSummary": BATCH_EVENT_EXAMPLE,
-    "TestEvent": {"endpoint_id": "default"},
-}
 _HEADERS: Final = [
     ("webhook-id", "The same on every attempt: use it to discard duplicates."),
     ("webhook-timestamp", "Seconds since the epoch, of this attempt."),
@@ -228,22 +130,31 @@ _HEADERS: Final = [
 ]
 
 
-def webhooks_section() -> Mapping[str, Any]:
-    """OpenAPI's `webhooks`: every event that a receiver may be sent, with its schema."""
-    return {event.value: {"post": _operation(event)} for event in WebhookEventType}
+def webhooks_section(examples: Mapping[str, Any]) -> Mapping[str, Any]:
+    """OpenAPI's `webhooks`: every event that a receiver may be sent, with its schema.
+
+    `examples` are the examples of the components.
+    """
+    return {event.value: {"post": _operation(event, examples)} for event in WebhookEventType}
 
 
-def _operation(event: WebhookEventType) -> Mapping[str, Any]:
+def _operation(event: WebhookEventType, examples: Mapping[str, Any]) -> Mapping[str, Any]:
     component = _DATA_COMPONENTS[event]
     is_job = component in {"Result", "StatusEvent"}
     data = {"anyOf": [ref(component), ref("ThinEvent")]} if is_job else ref(component)
-    schema = object_schema(
-        "type timestamp data", type={"const": event.value}, timestamp=INSTANT, data=data
-    )
+    schema = {
+        "type": "object",
+        "required": ["type", "timestamp", "data"],
+        "properties": {
+            "type": {"const": event.value},
+            "timestamp": {"type": "string", "format": "date-time"},
+            "data": data,
+        },
+    }
     example = {
         "type": event.value,
         "timestamp": "2025-11-22T15:00:02.480000Z",
-        "data": _DATA_EXAMPLES[component],
+        "data": examples[component],
     }
     return {
         "summary": _EVENT_SUMMARIES[event],
@@ -251,7 +162,7 @@ def _operation(event: WebhookEventType) -> Mapping[str, Any]:
         "tags": ["Webhooks"],
         "security": [],
         "parameters": [
-            {"name": name, "in": "header", "required": True, "description": about, "schema": TEXT}
+            parameter(name, about, {"type": "string"}, "header") | {"required": True}
             for name, about in _HEADERS
         ],
         "requestBody": {

@@ -30,12 +30,13 @@ from worker.ports import (
     RunCompleted,
     Unreachable,
 )
+from worker.tls import create_tls_context
 from worker.upstream.client import RunComfyClient
 from worker.upstream.config import UpstreamAccess, UpstreamLimits
 from worker.upstream.error_classification import UnsafeMethod
 from worker.upstream.http_client import open_http_client
 from worker.upstream.http_request import HttpRequest
-from worker.upstream.transports import create_upstream_tls_context, open_post_client, open_reader
+from worker.upstream.transports import EgressRoute, open_post_client, open_reader
 
 Behaviour = Callable[[asyncio.StreamWriter], Awaitable[None]]
 
@@ -112,7 +113,9 @@ async def _client(
 ) -> AsyncIterator[RunComfyClient]:
     access = UpstreamAccess(url, SecretStr("tok-5ecret"))
     told = [] if events is None else events
-    async with open_http_client(access, limits, SystemClock(), told.append) as line:
+    async with open_http_client(
+        access, limits, EgressRoute(create_tls_context()), SystemClock(), told.append
+    ) as line:
         yield RunComfyClient(line, limits)
 
 
@@ -250,7 +253,7 @@ async def test_a_wait_for_a_free_connection_is_not_sent() -> None:
 async def test_a_head_we_cannot_write_is_refused_before_a_byte_leaves() -> None:
     async with (
         _upstream(_answer_with(TAKEN)) as upstream,
-        open_post_client(BRIEF, create_upstream_tls_context()) as posts,
+        open_post_client(BRIEF, EgressRoute(create_tls_context())) as posts,
     ):
         with pytest.raises(httpx.LocalProtocolError):
             await posts.post(upstream.url, headers={"X": "a\r\nb"}, content=b"{}")
@@ -354,7 +357,7 @@ async def test_the_transport_of_the_reads_would_call_an_arrived_post_not_sent(
 async def test_the_reads_client_refuses_every_other_verb(method: str) -> None:
     async with (
         _upstream(_answer_with(TAKEN)) as upstream,
-        open_reader(BRIEF, create_upstream_tls_context()) as fetcher,
+        open_reader(BRIEF, EgressRoute(create_tls_context())) as fetcher,
     ):
         url, second = f"{upstream.url}/v1/models/m", timedelta(seconds=1)
         reply = await fetcher.send_request(

@@ -1,4 +1,4 @@
-"""What the command shows of itself."""
+"""The output of `gateway` without arguments, of `--help` and of `--version`."""
 
 import pytest
 from typer.testing import CliRunner

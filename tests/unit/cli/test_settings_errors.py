@@ -1,4 +1,4 @@
-"""A wrong or missing setting is one line that names its variable, and never its value."""
+"""A wrong or missing setting gives one line with its variable's name and without its value."""
 
 import pytest
 
@@ -82,6 +82,45 @@ def test_a_missing_setting_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         load_settings(WorkerSettings)
     assert capsys.readouterr().err == "gateway: GATEWAY_RUNCOMFY_TOKEN is not set\n"
+
+
+@pytest.mark.parametrize(
+    ("settings", "line"),
+    [
+        ({"RUNCOMFY__PROXY": "https://me:s3cret@p"}, "RUNCOMFY__PROXY: must be http://"),
+        ({"WEBHOOKS__PROXY": "http://me:s3cret/x@p"}, "WEBHOOKS__PROXY: "),
+        ({"RUNCOMFY__CA_FILE": "/none.pem"}, "RUNCOMFY__CA_FILE: /none.pem: No such file"),
+        ({"WEBHOOKS__CA_FILE": "/none.pem"}, "WEBHOOKS__CA_FILE: /none.pem: No such file"),
+        (
+            {"WEBHOOKS__CLIENT_CERTIFICATES": '{"*": {"cert": "/none.pem", "key": "/none.key"}}'},
+            "WEBHOOKS__CLIENT_CERTIFICATES: *: /none.pem: No such file",
+        ),
+        ({"WEBHOOKS__CLIENT_CERTIFICATES": "s3cret"}, "WEBHOOKS__"),
+        ({"WEBHOOKS__PROXY_RESOLVES": "true"}, "WEBHOOKS__PROXY_RESOLVES: needs GATEWAY_WEBHOOKS"),
+        (
+            {"RUNCOMFY__PROXY": "http://p:3128", "RUNCOMFY_URL": "http://x"},
+            "RUNCOMFY__PROXY: needs https:// in GATEWAY_RUNCOMFY_URL",
+        ),
+    ],
+)
+def test_a_wrong_way_out_is_named(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    settings: dict[str, str],
+    line: str,
+) -> None:
+    monkeypatch.setenv("GATEWAY_RUNCOMFY_TOKEN", "t0ken")
+    for name, value in settings.items():
+        monkeypatch.setenv(f"GATEWAY_{name}", value)
+
+    with pytest.raises(SystemExit) as ended:
+        load_settings(WorkerSettings)
+
+    printed = capsys.readouterr().err
+    assert ended.value.code == EXIT_INVALID_SETTINGS
+    assert printed.startswith(f"gateway: GATEWAY_{line}")
+    assert printed.count("\n") == 1
+    assert "s3cret" not in printed
 
 
 def test_good_settings_are_read(monkeypatch: pytest.MonkeyPatch) -> None:

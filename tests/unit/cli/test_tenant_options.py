@@ -1,4 +1,4 @@
-"""The flags of tenants' settings, and what commands print."""
+"""The options of tenants' settings, and the output of the commands."""
 
 import json
 from functools import cache
@@ -40,7 +40,7 @@ def test_clearing_everything_is_the_default() -> None:
 
 @cache
 def help_of(command: str) -> str:
-    """Cached: to draw it takes 30 ms."""
+    """The help text of a command, cached: rendering takes 30 ms."""
     return CliRunner().invoke(app, ["tenant", command, "--help"], env={"COLUMNS": "300"}).output
 
 

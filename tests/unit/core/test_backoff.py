@@ -1,4 +1,4 @@
-"""Waits between tries: they double or grow with the time waited, within bounds, and are spread."""
+"""Backoff: delays double or grow with the time waited, within bounds, and have jitter."""
 
 from datetime import timedelta
 from random import Random

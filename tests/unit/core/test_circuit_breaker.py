@@ -1,4 +1,4 @@
-"""When submits stop, for how long, and what lets them go on."""
+"""When the submit breaker opens, for how long, and what closes it."""
 
 from datetime import timedelta
 

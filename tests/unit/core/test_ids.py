@@ -1,4 +1,4 @@
-"""Ids name their kind, sort by age and never collide."""
+"""Ids carry their kind, sort by age and do not collide."""
 
 import re
 from datetime import timedelta

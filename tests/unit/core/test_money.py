@@ -1,4 +1,4 @@
-"""Amounts are exact, and a figure that is none is refused, however it was meant."""
+"""Amounts are exact, and text that is no amount is refused."""
 
 from decimal import Decimal
 

@@ -10,7 +10,7 @@ from tests.support.app import AppHarness, open_app
 
 @pytest.fixture
 def app() -> AppHarness:
-    """A face over empty stores."""
+    """The app over empty stores."""
     return open_app()
 
 
@@ -22,6 +22,6 @@ async def key(app: AppHarness) -> str:
 
 @pytest.fixture
 async def caller(app: AppHarness, key: str) -> AsyncIterator[httpx.AsyncClient]:
-    """Who holds that key."""
+    """A client with that key."""
     async with app.client(key) as client:
         yield client

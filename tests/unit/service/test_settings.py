@@ -1,4 +1,4 @@
-"""Settings of the service: from variables to policies, and what is refused."""
+"""The service's settings: from variables to policies, and refused values."""
 
 from datetime import timedelta
 

@@ -1,4 +1,4 @@
-"""A world under a clock that only the test moves, and a client over its ASGI app."""
+"""A simulated RunComfy under the test's clock, and a client for its ASGI app."""
 
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -21,7 +21,7 @@ def clock() -> SelfAdvancingClock:
 
 @pytest.fixture
 def world() -> RunComfyState:
-    """Waits 10 s, runs 20 s."""
+    """A state in which a request waits 10 s and runs 20 s."""
     wait, run = timedelta(seconds=10), timedelta(seconds=20)
     numbers = count(1)
     setup = SimulatorConfig(pace=Pace(queue=DurationRange(wait, wait), run=DurationRange(run, run)))

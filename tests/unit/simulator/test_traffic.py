@@ -22,7 +22,7 @@ PLAIN, CANCELLED = PATTERNS[0], next(kind for kind in PATTERNS if kind.cancels)
 
 
 class StubGateway:
-    """Answers submits with a status, and remembers every call."""
+    """Answers submits with a status and records every call."""
 
     def __init__(self, status: int = 202) -> None:
         self.status = status

@@ -1,4 +1,4 @@
-"""Retry-After in both of its forms, and in none."""
+"""`Retry-After` in both of its forms, and invalid ones."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Final

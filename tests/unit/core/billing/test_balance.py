@@ -12,7 +12,7 @@ USD = 1_000_000
 
 
 def balance_after(*figures: tuple[timedelta, int], minimum: int | None = None) -> AccountBalance:
-    """A wallet after readings, each so long after `NOW`."""
+    """The balance after readings, each with its age relative to `NOW`."""
     wallet = AccountBalance(minimum=None if minimum is None else MicroUsd(minimum))
     for after, usd in figures:
         wallet = record_balance(wallet, MicroUsd(usd * USD), NOW + after)
@@ -42,13 +42,13 @@ def test_a_top_up_starts_the_burn_anew() -> None:
 
 
 def test_readings_close_together_change_nothing() -> None:
-    """Over a moment, one charge would look like a fortune an hour."""
+    """Over a few milliseconds one charge would extrapolate to a huge rate."""
     wallet = balance_after((0 * SECOND, 100), (29 * SECOND, 99))
     assert wallet == balance_after((0 * SECOND, 100))
 
 
 def test_a_clock_put_back_starts_the_burn_anew() -> None:
-    """The balance would else stand still until the clock had come back to where it was."""
+    """Otherwise the rate would not change until the clock reached its old value."""
     wallet = balance_after((0 * SECOND, 100), (2 * HOUR, 90), (HOUR, 80))
     assert wallet == balance_after((HOUR, 80))
 

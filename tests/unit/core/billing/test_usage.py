@@ -1,4 +1,4 @@
-"""Use as values: nothing used is nothing held."""
+"""Usage values: no usage means no reservation."""
 
 from core.billing.settlement import ReservationTotals
 from core.billing.usage import Usage, UsageTotals, WindowUsage

@@ -1,4 +1,4 @@
-"""Tests of fingerprints: what makes two inputs the same."""
+"""Fingerprints: which inputs count as identical."""
 
 import hashlib
 

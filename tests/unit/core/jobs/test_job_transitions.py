@@ -58,7 +58,7 @@ WORDS: Final = {
 def reachable(
     start: JobState, *, by: frozenset[Trigger] = frozenset(Trigger)
 ) -> frozenset[JobState]:
-    """All states that facts of this kind can lead to."""
+    """All states that these triggers can lead to."""
     seen, ahead = {start}, [start]
     while ahead:
         here = ahead.pop()
@@ -120,7 +120,7 @@ def test_every_live_state_ends_without_a_word_of_runcomfy(state: JobState) -> No
 
 @pytest.mark.parametrize("state", sorted(LIVE - {_S.SUBMITTING}))
 def test_time_alone_ends_every_live_state_in_one_step(state: JobState) -> None:
-    """A submit under way is the exception: its lease ends it, into doubt."""
+    """Except for a submit in progress: the end of its lease puts the job in doubt."""
     clocks = (_F.DEADLINE_EXCEEDED, _F.MARKED_LOST, _F.COLLECT_FAILED)
     assert any(TRANSITIONS.get((state, fact)) in FINAL_STATES for fact in clocks)
 

@@ -1,4 +1,4 @@
-"""What a model's last runs foretell, and what they do not."""
+"""Estimates of a model's run time from its last runs."""
 
 from datetime import timedelta
 

@@ -1,4 +1,4 @@
-"""A job's changes of status, found in its timeline."""
+"""The status changes that a job's timeline contains."""
 
 from core.jobs.job import JobState, PublicStatus
 from core.jobs.timeline import StatusChange, TimelineEntry, TimelineKind, status_changes

@@ -1,4 +1,4 @@
-"""The label values that are text in the code are in the labels' sets."""
+"""Label values written as text in the code belong to the label's closed set."""
 
 import re
 from pathlib import Path

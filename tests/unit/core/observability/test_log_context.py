@@ -1,4 +1,4 @@
-"""The log context is visible in called code, and never mixed between tasks."""
+"""The log context is visible in called code and separate for each task."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""Log lines: one JSON object each, every event has a word, no secret gets through."""
+"""Log lines: one JSON object each, a name for every event, no secrets."""
 
 import io
 import json
@@ -61,7 +61,7 @@ def test_an_event_is_one_json_line_without_its_empty_fields() -> None:
 
 
 def line_of(event: Event) -> dict[str, object]:
-    """What is written of an event."""
+    """The log line of an event."""
     stream = io.StringIO()
     configure_logging(LogFormat.JSON, LogLevel.DEBUG, stream)(event)
     line: dict[str, object] = json.loads(stream.getvalue())

@@ -1,4 +1,4 @@
-"""What events and the state record in metrics: only defined ones, labels within their sets."""
+"""Events and the gateway's state move defined metrics only, with labels from their sets."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
@@ -67,7 +67,7 @@ MOVED = JobTransitioned(
 
 
 class MetricSample(NamedTuple):
-    """What one event, or one snapshot of Redis, records in one series."""
+    """One value that an event, or a snapshot of Redis, adds to one series."""
 
     metric: str
     labels: LabelValues = ()
@@ -75,7 +75,7 @@ class MetricSample(NamedTuple):
 
 
 def metric_samples(event: Event) -> Iterator[MetricSample]:
-    """What `event` records, in the order of the metrics."""
+    """The samples that `event` adds, in the order of the metrics."""
     for metric in METRICS:
         for handler in metric.handlers:
             if isinstance(event, handler.event_type):
@@ -85,7 +85,7 @@ def metric_samples(event: Event) -> Iterator[MetricSample]:
 
 
 def gauges(state: GatewayState) -> Iterator[MetricSample]:
-    """What `state` shows."""
+    """The samples of `state`."""
     for metric in METRICS:
         if metric.read_state is not None:
             for labels, value in metric.read_state(state):

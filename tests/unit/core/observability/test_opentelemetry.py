@@ -1,4 +1,4 @@
-"""Spans out of events: ids, parents, times, and nothing for what is not kept."""
+"""Spans made from events: ids, parents, times, and none for events that are not traced."""
 
 from datetime import timedelta
 
@@ -26,7 +26,7 @@ CURRENT_CONTEXT = LogContext("acme", "req_1", SAMPLED, SAMPLED)
 
 
 class RecordingProcessor(SpanProcessor):
-    """Keeps what it is handed."""
+    """Records the spans that end."""
 
     def __init__(self) -> None:
         self.spans: list[ReadableSpan] = []
@@ -36,7 +36,7 @@ class RecordingProcessor(SpanProcessor):
 
 
 def spans_of(event: Event, present: LogContext | None = CURRENT_CONTEXT) -> list[ReadableSpan]:
-    """What is sent of an event that happens while `present` is worked on."""
+    """The spans of an event that is emitted in the context `present`."""
     sent = RecordingProcessor()
     tell = SpanEmitter(sent, Resource({}), seeded_spans(), FakeClock())
     if present is None:
@@ -48,7 +48,7 @@ def spans_of(event: Event, present: LogContext | None = CURRENT_CONTEXT) -> list
 
 
 def served(trace: str | None, caller: str | None = None, status: int = 202) -> RequestServed:
-    """A submit."""
+    """The event of a served submit."""
     return RequestServed("x_1", "POST", "/v1", status, DURATION, trace=trace, caller_trace=caller)
 
 
@@ -104,7 +104,7 @@ def test_an_attempt_is_the_span_that_the_receiver_was_told_of() -> None:
 
 
 def moved(after: JobState) -> JobTransitioned:
-    """A job's step."""
+    """The event of a job's transition."""
     return JobTransitioned(
         "req_1", "acme", "a/b", Trigger.COLLECTED, JobState.COLLECTING, after, DURATION
     )

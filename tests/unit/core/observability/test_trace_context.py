@@ -1,4 +1,4 @@
-"""Which trace goes on, and under which name."""
+"""Which incoming trace is continued, and with which ids."""
 
 import pytest
 

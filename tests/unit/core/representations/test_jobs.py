@@ -1,4 +1,4 @@
-"""The exact JSON that callers and receivers read, at every stage of a job."""
+"""The exact JSON of a job for callers and receivers, in every state."""
 
 from dataclasses import fields, replace
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""Records survive the wire unchanged, and older and newer gateways read each other's."""
+"""Records survive encoding unchanged, and older and newer gateways can read each other's."""
 
 from datetime import timedelta
 from typing import Any
@@ -72,7 +72,7 @@ def test_defaults_are_left_out() -> None:
 
 
 def test_a_record_of_an_older_gateway_reads_with_defaults() -> None:
-    """Fields that came later are absent in it."""
+    """Fields that were added later are absent in such a record."""
     bare = orjson.loads(JOB_CODEC.encode(job(JobState.RUNNING)))
     del bare["billed"]
     assert JOB_CODEC.decode(orjson.dumps(bare)).billed is BillingStatus.NO

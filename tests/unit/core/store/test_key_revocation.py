@@ -1,4 +1,4 @@
-"""A key is revoked in one step: half of it would leave a key that is listed nowhere, or counts."""
+"""A key is revoked in one atomic step: half of it would leave a key that is valid but unlisted."""
 
 from typing import Any
 
@@ -9,14 +9,14 @@ from tests.support.clock import FakeClock
 
 
 class RecordingRedisClient(RedisClient):
-    """Says yes to every command, and keeps its first word."""
+    """Accepts every command and records its name."""
 
     def __init__(self) -> None:
-        """Nothing was asked."""
+        """Start without recorded commands."""
         self.sent: list[Argument] = []
 
     async def execute(self, *command: Argument) -> Any:  # noqa: ANN401 - as the real one
-        """One more command."""
+        """Record one command."""
         self.sent.append(command[0])
         return 1
 

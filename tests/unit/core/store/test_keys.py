@@ -1,4 +1,4 @@
-"""The catalogue of keys names every key that the code can make, once."""
+"""The catalogue lists every key that the code can build, once."""
 
 import re
 from fnmatch import fnmatchcase
@@ -71,7 +71,7 @@ BUILT_KEYS = {
 
 
 def filled_pattern(pattern: str) -> str:
-    """A catalogue's pattern with its name filled in."""
+    """A pattern of the catalogue with its placeholder filled in."""
     return re.sub(r"\{\w+\}", "ID", pattern)
 
 

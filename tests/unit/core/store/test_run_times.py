@@ -1,4 +1,4 @@
-"""The process's copy of run times: what it reads, and how it takes an outage."""
+"""The process's cache of run times: which models it reads, and its behavior in an outage."""
 
 import asyncio
 from collections.abc import Iterable, Mapping
@@ -15,7 +15,7 @@ EVERY = timedelta(seconds=5)
 
 
 class CountingRunTimes:
-    """One run a model and count; tells what was asked for."""
+    """Returns one run for each model and records the requested models."""
 
     def __init__(self) -> None:
         self.now: dict[str, int] = {}

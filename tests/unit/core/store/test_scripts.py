@@ -1,4 +1,4 @@
-"""Script headers: names become locals, calls are checked against them, parts are put in front."""
+"""Script headers: names become locals, calls are checked against them, parts are prepended."""
 
 import hashlib
 from typing import Any, Final
@@ -21,15 +21,15 @@ PLAIN: Final = "-- KEYS: record\n-- ARGV: expected\nreturn 0\n"
 
 
 class FakeRedisClient(RedisClient):
-    """Answers from a script's text, once it was given it."""
+    """Knows a script by its digest after its text was sent once."""
 
     def __init__(self) -> None:
-        """Knows no script."""
+        """Start without scripts."""
         self.sent: list[tuple[Argument, ...]] = []
         self.loaded: set[str] = set()
 
     async def execute(self, *command: Argument) -> Any:  # noqa: ANN401 - as the real one
-        """Refuse a digest whose text never came."""
+        """Refuse a digest whose text was never sent."""
         self.sent.append(command)
         name, what = command[0], str(command[1])
         if name == "EVALSHA" and what not in self.loaded:

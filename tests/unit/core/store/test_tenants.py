@@ -1,4 +1,4 @@
-"""A tenant's hash: the fields that the scripts read stand beside the record."""
+"""A tenant's hash holds the fields that the scripts read beside the record."""
 
 from datetime import timedelta
 

@@ -1,4 +1,4 @@
-"""A wake-up is a message that arq itself can read, one per version of a job."""
+"""A wake-up is a message that arq can read, one for each version of a job."""
 
 from dataclasses import replace
 from typing import Any

@@ -1,4 +1,4 @@
-"""Keys and secrets: what is minted can be parsed, and typos are found without the store."""
+"""Keys and secrets: new ones can be parsed, and typos are found without the store."""
 
 import base64
 import hashlib

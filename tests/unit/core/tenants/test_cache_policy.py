@@ -1,4 +1,4 @@
-"""The default cache policy of a model, and lifetimes that are refused."""
+"""A model's default cache policy, and TTLs that are refused."""
 
 from datetime import timedelta
 

@@ -1,4 +1,4 @@
-"""Limits that no rule could go by are refused; windows are UTC's; patterns mean the whole id."""
+"""Limits that cannot be applied are refused; windows are in UTC; patterns match the whole id."""
 
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any

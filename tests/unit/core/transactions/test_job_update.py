@@ -1,4 +1,4 @@
-"""Which data a change may carry."""
+"""Which data each kind of change may hold."""
 
 import pytest
 

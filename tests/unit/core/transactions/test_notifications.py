@@ -1,4 +1,4 @@
-"""Which steps of a job create deliveries, and to which endpoints."""
+"""Which transitions of a job create deliveries, and to which endpoints."""
 
 from dataclasses import replace
 from random import Random
@@ -40,7 +40,7 @@ STEPS: dict[str, tuple[Job, Job, bool, WebhookEventType | None]] = {
 
 
 def deliveries_of(before: Job, after: Job, default: str | None) -> tuple[Delivery, ...]:
-    """The notices of a step, where the tenant has a default endpoint or none."""
+    """The deliveries of a transition, with or without a default endpoint of the tenant."""
     return job_deliveries(before, after, webhook_config(default), SeededIds(Random(1)), LATER)
 
 

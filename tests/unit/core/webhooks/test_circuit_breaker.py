@@ -1,4 +1,4 @@
-"""The breaker over an endpoint: when it closes, for how long, and what opens it."""
+"""An endpoint's circuit breaker: when it opens, for how long, and what closes it."""
 
 from datetime import timedelta
 from itertools import pairwise
@@ -13,7 +13,7 @@ NEW = EndpointCircuit()
 
 
 def after_failures(times: int) -> EndpointCircuit:
-    """After so many failures, each as soon as the channel let one through."""
+    """The breaker after `count` failures, each at the first moment it allows an attempt."""
     channel, now = NEW, NOW
     for _ in range(times):
         channel = channel.record_failure(now, POLICY)

@@ -179,7 +179,7 @@ def test_keys_are_written_as_standard_webhooks_has_it() -> None:
 
 
 def changed_by_tenant() -> WebhookConfig:
-    """The tenant made a second endpoint, and a second secret."""
+    """The config after the tenant has added a second endpoint and a second secret."""
     setup = webhook_config("https://first.example/", "one").with_endpoint(new_endpoint())
     return setup.with_rotated_secret(SecretKind.HMAC, "own", NOW, DAY)
 

@@ -1,4 +1,4 @@
-"""A replay's steps: what it takes, how it goes on, where it ends."""
+"""A replay's steps: the jobs of each, the cursor, the end."""
 
 import pytest
 

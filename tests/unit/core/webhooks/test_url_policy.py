@@ -1,4 +1,4 @@
-"""What may be called: the table of hostile URLs, the address rules, the operator's list."""
+"""Which URLs may be called: a table of hostile URLs, address rules, the operator's list."""
 
 from ipaddress import IPv4Address, IPv6Address, ip_address
 

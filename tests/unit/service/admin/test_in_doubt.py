@@ -1,4 +1,4 @@
-"""Submits in doubt: everything known is returned, and each resolution takes effect once."""
+"""Submits in doubt: their details, and resolutions that take effect once."""
 
 from typing import Any
 
@@ -24,13 +24,13 @@ TOKEN = "operators-token-of-32-characters"
 
 @pytest.fixture
 def admin_context(app: AppHarness) -> AdminContext:
-    """An operator over the face's stores."""
+    """The operator's context over the app's stores."""
     return app.resources.admin
 
 
 @pytest.fixture
 async def job_in_doubt(app: AppHarness) -> Job:
-    """A job whose submit got no answer, of a tenant with a webhook."""
+    """A job in doubt of a tenant with a webhook."""
     key = await app.tenant("ads", webhook="https://hooks.example.com/x")
     async with app.client(key) as caller:
         answer = await caller.post(f"{KLING_PATH}?reference=order-7", json=KLING_INPUT)
@@ -139,7 +139,7 @@ async def test_what_can_be_no_id_is_not_attached(
 
 
 async def test_a_worker_that_comes_first_is_built_upon(app: AppHarness, job_in_doubt: Job) -> None:
-    """A cancel was noted between the operator's look and the decision."""
+    """A cancel request was stored between the operator's read and the decision."""
 
     class Overtaken(MemoryJobStore):
         async def store(self, change: Change) -> WriteResult:

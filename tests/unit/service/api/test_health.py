@@ -16,7 +16,7 @@ async def test_alive_is_always_alive(app: AppHarness) -> None:
 
 
 class UnavailableHeartbeats(MemoryWorkerHeartbeats):
-    """The store is away."""
+    """Raises `StoreUnavailable`."""
 
     async def last_seen(self) -> datetime | None:
         raise StoreUnavailable

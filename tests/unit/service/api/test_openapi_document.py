@@ -1,4 +1,4 @@
-"""Tables that must stay whole, and the small pure parts."""
+"""The OpenAPI document: complete tables, and its pure parts."""
 
 import re
 from datetime import timedelta
@@ -27,7 +27,7 @@ from tests.support.app import api_operations, open_app
 
 
 def every_error(kind: type[GatewayError] = GatewayError) -> set[type[GatewayError]]:
-    """The tree, without classes that tests made."""
+    """All error classes, without those that tests define."""
     own = {kind} if kind.__module__.startswith(("core.", "service.")) else set()
     return own.union(*map(every_error, kind.__subclasses__()))
 
@@ -76,7 +76,7 @@ def test_headers_of_problems() -> None:
 
 
 def asgi(host: bytes | None, server: tuple[str, int | None] | None = ("10.0.0.1", 8000)) -> Scope:
-    """As much of a scope as links need."""
+    """The part of an ASGI scope that links are built from."""
     headers = [] if host is None else [(b"host", host)]
     return {"scheme": "http", "headers": headers, "server": server, "root_path": ""}
 
@@ -130,14 +130,14 @@ def test_only_a_well_formed_traceparent_goes_on(header: str | None, *, good: boo
 
 @pytest.fixture(scope="module")
 def description() -> dict[str, Any]:
-    """The OpenAPI document. To be read alone."""
+    """The OpenAPI document; tests must not change it."""
     routes = create_app(open_app()._open).routes
     document: dict[str, Any] = orjson.loads(openapi_document(routes))
     return document
 
 
 def operations(description: dict[str, Any]) -> list[dict[str, Any]]:
-    """Every operation."""
+    """Every operation of the document."""
     return [operation for path in description["paths"].values() for operation in path.values()]
 
 

@@ -1,4 +1,4 @@
-"""What every answer carries, and what must not creep back in."""
+"""Security headers of every response, and imports that must stay out."""
 
 from datetime import timedelta
 from typing import Final

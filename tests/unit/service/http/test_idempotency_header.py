@@ -1,4 +1,4 @@
-"""`Idempotency-Key`, as the draft and as clients write it."""
+"""`Idempotency-Key` in the draft's form and in the forms that clients send."""
 
 import re
 

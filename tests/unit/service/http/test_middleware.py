@@ -1,4 +1,4 @@
-"""What every answer has, and what becomes of calls that fit no route or meet a defect."""
+"""Headers of every response; requests without a route; requests that meet a bug."""
 
 import asyncio
 from typing import Any
@@ -90,7 +90,7 @@ async def test_head_is_get_without_a_body(caller: httpx.AsyncClient) -> None:
 
 
 class DefectiveJobStore(MemoryJobStore):
-    """Has a bug that knows too much."""
+    """Raises an error whose text holds a secret."""
 
     error: Exception = RuntimeError("secret detail")
 

@@ -1,4 +1,4 @@
-"""`Prefer: wait=N`, as RFC 7240 lets it be written."""
+"""`Prefer: wait=N` in the forms that RFC 7240 allows."""
 
 from datetime import timedelta
 

@@ -1,4 +1,4 @@
-"""What callers read about limits: fields of every submit, refusals by name, their own use."""
+"""Limits for callers: headers of every submit, named refusals, usage."""
 
 import re
 from datetime import timedelta

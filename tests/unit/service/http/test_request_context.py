@@ -1,4 +1,4 @@
-"""The caller's trace goes into the job, under our own span when we make one."""
+"""The caller's trace is stored with the job, under the gateway's own span if there is one."""
 
 from core.jobs.job import Job
 from core.observability.events import RequestServed
@@ -8,7 +8,7 @@ from tests.support.traces import SAMPLED, TRACE, seeded_spans
 
 
 async def submit_job(app: AppHarness, key: str, traceparent: str | None) -> Job:
-    """A job, submitted with this header."""
+    """Submit with this header and return the job."""
     headers = {} if traceparent is None else {"traceparent": traceparent}
     async with app.client(key) as caller:
         answer = await caller.post(KLING_PATH, json=KLING_INPUT, headers=headers)

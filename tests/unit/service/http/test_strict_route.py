@@ -1,4 +1,4 @@
-"""The rules that `StrictRoute` adds to FastAPI, for any of its operations."""
+"""The rules that `StrictRoute` adds to FastAPI, for every operation that uses it."""
 
 import json
 from collections.abc import AsyncIterator

@@ -1,4 +1,4 @@
-"""What a cancel means in each state, and that races end in one clear outcome."""
+"""A cancel's effect in each state, and its races with workers."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -93,14 +93,14 @@ def test_runcomfy_s_refusal_is_told_and_not_asked_for_again() -> None:
 
 
 async def submitted(caller: httpx.AsyncClient) -> str:
-    """A new job's id."""
+    """Submit a job and return its id."""
     answer = await caller.post(KLING_PATH, json=KLING_INPUT)
     job_id: str = answer.json()["request_id"]
     return job_id
 
 
 async def cancel(caller: httpx.AsyncClient, job_id: str) -> httpx.Response:
-    """Ask for it."""
+    """Request the cancel."""
     return await caller.post(f"/v1/requests/{job_id}/cancel")
 
 
@@ -188,7 +188,7 @@ async def test_a_key_that_may_only_read_cannot_cancel(
 
 
 class ContendedJobStore(MemoryJobStore):
-    """A worker writes the record first, `losses` times."""
+    """Loses the first `losses` writes to a worker."""
 
     lost_races = 1
 
@@ -227,7 +227,7 @@ async def test_a_race_without_end_is_told_as_such(app: AppHarness, key: str) -> 
 
 
 class VanishingJobStore(MemoryJobStore):
-    """The record is gone between reading and writing."""
+    """The record disappears between the read and the write."""
 
     async def store(self, change: Change) -> WriteResult:
         assert change.after.id

@@ -18,13 +18,13 @@ from tests.support.records import NOW
 
 @pytest.fixture
 def metrics_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where crews make their folders."""
+    """The parent of the process managers' metrics folders."""
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     return tmp_path
 
 
 def abandoned_folder(metrics_folder: Path, name: str, made: datetime) -> Path:
-    """A folder with a file, as a crew leaves it that is killed."""
+    """A folder with a file, as left behind by a killed process manager."""
     folder = metrics_folder / f"{DIRECTORY_PREFIX}{name}"
     folder.mkdir()
     (folder / "counter_0.db").write_bytes(b"\0")

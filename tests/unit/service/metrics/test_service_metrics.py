@@ -1,4 +1,4 @@
-"""What `/metrics` shows: events since the start, and the store's levels while it answers."""
+"""`/metrics`: counters since the start, and gauges from the store while it answers."""
 
 from datetime import timedelta
 
@@ -15,14 +15,14 @@ from tests.support.records import NOW
 
 
 class StubStateReader:
-    """A store that can go away."""
+    """A store that can become unavailable."""
 
     def __init__(self) -> None:
         self.made = 0
         self.unavailable = False
 
     async def read(self) -> GatewayState:
-        """How it stands."""
+        """Return the current state."""
         self.made += 1
         if self.unavailable:
             raise StoreUnavailable
@@ -32,12 +32,12 @@ class StubStateReader:
 
 @pytest.fixture
 def clock() -> FakeClock:
-    """Time that stands still."""
+    """A clock that does not move."""
     return FakeClock()
 
 
 def open_metrics(clock: FakeClock, most: int = 9) -> tuple[ServiceMetrics, StubStateReader]:
-    """A service's figures over such a store."""
+    """The service's metrics over such a store."""
     readings = StubStateReader()
     figures = MetricsRegistry(MetricSource.SERVICE, "1.2", {"tenant": most})
     return ServiceMetrics(figures, "/submit", readings.read, clock), readings

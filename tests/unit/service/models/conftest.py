@@ -9,13 +9,13 @@ KLING = "kling/kling-3.0/standard/image-to-video"
 
 @pytest.fixture(scope="session")
 def kling() -> ModelCard:
-    """The card of the model on RunComfy's page."""
+    """The model card of RunComfy's documented Kling model."""
     return {card.model_id: card for card in load_cards()}[KLING]
 
 
 @pytest.fixture
 def sample(kling: ModelCard) -> dict[str, Any]:
-    """The input of the page's own curl line, to be changed at will."""
+    """The input of the documentation's curl example; tests may change it."""
     given = kling.representation()["sample"]
     assert isinstance(given, dict)
     return dict(given)

@@ -1,4 +1,4 @@
-"""Tests of catalogue entries."""
+"""Catalogue entries."""
 
 from typing import Any
 

@@ -11,7 +11,7 @@ def read(schema: dict[str, Any], *, closed: bool = False) -> dict[str, Any]:
 
 
 def one(field: dict[str, Any]) -> object:
-    """What becomes of one field's schema."""
+    """The normalized schema of one field."""
     return read({"properties": {"x": field}})["properties"]["x"]
 
 

@@ -1,4 +1,4 @@
-"""The card against the API page: every figure here was read there."""
+"""The Kling card against the API page, the source of every figure here."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Tests of prices and estimates."""
+"""Prices and estimates."""
 
 from typing import Any
 

@@ -18,7 +18,7 @@ EVERY = timedelta(seconds=5)
 
 
 async def sync(app: AppHarness) -> None:
-    """As a worker would."""
+    """Store a catalogue as a worker does."""
     snapshot = CatalogueSnapshot(app.clock.now(), {"some/model": DOCUMENT})
     await app.stores.catalogue.replace(snapshot)
 
@@ -44,7 +44,7 @@ async def test_an_old_one_is_not_read_again(app: AppHarness) -> None:
 
 
 class UnreliableCatalogue:
-    """A catalogue that fails as told."""
+    """A catalogue that fails on request."""
 
     def __init__(self) -> None:
         self.error: Exception | None = None
@@ -63,20 +63,20 @@ class UnreliableCatalogue:
 
 @pytest.fixture
 def unreliable_catalogue(app: AppHarness) -> UnreliableCatalogue:
-    """In the catalogue's place."""
+    """Replace the app's catalogue."""
     catalogue = UnreliableCatalogue()
     app.resources.model_cache._catalogue = catalogue
     return catalogue
 
 
 async def wait_for_refreshes(app: AppHarness, times: int) -> None:
-    """Let time pass for so many looks."""
+    """Advance the clock by `count` refresh intervals."""
     for _ in range(times):
         await app.clock.advance(EVERY)
 
 
 def running_refresh(shelf: ModelRegistryCache) -> asyncio.Task[None]:
-    """The loop, as the process runs it."""
+    """Run the refresh loop as the process does."""
     return asyncio.create_task(shelf.refresh_forever(EVERY))
 
 

@@ -225,7 +225,7 @@ def test_bounded_text_is_kept_up_to_the_bound() -> None:
 
 
 def test_every_keyword_of_the_library_has_words_or_needs_none() -> None:
-    """An upgrade that brings a new kind of error must not leave callers with no explanation."""
+    """A library upgrade with a new kind of error must not leave callers without an explanation."""
     kinds = {name for name in dir(jsonschema_rs.ValidationErrorKind) if name[0].isupper()}
     keywords = {name[0].lower() + name[1:] for name in kinds}
     said = set(MESSAGES) | {"required", "additionalProperties", "constant"}

@@ -1,4 +1,4 @@
-"""A value that is cut out of a text by its offsets is the value that a parser finds."""
+"""A value sliced from a text by its offsets equals the parsed value."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""A request's head is bounded in size and time; its body is not the protocol's affair."""
+"""The head of a request is bounded in size and time."""
 
 import asyncio
 
@@ -11,7 +11,7 @@ from service.server.http_protocol import HEAD_TIMEOUT, MAX_HEAD_BYTES, BoundedHt
 
 
 class RecordingTransport(asyncio.Transport):
-    """A connection that keeps what is written."""
+    """A transport that records what is written."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -28,14 +28,14 @@ class RecordingTransport(asyncio.Transport):
         return self.closed
 
     def pause_reading(self) -> None:
-        """Nothing to pause."""
+        """Do nothing."""
 
     def resume_reading(self) -> None:
-        """Nothing to resume."""
+        """Do nothing."""
 
 
 async def no_content(scope: Scope, receive: Receive, send: Send) -> None:
-    """Answers 204 to everything."""
+    """An app that answers 204 to every request."""
     assert (scope["type"], callable(receive)) == ("http", True)
     await send({"type": "http.response.start", "status": 204, "headers": []})
     await send({"type": "http.response.body", "body": b""})
@@ -43,13 +43,13 @@ async def no_content(scope: Scope, receive: Receive, send: Send) -> None:
 
 @pytest.fixture
 async def transport() -> RecordingTransport:
-    """A connection; its protocol is `wire.protocol`."""
+    """A transport; its protocol is `wire.protocol`."""
     return RecordingTransport()
 
 
 @pytest.fixture
 async def protocol(transport: RecordingTransport) -> BoundedHttpProtocol:
-    """A server's side of `wire`."""
+    """The server's protocol on `wire`."""
     config = uvicorn.Config(no_content, http=BoundedHttpProtocol, log_config=None, lifespan="off")
     config.load()
     made = BoundedHttpProtocol(config=config, server_state=ServerState(), app_state={})
@@ -58,7 +58,7 @@ async def protocol(transport: RecordingTransport) -> BoundedHttpProtocol:
 
 
 async def run_ready_callbacks() -> None:
-    """Let the answer come."""
+    """Run what the event loop has ready."""
     for _ in range(10):
         await asyncio.sleep(0)
 
@@ -121,7 +121,7 @@ async def test_many_small_headers_are_refused_too(
 
 
 def seconds_until_close(protocol: BoundedHttpProtocol) -> float | None:
-    """After how long the connection would be closed."""
+    """The seconds until the connection would be closed."""
     timer = protocol._head_timer
     return None if timer is None else timer.when() - asyncio.get_running_loop().time()
 

@@ -12,7 +12,7 @@ NOW = timedelta(0)
 
 
 class FakeChildProcess:
-    """A member that ends as it is told."""
+    """A child process that ends on request."""
 
     def __init__(self, pid: int, *, deaf: bool = False) -> None:
         self.pid = pid
@@ -33,7 +33,7 @@ class FakeChildProcess:
 
 
 class ProcessManagerHarness:
-    """A crew of two fakes."""
+    """A process manager with two fake children."""
 
     def __init__(self, *, deaf: bool = False) -> None:
         self.children: list[FakeChildProcess] = []
@@ -51,13 +51,13 @@ class ProcessManagerHarness:
         return self.children[-1]
 
     def after(self, looks: int, do: Callable[[], None]) -> None:
-        """Do something when the first member is looked at for the so-manieth time."""
+        """Run `action` at the given check of the first child."""
         left = count(looks, -1)
         self.children[0].on_poll = lambda: None if next(left) else do()
 
 
 def run(harness: ProcessManagerHarness, script: Callable[[], None]) -> int:
-    """Run the crew; the script is called when the seats are filled."""
+    """Run the manager; `script` is called when all children have started."""
     start = harness.manager._start
 
     def last(seat: int) -> FakeChildProcess:

@@ -1,4 +1,4 @@
-"""`Prefer: wait=N`: the result if it comes in time, else the plain answer, without polling."""
+"""`Prefer: wait=N`: the result if it arrives in time, otherwise the current state; no polling."""
 
 import asyncio
 from dataclasses import replace

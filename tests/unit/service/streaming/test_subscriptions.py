@@ -1,4 +1,4 @@
-"""Subscriptions to jobs: which are woken, by what, and that none is left behind."""
+"""Subscriptions to jobs: which are woken, by which changes, and that none leaks."""
 
 import asyncio
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""Tenants by file: what is compared, what is done, what is left alone."""
+"""Tenants from a file: the comparison, the changes, what stays untouched."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ from tests.support.records import tenant, webhook_config
 
 @pytest.fixture
 def admin_context(app: AppHarness) -> AdminContext:
-    """An operator over empty stores."""
+    """The operator's context over empty stores."""
     return app.resources.admin
 
 

@@ -1,4 +1,4 @@
-"""A tenant's settings: every one of the records is in the table, read strictly and shown truly."""
+"""Every setting of a tenant is in the table, is read strictly and is shown as stored."""
 
 from dataclasses import fields
 from datetime import timedelta

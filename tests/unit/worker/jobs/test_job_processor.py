@@ -220,7 +220,7 @@ async def test_an_unanswered_cancel_looks_at_the_status_too(worker: WorkerHarnes
 async def test_out_of_time_and_cancelled_in_time_is_over(
     worker: WorkerHarness, state: JobState, end: JobState
 ) -> None:
-    """A caller who asked to cancel reads that it was cancelled, also at the last moment."""
+    """A job that was cancelled in time is `cancelled`, even if its deadline passes too."""
     worker.upstream.cancels = deque([CancelSucceeded()])
     worker.upstream.statuses = deque([RUNS])
     ended = await worker.advance(job(state, deadline=NOW))
@@ -345,7 +345,7 @@ async def test_a_move_is_told_with_all_that_a_reader_needs(worker: WorkerHarness
 
 
 async def test_submits_that_hang_do_not_fill_the_worker() -> None:
-    """Jobs beyond the places and the queue for them are put off, so that polls keep their room."""
+    """Jobs beyond the submit slots and their queue are postponed, so that polls keep theirs."""
     rig = WorkerHarness(policy=replace(POLICY, max_concurrent_submits=1, max_pending_submits=1))
     reached, let_go = asyncio.Event(), asyncio.Event()
 

@@ -1,4 +1,4 @@
-"""A tenant's endpoints are read once for many changes, and every change goes to current ones."""
+"""A tenant's endpoints are read once for many changes, and every change uses current ones."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -30,7 +30,7 @@ ENDING: Final = Change(RUNNING, FAILED)
 
 @dataclass
 class VersionedJobStore(StubJobStore):
-    """A job store that minds marks, and the endpoints that it minds: `turns` change them."""
+    """A job store that checks the webhook config's version; `turns` change that config."""
 
     endpoints: tuple[Endpoint, ...] = (FIRST,)
     pending_changes: Iterator[tuple[Endpoint, ...]] = field(default_factory=lambda: iter(()))

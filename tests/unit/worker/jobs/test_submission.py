@@ -1,4 +1,4 @@
-"""The one paid call: never twice unasked, its answer never lost, its lease kept."""
+"""The paid call: never sent twice without approval, its answer never lost, its lease renewed."""
 
 import asyncio
 from collections import deque
@@ -46,7 +46,7 @@ def around_store(
     before: Callable[[], object] | None = None,
     after: Callable[[], object] | None = None,
 ) -> None:
-    """Let something happen right before or after the next change is stored."""
+    """Run a callback right before or after the next change is stored."""
     plain = worker.jobs.store
 
     async def store(change: Change) -> WriteResult:

@@ -1,4 +1,4 @@
-"""A slow submit: its lease is renewed, and its answer meets a job that may have changed."""
+"""A slow submit: its lease is renewed, and the job may have changed when the answer arrives."""
 
 import asyncio
 from collections import deque
@@ -71,7 +71,7 @@ LATE: dict[str, tuple[Job, SubmitAnswer, JobState | None]] = {
 
 
 async def answer_late(worker: WorkerHarness, meanwhile: Job, answer: SubmitAnswer) -> Job | None:
-    """Submit, and bring the answer when the job stands as `meanwhile`."""
+    """Submit; the answer arrives when the job has become `meanwhile`."""
 
     async def moves_on() -> None:
         worker.jobs.add(meanwhile)
@@ -158,7 +158,7 @@ async def test_an_answer_for_a_job_that_vanished_is_told(worker: WorkerHarness) 
 async def lease_during_submit(
     worker: WorkerHarness, seconds: float, then: Callable[[], None] | None = None
 ) -> datetime | None:
-    """The lease of a submit that takes its time; `then` happens on the way, after 5 s."""
+    """The lease of a slow submit; `then` runs after 5 s."""
     answering = asyncio.Event()
 
     async def wait() -> None:

@@ -1,4 +1,4 @@
-"""The gate before every paid call: one breaker for all workers, one probe at a time."""
+"""The circuit breaker of submits: one for all workers, one probe at a time."""
 
 import asyncio
 from collections.abc import Callable
@@ -24,7 +24,7 @@ THROTTLED = NotSent(fault("throttled", 429))
 
 
 class StubCircuitBreakerStore:
-    """The shared record. At the next swaps somebody is first, and writes what `thefts` make."""
+    """The shared record; the next swaps lose to a writer that stores what `thefts` return."""
 
     def __init__(self) -> None:
         self.stored = CircuitBreaker()
@@ -46,11 +46,11 @@ class StubCircuitBreakerStore:
         return True
 
     async def take_submit_token(self) -> None:
-        """No global rate."""
+        """Grant a token: there is no global rate limit."""
 
 
 class GatePair:
-    """Two gates over one breaker and one clock."""
+    """Two workers' breakers over one record and one clock."""
 
     def __init__(self) -> None:
         self.breakers = StubCircuitBreakerStore()

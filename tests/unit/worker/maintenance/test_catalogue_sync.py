@@ -1,4 +1,4 @@
-"""The catalogue is read when it is old; a failure changes nothing."""
+"""The catalogue is read when its copy is old; a failure changes nothing."""
 
 from datetime import datetime
 

@@ -1,4 +1,4 @@
-"""Pruning of indexes: which tenant is next, how far back, and how much in one step."""
+"""Pruning of indexes: the next tenant, the cutoff, the size of one step."""
 
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -15,20 +15,20 @@ BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
 
 @dataclass
 class FakeJobIndex:
-    """Notes each step; `steps` of them are left to do for every tenant."""
+    """Records each step; every tenant needs `steps` of them."""
 
     steps: int = 1
     free: bool = True
     seen: list[tuple[str, int, datetime]] = field(default_factory=list)
 
     async def acquire_prune_lock(self, worker: str, lease: timedelta) -> bool:
-        """Free or not."""
+        """Whether the lock is free."""
         return self.free and bool(worker) and lease > timedelta()
 
     async def prune(
         self, tenant: str, offset: int, created_before: datetime
     ) -> tuple[int, int | None]:
-        """One step."""
+        """Run one step."""
         self.seen.append((tenant, offset, created_before))
         done = sum(name == tenant for name, *_ in self.seen)
         return 1, None if done >= self.steps else done
@@ -38,18 +38,18 @@ class FakeTenantNames:
     """Two tenants, and one that has just been deleted."""
 
     async def list_names(self) -> frozenset[str]:
-        """Theirs."""
+        """Return the names."""
         return frozenset({"bob", "ada", "gone"})
 
     async def load(self, name: str) -> Tenant | None:
-        """One of them."""
+        """Return one tenant."""
         tenant = Tenant(name, BEGAN)
         kept = {"ada": tenant, "bob": replace(tenant, result_ttl=DAY)}
         return kept.get(name)
 
 
 def trimmer(listed: FakeJobIndex, clock: FakeClock, steps: int = 10) -> IndexPruner:
-    """Of the worker `w`."""
+    """The pruner of the worker `w`."""
     stores = partial_stores(job_index=listed, tenants=FakeTenantNames())
     policy = PrunePolicy(max_steps=steps)
     return IndexPruner("w", stores.job_index, stores.tenants, clock, policy)

@@ -16,7 +16,7 @@ from worker.scheduling.lease_loop import LeaseLoop, LoopPolicy, WorkSource
 
 
 class LeaseLoopHarness:
-    """A loop over named items, each under way until all are let go. It looks only when nudged."""
+    """A loop over named items, all in progress until released. It polls only when woken."""
 
     def __init__(self, at_once: int = 3, batch: int | None = None) -> None:
         self.clock = FakeClock()
@@ -62,7 +62,7 @@ async def harness() -> AsyncIterator[LeaseLoopHarness]:
 
 @asynccontextmanager
 async def running_loop(harness: LeaseLoopHarness) -> AsyncIterator[LeaseLoopHarness]:
-    """The yard while its loop runs."""
+    """The harness while its loop runs."""
     running = asyncio.create_task(harness.loop.run())
     await run_ready_tasks()
     yield harness

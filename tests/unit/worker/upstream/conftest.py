@@ -7,5 +7,5 @@ from tests.support.upstream_client import HarnessFactory, UpstreamClientHarness
 
 @pytest.fixture
 def harness_for() -> HarnessFactory:
-    """Builds a desk from what RunComfy shall answer."""
+    """Builds a client from RunComfy's scripted responses."""
     return UpstreamClientHarness

@@ -1,4 +1,4 @@
-"""RunComfy's balance: exact or unknown, read with GET from the configured host."""
+"""RunComfy's balance: exact or unknown, by GET from the configured host."""
 
 import httpx
 import pytest

@@ -50,6 +50,7 @@ def test_only_what_surely_did_not_leave_is_not_sent() -> None:
         httpx.UnsupportedProtocol,
         httpx.InvalidURL,
         httpx.LocalProtocolError,
+        errors.TunnelFailed,
         errors.UnsafeMethod,
     }
 

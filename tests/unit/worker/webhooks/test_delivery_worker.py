@@ -73,7 +73,7 @@ DONE = job(
 
 @dataclass
 class DeliveryHarness:
-    """A courier, what it sends and what it settles."""
+    """A delivery worker, its attempts and its stored results."""
 
     answers: deque[AttemptResult]
     sent: list[AttemptRequest] = field(default_factory=list)
@@ -118,14 +118,14 @@ class DeliveryHarness:
         return True
 
     async def deliver(self, due: Delivery, channel: EndpointCircuit | None = None) -> Delivery:
-        """Make the next attempt, and say how the delivery stands then."""
+        """Make the next attempt and return the delivery."""
         await self.courier.deliver(ClaimedDelivery(due, channel or EndpointCircuit()))
         return self.rows[-1].after
 
 
 @dataclass
 class ContendedWebhookConfigs:
-    """The tenant's setup; `contended` changes are lost to somebody else."""
+    """The tenant's webhook config; `contended` changes lose to another writer."""
 
     harness: DeliveryHarness
 
@@ -140,7 +140,7 @@ class ContendedWebhookConfigs:
 
 
 async def deliver(delivery: Delivery, *answers: AttemptResult) -> DeliveryHarness:
-    """Make as many attempts as there are answers."""
+    """Make one attempt for each scripted answer."""
     desk = DeliveryHarness(deque(answers))
     for _ in answers:
         delivery = await desk.deliver(delivery)
@@ -232,6 +232,25 @@ async def test_what_an_attempt_comes_to(
     ]
 
 
+@pytest.mark.parametrize(
+    ("status", "excerpt", "detail"),
+    [
+        (None, "TLS: certificate has expired", "TLS: certificate has expired"),
+        (302, "Location: https://elsewhere.example/", "Location: https://elsewhere.example/"),
+        (500, "the receiver's own page", None),
+        (None, "", None),
+    ],
+)
+async def test_the_log_has_the_gateways_own_words(
+    status: int | None, excerpt: str, detail: str | None
+) -> None:
+    failed = AttemptFailed(FailureKind.TLS_ERROR, DURATION, status, excerpt=excerpt)
+    desk = await deliver(delivery(), failed)
+    (event,) = desk.events
+    assert isinstance(event, DeliveryAttempted)
+    assert event.detail == detail
+
+
 async def test_the_twelfth_failure_is_the_last() -> None:
     desk = await deliver(delivery(), *[BROKEN] * 12)
     states = [row.after.state for row in desk.rows]
@@ -281,7 +300,7 @@ def to_endpoint(**changes: Any) -> Delivery:  # noqa: ANN401 - fields of the rec
 
 
 def with_endpoint(**changes: Any) -> WebhookConfig:  # noqa: ANN401 - fields of the record
-    """The setup, with `ep_1` changed."""
+    """The config with `ep_1` changed."""
     return replace(CONFIG, endpoints=(replace(HOOK, **changes), OTHER))
 
 

@@ -1,4 +1,4 @@
-"""Statuses, excerpts."""
+"""Results of attempts: status codes and excerpts."""
 
 from datetime import timedelta
 

@@ -1,4 +1,4 @@
-"""From URL to one checked address: rebinding, mixed answers, turns, SNI."""
+"""From a URL to one checked address: rebinding, mixed answers, rotation, SNI."""
 
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
@@ -12,7 +12,7 @@ URL = "https://hooks.example/x?y"
 
 
 class FakeResolver:
-    """Answers from a script, one row per question; the last row repeats."""
+    """Answers from a script, one row for each query; the last row repeats."""
 
     def __init__(self, *answers: tuple[str, ...]) -> None:
         self.answers = list(answers)

@@ -1,9 +1,9 @@
-"""One attempt, without a network: what is sent, how every answer and error is named."""
+"""One attempt without a network: what is sent, and the result of every answer and error."""
 
 import itertools
 import socket
 import ssl
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
@@ -25,6 +25,7 @@ from core.webhooks.url_policy import Address, AllowedTargets, TargetPolicy
 from tests.support.clock import TickingClock
 from tests.support.traces import SAMPLED
 from worker.webhooks.outcomes import AttemptFailed, AttemptResult, Delivered
+from worker.webhooks.receiver_tls import ReceiverTls
 from worker.webhooks.sender import (
     KINDS_BY_EXCEPTION,
     AttemptRequest,
@@ -37,11 +38,12 @@ DURATION = timedelta(milliseconds=250)
 SECRETS = (encode_webhook_secret(bytes(range(32))), encode_webhook_secret(bytes(range(32, 64))))
 BODY = b'{"type":"request.completed"}'
 ATTEMPT = AttemptRequest("msg_1", "https://hooks.example/x?y=%7Ea", BODY, SECRETS)
+TLS = ssl.create_default_context()
 POLICY = SenderPolicy(targets=TargetPolicy(allowed=AllowedTargets.parse(["*.internal.example"])))
 
 
 class StaticResolver:
-    """Every name has the same addresses, written with spaces between; None for no address."""
+    """Resolves every name to the same addresses, separated by spaces; None for no address."""
 
     def __init__(self, addresses: str | None = "8.8.8.8") -> None:
         self.known = tuple(ip_address(text) for text in (addresses or "").split())
@@ -53,7 +55,7 @@ class StaticResolver:
 
 @dataclass(frozen=True)
 class ReceivedRequest:
-    """What the session was asked to send; header names are in lower case."""
+    """A request as the session received it; header names are in lower case."""
 
     url: URL
     headers: dict[str, str]
@@ -62,7 +64,7 @@ class ReceivedRequest:
 
 
 class FakeBody:
-    """A body in parts; an error among them breaks it off."""
+    """A body in parts; an error among them ends it."""
 
     def __init__(self, parts: Iterable[bytes | Exception]) -> None:
         self.parts = iter(parts)
@@ -84,7 +86,7 @@ class FakeBody:
 
 @dataclass
 class FakeResponse:
-    """An answer whose body is not read yet."""
+    """A response with an unread body."""
 
     status: int
     headers: CIMultiDict[str]
@@ -99,7 +101,7 @@ class FakeResponse:
 
 
 class FakeSession:
-    """Hands each request to `handler`."""
+    """Passes each request to `handler`."""
 
     def __init__(self, handler: Callable[[ReceivedRequest], FakeResponse]) -> None:
         self.handler = handler
@@ -112,8 +114,14 @@ class FakeSession:
         headers: Iterable[tuple[str, str]],
         allow_redirects: bool,
         server_hostname: str | None,
+        ssl: ssl.SSLContext,
+        proxy: str | None,
+        proxy_headers: Mapping[str, str] | None,
     ) -> FakeResponse:
         assert not allow_redirects
+        assert proxy is None
+        assert proxy_headers is None
+        assert ssl is TLS
         named = {name.lower(): value for name, value in headers}
         return self.handler(ReceivedRequest(url, named, data, server_hostname))
 
@@ -127,11 +135,12 @@ async def send(
 ) -> AttemptResult:
     session = cast("aiohttp.ClientSession", FakeSession(handler))
     clock = TickingClock(now or datetime(2026, 11, 22, tzinfo=UTC), DURATION)
-    return await Sender(session, StaticResolver(address), clock, POLICY).send(attempt)
+    sender = Sender(session, StaticResolver(address), ReceiverTls(TLS), clock, POLICY)
+    return await sender.send(attempt)
 
 
 def answer(status: int, body: bytes = b"", **headers: str) -> FakeResponse:
-    """An answer as it comes from a wire: its body not yet read."""
+    """A response as received: its body is not read yet."""
     named = CIMultiDict((name.replace("_", "-"), value) for name, value in headers.items())
     return FakeResponse(status, named, FakeBody([body]))
 
@@ -200,7 +209,9 @@ async def test_redirect_is_a_failure_and_not_followed() -> None:
         calls.append(str(request.url))
         return answer(307, location="https://169.254.169.254/")
 
-    assert await send(receiver) == AttemptFailed(FailureKind.REDIRECT, DURATION, 307)
+    assert await send(receiver) == AttemptFailed(
+        FailureKind.REDIRECT, DURATION, 307, excerpt="Location: https://169.254.169.254/"
+    )
     assert len(calls) == 1
 
 
@@ -264,6 +275,7 @@ ERRORS: dict[type[Exception], FailureKind] = {
     aiohttp.ServerTimeoutError: FailureKind.TIMEOUT,
     aiohttp.ClientConnectorError: FailureKind.CONNECT_ERROR,
     aiohttp.ClientConnectorDNSError: FailureKind.CONNECT_ERROR,
+    aiohttp.ClientProxyConnectionError: FailureKind.PROXY_ERROR,
     aiohttp.ServerFingerprintMismatch: FailureKind.CONNECT_ERROR,
     aiohttp.ServerDisconnectedError: FailureKind.RESET,
     aiohttp.ServerConnectionError: FailureKind.RESET,
@@ -275,7 +287,7 @@ ERRORS: dict[type[Exception], FailureKind] = {
     ConnectionResetError: FailureKind.RESET,
     aiohttp.ClientResponseError: FailureKind.INVALID_RESPONSE,
     BadHttpMessage: FailureKind.INVALID_RESPONSE,
-    aiohttp.ClientHttpProxyError: FailureKind.SEND_ERROR,
+    aiohttp.ClientHttpProxyError: FailureKind.PROXY_ERROR,
     aiohttp.InvalidURL: FailureKind.SEND_ERROR,
     aiohttp.NonHttpUrlClientError: FailureKind.SEND_ERROR,
     aiohttp.ClientError: FailureKind.SEND_ERROR,
@@ -294,7 +306,7 @@ ARGUMENTS: dict[type[Exception], tuple[object, ...]] = {
 
 
 def made(error: type[Exception]) -> Exception:
-    """One of the kind, with a text that no tenant may read."""
+    """An error of the given class with a text that tenants must not see."""
     base = next((kind for kind in ARGUMENTS if issubclass(error, kind)), None)
     built = error(*ARGUMENTS[base]) if base else error(TEXT)
     if error is aiohttp.ClientConnectorSSLError:
@@ -307,7 +319,10 @@ async def test_exception_becomes_its_kind(error: type[Exception], kind: FailureK
     def receiver(_: ReceivedRequest) -> FakeResponse:
         raise made(error)
 
-    assert await send(receiver) == AttemptFailed(kind, DURATION)
+    result = await send(receiver)
+    assert isinstance(result, AttemptFailed)
+    assert result.kind is kind
+    assert TEXT not in result.excerpt
 
 
 async def test_a_mistake_of_ours_surfaces_as_the_defect_that_it_is() -> None:

@@ -1,4 +1,4 @@
-"""Signatures: what receivers check, rotation, the instant's zone."""
+"""Signatures: verification, rotation, time zones."""
 
 import base64
 import hashlib
@@ -25,7 +25,7 @@ def headers(*secrets: bytes, at: datetime = NOW, body: bytes = BODY) -> dict[str
 
 
 def by_hand(secret: bytes, timestamp: int) -> str:
-    """The specification's own words, in Python, without the library."""
+    """The specification's algorithm in Python, without the library."""
     content = b"msg_1.%d." % timestamp + BODY
     return "v1," + base64.b64encode(hmac.new(secret, content, hashlib.sha256).digest()).decode()
 

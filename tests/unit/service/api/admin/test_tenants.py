@@ -1,4 +1,4 @@
-"""The admin API: authentication, and the effect of each call. Over the in-memory stores."""
+"""The admin API of tenants over the in-memory stores: authentication and each call's effect."""
 
 from collections.abc import AsyncIterator, Sequence
 from datetime import timedelta
@@ -19,7 +19,7 @@ ADMIN = [one for one in api_operations() if one.path.startswith("/admin/")]
 
 @pytest.fixture
 async def operator(app: AppHarness) -> AsyncIterator[httpx.AsyncClient]:
-    """Who holds the operators' token."""
+    """A client with the operators' token."""
     app.enable_admin_api(TOKEN)
     async with app.client(TOKEN) as http:
         yield http

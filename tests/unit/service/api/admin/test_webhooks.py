@@ -1,4 +1,4 @@
-"""Webhooks in the admin API, and the reads of disabled endpoints."""
+"""Webhooks in the admin API, and the list of disabled endpoints."""
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -24,7 +24,7 @@ D = DeliveryState
 
 @pytest.fixture
 async def operator(app: AppHarness, key: str) -> AsyncIterator[httpx.AsyncClient]:
-    """Who holds the operators' token, where the tenant `video-team` is."""
+    """A client with the operators' token; the tenant `video-team` exists."""
     assert key
     app.enable_admin_api(TOKEN)
     async with app.client(TOKEN) as http:
@@ -43,7 +43,7 @@ async def create_delivery(
     state: DeliveryState,
     **changes: Any,  # noqa: ANN401 - fields of the record
 ) -> Delivery:
-    """A delivery of the tenant's, made now."""
+    """Store a delivery of the tenant, created now."""
     plain = Delivery(
         id=f"msg_{number:04}",
         job_id=None,

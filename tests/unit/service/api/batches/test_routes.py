@@ -1,4 +1,4 @@
-"""Batches over HTTP: what they may hold, what they are answered, how they end."""
+"""Batches over HTTP: validation, responses, completion."""
 
 from dataclasses import replace
 from typing import Any, Final
@@ -25,7 +25,7 @@ UNKNOWN: Final = "bat_01KAP7ZJ5V9GQH6MTB2X0C4E8R"
 
 
 def item(number: int = 0, /, **changes: object) -> dict[str, Any]:
-    """An item unlike any other."""
+    """An item with a distinct input."""
     own = {**KLING_INPUT, "prompt": f"Shot {number}."}
     return {"model_id": KLING, "input": own, "reference": f"shot-{number}", **changes}
 

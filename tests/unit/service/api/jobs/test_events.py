@@ -1,4 +1,4 @@
-"""The event stream: history, then live, once each, and how it ends."""
+"""The event stream: past events, then live ones, each once, and its end."""
 
 import asyncio
 from dataclasses import replace
@@ -208,7 +208,7 @@ async def test_a_revoked_key_ends_the_stream_at_the_next_news(app: AppHarness, k
 
 
 class UnreadableJobStore(MemoryJobStore):
-    """Away to readers while it is told so."""
+    """Unavailable to readers while `away` is set."""
 
     unavailable = False
 

@@ -19,7 +19,7 @@ SECOND = timedelta(seconds=1)
 
 
 async def submitted(app: AppHarness, caller: httpx.AsyncClient, **options: str) -> str:
-    """A new job's id, a second after the one before."""
+    """Submit a job one second after the last one and return its id."""
     app.clock.move(SECOND)
     answer = await caller.post(KLING_PATH, params=options, json=KLING_INPUT)
     job_id: str = answer.json()["request_id"]
@@ -27,14 +27,14 @@ async def submitted(app: AppHarness, caller: httpx.AsyncClient, **options: str) 
 
 
 async def cancelled(app: AppHarness, caller: httpx.AsyncClient) -> str:
-    """A job that has ended."""
+    """Cancel a job and return its id."""
     job_id = await submitted(app, caller)
     await caller.post(f"/v1/requests/{job_id}/cancel")
     return job_id
 
 
 async def page(caller: httpx.AsyncClient, **fields: str) -> dict[str, Any]:
-    """One page."""
+    """Return one page of the list."""
     answer = await caller.get("/v1/requests", params=fields)
     assert answer.status_code == 200, answer.text
     document: dict[str, Any] = answer.json()
@@ -42,7 +42,7 @@ async def page(caller: httpx.AsyncClient, **fields: str) -> dict[str, Any]:
 
 
 def ids(document: dict[str, Any]) -> list[str]:
-    """Which they are."""
+    """The ids on a page."""
     return [one["request_id"] for one in document["requests"]]
 
 
@@ -194,7 +194,7 @@ async def test_only_its_owner_with_a_key_that_may_cancel_deletes(
 
 
 class ContendedJobIndex(MemoryJobIndex):
-    """Somebody writes the record first, `losses` times."""
+    """Loses the first `losses` writes to another writer."""
 
     lost_races = 1
 
@@ -217,7 +217,7 @@ async def test_a_race_is_tried_again(
 
 
 class VanishingJobIndex(MemoryJobIndex):
-    """The record is gone between reading and deleting."""
+    """The record disappears between the read and the delete."""
 
     async def delete(self, job: Job) -> DeletionResult:
         assert job.id

@@ -1,4 +1,4 @@
-"""Status, result, details, models, health: what callers read."""
+"""Reads by callers: status, result, details, models, health."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ from tests.support.app import KLING_INPUT, KLING_PATH, AppHarness
 
 @pytest.fixture
 async def job_id(caller: httpx.AsyncClient) -> str:
-    """A job that waits."""
+    """The id of a queued job."""
     answer = await caller.post(f"{KLING_PATH}?reference=order-7", json=KLING_INPUT)
     name: str = answer.json()["request_id"]
     return name
@@ -31,7 +31,7 @@ async def apply_trigger(app: AppHarness, job_id: str, fact: Trigger, **parts: An
 
 
 async def finish_job(app: AppHarness, job_id: str) -> None:
-    """Bring the job to its good end."""
+    """Move the job to `succeeded` as a worker would."""
     await apply_trigger(app, job_id, Trigger.CLAIMED)
     await apply_trigger(app, job_id, Trigger.ACCEPTED, upstream_id="up-1", upstream_running=True)
     await apply_trigger(app, job_id, Trigger.FINISHED)

@@ -1,4 +1,4 @@
-"""Submitting: what is accepted, and how everything else is refused with nothing stored."""
+"""Submits: what is accepted; everything else is refused and stores nothing."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -325,7 +325,7 @@ async def test_with_no_catalogue_ever_an_unknown_model_is_forwarded(
 
 
 class CountingJobStore(MemoryJobStore):
-    """Counts what it is asked."""
+    """Counts its reads and writes."""
 
     calls = 0
 
@@ -405,7 +405,7 @@ async def test_a_key_without_the_scope_is_403(app: AppHarness) -> None:
 
 
 class UnavailableJobStore(MemoryJobStore):
-    """Does not answer."""
+    """Raises `StoreUnavailable` in every call."""
 
     error: StoreUnavailable = StoreUnavailable(retry_after=timedelta(seconds=2))
 

@@ -1,4 +1,4 @@
-"""Repetitions over HTTP: keys, hits, followers, dry runs, and what a cancel means for those."""
+"""Repeated submits over HTTP: keys, cache hits, followers, dry runs, and cancels of those."""
 
 import asyncio
 from dataclasses import replace
@@ -29,7 +29,7 @@ SEEDED_PATH: Final = f"/v1/models/{SEEDED}"
 
 @pytest.fixture
 def coalescing(app: AppHarness) -> CoalescingHarness:
-    """Takes the face's jobs on, as workers do."""
+    """Moves the app's jobs on as workers do."""
     stores = app.stores
     clock = cast("Any", app.clock)
     return CoalescingHarness(
@@ -143,7 +143,7 @@ async def test_what_is_usual_for_the_gateway_is_the_last_word(app: AppHarness, k
 
 @pytest.fixture
 def model_with_seed(app: AppHarness) -> None:
-    """A model with a seed is known."""
+    """Add a model that has a seed field."""
     schema = {
         "type": "object",
         "properties": {"prompt": {"type": "string"}, "seed": {"type": "integer"}},
@@ -306,7 +306,7 @@ async def test_who_waits_for_a_replayed_job_is_told_when_it_ends(
 async def test_a_hit_tells_no_output_to_a_key_that_may_not_read(
     app: AppHarness, coalescing: CoalescingHarness
 ) -> None:
-    """Found: a key that may only submit was shown what others of its tenant had got."""
+    """Regression: a key with scope `submit` alone received outputs of other keys of its tenant."""
     key = await app.tenant("writers", scopes=frozenset({Scope.SUBMIT}))
     async with app.client(key) as writer:
         await _post(writer, headers=KEY)

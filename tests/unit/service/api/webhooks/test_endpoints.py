@@ -24,7 +24,7 @@ D = DeliveryState
 
 
 async def create_delivery(app: AppHarness, number: int, **changes: Any) -> Delivery:  # noqa: ANN401 - fields of the record
-    """A delivery of the tenant's that was made now."""
+    """Store a delivery of the tenant, created now."""
     now = app.clock.now()
     plain = Delivery(
         id=f"msg_{number:03}",

@@ -1,4 +1,4 @@
-"""What is still learnt about a job that has ended: its cost, a late result, a second acceptance."""
+"""News about a finished job: its cost, a late result, a second acceptance."""
 
 from dataclasses import replace
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""What a result means for a job that RunComfy calls finished."""
+"""The effect of each result on a job that RunComfy reports as completed."""
 
 from dataclasses import replace
 

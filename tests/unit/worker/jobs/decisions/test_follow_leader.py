@@ -1,4 +1,4 @@
-"""What each state of the job that pays means for one that follows it, as a table."""
+"""The effect of each state of the leader on its follower, as a table."""
 
 from collections import deque
 from itertools import product
@@ -35,7 +35,7 @@ UNSUBMITTED: Final = frozenset({S.QUEUED, S.FOLLOWING})
 
 
 def follower(**changes: Any) -> Job:  # noqa: ANN401 - fields of the record
-    """A job that follows `req_lead`."""
+    """A follower of `req_lead`."""
     plain: dict[str, Any] = {
         "id": "req_1",
         "leader": "req_lead",
@@ -51,7 +51,7 @@ def follower(**changes: Any) -> Job:  # noqa: ANN401 - fields of the record
 
 
 def leader(state: JobState, **changes: Any) -> JobRecord:  # noqa: ANN401 - fields of the record
-    """The job that pays."""
+    """The leader."""
     errors = {"error": BROKEN} if state in {S.FAILED, S.EXPIRED} else {}
     billed = {"billed": BillingStatus.NO} if state in FINAL_STATES else {}
     plain = errors | billed | {"id": "req_lead"} | changes
@@ -59,7 +59,7 @@ def leader(state: JobState, **changes: Any) -> JobRecord:  # noqa: ANN401 - fiel
 
 
 def expected(state: JobState, *, unknown: bool, promote: bool, late: str) -> JobState | None:
-    """The table. None: it waits. `late`: which of the follower's times has come."""
+    """The table. None: it waits. `late`: which deadline of the follower has passed."""
     if state is S.SUCCEEDED:
         return S.SUCCEEDED
     if state in {S.CANCELLED, S.EXPIRED} and not unknown:
@@ -183,7 +183,7 @@ async def test_a_look_that_finds_nothing_new_changes_nothing() -> None:
 
 
 async def test_news_that_comes_during_a_look_is_not_put_off() -> None:
-    """Found: the look's end moved the follower's next one past the wake-up."""
+    """Regression: the end of a check moved the follower's next one past the wake-up."""
     rig = WorkerHarness()
     rig.jobs.add(leader(S.QUEUED).job)
     held, woken = follower(), at(0.5)

@@ -189,7 +189,7 @@ FIXED_POLLS = POLICY.min_not_found_polls
 
 
 def test_a_404_on_both_sides_of_an_outage_of_the_store_is_not_believed() -> None:
-    """Found by simulation: a minute had passed, in which nobody had looked."""
+    """Found by simulation: a minute had passed without a poll."""
     record = job(
         S.RUNNING,
         running_since=at(0),

@@ -1,4 +1,4 @@
-"""When the next poll is due, by the run times that are known of the model."""
+"""When the next poll is due, from the model's known run times."""
 
 from datetime import timedelta
 
@@ -14,7 +14,7 @@ UNKNOWN = RunHistory()
 
 
 def wait(history: RunHistory, elapsed: float) -> float:
-    """The next wait in seconds."""
+    """The time to the next poll in seconds."""
     span = timedelta(seconds=elapsed)
     return next_poll_delay(span, history, POLICY, MidpointRandom()).total_seconds()
 

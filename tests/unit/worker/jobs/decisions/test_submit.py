@@ -1,4 +1,4 @@
-"""Before RunComfy has a job: claims, every answer to a submit, doubt and its end."""
+"""Before RunComfy has accepted a job: claims, every answer to a submit, in doubt and resolved."""
 
 from datetime import datetime, timedelta
 from typing import Any
@@ -34,7 +34,7 @@ def answered(
 
 
 def resent(state: JobState, **changes: Any) -> Job:  # noqa: ANN401 - fields of the record
-    """A job whose second submit was approved; what became of its first is not known."""
+    """A job with an approved second submit; the outcome of the first is unknown."""
     attempts = 1 if state is S.QUEUED else 2
     known: dict[str, Any] = {
         "attempts": attempts,

@@ -1,4 +1,4 @@
-"""`billed` at every end of a job: a job that was sent twice is never called free."""
+"""`billed` in every final state: a job that was sent twice is never reported as free."""
 
 import pytest
 
@@ -34,7 +34,7 @@ def answered(record: Job, answer: SubmitAnswer) -> Change:
 
 
 def free_ends(approved: int) -> dict[str, Change | Reschedule | None]:
-    """Every end that costs nothing by itself, of a job with this many approved resends."""
+    """Every final state that costs nothing by itself, for a job with this many approved resends."""
 
     def of(state: JobState, **changes: object) -> Job:
         return job(state, resends_approved=approved, **changes)
