@@ -40,6 +40,7 @@ ROUTERS: Final = (
     batch_routes.fast_router,
     events.router,
     health.router,
+    health.check_router,
     requests.router,
     models.router,
     batch_routes.router,

@@ -24,6 +24,7 @@ from core.store.interfaces import (
 from core.store.run_times import RunTimeCache
 from core.tenants.cache_policy import CachePolicy
 from service.jobs.cancel import JobCanceller
+from service.jobs.submit_availability import SubmitAvailability
 from service.jobs.submit_options import OptionPolicy
 from service.models.registry_cache import ModelRegistryCache
 from service.operator_context import AdminContext
@@ -91,6 +92,7 @@ class AppContext:
     subscriptions: Subscriptions
     metrics: MetricsRenderer
     webhooks: WebhookService
+    submit_availability: SubmitAvailability
     clock: Clock
     ids: IdSource
     policy: HttpPolicy

@@ -63,6 +63,12 @@ class TooManyWaiters(Unavailable):
     code = "too_many_waiters"
 
 
+class SubmitsStopped(Unavailable):
+    """Nobody could have submitted the request for too long: no worker, or a refused account."""
+
+    code = "submits_stopped"
+
+
 class AcceptanceUnclear(Unavailable):
     """Redis did not answer during the admission: it is not known whether the job exists.
 

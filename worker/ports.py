@@ -224,3 +224,15 @@ class SubmitGate(Protocol):
     async def record_answer(self, job: Job, answer: SubmitAnswer) -> None:
         """Record the answer to a submit."""
         ...
+
+
+class BalanceReadRecorder(Protocol):
+    """What a read of the balance means for submits that RunComfy refuses."""
+
+    async def is_refused(self) -> bool:
+        """Return whether RunComfy refuses the account, or a price for want of balance."""
+        ...
+
+    async def record_balance_read(self, balance: MicroUsd | None, interval: timedelta) -> None:
+        """Record a read, the next of which comes after `interval`; None: RunComfy refused it."""
+        ...

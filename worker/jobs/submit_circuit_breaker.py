@@ -5,9 +5,10 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
 
-from core.circuit_breaker import BreakerPolicy, BreakerState, CircuitBreaker
+from core.circuit_breaker import BreakerPolicy, BreakerReason, BreakerState, CircuitBreaker
 from core.clock import Clock
 from core.jobs.job import Job, WaitingFor
+from core.money import MicroUsd
 from core.observability.events import CircuitBreakerTransitioned, Emit
 from core.observability.outcomes import FaultKind
 from core.store.interfaces import CircuitBreakerRepository, JobRepository
@@ -18,12 +19,15 @@ from core.upstream_circuits import (
     SubmitEvidence,
     SubmitSign,
     circuit_kind,
+    record_balance_read,
     record_evidence,
     waiting_for_of,
 )
 from worker.ports import Accepted, Indeterminate, NotSent, RefusalScope, Rejected, SubmitAnswer
 
 _MAX_TRIES: Final = 5
+NO_MODEL: Final = ""
+"""Loads the circuits that are no model's."""
 THROTTLED_STATUSES: Final = frozenset({429, 503})
 REFUSED: Final = frozenset({WaitingFor.ACCOUNT, WaitingFor.BALANCE})
 """What many jobs may wait for long: the cheapest of them is the probe, and wakes the others."""
@@ -111,6 +115,24 @@ class SubmitCircuitBreaker:
             after = record_evidence(before, evidence, self._clock.now(), self._policy)
             if await self._store_changes(before, after):
                 return
+
+    async def is_refused(self) -> bool:
+        """Return whether RunComfy refuses the account, or a price for want of balance."""
+        circuits = await self._breakers.load(NO_MODEL)
+        shared = circuits.account, circuits.balance
+        return any(
+            one.state is not BreakerState.CLOSED and one.reason is not BreakerReason.FAILING
+            for one in shared
+        )
+
+    async def record_balance_read(self, balance: MicroUsd | None, interval: timedelta) -> None:
+        """Record a read of the balance, the next of which comes after `interval`; None: refused."""
+        before, now = await self._breakers.load(NO_MODEL), self._clock.now()
+        after = record_balance_read(before, balance, now, interval)
+        await self._store_changes(before, after)
+        for name, breaker in after.named().items():
+            if breaker.retry_at == now and breaker != before.named()[name]:
+                await self._jobs.wake_waiting(waiting_for_of(name, breaker))
 
     async def _store_changes(self, before: Circuits, after: Circuits) -> bool:
         """Store the breakers that differ; return False if another worker changed one of them."""

@@ -40,7 +40,7 @@ from service.batches.admission import (
 )
 from service.batches.parser import parse_batch
 from service.context import AppContext, app_context
-from service.errors import AcceptanceUnclear
+from service.errors import AcceptanceUnclear, SubmitsStopped
 from service.http.authentication import request_credential, request_links
 from service.http.dependencies import BatchId, CancelKey, Context, ReadKey, RequestLinks
 from service.http.idempotency_header import (
@@ -90,6 +90,11 @@ async def submit_batch(request: Request) -> Response:
     try:
         admission = await _parse_admission(request, context, credential)
     except CallerError:
+        await context.jobs.authenticate(credential, Scope.SUBMIT)
+        raise
+    try:
+        await context.submit_availability.check()
+    except SubmitsStopped:
         await context.jobs.authenticate(credential, Scope.SUBMIT)
         raise
     admitted = await _admit(context, admission)

@@ -5,7 +5,8 @@ local UNKNOWN_PRICE = 1e15
 local function count_waiting_for(kind, tenant, price, by)
   add_to_counter(NAMES.waiting_for, kind, by)
   add_to_counter(NAMES.waiting_for, 'tenant:' .. tenant, by)
-  if price ~= '' then add_to_counter(NAMES.waiting_for, 'usd:' .. kind, by * tonumber(price)) end
+  local amount = tonumber(price) or 0
+  if amount > 0 then add_to_counter(NAMES.waiting_for, 'usd:' .. kind, by * amount) end
 end
 
 local function start_waiting_for(kind, tenant, id, price)
