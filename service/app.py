@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Final, TypedDict
+from typing import Final
 
 from fastapi import FastAPI
 from fastapi.middleware.asyncexitstack import AsyncExitStackMiddleware
@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Scope
 
 from core.errors import GatewayError, MalformedRequest, NotFound
 from service.api import health, models, usage
+from service.api.admin import circuits as admin_circuits
 from service.api.admin import jobs as admin_jobs
 from service.api.admin import limits_and_pauses as admin_limits_and_pauses
 from service.api.admin import tenants as admin_tenants
@@ -50,21 +51,16 @@ ROUTERS: Final = (
     admin_webhooks.router,
     admin_tenants.router,
     admin_limits_and_pauses.router,
+    admin_circuits.router,
     admin_jobs.router,
 )
-
-
-class AppState(TypedDict):
-    """The ASGI state of every request."""
-
-    resources: AppContext
 
 
 def create_app(open_context: OpenAppContext) -> FastAPI:
     """Return the application. Nothing is opened before its lifespan begins."""
 
     @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[AppState]:
+    async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, AppContext]]:
         async with open_context() as resources:
             yield {"resources": resources}
 

@@ -4,7 +4,7 @@ from core.errors import CallerError, Conflict, Unavailable
 
 
 class UnsupportedMedia(CallerError):
-    """The body must be JSON: send `Content-Type: application/json`, unencoded."""
+    """The body must be JSON: send `Content-Type: application/json`, plain or as gzip."""
 
     code = "unsupported_media_type"
     title = "Unsupported media type"
@@ -67,6 +67,12 @@ class SubmitsStopped(Unavailable):
     """Nobody could have submitted the request for too long: no worker, or a refused account."""
 
     code = "submits_stopped"
+
+
+class TooManyBodies(Unavailable):
+    """Too many large bodies are being received here; nothing was accepted. Try again."""
+
+    code = "too_many_bodies"
 
 
 class AcceptanceUnclear(Unavailable):

@@ -147,7 +147,7 @@ class StackPlan:
     """Port of the first service."""
     metrics_port: int | None = None
     """Metrics port of the first worker."""
-    fsync: Fsync = Fsync.EVERYSEC
+    fsync: Fsync = "everysec"
 
 
 @dataclass(frozen=True, slots=True)
@@ -395,7 +395,7 @@ def _wait_for_all(stack: Stack) -> None:
     for child in stack.processes:
         child.wait_until_ready()
     for service in stack.services if stack.workers else ():
-        service.wait_until_ready("/readyz")  # 200 once Redis and a worker are there
+        service.wait_until_ready("/readyz?for=submit")  # 200 once Redis and a worker are there
 
 
 def _is_responding(url: str) -> bool:

@@ -1,21 +1,23 @@
 """JSON of the admin API and of `--json` in commands. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any, Final
 
 from core.admin import AuditEntry, Pause
 from core.billing.balance import AccountBalance
+from core.circuit_breaker import CircuitBreaker
 from core.clock import iso
 from core.jobs.job import Trigger
 from core.jobs.timeline import TimelineEntry, TimelineKind
 from core.money import usd_or_none
 from core.store.jobs import JobView
-from core.tenants.api_keys import ApiKeyUsage
+from core.tenants.api_keys import ApiKey, ApiKeyUsage
 from service.admin.limits_and_pauses import GatewayLimits, limits_representation
-from service.tenants.api_keys import NewKey, key_id
+from service.tenants.api_keys import key_id
 from service.tenants.apply_file import PlanStep
 from service.tenants.settings import Difference
-from service.tenants.tenants import NewTenant, NewWebhookSecret, TenantDetails
+from service.tenants.tenants import NewTenant, TenantDetails
 
 JsonObject = dict[str, Any]
 _SUBMIT_TRIGGERS: Final = frozenset({Trigger.NO_ANSWER, Trigger.NOT_SENT, Trigger.CLAIMED})
@@ -43,9 +45,9 @@ def new_tenant_representation(new_tenant: NewTenant) -> JsonObject:
     }
 
 
-def new_secret_representation(new_secret: NewWebhookSecret) -> JsonObject:
+def new_secret_representation(secret: str, previous_end_at: datetime) -> JsonObject:
     """Return a new webhook secret."""
-    return {"webhook_secret": new_secret.secret, "previous_end_at": iso(new_secret.previous_end_at)}
+    return {"webhook_secret": secret, "previous_end_at": iso(previous_end_at)}
 
 
 def key_representation(use: ApiKeyUsage) -> JsonObject:
@@ -60,9 +62,9 @@ def key_representation(use: ApiKeyUsage) -> JsonObject:
     }
 
 
-def new_key_representation(new_key: NewKey) -> JsonObject:
+def new_key_representation(text: str, record: ApiKey) -> JsonObject:
     """Return a new API key with its text."""
-    return key_representation(ApiKeyUsage(new_key.record, None)) | {"key": new_key.key}
+    return key_representation(ApiKeyUsage(record, None)) | {"key": text}
 
 
 def step_representation(step: PlanStep) -> JsonObject:
@@ -145,6 +147,25 @@ def account_balance_representation(balance: AccountBalance) -> JsonObject:
         "read_at": iso(balance.read_at),
         "spend_usd_per_hour": usd_or_none(balance.burn_per_hour),
         "hours_left": hours,
+    }
+
+
+def circuits_representation(circuits: Mapping[str, CircuitBreaker]) -> JsonObject:
+    """Return the circuit breakers for submits."""
+    return {
+        "circuits": [
+            {
+                "circuit": name,
+                "state": one.state,
+                "reason": one.reason,
+                "detail": one.detail,
+                "opened_at": iso(one.opened_at),
+                "retry_at": iso(one.retry_at),
+                "throttled_until": iso(one.throttled_until),
+                "min_price_usd": usd_or_none(one.min_price),
+            }
+            for name, one in circuits.items()
+        ]
     }
 
 

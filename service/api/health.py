@@ -94,7 +94,7 @@ async def _checks(context: AppContext) -> dict[str, str]:
     try:
         async with asyncio.timeout(PATIENCE.total_seconds()):
             seen, breakers = await asyncio.gather(
-                context.worker_heartbeats.last_seen(), context.circuit_breaker.load_all()
+                context.stores.heartbeats.last_seen(), context.stores.circuit_breakers.load_all()
             )
     except (StoreUnavailable, TimeoutError):
         return {"redis": NO_ANSWER, "worker": UNCHECKED, "upstream": UNCHECKED}

@@ -293,9 +293,13 @@ class ProcessOutbox:
     connection: StoreConnection
     stores: MemoryStores
 
-    async def claim_due(self, lease: timedelta, limit: int) -> Sequence[ClaimedDelivery]:
+    async def claim_due(
+        self, lease: timedelta, limit: int, in_flight: Mapping[str, int] | None = None
+    ) -> Sequence[ClaimedDelivery]:
         """See `DeliveryStore.claim_due`."""
-        return await self.connection.call(lambda: self.stores.deliveries.claim_due(lease, limit))
+        return await self.connection.call(
+            lambda: self.stores.deliveries.claim_due(lease, limit, in_flight)
+        )
 
     async def complete_attempt(self, completion: DeliveryUpdate) -> AttemptWriteResult:
         """See `DeliveryStore.complete_attempt`."""

@@ -1,10 +1,13 @@
 """What the admin API accepts and returns."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
-from core.jobs.in_doubt import Attach, MarkLost, Resend, Resolution
+from core.admin import AuditEntry
+from core.circuit_breaker import BreakerReason, BreakerState
+from core.jobs.in_doubt import Attach, Resolution
 from core.tenants.api_keys import Scope
 from service.admin.in_doubt import UPSTREAM_ID_PATTERN
 from service.admin.limits_and_pauses import LimitChanges
@@ -40,14 +43,11 @@ class AuditQuery(RequestModel):
     )
 
 
-class _TenantHead(Document):
-    tenant: str
-    created_at: TimeText
-
-
-class Tenant(TenantSettings, _TenantHead):
+class Tenant(TenantSettings):
     """A tenant without its secrets."""
 
+    tenant: str
+    created_at: TimeText
     webhook_secrets: int = Field(description="Number of webhook secrets.")
     webhook_overlap_ends_at: TimeText | None = Field(
         description="When the last of the older webhook secrets ends."
@@ -154,6 +154,36 @@ class Gateway(LimitChanges):
     paused: list[str]
 
 
+class CircuitName(RequestModel):
+    """Which circuit breaker to close."""
+
+    circuit: Annotated[
+        str,
+        Field(
+            min_length=1,
+            max_length=1024,
+            description="`account`, `balance`, or `model:` and a model id.",
+        ),
+    ]
+
+
+class _Circuit(Document):
+    circuit: str
+    state: BreakerState
+    reason: BreakerReason | None
+    detail: str | None = Field(description="RunComfy's own words, or the fault.")
+    opened_at: TimeText | None
+    retry_at: TimeText | None
+    throttled_until: TimeText | None
+    min_price_usd: float | None = Field(description="Of `balance`: the lowest price it stops.")
+
+
+class Circuits(Document):
+    """The circuit breakers for submits."""
+
+    circuits: list[_Circuit]
+
+
 class Paused(Document):
     """Everything that is paused: `all`, `tenant:x`, `model:y`."""
 
@@ -219,18 +249,10 @@ class ResolutionRequest(RequestModel):
         """Return the decision as the use case takes it."""
         if self.upstream_request_id is not None:
             return Attach(self.upstream_request_id)
-        return MarkLost() if self.resolution == "lost" else Resend()
-
-
-class _AuditEntry(Document):
-    at: TimeText
-    actor: str
-    action: str
-    subject: str
-    change: str
+        return "lost" if self.resolution == "lost" else "resend"
 
 
 class Audit(Document):
     """The latest actions of operators."""
 
-    entries: list[_AuditEntry]
+    entries: Sequence[AuditEntry]
