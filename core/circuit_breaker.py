@@ -41,7 +41,7 @@ class BreakerPolicy:
     failure_threshold: int = 5
     """Submits in a row without a usable answer that open the breaker."""
     agreeing_models: int = 3
-    """Distinct models whose submits must have the same trouble before it is the account's."""
+    """Distinct models whose submits must have the same problems before it is the account's."""
     initial_pause: timedelta = timedelta(seconds=15)
     max_pause: timedelta = timedelta(minutes=5)
     initial_refusal_pause: timedelta = timedelta(seconds=5)
@@ -80,7 +80,7 @@ class CircuitBreaker:
     probe_job: str | None = None
     """The job that may be submitted as the probe."""
     evidence: tuple[str, ...] = ()
-    """Of the account's breaker: trouble of distinct models since the last success, as `kind
+    """Of the account's breaker: problems of distinct models since the last success, as `kind
     model`."""
 
     @property
@@ -183,14 +183,14 @@ class CircuitBreaker:
         )
 
     def add_evidence(self, kind: str, model_id: str, policy: BreakerPolicy) -> "CircuitBreaker":
-        """Return the account's breaker after trouble that may be the model's alone."""
+        """Return the account's breaker after problems that may be the model's alone."""
         entry = f"{kind} {model_id}"
         if entry in self.evidence or self.agrees_on(kind, policy):
             return self
         return self._next(evidence=(*self.evidence, entry))
 
     def agrees_on(self, kind: str, policy: BreakerPolicy) -> bool:
-        """Return whether enough distinct models have the same trouble."""
+        """Return whether enough distinct models have the same problems."""
         same = sum(entry.startswith(f"{kind} ") for entry in self.evidence)
         return same >= policy.agreeing_models
 

@@ -2,7 +2,7 @@
 
 A refusal has a scope. What concerns the account stops every submit, what concerns the balance stops
 those at the same price or above, and what concerns a model stops that model's. A breaker that
-belongs to one model opens the account's only if distinct models have the same trouble.
+belongs to one model opens the account's only if distinct models have the same problems.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -33,7 +33,7 @@ def circuit_kind(name: str) -> str:
 
 
 class SubmitSign(StrEnum):
-    """What the answer to a submit says about RunComfy, the account and the model."""
+    """What the answer to a submit states about RunComfy, the account and the model."""
 
     WORKS = "works"
     """An acceptance, or a refusal of the input."""
@@ -238,7 +238,11 @@ def record_balance_read(
     if account.reason is BreakerReason.ACCOUNT_REFUSED:
         is_refused = balance is None
         account = account.postpone(postponed_until) if is_refused else account.expedite(now)
-    purse = circuits.balance
+    balance_breaker = circuits.balance
     if balance is not None and price is not None:
-        purse = purse.postpone(postponed_until) if balance < price else purse.expedite(now)
-    return replace(circuits, account=account, balance=purse)
+        balance_breaker = (
+            balance_breaker.postpone(postponed_until)
+            if balance < price
+            else balance_breaker.expedite(now)
+        )
+    return replace(circuits, account=account, balance=balance_breaker)

@@ -64,7 +64,7 @@ class TooManyWaiters(Unavailable):
 
 
 class SubmitsStopped(Unavailable):
-    """Nobody could have submitted the request for too long: no worker, or a refused account."""
+    """The request could not have been submitted for too long: no worker, or a refused account."""
 
     code = "submits_stopped"
 

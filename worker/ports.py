@@ -54,7 +54,7 @@ class RefusalScope(StrEnum):
     BALANCE = "balance"
     """The account's balance does not cover the price."""
     NONE = "none"
-    """An HTML page of something in front of RunComfy, which says nothing about other jobs."""
+    """An HTML page of something in front of RunComfy, which states nothing about other jobs."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ _COLUMNS: Final = ("circuit", "state", "reason", "detail", "retry_at", "min_pric
 
 @app.command("list")
 def list_all(*, as_json: JsonOption = False) -> None:
-    """List the circuit breakers: of the account, the balance, and models with trouble."""
+    """List the circuit breakers: of the account, the balance, and models with problems."""
     _show(run_admin(circuits.list_circuits), as_json=as_json)
 
 
@@ -29,7 +29,7 @@ def reset(
     *,
     as_json: JsonOption = False,
 ) -> None:
-    """Close a circuit breaker: the jobs that wait for it are submitted at once."""
+    """Close a circuit breaker: the jobs that wait for it are submitted immediately."""
     _show(run_admin(lambda admin: circuits.reset_circuit(admin, circuit)), as_json=as_json)
 
 

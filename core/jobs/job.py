@@ -190,9 +190,9 @@ class WaitingFor(StrEnum):
     ACCOUNT = "account"
     """RunComfy refuses the account."""
     MODEL = "model"
-    """RunComfy answers no submit of its model, or asked for a pause."""
+    """RunComfy answers no submit of its model, or requested a pause."""
     RUNCOMFY = "runcomfy"
-    """RunComfy answers no submit at all, or asked for a pause."""
+    """RunComfy answers no submit at all, or requested a pause."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -98,7 +98,7 @@ class Dependencies:
 
     account_balance: AccountBalance = field(default_factory=AccountBalance)
     circuit_breakers: Mapping[str, CircuitBreaker] = field(default_factory=dict)
-    """Those that are not closed, or remember trouble, by name (`core.upstream_circuits`)."""
+    """Those that are not closed, or remember problems, by name (`core.upstream_circuits`)."""
     catalogue_read_at: datetime | None = None
     catalogue_models: int = 0
     workers: int = 0

@@ -12,14 +12,14 @@ _MAX_TRIES = 5
 
 
 async def list_circuits(admin: AdminContext) -> Mapping[str, CircuitBreaker]:
-    """Return the account's and the balance's circuit breaker, and every model's with trouble."""
+    """Return the account's and the balance's circuit breaker, and every model's with problems."""
     stored = await admin.stores.circuit_breakers.load_all()
     shared = {name: stored.get(name, CircuitBreaker()) for name in (ACCOUNT, BALANCE)}
     return shared | dict(sorted(stored.items()))
 
 
 async def reset_circuit(admin: AdminContext, name: str) -> Mapping[str, CircuitBreaker]:
-    """Close a circuit breaker, and let the jobs that it stopped go on at once.
+    """Close a circuit breaker, and let the jobs that it stopped go on immediately.
 
     Returns all circuit breakers. Raises `NotFound` for a name that none has.
     """

@@ -1,4 +1,4 @@
-"""Whether anybody could work on a new submit: a worker runs, and RunComfy accepts the account."""
+"""Whether a new submit could be sent: a worker runs, and RunComfy accepts the account."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -17,7 +17,7 @@ RETRY_AFTER: Final = timedelta(seconds=30)
 
 @dataclass(frozen=True, slots=True)
 class SubmitOutage:
-    """Since when nobody could submit, and why."""
+    """Since when no submit could be sent, and why."""
 
     since: datetime
     reason: str
@@ -42,7 +42,7 @@ def find_outage(
 
 
 class SubmitAvailability:
-    """Refuses submits that nobody could have worked on for too long."""
+    """Refuses submits that could not have been submitted for too long."""
 
     def __init__(
         self,

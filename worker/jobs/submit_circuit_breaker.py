@@ -161,7 +161,7 @@ class SubmitCircuitBreaker:
 
 
 def evidence_of(job: Job, answer: SubmitAnswer) -> SubmitEvidence:
-    """Return what the answer to a job's submit says about RunComfy, the account and the model."""
+    """Return what the answer to a job's submit states about RunComfy, the account and the model."""
     known = SubmitEvidence(SubmitSign.WORKS, job.model_id, job.estimate)
     match answer:
         case Accepted():

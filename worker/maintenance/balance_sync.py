@@ -51,7 +51,7 @@ class BalanceSync:
         self, before: AccountBalance, now: datetime, *, is_probe: bool
     ) -> AccountBalance:
         balance = await self._source.get_balance()
-        if is_probe and _is_telling(balance):
+        if is_probe and _concerns_account(balance):
             read = None if isinstance(balance, Unreachable) else balance
             await self._gate.record_balance_read(read, PROBE_INTERVAL)
         if isinstance(balance, Unreachable):
@@ -64,8 +64,8 @@ class BalanceSync:
         return after
 
 
-def _is_telling(balance: MicroUsd | Unreachable) -> bool:
-    """Return whether a read says something about the account: it was answered, or refused it."""
+def _concerns_account(balance: MicroUsd | Unreachable) -> bool:
+    """Return whether a read states something about the account: it was answered, or refused it."""
     if not isinstance(balance, Unreachable):
         return True
     return balance.fault.kind == FaultKind.ACCOUNT_REJECTED

@@ -15,7 +15,7 @@ router = admin_router(Tag.ADMIN_LIMITS_AND_PAUSES)
 async def list_circuits(admin: Admin) -> dict[str, Any]:
     """List the circuit breakers for submits.
 
-    The account's and the balance's, and those of models with trouble.
+    The account's and the balance's, and those of models with problems.
     """
     return representations.circuits_representation(await circuits.list_circuits(admin))
 
@@ -24,8 +24,8 @@ async def list_circuits(admin: Admin) -> dict[str, Any]:
 async def reset_circuit(admin: Admin, target: CircuitName) -> dict[str, Any]:
     """Close a circuit breaker.
 
-    The jobs that wait for it go on at once. If RunComfy refuses again, it opens again: no job fails
-    for that.
+    The jobs that wait for it go on immediately. If RunComfy refuses again, it opens again: no job
+    fails for that.
     """
     return representations.circuits_representation(
         await circuits.reset_circuit(admin, target.circuit)

@@ -148,11 +148,11 @@ async def _admit(
 
 
 async def _check_availability(context: AppContext, admission: Admission) -> None:
-    """Raise `SubmitsStopped` for a submit that nobody could work on."""
+    """Raise `SubmitsStopped` for a submit that no process could submit."""
     try:
         await context.submit_availability.check()
     except SubmitsStopped:
-        # A replay and a cached result need nobody, and a wrong key gets 401 as always.
+        # A replay and a cached result need no worker, and a wrong key gets 401 as always.
         tried = await context.stores.jobs.admit(replace(admission, dry_run=True))
         if tried.cache_status in PAID_CACHE_STATUSES:
             raise

@@ -1,6 +1,9 @@
 """Operators see which circuit breakers stop submits, and close them."""
 
+from collections.abc import AsyncIterator
+
 import httpx
+import pytest
 
 from core.circuit_breaker import BreakerPolicy, BreakerReason, CircuitBreaker
 from core.jobs.job import WaitingFor
@@ -8,7 +11,16 @@ from core.money import MicroUsd
 from core.transactions.job_update import Change
 from tests.support.app import KLING_INPUT, KLING_PATH, AppHarness
 
+TOKEN = "operators-token-of-32-characters"
 REASON = BreakerReason.INSUFFICIENT_BALANCE
+
+
+@pytest.fixture
+async def operator(app: AppHarness) -> AsyncIterator[httpx.AsyncClient]:
+    """A client with the operators' token."""
+    app.enable_admin_api(TOKEN)
+    async with app.client(TOKEN) as http:
+        yield http
 
 
 async def _refuse(app: AppHarness, price: int = 500_000) -> None:
