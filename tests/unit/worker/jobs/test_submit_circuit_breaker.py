@@ -27,9 +27,9 @@ S = BreakerState
 POLICY = BreakerPolicy(failure_threshold=3)
 ACCEPTED = Accepted("up-1")
 BAD_INPUT = Rejected(fault("invalid_input", 422))
-ACCOUNT_REFUSED = Rejected(fault("refused_account", 401), RefusalScope.ACCOUNT)
-NO_BALANCE = Rejected(fault("refused_balance", 402), RefusalScope.BALANCE)
-MODEL_REFUSED = Rejected(fault("refused_model", 403), RefusalScope.MODEL)
+ACCOUNT_REFUSED = Rejected(fault("account_rejected", 401), RefusalScope.ACCOUNT)
+NO_BALANCE = Rejected(fault("balance_rejected", 402), RefusalScope.BALANCE)
+MODEL_REFUSED = Rejected(fault("model_rejected", 403), RefusalScope.MODEL)
 PAGE = Rejected(fault("html", 403), RefusalScope.NONE)
 TIMEOUT = Indeterminate(fault("read_timeout", None))
 UNCONNECTED = NotSent(fault("connect_error", None))
@@ -146,7 +146,7 @@ async def test_a_refused_account_stops_every_worker_at_once(gates: GatePair) -> 
             S.CLOSED,
             S.OPEN,
             BreakerReason.ACCOUNT_REFUSED,
-            "RunComfy says refused_account",
+            "RunComfy says account_rejected",
         )
     ]
 

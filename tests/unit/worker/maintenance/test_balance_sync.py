@@ -153,7 +153,7 @@ async def test_while_the_balance_is_too_small_the_read_is_the_probe() -> None:
     assert await rig.probe_at("balance") == rig.clock.now()
 
 
-@pytest.mark.parametrize(("kind", "postponed"), [("refused_account", True), ("http_5xx", False)])
+@pytest.mark.parametrize(("kind", "postponed"), [("account_rejected", True), ("http_5xx", False)])
 async def test_a_refused_read_postpones_the_probe_of_the_account(
     kind: str, *, postponed: bool
 ) -> None:
