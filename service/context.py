@@ -108,9 +108,7 @@ class AppContext:
     @property
     def job_canceller(self) -> JobCanceller:
         """The use case of cancelling, over these stores."""
-        return JobCanceller(
-            self.stores.jobs, self.webhooks.configs, self.clock, self.ids, self.emit
-        )
+        return JobCanceller(self.stores.jobs, self.webhooks.configs, self.clock, self.emit)
 
 
 def app_context(scope: Scope) -> AppContext:

@@ -16,6 +16,7 @@ from core.circuit_breaker import CircuitBreaker
 from core.jobs.job import Job, JobRecord, WaitingFor
 from core.jobs.query import Cursor, JobQuery
 from core.jobs.run_times import RunHistory
+from core.jobs.submission import Submission
 from core.money import MicroUsd
 from core.page import Page
 from core.store.deliveries import AttemptWriteResult, DeliveryRange
@@ -69,6 +70,8 @@ class JobRepository(Protocol):
     async def load_view(self, job_id: str) -> JobView | None: ...
 
     async def load_input(self, job_id: str) -> bytes | None: ...
+
+    async def load_submission(self, job: Job) -> Submission | None: ...
 
     async def store(self, change: Change) -> WriteResult: ...
 

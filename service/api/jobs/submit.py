@@ -98,18 +98,29 @@ async def submit(request: Request) -> Response:
             admission, admitted, build_links(request.scope, context.policy.links)
         )
         return json_bytes_response(body, headers=_outcome_headers(admitted))
+    response = _admit_and_wait(request, context, current, admission)
+    del parsed, admission  # the input may be large, and the wait long
+    return await response
+
+
+async def _admit_and_wait(
+    request: Request, context: AppContext, current: RequestContext, admission: Admission
+) -> Response:
+    """Admit a job and answer, after its end if the caller waits and that comes in time."""
     wait = parse_wait_preference(request.headers.getlist(PREFER), context.policy.max_wait)
     # Subscribed before the job exists, so that no change of it can be missed.
-    job_id, subscriptions = admission.job.id, context.subscriptions
+    job_id, credential = admission.job.id, admission.credential
     subscription = (
-        subscriptions.subscribe(job_id, credential.tenant, final_only=True) if wait else None
+        context.subscriptions.subscribe(job_id, credential.tenant, final_only=True)
+        if wait
+        else None
     )
     if wait is None or subscription is None:
         admitted, record = await _admit(context, current, admission)
         return _response(request, context, record, _outcome_headers(admitted))
     with subscription:
         admitted, record = await _admit(context, current, admission)
-        del admission  # its input may be large, and the wait long
+        del admission  # as in `submit`
         headers = _outcome_headers(admitted) | preference_applied_header(wait)
         if not record.job.is_final:
             subscription.switch_job(record.job.id)

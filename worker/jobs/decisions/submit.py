@@ -249,13 +249,3 @@ def _retry_submit(
         billed=billed_if_free(job),
         waiting_for=waiting_for,
     )
-
-
-def mark_lease_lost(
-    job: Job, doubt_policy: DoubtPolicy, now: datetime, context: DecisionContext
-) -> Change:
-    """Return the step into `in_doubt` after the worker of a submit stopped renewing its lease."""
-    fault = UpstreamFault(
-        "worker_lost", "The worker stopped before it could record RunComfy's answer."
-    )
-    return mark_in_doubt(job, fault, doubt_policy, now, context)
