@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Scope
 
 from core.errors import GatewayError, MalformedRequest, NotFound
 from service.api import balance, health, models, usage
+from service.api.admin import circuits as admin_circuits
 from service.api.admin import jobs as admin_jobs
 from service.api.admin import limits_and_pauses as admin_limits_and_pauses
 from service.api.admin import tenants as admin_tenants
@@ -40,6 +41,7 @@ ROUTERS: Final = (
     batch_routes.fast_router,
     events.router,
     health.router,
+    health.check_router,
     requests.router,
     models.router,
     batch_routes.router,
@@ -50,6 +52,7 @@ ROUTERS: Final = (
     admin_webhooks.router,
     admin_tenants.router,
     admin_limits_and_pauses.router,
+    admin_circuits.router,
     admin_jobs.router,
 )
 

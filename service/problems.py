@@ -51,6 +51,7 @@ STATUS: Final[Mapping[type[core_errors.GatewayError], int]] = {
     core_errors.RecordUnreadable: 503,
     service_errors.AcceptanceUnclear: 503,
     service_errors.TooManyWaiters: 503,
+    service_errors.SubmitsStopped: 503,
     service_errors.TooManyBodies: 503,
     service_errors.CutOff: 503,
 }

@@ -11,7 +11,7 @@ from core.billing.settlement import settlement_of
 from core.clock import MILLISECOND, Clock, to_ms
 from core.deduplication.coalescing import cacheable_until, first_deadline, shared_cost
 from core.errors import CallerError, NotFound, RecordUnreadable
-from core.jobs.job import Job, JobRecord, JobState
+from core.jobs.job import Job, JobRecord, JobState, WaitingFor
 from core.jobs.query import score_of
 from core.jobs.run_times import MAX_RUNS, run_time
 from core.jobs.submission import IdempotencyRecord, Submission
@@ -247,6 +247,17 @@ class JobStore:
         )
         return bool(moved)
 
+    async def wake_waiting(self, waiting_for: WaitingFor) -> int:
+        """Make the jobs that wait for `waiting_for` due now; return how many there are."""
+        index = keys.waiting_jobs(waiting_for)
+        now = to_ms(self._clock.now())
+        return int(await self._scripts.call("wake_waiting", [index, keys.DUE], [now]))
+
+    async def find_cheapest_waiting(self, waiting_for: WaitingFor) -> str | None:
+        """Return the id of the cheapest job that waits for `waiting_for`; None if none does."""
+        ids = await self._client.execute("ZRANGE", keys.waiting_jobs(waiting_for), 0, 0)
+        return ids[0].decode() if ids else None
+
     async def list_in_doubt(self, limit: int) -> Sequence[Job]:
         """Return jobs in doubt, the longest in doubt first."""
         ids = await self._client.execute("ZRANGE", keys.IN_DOUBT, 0, limit - 1)
@@ -359,10 +370,17 @@ def _update_arguments(
         "cost": int(settlement.cost),
         "run_time": "" if duration is None else duration // MILLISECOND,
         "max_run_times": MAX_RUNS,
+        "priority": int(after.priority),
     }
     arguments |= _cache_arguments(change, now)
     if change.successor is not None:
         arguments |= _successor_arguments(change.successor)
+    if before.waiting_for is not after.waiting_for or after.waiting_for is not None:
+        arguments |= {
+            "waiting_before": before.waiting_for or "",
+            "waiting_for": after.waiting_for or "",
+            "price": "" if after.estimate is None else int(after.estimate),
+        }
     if message is not None:
         arguments |= {"message_name": message.name, "message_body": message.body}
     return arguments
