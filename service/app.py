@@ -83,10 +83,17 @@ class _GatewayApp(FastAPI):
 
     def build_middleware_stack(self) -> ASGIApp:
         """Build the stack, with the first request. `GatewayMiddleware` handles all errors."""
-        straight = [route for route in self.router.routes if isinstance(route, FastRoute)]
         handlers = {HTTPException: _handle_http_exception}
         routed = AsyncExitStackMiddleware(self.router)
-        return GatewayMiddleware(FastRouter(straight, ExceptionMiddleware(routed, handlers)))
+        return GatewayMiddleware(
+            FastRouter(fast_routes(self), ExceptionMiddleware(routed, handlers))
+        )
+
+
+def fast_routes(app: FastAPI) -> list[FastRoute]:
+    """Return the routes that are served without FastAPI's routing, also of included routers."""
+    known = (context.original_route for context in iter_route_contexts(app.routes))
+    return [route for route in known if isinstance(route, FastRoute)]
 
 
 async def _handle_http_exception(request: Request, error: Exception) -> Response:

@@ -289,7 +289,8 @@ class Job:
     @property
     def status_override(self) -> PublicStatus | None:
         """`status` where it differs from the state's own; a timeline entry stores it."""
-        return None if self.status is PUBLIC_STATUS[self.state] else self.status
+        status = self.status
+        return None if status is PUBLIC_STATUS[self.state] else status
 
     def transition(self, trigger: Trigger, now: datetime, **changes: Any) -> Self:  # noqa: ANN401 - fields of the record
         """Return the next record.

@@ -41,6 +41,7 @@ from core.tenants.limits import usage_windows_at
 from core.transactions.admission import Admission, AdmissionResult, IdempotencyClaim
 from core.transactions.job_update import Change, Successor, WriteResult
 
+_RESULT_TTL: Final = ttl_seconds(RETENTION)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -335,22 +336,29 @@ def _update_arguments(
     change: Change, message: WakeMessage | None, now: datetime
 ) -> dict[str, Argument]:
     before, after = change.before, change.after
+    is_final = after.is_final
     settlement, duration = settlement_of(after), run_time(before, after)
-    arguments = _common_arguments(change, now) | {
+    arguments = _common_arguments(change, now)
+    ends = is_final and not before.is_final
+    has_news = ends or arguments["status"] != arguments["status_before"]
+    arguments |= {
         "before": before.state,
         "state": after.state,
         "due_at": _next_run_argument(before, after),
         "output": change.output or b"",
-        "ttl": ttl_seconds(RETENTION),
+        "ttl": _RESULT_TTL,
         "min_ttl": RESULT_GRACE_PERIOD // MILLISECOND,
-        "is_final": int(after.is_final),
+        "is_final": int(is_final),
+        "notify_followers": int(has_news),
         "settlement_status": settlement.status,
         "cost": int(settlement.cost),
         "run_time": "" if duration is None else duration // MILLISECOND,
         "max_run_times": MAX_RUNS,
         "priority": int(after.priority),
     }
-    arguments |= _cache_arguments(change, now) | _successor_arguments(change.successor)
+    arguments |= _cache_arguments(change, now)
+    if change.successor is not None:
+        arguments |= _successor_arguments(change.successor)
     if before.waiting_for is not after.waiting_for or after.waiting_for is not None:
         arguments |= {
             "waiting_before": before.waiting_for or "",
@@ -363,23 +371,18 @@ def _update_arguments(
 
 
 def _cache_arguments(change: Change, now: datetime) -> dict[str, Argument]:
-    """Return what concerns followers and the result cache."""
+    """Return what concerns the result cache."""
     before, after = change.before, change.after
     cost = shared_cost(after)
     served = after.state is JobState.SUCCEEDED and before.state is JobState.FOLLOWING
     return {
-        "notify_followers": int(
-            after.status is not before.status or (after.is_final and not before.is_final)
-        ),
         "shared_cost": "" if cost is None else int(cost),
         "output_expires_at": to_ms(cacheable_until(after, now)),
         "saved": int(after.cost_saved or 0) if served else "",
     }
 
 
-def _successor_arguments(successor: Successor | None) -> dict[str, Argument]:
-    if successor is None:
-        return {}
+def _successor_arguments(successor: Successor) -> dict[str, Argument]:
     before, after = successor.before, successor.after
     day, month = _usage_keys(after)
     return {
