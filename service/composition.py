@@ -38,6 +38,7 @@ from service.operator_context import AdminContext
 from service.parsing.body_budget import BodyBudget
 from service.settings import ServiceSettings
 from service.streaming.subscriptions import Subscriptions
+from service.tenants.failed_authentications import FailedAuthentications, FailurePolicy
 from service.tenants.known_keys import KnownKeys
 from service.webhooks.webhook_service import WebhookService
 
@@ -128,6 +129,7 @@ def build_app_context(
             clock, settings.max_subscriptions, settings.max_subscriptions_per_tenant
         ),
         known_keys=KnownKeys(stores.jobs, clock),
+        failed_authentications=FailedAuthentications(clock, FailurePolicy()),
         body_budget=BodyBudget(settings.body_budget_policy()),
         metrics=metrics,
         webhooks=build_webhook_service(settings, stores),

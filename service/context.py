@@ -30,6 +30,7 @@ from service.operator_context import AdminContext
 from service.parsing.body_budget import BodyBudget
 from service.parsing.json_body import BodyLimits
 from service.streaming.subscriptions import Subscriptions
+from service.tenants.failed_authentications import FailedAuthentications
 from service.tenants.known_keys import KnownKeys
 from service.webhooks.webhook_service import WebhookService
 
@@ -92,6 +93,7 @@ class AppContext:
     run_times: RunTimeCache
     subscriptions: Subscriptions
     known_keys: KnownKeys
+    failed_authentications: FailedAuthentications
     body_budget: BodyBudget
     metrics: MetricsRenderer
     webhooks: WebhookService
