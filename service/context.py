@@ -44,7 +44,7 @@ DISTRIBUTION: Final = "runcomfy-gateway"
 SUBMIT_ROUTE: Final = "/v1/models/{model_id:path}"
 
 
-PROBE_ROUTES: Final = frozenset({"/healthz", "/readyz", "/metrics"})
+PROBE_ROUTES: Final = frozenset({"/healthz", "/readyz"})
 
 
 @dataclass(frozen=True, slots=True)

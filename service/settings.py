@@ -90,6 +90,12 @@ class ServiceSettings(ProcessSettings):
 
     host: str = Field("127.0.0.1", description="Address to listen on; `0.0.0.0`: all interfaces.")
     port: int = Field(8000, ge=0, le=65_535, description="Port to listen on; 0: any free port.")
+    service_metrics_host: str = Field(
+        "127.0.0.1", description="Address of the service's `/metrics`."
+    )
+    service_metrics_port: int = Field(
+        9101, ge=0, le=65_535, description="Port of the service's `/metrics`; 0: any free port."
+    )
     admin_token: SecretStr | None = Field(
         None, min_length=32, description="Token of the admin API; unset: the admin API is off."
     )

@@ -5,6 +5,8 @@ import gc
 import signal
 import socket
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from functools import partial
 from math import ceil
@@ -16,15 +18,18 @@ import uvicorn
 from core.clock import SystemClock
 from core.http_server.connections import ConnectionPolicy, Connections
 from core.http_server.file_descriptors import RESERVED, available_connections
+from core.http_server.listener import ListenAddress, open_listening_socket, serve_beside
 from core.http_server.server import LimitedServer, build_config
 from core.observability.events import Emit, OperationalWarning
+from core.observability.exposition import MetricsExposition
 from core.observability.logs import configure_logging
 from service.app import create_app
 from service.composition import open_app_context
+from service.context import AppContext
 from service.server.process_manager import (
     STARTUP_FAILED,
-    BindAddress,
     ProcessManagerPolicy,
+    SharedSockets,
     run_process_manager,
 )
 from service.settings import ServiceSettings
@@ -33,16 +38,18 @@ DRAIN_GRACE: Final = timedelta(seconds=2)
 """Time for closing connections after the last request has ended."""
 
 
-def run(settings: ServiceSettings, sockets: list[socket.socket] | None = None) -> None:
+def run(settings: ServiceSettings, shared: SharedSockets | None = None) -> None:
     """Serve until SIGTERM or SIGINT, finish open requests, and return.
 
-    `sockets` are open sockets to serve on, in place of the settings' address.
+    `shared` are open sockets to serve on, in place of the settings' addresses.
 
-    Raises `SystemExit` if the server cannot start, for example because the port is in use.
+    Raises `OSError` if the metrics' address cannot be bound, and `SystemExit` if the server cannot
+    start, for example because the port is in use.
     """
+    metrics = shared.metrics if shared else open_listening_socket(_metrics_address(settings))
     log = configure_logging(settings.log_format, settings.log_level, sys.stderr)
     stopping = asyncio.Event()
-    app = create_app(partial(open_app_context, settings, log, stopping))
+    app = create_app(partial(_open_context, settings, log, stopping, metrics))
     connections = Connections(_connection_policy(settings, log))
     config = build_config(
         app,
@@ -62,7 +69,7 @@ def run(settings: ServiceSettings, sockets: list[socket.socket] | None = None) -
     # stopped. A clean stop must exit with 0.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
-    server.run(sockets)
+    server.run([shared.api] if shared else None)
     if not server.started:
         raise SystemExit(STARTUP_FAILED)
 
@@ -74,10 +81,29 @@ def run_multiprocess(settings: ServiceSettings, processes: int) -> None:
     """
     log = configure_logging(settings.log_format, settings.log_level, sys.stderr)
     policy = ProcessManagerPolicy(processes, settings.shutdown_timeout + DRAIN_GRACE)
-    address = BindAddress(settings.host, settings.port, settings.backlog)
-    code = run_process_manager(address, policy, SystemClock(), log)
+    with (
+        open_listening_socket(ListenAddress(settings.host, settings.port), settings.backlog) as api,
+        open_listening_socket(_metrics_address(settings)) as metrics,
+    ):
+        code = run_process_manager(SharedSockets(api, metrics), policy, SystemClock(), log)
     if code:
         raise SystemExit(code)
+
+
+def _metrics_address(settings: ServiceSettings) -> ListenAddress:
+    return ListenAddress(settings.service_metrics_host, settings.service_metrics_port)
+
+
+@asynccontextmanager
+async def _open_context(
+    settings: ServiceSettings, log: Emit, stopping: asyncio.Event, listening: socket.socket
+) -> AsyncIterator[AppContext]:
+    """Open the application's context, and serve its metrics beside it."""
+    async with open_app_context(settings, log, stopping) as context:
+        token = settings.metrics.token_text
+        exposition = MetricsExposition(context.metrics.render, context.clock, token)
+        async with serve_beside(exposition, listening):
+            yield context
 
 
 def _connection_policy(settings: ServiceSettings, emit: Emit) -> ConnectionPolicy:
