@@ -78,7 +78,7 @@ async def open_app_context(
     registry = MetricsRegistry(MetricSource.SERVICE, release, settings.metrics.label_limits)
     traces = TracingPolicy(settings.traces, settings.traces_sample_ratio, "service", release)
     async with AsyncExitStack() as stack:
-        tracing = stack.enter_context(open_tracing(traces, clock, SystemIds()))
+        span_namer, trace = stack.enter_context(open_tracing(traces, clock, SystemIds()))
         pool = build_connection_pool(settings.redis, "service")
         client = await stack.enter_async_context(
             RedisClient(pool, RoundTripObserver(clock, registry))
@@ -87,8 +87,8 @@ async def open_app_context(
         stores = open_stores(client, scripts, clock)
         state = GatewayStateStore(client, scripts, stores, clock, settings.metrics.max_tenants)
         metrics = ServiceMetrics(registry, SUBMIT_ROUTE, state.read, clock)
-        emit = _fan_out(metrics, log, tracing.emit)
-        context = build_app_context(settings, stores, metrics, emit, tracing.span_namer)
+        emit = _fan_out(metrics, log, trace)
+        context = build_app_context(settings, stores, metrics, emit, span_namer)
         registry.set_gauge_function("gateway_job_subscriptions", (), context.subscriptions.__len__)
         changes = JobChangeSubscriber(
             build_connection_pool(settings.redis, "feed"), context.subscriptions, clock, emit
@@ -115,14 +115,8 @@ def build_app_context(
     clock = SystemClock()
     registry = ModelRegistry.build(load_cards(), max_age=settings.catalogue_max_age)
     return AppContext(
-        jobs=stores.jobs,
-        batches=stores.batches,
-        job_index=stores.job_index,
-        tenants=stores.tenants,
-        usage=stores.usage,
-        circuit_breaker=stores.circuit_breakers,
+        stores=stores,
         admin=build_admin_context(settings, stores, ADMIN_API_ACTOR, emit),
-        worker_heartbeats=stores.heartbeats,
         model_cache=ModelRegistryCache(registry, stores.catalogue, clock, emit),
         run_times=RunTimeCache(stores.run_times, clock, emit),
         subscriptions=Subscriptions(

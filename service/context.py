@@ -12,16 +12,8 @@ from core.ids import IdSource
 from core.jobs.run_times import PollHintPolicy
 from core.observability.events import Emit
 from core.observability.trace_context import SpanNamer, pass_through
-from core.store.interfaces import (
-    BatchRepository,
-    CircuitBreakerRepository,
-    HeartbeatRepository,
-    JobIndexRepository,
-    JobRepository,
-    TenantRepository,
-    UsageRepository,
-)
 from core.store.run_times import RunTimeCache
+from core.store.stores import Stores
 from core.tenants.cache_policy import CachePolicy
 from service.jobs.cancel import JobCanceller
 from service.jobs.submit_options import OptionPolicy
@@ -81,14 +73,8 @@ class MetricsRenderer(Protocol):
 class AppContext:
     """Everything that a request handler can use."""
 
-    jobs: JobRepository
-    batches: BatchRepository
-    job_index: JobIndexRepository
-    tenants: TenantRepository
-    usage: UsageRepository
-    circuit_breaker: CircuitBreakerRepository
+    stores: Stores
     admin: AdminContext
-    worker_heartbeats: HeartbeatRepository
     model_cache: ModelRegistryCache
     run_times: RunTimeCache
     subscriptions: Subscriptions
@@ -106,7 +92,9 @@ class AppContext:
     @property
     def job_canceller(self) -> JobCanceller:
         """The use case of cancelling, over these stores."""
-        return JobCanceller(self.jobs, self.webhooks.configs, self.clock, self.ids, self.emit)
+        return JobCanceller(
+            self.stores.jobs, self.webhooks.configs, self.clock, self.ids, self.emit
+        )
 
 
 def app_context(scope: Scope) -> AppContext:

@@ -149,7 +149,7 @@ class StackPlan:
     """Metrics port of the first worker."""
     service_metrics_port: int | None = None
     """Metrics port of the first service."""
-    fsync: Fsync = Fsync.EVERYSEC
+    fsync: Fsync = "everysec"
 
 
 @dataclass(frozen=True, slots=True)

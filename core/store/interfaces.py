@@ -14,10 +14,10 @@ from core.billing.balance import AccountBalance
 from core.billing.usage import Usage
 from core.circuit_breaker import CircuitBreaker
 from core.jobs.job import Job, JobRecord
-from core.jobs.query import JobPage, JobQuery
+from core.jobs.query import Cursor, JobQuery
 from core.jobs.run_times import RunHistory
 from core.money import MicroUsd
-from core.store.batches import BatchPage, ItemSlice
+from core.page import Page
 from core.store.deliveries import AttemptWriteResult, DeliveryRange
 from core.store.job_index import DeletionResult
 from core.store.jobs import JobView, Projection
@@ -82,9 +82,9 @@ class JobRepository(Protocol):
 class JobIndexRepository(Protocol):
     """Tenants' lists of jobs. See `core.store.job_index.JobIndex`."""
 
-    async def list_page(self, credential: Credential, query: JobQuery) -> JobPage: ...
+    async def list_page(self, credential: Credential, query: JobQuery) -> Page[Job, Cursor]: ...
 
-    async def list_page_for_tenant(self, tenant: str, query: JobQuery) -> JobPage: ...
+    async def list_page_for_tenant(self, tenant: str, query: JobQuery) -> Page[Job, Cursor]: ...
 
     async def delete(self, job: Job) -> DeletionResult: ...
 
@@ -104,13 +104,13 @@ class BatchRepository(Protocol):
         self,
         credential: Credential,
         batch_id: str,
-        item_slice: ItemSlice,
+        indexes: range,
         scope: Scope = Scope.READ,
     ) -> BatchSnapshot: ...
 
     async def list_page(
         self, credential: Credential, after: str | None, limit: int
-    ) -> BatchPage: ...
+    ) -> Page[BatchSnapshot, str]: ...
 
     async def claim_completed(self, lease: timedelta, limit: int) -> Sequence[Batch]: ...
 
@@ -122,7 +122,9 @@ class BatchRepository(Protocol):
 class DeliveryRepository(Protocol):
     """Webhook deliveries. See `core.store.deliveries.DeliveryStore`."""
 
-    async def claim_due(self, lease: timedelta, limit: int) -> Sequence[ClaimedDelivery]: ...
+    async def claim_due(
+        self, lease: timedelta, limit: int, in_flight: Mapping[str, int] | None = None
+    ) -> Sequence[ClaimedDelivery]: ...
 
     async def complete_attempt(self, completion: DeliveryUpdate) -> AttemptWriteResult: ...
 
@@ -192,11 +194,7 @@ class TenantRepository(Protocol):
 
     async def list_keys(self, tenant: str) -> Sequence[ApiKeyUsage]: ...
 
-
-class UsageRepository(Protocol):
-    """Tenants' usage. See `core.store.usage.UsageStore`."""
-
-    async def read(self, tenant: str, limits: Limits, now: datetime) -> Usage: ...
+    async def read_usage(self, tenant: str, limits: Limits, now: datetime) -> Usage: ...
 
 
 class AdminRepository(Protocol):

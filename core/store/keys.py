@@ -121,8 +121,11 @@ _WEBHOOK_SPECS: Final = (
     KeySpec("attempts", "gw:delivery:{id}:attempts", "list", KeyOwner.DELIVERY,
         "14 days", f"{_EXPIRY}; `delete_job`", "the outcome of each attempt, as JSON"),
     KeySpec("outbox", "gw:outbox", "sorted set", KeyOwner.GATEWAY,
-        _FOREVER, "members: `complete_attempt` when the queue is empty",
-        "delivery queues by next check (ms)"),
+        _FOREVER, "members: `complete_attempt` when the tenant has no delivery queue left",
+        "tenants with delivery queues, by the next turn (ms)"),
+    KeySpec("tenant_queues", "gw:tenant_queues:{tenant}", "sorted set", KeyOwner.DELIVERY,
+        "while deliveries are pending", _WHEN_EMPTY,
+        "the tenant's delivery queues by next check (ms)"),
     KeySpec("delivery_queue", "gw:outbox:{queue}", "sorted set", KeyOwner.DELIVERY,
         "while deliveries are pending", _WHEN_EMPTY,
         "an endpoint's pending deliveries by next attempt (ms)"),
@@ -254,8 +257,6 @@ PRUNE_LOCK: Final = LUA_NAMES["prune_lock"]
 
 JOB_PREFIX: Final = LUA_NAMES["job"]
 BATCH_PREFIX: Final = LUA_NAMES["batch"]
-DELIVERY_PREFIX: Final = LUA_NAMES["delivery"]
-DELIVERY_QUEUE_PREFIX: Final = LUA_NAMES["delivery_queue"]
 REPLAY_PREFIX: Final = LUA_NAMES["replay"]
 
 job: Final[_OneId] = _FORMATS["job"].format
@@ -270,6 +271,7 @@ run_times: Final[_OneId] = _FORMATS["runs"].format
 arq_message: Final[_OneId] = _FORMATS["message"].format
 delivery: Final[_OneId] = _FORMATS["delivery"].format
 attempts: Final[_OneId] = _FORMATS["attempts"].format
+tenant_queues: Final[_OneId] = _FORMATS["tenant_queues"].format
 delivery_queue: Final[_OneId] = _FORMATS["delivery_queue"].format
 deliveries_in_flight: Final[_OneId] = _FORMATS["in_flight"].format
 endpoint_circuit: Final[_OneId] = _FORMATS["endpoint_circuit"].format

@@ -60,7 +60,7 @@ async def authenticate_tenant(request: Request, scope: Scope) -> str:
     Raises `Unauthenticated`, `NotPermitted`.
     """
     credential = request_credential(request)
-    await app_context(request.scope).jobs.authenticate(credential, scope)
+    await app_context(request.scope).stores.jobs.authenticate(credential, scope)
     return credential.tenant
 
 

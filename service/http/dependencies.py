@@ -84,7 +84,9 @@ def key_with(scope: Scope) -> Callable[[Request], Awaitable[Credential]]:
 
     async def credential(request: Request) -> Credential:
         key = request_credential(request)
-        request.scope[KEY_CHECK] = partial(app_context(request.scope).jobs.authenticate, key, scope)
+        request.scope[KEY_CHECK] = partial(
+            app_context(request.scope).stores.jobs.authenticate, key, scope
+        )
         return key
 
     return credential

@@ -20,7 +20,7 @@ from starlette.responses import JSONResponse, Response
 from core.errors import FieldError, GatewayError
 from service.http.authentication import checked_credential, read_json_body
 from service.http.openapi import Tag, problem_responses
-from service.parsing.fields import parse_query, query_error
+from service.parsing.fields import UNREADABLE_OPTION, parse_query, query_error
 from service.parsing.request_models import field_errors, invalid_input
 
 
@@ -66,8 +66,6 @@ class StrictRequest(Request):
 
 KEY_CHECK: Final = "gateway.key_check"
 """The scope's entry for a check of the key that the store would have made."""
-UNREADABLE_OPTION: Final = ""
-"""The only option of a query that could not be read; no model has a field of that name."""
 _UNREADABLE: Final = object()
 _FIXED_OPTIONS: Final = {
     # A field that a representation leaves out stays out.

@@ -18,7 +18,7 @@ from service.models.alternatives import (
     is_too_large,
     without_alternatives,
 )
-from service.models.input_schema import NormalisedSchema, normalise_schema
+from service.models.input_schema import NormalisedSchema, UnusableSchema, normalise_schema
 
 MAX_ERRORS: Final = 20
 _MAX_MESSAGE_LENGTH: Final = 300
@@ -51,10 +51,6 @@ MESSAGES: Final[Mapping[str, str]] = {
     "not": "has a form that is not allowed here",
     "falseSchema": "is not allowed here",
 }
-
-
-class UncompilableSchema(ValueError):
-    """The schema cannot be compiled."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +122,7 @@ def compile_schema(
     """Compile one of RunComfy's schemas. Returns the validator and the normalised schema.
 
     A field with an invalid default is not checked: there RunComfy contradicts its schema.
-    Raises `UnreadableSchema` or `UncompilableSchema`.
+    Raises `UnusableSchema`.
     """
     read = normalise_schema(schema, forbid_unknown_fields=forbid_unknown_fields)
     validator = _build_validator(read.schema)
@@ -141,7 +137,7 @@ def compile_schema(
 
 def _build_validator(schema: Mapping[str, object]) -> InputValidator:
     if is_too_large(schema):
-        raise UncompilableSchema("the schema refers to itself, or has too many alternatives")
+        raise UnusableSchema("the schema refers to itself, or has too many alternatives")
     plain = without_alternatives(schema)
     return InputValidator(
         schema,
@@ -154,7 +150,7 @@ def _compile_validator(schema: Mapping[str, object]) -> Draft202012Validator:
     try:
         return Draft202012Validator(dict(schema), offline=True)
     except (ValueError, RecursionError) as error:
-        raise UncompilableSchema(truncate_message(str(error).split("\n", 1)[0])) from error
+        raise UnusableSchema(truncate_message(str(error).split("\n", 1)[0])) from error
 
 
 def _fields_contradicting_default(validator: InputValidator) -> set[str]:

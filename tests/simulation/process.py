@@ -4,7 +4,7 @@ All that a process awaits passes through here: after its death nothing of it has
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, TypeVar
@@ -276,9 +276,13 @@ class ProcessOutbox:
     connection: StoreConnection
     stores: MemoryStores
 
-    async def claim_due(self, lease: timedelta, limit: int) -> Sequence[ClaimedDelivery]:
+    async def claim_due(
+        self, lease: timedelta, limit: int, in_flight: Mapping[str, int] | None = None
+    ) -> Sequence[ClaimedDelivery]:
         """See `DeliveryStore.claim_due`."""
-        return await self.connection.call(lambda: self.stores.deliveries.claim_due(lease, limit))
+        return await self.connection.call(
+            lambda: self.stores.deliveries.claim_due(lease, limit, in_flight)
+        )
 
     async def complete_attempt(self, completion: DeliveryUpdate) -> AttemptWriteResult:
         """See `DeliveryStore.complete_attempt`."""

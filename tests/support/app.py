@@ -162,6 +162,10 @@ class AppHarness:
         admin = self.resources.admin
         return replace(admin, stores=replace(admin.stores, **parts))
 
+    def replace_stores(self, **parts: Any) -> None:  # noqa: ANN401 - fields of Stores
+        """Replace stores of the context; the operators' are left."""
+        self.replace_resources(stores=replace(self.resources.stores, **parts))
+
     def replace_resources(self, **parts: Any) -> None:  # noqa: ANN401 - fields of AppContext
         """Replace parts of the context."""
         self.resources = replace(self.resources, **parts)
@@ -216,14 +220,8 @@ def open_app(policy: HttpPolicy = POLICY) -> AppHarness:
     stores.memory.on_job_change = waiters.job_changed
     emit = events.append
     resources = AppContext(
-        jobs=stores.jobs,
-        batches=stores.batches,
-        job_index=stores.job_index,
-        tenants=stores.tenants,
-        usage=stores.usage,
-        circuit_breaker=stores.circuit_breakers,
+        stores=stores,
         admin=_admin_context(stores, clock, emit),
-        worker_heartbeats=stores.heartbeats,
         model_cache=ModelRegistryCache(_models(), stores.catalogue, clock, emit),
         run_times=RunTimeCache(stores.run_times, clock, emit),
         subscriptions=waiters,

@@ -67,7 +67,7 @@ async def stream_events(request: Request) -> Response:
     if subscription is None:
         await load_view(request, Projection.STATUS)  # an invalid key or id is reported first
         raise TooManyWaiters
-    read = partial(context.jobs.read, credential, job_id, Projection.ALL)
+    read = partial(context.stores.jobs.read, credential, job_id, Projection.ALL)
     with ExitStack() as stack:
         stack.enter_context(subscription)
         first = await read()

@@ -17,8 +17,7 @@ from core.tenants.api_keys import Credential, Scope
 from core.tenants.cache_policy import CacheStatus
 from core.transactions.admission import Admission, AdmissionResult
 from service.api.jobs.lookup import wait_until_ended
-from service.api.jobs.parameters import SUBMIT_BODY, SUBMIT_PARAMETERS
-from service.api.schemas import RATELIMIT_HEADERS
+from service.api.jobs.parameters import RATELIMIT_HEADERS, SUBMIT_BODY, SUBMIT_PARAMETERS
 from service.context import SUBMIT_ROUTE, AppContext, app_context
 from service.errors import AcceptanceUnclear
 from service.http.authentication import checked_credential
@@ -82,7 +81,7 @@ async def submit(request: Request) -> Response:
     try:
         admission = await _build_admission(request, context, credential, current.trace)
     except CallerError:
-        await context.jobs.authenticate(credential, Scope.SUBMIT)
+        await context.stores.jobs.authenticate(credential, Scope.SUBMIT)
         raise
     if admission.dry_run:
         admitted, _ = await _admit(context, current, admission)
@@ -104,7 +103,7 @@ async def submit(request: Request) -> Response:
         headers = _outcome_headers(admitted) | preference_applied_header(wait)
         if not record.job.is_final:
             subscription.switch_job(record.job.id)
-            read = partial(context.jobs.read, credential, record.job.id, Projection.RESULT)
+            read = partial(context.stores.jobs.read, credential, record.job.id, Projection.RESULT)
             view = await wait_until_ended(request, subscription, read, wait)
             record = view.record if view else record
         return _response(request, context, record, headers)
@@ -139,7 +138,7 @@ async def _admit(
 ) -> tuple[AdmissionResult, JobRecord]:
     """Return the outcome, and the job as the store has it: another one for a hit or a replay."""
     try:
-        admitted = await context.jobs.admit(admission)
+        admitted = await context.stores.jobs.admit(admission)
     except StoreTimeout as error:
         # The job may exist. Its id in the problem lets the caller find out.
         current.job_id = admission.job.id

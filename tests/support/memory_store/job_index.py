@@ -5,7 +5,8 @@ from datetime import datetime, timedelta
 from core.clock import MILLISECOND, to_ms
 from core.errors import NotPermitted, Unauthenticated
 from core.jobs.job import Job, JobState
-from core.jobs.query import Cursor, JobPage, JobQuery, score_fraction_of
+from core.jobs.query import Cursor, JobQuery, score_fraction_of
+from core.page import Page
 from core.retention import RESULT_GRACE_PERIOD, RETENTION
 from core.store.codecs import DELIVERY_CODEC, JOB_CODEC, TENANT_CODEC
 from core.store.job_index import (
@@ -77,7 +78,7 @@ class MemoryJobIndex:
         """Share `memory` with the other stores."""
         self._memory = memory
 
-    async def list_page(self, credential: Credential, query: JobQuery) -> JobPage:
+    async def list_page(self, credential: Credential, query: JobQuery) -> Page[Job, Cursor]:
         """See `JobIndex.list_page`."""
         memory, key = self._memory, self._memory.keys.get(credential.digest)
         tenant = memory.tenants.get(credential.tenant)
@@ -89,7 +90,7 @@ class MemoryJobIndex:
             raise NotPermitted
         return await self.list_page_for_tenant(credential.tenant, query)
 
-    async def list_page_for_tenant(self, tenant: str, query: JobQuery) -> JobPage:
+    async def list_page_for_tenant(self, tenant: str, query: JobQuery) -> Page[Job, Cursor]:
         """See `JobIndex.list_page_for_tenant`."""
         found: list[Job] = []
         read, behind = 0, self._index(tenant, query)
@@ -105,8 +106,8 @@ class MemoryJobIndex:
                 or number == MAX_ENTRIES_SKIPPED
             ):
                 more = number < len(behind)
-                return JobPage(tuple(found), Cursor(place, name) if more else None)
-        return JobPage(tuple(found))
+                return Page(tuple(found), Cursor(place, name) if more else None)
+        return Page(tuple(found))
 
     def _index(self, tenant: str, query: JobQuery) -> list[tuple[float, str]]:
         """The candidates of a page: jobs of its reference or status, or all."""

@@ -119,6 +119,7 @@ class MemoryState:
     deliveries: dict[str, StoredRecord] = field(default_factory=dict)
     attempts: dict[str, list[bytes]] = field(default_factory=dict)
     outbox: dict[str, int] = field(default_factory=dict)
+    tenant_queues: dict[str, dict[str, int]] = field(default_factory=dict)
     delivery_queues: dict[str, MemoryDeliveryQueue] = field(default_factory=dict)
     job_index: dict[str, dict[str, int]] = field(default_factory=dict)
     webhook_configs: dict[str, StoredRecord] = field(default_factory=dict)

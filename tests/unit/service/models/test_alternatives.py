@@ -8,7 +8,8 @@ import pytest
 
 from core.errors import FieldError
 from service.models.alternatives import is_too_large, without_alternatives
-from service.models.validation import MESSAGES, UncompilableSchema, compile_schema
+from service.models.input_schema import UnusableSchema
+from service.models.validation import MESSAGES, compile_schema
 
 NULLABLE_LIST = {"anyOf": [{"type": "array", "items": {"type": "string"}}, {"type": "null"}]}
 
@@ -95,7 +96,7 @@ def test_a_schema_that_refers_to_itself_in_a_combination_is_not_compiled(
     schema = {"properties": {"x": {"$ref": "#/$defs/n"}}, "$defs": {"n": definition}}
     assert is_too_large(schema) is too_large
     if too_large:
-        with pytest.raises(UncompilableSchema):
+        with pytest.raises(UnusableSchema):
             compile_schema(schema)
 
 

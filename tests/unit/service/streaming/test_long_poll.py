@@ -42,7 +42,7 @@ class ReadCountingJobStore(MemoryJobStore):
 @pytest.fixture
 def jobs(app: AppHarness) -> ReadCountingJobStore:
     store = ReadCountingJobStore(app.stores.memory)
-    app.replace_resources(jobs=store)
+    app.replace_stores(jobs=store)
     return store
 
 

@@ -222,7 +222,7 @@ class UnreadableJobStore(MemoryJobStore):
 
 async def test_news_that_could_not_be_read_come_with_a_heartbeat(app: AppHarness, key: str) -> None:
     jobs = UnreadableJobStore(app.stores.memory)
-    app.replace_resources(jobs=jobs)
+    app.replace_stores(jobs=jobs)
     call = await follow(app, key)
     jobs.unavailable = True
     await start_run(app)

@@ -346,7 +346,7 @@ async def test_without_a_possible_key_the_store_is_not_asked(
     app: AppHarness, authorization: str | None
 ) -> None:
     watched = CountingJobStore(app.stores.memory)
-    app.replace_resources(jobs=watched)
+    app.replace_stores(jobs=watched)
     headers = {} if authorization is None else {"authorization": authorization}
     async with app.client() as caller:
         answer = await caller.post(KLING_PATH, json=KLING_INPUT, headers=headers)
@@ -367,7 +367,7 @@ async def test_of_two_authorization_fields_the_first_was_believed(
 
 async def test_a_submit_asks_the_store_once(app: AppHarness, key: str) -> None:
     watched = CountingJobStore(app.stores.memory)
-    app.replace_resources(jobs=watched)
+    app.replace_stores(jobs=watched)
     async with app.client(key) as caller:
         await caller.post(KLING_PATH, json=KLING_INPUT)
     assert watched.calls == 1
@@ -417,7 +417,7 @@ class UnavailableJobStore(MemoryJobStore):
 async def test_a_store_that_is_away_is_503_and_surely_nothing_was_taken(
     app: AppHarness, key: str
 ) -> None:
-    app.replace_resources(jobs=UnavailableJobStore(app.stores.memory))
+    app.replace_stores(jobs=UnavailableJobStore(app.stores.memory))
     async with app.client(key) as caller:
         answer = await caller.post(KLING_PATH, json=KLING_INPUT)
 
@@ -433,7 +433,7 @@ async def test_a_store_that_fell_silent_leaves_it_open_and_names_the_job(
 ) -> None:
     silent = UnavailableJobStore(app.stores.memory)
     silent.error = StoreTimeout()
-    app.replace_resources(jobs=silent)
+    app.replace_stores(jobs=silent)
     async with app.client(key) as caller:
         answer = await caller.post(KLING_PATH, json=KLING_INPUT)
 
