@@ -32,6 +32,7 @@ from core.transactions.admission import (
     AdmissionResult,
     BatchAdmission,
     BatchAdmissionResult,
+    IdempotencyClaim,
 )
 from core.transactions.job_update import Change, WriteResult
 from core.webhooks.circuit_breaker import EndpointCircuit
@@ -53,6 +54,10 @@ class JobRepository(Protocol):
     async def authenticate(self, credential: Credential, scope: Scope | None = None) -> None: ...
 
     async def admit(self, admission: Admission) -> AdmissionResult: ...
+
+    async def find_replay(
+        self, credential: Credential, claim: IdempotencyClaim
+    ) -> AdmissionResult | None: ...
 
     async def read(
         self, credential: Credential, job_id: str, projection: Projection, scope: Scope = Scope.READ
@@ -99,6 +104,8 @@ class BatchRepository(Protocol):
     """Batches. See `core.store.batches.BatchStore`."""
 
     async def admit(self, admission: BatchAdmission) -> BatchAdmissionResult: ...
+
+    async def find_replay(self, credential: Credential, claim: IdempotencyClaim) -> str | None: ...
 
     async def read(
         self,
@@ -239,6 +246,12 @@ class CatalogueRepository(Protocol):
     async def replace(self, snapshot: CatalogueSnapshot) -> None: ...
 
     async def synced_at(self) -> datetime | None: ...
+
+    async def request_sync(self, now: datetime) -> None: ...
+
+    async def is_sync_requested(self) -> bool: ...
+
+    async def claim_requested_sync(self, interval: timedelta) -> bool: ...
 
     async def load(self) -> CatalogueSnapshot: ...
 

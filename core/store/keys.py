@@ -211,7 +211,9 @@ _OPERATIONS_SPECS: Final = (
     KeySpec("catalogue_models", "gw:catalogue", "hash", KeyOwner.MODEL,
         "until the next sync", "the next sync", "RunComfy's model documents by model id"),
     KeySpec("catalogue_meta", "gw:catalogue:meta", "hash", KeyOwner.GATEWAY,
-        _FOREVER, _FIXED_SIZE, "time of the last sync; categories"),
+        _FOREVER, _FIXED_SIZE, "times of the last sync and of the last request for it; categories"),
+    KeySpec("catalogue_claim", "gw:catalogue:claim", "string", KeyOwner.GATEWAY,
+        "a minute", _EXPIRY, "a worker synced on request within the last minute"),
     KeySpec("workers", "gw:workers", "sorted set", KeyOwner.GATEWAY,
         _FOREVER, "members: any worker's heartbeat, an hour later",
         "worker processes by last heartbeat (ms)"),
@@ -252,6 +254,7 @@ SUBMIT_RATE: Final = LUA_NAMES["submit_rate"]
 UPSTREAM_CIRCUIT: Final = LUA_NAMES["upstream_circuit"]
 CATALOGUE_MODELS: Final = LUA_NAMES["catalogue_models"]
 CATALOGUE_META: Final = LUA_NAMES["catalogue_meta"]
+CATALOGUE_CLAIM: Final = LUA_NAMES["catalogue_claim"]
 WORKERS: Final = LUA_NAMES["workers"]
 PRUNE_LOCK: Final = LUA_NAMES["prune_lock"]
 

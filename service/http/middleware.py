@@ -16,8 +16,9 @@ from core.errors import (
     Unauthenticated,
 )
 from core.observability.events import Emit, OperationalWarning, RequestServed
-from service.context import app_context
+from service.context import KEYED_ROUTES, app_context
 from service.errors import CutOff
+from service.http.idempotency_header import IDEMPOTENCY_KEY
 from service.http.request_context import RequestContext, client_address, open_request_context
 from service.problems import MEDIA_TYPE, Problem, defect_of, problem_of
 
@@ -25,6 +26,9 @@ UNMATCHED: Final = "unmatched"
 CLIENT_CLOSED_REQUEST: Final = 499
 NO_STORE_PREFIXES: Final = ("/v1", "/admin")
 """Path prefixes of responses that intermediaries must not cache."""
+_IDEMPOTENT_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
+_IDEMPOTENCY_KEY_HEADER: Final = IDEMPOTENCY_KEY.encode()
+_CANCEL_SUFFIX: Final = "/cancel"
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
@@ -65,11 +69,13 @@ class GatewayMiddleware:
             request_context.status = CLIENT_CLOSED_REQUEST
         except asyncio.CancelledError:
             # The shutdown timeout is over. uvicorn itself would answer 500 and log a traceback.
-            await sender.send_problem(CutOff(), scope, receive)
+            error = CutOff(is_repeatable=_is_repeatable(scope))
+            await sender.send_problem(error, scope, receive)
         except GatewayError as error:
             if isinstance(error, Unauthenticated):
-                failures = app_context(scope).failed_authentications
-                await failures.record(client_address(scope))
+                context = app_context(scope)
+                address = client_address(scope, context.policy.links)
+                await context.failed_authentications.record(address)
             await sender.send_problem(error, scope, receive)
         except Exception as error:  # noqa: BLE001 - the outermost layer: a defect is reported and logged
             await sender.send_problem(defect_of(error), scope, receive)
@@ -126,6 +132,21 @@ class _ResponseSender:
         return [*fixed, *(header for header in _NO_STORE_HEADERS if header[0] not in names)]
 
 
+def _is_repeatable(scope: Scope) -> bool:
+    """Return whether sending the request again has no second effect (RFC 9110, 9.2.2)."""
+    route = _route_of(scope)
+    if scope["method"] in _IDEMPOTENT_METHODS or route.endswith(_CANCEL_SUFFIX):
+        return True
+    return route in KEYED_ROUTES and any(
+        name == _IDEMPOTENCY_KEY_HEADER for name, _ in scope["headers"]
+    )
+
+
+def _route_of(scope: Scope) -> str:
+    route: str = getattr(scope.get("route"), "path", UNMATCHED)
+    return route
+
+
 def problem_response(problem: Problem) -> Response:
     """Return a response with a problem document (RFC 9457)."""
     return Response(problem.body, problem.status, dict(problem.headers), MEDIA_TYPE)
@@ -143,7 +164,7 @@ def _request_served(
     return RequestServed(
         request_id=request_context.request_id,
         method=method if method in _METHODS else "OTHER",
-        route=getattr(scope.get("route"), "path", UNMATCHED),
+        route=_route_of(scope),
         status=request_context.status or CLIENT_CLOSED_REQUEST,
         duration=duration,
         code=request_context.code,
@@ -152,5 +173,5 @@ def _request_served(
         trace=request_context.trace,
         caller_trace=request_context.caller_trace,
         wait_duration=request_context.wait_time,
-        client=client_address(scope),
+        client=client_address(scope, app_context(scope).policy.links),
     )

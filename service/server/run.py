@@ -26,6 +26,7 @@ from core.observability.logs import configure_logging
 from service.app import create_app
 from service.composition import open_app_context
 from service.context import AppContext
+from service.parsing.forwarded import TrustedProxies
 from service.server.process_manager import (
     STARTUP_FAILED,
     ProcessManagerPolicy,
@@ -123,6 +124,7 @@ def _connection_policy(settings: ServiceSettings, emit: Emit) -> ConnectionPolic
         keep_alive_timeout=settings.keep_alive_timeout,
         body_timeout=settings.body_timeout,
         unacknowledged_timeout=settings.heartbeat_interval,
+        is_exempt=TrustedProxies.parse(settings.trusted_proxies).contains,
     )
 
 

@@ -18,7 +18,7 @@ from core.store.jobs import JobView, Projection
 from core.store.webhook_endpoints import WebhookConfigUpdate
 from core.tenants.api_keys import Credential, Scope
 from core.tenants.tenant import Tenant
-from core.transactions.admission import Admission, AdmissionResult
+from core.transactions.admission import Admission, AdmissionResult, IdempotencyClaim
 from core.transactions.job_update import Change, WriteResult
 from core.webhooks.circuit_breaker import EndpointCircuit
 from core.webhooks.config import VersionedConfig, WebhookConfig
@@ -183,6 +183,12 @@ class ProcessJobs:
     async def admit(self, admission: Admission) -> AdmissionResult:
         """See `JobStore.admit`."""
         return await self.connection.call(lambda: self.stores.jobs.admit(admission))
+
+    async def find_replay(
+        self, credential: Credential, claim: IdempotencyClaim
+    ) -> AdmissionResult | None:
+        """See `JobStore.find_replay`."""
+        return await self.connection.call(lambda: self.stores.jobs.find_replay(credential, claim))
 
     async def authenticate(self, credential: Credential, scope: Scope | None = None) -> None:
         """See `JobStore.authenticate`."""
