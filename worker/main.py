@@ -45,7 +45,7 @@ from worker.scheduling.periodic import (
 from worker.settings import WorkerSettings
 
 DISTRIBUTION = "runcomfy-gateway"
-NOISY_LOGGERS = ("arq", "httpx")
+NOISY_LOGGERS = ("arq", "httpx", "uvicorn")
 """Libraries that log each message or request; the gateway's own events have more detail."""
 CANCEL_RETRY_INTERVAL = timedelta(milliseconds=200)
 REPLAY_INTERVAL = timedelta(seconds=1)
