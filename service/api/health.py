@@ -1,4 +1,4 @@
-"""Health checks and metrics, for monitoring. No authentication is required."""
+"""Health checks, for orchestrators. No authentication is required."""
 
 import asyncio
 from typing import Any, Final
@@ -11,7 +11,7 @@ from core.circuit_breaker import BreakerReason, BreakerState, CircuitBreaker
 from core.errors import StoreUnavailable
 from service.context import AppContext, app_context
 from service.http.json_response import json_bytes_response, json_response
-from service.http.openapi import Tag, json_content, ref
+from service.http.openapi import Tag, json_content
 from service.http.strict_route import FastRoute, api_router
 
 OK: Final = "ok"
@@ -82,19 +82,3 @@ def _upstream_check(breaker: CircuitBreaker) -> str:
     if breaker.state is BreakerState.CLOSED:
         return OK
     return REFUSED if breaker.reason is BreakerReason.ACCOUNT_REFUSED else FAILING
-
-
-@router.get(
-    "/metrics",
-    responses={
-        200: {
-            "description": "The metrics.",
-            "content": {"text/plain": {"schema": ref("PrometheusText")}},
-        }
-    },
-    openapi_extra=_NO_AUTHENTICATION,
-)
-async def metrics(request: Request) -> Response:
-    """Metrics in Prometheus' text format."""
-    renderer = app_context(request.scope).metrics
-    return Response(await renderer.render(), headers={"content-type": renderer.content_type})

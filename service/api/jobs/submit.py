@@ -1,5 +1,6 @@
 """Submit: one round trip to the store, then 202, or the result if the caller waits for it."""
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
@@ -42,6 +43,7 @@ from service.jobs.admission import (
     emit_admitted,
 )
 from service.jobs.submit_options import parse_options
+from service.parsing.body_budget import SMALL_BODY
 from service.rate_limit_headers import rate_limit_headers
 
 CACHE_HEADER: Final = "gateway-cache"
@@ -80,25 +82,16 @@ async def submit(request: Request) -> Response:
     # An invalid key gets 401 whatever else is wrong, so that it learns nothing about the input.
     context, current = app_context(request.scope), request_context(request.scope)
     credential = await checked_credential(request, Scope.SUBMIT)
-    try:
-        parsed = await _parse_submit(request, context, credential, current.trace)
-    except CallerError:
-        await context.stores.jobs.authenticate(credential, Scope.SUBMIT)
-        raise
-    try:
-        admission = await _build_admission(context, parsed)
-    except CallerError:
-        replayed = await _find_replay(context, parsed)
-        if replayed is None or replayed.record is None:
-            raise
-        return _response(request, context, replayed.record, _outcome_headers(replayed))
+    admission = await _read_admission(request, context, credential)
+    if isinstance(admission, Response):
+        return admission
     if admission.dry_run:
         admitted, _ = await _admit(context, current, admission)
         links = build_links(request.scope, context.policy.links)
         body = dry_run_to_json(admission, admitted, links)
         return json_bytes_response(body, headers=_outcome_headers(admitted))
     response = _admit_and_wait(request, context, current, admission)
-    del parsed, admission  # the input may be large, and the wait long
+    del admission  # the input may be large, and the wait long
     return await response
 
 
@@ -129,8 +122,26 @@ async def _admit_and_wait(
         return _response(request, context, record, headers)
 
 
+async def _read_admission(
+    request: Request, context: AppContext, credential: Credential
+) -> Admission | Response:
+    """Return what to admit; the first answer, if a refused submit is the repetition of another."""
+    try:
+        parsed = await _parse_submit(request, context, credential)
+    except CallerError:
+        await context.stores.jobs.authenticate(credential, Scope.SUBMIT)
+        raise
+    try:
+        return await _build_admission(context, parsed)
+    except CallerError:
+        replayed = await _find_replay(context, parsed)
+        if replayed is None or replayed.record is None:
+            raise
+        return _response(request, context, replayed.record, _outcome_headers(replayed))
+
+
 async def _parse_submit(
-    request: Request, context: AppContext, credential: Credential, trace: str | None
+    request: Request, context: AppContext, credential: Credential
 ) -> ParsedSubmit:
     headers, policy = request.headers, context.policy
     check_content_encoding(headers)
@@ -143,7 +154,7 @@ async def _parse_submit(
         model_id=request.path_params["model_id"],
         options=options,
         body=await read_body(request, policy.body_limits),
-        trace=trace,
+        trace=request_context(request.scope).trace,
         idempotency_digest=None if key is None else digest_idempotency_key(key),
     )
 
@@ -154,7 +165,12 @@ async def _build_admission(context: AppContext, submit: ParsedSubmit) -> Admissi
         await context.stores.jobs.authenticate(submit.credential, Scope.SUBMIT)
         models = await context.model_cache.covering([submit.model_id])
     job_id = context.ids.job_id(now)
-    return build_admission(submit, models, policy.options, policy.cache, job_id, now)
+    build = partial(build_admission, submit, models, policy.options, policy.cache, job_id, now)
+    if len(submit.body) <= SMALL_BODY:
+        return build()
+    # Parsing a large input would block the event loop for other callers.
+    async with context.body_budget.parsing:
+        return await asyncio.to_thread(build)
 
 
 async def _find_replay(context: AppContext, submit: ParsedSubmit) -> AdmissionResult | None:

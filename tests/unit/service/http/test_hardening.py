@@ -18,7 +18,7 @@ from service.http.middleware import GatewayMiddleware
 from service.settings import ServiceSettings
 from tests.support.app import AppHarness
 
-ANYWHERE: Final = ("/healthz", "/metrics", "/docs", "/openapi.json", "/nowhere")
+ANYWHERE: Final = ("/healthz", "/docs", "/openapi.json", "/nowhere")
 PRIVATE: Final = ("/v1/models", "/v1/requests/req_1", "/admin/v1/tenants", "/admin/v1/nowhere")
 
 
