@@ -1,7 +1,7 @@
 """Composition of the service: build what handlers use from the settings; close it in reverse."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from importlib.metadata import version
@@ -91,7 +91,9 @@ async def open_app_context(
         state = GatewayStateStore(client, scripts, stores, clock, settings.metrics.max_tenants)
         metrics = ServiceMetrics(registry, SUBMIT_ROUTE, state.read, clock)
         emit = _fan_out(metrics, log, trace)
-        context = build_app_context(settings, stores, metrics, emit, span_namer)
+        context = build_app_context(
+            settings, stores, metrics, emit, span_namer, registry.confirm_models
+        )
         registry.set_gauge_function("gateway_job_subscriptions", (), context.subscriptions.__len__)
         changes = JobChangeSubscriber(
             build_connection_pool(settings.redis, "feed"), context.subscriptions, clock, emit
@@ -113,14 +115,18 @@ def build_app_context(
     metrics: MetricsRenderer,
     emit: Emit,
     span_of: SpanNamer = pass_through,
+    confirm_models: Callable[[Iterable[str]], None] = lambda _: None,
 ) -> AppContext:
-    """Return the context over `stores`; no task runs yet."""
+    """Return the context over `stores`; no task runs yet.
+
+    `confirm_models` is called with the ids of the models that the catalogue lists.
+    """
     clock = SystemClock()
     registry = ModelRegistry.build(load_cards(), unlisted=settings.models.unlisted)
     return AppContext(
         stores=stores,
         admin=build_admin_context(settings, stores, ADMIN_API_ACTOR, emit),
-        model_cache=ModelRegistryCache(registry, stores.catalogue, clock, emit),
+        model_cache=ModelRegistryCache(registry, stores.catalogue, clock, emit, confirm_models),
         run_times=RunTimeCache(stores.run_times, clock, emit),
         subscriptions=Subscriptions(
             clock, settings.max_subscriptions, settings.max_subscriptions_per_tenant

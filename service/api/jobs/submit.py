@@ -86,10 +86,7 @@ async def submit(request: Request) -> Response:
     if isinstance(admission, Response):
         return admission
     if admission.dry_run:
-        admitted, _ = await _admit(context, current, admission)
-        links = build_links(request.scope, context.policy.links)
-        body = dry_run_to_json(admission, admitted, links)
-        return json_bytes_response(body, headers=_outcome_headers(admitted))
+        return await _dry_run(request, context, admission)
     response = _admit_and_wait(request, context, current, admission)
     del admission  # the input may be large, and the wait long
     return await response
@@ -138,6 +135,12 @@ async def _read_admission(
         if replayed is None or replayed.record is None:
             raise
         return _response(request, context, replayed.record, _outcome_headers(replayed))
+
+
+async def _dry_run(request: Request, context: AppContext, admission: Admission) -> Response:
+    admitted, _ = await _admit(context, request_context(request.scope), admission)
+    body = dry_run_to_json(admission, admitted, build_links(request.scope, context.policy.links))
+    return json_bytes_response(body, headers=_outcome_headers(admitted))
 
 
 async def _parse_submit(
