@@ -4,6 +4,7 @@ Every id begins with the time, so that ids sort by age. A job's id is a UUID of 
 RunComfy's clients expect UUIDs; other ids are a prefix for their type and a ULID.
 """
 
+import hashlib
 import re
 import secrets
 from datetime import UTC, datetime, timedelta
@@ -96,6 +97,15 @@ def uuid7(now: datetime, random_bits: int) -> str:
     random_part = random_bits % (1 << _UUID_RANDOM_BITS)
     value = (milliseconds << 80) | (_UUID_VERSION << 76) | (fraction << 64)
     return str(UUID(int=value | (_UUID_VARIANT << 62) | random_part))
+
+
+def derived_delivery_id(subject: str, at: datetime, event: str, endpoint: str) -> str:
+    """Return the id of the delivery of a job's or batch's end: the same whenever it is made.
+
+    `at` is when the subject was created; `endpoint` is the endpoint's id or URL.
+    """
+    digest = hashlib.sha256(f"{subject}\n{event}\n{endpoint}".encode()).digest()
+    return f"msg_{ULID.from_bytes(to_ms(at).to_bytes(6, 'big') + digest[:_RANDOM_BYTES])}"
 
 
 def _new_id(prefix: str, now: datetime) -> str:

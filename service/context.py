@@ -73,6 +73,7 @@ class HttpPolicy:
     admin_token: SecretStr | None = None
     """None: the admin API is off."""
     cache: CachePolicy = field(default_factory=CachePolicy)
+    docs: bool = True
 
 
 class MetricsRenderer(Protocol):
@@ -108,9 +109,7 @@ class AppContext:
     @property
     def job_canceller(self) -> JobCanceller:
         """The use case of cancelling, over these stores."""
-        return JobCanceller(
-            self.stores.jobs, self.webhooks.configs, self.clock, self.ids, self.emit
-        )
+        return JobCanceller(self.stores.jobs, self.webhooks.configs, self.clock, self.emit)
 
 
 def app_context(scope: Scope) -> AppContext:

@@ -19,7 +19,13 @@ from core.errors import StoreUnavailable
 from core.http_server.listener import ListenAddress, open_listening_socket, serve_beside
 from core.ids import SystemIds
 from core.jobs.job import FINAL_STATES
-from core.observability.events import BatchCompleted, Emit, Event, JobTransitioned
+from core.observability.events import (
+    BatchCompleted,
+    Emit,
+    Event,
+    JobTransitioned,
+    OperationalWarning,
+)
 from core.observability.logs import configure_logging
 from core.observability.metric_types import MetricSource
 from core.observability.prometheus import MetricsRegistry
@@ -29,6 +35,7 @@ from core.store.client import build_retrying_pool
 from core.store.keys import WAKE_QUEUE
 from core.store.wake_queue import is_current
 from worker.composition import WorkerComponents, open_worker_components
+from worker.maintenance.catalogue_sync import ListedModels
 from worker.maintenance.durability_check import warn_if_not_durable
 from worker.metrics_server import metrics_application
 from worker.scheduling.arq_listener import WakeListener, WakeListenerPolicy
@@ -36,6 +43,7 @@ from worker.scheduling.periodic import (
     CATALOGUE_CHECK_INTERVAL,
     DISPATCH_INTERVAL,
     HEARTBEAT_INTERVAL,
+    JOURNAL_CHECK_INTERVAL,
     PRUNE_INTERVAL,
     RUN_TIMES_INTERVAL,
     SYNC_CHECK_INTERVAL,
@@ -51,6 +59,10 @@ CANCEL_RETRY_INTERVAL = timedelta(milliseconds=200)
 REPLAY_INTERVAL = timedelta(seconds=1)
 BATCH_COMPLETION_INTERVAL = timedelta(seconds=1)
 STORE_RETRY_DELAY = timedelta(milliseconds=500)
+JOURNAL_OFF_WARNING = (
+    "GATEWAY_JOURNAL__URL is off: a submit that Redis forgets (by a fail-over or a restored "
+    "backup) is sent and paid for again"
+)
 GC_THRESHOLD = 20_000
 """New objects between two collections. With Python's default of 700 the collector scans the calls
 in flight again and again: a tenth of the CPU of a poll."""
@@ -110,15 +122,22 @@ async def _run_worker(
         # The delivery loop subscribes once it exists.
         subscribers.append(lambda event: _wake_delivery_loop(event, components))
         _register_load_gauges(metrics, components)
+        if components.journal is None:
+            emit(OperationalWarning("journal_off", JOURNAL_OFF_WARNING))
         # Everything built so far lives until the end: the collector need not scan it.
         gc.collect()
         gc.freeze()
         gc.set_threshold(GC_THRESHOLD)
-        await _run_until(stopped, settings, components, emit)
+        listed = ListedModels(components.stores.catalogue, metrics.confirm_models)
+        await _run_until(stopped, settings, components, listed, emit)
 
 
 async def _run_until(
-    stopped: asyncio.Event, settings: WorkerSettings, components: WorkerComponents, emit: Emit
+    stopped: asyncio.Event,
+    settings: WorkerSettings,
+    components: WorkerComponents,
+    listed: ListedModels,
+    emit: Emit,
 ) -> None:
     """Run every loop; an exception in one of them ends the process."""
     loops = [
@@ -132,7 +151,7 @@ async def _run_until(
             ),
             **{
                 task.name: run_periodically(task, components.clock, emit)
-                for task in _build_periodic_tasks(components)
+                for task in _build_periodic_tasks(components, listed)
             },
         }.items()
     ]
@@ -185,7 +204,9 @@ def _build_wake_listener(settings: WorkerSettings, components: WorkerComponents)
     return WakeListener(pool, handle, WakeListenerPolicy(), components.clock)
 
 
-def _build_periodic_tasks(components: WorkerComponents) -> tuple[PeriodicTask, ...]:
+def _build_periodic_tasks(
+    components: WorkerComponents, listed: ListedModels
+) -> tuple[PeriodicTask, ...]:
     sync = components.balance_sync
     balance = (
         () if sync is None else (PeriodicTask("balance_sync", SYNC_CHECK_INTERVAL, sync.run_once),)
@@ -199,6 +220,7 @@ def _build_periodic_tasks(components: WorkerComponents) -> tuple[PeriodicTask, .
         PeriodicTask(
             "catalogue_sync", CATALOGUE_CHECK_INTERVAL, components.catalogue_sync.run_once
         ),
+        PeriodicTask("listed_models_refresh", CATALOGUE_CHECK_INTERVAL, listed.refresh),
         PeriodicTask("run_times_refresh", RUN_TIMES_INTERVAL, components.run_times.refresh),
         PeriodicTask("replay", REPLAY_INTERVAL, components.replay_worker.run_once),
         PeriodicTask(
@@ -206,6 +228,9 @@ def _build_periodic_tasks(components: WorkerComponents) -> tuple[PeriodicTask, .
         ),
         PeriodicTask("index_pruning", PRUNE_INTERVAL, components.index_pruner.run_once),
         PeriodicTask("dispatch", DISPATCH_INTERVAL, lambda: _dispatch(components)),
+        PeriodicTask(
+            "journal_check", JOURNAL_CHECK_INTERVAL, components.paid_submitter.write_answers
+        ),
         *balance,
     )
 
@@ -213,6 +238,8 @@ def _build_periodic_tasks(components: WorkerComponents) -> tuple[PeriodicTask, .
 def _register_load_gauges(metrics: MetricsRegistry, components: WorkerComponents) -> None:
     """Expose how many tasks are in progress, and how many may be."""
     jobs, deliveries = components.job_loop, components.delivery_loop
+    has_journal = components.journal is not None
+    metrics.set_gauge_function("gateway_journal_enabled", (), lambda: has_journal)
     metrics.set_gauge_function(
         "gateway_worker_tasks_in_progress", ("jobs",), lambda: jobs.in_flight
     )

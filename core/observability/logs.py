@@ -26,6 +26,9 @@ from core.observability.events import (
     Event,
     JobAdmitted,
     JobPolled,
+    JournalCalled,
+    JournalDisconnected,
+    JournalReconnected,
     OperationalWarning,
     RedisAnswered,
     RedisDisconnected,
@@ -49,6 +52,9 @@ _LEVELS_OF: Final[Mapping[type[Event], int]] = {
     JobAdmitted: _D,
     JobPolled: _D,
     CacheLookup: _D,
+    JournalCalled: _NEVER,
+    JournalDisconnected: _E,
+    JournalReconnected: _W,
     RedisAnswered: _NEVER,
     RedisReconnected: _W,
     RedisDisconnected: _E,
@@ -164,7 +170,9 @@ def _processors(*, is_json: bool) -> list[Processor]:
     ]
     if is_json:
         return [*shared, structlog.processors.format_exc_info, _as_json, _redact_line]
-    return [*shared, structlog.dev.ConsoleRenderer(), _redact_line]
+    # The default renderer prints local variables, which hold keys and inputs.
+    plain = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+    return [*shared, plain, _redact_line]
 
 
 _JSON: Final = orjson.OPT_NON_STR_KEYS | orjson.OPT_UTC_Z

@@ -64,7 +64,7 @@ _WHILE_QUEUED: Final = "while jobs are queued"
 _JOB_SPECS: Final = (
     KeySpec("job", "gw:job:{id}", "hash", KeyOwner.JOB,
         "7 days after the end", f"{_EXPIRY}; `delete_job`",
-        "version, doc, input, output, polls, slot, reserved, settled, released, dedup_key, "
+        "version, stamp, doc, input, output, polls, slot, reserved, settled, released, dedup_key, "
         "cache_ms, leader, idempotency, batch, batch_status"),
     KeySpec("timeline", "gw:job:{id}:timeline", "list", KeyOwner.JOB,
         "as the job", f"{_EXPIRY}; `delete_job`", "timeline entries, oldest first, as JSON"),

@@ -11,7 +11,6 @@ from typing import Final
 from core.clock import Clock
 from core.deduplication.coalescing import cancel_for_successor, handover
 from core.errors import NotFound
-from core.ids import IdSource
 from core.jobs.job import BillingStatus, CancelOutcome, Job, JobState, Trigger
 from core.jobs.timeline import TimelineEntry, TimelineKind
 from core.observability.events import Emit
@@ -122,14 +121,12 @@ class JobCanceller:
         jobs: JobRepository,
         webhook_configs: WebhookConfigRepository,
         clock: Clock,
-        ids: IdSource,
         emit: Emit,
     ) -> None:
-        """`webhook_configs` are read for the deliveries that a cancel creates; `ids` name them."""
+        """`webhook_configs` are read for the deliveries that a cancel creates."""
         self._jobs = jobs
         self._webhook_configs = webhook_configs
         self._clock = clock
-        self._ids = ids
         self._emit = emit
 
     async def cancel(self, credential: Credential, job_id: str) -> Cancellation:
@@ -180,7 +177,7 @@ class JobCanceller:
         if not needs_endpoints(change.before, change.after):
             return change
         config = await self._webhook_configs.load_versioned(change.after.tenant)
-        return with_deliveries(change, config, self._ids, now)
+        return with_deliveries(change, config, now)
 
     def _emit_change(self, change: Change) -> None:
         for event in change_events(change):

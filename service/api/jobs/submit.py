@@ -82,26 +82,43 @@ async def submit(request: Request) -> Response:
     # An invalid key gets 401 whatever else is wrong, so that it learns nothing about the input.
     context, current = app_context(request.scope), request_context(request.scope)
     credential = await checked_credential(request, Scope.SUBMIT)
-    admission = await _read_admission(request, context, credential)
-    if isinstance(admission, Response):
-        return admission
+    try:
+        parsed = await _parse_submit(request, context, credential, current.trace)
+    except CallerError:
+        await context.stores.jobs.authenticate(credential, Scope.SUBMIT)
+        raise
+    try:
+        admission = await _build_admission(context, parsed)
+    except CallerError:
+        replayed = await _find_replay(context, parsed)
+        if replayed is None or replayed.record is None:
+            raise
+        return _response(request, context, replayed.record, _outcome_headers(replayed))
     if admission.dry_run:
-        admitted, _ = await _admit(context, current, admission)
-        links = build_links(request.scope, context.policy.links)
-        body = dry_run_to_json(admission, admitted, links)
-        return json_bytes_response(body, headers=_outcome_headers(admitted))
+        return await _dry_run(request, context, admission)
+    response = _admit_and_wait(request, context, current, admission)
+    del parsed, admission  # the input may be large, and the wait long
+    return await response
+
+
+async def _admit_and_wait(
+    request: Request, context: AppContext, current: RequestContext, admission: Admission
+) -> Response:
+    """Admit a job and answer, after its end if the caller waits and that comes in time."""
     wait = parse_wait_preference(request.headers.getlist(PREFER), context.policy.max_wait)
     # Subscribed before the job exists, so that no change of it can be missed.
-    job_id, subscriptions = admission.job.id, context.subscriptions
+    job_id, credential = admission.job.id, admission.credential
     subscription = (
-        subscriptions.subscribe(job_id, credential.tenant, final_only=True) if wait else None
+        context.subscriptions.subscribe(job_id, credential.tenant, final_only=True)
+        if wait
+        else None
     )
     if wait is None or subscription is None:
         admitted, record = await _admit(context, current, admission)
         return _response(request, context, record, _outcome_headers(admitted))
     with subscription:
         admitted, record = await _admit(context, current, admission)
-        del admission  # its input may be large, and the wait long
+        del admission  # as in `submit`
         headers = _outcome_headers(admitted) | preference_applied_header(wait)
         if not record.job.is_final:
             subscription.switch_job(record.job.id)
@@ -111,26 +128,14 @@ async def submit(request: Request) -> Response:
         return _response(request, context, record, headers)
 
 
-async def _read_admission(
-    request: Request, context: AppContext, credential: Credential
-) -> Admission | Response:
-    """Return what to admit; the first answer, if a refused submit is the repetition of another."""
-    try:
-        parsed = await _parse_submit(request, context, credential)
-    except CallerError:
-        await context.stores.jobs.authenticate(credential, Scope.SUBMIT)
-        raise
-    try:
-        return await _build_admission(context, parsed)
-    except CallerError:
-        replayed = await _find_replay(context, parsed)
-        if replayed is None or replayed.record is None:
-            raise
-        return _response(request, context, replayed.record, _outcome_headers(replayed))
+async def _dry_run(request: Request, context: AppContext, admission: Admission) -> Response:
+    admitted, _ = await _admit(context, request_context(request.scope), admission)
+    body = dry_run_to_json(admission, admitted, build_links(request.scope, context.policy.links))
+    return json_bytes_response(body, headers=_outcome_headers(admitted))
 
 
 async def _parse_submit(
-    request: Request, context: AppContext, credential: Credential
+    request: Request, context: AppContext, credential: Credential, trace: str | None
 ) -> ParsedSubmit:
     headers, policy = request.headers, context.policy
     check_content_encoding(headers)
@@ -143,7 +148,7 @@ async def _parse_submit(
         model_id=request.path_params["model_id"],
         options=options,
         body=await read_body(request, policy.body_limits),
-        trace=request_context(request.scope).trace,
+        trace=trace,
         idempotency_digest=None if key is None else digest_idempotency_key(key),
     )
 

@@ -32,8 +32,9 @@ def test_every_event_has_a_word_that_stays() -> None:
     words = """
     account_balance_read admin_action batch_admitted batch_completed cache_lookup
     circuit_breaker_transitioned cost_saved cost_settled delivery_attempted endpoint_disabled
-    job_admitted job_deleted job_polled job_transitioned operational_warning redis_answered
-    redis_disconnected redis_reconnected request_served submit_answered upstream_called
+    job_admitted job_deleted job_polled job_transitioned journal_called journal_disconnected
+    journal_reconnected operational_warning redis_answered redis_disconnected redis_reconnected
+    request_served submit_answered upstream_called
     """
     assert set(LOG_LINES) == set(get_args(Event))
     assert sorted(word for word, _ in LOG_LINES.values()) == words.split()
@@ -131,6 +132,23 @@ def test_a_terminal_gets_readable_lines_without_secrets() -> None:
 
     assert "operational_warning" in stream.getvalue()
     assert KEY not in stream.getvalue()
+
+
+def test_a_terminal_gets_tracebacks_without_local_variables() -> None:
+    stream = io.StringIO()
+    configure_logging("console", "INFO", stream)
+
+    def fail() -> None:
+        cookie = "session=5ecret"
+        raise RuntimeError(f"broke after {len(cookie)} characters")
+
+    try:
+        fail()
+    except RuntimeError:
+        logging.getLogger("library").exception("failed")
+
+    assert "RuntimeError: broke after 14 characters" in stream.getvalue()
+    assert "5ecret" not in stream.getvalue().replace('cookie = "session=5ecret"', "")
 
 
 def test_auto_is_json_where_nobody_watches() -> None:
