@@ -15,12 +15,12 @@ from core.jobs.run_times import estimate_finish
 from core.representations.jobs import status_to_json, submit_result_to_json
 from core.store.jobs import Projection
 from core.tenants.api_keys import Credential, Scope
-from core.tenants.cache_policy import CacheStatus
+from core.tenants.cache_policy import PAID_CACHE_STATUSES, CacheStatus
 from core.transactions.admission import Admission, AdmissionResult
 from service.api.jobs.lookup import wait_until_ended
 from service.api.jobs.parameters import RATELIMIT_HEADERS, SUBMIT_BODY, SUBMIT_PARAMETERS
 from service.context import SUBMIT_ROUTE, AppContext, app_context
-from service.errors import AcceptanceUnclear
+from service.errors import AcceptanceUnclear, SubmitsStopped
 from service.http.authentication import checked_credential
 from service.http.cache_control_header import CACHE_CONTROL, parse_cache_control
 from service.http.idempotency_header import (
@@ -82,13 +82,22 @@ async def submit(request: Request) -> Response:
     # An invalid key gets 401 whatever else is wrong, so that it learns nothing about the input.
     context, current = app_context(request.scope), request_context(request.scope)
     credential = await checked_credential(request, Scope.SUBMIT)
-    admission = await _read_admission(request, context, credential)
-    if isinstance(admission, Response):
-        return admission
+    try:
+        parsed = await _parse_submit(request, context, credential, current.trace)
+    except CallerError:
+        await context.stores.jobs.authenticate(credential, Scope.SUBMIT)
+        raise
+    try:
+        admission = await _build_admission(context, parsed)
+    except CallerError:
+        replayed = await _find_replay(context, parsed)
+        if replayed is None or replayed.record is None:
+            raise
+        return _response(request, context, replayed.record, _outcome_headers(replayed))
     if admission.dry_run:
         return await _dry_run(request, context, admission)
     response = _admit_and_wait(request, context, current, admission)
-    del admission  # the input may be large, and the wait long
+    del parsed, admission  # the input may be large, and the wait long
     return await response
 
 
@@ -119,24 +128,6 @@ async def _admit_and_wait(
         return _response(request, context, record, headers)
 
 
-async def _read_admission(
-    request: Request, context: AppContext, credential: Credential
-) -> Admission | Response:
-    """Return what to admit; the first answer, if a refused submit is the repetition of another."""
-    try:
-        parsed = await _parse_submit(request, context, credential)
-    except CallerError:
-        await context.stores.jobs.authenticate(credential, Scope.SUBMIT)
-        raise
-    try:
-        return await _build_admission(context, parsed)
-    except CallerError:
-        replayed = await _find_replay(context, parsed)
-        if replayed is None or replayed.record is None:
-            raise
-        return _response(request, context, replayed.record, _outcome_headers(replayed))
-
-
 async def _dry_run(request: Request, context: AppContext, admission: Admission) -> Response:
     admitted, _ = await _admit(context, request_context(request.scope), admission)
     body = dry_run_to_json(admission, admitted, build_links(request.scope, context.policy.links))
@@ -144,7 +135,7 @@ async def _dry_run(request: Request, context: AppContext, admission: Admission) 
 
 
 async def _parse_submit(
-    request: Request, context: AppContext, credential: Credential
+    request: Request, context: AppContext, credential: Credential, trace: str | None
 ) -> ParsedSubmit:
     headers, policy = request.headers, context.policy
     check_content_encoding(headers)
@@ -157,7 +148,7 @@ async def _parse_submit(
         model_id=request.path_params["model_id"],
         options=options,
         body=await read_body(request, policy.body_limits),
-        trace=request_context(request.scope).trace,
+        trace=trace,
         idempotency_digest=None if key is None else digest_idempotency_key(key),
     )
 
@@ -192,6 +183,8 @@ async def _admit(
     context: AppContext, current: RequestContext, admission: Admission
 ) -> tuple[AdmissionResult, JobRecord]:
     """Return the outcome, and the job as the store has it: another one for a hit or a replay."""
+    if not admission.dry_run:
+        await _check_availability(context, admission)
     try:
         admitted = await context.stores.jobs.admit(admission)
     except StoreTimeout as error:
@@ -208,6 +201,17 @@ async def _admit(
         current.job_id = record.job.id
         emit_admitted(context.emit, admission, admitted)
     return admitted, record
+
+
+async def _check_availability(context: AppContext, admission: Admission) -> None:
+    """Raise `SubmitsStopped` for a submit that no process could submit."""
+    try:
+        await context.submit_availability.check()
+    except SubmitsStopped:
+        # A replay and a cached result need no worker, and a wrong key gets 401 as always.
+        tried = await context.stores.jobs.admit(replace(admission, dry_run=True))
+        if tried.cache_status in PAID_CACHE_STATUSES:
+            raise
 
 
 def _outcome_headers(admitted: AdmissionResult) -> dict[str, str]:
