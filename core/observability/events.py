@@ -192,7 +192,7 @@ class RequestServed:
     `route` is the template, never the path; `code` is the problem's code. `status` 499 means that
     the caller disconnected before the answer. `duration` includes `wait_duration`, the time that
     the caller chose to wait for the job. `caller_trace` is the `traceparent` that the caller sent,
-    `trace` the one that was passed on.
+    `trace` the one that was passed on. `client` is the caller's address.
     """
 
     request_id: str
@@ -206,6 +206,7 @@ class RequestServed:
     trace: str | None = None
     caller_trace: str | None = None
     wait_duration: timedelta | None = None
+    client: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

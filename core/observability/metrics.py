@@ -11,6 +11,7 @@ from typing import Final
 
 from core.billing.settlement import SettlementStatus
 from core.circuit_breaker import BreakerState
+from core.errors import Unauthenticated
 from core.jobs.job import FINAL_STATES, JobState, Trigger
 from core.money import to_usd, usd_or_none
 from core.observability.events import (
@@ -161,6 +162,17 @@ def served_duration(event: RequestServed) -> float:
     return (event.duration - (event.wait_duration or timedelta())).total_seconds()
 
 
+_ADMIN_PREFIX: Final = "/admin/"
+
+
+def _api_of(event: RequestServed) -> LabelValues:
+    return ("admin" if event.route.startswith(_ADMIN_PREFIX) else "tenants",)
+
+
+def _is_unauthenticated(event: RequestServed) -> float | None:
+    return 1 if event.code == Unauthenticated.code else None
+
+
 def _tenant_and_model(event: JobAdmitted | CostSaved) -> LabelValues:
     return event.tenant, event.model_id
 
@@ -180,6 +192,13 @@ _API: Final = (
         _HTTP_BUCKETS,
         (_ROUTE,),
         on(RequestServed, lambda event: (event.route,), served_duration),
+    ),
+    _counter(
+        "gateway_authentication_failures_total",
+        _SERVICE,
+        "Requests without a valid key or token, by the API that they called.",
+        (closed_label("api", "admin", "tenants"),),
+        on(RequestServed, _api_of, _is_unauthenticated),
     ),
     _counter(
         "gateway_submissions_total",
