@@ -13,6 +13,7 @@ from core.batches import Batch
 from core.circuit_breaker import CircuitBreaker
 from core.jobs.job import Job
 from core.jobs.timeline import TimelineEntry
+from core.model_changes import ModelChange
 from core.tenants.api_keys import ApiKey
 from core.tenants.tenant import Tenant
 from core.webhooks.circuit_breaker import EndpointCircuit
@@ -54,3 +55,4 @@ WEBHOOK_CONFIG_CODEC: Final = Codec(WebhookConfig)
 BATCH_CODEC: Final = Codec(Batch)
 REPLAY_CODEC: Final = Codec(Replay)
 AUDIT_ENTRY_CODEC: Final = Codec(AuditEntry)
+MODEL_CHANGE_CODEC: Final = Codec(ModelChange)
