@@ -17,6 +17,7 @@ from core.observability.trace_context import SpanNamer, pass_through
 from core.observability.tracing import TracingPolicy, open_tracing
 from core.store.client import RedisClient, build_connection_pool
 from core.store.connection import RoundTripObserver
+from core.store.encryption import SecretCipher
 from core.store.gateway_state import GatewayStateStore
 from core.store.pubsub import JobChangeSubscriber
 from core.store.run_times import RunTimeCache
@@ -60,6 +61,7 @@ def build_http_policy(settings: ServiceSettings) -> HttpPolicy:
         heartbeat=settings.heartbeat_interval,
         admin_token=settings.admin_token,
         cache=settings.cache.policy(),
+        docs=settings.docs,
     )
 
 
@@ -83,7 +85,7 @@ async def open_app_context(
             RedisClient(pool, RoundTripObserver(clock, registry))
         )
         scripts = LuaScripts(client, load_scripts())
-        stores = open_stores(client, scripts, clock)
+        stores = open_stores(client, scripts, clock, SecretCipher(settings.secret_keys))
         state = GatewayStateStore(client, scripts, stores, clock, settings.metrics.max_tenants)
         metrics = ServiceMetrics(registry, SUBMIT_ROUTE, state.read, clock)
         emit = _fan_out(metrics, log, trace)
