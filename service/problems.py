@@ -48,6 +48,7 @@ STATUS: Final[Mapping[type[core_errors.GatewayError], int]] = {
     core_errors.StoreTimeout: 503,
     service_errors.AcceptanceUnclear: 503,
     service_errors.TooManyWaiters: 503,
+    service_errors.SubmitsStopped: 503,
     service_errors.TooManyBodies: 503,
     service_errors.CutOff: 503,
 }

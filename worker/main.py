@@ -33,6 +33,7 @@ from core.store.client import build_retrying_pool
 from core.store.keys import WAKE_QUEUE
 from core.store.wake_queue import is_current
 from worker.composition import WorkerComponents, open_worker_components
+from worker.maintenance.balance_sync import PROBE_INTERVAL
 from worker.maintenance.catalogue_sync import ListedModels
 from worker.maintenance.durability_check import warn_if_not_durable
 from worker.metrics_server import serve_metrics
@@ -44,7 +45,6 @@ from worker.scheduling.periodic import (
     JOURNAL_CHECK_INTERVAL,
     PRUNE_INTERVAL,
     RUN_TIMES_INTERVAL,
-    SYNC_CHECK_INTERVAL,
     PeriodicTask,
     run_periodically,
 )
@@ -198,9 +198,7 @@ def _build_periodic_tasks(
     components: WorkerComponents, listed: ListedModels
 ) -> tuple[PeriodicTask, ...]:
     sync = components.balance_sync
-    balance = (
-        () if sync is None else (PeriodicTask("balance_sync", SYNC_CHECK_INTERVAL, sync.run_once),)
-    )
+    balance = () if sync is None else (PeriodicTask("balance_sync", PROBE_INTERVAL, sync.run_once),)
     return (
         PeriodicTask(
             "heartbeat",
