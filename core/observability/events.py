@@ -11,6 +11,7 @@ from typing import Final
 from core.billing.settlement import SettlementStatus
 from core.circuit_breaker import BreakerReason, BreakerState
 from core.jobs.job import JobState, Trigger
+from core.model_changes import ModelChangeKind
 from core.money import MicroUsd
 from core.tenants.cache_policy import CacheStatus
 from core.webhooks.delivery import DeliveryState
@@ -128,6 +129,16 @@ class CostSettled:
     model_id: str
     settlement: SettlementStatus
     amount: MicroUsd
+
+
+@dataclass(frozen=True, slots=True)
+class ModelChanged:
+    """RunComfy changed a model: `core.model_changes.ModelChange` has the fields."""
+
+    model_id: str
+    kind: ModelChangeKind
+    subject: str
+    detail: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -331,6 +342,7 @@ class AdminAction:
 
 Event = (
     JobAdmitted
+    | ModelChanged
     | CacheLookup
     | CostSaved
     | BatchAdmitted

@@ -13,6 +13,7 @@ from core.billing.settlement import SettlementStatus
 from core.circuit_breaker import BreakerState
 from core.errors import Unauthenticated
 from core.jobs.job import FINAL_STATES, JobState, Trigger
+from core.model_changes import ModelChangeKind
 from core.money import to_usd, usd_or_none
 from core.observability.events import (
     WARNING_CODES,
@@ -30,6 +31,7 @@ from core.observability.events import (
     JournalCalled,
     JournalDisconnected,
     JournalReconnected,
+    ModelChanged,
     OperationalWarning,
     RedisAnswered,
     RedisDisconnected,
@@ -144,6 +146,13 @@ _PROCESS: Final = (
         _REDIS_BUCKETS,
         (),
         on(RedisAnswered, value=_duration),
+    ),
+    _counter(
+        "gateway_model_changes_total",
+        _WORKER,
+        "Changes of models between two syncs of RunComfy's catalogue, by kind.",
+        (closed_label("kind", *ModelChangeKind),),
+        on(ModelChanged, lambda event: (event.kind,)),
     ),
     _counter(
         "gateway_warnings_total",

@@ -16,6 +16,7 @@ from core.billing.settlement import ReservationTotals
 from core.billing.usage import UsageTotals
 from core.clock import Clock, to_ms
 from core.jobs.job import Job
+from core.model_changes import ModelChange
 from core.store.codecs import JOB_CODEC, TENANT_CODEC
 from core.store.wake_queue import WakeMessage
 from core.tenants.cache_policy import TenantCachePolicy
@@ -137,6 +138,7 @@ class MemoryState:
     categories: bytes = b""
     synced_at: int | None = None
     sync_requested_at: int | None = None
+    model_changes: list[ModelChange] = field(default_factory=list)
     sync_claim_ends_at: int = 0
     workers: dict[str, int] = field(default_factory=dict)
     wake_queue: dict[str, int] = field(default_factory=dict)
