@@ -11,6 +11,9 @@ class QuotaPolicy(StrEnum):
     """The limits, by their names in problem documents and in `RateLimit` headers."""
 
     REQUESTS = "requests-per-minute"
+    CALLS = "calls-per-minute"
+    WEBHOOK_ACTIONS = "webhook-actions-per-minute"
+    STORED_BYTES = "stored-bytes"
     WAITING = "waiting"
     JOBS_DAY = "jobs-per-day"
     JOBS_MONTH = "jobs-per-month"
@@ -26,6 +29,7 @@ class QuotaPolicy(StrEnum):
 
 REQUESTS: Final = "requests"
 CONCURRENCY: Final = "concurrent-requests"
+BYTES: Final = "content-bytes"
 MONEY: Final = "microdollars"
 """The gateway's own unit: draft-ietf-httpapi-ratelimit-headers has no unit of money."""
 
@@ -47,6 +51,22 @@ class QuotaRule:
 QUOTA_RULES: Final[Mapping[QuotaPolicy, QuotaRule]] = {
     QuotaPolicy.REQUESTS: QuotaRule(
         "The tenant's submits per minute are used up.", REQUESTS, timedelta(minutes=1)
+    ),
+    QuotaPolicy.CALLS: QuotaRule(
+        "The tenant's calls per minute that are no submits are used up.",
+        REQUESTS,
+        timedelta(minutes=1),
+    ),
+    QuotaPolicy.WEBHOOK_ACTIONS: QuotaRule(
+        "The tenant's test events, resends and replays per minute are used up.",
+        REQUESTS,
+        timedelta(minutes=1),
+    ),
+    QuotaPolicy.STORED_BYTES: QuotaRule(
+        "The tenant's stored inputs and outputs are at their limit (`stored_mb`); delete requests, "
+        "or wait until some expire.",
+        BYTES,
+        resets=False,
     ),
     QuotaPolicy.WAITING: QuotaRule(
         "The tenant's queue is full (limit: `waiting`).", CONCURRENCY, resets=False

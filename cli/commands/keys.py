@@ -25,7 +25,7 @@ def create(
     tenant: TenantArgument,
     *,
     scopes: Annotated[
-        str, typer.Option(help="Comma-separated: submit, read, cancel.")
+        str, typer.Option(help="Comma-separated: submit, read, cancel, webhooks.")
     ] = "submit,read,cancel",
     expires_in_days: Annotated[
         float | None,

@@ -9,7 +9,7 @@ import typer
 from cli.run_command import CommandContext, run_command
 from core.representations.webhooks import delivery_representation
 from service.parsing.request_models import parse_model
-from service.webhooks import admin_webhooks, representations
+from service.webhooks import audited_webhooks, representations
 from service.webhooks.requests import (
     DeliveryQuery,
     EndpointChange,
@@ -67,7 +67,7 @@ def add(
     fields = _without_none(url=url, payload=payload, timeout=timeout)
     fields |= {"events": event} if event else {}
     endpoint = run_command(
-        lambda context: admin_webhooks.add_endpoint(
+        lambda context: audited_webhooks.add_endpoint(
             context.admin, context.webhooks, tenant, parse_model(NewEndpoint, fields)
         )
     )
@@ -92,7 +92,7 @@ def disable(
 
 def _set_enabled(endpoint_ref: tuple[str, str], *, enabled: bool, as_json: bool) -> None:
     endpoint = run_command(
-        lambda context: admin_webhooks.change_endpoint(
+        lambda context: audited_webhooks.change_endpoint(
             context.admin, context.webhooks, endpoint_ref, EndpointChange(enabled=enabled)
         )
     )
@@ -128,7 +128,9 @@ def resend(
 ) -> None:
     """Send one delivery again."""
     delivery = run_command(
-        lambda context: admin_webhooks.resend(context.admin, context.webhooks, tenant, delivery_id)
+        lambda context: audited_webhooks.resend(
+            context.admin, context.webhooks, tenant, delivery_id
+        )
     )
     _print_json(delivery_representation(delivery, ()), as_json=as_json)
 
@@ -148,7 +150,7 @@ def replay(
 
     async def run(context: CommandContext) -> dict[str, object]:
         period = parse_model(ReplayRequest, fields).range(context.webhooks.clock.now())
-        queue = await admin_webhooks.replay(context.admin, context.webhooks, tenant, period)
+        queue = await audited_webhooks.replay(context.admin, context.webhooks, tenant, period)
         return {"tenant": tenant, "waiting": len(queue.ranges)}
 
     _print_json(run_command(run), as_json=as_json)
@@ -163,7 +165,9 @@ def send_test(
 ) -> None:
     """Send a test event to each endpoint."""
     deliveries = run_command(
-        lambda context: admin_webhooks.send_test(context.admin, context.webhooks, tenant, endpoint)
+        lambda context: audited_webhooks.send_test(
+            context.admin, context.webhooks, tenant, endpoint
+        )
     )
     _print_json([delivery_representation(delivery, ()) for delivery in deliveries], as_json=as_json)
 
@@ -183,7 +187,7 @@ def rotate(
 
     async def run(context: CommandContext) -> dict[str, Any]:
         rotation = parse_model(SecretRotation, _without_none(kind=kind, overlap=overlap))
-        secret = await admin_webhooks.rotate_secret(
+        secret = await audited_webhooks.rotate_secret(
             context.admin, context.webhooks, tenant, rotation
         )
         return representations.secret_representation(rotation.kind, secret)

@@ -21,7 +21,7 @@ from core.errors import (
 )
 from core.jobs.job import FollowUp, JobRecord, JobState, PublicStatus
 from core.jobs.query import reference_score, score_of
-from core.jobs.timeline import TimelineEntry, TimelineKind
+from core.jobs.timeline import CACHE_HIT, JOINED, TimelineEntry, TimelineKind
 from core.money import MicroUsd
 from core.quotas import Quota
 from core.retention import DAY_USAGE_RETENTION, MONTH_USAGE_RETENTION, RETENTION
@@ -35,14 +35,12 @@ from core.tenants.cache_policy import CacheStatus
 from core.tenants.limits import usage_windows_at
 from core.transactions.admission import Admission, AdmissionResult, BatchAdmission
 
-JOINED: Final = "joined"
-CACHE_HIT: Final = "cache_hit"
-"""Timeline codes of jobs that are not paid for."""
 _LEADER_PLACEHOLDER: Final = "@leader@"
 """Replaced by the script, which alone knows the leader."""
 _PLACEHOLDER_TIME: Final = datetime(2000, 1, 1, tzinfo=UTC)
 _PLACEHOLDER_TIME_JSON: Final = b"2000-01-01T00:00:00Z"
 _CLOSING_BRACE: Final = -1
+_LIMITED: Final = b"limited "
 
 REJECTION_ERRORS: Final[dict[str, type[CallerError]]] = {
     "unauthenticated": Unauthenticated,
@@ -54,7 +52,13 @@ REJECTION_ERRORS: Final[dict[str, type[CallerError]]] = {
 
 
 def raise_if_rejected(status: bytes) -> None:
-    """Raise the error that a script's first answer names, if it is a rejection."""
+    """Raise the error that a script's first answer names, if it is a rejection.
+
+    `limited <policy> <ms>` is that of a rate of calls (`lib/authenticate_call.lua`).
+    """
+    if status.startswith(_LIMITED):
+        _, policy, retry_after = status.decode().split()
+        raise build_limit_error(policy, float(retry_after), ())
     error = REJECTION_ERRORS.get(status.decode())
     if error is not None:
         raise error

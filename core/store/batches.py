@@ -7,7 +7,6 @@ from typing import Any, Final
 
 from core.batches import AdmissionMode, Batch, BatchCounts, BatchItem, BatchSnapshot
 from core.clock import Clock, from_ms, to_ms
-from core.errors import NotFound
 from core.jobs.job import PublicStatus
 from core.store import keys
 from core.store.admission import (
@@ -84,21 +83,24 @@ class BatchStore:
         """Return one of the credential's batches. Raises `NotFound`, also for another tenant's."""
         answer = await self._scripts.call(
             "read_batch",
-            [*credential_keys(credential), keys.batch(batch_id), keys.batch_items(batch_id)],
+            [
+                *credential_keys(credential),
+                keys.batch(batch_id),
+                keys.batch_items(batch_id),
+                keys.tenant_batches(credential.tenant),
+            ],
             [
                 *self._authentication_arguments(credential, scope),
                 item_slice.offset,
                 item_slice.offset + item_slice.limit - 1,
+                batch_id,
             ],
         )
         raise_if_rejected(answer[0])
         _, doc, finished_at, counts, rows, docs = answer
-        snapshot = _parse_batch(
+        return _parse_batch(
             [doc, finished_at, *counts], _parse_items(item_slice.offset, rows, docs)
         )
-        if snapshot.batch.tenant != credential.tenant:
-            raise NotFound
-        return snapshot
 
     async def list_page(self, credential: Credential, after: str | None, limit: int) -> BatchPage:
         """Return a page of the credential's batches, newest first, starting after batch `after`."""

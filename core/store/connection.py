@@ -177,7 +177,7 @@ def classify_reply_error(error: Exception) -> Exception:
         case ReadOnlyError():
             return StoreUnavailable("The store is a replica now.", retry_after=RETRY_AFTER)
         case OutOfMemoryError():
-            return StoreUnavailable(f"The store is full ({error}).", retry_after=RETRY_AFTER)
+            return StoreUnavailable("The store is full.", retry_after=RETRY_AFTER)
         case ResponseError() if str(error).startswith(_NOT_WRITABLE_CODES):
             return StoreUnavailable("The store cannot write.", retry_after=RETRY_AFTER)
         case ResponseError():

@@ -172,6 +172,12 @@ _TENANT_SPECS: Final = (
     KeySpec("rate", "gw:rate:{tenant}", "string", KeyOwner.TENANT,
         "until the rate limit has refilled", _EXPIRY,
         "GCRA: theoretical arrival time of the next submit (ms)"),
+    KeySpec("call_rate", "gw:call_rate:{tenant}:{policy}", "string", KeyOwner.TENANT,
+        "until the rate limit has refilled", _EXPIRY,
+        "GCRA: theoretical arrival time of the next call that is no submit (ms)"),
+    KeySpec("stored_bytes", "gw:stored_bytes:{tenant}", "hash", KeyOwner.TENANT,
+        "as the tenant", f"{_TENANT_DELETION}; fields: {_PRUNING}",
+        "bytes of each job's input and output, and their sum (@total)"),
     KeySpec("usage", "gw:usage:{tenant}:{window}", "hash", KeyOwner.TENANT,
         "a day window 40 days, a month window 400 days", _EXPIRY,
         "jobs, reserved, settled, released (micro-USD), reused, saved; the same by model"),
@@ -286,4 +292,5 @@ references: Final[_OneId] = _FORMATS["references"].format
 api_key: Final[_OneId] = _FORMATS["api_key"].format
 tenant_keys: Final[_OneId] = _FORMATS["tenant_keys"].format
 rate: Final[_OneId] = _FORMATS["rate"].format
+stored_bytes: Final[_OneId] = _FORMATS["stored_bytes"].format
 usage: Final[_TwoIds] = _FORMATS["usage"].format

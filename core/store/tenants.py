@@ -159,6 +159,7 @@ def _tenant_owned_keys(name: str) -> list[str]:
         keys.webhooks(name),
         keys.tenant_jobs(name),
         keys.references(name),
+        keys.stored_bytes(name),
         *(keys.jobs_with_status(name, status) for status in PublicStatus),
     ]
 
@@ -185,6 +186,7 @@ def tenant_fields(tenant: Tenant) -> list[Argument]:
     }
     for name in _SCALAR_LIMIT_FIELDS:
         fields[name] = _scalar_field(getattr(limits, name))
+    fields["calls_per_minute"] = _scalar_field(limits.effective_calls_per_minute)
     fields |= _cache_fields(tenant.cache_policy)
     return [part for pair in fields.items() for part in pair]
 

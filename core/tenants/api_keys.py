@@ -18,6 +18,7 @@ from core.errors import Unauthenticated
 # The secret is 32 bytes in base32 without padding, the checksum a CRC-32 in hex.
 _KEY: Final = re.compile(r"rcg_([a-z0-9-]{1,40})_([A-Za-z2-7]{52})([0-9a-f]{8})")
 MAX_API_KEY_LENGTH: Final = 128
+KEY_ID_LENGTH: Final = 16
 
 
 class Scope(StrEnum):
@@ -26,6 +27,9 @@ class Scope(StrEnum):
     SUBMIT = "submit"
     READ = "read"
     CANCEL = "cancel"
+    WEBHOOKS = "webhooks"
+    """Endpoints, secrets, resends, replays and test events: they decide where every later result
+    goes, so that a key which only submits must not have it."""
 
 
 ALL_SCOPES: Final = frozenset(Scope)
@@ -56,6 +60,11 @@ class Credential:
 
     tenant: str
     digest: str
+
+    @property
+    def key_id(self) -> str:
+        """The id of the key in lists, commands and the audit log."""
+        return self.digest[:KEY_ID_LENGTH]
 
 
 def build_api_key(tenant: str, secret: bytes) -> str:

@@ -2,6 +2,7 @@
 
 import hmac
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Annotated, Final
 
@@ -75,6 +76,32 @@ def tenant_with(scope: Scope) -> Callable[[Request], Awaitable[str]]:
     return authenticate
 
 
+@dataclass(frozen=True, slots=True)
+class WebhookManager:
+    """The caller of an operation that changes or sends webhooks: its tenant, and the audit log.
+
+    The actor is the tenant's key.
+    """
+
+    tenant: str
+    audit: AdminContext
+
+
+def webhook_manager(*, multiplies: bool) -> Callable[[Request], Awaitable[WebhookManager]]:
+    """Return a dependency: the caller, if its live key has the scope `webhooks`.
+
+    `multiplies`: one call causes many events, so that a lower rate holds for it.
+    """
+
+    async def authenticate(request: Request) -> WebhookManager:
+        credential, context = request_credential(request), app_context(request.scope)
+        await context.jobs.authenticate(credential, Scope.WEBHOOKS, multiplies=multiplies)
+        actor = f"{credential.tenant}/{credential.key_id}"
+        return WebhookManager(credential.tenant, replace(context.admin, actor=actor))
+
+    return authenticate
+
+
 def key_with(scope: Scope) -> Callable[[Request], Awaitable[Credential]]:
     """Return a dependency: the key of the request, which the store checks with what it reads.
 
@@ -94,7 +121,8 @@ Context = Annotated[AppContext, Depends(_app_context)]
 RequestLinks = Annotated[Links, Depends(_links)]
 Admin = Annotated[AdminContext, Depends(require_admin)]
 Reader = Annotated[str, Depends(tenant_with(Scope.READ))]
-Submitter = Annotated[str, Depends(tenant_with(Scope.SUBMIT))]
+Manager = Annotated[WebhookManager, Depends(webhook_manager(multiplies=False))]
+EventSender = Annotated[WebhookManager, Depends(webhook_manager(multiplies=True))]
 ReadKey = Annotated[Credential, Depends(key_with(Scope.READ))]
 CancelKey = Annotated[Credential, Depends(key_with(Scope.CANCEL))]
 TenantPath = Annotated[str, Path(description="The tenant's name.")]

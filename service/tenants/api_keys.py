@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
 
 from core.errors import Conflict, InvalidInput, NotFound, Unauthenticated
 from core.tenants.api_keys import (
+    KEY_ID_LENGTH,
     ApiKey,
     ApiKeyUsage,
     Scope,
@@ -16,8 +16,6 @@ from core.tenants.api_keys import (
 )
 from service.operator_context import AdminContext
 from service.tenants.tenants import load_tenant
-
-_ID_LENGTH: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +28,7 @@ class NewKey:
 
 def key_id(record: ApiKey) -> str:
     """Return the id of a key in lists and commands: the start of its digest."""
-    return record.digest[:_ID_LENGTH]
+    return record.digest[:KEY_ID_LENGTH]
 
 
 async def create_key(
@@ -74,7 +72,7 @@ async def revoke_key(admin: AdminContext, tenant: str, key_or_id: str) -> ApiKey
 
 
 def _digest_prefix(key_or_id: str) -> str:
-    if len(key_or_id) == _ID_LENGTH:
+    if len(key_or_id) == KEY_ID_LENGTH:
         return key_or_id
     try:
         return parse_api_key(key_or_id).digest

@@ -10,7 +10,14 @@ from core.errors import FieldError
 from core.money import from_usd, usd_or_none
 from core.retention import MAX_CACHE_LIFETIME, MIN_CACHE_LIFETIME, RETENTION
 from core.tenants.cache_policy import CacheMode, TenantCachePolicy
-from core.tenants.limits import MAX_WEIGHT, MIN_WEIGHT, Limits, Priority, UnknownPrice
+from core.tenants.limits import (
+    DEFAULT_WEBHOOK_ACTIONS,
+    MAX_WEIGHT,
+    MIN_WEIGHT,
+    Limits,
+    Priority,
+    UnknownPrice,
+)
 from core.tenants.tenant import NAME_PATTERN, DoubtPolicy, Tenant
 from core.webhooks.url_policy import TargetPolicy
 from service.parsing.fields import InvalidField, parse_webhook_url
@@ -24,10 +31,13 @@ from service.parsing.request_models import (
 )
 
 MAX_MODEL_PATTERNS: Final = 100
+MIB: Final = 1024 * 1024
 MIN_RESULT_TTL: Final = timedelta(minutes=1)
 _PLAIN_LIMITS: Final = (
     "requests_per_minute",
     "burst",
+    "calls_per_minute",
+    "webhook_actions_per_minute",
     "running",
     "waiting",
     "jobs_per_day",
@@ -52,8 +62,9 @@ _ModelPattern = Annotated[str, Field(strict=True, pattern=r"^[A-Za-z0-9._/*-]{1,
 
 
 class TenantSettings(RequestModel):
-    """All that an operator sets of a tenant; the default is a tenant without limits.
+    """All that an operator sets of a tenant.
 
+    The default is a tenant without limits, but for `webhook_actions_per_minute`.
     Values are those of JSON: money in USD, durations in seconds. null means no limit, or the
     gateway's own setting.
     """
@@ -79,6 +90,18 @@ class TenantSettings(RequestModel):
     requests_per_minute: _Positive | None = Field(None, description="Submits per minute.")
     burst: _Positive | None = Field(
         None, description="Submits in quick succession after an idle minute; null: one minute's."
+    )
+    calls_per_minute: _Positive | None = Field(
+        None,
+        description="Calls per minute that are no submits, dry runs included; null: sixty for each "
+        "of `requests_per_minute`, at least 600; without that limit as many as it likes.",
+    )
+    webhook_actions_per_minute: _Positive | None = Field(
+        DEFAULT_WEBHOOK_ACTIONS,
+        description="Test events, resends and replays per minute.",
+    )
+    stored_mb: _Positive | None = Field(
+        None, description="Inputs and outputs that may be stored together, in MiB."
     )
     running: _Count | None = Field(
         None, description="Jobs that run at RunComfy at the same time; others wait."
@@ -139,6 +162,7 @@ class TenantSettings(RequestModel):
         return TenantSettings.model_construct(
             None,
             **values,
+            stored_mb=None if limits.stored_bytes is None else limits.stored_bytes // MIB,
             webhook=webhook,
             disabled=tenant.disabled,
             doubt=tenant.doubt,
@@ -156,6 +180,7 @@ class TenantSettings(RequestModel):
         """Return the record with these settings but `webhook`, which is in the webhook config."""
         limits: dict[str, Any] = {name: getattr(self, name) for name in _PLAIN_LIMITS}
         limits |= {name: from_usd(getattr(self, name)) for name in _USD_LIMITS}
+        limits["stored_bytes"] = None if self.stored_mb is None else self.stored_mb * MIB
         return replace(
             tenant,
             disabled=self.disabled,

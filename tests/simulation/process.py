@@ -184,9 +184,13 @@ class ProcessJobs:
         """See `JobStore.admit`."""
         return await self.connection.call(lambda: self.stores.jobs.admit(admission))
 
-    async def authenticate(self, credential: Credential, scope: Scope | None = None) -> None:
+    async def authenticate(
+        self, credential: Credential, scope: Scope | None = None, *, multiplies: bool = False
+    ) -> None:
         """See `JobStore.authenticate`."""
-        await self.connection.call(lambda: self.stores.jobs.authenticate(credential, scope))
+        await self.connection.call(
+            lambda: self.stores.jobs.authenticate(credential, scope, multiplies=multiplies)
+        )
 
     async def read(
         self, credential: Credential, job_id: str, projection: Projection, scope: Scope = Scope.READ

@@ -32,6 +32,7 @@ from service.http.strict_route import FastRoute, api_router
 from service.jobs.delete import delete_job
 from service.jobs.list_query import JobListQuery
 from service.parsing.fields import parse_boolean, parse_query, parse_query_fields
+from service.webhooks.tenant_view import timeline_for_tenant
 
 _PATH: Final = "/v1/requests/{request_id}"
 router = api_router(Tag.REQUESTS, 400, 401, 403, 503)
@@ -91,7 +92,9 @@ async def detail(request: Request) -> Response:
     view = await load_view(request, Projection.ALL)
     links = request_links(request)
     return json_bytes_response(
-        job_details_to_json(view.record, links, view.timeline, view.delivery_ids)
+        job_details_to_json(
+            view.record, links, timeline_for_tenant(view.timeline), view.delivery_ids
+        )
     )
 
 

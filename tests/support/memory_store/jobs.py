@@ -16,7 +16,7 @@ from core.store.wake_queue import wake_message
 from core.tenants.api_keys import Credential, Scope
 from core.transactions.admission import Admission, AdmissionResult
 from core.transactions.job_update import Change, WriteResult
-from tests.support.memory_store.admission import admit, authenticate, move_state_count
+from tests.support.memory_store.admission import admit, authenticate_call, move_state_count
 from tests.support.memory_store.batches import record_end
 from tests.support.memory_store.followers import (
     has_followers,
@@ -41,9 +41,11 @@ class MemoryJobStore:
         """Share `memory` with the other stores."""
         self._memory = memory
 
-    async def authenticate(self, credential: Credential, scope: Scope | None = None) -> None:
+    async def authenticate(
+        self, credential: Credential, scope: Scope | None = None, *, multiplies: bool = False
+    ) -> None:
         """See `JobStore.authenticate`."""
-        authenticate(self._memory, credential, scope)
+        authenticate_call(self._memory, credential, scope, multiplies=multiplies)
 
     async def admit(self, admission: Admission) -> AdmissionResult:
         """See `JobStore.admit`."""
@@ -53,7 +55,7 @@ class MemoryJobStore:
         self, credential: Credential, job_id: str, projection: Projection, scope: Scope = Scope.READ
     ) -> JobView:
         """See `JobStore.read`."""
-        authenticate(self._memory, credential, scope)
+        authenticate_call(self._memory, credential, scope)
         row = self._memory.job(job_id)
         if row is None or (job := JOB_CODEC.decode(row.doc)).tenant != credential.tenant:
             raise NotFound
@@ -61,7 +63,9 @@ class MemoryJobStore:
         record = JobRecord(job=job, polls=row.polls, output=output)
         if projection is not Projection.ALL:
             return JobView(record=record)
-        return self._with_history(record)
+        view = self._with_history(record)
+        own = self._memory.tenant_jobs.get(credential.tenant, {})
+        return view.naming_only([name for name in view.named_jobs if name in own])
 
     def _with_history(self, record: JobRecord) -> JobView:
         memory, job_id = self._memory, record.job.id

@@ -31,6 +31,7 @@ class AdmissionInputs:
     arrival: float | None
     running: int
     waiting: int
+    stored_bytes: int
     starts_immediately: bool
 
 
@@ -43,6 +44,7 @@ class AdmissionCheck:
     inputs: AdmissionInputs
     paid: bool = True
     """Check a job that another job pays for: it counts as a job, without money or a slot."""
+    bytes_to_store: int = 0
     quotas: list[Quota] = field(default_factory=list)
     arrival: float | None = None
 
@@ -62,6 +64,7 @@ class AdmissionCheck:
             usage_windows_at(self.job.created_at), (self.inputs.day, self.inputs.month), strict=True
         ):
             self._check_window(span.kind.upper(), use, max(span.resets_at - self.now, timedelta()))
+        self._check_stored_bytes()
         self._check_concurrency()
 
     def _check_request(self) -> None:
@@ -115,6 +118,15 @@ class AdmissionCheck:
             self._add_quota(policy, limit, limit - used - more, left)
             if used + more > limit and (self.paid or unit == "JOBS"):
                 self._refuse(policy, left / _MS)
+
+    def _check_stored_bytes(self) -> None:
+        most = self.inputs.limits.stored_bytes
+        if most is None:
+            return
+        left = most - self.inputs.stored_bytes - self.bytes_to_store
+        self._add_quota(QuotaPolicy.STORED_BYTES, most, left)
+        if left < 0:
+            self._refuse(QuotaPolicy.STORED_BYTES)
 
     def _check_concurrency(self) -> None:
         limits, at = self.inputs.limits, self.inputs

@@ -137,6 +137,7 @@ class MemoryState:
     wake_queue: dict[str, int] = field(default_factory=dict)
     accounts: dict[str, JobCharges] = field(default_factory=dict)
     rates: dict[str, float] = field(default_factory=dict)
+    call_rates: dict[tuple[str, str], float] = field(default_factory=dict)
     submit_rate: float | None = None
     poll_rate: float | None = None
     account_balance: AccountBalance = field(default_factory=AccountBalance)
@@ -191,6 +192,11 @@ class MemoryState:
         """A tenant's limits; none if the record is missing."""
         row = self._live(self.tenants, tenant)
         return Limits() if row is None else TENANT_CODEC.decode(row.doc).limits
+
+    def stored_bytes_of(self, tenant: str) -> int:
+        """The size of a tenant's inputs and outputs."""
+        rows = (self.job(job_id) for job_id in self.tenant_jobs.get(tenant, {}))
+        return sum(len(row.input or b"") + len(row.output or b"") for row in rows if row)
 
     def cache_policy_of(self, tenant: str) -> TenantCachePolicy:
         """A tenant's cache policy; the default if the record is missing."""

@@ -17,7 +17,7 @@
 --
 -- Guarantees: after a 202 Redis has the job; concurrent requests together pass no limit; of identical
 -- requests in flight at most one is paid for.
--- USES: authenticate zadd_batch concurrency quota dedup_index job_indexes
+-- USES: authenticate authenticate_call zadd_batch concurrency quota dedup_index job_indexes stored_bytes
 -- LATER: load_fair_queue fair_queue
 -- LATER: load_batch_parts batch create_batch
 -- KEYS: api_key tenant rate day month idempotency
@@ -31,6 +31,8 @@
 
 local policy = read_policy(tenant)
 local auth_error, scopes = authenticate(api_key, policy.disabled, tenant_name, scope, now)
+auth_error = auth_error
+  or dry_run == '1' and take_call(tenant_name, 'calls-per-minute', policy.calls_per_minute, now)
 if auth_error then return { { auth_error } } end
 local instant = tonumber(now)
 
@@ -57,6 +59,7 @@ end
 local items = read_items()
 local arrival, uses_rate = read_arrival(policy, rate, instant), false
 local today, this_month = read_window(day), read_window(month)
+local stored = policy.stored_bytes and read_stored_bytes(tenant_name) or 0
 local waiting, account, dedup_entries, batch_leaders = nil, nil, {}, {}
 preload(tenant_name, items[1].model, policy)
 
@@ -107,6 +110,7 @@ local function check_limits(item, rows)
   rejection = rejection
     or check_window('day', policy, today, counted_amount, tonumber(day_left), rows)
     or check_window('month', policy, this_month, counted_amount, tonumber(month_left), rows)
+    or check_stored_bytes(policy, stored, #(item.output or item.input), rows)
     or check_waiting(item, rows)
   if not rejection and new_arrival then arrival, uses_rate = new_arrival, true end
   return rejection
@@ -114,6 +118,7 @@ end
 
 local function count_admissible(item)
   today.jobs, today.usd = today.jobs + 1, today.usd + item.amount
+  stored = stored + #(item.output or item.input)
   this_month.jobs, this_month.usd = this_month.jobs + 1, this_month.usd + item.amount
   if item.cache_status == 'miss' then batch_leaders[item.dedup_key] = item.id end
   if item.starts_now then
@@ -169,6 +174,7 @@ local function write_record(item)
   end
   redis.call('HSET', NAMES.job .. item.id, unpack(fields))
   redis.call('RPUSH', NAMES.job .. item.id .. ':timeline', item.entry)
+  set_stored_bytes(tenant_name, item.id, #(item.output or item.input))
 end
 
 -- Changes of shared keys are collected and written together: each command of a script costs time.

@@ -1,7 +1,7 @@
 -- Deletes a finished job with its deliveries, over the version that was read. Its usage stays counted.
 -- Returns 'deleted', 'conflict' (it has changed since), 'has_pending_work' (a delivery, its cost, its late result
 -- or a follower still needs it) or 'not_found'.
--- USES: job_indexes retention dedup_index followers
+-- USES: stored_bytes job_indexes retention dedup_index followers
 -- KEYS: job timeline job_deliveries tenant_deliveries
 -- ARGV: expected id tenant_name
 

@@ -12,7 +12,7 @@
 -- Guarantees: no reader sees half of a change; no final state is stored without its deliveries; a finished job
 -- leaves no slot and no reservation behind.
 -- USES: wake_worker enqueue_delivery ledger zadd_batch concurrency fair_queue publish_change record_run_time
--- USES: unsubmitted_index dedup_index followers job_indexes batch retention transfer_work
+-- USES: unsubmitted_index dedup_index followers job_indexes batch retention stored_bytes transfer_work
 -- USES: webhook_config_version
 -- KEYS: job timeline due states in_doubt outbox job_deliveries message wake_queue day month webhooks ...
 -- ARGV: expected id version doc before state due_at output? ttl now
@@ -49,7 +49,10 @@ if before ~= state then
   if state == 'in_doubt' then redis.call('ZADD', in_doubt, now, id) end
   if before == 'in_doubt' then redis.call('ZREM', in_doubt, id) end
   delete_input(tenant_name, job, state)
+  -- A cancel that nobody paid for would otherwise fill the store for nothing.
+  if state == 'cancelled' and settlement_status == 'free' then redis.call('HDEL', job, 'input') end
 end
+if before ~= state or output ~= '' then count_stored_bytes(tenant_name, id, job) end
 update_status_index(tenant_name, id, index_score, status_before, status)
 publish_change(id, version, state)
 if run_time ~= '' then record_run_time(model, run_time, max_run_times) end

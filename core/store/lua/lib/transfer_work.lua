@@ -6,6 +6,7 @@ local function transfer_work(dedup_key, leader, reserved, successor)
   redis.call('HSET', record, 'version', successor.version, 'doc', successor.doc, 'slot', 1)
   redis.call('HINCRBY', record, 'reserved', reserved)
   delete_input(successor.tenant, record, 'running')
+  count_stored_bytes(successor.tenant, successor.id, record)
   for _, window in ipairs(successor.windows) do
     redis.call('HINCRBY', window, 'reserved', reserved)
     redis.call('HINCRBY', window, 'reserved|' .. successor.model, reserved)

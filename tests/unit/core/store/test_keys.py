@@ -52,6 +52,8 @@ BUILT_KEYS = {
     keys.POLL_RATE: "string",
     keys.SUBMIT_RATE: "string",
     keys.usage("ID", "ID"): "hash",
+    keys.stored_bytes("ID"): "hash",
+    keys.LUA_NAMES["call_rate"] + "ID:ID": "string",
     keys.LIMITS: "hash",
     keys.PAUSES: "set",
     keys.RUNNING: "hash",

@@ -329,9 +329,11 @@ class CountingJobStore(MemoryJobStore):
 
     calls = 0
 
-    async def authenticate(self, credential: Credential, scope: Scope | None = None) -> None:
+    async def authenticate(
+        self, credential: Credential, scope: Scope | None = None, *, multiplies: bool = False
+    ) -> None:
         self.calls += 1
-        await super().authenticate(credential, scope)
+        await super().authenticate(credential, scope, multiplies=multiplies)
 
     async def admit(self, admission: Admission) -> AdmissionResult:
         self.calls += 1
